@@ -1,0 +1,119 @@
+"""Every port in memory: for tests, for small collections, and as the shortest example of an adapter."""
+
+import unicodedata
+from collections.abc import Callable, Iterable, Sequence
+
+from movie_core.errors import MovieNotFound
+from movie_core.movies import Ability, Genre, Loaded, Movie, MoviePage, MovieQuery, Order
+from movie_core.paging import Window
+
+MAX_PENDING = 10_000
+"""Movies that `MemorySeenMovies` holds before it writes them."""
+
+
+def words(text: str) -> list[str]:
+    """The words of a text without case, accents and punctuation."""
+    letters = (c for c in unicodedata.normalize("NFKD", text.casefold()) if not unicodedata.combining(c))
+    return "".join(c if c.isalnum() else " " for c in letters).split()
+
+
+class MemoryCatalogue:
+    """A `Catalogue` over a dict. Titles match when they have every word of the query, its last word begun or whole."""
+
+    abilities = frozenset(Ability)
+
+    def __init__(self, movies: Iterable[Movie] = (), source: str = "catalogue") -> None:
+        self.name = source
+        self._movies = {movie.id: movie for movie in movies}
+        self._edition: str | None = None
+
+    async def search(self, query: MovieQuery, window: Window) -> MoviePage:
+        ranked = [(tier, movie) for movie in self._movies.values() if (tier := self._tier(query, movie)) is not None]
+        ranked.sort(key=lambda pair: _ordering(query.order)(*pair))
+        items = tuple(movie for _, movie in ranked[window.offset : window.offset + window.limit])
+        return MoviePage(total=len(ranked), items=items, source=self.name)
+
+    async def get(self, movie_id: str) -> Movie:
+        try:
+            return self._movies[movie_id]
+        except KeyError:
+            raise MovieNotFound("no such movie") from None
+
+    async def suggest(self, text: str, limit: int) -> Sequence[Movie]:
+        return (await self.search(MovieQuery(text), Window(limit=limit))).items if words(text) else ()
+
+    async def genres(self) -> Sequence[Genre]:
+        counts: dict[str, int] = {}
+        for movie in self._movies.values():
+            for genre in dict.fromkeys(movie.genres):
+                counts[genre] = counts.get(genre, 0) + 1
+        return tuple(Genre(name, counts[name]) for name in sorted(counts))
+
+    async def load(self, movies: Iterable[Movie], *, replace: bool = False, edition: str | None = None) -> Loaded:
+        given = {movie.id: movie for movie in movies}
+        added = sum(movie_id not in self._movies for movie_id in given)
+        unchanged = sum(self._movies.get(movie_id) == movie for movie_id, movie in given.items())
+        removed = len(self._movies.keys() - given.keys()) if replace else 0
+        self._movies = given if replace else self._movies | given
+        self._edition = edition or self._edition
+        return Loaded(added, len(given) - added - unchanged, unchanged, removed)
+
+    async def count(self) -> int:
+        return len(self._movies)
+
+    async def edition(self) -> str | None:
+        return self._edition
+
+    @staticmethod
+    def _tier(query: MovieQuery, movie: Movie) -> int | None:
+        """0 exact, 1 prefix, 2 words; None where the movie doesn't match."""
+        if query.years is not None and movie.year not in query.years:
+            return None
+        if query.genre is not None and query.genre.casefold() not in (genre.casefold() for genre in movie.genres):
+            return None
+        asked = words(query.text)
+        if not asked:
+            return None if query.text else 0
+        tiers = []
+        for title in (movie.title, *movie.alt_titles):
+            own = words(title)
+            if own == asked:
+                tiers.append(0)
+            elif " ".join(own).startswith(" ".join(asked)):
+                tiers.append(1)
+            elif set(asked[:-1]) <= set(own) and any(word.startswith(asked[-1]) for word in own):
+                tiers.append(2)
+        return min(tiers, default=None)
+
+
+def _ordering(order: Order) -> Callable[[int, Movie], tuple[float, float, float, str]]:
+    def key(tier: int, movie: Movie) -> tuple[float, float, float, str]:
+        fame, year = -(movie.popularity or 0.0), -(movie.year or 0)
+        if order is Order.POPULARITY:
+            return fame, tier, year, movie.id
+        if order is Order.YEAR:
+            return year, tier, fame, movie.id
+        return tier, fame, year, movie.id
+
+    return key
+
+
+class MemorySeenMovies:
+    """`SeenMovies` that writes when `flush` is called."""
+
+    def __init__(self, movies: MemoryCatalogue) -> None:
+        self.movies = movies
+        self.dropped = 0
+        """Movies that didn't fit in memory."""
+        self._pending: dict[str, Movie] = {}
+
+    def remember(self, movies: Sequence[Movie]) -> None:
+        for movie in movies:
+            if movie.id in self._pending or len(self._pending) < MAX_PENDING:
+                self._pending[movie.id] = movie
+            else:
+                self.dropped += 1
+
+    async def flush(self) -> None:
+        pending, self._pending = self._pending, {}
+        await self.movies.load(pending.values())

@@ -1,0 +1,122 @@
+"""Pages: bounds, numbers as clients spell them, and links. Every limit of paging is named here.
+
+Walking `next` from offset 0 visits each of the first `MAX_OFFSET + limit` items exactly once.
+"""
+
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+from urllib.parse import quote
+
+from movie_core.errors import InvalidOffsetOrLimit, PageOutOfRange
+
+DEFAULT_LIMIT = 10
+MAX_LIMIT = 100
+MAX_OFFSET = 10_000
+
+_NUMBER = re.compile(r"0|[1-9][0-9]{0,8}", re.ASCII)
+
+
+def parse_number(text: str, field: str) -> int:
+    """A number spelled `0|[1-9][0-9]*` in ASCII digits; anything else raises `InvalidOffsetOrLimit`."""
+    if not _NUMBER.fullmatch(text):
+        raise InvalidOffsetOrLimit(f"{field} must be a whole number in plain digits", field=field)
+    return int(text)
+
+
+@dataclass(frozen=True, slots=True)
+class Window:
+    """Which part of a result is wanted. Out of bounds raises `InvalidOffsetOrLimit`."""
+
+    offset: int = 0
+    """0 to `MAX_OFFSET`."""
+    limit: int = DEFAULT_LIMIT
+    """1 to `MAX_LIMIT`."""
+
+    def __post_init__(self) -> None:
+        if not 0 <= self.offset <= MAX_OFFSET:
+            raise InvalidOffsetOrLimit(f"offset must lie between 0 and {MAX_OFFSET}", field="offset")
+        if not 1 <= self.limit <= MAX_LIMIT:
+            raise InvalidOffsetOrLimit(f"limit must lie between 1 and {MAX_LIMIT}", field="limit")
+
+    @classmethod
+    def parse(cls, offset: str | None = None, limit: str | None = None) -> "Window":
+        """From the strings of a request; None means left out."""
+        return cls(
+            offset=0 if offset is None else parse_number(offset, "offset"),
+            limit=DEFAULT_LIMIT if limit is None else parse_number(limit, "limit"),
+        )
+
+    @property
+    def current_page(self) -> int:
+        return self.offset // self.limit + 1
+
+    def total_pages(self, total: int) -> int:
+        return -(-total // self.limit)
+
+    def check(self, total: int) -> None:
+        """Raise `PageOutOfRange` when the window begins at or past `total`."""
+        if self.offset >= total:
+            raise PageOutOfRange(offset=self.offset, total=total, total_pages=self.total_pages(total))
+
+    def previous_offset(self) -> int | None:
+        """None at the start only; where `offset` is no multiple of `limit` the page before may overlap this one."""
+        return max(0, self.offset - self.limit) if self.offset else None
+
+    def next_offset(self, total: int) -> int | None:
+        following = self.offset + self.limit
+        return following if following < total and following <= MAX_OFFSET else None
+
+    def last_offset(self, total: int) -> int:
+        """The greatest offset that `next` reaches: at most `MAX_OFFSET`, below `total`, congruent to `offset`."""
+        top = max(0, min(MAX_OFFSET, total - 1))
+        return top - (top - self.offset) % self.limit
+
+
+@dataclass(frozen=True, slots=True)
+class PageInfo:
+    """The `page_info` of a listing, its links absolute."""
+
+    current_page: int
+    total_pages: int
+    previous: str | None
+    next: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class PageLinks:
+    """The absolute links of one page, as the body and the `Link` header show them."""
+
+    first: str
+    previous: str | None
+    next: str | None
+    last: str
+
+    @classmethod
+    def of(cls, url: str, window: Window, total: int, parameters: Sequence[tuple[str, str]] = ()) -> "PageLinks":
+        """`url` is absolute and without a query string; `parameters` are kept in every link, in their order."""
+        rest = "".join(f"&{encode(name)}={encode(value)}" for name, value in parameters)
+
+        def link(offset: int) -> str:
+            return f"{url}?offset={offset}&limit={window.limit}{rest}"
+
+        before, after = window.previous_offset(), window.next_offset(total)
+        return cls(
+            first=link(0),
+            previous=None if before is None else link(before),
+            next=None if after is None else link(after),
+            last=link(window.last_offset(total)),
+        )
+
+    def info(self, window: Window, total: int) -> PageInfo:
+        return PageInfo(window.current_page, window.total_pages(total), self.previous, self.next)
+
+    def header(self) -> str:
+        """The value of the `Link` header (RFC 8288)."""
+        relations = (("first", self.first), ("prev", self.previous), ("next", self.next), ("last", self.last))
+        return ", ".join(f'<{url}>; rel="{rel}"' for rel, url in relations if url is not None)
+
+
+def encode(value: str) -> str:
+    """Percent-encoded for a query string: a space becomes `%20`, and only unreserved characters stay."""
+    return quote(value, safe="")
