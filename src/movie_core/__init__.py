@@ -49,6 +49,7 @@ from movie_core.errors import (
 from movie_core.memory import MemoryCatalogue, MemorySeenMovies
 from movie_core.movies import (
     Ability,
+    FoundMovie,
     Genre,
     Loaded,
     Movie,
@@ -67,6 +68,7 @@ __all__ = [
     "Conflict",
     "Denied",
     "FilterUnsupported",
+    "FoundMovie",
     "Genre",
     "Invalid",
     "InvalidOffsetOrLimit",

@@ -3,11 +3,13 @@
 from collections.abc import Sequence
 
 from movie_core.errors import FilterUnsupported, MovieNotFound, SourceUnavailable
-from movie_core.movies import Ability, Genre, Movie, MoviePage, MovieQuery, normalise_query
+from movie_core.movies import Ability, FoundMovie, Genre, Movie, MoviePage, MovieQuery, normalise_query
 from movie_core.paging import Window
 from movie_core.ports import MovieSource, SeenMovies
 
 MAX_SUGGESTIONS = 10
+LOCAL = "local"
+"""As `meta.source` names the movies that searches have shown."""
 
 
 class Catalog:
@@ -37,17 +39,17 @@ class Catalog:
             self._seen.remember(page.items)
         return page
 
-    async def get(self, movie_id: str) -> Movie:
+    async def get(self, movie_id: str) -> FoundMovie:
         """Everything known of one movie; raises `MovieNotFound`."""
         if Ability.DETAILS not in self._source.abilities:
-            return await self._known().get(movie_id)
+            return FoundMovie(await self._known().get(movie_id), LOCAL)
         try:
-            return await self._source.get(movie_id)
+            return FoundMovie(await self._source.get(movie_id), self._source.name)
         except SourceUnavailable as away:
             if self._seen is None:
                 raise
             try:
-                return await self._seen.movies.get(movie_id)
+                return FoundMovie(await self._seen.movies.get(movie_id), LOCAL)
             except MovieNotFound:
                 raise away from None
 

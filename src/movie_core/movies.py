@@ -195,6 +195,16 @@ class MoviePage:
 
 
 @dataclass(frozen=True, slots=True)
+class FoundMovie:
+    """One movie, and where it comes from."""
+
+    movie: Movie
+    source: str
+    fetched_at: datetime = field(default_factory=utc_now)
+    state: State = State.LIVE
+
+
+@dataclass(frozen=True, slots=True)
 class Genre:
     """A genre and how many movies of the source have it."""
 

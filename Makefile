@@ -1,0 +1,49 @@
+# Everything here needs Python 3.11 or newer and make; the rest is set up by `make setup`.
+PYTHON ?= python3
+UV_VERSION := 0.13.9
+UV := .venv-tools/bin/uv
+BIN := .venv/bin
+# Where the evaluation data and protocols lie, for `make bench`; what is absent is left out and said so.
+DATA ?=
+PORT ?= 8000
+
+export UV_PYTHON_DOWNLOADS := never
+
+.DEFAULT_GOAL := help
+.PHONY: setup run test check check-code bench lock help
+
+.venv-tools/uv-$(UV_VERSION):
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Python 3.11 or newer is needed; say which by PYTHON=…")'
+	@$(PYTHON) -m venv --clear .venv-tools
+	@.venv-tools/bin/python -m pip install --quiet --disable-pip-version-check uv==$(UV_VERSION)
+	@touch $@
+
+.venv/.synced: pyproject.toml uv.lock .venv-tools/uv-$(UV_VERSION)
+	@$(UV) sync --locked --all-extras --quiet --python $(PYTHON)
+	@touch $@
+
+setup: .venv/.synced ## Make .venv with everything in it, as the lock file has it
+
+run: setup ## Serve at http://127.0.0.1:8000 with the embedded defaults (PORT=… for another port)
+	@exec $(BIN)/movie-search serve --port $(PORT)
+
+test: setup ## Run every test; brings its own PostgreSQL and Valkey
+	@$(BIN)/pytest -n auto
+
+check: test check-code ## Test, then lint, types and import rules
+
+check-code: setup # Lint, types and import rules alone
+	@$(BIN)/ruff check .
+	@$(BIN)/ruff format --check .
+	@$(BIN)/mypy
+	@$(BIN)/lint-imports
+	@$(BIN)/deptry src
+
+bench: setup ## Print the measured figures beside their goals (DATA=path for search quality)
+	@$(BIN)/python -m bench $(if $(DATA),--data $(DATA))
+
+lock: setup ## Renew the lock file, from the public index alone
+	@env -u UV_DEFAULT_INDEX -u UV_INDEX_URL -u UV_INDEX -u UV_EXTRA_INDEX_URL $(UV) lock --no-config --upgrade
+
+help: ## Show this
+	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-8s %s\n", $$1, $$2}'

@@ -1,0 +1,301 @@
+"""Settings: read from the environment and `.env`, checked once at start, told by `movie-search config`.
+
+The fields of `Settings` are the one list of settings; the tables in the documentation are tested against it.
+"""
+
+import ipaddress
+import os
+import re
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field, fields
+from pathlib import Path
+from typing import Any, Literal
+from urllib.parse import urlsplit
+
+from dotenv import dotenv_values
+
+from movie_core.patience import StatusSet
+
+PREFIX = "MOVIE_"
+SOURCES = ("catalogue", "third_party", "tmdb")
+LOOPBACK_HOSTS = ("localhost", "127.0.0.1", "[::1]")
+
+_MILLISECONDS = {"ms": 1, "s": 1000, "m": 60_000, "h": 3_600_000, "d": 86_400_000}
+_DURATION = re.compile(r"([0-9]+(?:\.[0-9]+)?)(ms|s|m|h|d)", re.ASCII)
+_HOST = re.compile(r"\*|\[[0-9a-f:]+\]|[a-z0-9]([a-z0-9.-]*[a-z0-9])?", re.ASCII)
+_PASSWORD = re.compile(r"(?<=:)[^:/@]+(?=@)|(?<=password=)[^&]+")
+
+
+class SettingError(Exception):
+    """A setting can't be used; the message names it and says what it should be, never its value."""
+
+    def __init__(self, name: str, expected: str) -> None:
+        super().__init__(f"{name}: {expected}")
+        self.name = name
+
+
+def _choice(*values: str) -> Callable[[str], str]:
+    def parse(text: str) -> str:
+        if text not in values:
+            raise ValueError(f"must be one of {', '.join(values)}")
+        return text
+
+    return parse
+
+
+def _flag(text: str) -> bool:
+    known = {"true": True, "on": True, "yes": True, "1": True, "false": False, "off": False, "no": False, "0": False}
+    try:
+        return known[text.lower()]
+    except KeyError:
+        raise ValueError("must be true or false") from None
+
+
+def _duration(text: str) -> float:
+    match = _DURATION.fullmatch(text)
+    seconds = float(match[1]) * _MILLISECONDS[match[2]] / 1000 if match else 0.0
+    if not 0.001 <= seconds <= 366 * 86400:
+        raise ValueError("must be a duration such as 700ms, 3s, 10m, 24h or 5d, from 1ms to 366d")
+    return seconds
+
+
+def _statuses(text: str) -> StatusSet:
+    try:
+        return StatusSet.parse(text)
+    except ValueError:
+        raise ValueError("must be a list of HTTP statuses such as 400-409,425,429,5xx") from None
+
+
+def _web_url(text: str) -> str:
+    try:
+        parts = urlsplit(text)
+        parts.port  # noqa: B018  (reading it checks it)
+    except ValueError:
+        parts = urlsplit("")
+    if parts.scheme not in ("http", "https") or not parts.hostname or parts.query or parts.fragment or parts.username:
+        raise ValueError("must be an absolute http or https URL without user, query and fragment")
+    return text.rstrip("/")
+
+
+def _database_url(text: str) -> str:
+    if not re.match(r"(sqlite\+aiosqlite:///|postgresql\+asyncpg://).", text):
+        raise ValueError("must begin with sqlite+aiosqlite:/// and a file, or with postgresql+asyncpg://")
+    return text
+
+
+def _redis_url(text: str) -> str:
+    if not re.match(r"(rediss?|unix)://.", text):
+        raise ValueError("must begin with redis://, rediss:// or unix://")
+    return text
+
+
+def _list(item: Callable[[str], str]) -> Callable[[str], tuple[str, ...]]:
+    def parse(text: str) -> tuple[str, ...]:
+        return tuple(item(part.strip()) for part in text.split(",") if part.strip())
+
+    return parse
+
+
+def _host(text: str) -> str:
+    if not _HOST.fullmatch(text.lower()):
+        raise ValueError("must be host names without scheme and port, separated by commas")
+    return text.lower()
+
+
+def _origin(text: str) -> str:
+    parts = urlsplit(text)
+    if text != "*" and (parts.scheme not in ("http", "https") or not parts.netloc or text != text.rstrip("/")):
+        raise ValueError("must be origins such as https://app.example.com, separated by commas")
+    return text
+
+
+def _default_database(known: Mapping[str, Any]) -> str:
+    return f"sqlite+aiosqlite:///{(known['data_dir'] / 'movies.db').absolute()}"
+
+
+def _default_source(known: Mapping[str, Any]) -> str:
+    return "third_party" if known["source_url"] else "catalogue"
+
+
+def _default_retry_status(known: Mapping[str, Any]) -> StatusSet:
+    return StatusSet.parse("408,425,429,5xx" if known["source"] == "tmdb" else "400-409,425,429,5xx")
+
+
+def _default_hosts(known: Mapping[str, Any]) -> tuple[str, ...]:
+    public = urlsplit(known["public_url"]).hostname or ""
+    own = f"[{public}]" if ":" in public else public
+    return tuple(dict.fromkeys((own, *(LOOPBACK_HOSTS if known["env"] == "local" else ()))))
+
+
+def _default_log_format(known: Mapping[str, Any]) -> str:
+    return "json" if known["env"] == "production" else "console"
+
+
+def _setting(
+    default: str | Callable[[Mapping[str, Any]], Any] | None,
+    parse: Callable[[str], Any],
+    meaning: str,
+    *,
+    shown: str = "",
+    secret: Literal["whole", "password", ""] = "",
+) -> Any:
+    """A field of `Settings`: `default` is spelled as in the environment, or made from the settings above it."""
+    shown = shown or (default if isinstance(default, str) else "unset")
+    return field(
+        metadata={"default": default, "parse": parse, "meaning": meaning, "shown": shown, "secret": secret},
+        kw_only=True,
+    )
+
+
+@dataclass(frozen=True)
+class Settings:
+    """What a process runs with. Durations are seconds."""
+
+    env: str = _setting("local", _choice("local", "production"), "`production` refuses to start with unsafe settings")
+    data_dir: Path = _setting("./var", Path, "where the SQLite file lies")
+    database_url: str = _setting(
+        _default_database,
+        _database_url,
+        "`postgresql+asyncpg://…` in production",
+        shown="SQLite in the data dir",
+        secret="password",  # noqa: S106  (which part to redact)
+    )
+    redis_url: str | None = _setting(
+        None,
+        _redis_url,
+        "broker of the worker; more than one API process needs it",
+        secret="password",  # noqa: S106
+    )
+    source_url: str | None = _setting(None, _web_url, "base URL of the third party (of TMDB, where that is the source)")
+    source: str = _setting(
+        _default_source,
+        _choice(*SOURCES),
+        "`catalogue` embedded, `third_party` the original's endpoint, `tmdb`",
+        shown="`catalogue` (`third_party` when a source URL is set)",
+    )
+    source_token: str | None = _setting(None, str, "TMDB token", secret="whole")  # noqa: S106
+    source_deadline: float = _setting("3s", _duration, "whole time that a request may spend on the source")
+    source_timeout: float = _setting("700ms", _duration, "one try")
+    source_retry_status: StatusSet = _setting(
+        _default_retry_status,
+        _statuses,
+        "worth another try",
+        shown="`400-409,425,429,5xx` (tmdb: `408,425,429,5xx`)",
+    )
+    public_url: str = _setting(
+        lambda known: f"http://127.0.0.1:{known['port']}",
+        _web_url,
+        "base of every link",
+        shown="`http://127.0.0.1:8000` (the served port, locally)",
+    )
+    public_search: bool = _setting("true", _flag, "search without a token; there are no accounts yet")
+    allowed_hosts: tuple[str, ...] = _setting(
+        _default_hosts,
+        _list(_host),
+        "names without port that a request may be addressed to",
+        shown="from the public URL, and loopback locally",
+    )
+    cors_origins: tuple[str, ...] = _setting("", _list(_origin), "origins whose pages may call the API", shown="none")
+    log_format: str = _setting(
+        _default_log_format,
+        _choice("console", "json"),
+        "one request, one line",
+        shown="`console` (`json` in production)",
+    )
+    origins: Mapping[str, str] = field(default_factory=dict, kw_only=True, compare=False)
+    """Where each setting comes from, by its variable: `default`, `environment` or `.env`."""
+
+    @classmethod
+    def load(
+        cls, environ: Mapping[str, str] | None = None, *, dotenv: Path | None = Path(".env"), port: int = 8000
+    ) -> "Settings":
+        """From the environment, then `.env`, then defaults; an empty value means unset. Raises `SettingError`."""
+        environ = os.environ if environ is None else environ
+        file = dotenv_values(dotenv, interpolate=False) if dotenv is not None and dotenv.is_file() else {}
+        known: dict[str, Any] = {"port": port}
+        origins = {}
+        for one in _listed():
+            name = variable(one.name)
+            given = (("environment", environ.get(name)), (".env", file.get(name)))
+            origin, text = next(((origin, text) for origin, text in given if text), ("default", None))
+            try:
+                known[one.name] = _value(one.metadata, text, known)
+            except ValueError as error:
+                raise SettingError(name, str(error)) from None
+            origins[name] = origin
+        del known["port"]
+        settings = cls(**known, origins=origins)
+        settings._check()
+        return settings
+
+    def _check(self) -> None:
+        """What no setting can say by itself."""
+        if self.source == "third_party" and self.source_url is None:
+            raise SettingError("MOVIE_SOURCE_URL", "must be set when MOVIE_SOURCE is third_party")
+        if self.source == "tmdb" and self.source_token is None:
+            raise SettingError("MOVIE_SOURCE_TOKEN", "must be set when MOVIE_SOURCE is tmdb")
+        if self.env != "production":
+            return
+        if not self.public_url.startswith("https://"):
+            raise SettingError("MOVIE_PUBLIC_URL", "must be an https URL in production")
+        if not self.database_url.startswith("postgresql"):
+            raise SettingError("MOVIE_DATABASE_URL", "must be PostgreSQL in production")
+        if self.redis_url is None:
+            raise SettingError("MOVIE_REDIS_URL", "must be set in production")
+        for name, values in (("MOVIE_ALLOWED_HOSTS", self.allowed_hosts), ("MOVIE_CORS_ORIGINS", self.cors_origins)):
+            if "*" in values:
+                raise SettingError(name, "must not contain * in production")
+
+    def explain(self) -> list[tuple[str, str, str]]:
+        """(variable, value with secrets redacted, origin) of every setting."""
+        return [(variable(one.name), self._shown(one), self.origins[variable(one.name)]) for one in _listed()]
+
+    def _shown(self, one: Any) -> str:
+        value = getattr(self, one.name)
+        if value is None or value == ():
+            return ""
+        if isinstance(value, tuple):
+            return ",".join(value)
+        if one.metadata["secret"] == "whole":  # noqa: S105
+            return "***"
+        if isinstance(value, float):
+            return f"{value:g}s"
+        return _PASSWORD.sub("***", str(value)) if one.metadata["secret"] else str(value)
+
+    @property
+    def sqlite_path(self) -> Path | None:
+        """The file of an SQLite database; None on PostgreSQL."""
+        prefix = "sqlite+aiosqlite:///"
+        return Path(self.database_url.removeprefix(prefix)) if self.database_url.startswith(prefix) else None
+
+    @property
+    def is_loopback(self) -> bool:
+        """Whether every link leads to this machine."""
+        host = urlsplit(self.public_url).hostname or ""
+        try:
+            return ipaddress.ip_address(host).is_loopback
+        except ValueError:
+            return host == "localhost"
+
+
+def variable(name: str) -> str:
+    """The environment variable of a field of `Settings`."""
+    return PREFIX + name.upper()
+
+
+def _listed() -> list[Any]:
+    return [one for one in fields(Settings) if "meaning" in one.metadata]
+
+
+def _value(metadata: Mapping[str, Any], text: str | None, known: Mapping[str, Any]) -> Any:
+    default = metadata["default"]
+    if text is not None:
+        return metadata["parse"](text)
+    if callable(default):
+        return default(known)
+    return None if default is None else metadata["parse"](default)
+
+
+def reference() -> list[tuple[str, str, str]]:
+    """(variable, default, meaning) of every setting, as the documentation shows them."""
+    return [(variable(one.name), one.metadata["shown"], one.metadata["meaning"]) for one in _listed()]

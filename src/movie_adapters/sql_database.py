@@ -1,0 +1,150 @@
+"""The SQL database: engines for SQLite and PostgreSQL, and the history of its tables."""
+
+import asyncio
+import sqlite3
+from pathlib import Path
+from typing import Any
+
+from sqlalchemy import Connection, MetaData, event, text
+from sqlalchemy.engine import make_url
+from sqlalchemy.exc import DBAPIError, SQLAlchemyError
+from sqlalchemy.ext.asyncio import AsyncEngine, create_async_engine
+
+from movie_core.errors import StoreUnavailable
+
+CONNECT_SECONDS = 1.0
+"""How long to wait for a connection, new or pooled."""
+BUSY_SECONDS = 5.0
+"""How long a writer waits for another one on SQLite."""
+
+metadata = MetaData(
+    naming_convention={
+        "ix": "ix_%(table_name)s_%(column_0_N_name)s",
+        "uq": "uq_%(table_name)s_%(column_0_N_name)s",
+        "ck": "ck_%(table_name)s_%(constraint_name)s",
+        "fk": "fk_%(table_name)s_%(column_0_N_name)s",
+        "pk": "pk_%(table_name)s",
+    }
+)
+
+_MIGRATIONS = Path(__file__).parent / "migrations"
+_MIGRATION_LOCK = 0x6D6F766965  # any number that is ours: "movie"
+
+
+def create_engine(url: str) -> AsyncEngine:
+    """An engine for `sqlite+aiosqlite:///path` or `postgresql+asyncpg://…`.
+
+    On SQLite each transaction begins as `BEGIN IMMEDIATE`, so that what it reads still holds when it writes; with the
+    execution option `read_only=True` it waits for no writer. On PostgreSQL a connection is there within
+    `CONNECT_SECONDS`, or there is an error.
+    """
+    if make_url(url).get_backend_name() == "sqlite":
+        engine = create_async_engine(url, connect_args={"timeout": BUSY_SECONDS})
+        event.listen(engine.sync_engine, "connect", _set_up_sqlite)
+        event.listen(engine.sync_engine, "begin", _begin_on_sqlite)
+        return engine
+    return create_async_engine(
+        url,
+        pool_size=10,
+        max_overflow=10,
+        pool_timeout=CONNECT_SECONDS,
+        pool_recycle=1800,
+        pool_use_lifo=True,
+        connect_args={"timeout": CONNECT_SECONDS, "server_settings": {"application_name": "movie-search", "jit": "off"}},
+    )
+
+
+def _set_up_sqlite(connection: Any, _record: object) -> None:
+    connection.isolation_level = None  # the driver begins nothing by itself
+    cursor = connection.cursor()
+    for pragma in ("journal_mode = WAL", "synchronous = NORMAL", "foreign_keys = ON"):
+        cursor.execute(f"PRAGMA {pragma}")
+    cursor.close()
+
+
+def _begin_on_sqlite(connection: Connection) -> None:
+    read_only = connection.get_execution_options().get("read_only", False)
+    connection.exec_driver_sql("BEGIN" if read_only else "BEGIN IMMEDIATE")
+
+
+def newest_revision() -> str:
+    """The revision that `migrate` leads to; revisions are numbered in the names of their files."""
+    return max(path.name[:4] for path in (_MIGRATIONS / "versions").glob("[0-9][0-9][0-9][0-9]_*.py"))
+
+
+def migrate(url: str) -> None:
+    """Bring the tables up to date; quick when they are. Blocks; not for a thread that runs an event loop.
+
+    Processes that start together migrate one after another. Raises `StoreUnavailable`.
+    """
+    try:
+        if make_url(url).get_backend_name() == "sqlite":
+            _migrate_sqlite(url)
+        else:
+            asyncio.run(_migrate_postgres(url))
+    except (SQLAlchemyError, sqlite3.Error, OSError, TimeoutError) as error:
+        raise StoreUnavailable(f"the database can't be brought up to date: {_cause(error)}") from error
+
+
+def _migrate_sqlite(url: str) -> None:
+    path = Path(make_url(url).database or "")
+    check_sqlite()
+    if path.exists():
+        with sqlite3.connect(path, timeout=BUSY_SECONDS) as connection:
+            tables = connection.execute("SELECT 1 FROM sqlite_master WHERE name = 'alembic_version'").fetchone()
+            found = connection.execute("SELECT version_num FROM alembic_version").fetchone() if tables else None
+        connection.close()
+        if found == (newest_revision(),):
+            return
+    path.parent.mkdir(parents=True, exist_ok=True)
+    asyncio.run(_migrate(create_engine(url)))
+
+
+async def _migrate_postgres(url: str) -> None:
+    engine = create_engine(url)
+    try:
+        async with engine.connect() as connection:
+            there = await connection.scalar(text("SELECT to_regclass('alembic_version')"))
+            if there and await connection.scalar(text("SELECT version_num FROM alembic_version")) == newest_revision():
+                return
+        await _migrate(engine)
+    finally:
+        await engine.dispose()
+
+
+async def _migrate(engine: AsyncEngine) -> None:
+    try:
+        async with engine.begin() as connection:
+            if connection.dialect.name == "postgresql":
+                await connection.execute(text("SELECT pg_advisory_xact_lock(:lock)"), {"lock": _MIGRATION_LOCK})
+            await connection.run_sync(_upgrade)
+    finally:
+        await engine.dispose()
+
+
+def _upgrade(connection: Connection) -> None:
+    # Imported here, as a start with everything up to date doesn't need it.
+    from alembic import command
+    from alembic.config import Config
+
+    config = Config()
+    config.set_main_option("script_location", str(_MIGRATIONS).replace("%", "%%"))
+    config.attributes["connection"] = connection
+    command.upgrade(config, "head")
+
+
+def check_sqlite() -> None:
+    """Raise `StoreUnavailable` where the SQLite at hand can't hold the index of titles."""
+    connection = sqlite3.connect(":memory:")
+    try:
+        connection.execute("CREATE VIRTUAL TABLE probe USING fts5 (terms, content='', detail=none)")
+    except sqlite3.Error:
+        raise StoreUnavailable(f"SQLite {sqlite3.sqlite_version} lacks FTS5, which the catalogue needs") from None
+    finally:
+        connection.close()
+
+
+def _cause(error: BaseException) -> str:
+    """The kind of an error, without what may hold a password or a path."""
+    original = error.orig if isinstance(error, DBAPIError) and error.orig is not None else error
+    return type(original).__name__

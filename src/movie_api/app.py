@@ -1,0 +1,61 @@
+"""The composition root of the API: `create_app(settings, *overrides)`."""
+
+import logging
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from importlib.metadata import version
+
+from dishka import Provider
+from dishka.integrations.litestar import DishkaRouter, LitestarProvider, setup_dishka
+from litestar import Litestar
+from litestar.config.cors import CORSConfig
+from litestar.datastructures import State
+
+from movie_adapters.settings import Settings
+from movie_adapters.wiring import create_container, notice_of
+from movie_api.errors import answer
+from movie_api.guard import Guard
+from movie_api.movies import MOVIE_ROUTES
+from movie_api.openapi import document
+from movie_api.pages import explain_error, is_live, is_ready, reading_router
+
+MAX_BODY = 64 * 1024
+"""Bytes of a request's body."""
+
+_log = logging.getLogger(__name__)
+
+
+def create_app(settings: Settings, *overrides: Provider) -> Litestar:
+    """The ASGI application; `overrides` are providers that stand in for some of `movie_adapters.wiring`."""
+    container = create_container(settings, LitestarProvider(), *overrides)
+    notice = notice_of(settings)
+    described = document(
+        settings.public_url,
+        version=version("movie-search-backend"),
+        public_search=settings.public_search,
+        notice=notice,
+    )
+
+    @asynccontextmanager
+    async def lifespan(_: Litestar) -> AsyncIterator[None]:
+        if settings.public_search:
+            _log.warning("search is public: MOVIE_PUBLIC_SEARCH is on, so nobody needs a token")
+        yield
+        await container.close()
+
+    app = Litestar(
+        route_handlers=[
+            DishkaRouter("/", route_handlers=[*MOVIE_ROUTES, is_live, is_ready, explain_error]),
+            reading_router(described, notice),
+        ],
+        lifespan=[lifespan],
+        exception_handlers={Exception: answer},
+        cors_config=CORSConfig(allow_origins=list(settings.cors_origins)) if settings.cors_origins else None,
+        request_max_body_size=MAX_BODY,
+        state=State({"settings": settings}),
+        openapi_config=None,
+        logging_config=None,
+    )
+    setup_dishka(container, app)
+    app.asgi_handler = Guard(app.asgi_handler, public_url=settings.public_url, allowed_hosts=settings.allowed_hosts)
+    return app

@@ -1,0 +1,112 @@
+"""What stands in front of every route: limits, hosts, request ids, HEAD, and one log line for each request.
+
+Plain ASGI, so that it sees a request before any framework does and an answer after every framework has.
+"""
+
+import logging
+import re
+import time
+import uuid
+from collections.abc import Sequence
+
+from litestar.types import ASGIApp, HTTPScope, Message, Receive, Scope, Send
+
+from movie_api.errors import problem
+
+MAX_TARGET = 8 * 1024
+"""Bytes of path and query string."""
+MAX_HEADERS = 100
+MAX_HEADER_BYTES = 16 * 1024
+"""Bytes of all header lines, with their separators."""
+
+_REQUEST_ID = re.compile(rb"[A-Za-z0-9._-]{1,64}")
+_HOST = re.compile(rb"(\[[0-9A-Fa-f:.]+\]|[A-Za-z0-9._-]+)(?::([0-9]{1,5}))?")
+
+_access = logging.getLogger("movie_api.access")
+
+
+class Guard:
+    """Wraps the application's outermost ASGI handler."""
+
+    def __init__(self, app: ASGIApp, *, public_url: str, allowed_hosts: Sequence[str]) -> None:
+        self._app = app
+        self._public_url = public_url
+        self._allowed_hosts = frozenset(allowed_hosts)
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] != "http":
+            await self._app(scope, receive, send)
+            return
+        request_id = _request_id(scope)
+        scope.setdefault("state", {})
+        scope["state"].update(request_id=request_id, public_url=self._public_url)
+        began, method, status = time.perf_counter(), scope["method"], 0
+
+        async def tell(message: Message) -> None:
+            nonlocal status
+            if message["type"] == "http.response.start":
+                status = message["status"]
+                headers = list(message.get("headers", ()))
+                headers += [(b"x-request-id", request_id.encode()), (b"x-content-type-options", b"nosniff")]
+                message["headers"] = headers
+            elif method == "HEAD" and message["type"] == "http.response.body":
+                message["body"] = b""
+            await send(message)
+
+        try:
+            refusal = self._refusal(scope)
+            if refusal is not None:
+                await _answer(tell, *problem(self._public_url, request_id, *refusal))
+            else:
+                if method == "HEAD":  # routes know GET only: the same answer, its body left out above
+                    scope["method"] = "GET"
+                await self._app(scope, receive, tell)
+        finally:
+            _access.info(
+                "%s %s %d %.1f ms",
+                method,
+                _printable(scope),
+                status,
+                (time.perf_counter() - began) * 1e3,
+                extra={"request_id": request_id},
+            )
+
+    def _refusal(self, scope: HTTPScope) -> tuple[str, str] | None:
+        """Code and detail of the problem with this request; None when it may pass."""
+        if len(_raw_path(scope)) + 1 + len(scope["query_string"]) > MAX_TARGET:
+            return "uri_too_long", ""
+        headers = scope["headers"]
+        if len(headers) > MAX_HEADERS or sum(len(name) + len(value) + 4 for name, value in headers) > MAX_HEADER_BYTES:
+            return "headers_too_large", ""
+        hosts = [value for name, value in headers if name == b"host"]
+        match = _HOST.fullmatch(hosts[0]) if len(hosts) == 1 else None
+        if match is None or int(match[2] or 0) > 65_535:
+            return "invalid_host", "the request needs exactly one well-formed Host header"
+        # Probes of an orchestrator address a container by whatever it is called there.
+        is_probe = scope["path"].startswith("/health/")
+        if not is_probe and "*" not in self._allowed_hosts and match[1].decode().lower() not in self._allowed_hosts:
+            return "invalid_host", "this host is not served here"
+        return None
+
+
+def _request_id(scope: HTTPScope) -> str:
+    given = [value for name, value in scope["headers"] if name == b"x-request-id"]
+    if len(given) == 1 and _REQUEST_ID.fullmatch(given[0]):
+        return given[0].decode()
+    return uuid.uuid4().hex
+
+
+def _raw_path(scope: HTTPScope) -> bytes:
+    return scope.get("raw_path") or scope["path"].encode("utf-8", "surrogateescape")
+
+
+def _printable(scope: HTTPScope) -> str:
+    """The path as one safe piece of a log line. The query string stays out: it says what somebody looks for."""
+    return _raw_path(scope)[:MAX_TARGET].decode("ascii", "backslashreplace").encode("unicode_escape").decode("ascii")
+
+
+async def _answer(send: Send, status: int, headers: dict[str, str], body: bytes) -> None:
+    pairs = [(name.encode(), value.encode()) for name, value in headers.items()]
+    pairs.append((b"content-length", str(len(body)).encode()))
+    await send({"type": "http.response.start", "status": status, "headers": pairs})
+    await send({"type": "http.response.body", "body": body, "more_body": False})

@@ -1,0 +1,150 @@
+"""For operators and readers: the start page, `/docs`, `/openapi.json`, `/errors/{code}` and health."""
+
+from html import escape
+from pathlib import Path
+from typing import Any
+
+import msgspec
+from dishka import FromDishka
+from litestar import Response, get
+from litestar.exceptions import NotFoundException
+from litestar.router import Router
+from litestar.static_files import create_static_files_router
+from swagger_ui_bundle import swagger_ui_path
+
+from movie_api.errors import PROBLEMS
+from movie_core.health import Readiness, Status
+
+_PAGE = """<!doctype html>
+<html lang="en">
+<head>
+<meta charset="utf-8">
+<meta name="viewport" content="width=device-width, initial-scale=1">
+<title>{title}</title>
+<link rel="stylesheet" href="/style.css">
+</head>
+<body><main>
+<h1>{title}</h1>
+{content}
+</main></body>
+</html>
+"""
+_STYLE = """:root { color-scheme: light dark; }
+body { font: 1.05rem/1.6 system-ui, sans-serif; margin: 0; padding: 3rem 1.25rem; }
+main { max-width: 42rem; margin: 0 auto; }
+h1 { font-size: 1.8rem; line-height: 1.25; margin: 0 0 1rem; }
+a { color: light-dark(#0b57d0, #8ab4f8); }
+code { font: 0.95em ui-monospace, monospace; background: light-dark(#eef0f3, #2a2d31); padding: 0.1em 0.3em;
+  border-radius: 0.25em; overflow-wrap: anywhere; }
+dt { font-weight: 600; margin-top: 0.75rem; } dd { margin: 0; }
+footer { margin-top: 3rem; font-size: 0.9rem; opacity: 0.8; }
+"""
+_DOCS = """<!doctype html>
+<html lang="en">
+<head>
+<meta charset="utf-8">
+<meta name="viewport" content="width=device-width, initial-scale=1">
+<title>Movie Search API</title>
+<link rel="stylesheet" href="/docs/assets/swagger-ui.css">
+<link rel="icon" href="data:,">
+</head>
+<body>
+<div id="swagger-ui"></div>
+<script src="/docs/assets/swagger-ui-bundle.js"></script>
+<script src="/docs/start.js"></script>
+</body>
+</html>
+"""
+_DOCS_START = """SwaggerUIBundle({
+  url: "/openapi.json", dom_id: "#swagger-ui", deepLinking: true, tryItOutEnabled: true, validatorUrl: null,
+});
+"""
+# Swagger UI styles its elements in place and draws icons from data URLs; nothing comes from elsewhere.
+_POLICY = "default-src 'none'; connect-src 'self'; img-src 'self' data:; script-src 'self'; frame-ancestors 'none'; "
+_DOCS_POLICY = _POLICY + "style-src 'self' 'unsafe-inline'; base-uri 'none'; form-action 'none'"
+_PAGE_POLICY = _POLICY + "style-src 'self'; base-uri 'none'; form-action 'none'"
+
+
+def _html(content: str, policy: str = _PAGE_POLICY) -> Response[str]:
+    headers = {"content-security-policy": policy, "referrer-policy": "no-referrer"}
+    return Response(content, media_type="text/html; charset=utf-8", headers=headers)
+
+
+@get("/health/live")
+async def is_live() -> Response[bytes]:
+    return Response(b'{"status":"live"}', media_type="application/json", headers={"cache-control": "no-store"})
+
+
+@get("/health/ready")
+async def is_ready(readiness: FromDishka[Readiness]) -> Response[bytes]:
+    status, findings = await readiness.status()
+    parts = {one.part.name: {"status": "up" if one.is_reached else "down", "detail": one.detail} for one in findings}
+    headers = {"cache-control": "no-store"}
+    if status is Status.UNAVAILABLE:
+        headers["retry-after"] = "5"
+    return Response(
+        msgspec.json.encode({"status": status.value} | parts),
+        status_code=503 if status is Status.UNAVAILABLE else 200,
+        media_type="application/json",
+        headers=headers,
+    )
+
+
+@get("/errors/{code:str}")
+async def explain_error(code: str) -> Response[str]:
+    kind = PROBLEMS.get(code)
+    if kind is None:
+        raise NotFoundException
+    content = (
+        f"<p>{_code_marks(kind.explanation)}</p><dl><dt>Code</dt><dd><code>{code}</code></dd>"
+        f'<dt>HTTP status</dt><dd>{kind.status}</dd></dl><p><a href="/docs">API documentation</a></p>'
+    )
+    return _html(_PAGE.format(title=escape(kind.title), content=content))
+
+
+def _code_marks(text: str) -> str:
+    """Escaped, with what stands between backticks as code."""
+    parts = escape(text).split("`")
+    return "".join(f"<code>{part}</code>" if index % 2 else part for index, part in enumerate(parts))
+
+
+def reading_router(document: dict[str, Any], notice: str) -> Router:
+    """The pages that depend on the deployment. `notice` is what the source in use asks to be said of it."""
+    encoded = msgspec.json.encode(document)
+    version = document["info"]["version"]
+    start = _PAGE.format(
+        title="Movie Search",
+        content=f"""<p>A movie search backend, version {escape(version)}. Try
+<a href="/api/v1/movies/?query=matrix"><code>/api/v1/movies/?query=matrix</code></a>, or as you type:
+<a href="/api/v1/movies/suggest/?query=mat"><code>/api/v1/movies/suggest/?query=mat</code></a>.</p>
+<dl>
+<dt><a href="/docs">/docs</a></dt><dd>The API, to read and to try out</dd>
+<dt><a href="/openapi.json">/openapi.json</a></dt><dd>The same for programs (OpenAPI 3.1)</dd>
+<dt><a href="/api/v1/genres/">/api/v1/genres/</a></dt><dd>Genres, with the number of their movies</dd>
+<dt><a href="/health/ready">/health/ready</a></dt><dd>Whether every part can be reached</dd>
+</dl>
+<footer>{escape(notice)}</footer>""",
+    )
+
+    @get("/")
+    async def start_page() -> Response[str]:
+        return _html(start)
+
+    @get("/style.css")
+    async def style() -> Response[str]:
+        return Response(_STYLE, media_type="text/css", headers={"cache-control": "public, max-age=3600"})
+
+    @get("/docs")
+    async def docs() -> Response[str]:
+        return _html(_DOCS, _DOCS_POLICY)
+
+    @get("/docs/start.js")
+    async def docs_start() -> Response[str]:
+        return Response(_DOCS_START, media_type="text/javascript", headers={"cache-control": "public, max-age=3600"})
+
+    @get("/openapi.json")
+    async def openapi() -> Response[bytes]:
+        return Response(encoded, media_type="application/json", headers={"cache-control": "public, max-age=60"})
+
+    assets = create_static_files_router(path="/docs/assets", directories=[Path(swagger_ui_path)])
+    return Router("/", route_handlers=[start_page, style, docs, docs_start, openapi, assets])

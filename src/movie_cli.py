@@ -1,0 +1,282 @@
+"""The command line, `movie-search`: the same services as the API, for a terminal.
+
+Exit codes: 0 done, 1 could not (also a search without a hit), 2 misuse or a wrong setting. An error is one line on
+stderr that names the option or variable.
+"""
+
+import asyncio
+import os
+import sys
+from collections.abc import AsyncIterator, Callable, Iterator
+from contextlib import asynccontextmanager, contextmanager
+from pathlib import Path
+from typing import Annotated, Any, NoReturn
+
+try:
+    import msgspec
+    from cyclopts import App, CycloptsError, Parameter
+    from cyclopts.validators import Number
+    from dishka import AsyncContainer
+    from movie_adapters.movie_files import MovieFile
+    from movie_adapters.settings import Settings, SettingError
+    from movie_adapters.upstream import Upstream, serve_upstream
+    from movie_adapters.wiring import create_container, prepare, quieten
+    from movie_api.movies import render_page
+    from rich.console import Console
+    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
+    from rich.table import Table
+except ModuleNotFoundError as missing:
+    sys.exit(f"movie-search: {missing.name} is not installed; install movie-search-backend[all]")
+
+from movie_core.catalog import Catalog
+from movie_core.errors import Invalid, MovieError, StoreUnavailable
+from movie_core.health import Readiness
+from movie_core.movies import MovieQuery
+from movie_core.paging import Window
+from movie_core.ports import Catalogue
+
+app = App(
+    name="movie-search",
+    help="Search movies held by a source that fails every now and then; serve that as an API.",
+    version_flags=["--version"],
+    help_format="plaintext",
+)
+catalogue_app = App(name="catalogue", help="The movies that are kept here.")
+app.command(catalogue_app)
+
+_out = Console()
+_err = Console(stderr=True)
+
+
+class Misuse(Exception):
+    """The command can't be carried out as it was given; exit 2."""
+
+
+class CouldNot(Exception):
+    """The command was fine but could not be carried out; exit 1."""
+
+
+@asynccontextmanager
+async def _container(settings: Settings) -> AsyncIterator[AsyncContainer]:
+    quieten()
+    container = create_container(settings)
+    try:
+        yield container
+    finally:
+        await container.close()
+
+
+@contextmanager
+def _progress(what: str) -> Iterator[Callable[[int, int], None]]:
+    """A bar on stderr that appears with the first step and goes when all is done."""
+    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
+    with Progress(*columns, console=_err, transient=True) as bars:
+        task = bars.add_task(what, total=None, visible=False)
+        yield lambda done, total: bars.update(task, completed=done, total=total, visible=True)
+
+
+async def _prepare(settings: Settings, container: AsyncContainer) -> None:
+    with _progress("making the bundled films searchable") as progress:
+        await prepare(settings, await container.get(Catalogue), progress)
+
+
+@app.command
+def search(
+    query: str,
+    *,
+    limit: Annotated[int, Parameter(validator=Number(gte=1, lte=100))] = 10,
+    offset: Annotated[int, Parameter(validator=Number(gte=0, lte=10_000))] = 0,
+    year: str | None = None,
+    genre: str | None = None,
+    order: str | None = None,
+    json: Annotated[bool, Parameter(negative=())] = False,
+) -> None:
+    """Search movies and print a page of them.
+
+    Parameters
+    ----------
+    query
+        What to look for; an empty one finds all movies.
+    limit
+        Movies on the page, 1 to 100.
+    offset
+        Movies to pass over, 0 to 10000.
+    year
+        A year, or a range such as 1990..1999.
+    genre
+        A genre's name.
+    order
+        relevance, popularity or year.
+    json
+        Print what the API answers, for scripts.
+    """
+    asked = MovieQuery.parse(query, year=year, genre=genre, order=order)
+    window = Window(offset, limit)
+
+    async def run() -> None:
+        settings = Settings.load()
+        async with _container(settings) as container:
+            await _prepare(settings, container)
+            page = await (await container.get(Catalog)).search(asked, window)
+        if json:
+            _, body = render_page(page, asked, window, settings.public_url)
+            sys.stdout.write(body.decode() + "\n")
+            return
+        table = Table(box=None, pad_edge=False, header_style="bold")
+        for heading in ("title", "year", "genres", "directors", "id"):
+            table.add_column(heading, overflow="fold", justify="right" if heading == "year" else "left")
+        for movie in page.items:
+            year_shown = "" if movie.year is None else str(movie.year)
+            table.add_row(movie.title, year_shown, ", ".join(movie.genres), ", ".join(movie.directors), movie.id)
+        _out.print(table)
+        _out.print(
+            f"{offset + 1} to {offset + len(page.items)} of {page.total}, from {page.source}",
+            style="dim",
+            highlight=False,
+        )
+
+    asyncio.run(run())
+
+
+@app.command
+def migrate() -> None:
+    """Bring the database's schema up to date; with the embedded source, make the bundled films searchable."""
+
+    async def run() -> None:
+        settings = Settings.load()
+        async with _container(settings) as container:
+            await _prepare(settings, container)
+        _out.print("the database is up to date")
+
+    asyncio.run(run())
+
+
+@catalogue_app.command(name="import")
+def import_file(file: Path, *, replace: Annotated[bool, Parameter(negative=())] = False) -> None:
+    """Add the movies of a file, or update those that are there.
+
+    Parameters
+    ----------
+    file
+        CSV, TSV or JSON lines, gzipped or not; also IMDb's title.basics.tsv and MovieLens' movies.csv. What belongs
+        to it (title.ratings.tsv, links.csv) is read from the same folder.
+    replace
+        Drop the movies that the file lacks.
+    """
+
+    async def run() -> None:
+        settings = Settings.load()
+        read = MovieFile(file)
+        async with _container(settings) as container:
+            catalogue = await container.get(Catalogue)
+            if not replace:
+                await _prepare(settings, container)
+            with _progress(f"importing {file.name}") as progress:
+
+                def counted() -> Iterator[Any]:
+                    for done, movie in enumerate(read, 1):
+                        if done % 1000 == 0:
+                            progress(read.bytes_read, read.size)
+                        yield movie
+
+                loaded = await catalogue.load(counted(), replace=replace, edition="imported" if replace else None)
+            count = await catalogue.count()
+        _out.print(
+            f"{loaded.added} added, {loaded.updated} updated, {loaded.unchanged} unchanged, {loaded.removed} removed; "
+            f"{read.rejected_count} rows rejected; {count} movies now",
+            highlight=False,
+        )
+        for rejected in read.rejected:
+            _err.print(f"row {rejected.row}: {rejected.code}: {rejected.detail}", highlight=False, markup=False)
+        if read.rejected_count > len(read.rejected):
+            _err.print(f"… and {read.rejected_count - len(read.rejected)} more", highlight=False)
+
+    asyncio.run(run())
+
+
+@catalogue_app.command
+def info() -> None:
+    """Tell how many movies are kept, and which edition."""
+
+    async def run() -> None:
+        settings = Settings.load()
+        async with _container(settings) as container:
+            await _prepare(settings, container)
+            catalogue = await container.get(Catalogue)
+            count, edition, genres = await catalogue.count(), await catalogue.edition(), await catalogue.genres()
+        table = Table(box=None, pad_edge=False, show_header=False)
+        most = sorted(genres, key=lambda genre: -genre.movies)[:5]
+        for name, value in (
+            ("source", settings.source),
+            ("movies", str(count)),
+            ("edition", edition or "none"),
+            ("genres", f"{len(genres)}, most of all " + ", ".join(genre.name for genre in most) if most else "none"),
+        ):
+            table.add_row(name, value)
+        _out.print(table)
+
+    asyncio.run(run())
+
+
+@app.command
+def config() -> None:
+    """Print every setting, its value (redacted where secret), and where it comes from."""
+    table = Table(box=None, pad_edge=False, header_style="bold")
+    for heading in ("setting", "value", "from"):
+        table.add_column(heading, overflow="fold")
+    for row in Settings.load().explain():
+        table.add_row(*row)
+    _out.print(table)
+
+
+@app.command
+def doctor() -> None:
+    """Reach each part and say what to do about those that are away."""
+
+    async def run() -> bool:
+        settings = Settings.load()
+        async with _container(settings) as container:
+            try:
+                await _prepare(settings, container)
+            except StoreUnavailable:
+                pass  # told below, with advice
+            findings = await (await container.get(Readiness)).findings()
+        for finding in findings:
+            sign = "[green]ok[/green]  " if finding.is_reached else "[red]away[/red]"
+            _out.print(f"{sign}  {finding.part.name}: {finding.detail}", highlight=False)
+            if not finding.is_reached:
+                _out.print(f"      {finding.part.advice}", highlight=False)
+        return all(finding.is_reached for finding in findings)
+
+    if not asyncio.run(run()):
+        raise CouldNot("not every part can be reached")
+
+
+def main() -> NoReturn:
+    """Run the command that the arguments name."""
+    try:
+        app(exit_on_error=False, print_error=False, result_action="return_value")
+        sys.stdout.flush()
+        code = 0
+    except BrokenPipeError:  # whoever read our output has seen enough
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        code = 0
+    except KeyboardInterrupt:
+        code = 130
+    except (CycloptsError, SettingError, Misuse, Invalid) as error:
+        code = _tell(2, error)
+    except (MovieError, CouldNot, OSError) as error:
+        code = _tell(1, error)
+    sys.exit(code)
+
+
+def _tell(code: int, error: Exception) -> int:
+    first_line = " ".join(str(error).split())
+    field = getattr(error, "field", None)
+    where = f"--{field}: " if isinstance(error, Invalid) and field not in (None, "query") else ""
+    print(f"movie-search: {where}{first_line}", file=sys.stderr)  # noqa: T201
+    return code
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,127 @@
+from pathlib import Path
+
+import pytest
+
+from movie_adapters.settings import SettingError, Settings, reference
+
+
+def load(**environ: str) -> Settings:
+    return Settings.load(environ, dotenv=None)
+
+
+def test_the_defaults_serve_on_one_laptop() -> None:
+    settings = load()
+    assert (settings.source, settings.public_url, settings.public_search) == (
+        "catalogue",
+        "http://127.0.0.1:8000",
+        True,
+    )
+    assert settings.sqlite_path == Path("var/movies.db").absolute()
+    assert settings.allowed_hosts == ("127.0.0.1", "localhost", "[::1]")
+    assert (settings.source_deadline, settings.source_timeout) == (3.0, 0.7)
+
+
+def test_a_source_url_selects_the_third_party() -> None:
+    settings = load(MOVIE_SOURCE_URL="http://127.0.0.1:9000/")
+    assert (settings.source, settings.source_url) == ("third_party", "http://127.0.0.1:9000")
+    assert 404 in settings.source_retry_status
+    assert 404 not in load(MOVIE_SOURCE="tmdb", MOVIE_SOURCE_TOKEN="t").source_retry_status
+
+
+def test_the_served_port_stands_in_links() -> None:
+    assert Settings.load({}, dotenv=None, port=9001).public_url == "http://127.0.0.1:9001"
+
+
+def test_the_environment_wins_over_the_file_and_empty_means_unset(tmp_path: Path) -> None:
+    file = tmp_path / ".env"
+    file.write_text("MOVIE_SOURCE_DEADLINE=5s\nMOVIE_SOURCE_TIMEOUT=1s\nMOVIE_DATA_DIR=\n")
+    settings = Settings.load({"MOVIE_SOURCE_TIMEOUT": "2s", "MOVIE_PUBLIC_URL": ""}, dotenv=file)
+    assert (settings.source_deadline, settings.source_timeout) == (5.0, 2.0)
+    origins = settings.origins
+    assert origins["MOVIE_SOURCE_DEADLINE"] == ".env"
+    assert origins["MOVIE_SOURCE_TIMEOUT"] == "environment"
+    assert origins["MOVIE_DATA_DIR"] == origins["MOVIE_PUBLIC_URL"] == "default"
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("MOVIE_ENV", "staging"),
+        ("MOVIE_SOURCE", "imdb"),
+        ("MOVIE_SOURCE_DEADLINE", "3"),
+        ("MOVIE_SOURCE_DEADLINE", "-3s"),
+        ("MOVIE_SOURCE_DEADLINE", "0s"),
+        ("MOVIE_SOURCE_TIMEOUT", "fast"),
+        ("MOVIE_SOURCE_RETRY_STATUS", "4xy"),
+        ("MOVIE_SOURCE_URL", "ftp://x.test"),
+        ("MOVIE_SOURCE_URL", "127.0.0.1:9000"),
+        ("MOVIE_SOURCE_URL", "http://user:secret@x.test"),
+        ("MOVIE_PUBLIC_URL", "http://x.test:99999999"),
+        ("MOVIE_PUBLIC_URL", "http://"),
+        ("MOVIE_PUBLIC_SEARCH", "maybe"),
+        ("MOVIE_ALLOWED_HOSTS", "http://x.test"),
+        ("MOVIE_ALLOWED_HOSTS", "x.test:80"),
+        ("MOVIE_CORS_ORIGINS", "x.test"),
+        ("MOVIE_DATABASE_URL", "postgresql://x.test/db"),
+        ("MOVIE_DATABASE_URL", "sqlite+aiosqlite://"),
+        ("MOVIE_REDIS_URL", "http://x.test"),
+        ("MOVIE_LOG_FORMAT", "xml"),
+    ],
+)
+def test_a_value_that_cant_be_read_is_named_but_not_repeated(name: str, value: str) -> None:
+    with pytest.raises(SettingError) as error:
+        load(**{name: value})
+    assert str(error.value).startswith(f"{name}: ")
+    assert "secret" not in str(error.value)
+    assert "\n" not in str(error.value)
+
+
+@pytest.mark.parametrize(
+    ("name", "environ"),
+    [
+        ("MOVIE_SOURCE_URL", {"MOVIE_SOURCE": "third_party"}),
+        ("MOVIE_SOURCE_TOKEN", {"MOVIE_SOURCE": "tmdb"}),
+    ],
+)
+def test_a_source_without_what_it_needs_is_refused(name: str, environ: dict[str, str]) -> None:
+    with pytest.raises(SettingError, match=name):
+        load(**environ)
+
+
+PRODUCTION = {
+    "MOVIE_ENV": "production",
+    "MOVIE_PUBLIC_URL": "https://movies.example.com",
+    "MOVIE_DATABASE_URL": "postgresql+asyncpg://movies:canary@db.example.com/movies",
+    "MOVIE_REDIS_URL": "redis://:canary@redis.example.com/0",
+}
+
+
+def test_production_starts_with_safe_settings() -> None:
+    settings = load(**PRODUCTION)
+    assert settings.allowed_hosts == ("movies.example.com",)
+    assert settings.log_format == "json"
+    assert settings.sqlite_path is None
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("MOVIE_PUBLIC_URL", "http://movies.example.com"),
+        ("MOVIE_DATABASE_URL", ""),
+        ("MOVIE_DATABASE_URL", "sqlite+aiosqlite:///x.db"),
+        ("MOVIE_REDIS_URL", ""),
+        ("MOVIE_ALLOWED_HOSTS", "*"),
+        ("MOVIE_CORS_ORIGINS", "https://a.test,*"),
+    ],
+)
+def test_production_refuses_what_is_unsafe(name: str, value: str) -> None:
+    with pytest.raises(SettingError, match=name):
+        load(**(PRODUCTION | {name: value}))
+
+
+def test_secrets_are_not_shown() -> None:
+    settings = load(**PRODUCTION, MOVIE_SOURCE="tmdb", MOVIE_SOURCE_TOKEN="canary")
+    shown = {name: value for name, value, _ in settings.explain()}
+    assert shown["MOVIE_DATABASE_URL"] == "postgresql+asyncpg://movies:***@db.example.com/movies"
+    assert "canary" not in str(shown)
+    assert set(shown) == {name for name, _, _ in reference()}

@@ -1,0 +1,268 @@
+import json
+import re
+from urllib.parse import parse_qs, urlsplit
+
+import httpx
+import pytest
+from tests.unit.api.conftest import OpenApi
+
+from movie_core import MemoryCatalogue, Movie, MoviePage, MovieQuery, SourceUnavailable, StoreUnavailable, Window
+
+MOVIES = "/api/v1/movies/"
+
+
+class FailingSource(MemoryCatalogue):
+    def __init__(self, error: Exception) -> None:
+        super().__init__()
+        self.error = error
+
+    async def search(self, query: MovieQuery, window: Window) -> MoviePage:
+        raise self.error
+
+
+def assert_problem(answer: httpx.Response, status: int, code: str) -> dict[str, object]:
+    assert answer.status_code == status
+    assert answer.headers["content-type"] == "application/problem+json"
+    body: dict[str, object] = answer.json()
+    assert set(body) == {"type", "title", "status", "detail", "code", "request_id", "errors"}
+    assert (body["status"], body["code"]) == (status, code)
+    assert body["type"] == f"http://127.0.0.1:8000/errors/{code}"
+    assert body["request_id"] == answer.headers["x-request-id"]
+    assert len(answer.content) < 4096
+    return body
+
+
+async def test_a_page_has_the_wire_format_of_the_original(api: httpx.AsyncClient) -> None:
+    answer = await api.get(MOVIES, params={"query": "river", "offset": 10})
+    assert answer.status_code == 200
+    assert answer.headers["content-type"] == "application/json"
+    body = answer.json()
+    assert set(body) == {"total", "items", "page_info", "meta"}
+    assert body["total"] == 23
+    assert len(body["items"]) == 10
+    assert body["items"][0] == {
+        "id": "112", "title": "Mallow River", "year": 1962, "genres": ["Drama", "Western"], "popularity": 12.0,
+    }  # fmt: skip
+    assert body["page_info"] == {
+        "current_page": 2,
+        "total_pages": 3,
+        "previous": "http://127.0.0.1:8000/api/v1/movies/?offset=0&limit=10&query=river",
+        "next": "http://127.0.0.1:8000/api/v1/movies/?offset=20&limit=10&query=river",
+    }
+    assert body["meta"]["source"] == "catalogue"
+    assert body["meta"]["state"] == "live"
+    assert re.fullmatch(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\dZ", body["meta"]["fetched_at"])
+
+
+async def test_what_is_not_known_of_a_movie_is_left_out(api: httpx.AsyncClient) -> None:
+    item = (await api.get(MOVIES, params={"query": "undated"})).json()["items"][0]
+    assert item == {"id": "203", "title": "Undated", "genres": ["Comedy"], "popularity": 1.0}
+
+
+async def test_the_defaults_are_those_of_the_original(api: httpx.AsyncClient) -> None:
+    body = (await api.get(MOVIES)).json()
+    assert (body["total"], len(body["items"]), body["page_info"]["previous"]) == (26, 10, None)
+
+
+async def test_the_form_without_the_slash_answers_by_itself(api: httpx.AsyncClient) -> None:
+    for path in ("/api/v1/movies", "/api/v1/movies/201", "/api/v1/movies/suggest", "/api/v1/genres"):
+        assert (await api.get(path)).status_code == 200, path
+
+
+@pytest.mark.parametrize(
+    "limit", ["0", "-1", "101", "abc", "", "1.0", "1e2", "0x10", "%2B5", "+5", "%205", "5%20", "٣", "１０", "1_000"]
+)
+async def test_a_bad_limit_is_refused(api: httpx.AsyncClient, limit: str) -> None:
+    body = assert_problem(await api.get(f"{MOVIES}?limit={limit}"), 400, "invalid_offset_or_limit")
+    assert body["errors"] == [{"field": "limit", "code": "invalid_offset_or_limit", "detail": body["detail"]}]
+
+
+@pytest.mark.parametrize(
+    "offset", ["-1", "1000000", "10001", str(2**31), str(2**63), str(2**64), "9" * 5000, "00", "x"]
+)
+async def test_a_bad_offset_is_refused(api: httpx.AsyncClient, offset: str) -> None:
+    assert_problem(await api.get(f"{MOVIES}?offset={offset}"), 400, "invalid_offset_or_limit")
+
+
+@pytest.mark.parametrize(
+    ("query", "code"),
+    [
+        ("offset=1&offset=1", "invalid_offset_or_limit"),
+        ("limit=1&offset=0&limit=2", "invalid_offset_or_limit"),
+        ("query=a&query=a", "invalid_query"),
+        ("query=a&%71uery=a", "invalid_query"),
+        ("year=1999&year=1999", "invalid_parameter"),
+        ("query=%00", "invalid_query"),
+        ("query=a%00b", "invalid_query"),
+        ("query=%09a", "invalid_query"),
+        ("query=%FF", "invalid_query"),
+        ("query=%ED%A0%80", "invalid_query"),
+        ("query=%C0%AF", "invalid_query"),
+        ("query=%", "invalid_query"),
+        ("query=%2", "invalid_query"),
+        ("query=%zz", "invalid_query"),
+        ("query=" + "a" * 201, "invalid_query"),
+        ("offset=%FF", "invalid_offset_or_limit"),
+        ("year=199", "invalid_parameter"),
+        ("year=1999..1990", "invalid_parameter"),
+        ("genre=", "invalid_parameter"),
+        ("order=personal", "invalid_parameter"),
+        ("order=", "invalid_parameter"),
+        ("exclude=rated", "invalid_parameter"),
+    ],
+)
+async def test_bad_input_is_refused_with_its_code(api: httpx.AsyncClient, query: str, code: str) -> None:
+    assert_problem(await api.get(f"{MOVIES}?{query}"), 400, code)
+
+
+@pytest.mark.parametrize("query", ["a" * 200, "𝔸" * 200])
+async def test_200_characters_are_no_bad_input(api: httpx.AsyncClient, query: str) -> None:
+    assert_problem(await api.get(MOVIES, params={"query": query}), 404, "movie_not_found")
+
+
+async def test_unknown_parameters_are_ignored_and_not_kept_in_links(api: httpx.AsyncClient) -> None:
+    body = (await api.get(f"{MOVIES}?foo=1&foo=%FF&query=river&utm=%zz")).json()
+    assert parse_qs(urlsplit(body["page_info"]["next"]).query) == {
+        "offset": ["10"],
+        "limit": ["10"],
+        "query": ["river"],
+    }
+
+
+@pytest.mark.parametrize("accept", ["application/xml", "text/html", "*/*"])
+async def test_json_is_answered_whatever_is_accepted(api: httpx.AsyncClient, accept: str) -> None:
+    answer = await api.get(MOVIES, headers={"accept": accept})
+    assert (answer.status_code, answer.headers["content-type"]) == (200, "application/json")
+
+
+@pytest.mark.parametrize("offset", [0, 3, 7])
+@pytest.mark.parametrize("limit", [1, 4, 10, 23, 100])
+async def test_walking_next_visits_every_item_once(api: httpx.AsyncClient, offset: int, limit: int) -> None:
+    url: str | None = f"{MOVIES}?query=river&offset={offset}&limit={limit}"
+    seen: list[str] = []
+    while url is not None:
+        body = (await api.get(url)).json()
+        seen += [item["id"] for item in body["items"]]
+        url = body["page_info"]["next"]
+    assert len(seen) == len(set(seen)) == 23 - offset
+
+
+async def test_a_link_leads_back_to_the_same_query(open_api: OpenApi) -> None:
+    text = "x y&z=1/ä"
+    movies = [Movie(id=str(number), title=f"{text} {number}") for number in range(25)]
+    async with open_api(MemoryCatalogue(movies)) as api:
+        body = (await api.get(MOVIES, params={"query": text})).json()
+        assert "query=x%20y%26z%3D1%2F%C3%A4" in body["page_info"]["next"]
+        assert parse_qs(urlsplit(body["page_info"]["next"]).query)["query"] == [text]
+        assert (await api.get(body["page_info"]["next"])).json()["page_info"]["current_page"] == 2
+
+
+async def test_a_plus_is_read_as_a_blank(api: httpx.AsyncClient) -> None:
+    assert (await api.get(f"{MOVIES}?query=glass+orrery")).json()["total"] == 1
+
+
+async def test_a_page_past_the_end_names_the_pages(api: httpx.AsyncClient) -> None:
+    body = assert_problem(await api.get(f"{MOVIES}?query=river&offset=23"), 400, "page_out_of_range")
+    assert "3 pages" in str(body["detail"])
+
+
+async def test_no_match_is_not_found_whatever_the_offset(api: httpx.AsyncClient) -> None:
+    for offset in (0, 9999):
+        assert_problem(await api.get(f"{MOVIES}?query=zzqxj&offset={offset}"), 404, "movie_not_found")
+
+
+async def test_filters_are_applied_and_kept_in_links(api: httpx.AsyncClient) -> None:
+    body = (await api.get(f"{MOVIES}?year=1950..1969&genre=western&order=year&limit=2")).json()
+    assert [item["year"] for item in body["items"]] == [1968, 1965]
+    assert body["page_info"]["next"].endswith("?offset=2&limit=2&year=1950..1969&genre=western&order=year")
+
+
+async def test_the_link_header_says_what_the_body_says(api: httpx.AsyncClient) -> None:
+    answer = await api.get(f"{MOVIES}?query=river&offset=3&limit=10")
+    links = {rel: url for url, rel in re.findall(r'<([^>]+)>; rel="(\w+)"', answer.headers["link"])}
+    info = answer.json()["page_info"]
+    assert (links["prev"], links["next"]) == (info["previous"], info["next"])
+    assert "offset=0&" in links["first"]
+    assert "offset=13&" in links["last"]
+
+
+async def test_an_answer_at_hand_is_not_sent_again(api: httpx.AsyncClient) -> None:
+    first = await api.get(f"{MOVIES}?query=river")
+    etag = first.headers["etag"]
+    assert etag.startswith('W/"')
+    again = await api.get(f"{MOVIES}?query=river", headers={"if-none-match": f'"other", {etag}'})
+    assert (again.status_code, again.content, again.headers["etag"]) == (304, b"", etag)
+    assert (await api.get(f"{MOVIES}?query=river&limit=9", headers={"if-none-match": etag})).status_code == 200
+
+
+async def test_head_tells_the_headers_of_get(api: httpx.AsyncClient) -> None:
+    told, got = await api.head(f"{MOVIES}?query=river"), await api.get(f"{MOVIES}?query=river")
+    assert (told.status_code, told.content) == (200, b"")
+    assert told.headers["etag"] == got.headers["etag"]
+
+
+@pytest.mark.parametrize("method", ["POST", "PUT", "DELETE", "PATCH", "TRACE"])
+async def test_another_method_is_not_allowed(api: httpx.AsyncClient, method: str) -> None:
+    answer = await api.request(method, MOVIES)
+    assert_problem(answer, 405, "method_not_allowed")
+    assert {"GET", "HEAD", "OPTIONS"} == set(answer.headers["allow"].split(", "))
+
+
+async def test_a_source_that_is_away_is_told_with_the_time_to_wait(open_api: OpenApi) -> None:
+    async with open_api(FailingSource(SourceUnavailable("the source is away", retry_after=7.2))) as api:
+        answer = await api.get(MOVIES)
+        assert_problem(answer, 503, "source_unavailable")
+        assert answer.headers["retry-after"] == "8"
+
+
+async def test_a_store_that_is_away_is_told(open_api: OpenApi) -> None:
+    async with open_api(FailingSource(StoreUnavailable("the database is away"))) as api:
+        assert_problem(await api.get(MOVIES), 503, "store_unavailable")
+
+
+async def test_a_bug_is_told_without_its_trace(open_api: OpenApi, caplog: pytest.LogCaptureFixture) -> None:
+    async with open_api(FailingSource(RuntimeError("secret /etc/path"))) as api:
+        answer = await api.get(MOVIES, headers={"x-request-id": "abc.1"})
+        body = assert_problem(answer, 500, "internal_error")
+        assert "secret" not in json.dumps(body)
+    assert "abc.1" in caplog.text
+    assert "secret /etc/path" in caplog.text
+
+
+async def test_details_say_where_they_come_from(api: httpx.AsyncClient) -> None:
+    body = (await api.get(f"{MOVIES}202/")).json()
+    assert body["title"] == "Café Münchhausen"
+    assert body["meta"]["source"] == "catalogue"
+    assert_problem(await api.get(f"{MOVIES}nope/"), 404, "movie_not_found")
+
+
+@pytest.mark.parametrize("movie_id", ["%00", "%FF", "..%2F", "a" * 5000, "%E2%80%A8"])
+async def test_an_odd_id_is_no_movie(api: httpx.AsyncClient, movie_id: str) -> None:
+    answer = await api.get(f"{MOVIES}{movie_id}/")
+    assert answer.status_code == 404
+
+
+async def test_suggestions_are_short(api: httpx.AsyncClient) -> None:
+    body = (await api.get(f"{MOVIES}suggest/?query=gla")).json()
+    assert body == {"items": [{"id": "201", "title": "The Glass Orrery", "year": 1999}]}
+    assert (await api.get(f"{MOVIES}suggest/?query=undat")).json() == {"items": [{"id": "203", "title": "Undated"}]}
+    assert (await api.get(f"{MOVIES}suggest/")).json() == {"items": []}
+    assert len((await api.get(f"{MOVIES}suggest/?query=river")).json()["items"]) == 10
+    assert_problem(await api.get(f"{MOVIES}suggest/?query=%00"), 400, "invalid_query")
+
+
+async def test_genres_are_listed_with_their_movies(api: httpx.AsyncClient) -> None:
+    body = (await api.get("/api/v1/genres/")).json()
+    assert body["items"][0] == {"name": "Comedy", "movies": 2}
+
+
+async def test_a_private_search_needs_a_token(open_api: OpenApi) -> None:
+    async with open_api(MOVIE_PUBLIC_SEARCH="false") as api:
+        for path in (MOVIES, f"{MOVIES}201/", f"{MOVIES}suggest/?query=a", "/api/v1/genres/"):
+            answer = await api.get(path)
+            assert_problem(answer, 401, "not_authenticated")
+            assert answer.headers["www-authenticate"] == "Bearer"
+        answer = await api.get(MOVIES, headers={"authorization": "Bearer abc"})
+        assert_problem(answer, 401, "invalid_token")
+        assert answer.headers["www-authenticate"].startswith("Bearer ")
+        assert (await api.get("/health/live")).status_code == 200

@@ -1,0 +1,75 @@
+"""The documentation says what the code does: tables are compared with it, examples run."""
+
+import re
+import tomllib
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from movie_adapters.settings import reference
+from movie_api.errors import PROBLEMS
+
+ROOT = Path(__file__).parents[2]
+PAGES = sorted([ROOT / "README.md", ROOT / "CHANGELOG.md", ROOT / "CONTRIBUTING.md", *(ROOT / "docs").rglob("*.md")])
+
+
+def example(page: str, name: str) -> str:
+    """The block that follows `<!-- test: name -->`."""
+    match = re.search(rf"<!-- test: {re.escape(name)} -->\n```\w+\n(.*?)```", (ROOT / page).read_text(), re.DOTALL)
+    assert match, f"{page} has no example {name!r}"
+    return match[1]
+
+
+def table(page: str, first_column: str) -> list[list[str]]:
+    """The rows of the table whose first heading is `first_column`."""
+    text = (ROOT / page).read_text()
+    match = re.search(rf"^\| {first_column} \|.*?\n\|[-|]+\|\n((?:\|.*\n)+)", text, re.MULTILINE)
+    assert match, f"{page} has no table {first_column!r}"
+    return [[cell.strip() for cell in row.strip().strip("|").split("|")] for row in match[1].splitlines()]
+
+
+def test_the_errors_are_those_of_the_code() -> None:
+    told = {row[0].strip("`"): (int(row[1]), row[2]) for row in table("docs/errors.md", "code")}
+    assert told == {code: (kind.status, kind.explanation) for code, kind in PROBLEMS.items()}
+
+
+def test_the_settings_are_those_of_the_code() -> None:
+    told = [[cell.strip("`") for cell in row] for row in table("docs/settings.md", "setting")]
+    assert told == [[cell.strip("`") for cell in row] for row in reference()]
+
+
+def test_the_example_environment_lists_every_setting() -> None:
+    told = re.findall(r"^# (MOVIE_\w+)=", (ROOT / ".env.example").read_text(), re.MULTILINE)
+    assert told == [name for name, _, _ in reference()]
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))
+def test_links_lead_somewhere(page: Path) -> None:
+    for target in re.findall(r"\]\(([^)#]+)(?:#[^)]*)?\)", page.read_text()):
+        if not target.startswith(("http:", "https:")):
+            assert (page.parent / target).exists(), target
+
+
+def test_the_library_example_of_the_readme_runs(capsys: pytest.CaptureFixture[str]) -> None:
+    exec(example("README.md", "python library"), {})
+    assert capsys.readouterr().out == "The Third Man\n"
+
+
+def test_the_adapter_of_the_docs_is_proved_and_wired(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    names: dict[str, Any] = {"__name__": "example"}
+    for name in ("python adapter", "python proof", "python wired"):
+        exec(example("docs/adapters.md", name), names)
+    suite = names["TestTextFileMovies"]()
+    clauses = [clause for clause in dir(suite) if clause.startswith("test_")]
+    assert len(clauses) > 10
+    for clause in clauses:
+        getattr(suite, clause)()
+    monkeypatch.chdir(tmp_path)
+    Path("movies.txt").write_text("The Third Man\n")
+    assert names["app"]().routes
+
+
+def test_the_changelog_has_the_version() -> None:
+    version = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["version"]
+    assert f"## {version}" in (ROOT / "CHANGELOG.md").read_text()
