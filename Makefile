@@ -19,7 +19,7 @@ export UV_PYTHON_DOWNLOADS := never
 	@touch $@
 
 .venv/.synced: pyproject.toml uv.lock .venv-tools/uv-$(UV_VERSION)
-	@$(UV) sync --locked --all-extras --quiet --python $(PYTHON)
+	@$(UV) sync --locked --all-extras --compile-bytecode --quiet --python $(PYTHON)
 	@touch $@
 
 setup: .venv/.synced ## Make .venv with everything in it, as the lock file has it

@@ -266,9 +266,13 @@ def _broken(name: str, data: bytes, then: bytes = SMUGGLED) -> Case:
 FRAMING: Final[list[Case]] = [
     _broken("content-length and chunked", POST + b"Content-Length: 4\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n"),
     _broken("chunked and content-length", POST + b"Transfer-Encoding: chunked\r\nContent-Length: 4\r\n\r\n0\r\n\r\n"),
-    _broken("chunked twice, two lines", POST + b"Transfer-Encoding: chunked\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n"),
+    _broken(
+        "chunked twice, two lines", POST + b"Transfer-Encoding: chunked\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n"
+    ),
     _broken("chunked twice, one line", POST + b"Transfer-Encoding: chunked, chunked\r\n\r\n0\r\n\r\n"),
-    _broken("chunked, then identity", POST + b"Transfer-Encoding: chunked\r\nTransfer-Encoding: identity\r\n\r\n0\r\n\r\n"),
+    _broken(
+        "chunked, then identity", POST + b"Transfer-Encoding: chunked\r\nTransfer-Encoding: identity\r\n\r\n0\r\n\r\n"
+    ),
     _broken("transfer coding xchunked", POST + b"Transfer-Encoding: xchunked\r\n\r\n0\r\n\r\n"),
     _broken("transfer coding gzip alone", POST + b"Transfer-Encoding: gzip\r\n\r\n0\r\n\r\n"),
     _broken("chunked with vertical tab", POST + b"Transfer-Encoding: \x0bchunked\r\n\r\n0\r\n\r\n"),
@@ -291,7 +295,10 @@ FRAMING: Final[list[Case]] = [
     _broken("bare LF ends a header line", POST + b"X-A: a\nContent-Length: 2\r\n\r\n{}"),
     _broken("bare LF everywhere", b"GET {get} HTTP/1.1\nHost: {host}\n\n"),
     _broken("chunk size overflows", POST + b"Transfer-Encoding: chunked\r\n\r\n10000000000000002\r\n{}\r\n0\r\n\r\n"),
-    _broken("chunk size of 40 digits", POST + b"Transfer-Encoding: chunked\r\n\r\n" + b"0" * 39 + b"2f" + b"f" * 20 + b"\r\n{}"),
+    _broken(
+        "chunk size of 40 digits",
+        POST + b"Transfer-Encoding: chunked\r\n\r\n" + b"0" * 39 + b"2f" + b"f" * 20 + b"\r\n{}",
+    ),
     _broken("chunk size 0x2", POST + b"Transfer-Encoding: chunked\r\n\r\n0x2\r\n{}\r\n0\r\n\r\n"),
     _broken("chunk size -2", POST + b"Transfer-Encoding: chunked\r\n\r\n-2\r\n{}\r\n0\r\n\r\n"),
     _broken("chunk size +2", POST + b"Transfer-Encoding: chunked\r\n\r\n+2\r\n{}\r\n0\r\n\r\n"),
@@ -299,7 +306,9 @@ FRAMING: Final[list[Case]] = [
     _broken("chunk longer than its size", POST + b"Transfer-Encoding: chunked\r\n\r\n2\r\n{}xx\r\n0\r\n\r\n"),
     _broken("bare LF after the chunk size", POST + b"Transfer-Encoding: chunked\r\n\r\n2\n{}\r\n0\r\n\r\n"),
     _broken("bare LF in a chunk extension", POST + b"Transfer-Encoding: chunked\r\n\r\n2;a\nb\r\n{}\r\n0\r\n\r\n"),
-    _broken("chunked in HTTP/1.0", b"POST {post} HTTP/1.0\r\nHost: {host}\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n"),
+    _broken(
+        "chunked in HTTP/1.0", b"POST {post} HTTP/1.0\r\nHost: {host}\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n"
+    ),
 ]
 """Broken framing: one 4xx at most, the connection ends, and what follows is never answered."""
 
@@ -358,9 +367,7 @@ LIMITS: Final[list[Case]] = [
 """Each limit, just inside and beyond; beyond it the answer has to be a problem document."""
 
 
-def _odd(name: str, data: bytes, want: Status, **options: object) -> Case:
-    heads, half_close = options.get("heads", 0), options.get("half_close", False)
-    assert isinstance(heads, int) and isinstance(half_close, bool)
+def _odd(name: str, data: bytes, want: Status, *, heads: int = 0, half_close: bool = False) -> Case:
     return Case("odd", name, data, want=want, closes=False, heads=heads, half_close=half_close)
 
 
@@ -372,22 +379,36 @@ ODD: Final[list[Case]] = [
     _odd("HTTP/2 preface", b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n", ANY_4XX | {505}),
     _odd("HTTP/0.9", b"GET {get}\r\n\r\n", ANY_4XX),
     _odd("absolute-form target", b"GET http://{host}{get} HTTP/1.1\r\nHost: {host}\r\n\r\n", OK | BAD_REQUEST),
-    _odd("absolute-form, other host", b"GET http://evil.test{get} HTTP/1.1\r\nHost: {host}\r\n\r\n", frozenset({400, 421})),
+    _odd(
+        "absolute-form, other host",
+        b"GET http://evil.test{get} HTTP/1.1\r\nHost: {host}\r\n\r\n",
+        frozenset({400, 421}),
+    ),
     _odd("OPTIONS *", b"OPTIONS * HTTP/1.1\r\nHost: {host}\r\n\r\n", OK | ANY_4XX | {204}),
     _odd("TRACE", b"TRACE {get} HTTP/1.1\r\nHost: {host}\r\n\r\n", ANY_4XX | {501}),
     _odd("CONNECT", b"CONNECT evil.test:80 HTTP/1.1\r\nHost: evil.test:80\r\n\r\n", ANY_4XX | {501}),
     _odd("unknown method", b"BREW {get} HTTP/1.1\r\nHost: {host}\r\n\r\n", ANY_4XX | {501}),
     _odd("lower-case method", b"get {get} HTTP/1.1\r\nHost: {host}\r\n\r\n", ANY_4XX | {501}),
-    _odd("bytes beyond ASCII in the target", b"GET {get}?q=\xe9\xff HTTP/1.1\r\nHost: {host}\r\n\r\n", OK | BAD_REQUEST),
+    _odd(
+        "bytes beyond ASCII in the target", b"GET {get}?q=\xe9\xff HTTP/1.1\r\nHost: {host}\r\n\r\n", OK | BAD_REQUEST
+    ),
     _odd("broken percent-encoding", b"GET {get}%zz HTTP/1.1\r\nHost: {host}\r\n\r\n", ANY_4XX),
     _odd("path of bytes that are not UTF-8", b"GET /%ff%fe HTTP/1.1\r\nHost: {host}\r\n\r\n", ANY_4XX),
     _odd("NUL in the path", b"GET /%00 HTTP/1.1\r\nHost: {host}\r\n\r\n", ANY_4XX),
     _odd("fragment in the target", b"GET {get}#x HTTP/1.1\r\nHost: {host}\r\n\r\n", OK | BAD_REQUEST),
     _odd("Expect: 100-continue", POST + b"Content-Length: 2\r\nExpect: 100-continue\r\n\r\n{}", ANY_4XX | OK),
     _odd("Expect: something else", POST + b"Content-Length: 2\r\nExpect: tea\r\n\r\n{}", ANY_4XX | OK),
-    _odd("Upgrade: h2c", GET + b"Connection: upgrade, http2-settings\r\nUpgrade: h2c\r\nHTTP2-Settings: AA\r\n\r\n", OK | ANY_4XX),
-    _odd("Upgrade: websocket", GET + b"Connection: upgrade\r\nUpgrade: websocket\r\nSec-WebSocket-Version: 13\r\n"
-         b"Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n\r\n", OK | ANY_4XX),
+    _odd(
+        "Upgrade: h2c",
+        GET + b"Connection: upgrade, http2-settings\r\nUpgrade: h2c\r\nHTTP2-Settings: AA\r\n\r\n",
+        OK | ANY_4XX,
+    ),
+    _odd(
+        "Upgrade: websocket",
+        GET + b"Connection: upgrade\r\nUpgrade: websocket\r\nSec-WebSocket-Version: 13\r\n"
+        b"Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n\r\n",
+        OK | ANY_4XX,
+    ),
 ]
 """Legal but odd, or wrong in a harmless way: an orderly answer, never a 5xx but 501 and 505."""
 
@@ -433,7 +454,9 @@ async def pipeline(target: Target, count: int = 100) -> Verdict:
     named = [f"p{number}" for number in range(len(ids))]
     in_order = ids == named or not any(ids)
     ok = set(got.statuses) <= {200} and in_order and not got.leftover and (len(ids) == count or got.closed)
-    return Verdict("pipeline", f"{count} GETs at once", ok, f"{len(ids)} answers, {'in order' if in_order else 'MIXED UP'}")
+    return Verdict(
+        "pipeline", f"{count} GETs at once", ok, f"{len(ids)} answers, {'in order' if in_order else 'MIXED UP'}"
+    )
 
 
 def _quantile(values: Sequence[float], share: float) -> float:

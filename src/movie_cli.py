@@ -8,30 +8,28 @@ import asyncio
 import os
 import sys
 from collections.abc import AsyncIterator, Callable, Iterator
-from contextlib import asynccontextmanager, contextmanager
+from contextlib import asynccontextmanager, contextmanager, suppress
 from pathlib import Path
-from typing import Annotated, Any, NoReturn
+from typing import Annotated, NoReturn
 
 try:
-    import msgspec
     from cyclopts import App, CycloptsError, Parameter
     from cyclopts.validators import Number
     from dishka import AsyncContainer
-    from movie_adapters.movie_files import MovieFile
-    from movie_adapters.settings import Settings, SettingError
-    from movie_adapters.upstream import Upstream, serve_upstream
-    from movie_adapters.wiring import create_container, prepare, quieten
-    from movie_api.movies import render_page
     from rich.console import Console
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
     from rich.table import Table
+
+    from movie_adapters.movie_files import MovieFile
+    from movie_adapters.settings import SettingError, Settings
+    from movie_adapters.wiring import create_container, prepare
 except ModuleNotFoundError as missing:
     sys.exit(f"movie-search: {missing.name} is not installed; install movie-search-backend[all]")
 
 from movie_core.catalog import Catalog
 from movie_core.errors import Invalid, MovieError, StoreUnavailable
 from movie_core.health import Readiness
-from movie_core.movies import MovieQuery
+from movie_core.movies import Movie, MovieQuery
 from movie_core.paging import Window
 from movie_core.ports import Catalogue
 
@@ -58,7 +56,6 @@ class CouldNot(Exception):
 
 @asynccontextmanager
 async def _container(settings: Settings) -> AsyncIterator[AsyncContainer]:
-    quieten()
     container = create_container(settings)
     try:
         yield container
@@ -119,6 +116,8 @@ def search(
             await _prepare(settings, container)
             page = await (await container.get(Catalog)).search(asked, window)
         if json:
+            from movie_api.movies import render_page  # brings the whole framework, which a table does without
+
             _, body = render_page(page, asked, window, settings.public_url)
             sys.stdout.write(body.decode() + "\n")
             return
@@ -136,6 +135,54 @@ def search(
         )
 
     asyncio.run(run())
+
+
+@app.command
+def upstream(
+    *,
+    host: str = "127.0.0.1",
+    port: Annotated[int, Parameter(validator=Number(gte=0, lte=65_535))] = 9000,
+    fail_rate: Annotated[float, Parameter(validator=Number(gte=0, lte=1))] = 0.3,
+    latency_ms: Annotated[float, Parameter(validator=Number(gte=0, lte=60_000))] = 50,
+    faults: str | None = None,
+    retry_after: str | None = None,
+    seed: int | None = None,
+) -> None:
+    """Stand in for the third party, failing as it does.
+
+    It answers `GET /movies/?skip=&limit=&query=` from the bundled films. `POST /_control` changes its behaviour while it
+    runs, `GET /_calls` tells what it was asked.
+
+    Parameters
+    ----------
+    host
+        Address to listen on.
+    port
+        Port to listen on; 0 takes a free one.
+    fail_rate
+        Share of calls that fail, 0 to 1.
+    latency_ms
+        Milliseconds before each answer.
+    faults
+        How calls fail, separated by commas: statuses, and what docs/sources.md lists. Default: 400 to 409 at random.
+    retry_after
+        Retry-After header of each 429 and 503.
+    seed
+        Makes the randomness repeatable.
+    """
+    from movie_adapters.movie_files import bundled_films
+    from movie_adapters.upstream import Behaviour, serve_upstream
+
+    changes: dict[str, object] = {
+        "fail_rate": fail_rate, "latency_ms": latency_ms, "retry_after": retry_after, "seed": seed
+    }  # fmt: skip
+    if faults is not None:
+        changes["faults"] = [fault.strip() for fault in faults.split(",")]
+    try:
+        behaviour = Behaviour().changed(changes)
+    except ValueError as error:
+        raise Misuse(f"--faults: {error}") from None
+    asyncio.run(serve_upstream(bundled_films(), behaviour, host=host, port=port))
 
 
 @app.command
@@ -173,23 +220,23 @@ def import_file(file: Path, *, replace: Annotated[bool, Parameter(negative=())] 
                 await _prepare(settings, container)
             with _progress(f"importing {file.name}") as progress:
 
-                def counted() -> Iterator[Any]:
+                def counted() -> Iterator[Movie]:
                     for done, movie in enumerate(read, 1):
                         if done % 1000 == 0:
-                            progress(read.bytes_read, read.size)
+                            progress(read.bytes_read, read.bytes_total)
                         yield movie
 
                 loaded = await catalogue.load(counted(), replace=replace, edition="imported" if replace else None)
             count = await catalogue.count()
         _out.print(
             f"{loaded.added} added, {loaded.updated} updated, {loaded.unchanged} unchanged, {loaded.removed} removed; "
-            f"{read.rejected_count} rows rejected; {count} movies now",
+            f"{read.reasons.total()} rows rejected, {read.left_out.total()} left out; {count} movies now",
             highlight=False,
         )
         for rejected in read.rejected:
             _err.print(f"row {rejected.row}: {rejected.code}: {rejected.detail}", highlight=False, markup=False)
-        if read.rejected_count > len(read.rejected):
-            _err.print(f"… and {read.rejected_count - len(read.rejected)} more", highlight=False)
+        if read.reasons.total() > len(read.rejected):
+            _err.print("rejected in all: " + ", ".join(f"{n} {code}" for code, n in read.reasons.most_common()))
 
     asyncio.run(run())
 
@@ -236,10 +283,8 @@ def doctor() -> None:
     async def run() -> bool:
         settings = Settings.load()
         async with _container(settings) as container:
-            try:
+            with suppress(StoreUnavailable):  # told below, with advice
                 await _prepare(settings, container)
-            except StoreUnavailable:
-                pass  # told below, with advice
             findings = await (await container.get(Readiness)).findings()
         for finding in findings:
             sign = "[green]ok[/green]  " if finding.is_reached else "[red]away[/red]"

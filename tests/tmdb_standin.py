@@ -1,6 +1,7 @@
 """A stand-in for TMDB on a socket of this machine: its v3 paths, pages, errors and quirks over made-up movies."""
 
 import asyncio
+import contextlib
 import json
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
@@ -51,7 +52,7 @@ class TmdbStandin:
     """Serves `movies`, whose ids have to be numbers, while it is entered; `url` takes the place of `TMDB_URL`."""
 
     def __init__(self, movies: Sequence[Movie], *, details: Mapping[int, Mapping[str, Any]] | None = None) -> None:
-        self.rows = [_Row(movie) for movie in movies]
+        self.rows = sorted(map(_Row, movies), key=lambda row: (-row.popularity, row.number))
         self.details = details or {}
         """More fields of `movie/{id}`, by id."""
         self.calls: list[tuple[str, dict[str, str]]] = []
@@ -60,24 +61,29 @@ class TmdbStandin:
         """What it gives for a path and parameters is answered instead, unless None."""
         self.url = ""
         self._genres = {name: 10 + place for place, name in enumerate(sorted({g for m in movies for g in m.genres}))}
-        self._writers: set[asyncio.StreamWriter] = set()
+        self._connections: set[asyncio.Task[None]] = set()
 
     async def __aenter__(self) -> "TmdbStandin":
-        self._server = await asyncio.start_server(self._serve, "127.0.0.1", 0)
+        self._server = await asyncio.start_server(self._accept, "127.0.0.1", 0)
         self.url = f"http://127.0.0.1:{self._server.sockets[0].getsockname()[1]}/3"
         return self
 
     async def __aexit__(self, *_: object) -> None:
         self._server.close()
-        for writer in self._writers:
-            writer.close()
+        for connection in self._connections:
+            connection.cancel()
+        await asyncio.gather(*self._connections, return_exceptions=True)
         await self._server.wait_closed()
 
     def paths(self) -> list[str]:
         return [path for path, _ in self.calls]
 
+    def _accept(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        connection = asyncio.get_running_loop().create_task(self._serve(reader, writer))
+        self._connections.add(connection)
+        connection.add_done_callback(self._connections.discard)
+
     async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        self._writers.add(writer)
         try:
             while head := await reader.readuntil(b"\r\n\r\n"):
                 status, headers, body = self._answer(head.decode("ascii"))
@@ -89,8 +95,9 @@ class TmdbStandin:
         except (asyncio.IncompleteReadError, ConnectionError):
             pass
         finally:
-            self._writers.discard(writer)
             writer.close()
+            with contextlib.suppress(ConnectionError):
+                await writer.wait_closed()
 
     def _answer(self, head: str) -> Answer:
         request, *lines = head.split("\r\n")
@@ -122,6 +129,7 @@ class TmdbStandin:
         return failure(34)
 
     def _search(self, params: Mapping[str, str]) -> list["_Row"]:
+        """A whole title first, then the best known."""
         wanted = words(params["query"])
         year = params.get("primary_release_year")
         found = [
@@ -131,7 +139,7 @@ class TmdbStandin:
             and all(any(word.startswith(part) for word in row.words) for part in wanted)
             and (year is None or row.date.startswith(year))
         ]
-        return sorted(found, key=lambda row: (row.words != wanted, -row.popularity, row.number))
+        return sorted(found, key=lambda row: row.words != wanted)
 
     def _discover(self, params: Mapping[str, str]) -> list["_Row"]:
         first, last = params.get("primary_release_date.gte", ""), params.get("primary_release_date.lte", "9999-99-99")
@@ -148,7 +156,7 @@ class TmdbStandin:
             by_number = sorted(found, key=lambda row: row.number)
             return sorted(by_number, key=lambda row: row.date, reverse=True)
         assert params["sort_by"] == "popularity.desc"
-        return sorted(found, key=lambda row: (-row.popularity, row.number))
+        return found
 
     def _page(self, found: list["_Row"], params: Mapping[str, str]) -> Answer:
         if params.get("include_adult") != "false":

@@ -6,7 +6,7 @@ import logging
 import random
 import time
 from collections import Counter
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Collection, Sequence
 from typing import TypeVar
 
 import stamina
@@ -102,7 +102,7 @@ class ResilientMovies:
 
     async def _persist(self, call: Callable[[], Awaitable[_Answer]], until: float) -> _Answer:
         """Try until an answer comes, the deadline is near, or the tries are used up."""
-        pending: set[asyncio.Task[_Answer]] = set()
+        pending: list[asyncio.Task[_Answer]] = []
         failures = 0
 
         def wait_before_next(error: Exception) -> bool | float:
@@ -114,8 +114,9 @@ class ResilientMovies:
                 return False
             failures += 1
             wait = self._patience.wait_after(failures, self._chance())
-            if isinstance(error, SourceFault) and error.asked_wait is not None:
-                wait = max(wait, error.asked_wait)
+            if isinstance(error, SourceFault):
+                # Who ran into a timeout has waited already.
+                wait = max(self._patience.shortest_wait if error.kind == "timeout" else wait, error.asked_wait or 0.0)
             return wait if self._clock() + wait < until else False
 
         try:
@@ -125,8 +126,8 @@ class ResilientMovies:
                 with attempt:
                     if attempt.num > 1:
                         await self._turn(until)
-                    if not any(task.done() for task in pending):
-                        pending.add(asyncio.create_task(self._try(call, until)))
+                    if not any(_has_answered(task) for task in pending):
+                        pending.append(asyncio.create_task(self._try(call, until)))
                     return await _first(pending, self._hangs_after(until) if len(pending) < MAX_PARALLEL else None)
         except _StillWaiting:  # there are no more tries, but those under way may still answer
             return await _first(pending, None)
@@ -158,10 +159,10 @@ class ResilientMovies:
             self._answered(began)
             raise
         except SourceUnavailable as error:
-            if is_worth_another_try(error) or not isinstance(error, SourceFault) or error.kind != "status":
-                self._failed(error.kind if isinstance(error, SourceFault) else "unknown")
-            else:  # the source is well and refuses just this query
+            if is_refusal(error):
                 self._answered(began)
+            else:
+                self._failed(error.kind if isinstance(error, SourceFault) else "unknown")
             raise
         self._answered(began)
         return answer
@@ -218,24 +219,39 @@ def is_worth_another_try(error: Exception) -> bool:
     return error.retryable if isinstance(error, SourceFault) else isinstance(error, SourceUnavailable)
 
 
+def is_refusal(error: Exception) -> bool:
+    """Whether the source is well and just won't answer this call: a status that isn't worth another try."""
+    return isinstance(error, SourceFault) and error.kind == "status" and not error.retryable
+
+
 def _resting() -> SourceFault:
     return SourceFault("resting", "is failing and is given a rest", retryable=False)
 
 
-async def _first(pending: "set[asyncio.Task[_Answer]]", seconds: float | None) -> _Answer:
-    """The first answer of the tries under way, or the error of one that ended; it leaves the set.
+async def _first(pending: "list[asyncio.Task[_Answer]]", seconds: float | None) -> _Answer:
+    """The first answer of the tries under way, or the error of the newest; what ended leaves the list.
 
-    Raises `_StillWaiting` when none ended within `seconds`.
+    Raises `_StillWaiting` when there is neither within `seconds`.
     """
-    done, _ = await asyncio.wait(pending, timeout=seconds, return_when=asyncio.FIRST_COMPLETED)
-    pending -= done
-    if not done:
-        raise _StillWaiting
-    failed = [task for task in done if task.exception() is not None]
-    return next(iter((done - set(failed)) or failed)).result()
+    newest, loop = pending[-1], asyncio.get_running_loop()
+    end = None if seconds is None else loop.time() + seconds
+    while newest in pending:
+        left = None if end is None else max(0.0, end - loop.time())
+        done, _ = await asyncio.wait(pending, timeout=left, return_when=asyncio.FIRST_COMPLETED)
+        if not done:
+            raise _StillWaiting
+        pending[:] = [task for task in pending if task not in done]
+        answered = [task for task in done if _has_answered(task)]
+        if answered:
+            return answered[0].result()
+    return newest.result()
 
 
-async def _end(tasks: "set[asyncio.Task[_Answer]]") -> None:
+def _has_answered(task: "asyncio.Task[_Answer]") -> bool:
+    return task.done() and not task.cancelled() and task.exception() is None
+
+
+async def _end(tasks: "Collection[asyncio.Task[_Answer]]") -> None:
     """Cancel what still runs, and wait until it is gone."""
     for task in tasks:
         task.cancel()

@@ -1,13 +1,13 @@
 """JSON from one HTTP source: bounded in time and size, never redirected, and every fault told by its kind."""
 
 import asyncio
+import contextlib
 import datetime
 import email.utils
 import re
 import unicodedata
 import zlib
 from collections.abc import AsyncIterator, Mapping, Sequence
-from http.cookiejar import CookieJar, DefaultCookiePolicy
 from typing import Any, Literal
 from urllib.parse import urlsplit
 
@@ -20,7 +20,11 @@ from movie_core.patience import StatusSet
 
 MAX_BODY = 1 << 20
 """Bytes of one answer, decoded."""
-MAX_CONNECTIONS = 200
+MAX_CONNECTIONS = 256
+MAX_IDLE = 64
+"""Connections kept for later."""
+KEEP_ALIVE = 5.0
+"""Seconds after which an idle connection isn't used again."""
 MAX_ASKED_WAIT = 86_400.0
 """Seconds: a longer Retry-After counts as this."""
 
@@ -61,12 +65,16 @@ class SourceFault(SourceUnavailable):
 
 
 class SourceHttp:
-    """GETs JSON below one base URL, and from nowhere else: redirects, proxies and netrc of the environment are left
-    alone, cookies too.
+    """GETs JSON below one base URL, and from nowhere else: redirects, cookies, and proxies and netrc of the environment
+    are left alone.
 
     `base_url` is http or https, may have a path, and may end in a slash; anything else raises `ValueError`. `timeout`
-    is seconds for one whole try: connecting, waiting, and the last byte of the body.
+    is seconds for one whole try: connecting, waiting, and the last byte of the body. `headers` and `parameters` go with
+    every request. Nothing of a request or an answer is logged. `transport` takes the place of the network in tests.
     """
+
+    # Each transport holds one connection. A pool of httpx holds many, but looks at each pair of them for each request:
+    # at 50 connections that alone takes some 4 ms.
 
     def __init__(
         self,
@@ -75,23 +83,27 @@ class SourceHttp:
         timeout: float,
         retry_status: StatusSet,
         headers: Mapping[str, str] | None = None,
+        parameters: Sequence[tuple[str, str]] = (),
         transport: httpx.AsyncBaseTransport | None = None,
     ) -> None:
         parts = urlsplit(base_url)
-        if parts.scheme not in {"http", "https"} or not parts.hostname or parts.query or parts.fragment:
-            raise ValueError("the URL of a source is http://… or https://…, without a query or fragment")
+        is_usable = parts.scheme in {"http", "https"} and parts.hostname and "@" not in parts.netloc
+        if not is_usable or parts.query or parts.fragment:
+            raise ValueError("the URL of a source is http://… or https://…, without user, query or fragment")
         self._base = base_url.rstrip("/")
         self._timeout = timeout
         self._retry_status = retry_status
-        self._client = httpx.AsyncClient(
-            headers={"Accept": "application/json", "Accept-Encoding": "gzip", **(headers or {})},
-            timeout=timeout,  # of each read by itself, so that a dripping body would never end; `get` bounds the whole
-            limits=httpx.Limits(max_connections=MAX_CONNECTIONS, max_keepalive_connections=64, keepalive_expiry=5.0),
-            follow_redirects=False,
-            trust_env=False,
-            cookies=CookieJar(DefaultCookiePolicy(allowed_domains=[])),  # takes and sends none
-            transport=transport,
-        )
+        self._headers = {
+            "Accept": "application/json",
+            "Accept-Encoding": "gzip",
+            "User-Agent": "movie-search",
+            **(headers or {}),
+        }
+        self._parameters = tuple(parameters)
+        self._given = transport
+        self._ssl = httpx.create_ssl_context(trust_env=False) if parts.scheme == "https" else None
+        self._places = asyncio.Semaphore(MAX_CONNECTIONS)
+        self._idle: list[httpx.AsyncBaseTransport] = []
 
     async def get(self, path: str, params: Sequence[tuple[str, str]] = ()) -> Any:
         """One try; raises `SourceFault` and nothing else.
@@ -99,12 +111,11 @@ class SourceHttp:
         `path` is relative to the base URL and percent-encoded already; values of `params` reach the source as they
         are. Of a repeated JSON key the last counts, and half of a surrogate pair becomes U+FFFD.
         """
-        query = "&".join(f"{encode(name)}={encode(value)}" for name, value in params)
+        query = "&".join(f"{encode(name)}={encode(value)}" for name, value in (*params, *self._parameters))
         url = f"{self._base}/{path.lstrip('/')}" + (f"?{query}" if query else "")
         try:
-            async with asyncio.timeout(self._timeout), self._client.stream("GET", url) as response:
-                self._check(response)
-                return decode_json(await _read(response))
+            async with asyncio.timeout(self._timeout), self._places:
+                return await self._get(httpx.Request("GET", url, headers=self._headers))
         except (TimeoutError, httpx.TimeoutException):
             raise SourceFault("timeout", "did not answer in time") from None
         except httpx.ConnectError:
@@ -113,7 +124,32 @@ class SourceHttp:
             raise SourceFault("reset", "broke off its answer") from None
 
     async def close(self) -> None:
-        await self._client.aclose()
+        if self._given is not None:
+            await self._given.aclose()
+        while self._idle:
+            await self._idle.pop().aclose()
+
+    async def _get(self, request: httpx.Request) -> Any:
+        transport = self._given or (self._idle.pop() if self._idle else self._connection())
+        try:
+            response = await transport.handle_async_request(request)
+            try:
+                self._check(response)
+                return decode_json(await _read(response))
+            except SourceFault:
+                await _finish(response)
+                raise
+            finally:
+                await response.aclose()
+        finally:
+            if transport is not self._given:
+                self._idle.append(transport)
+            if len(self._idle) > MAX_IDLE:
+                await self._idle.pop(0).aclose()
+
+    def _connection(self) -> httpx.AsyncBaseTransport:
+        one = httpx.Limits(max_connections=1, max_keepalive_connections=1, keepalive_expiry=KEEP_ALIVE)
+        return httpx.AsyncHTTPTransport(verify=self._ssl or False, trust_env=False, limits=one)
 
     def _check(self, response: httpx.Response) -> None:
         status = response.status_code
@@ -127,6 +163,24 @@ class SourceHttp:
             retryable=status < 300 or status in self._retry_status,
             asked_wait=parse_retry_after(response.headers.get("retry-after")),
         )
+
+
+async def _finish(response: httpx.Response) -> None:
+    """Read the rest of an answer that is of no use, where it is short and quick: the connection stays usable then."""
+    left = 16_384
+    with contextlib.suppress(httpx.HTTPError, httpx.StreamError, OSError):  # a timeout is an OSError too
+        async with asyncio.timeout(0.05):
+            async for chunk in _raw(response):
+                left -= len(chunk)
+                if left < 0:
+                    return
+
+
+def _raw(response: httpx.Response) -> httpx.AsyncByteStream:
+    # Not `aiter_raw`, which refuses the ready-made responses of httpx's own stand-in for a network.
+    if not isinstance(response.stream, httpx.AsyncByteStream):
+        raise TypeError("a transport for asyncio answers with a stream for asyncio")
+    return response.stream
 
 
 async def _read(response: httpx.Response) -> bytes:
@@ -143,14 +197,14 @@ async def _decoded(response: httpx.Response) -> AsyncIterator[bytes]:
     # httpx would inflate each chunk as a whole: 64 KiB of a gzip bomb become 64 MiB before anyone can count them.
     coding = response.headers.get("content-encoding", "").strip().lower()
     if coding in {"", "identity"}:
-        async for chunk in response.aiter_raw():
+        async for chunk in _raw(response):
             yield chunk
         return
     if coding not in {"gzip", "x-gzip"}:
         raise SourceFault("encoding", "used an encoding that it was not asked for", status=response.status_code)
     inflate = zlib.decompressobj(zlib.MAX_WBITS | 16)
     try:
-        async for chunk in response.aiter_raw():
+        async for chunk in _raw(response):
             yield inflate.decompress(chunk, MAX_BODY + 1)
             if inflate.unconsumed_tail:
                 raise SourceFault("too_large", "sent too much", status=response.status_code)

@@ -10,6 +10,7 @@ so. Within a tier the best known `HEAD` movies are ordered by likeness and popul
 alone, so that deep pages are as cheap as the first, and every page of a query sees the same order.
 """
 
+import functools
 import math
 import re
 import struct
@@ -18,7 +19,7 @@ from collections.abc import Callable, Generator, Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from rapidfuzz import fuzz
+from rapidfuzz import fuzz, process
 from rapidfuzz.distance import OSA
 
 from movie_core.movies import Movie, MovieQuery, Order, Years
@@ -40,11 +41,16 @@ _LETTERS = str.maketrans(
 _POSSESSIVE = re.compile(r"(\w{2,})['\N{RIGHT SINGLE QUOTATION MARK}]s\b")
 _HALF = re.compile(r"(?<!\d)1/2(?!\d)")
 _THOUSANDS = re.compile(r"(?<=\d),(?=\d{3}(?!\d))")
+_PUNCTUATION = re.compile(r"[^\w\s]")
 _WORD = re.compile(r"[^\W_]+")
 _ORDINAL = re.compile(r"(\d+)(?:st|nd|rd|th)")
 _YEAR = re.compile(r"(?:18[89]|19\d|20\d)\d")
 
-_STOP = frozenset(("the", "a", "an", "of", "and", "part", "episode", "vol", "volume", "chapter"))
+_ARTICLES = frozenset(("the", "a", "an"))
+_SILENT = _ARTICLES | {"of", "and"}
+"""Words that are not looked up by themselves."""
+_COUNTERS = frozenset(("part", "episode", "vol", "volume", "chapter"))
+"""Words that say no more than the number behind them."""
 _ROMAN = {
     tens + ones: str(10 * (tens == "x") + number)
     for tens in ("", "x")
@@ -103,12 +109,20 @@ def split_words(text: str) -> list[str]:
 
 def plain_words(words: Sequence[str]) -> list[str]:
     """The words that tell titles apart: numbers as digits, articles and the like dropped unless there is no other."""
-    return [word for word in _digits(words) if word not in _STOP] or list(words)
+    words = _digits(words)
+    if _COUNTERS.isdisjoint(words):
+        return [word for word in words if word not in _SILENT] or list(words)
+    following = (*words[1:], "")
+    return [
+        word
+        for word, after in zip(words, following, strict=True)
+        if word not in _SILENT and not (word in _COUNTERS and after.isdecimal())
+    ] or list(words)
 
 
 def _digits(words: Sequence[str]) -> Sequence[str]:
     """Roman numerals, number words and ordinals as digits; `i`, `v` and `x` at the start are left alone."""
-    if _NUMBERS.isdisjoint(words) and not any(word[0].isdigit() and not word.isdigit() for word in words):
+    if _NUMBERS.isdisjoint(words) and all(word.isalpha() or word.isdigit() for word in words):
         return words
     out: list[str] = []
     at = 0
@@ -188,29 +202,27 @@ class Entry:
 
 def index_entry(movie: Movie) -> Entry:
     names: list[str] = []
-    terms: dict[str, None] = {}
+    terms: list[str] = []
     for title in title_names(movie):
         words = split_words(title)
         plain = plain_words(words)
+        if len(words) > 1 and words[-1] in _SILENT and "," not in title:
+            plain.append(words[-1])  # nobody ends a title with "and", so it says something here
         names.append(f"{' '.join(words)}\t{' '.join(plain)}")
-        terms[_key(words)] = None
-        terms[_key(plain)] = None
-        for word in plain:
-            terms[word] = None
+        terms += (_key(words), _key(plain), *plain)
         if plain != words:
-            for word in words:
-                if word not in _STOP:
-                    terms[word] = None
-        for word in _compounds(title):
-            terms[word] = None
-    for person in (*movie.directors, *movie.cast):
-        for word in _WORD.findall(fold(person)):
-            terms["@" + word] = None
+            terms += [word for word in words if word not in _SILENT]
+            if words[0] in _ARTICLES:
+                terms.append(_key(words[1:] or words))
+        if _PUNCTUATION.search(title):
+            terms += _compounds(title)
+    if movie.directors or movie.cast:
+        people = " ".join((*movie.directors, *movie.cast))
+        terms += ["@" + word for word in _WORD.findall(fold(people))]
     if movie.year is not None:
-        terms[_year_term(movie.year)] = None
-    for genre in movie.genres:
-        terms[_genre_term(genre)] = None
-    return Entry("\n".join(names), tuple(terms))
+        terms.append(_year_term(movie.year))
+    terms += map(_genre_term, movie.genres)
+    return Entry("\n".join(names), tuple(dict.fromkeys(terms)))
 
 
 def movie_rank(catalogue: int, popularity: float | None, sequence: int) -> int:
@@ -219,12 +231,16 @@ def movie_rank(catalogue: int, popularity: float | None, sequence: int) -> int:
     15 bits of the catalogue's number, 16 of popularity on a logarithmic scale (steps of about 5 %, unknown last), 32
     of the sequence number. A change of popularity within its step leaves the key alone.
     """
-    fame = 0
-    if popularity is not None and not math.isnan(popularity):
-        bits: int = struct.unpack(">Q", struct.pack(">d", popularity + 0.0))[0]
-        # The order of doubles as the order of whole numbers: flip all bits of negative ones, the sign of the others.
-        fame = (bits ^ (0xFFFF_FFFF_FFFF_FFFF if bits >> 63 else 1 << 63)) >> 48
-    return catalogue << 48 | (0xFFFF - fame) << 32 | sequence & 0xFFFF_FFFF
+    return catalogue << 48 | (0xFFFF - _fame(popularity)) << 32 | sequence & 0xFFFF_FFFF
+
+
+@functools.lru_cache(maxsize=4096)
+def _fame(popularity: float | None) -> int:
+    if popularity is None or math.isnan(popularity):
+        return 0
+    bits: int = struct.unpack(">Q", struct.pack(">d", popularity + 0.0))[0]
+    # The order of doubles as the order of whole numbers: flip all bits of negative ones, the sign of the others.
+    return (bits ^ (0xFFFF_FFFF_FFFF_FFFF if bits >> 63 else 1 << 63)) >> 48
 
 
 def rank_range(catalogue: int) -> tuple[int, int]:
@@ -238,20 +254,16 @@ def _key(words: Iterable[str]) -> str:
 
 def _compounds(title: str) -> list[str]:
     """Words of a title written as one: `spiderman` for Spider-Man; and the owner in `Bean's`."""
-    found = []
-    if any(not c.isalnum() and c != " " for c in title):
-        for chunk in fold(title).split():
-            parts = _WORD.findall(chunk)
-            if len(parts) > 1:
-                found.append("".join(parts))
-        found += [_WORD.findall(fold(owner))[0] for owner in _POSSESSIVE.findall(title) if _WORD.findall(fold(owner))]
-    return found
+    parts = map(_WORD.findall, fold(title).split())
+    owners = (_WORD.findall(fold(owner)) for owner in _POSSESSIVE.findall(title))
+    return [*("".join(some) for some in parts if len(some) > 1), *(owner[0] for owner in owners if owner)]
 
 
 def _year_term(year: int) -> str:
     return f"#{year:04}"
 
 
+@functools.lru_cache(maxsize=4096)
 def _genre_term(genre: str) -> str:
     return "%" + "".join(c if c.isalnum() else f"_{ord(c):x}" for c in genre.casefold())
 
@@ -287,13 +299,13 @@ Expression = Term | AllOf | AnyOf | Without
 
 def both(*parts: Expression | None) -> Expression | None:
     """All of the parts that there are."""
-    some = tuple(dict.fromkeys(part for part in parts if part is not None))
+    some = tuple(part for part in parts if part is not None)
     return (some[0] if len(some) == 1 else AllOf(some)) if some else None
 
 
 def either(*parts: Expression | None) -> Expression | None:
     """Any of the parts that there are."""
-    some = tuple(dict.fromkeys(part for part in parts if part is not None))
+    some = tuple(part for part in parts if part is not None)
     return (some[0] if len(some) == 1 else AnyOf(some)) if some else None
 
 
@@ -342,14 +354,24 @@ class BestKnown:
 
 
 @dataclass(frozen=True, slots=True)
+class Known:
+    """Which of these terms are in the vocabulary: a set."""
+
+    terms: tuple[Term, ...]
+
+
+@dataclass(frozen=True, slots=True)
 class Similar:
-    """For each term a list of terms of the vocabulary that may be meant by it, of the same kind (titles or people),
-    as pairs (term, number of movies)."""
+    """For each term the terms of the vocabulary that may be meant by it, of the same kind (titles or people), with
+    the number of their movies: a list of `Vocabulary`."""
 
     terms: tuple[str, ...]
 
 
-Ask = Find | Count | Listing | BestKnown | Similar
+Vocabulary = tuple[list[str], list[int]]
+"""Terms, and the number of movies that have each."""
+
+Ask = Find | Count | Listing | BestKnown | Known | Similar
 Steps = Generator[Ask, Any, "Found"]
 
 
@@ -397,25 +419,32 @@ class Reading:
     def begins(self, form: Sequence[str]) -> Expression:
         return Term(_key(form), begun=True)
 
-    def has_words(self, people: bool = False) -> Expression | None:
-        """Every word, the last one begun or whole; with `people`, each word may also be one of a person's name."""
-        return either(*(self._all_of(form, people) for form in ((w for w in self.words if w not in _STOP), self.plain)))
+    @property
+    def telling(self) -> tuple[str, ...]:
+        """The words as typed that tell something."""
+        return tuple(word for word in self.words if word not in _SILENT) or self.words
 
-    @staticmethod
-    def _all_of(form: Iterable[str], people: bool) -> Expression | None:
-        words = list(form)[:MAX_WORDS]
-        # A single letter alone would find half of the catalogue by a word somewhere in its titles.
-        begun = len(words) > 1 or len("".join(words)) > 1
-        parts: list[Expression | None] = []
-        for at, word in enumerate(words):
-            last = begun and at == len(words) - 1
-            person = Term("@" + word, last) if people else None
-            parts.append(either(Term(word, last), person))
-        return both(*parts)
+    def has_words(self) -> Expression | None:
+        """Every word, the last one begun or whole."""
+        forms = (self.plain,) if self.telling == self.plain else (self.telling, self.plain)
+        return either(*(both(*_terms(form)) for form in forms))
+
+    def has_people(self, known: frozenset[Term]) -> Expression | None:
+        """Every word in the title or a name, of which one at least is a name's; `known` are the names there are."""
+        terms = _terms(self.telling)
+        names = [term if (term := Term("@" + one.text, one.begun)) in known else None for one in terms]
+        return both(*(either(*pair) for pair in zip(terms, names, strict=True))) if any(names) else None
 
     def near_year(self) -> Expression | None:
         """The year, or the one before or after: release dates differ by country."""
         return None if self.year is None else either(*(Term(_year_term(self.year + by)) for by in (0, -1, 1)))
+
+
+def _terms(words: Sequence[str]) -> list[Term]:
+    """Words to look up, the last one begun; but a single letter alone would find half of all titles somewhere."""
+    words = words[:MAX_WORDS]
+    begun = len(words) > 1 or len(words[0]) > 1
+    return [*map(Term, words[:-1]), Term(words[-1], begun)]
 
 
 # --- the search ------------------------------------------------------------------------------------------------------
@@ -461,6 +490,11 @@ def search(query: MovieQuery, limit: int, offset: int = 0) -> Steps:
     return Found(total, ranks)
 
 
+def suggest(query: MovieQuery, limit: int) -> Steps:
+    """The first matches of a text that is being typed; `total` doesn't count."""
+    return search(query, limit)
+
+
 def _by(order: Order) -> Order:
     return Order.POPULARITY if order is Order.RELEVANCE else order
 
@@ -490,44 +524,62 @@ def _literal(scorer: "_Scorer", filters: Expression | None) -> Generator[Ask, An
     reading, dated = scorer.reading, scorer.dated
     tiers: list[_Tier] = []
     earlier: list[Expression] = []
+    seen: set[int] = set()
 
-    def add(expression: Expression | None, score: "_Score") -> Generator[Ask, Any, None]:
-        if expression is None or expression in earlier:
+    def add(expression: Expression | None, score: _Score) -> Generator[Ask, Any, None]:
+        wanted = both(expression, filters)
+        if expression is None or wanted is None or expression in earlier:
             return
-        other = either(*earlier)
-        only = both(expression if other is None else Without(expression, other), filters)
-        assert only is not None
-        earlier.append(expression)
-        candidates: list[Candidate] = yield Find(only, HEAD)
+        # What earlier tiers have is left out here as long as all of it is at hand, and by the store otherwise.
+        complete = all(tier.total == len(tier.head) for tier in tiers)
+        candidates: list[Candidate] = (yield Find(wanted, HEAD)) if complete else []
+        if earlier and (not complete or len(candidates) == HEAD):
+            wanted = Without(wanted, AnyOf(tuple(earlier)))
+            candidates = yield Find(wanted, HEAD)
+        total = (yield Count(wanted)) if len(candidates) == HEAD else None
+        candidates = [one for one in candidates if one.rank not in seen]
         if candidates:
-            total = len(candidates) if len(candidates) < HEAD else (yield Count(only))
-            tiers.append(_Tier(only, total, [one.rank for one in scorer.sorted(candidates, score)]))
+            seen.update(one.rank for one in candidates)
+            earlier.append(expression)
+            head = [one.rank for one in scorer.sorted(candidates, score)]
+            tiers.append(_Tier(wanted, total or len(head), head))
 
-    # "three a" is being typed on; "blue lagoon the" isn't, but then no title begins so.
-    typing = len(reading.words) > 1 and reading.words[-1] in _STOP
-    if typing:
-        yield from add(reading.equals(reading.words), scorer.exact)
-        yield from add(reading.begins(reading.words), scorer.begun)
-    for form in reading.forms:
-        yield from add(reading.equals(form), scorer.exact)
+    if dated:
+        # Mostly no title has the year among its words, which saves the tiers for it.
+        titled = either(*(reading.begins(form) for form in reading.forms), reading.has_words())
+        assert titled is not None
+        as_typed = bool((yield Find(titled, 1)))
+    else:
+        as_typed = True
+    if as_typed:
+        # "three a" is being typed on; "blue lagoon the" isn't, but then no title begins so.
+        if len(reading.words) > 1 and reading.words[-1] in _SILENT:
+            yield from add(reading.equals(reading.words), scorer.exact)
+            yield from add(reading.begins(reading.words), scorer.begun)
+        for form in reading.forms:
+            yield from add(reading.equals(form), scorer.exact)
     if dated:
         same = either(*(dated.equals(form) for form in dated.forms))
         yield from add(both(same, dated.near_year()), scorer.exact)
     if not tiers:
         yield from add((yield from _series(scorer)), scorer.exact)
-    for form in reading.forms:
-        yield from add(reading.begins(form), scorer.begun)
+    if as_typed:
+        for form in reading.forms:
+            yield from add(reading.begins(form), scorer.begun)
     if dated:
         begun = either(*(dated.begins(form) for form in dated.forms))
         yield from add(both(begun, dated.near_year()), scorer.begun)
-    yield from add(reading.has_words(), scorer.worded)
+    if as_typed:
+        yield from add(reading.has_words(), scorer.worded)
     if dated:
         yield from add(both(dated.has_words(), dated.near_year()), scorer.worded)
         yield from add(either(*(dated.begins(form) for form in dated.forms), dated.has_words()), scorer.worded)
-    people = reading.has_words(people=True)
-    if dated:
-        people = either(people, both(dated.has_words(people=True), dated.near_year()))
-    yield from add(people, scorer.known)
+    names: frozenset[Term] = yield Known(tuple(Term("@" + one.text, one.begun) for one in _terms(reading.telling)))
+    if names:
+        people = reading.has_people(names)
+        if dated:
+            people = either(people, both(dated.has_people(names), dated.near_year()))
+        yield from add(people, scorer.known)
     return tiers
 
 
@@ -552,6 +604,8 @@ def _series(scorer: "_Scorer") -> Generator[Ask, Any, Expression | None]:
     if len(series) < int(number):
         return None
     pick = series[int(number) - 1]
+    if any(re.match(rf"{re.escape(stem)} (?!{number}\b)\d", plain) for _, plain in _names(pick)):
+        return None
     numbered: list[Candidate] = yield Find(Term(_key(scorer.reading.plain), begun=True), 1)
     if numbered and (numbered[0].popularity or 0.0) >= (pick.popularity or 0.0) / 10:
         return None
@@ -588,27 +642,21 @@ _SURE = 88.0
 def _nearly(scorer: "_Scorer", filters: Expression | None) -> Generator[Ask, Any, list[Candidate]]:
     """Movies whose titles, or people, are spelled nearly as the query; best first, at most a few hundred."""
     reading = scorer.dated or scorer.reading
-    words = [word for word in reading.words if word not in _STOP] or list(reading.words)
-    words = list(dict.fromkeys(words))[:MAX_WORDS]
+    words = list(dict.fromkeys(reading.telling))[:MAX_WORDS]
+    if len(words) > 1 and any(silent.startswith(words[-1]) for silent in _SILENT):
+        words.pop()  # "shadow of th"
     asked = [word for word in words if len(word) > 2 and word.isalpha()]
-    similar: dict[str, list[tuple[str, int]]] = yield Similar(tuple(asked))
+    similar: dict[str, list[Vocabulary]] = yield Similar(tuple(asked))
     choices: list[Expression] = []
     for word in words:
         last = word == words[-1]
-        parts: list[Expression | None] = [Term(word, begun=last and len(word) > 1)]
-        for repair in _repairs(word, similar.get(word, ()), last):
-            parts.append(Term(repair))
-            parts += [Term(digit) for digit in _digits(("", repair))[1:] if digit != repair] if repair in _NUMBERS else []
-        parts += [Term(plain) for plain in plain_words((word, word))[:1] if plain != word]
-        if len(word) > 5:
-            parts += [AllOf((Term(word[:at]), Term(word[at:]))) for at in range(2, len(word) - 1)]
-        choice = either(*parts)
-        assert choice is not None
-        choices.append(choice)
-    joined = [
-        both(*choices[:at], Term(words[at] + words[at + 1], begun=at + 2 == len(words)), *choices[at + 2 :])
-        for at in range(len(words) - 1)
-    ]
+        meant = [word, *_repairs(word, similar.get(word, ()))]
+        meant += [digits for one in meant if one in _NUMBERS for digits in _digits(("", one))[1:]]
+        terms = dict.fromkeys(map(Term, meant))
+        if last and len(word) > 1:
+            begun = [word, *_beginnings(word, similar.get(word, ()))]
+            terms = dict.fromkeys((*(Term(one, begun=True) for one in begun), *terms))
+        choices.append(AnyOf(tuple(terms)))
     found: dict[int, tuple[float, Candidate]] = {}
 
     def look(expression: Expression | None) -> Generator[Ask, Any, None]:
@@ -623,7 +671,9 @@ def _nearly(scorer: "_Scorer", filters: Expression | None) -> Generator[Ask, Any
     def sure() -> bool:
         return any(likeness >= _SURE for likeness, _ in found.values())
 
-    yield from look(either(both(*choices), *joined))
+    yield from look(both(*choices))
+    if not sure():
+        yield from look(_respaced(words, choices))
     if not sure() and len(choices) > 1:
         # The longest words tell most; one of them, then all but two, may be wrong beyond repair.
         kept = sorted(sorted(range(len(words)), key=lambda at: -len(words[at]))[:_ROUNDS])
@@ -633,31 +683,56 @@ def _nearly(scorer: "_Scorer", filters: Expression | None) -> Generator[Ask, Any
             yield from look(either(*pairs))
     ordered = [one for _, one in sorted(found.values(), key=lambda pair: (-scorer.near(*pair), pair[1].rank))]
     if not sure():
-        people: dict[str, list[tuple[str, int]]] = yield Similar(tuple("@" + word for word in asked))
-        parts = []
-        for word in words:
-            repairs = _repairs("@" + word, people.get("@" + word, ()), False)
-            parts.append(either(Term("@" + word, begun=word == words[-1]), *(Term(repair) for repair in repairs)))
-        wanted = both(*parts, filters)
-        if wanted is not None:
+        people: dict[str, list[Vocabulary]] = yield Similar(tuple("@" + word for word in asked))
+        if any(terms for vocabularies in people.values() for terms, _ in vocabularies):
+            parts = []
+            for word in words:
+                repairs = _repairs("@" + word, people.get("@" + word, ()))
+                parts.append(AnyOf((Term("@" + word, begun=word == words[-1]), *map(Term, repairs))))
+            wanted = both(*parts, filters)
+            assert wanted is not None
             of_people: list[Candidate] = yield Find(wanted, HEAD)
             ordered += [one for one in of_people if one.rank not in found]
     return ordered
 
 
-def _repairs(word: str, similar: Iterable[tuple[str, int]], last: bool) -> list[str]:
+def _respaced(words: Sequence[str], choices: Sequence[Expression]) -> Expression | None:
+    """Two neighbouring words written as one, or one of them as two: `bat man` and `darkknight`."""
+    ways: list[Expression | None] = []
+    for at, word in enumerate(words):
+        before, after = choices[:at], choices[at + 1 :]
+        if at + 1 < len(words):
+            ways.append(both(*before, Term(word + words[at + 1], begun=at + 2 == len(words)), *after[1:]))
+        if len(word) > 5:
+            pairs = tuple(AllOf((Term(word[:cut]), Term(word[cut:]))) for cut in range(2, len(word) - 1))
+            ways.append(both(*before, AnyOf(pairs), *after))
+    return either(*ways)
+
+
+def _repairs(word: str, vocabularies: Iterable[Vocabulary]) -> list[str]:
     """The words that may be meant, by edits (OSA: a swap of neighbours is one), then by how common they are."""
-    length = len(word)
-    most = 1 if length < 4 else 2 if length < 9 else 3
-    found: list[tuple[float, str]] = []
-    for term, movies in similar:
-        edits = float(OSA.distance(word, term, score_cutoff=most))
-        if last and length > 3 and len(term) > length and edits > 1:
-            edits = min(edits, 0.5 + OSA.distance(word, term[:length], score_cutoff=most - 1))
-        if edits <= most and term != word:
-            found.append((edits - 0.1 * math.log(movies), term))
-    found.sort()
-    return [term for _, term in found[:_REPAIRS]]
+    most = 1 if len(word) < 4 else 2 if len(word) < 9 else 3
+    found: dict[str, float] = {}
+    for terms, movies in vocabularies:
+        for term, edits, at in process.extract(word, terms, scorer=OSA.distance, score_cutoff=most, limit=None):
+            found[term] = edits - 0.1 * math.log(movies[at])
+    found.pop(word, None)
+    return sorted(found, key=lambda term: (found[term], term))[:_REPAIRS]
+
+
+def _beginnings(word: str, vocabularies: Sequence[Vocabulary]) -> list[str]:
+    """Beginnings of words that may be meant by a word that is being typed."""
+    if len(word) < 4:
+        return []
+    most = 1 if len(word) < 8 else 2
+    found: dict[str, float] = {}
+    for terms, _ in vocabularies[:-1]:
+        for length in range(len(word) - 1, len(word) + 2):
+            begun = list({term[:length] for term in terms if len(term) > length})
+            for beginning, edits, _ in process.extract(word, begun, scorer=OSA.distance, score_cutoff=most, limit=None):
+                found[beginning] = edits
+    found.pop(word, None)
+    return sorted(found, key=lambda beginning: (found[beginning], beginning))[:_REPAIRS]
 
 
 # --- scores ----------------------------------------------------------------------------------------------------------
@@ -679,7 +754,8 @@ class _Scorer:
         self._text = " ".join(reading.words)
         self._plain = " ".join(reading.plain)
         self._year = self.dated.year if self.dated else None
-        self._near = " ".join(self.dated.plain) if self.dated else self._plain
+        near = self.dated or reading
+        self._near = (" ".join(near.words), " ".join(near.plain))
 
     def sorted(self, candidates: list[Candidate], score: _Score) -> list[Candidate]:
         return sorted(candidates, key=lambda one: (-score(one), one.rank))
@@ -706,14 +782,17 @@ class _Scorer:
     def likeness(self, one: Candidate) -> float:
         """0 to 100: of the closest title, whole, as far as it is typed, in another order, or a part of it."""
         best = 0.0
-        query = self._near
-        length = len(query)
-        for _, plain in _names(one):
-            best = max(best, fuzz.ratio(query, plain))
-            if len(plain) > length:
-                best = max(best, 0.98 * fuzz.ratio(query, plain[:length]), 0.9 * fuzz.partial_ratio(query, plain))
-            if " " in query:
-                best = max(best, 0.97 * fuzz.token_sort_ratio(query, plain))
+        for name in _names(one):
+            for form, query in zip(name, self._near, strict=True):
+                length = len(query)
+                best = max(best, fuzz.ratio(query, form))
+                if len(form) > length:
+                    begun = max(fuzz.ratio(query, form[:length]), fuzz.ratio(query, form[: length + 1]))
+                    best = max(best, 0.98 * begun, 0.9 * fuzz.partial_ratio(query, form))
+                if " " in query:
+                    best = max(best, 0.97 * fuzz.token_sort_ratio(query, form))
+                if name[0] == name[1]:
+                    break
         return best
 
     def near(self, likeness: float, one: Candidate) -> float:

@@ -1,35 +1,26 @@
 """The one recipe book: which adapter stands behind which port, made from the settings.
 
-Both programs and the command line build their container here; tests pass providers that override some of it.
+Both programs and the command line build their container here; tests pass providers that stand in for some of it.
+Adapters are imported where they are chosen: SQLAlchemy, httpx and redis cost start-up time and memory that an embedded
+deployment needn't pay.
 """
 
 import asyncio
 import logging
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Iterator
 
 from dishka import AsyncContainer, Provider, Scope, from_context, make_async_container, provide
 from dishka.entities.validation_settings import ValidationSettings
+
+from movie_adapters.local_movies import BatchedSeenMovies
+from movie_adapters.settings import Settings
 from movie_core.catalog import Catalog
 from movie_core.errors import Unavailable
 from movie_core.health import Part, Readiness
-from movie_core.movies import MovieQuery
+from movie_core.movies import Movie, MovieQuery
 from movie_core.paging import Window
 from movie_core.patience import Patience
 from movie_core.ports import Catalogue, MovieSource, SeenMovies
-from redis.asyncio import Redis
-from redis.exceptions import RedisError
-from sqlalchemy.ext.asyncio import AsyncEngine
-
-from movie_adapters.local_movies import BatchedSeenMovies
-from movie_adapters.movie_files import BUNDLED_EDITION, BUNDLED_FILMS, bundled_films
-from movie_adapters.postgres_movies import PostgresMovies
-from movie_adapters.resilient_movies import ResilientMovies
-from movie_adapters.settings import Settings
-from movie_adapters.source_http import SourceHttp
-from movie_adapters.sql_database import create_engine, migrate
-from movie_adapters.sqlite_movies import SqliteMovies
-from movie_adapters.third_party_movies import ThirdPartyMovies
-from movie_adapters.tmdb_movies import TMDB_ATTRIBUTION, TmdbMovies, tmdb_http
 
 EMBEDDED = "catalogue"
 """The source that keeps its movies itself."""
@@ -45,10 +36,15 @@ class Adapters(Provider):
     async def catalogue(self, settings: Settings) -> AsyncIterator[Catalogue]:
         """The movies that we keep under the name of the source in use."""
         if settings.sqlite_path is not None:
+            from movie_adapters.sqlite_movies import SqliteMovies
+
             sqlite = SqliteMovies(settings.sqlite_path, settings.source)
             yield sqlite
             await sqlite.close()
         else:
+            from movie_adapters.postgres_movies import PostgresMovies
+            from movie_adapters.sql_database import create_engine
+
             engine = create_engine(settings.database_url)
             yield PostgresMovies(engine, settings.source)
             await engine.dispose()
@@ -59,9 +55,24 @@ class Adapters(Provider):
         if settings.source == EMBEDDED:
             yield catalogue
             return
-        http = source_http(settings)
-        inner = ThirdPartyMovies(http) if settings.source == "third_party" else TmdbMovies(http)
-        yield ResilientMovies(inner, Patience(deadline=settings.source_deadline))
+        from movie_adapters.resilient_movies import ResilientMovies
+        from movie_adapters.source_http import SourceHttp
+        from movie_adapters.third_party_movies import ThirdPartyMovies
+        from movie_adapters.tmdb_movies import TmdbMovies, tmdb_http
+
+        timeout, retry_status = settings.source_timeout, settings.source_retry_status
+        inner: MovieSource
+        if settings.source == "tmdb":
+            http = tmdb_http(
+                settings.source_token or "", base_url=settings.source_url, timeout=timeout, retry_status=retry_status
+            )
+            inner = TmdbMovies(http)
+        else:
+            http = SourceHttp(settings.source_url or "", timeout=timeout, retry_status=retry_status)
+            inner = ThirdPartyMovies(http)
+        resilient = ResilientMovies(inner, Patience(deadline=settings.source_deadline, timeout=timeout))
+        yield resilient
+        await resilient.close()
         await http.close()
 
     @provide
@@ -81,12 +92,14 @@ class Adapters(Provider):
         parts = [_database_part(settings, catalogue)]
         if settings.source != EMBEDDED:
             parts.append(_source_part(source))
-        redis = None if settings.redis_url is None else Redis.from_url(settings.redis_url, socket_timeout=2)
-        if redis is not None:
-            parts.append(_redis_part(redis))
-        yield Readiness(parts)
-        if redis is not None:
-            await redis.aclose()
+        if settings.redis_url is None:
+            yield Readiness(parts)
+            return
+        from redis.asyncio import Redis
+
+        redis = Redis.from_url(settings.redis_url, socket_timeout=2, socket_connect_timeout=2)
+        yield Readiness([*parts, _redis_part(redis.ping)])
+        await redis.aclose()
 
 
 def _database_part(settings: Settings, catalogue: Catalogue) -> Part:
@@ -96,12 +109,8 @@ def _database_part(settings: Settings, catalogue: Catalogue) -> Part:
             raise Unavailable("it holds no movies")
         return f"{count} movies"
 
-    return Part(
-        "database",
-        check,
-        "start the server that MOVIE_DATABASE_URL names, then run `movie-search migrate`",
-        is_vital=settings.source == EMBEDDED,
-    )
+    advice = "start the server that MOVIE_DATABASE_URL names, then run `movie-search migrate`"
+    return Part("database", check, advice, is_vital=settings.source == EMBEDDED)
 
 
 def _source_part(source: MovieSource) -> Part:
@@ -112,10 +121,12 @@ def _source_part(source: MovieSource) -> Part:
     return Part("source", check, "check MOVIE_SOURCE_URL and MOVIE_SOURCE_TOKEN, and whether the source is up")
 
 
-def _redis_part(redis: Redis) -> Part:
+def _redis_part(ping: Callable[[], object]) -> Part:
     async def check() -> str:
+        from redis.exceptions import RedisError
+
         try:
-            await redis.ping()
+            await ping()  # type: ignore[misc]  # redis types its commands for both of its clients at once
         except (RedisError, OSError) as error:
             raise Unavailable("it can't be reached") from error
         return "answers"
@@ -124,41 +135,48 @@ def _redis_part(redis: Redis) -> Part:
 
 
 def create_container(settings: Settings, *overrides: Provider) -> AsyncContainer:
-    """The container of a process; later providers win, and one that overrides nothing is an error."""
+    """The container of a process. Later providers win; one that replaces something must say `override=True`."""
+    for name in ("httpx", "httpcore"):  # they log each URL in full, the key of a source in it
+        logging.getLogger(name).setLevel(logging.WARNING)
     strict = ValidationSettings(nothing_overridden=True, implicit_override=True, nothing_decorated=True)
     return make_async_container(Adapters(), *overrides, context={Settings: settings}, validation_settings=strict)
 
 
-async def prepare(settings: Settings, catalogue: Catalogue, progress: Callable[[int, int], None]) -> bool:
+def notice_of(settings: Settings) -> str:
+    """What the source in use asks to be said of it."""
+    if settings.source != "tmdb":
+        return ""
+    from movie_adapters.tmdb_movies import TMDB_ATTRIBUTION
+
+    return TMDB_ATTRIBUTION
+
+
+async def prepare(
+    settings: Settings, catalogue: Catalogue, progress: Callable[[int, int], None] = lambda _done, _total: None
+) -> bool:
     """Bring the schema up to date and make the bundled films searchable; True when films were loaded.
 
-    `progress` is called with movies done and movies in all. Films that were imported in place of the bundled ones
-    (`catalogue import --replace`) stay. Raises `StoreUnavailable`.
+    `progress` is called with movies done and movies in all. Films that were imported in place of the bundled ones stay.
+    Raises `StoreUnavailable`.
     """
+    if settings.sqlite_path is not None:
+        settings.sqlite_path.parent.mkdir(parents=True, exist_ok=True)
+    from movie_adapters.sql_database import migrate
+
     await asyncio.to_thread(migrate, settings.database_url)
     if settings.source != EMBEDDED:
         return False
+    from movie_adapters.movie_files import BUNDLED_EDITION, BUNDLED_FILMS, BUNDLED_NAME, bundled_films
+
     edition = await catalogue.edition()
     if edition is not None and (edition == BUNDLED_EDITION or not edition.startswith(BUNDLED_NAME)):
         return False
 
-    def counted():
+    def counted() -> Iterator[Movie]:
         for done, movie in enumerate(bundled_films(), 1):
-            if done % 500 == 0:
+            if done % 500 == 0 or done == BUNDLED_FILMS:
                 progress(done, BUNDLED_FILMS)
             yield movie
 
     await catalogue.load(counted(), edition=BUNDLED_EDITION)
-    progress(BUNDLED_FILMS, BUNDLED_FILMS)
     return True
-
-
-def notice_of(settings: Settings) -> str:
-    """What the source in use asks to be said of it."""
-    return TMDB_ATTRIBUTION if settings.source == "tmdb" else ""
-
-
-def quieten() -> None:
-    """httpx logs each URL in full at INFO, the key of a source in it."""
-    for name in ("httpx", "httpcore"):
-        logging.getLogger(name).setLevel(logging.WARNING)

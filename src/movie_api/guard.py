@@ -46,7 +46,7 @@ class Guard:
             nonlocal status
             if message["type"] == "http.response.start":
                 status = message["status"]
-                headers = list(message.get("headers", ()))
+                headers = [_with_head(*header) for header in message.get("headers", ())]
                 headers += [(b"x-request-id", request_id.encode()), (b"x-content-type-options", b"nosniff")]
                 message["headers"] = headers
             elif method == "HEAD" and message["type"] == "http.response.body":
@@ -87,6 +87,14 @@ class Guard:
         if not is_probe and "*" not in self._allowed_hosts and match[1].decode().lower() not in self._allowed_hosts:
             return "invalid_host", "this host is not served here"
         return None
+
+
+def _with_head(name: bytes, value: bytes) -> tuple[bytes, bytes]:
+    """Routes know GET only, but whatever answers GET answers HEAD."""
+    listed = value.split(b", ")
+    if name.lower() != b"allow" or b"GET" not in listed or b"HEAD" in listed:
+        return name, value
+    return name, b", ".join([*listed, b"HEAD"])
 
 
 def _request_id(scope: HTTPScope) -> str:

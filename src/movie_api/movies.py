@@ -17,6 +17,7 @@ from dishka import FromDishka
 from litestar import Request, Response, get
 from litestar.connection import ASGIConnection
 from litestar.handlers import BaseRouteHandler
+from litestar.params import FromPath
 
 from movie_core.catalog import Catalog
 from movie_core.errors import (
@@ -170,7 +171,7 @@ async def suggest_movies(request: Request[Any, Any, Any], catalog: FromDishka[Ca
 
 @get("/api/v1/movies/{movie_id:str}/", guards=[require_search_access])
 async def movie_details(
-    request: Request[Any, Any, Any], movie_id: str, catalog: FromDishka[Catalog]
+    request: Request[Any, Any, Any], movie_id: FromPath[str], catalog: FromDishka[Catalog]
 ) -> Response[bytes]:
     found = await catalog.get(movie_id)
     body = msgspec.json.encode(movie_fields(found.movie) | {"meta": _meta(found)})

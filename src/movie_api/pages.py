@@ -8,6 +8,7 @@ import msgspec
 from dishka import FromDishka
 from litestar import Response, get
 from litestar.exceptions import NotFoundException
+from litestar.params import FromPath
 from litestar.router import Router
 from litestar.static_files import create_static_files_router
 from swagger_ui_bundle import swagger_ui_path
@@ -91,7 +92,7 @@ async def is_ready(readiness: FromDishka[Readiness]) -> Response[bytes]:
 
 
 @get("/errors/{code:str}")
-async def explain_error(code: str) -> Response[str]:
+async def explain_error(code: FromPath[str]) -> Response[str]:
     kind = PROBLEMS.get(code)
     if kind is None:
         raise NotFoundException

@@ -9,6 +9,8 @@ from dataclasses import dataclass
 from enum import Enum, StrEnum
 
 Clock = Callable[[], float]
+SILENCE = 1.5
+"""Seconds after which a failure says nothing any more about the source."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,7 +55,7 @@ def _spell(first: int, last: int) -> str:
 class Patience:
     """What a request may spend on a source, and when the source is spared. Times are seconds.
 
-    The defaults let 14 tries that fail within 60 ms each fit the deadline: their waits add up to 1.5 s on average.
+    The defaults let 14 tries that fail within 60 ms each fit the deadline: their waits add up to 1.3 s on average.
     """
 
     deadline: float = 3.0
@@ -77,9 +79,9 @@ class Patience:
     def wait_after(self, failures: int, chance: float) -> float:
         """The back-off after that many failures of one request, from 1; `chance` is even between 0 and 1.
 
-        Even between the shortest wait and a ceiling that begins at twice that and grows by half with each failure.
+        Even between the shortest wait and a ceiling that begins at twice that and grows by a quarter with each failure.
         """
-        ceiling = min(self.longest_wait, 2 * self.shortest_wait * 1.5 ** min(failures - 1, 50))
+        ceiling = min(self.longest_wait, 2 * self.shortest_wait * 1.25 ** min(failures - 1, 50))
         return self.shortest_wait + chance * max(0.0, ceiling - self.shortest_wait)
 
 
@@ -160,7 +162,7 @@ class CircuitBreaker:
             return Entry.REFUSED
         now = self._clock()
         # After a silence nobody knows how the source is; then one request may wait and see, the others may not.
-        is_stale = now - max(self._failed_at, self._asked_at) > self._patience.seconds_to_open
+        is_stale = now - max(self._failed_at, self._asked_at) > SILENCE
         if is_stale:
             self._asked_at = now
         return Entry.ASK if is_stale else Entry.PROBE
@@ -247,10 +249,10 @@ class Tempo:
         self._hangs.append(self._clock())
 
     def hangs_after(self) -> float | None:
-        """Seconds after which a call is taken for hanging: three times what nine of ten answers need; None: unknown."""
+        """Seconds after which a call is taken for hanging: two and a half times what 90 % of answers need."""
         if len(self._answers) < self.ANSWERS or len(self._hangs) < self.HANGS:
             return None
         if min(self._answers[0][0], self._hangs[0]) < self._clock() - self.MEMORY:
             return None
         durations = sorted(seconds for _, seconds in self._answers)
-        return max(self.SHORTEST, 3 * durations[self.ANSWERS * 9 // 10])
+        return max(self.SHORTEST, 2.5 * durations[self.ANSWERS * 9 // 10])

@@ -2,11 +2,11 @@
 
 from dishka import Provider
 from dishka.integrations.taskiq import TaskiqProvider, setup_dishka
-from movie_adapters.settings import Settings
-from movie_adapters.wiring import create_container
 from taskiq import AsyncBroker, InMemoryBroker, TaskiqEvents, TaskiqState
 from taskiq_redis import RedisStreamBroker
 
+from movie_adapters.settings import Settings
+from movie_adapters.wiring import create_container
 from movie_worker.tasks import TASKS
 
 IDLE_TIMEOUT = 600_000

@@ -6,6 +6,7 @@ from collections.abc import Awaitable, Callable, Mapping
 
 from dishka import FromDishka
 from dishka.integrations.taskiq import inject
+
 from movie_adapters.settings import Settings
 from movie_adapters.wiring import prepare
 from movie_core.ports import Catalogue

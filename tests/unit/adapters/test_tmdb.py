@@ -1,3 +1,4 @@
+import asyncio
 import logging
 from collections.abc import Callable
 from typing import Any
@@ -10,9 +11,11 @@ from movie_adapters.source_http import SourceFault, SourceHttp
 from movie_adapters.tmdb_movies import (
     DAY,
     KEEP_LISTINGS,
+    MAX_AT_ONCE,
     RETRY_DAILY,
     TMDB_URL,
     TmdbMovies,
+    page_of,
     parse_genres,
     parse_listing,
     parse_movie,
@@ -201,6 +204,36 @@ async def test_rows_that_repeat_are_adult_or_of_another_year_are_left_out() -> N
     assert page.total == len(rows)
 
 
+async def test_a_row_of_another_genre_is_left_out() -> None:
+    tmdb = Tmdb([row(1), row(2, genre_ids=[878]), row(3, genre_ids=[878, 18])])
+    page = await tmdb.movies().search(MovieQuery(genre="dRAMA"), Window())
+    assert [movie.id for movie in page.items] == ["1", "3"]
+
+
+async def test_a_page_of_more_than_20_is_cut_so_that_the_next_one_repeats_nothing() -> None:
+    tmdb = Tmdb()
+    tmdb.changes = {"results": [row(number) for number in range(1, 31)]}
+    assert len((await tmdb.movies().search(MovieQuery("movie"), Window(0, 40))).items) == 20
+    assert len((await tmdb.movies().search(MovieQuery("movie"), Window(10, 10))).items) == 10
+
+
+async def test_no_more_movies_are_shown_than_the_total_says() -> None:
+    page = await Tmdb(total=7).movies().search(MovieQuery("movie"), Window(0, 20))
+    assert (page.total, len(page.items)) == (7, 7)
+
+
+async def test_pages_that_count_differently_lose_no_movie() -> None:
+    listings = [parse_listing(body(page, total), page) for page, total in ((1, 20), (2, 21))]
+    page = page_of(MovieQuery("movie"), Window(0, 40), 1, listings, GENRES)
+    assert (page.total, len(page.items)) == (21, 21)
+    assert page.fetched_at == listings[0].fetched_at
+
+
+def body(page: int, total: int) -> dict[str, Any]:
+    rows = [row(number) for number in range((page - 1) * 20 + 1, min(page * 20, total) + 1)]
+    return {"page": page, "results": rows, "total_pages": -(-total // 20), "total_results": total}
+
+
 @pytest.mark.parametrize("rows", [[], [row(1, adult=True), {}, None]])
 async def test_a_window_below_the_total_without_a_usable_movie_is_a_fault(rows: list[Any]) -> None:
     with pytest.raises(SourceFault) as fault:
@@ -234,9 +267,9 @@ def test_a_page_of_the_wrong_shape_is_a_fault(changes: dict[str, Any]) -> None:
     assert fault.value.kind == "wrong_shape"
 
 
-@pytest.mark.parametrize("body", [None, [], "x", 3, {}, {"success": False, "status_code": 11}])
-def test_a_body_that_is_no_list_is_a_fault(body: Any) -> None:
-    for parse in (lambda: parse_listing(body, 1), lambda: parse_genres(body)):
+@pytest.mark.parametrize("answer", [None, [], "x", 3, {}, {"success": False, "status_code": 11}])
+def test_a_body_that_is_no_list_is_a_fault(answer: Any) -> None:
+    for parse in (lambda: parse_listing(answer, 1), lambda: parse_genres(answer)):
         with pytest.raises(SourceFault, match="the movie source"):
             parse()
 
@@ -365,7 +398,7 @@ async def test_the_genres_are_counted_once_a_day() -> None:
     assert await movies.genres() == counted == await movies.genres()
     assert [path for path, _ in tmdb.calls] == ["genre/movie/list", "discover/movie", "discover/movie"]
     tmdb.now += DAY
-    tmdb.total = 0
+    tmdb.rows, tmdb.total = [], 0
     assert await movies.genres() == ()
     assert len(tmdb.calls) == 6
 
@@ -418,6 +451,25 @@ async def test_pages_wait_for_a_repeat_only_for_seconds() -> None:
     tmdb.now += KEEP_LISTINGS + 0.1
     await movies.search(MovieQuery("movie"), Window(0, 40))
     assert tmdb.pages() == [1, 2]
+
+
+async def test_only_a_few_requests_are_under_way_at_once() -> None:
+    tmdb = Tmdb()
+    tmdb.genres = {"genres": [{"id": number, "name": f"Genre {number}"} for number in range(1, 20)]}
+    under_way, most = 0, 0
+
+    async def slowly(request: httpx.Request) -> httpx.Response:
+        nonlocal under_way, most
+        under_way += 1
+        most = max(most, under_way)
+        await asyncio.sleep(0)
+        await asyncio.sleep(0)
+        under_way -= 1
+        return tmdb.answer(request)
+
+    http = tmdb_http(LONG_TOKEN, timeout=5, retry_status=RETRY, transport=httpx.MockTransport(slowly))
+    assert len(await TmdbMovies(http).genres()) == 19
+    assert most == MAX_AT_ONCE
 
 
 async def test_of_several_faults_one_that_no_repeat_mends_is_told() -> None:

@@ -1,0 +1,190 @@
+"""What the third-party source delivers while it fails: answered share, times, calls, probes, recovery.
+
+    python -m bench.upstream_faults [--full]
+
+The stand-in runs in this process, 60 ms away; every query is a new one and nothing is cached. `--full` asks 20,000
+times per rate, the default 1,500 times.
+"""
+
+import argparse
+import asyncio
+import itertools
+import logging
+import random
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import stamina
+
+from movie_adapters.resilient_movies import ResilientMovies
+from movie_adapters.source_http import SourceHttp
+from movie_adapters.third_party_movies import ThirdPartyMovies
+from movie_adapters.upstream import Behaviour, Upstream, running_upstream
+from movie_core.errors import SourceUnavailable
+from movie_core.movies import Movie, MovieQuery
+from movie_core.paging import Window
+from movie_core.patience import BreakerState, Patience, StatusSet
+
+CLIENTS = 24
+LATENCY_MS = 60.0
+STATUSES = ("400", "403", "408", "429", "500", "502", "503", "504")
+MIXED = (*STATUSES, "reset", "hang")
+PATIENCE = Patience()
+MOVIES = tuple(Movie(id=str(number), title=f"Movie {number}") for number in range(200))
+
+_numbers = itertools.count()
+
+
+@dataclass(frozen=True, slots=True)
+class Row:
+    """A figure beside its goal."""
+
+    what: str
+    figure: str
+    goal: str
+    ok: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Run:
+    """Searches that were sent, each with its seconds, answered or not."""
+
+    answered: list[float]
+    refused: list[float]
+    calls: int
+
+    @property
+    def share(self) -> float:
+        return len(self.answered) / (len(self.answered) + len(self.refused))
+
+    @property
+    def slowest(self) -> float:
+        return max(*self.answered, *self.refused, 0.0, 0.0)
+
+    def quantile(self, share: float) -> float:
+        times = sorted(self.answered + self.refused)
+        return times[min(len(times) - 1, int(len(times) * share))]
+
+
+async def run(quick: bool) -> list[Row]:
+    """All rows; quick takes about a minute."""
+    stamina.instrumentation.set_on_retry_hooks(())
+    count = 1_500 if quick else 20_000
+    rows = []
+    for rate, goal in ((0.3, 0.9999), (0.5, 0.9995), (0.7, 0.99)):
+        rows += _rate_rows(rate, goal, await _drive(count, Behaviour(fail_rate=rate, faults=STATUSES)))
+    mixed = await _drive(count, Behaviour(fail_rate=0.5, faults=MIXED))
+    rows += _rate_rows(0.5, 0.9995, mixed, " mixed with resets and hangs")
+    rows.append(Row("p99 at 50 % mixed", f"{mixed.quantile(0.99):.2f} s", "≤ 1.2 s", mixed.quantile(0.99) <= 1.2))
+    for name, fault in (("status 500", "500"), ("hanging", "hang"), ("refusing connections", "")):
+        rows += await _down_rows(name, fault)
+    return rows
+
+
+def _rate_rows(rate: float, goal: float, run: Run, note: str = "") -> list[Row]:
+    name = f"at {rate:.0%} failures{note}"
+    limit = PATIENCE.deadline + 0.2
+    rows = [
+        Row(f"answered {name}", f"{run.share:.3%}", f"≥ {goal:.2%}", run.share >= goal),
+        Row(f"slowest {name}", f"{run.slowest:.2f} s", f"≤ {limit:.1f} s", run.slowest <= limit),
+    ]
+    if rate == 0.5:
+        calls = run.calls / (len(run.answered) + len(run.refused))
+        rows.append(Row(f"calls per query {name}", f"{calls:.2f}", "≤ 2.1", calls <= 2.1))
+    return rows
+
+
+class Stage:
+    """The source under test in front of a stand-in."""
+
+    def __init__(self, upstream: Upstream) -> None:
+        statuses = StatusSet.parse("400-409,425,429,5xx")
+        self.upstream = upstream
+        self.http = SourceHttp(upstream.url, timeout=PATIENCE.timeout, retry_status=statuses)
+        self.source = ResilientMovies(ThirdPartyMovies(self.http), PATIENCE)
+
+    async def search(self, run: Run) -> bool:
+        """One search with a query that nobody sent before; whether it was answered."""
+        began = time.perf_counter()
+        try:
+            await self.source.search(MovieQuery(f"never seen {next(_numbers)}"), Window())
+        except SourceUnavailable:
+            run.refused.append(time.perf_counter() - began)
+            return False
+        run.answered.append(time.perf_counter() - began)
+        return True
+
+    async def close(self) -> None:
+        await self.source.close()
+        await self.http.close()
+
+
+async def _drive(count: int, behaviour: Behaviour, clients: int = CLIENTS) -> Run:
+    behaviour = behaviour.changed({"latency_ms": LATENCY_MS})
+    run = Run([], [], 0)
+    async with running_upstream(MOVIES, behaviour) as upstream:
+        stage = Stage(upstream)
+        left = iter(range(count))
+
+        async def client() -> None:
+            for _ in left:
+                await stage.search(run)
+
+        await asyncio.gather(*(client() for _ in range(clients)))
+        await stage.close()
+        return Run(run.answered, run.refused, upstream.total_calls)
+
+
+async def _down_rows(name: str, fault: str, seconds: float = 4.0) -> list[Row]:
+    good = Behaviour(fail_rate=0, latency_ms=LATENCY_MS)
+    async with running_upstream(MOVIES, good) as upstream:
+        stage = Stage(upstream)
+        await _steady(stage, 1.0, lambda: False)
+        if fault:
+            upstream.behave(Behaviour(fail_rate=1, faults=(fault,), latency_ms=LATENCY_MS))
+        else:
+            await upstream.refuse()
+        await _steady(stage, 4.0, lambda: stage.source.state().state is BreakerState.OPEN)
+        await _steady(stage, 0.8, lambda: False)  # tries that left before the breaker opened come to their end
+        before = stage.source.outcomes.total()
+        down = await _steady(stage, seconds, lambda: False)
+        probes = (stage.source.outcomes.total() - before) / seconds
+        if fault:
+            upstream.behave(good)
+        else:
+            await upstream.start(port=upstream.port)
+        began = time.perf_counter()
+        await _steady(stage, 4.0, lambda: stage.source.state().state is BreakerState.CLOSED)
+        recovery = time.perf_counter() - began
+        await stage.close()
+    slowest = down.slowest
+    return [
+        Row(f"down ({name}): slowest answer", f"{slowest * 1000:.1f} ms", "≤ 50 ms", slowest <= 0.05),
+        Row(f"down ({name}): calls a second", f"{probes:.1f}", "≤ 5", probes <= 5.3),
+        Row(f"down ({name}): good again after", f"{recovery:.2f} s", "≤ 2 s", recovery <= 2),
+    ]
+
+
+async def _steady(stage: Stage, seconds: float, is_enough: Callable[[], bool], rate: float = 200.0) -> Run:
+    """Searches at a steady rate, whatever becomes of them; ends when they are answered."""
+    run = Run([], [], 0)
+    end = time.perf_counter() + seconds
+    async with asyncio.TaskGroup() as group:
+        while time.perf_counter() < end and not is_enough():
+            group.create_task(stage.search(run))
+            await asyncio.sleep(random.expovariate(rate))
+    return run
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--full", action="store_true", help="20,000 searches per rate")
+    arguments = parser.parse_args()
+    logging.getLogger("movie_adapters").setLevel(logging.ERROR)
+    for row in asyncio.run(run(quick=not arguments.full)):
+        print(f"{'ok  ' if row.ok else 'MISS'} {row.what:<60} {row.figure:>12}   {row.goal}")
+
+
+if __name__ == "__main__":
+    main()

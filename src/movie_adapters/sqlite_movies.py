@@ -1,0 +1,523 @@
+"""The catalogue of movies on SQLite: full-text index FTS5, order by `title_order`.
+
+The driver of the standard library is used directly, on threads of this module's own: a search is a dozen small
+statements of some ten microseconds each, which no layer between should make dearer.
+"""
+
+import asyncio
+import json
+import sqlite3
+import threading
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from dataclasses import dataclass, fields
+from itertools import islice
+from operator import attrgetter
+from pathlib import Path
+from typing import Any, TypeVar
+
+from movie_adapters import title_order
+from movie_adapters.title_order import AllOf, AnyOf, Candidate, Entry, Expression, Found, Term, Vocabulary
+from movie_core.errors import MovieNotFound, StoreUnavailable
+from movie_core.movies import Ability, Genre, Loaded, Movie, MoviePage, MovieQuery, Order
+from movie_core.paging import Window
+
+BATCH = 20000
+"""Movies that a load writes in one transaction: other writers wait no longer than that takes."""
+READERS = 2
+"""Threads that search."""
+
+_LAST = "\U0010ffff"
+_T = TypeVar("_T")
+_DETAILS = tuple(f.name for f in fields(Movie) if f.name not in {"id", "title", "year", "popularity"})
+_all_details = attrgetter(*_DETAILS)
+_JSON = json.JSONEncoder(ensure_ascii=False, separators=(",", ":"))
+_LISTS = frozenset(("genres", "directors", "cast", "countries", "alt_titles"))
+_COLUMNS = "id, title, year, popularity, details"
+
+
+class SqliteMovies:
+    """A `Catalogue` in an SQLite file whose tables `sql_database.migrate` has made; for any event loop."""
+
+    abilities = frozenset(Ability)
+
+    def __init__(self, path: Path, source: str) -> None:
+        self.name = source
+        self._file = MovieFile(path, source)
+        self._readers = ThreadPoolExecutor(READERS, thread_name_prefix="movies-read")
+        self._writer = ThreadPoolExecutor(1, thread_name_prefix="movies-write")
+
+    async def close(self) -> None:
+        """Wait for what is under way, and let the file go."""
+        await asyncio.to_thread(self._readers.shutdown)
+        await asyncio.to_thread(self._writer.shutdown)
+        self._file.close()
+
+    async def search(self, query: MovieQuery, window: Window) -> MoviePage:
+        total, movies = await self._read(lambda: self._file.search(query, window))
+        return MoviePage(total=total, items=movies, source=self.name)
+
+    async def get(self, movie_id: str) -> Movie:
+        return await self._read(lambda: self._file.get(movie_id))
+
+    async def suggest(self, text: str, limit: int) -> Sequence[Movie]:
+        return await self._read(lambda: self._file.suggest(text, limit))
+
+    async def genres(self) -> Sequence[Genre]:
+        return await self._read(self._file.genres)
+
+    async def load(self, movies: Iterable[Movie], *, replace: bool = False, edition: str | None = None) -> Loaded:
+        """As `Catalogue.load`; `movies` is iterated in a thread, and written in batches of `BATCH`."""
+        work = asyncio.get_running_loop().run_in_executor(
+            self._writer, lambda: self._file.load(movies, replace=replace, edition=edition)
+        )
+        return await work
+
+    async def count(self) -> int:
+        return await self._read(self._file.count)
+
+    async def edition(self) -> str | None:
+        return await self._read(self._file.edition)
+
+    async def _read(self, work: Callable[[], _T]) -> _T:
+        return await asyncio.get_running_loop().run_in_executor(self._readers, work)
+
+
+@dataclass(frozen=True, slots=True)
+class _Catalogue:
+    """The row of a catalogue."""
+
+    number: int
+    movies: int
+    sequence: int
+    revision: int
+    edition: str | None
+
+
+class MovieFile:
+    """The same catalogue for callers that may block: each thread has a connection of its own."""
+
+    def __init__(self, path: Path, source: str) -> None:
+        self._path = path
+        self._source = source
+        self._local = threading.local()
+        self._connections: list[sqlite3.Connection] = []
+        self._known = _Known(-1)
+
+    def close(self) -> None:
+        for connection in self._connections:
+            connection.close()
+
+    # --- reading
+
+    def search(self, query: MovieQuery, window: Window) -> tuple[int, tuple[Movie, ...]]:
+        """The total and the movies of the window."""
+        with self._transaction("BEGIN") as connection:
+            catalogue = self._catalogue(connection)
+            if catalogue is None:
+                return 0, ()
+            found = self._run(connection, catalogue, title_order.search(query, window.limit, window.offset))
+            return found.total, _movies(connection, found.ranks)
+
+    def suggest(self, text: str, limit: int) -> tuple[Movie, ...]:
+        query = MovieQuery(text)
+        if not query.text:
+            return ()
+        with self._transaction("BEGIN") as connection:
+            catalogue = self._catalogue(connection)
+            if catalogue is None:
+                return ()
+            return _movies(connection, self._run(connection, catalogue, title_order.suggest(query, limit)).ranks)
+
+    def get(self, movie_id: str) -> Movie:
+        with self._transaction("BEGIN") as connection:
+            row = connection.execute(
+                f"SELECT {_COLUMNS} FROM movies WHERE id = ? AND catalogue = "
+                "(SELECT number FROM catalogues WHERE source = ?)",
+                (movie_id.encode("utf-8", "replace").decode(), self._source),
+            ).fetchone()
+        if row is None:
+            raise MovieNotFound("no such movie")
+        return _movie(row)
+
+    def genres(self) -> tuple[Genre, ...]:
+        with self._transaction("BEGIN") as connection:
+            rows = connection.execute(
+                "SELECT name, movies FROM movie_genres WHERE catalogue = "
+                "(SELECT number FROM catalogues WHERE source = ?) ORDER BY name",
+                (self._source,),
+            ).fetchall()
+        return tuple(Genre(name, movies) for name, movies in rows)
+
+    def count(self) -> int:
+        with self._transaction("BEGIN") as connection:
+            catalogue = self._catalogue(connection)
+        return 0 if catalogue is None else catalogue.movies
+
+    def edition(self) -> str | None:
+        with self._transaction("BEGIN") as connection:
+            catalogue = self._catalogue(connection)
+        return None if catalogue is None else catalogue.edition
+
+    def _run(self, connection: sqlite3.Connection, catalogue: _Catalogue, steps: title_order.Steps) -> Found:
+        """Answer what the search asks, until it has found."""
+        known = self._known
+        if known.revision != catalogue.revision:
+            known = self._known = _Known(catalogue.revision)
+        lookup = _Lookup(connection, catalogue, known)
+        answer: Any = None
+        while True:
+            try:
+                ask = steps.send(answer)
+            except StopIteration as done:
+                found: Found = done.value
+                return found
+            answer = lookup.answer(ask)
+
+    # --- writing
+
+    def load(self, movies: Iterable[Movie], *, replace: bool = False, edition: str | None = None) -> Loaded:
+        total = Counter[str]()
+        if replace:
+            with self._errors():
+                self._connection().executescript(
+                    "DROP TABLE IF EXISTS temp.kept; CREATE TEMP TABLE kept (id TEXT PRIMARY KEY) WITHOUT ROWID;"
+                )
+        for batch in _batches(movies, BATCH):
+            with self._transaction("BEGIN IMMEDIATE") as connection:
+                if replace:
+                    connection.executemany("INSERT OR IGNORE INTO kept VALUES (?)", ((movie.id,) for movie in batch))
+                total.update(self._write(connection, batch))
+        if replace:
+            total["removed"] = self._remove_others()
+        if total["added"] + total["updated"] + total["removed"] >= BATCH:
+            self._tidy()
+        if edition is not None:
+            with self._transaction("BEGIN IMMEDIATE") as connection:
+                number = self._own_number(connection)
+                connection.execute("UPDATE catalogues SET edition = ? WHERE number = ?", (edition, number))
+        return Loaded(**total)
+
+    def _tidy(self) -> None:
+        """Merge the parts of the index that a large load leaves behind, step by step: searches are faster then."""
+        merged = True
+        while merged:
+            with self._transaction("BEGIN IMMEDIATE") as connection:
+                before = connection.total_changes
+                connection.execute("INSERT INTO movie_index (movie_index, rank) VALUES ('merge', -2000)")
+                merged = connection.total_changes - before >= 2
+
+    def _write(self, connection: sqlite3.Connection, movies: Sequence[Movie]) -> dict[str, int]:
+        """Add or update movies of different ids."""
+        number = self._own_number(connection)
+        sequence: int = connection.execute("SELECT sequence FROM catalogues WHERE number = ?", (number,)).fetchone()[0]
+        stored = {
+            row[1]: row
+            for row in connection.execute(
+                f"SELECT rank, {_COLUMNS} FROM movies WHERE catalogue = ? AND id IN (SELECT value FROM json_each(?))",
+                (number, json.dumps([movie.id for movie in movies])),
+            )
+        }
+        change = _Change()
+        added = 0
+        for movie in movies:
+            row = (movie.id, movie.title, movie.year, movie.popularity, _details(movie))
+            old = stored.get(movie.id)
+            if old is None:
+                added += 1
+                sequence += 1
+                rank = title_order.movie_rank(number, movie.popularity, sequence)
+                change.add(rank, movie, row)
+            elif old[1:] != row:
+                rank = title_order.movie_rank(number, movie.popularity, old[0])
+                change.replace(old[0], _movie(old[1:]), rank, movie, row)
+        updated = len(change.removed)
+        if change.rows:
+            self._apply(connection, number, change, added)
+            connection.execute("UPDATE catalogues SET sequence = ? WHERE number = ?", (sequence, number))
+        return {"added": added, "updated": updated, "unchanged": len(movies) - added - updated}
+
+    def _remove_others(self) -> int:
+        """Remove the movies that the temporary table `kept` lacks."""
+        removed = after = 0
+        while True:
+            with self._transaction("BEGIN IMMEDIATE") as connection:
+                number = self._own_number(connection)
+                first, last = title_order.rank_range(number)
+                rows = connection.execute(
+                    f"SELECT rank, {_COLUMNS} FROM movies WHERE rank BETWEEN ? AND ? "
+                    "AND id NOT IN (SELECT id FROM kept) ORDER BY rank LIMIT ?",
+                    (max(first, after), last, BATCH),
+                ).fetchall()
+                if not rows:
+                    return removed
+                change = _Change()
+                for rank, *row in rows:
+                    change.remove(rank, _movie(row))
+                self._apply(connection, number, change, -len(rows))
+            removed += len(rows)
+            after = rows[-1][0] + 1
+
+    def _apply(self, connection: sqlite3.Connection, number: int, change: "_Change", more: int) -> None:
+        execute, many = connection.execute, connection.executemany
+        # By rank, deletions first: FTS5 collects postings in memory as long as ranks rise.
+        many("INSERT INTO movie_index (movie_index, rowid, terms) VALUES ('delete', ?, ?)", sorted(change.unindexed))
+        many("DELETE FROM movies WHERE rank = ?", change.removed)
+        rows = ((rank, number, *row) for rank, row in sorted(change.rows))
+        many(f"INSERT INTO movies (rank, catalogue, {_COLUMNS}, names) VALUES (?, ?, ?, ?, ?, ?, ?, ?)", rows)
+        many("INSERT INTO movie_index (rowid, terms) VALUES (?, ?)", sorted(change.indexed))
+        for table, column, counts in (("movie_words", "term", change.words), ("movie_genres", "name", change.genres)):
+            many(
+                f"INSERT INTO {table} (catalogue, {column}, movies) VALUES (?, ?, ?) "
+                "ON CONFLICT DO UPDATE SET movies = movies + excluded.movies",
+                sorted((number, key, by) for key, by in counts.items() if by),
+            )
+            gone = [(number, key) for key, by in counts.items() if by < 0]
+            many(f"DELETE FROM {table} WHERE catalogue = ? AND {column} = ? AND movies <= 0", gone)
+        execute(
+            "UPDATE catalogues SET revision = revision + 1, movies = movies + ? WHERE number = ?", (more, number)
+        )
+
+    # --- connections
+
+    def _catalogue(self, connection: sqlite3.Connection) -> _Catalogue | None:
+        row = connection.execute(
+            "SELECT number, movies, sequence, revision, edition FROM catalogues WHERE source = ?", (self._source,)
+        ).fetchone()
+        return None if row is None else _Catalogue(*row)
+
+    def _own_number(self, connection: sqlite3.Connection) -> int:
+        """The catalogue's number, given out with the first movie written."""
+        catalogue = self._catalogue(connection)
+        if catalogue is None:
+            connection.execute("INSERT INTO catalogues (source) VALUES (?)", (self._source,))
+            catalogue = self._catalogue(connection)
+            assert catalogue is not None
+        return catalogue.number
+
+    def _connection(self) -> sqlite3.Connection:
+        connection: sqlite3.Connection | None = getattr(self._local, "connection", None)
+        if connection is None:
+            connection = sqlite3.connect(
+                f"{self._path.absolute().as_uri()}?mode=rw",  # never makes an empty file in place of a missing one
+                uri=True,
+                timeout=5.0,
+                isolation_level=None,
+                check_same_thread=False,
+                cached_statements=512,
+            )
+            for pragma in ("synchronous = NORMAL", "cache_size = -32000", "mmap_size = 1073741824"):
+                connection.execute(f"PRAGMA {pragma}")
+            self._local.connection = connection
+            self._connections.append(connection)
+        return connection
+
+    @contextmanager
+    def _transaction(self, begin: str) -> Iterator[sqlite3.Connection]:
+        with self._errors():
+            connection = self._connection()
+            connection.execute(begin)
+            try:
+                yield connection
+                connection.execute("COMMIT")
+            finally:
+                if connection.in_transaction:
+                    connection.execute("ROLLBACK")
+
+    @contextmanager
+    def _errors(self) -> Iterator[None]:
+        try:
+            yield
+        except sqlite3.Error as error:
+            raise StoreUnavailable("the database doesn't answer") from error
+
+
+class _Change:
+    """What a transaction changes, collected so that each table is written in one go."""
+
+    def __init__(self) -> None:
+        self.rows: list[tuple[int, tuple[Any, ...]]] = []
+        self.removed: list[tuple[int]] = []
+        self.indexed: list[tuple[int, str]] = []
+        self.unindexed: list[tuple[int, str]] = []
+        self.words = Counter[str]()
+        self.genres = Counter[str]()
+
+    def add(self, rank: int, movie: Movie, row: tuple[Any, ...]) -> None:
+        entry = title_order.index_entry(movie)
+        self.rows.append((rank, (*row, entry.names)))
+        self.indexed.append((rank, " ".join(entry.terms)))
+        self._count(movie, entry, 1)
+
+    def remove(self, rank: int, movie: Movie) -> None:
+        entry = title_order.index_entry(movie)
+        self.removed.append((rank,))
+        self.unindexed.append((rank, " ".join(entry.terms)))
+        self._count(movie, entry, -1)
+
+    def replace(self, old_rank: int, old: Movie, rank: int, movie: Movie, row: tuple[Any, ...]) -> None:
+        before, after = title_order.index_entry(old), title_order.index_entry(movie)
+        self.removed.append((old_rank,))
+        self.rows.append((rank, (*row, after.names)))
+        if (old_rank, before.terms) != (rank, after.terms):
+            self.unindexed.append((old_rank, " ".join(before.terms)))
+            self.indexed.append((rank, " ".join(after.terms)))
+        self._count(old, before, -1)
+        self._count(movie, after, 1)
+
+    def _count(self, movie: Movie, entry: Entry, by: int) -> None:
+        words, genres = entry.words, dict.fromkeys(movie.genres)
+        if by > 0:
+            self.words.update(words)
+            self.genres.update(genres.keys())
+        else:
+            self.words.subtract(words)
+            self.genres.subtract(genres.keys())
+
+
+class _Known:
+    """What a revision of a catalogue has been asked before."""
+
+    def __init__(self, revision: int) -> None:
+        self.revision = revision
+        self.best: tuple[float | None] | None = None
+        self.counts: dict[str, int] = {}
+        self.words: dict[tuple[str, ...], Vocabulary] = {}
+
+
+class _Lookup:
+    """Answers what `title_order.search` asks, within one transaction."""
+
+    def __init__(self, connection: sqlite3.Connection, catalogue: _Catalogue, known: _Known) -> None:
+        self._execute = connection.execute
+        self._catalogue = catalogue
+        self._known = known
+        self._range = title_order.rank_range(catalogue.number)
+
+    def answer(self, ask: title_order.Ask) -> Any:
+        match ask:
+            case title_order.Find():
+                return self._find(ask)
+            case title_order.Count():
+                return self._count(ask.expression)
+            case title_order.Listing():
+                return self._listing(ask)
+            case title_order.BestKnown():
+                return self._best_known()
+            case title_order.Known():
+                return frozenset(term for term in ask.terms if self._is_known(term))
+            case title_order.Similar():
+                return {term: self._similar(term) for term in ask.terms}
+
+    def _find(self, ask: title_order.Find) -> list[Candidate]:
+        rows = self._execute(
+            "SELECT movies.rank, names, year, popularity FROM movie_index JOIN movies ON movies.rank = movie_index.rowid "
+            "WHERE movie_index MATCH ? AND movie_index.rowid BETWEEN ? AND ? ORDER BY movie_index.rowid LIMIT ? OFFSET ?",
+            (_match(ask.expression), *self._range, ask.limit, ask.offset),
+        )
+        return [Candidate(*row) for row in rows]
+
+    def _count(self, expression: Expression | None) -> int:
+        if expression is None:
+            return self._catalogue.movies
+        match = _match(expression)
+        count = self._known.counts.get(match)
+        if count is None:
+            count = self._execute(
+                "SELECT count(*) FROM movie_index WHERE movie_index MATCH ? AND rowid BETWEEN ? AND ?",
+                (match, *self._range),
+            ).fetchone()[0]
+            if len(self._known.counts) < 1000:
+                self._known.counts[match] = count
+        return count
+
+    def _listing(self, ask: title_order.Listing) -> list[int]:
+        order = "year DESC, movies.rank" if ask.order is Order.YEAR else "popularity DESC, movies.rank"
+        if ask.expression is None:
+            rows = self._execute(
+                f"SELECT rank FROM movies WHERE catalogue = ? ORDER BY {order} LIMIT ? OFFSET ?",
+                (self._catalogue.number, ask.limit, ask.offset),
+            )
+        else:
+            rows = self._execute(
+                "SELECT movies.rank FROM movie_index JOIN movies ON movies.rank = movie_index.rowid WHERE movie_index MATCH ? "
+                f"AND movie_index.rowid BETWEEN ? AND ? ORDER BY {order} LIMIT ? OFFSET ?",
+                (_match(ask.expression), *self._range, ask.limit, ask.offset),
+            )
+        return [rank for (rank,) in rows]
+
+    def _best_known(self) -> float | None:
+        if self._known.best is None:
+            row = self._execute(
+                "SELECT popularity FROM movies WHERE rank BETWEEN ? AND ? ORDER BY rank LIMIT 1", self._range
+            ).fetchone()
+            self._known.best = row or (None,)
+        return self._known.best[0]
+
+    def _is_known(self, term: Term) -> bool:
+        return bool(
+            self._execute(
+                "SELECT EXISTS (SELECT 1 FROM movie_words WHERE catalogue = ? AND term BETWEEN ? AND ?)",
+                (self._catalogue.number, term.text, term.text + _LAST if term.begun else term.text),
+            ).fetchone()[0]
+        )
+
+    def _similar(self, term: str) -> list[Vocabulary]:
+        """Terms that begin as `term`, or as it would with its first two letters swapped or the first one too many; and
+        those that end like it, for another or a missing first letter."""
+        kind, word = ("@", term[1:]) if term[0] == "@" else ("", term)
+        begun = dict.fromkeys(kind + letter for letter in word[:2])
+        return [
+            *(self._vocabulary("term BETWEEN ? AND ?", first, first + _LAST) for first in begun),
+            self._vocabulary("substr(term, -2) = ? AND term BETWEEN ? AND ?", word[-2:], *(kind or "A", kind + _LAST)),
+        ]
+
+    def _vocabulary(self, where: str, *values: str) -> Vocabulary:
+        vocabulary = self._known.words.get(values)
+        if vocabulary is None:
+            rows = self._execute(
+                f"SELECT term, movies FROM movie_words WHERE catalogue = ? AND {where}",
+                (self._catalogue.number, *values),
+            ).fetchall()
+            vocabulary = self._known.words[values] = ([term for term, _ in rows], [movies for _, movies in rows])
+        return vocabulary
+
+
+def _match(expression: Expression) -> str:
+    """The expression in the query language of FTS5; terms hold no quotes."""
+    match expression:
+        case Term(text, begun):
+            return f'"{text}"*' if begun else f'"{text}"'
+        case AllOf(parts):
+            return "(" + " AND ".join(map(_match, parts)) + ")"
+        case AnyOf(parts):
+            return "(" + " OR ".join(map(_match, parts)) + ")"
+    return f"({_match(expression.base)} NOT {_match(expression.other)})"
+
+
+def _batches(movies: Iterable[Movie], size: int) -> Iterator[list[Movie]]:
+    """Of several movies of one id in a batch only the last."""
+    iterator = iter(movies)
+    while batch := list(islice(iterator, size)):
+        yield list({movie.id: movie for movie in batch}.values())
+
+
+def _details(movie: Movie) -> str:
+    """All fields without a column of their own."""
+    return _JSON.encode({name: value for name, value in zip(_DETAILS, _all_details(movie), strict=True) if value})
+
+
+def _movie(row: Sequence[Any]) -> Movie:
+    movie_id, title, year, popularity, details = row
+    values = {name: tuple(value) if name in _LISTS else value for name, value in json.loads(details).items()}
+    return Movie(id=movie_id, title=title, year=year, popularity=popularity, **values)
+
+
+def _movies(connection: sqlite3.Connection, ranks: Sequence[int]) -> tuple[Movie, ...]:
+    """In the order of `ranks`."""
+    marks = ",".join("?" * len(ranks))
+    rows = connection.execute(f"SELECT rank, {_COLUMNS} FROM movies WHERE rank IN ({marks})", tuple(ranks)).fetchall()
+    by_rank = {rank: row for rank, *row in rows}
+    return tuple(_movie(by_rank[rank]) for rank in ranks)

@@ -1,0 +1,171 @@
+import asyncio
+import logging
+from collections.abc import AsyncIterator, Mapping, Sequence
+from contextlib import asynccontextmanager
+from typing import Any
+
+import pytest
+from tests.tmdb_standin import KEY, TOKEN, Answer, TmdbStandin, failure, made_up_movies
+
+from movie_adapters.resilient_movies import ResilientMovies
+from movie_adapters.source_http import SourceFault
+from movie_adapters.tmdb_movies import TmdbMovies, tmdb_http
+from movie_core.movies import Genre, Movie, MovieQuery, Order
+from movie_core.paging import Window
+from movie_core.patience import Patience, StatusSet
+from movie_core.ports import MovieSource
+from movie_core.testing import MovieSourceContract, walk
+
+RETRY = StatusSet.parse("408,425,429,5xx")
+
+
+@asynccontextmanager
+async def over(standin: TmdbStandin, token: str = TOKEN) -> AsyncIterator[TmdbMovies]:
+    http = tmdb_http(token, timeout=5, retry_status=RETRY, base_url=standin.url)
+    try:
+        yield TmdbMovies(http)
+    finally:
+        await http.close()
+
+
+class TestTmdbMovies(MovieSourceContract):
+    @asynccontextmanager
+    async def open(self, movies: Sequence[Movie]) -> AsyncIterator[MovieSource]:
+        async with TmdbStandin(movies) as standin, over(standin) as source:
+            yield source
+
+
+class TestResilientTmdbMovies(MovieSourceContract):
+    """The same behind patience, and every third answer a failure."""
+
+    @asynccontextmanager
+    async def open(self, movies: Sequence[Movie]) -> AsyncIterator[MovieSource]:
+        async with TmdbStandin(movies) as standin, over(standin) as source:
+            standin.override = EveryThird()
+            resilient = ResilientMovies(source, Patience(deadline=10.0))
+            try:
+                yield resilient
+            finally:
+                await resilient.close()
+
+
+class EveryThird:
+    def __init__(self) -> None:
+        self.calls = 0
+
+    def __call__(self, _path: str, _params: Mapping[str, str]) -> Answer | None:
+        self.calls += 1
+        kinds: list[Answer] = [failure(25), failure(11), (200, {}, b'{"page": 1, "resul'), (502, {}, b"<html>")]
+        return kinds[self.calls // 3 % 4] if self.calls % 3 == 0 else None
+
+
+async def test_walking_next_visits_ten_thousand_of_more_movies_once() -> None:
+    async with TmdbStandin(made_up_movies(10_060)) as standin, over(standin) as source:
+        found = [movie.id for movie in await walk(source, MovieQuery(), 100)]
+        assert found == [str(number) for number in range(1, 10_001)]
+        assert max(int(params.get("page", 0)) for _, params in standin.calls) == 500
+
+
+@pytest.mark.parametrize(("start", "limit"), [(0, 1), (3, 7), (19, 2), (5, 33)])
+async def test_walking_from_any_offset_visits_each_movie_once(start: int, limit: int) -> None:
+    async with TmdbStandin(made_up_movies(47)) as standin, over(standin) as source:
+        found: list[str] = []
+        offset: int | None = start
+        while offset is not None:
+            page = await source.search(MovieQuery("reel"), Window(offset, limit))
+            found += [movie.id for movie in page.items]
+            offset = Window(offset, limit).next_offset(page.total)
+        assert found == [str(number) for number in range(start + 1, 48)]
+
+
+async def test_the_pages_of_one_answer_are_asked_for_at_once() -> None:
+    async with TmdbStandin(made_up_movies(200)) as standin, over(standin) as source:
+        await source.search(MovieQuery("reel"), Window(10, 100))
+        pages = [params["page"] for path, params in standin.calls if path == "search/movie"]
+        assert pages[0] == "1"
+        assert sorted(pages) == ["1", "2", "3", "4", "5", "6"]
+
+
+async def test_an_api_key_works_as_the_long_token_does_and_stays_out_of_the_log(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    async with TmdbStandin(made_up_movies(3)) as standin, over(standin, KEY) as source:
+        with caplog.at_level(logging.DEBUG):
+            assert (await source.search(MovieQuery("reel"), Window())).total == 3
+        assert all(params["api_key"] == KEY for _, params in standin.calls)
+    assert caplog.text, "nothing was logged at all"
+    assert KEY not in caplog.text
+
+
+@pytest.mark.parametrize("token", ["wrong", "f" * 32])
+async def test_a_wrong_token_is_not_tried_again(token: str, caplog: pytest.LogCaptureFixture) -> None:
+    async with TmdbStandin(made_up_movies(3)) as standin, over(standin, token) as source:
+        resilient = ResilientMovies(source, Patience(deadline=3.0))
+        with pytest.raises(SourceFault) as fault:
+            await resilient.search(MovieQuery("reel"), Window())
+        await resilient.close()
+        assert fault.value.status == 401
+        assert len(standin.calls) == 1
+    assert "MOVIE_SOURCE_TOKEN" in caplog.text
+    assert token not in caplog.text
+
+
+async def test_a_wait_that_tmdb_asks_for_is_told() -> None:
+    async with TmdbStandin(made_up_movies(3)) as standin, over(standin) as source:
+        standin.override = lambda _path, _params: failure(25, **{"Retry-After": "7"})
+        with pytest.raises(SourceFault) as fault:
+            await source.search(MovieQuery("reel"), Window())
+        assert (fault.value.status, fault.value.retryable, fault.value.asked_wait) == (429, True, 7.0)
+
+
+async def test_callers_who_come_together_share_the_list_of_genres() -> None:
+    async with TmdbStandin(made_up_movies(50)) as standin, over(standin) as source:
+        pages = await asyncio.gather(*(source.search(MovieQuery(f"reel {n}"), Window()) for n in range(1, 21)))
+        assert all(page.items[0].genres for page in pages)
+        assert standin.paths().count("genre/movie/list") == 1
+
+
+async def test_a_caller_who_leaves_does_not_end_the_counting_for_others() -> None:
+    async with TmdbStandin(made_up_movies(8)) as standin, over(standin) as source:
+        impatient = asyncio.create_task(source.genres())
+        patient = asyncio.create_task(source.genres())
+        await asyncio.sleep(0)
+        impatient.cancel()
+        assert await patient == tuple(Genre(name, 2) for name in ("Action", "Comedy", "Drama", "Horror"))
+        assert len(standin.calls) == 5
+
+
+async def test_an_order_and_a_genre_go_together() -> None:
+    async with TmdbStandin(made_up_movies(40)) as standin, over(standin) as source:
+        page = await source.search(MovieQuery(genre="horror", order=Order.YEAR), Window(limit=3))
+        assert [(movie.year, movie.genres) for movie in page.items] == [
+            (1959, ("Horror",)),
+            (1955, ("Horror",)),
+            (1951, ("Horror",)),
+        ]
+
+
+async def test_details_tell_everything() -> None:
+    details: dict[str, Any] = {
+        "imdb_id": "tt0000002",
+        "runtime": 91,
+        "production_countries": [{"iso_3166_1": "PE", "name": "Peru"}],
+        "credits": {
+            "cast": [{"name": "B. Actor", "order": 1}, {"name": "A. Actor", "order": 0}],
+            "crew": [{"job": "Editor", "name": "C. Cutter"}, {"job": "Director", "name": "D. Maker"}],
+        },
+    }
+    async with TmdbStandin(made_up_movies(3), details={2: details}) as standin, over(standin) as source:
+        assert await source.get("2") == Movie(
+            id="2",
+            title="Reel 2",
+            year=1922,
+            genres=("Drama",),
+            runtime_minutes=91,
+            directors=("D. Maker",),
+            cast=("A. Actor", "B. Actor"),
+            countries=("Peru",),
+            imdb_id="tt0000002",
+            tmdb_id="2",
+            popularity=1.0,
+        )
