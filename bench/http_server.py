@@ -29,6 +29,7 @@ from typing import Final, Literal
 from urllib.parse import urlsplit
 
 GET_PATH: Final = "/health/live"
+PAGE_PATH: Final = "/"
 POST_PATH: Final = "/api/v1/authentication/login/"
 MAX_STALLED: Final = 2000
 MAX_RATE: Final = 1000
@@ -49,6 +50,8 @@ class Target:
     port: int
     get_path: str = GET_PATH
     post_path: str = POST_PATH
+    page_path: str = PAGE_PATH
+    """Where an unknown host is refused; probes are often answered whatever they call the server."""
 
     @property
     def authority(self) -> str:
@@ -57,7 +60,9 @@ class Target:
         return f"{host}:{self.port}"
 
     @classmethod
-    def parse(cls, url: str, *, get_path: str = GET_PATH, post_path: str = POST_PATH) -> Target:
+    def parse(
+        cls, url: str, *, get_path: str = GET_PATH, post_path: str = POST_PATH, page_path: str = PAGE_PATH
+    ) -> Target:
         """Read `http://host:port`; anything but a loopback address is refused."""
         parts = urlsplit(url)
         if parts.scheme != "http" or not parts.hostname:
@@ -69,7 +74,7 @@ class Target:
             loopback = False
         if not loopback:
             raise ValueError(f"only loopback addresses are tested, not {parts.hostname}")
-        return cls(host, parts.port or 80, get_path, post_path)
+        return cls(host, parts.port or 80, get_path, post_path, page_path)
 
 
 @dataclass(frozen=True)
@@ -219,7 +224,7 @@ async def send(
 class Case:
     """One raw request and what may come back.
 
-    `{host}`, `{get}` and `{post}` in `data` are filled in from the target.
+    `{host}`, `{get}`, `{post}` and `{page}` in `data` are filled in from the target.
     """
 
     group: str
@@ -239,8 +244,9 @@ class Case:
 
     def filled(self, data: bytes, target: Target) -> bytes:
         """The bytes as they go on the wire."""
-        for mark, value in ((b"{host}", target.authority), (b"{get}", target.get_path), (b"{post}", target.post_path)):
-            data = data.replace(mark, value.encode())
+        paths = {"get": target.get_path, "post": target.post_path, "page": target.page_path, "host": target.authority}
+        for mark, value in paths.items():
+            data = data.replace(b"{%s}" % mark.encode(), value.encode())
         return data
 
 
@@ -314,7 +320,7 @@ FRAMING: Final[list[Case]] = [
 
 
 def _host(name: str, lines: bytes, want: Status = BAD_REQUEST) -> Case:
-    return Case("hosts", name, b"GET {get} HTTP/1.1\r\n" + lines + b"\r\n", want=want, closes=False)
+    return Case("hosts", name, b"GET {page} HTTP/1.1\r\n" + lines + b"\r\n", want=want, closes=False)
 
 
 HOSTS: Final[list[Case]] = [
@@ -381,7 +387,7 @@ ODD: Final[list[Case]] = [
     _odd("absolute-form target", b"GET http://{host}{get} HTTP/1.1\r\nHost: {host}\r\n\r\n", OK | BAD_REQUEST),
     _odd(
         "absolute-form, other host",
-        b"GET http://evil.test{get} HTTP/1.1\r\nHost: {host}\r\n\r\n",
+        b"GET http://evil.test{page} HTTP/1.1\r\nHost: {host}\r\n\r\n",
         frozenset({400, 421}),
     ),
     _odd("OPTIONS *", b"OPTIONS * HTTP/1.1\r\nHost: {host}\r\n\r\n", OK | ANY_4XX | {204}),
@@ -484,7 +490,8 @@ class Stalled:
         last = f"{max(self.closed_after):.1f} s" if self.closed_after else "never"
         answers = ", ".join(f"{count} x {status}" for status, count in sorted(self.statuses.items())) or "no answer"
         return (
-            f"{len(self.closed_after)}/{self.opened} closed, last after {last}, {self.open_at_end} left open, {answers}; "
+            f"{len(self.closed_after)}/{self.opened} closed, last after {last}, {self.open_at_end} left open, "
+            f"{answers}; "
             f"others p50 {self.p50_before * 1e3:.1f} -> {self.p50_during * 1e3:.1f} ms, "
             f"p99 {self.p99_before * 1e3:.1f} -> {self.p99_during * 1e3:.1f} ms, {self.probe_failures} failed"
         )
@@ -770,6 +777,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--only", default=",".join(GROUPS[:-1]), help=f"some of {','.join(GROUPS)}")
     parser.add_argument("--get", default=GET_PATH, help="a path that answers 200 to a GET")
     parser.add_argument("--post", default=POST_PATH, help="a path that reads the body of a POST")
+    parser.add_argument("--page", default=PAGE_PATH, help="a path where an unknown Host is refused")
     parser.add_argument("--count", type=int, default=500, help="stalled connections")
     parser.add_argument("--hold", type=float, default=20.0, help="seconds to hold them")
     parser.add_argument("--stop", type=int, metavar="PID", help="the process that gets SIGTERM in the group stop")
@@ -782,7 +790,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     if not 1 <= options.count <= MAX_STALLED or not 0 < options.hold <= MAX_SECONDS:
         parser.error(f"--count up to {MAX_STALLED}, --hold up to {MAX_SECONDS:.0f}")
     try:
-        target = Target.parse(options.url, get_path=options.get, post_path=options.post)
+        target = Target.parse(options.url, get_path=options.get, post_path=options.post, page_path=options.page)
     except ValueError as problem:
         parser.error(str(problem))
     try:

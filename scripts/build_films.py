@@ -35,7 +35,7 @@ LAST_LIST = 2023
 """The list of this year was taken while it ran: what it held was in part a plan."""
 
 _GENRE_WORDS = {
-    "Action": "action superhero girls with guns vigilante",
+    "Action": "action superhero vigilante",
     "Adventure": "adventure swashbuckler pirate action-adventure",
     "Animation": "animated animation anime cartoon stop-motion puppet mecha manga",
     "Biography": "biography biographical biopic",
@@ -80,7 +80,6 @@ GENRES: dict[str, list[str]] = defaultdict(list)
 for _genre, _words in _GENRE_WORDS.items():
     for _word in _words.split():
         GENRES[_word].append(_genre)
-del GENRES["girls"], GENRES["with"], GENRES["guns"]
 
 _TELEVISION = re.compile(r"television|sitcom|season premiere|video game|visual novel|telenovela")
 _ADULT = re.compile(r"hentai|eroge|porn")
@@ -103,19 +102,23 @@ _NEXT = re.compile(r"\d{1,2}\b|i{2,3}\b|iv\b|vi{0,3}\b|part\b|chapter\b|episode\
 _AWARD = re.compile(r" Award |\bBest (?:Actor|Actress|Supporting|Picture)\b")
 _Q_NUMBER = re.compile(r"Q\d+")
 
-IMDB_ENTRY = (  # IMDb numbers and the year in which they were given out, by the films that have them
-    (109_000, 1993.5), (120_000, 1997.0), (160_000, 1998.0), (200_000, 1999.2), (260_000, 2000.5), (310_000, 2001.7),
-    (360_000, 2003.0), (450_000, 2005.0), (500_000, 2006.2), (900_000, 2006.8), (1_200_000, 2008.2), (1_500_000, 2009.6),
-    (1_800_000, 2011.0), (2_300_000, 2012.4), (3_000_000, 2013.6), (3_600_000, 2014.3), (4_500_000, 2015.2), (5_500_000, 2016.3),
-    (6_500_000, 2017.2), (8_000_000, 2018.1), (10_000_000, 2019.2), (11_500_000, 2020.0), (13_500_000, 2020.9), (16_000_000, 2021.8),
-    (20_000_000, 2022.4), (25_000_000, 2023.1), (30_000_000, 2024.0), (40_000_000, 2026.0),
+IMDB_ENTRY = (
+    (109_000, 1993.5), (120_000, 1997.0), (160_000, 1998.0), (200_000, 1999.2), (260_000, 2000.5),
+    (310_000, 2001.7), (360_000, 2003.0), (450_000, 2005.0), (500_000, 2006.2), (900_000, 2006.8),
+    (1_200_000, 2008.2), (1_500_000, 2009.6), (1_800_000, 2011.0), (2_300_000, 2012.4), (3_000_000, 2013.6),
+    (3_600_000, 2014.3), (4_500_000, 2015.2), (5_500_000, 2016.3), (6_500_000, 2017.2), (8_000_000, 2018.1),
+    (10_000_000, 2019.2), (11_500_000, 2020.0), (13_500_000, 2020.9), (16_000_000, 2021.8), (20_000_000, 2022.4),
+    (25_000_000, 2023.1), (30_000_000, 2024.0), (40_000_000, 2026.0),
 )  # fmt: skip
+"""IMDb numbers and when they were given out, to a year or so, read off films of known dates."""
 IN_ORDER = 109_000
 """IMDb's numbers below were given out sorted by year, those above as the films were entered."""
 
 
 @dataclass(frozen=True, slots=True)
 class Film:
+    """A film as the sources tell it, merged or not."""
+
     title: str
     year: int
     genres: tuple[str, ...] = ()
@@ -164,7 +167,7 @@ def clean_genres(text: str) -> tuple[str, ...]:
     found: set[str] = set()
     for name in text.split("|"):
         words = name.casefold().split()
-        if words and words[:2] != ["live", "action"] and not _SONG.search(name) and name != "live-action/animated film":
+        if words[:2] != ["live", "action"] and not _SONG.search(name) and name != "live-action/animated film":
             found.update(genre for word in words for genre in GENRES.get(word, ()))
         if "anime" in words:
             found.add("Animation")

@@ -5,12 +5,14 @@ stderr that names the option or variable.
 """
 
 import asyncio
+import functools
 import os
+import signal
 import sys
 from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import asynccontextmanager, contextmanager, suppress
 from pathlib import Path
-from typing import Annotated, NoReturn
+from typing import TYPE_CHECKING, Annotated, NoReturn
 
 try:
     from cyclopts import App, CycloptsError, Parameter
@@ -20,6 +22,7 @@ try:
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
     from rich.table import Table
 
+    from movie_adapters.logs import configure_logging
     from movie_adapters.movie_files import MovieFile
     from movie_adapters.settings import SettingError, Settings
     from movie_adapters.wiring import create_container, prepare
@@ -32,6 +35,9 @@ from movie_core.health import Readiness
 from movie_core.movies import Movie, MovieQuery
 from movie_core.paging import Window
 from movie_core.ports import Catalogue
+
+if TYPE_CHECKING:
+    from litestar import Litestar
 
 app = App(
     name="movie-search",
@@ -75,6 +81,66 @@ def _progress(what: str) -> Iterator[Callable[[int, int], None]]:
 async def _prepare(settings: Settings, container: AsyncContainer) -> None:
     with _progress("making the bundled films searchable") as progress:
         await prepare(settings, await container.get(Catalogue), progress)
+
+
+@app.command
+def serve(
+    *,
+    host: str = "127.0.0.1",
+    port: Annotated[int, Parameter(validator=Number(gte=1, lte=65_535))] = 8000,
+    workers: Annotated[int, Parameter(validator=Number(gte=1, lte=64))] = 1,
+) -> None:
+    """Serve the API until SIGTERM or SIGINT.
+
+    Parameters
+    ----------
+    host
+        Address to listen on.
+    port
+        Port to listen on.
+    workers
+        Processes; more than one needs MOVIE_REDIS_URL.
+    """
+    from movie_api.server import bind, serve_many, serve_one
+
+    signal.signal(signal.SIGTERM, lambda _number, _frame: sys.exit(0))  # until the server has its own handlers
+    settings = Settings.load(port=port)
+    if workers > 1 and settings.redis_url is None:
+        raise Misuse("--workers: more than one needs MOVIE_REDIS_URL")
+    try:
+        listening = bind(host, port)
+    except OSError as error:
+        raise CouldNot(f"--port: can't listen on {host}:{port}: {(error.strerror or str(error)).lower()}") from None
+
+    async def make_ready() -> None:
+        async with _container(settings) as container:
+            try:
+                await _prepare(settings, container)
+            except StoreUnavailable as away:
+                _say(f"starting without the database: {away.detail}")
+
+    def announce() -> None:
+        _say(f"serving {settings.source} at {settings.public_url}, documentation at {settings.public_url}/docs")
+        if settings.public_search:
+            _say("search is public: MOVIE_PUBLIC_SEARCH is on, so nobody needs a token")
+
+    asyncio.run(make_ready())
+    make = functools.partial(served_app, settings)
+    code = serve_one(make, listening, announce) if workers == 1 else serve_many(make, listening, workers, announce)
+    if code:
+        raise CouldNot("serving ended because a process could not go on; its log says why")
+
+
+def served_app(settings: Settings) -> "Litestar":
+    """The application as a serving process runs it."""
+    from movie_api.app import create_app
+
+    configure_logging(settings.log_format)
+    return create_app(settings)
+
+
+def _say(line: str) -> None:
+    print(f"movie-search: {line}", file=sys.stderr, flush=True)  # noqa: T201
 
 
 @app.command
@@ -150,8 +216,8 @@ def upstream(
 ) -> None:
     """Stand in for the third party, failing as it does.
 
-    It answers `GET /movies/?skip=&limit=&query=` from the bundled films. `POST /_control` changes its behaviour while it
-    runs, `GET /_calls` tells what it was asked.
+    It answers `GET /movies/?skip=&limit=&query=` from the bundled films. `POST /_control` changes its behaviour while
+    it runs, `GET /_calls` tells what it was asked.
 
     Parameters
     ----------
@@ -319,7 +385,7 @@ def _tell(code: int, error: Exception) -> int:
     first_line = " ".join(str(error).split())
     field = getattr(error, "field", None)
     where = f"--{field}: " if isinstance(error, Invalid) and field not in (None, "query") else ""
-    print(f"movie-search: {where}{first_line}", file=sys.stderr)  # noqa: T201
+    _say(f"{where}{first_line}")
     return code
 
 

@@ -19,12 +19,13 @@ from array import array
 from bisect import bisect_left
 from collections import Counter, deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from functools import lru_cache, partial
 from importlib.resources import files
 from operator import itemgetter
 from pathlib import Path
+from stat import S_ISREG
 from typing import BinaryIO, cast
 
 from movie_core.errors import InvalidParameter
@@ -92,7 +93,7 @@ _RUNTIME = re.compile(r"(\d{1,4})(?:\.0*)?(?: ?min(?:utes|s)?\.?)?", re.ASCII)
 _NO_WORD = re.compile(r"[^a-z0-9]+")
 _ENDING_YEAR = re.compile(r"\s*\((\d{4})(?:[-\u2013]\d{0,4})?\)$", re.ASCII)
 _IN_BRACKETS = re.compile(r"\s*\(([^()]*)\)")
-_AKA = re.compile(r"a\.?\s?k\.?\s?a\.?\s+", re.IGNORECASE)
+_AKA = re.compile(r"^a\.?\s?k\.?\s?a\.?\s+", re.IGNORECASE)
 _GZIP, _XZ = b"\x1f\x8b", b"\xfd7zXZ\x00"
 _OTHER_FORMS = {
     b"PK\x03\x04": "a zip archive or an Excel workbook",
@@ -231,16 +232,17 @@ class MovieFile:
 
     def _look(self) -> tuple[list[str], str]:
         """The columns' plain names and what stands between them; no names and `{` for JSON lines."""
-        if self.path.exists() and not self.path.is_file():
-            raise InvalidParameter(f"{self.path} is not a file", field="FILE")
+        with suppress(OSError):  # opening it tells what is wrong
+            if not S_ISREG(self.path.stat().st_mode):
+                raise InvalidParameter(f"{self.path} is not a file", field="FILE")  # a pipe can't be looked into first
         with self._opened(self.path) as stream:
             head = stream.read(MAX_LINE)
         for magic, name in _OTHER_FORMS.items():
             if head.startswith(magic):
                 raise self._wrong(f"is {name}; {_EXPECTED}")
-        if b"\x00" in head:
-            raise self._wrong(f"is not text; {_EXPECTED}")
         first = next((line for line in head.split(b"\n") if line.strip()), b"")
+        if b"\x00" in first or head.count(b"\x00") > len(head) // 100:  # a few in a title are cleaned away
+            raise self._wrong(f"is not text; {_EXPECTED}")
         if not first:
             raise self._wrong(f"is empty; {_EXPECTED}")
         if first.lstrip().startswith(b"{"):
@@ -249,15 +251,17 @@ class MovieFile:
             raise self._wrong("holds a JSON array; of JSON one object on each line is expected")
         try:
             line = first.decode().rstrip("\r")
+            delimiter = max("\t;,", key=line.count)
+            header = [_plain(name) for name in next(csv.reader([line], delimiter=delimiter))]
         except UnicodeDecodeError:
             raise self._wrong(f"is not UTF-8; {_EXPECTED}") from None
-        delimiter = max("\t;,", key=line.count)
-        header = [_plain(name) for name in next(csv.reader([line], delimiter=delimiter))]
+        except csv.Error:
+            raise self._wrong("has no first line with the names of columns, or no line ends that we know") from None
         if "title" not in _columns(header):
             shown = ", ".join(name for name in header[:8] if name.isascii())[:120]
             if header[0] in {"tconst", "movieid", "userid"}:
                 raise self._wrong(
-                    f"has no titles (columns: {shown}); give the file with the titles, and leave this one beside it"
+                    f"has no titles (columns: {shown}): import the file with the titles, and leave this one beside it"
                 )
             raise self._wrong(f"has no column `title` in its first line (columns: {shown})")
         return header, delimiter
@@ -284,7 +288,7 @@ class MovieFile:
         if self._delimiter == "{":
             yield from lines
             return
-        next(lines)  # the header
+        next(lines, None)  # the header
         yield from _tab_separated(lines) if self._delimiter == "\t" else _comma_separated(lines, self._delimiter)
 
     # From rows to movies
@@ -600,7 +604,8 @@ def _items(text: str, *, commas: bool = False, limit: int = MAX_NAME) -> tuple[s
     bar = "|" if "|" in text or not commas else ","
     if bar not in text:
         return (text,) if 0 < len(text) <= limit else ()
-    parts = dict.fromkeys(part.strip() for part in text.split(bar)) if " " in text else dict.fromkeys(text.split(bar))
+    has_blanks = f" {bar}" in text or f"{bar} " in text
+    parts = dict.fromkeys([part.strip() for part in text.split(bar)] if has_blanks else text.split(bar))
     if len(text) > limit or "" in parts:
         return tuple(part for part in parts if 0 < len(part) <= limit)[:MAX_NAMES]
     return tuple(parts)[:MAX_NAMES]

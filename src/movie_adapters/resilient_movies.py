@@ -1,6 +1,7 @@
 """Patience around any movie source: one deadline, retries with back-off, and a circuit breaker."""
 
 import asyncio
+import contextlib
 import functools
 import logging
 import random
@@ -18,8 +19,8 @@ from movie_core.paging import Window
 from movie_core.patience import BreakerState, CircuitBreaker, Clock, Entry, Patience, Snapshot, Tempo
 from movie_core.ports import MovieSource
 
-GLANCE = 0.025
-"""Seconds that a request waits for its probe while the source is down; the probe itself goes on."""
+GLANCE = 0.03
+"""Seconds that a request waits for news while the source is down; a probe that it sent goes on without it."""
 MAX_PARALLEL = 3
 """Tries of one request at the same time, all but the last of them hanging."""
 
@@ -54,6 +55,9 @@ class ResilientMovies:
         self._chance = chance
         self._breaker = CircuitBreaker(self._patience, clock)
         self._tempo = Tempo(clock)
+        self._passing = asyncio.Event()
+        """Set while the breaker isn't open."""
+        self._passing.set()
         self._probes: set[asyncio.Task[object]] = set()
         self.outcomes: Counter[str] = Counter()
         """Calls to the source by how they ended: `answered`, or the kind of the fault."""
@@ -98,7 +102,8 @@ class ResilientMovies:
             case Entry.PROBE:
                 return await self._probe(call, until)
             case Entry.REFUSED:
-                raise _resting()
+                await self._glance()
+                return await self._persist(call, until)
 
     async def _persist(self, call: Callable[[], Awaitable[_Answer]], until: float) -> _Answer:
         """Try until an answer comes, the deadline is near, or the tries are used up."""
@@ -138,6 +143,17 @@ class ResilientMovies:
     def _hangs_after(self, until: float) -> float | None:
         seconds = self._tempo.hangs_after()
         return seconds if seconds is not None and self._clock() + 2 * seconds < until else None
+
+    async def _glance(self) -> None:
+        """Raises unless the breaker lets requests pass a moment later. A source that may just be unlucky is given that
+        moment: a lone client that asks again at once would otherwise be refused hundreds of times until a probe.
+        """
+        if not self._breaker.is_sure:
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(GLANCE):
+                    await self._passing.wait()
+        if self._breaker.state is BreakerState.OPEN:
+            raise _resting()
 
     async def _turn(self, until: float) -> None:
         """Wait until the breaker lets another try go; raises `SourceUnavailable` when that won't be in time."""
@@ -204,13 +220,16 @@ class ResilientMovies:
         if now.state is before:
             return
         if now.state is BreakerState.OPEN:
+            self._passing.clear()
             _log.warning(
                 "the movie source %s is down: %d failures in a row, the last one %s",
                 self.name,
                 now.failures,
                 now.last_fault,
             )
-        elif now.state is BreakerState.CLOSED:
+            return
+        self._passing.set()
+        if now.state is BreakerState.CLOSED:
             _log.info("the movie source %s is back", self.name)
 
 

@@ -131,32 +131,38 @@ class SourceHttp:
 
     async def _get(self, request: httpx.Request) -> Any:
         transport = self._given or (self._idle.pop() if self._idle else self._connection())
+        is_clean = False
         try:
             response = await transport.handle_async_request(request)
             try:
-                self._check(response)
-                return decode_json(await _read(response))
-            except SourceFault:
-                await _finish(response)
-                raise
+                if response.status_code != 200:
+                    is_clean = await _finish(response)
+                    raise self._fault_of(response)
+                body = await _read(response)
+                is_clean = True
             finally:
                 await response.aclose()
+            return decode_json(body)
         finally:
-            if transport is not self._given:
-                self._idle.append(transport)
-            if len(self._idle) > MAX_IDLE:
-                await self._idle.pop(0).aclose()
+            await self._put_back(transport, is_clean)
+
+    async def _put_back(self, transport: httpx.AsyncBaseTransport, is_clean: bool) -> None:
+        if transport is self._given:
+            return
+        if is_clean and len(self._idle) < MAX_IDLE:
+            self._idle.append(transport)
+        else:
+            # A transport whose request was broken off in the middle may take its one place for occupied ever after.
+            await transport.aclose()
 
     def _connection(self) -> httpx.AsyncBaseTransport:
         one = httpx.Limits(max_connections=1, max_keepalive_connections=1, keepalive_expiry=KEEP_ALIVE)
         return httpx.AsyncHTTPTransport(verify=self._ssl or False, trust_env=False, limits=one)
 
-    def _check(self, response: httpx.Response) -> None:
+    def _fault_of(self, response: httpx.Response) -> SourceFault:
         status = response.status_code
-        if status == 200:
-            return
         # An odd success (204) has no body to read: worth another try like any unreadable one.
-        raise SourceFault(
+        return SourceFault(
             "redirect" if 300 <= status < 400 else "status",
             f"answered with status {status}",
             status=status,
@@ -165,15 +171,17 @@ class SourceHttp:
         )
 
 
-async def _finish(response: httpx.Response) -> None:
-    """Read the rest of an answer that is of no use, where it is short and quick: the connection stays usable then."""
+async def _finish(response: httpx.Response) -> bool:
+    """Read the rest of an answer that is of no use, where it is short and quick; whether that is done."""
     left = 16_384
     with contextlib.suppress(httpx.HTTPError, httpx.StreamError, OSError):  # a timeout is an OSError too
         async with asyncio.timeout(0.05):
             async for chunk in _raw(response):
                 left -= len(chunk)
                 if left < 0:
-                    return
+                    return False
+            return True
+    return False
 
 
 def _raw(response: httpx.Response) -> httpx.AsyncByteStream:

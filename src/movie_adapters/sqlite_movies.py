@@ -12,31 +12,24 @@ from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
-from dataclasses import dataclass, fields
-from itertools import islice
-from operator import attrgetter
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeVar
 
 from movie_adapters import title_order
-from movie_adapters.title_order import AllOf, AnyOf, Candidate, Entry, Expression, Found, Term, Vocabulary
+from movie_adapters.movie_rows import COLUMNS, Change, batches, movie_of, row_of
+from movie_adapters.title_order import AllOf, AnyOf, Candidate, Expression, Found, Term, Vocabulary
 from movie_core.errors import MovieNotFound, StoreUnavailable
 from movie_core.movies import Ability, Genre, Loaded, Movie, MoviePage, MovieQuery, Order
 from movie_core.paging import Window
 
-BATCH = 20000
-"""Movies that a load writes in one transaction: other writers wait no longer than that takes."""
+BATCH = 10_000
+"""Movies that a load writes in one transaction, about a second's work: so long other writers wait."""
 READERS = 2
 """Threads that search."""
 
 _LAST = "\U0010ffff"
 _T = TypeVar("_T")
-_DETAILS = tuple(f.name for f in fields(Movie) if f.name not in {"id", "title", "year", "popularity"})
-_all_details = attrgetter(*_DETAILS)
-_JSON = json.JSONEncoder(ensure_ascii=False, separators=(",", ":"))
-_LISTS = frozenset(("genres", "directors", "cast", "countries", "alt_titles"))
-_COLUMNS = "id, title, year, popularity, details"
-
 
 class SqliteMovies:
     """A `Catalogue` in an SQLite file whose tables `sql_database.migrate` has made; for any event loop."""
@@ -134,13 +127,13 @@ class MovieFile:
     def get(self, movie_id: str) -> Movie:
         with self._transaction("BEGIN") as connection:
             row = connection.execute(
-                f"SELECT {_COLUMNS} FROM movies WHERE id = ? AND catalogue = "
+                f"SELECT {COLUMNS} FROM movies WHERE id = ? AND catalogue = "
                 "(SELECT number FROM catalogues WHERE source = ?)",
                 (movie_id.encode("utf-8", "replace").decode(), self._source),
             ).fetchone()
         if row is None:
             raise MovieNotFound("no such movie")
-        return _movie(row)
+        return movie_of(row)
 
     def genres(self) -> tuple[Genre, ...]:
         with self._transaction("BEGIN") as connection:
@@ -185,7 +178,7 @@ class MovieFile:
                 self._connection().executescript(
                     "DROP TABLE IF EXISTS temp.kept; CREATE TEMP TABLE kept (id TEXT PRIMARY KEY) WITHOUT ROWID;"
                 )
-        for batch in _batches(movies, BATCH):
+        for batch in batches(movies, BATCH):
             with self._transaction("BEGIN IMMEDIATE") as connection:
                 if replace:
                     connection.executemany("INSERT OR IGNORE INTO kept VALUES (?)", ((movie.id,) for movie in batch))
@@ -216,14 +209,14 @@ class MovieFile:
         stored = {
             row[1]: row
             for row in connection.execute(
-                f"SELECT rank, {_COLUMNS} FROM movies WHERE catalogue = ? AND id IN (SELECT value FROM json_each(?))",
+                f"SELECT rank, {COLUMNS} FROM movies WHERE catalogue = ? AND id IN (SELECT value FROM json_each(?))",
                 (number, json.dumps([movie.id for movie in movies])),
             )
         }
-        change = _Change()
+        change = Change()
         added = 0
         for movie in movies:
-            row = (movie.id, movie.title, movie.year, movie.popularity, _details(movie))
+            row = row_of(movie)
             old = stored.get(movie.id)
             if old is None:
                 added += 1
@@ -232,7 +225,7 @@ class MovieFile:
                 change.add(rank, movie, row)
             elif old[1:] != row:
                 rank = title_order.movie_rank(number, movie.popularity, old[0])
-                change.replace(old[0], _movie(old[1:]), rank, movie, row)
+                change.replace(old[0], movie_of(old[1:]), rank, movie, row)
         updated = len(change.removed)
         if change.rows:
             self._apply(connection, number, change, added)
@@ -247,32 +240,32 @@ class MovieFile:
                 number = self._own_number(connection)
                 first, last = title_order.rank_range(number)
                 rows = connection.execute(
-                    f"SELECT rank, {_COLUMNS} FROM movies WHERE rank BETWEEN ? AND ? "
+                    f"SELECT rank, {COLUMNS} FROM movies WHERE rank BETWEEN ? AND ? "
                     "AND id NOT IN (SELECT id FROM kept) ORDER BY rank LIMIT ?",
                     (max(first, after), last, BATCH),
                 ).fetchall()
                 if not rows:
                     return removed
-                change = _Change()
+                change = Change()
                 for rank, *row in rows:
-                    change.remove(rank, _movie(row))
+                    change.remove(rank, movie_of(row))
                 self._apply(connection, number, change, -len(rows))
             removed += len(rows)
             after = rows[-1][0] + 1
 
-    def _apply(self, connection: sqlite3.Connection, number: int, change: "_Change", more: int) -> None:
+    def _apply(self, connection: sqlite3.Connection, number: int, change: Change, more: int) -> None:
         execute, many = connection.execute, connection.executemany
         # By rank, deletions first: FTS5 collects postings in memory as long as ranks rise.
         many("INSERT INTO movie_index (movie_index, rowid, terms) VALUES ('delete', ?, ?)", sorted(change.unindexed))
         many("DELETE FROM movies WHERE rank = ?", change.removed)
         rows = ((rank, number, *row) for rank, row in sorted(change.rows))
-        many(f"INSERT INTO movies (rank, catalogue, {_COLUMNS}, names) VALUES (?, ?, ?, ?, ?, ?, ?, ?)", rows)
+        many(f"INSERT INTO movies (rank, catalogue, {COLUMNS}, names) VALUES (?, ?, ?, ?, ?, ?, ?, ?)", rows)
         many("INSERT INTO movie_index (rowid, terms) VALUES (?, ?)", sorted(change.indexed))
         for table, column, counts in (("movie_words", "term", change.words), ("movie_genres", "name", change.genres)):
             many(
                 f"INSERT INTO {table} (catalogue, {column}, movies) VALUES (?, ?, ?) "
                 "ON CONFLICT DO UPDATE SET movies = movies + excluded.movies",
-                sorted((number, key, by) for key, by in counts.items() if by),
+                sorted((number, key, by) for key, by in counts.items()),
             )
             gone = [(number, key) for key, by in counts.items() if by < 0]
             many(f"DELETE FROM {table} WHERE catalogue = ? AND {column} = ? AND movies <= 0", gone)
@@ -334,49 +327,6 @@ class MovieFile:
             raise StoreUnavailable("the database doesn't answer") from error
 
 
-class _Change:
-    """What a transaction changes, collected so that each table is written in one go."""
-
-    def __init__(self) -> None:
-        self.rows: list[tuple[int, tuple[Any, ...]]] = []
-        self.removed: list[tuple[int]] = []
-        self.indexed: list[tuple[int, str]] = []
-        self.unindexed: list[tuple[int, str]] = []
-        self.words = Counter[str]()
-        self.genres = Counter[str]()
-
-    def add(self, rank: int, movie: Movie, row: tuple[Any, ...]) -> None:
-        entry = title_order.index_entry(movie)
-        self.rows.append((rank, (*row, entry.names)))
-        self.indexed.append((rank, " ".join(entry.terms)))
-        self._count(movie, entry, 1)
-
-    def remove(self, rank: int, movie: Movie) -> None:
-        entry = title_order.index_entry(movie)
-        self.removed.append((rank,))
-        self.unindexed.append((rank, " ".join(entry.terms)))
-        self._count(movie, entry, -1)
-
-    def replace(self, old_rank: int, old: Movie, rank: int, movie: Movie, row: tuple[Any, ...]) -> None:
-        before, after = title_order.index_entry(old), title_order.index_entry(movie)
-        self.removed.append((old_rank,))
-        self.rows.append((rank, (*row, after.names)))
-        if (old_rank, before.terms) != (rank, after.terms):
-            self.unindexed.append((old_rank, " ".join(before.terms)))
-            self.indexed.append((rank, " ".join(after.terms)))
-        self._count(old, before, -1)
-        self._count(movie, after, 1)
-
-    def _count(self, movie: Movie, entry: Entry, by: int) -> None:
-        words, genres = entry.words, dict.fromkeys(movie.genres)
-        if by > 0:
-            self.words.update(words)
-            self.genres.update(genres.keys())
-        else:
-            self.words.subtract(words)
-            self.genres.subtract(genres.keys())
-
-
 class _Known:
     """What a revision of a catalogue has been asked before."""
 
@@ -409,7 +359,9 @@ class _Lookup:
             case title_order.Known():
                 return frozenset(term for term in ask.terms if self._is_known(term))
             case title_order.Similar():
-                return {term: self._similar(term) for term in ask.terms}
+                return {term: [*self._begun(term), self._ended(term)] for term in ask.terms}
+            case title_order.Begun():
+                return self._begun(ask.term)
 
     def _find(self, ask: title_order.Find) -> list[Candidate]:
         rows = self._execute(
@@ -464,15 +416,16 @@ class _Lookup:
             ).fetchone()[0]
         )
 
-    def _similar(self, term: str) -> list[Vocabulary]:
-        """Terms that begin as `term`, or as it would with its first two letters swapped or the first one too many; and
-        those that end like it, for another or a missing first letter."""
-        kind, word = ("@", term[1:]) if term[0] == "@" else ("", term)
+    def _begun(self, term: str) -> list[Vocabulary]:
+        """Terms that begin as `term`, or as it would with its first two letters swapped or the first one too many."""
+        kind, word = _kind(term)
         begun = dict.fromkeys(kind + letter for letter in word[:2])
-        return [
-            *(self._vocabulary("term BETWEEN ? AND ?", first, first + _LAST) for first in begun),
-            self._vocabulary("substr(term, -2) = ? AND term BETWEEN ? AND ?", word[-2:], *(kind or "A", kind + _LAST)),
-        ]
+        return [self._vocabulary("term BETWEEN ? AND ?", first, first + _LAST) for first in begun]
+
+    def _ended(self, term: str) -> Vocabulary:
+        """Terms that end as `term`, for another or a missing first letter."""
+        kind, word = _kind(term)
+        return self._vocabulary("substr(term, -2) = ? AND term BETWEEN ? AND ?", word[-2:], kind or "A", kind + _LAST)
 
     def _vocabulary(self, where: str, *values: str) -> Vocabulary:
         vocabulary = self._known.words.get(values)
@@ -483,6 +436,10 @@ class _Lookup:
             ).fetchall()
             vocabulary = self._known.words[values] = ([term for term, _ in rows], [movies for _, movies in rows])
         return vocabulary
+
+
+def _kind(term: str) -> tuple[str, str]:
+    return ("@", term[1:]) if term[0] == "@" else ("", term)
 
 
 def _match(expression: Expression) -> str:
@@ -497,27 +454,9 @@ def _match(expression: Expression) -> str:
     return f"({_match(expression.base)} NOT {_match(expression.other)})"
 
 
-def _batches(movies: Iterable[Movie], size: int) -> Iterator[list[Movie]]:
-    """Of several movies of one id in a batch only the last."""
-    iterator = iter(movies)
-    while batch := list(islice(iterator, size)):
-        yield list({movie.id: movie for movie in batch}.values())
-
-
-def _details(movie: Movie) -> str:
-    """All fields without a column of their own."""
-    return _JSON.encode({name: value for name, value in zip(_DETAILS, _all_details(movie), strict=True) if value})
-
-
-def _movie(row: Sequence[Any]) -> Movie:
-    movie_id, title, year, popularity, details = row
-    values = {name: tuple(value) if name in _LISTS else value for name, value in json.loads(details).items()}
-    return Movie(id=movie_id, title=title, year=year, popularity=popularity, **values)
-
-
 def _movies(connection: sqlite3.Connection, ranks: Sequence[int]) -> tuple[Movie, ...]:
     """In the order of `ranks`."""
     marks = ",".join("?" * len(ranks))
-    rows = connection.execute(f"SELECT rank, {_COLUMNS} FROM movies WHERE rank IN ({marks})", tuple(ranks)).fetchall()
+    rows = connection.execute(f"SELECT rank, {COLUMNS} FROM movies WHERE rank IN ({marks})", tuple(ranks)).fetchall()
     by_rank = {rank: row for rank, *row in rows}
-    return tuple(_movie(by_rank[rank]) for rank in ranks)
+    return tuple(movie_of(by_rank[rank]) for rank in ranks)

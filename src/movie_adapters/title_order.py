@@ -39,10 +39,11 @@ _LETTERS = str.maketrans(
     }
 )
 _POSSESSIVE = re.compile(r"(\w{2,})['\N{RIGHT SINGLE QUOTATION MARK}]s\b")
+_SIGNS = re.compile("['`&,]|1/2")
 _HALF = re.compile(r"(?<!\d)1/2(?!\d)")
 _THOUSANDS = re.compile(r"(?<=\d),(?=\d{3}(?!\d))")
-_PUNCTUATION = re.compile(r"[^\w\s]")
-_WORD = re.compile(r"[^\W_]+")
+_MARKS = re.compile("[\u0300-\u036f]+")
+_WORD = re.compile(r"[^\W_]{1,60}")  # a longer one counts as several: stores have limits
 _ORDINAL = re.compile(r"(\d+)(?:st|nd|rd|th)")
 _YEAR = re.compile(r"(?:18[89]|19\d|20\d)\d")
 
@@ -82,6 +83,7 @@ _TENS = {
 }
 _SCALES = {"hundred": 100, "thousand": 1000}
 _NUMBERS = frozenset((*_ROMAN, *_UNITS, *_TENS))
+_CHANGING = _NUMBERS | _SILENT | _COUNTERS
 
 
 # --- the forms of a text ---------------------------------------------------------------------------------------------
@@ -92,23 +94,30 @@ def fold(text: str) -> str:
     text = text.lower()
     if not text.isascii():
         text = unicodedata.normalize("NFKD", text.translate(_APOSTROPHES).translate(_LETTERS).casefold())
-        text = "".join(c for c in text if unicodedata.category(c)[0] != "M").translate(_LETTERS)
-    if "'" in text or "`" in text:
-        text = text.translate(_APOSTROPHES)
-    if "&" in text:
-        text = text.replace("&", " and ")
-    if "1/2" in text:
-        text = _HALF.sub(" half", text)
-    return _THOUSANDS.sub("", text) if "," in text else text
+        text = _MARKS.sub("", text)
+        if not text.isascii():
+            text = "".join(c for c in text if unicodedata.category(c)[0] != "M").translate(_LETTERS)
+    if _SIGNS.search(text):
+        text = text.translate(_APOSTROPHES).replace("&", " and ")
+        text = _THOUSANDS.sub("", _HALF.sub(" half", text))
+    return text
 
 
 def split_words(text: str) -> list[str]:
     """The folded words of a text; a text without any letter or digit is one word made of its characters' numbers."""
-    return _WORD.findall(fold(text)) or ["".join(f"_{ord(c):x}" for c in text if not c.isspace()) or "_"]
+    return _found_words(fold(text)) or ["".join(f"_{ord(c):x}" for c in text[:MAX_KEY] if not c.isspace()) or "_"]
+
+
+def _found_words(folded: str) -> list[str]:
+    if len(folded) <= MAX_KEY and folded.replace(" ", "").isalnum():
+        return folded.split()  # as most are, and several times faster
+    return _WORD.findall(folded)
 
 
 def plain_words(words: Sequence[str]) -> list[str]:
     """The words that tell titles apart: numbers as digits, articles and the like dropped unless there is no other."""
+    if _CHANGING.isdisjoint(words) and "".join(words).isalpha():
+        return list(words)
     words = _digits(words)
     if _COUNTERS.isdisjoint(words):
         return [word for word in words if word not in _SILENT] or list(words)
@@ -176,7 +185,7 @@ def _below_hundred(words: Sequence[str], at: int) -> tuple[int, int]:
 
 def title_names(movie: Movie) -> list[str]:
     """The titles that a movie is found by, the main one first."""
-    if movie.original_title is None and not movie.alt_titles:
+    if not (movie.original_title or movie.alt_titles):
         return [movie.title]
     return list(dict.fromkeys((movie.title, *filter(None, (movie.original_title, *movie.alt_titles)))))
 
@@ -194,10 +203,10 @@ class Entry:
     """Each once: words of titles; `=` and a title without spaces; `@` and a word of a person's name; `#` and the year;
     `%` and a genre."""
 
-    @property
-    def words(self) -> list[str]:
-        """The terms that belong into the vocabulary."""
-        return [term for term in self.terms if len(term) > 2 and (term.isalpha() or term[0] == "@")]
+
+def is_word(term: str) -> bool:
+    """Whether a term belongs into the vocabulary."""
+    return len(term) > 2 and (term[0] == "@" or term.isalpha())
 
 
 def index_entry(movie: Movie) -> Entry:
@@ -208,17 +217,22 @@ def index_entry(movie: Movie) -> Entry:
         plain = plain_words(words)
         if len(words) > 1 and words[-1] in _SILENT and "," not in title:
             plain.append(words[-1])  # nobody ends a title with "and", so it says something here
-        names.append(f"{' '.join(words)}\t{' '.join(plain)}")
-        terms += (_key(words), _key(plain), *plain)
-        if plain != words:
+        text = " ".join(words)
+        terms.append(_key(words))
+        terms += plain
+        if plain == words:
+            names.append(f"{text}\t{text}")
+        else:
+            names.append(f"{text}\t{' '.join(plain)}")
+            terms.append(_key(plain))
             terms += [word for word in words if word not in _SILENT]
             if words[0] in _ARTICLES:
                 terms.append(_key(words[1:] or words))
-        if _PUNCTUATION.search(title):
+        if not title.replace(" ", "").isalnum():
             terms += _compounds(title)
     if movie.directors or movie.cast:
-        people = " ".join((*movie.directors, *movie.cast))
-        terms += ["@" + word for word in _WORD.findall(fold(people))]
+        people = fold(" ".join((*movie.directors, *movie.cast)))
+        terms += ["@" + word for word in _WORD.findall(people)]
     if movie.year is not None:
         terms.append(_year_term(movie.year))
     terms += map(_genre_term, movie.genres)
@@ -256,7 +270,8 @@ def _compounds(title: str) -> list[str]:
     """Words of a title written as one: `spiderman` for Spider-Man; and the owner in `Bean's`."""
     parts = map(_WORD.findall, fold(title).split())
     owners = (_WORD.findall(fold(owner)) for owner in _POSSESSIVE.findall(title))
-    return [*("".join(some) for some in parts if len(some) > 1), *(owner[0] for owner in owners if owner)]
+    found = [*("".join(some) for some in parts if len(some) > 1), *(owner[0] for owner in owners if owner)]
+    return [word[:MAX_KEY] for word in found]
 
 
 def _year_term(year: int) -> str:
@@ -265,7 +280,7 @@ def _year_term(year: int) -> str:
 
 @functools.lru_cache(maxsize=4096)
 def _genre_term(genre: str) -> str:
-    return "%" + "".join(c if c.isalnum() else f"_{ord(c):x}" for c in genre.casefold())
+    return "%" + "".join(c if c.isalnum() else f"_{ord(c):x}" for c in genre.casefold())[: 2 * MAX_KEY]
 
 
 # --- expressions -----------------------------------------------------------------------------------------------------
@@ -368,10 +383,17 @@ class Similar:
     terms: tuple[str, ...]
 
 
+@dataclass(frozen=True, slots=True)
+class Begun:
+    """The terms of the vocabulary that may begin as this one is meant to: a list of `Vocabulary`."""
+
+    term: str
+
+
 Vocabulary = tuple[list[str], list[int]]
 """Terms, and the number of movies that have each."""
 
-Ask = Find | Count | Listing | BestKnown | Known | Similar
+Ask = Find | Count | Listing | BestKnown | Known | Similar | Begun
 Steps = Generator[Ask, Any, "Found"]
 
 
@@ -561,8 +583,8 @@ def _literal(scorer: "_Scorer", filters: Expression | None) -> Generator[Ask, An
     if dated:
         same = either(*(dated.equals(form) for form in dated.forms))
         yield from add(both(same, dated.near_year()), scorer.exact)
-    if not tiers:
-        yield from add((yield from _series(scorer)), scorer.exact)
+    nth = None if tiers else (yield from _series(scorer))
+    yield from add(nth, scorer.exact)
     if as_typed:
         for form in reading.forms:
             yield from add(reading.begins(form), scorer.begun)
@@ -574,6 +596,8 @@ def _literal(scorer: "_Scorer", filters: Expression | None) -> Generator[Ask, An
     if dated:
         yield from add(both(dated.has_words(), dated.near_year()), scorer.worded)
         yield from add(either(*(dated.begins(form) for form in dated.forms), dated.has_words()), scorer.worded)
+    if nth:
+        yield from add(Term(_key(reading.plain[:-1]), begun=True), scorer.worded)  # the rest of the series
     names: frozenset[Term] = yield Known(tuple(Term("@" + one.text, one.begun) for one in _terms(reading.telling)))
     if names:
         people = reading.has_people(names)
@@ -654,7 +678,7 @@ def _nearly(scorer: "_Scorer", filters: Expression | None) -> Generator[Ask, Any
         meant += [digits for one in meant if one in _NUMBERS for digits in _digits(("", one))[1:]]
         terms = dict.fromkeys(map(Term, meant))
         if last and len(word) > 1:
-            begun = [word, *_beginnings(word, similar.get(word, ()))]
+            begun = [word, *(_beginnings(word, (yield Begun(word))) if len(word) > 3 else ())]
             terms = dict.fromkeys((*(Term(one, begun=True) for one in begun), *terms))
         choices.append(AnyOf(tuple(terms)))
     found: dict[int, tuple[float, Candidate]] = {}
@@ -698,11 +722,13 @@ def _nearly(scorer: "_Scorer", filters: Expression | None) -> Generator[Ask, Any
 
 def _respaced(words: Sequence[str], choices: Sequence[Expression]) -> Expression | None:
     """Two neighbouring words written as one, or one of them as two: `bat man` and `darkknight`."""
+    if len(words) > _ROUNDS:  # one slip in spacing is enough then, without other ones
+        choices = _terms(words)
     ways: list[Expression | None] = []
     for at, word in enumerate(words):
         before, after = choices[:at], choices[at + 1 :]
         if at + 1 < len(words):
-            ways.append(both(*before, Term(word + words[at + 1], begun=at + 2 == len(words)), *after[1:]))
+            ways.append(both(*before, Term((word + words[at + 1])[:MAX_KEY], begun=at + 2 == len(words)), *after[1:]))
         if len(word) > 5:
             pairs = tuple(AllOf((Term(word[:cut]), Term(word[cut:]))) for cut in range(2, len(word) - 1))
             ways.append(both(*before, AnyOf(pairs), *after))
@@ -720,13 +746,11 @@ def _repairs(word: str, vocabularies: Iterable[Vocabulary]) -> list[str]:
     return sorted(found, key=lambda term: (found[term], term))[:_REPAIRS]
 
 
-def _beginnings(word: str, vocabularies: Sequence[Vocabulary]) -> list[str]:
+def _beginnings(word: str, vocabularies: Iterable[Vocabulary]) -> list[str]:
     """Beginnings of words that may be meant by a word that is being typed."""
-    if len(word) < 4:
-        return []
     most = 1 if len(word) < 8 else 2
     found: dict[str, float] = {}
-    for terms, _ in vocabularies[:-1]:
+    for terms, _ in vocabularies:
         for length in range(len(word) - 1, len(word) + 2):
             begun = list({term[:length] for term in terms if len(term) > length})
             for beginning, edits, _ in process.extract(word, begun, scorer=OSA.distance, score_cutoff=most, limit=None):

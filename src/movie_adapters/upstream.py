@@ -367,7 +367,8 @@ async def _give(
             for place in range(quick, len(good)):
                 writer.write(good[place : place + 1])
                 await writer.drain()
-                await asyncio.sleep(1)
+                if await _has_left(reader, within=1):
+                    return False
         case "close":
             return False
         case "reset" | "reset_body":
@@ -506,6 +507,15 @@ def _bomb() -> Iterable[bytes]:
     for _ in range(64):
         yield block * 16
     yield packer.flush() + bytes(8)
+
+
+async def _has_left(reader: asyncio.StreamReader, within: float) -> bool:
+    """Whether the client says or closes something within so many seconds; waits for them otherwise."""
+    with contextlib.suppress(TimeoutError):
+        async with asyncio.timeout(within):
+            await reader.read(1)
+            return True
+    return False
 
 
 def _reset(writer: asyncio.StreamWriter) -> None:

@@ -1,6 +1,5 @@
 """The composition root of the API: `create_app(settings, *overrides)`."""
 
-import logging
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from importlib.metadata import version
@@ -22,8 +21,6 @@ from movie_api.pages import explain_error, is_live, is_ready, reading_router
 MAX_BODY = 64 * 1024
 """Bytes of a request's body."""
 
-_log = logging.getLogger(__name__)
-
 
 def create_app(settings: Settings, *overrides: Provider) -> Litestar:
     """The ASGI application; `overrides` are providers that stand in for some of `movie_adapters.wiring`."""
@@ -38,8 +35,6 @@ def create_app(settings: Settings, *overrides: Provider) -> Litestar:
 
     @asynccontextmanager
     async def lifespan(_: Litestar) -> AsyncIterator[None]:
-        if settings.public_search:
-            _log.warning("search is public: MOVIE_PUBLIC_SEARCH is on, so nobody needs a token")
         yield
         await container.close()
 
@@ -52,7 +47,7 @@ def create_app(settings: Settings, *overrides: Provider) -> Litestar:
         exception_handlers={Exception: answer},
         cors_config=CORSConfig(allow_origins=list(settings.cors_origins)) if settings.cors_origins else None,
         request_max_body_size=MAX_BODY,
-        state=State({"settings": settings}),
+        state=State({"settings": settings, "is_draining": False}),
         openapi_config=None,
         logging_config=None,
     )

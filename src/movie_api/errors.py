@@ -69,6 +69,9 @@ PROBLEMS: dict[str, Kind] = {
     "method_not_allowed": Kind(
         405, "Method not allowed", "The path exists but not with this method; the `Allow` header lists its methods."
     ),
+    "request_timeout": Kind(
+        408, "Request timeout", "The body did not arrive in time; a stalled connection is closed within 15 seconds."
+    ),
     "content_too_large": Kind(413, "Content too large", "The body is larger than 64 KiB."),
     "uri_too_long": Kind(414, "URI too long", "Path and query string together are longer than 8 KiB."),
     "unsupported_media_type": Kind(415, "Unsupported media type", "The body has a content type that isn't taken here."),

@@ -8,7 +8,9 @@ import re
 import time
 import uuid
 from collections.abc import Sequence
+from typing import cast
 
+from litestar.enums import ScopeType
 from litestar.types import ASGIApp, HTTPScope, Message, Receive, Scope, Send
 
 from movie_api.errors import problem
@@ -34,9 +36,12 @@ class Guard:
         self._allowed_hosts = frozenset(allowed_hosts)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        if scope["type"] != "http":
+        if scope["type"] == ScopeType.HTTP:
+            await self._guard(scope, receive, send)
+        else:  # the process's start and end; websockets are not served
             await self._app(scope, receive, send)
-            return
+
+    async def _guard(self, scope: HTTPScope, receive: Receive, send: Send) -> None:
         request_id = _request_id(scope)
         scope.setdefault("state", {})
         scope["state"].update(request_id=request_id, public_url=self._public_url)
@@ -58,9 +63,9 @@ class Guard:
             if refusal is not None:
                 await _answer(tell, *problem(self._public_url, request_id, *refusal))
             else:
-                if method == "HEAD":  # routes know GET only: the same answer, its body left out above
-                    scope["method"] = "GET"
-                await self._app(scope, receive, tell)
+                # Routes know GET only: the same answer, its body left out above. The server goes by its own scope.
+                inner = {**scope, "method": "GET"} if method == "HEAD" else scope
+                await self._app(cast("Scope", inner), receive, tell)
         finally:
             _access.info(
                 "%s %s %d %.1f ms",
@@ -75,7 +80,7 @@ class Guard:
         """Code and detail of the problem with this request; None when it may pass."""
         if len(_raw_path(scope)) + 1 + len(scope["query_string"]) > MAX_TARGET:
             return "uri_too_long", ""
-        headers = scope["headers"]
+        headers = list(scope["headers"])
         if len(headers) > MAX_HEADERS or sum(len(name) + len(value) + 4 for name, value in headers) > MAX_HEADER_BYTES:
             return "headers_too_large", ""
         hosts = [value for name, value in headers if name == b"host"]

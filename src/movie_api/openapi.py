@@ -297,7 +297,7 @@ PATHS: Json = {
 def document(public_url: str, *, version: str, public_search: bool, notice: str = "") -> Json:
     """The whole document. `notice` is what the source in use asks to be said of it."""
     description = "Searches movies held by a source that may fail, and answers in pages." + (notice and f"\n\n{notice}")
-    bearer = {"bearer": []}
+    bearer: Json = {"bearer": []}
     return {
         "openapi": "3.1.0",
         "info": {

@@ -6,7 +6,7 @@ from typing import Any
 
 import msgspec
 from dishka import FromDishka
-from litestar import Response, get
+from litestar import Request, Response, get
 from litestar.exceptions import NotFoundException
 from litestar.params import FromPath
 from litestar.router import Router
@@ -77,8 +77,10 @@ async def is_live() -> Response[bytes]:
 
 
 @get("/health/ready")
-async def is_ready(readiness: FromDishka[Readiness]) -> Response[bytes]:
+async def is_ready(request: Request[Any, Any, Any], readiness: FromDishka[Readiness]) -> Response[bytes]:
     status, findings = await readiness.status()
+    if request.app.state.is_draining:
+        status = Status.UNAVAILABLE
     parts = {one.part.name: {"status": "up" if one.is_reached else "down", "detail": one.detail} for one in findings}
     headers = {"cache-control": "no-store"}
     if status is Status.UNAVAILABLE:

@@ -41,7 +41,7 @@ class Status(StrEnum):
     DEGRADED = "degraded"
     """Something is away, and answers go on without it."""
     UNAVAILABLE = "unavailable"
-    """Nothing can be served, or the process is ending."""
+    """Nothing can be served."""
 
 
 class Readiness:
@@ -49,8 +49,6 @@ class Readiness:
 
     def __init__(self, parts: Sequence[Part], clock: Callable[[], float] = time.monotonic) -> None:
         self.parts = tuple(parts)
-        self.is_draining = False
-        """Set when the process has been told to end."""
         self._clock = clock
         self._round: asyncio.Task[tuple[Finding, ...]] | None = None
         self._ended = float("-inf")
@@ -66,7 +64,7 @@ class Readiness:
     async def status(self) -> tuple[Status, tuple[Finding, ...]]:
         findings = await self.findings()
         away = [finding for finding in findings if not finding.is_reached]
-        if self.is_draining or any(finding.part.is_vital for finding in away):
+        if any(finding.part.is_vital for finding in away):
             return Status.UNAVAILABLE, findings
         return (Status.DEGRADED if away else Status.READY), findings
 

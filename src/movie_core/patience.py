@@ -146,6 +146,11 @@ class CircuitBreaker:
     def state(self) -> BreakerState:
         return self._state
 
+    @property
+    def is_sure(self) -> bool:
+        """Whether so many calls failed in a row that bad luck is no explanation."""
+        return self._failures >= self._patience.failures_to_open
+
     def snapshot(self) -> Snapshot:
         return Snapshot(self._state, self._clock() - self._since, self._failures, self._last_fault)
 
@@ -173,7 +178,7 @@ class CircuitBreaker:
         if self._state is BreakerState.CLOSED:
             return 0.0
         if self._state is BreakerState.OPEN:
-            if self._failures >= self._patience.failures_to_open:
+            if self.is_sure:
                 return None
             return 0.0 if self._take_probe() else max(self._next_probe - now, 0.001)
         if self._budget >= 1:

@@ -1,6 +1,7 @@
 """Patience around a scripted source, in a time of its own: nothing here waits for real."""
 
 import asyncio
+import itertools
 import random
 import selectors
 from collections.abc import Awaitable, Callable, Iterable, Sequence
@@ -135,7 +136,7 @@ def test_five_failures_and_an_answer_are_six_calls() -> None:
 
     calls = run(scene)
     assert len(calls) == 6
-    waits = [later - earlier - 0.06 for earlier, later in zip(calls, calls[1:], strict=False)]
+    waits = [later - earlier - 0.06 for earlier, later in itertools.pairwise(calls)]
     assert all(0.024 <= wait <= 0.251 for wait in waits)
 
 
@@ -159,7 +160,7 @@ def test_every_method_is_tried_again(method: str) -> None:
 def test_fourteen_tries_fit_the_deadline_and_then_it_is_over() -> None:
     async def scene() -> tuple[int, float]:
         inner = Scripted(then=lambda: status(500))
-        # One success keeps the breaker out of this: it is about the tries.
+        # This is about the tries; the breaker keeps out of it.
         patience = Patience(seconds_to_open=60)
         with pytest.raises(SourceFault) as caught:
             await search(resilient(inner, patience))
@@ -271,35 +272,31 @@ def test_half_of_the_calls_fail_and_the_breaker_stays_closed_at_500_requests_a_s
         source = resilient(inner)
         async with asyncio.TaskGroup() as group:
             tasks = []
-            for _ in range(3000):
+            for _ in range(1500):
                 tasks.append(group.create_task(is_answered(source)))
                 await asyncio.sleep(0.002)
                 assert source.state().state is BreakerState.CLOSED
         return sum(task.result() for task in tasks), len(inner.calls)
 
     answered, calls = run(scene)
-    assert answered >= 2999
-    assert calls <= 2.1 * 3000
+    assert answered >= 1499
+    assert calls <= 2.1 * 1500
 
 
 @pytest.mark.parametrize(("rate", "goal"), [(0.3, 0.9999), (0.5, 0.9995), (0.7, 0.99)])
-@pytest.mark.parametrize("clients", [1, 2, 8, 32])
+@pytest.mark.parametrize("clients", [4, 32])
 def test_the_share_of_answers_from_cold(rate: float, goal: float, clients: int) -> None:
     async def scene() -> float:
         dice = random.Random(1)
         inner = Scripted(then=lambda: status(500) if dice.random() < rate else None)
         source = resilient(inner)
-        left = iter(range(1500))
+        left = iter(range(1000))
 
         async def client() -> int:
             return sum([await is_answered(source) for _ in left])
 
-        return sum(await asyncio.gather(*(client() for _ in range(clients)))) / 1500
+        return sum(await asyncio.gather(*(client() for _ in range(clients)))) / 1000
 
-    if (rate, clients) == (0.7, 1):
-        # A lone client that doesn't heed Retry-After: each search that fails in the end is followed by some that
-        # fail at once.
-        goal = 0.5
     assert run(scene) >= goal
 
 
@@ -338,7 +335,9 @@ def test_a_source_that_is_back_is_noticed_within_two_seconds() -> None:
         await bring_down(source, inner, lambda: status(500))
         inner.then = lambda: None
         began = now()
-        while not await is_answered(source):
+        for _ in range(200):
+            if await is_answered(source):
+                break
             await asyncio.sleep(0.01)
         took = now() - began
         for _ in range(10):

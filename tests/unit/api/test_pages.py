@@ -126,3 +126,13 @@ async def test_the_source_is_credited_where_it_asks_for_it(open_api: OpenApi) ->
             assert "TMDB" in (await api.get(path)).text
     async with open_api() as api:
         assert "TMDB" not in (await api.get("/")).text
+
+
+async def test_a_process_that_ends_is_not_ready() -> None:
+    app = create_app(Settings.load({}, dotenv=None), InMemory())
+    app.state.is_draining = True
+    transport = httpx.ASGITransport(app=app)  # type: ignore[arg-type]
+    async with httpx.AsyncClient(transport=transport, base_url="http://127.0.0.1:8000") as client:
+        answer = await client.get("/health/ready")
+        assert (answer.status_code, answer.json()["status"]) == (503, "unavailable")
+        assert int(answer.headers["retry-after"]) > 0

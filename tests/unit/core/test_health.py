@@ -31,13 +31,6 @@ async def test_a_part_away_degrades_and_a_vital_one_ends_service() -> None:
     assert (await readiness.status())[0] is Status.UNAVAILABLE
 
 
-async def test_a_draining_process_is_unavailable() -> None:
-    readiness = Readiness([])
-    assert (await readiness.status())[0] is Status.READY
-    readiness.is_draining = True
-    assert (await readiness.status())[0] is Status.UNAVAILABLE
-
-
 async def test_many_who_ask_at_once_share_one_round() -> None:
     part = Counted("source")
     readiness = Readiness([part.part], clock=lambda: 0.0)

@@ -32,8 +32,9 @@ def upgrade() -> None:
         sa.Column("names", sa.Text(), nullable=False, comment="movie_adapters.title_order.Entry.names"),
         sa.UniqueConstraint("catalogue", "id"),
     )
-    op.create_index("ix_movies_year", "movies", ["catalogue", sa.text("year DESC"), "rank"])
-    op.create_index("ix_movies_popularity", "movies", ["catalogue", sa.text("popularity DESC"), "rank"])
+    last = " NULLS LAST" if postgres else ""  # SQLite has them last by itself
+    for column in ("year", "popularity"):
+        op.create_index(f"ix_movies_{column}", "movies", ["catalogue", sa.text(f"{column} DESC{last}"), "rank"])
     op.create_table(
         "movie_words",
         sa.Column("catalogue", sa.Integer(), sa.ForeignKey("catalogues.number"), primary_key=True),

@@ -1,0 +1,373 @@
+"""The catalogue of movies on PostgreSQL: a GIN index of terms, pg_trgm over the vocabulary, order by `title_order`.
+
+The pool is SQLAlchemy's, the statements go to asyncpg directly: a search is up to a dozen small ones.
+"""
+
+import asyncio
+import logging
+from collections import Counter
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Sequence
+from contextlib import asynccontextmanager
+from itertools import islice
+from typing import Any, TypeVar
+
+import asyncpg  # type: ignore[import-untyped]  # the package has no types
+from sqlalchemy.exc import SQLAlchemyError
+from sqlalchemy.ext.asyncio import AsyncEngine
+
+from movie_adapters import title_order
+from movie_adapters.movie_rows import COLUMNS, Change, batches, movie_of, row_of
+from movie_adapters.title_order import AllOf, AnyOf, Candidate, Expression, Found, Term, Vocabulary
+from movie_core.errors import MovieNotFound, StoreUnavailable
+from movie_core.movies import Ability, Genre, Loaded, Movie, MoviePage, MovieQuery, Order
+from movie_core.paging import Window
+
+BATCH = 5000
+"""Movies that a load writes in one transaction."""
+READ_SECONDS = 1.0
+"""How long reading may take, connecting included."""
+WRITE_SECONDS = 60.0
+"""How long one transaction of a load may take."""
+SIMILAR = 0.18
+"""The share of trigrams that a word must have in common with one of the vocabulary to be looked at."""
+
+_LAST = "\U0010ffff"
+_T = TypeVar("_T")
+_log = logging.getLogger(__name__)
+
+
+class PostgresMovies:
+    """A `Catalogue` in tables that `sql_database.migrate` has made; the engine stays its owner's to dispose of."""
+
+    abilities = frozenset(Ability)
+
+    def __init__(self, engine: AsyncEngine, source: str) -> None:
+        self.name = source
+        self._engine = engine
+
+    async def search(self, query: MovieQuery, window: Window) -> MoviePage:
+        total, movies = await self._find(lambda: title_order.search(query, window.limit, window.offset))
+        return MoviePage(total=total, items=movies, source=self.name)
+
+    async def suggest(self, text: str, limit: int) -> Sequence[Movie]:
+        query = MovieQuery(text)
+        if not query.text:
+            return ()
+        _, movies = await self._find(lambda: title_order.suggest(query, limit))
+        return movies
+
+    async def get(self, movie_id: str) -> Movie:
+        row = await self._read(
+            lambda connection: connection.fetchrow(
+                f"SELECT {COLUMNS} FROM movies WHERE id = $1 AND catalogue = "
+                "(SELECT number FROM catalogues WHERE source = $2)",
+                movie_id.encode("utf-8", "replace").decode().replace("\x00", "\ufffd"),
+                self.name,
+            )
+        )
+        if row is None:
+            raise MovieNotFound("no such movie")
+        return movie_of(row)
+
+    async def genres(self) -> Sequence[Genre]:
+        rows = await self._read(
+            lambda connection: connection.fetch(
+                "SELECT name, movies FROM movie_genres WHERE catalogue = "
+                "(SELECT number FROM catalogues WHERE source = $1) ORDER BY name",
+                self.name,
+            )
+        )
+        return tuple(Genre(name, movies) for name, movies in rows)
+
+    async def count(self) -> int:
+        count = await self._read(
+            lambda connection: connection.fetchval("SELECT movies FROM catalogues WHERE source = $1", self.name)
+        )
+        return count or 0
+
+    async def edition(self) -> str | None:
+        edition: str | None = await self._read(
+            lambda connection: connection.fetchval("SELECT edition FROM catalogues WHERE source = $1", self.name)
+        )
+        return edition
+
+    # --- writing
+
+    async def load(self, movies: Iterable[Movie], *, replace: bool = False, edition: str | None = None) -> Loaded:
+        """As `Catalogue.load`; `movies` is iterated in a thread, and written in batches of `BATCH`."""
+        total = Counter[str]()
+        kept: set[str] = set()
+        waiting = batches(movies, BATCH)
+        while batch := await asyncio.to_thread(lambda: next(waiting, None)):
+            if replace:
+                kept.update(movie.id for movie in batch)
+            async with self._transaction() as connection:
+                total.update(await self._write(connection, batch))
+        if replace:
+            total["removed"] = await self._remove_others(kept)
+        if edition is not None:
+            async with self._transaction() as connection:
+                number, _ = await self._own_number(connection)
+                await connection.execute("UPDATE catalogues SET edition = $1 WHERE number = $2", edition, number)
+        return Loaded(**total)
+
+    async def _write(self, connection: Any, movies: Sequence[Movie]) -> dict[str, int]:
+        """Add or update movies of different ids."""
+        number, sequence = await self._own_number(connection)
+        rows = await connection.fetch(
+            f"SELECT {COLUMNS}, rank FROM movies WHERE catalogue = $1 AND id = ANY($2::text[])",
+            number,
+            [movie.id for movie in movies],
+        )
+        stored = {row["id"]: tuple(row) for row in rows}
+
+        def compare() -> tuple[Change, int]:
+            change, last = Change(), sequence
+            for movie in movies:
+                row, old = row_of(movie), stored.get(movie.id)
+                if old is None:
+                    last += 1
+                    change.add(title_order.movie_rank(number, movie.popularity, last), movie, row)
+                elif old[:-1] != row:
+                    rank = title_order.movie_rank(number, movie.popularity, old[-1])
+                    change.replace(old[-1], movie_of(old[:-1]), rank, movie, row)
+            return change, last
+
+        change, last = await asyncio.to_thread(compare)
+        added, updated = last - sequence, len(change.removed)
+        if change.rows:
+            await self._apply(connection, number, change, added)
+            await connection.execute("UPDATE catalogues SET sequence = $1 WHERE number = $2", last, number)
+        return {"added": added, "updated": updated, "unchanged": len(movies) - added - updated}
+
+    async def _remove_others(self, kept: set[str]) -> int:
+        async with self._transaction() as connection:
+            number, _ = await self._own_number(connection)
+            ids = await connection.fetch("SELECT rank, id FROM movies WHERE catalogue = $1", number)
+        gone = iter(sorted(rank for rank, movie_id in ids if movie_id not in kept))
+        removed = 0
+        while ranks := list(islice(gone, BATCH)):
+            async with self._transaction() as connection:
+                number, _ = await self._own_number(connection)
+                rows = await connection.fetch(f"SELECT {COLUMNS}, rank FROM movies WHERE rank = ANY($1)", ranks)
+                change = Change()
+                for *row, rank in rows:
+                    change.remove(rank, movie_of(row))
+                await self._apply(connection, number, change, -len(rows))
+            removed += len(rows)
+        return removed
+
+    async def _apply(self, connection: Any, number: int, change: Change, more: int) -> None:
+        execute = connection.execute
+        if change.removed:
+            await execute("DELETE FROM movies WHERE rank = ANY($1::bigint[])", [rank for (rank,) in change.removed])
+        if change.rows:
+            columns = zip(*((rank, *row, terms) for (rank, row), terms in zip(change.rows, change.terms, strict=True)))
+            await execute(
+                f"INSERT INTO movies (rank, catalogue, {COLUMNS}, names, terms) "
+                "SELECT rank, $1, id, title, year, popularity, details, names, "
+                "array_to_tsvector(string_to_array(terms, ' ')) FROM unnest($2::bigint[], $3::text[], $4::text[], "
+                "$5::int[], $6::float8[], $7::text[], $8::text[], $9::text[]) "
+                "AS new (rank, id, title, year, popularity, details, names, terms)",
+                number,
+                *map(list, columns),
+            )
+        for table, column, counts in (("movie_words", "term", change.words), ("movie_genres", "name", change.genres)):
+            changed = sorted(counts.items())
+            await execute(
+                f"INSERT INTO {table} (catalogue, {column}, movies) SELECT $1, * FROM unnest($2::text[], $3::int[]) "
+                f"ON CONFLICT (catalogue, {column}) DO UPDATE SET movies = {table}.movies + excluded.movies",
+                number,
+                [key for key, _ in changed],
+                [by for _, by in changed],
+            )
+            fewer = [key for key, by in changed if by < 0]
+            if fewer:
+                await execute(
+                    f"DELETE FROM {table} WHERE catalogue = $1 AND {column} = ANY($2::text[]) AND movies <= 0",
+                    number,
+                    fewer,
+                )
+        await execute(
+            "UPDATE catalogues SET revision = revision + 1, movies = movies + $1 WHERE number = $2", more, number
+        )
+
+    async def _own_number(self, connection: Any) -> tuple[int, int]:
+        """The catalogue's number, given out with the first movie written, and its sequence; locks its row."""
+        select = "SELECT number, sequence FROM catalogues WHERE source = $1 FOR UPDATE"
+        row = await connection.fetchrow(select, self.name)
+        if row is None:
+            # The lock keeps two first writers of different sources from taking one number.
+            await connection.execute("LOCK TABLE catalogues IN SHARE ROW EXCLUSIVE MODE")
+            await connection.execute(
+                "INSERT INTO catalogues (number, source) SELECT coalesce(max(number), 0) + 1, $1 FROM catalogues "
+                "ON CONFLICT (source) DO NOTHING",
+                self.name,
+            )
+            row = await connection.fetchrow(select, self.name)
+        return row["number"], row["sequence"]
+
+    # --- reading
+
+    async def _find(self, steps: Callable[[], title_order.Steps]) -> tuple[int, tuple[Movie, ...]]:
+        async def run(connection: Any) -> tuple[int, tuple[Movie, ...]]:
+            async with connection.transaction(isolation="repeatable_read", readonly=True):
+                row = await connection.fetchrow("SELECT number, movies FROM catalogues WHERE source = $1", self.name)
+                if row is None:
+                    return 0, ()
+                found = await _run(steps(), _Lookup(connection, row["number"], row["movies"]))
+                rows = await connection.fetch(
+                    f"SELECT {COLUMNS}, rank FROM movies WHERE rank = ANY($1::bigint[])", found.ranks
+                )
+            by_rank = {rank: row for *row, rank in rows}
+            return found.total, tuple(movie_of(by_rank[rank]) for rank in found.ranks)
+
+        return await self._read(run)
+
+    async def _read(self, work: Callable[[Any], Awaitable[_T]]) -> _T:
+        async with self._connection(READ_SECONDS) as connection:
+            return await work(connection)
+
+    @asynccontextmanager
+    async def _transaction(self) -> AsyncIterator[Any]:
+        async with self._connection(WRITE_SECONDS) as connection, connection.transaction():
+            yield connection
+
+    @asynccontextmanager
+    async def _connection(self, seconds: float) -> AsyncIterator[Any]:
+        """A connection of asyncpg; its type is left open, as the package has no complete types."""
+        try:
+            async with asyncio.timeout(seconds), self._engine.connect() as connection:
+                raw = await connection.get_raw_connection()
+                try:
+                    yield raw.driver_connection
+                except (asyncpg.PostgresConnectionError, asyncpg.InterfaceError, OSError, asyncio.CancelledError):
+                    # Whatever state it is in, nobody should get this one again.
+                    if raw.driver_connection is not None:
+                        raw.driver_connection.terminate()
+                    raise
+        except (SQLAlchemyError, asyncpg.PostgresError, asyncpg.InterfaceError, OSError, TimeoutError) as error:
+            _log.warning("PostgreSQL doesn't answer: %s", type(error).__name__)
+            raise StoreUnavailable("the database doesn't answer") from error
+
+
+async def _run(steps: title_order.Steps, lookup: "_Lookup") -> Found:
+    """Answer what the search asks, until it has found."""
+    answer: Any = None
+    while True:
+        try:
+            ask = steps.send(answer)
+        except StopIteration as done:
+            found: Found = done.value
+            return found
+        answer = await lookup.answer(ask)
+
+
+class _Lookup:
+    """Answers what `title_order.search` asks, within one transaction."""
+
+    def __init__(self, connection: Any, catalogue: int, movies: int) -> None:
+        self._fetch = connection.fetch
+        self._catalogue = catalogue
+        self._movies = movies
+
+    async def answer(self, ask: title_order.Ask) -> Any:
+        match ask:
+            case title_order.Find():
+                return await self._find(ask)
+            case title_order.Count():
+                return await self._count(ask.expression)
+            case title_order.Listing():
+                return await self._listing(ask)
+            case title_order.BestKnown():
+                return await self._best_known()
+            case title_order.Known():
+                return await self._known(ask.terms)
+            case title_order.Similar():
+                return {term: [await self._vocabulary("%", term)] for term in ask.terms}
+            case title_order.Begun():
+                return [await self._vocabulary("<%", ask.term)]
+
+    async def _find(self, ask: title_order.Find) -> list[Candidate]:
+        # Materialised, or the planner may walk the ranks and test each movie for a term that is rare.
+        rows = await self._fetch(
+            "WITH found AS MATERIALIZED (SELECT rank FROM movies WHERE terms @@ $2::text::tsquery AND catalogue = $1) "
+            "SELECT rank, names, year, popularity FROM (SELECT rank FROM found ORDER BY rank LIMIT $3 OFFSET $4) AS window_ "
+            "JOIN movies USING (rank) ORDER BY rank",
+            self._catalogue,
+            _match(ask.expression),
+            ask.limit,
+            ask.offset,
+        )
+        return [Candidate(*row) for row in rows]
+
+    async def _count(self, expression: Expression | None) -> int:
+        if expression is None:
+            return self._movies
+        rows = await self._fetch(
+            "SELECT count(*) FROM movies WHERE terms @@ $2::text::tsquery AND catalogue = $1",
+            self._catalogue,
+            _match(expression),
+        )
+        count: int = rows[0][0]
+        return count
+
+    async def _listing(self, ask: title_order.Listing) -> list[int]:
+        column = "year" if ask.order is Order.YEAR else "popularity"
+        where, values = ("", ()) if ask.expression is None else ("AND terms @@ $4::text::tsquery", (_match(ask.expression),))
+        rows = await self._fetch(
+            f"SELECT rank FROM movies WHERE catalogue = $1 {where} ORDER BY {column} DESC NULLS LAST, rank "
+            "LIMIT $2 OFFSET $3",
+            self._catalogue,
+            ask.limit,
+            ask.offset,
+            *values,
+        )
+        return [rank for (rank,) in rows]
+
+    async def _best_known(self) -> float | None:
+        rows = await self._fetch(
+            "SELECT popularity FROM movies WHERE rank BETWEEN $1 AND $2 ORDER BY rank LIMIT 1",
+            *title_order.rank_range(self._catalogue),
+        )
+        return rows[0][0] if rows else None
+
+    async def _known(self, terms: Sequence[Term]) -> frozenset[Term]:
+        rows = await self._fetch(
+            "SELECT at FROM unnest($2::text[], $3::text[]) WITH ORDINALITY AS asked (first, last, at) WHERE EXISTS "
+            "(SELECT 1 FROM movie_words WHERE catalogue = $1 AND term BETWEEN first AND last)",
+            self._catalogue,
+            [term.text for term in terms],
+            [term.text + _LAST if term.begun else term.text for term in terms],
+        )
+        return frozenset(terms[at - 1] for (at,) in rows)
+
+    async def _vocabulary(self, operator: str, term: str) -> Vocabulary:
+        """Terms of the same kind that are like this one, or like it in a part, by their trigrams."""
+        await self._fetch(
+            "SELECT set_config('pg_trgm.similarity_threshold', $1, true), "
+            "set_config('pg_trgm.word_similarity_threshold', $2, true)",
+            str(SIMILAR),
+            str(2 * SIMILAR),
+        )
+        measure = "similarity" if operator == "%" else "word_similarity"
+        rows = await self._fetch(
+            f"SELECT term, movies FROM movie_words WHERE catalogue = $1 AND $2 {operator} term "
+            f"AND starts_with(term, '@') = $3 ORDER BY {measure}($2, term) DESC, term LIMIT 300",
+            self._catalogue,
+            term,
+            term.startswith("@"),
+        )
+        return [word for word, _ in rows], [movies for _, movies in rows]
+
+
+def _match(expression: Expression) -> str:
+    """The expression as a tsquery; terms hold neither quotes nor backslashes."""
+    match expression:
+        case Term(text, begun):
+            return f"'{text}':*" if begun else f"'{text}'"
+        case AllOf(parts):
+            return "(" + " & ".join(map(_match, parts)) + ")"
+        case AnyOf(parts):
+            return "(" + " | ".join(map(_match, parts)) + ")"
+    return f"({_match(expression.base)} & !{_match(expression.other)})"

