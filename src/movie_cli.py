@@ -6,6 +6,7 @@ stderr that names the option or variable.
 
 import asyncio
 import functools
+import logging
 import os
 import signal
 import sys
@@ -19,7 +20,7 @@ try:
     from cyclopts.validators import Number
     from dishka import AsyncContainer
     from rich.console import Console
-    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
+    from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeElapsedColumn
     from rich.table import Table
 
     from movie_adapters.logs import configure_logging
@@ -71,11 +72,24 @@ async def _container(settings: Settings) -> AsyncIterator[AsyncContainer]:
 
 @contextmanager
 def _progress(what: str) -> Iterator[Callable[[int, int], None]]:
-    """A bar on stderr that appears with the first step and goes when all is done."""
-    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
-    with Progress(*columns, console=_err, transient=True) as bars:
-        task = bars.add_task(what, total=None, visible=False)
-        yield lambda done, total: bars.update(task, completed=done, total=total, visible=True)
+    """A bar on stderr from the first step to the end; where stderr is no terminal, one line."""
+    bars = Progress(
+        TextColumn("{task.description}"), BarColumn(), TaskProgressColumn(), TimeElapsedColumn(), console=_err
+    )
+    task = bars.add_task(what)
+    has_begun = False
+
+    def step(done: int, total: int) -> None:
+        nonlocal has_begun
+        if not has_begun:
+            has_begun = True
+            bars.start() if _err.is_terminal else _say(what)
+        bars.update(task, completed=done, total=total)
+
+    try:
+        yield step
+    finally:
+        bars.stop()
 
 
 async def _prepare(settings: Settings, container: AsyncContainer) -> None:
@@ -365,6 +379,7 @@ def doctor() -> None:
 
 def main() -> NoReturn:
     """Run the command that the arguments name."""
+    logging.getLogger().addHandler(logging.NullHandler())  # errors say what matters; `serve` sets up logging itself
     try:
         app(exit_on_error=False, print_error=False, result_action="return_value")
         sys.stdout.flush()

@@ -67,7 +67,9 @@ def redis_server() -> Iterator[str]:
     with _folder("kv-") as folder:
         path = folder / "socket"
         options = ("--port", "0", "--unixsocket", path, "--save", "", "--appendonly", "no", "--dir", folder)
-        with _server((_redis_program(), *options), folder, folder / "log", lambda: _says_pong(path), signal.SIGTERM, False):
+        with _server(
+            (_redis_program(), *options), folder, folder / "log", lambda: _says_pong(path), signal.SIGTERM, False
+        ):
             yield f"unix://{path}?db=0"
 
 

@@ -242,12 +242,15 @@ class PostgresMovies:
                 try:
                     yield raw.driver_connection
                 except (asyncpg.PostgresConnectionError, asyncpg.InterfaceError, OSError, asyncio.CancelledError):
-                    # Whatever state it is in, nobody should get this one again.
+                    # Whatever state it is in, nobody should get this one again. SQLAlchemy would ask it to close and
+                    # wait; closed already, the pool replaces it.
                     if raw.driver_connection is not None:
                         raw.driver_connection.terminate()
                     raise
         except (SQLAlchemyError, asyncpg.PostgresError, asyncpg.InterfaceError, OSError, TimeoutError) as error:
-            _log.warning("PostgreSQL doesn't answer: %s", type(error).__name__)
+            _log.warning(
+                "PostgreSQL doesn't answer: %s", type(error).__name__, exc_info=_log.isEnabledFor(logging.DEBUG)
+            )
             raise StoreUnavailable("the database doesn't answer") from error
 
 
@@ -314,7 +317,9 @@ class _Lookup:
 
     async def _listing(self, ask: title_order.Listing) -> list[int]:
         column = "year" if ask.order is Order.YEAR else "popularity"
-        where, values = ("", ()) if ask.expression is None else ("AND terms @@ $4::text::tsquery", (_match(ask.expression),))
+        where, values = (
+            ("", ()) if ask.expression is None else ("AND terms @@ $4::text::tsquery", (_match(ask.expression),))
+        )
         rows = await self._fetch(
             f"SELECT rank FROM movies WHERE catalogue = $1 {where} ORDER BY {column} DESC NULLS LAST, rank "
             "LIMIT $2 OFFSET $3",

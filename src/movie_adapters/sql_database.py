@@ -7,7 +7,7 @@ from typing import Any
 
 from sqlalchemy import Connection, MetaData, event, text
 from sqlalchemy.engine import make_url
-from sqlalchemy.exc import DBAPIError, SQLAlchemyError
+from sqlalchemy.exc import DBAPIError, InvalidatePoolError, SQLAlchemyError
 from sqlalchemy.ext.asyncio import AsyncEngine, create_async_engine
 
 from movie_core.errors import StoreUnavailable
@@ -43,15 +43,27 @@ def create_engine(url: str) -> AsyncEngine:
         event.listen(engine.sync_engine, "connect", _set_up_sqlite)
         event.listen(engine.sync_engine, "begin", _begin_on_sqlite)
         return engine
-    return create_async_engine(
+    engine = create_async_engine(
         url,
         pool_size=10,
         max_overflow=10,
         pool_timeout=CONNECT_SECONDS,
         pool_recycle=1800,
         pool_use_lifo=True,
-        connect_args={"timeout": CONNECT_SECONDS, "server_settings": {"application_name": "movie-search", "jit": "off"}},
+        connect_args={
+            "timeout": CONNECT_SECONDS,
+            "server_settings": {"application_name": "movie-search", "jit": "off"},
+        },
     )
+    event.listen(engine.sync_engine, "checkout", _refuse_closed)
+    return engine
+
+
+def _refuse_closed(connection: Any, _record: object, _proxy: object) -> None:
+    """Let the pool replace connections that have ended, by a restart of the server say; unlike a ping this never waits
+    for a server that hangs."""
+    if connection.driver_connection.is_closed():
+        raise InvalidatePoolError
 
 
 def _set_up_sqlite(connection: Any, _record: object) -> None:

@@ -31,6 +31,7 @@ READERS = 2
 _LAST = "\U0010ffff"
 _T = TypeVar("_T")
 
+
 class SqliteMovies:
     """A `Catalogue` in an SQLite file whose tables `sql_database.migrate` has made; for any event loop."""
 
@@ -269,9 +270,7 @@ class MovieFile:
             )
             gone = [(number, key) for key, by in counts.items() if by < 0]
             many(f"DELETE FROM {table} WHERE catalogue = ? AND {column} = ? AND movies <= 0", gone)
-        execute(
-            "UPDATE catalogues SET revision = revision + 1, movies = movies + ? WHERE number = ?", (more, number)
-        )
+        execute("UPDATE catalogues SET revision = revision + 1, movies = movies + ? WHERE number = ?", (more, number))
 
     # --- connections
 

@@ -31,10 +31,23 @@ MAX_WORDS = 12
 MAX_KEY = 60
 """Characters of a title without spaces that are kept as its key."""
 
-_APOSTROPHES = dict.fromkeys(map(ord, "'`\N{LEFT SINGLE QUOTATION MARK}\N{RIGHT SINGLE QUOTATION MARK}\N{ACUTE ACCENT}\N{PRIME}"))
+_APOSTROPHES = dict.fromkeys(
+    map(ord, "'`\N{LEFT SINGLE QUOTATION MARK}\N{RIGHT SINGLE QUOTATION MARK}\N{ACUTE ACCENT}\N{PRIME}")
+)
 _LETTERS = str.maketrans(
     {
-        **{"ø": "o", "ł": "l", "đ": "d", "ð": "d", "þ": "th", "æ": "ae", "œ": "oe", "\N{LATIN SMALL LETTER DOTLESS I}": "i", "ħ": "h", "ŋ": "n"},
+        **{
+            "ø": "o",
+            "ł": "l",
+            "đ": "d",
+            "ð": "d",
+            "þ": "th",
+            "æ": "ae",
+            "œ": "oe",
+            "\N{LATIN SMALL LETTER DOTLESS I}": "i",
+            "ħ": "h",
+            "ŋ": "n",
+        },
         **{"½": " half ", "¼": " quarter ", "¹": " 1 ", "²": " 2 ", "³": " 3 ", "&": " and "},
     }
 )
@@ -198,7 +211,8 @@ class Entry:
     """What a store's index keeps of a movie."""
 
     names: str
-    """A line per title, the main one first: its words, a tab, its plain words."""
+    """A line per title, the main one first: its words, a tab, its plain words, a tab, its spelling without regard to
+    case where that differs from its words."""
     terms: tuple[str, ...]
     """Each once: words of titles; `=` and a title without spaces; `@` and a word of a person's name; `#` and the year;
     `%` and a genre."""
@@ -220,10 +234,9 @@ def index_entry(movie: Movie) -> Entry:
         text = " ".join(words)
         terms.append(_key(words))
         terms += plain
-        if plain == words:
-            names.append(f"{text}\t{text}")
-        else:
-            names.append(f"{text}\t{' '.join(plain)}")
+        spelled = " ".join(title.casefold().split())
+        names.append(f"{text}\t{' '.join(plain)}\t{'' if spelled == text else spelled}")
+        if plain != words:
             terms.append(_key(plain))
             terms += [word for word in words if word not in _SILENT]
             if words[0] in _ARTICLES:
@@ -489,7 +502,7 @@ def search(query: MovieQuery, limit: int, offset: int = 0) -> Steps:
         total = yield Count(filters)
         ranks = (yield Listing(filters, _by(query.order), limit, offset)) if offset < total else []
         return Found(total, ranks)
-    scorer = _Scorer(Reading.of(query.text), (yield BestKnown()))
+    scorer = _Scorer(query.text, (yield BestKnown()))
     tiers = yield from _literal(scorer, filters)
     if not tiers:
         nearly = [] if filters and (yield from _literal(scorer, None)) else (yield from _nearly(scorer, filters))
@@ -641,9 +654,15 @@ def _names(candidate: Candidate) -> list[tuple[str, str]]:
     """Words and plain words of each title."""
     pairs = []
     for line in candidate.names.split("\n"):
-        words, _, plain = line.partition("\t")
+        words, plain, _ = line.split("\t")
         pairs.append((words, plain))
     return pairs
+
+
+def _spellings(candidate: Candidate) -> list[str]:
+    """Each title as it is written, without regard to case."""
+    lines = (line.split("\t") for line in candidate.names.split("\n"))
+    return [spelled or words for words, _, spelled in lines]
 
 
 def _begins(name: str, begun: str) -> bool:
@@ -771,10 +790,11 @@ _KNOWN = 300.0
 class _Scorer:
     """How well movies fit one query; scores are in percent of likeness, and only compare within a tier."""
 
-    def __init__(self, reading: Reading, best_known: float | None) -> None:
-        self.reading = reading
+    def __init__(self, text: str, best_known: float | None) -> None:
+        self.reading = reading = Reading.of(text)
         self.dated = reading.without_year()
         self._scale = _KNOWN / best_known if best_known and 0 < best_known < math.inf else 0.0
+        self._spelled = " ".join(text.casefold().split())
         self._text = " ".join(reading.words)
         self._plain = " ".join(reading.plain)
         self._year = self.dated.year if self.dated else None
@@ -791,9 +811,9 @@ class _Scorer:
         return _FAME * math.log1p(min(one.popularity * self._scale, 1e9))
 
     def exact(self, one: Candidate) -> float:
-        names = _names(one)
-        literal = any(words == self._text for words, _ in names)
-        return 100.0 * literal + self._dated(one) + self.known(one)
+        literal = any(words == self._text for words, _ in _names(one))
+        spelled = self._spelled in _spellings(one)
+        return 100.0 * literal + 100.0 * spelled + self._dated(one) + self.known(one)
 
     def begun(self, one: Candidate) -> float:
         whole = any(words.startswith(self._text) or plain.startswith(self._plain) for words, plain in _names(one))

@@ -13,7 +13,7 @@ from dishka import AsyncContainer, Provider, Scope, from_context, make_async_con
 from dishka.entities.validation_settings import ValidationSettings
 
 from movie_adapters.local_movies import BatchedSeenMovies
-from movie_adapters.settings import Settings
+from movie_adapters.settings import SettingError, Settings
 from movie_core.catalog import Catalog
 from movie_core.errors import Unavailable
 from movie_core.health import Part, Readiness
@@ -55,11 +55,14 @@ class Adapters(Provider):
         if settings.source == EMBEDDED:
             yield catalogue
             return
+        import stamina
+
         from movie_adapters.resilient_movies import ResilientMovies
         from movie_adapters.source_http import SourceHttp
         from movie_adapters.third_party_movies import ThirdPartyMovies
         from movie_adapters.tmdb_movies import TmdbMovies, tmdb_http
 
+        stamina.instrumentation.set_on_retry_hooks(())  # a source that fails half the time would fill the log
         timeout, retry_status = settings.source_timeout, settings.source_retry_status
         inner: MovieSource
         if settings.source == "tmdb":
@@ -157,10 +160,13 @@ async def prepare(
     """Bring the schema up to date and make the bundled films searchable; True when films were loaded.
 
     `progress` is called with movies done and movies in all. Films that were imported in place of the bundled ones stay.
-    Raises `StoreUnavailable`.
+    Raises `StoreUnavailable`, and `SettingError` for a data dir that can't be made.
     """
     if settings.sqlite_path is not None:
-        settings.sqlite_path.parent.mkdir(parents=True, exist_ok=True)
+        try:
+            settings.sqlite_path.parent.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise SettingError("MOVIE_DATA_DIR", f"can't be made: {error.strerror}") from None
     from movie_adapters.sql_database import migrate
 
     await asyncio.to_thread(migrate, settings.database_url)

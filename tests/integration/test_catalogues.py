@@ -1,18 +1,25 @@
 """The catalogues on SQLite and PostgreSQL keep the contract of catalogues."""
 
 import asyncio
+import random
+import sqlite3
+import time
 from collections.abc import AsyncIterator, Iterator, Sequence
-from contextlib import asynccontextmanager
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 from sqlalchemy import text
 
 from movie_adapters.postgres_movies import PostgresMovies
-from movie_adapters.sql_database import create_engine, migrate
-from movie_adapters.sqlite_movies import SqliteMovies
-from movie_core.movies import Movie
-from movie_core.testing import CatalogueContract
+from movie_adapters.sql_database import create_engine, migrate, newest_revision
+from movie_adapters.sqlite_movies import MovieFile, SqliteMovies
+from movie_core.errors import MovieNotFound, StoreUnavailable
+from movie_core.movies import Loaded, Movie, MovieQuery, Order, Years
+from movie_core.paging import Window
+from movie_core.ports import Catalogue
+from movie_core.testing import CatalogueContract, walk
 from tests.servers import postgres_database, postgres_server
 
 
@@ -30,7 +37,216 @@ def sqlite_path(tmp_path: Path) -> Path:
     return path
 
 
-class TestSqliteMovies(CatalogueContract):
+def _film(number: int, title: str, year: int | None = None, fame: float | None = 1.0, **more: tuple[str, ...]) -> Movie:
+    return Movie(id=str(number), title=title, year=year, popularity=fame, **more)  # type: ignore[arg-type]
+
+
+FILMS = (
+    _film(1, "The Copper Lantern", 1984, 200.0, directors=("Ingrid Vale",), cast=("Tomas Brandt", "Ana Ruíz")),
+    _film(2, "The Copper Lantern: Part II", 1987, 90.0, directors=("Ingrid Vale",)),
+    _film(3, "The Copper Lantern III", 1990, 60.0),
+    _film(4, "Harbour of Wolves", 1999, 150.0, genres=("Drama",)),
+    _film(5, "Harbour of Wolves: The Long Tide", 2002, 120.0),
+    _film(6, "Harbour of Wolves: Last Light", 2005, 100.0),
+    _film(7, "Night-Heron", 2010, 80.0),
+    _film(8, "Fräulein Österreich", 1961, 10.0, alt_titles=("Miss Austria",)),
+    _film(9, "Twelve Quiet Rooms", 1957, 40.0),
+    _film(10, "Quiet", 2003, 5.0),
+    _film(11, "Quiet Is the River", 2003, 70.0),
+    _film(12, "A Very Quiet Place Indeed", 2018, 300.0),
+    _film(13, "!!!", 1970, 2.0),
+    _film(14, "千と千尋", 2001, 30.0),
+    _film(15, "π", 1998, 30.0),
+    _film(16, "1917 Winters", 1968, 8.0),
+    _film(17, "Winters", 1917, 3.0),
+    _film(18, "Mr. Olsen's Holiday", 1971, 25.0),
+    _film(19, "Brandt", 1977, 1.0),
+    _film(20, "Undone", None, None),
+)
+"""Made-up films."""
+
+AS_TYPED = {
+    "the copper lantern": 1,
+    "copper lantern": 1,
+    "THE COPPER LANTERN": 1,
+    "coper lantern": 1,
+    "the copper lantenr": 1,
+    "coppre lantrn": 1,
+    "copper lan": 1,
+    "the coper lant": 1,
+    "lantern copper": 1,
+    "copper lantern 2": 2,
+    "copper lantern two": 2,
+    "copper lantern part 2": 2,
+    "copper lantern 3": 3,
+    "copperlantern": 1,
+    "copper lantern 1984": 1,
+    "1987 copper lantern": 2,
+    "the copper lantern (1990)": 3,
+    "harbour wolves": 4,
+    "harbour of wolves 2": 5,
+    "harbour of wolves 3": 6,
+    "wolves tide": 5,
+    "night heron": 7,
+    "nightheron": 7,
+    "nigth heron": 7,
+    "ight heron": 7,
+    "fraulein osterreich": 8,
+    "miss austria": 8,
+    "12 quiet rooms": 9,
+    "quiet": 10,
+    "!!!": 13,
+    "千と千尋": 14,
+    "千と": 14,
+    "π": 15,
+    "1917 winters": 16,
+    "winters 1917": 17,
+    "winters 1918": 17,
+    "mr olsen holiday": 18,
+    "mr olsens holiday": 18,
+    "brandt": 19,
+    "tomas brandt": 1,
+    "ana ruiz": 1,
+    "ingrid vale": 1,
+    "ingird vale": 1,
+    "vale lantern": 1,
+}
+
+
+class CatalogueSearch:
+    """What the search of both stores finds, in tests that each test class inherits."""
+
+    def open(self, movies: Sequence[Movie]) -> AbstractAsyncContextManager[Catalogue]:
+        raise NotImplementedError
+
+    async def test_films_are_found_as_people_type_them(self) -> None:
+        async with self.open(FILMS) as catalogue:
+            first = {}
+            for typed in AS_TYPED:
+                page = await catalogue.search(MovieQuery(typed), Window())
+                first[typed] = int(page.items[0].id) if page.items else None
+            assert first == AS_TYPED
+
+    async def test_tiers_are_exact_then_beginning_then_words_then_people(self) -> None:
+        async with self.open((*FILMS, _film(21, "Sea", 1990, 9.0, cast=("Q. Quiet",)))) as catalogue:
+            found = [movie.id for movie in await walk(catalogue, MovieQuery("quiet"), 2)]
+            assert found == ["10", "11", "12", "9", "21"]
+
+    async def test_no_typo_is_looked_for_where_words_match(self) -> None:
+        async with self.open((*FILMS, _film(21, "Quiet Rover", 1990, 500.0))) as catalogue:
+            found = await walk(catalogue, MovieQuery("quiet river"), 5)
+            assert [movie.title for movie in found] == ["Quiet Is the River"]
+
+    async def test_filters_do_not_turn_a_match_into_a_typo(self) -> None:
+        async with self.open((*FILMS, _film(21, "Harbor of Volves", 1960))) as catalogue:
+            page = await catalogue.search(MovieQuery("harbour of wolves", years=Years(1960, 1960)), Window())
+            assert (page.total, page.items) == (0, ())
+
+    async def test_filters_and_orders_work_inside_a_query(self) -> None:
+        async with self.open(FILMS) as catalogue:
+            query = MovieQuery("harbour", years=Years(2000, 2009), order=Order.YEAR)
+            assert [movie.id for movie in await walk(catalogue, query, 1)] == ["6", "5"]
+            query = MovieQuery("harbour", genre="DRAMA", order=Order.POPULARITY)
+            assert [movie.id for movie in await walk(catalogue, query, 1)] == ["4"]
+            newest = await walk(catalogue, MovieQuery(order=Order.YEAR), 7)
+            assert newest[0].year == 2018
+            assert newest[-1].year is None
+
+    async def test_order_by_popularity_is_exact_and_unknown_comes_last(self) -> None:
+        fames = [1.0, 1.001, 1.002, 0.999, 0.0, -1.0, None, 5e9]
+        movies = [_film(number, f"Same {number}", 2000, fame) for number, fame in enumerate(fames)]
+        async with self.open(movies) as catalogue:
+            for text_ in ("", "same"):
+                found = await walk(catalogue, MovieQuery(text_, order=Order.POPULARITY), 3)
+                known = [movie.popularity for movie in found]
+                assert known == [5e9, 1.002, 1.001, 1.0, 0.999, 0.0, -1.0, None], text_
+
+    async def test_every_match_of_a_large_set_is_visited_once_and_tiers_hold_over_all_of_it(self) -> None:
+        chance = random.Random(4)
+        words = ("amber", "birch", "cedar", "delta", "ember")
+        movies = [
+            _film(number, " ".join(chance.choices(words, k=chance.randint(1, 4))), 2000, float(chance.randint(0, 50)))
+            for number in range(1500)
+        ]
+        async with self.open(movies) as catalogue:
+            for typed in ("amber", "a", "cedar birch"):
+                for limit in (100, 37):
+                    found = await walk(catalogue, MovieQuery(typed), limit)
+                    assert len(found) == len({movie.id for movie in found}) > 120
+                    assert len(found) == (await catalogue.search(MovieQuery(typed), Window(0, 1))).total
+                    tiers = [_tier(movie.title, typed) for movie in found]
+                    assert tiers == sorted(tiers), typed
+            assert {movie.id for movie in await walk(catalogue, MovieQuery("amber"), 100)} == {
+                movie.id for movie in movies if "amber" in movie.title
+            }
+
+    async def test_a_changed_movie_leaves_nothing_behind(self) -> None:
+        movie = replace(FILMS[0], genres=("Mystery",))
+        async with self.open([movie]) as catalogue:
+            for changed in (
+                replace(movie, title="Pewter Candle", directors=(), cast=("New Face",), genres=("Drama",), year=2000),
+                replace(movie, popularity=1.0),
+                replace(movie, overview="Only this is new."),
+            ):
+                assert await catalogue.load([changed]) == Loaded(updated=1)
+                assert (await catalogue.search(MovieQuery("copper lantern"), Window())).total == int(
+                    "Copper" in changed.title
+                )
+                assert (await catalogue.search(MovieQuery("pewter candle"), Window())).total == int(
+                    "Pewter" in changed.title
+                )
+                assert (await catalogue.search(MovieQuery("new face"), Window())).total == int(
+                    "Pewter" in changed.title
+                )
+                assert [genre.name for genre in await catalogue.genres()] == list(changed.genres)
+                assert await catalogue.get(movie.id) == changed
+            await catalogue.load((), replace=True)
+            assert await catalogue.genres() == ()
+            for typed in ("", "copper lantern", "pewter candle", "copper lantrn", "new face", "ingrid vale"):
+                assert (await catalogue.search(MovieQuery(typed), Window())).total == 0
+
+    async def test_suggestions_follow_the_typing(self) -> None:
+        async with self.open(FILMS) as catalogue:
+            for typed in ("harb", "harbour o", "harbour of w", "harbour of wolves", "harbuor of wo"):
+                assert (await catalogue.suggest(typed, 3))[0].id == "4", typed
+            assert len(await catalogue.suggest("q", 2)) == 2
+
+    async def test_searches_see_whole_movies_while_a_load_goes_on(self) -> None:
+        old = [_film(number, f"Old Number {number}", 1990) for number in range(400)]
+        async with self.open(old) as catalogue:
+            done = asyncio.Event()
+
+            async def read() -> int:
+                seen = 0
+                while not done.is_set():
+                    page = await catalogue.search(MovieQuery("number"), Window(0, 100))
+                    assert page.total == 400
+                    assert all((movie.title.split()[0] == "New") == (movie.year == 2020) for movie in page.items)
+                    seen += 1
+                return seen
+
+            reading = asyncio.create_task(read())
+            for _ in range(3):
+                await catalogue.load([_film(number, f"New Number {number}", 2020) for number in range(400)])
+                await catalogue.load(old)
+            done.set()
+            assert await reading > 0
+
+    async def test_two_writers_at_once_lose_nothing(self) -> None:
+        async with self.open(()) as catalogue:
+            parts = [[_film(100 * part + number, f"Film {number}") for number in range(100)] for part in range(4)]
+            await asyncio.gather(*(catalogue.load(part) for part in parts))
+            assert await catalogue.count() == 400
+            assert len(await walk(catalogue, MovieQuery("film"), 100)) == 400
+
+
+def _tier(title: str, typed: str) -> int:
+    if title == typed:
+        return 0
+    return 1 if title.replace(" ", "").startswith(typed.replace(" ", "")) else 2
+
+
+class TestSqliteMovies(CatalogueSearch, CatalogueContract):
     @pytest.fixture(autouse=True)
     def _file(self, sqlite_path: Path) -> None:
         self.path = sqlite_path
@@ -51,7 +267,7 @@ class TestSqliteMovies(CatalogueContract):
                 await catalogue.close()
 
 
-class TestPostgresMovies(CatalogueContract):
+class TestPostgresMovies(CatalogueSearch, CatalogueContract):
     @pytest.fixture(autouse=True)
     def _database(self, postgres_url: str) -> None:
         self.url = postgres_url
@@ -71,3 +287,163 @@ class TestPostgresMovies(CatalogueContract):
             yield PostgresMovies(engine, "catalogue"), PostgresMovies(engine, "other")
         finally:
             await engine.dispose()
+
+
+async def test_a_missing_file_is_a_store_that_is_away(tmp_path: Path) -> None:
+    catalogue = SqliteMovies(tmp_path / "none.db", "catalogue")
+    for call in (
+        catalogue.count(),
+        catalogue.get("1"),
+        catalogue.search(MovieQuery("x"), Window()),
+        catalogue.load([FILMS[0]]),
+    ):
+        with pytest.raises(StoreUnavailable):
+            await call
+    await catalogue.close()
+    assert not (tmp_path / "none.db").exists()
+
+
+async def test_a_file_that_is_no_database_is_a_store_that_is_away(tmp_path: Path) -> None:
+    (tmp_path / "movies.db").write_bytes(b"not a database" * 1000)
+    catalogue = SqliteMovies(tmp_path / "movies.db", "catalogue")
+    with pytest.raises(StoreUnavailable):
+        await catalogue.search(MovieQuery("x"), Window())
+    await catalogue.close()
+    with pytest.raises(StoreUnavailable):
+        await asyncio.to_thread(migrate, f"sqlite+aiosqlite:///{tmp_path}/movies.db")
+
+
+async def test_searches_go_on_while_another_process_writes(sqlite_path: Path) -> None:
+    catalogue = SqliteMovies(sqlite_path, "catalogue")
+    await catalogue.load(FILMS)
+    other = sqlite3.connect(sqlite_path, isolation_level=None)
+    other.execute("BEGIN IMMEDIATE")
+    started = time.monotonic()
+    assert (await catalogue.search(MovieQuery("quiet"), Window())).total == 4
+    assert time.monotonic() - started < 1
+    other.execute("ROLLBACK")
+    other.close()
+    await catalogue.close()
+
+
+def test_no_query_is_slow(sqlite_path: Path) -> None:
+    chance = random.Random(9)
+    syllables = ("ba", "ce", "di", "fo", "gu", "ha", "li", "mo", "ne", "ra", "st", "th", "ve", "wa")
+    words = ["".join(chance.choices(syllables, k=chance.randint(1, 4))) for _ in range(12_000)]
+    titles = (" ".join(chance.choices(words, k=chance.randint(1, 5))) for _ in range(20_000))
+    file = MovieFile(sqlite_path, "catalogue")
+    file.load(_film(number, title, 1950 + number % 70, float(number % 97)) for number, title in enumerate(titles))
+    queries = ["a" * 200, "a " * 100, "💡" * 200, "b", "th", "1999 2000", "((((", '"' * 200, "zq " * 66]
+    queries += [" ".join(chance.choices(words, k=20))[:200] for _ in range(10)]
+    queries += [" ".join(word + chance.choice("xyz") for word in chance.choices(words, k=20))[:200] for _ in range(10)]
+    took = []
+    for query in queries:
+        file.search(MovieQuery(query), Window())
+        started = time.perf_counter()
+        file.search(MovieQuery(query), Window())
+        took.append(time.perf_counter() - started)
+    file.close()
+    # Some 30 ms on a quiet machine; the bound leaves room for a busy one, and would not for work that isn't bounded.
+    assert max(took) < 0.5
+
+
+def test_an_up_to_date_database_is_left_alone_without_alembic(sqlite_path: Path) -> None:
+    before = sqlite_path.read_bytes()
+    migrate(f"sqlite+aiosqlite:///{sqlite_path}")
+    assert sqlite_path.read_bytes() == before
+
+
+def test_the_newest_revision_is_the_head_of_the_history() -> None:
+    from alembic.script import ScriptDirectory
+
+    from movie_adapters import migrations
+
+    assert ScriptDirectory(str(Path(migrations.__file__).parent)).get_heads() == [newest_revision()]
+
+
+def test_an_unknown_server_is_a_store_that_is_away(tmp_path: Path) -> None:
+    url = f"postgresql+asyncpg://nobody@/none?host={tmp_path}"
+    with pytest.raises(StoreUnavailable):
+        migrate(url)
+
+    async def ask() -> None:
+        engine = create_engine(url)
+        started = time.monotonic()
+        for _ in range(3):
+            with pytest.raises(StoreUnavailable):
+                await PostgresMovies(engine, "catalogue").count()
+        assert time.monotonic() - started < 3
+        await engine.dispose()
+
+    asyncio.run(ask())
+
+
+def test_a_server_that_hangs_is_given_up_within_a_second_and_used_again_after(tmp_path: Path) -> None:
+    async def run(url: str, proxy: "_Proxy") -> None:
+        engine = create_engine(url)
+        catalogue = PostgresMovies(engine, "catalogue")
+        await asyncio.gather(*(catalogue.count() for _ in range(5)))
+        proxy.hangs = True
+        for calls in (1, 8):
+            started = time.monotonic()
+            answers = await asyncio.gather(*(catalogue.count() for _ in range(calls)), return_exceptions=True)
+            assert all(isinstance(answer, StoreUnavailable) for answer in answers)
+            assert time.monotonic() - started < 1.5
+        proxy.hangs = False
+        assert await catalogue.count() == 0
+        await engine.dispose()
+
+    async def main() -> None:
+        async with _Proxy(folder, tmp_path) as proxy:
+            await run(f"{head}?host={tmp_path}", proxy)
+
+    with postgres_server() as server, postgres_database(server) as url:
+        migrate(url)
+        head, _, folder = url.partition("?host=")
+        asyncio.run(main())
+
+
+class _Proxy:
+    """Stands between a client and the server's socket, and passes nothing on while it `hangs`."""
+
+    def __init__(self, server: str, folder: Path) -> None:
+        self.hangs = False
+        self._server = f"{server}/.s.PGSQL.5432"
+        self._path = str(folder / ".s.PGSQL.5432")
+        self._tasks: set[asyncio.Task[None]] = set()
+
+    async def __aenter__(self) -> "_Proxy":
+        self._listener = await asyncio.start_unix_server(self._accept, self._path)
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        self._listener.close()
+        for task in self._tasks:
+            task.cancel()
+
+    async def _accept(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        from_server, to_server = await asyncio.open_unix_connection(self._server)
+        for source, target in ((reader, to_server), (from_server, writer)):
+            task = asyncio.create_task(self._pass_on(source, target))
+            self._tasks.add(task)
+            task.add_done_callback(self._tasks.discard)
+
+    async def _pass_on(self, source: asyncio.StreamReader, target: asyncio.StreamWriter) -> None:
+        try:
+            while data := await source.read(65536):
+                while self.hangs:
+                    await asyncio.sleep(0.02)
+                target.write(data)
+                await target.drain()
+        except ConnectionError:
+            pass
+        finally:
+            target.close()
+
+
+async def test_an_id_that_no_store_can_hold_is_not_found(sqlite_path: Path) -> None:
+    catalogue = SqliteMovies(sqlite_path, "catalogue")
+    for movie_id in ("\ud800", "\x00", "x" * 100_000):
+        with pytest.raises(MovieNotFound):
+            await catalogue.get(movie_id)
+    await catalogue.close()
