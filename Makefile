@@ -20,6 +20,7 @@ export UV_PYTHON_DOWNLOADS := never
 
 .venv/.synced: pyproject.toml uv.lock .venv-tools/uv-$(UV_VERSION)
 	@$(UV) sync --locked --all-extras --compile-bytecode --quiet --python $(PYTHON)
+	@$(BIN)/python -m compileall -q src
 	@touch $@
 
 setup: .venv/.synced ## Make .venv with everything in it, as the lock file has it

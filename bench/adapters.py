@@ -8,12 +8,13 @@ from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
+from tests.servers import postgres_database, postgres_server
+
 from movie_adapters.postgres_movies import PostgresMovies
 from movie_adapters.sql_database import create_engine, migrate
 from movie_adapters.sqlite_movies import MovieFile
 from movie_core.movies import Movie, MovieQuery
 from movie_core.paging import Window
-from tests.servers import postgres_database, postgres_server
 
 
 def movie_of(doc: Mapping[str, Any]) -> Movie:

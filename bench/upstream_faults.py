@@ -17,6 +17,7 @@ from dataclasses import dataclass
 
 import stamina
 
+from bench.rows import Row
 from movie_adapters.resilient_movies import ResilientMovies
 from movie_adapters.source_http import SourceHttp
 from movie_adapters.third_party_movies import ThirdPartyMovies
@@ -34,16 +35,6 @@ PATIENCE = Patience()
 MOVIES = tuple(Movie(id=str(number), title=f"Movie {number}") for number in range(200))
 
 _numbers = itertools.count()
-
-
-@dataclass(frozen=True, slots=True)
-class Row:
-    """A figure beside its goal."""
-
-    what: str
-    figure: str
-    goal: str
-    ok: bool
 
 
 @dataclass(frozen=True, slots=True)
@@ -183,7 +174,7 @@ def main() -> None:
     arguments = parser.parse_args()
     logging.getLogger("movie_adapters").setLevel(logging.ERROR)
     for row in asyncio.run(run(quick=not arguments.full)):
-        print(f"{'ok  ' if row.ok else 'MISS'} {row.what:<60} {row.figure:>12}   {row.goal}")
+        print(row)
 
 
 if __name__ == "__main__":

@@ -7,12 +7,14 @@ Afterwards put the name and number that are printed into `movie_adapters.movie_f
 """
 
 import csv
+import dataclasses
 import gzip
 import html
 import io
 import math
 import re
 import sys
+import tempfile
 import unicodedata
 import zlib
 from bisect import bisect_left, bisect_right
@@ -22,10 +24,13 @@ from dataclasses import dataclass, field, replace
 from itertools import islice
 from pathlib import Path
 from statistics import median
-from typing import NamedTuple
+from typing import Any, NamedTuple
 from urllib.parse import unquote
 
-from movie_adapters.movie_files import BUNDLED_EDITION, BUNDLED_FILMS, BUNDLED_NAME, bundled_path
+import msgspec
+
+from movie_adapters.movie_files import BUNDLED_EDITION, BUNDLED_FILMS, BUNDLED_NAME, bundled_path, read_movies
+from movie_core.movies import Movie
 
 COLUMNS = ("imdb_id", "title", "year", "genres", "director", "cast", "runtime", "country", "popularity")
 MAX_CAST = 8
@@ -450,7 +455,24 @@ def build(data: Path) -> tuple[list[Film], bytes]:
     known = list(from_wikidata(read(data / "catalogue_wikidata.tsv.gz")))
     films = with_popularity(merge(listed, known))
     films.sort(key=lambda film: (film.year, fold(film.title), film.title, film.imdb_id, film.cast, film.genres))
-    return films, table(films).encode()
+    return films, lines(films)
+
+
+def lines(films: Iterable[Film]) -> bytes:
+    """The bundled form: the movies that an import would make of the table, ids included, as JSON lines."""
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder, "films.tsv")
+        path.write_text(table(films), encoding="utf-8", newline="")
+        read = read_movies(path)
+        encoded = b"".join(msgspec.json.encode(known_fields(movie)) + b"\n" for movie in read)
+    if read.reasons:
+        sys.exit(f"the import would reject {read.rejected}")
+    return encoded
+
+
+def known_fields(movie: Movie) -> dict[str, Any]:
+    named = ((one.name, getattr(movie, one.name)) for one in dataclasses.fields(movie))
+    return {name: value for name, value in named if value is not None and value != ()}
 
 
 def main(arguments: Sequence[str]) -> None:

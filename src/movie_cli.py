@@ -6,10 +6,13 @@ stderr that names the option or variable.
 
 import asyncio
 import functools
+import importlib
 import logging
 import os
 import signal
+import socket
 import sys
+import threading
 from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import asynccontextmanager, contextmanager, suppress
 from pathlib import Path
@@ -72,29 +75,28 @@ async def _container(settings: Settings) -> AsyncIterator[AsyncContainer]:
 
 @contextmanager
 def _progress(what: str) -> Iterator[Callable[[int, int], None]]:
-    """A bar on stderr from the first step to the end; where stderr is no terminal, one line."""
+    """A bar on stderr from the first step to the end; none where stderr is no terminal."""
     bars = Progress(
         TextColumn("{task.description}"), BarColumn(), TaskProgressColumn(), TimeElapsedColumn(), console=_err
     )
     task = bars.add_task(what)
-    has_begun = False
 
     def step(done: int, total: int) -> None:
-        nonlocal has_begun
-        if not has_begun:
-            has_begun = True
-            bars.start() if _err.is_terminal else _say(what)
+        if not bars.live.is_started and _err.is_terminal:
+            bars.start()
         bars.update(task, completed=done, total=total)
 
     try:
         yield step
     finally:
-        bars.stop()
+        if bars.live.is_started:
+            bars.stop()
 
 
-async def _prepare(settings: Settings, container: AsyncContainer) -> None:
+async def _prepare(settings: Settings, container: AsyncContainer) -> bool:
+    """What a command needs before it can search; True when films were loaded."""
     with _progress("making the bundled films searchable") as progress:
-        await prepare(settings, await container.get(Catalogue), progress)
+        return await prepare(settings, await container.get(Catalogue), progress)
 
 
 @app.command
@@ -115,21 +117,24 @@ def serve(
     workers
         Processes; more than one needs MOVIE_REDIS_URL.
     """
-    from movie_api.server import bind, serve_many, serve_one
-
     signal.signal(signal.SIGTERM, lambda _number, _frame: sys.exit(0))  # until the server has its own handlers
     settings = Settings.load(port=port)
     if workers > 1 and settings.redis_url is None:
         raise Misuse("--workers: more than one needs MOVIE_REDIS_URL")
     try:
-        listening = bind(host, port)
+        listening = _bind(host, port)
     except OSError as error:
         raise CouldNot(f"--port: can't listen on {host}:{port}: {(error.strerror or str(error)).lower()}") from None
+
+    # The framework takes about as long to import as films take to be written, so both at once.
+    importing = threading.Thread(target=importlib.import_module, args=("movie_api.app",), daemon=True)
+    importing.start()
 
     async def make_ready() -> None:
         async with _container(settings) as container:
             try:
-                await _prepare(settings, container)
+                if await _prepare(settings, container):
+                    _say("the bundled films are searchable")
             except StoreUnavailable as away:
                 _say(f"starting without the database: {away.detail}")
 
@@ -139,10 +144,30 @@ def serve(
             _say("search is public: MOVIE_PUBLIC_SEARCH is on, so nobody needs a token")
 
     asyncio.run(make_ready())
+    importing.join()
+    from movie_api.server import serve_many, serve_one
+
     make = functools.partial(served_app, settings)
     code = serve_one(make, listening, announce) if workers == 1 else serve_many(make, listening, workers, announce)
     if code:
         raise CouldNot("serving ended because a process could not go on; its log says why")
+
+
+def _bind(host: str, port: int) -> socket.socket:
+    """A listening socket; OSError when the address is taken or wrong."""
+    family, kind, proto, _, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)[
+        0
+    ]
+    sock = socket.socket(family, kind, proto)
+    try:
+        sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        sock.bind(address)
+        sock.listen(2048)
+    except OSError:
+        sock.close()
+        raise
+    sock.setblocking(False)
+    return sock
 
 
 def served_app(settings: Settings) -> "Litestar":

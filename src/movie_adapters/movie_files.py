@@ -28,6 +28,8 @@ from pathlib import Path
 from stat import S_ISREG
 from typing import BinaryIO, cast
 
+import msgspec
+
 from movie_core.errors import InvalidParameter
 from movie_core.movies import Movie
 
@@ -52,7 +54,7 @@ KEPT = 20
 """Rejected rows that are kept with their detail, unless told otherwise."""
 
 BUNDLED_NAME = "bundled-films"
-BUNDLED_EDITION = f"{BUNDLED_NAME}-f73f5fd2"
+BUNDLED_EDITION = f"{BUNDLED_NAME}-af530a53"
 """The name, and the CRC-32 of the bundled file unpacked; `scripts/build_films.py` tells what it has to be."""
 BUNDLED_FILMS = 40_097
 """How many films are bundled."""
@@ -471,13 +473,14 @@ def made_id(title: str, year: int | None, person: str | None) -> str:
 
 
 def bundled_path() -> Path:
-    """The file of the bundled films, in the form that `read_movies` reads."""
-    return Path(str(files("movie_adapters") / "films.tsv.gz"))
+    """The file of the bundled films: JSON lines whose keys are the fields of `Movie`; `read_movies` reads it too."""
+    return Path(str(files("movie_adapters") / "films.jsonl.gz"))
 
 
 def bundled_films() -> Iterator[Movie]:
     """The bundled films, `BUNDLED_FILMS` of them, always in the same order."""
-    yield from read_movies(bundled_path())
+    decode = msgspec.json.Decoder(Movie).decode  # half the time of `read_movies`, which has to distrust a file
+    yield from map(decode, gzip.decompress(bundled_path().read_bytes()).splitlines())
 
 
 def _tab_separated(lines: Iterable[str | _FlawError]) -> Iterator[list[str] | _FlawError]:

@@ -162,7 +162,8 @@ class PostgresMovies:
         if change.removed:
             await execute("DELETE FROM movies WHERE rank = ANY($1::bigint[])", [rank for (rank,) in change.removed])
         if change.rows:
-            columns = zip(*((rank, *row, terms) for (rank, row), terms in zip(change.rows, change.terms, strict=True)))
+            rows = ((rank, *row, terms) for (rank, row), terms in zip(change.rows, change.terms, strict=True))
+            columns = zip(*rows, strict=True)
             await execute(
                 f"INSERT INTO movies (rank, catalogue, {COLUMNS}, names, terms) "
                 "SELECT rank, $1, id, title, year, popularity, details, names, "
@@ -295,8 +296,9 @@ class _Lookup:
         # Materialised, or the planner may walk the ranks and test each movie for a term that is rare.
         rows = await self._fetch(
             "WITH found AS MATERIALIZED (SELECT rank FROM movies WHERE terms @@ $2::text::tsquery AND catalogue = $1) "
-            "SELECT rank, names, year, popularity FROM (SELECT rank FROM found ORDER BY rank LIMIT $3 OFFSET $4) AS window_ "
-            "JOIN movies USING (rank) ORDER BY rank",
+            "SELECT rank, names, year, popularity "
+            "FROM (SELECT rank FROM found ORDER BY rank LIMIT $3 OFFSET $4) AS few JOIN movies USING (rank) "
+            "ORDER BY rank",
             self._catalogue,
             _match(ask.expression),
             ask.limit,

@@ -283,11 +283,11 @@ class MovieFile:
     def _own_number(self, connection: sqlite3.Connection) -> int:
         """The catalogue's number, given out with the first movie written."""
         catalogue = self._catalogue(connection)
-        if catalogue is None:
-            connection.execute("INSERT INTO catalogues (source) VALUES (?)", (self._source,))
-            catalogue = self._catalogue(connection)
-            assert catalogue is not None
-        return catalogue.number
+        if catalogue is not None:
+            return catalogue.number
+        insert = "INSERT INTO catalogues (source) VALUES (?) RETURNING number"
+        number: int = connection.execute(insert, (self._source,)).fetchone()[0]
+        return number
 
     def _connection(self) -> sqlite3.Connection:
         connection: sqlite3.Connection | None = getattr(self._local, "connection", None)
@@ -364,8 +364,10 @@ class _Lookup:
 
     def _find(self, ask: title_order.Find) -> list[Candidate]:
         rows = self._execute(
-            "SELECT movies.rank, names, year, popularity FROM movie_index JOIN movies ON movies.rank = movie_index.rowid "
-            "WHERE movie_index MATCH ? AND movie_index.rowid BETWEEN ? AND ? ORDER BY movie_index.rowid LIMIT ? OFFSET ?",
+            "SELECT movies.rank, names, year, popularity "
+            "FROM movie_index JOIN movies ON movies.rank = movie_index.rowid "
+            "WHERE movie_index MATCH ? AND movie_index.rowid BETWEEN ? AND ? "
+            "ORDER BY movie_index.rowid LIMIT ? OFFSET ?",
             (_match(ask.expression), *self._range, ask.limit, ask.offset),
         )
         return [Candidate(*row) for row in rows]
@@ -393,8 +395,8 @@ class _Lookup:
             )
         else:
             rows = self._execute(
-                "SELECT movies.rank FROM movie_index JOIN movies ON movies.rank = movie_index.rowid WHERE movie_index MATCH ? "
-                f"AND movie_index.rowid BETWEEN ? AND ? ORDER BY {order} LIMIT ? OFFSET ?",
+                "SELECT movies.rank FROM movie_index JOIN movies ON movies.rank = movie_index.rowid "
+                f"WHERE movie_index MATCH ? AND movie_index.rowid BETWEEN ? AND ? ORDER BY {order} LIMIT ? OFFSET ?",
                 (_match(ask.expression), *self._range, ask.limit, ask.offset),
             )
         return [rank for (rank,) in rows]

@@ -229,8 +229,10 @@ def index_entry(movie: Movie) -> Entry:
     for title in title_names(movie):
         words = split_words(title)
         plain = plain_words(words)
-        if len(words) > 1 and words[-1] in _SILENT and "," not in title:
-            plain.append(words[-1])  # nobody ends a title with "and", so it says something here
+        if len(plain) == 1 and len(words) > 1 + (words[0] in _ARTICLES):
+            plain = [
+                word for word in _digits(words) if word not in _ARTICLES
+            ] or words  # one word alone says too little
         text = " ".join(words)
         terms.append(_key(words))
         terms += plain
@@ -459,10 +461,10 @@ class Reading:
         """The words as typed that tell something."""
         return tuple(word for word in self.words if word not in _SILENT) or self.words
 
-    def has_words(self) -> Expression | None:
+    def has_words(self) -> Expression:
         """Every word, the last one begun or whole."""
         forms = (self.plain,) if self.telling == self.plain else (self.telling, self.plain)
-        return either(*(both(*_terms(form)) for form in forms))
+        return AnyOf(tuple(AllOf(tuple(_terms(form))) for form in forms))
 
     def has_people(self, known: frozenset[Term]) -> Expression | None:
         """Every word in the title or a name, of which one at least is a name's; `known` are the names there are."""
@@ -581,9 +583,8 @@ def _literal(scorer: "_Scorer", filters: Expression | None) -> Generator[Ask, An
 
     if dated:
         # Mostly no title has the year among its words, which saves the tiers for it.
-        titled = either(*(reading.begins(form) for form in reading.forms), reading.has_words())
-        assert titled is not None
-        as_typed = bool((yield Find(titled, 1)))
+        titled = (*(reading.begins(form) for form in reading.forms), reading.has_words())
+        as_typed = bool((yield Find(AnyOf(titled), 1)))
     else:
         as_typed = True
     if as_typed:
@@ -646,8 +647,7 @@ def _series(scorer: "_Scorer") -> Generator[Ask, Any, Expression | None]:
     numbered: list[Candidate] = yield Find(Term(_key(scorer.reading.plain), begun=True), 1)
     if numbered and (numbered[0].popularity or 0.0) >= (pick.popularity or 0.0) / 10:
         return None
-    assert pick.year is not None
-    return AllOf((Term(_key(_names(pick)[0][0].split())), Term(_year_term(pick.year))))
+    return AllOf((Term(_key(_names(pick)[0][0].split())), Term(_year_term(pick.year or 0))))
 
 
 def _names(candidate: Candidate) -> list[tuple[str, str]]:
@@ -674,6 +674,8 @@ def _begins(name: str, begun: str) -> bool:
 
 _REPAIRS = 12
 """Words of the vocabulary that are tried for a word."""
+_MENDED = 8
+"""Words of a query that are looked up with repairs, the longest ones."""
 _ROUNDS = 5
 """Words of a query of which some may be wrong altogether."""
 _CUTOFF = 68.0
@@ -685,7 +687,9 @@ _SURE = 88.0
 def _nearly(scorer: "_Scorer", filters: Expression | None) -> Generator[Ask, Any, list[Candidate]]:
     """Movies whose titles, or people, are spelled nearly as the query; best first, at most a few hundred."""
     reading = scorer.dated or scorer.reading
-    words = list(dict.fromkeys(reading.telling))[:MAX_WORDS]
+    words = list(dict.fromkeys(reading.telling))
+    longest = sorted(words, key=len, reverse=True)[:_MENDED]
+    words = [word for word in words if word in longest]
     if len(words) > 1 and any(silent.startswith(words[-1]) for silent in _SILENT):
         words.pop()  # "shadow of th"
     asked = [word for word in words if len(word) > 2 and word.isalpha()]
@@ -728,13 +732,13 @@ def _nearly(scorer: "_Scorer", filters: Expression | None) -> Generator[Ask, Any
     if not sure():
         people: dict[str, list[Vocabulary]] = yield Similar(tuple("@" + word for word in asked))
         if any(terms for vocabularies in people.values() for terms, _ in vocabularies):
-            parts = []
+            parts: list[Expression] = []
             for word in words:
                 repairs = _repairs("@" + word, people.get("@" + word, ()))
                 parts.append(AnyOf((Term("@" + word, begun=word == words[-1]), *map(Term, repairs))))
-            wanted = both(*parts, filters)
-            assert wanted is not None
-            of_people: list[Candidate] = yield Find(wanted, HEAD)
+            if filters is not None:
+                parts.append(filters)
+            of_people: list[Candidate] = yield Find(AllOf(tuple(parts)), HEAD)
             ordered += [one for one in of_people if one.rank not in found]
     return ordered
 
@@ -772,8 +776,8 @@ def _beginnings(word: str, vocabularies: Iterable[Vocabulary]) -> list[str]:
     for terms, _ in vocabularies:
         for length in range(len(word) - 1, len(word) + 2):
             begun = list({term[:length] for term in terms if len(term) > length})
-            for beginning, edits, _ in process.extract(word, begun, scorer=OSA.distance, score_cutoff=most, limit=None):
-                found[beginning] = edits
+            near = process.extract(word, begun, scorer=OSA.distance, score_cutoff=most, limit=None)
+            found.update((beginning, edits) for beginning, edits, _ in near)
     found.pop(word, None)
     return sorted(found, key=lambda beginning: (found[beginning], beginning))[:_REPAIRS]
 

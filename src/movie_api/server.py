@@ -281,23 +281,6 @@ class GuardedServer(uvicorn.Server):
         return GuardedProtocol(config=self.config, server_state=self.server_state, app_state=self.lifespan.state)
 
 
-def bind(host: str, port: int) -> socket.socket:
-    """A listening socket; OSError when the address is taken or wrong."""
-    family, kind, proto, _, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)[
-        0
-    ]
-    sock = socket.socket(family, kind, proto)
-    try:
-        sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        sock.bind(address)
-        sock.listen(2048)
-    except OSError:
-        sock.close()
-        raise
-    sock.setblocking(False)
-    return sock
-
-
 def serve_one(make: Callable[[], Litestar], sock: socket.socket, started: Callable[[], object]) -> int:
     """Serve in this process until SIGTERM or SIGINT; returns the exit code."""
     app = make()

@@ -3,6 +3,7 @@
 import contextlib
 import os
 import re
+import shutil
 import signal
 import socket
 import subprocess
@@ -80,17 +81,34 @@ class Program:
             self._output.close()
 
 
+@pytest.fixture(scope="session")
+def prepared(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A data dir with the bundled films in it."""
+    folder = tmp_path_factory.mktemp("prepared")
+    program = Program(("migrate",), folder, {})
+    program.process.wait(60)
+    assert program.stop() == 0, program.said()
+    return folder / "var"
+
+
+@pytest.fixture
+def folder(tmp_path: Path, prepared: Path) -> Path:
+    """A working directory in which the films are searchable already; remove `var` for a first start."""
+    shutil.copytree(prepared, tmp_path / "var")
+    return tmp_path
+
+
 Start = Callable[..., Program]
 Serve = Callable[..., tuple[Program, httpx.Client]]
 
 
 @pytest.fixture
-def start(tmp_path: Path) -> Iterator[Start]:
+def start(folder: Path) -> Iterator[Start]:
     """Starts `movie-search` with the given arguments, and settings by keyword; ends it after the test."""
     with contextlib.ExitStack() as running:
 
         def started(*arguments: str, **environ: str) -> Program:
-            program = Program(arguments, tmp_path, environ)
+            program = Program(arguments, folder, environ)
             running.callback(program.stop)
             return program
 
@@ -117,13 +135,13 @@ def free_port() -> int:
 
 
 @pytest.fixture
-def run(tmp_path: Path) -> Callable[..., subprocess.CompletedProcess[str]]:
+def run(folder: Path) -> Callable[..., subprocess.CompletedProcess[str]]:
     """Runs `movie-search` to its end."""
 
     def done(*arguments: str, **environ: str) -> subprocess.CompletedProcess[str]:
         return subprocess.run(
             [Path(sys.executable).with_name("movie-search"), *arguments],
-            cwd=tmp_path,
+            cwd=folder,
             env=clean_environment(**environ),
             capture_output=True,
             text=True,

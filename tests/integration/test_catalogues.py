@@ -11,6 +11,7 @@ from pathlib import Path
 
 import pytest
 from sqlalchemy import text
+from tests.servers import postgres_database, postgres_server
 
 from movie_adapters.postgres_movies import PostgresMovies
 from movie_adapters.sql_database import create_engine, migrate, newest_revision
@@ -20,7 +21,6 @@ from movie_core.movies import Loaded, Movie, MovieQuery, Order, Years
 from movie_core.paging import Window
 from movie_core.ports import Catalogue
 from movie_core.testing import CatalogueContract, walk
-from tests.servers import postgres_database, postgres_server
 
 
 @pytest.fixture(scope="module")
@@ -383,13 +383,13 @@ def test_a_server_that_hangs_is_given_up_within_a_second_and_used_again_after(tm
         engine = create_engine(url)
         catalogue = PostgresMovies(engine, "catalogue")
         await asyncio.gather(*(catalogue.count() for _ in range(5)))
-        proxy.hangs = True
+        proxy.hang()
         for calls in (1, 8):
             started = time.monotonic()
             answers = await asyncio.gather(*(catalogue.count() for _ in range(calls)), return_exceptions=True)
             assert all(isinstance(answer, StoreUnavailable) for answer in answers)
             assert time.monotonic() - started < 1.5
-        proxy.hangs = False
+        proxy.go_on()
         assert await catalogue.count() == 0
         await engine.dispose()
 
@@ -404,13 +404,20 @@ def test_a_server_that_hangs_is_given_up_within_a_second_and_used_again_after(tm
 
 
 class _Proxy:
-    """Stands between a client and the server's socket, and passes nothing on while it `hangs`."""
+    """Stands between a client and the server's socket, and passes nothing on after `hang`."""
 
     def __init__(self, server: str, folder: Path) -> None:
-        self.hangs = False
+        self._passes = asyncio.Event()
+        self._passes.set()
         self._server = f"{server}/.s.PGSQL.5432"
         self._path = str(folder / ".s.PGSQL.5432")
         self._tasks: set[asyncio.Task[None]] = set()
+
+    def hang(self) -> None:
+        self._passes.clear()
+
+    def go_on(self) -> None:
+        self._passes.set()
 
     async def __aenter__(self) -> "_Proxy":
         self._listener = await asyncio.start_unix_server(self._accept, self._path)
@@ -431,8 +438,7 @@ class _Proxy:
     async def _pass_on(self, source: asyncio.StreamReader, target: asyncio.StreamWriter) -> None:
         try:
             while data := await source.read(65536):
-                while self.hangs:
-                    await asyncio.sleep(0.02)
+                await self._passes.wait()
                 target.write(data)
                 await target.drain()
         except ConnectionError:

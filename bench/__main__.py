@@ -1,0 +1,188 @@
+"""Measure what is promised and print each figure beside its goal: `make bench`, or `python -m bench`.
+
+    python -m bench [--data FOLDER] [--full] [--only start,search,source,rate]
+
+`start`   the first start of `movie-search serve`, until a search is answered
+`search`  title search judged by the protocol and queries in FOLDER (`eval/eval_search.py`, `data/`), SQLite and
+          PostgreSQL; with --full also a million titles
+`source`  a third party that fails: answered share, times, calls, probes, recovery
+`rate`    searches per second through `movie-search serve`, as a share of a plain ASGI answer on the same server
+
+Machines differ and are busy with other things: compare ratios, and times only within one run. Exit code 0 whatever the
+figures are; a row that misses its goal begins with MISS.
+"""
+
+import argparse
+import asyncio
+import csv
+import json
+import logging
+import os
+import socket
+import subprocess
+import sys
+import tempfile
+import time
+import urllib.error
+import urllib.request
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from bench import upstream_faults
+from bench.rows import Row
+
+ROOT = Path(__file__).parents[1]
+PROGRAM = Path(sys.executable).with_name("movie-search")
+MILLION = 1_000_000
+
+
+def start(_: argparse.Namespace) -> Iterator[Row]:
+    with served() as (url, began):
+        while not _is_found(f"{url}/api/v1/movies/?query=casablanca"):
+            time.sleep(0.02)
+        seconds = time.perf_counter() - began
+        yield Row("first start until a search is answered", f"{seconds:.2f} s", "≤ 5 s", seconds <= 5)
+
+
+def search(arguments: argparse.Namespace) -> Iterator[Row]:
+    data: Path | None = arguments.data
+    if data is None or not (data / "eval" / "eval_search.py").is_file():
+        print("     search: left out; --data FOLDER (make bench DATA=…) names the evaluation's folder")
+        return
+    yield from _search_rows(data, "SQLite, 9,742 titles", "title_search", (0.98, 0.997, 0.988), (1, 10))
+    yield from _search_rows(data, "PostgreSQL, 9,742 titles", "title_search_postgres", (0.97, 0.987, 0.978), None)
+    if arguments.full:
+        scale = ("--scale", str(MILLION))
+        yield from _search_rows(data, "SQLite, 1,000,000 titles", "title_search", (0.95, None, None), (5, 50), *scale)
+        yield _import_row(data)
+
+
+def _search_rows(
+    data: Path,
+    name: str,
+    factory: str,
+    goals: tuple[float | None, float | None, float | None],
+    times: tuple[float, float] | None,
+    *options: str,
+) -> Iterator[Row]:
+    command = [sys.executable, data / "eval" / "eval_search.py", f"bench.adapters:{factory}", *options]
+    environ = os.environ | {"PYTHONPATH": str(ROOT)}
+    done = subprocess.run(command, cwd=ROOT, env=environ, stdout=subprocess.PIPE, text=True, check=True)
+    told = json.loads(done.stdout.splitlines()[0])
+    for key, label, goal in zip(("s1", "s10", "mrr"), ("success@1", "success@10", "MRR"), goals, strict=True):
+        if goal is not None:
+            yield Row(f"{name}: {label}", f"{told[key]:.4f}", f"≥ {goal}", told[key] >= goal)
+    for key, label, limit in zip(("p50_ms", "p99_ms"), ("p50", "p99"), times or (), strict=False):
+        yield Row(f"{name}: {label}", f"{told[key]:.2f} ms", f"≤ {limit} ms", told[key] <= limit)
+
+
+def _import_row(data: Path) -> Row:
+    """`catalogue import` of a million made-up titles."""
+    sys.path.insert(0, str(data / "eval"))
+    from eval_search import synthetic  # type: ignore[import-not-found]  # lies beside the data
+
+    with tempfile.TemporaryDirectory() as folder:
+        file = Path(folder, "million.tsv")
+        with file.open("w", encoding="utf-8", newline="") as stream:
+            rows = csv.writer(stream, delimiter="\t")
+            rows.writerow(("id", "title", "year", "genres", "popularity"))
+            for doc in synthetic(MILLION):
+                rows.writerow((doc["movie_id"], doc["title"], doc["year"], doc["genres"][0], doc["popularity"]))
+        began = time.perf_counter()
+        command = [PROGRAM, "catalogue", "import", file, "--replace"]
+        subprocess.run(command, cwd=folder, check=True, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+        seconds = time.perf_counter() - began
+    return Row("catalogue import of 1,000,000 titles", f"{seconds:.0f} s", "≤ 90 s", seconds <= 90)
+
+
+def source(arguments: argparse.Namespace) -> Iterator[Row]:
+    logging.getLogger("movie_adapters").setLevel(logging.ERROR)
+    yield from asyncio.run(upstream_faults.run(quick=not arguments.full))
+
+
+def rate(_: argparse.Namespace) -> Iterator[Row]:
+    """Interleaved rounds against the same process: a search, and an answer that does no work."""
+    with served() as (url, _began):
+        query = "/api/v1/movies/?query=casablanca"
+        while not _is_found(url + query):
+            time.sleep(0.02)
+        counts = {query: 0, "/health/live": 0}
+        for _ in range(5):
+            for path in counts:
+                counts[path] += _asked(url, path, 1.0)
+    share = counts[query] / counts["/health/live"]
+    yield Row("searches answered, share of an answer without work", f"{share:.2f}", "no goal yet", True)
+
+
+def _asked(url: str, path: str, seconds: float) -> int:
+    """How often one kept connection gets an answer."""
+    host, _, port = url.removeprefix("http://").partition(":")
+    request = f"GET {path} HTTP/1.1\r\nHost: {host}:{port}\r\n\r\n".encode()
+    end, count = time.perf_counter() + seconds, 0
+    with socket.create_connection((host, int(port))) as connection, connection.makefile("rb") as answers:
+        while time.perf_counter() < end:
+            connection.sendall(request)
+            length = 0
+            while (line := answers.readline()) != b"\r\n":
+                if line.lower().startswith(b"content-length:"):
+                    length = int(line.partition(b":")[2])
+            answers.read(length)
+            count += 1
+    return count
+
+
+@contextmanager
+def served() -> Iterator[tuple[str, float]]:
+    """The address of a new `movie-search serve` in an empty folder, and when it was started."""
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    environ = {name: value for name, value in os.environ.items() if not name.startswith("MOVIE_")}
+    with tempfile.TemporaryDirectory() as folder:
+        began = time.perf_counter()
+        command = [PROGRAM, "serve", "--port", str(port)]
+        process = subprocess.Popen(
+            command, cwd=folder, env=environ, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
+        )
+        try:
+            yield f"http://127.0.0.1:{port}", began
+        finally:
+            process.terminate()
+            process.wait(20)
+
+
+def _is_found(url: str) -> bool:
+    try:
+        with urllib.request.urlopen(url, timeout=60) as answer:
+            return bool(answer.status == 200)
+    except (urllib.error.URLError, ConnectionError):
+        return False
+
+
+SECTIONS: dict[str, Callable[[argparse.Namespace], Iterator[Row]]] = {
+    "start": start,
+    "search": search,
+    "source": source,
+    "rate": rate,
+}
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--data", type=Path, help="folder with the evaluation's eval/ and data/")
+    parser.add_argument("--full", action="store_true", help="longer, and a million titles")
+    parser.add_argument("--only", default=",".join(SECTIONS), help="sections, separated by commas")
+    arguments = parser.parse_args()
+    names = arguments.only.split(",")
+    if not set(names) <= set(SECTIONS):
+        parser.error(f"--only takes {', '.join(SECTIONS)}")
+    if arguments.data is not None:
+        arguments.data = arguments.data.resolve()
+    for name in names:
+        for row in SECTIONS[name](arguments):
+            print(row, flush=True)
+
+
+if __name__ == "__main__":
+    main()
