@@ -106,7 +106,9 @@ def fold(text: str) -> str:
     """Lower case without accents and apostrophes; signs that are read as words are spelled out."""
     text = text.lower()
     if not text.isascii():
-        text = unicodedata.normalize("NFKD", text.translate(_APOSTROPHES).translate(_LETTERS).casefold())
+        text = text.translate(_APOSTROPHES).translate(_LETTERS)
+        # Twice: bold and other capitals only become letters with a case by the first.
+        text = unicodedata.normalize("NFKD", unicodedata.normalize("NFKD", text).casefold())
         text = _MARKS.sub("", text)
         if not text.isascii():
             text = "".join(c for c in text if unicodedata.category(c)[0] != "M").translate(_LETTERS)
@@ -454,7 +456,11 @@ class Reading:
         return Term(_key(form))
 
     def begins(self, form: Sequence[str]) -> Expression:
-        return Term(_key(form), begun=True)
+        """Keys know no spaces, so the words are asked for too: `momento` doesn't begin `Moment of Truth`."""
+        terms = [Term(word) for word in form[:-1][:MAX_WORDS] if word not in _SILENT]
+        if len(form) == 1 and not any(silent.startswith(form[0]) for silent in _SILENT):
+            terms = [Term(form[0], begun=True)]
+        return AllOf((Term(_key(form), begun=True), *terms))
 
     @property
     def telling(self) -> tuple[str, ...]:
@@ -611,7 +617,7 @@ def _literal(scorer: "_Scorer", filters: Expression | None) -> Generator[Ask, An
         yield from add(both(dated.has_words(), dated.near_year()), scorer.worded)
         yield from add(either(*(dated.begins(form) for form in dated.forms), dated.has_words()), scorer.worded)
     if nth:
-        yield from add(Term(_key(reading.plain[:-1]), begun=True), scorer.worded)  # the rest of the series
+        yield from add(reading.begins(reading.plain[:-1]), scorer.worded)  # the rest of the series
     names: frozenset[Term] = yield Known(tuple(Term("@" + one.text, one.begun) for one in _terms(reading.telling)))
     if names:
         people = reading.has_people(names)
@@ -718,7 +724,7 @@ def _nearly(scorer: "_Scorer", filters: Expression | None) -> Generator[Ask, Any
     def sure() -> bool:
         return any(likeness >= _SURE for likeness, _ in found.values())
 
-    yield from look(both(*choices))
+    yield from look(AnyOf((AllOf(tuple(choices)), *(Term(_key(form), begun=True) for form in reading.forms))))
     if not sure():
         yield from look(_respaced(words, choices))
     if not sure() and len(choices) > 1:

@@ -132,6 +132,12 @@ class CatalogueSearch:
             found = [movie.id for movie in await walk(catalogue, MovieQuery("quiet"), 2)]
             assert found == ["10", "11", "12", "9", "21"]
 
+    async def test_a_title_does_not_begin_with_what_ends_inside_its_next_word(self) -> None:
+        movies = (_film(1, "Moment of Glass", 1990, 1.0), _film(2, "Memento Road", 2000, 100.0))
+        async with self.open(movies) as catalogue:
+            assert (await catalogue.search(MovieQuery("momento"), Window())).items[0].id == "2"
+            assert (await catalogue.search(MovieQuery("moment o"), Window())).items[0].id == "1"
+
     async def test_no_typo_is_looked_for_where_words_match(self) -> None:
         async with self.open((*FILMS, _film(21, "Quiet Rover", 1990, 500.0))) as catalogue:
             found = await walk(catalogue, MovieQuery("quiet river"), 5)
