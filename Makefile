@@ -8,6 +8,8 @@ DATA ?=
 PORT ?= 8000
 
 export UV_PYTHON_DOWNLOADS := never
+# As pip and browsers do, trust the certificates that the machine trusts: some networks have their own.
+export UV_SYSTEM_CERTS := true
 
 .DEFAULT_GOAL := help
 .PHONY: setup run test check check-code bench lock help
