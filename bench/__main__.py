@@ -66,7 +66,7 @@ def _search_rows(
     times: tuple[float, float] | None,
     *options: str,
 ) -> Iterator[Row]:
-    command = [sys.executable, data / "eval" / "eval_search.py", f"bench.adapters:{factory}", *options]
+    command: list[str | Path] = [sys.executable, data / "eval" / "eval_search.py", f"bench.adapters:{factory}", *options]
     environ = os.environ | {"PYTHONPATH": str(ROOT)}
     done = subprocess.run(command, cwd=ROOT, env=environ, stdout=subprocess.PIPE, text=True, check=True)
     told = json.loads(done.stdout.splitlines()[0])
@@ -90,7 +90,7 @@ def _import_row(data: Path) -> Row:
             for doc in synthetic(MILLION):
                 rows.writerow((doc["movie_id"], doc["title"], doc["year"], doc["genres"][0], doc["popularity"]))
         began = time.perf_counter()
-        command = [PROGRAM, "catalogue", "import", file, "--replace"]
+        command: list[str | Path] = [PROGRAM, "catalogue", "import", file, "--replace"]
         subprocess.run(command, cwd=folder, check=True, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
         seconds = time.perf_counter() - began
     return Row("catalogue import of 1,000,000 titles", f"{seconds:.0f} s", "≤ 90 s", seconds <= 90)
@@ -108,7 +108,7 @@ def rate(_: argparse.Namespace) -> Iterator[Row]:
         while not _is_found(url + query):
             time.sleep(0.02)
         counts = {query: 0, "/health/live": 0}
-        for _ in range(5):
+        for _round in range(5):
             for path in counts:
                 counts[path] += _asked(url, path, 1.0)
     share = counts[query] / counts["/health/live"]
@@ -141,7 +141,7 @@ def served() -> Iterator[tuple[str, float]]:
     environ = {name: value for name, value in os.environ.items() if not name.startswith("MOVIE_")}
     with tempfile.TemporaryDirectory() as folder:
         began = time.perf_counter()
-        command = [PROGRAM, "serve", "--port", str(port)]
+        command: list[str | Path] = [PROGRAM, "serve", "--port", str(port)]
         process = subprocess.Popen(
             command, cwd=folder, env=environ, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
         )
