@@ -6,13 +6,12 @@ stderr that names the option or variable.
 
 import asyncio
 import functools
-import importlib
 import logging
+import multiprocessing
 import os
 import signal
 import socket
 import sys
-import threading
 from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import asynccontextmanager, contextmanager, suppress
 from pathlib import Path
@@ -126,11 +125,32 @@ def serve(
     except OSError as error:
         raise CouldNot(f"--port: can't listen on {host}:{port}: {(error.strerror or str(error)).lower()}") from None
 
-    # The framework takes about as long to import as films take to be written, so both at once.
-    importing = threading.Thread(target=importlib.import_module, args=("movie_api.app",), daemon=True)
-    importing.start()
+    def announce() -> None:
+        _say(f"serving {settings.source} at {settings.public_url}, documentation at {settings.public_url}/docs")
+        if settings.public_search:
+            _say("search is public: MOVIE_PUBLIC_SEARCH is on, so nobody needs a token")
 
-    async def make_ready() -> None:
+    # In a process of its own, beside the import of the framework: a first start takes a second less, and what loading
+    # needs of memory doesn't stay.
+    if "fork" in multiprocessing.get_all_start_methods():
+        multiprocessing.set_start_method("fork")
+    preparing = multiprocessing.Process(target=_prepare_alone, args=(settings,), daemon=True)
+    preparing.start()
+    from movie_api.server import serve_many, serve_one
+
+    preparing.join()
+    if preparing.exitcode:
+        sys.exit(preparing.exitcode)
+    make = functools.partial(served_app, settings)
+    code = serve_one(make, listening, announce) if workers == 1 else serve_many(make, listening, workers, announce)
+    if code:
+        raise CouldNot("serving ended because a process could not go on; its log says why")
+
+
+def _prepare_alone(settings: Settings) -> None:
+    """What a process that only prepares does. It tells what went wrong itself, and ends with the exit code of that."""
+
+    async def run() -> None:
         async with _container(settings) as container:
             try:
                 if await _prepare(settings, container):
@@ -138,19 +158,7 @@ def serve(
             except StoreUnavailable as away:
                 _say(f"starting without the database: {away.detail}")
 
-    def announce() -> None:
-        _say(f"serving {settings.source} at {settings.public_url}, documentation at {settings.public_url}/docs")
-        if settings.public_search:
-            _say("search is public: MOVIE_PUBLIC_SEARCH is on, so nobody needs a token")
-
-    asyncio.run(make_ready())
-    importing.join()
-    from movie_api.server import serve_many, serve_one
-
-    make = functools.partial(served_app, settings)
-    code = serve_one(make, listening, announce) if workers == 1 else serve_many(make, listening, workers, announce)
-    if code:
-        raise CouldNot("serving ended because a process could not go on; its log says why")
+    sys.exit(_done(lambda: asyncio.run(run())))
 
 
 def _bind(host: str, port: int) -> socket.socket:
@@ -405,20 +413,23 @@ def doctor() -> None:
 def main() -> NoReturn:
     """Run the command that the arguments name."""
     logging.getLogger().addHandler(logging.NullHandler())  # errors say what matters; `serve` sets up logging itself
+    sys.exit(_done(lambda: app(exit_on_error=False, print_error=False, result_action="return_value")))
+
+
+def _done(work: Callable[[], object]) -> int:
+    """The exit code of some work; an error is told in one line."""
     try:
-        app(exit_on_error=False, print_error=False, result_action="return_value")
+        work()
         sys.stdout.flush()
-        code = 0
     except BrokenPipeError:  # whoever read our output has seen enough
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        code = 0
     except KeyboardInterrupt:
-        code = 130
+        return 130
     except (CycloptsError, SettingError, Misuse, Invalid) as error:
-        code = _tell(2, error)
+        return _tell(2, error)
     except (MovieError, CouldNot, OSError) as error:
-        code = _tell(1, error)
-    sys.exit(code)
+        return _tell(1, error)
+    return 0
 
 
 def _tell(code: int, error: Exception) -> int:

@@ -1,12 +1,13 @@
 """Movies as rows: what the tables on SQLite and PostgreSQL hold alike, and how a load changes them."""
 
-import json
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import fields
 from itertools import islice
 from operator import attrgetter
 from typing import Any
+
+import msgspec
 
 from movie_adapters import title_order
 from movie_adapters.title_order import Entry
@@ -17,7 +18,6 @@ COLUMNS = "id, title, year, popularity, details"
 
 _DETAILS = tuple(f.name for f in fields(Movie) if f.name not in {"id", "title", "year", "popularity"})
 _all_details = attrgetter(*_DETAILS)
-_JSON = json.JSONEncoder(ensure_ascii=False, separators=(",", ":"))
 _LISTS = frozenset(("genres", "directors", "cast", "countries", "alt_titles"))
 
 
@@ -30,12 +30,12 @@ def batches(movies: Iterable[Movie], size: int) -> Iterator[list[Movie]]:
 
 def row_of(movie: Movie) -> tuple[Any, ...]:
     details = {name: value for name, value in zip(_DETAILS, _all_details(movie), strict=True) if value}
-    return movie.id, movie.title, movie.year, movie.popularity, _JSON.encode(details)
+    return movie.id, movie.title, movie.year, movie.popularity, msgspec.json.encode(details).decode()
 
 
 def movie_of(row: Sequence[Any]) -> Movie:
     movie_id, title, year, popularity, details = row
-    values: dict[str, Any] = json.loads(details)
+    values: dict[str, Any] = msgspec.json.decode(details)
     for name in _LISTS & values.keys():
         values[name] = tuple(values[name])
     return Movie(id=movie_id, title=title, year=year, popularity=popularity, **values)

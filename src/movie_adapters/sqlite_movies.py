@@ -25,6 +25,12 @@ from movie_core.paging import Window
 
 BATCH = 10_000
 """Movies that a load writes in one transaction, about a second's work: so long other writers wait."""
+FIRST_BATCH = 50_000
+"""The same while a catalogue is empty: bulk goes quicker, and nobody searches or writes yet."""
+INDEX_MEMORY = 64 * 1024 * 1024
+"""Bytes of postings that FTS5 collects before it writes them out; small transactions need little of it."""
+TIDY_FROM = 100_000
+"""Changes of one load after which the index is tidied up; below, its parts are too few to matter."""
 READERS = 2
 """Threads that search."""
 
@@ -179,14 +185,22 @@ class MovieFile:
                 self._connection().executescript(
                     "DROP TABLE IF EXISTS temp.kept; CREATE TEMP TABLE kept (id TEXT PRIMARY KEY) WITHOUT ROWID;"
                 )
-        for batch in batches(movies, BATCH):
+        with self._errors():
+            # One checkpoint after each batch, rather than one every thousand pages within it.
+            self._connection().execute("PRAGMA wal_autocheckpoint = 0")
+        for batch in batches(movies, BATCH if self.count() else FIRST_BATCH):
             with self._transaction("BEGIN IMMEDIATE") as connection:
+                connection.execute(
+                    "INSERT INTO movie_index (movie_index, rank) VALUES ('hashsize', ?)", (INDEX_MEMORY,)
+                )
                 if replace:
                     connection.executemany("INSERT OR IGNORE INTO kept VALUES (?)", ((movie.id,) for movie in batch))
                 total.update(self._write(connection, batch))
+            with self._errors():
+                self._connection().execute("PRAGMA wal_checkpoint(PASSIVE)")
         if replace:
             total["removed"] = self._remove_others()
-        if total["added"] + total["updated"] + total["removed"] >= BATCH:
+        if total["added"] + total["updated"] + total["removed"] >= TIDY_FROM:
             self._tidy()
         if edition is not None:
             with self._transaction("BEGIN IMMEDIATE") as connection:
