@@ -12,7 +12,7 @@ export UV_PYTHON_DOWNLOADS := never
 export UV_SYSTEM_CERTS := true
 
 .DEFAULT_GOAL := help
-.PHONY: setup run test check check-code bench lock help
+.PHONY: setup run test check check-code coverage wheel bench lock help
 
 .venv-tools/uv-$(UV_VERSION):
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Python 3.11 or newer is needed; say which by PYTHON=…")'
@@ -41,6 +41,19 @@ check-code: setup # Lint, types and import rules alone
 	@$(BIN)/mypy
 	@$(BIN)/lint-imports
 	@$(BIN)/deptry src
+
+coverage: setup ## Show which lines the unit tests leave out
+	@$(BIN)/coverage run -m pytest -p no:xdist tests/unit src/movie_core
+	@$(BIN)/coverage combine --quiet
+	@$(BIN)/coverage report
+
+wheel: setup ## Build the wheel and prove that it needs nothing but Python
+	@rm -rf dist && $(UV) build --wheel --quiet --out-dir dist
+	@$(UV) venv --quiet --clear --python $(PYTHON) dist/venv
+	@$(UV) pip install --quiet --python dist/venv/bin/python --no-deps dist/*.whl
+	@cd dist && venv/bin/python -W error -c 'import doctest, sys, movie_core, movie_core.testing; \
+	  sys.exit(doctest.testmod(movie_core).failed or bool(third := {name.partition(".")[0] for name in sys.modules} \
+	  - sys.stdlib_module_names - {"movie_core", "__main__"}) and f"loaded: {third}")'
 
 bench: setup ## Print the measured figures beside their goals (DATA=path for search quality)
 	@$(BIN)/python -m bench $(if $(DATA),--data $(DATA))
