@@ -66,7 +66,12 @@ def _search_rows(
     times: tuple[float, float] | None,
     *options: str,
 ) -> Iterator[Row]:
-    command: list[str | Path] = [sys.executable, data / "eval" / "eval_search.py", f"bench.adapters:{factory}", *options]
+    command: list[str | Path] = [
+        sys.executable,
+        data / "eval" / "eval_search.py",
+        f"bench.adapters:{factory}",
+        *options,
+    ]
     environ = os.environ | {"PYTHONPATH": str(ROOT)}
     done = subprocess.run(command, cwd=ROOT, env=environ, stdout=subprocess.PIPE, text=True, check=True)
     told = json.loads(done.stdout.splitlines()[0])

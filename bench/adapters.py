@@ -12,7 +12,7 @@ from tests.servers import postgres_database, postgres_server
 
 from movie_adapters.postgres_movies import PostgresMovies
 from movie_adapters.sql_database import create_engine, migrate
-from movie_adapters.sqlite_movies import MovieFile
+from movie_adapters.sqlite_movies import SqliteMovieFile
 from movie_core.movies import Movie, MovieQuery
 from movie_core.paging import Window
 
@@ -37,7 +37,7 @@ class TitleSearch:
         self._folder = tempfile.TemporaryDirectory(prefix="movie-bench-")
         self._path = Path(self._folder.name) / "movies.db"
         migrate(f"sqlite+aiosqlite:///{self._path}")
-        self._file = MovieFile(self._path, "catalogue")
+        self._file = SqliteMovieFile(self._path, "catalogue")
 
     def index(self, docs: Iterable[Mapping[str, Any]]) -> None:
         self._file.load(map(movie_of, docs))

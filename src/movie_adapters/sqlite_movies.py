@@ -45,7 +45,7 @@ class SqliteMovies:
 
     def __init__(self, path: Path, source: str) -> None:
         self.name = source
-        self._file = MovieFile(path, source)
+        self._file = SqliteMovieFile(path, source)
         self._readers = ThreadPoolExecutor(READERS, thread_name_prefix="movies-read")
         self._writer = ThreadPoolExecutor(1, thread_name_prefix="movies-write")
 
@@ -96,7 +96,7 @@ class _Catalogue:
     edition: str | None
 
 
-class MovieFile:
+class SqliteMovieFile:
     """The same catalogue for callers that may block: each thread has a connection of its own."""
 
     def __init__(self, path: Path, source: str) -> None:

@@ -15,7 +15,7 @@ from tests.servers import postgres_database, postgres_server
 
 from movie_adapters.postgres_movies import PostgresMovies
 from movie_adapters.sql_database import create_engine, migrate, newest_revision
-from movie_adapters.sqlite_movies import MovieFile, SqliteMovies
+from movie_adapters.sqlite_movies import SqliteMovieFile, SqliteMovies
 from movie_core.errors import MovieNotFound, StoreUnavailable
 from movie_core.movies import Loaded, Movie, MovieQuery, Order, Years
 from movie_core.paging import Window
@@ -337,7 +337,7 @@ def test_no_query_is_slow(sqlite_path: Path) -> None:
     syllables = ("ba", "ce", "di", "fo", "gu", "ha", "li", "mo", "ne", "ra", "st", "th", "ve", "wa")
     words = ["".join(chance.choices(syllables, k=chance.randint(1, 4))) for _ in range(12_000)]
     titles = (" ".join(chance.choices(words, k=chance.randint(1, 5))) for _ in range(20_000))
-    file = MovieFile(sqlite_path, "catalogue")
+    file = SqliteMovieFile(sqlite_path, "catalogue")
     file.load(_film(number, title, 1950 + number % 70, float(number % 97)) for number, title in enumerate(titles))
     queries = ["a" * 200, "a " * 100, "💡" * 200, "b", "th", "1999 2000", "((((", '"' * 200, "zq " * 66]
     queries += [" ".join(chance.choices(words, k=20))[:200] for _ in range(10)]
