@@ -3,7 +3,6 @@
 The fields of `Settings` are the one list of settings; the tables in the documentation are tested against it.
 """
 
-import ipaddress
 import os
 import re
 from collections.abc import Callable, Mapping
@@ -267,15 +266,6 @@ class Settings:
         """The file of an SQLite database; None on PostgreSQL."""
         prefix = "sqlite+aiosqlite:///"
         return Path(self.database_url.removeprefix(prefix)) if self.database_url.startswith(prefix) else None
-
-    @property
-    def is_loopback(self) -> bool:
-        """Whether every link leads to this machine."""
-        host = urlsplit(self.public_url).hostname or ""
-        try:
-            return ipaddress.ip_address(host).is_loopback
-        except ValueError:
-            return host == "localhost"
 
 
 def variable(name: str) -> str:
