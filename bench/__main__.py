@@ -1,11 +1,13 @@
 """Measure what is promised and print each figure beside its goal: `make bench`, or `python -m bench`.
 
-    python -m bench [--data FOLDER] [--full] [--only start,search,source,rate]
+    python -m bench [--data FOLDER] [--full] [--only start,search,source,accounts,rate]
 
 `start`   the first start of `movie-search serve`, until a search is answered
 `search`  title search judged by the protocol and queries in FOLDER (`eval/eval_search.py`, `data/`), SQLite and
           PostgreSQL; with --full also a million titles
 `source`  a third party that fails: answered share, times, calls, probes, recovery
+`accounts` registrations while SMTP, Redis and workers are killed (1,000; with --full 10,000), logins and their timing,
+          sessions over two processes
 `rate`    searches per second through `movie-search serve`, as a share of a plain ASGI answer on the same server
 
 Machines differ and are busy with other things: compare ratios, and times only within one run. Exit code 0 whatever the
@@ -30,6 +32,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from bench import upstream_faults
+from bench.accounts import accounts
 from bench.rows import Row
 
 ROOT = Path(__file__).parents[1]
@@ -144,6 +147,7 @@ def served() -> Iterator[tuple[str, float]]:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
     environ = {name: value for name, value in os.environ.items() if not name.startswith("MOVIE_")}
+    environ["MOVIE_PUBLIC_SEARCH"] = "true"
     with tempfile.TemporaryDirectory() as folder:
         began = time.perf_counter()
         command: list[str | Path] = [PROGRAM, "serve", "--port", str(port)]
@@ -169,6 +173,7 @@ SECTIONS: dict[str, Callable[[argparse.Namespace], Iterator[Row]]] = {
     "start": start,
     "search": search,
     "source": source,
+    "accounts": lambda arguments: accounts(is_full=arguments.full),
     "rate": rate,
 }
 

@@ -6,41 +6,52 @@ stderr that names the option or variable.
 
 import asyncio
 import functools
+import json
 import logging
 import multiprocessing
 import os
 import signal
 import socket
 import sys
-from collections.abc import AsyncIterator, Callable, Iterator
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Sequence
 from contextlib import asynccontextmanager, contextmanager, suppress
+from datetime import datetime
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, NoReturn
+from typing import TYPE_CHECKING, Annotated, NoReturn, TypeVar
 
 try:
-    from cyclopts import App, CycloptsError, Parameter
+    from cyclopts import App, CycloptsError, Group, Parameter
     from cyclopts.validators import Number
     from dishka import AsyncContainer
+    from rich.cells import cell_len, set_cell_size
     from rich.console import Console
     from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeElapsedColumn
     from rich.table import Table
+    from rich.text import Text
 
     from movie_adapters.logs import configure_logging
     from movie_adapters.movie_files import MovieFile
     from movie_adapters.settings import SettingError, Settings
-    from movie_adapters.wiring import create_container, prepare
+    from movie_adapters.wiring import create_container, prepare, prepare_schema
 except ModuleNotFoundError as missing:
     sys.exit(f"movie-search: {missing.name} is not installed; install movie-search-backend[all]")
 
+from movie_core.accounts import Accounts
 from movie_core.catalog import Catalog
-from movie_core.errors import Invalid, MovieError, StoreUnavailable
+from movie_core.errors import Invalid, MovieError, StoreUnavailable, UserNotFound
 from movie_core.health import Readiness
+from movie_core.keys import new_id
+from movie_core.mails import Letter, MailerAway, MailKind, MailRefused, MailState
 from movie_core.movies import Movie, MovieQuery
-from movie_core.paging import Window
-from movie_core.ports import Catalogue
+from movie_core.paging import MAX_LIMIT, MAX_OFFSET, Window
+from movie_core.ports import AddressSyntax, Catalogue, Mailer, Outbox, Person
+from movie_core.sessions import utc_now
+from movie_core.users import parse_address
 
 if TYPE_CHECKING:
     from litestar import Litestar
+
+T = TypeVar("T")
 
 app = App(
     name="movie-search",
@@ -48,10 +59,19 @@ app = App(
     version_flags=["--version"],
     help_format="plaintext",
 )
-catalogue_app = App(name="catalogue", help="The movies that are kept here.")
-app.command(catalogue_app)
+_MOVIES = Group.create_ordered("Movies")
+_PROCESSES = Group.create_ordered("Processes")
+_ACCOUNTS = Group.create_ordered("Accounts and mail")
+_UPKEEP = Group.create_ordered("Upkeep")
 
-_out = Console()
+catalogue_app = App(name="catalogue", help="The movies that are kept here.", group=_MOVIES)
+users_app = App(name="users", help="Accounts, and registrations that wait for their activation.", group=_ACCOUNTS)
+sessions_app = App(name="sessions", help="Where an account is logged in.", group=_ACCOUNTS)
+mail_app = App(name="mail", help="Mails, until they are sent and for a while after.", group=_ACCOUNTS)
+for _part in (catalogue_app, users_app, sessions_app, mail_app):
+    app.command(_part)
+
+_out = Console(markup=False, emoji=False)  # titles have brackets and colons
 _err = Console(stderr=True)
 
 
@@ -98,7 +118,7 @@ async def _prepare(settings: Settings, container: AsyncContainer) -> bool:
         return await prepare(settings, await container.get(Catalogue), progress)
 
 
-@app.command
+@app.command(group=_PROCESSES)
 def serve(
     *,
     host: str = "127.0.0.1",
@@ -129,6 +149,8 @@ def serve(
         _say(f"serving {settings.source} at {settings.public_url}, documentation at {settings.public_url}/docs")
         if settings.public_search:
             _say("search is public: MOVIE_PUBLIC_SEARCH is on, so nobody needs a token")
+        if settings.redis_url is None:
+            _say_where_mails_go(settings)
 
     # In a process of its own, beside the import of the framework: a first start takes a second less, and what loading
     # needs of memory doesn't stay.
@@ -145,6 +167,49 @@ def serve(
     code = serve_one(make, listening, announce) if workers == 1 else serve_many(make, listening, workers, announce)
     if code:
         raise CouldNot("serving ended because a process could not go on; its log says why")
+
+
+@app.command(group=_PROCESSES)
+def worker() -> None:
+    """Deliver mail and do what else `serve` leaves to a queue, until SIGTERM or SIGINT; needs MOVIE_REDIS_URL."""
+    settings = _settings_of_a_queue()
+    from movie_worker.app import run_worker
+
+    _end_well(run_worker(settings, lambda: _announce_worker(settings)))
+
+
+@app.command(group=_PROCESSES)
+def scheduler() -> None:
+    """Queue what is due from time to time, until SIGTERM or SIGINT; needs MOVIE_REDIS_URL. One is enough."""
+    settings = _settings_of_a_queue()
+    from movie_worker.app import run_scheduler
+
+    _end_well(run_scheduler(settings, lambda: _say("scheduling")))
+
+
+def _settings_of_a_queue() -> Settings:
+    """What the worker and the scheduler begin with."""
+    signal.signal(signal.SIGTERM, lambda _number, _frame: sys.exit(0))  # until they have their own handlers
+    settings = Settings.load()
+    if settings.redis_url is None:
+        raise Misuse("MOVIE_REDIS_URL must be set; without it `serve` does this work itself")
+    configure_logging(settings.log_format)
+    return settings
+
+
+def _announce_worker(settings: Settings) -> None:
+    _say("working")
+    _say_where_mails_go(settings)
+
+
+def _end_well(code: int) -> None:
+    if code:
+        raise CouldNot("the process could not go on; its log says why")
+
+
+def _say_where_mails_go(settings: Settings) -> None:
+    if settings.smtp_url is None and settings.env == "local":
+        _say(f"no MOVIE_SMTP_URL: mails are kept in {settings.data_dir / 'mail'} and their links are shown here")
 
 
 def _prepare_alone(settings: Settings) -> None:
@@ -190,7 +255,7 @@ def _say(line: str) -> None:
     print(f"movie-search: {line}", file=sys.stderr, flush=True)  # noqa: T201
 
 
-@app.command
+@app.command(group=_MOVIES)
 def search(
     query: str,
     *,
@@ -250,7 +315,7 @@ def search(
     asyncio.run(run())
 
 
-@app.command
+@app.command(group=_PROCESSES)
 def upstream(
     *,
     host: str = "127.0.0.1",
@@ -298,7 +363,7 @@ def upstream(
     asyncio.run(serve_upstream(bundled_films(), behaviour, host=host, port=port))
 
 
-@app.command
+@app.command(group=_UPKEEP)
 def migrate() -> None:
     """Bring the database's schema up to date; with the embedded source, make the bundled films searchable."""
 
@@ -378,7 +443,288 @@ def info() -> None:
     asyncio.run(run())
 
 
-@app.command
+# --- accounts and mail: each of these works beside a running `serve`, on the same database
+
+
+@asynccontextmanager
+async def _beside_serve() -> AsyncIterator[AsyncContainer]:
+    """A container over a database whose schema is up to date."""
+    settings = Settings.load()
+    await prepare_schema(settings)
+    async with _container(settings) as container:
+        yield container
+
+
+def _with_accounts(work: Callable[[Accounts], Awaitable[T]]) -> T:
+    async def run() -> T:
+        async with _beside_serve() as container:
+            return await work(await container.get(Accounts))
+
+    return asyncio.run(run())
+
+
+@users_app.command(name="list")
+def list_users(email: str | None = None, /) -> None:
+    """Print a line per account or waiting registration, newest first: address, username, state, staff, created, last
+    login.
+
+    Parameters
+    ----------
+    email
+        Only those of this address.
+    """
+
+    async def work(accounts: Accounts) -> list[Person]:
+        people: dict[str, Person] = {}  # who registers meanwhile moves the others on, some of them to the next page
+        for offset in range(0, MAX_OFFSET + 1, MAX_LIMIT):
+            page = await accounts.people(Window(offset, MAX_LIMIT), email)
+            people |= {person.id: person for person in page}
+            if len(page) < MAX_LIMIT:
+                return list(people.values())
+        _say(f"only the newest {len(people)} are shown; name an address to see others")
+        return list(people.values())
+
+    people = _with_accounts(work)
+    if email is not None and not people:
+        raise UserNotFound("nobody has this address")
+    _print_lines(
+        ("address", "username", "state", "staff", "created", "last login"),
+        [
+            (
+                person.address.spelling,
+                person.username.shown,
+                "pending" if person.is_pending else "active" if person.is_active else "inactive",
+                "staff" if person.is_staff else "",
+                _time(person.created_at),
+                _time(person.last_login),
+            )
+            for person in people
+        ],
+    )
+
+
+@users_app.command
+def activate(email: str, /) -> None:
+    """Let an address log in, as the newest link mailed to it would; or an account that was deactivated.
+
+    Parameters
+    ----------
+    email
+        Address of the account or registration.
+    """
+    _with_accounts(lambda accounts: accounts.set_active(email, True))
+    _tell_done(f"{email} is active")
+
+
+@users_app.command
+def deactivate(email: str, /) -> None:
+    """Let an account log in no more, and end its sessions.
+
+    Parameters
+    ----------
+    email
+        Address of the account.
+    """
+    _with_accounts(lambda accounts: accounts.set_active(email, False))
+    _tell_done(f"{email} is inactive")
+
+
+@users_app.command
+def staff(email: str, /, *, remove: Annotated[bool, Parameter(negative=())] = False) -> None:
+    """Make an account staff, who may see what operators see.
+
+    Parameters
+    ----------
+    email
+        Address of the account.
+    remove
+        Take it back.
+    """
+    _with_accounts(lambda accounts: accounts.set_staff(email, not remove))
+    _tell_done(f"{email} is {'not staff any more' if remove else 'staff'}")
+
+
+@users_app.command
+def export(email: str, /) -> None:
+    """Print everything stored about an address, as JSON.
+
+    Parameters
+    ----------
+    email
+        Address of the account or registration.
+    """
+    stored = _with_accounts(lambda accounts: accounts.export_of(email))
+    sys.stdout.write(json.dumps(stored, indent=2, ensure_ascii=False) + "\n")
+
+
+@users_app.command
+def erase(email: str, /, *, yes: Annotated[bool, Parameter(negative=())] = False) -> None:
+    """Remove everything stored about an address for good: account, registrations, sessions and mails.
+
+    Parameters
+    ----------
+    email
+        Address of the account or registration.
+    yes
+        Don't ask; needed where nobody can be asked.
+    """
+    if not yes:
+        if not sys.stdin.isatty():
+            raise Misuse("--yes: must be given where nobody can be asked")
+        sys.stderr.write(f"Remove everything about {_plain(email)} for good? [y/N] ")
+        sys.stderr.flush()
+        if sys.stdin.readline().strip().lower() not in ("y", "yes"):
+            raise CouldNot("nothing was removed")
+    _with_accounts(lambda accounts: accounts.erase_of(email))
+    _tell_done(f"{email} is erased")
+
+
+@sessions_app.command(name="list")
+def list_sessions(email: str, /) -> None:
+    """Print a line per session, the one used last first: id, device, start, last use.
+
+    Parameters
+    ----------
+    email
+        Address of the account.
+    """
+    sessions = _with_accounts(lambda accounts: accounts.sessions_of(email))
+    _print_lines(
+        ("id", "device", "started", "last used"),
+        [(one.id, one.device, _time(one.created_at), _time(one.last_used_at)) for one in sessions],
+    )
+
+
+@sessions_app.command(name="end")
+def end_sessions(email: str, /) -> None:
+    """Log an account out everywhere.
+
+    Parameters
+    ----------
+    email
+        Address of the account.
+    """
+    ended = _with_accounts(lambda accounts: accounts.end_sessions_of(email))
+    _tell_done(f"sessions ended: {ended}")
+
+
+@mail_app.command(name="list")
+def list_mails(
+    *,
+    state: MailState | None = None,
+    limit: Annotated[int, Parameter(validator=Number(gte=1, lte=MAX_LIMIT))] = 20,
+) -> None:
+    """Print a line per mail, newest first: id, state, tries, recipient, kind, time, last error.
+
+    Parameters
+    ----------
+    state
+        Only mails in this state; dead ones were given up.
+    limit
+        Lines, 1 to 100.
+    """
+
+    async def run() -> None:
+        async with _beside_serve() as container:
+            mails = await (await container.get(Outbox)).mails(Window(limit=limit), state)
+        _print_lines(
+            ("id", "state", "tries", "recipient", "kind", "created", "last error"),
+            [
+                (
+                    mail.id,
+                    mail.state.value,
+                    str(mail.attempts),
+                    mail.recipient,
+                    mail.kind.value,
+                    _time(mail.created_at),
+                    mail.last_error,
+                )
+                for mail in mails
+            ],
+        )
+
+    asyncio.run(run())
+
+
+@mail_app.command
+def retry(*ids: str, all: Annotated[bool, Parameter(negative=())] = False) -> None:
+    """Try dead mails again. Whatever delivers mail does so within seconds.
+
+    Parameters
+    ----------
+    ids
+        Which ones, as `mail list` shows them.
+    all
+        Every dead mail.
+    """
+    if all == bool(ids):
+        raise Misuse("--all: give either this or the ids of mails")
+    wanted = sorted(set(ids))
+
+    async def run() -> int:
+        async with _beside_serve() as container:
+            outbox: Outbox = await container.get(Outbox)
+            known = [one for one in wanted if one.isascii()]  # an argument may be bytes that no database takes as text
+            return await outbox.retry(None if all else known, utc_now())
+
+    due = asyncio.run(run())
+    if due < len(wanted):
+        raise CouldNot(f"mails to be tried again: {due} of {len(wanted)}; the others are not dead, or not there")
+    _tell_done(f"mails to be tried again: {due}")
+
+
+@mail_app.command
+def test(email: str, /) -> None:
+    """Send a test mail at once, and tell what the mail server says.
+
+    Parameters
+    ----------
+    email
+        Where to.
+    """
+
+    async def run() -> str:
+        settings = Settings.load()
+        async with _container(settings) as container:
+            address = parse_address(email, await container.get(AddressSyntax))
+            letter = Letter(new_id(), MailKind.TEST, address.spelling, utc_now(), ())
+            try:
+                await (await container.get(Mailer)).send(letter)
+            except (MailRefused, MailerAway) as error:
+                raise CouldNot(f"the test mail was not sent: {error.detail}") from None
+        if settings.smtp_url is None:
+            return f"no MOVIE_SMTP_URL: the test mail is kept in {settings.data_dir / 'mail'}"
+        return f"the mail server has taken a test mail to {email}"
+
+    _tell_done(asyncio.run(run()))
+
+
+def _print_lines(headings: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
+    """A line per row, never folded: columns under headings on a terminal, tabs between them for programs."""
+    cells = [[_plain(cell) or "-" for cell in row] for row in rows]
+    if sys.stdout.isatty():
+        cells = [list(headings), *cells]
+        widths = [max(map(cell_len, column)) for column in zip(*cells, strict=True)]
+        lines = ["  ".join(map(set_cell_size, row, widths)).rstrip() for row in cells]
+    else:
+        lines = ["\t".join(row) for row in cells]
+    sys.stdout.writelines(f"{line}\n" for line in lines)
+
+
+def _tell_done(line: str) -> None:
+    sys.stdout.write(_plain(line) + "\n")
+
+
+def _time(at: datetime | None) -> str:
+    return "" if at is None else f"{at:%Y-%m-%dT%H:%M:%SZ}"
+
+
+def _plain(text: str) -> str:
+    """On one line, without what a terminal would obey: much of it was written by strangers."""
+    return "".join(c if c.isprintable() else "?" for c in " ".join(text.split()))
+
+
+@app.command(group=_UPKEEP)
 def config() -> None:
     """Print every setting, its value (redacted where secret), and where it comes from."""
     table = Table(box=None, pad_edge=False, header_style="bold")
@@ -389,7 +735,7 @@ def config() -> None:
     _out.print(table)
 
 
-@app.command
+@app.command(group=_UPKEEP)
 def doctor() -> None:
     """Reach each part and say what to do about those that are away."""
 
@@ -400,8 +746,9 @@ def doctor() -> None:
                 await _prepare(settings, container)
             findings = await (await container.get(Readiness)).findings()
         for finding in findings:
-            sign = "[green]ok[/green]  " if finding.is_reached else "[red]away[/red]"
-            _out.print(f"{sign}  {finding.part.name}: {finding.detail}", highlight=False)
+            sign = Text("ok  ", "green") if finding.is_reached else Text("away", "red")
+            _out.print(sign, end="  ")
+            _out.print(f"{finding.part.name}: {finding.detail}", highlight=False)
             if not finding.is_reached:
                 _out.print(f"      {finding.part.advice}", highlight=False)
         return all(finding.is_reached for finding in findings)
@@ -433,10 +780,9 @@ def _done(work: Callable[[], object]) -> int:
 
 
 def _tell(code: int, error: Exception) -> int:
-    first_line = " ".join(str(error).split())
-    field = getattr(error, "field", None)
-    where = f"--{field}: " if isinstance(error, Invalid) and field not in (None, "query") else ""
-    _say(f"{where}{first_line}")
+    field = error.field if isinstance(error, Invalid) else None
+    where = "" if field in (None, "query") else "EMAIL: " if field == "email" else f"--{field}: "
+    _say(f"{where}{_plain(str(error))}")
     return code
 
 

@@ -3,6 +3,7 @@
 The fields of `Settings` are the one list of settings; the tables in the documentation are tested against it.
 """
 
+import ipaddress
 import os
 import re
 from collections.abc import Callable, Mapping
@@ -13,6 +14,8 @@ from urllib.parse import urlsplit
 
 from dotenv import dotenv_values
 
+from movie_core.keys import MIN_SECRET
+from movie_core.limits import Rate
 from movie_core.patience import StatusSet
 
 PREFIX = "MOVIE_"
@@ -108,6 +111,39 @@ def _origin(text: str) -> str:
     return text
 
 
+def _network(text: str) -> str:
+    try:
+        return str(ipaddress.ip_network(text))
+    except ValueError:
+        raise ValueError("must be addresses or networks such as 10.0.0.0/8, separated by commas") from None
+
+
+def _secrets(text: str) -> tuple[str, ...]:
+    parsed = tuple(part.strip() for part in text.split(","))
+    if min(len(part.encode()) for part in parsed) < MIN_SECRET:
+        raise ValueError(f"must have at least {MIN_SECRET} bytes (each, where there are several between commas)")
+    return parsed
+
+
+def _smtp_url(text: str) -> str:
+    from movie_adapters.smtp_mail import parse_smtp_url  # brings the client along, which most processes do without
+
+    parse_smtp_url(text)
+    return text
+
+
+def _address(text: str) -> str:
+    if not re.fullmatch(r"[^@\s<>\"(),:;]+@[A-Za-z0-9.-]+", text):
+        raise ValueError("must be a plain address such as noreply@example.com")
+    return text
+
+
+def _password_min(text: str) -> int:
+    if not re.fullmatch(r"[0-9]{1,3}", text) or not 8 <= int(text) <= 128:
+        raise ValueError("must be a number of characters from 8 to 128")
+    return int(text)
+
+
 def _default_database(known: Mapping[str, Any]) -> str:
     return f"sqlite+aiosqlite:///{(known['data_dir'] / 'movies.db').absolute()}"
 
@@ -143,6 +179,7 @@ def _setting(
     return field(
         metadata={"default": default, "parse": parse, "meaning": meaning, "shown": shown, "secret": secret},
         kw_only=True,
+        repr=not secret,
     )
 
 
@@ -151,7 +188,7 @@ class Settings:
     """What a process runs with. Durations are seconds."""
 
     env: str = _setting("local", _choice("local", "production"), "`production` refuses to start with unsafe settings")
-    data_dir: Path = _setting("./var", Path, "where the SQLite file lies")
+    data_dir: Path = _setting("./var", Path, "SQLite file, generated secret, local mailbox")
     database_url: str = _setting(
         _default_database,
         _database_url,
@@ -162,7 +199,7 @@ class Settings:
     redis_url: str | None = _setting(
         None,
         _redis_url,
-        "broker of the worker; more than one API process needs it",
+        "limits, broker of the worker; more than one API process needs it",
         secret="password",  # noqa: S106
     )
     source_url: str | None = _setting(None, _web_url, "base URL of the third party (of TMDB, where that is the source)")
@@ -187,7 +224,33 @@ class Settings:
         "base of every link",
         shown="`http://127.0.0.1:8000` (the served port, locally)",
     )
-    public_search: bool = _setting("true", _flag, "search without a token; there are no accounts yet")
+    secret_key: tuple[str, ...] = _setting(
+        "",
+        lambda text: _secrets(text) if text else (),
+        "signs tokens and seals links: at least 32 bytes; comma-separated for rotation, the first signs",
+        shown="generated once into the data dir",
+        secret="whole",  # noqa: S106
+    )
+    smtp_url: str | None = _setting(
+        None,
+        _smtp_url,
+        "`smtp://user:pass@smtp.gmail.com:587?tls=starttls` or `smtps://…`; unset: mails become files in "
+        "`<data dir>/mail/*.eml` and, locally on the console only, their links are printed",
+        secret="password",  # noqa: S106
+    )
+    mail_from: str = _setting("noreply@example.com", _address, "sender of mails")
+    password_min: int = _setting("8", _password_min, "characters of a password, at least")
+    access_ttl: float = _setting("15m", _duration, "how long an access token is good")
+    refresh_ttl: float = _setting("5d", _duration, "how long a refresh token is good")
+    link_ttl: float = _setting("24h", _duration, "how long a mailed link is good")
+    public_search: bool = _setting("false", _flag, "search without a token")
+    limit_login: Rate | None = _setting(
+        "10/minute",
+        Rate.parse,
+        "tries to log in, per account and network together, ten times that for each alone; `off` disables",
+    )
+    limit_register: Rate | None = _setting("20/minute", Rate.parse, "registrations per network; `off` disables")
+    limit_mail: Rate | None = _setting("3/hour", Rate.parse, "mails per address; what is beyond waits; `off` disables")
     allowed_hosts: tuple[str, ...] = _setting(
         _default_hosts,
         _list(_host),
@@ -195,6 +258,12 @@ class Settings:
         shown="from the public URL, and loopback locally",
     )
     cors_origins: tuple[str, ...] = _setting("", _list(_origin), "origins whose pages may call the API", shown="none")
+    trusted_proxies: tuple[str, ...] = _setting(
+        "",
+        _list(_network),
+        "addresses or networks whose `X-Forwarded-For` is believed",
+        shown="none",
+    )
     log_format: str = _setting(
         _default_log_format,
         _choice("console", "json"),
@@ -241,9 +310,21 @@ class Settings:
             raise SettingError("MOVIE_DATABASE_URL", "must be PostgreSQL in production")
         if self.redis_url is None:
             raise SettingError("MOVIE_REDIS_URL", "must be set in production")
+        if not self.secret_key:
+            raise SettingError("MOVIE_SECRET_KEY", "must be set in production")
+        for secret in self.secret_key:
+            if len(set(secret)) == 1 or any(word in secret.lower() for word in ("changeme", "change-me", "example")):
+                raise SettingError("MOVIE_SECRET_KEY", "must be random in production, not an example")
+        if not self._is_smtp_encrypted():
+            raise SettingError("MOVIE_SMTP_URL", "must be set in production, with tls=starttls or smtps://")
         for name, values in (("MOVIE_ALLOWED_HOSTS", self.allowed_hosts), ("MOVIE_CORS_ORIGINS", self.cors_origins)):
             if "*" in values:
                 raise SettingError(name, "must not contain * in production")
+
+    def _is_smtp_encrypted(self) -> bool:
+        from movie_adapters.smtp_mail import parse_smtp_url
+
+        return self.smtp_url is not None and parse_smtp_url(self.smtp_url).is_encrypted
 
     def explain(self) -> list[tuple[str, str, str]]:
         """(variable, value with secrets redacted, origin) of every setting."""
@@ -251,12 +332,16 @@ class Settings:
 
     def _shown(self, one: Any) -> str:
         value = getattr(self, one.name)
-        if value is None or value == ():
+        if one.metadata["secret"] == "whole" and value:  # noqa: S105
+            return "***"
+        if value == ():
             return ""
         if isinstance(value, tuple):
             return ",".join(value)
-        if one.metadata["secret"] == "whole":  # noqa: S105
-            return "***"
+        if value is None:
+            return "off" if one.name.startswith("limit_") else ""
+        if isinstance(value, bool):
+            return str(value).lower()
         if isinstance(value, float):
             return f"{value:g}s"
         return _PASSWORD.sub("***", str(value)) if one.metadata["secret"] else str(value)

@@ -7,23 +7,77 @@ deployment needn't pay.
 
 import asyncio
 import logging
+import os
+import secrets
+import socket
+import sys
 from collections.abc import AsyncIterator, Callable, Iterator
+from contextlib import asynccontextmanager
+from datetime import timedelta
+from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING
 
 from dishka import AsyncContainer, Provider, Scope, from_context, make_async_container, provide
 from dishka.entities.validation_settings import ValidationSettings
 
 from movie_adapters.local_movies import BatchedSeenMovies
 from movie_adapters.settings import SettingError, Settings
+from movie_core.accounts import AccountRules, Accounts
 from movie_core.catalog import Catalog
 from movie_core.errors import Unavailable
 from movie_core.health import Part, Readiness
+from movie_core.keys import Keys
+from movie_core.limits import Limits
+from movie_core.mails import MailRoom, MailRules
 from movie_core.movies import Movie, MovieQuery
 from movie_core.paging import Window
 from movie_core.patience import Patience
-from movie_core.ports import Catalogue, MovieSource, SeenMovies
+from movie_core.ports import (
+    AccessTokens,
+    AddressSyntax,
+    Catalogue,
+    Doorbell,
+    Mailer,
+    MovieSource,
+    Outbox,
+    PasswordHasher,
+    PasswordStrength,
+    RateLimiter,
+    SeenMovies,
+    SessionStore,
+    UserStore,
+)
+from movie_core.sessions import SessionWatch
+
+if TYPE_CHECKING:
+    from sqlalchemy.ext.asyncio import AsyncEngine
 
 EMBEDDED = "catalogue"
 """The source that keeps its movies itself."""
+
+
+POLL_SECONDS = 0.3
+"""Between looks at which sessions have ended: well within the second that a logout may take to reach all processes."""
+
+_log = logging.getLogger(__name__)
+
+
+class Database:
+    """The database of the process; its engine is made, and SQLAlchemy imported, when something asks for it."""
+
+    def __init__(self, url: str) -> None:
+        self._url = url
+
+    @cached_property
+    def engine(self) -> "AsyncEngine":
+        from movie_adapters.sql_database import create_engine
+
+        return create_engine(self._url)
+
+    async def close(self) -> None:
+        if "engine" in self.__dict__:
+            await self.engine.dispose()
 
 
 class Adapters(Provider):
@@ -33,7 +87,13 @@ class Adapters(Provider):
     settings = from_context(Settings)
 
     @provide
-    async def catalogue(self, settings: Settings) -> AsyncIterator[Catalogue]:
+    async def database(self, settings: Settings) -> AsyncIterator[Database]:
+        database = Database(settings.database_url)
+        yield database
+        await database.close()
+
+    @provide
+    async def catalogue(self, settings: Settings, database: Database) -> AsyncIterator[Catalogue]:
         """The movies that we keep under the name of the source in use."""
         if settings.sqlite_path is not None:
             from movie_adapters.sqlite_movies import SqliteMovies
@@ -43,11 +103,8 @@ class Adapters(Provider):
             await sqlite.close()
         else:
             from movie_adapters.postgres_movies import PostgresMovies
-            from movie_adapters.sql_database import create_engine
 
-            engine = create_engine(settings.database_url)
-            yield PostgresMovies(engine, settings.source)
-            await engine.dispose()
+            yield PostgresMovies(database.engine, settings.source)
 
     @provide
     async def source(self, settings: Settings, catalogue: Catalogue) -> AsyncIterator[MovieSource]:
@@ -105,6 +162,163 @@ class Adapters(Provider):
         await redis.aclose()
 
 
+class AccountAdapters(Provider):
+    """Accounts, their mails and their limits; everything lives as long as the process."""
+
+    scope = Scope.APP
+
+    @provide
+    def keys(self, settings: Settings) -> Keys:
+        return Keys(settings.secret_key or (kept_secret(settings.data_dir),))
+
+    @provide
+    def mail_rules(self, settings: Settings) -> MailRules:
+        return MailRules(link_ttl=timedelta(seconds=settings.link_ttl), limit=settings.limit_mail)
+
+    @provide
+    def users(self, database: Database, rules: MailRules, keys: Keys) -> UserStore:
+        from movie_adapters.sql_users import SqlUsers
+
+        return SqlUsers(database.engine, rules, keys)
+
+    @provide
+    def sessions(self, database: Database) -> SessionStore:
+        from movie_adapters.sql_sessions import SqlSessions
+
+        return SqlSessions(database.engine)
+
+    @provide
+    def outbox(self, database: Database, rules: MailRules, keys: Keys) -> Outbox:
+        from movie_adapters.sql_outbox import SqlOutbox
+
+        return SqlOutbox(database.engine, rules, keys)
+
+    @provide
+    async def mailer(self, settings: Settings) -> AsyncIterator[Mailer]:
+        if settings.smtp_url is None:
+            from movie_adapters.file_mail import FileMailer
+
+            yield FileMailer(settings.data_dir / "mail", settings.mail_from, _show if settings.env == "local" else None)
+            return
+        from movie_adapters.smtp_mail import SmtpMailer
+
+        smtp = SmtpMailer(settings.smtp_url, settings.mail_from)
+        yield smtp
+        await smtp.close()
+
+    @provide
+    async def doorbell(self, settings: Settings) -> AsyncIterator[Doorbell]:
+        if settings.redis_url is None:
+            from movie_adapters.in_process import EventDoorbell
+
+            yield EventDoorbell()
+            return
+        from movie_adapters.task_queue import TaskDoorbell
+
+        bell = TaskDoorbell(settings.redis_url)
+        yield bell
+        await bell.close()
+
+    @provide
+    async def hasher(self) -> AsyncIterator[PasswordHasher]:
+        from movie_adapters.argon2_hash import Argon2Hasher
+
+        hasher = Argon2Hasher()
+        yield hasher
+        await hasher.close()
+
+    @provide
+    def tokens(self, settings: Settings, keys: Keys) -> AccessTokens:
+        from movie_adapters.jwt_tokens import JwtTokens
+
+        return JwtTokens(keys, issuer=settings.public_url)
+
+    @provide
+    def syntax(self) -> AddressSyntax:
+        from movie_adapters.address_syntax import EmailValidatorSyntax
+
+        return EmailValidatorSyntax()
+
+    @provide
+    def strength(self) -> PasswordStrength:
+        from movie_adapters.password_strength import ZxcvbnStrength
+
+        return ZxcvbnStrength()
+
+    @provide
+    async def rate_limiter(self, settings: Settings) -> AsyncIterator[RateLimiter]:
+        from movie_adapters.rate_limits import SharedRateLimiter
+
+        limiter = SharedRateLimiter(settings.redis_url)
+        yield limiter
+        await limiter.close()
+
+    @provide
+    def limits(self, settings: Settings, limiter: RateLimiter) -> Limits:
+        return Limits(limiter, login=settings.limit_login, register=settings.limit_register)
+
+    @provide
+    def watch(self, sessions: SessionStore) -> SessionWatch:
+        return SessionWatch(sessions)
+
+    @provide
+    def account_rules(self, settings: Settings) -> AccountRules:
+        return AccountRules(
+            password_min=settings.password_min,
+            access_ttl=timedelta(seconds=settings.access_ttl),
+            refresh_ttl=timedelta(seconds=settings.refresh_ttl),
+        )
+
+    @provide
+    def accounts(
+        self,
+        users: UserStore,
+        sessions: SessionStore,
+        watch: SessionWatch,
+        hasher: PasswordHasher,
+        tokens: AccessTokens,
+        syntax: AddressSyntax,
+        strength: PasswordStrength,
+        mailer: Mailer,
+        doorbell: Doorbell,
+        keys: Keys,
+        rules: AccountRules,
+    ) -> Accounts:
+        return Accounts(users, sessions, watch, hasher, tokens, syntax, strength, mailer, doorbell, keys, rules)
+
+    @provide
+    def mail_room(self, settings: Settings, outbox: Outbox, mailer: Mailer, keys: Keys) -> MailRoom:
+        owner = f"{socket.gethostname()[:40]}-{os.getpid()}-{secrets.token_hex(4)}"
+        return MailRoom(outbox, mailer, keys, public_url=settings.public_url, owner=owner)
+
+
+def _show(line: str) -> None:
+    """For the person at the console, not for a log: the line may hold a link that is as good as a password."""
+    sys.stderr.write(f"movie-search: {line}\n")
+    sys.stderr.flush()
+
+
+def kept_secret(data_dir: Path) -> str:
+    """The secret in the data dir, made when there is none; processes that start together get the same one."""
+    path = data_dir / "secret_key"
+    try:
+        data_dir.mkdir(parents=True, exist_ok=True)
+        if not path.exists():
+            fresh = data_dir / f"secret_key.{secrets.token_hex(8)}"
+            with open(os.open(fresh, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w", encoding="ascii") as file:
+                file.write(secrets.token_hex(32))
+            try:
+                os.link(fresh, path)  # whoever comes first wins; the others read what that one wrote
+            except FileExistsError:
+                pass
+            finally:
+                fresh.unlink()
+        return path.read_text(encoding="ascii").strip()
+    except (OSError, UnicodeDecodeError) as error:
+        reason = getattr(error, "strerror", None) or "not text"
+        raise SettingError("MOVIE_DATA_DIR", f"the secret key in it can't be read or made: {reason}") from None
+
+
 def _database_part(settings: Settings, catalogue: Catalogue) -> Part:
     async def check() -> str:
         count = await catalogue.count()
@@ -142,7 +356,9 @@ def create_container(settings: Settings, *overrides: Provider) -> AsyncContainer
     for name in ("httpx", "httpcore"):  # they log each URL in full, the key of a source in it
         logging.getLogger(name).setLevel(logging.WARNING)
     strict = ValidationSettings(nothing_overridden=True, implicit_override=True, nothing_decorated=True)
-    return make_async_container(Adapters(), *overrides, context={Settings: settings}, validation_settings=strict)
+    return make_async_container(
+        Adapters(), AccountAdapters(), *overrides, context={Settings: settings}, validation_settings=strict
+    )
 
 
 def notice_of(settings: Settings) -> str:
@@ -154,14 +370,42 @@ def notice_of(settings: Settings) -> str:
     return TMDB_ATTRIBUTION
 
 
-async def prepare(
-    settings: Settings, catalogue: Catalogue, progress: Callable[[int, int], None] = lambda _done, _total: None
-) -> bool:
-    """Bring the schema up to date and make the bundled films searchable; True when films were loaded.
+@asynccontextmanager
+async def serving(container: AsyncContainer) -> AsyncIterator[None]:
+    """What a process that serves does beside its requests: it learns which sessions have ended, and delivers mail when
+    there is no worker to do it."""
+    settings = await container.get(Settings)
+    await container.get(Accounts)  # so that the first request doesn't wait for imports
+    tasks = [asyncio.create_task(_watch(await container.get(SessionWatch)))]
+    if settings.redis_url is None:
+        from movie_adapters.in_process import EventDoorbell, run_in_process
 
-    `progress` is called with movies done and movies in all. Films that were imported in place of the bundled ones stay.
-    Raises `StoreUnavailable`, and `SettingError` for a data dir that can't be made.
-    """
+        room, users, doorbell = (
+            await container.get(MailRoom),
+            await container.get(UserStore),
+            await container.get(Doorbell),
+        )
+        if isinstance(doorbell, EventDoorbell):
+            tasks.append(asyncio.create_task(run_in_process(room, users, doorbell)))
+    try:
+        yield
+    finally:
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+
+
+async def _watch(watch: SessionWatch) -> None:
+    while True:
+        try:
+            await watch.poll()
+        except Exception:  # noqa: BLE001  (a bug must not leave ended sessions alive for ever)
+            _log.exception("ended sessions could not be read")
+        await asyncio.sleep(POLL_SECONDS)
+
+
+async def prepare_schema(settings: Settings) -> None:
+    """Bring the schema up to date. Raises `StoreUnavailable`, and `SettingError` for a data dir that can't be made."""
     if settings.sqlite_path is not None:
         try:
             settings.sqlite_path.parent.mkdir(parents=True, exist_ok=True)
@@ -170,6 +414,17 @@ async def prepare(
     from movie_adapters.sql_database import migrate
 
     await asyncio.to_thread(migrate, settings.database_url)
+
+
+async def prepare(
+    settings: Settings, catalogue: Catalogue, progress: Callable[[int, int], None] = lambda _done, _total: None
+) -> bool:
+    """Bring the schema up to date and make the bundled films searchable; True when films were loaded.
+
+    `progress` is called with movies done and movies in all. Films that were imported in place of the bundled ones stay.
+    Raises `StoreUnavailable`, and `SettingError` for a data dir that can't be made.
+    """
+    await prepare_schema(settings)
     if settings.source != EMBEDDED:
         return False
     from movie_adapters.movie_files import BUNDLED_EDITION, BUNDLED_FILMS, BUNDLED_NAME, bundled_films

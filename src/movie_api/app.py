@@ -11,7 +11,8 @@ from litestar.config.cors import CORSConfig
 from litestar.datastructures import State
 
 from movie_adapters.settings import Settings
-from movie_adapters.wiring import create_container, notice_of
+from movie_adapters.wiring import create_container, notice_of, serving
+from movie_api.accounts import ACCOUNT_ROUTES, Callers
 from movie_api.errors import answer
 from movie_api.guard import Guard
 from movie_api.movies import MOVIE_ROUTES
@@ -24,7 +25,7 @@ MAX_BODY = 64 * 1024
 
 def create_app(settings: Settings, *overrides: Provider) -> Litestar:
     """The ASGI application; `overrides` are providers that stand in for some of `movie_adapters.wiring`."""
-    container = create_container(settings, LitestarProvider(), *overrides)
+    container = create_container(settings, LitestarProvider(), Callers(), *overrides)
     notice = notice_of(settings)
     described = document(
         settings.public_url,
@@ -35,13 +36,14 @@ def create_app(settings: Settings, *overrides: Provider) -> Litestar:
 
     @asynccontextmanager
     async def lifespan(_: Litestar) -> AsyncIterator[None]:
-        yield
+        async with serving(container):
+            yield
         await container.close()
 
     app = Litestar(
         route_handlers=[
-            DishkaRouter("/", route_handlers=[*MOVIE_ROUTES, is_live, is_ready, explain_error]),
-            reading_router(described, notice),
+            DishkaRouter("/", route_handlers=[*MOVIE_ROUTES, *ACCOUNT_ROUTES, is_live, is_ready, explain_error]),
+            reading_router(described, notice, public_search=settings.public_search),
         ],
         lifespan=[lifespan],
         exception_handlers={Exception: answer},
@@ -52,5 +54,10 @@ def create_app(settings: Settings, *overrides: Provider) -> Litestar:
         logging_config=None,
     )
     setup_dishka(container, app)
-    app.asgi_handler = Guard(app.asgi_handler, public_url=settings.public_url, allowed_hosts=settings.allowed_hosts)
+    app.asgi_handler = Guard(
+        app.asgi_handler,
+        public_url=settings.public_url,
+        allowed_hosts=settings.allowed_hosts,
+        trusted_proxies=settings.trusted_proxies,
+    )
     return app

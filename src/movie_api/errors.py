@@ -3,16 +3,23 @@
 import logging
 import math
 from dataclasses import dataclass
+from typing import Any
 
 import msgspec
 from litestar import Request, Response
 from litestar.exceptions import HTTPException
 
-from movie_core.errors import MovieError, Unavailable
+from movie_core.errors import Invalid, InvalidLink, MovieError, RateLimited, Unavailable
+
+AnyRequest = Request[Any, Any, Any]
 
 MEDIA_TYPE = "application/problem+json"
 MAX_ECHO = 200
 """Characters of any text in a problem document, so that no answer echoes long input."""
+LINK_DETAIL = (
+    "the link is wrong, expired, or replaced by a newer one; verify-email/resend/ and password/forgot/ mail a new one"
+)
+"""The same for every link that isn't good, wherever that was found out. As a link `invalid_token` is 400, not 401."""
 
 _log = logging.getLogger(__name__)
 
@@ -55,6 +62,28 @@ PROBLEMS: dict[str, Kind] = {
         "Page out of range",
         "The offset lies at or past the end of the matches; the detail says how many there are.",
     ),
+    "invalid_email": Kind(
+        400, "Invalid address", "An address is one plain mailbox of at most 254 bytes, such as name@example.com."
+    ),
+    "invalid_username": Kind(
+        400,
+        "Invalid username",
+        "A username has 1 to 30 characters: letters and digits of any script, dots, underscores, hyphens, and single "
+        "blanks inside.",
+    ),
+    "weak_password": Kind(
+        400,
+        "Weak password",
+        "The password is too short, too long, like the address or username, common, or easily guessed; the detail says "
+        "which.",
+    ),
+    "invalid_password": Kind(400, "Invalid password", "The present password, given to be allowed a change, is wrong."),
+    "invalid_body": Kind(
+        400,
+        "Invalid body",
+        "The body isn't JSON in UTF-8 with just the fields that the route takes, each once and of its type; `errors` "
+        "names those at fault.",
+    ),
     "invalid_host": Kind(
         400,
         "Invalid host",
@@ -63,8 +92,20 @@ PROBLEMS: dict[str, Kind] = {
     ),
     "bad_request": Kind(400, "Bad request", "The request can't be read."),
     "not_authenticated": Kind(401, "Not authenticated", "The request needs a token: `Authorization: Bearer …`."),
-    "invalid_token": Kind(401, "Invalid token", "The token is malformed, expired, revoked or unknown."),
+    "invalid_token": Kind(
+        401,
+        "Invalid token",
+        "The token is malformed, expired, revoked or unknown. For the link of a mail the status is 400: ask for a new "
+        "one.",
+    ),
+    "invalid_credentials": Kind(
+        401,
+        "Invalid credentials",
+        "Address and password don't belong together, or the account isn't active; nobody is told which.",
+    ),
     "movie_not_found": Kind(404, "Movie not found", "No movie matches the query, or none has this id."),
+    "user_not_found": Kind(404, "User not found", "There is no account like that, or it is gone."),
+    "session_not_found": Kind(404, "Session not found", "The account has no such session, or it has ended."),
     "not_found": Kind(404, "Not found", "There is nothing at this path; /docs lists what there is."),
     "method_not_allowed": Kind(
         405, "Method not allowed", "The path exists but not with this method; the `Allow` header lists its methods."
@@ -72,10 +113,17 @@ PROBLEMS: dict[str, Kind] = {
     "request_timeout": Kind(
         408, "Request timeout", "The body did not arrive in time; a stalled connection is closed within 15 seconds."
     ),
+    "username_taken": Kind(409, "Username taken", "Somebody has this username. Choose another."),
     "content_too_large": Kind(413, "Content too large", "The body is larger than 64 KiB."),
     "uri_too_long": Kind(414, "URI too long", "Path and query string together are longer than 8 KiB."),
     "unsupported_media_type": Kind(415, "Unsupported media type", "The body has a content type that isn't taken here."),
     "headers_too_large": Kind(431, "Headers too large", "The request has more than 100 headers or 16 KiB of them."),
+    "rate_limited": Kind(
+        429,
+        "Rate limited",
+        "Too many tries in too short a time. Try again after the seconds that `Retry-After` tells; `RateLimit` and "
+        "`RateLimit-Policy` tell the limit.",
+    ),
     "internal_error": Kind(
         500, "Internal error", "A bug of ours. The log has its trace under the answer's `request_id`."
     ),
@@ -86,6 +134,9 @@ PROBLEMS: dict[str, Kind] = {
     ),
     "store_unavailable": Kind(
         503, "Database unavailable", "The database is away. Try again after the seconds that `Retry-After` tells."
+    ),
+    "busy": Kind(
+        503, "Busy", "There is more to do than this process takes on. Try again after the seconds of `Retry-After`."
     ),
 }
 """Every code that an answer can carry. A test keeps it total over the errors of the core."""
@@ -123,47 +174,79 @@ class Problem:
     errors: tuple[FieldProblem, ...] = ()
 
 
-def problem(
-    public_url: str, request_id: str, code: str, detail: str = "", *, field: str | None = None, retry_after: float = 1.0
-) -> tuple[int, dict[str, str], bytes]:
-    """Status, headers and body of a problem; `retry_after` (seconds) is told with a 503."""
+def describe(
+    public_url: str,
+    request_id: str,
+    code: str,
+    detail: str = "",
+    *,
+    errors: tuple[FieldProblem, ...] = (),
+    status: int | None = None,
+    retry_after: float = 1.0,
+) -> tuple[dict[str, str], Problem]:
+    """Headers and document of a problem; `retry_after` (seconds) is told with 429 and 503."""
     kind = PROBLEMS[code]
-    detail = (detail or kind.title)[:MAX_ECHO]
+    status = status or kind.status
     body = Problem(
         type=f"{public_url}/errors/{code}",
         title=kind.title,
-        status=kind.status,
-        detail=detail,
+        status=status,
+        detail=(detail or kind.title)[:MAX_ECHO],
         code=code,
         request_id=request_id,
-        errors=() if field is None else (FieldProblem(field, code, detail),),
+        errors=errors,
     )
     headers = {"content-type": MEDIA_TYPE}
-    if kind.status == 401:
-        headers["www-authenticate"] = "Bearer" if code == "not_authenticated" else f'Bearer error="{code}"'
-    if kind.status == 503:
+    if status == 401:
+        headers["www-authenticate"] = f'Bearer error="{code}"' if code == "invalid_token" else "Bearer"
+    if status == 413:
+        headers["connection"] = "close"  # or the server would go on swallowing a body that nobody reads
+    if status in (429, 503):
         headers["retry-after"] = str(max(1, math.ceil(retry_after)))
-    return kind.status, headers, msgspec.json.encode(body)
+    return headers, body
 
 
-def answer(request: Request, error: Exception) -> Response[bytes]:  # type: ignore[type-arg]
-    """The exception handler of the whole application."""
+def problem(public_url: str, request_id: str, code: str, detail: str = "") -> tuple[int, dict[str, str], bytes]:
+    """Status, headers and body of a problem that no route has met."""
+    headers, body = describe(public_url, request_id, code, detail)
+    return body.status, headers, msgspec.json.encode(body)
+
+
+def describe_error(request: AnyRequest, error: Exception) -> tuple[dict[str, str], Problem]:
+    """Headers and document of the problem that an error comes to."""
+    state = request.scope["state"]
+    told: dict[str, Any] = {}
     extra: dict[str, str] = {}
     match error:
+        case InvalidLink():
+            code, told = error.code, {"detail": LINK_DETAIL, "status": 400}
+        case RateLimited():
+            code, told = error.code, {"detail": error.detail, "retry_after": error.quota.reset}
+            state["quota"] = error.quota
+        case Unavailable():
+            code, told = error.code, {"detail": error.detail, "retry_after": error.retry_after}
         case MovieError():
-            retry_after = error.retry_after if isinstance(error, Unavailable) else 1.0
-            told = (error.code, error.detail, error.field, retry_after)
+            code, told = error.code, {"detail": error.detail, "errors": _rows(error)}
         case HTTPException() if error.status_code in _FOR_STATUS:
+            code = _FOR_STATUS[error.status_code]
             extra = {name.lower(): value for name, value in (error.headers or {}).items() if name.lower() == "allow"}
-            told = (_FOR_STATUS[error.status_code], "", None, 1.0)
         case HTTPException() if error.status_code < 500:
-            told = ("bad_request", "", None, 1.0)
+            code = "bad_request"
         case _:
-            _log.error("request %s failed", request.scope["state"]["request_id"], exc_info=error)
-            told = ("internal_error", "", None, 1.0)
-    code, detail, field, retry_after = told
-    state = request.scope["state"]
-    status, headers, body = problem(
-        state["public_url"], state["request_id"], code, detail, field=field, retry_after=retry_after
+            _log.error("request %s failed", state["request_id"], exc_info=error)
+            code = "internal_error"
+    headers, body = describe(state["public_url"], state["request_id"], code, **told)
+    return headers | extra, body
+
+
+def _rows(error: MovieError) -> tuple[FieldProblem, ...]:
+    found = (error, *(error.others if isinstance(error, Invalid) else ()))
+    return tuple(
+        FieldProblem(one.field[:MAX_ECHO], one.code, one.detail[:MAX_ECHO]) for one in found if one.field is not None
     )
-    return Response(body, status_code=status, headers=headers | extra, media_type=MEDIA_TYPE)
+
+
+def answer(request: AnyRequest, error: Exception) -> Response[bytes]:
+    """The exception handler of the whole application."""
+    headers, body = describe_error(request, error)
+    return Response(msgspec.json.encode(body), status_code=body.status, headers=headers, media_type=MEDIA_TYPE)

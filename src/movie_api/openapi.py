@@ -7,17 +7,40 @@ test compares its paths and methods with the routes there are.
 from collections.abc import Iterable
 from typing import Any
 
+from movie_api.bodies import FORM, JSON
 from movie_api.errors import MEDIA_TYPE, PROBLEMS
 from movie_core.catalog import MAX_SUGGESTIONS
 from movie_core.movies import MAX_GENRE, MAX_QUERY, Order, State
 from movie_core.paging import DEFAULT_LIMIT, MAX_LIMIT, MAX_OFFSET
+from movie_core.sessions import MAX_DEVICE, MAX_SESSIONS
+from movie_core.users import MAX_USERNAME
 
 Json = dict[str, Any]
 
 _TEXT: Json = {"type": "string"}
 _TEXTS: Json = {"type": "array", "items": _TEXT}
 _URL: Json = {"type": "string", "format": "uri"}
-_COUNT: Json = {"type": "integer", "minimum": 0}
+_TIME: Json = {"type": "string", "format": "date-time"}
+_EMAIL: Json = {
+    "type": "string",
+    "format": "email",
+    "description": "One plain mailbox of at most 254 bytes.",
+    "examples": ["ann@example.com"],
+}
+_USERNAME: Json = {
+    "type": "string",
+    "minLength": 1,
+    "maxLength": MAX_USERNAME,
+    "description": "Letters and digits of any script, `. _ -`, and single blanks inside.",
+    "examples": ["ann"],
+}
+_PASSWORD: Json = {
+    "type": "string",
+    "format": "password",
+    "description": "At most 1,024 bytes; long enough, not common or easily guessed, and unlike address and username.",
+    "examples": ["velvet harbour quill tundra"],
+}
+_TOKEN: Json = {"type": "string"}
 
 
 def _object(required: Iterable[str], **properties: Json) -> Json:
@@ -81,6 +104,64 @@ SCHEMAS: Json = {
         ("items",),
         items=_list(_object(("name", "movies"), name=_TEXT, movies={"type": "integer", "minimum": 1})),
     ),
+    "NewAccount": _object(("email", "username", "password"), email=_EMAIL, username=_USERNAME, password=_PASSWORD),
+    "Registered": _object(("email", "username"), email=_TEXT, username=_TEXT),
+    "Credentials": _object(("email", "password"), email=_EMAIL, password=_PASSWORD),
+    "Address": _object(("email",), email=_EMAIL),
+    "TokenPair": _object(
+        ("access", "refresh"),
+        access=_TOKEN | {"description": "A JWT, for `Authorization: Bearer …`; good for minutes."},
+        refresh=_TOKEN | {"description": "For `jwt/token/refresh/`, once; good for days."},
+    ),
+    "RefreshToken": _object(("refresh",), refresh=_TOKEN),
+    "Activated": _object(
+        ("message",),
+        message=_TEXT,
+        access=_TOKEN,
+        refresh=_TOKEN,
+        code={"const": "already_verified", "description": "The link was used before; then there are no tokens."},
+    ),
+    "ActivationLink": _object(("message",), message=_TEXT, code={"const": "already_verified"}),
+    "Message": _object(("message",), message=_TEXT),
+    "Nothing": _object(()),
+    "NewPassword": _object(("uid", "token", "password"), uid=_TEXT, token=_TOKEN, password=_PASSWORD),
+    "PasswordForm": _object(("password",), password=_PASSWORD),
+    "PasswordChange": _object(("old_password", "new_password"), old_password=_PASSWORD, new_password=_PASSWORD),
+    "Sessions": _object(
+        ("items",),
+        items=_list(
+            _object(
+                ("id", "device", "created_at", "last_used_at", "current"),
+                id=_TEXT,
+                device={"type": "string", "maxLength": MAX_DEVICE, "description": "The `User-Agent` that logged in."},
+                created_at=_TIME,
+                last_used_at=_TIME,
+                current={"type": "boolean", "description": "Whether it is the one that asks."},
+            ),
+            maxItems=MAX_SESSIONS,
+        ),
+    ),
+    "Profile": _object(
+        ("id", "email", "username", "is_staff", "record_events", "created_at", "last_login"),
+        id=_TEXT,
+        email=_TEXT,
+        username=_TEXT,
+        is_staff={"type": "boolean"},
+        record_events={"type": "boolean", "description": "Whether what the user does is recorded."},
+        created_at=_TIME,
+        last_login={"type": ["string", "null"], "format": "date-time"},
+    ),
+    "ProfileChange": _object((), username=_USERNAME, record_events={"type": "boolean"}),
+    "Export": {
+        "type": "object",
+        "required": ["account", "registrations", "sessions", "mails"],
+        "properties": {
+            "account": {"type": ["object", "null"]},
+            "registrations": _list({"type": "object"}),
+            "sessions": _list({"type": "object"}),
+            "mails": _list({"type": "object"}),
+        },
+    },
     "Health": {
         "type": "object",
         "required": ["status"],
@@ -152,13 +233,15 @@ _HEADERS: dict[str, Json] = {
     },
     "Link": {"description": "`first`, `prev`, `next`, `last` (RFC 8288), as in `page_info`.", "schema": _TEXT},
     "ETag": {"description": "Weak; of items, total and links.", "schema": _TEXT},
-    "Cache-Control": {"description": "`private`", "schema": _TEXT},
+    "Cache-Control": {"description": "`private`; for accounts `no-store`", "schema": _TEXT},
     "Cache-Status": {"description": "RFC 9211; `movies; fwd=miss` for a live answer.", "schema": _TEXT},
     "WWW-Authenticate": {"description": "`Bearer`", "schema": _TEXT},
     "Allow": {"description": "The methods of the path.", "schema": _TEXT},
     "Retry-After": {"description": "Seconds.", "schema": {"type": "integer", "minimum": 1}},
+    "RateLimit": {"description": "What is left (`r`), and in how many seconds more is (`t`).", "schema": _TEXT},
+    "RateLimit-Policy": {"description": "At most `q` in any `w` seconds.", "schema": _TEXT},
 }
-_FOR_STATUS = {401: ("WWW-Authenticate",), 405: ("Allow",), 503: ("Retry-After",)}
+_FOR_STATUS = {401: ("WWW-Authenticate",), 405: ("Allow",), 429: ("Retry-After",), 503: ("Retry-After",)}
 
 
 def _headers(*names: str) -> Json:
@@ -169,20 +252,29 @@ def _content(media_type: str, schema: Json) -> Json:
     return {media_type: {"schema": schema}}
 
 
-def _problems(*codes: str) -> Json:
+_LINK = "invalid_token@400"
+"""`invalid_token` as the link of a mail has it."""
+
+
+def _problems(*codes: str, headers: Iterable[str] = (), is_page_too: bool = False) -> Json:
     """The error answers of an operation, those that every operation has included."""
     codes = (*codes, "invalid_host", "method_not_allowed", "uri_too_long", "headers_too_large", "internal_error")
     by_status: dict[int, list[str]] = {}
     for code in codes:
-        by_status.setdefault(PROBLEMS[code].status, []).append(code)
+        name, _, status = code.partition("@")
+        by_status.setdefault(int(status or PROBLEMS[name].status), []).append(name)
+    content = _content(MEDIA_TYPE, _schema("Problem")) | (_PAGE if is_page_too else {})
     return {
         str(status): {
             "description": ", ".join(f"`{code}`" for code in listed),
-            "headers": _headers(*_FOR_STATUS.get(status, ())),
-            "content": _content(MEDIA_TYPE, _schema("Problem")),
+            "headers": _headers(*headers, *_FOR_STATUS.get(status, ())),
+            "content": content,
         }
         for status, listed in sorted(by_status.items())
     }
+
+
+_PAGE = _content("text/html", _TEXT)
 
 
 def _get(
@@ -193,7 +285,7 @@ def _get(
     *errors: str,
     parameters: Iterable[Json] = (),
     headers: Iterable[str] = (),
-    media_type: str = "application/json",
+    media_type: str = JSON,
     is_open: bool = False,
     more: Json | None = None,
 ) -> Json:
@@ -210,6 +302,46 @@ def _get(
     }
 
 
+_BODY = ("invalid_body", "content_too_large", "unsupported_media_type", "request_timeout")
+
+
+def _account(
+    method: str,
+    name: str,
+    summary: str,
+    answered: str | None,
+    *errors: str,
+    status: int = 200,
+    body: str | None = None,
+    form: str | None = None,
+    parameters: Iterable[Json] = (),
+    is_open: bool = False,
+    is_limited: bool = False,
+    is_page_too: bool = False,
+) -> Json:
+    """An operation of the accounts. `answered`, `body` and `form` name schemas; `is_open` ones need no token."""
+    always = ("Cache-Control", *(("RateLimit", "RateLimit-Policy") if is_limited else ()))
+    told: Json = {"description": summary, "headers": _headers(*always)}
+    pages = _PAGE if is_page_too else {}
+    if answered is not None or pages:
+        told["content"] = (_content(JSON, _schema(answered)) if answered else {}) | pages
+    taken = (_content(JSON, _schema(body)) if body else {}) | (_content(FORM, _schema(form)) if form else {})
+    codes = (*errors, *(_BODY if taken else ()), *(() if is_open else _ACCESS), "store_unavailable")
+    if is_limited:
+        codes = (*codes, "rate_limited")
+    return {
+        method: {
+            "operationId": name,
+            "tags": ["accounts"],
+            "summary": summary,
+            "parameters": list(parameters),
+            **({"requestBody": {"required": body != "Nothing", "content": taken}} if taken else {}),
+            "responses": {str(status): told, **_problems(*codes, headers=always, is_page_too=is_page_too)},
+            "security": [] if is_open else [{"bearer": []}],
+        }
+    }
+
+
 _ACCESS = ("not_authenticated", "invalid_token")
 _AWAY = ("source_unavailable", "store_unavailable")
 _NOT_MODIFIED = {
@@ -218,6 +350,11 @@ _NOT_MODIFIED = {
         "headers": _headers("Link", "ETag", "Cache-Control", "Cache-Status"),
     }
 }
+_LINK_PARAMETERS = [
+    _parameter("uid", "As the mail has it.", _TEXT, where="path"),
+    _parameter("token", "As the mail has it.", _TEXT, where="path"),
+]
+_LOGIN = ("invalid_credentials", "busy")
 _IF_NONE_MATCH = _parameter("If-None-Match", "ETags of answers at hand.", _TEXT, where="header")
 
 PATHS: Json = {
@@ -260,6 +397,152 @@ PATHS: Json = {
         *(*_ACCESS, *_AWAY),
         headers=("Cache-Control",),
     ),
+    "/api/v1/authentication/register/": _account(
+        "post",
+        "register",
+        "Register; a mail with a link that activates the account follows",
+        "Registered",
+        *("invalid_email", "invalid_username", "weak_password", "username_taken", "busy"),
+        status=201,
+        body="NewAccount",
+        is_open=True,
+        is_limited=True,
+    ),
+    "/api/v1/authentication/verify-email/{uid}/{token}/": {
+        **_account(
+            "get",
+            "showActivation",
+            "What an activation link leads to; changes nothing. A page where `Accept` names `text/html`",
+            "ActivationLink",
+            _LINK,
+            parameters=_LINK_PARAMETERS,
+            is_open=True,
+            is_page_too=True,
+        ),
+        **_account(
+            "post",
+            "activate",
+            "Activate the account; logs a JSON client in",
+            "Activated",
+            *(_LINK, "username_taken"),
+            body="Nothing",
+            form="Nothing",
+            parameters=_LINK_PARAMETERS,
+            is_open=True,
+            is_page_too=True,
+        ),
+    },
+    "/api/v1/authentication/verify-email/resend/": _account(
+        "post",
+        "resendActivation",
+        "Mail new activation links, where registrations wait",
+        "Message",
+        "invalid_email",
+        status=202,
+        body="Address",
+        is_open=True,
+    ),
+    "/api/v1/authentication/login/": _account(
+        "post", "logIn", "Log in", "TokenPair", *_LOGIN, body="Credentials", is_open=True, is_limited=True
+    ),
+    "/api/v1/authentication/jwt/token/": _account(
+        "post",
+        "createToken",
+        "The same as `login/`",
+        "TokenPair",
+        *_LOGIN,
+        body="Credentials",
+        is_open=True,
+        is_limited=True,
+    ),
+    "/api/v1/authentication/jwt/token/refresh/": _account(
+        "post",
+        "refreshToken",
+        "Exchange a refresh token for new tokens",
+        "TokenPair",
+        "invalid_token",
+        body="RefreshToken",
+        is_open=True,
+    ),
+    "/api/v1/authentication/logout/": _account("post", "logOut", "End this session", "Message"),
+    "/api/v1/authentication/password/forgot/": _account(
+        "post",
+        "forgotPassword",
+        "Mail a link that resets the password, where there is an account",
+        "Message",
+        "invalid_email",
+        status=202,
+        body="Address",
+        is_open=True,
+    ),
+    "/api/v1/authentication/password/reset/": _account(
+        "post",
+        "resetPassword",
+        "Set a new password by a mailed link; ends all sessions",
+        None,
+        *(_LINK, "weak_password", "busy"),
+        status=204,
+        body="NewPassword",
+        is_open=True,
+    ),
+    "/api/v1/authentication/password/reset/{uid}/{token}/": {
+        **_account(
+            "get",
+            "showReset",
+            "What a reset link leads to; changes nothing. A form where `Accept` names `text/html`",
+            "Message",
+            _LINK,
+            parameters=_LINK_PARAMETERS,
+            is_open=True,
+            is_page_too=True,
+        ),
+        **_account(
+            "post",
+            "resetPasswordByForm",
+            "The form's own way to set a new password; ends all sessions",
+            None,
+            *(_LINK, "weak_password", "busy"),
+            form="PasswordForm",
+            parameters=_LINK_PARAMETERS,
+            is_open=True,
+            is_page_too=True,
+        ),
+    },
+    "/api/v1/authentication/password/change/": _account(
+        "post",
+        "changePassword",
+        "Set a new password by the old one; ends the other sessions",
+        None,
+        *("invalid_password", "weak_password", "busy"),
+        status=204,
+        body="PasswordChange",
+    ),
+    "/api/v1/authentication/sessions/": {
+        **_account("get", "listSessions", "The sessions of this account, the one used last first", "Sessions"),
+        **_account("delete", "endOtherSessions", "End all other sessions", None, status=204),
+    },
+    "/api/v1/authentication/sessions/{session_id}/": _account(
+        "delete",
+        "endSession",
+        "End one session",
+        None,
+        "session_not_found",
+        status=204,
+        parameters=[_parameter("session_id", "As `sessions/` lists it.", _TEXT, where="path")],
+    ),
+    "/api/v1/users/me/": {
+        **_account("get", "getProfile", "The profile", "Profile"),
+        **_account(
+            "patch",
+            "changeProfile",
+            "Change the username, or whether events are recorded",
+            "Profile",
+            *("invalid_username", "username_taken", "user_not_found"),
+            body="ProfileChange",
+        ),
+        **_account("delete", "eraseProfile", "Erase everything about this account", None, status=204),
+    },
+    "/api/v1/users/me/export/": _account("get", "exportProfile", "Everything stored about this account", "Export"),
     "/health/live": _get(
         "isLive", "operation", "Whether the process runs; touches nothing", _schema("Live"), is_open=True
     ),
@@ -310,6 +593,7 @@ def document(public_url: str, *, version: str, public_search: bool, notice: str 
         "security": [{}, bearer] if public_search else [bearer],
         "tags": [
             {"name": "movies", "description": "Search, details, suggestions, genres."},
+            {"name": "accounts", "description": "Register, log in, sessions, passwords, profile."},
             {"name": "operation", "description": "For operators and readers."},
         ],
         "paths": PATHS,

@@ -38,6 +38,15 @@ a { color: light-dark(#0b57d0, #8ab4f8); }
 code { font: 0.95em ui-monospace, monospace; background: light-dark(#eef0f3, #2a2d31); padding: 0.1em 0.3em;
   border-radius: 0.25em; overflow-wrap: anywhere; }
 dt { font-weight: 600; margin-top: 0.75rem; } dd { margin: 0; }
+form { margin: 1.5rem 0; } label { display: block; font-weight: 600; }
+input { box-sizing: border-box; width: 100%; max-width: 24rem; margin: 0.25rem 0; }
+input, button { font: inherit; padding: 0.5rem 0.75rem; border: 1px solid light-dark(#6f7680, #9aa0a6);
+  border-radius: 0.375rem; }
+button { margin-top: 1rem; padding: 0.5rem 1.25rem; border-color: transparent; cursor: pointer;
+  background: light-dark(#0b57d0, #8ab4f8); color: light-dark(#fff, #10151c); }
+:focus-visible { outline: 3px solid light-dark(#0b57d0, #8ab4f8); outline-offset: 2px; }
+.hint { margin: 0; font-size: 0.95rem; opacity: 0.85; }
+[role="alert"] { margin: 0.5rem 0; font-weight: 600; color: light-dark(#b3261e, #f2b8b5); }
 footer { margin-top: 3rem; font-size: 0.9rem; opacity: 0.8; }
 """
 _DOCS = """<!doctype html>
@@ -66,9 +75,14 @@ _DOCS_POLICY = _POLICY + "style-src 'self' 'unsafe-inline'; base-uri 'none'; for
 _PAGE_POLICY = _POLICY + "style-src 'self'; base-uri 'none'; form-action 'none'"
 
 
-def _html(content: str, policy: str = _PAGE_POLICY) -> Response[str]:
+def page(title: str, content: str) -> str:
+    """A whole page; `title` is text, `content` HTML."""
+    return _PAGE.format(title=escape(title), content=content)
+
+
+def html(content: str, policy: str = _PAGE_POLICY, *, status_code: int = 200) -> Response[str]:
     headers = {"content-security-policy": policy, "referrer-policy": "no-referrer"}
-    return Response(content, media_type="text/html; charset=utf-8", headers=headers)
+    return Response(content, status_code=status_code, media_type="text/html", headers=headers)
 
 
 @get("/health/live")
@@ -102,7 +116,7 @@ async def explain_error(code: FromPath[str]) -> Response[str]:
         f"<p>{_code_marks(kind.explanation)}</p><dl><dt>Code</dt><dd><code>{code}</code></dd>"
         f'<dt>HTTP status</dt><dd>{kind.status}</dd></dl><p><a href="/docs">API documentation</a></p>'
     )
-    return _html(_PAGE.format(title=escape(kind.title), content=content))
+    return html(page(kind.title, content))
 
 
 def _code_marks(text: str) -> str:
@@ -111,19 +125,25 @@ def _code_marks(text: str) -> str:
     return "".join(f"<code>{part}</code>" if index % 2 else part for index, part in enumerate(parts))
 
 
-def reading_router(document: dict[str, Any], notice: str) -> Router:
+def reading_router(document: dict[str, Any], notice: str, *, public_search: bool) -> Router:
     """The pages that depend on the deployment. `notice` is what the source in use asks to be said of it."""
     encoded = msgspec.json.encode(document)
     version = document["info"]["version"]
-    start = _PAGE.format(
-        title="Movie Search",
-        content=f"""<p>A movie search backend, version {escape(version)}. Try
-<a href="/api/v1/movies/?query=matrix"><code>/api/v1/movies/?query=matrix</code></a>, or as you type:
-<a href="/api/v1/movies/suggest/?query=mat"><code>/api/v1/movies/suggest/?query=mat</code></a>.</p>
+    is_open = "Searching needs no account here, a profile does" if public_search else "To search you need an account"
+    start = page(
+        "Movie Search",
+        f"""<p>A movie search backend, version {escape(version)}. {is_open}:</p>
+<ol>
+<li>Register with <code>POST /api/v1/authentication/register/</code>.</li>
+<li>Follow the link in the mail that comes.</li>
+<li>Log in with <code>POST /api/v1/authentication/login/</code>; the answer has a token.</li>
+<li>Search with <code>GET /api/v1/movies/?query=matrix</code> and the header
+<code>Authorization: Bearer …</code>.</li>
+</ol>
+<p>All of it can be tried out at <a href="/docs">/docs</a>; its Authorize button takes the token.</p>
 <dl>
 <dt><a href="/docs">/docs</a></dt><dd>The API, to read and to try out</dd>
 <dt><a href="/openapi.json">/openapi.json</a></dt><dd>The same for programs (OpenAPI 3.1)</dd>
-<dt><a href="/api/v1/genres/">/api/v1/genres/</a></dt><dd>Genres, with the number of their movies</dd>
 <dt><a href="/health/ready">/health/ready</a></dt><dd>Whether every part can be reached</dd>
 </dl>
 <footer>{escape(notice)}</footer>""",
@@ -131,7 +151,7 @@ def reading_router(document: dict[str, Any], notice: str) -> Router:
 
     @get("/")
     async def start_page() -> Response[str]:
-        return _html(start)
+        return html(start)
 
     @get("/style.css")
     async def style() -> Response[str]:
@@ -139,7 +159,7 @@ def reading_router(document: dict[str, Any], notice: str) -> Router:
 
     @get("/docs")
     async def docs() -> Response[str]:
-        return _html(_DOCS, _DOCS_POLICY)
+        return html(_DOCS, _DOCS_POLICY)
 
     @get("/docs/start.js")
     async def docs_start() -> Response[str]:

@@ -14,7 +14,31 @@ Searching a list of movies:
 >>> page.total, [movie.title for movie in page.items]
 (2, ['The Matrix', 'The Matrix Reloaded'])
 
-Errors belong to five families, and each has a code that stays stable:
+Registering and activating a user, with every port in memory (a real deployment brings its own adapters):
+
+>>> from datetime import timedelta
+>>> from movie_core import AccountRules, Accounts, Keys, MailRoom, MailRules, SessionWatch
+>>> from movie_core import memory
+>>> keys = Keys(["a secret of at least thirty-two bytes"])
+>>> book = memory.MemoryBook(MailRules(link_ttl=timedelta(hours=24), limit=None), keys)
+>>> users, sessions, outbox = memory.MemoryUsers(book), memory.MemorySessions(book), memory.MemoryOutbox(book)
+>>> mailer = memory.MemoryMailer()
+>>> accounts = Accounts(
+...     users, sessions, SessionWatch(sessions), memory.MemoryHasher(), memory.MemoryTokens(keys),
+...     memory.PlainAddressSyntax(), memory.PlainStrength(), mailer, memory.MemoryDoorbell(), keys,
+...     AccountRules(password_min=8, access_ttl=timedelta(minutes=15), refresh_ttl=timedelta(days=5)),
+... )
+>>> async def join() -> str:
+...     await accounts.register("ann@example.com", "ann", "copper lantern walks home")
+...     await MailRoom(outbox, mailer, keys, public_url="https://movies.example.com", owner="doctest").deliver_due()
+...     [(username, link)] = mailer.letters[-1].links
+...     uid, token = link.rstrip("/").split("/")[-2:]
+...     tokens = await accounts.activate(uid, token, device="a terminal")
+...     return (await accounts.profile(await accounts.authenticate(tokens.access))).username.shown
+>>> asyncio.run(join())
+'ann'
+
+Errors belong to families, and each has a code that stays stable:
 
 >>> from movie_core import MovieNotFound
 >>> try:
@@ -27,25 +51,41 @@ To search another source, write a class with the methods of `movie_core.ports.Mo
 `movie_core.testing.MovieSourceContract`.
 """
 
+from movie_core.accounts import AccountRules, Accounts, Caller, TokenPair
 from movie_core.catalog import Catalog
 from movie_core.errors import (
+    Busy,
     Conflict,
     Denied,
     FilterUnsupported,
     Invalid,
+    InvalidBody,
+    InvalidCredentials,
+    InvalidEmail,
+    InvalidLink,
     InvalidOffsetOrLimit,
     InvalidParameter,
+    InvalidPassword,
     InvalidQuery,
     InvalidToken,
+    InvalidUsername,
     MovieError,
     MovieNotFound,
     NotAuthenticated,
     NotFound,
     PageOutOfRange,
+    RateLimited,
+    SessionNotFound,
     SourceUnavailable,
     StoreUnavailable,
     Unavailable,
+    UsernameTaken,
+    UserNotFound,
+    WeakPassword,
 )
+from movie_core.keys import Keys
+from movie_core.limits import Limits, Quota, Rate
+from movie_core.mails import Letter, Mail, MailKind, MailRoom, MailRules, MailState
 from movie_core.memory import MemoryCatalogue, MemorySeenMovies
 from movie_core.movies import (
     Ability,
@@ -61,9 +101,17 @@ from movie_core.movies import (
     normalise_query,
 )
 from movie_core.paging import PageInfo, PageLinks, Window
+from movie_core.sessions import Session, SessionWatch
+from movie_core.users import Account, Address, Registration, Username
 
 __all__ = [
     "Ability",
+    "Account",
+    "AccountRules",
+    "Accounts",
+    "Address",
+    "Busy",
+    "Caller",
     "Catalog",
     "Conflict",
     "Denied",
@@ -71,11 +119,25 @@ __all__ = [
     "FoundMovie",
     "Genre",
     "Invalid",
+    "InvalidBody",
+    "InvalidCredentials",
+    "InvalidEmail",
+    "InvalidLink",
     "InvalidOffsetOrLimit",
     "InvalidParameter",
+    "InvalidPassword",
     "InvalidQuery",
     "InvalidToken",
+    "InvalidUsername",
+    "Keys",
+    "Letter",
+    "Limits",
     "Loaded",
+    "Mail",
+    "MailKind",
+    "MailRoom",
+    "MailRules",
+    "MailState",
     "MemoryCatalogue",
     "MemorySeenMovies",
     "Movie",
@@ -89,10 +151,22 @@ __all__ = [
     "PageInfo",
     "PageLinks",
     "PageOutOfRange",
+    "Quota",
+    "Rate",
+    "RateLimited",
+    "Registration",
+    "Session",
+    "SessionNotFound",
+    "SessionWatch",
     "SourceUnavailable",
     "State",
     "StoreUnavailable",
+    "TokenPair",
     "Unavailable",
+    "UserNotFound",
+    "Username",
+    "UsernameTaken",
+    "WeakPassword",
     "Window",
     "Years",
     "normalise_query",

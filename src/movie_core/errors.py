@@ -1,10 +1,13 @@
-"""What can go wrong, in five families; each leaf has a code that stays stable.
+"""What can go wrong, in families; each leaf has a code that stays stable.
 
 An error says what happened in the words of the domain. Which HTTP status it becomes stands in one table of the API
 (`movie_api.errors`); a test keeps that table total over the leaves defined here.
 """
 
-from typing import ClassVar
+from typing import TYPE_CHECKING, ClassVar
+
+if TYPE_CHECKING:
+    from movie_core.limits import Quota
 
 
 class MovieError(Exception):
@@ -21,6 +24,9 @@ class MovieError(Exception):
 
 class Invalid(MovieError):
     """The input is at fault; sending it again can't help."""
+
+    others: "tuple[Invalid, ...]" = ()
+    """What else is wrong with the same input."""
 
 
 class Denied(MovieError):
@@ -94,3 +100,69 @@ class StoreUnavailable(Unavailable):
     """The database can't be reached, or doesn't answer in time."""
 
     code = "store_unavailable"
+
+
+class InvalidEmail(Invalid):
+    code = "invalid_email"
+
+
+class InvalidUsername(Invalid):
+    code = "invalid_username"
+
+
+class WeakPassword(Invalid):
+    """The password breaks a rule; the detail says which."""
+
+    code = "weak_password"
+
+
+class InvalidPassword(Invalid):
+    """The present password, given to be allowed a change, is wrong."""
+
+    code = "invalid_password"
+
+
+class InvalidBody(Invalid):
+    """The body isn't what the route takes."""
+
+    code = "invalid_body"
+
+
+class InvalidLink(Invalid):
+    """A mailed link that is malformed, unknown, used up, superseded or expired: all the same to who holds it."""
+
+    code = "invalid_token"
+
+
+class InvalidCredentials(Denied):
+    """Address and password don't belong together; also where there is no such account, or it is inactive."""
+
+    code = "invalid_credentials"
+
+
+class UserNotFound(NotFound):
+    code = "user_not_found"
+
+
+class SessionNotFound(NotFound):
+    code = "session_not_found"
+
+
+class UsernameTaken(Conflict):
+    code = "username_taken"
+
+
+class RateLimited(MovieError):
+    """Too many of something in too short a time."""
+
+    code = "rate_limited"
+
+    def __init__(self, detail: str, *, quota: "Quota") -> None:
+        super().__init__(detail)
+        self.quota = quota
+
+
+class Busy(Unavailable):
+    """The process has as much to do as it takes on."""
+
+    code = "busy"

@@ -1,11 +1,49 @@
 """Every port in memory: for tests, for small collections, and as the shortest example of an adapter."""
 
+import base64
+import hashlib
+import hmac
+import json
+import math
+import re
+import secrets
+import time
 import unicodedata
+from collections import deque
 from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime, timedelta
+from typing import Any
 
-from movie_core.errors import MovieNotFound
+from movie_core.errors import (
+    InvalidCredentials,
+    InvalidEmail,
+    InvalidLink,
+    InvalidToken,
+    MovieNotFound,
+    UsernameTaken,
+    UserNotFound,
+)
+from movie_core.keys import Keys, new_id
+from movie_core.limits import Quota, Rate, free_at
+from movie_core.mails import (
+    RENEWED,
+    Letter,
+    LinkInMail,
+    Mail,
+    MailKind,
+    MailRefused,
+    MailRules,
+    MailState,
+    NewLink,
+    Purpose,
+)
 from movie_core.movies import Ability, Genre, Loaded, Movie, MoviePage, MovieQuery, Order
 from movie_core.paging import Window
+from movie_core.ports import Activated, Person, Rotated
+from movie_core.sessions import MAX_SESSIONS, Access, Reuse, Session, judge_reuse, utc_now
+from movie_core.users import MAX_PENDING as MAX_REGISTRATIONS
+from movie_core.users import REPEAT, Account, Address, Registration, Username
 
 MAX_PENDING = 10_000
 """Movies that `MemorySeenMovies` holds before it writes them."""
@@ -117,3 +155,732 @@ class MemorySeenMovies:
     async def flush(self) -> None:
         pending, self._pending = self._pending, {}
         await self.movies.load(pending.values())
+
+
+@dataclass(slots=True)
+class _Link:
+    """A link that is good, or the one that activated its account."""
+
+    new: NewLink
+    purpose: Purpose
+    address_key: str
+    username: str
+    expires_at: datetime
+    is_used: bool = False
+
+
+@dataclass(slots=True)
+class _Mail:
+    """A row of the outbox."""
+
+    mail: Mail
+    address_key: str
+    made_at: datetime | None = None
+    mailbox: str | None = None
+    """The only one that a waiting mail is for, when it had to wait while another mailbox got its own."""
+    hashes: tuple[str, ...] = ()
+    owner: str | None = None
+    leased_until: datetime | None = None
+
+
+@dataclass(slots=True)
+class _Token:
+    """A refresh token; one with a successor is used."""
+
+    session_id: str
+    expires_at: datetime
+    spent_at: datetime | None = None
+    successor: str | None = None
+
+
+class MemoryBook:
+    """What `MemoryUsers`, `MemorySessions` and `MemoryOutbox` share. Their methods never wait inside, so that each is
+    one transaction for all that runs on the same event loop."""
+
+    def __init__(self, rules: MailRules, keys: Keys) -> None:
+        self._rules = rules
+        self._keys = keys
+        self.accounts: dict[str, Account] = {}
+        self.registrations: list[Registration] = []
+        self.decoys: set[str] = set()
+        """Ids of registrations for addresses that were taken already."""
+        self.links: dict[str, _Link] = {}
+        self.mails: list[_Mail] = []
+        self.sessions: dict[str, Session] = {}
+        self.tokens: dict[str, _Token] = {}
+        self.ended: dict[str, datetime] = {}
+
+    def account_at(self, address_key: str) -> Account | None:
+        return next((one for one in self.accounts.values() if one.address.key == address_key), None)
+
+    def pending(self, address_key: str) -> list[Registration]:
+        """The registrations that may become an account, newest first."""
+        own = [one for one in self.registrations if one.address.key == address_key and one.id not in self.decoys]
+        own.reverse()
+        return sorted(own, key=lambda one: one.created_at, reverse=True)
+
+    def check_username(self, username: Username, *, but: str | None = None) -> None:
+        if any(one.username.key == username.key and one.id != but for one in self.accounts.values()):
+            raise UsernameTaken("the username is taken", field="username")
+
+    def activate(self, registration: Registration, now: datetime, *, used: str | None) -> Account:
+        """The account of a registration; its address' other registrations and links end."""
+        self.check_username(registration.username)
+        account = Account(
+            id=registration.id,
+            address=registration.address,
+            username=registration.username,
+            password_hash=registration.password_hash,
+            is_active=True,
+            is_staff=False,
+            record_events=True,
+            created_at=now,
+        )
+        self.accounts[account.id] = account
+        key = account.address.key
+        self.registrations = [one for one in self.registrations if one.address.key != key]
+        self.links = {hashed: link for hashed, link in self.links.items() if link.address_key != key or hashed == used}
+        if used is not None:
+            self.links[used].is_used = True
+        self.drop_waiting(MailKind.ACTIVATION, key)
+        return account
+
+    def end_sessions(self, session_ids: Iterable[str], now: datetime) -> list[str]:
+        ids = list(session_ids)
+        for session_id in ids:
+            del self.sessions[session_id]
+            self.ended[session_id] = now
+        self.tokens = {hashed: token for hashed, token in self.tokens.items() if token.session_id in self.sessions}
+        return ids
+
+    def sessions_of(self, account_id: str) -> list[Session]:
+        """The one used last first."""
+        own = [one for one in self.sessions.values() if one.user_id == account_id]
+        own.reverse()
+        return sorted(own, key=lambda one: one.last_used_at, reverse=True)
+
+    def end_resets(self, account_id: str) -> None:
+        self.links = {
+            hashed: link
+            for hashed, link in self.links.items()
+            if link.purpose is not Purpose.RESET or link.new.uid != account_id
+        }
+
+    # --- mails
+
+    def free_at(self, address_key: str, now: datetime) -> datetime:
+        made = [row.made_at for row in self.mails if row.address_key == address_key and row.made_at is not None]
+        return free_at(now, self._rules.limit, made)
+
+    def drop_waiting(self, kind: MailKind, address_key: str) -> None:
+        self.mails = [
+            row
+            for row in self.mails
+            if row.made_at is not None or row.mail.kind is not kind or row.address_key != address_key
+        ]
+
+    def wait(self, kind: MailKind, address_key: str, now: datetime, due_at: datetime) -> None:
+        """Keep a mail that is made later, in place of one of its kind that waits."""
+        self.drop_waiting(kind, address_key)
+        self.mails.append(_Mail(Mail(new_id(), kind, "", MailState.PENDING, 0, "", now, due_at), address_key))
+
+    def add(self, kind: MailKind, address: Address, now: datetime) -> _Mail:
+        mail = Mail(new_id(), kind, address.spelling, MailState.PENDING, 0, "", now, now)
+        row = _Mail(mail, address.key, made_at=now)
+        self.mails.append(row)
+        return row
+
+    def add_link(self, row: _Mail, purpose: Purpose, uid: str, username: str, now: datetime) -> None:
+        new = NewLink.make(uid, self._keys)
+        self.links[new.hashed] = _Link(new, purpose, row.address_key, username, now + self._rules.link_ttl)
+        row.hashes += (new.hashed,)
+
+    def make(self, row: _Mail, now: datetime) -> None:
+        """Make a waiting mail, or put it off; one that nobody is there for is removed."""
+        key, kind = row.address_key, row.mail.kind
+        account = self.account_at(key)
+        if kind is MailKind.ACTIVATION:
+            groups = self._mailboxes([] if account else self.pending(key), row.mailbox)
+        else:
+            is_wanted = account is not None and (account.is_active or kind is MailKind.ADDRESS_TAKEN)
+            groups = [[]] if is_wanted else []
+        for place, group in enumerate(groups):
+            due_at = self.free_at(key, now)
+            if due_at > now:
+                if place == 0:
+                    row.mail = replace(row.mail, due_at=due_at)
+                    return
+                late = _Mail(replace(row.mail, id=new_id(), due_at=due_at), key, mailbox=group[0].address.mailbox)
+                self.mails.append(late)
+                continue
+            made = self.add(kind, account.address if account else group[0].address, now)
+            made.mail = replace(made.mail, created_at=row.mail.created_at)
+            if kind is MailKind.PASSWORD_RESET and account:
+                self.end_resets(account.id)
+                self.add_link(made, Purpose.RESET, account.id, account.username.shown, now)
+            renewed = {one.id for one in group}
+            self.links = {hashed: link for hashed, link in self.links.items() if link.new.uid not in renewed}
+            for one in group:
+                self.add_link(made, Purpose.ACTIVATE, one.id, one.username.shown, now)
+        self.mails.remove(row)
+
+    @staticmethod
+    def _mailboxes(pending: list[Registration], only: str | None) -> list[list[Registration]]:
+        groups: dict[str, list[Registration]] = {}
+        for one in pending:
+            groups.setdefault(one.address.mailbox, []).append(one)
+        return [group[:RENEWED] for mailbox, group in groups.items() if only in (None, mailbox)]
+
+    def shown(self, row: _Mail) -> Mail:
+        """A mail with those of its links that are good still."""
+        links = (self.links[hashed] for hashed in row.hashes if hashed in self.links)
+        return replace(
+            row.mail,
+            links=tuple(LinkInMail(one.new.uid, one.new.hashed, one.new.sealed, one.username) for one in links),
+        )
+
+    def extend_links(self, row: _Mail, now: datetime) -> None:
+        for hashed in row.hashes:
+            if hashed in self.links:
+                self.links[hashed].expires_at = now + self._rules.link_ttl
+
+    @property
+    def link_ttl(self) -> timedelta:
+        return self._rules.link_ttl
+
+
+class MemoryUsers:
+    """A `UserStore`."""
+
+    def __init__(self, book: MemoryBook) -> None:
+        self._book = book
+
+    async def register(self, registration: Registration, now: datetime) -> None:
+        book, address = self._book, registration.address
+        book.check_username(registration.username)
+        same = (address.mailbox, registration.username.key, registration.password_hash)
+        own = [one for one in book.registrations if one.address.key == address.key]
+        if any(
+            (one.address.mailbox, one.username.key, one.password_hash) == same and now - one.created_at <= REPEAT
+            for one in own
+        ):
+            return
+        account = book.account_at(address.key)
+        book.registrations.append(registration)
+        if account is not None:
+            book.decoys.add(registration.id)
+        for old in sorted([*own, registration], key=lambda one: one.created_at)[:-MAX_REGISTRATIONS]:
+            self._remove(old)
+        kind = MailKind.ACTIVATION if account is None else MailKind.ADDRESS_TAKEN
+        due_at = book.free_at(address.key, now)
+        if due_at > now:
+            book.wait(kind, address.key, now, due_at)
+            return
+        row = book.add(kind, address if account is None else account.address, now)
+        if account is None:
+            book.add_link(row, Purpose.ACTIVATE, registration.id, registration.username.shown, now)
+
+    async def request_mail(self, kind: MailKind, address_key: str, now: datetime) -> None:
+        self._book.wait(kind, address_key, now, now)
+
+    async def activation(self, uid: str, hashed: str, now: datetime) -> bool:
+        return self._good(Purpose.ACTIVATE, uid, hashed, now).is_used
+
+    async def activate(self, uid: str, hashed: str, now: datetime) -> Activated:
+        if self._good(Purpose.ACTIVATE, uid, hashed, now).is_used:
+            return Activated(self._book.accounts[uid], is_new=False)
+        asked = next(one for one in self._book.registrations if one.id == uid)
+        return Activated(self._book.activate(asked, now, used=hashed), is_new=True)
+
+    async def reset_owner(self, uid: str, hashed: str, now: datetime) -> Account:
+        self._good(Purpose.RESET, uid, hashed, now)
+        account = self._book.accounts[uid]
+        if not account.is_active:
+            raise InvalidLink("the link is not valid")
+        return account
+
+    async def reset_password(self, uid: str, hashed: str, password_hash: str, now: datetime) -> Sequence[str]:
+        account = await self.reset_owner(uid, hashed, now)
+        return self._set_password(account, password_hash, None, now)
+
+    async def account(self, account_id: str) -> Account | None:
+        return self._book.accounts.get(account_id)
+
+    async def account_at(self, address_key: str) -> Account | None:
+        return self._book.account_at(address_key)
+
+    async def change_password(
+        self, account_id: str, old_hash: str, new_hash: str, *, but: str, now: datetime
+    ) -> Sequence[str] | None:
+        account = self._book.accounts.get(account_id)
+        if account is None or account.password_hash != old_hash:
+            return None
+        return self._set_password(account, new_hash, but, now)
+
+    async def change_profile(
+        self, account_id: str, *, username: Username | None = None, record_events: bool | None = None
+    ) -> Account:
+        account = self._book.accounts.get(account_id)
+        if account is None:
+            raise UserNotFound("there is no such account")
+        if username is not None:
+            self._book.check_username(username, but=account_id)
+            account = replace(account, username=username)
+        if record_events is not None:
+            account = replace(account, record_events=record_events)
+        self._book.accounts[account_id] = account
+        return account
+
+    async def set_active(self, address_key: str, is_active: bool, now: datetime) -> Sequence[str]:
+        account = self._book.account_at(address_key)
+        pending = self._book.pending(address_key)
+        if account is None and is_active and pending:
+            account = self._book.activate(pending[0], now, used=None)
+        if account is None:
+            raise UserNotFound("nobody has this address")
+        self._book.accounts[account.id] = replace(account, is_active=is_active)
+        own = [] if is_active else self._book.sessions_of(account.id)
+        return self._book.end_sessions((one.id for one in own), now)
+
+    async def set_staff(self, address_key: str, is_staff: bool) -> None:
+        account = self._book.account_at(address_key)
+        if account is None:
+            raise UserNotFound("there is no account with this address")
+        self._book.accounts[account.id] = replace(account, is_staff=is_staff)
+
+    async def people(self, window: Window, address_key: str | None = None) -> Sequence[Person]:
+        people = [
+            Person(a.id, a.address, a.username, False, a.is_active, a.is_staff, a.created_at, a.last_login)
+            for a in self._book.accounts.values()
+        ]
+        people += [
+            Person(one.id, one.address, one.username, True, False, False, one.created_at, None)
+            for one in self._book.registrations
+            if one.id not in self._book.decoys
+        ]
+        own = [one for one in reversed(people) if address_key in (None, one.address.key)]
+        own.sort(key=lambda one: one.created_at, reverse=True)
+        return own[window.offset : window.offset + window.limit]
+
+    async def export(self, address_key: str) -> dict[str, Any]:
+        book = self._book
+        account = book.account_at(address_key)
+        return {
+            "account": account
+            and {
+                "id": account.id,
+                "email": account.address.spelling,
+                "username": account.username.shown,
+                "is_active": account.is_active,
+                "is_staff": account.is_staff,
+                "record_events": account.record_events,
+                "created_at": account.created_at.isoformat(),
+                "last_login": account.last_login and account.last_login.isoformat(),
+            },
+            "registrations": [
+                {
+                    "id": one.id,
+                    "email": one.address.spelling,
+                    "username": one.username.shown,
+                    "created_at": one.created_at.isoformat(),
+                }
+                for one in book.pending(address_key)
+            ],
+            "sessions": [
+                {
+                    "id": one.id,
+                    "device": one.device,
+                    "created_at": one.created_at.isoformat(),
+                    "last_used_at": one.last_used_at.isoformat(),
+                }
+                for one in (book.sessions_of(account.id) if account else ())
+            ],
+            "mails": [
+                {
+                    "id": row.mail.id,
+                    "kind": row.mail.kind.value,
+                    "to": row.mail.recipient,
+                    "state": row.mail.state.value,
+                    "attempts": row.mail.attempts,
+                    "last_error": row.mail.last_error,
+                    "created_at": row.mail.created_at.isoformat(),
+                    "sent_at": row.mail.sent_at and row.mail.sent_at.isoformat(),
+                }
+                for row in book.mails
+                if row.address_key == address_key
+            ],
+        }
+
+    async def erase(self, address_key: str, now: datetime) -> Sequence[str]:
+        book = self._book
+        account = book.account_at(address_key)
+        ended = []
+        if account is not None:
+            ended = book.end_sessions((one.id for one in book.sessions_of(account.id)), now)
+            del book.accounts[account.id]
+        for one in [one for one in book.registrations if one.address.key == address_key]:
+            self._remove(one)
+        book.links = {hashed: link for hashed, link in book.links.items() if link.address_key != address_key}
+        book.mails = [row for row in book.mails if row.address_key != address_key]
+        return ended
+
+    async def purge(self, now: datetime) -> int:
+        book = self._book
+        before = self._size()
+        book.tokens = {hashed: token for hashed, token in book.tokens.items() if token.expires_at > now}
+        alive = {token.session_id for token in book.tokens.values() if token.spent_at is None}
+        book.sessions = {one.id: one for one in book.sessions.values() if one.id in alive}
+        book.tokens = {hashed: token for hashed, token in book.tokens.items() if token.session_id in alive}
+        book.ended = {one: at for one, at in book.ended.items() if now - at <= timedelta(days=1)}
+        pending = [row for row in book.mails if row.mail.state is MailState.PENDING]
+        wanted = {hashed for row in pending for hashed in row.hashes}
+        waiting = {row.address_key for row in pending if row.made_at is None}
+        oldest = now - timedelta(days=7)
+        book.links = {
+            hashed: link for hashed, link in book.links.items() if link.expires_at >= oldest or hashed in wanted
+        }
+        linked = {link.new.uid for link in book.links.values()}
+        for one in list(book.registrations):
+            is_over = one.created_at + book.link_ttl < oldest
+            if is_over and one.id not in linked and one.address.key not in waiting:
+                self._remove(one)
+        book.mails = [
+            row for row in book.mails if row.mail.sent_at is None or now - row.mail.sent_at <= timedelta(days=30)
+        ]
+        return before - self._size()
+
+    def _size(self) -> int:
+        book = self._book
+        linked = len(book.links) + len(book.registrations) + len(book.mails)
+        return linked + len(book.tokens) + len(book.sessions) + len(book.ended)
+
+    def _remove(self, registration: Registration) -> None:
+        book = self._book
+        book.registrations.remove(registration)
+        book.decoys.discard(registration.id)
+        book.links = {hashed: link for hashed, link in book.links.items() if link.new.uid != registration.id}
+
+    def _good(self, purpose: Purpose, uid: str, hashed: str, now: datetime) -> _Link:
+        link = self._book.links.get(hashed)
+        if (
+            link is None
+            or link.purpose is not purpose
+            or link.new.uid != uid
+            or (link.expires_at <= now and not link.is_used)
+        ):
+            raise InvalidLink("the link is not valid")
+        return link
+
+    def _set_password(self, account: Account, new_hash: str, but: str | None, now: datetime) -> list[str]:
+        self._book.accounts[account.id] = replace(account, password_hash=new_hash)
+        self._book.end_resets(account.id)
+        own = self._book.sessions_of(account.id)
+        return self._book.end_sessions((one.id for one in own if one.id != but), now)
+
+
+class MemorySessions:
+    """A `SessionStore`."""
+
+    def __init__(self, book: MemoryBook) -> None:
+        self._book = book
+
+    async def start(
+        self, session: Session, refresh_hash: str, expires_at: datetime, *, rehashed: tuple[str, str] | None = None
+    ) -> Sequence[str]:
+        book = self._book
+        account = book.accounts.get(session.user_id)
+        if account is None or not account.is_active:
+            raise InvalidCredentials("the account is gone or inactive")
+        if rehashed is not None and account.password_hash == rehashed[0]:
+            account = replace(account, password_hash=rehashed[1])
+        book.accounts[account.id] = replace(account, last_login=session.created_at)
+        gone = [one.id for one in book.sessions_of(account.id)[MAX_SESSIONS - 1 :]]
+        book.end_sessions(gone, session.created_at)
+        book.sessions[session.id] = session
+        book.tokens[refresh_hash] = _Token(session.id, expires_at)
+        return gone
+
+    async def rotate(
+        self, refresh_hash: str, successors: Sequence[str], now: datetime, expires_at: datetime
+    ) -> Rotated | None:
+        book = self._book
+        token = book.tokens.get(refresh_hash)
+        if token is None or token.expires_at <= now:
+            return None
+        if token.spent_at is None or token.successor is None:
+            token.spent_at, token.successor = now, successors[0]
+            book.tokens[successors[0]] = _Token(token.session_id, expires_at)
+            session = replace(book.sessions[token.session_id], last_used_at=now)
+            book.sessions[session.id] = session
+            return Rotated(session, 0)
+        following = book.tokens.get(token.successor)
+        is_unused = following is not None and following.spent_at is None
+        if judge_reuse(now, token.spent_at, successor_is_unused=is_unused) is Reuse.THEFT:
+            book.end_sessions([token.session_id], now)
+            return None
+        if token.successor not in successors:  # made with a secret that is no longer set
+            return None
+        return Rotated(book.sessions[token.session_id], list(successors).index(token.successor))
+
+    async def listed(self, account_id: str) -> Sequence[Session]:
+        return self._book.sessions_of(account_id)
+
+    async def end(
+        self, account_id: str, now: datetime, *, only: str | None = None, but: str | None = None
+    ) -> Sequence[str]:
+        own = (one.id for one in self._book.sessions_of(account_id))
+        return self._book.end_sessions((one for one in own if only in (None, one) and one != but), now)
+
+    async def session_lives(self, session_id: str) -> bool:
+        return session_id in self._book.sessions
+
+    async def sessions_ended_since(self, at: datetime) -> Sequence[str]:
+        return [session_id for session_id, ended_at in self._book.ended.items() if ended_at >= at]
+
+
+class MemoryOutbox:
+    """An `Outbox`."""
+
+    def __init__(self, book: MemoryBook) -> None:
+        self._book = book
+
+    async def claim(self, owner: str, now: datetime, limit: int, lease: timedelta) -> Sequence[Mail]:
+        book = self._book
+        for row in [row for row in book.mails if row.made_at is None and row.mail.due_at <= now]:
+            book.make(row, now)
+        # A mail whose links have all ended meanwhile has nothing left to tell.
+        book.mails = [
+            row
+            for row in book.mails
+            if row.made_at is None
+            or row.mail.state is not MailState.PENDING
+            or not row.hashes
+            or any(hashed in book.links for hashed in row.hashes)
+        ]
+        free = [
+            row
+            for row in book.mails
+            if row.made_at is not None
+            and row.mail.state is MailState.PENDING
+            and row.mail.due_at <= now
+            and (row.leased_until is None or row.leased_until <= now)
+        ]
+        claimed = sorted(free, key=lambda row: row.mail.due_at)[:limit]
+        for row in claimed:
+            row.owner, row.leased_until = owner, now + lease
+            book.extend_links(row, now)
+        return [book.shown(row) for row in claimed]
+
+    async def settle(self, owner: str, mail: Mail) -> bool:
+        row = next((row for row in self._book.mails if row.mail.id == mail.id and row.owner == owner), None)
+        if row is None:
+            return False
+        row.mail = replace(
+            row.mail,
+            state=mail.state,
+            attempts=mail.attempts,
+            last_error=mail.last_error,
+            due_at=mail.due_at,
+            sent_at=mail.sent_at,
+        )
+        row.owner = row.leased_until = None
+        if mail.state is MailState.SENT:
+            row.hashes = ()
+        return True
+
+    async def release(self, owner: str, mail_ids: Sequence[str], now: datetime) -> None:
+        for row in self._book.mails:
+            if row.owner == owner and row.mail.id in mail_ids:
+                row.owner = row.leased_until = None
+
+    async def mails(self, window: Window, state: MailState | None = None) -> Sequence[Mail]:
+        mails = [row.mail for row in reversed(self._book.mails) if state in (None, row.mail.state)]
+        mails.sort(key=lambda mail: mail.created_at, reverse=True)
+        return mails[window.offset : window.offset + window.limit]
+
+    async def retry(self, mail_ids: Sequence[str] | None, now: datetime) -> int:
+        dead = [
+            row
+            for row in self._book.mails
+            if row.mail.state is MailState.DEAD and (mail_ids is None or row.mail.id in mail_ids)
+        ]
+        for row in dead:
+            row.mail = replace(row.mail, state=MailState.PENDING, attempts=0, due_at=now)
+            self._book.extend_links(row, now)
+        return len(dead)
+
+
+class MemoryMailer:
+    """A `Mailer` that keeps its letters."""
+
+    def __init__(self) -> None:
+        self.letters: list[Letter] = []
+        self.failure: Exception | None = None
+        """What `send` raises, while it is set."""
+
+    async def send(self, letter: Letter) -> None:
+        if self.failure is not None:
+            raise self.failure
+        if not letter.recipient.isprintable() or any(c in " ,;<>" for c in letter.recipient):
+            raise MailRefused("the recipient is no address", is_final=True)
+        self.letters.append(letter)
+
+    async def erase(self, address: Address) -> None:
+        self.letters = [letter for letter in self.letters if letter.recipient != address.spelling]
+
+
+class MemoryDoorbell:
+    """A `Doorbell` that counts."""
+
+    def __init__(self) -> None:
+        self.rings = 0
+
+    async def ring(self) -> None:
+        self.rings += 1
+
+
+class MemoryHasher:
+    """A `PasswordHasher` for tests: quick, so no protection at all."""
+
+    _PREFIX = "sha256$"
+
+    async def hash(self, password: str, *, salt: bytes | None = None) -> str:
+        salt = secrets.token_bytes(16) if salt is None else salt
+        digest = hashlib.sha256(salt + password.encode("utf-8", "surrogatepass")).hexdigest()
+        return f"{self._PREFIX}{salt.hex()}${digest}"
+
+    async def verify(self, password: str, hashed: str | None) -> bool:
+        match = re.fullmatch(r"sha256\$([0-9a-f]{32})\$[0-9a-f]{64}", hashed or "")
+        made = await self.hash(password, salt=bytes.fromhex(match[1]) if match else bytes(16))
+        return match is not None and hmac.compare_digest(made, match[0])
+
+    def is_outdated(self, hashed: str) -> bool:
+        return not hashed.startswith(self._PREFIX)
+
+
+class MemoryTokens:
+    """`AccessTokens` as JSON with an HMAC; in a form of its own, so a token is good for no other adapter."""
+
+    def __init__(self, keys: Keys, clock: Callable[[], datetime] = utc_now) -> None:
+        self._secrets = tuple(keys.by_id.values())
+        self._clock = clock
+
+    def issue(self, access: Access) -> str:
+        said = [
+            access.user_id,
+            access.session_id,
+            access.token_id,
+            int(access.issued_at.timestamp()),
+            int(access.expires_at.timestamp()),
+        ]
+        body = base64.urlsafe_b64encode(json.dumps(said).encode()).decode()
+        return f"{body}.{self._mac(self._secrets[0], body)}"
+
+    def read(self, token: str) -> Access:
+        body, dot, mac = token.partition(".")
+        is_ours = token.isascii() and any(hmac.compare_digest(mac, self._mac(one, body)) for one in self._secrets)
+        if not dot or not is_ours:
+            raise InvalidToken("the token is not valid")
+        user_id, session_id, token_id, issued_at, expires_at = json.loads(base64.urlsafe_b64decode(body))
+        at, until = (datetime.fromtimestamp(seconds, UTC) for seconds in (issued_at, expires_at))
+        access = Access(user_id, session_id, token_id, at, until)
+        if not access.issued_at <= self._clock() < access.expires_at:
+            raise InvalidToken("the token has expired")
+        return access
+
+    @staticmethod
+    def _mac(secret: bytes, body: str) -> str:
+        return hmac.new(secret, b"access" + body.encode(), hashlib.sha256).hexdigest()
+
+
+_ATEXT = re.compile(r"[^\s\x00-\x1f\x7f\"(),:;<>@\[\]\\.]+(?:\.[^\s\x00-\x1f\x7f\"(),:;<>@\[\]\\.]+)*")
+_LABEL = re.compile(r"[a-z0-9](?:[a-z0-9-]{0,61}[a-z0-9])?")
+
+
+class PlainAddressSyntax:
+    """`AddressSyntax` by the structure alone: which domains exist, or may, isn't known here. Domains of other scripts
+    are read by IDNA of 2003, where ß is ss."""
+
+    def split(self, text: str) -> tuple[str, str]:
+        local, _, domain = text.rpartition("@")
+        try:
+            is_local = _ATEXT.fullmatch(local) is not None and len(local.encode()) <= 64
+            ascii_domain = domain.encode("idna").decode().lower()
+        except UnicodeError:
+            raise InvalidEmail("the address has characters that no address has") from None
+        labels = ascii_domain.split(".")
+        is_domain = len(labels) > 1 and len(ascii_domain) <= 253 and all(map(_LABEL.fullmatch, labels))
+        if not is_local or not is_domain or labels[-1].isdigit():
+            raise InvalidEmail("the address must be one plain mailbox, such as name@example.com")
+        return local, ascii_domain
+
+
+_COMMON = frozenset(
+    (
+        *(
+            "password",
+            "passwort",
+            "passw0rd",
+            "letmein",
+            "welcome",
+            "iloveyou",
+            "dragon",
+            "monkey",
+            "football",
+            "qwerty",
+        ),
+        *("qwertyuiop", "asdfghjkl", "abc123", "admin", "login", "master", "sunshine", "princess", "superman"),
+        *("12345678", "123456789", "1234567890", "abcdefgh", "1q2w3e4r", "trustno1"),
+    )
+)
+
+
+class PlainStrength:
+    """`PasswordStrength` by a rough estimate: how many characters there are, of how many kinds, once common words and
+    those that are known count as one character each. Good for tests; too kind to passwords of real people."""
+
+    def score(self, password: str, known: Sequence[str]) -> int:
+        rest = password.casefold()[:100]
+        for word in sorted(_COMMON.union(one.casefold() for one in known), key=len, reverse=True):
+            if len(word) >= 3:
+                rest = rest.replace(word, "*")
+        variety = min(len(set(rest)), len(rest))
+        kinds = sum(
+            (
+                any(c.islower() for c in password),
+                any(c.isupper() for c in password),
+                any(c.isdigit() for c in password),
+                any(not c.isalnum() for c in password),
+            )
+        )
+        bits = variety * math.log2(8 * max(kinds, 1))
+        return sum(bits >= threshold for threshold in (12, 24, 36, 48))
+
+
+class MemoryRateLimiter:
+    """A `RateLimiter` for one process, exact; keys whose window is empty are forgotten."""
+
+    _SWEEP = 1000
+    """Hits between looks for what can be forgotten."""
+
+    def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
+        self._clock = clock
+        self._hits: dict[tuple[str, str, Rate], deque[float]] = {}
+        self._until_sweep = self._SWEEP
+
+    async def hit(self, name: str, key: str, rate: Rate) -> tuple[bool, Quota]:
+        now = self._clock()
+        self._sweep(now)
+        hits = self._hits.setdefault((name, key, rate), deque())
+        while hits and hits[0] <= now - rate.seconds:
+            hits.popleft()
+        is_allowed = len(hits) < rate.amount
+        if is_allowed:
+            hits.append(now)
+        return is_allowed, Quota(name, rate, rate.amount - len(hits), hits[0] + rate.seconds - now)
+
+    def _sweep(self, now: float) -> None:
+        self._until_sweep -= 1
+        if self._until_sweep <= 0:
+            self._until_sweep = max(self._SWEEP, len(self._hits))
+            self._hits = {kept: hits for kept, hits in self._hits.items() if hits[-1] > now - kept[2].seconds}

@@ -6,10 +6,16 @@ clauses. To bring another source or store, write a class with these methods and 
 
 from abc import abstractmethod
 from collections.abc import Iterable, Sequence
-from typing import Protocol
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from typing import Any, Protocol
 
+from movie_core.limits import Quota, Rate
+from movie_core.mails import Letter, Mail, MailKind, MailState
 from movie_core.movies import Ability, Genre, Loaded, Movie, MoviePage, MovieQuery
 from movie_core.paging import Window
+from movie_core.sessions import Access, Session
+from movie_core.users import Account, Address, Registration, Username
 
 
 class MovieSource(Protocol):
@@ -100,3 +106,299 @@ class SeenMovies(Protocol):
     @abstractmethod
     async def flush(self) -> None:
         """2. Afterwards everything remembered before is in `movies`, unless the store is away."""
+
+
+@dataclass(frozen=True, slots=True)
+class Activated:
+    """What using an activation link came to."""
+
+    account: Account
+    is_new: bool
+    """False when the same link had activated it before."""
+
+
+@dataclass(frozen=True, slots=True)
+class Rotated:
+    """What a refresh token was exchanged for."""
+
+    session: Session
+    successor: int
+    """Which of the successors offered is the session's refresh token now."""
+
+
+@dataclass(frozen=True, slots=True)
+class Person:
+    """An account, or a registration that waits for its activation."""
+
+    id: str
+    address: Address
+    username: Username
+    is_pending: bool
+    is_active: bool
+    is_staff: bool
+    created_at: datetime
+    last_login: datetime | None
+
+
+class UserStore(Protocol):
+    """Accounts, and the registrations that may become some. A method is one transaction: it happens wholly or not.
+
+    1. Addresses and usernames are each unique among accounts, by their keys, also when many ask at once; registrations
+       reserve neither. Every method raises `StoreUnavailable` when the store is away, within seconds.
+    2. Methods that end sessions answer with their ids.
+    """
+
+    @abstractmethod
+    async def register(self, registration: Registration, now: datetime) -> None:
+        """3. Keep the registration and its mail with one new link, together; nothing else changes for others of that
+        address. Where an account has the address, its owner gets an `ADDRESS_TAKEN` mail instead and nothing else can
+        be seen of the registration ever after; the same work is done.
+        4. Raises `UsernameTaken` when an account has the username, whatever the address.
+        5. Nothing happens when a registration with the same mailbox, username and password hash is at most
+           `users.REPEAT` old.
+        6. A mail beyond the limit of its address waits (see `Outbox`); an address keeps `users.MAX_PENDING`,
+           the oldest give way.
+        """
+
+    @abstractmethod
+    async def request_mail(self, kind: MailKind, address_key: str, now: datetime) -> None:
+        """7. Keep that a mail of this kind is wanted for an address, due now; one of the kind that waits already is
+        replaced. Whether anybody has that address isn't looked at: the outbox finds out, so the work is the same.
+        """
+
+    @abstractmethod
+    async def activation(self, uid: str, hashed: str, now: datetime) -> bool:
+        """8. Whether this link has activated its account already; raises `InvalidLink` unless it is good or has.
+        `hashed` is the token's hash. Changes nothing.
+        """
+
+    @abstractmethod
+    async def activate(self, uid: str, hashed: str, now: datetime) -> Activated:
+        """9. Make the account of the link's registration, under the registration's id; all registrations of the address
+        and their links end, but for this link, which goes on to answer `is_new` False.
+        10. Raises `InvalidLink` for a link that is unknown, of another uid or purpose, expired or ended;
+            `UsernameTaken` when an account got the username meanwhile, and then nothing changes.
+        """
+
+    @abstractmethod
+    async def reset_owner(self, uid: str, hashed: str, now: datetime) -> Account:
+        """11. Whose password a link may reset; raises `InvalidLink`. Changes nothing."""
+
+    @abstractmethod
+    async def reset_password(self, uid: str, hashed: str, password_hash: str, now: datetime) -> Sequence[str]:
+        """12. Set the password; all links that reset it and all sessions end. Raises `InvalidLink`."""
+
+    @abstractmethod
+    async def account(self, account_id: str) -> Account | None:
+        """13. By its id, active or not."""
+
+    @abstractmethod
+    async def account_at(self, address_key: str) -> Account | None:
+        """14. By its address, active or not."""
+
+    @abstractmethod
+    async def change_password(
+        self, account_id: str, old_hash: str, new_hash: str, *, but: str, now: datetime
+    ) -> Sequence[str] | None:
+        """15. Replace the password, end all sessions but one, and all links that reset it; None, and nothing changed,
+        when the old hash isn't the present one.
+        """
+
+    @abstractmethod
+    async def change_profile(
+        self, account_id: str, *, username: Username | None = None, record_events: bool | None = None
+    ) -> Account:
+        """16. Change what is given; raises `UsernameTaken`, `UserNotFound`."""
+
+    @abstractmethod
+    async def set_active(self, address_key: str, is_active: bool, now: datetime) -> Sequence[str]:
+        """17. True activates: a pending address by its newest registration, as its link would. False ends all sessions
+        too. Raises `UserNotFound`, `UsernameTaken`; False for a pending address is `UserNotFound`.
+        """
+
+    @abstractmethod
+    async def set_staff(self, address_key: str, is_staff: bool) -> None:
+        """18. Raises `UserNotFound`, also for a pending address."""
+
+    @abstractmethod
+    async def people(self, window: Window, address_key: str | None = None) -> Sequence[Person]:
+        """19. Accounts and pending registrations, newest first; of one address only where given."""
+
+    @abstractmethod
+    async def export(self, address_key: str) -> dict[str, Any]:
+        """20. Everything stored about an address, as JSON can hold it, but hashes and seals: `account` (None without
+        one), `registrations`, `sessions`, `mails`.
+        """
+
+    @abstractmethod
+    async def erase(self, address_key: str, now: datetime) -> Sequence[str]:
+        """21. Remove everything about an address: account, registrations, links, sessions, mails in any state."""
+
+    @abstractmethod
+    async def purge(self, now: datetime) -> int:
+        """22. Remove what has outlived its use; the number of things removed: sessions whose refresh token has expired
+        and used refresh tokens that have; marks of ended sessions after a day; registrations and links 7 days after the
+        link's end, as long as no mail of theirs is pending; sent mails after 30 days.
+        """
+
+
+class SessionStore(Protocol):
+    """Sessions and their refresh tokens, by hash. Each raises `StoreUnavailable` when the store is away."""
+
+    @abstractmethod
+    async def start(
+        self, session: Session, refresh_hash: str, expires_at: datetime, *, rehashed: tuple[str, str] | None = None
+    ) -> Sequence[str]:
+        """1. Keep a new session, and the login in its account's `last_login`. The ids of sessions that gave way: an
+        account has `sessions.MAX_SESSIONS`, the one used longest ago goes.
+        2. `rehashed` is (old, new) hash of the same password: kept if the old one is still there.
+        3. Raises `InvalidCredentials` when the account is inactive or gone by now.
+        """
+
+    @abstractmethod
+    async def rotate(
+        self, refresh_hash: str, successors: Sequence[str], now: datetime, expires_at: datetime
+    ) -> Rotated | None:
+        """4. Exchange an unused, unexpired token for the first of `successors` (hashes), which expires at `expires_at`:
+        just one of any number of callers at once does, the others find it used.
+        5. A used token is judged by `sessions.judge_reuse`: a repeat gets the successor that it got before, which is
+           one of `successors`; a theft ends the session.
+        6. None for an unknown or expired token, an ended session and a theft.
+        """
+
+    @abstractmethod
+    async def listed(self, account_id: str) -> Sequence[Session]:
+        """7. The sessions of an account, the one used last first."""
+
+    @abstractmethod
+    async def end(
+        self, account_id: str, now: datetime, *, only: str | None = None, but: str | None = None
+    ) -> Sequence[str]:
+        """8. End one session, all but one, or all; the ids of those that were there. Their tokens are good no more."""
+
+    @abstractmethod
+    async def session_lives(self, session_id: str) -> bool:
+        """9. False for one that has ended or never was; any string may be asked for."""
+
+    @abstractmethod
+    async def sessions_ended_since(self, at: datetime) -> Sequence[str]:
+        """10. Every session that ended at or after that time, whatever ended it; kept for a day."""
+
+
+class Outbox(Protocol):
+    """Mails until they are sent. Each raises `StoreUnavailable` when the store is away.
+
+    1. An address gets at most the limit of `MailRules` in any window, of all kinds together, counted when mails are
+       made. A mail that must wait has no links yet, and the links before it stay good until it is made. Of each kind
+       at most one waits for an address; none is dropped but for a newer one of its kind.
+    2. Made late, an `ACTIVATION` mail renews the links of the `mails.RENEWED` newest pending registrations of the
+       address: earlier links of these end. Registrations of another mailbox get a mail of their own. A `PASSWORD_RESET`
+       mail ends earlier reset links. One that nobody is there for is removed: no pending registration, no active
+       account.
+    """
+
+    @abstractmethod
+    async def claim(self, owner: str, now: datetime, limit: int, lease: timedelta) -> Sequence[Mail]:
+        """3. Make what is due and not made; then lease out mails that are due, oldest first. No mail is leased to two
+        until a lease runs out. The links of leased mails are good from now on for the rules' `link_ttl`.
+        """
+
+    @abstractmethod
+    async def settle(self, owner: str, mail: Mail) -> bool:
+        """4. Keep state, attempts, last error, due and sent time of a mail, and end the lease; False, and nothing
+        changed, for who lost the lease. The seals of a mail that is sent are removed.
+        """
+
+    @abstractmethod
+    async def release(self, owner: str, mail_ids: Sequence[str], now: datetime) -> None:
+        """5. End leases that the owner still has, as if the mails had not been claimed."""
+
+    @abstractmethod
+    async def mails(self, window: Window, state: MailState | None = None) -> Sequence[Mail]:
+        """6. Newest first, without links."""
+
+    @abstractmethod
+    async def retry(self, mail_ids: Sequence[str] | None, now: datetime) -> int:
+        """7. Make dead mails pending and due again with no attempts counted, and their links good again; None: all that
+        are dead. How many there were.
+        """
+
+
+class Mailer(Protocol):
+    """Hands letters to whoever delivers them."""
+
+    @abstractmethod
+    async def send(self, letter: Letter) -> None:
+        """1. Returns once the letter is taken for good. Raises `mails.MailRefused` when this one isn't, for now or for
+        ever, and `mails.MailerAway` when none would be, within `mails.SEND_SECONDS`. Sending again is the same letter:
+        same Message-ID, same text. No text of a letter can add a header or a recipient.
+        """
+
+    @abstractmethod
+    async def erase(self, address: Address) -> None:
+        """2. Remove letters to this address that are kept here, if any are."""
+
+
+class Doorbell(Protocol):
+    """Tells whoever delivers mail that something is due. A hint only: what is due goes out without it, a bit later."""
+
+    @abstractmethod
+    async def ring(self) -> None:
+        """1. Returns within 0.1 s and never raises."""
+
+
+class PasswordHasher(Protocol):
+    """Slow hashes of passwords. Hashing never runs on the event loop, and no more at once than is good."""
+
+    @abstractmethod
+    async def hash(self, password: str, *, salt: bytes | None = None) -> str:
+        """1. With a salt of 16 bytes the same for the same password, else new each time. Raises `Busy`."""
+
+    @abstractmethod
+    async def verify(self, password: str, hashed: str | None) -> bool:
+        """2. Whether the hash is of this password; None or a broken hash: False after the same work. Raises `Busy`."""
+
+    @abstractmethod
+    def is_outdated(self, hashed: str) -> bool:
+        """3. Whether it was made with lower parameters than `hash` has."""
+
+
+class AccessTokens(Protocol):
+    """Signed tokens that carry what `Access` says."""
+
+    @abstractmethod
+    def issue(self, access: Access) -> str:
+        """1. A token that `read` reads."""
+
+    @abstractmethod
+    def read(self, token: str) -> Access:
+        """2. What a token says that we signed and that hasn't expired; raises `InvalidToken` for any other string."""
+
+
+class AddressSyntax(Protocol):
+    """What a mailbox may look like."""
+
+    @abstractmethod
+    def split(self, text: str) -> tuple[str, str]:
+        """1. Local part, and domain in ASCII (IDNA) and lower case; raises `InvalidEmail`. Looks nothing up."""
+
+
+class PasswordStrength(Protocol):
+    """How hard a password is to guess."""
+
+    @abstractmethod
+    def score(self, password: str, known: Sequence[str]) -> int:
+        """1. 0 (at once) to 4 (never), in a few milliseconds for any password; `known` are words that an attacker would
+        try first.
+        """
+
+
+class RateLimiter(Protocol):
+    """Counts in moving windows."""
+
+    @abstractmethod
+    async def hit(self, name: str, key: str, rate: Rate) -> tuple[bool, Quota]:
+        """1. Count one, if that stays within the rate in any window, and say whether it did; what is refused doesn't
+        count. Exact however many ask at once. Keys of different names never meet. Never raises: a store that is away
+        is made up for.
+        """

@@ -14,16 +14,60 @@ event loop of its own, and has a minute.
 
 import asyncio
 import functools
+import json
+import time
 import unicodedata
 from collections.abc import Awaitable, Callable, Iterable, Sequence
 from contextlib import AbstractAsyncContextManager
-from dataclasses import replace
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime, timedelta
 from typing import TypeVar
 
-from movie_core.errors import FilterUnsupported, MovieNotFound
+from movie_core.errors import (
+    FilterUnsupported,
+    InvalidCredentials,
+    InvalidEmail,
+    InvalidLink,
+    InvalidToken,
+    MovieNotFound,
+    UsernameTaken,
+    UserNotFound,
+)
+from movie_core.keys import Keys, new_id, new_token, token_hash
+from movie_core.limits import Rate
+from movie_core.mails import (
+    RENEWED,
+    Letter,
+    LinkInMail,
+    Mail,
+    MailerAway,
+    MailKind,
+    MailRefused,
+    MailRules,
+    MailState,
+)
 from movie_core.movies import Ability, Loaded, Movie, MovieQuery, Order, Years
 from movie_core.paging import Window
-from movie_core.ports import Catalogue, MovieSource, SeenMovies
+from movie_core.ports import (
+    AccessTokens,
+    Activated,
+    AddressSyntax,
+    Catalogue,
+    Doorbell,
+    Mailer,
+    MovieSource,
+    Outbox,
+    PasswordHasher,
+    PasswordStrength,
+    Person,
+    RateLimiter,
+    Rotated,
+    SeenMovies,
+    SessionStore,
+    UserStore,
+)
+from movie_core.sessions import GRACE, MAX_SESSIONS, Access, Session, utc_now
+from movie_core.users import MAX_PENDING, REPEAT, Account, Address, Registration, Username
 
 _Suite = TypeVar("_Suite")
 
@@ -375,3 +419,1671 @@ class SeenMoviesContract:
                 seen.remember((Movie(id=str(number), title="A flood"),))
             await seen.flush()
             assert 1 <= await seen.movies.count() < 30_000
+
+
+# --- accounts, sessions and mails
+
+NOW = datetime(2026, 11, 24, 9, 0, tzinfo=UTC)
+"""When the stores' tests take place; stores are told the time and need no clock."""
+LINK_TTL = timedelta(hours=24)
+UNLIMITED = MailRules(LINK_TTL, None)
+LIMITED = MailRules(LINK_TTL, Rate(3, 3600))
+
+ODD_STRINGS = ("", "\x00", "a\x00b", "\ud800", "💡", "' OR 1=1 --", "%", "a" * 10_240, "0" * 32, "0" * 64)
+"""What a client may send in place of an id, a token or a key."""
+
+_NEW_HASH = "$made-up$v=1$m=8,t=1,p=1$new"
+_MINUTE = timedelta(minutes=1)
+_HOUR = timedelta(hours=1)
+_DAY = timedelta(days=1)
+_LEASE = timedelta(seconds=20)
+
+
+@dataclass(frozen=True, slots=True)
+class Stores:
+    """The three stores over one database, and the keys that they seal with."""
+
+    users: UserStore
+    sessions: SessionStore
+    outbox: Outbox
+    keys: Keys
+
+
+def make_address(spelling: str) -> Address:
+    """An address as `users.parse_address` makes it of a spelling with a domain in ASCII."""
+    local, _, domain = spelling.rpartition("@")
+    return Address(spelling, f"{local.casefold()}@{domain.lower()}")
+
+
+def make_registration(
+    spelling: str = "Ada@example.com", username: str = "Ada", *, password_hash: str | None = None, at: datetime = NOW
+) -> Registration:
+    """A registration with an id of its own, and a password of its own unless one is given."""
+    return Registration(
+        id=new_id(),
+        address=make_address(spelling),
+        username=Username(username, username.casefold()),
+        password_hash=password_hash or f"$made-up$v=1$m=8,t=1,p=1${new_token()}",
+        created_at=at,
+    )
+
+
+async def deliver(stores: Stores, now: datetime) -> list[Mail]:
+    """All that is due, claimed and settled as sent; as it was claimed, oldest first."""
+    claimed = list(await stores.outbox.claim("post", now, 100, _LEASE))
+    for mail in claimed:
+        sent = replace(mail, state=MailState.SENT, attempts=mail.attempts + 1, sent_at=now)
+        assert await stores.outbox.settle("post", sent)
+    return claimed
+
+
+async def join(
+    stores: Stores, spelling: str = "Ada@example.com", username: str = "Ada", *, at: datetime = NOW
+) -> tuple[Account, LinkInMail]:
+    """An account that was registered and activated at that time, and the link that did it."""
+    asked = make_registration(spelling, username, at=at)
+    await stores.users.register(asked, at)
+    link = next(link for mail in await deliver(stores, at) for link in mail.links if link.uid == asked.id)
+    return (await stores.users.activate(link.uid, link.hashed, at)).account, link
+
+
+async def reset_link(stores: Stores, account: Account, now: datetime) -> LinkInMail:
+    """A new link that resets the account's password."""
+    await stores.users.request_mail(MailKind.PASSWORD_RESET, account.address.key, now)
+    (link,) = (link for mail in await deliver(stores, now) for link in mail.links)
+    return link
+
+
+async def log_in(stores: Stores, account: Account, now: datetime, device: str = "phone") -> tuple[Session, str]:
+    """A new session, good for 5 days, and the hash of its refresh token."""
+    session = Session(new_id(), account.id, device, created_at=now, last_used_at=now)
+    refresh_hash = token_hash(new_token())
+    await stores.sessions.start(session, refresh_hash, now + timedelta(days=5))
+    return session, refresh_hash
+
+
+def _hashes(amount: int) -> list[str]:
+    return [token_hash(new_token()) for _ in range(amount)]
+
+
+async def _refused(error: type[Exception], call: Awaitable[object]) -> None:
+    try:
+        await call
+    except error:
+        return
+    raise AssertionError(f"{error.__name__} was not raised")
+
+
+async def _links_of(stores: Stores, now: datetime) -> dict[str, LinkInMail]:
+    """The links of all that is due, by their uid."""
+    return {link.uid: link for mail in await deliver(stores, now) for link in mail.links}
+
+
+async def _usernames(stores: Stores, address_key: str) -> list[str]:
+    return [person.username.shown for person in await stores.users.people(Window(limit=100), address_key)]
+
+
+class StoresContract:
+    """What the suites of the three stores share: how to open them."""
+
+    def open(self, rules: MailRules) -> AbstractAsyncContextManager[Stores]:
+        """Stores over one empty database."""
+        raise NotImplementedError
+
+
+class UserStoreContract(StoresContract):
+    """What every `UserStore` keeps; the numbers are the clauses of `movie_core.ports`."""
+
+    @_clause
+    async def test_1_of_many_who_activate_one_username_one_gets_it(self) -> None:
+        async with self.open(UNLIMITED) as stores:
+            asked = [make_registration(f"ada{n}@example.com", ("ADA", "ada", "Ada")[n % 3]) for n in range(9)]
+            await asyncio.gather(*(stores.users.register(one, NOW) for one in asked))
+            links = await _links_of(stores, NOW)
+            assert len(links) == 9
+            results = await asyncio.gather(
+                *(stores.users.activate(link.uid, link.hashed, NOW) for link in links.values()), return_exceptions=True
+            )
+            assert sum(isinstance(result, Activated) for result in results) == 1
+            assert sum(isinstance(result, UsernameTaken) for result in results) == 8
+            people = await stores.users.people(Window(limit=100))
+            assert sum(not person.is_pending for person in people) == 1
+            assert sum(person.is_pending for person in people) == 8
+
+    @_clause
+    async def test_1_of_many_who_activate_one_address_one_gets_it(self) -> None:
+        async with self.open(UNLIMITED) as stores:
+            asked = [make_registration(username=f"Ada {n}") for n in range(9)]
+            await asyncio.gather(*(stores.users.register(one, NOW) for one in asked))
+            links = await _links_of(stores, NOW)
+            assert len(links) == 9
+            results = await asyncio.gather(
+                *(stores.users.activate(link.uid, link.hashed, NOW) for link in links.values()), return_exceptions=True
+            )
+            assert sum(isinstance(result, Activated) for result in results) == 1
+            assert sum(isinstance(result, InvalidLink) for result in results) == 8
+            assert len(await stores.users.people(Window(limit=100))) == 1
+
+    @_clause
+    async def test_1_registrations_reserve_no_username(self) -> None:
+        async with self.open(UNLIMITED) as stores:
+            await stores.users.register(make_registration("ada@example.com", "Ada"), NOW)
+            await stores.users.register(make_registration("bob@example.com", "ADA"), NOW)
+            assert len(await stores.users.people(Window())) == 2
+
+    @_clause
+    async def test_3_a_registration_is_kept_with_one_mail_and_one_link(self) -> None:
+        async with self.open(UNLIMITED) as stores:
+            asked = make_registration("Ada@example.com", "Ada")
+            await stores.users.register(asked, NOW)
+            (person,) = await stores.users.people(Window(), asked.address.key)
+            assert person == Person(asked.id, asked.address, asked.username, True, False, False, NOW, None)
+            assert await stores.users.account_at(asked.address.key) is None
+            assert await stores.users.account(asked.id) is None
+            (mail,) = await stores.outbox.claim("post", NOW, 10, _LEASE)
+            assert (mail.kind, mail.recipient, mail.state) == (
+                MailKind.ACTIVATION,
+                asked.address.spelling,
+                MailState.PENDING,
+            )
+            (link,) = mail.links
+            assert (link.uid, link.username) == (asked.id, "Ada")
+            token = stores.keys.unseal(link.sealed, link.hashed)
+            assert token is not None
+            assert token_hash(token) == link.hashed
+
+    @_clause
+    async def test_3_another_registration_leaves_the_links_of_the_first_alone(self) -> None:
+        async with self.open(UNLIMITED) as stores:
+            first, second = make_registration(username="Ada"), make_registration(username="Eve")
+            await stores.users.register(first, NOW)
+            await stores.users.register(second, NOW + _MINUTE)
+            links = await _links_of(stores, NOW + _MINUTE)
+            assert set(links) == {first.id, second.id}
+            for link in links.values():
+                assert not await stores.users.activation(link.uid, link.hashed, NOW + _MINUTE)
+
+    @_clause
+    async def test_3_a_taken_address_is_told_to_its_owner_alone(self) -> None:
+        async with self.open(UNLIMITED) as stores:
+            account, _ = await join(stores, "Ada@example.com", "Ada")
+            decoy = make_registration("ADA@example.com", "Eve", at=NOW + _MINUTE)
+            await stores.users.register(decoy, NOW + _MINUTE)
+            (mail,) = await deliver(stores, NOW + _MINUTE)
+            assert (mail.kind, mail.recipient, mail.links) == (MailKind.ADDRESS_TAKEN, "Ada@example.com", ())
+            assert await stores.users.account_at(account.address.key) == account
+            assert await _usernames(stores, account.address.key) == ["Ada"]
+            assert (await stores.users.export(account.address.key))["registrations"] == []
+            assert await stores.users.account(decoy.id) is None
+            await stores.users.request_mail(MailKind.ACTIVATION, account.address.key, NOW + _HOUR)
+            assert not await deliver(stores, NOW + _HOUR)
+            await stores.users.erase(account.address.key, NOW + _HOUR)
+            assert not await stores.users.people(Window())
+
+    @_clause
+    async def test_3_a_decoy_is_nothing_that_staff_could_activate(self) -> None:
+        async with self.open(UNLIMITED) as stores:
+            account, _ = await join(stores, "ada@example.com", "Ada")
+            await stores.users.set_active(account.address.key, False, NOW)
+            await stores.users.register(make_registration("ada@example.com", "Eve"), NOW + _MINUTE)
+            await stores.users.set_active(account.address.key, True, NOW + _MINUTE)
+            assert await stores.users.account_at(account.address.key) == account
+
+    @_clause
+    async def test_4_a_username_of_an_account_is_taken_whatever_the_address(self) -> None:
+        async with self.open(UNLIMITED) as stores:
+            await join(stores, "ada@example.com", "Ada")
+            for spelling in ("bob@example.com", "ada@example.com"):
+                await _refused(UsernameTaken, stores.users.register(make_registration(spelling, "ADA"), NOW + _HOUR))
+            assert len(await stores.users.people(Window())) == 1
+            assert not await deliver(stores, NOW + _HOUR)
+
+    @_clause
+    async def test_5_the_same_registration_again_is_one(self) -> None:
+        async with self.open(UNLIMITED) as stores:
+            first = make_registration("Ada@example.com", "Ada")
+            await stores.users.register(first, NOW)
+            for later in (timedelta(0), REPEAT):
+                again = replace(first, id=new_id(), address=make_address("ADA@Example.com"), created_at=NOW + later)
+                await stores.users.register(again, NOW + later)
+            assert len(await stores.users.people(Window())) == 1
+            assert len(await deliver(stores, NOW + REPEAT)) == 1
+            late = NOW + REPEAT + timedelta(seconds=1)
+            await stores.users.register(replace(first, id=new_id(), created_at=late), late)
+            assert len(await stores.users.people(Window())) == 2
+
+    @_clause
+    async def test_5_another_password_username_or_mailbox_is_another_registration(self) -> None:
+        async with self.open(UNLIMITED) as stores:
+            first = make_registration("strasse@example.com", "Ada")
+            others = (
+                replace(first, id=new_id(), password_hash=_NEW_HASH),
+                replace(first, id=new_id(), username=Username("Eve", "eve")),
+                replace(first, id=new_id(), address=make_address("straße@example.com")),
+            )
+            for one in (first, *others):
+                await stores.users.register(one, NOW)
+            assert len(await stores.users.people(Window(), first.address.key)) == 4
+
+    @_clause
+    async def test_5_fifty_identical_registrations_at_once_are_one(self) -> None:
+        async with self.open(UNLIMITED) as stores:
+            first = make_registration()
+            await asyncio.gather(*(stores.users.register(replace(first, id=new_id()), NOW) for _ in range(50)))
+            assert len(await stores.users.people(Window(limit=100))) == 1
+            assert len(await deliver(stores, NOW)) == 1
+
+    @_clause
+    async def test_5_a_decoy_sent_twice_is_told_once(self) -> None:
+        async with self.open(UNLIMITED) as stores:
+            await join(stores, "ada@example.com", "Ada")
+            decoy = make_registration("ada@example.com", "Eve", at=NOW + _MINUTE)
+            for _ in range(2):
+                await stores.users.register(replace(decoy, id=new_id()), NOW + _MINUTE)
+            assert len(await deliver(stores, NOW + _MINUTE)) == 1
+
+    @_clause
+    async def test_6_an_address_keeps_its_newest_registrations(self) -> None:
+        async with self.open(LIMITED) as stores:
+            for n in range(MAX_PENDING + 3):
+                at = NOW + timedelta(seconds=n)
+                await stores.users.register(make_registration(username=f"Ada {n}", at=at), at)
+            people = await stores.users.people(Window(limit=100), "ada@example.com")
+            assert [person.username.shown for person in people] == [f"Ada {n}" for n in range(MAX_PENDING + 2, 2, -1)]
+            (late,) = [mail for mail in await deliver(stores, NOW + 2 * _HOUR) if len(mail.links) > 1]
+            assert {link.uid for link in late.links} == {person.id for person in people[:RENEWED]}
+
+    @_clause
+    async def test_7_a_mail_is_wanted_for_any_address_at_the_same_work(self) -> None:
+        async with self.open(UNLIMITED) as stores:
+            for kind in (MailKind.ACTIVATION, MailKind.PASSWORD_RESET):
+                await stores.users.request_mail(kind, "nobody@example.com", NOW)
+            waiting = await stores.outbox.mails(Window())
+            assert {mail.kind for mail in waiting} == {MailKind.ACTIVATION, MailKind.PASSWORD_RESET}
+            assert all((mail.recipient, mail.due_at, mail.state) == ("", NOW, MailState.PENDING) for mail in waiting)
+
+    @_clause
+    async def test_7_a_mail_of_the_kind_that_waits_is_replaced(self) -> None:
+        async with self.open(UNLIMITED) as stores:
+            account, _ = await join(stores)
+            for n in range(5):
+                at = NOW + n * _MINUTE
+                await stores.users.request_mail(MailKind.PASSWORD_RESET, account.address.key, at)
+            waiting = await stores.outbox.mails(Window(), MailState.PENDING)
+            assert [mail.due_at for mail in waiting] == [NOW + 4 * _MINUTE]
+            assert len(await deliver(stores, NOW + 4 * _MINUTE)) == 1
+
+    @_clause
+    async def test_7_many_who_want_one_mail_at_once_get_one(self) -> None:
+        async with self.open(UNLIMITED) as stores:
+            account, _ = await join(stores)
+            key = account.address.key
+            await asyncio.gather(*(stores.users.request_mail(MailKind.PASSWORD_RESET, key, NOW) for _ in range(20)))
+            assert len(await deliver(stores, NOW)) == 1
+
+    @_clause
+    async def test_8_looking_at_a_link_changes_nothing(self) -> None:
+        async with self.open(UNLIMITED) as stores:
+            await stores.users.register(make_registration(), NOW)
+            (link,) = (await _links_of(stores, NOW)).values()
+            for _ in range(3):
+                assert await stores.users.activation(link.uid, link.hashed, NOW) is False
+            assert await stores.users.account_at("ada@example.com") is None
+            await stores.users.activate(link.uid, link.hashed, NOW)
+            assert await stores.users.activation(link.uid, link.hashed, NOW) is True
+
+    @_clause
+    async def test_9_the_account_is_what_the_registration_asked_for(self) -> None:
+        async with self.open(UNLIMITED) as stores:
+            asked = make_registration("Ada@example.com", "Ada L")
+            await stores.users.register(asked, NOW)
+            (link,) = (await _links_of(stores, NOW)).values()
+            activated = await stores.users.activate(link.uid, link.hashed, NOW + _HOUR)
+            assert activated.is_new
+            account = activated.account
+            assert account == Account(
+                id=asked.id,
+                address=asked.address,
+                username=asked.username,
+                password_hash=asked.password_hash,
+                is_active=True,
+                is_staff=False,
+                record_events=True,
+                created_at=NOW + _HOUR,
+            )
+            assert await stores.users.account(asked.id) == account
+            assert await stores.users.account_at(asked.address.key) == account
+            (person,) = await stores.users.people(Window())
+            assert (person.id, person.is_pending, person.is_active) == (asked.id, False, True)
+
+    @_clause
+    async def test_9_the_link_used_goes_on_to_say_so_and_the_others_end(self) -> None:
+        async with self.open(UNLIMITED) as stores:
+            used, other = make_registration(username="Ada"), make_registration(username="Eve")
+            for one in (used, other):
+                await stores.users.register(one, NOW)
+            links = await _links_of(stores, NOW)
+            account = (await stores.users.activate(used.id, links[used.id].hashed, NOW)).account
+            again = await stores.users.activate(used.id, links[used.id].hashed, NOW + _HOUR)
+            assert (again.account, again.is_new) == (account, False)
+            assert await stores.users.activation(used.id, links[used.id].hashed, NOW + _HOUR)
+            for call in (stores.users.activation, stores.users.activate):
+                await _refused(InvalidLink, call(other.id, links[other.id].hashed, NOW))
+            assert await _usernames(stores, account.address.key) == ["Ada"]
+
+    @_clause
+    async def test_9_of_many_who_use_one_link_one_is_new(self) -> None:
+        async with self.open(UNLIMITED) as stores:
+            await stores.users.register(make_registration(), NOW)
+            (link,) = (await _links_of(stores, NOW)).values()
+            results = await asyncio.gather(*(stores.users.activate(link.uid, link.hashed, NOW) for _ in range(20)))
+            assert [result.is_new for result in results].count(True) == 1
+            assert len({result.account.id for result in results}) == 1
+
+    @_clause
+    async def test_9_an_activation_mail_that_waits_ends_with_the_registrations(self) -> None:
+        async with self.open(UNLIMITED) as stores:
+            await stores.users.register(make_registration(), NOW)
+            (link,) = (await _links_of(stores, NOW)).values()
+            await stores.users.request_mail(MailKind.ACTIVATION, "ada@example.com", NOW + _MINUTE)
+            await stores.users.activate(link.uid, link.hashed, NOW + _MINUTE)
+            assert not await stores.outbox.mails(Window(), MailState.PENDING)
+
+    @_clause
+    async def test_10_a_link_must_be_of_its_uid_and_purpose_and_time(self) -> None:
+        async with self.open(UNLIMITED) as stores:
+            account, used = await join(stores, "eve@example.com", "Eve")
+            reset = await reset_link(stores, account, NOW)
+            one, other = make_registration(username="Ada"), make_registration(username="Bob")
+            for asked in (one, other):
+                await stores.users.register(asked, NOW)
+            links = await _links_of(stores, NOW)
+            for call in (stores.users.activation, stores.users.activate):
+                await _refused(InvalidLink, call(one.id, links[other.id].hashed, NOW))
+                await _refused(InvalidLink, call(one.id, _hashes(1)[0], NOW))
+                await _refused(InvalidLink, call(reset.uid, reset.hashed, NOW))
+                await _refused(InvalidLink, call(one.id, links[one.id].hashed, NOW + LINK_TTL + _MINUTE))
+            resets: tuple[Callable[[str, str, datetime], Awaitable[object]], ...] = (
+                stores.users.reset_owner,
+                self._reset(stores),
+            )
+            for reset_by in resets:
+                await _refused(InvalidLink, reset_by(one.id, links[one.id].hashed, NOW))
+                await _refused(InvalidLink, reset_by(used.uid, used.hashed, NOW))
+            assert await stores.users.activation(one.id, links[one.id].hashed, NOW + LINK_TTL - _MINUTE) is False
+
+    @_clause
+    async def test_10_any_string_may_come_as_a_link(self) -> None:
+        async with self.open(UNLIMITED) as stores:
+            await stores.users.register(make_registration(), NOW)
+            (link,) = (await _links_of(stores, NOW)).values()
+            calls: tuple[Callable[[str, str, datetime], Awaitable[object]], ...] = (
+                stores.users.activation,
+                stores.users.activate,
+                stores.users.reset_owner,
+                self._reset(stores),
+            )
+            for odd in ODD_STRINGS:
+                for call in calls:
+                    await _refused(InvalidLink, call(odd, link.hashed, NOW))
+                    await _refused(InvalidLink, call(link.uid, odd, NOW))
+                    await _refused(InvalidLink, call(odd, odd, NOW))
+
+    @_clause
+    async def test_10_a_username_that_was_taken_meanwhile_changes_nothing(self) -> None:
+        async with self.open(UNLIMITED) as stores:
+            asked = make_registration("bob@example.com", "Ada")
+            await stores.users.register(asked, NOW)
+            (link,) = (await _links_of(stores, NOW)).values()
+            rival, _ = await join(stores, "ada@example.com", "ADA")
+            await _refused(UsernameTaken, stores.users.activate(link.uid, link.hashed, NOW))
+            assert await stores.users.account_at("bob@example.com") is None
+            await stores.users.change_profile(rival.id, username=Username("Eve", "eve"))
+            assert (await stores.users.activate(link.uid, link.hashed, NOW)).is_new
+
+    @_clause
+    async def test_11_a_reset_link_names_its_owner_and_changes_nothing(self) -> None:
+        async with self.open(UNLIMITED) as stores:
+            account, _ = await join(stores)
+            link = await reset_link(stores, account, NOW)
+            assert link.uid == account.id
+            for _ in range(2):
+                assert await stores.users.reset_owner(link.uid, link.hashed, NOW) == account
+            late = NOW + LINK_TTL + _MINUTE
+            await _refused(InvalidLink, stores.users.reset_owner(link.uid, link.hashed, late))
+            await _refused(InvalidLink, stores.users.reset_password(link.uid, link.hashed, "$made-up$late", late))
+            assert await stores.users.account(account.id) == account
+
+    @_clause
+    async def test_12_a_reset_ends_all_sessions_and_its_link(self) -> None:
+        async with self.open(UNLIMITED) as stores:
+            account, _ = await join(stores)
+            bystander, _ = await join(stores, "bob@example.com", "Bob")
+            link = await reset_link(stores, account, NOW)
+            own = [(await log_in(stores, account, NOW))[0].id for _ in range(3)]
+            other, _ = await log_in(stores, bystander, NOW)
+            ended = await stores.users.reset_password(link.uid, link.hashed, _NEW_HASH, NOW + _MINUTE)
+            assert sorted(ended) == sorted(own)
+            assert not await stores.sessions.listed(account.id)
+            assert [session.id for session in await stores.sessions.listed(bystander.id)] == [other.id]
+            assert await stores.users.account(account.id) == replace(account, password_hash=_NEW_HASH, last_login=NOW)
+            await _refused(InvalidLink, stores.users.reset_owner(link.uid, link.hashed, NOW + _MINUTE))
+            await _refused(InvalidLink, stores.users.reset_password(link.uid, link.hashed, "$made-up$2", NOW + _MINUTE))
+
+    @_clause
+    async def test_12_of_many_who_use_one_reset_link_one_succeeds(self) -> None:
+        async with self.open(UNLIMITED) as stores:
+            account, _ = await join(stores)
+            link = await reset_link(stores, account, NOW)
+            new = [f"$made-up${n}" for n in range(10)]
+            results = await asyncio.gather(
+                *(stores.users.reset_password(link.uid, link.hashed, one, NOW) for one in new), return_exceptions=True
+            )
+            assert sum(isinstance(result, InvalidLink) for result in results) == 9
+            winner = next(n for n, result in enumerate(results) if not isinstance(result, BaseException))
+            found = await stores.users.account(account.id)
+            assert found is not None
+            assert found.password_hash == new[winner]
+
+    @_clause
+    async def test_13_and_14_an_account_is_found_by_id_and_address(self) -> None:
+        async with self.open(UNLIMITED) as stores:
+            account, _ = await join(stores)
+            await stores.users.set_active(account.address.key, False, NOW)
+            inactive = replace(account, is_active=False)
+            assert await stores.users.account(account.id) == inactive
+            assert await stores.users.account_at(account.address.key) == inactive
+            for odd in ODD_STRINGS:
+                assert await stores.users.account(odd) is None
+                assert await stores.users.account_at(odd) is None
+
+    @_clause
+    async def test_15_a_changed_password_ends_the_other_sessions_and_reset_links(self) -> None:
+        async with self.open(UNLIMITED) as stores:
+            account, _ = await join(stores)
+            link = await reset_link(stores, account, NOW)
+            here, others = await log_in(stores, account, NOW), [await log_in(stores, account, NOW) for _ in range(2)]
+            ended = await stores.users.change_password(
+                account.id, account.password_hash, _NEW_HASH, but=here[0].id, now=NOW
+            )
+            assert sorted(ended or ()) == sorted(session.id for session, _ in others)
+            assert [session.id for session in await stores.sessions.listed(account.id)] == [here[0].id]
+            await _refused(InvalidLink, stores.users.reset_owner(link.uid, link.hashed, NOW))
+            changed = await stores.users.account(account.id)
+            assert changed is not None
+            assert changed.password_hash == _NEW_HASH
+
+    @_clause
+    async def test_15_an_old_hash_that_is_not_the_present_one_changes_nothing(self) -> None:
+        async with self.open(UNLIMITED) as stores:
+            account, _ = await join(stores)
+            session, _ = await log_in(stores, account, NOW)
+            change = stores.users.change_password
+            assert await change(account.id, "$made-up$wrong", _NEW_HASH, but="", now=NOW) is None
+            assert await change(new_id(), account.password_hash, _NEW_HASH, but="", now=NOW) is None
+            assert await stores.sessions.session_lives(session.id)
+            found = await stores.users.account(account.id)
+            assert found is not None
+            assert found.password_hash == account.password_hash
+
+    @_clause
+    async def test_15_of_many_changes_at_once_one_succeeds(self) -> None:
+        async with self.open(UNLIMITED) as stores:
+            account, _ = await join(stores)
+            results = await asyncio.gather(
+                *(
+                    stores.users.change_password(account.id, account.password_hash, f"$made-up${n}", but="", now=NOW)
+                    for n in range(10)
+                )
+            )
+            assert [result is None for result in results].count(False) == 1
+
+    @_clause
+    async def test_16_a_profile_changes_where_it_is_told_to(self) -> None:
+        async with self.open(UNLIMITED) as stores:
+            account, _ = await join(stores)
+            await join(stores, "bob@example.com", "Bob")
+            silent = replace(account, record_events=False)
+            assert await stores.users.change_profile(account.id, record_events=False) == silent
+            renamed = replace(silent, username=Username("ADA", "ada"))
+            assert await stores.users.change_profile(account.id, username=renamed.username) == renamed
+            await _refused(UsernameTaken, stores.users.change_profile(account.id, username=Username("BOB", "bob")))
+            assert await stores.users.change_profile(account.id) == renamed
+            assert await stores.users.account(account.id) == renamed
+            for odd in (*ODD_STRINGS, new_id()):
+                await _refused(UserNotFound, stores.users.change_profile(odd, record_events=True))
+
+    @_clause
+    async def test_16_of_many_who_take_one_username_one_gets_it(self) -> None:
+        async with self.open(UNLIMITED) as stores:
+            accounts = [(await join(stores, f"u{n}@example.com", f"User {n}"))[0] for n in range(6)]
+            results = await asyncio.gather(
+                *(stores.users.change_profile(one.id, username=Username("Star", "star")) for one in accounts),
+                return_exceptions=True,
+            )
+            assert sum(isinstance(result, Account) for result in results) == 1
+            assert sum(isinstance(result, UsernameTaken) for result in results) == 5
+
+    @_clause
+    async def test_17_a_deactivated_account_loses_its_sessions(self) -> None:
+        async with self.open(UNLIMITED) as stores:
+            account, _ = await join(stores)
+            session, refresh_hash = await log_in(stores, account, NOW)
+            assert list(await stores.users.set_active(account.address.key, False, NOW)) == [session.id]
+            found = await stores.users.account(account.id)
+            assert found is not None
+            assert not found.is_active
+            assert not await stores.sessions.session_lives(session.id)
+            assert await stores.sessions.rotate(refresh_hash, _hashes(1), NOW, NOW + _DAY) is None
+            await stores.users.request_mail(MailKind.PASSWORD_RESET, account.address.key, NOW)
+            assert not await deliver(stores, NOW)
+            assert list(await stores.users.set_active(account.address.key, True, NOW)) == []
+            found = await stores.users.account(account.id)
+            assert found is not None
+            assert found.is_active
+
+    @_clause
+    async def test_17_a_pending_address_is_activated_by_its_newest_registration(self) -> None:
+        async with self.open(UNLIMITED) as stores:
+            older = make_registration(username="Older")
+            newer = make_registration("ADA@example.com", "Newer", at=NOW + _MINUTE)
+            await stores.users.register(newer, NOW + _MINUTE)
+            await stores.users.register(older, NOW)
+            links = await _links_of(stores, NOW + _MINUTE)
+            await _refused(UserNotFound, stores.users.set_active("ada@example.com", False, NOW))
+            await stores.users.set_active("ada@example.com", True, NOW + _HOUR)
+            account = await stores.users.account_at("ada@example.com")
+            assert account is not None
+            assert (account.id, account.address, account.is_active) == (newer.id, newer.address, True)
+            assert await _usernames(stores, "ada@example.com") == ["Newer"]
+            await _refused(InvalidLink, stores.users.activate(older.id, links[older.id].hashed, NOW + _HOUR))
+
+    @_clause
+    async def test_17_staff_can_neither_activate_nobody_nor_a_taken_username(self) -> None:
+        async with self.open(UNLIMITED) as stores:
+            await stores.users.register(make_registration("bob@example.com", "Ada"), NOW)
+            await join(stores, "ada@example.com", "Ada")
+            await _refused(UsernameTaken, stores.users.set_active("bob@example.com", True, NOW))
+            for odd in (*ODD_STRINGS, "nobody@example.com"):
+                for is_active in (True, False):
+                    await _refused(UserNotFound, stores.users.set_active(odd, is_active, NOW))
+
+    @_clause
+    async def test_18_staff_are_accounts(self) -> None:
+        async with self.open(UNLIMITED) as stores:
+            account, _ = await join(stores)
+            for is_staff in (True, False):
+                await stores.users.set_staff(account.address.key, is_staff)
+                found = await stores.users.account(account.id)
+                assert found is not None
+                assert found.is_staff is is_staff
+            await stores.users.register(make_registration("bob@example.com", "Bob"), NOW)
+            for odd in (*ODD_STRINGS, "bob@example.com"):
+                await _refused(UserNotFound, stores.users.set_staff(odd, True))
+
+    @_clause
+    async def test_19_people_come_newest_first_and_by_address(self) -> None:
+        async with self.open(UNLIMITED) as stores:
+            await join(stores, "ada@example.com", "Ada", at=NOW)
+            for n in range(1, 6):
+                at = NOW + n * _MINUTE
+                await stores.users.register(make_registration(f"u{n % 2}@example.com", f"User {n}", at=at), at)
+            everybody = [person.username.shown for person in await stores.users.people(Window())]
+            assert everybody == ["User 5", "User 4", "User 3", "User 2", "User 1", "Ada"]
+            part = [person.username.shown for person in await stores.users.people(Window(1, 3))]
+            assert part == everybody[1:4]
+            assert not await stores.users.people(Window(6, 3))
+            assert await _usernames(stores, "u1@example.com") == ["User 5", "User 3", "User 1"]
+            for odd in ODD_STRINGS:
+                assert not await stores.users.people(Window(), odd)
+
+    @_clause
+    async def test_20_an_export_has_everything_but_secrets(self) -> None:
+        async with self.open(UNLIMITED) as stores:
+            account, link = await join(stores)
+            _, refresh_hash = await log_in(stores, account, NOW, device="Ada's phone")
+            reset = await reset_link(stores, account, NOW)
+            await stores.users.request_mail(MailKind.PASSWORD_RESET, account.address.key, NOW)
+            pending = make_registration("bob@example.com", "Bob")
+            await stores.users.register(pending, NOW)
+            export = await stores.users.export(account.address.key)
+            assert set(export) == {"account", "registrations", "sessions", "mails"}
+            assert export["account"]["id"] == account.id
+            assert export["account"]["email"] == account.address.spelling
+            assert export["account"]["username"] == "Ada"
+            assert [session["device"] for session in export["sessions"]] == ["Ada's phone"]
+            assert len(export["mails"]) == 3
+            other = await stores.users.export("bob@example.com")
+            assert (other["account"], other["sessions"]) == (None, [])
+            assert [one["username"] for one in other["registrations"]] == ["Bob"]
+            assert len(other["mails"]) == 1
+            (claimed,) = await stores.outbox.claim("post", NOW, 1, _LEASE)
+            text = json.dumps([export, other], allow_nan=False)
+            secrets = [account.password_hash, pending.password_hash, refresh_hash, link.hashed, reset.hashed]
+            secrets += [kept for one in (link, reset, *claimed.links) for kept in (one.hashed, one.sealed)]
+            assert not [secret for secret in secrets if secret in text]
+
+    @_clause
+    async def test_20_nobody_has_an_empty_export(self) -> None:
+        async with self.open(UNLIMITED) as stores:
+            for odd in ODD_STRINGS:
+                empty: dict[str, object] = {"account": None, "registrations": [], "sessions": [], "mails": []}
+                assert await stores.users.export(odd) == empty
+
+    @_clause
+    async def test_21_an_erased_address_leaves_nothing(self) -> None:
+        async with self.open(UNLIMITED) as stores:
+            account, link = await join(stores)
+            bystander, _ = await join(stores, "bob@example.com", "Bob")
+            reset = await reset_link(stores, account, NOW)
+            session, refresh_hash = await log_in(stores, account, NOW)
+            await stores.users.register(make_registration(username="Eve"), NOW)
+            await stores.users.request_mail(MailKind.PASSWORD_RESET, account.address.key, NOW)
+            (leased,) = [
+                mail
+                for mail in await stores.outbox.claim("post", NOW, 10, _LEASE)
+                if mail.kind is MailKind.ADDRESS_TAKEN
+            ]
+            assert list(await stores.users.erase(account.address.key, NOW)) == [session.id]
+            assert await stores.users.account(account.id) is None
+            export = await stores.users.export(account.address.key)
+            assert export == {"account": None, "registrations": [], "sessions": [], "mails": []}
+            assert not await stores.sessions.session_lives(session.id)
+            assert session.id in await stores.sessions.sessions_ended_since(NOW)
+            assert await stores.sessions.rotate(refresh_hash, _hashes(1), NOW, NOW + _DAY) is None
+            await _refused(InvalidLink, stores.users.activation(link.uid, link.hashed, NOW))
+            await _refused(InvalidLink, stores.users.reset_owner(reset.uid, reset.hashed, NOW))
+            assert not await stores.outbox.settle("post", replace(leased, state=MailState.SENT, sent_at=NOW))
+            assert not await deliver(stores, NOW + _HOUR)
+            assert list(await stores.users.erase(account.address.key, NOW)) == []
+            assert [person.id for person in await stores.users.people(Window())] == [bystander.id]
+            await join(stores, at=NOW + _HOUR)
+
+    @_clause
+    async def test_21_a_pending_address_can_be_erased(self) -> None:
+        async with self.open(UNLIMITED) as stores:
+            await stores.users.register(make_registration(), NOW)
+            (link,) = (await _links_of(stores, NOW)).values()
+            await stores.users.register(make_registration(username="Eve"), NOW)
+            assert list(await stores.users.erase("ada@example.com", NOW)) == []
+            assert not await stores.users.people(Window())
+            assert not await stores.outbox.mails(Window())
+            await _refused(InvalidLink, stores.users.activate(link.uid, link.hashed, NOW))
+            for odd in ODD_STRINGS:
+                assert list(await stores.users.erase(odd, NOW)) == []
+
+    @_clause
+    async def test_22_a_purge_leaves_what_is_of_use(self) -> None:
+        async with self.open(UNLIMITED) as stores:
+            account, link = await join(stores)
+            session, refresh_hash = await log_in(stores, account, NOW)
+            await stores.users.register(make_registration("bob@example.com", "Bob"), NOW)
+            await deliver(stores, NOW)
+            assert await stores.users.purge(NOW + _HOUR) == 0
+            assert await stores.users.activation(link.uid, link.hashed, NOW)
+            assert await stores.sessions.rotate(refresh_hash, _hashes(1), NOW + _HOUR, NOW + 5 * _DAY) is not None
+            await stores.users.purge(NOW + LINK_TTL + 6 * _DAY)
+            assert await _usernames(stores, "bob@example.com") == ["Bob"]
+            assert not await stores.sessions.session_lives(session.id)
+
+    @_clause
+    async def test_22_registrations_go_7_days_after_their_link_unless_a_mail_is_pending(self) -> None:
+        async with self.open(UNLIMITED) as stores:
+            _, used = await join(stores)
+            for name in ("sent", "stuck"):
+                await stores.users.register(make_registration(f"{name}@example.com", name), NOW)
+            for mail in await stores.outbox.claim("post", NOW, 10, _LEASE):
+                if mail.recipient.startswith("sent"):
+                    await stores.outbox.settle("post", replace(mail, state=MailState.SENT, sent_at=NOW))
+                else:
+                    await stores.outbox.settle("post", replace(mail, due_at=NOW + 60 * _DAY))
+            late = NOW + LINK_TTL + 7 * _DAY + _MINUTE
+            assert await stores.users.purge(late) > 0
+            assert await stores.users.purge(late) == 0
+            assert {person.username.shown for person in await stores.users.people(Window())} == {"Ada", "stuck"}
+            await _refused(InvalidLink, stores.users.activation(used.uid, used.hashed, late))
+            (mail,) = await deliver(stores, NOW + 60 * _DAY)
+            assert not await stores.users.activation(mail.links[0].uid, mail.links[0].hashed, NOW + 60 * _DAY)
+
+    @_clause
+    async def test_22_sent_mails_go_after_30_days(self) -> None:
+        async with self.open(UNLIMITED) as stores:
+            account, _ = await join(stores)
+            await stores.users.purge(NOW + 29 * _DAY)
+            assert len(await stores.outbox.mails(Window(), MailState.SENT)) == 1
+            assert await stores.users.purge(NOW + 30 * _DAY + _MINUTE) > 0
+            assert not await stores.outbox.mails(Window())
+            assert (await stores.users.export(account.address.key))["mails"] == []
+
+    @_clause
+    async def test_22_marks_of_ended_sessions_go_after_a_day(self) -> None:
+        async with self.open(UNLIMITED) as stores:
+            account, _ = await join(stores)
+            session, _ = await log_in(stores, account, NOW)
+            await stores.sessions.end(account.id, NOW)
+            await stores.users.purge(NOW + _DAY - _MINUTE)
+            assert session.id in await stores.sessions.sessions_ended_since(NOW)
+            assert await stores.users.purge(NOW + _DAY + _MINUTE) > 0
+            assert session.id not in await stores.sessions.sessions_ended_since(NOW)
+            assert not await stores.sessions.session_lives(session.id)
+
+    @staticmethod
+    def _reset(stores: Stores) -> Callable[[str, str, datetime], Awaitable[object]]:
+        return lambda uid, hashed, now: stores.users.reset_password(uid, hashed, "$made-up$reset", now)
+
+
+class SessionStoreContract(StoresContract):
+    """What every `SessionStore` keeps."""
+
+    @_clause
+    async def test_1_a_login_is_kept(self) -> None:
+        async with self.open(UNLIMITED) as stores:
+            account, _ = await join(stores)
+            session = Session(new_id(), account.id, "phone ☎", NOW + _HOUR, NOW + _HOUR)
+            assert list(await stores.sessions.start(session, _hashes(1)[0], NOW + _DAY)) == []
+            assert list(await stores.sessions.listed(account.id)) == [session]
+            assert await stores.sessions.session_lives(session.id)
+            assert await stores.users.account(account.id) == replace(account, last_login=NOW + _HOUR)
+            (person,) = await stores.users.people(Window())
+            assert person.last_login == NOW + _HOUR
+
+    @_clause
+    async def test_1_the_session_used_longest_ago_gives_way(self) -> None:
+        async with self.open(UNLIMITED) as stores:
+            account, _ = await join(stores)
+            started = [await log_in(stores, account, NOW + timedelta(seconds=n)) for n in range(MAX_SESSIONS)]
+            first, second = started[0], started[1]
+            assert await stores.sessions.rotate(first[1], _hashes(1), NOW + _HOUR, NOW + _DAY) is not None
+            late = Session(new_id(), account.id, "late", NOW + 2 * _HOUR, NOW + 2 * _HOUR)
+            assert list(await stores.sessions.start(late, _hashes(1)[0], NOW + _DAY)) == [second[0].id]
+            listed = [session.id for session in await stores.sessions.listed(account.id)]
+            assert len(listed) == MAX_SESSIONS
+            assert listed[:2] == [late.id, first[0].id]
+            assert second[0].id in await stores.sessions.sessions_ended_since(NOW + 2 * _HOUR)
+            assert await stores.sessions.rotate(second[1], _hashes(1), NOW + 2 * _HOUR, NOW + _DAY) is None
+
+    @_clause
+    async def test_2_a_new_hash_takes_the_place_of_the_old_one(self) -> None:
+        async with self.open(UNLIMITED) as stores:
+            account, _ = await join(stores)
+            session = Session(new_id(), account.id, "phone", NOW, NOW)
+            rehashed = (account.password_hash, _NEW_HASH)
+            await stores.sessions.start(session, _hashes(1)[0], NOW + _DAY, rehashed=rehashed)
+            found = await stores.users.account(account.id)
+            assert found is not None
+            assert found.password_hash == _NEW_HASH
+
+    @_clause
+    async def test_2_a_hash_that_was_replaced_meanwhile_stays(self) -> None:
+        async with self.open(UNLIMITED) as stores:
+            account, _ = await join(stores)
+            session = Session(new_id(), account.id, "phone", NOW, NOW)
+            await stores.sessions.start(session, _hashes(1)[0], NOW + _DAY, rehashed=("$made-up$old", _NEW_HASH))
+            found = await stores.users.account(account.id)
+            assert found is not None
+            assert found.password_hash == account.password_hash
+            assert await stores.sessions.session_lives(session.id)
+
+    @_clause
+    async def test_3_no_session_starts_without_an_active_account(self) -> None:
+        async with self.open(UNLIMITED) as stores:
+            account, _ = await join(stores)
+            await stores.users.set_active(account.address.key, False, NOW)
+            for user_id in (account.id, new_id()):
+                session = Session(new_id(), user_id, "phone", NOW, NOW)
+                await _refused(InvalidCredentials, stores.sessions.start(session, _hashes(1)[0], NOW + _DAY))
+                assert not await stores.sessions.session_lives(session.id)
+            found = await stores.users.account(account.id)
+            assert found is not None
+            assert found.last_login is None
+
+    @_clause
+    async def test_4_tokens_follow_each_other(self) -> None:
+        async with self.open(UNLIMITED) as stores:
+            account, _ = await join(stores)
+            session, current = await log_in(stores, account, NOW)
+            for n in range(1, 5):
+                at = NOW + n * _DAY
+                successors = _hashes(2)
+                rotated = await stores.sessions.rotate(current, successors, at, at + 5 * _DAY)
+                assert rotated == Rotated(replace(session, last_used_at=at), 0)
+                current = successors[0]
+            (listed,) = await stores.sessions.listed(account.id)
+            assert listed.last_used_at == NOW + 4 * _DAY
+
+    @_clause
+    async def test_4_of_a_hundred_who_rotate_at_once_one_decides(self) -> None:
+        async with self.open(UNLIMITED) as stores:
+            account, _ = await join(stores)
+            session, current = await log_in(stores, account, NOW)
+            hashes = _hashes(100)
+            offers = [hashes[n:] + hashes[:n] for n in range(100)]
+            results = await asyncio.gather(
+                *(stores.sessions.rotate(current, offer, NOW, NOW + _DAY) for offer in offers)
+            )
+            chosen = {offer[one.successor] for offer, one in zip(offers, results, strict=True) if one is not None}
+            assert all(results)
+            assert len(chosen) == 1
+            assert await stores.sessions.session_lives(session.id)
+            assert await stores.sessions.rotate(next(iter(chosen)), _hashes(1), NOW, NOW + _DAY) is not None
+            for loser in hashes:
+                if loser not in chosen:
+                    assert await stores.sessions.rotate(loser, _hashes(1), NOW, NOW + _DAY) is None
+
+    @_clause
+    async def test_5_a_repeat_gets_the_same_successor_for_a_while(self) -> None:
+        async with self.open(UNLIMITED) as stores:
+            account, _ = await join(stores)
+            session, current = await log_in(stores, account, NOW)
+            successors = _hashes(2)
+            assert await stores.sessions.rotate(current, successors, NOW, NOW + _DAY) is not None
+            for offer, place in ((successors, 0), (_hashes(1) + successors, 1)):
+                again = await stores.sessions.rotate(current, offer, NOW + GRACE, NOW + _DAY)
+                assert again is not None
+                assert (again.session.id, again.successor) == (session.id, place)
+            assert await stores.sessions.session_lives(session.id)
+
+    @_clause
+    async def test_5_a_token_that_comes_late_again_ends_the_session(self) -> None:
+        async with self.open(UNLIMITED) as stores:
+            account, _ = await join(stores)
+            session, current = await log_in(stores, account, NOW)
+            other, _ = await log_in(stores, account, NOW)
+            successors = _hashes(1)
+            await stores.sessions.rotate(current, successors, NOW, NOW + _DAY)
+            late = NOW + GRACE + timedelta(seconds=1)
+            assert await stores.sessions.rotate(current, successors, late, NOW + _DAY) is None
+            assert not await stores.sessions.session_lives(session.id)
+            assert await stores.sessions.session_lives(other.id)
+            assert list(await stores.sessions.sessions_ended_since(late)) == [session.id]
+            assert await stores.sessions.rotate(successors[0], _hashes(1), late, NOW + _DAY) is None
+
+    @_clause
+    async def test_5_a_token_whose_successor_was_used_ends_the_session(self) -> None:
+        async with self.open(UNLIMITED) as stores:
+            account, _ = await join(stores)
+            session, current = await log_in(stores, account, NOW)
+            successors, third = _hashes(1), _hashes(1)
+            await stores.sessions.rotate(current, successors, NOW, NOW + _DAY)
+            await stores.sessions.rotate(successors[0], third, NOW, NOW + _DAY)
+            assert await stores.sessions.rotate(current, successors, NOW, NOW + _DAY) is None
+            assert not await stores.sessions.session_lives(session.id)
+            assert await stores.sessions.rotate(third[0], _hashes(1), NOW, NOW + _DAY) is None
+
+    @_clause
+    async def test_6_unknown_and_expired_tokens_rotate_nothing(self) -> None:
+        async with self.open(UNLIMITED) as stores:
+            account, _ = await join(stores)
+            session, current = await log_in(stores, account, NOW)
+            for odd in (*ODD_STRINGS, *_hashes(1)):
+                assert await stores.sessions.rotate(odd, _hashes(1), NOW, NOW + _DAY) is None
+            late = NOW + 5 * _DAY + _MINUTE
+            assert await stores.sessions.rotate(current, _hashes(1), late, late + _DAY) is None
+            assert session.last_used_at == (await stores.sessions.listed(account.id))[0].last_used_at
+
+    @_clause
+    async def test_7_sessions_are_listed_by_last_use_for_their_account(self) -> None:
+        async with self.open(UNLIMITED) as stores:
+            account, _ = await join(stores)
+            bystander, _ = await join(stores, "bob@example.com", "Bob")
+            await log_in(stores, bystander, NOW)
+            started = [await log_in(stores, account, NOW + n * _MINUTE, device=str(n)) for n in range(3)]
+            await stores.sessions.rotate(started[1][1], _hashes(1), NOW + _HOUR, NOW + _DAY)
+            assert [session.device for session in await stores.sessions.listed(account.id)] == ["1", "2", "0"]
+            for odd in ODD_STRINGS:
+                assert not await stores.sessions.listed(odd)
+
+    @_clause
+    async def test_8_sessions_end_one_or_all_but_one_or_all(self) -> None:
+        async with self.open(UNLIMITED) as stores:
+            account, _ = await join(stores)
+            bystander, _ = await join(stores, "bob@example.com", "Bob")
+            other, _ = await log_in(stores, bystander, NOW)
+            started = [await log_in(stores, account, NOW) for _ in range(5)]
+            ids = [session.id for session, _ in started]
+            end = stores.sessions.end
+            assert list(await end(account.id, NOW, only=ids[0])) == [ids[0]]
+            assert list(await end(account.id, NOW, only=ids[0])) == []
+            assert list(await end(account.id, NOW, only=other.id)) == []
+            for odd in ODD_STRINGS:
+                assert list(await end(account.id, NOW, only=odd)) == []
+                assert list(await end(odd, NOW)) == []
+            assert sorted(await end(account.id, NOW, but=ids[4])) == sorted(ids[1:4])
+            assert [session.id for session in await stores.sessions.listed(account.id)] == [ids[4]]
+            assert list(await end(account.id, NOW)) == [ids[4]]
+            assert await stores.sessions.session_lives(other.id)
+            for _, refresh_hash in started:
+                assert await stores.sessions.rotate(refresh_hash, _hashes(1), NOW, NOW + _DAY) is None
+
+    @_clause
+    async def test_8_of_many_who_end_one_session_one_did(self) -> None:
+        async with self.open(UNLIMITED) as stores:
+            account, _ = await join(stores)
+            session, _ = await log_in(stores, account, NOW)
+            results = await asyncio.gather(*(stores.sessions.end(account.id, NOW) for _ in range(10)))
+            assert [list(result) for result in results if result] == [[session.id]]
+
+    @_clause
+    async def test_9_any_string_may_be_asked_whether_it_lives(self) -> None:
+        async with self.open(UNLIMITED) as stores:
+            account, _ = await join(stores)
+            session, _ = await log_in(stores, account, NOW)
+            assert await stores.sessions.session_lives(session.id)
+            for odd in (*ODD_STRINGS, new_id()):
+                assert not await stores.sessions.session_lives(odd)
+            await stores.sessions.end(account.id, NOW)
+            assert not await stores.sessions.session_lives(session.id)
+
+    @_clause
+    async def test_10_sessions_that_ended_are_told_from_their_time_on(self) -> None:
+        async with self.open(UNLIMITED) as stores:
+            account, _ = await join(stores)
+            ids = []
+            for n in range(3):
+                session, _ = await log_in(stores, account, NOW)
+                await stores.sessions.end(account.id, NOW + n * _HOUR)
+                ids.append(session.id)
+            for n in range(4):
+                told = await stores.sessions.sessions_ended_since(NOW + n * _HOUR)
+                assert sorted(told) == sorted(ids[n:])
+
+    @_clause
+    async def test_10_whatever_ends_a_session_is_told(self) -> None:
+        async with self.open(UNLIMITED) as stores:
+            account, _ = await join(stores)
+            ids = [(await log_in(stores, account, NOW))[0].id]
+            await stores.users.change_password(
+                account.id, account.password_hash, _NEW_HASH, but=new_id(), now=NOW + _HOUR
+            )
+            ids.append((await log_in(stores, account, NOW))[0].id)
+            link = await reset_link(stores, account, NOW)
+            await stores.users.reset_password(link.uid, link.hashed, "$made-up$3", NOW + _HOUR)
+            ids.append((await log_in(stores, account, NOW))[0].id)
+            await stores.users.set_active(account.address.key, False, NOW + _HOUR)
+            await stores.users.set_active(account.address.key, True, NOW + _HOUR)
+            ids.append((await log_in(stores, account, NOW))[0].id)
+            await stores.users.erase(account.address.key, NOW + _HOUR)
+            assert sorted(await stores.sessions.sessions_ended_since(NOW + _HOUR)) == sorted(ids)
+
+
+class OutboxContract(StoresContract):
+    """What every `Outbox` keeps."""
+
+    @_clause
+    async def test_1_an_address_gets_no_more_than_the_limit_in_any_window(self) -> None:
+        async with self.open(LIMITED) as stores:
+            sent: list[datetime] = []
+            for n in range(40):
+                at = NOW + n * timedelta(minutes=7)
+                if n < 25:
+                    asked = make_registration(("ada@example.com", "ADA@example.com")[n % 2], f"Ada {n}", at=at)
+                    await stores.users.register(asked, at)
+                    await stores.users.request_mail(MailKind.ACTIVATION, "ada@example.com", at)
+                sent += [at for _ in await deliver(stores, at)]
+            for at in sent:
+                assert sum(at <= other < at + _HOUR for other in sent) <= 3
+            assert len(sent) >= 9
+            assert not await stores.outbox.mails(Window(), MailState.PENDING)
+
+    @_clause
+    async def test_1_all_kinds_count_together(self) -> None:
+        async with self.open(LIMITED) as stores:
+            account, _ = await join(stores)
+            await stores.users.register(make_registration(username="Eve"), NOW)
+            await reset_link(stores, account, NOW)
+            await stores.users.register(make_registration(username="Bob"), NOW)
+            await stores.users.request_mail(MailKind.PASSWORD_RESET, account.address.key, NOW)
+            for at in (NOW, NOW + _HOUR - _MINUTE):
+                assert not await deliver(stores, at)
+            late = await deliver(stores, NOW + _HOUR)
+            assert {mail.kind for mail in late} == {MailKind.ADDRESS_TAKEN, MailKind.PASSWORD_RESET}
+            assert all(mail.recipient == account.address.spelling for mail in late)
+
+    @_clause
+    async def test_1_another_address_has_a_limit_of_its_own(self) -> None:
+        async with self.open(LIMITED) as stores:
+            for name in ("ada", "bob"):
+                for n in range(4):
+                    await stores.users.register(make_registration(f"{name}@example.com", f"{name} {n}"), NOW)
+            recipients = sorted(mail.recipient for mail in await deliver(stores, NOW))
+            assert recipients == ["ada@example.com"] * 3 + ["bob@example.com"] * 3
+
+    @_clause
+    async def test_1_a_mail_over_the_limit_waits_without_links_until_it_is_allowed(self) -> None:
+        async with self.open(LIMITED) as stores:
+            for n in range(6):
+                at = NOW + n * _MINUTE
+                await stores.users.register(make_registration(username=f"Ada {n}", at=at), at)
+            later = NOW + 6 * _MINUTE
+            first = await _links_of(stores, later)
+            assert sorted(link.username for link in first.values()) == ["Ada 0", "Ada 1", "Ada 2"]
+            (waiting,) = await stores.outbox.mails(Window(), MailState.PENDING)
+            assert (waiting.kind, waiting.recipient, waiting.due_at) == (MailKind.ACTIVATION, "", NOW + _HOUR)
+            for link in first.values():
+                assert not await stores.users.activation(link.uid, link.hashed, later)
+            (mail,) = await deliver(stores, NOW + _HOUR)
+            assert sorted(link.username for link in mail.links) == ["Ada 3", "Ada 4", "Ada 5"]
+            assert mail.recipient == "Ada@example.com"
+
+    @_clause
+    async def test_1_a_wanted_mail_over_the_limit_is_put_off(self) -> None:
+        async with self.open(LIMITED) as stores:
+            account, _ = await join(stores)
+            links = [await reset_link(stores, account, NOW + n * _MINUTE) for n in (1, 2)]
+            await stores.users.request_mail(MailKind.PASSWORD_RESET, account.address.key, NOW + 3 * _MINUTE)
+            assert not await deliver(stores, NOW + 3 * _MINUTE)
+            (waiting,) = await stores.outbox.mails(Window(), MailState.PENDING)
+            assert (waiting.recipient, waiting.due_at) == ("", NOW + _HOUR)
+            assert await stores.users.reset_owner(links[1].uid, links[1].hashed, NOW + 3 * _MINUTE) == account
+            (mail,) = await deliver(stores, NOW + _HOUR)
+            assert mail.kind is MailKind.PASSWORD_RESET
+            await _refused(InvalidLink, stores.users.reset_owner(links[1].uid, links[1].hashed, NOW + _HOUR))
+
+    @_clause
+    async def test_1_without_a_limit_nothing_waits(self) -> None:
+        async with self.open(UNLIMITED) as stores:
+            for n in range(30):
+                await stores.users.register(make_registration(username=f"Ada {n}"), NOW)
+            assert len(await deliver(stores, NOW)) == 30
+
+    @_clause
+    async def test_1_many_at_once_stay_within_the_limit(self) -> None:
+        async with self.open(LIMITED) as stores:
+            asked = [make_registration(username=f"Ada {n}") for n in range(20)]
+            await asyncio.gather(*(stores.users.register(one, NOW) for one in asked))
+            assert len(await deliver(stores, NOW)) == 3
+            assert len(await stores.outbox.mails(Window(), MailState.PENDING)) == 1
+            assert len(await stores.users.people(Window(limit=100))) == 20
+
+    @_clause
+    async def test_2_a_mail_made_late_renews_the_newest_registrations(self) -> None:
+        async with self.open(UNLIMITED) as stores:
+            for n in range(5):
+                at = NOW + n * _MINUTE
+                await stores.users.register(make_registration(username=f"Ada {n}", at=at), at)
+            at = NOW + 5 * _MINUTE
+            before = await _links_of(stores, at)
+            await stores.users.request_mail(MailKind.ACTIVATION, "ada@example.com", at)
+            for link in before.values():
+                assert not await stores.users.activation(link.uid, link.hashed, at)
+            (mail,) = await deliver(stores, at)
+            assert sorted(link.username for link in mail.links) == [f"Ada {n}" for n in range(5 - RENEWED, 5)]
+            renewed = {link.uid for link in mail.links}
+            for link in before.values():
+                if link.uid in renewed:
+                    await _refused(InvalidLink, stores.users.activation(link.uid, link.hashed, at))
+                else:
+                    assert not await stores.users.activation(link.uid, link.hashed, at)
+            for link in mail.links:
+                assert not await stores.users.activation(link.uid, link.hashed, at)
+                token = stores.keys.unseal(link.sealed, link.hashed)
+                assert token is not None
+
+    @_clause
+    async def test_2_a_registration_whose_link_expired_is_renewed(self) -> None:
+        async with self.open(UNLIMITED) as stores:
+            await stores.users.register(make_registration(), NOW)
+            (old,) = (await _links_of(stores, NOW)).values()
+            late = NOW + LINK_TTL + _HOUR
+            await _refused(InvalidLink, stores.users.activate(old.uid, old.hashed, late))
+            await stores.users.request_mail(MailKind.ACTIVATION, "ada@example.com", late)
+            (new,) = (await _links_of(stores, late)).values()
+            assert new.uid == old.uid
+            assert (await stores.users.activate(new.uid, new.hashed, late)).is_new
+
+    @_clause
+    async def test_2_mailboxes_that_share_a_key_get_mails_of_their_own(self) -> None:
+        async with self.open(UNLIMITED) as stores:
+            sharp, plain = make_address("straße@example.com"), make_address("strasse@example.com")
+            assert sharp.key == plain.key
+            assert sharp.mailbox != plain.mailbox
+            for address, name in ((sharp, "Sharp"), (plain, "Plain")):
+                await stores.users.register(make_registration(address.spelling, name), NOW)
+            await stores.users.request_mail(MailKind.ACTIVATION, sharp.key, NOW + _MINUTE)
+            mails = await deliver(stores, NOW + _MINUTE)
+            assert {mail.recipient for mail in mails} == {sharp.spelling, plain.spelling}
+            for mail in mails:
+                wanted = "Sharp" if mail.recipient == sharp.spelling else "Plain"
+                assert {link.username for link in mail.links} == {wanted}
+            renewed = [mail for mail in mails if mail.recipient == sharp.spelling][-1].links[0]
+            assert not await stores.users.activation(renewed.uid, renewed.hashed, NOW + _MINUTE)
+
+    @_clause
+    async def test_2_spellings_of_one_mailbox_share_a_mail(self) -> None:
+        async with self.open(UNLIMITED) as stores:
+            for n, spelling in enumerate(("ada@example.com", "ADA@Example.com")):
+                at = NOW + n * _MINUTE
+                await stores.users.register(make_registration(spelling, f"Ada {n}", at=at), at)
+            await deliver(stores, NOW + _MINUTE)
+            await stores.users.request_mail(MailKind.ACTIVATION, "ada@example.com", NOW + _HOUR)
+            (mail,) = await deliver(stores, NOW + _HOUR)
+            assert mail.recipient == "ADA@Example.com"
+            assert len(mail.links) == 2
+
+    @_clause
+    async def test_2_another_mailbox_waits_for_its_mail_like_everybody(self) -> None:
+        async with self.open(MailRules(LINK_TTL, Rate(1, 3600))) as stores:
+            for spelling, name in (("straße@example.com", "Sharp"), ("strasse@example.com", "Plain")):
+                await stores.users.register(make_registration(spelling, name), NOW)
+            sent = [mail for n in range(4) for mail in await deliver(stores, NOW + n * _HOUR)]
+            assert {mail.recipient for mail in sent} == {"straße@example.com", "strasse@example.com"}
+            for mail in sent:
+                assert {link.username for link in mail.links} == {"Sharp" if "ß" in mail.recipient else "Plain"}
+            assert not await stores.outbox.mails(Window(), MailState.PENDING)
+
+    @_clause
+    async def test_2_a_reset_goes_to_the_spelling_of_the_account(self) -> None:
+        async with self.open(UNLIMITED) as stores:
+            account, _ = await join(stores, "Straße@Example.com", "Sharp")
+            await stores.users.request_mail(MailKind.PASSWORD_RESET, "strasse@example.com", NOW)
+            (mail,) = await deliver(stores, NOW)
+            assert mail.recipient == account.address.spelling
+            assert [(link.uid, link.username) for link in mail.links] == [(account.id, "Sharp")]
+
+    @_clause
+    async def test_2_a_reset_mail_ends_earlier_reset_links_when_it_is_made(self) -> None:
+        async with self.open(UNLIMITED) as stores:
+            account, _ = await join(stores)
+            old = await reset_link(stores, account, NOW)
+            await stores.users.request_mail(MailKind.PASSWORD_RESET, account.address.key, NOW)
+            assert await stores.users.reset_owner(old.uid, old.hashed, NOW) == account
+            (new,) = (await _links_of(stores, NOW)).values()
+            await _refused(InvalidLink, stores.users.reset_owner(old.uid, old.hashed, NOW))
+            assert await stores.users.reset_owner(new.uid, new.hashed, NOW) == account
+
+    @_clause
+    async def test_2_mails_that_nobody_is_there_for_are_removed(self) -> None:
+        async with self.open(UNLIMITED) as stores:
+            account, _ = await join(stores)
+            await stores.users.set_active(account.address.key, False, NOW)
+            await stores.users.register(make_registration("bob@example.com", "Bob"), NOW)
+            await deliver(stores, NOW)
+            await stores.users.request_mail(MailKind.PASSWORD_RESET, "bob@example.com", NOW)
+            for key in (account.address.key, "nobody@example.com"):
+                for kind in (MailKind.ACTIVATION, MailKind.PASSWORD_RESET):
+                    await stores.users.request_mail(kind, key, NOW)
+            assert len(await stores.outbox.mails(Window(), MailState.PENDING)) == 5
+            assert not await deliver(stores, NOW)
+            assert not await stores.outbox.mails(Window(), MailState.PENDING)
+
+    @_clause
+    async def test_2_a_mail_to_the_owner_that_waits_ends_with_the_account(self) -> None:
+        async with self.open(MailRules(LINK_TTL, Rate(1, 3600))) as stores:
+            account, _ = await join(stores)
+            await stores.users.register(make_registration("ADA@example.com", "Eve"), NOW)
+            (waiting,) = await stores.outbox.mails(Window(), MailState.PENDING)
+            assert (waiting.kind, waiting.due_at) == (MailKind.ADDRESS_TAKEN, NOW + _HOUR)
+            await stores.users.erase(account.address.key, NOW)
+            assert not await deliver(stores, NOW + _HOUR)
+
+    @_clause
+    async def test_3_mails_are_leased_oldest_first_up_to_a_limit(self) -> None:
+        async with self.open(UNLIMITED) as stores:
+            for n in range(5):
+                at = NOW + n * _MINUTE
+                await stores.users.register(make_registration(f"u{n}@example.com", f"User {n}", at=at), at)
+            at = NOW + _HOUR
+            claimed = [[mail.recipient for mail in await stores.outbox.claim(owner, at, 2, _LEASE)] for owner in "abcd"]
+            assert claimed == [[f"u{n}@example.com" for n in part] for part in ((0, 1), (2, 3), (4,), ())]
+
+    @_clause
+    async def test_3_what_is_not_due_is_not_leased(self) -> None:
+        async with self.open(UNLIMITED) as stores:
+            await stores.users.register(make_registration(), NOW)
+            (mail,) = await stores.outbox.claim("post", NOW, 10, _LEASE)
+            put_off = replace(mail, attempts=1, last_error="450 later", due_at=NOW + _MINUTE)
+            assert await stores.outbox.settle("post", put_off)
+            assert not await stores.outbox.claim("post", NOW + timedelta(seconds=59), 10, _LEASE)
+            assert list(await stores.outbox.claim("post", NOW + _MINUTE, 10, _LEASE)) == [put_off]
+
+    @_clause
+    async def test_3_no_mail_is_leased_to_two(self) -> None:
+        async with self.open(UNLIMITED) as stores:
+            for n in range(20):
+                await stores.users.register(make_registration(f"u{n}@example.com", f"User {n}"), NOW)
+            await join(stores)
+            await stores.users.request_mail(MailKind.PASSWORD_RESET, "ada@example.com", NOW)
+            for n in range(20, 40):
+                await stores.users.register(make_registration(f"u{n}@example.com", f"User {n}"), NOW)
+            owners = [f"owner {n}" for n in range(4)]
+            claimed: list[str] = []
+            while parts := [
+                mail.id
+                for part in await asyncio.gather(*(stores.outbox.claim(owner, NOW, 5, _LEASE) for owner in owners))
+                for mail in part
+            ]:
+                claimed += parts
+            assert len(claimed) == len(set(claimed)) == 21
+
+    @_clause
+    async def test_3_a_lease_that_ran_out_goes_to_the_next(self) -> None:
+        async with self.open(UNLIMITED) as stores:
+            await stores.users.register(make_registration(), NOW)
+            (mail,) = await stores.outbox.claim("killed", NOW, 10, _LEASE)
+            assert not await stores.outbox.claim("next", NOW + _LEASE - timedelta(seconds=1), 10, _LEASE)
+            (again,) = await stores.outbox.claim("next", NOW + _LEASE, 10, _LEASE)
+            assert again == mail
+
+    @_clause
+    async def test_3_the_links_of_leased_mails_are_good_from_then_on(self) -> None:
+        async with self.open(UNLIMITED) as stores:
+            await stores.users.register(make_registration(), NOW)
+            late = NOW + 3 * _DAY
+            (link,) = (await _links_of(stores, late)).values()
+            assert not await stores.users.activation(link.uid, link.hashed, late + LINK_TTL - _MINUTE)
+            await _refused(InvalidLink, stores.users.activation(link.uid, link.hashed, late + LINK_TTL + _MINUTE))
+
+    @_clause
+    async def test_4_a_settled_mail_is_kept_as_it_went(self) -> None:
+        async with self.open(UNLIMITED) as stores:
+            await stores.users.register(make_registration(), NOW)
+            (mail,) = await stores.outbox.claim("post", NOW, 10, _LEASE)
+            sent = replace(mail, state=MailState.SENT, attempts=1, last_error="", sent_at=NOW + _MINUTE)
+            assert await stores.outbox.settle("post", sent)
+            assert list(await stores.outbox.mails(Window())) == [replace(sent, links=())]
+            assert not await stores.outbox.settle("post", replace(sent, attempts=9))
+            assert not await stores.outbox.claim("post", NOW + _DAY, 10, _LEASE)
+            assert list(await stores.outbox.mails(Window())) == [replace(sent, links=())]
+
+    @_clause
+    async def test_4_who_lost_the_lease_changes_nothing(self) -> None:
+        async with self.open(UNLIMITED) as stores:
+            await stores.users.register(make_registration(), NOW)
+            (mail,) = await stores.outbox.claim("slow", NOW, 10, _LEASE)
+            await stores.outbox.claim("next", NOW + _LEASE, 10, _LEASE)
+            assert not await stores.outbox.settle("slow", replace(mail, state=MailState.DEAD, attempts=1))
+            assert not await stores.outbox.settle("stranger", replace(mail, state=MailState.DEAD, attempts=1))
+            assert list(await stores.outbox.mails(Window())) == [replace(mail, links=())]
+            assert await stores.outbox.settle("next", replace(mail, state=MailState.SENT, attempts=1, sent_at=NOW))
+
+    @_clause
+    async def test_5_a_released_mail_is_as_if_never_claimed(self) -> None:
+        async with self.open(UNLIMITED) as stores:
+            for n in range(2):
+                await stores.users.register(make_registration(username=f"Ada {n}"), NOW)
+            claimed = await stores.outbox.claim("post", NOW, 10, _LEASE)
+            ids = [mail.id for mail in claimed]
+            await stores.outbox.release("stranger", ids, NOW)
+            await stores.outbox.release("post", [*ODD_STRINGS, ids[0]], NOW)
+            await stores.outbox.release("post", [], NOW)
+            assert [mail.id for mail in await stores.outbox.claim("next", NOW, 10, _LEASE)] == [ids[0]]
+            assert not await stores.outbox.settle("post", replace(claimed[0], state=MailState.DEAD))
+            assert await stores.outbox.settle("post", replace(claimed[1], state=MailState.DEAD))
+
+    @_clause
+    async def test_6_mails_are_listed_newest_first_without_links(self) -> None:
+        async with self.open(UNLIMITED) as stores:
+            for n in range(5):
+                at = NOW + n * _MINUTE
+                await stores.users.register(make_registration(f"u{n}@example.com", f"User {n}", at=at), at)
+            claimed = await stores.outbox.claim("post", NOW + _HOUR, 2, _LEASE)
+            await stores.outbox.settle("post", replace(claimed[0], state=MailState.SENT, sent_at=NOW + _HOUR))
+            await stores.outbox.settle("post", replace(claimed[1], state=MailState.DEAD, last_error="550 no"))
+            listed = await stores.outbox.mails(Window())
+            assert [mail.recipient for mail in listed] == [f"u{n}@example.com" for n in (4, 3, 2, 1, 0)]
+            assert not any(mail.links for mail in listed)
+            assert list(await stores.outbox.mails(Window(1, 2))) == list(listed[1:3])
+            for state, amount in ((MailState.PENDING, 3), (MailState.SENT, 1), (MailState.DEAD, 1)):
+                some = await stores.outbox.mails(Window(), state)
+                assert [mail.state for mail in some] == [state] * amount
+            assert (await stores.outbox.mails(Window(), MailState.DEAD))[0].last_error == "550 no"
+
+    @_clause
+    async def test_7_dead_mails_are_tried_again(self) -> None:
+        async with self.open(UNLIMITED) as stores:
+            for n in range(4):
+                await stores.users.register(make_registration(f"u{n}@example.com", f"User {n}"), NOW)
+            claimed = await stores.outbox.claim("post", NOW, 3, _LEASE)
+            for mail in claimed:
+                assert await stores.outbox.settle("post", replace(mail, state=MailState.DEAD, attempts=8))
+            late = NOW + 2 * _DAY
+            assert await stores.outbox.retry([*ODD_STRINGS, new_id()], late) == 0
+            assert await stores.outbox.retry([], late) == 0
+            assert await stores.outbox.retry([claimed[0].id], late) == 1
+            assert await stores.outbox.retry([claimed[0].id], late) == 0
+            assert await stores.outbox.retry(None, late) == 2
+            again = [mail for mail in await stores.outbox.claim("post", late, 10, _LEASE) if mail.due_at == late]
+            assert sorted(mail.id for mail in again) == sorted(mail.id for mail in claimed)
+            for mail in again:
+                assert (mail.attempts, mail.state) == (0, MailState.PENDING)
+                (link,) = mail.links
+                assert stores.keys.unseal(link.sealed, link.hashed) is not None
+                assert not await stores.users.activation(link.uid, link.hashed, late)
+
+
+# --- mail, passwords, tokens, limits
+
+
+@dataclass(frozen=True, slots=True)
+class Delivered:
+    """A letter as it arrived."""
+
+    recipients: tuple[str, ...]
+    message_id: str
+    header_names: frozenset[str]
+    """In lower case."""
+    text: str
+
+
+class MailerContract:
+    """What every `Mailer` keeps."""
+
+    keeps_letters = True
+    """Whether letters stay with the mailer, so that `erase` has something to do."""
+    can_fail = True
+    """Whether letters go to somebody who may refuse them."""
+
+    def open(self, failure: MailRefused | MailerAway | None = None) -> AbstractAsyncContextManager[Mailer]:
+        """The adapter under test; with a failure, whoever takes its letters fails like that."""
+        raise NotImplementedError
+
+    async def delivered(self, mailer: Mailer) -> Sequence[Delivered]:
+        """What has arrived so far."""
+        raise NotImplementedError
+
+    @_clause
+    async def test_1_a_letter_arrives_with_its_links(self) -> None:
+        async with self.open() as mailer:
+            await mailer.send(self._letter())
+            (one,) = await self.delivered(mailer)
+            assert one.recipients == ("ada@example.com",)
+            assert "Ada" in one.text
+            assert "https://example.com/api/v1/x/" in one.text
+
+    @_clause
+    async def test_1_sending_again_is_the_same_letter(self) -> None:
+        async with self.open() as mailer:
+            letter = self._letter()
+            for _ in range(2):
+                await mailer.send(letter)
+            found = await self.delivered(mailer)
+            assert len({(one.message_id, one.text) for one in found}) == 1
+            await mailer.send(replace(letter, mail_id=new_id()))
+            assert len({one.message_id for one in await self.delivered(mailer)}) == 2
+
+    @_clause
+    async def test_1_no_text_adds_a_header_or_a_recipient(self) -> None:
+        evil = "x\r\nBcc: eve@example.com\r\nX-Evil: 1\r\n\r\nhello"
+        async with self.open() as mailer:
+            await mailer.send(replace(self._letter(), links=((evil, "https://example.com/"),)))
+            for recipient in ("ada@example.com\r\nBcc: eve@example.com", "ada@example.com, eve@example.com"):
+                try:
+                    await mailer.send(replace(self._letter(), recipient=recipient))
+                except MailRefused as refused:
+                    assert refused.is_final
+            found = await self.delivered(mailer)
+            assert found
+            for one in found:
+                assert one.recipients == ("ada@example.com",)
+                assert not one.header_names & {"bcc", "x-evil"}
+
+    @_clause
+    async def test_1_failures_are_told_apart(self) -> None:
+        if not self.can_fail:
+            return
+        for failure in (MailRefused("550 no", is_final=True), MailRefused("450 later", is_final=False)):
+            async with self.open(failure) as mailer:
+                try:
+                    await mailer.send(self._letter())
+                except MailRefused as refused:
+                    assert refused.is_final is failure.is_final
+                else:
+                    raise AssertionError("a refused letter was taken")
+        async with self.open(MailerAway("nobody there")) as mailer:
+            await _refused(MailerAway, mailer.send(self._letter()))
+
+    @_clause
+    async def test_2_letters_to_an_address_are_erased(self) -> None:
+        async with self.open() as mailer:
+            await mailer.send(self._letter())
+            await mailer.send(replace(self._letter(), recipient="bob@example.com"))
+            await mailer.erase(make_address("ada@example.com"))
+            if self.keeps_letters:
+                assert [one.recipients for one in await self.delivered(mailer)] == [("bob@example.com",)]
+
+    @staticmethod
+    def _letter() -> Letter:
+        links = (("Ada", "https://example.com/api/v1/x/"),)
+        return Letter(new_id(), MailKind.ACTIVATION, "ada@example.com", NOW, links)
+
+
+class DoorbellContract:
+    """What every `Doorbell` keeps."""
+
+    def open(self, *, is_away: bool = False) -> AbstractAsyncContextManager[Doorbell]:
+        """The adapter under test; or one whose other end is away."""
+        raise NotImplementedError
+
+    @_clause
+    async def test_1_it_never_raises_and_soon_returns(self) -> None:
+        for is_away in (False, True):
+            async with self.open(is_away=is_away) as doorbell:
+                for _ in range(3):
+                    began = time.monotonic()
+                    await doorbell.ring()
+                    assert time.monotonic() - began < 0.3
+
+
+class PasswordHasherContract:
+    """What every `PasswordHasher` keeps."""
+
+    def open(self) -> AbstractAsyncContextManager[PasswordHasher]:
+        raise NotImplementedError
+
+    def outdated_hash(self) -> str:
+        """A hash that was made with lower parameters than those of `open`."""
+        raise NotImplementedError
+
+    @_clause
+    async def test_1_hashes_differ_but_for_one_salt(self) -> None:
+        async with self.open() as hasher:
+            assert await hasher.hash("secret") != await hasher.hash("secret")
+            salt = bytes(range(16))
+            assert await hasher.hash("secret", salt=salt) == await hasher.hash("secret", salt=salt)
+            assert await hasher.hash("secret", salt=salt) != await hasher.hash("Secret", salt=salt)
+            assert "secret" not in await hasher.hash("secret")
+
+    @_clause
+    async def test_2_a_hash_is_of_one_password(self) -> None:
+        async with self.open() as hasher:
+            for password in ("correct horse", "ü" * 512, "\x00", "a\x00b", "\ud800"):
+                hashed = await hasher.hash(password)
+                assert await hasher.verify(password, hashed)
+                assert not await hasher.verify(password + "x", hashed)
+
+    @_clause
+    async def test_2_no_hash_and_a_broken_one_are_of_no_password(self) -> None:
+        async with self.open() as hasher:
+            whole = await hasher.hash("secret")
+            for hashed in (None, "", "\x00", "\ud800", "secret", whole[:-5], whole + "x", "$argon2id$", "$" * 1000):
+                assert not await hasher.verify("secret", hashed)
+
+    @_clause
+    async def test_3_lower_parameters_are_outdated(self) -> None:
+        async with self.open() as hasher:
+            assert not hasher.is_outdated(await hasher.hash("secret"))
+            assert hasher.is_outdated(self.outdated_hash())
+
+
+class AccessTokensContract:
+    """What every `AccessTokens` keeps."""
+
+    def open(self, keys: Keys) -> AbstractAsyncContextManager[AccessTokens]:
+        """The adapter under test; all that are opened are of one service, and tell the real time."""
+        raise NotImplementedError
+
+    @_clause
+    async def test_1_a_token_reads_as_it_was_issued(self) -> None:
+        async with self.open(self._keys("a")) as tokens:
+            access = self._access()
+            assert tokens.read(tokens.issue(access)) == access
+
+    @_clause
+    async def test_2_any_other_string_is_refused(self) -> None:
+        async with self.open(self._keys("a")) as tokens:
+            token = tokens.issue(self._access())
+            changed = [
+                token[:n] + ("A" if token[n] != "A" else "B") + token[n + 1 :] for n in range(0, len(token) - 1, 7)
+            ]
+            for odd in (*ODD_STRINGS, *changed, token + ".", "." + token, token[:-3], f" {token}", token + "\n"):
+                self._is_refused(tokens, odd)
+
+    @_clause
+    async def test_2_a_token_has_its_time(self) -> None:
+        async with self.open(self._keys("a")) as tokens:
+            access = self._access()
+            for shift in (timedelta(hours=-2), timedelta(hours=2)):
+                moved = replace(access, issued_at=access.issued_at + shift, expires_at=access.expires_at + shift)
+                self._is_refused(tokens, tokens.issue(moved))
+
+    @_clause
+    async def test_2_only_secrets_at_hand_verify(self) -> None:
+        async with (
+            self.open(self._keys("a")) as old,
+            self.open(self._keys("b", "a")) as both,
+            self.open(self._keys("b")) as new,
+        ):
+            access = self._access()
+            assert both.read(old.issue(access)) == access
+            assert new.read(both.issue(access)) == access
+            self._is_refused(new, old.issue(access))
+
+    @staticmethod
+    def _keys(*names: str) -> Keys:
+        return Keys([name * 32 for name in names])
+
+    @staticmethod
+    def _access() -> Access:
+        now = utc_now().replace(microsecond=0)
+        return Access(new_id(), new_id(), new_id(), now, now + timedelta(minutes=15))
+
+    @staticmethod
+    def _is_refused(tokens: AccessTokens, token: str) -> None:
+        try:
+            tokens.read(token)
+        except InvalidToken:
+            return
+        raise AssertionError(f"{token[:80]!r} was read")
+
+
+class AddressSyntaxContract:
+    """What every `AddressSyntax` keeps."""
+
+    def open(self) -> AbstractAsyncContextManager[AddressSyntax]:
+        raise NotImplementedError
+
+    @_clause
+    async def test_1_a_mailbox_is_split(self) -> None:
+        async with self.open() as syntax:
+            assert syntax.split("Ada.L+x@Mail.Example.COM") == ("Ada.L+x", "mail.example.com")
+            assert syntax.split("jörg@bücher.de") == ("jörg", "xn--bcher-kva.de")
+            assert syntax.split("o'neil_1@example.com") == ("o'neil_1", "example.com")
+            assert syntax.split("a" * 64 + "@example.com") == ("a" * 64, "example.com")
+
+    @_clause
+    async def test_1_anything_else_is_refused(self) -> None:
+        wrong = (
+            *("", "@", "ada", "ada@", "@example.com", "ada@localhost", "a@b@example.com", "ada@example.com."),
+            *(".a@example.com", "a.@example.com", "a..b@example.com", '"a b"@example.com', "a b@example.com"),
+            *("ada@[127.0.0.1]", "ada@-example.com", "ada@example-.com", "ada@example..com", "ada@exa_mple.com"),
+            *(
+                "ada@example.com\n",
+                "ada\x00@example.com",
+                "\ud800@example.com",
+                "ada@\ud800.com",
+                "Ada <ada@example.com>",
+            ),
+            *("a" * 65 + "@example.com", "ada@" + "a" * 64 + ".com", "a" * 10_240, "ada@" + "a." * 5_000 + "com"),
+        )
+        async with self.open() as syntax:
+            for text in wrong:
+                try:
+                    syntax.split(text)
+                except InvalidEmail:
+                    continue
+                raise AssertionError(f"{text[:80]!r} was taken")
+
+
+class PasswordStrengthContract:
+    """What every `PasswordStrength` keeps."""
+
+    def open(self) -> AbstractAsyncContextManager[PasswordStrength]:
+        raise NotImplementedError
+
+    @_clause
+    async def test_1_common_passwords_are_weak_and_random_ones_strong(self) -> None:
+        async with self.open() as strength:
+            for weak in ("", "password", "12345678", "qwertyuiop", "aaaaaaaaaaaa", "Password1"):
+                assert strength.score(weak, ()) < 3, weak
+            for strong in ("vB7#qLz0!mKd9@Tx", "mauve otter drums quietly under 7 bridges"):
+                assert strength.score(strong, ()) >= 3, strong
+
+    @_clause
+    async def test_1_known_words_are_guessed_first(self) -> None:
+        async with self.open() as strength:
+            assert strength.score("vorqelbinat", ["vorqelbinat"]) < 3
+            assert strength.score("vorqelbinat", ()) > strength.score("vorqelbinat", ["Vorqelbinat"])
+
+    @_clause
+    async def test_1_any_password_is_soon_scored(self) -> None:
+        async with self.open() as strength:
+            for odd in ("a" * 1024, "qwerty123" * 110, "💡" * 256, "\x00" * 20, "\ud800" * 20, "Aa1!" * 256):
+                began = time.monotonic()
+                assert 0 <= strength.score(odd, ["", "ada@example.com", "\x00"]) <= 4
+                assert time.monotonic() - began < 0.5
+
+
+class RateLimiterContract:
+    """What every `RateLimiter` keeps."""
+
+    def open(self) -> AbstractAsyncContextManager[RateLimiter]:
+        raise NotImplementedError
+
+    async def pass_time(self, seconds: float) -> None:
+        """Overridden where the limiter has a clock of its own."""
+        await asyncio.sleep(seconds)
+
+    @_clause
+    async def test_1_of_many_at_once_as_many_pass_as_may(self) -> None:
+        async with self.open() as limiter:
+            rate = Rate(5, 60)
+            answers = await asyncio.gather(*(limiter.hit("login", "ada", rate) for _ in range(50)))
+            assert [is_allowed for is_allowed, _ in answers].count(True) == 5
+            assert all(0 <= quota.remaining < 5 for _, quota in answers)
+            assert {quota.remaining for is_allowed, quota in answers if not is_allowed} == {0}
+            for _, quota in answers:
+                assert (quota.name, quota.rate) == ("login", rate)
+                assert 0 < quota.reset <= 60
+
+    @_clause
+    async def test_1_names_and_keys_never_meet(self) -> None:
+        async with self.open() as limiter:
+            pairs = [
+                ("a", "b:c"),
+                ("a:b", "c"),
+                ("a", "b"),
+                ("a", "B"),
+                ("b", "a"),
+                ("a", ""),
+                ("a", "\x00"),
+                ("a", "💡"),
+            ]
+            for name, key in [*pairs, ("a", "x" * 1000)]:
+                assert (await limiter.hit(name, key, Rate(1, 60)))[0], (name, key)
+                assert not (await limiter.hit(name, key, Rate(1, 60)))[0], (name, key)
+
+    @_clause
+    async def test_1_the_window_moves_and_what_is_refused_does_not_count(self) -> None:
+        async with self.open() as limiter:
+            rate = Rate(2, 1)
+            assert (await limiter.hit("login", "ada", rate))[0]
+            await self.pass_time(0.6)
+            assert (await limiter.hit("login", "ada", rate))[0]
+            assert not (await limiter.hit("login", "ada", rate))[0]
+            await self.pass_time(0.55)
+            assert (await limiter.hit("login", "ada", rate))[0]
+            is_allowed, quota = await limiter.hit("login", "ada", rate)
+            assert not is_allowed
+            assert quota.remaining == 0
+            await self.pass_time(quota.reset + 0.05)
+            assert (await limiter.hit("login", "ada", rate))[0]

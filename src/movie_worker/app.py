@@ -1,18 +1,56 @@
-"""The composition root of the worker: `create_broker(settings, *overrides)`."""
+"""The composition root of the worker, `create_broker(settings, *overrides)`, and the loops of worker and scheduler.
 
-from dishka import Provider
+Mail goes out from the database, in a loop that knows nothing of Redis; the queue makes it sooner.
+"""
+
+import asyncio
+import contextlib
+import logging
+import os
+import signal
+import threading
+import time
+from collections.abc import Callable
+
+from dishka import AsyncContainer, Provider, Scope, provide
 from dishka.integrations.taskiq import TaskiqProvider, setup_dishka
 from taskiq import AsyncBroker, InMemoryBroker, TaskiqEvents, TaskiqState
+from taskiq.receiver import Receiver
 from taskiq_redis import RedisStreamBroker
 
+from movie_adapters.in_process import EventDoorbell, keep_delivering
 from movie_adapters.settings import Settings
+from movie_adapters.task_queue import DELIVER_MAIL, MAX_ENTRIES, PURGE, STREAM, TaskQueue
 from movie_adapters.wiring import create_container
+from movie_core.errors import Unavailable
+from movie_core.mails import SEND_SECONDS, MailRoom
+from movie_core.ports import Doorbell
 from movie_worker.tasks import TASKS
 
 IDLE_TIMEOUT = 600_000
 """Milliseconds after which a task that nobody acknowledged is delivered again; tasks must end far sooner."""
-MAX_ENTRIES = 10_000
-"""Entries that the stream keeps, about; acknowledged ones are not removed by themselves."""
+TASKS_AT_ONCE = 10
+CHECK_SECONDS = 2.0
+"""Between looks whether Redis still answers, and between tries to reach it again."""
+FINISH_SECONDS = SEND_SECONDS + 1
+"""How long tasks and the mail in hand may take to finish."""
+HARD_SECONDS = 15.0
+"""After a signal to stop, the process is gone by then, whatever still hangs."""
+SCHEDULE_SECONDS = 15.0
+"""Between two ticks of the scheduler. Each also makes a worker look for tasks that a killed one left."""
+PURGE_SECONDS = 3600.0
+
+_log = logging.getLogger(__name__)
+
+
+class _DeliversItself(Provider):
+    """In a worker the doorbell wakes its own delivery."""
+
+    scope = Scope.APP
+
+    @provide(override=True)
+    def doorbell(self) -> Doorbell:
+        return EventDoorbell()
 
 
 def create_broker(settings: Settings, *overrides: Provider) -> AsyncBroker:
@@ -20,15 +58,29 @@ def create_broker(settings: Settings, *overrides: Provider) -> AsyncBroker:
 
     `overrides` are providers that stand in for some of `movie_adapters.wiring`.
     """
+    return _broker(settings, _container(settings, *overrides))
+
+
+def _container(settings: Settings, *overrides: Provider) -> AsyncContainer:
+    return create_container(settings, TaskiqProvider(), _DeliversItself(), *overrides)
+
+
+def _broker(settings: Settings, container: AsyncContainer) -> AsyncBroker:
     broker: AsyncBroker = InMemoryBroker()
     if settings.redis_url is not None:
-        # Without socket_timeout=None a blocked read swallows the cancellation that should end the worker.
+        # Without socket_timeout=None a blocked read swallows the cancellation that should end the worker. A group made
+        # anew starts with what the stream already holds.
         broker = RedisStreamBroker(
-            settings.redis_url, socket_timeout=None, maxlen=MAX_ENTRIES, idle_timeout=IDLE_TIMEOUT
+            settings.redis_url,
+            queue_name=STREAM,
+            consumer_id="0",
+            socket_timeout=None,
+            maxlen=MAX_ENTRIES,
+            idle_timeout=IDLE_TIMEOUT,
+            unacknowledged_lock_timeout=30,
         )
     for name, task in TASKS.items():
         broker.register_task(task, task_name=name)
-    container = create_container(settings, TaskiqProvider(), *overrides)
     setup_dishka(container, broker)
 
     async def close(_: TaskiqState) -> None:
@@ -36,3 +88,134 @@ def create_broker(settings: Settings, *overrides: Provider) -> AsyncBroker:
 
     broker.add_event_handler(TaskiqEvents.WORKER_SHUTDOWN, close)
     return broker
+
+
+def run_worker(settings: Settings, announce: Callable[[], None]) -> int:
+    """Deliver mail and run tasks until SIGTERM or SIGINT; the exit code. Needs Redis in the settings, but Redis and the
+    database may be away for as long as they like."""
+    return asyncio.run(_work(settings, announce))
+
+
+async def _work(settings: Settings, announce: Callable[[], None]) -> int:
+    logging.getLogger("taskiq").setLevel(logging.WARNING)  # it tells of every task
+    stop = _stop_on_signals()
+    container = _container(settings)
+    broker = _broker(settings, container)
+    broker.is_worker_process = True
+    queue = TaskQueue(settings.redis_url or "")
+    doorbell = await container.get(Doorbell)
+    assert isinstance(doorbell, EventDoorbell)  # noqa: S101  (as provided above)
+    room = await container.get(MailRoom)
+    stopping = asyncio.create_task(stop.wait())
+    delivering = asyncio.create_task(keep_delivering(room, doorbell, finish_seconds=FINISH_SECONDS))
+    listening = asyncio.create_task(_listen(broker, queue, stop))
+    announce()
+    await asyncio.wait([stopping, delivering, listening], return_when=asyncio.FIRST_COMPLETED)
+    code = 0 if stop.is_set() else 1
+    stop.set()
+    delivering.cancel()
+    for ended in await asyncio.gather(delivering, listening, return_exceptions=True):
+        if isinstance(ended, Exception):
+            _log.error("the worker can't go on", exc_info=ended)
+    with contextlib.suppress(TimeoutError):
+        async with asyncio.timeout(2):
+            await broker.shutdown()
+            await queue.close()
+    return code
+
+
+async def _listen(broker: AsyncBroker, queue: TaskQueue, stop: asyncio.Event) -> None:
+    """Run tasks from the queue until `stop`. Redis may go away and come back, also without all that it held."""
+    is_away = False
+    while not stop.is_set():
+        try:
+            await queue.ping()
+            async with asyncio.timeout(CHECK_SECONDS):
+                await broker.startup()  # makes the consumer group where there is none
+            if is_away:
+                _log.info("tasks are taken from Redis again")
+            is_away = False
+            await _listen_once(broker, queue, stop)
+        except Exception as error:  # noqa: BLE001  (what libraries raise for a Redis that is away is many things)
+            if not is_away:
+                _log.warning("no task can be taken from Redis, mail goes out none the less: %s", _reason(error))
+            is_away = True
+            await _pause(stop, CHECK_SECONDS)
+
+
+async def _listen_once(broker: AsyncBroker, queue: TaskQueue, stop: asyncio.Event) -> None:
+    """Run tasks until `stop`; raises when Redis went away, also when it froze, which the listening connection itself
+    would never notice."""
+    receiver = Receiver(broker, run_startup=False, max_async_tasks=TASKS_AT_ONCE, wait_tasks_timeout=FINISH_SECONDS)
+    finish = asyncio.Event()
+    listening = asyncio.create_task(receiver.listen(finish))
+    stopping = asyncio.create_task(stop.wait())
+    try:
+        while not (listening.done() or stopping.done()):
+            await queue.ping()
+            await asyncio.wait([listening, stopping], timeout=CHECK_SECONDS, return_when=asyncio.FIRST_COMPLETED)
+    finally:
+        finish.set()
+        stopping.cancel()
+        await listening
+
+
+def _reason(error: BaseException) -> str:
+    while isinstance(error, BaseExceptionGroup):
+        error = error.exceptions[0]
+    return getattr(error, "detail", None) or f"{type(error).__name__}: {error}"
+
+
+def run_scheduler(settings: Settings, announce: Callable[[], None]) -> int:
+    """Queue what is due from time to time, until SIGTERM or SIGINT; the exit code. Any number may run."""
+    return asyncio.run(_schedule(settings, announce))
+
+
+async def _schedule(settings: Settings, announce: Callable[[], None]) -> int:
+    stop = _stop_on_signals()
+    queue = TaskQueue(settings.redis_url or "")
+    announce()
+    purge_at = time.monotonic()
+    is_away = False
+    while not stop.is_set():
+        wait = SCHEDULE_SECONDS
+        try:
+            await queue.put(DELIVER_MAIL)
+            if time.monotonic() >= purge_at:
+                await queue.put(PURGE)
+                purge_at = time.monotonic() + PURGE_SECONDS
+            if is_away:
+                _log.info("tasks are queued again")
+            is_away = False
+        except Unavailable as away:
+            if not is_away:
+                _log.warning("%s", away.detail)
+            is_away = True
+            wait = CHECK_SECONDS
+        await _pause(stop, wait)
+    await queue.close()
+    return 0
+
+
+async def _pause(stop: asyncio.Event, seconds: float) -> None:
+    with contextlib.suppress(TimeoutError):
+        async with asyncio.timeout(seconds):
+            await stop.wait()
+
+
+def _stop_on_signals() -> asyncio.Event:
+    """Set by SIGTERM and SIGINT."""
+    stop = asyncio.Event()
+
+    def asked() -> None:
+        if not stop.is_set():
+            # A thread, since what hangs may be the loop itself or one of its threads. Nothing is lost: mails and tasks
+            # in hand are taken up by others.
+            limit = threading.Timer(HARD_SECONDS, os._exit, (0,))
+            limit.daemon = True
+            limit.start()
+        stop.set()
+
+    for number in (signal.SIGTERM, signal.SIGINT):
+        asyncio.get_running_loop().add_signal_handler(number, asked)
+    return stop

@@ -9,7 +9,20 @@ from dishka.integrations.taskiq import inject
 
 from movie_adapters.settings import Settings
 from movie_adapters.wiring import prepare
-from movie_core.ports import Catalogue
+from movie_core.ports import Catalogue, Doorbell, UserStore
+from movie_core.sessions import utc_now
+
+
+@inject(patch_module=True)
+async def deliver_mail(doorbell: FromDishka[Doorbell]) -> None:
+    """Wake the delivery of this process: it goes on whatever becomes of the queue, and finishes a mail when stopped."""
+    await doorbell.ring()
+
+
+@inject(patch_module=True)
+async def purge(users: FromDishka[UserStore]) -> int:
+    """Remove what has outlived its use; the number of things removed."""
+    return await users.purge(utc_now())
 
 
 @inject(patch_module=True)
@@ -18,5 +31,9 @@ async def prepare_catalogue(settings: FromDishka[Settings], catalogue: FromDishk
     return await prepare(settings, catalogue)
 
 
-TASKS: Mapping[str, Callable[..., Awaitable[object]]] = {"prepare_catalogue": prepare_catalogue}
+TASKS: Mapping[str, Callable[..., Awaitable[object]]] = {
+    "deliver_mail": deliver_mail,
+    "purge": purge,
+    "prepare_catalogue": prepare_catalogue,
+}
 """Every task under the name that messages carry."""

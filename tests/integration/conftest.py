@@ -117,11 +117,13 @@ def start(folder: Path) -> Iterator[Start]:
 
 @pytest.fixture
 def serve(start: Start) -> Iterator[Serve]:
-    """Starts `movie-search serve` on a free port and gives a client for it."""
+    """Starts `movie-search serve` on a free port and gives a client for it; search is public unless said otherwise."""
     with contextlib.ExitStack() as clients:
 
         def served(*arguments: str, **environ: str) -> tuple[Program, httpx.Client]:
-            program = start("serve", "--port", str(free_port()), *arguments, **environ)
+            program = start(
+                "serve", "--port", str(free_port()), *arguments, **{"MOVIE_PUBLIC_SEARCH": "true"} | environ
+            )
             url = program.wait_for(r"serving \w+ at (http://\S+),")[1]
             return program, clients.enter_context(httpx.Client(base_url=url, timeout=10, trust_env=False))
 

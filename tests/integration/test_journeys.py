@@ -67,7 +67,11 @@ def test_the_examples_of_the_readme_run(start: Start, folder: Path) -> None:
         assert done.returncode == 0, done.stderr
         return done.stdout
 
-    page = json.loads(shell(example("README.md", "curl")))
+    json.loads(shell(example("README.md", "register")))
+    link = api.wait_for(r"activation\): (http\S+)")[1]
+    assert "access" in json.loads(shell(f"LINK={link}\n" + example("README.md", "activate")))
+    tokens = json.loads(shell(example("README.md", "log in")))
+    page = json.loads(shell(f"ACCESS={tokens['access']}\n" + example("README.md", "curl")))
     told = re.search(r"```json\n(.*?)```", (ROOT / "README.md").read_text(), re.DOTALL)
     assert told
     promised = json.loads(told[1])
@@ -79,7 +83,10 @@ def test_the_examples_of_the_readme_run(start: Start, folder: Path) -> None:
     assert "Wizard of Oz" in shell(example("README.md", "cli"))
     script = folder / "example.py"
     script.write_text(example("README.md", "python api").replace(":8000", f":{port}"))
-    shown = subprocess.run([sys.executable, script], capture_output=True, text=True, timeout=60, check=True)
+    environ = {"ACCESS": tokens["access"], "PATH": ""}
+    shown = subprocess.run(
+        [sys.executable, script], capture_output=True, text=True, timeout=60, check=True, env=environ
+    )
     assert shown.stdout == "The Matrix\n"
 
 

@@ -89,6 +89,8 @@ async def test_the_pages_of_one_answer_are_asked_for_at_once() -> None:
 async def test_an_api_key_works_as_the_long_token_does_and_stays_out_of_the_log(
     caplog: pytest.LogCaptureFixture,
 ) -> None:
+    for name in ("httpx", "httpcore"):  # which a container made by another test has made quiet
+        caplog.set_level(logging.DEBUG, logger=name)
     async with TmdbStandin(made_up_movies(3)) as standin, over(standin, KEY) as source:
         with caplog.at_level(logging.DEBUG):
             assert (await source.search(MovieQuery("reel"), Window())).total == 3

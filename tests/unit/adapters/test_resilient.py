@@ -3,12 +3,12 @@
 import asyncio
 import itertools
 import random
-import selectors
 from collections.abc import Awaitable, Callable, Iterable, Sequence
 from typing import Any, TypeVar
 
 import pytest
 import stamina
+from tests.skipping_loop import SkippingLoop
 
 from movie_adapters.resilient_movies import ResilientMovies
 from movie_adapters.source_http import SourceFault
@@ -21,28 +21,6 @@ T = TypeVar("T")
 PAGE = MoviePage(1, (Movie(id="1", title="One"),), "scripted")
 
 
-class _SkippingSelector(selectors.DefaultSelector):
-    """Never blocks: the time that it would have waited just passes."""
-
-    now = 0.0
-
-    def select(self, timeout: float | None = None) -> list[tuple[selectors.SelectorKey, int]]:
-        events = super().select(0)
-        if not events:
-            assert timeout is not None, "everybody waits, and nothing will ever happen"
-            self.now += max(0.0, timeout)
-        return events
-
-
-class _SkippingLoop(asyncio.SelectorEventLoop):
-    def __init__(self) -> None:
-        self._time = _SkippingSelector()
-        super().__init__(self._time)
-
-    def time(self) -> float:
-        return self._time.now
-
-
 def run(scene: Callable[[], Awaitable[T]]) -> T:
     async def act() -> T:
         answer = await scene()
@@ -50,7 +28,7 @@ def run(scene: Callable[[], Awaitable[T]]) -> T:
         assert not left, "a task was left behind"
         return answer
 
-    with asyncio.Runner(loop_factory=_SkippingLoop) as runner:
+    with asyncio.Runner(loop_factory=SkippingLoop) as runner:
         return runner.run(act())
 
 

@@ -3,6 +3,7 @@ from pathlib import Path
 import pytest
 
 from movie_adapters.settings import SettingError, Settings, reference
+from movie_core.limits import Rate
 
 
 def load(**environ: str) -> Settings:
@@ -14,8 +15,11 @@ def test_the_defaults_serve_on_one_laptop() -> None:
     assert (settings.source, settings.public_url, settings.public_search) == (
         "catalogue",
         "http://127.0.0.1:8000",
-        True,
+        False,
     )
+    assert (settings.smtp_url, settings.secret_key, settings.password_min) == (None, (), 8)
+    assert (settings.access_ttl, settings.refresh_ttl, settings.link_ttl) == (900, 432_000, 86_400)
+    assert (settings.limit_login, settings.limit_register) == (Rate(10, 60), Rate(20, 60))
     assert settings.sqlite_path == Path("var/movies.db").absolute()
     assert settings.allowed_hosts == ("127.0.0.1", "localhost", "[::1]")
     assert (settings.source_deadline, settings.source_timeout) == (3.0, 0.7)
@@ -66,6 +70,20 @@ def test_the_environment_wins_over_the_file_and_empty_means_unset(tmp_path: Path
         ("MOVIE_DATABASE_URL", "sqlite+aiosqlite://"),
         ("MOVIE_REDIS_URL", "http://x.test"),
         ("MOVIE_LOG_FORMAT", "xml"),
+        ("MOVIE_SECRET_KEY", "secret"),
+        ("MOVIE_SECRET_KEY", "k" * 40 + ",secret"),
+        ("MOVIE_SMTP_URL", "smtp.gmail.com:587"),
+        ("MOVIE_SMTP_URL", "smtp://u:secret@mail.test:587?tls=maybe"),
+        ("MOVIE_SMTP_URL", "smtps://u:secret@mail.test?tls=starttls"),
+        ("MOVIE_SMTP_URL", "smtp://u:secret@mail.test:99999999"),
+        ("MOVIE_MAIL_FROM", "Movies <noreply@example.com>"),
+        ("MOVIE_PASSWORD_MIN", "7"),
+        ("MOVIE_PASSWORD_MIN", "eight"),
+        ("MOVIE_LIMIT_LOGIN", "10"),
+        ("MOVIE_LIMIT_MAIL", "0/hour"),
+        ("MOVIE_LINK_TTL", "a day"),
+        ("MOVIE_TRUSTED_PROXIES", "proxy.test"),
+        ("MOVIE_TRUSTED_PROXIES", "10.0.0.1/8"),
     ],
 )
 def test_a_value_that_cant_be_read_is_named_but_not_repeated(name: str, value: str) -> None:
@@ -93,6 +111,8 @@ PRODUCTION = {
     "MOVIE_PUBLIC_URL": "https://movies.example.com",
     "MOVIE_DATABASE_URL": "postgresql+asyncpg://movies:canary@db.example.com/movies",
     "MOVIE_REDIS_URL": "redis://:canary@redis.example.com/0",
+    "MOVIE_SECRET_KEY": "canary-0123456789-0123456789-0123456789",
+    "MOVIE_SMTP_URL": "smtp://movies:canary@smtp.example.com:587?tls=starttls",
 }
 
 
@@ -110,6 +130,11 @@ def test_production_starts_with_safe_settings() -> None:
         ("MOVIE_DATABASE_URL", ""),
         ("MOVIE_DATABASE_URL", "sqlite+aiosqlite:///x.db"),
         ("MOVIE_REDIS_URL", ""),
+        ("MOVIE_SECRET_KEY", ""),
+        ("MOVIE_SECRET_KEY", "a" * 64),
+        ("MOVIE_SECRET_KEY", "please-change-me-please-change-me-please"),
+        ("MOVIE_SMTP_URL", ""),
+        ("MOVIE_SMTP_URL", "smtp://movies:secret@smtp.example.com:25"),
         ("MOVIE_ALLOWED_HOSTS", "*"),
         ("MOVIE_CORS_ORIGINS", "https://a.test,*"),
     ],
@@ -124,4 +149,5 @@ def test_secrets_are_not_shown() -> None:
     shown = {name: value for name, value, _ in settings.explain()}
     assert shown["MOVIE_DATABASE_URL"] == "postgresql+asyncpg://movies:***@db.example.com/movies"
     assert "canary" not in str(shown)
+    assert "canary" not in repr(settings)
     assert set(shown) == {name for name, _, _ in reference()}

@@ -1,4 +1,4 @@
-"""The API over movies in memory, called without a socket."""
+"""The API over everything in memory, called without a socket."""
 
 from collections.abc import AsyncIterator, Callable
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
@@ -7,15 +7,48 @@ from typing import Any
 import httpx
 import pytest
 from dishka import Provider, Scope, provide
+from litestar import Litestar
 
 from movie_adapters.settings import Settings
 from movie_api.app import create_app
 from movie_core import MemoryCatalogue, MemorySeenMovies
 from movie_core.health import Readiness
-from movie_core.ports import Catalogue, MovieSource, SeenMovies
+from movie_core.keys import Keys
+from movie_core.mails import Letter, MailRoom, MailRules
+from movie_core.memory import (
+    MemoryBook,
+    MemoryDoorbell,
+    MemoryHasher,
+    MemoryMailer,
+    MemoryOutbox,
+    MemoryRateLimiter,
+    MemorySessions,
+    MemoryTokens,
+    MemoryUsers,
+    PlainAddressSyntax,
+    PlainStrength,
+)
+from movie_core.ports import (
+    AccessTokens,
+    AddressSyntax,
+    Catalogue,
+    Doorbell,
+    Mailer,
+    MovieSource,
+    Outbox,
+    PasswordHasher,
+    PasswordStrength,
+    RateLimiter,
+    SeenMovies,
+    SessionStore,
+    UserStore,
+)
 from movie_core.testing import SAMPLE
 
-OpenApi = Callable[..., AbstractAsyncContextManager[httpx.AsyncClient]]
+AUTHENTICATION = "/api/v1/authentication/"
+ME = "/api/v1/users/me/"
+ANN = {"email": "ann@example.com", "username": "ann", "password": "velvet harbour quill tundra"}
+SECRET = "a secret of thirty-two bytes or more"
 
 
 class InMemory(Provider):
@@ -28,6 +61,7 @@ class InMemory(Provider):
         self._movies = MemoryCatalogue(SAMPLE)
         self._source = source or self._movies
         self._readiness = readiness or Readiness([])
+        self.mailer = MemoryMailer()
 
     @provide(override=True)
     def catalogue(self) -> Catalogue:
@@ -45,6 +79,94 @@ class InMemory(Provider):
     def readiness(self) -> Readiness:
         return self._readiness
 
+    @provide
+    def book(self, rules: MailRules, keys: Keys) -> MemoryBook:
+        return MemoryBook(rules, keys)
+
+    @provide(override=True)
+    def users(self, book: MemoryBook) -> UserStore:
+        return MemoryUsers(book)
+
+    @provide(override=True)
+    def sessions(self, book: MemoryBook) -> SessionStore:
+        return MemorySessions(book)
+
+    @provide(override=True)
+    def outbox(self, book: MemoryBook) -> Outbox:
+        return MemoryOutbox(book)
+
+    @provide(override=True)
+    def letters(self) -> Mailer:
+        return self.mailer
+
+    @provide(override=True)
+    def doorbell(self) -> Doorbell:
+        return MemoryDoorbell()
+
+    @provide(override=True)
+    def hasher(self) -> PasswordHasher:
+        return MemoryHasher()
+
+    @provide(override=True)
+    def tokens(self, keys: Keys) -> AccessTokens:
+        return MemoryTokens(keys)
+
+    @provide(override=True)
+    def syntax(self) -> AddressSyntax:
+        return PlainAddressSyntax()
+
+    @provide(override=True)
+    def strength(self) -> PasswordStrength:
+        return PlainStrength()
+
+    @provide(override=True)
+    def rate_limiter(self) -> RateLimiter:
+        return MemoryRateLimiter()
+
+
+class Api(httpx.AsyncClient):
+    """A client of the API, and a look into the mailbox behind it."""
+
+    def __init__(self, app: Litestar, memory: InMemory, client: tuple[str, int] = ("192.0.2.1", 1234)) -> None:
+        transport: Any = httpx.ASGITransport(app=app, client=client)  # type: ignore[arg-type]
+        super().__init__(transport=transport, base_url="http://127.0.0.1:8000")
+        self.app = app
+        self.memory = memory
+
+    async def letters(self) -> list[Letter]:
+        """Every mail so far, what was due just now too."""
+        room = await self.app.state.dishka_container.get(MailRoom)
+        await room.deliver_due()
+        return list(self.memory.mailer.letters)
+
+    async def newest_link(self) -> str:
+        """The path of the first link in the newest mail."""
+        _, url = (await self.letters())[-1].links[0]
+        return url.removeprefix("http://127.0.0.1:8000")
+
+    async def registered(self, **changed: str) -> str:
+        """Register Ann; the path of the link that activates her."""
+        answer = await self.post(f"{AUTHENTICATION}register/", json=ANN | changed)
+        assert answer.status_code == 201, answer.text
+        return await self.newest_link()
+
+    async def activated(self, **changed: str) -> dict[str, str]:
+        """Register and activate Ann; the header that proves that it is her."""
+        answer = await self.post(await self.registered(**changed))
+        assert answer.status_code == 200, answer.text
+        return bearer(answer.json()["access"])
+
+    def elsewhere(self, client: str) -> "Api":
+        """Another client of the same API, at another address."""
+        return Api(self.app, self.memory, (client, 1234))
+
+
+def bearer(token: str) -> dict[str, str]:
+    return {"authorization": f"Bearer {token}"}
+
+
+OpenApi = Callable[..., AbstractAsyncContextManager[Api]]
+
 
 @pytest.fixture
 def open_api() -> OpenApi:
@@ -53,16 +175,16 @@ def open_api() -> OpenApi:
     @asynccontextmanager
     async def opened(
         source: MovieSource | None = None, readiness: Readiness | None = None, **environ: str
-    ) -> AsyncIterator[httpx.AsyncClient]:
-        app = create_app(Settings.load(environ, dotenv=None), InMemory(source, readiness))
-        transport: Any = httpx.ASGITransport(app=app)  # type: ignore[arg-type]
-        async with httpx.AsyncClient(transport=transport, base_url="http://127.0.0.1:8000") as client:
+    ) -> AsyncIterator[Api]:
+        environ = {"MOVIE_SECRET_KEY": SECRET, "MOVIE_PUBLIC_SEARCH": "true"} | environ
+        memory = InMemory(source, readiness)
+        async with Api(create_app(Settings.load(environ, dotenv=None), memory), memory) as client:
             yield client
 
     return opened
 
 
 @pytest.fixture
-async def api(open_api: OpenApi) -> AsyncIterator[httpx.AsyncClient]:
-    async with open_api() as client:
-        yield client
+async def api(open_api: OpenApi) -> AsyncIterator[Api]:
+    async with open_api() as api:
+        yield api

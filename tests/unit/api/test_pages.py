@@ -1,16 +1,19 @@
+import json
 import re
+from typing import Any
 
 import httpx
 import pytest
+from litestar.routes import HTTPRoute
 from openapi_spec_validator import OpenAPIV31SpecValidator
-from tests.unit.api.conftest import InMemory, OpenApi
+from tests.unit.api.conftest import ANN, AUTHENTICATION, ME, SECRET, Api, InMemory, OpenApi
 from tests.unit.api.test_search import MOVIES, assert_problem
 
 from movie_adapters.settings import Settings
 from movie_api.app import create_app
 from movie_api.errors import PROBLEMS
 from movie_api.openapi import PATHS, document
-from movie_core.errors import MovieError, Unavailable
+from movie_core.errors import Invalid, MovieError, Unavailable
 from movie_core.health import Part, Readiness
 
 FAMILIES = {"Invalid", "Denied", "NotFound", "Conflict", "Unavailable"}
@@ -25,6 +28,8 @@ def test_every_error_of_the_core_has_a_status() -> None:
     codes = {leaf.code for leaf in leaves(MovieError) if hasattr(leaf, "code")}
     assert {"invalid_query", "movie_not_found", "source_unavailable"} <= codes
     assert codes <= PROBLEMS.keys()
+    invalid = {leaf.code for leaf in leaves(Invalid) if leaf is not Invalid} - {"invalid_token"}  # 401 but for links
+    assert {PROBLEMS[code].status for code in invalid} == {400}
     assert all(hasattr(leaf, "code") or leaf.__name__ in FAMILIES | {"MovieError"} for leaf in leaves(MovieError))
 
 
@@ -33,14 +38,24 @@ def test_the_document_is_valid_openapi_3_1() -> None:
 
 
 def test_the_document_lists_the_routes_there_are() -> None:
-    app = create_app(Settings.load({}, dotenv=None), InMemory())
+    app = create_app(Settings.load({"MOVIE_SECRET_KEY": SECRET}, dotenv=None), InMemory())
     reading = {"/", "/style.css", "/docs", "/docs/start.js", "/openapi.json"}
     routes = {
-        re.sub(r"\{(\w+):\w+\}", r"{\1}", route.path)
+        re.sub(r"\{(\w+):\w+\}", r"{\1}", route.path): {method.lower() for method in route.methods} - {"options"}
         for route in app.routes
-        if not route.path.startswith("/docs/assets") and route.path not in reading
+        if isinstance(route, HTTPRoute) and not route.path.startswith("/docs/assets") and route.path not in reading
     }
-    assert routes == {path.rstrip("/") for path in PATHS}
+    assert routes == {path.rstrip("/"): set(operations) for path, operations in PATHS.items()}
+
+
+async def test_every_operation_says_whether_it_needs_a_token(api: Api) -> None:
+    for path, operations in PATHS.items():
+        for method, operation in operations.items():
+            if "accounts" in operation["tags"]:
+                answer = await api.request(method, path.format(uid="0", token="0", session_id="0"), json={})
+                assert (answer.status_code == 401 and answer.json()["code"] == "not_authenticated") is (
+                    operation["security"] == [{"bearer": []}]
+                ), (method, path)
 
 
 async def test_the_document_is_served(api: httpx.AsyncClient) -> None:
@@ -50,8 +65,6 @@ async def test_the_document_is_served(api: httpx.AsyncClient) -> None:
 
 
 async def test_answers_are_as_the_document_says(api: httpx.AsyncClient) -> None:
-    from jsonschema import Draft202012Validator  # comes with openapi-spec-validator
-
     served = (await api.get("/openapi.json")).json()
     for path, asked in (
         (MOVIES, f"{MOVIES}?query=river&offset=3"),
@@ -63,11 +76,63 @@ async def test_answers_are_as_the_document_says(api: httpx.AsyncClient) -> None:
         (MOVIES, f"{MOVIES}?limit=0"),
         ("/api/v1/movies/{movie_id}/", "/api/v1/movies/999/"),
     ):
-        answer = await api.get(asked)
-        told = served["paths"][path]["get"]["responses"][str(answer.status_code)]
-        schema = told["content"][answer.headers["content-type"]]["schema"]
-        Draft202012Validator(schema | {"components": served["components"]}).validate(answer.json())
-        assert {name.lower() for name in told["headers"]} <= set(answer.headers), asked
+        assert_as_documented(served, await api.get(asked), path)
+
+
+def assert_as_documented(served: dict[str, Any], answer: httpx.Response, path: str) -> None:
+    from jsonschema import Draft202012Validator  # comes with openapi-spec-validator
+
+    operation = served["paths"][path][answer.request.method.lower()]
+    told = operation["responses"][str(answer.status_code)]
+    limits = {"RateLimit", "RateLimit-Policy"} if answer.status_code in (413, 415) else set()
+    assert {name.lower() for name in set(told["headers"]) - limits} <= set(answer.headers), path
+    if answer.content:
+        schema = told["content"][answer.headers["content-type"].partition(";")[0]]["schema"]
+        if "html" not in answer.headers["content-type"]:
+            Draft202012Validator(schema | {"components": served["components"]}).validate(answer.json())
+    if answer.request.content and answer.is_success:
+        taken = operation["requestBody"]["content"]["application/json"]["schema"]
+        Draft202012Validator(taken | {"components": served["components"]}).validate(json.loads(answer.request.content))
+
+
+async def test_answers_of_accounts_are_as_the_document_says(api: Api) -> None:
+    served = (await api.get("/openapi.json")).json()
+
+    async def ask(method: str, name: str, path: str | None = None, **sent: Any) -> httpx.Response:
+        answer = await api.request(method, name if path is None else path, **sent)
+        assert_as_documented(served, answer, name)
+        return answer
+
+    schemas = served["components"]["schemas"]
+    example = {name: field["examples"][0] for name, field in schemas["NewAccount"]["properties"].items()}
+    assert example == ANN  # so that what /docs offers works
+    await ask("POST", f"{AUTHENTICATION}register/", json=example)
+    await ask("POST", f"{AUTHENTICATION}register/", json={})
+    await ask("POST", f"{AUTHENTICATION}register/", content=b"")
+    link, name = await api.newest_link(), AUTHENTICATION + "verify-email/{uid}/{token}/"
+    await ask("GET", name, link)
+    await ask("GET", name, link, headers={"accept": "text/html"})
+    await ask("POST", name, link, json={})
+    await ask("POST", name, link)
+    await ask("POST", name, f"{link[:-9]}/", headers={"accept": "text/html"})
+    credentials = {"email": ANN["email"], "password": ANN["password"]}
+    pair = (await ask("POST", f"{AUTHENTICATION}login/", json=credentials)).json()
+    session = {"authorization": f"Bearer {pair['access']}"}
+    await ask("POST", f"{AUTHENTICATION}login/", json=credentials | {"password": "x"})
+    await ask("POST", f"{AUTHENTICATION}jwt/token/", json=credentials)
+    await ask("POST", f"{AUTHENTICATION}jwt/token/refresh/", json={"refresh": pair["refresh"]})
+    await ask("POST", f"{AUTHENTICATION}jwt/token/refresh/", json={"refresh": "x"})
+    await ask("POST", f"{AUTHENTICATION}verify-email/resend/", json={"email": ANN["email"]})
+    await ask("POST", f"{AUTHENTICATION}password/forgot/", json={"email": ANN["email"]})
+    await ask("GET", AUTHENTICATION + "password/reset/{uid}/{token}/", await api.newest_link())
+    await ask("GET", f"{AUTHENTICATION}sessions/", headers=session)
+    await ask("GET", f"{AUTHENTICATION}sessions/")
+    await ask("DELETE", f"{AUTHENTICATION}sessions/", headers=session)
+    await ask("DELETE", AUTHENTICATION + "sessions/{session_id}/", f"{AUTHENTICATION}sessions/x/", headers=session)
+    await ask("GET", ME, headers=session)
+    await ask("PATCH", ME, headers=session, json={"username": "anna"})
+    await ask("GET", f"{ME}export/", headers=session)
+    await ask("POST", f"{AUTHENTICATION}logout/", headers=session)
 
 
 async def test_the_docs_come_from_here_alone(api: httpx.AsyncClient) -> None:
@@ -129,10 +194,17 @@ async def test_the_source_is_credited_where_it_asks_for_it(open_api: OpenApi) ->
 
 
 async def test_a_process_that_ends_is_not_ready() -> None:
-    app = create_app(Settings.load({}, dotenv=None), InMemory())
+    app = create_app(Settings.load({"MOVIE_SECRET_KEY": SECRET}, dotenv=None), InMemory())
     app.state.is_draining = True
     transport = httpx.ASGITransport(app=app)  # type: ignore[arg-type]
     async with httpx.AsyncClient(transport=transport, base_url="http://127.0.0.1:8000") as client:
         answer = await client.get("/health/ready")
         assert (answer.status_code, answer.json()["status"]) == (503, "unavailable")
         assert int(answer.headers["retry-after"]) > 0
+
+
+async def test_the_start_page_says_whether_searching_needs_an_account(open_api: OpenApi) -> None:
+    async with open_api(MOVIE_PUBLIC_SEARCH="true") as api:
+        assert "Searching needs no account" in (await api.get("/")).text
+    async with open_api(MOVIE_PUBLIC_SEARCH="false") as api:
+        assert "To search you need an account" in (await api.get("/")).text

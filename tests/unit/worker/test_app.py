@@ -1,13 +1,30 @@
 """The worker's composition root, its broker in this process."""
 
+from datetime import datetime, timedelta
+
+import pytest
 from dishka import Provider, Scope, provide
-from taskiq import InMemoryBroker
+from taskiq import AsyncBroker, InMemoryBroker, TaskiqResult
+from taskiq_redis import RedisStreamBroker
 
 from movie_adapters.settings import Settings
+from movie_adapters.task_queue import DELIVER_MAIL, PURGE, STREAM, entry
 from movie_core import MemoryCatalogue
-from movie_core.ports import Catalogue
+from movie_core.keys import Keys
+from movie_core.mails import MailRules
+from movie_core.memory import MemoryBook, MemoryDoorbell, MemoryUsers
+from movie_core.ports import Catalogue, Doorbell, UserStore
+from movie_core.sessions import utc_now
 from movie_worker.app import create_broker
 from movie_worker.tasks import TASKS
+
+
+class People(MemoryUsers):
+    """Users of whom there are always three things to remove."""
+
+    async def purge(self, now: datetime) -> int:
+        self.purged_at = now
+        return 3
 
 
 class InMemory(Provider):
@@ -16,10 +33,26 @@ class InMemory(Provider):
     def __init__(self) -> None:
         super().__init__()
         self.movies = MemoryCatalogue()
+        self.people = People(MemoryBook(MailRules(timedelta(hours=1), None), Keys(("x" * 32,))))
+        self.bell = MemoryDoorbell()
 
     @provide(override=True)
     def catalogue(self) -> Catalogue:
         return self.movies
+
+    @provide(override=True)
+    def users(self) -> UserStore:
+        return self.people
+
+    @provide(override=True)
+    def doorbell(self) -> Doorbell:
+        return self.bell
+
+
+async def done(broker: AsyncBroker, name: str) -> "TaskiqResult[object]":
+    task = broker.find_task(name)
+    assert task is not None
+    return await (await task.kiq()).wait_result(timeout=30)
 
 
 def test_every_task_is_known_to_the_broker() -> None:
@@ -34,9 +67,42 @@ async def test_the_bundled_films_are_made_searchable(tmp_path) -> None:
     broker = create_broker(settings, memory)
     await broker.startup()
     for was_loaded in (True, False):
-        task = broker.find_task("prepare_catalogue")
-        assert task is not None
-        result = await (await task.kiq()).wait_result(timeout=30)
+        result = await done(broker, "prepare_catalogue")
         assert (result.is_err, result.return_value) == (False, was_loaded)
     assert await memory.movies.count() > 40_000
     await broker.shutdown()
+
+
+async def test_the_task_for_mail_wakes_the_delivery_of_the_process() -> None:
+    memory = InMemory()
+    broker = create_broker(Settings.load({}, dotenv=None), memory)
+    await broker.startup()
+    assert not (await done(broker, DELIVER_MAIL)).is_err
+    assert memory.bell.rings == 1
+    await broker.shutdown()
+
+
+async def test_the_task_that_purges_does_so_as_of_now() -> None:
+    memory = InMemory()
+    broker = create_broker(Settings.load({}, dotenv=None), memory)
+    await broker.startup()
+    result = await done(broker, PURGE)
+    assert (result.is_err, result.return_value) == (False, 3)
+    assert abs(memory.people.purged_at - utc_now()) < timedelta(minutes=1)
+    await broker.shutdown()
+
+
+async def test_over_redis_it_listens_to_the_stream_that_is_written_and_never_gives_up_reading() -> None:
+    broker = create_broker(Settings.load({"MOVIE_REDIS_URL": "redis://redis.invalid/0"}, dotenv=None), InMemory())
+    assert isinstance(broker, RedisStreamBroker)
+    assert broker.queue_name == STREAM
+    assert broker.connection_pool.connection_kwargs["socket_timeout"] is None
+
+
+@pytest.mark.parametrize("name", [DELIVER_MAIL, PURGE])
+def test_an_entry_of_the_queue_is_read_as_the_task_of_that_name(name: str) -> None:
+    message = InMemoryBroker().formatter.loads(entry(name))
+    message.parse_labels()
+    assert (message.task_name, message.args, message.kwargs) == (name, [], {})
+    assert name in TASKS
+    assert entry(name) != entry(name), "each has an id of its own"

@@ -1,0 +1,116 @@
+"""Passwords hashed with Argon2id, in threads that give way to everything else."""
+
+import asyncio
+import contextlib
+import os
+import re
+import secrets
+import sys
+import threading
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from typing import TypeVar
+
+from argon2 import PasswordHasher as Argon2
+from argon2 import Type, extract_parameters
+from argon2.exceptions import HashingError, VerificationError, VerifyMismatchError
+
+from movie_core.errors import Busy
+from movie_core.ports import PasswordHasher
+from movie_core.users import MAX_PASSWORD
+
+T = TypeVar("T")
+BUSY_SECONDS = 5.0
+"""When to try again: about half of a full queue is done by then."""
+NICENESS = 10
+
+# The numbers are bounded: a broken hash must cost neither gigabytes nor minutes.
+_ENCODED = re.compile(
+    r"\$argon2id\$v=19\$m=[1-9][0-9]{0,5},t=[1-9][0-9]?,p=[1-9][0-9]?\$[A-Za-z0-9+/]{11,86}\$[A-Za-z0-9+/]{16,86}"
+)
+
+
+class Argon2Hasher(PasswordHasher):
+    """A `PasswordHasher` whose hashes are in the usual encoded form, `$argon2id$v=19$m=…,t=…,p=…$salt$hash`."""
+
+    def __init__(
+        self,
+        time_cost: int = 2,
+        memory_cost: int = 19456,
+        parallelism: int = 1,
+        threads: int = 1,
+        max_waiting: int = 300,
+    ) -> None:
+        """`memory_cost` is in KiB and taken once by each thread. Beyond `max_waiting` calls at once comes `Busy`."""
+        self._argon2 = Argon2(
+            time_cost=time_cost, memory_cost=memory_cost, parallelism=parallelism, salt_len=16, type=Type.ID
+        )
+        self._executor = ThreadPoolExecutor(threads, thread_name_prefix="argon2", initializer=_give_way)
+        self._places = threading.Semaphore(max_waiting)
+        self._making_dummy = threading.Lock()
+        self._dummy: str | None = None
+
+    async def close(self) -> None:
+        """What is still waiting is cancelled."""
+        self._executor.shutdown(wait=False, cancel_futures=True)
+
+    async def hash(self, password: str, *, salt: bytes | None = None) -> str:
+        """Raises `ValueError` for a password of more than `users.MAX_PASSWORD` bytes."""
+        secret = _bytes(password)
+        if len(secret) > MAX_PASSWORD:
+            raise ValueError(f"a password has at most {MAX_PASSWORD} bytes")
+        return await self._run(lambda: self._argon2.hash(secret, salt=salt))
+
+    async def verify(self, password: str, hashed: str | None) -> bool:
+        secret = _bytes(password)
+        if len(secret) > MAX_PASSWORD:
+            secret, hashed = secret[:MAX_PASSWORD], None
+        return await self._run(lambda: self._verify(secret, hashed))
+
+    def is_outdated(self, hashed: str) -> bool:
+        if not _ENCODED.fullmatch(hashed):
+            return True
+        made_with = extract_parameters(hashed)
+        return made_with.time_cost < self._argon2.time_cost or made_with.memory_cost < self._argon2.memory_cost
+
+    async def _run(self, work: Callable[[], T]) -> T:
+        if not self._places.acquire(blocking=False):
+            raise Busy("too many passwords are being checked", retry_after=BUSY_SECONDS)
+        try:
+            future = self._executor.submit(work)
+        except BaseException:
+            self._places.release()
+            raise
+        # The place is free when the work is done or never begins, not when the caller goes away.
+        future.add_done_callback(lambda _: self._places.release())
+        try:
+            return await asyncio.wrap_future(future)
+        except (HashingError, VerificationError) as error:  # there is no memory for it
+            raise Busy("no password can be checked at the moment", retry_after=BUSY_SECONDS) from error
+
+    def _verify(self, secret: bytes, hashed: str | None) -> bool:
+        # Made before any verification, so that the first one costs the same whether there is a hash or not.
+        with self._making_dummy:
+            if self._dummy is None:
+                self._dummy = self._argon2.hash(secrets.token_bytes(16))
+        if hashed is not None and _ENCODED.fullmatch(hashed):
+            try:
+                return self._argon2.verify(hashed, secret)
+            except VerifyMismatchError:
+                return False
+            except VerificationError:  # its base64 is broken, which was found before any work
+                pass
+        with contextlib.suppress(VerifyMismatchError):
+            self._argon2.verify(self._dummy, secret)
+        return False
+
+
+def _give_way() -> None:
+    # Argon2 runs without the interpreter's lock, so it's the kernel that shares the processor with the event loop.
+    if sys.platform == "linux":
+        with contextlib.suppress(OSError):
+            os.setpriority(os.PRIO_PROCESS, threading.get_native_id(), NICENESS)
+
+
+def _bytes(password: str) -> bytes:
+    return password.encode("utf-8", "surrogatepass")

@@ -1,0 +1,85 @@
+"""Work that goes on for as long as a process lives: mail is delivered and the store purged."""
+
+import asyncio
+import contextlib
+import logging
+from collections.abc import Callable
+from datetime import datetime
+
+from movie_core.errors import StoreUnavailable
+from movie_core.mails import MailRoom
+from movie_core.ports import UserStore
+from movie_core.sessions import utc_now
+
+TICK_SECONDS = 5.0
+"""Between looks for mail that nobody rang for: put off, left by a killed process, or rung for in vain."""
+PURGE_SECONDS = 3600.0
+RETRY_SECONDS = 60.0
+"""Until the next try to purge a store that was away."""
+FINISH_SECONDS = 4.0
+"""How long a mail that is being sent may take to finish once its process is to end, beside requests that end too."""
+
+_log = logging.getLogger(__name__)
+
+
+class EventDoorbell:
+    """A `Doorbell` inside one process."""
+
+    def __init__(self) -> None:
+        self._rung = asyncio.Event()
+
+    async def ring(self) -> None:
+        self._rung.set()
+
+    async def wait(self, seconds: float) -> None:
+        """Returns when it has rung since the last time, at the latest after so many seconds."""
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(seconds):  # wait_for may lose a cancellation that comes together with a ring
+                await self._rung.wait()
+        self._rung.clear()
+
+
+async def keep_delivering(room: MailRoom, doorbell: EventDoorbell, *, finish_seconds: float = FINISH_SECONDS) -> None:
+    """Deliver what is due now, whenever the doorbell rings, and every `TICK_SECONDS`, until cancelled; a mail in hand
+    is finished first, for `finish_seconds` at most. A store that is away is waited for."""
+    stop = asyncio.Event()
+    is_away = False
+    while True:
+        delivering = asyncio.create_task(room.deliver_due(stop.is_set))
+        try:
+            await asyncio.shield(delivering)
+            is_away = False
+        except asyncio.CancelledError:
+            stop.set()
+            await asyncio.wait([delivering], timeout=finish_seconds)
+            delivering.cancel()
+            await asyncio.gather(delivering, return_exceptions=True)
+            raise
+        except StoreUnavailable as away:
+            if not is_away:
+                _log.warning("no mail can be delivered until the database is back: %s", away.detail)
+            is_away = True
+        except Exception:  # noqa: BLE001  (one bad mail must not end the delivery of all)
+            _log.exception("mail could not be delivered")
+        await doorbell.wait(TICK_SECONDS)
+
+
+async def keep_purging(users: UserStore, clock: Callable[[], datetime] = utc_now) -> None:
+    """Purge now and every hour, until cancelled. A store that is away is waited for."""
+    while True:
+        wait = PURGE_SECONDS
+        try:
+            await users.purge(clock())
+        except StoreUnavailable:  # told by the delivery beside it
+            wait = RETRY_SECONDS
+        except Exception:  # noqa: BLE001
+            _log.exception("what has outlived its use could not be removed")
+        await asyncio.sleep(wait)
+
+
+async def run_in_process(room: MailRoom, users: UserStore, doorbell: EventDoorbell) -> None:
+    """All that a worker and a scheduler would do, for a process that has neither beside it; until cancelled, and then
+    for `FINISH_SECONDS` at most."""
+    async with asyncio.TaskGroup() as work:
+        work.create_task(keep_delivering(room, doorbell))
+        work.create_task(keep_purging(users))

@@ -1,0 +1,114 @@
+"""Access tokens as JSON Web Tokens, signed with HS256; read more strictly than the standard asks for."""
+
+import base64
+import json
+import re
+from collections.abc import Callable
+from datetime import UTC, datetime
+from typing import Any
+
+import jwt
+
+from movie_core.errors import InvalidToken
+from movie_core.keys import Keys
+from movie_core.ports import AccessTokens
+from movie_core.sessions import Access, utc_now
+
+AUDIENCE = "movie-api"
+ALGORITHM = "HS256"
+MAX_TOKEN = 4096
+"""Characters."""
+MAX_AHEAD = 5
+"""Seconds that another process's clock may be ahead."""
+MAX_LIFE = 366 * 86400
+"""Seconds."""
+
+_COMPACT = re.compile(r"([A-Za-z0-9_-]+)\.[A-Za-z0-9_-]+\.[A-Za-z0-9_-]+")
+_ID = re.compile(r"[0-9a-f]{32}")
+
+
+class JwtTokens(AccessTokens):
+    """`AccessTokens` of one deployment: only its own keys and issuer count, and nothing is ever fetched."""
+
+    def __init__(self, keys: Keys, *, issuer: str, clock: Callable[[], datetime] = utc_now) -> None:
+        self._keys = keys.by_id
+        self._kid, self._secret = next(iter(keys.by_id.items()))
+        self._issuer = issuer
+        self._clock = clock
+        self._jws = jwt.PyJWS([ALGORITHM])
+
+    def issue(self, access: Access) -> str:
+        claims = {
+            "iss": self._issuer,
+            "aud": AUDIENCE,
+            "sub": access.user_id,
+            "sid": access.session_id,
+            "jti": access.token_id,
+            "iat": int(access.issued_at.timestamp()),
+            "exp": int(access.expires_at.timestamp()),
+            "typ": "access",
+        }
+        return jwt.encode(claims, self._secret, ALGORITHM, headers={"kid": self._kid})
+
+    def read(self, token: str) -> Access:
+        """Every reason to refuse one has the same message."""
+        try:
+            return self._read(token)
+        except (jwt.PyJWTError, ValueError, RecursionError):
+            raise InvalidToken("the token is not valid") from None
+
+    def _read(self, token: str) -> Access:
+        compact = _COMPACT.fullmatch(token) if len(token) <= MAX_TOKEN else None
+        if compact is None:
+            raise ValueError("not a compact token")
+        header = _object(base64.urlsafe_b64decode(compact[1] + "=" * (-len(compact[1]) % 4)))
+        kid = header.pop("kid", None)
+        # Any other member might change what the token means.
+        if header not in ({"alg": ALGORITHM}, {"alg": ALGORITHM, "typ": "JWT"}) or not isinstance(kid, str):
+            raise ValueError("not our header")
+        if kid not in self._keys:
+            raise ValueError("not our key")
+        # The library also refuses base64 that could be written otherwise; claims are ours to judge.
+        return self._access(_object(self._jws.decode(token, self._keys[kid], [ALGORITHM])))
+
+    def _access(self, claims: dict[str, Any]) -> Access:
+        ours = {"iss": self._issuer, "aud": AUDIENCE, "typ": "access"}
+        if any(claims.get(name) != value for name, value in ours.items()):
+            raise ValueError("not meant for us")
+        user_id, session_id, token_id = (_identifier(claims.get(name)) for name in ("sub", "sid", "jti"))
+        begins, issued_at, expires_at = (claims.get(name) for name in ("nbf", "iat", "exp"))
+        if "nbf" not in claims:
+            begins = issued_at
+        # Not isinstance: True is an int to Python.
+        if not type(begins) is type(issued_at) is type(expires_at) is int:
+            raise ValueError("no times")
+        now = self._clock().timestamp()
+        if max(issued_at, begins) > now + MAX_AHEAD or expires_at <= now or expires_at - issued_at > MAX_LIFE:
+            raise ValueError("not its time")
+        return Access(
+            user_id,
+            session_id,
+            token_id,
+            datetime.fromtimestamp(issued_at, UTC),
+            datetime.fromtimestamp(expires_at, UTC),
+        )
+
+
+def _identifier(value: object) -> str:
+    if not isinstance(value, str) or not _ID.fullmatch(value):
+        raise ValueError("no identifier")
+    return value
+
+
+def _object(text: bytes) -> dict[str, Any]:
+    value = json.loads(text.decode(), object_pairs_hook=_unique)
+    if not isinstance(value, dict):
+        raise ValueError("not an object")  # noqa: TRY004  (one kind of error for all that can be wrong)
+    return value
+
+
+def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    value = dict(pairs)
+    if len(value) != len(pairs):
+        raise ValueError("a member comes twice")
+    return value

@@ -1,0 +1,261 @@
+"""Mails in a SQL database, from being wanted to being sent."""
+
+import json
+from collections.abc import Sequence
+from dataclasses import asdict
+from datetime import datetime, timedelta
+from typing import Any
+
+from sqlalchemy import Select, delete, insert, or_, select, update
+from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
+
+from movie_adapters.sql_tables import links, lock_address, mails, registrations, transaction, users
+from movie_core.keys import Keys, new_id
+from movie_core.limits import Rate, free_at
+from movie_core.mails import RENEWED, LinkInMail, Mail, MailKind, MailRules, MailState, NewLink, Purpose
+from movie_core.paging import Window
+from movie_core.users import Address
+
+_PENDING = mails.c.state == MailState.PENDING.value
+
+
+class SqlOutbox:
+    """An `Outbox` in tables that `sql_database.migrate` has made; the engine stays its owner's to dispose of."""
+
+    def __init__(self, engine: AsyncEngine, rules: MailRules, keys: Keys) -> None:
+        self._engine = engine
+        self._rules = rules
+        self._keys = keys
+
+    async def claim(self, owner: str, now: datetime, limit: int, lease: timedelta) -> Sequence[Mail]:
+        while due := await self._due(now, limit):
+            unmade = [row for row in due if row.made_at is None]
+            for row in unmade:
+                await self._make(row.id, row.address_key, now)
+            claimed = await self._lease(owner, now, limit, lease)
+            if claimed or not unmade:
+                return claimed
+        return ()
+
+    async def settle(self, owner: str, mail: Mail) -> bool:
+        kept: dict[str, Any] = {
+            "state": mail.state.value,
+            "attempts": mail.attempts,
+            "last_error": mail.last_error,
+            "due_at": mail.due_at,
+            "sent_at": mail.sent_at,
+            "lease_owner": None,
+            "leased_until": None,
+        }
+        if mail.state is MailState.SENT:
+            kept["links"] = "[]"
+        async with transaction(self._engine) as connection:
+            done = await connection.execute(
+                update(mails).where(mails.c.id == mail.id, mails.c.lease_owner == owner, _PENDING).values(kept)
+            )
+            return bool(done.rowcount)
+
+    async def release(self, owner: str, mail_ids: Sequence[str], now: datetime) -> None:
+        async with transaction(self._engine) as connection:
+            await connection.execute(
+                update(mails)
+                .where(mails.c.id.in_(mail_ids), mails.c.lease_owner == owner)
+                .values(lease_owner=None, leased_until=None)
+            )
+
+    async def mails(self, window: Window, state: MailState | None = None) -> Sequence[Mail]:
+        query = select(mails).order_by(mails.c.created_at.desc(), mails.c.id)
+        if state is not None:
+            query = query.where(mails.c.state == state.value)
+        async with transaction(self._engine, read_only=True) as connection:
+            rows = await connection.execute(query.offset(window.offset).limit(window.limit))
+            return [_mail(row) for row in rows]
+
+    async def retry(self, mail_ids: Sequence[str] | None, now: datetime) -> int:
+        which = mails.c.state == MailState.DEAD.value
+        if mail_ids is not None:
+            which &= mails.c.id.in_(mail_ids)
+        async with transaction(self._engine) as connection:
+            await connection.execute(
+                update(links)
+                .where(links.c.mail_id.in_(select(mails.c.id).where(which)))
+                .values(expires_at=now + self._rules.link_ttl)
+            )
+            done = await connection.execute(
+                update(mails).where(which).values(state=MailState.PENDING.value, attempts=0, due_at=now)
+            )
+            return done.rowcount
+
+    async def _due(self, now: datetime, limit: int) -> Sequence[Any]:
+        """Mails to make or to lease. Reads only, as this is all there is to do most of the time."""
+        async with transaction(self._engine, read_only=True) as connection:
+            rows = await connection.execute(
+                select(mails.c.id, mails.c.address_key, mails.c.made_at)
+                .where(_PENDING, mails.c.due_at <= now, _is_free(now))
+                .order_by(mails.c.due_at)
+                .limit(limit)
+            )
+            return rows.all()
+
+    async def _lease(self, owner: str, now: datetime, limit: int, lease: timedelta) -> Sequence[Mail]:
+        async with transaction(self._engine) as connection:
+            found = await connection.execute(
+                select(mails)
+                .where(_PENDING, mails.c.due_at <= now, mails.c.made_at.is_not(None), _is_free(now))
+                .order_by(mails.c.due_at, mails.c.created_at, mails.c.id)
+                .limit(limit)
+                .with_for_update(skip_locked=True)
+            )
+            rows = found.all()
+            ids = [row.id for row in rows]
+            if ids:
+                leased = update(mails).where(mails.c.id.in_(ids))
+                await connection.execute(leased.values(lease_owner=owner, leased_until=now + lease))
+                good = update(links).where(links.c.mail_id.in_(ids))
+                await connection.execute(good.values(expires_at=now + self._rules.link_ttl))
+            return [_mail(row, with_links=True) for row in rows]
+
+    # --- making mails
+
+    async def _make(self, mail_id: str, address_key: str, now: datetime) -> None:
+        """Make a mail that waits, unless it has gone, must wait longer, or nobody is there for it: then it goes."""
+        async with transaction(self._engine) as connection:
+            await lock_address(connection, address_key)
+            rows = await connection.execute(select(mails).where(mails.c.id == mail_id, mails.c.made_at.is_(None)))
+            mail = rows.one_or_none()
+            if mail is None:
+                return
+            served: list[str] = json.loads(mail.served)
+            parts = [
+                part
+                for part in await self._parts(connection, mail)
+                if Address(part[0], address_key).mailbox not in served
+            ]
+            await connection.execute(delete(mails).where(mails.c.id == mail_id))
+            times = await made_times(connection, address_key, self._rules.limit, now)
+            for place, (recipient, people) in enumerate(parts):
+                free = free_at(now, self._rules.limit, times)
+                row = mail_row(MailKind(mail.kind), address_key, mail.created_at, free)
+                if place == 0:
+                    row["id"] = mail_id
+                if free > now:
+                    await connection.execute(insert(mails).values(row | {"served": json.dumps(served)}))
+                    return
+                made = [LinkInMail(**asdict(NewLink.make(uid, self._keys)), username=name) for uid, name in people]
+                row |= {"recipient": recipient, "made_at": now, "links": links_text(made)}
+                await connection.execute(insert(mails).values(row))
+                if made:
+                    purpose = Purpose.RESET if mail.kind == MailKind.PASSWORD_RESET.value else Purpose.ACTIVATE
+                    uids = [uid for uid, _ in people]
+                    await connection.execute(
+                        delete(links).where(links.c.uid.in_(uids), links.c.purpose == purpose.value)
+                    )
+                    expires_at = now + self._rules.link_ttl
+                    await connection.execute(
+                        insert(links), [link_row(one, purpose, address_key, row["id"], expires_at) for one in made]
+                    )
+                times.append(now)
+                served.append(Address(recipient, address_key).mailbox)
+
+    async def _parts(self, connection: AsyncConnection, mail: Any) -> list[tuple[str, list[tuple[str, str]]]]:
+        """Whom the mail goes to, and the (uid, username) of each of its links; one part per mailbox."""
+        if mail.kind == MailKind.ACTIVATION.value:
+            rows = await connection.execute(
+                pending_registrations(mail.address_key)
+                .order_by(registrations.c.created_at.desc(), registrations.c.id)
+                .limit(RENEWED)
+            )
+            parts: dict[str, tuple[str, list[tuple[str, str]]]] = {}
+            for row in rows:
+                mailbox = Address(row.email, mail.address_key).mailbox
+                parts.setdefault(mailbox, (row.email, []))[1].append((row.id, row.username))
+            return list(parts.values())
+        found = await connection.execute(select(users).where(users.c.email_key == mail.address_key, users.c.is_active))
+        owner = found.one_or_none()
+        if owner is None:
+            return []
+        return [(owner.email, [(owner.id, owner.username)] if mail.kind == MailKind.PASSWORD_RESET.value else [])]
+
+
+def pending_registrations(address_key: str) -> Select[Any]:
+    """Those that may become an account; a decoy never does."""
+    return select(registrations).where(registrations.c.email_key == address_key, ~registrations.c.is_decoy)
+
+
+def newest_made(address_key: str, limit: Rate, now: datetime) -> Select[Any]:
+    """When the mails of an address were made that count for its limit: no more of them than decide."""
+    return (
+        select(mails.c.made_at)
+        .where(mails.c.address_key == address_key, mails.c.made_at > now - timedelta(seconds=limit.seconds))
+        .order_by(mails.c.made_at.desc())
+        .limit(limit.amount)
+    )
+
+
+async def made_times(
+    connection: AsyncConnection, address_key: str, limit: Rate | None, now: datetime
+) -> list[datetime]:
+    if limit is None:
+        return []
+    return list((await connection.scalars(newest_made(address_key, limit, now))).all())
+
+
+def mail_row(kind: MailKind, address_key: str, created_at: datetime, due_at: datetime) -> dict[str, Any]:
+    """A mail that waits to be made."""
+    return {
+        "id": new_id(),
+        "kind": kind.value,
+        "address_key": address_key,
+        "recipient": "",
+        "state": MailState.PENDING.value,
+        "attempts": 0,
+        "last_error": "",
+        "created_at": created_at,
+        "made_at": None,
+        "due_at": due_at,
+        "links": "[]",
+        "served": "[]",
+    }
+
+
+async def put_waiting(connection: AsyncConnection, row: dict[str, Any]) -> None:
+    """Keep a mail that waits, in place of one of its kind. The address is locked."""
+    same = (mails.c.address_key == row["address_key"]) & (mails.c.kind == row["kind"]) & mails.c.made_at.is_(None)
+    await connection.execute(delete(mails).where(same))
+    await connection.execute(insert(mails).values(row))
+
+
+def links_text(made: Sequence[LinkInMail]) -> str:
+    return json.dumps([asdict(link) for link in made])
+
+
+def link_row(
+    link: LinkInMail | NewLink, purpose: Purpose, address_key: str, mail_id: str, expires_at: datetime
+) -> dict[str, Any]:
+    return {
+        "hashed": link.hashed,
+        "uid": link.uid,
+        "purpose": purpose.value,
+        "address_key": address_key,
+        "mail_id": mail_id,
+        "expires_at": expires_at,
+    }
+
+
+def _is_free(now: datetime) -> Any:
+    return or_(mails.c.leased_until.is_(None), mails.c.leased_until <= now)
+
+
+def _mail(row: Any, *, with_links: bool = False) -> Mail:
+    return Mail(
+        id=row.id,
+        kind=MailKind(row.kind),
+        recipient=row.recipient,
+        state=MailState(row.state),
+        attempts=row.attempts,
+        last_error=row.last_error,
+        created_at=row.created_at,
+        due_at=row.due_at,
+        sent_at=row.sent_at,
+        links=tuple(LinkInMail(**link) for link in json.loads(row.links)) if with_links else (),
+    )

@@ -1,0 +1,141 @@
+"""Sessions in a SQL database."""
+
+from collections.abc import Sequence
+from datetime import datetime
+from typing import Any
+
+from sqlalchemy import case, exists, func, insert, select, update
+from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
+
+from movie_adapters.sql_tables import end_sessions, ended_sessions, refresh_tokens, sessions, transaction, users
+from movie_core.errors import InvalidCredentials
+from movie_core.ports import Rotated
+from movie_core.sessions import MAX_SESSIONS, Reuse, Session, judge_reuse
+
+
+class SqlSessions:
+    """A `SessionStore` in tables that `sql_database.migrate` has made; the engine stays its owner's to dispose of."""
+
+    def __init__(self, engine: AsyncEngine) -> None:
+        self._engine = engine
+
+    async def start(
+        self, session: Session, refresh_hash: str, expires_at: datetime, *, rehashed: tuple[str, str] | None = None
+    ) -> Sequence[str]:
+        login: dict[str, Any] = {"last_login": session.created_at}
+        if rehashed is not None:
+            old, new = rehashed
+            login["password_hash"] = case((users.c.password_hash == old, new), else_=users.c.password_hash)
+        owner = users.c.id == session.user_id
+        async with transaction(self._engine) as connection:
+            own = sessions.c.user_id == session.user_id
+            count = select(func.count()).select_from(sessions).where(own).scalar_subquery()
+            found = await connection.execute(
+                update(users).where(owner, users.c.is_active).values(login).returning(count)
+            )
+            present = found.scalar_one_or_none()
+            if present is None:
+                raise InvalidCredentials("the account is gone or inactive")
+            gone: Sequence[str] = []
+            if present >= MAX_SESSIONS:
+                newest = sessions.c.last_used_at.desc(), sessions.c.id
+                surplus = select(sessions.c.id).where(own).order_by(*newest).offset(MAX_SESSIONS - 1)
+                gone = await end_sessions(
+                    connection, sessions.c.id.in_((await connection.scalars(surplus)).all()), session.created_at
+                )
+            row = {
+                "id": session.id,
+                "user_id": session.user_id,
+                "device": session.device,
+                "created_at": session.created_at,
+                "last_used_at": session.last_used_at,
+                "expires_at": expires_at,
+            }
+            await connection.execute(insert(sessions).values(row))
+            await _keep_token(connection, refresh_hash, session.id, expires_at)
+            return gone
+
+    async def rotate(
+        self, refresh_hash: str, successors: Sequence[str], now: datetime, expires_at: datetime
+    ) -> Rotated | None:
+        async with transaction(self._engine) as connection:
+            row = await _find_token(connection, refresh_hash)
+            if row is None or row.token_expires_at <= now:
+                return None
+            if row.spent_at is None:
+                spent = await connection.execute(
+                    update(refresh_tokens)
+                    .where(refresh_tokens.c.hashed == refresh_hash, refresh_tokens.c.spent_at.is_(None))
+                    .values(spent_at=now, successor=successors[0])
+                )
+                if spent.rowcount:
+                    await _keep_token(connection, successors[0], row.id, expires_at)
+                    used = update(sessions).where(sessions.c.id == row.id)
+                    await connection.execute(used.values(last_used_at=now, expires_at=expires_at))
+                    return Rotated(Session(row.id, row.user_id, row.device, row.created_at, now), 0)
+                row = await _find_token(connection, refresh_hash)  # somebody else was quicker
+                if row is None:
+                    return None
+            if judge_reuse(now, row.spent_at, successor_is_unused=row.successor_is_unused) is Reuse.THEFT:
+                await end_sessions(connection, sessions.c.id == row.id, now)
+                return None
+            if row.successor not in successors:  # its secret is set no more
+                return None
+            return Rotated(_session(row), successors.index(row.successor))
+
+    async def listed(self, account_id: str) -> Sequence[Session]:
+        async with transaction(self._engine, read_only=True) as connection:
+            rows = await connection.execute(
+                select(sessions)
+                .where(sessions.c.user_id == account_id)
+                .order_by(sessions.c.last_used_at.desc(), sessions.c.created_at.desc(), sessions.c.id)
+            )
+            return [_session(row) for row in rows]
+
+    async def end(
+        self, account_id: str, now: datetime, *, only: str | None = None, but: str | None = None
+    ) -> Sequence[str]:
+        which = sessions.c.user_id == account_id
+        if only is not None:
+            which &= sessions.c.id == only
+        if but is not None:
+            which &= sessions.c.id != but
+        async with transaction(self._engine) as connection:
+            return await end_sessions(connection, which, now)
+
+    async def session_lives(self, session_id: str) -> bool:
+        async with transaction(self._engine, read_only=True) as connection:
+            return bool(await connection.scalar(select(exists().where(sessions.c.id == session_id))))
+
+    async def sessions_ended_since(self, at: datetime) -> Sequence[str]:
+        async with transaction(self._engine, read_only=True) as connection:
+            found = await connection.scalars(select(ended_sessions.c.id).where(ended_sessions.c.ended_at >= at))
+            return found.all()
+
+
+async def _keep_token(connection: AsyncConnection, hashed: str, session_id: str, expires_at: datetime) -> None:
+    row = {"hashed": hashed, "session_id": session_id, "expires_at": expires_at}
+    await connection.execute(insert(refresh_tokens).values(row))
+
+
+async def _find_token(connection: AsyncConnection, hashed: str) -> Any:
+    """A refresh token with its session, which is locked first, as whoever ends it does."""
+    successors = refresh_tokens.alias()
+    rows = await connection.execute(
+        select(
+            sessions,
+            refresh_tokens.c.expires_at.label("token_expires_at"),
+            refresh_tokens.c.spent_at,
+            refresh_tokens.c.successor,
+            (successors.c.hashed.is_not(None) & successors.c.spent_at.is_(None)).label("successor_is_unused"),
+        )
+        .join_from(refresh_tokens, sessions)
+        .join(successors, successors.c.hashed == refresh_tokens.c.successor, isouter=True)
+        .where(refresh_tokens.c.hashed == hashed)
+        .with_for_update(of=sessions)
+    )
+    return rows.one_or_none()
+
+
+def _session(row: Any) -> Session:
+    return Session(row.id, row.user_id, row.device, row.created_at, row.last_used_at)

@@ -1,0 +1,244 @@
+"""The tables of accounts, sessions and mails, and the transactions that their stores work in."""
+
+import asyncio
+import logging
+import re
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from datetime import UTC, datetime
+from typing import Any
+from weakref import WeakKeyDictionary
+
+from sqlalchemy import (
+    Boolean,
+    Column,
+    ColumnElement,
+    DateTime,
+    Dialect,
+    ForeignKey,
+    Index,
+    Integer,
+    Table,
+    Text,
+    TypeDecorator,
+    delete,
+    func,
+    insert,
+    literal,
+    select,
+)
+from sqlalchemy.exc import SQLAlchemyError
+from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
+
+from movie_adapters.sql_database import metadata
+from movie_core.errors import StoreUnavailable
+
+READ_SECONDS = 1.0
+"""How long a transaction that only reads may take, connecting included."""
+WRITE_SECONDS = 3.0
+"""How long any other may take."""
+
+_UNSTORABLE = re.compile("[\x00\ud800-\udfff]")
+_log = logging.getLogger(__name__)
+
+
+class AnyText(TypeDecorator[str]):
+    """Text that takes any string. What no database stores becomes the control character SUB, which no key has."""
+
+    impl = Text
+    cache_ok = True
+
+    def process_bind_param(self, value: str | None, dialect: Dialect) -> str | None:
+        return None if value is None else _UNSTORABLE.sub("\x1a", value)
+
+
+class UtcTime(TypeDecorator[datetime]):
+    """Times in UTC; SQLite keeps no zone."""
+
+    impl = DateTime(timezone=True)
+    cache_ok = True
+
+    def process_bind_param(self, value: datetime | None, dialect: Dialect) -> datetime | None:
+        return None if value is None else value.astimezone(UTC)
+
+    def process_result_value(self, value: datetime | None, dialect: Dialect) -> datetime | None:
+        if value is None:
+            return None
+        return value.replace(tzinfo=UTC) if value.tzinfo is None else value.astimezone(UTC)
+
+
+def _text(name: str, *rest: Any, nullable: bool = False, **options: Any) -> Column[Any]:
+    return Column(name, AnyText(), *rest, nullable=nullable, **options)
+
+
+def _time(name: str, *, nullable: bool = False, **options: Any) -> Column[Any]:
+    return Column(name, UtcTime(), nullable=nullable, **options)
+
+
+users = Table(
+    "users",
+    metadata,
+    _text("id", primary_key=True),
+    _text("email"),
+    _text("email_key", unique=True),
+    _text("username"),
+    _text("username_key", unique=True),
+    _text("password_hash"),
+    Column("is_active", Boolean(), nullable=False),
+    Column("is_staff", Boolean(), nullable=False),
+    Column("record_events", Boolean(), nullable=False),
+    _time("created_at", index=True),
+    _time("last_login", nullable=True),
+)
+
+registrations = Table(
+    "registrations",
+    metadata,
+    _text("id", primary_key=True),
+    _text("email"),
+    _text("email_key", index=True),
+    _text("username"),
+    _text("username_key"),
+    _text("password_hash"),
+    _time("created_at", index=True),
+    Column("is_decoy", Boolean(), nullable=False),
+)
+
+links = Table(
+    "links",
+    metadata,
+    _text("hashed", primary_key=True),
+    _text("uid", index=True),
+    _text("purpose"),
+    _text("address_key", index=True),
+    _text("mail_id", nullable=True, index=True),
+    _time("expires_at", index=True),
+    _time("used_at", nullable=True),
+)
+
+sessions = Table(
+    "sessions",
+    metadata,
+    _text("id", primary_key=True),
+    _text("user_id", ForeignKey("users.id", ondelete="CASCADE"), index=True),
+    _text("device"),
+    _time("created_at"),
+    _time("last_used_at"),
+    _time("expires_at", index=True),
+)
+
+refresh_tokens = Table(
+    "refresh_tokens",
+    metadata,
+    _text("hashed", primary_key=True),
+    _text("session_id", ForeignKey("sessions.id", ondelete="CASCADE"), index=True),
+    _time("expires_at", index=True),
+    _time("spent_at", nullable=True),
+    _text("successor", nullable=True),
+)
+
+ended_sessions = Table("ended_sessions", metadata, _text("id", primary_key=True), _time("ended_at", index=True))
+
+mails = Table(
+    "mails",
+    metadata,
+    _text("id", primary_key=True),
+    _text("kind"),
+    _text("address_key"),
+    _text("recipient"),
+    _text("state"),
+    Column("attempts", Integer(), nullable=False),
+    _text("last_error"),
+    _time("created_at", index=True),
+    _time("made_at", nullable=True),
+    _time("due_at"),
+    _text("lease_owner", nullable=True),
+    _time("leased_until", nullable=True),
+    _time("sent_at", nullable=True, index=True),
+    _text("links"),
+    _text("served"),
+    Index("ix_mails_state_due_at", "state", "due_at"),
+    Index("ix_mails_address_key_made_at", "address_key", "made_at"),
+)
+Index(
+    "uq_mails_waiting",
+    mails.c.address_key,
+    mails.c.kind,
+    unique=True,
+    sqlite_where=mails.c.made_at.is_(None),
+    postgresql_where=mails.c.made_at.is_(None),
+)
+
+_turns: WeakKeyDictionary[AsyncEngine, asyncio.Lock] = WeakKeyDictionary()
+
+
+@asynccontextmanager
+async def transaction(engine: AsyncEngine, *, read_only: bool = False) -> AsyncIterator[AsyncConnection]:
+    """A transaction that is over, for better or worse, within `READ_SECONDS` or `WRITE_SECONDS`; committed unless the
+    block raises. Each statement of a reading one may see a newer state on PostgreSQL.
+
+    Raises `StoreUnavailable` for whatever the database, its pool or the clock put in the way.
+    """
+    seconds = READ_SECONDS if read_only else WRITE_SECONDS
+    try:
+        async with asyncio.timeout(seconds):
+            if engine.dialect.name == "postgresql":
+                async with _on_postgres(engine, seconds, read_only) as connection:
+                    yield connection
+            else:
+                async with _on_sqlite(engine, read_only) as connection:
+                    yield connection
+    except (SQLAlchemyError, OSError, TimeoutError) as error:
+        _log.warning("the database doesn't answer: %s", type(error).__name__, exc_info=_log.isEnabledFor(logging.DEBUG))
+        raise StoreUnavailable("the database doesn't answer") from error
+
+
+@asynccontextmanager
+async def _on_sqlite(engine: AsyncEngine, read_only: bool) -> AsyncIterator[AsyncConnection]:
+    async with engine.connect() if read_only else _turn(engine) as connection:
+        await connection.execution_options(read_only=read_only)
+        async with connection.begin():
+            yield connection
+
+
+@asynccontextmanager
+async def _turn(engine: AsyncEngine) -> AsyncIterator[AsyncConnection]:
+    # Writers of one process queue here: SQLite itself makes them sleep and try again, in no order.
+    async with _turns.setdefault(engine, asyncio.Lock()), engine.connect() as connection:
+        yield connection
+
+
+@asynccontextmanager
+async def _on_postgres(engine: AsyncEngine, seconds: float, read_only: bool) -> AsyncIterator[AsyncConnection]:
+    loop = asyncio.get_running_loop()
+    began = loop.time()
+    async with engine.connect() as connection:
+        driver_connection = (await connection.get_raw_connection()).driver_connection
+        assert driver_connection is not None  # noqa: S101
+        # Just before time is up the connection is cut, and what waits for it fails. Cancelled instead, SQLAlchemy would
+        # ask a server that may hang to close it, and wait.
+        cut = loop.call_at(began + seconds - 0.05, driver_connection.terminate)
+        try:
+            if read_only:
+                await connection.execution_options(isolation_level="AUTOCOMMIT")
+            async with connection.begin():
+                yield connection
+        finally:
+            cut.cancel()
+
+
+async def lock_address(connection: AsyncConnection, address_key: str) -> None:
+    """Let transactions about one address follow each other. On SQLite those that write do anyway."""
+    if connection.dialect.name == "postgresql":
+        key = func.hashtextextended(literal(address_key, AnyText()), 0)
+        await connection.execute(select(func.pg_advisory_xact_lock(key)))
+
+
+async def end_sessions(connection: AsyncConnection, which: ColumnElement[bool], now: datetime) -> list[str]:
+    """Remove sessions and leave a mark of each; their ids. Locks them in one order, so that nobody gets stuck."""
+    found = await connection.scalars(select(sessions.c.id).where(which).order_by(sessions.c.id).with_for_update())
+    ids = list(found.all())
+    if ids:
+        await connection.execute(delete(sessions).where(sessions.c.id.in_(ids)))
+        await connection.execute(insert(ended_sessions), [{"id": one, "ended_at": now} for one in ids])
+    return ids

@@ -1,0 +1,99 @@
+"""The queue in front of the worker: how tasks are put into its Redis stream, and the doorbell over it.
+
+Entries are as taskiq reads them; taskiq itself is needed by the worker alone, and costs each process that imports it
+some 0.3 s.
+"""
+
+import asyncio
+import json
+import logging
+import time
+from uuid import uuid4
+
+from redis.asyncio import Redis
+from redis.asyncio.retry import Retry
+from redis.backoff import NoBackoff
+from redis.exceptions import RedisError
+
+from movie_core.errors import Unavailable
+
+STREAM = "taskiq"
+MAX_ENTRIES = 10_000
+"""Entries that the stream keeps, about; acknowledged ones are not removed by themselves."""
+DELIVER_MAIL = "deliver_mail"
+PURGE = "purge"
+SEND_SECONDS = 1.0
+"""How long each step of sending may take: connecting, writing, waiting for the answer."""
+QUIET_SECONDS = 2.0
+"""How long a doorbell tries nothing after a failure."""
+
+_log = logging.getLogger(__name__)
+
+
+def entry(task_name: str) -> bytes:
+    """A message for the task of that name, without arguments."""
+    empty: dict[str, object] = {"labels": {}, "labels_types": None, "args": [], "kwargs": {}}
+    return json.dumps({"task_id": uuid4().hex, "task_name": task_name} | empty).encode()
+
+
+class TaskQueue:
+    """Sends tasks to the worker. Its connections are its own: those that listen must wait without limit, these must
+    not. Every method raises `Unavailable` within seconds when Redis is away, frozen or full."""
+
+    def __init__(self, redis_url: str) -> None:
+        self._redis = Redis.from_url(
+            redis_url,
+            socket_timeout=SEND_SECONDS,
+            socket_connect_timeout=SEND_SECONDS,
+            retry=Retry(NoBackoff(), 0),
+        )
+
+    async def put(self, task_name: str) -> None:
+        try:
+            await self._redis.xadd(STREAM, {b"data": entry(task_name)}, maxlen=MAX_ENTRIES, approximate=True)
+        except (RedisError, OSError) as error:
+            raise Unavailable(f"no task can be queued in Redis: {type(error).__name__}") from error
+
+    async def ping(self) -> None:
+        try:
+            await self._redis.ping()
+        except (RedisError, OSError) as error:
+            raise Unavailable(f"Redis doesn't answer: {type(error).__name__}") from error
+
+    async def close(self) -> None:
+        await self._redis.aclose()
+
+
+class TaskDoorbell:
+    """A `Doorbell` heard by whichever worker is free. It sends in the background, so that no caller waits or, when
+    cancelled, leaves half a command on a connection. Rings while one is being sent become one more."""
+
+    def __init__(self, redis_url: str) -> None:
+        self._queue = TaskQueue(redis_url)
+        self._sending: asyncio.Task[None] | None = None
+        self._is_wanted = False
+        self._quiet_until = 0.0
+
+    async def ring(self) -> None:
+        if time.monotonic() < self._quiet_until:
+            return
+        self._is_wanted = True
+        if self._sending is None or self._sending.done():
+            self._sending = asyncio.create_task(self._send())
+
+    async def _send(self) -> None:
+        while self._is_wanted:
+            self._is_wanted = False
+            try:
+                await self._queue.put(DELIVER_MAIL)
+            except Unavailable as away:
+                self._is_wanted = False
+                self._quiet_until = time.monotonic() + QUIET_SECONDS
+                _log.warning("mail goes out a bit later: %s", away.detail)
+
+    async def close(self) -> None:
+        """Sends what has been rung, if that takes no longer than a second."""
+        if self._sending is not None:
+            await asyncio.wait([self._sending], timeout=SEND_SECONDS)
+            self._sending.cancel()
+        await self._queue.close()

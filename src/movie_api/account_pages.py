@@ -1,0 +1,91 @@
+"""The pages that mailed links lead to: plain HTML, without scripts and without anything about who they are for."""
+
+from html import escape
+
+import msgspec
+from litestar import Response
+
+from movie_api.bodies import is_form
+from movie_api.errors import MEDIA_TYPE, AnyRequest, describe_error
+from movie_api.pages import html, page
+from movie_core.errors import InvalidLink, UsernameTaken
+
+_POLICY = "default-src 'none'; style-src 'self'; form-action 'self'; base-uri 'none'; frame-ancestors 'none'"
+_DOCS = '<a href="/docs">API documentation</a>'
+
+
+def wants_html(request: AnyRequest) -> bool:
+    """Whether a browser asks: it names `text/html` in `Accept`, or sends a form. Everyone else is a JSON client."""
+    if request.method == "POST" and is_form(request):
+        return True
+    for named in ",".join(request.headers.getall("accept", [])).split(","):
+        media_type, *parameters = (part.strip().lower() for part in named.split(";"))
+        if media_type == "text/html":
+            return not any(one.replace(" ", "") in ("q=0", "q=0.0", "q=0.00", "q=0.000") for one in parameters)
+    return False
+
+
+def ask_to_activate() -> Response[str]:
+    return _page(
+        "Activate your account",
+        '<p>One more step, so that nobody else can do it for you.</p><form method="post">'
+        "<button>Activate my account</button></form>",
+    )
+
+
+def is_active() -> Response[str]:
+    return _page("Your account is active", f"<p>You can log in now. The {_DOCS} shows how.</p>")
+
+
+def ask_for_password(min_length: int, refusal: str = "") -> Response[str]:
+    """The form of a new password; with a `refusal`, once more and 400."""
+    alert = f'<p role="alert" id="refusal">{escape(_sentence(refusal))}</p>' if refusal else ""
+    described = 'aria-describedby="refusal hint" aria-invalid="true"' if refusal else 'aria-describedby="hint"'
+    return _page(
+        "Choose a new password",
+        f'<form method="post"><label for="password">New password</label>{alert}'
+        f'<input type="password" id="password" name="password" autocomplete="new-password" required {described}>'
+        f'<p class="hint" id="hint">At least {min_length} characters and hard to guess; a few uncommon words do '
+        "well. All devices are logged out.</p><button>Set the password</button></form>",
+        status_code=400 if refusal else 200,
+    )
+
+
+def is_reset() -> Response[str]:
+    return _page("Your password is changed", f"<p>Log in with the new one. The {_DOCS} shows how.</p>")
+
+
+def answer_either(request: AnyRequest, error: Exception) -> Response[bytes] | Response[str]:
+    """The exception handler of mailed links: a page for a browser, else a problem document."""
+    headers, problem = describe_error(request, error)
+    if not wants_html(request):
+        body = msgspec.json.encode(problem)
+        return Response(body, status_code=problem.status, headers=headers, media_type=MEDIA_TYPE)
+    if isinstance(error, InvalidLink):
+        way = "verify-email/resend/" if "/verify-email/" in request.scope["path"] else "password/forgot/"
+        title = "This link is not valid"
+        told = (
+            "<p>It is wrong or has expired, or a newer mail has replaced it.</p><p>To get a new one by mail, send your "
+            f"address to <code>POST /api/v1/authentication/{way}</code>; the {_DOCS} lets you do so.</p>"
+        )
+    elif isinstance(error, UsernameTaken):
+        title = "This username is taken"
+        told = (
+            "<p>Somebody else activated it before you. Register again with another username: "
+            f"<code>POST /api/v1/authentication/register/</code>; the {_DOCS} lets you do so.</p>"
+        )
+    else:
+        title, told = problem.title, f"<p>{escape(_sentence(problem.detail))}</p>"
+    shown = _page(title, told, status_code=problem.status)
+    shown.headers |= {name: value for name, value in headers.items() if name != "content-type"}
+    return shown
+
+
+def _page(title: str, content: str, *, status_code: int = 200) -> Response[str]:
+    shown = html(page(title, content), _POLICY, status_code=status_code)
+    shown.headers["x-robots-tag"] = "noindex"
+    return shown
+
+
+def _sentence(text: str) -> str:
+    return f"{text[:1].upper()}{text[1:].rstrip('.')}."

@@ -1,0 +1,346 @@
+"""`/api/v1/authentication/…` and `/api/v1/users/me/`: parse, ask the service, render."""
+
+import contextlib
+import re
+from datetime import datetime
+from typing import Any, TypeVar
+
+import msgspec
+from dishka import FromDishka, Provider, Scope, provide
+from litestar import Request, Response, delete, get, patch, post
+from litestar.params import FromPath
+
+from movie_api import account_pages
+from movie_api.account_pages import answer_either, wants_html
+from movie_api.bodies import is_form, read_body, read_form, read_json, read_no_json
+from movie_api.errors import AnyRequest
+from movie_core.accounts import Accounts, Caller, TokenPair
+from movie_core.errors import InvalidLink, InvalidToken, NotAuthenticated, SessionNotFound, WeakPassword
+from movie_core.limits import Limits, Quota, network_of
+from movie_core.users import Account
+
+AUTHENTICATION = "/api/v1/authentication/"
+ACTIVATION_LINK = AUTHENTICATION + "verify-email/{uid:str}/{token:str}/"
+RESET_LINK = AUTHENTICATION + "password/reset/{uid:str}/{token:str}/"
+SESSIONS = AUTHENTICATION + "sessions/"
+ME = "/api/v1/users/me/"
+
+_BEARER = re.compile(r"Bearer ([!-~]+)")
+_OPAQUE = re.compile(r"[A-Za-z0-9_-]{1,128}")
+"""What ids and tokens of ours look like; stores needn't see anything else."""
+_MAIL_FOLLOWS = "If this address has something to be mailed, the mail is on its way."
+
+
+class NewAccount(msgspec.Struct):
+    email: str
+    username: str
+    password: str
+
+
+class Credentials(msgspec.Struct):
+    email: str
+    password: str
+
+
+class GivenAddress(msgspec.Struct):
+    email: str
+
+
+class RefreshToken(msgspec.Struct):
+    refresh: str
+
+
+class NewPassword(msgspec.Struct):
+    uid: str
+    token: str
+    password: str
+
+
+class PasswordChange(msgspec.Struct):
+    old_password: str
+    new_password: str
+
+
+class ProfileChange(msgspec.Struct):
+    username: str | msgspec.UnsetType = msgspec.UNSET
+    record_events: bool | msgspec.UnsetType = msgspec.UNSET
+
+
+class Callers(Provider):
+    """Who calls: a handler that takes a `Caller` needs a valid token."""
+
+    scope = Scope.REQUEST
+
+    @provide
+    async def caller(self, request: Request, accounts: Accounts) -> Caller:  # type: ignore[type-arg]  # dishka's key
+        return await authenticate(request, accounts)
+
+
+async def authenticate(request: AnyRequest, accounts: Accounts) -> Caller:
+    """Who calls, by the one `Authorization` header; raises `NotAuthenticated` without it, else `InvalidToken`."""
+    given = request.headers.getall("authorization", [])
+    if not given:
+        raise NotAuthenticated("this needs a token: Authorization: Bearer …")
+    match = _BEARER.fullmatch(given[0])
+    if len(given) > 1 or match is None:
+        raise InvalidToken("there must be one header of the form Authorization: Bearer …")
+    return await accounts.authenticate(match[1])
+
+
+def _json(content: Any, status_code: int = 200) -> Response[bytes]:
+    return Response(msgspec.json.encode(content), status_code=status_code, media_type="application/json")
+
+
+def _message(text: str, *, status_code: int = 200, **more: str) -> Response[bytes]:
+    return _json({"message": text, **more}, status_code)
+
+
+def _nothing() -> Response[None]:
+    return Response(None, status_code=204)
+
+
+def _pair(pair: TokenPair) -> dict[str, str]:
+    return {"access": pair.access, "refresh": pair.refresh}
+
+
+def _device(request: AnyRequest) -> str:
+    return request.headers.get("user-agent", "")
+
+
+def _network(request: AnyRequest) -> str:
+    return network_of(request.scope["state"]["client"])
+
+
+def _tell(request: AnyRequest, quota: Quota | None) -> None:
+    """Have the answer say where the caller stands with a limit, whatever else it says."""
+    request.scope["state"]["quota"] = quota
+
+
+def _link(uid: str, token: str) -> tuple[str, str]:
+    if not _OPAQUE.fullmatch(uid) or not _OPAQUE.fullmatch(token):
+        raise InvalidLink("the link is malformed")
+    return uid, token
+
+
+# --- becoming a user
+
+
+@post(AUTHENTICATION + "register/")
+async def register(request: AnyRequest, accounts: FromDishka[Accounts], limits: FromDishka[Limits]) -> Response[bytes]:
+    await read_body(request)
+    # Before the body is looked at: a try counts whatever it is worth.
+    _tell(request, await limits.register(_network(request)))
+    wanted = await read_json(request, NewAccount)
+    registration = await accounts.register(wanted.email, wanted.username, wanted.password)
+    return _json({"email": registration.address.spelling, "username": registration.username.shown}, 201)
+
+
+@get(ACTIVATION_LINK, exception_handlers={Exception: answer_either})
+async def show_activation(
+    request: AnyRequest, uid: FromPath[str], token: FromPath[str], accounts: FromDishka[Accounts]
+) -> Response[Any]:
+    is_done = await accounts.is_activated(*_link(uid, token))
+    if wants_html(request):
+        return account_pages.is_active() if is_done else account_pages.ask_to_activate()
+    if is_done:
+        return _message("This account is active already", code="already_verified")
+    return _message("POST to this URL to activate the account")
+
+
+@post(ACTIVATION_LINK, exception_handlers={Exception: answer_either})
+async def activate(
+    request: AnyRequest, uid: FromPath[str], token: FromPath[str], accounts: FromDishka[Accounts]
+) -> Response[Any]:
+    if is_form(request):
+        await read_form(request, ())
+    else:
+        await read_no_json(request)
+    if wants_html(request):
+        await accounts.activate(*_link(uid, token), device=None)
+        return account_pages.is_active()
+    pair = await accounts.activate(*_link(uid, token), device=_device(request))
+    if pair is None:
+        return _message("This account is active already", code="already_verified")
+    return _message("Email verified successfully", access=pair.access, refresh=pair.refresh)
+
+
+@post(AUTHENTICATION + "verify-email/resend/")
+async def resend(request: AnyRequest, accounts: FromDishka[Accounts]) -> Response[bytes]:
+    await accounts.resend((await read_json(request, GivenAddress)).email)
+    return _message(_MAIL_FOLLOWS, status_code=202)
+
+
+# --- tokens and sessions
+
+
+@post([AUTHENTICATION + "login/", AUTHENTICATION + "jwt/token/"])
+async def log_in(request: AnyRequest, accounts: FromDishka[Accounts], limits: FromDishka[Limits]) -> Response[bytes]:
+    given = await read_json(request, Credentials)
+    _tell(request, await limits.login(accounts.address_key(given.email), _network(request)))
+    return _json(_pair(await accounts.log_in(given.email, given.password, _device(request))))
+
+
+@post(AUTHENTICATION + "jwt/token/refresh/")
+async def refresh(request: AnyRequest, accounts: FromDishka[Accounts]) -> Response[bytes]:
+    return _json(_pair(await accounts.refresh((await read_json(request, RefreshToken)).refresh)))
+
+
+@post(AUTHENTICATION + "logout/")
+async def log_out(caller: FromDishka[Caller], accounts: FromDishka[Accounts]) -> Response[bytes]:
+    with contextlib.suppress(SessionNotFound):  # ended by another request at the same time
+        await accounts.log_out(caller)
+    return _message("Logged out successfully.")
+
+
+@get(SESSIONS)
+async def list_sessions(caller: FromDishka[Caller], accounts: FromDishka[Accounts]) -> Response[bytes]:
+    items = [
+        {
+            "id": session.id,
+            "device": session.device,
+            "created_at": _time(session.created_at),
+            "last_used_at": _time(session.last_used_at),
+            "current": session.id == caller.session_id,
+        }
+        for session in await accounts.sessions(caller)
+    ]
+    return _json({"items": items})
+
+
+@delete(SESSIONS)
+async def end_other_sessions(caller: FromDishka[Caller], accounts: FromDishka[Accounts]) -> Response[None]:
+    await accounts.end_other_sessions(caller)
+    return _nothing()
+
+
+@delete(SESSIONS + "{session_id:str}/")
+async def end_session(
+    session_id: FromPath[str], caller: FromDishka[Caller], accounts: FromDishka[Accounts]
+) -> Response[None]:
+    if not _OPAQUE.fullmatch(session_id):
+        raise SessionNotFound("there is no such session")
+    await accounts.end_session(caller, session_id)
+    return _nothing()
+
+
+# --- passwords
+
+
+@post(AUTHENTICATION + "password/forgot/")
+async def forgot_password(request: AnyRequest, accounts: FromDishka[Accounts]) -> Response[bytes]:
+    await accounts.forgot_password((await read_json(request, GivenAddress)).email)
+    return _message(_MAIL_FOLLOWS, status_code=202)
+
+
+@post(AUTHENTICATION + "password/reset/")
+async def reset_password(request: AnyRequest, accounts: FromDishka[Accounts]) -> Response[None]:
+    given = await read_json(request, NewPassword)
+    await accounts.reset_password(*_link(given.uid, given.token), given.password)
+    return _nothing()
+
+
+@get(RESET_LINK, exception_handlers={Exception: answer_either})
+async def show_reset(
+    request: AnyRequest, uid: FromPath[str], token: FromPath[str], accounts: FromDishka[Accounts]
+) -> Response[Any]:
+    await accounts.check_reset(*_link(uid, token))
+    if wants_html(request):
+        return account_pages.ask_for_password(request.app.state.settings.password_min)
+    return _message("POST uid, token and password to password/reset/ to set a new password")
+
+
+@post(RESET_LINK, exception_handlers={Exception: answer_either})
+async def reset_by_form(
+    request: AnyRequest, uid: FromPath[str], token: FromPath[str], accounts: FromDishka[Accounts]
+) -> Response[str]:
+    given = await read_form(request, ("password",))
+    try:
+        await accounts.reset_password(*_link(uid, token), given["password"])
+    except WeakPassword as refused:
+        return account_pages.ask_for_password(request.app.state.settings.password_min, refused.detail)
+    return account_pages.is_reset()
+
+
+@post(AUTHENTICATION + "password/change/")
+async def change_password(
+    request: AnyRequest, caller: FromDishka[Caller], accounts: FromDishka[Accounts]
+) -> Response[None]:
+    given = await read_json(request, PasswordChange)
+    await accounts.change_password(caller, given.old_password, given.new_password)
+    return _nothing()
+
+
+# --- the profile
+
+
+@get(ME)
+async def show_profile(caller: FromDishka[Caller], accounts: FromDishka[Accounts]) -> Response[bytes]:
+    return _json(_profile(await accounts.profile(caller)))
+
+
+@patch(ME)
+async def change_profile(
+    request: AnyRequest, caller: FromDishka[Caller], accounts: FromDishka[Accounts]
+) -> Response[bytes]:
+    change = await read_json(request, ProfileChange)
+    account = await accounts.change_profile(
+        caller, username=_given(change.username), record_events=_given(change.record_events)
+    )
+    return _json(_profile(account))
+
+
+@delete(ME)
+async def erase_me(caller: FromDishka[Caller], accounts: FromDishka[Accounts]) -> Response[None]:
+    await accounts.erase(caller)
+    return _nothing()
+
+
+@get(ME + "export/")
+async def export_me(caller: FromDishka[Caller], accounts: FromDishka[Accounts]) -> Response[bytes]:
+    return _json(await accounts.export(caller))
+
+
+def _profile(account: Account) -> dict[str, Any]:
+    return {
+        "id": account.id,
+        "email": account.address.spelling,
+        "username": account.username.shown,
+        "is_staff": account.is_staff,
+        "record_events": account.record_events,
+        "created_at": _time(account.created_at),
+        "last_login": None if account.last_login is None else _time(account.last_login),
+    }
+
+
+def _time(at: datetime) -> datetime:
+    return at.replace(microsecond=0)
+
+
+_T = TypeVar("_T")
+
+
+def _given(value: _T | msgspec.UnsetType) -> _T | None:
+    return None if isinstance(value, msgspec.UnsetType) else value
+
+
+ACCOUNT_ROUTES = (
+    register,
+    show_activation,
+    activate,
+    resend,
+    log_in,
+    refresh,
+    log_out,
+    list_sessions,
+    end_other_sessions,
+    end_session,
+    forgot_password,
+    reset_password,
+    show_reset,
+    reset_by_form,
+    change_password,
+    show_profile,
+    change_profile,
+    erase_me,
+    export_me,
+)

@@ -1,0 +1,363 @@
+"""The service behind accounts: register, activate, log in and out, and what belongs to a profile.
+
+Nobody learns here whether an address has an account: whatever its state, an answer is the same and costs the same.
+"""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from typing import Any
+
+from movie_core.errors import (
+    Invalid,
+    InvalidCredentials,
+    InvalidEmail,
+    InvalidPassword,
+    InvalidToken,
+    SessionNotFound,
+    UserNotFound,
+)
+from movie_core.keys import Keys, new_id, new_token, token_hash
+from movie_core.mails import MailKind
+from movie_core.paging import Window
+from movie_core.ports import (
+    AccessTokens,
+    AddressSyntax,
+    Doorbell,
+    Mailer,
+    PasswordHasher,
+    PasswordStrength,
+    Person,
+    SessionStore,
+    UserStore,
+)
+from movie_core.sessions import MAX_DEVICE, Access, Session, SessionWatch, utc_now
+from movie_core.users import (
+    Account,
+    Address,
+    Registration,
+    check_password,
+    is_hashable,
+    normalise_password,
+    parse_address,
+    parse_username,
+)
+
+_NOBODY = "\x00"
+"""Stands in for the key of a malformed address: no account has it, and looking for it costs the same."""
+
+
+@dataclass(frozen=True, slots=True)
+class AccountRules:
+    """What a deployment decides."""
+
+    password_min: int
+    """Characters."""
+    access_ttl: timedelta
+    refresh_ttl: timedelta
+
+
+@dataclass(frozen=True, slots=True)
+class TokenPair:
+    """What a login is answered with."""
+
+    access: str
+    refresh: str
+
+
+@dataclass(frozen=True, slots=True)
+class Caller:
+    """Who asks, as a token proves it."""
+
+    user_id: str
+    session_id: str
+    expires_at: datetime
+    """When the token does."""
+
+
+class Accounts:
+    """Accounts over their ports. Every method raises `StoreUnavailable` when the store is away, and `Busy`."""
+
+    def __init__(
+        self,
+        users: UserStore,
+        sessions: SessionStore,
+        watch: SessionWatch,
+        hasher: PasswordHasher,
+        tokens: AccessTokens,
+        syntax: AddressSyntax,
+        strength: PasswordStrength,
+        mailer: Mailer,
+        doorbell: Doorbell,
+        keys: Keys,
+        rules: AccountRules,
+        clock: Callable[[], datetime] = utc_now,
+    ) -> None:
+        self._users = users
+        self._sessions = sessions
+        self._watch = watch
+        self._hasher = hasher
+        self._tokens = tokens
+        self._syntax = syntax
+        self._strength = strength
+        self._mailer = mailer
+        self._doorbell = doorbell
+        self._keys = keys
+        self._rules = rules
+        self._clock = clock
+
+    # --- becoming a user
+
+    async def register(self, email: str, username: str, password: str) -> Registration:
+        """Take a registration; a mail with its link follows. A taken address looks the same, and its owner is told.
+
+        Raises the `Invalid` that a field deserves, with those of the other fields in `others`, and `UsernameTaken`.
+        """
+        wrong: list[Invalid] = []
+        address = name = None
+        try:
+            address = parse_address(email, self._syntax)
+        except Invalid as error:
+            wrong.append(error)
+        try:
+            name = parse_username(username)
+        except Invalid as error:
+            wrong.append(error)
+        password = normalise_password(password)
+        if address is not None and name is not None:
+            try:
+                check_password(
+                    password, self._strength, min_length=self._rules.password_min, address=address, username=name
+                )
+            except Invalid as error:
+                wrong.append(error)
+        if address is None or name is None or wrong:
+            first, *rest = wrong
+            first.others = tuple(rest)
+            raise first
+        # The salt is the same for the same person: that is how the store knows a registration sent twice.
+        hashed = await self._hasher.hash(password, salt=self._keys.salt(address.mailbox, name.key))
+        now = self._clock()
+        registration = Registration(new_id(), address, name, hashed, now)
+        await self._users.register(registration, now)
+        await self._doorbell.ring()
+        return registration
+
+    async def is_activated(self, uid: str, token: str) -> bool:
+        """Whether a good activation link was used already; raises `InvalidLink`. Changes nothing."""
+        return await self._users.activation(uid, token_hash(token), self._clock())
+
+    async def activate(self, uid: str, token: str, device: str | None) -> TokenPair | None:
+        """Use an activation link, and log in the device that did; None without a device, and for a link used before.
+
+        Raises `InvalidLink`, and `UsernameTaken` when somebody else got the username meanwhile.
+        """
+        activated = await self._users.activate(uid, token_hash(token), self._clock())
+        if not activated.is_new or device is None:
+            return None
+        return await self._start_session(activated.account, device)
+
+    async def resend(self, email: str) -> None:
+        """Mail new links for the registrations that wait under this address, if any do; raises `InvalidEmail`."""
+        await self._ask_for_mail(MailKind.ACTIVATION, email)
+
+    # --- passwords
+
+    async def forgot_password(self, email: str) -> None:
+        """Mail a link that resets the password, if somebody has this address; raises `InvalidEmail`."""
+        await self._ask_for_mail(MailKind.PASSWORD_RESET, email)
+
+    async def check_reset(self, uid: str, token: str) -> None:
+        """Raises `InvalidLink` unless the link can reset a password. Changes nothing."""
+        await self._users.reset_owner(uid, token_hash(token), self._clock())
+
+    async def reset_password(self, uid: str, token: str, password: str) -> None:
+        """Set a new password by a mailed link; ends all sessions. Raises `InvalidLink`, `WeakPassword`."""
+        hashed = token_hash(token)
+        owner = await self._users.reset_owner(uid, hashed, self._clock())
+        new_hash = await self._new_password(owner, password)
+        self._watch.forget(await self._users.reset_password(uid, hashed, new_hash, self._clock()))
+
+    async def change_password(self, caller: Caller, old: str, new: str) -> None:
+        """Set a new password by the old one; ends the other sessions. Raises `InvalidPassword`, `WeakPassword`."""
+        account = await self._account(caller)
+        wrong = InvalidPassword("the present password is not right", field="old_password")
+        if not await self._verify(old, account.password_hash):
+            raise wrong
+        new_hash = await self._new_password(account, new, field="new_password")
+        ended = await self._users.change_password(
+            account.id, account.password_hash, new_hash, but=caller.session_id, now=self._clock()
+        )
+        if ended is None:  # changed by another session in between
+            raise wrong
+        self._watch.forget(ended)
+
+    # --- sessions
+
+    async def log_in(self, email: str, password: str, device: str) -> TokenPair:
+        """Start a session; raises `InvalidCredentials`, after the same work whatever is wrong."""
+        account = await self._users.account_at(self.address_key(email))
+        is_right = await self._verify(password, None if account is None else account.password_hash)
+        if account is None or not is_right or not account.is_active:
+            raise InvalidCredentials("address or password is wrong, or the account isn't active")
+        rehashed = None
+        if self._hasher.is_outdated(account.password_hash):
+            rehashed = (account.password_hash, await self._hasher.hash(normalise_password(password)))
+        return await self._start_session(account, device, rehashed)
+
+    def address_key(self, email: str) -> str:
+        """What a try to log in counts for: the same for every spelling of an address, and something for any text."""
+        try:
+            return parse_address(email, self._syntax).key
+        except InvalidEmail:
+            return _NOBODY + email[:1024].casefold()
+
+    async def refresh(self, refresh_token: str) -> TokenPair:
+        """Exchange a refresh token for a new pair; raises `InvalidToken`, and ends the session of a stolen one."""
+        now = self._clock()
+        successors = self._keys.successors(refresh_token)
+        rotated = await self._sessions.rotate(
+            token_hash(refresh_token), [token_hash(one) for one in successors], now, now + self._rules.refresh_ttl
+        )
+        if rotated is None:
+            raise InvalidToken("the refresh token is not valid")
+        return TokenPair(self._access(rotated.session.user_id, rotated.session.id, now), successors[rotated.successor])
+
+    async def authenticate(self, access_token: str) -> Caller:
+        """Who presents this token; raises `InvalidToken`. Asks the store for a session's first request only, and goes
+        on without it while it is away."""
+        access = self._tokens.read(access_token)
+        await self._watch.check(access.session_id)
+        return Caller(access.user_id, access.session_id, access.expires_at)
+
+    async def log_out(self, caller: Caller) -> None:
+        """End this session; its tokens are refused from now on, by other processes within a second."""
+        await self.end_session(caller, caller.session_id)
+
+    async def sessions(self, caller: Caller) -> Sequence[Session]:
+        """All of the caller's, the one used last first."""
+        return await self._sessions.listed(caller.user_id)
+
+    async def end_session(self, caller: Caller, session_id: str) -> None:
+        """End one of the caller's sessions; raises `SessionNotFound`."""
+        ended = await self._sessions.end(caller.user_id, self._clock(), only=session_id)
+        self._watch.forget(ended)
+        if not ended:
+            raise SessionNotFound("there is no such session")
+
+    async def end_other_sessions(self, caller: Caller) -> None:
+        """End all of the caller's sessions but the present one."""
+        self._watch.forget(await self._sessions.end(caller.user_id, self._clock(), but=caller.session_id))
+
+    # --- the profile
+
+    async def profile(self, caller: Caller) -> Account:
+        return await self._account(caller)
+
+    async def change_profile(
+        self, caller: Caller, *, username: str | None = None, record_events: bool | None = None
+    ) -> Account:
+        """Change what is given; raises `InvalidUsername`, `UsernameTaken`."""
+        name = None if username is None else parse_username(username)
+        return await self._users.change_profile(caller.user_id, username=name, record_events=record_events)
+
+    async def export(self, caller: Caller) -> dict[str, Any]:
+        """Everything stored about the caller."""
+        return await self._users.export((await self._account(caller)).address.key)
+
+    async def erase(self, caller: Caller) -> None:
+        """Remove everything about the caller."""
+        await self._erase((await self._account(caller)).address)
+
+    # --- what staff does; each raises `InvalidEmail` and `UserNotFound`
+
+    async def people(self, window: Window, email: str | None = None) -> Sequence[Person]:
+        """Accounts and registrations that wait, newest first; those of one address where it is given."""
+        return await self._users.people(window, None if email is None else self._parsed(email).key)
+
+    async def set_active(self, email: str, is_active: bool) -> None:
+        """Activate an address, pending or not, or deactivate an account, which ends its sessions."""
+        self._watch.forget(await self._users.set_active(self._parsed(email).key, is_active, self._clock()))
+
+    async def set_staff(self, email: str, is_staff: bool) -> None:
+        await self._users.set_staff(self._parsed(email).key, is_staff)
+
+    async def sessions_of(self, email: str) -> Sequence[Session]:
+        return await self._sessions.listed((await self._account_at(email)).id)
+
+    async def end_sessions_of(self, email: str) -> int:
+        """End all sessions of an account; how many there were."""
+        account = await self._account_at(email)
+        ended = await self._sessions.end(account.id, self._clock())
+        self._watch.forget(ended)
+        return len(ended)
+
+    async def export_of(self, email: str) -> dict[str, Any]:
+        """Everything stored about an address, which may have pending registrations only."""
+        return await self._users.export((await self._person(email)).key)
+
+    async def erase_of(self, email: str) -> None:
+        """Remove everything about an address, which may have pending registrations only."""
+        await self._erase(await self._person(email))
+
+    # --- shared
+
+    def _parsed(self, email: str) -> Address:
+        return parse_address(email, self._syntax)
+
+    async def _account(self, caller: Caller) -> Account:
+        account = await self._users.account(caller.user_id)
+        if account is None or not account.is_active:
+            raise InvalidToken("the account is gone or inactive")
+        return account
+
+    async def _account_at(self, email: str) -> Account:
+        account = await self._users.account_at(self._parsed(email).key)
+        if account is None:
+            raise UserNotFound("there is no account with this address")
+        return account
+
+    async def _person(self, email: str) -> Address:
+        address = self._parsed(email)
+        if not await self._users.people(Window(limit=1), address.key):
+            raise UserNotFound("nobody has this address")
+        return address
+
+    async def _erase(self, address: Address) -> None:
+        self._watch.forget(await self._users.erase(address.key, self._clock()))
+        await self._mailer.erase(address)
+
+    async def _ask_for_mail(self, kind: MailKind, email: str) -> None:
+        await self._users.request_mail(kind, self._parsed(email).key, self._clock())
+        await self._doorbell.ring()
+
+    async def _verify(self, password: str, hashed: str | None) -> bool:
+        password = normalise_password(password)
+        return await self._hasher.verify(password, hashed if is_hashable(password) else None)
+
+    async def _new_password(self, account: Account, password: str, field: str = "password") -> str:
+        password = normalise_password(password)
+        check_password(
+            password,
+            self._strength,
+            min_length=self._rules.password_min,
+            address=account.address,
+            username=account.username,
+            field=field,
+        )
+        return await self._hasher.hash(password)
+
+    def _access(self, user_id: str, session_id: str, now: datetime) -> str:
+        now = now.replace(microsecond=0)
+        return self._tokens.issue(Access(user_id, session_id, new_id(), now, now + self._rules.access_ttl))
+
+    async def _start_session(self, account: Account, device: str, rehashed: tuple[str, str] | None = None) -> TokenPair:
+        now = self._clock()
+        device = "".join(c if c.isprintable() else " " for c in device)[:MAX_DEVICE]
+        session = Session(new_id(), account.id, device, created_at=now, last_used_at=now)
+        refresh = new_token()
+        gone = await self._sessions.start(
+            session, token_hash(refresh), now + self._rules.refresh_ttl, rehashed=rehashed
+        )
+        self._watch.forget(gone)
+        return TokenPair(self._access(account.id, session.id, now), refresh)

@@ -1,0 +1,246 @@
+"""Mails: kept beside what they tell of until a server has taken them, so that none is lost.
+
+A mail is *due* when it may go out, *made* when its links exist, *claimed* while one process holds its lease, and in the
+end sent or dead.
+"""
+
+import logging
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from datetime import datetime, timedelta
+from enum import StrEnum
+from typing import TYPE_CHECKING
+
+from movie_core.keys import Keys, new_token, token_hash
+from movie_core.limits import Rate
+from movie_core.sessions import utc_now
+
+if TYPE_CHECKING:
+    from movie_core.ports import Mailer, Outbox
+
+LEASE = timedelta(seconds=20)
+"""How long a process may hold a mail; what a killed one held goes out after that."""
+SEND_SECONDS = 12.0
+"""How long one try to send may take; well below the lease."""
+BATCH = 20
+"""Mails claimed at a time."""
+RENEWED = 3
+"""Registrations that one mail renews the links of."""
+RETRY_SECONDS = (2, 5, 15, 45, 60, 300, 300)
+"""Waits after the tries of a mail that its server puts off; after one more try it is dead."""
+MAX_TRIES = len(RETRY_SECONDS) + 1
+AWAY_SECONDS = (1, 2, 5, 10, 15)
+"""Waits while no server can be reached; that is no mail's fault, so it goes on for ever, the last one repeated."""
+MAX_ERROR = 300
+"""Characters kept of a server's answer."""
+
+_log = logging.getLogger(__name__)
+
+
+class MailKind(StrEnum):
+    ACTIVATION = "activation"
+    ADDRESS_TAKEN = "address_taken"
+    """To the owner of an account, when somebody registers its address."""
+    PASSWORD_RESET = "password_reset"  # noqa: S105
+    TEST = "test"
+    """Asked for by an operator, sent at once and kept nowhere."""
+
+
+class MailState(StrEnum):
+    PENDING = "pending"
+    SENT = "sent"
+    DEAD = "dead"
+    """Given up: the server refuses it for good, or put it off too often."""
+
+
+class Purpose(StrEnum):
+    ACTIVATE = "activate"
+    RESET = "reset"
+
+
+@dataclass(frozen=True, slots=True)
+class MailRules:
+    """What stores need to know to make mails."""
+
+    link_ttl: timedelta
+    """How long a mailed link is good, from the last try to send it."""
+    limit: Rate | None
+    """How many mails one address gets, of all kinds together; what is beyond waits."""
+
+
+@dataclass(frozen=True, slots=True)
+class NewLink:
+    """A link that was just made; the token itself is nowhere but under its seal."""
+
+    uid: str
+    hashed: str
+    sealed: str
+
+    @classmethod
+    def make(cls, uid: str, keys: Keys) -> "NewLink":
+        token = new_token()
+        return cls(uid, token_hash(token), keys.seal(token))
+
+
+@dataclass(frozen=True, slots=True)
+class LinkInMail:
+    """One link of a mail and whose it is."""
+
+    uid: str
+    hashed: str
+    sealed: str
+    username: str
+
+
+@dataclass(frozen=True, slots=True)
+class Mail:
+    """A row of the outbox. `recipient` is empty until the mail is made."""
+
+    id: str
+    kind: MailKind
+    recipient: str
+    state: MailState
+    attempts: int
+    last_error: str
+    created_at: datetime
+    due_at: datetime
+    sent_at: datetime | None = None
+    links: tuple[LinkInMail, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Letter:
+    """A mail as a `Mailer` takes it."""
+
+    mail_id: str
+    """The Message-ID is made of it, so that whoever gets a mail twice sees that it is the same."""
+    kind: MailKind
+    recipient: str
+    created_at: datetime
+    links: tuple[tuple[str, str], ...]
+    """(username, URL) of each link."""
+
+
+class MailRefused(Exception):
+    """The server won't take this mail: for good, or for now. `detail` is its answer, without anything secret."""
+
+    def __init__(self, detail: str, *, is_final: bool) -> None:
+        super().__init__(detail)
+        self.detail = detail
+        self.is_final = is_final
+
+
+class MailerAway(Exception):
+    """No server can be reached, or it takes no mail at all; no mail is to blame."""
+
+    def __init__(self, detail: str) -> None:
+        super().__init__(detail)
+        self.detail = detail
+
+
+def link_url(public_url: str, kind: MailKind, uid: str, token: str) -> str:
+    """Where a mailed link leads."""
+    path = "password/reset" if kind is MailKind.PASSWORD_RESET else "verify-email"
+    return f"{public_url}/api/v1/authentication/{path}/{uid}/{token}/"
+
+
+def after_refusal(mail: Mail, refused: MailRefused, now: datetime) -> Mail:
+    """The mail after a try that its server refused."""
+    tried = replace(mail, attempts=mail.attempts + 1, last_error=refused.detail[:MAX_ERROR])
+    if refused.is_final or tried.attempts >= MAX_TRIES:
+        return replace(tried, state=MailState.DEAD)
+    return replace(tried, due_at=now + timedelta(seconds=RETRY_SECONDS[tried.attempts - 1]))
+
+
+class MailRoom:
+    """Delivers what is due. Any number of processes may do so at once."""
+
+    def __init__(
+        self,
+        outbox: "Outbox",
+        mailer: "Mailer",
+        keys: Keys,
+        *,
+        public_url: str,
+        owner: str,
+        clock: Callable[[], datetime] = utc_now,
+    ) -> None:
+        """`owner` names this process in leases; no two at work have the same."""
+        self._outbox = outbox
+        self._mailer = mailer
+        self._keys = keys
+        self._public_url = public_url
+        self._owner = owner
+        self._clock = clock
+        self._failures = 0
+        self._pause_until: datetime | None = None
+        self._is_delivering = False
+        self._is_asked_again = False
+
+    async def deliver_due(self, is_stopping: Callable[[], bool] = lambda: False) -> int:
+        """Send all that is due and not claimed by others; the number that a server has taken or refused.
+
+        Called while it is at work already, it returns at once, and that work looks once more before it ends. It ends
+        early when asked to stop, and when no server can be reached: then it returns at once until a pause is over.
+        Raises `StoreUnavailable`.
+        """
+        self._is_asked_again = True
+        if self._is_delivering:
+            return 0
+        self._is_delivering = True
+        try:
+            settled = 0
+            while self._is_asked_again:
+                self._is_asked_again = False
+                settled += await self._deliver_all(is_stopping)
+            return settled
+        finally:
+            self._is_delivering = False
+
+    async def _deliver_all(self, is_stopping: Callable[[], bool]) -> int:
+        settled = 0
+        while not is_stopping() and (self._pause_until is None or self._clock() >= self._pause_until):
+            claimed = await self._outbox.claim(self._owner, self._clock(), BATCH, LEASE)
+            if not claimed:
+                break
+            until = self._clock() + LEASE
+            for place, mail in enumerate(claimed):
+                is_late = self._clock() + timedelta(seconds=SEND_SECONDS + 1) > until
+                if is_late or is_stopping() or not await self._deliver(mail):
+                    await self._outbox.release(self._owner, [one.id for one in claimed[place:]], self._clock())
+                    break
+                settled += 1
+        return settled
+
+    async def _deliver(self, mail: Mail) -> bool:
+        """Try to send one mail; False when no server can be reached."""
+        links = []
+        for link in mail.links:
+            token = self._keys.unseal(link.sealed, link.hashed)
+            if token is None:
+                refused = MailRefused("its links were sealed with a secret that is no longer set", is_final=True)
+                await self._outbox.settle(self._owner, after_refusal(mail, refused, self._clock()))
+                return True
+            links.append((link.username, link_url(self._public_url, mail.kind, link.uid, token)))
+        letter = Letter(mail.id, mail.kind, mail.recipient, mail.created_at, tuple(links))
+        try:
+            await self._mailer.send(letter)
+        except MailRefused as refused:
+            settled = after_refusal(mail, refused, self._clock())
+            _log.warning("mail %s: %s after %d tries", mail.id, settled.state.value, settled.attempts)
+        except MailerAway as away:
+            wait = AWAY_SECONDS[min(self._failures, len(AWAY_SECONDS) - 1)]
+            self._failures += 1
+            self._pause_until = self._clock() + timedelta(seconds=wait)
+            _log.warning("no mail can be sent, next try in %d s: %s", wait, away.detail)
+            # Behind the others, in case it is this one's recipient that the server hangs on.
+            await self._outbox.settle(
+                self._owner, replace(mail, due_at=self._clock(), last_error=away.detail[:MAX_ERROR])
+            )
+            return False
+        else:
+            settled = replace(mail, state=MailState.SENT, attempts=mail.attempts + 1, sent_at=self._clock())
+        self._failures = 0
+        self._pause_until = None
+        await self._outbox.settle(self._owner, settled)
+        return True

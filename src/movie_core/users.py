@@ -1,0 +1,161 @@
+"""Who uses the service: addresses, usernames and passwords, and when two of them are the same."""
+
+import re
+import unicodedata
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from difflib import SequenceMatcher
+from typing import TYPE_CHECKING
+
+from movie_core.errors import InvalidEmail, InvalidUsername, WeakPassword
+
+if TYPE_CHECKING:
+    from movie_core.ports import AddressSyntax, PasswordStrength
+
+MAX_ADDRESS = 254
+"""Bytes of an address (RFC 5321 allows no more in a path)."""
+MAX_USERNAME = 30
+"""Characters, once normalised."""
+MAX_PASSWORD = 1024
+"""Bytes; longer ones are refused, never cut."""
+MIN_STRENGTH = 3
+"""Of zxcvbn's 0 to 4: from 3 on a password withstands a stolen database for a while."""
+TOO_SIMILAR = 0.7
+"""Share of characters in common with the address or username from which a password is refused, as Django has it."""
+
+MAX_PENDING = 50
+"""Registrations kept for one address."""
+REPEAT = timedelta(seconds=10)
+"""How long the same registration sent again counts as the same."""
+
+_PRODUCT = ("movie", "movies", "search", "moviesearch", "film", "cinema")
+"""What somebody tries first here."""
+_ASCII_CASE = str.maketrans("ABCDEFGHIJKLMNOPQRSTUVWXYZ", "abcdefghijklmnopqrstuvwxyz")
+_USERNAME = re.compile(r"[^ ]+(?: [^ ]+)*")
+
+
+@dataclass(frozen=True, slots=True)
+class Address:
+    """An e-mail address as it was given, and what makes it unique."""
+
+    spelling: str
+    """Where mail goes."""
+    key: str
+    """The same for all spellings of one address: local part by casefold, domain as IDNA in lower case."""
+
+    @property
+    def mailbox(self) -> str:
+        """Spellings with the same mailbox surely reach the same person. Casefold joins more (ß and ss) than mail
+        servers do, so what is secret goes to the mailbox that asked for it only."""
+        local, _, _ = self.spelling.rpartition("@")
+        return f"{local.translate(_ASCII_CASE)}@{self.key.rpartition('@')[2]}"
+
+
+@dataclass(frozen=True, slots=True)
+class Username:
+    """A name as it is shown, and what makes it unique."""
+
+    shown: str
+    key: str
+
+
+@dataclass(frozen=True, slots=True)
+class Account:
+    """Somebody who has activated an address. `password_hash` is in the hasher's own format."""
+
+    id: str
+    address: Address
+    username: Username
+    password_hash: str
+    is_active: bool
+    is_staff: bool
+    record_events: bool
+    created_at: datetime
+    last_login: datetime | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Registration:
+    """What somebody asked for who may or may not own the address. Its id becomes the account's."""
+
+    id: str
+    address: Address
+    username: Username
+    password_hash: str
+    created_at: datetime
+
+
+def parse_address(text: str, syntax: "AddressSyntax", *, field: str = "email") -> Address:
+    """One plain mailbox; raises `InvalidEmail`. Outer blanks are forgiven."""
+    text = unicodedata.normalize("NFC", text.strip(" "))
+    if len(text.encode("utf-8", "surrogatepass")) > MAX_ADDRESS:
+        raise InvalidEmail(f"an address has at most {MAX_ADDRESS} bytes", field=field)
+    if any(c in '"(),:;<>[]\\' or c.isspace() or unicodedata.category(c)[0] == "C" for c in text):
+        raise InvalidEmail("the address must be one plain mailbox, such as name@example.com", field=field)
+    try:
+        local, domain = syntax.split(text)
+    except InvalidEmail as error:
+        raise InvalidEmail(error.detail, field=field) from None
+    return Address(text, f"{unicodedata.normalize('NFC', local.casefold())}@{domain.lower()}")
+
+
+def parse_username(text: str) -> Username:
+    """Letters and digits of any script, `. _ -` and single inner blanks; raises `InvalidUsername`."""
+    shown = unicodedata.normalize("NFC", text)
+    if not 1 <= len(shown) <= MAX_USERNAME:
+        raise InvalidUsername(f"a username has 1 to {MAX_USERNAME} characters", field="username")
+    # A mark belongs to the letter before it; many scripts can't do without.
+    legal = all(
+        c in "._- " or unicodedata.category(c)[0] == "L" or unicodedata.category(c) == "Nd" for c in _bare(shown)
+    )
+    if not legal or not _USERNAME.fullmatch(shown) or unicodedata.category(shown[0])[0] == "M":
+        raise InvalidUsername(
+            "a username has letters, digits, dots, underscores, hyphens, and single blanks inside", field="username"
+        )
+    return Username(shown, unicodedata.normalize("NFC", shown.casefold()))
+
+
+def _bare(text: str) -> str:
+    return "".join(c for c in text if unicodedata.category(c) not in ("Mn", "Mc"))
+
+
+def normalise_password(text: str) -> str:
+    """NFC, as keyboards differ in how they compose letters; nothing else is changed or cut."""
+    return unicodedata.normalize("NFC", text)
+
+
+def is_hashable(password: str) -> bool:
+    """Whether a password is of a size that any account can have."""
+    return 0 < len(password.encode("utf-8", "surrogatepass")) <= MAX_PASSWORD
+
+
+def check_password(
+    password: str,
+    strength: "PasswordStrength",
+    *,
+    min_length: int,
+    address: Address,
+    username: Username,
+    field: str = "password",
+) -> None:
+    """Raises `WeakPassword` naming the first rule that is broken; `password` is normalised, `min_length` characters."""
+    if len(password.encode("utf-8", "surrogatepass")) > MAX_PASSWORD:
+        raise WeakPassword(f"a password has at most {MAX_PASSWORD} bytes", field=field)
+    if len(password) < min_length:
+        raise WeakPassword(f"a password has at least {min_length} characters", field=field)
+    if password.isdecimal():
+        raise WeakPassword("a password must not be digits alone", field=field)
+    local, _, domain = address.spelling.rpartition("@")
+    for own, name in ((address.spelling, "address"), (local, "address"), (domain, "address"), (username.shown, "name")):
+        if _is_similar(password.casefold(), own.casefold()):
+            raise WeakPassword(f"the password is too similar to your {name}", field=field)
+    known = [*_PRODUCT, address.spelling, local, *re.split(r"[^\w]+", domain), username.shown]
+    if strength.score(password, known) < MIN_STRENGTH:
+        raise WeakPassword("this password is common or easily guessed; add a few uncommon words", field=field)
+
+
+def _is_similar(password: str, own: str) -> bool:
+    # A long password may well contain a short name: what counts is how much of it that is.
+    if len(own) < 3 or len(password) >= 10 * len(own):
+        return False
+    return own == password or SequenceMatcher(a=password, b=own).quick_ratio() >= TOO_SIMILAR

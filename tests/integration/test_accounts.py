@@ -1,0 +1,338 @@
+"""Accounts through running processes: embedded, and as two API processes and a worker over PostgreSQL and Redis."""
+
+import email
+import email.policy
+import json
+import os
+import re
+import signal
+import time
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import httpx
+import pytest
+from tests.integration.conftest import Program, Serve, Start, free_port
+from tests.servers import postgres_database, postgres_server
+
+AUTH = "/api/v1/authentication/"
+ME = "/api/v1/users/me/"
+PASSWORD = "copper lantern walks home"
+LIMITS_OFF = {
+    "MOVIE_PUBLIC_SEARCH": "false",
+    "MOVIE_LIMIT_LOGIN": "off",
+    "MOVIE_LIMIT_REGISTER": "off",
+    "MOVIE_LIMIT_MAIL": "off",
+}
+"""Accounts as they are by default, but for the limits, which hinder tests that register often."""
+
+
+@dataclass
+class Deployment:
+    """Running processes and what a user of theirs can see. `others` are clients of further API processes."""
+
+    client: httpx.Client
+    folder: Path
+    environ: dict[str, str]
+    others: list[httpx.Client] = field(default_factory=list)
+
+    def mails(self, to: str) -> list[tuple[str, str]]:
+        """Subject and text of each mail to an address, oldest first."""
+        found = []
+        for path in sorted(self.folder.glob("var/mail/*.eml"), key=lambda path: path.stat().st_mtime_ns):
+            message = email.message_from_bytes(path.read_bytes(), policy=email.policy.default)
+            if str(message["To"]).lower() == to.lower():
+                body = message.get_body(("plain",))
+                assert body is not None
+                found.append((str(message["Subject"]), body.get_content()))
+        return found
+
+    def links(self, to: str, count: int = 1) -> list[str]:
+        """The links in the mails to an address, once there are that many mails."""
+        wait_until(lambda: len(self.mails(to)) >= count)
+        return [link for _, text in self.mails(to) for link in re.findall(r"http://\S+", text)]
+
+    def register(self, address: str, username: str, password: str = PASSWORD) -> httpx.Response:
+        return self.client.post(AUTH + "register/", json={"email": address, "username": username, "password": password})
+
+    def log_in(self, address: str, password: str = PASSWORD, client: httpx.Client | None = None) -> httpx.Response:
+        return (client or self.client).post(AUTH + "login/", json={"email": address, "password": password})
+
+    def account(self, name: str) -> dict[str, str]:
+        """A pair of tokens of a new and active account."""
+        assert self.register(f"{name}@example.com", name).status_code == 201
+        answer = self.client.post(self.links(f"{name}@example.com")[-1])
+        assert answer.status_code == 200, answer.text
+        return dict(answer.json())
+
+
+def wait_until(holds: Callable[[], bool], seconds: float = 15) -> None:
+    deadline = time.monotonic() + seconds
+    while not holds():
+        assert time.monotonic() < deadline, "it did not happen in time"
+        time.sleep(0.05)
+
+
+def bearer(tokens: dict[str, Any]) -> dict[str, str]:
+    return {"Authorization": f"Bearer {tokens['access']}"}
+
+
+def is_logged_in(client: httpx.Client, tokens: dict[str, Any]) -> bool:
+    answer = client.get("/api/v1/movies/?query=casablanca", headers=bearer(tokens))
+    assert answer.status_code in (200, 401), answer.text
+    return answer.status_code == 200
+
+
+@pytest.fixture(params=["embedded", "servers"])
+def deployment(request: pytest.FixtureRequest, serve: Serve, start: Start, folder: Path) -> Iterator[Deployment]:
+    if request.param == "embedded":
+        _, client = serve(**LIMITS_OFF)
+        yield Deployment(client, folder, {})
+        return
+    environ = {
+        "MOVIE_DATABASE_URL": request.getfixturevalue("database_url"),
+        "MOVIE_REDIS_URL": request.getfixturevalue("redis_url"),
+        "MOVIE_PUBLIC_URL": f"http://127.0.0.1:{free_port()}",
+        **LIMITS_OFF,
+    }
+    ports = [environ["MOVIE_PUBLIC_URL"].rpartition(":")[2], str(free_port())]
+    programs = [start("serve", "--port", port, **environ) for port in ports]
+    for program in programs:
+        program.wait_for("serving catalogue")
+    start("worker", **environ).wait_for("working")
+    clients = [httpx.Client(base_url=f"http://127.0.0.1:{port}", timeout=10, trust_env=False) for port in ports]
+    yield Deployment(clients[0], folder, environ, clients[1:])
+    for client in clients:
+        client.close()
+
+
+def test_register_activate_log_in_search_log_out(deployment: Deployment) -> None:
+    client = deployment.client
+    assert client.get("/api/v1/movies/?query=casablanca").status_code == 401
+    answer = deployment.register("Ann@Example.com", "ann")
+    assert (answer.status_code, answer.json()) == (201, {"email": "Ann@Example.com", "username": "ann"})
+    assert answer.headers["cache-control"] == "no-store"
+    assert deployment.log_in("ann@example.com").status_code == 401
+    link = deployment.links("Ann@Example.com")[0]
+    assert link.startswith(str(client.base_url).rstrip("/") + AUTH + "verify-email/")
+
+    for _ in range(5):  # scanners follow links
+        seen = client.get(link)
+        assert seen.status_code == 200
+        assert "access" not in seen.text
+    page = client.get(link, headers={"Accept": "text/html"})
+    assert page.text.count("<button") == page.text.count("<h1") == 1
+    assert deployment.log_in("ann@example.com").status_code == 401
+
+    activated = client.post(link)
+    assert activated.json()["message"] == "Email verified successfully"
+    assert is_logged_in(client, activated.json())
+    again = client.post(link)
+    assert (again.status_code, again.json()["code"]) == (200, "already_verified")
+    assert "access" not in again.json()
+
+    tokens = deployment.log_in("ANN@EXAMPLE.COM").json()
+    assert set(tokens) == {"access", "refresh"}
+    assert is_logged_in(client, tokens)
+    told = client.post(AUTH + "logout/", headers=bearer(tokens))
+    assert (told.status_code, told.json()) == (200, {"message": "Logged out successfully."})
+    assert not is_logged_in(client, tokens)
+    for other in deployment.others:
+        wait_until(lambda other=other: not is_logged_in(other, tokens), 1)  # type: ignore[misc]
+    refused = client.post(AUTH + "jwt/token/refresh/", json={"refresh": tokens["refresh"]})
+    assert (refused.status_code, refused.json()["code"]) == (401, "invalid_token")
+    assert is_logged_in(client, activated.json())  # another session
+
+
+def test_a_person_activates_and_resets_in_a_browser(deployment: Deployment) -> None:
+    client, html = deployment.client, {"Accept": "text/html,*/*;q=0.8"}
+    deployment.register("ben@example.com", "ben")
+    link = deployment.links("ben@example.com")[0]
+    form = {"Content-Type": "application/x-www-form-urlencoded", **html}
+    done = client.post(link, headers=form)
+    assert done.status_code == 200
+    assert "eyJ" not in done.text
+    tokens = deployment.log_in("ben@example.com").json()
+
+    assert client.post(AUTH + "password/forgot/", json={"email": "ben@example.com"}).status_code == 202
+    reset = deployment.links("ben@example.com", 2)[-1]
+    assert "/password/reset/" in reset
+    assert 'name="password"' in client.get(reset, headers=html).text
+    assert client.post(reset, headers=form, content="password=12345678").status_code == 400
+    assert client.post(reset, headers=form, content="password=amber+kites+over+quarry").status_code in (200, 204)
+    assert client.post(reset, headers=form, content="password=another+amber+kite+quarry").status_code == 400
+    assert not is_logged_in(client, tokens)
+    assert deployment.log_in("ben@example.com").status_code == 401
+    assert deployment.log_in("ben@example.com", "amber kites over quarry").status_code == 200
+
+
+def test_refresh_rotates_once_however_many_ask(deployment: Deployment) -> None:
+    first = deployment.account("cleo")
+    clients = [deployment.client, *deployment.others]
+
+    def refresh(number: int) -> httpx.Response:
+        client = clients[number % len(clients)]
+        return client.post(AUTH + "jwt/token/refresh/", json={"refresh": first["refresh"]})
+
+    with ThreadPoolExecutor(20) as threads:
+        answers = list(threads.map(refresh, range(100)))
+    assert {answer.status_code for answer in answers} == {200}
+    (successor,) = {answer.json()["refresh"] for answer in answers}
+    second = deployment.client.post(AUTH + "jwt/token/refresh/", json={"refresh": successor})
+    assert second.status_code == 200
+    # The successor was used: whoever comes with the first one now isn't who got it.
+    assert refresh(0).status_code == 401
+    third = deployment.client.post(AUTH + "jwt/token/refresh/", json={"refresh": second.json()["refresh"]})
+    assert third.status_code == 401
+    for client in clients:
+        wait_until(lambda client=client: not is_logged_in(client, second.json()), 1)  # type: ignore[misc]
+
+
+def test_fifty_identical_registrations_are_one(deployment: Deployment) -> None:
+    with ThreadPoolExecutor(25) as threads:
+        answers = list(threads.map(lambda _: deployment.register("dora@example.com", "dora"), range(50)))
+    assert {(answer.status_code, answer.text) for answer in answers} == {
+        (201, '{"email":"dora@example.com","username":"dora"}')
+    }
+    deployment.register("flag@example.com", "flag")
+    deployment.links("flag@example.com")  # written after what came before
+    (link,) = deployment.links("dora@example.com")
+    with ThreadPoolExecutor(20) as threads:
+        used = list(threads.map(lambda _: deployment.client.post(link), range(20)))
+    assert sum("access" in answer.json() for answer in used) == 1
+    assert {answer.status_code for answer in used} == {200}
+
+
+def test_a_taken_address_answers_the_same_and_tells_its_owner(deployment: Deployment) -> None:
+    deployment.account("eve")
+    fresh = deployment.register("unknown@example.com", "somebody")
+    taken = deployment.register("eve@example.com", "someone")
+    assert (taken.status_code, set(taken.headers)) == (fresh.status_code, set(fresh.headers))
+    assert taken.json() == {"email": "eve@example.com", "username": "someone"}
+    wait_until(lambda: len(deployment.mails("eve@example.com")) == 2)
+    assert not re.findall(r"/verify-email/", deployment.mails("eve@example.com")[1][1])
+    assert deployment.register("new@example.com", "EVE").json()["code"] == "username_taken"
+
+
+def test_resend_renews_and_the_earlier_link_ends(deployment: Deployment) -> None:
+    deployment.register("finn@example.com", "finn")
+    first = deployment.links("finn@example.com")[0]
+    for address in ("finn@example.com", "nobody@example.com"):
+        answer = deployment.client.post(AUTH + "verify-email/resend/", json={"email": address})
+        assert answer.status_code == 202
+    second = deployment.links("finn@example.com", 2)[-1]
+    refused = deployment.client.post(first)
+    assert (refused.status_code, refused.json()["code"]) == (400, "invalid_token")
+    assert deployment.client.post(second).status_code == 200
+    assert deployment.mails("nobody@example.com") == []
+
+
+def test_sessions_and_profile(deployment: Deployment) -> None:
+    client = deployment.client
+    tokens = deployment.account("gus")
+    other = deployment.log_in("gus@example.com").json()
+    listed = client.get(AUTH + "sessions/", headers=bearer(tokens)).json()["items"]
+    assert [one["current"] for one in listed].count(True) == 1
+    assert len(listed) == 2
+    (foreign,) = [one["id"] for one in listed if not one["current"]]
+    assert client.delete(AUTH + f"sessions/{foreign}/", headers=bearer(tokens)).status_code == 204
+    assert not is_logged_in(client, other)
+    assert client.delete(AUTH + f"sessions/{foreign}/", headers=bearer(tokens)).status_code == 404
+
+    changed = client.patch(ME, headers=bearer(tokens), json={"username": "Gustav", "record_events": False})
+    assert (changed.json()["username"], changed.json()["record_events"]) == ("Gustav", False)
+    wrong = client.post(
+        AUTH + "password/change/", headers=bearer(tokens), json={"old_password": "no", "new_password": PASSWORD + "!"}
+    )
+    assert (wrong.status_code, wrong.json()["code"]) == (400, "invalid_password")
+    exported = client.get(ME + "export/", headers=bearer(tokens)).json()
+    assert "gus@example.com" in json.dumps(exported)
+    assert "argon2" not in json.dumps(exported)
+    assert client.delete(ME, headers=bearer(tokens)).status_code == 204
+    assert not is_logged_in(client, tokens)
+    assert deployment.log_in("gus@example.com").status_code == 401
+    wait_until(lambda: deployment.mails("gus@example.com") == [])
+    assert deployment.register("gus@example.com", "gustav").status_code == 201
+
+
+def test_staff_acts_from_the_command_line(deployment: Deployment, run: Any) -> None:
+    tokens = deployment.account("hal")
+    assert run("users", "staff", "hal@example.com", **deployment.environ).returncode == 0
+    assert deployment.client.get(ME, headers=bearer(tokens)).json()["is_staff"] is True
+    done = run("users", "deactivate", "hal@example.com", **deployment.environ)
+    assert done.returncode == 0, done.stderr
+    for client in (deployment.client, *deployment.others):
+        wait_until(lambda client=client: not is_logged_in(client, tokens), 1)  # type: ignore[misc]
+    assert deployment.log_in("hal@example.com").status_code == 401
+    deployment.register("ida@example.com", "ida")
+    assert run("users", "activate", "IDA@example.com", **deployment.environ).returncode == 0
+    assert deployment.log_in("ida@example.com").status_code == 200
+    listed = run("users", "list", **deployment.environ).stdout
+    assert "hal@example.com" in listed
+    assert "ida@example.com" in listed
+
+
+def test_no_default_account_and_nothing_at_the_usual_places(deployment: Deployment) -> None:
+    for path in ("/admin/", "/.env", "/metrics", "/api/v1/admin/"):
+        assert deployment.client.get(path).status_code in (401, 404), path
+    for name in ("admin@example.com", "root@localhost.test", "admin"):
+        assert deployment.log_in(name, "admin").status_code == 401
+
+
+def test_a_flushed_redis_brings_no_token_back(
+    serve: Serve, start: Start, database_url: str, redis_url: str, folder: Path
+) -> None:
+    from redis import Redis
+
+    _, client = serve(MOVIE_DATABASE_URL=database_url, MOVIE_REDIS_URL=redis_url, **LIMITS_OFF)
+    environ = {
+        "MOVIE_DATABASE_URL": database_url,
+        "MOVIE_REDIS_URL": redis_url,
+        "MOVIE_PUBLIC_URL": str(client.base_url),
+    }
+    start("worker", **environ).wait_for("working")
+    deployment = Deployment(client, folder, environ)
+    tokens = deployment.account("jo")
+    client.post(AUTH + "logout/", headers=bearer(tokens))
+    with Redis.from_url(redis_url) as redis:
+        redis.flushall()
+    assert not is_logged_in(client, tokens)
+    assert client.post(AUTH + "jwt/token/refresh/", json={"refresh": tokens["refresh"]}).status_code == 401
+    assert is_logged_in(client, deployment.account("kit"))  # mail flows on without the stream's consumer group
+
+
+def test_search_goes_on_without_the_database(serve: Serve, folder: Path) -> None:
+    """The source is a third party; PostgreSQL is killed and comes back."""
+    upstream = Program(("upstream", "--port", str(port := free_port()), "--fail-rate", "0"), folder, {})
+    upstream.wait_for(str(port))
+    try:
+        with postgres_server() as server, postgres_database(server) as url:
+            environ = {"MOVIE_DATABASE_URL": url, "MOVIE_SOURCE_URL": f"http://127.0.0.1:{port}", **LIMITS_OFF}
+            _, client = serve(**environ)
+            deployment = Deployment(client, folder, environ)
+            gone, tokens = deployment.account("lea"), deployment.log_in("lea@example.com").json()
+            client.post(AUTH + "logout/", headers=bearer(gone))
+            pid = int((Path(url.partition("host=")[2]) / "data" / "postmaster.pid").read_text().split()[0])
+            os.kill(pid, signal.SIGSTOP)
+            children = Path(f"/proc/{pid}/task/{pid}/children").read_text().split()
+            for child in children:
+                os.kill(int(child), signal.SIGSTOP)
+            try:
+                for _ in range(20):
+                    assert is_logged_in(client, tokens)
+                assert not is_logged_in(client, gone)
+                began = time.monotonic()
+                answer = deployment.log_in("lea@example.com")
+                assert (answer.status_code, answer.json()["code"]) == (503, "store_unavailable")
+                assert "retry-after" in answer.headers
+                assert time.monotonic() - began < 3
+            finally:
+                for child in (pid, *map(int, children)):
+                    os.kill(child, signal.SIGCONT)
+            wait_until(lambda: deployment.log_in("lea@example.com").status_code == 200, 5)
+            client.close()
+    finally:
+        upstream.stop()

@@ -1,0 +1,263 @@
+"""The stores of accounts, sessions and mails on SQLite and PostgreSQL keep their contracts."""
+
+import asyncio
+import sqlite3
+import time
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import Any
+
+import pytest
+from sqlalchemy import Connection, inspect, select, text
+from sqlalchemy.ext.asyncio import AsyncEngine
+from tests.servers import postgres_database
+
+from movie_adapters import sql_tables
+from movie_adapters.sql_database import create_engine, metadata, migrate
+from movie_adapters.sql_outbox import SqlOutbox
+from movie_adapters.sql_sessions import SqlSessions
+from movie_adapters.sql_tables import transaction, users
+from movie_adapters.sql_users import SqlUsers
+from movie_core.errors import MovieNotFound, StoreUnavailable
+from movie_core.keys import Keys
+from movie_core.mails import MailRules
+from movie_core.testing import NOW, OutboxContract, SessionStoreContract, Stores, UserStoreContract, make_registration
+
+TABLES = ("users", "registrations", "links", "sessions", "refresh_tokens", "ended_sessions", "mails")
+
+
+@pytest.fixture(scope="module")
+def postgres_url(postgres: str) -> Iterator[str]:
+    with postgres_database(postgres) as url:
+        migrate(url)
+        yield url
+
+
+@pytest.fixture(scope="module")
+def sqlite_url(tmp_path_factory: pytest.TempPathFactory) -> str:
+    url = f"sqlite+aiosqlite:///{tmp_path_factory.mktemp('accounts')}/movies.db"
+    migrate(url)
+    return url
+
+
+@pytest.fixture(params=["sqlite", "postgres"])
+def url(request: pytest.FixtureRequest) -> str:
+    """A database with all tables, of either kind."""
+    found: str = request.getfixturevalue(f"{request.param}_url")
+    return found
+
+
+class OpenStores:
+    """Opens the stores over the database of a module, emptied."""
+
+    url: str
+
+    @asynccontextmanager
+    async def open(self, rules: MailRules) -> AsyncIterator[Stores]:
+        engine, keys = create_engine(self.url), Keys(["k" * 32])
+        try:
+            async with engine.begin() as connection:
+                for table in reversed(metadata.sorted_tables):
+                    if table.name in TABLES:
+                        await connection.execute(table.delete())
+            yield Stores(SqlUsers(engine, rules, keys), SqlSessions(engine), SqlOutbox(engine, rules, keys), keys)
+        finally:
+            await engine.dispose()
+
+
+class OnSqlite(OpenStores):
+    @pytest.fixture(autouse=True)
+    def _database(self, sqlite_url: str) -> None:
+        self.url = sqlite_url
+
+
+class OnPostgres(OpenStores):
+    @pytest.fixture(autouse=True)
+    def _database(self, postgres_url: str) -> None:
+        self.url = postgres_url
+
+
+class TestUsersOnSqlite(OnSqlite, UserStoreContract):
+    pass
+
+
+class TestSessionsOnSqlite(OnSqlite, SessionStoreContract):
+    pass
+
+
+class TestOutboxOnSqlite(OnSqlite, OutboxContract):
+    pass
+
+
+class TestUsersOnPostgres(OnPostgres, UserStoreContract):
+    pass
+
+
+class TestSessionsOnPostgres(OnPostgres, SessionStoreContract):
+    pass
+
+
+class TestOutboxOnPostgres(OnPostgres, OutboxContract):
+    pass
+
+
+@pytest.fixture
+async def engine(url: str) -> AsyncIterator[AsyncEngine]:
+    engine = create_engine(url)
+    yield engine
+    await engine.dispose()
+
+
+def _shape(connection: Connection) -> dict[str, Any]:
+    """Tables as the database has them: columns, types, keys and indexes."""
+    found = inspect(connection)
+    return {
+        name: {
+            "columns": {column["name"]: column["nullable"] for column in found.get_columns(name)},
+            "primary": found.get_pk_constraint(name)["constrained_columns"],
+            "foreign": sorted(
+                (key["constrained_columns"], key["referred_table"], key["options"].get("ondelete"))
+                for key in found.get_foreign_keys(name)
+            ),
+            "unique": sorted(one["column_names"] for one in found.get_unique_constraints(name)),
+            "indexes": sorted(
+                (one["name"], one["column_names"], bool(one["unique"])) for one in found.get_indexes(name)
+            ),
+            "types": {column["name"]: column["type"].__class__.__name__ for column in found.get_columns(name)},
+        }
+        for name in TABLES
+    }
+
+
+def _declared(connection: Connection) -> dict[str, Any]:
+    if connection.dialect.name == "postgresql":
+        connection.execute(text("CREATE SCHEMA declared"))
+        connection.execute(text("SET search_path TO declared"))
+    metadata.create_all(connection)
+    return _shape(connection)
+
+
+async def test_the_migration_makes_the_tables_that_the_stores_use(engine: AsyncEngine, tmp_path: Path) -> None:
+    is_sqlite = engine.dialect.name == "sqlite"
+    other = create_engine(f"sqlite+aiosqlite:///{tmp_path}/declared.db") if is_sqlite else engine
+    async with engine.connect() as connection:
+        migrated = await connection.run_sync(_shape)
+    async with other.connect() as connection:
+        assert migrated == await connection.run_sync(_declared)
+        await connection.rollback()
+    await other.dispose()
+
+
+async def test_the_migration_can_be_taken_back(tmp_path: Path) -> None:
+    from alembic import command
+    from alembic.config import Config
+
+    url = f"sqlite+aiosqlite:///{tmp_path}/movies.db"
+    await asyncio.to_thread(migrate, url)
+    engine = create_engine(url)
+
+    def downgrade(connection: Connection) -> list[str]:
+        config = Config()
+        config.set_main_option("script_location", str(Path(sql_tables.__file__).with_name("migrations")))
+        config.attributes["connection"] = connection
+        command.downgrade(config, "0001")
+        return inspect(connection).get_table_names()
+
+    async with engine.begin() as connection:
+        left = await connection.run_sync(downgrade)
+    await engine.dispose()
+    assert "movies" in left
+    assert not set(TABLES) & set(left)
+
+
+async def test_a_block_that_raises_changes_nothing_and_its_error_passes(engine: AsyncEngine) -> None:
+    sessions = SqlSessions(engine)
+
+    async def fail() -> None:
+        async with transaction(engine) as connection:
+            await connection.execute(sql_tables.ended_sessions.insert().values(id="undone", ended_at=NOW))
+            raise MovieNotFound("of the block")
+
+    with pytest.raises(MovieNotFound):
+        await fail()
+    assert "undone" not in await sessions.sessions_ended_since(NOW)
+
+
+async def test_a_transaction_is_bounded_in_time(engine: AsyncEngine, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sql_tables, "WRITE_SECONDS", 0.3)
+
+    async def take_long() -> None:
+        async with transaction(engine) as connection:
+            await connection.execute(select(users).with_for_update())
+            if engine.dialect.name == "postgresql":
+                await connection.execute(text("SELECT pg_sleep(20)"))
+            await asyncio.sleep(20)
+
+    began = time.monotonic()
+    with pytest.raises(StoreUnavailable) as caught:
+        await take_long()
+    assert caught.value.retry_after == 1
+    assert time.monotonic() - began < 2
+    async with transaction(engine) as connection:  # the next one finds a good connection
+        assert await connection.scalar(select(1)) == 1
+
+
+async def test_a_cancelled_transaction_changes_nothing(engine: AsyncEngine) -> None:
+    async def work() -> None:
+        async with transaction(engine) as connection:
+            await connection.execute(sql_tables.ended_sessions.insert().values(id="cancelled", ended_at=NOW))
+            if engine.dialect.name == "postgresql":
+                await connection.execute(text("SELECT pg_sleep(20)"))
+            await asyncio.sleep(20)
+
+    task = asyncio.create_task(work())
+    await asyncio.sleep(0.2)
+    task.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await task
+    sessions = SqlSessions(engine)
+    assert "cancelled" not in await sessions.sessions_ended_since(NOW)
+    await sessions.end("nobody", NOW)
+
+
+async def test_reading_waits_for_no_writer(sqlite_url: str) -> None:
+    engine = create_engine(sqlite_url)
+    other = sqlite3.connect(sqlite_url.partition("///")[2], isolation_level=None)
+    other.execute("BEGIN IMMEDIATE")
+    outbox = SqlOutbox(engine, MailRules(NOW - NOW, None), Keys(["k" * 32]))
+    assert not await outbox.claim("post", NOW.replace(year=2000), 10, NOW - NOW)
+    other.execute("ROLLBACK")
+    other.close()
+    await engine.dispose()
+
+
+async def test_connections_that_the_server_closed_are_replaced(postgres_url: str) -> None:
+    engine = create_engine(postgres_url)
+    sessions = SqlSessions(engine)
+    assert not await sessions.session_lives("x")
+    other = create_engine(postgres_url)
+    async with other.connect() as connection:
+        await connection.execute(
+            text(
+                "SELECT pg_terminate_backend(pid) FROM pg_stat_activity "
+                "WHERE datname = current_database() AND pid <> pg_backend_pid()"
+            )
+        )
+    await other.dispose()
+    await asyncio.sleep(0.1)
+    assert not await sessions.session_lives("x")
+    await engine.dispose()
+
+
+async def test_a_database_without_tables_is_a_store_that_is_away(tmp_path: Path) -> None:
+    engine = create_engine(f"sqlite+aiosqlite:///{tmp_path}/none.db")
+    keys, rules = Keys(["k" * 32]), MailRules(NOW - NOW, None)
+    for call in (
+        SqlUsers(engine, rules, keys).register(make_registration(), NOW),
+        SqlSessions(engine).session_lives("x"),
+        SqlOutbox(engine, rules, keys).claim("post", NOW, 1, NOW - NOW),
+    ):
+        with pytest.raises(StoreUnavailable):
+            await call
+    await engine.dispose()

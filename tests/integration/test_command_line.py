@@ -1,0 +1,239 @@
+"""Accounts, mails and processes from the command line, over a data dir that others use too."""
+
+import asyncio
+import json
+import subprocess
+import time
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+from dataclasses import replace
+from datetime import timedelta
+from pathlib import Path
+
+import pytest
+from dishka import AsyncContainer
+from tests.integration.conftest import Serve, Start
+
+from movie_adapters.settings import Settings
+from movie_adapters.wiring import create_container, prepare_schema
+from movie_core.accounts import Accounts
+from movie_core.keys import new_id
+from movie_core.mails import MailState
+from movie_core.ports import Outbox, UserStore
+from movie_core.sessions import utc_now
+from movie_core.users import Address, Registration, Username
+
+Run = Callable[..., "subprocess.CompletedProcess[str]"]
+
+ANNA, PASSWORD = "Anna@example.org", "seven lanterns over Trieste"
+
+
+@asynccontextmanager
+async def container_of(folder: Path) -> AsyncIterator[AsyncContainer]:
+    settings = Settings.load({"MOVIE_DATA_DIR": str(folder / "var")}, dotenv=None)
+    await prepare_schema(settings)
+    container = create_container(settings)
+    try:
+        yield container
+    finally:
+        await container.close()
+
+
+@pytest.fixture
+def anna(folder: Path) -> None:
+    """Anna has registered and not used her link; her mail waits."""
+
+    async def register() -> None:
+        async with container_of(folder) as container:
+            await (await container.get(Accounts)).register(ANNA, "Anna K", PASSWORD)
+
+    asyncio.run(register())
+
+
+def log_in(folder: Path) -> None:
+    async def run() -> None:
+        async with container_of(folder) as container:
+            await (await container.get(Accounts)).log_in(ANNA, PASSWORD, "a test\twith a tab")
+
+    asyncio.run(run())
+
+
+def give_up_all_mails(folder: Path) -> list[str]:
+    async def run() -> list[str]:
+        async with container_of(folder) as container:
+            outbox = await container.get(Outbox)
+            claimed = await outbox.claim("test", utc_now(), 20, timedelta(seconds=20))
+            for mail in claimed:
+                assert await outbox.settle(
+                    "test", replace(mail, state=MailState.DEAD, attempts=8, last_error="550\tno \x1b[31m such\nuser")
+                )
+            return [mail.id for mail in claimed]
+
+    return asyncio.run(run())
+
+
+def lines(done: "subprocess.CompletedProcess[str]") -> list[list[str]]:
+    """The cells of each line that a command printed; it has nothing to complain about."""
+    assert (done.returncode, done.stderr) == (0, "")
+    return [line.split("\t") for line in done.stdout.splitlines()]
+
+
+@pytest.mark.usefixtures("anna")
+def test_an_account_from_its_registration_to_its_end(run: Run, folder: Path) -> None:
+    assert [cells[:4] for cells in lines(run("users", "list"))] == [[ANNA, "Anna K", "pending", "-"]]
+    assert lines(run("users", "activate", "anna@EXAMPLE.org")) == [["anna@EXAMPLE.org is active"]]
+    log_in(folder)
+    [(address, _, state, staff, created, last_login)] = lines(run("users", "list", ANNA))
+    assert (address, state, staff) == (ANNA, "active", "-")
+    assert created <= last_login
+    assert last_login.endswith("Z")
+
+    lines(run("users", "staff", ANNA))
+    assert lines(run("users", "list"))[0][3] == "staff"
+    lines(run("users", "staff", ANNA, "--remove"))
+    assert lines(run("users", "list"))[0][3] == "-"
+
+    [session] = lines(run("sessions", "list", ANNA))
+    assert session[1] == "a test with a tab"
+    assert lines(run("sessions", "end", ANNA)) == [["sessions ended: 1"]]
+    assert lines(run("sessions", "list", ANNA)) == []
+
+    lines(run("users", "deactivate", ANNA))
+    assert lines(run("users", "list"))[0][2] == "inactive"
+
+    stored = json.loads(run("users", "export", ANNA).stdout)
+    assert ANNA in json.dumps(stored["account"])
+    assert "$argon2" not in json.dumps(stored)
+
+    lines(run("users", "erase", ANNA, "--yes"))
+    assert lines(run("users", "list")) == []
+    gone = run("users", "list", ANNA)
+    assert (gone.returncode, gone.stdout, gone.stderr) == (1, "", "movie-search: nobody has this address\n")
+
+
+def test_everybody_is_listed_beyond_one_page(run: Run, folder: Path) -> None:
+    addresses = [f"user{number}@example.org" for number in range(101)]
+
+    async def fill() -> None:
+        async with container_of(folder) as container:
+            users = await container.get(UserStore)
+            for address in addresses:
+                name = address.partition("@")[0]
+                await users.register(
+                    Registration(new_id(), Address(address, address), Username(name, name), "a hash", utc_now()),
+                    utc_now(),
+                )
+
+    asyncio.run(fill())
+    assert sorted(cells[0] for cells in lines(run("users", "list"))) == sorted(addresses)
+
+
+@pytest.mark.usefixtures("anna")
+def test_an_account_is_erased_only_by_somebody_who_says_so(run: Run) -> None:
+    refused = run("users", "erase", ANNA)
+    assert (refused.returncode, refused.stderr.count("\n"), "--yes" in refused.stderr) == (2, 1, True)
+    assert len(lines(run("users", "list"))) == 1
+
+
+@pytest.mark.usefixtures("anna")
+def test_mails_are_listed_and_dead_ones_tried_again(run: Run, folder: Path) -> None:
+    assert [cells[1:3] for cells in lines(run("mail", "list"))] == [["pending", "0"]]
+    [mail_id] = give_up_all_mails(folder)
+    [cells] = lines(run("mail", "list", "--state", "dead"))
+    assert cells[:5] == [mail_id, "dead", "8", ANNA, "activation"]
+    assert cells[6] == "550 no ?[31m such user"
+    assert lines(run("mail", "list", "--state", "pending")) == []
+
+    assert lines(run("mail", "retry", mail_id)) == [["mails to be tried again: 1"]]
+    assert lines(run("mail", "list", "--state", "pending"))[0][:3] == [mail_id, "pending", "0"]
+    again = run("mail", "retry", mail_id, "nothing", "\udcff")
+    assert (again.returncode, again.stderr.count("\n")) == (1, 1)
+    assert "0 of 3" in again.stderr
+
+    give_up_all_mails(folder)
+    assert lines(run("mail", "retry", "--all")) == [["mails to be tried again: 1"]]
+    assert lines(run("mail", "retry", "--all")) == [["mails to be tried again: 0"]]
+
+
+def test_a_test_mail_is_sent_at_once(run: Run, folder: Path) -> None:
+    told = run("mail", "test", ANNA)
+    assert (told.returncode, "var/mail" in told.stdout) == (0, True)
+    [mail] = (folder / "var" / "mail").glob("*.eml")
+    assert f"To: {ANNA}" in mail.read_text()
+    assert lines(run("mail", "list")) == []
+    away = run("mail", "test", ANNA, MOVIE_SMTP_URL="smtp://127.0.0.1:9?tls=none")
+    assert (away.returncode, away.stdout, away.stderr.count("\n")) == (1, "", 1)
+    assert "the test mail was not sent" in away.stderr
+
+
+@pytest.mark.usefixtures("anna")
+def test_what_the_command_line_changes_reaches_a_running_server(serve: Serve, run: Run) -> None:
+    program, api = serve()
+    assert "mails are kept in var/mail" in program.said()
+    program.wait_for("verify-email")
+    lines(run("users", "activate", ANNA))
+    login = api.post("/api/v1/authentication/login/", json={"email": ANNA, "password": PASSWORD})
+    assert login.status_code == 200, login.text
+    mine = {"authorization": f"Bearer {login.json()['access']}"}
+    profile = "/api/v1/users/me/"
+    assert api.get(profile, headers=mine).status_code == 200
+    lines(run("users", "deactivate", ANNA))
+    deadline = time.monotonic() + 1.5
+    while api.get(profile, headers=mine).status_code != 401:
+        assert time.monotonic() < deadline
+        time.sleep(0.05)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "code", "said"),
+    [
+        (("users", "activate", "nobody@example.org"), 1, "no"),
+        (("users", "deactivate", "nobody@example.org"), 1, "no"),
+        (("users", "staff", "nobody@example.org"), 1, "no"),
+        (("users", "export", "nobody@example.org"), 1, "nobody"),
+        (("users", "erase", "nobody@example.org", "--yes"), 1, "nobody"),
+        (("sessions", "list", "nobody@example.org"), 1, "no account"),
+        (("sessions", "end", "nobody@example.org"), 1, "no account"),
+        (("users", "activate", "no address"), 2, "EMAIL: "),
+        (("users", "list", "\udcff@example.org"), 2, "EMAIL: "),
+        (("users", "export", "a@b@c"), 2, "EMAIL: "),
+        (("mail", "test", "nonsense"), 2, "EMAIL: "),
+        (("users", "activate"), 2, "EMAIL"),
+        (("users", "activate", ANNA, "--yes"), 2, "--yes"),
+        (("users", "nonsense"), 2, "nonsense"),
+        (("mail", "retry"), 2, "--all"),
+        (("mail", "retry", "one", "--all"), 2, "--all"),
+        (("mail", "list", "--state", "lost"), 2, "--state"),
+        (("mail", "list", "--limit", "101"), 2, "--limit"),
+        (("worker",), 2, "MOVIE_REDIS_URL"),
+        (("scheduler",), 2, "MOVIE_REDIS_URL"),
+    ],
+)
+def test_an_error_is_one_line_that_names_what_is_wrong(
+    run: Run, arguments: tuple[str, ...], code: int, said: str
+) -> None:
+    done = run(*arguments)
+    assert (done.returncode, done.stdout, done.stderr.count("\n")) == (code, "", 1), done.stderr
+    assert done.stderr.startswith("movie-search: ")
+    assert said in done.stderr
+
+
+@pytest.mark.parametrize(("command", "said"), [("worker", "working"), ("scheduler", "scheduling")])
+def test_the_processes_beside_the_server_end_well(start: Start, redis_url: str, command: str, said: str) -> None:
+    program = start(command, MOVIE_REDIS_URL=redis_url)
+    program.wait_for(f"movie-search: {said}")
+    assert program.stop() == 0
+    assert "Traceback" not in program.said()
+
+
+def test_every_command_has_help(run: Run) -> None:
+    for group, commands in {
+        "users": ("list", "activate", "deactivate", "staff", "export", "erase"),
+        "sessions": ("list", "end"),
+        "mail": ("list", "retry", "test"),
+    }.items():
+        told = run(group, "--help").stdout
+        assert all(command in told for command in commands)
+        assert run(group, commands[0], "--help").stdout.startswith(f"Usage: movie-search {group} {commands[0]}")
+    told = run("--help").stdout
+    assert all(command in told for command in ("worker", "scheduler", "users", "sessions", "mail"))

@@ -1,0 +1,160 @@
+"""Rate limits over a real Redis, and one that stops answering."""
+
+import asyncio
+import os
+import random
+import secrets
+import signal
+import socket
+import struct
+import time
+from collections.abc import AsyncIterator, Callable, Iterator
+from contextlib import AsyncExitStack, asynccontextmanager, contextmanager
+
+import pytest
+from redis.asyncio import Redis
+from tests.servers import redis_server
+
+from movie_adapters.rate_limits import AWAY_SECONDS, SharedRateLimiter
+from movie_core.limits import Rate
+from movie_core.testing import RateLimiterContract
+
+PATIENT = 10.0
+"""Seconds, where a busy machine must not look like a Redis that is away."""
+
+
+@asynccontextmanager
+async def limiter_on(
+    redis_url: str, patience: float = PATIENT, clock: Callable[[], float] = time.monotonic
+) -> AsyncIterator[SharedRateLimiter]:
+    limiter = SharedRateLimiter(redis_url, patience=patience, clock=clock)
+    try:
+        yield limiter
+    finally:
+        await limiter.close()
+
+
+class TestSharedRateLimiter(RateLimiterContract):
+    @pytest.fixture(autouse=True)
+    def _on(self, redis_url: str) -> None:
+        self.redis_url = redis_url
+
+    @asynccontextmanager
+    async def open(self) -> AsyncIterator[SharedRateLimiter]:
+        async with Redis.from_url(self.redis_url) as redis:
+            await redis.flushdb()
+        async with limiter_on(self.redis_url) as limiter:
+            yield limiter
+            assert limiter._away_until is None
+
+
+async def test_several_limiters_on_one_redis_let_just_the_limit_pass(redis_url: str) -> None:
+    async with AsyncExitStack() as stack:
+        limiters = [await stack.enter_async_context(limiter_on(redis_url)) for _ in range(2)]
+        for amount in (1, 5, 40):
+            key, rate = secrets.token_hex(), Rate(amount, 60)
+            tries = [limiter.hit("login", key, rate) for _ in range(30) for limiter in limiters]
+            answers = await asyncio.gather(*tries)
+            assert [is_allowed for is_allowed, _ in answers].count(True) == amount
+            remaining = sorted(quota.remaining for is_allowed, quota in answers if is_allowed)
+            assert remaining == list(range(amount))
+
+
+async def test_windows_are_forgotten_by_redis_too(redis_url: str) -> None:
+    async with limiter_on(redis_url) as limiter, Redis.from_url(redis_url) as redis:
+        await redis.flushdb()
+        await limiter.hit("login", "ada@example.com", Rate(5, 60))
+        (key,) = await redis.keys()
+        assert 0 < await redis.ttl(key) <= 60
+        assert b"ada" not in key
+
+
+async def test_who_goes_away_leaves_no_answer_behind_for_another(redis_url: str) -> None:
+    chance = random.Random(7)
+    async with limiter_on(redis_url) as limiter:
+        for amount in range(2, 60):
+            leaving = [
+                asyncio.create_task(limiter.hit("login", secrets.token_hex(), Rate(100_000 + n, 60))) for n in range(8)
+            ]
+            for _ in range(chance.randrange(6)):
+                await asyncio.sleep(0)
+            for task in leaving:
+                task.cancel()
+            answers = await asyncio.gather(
+                *(limiter.hit("login", secrets.token_hex(), Rate(amount * 10 + n, 60)) for n in range(8))
+            )
+            assert [quota.remaining for _, quota in answers] == [amount * 10 + n - 1 for n in range(8)]
+            await asyncio.gather(*leaving, return_exceptions=True)
+
+
+@contextmanager
+def frozen(redis_url: str) -> Iterator[None]:
+    """The server is stopped, so it keeps connections and takes new ones but doesn't answer."""
+    pid = peer_of(redis_url.removeprefix("unix://").partition("?")[0])
+    os.kill(pid, signal.SIGSTOP)
+    try:
+        yield
+    finally:
+        os.kill(pid, signal.SIGCONT)
+
+
+def peer_of(path: str) -> int:
+    with socket.socket(socket.AF_UNIX) as client:
+        client.connect(path)
+        return int(struct.unpack("3i", client.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, 12))[0])
+
+
+@pytest.fixture
+def own_redis_url(monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
+    """A server that no other test uses."""
+    monkeypatch.delenv("TEST_REDIS_URL", raising=False)
+    with redis_server() as url:
+        yield url
+
+
+async def test_a_frozen_redis_costs_one_short_wait_and_limits_hold_until_it_is_back(own_redis_url: str) -> None:
+    passed = 0.0
+    async with limiter_on(own_redis_url, 0.1, lambda: time.monotonic() + passed) as limiter:
+        rate = Rate(3, 3600)
+        assert [(await limiter.hit("login", "ada", rate))[0] for _ in range(2)] == [True, True]
+        with frozen(own_redis_url):
+            began = time.monotonic()
+            first = await limiter.hit("login", "ada", rate)
+            assert time.monotonic() - began < 0.3
+            began = time.monotonic()
+            later = [await limiter.hit("login", "ada", rate) for _ in range(20)]
+            assert time.monotonic() - began < 0.05
+            assert [is_allowed for is_allowed, _ in (first, *later)].count(True) == 3
+        # What the frozen one was asked while nobody waited any more may count, but must not answer anybody else.
+        passed = AWAY_SECONDS
+        for amount in range(50, 60):
+            _, quota = await limiter.hit("login", f"other {amount}", Rate(amount, 3600))
+            assert quota.remaining == amount - 1
+        assert limiter._away_until is None
+        assert not any([(await limiter.hit("login", "ada", rate))[0] for _ in range(3)][1:])
+
+
+async def test_a_burst_at_a_frozen_redis_waits_once(own_redis_url: str) -> None:
+    async with limiter_on(own_redis_url, 0.1) as limiter:
+        with frozen(own_redis_url):
+            began = time.monotonic()
+            answers = await asyncio.gather(*(limiter.hit("login", "ada", Rate(5, 60)) for _ in range(200)))
+            assert time.monotonic() - began < 0.5
+        assert [is_allowed for is_allowed, _ in answers].count(True) == 5
+
+
+async def test_a_redis_that_takes_no_writes_is_made_up_for(own_redis_url: str) -> None:
+    async with Redis.from_url(own_redis_url) as redis:
+        for name, value, usual in (("maxmemory", "1", "0"), ("min-replicas-to-write", "1", "0")):
+            await redis.config_set(name, value)
+            async with limiter_on(own_redis_url) as limiter:
+                answers = [(await limiter.hit("login", name, Rate(2, 60)))[0] for _ in range(4)]
+                assert answers == [True, True, False, False]
+                assert limiter._away_until is not None
+            await redis.config_set(name, usual)
+
+
+async def test_a_redis_that_is_not_there_is_made_up_for() -> None:
+    async with limiter_on("unix:///nowhere/socket", 0.1) as limiter:
+        answers = [(await limiter.hit("login", "ada", Rate(2, 60)))[0] for _ in range(4)]
+        assert answers == [True, True, False, False]

@@ -1,0 +1,393 @@
+import asyncio
+import json
+import re
+import ssl
+import sys
+import time
+from collections.abc import AsyncIterator, Sequence
+from contextlib import asynccontextmanager
+from dataclasses import replace
+from datetime import UTC, datetime
+from pathlib import Path
+
+import pytest
+import trustme
+from tests import smtp_sink
+from tests.smtp_sink import SmtpSink
+
+from movie_adapters import smtp_mail
+from movie_adapters.smtp_mail import SmtpMailer, SmtpServer, Tls, parse_smtp_url
+from movie_core import mails
+from movie_core.mails import Letter, MailerAway, MailKind, MailRefused
+from movie_core.ports import Mailer
+from movie_core.testing import Delivered, MailerContract
+
+SENDER = "noreply@example.com"
+URL = "https://example.com/api/v1/x/"
+CREATED = datetime(2026, 2, 3, 4, 5, 6, tzinfo=UTC)
+LETTER = Letter("ab" * 16, MailKind.ACTIVATION, "ann@example.com", CREATED, (("Ann", URL),))
+LOGIN = ("user@example.com", "p/w:@ß%")
+USERINFO = "user%40example.com:p%2Fw%3A%40%C3%9F%25"
+
+
+@asynccontextmanager
+async def mailer_to(sink: SmtpSink, form: str = "smtp://{}", **options: ssl.SSLContext) -> AsyncIterator[SmtpMailer]:
+    mailer = SmtpMailer(form.format(f"127.0.0.1:{sink.port}"), SENDER, **options)
+    yield mailer
+    await mailer.close()
+
+
+@pytest.fixture
+async def sink() -> AsyncIterator[SmtpSink]:
+    async with SmtpSink() as sink:
+        yield sink
+
+
+@pytest.fixture
+async def mailer(sink: SmtpSink) -> AsyncIterator[SmtpMailer]:
+    async with mailer_to(sink) as mailer:
+        yield mailer
+
+
+@pytest.fixture(scope="module")
+def authority() -> trustme.CA:
+    return trustme.CA()
+
+
+def server_context(authority: trustme.CA, name: str = "127.0.0.1") -> ssl.SSLContext:
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    authority.issue_cert(name).configure_cert(context)
+    return context
+
+
+def client_context(authority: trustme.CA) -> ssl.SSLContext:
+    context = ssl.create_default_context()
+    authority.configure_trust(context)
+    return context
+
+
+class TestSmtpMailer(MailerContract):
+    keeps_letters = False
+
+    @asynccontextmanager
+    async def open(self, failure: MailRefused | MailerAway | None = None) -> AsyncIterator[Mailer]:
+        async with SmtpSink() as self.sink, mailer_to(self.sink) as mailer:
+            if isinstance(failure, MailRefused):
+                self.sink.answers["RCPT"] = failure.detail
+            if isinstance(failure, MailerAway):
+                await self.sink.stop()
+            yield mailer
+
+    async def delivered(self, mailer: Mailer) -> Sequence[Delivered]:
+        return [
+            Delivered(
+                mail.recipients,
+                mail.message["Message-ID"],
+                frozenset(map(str.lower, mail.message.keys())),
+                mail.text,
+            )
+            for mail in self.sink.mails
+        ]
+
+
+async def refused(mailer: SmtpMailer, letter: Letter = LETTER) -> MailRefused:
+    with pytest.raises(MailRefused) as caught:
+        await mailer.send(letter)
+    return caught.value
+
+
+async def away(mailer: SmtpMailer) -> str:
+    with pytest.raises(MailerAway) as caught:
+        await mailer.send(LETTER)
+    return caught.value.detail
+
+
+@pytest.mark.parametrize(("tls", "form"), [("starttls", "smtp://{}?tls=starttls"), ("implicit", "smtps://{}")])
+async def test_a_mail_goes_out_encrypted_after_a_login(authority, tls, form):
+    form = form.replace("{}", USERINFO + "@{}")
+    async with (
+        SmtpSink(tls=tls, tls_context=server_context(authority), login=LOGIN) as sink,
+        mailer_to(sink, form, tls_context=client_context(authority)) as mailer,
+    ):
+        for _ in range(2):
+            await mailer.send(LETTER)
+        assert [mail.links for mail in sink.mails] == [[URL]] * 2
+        assert sink.connections == 1
+
+
+@pytest.mark.parametrize(("tls", "form"), [("starttls", "smtp://{}?tls=starttls"), ("implicit", "smtps://{}")])
+@pytest.mark.parametrize(("name", "is_trusted"), [("127.0.0.1", False), ("mail.example.com", True)])
+async def test_a_wrong_certificate_is_refused(authority, tls, form, name, is_trusted):
+    trusted = authority if is_trusted else trustme.CA()
+    async with (
+        SmtpSink(tls=tls, tls_context=server_context(authority, name)) as sink,
+        mailer_to(sink, form, tls_context=client_context(trusted)) as mailer,
+    ):
+        assert "certificate verify failed" in (await away(mailer)).lower()
+        assert sink.mails == []
+
+
+async def test_no_mail_goes_out_when_the_server_has_no_encryption_to_offer(sink):
+    async with mailer_to(sink, "smtp://{}?tls=starttls") as mailer:
+        assert "STARTTLS" in await away(mailer)
+        assert sink.mails == []
+
+
+async def test_a_wrong_login_is_told_without_the_password(authority):
+    async with (
+        SmtpSink(tls="starttls", tls_context=server_context(authority), login=LOGIN) as sink,
+        mailer_to(sink, "smtp://me:hunter2@{}?tls=starttls", tls_context=client_context(authority)) as mailer,
+    ):
+        detail = await away(mailer)
+        assert detail.startswith("the login was refused: 535")
+        assert "hunter2" not in detail
+
+
+async def test_a_server_that_wants_a_login_blames_no_mail(authority):
+    async with (
+        SmtpSink(tls="implicit", tls_context=server_context(authority), login=LOGIN) as sink,
+        mailer_to(sink, "smtps://{}", tls_context=client_context(authority)) as mailer,
+    ):
+        assert "530" in await away(mailer)
+
+
+@pytest.mark.parametrize("stage", ["RCPT", "DATA", "ann@example.com"])
+async def test_a_refusal_for_good_is_final(sink, mailer, stage):
+    sink.answers[stage] = "550 5.1.1 <ann@example.com>: no such\x07 user " + "x" * 400
+    error = await refused(mailer)
+    assert error.is_final
+    assert error.detail.startswith("550 5.1.1 <the recipient>: no such user x")
+    assert len(error.detail) == mails.MAX_ERROR
+
+
+@pytest.mark.parametrize("stage", ["MAIL", "RCPT", "DATA", "ann@example.com"])
+async def test_a_refusal_for_now_is_not_final(sink, mailer, stage):
+    sink.answers[stage] = "450 4.2.0 try later"
+    error = await refused(mailer)
+    assert not error.is_final
+    assert error.detail == "450 4.2.0 try later"
+
+
+@pytest.mark.parametrize("stage", ["greeting", "MAIL", "RCPT", "DATA"])
+async def test_a_server_that_closes_blames_no_mail(sink, mailer, stage):
+    sink.answers[stage] = "421 4.3.2 closing"
+    assert "421 4.3.2 closing" in await away(mailer)
+    sink.answers.clear()
+    await mailer.send(LETTER)
+    assert len(sink.mails) == 1
+
+
+@pytest.mark.parametrize("stage", ["greeting", "MAIL"])
+async def test_a_server_that_takes_nothing_from_us_blames_no_mail(sink, mailer, stage):
+    sink.answers[stage] = "554 5.7.1 not you"
+    assert "554 5.7.1 not you" in await away(mailer)
+
+
+async def test_a_refused_mail_is_not_part_of_the_next_one(sink, mailer):
+    sink.answers["bob@example.com"] = "550 5.1.1 no such user"
+    await refused(mailer, replace(LETTER, recipient="bob@example.com"))
+    await mailer.send(LETTER)
+    assert [mail.recipients for mail in sink.mails] == [("ann@example.com",)]
+    assert sink.connections == 1
+
+
+async def test_a_server_that_is_not_there_blames_no_mail(sink, mailer):
+    await mailer.send(LETTER)
+    await sink.stop()
+    assert "Connect" in await away(mailer)
+    await sink.listen()
+    await mailer.send(LETTER)
+    assert len(sink.mails) == 2
+
+
+async def test_a_lost_answer_makes_it_go_out_again_under_the_same_id(sink, mailer):
+    sink.after_data = "drop"
+    error = await refused(mailer)
+    assert not error.is_final
+    assert error.detail == "the answer to the message was lost"
+    sink.after_data = "answer"
+    await mailer.send(LETTER)
+    assert [mail.message["Message-ID"] for mail in sink.mails] == [f"<{'ab' * 16}@example.com>"] * 2
+
+
+async def test_a_server_that_never_answers_is_given_up_in_time(sink, mailer, monkeypatch):
+    monkeypatch.setattr(mails, "SEND_SECONDS", 0.3)
+    sink.after_data = "hang"
+    began = time.monotonic()
+    error = await refused(mailer)
+    assert time.monotonic() - began < 2
+    assert not error.is_final
+    assert error.detail == "the answer to the message was lost"
+    sink.after_data = "answer"
+    await mailer.send(LETTER)
+    assert sink.connections == 2
+
+
+async def test_a_server_without_a_greeting_is_given_up_in_time(monkeypatch):
+    monkeypatch.setattr(mails, "SEND_SECONDS", 0.3)
+    ended = asyncio.Event()
+
+    async def say_nothing(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await reader.read()
+        writer.close()
+        ended.set()
+
+    server = await asyncio.start_server(say_nothing, "127.0.0.1", 0)
+    async with server:
+        mailer = SmtpMailer(f"smtp://127.0.0.1:{server.sockets[0].getsockname()[1]}", SENDER)
+        assert await away(mailer) == "no answer in time (connecting)"
+        async with asyncio.timeout(2):
+            await ended.wait()
+
+
+async def test_a_connection_is_not_used_again_after_a_cancelled_mail(sink, mailer):
+    sink.after_data = "hang"
+    has_come = asyncio.Event()
+    sink.on_mail = lambda _: has_come.set()
+    sending = asyncio.create_task(mailer.send(LETTER))
+    async with asyncio.timeout(5):
+        await has_come.wait()
+    sending.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await sending
+    sink.after_data = "answer"
+    await mailer.send(LETTER)
+    assert sink.connections == 2
+
+
+async def test_mails_share_a_connection_one_after_the_other(sink, mailer):
+    letters = [replace(LETTER, mail_id=f"{number:032x}") for number in range(5)]
+    await asyncio.gather(*map(mailer.send, letters))
+    assert len({mail.message["Message-ID"] for mail in sink.mails}) == 5
+    assert sink.connections == 1
+
+
+async def test_a_connection_that_the_server_closed_is_opened_again(sink, mailer):
+    await mailer.send(LETTER)
+    sink.disconnect()
+    await mailer.send(LETTER)
+    assert len(sink.mails) == 2
+    assert sink.connections == 2
+
+
+async def test_a_connection_that_answers_no_more_is_opened_again(sink, mailer, monkeypatch):
+    monkeypatch.setattr(smtp_mail, "CHECK_SECONDS", 0.1)
+    await mailer.send(LETTER)
+
+    async def hang(*_: object) -> str:
+        del sink.handle_RSET
+        await asyncio.Event().wait()
+        return ""
+
+    # The protocol looks its hooks up when a connection begins, so this one gets them by hand.
+    (connection,) = sink._open
+    sink.handle_RSET = hang
+    connection._handle_hooks["RSET"] = hang
+    await mailer.send(LETTER)
+    assert len(sink.mails) == 2
+    assert sink.connections == 2
+
+
+async def test_a_domain_beyond_ascii_takes_no_special_server():
+    async with SmtpSink(knows_utf8=False) as sink, mailer_to(sink) as mailer:
+        await mailer.send(replace(LETTER, recipient="ann@Bücher.example"))
+        assert sink.mails[0].recipients == ("ann@xn--bcher-kva.example",)
+
+
+async def test_a_local_part_beyond_ascii_needs_a_server_that_knows_it(sink, mailer):
+    letter = replace(LETTER, recipient="zoë@example.com")
+    await mailer.send(letter)
+    assert sink.mails[0].recipients == ("zoë@example.com",)
+    assert sink.mails[0].message["To"] == "zoë@example.com"
+    async with SmtpSink(knows_utf8=False) as old, mailer_to(old) as other:
+        assert (await refused(other, letter)).is_final
+        await other.send(LETTER)
+
+
+@pytest.mark.parametrize(
+    "recipient", ["ann@example.com>\r\nRCPT TO:<eve@example.com", "ann@example.com> SIZE=1", "ann"]
+)
+async def test_a_recipient_can_not_add_a_command(sink, mailer, recipient):
+    assert (await refused(mailer, replace(LETTER, recipient=recipient))).is_final
+    assert sink.connections == 0
+
+
+async def test_a_username_can_not_end_the_message_or_add_a_header(sink, mailer):
+    evil = "x\r\n.\r\nMAIL FROM:<eve@example.com>\r\nBcc: eve@example.com\r\n"
+    await mailer.send(replace(LETTER, links=((evil, URL),)))
+    (mail,) = sink.mails
+    assert mail.message["Bcc"] is None
+    assert mail.links == [URL]
+    assert sink.commands.count("MAIL") == 1
+
+
+async def test_a_closed_mailer_says_good_bye(sink):
+    async with mailer_to(sink) as mailer:
+        await mailer.send(LETTER)
+    assert sink.commands[-1] == "QUIT"
+
+
+@pytest.mark.parametrize(
+    ("url", "server"),
+    [
+        ("smtp://127.0.0.1:1025", SmtpServer("127.0.0.1", 1025, Tls.NONE)),
+        ("smtp://[::1]?tls=none", SmtpServer("::1", 25, Tls.NONE)),
+        ("smtps://mail.example.com/", SmtpServer("mail.example.com", 465, Tls.IMPLICIT)),
+        (
+            f"smtp://{USERINFO}@mail.example.com?tls=starttls",
+            SmtpServer("mail.example.com", 587, Tls.STARTTLS, *LOGIN),
+        ),
+    ],
+)
+def test_a_url_names_the_server(url, server):
+    assert parse_smtp_url(url) == server
+    assert server.is_encrypted == (server.tls is not Tls.NONE)
+    assert LOGIN[1] not in repr(server)
+
+
+@pytest.mark.parametrize(
+    "url",
+    [
+        "",
+        "mail.example.com:25",
+        "http://mail.example.com",
+        "smtp://",
+        "smtp://u:secret@",
+        "smtp://u:secret@host:99999",
+        "smtp://u:secret@host:0",
+        "smtp://u:secret/more@host",
+        "smtp://u:[secret@host",
+        "smtp://secret@host",
+        "smtp://:secret@host",
+        "smtp://u:secret@host?tls=maybe",
+        "smtp://u:secret@host?tls=",
+        "smtp://u:secret@host?tls=none&tls=starttls",
+        "smtps://u:secret@host?tls=none",
+        "smtps://u:secret@host?tls_ca=/x",
+        "smtp://u:secret@host/path",
+    ],
+)
+def test_a_url_that_names_no_server_is_refused_without_its_password(url):
+    with pytest.raises(ValueError, match=re.escape("must look like smtp://")) as caught:
+        parse_smtp_url(url)
+    assert "secret" not in str(caught.value)
+
+
+async def test_the_sink_as_a_program_notes_mails_before_it_takes_them(tmp_path):
+    record = tmp_path / "mails.jsonl"
+    program = await asyncio.create_subprocess_exec(
+        sys.executable,
+        Path(smtp_sink.__file__),
+        *("--port", "0", "--record", record),
+        stdout=asyncio.subprocess.PIPE,
+    )
+    try:
+        assert program.stdout is not None
+        mailer = SmtpMailer(f"smtp://127.0.0.1:{int(await program.stdout.readline())}", SENDER)
+        await mailer.send(LETTER)
+    finally:
+        program.kill()
+        await program.wait()
+    await mailer.close()
+    rows = [json.loads(line) for line in record.read_text().splitlines()]
+    assert rows == [{"message_id": f"<{'ab' * 16}@example.com>", "to": ["ann@example.com"], "links": [URL]}]

@@ -1,0 +1,327 @@
+"""The worker and the scheduler as processes, over servers that stop, freeze, forget and come back."""
+
+import asyncio
+import signal
+import subprocess
+import threading
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from aiosmtpd.smtp import SMTP, Envelope, Session
+from redis import Redis
+from tests.integration.conftest import Program, Start
+from tests.servers import _folder, _redis_program, _says_pong
+from tests.smtp_sink import SmtpSink
+
+from movie_adapters.settings import Settings
+from movie_adapters.task_queue import DELIVER_MAIL, PURGE, STREAM, TaskDoorbell, TaskQueue
+from movie_adapters.wiring import create_container, prepare_schema
+from movie_core.keys import new_id
+from movie_core.ports import UserStore
+from movie_core.sessions import utc_now
+from movie_core.users import Address, Registration, Username
+
+SECRET = "of these tests and long enough for anybody"
+Register = Callable[[str], None]
+
+
+class RedisProcess:
+    """A server with nothing in it, which can be treated badly."""
+
+    def __init__(self, folder: Path) -> None:
+        self._folder, self._socket = folder, folder / "socket"
+        self.url = f"unix://{self._socket}?db=0"
+        self.start()
+
+    def start(self) -> None:
+        options = ("--port", "0", "--unixsocket", self._socket, "--save", "", "--appendonly", "no")
+        self._process = subprocess.Popen(
+            (_redis_program(), *options, "--dir", self._folder), stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
+        )
+        wait_until(lambda: _says_pong(self._socket), 10)
+
+    def signal(self, number: signal.Signals) -> None:
+        self._process.send_signal(number)
+
+    def kill(self) -> None:
+        self._process.kill()
+        self._process.wait()
+        self._socket.unlink(missing_ok=True)
+
+    def entries(self) -> list[bytes]:
+        with Redis.from_url(self.url) as client:
+            return [fields[b"data"] for _, fields in client.xrange(STREAM)]  # type: ignore[union-attr]
+
+    def is_listened_to(self) -> bool:
+        """Whether somebody took and acknowledged all that the stream holds, and there is something."""
+        with Redis.from_url(self.url) as client:
+            if not client.exists(STREAM):
+                return False
+            last: Any = client.xinfo_stream(STREAM)
+            groups: Any = client.xinfo_groups(STREAM)
+        return bool(last["length"]) and [(group["last-delivered-id"], group["pending"]) for group in groups] == [
+            (last["last-generated-id"], 0)
+        ]
+
+
+class SlowSink(SmtpSink):
+    """Takes its time before it says that a mail is taken."""
+
+    delay = 0.0
+    is_asked = False
+
+    async def handle_DATA(self, server: SMTP, session: Session, envelope: Envelope) -> str:  # noqa: N802
+        self.is_asked = True
+        await asyncio.sleep(self.delay)
+        return await super().handle_DATA(server, session, envelope)
+
+
+def wait_until(is_so: Callable[[], bool], seconds: float) -> float:
+    """How long it took."""
+    began = time.monotonic()
+    while not is_so():
+        assert time.monotonic() - began < seconds, "it didn't come to pass"
+        time.sleep(0.02)
+    return time.monotonic() - began
+
+
+@pytest.fixture
+def redis() -> Iterator[RedisProcess]:
+    with _folder("kv-") as folder:
+        server = RedisProcess(folder)
+        yield server
+        server.kill()
+
+
+@pytest.fixture
+def sink() -> Iterator[SlowSink]:
+    """A mail server, on a loop in a thread of its own."""
+    loop = asyncio.new_event_loop()
+    thread = threading.Thread(target=loop.run_forever)
+    thread.start()
+    sink = SlowSink()
+    asyncio.run_coroutine_threadsafe(sink.listen(), loop).result(5)
+    yield sink
+    asyncio.run_coroutine_threadsafe(sink.stop(), loop).result(5)
+    loop.call_soon_threadsafe(loop.stop)
+    thread.join()
+    loop.close()
+
+
+@pytest.fixture
+def environ(database_url: str, redis: RedisProcess, sink: SlowSink) -> dict[str, str]:
+    return {
+        "MOVIE_DATABASE_URL": database_url,
+        "MOVIE_REDIS_URL": redis.url,
+        "MOVIE_SMTP_URL": f"smtp://127.0.0.1:{sink.port}",
+        "MOVIE_SECRET_KEY": SECRET,
+    }
+
+
+@pytest.fixture
+def schema(environ: dict[str, str]) -> None:
+    asyncio.run(prepare_schema(Settings.load(environ, dotenv=None)))
+
+
+@pytest.fixture
+def register(environ: dict[str, str]) -> Register:
+    """Leaves a mail in the outbox, and rings no bell."""
+
+    async def store(name: str) -> None:
+        container = create_container(Settings.load(environ, dotenv=None))
+        address = f"{name}@example.org"
+        registration = Registration(new_id(), Address(address, address), Username(name, name), "hash", utc_now())
+        await (await container.get(UserStore)).register(registration, utc_now())
+        await container.close()
+
+    return lambda name: asyncio.run(store(name))
+
+
+@pytest.fixture
+def work(start: Start, environ: dict[str, str]) -> Callable[[], Program]:
+    def started() -> Program:
+        program = start("worker", **environ)
+        program.wait_for("movie-search: working")
+        return program
+
+    return started
+
+
+def put(redis: RedisProcess, name: str = DELIVER_MAIL) -> None:
+    async def send() -> None:
+        queue = TaskQueue(redis.url)
+        await queue.put(name)
+        await queue.close()
+
+    asyncio.run(send())
+
+
+def recipients(sink: SmtpSink) -> list[str]:
+    return [recipient for mail in sink.mails for recipient in mail.recipients]
+
+
+def seconds_to_stop(program: Program, number: signal.Signals = signal.SIGTERM) -> float:
+    began = time.monotonic()
+    assert program.stop(number) == 0, program.said()
+    return time.monotonic() - began
+
+
+@pytest.mark.usefixtures("schema")
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+def test_an_idle_worker_ends_at_once(work: Callable[[], Program], redis: RedisProcess, number: signal.Signals) -> None:
+    worker = work()
+    put(redis)
+    wait_until(redis.is_listened_to, 5)
+    assert seconds_to_stop(worker, number) < 3
+    assert "Traceback" not in worker.said()
+
+
+@pytest.mark.usefixtures("schema")
+def test_a_busy_worker_finishes_the_mail_in_hand_and_leaves_the_others(
+    work: Callable[[], Program], redis: RedisProcess, sink: SlowSink, register: Register
+) -> None:
+    sink.delay = 2
+    for name in ("anna", "bert"):
+        register(name)
+    first = work()
+    wait_until(lambda: sink.is_asked, 5)
+    put(redis)
+    assert seconds_to_stop(first) < 5
+    assert recipients(sink) == ["anna@example.org"]
+    sink.delay = 0
+    work()
+    assert wait_until(lambda: len(sink.mails) == 2, 5) < 4, "its lease was not given back"
+    assert recipients(sink) == ["anna@example.org", "bert@example.org"]
+
+
+@pytest.mark.usefixtures("schema")
+def test_a_mail_that_was_rung_for_goes_out_at_once(
+    work: Callable[[], Program], redis: RedisProcess, sink: SlowSink, register: Register
+) -> None:
+    work()
+    put(redis)
+    wait_until(redis.is_listened_to, 5)
+    for name in ("anna", "bert", "carl"):
+        register(name)
+        put(redis)
+        assert wait_until(lambda name=name: f"{name}@example.org" in recipients(sink), 2) < 1
+
+
+@pytest.mark.usefixtures("schema")
+def test_what_a_killed_worker_held_another_sends_with_nothing_else_happening(
+    work: Callable[[], Program], sink: SlowSink, register: Register
+) -> None:
+    sink.delay = 60
+    register("anna")
+    killed = work()
+    wait_until(lambda: sink.is_asked, 5)
+    killed.stop(signal.SIGKILL)
+    sink.delay = 0
+    work()
+    assert sink.mails == []
+    assert wait_until(lambda: bool(sink.mails), 40) < 30
+    assert recipients(sink) == ["anna@example.org"]
+
+
+@pytest.mark.usefixtures("schema")
+@pytest.mark.parametrize("trouble", ["restart", "freeze"])
+def test_mail_flows_while_redis_is_away_and_tasks_are_taken_when_it_is_back(
+    work: Callable[[], Program], redis: RedisProcess, sink: SlowSink, register: Register, trouble: str
+) -> None:
+    worker = work()
+    put(redis)
+    wait_until(redis.is_listened_to, 5)
+    if trouble == "restart":
+        redis.kill()
+    else:
+        redis.signal(signal.SIGSTOP)
+    worker.wait_for("no task can be taken from Redis")
+    register("anna")
+    assert wait_until(lambda: bool(sink.mails), 10) < 7
+    if trouble == "restart":
+        redis.start()
+    else:
+        redis.signal(signal.SIGCONT)
+    put(redis)
+    assert wait_until(redis.is_listened_to, 10) < 7
+    assert seconds_to_stop(worker) < 3
+    assert worker.said().count("no task can be taken") == 1
+
+
+@pytest.mark.usefixtures("schema")
+def test_a_redis_that_forgot_everything_is_listened_to_again(work: Callable[[], Program], redis: RedisProcess) -> None:
+    work()
+    put(redis)
+    wait_until(redis.is_listened_to, 5)
+    with Redis.from_url(redis.url) as client:
+        client.flushall()
+    put(redis)
+    assert wait_until(redis.is_listened_to, 10) < 7
+
+
+@pytest.mark.usefixtures("schema")
+def test_a_worker_ends_while_redis_is_frozen(work: Callable[[], Program], redis: RedisProcess) -> None:
+    worker = work()
+    put(redis)
+    wait_until(redis.is_listened_to, 5)
+    redis.signal(signal.SIGSTOP)
+    assert seconds_to_stop(worker) < 6
+
+
+def test_a_worker_waits_for_a_database_without_tables(
+    work: Callable[[], Program], environ: dict[str, str], sink: SlowSink, register: Register
+) -> None:
+    worker = work()
+    worker.wait_for("until the database is back")
+    asyncio.run(prepare_schema(Settings.load(environ, dotenv=None)))
+    register("anna")
+    assert wait_until(lambda: bool(sink.mails), 10) < 7
+
+
+def test_a_scheduler_queues_mail_and_purge_once_redis_is_there(
+    start: Start, redis: RedisProcess, environ: dict[str, str]
+) -> None:
+    redis.kill()
+    scheduler = start("scheduler", **environ)
+    scheduler.wait_for("no task can be queued")
+    redis.start()
+    wait_until(lambda: len(redis.entries()) == 2, 6)
+    assert [name in entry.decode() for name, entry in zip((DELIVER_MAIL, PURGE), redis.entries(), strict=True)] == [
+        True,
+        True,
+    ]
+    assert seconds_to_stop(scheduler) < 2
+
+
+def test_a_doorbell_costs_nothing_whatever_redis_does(redis: RedisProcess) -> None:
+    async def ring_for(bell: TaskDoorbell, times: int) -> float:
+        longest = 0.0
+        for _ in range(times):
+            began = time.monotonic()
+            await bell.ring()
+            longest = max(longest, time.monotonic() - began)
+            await asyncio.sleep(0)
+        return longest
+
+    async def run() -> None:
+        bell = TaskDoorbell(redis.url)
+        assert await ring_for(bell, 20) < 0.1
+        await asyncio.sleep(0.5)
+        assert 1 <= len(redis.entries()) <= 3, "rings were not joined"
+        before = len(redis.entries())
+        redis.signal(signal.SIGSTOP)
+        assert await ring_for(bell, 20) < 0.1
+        await asyncio.sleep(1.3)
+        assert await ring_for(bell, 20) < 0.1
+        redis.signal(signal.SIGCONT)
+        await asyncio.sleep(2.2)
+        while_quiet = len(redis.entries())
+        assert while_quiet <= before + 1, "it went on trying"
+        await bell.ring()
+        await bell.close()
+        assert len(redis.entries()) == while_quiet + 1
+
+    asyncio.run(run())

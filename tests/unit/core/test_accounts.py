@@ -1,0 +1,196 @@
+"""The service over every port in memory."""
+
+from datetime import UTC, datetime, timedelta
+
+import pytest
+
+from movie_core import memory
+from movie_core.accounts import AccountRules, Accounts
+from movie_core.errors import (
+    InvalidCredentials,
+    InvalidEmail,
+    InvalidLink,
+    InvalidPassword,
+    InvalidToken,
+    InvalidUsername,
+    SessionNotFound,
+    UsernameTaken,
+    UserNotFound,
+    WeakPassword,
+)
+from movie_core.keys import Keys
+from movie_core.limits import Rate
+from movie_core.mails import MailKind, MailRoom, MailRules
+from movie_core.sessions import GRACE, SessionWatch
+
+PASSWORD = "copper lantern walks home"
+ANN = "ann@example.com"
+
+
+class World:
+    """A deployment in memory whose clock stands until a test moves it."""
+
+    def __init__(self, limit: Rate | None = None) -> None:
+        self.now = datetime.now(UTC).replace(microsecond=0)
+        keys = Keys(["k" * 32])
+        book = memory.MemoryBook(MailRules(timedelta(hours=24), limit), keys)
+        sessions = memory.MemorySessions(book)
+        self.watch = SessionWatch(sessions, self.clock)
+        self.mailer, self.bell, self.hasher = memory.MemoryMailer(), memory.MemoryDoorbell(), memory.MemoryHasher()
+        outbox = memory.MemoryOutbox(book)
+        self.room = MailRoom(outbox, self.mailer, keys, public_url="https://m.test", owner="t", clock=self.clock)
+        rules = AccountRules(password_min=8, access_ttl=timedelta(minutes=15), refresh_ttl=timedelta(days=5))
+        self.accounts = Accounts(
+            memory.MemoryUsers(book),
+            sessions,
+            self.watch,
+            self.hasher,
+            memory.MemoryTokens(keys, self.clock),
+            memory.PlainAddressSyntax(),
+            memory.PlainStrength(),
+            self.mailer,
+            self.bell,
+            keys,
+            rules,
+            self.clock,
+        )
+
+    def clock(self) -> datetime:
+        return self.now
+
+    async def links(self) -> list[tuple[str, str]]:
+        """(uid, token) of every mailed link, oldest first, after delivering what is due."""
+        await self.room.deliver_due()
+        urls = [url for letter in self.mailer.letters for _, url in letter.links]
+        return [(url.rstrip("/").split("/")[-2], url.rstrip("/").split("/")[-1]) for url in urls]
+
+    async def join(self, email: str = ANN, username: str = "ann"):  # type: ignore[no-untyped-def]
+        await self.accounts.register(email, username, PASSWORD)
+        tokens = await self.accounts.activate(*(await self.links())[-1], "a device")
+        assert tokens is not None
+        return tokens
+
+
+async def test_everything_that_is_wrong_with_a_registration_is_told_at_once() -> None:
+    world = World()
+    with pytest.raises(InvalidEmail) as told:
+        await world.accounts.register("nobody", "a\nb", "12345678")
+    assert [type(other) for other in told.value.others] == [InvalidUsername]
+    with pytest.raises(WeakPassword):
+        await world.accounts.register(ANN, "ann", "12345678")
+    assert world.bell.rings == 0
+
+
+async def test_whose_link_is_used_gets_the_account() -> None:
+    world = World()
+    await world.accounts.register(ANN, "stranger", "not the owner's choice at all")
+    world.now += timedelta(minutes=1)
+    await world.accounts.register(ANN, "ann", PASSWORD)
+    foreign, own = await world.links()
+    await world.accounts.activate(*own, None)
+    with pytest.raises(InvalidLink):
+        await world.accounts.activate(*foreign, None)
+    await world.accounts.log_in(ANN, PASSWORD, "d")
+    with pytest.raises(InvalidCredentials):
+        await world.accounts.log_in(ANN, "not the owner's choice at all", "d")
+
+
+async def test_a_link_ends_after_its_time_and_looking_changes_nothing() -> None:
+    world = World()
+    await world.accounts.register(ANN, "ann", PASSWORD)
+    (link,) = await world.links()
+    for _ in range(3):
+        assert not await world.accounts.is_activated(*link)
+    world.now += timedelta(hours=24, seconds=1)
+    with pytest.raises(InvalidLink):
+        await world.accounts.activate(*link, None)
+
+
+async def test_unknown_wrong_and_inactive_are_the_same() -> None:
+    world = World()
+    await world.join()
+    await world.accounts.register("ben@example.com", "ben", PASSWORD)
+    await world.join("cleo@example.com", "cleo")
+    await world.accounts.set_active("cleo@example.com", False)
+    tries = [(ANN, "wrong"), ("ben@example.com", PASSWORD), ("cleo@example.com", PASSWORD), ("x@example.com", "y")]
+    tries += [("no address", ""), (ANN, ""), (ANN, "p" * 1025), ("\ud800@x.y", "\ud800")]
+    told = set()
+    for address, password in tries:
+        with pytest.raises(InvalidCredentials) as error:
+            await world.accounts.log_in(address, password, "d")
+        told.add(error.value.detail)
+    assert len(told) == 1
+
+
+async def test_a_password_is_the_same_however_it_is_composed() -> None:
+    world = World()
+    await world.accounts.register(ANN, "ann", "Zürich über alles morgen")
+    await world.accounts.activate(*(await world.links())[0], None)
+    await world.accounts.log_in("ANN@Example.COM", "Zu\u0308rich u\u0308ber alles morgen", "d")
+
+
+async def test_refresh_repeats_within_the_grace_and_ends_the_session_later() -> None:
+    world = World()
+    first = await world.join()
+    second = await world.accounts.refresh(first.refresh)
+    assert (await world.accounts.refresh(first.refresh)).refresh == second.refresh
+    caller = await world.accounts.authenticate(second.access)
+    world.now += GRACE + timedelta(seconds=1)
+    with pytest.raises(InvalidToken):
+        await world.accounts.refresh(first.refresh)
+    with pytest.raises(InvalidToken):
+        await world.accounts.refresh(second.refresh)
+    await world.watch.poll()
+    with pytest.raises(InvalidToken):
+        await world.accounts.authenticate(second.access)
+    assert await world.accounts.sessions(caller) == []
+
+
+async def test_a_reset_ends_all_sessions_and_a_change_the_others() -> None:
+    world = World()
+    one = await world.join()
+    other = await world.accounts.log_in(ANN, PASSWORD, "d")
+    caller = await world.accounts.authenticate(one.access)
+    with pytest.raises(InvalidPassword):
+        await world.accounts.change_password(caller, "wrong", "amber kites over quarry")
+    await world.accounts.change_password(caller, PASSWORD, "amber kites over quarry")
+    await world.accounts.authenticate(one.access)
+    with pytest.raises(InvalidToken):
+        await world.accounts.authenticate(other.access)
+    await world.accounts.forgot_password(ANN)
+    reset = (await world.links())[-1]
+    with pytest.raises(WeakPassword):
+        await world.accounts.reset_password(*reset, "12345678")
+    await world.accounts.reset_password(*reset, PASSWORD)
+    with pytest.raises(InvalidToken):
+        await world.accounts.authenticate(one.access)
+    with pytest.raises(InvalidLink):
+        await world.accounts.check_reset(*reset)
+
+
+async def test_a_taken_address_is_told_its_owner_and_nobody_else() -> None:
+    world = World()
+    await world.join()
+    answer = await world.accounts.register("ANN@example.com", "somebody", PASSWORD)
+    assert (answer.address.spelling, answer.username.shown) == ("ANN@example.com", "somebody")
+    await world.room.deliver_due()
+    assert (world.mailer.letters[-1].kind, world.mailer.letters[-1].links) == (MailKind.ADDRESS_TAKEN, ())
+    with pytest.raises(UsernameTaken):
+        await world.accounts.register("new@example.com", "ANN", PASSWORD)
+    for ask in (world.accounts.resend, world.accounts.forgot_password):
+        await ask("nobody@example.com")
+    count = len(world.mailer.letters)
+    await world.room.deliver_due()
+    assert len(world.mailer.letters) == count
+
+
+async def test_nobody_ends_a_session_of_somebody_else() -> None:
+    world = World()
+    ann = await world.accounts.authenticate((await world.join()).access)
+    ben = await world.accounts.authenticate((await world.join("ben@example.com", "ben")).access)
+    with pytest.raises(SessionNotFound):
+        await world.accounts.end_session(ben, ann.session_id)
+    await world.accounts.erase(ben)
+    with pytest.raises(UserNotFound):
+        await world.accounts.sessions_of("ben@example.com")
+    assert len(await world.accounts.sessions(ann)) == 1
