@@ -135,16 +135,17 @@ class SourceHttp:
         try:
             response = await transport.handle_async_request(request)
             try:
-                if response.status_code != 200:
-                    is_clean = await _finish(response)
-                    raise self._fault_of(response)
-                body = await _read(response)
-                is_clean = True
+                is_usable = response.status_code == 200
+                body = await _read(response) if is_usable else b""
+                is_read = is_usable or await _finish(response)
             finally:
                 await response.aclose()
-            return decode_json(body)
+            is_clean = is_read  # not before: a request that is broken off in `aclose` keeps its place in the transport
         finally:
             await self._put_back(transport, is_clean)
+        if not is_usable:
+            raise self._fault_of(response)
+        return decode_json(body)
 
     async def _put_back(self, transport: httpx.AsyncBaseTransport, is_clean: bool) -> None:
         if transport is self._given:

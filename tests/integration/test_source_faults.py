@@ -261,6 +261,21 @@ async def test_requests_that_were_broken_off_spoil_no_connection_for_later_ones(
         await scene.close()
 
 
+@pytest.mark.parametrize("kind", ["ok", "500", "gzip"])
+async def test_a_request_may_be_broken_off_at_any_step_and_the_next_finds_a_usable_connection(kind: str) -> None:
+    async with scene_of(then=kind) as scene:
+        for steps in range(120):
+            search = asyncio.create_task(scene.plain.search(MovieQuery("river"), Window()))
+            for _ in range(steps):
+                await asyncio.sleep(0)
+            search.cancel()
+            await asyncio.gather(search, return_exceptions=True)
+            began = time.perf_counter()
+            with contextlib.suppress(SourceFault):
+                await scene.plain.search(MovieQuery("river"), Window())
+            assert time.perf_counter() - began < 0.6, steps
+
+
 def resident_kib() -> int:
     """Memory of this process that is in use now."""
     return int(Path("/proc/self/statm").read_text().split()[1]) * os.sysconf("SC_PAGESIZE") // 1024
