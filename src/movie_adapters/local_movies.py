@@ -3,6 +3,7 @@
 import asyncio
 import logging
 from collections.abc import Sequence
+from itertools import islice
 
 from movie_core.errors import StoreUnavailable
 from movie_core.movies import Movie
@@ -12,6 +13,8 @@ MAX_PENDING = 10_000
 """Movies that wait in memory; what comes on top is dropped and counted."""
 BATCH_SECONDS = 0.25
 """How long a movie waits for others to be written with it."""
+AWAY_SECONDS = 2.0
+"""Between two tries to write while the store is away."""
 
 _log = logging.getLogger(__name__)
 
@@ -22,7 +25,8 @@ class BatchedSeenMovies:
     def __init__(self, movies: Catalogue) -> None:
         self.movies = movies
         self.dropped = 0
-        """Movies lost because memory was full, or the store away."""
+        """Movies lost because memory was full, or because the store was away to the end."""
+        self._is_away = False
         self._pending: dict[str, Movie] = {}
         self._writing = asyncio.Lock()
         self._timer: asyncio.Task[None] | None = None
@@ -43,16 +47,24 @@ class BatchedSeenMovies:
                 try:
                     await self.movies.load(pending.values())
                 except StoreUnavailable as error:
-                    self.dropped += len(pending)
-                    _log.warning("%d movies that searches have shown were not kept: %s", len(pending), error.detail)
+                    if not self._is_away:
+                        _log.warning("movies that searches have shown wait for the database: %s", error.detail)
+                    self._is_away = True
+                    # What came meanwhile is newer.
+                    waiting = pending | self._pending
+                    self.dropped += max(0, len(waiting) - MAX_PENDING)
+                    self._pending = dict(islice(waiting.items(), MAX_PENDING))
+                    return
+                self._is_away = False
 
     async def close(self) -> None:
         """Write what waits, and end."""
         await self.flush()
+        self.dropped += len(self._pending)
         if self._timer is not None:
             self._timer.cancel()
 
     async def _write_soon(self) -> None:
         while self._pending:
-            await asyncio.sleep(BATCH_SECONDS)
+            await asyncio.sleep(AWAY_SECONDS if self._is_away else BATCH_SECONDS)
             await self.flush()

@@ -19,7 +19,7 @@ from movie_adapters import title_order
 from movie_adapters.movie_rows import COLUMNS, Change, batches, movie_of, row_of
 from movie_adapters.title_order import AllOf, AnyOf, Candidate, Expression, Found, Term, Vocabulary
 from movie_core.errors import MovieNotFound, StoreUnavailable
-from movie_core.movies import Ability, Genre, Loaded, Movie, MoviePage, MovieQuery, Order
+from movie_core.movies import Ability, FoundMovie, Genre, Loaded, Movie, MoviePage, MovieQuery, Order
 from movie_core.paging import Window
 
 BATCH = 5000
@@ -56,7 +56,7 @@ class PostgresMovies:
         _, movies = await self._find(lambda: title_order.suggest(query, limit))
         return movies
 
-    async def get(self, movie_id: str) -> Movie:
+    async def get(self, movie_id: str) -> FoundMovie:
         row = await self._read(
             lambda connection: connection.fetchrow(
                 f"SELECT {COLUMNS} FROM movies WHERE id = $1 AND catalogue = "
@@ -67,7 +67,7 @@ class PostgresMovies:
         )
         if row is None:
             raise MovieNotFound("no such movie")
-        return movie_of(row)
+        return FoundMovie(movie_of(row), self.name)
 
     async def genres(self) -> Sequence[Genre]:
         rows = await self._read(

@@ -14,7 +14,7 @@ import stamina
 
 from movie_adapters.source_http import SourceFault
 from movie_core.errors import FilterUnsupported, MovieNotFound, SourceUnavailable
-from movie_core.movies import Ability, Genre, Movie, MoviePage, MovieQuery
+from movie_core.movies import Ability, FoundMovie, Genre, Movie, MoviePage, MovieQuery
 from movie_core.paging import Window
 from movie_core.patience import BreakerState, CircuitBreaker, Clock, Entry, Patience, Snapshot, Tempo
 from movie_core.ports import MovieSource
@@ -73,7 +73,7 @@ class ResilientMovies:
     async def search(self, query: MovieQuery, window: Window) -> MoviePage:
         return await self._ask(query.needs, functools.partial(self._inner.search, query, window))
 
-    async def get(self, movie_id: str) -> Movie:
+    async def get(self, movie_id: str) -> FoundMovie:
         return await self._ask({Ability.DETAILS}, functools.partial(self._inner.get, movie_id))
 
     async def suggest(self, text: str, limit: int) -> Sequence[Movie]:

@@ -20,7 +20,7 @@ from movie_adapters import title_order
 from movie_adapters.movie_rows import COLUMNS, Change, batches, movie_of, row_of
 from movie_adapters.title_order import AllOf, AnyOf, Candidate, Expression, Found, Term, Vocabulary
 from movie_core.errors import MovieNotFound, StoreUnavailable
-from movie_core.movies import Ability, Genre, Loaded, Movie, MoviePage, MovieQuery, Order
+from movie_core.movies import Ability, FoundMovie, Genre, Loaded, Movie, MoviePage, MovieQuery, Order
 from movie_core.paging import Window
 
 BATCH = 10_000
@@ -59,8 +59,8 @@ class SqliteMovies:
         total, movies = await self._read(lambda: self._file.search(query, window))
         return MoviePage(total=total, items=movies, source=self.name)
 
-    async def get(self, movie_id: str) -> Movie:
-        return await self._read(lambda: self._file.get(movie_id))
+    async def get(self, movie_id: str) -> FoundMovie:
+        return FoundMovie(await self._read(lambda: self._file.get(movie_id)), self.name)
 
     async def suggest(self, text: str, limit: int) -> Sequence[Movie]:
         return await self._read(lambda: self._file.suggest(text, limit))

@@ -9,7 +9,7 @@ from typing import Any
 
 from movie_adapters.source_http import SourceFault, SourceHttp, clean_text
 from movie_core.errors import FilterUnsupported
-from movie_core.movies import Ability, Genre, Movie, MoviePage, MovieQuery
+from movie_core.movies import Ability, FoundMovie, Genre, Movie, MoviePage, MovieQuery
 from movie_core.paging import Window
 
 MAX_ID = 200
@@ -40,12 +40,12 @@ class ThirdPartyMovies:
         parameters = (("skip", str(window.offset)), ("limit", str(window.limit)), ("query", query.text))
         answer = await self._http.get("movies/", parameters)
         total, listed = _read_envelope(answer)
-        items = self._usable(listed, window.limit) if window.offset < total else ()
+        items, skipped = self._usable(listed[: window.limit] if window.offset < total else [])
         if window.offset < total and not items:
             raise _wrong_shape("sent a page without a usable movie")
-        return MoviePage(total, items, self.name)
+        return MoviePage(total, items, self.name, skipped=skipped)
 
-    async def get(self, movie_id: str) -> Movie:
+    async def get(self, movie_id: str) -> FoundMovie:
         raise FilterUnsupported(f"the source {self.name} has no details")
 
     async def suggest(self, text: str, limit: int) -> Sequence[Movie]:
@@ -54,15 +54,18 @@ class ThirdPartyMovies:
     async def genres(self) -> Sequence[Genre]:
         raise FilterUnsupported(f"the source {self.name} has no list of genres")
 
-    def _usable(self, listed: list[Any], limit: int) -> tuple[Movie, ...]:
+    def _usable(self, listed: list[Any]) -> tuple[tuple[Movie, ...], tuple[int, ...]]:
+        """The movies, and the places of what is none."""
         movies: dict[str, Movie] = {}
-        for item in listed[:limit]:
+        skipped = []
+        for place, item in enumerate(listed):
             movie = read_movie(item)
             if movie is None or movie.id in movies:
-                self.dropped += 1
+                skipped.append(place)
             else:
                 movies[movie.id] = movie
-        return tuple(movies.values())
+        self.dropped += len(skipped)
+        return tuple(movies.values()), tuple(skipped)
 
 
 def _read_envelope(answer: Any) -> tuple[int, list[Any]]:

@@ -18,7 +18,7 @@ import httpx
 
 from movie_adapters.source_http import SourceFault, SourceHttp, clean_text
 from movie_core.errors import FilterUnsupported, MovieNotFound
-from movie_core.movies import Ability, Genre, Movie, MoviePage, MovieQuery, Order, utc_now
+from movie_core.movies import Ability, FoundMovie, Genre, Movie, MoviePage, MovieQuery, Order, utc_now
 from movie_core.paging import Window
 from movie_core.patience import StatusSet
 
@@ -125,7 +125,7 @@ class TmdbMovies:
         self._forget(path, [_on_page(params, page) for page in range(first, last + 1)])
         return page_of(query, window, first, listings, names)
 
-    async def get(self, movie_id: str) -> Movie:
+    async def get(self, movie_id: str) -> FoundMovie:
         if not _MOVIE_ID.fullmatch(movie_id):
             raise MovieNotFound("no such movie")
         try:
@@ -139,7 +139,7 @@ class TmdbMovies:
             raise _wrong_shape("told of another movie, or of none")
         if body.get("adult") is True:
             raise MovieNotFound("no such movie")
-        return movie
+        return FoundMovie(movie, self.name)
 
     async def suggest(self, text: str, limit: int) -> Sequence[Movie]:
         query = MovieQuery(text)
@@ -313,17 +313,27 @@ def page_of(
     """The window of a list whose pages from `first` on are `listings`. No usable movie in it is a `SourceFault`."""
     # Pages are cached apart from each other over there and may differ by a few; the greatest total contradicts none.
     total = max(listing.reachable for listing in listings)
-    placed = [
-        ((first + number - 1) * PAGE_SIZE + place, row)
+    rows = {
+        (first + number - 1) * PAGE_SIZE + place: row
         for number, listing in enumerate(listings)
         for place, row in enumerate(listing.results)
-    ]
-    end = min(window.offset + window.limit, total)
-    items = pick_movies([row for place, row in placed if window.offset <= place < end], query, names)
+    }
+    items: dict[str, Movie] = {}
+    skipped = []
+    for place in range(window.offset, min(window.offset + window.limit, total)):
+        picked = pick_movies([rows[place]] if place in rows else [], query, names)
+        if picked and picked[0].id not in items:
+            items[picked[0].id] = picked[0]
+        else:
+            skipped.append(place - window.offset)
     if window.offset < total and not items:
         raise _wrong_shape("answered with a page that holds no usable movie")
     return MoviePage(
-        total=total, items=items, source=TmdbMovies.name, fetched_at=min(listing.fetched_at for listing in listings)
+        total=total,
+        items=tuple(items.values()),
+        source=TmdbMovies.name,
+        fetched_at=min(listing.fetched_at for listing in listings),
+        skipped=tuple(skipped),
     )
 
 

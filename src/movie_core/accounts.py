@@ -3,6 +3,7 @@
 Nobody learns here whether an address has an account: whatever its state, an answer is the same and costs the same.
 """
 
+from collections import OrderedDict
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
@@ -43,6 +44,8 @@ from movie_core.users import (
     parse_username,
 )
 
+MAX_CALLERS = 10_000
+"""Tokens of which is remembered that they were found good; about a kilobyte each."""
 _NOBODY = "\x00"
 """Stands in for the key of a malformed address: no account has it, and looking for it costs the same."""
 
@@ -105,6 +108,7 @@ class Accounts:
         self._keys = keys
         self._rules = rules
         self._clock = clock
+        self._callers: OrderedDict[str, Caller] = OrderedDict()
 
     # --- becoming a user
 
@@ -226,9 +230,31 @@ class Accounts:
     async def authenticate(self, access_token: str) -> Caller:
         """Who presents this token; raises `InvalidToken`. Asks the store for a session's first request only, and goes
         on without it while it is away."""
+        caller = self._caller(access_token)
+        await self._watch.check(caller.session_id)
+        return caller
+
+    def recognise(self, access_token: str) -> Caller | None:
+        """Who presents this token, where that is known without asking the store; None where it isn't, and then
+        `authenticate` says more."""
+        try:
+            caller = self._caller(access_token)
+        except InvalidToken:
+            return None
+        return caller if self._watch.is_live(caller.session_id) else None
+
+    def _caller(self, access_token: str) -> Caller:
+        """Whom the token names. One that was found good is so until it expires; whether its session lives is asked
+        each time."""
+        known = self._callers.get(access_token)
+        if known is not None and self._clock() < known.expires_at:
+            self._callers.move_to_end(access_token)
+            return known
         access = self._tokens.read(access_token)
-        await self._watch.check(access.session_id)
-        return Caller(access.user_id, access.session_id, access.expires_at)
+        caller = self._callers[access_token] = Caller(access.user_id, access.session_id, access.expires_at)
+        if len(self._callers) > MAX_CALLERS:
+            self._callers.popitem(last=False)
+        return caller
 
     async def log_out(self, caller: Caller) -> None:
         """End this session; its tokens are refused from now on, by other processes within a second."""

@@ -1,27 +1,35 @@
 """The service behind search: it checks what is asked, asks the source, and remembers what was shown."""
 
+import asyncio
 from collections.abc import Sequence
+from dataclasses import replace
 
-from movie_core.errors import FilterUnsupported, MovieNotFound, SourceUnavailable
-from movie_core.movies import Ability, FoundMovie, Genre, Movie, MoviePage, MovieQuery, normalise_query
+from movie_core.caching import Flights
+from movie_core.errors import FilterUnsupported, MovieNotFound, SourceUnavailable, StoreUnavailable
+from movie_core.movies import Ability, FoundMovie, Genre, Movie, MoviePage, MovieQuery, State, normalise_query
 from movie_core.paging import Window
 from movie_core.ports import MovieSource, SeenMovies
 
 MAX_SUGGESTIONS = 10
 LOCAL = "local"
 """As `meta.source` names the movies that searches have shown."""
+FALLBACK_SECONDS = 0.1
+"""How long the movies seen so far may take to answer for a source that is away: its own time is used up by then."""
+FALLBACK_KEPT = 1.0
+"""Seconds for which such an answer serves for the same question: whoever asks meanwhile would learn nothing new."""
 
 
 class Catalog:
     """Search, details, suggestions and genres over one source.
 
     `seen` keeps what searches have shown; it answers where the source has no details, suggestions or genres to ask
-    for, and details also when the source is away. A source that keeps its movies itself needs none.
+    for, and searches and details also when the source is away. A source that keeps its movies itself needs none.
     """
 
     def __init__(self, source: MovieSource, seen: SeenMovies | None = None) -> None:
         self._source = source
         self._seen = seen
+        self._fallbacks: Flights[MoviePage] = Flights()
 
     async def search(self, query: MovieQuery, window: Window) -> MoviePage:
         """One page of matches.
@@ -31,25 +39,47 @@ class Catalog:
         """
         for ability in sorted(query.needs - self._source.abilities):
             raise FilterUnsupported(f"the source {self._source.name} can't apply {ability}", field=ability)
-        page = await self._source.search(query, window)
+        try:
+            page = await self._source.search(query, window)
+        except SourceUnavailable as away:
+            return await self._from_seen(query, window, away)
         if page.total == 0:
             raise MovieNotFound("no movie matches")
         window.check(page.total)
-        if self._seen is not None:
+        if self._seen is not None and page.state is State.LIVE:
             self._seen.remember(page.items)
         return page
+
+    async def _from_seen(self, query: MovieQuery, window: Window, away: SourceUnavailable) -> MoviePage:
+        """What is known of the matches; raises `away` when that is nothing. How many there are in truth isn't known, so
+        a page past the end of what we have isn't out of range."""
+        if self._seen is None:
+            raise away
+        movies = self._seen.movies
+
+        async def ask() -> MoviePage:
+            async with asyncio.timeout(FALLBACK_SECONDS):
+                return await movies.search(query, window)
+
+        try:
+            page = await self._fallbacks.join((query, window), ask, linger=FALLBACK_KEPT)
+        except (TimeoutError, StoreUnavailable):
+            raise away from None
+        if not page.items:
+            raise away
+        return replace(page, source=LOCAL, state=State.FALLBACK)
 
     async def get(self, movie_id: str) -> FoundMovie:
         """Everything known of one movie; raises `MovieNotFound`."""
         if Ability.DETAILS not in self._source.abilities:
-            return FoundMovie(await self._known().get(movie_id), LOCAL)
+            return replace(await self._known().get(movie_id), source=LOCAL)
         try:
-            return FoundMovie(await self._source.get(movie_id), self._source.name)
+            return await self._source.get(movie_id)
         except SourceUnavailable as away:
             if self._seen is None:
                 raise
             try:
-                return FoundMovie(await self._seen.movies.get(movie_id), LOCAL)
+                return replace(await self._seen.movies.get(movie_id), source=LOCAL, state=State.FALLBACK)
             except MovieNotFound:
                 raise away from None
 

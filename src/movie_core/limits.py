@@ -1,13 +1,19 @@
-"""How often somebody may do something: moving windows, and which ones a login or a registration passes."""
+"""How often somebody may do something: moving windows, permits taken ahead of their use, and which limits there are."""
 
+import contextlib
+import functools
 import hashlib
 import ipaddress
+import math
 import re
-from collections.abc import Sequence
+import time
+from collections import OrderedDict
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import TYPE_CHECKING
 
+from movie_core.caching import Flights
 from movie_core.errors import RateLimited
 
 if TYPE_CHECKING:
@@ -17,6 +23,18 @@ _SECONDS = {"second": 1, "minute": 60, "hour": 3600, "day": 86400}
 _RATE = re.compile(r"([1-9][0-9]{0,6})/(second|minute|hour|day)", re.ASCII)
 WIDER = 10
 """How many times as often an account alone, or a network alone, may try to log in as both together."""
+SHARE = 20
+"""A process takes at most this part of a limit ahead, and for at most this part of its window."""
+PERMIT_SECONDS = 5.0
+"""How long permits taken ahead are good at most, however long the window."""
+ASK_AGAIN = 1.0
+"""Seconds between looks whether others have given permits back, where none remain."""
+MAX_HELD = 20_000
+"""Keys of a limit that a process holds permits of, at about 400 bytes each. Beyond, those that were renewed longest ago
+are given up."""
+SLOTS = 60
+"""Into how many parts a window is divided where permits are counted: what was done in one part is forgotten together,
+so that a key's memory is bounded whatever its limit."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,6 +70,15 @@ class Quota:
     """Seconds until the oldest of what counts is forgotten; until the next try is allowed, when none remains."""
 
 
+@dataclass(frozen=True, slots=True)
+class Permits:
+    """Taken ahead: the right to do something `count` times."""
+
+    id: str
+    count: int
+
+
+@functools.lru_cache(4096)
 def network_of(client: str) -> str:
     """What a client's address counts as: an IPv4 address, or the /64 of an IPv6 one. Anything else is one network."""
     try:
@@ -74,13 +101,168 @@ def free_at(now: datetime, rate: Rate | None, earlier: Sequence[datetime]) -> da
     return now if len(counting) < rate.amount else counting[-rate.amount] + window
 
 
-class Limits:
-    """The limits of login and registration over any `RateLimiter`. Keys hold hashes: no address is stored."""
+class PermitWindow:
+    """The moving window of one key whose permits are taken ahead of their use. Times are seconds of any one clock."""
 
-    def __init__(self, limiter: "RateLimiter", *, login: Rate | None, register: Rate | None) -> None:
+    __slots__ = ("_counts", "_rate")
+
+    def __init__(self, rate: Rate) -> None:
+        self._rate = rate
+        # By the id of permits that may come back, or by the slot that they fell into: until when they may have been
+        # used, and how many.
+        self._counts: dict[str | int, tuple[float, int]] = {}
+
+    def __len__(self) -> int:
+        return len(self._counts)
+
+    def is_over(self, now: float) -> bool:
+        """Whether nothing counts any more."""
+        return all(till <= now - self._rate.seconds for till, _ in self._counts.values())
+
+    def take(
+        self, now: float, permits_id: str, *, ahead: int, seconds: float, back: Permits | None
+    ) -> tuple[bool, int, float, Permits]:
+        """As `RateLimiter.lease`: whether one is allowed, how many remain, the quota's reset, and what was taken."""
+        is_crowded = len(self._counts) > 2 * SLOTS  # by permits that nobody gave back in time
+        before, self._counts = self._counts, {}
+        for key, (till, count) in before.items():
+            if back is not None and key == back.id:
+                self._count(None, min(till, now), count - back.count, now)
+            else:
+                is_open = isinstance(key, str) and not (is_crowded and till <= now)
+                self._count(key if is_open else None, till, count, now)
+        free = self._rate.amount - sum(count for _, count in self._counts.values())
+        is_allowed = free > 0
+        taken = Permits(permits_id, max(0, min(ahead, free - 1)))
+        if is_allowed:
+            self._count(None, now, 1, now)
+            self._count(permits_id, now + seconds, taken.count, now)
+        oldest = min(till for till, _ in self._counts.values())
+        # In this order, or rounding could make it more than the window.
+        return is_allowed, free - is_allowed - taken.count, self._rate.seconds - (now - oldest), taken
+
+    def _count(self, key: str | int | None, till: float, count: int, now: float) -> None:
+        """Keep it under this key; without one in the slot that it fell into."""
+        if count <= 0 or till <= now - self._rate.seconds:
+            return
+        if key is None:
+            key = int(till * SLOTS // self._rate.seconds)
+        other_till, others = self._counts.get(key, (till, 0))
+        self._counts[key] = max(till, other_till), count + others
+
+
+class LeasedLimit:
+    """A limit that hardly ever asks its limiter: the process takes permits ahead, and counts them in memory.
+
+    It begins with one, doubles that while what it took is used up in time, up to a `SHARE`th of the limit, and falls
+    back to what was used. Whoever is to be refused is refused from memory too.
+    """
+
+    def __init__(
+        self, limiter: "RateLimiter", name: str, rate: Rate, clock: Callable[[], float] = time.monotonic
+    ) -> None:
+        """`clock` counts seconds, and is never set back."""
+        self._limiter = limiter
+        self._name = name
+        self._rate = rate
+        self._clock = clock
+        self._most = max(1, rate.amount // SHARE)
+        self._seconds = min(rate.seconds / SHARE, PERMIT_SECONDS)
+        self._held: OrderedDict[str, _Held] = OrderedDict()
+        self._calls: Flights[Quota] = Flights()
+
+    def spend(self, key: str) -> Quota | None:
+        """Count one, where that can be done at once; None where the limiter must be asked, by `hit`. Raises
+        `RateLimited`.
+        """
+        held = self._held.get(key)
+        if held is None:
+            return None
+        now = self._clock()
+        if held.unspent and now < held.until:
+            held.unspent -= 1
+            return Quota(self._name, self._rate, held.remaining + held.unspent, max(0.0, held.free_at - now))
+        if now < held.refused_until:
+            raise self._refusal(held.free_at - now)
+        return None
+
+    async def hit(self, key: str) -> Quota:
+        """Count one; raises `RateLimited`. Many at once ask the limiter one after the other, until there is enough for
+        all of them.
+        """
+        while (quota := self.spend(key)) is None:
+            if key not in self._calls:
+                return await self._calls.join(key, lambda: self._renew(key))
+            with contextlib.suppress(RateLimited):  # another's, who may have been told so
+                await self._calls.join(key, lambda: self._renew(key))
+        return quota
+
+    async def _renew(self, key: str) -> Quota:
+        """Count one, and take permits for the next ones."""
+        held = self._held.setdefault(key, _Held())
+        self._held.move_to_end(key)
+        if len(self._held) > MAX_HELD:
+            self._held.popitem(last=False)
+        # From before the call, so that no permit is used later than the limiter counts it.
+        began = self._clock()
+        spent = held.taken - held.unspent
+        wanted = 2 * spent if not held.unspent and began < held.until else spent
+        is_allowed, quota, permits = await self._limiter.lease(
+            self._name,
+            key,
+            self._rate,
+            ahead=max(1, min(wanted, self._most)) - 1,
+            seconds=self._seconds,
+            # What is left is void by now, or there would be no call.
+            back=Permits(held.permits_id, held.unspent) if held.permits_id else None,
+        )
+        held.permits_id, held.unspent, held.taken = permits.id, permits.count, is_allowed + permits.count
+        held.remaining = quota.remaining
+        held.until = began + self._seconds
+        held.free_at = began + quota.reset
+        if not is_allowed:
+            held.refused_until = min(held.free_at, began + ASK_AGAIN)
+            raise self._refusal(quota.reset)
+        return Quota(self._name, self._rate, quota.remaining + permits.count, quota.reset)
+
+    def _refusal(self, reset: float) -> RateLimited:
+        return RateLimited("too many requests; wait a little", quota=Quota(self._name, self._rate, 0, reset))
+
+
+@dataclass(slots=True)
+class _Held:
+    """What a process holds of one key. Times are of its own clock."""
+
+    permits_id: str = ""
+    taken: int = 0
+    """Of the last call, with the one that was for its caller."""
+    unspent: int = 0
+    until: float = -math.inf
+    """When what is unspent is void."""
+    remaining: int = 0
+    """Beyond what is unspent."""
+    free_at: float = -math.inf
+    """When the oldest of what counts is forgotten."""
+    refused_until: float = -math.inf
+
+
+class Limits:
+    """The limits there are, over any `RateLimiter`; None is no limit. Keys hold hashes of mail addresses, not them."""
+
+    def __init__(
+        self,
+        limiter: "RateLimiter",
+        *,
+        login: Rate | None,
+        register: Rate | None,
+        search: Rate | None = None,
+        suggest: Rate | None = None,
+    ) -> None:
         self._limiter = limiter
         self._login = login
         self._register = register
+        self.search = None if search is None else LeasedLimit(limiter, "search", search)
+        self.suggest = None if suggest is None else LeasedLimit(limiter, "suggest", suggest)
 
     async def login(self, address_key: str, network: str) -> Quota | None:
         """Count a try to log in; raises `RateLimited`. A try that account and network together refuse counts for

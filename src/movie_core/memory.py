@@ -9,12 +9,13 @@ import re
 import secrets
 import time
 import unicodedata
-from collections import deque
+from collections import OrderedDict, deque
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
+from movie_core.caching import CacheStats, Entry, Lease
 from movie_core.errors import (
     InvalidCredentials,
     InvalidEmail,
@@ -25,7 +26,7 @@ from movie_core.errors import (
     UserNotFound,
 )
 from movie_core.keys import Keys, new_id
-from movie_core.limits import Quota, Rate, free_at
+from movie_core.limits import Permits, PermitWindow, Quota, Rate, free_at
 from movie_core.mails import (
     RENEWED,
     Letter,
@@ -38,7 +39,7 @@ from movie_core.mails import (
     NewLink,
     Purpose,
 )
-from movie_core.movies import Ability, Genre, Loaded, Movie, MoviePage, MovieQuery, Order
+from movie_core.movies import Ability, FoundMovie, Genre, Loaded, Movie, MoviePage, MovieQuery, Order
 from movie_core.paging import Window
 from movie_core.ports import Activated, Person, Rotated
 from movie_core.sessions import MAX_SESSIONS, Access, Reuse, Session, judge_reuse, utc_now
@@ -47,6 +48,9 @@ from movie_core.users import REPEAT, Account, Address, Registration, Username
 
 MAX_PENDING = 10_000
 """Movies that `MemorySeenMovies` holds before it writes them."""
+ENTRY_BYTES = 420
+"""What `MemoryEntries` needs for an entry beside the characters of its key and the bytes of its value, rounded up from
+what CPython 3.11 takes for 100,000 of them."""
 
 
 def words(text: str) -> list[str]:
@@ -71,9 +75,9 @@ class MemoryCatalogue:
         items = tuple(movie for _, movie in ranked[window.offset : window.offset + window.limit])
         return MoviePage(total=len(ranked), items=items, source=self.name)
 
-    async def get(self, movie_id: str) -> Movie:
+    async def get(self, movie_id: str) -> FoundMovie:
         try:
-            return self._movies[movie_id]
+            return FoundMovie(self._movies[movie_id], self.name)
         except KeyError:
             raise MovieNotFound("no such movie") from None
 
@@ -866,6 +870,7 @@ class MemoryRateLimiter:
     def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
         self._clock = clock
         self._hits: dict[tuple[str, str, Rate], deque[float]] = {}
+        self._leases: dict[tuple[str, str, Rate], PermitWindow] = {}
         self._until_sweep = self._SWEEP
 
     async def hit(self, name: str, key: str, rate: Rate) -> tuple[bool, Quota]:
@@ -879,8 +884,124 @@ class MemoryRateLimiter:
             hits.append(now)
         return is_allowed, Quota(name, rate, rate.amount - len(hits), hits[0] + rate.seconds - now)
 
+    async def lease(
+        self, name: str, key: str, rate: Rate, *, ahead: int, seconds: float, back: Permits | None
+    ) -> tuple[bool, Quota, Permits]:
+        now = self._clock()
+        self._sweep(now)
+        window = self._leases.setdefault((name, key, rate), PermitWindow(rate))
+        is_allowed, remaining, reset, permits = window.take(now, new_id(), ahead=ahead, seconds=seconds, back=back)
+        return is_allowed, Quota(name, rate, remaining, reset), permits
+
     def _sweep(self, now: float) -> None:
         self._until_sweep -= 1
         if self._until_sweep <= 0:
-            self._until_sweep = max(self._SWEEP, len(self._hits))
+            self._until_sweep = max(self._SWEEP, len(self._hits) + len(self._leases))
             self._hits = {kept: hits for kept, hits in self._hits.items() if hits[-1] > now - kept[2].seconds}
+            self._leases = {kept: window for kept, window in self._leases.items() if not window.is_over(now)}
+
+
+class MemoryEntries:
+    """An `EntryStore` for one process, in at most `max_bytes`; the entry used longest ago is forgotten first.
+
+    Also the layer above a store that processes share; `peek`, `keep` and `forget` are for that, and never wait.
+    """
+
+    _SWEEP = 1000
+    """Leases between looks for those that have ended."""
+
+    def __init__(self, max_bytes: int | None = None, clock: Callable[[], float] = time.time) -> None:
+        self._max_bytes = math.inf if max_bytes is None else max_bytes
+        self._clock = clock
+        self._entries: OrderedDict[str, Entry] = OrderedDict()
+        self._bytes = 0
+        self._leases: dict[str, tuple[int, float]] = {}
+        self._sweep_at = self._SWEEP
+        self._fence = 0
+        self._generation: str | None = None
+
+    def peek(self, key: str) -> Entry | None:
+        """The entry of the key, also when it is past its `stale_until`; counts as used."""
+        entry = self._entries.get(key)
+        if entry is not None:
+            self._entries.move_to_end(key)
+        return entry
+
+    def keep(self, key: str, entry: Entry) -> bool:
+        """As `write`. False too where the entry needs more than a tenth of `max_bytes`; an older one is forgotten."""
+        known = self._entries.get(key)
+        if (known is not None and known.fence > entry.fence) or entry.stale_until <= self._clock():
+            return False
+        self._fence = max(self._fence, entry.fence)
+        self._drop(key)
+        size = _size(key, entry)
+        if size > self._max_bytes / 10:
+            return False
+        self._entries[key] = entry
+        self._bytes += size
+        while self._bytes > self._max_bytes:
+            self._drop(next(iter(self._entries)))
+        return True
+
+    def forget(self) -> int:
+        """As `clear`."""
+        count = len(self._entries)
+        self._entries.clear()
+        self._bytes = 0
+        self._generation = secrets.token_hex(8)
+        return count
+
+    async def read(self, key: str) -> Entry | None:
+        entry = self.peek(key)
+        if entry is not None and entry.stale_until <= self._clock():
+            self._drop(key)
+            return None
+        return entry
+
+    async def lease(self, key: str, seconds: float) -> Lease | None:
+        now = self._clock()
+        if self._holder(key, now) is not None:
+            return None
+        if len(self._leases) >= self._sweep_at:
+            self._leases = {kept: lease for kept, lease in self._leases.items() if lease[1] > now}
+            self._sweep_at = max(self._SWEEP, 2 * len(self._leases))
+        self._fence = max(self._fence + 1, int(now * 1e6))  # as other stores count, microseconds of their clock
+        self._leases[key] = (self._fence, now + seconds)
+        return Lease(key, self._fence)
+
+    async def renew(self, lease: Lease, seconds: float) -> bool:
+        now = self._clock()
+        if self._holder(lease.key, now) != lease.fence:
+            return False
+        self._leases[lease.key] = (lease.fence, now + seconds)
+        return True
+
+    async def release(self, lease: Lease) -> None:
+        if self._holder(lease.key, self._clock()) == lease.fence:
+            del self._leases[lease.key]
+
+    async def write(self, key: str, entry: Entry) -> bool:
+        return self.keep(key, entry)
+
+    async def clear(self) -> int:
+        return self.forget()
+
+    async def generation(self) -> str | None:
+        return self._generation
+
+    async def stats(self) -> CacheStats:
+        return CacheStats(len(self._entries), self._bytes - ENTRY_BYTES * len(self._entries))
+
+    def _holder(self, key: str, now: float) -> int | None:
+        """The fence of the lease that hasn't ended."""
+        fence, until = self._leases.get(key, (0, 0.0))
+        return fence if now < until else None
+
+    def _drop(self, key: str) -> None:
+        entry = self._entries.pop(key, None)
+        if entry is not None:
+            self._bytes -= _size(key, entry)
+
+
+def _size(key: str, entry: Entry) -> int:
+    return len(key) + len(entry.value) + ENTRY_BYTES

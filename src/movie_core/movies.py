@@ -174,6 +174,12 @@ class State(StrEnum):
 
     LIVE = "live"
     """Just fetched from the source."""
+    FRESH = "fresh"
+    """Remembered."""
+    STALE = "stale"
+    """Remembered, and past its time: it is being fetched anew, or the source is failing."""
+    FALLBACK = "fallback"
+    """From the movies that the source gave earlier, as it is away and nothing is remembered."""
 
 
 def utc_now() -> datetime:
@@ -192,6 +198,10 @@ class MoviePage:
     fetched_at: datetime = field(default_factory=utc_now)
     """When the source said so; aware, UTC."""
     state: State = State.LIVE
+    fresh_until: datetime | None = None
+    """Of what is remembered: when it becomes stale, or became so."""
+    skipped: tuple[int, ...] = ()
+    """Places on this page, the first is 0, whose item could not be used and is left out of `items`."""
 
 
 @dataclass(frozen=True, slots=True)

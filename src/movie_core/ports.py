@@ -10,9 +10,10 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any, Protocol
 
-from movie_core.limits import Quota, Rate
+from movie_core.caching import CacheStats, Entry, Lease
+from movie_core.limits import Permits, Quota, Rate
 from movie_core.mails import Letter, Mail, MailKind, MailState
-from movie_core.movies import Ability, Genre, Loaded, Movie, MoviePage, MovieQuery
+from movie_core.movies import Ability, FoundMovie, Genre, Loaded, Movie, MoviePage, MovieQuery
 from movie_core.paging import Window
 from movie_core.sessions import Access, Session
 from movie_core.users import Account, Address, Registration, Username
@@ -51,7 +52,7 @@ class MovieSource(Protocol):
         """
 
     @abstractmethod
-    async def get(self, movie_id: str) -> Movie:
+    async def get(self, movie_id: str) -> FoundMovie:
         """8. The movie of that id with all that is known of it; raises `MovieNotFound`, for any string."""
 
     @abstractmethod
@@ -106,6 +107,56 @@ class SeenMovies(Protocol):
     @abstractmethod
     async def flush(self) -> None:
         """2. Afterwards everything remembered before is in `movies`, unless the store is away."""
+
+
+class EntryStore(Protocol):
+    """Remembered answers, and the leases to fetch them, shared by the processes of a deployment.
+
+    1. Every method raises `StoreUnavailable` when the store is away or frozen, within a tenth of a second, and once a
+       write has failed because it is full or read-only; a caller that is cancelled leaves no answer behind for another
+       call to take.
+    2. Keys are 1 to 200 characters of ASCII without blanks.
+    """
+
+    @abstractmethod
+    async def read(self, key: str) -> Entry | None:
+        """3. The newest entry of the key; None where there is none, where it is past its `stale_until`, and where it
+        can't be read or is of another format.
+        """
+
+    @abstractmethod
+    async def lease(self, key: str, seconds: float) -> Lease | None:
+        """4. One has the lease of a key at a time: None while another has. It ends by itself after `seconds`, and its
+        fence is greater than that of every earlier lease and entry of the key.
+        """
+
+    @abstractmethod
+    async def renew(self, lease: Lease, seconds: float) -> bool:
+        """5. The lease goes on for `seconds` from now; False where it has ended, and then nothing changes."""
+
+    @abstractmethod
+    async def release(self, lease: Lease) -> None:
+        """6. The lease ends; one that has ended already, and that somebody else may have now, changes nothing."""
+
+    @abstractmethod
+    async def write(self, key: str, entry: Entry) -> bool:
+        """7. Keeps the entry until its `stale_until`; False, and nothing changes, where one with a greater fence is
+        there, or where it is past its `stale_until`.
+        """
+
+    @abstractmethod
+    async def clear(self) -> int:
+        """8. Forgets all entries, not the leases, and tells how many there were. `generation` is another one then."""
+
+    @abstractmethod
+    async def generation(self) -> str | None:
+        """9. Another one after each `clear`, so that copies kept elsewhere can be dropped too; None where there was
+        none, or where that was lost with everything else.
+        """
+
+    @abstractmethod
+    async def stats(self) -> CacheStats:
+        """10. Entries, and the bytes of keys and values; those past their `stale_until` may still count."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -401,4 +452,17 @@ class RateLimiter(Protocol):
         """1. Count one, if that stays within the rate in any window, and say whether it did; what is refused doesn't
         count. Exact however many ask at once. Keys of different names never meet. Never raises: a store that is away
         is made up for.
+        """
+
+    @abstractmethod
+    async def lease(
+        self, name: str, key: str, rate: Rate, *, ahead: int, seconds: float, back: Permits | None
+    ) -> tuple[bool, Quota, Permits]:
+        """2. As `hit`; and where one is allowed, as many more as remain, up to `ahead`, are taken for the caller, who
+        may use them within `seconds` after making the call. They count as if used at the end of that time, so that no
+        window ever holds more than the rate; the quota's `remaining` is what is left beside them.
+        3. `back` are permits that an earlier call took, with the number that is left of them and won't be used. That
+        many count no longer, and the others as if used now at the latest. Ones that aren't known count as they did.
+        4. A key's memory is bounded: what was used within the same sixtieth of the window is forgotten together, with
+        the last of it. Leases and hits never count together, also not under the same name and key.
         """

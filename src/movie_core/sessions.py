@@ -89,6 +89,10 @@ class SessionWatch:
             self._live.pop(session_id, None)
             self._keep(self._ended, session_id)
 
+    def is_live(self, session_id: str) -> bool:
+        """Whether it is known to live; False also where `check` has to find out."""
+        return session_id in self._live
+
     async def check(self, session_id: str) -> None:
         """Raises `InvalidToken` for a session that has ended or never was."""
         if session_id in self._live:

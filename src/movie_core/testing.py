@@ -15,6 +15,7 @@ event loop of its own, and has a minute.
 import asyncio
 import functools
 import json
+import random
 import time
 import unicodedata
 from collections.abc import Awaitable, Callable, Iterable, Sequence
@@ -23,6 +24,7 @@ from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 from typing import TypeVar
 
+from movie_core.caching import CacheStats, Entry, Lease
 from movie_core.errors import (
     FilterUnsupported,
     InvalidCredentials,
@@ -34,7 +36,7 @@ from movie_core.errors import (
     UserNotFound,
 )
 from movie_core.keys import Keys, new_id, new_token, token_hash
-from movie_core.limits import Rate
+from movie_core.limits import Permits, Rate
 from movie_core.mails import (
     RENEWED,
     Letter,
@@ -54,6 +56,7 @@ from movie_core.ports import (
     AddressSyntax,
     Catalogue,
     Doorbell,
+    EntryStore,
     Mailer,
     MovieSource,
     Outbox,
@@ -248,7 +251,7 @@ class MovieSourceContract:
         async with self.open(SAMPLE) as source:
             if Ability.DETAILS in source.abilities:
                 shown = (await source.search(MovieQuery("glass orrery"), Window())).items[0]
-                movie = await source.get(shown.id)
+                movie = (await source.get(shown.id)).movie
                 assert (movie.id, movie.title, movie.year) == (shown.id, "The Glass Orrery", 1999)
 
     @_clause
@@ -328,7 +331,7 @@ class CatalogueContract(MovieSourceContract):
             alt_titles=("W",),
         )
         async with self.open((whole,)) as catalogue:
-            assert await catalogue.get(whole.id) == whole
+            assert (await catalogue.get(whole.id)).movie == whole
             assert (await catalogue.search(MovieQuery("whole"), Window())).items == (whole,)
 
     @_clause
@@ -346,7 +349,7 @@ class CatalogueContract(MovieSourceContract):
         async with self.open(()) as catalogue:
             await catalogue.load([replace(SAMPLE[0], title=title) for title in ("First", "Second", "Third")])
             assert await catalogue.count() == 1
-            assert (await catalogue.get(SAMPLE[0].id)).title == "Third"
+            assert (await catalogue.get(SAMPLE[0].id)).movie.title == "Third"
 
     @_clause
     async def test_12_replace_removes_what_is_lacking(self) -> None:
@@ -387,7 +390,7 @@ class CatalogueContract(MovieSourceContract):
             await one.load(SAMPLE, edition="one")
             twin = replace(SAMPLE[0], title="Twin Brook")
             await other.load((twin,))
-            assert (await one.get(twin.id), await other.get(twin.id)) == (SAMPLE[0], twin)
+            assert [(await each.get(twin.id)).movie for each in (one, other)] == [SAMPLE[0], twin]
             assert (await one.count(), await other.count()) == (len(SAMPLE), 1)
             assert (await other.search(MovieQuery("river"), Window())).total == 0
             assert [genre.name for genre in await other.genres()] == ["Drama", "Western"]
@@ -410,7 +413,7 @@ class SeenMoviesContract:
             seen.remember((replace(SAMPLE[0], title="Seen Again"), *SAMPLE[2:6]))
             await seen.flush()
             assert await seen.movies.count() == 6
-            assert (await seen.movies.get(SAMPLE[0].id)).title == "Seen Again"
+            assert (await seen.movies.get(SAMPLE[0].id)).movie.title == "Seen Again"
 
     @_clause
     async def test_1_memory_is_bounded(self) -> None:
@@ -2087,3 +2090,308 @@ class RateLimiterContract:
             assert quota.remaining == 0
             await self.pass_time(quota.reset + 0.05)
             assert (await limiter.hit("login", "ada", rate))[0]
+
+    @_clause
+    async def test_2_of_many_leases_at_once_as_many_are_granted_as_may(self) -> None:
+        async with self.open() as limiter:
+            rate = Rate(50, 60)
+            answers = await asyncio.gather(
+                *(limiter.lease("search", "ada", rate, ahead=ahead % 7, seconds=3, back=None) for ahead in range(40))
+            )
+            granted = [is_allowed + permits.count for is_allowed, _, permits in answers]
+            assert sum(granted) == 50
+            assert sorted(quota.remaining for _, quota, _ in answers)[0] == 0
+            for ahead, (is_allowed, quota, permits) in enumerate(answers):
+                assert (quota.name, quota.rate) == ("search", rate)
+                assert 0 < quota.reset <= 60
+                assert 0 <= permits.count <= (ahead % 7) * is_allowed
+                assert permits.count == ahead % 7 or quota.remaining == 0
+            assert len({permits.id for _, _, permits in answers if permits.count}) == len([n for n in granted if n > 1])
+
+    @_clause
+    async def test_2_permits_count_as_if_used_at_the_end_of_their_time(self) -> None:
+        async with self.open() as limiter:
+            rate = Rate(4, 2)
+
+            async def lease(ahead: int) -> tuple[int, int]:
+                is_allowed, quota, permits = await limiter.lease(
+                    "search", "ada", rate, ahead=ahead, seconds=1, back=None
+                )
+                return is_allowed + permits.count, quota.remaining
+
+            assert await lease(2) == (3, 1)
+            await self.pass_time(2.2)  # the one for the call itself is forgotten, the others may be 1.2 s old
+            assert await lease(9) == (2, 0)
+            assert await lease(9) == (0, 0)
+            await self.pass_time(1)
+            assert await lease(0) == (1, 1)
+
+    @_clause
+    async def test_2_who_waits_as_told_is_granted_one(self) -> None:
+        async with self.open() as limiter:
+            rate = Rate(3, 1)
+            await limiter.lease("search", "ada", rate, ahead=2, seconds=0.1, back=None)
+            is_allowed, quota, permits = await limiter.lease("search", "ada", rate, ahead=2, seconds=0.1, back=None)
+            assert (is_allowed, quota.remaining, permits.count) == (False, 0, 0)
+            await self.pass_time(quota.reset + 0.02)
+            assert (await limiter.lease("search", "ada", rate, ahead=0, seconds=0.1, back=None))[0]
+
+    @_clause
+    async def test_3_permits_given_back_count_no_longer_and_the_others_as_of_now(self) -> None:
+        async with self.open() as limiter:
+            rate = Rate(10, 2)
+            _, _, permits = await limiter.lease("search", "ada", rate, ahead=9, seconds=1.9, back=None)
+            assert permits.count == 9
+            back = Permits(permits.id, 7)
+            is_allowed, quota, second = await limiter.lease("search", "ada", rate, ahead=0, seconds=1, back=back)
+            assert (is_allowed, quota.remaining, second.count) == (True, 6, 0)
+            for again in (back, Permits("never heard of", 3), Permits(second.id, 3)):
+                _, quota, _ = await limiter.lease("search", "ada", rate, ahead=0, seconds=1, back=again)
+            assert quota.remaining == 3, "nothing comes back twice"
+            await self.pass_time(2.1)
+            _, quota, _ = await limiter.lease("search", "ada", rate, ahead=0, seconds=1, back=None)
+            assert quota.remaining == 9, "the two that were used no longer wait for the end of their time"
+
+    @_clause
+    async def test_3_permits_can_be_given_back_after_their_time(self) -> None:
+        async with self.open() as limiter:
+            rate = Rate(5, 60)
+            _, _, permits = await limiter.lease("search", "ada", rate, ahead=4, seconds=0.1, back=None)
+            await self.pass_time(0.2)
+            is_allowed, _, _ = await limiter.lease("search", "ada", rate, ahead=0, seconds=1, back=None)
+            assert not is_allowed
+            back = Permits(permits.id, 3)
+            is_allowed, quota, _ = await limiter.lease("search", "ada", rate, ahead=0, seconds=1, back=back)
+            assert is_allowed
+            assert quota.remaining == 2
+
+    @_clause
+    async def test_4_leases_and_hits_and_names_and_keys_never_meet(self) -> None:
+        async with self.open() as limiter:
+            rate = Rate(1, 60)
+            for name, key in (("a", "b:c"), ("a:b", "c"), ("a", "b"), ("a", "B"), ("b", "a"), ("a", ""), ("a", "💡")):
+                assert (await limiter.lease(name, key, rate, ahead=0, seconds=1, back=None))[0], (name, key)
+                assert not (await limiter.lease(name, key, rate, ahead=0, seconds=1, back=None))[0], (name, key)
+                assert (await limiter.hit(name, key, rate))[0], (name, key)
+                assert (await limiter.lease(name, key, Rate(2, 60), ahead=0, seconds=1, back=None))[0], (name, key)
+
+
+class EntryStoreContract:
+    """What every `EntryStore` keeps; the numbers are the clauses of `movie_core.ports`."""
+
+    fills = 1000
+    """How many answers of holders that may have lost their lease are written in a random order."""
+
+    def open(self) -> AbstractAsyncContextManager[EntryStore]:
+        """The store under test, without entries and leases."""
+        raise NotImplementedError
+
+    def now(self) -> float:
+        """Overridden where the store has a clock of its own, as is `pass_time`."""
+        return time.time()
+
+    async def pass_time(self, seconds: float) -> None:
+        await asyncio.sleep(seconds)
+
+    def entry(self, value: bytes = b"an answer", *, fence: int = 1, seconds: float = 60.0) -> Entry:
+        """An entry that is past its `stale_until` after so many seconds."""
+        now = self.now()
+        return Entry(value, now, now + seconds / 2, now + seconds, fence)
+
+    @_clause
+    async def test_2_any_key_and_any_value_will_do(self) -> None:
+        keys = ("a", "A", "a:b", "a*", "a?", "[a]", "{a}", "\\a", "x" * 200, '"', "%", "\x7f")
+        values = (b"", b"\x00", b"\xff\xfe", b"\r\n", b"x" * 200_000)
+        async with self.open() as store:
+            entries = {key: self.entry(key.encode(), fence=number) for number, key in enumerate(keys, 1)}
+            entries |= {f"value:{number}": self.entry(value) for number, value in enumerate(values)}
+            for key, entry in entries.items():
+                assert await store.write(key, entry), key
+            for key, entry in entries.items():
+                assert await store.read(key) == entry, key
+            assert await store.clear() == len(entries)
+
+    @_clause
+    async def test_3_there_is_no_entry_before_one_is_written(self) -> None:
+        async with self.open() as store:
+            assert await store.read("a") is None
+            await store.lease("a", 30)
+            assert await store.read("a") is None
+
+    @_clause
+    async def test_3_an_entry_is_gone_after_its_stale_until(self) -> None:
+        async with self.open() as store:
+            assert await store.write("a", self.entry(seconds=1))
+            assert await store.write("b", self.entry())
+            await self.pass_time(1.1)
+            assert await store.read("a") is None
+            assert await store.read("b") is not None
+
+    @_clause
+    async def test_4_one_of_many_at_once_has_the_lease(self) -> None:
+        async with self.open() as store:
+            leases = [one for one in await asyncio.gather(*(store.lease("a", 30) for _ in range(50))) if one]
+            assert [lease.key for lease in leases] == ["a"]
+            assert await store.lease("b", 30) is not None
+
+    @_clause
+    async def test_4_a_lease_ends_by_itself_and_the_next_fence_is_greater(self) -> None:
+        async with self.open() as store:
+            fences = []
+            for _ in range(3):
+                lease = await store.lease("a", 0.05)
+                assert lease is not None
+                fences.append(lease.fence)
+                await self.pass_time(0.1)
+            assert fences == sorted(set(fences))
+
+    @_clause
+    async def test_4_a_fence_is_greater_than_that_of_every_entry_and_lease_before(self) -> None:
+        async with self.open() as store:
+            newest = 0
+            for ahead in (0, 3_600_000_000, 1):
+                for is_cleared in (False, True):
+                    lease = await store.lease("a", 30)
+                    assert lease is not None
+                    assert lease.fence > newest
+                    newest = lease.fence + ahead
+                    assert await store.write("a", self.entry(fence=newest))
+                    await store.release(lease)
+                    if is_cleared:
+                        await store.clear()
+
+    @_clause
+    async def test_5_a_lease_is_renewed(self) -> None:
+        async with self.open() as store:
+            lease = await store.lease("a", 1)
+            assert lease is not None
+            assert await store.renew(lease, 30)
+            await self.pass_time(1.1)
+            assert await store.lease("a", 30) is None
+            assert await store.renew(lease, 0.05)
+            await self.pass_time(0.1)
+            assert await store.lease("a", 30) is not None
+
+    @_clause
+    async def test_5_a_lease_that_has_ended_is_not_renewed(self) -> None:
+        async with self.open() as store:
+            old = await store.lease("a", 0.05)
+            assert old is not None
+            await self.pass_time(0.1)
+            assert not await store.renew(old, 30)
+            new = await store.lease("a", 1)
+            assert new is not None
+            assert not await store.renew(old, 30)
+            assert not await store.renew(Lease("b", new.fence), 30)
+            await self.pass_time(1.1)
+            assert await store.lease("a", 30) is not None
+            assert await store.lease("b", 30) is not None
+
+    @_clause
+    async def test_6_a_released_lease_is_free(self) -> None:
+        async with self.open() as store:
+            first = await store.lease("a", 30)
+            assert first is not None
+            await store.release(first)
+            second = await store.lease("a", 30)
+            assert second is not None
+            assert second.fence > first.fence
+            assert not await store.renew(first, 30)
+
+    @_clause
+    async def test_6_who_has_lost_a_lease_can_not_release_that_of_another(self) -> None:
+        async with self.open() as store:
+            old = await store.lease("a", 0.05)
+            assert old is not None
+            await self.pass_time(0.1)
+            new = await store.lease("a", 30)
+            assert new is not None
+            await store.release(old)
+            await store.release(Lease("nobody's", 1))
+            assert await store.lease("a", 30) is None
+            assert await store.renew(new, 30)
+
+    @_clause
+    async def test_7_what_has_a_lesser_fence_changes_nothing(self) -> None:
+        async with self.open() as store:
+            newer = self.entry(b"newer", fence=1_700_000_000_000_002)
+            assert await store.write("a", newer)
+            assert not await store.write("a", self.entry(b"older", fence=1_700_000_000_000_001, seconds=3600))
+            assert await store.read("a") == newer
+            newest = self.entry(b"newest", fence=1_700_000_000_000_003)
+            assert await store.write("a", newest)
+            assert await store.read("a") == newest
+
+    @_clause
+    async def test_7_what_is_past_its_stale_until_changes_nothing(self) -> None:
+        async with self.open() as store:
+            kept = self.entry(fence=1)
+            assert await store.write("a", kept)
+            for seconds in (0, -0.001, -3600):
+                assert not await store.write("a", self.entry(b"too late", fence=2, seconds=seconds))
+            assert await store.read("a") == kept
+
+    @_clause
+    async def test_7_freshness_is_never_set_back_whoever_writes_and_when(self) -> None:
+        chance = random.Random(11)
+        async with self.open() as store:
+            held: list[Lease] = []
+            newest = 0
+
+            async def fill() -> None:
+                nonlocal newest
+                for _ in range(self.fills // 8):
+                    if (lease := await store.lease("a", 0.001)) is not None:
+                        held.append(lease)
+                    if held:
+                        lease, before = chance.choice(held[-50:]), newest
+                        is_kept = await store.write("a", self.entry(b"%d" % lease.fence, fence=lease.fence))
+                        assert not (is_kept and lease.fence < before)
+                        newest = max(newest, lease.fence)
+                    before = newest
+                    entry = await store.read("a")
+                    assert entry is None or entry.value == b"%d" % entry.fence
+                    assert (0 if entry is None else entry.fence) >= before
+                    await self.pass_time(0.0)
+
+            await asyncio.gather(*(fill() for _ in range(8)))
+            assert newest
+
+    @_clause
+    async def test_8_clear_forgets_entries_but_no_lease(self) -> None:
+        async with self.open() as store:
+            assert await store.clear() == 0
+            lease = await store.lease("a", 30)
+            assert lease is not None
+            for number in range(1200):
+                await store.write(f"key:{number}", self.entry())
+            assert await store.clear() == 1200
+            assert await store.read("key:7") is None
+            assert await store.lease("a", 30) is None
+            assert await store.renew(lease, 30)
+            assert await store.clear() == 0
+
+    @_clause
+    async def test_9_the_generation_changes_when_entries_are_cleared(self) -> None:
+        async with self.open() as store:
+            assert await store.generation() is None
+            told = []
+            for _ in range(2):
+                await store.clear()
+                told.append(await store.generation())
+                await store.write("a", self.entry())
+                await store.lease("a", 30)
+                assert await store.generation() == told[-1]
+            assert len({None, *told}) == 3
+
+    @_clause
+    async def test_10_entries_and_their_bytes_are_counted(self) -> None:
+        async with self.open() as store:
+            assert await store.stats() == CacheStats(0, 0)
+            for number in range(1000, 2200):
+                await store.write(f"key:{number}", self.entry(b"x" * 100, fence=1))
+                await store.write(f"key:{number}", self.entry(b"x" * 92, fence=2))
+            await store.lease("a", 30)
+            assert await store.stats() == CacheStats(1200, 120_000)
+            await store.clear()
+            assert await store.stats() == CacheStats(0, 0)

@@ -205,7 +205,7 @@ class CatalogueSearch:
                     "Pewter" in changed.title
                 )
                 assert [genre.name for genre in await catalogue.genres()] == list(changed.genres)
-                assert await catalogue.get(movie.id) == changed
+                assert (await catalogue.get(movie.id)).movie == changed
             await catalogue.load((), replace=True)
             assert await catalogue.genres() == ()
             for typed in ("", "copper lantern", "pewter candle", "copper lantrn", "new face", "ingrid vale"):

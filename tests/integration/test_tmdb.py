@@ -158,7 +158,7 @@ async def test_details_tell_everything() -> None:
         },
     }
     async with TmdbStandin(made_up_movies(3), details={2: details}) as standin, over(standin) as source:
-        assert await source.get("2") == Movie(
+        assert (await source.get("2")).movie == Movie(
             id="2",
             title="Reel 2",
             year=1922,

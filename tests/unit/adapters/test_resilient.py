@@ -13,7 +13,7 @@ from tests.skipping_loop import SkippingLoop
 from movie_adapters.resilient_movies import ResilientMovies
 from movie_adapters.source_http import SourceFault
 from movie_core.errors import FilterUnsupported, MovieNotFound, SourceUnavailable, StoreUnavailable
-from movie_core.movies import Ability, Genre, Movie, MoviePage, MovieQuery, Order
+from movie_core.movies import Ability, FoundMovie, Genre, Movie, MoviePage, MovieQuery, Order
 from movie_core.paging import Window
 from movie_core.patience import BreakerState, Patience
 
@@ -73,8 +73,8 @@ class Scripted:
     async def search(self, query: MovieQuery, window: Window) -> MoviePage:
         return await self._answer(PAGE)
 
-    async def get(self, movie_id: str) -> Movie:
-        return await self._answer(PAGE.items[0])
+    async def get(self, movie_id: str) -> FoundMovie:
+        return await self._answer(FoundMovie(PAGE.items[0], self.name))
 
     async def suggest(self, text: str, limit: int) -> Sequence[Movie]:
         return await self._answer(PAGE.items)

@@ -355,7 +355,7 @@ def test_long_texts_are_cut() -> None:
 
 async def test_details_come_with_credits() -> None:
     tmdb = Tmdb([row(603)])
-    assert (await tmdb.movies().get("603")).title == "Movie 603"
+    assert (await tmdb.movies().get("603")).movie.title == "Movie 603"
     assert tmdb.calls == [("movie/603", {"append_to_response": "credits"})]
 
 

@@ -1,3 +1,4 @@
+import asyncio
 from collections.abc import Sequence
 
 import pytest
@@ -6,6 +7,7 @@ from movie_core import (
     Ability,
     Catalog,
     FilterUnsupported,
+    FoundMovie,
     Genre,
     InvalidQuery,
     MemoryCatalogue,
@@ -17,8 +19,10 @@ from movie_core import (
     Order,
     PageOutOfRange,
     SourceUnavailable,
+    StoreUnavailable,
     Window,
 )
+from movie_core.movies import State
 from movie_core.testing import SAMPLE
 
 
@@ -39,7 +43,7 @@ class PlainSource(MemoryCatalogue):
         self._ask()
         return await super().search(query, window)
 
-    async def get(self, movie_id: str) -> Movie:
+    async def get(self, movie_id: str) -> FoundMovie:
         self._ask(Ability.DETAILS)
         return await super().get(movie_id)
 
@@ -102,6 +106,62 @@ async def test_details_survive_an_outage_of_the_source() -> None:
     assert (await catalog.get("201")).source == "local"
     with pytest.raises(SourceUnavailable):
         await catalog.get("202")
+
+
+async def shown_then_away() -> tuple[PlainSource, MemorySeenMovies, Catalog]:
+    """All rivers and the glass orrery were shown, and the source is away."""
+    source, seen, catalog = plain()
+    for text in ("river", "glass"):
+        await catalog.search(MovieQuery(text), Window(0, 100))
+    await seen.flush()
+    source.is_away = True
+    return source, seen, catalog
+
+
+async def test_what_searches_have_shown_answers_for_a_source_that_is_away() -> None:
+    _, _, catalog = await shown_then_away()
+    page = await catalog.search(MovieQuery("glass"), Window())
+    assert ([movie.id for movie in page.items], page.source, page.state) == (["201"], "local", State.FALLBACK)
+
+
+@pytest.mark.parametrize(("text", "offset"), [("never shown", 0), ("glass", 10), ("river", 5000)])
+async def test_what_was_never_shown_stays_unavailable_and_is_neither_missing_nor_out_of_range(
+    text: str, offset: int
+) -> None:
+    _, _, catalog = await shown_then_away()
+    with pytest.raises(SourceUnavailable, match="away"):
+        await catalog.search(MovieQuery(text), Window(offset))
+
+
+async def test_many_who_ask_the_same_while_the_source_is_away_search_the_store_once() -> None:
+    _, seen, catalog = await shown_then_away()
+    asked: list[MovieQuery] = []
+    search = seen.movies.search
+
+    async def counted(query: MovieQuery, window: Window) -> MoviePage:
+        asked.append(query)
+        await asyncio.sleep(0)
+        return await search(query, window)
+
+    seen.movies.search = counted  # type: ignore[method-assign]
+    pages = await asyncio.gather(*(catalog.search(MovieQuery("river"), Window()) for _ in range(100)))
+    assert len(asked) == 1
+    assert len({page.items for page in pages}) == 1
+
+
+@pytest.mark.parametrize("seconds", [None, 60.0])
+async def test_a_store_that_is_away_or_slow_too_leaves_the_error_of_the_source(seconds: float | None) -> None:
+    _, seen, catalog = await shown_then_away()
+
+    async def broken(query: MovieQuery, window: Window) -> MoviePage:
+        if seconds is None:
+            raise StoreUnavailable("the database is away")
+        await asyncio.sleep(seconds)
+        raise AssertionError("unreachable")
+
+    seen.movies.search = broken  # type: ignore[method-assign]
+    with pytest.raises(SourceUnavailable, match="away"):
+        await catalog.search(MovieQuery("river"), Window())
 
 
 async def test_a_source_without_memory_has_no_details_to_ask_for() -> None:

@@ -1,11 +1,17 @@
+import asyncio
+import contextlib
+import math
+from collections import deque
 from datetime import UTC, datetime, timedelta
 
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
+from movie_core import limits
 from movie_core.errors import RateLimited
-from movie_core.limits import WIDER, Limits, Quota, Rate, free_at, network_of
+from movie_core.limits import WIDER, LeasedLimit, Limits, Permits, PermitWindow, Quota, Rate, free_at, network_of
+from movie_core.memory import MemoryRateLimiter
 
 NOW = datetime(2026, 11, 24, 9, 0, tzinfo=UTC)
 
@@ -99,10 +105,11 @@ def test_without_a_rate_one_is_free_at_once(earlier: list[datetime]) -> None:
 # --- which limits a login and a registration pass
 
 
-class Recording:
+class Recording(MemoryRateLimiter):
     """A limiter that refuses the keys it is told to."""
 
     def __init__(self, refused: str | None = None) -> None:
+        super().__init__()
         self.refused = refused
         self.hits: list[tuple[str, str, Rate]] = []
 
@@ -169,3 +176,256 @@ async def test_a_limit_that_is_off_counts_nothing() -> None:
     assert await limits.login("ada@example.com", "192.0.2.7") is None
     assert await limits.register("192.0.2.7") is None
     assert limiter.hits == []
+
+
+# --- permits taken ahead
+
+
+class Clock:
+    def __init__(self) -> None:
+        self.now = 1000.0
+
+    def __call__(self) -> float:
+        return self.now
+
+
+class Counting(MemoryRateLimiter):
+    """Says how many were asked for at once, takes a moment, and knows when each call was answered."""
+
+    def __init__(self, clock: Clock) -> None:
+        super().__init__(clock)
+        self.clock = clock
+        self.asked: list[int] = []
+        self.latency = 0.0
+        self.answered_at = 0.0
+
+    async def lease(
+        self, name: str, key: str, rate: Rate, *, ahead: int, seconds: float, back: Permits | None
+    ) -> tuple[bool, Quota, Permits]:
+        self.asked.append(1 + ahead)
+        await asyncio.sleep(0)
+        self.clock.now += self.latency
+        self.answered_at = self.clock.now
+        answer = await super().lease(name, key, rate, ahead=ahead, seconds=seconds, back=back)
+        self.clock.now += self.latency
+        return answer
+
+
+async def passes(limit: LeasedLimit, key: str = "ada") -> bool:
+    try:
+        await limit.hit(key)
+    except RateLimited:
+        return False
+    return True
+
+
+async def test_most_of_what_is_done_often_is_counted_without_a_call() -> None:
+    clock = Clock()
+    limiter = Counting(clock)
+    limit = LeasedLimit(limiter, "search", Rate(600, 60), clock)
+    for n in range(600):
+        quota = await limit.hit("ada")
+        assert (quota.name, quota.rate, quota.remaining) == ("search", Rate(600, 60), 599 - n)
+        assert 0 < quota.reset <= 60
+    assert limiter.asked == [1, 2, 4, 8, 16, *[30] * 19]
+    assert not await passes(limit)
+
+
+async def test_who_comes_seldom_has_nothing_taken_ahead() -> None:
+    clock = Clock()
+    limiter = Counting(clock)
+    limit = LeasedLimit(limiter, "search", Rate(600, 60), clock)
+    for _ in range(50):
+        await limit.hit("ada")
+        clock.now += 10
+    assert set(limiter.asked) == {1}
+
+
+async def test_after_a_burst_what_was_not_used_is_given_back() -> None:
+    clock = Clock()
+    limiter = Counting(clock)
+    limit = LeasedLimit(limiter, "search", Rate(600, 60), clock)
+    for _ in range(32):
+        await limit.hit("ada")
+    assert limiter.asked == [1, 2, 4, 8, 16, 30]
+    clock.now += 10
+    assert (await limit.hit("ada")).remaining == 600 - 33
+    clock.now += 10
+    await limit.hit("ada")
+    assert limiter.asked[6:] == [1, 1]
+
+
+async def test_a_search_each_second_wastes_nothing_to_speak_of() -> None:
+    clock = Clock()
+    limiter = Counting(clock)
+    limit = LeasedLimit(limiter, "search", Rate(600, 60), clock)
+    for n in range(300):
+        quota = await limit.hit("ada")
+        assert quota.remaining >= 600 - min(n + 1, 60) - 5
+        clock.now += 1
+    assert len(limiter.asked) < 150
+    assert max(limiter.asked) <= 4
+
+
+async def test_permits_are_void_after_their_time() -> None:
+    clock = Clock()
+    limiter = Counting(clock)
+    limit = LeasedLimit(limiter, "search", Rate(600, 60), clock)
+    for _ in range(2):
+        await limit.hit("ada")
+    assert limit.spend("ada") is not None, "taken by the second call"
+    await limit.hit("ada")
+    clock.now += 2.99
+    assert limit.spend("ada") is not None
+    clock.now += 0.02
+    assert limit.spend("ada") is None
+
+
+async def test_time_that_the_call_took_counts() -> None:
+    clock = Clock()
+    limiter = Counting(clock)
+    limit = LeasedLimit(limiter, "search", Rate(600, 60), clock)
+    await limit.hit("ada")
+    limiter.latency = 2.0  # there and back again
+    await limit.hit("ada")
+    assert limit.spend("ada") is None
+
+
+async def test_many_at_once_make_one_call_at_a_time() -> None:
+    clock = Clock()
+    limiter = Counting(clock)
+    limit = LeasedLimit(limiter, "search", Rate(600, 60), clock)
+    passed = await asyncio.gather(*(passes(limit) for _ in range(1000)))
+    assert passed.count(True) == 600
+    assert len(limiter.asked) <= 26
+
+
+async def test_a_caller_that_leaves_does_not_take_the_others_along() -> None:
+    clock = Clock()
+    limit = LeasedLimit(Counting(clock), "search", Rate(600, 60), clock)
+    tasks = [asyncio.create_task(passes(limit)) for _ in range(3)]
+    await asyncio.sleep(0)
+    tasks[0].cancel()
+    assert await asyncio.gather(*tasks[1:]) == [True, True]
+
+
+async def test_a_refusal_comes_from_memory_and_tells_when_to_come_again() -> None:
+    clock = Clock()
+    limiter = Counting(clock)
+    limit = LeasedLimit(limiter, "search", Rate(3, 60), clock)
+    for _ in range(3):
+        await limit.hit("ada")
+        clock.now += 1
+    assert not await passes(limit)
+    calls = len(limiter.asked)
+    clock.now += 0.5
+    for _ in range(100):
+        with pytest.raises(RateLimited) as caught:
+            limit.spend("ada")
+        assert caught.value.quota == Quota("search", Rate(3, 60), 0, 56.5)
+    assert len(limiter.asked) == calls
+    clock.now += 0.5
+    assert limit.spend("ada") is None, "others may have given some back"
+    assert not await passes(limit)
+    clock.now += 55.9
+    assert not await passes(limit)
+    clock.now += 0.1
+    assert await passes(limit), "never refused when some are free again"
+
+
+async def test_what_another_process_gives_back_is_used_within_a_second() -> None:
+    clock = Clock()
+    limiter = Counting(clock)
+    one, other = (LeasedLimit(limiter, "search", Rate(600, 60), clock) for _ in range(2))
+    for _ in range(32):
+        await one.hit("ada")  # and has 29 left
+    while await passes(other):
+        pass
+    clock.now += 3
+    assert not await passes(other)
+    assert await passes(one)
+    clock.now += 1
+    assert [await passes(other) for _ in range(29)] == [True] * 28 + [False]
+
+
+async def test_keys_beyond_a_bound_are_given_up(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(limits, "MAX_HELD", 100)
+    clock = Clock()
+    limit = LeasedLimit(Counting(clock), "search", Rate(600, 60), clock)
+    for n in range(1000):
+        await limit.hit(str(n))
+    assert len(limit._held) == 100
+    assert len(limit._calls._tasks) == 0
+
+
+def test_what_is_forgotten_together_is_forgotten_with_the_last_of_it() -> None:
+    window = PermitWindow(Rate(2, 60))
+    for now in (60.1, 60.9):
+        assert window.take(now, "", ahead=0, seconds=3, back=None)[0]
+    assert len(window) == 1
+    assert not window.take(120.8, "", ahead=0, seconds=3, back=None)[0]
+    assert window.take(120.9, "", ahead=0, seconds=3, back=None)[:2] == (True, 1)
+
+
+moves = st.lists(
+    st.tuples(
+        st.integers(0, 2),
+        st.one_of(st.just(0), st.integers(1, 60), st.integers(930, 1010)).map(lambda thousandths: thousandths / 1000),
+        st.one_of(st.just(1), st.integers(1, 60)).map(lambda hundredths: hundredths / 100),
+    ),
+    min_size=1,
+    max_size=20,
+)
+
+
+# One takes permits and uses them late, another the rest; then both come when the former may be forgotten.
+@example(200, 60, [(0, 0.0, 0.08), (1, 0.0, 1.0), (0, 0.045, 0.07), (1, 0.96, 1.0)], 0.0)
+@given(st.sampled_from((1, 3, 45, 100, 200)), st.sampled_from((1, 60)), moves, st.sampled_from((0.0, 0.001, 0.02)))
+def test_in_no_window_more_pass_in_all_processes_than_the_rate(
+    amount: int, seconds: int, moves: list[tuple[int, float, float]], latency: float
+) -> None:
+    """Processes, pauses in windows, and bursts in limits."""
+    clock, rate = Clock(), Rate(amount, seconds)
+    limiter = Counting(clock)
+    limiter.latency = latency * seconds
+    processes = [LeasedLimit(limiter, "search", rate, clock) for _ in range(3)]
+    passed = deque[float]()
+
+    async def requests() -> None:
+        for process, gap, burst in moves:
+            clock.now += gap * seconds
+            for _ in range(math.ceil(burst * amount)):
+                calls = len(limiter.asked)
+                quota = None
+                with contextlib.suppress(RateLimited):
+                    quota = await processes[process].hit("ada")
+                if quota is None:
+                    continue
+                assert 0 <= quota.remaining < amount
+                # What a call counted was done when the limiter heard of it.
+                now = clock.now if len(limiter.asked) == calls else limiter.answered_at
+                while passed and passed[0] <= now - seconds:
+                    passed.popleft()
+                passed.append(now)
+                assert len(passed) <= amount
+        window = limiter._leases["search", "ada", rate]
+        assert len(window) <= 3 * limits.SLOTS
+
+    asyncio.run(requests())
+
+
+@given(
+    st.sampled_from((Rate(600, 60), Rate(1200, 60), Rate(10, 60), Rate(40, 60), Rate(100, 1), Rate(30, 3600))),
+    st.floats(0, 1),
+)
+def test_a_steady_client_below_the_limit_is_never_refused(rate: Rate, start: float) -> None:
+    clock = Clock()
+    clock.now += start * rate.seconds
+    limit = LeasedLimit(Counting(clock), "search", rate, clock)
+
+    async def requests() -> None:
+        for n in range(3 * rate.amount):
+            assert await passes(limit), n
+            clock.now += rate.seconds / rate.amount / 0.9
+
+    asyncio.run(requests())

@@ -1,15 +1,20 @@
 """The ports in memory keep the contracts that every other adapter keeps."""
 
+import asyncio
+import random
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 
 from movie_core import MemoryCatalogue, MemorySeenMovies, Movie
+from movie_core.caching import CacheStats, Entry
 from movie_core.keys import Keys
 from movie_core.limits import Rate
 from movie_core.mails import MailerAway, MailRefused, MailRules
 from movie_core.memory import (
+    ENTRY_BYTES,
     MemoryBook,
     MemoryDoorbell,
+    MemoryEntries,
     MemoryHasher,
     MemoryMailer,
     MemoryOutbox,
@@ -27,6 +32,7 @@ from movie_core.testing import (
     CatalogueContract,
     Delivered,
     DoorbellContract,
+    EntryStoreContract,
     MailerContract,
     OutboxContract,
     PasswordHasherContract,
@@ -142,3 +148,103 @@ async def test_a_limiter_forgets_keys_whose_window_is_empty() -> None:
         now[0] += 1.0
         await limiter.hit("login", str(number), Rate(1, 60))
     assert len(limiter._hits) < 2_000
+
+
+class TestMemoryEntries(EntryStoreContract):
+    time = 1_700_000_000.0
+
+    @asynccontextmanager
+    async def open(self) -> AsyncIterator[MemoryEntries]:
+        yield MemoryEntries(clock=self.now)
+
+    def now(self) -> float:
+        return self.time
+
+    async def pass_time(self, seconds: float) -> None:
+        self.time += seconds + 0.0005
+        await asyncio.sleep(0)
+
+
+def an_entry(size: int, *, fence: int = 1, until: float = 100.0) -> Entry:
+    return Entry(b"x" * size, 0.0, until / 2, until, fence)
+
+
+def bounded(most: int) -> MemoryEntries:
+    """A store for `most` entries that need 1,000 bytes each with their key of one character."""
+    return MemoryEntries(most * 1000, clock=lambda: 0.0)
+
+
+ROUND = 1000 - ENTRY_BYTES - 1
+
+
+async def test_entries_stay_within_their_bytes_and_the_one_used_longest_ago_goes_first() -> None:
+    store = bounded(10)
+    for key in "abcdefghij":
+        assert store.keep(key, an_entry(ROUND))
+    assert store.peek("a") is not None
+    assert await store.read("b") is not None
+    assert store.keep("c", an_entry(ROUND))
+    for key in "klm":
+        assert store.keep(key, an_entry(ROUND))
+    assert [key for key in "abcdefghijklm" if store.peek(key) is not None] == list("abcghijklm")
+    assert await store.stats() == CacheStats(10, 10 * (ROUND + 1))
+
+
+async def test_a_hot_entry_survives_a_flood_of_others() -> None:
+    store = MemoryEntries(1_000_000, clock=lambda: 0.0)
+    store.keep("hot", an_entry(1000))
+    for number in range(20_000):
+        store.keep(str(number), an_entry(number % 500))
+        assert store.peek("hot") is not None
+    stats = await store.stats()
+    assert 900_000 < stats.bytes + stats.entries * ENTRY_BYTES <= 1_000_000
+
+
+async def test_an_entry_that_needs_more_than_a_tenth_is_not_kept_nor_an_older_one_instead_of_it() -> None:
+    store = bounded(10)
+    assert store.keep("a", an_entry(ROUND))
+    assert not store.keep("b", an_entry(ROUND + 1))
+    assert store.peek("a") is not None
+    assert not store.keep("a", an_entry(ROUND + 1, fence=2))
+    assert store.peek("a") is None
+    assert await store.stats() == CacheStats(0, 0)
+
+
+async def test_bytes_are_counted_right_whatever_replaces_what() -> None:
+    now = [0.0]
+    store, chance = MemoryEntries(20_000, clock=lambda: now[0]), random.Random(5)
+    for number in range(5000):
+        now[0] += chance.random()
+        until = now[0] + chance.choice((-1, 1, 60))
+        store.keep(chance.choice("abcdefghijklmnop"), an_entry(chance.randrange(2000), fence=number, until=until))
+        await store.read(chance.choice("abcdefghijklmnop"))
+    left = [entry for key in "abcdefghijklmnop" if (entry := store.peek(key)) is not None]
+    assert await store.stats() == CacheStats(len(left), sum(1 + len(entry.value) for entry in left))
+
+
+async def test_peek_shows_an_entry_past_its_stale_until_as_long_as_it_is_there() -> None:
+    now = [0.0]
+    store = MemoryEntries(clock=lambda: now[0])
+    entry = an_entry(1)
+    store.keep("a", entry)
+    now[0] = 100.0
+    assert store.peek("a") is entry
+    assert await store.read("a") is None
+
+
+async def test_forgetting_is_clearing() -> None:
+    store = MemoryEntries(clock=lambda: 0.0)
+    generation = await store.generation()
+    store.keep("a", an_entry(1))
+    assert store.forget() == 1
+    assert store.peek("a") is None
+    assert await store.generation() != generation
+
+
+async def test_leases_that_have_ended_are_forgotten() -> None:
+    now = [0.0]
+    store = MemoryEntries(clock=lambda: now[0])
+    for number in range(20_000):
+        now[0] += 1.0
+        await store.lease(str(number), 60)
+    assert len(store._leases) < 2_000

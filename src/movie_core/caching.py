@@ -1,0 +1,149 @@
+"""Remembered answers: how long they are fresh and may be served, and the blocks in which a source is asked."""
+
+import asyncio
+from collections.abc import Awaitable, Callable, Hashable, Sequence
+from dataclasses import dataclass
+from enum import Enum
+from typing import Generic, TypeVar
+
+from movie_core.paging import MAX_LIMIT, MAX_OFFSET, Window
+
+BLOCK_SIZES = (50, 25, 20, 10, 5, 2, 1)
+"""How many movies a source is asked for at once: the first, and a later one where it gives no more than that."""
+NO_MATCH_SECONDS = 30.0
+"""How long it is remembered that nothing matches."""
+JITTER = 0.1
+"""By how much of it freshness is shortened at most, so that what was fetched together doesn't expire together."""
+
+READY_SHARE = 4
+"""The part of the cache's memory that answers ready to be sent may take: one in so many bytes."""
+T = TypeVar("T")
+
+
+class Freshness(Enum):
+    """What an entry is good for."""
+
+    FRESH = "fresh"
+    STALE = "stale"
+    """To be served while it is fetched anew, and while the source is away."""
+    GONE = "gone"
+
+
+@dataclass(frozen=True, slots=True)
+class Entry:
+    """An answer as it is kept. Times are seconds since the epoch."""
+
+    value: bytes
+    fetched_at: float
+    fresh_until: float
+    stale_until: float
+    fence: int
+    """Of two entries of one key, the one with the greater fence is newer, whoever writes it and whenever."""
+
+    def freshness(self, now: float) -> Freshness:
+        if now < self.fresh_until:
+            return Freshness.FRESH
+        return Freshness.STALE if now < self.stale_until else Freshness.GONE
+
+
+@dataclass(frozen=True, slots=True)
+class Lease:
+    """The right to fetch what belongs under a key, for a short time."""
+
+    key: str
+    fence: int
+
+
+@dataclass(frozen=True, slots=True)
+class CacheStats:
+    """What a cache holds."""
+
+    entries: int
+    bytes: int
+
+
+@dataclass(frozen=True, slots=True)
+class CachePolicy:
+    """How long answers are kept, in seconds."""
+
+    fresh: float = 600.0
+    stale: float = 86_400.0
+    """Beyond `fresh`."""
+
+    def entry(self, value: bytes, *, fence: int, now: float, chance: float, is_match: bool = True) -> Entry:
+        """A new entry; `chance` is a random number from 0 to 1. What says that nothing matches is soon forgotten."""
+        if not is_match:
+            until = now + min(NO_MATCH_SECONDS, self.fresh)
+            return Entry(value, now, until, until, fence)
+        fresh_until = now + self.fresh * (1 - JITTER * chance)
+        return Entry(value, now, fresh_until, fresh_until + self.stale, fence)
+
+
+def blocks_of(window: Window, size: int) -> Sequence[Window]:
+    """The aligned blocks of `size` movies that cover a window, in order; past `MAX_OFFSET` one block ends them all."""
+    first = window.offset - window.offset % size
+    starts = range(first, min(window.offset + window.limit, MAX_OFFSET), size)
+    blocks = [Window(start, size) for start in starts if start + size <= MAX_OFFSET]
+    if window.offset + window.limit > MAX_OFFSET - MAX_OFFSET % size:
+        blocks.append(Window(MAX_OFFSET - MAX_OFFSET % size, MAX_LIMIT))
+    return blocks
+
+
+class Forgetting:
+    """Who holds copies of what is remembered learns here that it was all forgotten."""
+
+    def __init__(self) -> None:
+        self._told: list[Callable[[], None]] = []
+
+    def tell(self, forget: Callable[[], None]) -> None:
+        self._told.append(forget)
+
+    def all(self) -> None:
+        for forget in self._told:
+            forget()
+
+
+class Flights(Generic[T]):
+    """At most one call per key under way: who comes meanwhile gets the same answer or error. A call outlives whoever
+    started it. Must be used within a running event loop.
+    """
+
+    def __init__(self) -> None:
+        self._tasks: dict[Hashable, asyncio.Task[T]] = {}
+
+    def __contains__(self, key: Hashable) -> bool:
+        return key in self._tasks
+
+    def start(self, key: Hashable, call: Callable[[], Awaitable[T]], *, linger: float = 0.0) -> asyncio.Task[T]:
+        """The call under way, or one that begins now. What it ended with counts as under way for `linger` seconds."""
+        task = self._tasks.get(key)
+        if task is None:
+            task = self._tasks[key] = asyncio.ensure_future(_run(call))
+            task.add_done_callback(lambda _: self._landed(key, linger))
+        return task
+
+    async def join(self, key: Hashable, call: Callable[[], Awaitable[T]], *, linger: float = 0.0) -> T:
+        return await asyncio.shield(self.start(key, call, linger=linger))
+
+    async def close(self) -> None:
+        """Cancel what is under way, and wait until it has ended."""
+        tasks = list(self._tasks.values())
+        self._tasks.clear()
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+
+    def _landed(self, key: Hashable, linger: float) -> None:
+        task = self._tasks.get(key)
+        if task is None:  # closed
+            return
+        if not task.cancelled():
+            task.exception()  # all who wait may have left: asyncio would complain of an error that nobody saw
+        if linger:
+            task.get_loop().call_later(linger, self._tasks.pop, key, None)
+        else:
+            del self._tasks[key]
+
+
+async def _run(call: Callable[[], Awaitable[T]]) -> T:
+    return await call()
