@@ -32,7 +32,7 @@ try:
     from movie_adapters.logs import configure_logging
     from movie_adapters.movie_files import MovieFile
     from movie_adapters.settings import SettingError, Settings
-    from movie_adapters.wiring import create_container, prepare, prepare_schema
+    from movie_adapters.wiring import SharedRedis, create_container, prepare, prepare_schema
 except ModuleNotFoundError as missing:
     sys.exit(f"movie-search: {missing.name} is not installed; install movie-search-backend[all]")
 
@@ -44,7 +44,7 @@ from movie_core.keys import new_id
 from movie_core.mails import Letter, MailerAway, MailKind, MailRefused, MailState
 from movie_core.movies import Movie, MovieQuery
 from movie_core.paging import MAX_LIMIT, MAX_OFFSET, Window
-from movie_core.ports import AddressSyntax, Catalogue, Mailer, Outbox, Person
+from movie_core.ports import AddressSyntax, Catalogue, EntryStore, Mailer, Outbox, Person
 from movie_core.sessions import utc_now
 from movie_core.users import parse_address
 
@@ -67,8 +67,9 @@ _UPKEEP = Group.create_ordered("Upkeep")
 catalogue_app = App(name="catalogue", help="The movies that are kept here.", group=_MOVIES)
 users_app = App(name="users", help="Accounts, and registrations that wait for their activation.", group=_ACCOUNTS)
 sessions_app = App(name="sessions", help="Where an account is logged in.", group=_ACCOUNTS)
+cache_app = App(name="cache", help="Answers of the movie source that all processes remember together.", group=_UPKEEP)
 mail_app = App(name="mail", help="Mails, until they are sent and for a while after.", group=_ACCOUNTS)
-for _part in (catalogue_app, users_app, sessions_app, mail_app):
+for _part in (catalogue_app, users_app, sessions_app, mail_app, cache_app):
     app.command(_part)
 
 _out = Console(markup=False, emoji=False)  # titles have brackets and colons
@@ -151,6 +152,8 @@ def serve(
             _say("search is public: MOVIE_PUBLIC_SEARCH is on, so nobody needs a token")
         if settings.redis_url is None:
             _say_where_mails_go(settings)
+
+    from movie_adapters import sql_database  # noqa: F401  (here once, for this process and the one that prepares)
 
     # In a process of its own, beside the import of the framework: a first start takes a second less, and what loading
     # needs of memory doesn't stay.
@@ -296,8 +299,7 @@ def search(
         if json:
             from movie_api.movies import render_page  # brings the whole framework, which a table does without
 
-            _, body = render_page(page, asked, window, settings.public_url)
-            sys.stdout.write(body.decode() + "\n")
+            sys.stdout.write(render_page(page, asked, window, settings.public_url).body.decode() + "\n")
             return
         table = Table(box=None, pad_edge=False, header_style="bold")
         for heading in ("title", "year", "genres", "directors", "id"):
@@ -697,6 +699,36 @@ def test(email: str, /) -> None:
         return f"the mail server has taken a test mail to {email}"
 
     _tell_done(asyncio.run(run()))
+
+
+# --- upkeep
+
+
+def _with_entries(work: Callable[[EntryStore], Awaitable[T]]) -> T:
+    async def run() -> T:
+        async with _container(Settings.load()) as container:
+            entries = (await container.get(SharedRedis)).entries()
+            if entries is None:
+                raise CouldNot(
+                    "without MOVIE_REDIS_URL each process remembers for itself and can't be reached; "
+                    "restarting it empties its cache"
+                )
+            return await work(entries)
+
+    return asyncio.run(run())
+
+
+@cache_app.command(name="stats")
+def cache_stats() -> None:
+    """Tell how many answers are remembered in Redis, and how much memory they take there."""
+    told = _with_entries(lambda entries: entries.stats())
+    _print_lines(("answers", "KiB"), [(str(told.entries), str(-(-told.bytes // 1024)))])
+
+
+@cache_app.command(name="flush")
+def flush_cache() -> None:
+    """Forget what is remembered in Redis; every running process follows within two seconds."""
+    _tell_done(f"answers forgotten: {_with_entries(lambda entries: entries.clear())}")
 
 
 def _print_lines(headings: Sequence[str], rows: Sequence[Sequence[str]]) -> None:

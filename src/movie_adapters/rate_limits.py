@@ -1,31 +1,28 @@
 """Rate limits that hold over all processes by way of Redis, and for each process alone while Redis is away."""
 
-import asyncio
+import contextlib
 import hashlib
-import logging
+import math
+import secrets
 import time
 from bisect import bisect_right
 from collections import OrderedDict
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Sized
+from typing import TYPE_CHECKING, Generic, TypeVar
 
-from redis.asyncio import Redis
-from redis.asyncio.retry import Retry
-from redis.backoff import NoBackoff
-from redis.exceptions import RedisError
-
-from movie_core.limits import Quota, Rate
+from movie_core.errors import StoreUnavailable
+from movie_core.limits import SLOTS, Permits, PermitWindow, Quota, Rate
 from movie_core.ports import RateLimiter
 
-PATIENCE = 0.1
-"""Seconds that Redis gets to connect, and to answer."""
-AWAY_SECONDS = 2.0
-"""How long Redis is left alone after a failure."""
-CONNECTIONS = 8
+if TYPE_CHECKING:  # a process without Redis needn't import its client
+    from movie_adapters.redis_link import RedisLink
+
 MAX_KEYS = 100_000
 """Kept in the process. With more, the one counted longest ago is forgotten, so a flood can free somebody who waits, but
 never fills the memory."""
-
-_log = logging.getLogger(__name__)
+MAX_COUNTS = 100_000
+"""Of hits, and of leases, kept of all keys together, at up to 200 bytes each; a single key may go beyond as far as its
+rate does."""
 
 # One window is a list of times in microseconds, the oldest first. One script decides, counts and tells, by the server's
 # clock: that makes it exact for any number of processes, whatever their clocks say.
@@ -47,73 +44,105 @@ end
 return {allowed, amount - count, (tonumber(oldest) or now) + window - now}
 """
 
+# As `PermitWindow` in movie_core does it, by the server's clock and in microseconds. One key holds all that counts: by
+# the id of permits that may come back, or by the slot that they fell into, until when they may have been used, and how
+# many.
+_LEASE = """
+local amount, window = tonumber(ARGV[1]), tonumber(ARGV[2]) * 1000000
+local ahead, lasting, id = tonumber(ARGV[3]), tonumber(ARGV[4]), ARGV[5]
+local back, unspent, slots = ARGV[6], tonumber(ARGV[7]), tonumber(ARGV[8])
+local time = redis.call('TIME')
+local now = tonumber(time[1]) * 1000000 + tonumber(time[2])
+local counts, size = {}, 0
+local function count(key, till, number)
+  if number <= 0 or till <= now - window then return end
+  key = key or 'slot' .. math.floor(till * slots / window)
+  local same = counts[key]
+  if same then
+    counts[key] = {math.max(till, same[1]), number + same[2]}
+  else
+    counts[key] = {till, number}
+  end
+end
+local kept = redis.call('GET', KEYS[1])
+kept = kept and cmsgpack.unpack(kept) or {}
+for _ in pairs(kept) do size = size + 1 end
+for key, one in pairs(kept) do
+  local till, number = one[1], one[2]
+  if key == back then
+    count(nil, math.min(till, now), number - unspent)
+  elseif string.sub(key, 1, 4) == 'slot' or (size > 2 * slots and till <= now) then
+    count(nil, till, number)
+  else
+    count(key, till, number)
+  end
+end
+local free = amount
+for _, one in pairs(counts) do free = free - one[2] end
+local allowed, taken = 0, 0
+if free > 0 then
+  allowed, taken = 1, math.min(ahead, free - 1)
+  count(nil, now, 1)
+  count(id, now + lasting, taken)
+end
+local oldest = nil
+for _, one in pairs(counts) do oldest = math.min(oldest or one[1], one[1]) end
+redis.call('SET', KEYS[1], cmsgpack.pack(counts), 'PX', math.ceil((window + lasting) / 1000))
+return {allowed, free - allowed - taken, oldest + window - now, taken}
+"""
+
+W = TypeVar("W", bound=Sized)
 Answer = tuple[bool, int, float]
 """Whether it is allowed, how many remain, and the quota's `reset`."""
 
 
 class SharedRateLimiter(RateLimiter):
-    """A `RateLimiter` over Redis where a URL is given, and in the process else; keys are kept as hashes.
+    """A `RateLimiter` over Redis where a link is given, and in the process else; keys are kept as hashes.
 
     While Redis is away, frozen, full or read-only, each process counts for itself, from nothing.
     """
 
-    def __init__(
-        self, redis_url: str | None, *, patience: float = PATIENCE, clock: Callable[[], float] = time.monotonic
-    ) -> None:
-        """`redis_url` begins with redis://, rediss:// or unix://."""
+    def __init__(self, link: "RedisLink | None", *, clock: Callable[[], float] = time.monotonic) -> None:
+        self._link = link
         self._own = _Windows(clock)
-        self._clock = clock
-        self._away_until: float | None = None
-        # Bounded here and not by the pool, as those who wait for a place must notice that Redis has gone meanwhile.
-        self._places = asyncio.Semaphore(CONNECTIONS)
-        self._redis: Redis | None = None
-        if redis_url is not None:
-            # A timeout of the client's own closes the connection, so no late answer is taken for another call's.
-            # The older protocol and no driver info: a connection needs no round trip before its first command.
-            self._redis = Redis.from_url(
-                redis_url,
-                socket_timeout=patience,
-                socket_connect_timeout=patience,
-                retry=Retry(NoBackoff(), 0),
-                protocol=2,
-                driver_info=None,
-            )
-            self._script = self._redis.register_script(_HIT)
-
-    async def close(self) -> None:
-        if self._redis is not None:
-            await self._redis.aclose()
 
     async def hit(self, name: str, key: str, rate: Rate) -> tuple[bool, Quota]:
-        # The length says where the name ends.
-        full_key = hashlib.sha256(f"{len(name)}:{name}{key}".encode("utf-8", "surrogatepass")).hexdigest()[:40]
-        answer = None
-        if self._redis is not None and not self._is_away():
-            async with self._places:
-                if not self._is_away():
-                    answer = await self._hit_redis(f"movie:limit:{full_key}:{rate.amount}/{rate.seconds}", rate)
-        is_allowed, remaining, reset = answer or self._own.hit(full_key, rate)
+        full_key = _full_key(name, key)
+        if self._link is not None:
+            with contextlib.suppress(StoreUnavailable):
+                is_allowed, remaining, reset = await self._link.run(
+                    _HIT, [f"movie:limit:{full_key}:{rate.amount}/{rate.seconds}"], rate.amount, rate.seconds
+                )
+                return bool(is_allowed), _quota(name, rate, remaining, reset)
+        is_allowed, remaining, reset = self._own.hit(full_key, rate)
         return is_allowed, Quota(name, rate, remaining, reset)
 
-    def _is_away(self) -> bool:
-        return self._away_until is not None and self._clock() < self._away_until
+    async def lease(
+        self, name: str, key: str, rate: Rate, *, ahead: int, seconds: float, back: Permits | None
+    ) -> tuple[bool, Quota, Permits]:
+        full_key, permits_id = _full_key(name, key), secrets.token_hex(6)
+        if self._link is not None:
+            given = ("", 0) if back is None else (back.id, back.count)
+            asked = (rate.amount, rate.seconds, ahead, math.ceil(seconds * 1e6), permits_id, *given, SLOTS)
+            with contextlib.suppress(StoreUnavailable):
+                is_allowed, remaining, reset, taken = await self._link.run(
+                    _LEASE, [f"movie:lease:{full_key}:{rate.amount}/{rate.seconds}"], *asked
+                )
+                return bool(is_allowed), _quota(name, rate, remaining, reset), Permits(permits_id, taken)
+        is_allowed, remaining, reset, permits = self._own.lease(
+            full_key, rate, permits_id, ahead=ahead, seconds=seconds, back=back
+        )
+        return is_allowed, Quota(name, rate, remaining, reset), permits
 
-    async def _hit_redis(self, key: str, rate: Rate) -> Answer | None:
-        was_away = self._away_until is not None
-        if was_away:  # one call finds out whether Redis is back, the others don't wait for it
-            self._away_until = self._clock() + AWAY_SECONDS
-        try:
-            is_allowed, remaining, reset = await self._script([key], [rate.amount, rate.seconds])
-        except (RedisError, OSError) as error:
-            if self._away_until is None:
-                _log.warning("Redis doesn't answer, so each process limits for itself: %s", type(error).__name__)
-            self._away_until = self._clock() + AWAY_SECONDS
-            return None
-        if was_away:
-            self._away_until = None
-            _log.info("Redis is back, so rate limits are shared again")
-        # Clocks of servers may be set back.
-        return bool(is_allowed), remaining, min(reset / 1e6, rate.seconds)
+
+def _quota(name: str, rate: Rate, remaining: int, reset: int) -> Quota:
+    """As a script tells it, in microseconds; clocks of servers may be set back."""
+    return Quota(name, rate, remaining, min(reset / 1e6, rate.seconds))
+
+
+def _full_key(name: str, key: str) -> str:
+    # The length says where the name ends.
+    return hashlib.sha256(f"{len(name)}:{name}{key}".encode("utf-8", "surrogatepass")).hexdigest()[:40]
 
 
 class _Windows:
@@ -121,16 +150,41 @@ class _Windows:
 
     def __init__(self, clock: Callable[[], float]) -> None:
         self._clock = clock
-        self._hits: OrderedDict[tuple[str, Rate], list[float]] = OrderedDict()
+        self._hits: _Recent[list[float]] = _Recent()
+        self._leases: _Recent[PermitWindow] = _Recent()
 
     def hit(self, key: str, rate: Rate) -> Answer:
         now = self._clock()
-        hits = self._hits.setdefault((key, rate), [])
-        self._hits.move_to_end((key, rate))
-        if len(self._hits) > MAX_KEYS:
-            self._hits.popitem(last=False)
-        del hits[: bisect_right(hits, now - rate.seconds)]
-        is_allowed = len(hits) < rate.amount
-        if is_allowed:
-            hits.append(now)
-        return is_allowed, rate.amount - len(hits), hits[0] + rate.seconds - now
+        with self._hits.one((key, rate), []) as hits:
+            del hits[: bisect_right(hits, now - rate.seconds)]
+            is_allowed = len(hits) < rate.amount
+            if is_allowed:
+                hits.append(now)
+            return is_allowed, rate.amount - len(hits), hits[0] + rate.seconds - now
+
+    def lease(
+        self, key: str, rate: Rate, permits_id: str, *, ahead: int, seconds: float, back: Permits | None
+    ) -> tuple[bool, int, float, Permits]:
+        with self._leases.one((key, rate), PermitWindow(rate)) as window:
+            return window.take(self._clock(), permits_id, ahead=ahead, seconds=seconds, back=back)
+
+
+class _Recent(Generic[W]):
+    """Windows by their keys, those used longest ago forgotten when there are too many or they hold too much."""
+
+    def __init__(self) -> None:
+        self._windows: OrderedDict[tuple[str, Rate], W] = OrderedDict()
+        self._counts = 0
+
+    def __len__(self) -> int:
+        return len(self._windows)
+
+    @contextlib.contextmanager
+    def one(self, key: tuple[str, Rate], new: W) -> Iterator[W]:
+        window = self._windows.setdefault(key, new)
+        self._windows.move_to_end(key)
+        before = len(window)
+        yield window
+        self._counts += len(window) - before
+        while len(self._windows) > MAX_KEYS or (self._counts > MAX_COUNTS and len(self._windows) > 1):
+            self._counts -= len(self._windows.popitem(last=False)[1])

@@ -22,6 +22,8 @@ PREFIX = "MOVIE_"
 SOURCES = ("catalogue", "third_party", "tmdb")
 LOOPBACK_HOSTS = ("localhost", "127.0.0.1", "[::1]")
 
+_BYTES = re.compile(r"([1-9][0-9]{0,12})(KiB|MiB|GiB|TiB)", re.ASCII)
+_UNITS = {"KiB": 1 << 10, "MiB": 1 << 20, "GiB": 1 << 30, "TiB": 1 << 40}
 _MILLISECONDS = {"ms": 1, "s": 1000, "m": 60_000, "h": 3_600_000, "d": 86_400_000}
 _DURATION = re.compile(r"([0-9]+(?:\.[0-9]+)?)(ms|s|m|h|d)", re.ASCII)
 _HOST = re.compile(r"\*|\[[0-9a-f:]+\]|[a-z0-9]([a-z0-9.-]*[a-z0-9])?", re.ASCII)
@@ -59,6 +61,22 @@ def _duration(text: str) -> float:
     if not 0.001 <= seconds <= 366 * 86400:
         raise ValueError("must be a duration such as 700ms, 3s, 10m, 24h or 5d, from 1ms to 366d")
     return seconds
+
+
+class Size(int):
+    """Bytes."""
+
+    def __str__(self) -> str:
+        unit, factor = next(pair for pair in reversed(_UNITS.items()) if self % pair[1] == 0)
+        return f"{self // factor}{unit}"
+
+
+def _bytes(text: str) -> Size:
+    match = _BYTES.fullmatch(text)
+    size = Size(int(match[1]) * _UNITS[match[2]] if match else 0)
+    if not 1 << 20 <= size <= 1 << 40:
+        raise ValueError("must be a size such as 64MiB, from 1MiB to 1TiB")
+    return size
 
 
 def _statuses(text: str) -> StatusSet:
@@ -199,7 +217,7 @@ class Settings:
     redis_url: str | None = _setting(
         None,
         _redis_url,
-        "limits, broker of the worker; more than one API process needs it",
+        "cache, limits, broker of the worker; more than one API process needs it",
         secret="password",  # noqa: S106
     )
     source_url: str | None = _setting(None, _web_url, "base URL of the third party (of TMDB, where that is the source)")
@@ -218,6 +236,13 @@ class Settings:
         "worth another try",
         shown="`400-409,425,429,5xx` (tmdb: `408,425,429,5xx`)",
     )
+    cache_fresh: float = _setting(
+        "10m", _duration, "how long an answer of the source is fresh; jitter only shortens it"
+    )
+    cache_stale: float = _setting(
+        "24h", _duration, "how much longer it may be served, while it is fetched anew or the source is away"
+    )
+    cache_bytes: Size = _setting("64MiB", _bytes, "memory of each process for answers")
     public_url: str = _setting(
         lambda known: f"http://127.0.0.1:{known['port']}",
         _web_url,
@@ -244,6 +269,14 @@ class Settings:
     refresh_ttl: float = _setting("5d", _duration, "how long a refresh token is good")
     link_ttl: float = _setting("24h", _duration, "how long a mailed link is good")
     public_search: bool = _setting("false", _flag, "search without a token")
+    limit_search: Rate | None = _setting(
+        "600/minute",
+        Rate.parse,
+        "searches, details and lists of genres, per user, without a token per network; `off` disables",
+    )
+    limit_suggest: Rate | None = _setting(
+        "1200/minute", Rate.parse, "suggestions, per user, without a token per network; `off` disables"
+    )
     limit_login: Rate | None = _setting(
         "10/minute",
         Rate.parse,

@@ -11,8 +11,9 @@ import os
 import secrets
 import socket
 import sys
-from collections.abc import AsyncIterator, Callable, Iterator
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from contextlib import asynccontextmanager
+from dataclasses import dataclass
 from datetime import timedelta
 from functools import cached_property
 from pathlib import Path
@@ -21,15 +22,18 @@ from typing import TYPE_CHECKING
 from dishka import AsyncContainer, Provider, Scope, from_context, make_async_container, provide
 from dishka.entities.validation_settings import ValidationSettings
 
+from movie_adapters.cached_movies import CachedMovieSource
 from movie_adapters.local_movies import BatchedSeenMovies
 from movie_adapters.settings import SettingError, Settings
 from movie_core.accounts import AccountRules, Accounts
+from movie_core.caching import BLOCK_SIZES, READY_SHARE, CachePolicy, Forgetting
 from movie_core.catalog import Catalog
 from movie_core.errors import Unavailable
 from movie_core.health import Part, Readiness
 from movie_core.keys import Keys
 from movie_core.limits import Limits
 from movie_core.mails import MailRoom, MailRules
+from movie_core.memory import MemoryEntries
 from movie_core.movies import Movie, MovieQuery
 from movie_core.paging import Window
 from movie_core.patience import Patience
@@ -38,6 +42,7 @@ from movie_core.ports import (
     AddressSyntax,
     Catalogue,
     Doorbell,
+    EntryStore,
     Mailer,
     MovieSource,
     Outbox,
@@ -53,10 +58,16 @@ from movie_core.sessions import SessionWatch
 if TYPE_CHECKING:
     from sqlalchemy.ext.asyncio import AsyncEngine
 
+    from movie_adapters.redis_link import RedisLink
+
 EMBEDDED = "catalogue"
 """The source that keeps its movies itself."""
 
 
+TMDB_BLOCK = 20
+"""The length of TMDB's own pages: other blocks would ask for some of them twice."""
+FOLLOW_SECONDS = 1.0
+"""Between looks at whether the cache was flushed."""
 POLL_SECONDS = 0.3
 """Between looks at which sessions have ended: well within the second that a logout may take to reach all processes."""
 
@@ -80,6 +91,28 @@ class Database:
             await self.engine.dispose()
 
 
+@dataclass(frozen=True, slots=True)
+class PatientSource:
+    """The source itself, asked each time, and around it the patience that the network needs."""
+
+    source: MovieSource
+
+
+@dataclass(frozen=True, slots=True)
+class SharedRedis:
+    """Redis as an optimisation, for all in the process who use it as one; no link where there is no URL."""
+
+    link: "RedisLink | None"
+
+    def entries(self) -> EntryStore | None:
+        """The answers that the processes remember together."""
+        if self.link is None:
+            return None
+        from movie_adapters.redis_entries import RedisEntries
+
+        return RedisEntries(self.link)
+
+
 class Adapters(Provider):
     """Everything lives as long as the process."""
 
@@ -91,6 +124,17 @@ class Adapters(Provider):
         database = Database(settings.database_url)
         yield database
         await database.close()
+
+    @provide
+    async def redis_link(self, settings: Settings) -> AsyncIterator[SharedRedis]:
+        if settings.redis_url is None:
+            yield SharedRedis(None)
+            return
+        from movie_adapters.redis_link import RedisLink
+
+        link = RedisLink(settings.redis_url)
+        yield SharedRedis(link)
+        await link.close()
 
     @provide
     async def catalogue(self, settings: Settings, database: Database) -> AsyncIterator[Catalogue]:
@@ -107,10 +151,9 @@ class Adapters(Provider):
             yield PostgresMovies(database.engine, settings.source)
 
     @provide
-    async def source(self, settings: Settings, catalogue: Catalogue) -> AsyncIterator[MovieSource]:
-        """The source itself, and around it the patience that the network needs."""
+    async def patient(self, settings: Settings, catalogue: Catalogue) -> AsyncIterator[PatientSource]:
         if settings.source == EMBEDDED:
-            yield catalogue
+            yield PatientSource(catalogue)
             return
         import stamina
 
@@ -131,9 +174,40 @@ class Adapters(Provider):
             http = SourceHttp(settings.source_url or "", timeout=timeout, retry_status=retry_status)
             inner = ThirdPartyMovies(http)
         resilient = ResilientMovies(inner, Patience(deadline=settings.source_deadline, timeout=timeout))
-        yield resilient
+        yield PatientSource(resilient)
         await resilient.close()
         await http.close()
+
+    @provide
+    def forgetting(self) -> Forgetting:
+        return Forgetting()
+
+    @provide
+    async def source(
+        self,
+        settings: Settings,
+        patient: PatientSource,
+        seen: SeenMovies,
+        redis: SharedRedis,
+        forgetting: Forgetting,
+    ) -> AsyncIterator[MovieSource]:
+        """What searches ask: a source with memory, unless it keeps its movies itself."""
+        if settings.source == EMBEDDED:
+            yield patient.source
+            return
+        cached = CachedMovieSource(
+            patient.source,
+            store=redis.entries(),
+            memory=MemoryEntries(settings.cache_bytes - settings.cache_bytes // READY_SHARE),
+            policy=CachePolicy(settings.cache_fresh, settings.cache_stale),
+            deadline=settings.source_deadline,
+            block=TMDB_BLOCK if settings.source == "tmdb" else BLOCK_SIZES[0],
+            namespace=settings.source_url or "",
+            keep=seen.remember,
+            forgetting=forgetting,
+        )
+        yield cached
+        await cached.close()
 
     @provide
     async def seen(self, catalogue: Catalogue) -> AsyncIterator[SeenMovies]:
@@ -147,11 +221,11 @@ class Adapters(Provider):
 
     @provide
     async def readiness(
-        self, settings: Settings, catalogue: Catalogue, source: MovieSource
+        self, settings: Settings, catalogue: Catalogue, patient: PatientSource
     ) -> AsyncIterator[Readiness]:
         parts = [_database_part(settings, catalogue)]
         if settings.source != EMBEDDED:
-            parts.append(_source_part(source))
+            parts.append(_source_part(patient.source))
         if settings.redis_url is None:
             yield Readiness(parts)
             return
@@ -246,16 +320,20 @@ class AccountAdapters(Provider):
         return ZxcvbnStrength()
 
     @provide
-    async def rate_limiter(self, settings: Settings) -> AsyncIterator[RateLimiter]:
+    def rate_limiter(self, redis: SharedRedis) -> RateLimiter:
         from movie_adapters.rate_limits import SharedRateLimiter
 
-        limiter = SharedRateLimiter(settings.redis_url)
-        yield limiter
-        await limiter.close()
+        return SharedRateLimiter(redis.link)
 
     @provide
     def limits(self, settings: Settings, limiter: RateLimiter) -> Limits:
-        return Limits(limiter, login=settings.limit_login, register=settings.limit_register)
+        return Limits(
+            limiter,
+            login=settings.limit_login,
+            register=settings.limit_register,
+            search=settings.limit_search,
+            suggest=settings.limit_suggest,
+        )
 
     @provide
     def watch(self, sessions: SessionStore) -> SessionWatch:
@@ -376,7 +454,10 @@ async def serving(container: AsyncContainer) -> AsyncIterator[None]:
     there is no worker to do it."""
     settings = await container.get(Settings)
     await container.get(Accounts)  # so that the first request doesn't wait for imports
-    tasks = [asyncio.create_task(_watch(await container.get(SessionWatch)))]
+    watch, source = await container.get(SessionWatch), await container.get(MovieSource)
+    tasks = [asyncio.create_task(_regularly(watch.poll, POLL_SECONDS))]
+    if isinstance(source, CachedMovieSource):
+        tasks.append(asyncio.create_task(_regularly(source.follow, FOLLOW_SECONDS)))
     if settings.redis_url is None:
         from movie_adapters.in_process import EventDoorbell, run_in_process
 
@@ -395,13 +476,13 @@ async def serving(container: AsyncContainer) -> AsyncIterator[None]:
         await asyncio.gather(*tasks, return_exceptions=True)
 
 
-async def _watch(watch: SessionWatch) -> None:
+async def _regularly(look: Callable[[], Awaitable[None]], seconds: float) -> None:
     while True:
         try:
-            await watch.poll()
-        except Exception:  # noqa: BLE001  (a bug must not leave ended sessions alive for ever)
-            _log.exception("ended sessions could not be read")
-        await asyncio.sleep(POLL_SECONDS)
+            await look()
+        except Exception:  # noqa: BLE001  (a bug must not end what keeps this process up to date)
+            _log.exception("a regular look has failed")
+        await asyncio.sleep(seconds)
 
 
 async def prepare_schema(settings: Settings) -> None:

@@ -1,7 +1,6 @@
 """The limiter without Redis, and with one that can't be reached; tests/integration has a real one."""
 
 import asyncio
-import logging
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from typing import Any
@@ -9,10 +8,11 @@ from typing import Any
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from redis.exceptions import OutOfMemoryError, ReadOnlyError, TimeoutError
 
 from movie_adapters import rate_limits
-from movie_adapters.rate_limits import AWAY_SECONDS, SharedRateLimiter
+from movie_adapters.rate_limits import SharedRateLimiter
+from movie_adapters.redis_link import RedisLink
+from movie_core.errors import StoreUnavailable
 from movie_core.limits import Rate
 from movie_core.testing import RateLimiterContract
 
@@ -30,9 +30,7 @@ class TestWithoutRedis(RateLimiterContract):
 
     @asynccontextmanager
     async def open(self) -> AsyncIterator[SharedRateLimiter]:
-        limiter = SharedRateLimiter(None, clock=self.clock)
-        yield limiter
-        await limiter.close()
+        yield SharedRateLimiter(None, clock=self.clock)
 
     async def pass_time(self, seconds: float) -> None:
         self.clock.now += seconds
@@ -43,76 +41,47 @@ class TestWithRedisAway(RateLimiterContract):
 
     @asynccontextmanager
     async def open(self) -> AsyncIterator[SharedRateLimiter]:
-        limiter, _ = limiter_and_server(self.clock, TimeoutError())
-        yield limiter
+        yield SharedRateLimiter(Link(StoreUnavailable("away")), clock=self.clock)
 
     async def pass_time(self, seconds: float) -> None:
         self.clock.now += seconds
 
 
-class Server:
-    """Stands in for the script that Redis runs."""
+class Link(RedisLink):
+    """Stands in for Redis and its scripts."""
 
-    def __init__(self, failure: Exception | None) -> None:
+    def __init__(self, failure: Exception | None = None, answer: tuple[int, ...] = (1, 7, 3_500_000)) -> None:
+        super().__init__("redis://nowhere.invalid")
         self.failure = failure
+        self.answer = answer
         self.asked = 0
 
-    async def __call__(self, keys: list[str], arguments: list[Any]) -> list[int]:
+    async def run(self, script: str, keys: Any, *arguments: Any) -> list[int]:
         self.asked += 1
         await asyncio.sleep(0)
         if self.failure is not None:
             raise self.failure
-        return [1, 7, 3_500_000]
-
-
-def limiter_and_server(clock: Clock, failure: Exception | None) -> tuple[SharedRateLimiter, Server]:
-    limiter = SharedRateLimiter("redis://nowhere.invalid", clock=clock)
-    server = Server(failure)
-    limiter._script = server  # type: ignore[assignment]
-    return limiter, server
+        return list(self.answer)
 
 
 async def test_what_redis_says_counts() -> None:
-    limiter, _ = limiter_and_server(Clock(), None)
-    is_allowed, quota = await limiter.hit("login", "ada", Rate(10, 60))
+    is_allowed, quota = await SharedRateLimiter(Link()).hit("login", "ada", Rate(10, 60))
     assert is_allowed
     assert (quota.name, quota.rate, quota.remaining, quota.reset) == ("login", Rate(10, 60), 7, 3.5)
 
 
-@pytest.mark.parametrize("failure", [TimeoutError(), ReadOnlyError(), OutOfMemoryError(), ConnectionRefusedError()])
-async def test_after_a_failure_redis_is_left_alone_for_a_while(
-    failure: Exception, caplog: pytest.LogCaptureFixture
-) -> None:
-    clock, rate = Clock(), Rate(3, 60)
-    limiter, server = limiter_and_server(clock, failure)
-    answers = [(await limiter.hit("login", "ada", rate))[0] for _ in range(5)]
-    assert answers == [True, True, True, False, False]
-    assert server.asked == 1
-    clock.now += AWAY_SECONDS - 0.01
-    await limiter.hit("login", "ada", rate)
-    assert server.asked == 1
-    clock.now += 0.02
-    await asyncio.gather(*(limiter.hit("login", "ada", rate) for _ in range(20)))
-    assert server.asked == 2, "one call finds out, the others don't wait"
-    assert [record.levelno for record in caplog.records] == [logging.WARNING]
+async def test_while_redis_is_away_the_process_counts_and_later_redis_does_again() -> None:
+    link, rate = Link(StoreUnavailable("away")), Rate(3, 60)
+    limiter = SharedRateLimiter(link, clock=Clock())
+    assert [(await limiter.hit("login", "ada", rate))[0] for _ in range(5)] == [True, True, True, False, False]
+    link.failure = None
+    assert [(await limiter.hit("login", "ada", rate))[1].remaining for _ in range(3)] == [7, 7, 7]
+    assert link.asked == 8
 
 
-async def test_redis_is_used_again_once_it_is_back() -> None:
-    clock = Clock()
-    limiter, server = limiter_and_server(clock, TimeoutError())
-    await limiter.hit("login", "ada", Rate(3, 60))
-    server.failure = None
-    clock.now += AWAY_SECONDS
-    for _ in range(3):
-        assert (await limiter.hit("login", "ada", Rate(3, 60)))[1].remaining == 7
-    assert server.asked == 4
-
-
-async def test_who_waits_for_a_connection_does_not_ask_a_redis_that_has_gone_meanwhile() -> None:
-    limiter, server = limiter_and_server(Clock(), TimeoutError())
-    answers = await asyncio.gather(*(limiter.hit("login", "ada", Rate(5, 60)) for _ in range(100)))
-    assert server.asked == rate_limits.CONNECTIONS
-    assert [is_allowed for is_allowed, _ in answers].count(True) == 5
+async def test_a_mistake_of_ours_is_not_taken_for_an_outage() -> None:
+    with pytest.raises(ZeroDivisionError):
+        await SharedRateLimiter(Link(ZeroDivisionError())).hit("login", "ada", Rate(3, 60))
 
 
 async def test_a_flood_of_keys_is_dropped(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -123,6 +92,29 @@ async def test_a_flood_of_keys_is_dropped(monkeypatch: pytest.MonkeyPatch) -> No
         await limiter.hit("login", "ada", Rate(1, 86400))
     assert len(limiter._own._hits) == 100
     assert not (await limiter.hit("login", "ada", Rate(1, 86400)))[0], "who goes on trying isn't forgotten"
+
+
+async def test_what_is_kept_of_all_keys_together_is_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(rate_limits, "MAX_COUNTS", 1000)
+    limiter, rate = SharedRateLimiter(None, clock=Clock()), Rate(600, 60)
+    for n in range(300):
+        for _ in range(10):
+            await limiter.hit("login", str(n), rate)
+            await limiter.lease("search", str(n), rate, ahead=9, seconds=3, back=None)
+    assert sum(map(len, limiter._own._hits._windows.values())) == limiter._own._hits._counts <= 1000
+    assert sum(map(len, limiter._own._leases._windows.values())) == limiter._own._leases._counts <= 1000
+    _, quota, _ = await limiter.lease("search", "299", rate, ahead=0, seconds=3, back=None)
+    assert quota.remaining == 600 - 10 * 10 - 1, "who came last isn't forgotten"
+
+
+async def test_permits_taken_of_redis_can_come_back_to_a_process_that_goes_on_alone() -> None:
+    link, rate = Link(answer=(1, 300, 60_000_000, 9)), Rate(600, 60)
+    limiter = SharedRateLimiter(link, clock=Clock())
+    is_allowed, quota, permits = await limiter.lease("search", "ada", rate, ahead=9, seconds=3, back=None)
+    assert (is_allowed, quota.remaining, quota.reset, permits.count) == (True, 300, 60, 9)
+    link.failure = StoreUnavailable("away")
+    is_allowed, quota, later = await limiter.lease("search", "ada", rate, ahead=4, seconds=3, back=permits)
+    assert (is_allowed, quota.remaining, later.count) == (True, 595, 4)
 
 
 @given(

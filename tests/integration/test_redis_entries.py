@@ -1,0 +1,298 @@
+"""Remembered answers over a real Redis, and over one that stops, hangs, fills up or forgets."""
+
+import asyncio
+import contextlib
+import gc
+import logging
+import random
+import time
+from collections.abc import AsyncIterator, Callable, Iterator
+from contextlib import asynccontextmanager
+
+import msgspec
+import pytest
+from redis.asyncio import Redis
+from tests.integration.conftest import trouble
+from tests.servers import OwnServer, own_redis
+
+from movie_adapters.redis_entries import FORMAT, RedisEntries
+from movie_adapters.redis_link import CONNECTIONS, PATIENCE, PAUSE, RedisLink
+from movie_core.caching import CacheStats, Entry, Lease
+from movie_core.errors import StoreUnavailable
+from movie_core.testing import EntryStoreContract
+
+PATIENT = 10.0
+"""Seconds, where a busy machine must not look like a Redis that is away."""
+
+
+@asynccontextmanager
+async def link_to(redis_url: str, *, patience: float = PATIENT, pause: float = 0.1) -> AsyncIterator[RedisLink]:
+    link = RedisLink(redis_url, patience=patience, pause=pause)
+    try:
+        yield link
+    finally:
+        await link.close()
+
+
+async def until(condition: Callable[[], bool]) -> None:
+    async with asyncio.timeout(20):
+        while not condition():  # noqa: ASYNC110  (nobody tells it)
+            await asyncio.sleep(0.01)
+
+
+def an_entry(value: bytes = b"an answer", *, fence: int = 1, seconds: float = 60.0) -> Entry:
+    now = time.time()
+    return Entry(value, now, now + seconds / 2, now + seconds, fence)
+
+
+class TestRedisEntries(EntryStoreContract):
+    fills = 10_000
+
+    @pytest.fixture(autouse=True)
+    def _on(self, redis_url: str) -> None:
+        self.redis_url = redis_url
+
+    @asynccontextmanager
+    async def open(self) -> AsyncIterator[RedisEntries]:
+        async with Redis.from_url(self.redis_url) as redis:
+            await redis.flushdb()
+        async with link_to(self.redis_url) as link:
+            yield RedisEntries(link)
+            assert not link.is_away
+
+
+@pytest.fixture
+async def redis(redis_url: str) -> AsyncIterator[Redis]:
+    async with Redis.from_url(redis_url) as client:
+        await client.flushdb()
+        yield client
+
+
+async def test_redis_lets_go_of_what_nobody_needs_any_more(redis_url: str, redis: Redis) -> None:
+    async with link_to(redis_url) as link:
+        store = RedisEntries(link)
+        lease = await store.lease("a", 30)
+        assert lease is not None
+        await store.write("a", an_entry(fence=lease.fence, seconds=3600))
+        assert 3_500_000 < await redis.pttl("movie:cache:entry:a") <= 3_600_000
+        assert 20_000 < await redis.pttl("movie:cache:lease:a") <= 30_000
+        await store.write("a", an_entry(fence=lease.fence, seconds=60))
+        assert await redis.pttl("movie:cache:entry:a") <= 60_000
+        assert all([key.startswith(b"movie:cache:") async for key in redis.scan_iter()])
+
+
+async def test_processes_share_entries_and_leases(redis_url: str, redis: Redis) -> None:
+    async with link_to(redis_url) as one, link_to(redis_url) as other:
+        stores = RedisEntries(one), RedisEntries(other)
+        leases = await asyncio.gather(*(store.lease("a", 30) for _ in range(20) for store in stores))
+        (lease,) = (one for one in leases if one is not None)
+        entry = an_entry(fence=lease.fence)
+        assert await stores[0].write("a", entry)
+        assert await stores[1].read("a") == entry
+        generation = await stores[1].generation()
+        assert await stores[0].clear() == 1
+        assert await stores[1].generation() != generation
+
+
+async def test_fences_are_of_the_servers_clock_and_grow_where_that_is_set_back(redis_url: str, redis: Redis) -> None:
+    async with link_to(redis_url) as link:
+        store = RedisEntries(link)
+        lease = await store.lease("a", 30)
+        assert lease is not None
+        assert abs(lease.fence / 1e6 - time.time()) < 60
+        await redis.set("movie:cache:fence", 2**52)
+        lease = await store.lease("b", 30)
+        assert lease == Lease("b", 2**52 + 1)
+
+
+async def test_what_is_lost_is_gone_with_its_generation(redis_url: str, redis: Redis) -> None:
+    async with link_to(redis_url) as link:
+        store = RedisEntries(link)
+        before = await store.lease("a", 30)
+        assert before is not None
+        await store.clear()
+        await store.write("a", an_entry(fence=before.fence))
+        await redis.flushall()
+        assert await store.read("a") is None
+        assert await store.generation() is None
+        assert not await store.renew(before, 30)
+        after = await store.lease("a", 30)
+        assert after is not None
+        assert after.fence > before.fence
+        assert await store.stats() == CacheStats(0, 0)
+        assert not link.is_away
+
+
+TIMES = msgspec.msgpack.encode((FORMAT, 1e9, 3e9, 3e9))
+
+
+@pytest.mark.parametrize(
+    "fields",
+    [
+        {"fence": b"1", "times": TIMES},
+        {"fence": b"1", "value": b"x"},
+        {"times": TIMES, "value": b"x"},
+        {"fence": b"", "times": TIMES, "value": b"x"},
+        {"fence": b"-1", "times": TIMES, "value": b"x"},
+        {"fence": b"nan", "times": TIMES, "value": b"x"},
+        {"fence": b"9" * 5000, "times": TIMES, "value": b"x"},
+        {"fence": b"1", "times": TIMES[:-1], "value": b"x"},
+        {"fence": b"1", "times": TIMES + b"\x00", "value": b"x"},
+        {"fence": b"1", "times": b"\xff" * 40, "value": b"x"},
+        {"fence": b"1", "times": b"", "value": b"x"},
+        {"fence": b"1", "times": msgspec.msgpack.encode({"format": 1}), "value": b"x"},
+        {"fence": b"1", "times": msgspec.msgpack.encode((FORMAT + 1, 1e9, 3e9, 3e9)), "value": b"x"},
+        {"fence": b"1", "times": msgspec.msgpack.encode((FORMAT, 1e9, 3e9, 3e9, 3e9)), "value": b"x"},
+        {"something": b"else"},
+        None,
+    ],
+)
+async def test_what_can_not_be_read_counts_as_nothing(
+    redis_url: str, redis: Redis, fields: dict[str, bytes] | None
+) -> None:
+    if fields is None:
+        await redis.lpush("movie:cache:entry:a", "of another type")
+    else:
+        await redis.hset("movie:cache:entry:a", mapping=fields)
+    async with link_to(redis_url) as link:
+        store = RedisEntries(link)
+        assert await store.read("a") is None
+        assert (await store.stats()).entries == 1
+        lease = await store.lease("a", 30)
+        assert lease is not None
+        entry = an_entry(fence=lease.fence)
+        assert await store.write("a", entry)
+        assert await store.read("a") == entry
+        assert not link.is_away
+
+
+async def test_the_example_of_times_can_be_read(redis_url: str, redis: Redis) -> None:
+    """So that the test above tests what it says."""
+    await redis.hset("movie:cache:entry:a", mapping={"fence": b"1", "times": TIMES, "value": b"x"})
+    async with link_to(redis_url) as link:
+        assert await RedisEntries(link).read("a") == Entry(b"x", 1e9, 3e9, 3e9, 1)
+
+
+async def test_after_2000_cancelled_calls_every_answer_belongs_to_its_question(redis_url: str, redis: Redis) -> None:
+    chance = random.Random(7)
+    async with link_to(redis_url) as link:
+        store = RedisEntries(link)
+        for number in range(40):
+            await store.write(f"key:{number}", an_entry(b"value:%d" % number))
+
+        async def ask(number: int) -> None:
+            entry, echo = await asyncio.gather(store.read(f"key:{number}"), link.call("ECHO", f"echo:{number}"))
+            assert entry is not None
+            assert (entry.value, echo) == (b"value:%d" % number, b"echo:%d" % number)
+
+        cancelled = 0
+        while cancelled < 2000:
+            leaving = [asyncio.create_task(ask(chance.randrange(40))) for _ in range(8)]
+            staying = [asyncio.create_task(ask(chance.randrange(40))) for _ in range(2)]
+            if chance.random() < 0.5:
+                await asyncio.sleep(chance.random() * 0.003)
+            else:
+                for _ in range(chance.randrange(12)):
+                    await asyncio.sleep(0)
+            cancelled += sum(task.cancel() for task in leaving)
+            await asyncio.gather(*staying)
+            for outcome in await asyncio.gather(*leaving, return_exceptions=True):
+                assert outcome is None or isinstance(outcome, asyncio.CancelledError)
+        await asyncio.gather(*(ask(number) for number in range(40)))
+        assert not link.is_away
+        assert len(link._client.connection_pool._available_connections) <= CONNECTIONS
+
+
+async def test_a_link_connects_when_it_is_first_used_and_has_few_connections(redis_url: str, redis: Redis) -> None:
+    async def others() -> int:
+        return len(await redis.client_list()) - 1
+
+    before = await others()
+    async with link_to(redis_url) as link:
+        assert await others() == before
+        await asyncio.gather(*(link.call("ECHO", number) for number in range(200)))
+        assert before < await others() <= before + CONNECTIONS
+    for _ in range(100):
+        if await others() == before:
+            break
+        await asyncio.sleep(0.01)
+    assert await others() == before
+
+
+@pytest.fixture
+def server() -> Iterator[OwnServer]:
+    """One that no other test uses."""
+    with own_redis() as server:
+        yield server
+
+
+@pytest.mark.parametrize("kind", ["stopped", "frozen", "read-only", "without replicas", "full"])
+async def test_a_redis_in_trouble_is_left_alone_and_used_again_within_five_seconds(
+    server: OwnServer, kind: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level(logging.INFO, "movie_adapters")
+    async with link_to(server.url, patience=0.5, pause=PAUSE) as link:
+        store, entry = RedisEntries(link), an_entry()
+        assert await store.write("a", entry)
+        with trouble(server, kind):
+            with pytest.raises(StoreUnavailable):
+                await store.write("a", an_entry(b"newer", fence=2))
+            began = time.monotonic()
+            for call in (
+                lambda: store.read("a"),
+                lambda: store.lease("b", 1),
+                lambda: store.renew(Lease("b", 1), 1),
+                lambda: store.release(Lease("b", 1)),
+                lambda: store.write("b", entry),
+                store.clear,
+                store.generation,
+                store.stats,
+            ):
+                with pytest.raises(StoreUnavailable):
+                    await call()
+            assert time.monotonic() - began < 0.5, "they don't wait"
+            await asyncio.sleep(1.2 * PAUSE)
+            assert link.is_away, "it is looked for by writing"
+        began = time.monotonic()
+        await until(lambda: not link.is_away)
+        assert time.monotonic() - began < 5
+        # What was asked of a frozen one may have been done, but nobody else gets the answer to it.
+        found = await store.read("a")
+        assert found is None if kind == "stopped" else found is not None and found.fence in {1, 2}
+        lease = await store.lease("c", 30)
+        assert lease is not None
+        assert await store.write("c", an_entry(b"anew", fence=lease.fence))
+        assert [record.levelno for record in caplog.records] == [logging.WARNING, logging.INFO]
+
+
+async def test_a_frozen_redis_costs_a_tenth_of_a_second_once(server: OwnServer) -> None:
+    async with link_to(server.url, patience=PATIENCE, pause=60) as link:
+        store = RedisEntries(link)
+        with contextlib.suppress(StoreUnavailable):
+            await store.read("a")  # connects
+        with trouble(server, "frozen"):
+            began = time.monotonic()
+            outcomes = await asyncio.gather(*(store.read("a") for _ in range(300)), return_exceptions=True)
+            took = time.monotonic() - began
+            assert {type(outcome) for outcome in outcomes} == {StoreUnavailable}
+            assert took < 10 * PATIENCE
+
+
+async def test_calls_cancelled_while_redis_hangs_leave_nothing_behind(
+    server: OwnServer, caplog: pytest.LogCaptureFixture
+) -> None:
+    async with link_to(server.url, patience=0.5, pause=0.05) as link:
+        store = RedisEntries(link)
+        assert await store.write("a", an_entry())
+        with trouble(server, "frozen"):
+            calls = [asyncio.create_task(store.read("a")) for _ in range(20)]
+            await asyncio.sleep(0.02)
+            for call in calls:
+                call.cancel()
+            await asyncio.gather(*calls, return_exceptions=True)
+            await until(lambda: link.is_away)
+        await until(lambda: not link.is_away)
+        echoes = await asyncio.gather(*(link.call("ECHO", f"echo:{n}") for n in range(50)))
+        assert echoes == [b"echo:%d" % n for n in range(50)]
+    gc.collect()
+    assert {record.name for record in caplog.records} <= {"movie_adapters.redis_link"}

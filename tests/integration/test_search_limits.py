@@ -1,0 +1,122 @@
+"""Limits whose permits are taken ahead, over a real Redis."""
+
+import asyncio
+import multiprocessing
+import random
+import secrets
+import time
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from multiprocessing.queues import Queue
+
+import pytest
+from redis.asyncio import Redis
+
+from movie_adapters.rate_limits import SharedRateLimiter
+from movie_adapters.redis_link import RedisLink
+from movie_core.errors import RateLimited
+from movie_core.limits import SHARE, SLOTS, LeasedLimit, Permits, PermitWindow, Rate
+
+PATIENT = 10.0
+"""Seconds, where a busy machine must not look like a Redis that is away."""
+LIMIT = Rate(600, 60)
+
+
+@asynccontextmanager
+async def limiter_on(redis_url: str) -> AsyncIterator[SharedRateLimiter]:
+    link = RedisLink(redis_url, patience=PATIENT)
+    try:
+        yield SharedRateLimiter(link)
+        assert not link.is_away
+    finally:
+        await link.close()
+
+
+async def passes(limit: LeasedLimit, key: str) -> bool:
+    try:
+        await limit.hit(key)
+    except RateLimited:
+        return False
+    return True
+
+
+async def hammer(redis_url: str, key: str, tries: int) -> int:
+    async with limiter_on(redis_url) as limiter:
+        limit = LeasedLimit(limiter, "search", LIMIT)
+        passed = 0
+        for _ in range(tries // 50):
+            passed += sum(await asyncio.gather(*(passes(limit, key) for _ in range(50))))
+        return passed
+
+
+def hammering(redis_url: str, key: str, told: "Queue[int]") -> None:
+    told.put(asyncio.run(hammer(redis_url, key, 1000)))
+
+
+def test_processes_that_share_redis_let_the_limit_pass_and_no_more(redis_url: str) -> None:
+    processes = multiprocessing.get_context("spawn")
+    told: Queue[int] = processes.Queue()
+    key = secrets.token_hex()
+    running = [processes.Process(target=hammering, args=(redis_url, key, told)) for _ in range(2)]
+    began = time.monotonic()
+    for process in running:
+        process.start()
+    try:
+        passed = sum(told.get(timeout=60) for _ in running)
+    finally:
+        for process in running:
+            process.join(10)
+            process.kill()
+    if time.monotonic() - began < LIMIT.seconds:
+        assert passed <= LIMIT.amount
+    assert passed >= 0.95 * LIMIT.amount
+
+
+async def test_few_calls_are_made_and_a_key_stays_small(redis_url: str) -> None:
+    async with limiter_on(redis_url) as limiter, Redis.from_url(redis_url) as redis:
+        await redis.flushdb()
+        limit = LeasedLimit(limiter, "search", LIMIT)
+        before = await scripts_run(redis)
+        assert [await passes(limit, "ada") for _ in range(2000)].count(True) == LIMIT.amount
+        assert await scripts_run(redis) - before <= 3 * SHARE
+        (key,) = await redis.keys()
+        assert b"ada" not in key
+        assert 0 < await redis.ttl(key) <= LIMIT.seconds + LIMIT.seconds / SHARE
+        assert await redis.strlen(key) < 4000
+
+
+async def scripts_run(redis: "Redis") -> int:
+    stats = await redis.info("commandstats")
+    return sum(stats.get(f"cmdstat_{name}", {"calls": 0})["calls"] for name in ("eval", "evalsha"))
+
+
+async def test_permits_that_nobody_gives_back_are_counted_together(redis_url: str) -> None:
+    async with limiter_on(redis_url) as limiter, Redis.from_url(redis_url) as redis:
+        await redis.flushdb()
+        rate = Rate(100_000, 86_400)
+        for n in range(1, 1001):
+            _, quota, _ = await limiter.lease("search", "ada", rate, ahead=9, seconds=0.000_001, back=None)
+            assert quota.remaining == 100_000 - 10 * n
+        (key,) = await redis.keys()
+        assert await redis.strlen(key) < 2 * SLOTS * 40
+
+
+@pytest.mark.parametrize("seed", range(5))
+async def test_the_script_counts_as_the_rules_do(redis_url: str, seed: int) -> None:
+    chance = random.Random(seed)
+    rate, key = Rate(chance.choice((1, 7, 300)), 86_400), secrets.token_hex()
+    window, taken = PermitWindow(rate), list[tuple[Permits, Permits]]()
+    async with limiter_on(redis_url) as limiter:
+        for n in range(300):
+            ahead, seconds = chance.randrange(8), chance.choice((0.0, 1.0, 100.0))
+            mine, theirs = taken.pop(chance.randrange(len(taken))) if taken and chance.random() < 0.7 else (None, None)
+            unspent = chance.randint(0, mine.count) if mine else 0
+            is_allowed, quota, permits = await limiter.lease(
+                "search", key, rate, ahead=ahead, seconds=seconds, back=theirs and Permits(theirs.id, unspent)
+            )
+            told = window.take(
+                time.time(), str(n), ahead=ahead, seconds=seconds, back=mine and Permits(mine.id, unspent)
+            )
+            assert (is_allowed, quota.remaining, permits.count) == (told[0], told[1], told[3].count)
+            if permits.count:
+                taken.append((told[3], permits))

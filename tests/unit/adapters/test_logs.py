@@ -1,0 +1,144 @@
+import asyncio
+import json
+import logging
+import sys
+import time
+from collections.abc import Iterator
+
+import pytest
+
+from movie_adapters.logs import MAX_WRITE, REQUESTS, WAIT_SECONDS, configure_logging, request_log
+
+log = logging.getLogger("tests.logs")
+
+
+@pytest.fixture(autouse=True)
+def restored(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """Logging as it was, whatever a test makes of it."""
+    root = logging.getLogger()
+    level = root.level
+    monkeypatch.setattr(root, "handlers", [])
+    for name in ("logThreads", "logProcesses", "logMultiprocessing", "_srcfile"):
+        monkeypatch.setattr(logging, name, getattr(logging, name))
+    yield
+    for handler in root.handlers:
+        handler.close()
+    root.setLevel(level)
+
+
+@pytest.fixture
+def writes(monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """What is written to stderr, by write."""
+    written: list[str] = []
+    monkeypatch.setattr(sys.stderr, "write", written.append)
+    return written
+
+
+@pytest.mark.parametrize("form", ["console", "json"])
+async def test_lines_are_written_together_and_none_is_lost(form: str, writes: list[str]) -> None:
+    configure_logging(form)
+    for number in range(500):
+        log.info("line %d", number)
+    await asyncio.sleep(2 * WAIT_SECONDS)
+    lines = "".join(writes).splitlines()
+    assert [line.partition("line ")[2].partition('"')[0] for line in lines] == [str(number) for number in range(500)]
+    assert len(writes) < 50
+    assert all(len(write) <= MAX_WRITE and write.endswith("\n") for write in writes)
+
+
+async def test_a_warning_is_written_at_once_with_what_came_before_it(writes: list[str]) -> None:
+    configure_logging("console")
+    log.info("before")
+    assert writes == []
+    log.warning("bad news")
+    assert [line.split(maxsplit=2)[1:] for line in "".join(writes).splitlines()] == [
+        ["INFO", "before"],
+        ["WARNING", "bad news"],
+    ]
+
+
+def test_without_an_event_loop_lines_are_written_at_once(writes: list[str]) -> None:
+    configure_logging("console")
+    log.info("now")
+    assert "".join(writes).endswith(" INFO    now\n")
+
+
+async def test_what_waits_is_written_in_the_end(writes: list[str]) -> None:
+    configure_logging("console")
+    log.info("last words")
+    logging.getLogger().handlers[0].close()
+    assert "last words" in "".join(writes)
+
+
+async def test_a_line_that_cannot_be_made_harms_nobody(capsys: pytest.CaptureFixture[str]) -> None:
+    class Unspeakable:
+        def __str__(self) -> str:
+            raise RecursionError
+
+    configure_logging("console")
+    log.warning("%s", Unspeakable())
+    log.warning("goes on")
+    assert "goes on" in capsys.readouterr().err
+
+
+async def test_a_closed_stderr_ends_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+    def closed(_: str) -> int:
+        raise BrokenPipeError
+
+    configure_logging("console")
+    monkeypatch.setattr(sys.stderr, "write", closed)
+    log.error("nobody reads this")
+
+
+def test_json_is_one_object_a_line_with_its_trace(writes: list[str]) -> None:
+    configure_logging("json")
+    log.error("it broke", exc_info=ValueError("two\nlines\u2028"), extra={"request_id": "r-1"})
+    (line,) = "".join(writes).splitlines()
+    told = json.loads(line)
+    assert (told["level"], told["logger"], told["message"], told["request_id"]) == (
+        "error",
+        "tests.logs",
+        "it broke",
+        "r-1",
+    )
+    assert "ValueError: two\nlines" in told["trace"]
+    assert told["time"].endswith("+00:00")
+
+
+def test_loggers_that_tell_whole_urls_are_quiet(writes: list[str]) -> None:
+    configure_logging("console")
+    logging.getLogger("httpx").info("GET https://example.com/?key=secret")
+    assert writes == []
+
+
+@pytest.mark.parametrize("form", ["console", "json"])
+def test_the_line_of_a_request_is_the_one_that_its_logger_would_write(
+    form: str, writes: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(time, "time", lambda: 1_700_000_000.25)
+    configure_logging(form)
+    tell = request_log()
+    assert tell is not None
+    tell("an-id", "GET / 200 0.1 ms")
+    logging.getLogger(REQUESTS).info("GET / 200 0.1 ms", extra={"request_id": "an-id"})
+    assert writes[0] == writes[1] != ""
+
+
+def test_logging_that_was_set_up_elsewhere_is_left_alone() -> None:
+    assert request_log() is None
+
+
+def test_a_loop_that_ended_keeps_no_later_line_waiting(writes: list[str]) -> None:
+    configure_logging("console")
+
+    async def say() -> None:
+        log.info("before it ends")
+
+    asyncio.run(say())
+
+    async def say_again() -> None:
+        log.info("afterwards")
+        await asyncio.sleep(2 * WAIT_SECONDS)
+
+    asyncio.run(say_again())
+    assert [line.split()[-1] for line in "".join(writes).splitlines()] == ["ends", "afterwards"]
