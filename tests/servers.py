@@ -19,7 +19,7 @@ import subprocess
 import tempfile
 import time
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, ExitStack, contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -34,16 +34,8 @@ def postgres_server() -> Iterator[str]:
     if url := os.environ.get("TEST_DATABASE_URL"):
         yield url
         return
-    with _folder("pg-") as folder:
-        programs = _postgres_programs(folder)
-        data, log = folder / "data", folder / "log"
-        options = ("-U", "postgres", "-A", "trust", "-E", "UTF8", "--no-locale", "--no-sync")
-        _run((programs / "initdb", "-D", data, *options), folder)
-        quick = ("fsync=off", "full_page_writes=off", "synchronous_commit=off", "max_connections=60")
-        settings = [part for setting in ("listen_addresses=", *quick) for part in ("-c", setting)]
-        command: tuple[str | Path, ...] = (programs / "postgres", "-D", data, "-k", folder, *settings)
-        with _server(command, folder, log, lambda: _says_ready(data / "postmaster.pid"), signal.SIGINT):
-            yield f"postgresql+asyncpg://postgres@/postgres?host={folder}"
+    with own_postgres() as server:
+        yield server.url
 
 
 @contextmanager
@@ -64,13 +56,70 @@ def redis_server() -> Iterator[str]:
     if url := os.environ.get("TEST_REDIS_URL"):
         yield url
         return
+    with own_redis() as server:
+        yield server.url
+
+
+class OwnServer:
+    """A running server that is ours alone, so that it can be treated badly."""
+
+    def __init__(self, url: str, run: Callable[[], AbstractContextManager["subprocess.Popen[bytes]"]]) -> None:
+        self.url = url
+        self._run = run
+        self._running = ExitStack()
+        self.start()
+
+    def start(self) -> None:
+        """Again, after `stop`."""
+        self._process = self._running.enter_context(self._run())
+
+    def stop(self) -> None:
+        """Breaks what is under way."""
+        self._running.close()
+
+    def signal(self, number: signal.Signals) -> None:
+        """To the server and all processes that it has made."""
+        first = self._process.pid
+        children = Path(f"/proc/{first}/task/{first}/children").read_text().split()
+        for pid in (first, *map(int, children)):
+            os.kill(pid, number)
+
+
+@contextmanager
+def own_postgres() -> Iterator[OwnServer]:
+    with _folder("pg-") as folder:
+        programs = _postgres_programs(folder)
+        data, log = folder / "data", folder / "log"
+        options = ("-U", "postgres", "-A", "trust", "-E", "UTF8", "--no-locale", "--no-sync")
+        _run((programs / "initdb", "-D", data, *options), folder)
+        quick = ("fsync=off", "full_page_writes=off", "synchronous_commit=off", "max_connections=60")
+        settings = [part for setting in ("listen_addresses=", *quick) for part in ("-c", setting)]
+        command: tuple[str | Path, ...] = (programs / "postgres", "-D", data, "-k", folder, *settings)
+        server = OwnServer(
+            f"postgresql+asyncpg://postgres@/postgres?host={folder}",
+            lambda: _server(command, folder, log, lambda: _says_ready(data / "postmaster.pid"), signal.SIGINT),
+        )
+        try:
+            yield server
+        finally:
+            server.stop()
+
+
+@contextmanager
+def own_redis() -> Iterator[OwnServer]:
+    """It keeps nothing on disk."""
     with _folder("kv-") as folder:
         path = folder / "socket"
         options = ("--port", "0", "--unixsocket", path, "--save", "", "--appendonly", "no", "--dir", folder)
-        with _server(
-            (_redis_program(), *options), folder, folder / "log", lambda: _says_pong(path), signal.SIGTERM, False
-        ):
-            yield f"unix://{path}?db=0"
+        command: tuple[str | Path, ...] = (_redis_program(), *options)
+        server = OwnServer(
+            f"unix://{path}?db=0",
+            lambda: _server(command, folder, folder / "log", lambda: _says_pong(path), signal.SIGTERM, False),
+        )
+        try:
+            yield server
+        finally:
+            server.stop()
 
 
 # --- programs
@@ -150,7 +199,7 @@ def _server(
     ready: Callable[[], bool],
     stop: signal.Signals,
     unprivileged: bool = True,
-) -> Iterator[None]:
+) -> Iterator["subprocess.Popen[bytes]"]:
     options = _as_user() if unprivileged else {}
     with log.open("wb") as output:
         process = subprocess.Popen(command, stdout=output, stderr=output, stdin=subprocess.DEVNULL, **options)
@@ -160,7 +209,7 @@ def _server(
             if process.poll() is not None or time.monotonic() > deadline:
                 raise RuntimeError(f"{command[0]} did not start in {folder}: {log.read_text(errors='replace')[-2000:]}")
             time.sleep(0.01)
-        yield
+        yield process
     finally:
         process.send_signal(stop)
         try:

@@ -4,28 +4,49 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from importlib.metadata import version
 
-from dishka import Provider
+from dishka import Provider, Scope, provide
 from dishka.integrations.litestar import DishkaRouter, LitestarProvider, setup_dishka
 from litestar import Litestar
 from litestar.config.cors import CORSConfig
 from litestar.datastructures import State
 
+from movie_adapters.logs import request_log
 from movie_adapters.settings import Settings
 from movie_adapters.wiring import create_container, notice_of, serving
 from movie_api.accounts import ACCOUNT_ROUTES, Callers
 from movie_api.errors import answer
+from movie_api.fast_lane import FastLane
 from movie_api.guard import Guard
-from movie_api.movies import MOVIE_ROUTES
+from movie_api.movies import MOVIE_ROUTES, ReadyAnswers, SearchAccess
 from movie_api.openapi import document
 from movie_api.pages import explain_error, is_live, is_ready, reading_router
+from movie_core.accounts import Accounts
+from movie_core.caching import READY_SHARE, Forgetting
+from movie_core.limits import Limits
 
 MAX_BODY = 64 * 1024
 """Bytes of a request's body."""
 
 
+class Searches(Provider):
+    """What the two ways to answer a search share."""
+
+    scope = Scope.APP
+
+    @provide
+    def access(self, settings: Settings, accounts: Accounts, limits: Limits) -> SearchAccess:
+        return SearchAccess(accounts, limits, is_public=settings.public_search)
+
+    @provide
+    def ready(self, settings: Settings, forgetting: Forgetting) -> ReadyAnswers:
+        ready = ReadyAnswers(settings.cache_bytes // READY_SHARE)
+        forgetting.tell(ready.clear)
+        return ready
+
+
 def create_app(settings: Settings, *overrides: Provider) -> Litestar:
     """The ASGI application; `overrides` are providers that stand in for some of `movie_adapters.wiring`."""
-    container = create_container(settings, LitestarProvider(), Callers(), *overrides)
+    container = create_container(settings, LitestarProvider(), Callers(), Searches(), *overrides)
     notice = notice_of(settings)
     described = document(
         settings.public_url,
@@ -37,6 +58,7 @@ def create_app(settings: Settings, *overrides: Provider) -> Litestar:
     @asynccontextmanager
     async def lifespan(_: Litestar) -> AsyncIterator[None]:
         async with serving(container):
+            lane.open(await container.get(SearchAccess), await container.get(ReadyAnswers))
             yield
         await container.close()
 
@@ -54,8 +76,11 @@ def create_app(settings: Settings, *overrides: Provider) -> Litestar:
         logging_config=None,
     )
     setup_dishka(container, app)
+    lane = FastLane()
     app.asgi_handler = Guard(
         app.asgi_handler,
+        at_once=lane,
+        log=request_log(),
         public_url=settings.public_url,
         allowed_hosts=settings.allowed_hosts,
         trusted_proxies=settings.trusted_proxies,

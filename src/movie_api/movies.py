@@ -1,11 +1,14 @@
 """`/api/v1/movies/…` and `/api/v1/genres/`: parse, ask the service, render.
 
-`parse_search` and `render_page` are the whole way from a query string to the bytes of an answer, for every lane that
-answers searches.
+`parse_search` and `render_page` are the whole way from a query string to the bytes of an answer; the fast lane sends
+such bytes again.
 """
 
 import hashlib
+import math
 import re
+import time
+from collections import OrderedDict
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, fields
 from datetime import datetime
@@ -18,16 +21,19 @@ from litestar import Request, Response, get
 from litestar.connection import ASGIConnection
 from litestar.handlers import BaseRouteHandler
 from litestar.params import FromPath
+from litestar.types import HTTPScope, WebSocketScope
 
-from movie_core.accounts import Caller
+from movie_core.accounts import Accounts, Caller
 from movie_core.catalog import Catalog
 from movie_core.errors import (
     Invalid,
     InvalidOffsetOrLimit,
     InvalidParameter,
     InvalidQuery,
+    RateLimited,
 )
-from movie_core.movies import FoundMovie, Movie, MoviePage, MovieQuery, normalise_query
+from movie_core.limits import Limits, network_of
+from movie_core.movies import FoundMovie, Movie, MoviePage, MovieQuery, State, normalise_query
 from movie_core.paging import PageLinks, Window
 
 Connection = ASGIConnection[Any, Any, Any, Any]
@@ -36,6 +42,10 @@ SEARCH_PATH = "/api/v1/movies/"
 MAX_ID = 200
 """Characters of a movie's id; longer ones belong to no movie."""
 
+MOMENT = 0.5
+"""Seconds for which an answer that isn't fresh from memory serves for the same question."""
+OBJECTS = 800
+"""Bytes that an answer takes beyond its text."""
 _BROKEN_ESCAPE = re.compile(rb"%(?![0-9A-Fa-f]{2})")
 _LATER = ("exclude",)
 """Parameters that the API knows but does not offer."""
@@ -110,24 +120,47 @@ def _meta(page: MoviePage | FoundMovie) -> Meta:
     return Meta(page.source, page.state.value, page.fetched_at.replace(microsecond=0))
 
 
-def render_page(page: MoviePage, query: MovieQuery, window: Window, public_url: str) -> tuple[dict[str, str], bytes]:
-    """Headers and body of a page."""
+@dataclass(frozen=True, slots=True)
+class Rendered:
+    """A page as it goes over the wire, now and for as long as the page is true."""
+
+    body: bytes
+    link: str
+    etag: str
+    state: State
+    fetched_at: float
+    """Seconds since the epoch, as `fresh_until`."""
+    fresh_until: float | None
+
+    def headers(self, now: float) -> dict[str, str]:
+        """`now` is in seconds since the epoch: age and remaining freshness are told in whole seconds (RFC 9211)."""
+        headers = {"link": self.link, "etag": self.etag, "cache-control": "private"}
+        if self.state in {State.FRESH, State.STALE} and self.fresh_until is not None:
+            left = self.fresh_until - now
+            # What was stale when it was answered first is stale whatever the clocks say.
+            ttl = max(0, int(left)) if self.state is State.FRESH else min(-1, math.floor(left))
+            headers["cache-status"] = f"movies; hit; ttl={ttl}"
+            headers["age"] = str(max(0, int(now - self.fetched_at)))
+        elif self.state is State.FALLBACK:
+            headers["cache-status"] = "movies; fwd=miss; detail=fallback"
+        else:
+            headers["cache-status"] = "movies; fwd=miss"
+        return headers
+
+
+def render_page(page: MoviePage, query: MovieQuery, window: Window, public_url: str) -> Rendered:
     links = PageLinks.of(public_url + SEARCH_PATH, window, page.total, query.parameters())
     items = msgspec.json.encode([movie_fields(movie) for movie in page.items])
     info = msgspec.json.encode(links.info(window, page.total))
     told = b'{"total":%d,"items":%b,"page_info":%b' % (page.total, items, info)
     body = b'%b,"meta":%b}' % (told, msgspec.json.encode(_meta(page)))
-    headers = {
-        "link": links.header(),
-        # Of items, total and links alone: state and age of the same answer may differ.
-        "etag": f'W/"{hashlib.blake2b(told, digest_size=12).hexdigest()}"',
-        "cache-control": "private",
-        "cache-status": "movies; fwd=miss",
-    }
-    return headers, body
+    # Of items, total and links alone: state and age of the same answer may differ.
+    etag = f'W/"{hashlib.blake2b(told, digest_size=12).hexdigest()}"'
+    fresh_until = None if page.fresh_until is None else page.fresh_until.timestamp()
+    return Rendered(body, links.header(), etag, page.state, page.fetched_at.timestamp(), fresh_until)
 
 
-def _matches(if_none_match: str | None, etag: str) -> bool:
+def matches_etag(if_none_match: str | None, etag: str) -> bool:
     """Weak comparison (RFC 9110, 13.1.2)."""
     if if_none_match is None:
         return False
@@ -136,25 +169,143 @@ def _matches(if_none_match: str | None, etag: str) -> bool:
 
 
 def _json(request: Request[Any, Any, Any], headers: dict[str, str], body: bytes) -> Response[bytes]:
-    if "etag" in headers and _matches(request.headers.get("if-none-match"), headers["etag"]):
+    if "etag" in headers and matches_etag(request.headers.get("if-none-match"), headers["etag"]):
         return Response(b"", status_code=304, headers=headers)
     return Response(body, headers=headers, media_type="application/json")
 
 
+class SearchAccess:
+    """Who may search, and how often: whoever has a valid token, each user for itself; where search is public anybody,
+    each network for itself. The same for every lane that answers.
+    """
+
+    def __init__(self, accounts: Accounts, limits: Limits, *, is_public: bool) -> None:
+        self._accounts = accounts
+        self._limits = limits
+        self._is_public = is_public
+
+    def admit_at_once(self, scope: HTTPScope, authorization: bytes | None) -> bool:
+        """Whether the caller is known to have access, and the search is counted; where False, nothing is counted, and
+        `admit` has to find out.
+        """
+        caller = None
+        if not self._is_public:
+            if authorization is None or not authorization.startswith(b"Bearer "):
+                return False
+            caller = self._accounts.recognise(authorization[7:].decode("latin-1"))
+            if caller is None:
+                return False
+        if self._limits.search is None:
+            return True
+        try:
+            quota = self._limits.search.spend(_counts_as(scope, caller))
+        except RateLimited:
+            return False
+        if quota is not None:
+            scope["state"]["quota"] = quota
+        return quota is not None
+
+    async def admit(self, connection: Connection, *, is_suggestion: bool = False) -> None:
+        """Find out who calls, and count the request; raises errors of the `Denied` family, and `RateLimited`."""
+        caller = None if self._is_public else await connection.state.dishka_container.get(Caller)
+        limit = self._limits.suggest if is_suggestion else self._limits.search
+        if limit is not None:
+            connection.scope["state"]["quota"] = await limit.hit(_counts_as(connection.scope, caller))
+
+
+def _counts_as(scope: HTTPScope | WebSocketScope, caller: Caller | None) -> str:
+    return f"network:{network_of(scope['state']['client'])}" if caller is None else f"user:{caller.user_id}"
+
+
 async def require_search_access(connection: Connection, _: BaseRouteHandler) -> None:
-    """Guards these routes: they need a valid token, unless search is public and no token is looked at."""
-    if not connection.app.state.settings.public_search:
-        await connection.state.dishka_container.get(Caller)
+    """Guards these routes: they need a valid token, unless search is public and no token is looked at. Counts."""
+    await (await connection.state.dishka_container.get(SearchAccess)).admit(connection)
+
+
+async def require_suggest_access(connection: Connection, _: BaseRouteHandler) -> None:
+    """The same for suggestions, which are counted apart: there is one for every key that is pressed."""
+    await (await connection.state.dishka_container.get(SearchAccess)).admit(connection, is_suggestion=True)
+
+
+class ReadyAnswer:
+    """An answer that may be given again until `until`."""
+
+    __slots__ = ("_headers", "_second", "rendered", "size", "until")
+
+    def __init__(self, rendered: Rendered, until: float, query_string: bytes) -> None:
+        self.rendered = rendered
+        self.until = until
+        self.size = len(query_string) + len(rendered.body) + len(rendered.link) + OBJECTS
+        self._second = -1
+        self._headers: list[tuple[bytes, bytes]] = []
+
+    def headers(self, now: float, *, with_body: bool = True) -> list[tuple[bytes, bytes]]:
+        """As the server takes them; made once a second, as that is how fine they tell time."""
+        if self._second != int(now):
+            self._second = int(now)
+            told = self.rendered.headers(now).items()
+            length = b"%d" % len(self.rendered.body)
+            of_body = ((b"content-type", b"application/json"), (b"content-length", length))
+            self._headers = [*((name.encode(), value.encode()) for name, value in told), *of_body]
+        return self._headers if with_body else self._headers[:-2]
+
+
+class ReadyAnswers:
+    """Answers given a moment ago, by the query string as it was spelled, in at most `max_bytes`; the one used longest
+    ago is forgotten first.
+
+    What is fresh serves until it is stale. Whatever else may change any moment serves for `MOMENT`, but not what the
+    cache has just fetched: the next answer calls it fresh.
+    """
+
+    def __init__(self, max_bytes: int) -> None:
+        self._max_bytes = max_bytes
+        self._bytes = 0
+        self._answers: OrderedDict[bytes, ReadyAnswer] = OrderedDict()
+
+    def find(self, query_string: bytes, now: float) -> ReadyAnswer | None:
+        answer = self._answers.get(query_string)
+        if answer is None or now >= answer.until:
+            return None
+        self._answers.move_to_end(query_string)
+        return answer
+
+    def keep(self, query_string: bytes, rendered: Rendered, now: float) -> None:
+        if rendered.state is State.FRESH and rendered.fresh_until is not None:
+            until = rendered.fresh_until
+        elif rendered.state is State.LIVE and rendered.fresh_until is not None:
+            return
+        else:
+            until = now + MOMENT
+        self._forget(query_string)
+        answer = self._answers[query_string] = ReadyAnswer(rendered, until, query_string)
+        self._bytes += answer.size
+        while self._bytes > self._max_bytes:
+            self._forget(next(iter(self._answers)))
+
+    def clear(self) -> None:
+        self._answers.clear()
+        self._bytes = 0
+
+    def _forget(self, query_string: bytes) -> None:
+        answer = self._answers.pop(query_string, None)
+        if answer is not None:
+            self._bytes -= answer.size
 
 
 @get(SEARCH_PATH, guards=[require_search_access])
-async def search_movies(request: Request[Any, Any, Any], catalog: FromDishka[Catalog]) -> Response[bytes]:
+async def search_movies(
+    request: Request[Any, Any, Any], catalog: FromDishka[Catalog], ready: FromDishka[ReadyAnswers]
+) -> Response[bytes]:
     query, window = parse_search(request.scope["query_string"])
     page = await catalog.search(query, window)
-    return _json(request, *render_page(page, query, window, request.scope["state"]["public_url"]))
+    rendered = render_page(page, query, window, request.scope["state"]["public_url"])
+    now = time.time()
+    ready.keep(request.scope["query_string"], rendered, now)
+    return _json(request, rendered.headers(now), rendered.body)
 
 
-@get("/api/v1/movies/suggest/", guards=[require_search_access])
+@get("/api/v1/movies/suggest/", guards=[require_suggest_access])
 async def suggest_movies(request: Request[Any, Any, Any], catalog: FromDishka[Catalog]) -> Response[bytes]:
     given = parse_parameters(request.scope["query_string"])
     movies = await catalog.suggest(normalise_query(given.get("query", "")))

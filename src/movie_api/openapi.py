@@ -73,13 +73,17 @@ _MOVIE_PROPERTIES: Json = {
 }
 _ID_AND_TITLE = ("id", "title")
 
+_STATES = (
+    "`live`: just fetched from the source. `fresh`: remembered. `stale`: remembered and past its time, as it is being "
+    "fetched anew or the source fails. `fallback`: the source is away; from what it gave before."
+)
 SCHEMAS: Json = {
     "Movie": _object(_ID_AND_TITLE, **_MOVIE_PROPERTIES),
     "MovieDetails": _object((*_ID_AND_TITLE, "meta"), **_MOVIE_PROPERTIES, meta=_schema("Meta")),
     "Meta": _object(
         ("source", "state", "fetched_at"),
         source={"type": "string", "enum": ["third_party", "tmdb", "catalogue", "local"]},
-        state={"type": "string", "enum": list(State), "description": "`live`: just fetched from the source."},
+        state={"type": "string", "enum": list(State), "description": _STATES},
         fetched_at={"type": "string", "format": "date-time"},
     ),
     "PageInfo": _object(
@@ -234,7 +238,14 @@ _HEADERS: dict[str, Json] = {
     "Link": {"description": "`first`, `prev`, `next`, `last` (RFC 8288), as in `page_info`.", "schema": _TEXT},
     "ETag": {"description": "Weak; of items, total and links.", "schema": _TEXT},
     "Cache-Control": {"description": "`private`; for accounts `no-store`", "schema": _TEXT},
-    "Cache-Status": {"description": "RFC 9211; `movies; fwd=miss` for a live answer.", "schema": _TEXT},
+    "Cache-Status": {
+        "description": "RFC 9211: `movies; fwd=miss`, or of what is remembered `movies; hit; ttl=…`.",
+        "schema": _TEXT,
+    },
+    "Age": {
+        "description": "Seconds since a remembered answer was fetched.",
+        "schema": {"type": "integer", "minimum": 0},
+    },
     "WWW-Authenticate": {"description": "`Bearer`", "schema": _TEXT},
     "Allow": {"description": "The methods of the path.", "schema": _TEXT},
     "Retry-After": {"description": "Seconds.", "schema": {"type": "integer", "minimum": 1}},
@@ -242,6 +253,9 @@ _HEADERS: dict[str, Json] = {
     "RateLimit-Policy": {"description": "At most `q` in any `w` seconds.", "schema": _TEXT},
 }
 _FOR_STATUS = {401: ("WWW-Authenticate",), 405: ("Allow",), 429: ("Retry-After",), 503: ("Retry-After",)}
+_LIMITS = ("RateLimit", "RateLimit-Policy")
+_BEFORE_LIMITS = (401, 405, 414, 431)
+"""Statuses of answers to searches that were not counted."""
 
 
 def _headers(*names: str) -> Json:
@@ -256,8 +270,9 @@ _LINK = "invalid_token@400"
 """`invalid_token` as the link of a mail has it."""
 
 
-def _problems(*codes: str, headers: Iterable[str] = (), is_page_too: bool = False) -> Json:
+def _problems(*codes: str, headers: Iterable[str] = (), is_page_too: bool = False, is_limited: bool = False) -> Json:
     """The error answers of an operation, those that every operation has included."""
+    codes = (*codes, "rate_limited") if is_limited else codes
     codes = (*codes, "invalid_host", "method_not_allowed", "uri_too_long", "headers_too_large", "internal_error")
     by_status: dict[int, list[str]] = {}
     for code in codes:
@@ -267,7 +282,11 @@ def _problems(*codes: str, headers: Iterable[str] = (), is_page_too: bool = Fals
     return {
         str(status): {
             "description": ", ".join(f"`{code}`" for code in listed),
-            "headers": _headers(*headers, *_FOR_STATUS.get(status, ())),
+            "headers": _headers(
+                *headers,
+                *(_LIMITS if is_limited and status not in _BEFORE_LIMITS else ()),
+                *_FOR_STATUS.get(status, ()),
+            ),
             "content": content,
         }
         for status, listed in sorted(by_status.items())
@@ -287,16 +306,18 @@ def _get(
     headers: Iterable[str] = (),
     media_type: str = JSON,
     is_open: bool = False,
+    is_limited: bool = False,
     more: Json | None = None,
 ) -> Json:
-    answered = {"description": summary, "headers": _headers(*headers), "content": _content(media_type, schema)}
+    told = (*headers, *(_LIMITS if is_limited else ()))
+    answered = {"description": summary, "headers": _headers(*told), "content": _content(media_type, schema)}
     return {
         "get": {
             "operationId": name,
             "tags": [tag],
             "summary": summary,
             "parameters": list(parameters),
-            "responses": {"200": answered, **(more or {}), **_problems(*errors)},
+            "responses": {"200": answered, **(more or {}), **_problems(*errors, is_limited=is_limited)},
             **({"security": []} if is_open else {}),
         }
     }
@@ -320,7 +341,7 @@ def _account(
     is_page_too: bool = False,
 ) -> Json:
     """An operation of the accounts. `answered`, `body` and `form` name schemas; `is_open` ones need no token."""
-    always = ("Cache-Control", *(("RateLimit", "RateLimit-Policy") if is_limited else ()))
+    always = ("Cache-Control", *(_LIMITS if is_limited else ()))
     told: Json = {"description": summary, "headers": _headers(*always)}
     pages = _PAGE if is_page_too else {}
     if answered is not None or pages:
@@ -347,7 +368,7 @@ _AWAY = ("source_unavailable", "store_unavailable")
 _NOT_MODIFIED = {
     "304": {
         "description": "As `If-None-Match` has it.",
-        "headers": _headers("Link", "ETag", "Cache-Control", "Cache-Status"),
+        "headers": _headers("Link", "ETag", "Cache-Control", "Cache-Status", "Age", *_LIMITS),
     }
 }
 _LINK_PARAMETERS = [
@@ -366,7 +387,8 @@ PATHS: Json = {
         *("invalid_offset_or_limit", "invalid_query", "invalid_parameter", "filter_unsupported", "page_out_of_range"),
         *("movie_not_found", *_ACCESS, *_AWAY),
         parameters=[*_SEARCH_PARAMETERS, _IF_NONE_MATCH],
-        headers=("Link", "ETag", "Cache-Control", "Cache-Status"),
+        headers=("Link", "ETag", "Cache-Control", "Cache-Status", "Age"),
+        is_limited=True,
         more=_NOT_MODIFIED,
     ),
     "/api/v1/movies/suggest/": _get(
@@ -377,6 +399,7 @@ PATHS: Json = {
         *("invalid_query", *_ACCESS, *_AWAY),
         parameters=[_QUERY],
         headers=("Cache-Control",),
+        is_limited=True,
     ),
     "/api/v1/movies/{movie_id}/": _get(
         "getMovie",
@@ -388,6 +411,7 @@ PATHS: Json = {
             _parameter("movie_id", "As a search answered it.", {"type": "string", "minLength": 1}, "tt0133093", "path")
         ],
         headers=("Cache-Control",),
+        is_limited=True,
     ),
     "/api/v1/genres/": _get(
         "listGenres",
@@ -396,6 +420,7 @@ PATHS: Json = {
         _schema("Genres"),
         *(*_ACCESS, *_AWAY),
         headers=("Cache-Control",),
+        is_limited=True,
     ),
     "/api/v1/authentication/register/": _account(
         "post",

@@ -157,7 +157,8 @@ class GuardedProtocol(HttpToolsProtocol):
             busy.disconnected = True
             busy.message_event.set()
         if busy is not None or not own:  # else the request has had its answer
-            request_id = uuid.uuid4().hex
+            state = {} if busy is None else busy.scope["state"]
+            request_id = state.get("request_id") or uuid.uuid4().hex
             status, headers, body = problem(self.public_url, request_id, code)
             head = b"HTTP/1.1 %d %s\r\n" % (status, HTTPStatus(status).phrase.encode())
             for name, value in self.server_state.default_headers:
@@ -166,7 +167,10 @@ class GuardedProtocol(HttpToolsProtocol):
             for text, value_text in headers.items():
                 head += f"{text}: {value_text}\r\n".encode()
             self.inner.write(head + b"\r\n" + body)
-            _access.info("broken request refused: %d %s", status, code, extra={"request_id": request_id})
+            if busy is None:
+                _access.info("broken request refused: %d %s", status, code, extra={"request_id": request_id})
+            else:
+                state["refused"] = status  # the line of this request comes from the guard
         self.end(linger=True)
 
     def end(self, *, linger: bool = False) -> None:

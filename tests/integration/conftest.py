@@ -1,6 +1,8 @@
 """Real servers, one of each kind for the whole run, and programs started as a user starts them."""
 
+import asyncio
 import contextlib
+import itertools
 import os
 import re
 import shutil
@@ -14,7 +16,10 @@ from pathlib import Path
 
 import httpx
 import pytest
-from tests.servers import postgres_database, postgres_server, redis_server
+from redis import Redis
+from tests.servers import OwnServer, postgres_database, postgres_server, redis_server
+
+from movie_adapters.upstream import Upstream
 
 START_SECONDS = 30
 
@@ -37,6 +42,31 @@ def database_url(postgres: str) -> Iterator[str]:
 def redis_url() -> Iterator[str]:
     with redis_server() as url:
         yield url
+
+
+@contextlib.contextmanager
+def trouble(redis: OwnServer, kind: str) -> Iterator[None]:
+    """Redis is so for a while. Frozen, it keeps connections and takes new ones but doesn't answer."""
+
+    def tell(command: str) -> None:
+        with Redis.from_url(redis.url) as client:
+            client.execute_command(*command.split())
+
+    begin, end = {
+        "stopped": (redis.stop, redis.start),
+        "frozen": (lambda: redis.signal(signal.SIGSTOP), lambda: redis.signal(signal.SIGCONT)),
+        "read-only": (lambda: tell("REPLICAOF 127.0.0.1 1"), lambda: tell("REPLICAOF NO ONE")),
+        "without replicas": (
+            lambda: tell("CONFIG SET min-replicas-to-write 1"),
+            lambda: tell("CONFIG SET min-replicas-to-write 0"),
+        ),
+        "full": (lambda: tell("CONFIG SET maxmemory 1"), lambda: tell("CONFIG SET maxmemory 0")),
+    }[kind]
+    begin()
+    try:
+        yield
+    finally:
+        end()
 
 
 def clean_environment(**environ: str) -> dict[str, str]:
@@ -152,3 +182,108 @@ def run(folder: Path) -> Callable[..., subprocess.CompletedProcess[str]]:
         )
 
     return done
+
+
+# --- API processes in front of a source that the test itself plays
+
+
+@pytest.fixture(scope="module")
+def source_port() -> Iterator[int]:
+    """Where a server of ours may listen now and again, and nobody else."""
+    with socket.socket() as sock:
+        sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        sock.bind(("127.0.0.1", 0))
+        yield int(sock.getsockname()[1])
+
+
+class Fleet:
+    """API processes that serve together, without limits. They share the first one's public URL, and with it tokens."""
+
+    def __init__(self, folder: Path, **environ: str) -> None:
+        self._folder = folder
+        self._first_port = free_port()
+        self.environ = {
+            "MOVIE_PUBLIC_URL": f"http://127.0.0.1:{self._first_port}",
+            "MOVIE_PUBLIC_SEARCH": "true",
+            "MOVIE_SECRET_KEY": "of these tests and long enough for anybody",
+            **{f"MOVIE_LIMIT_{name}": "off" for name in ("SEARCH", "SUGGEST", "LOGIN", "REGISTER", "MAIL")},
+            **environ,
+        }
+        self.programs: list[Program] = []
+        self.ports: list[int] = []
+        self.numbers = itertools.count(1)
+        """Of movies that nobody has asked for."""
+
+    def begin(self, count: int = 1, **environ: str) -> None:
+        """Start so many more, all at once, and wait until they serve."""
+        for _ in range(count):
+            port = free_port() if self.programs else self._first_port
+            self.programs.append(Program(("serve", "--port", str(port)), self._folder, self.environ | environ))
+            self.ports.append(port)
+        for program in self.programs[-count:]:
+            program.wait_for("serving third_party")
+
+    def end(self, count: int | None = None) -> None:
+        """Stop the last ones, or all."""
+        for _ in range(len(self.programs) if count is None else count):
+            self.ports.pop()
+            program = self.programs.pop()
+            program.process.send_signal(signal.SIGCONT)
+            program.stop(signal.SIGKILL)
+
+    def run(self, *arguments: str, **environ: str) -> subprocess.CompletedProcess[str]:
+        """`movie-search` to its end, with the settings of these processes."""
+        return subprocess.run(
+            [Path(sys.executable).with_name("movie-search"), *arguments],
+            cwd=self._folder,
+            env=clean_environment(**self.environ | environ),
+            capture_output=True,
+            text=True,
+            timeout=60,
+            check=False,
+        )
+
+
+class Scene:
+    """A fleet and its source in a test's event loop."""
+
+    def __init__(self, fleet: Fleet, upstream: Upstream, token: str | None = None) -> None:
+        self.fleet = fleet
+        self.upstream = upstream
+        self.token = token
+        headers = {} if token is None else {"Authorization": f"Bearer {token}"}
+        self.clients = [
+            httpx.AsyncClient(base_url=f"http://127.0.0.1:{port}", headers=headers, timeout=15, trust_env=False)
+            for port in fleet.ports
+        ]
+
+    def cold(self) -> str:
+        """A query that nobody has sent, which one movie matches."""
+        return f"river {next(self.fleet.numbers):04}"
+
+    async def search(
+        self, query: str, at: int = 0, *, headers: dict[str, str] | None = None, **parameters: int
+    ) -> httpx.Response:
+        told: dict[str, str | int] = {"query": query, "limit": 10, **parameters}
+        return await self.clients[at].get("/api/v1/movies/", params=told, headers=headers)
+
+    async def settle(self) -> None:
+        """Wait until all processes trust the source: one that has been down is trusted after five answers."""
+        deadline = time.monotonic() + 20
+        for at in range(len(self.clients)):
+            good = 0
+            while good < 6:
+                assert time.monotonic() < deadline, "the source is not found again"
+                good = good + 1 if state(await self.search(self.cold(), at)) == "live" else 0
+                if not good:
+                    await asyncio.sleep(0.05)
+        self.upstream.forget()
+
+    async def close(self) -> None:
+        for client in self.clients:
+            await client.aclose()
+
+
+def state(answer: httpx.Response) -> str | None:
+    """`meta.state` of a page; None where the answer is none."""
+    return str(answer.json()["meta"]["state"]) if answer.status_code == 200 else None

@@ -1,16 +1,26 @@
+import asyncio
 import logging
 import re
+from collections.abc import Iterator
+from typing import Any
 
 import httpx
 import pytest
-from tests.unit.api.conftest import OpenApi
+from dishka import Provider, Scope, provide
+from litestar.types import Message, Receive, Send
+from tests.unit.api.conftest import SECRET, InMemory, OpenApi
 from tests.unit.api.test_search import MOVIES, assert_problem
+
+from movie_adapters.settings import Settings
+from movie_api.app import create_app
+from movie_api.guard import Guard
+from movie_core.catalog import Catalog
 
 
 async def test_a_request_id_is_taken_over_or_made(api: httpx.AsyncClient) -> None:
     assert (await api.get(MOVIES, headers={"x-request-id": "a-B_1."})).headers["x-request-id"] == "a-B_1."
-    for odd in ("", "a b", "a" * 65, "ä".encode(), "<x>"):
-        made = (await api.get(MOVIES, headers={"x-request-id": odd})).headers["x-request-id"]
+    for odd in (b"", b"a b", b"a" * 65, "ä".encode(), b"<x>"):
+        made = (await api.get(MOVIES, headers={b"x-request-id": odd})).headers["x-request-id"]
         assert re.fullmatch(r"[0-9a-f]{32}", made), odd
 
 
@@ -98,3 +108,110 @@ async def test_cors_is_off_unless_origins_are_set(open_api: OpenApi) -> None:
         for origin, is_allowed in (("https://app.example.com", True), ("https://app.example.com.evil.test", False)):
             answer = await api.get(MOVIES, headers={"origin": origin})
             assert ("access-control-allow-origin" in answer.headers) is is_allowed, origin
+
+
+class Escape(BaseException):
+    """What nobody expects."""
+
+
+START: Message = {"type": "http.response.start", "status": 200, "headers": [(b"content-length", b"4")]}
+PART: Message = {"type": "http.response.body", "body": b"ab", "more_body": True}
+WHOLE: Message = {"type": "http.response.body", "body": b"abcd", "more_body": False}
+ESCAPES = [
+    ValueError("canary"),
+    RecursionError("canary"),
+    MemoryError("canary"),
+    asyncio.CancelledError("canary"),
+    BaseExceptionGroup("canary", [Escape("canary")]),
+    SystemExit("canary"),
+    Escape("canary"),
+]
+
+
+def guarded(*said: Message | BaseException) -> httpx.AsyncClient:
+    """A client of an application that says just this, and then raises or returns."""
+
+    async def app(scope: Any, receive: Receive, send: Send) -> None:
+        for one in said:
+            if isinstance(one, BaseException):
+                raise one
+            await send(one)
+
+    guard: Any = Guard(app, public_url="http://127.0.0.1:8000", allowed_hosts=["127.0.0.1"])
+    return httpx.AsyncClient(transport=httpx.ASGITransport(guard), base_url="http://127.0.0.1")
+
+
+@pytest.mark.parametrize("error", ESCAPES, ids=lambda error: type(error).__name__)
+@pytest.mark.parametrize("said", [[], [START]], ids=["at once", "after the head"])
+async def test_whatever_escapes_is_answered_without_details(
+    said: list[Message], error: BaseException, caplog: pytest.LogCaptureFixture
+) -> None:
+    async with guarded(*said, error) as client:
+        answer = await client.get(MOVIES, headers={"x-request-id": "r-1"})
+    assert assert_problem(answer, 500, "internal_error")["request_id"] == "r-1"
+    assert "canary" not in answer.text + str(answer.headers)
+    (record,) = [record for record in caplog.records if record.levelno == logging.ERROR]
+    assert (record.getMessage(), record.exc_info and record.exc_info[1]) == ("request r-1 failed", error)
+
+
+@pytest.mark.parametrize("said", [[], [START]], ids=["nothing", "a head alone"])
+async def test_an_application_that_gives_no_answer_is_a_bug(said: list[Message]) -> None:
+    async with guarded(*said) as client:
+        assert_problem(await client.get(MOVIES), 500, "internal_error")
+
+
+async def test_a_part_of_an_answer_does_not_pass_for_the_whole() -> None:
+    async with guarded(START, PART, Escape()) as client:
+        with pytest.raises(Escape):  # the server ends the connection then
+            await client.get(MOVIES)
+
+
+async def test_what_fails_after_the_answer_changes_nothing_of_it(caplog: pytest.LogCaptureFixture) -> None:
+    async with guarded(START, WHOLE, ValueError()) as client:
+        assert (await client.get(MOVIES)).text == "abcd"
+    assert "failed" in caplog.text
+
+
+async def test_a_message_that_is_sent_again_is_dressed_once() -> None:
+    async with guarded(START, WHOLE) as client:
+        ids = [(await client.get(MOVIES)).headers.get_list("x-request-id") for _ in range(2)]
+    assert [len(each) for each in ids] == [1, 1]
+    assert ids[0] != ids[1]
+
+
+async def test_a_request_that_has_to_end_with_the_process_is_told_to_come_back() -> None:
+    async def app(scope: Any, receive: Receive, send: Send) -> None:
+        await asyncio.Event().wait()
+
+    sent: list[Any] = []
+
+    async def send(message: Message) -> None:
+        sent.append(message)
+
+    guard: Any = Guard(app, public_url="http://127.0.0.1:8000", allowed_hosts=["127.0.0.1"])
+    scope = {"type": "http", "method": "GET", "path": "/", "query_string": b"", "headers": [(b"host", b"127.0.0.1")]}
+    running = asyncio.create_task(guard(scope, None, send))
+    await asyncio.sleep(0)
+    running.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await running
+    assert sent[0]["status"] == 503
+    assert b"retry-after" in dict(sent[0]["headers"])
+    assert b'"code":"busy"' in sent[1]["body"]
+
+
+async def test_what_escapes_the_container_is_answered(caplog: pytest.LogCaptureFixture) -> None:
+    class Broken(Provider):
+        @provide(scope=Scope.REQUEST, override=True)
+        def catalog(self) -> Iterator[Catalog]:
+            raise Escape("canary")
+            yield
+
+    settings = Settings.load({"MOVIE_SECRET_KEY": SECRET, "MOVIE_PUBLIC_SEARCH": "true"}, dotenv=None)
+    app: Any = create_app(settings, InMemory(), Broken())
+    async with httpx.AsyncClient(transport=httpx.ASGITransport(app), base_url="http://127.0.0.1") as api:
+        answer = await api.get(MOVIES)
+        assert_problem(answer, 500, "internal_error")
+        assert "canary" not in answer.text
+        assert "canary" in caplog.text
+        assert (await api.get("/health/live")).status_code == 200

@@ -1,0 +1,317 @@
+"""Two API processes over a PostgreSQL and a Redis which stop, freeze, forget, fill up and come back."""
+
+import asyncio
+import contextlib
+import random
+import signal
+import time
+from collections.abc import AsyncIterator, Callable, Iterator
+from typing import Any
+
+import asyncpg  # type: ignore[import-untyped]  # the package has no types
+import httpx
+import pytest
+from redis import Redis
+from tests.integration.conftest import Fleet, Scene, state, trouble
+from tests.servers import OwnServer, own_postgres, own_redis
+
+from movie_adapters.upstream import Behaviour, Upstream, running_upstream
+from movie_core.movies import Movie
+
+MOVIES = [Movie(id=str(n), title=f"River {n:04}") for n in range(1, 5001)]
+AUTH = "/api/v1/authentication/"
+ME = "/api/v1/users/me/"
+LOGIN = {"email": "ann@example.com", "password": "copper lantern walks home"}
+BACK = 5.0
+"""Seconds after which what was away is used again."""
+SLACK = 2.0
+"""Seconds that a busy machine may add."""
+
+
+@pytest.fixture(scope="module")
+def database() -> Iterator[OwnServer]:
+    with own_postgres() as server:
+        yield server
+
+
+@pytest.fixture(scope="module")
+def redis() -> Iterator[OwnServer]:
+    with own_redis() as server:
+        yield server
+
+
+@pytest.fixture(scope="module")
+def fleet(
+    database: OwnServer, redis: OwnServer, source_port: int, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[Fleet]:
+    """With an account that is active."""
+    fleet = Fleet(
+        tmp_path_factory.mktemp("outages"),
+        MOVIE_DATABASE_URL=database.url,
+        MOVIE_REDIS_URL=redis.url,
+        MOVIE_SOURCE_URL=f"http://127.0.0.1:{source_port}",
+        MOVIE_SOURCE_TIMEOUT="2500ms",
+        MOVIE_PUBLIC_SEARCH="false",
+    )
+    try:
+        fleet.begin(2)
+        url = f"http://127.0.0.1:{fleet.ports[0]}{AUTH}register/"
+        httpx.post(url, json={**LOGIN, "username": "ann"}, trust_env=False).raise_for_status()
+        assert fleet.run("users", "activate", LOGIN["email"]).returncode == 0
+        yield fleet
+    finally:
+        fleet.end()
+
+
+@pytest.fixture
+async def upstream(source_port: int) -> AsyncIterator[Upstream]:
+    async with running_upstream(MOVIES, Behaviour(fail_rate=0, latency_ms=0), port=source_port) as upstream:
+        yield upstream
+
+
+@pytest.fixture
+async def scene(fleet: Fleet, upstream: Upstream) -> AsyncIterator[Scene]:
+    """Its clients are logged in."""
+    url = f"http://127.0.0.1:{fleet.ports[0]}{AUTH}login/"
+    async with httpx.AsyncClient(trust_env=False, timeout=15) as client:
+        token = (await client.post(url, json=LOGIN)).raise_for_status().json()["access"]
+    scene = Scene(fleet, upstream, token)
+    await scene.settle()
+    await until_shared(scene)
+    yield scene
+    await scene.close()
+
+
+async def until_shared(scene: Scene) -> float:
+    """The seconds until the processes share answers again, both ways."""
+    began = time.monotonic()
+    for here, there in ((0, 1), (1, 0)):
+        while True:
+            query = scene.cold()
+            if state(await scene.search(query, here)) == "live" and state(await scene.search(query, there)) == "fresh":
+                break
+            assert time.monotonic() - began < 20, "they don't share what they know"
+            await asyncio.sleep(0.05)
+    return time.monotonic() - began
+
+
+async def until_good(scene: Scene, ask: Callable[[int], Any]) -> float:
+    """The seconds until all processes answer 200 to what `ask` sends to the one with a number."""
+    began = time.monotonic()
+    for at in range(len(scene.clients)):
+        while (await ask(at)).status_code != 200:
+            assert time.monotonic() - began < 20, "it doesn't come back"
+            await asyncio.sleep(0.05)
+    return time.monotonic() - began
+
+
+def bearer(tokens: dict[str, str]) -> dict[str, str]:
+    return {"Authorization": f"Bearer {tokens['access']}"}
+
+
+async def log_in(scene: Scene, at: int = 0) -> httpx.Response:
+    return await scene.clients[at].post(AUTH + "login/", json=LOGIN)
+
+
+async def register(scene: Scene, at: int = 0) -> httpx.Response:
+    name = f"u{next(scene.fleet.numbers)}"
+    account = {"email": f"{name}@example.com", "username": name, "password": LOGIN["password"]}
+    return await scene.clients[at].post(AUTH + "register/", json=account)
+
+
+async def refused_everywhere(scene: Scene, tokens: dict[str, str]) -> None:
+    """Within the second that a logout may take."""
+    deadline = time.monotonic() + 1 + SLACK
+    for at in (0, 1):
+        while (await scene.search("river", at, headers=bearer(tokens))).status_code != 401:
+            assert time.monotonic() < deadline
+            await asyncio.sleep(0.05)
+    refused = await scene.clients[1].post(AUTH + "jwt/token/refresh/", json={"refresh": tokens["refresh"]})
+    assert (refused.status_code, refused.json()["code"]) == (401, "invalid_token")
+
+
+async def searches_go_on(scene: Scene, warm: str) -> None:
+    """Warm and cold ones, at each process; where Redis doesn't answer, the first ones wait for it and no others."""
+    before = scene.upstream.total_calls
+    for at in (0, 1):
+        assert state(await scene.search(warm, at)) == "fresh"
+    began = time.monotonic()
+    for at in (0, 1):
+        assert state(await scene.search(scene.cold(), at)) == "live"
+    assert time.monotonic() - began < 2 * 0.1 + SLACK
+    began = time.monotonic()
+    for at in (0, 1) * 30:
+        assert state(await scene.search(scene.cold(), at)) == "live"
+        assert state(await scene.search(warm, at)) == "fresh"
+    assert time.monotonic() - began < 4, "each of them waits"
+    assert scene.upstream.total_calls == before + 62
+
+
+async def accounts_go_on(scene: Scene) -> dict[str, str]:
+    """Returns tokens of a session that was ended."""
+    tokens = (await log_in(scene)).raise_for_status().json()
+    refreshed = await scene.clients[1].post(AUTH + "jwt/token/refresh/", json={"refresh": tokens["refresh"]})
+    assert refreshed.status_code == 200
+    assert (await register(scene, 1)).status_code == 201
+    tokens = dict(refreshed.json())
+    assert (await scene.search("river", headers=bearer(tokens))).status_code == 200
+    assert (await scene.clients[0].post(AUTH + "logout/", headers=bearer(tokens))).status_code == 200
+    await refused_everywhere(scene, tokens)
+    return tokens
+
+
+async def readiness_tells(scene: Scene, *away: str) -> None:
+    """That these parts are down and all others up; within 5 s, and liveness at once."""
+    began = time.monotonic()
+    for client in scene.clients:
+        told: dict[str, Any] = {}
+        while {part for part in ("database", "source", "redis") if told.get(part) != "up"} != set(away):
+            assert time.monotonic() - began < 5 + SLACK, told
+            answer = await client.get("/health/ready")
+            assert (answer.status_code, answer.json()["status"]) in {(200, "ready"), (200, "degraded")}
+            told = {name: part["status"] for name, part in answer.json().items() if name != "status"}
+            asked = time.monotonic()
+            assert (await client.get("/health/live")).status_code == 200
+            assert time.monotonic() - asked < SLACK
+        assert answer.json()["status"] == ("degraded" if away else "ready")
+
+
+# --- Redis
+
+
+@pytest.mark.parametrize("kind", ["stopped", "frozen", "read-only", "full"])
+async def test_nothing_fails_while_redis_is_away(scene: Scene, redis: OwnServer, kind: str) -> None:
+    warm = scene.cold()
+    for at in (0, 0, 1, 1):
+        await scene.search(warm, at)
+    with trouble(redis, kind):
+        await searches_go_on(scene, warm)
+        ended = await accounts_go_on(scene)
+        if kind in {"stopped", "frozen"}:
+            await readiness_tells(scene, "redis")
+    assert await until_shared(scene) < BACK + SLACK
+    await refused_everywhere(scene, ended)
+    await readiness_tells(scene)
+
+
+async def test_a_redis_that_forgets_everything_under_load_fails_nobody(scene: Scene, redis: OwnServer) -> None:
+    tokens = (await log_in(scene)).json()
+    await scene.clients[0].post(AUTH + "logout/", headers=bearer(tokens))
+    warm = scene.cold()
+
+    async def search(at: int) -> set[int]:
+        return {(await scene.search(query, at)).status_code for _ in range(40) for query in (warm, scene.cold())}
+
+    searching = asyncio.gather(*(search(n % 2) for n in range(8)))
+    while not searching.done():
+        with Redis.from_url(redis.url) as client:
+            client.flushall()
+        await asyncio.sleep(0.1)
+    assert set().union(*await searching) == {200}
+    await refused_everywhere(scene, tokens)
+    await accounts_go_on(scene)
+    assert await until_shared(scene) < BACK + SLACK
+
+
+# --- PostgreSQL
+
+
+@pytest.mark.parametrize("kind", ["stopped", "frozen"])
+async def test_search_goes_on_and_writes_are_refused_while_the_database_is_away(
+    scene: Scene, database: OwnServer, kind: str
+) -> None:
+    warm = scene.cold()
+    for at in (0, 0, 1, 1):
+        await scene.search(warm, at)
+    ended, unseen = [(await log_in(scene)).json() for _ in range(2)]
+    await scene.clients[0].post(AUTH + "logout/", headers=bearer(ended))
+    await refused_everywhere(scene, ended)
+    if kind == "stopped":
+        await asyncio.to_thread(database.stop)
+    else:
+        database.signal(signal.SIGSTOP)
+    try:
+        await searches_go_on(scene, warm)
+        for at in (0, 1):
+            assert (await scene.search("river", at, headers=bearer(ended))).status_code == 401
+            assert (await scene.search(warm, at, headers=bearer(unseen))).status_code == 200
+        refreshing = scene.clients[1].post(AUTH + "jwt/token/refresh/", json={"refresh": unseen["refresh"]})
+        for writing in (log_in(scene), log_in(scene, 1), register(scene), register(scene, 1), refreshing):
+            began = time.monotonic()
+            answer = await writing
+            assert (answer.status_code, answer.json()["code"]) == (503, "store_unavailable")
+            assert int(answer.headers["retry-after"]) >= 1
+            assert time.monotonic() - began < 1 + SLACK
+        await readiness_tells(scene, "database")
+    finally:
+        if kind == "stopped":
+            await asyncio.to_thread(database.start)
+        else:
+            database.signal(signal.SIGCONT)
+    assert await until_good(scene, lambda at: log_in(scene, at)) < BACK + SLACK
+    assert (await register(scene)).status_code == 201
+    await refused_everywhere(scene, ended)
+    await readiness_tells(scene)
+
+
+async def test_a_source_that_is_away_is_told_and_does_not_count_as_dead(scene: Scene) -> None:
+    await scene.upstream.refuse()
+    await readiness_tells(scene, "source")
+    await scene.upstream.start()
+    await readiness_tells(scene)
+
+
+# --- clients that leave
+
+
+async def test_two_thousand_broken_off_requests_leave_nothing_behind(
+    scene: Scene, database: OwnServer, redis: OwnServer
+) -> None:
+    chance = random.Random(7)
+    scene.upstream.behave(Behaviour(fail_rate=0, latency_ms=5))
+    known = [scene.cold() for _ in range(100)]
+    for query in known:
+        await scene.search(query)
+
+    def target() -> str:
+        query = scene.cold() if chance.random() < 0.5 else chance.choice(known)
+        search = f"/api/v1/movies/?query={query.replace(' ', '+')}"
+        return chance.choice((search, search, f"/api/v1/movies/{chance.randint(1, 100)}/", ME, AUTH + "sessions/"))
+
+    async def break_off(count: int, at: int) -> None:
+        for _ in range(count):
+            _, writer = await asyncio.open_connection("127.0.0.1", scene.fleet.ports[at])
+            head = f"GET {target()} HTTP/1.1\r\nHost: 127.0.0.1\r\nAuthorization: Bearer {scene.token}\r\n\r\n"
+            writer.write(head.encode())
+            await asyncio.sleep(chance.random() ** 2 * 0.03)
+            writer.transport.abort()
+            with contextlib.suppress(OSError):
+                await writer.wait_closed()
+
+    await asyncio.gather(*(break_off(100, n % 2) for n in range(20)))
+
+    async def own_answer(number: int) -> None:
+        client = scene.clients[number % 2]
+        query = known[number] if number % 2 else scene.cold()
+        found = await scene.search(query, number // 2 % 2)
+        assert [item["title"] for item in found.json()["items"]] == [query.title()]
+        told = await client.get(ME)
+        assert (told.status_code, told.json().get("email")) == (200, LOGIN["email"])
+
+    await asyncio.gather(*(own_answer(number) for number in range(100)))
+    connection = await asyncpg.connect(database.url.replace("+asyncpg", ""))
+    try:
+        deadline = time.monotonic() + 10
+        while await connection.fetchval(BUSY_CONNECTIONS):
+            assert time.monotonic() < deadline
+            await asyncio.sleep(0.05)
+        assert await connection.fetchval(ALL_CONNECTIONS) <= 2 * 10, "more than the pools keep"
+    finally:
+        await connection.close()
+    with Redis.from_url(redis.url) as client:
+        assert len(client.client_list()) <= 2 * 12
+    assert not any("Traceback" in program.said() for program in scene.fleet.programs)
+
+
+ALL_CONNECTIONS = "SELECT count(*) FROM pg_stat_activity WHERE application_name = 'movie-search'"
+BUSY_CONNECTIONS = f"{ALL_CONNECTIONS} AND state <> 'idle'"

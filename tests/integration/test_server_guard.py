@@ -1,0 +1,253 @@
+"""What the server and the guard promise, over real connections to running processes."""
+
+import asyncio
+import contextlib
+import json
+import os
+import re
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import httpx
+import pytest
+from bench.http_server import Stall, Target, send, stall, steady, stop_under_load
+from redis import Redis
+from tests.integration.conftest import START_SECONDS, Program, Serve, Start, clean_environment, free_port
+from tests.integration.test_journeys import third_party
+from tests.servers import postgres_server, redis_server
+
+ROOT = Path(__file__).parents[2]
+MOVIES = "/api/v1/movies/"
+LOGIN = "/api/v1/authentication/login/"
+MARGIN = 10.0
+"""Seconds that a busy machine may add."""
+
+# The application over memory, with a source that does what the query says, served as `movie-search serve` does.
+FAULTY = """
+import asyncio, functools, socket, sys
+from litestar import get
+from litestar.response import Stream
+from tests.unit.api.conftest import SECRET, InMemory
+from movie_adapters.logs import configure_logging
+from movie_adapters.settings import Settings
+from movie_api import server
+from movie_api.app import create_app
+from movie_core import MemoryCatalogue
+from movie_core.testing import SAMPLE
+
+server.DRAIN_SECONDS, server.STOP_SECONDS = 3.0, 2
+RAISED = {"value": ValueError, "recursion": RecursionError, "memory": MemoryError, "cancelled": asyncio.CancelledError,
+          "exit": SystemExit}
+
+class Source(MemoryCatalogue):
+    async def search(self, query, window):
+        if query.text == "endless":
+            await asyncio.Event().wait()
+        if query.text in RAISED:
+            raise RAISED[query.text]("canary")
+        return await super().search(query, window)
+
+async def parts(amount):
+    for _ in range(amount):
+        yield b"part"
+    raise ValueError("canary")
+
+@get("/stream/{amount:int}")
+async def stream(amount: int) -> Stream:
+    return Stream(parts(amount))
+
+def make(port):
+    configure_logging("json")
+    environ = {"MOVIE_SECRET_KEY": SECRET, "MOVIE_PUBLIC_SEARCH": "true"}
+    app = create_app(Settings.load(environ, dotenv=None, port=port), InMemory(Source(SAMPLE)))
+    app.register(stream)
+    return app
+
+sock = socket.create_server(("127.0.0.1", int(sys.argv[1])))
+sock.setblocking(False)
+sys.exit(server.serve_one(functools.partial(make, int(sys.argv[1])), sock, lambda: None))
+"""
+
+
+class Faulty:
+    """A running server that fails on demand."""
+
+    def __init__(self, folder: Path) -> None:
+        self.port = free_port()
+        self.log = folder / "faulty.log"
+        with self.log.open("wb") as log:
+            self.process = subprocess.Popen(
+                [sys.executable, "-c", FAULTY, str(self.port)],
+                cwd=folder,
+                env=clean_environment(PYTHONPATH=str(ROOT)),
+                stdout=log,
+                stderr=log,
+            )
+
+    def client(self) -> httpx.Client:
+        return httpx.Client(base_url=f"http://127.0.0.1:{self.port}", timeout=10, trust_env=False)
+
+
+@pytest.fixture
+def faulty(tmp_path: Path) -> Iterator[Faulty]:
+    server = Faulty(tmp_path)
+    try:
+        deadline = time.monotonic() + START_SECONDS
+        while True:
+            assert server.process.poll() is None, server.log.read_text()
+            assert time.monotonic() < deadline
+            try:
+                with server.client() as client:
+                    client.get("/health/live")
+                break
+            except httpx.TransportError:
+                time.sleep(0.05)
+        yield server
+    finally:
+        server.process.kill()
+        server.process.wait()
+
+
+def test_whatever_escapes_is_answered_on_a_connection_that_lives_on(faulty: Faulty) -> None:
+    kinds = ["value", "recursion", "memory", "cancelled", "exit"]
+    with faulty.client() as client:
+        for kind in kinds:
+            answer = client.get(MOVIES, params={"query": kind}, headers={"x-request-id": kind})
+            assert (answer.status_code, answer.headers["content-type"]) == (500, "application/problem+json"), kind
+            assert (answer.json()["code"], answer.json()["request_id"]) == ("internal_error", kind)
+            assert "canary" not in answer.text + str(answer.headers)
+            assert client.get("/health/live").status_code == 200
+        before_a_part = client.get("/stream/0")
+        assert (before_a_part.status_code, before_a_part.json()["code"]) == (500, "internal_error")
+        with pytest.raises(httpx.RemoteProtocolError):  # a part must not pass for the whole
+            client.get("/stream/2")
+        assert client.get("/health/live").status_code == 200
+    told = [json.loads(line) for line in faulty.log.read_text().splitlines()]
+    traced = [
+        line["request_id"] if "request_id" in line else line["message"].split()[1] for line in told if "trace" in line
+    ]
+    assert traced[: len(kinds)] == kinds
+    assert len(traced) == len(kinds) + 2
+
+
+def test_a_process_that_ends_says_so_and_answers_what_cannot_finish(faulty: Faulty) -> None:
+    """In-flight requests have a time to finish; kept connections can still ask meanwhile."""
+    target = Target("127.0.0.1", faulty.port)
+    endless = f"GET {MOVIES}?query=endless HTTP/1.1\r\nHost: {target.authority}\r\n\r\n".encode()
+
+    async def ask() -> tuple[httpx.Response, list[int], bytes]:
+        waiting = asyncio.create_task(send(target, endless, wait=15))
+        url = f"http://127.0.0.1:{faulty.port}"
+        async with httpx.AsyncClient(base_url=url, timeout=10, trust_env=False) as client:
+            assert (await client.get("/health/ready")).status_code == 200
+            await asyncio.sleep(0.2)
+            faulty.process.send_signal(signal.SIGTERM)
+            while (ready := await client.get("/health/ready")).status_code == 200:  # noqa: ASYNC110
+                await asyncio.sleep(0.02)
+        cut_off = await waiting
+        return ready, cut_off.statuses, cut_off.answers[0].body
+
+    ready, statuses, body = asyncio.run(ask())
+    assert (ready.status_code, ready.json()["status"]) == (503, "unavailable")
+    assert (statuses, json.loads(body)["code"]) == ([503], "busy")
+    assert faulty.process.wait(20) == 0
+    assert "Traceback" not in faulty.log.read_text()
+
+
+async def test_stalled_clients_are_closed_and_others_served_meanwhile(serve: Serve) -> None:
+    program, api = serve(MOVIE_LIMIT_LOGIN="off")
+    target = Target.parse(str(api.base_url))
+    kinds: list[Stall] = ["header", "header-drip", "body", "body-drip", "idle", "silent"]
+    stalling = asyncio.gather(*(stall(target, kind, count=40, hold=16, probe=False) for kind in kinds))
+    load = await steady(target, rate=20, seconds=8)
+    assert (load.ok, load.failed, load.refused) == (160, 0, 0)
+    for kind, result in zip(kinds, await stalling, strict=True):
+        assert (result.opened, result.open_at_end) == (40, 0), (kind, str(result))
+        assert set(result.statuses) <= ({408} if kind.startswith("body") else {200}), (kind, str(result))
+    program.stop()
+    assert "Traceback" not in program.said()
+    told = re.findall(r" INFO    (POST \S+ \d+|broken .*)", program.said())
+    assert told == [f"POST {LOGIN} 408"] * 80
+
+
+async def test_a_body_beyond_its_limit_is_refused_while_it_comes(serve: Serve) -> None:
+    program, api = serve(MOVIE_LIMIT_LOGIN="off")
+    target = Target.parse(str(api.base_url))
+    head = f"POST {LOGIN} HTTP/1.1\r\nHost: {target.authority}\r\nContent-Type: application/json\r\n"
+    half = b" " * 40_000
+    chunk = b"%x\r\n%b\r\n" % (len(half), half)
+    for chunks in (
+        (f"{head}Content-Length: 80000\r\n\r\n".encode(), half, half),
+        (f"{head}Transfer-Encoding: chunked\r\n\r\n".encode(), chunk, chunk, b"0\r\n\r\n"),
+    ):
+        got = await send(target, *chunks)
+        assert (got.statuses, got.closed) == ([413], True)
+        assert json.loads(got.answers[-1].body)["code"] == "content_too_large"
+    assert "Traceback" not in program.said()
+
+
+def workers_of(program: Program) -> list[int]:
+    """The process ids of those that answer."""
+    children = Path(f"/proc/{program.process.pid}/task/{program.process.pid}/children").read_text().split()
+    return [int(pid) for pid in children if b"spawn_main" in Path(f"/proc/{pid}/cmdline").read_bytes()]
+
+
+async def test_two_workers_end_in_turn_under_load_and_no_request_is_lost(serve: Serve, redis_url: str) -> None:
+    program, api = serve("--workers", "2", MOVIE_REDIS_URL=redis_url, MOVIE_LIMIT_SEARCH="off")
+    target = Target.parse(str(api.base_url))
+    workers = workers_of(program)
+    assert len(workers) == 2
+    for number, worker in enumerate(workers):
+        asyncio.get_running_loop().call_later(0.5 + 2 * number, os.kill, worker, signal.SIGTERM)
+    path = f"{MOVIES}?query=casablanca"
+    loads = await asyncio.gather(*(steady(target, rate=50, seconds=5, path=path) for _ in range(6)))
+    assert [(load.ok, load.failed, load.refused) for load in loads] == [(250, 0, 0)] * 6
+    assert program.stop() == 0
+    assert len(re.findall(rf"^\S+ INFO    GET {MOVIES} 200 \S+ ms$", program.said(), re.MULTILINE)) == 6 * 250
+
+
+async def test_a_process_that_ends_under_load_loses_no_request(serve: Serve) -> None:
+    """Who comes later finds nobody listening, and goes to another process."""
+    program, api = serve(MOVIE_LIMIT_SEARCH="off")
+    load = await stop_under_load(Target.parse(str(api.base_url)), program.process.pid, seconds=3)
+    assert load.failed == 0, str(load)
+    assert load.refused > 0
+    assert program.stop() == 0
+
+
+def pause_redis(url: str) -> None:
+    with Redis.from_url(url) as client:
+        client.execute_command("CLIENT", "PAUSE", "30000", "ALL")
+
+
+@pytest.mark.parametrize("part", ["redis", "frozen redis", "database"])
+def test_a_part_that_goes_away_is_told_and_search_goes_on(
+    start: Start, serve: Serve, part: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in ("TEST_DATABASE_URL", "TEST_REDIS_URL"):  # these may serve others, who would miss them
+        monkeypatch.delenv(name, raising=False)
+    _, source_url = third_party(start, "--fail-rate", "0", "--latency-ms", "5")
+    with contextlib.ExitStack() as away:
+        if part == "database":
+            url = away.enter_context(postgres_server())
+            _, api = serve(MOVIE_DATABASE_URL=url, MOVIE_SOURCE_URL=source_url)
+        else:
+            url = away.enter_context(redis_server())
+            _, api = serve(MOVIE_REDIS_URL=url, MOVIE_SOURCE_URL=source_url)
+        assert api.get("/health/ready").json()["status"] == "ready"
+        if part == "frozen redis":
+            pause_redis(url)
+        else:
+            away.close()
+        deadline = time.monotonic() + 5 + MARGIN
+        while (ready := api.get("/health/ready")).json()["status"] == "ready":
+            assert time.monotonic() < deadline
+            time.sleep(0.1)
+        name = part.rpartition(" ")[2]
+        assert (ready.status_code, ready.json()["status"], ready.json()[name]["status"]) == (200, "degraded", "down")
+        assert api.get("/health/live").status_code == 200
+        assert api.get(MOVIES, params={"query": "casablanca"}).status_code == 200

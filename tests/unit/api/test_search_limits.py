@@ -1,0 +1,165 @@
+"""How often somebody may search: per user, and per network where search is public."""
+
+import re
+from typing import Any
+
+import httpx
+import pytest
+from tests.unit.api.conftest import ANN, OpenApi
+from tests.unit.api.test_pages import assert_as_documented
+
+from movie_api.fast_lane import FastLane
+from movie_api.guard import Guard
+from movie_api.movies import ReadyAnswers, SearchAccess
+
+MOVIES = "/api/v1/movies/"
+SUGGEST = "/api/v1/movies/suggest/"
+ELSE = {"email": "bob@example.com", "username": "bob", "password": ANN["password"]}
+
+
+def left(answer: httpx.Response) -> int:
+    """What the answer says that remains."""
+    match = re.fullmatch(r'"(?:search|suggest)";r=(\d+);t=\d+', answer.headers["ratelimit"])
+    assert match, answer.headers
+    return int(match[1])
+
+
+def assert_refused(answer: httpx.Response, name: str, amount: int) -> None:
+    assert answer.status_code == 429, answer.text
+    assert answer.headers["content-type"] == "application/problem+json"
+    assert answer.json()["code"] == "rate_limited"
+    assert 1 <= int(answer.headers["retry-after"]) <= 60
+    assert re.fullmatch(rf'"{name}";r=0;t=\d+', answer.headers["ratelimit"])
+    assert answer.headers["ratelimit-policy"] == f'"{name}";q={amount};w=60'
+
+
+async def test_each_search_says_what_remains_and_none_passes_beyond(open_api: OpenApi) -> None:
+    async with open_api(MOVIE_LIMIT_SEARCH="45/minute") as api:
+        for n in range(45):
+            answer = await api.get(f"{MOVIES}?query=river")
+            assert answer.status_code == 200
+            assert left(answer) == 44 - n
+            assert answer.headers["ratelimit-policy"] == '"search";q=45;w=60'
+        for _ in range(3):
+            assert_refused(await api.get(f"{MOVIES}?query=river"), "search", 45)
+
+
+async def test_details_and_genres_count_as_searches_whatever_they_answer(open_api: OpenApi) -> None:
+    async with open_api(MOVIE_LIMIT_SEARCH="9/minute") as api:
+        etag = (await api.get(f"{MOVIES}?query=river")).headers["etag"]
+        asked: list[tuple[str, dict[str, str], int]] = [
+            (f"{MOVIES}201/", {}, 200),
+            (f"{MOVIES}999/", {}, 404),
+            ("/api/v1/genres/", {}, 200),
+            (f"{MOVIES}?limit=0", {}, 400),
+            (f"{MOVIES}?query=nothing like that", {}, 404),
+            (f"{MOVIES}?query=river", {"if-none-match": etag}, 304),
+        ]
+        for n, (path, headers, status) in enumerate(asked):
+            answer = await api.get(path, headers=headers)
+            assert answer.status_code == status
+            assert left(answer) == 7 - n
+        assert left(await api.head(MOVIES)) == 1
+        assert (await api.post(MOVIES)).status_code == 405
+        assert left(await api.get(MOVIES.rstrip("/"))) == 0
+        for path in (f"{MOVIES}201/", "/api/v1/genres/", MOVIES):
+            assert_refused(await api.get(path), "search", 9)
+
+
+async def test_suggestions_count_apart(open_api: OpenApi) -> None:
+    async with open_api(MOVIE_LIMIT_SEARCH="1/minute", MOVIE_LIMIT_SUGGEST="2/minute") as api:
+        assert left(await api.get(f"{SUGGEST}?query=ri")) == 1
+        assert left(await api.get(f"{MOVIES}?query=river")) == 0
+        assert left(await api.get(f"{SUGGEST}?query=riv")) == 0
+        assert_refused(await api.get(f"{SUGGEST}?query=rive"), "suggest", 2)
+        assert_refused(await api.get(f"{MOVIES}?query=river"), "search", 1)
+
+
+async def test_public_searches_count_per_network(open_api: OpenApi) -> None:
+    environ = {"MOVIE_LIMIT_SEARCH": "2/minute", "MOVIE_TRUSTED_PROXIES": "10.0.0.0/8"}
+    async with open_api(**environ) as api:
+        for _ in range(2):
+            assert (await api.get(MOVIES)).status_code == 200
+        assert_refused(await api.get(MOVIES), "search", 2)
+        assert_refused(await api.get(MOVIES, headers={"x-forwarded-for": "192.0.2.99"}), "search", 2)
+        assert (await api.elsewhere("192.0.2.2").get(MOVIES)).status_code == 200
+        for host in (1, 2):
+            assert left(await api.elsewhere(f"2001:db8:1:2::{host}").get(MOVIES)) == 2 - host
+        proxy = api.elsewhere("10.0.0.1")
+        assert left(await proxy.get(MOVIES, headers={"x-forwarded-for": "192.0.2.2"})) == 0
+
+
+async def test_users_count_each_for_themselves_wherever_they_are(open_api: OpenApi) -> None:
+    async with open_api(MOVIE_PUBLIC_SEARCH="false", MOVIE_LIMIT_SEARCH="3/minute") as api:
+        ann = await api.activated()
+        bob = await api.activated(**ELSE)
+        credentials = {"email": ANN["email"], "password": ANN["password"]}
+        again = await api.post("/api/v1/authentication/login/", json=credentials)
+        ann_elsewhere = {"authorization": f"Bearer {again.json()['access']}"}
+        assert left(await api.get(MOVIES, headers=ann)) == 2
+        assert left(await api.elsewhere("198.51.100.7").get(MOVIES, headers=ann_elsewhere)) == 1
+        assert left(await api.get(MOVIES, headers=ann)) == 0
+        assert_refused(await api.elsewhere("198.51.100.7").get(MOVIES, headers=ann_elsewhere), "search", 3)
+        assert left(await api.get(MOVIES, headers=bob)) == 2
+
+
+async def test_who_is_not_let_in_is_not_counted(open_api: OpenApi) -> None:
+    async with open_api(MOVIE_PUBLIC_SEARCH="false", MOVIE_LIMIT_SEARCH="1/minute") as api:
+        for headers in ({}, {"authorization": "Bearer x"}):
+            for _ in range(3):
+                answer = await api.get(MOVIES, headers=headers)
+                assert answer.status_code == 401
+                assert "ratelimit" not in answer.headers
+        assert (await api.get(MOVIES, headers=await api.activated())).status_code == 200
+
+
+@pytest.mark.parametrize("path", [MOVIES, SUGGEST])
+async def test_without_limits_nothing_is_counted(open_api: OpenApi, path: str) -> None:
+    async with open_api(MOVIE_LIMIT_SEARCH="off", MOVIE_LIMIT_SUGGEST="off") as api:
+        for _ in range(50):
+            answer = await api.get(path)
+            assert answer.status_code == 200
+            assert "ratelimit" not in answer.headers
+
+
+async def test_answers_are_as_the_document_says(open_api: OpenApi) -> None:
+    async with open_api(MOVIE_LIMIT_SEARCH="4/minute", MOVIE_LIMIT_SUGGEST="1/minute") as api:
+        served: dict[str, Any] = (await api.get("/openapi.json")).json()
+
+        async def ask(path: str, asked: str, status: int) -> None:
+            answer = await api.get(asked)
+            assert answer.status_code == status
+            assert_as_documented(served, answer, path)
+
+        await ask(MOVIES, f"{MOVIES}?query=river", 200)
+        await ask(MOVIES, f"{MOVIES}?limit=0", 400)
+        await ask("/api/v1/movies/{movie_id}/", f"{MOVIES}999/", 404)
+        await ask("/api/v1/genres/", "/api/v1/genres/", 200)
+        for path, asked in (
+            (MOVIES, MOVIES),
+            ("/api/v1/movies/{movie_id}/", f"{MOVIES}201/"),
+            ("/api/v1/genres/", "/api/v1/genres/"),
+        ):
+            await ask(path, asked, 429)
+        await ask(SUGGEST, SUGGEST, 200)
+        await ask(SUGGEST, SUGGEST, 429)
+
+
+async def test_the_fast_lane_counts_too(open_api: OpenApi) -> None:
+    async with open_api(MOVIE_LIMIT_SEARCH="600/minute") as api:
+        guard = api.app.asgi_handler
+        assert isinstance(guard, Guard)
+        assert isinstance(guard._at_once, FastLane)
+        lane, routes, routed = guard._at_once, guard._app, 0
+        container = api.app.state.dishka_container
+        lane.open(await container.get(SearchAccess), await container.get(ReadyAnswers))
+
+        async def counted(*call: Any) -> None:
+            nonlocal routed
+            routed += 1
+            await routes(*call)
+
+        guard._app = counted
+        told = [left(await api.get(f"{MOVIES}?query=river")) for _ in range(100)]
+        assert told == list(range(599, 499, -1))
+        assert routed < 50, "most of them need neither routing nor a call of the limiter"
