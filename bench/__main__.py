@@ -1,6 +1,6 @@
 """Measure what is promised and print each figure beside its goal: `make bench`, or `python -m bench`.
 
-    python -m bench [--data FOLDER] [--full] [--only start,search,source,accounts,rate]
+    python -m bench [--data FOLDER] [--full] [--only start,search,source,accounts,fast,processes]
 
 `start`   the first start of `movie-search serve`, until a search is answered
 `search`  title search judged by the protocol and queries in FOLDER (`eval/eval_search.py`, `data/`), SQLite and
@@ -8,7 +8,9 @@
 `source`  a third party that fails: answered share, times, calls, probes, recovery
 `accounts` registrations while SMTP, Redis and workers are killed (1,000; with --full 10,000), logins and their timing,
           sessions over two processes
-`rate`    searches per second through `movie-search serve`, as a share of a plain ASGI answer on the same server
+`fast`    warm searches as a share of a raw ASGI answer on the same server, and what the cache does under stampedes,
+          expiry, frozen and killed processes, floods of queries (docs/performance.md)
+`processes` start-up with the films in place, memory of an API process, and what a rolling restart loses
 
 Machines differ and are busy with other things: compare ratios, and times only within one run. Exit code 0 whatever the
 figures are; a row that misses its goal begins with MISS.
@@ -33,6 +35,8 @@ from pathlib import Path
 
 from bench import upstream_faults
 from bench.accounts import accounts
+from bench.fast import fast
+from bench.processes import processes
 from bench.rows import Row
 
 ROOT = Path(__file__).parents[1]
@@ -109,37 +113,6 @@ def source(arguments: argparse.Namespace) -> Iterator[Row]:
     yield from asyncio.run(upstream_faults.run(quick=not arguments.full))
 
 
-def rate(_: argparse.Namespace) -> Iterator[Row]:
-    """Interleaved rounds against the same process: a search, and an answer that does no work."""
-    with served() as (url, _began):
-        query = "/api/v1/movies/?query=casablanca"
-        while not _is_found(url + query):
-            time.sleep(0.02)
-        counts = {query: 0, "/health/live": 0}
-        for _round in range(5):
-            for path in counts:
-                counts[path] += _asked(url, path, 1.0)
-    share = counts[query] / counts["/health/live"]
-    yield Row("searches answered, share of an answer without work", f"{share:.2f}", "no goal yet", True)
-
-
-def _asked(url: str, path: str, seconds: float) -> int:
-    """How often one kept connection gets an answer."""
-    host, _, port = url.removeprefix("http://").partition(":")
-    request = f"GET {path} HTTP/1.1\r\nHost: {host}:{port}\r\n\r\n".encode()
-    end, count = time.perf_counter() + seconds, 0
-    with socket.create_connection((host, int(port))) as connection, connection.makefile("rb") as answers:
-        while time.perf_counter() < end:
-            connection.sendall(request)
-            length = 0
-            while (line := answers.readline()) != b"\r\n":
-                if line.lower().startswith(b"content-length:"):
-                    length = int(line.partition(b":")[2])
-            answers.read(length)
-            count += 1
-    return count
-
-
 @contextmanager
 def served() -> Iterator[tuple[str, float]]:
     """The address of a new `movie-search serve` in an empty folder, and when it was started."""
@@ -174,7 +147,8 @@ SECTIONS: dict[str, Callable[[argparse.Namespace], Iterator[Row]]] = {
     "search": search,
     "source": source,
     "accounts": lambda arguments: accounts(is_full=arguments.full),
-    "rate": rate,
+    "fast": lambda arguments: fast(is_full=arguments.full),
+    "processes": lambda arguments: processes(is_full=arguments.full),
 }
 
 

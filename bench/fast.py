@@ -1,0 +1,585 @@
+"""The fast path: warm searches beside raw ASGI on the same server, and the cache under stampedes, expiry and faults.
+
+Everything is a process of its own: API processes, the third party's stand-in, Redis. For shares the server has one core
+and the client another; rounds of the raw application and of searches take turns, so that both meet the same machine.
+The processes write their logs, one line for each search, to files; the raw application has nothing to log.
+"""
+
+import asyncio
+import itertools
+import json
+import os
+import signal
+import socket
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from collections import Counter
+from collections.abc import Callable, Coroutine, Iterator, Sequence
+from contextlib import ExitStack, contextmanager, suppress
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any, TypeVar
+from urllib.parse import quote
+
+import httpx
+import uvloop
+from redis import Redis
+from tests.servers import redis_server
+
+from bench.load import Answer, Stretch, burst, connect, hammer, request_of, steady
+from bench.rows import Row
+from movie_adapters.jwt_tokens import JwtTokens
+from movie_adapters.movie_files import bundled_films
+from movie_core.keys import Keys, new_id
+
+ROOT = Path(__file__).parents[1]
+PROGRAM = Path(sys.executable).with_name("movie-search")
+AUTH = "/api/v1/authentication/"
+ACCOUNT = {"email": "ann@example.com", "password": "copper lantern walks home"}
+SECRET = "only for measuring on this machine"
+PUBLIC_URL = "http://127.0.0.1:8000"
+"""Of every process, whatever its port, so that one token is good for all."""
+DEADLINE = 3.2
+"""Seconds in which every search is answered."""
+ROUND_SECONDS = 0.6
+MEBIBYTE = 1 << 20
+CACHE_MEBIBYTES = 64
+"""For 100,000 queries; fewer have as much less."""
+OWN_MEBIBYTES = 16
+"""What a process may grow by beside its cache: requests under way, log records, and memory that the allocator keeps in
+pieces."""
+
+T = TypeVar("T")
+
+
+@dataclass(frozen=True, slots=True)
+class Server:
+    """A process that answers HTTP."""
+
+    process: subprocess.Popen[bytes]
+    port: int
+
+    @property
+    def url(self) -> str:
+        return f"http://127.0.0.1:{self.port}"
+
+    def cpu(self) -> float:
+        """Seconds of the processor that it has used."""
+        fields = Path(f"/proc/{self.process.pid}/stat").read_text().rpartition(")")[2].split()
+        return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
+
+    def memory(self) -> float:
+        """Resident mebibytes."""
+        pages = int(Path(f"/proc/{self.process.pid}/statm").read_text().split()[1])
+        return pages * os.sysconf("SC_PAGE_SIZE") / MEBIBYTE
+
+
+class StandIn:
+    """The third party's stand-in, by its controls."""
+
+    def __init__(self, server: Server) -> None:
+        self.server = server
+        self._client = httpx.Client(base_url=server.url, trust_env=False)
+
+    def behave(self, **changes: object) -> None:
+        """Fields of `movie_adapters.upstream.Behaviour`; forgets the calls."""
+        self._client.post("/_control", json=changes).raise_for_status()
+        self._client.delete("/_calls").raise_for_status()
+
+    def learn(self, queries: Sequence[str]) -> None:
+        """Have it look these up now. It reads its whole list for each, and would be late if they came at once; what is
+        measured is not its haste. It keeps some 250."""
+        self.behave(latency_ms=0, script=[])
+        for query in queries:
+            self._client.get("/movies/", params={"query": query}).raise_for_status()
+
+    def calls(self) -> int:
+        return int(self._client.get("/_calls").json()["total"])
+
+    def times(self) -> list[float]:
+        """Of the last thousand calls, in seconds."""
+        return [call["at"] for call in self._client.get("/_calls").json()["calls"]]
+
+
+class Place:
+    """A folder with a database and an account in it, where processes are started."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self.cores = sorted(os.sched_getaffinity(0))
+        environ = {name: value for name, value in os.environ.items() if not name.startswith("MOVIE_")}
+        limits = ("SEARCH", "LOGIN", "REGISTER", "MAIL")
+        self.environ = environ | {f"MOVIE_LIMIT_{name}": "off" for name in limits} | {
+            "MOVIE_SECRET_KEY": SECRET,
+            "MOVIE_PUBLIC_URL": PUBLIC_URL,
+            "MOVIE_ACCESS_TTL": "12h",
+            "PYTHONPATH": str(ROOT),
+        }  # fmt: skip
+        self._issuer = JwtTokens(Keys((SECRET,)), issuer=PUBLIC_URL)
+        self._numbers = itertools.count(1)
+        self.token = self._log_in()
+        self._access = self._issuer.read(self.token)
+
+    def _log_in(self) -> str:
+        # A source that nobody asks: the bundled films needn't be loaded.
+        with (
+            self.api("http://127.0.0.1:9") as api,
+            httpx.Client(base_url=api.url, trust_env=False, timeout=20) as client,
+        ):
+            client.post(f"{AUTH}register/", json={**ACCOUNT, "username": "ann"}).raise_for_status()
+            command: list[str | Path] = [PROGRAM, "users", "activate", ACCOUNT["email"]]
+            subprocess.run(command, cwd=self.folder, env=self.environ, check=True, stdout=subprocess.DEVNULL)
+            return str(client.post(f"{AUTH}login/", json=ACCOUNT).json()["access"])
+
+    def tokens(self, count: int) -> list[str]:
+        """Tokens of the same session, each another."""
+        return [self._issuer.issue(replace(self._access, token_id=new_id())) for _ in range(count)]
+
+    def ask(self, query: str, offset: int = 0) -> bytes:
+        return request_of(_target(query, offset), self.token)
+
+    @contextmanager
+    def api(
+        self, source_url: str | None = None, redis_url: str | None = None, *, core: int | None = None, **settings: str
+    ) -> Iterator[Server]:
+        """`movie-search serve`; `settings` are variables without their prefix, in lower case."""
+        given = {"source_url": source_url, "redis_url": redis_url, **settings}
+        environ = {f"MOVIE_{name.upper()}": value for name, value in given.items() if value is not None}
+        with self._serving([PROGRAM, "serve"], core, environ, "/health/live") as server:
+            yield server
+
+    @contextmanager
+    def upstream(self, **behaviour: object) -> Iterator[StandIn]:
+        """It fails never and answers after 20 ms, unless told otherwise."""
+        with self._serving([PROGRAM, "upstream"], None, {}, "/_control") as server:
+            stand_in = StandIn(server)
+            stand_in.behave(**{"fail_rate": 0, "latency_ms": 20, **behaviour})
+            yield stand_in
+
+    @contextmanager
+    def raw(self, headers: Sequence[tuple[str, str]], body: str, *, core: int | None = None) -> Iterator[Server]:
+        file = self.folder / f"answer {next(self._numbers)}.json"
+        file.write_text(json.dumps({"headers": headers, "body": body}), encoding="utf-8")
+        with self._serving([sys.executable, "-m", "bench.raw_app", "--answer", file], core, {}, "/") as server:
+            yield server
+
+    @contextmanager
+    def _serving(
+        self, command: list[str | Path], core: int | None, environ: dict[str, str], path: str
+    ) -> Iterator[Server]:
+        port = _free_port()
+        file = self.folder / f"{next(self._numbers)}.log"
+        with file.open("wb") as log:
+            process = subprocess.Popen(
+                [*command, "--port", str(port)], cwd=self.folder, env=self.environ | environ, stdout=log, stderr=log
+            )
+        # Before it has threads: those that come later stay on the same cores. Ours are not its.
+        os.sched_setaffinity(process.pid, self.cores if core is None else {core})
+        server = Server(process, port)
+        try:
+            while not _answers(server, path):
+                if process.poll() is not None:
+                    raise RuntimeError(f"{command[0]} did not start: {file.read_text(errors='replace')[-2000:]}")
+                time.sleep(0.05)
+            yield server
+        finally:
+            process.send_signal(signal.SIGCONT)
+            process.terminate()
+            with suppress(subprocess.TimeoutExpired):
+                process.wait(20)
+            process.kill()
+            process.wait()
+
+
+def fast(*, is_full: bool) -> Iterator[Row]:
+    """Everything in turn, each on new processes."""
+    if not hasattr(os, "sched_setaffinity") or "TEST_REDIS_URL" in os.environ:
+        print("     fast: left out; it needs Linux, and a Redis of its own to freeze (unset TEST_REDIS_URL)")
+        return
+    with tempfile.TemporaryDirectory() as folder:
+        place = Place(Path(folder))
+        for measure in (_warm, _limited, _failing, _stampedes, _hot_key, _holders, _memory, _redis_away, _browsing):
+            yield from measure(place, is_full)
+
+
+# --- shares of raw ASGI
+
+
+@dataclass(frozen=True, slots=True)
+class Pair:
+    """An API process and the raw application with the same answer, on one core; we are on another."""
+
+    api: Server
+    raw: Server
+    ask: bytes
+
+
+@contextmanager
+def _beside_raw(place: Place, upstream: StandIn, redis_url: str | None = None, **settings: str) -> Iterator[Pair]:
+    core = place.cores[0]
+    with ExitStack() as stack:
+        api = stack.enter_context(place.api(upstream.server.url, redis_url, core=core, **settings))
+        warm = _run(_answers_one_by_one(api.port, [place.ask("the")] * 50))[-1]
+        assert warm.status == 200, warm.body
+        lines = warm.head.decode("latin-1").strip().split("\r\n")[1:]
+        headers = [(name, value) for name, _, value in (line.partition(": ") for line in lines) if name != "date"]
+        raw = stack.enter_context(place.raw(headers, warm.body.decode(), core=core))
+        os.sched_setaffinity(0, {place.cores[-1]})
+        stack.callback(os.sched_setaffinity, 0, place.cores)
+        yield Pair(api, raw, place.ask("the"))
+
+
+def _warm(place: Place, is_full: bool) -> Iterator[Row]:
+    with place.upstream() as upstream, _beside_raw(place, upstream) as pair:
+        yield from _share_rows("warm search", _rounds(pair, is_full), 0.65, 1.6)
+
+        def distinct() -> Iterator[bytes]:
+            return iter([request_of(_target("the"), token) for token in place.tokens(round(20_000 * ROUND_SECONDS))])
+
+        yield from _share_rows("warm search, new tokens", _rounds(pair, is_full, distinct), 0.35)
+        few, many = (
+            _run(hammer(pair.api.port, itertools.repeat(pair.ask), 2.0, pair.api.cpu, count)) for count in (32, 1000)
+        )
+        goodput = many.statuses[200] / many.seconds / few.rate
+        yield Row("answers a second to 1,000 clients, share of those to 32", f"{goodput:.2f}", "≥ 0.90", goodput >= 0.9)
+        memory = pair.api.memory()
+        yield Row("memory of the API process after that", f"{memory:.0f} MiB", "≤ 160 MiB", memory <= 160)
+
+
+def _limited(place: Place, is_full: bool) -> Iterator[Row]:
+    with (
+        redis_server() as redis_url,
+        place.upstream() as upstream,
+        _beside_raw(place, upstream, redis_url, limit_search="9000000/minute") as pair,
+    ):
+        yield from _share_rows("warm search, limited", _rounds(pair, is_full), 0.6)
+
+
+def _failing(place: Place, is_full: bool) -> Iterator[Row]:
+    with place.upstream() as upstream, _beside_raw(place, upstream, cache_fresh="1s") as pair:
+        upstream.behave(fail_rate=0.05)
+        yield from _share_rows("warm search, 5 % of calls fail", _rounds(pair, is_full), 0.65)
+        upstream.server.process.kill()
+        yield from _share_rows("warm search, third party gone", _rounds(pair, is_full), 0.65)
+
+
+def _rounds(
+    pair: Pair, is_full: bool, requests: Callable[[], Iterator[bytes]] | None = None
+) -> list[tuple[Stretch, Stretch]]:
+    """Raw and search, raw and search, and so on; more of them where some are disturbed."""
+    wanted = 25 if is_full else 7
+    rounds: list[tuple[Stretch, Stretch]] = []
+    while len(_undisturbed(rounds)) < wanted and len(rounds) < 3 * wanted:
+        asked = itertools.repeat(pair.ask) if requests is None else requests()
+        raw = _run(hammer(pair.raw.port, itertools.repeat(pair.ask), ROUND_SECONDS, pair.raw.cpu))
+        rounds.append((raw, _run(hammer(pair.api.port, asked, ROUND_SECONDS, pair.api.cpu))))
+    return rounds
+
+
+def _undisturbed(rounds: Sequence[tuple[Stretch, Stretch]]) -> list[tuple[Stretch, Stretch]]:
+    """Those in which both servers had their core to themselves. Where another process of the machine took from it, or
+    from ours so that we asked too slowly, a round says nothing about rates."""
+    return [each for each in rounds if min(side.cpu / side.seconds for side in each) >= 0.9]
+
+
+def _share_rows(
+    name: str, rounds: Sequence[tuple[Stretch, Stretch]], goal: float, cpu_goal: float | None = None
+) -> Iterator[Row]:
+    """Rates are medians of undisturbed rounds, processor time is that of all."""
+    clean = _undisturbed(rounds)
+    is_telling = len(clean) >= 3
+    share = statistics.median(search.rate / raw.rate for raw, search in clean or rounds)
+    rates = [statistics.median(each.rate for each in side) for side in zip(*(clean or rounds), strict=True)]
+    costs = [sum(each.cpu for each in side) / sum(each.count for each in side) for side in zip(*rounds, strict=True)]
+    told = "{1:,.0f} of {0:,.0f}".format(*rates)
+    is_good = is_telling and share >= goal
+    yield Row(f"{name}: share of raw ({told}/s)", f"{share:.2f}", f"≥ {goal:.2f}", is_good)
+    ratio = costs[1] / costs[0]
+    told = "{1:.0f} and {0:.0f} µs".format(*(cost * 1e6 for cost in costs))
+    goal_text = "" if cpu_goal is None else f"≤ {cpu_goal}"
+    yield Row(f"the same: CPU, multiple of raw ({told})", f"{ratio:.2f}", goal_text, ratio <= (cpu_goal or ratio))
+    statuses = sum((search.statuses for _, search in rounds), Counter[int]())
+    good = statuses[200] / statuses.total()
+    yield Row(f"the same: {statuses.total():,} answers, of them 200", f"{good:.3%}", "100 %", good == 1)
+    what = "the same: undisturbed rounds (fewer: distrust the share)"
+    yield Row(what, f"{len(clean)} of {len(rounds)}", "≥ 3", is_telling)
+
+
+# --- the cache under many clients
+
+
+def _stampedes(place: Place, _: bool) -> Iterator[Row]:
+    titles = _titles()
+    with (
+        redis_server() as redis_url,
+        place.upstream() as upstream,
+        place.api(upstream.server.url, redis_url) as one,
+        place.api(upstream.server.url, redis_url) as other,
+    ):
+        for name, count, failures in (("1 cold key", 1, 0), ("1 key, 3 calls fail", 1, 3), ("100 cold keys", 100, 0)):
+            keys = [next(titles) for _ in range(count)]
+            upstream.learn(keys)
+            upstream.behave(latency_ms=500, script=["503"] * failures)
+            # Each key is asked for at both.
+            asked = [((one, other)[n // count % 2].port, place.ask(keys[n % count])) for n in range(1000)]
+            answers = _run(burst(asked))
+            calls, goal = upstream.calls(), count + failures
+            yield Row(f"1,000 clients, {name}, two processes: calls", str(calls), str(goal), calls == goal)
+            good = sum(answer.status == 200 for answer in answers)
+            items = {(n % count, _items(answer)) for n, answer in enumerate(answers)}
+            is_same = good == 1000 and len(items) == count
+            figure = f"{good} with {len(items)}"
+            yield Row("the same: answered 200, with different items", figure, f"1000 with {count}", is_same)
+            yield _slowest_row("the same: slowest answer", answers, DEADLINE)
+
+
+def _hot_key(place: Place, is_full: bool) -> Iterator[Row]:
+    """It expires under load; who had to wait for the third party would wait 200 ms."""
+    rate, seconds = (2000, 28) if is_full else (1000, 8)
+    with (
+        redis_server() as redis_url,
+        place.upstream(latency_ms=200) as upstream,
+        place.api(upstream.server.url, redis_url, cache_fresh="1s") as one,
+        place.api(upstream.server.url, redis_url, cache_fresh="1s") as other,
+    ):
+        ports = [one.port, other.port]
+        _run(burst((port, place.ask("the")) for port in ports))
+        answers = _run(steady(ports, place.ask("the"), rate, seconds))
+        times = upstream.times()
+    # Freshness ends after 0.9 to 1 s: what comes within half of that is a second call for the same expiry.
+    expiries = 1 + sum(later - earlier > 0.5 for earlier, later in itertools.pairwise(times))
+    name = f"hot key, {rate:,}/s for {seconds} s, fresh for 1 s"
+    enough = expiries >= 0.6 * seconds
+    is_one = len(times) == expiries and enough
+    yield Row(f"{name}: calls in {expiries} expiries", str(len(times)), "1 each", is_one)
+    yield _all_good_row(answers)
+    waited = sum(answer.seconds >= 0.2 for answer in answers)
+    yield Row("the same: answers that took as long as a call", str(waited), "0", waited == 0)
+    yield _slowest_row("the same: slowest answer", answers, 0.05)
+    late = statistics.quantiles((answer.seconds for answer in answers), n=100)[98]
+    yield Row("the same: p99", _ms(late), "≤ 25 ms", late <= 0.025)
+
+
+def _holders(place: Place, _: bool) -> Iterator[Row]:
+    titles = _titles()
+    patient = "2s"  # longer than the stand-in takes
+    with (
+        redis_server() as redis_url,
+        place.upstream(latency_ms=800) as upstream,
+        place.api(upstream.server.url, redis_url, source_timeout=patient) as holder,
+        place.api(upstream.server.url, redis_url, source_timeout=patient) as other,
+    ):
+        ask = place.ask(next(titles))
+        upstream.behave()
+        answers = _run(_bereft(holder, holder, ask, None))
+        calls = upstream.calls()
+        yield Row("who asked first leaves: the other clients answered", _good_of(answers), "100", _are_good(answers))
+        yield Row("the same: calls", str(calls), "1", calls == 1)
+        for name, number in (("frozen", signal.SIGSTOP), ("killed", signal.SIGKILL)):
+            ask = place.ask(next(titles))
+            upstream.behave()
+            answers = _run(_bereft(holder, other, ask, number))
+            holder.process.send_signal(signal.SIGCONT)
+            time.sleep(1.5)  # one that was frozen may go on with what it was at
+            calls = upstream.calls()
+            yield Row(f"who fetches is {name}: answered elsewhere", _good_of(answers), "100", _are_good(answers))
+            yield _slowest_row("the same: slowest of them", answers, DEADLINE)
+            yield Row("the same: calls", str(calls), "≤ 2", calls <= 2)
+
+
+async def _bereft(holder: Server, other: Server, ask: bytes, number: signal.Signals | None) -> list[Answer]:
+    """What a hundred clients of one process get while another, that fetches for all, is stopped; None: while the client
+    that it fetches for leaves."""
+    first = (await connect(holder.port, 1))[0]
+    connections = await connect(other.port, 100)
+    fetching = asyncio.create_task(first.get(ask))
+    await asyncio.sleep(0.2)
+    waiting = [asyncio.create_task(connection.get(ask)) for connection in connections]
+    await asyncio.sleep(0.2)
+    if number is None:
+        first.close()
+    else:
+        holder.process.send_signal(number)
+    answers = await asyncio.gather(*waiting)
+    fetching.cancel()
+    await asyncio.wait([fetching])
+    return answers
+
+
+def _browsing(place: Place, _: bool) -> Iterator[Row]:
+    with place.upstream() as upstream, place.api(upstream.server.url) as api:
+        asked = [place.ask("the", offset) for offset in range(0, 500, 10)]
+        answers = _run(_answers_one_by_one(api.port, asked))
+        calls = upstream.calls()
+    items = {item["id"] for answer in answers for item in json.loads(answer.body).get("items", ())}
+    yield Row("browsing 50 pages of 10: calls", str(calls), "≤ 10", calls <= 10)
+    yield Row("the same: different movies seen", str(len(items)), "500", len(items) == 500)
+
+
+# --- bounds
+
+
+def _memory(place: Place, is_full: bool) -> Iterator[Row]:
+    """Each answer of the third party holds 50 movies, and comes at once, whatever is asked for."""
+    count = 100_000 if is_full else 10_000
+    cap = CACHE_MEBIBYTES * count // 100_000
+    movies = [{"id": number, "title": f"The long and winding title of movie {number}"} for number in range(50)]
+    source = json.dumps({"items": movies, "total": 50})
+    with (
+        place.raw([("content-type", "application/json"), ("content-length", str(len(source)))], source) as upstream,
+        place.api(upstream.url, cache_bytes=f"{cap}MiB") as api,
+    ):
+        _run(hammer(api.port, iter([place.ask(f"warming up {n}") for n in range(500)]), 600, api.cpu, 16))
+        before = api.memory()
+        asked = (place.ask(f"never asked for {number}") for number in range(count))
+        flood, misses = _run(_flooded(api, asked, place.ask("hot")))
+        growth = api.memory() - before
+    name = f"{flood.count:,} distinct queries ({flood.rate:,.0f}/s)"
+    allowed = cap + OWN_MEBIBYTES
+    goal = f"≤ {cap} + {OWN_MEBIBYTES}"
+    yield Row(f"{name}: memory grew by", f"{growth:.0f} MiB", goal, growth <= allowed)
+    good = flood.statuses[200] / flood.count
+    yield Row("the same: answered 200", f"{good:.3%}", "100 %", good == 1)
+    yield Row("the same: misses of a key asked for every second", str(misses), "0", misses == 0)
+
+
+async def _flooded(api: Server, asked: Iterator[bytes], hot: bytes) -> tuple[Stretch, int]:
+    """What became of a flood, and how often a query that comes every second was not in the cache meanwhile."""
+    connection = (await connect(api.port, 1))[0]
+    await connection.get(hot)
+    flood = asyncio.create_task(hammer(api.port, asked, 3600, api.cpu, 16))
+    misses = 0
+    while not flood.done():
+        misses += not _is_hit(await connection.get(hot))
+        await asyncio.wait([flood], timeout=1)
+    misses += not _is_hit(await connection.get(hot))
+    connection.close()
+    return await flood, misses
+
+
+def _redis_away(place: Place, _: bool) -> Iterator[Row]:
+    with (
+        redis_server() as redis_url,
+        place.upstream() as upstream,
+        place.api(upstream.server.url, redis_url) as one,
+        place.api(upstream.server.url, redis_url) as other,
+    ):
+        with Redis.from_url(redis_url) as redis:
+            number = int(redis.info("server")["process_id"])
+        try:
+            yield from _run(_without_redis(place, one, other, number))
+        finally:
+            with suppress(ProcessLookupError):
+                os.kill(number, signal.SIGCONT)
+
+
+async def _without_redis(place: Place, one: Server, other: Server, redis: int) -> list[Row]:
+    titles = _titles()
+    here, there = [(await connect(server.port, 1))[0] for server in (one, other)]
+
+    async def cold(count: int) -> list[Answer]:
+        """Queries that nobody sent before, to both processes in turn."""
+        return [await (here, there)[n % 2].get(place.ask(next(titles))) for n in range(count)]
+
+    async def is_shared() -> bool:
+        """Whether the one knows what the other has just fetched."""
+        ask = place.ask(next(titles))
+        await here.get(ask)
+        return _is_hit(await there.get(ask))
+
+    await cold(10)
+    usual, is_used = await cold(60), await is_shared()
+    os.kill(redis, signal.SIGSTOP)
+    frozen, is_missed = await cold(120), not await is_shared()
+    os.kill(redis, signal.SIGCONT)
+    began = time.perf_counter()
+    while not (again := await is_shared()) and time.perf_counter() < began + 10:  # noqa: ASYNC110
+        await asyncio.sleep(0.05)
+    back = time.perf_counter() - began
+    await cold(10)
+    os.kill(redis, signal.SIGKILL)
+    gone = await cold(40)
+    median = statistics.median(answer.seconds for answer in usual)
+    first, first_gone = (max(answer.seconds for answer in answers[:20]) - median for answers in (frozen, gone))
+    later = statistics.median(answer.seconds for answer in frozen[20:]) - median
+    good = [*frozen, *gone]
+    told = " / ".join("yes" if each else "no" for each in (is_used, not is_missed))
+    return [
+        Row("processes share answers, with Redis / without", told, "yes / no", is_used and is_missed),
+        Row("Redis frozen, first 20 cold searches: slowest, beyond usual", _ms(first), "≤ 100 ms", first <= 0.1),
+        Row("the same: p50 of the next 100, beyond usual", _ms(later), "≤ 10 ms", later <= 0.01),
+        Row("Redis goes on: used again after", f"{back:.2f} s", "≤ 5 s", again and back <= 5),
+        Row("Redis killed, first 20: slowest, beyond usual", _ms(first_gone), "≤ 50 ms", first_gone <= 0.05),
+        Row("frozen or killed: answered 200", _good_of(good), str(len(good)), _are_good(good)),
+    ]
+
+
+# --- small things
+
+
+def _run(work: Coroutine[Any, Any, T]) -> T:
+    with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+        return runner.run(work)
+
+
+async def _answers_one_by_one(port: int, asked: Sequence[bytes]) -> list[Answer]:
+    connection = (await connect(port, 1))[0]
+    answers = [await connection.get(ask) for ask in asked]
+    connection.close()
+    return answers
+
+
+def _target(query: str, offset: int = 0) -> str:
+    return f"/api/v1/movies/?query={quote(query)}&offset={offset}&limit=10"
+
+
+def _titles() -> Iterator[str]:
+    """Queries that match something, each another."""
+    return iter(dict.fromkeys(film.title.casefold() for film in itertools.islice(bundled_films(), 2000)))
+
+
+def _items(answer: Answer) -> str:
+    return json.dumps(json.loads(answer.body)["items"]) if answer.status == 200 else ""
+
+
+def _is_hit(answer: Answer) -> bool:
+    return b"\r\ncache-status: movies; hit" in answer.head
+
+
+def _are_good(answers: Sequence[Answer]) -> bool:
+    return all(answer.status == 200 for answer in answers)
+
+
+def _good_of(answers: Sequence[Answer]) -> str:
+    return str(sum(answer.status == 200 for answer in answers))
+
+
+def _all_good_row(answers: Sequence[Answer]) -> Row:
+    share = sum(answer.status == 200 for answer in answers) / len(answers)
+    return Row(f"the same: {len(answers):,} answers, of them 200", f"{share:.3%}", "100 %", share == 1)
+
+
+def _slowest_row(name: str, answers: Sequence[Answer], limit: float) -> Row:
+    slowest = max(answer.seconds for answer in answers)
+    return Row(name, _ms(slowest), f"≤ {limit * 1e3:,.0f} ms", slowest <= limit)
+
+
+def _ms(seconds: float) -> str:
+    return f"{seconds * 1e3:,.1f} ms"
+
+
+def _answers(server: Server, path: str) -> bool:
+    try:
+        httpx.get(server.url + path, trust_env=False, timeout=5)
+    except httpx.TransportError:
+        return False
+    return True
+
+
+def _free_port() -> int:
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        return int(free.getsockname()[1])

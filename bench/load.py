@@ -1,0 +1,184 @@
+"""A client that costs less than the server it asks: prepared requests over kept connections, and hardly any parsing.
+
+It runs in an event loop of the caller's, best one of uvloop on a core of its own.
+"""
+
+import asyncio
+import contextlib
+import time
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from typing import cast
+
+PATIENCE = 10.0
+"""Seconds after which an answer counts as none."""
+
+Done = Callable[["Connection", bytes, int], None]
+"""Gets the connection, what came over it, and where in that the body begins; nothing came when it was lost."""
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """What one request got. `status` is 0 where the connection was lost or nothing came within `PATIENCE`."""
+
+    port: int
+    status: int
+    head: bytes
+    body: bytes
+    seconds: float
+
+
+@dataclass(frozen=True, slots=True)
+class Stretch:
+    """What a server did in a stretch of time."""
+
+    statuses: Counter[int]
+    seconds: float
+    cpu: float
+    """Seconds of the processor that the server used."""
+
+    @property
+    def count(self) -> int:
+        return self.statuses.total()
+
+    @property
+    def rate(self) -> float:
+        """Answers a second."""
+        return self.count / self.seconds
+
+
+class Connection(asyncio.Protocol):
+    """One kept connection, with one request under way at a time."""
+
+    def __init__(self, port: int) -> None:
+        self.port = port
+        self._transport: asyncio.Transport | None = None
+        self._done: Done | None = None
+        self._begun = b""
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        self._transport = cast("asyncio.Transport", transport)
+
+    def ask(self, request: bytes, done: Done) -> None:
+        self._done = done
+        if self._transport is None:
+            self._end(b"", 0)
+        else:
+            self._transport.write(request)
+
+    async def get(self, request: bytes) -> Answer:
+        """One answer, and how long it took."""
+        future: asyncio.Future[tuple[bytes, int]] = asyncio.get_running_loop().create_future()
+
+        def done(_: Connection, data: bytes, body: int) -> None:
+            if not future.done():
+                future.set_result((data, body))
+
+        began = time.perf_counter()
+        self.ask(request, done)
+        data, body = b"", 0
+        with contextlib.suppress(TimeoutError):
+            data, body = await asyncio.wait_for(future, PATIENCE)
+        seconds = time.perf_counter() - began
+        return Answer(self.port, int(data[9:12] or 0), data[:body], data[body:], seconds)
+
+    def data_received(self, data: bytes) -> None:
+        if self._begun:
+            data = self._begun + data
+        end = data.find(b"\r\n\r\n") + 4
+        if end >= 4:
+            at = data.find(b"content-length: ", 0, end) + 16
+            if len(data) >= end + int(data[at : data.find(b"\r", at)]):
+                self._begun = b""
+                self._end(data, end)
+                return
+        self._begun = data
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        self._transport = None
+        self._end(b"", 0)
+
+    def close(self) -> None:
+        if self._transport is not None:
+            self._transport.close()
+
+    def _end(self, data: bytes, body: int) -> None:
+        done, self._done = self._done, None
+        if done is not None:
+            done(self, data, body)
+
+
+async def connect(port: int, count: int) -> list[Connection]:
+    """Connections to a server on this machine."""
+    loop = asyncio.get_running_loop()
+    return [(await loop.create_connection(lambda: Connection(port), "127.0.0.1", port))[1] for _ in range(count)]
+
+
+def request_of(target: str, token: str | None = None) -> bytes:
+    """What a plain client would send."""
+    permit = f"Authorization: Bearer {token}\r\n" if token else ""
+    return f"GET {target} HTTP/1.1\r\nHost: 127.0.0.1\r\nUser-Agent: bench\r\nAccept: */*\r\n{permit}\r\n".encode()
+
+
+async def hammer(
+    port: int, requests: Iterator[bytes], seconds: float, cpu: Callable[[], float], connections: int = 32
+) -> Stretch:
+    """As many requests as get answered in this time, or as there are; each connection has one under way. `cpu` tells
+    the seconds of the processor that the server has used."""
+    finished: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+    statuses: Counter[bytes] = Counter()
+
+    def next_one(connection: Connection, data: bytes, _: int) -> None:
+        if finished.done():
+            return
+        statuses[data[9:12]] += 1
+        request = next(requests, None)
+        if request is None or not data:
+            finished.set_result(None)
+        else:
+            connection.ask(request, next_one)
+
+    opened = await connect(port, connections)
+    began, cpu_before = time.perf_counter(), cpu()
+    for connection, request in zip(opened, requests, strict=False):
+        connection.ask(request, next_one)
+    with contextlib.suppress(TimeoutError):
+        await asyncio.wait_for(finished, seconds)
+    took, used = time.perf_counter() - began, cpu() - cpu_before
+    for connection in opened:
+        connection.close()
+    return Stretch(Counter({int(status or 0): count for status, count in statuses.items()}), took, used)
+
+
+async def burst(asked: Iterable[tuple[int, bytes]]) -> list[Answer]:
+    """All requests at once, each (port, request) over a connection that is open already."""
+    pairs = [((await connect(port, 1))[0], request) for port, request in asked]
+    answers = await asyncio.gather(*(connection.get(request) for connection, request in pairs))
+    for connection, _ in pairs:
+        connection.close()
+    return answers
+
+
+async def steady(ports: Sequence[int], request: bytes, rate: float, seconds: float) -> list[Answer]:
+    """So many requests a second, whatever becomes of them, to each server in turn. An answer's time counts from when
+    its request was due, so that one which could not leave in time is late as well."""
+    idle = {port: await connect(port, 32) for port in ports}
+    answers: list[Answer] = []
+
+    async def ask(port: int, due: float) -> None:
+        connection = idle[port].pop() if idle[port] else (await connect(port, 1))[0]
+        answer = await connection.get(request)
+        late = time.perf_counter() - due
+        answers.append(Answer(port, answer.status, answer.head, answer.body, late))
+        idle[port].append(connection)
+
+    began = time.perf_counter()
+    async with asyncio.TaskGroup() as group:
+        for number in range(round(rate * seconds)):
+            due = began + number / rate
+            await asyncio.sleep(max(0.0, due - time.perf_counter()))
+            group.create_task(ask(ports[number % len(ports)], due))
+    for connection in (one for connections in idle.values() for one in connections):
+        connection.close()
+    return answers
