@@ -98,14 +98,7 @@ class RedisLink:
 
     async def _bounded(self, command: Callable[..., Coroutine[Any, Any, Any]], *arguments: Any) -> Any:
         self._refuse_if_away()
-        if self._places.locked():
-            try:
-                async with asyncio.timeout(QUEUE_SECONDS):
-                    await self._places.acquire()
-            except TimeoutError:
-                raise StoreUnavailable("there are too many calls of Redis at once") from None
-        else:
-            await self._places.acquire()
+        await self._queue()
         try:
             self._refuse_if_away()
             # A task of its own, so that a caller who is cancelled doesn't break off a command half way.
@@ -121,6 +114,25 @@ class RedisLink:
         if isinstance(error, (RedisError, OSError)):
             raise StoreUnavailable(f"Redis failed: {type(error).__name__}") from error
         return task.result()
+
+    async def _queue(self) -> None:
+        """Take one of the places. In slices, as calls are timed: a process that was busy isn't a queue that is long."""
+        if not self._places.locked():
+            await self._places.acquire()
+            return
+        waiting = asyncio.ensure_future(self._places.acquire())
+        try:
+            for _ in range(_SLICES):
+                await asyncio.wait({waiting}, timeout=QUEUE_SECONDS / _SLICES)
+                if waiting.done():
+                    return
+        except asyncio.CancelledError:
+            if waiting.done():
+                self._places.release()
+            raise
+        finally:
+            waiting.cancel()
+        raise StoreUnavailable("there are too many calls of Redis at once")
 
     def _refuse_if_away(self) -> None:
         if self.is_away or self._is_closed:
