@@ -52,6 +52,7 @@ To search another source, write a class with the methods of `movie_core.ports.Mo
 """
 
 from movie_core.accounts import AccountRules, Accounts, Caller, TokenPair
+from movie_core.caching import CachePolicy, CacheStats, Entry, Lease
 from movie_core.catalog import Catalog
 from movie_core.errors import (
     Busy,
@@ -84,7 +85,7 @@ from movie_core.errors import (
     WeakPassword,
 )
 from movie_core.keys import Keys
-from movie_core.limits import Limits, Quota, Rate
+from movie_core.limits import Limits, Permits, Quota, Rate
 from movie_core.mails import Letter, Mail, MailKind, MailRoom, MailRules, MailState
 from movie_core.memory import MemoryCatalogue, MemorySeenMovies
 from movie_core.movies import (
@@ -111,10 +112,13 @@ __all__ = [
     "Accounts",
     "Address",
     "Busy",
+    "CachePolicy",
+    "CacheStats",
     "Caller",
     "Catalog",
     "Conflict",
     "Denied",
+    "Entry",
     "FilterUnsupported",
     "FoundMovie",
     "Genre",
@@ -130,6 +134,7 @@ __all__ = [
     "InvalidToken",
     "InvalidUsername",
     "Keys",
+    "Lease",
     "Letter",
     "Limits",
     "Loaded",
@@ -151,6 +156,7 @@ __all__ = [
     "PageInfo",
     "PageLinks",
     "PageOutOfRange",
+    "Permits",
     "Quota",
     "Rate",
     "RateLimited",
