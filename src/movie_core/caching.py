@@ -112,14 +112,16 @@ class Flights(Generic[T]):
         self._tasks: dict[Hashable, asyncio.Task[T]] = {}
 
     def __contains__(self, key: Hashable) -> bool:
-        return key in self._tasks
+        task = self._tasks.get(key)
+        return task is not None and not task.done()
 
     def start(self, key: Hashable, call: Callable[[], Awaitable[T]], *, linger: float = 0.0) -> asyncio.Task[T]:
         """The call under way, or one that begins now. What it ended with counts as under way for `linger` seconds."""
         task = self._tasks.get(key)
-        if task is None:
+        # One that has just ended may still be here: who waited for it without waiting would come back for ever.
+        if task is None or (task.done() and not linger):
             task = self._tasks[key] = asyncio.ensure_future(_run(call))
-            task.add_done_callback(lambda _: self._landed(key, linger))
+            task.add_done_callback(lambda done: self._landed(key, done, linger))
         return task
 
     async def join(self, key: Hashable, call: Callable[[], Awaitable[T]], *, linger: float = 0.0) -> T:
@@ -133,15 +135,16 @@ class Flights(Generic[T]):
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
 
-    def _landed(self, key: Hashable, linger: float) -> None:
-        task = self._tasks.get(key)
-        if task is None:  # closed
-            return
+    def _landed(self, key: Hashable, task: "asyncio.Task[T]", linger: float) -> None:
         if not task.cancelled():
             task.exception()  # all who wait may have left: asyncio would complain of an error that nobody saw
         if linger:
-            task.get_loop().call_later(linger, self._tasks.pop, key, None)
+            task.get_loop().call_later(linger, self._forget, key, task)
         else:
+            self._forget(key, task)
+
+    def _forget(self, key: Hashable, task: "asyncio.Task[T]") -> None:
+        if self._tasks.get(key) is task:
             del self._tasks[key]
 
 
