@@ -8,7 +8,6 @@ import json
 import os
 import random
 import signal
-import socket
 import statistics
 import subprocess
 import sys
@@ -21,7 +20,7 @@ from pathlib import Path
 from typing import Any
 
 import httpx
-from tests.servers import postgres_database, postgres_server, redis_server
+from tests.servers import free_port, postgres_database, postgres_server, redis_server
 
 from bench.rows import Row
 
@@ -38,9 +37,9 @@ class Fleet:
 
     def __init__(self, folder: Path, database_url: str, redis_url: str) -> None:
         self.folder = folder
-        self.ports = [_free_port(), _free_port()]
+        self.ports = [free_port(), free_port()]
         self.record = folder / "mails.jsonl"
-        self.smtp_port = _free_port()
+        self.smtp_port = free_port()
         environ = {name: value for name, value in os.environ.items() if not name.startswith("MOVIE_")}
         self.environ = environ | {
             "MOVIE_DATABASE_URL": database_url,
@@ -335,12 +334,6 @@ async def _burst(url: str) -> None:
         body = {"email": "ann@example.com", "password": PASSWORD}
         print(flush=True)
         await asyncio.gather(*(client.post(AUTH + "login/", json=body) for _ in range(200)))
-
-
-def _free_port() -> int:
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        return int(free.getsockname()[1])
 
 
 if __name__ == "__main__":

@@ -10,7 +10,6 @@ import itertools
 import json
 import os
 import signal
-import socket
 import statistics
 import subprocess
 import sys
@@ -27,7 +26,7 @@ from urllib.parse import quote
 import httpx
 import uvloop
 from redis import Redis
-from tests.servers import redis_server
+from tests.servers import free_port, redis_server
 
 from bench.load import Answer, Stretch, burst, connect, hammer, request_of, steady
 from bench.rows import Row
@@ -170,7 +169,7 @@ class Place:
     def _serving(
         self, command: list[str | Path], core: int | None, environ: dict[str, str], path: str
     ) -> Iterator[Server]:
-        port = _free_port()
+        port = free_port()
         file = self.folder / f"{next(self._numbers)}.log"
         with file.open("wb") as log:
             process = subprocess.Popen(
@@ -577,9 +576,3 @@ def _answers(server: Server, path: str) -> bool:
     except httpx.TransportError:
         return False
     return True
-
-
-def _free_port() -> int:
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        return int(free.getsockname()[1])

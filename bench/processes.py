@@ -8,7 +8,6 @@ import itertools
 import os
 import re
 import signal
-import socket
 import subprocess
 import sys
 import tempfile
@@ -19,7 +18,7 @@ from contextlib import ExitStack, asynccontextmanager, suppress
 from pathlib import Path
 
 import httpx
-from tests.servers import postgres_database, postgres_server, redis_server
+from tests.servers import free_port, postgres_database, postgres_server, redis_server
 
 from bench.http_server import Load, Target, steady
 from bench.rows import Row
@@ -38,7 +37,7 @@ class Served:
     """A running `movie-search serve`."""
 
     def __init__(self, folder: Path, environ: dict[str, str], *arguments: str, port: int | None = None) -> None:
-        self.port = port or _free_port()
+        self.port = port or free_port()
         self.url = f"http://127.0.0.1:{self.port}"
         self.began = time.perf_counter()
         with (folder / "serve.log").open("ab") as log:
@@ -92,7 +91,7 @@ def processes(*, is_full: bool) -> Iterator[Row]:
         folder = Path(stack.enter_context(tempfile.TemporaryDirectory()))
         database_url = stack.enter_context(postgres_database(stack.enter_context(postgres_server())))
         redis_url = stack.enter_context(redis_server())
-        port = _free_port()
+        port = free_port()
         command: list[str | Path] = [
             PROGRAM,
             "upstream",
@@ -277,9 +276,3 @@ async def _polite(port: int, seconds: float) -> Load:
         told_to_close=sum(load.told_to_close for load in loads),
         errors=sum((load.errors for load in loads), Counter()),
     )
-
-
-def _free_port() -> int:
-    with socket.socket() as sock:
-        sock.bind(("127.0.0.1", 0))
-        return int(sock.getsockname()[1])

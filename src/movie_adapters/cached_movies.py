@@ -18,7 +18,7 @@ import msgspec
 from movie_core.caching import BLOCK_SIZES, CachePolicy, Entry, Flights, Forgetting, Freshness, Lease, blocks_of
 from movie_core.errors import FilterUnsupported, MovieNotFound, SourceUnavailable, StoreUnavailable
 from movie_core.memory import MemoryEntries
-from movie_core.movies import Ability, FoundMovie, Genre, Movie, MoviePage, MovieQuery, State
+from movie_core.movies import MAX_ID, Ability, FoundMovie, Genre, Movie, MoviePage, MovieQuery, State
 from movie_core.paging import MAX_OFFSET, Window
 from movie_core.ports import EntryStore, MovieSource
 
@@ -36,8 +36,6 @@ MAX_SIZES = 1000
 """Queries of which is remembered that the source gave less than a block at once."""
 SIZE_SECONDS = 600.0
 """How long that is remembered."""
-MAX_ID = 200
-"""Characters of a movie's id that is worth remembering."""
 
 _log = logging.getLogger(__name__)
 
@@ -66,7 +64,7 @@ class _Block(msgspec.Struct, array_like=True, frozen=True):
         """The movies in these places, which count those that could not be used too."""
         movies = iter(self.movies)
         for place in range(min(end, self.given)):
-            movie = None if place in self.skipped else next(movies)
+            movie = None if place in self.skipped else next(movies, None)
             if movie is not None and place >= first:
                 yield movie
 

@@ -31,14 +31,12 @@ from typing import BinaryIO, cast
 import msgspec
 
 from movie_core.errors import InvalidParameter
-from movie_core.movies import Movie
+from movie_core.movies import MAX_ID, Movie
 
 MAX_LINE = 256 * 1024
 """Bytes of a line; a longer one is skipped without being held in memory."""
 MAX_ROW_LINES = 200
 """Lines that a quoted CSV field may span before its quote counts as never closed."""
-MAX_ID = 200
-"""Characters of an id."""
 MAX_TITLE = 500
 """Characters of a title, original or not; alternative titles beyond are left out."""
 MAX_NAME = 200

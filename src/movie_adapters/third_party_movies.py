@@ -9,11 +9,9 @@ from typing import Any
 
 from movie_adapters.source_http import SourceFault, SourceHttp, clean_text
 from movie_core.errors import FilterUnsupported
-from movie_core.movies import Ability, FoundMovie, Genre, Movie, MoviePage, MovieQuery
+from movie_core.movies import MAX_ID, Ability, FoundMovie, Genre, Movie, MoviePage, MovieQuery
 from movie_core.paging import Window
 
-MAX_ID = 200
-"""Characters of an id."""
 MAX_TITLE = 1_000
 MAX_NAMES = 100
 """Genres, directors and the like that one movie keeps."""

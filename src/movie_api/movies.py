@@ -9,7 +9,7 @@ import math
 import re
 import time
 from collections import OrderedDict
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, fields
 from datetime import datetime
 from typing import Any
@@ -39,8 +39,6 @@ from movie_core.paging import PageLinks, Window
 Connection = ASGIConnection[Any, Any, Any, Any]
 
 SEARCH_PATH = "/api/v1/movies/"
-MAX_ID = 200
-"""Characters of a movie's id; longer ones belong to no movie."""
 
 MOMENT = 0.5
 """Seconds for which an answer that isn't fresh from memory serves for the same question."""
@@ -49,14 +47,14 @@ OBJECTS = 800
 _BROKEN_ESCAPE = re.compile(rb"%(?![0-9A-Fa-f]{2})")
 _LATER = ("exclude",)
 """Parameters that the API knows but does not offer."""
-_REFUSALS: Mapping[str, Callable[[str], Invalid]] = {
-    "offset": lambda detail: InvalidOffsetOrLimit(detail, field="offset"),
-    "limit": lambda detail: InvalidOffsetOrLimit(detail, field="limit"),
-    "query": lambda detail: InvalidQuery(detail, field="query"),
-    "year": lambda detail: InvalidParameter(detail, field="year"),
-    "genre": lambda detail: InvalidParameter(detail, field="genre"),
-    "order": lambda detail: InvalidParameter(detail, field="order"),
-    "exclude": lambda detail: InvalidParameter(detail, field="exclude"),
+_REFUSALS: Mapping[str, type[Invalid]] = {
+    "offset": InvalidOffsetOrLimit,
+    "limit": InvalidOffsetOrLimit,
+    "query": InvalidQuery,
+    "year": InvalidParameter,
+    "genre": InvalidParameter,
+    "order": InvalidParameter,
+    "exclude": InvalidParameter,
 }
 _SHOWN = tuple(one.name for one in fields(Movie) if one.name != "alt_titles")
 
@@ -81,9 +79,9 @@ def parse_parameters(query_string: bytes) -> dict[str, str]:
             continue
         value = _decoded(raw_value)
         if value is None:
-            raise refuse(f"{name} must be percent-encoded UTF-8")
+            raise refuse(f"{name} must be percent-encoded UTF-8", field=name)
         if name in known:
-            raise refuse(f"{name} must be given once")
+            raise refuse(f"{name} must be given once", field=name)
         known[str(name)] = value
     return known
 

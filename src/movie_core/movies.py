@@ -10,6 +10,8 @@ from movie_core.errors import InvalidParameter, InvalidQuery
 
 MAX_QUERY = 200
 """Characters of a query once normalised."""
+MAX_ID = 200
+"""Characters of a movie's id."""
 MAX_GENRE = 60
 """Characters of a genre's name in a filter."""
 

@@ -17,7 +17,7 @@ from pathlib import Path
 import httpx
 import pytest
 from redis import Redis
-from tests.servers import OwnServer, postgres_database, postgres_server, redis_server
+from tests.servers import OwnServer, free_port, postgres_database, postgres_server, redis_server
 
 from movie_adapters.upstream import Upstream
 
@@ -158,12 +158,6 @@ def serve(start: Start) -> Iterator[Serve]:
             return program, clients.enter_context(httpx.Client(base_url=url, timeout=10, trust_env=False))
 
         yield served
-
-
-def free_port() -> int:
-    with socket.socket() as sock:
-        sock.bind(("127.0.0.1", 0))
-        return int(sock.getsockname()[1])
 
 
 @pytest.fixture

@@ -15,8 +15,8 @@ from typing import Any
 
 import httpx
 import pytest
-from tests.integration.conftest import Program, Serve, Start, free_port
-from tests.servers import postgres_database, postgres_server
+from tests.integration.conftest import Program, Serve, Start
+from tests.servers import free_port, postgres_database, postgres_server
 
 AUTH = "/api/v1/authentication/"
 ME = "/api/v1/users/me/"

@@ -15,7 +15,8 @@ from pathlib import Path
 import httpx
 import pytest
 from bench.http_server import FRAMING, HOSTS, LIMITS, ODD, Target, pipeline, run_cases
-from tests.integration.conftest import Program, Serve, Start, free_port
+from tests.integration.conftest import Program, Serve, Start
+from tests.servers import free_port
 from tests.unit.test_docs import example
 
 ROOT = Path(__file__).parents[2]

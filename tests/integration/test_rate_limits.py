@@ -1,19 +1,16 @@
 """Rate limits over a real Redis, and one that stops answering."""
 
 import asyncio
-import os
 import random
 import secrets
-import signal
-import socket
-import struct
 import time
 from collections.abc import AsyncIterator, Iterator
-from contextlib import AsyncExitStack, asynccontextmanager, contextmanager
+from contextlib import AsyncExitStack, asynccontextmanager
 
 import pytest
 from redis.asyncio import Redis
-from tests.servers import redis_server
+from tests.integration.conftest import trouble
+from tests.servers import OwnServer, own_redis
 
 from movie_adapters.rate_limits import SharedRateLimiter
 from movie_adapters.redis_link import RedisLink
@@ -87,37 +84,18 @@ async def test_who_goes_away_leaves_no_answer_behind_for_another(redis_url: str)
             await asyncio.gather(*leaving, return_exceptions=True)
 
 
-@contextmanager
-def frozen(redis_url: str) -> Iterator[None]:
-    """The server is stopped, so it keeps connections and takes new ones but doesn't answer."""
-    pid = peer_of(redis_url.removeprefix("unix://").partition("?")[0])
-    os.kill(pid, signal.SIGSTOP)
-    try:
-        yield
-    finally:
-        os.kill(pid, signal.SIGCONT)
-
-
-def peer_of(path: str) -> int:
-    with socket.socket(socket.AF_UNIX) as client:
-        client.connect(path)
-        return int(struct.unpack("3i", client.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, 12))[0])
-
-
 @pytest.fixture
-def own_redis_url(monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
-    """A server that no other test uses."""
-    monkeypatch.delenv("TEST_REDIS_URL", raising=False)
-    with redis_server() as url:
-        yield url
+def server() -> Iterator[OwnServer]:
+    with own_redis() as server:
+        yield server
 
 
-async def test_a_frozen_redis_costs_one_short_wait_and_limits_hold_until_it_is_back(own_redis_url: str) -> None:
-    link = RedisLink(own_redis_url, pause=0.05)
+async def test_a_frozen_redis_costs_one_short_wait_and_limits_hold_until_it_is_back(server: OwnServer) -> None:
+    link = RedisLink(server.url, pause=0.05)
     limiter, rate = SharedRateLimiter(link), Rate(3, 3600)
     try:
         assert [(await limiter.hit("login", "ada", rate))[0] for _ in range(2)] == [True, True]
-        with frozen(own_redis_url):
+        with trouble(server, "frozen"):
             began = time.monotonic()
             answers = [await limiter.hit("login", "ada", rate) for _ in range(20)]
             assert time.monotonic() - began < 1
@@ -134,11 +112,11 @@ async def test_a_frozen_redis_costs_one_short_wait_and_limits_hold_until_it_is_b
         await link.close()
 
 
-async def test_a_burst_at_a_frozen_redis_waits_once(own_redis_url: str) -> None:
-    link = RedisLink(own_redis_url)
+async def test_a_burst_at_a_frozen_redis_waits_once(server: OwnServer) -> None:
+    link = RedisLink(server.url)
     try:
         limiter = SharedRateLimiter(link)
-        with frozen(own_redis_url):
+        with trouble(server, "frozen"):
             began = time.monotonic()
             answers = await asyncio.gather(*(limiter.hit("login", "ada", Rate(5, 60)) for _ in range(200)))
             assert time.monotonic() - began < 1
@@ -147,11 +125,11 @@ async def test_a_burst_at_a_frozen_redis_waits_once(own_redis_url: str) -> None:
         await link.close()
 
 
-async def test_a_redis_that_takes_no_writes_is_made_up_for(own_redis_url: str) -> None:
-    async with Redis.from_url(own_redis_url) as redis:
+async def test_a_redis_that_takes_no_writes_is_made_up_for(server: OwnServer) -> None:
+    async with Redis.from_url(server.url) as redis:
         for name, value, usual in (("maxmemory", "1", "0"), ("min-replicas-to-write", "1", "0")):
             await redis.config_set(name, value)
-            async with limiter_on(own_redis_url, is_away=True) as limiter:
+            async with limiter_on(server.url, is_away=True) as limiter:
                 answers = [(await limiter.hit("login", name, Rate(2, 60)))[0] for _ in range(4)]
                 assert answers == [True, True, False, False]
             await redis.config_set(name, usual)

@@ -2,18 +2,16 @@
 
 import asyncio
 import signal
-import subprocess
 import threading
 import time
 from collections.abc import Callable, Iterator
-from pathlib import Path
 from typing import Any
 
 import pytest
 from aiosmtpd.smtp import SMTP, Envelope, Session
 from redis import Redis
 from tests.integration.conftest import Program, Start
-from tests.servers import _folder, _redis_program, _says_pong
+from tests.servers import OwnServer, own_redis
 from tests.smtp_sink import SmtpSink
 
 from movie_adapters.settings import Settings
@@ -31,25 +29,13 @@ Register = Callable[[str], None]
 class RedisProcess:
     """A server with nothing in it, which can be treated badly."""
 
-    def __init__(self, folder: Path) -> None:
-        self._folder, self._socket = folder, folder / "socket"
-        self.url = f"unix://{self._socket}?db=0"
-        self.start()
-
-    def start(self) -> None:
-        options = ("--port", "0", "--unixsocket", self._socket, "--save", "", "--appendonly", "no")
-        self._process = subprocess.Popen(
-            (_redis_program(), *options, "--dir", self._folder), stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
-        )
-        wait_until(lambda: _says_pong(self._socket), 10)
-
-    def signal(self, number: signal.Signals) -> None:
-        self._process.send_signal(number)
+    def __init__(self, server: OwnServer) -> None:
+        self._server = server
+        self.url, self.start, self.signal = server.url, server.start, server.signal
 
     def kill(self) -> None:
-        self._process.kill()
-        self._process.wait()
-        self._socket.unlink(missing_ok=True)
+        self.signal(signal.SIGKILL)
+        self._server.stop()
 
     def entries(self) -> list[bytes]:
         with Redis.from_url(self.url) as client:
@@ -90,10 +76,10 @@ def wait_until(is_so: Callable[[], bool], seconds: float) -> float:
 
 @pytest.fixture
 def redis() -> Iterator[RedisProcess]:
-    with _folder("kv-") as folder:
-        server = RedisProcess(folder)
-        yield server
-        server.kill()
+    with own_redis() as server:
+        process = RedisProcess(server)
+        yield process
+        process.kill()
 
 
 @pytest.fixture

@@ -219,10 +219,15 @@ async def passes(limit: LeasedLimit, key: str = "ada") -> bool:
     return True
 
 
-async def test_most_of_what_is_done_often_is_counted_without_a_call() -> None:
+def leased(amount: int = 600) -> "tuple[Clock, Counting, LeasedLimit]":
+    """So many a minute."""
     clock = Clock()
     limiter = Counting(clock)
-    limit = LeasedLimit(limiter, "search", Rate(600, 60), clock)
+    return clock, limiter, LeasedLimit(limiter, "search", Rate(amount, 60), clock)
+
+
+async def test_most_of_what_is_done_often_is_counted_without_a_call() -> None:
+    _clock, limiter, limit = leased()
     for n in range(600):
         quota = await limit.hit("ada")
         assert (quota.name, quota.rate, quota.remaining) == ("search", Rate(600, 60), 599 - n)
@@ -232,9 +237,7 @@ async def test_most_of_what_is_done_often_is_counted_without_a_call() -> None:
 
 
 async def test_who_comes_seldom_has_nothing_taken_ahead() -> None:
-    clock = Clock()
-    limiter = Counting(clock)
-    limit = LeasedLimit(limiter, "search", Rate(600, 60), clock)
+    clock, limiter, limit = leased()
     for _ in range(50):
         await limit.hit("ada")
         clock.now += 10
@@ -242,9 +245,7 @@ async def test_who_comes_seldom_has_nothing_taken_ahead() -> None:
 
 
 async def test_after_a_burst_what_was_not_used_is_given_back() -> None:
-    clock = Clock()
-    limiter = Counting(clock)
-    limit = LeasedLimit(limiter, "search", Rate(600, 60), clock)
+    clock, limiter, limit = leased()
     for _ in range(32):
         await limit.hit("ada")
     assert limiter.asked == [1, 2, 4, 8, 16, 30]
@@ -256,9 +257,7 @@ async def test_after_a_burst_what_was_not_used_is_given_back() -> None:
 
 
 async def test_a_search_each_second_wastes_nothing_to_speak_of() -> None:
-    clock = Clock()
-    limiter = Counting(clock)
-    limit = LeasedLimit(limiter, "search", Rate(600, 60), clock)
+    clock, limiter, limit = leased()
     for n in range(300):
         quota = await limit.hit("ada")
         assert quota.remaining >= 600 - min(n + 1, 60) - 5
@@ -268,9 +267,7 @@ async def test_a_search_each_second_wastes_nothing_to_speak_of() -> None:
 
 
 async def test_permits_are_void_after_their_time() -> None:
-    clock = Clock()
-    limiter = Counting(clock)
-    limit = LeasedLimit(limiter, "search", Rate(600, 60), clock)
+    clock, _limiter, limit = leased()
     for _ in range(2):
         await limit.hit("ada")
     assert limit.spend("ada") is not None, "taken by the second call"
@@ -282,9 +279,7 @@ async def test_permits_are_void_after_their_time() -> None:
 
 
 async def test_time_that_the_call_took_counts() -> None:
-    clock = Clock()
-    limiter = Counting(clock)
-    limit = LeasedLimit(limiter, "search", Rate(600, 60), clock)
+    _clock, limiter, limit = leased()
     await limit.hit("ada")
     limiter.latency = 2.0  # there and back again
     await limit.hit("ada")
@@ -292,9 +287,7 @@ async def test_time_that_the_call_took_counts() -> None:
 
 
 async def test_many_at_once_make_one_call_at_a_time() -> None:
-    clock = Clock()
-    limiter = Counting(clock)
-    limit = LeasedLimit(limiter, "search", Rate(600, 60), clock)
+    _clock, limiter, limit = leased()
     passed = await asyncio.gather(*(passes(limit) for _ in range(1000)))
     assert passed.count(True) == 600
     assert len(limiter.asked) <= 26
@@ -310,9 +303,7 @@ async def test_a_caller_that_leaves_does_not_take_the_others_along() -> None:
 
 
 async def test_a_refusal_comes_from_memory_and_tells_when_to_come_again() -> None:
-    clock = Clock()
-    limiter = Counting(clock)
-    limit = LeasedLimit(limiter, "search", Rate(3, 60), clock)
+    clock, limiter, limit = leased(3)
     for _ in range(3):
         await limit.hit("ada")
         clock.now += 1
