@@ -1,0 +1,43 @@
+"""Every port in memory: for tests, for small collections, and as the shortest example of an adapter."""
+
+from movie_core.memory.accounts import (
+    MemoryBook,
+    MemoryDoorbell,
+    MemoryHasher,
+    MemoryMailer,
+    MemoryOutbox,
+    MemoryRateLimiter,
+    MemorySessions,
+    MemoryTokens,
+    MemoryUsers,
+    PlainAddressSyntax,
+    PlainStrength,
+)
+from movie_core.memory.movies import (
+    ENTRY_BYTES,
+    MAX_PENDING,
+    MemoryCatalogue,
+    MemoryEntries,
+    MemorySeenMovies,
+    words,
+)
+
+__all__ = [
+    "ENTRY_BYTES",
+    "MAX_PENDING",
+    "MemoryBook",
+    "MemoryCatalogue",
+    "MemoryDoorbell",
+    "MemoryEntries",
+    "MemoryHasher",
+    "MemoryMailer",
+    "MemoryOutbox",
+    "MemoryRateLimiter",
+    "MemorySeenMovies",
+    "MemorySessions",
+    "MemoryTokens",
+    "MemoryUsers",
+    "PlainAddressSyntax",
+    "PlainStrength",
+    "words",
+]

@@ -1,0 +1,87 @@
+"""One contract suite per port. Run it against your own adapter:
+
+    class TestMyStore(CatalogueContract):
+        @asynccontextmanager
+        async def open(self, movies):
+            store = MyStore(...)
+            await store.load(movies)
+            yield store
+            await store.close()
+
+Any runner that collects `test_*` methods of a class will do (pytest does). Each test opens the adapter anew in an
+event loop of its own, and has a minute.
+"""
+
+from movie_core.testing.accounts import (
+    LIMITED,
+    LINK_TTL,
+    UNLIMITED,
+    AccessTokensContract,
+    AddressSyntaxContract,
+    Delivered,
+    DoorbellContract,
+    MailerContract,
+    OutboxContract,
+    PasswordHasherContract,
+    PasswordStrengthContract,
+    RateLimiterContract,
+    SessionStoreContract,
+    Stores,
+    StoresContract,
+    UserStoreContract,
+    deliver,
+    join,
+    log_in,
+    make_address,
+    make_registration,
+    reset_link,
+)
+from movie_core.testing.movies import (
+    CatalogueContract,
+    EntryStoreContract,
+    MovieSourceContract,
+    SeenMoviesContract,
+)
+from movie_core.testing.shared import (
+    NOW,
+    ODD_STRINGS,
+    SAMPLE,
+    clause,
+    refused,
+    walk,
+)
+
+__all__ = [
+    "LIMITED",
+    "LINK_TTL",
+    "NOW",
+    "ODD_STRINGS",
+    "SAMPLE",
+    "UNLIMITED",
+    "AccessTokensContract",
+    "AddressSyntaxContract",
+    "CatalogueContract",
+    "Delivered",
+    "DoorbellContract",
+    "EntryStoreContract",
+    "MailerContract",
+    "MovieSourceContract",
+    "OutboxContract",
+    "PasswordHasherContract",
+    "PasswordStrengthContract",
+    "RateLimiterContract",
+    "SeenMoviesContract",
+    "SessionStoreContract",
+    "Stores",
+    "StoresContract",
+    "UserStoreContract",
+    "clause",
+    "deliver",
+    "join",
+    "log_in",
+    "make_address",
+    "make_registration",
+    "refused",
+    "reset_link",
+    "walk",
+]

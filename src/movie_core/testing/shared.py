@@ -1,0 +1,75 @@
+"""What the suites share."""
+
+import asyncio
+import functools
+from collections.abc import Awaitable, Callable
+from datetime import UTC, datetime
+from typing import TypeVar
+
+from movie_core.movies import Movie, MovieQuery
+from movie_core.paging import Window
+from movie_core.ports import (
+    MovieSource,
+)
+
+Suite = TypeVar("Suite")
+
+_PLACES = (
+    *("Amber", "Bay", "Calder", "Dover", "Elm", "Fallow", "Garnet", "Hollow", "Iron", "Juniper", "Kestrel", "Lantern"),
+    *("Mallow", "North", "Orchard", "Pine", "Quarry", "Rowan", "Silver", "Tamar", "Umber", "Vale", "Willow"),
+)
+
+SAMPLE: tuple[Movie, ...] = (
+    *(
+        Movie(
+            id=str(100 + number),
+            title=f"{place} River",
+            year=1950 + number,
+            genres=("Drama", "Western") if number % 3 == 0 else ("Drama",),
+            popularity=float(number),
+        )
+        for number, place in enumerate(_PLACES)
+    ),
+    Movie(id="201", title="The Glass Orrery", year=1999, genres=("Mystery",), popularity=50.0),
+    Movie(id="202", title="Café Münchhausen", year=2004, genres=("Comedy", "Mystery"), popularity=7.0),
+    Movie(id="203", title="Undated", genres=("Comedy",), popularity=1.0),
+)
+"""Made-up movies: 23 with the word River in their title, in years 1950 to 1972, and three others."""
+
+
+def clause(test: Callable[[Suite], Awaitable[None]]) -> Callable[[Suite], None]:
+    """A synchronous test, so that no runner needs a plug-in for it."""
+
+    @functools.wraps(test)
+    def run(self: Suite) -> None:
+        async def bounded() -> None:
+            async with asyncio.timeout(60):
+                await test(self)
+
+        asyncio.run(bounded())
+
+    return run
+
+
+async def walk(source: MovieSource, query: MovieQuery, limit: int) -> list[Movie]:
+    """Every match, by following windows from the start."""
+    found: list[Movie] = []
+    offset: int | None = 0
+    while offset is not None:
+        page = await source.search(query, Window(offset, limit))
+        found += page.items
+        offset = Window(offset, limit).next_offset(page.total)
+    return found
+
+
+NOW = datetime(2026, 11, 24, 9, 0, tzinfo=UTC)
+ODD_STRINGS = ("", "\x00", "a\x00b", "\ud800", "💡", "' OR 1=1 --", "%", "a" * 10_240, "0" * 32, "0" * 64)
+"""What a client may send in place of an id, a token or a key."""
+
+
+async def refused(error: type[Exception], call: Awaitable[object]) -> None:
+    try:
+        await call
+    except error:
+        return
+    raise AssertionError(f"{error.__name__} was not raised")
