@@ -128,6 +128,30 @@ class InvalidBody(Invalid):
     code = "invalid_body"
 
 
+class InvalidRating(Invalid):
+    """A rating that isn't on the scale."""
+
+    code = "invalid_rating"
+
+
+class InvalidEvent(Invalid):
+    """An event of a list that can't be one; nothing of the list was kept."""
+
+    code = "invalid_event"
+
+
+class TooManyRows(Invalid):
+    """A list that is longer than may be given at once; nothing of it was kept."""
+
+    code = "too_many_rows"
+
+
+class SeveralUsers(Invalid):
+    """A file of ratings that are not all of one user."""
+
+    code = "several_users"
+
+
 class InvalidLink(Invalid):
     """A mailed link that is malformed, unknown, used up, superseded or expired: all the same to who holds it."""
 
@@ -140,6 +164,16 @@ class InvalidCredentials(Denied):
     code = "invalid_credentials"
 
 
+class NotAllowed(Denied):
+    """Who asks is known, and may not."""
+
+    code = "not_allowed"
+
+
+class RatingNotFound(NotFound):
+    code = "rating_not_found"
+
+
 class UserNotFound(NotFound):
     code = "user_not_found"
 
@@ -150,6 +184,12 @@ class SessionNotFound(NotFound):
 
 class UsernameTaken(Conflict):
     code = "username_taken"
+
+
+class TooManyRatings(Conflict):
+    """The user has as many ratings as can be kept."""
+
+    code = "too_many_ratings"
 
 
 class RateLimited(MovieError):

@@ -52,6 +52,8 @@ class Order(StrEnum):
     """Best known first."""
     YEAR = "year"
     """Newest first, unknown years last."""
+    PERSONAL = "personal"
+    """By the taste of who asks. Sources never see it: `Discovery` makes it of the order of relevance."""
 
 
 class Ability(StrEnum):
@@ -63,6 +65,8 @@ class Ability(StrEnum):
     YEAR = "year"
     GENRE = "genre"
     ORDER = "order"
+    WITHOUT = "without"
+    """Leave given movies out, and out of the total."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -116,6 +120,8 @@ class MovieQuery:
     years: Years | None = None
     genre: str | None = None
     order: Order = Order.RELEVANCE
+    without: frozenset[str] = frozenset()
+    """Ids of movies to be left out of the matches."""
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "text", normalise_query(self.text))
@@ -138,7 +144,8 @@ class MovieQuery:
         wanted = {
             Ability.YEAR: self.years is not None,
             Ability.GENRE: self.genre is not None,
-            Ability.ORDER: self.order is not Order.RELEVANCE,
+            Ability.ORDER: self.order not in {Order.RELEVANCE, Order.PERSONAL},
+            Ability.WITHOUT: bool(self.without),
         }
         return frozenset(ability for ability, is_wanted in wanted.items() if is_wanted)
 

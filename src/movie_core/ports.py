@@ -5,17 +5,22 @@ clauses. To bring another source or store, write a class with these methods and 
 """
 
 from abc import abstractmethod
-from collections.abc import Iterable, Sequence
+from collections.abc import AsyncIterator, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from datetime import datetime, timedelta
+from datetime import date, datetime, timedelta
 from typing import Any, Protocol
 
+from movie_core.analytics import Clicks, Cohort, Days, Funnel, QueryCount, SourceDay, Summary
 from movie_core.caching import CacheStats, Entry, Lease
+from movie_core.events import Event
 from movie_core.limits import Permits, Quota, Rate
 from movie_core.mails import Letter, Mail, MailKind, MailState
 from movie_core.movies import Ability, FoundMovie, Genre, Loaded, Movie, MoviePage, MovieQuery
 from movie_core.paging import Window
+from movie_core.ratings import Identity, Kept, NewRating, Rating
+from movie_core.recommending import ModelInfo, Progress, Suggestions
 from movie_core.sessions import Access, Session
+from movie_core.trending import Deed, Trend, TrendWindow
 from movie_core.users import Account, Address, Registration, Username
 
 
@@ -67,7 +72,8 @@ class MovieSource(Protocol):
 class Catalogue(MovieSource, Protocol):
     """Movies kept by ourselves, under the name of the source that they come from; two names never mix.
 
-    A catalogue has every ability but may answer `order` and filters in its own time.
+    A catalogue has every ability but may answer `order` and filters in its own time. It leaves out of a search, and of
+    its total, the movies of `MovieQuery.without`.
     """
 
     @abstractmethod
@@ -88,6 +94,22 @@ class Catalogue(MovieSource, Protocol):
     @abstractmethod
     async def edition(self) -> str | None:
         """16. The name of the edition loaded last; None before."""
+
+    @abstractmethod
+    async def of_ids(self, movie_ids: Collection[str]) -> Mapping[str, Movie]:
+        """17. Those of the movies that are there, by id; any strings may be asked for."""
+
+    @abstractmethod
+    async def best_known(self, limit: int) -> Sequence[Movie]:
+        """18. At most so many movies, the most popular first, those whose popularity isn't known last."""
+
+    @abstractmethod
+    async def identify(self, wanted: Sequence[Identity]) -> Sequence[Movie | None]:
+        """19. The movie that each is, in their order; None where none is, or more than one might be. The first of these
+        that is told and known decides: our own id; the IMDb id; the TMDB id; the title without regard to case, accents
+        and punctuation, also an alternative title, together with the year. Where one of the two doesn't tell its year,
+        or the years differ by one, the title decides if only one movie has it.
+        """
 
 
 class SeenMovies(Protocol):
@@ -466,3 +488,214 @@ class RateLimiter(Protocol):
         4. A key's memory is bounded: what was used within the same sixtieth of the window is forgotten together, with
         the last of it. Leases and hits never count together, also not under the same name and key.
         """
+
+
+class PersonalData(Protocol):
+    """Something kept about users beyond their accounts."""
+
+    @abstractmethod
+    async def export(self, user_id: str) -> Mapping[str, Any]:
+        """1. All of it as JSON can hold it, under names of its own; nothing for who isn't known."""
+
+    @abstractmethod
+    async def erase(self, user_id: str) -> None:
+        """2. None of it is there afterwards. Raises `StoreUnavailable` where that can't be promised."""
+
+
+class RatingStore(PersonalData, Protocol):
+    """The ratings of users, for the movies of one source. Each raises `StoreUnavailable` when the store is away."""
+
+    @abstractmethod
+    async def put(self, user_id: str, ratings: Sequence[NewRating], now: datetime) -> Sequence[Kept]:
+        """3. Keep them all or, raising, none, in the order given; a user has one rating of a movie, the last one counts,
+        also when many write at once. Ratings of movies given twice are both answered.
+        4. Where the rating has no `rated_at` and the user has given the same to the movie, nothing changes.
+        5. Raises `TooManyRatings` where the user would have more than `ratings.MAX_RATINGS`, and `UserNotFound`.
+        """
+
+    @abstractmethod
+    async def remove(self, user_id: str, movie_id: str) -> bool:
+        """6. False where there was none."""
+
+    @abstractmethod
+    async def get(self, user_id: str, movie_id: str) -> Rating | None:
+        """7. What the user gave the movie."""
+
+    @abstractmethod
+    async def listed(self, user_id: str, window: Window) -> tuple[int, Sequence[Rating]]:
+        """8. How many there are, and those in the window: newest first, then by id of the movie."""
+
+    @abstractmethod
+    async def history(self, user_id: str) -> Sequence[Rating]:
+        """9. All of them, oldest first, then by id of the movie."""
+
+    @abstractmethod
+    def everyone(self) -> AsyncIterator[Sequence[tuple[str, Rating]]]:
+        """10. Every rating of active users with the user's id, once, in batches of bounded size and in no order; one
+        that changes meanwhile may be as it was or as it is."""
+
+    @abstractmethod
+    async def version(self) -> str:
+        """11. Another one after every change of any rating, also after a removal."""
+
+
+class EventStore(PersonalData, Protocol):
+    """What users did, and what of it counts for trends. Each raises `StoreUnavailable` when the store is away."""
+
+    @abstractmethod
+    async def append(self, events: Sequence[Event], now: datetime) -> Sequence[Deed]:
+        """3. Keep the events, all or none, but those of users who are gone or inactive or have switched recording off.
+        4. Answers with what counts of them (views, clicks, ratings): the first of its user, movie, kind and UTC day, in
+           the order in which they come here, just once however many append at once. What nobody known did never counts.
+        """
+
+    @abstractmethod
+    async def count(self, day: date, counts: Mapping[str, int]) -> None:
+        """5. Add to the figures of `analytics.SourceDay` by their names; others than its fields aren't given."""
+
+    @abstractmethod
+    def deeds(self) -> AsyncIterator[Sequence[Deed]]:
+        """6. Everything that counted and is still kept, once, in batches of bounded size and in no order."""
+
+    @abstractmethod
+    async def purge(self, before: date) -> int:
+        """7. Remove the events and deeds of the days before; how many events. What `Analytics` tells of these days stays
+        as it was, but for `QueryCount.users`.
+        """
+
+
+class Analytics(Protocol):
+    """What the events come to. Each raises `StoreUnavailable` when the store is away.
+
+    An event of `times` n counts as n. What was erased or never kept counts nowhere.
+    """
+
+    @abstractmethod
+    async def summary(self, days: Days) -> Summary:
+        """1. Of everybody's events in these days."""
+
+    @abstractmethod
+    async def top_searches(self, days: Days, *, zero_results: bool = False) -> Sequence[QueryCount]:
+        """2. At most `analytics.MAX_QUERIES` queries by falling count, then by query; only searches that found nothing
+        where `zero_results`. The empty query, which asks for all movies, isn't one of them.
+        """
+
+    @abstractmethod
+    async def clicks(self, days: Days) -> Clicks:
+        """3. A search in these days may be followed by a click after them."""
+
+    @abstractmethod
+    async def funnel(self, days: Days) -> Funnel:
+        """4. As `Funnel` says; all three steps in these days."""
+
+    @abstractmethod
+    async def retention(self, days: Days) -> Sequence[Cohort]:
+        """5. Of users whose accounts began in these days and are still there, one row for each ISO week with any."""
+
+    @abstractmethod
+    async def source(self, days: Days) -> Sequence[SourceDay]:
+        """6. The days with any figures, in order."""
+
+
+class TrendStore(Protocol):
+    """Strengths of movies (S of `movie_core.trending`), and counts of deeds, for each window. May forget everything.
+
+    Each raises `StoreUnavailable` when the store is away, and then may have done what it was asked for or not.
+    """
+
+    @abstractmethod
+    async def add(self, deeds: Sequence[Deed]) -> None:
+        """1. Add each once, in any order, also when many add at once, without losing precision beyond 1e-9 of a score.
+        A store that isn't filled adds nothing and notes that it missed some.
+        """
+
+    @abstractmethod
+    async def top(self, window: TrendWindow, limit: int, now: datetime) -> Sequence[Trend]:
+        """2. By falling score, then by id; nothing from a store that isn't filled. Counts are of the window's
+        `buckets`, the present one and those before it."""
+
+    @abstractmethod
+    async def missed(self) -> int | None:
+        """3. None from a store that is filled; from a new one, and from one that has lost everything or was cleared,
+        a number that another `add` changes."""
+
+    @abstractmethod
+    async def fill(self, deeds: Sequence[Deed], missed: int) -> bool:
+        """4. Have these deeds and no others, at once; False, and nothing changes, for a store that is filled, or whose
+        `missed` is another number by now."""
+
+    @abstractmethod
+    async def clear(self) -> None:
+        """5. Forget everything; it isn't filled then."""
+
+
+class KeptOrders(PersonalData, Protocol):
+    """Personal orders of search results, kept for a while so that pages fit together.
+
+    Each raises `StoreUnavailable` when the store is away.
+    """
+
+    @abstractmethod
+    async def find(self, user_id: str, key: str) -> Sequence[str] | None:
+        """3. The ids kept under this key for `taste.ORDER_SECONDS` since `keep`; None where none are."""
+
+    @abstractmethod
+    async def keep(self, user_id: str, key: str, movie_ids: Sequence[str]) -> Sequence[str]:
+        """4. Keep them, unless some are kept already, also when many do so at once; what is kept. A user has at most
+        `taste.MAX_ORDERS`, the oldest give way.
+        """
+
+
+class Recommender(Protocol):
+    """Learns from everybody's ratings, and answers by what one user has rated up to this very moment.
+
+    Each raises `StoreUnavailable` when a store that it needs is away.
+    """
+
+    @abstractmethod
+    async def train(self, progress: Progress = lambda _step, _part: None) -> ModelInfo:
+        """1. Make a model of all ratings there are, and of the best known movies; every process answers by it within a
+        minute.
+        """
+
+    @abstractmethod
+    async def model(self) -> ModelInfo | None:
+        """2. What the present model was made of; None before the first."""
+
+    @abstractmethod
+    async def is_outdated(self) -> bool:
+        """3. Whether ratings or movies have changed since the present model was made; True without one."""
+
+    @abstractmethod
+    async def recommend(self, history: Sequence[Rating], window: Window, now: datetime) -> Suggestions:
+        """4. Best first, no movie twice, never a movie of the history. An order that is total and the same for the same
+        model, history and minute, whatever the window.
+        5. Each rating of the history counts at once: no training in between. With an empty history, and before the first
+           model, what is popular; `tier` says which.
+        6. A reason is a movie of the history without whose rating the score would be lower.
+        """
+
+    @abstractmethod
+    async def taste(self, history: Sequence[Rating], movie_ids: Collection[str], now: datetime) -> Mapping[str, float]:
+        """7. How much each of the movies is to the taste that the history shows, those that the model doesn't know left
+        out; greater is more, on a scale of its own."""
+
+    @abstractmethod
+    async def similar(self, movie: Movie, window: Window) -> Suggestions:
+        """8. Movies like this one, best first, never itself; none before the first model."""
+
+
+class ModelStore(Protocol):
+    """Trained models. Each raises `StoreUnavailable` when the store is away."""
+
+    @abstractmethod
+    async def save(self, info: ModelInfo, version: str, body: bytes) -> None:
+        """1. The present model from now on; `version` is what it was made from, in the recommender's own words."""
+
+    @abstractmethod
+    async def present(self) -> tuple[ModelInfo, str] | None:
+        """2. What the present model was made of, and its version; None before the first."""
+
+    @abstractmethod
+    async def body(self, made_at: datetime) -> bytes | None:
+        """3. The model made at that time; None where another is present by now."""

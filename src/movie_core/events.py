@@ -1,0 +1,194 @@
+"""Events: what users did, recorded beside the request and kept in batches.
+
+Whoever answers a request only appends to memory; a regular `flush` writes. Memory is bounded. What doesn't fit is
+counted and refused where somebody asked for it to be recorded, and counted and dropped where it records itself.
+"""
+
+import asyncio
+import logging
+from collections import Counter, deque
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from enum import StrEnum
+from typing import TYPE_CHECKING
+
+from movie_core.errors import Busy, InvalidEvent, StoreUnavailable
+from movie_core.movies import State, normalise_query, utc_now
+from movie_core.paging import MAX_LIMIT, MAX_OFFSET
+from movie_core.trending import utc_day
+
+if TYPE_CHECKING:
+    from movie_core.ports import EventStore
+    from movie_core.trending import Trends
+
+MAX_EVENTS = 100
+"""Events of one request."""
+MAX_AGE = timedelta(days=7)
+"""How far back an event may be told."""
+MAX_POSITION = MAX_OFFSET + MAX_LIMIT
+MAX_PENDING = 60_000
+"""Events that wait in memory, at some 300 bytes each."""
+BATCH = 2_000
+"""Events that are written together."""
+
+_log = logging.getLogger(__name__)
+
+
+class EventKind(StrEnum):
+    SEARCH = "search"
+    IMPRESSION = "impression"
+    CLICK = "click"
+    VIEW = "view"
+    RATING = "rating"
+
+
+TOLD = frozenset((EventKind.IMPRESSION, EventKind.CLICK, EventKind.VIEW))
+"""What clients tell; the others are recorded by themselves."""
+
+
+@dataclass(frozen=True, slots=True)
+class Event:
+    """Something that somebody did."""
+
+    kind: EventKind
+    at: datetime
+    user_id: str | None
+    """None for who searches without a token."""
+    movie_id: str | None = None
+    query: str | None = None
+    """Normal, as `normalise_query` makes it."""
+    position: int | None = None
+    """Of the movie among all matches, from 1."""
+    rating: float | None = None
+    """Of a `RATING`, the new one."""
+    found: bool | None = None
+    """Of a `SEARCH`: whether anything matched."""
+    times: int = 1
+    """How often the same happened within the moment between two flushes."""
+
+
+def check_event(
+    kind: str, user_id: str, movie_id: str, query: str | None, position: int | None, at: datetime | None, now: datetime
+) -> Event:
+    """What a client tells. A time to come becomes now. Raises `InvalidEvent`; that it may be too old isn't looked at."""
+    if kind not in TOLD:
+        raise InvalidEvent(f"type must be one of {', '.join(sorted(TOLD))}", field="type")
+    if position is not None and not 1 <= position <= MAX_POSITION:
+        raise InvalidEvent(f"position must be 1 to {MAX_POSITION}", field="position")
+    if at is not None and at.tzinfo is None:
+        raise InvalidEvent("at must have an offset from UTC, such as Z", field="at")
+    when = now if at is None or at > now else at
+    return Event(EventKind(kind), when, user_id, movie_id, None if query is None else normalise_query(query), position)
+
+
+class EventRecorder:
+    """Takes events and has them written by `flush`, which something must call regularly.
+
+    Made with `store=None` it records nothing: the operator has switched events off.
+    """
+
+    def __init__(
+        self,
+        store: "EventStore | None",
+        trends: "Trends | None" = None,
+        *,
+        calls: Callable[[], tuple[int, int]] = lambda: (0, 0),
+        clock: Callable[[], datetime] = utc_now,
+    ) -> None:
+        """`calls` tells how many calls of the movie source this process has made so far, and how many failed."""
+        self._store = store
+        self._trends = trends
+        self._calls = calls
+        self._told_calls = (0, 0)
+        self._clock = clock
+        self._pending: deque[Event] = deque()
+        # How often, and when first.
+        self._searches: dict[tuple[str | None, str, bool], tuple[int, datetime]] = {}
+        self._states: Counter[str] = Counter()
+        self._flushing = asyncio.Lock()
+        self._is_away = False
+        self.dropped = 0
+        """Events that found memory full."""
+
+    @property
+    def is_on(self) -> bool:
+        return self._store is not None
+
+    def search(
+        self, user_id: str | None, query: str, state: State, *, is_first: bool = True, found: bool = True
+    ) -> None:
+        """A search was answered. Counts, and nothing else: the fast lane calls it."""
+        if self._store is None:
+            return
+        self._states[state.value] += 1
+        if is_first:
+            key = (user_id, query, found)
+            known = self._searches.get(key)
+            if known is not None:
+                self._searches[key] = known[0] + 1, known[1]
+            elif self._has_room(1):
+                self._searches[key] = 1, self._clock()
+
+    def rated(self, user_id: str, movie_id: str, rating: float) -> None:
+        """A rating was given or changed."""
+        if self._has_room(1):
+            self._pending.append(Event(EventKind.RATING, self._clock(), user_id, movie_id, rating=rating))
+
+    def take(self, events: Sequence[Event]) -> None:
+        """What a client told, all of it or, raising `Busy`, nothing."""
+        if self._store is None:
+            return
+        if not self._has_room(len(events)):
+            raise Busy("more events are waiting than can be kept; send them again later", retry_after=2.0)
+        self._pending.extend(events)
+
+    def _has_room(self, count: int) -> bool:
+        if self._store is None:
+            return False
+        has_room = len(self._pending) + len(self._searches) + count <= MAX_PENDING
+        self.dropped += 0 if has_room else count
+        return has_room
+
+    async def flush(self) -> None:
+        """Write what waits; what can't be written goes on waiting."""
+        if self._store is None:
+            return
+        async with self._flushing:
+            self._collect()
+            try:
+                while self._pending:
+                    batch = [self._pending[n] for n in range(min(BATCH, len(self._pending)))]
+                    deeds = await self._store.append(batch, self._clock())
+                    for _ in batch:
+                        self._pending.popleft()
+                    if self._trends is not None and deeds:
+                        await self._trends.add(deeds)
+                await self._count()
+            except StoreUnavailable as away:
+                if not self._is_away:
+                    _log.warning("events wait for the database: %s", away.detail)
+                self._is_away = True
+            else:
+                self._is_away = False
+
+    def _collect(self) -> None:
+        """Searches become events; those of the same moment, user and query are one."""
+        searches, self._searches = self._searches, {}
+        for (user_id, query, found), (times, at) in searches.items():
+            self._pending.append(Event(EventKind.SEARCH, at, user_id, query=query, found=found, times=times))
+
+    async def _count(self) -> None:
+        assert self._store is not None  # noqa: S101
+        attempts, failures = self._calls()
+        counts = self._states + Counter(
+            attempts=attempts - self._told_calls[0], failures=failures - self._told_calls[1]
+        )
+        if counts:
+            states, self._states = self._states, Counter()
+            try:
+                await self._store.count(utc_day(self._clock()), counts)
+            except StoreUnavailable:
+                self._states += states
+                raise
+            self._told_calls = attempts, failures
