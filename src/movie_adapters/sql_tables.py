@@ -67,96 +67,100 @@ class UtcTime(TypeDecorator[datetime]):
         return value.replace(tzinfo=UTC) if value.tzinfo is None else value.astimezone(UTC)
 
 
-def _text(name: str, *rest: Any, nullable: bool = False, **options: Any) -> Column[Any]:
+def text_column(name: str, *rest: Any, nullable: bool = False, **options: Any) -> Column[Any]:
+    """A column of `AnyText`; nothing is nullable unless it says so."""
     return Column(name, AnyText(), *rest, nullable=nullable, **options)
 
 
-def _time(name: str, *, nullable: bool = False, **options: Any) -> Column[Any]:
+def time_column(name: str, *, nullable: bool = False, **options: Any) -> Column[Any]:
+    """A column of `UtcTime`; nothing is nullable unless it says so."""
     return Column(name, UtcTime(), nullable=nullable, **options)
 
 
 users = Table(
     "users",
     metadata,
-    _text("id", primary_key=True),
-    _text("email"),
-    _text("email_key", unique=True),
-    _text("username"),
-    _text("username_key", unique=True),
-    _text("password_hash"),
+    text_column("id", primary_key=True),
+    text_column("email"),
+    text_column("email_key", unique=True),
+    text_column("username"),
+    text_column("username_key", unique=True),
+    text_column("password_hash"),
     Column("is_active", Boolean(), nullable=False),
     Column("is_staff", Boolean(), nullable=False),
     Column("record_events", Boolean(), nullable=False),
-    _time("created_at", index=True),
-    _time("last_login", nullable=True),
+    time_column("created_at", index=True),
+    time_column("last_login", nullable=True),
 )
 
 registrations = Table(
     "registrations",
     metadata,
-    _text("id", primary_key=True),
-    _text("email"),
-    _text("email_key", index=True),
-    _text("username"),
-    _text("username_key"),
-    _text("password_hash"),
-    _time("created_at", index=True),
+    text_column("id", primary_key=True),
+    text_column("email"),
+    text_column("email_key", index=True),
+    text_column("username"),
+    text_column("username_key"),
+    text_column("password_hash"),
+    time_column("created_at", index=True),
     Column("is_decoy", Boolean(), nullable=False),
 )
 
 links = Table(
     "links",
     metadata,
-    _text("hashed", primary_key=True),
-    _text("uid", index=True),
-    _text("purpose"),
-    _text("address_key", index=True),
-    _text("mail_id", nullable=True, index=True),
-    _time("expires_at", index=True),
-    _time("used_at", nullable=True),
+    text_column("hashed", primary_key=True),
+    text_column("uid", index=True),
+    text_column("purpose"),
+    text_column("address_key", index=True),
+    text_column("mail_id", nullable=True, index=True),
+    time_column("expires_at", index=True),
+    time_column("used_at", nullable=True),
 )
 
 sessions = Table(
     "sessions",
     metadata,
-    _text("id", primary_key=True),
-    _text("user_id", ForeignKey("users.id", ondelete="CASCADE"), index=True),
-    _text("device"),
-    _time("created_at"),
-    _time("last_used_at"),
-    _time("expires_at", index=True),
+    text_column("id", primary_key=True),
+    text_column("user_id", ForeignKey("users.id", ondelete="CASCADE"), index=True),
+    text_column("device"),
+    time_column("created_at"),
+    time_column("last_used_at"),
+    time_column("expires_at", index=True),
 )
 
 refresh_tokens = Table(
     "refresh_tokens",
     metadata,
-    _text("hashed", primary_key=True),
-    _text("session_id", ForeignKey("sessions.id", ondelete="CASCADE"), index=True),
-    _time("expires_at", index=True),
-    _time("spent_at", nullable=True),
-    _text("successor", nullable=True),
+    text_column("hashed", primary_key=True),
+    text_column("session_id", ForeignKey("sessions.id", ondelete="CASCADE"), index=True),
+    time_column("expires_at", index=True),
+    time_column("spent_at", nullable=True),
+    text_column("successor", nullable=True),
 )
 
-ended_sessions = Table("ended_sessions", metadata, _text("id", primary_key=True), _time("ended_at", index=True))
+ended_sessions = Table(
+    "ended_sessions", metadata, text_column("id", primary_key=True), time_column("ended_at", index=True)
+)
 
 mails = Table(
     "mails",
     metadata,
-    _text("id", primary_key=True),
-    _text("kind"),
-    _text("address_key"),
-    _text("recipient"),
-    _text("state"),
+    text_column("id", primary_key=True),
+    text_column("kind"),
+    text_column("address_key"),
+    text_column("recipient"),
+    text_column("state"),
     Column("attempts", Integer(), nullable=False),
-    _text("last_error"),
-    _time("created_at", index=True),
-    _time("made_at", nullable=True),
-    _time("due_at"),
-    _text("lease_owner", nullable=True),
-    _time("leased_until", nullable=True),
-    _time("sent_at", nullable=True, index=True),
-    _text("links"),
-    _text("served"),
+    text_column("last_error"),
+    time_column("created_at", index=True),
+    time_column("made_at", nullable=True),
+    time_column("due_at"),
+    text_column("lease_owner", nullable=True),
+    time_column("leased_until", nullable=True),
+    time_column("sent_at", nullable=True, index=True),
+    text_column("links"),
+    text_column("served"),
     Index("ix_mails_state_due_at", "state", "due_at"),
     Index("ix_mails_address_key_made_at", "address_key", "made_at"),
 )

@@ -1,0 +1,12 @@
+"""Events, the deeds that count for trends, and what days come to."""
+
+revision = "0004"
+down_revision = "0003"
+
+
+def upgrade() -> None:
+    pass
+
+
+def downgrade() -> None:
+    pass
