@@ -84,6 +84,23 @@ PROBLEMS: dict[str, Kind] = {
         "The body isn't JSON in UTF-8 with just the fields that the route takes, each once and of its type; `errors` "
         "names those at fault.",
     ),
+    "invalid_rating": Kind(400, "Invalid rating", "A rating is a number from 0.5 to 10 in steps of a half."),
+    "invalid_event": Kind(
+        400,
+        "Invalid event",
+        "One of the events can't be one, so that none was kept; `errors` names the field at fault.",
+    ),
+    "too_many_rows": Kind(
+        400,
+        "Too many rows",
+        "The list is longer than may be given at once, so that nothing of it was kept; the detail says how long it may "
+        "be.",
+    ),
+    "several_users": Kind(
+        400,
+        "Ratings of several users",
+        "The file has ratings of more than one user. Send those of one user alone.",
+    ),
     "invalid_host": Kind(
         400,
         "Invalid host",
@@ -103,7 +120,9 @@ PROBLEMS: dict[str, Kind] = {
         "Invalid credentials",
         "Address and password don't belong together, or the account isn't active; nobody is told which.",
     ),
+    "not_allowed": Kind(403, "Not allowed", "The token is good, but the route is for staff alone."),
     "movie_not_found": Kind(404, "Movie not found", "No movie matches the query, or none has this id."),
+    "rating_not_found": Kind(404, "Rating not found", "You haven't rated this movie."),
     "user_not_found": Kind(404, "User not found", "There is no account like that, or it is gone."),
     "session_not_found": Kind(404, "Session not found", "The account has no such session, or it has ended."),
     "not_found": Kind(404, "Not found", "There is nothing at this path; /docs lists what there is."),
@@ -114,6 +133,9 @@ PROBLEMS: dict[str, Kind] = {
         408, "Request timeout", "The body did not arrive in time; a stalled connection is closed within 15 seconds."
     ),
     "username_taken": Kind(409, "Username taken", "Somebody has this username. Choose another."),
+    "too_many_ratings": Kind(
+        409, "Too many ratings", "You have as many ratings as can be kept. Remove some before you add others."
+    ),
     "content_too_large": Kind(413, "Content too large", "The body is larger than 64 KiB."),
     "uri_too_long": Kind(414, "URI too long", "Path and query string together are longer than 8 KiB."),
     "unsupported_media_type": Kind(415, "Unsupported media type", "The body has a content type that isn't taken here."),
