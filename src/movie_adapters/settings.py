@@ -243,6 +243,8 @@ class Settings:
         "24h", _duration, "how much longer it may be served, while it is fetched anew or the source is away"
     )
     cache_bytes: Size = _setting("64MiB", _bytes, "memory of each process for answers")
+    events: bool = _setting("on", _flag, "record what users search, click, view and rate")
+    events_keep: float = _setting("90d", _duration, "how long events are kept one by one; daily figures stay longer")
     public_url: str = _setting(
         lambda known: f"http://127.0.0.1:{known['port']}",
         _web_url,
@@ -277,6 +279,7 @@ class Settings:
     limit_suggest: Rate | None = _setting(
         "1200/minute", Rate.parse, "suggestions, per user, without a token per network; `off` disables"
     )
+    limit_events: Rate | None = _setting("600/minute", Rate.parse, "calls that tell events, per user; `off` disables")
     limit_login: Rate | None = _setting(
         "10/minute",
         Rate.parse,

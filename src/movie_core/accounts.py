@@ -29,6 +29,7 @@ from movie_core.ports import (
     PasswordHasher,
     PasswordStrength,
     Person,
+    PersonalData,
     SessionStore,
     UserStore,
 )
@@ -95,7 +96,10 @@ class Accounts:
         keys: Keys,
         rules: AccountRules,
         clock: Callable[[], datetime] = utc_now,
+        *,
+        personal: Sequence[PersonalData] = (),
     ) -> None:
+        """`personal` is all that is kept about users elsewhere, to be exported and erased with the account."""
         self._users = users
         self._sessions = sessions
         self._watch = watch
@@ -108,6 +112,7 @@ class Accounts:
         self._keys = keys
         self._rules = rules
         self._clock = clock
+        self._personal = tuple(personal)
         self._callers: OrderedDict[str, Caller] = OrderedDict()
 
     # --- becoming a user
@@ -289,7 +294,7 @@ class Accounts:
 
     async def export(self, caller: Caller) -> dict[str, Any]:
         """Everything stored about the caller."""
-        return await self._users.export((await self._account(caller)).address.key)
+        return await self._export((await self._account(caller)).address)
 
     async def erase(self, caller: Caller) -> None:
         """Remove everything about the caller."""
@@ -320,7 +325,7 @@ class Accounts:
 
     async def export_of(self, email: str) -> dict[str, Any]:
         """Everything stored about an address, which may have pending registrations only."""
-        return await self._users.export((await self._person(email)).key)
+        return await self._export(await self._person(email))
 
     async def erase_of(self, email: str) -> None:
         """Remove everything about an address, which may have pending registrations only."""
@@ -349,7 +354,17 @@ class Accounts:
             raise UserNotFound("nobody has this address")
         return address
 
+    async def _export(self, address: Address) -> dict[str, Any]:
+        stored = await self._users.export(address.key)
+        if (account := await self._users.account_at(address.key)) is not None:
+            for one in self._personal:
+                stored |= await one.export(account.id)
+        return stored
+
     async def _erase(self, address: Address) -> None:
+        if (account := await self._users.account_at(address.key)) is not None:
+            for one in self._personal:  # before the account goes: where one of these is away, its owner can ask again
+                await one.erase(account.id)
         self._watch.forget(await self._users.erase(address.key, self._clock()))
         await self._mailer.erase(address)
 

@@ -1,7 +1,7 @@
 """The service behind search: it checks what is asked, asks the source, and remembers what was shown."""
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import replace
 
 from movie_core.caching import Flights
@@ -37,18 +37,22 @@ class Catalog:
         Raises `MovieNotFound` when nothing matches, `PageOutOfRange` for a window past the end, `FilterUnsupported`,
         and `SourceUnavailable` or `StoreUnavailable`.
         """
-        for ability in sorted(query.needs - self._source.abilities):
-            raise FilterUnsupported(f"the source {self._source.name} can't apply {ability}", field=ability)
+        self.require(query.needs)
         try:
             page = await self._source.search(query, window)
         except SourceUnavailable as away:
             return await self._from_seen(query, window, away)
         if page.total == 0:
-            raise MovieNotFound("no movie matches")
+            raise MovieNotFound("no movie matches", state=page.state)
         window.check(page.total)
         if self._seen is not None and page.state is State.LIVE:
             self._seen.remember(page.items)
         return page
+
+    def require(self, abilities: Iterable[Ability]) -> None:
+        """Raises `FilterUnsupported` for one that the source lacks."""
+        for ability in sorted(set(abilities) - self._source.abilities):
+            raise FilterUnsupported(f"the source {self._source.name} can't apply {ability}", field=ability)
 
     async def _from_seen(self, query: MovieQuery, window: Window, away: SourceUnavailable) -> MoviePage:
         """What is known of the matches; raises `away` when that is nothing. How many there are in truth isn't known, so

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, ClassVar
 
 if TYPE_CHECKING:
     from movie_core.limits import Quota
+    from movie_core.movies import State
 
 
 class MovieError(Exception):
@@ -88,6 +89,11 @@ class InvalidToken(Denied):
 
 class MovieNotFound(NotFound):
     code = "movie_not_found"
+
+    def __init__(self, detail: str, *, state: "State | None" = None) -> None:
+        super().__init__(detail)
+        self.state = state
+        """Of a search: whether it was remembered that nothing matches."""
 
 
 class SourceUnavailable(Unavailable):

@@ -257,12 +257,14 @@ class Limits:
         register: Rate | None,
         search: Rate | None = None,
         suggest: Rate | None = None,
+        events: Rate | None = None,
     ) -> None:
         self._limiter = limiter
         self._login = login
         self._register = register
         self.search = None if search is None else LeasedLimit(limiter, "search", search)
         self.suggest = None if suggest is None else LeasedLimit(limiter, "suggest", suggest)
+        self.events = None if events is None else LeasedLimit(limiter, "events", events)
 
     async def login(self, address_key: str, network: str) -> Quota | None:
         """Count a try to log in; raises `RateLimited`. A try that account and network together refuse counts for

@@ -65,7 +65,7 @@ class Ability(StrEnum):
     YEAR = "year"
     GENRE = "genre"
     ORDER = "order"
-    WITHOUT = "without"
+    WITHOUT = "exclude"
     """Leave given movies out, and out of the total."""
 
 
