@@ -13,6 +13,8 @@ DEFAULT_DAYS = 30
 MAX_DAYS = 366
 MAX_QUERIES = 100
 """Queries that a list of the most frequent ones has."""
+KEPT = timedelta(days=731)
+"""How long what a day comes to is told after its events are gone."""
 CLICK_WINDOW = timedelta(minutes=30)
 """A click belongs to a search of the same user for the same query up to this long before it."""
 
@@ -36,10 +38,9 @@ class Days:
 
 def _day(text: str, name: str) -> date:
     try:
-        if len(text) == 10:
-            day = date.fromisoformat(text)
-            if date(1970, 1, 1) <= day < date(9000, 1, 1):
-                return day
+        day = date.fromisoformat(text)
+        if date(1970, 1, 1) <= day < date(9000, 1, 1) and day.isoformat() == text:  # not 20261101, not 2026-W44-7
+            return day
     except ValueError:
         pass
     raise InvalidParameter(f"{name} must be a day such as 2026-11-01", field=name)

@@ -9,11 +9,12 @@ import logging
 from collections import Counter, deque
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 from enum import StrEnum
-from typing import TYPE_CHECKING
+from itertools import islice
+from typing import TYPE_CHECKING, Any
 
-from movie_core.errors import Busy, InvalidEvent, StoreUnavailable
+from movie_core.errors import Busy, InvalidEvent, InvalidQuery, StoreUnavailable
 from movie_core.movies import State, normalise_query, utc_now
 from movie_core.paging import MAX_LIMIT, MAX_OFFSET
 from movie_core.trending import utc_day
@@ -67,19 +68,30 @@ class Event:
     times: int = 1
     """How often the same happened within the moment between two flushes."""
 
+    def told(self) -> dict[str, Any]:
+        """As JSON for the user whose it is, under the names that clients use; what there is none of is left out."""
+        at = self.at.astimezone(UTC).isoformat().replace("+00:00", "Z")
+        names = ("movie_id", "query", "position", "rating", "found", "times")
+        values = {name: getattr(self, name) for name in names}
+        return {"type": self.kind.value, "at": at} | {k: value for k, value in values.items() if value is not None}
+
 
 def check_event(
     kind: str, user_id: str, movie_id: str, query: str | None, position: int | None, at: datetime | None, now: datetime
 ) -> Event:
-    """What a client tells. A time to come becomes now. Raises `InvalidEvent`; that it may be too old isn't looked at."""
+    """What a client tells. A time to come becomes now; one that is too old isn't looked for. Raises `InvalidEvent`."""
     if kind not in TOLD:
         raise InvalidEvent(f"type must be one of {', '.join(sorted(TOLD))}", field="type")
     if position is not None and not 1 <= position <= MAX_POSITION:
         raise InvalidEvent(f"position must be 1 to {MAX_POSITION}", field="position")
     if at is not None and at.tzinfo is None:
         raise InvalidEvent("at must have an offset from UTC, such as Z", field="at")
+    try:
+        normal = None if query is None else normalise_query(query)
+    except InvalidQuery as bad:
+        raise InvalidEvent(bad.detail, field="query") from None
     when = now if at is None or at > now else at
-    return Event(EventKind(kind), when, user_id, movie_id, None if query is None else normalise_query(query), position)
+    return Event(EventKind(kind), when, user_id, movie_id, normal, position)
 
 
 class EventRecorder:
@@ -107,6 +119,7 @@ class EventRecorder:
         self._searches: dict[tuple[str | None, str, bool], tuple[int, datetime]] = {}
         self._states: Counter[str] = Counter()
         self._flushing = asyncio.Lock()
+        self._flushes: set[asyncio.Task[None]] = set()
         self._is_away = False
         self.dropped = 0
         """Events that found memory full."""
@@ -151,20 +164,28 @@ class EventRecorder:
         return has_room
 
     async def flush(self) -> None:
-        """Write what waits; what can't be written goes on waiting."""
-        if self._store is None:
-            return
+        """Write what waits; what can't be written goes on waiting. Cancelled, it ends in its own time: whether a batch
+        that was given up has been written nobody would know."""
+        if self._store is not None:
+            flush = asyncio.create_task(self._flush(self._store))
+            self._flushes.add(flush)
+            flush.add_done_callback(self._flushes.discard)
+            await asyncio.shield(flush)
+
+    async def _flush(self, store: "EventStore") -> None:
         async with self._flushing:
             self._collect()
+            waiting = len(self._pending)  # no more than these, or a flush under load would never come to its end
             try:
-                while self._pending:
-                    batch = [self._pending[n] for n in range(min(BATCH, len(self._pending)))]
-                    deeds = await self._store.append(batch, self._clock())
+                while waiting > 0:
+                    batch = list(islice(self._pending, min(BATCH, waiting)))
+                    deeds = await store.append(batch, self._clock())
                     for _ in batch:
                         self._pending.popleft()
+                    waiting -= len(batch)
                     if self._trends is not None and deeds:
                         await self._trends.add(deeds)
-                await self._count()
+                await self._count(store)
             except StoreUnavailable as away:
                 if not self._is_away:
                     _log.warning("events wait for the database: %s", away.detail)
@@ -178,8 +199,7 @@ class EventRecorder:
         for (user_id, query, found), (times, at) in searches.items():
             self._pending.append(Event(EventKind.SEARCH, at, user_id, query=query, found=found, times=times))
 
-    async def _count(self) -> None:
-        assert self._store is not None  # noqa: S101
+    async def _count(self, store: "EventStore") -> None:
         attempts, failures = self._calls()
         counts = self._states + Counter(
             attempts=attempts - self._told_calls[0], failures=failures - self._told_calls[1]
@@ -187,7 +207,7 @@ class EventRecorder:
         if counts:
             states, self._states = self._states, Counter()
             try:
-                await self._store.count(utc_day(self._clock()), counts)
+                await store.count(utc_day(self._clock()), counts)
             except StoreUnavailable:
                 self._states += states
                 raise

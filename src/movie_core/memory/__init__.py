@@ -13,6 +13,7 @@ from movie_core.memory.accounts import (
     PlainAddressSyntax,
     PlainStrength,
 )
+from movie_core.memory.events import MemoryEvents
 from movie_core.memory.movies import (
     ENTRY_BYTES,
     MAX_PENDING,
@@ -29,6 +30,7 @@ __all__ = [
     "MemoryCatalogue",
     "MemoryDoorbell",
     "MemoryEntries",
+    "MemoryEvents",
     "MemoryHasher",
     "MemoryMailer",
     "MemoryOutbox",
