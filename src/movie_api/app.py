@@ -14,6 +14,8 @@ from movie_adapters.logs import request_log
 from movie_adapters.settings import Settings
 from movie_adapters.wiring import create_container, notice_of, serving
 from movie_api.accounts import ACCOUNT_ROUTES, Callers
+from movie_api.analytics import ANALYTICS_ROUTES
+from movie_api.dashboard import dashboard_router
 from movie_api.errors import answer
 from movie_api.fast_lane import FastLane
 from movie_api.guard import Guard
@@ -64,8 +66,19 @@ def create_app(settings: Settings, *overrides: Provider) -> Litestar:
 
     app = Litestar(
         route_handlers=[
-            DishkaRouter("/", route_handlers=[*MOVIE_ROUTES, *ACCOUNT_ROUTES, is_live, is_ready, explain_error]),
+            DishkaRouter(
+                "/",
+                route_handlers=[
+                    *MOVIE_ROUTES,
+                    *ACCOUNT_ROUTES,
+                    *ANALYTICS_ROUTES,
+                    is_live,
+                    is_ready,
+                    explain_error,
+                ],
+            ),
             reading_router(described, notice, public_search=settings.public_search),
+            dashboard_router(),
         ],
         lifespan=[lifespan],
         exception_handlers={Exception: answer},

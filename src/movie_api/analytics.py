@@ -1,0 +1,140 @@
+"""`/api/v1/analytics/…`: what everyone did, for staff, as JSON or as CSV."""
+
+import csv
+import re
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import fields
+from io import StringIO
+from typing import Any
+
+import msgspec
+from dishka import FromDishka
+from litestar import Response, get
+from litestar.connection import ASGIConnection
+from litestar.handlers import BaseRouteHandler
+
+from movie_api.errors import AnyRequest
+from movie_api.movies import parse_parameters
+from movie_core.accounts import Accounts, Caller
+from movie_core.analytics import Clicks, Cohort, Days, Funnel, QueryCount, SourceDay, Summary
+from movie_core.errors import InvalidParameter, NotAllowed
+from movie_core.movies import utc_now
+from movie_core.ports import Analytics
+
+ANALYTICS = "/api/v1/analytics/"
+
+_REFUSALS = {"from": InvalidParameter, "to": InvalidParameter}
+_FORMULA = ("=", "+", "-", "@", "\t", "\r")
+"""What a spreadsheet takes for the beginning of a formula; queries are strangers' text."""
+_QUALITY = re.compile(r"[01](?:\.[0-9]{0,3})?")
+
+
+async def require_staff(connection: ASGIConnection[Any, Any, Any, Any], _: BaseRouteHandler) -> None:
+    """Guards routes that are for staff, as the store has it at this moment."""
+    container = connection.state.dishka_container
+    caller = await container.get(Caller)
+    account = await (await container.get(Accounts)).profile(caller)
+    if not account.is_staff:
+        raise NotAllowed("this is for staff alone")
+
+
+def prefers_csv(accepted: Iterable[str]) -> bool:
+    """Whether these values of `Accept` prefer CSV to JSON, which is answered in doubt (RFC 9110, 12.5.1)."""
+    ranges: dict[str, float] = {}
+    for given in ",".join(accepted).split(","):
+        media_range, *parameters = (part.strip().lower() for part in given.split(";"))
+        written = next((one[2:].strip() for one in parameters if one.startswith("q=")), "1")
+        ranges[media_range] = min(1.0, float(written)) if _QUALITY.fullmatch(written) else 0.0
+    return _preference(ranges, "text/csv") > _preference(ranges, "application/json")
+
+
+def _preference(ranges: Mapping[str, float], media_type: str) -> tuple[float, int]:
+    """The quality of a type by the closest range for it, and how close that is."""
+    named = ("*/*", f"{media_type.partition('/')[0]}/*", media_type)
+    closeness = max((place for place, one in enumerate(named) if one in ranges), default=0)
+    return ranges.get(named[closeness], 0.0), closeness
+
+
+def _days(request: AnyRequest) -> Days:
+    given = parse_parameters(request.scope["query_string"], _REFUSALS)
+    return Days.parse(given.get("from"), given.get("to"), utc_now().date())
+
+
+def _answer(request: AnyRequest, name: str, days: Days, row: type, found: Any) -> Response[bytes]:
+    """`found` is one `row` or a sequence of them, whose fields are the names on the wire; `name` is for a file."""
+    names = [field.name for field in fields(row)]
+    is_list = isinstance(found, Sequence)
+    rows = [{name: getattr(one, name) for name in names} for one in (found if is_list else (found,))]
+    headers = {"cache-control": "no-store", "vary": "Accept"}
+    if prefers_csv(request.headers.getall("accept", [])):
+        headers["content-disposition"] = f'attachment; filename="{name}-{days.first}-{days.last}.csv"'
+        return Response(_csv(names, rows), headers=headers, media_type="text/csv; charset=utf-8; header=present")
+    content = {"items": rows} if is_list else rows[0]
+    meta = {"from": days.first, "to": days.last}
+    return Response(msgspec.json.encode(content | {"meta": meta}), headers=headers, media_type="application/json")
+
+
+def _csv(names: Sequence[str], rows: Iterable[Mapping[str, Any]]) -> bytes:
+    """As RFC 4180 has it."""
+    written = StringIO(newline="")
+    writer = csv.writer(written)
+    writer.writerow(names)
+    writer.writerows([_cell(value) for value in row.values()] for row in rows)
+    return written.getvalue().encode()
+
+
+def _cell(value: Any) -> Any:
+    match value:
+        case str() if value.startswith(_FORMULA):
+            return f"'{value}"
+        case tuple():
+            return "|".join(map(str, value))
+        case _:
+            return value
+
+
+@get(ANALYTICS + "summary/", guards=[require_staff])
+async def summary(request: AnyRequest, analytics: FromDishka[Analytics]) -> Response[bytes]:
+    days = _days(request)
+    return _answer(request, "summary", days, Summary, await analytics.summary(days))
+
+
+@get(ANALYTICS + "searches/top/", guards=[require_staff])
+async def top_searches(request: AnyRequest, analytics: FromDishka[Analytics]) -> Response[bytes]:
+    days = _days(request)
+    return _answer(request, "searches-top", days, QueryCount, await analytics.top_searches(days))
+
+
+@get(ANALYTICS + "searches/zero-results/", guards=[require_staff])
+async def zero_result_searches(request: AnyRequest, analytics: FromDishka[Analytics]) -> Response[bytes]:
+    days = _days(request)
+    return _answer(
+        request, "searches-zero-results", days, QueryCount, await analytics.top_searches(days, zero_results=True)
+    )
+
+
+@get(ANALYTICS + "clicks/", guards=[require_staff])
+async def clicks(request: AnyRequest, analytics: FromDishka[Analytics]) -> Response[bytes]:
+    days = _days(request)
+    return _answer(request, "clicks", days, Clicks, await analytics.clicks(days))
+
+
+@get(ANALYTICS + "funnel/", guards=[require_staff])
+async def funnel(request: AnyRequest, analytics: FromDishka[Analytics]) -> Response[bytes]:
+    days = _days(request)
+    return _answer(request, "funnel", days, Funnel, await analytics.funnel(days))
+
+
+@get(ANALYTICS + "retention/", guards=[require_staff])
+async def retention(request: AnyRequest, analytics: FromDishka[Analytics]) -> Response[bytes]:
+    days = _days(request)
+    return _answer(request, "retention", days, Cohort, await analytics.retention(days))
+
+
+@get(ANALYTICS + "source/", guards=[require_staff])
+async def source(request: AnyRequest, analytics: FromDishka[Analytics]) -> Response[bytes]:
+    days = _days(request)
+    return _answer(request, "source", days, SourceDay, await analytics.source(days))
+
+
+ANALYTICS_ROUTES = (summary, top_searches, zero_result_searches, clicks, funnel, retention, source)
