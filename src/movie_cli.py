@@ -297,9 +297,9 @@ def search(
             await _prepare(settings, container)
             page = await (await container.get(Catalog)).search(asked, window)
         if json:
-            from movie_api.movies import render_page  # brings the whole framework, which a table does without
+            from movie_api.movies import Asked, render_page  # brings the whole framework, which a table does without
 
-            sys.stdout.write(render_page(page, asked, window, settings.public_url).body.decode() + "\n")
+            sys.stdout.write(render_page(page, Asked(asked, window), settings.public_url).body.decode() + "\n")
             return
         table = Table(box=None, pad_edge=False, header_style="bold")
         for heading in ("title", "year", "genres", "directors", "id"):

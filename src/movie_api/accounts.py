@@ -3,7 +3,7 @@
 import contextlib
 import re
 from datetime import datetime
-from typing import Any, TypeVar
+from typing import Any
 
 import msgspec
 from dishka import FromDishka, Provider, Scope, provide
@@ -12,7 +12,7 @@ from litestar.params import FromPath
 
 from movie_api import account_pages
 from movie_api.account_pages import answer_either, wants_html
-from movie_api.bodies import is_form, read_body, read_form, read_json, read_no_json
+from movie_api.bodies import given_or_none, is_form, read_body, read_form, read_json, read_no_json
 from movie_api.errors import AnyRequest
 from movie_core.accounts import Accounts, Caller, TokenPair
 from movie_core.errors import InvalidLink, InvalidToken, NotAuthenticated, SessionNotFound, WeakPassword
@@ -284,7 +284,7 @@ async def change_profile(
 ) -> Response[bytes]:
     change = await read_json(request, ProfileChange)
     account = await accounts.change_profile(
-        caller, username=_given(change.username), record_events=_given(change.record_events)
+        caller, username=given_or_none(change.username), record_events=given_or_none(change.record_events)
     )
     return _json(_profile(account))
 
@@ -314,13 +314,6 @@ def _profile(account: Account) -> dict[str, Any]:
 
 def _time(at: datetime) -> datetime:
     return at.replace(microsecond=0)
-
-
-_T = TypeVar("_T")
-
-
-def _given(value: _T | msgspec.UnsetType) -> _T | None:
-    return None if isinstance(value, msgspec.UnsetType) else value
 
 
 ACCOUNT_ROUTES = (

@@ -1,5 +1,6 @@
-"""Bodies, read strictly: JSON and forms, each with just the fields that a route takes."""
+"""Bodies, read strictly: JSON, forms and files, each with just the fields that a route takes."""
 
+import asyncio
 import json
 import re
 from collections.abc import Collection
@@ -10,7 +11,7 @@ import msgspec
 from litestar.exceptions import ClientException, HTTPException, InternalServerException
 
 from movie_api.errors import AnyRequest
-from movie_core.errors import Invalid, InvalidBody
+from movie_core.errors import Invalid, InvalidBody, TooManyRows
 
 MAX_DEPTH = 32
 """Arrays and objects inside each other."""
@@ -19,7 +20,11 @@ MAX_TOLD = 10
 MAX_NAME = 40
 """Characters of an unknown field's name that a refusal repeats."""
 
+LARGE = 64 * 1024
+"""Bytes of a body from which reading it would keep other requests waiting."""
+
 JSON = "application/json"
+CSV = "text/csv"
 FORM = "application/x-www-form-urlencoded"
 
 # The last quote is optional and nothing is tried twice, so that a string without an end costs no more.
@@ -28,10 +33,11 @@ _STEPS = {"[": 1, "{": 1, "]": -1, "}": -1}
 _BRACKETS = re.compile(r"[\[\]{}]")
 
 T = TypeVar("T", bound=msgspec.Struct)
+Value = TypeVar("Value")
 
 
 async def read_body(request: AnyRequest) -> bytes:
-    """The body as it came, of at most 64 KiB."""
+    """The body as it came, within the limit of the route."""
     try:
         return await request.body()
     except InternalServerException:  # litestar's word for a client that went away in the middle
@@ -41,7 +47,45 @@ async def read_body(request: AnyRequest) -> bytes:
 async def read_json(request: AnyRequest, wanted: type[T]) -> T:
     """A JSON object with the fields of `wanted`; raises `InvalidBody`, whose `others` name all fields at fault."""
     _require_type(request, JSON)
-    return _converted(_parsed(await read_body(request)), wanted)
+    return _converted(_object_of(_parsed(await read_body(request))), wanted)
+
+
+async def read_rows(request: AnyRequest, wanted: type[T], *, least: int, most: int) -> list[T]:
+    """A JSON array of objects with the fields of `wanted`; raises `TooManyRows`, and `InvalidBody` for the first row
+    that is none, counted from 1."""
+    _require_type(request, JSON)
+    body = await read_body(request)
+    if len(body) <= LARGE:
+        return _rows(body, wanted, least, most)
+    return await asyncio.to_thread(_rows, body, wanted, least, most)
+
+
+def _rows(body: bytes, wanted: type[T], least: int, most: int) -> list[T]:
+    given = _parsed(body)
+    if not isinstance(given, list) or len(given) < least:
+        raise InvalidBody("the body must be a JSON array" + (f" of {least} to {most} objects" if least else ""))
+    if len(given) > most:
+        raise TooManyRows(f"at most {most} rows may be given at once, these are {len(given)}")
+    rows = []
+    for number, row in enumerate(given, 1):
+        if not isinstance(row, dict):
+            raise InvalidBody(f"row {number} must be an object", field=str(number))
+        try:
+            rows.append(_converted(row, wanted))
+        except InvalidBody as wrong:
+            raise InvalidBody(f"row {number}: {wrong.detail}", field=f"{number}.{wrong.field}") from None
+    return rows
+
+
+def media_type_of(request: AnyRequest) -> str:
+    """Of the body, as the request says; empty where it doesn't."""
+    return request.headers.get("content-type", "").partition(";")[0].strip().lower()
+
+
+async def read_file(request: AnyRequest, media_type: str) -> bytes:
+    """The body as it came, where it says that it is of that type, in UTF-8."""
+    _require_type(request, media_type)
+    return await read_body(request)
 
 
 async def read_no_json(request: AnyRequest) -> None:
@@ -50,7 +94,7 @@ async def read_no_json(request: AnyRequest) -> None:
     if body or "content-type" in request.headers:
         _require_type(request, JSON)
     if body:
-        _converted(_parsed(body), msgspec.Struct)
+        _converted(_object_of(_parsed(body)), msgspec.Struct)
 
 
 async def read_form(request: AnyRequest, fields: Collection[str]) -> dict[str, str]:
@@ -72,7 +116,12 @@ async def read_form(request: AnyRequest, fields: Collection[str]) -> dict[str, s
 
 def is_form(request: AnyRequest) -> bool:
     """Whether the body says that it is a browser's form."""
-    return request.headers.get("content-type", "").partition(";")[0].strip().lower() == FORM
+    return media_type_of(request) == FORM
+
+
+def given_or_none(value: Value | msgspec.UnsetType) -> Value | None:
+    """The value of a field that may be left out."""
+    return None if isinstance(value, msgspec.UnsetType) else value
 
 
 def _require_type(request: AnyRequest, media_type: str) -> None:
@@ -84,7 +133,7 @@ def _require_type(request: AnyRequest, media_type: str) -> None:
         raise HTTPException(status_code=415)
 
 
-def _parsed(body: bytes) -> dict[str, Any]:
+def _parsed(body: bytes) -> Any:
     try:
         text = body.decode()
     except UnicodeDecodeError:
@@ -101,6 +150,10 @@ def _parsed(body: bytes) -> dict[str, Any]:
         raise InvalidBody("the body has half a surrogate pair") from None
     except ValueError:
         raise InvalidBody("the body must be JSON") from None
+    return value
+
+
+def _object_of(value: Any) -> dict[str, Any]:
     if not isinstance(value, dict):
         raise InvalidBody("the body must be a JSON object")
     return value

@@ -11,6 +11,7 @@ from litestar.types import HTTPScope
 
 from movie_api.guard import Head
 from movie_api.movies import SEARCH_PATH, ReadyAnswers, SearchAccess, matches_etag
+from movie_core.events import EventRecorder
 
 _PATHS = frozenset((SEARCH_PATH, SEARCH_PATH.rstrip("/")))
 
@@ -21,21 +22,25 @@ class FastLane:
     def __init__(self) -> None:
         self._access: SearchAccess | None = None
         self._ready: ReadyAnswers | None = None
+        self._recorder: EventRecorder | None = None
 
-    def open(self, access: SearchAccess, ready: ReadyAnswers) -> None:
-        self._access, self._ready = access, ready
+    def open(self, access: SearchAccess, ready: ReadyAnswers, recorder: EventRecorder) -> None:
+        self._access, self._ready, self._recorder = access, ready, recorder
 
     def __call__(self, scope: HTTPScope, head: Head) -> tuple[int, list[tuple[bytes, bytes]], bytes] | None:
         """Status, headers and body, where all is known."""
         if scope["path"] not in _PATHS or not head.is_plain or scope["method"] not in {"GET", "HEAD"}:
             return None
-        if self._ready is None or self._access is None:
+        if self._ready is None or self._access is None or self._recorder is None:
             return None
         now = time.time()
         answer = self._ready.find(scope["query_string"], now)
         # Whether the caller may have it comes last, as that counts the search.
         if answer is None or not self._access.admit_at_once(scope, head.authorization):
             return None
+        caller, asked = scope["state"]["caller"], answer.asked
+        user_id = None if caller is None else caller.user_id
+        self._recorder.search(user_id, asked.query.text, answer.rendered.state, is_first=not asked.window.offset)
         if head.if_none_match is not None and matches_etag(head.if_none_match.decode("latin-1"), answer.rendered.etag):
             return 304, answer.headers(now, with_body=False), b""
         return 200, answer.headers(now), answer.rendered.body

@@ -1,4 +1,4 @@
-"""`/api/v1/movies/…` and `/api/v1/genres/`: parse, ask the service, render.
+"""`/api/v1/movies/…` and `/api/v1/genres/`: parse, ask the service, render. Ratings of movies are in `ratings`.
 
 `parse_search` and `render_page` are the whole way from a query string to the bytes of an answer; the fast lane sends
 such bytes again.
@@ -21,32 +21,35 @@ from litestar import Request, Response, get
 from litestar.connection import ASGIConnection
 from litestar.handlers import BaseRouteHandler
 from litestar.params import FromPath
-from litestar.types import HTTPScope, WebSocketScope
+from litestar.types import Guard, HTTPScope, WebSocketScope
 
 from movie_core.accounts import Accounts, Caller
 from movie_core.catalog import Catalog
+from movie_core.discovery import Discovery
 from movie_core.errors import (
+    Denied,
     Invalid,
     InvalidOffsetOrLimit,
     InvalidParameter,
     InvalidQuery,
+    MovieNotFound,
     RateLimited,
 )
-from movie_core.limits import Limits, network_of
-from movie_core.movies import FoundMovie, Movie, MoviePage, MovieQuery, State, normalise_query
+from movie_core.events import EventRecorder
+from movie_core.limits import LeasedLimit, Limits, network_of
+from movie_core.movies import FoundMovie, Movie, MoviePage, MovieQuery, Order, State, normalise_query
 from movie_core.paging import PageLinks, Window
 
 Connection = ASGIConnection[Any, Any, Any, Any]
 
 SEARCH_PATH = "/api/v1/movies/"
+EXCLUDE_RATED = "rated"
 
 MOMENT = 0.5
 """Seconds for which an answer that isn't fresh from memory serves for the same question."""
 OBJECTS = 800
 """Bytes that an answer takes beyond its text."""
 _BROKEN_ESCAPE = re.compile(rb"%(?![0-9A-Fa-f]{2})")
-_LATER = ("exclude",)
-"""Parameters that the API knows but does not offer."""
 _REFUSALS: Mapping[str, type[Invalid]] = {
     "offset": InvalidOffsetOrLimit,
     "limit": InvalidOffsetOrLimit,
@@ -68,13 +71,13 @@ class Meta:
     fetched_at: datetime
 
 
-def parse_parameters(query_string: bytes) -> dict[str, str]:
-    """The parameters that we know, each given at most once, decoded strictly; unknown ones are ignored."""
+def parse_parameters(query_string: bytes, refusals: Mapping[str, type[Invalid]] = _REFUSALS) -> dict[str, str]:
+    """The parameters that `refusals` names, each given at most once, decoded strictly; unknown ones are ignored."""
     known: dict[str, str] = {}
     for pair in query_string.split(b"&"):
         raw_name, _, raw_value = pair.partition(b"=")
         name = _decoded(raw_name)
-        refuse = _REFUSALS.get(name or "")
+        refuse = refusals.get(name or "")
         if refuse is None:
             continue
         value = _decoded(raw_value)
@@ -96,17 +99,35 @@ def _decoded(raw: bytes) -> str | None:
         return None
 
 
-def parse_search(query_string: bytes) -> tuple[MovieQuery, Window]:
-    """What a search asks for; raises an error of the `Invalid` family."""
+@dataclass(frozen=True, slots=True)
+class Asked:
+    """What a search asks for."""
+
+    query: MovieQuery
+    window: Window
+    is_new_only: bool = False
+    """Without the movies that the caller has rated."""
+
+    @property
+    def is_personal(self) -> bool:
+        """Whether the answer depends on who asks."""
+        return self.is_new_only or self.query.order is Order.PERSONAL
+
+    def parameters(self) -> tuple[tuple[str, str], ...]:
+        """As `MovieQuery.parameters`, for links."""
+        return self.query.parameters() + ((("exclude", EXCLUDE_RATED),) if self.is_new_only else ())
+
+
+def parse_search(query_string: bytes) -> Asked:
+    """Raises an error of the `Invalid` family."""
     given = parse_parameters(query_string)
-    for name in _LATER:
-        if name in given:
-            raise InvalidParameter(f"{name} is not offered here", field=name)
+    if given.get("exclude", EXCLUDE_RATED) != EXCLUDE_RATED:
+        raise InvalidParameter(f"exclude must be {EXCLUDE_RATED}", field="exclude")
     window = Window.parse(given.get("offset"), given.get("limit"))
     query = MovieQuery.parse(
         given.get("query"), year=given.get("year"), genre=given.get("genre"), order=given.get("order")
     )
-    return query, window
+    return Asked(query, window, "exclude" in given)
 
 
 def movie_fields(movie: Movie) -> dict[str, Any]:
@@ -146,10 +167,10 @@ class Rendered:
         return headers
 
 
-def render_page(page: MoviePage, query: MovieQuery, window: Window, public_url: str) -> Rendered:
-    links = PageLinks.of(public_url + SEARCH_PATH, window, page.total, query.parameters())
+def render_page(page: MoviePage, asked: Asked, public_url: str) -> Rendered:
+    links = PageLinks.of(public_url + SEARCH_PATH, asked.window, page.total, asked.parameters())
     items = msgspec.json.encode([movie_fields(movie) for movie in page.items])
-    info = msgspec.json.encode(links.info(window, page.total))
+    info = msgspec.json.encode(links.info(asked.window, page.total))
     told = b'{"total":%d,"items":%b,"page_info":%b' % (page.total, items, info)
     body = b'%b,"meta":%b}' % (told, msgspec.json.encode(_meta(page)))
     # Of items, total and links alone: state and age of the same answer may differ.
@@ -174,7 +195,8 @@ def _json(request: Request[Any, Any, Any], headers: dict[str, str], body: bytes)
 
 class SearchAccess:
     """Who may search, and how often: whoever has a valid token, each user for itself; where search is public anybody,
-    each network for itself. The same for every lane that answers.
+    who shows no token each network for itself. The same for every lane that answers. Who calls is in the state of the
+    request's scope afterwards, as `caller`: None is nobody that we know.
     """
 
     def __init__(self, accounts: Accounts, limits: Limits, *, is_public: bool) -> None:
@@ -187,12 +209,13 @@ class SearchAccess:
         `admit` has to find out.
         """
         caller = None
-        if not self._is_public:
+        if authorization is not None or not self._is_public:
             if authorization is None or not authorization.startswith(b"Bearer "):
                 return False
             caller = self._accounts.recognise(authorization[7:].decode("latin-1"))
             if caller is None:
                 return False
+        scope["state"]["caller"] = caller
         if self._limits.search is None:
             return True
         try:
@@ -203,10 +226,16 @@ class SearchAccess:
             scope["state"]["quota"] = quota
         return quota is not None
 
-    async def admit(self, connection: Connection, *, is_suggestion: bool = False) -> None:
-        """Find out who calls, and count the request; raises errors of the `Denied` family, and `RateLimited`."""
-        caller = None if self._is_public else await connection.state.dishka_container.get(Caller)
-        limit = self._limits.suggest if is_suggestion else self._limits.search
+    async def admit(self, connection: Connection, limit: LeasedLimit | None, *, needs_user: bool = False) -> None:
+        """Find out who calls, and count the request; raises errors of the `Denied` family, and `RateLimited`. Where
+        search is public, a token that isn't good is as good as none, unless the route `needs_user`."""
+        caller: Caller | None = None
+        try:
+            caller = await connection.state.dishka_container.get(Caller)
+        except Denied:
+            if needs_user or not self._is_public:
+                raise
+        connection.scope["state"]["caller"] = caller
         if limit is not None:
             connection.scope["state"]["quota"] = await limit.hit(_counts_as(connection.scope, caller))
 
@@ -215,22 +244,32 @@ def _counts_as(scope: HTTPScope | WebSocketScope, caller: Caller | None) -> str:
     return f"network:{network_of(scope['state']['client'])}" if caller is None else f"user:{caller.user_id}"
 
 
-async def require_search_access(connection: Connection, _: BaseRouteHandler) -> None:
-    """Guards these routes: they need a valid token, unless search is public and no token is looked at. Counts."""
-    await (await connection.state.dishka_container.get(SearchAccess)).admit(connection)
+def _guard(limit: str, *, needs_user: bool = False) -> Guard:
+    async def admit(connection: Connection, _: BaseRouteHandler) -> None:
+        container = connection.state.dishka_container
+        access, limits = await container.get(SearchAccess), await container.get(Limits)
+        await access.admit(connection, getattr(limits, limit), needs_user=needs_user)
+
+    return admit
 
 
-async def require_suggest_access(connection: Connection, _: BaseRouteHandler) -> None:
-    """The same for suggestions, which are counted apart: there is one for every key that is pressed."""
-    await (await connection.state.dishka_container.get(SearchAccess)).admit(connection, is_suggestion=True)
+require_search_access = _guard("search")
+"""Guards routes that need a valid token, unless search is public. Counts."""
+require_suggest_access = _guard("suggest")
+"""The same for suggestions, which are counted apart: there is one for every key that is pressed."""
+require_user = _guard("search", needs_user=True)
+"""Guards routes that need a valid token in any case; counted as searches are."""
+require_teller = _guard("events", needs_user=True)
+"""The same for telling events, which are counted apart."""
 
 
 class ReadyAnswer:
     """An answer that may be given again until `until`."""
 
-    __slots__ = ("_headers", "_second", "rendered", "size", "until")
+    __slots__ = ("_headers", "_second", "asked", "rendered", "size", "until")
 
-    def __init__(self, rendered: Rendered, until: float, query_string: bytes) -> None:
+    def __init__(self, asked: Asked, rendered: Rendered, until: float, query_string: bytes) -> None:
+        self.asked = asked
         self.rendered = rendered
         self.until = until
         self.size = len(query_string) + len(rendered.body) + len(rendered.link) + OBJECTS
@@ -268,7 +307,7 @@ class ReadyAnswers:
         self._answers.move_to_end(query_string)
         return answer
 
-    def keep(self, query_string: bytes, rendered: Rendered, now: float) -> None:
+    def keep(self, query_string: bytes, asked: Asked, rendered: Rendered, now: float) -> None:
         if rendered.state is State.FRESH and rendered.fresh_until is not None:
             until = rendered.fresh_until
         elif rendered.state is State.LIVE and rendered.fresh_until is not None:
@@ -276,7 +315,7 @@ class ReadyAnswers:
         else:
             until = now + MOMENT
         self._forget(query_string)
-        answer = self._answers[query_string] = ReadyAnswer(rendered, until, query_string)
+        answer = self._answers[query_string] = ReadyAnswer(asked, rendered, until, query_string)
         self._bytes += answer.size
         while self._bytes > self._max_bytes:
             self._forget(next(iter(self._answers)))
@@ -293,13 +332,27 @@ class ReadyAnswers:
 
 @get(SEARCH_PATH, guards=[require_search_access])
 async def search_movies(
-    request: Request[Any, Any, Any], catalog: FromDishka[Catalog], ready: FromDishka[ReadyAnswers]
+    request: Request[Any, Any, Any],
+    discovery: FromDishka[Discovery],
+    recorder: FromDishka[EventRecorder],
+    ready: FromDishka[ReadyAnswers],
 ) -> Response[bytes]:
-    query, window = parse_search(request.scope["query_string"])
-    page = await catalog.search(query, window)
-    rendered = render_page(page, query, window, request.scope["state"]["public_url"])
+    asked = parse_search(request.scope["query_string"])
+    query, window = asked.query, asked.window
+    caller = request.scope["state"]["caller"]
+    if caller is None and asked.is_personal:
+        caller = await request.state.dishka_container.get(Caller)  # says what is wrong with the token
+    user_id = None if caller is None else caller.user_id
+    try:
+        page = await discovery.search(query, window, user_id, is_new_only=asked.is_new_only)
+    except MovieNotFound as none:
+        recorder.search(user_id, query.text, none.state or State.LIVE, is_first=not window.offset, found=False)
+        raise
+    recorder.search(user_id, query.text, page.state, is_first=not window.offset)
+    rendered = render_page(page, asked, request.scope["state"]["public_url"])
     now = time.time()
-    ready.keep(request.scope["query_string"], rendered, now)
+    if not asked.is_personal:
+        ready.keep(request.scope["query_string"], asked, rendered, now)
     return _json(request, rendered.headers(now), rendered.body)
 
 

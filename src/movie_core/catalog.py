@@ -6,7 +6,7 @@ from dataclasses import replace
 
 from movie_core.caching import Flights
 from movie_core.errors import FilterUnsupported, MovieNotFound, SourceUnavailable, StoreUnavailable
-from movie_core.movies import Ability, FoundMovie, Genre, Movie, MoviePage, MovieQuery, State, normalise_query
+from movie_core.movies import Ability, FoundMovie, Genre, Movie, MoviePage, MovieQuery, Order, State, normalise_query
 from movie_core.paging import Window
 from movie_core.ports import MovieSource, SeenMovies
 
@@ -37,6 +37,8 @@ class Catalog:
         Raises `MovieNotFound` when nothing matches, `PageOutOfRange` for a window past the end, `FilterUnsupported`,
         and `SourceUnavailable` or `StoreUnavailable`.
         """
+        if query.order is Order.PERSONAL:
+            raise FilterUnsupported("a personal order needs somebody whose taste it follows", field="order")
         self.require(query.needs)
         try:
             page = await self._source.search(query, window)

@@ -1,0 +1,191 @@
+"""Ratings and what they lead to: a user's list, recommendations, similar movies, trends."""
+
+import asyncio
+from collections.abc import Iterable, Mapping
+from datetime import datetime
+from typing import Annotated, Any
+
+import msgspec
+from dishka import FromDishka
+from litestar import Response, delete, get, put
+from litestar.params import FromPath
+
+from movie_api.accounts import ME
+from movie_api.bodies import CSV, media_type_of, read_file, read_json, read_rows
+from movie_api.errors import AnyRequest
+from movie_api.movies import SEARCH_PATH, movie_fields, parse_parameters, require_search_access, require_user
+from movie_core.accounts import Caller
+from movie_core.discovery import Discovery, SuggestedMovies
+from movie_core.errors import Invalid, InvalidOffsetOrLimit, InvalidParameter, InvalidRating
+from movie_core.paging import PageLinks, Window
+from movie_core.rating_files import parse_ratings
+from movie_core.ratings import MAX_IMPORT, Identity, ImportRow, Rating, Rejection, check_rating
+from movie_core.trending import WEIGHTS, DeedKind, TrendWindow
+
+RATING = SEARCH_PATH + "{movie_id:str}/rating/"
+RATINGS = ME + "ratings/"
+RECOMMENDATIONS = "/api/v1/recommendations/"
+SIMILAR = SEARCH_PATH + "{movie_id:str}/similar/"
+TRENDING = SEARCH_PATH + "trending/"
+
+MAX_IMPORT_BODY = 2 * 1024 * 1024
+"""Bytes of a bulk import."""
+
+_PAGED: Mapping[str, type[Invalid]] = {"offset": InvalidOffsetOrLimit, "limit": InvalidOffsetOrLimit}
+
+
+class GivenRating(msgspec.Struct):
+    rating: float
+
+
+class ImportedRating(msgspec.Struct):
+    movie_id: str
+    rating: float
+    rated_at: Annotated[datetime, msgspec.Meta(tz=True)] | msgspec.UnsetType = msgspec.UNSET
+
+
+@put(RATING)
+async def rate_movie(
+    request: AnyRequest, movie_id: FromPath[str], caller: FromDishka[Caller], discovery: FromDishka[Discovery]
+) -> Response[bytes]:
+    given = await read_json(request, GivenRating)
+    return _rating(await discovery.rate(caller.user_id, movie_id, given.rating))
+
+
+@get(RATING)
+async def show_rating(
+    movie_id: FromPath[str], caller: FromDishka[Caller], discovery: FromDishka[Discovery]
+) -> Response[bytes]:
+    return _rating(await discovery.rating(caller.user_id, movie_id))
+
+
+@delete(RATING)
+async def remove_rating(
+    movie_id: FromPath[str], caller: FromDishka[Caller], discovery: FromDishka[Discovery]
+) -> Response[None]:
+    await discovery.unrate(caller.user_id, movie_id)
+    return Response(None, status_code=204, headers=_PRIVATE)
+
+
+@get(RATINGS, guards=[require_user])
+async def list_ratings(
+    request: AnyRequest, caller: FromDishka[Caller], discovery: FromDishka[Discovery]
+) -> Response[bytes]:
+    window = _window(request)
+    found = await discovery.rated(caller.user_id, window)
+    items = [movie_fields(one.movie) | {"rating": one.rating, "rated_at": _time(one.rated_at)} for one in found.items]
+    return listing(request, RATINGS, window, found.total, items)
+
+
+@put(RATINGS, request_max_body_size=MAX_IMPORT_BODY)
+async def import_ratings(
+    request: AnyRequest, caller: FromDishka[Caller], discovery: FromDishka[Discovery]
+) -> Response[bytes]:
+    if media_type_of(request) == CSV:
+        rows, rejected = await asyncio.to_thread(parse_ratings, await read_file(request, CSV))
+    else:
+        rows, rejected = _checked(await read_rows(request, ImportedRating, least=0, most=MAX_IMPORT))
+    return _json(await discovery.import_ratings(caller.user_id, rows, rejected))
+
+
+def _checked(given: Iterable[ImportedRating]) -> tuple[list[ImportRow], list[Rejection]]:
+    rows, rejected = [], []
+    for number, one in enumerate(given, 1):
+        try:
+            rating = check_rating(one.rating)
+        except InvalidRating as wrong:
+            rejected.append(Rejection(number, wrong.code, wrong.detail))
+            continue
+        at = None if isinstance(one.rated_at, msgspec.UnsetType) else one.rated_at
+        rows.append(ImportRow(number, Identity(movie_id=one.movie_id), rating, at))
+    return rows, rejected
+
+
+@get(RECOMMENDATIONS, guards=[require_user])
+async def recommend_movies(
+    request: AnyRequest, caller: FromDishka[Caller], discovery: FromDishka[Discovery]
+) -> Response[bytes]:
+    window = _window(request)
+    found = await discovery.recommendations(caller.user_id, window)
+    return listing(request, RECOMMENDATIONS, window, found.total, _suggested(found), meta={"tier": found.tier})
+
+
+@get(SIMILAR, guards=[require_search_access])
+async def similar_movies(
+    request: AnyRequest, movie_id: FromPath[str], discovery: FromDishka[Discovery]
+) -> Response[bytes]:
+    window = _window(request)
+    found = await discovery.similar(movie_id, window)
+    path = request.scope["raw_path"].decode("ascii").rstrip("/") + "/"
+    return listing(request, path, window, found.total, _suggested(found))
+
+
+@get(TRENDING, guards=[require_search_access])
+async def trending_movies(request: AnyRequest, discovery: FromDishka[Discovery]) -> Response[bytes]:
+    given = parse_parameters(request.scope["query_string"], {**_PAGED, "window": InvalidParameter})
+    try:
+        window = TrendWindow(given.get("window", TrendWindow.DAY))
+    except ValueError:
+        raise InvalidParameter("window must be day or week", field="window") from None
+    page = Window.parse(given.get("offset"), given.get("limit"))
+    found = await discovery.trending(window, page)
+    items = [
+        movie_fields(movie)
+        | {"score": trend.score, "counts": {kind.value: trend.counts.get(kind, 0) for kind in DeedKind}}
+        for movie, trend in found.items
+    ]
+    meta = {
+        "window": window,
+        "half_life": window.half_life,
+        "weights": WEIGHTS,
+        "state": "stale" if found.trending.is_stale else "live",
+        "as_of": _time(found.trending.as_of),
+    }
+    return _json({"items": items, "meta": meta})
+
+
+def listing(
+    request: AnyRequest, path: str, window: Window, total: int, items: list[dict[str, Any]], **more: Any
+) -> Response[bytes]:
+    """A page of any list, with its links."""
+    links = PageLinks.of(request.scope["state"]["public_url"] + path, window, total)
+    content = {"total": total, "items": items, "page_info": links.info(window, total), **more}
+    return _json(content, {"link": links.header()})
+
+
+_PRIVATE = {"cache-control": "private"}
+
+
+def _json(content: Any, headers: Mapping[str, str] | None = None) -> Response[bytes]:
+    return Response(
+        msgspec.json.encode(content), media_type="application/json", headers={**_PRIVATE, **(headers or {})}
+    )
+
+
+def _window(request: AnyRequest) -> Window:
+    given = parse_parameters(request.scope["query_string"], _PAGED)
+    return Window.parse(given.get("offset"), given.get("limit"))
+
+
+def _rating(rating: Rating) -> Response[bytes]:
+    return _json({"movie_id": rating.movie_id, "rating": rating.rating, "rated_at": _time(rating.rated_at)})
+
+
+def _suggested(found: SuggestedMovies) -> list[dict[str, Any]]:
+    return [movie_fields(one.movie) | {"score": one.score, "reasons": one.reasons} for one in found.items]
+
+
+def _time(at: datetime) -> datetime:
+    return at.replace(microsecond=0)
+
+
+RATING_ROUTES = (
+    rate_movie,
+    show_rating,
+    remove_rating,
+    list_ratings,
+    import_ratings,
+    recommend_movies,
+    similar_movies,
+    trending_movies,
+)
