@@ -107,8 +107,9 @@ class Catalogue(MovieSource, Protocol):
     async def identify(self, wanted: Sequence[Identity]) -> Sequence[Movie | None]:
         """19. The movie that each is, in their order; None where none is, or more than one might be. The first of these
         that is told and known decides: our own id; the IMDb id; the TMDB id; the title without regard to case, accents
-        and punctuation, also an alternative title, together with the year. Where one of the two doesn't tell its year,
-        or the years differ by one, the title decides if only one movie has it.
+        and punctuation (`Matrix, The` is `The Matrix`), also the original or an alternative title, together with the
+        year. Where no movie of the title has just that year, one that differs by one or isn't told on either side will
+        do.
         """
 
 
@@ -507,8 +508,8 @@ class RatingStore(PersonalData, Protocol):
 
     @abstractmethod
     async def put(self, user_id: str, ratings: Sequence[NewRating], now: datetime) -> Sequence[Kept]:
-        """3. Keep them all or, raising, none, in the order given; a user has one rating of a movie, the last one counts,
-        also when many write at once. Ratings of movies given twice are both answered.
+        """3. Keep them all or, raising, none, in the order given; a user has one rating of a movie, the last one
+        counts, also when many write at once. Ratings of movies given twice are both answered.
         4. Where the rating has no `rated_at` and the user has given the same to the movie, nothing changes.
         5. Raises `TooManyRatings` where the user would have more than `ratings.MAX_RATINGS`, and `UserNotFound`.
         """

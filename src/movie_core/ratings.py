@@ -1,7 +1,11 @@
 """Ratings: their scale, a user's list, and what an import brings."""
 
-from dataclasses import dataclass
-from datetime import datetime
+import re
+import unicodedata
+from collections.abc import Iterable
+from dataclasses import asdict, dataclass
+from datetime import UTC, datetime
+from typing import Any
 
 from movie_core.errors import InvalidRating
 from movie_core.movies import Movie
@@ -14,6 +18,10 @@ MAX_RATINGS = 20_000
 """Ratings that a user may have."""
 MAX_IMPORT = 5_000
 """Rows of one import."""
+
+_ARTICLES = "the|an?|l[aeo]s?|l'|un|une|una|el|il|i|gli|der|die|das|de|den|det|os?|as?"
+_BEHIND = re.compile(rf"(.+),\s+({_ARTICLES})", re.IGNORECASE | re.DOTALL)
+_APOSTROPHE = "\N{RIGHT SINGLE QUOTATION MARK}"
 
 
 def check_rating(rating: float) -> float:
@@ -56,6 +64,22 @@ class Kept:
     """False where the user had given that movie the same rating already."""
 
 
+def keep(own: dict[str, Rating], new: NewRating, now: datetime) -> Kept:
+    """Put a new rating among a user's own, which are by id of the movie, as `RatingStore.put` has it."""
+    old = own.get(new.movie_id)
+    is_change = old is None or old.rating != new.rating
+    if old is None or is_change or new.rated_at is not None:
+        old = own[new.movie_id] = Rating(
+            new.movie_id, new.title, new.year, new.rating, (new.rated_at or now).astimezone(UTC)
+        )
+    return Kept(old, is_change)
+
+
+def exported(source: str, rating: Rating) -> dict[str, Any]:
+    """A rating as JSON can hold it, with the source that the movie's id is of."""
+    return {"source": source, **asdict(rating), "rated_at": rating.rated_at.isoformat().replace("+00:00", "Z")}
+
+
 @dataclass(frozen=True, slots=True)
 class RatedMovie:
     """A movie of a user's list."""
@@ -84,6 +108,58 @@ class Identity:
     tmdb_id: str | None = None
     title: str | None = None
     year: int | None = None
+
+
+def title_key(title: str) -> str:
+    """The same for titles that differ in case, accents, punctuation and blanks, or in where the article stands:
+    `Matrix, The` is `The Matrix`. A title of nothing but punctuation is its own key."""
+    behind = _BEHIND.fullmatch(title.strip().replace(_APOSTROPHE, "'"))
+    text = f"{behind[2]} {behind[1]}" if behind else title
+    folded = unicodedata.normalize("NFKD", text.replace("&", " and ").casefold())
+    return "".join(filter(str.isalnum, folded.casefold())) or "".join(title.split())
+
+
+class Known:
+    """Movies, found by what a file says of them."""
+
+    def __init__(self, movies: Iterable[Movie] = ()) -> None:
+        self._ids: dict[str, Movie] = {}
+        self._imdb: dict[str, list[Movie]] = {}
+        self._tmdb: dict[str, list[Movie]] = {}
+        self._titles: dict[str, list[Movie]] = {}
+        for movie in movies:
+            self.add(movie)
+
+    def add(self, movie: Movie) -> None:
+        """One that is there already changes nothing."""
+        if movie.id in self._ids:
+            return
+        self._ids[movie.id] = movie
+        for by, value in ((self._imdb, movie.imdb_id), (self._tmdb, movie.tmdb_id)):
+            if value:
+                by.setdefault(value, []).append(movie)
+        titles = (movie.title, movie.original_title or movie.title, *movie.alt_titles)
+        for key in dict.fromkeys(map(title_key, titles)):
+            self._titles.setdefault(key, []).append(movie)
+
+    def by_id(self, identity: Identity) -> list[Movie]:
+        """Those that the first id which is told and known leads to."""
+        if identity.movie_id in self._ids:
+            return [self._ids[identity.movie_id]]
+        return self._imdb.get(identity.imdb_id or "") or self._tmdb.get(identity.tmdb_id or "") or []
+
+    def find(self, identity: Identity) -> Movie | None:
+        """The one movie that this is, as `Catalogue.identify` has it."""
+        found = self.by_id(identity)
+        if not found and identity.title:
+            titled = self._titles.get(title_key(identity.title), [])
+            found = [one for one in titled if one.year is not None and one.year == identity.year]
+            found = found or [one for one in titled if _is_about(one.year, identity.year)]
+        return found[0] if len(found) == 1 else None
+
+
+def _is_about(year: int | None, told: int | None) -> bool:
+    return year is None or told is None or abs(year - told) <= 1
 
 
 @dataclass(frozen=True, slots=True)

@@ -22,6 +22,7 @@ from movie_core.memory.movies import (
     MemorySeenMovies,
     words,
 )
+from movie_core.memory.ratings import MemoryRatings
 
 __all__ = [
     "ENTRY_BYTES",
@@ -35,6 +36,7 @@ __all__ = [
     "MemoryMailer",
     "MemoryOutbox",
     "MemoryRateLimiter",
+    "MemoryRatings",
     "MemorySeenMovies",
     "MemorySessions",
     "MemoryTokens",

@@ -5,14 +5,13 @@ import secrets
 import time
 import unicodedata
 from collections import OrderedDict
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 
 from movie_core.caching import CacheStats, Entry, Lease
-from movie_core.errors import (
-    MovieNotFound,
-)
+from movie_core.errors import MovieNotFound
 from movie_core.movies import Ability, FoundMovie, Genre, Loaded, Movie, MoviePage, MovieQuery, Order
 from movie_core.paging import Window
+from movie_core.ratings import Identity, Known
 
 MAX_PENDING = 10_000
 """Movies that `MemorySeenMovies` holds before it writes them."""
@@ -74,10 +73,20 @@ class MemoryCatalogue:
     async def edition(self) -> str | None:
         return self._edition
 
+    async def of_ids(self, movie_ids: Collection[str]) -> Mapping[str, Movie]:
+        return {movie_id: self._movies[movie_id] for movie_id in movie_ids if movie_id in self._movies}
+
+    async def best_known(self, limit: int) -> Sequence[Movie]:
+        return sorted(self._movies.values(), key=_fame)[:limit]
+
+    async def identify(self, wanted: Sequence[Identity]) -> Sequence[Movie | None]:
+        known = Known(self._movies.values())
+        return [known.find(identity) for identity in wanted]
+
     @staticmethod
     def _tier(query: MovieQuery, movie: Movie) -> int | None:
         """0 exact, 1 prefix, 2 words; None where the movie doesn't match."""
-        if query.years is not None and movie.year not in query.years:
+        if movie.id in query.without or (query.years is not None and movie.year not in query.years):
             return None
         if query.genre is not None and query.genre.casefold() not in (genre.casefold() for genre in movie.genres):
             return None
@@ -94,6 +103,11 @@ class MemoryCatalogue:
             elif set(asked[:-1]) <= set(own) and any(word.startswith(asked[-1]) for word in own):
                 tiers.append(2)
         return min(tiers, default=None)
+
+
+def _fame(movie: Movie) -> tuple[bool, float, str]:
+    """Best known first, unknown last."""
+    return movie.popularity is None, -(movie.popularity or 0.0), movie.id
 
 
 def _ordering(order: Order) -> Callable[[int, Movie], tuple[float, float, float, str]]:

@@ -42,6 +42,7 @@ from movie_core.testing.movies import (
     MovieSourceContract,
     SeenMoviesContract,
 )
+from movie_core.testing.ratings import RatingStoreContract, RatingStores, check_personal_data
 from movie_core.testing.shared import (
     NOW,
     ODD_STRINGS,
@@ -70,11 +71,14 @@ __all__ = [
     "PasswordHasherContract",
     "PasswordStrengthContract",
     "RateLimiterContract",
+    "RatingStoreContract",
+    "RatingStores",
     "SeenMoviesContract",
     "SessionStoreContract",
     "Stores",
     "StoresContract",
     "UserStoreContract",
+    "check_personal_data",
     "clause",
     "deliver",
     "join",

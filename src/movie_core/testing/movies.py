@@ -9,25 +9,19 @@ from contextlib import AbstractAsyncContextManager
 from dataclasses import replace
 
 from movie_core.caching import CacheStats, Entry, Lease
-from movie_core.errors import (
-    FilterUnsupported,
-    MovieNotFound,
-)
+from movie_core.errors import FilterUnsupported, MovieNotFound
 from movie_core.movies import Ability, Loaded, Movie, MovieQuery, Order, Years
 from movie_core.paging import Window
-from movie_core.ports import (
-    Catalogue,
-    EntryStore,
-    MovieSource,
-    SeenMovies,
-)
-from movie_core.testing.shared import SAMPLE, clause, walk
+from movie_core.ports import Catalogue, EntryStore, MovieSource, SeenMovies
+from movie_core.ratings import Identity
+from movie_core.testing.shared import ODD_STRINGS, SAMPLE, clause, walk
 
 _ODD_QUERIES = (
     *("'", '"', "*", "a OR b", "NEAR(a b)", "-", "%", "_", "\\", "(", "title:x", "; DROP TABLE movies", "{}"),
     *("x y&z=1/ä", "a&limit=1#?/../", "千と千尋", "π", "💡" * 200, "a" * 200, "a " * 100),
 )
 
+_NEVER_THERE = frozenset((*ODD_STRINGS, *(str(number) for number in range(10_000, 30_000))))
 _RIVERS = frozenset(movie.id for movie in SAMPLE if "River" in movie.title)
 
 
@@ -52,6 +46,7 @@ class MovieSourceContract:
                 Ability.YEAR: lambda: source.search(MovieQuery(years=Years(1999, 1999)), Window()),
                 Ability.GENRE: lambda: source.search(MovieQuery(genre="Drama"), Window()),
                 Ability.ORDER: lambda: source.search(MovieQuery(order=Order.YEAR), Window()),
+                Ability.WITHOUT: lambda: source.search(MovieQuery(without=frozenset(("201",))), Window()),
             }
             for ability in sorted(lacking):
                 try:
@@ -300,6 +295,158 @@ class CatalogueContract(MovieSourceContract):
             await other.load((), replace=True)
             assert (await one.count(), await other.count()) == (len(SAMPLE), 0)
 
+    @clause
+    async def test_movies_are_left_out_of_a_search_and_its_total(self) -> None:
+        async with self.open(SAMPLE) as catalogue:
+            asked = (
+                *(MovieQuery("river", order=order) for order in (Order.RELEVANCE, Order.POPULARITY, Order.YEAR)),
+                *(MovieQuery("amber river"), MovieQuery("amber rivr"), MovieQuery("glass orrery"), MovieQuery()),
+                *(MovieQuery("river", genre="Western"), MovieQuery(years=Years(1955, 1999), order=Order.YEAR)),
+            )
+            some = frozenset(movie.id for movie in SAMPLE if int(movie.id) % 3 == 0)
+            for without in (some, frozenset(("201",)), frozenset(movie.id for movie in SAMPLE), _NEVER_THERE):
+                for query in asked:
+                    every = [movie.id for movie in await walk(catalogue, query, 100)]
+                    lessened = replace(query, without=without)
+                    left = [movie_id for movie_id in every if movie_id not in without]
+                    for limit in (3, 100):
+                        assert [movie.id for movie in await walk(catalogue, lessened, limit)] == left, query
+                    assert (await catalogue.search(lessened, Window(500, 10))).total == len(left)
+
+    @clause
+    async def test_nothing_else_is_found_in_place_of_a_match_that_is_left_out(self) -> None:
+        movies = (Movie(id="1", title="Quiet Harbour"), Movie(id="2", title="Quiet Hardour"))
+        async with self.open(movies) as catalogue:
+            for text in ("quiet harbour", "quiet harbou"):
+                page = await catalogue.search(MovieQuery(text, without=frozenset("1")), Window())
+                assert (page.total, page.items) == (0, ())
+
+    @clause
+    async def test_17_movies_are_found_by_their_ids(self) -> None:
+        async with self.open(SAMPLE) as catalogue:
+            asked = [SAMPLE[3].id, "999999", *ODD_STRINGS, SAMPLE[-1].id, SAMPLE[3].id]
+            assert await catalogue.of_ids(asked) == {movie.id: movie for movie in (SAMPLE[3], SAMPLE[-1])}
+            assert await catalogue.of_ids(()) == {}
+            many = {movie.id for movie in SAMPLE} | {str(number) for number in range(10_000, 50_000)}
+            assert await catalogue.of_ids(many) == {movie.id: movie for movie in SAMPLE}
+
+    @clause
+    async def test_18_the_best_known_come_first(self) -> None:
+        fames = (1.0, 1.002, None, 0.0, 300.0, -1.0, 1.001)
+        movies = [Movie(id=str(number), title=f"Film {number}", popularity=fame) for number, fame in enumerate(fames)]
+        async with self.open(movies) as catalogue:
+            for limit in (0, 1, 4, 7, 30_000):
+                found = await catalogue.best_known(limit)
+                assert [movie.id for movie in found] == ["4", "1", "6", "0", "3", "5", "2"][:limit]
+                assert all(movie in movies for movie in found)
+
+    @clause
+    async def test_19_ids_decide_before_titles(self) -> None:
+        one = Movie(id="1", title="Marble", year=1990, imdb_id="tt0000001", tmdb_id="11")
+        two = Movie(id="2", title="Granite", year=1991, imdb_id="tt0000002", tmdb_id="12")
+        three, four = (Movie(id=movie_id, title="Slate", imdb_id="tt0000003") for movie_id in "34")
+        async with self.open((one, two, three, four)) as catalogue:
+            told = {
+                Identity(movie_id="1", imdb_id="tt0000002"): one,
+                Identity(movie_id="77", imdb_id="tt0000002", tmdb_id="11"): two,
+                Identity(imdb_id="tt0000077", tmdb_id="11", title="Granite", year=1991): one,
+                Identity(imdb_id="tt0000001", title="Granite", year=1991): one,
+                Identity(imdb_id="tt0000077", tmdb_id="77", title="Granite", year=1991): two,
+                Identity(imdb_id="tt0000003", title="Granite", year=1991): None,
+                Identity(imdb_id="tt0000077"): None,
+                Identity(tmdb_id="tt0000001"): None,
+                Identity(imdb_id="", tmdb_id="", movie_id="", title="", year=None): None,
+                Identity(): None,
+            }
+            assert await catalogue.identify(list(told)) == list(told.values())
+            assert not await catalogue.identify(())
+
+    @clause
+    async def test_19_a_title_is_seen_through_its_spelling(self) -> None:
+        movies = (
+            *SAMPLE,
+            Movie(id="1", title="The Marble, Cut", year=1990, alt_titles=("Der Marmor",)),
+            Movie(id="2", title="Glue", year=1990, original_title="L'Été à Łódź"),
+            Movie(id="3", title="Spider-Crab & Son's Tale", year=1990),
+            Movie(id="4", title="!!!", year=1990),
+            Movie(id="5", title="千と千尋", year=1990),
+        )
+        async with self.open(movies) as catalogue:
+            for title, movie_id in {
+                "Marble, Cut, The": "1",
+                "the marble cut": "1",
+                "THE MARBLE: CUT!": "1",
+                "Marmor, Der": "1",
+                "Marble, Cut": None,
+                "The Marble": None,
+                "l\u2019ete a Łodz": "2",
+                "Été à Łódź, L'": "2",
+                "Spidercrab and Sons Tale": "3",
+                "spider crab & son\u2019s tale": "3",
+                "!!!": "4",
+                "!!": None,
+                "千と千尋": "5",
+                "Glass Orrery, The": None,
+            }.items():
+                (found,) = await catalogue.identify([Identity(title=title, year=1990)])
+                assert (found.id if found else None) == movie_id, title
+            odd = [Identity(movie_id=text, imdb_id=text, tmdb_id=text, title=text) for text in ODD_STRINGS]
+            assert await catalogue.identify(odd) == [None] * len(odd)
+
+    @clause
+    async def test_19_the_year_tells_movies_of_one_title_apart(self) -> None:
+        years = {
+            "1": ("Dusk", 1950),
+            "2": ("Dusk", 1951),
+            "3": ("Dusk", 1980),
+            "4": ("Noon", None),
+            "5": ("Dawn", 2000),
+        }
+        years |= {
+            "6": ("Eve", 1990),
+            "7": ("Eve", 1990),
+            "8": ("Eve", 1991),
+            "9": ("Night", None),
+            "10": ("Night", 2000),
+        }
+        movies = [Movie(id=movie_id, title=title, year=year) for movie_id, (title, year) in years.items()]
+        async with self.open(movies) as catalogue:
+            for (title, year), movie_id in {
+                ("Dusk", 1950): "1",
+                ("Dusk", 1951): "2",
+                ("Dusk", 1952): "2",
+                ("Dusk", 1949): "1",
+                ("Dusk", 1979): "3",
+                ("Dusk", 1982): None,
+                ("Dusk", None): None,
+                ("Noon", 1900): "4",
+                ("Noon", None): "4",
+                ("Dawn", None): "5",
+                ("Dawn", 1999): "5",
+                ("Dawn", 1998): None,
+                ("Eve", 1990): None,
+                ("Eve", 1991): "8",
+                ("Eve", 1992): "8",
+                ("Night", 2000): "10",
+                ("Night", 2001): None,
+                ("Night", 1950): "9",
+            }.items():
+                (found,) = await catalogue.identify([Identity(title=title, year=year)])
+                assert (found.id if found else None) == movie_id, (title, year)
+
+    @clause
+    async def test_19_many_are_told_at_once_in_their_order(self) -> None:
+        async with self.open(SAMPLE) as catalogue:
+            wanted = [
+                Identity(title=f"{movie.title} {number}" if number % 2 else movie.title, year=movie.year)
+                for number in range(200)
+                for movie in SAMPLE[:25]
+            ]
+            found = await catalogue.identify(wanted)
+            assert [one and one.id for one in found] == [
+                None if number % 2 else movie.id for number in range(200) for movie in SAMPLE[:25]
+            ]
+
 
 class SeenMoviesContract:
     """What every `SeenMovies` keeps."""
@@ -324,9 +471,6 @@ class SeenMoviesContract:
                 seen.remember((Movie(id=str(number), title="A flood"),))
             await seen.flush()
             assert 1 <= await seen.movies.count() < 30_000
-
-
-# --- accounts, sessions and mails
 
 
 class EntryStoreContract:

@@ -1,0 +1,69 @@
+"""Ratings in memory."""
+
+from collections.abc import AsyncIterator, Mapping, Sequence
+from datetime import datetime
+from typing import Any
+
+from movie_core.errors import TooManyRatings, UserNotFound
+from movie_core.memory.accounts import MemoryBook
+from movie_core.paging import Window
+from movie_core.ratings import MAX_RATINGS, Kept, NewRating, Rating, exported, keep
+
+BATCH = 1000
+"""Ratings that `everyone` tells together."""
+
+
+class MemoryRatings:
+    """A `RatingStore` for the accounts of a book."""
+
+    def __init__(self, book: MemoryBook, source: str = "catalogue") -> None:
+        self._book = book
+        self._source = source
+        self._ratings: dict[str, dict[str, Rating]] = {}
+        self._changes = 0
+
+    async def put(self, user_id: str, ratings: Sequence[NewRating], now: datetime) -> Sequence[Kept]:
+        if user_id not in self._book.accounts:
+            raise UserNotFound("there is no such account")
+        own = dict(self._of(user_id))
+        kept = [keep(own, rating, now) for rating in ratings]
+        if len(own) > MAX_RATINGS:
+            raise TooManyRatings(f"more than {MAX_RATINGS} ratings can't be kept")
+        self._changes += own != self._of(user_id)
+        self._ratings[user_id] = own
+        return kept
+
+    async def remove(self, user_id: str, movie_id: str) -> bool:
+        is_there = self._of(user_id).pop(movie_id, None) is not None
+        self._changes += is_there
+        return is_there
+
+    async def get(self, user_id: str, movie_id: str) -> Rating | None:
+        return self._of(user_id).get(movie_id)
+
+    async def listed(self, user_id: str, window: Window) -> tuple[int, Sequence[Rating]]:
+        own = sorted(self._of(user_id).values(), key=lambda one: one.movie_id)
+        own.sort(key=lambda one: one.rated_at, reverse=True)
+        return len(own), own[window.offset : window.offset + window.limit]
+
+    async def history(self, user_id: str) -> Sequence[Rating]:
+        return sorted(self._of(user_id).values(), key=lambda one: (one.rated_at, one.movie_id))
+
+    async def everyone(self) -> AsyncIterator[Sequence[tuple[str, Rating]]]:
+        active = [one.id for one in self._book.accounts.values() if one.is_active]
+        found = [(user_id, rating) for user_id in active for rating in self._of(user_id).values()]
+        for start in range(0, len(found), BATCH):
+            yield found[start : start + BATCH]
+
+    async def version(self) -> str:
+        return str(self._changes)
+
+    async def export(self, user_id: str) -> Mapping[str, Any]:
+        return {"ratings": [exported(self._source, one) for one in await self.history(user_id)]}
+
+    async def erase(self, user_id: str) -> None:
+        self._changes += bool(self._ratings.pop(user_id, None))
+
+    def _of(self, user_id: str) -> dict[str, Rating]:
+        """Nothing is left of an account that is gone."""
+        return self._ratings.get(user_id, {}) if user_id in self._book.accounts else {}

@@ -1,0 +1,238 @@
+"""The suite of the store of ratings, and what every suite of personal data shares."""
+
+import asyncio
+import json
+from collections.abc import Sequence
+from contextlib import AbstractAsyncContextManager
+from dataclasses import dataclass, replace
+from datetime import timedelta
+
+from movie_core.errors import TooManyRatings, UserNotFound
+from movie_core.paging import Window
+from movie_core.ports import PersonalData, RatingStore
+from movie_core.ratings import MAX_IMPORT, MAX_RATINGS, Kept, NewRating, Rating
+from movie_core.testing.accounts import Stores, join
+from movie_core.testing.shared import NOW, ODD_STRINGS, clause, refused
+
+_DAY = timedelta(days=1)
+
+
+@dataclass(frozen=True, slots=True)
+class RatingStores:
+    """A store of ratings, and the accounts of its users."""
+
+    ratings: RatingStore
+    accounts: Stores
+
+
+async def check_personal_data(data: PersonalData, user_id: str, other_id: str) -> None:
+    """The clauses of `PersonalData`, for two users of whom something is kept."""
+    before = [json.loads(json.dumps(await data.export(one))) for one in (user_id, other_id)]
+    assert all(any(kept.values()) for kept in before)
+    for stranger in ("0" * 32, *ODD_STRINGS):
+        assert not any((await data.export(stranger)).values())
+        await data.erase(stranger)
+    assert [json.loads(json.dumps(await data.export(one))) for one in (user_id, other_id)] == before
+    for _ in range(2):
+        await data.erase(user_id)
+        assert not any((await data.export(user_id)).values())
+    assert json.loads(json.dumps(await data.export(other_id))) == before[1]
+
+
+def _new(number: int = 1, rating: float = 7.5, *, at: int | None = None) -> NewRating:
+    """A rating of a movie of that number, `at` so many days before now."""
+    when = None if at is None else NOW - at * _DAY
+    return NewRating(f"m{number}", f"Film {number}", 1900 + number % 100 if number % 7 else None, rating, when)
+
+
+def _rating(new: NewRating) -> Rating:
+    return Rating(new.movie_id, new.title, new.year, new.rating, new.rated_at or NOW)
+
+
+async def _everyone(ratings: RatingStore) -> list[tuple[str, Rating]]:
+    return [pair async for batch in ratings.everyone() for pair in batch]
+
+
+class RatingStoreContract:
+    """What every `RatingStore` keeps; the numbers are the clauses of `movie_core.ports`."""
+
+    def open(self) -> AbstractAsyncContextManager[RatingStores]:
+        """The store under test, over one empty database with the accounts."""
+        raise NotImplementedError
+
+    @clause
+    async def test_1_and_2_everything_kept_of_a_user_is_exported_and_erased(self) -> None:
+        async with self.open() as stores:
+            ada, _ = await join(stores.accounts)
+            bob, _ = await join(stores.accounts, "bob@example.com", "Bob")
+            for user in (ada, bob):
+                await stores.ratings.put(user.id, [_new(1, 3.0, at=2), _new(7, 9.5, at=1)], NOW)
+            exported = (await stores.ratings.export(ada.id))["ratings"]
+            assert [{**row, "source": ""} for row in exported] == [
+                {"source": "", "movie_id": "m1", "title": "Film 1", "year": 1901, "rating": 3.0}
+                | {"rated_at": "2026-11-22T09:00:00Z"},
+                {"source": "", "movie_id": "m7", "title": "Film 7", "year": None, "rating": 9.5}
+                | {"rated_at": "2026-11-23T09:00:00Z"},
+            ]
+            await check_personal_data(stores.ratings, ada.id, bob.id)
+            assert await stores.ratings.history(ada.id) == []
+            assert [user_id for user_id, _ in await _everyone(stores.ratings)] == [bob.id, bob.id]
+
+    @clause
+    async def test_3_a_rating_is_kept_as_it_was_given(self) -> None:
+        async with self.open() as stores:
+            ada, _ = await join(stores.accounts)
+            odd = NewRating("x/1 ä", "Ein \u201eTitel\u201c 💡 " + "é" * 500, None, 0.5)
+            assert await stores.ratings.put(ada.id, [odd], NOW) == [Kept(_rating(odd), is_change=True)]
+            assert await stores.ratings.get(ada.id, odd.movie_id) == _rating(odd)
+            exact = replace(_new(at=1), rated_at=NOW - timedelta(microseconds=1))
+            await stores.ratings.put(ada.id, [exact], NOW)
+            assert await stores.ratings.get(ada.id, exact.movie_id) == _rating(exact)
+
+    @clause
+    async def test_3_the_last_rating_of_a_movie_counts(self) -> None:
+        async with self.open() as stores:
+            ada, _ = await join(stores.accounts)
+            given = [_new(1, 4.0), _new(2, 5.0), _new(1, 6.0, at=3), _new(1, 6.0), _new(1, 8.5)]
+            kept = await stores.ratings.put(ada.id, given, NOW)
+            assert [(one.rating.movie_id, one.rating.rating, one.is_change) for one in kept] == [
+                ("m1", 4.0, True),
+                ("m2", 5.0, True),
+                ("m1", 6.0, True),
+                ("m1", 6.0, False),
+                ("m1", 8.5, True),
+            ]
+            assert kept[3].rating.rated_at == NOW - 3 * _DAY
+            assert await stores.ratings.listed(ada.id, Window()) == (2, [_rating(_new(1, 8.5)), _rating(_new(2, 5.0))])
+            later = await stores.ratings.put(ada.id, [_new(2, 1.0, at=9)], NOW + _DAY)
+            assert later == [Kept(_rating(_new(2, 1.0, at=9)), is_change=True)]
+            assert await stores.ratings.get(ada.id, "m2") == later[0].rating
+
+    @clause
+    async def test_3_one_rating_is_left_of_many_at_once(self) -> None:
+        async with self.open() as stores:
+            ada, _ = await join(stores.accounts)
+            values = [0.5 + number % 20 / 2 for number in range(40)]
+            kept = await asyncio.gather(*(stores.ratings.put(ada.id, [_new(1, value)], NOW) for value in values))
+            assert sorted(one.rating.rating for (one,) in kept) == sorted(values)
+            total, (left,) = await stores.ratings.listed(ada.id, Window())
+            assert (total, left.rating in values) == (1, True)
+
+    @clause
+    async def test_4_the_same_again_changes_nothing_unless_it_tells_when(self) -> None:
+        async with self.open() as stores:
+            ada, _ = await join(stores.accounts)
+            await stores.ratings.put(ada.id, [_new()], NOW)
+            before = await stores.ratings.version()
+            again = await stores.ratings.put(ada.id, [replace(_new(), title="Another Name")], NOW + _DAY)
+            assert again == [Kept(_rating(_new()), is_change=False)]
+            assert await stores.ratings.get(ada.id, "m1") == _rating(_new())
+            assert await stores.ratings.version() == before
+            dated = await stores.ratings.put(ada.id, [_new(at=4)], NOW + _DAY)
+            assert dated == [Kept(_rating(_new(at=4)), is_change=False)]
+            assert await stores.ratings.get(ada.id, "m1") == _rating(_new(at=4))
+
+    @clause
+    async def test_5_nobody_has_more_than_a_bounded_number(self) -> None:
+        async with self.open() as stores:
+            ada, _ = await join(stores.accounts)
+            for start in range(0, MAX_RATINGS - 1, MAX_IMPORT):
+                end = min(start + MAX_IMPORT, MAX_RATINGS - 1)
+                await stores.ratings.put(ada.id, [_new(number) for number in range(start, end)], NOW)
+            before = await stores.ratings.version()
+            two = [_new(1, 1.0), _new(MAX_RATINGS), _new(MAX_RATINGS + 1)]
+            await refused(TooManyRatings, stores.ratings.put(ada.id, two, NOW))
+            assert await stores.ratings.get(ada.id, "m1") == _rating(_new(1))
+            assert await stores.ratings.version() == before
+            await stores.ratings.put(ada.id, [_new(1, 1.0), _new(MAX_RATINGS)], NOW)
+            await refused(TooManyRatings, stores.ratings.put(ada.id, [_new(MAX_RATINGS + 1)], NOW))
+            await stores.ratings.put(ada.id, [_new(2, 1.0)], NOW)
+            assert len(await stores.ratings.history(ada.id)) == MAX_RATINGS
+            assert (await stores.ratings.listed(ada.id, Window(10_000, 1)))[0] == MAX_RATINGS
+            assert len({rating.movie_id for _, rating in await _everyone(stores.ratings)}) == MAX_RATINGS
+
+    @clause
+    async def test_5_who_is_not_there_rates_nothing(self) -> None:
+        async with self.open() as stores:
+            ada, _ = await join(stores.accounts)
+            await stores.ratings.put(ada.id, [_new()], NOW)
+            for stranger in ("0" * 31 + "1", *ODD_STRINGS):
+                await refused(UserNotFound, stores.ratings.put(stranger, [_new()], NOW))
+                assert await stores.ratings.listed(stranger, Window()) == (0, [])
+            await stores.accounts.users.erase(ada.address.key, NOW)
+            await refused(UserNotFound, stores.ratings.put(ada.id, [_new()], NOW))
+            assert await stores.ratings.history(ada.id) == []
+            assert await stores.ratings.get(ada.id, "m1") is None
+            assert not any((await stores.ratings.export(ada.id)).values())
+            assert await _everyone(stores.ratings) == []
+
+    @clause
+    async def test_6_a_rating_is_removed_once(self) -> None:
+        async with self.open() as stores:
+            ada, _ = await join(stores.accounts)
+            bob, _ = await join(stores.accounts, "bob@example.com", "Bob")
+            for user in (ada, bob):
+                await stores.ratings.put(user.id, [_new(1), _new(2)], NOW)
+            removals = await asyncio.gather(*(stores.ratings.remove(ada.id, "m1") for _ in range(5)))
+            assert sorted(removals) == [False] * 4 + [True]
+            assert await stores.ratings.get(ada.id, "m1") is None
+            assert await stores.ratings.get(ada.id, "m2") is not None
+            assert await stores.ratings.get(bob.id, "m1") is not None
+            for odd in ODD_STRINGS:
+                assert not await stores.ratings.remove(ada.id, odd)
+                assert await stores.ratings.get(ada.id, odd) is None
+
+    @clause
+    async def test_8_and_9_lists_are_in_order(self) -> None:
+        async with self.open() as stores:
+            ada, _ = await join(stores.accounts)
+            ids = ("b", "B", "a", "é", "Z", "10", "9", "_", "💡", "\uffee")
+            given = [NewRating(one, one, None, 5.0, NOW - (at % 3) * _DAY) for at, one in enumerate(ids)]
+            await stores.ratings.put(ada.id, given, NOW)
+            oldest = sorted(map(_rating, given), key=lambda one: (one.rated_at, one.movie_id))
+            assert await stores.ratings.history(ada.id) == oldest
+            newest = sorted(oldest, key=lambda one: (NOW - one.rated_at, one.movie_id))
+            for window in (Window(0, 4), Window(4, 4), Window(8, 4), Window(0, 100), Window(100, 4)):
+                shown: Sequence[Rating] = newest[window.offset : window.offset + window.limit]
+                assert await stores.ratings.listed(ada.id, window) == (len(ids), shown)
+
+    @clause
+    async def test_10_everyone_is_every_rating_of_active_users_once(self) -> None:
+        async with self.open() as stores:
+            people = [(await join(stores.accounts, f"p{n}@example.com", f"P {n}"))[0] for n in range(4)]
+            given = {0: range(1, 3001), 1: range(2), 2: range(5, 8), 3: range(0)}
+            for at, numbers in given.items():
+                await stores.ratings.put(people[at].id, [_new(number, at=0) for number in numbers], NOW)
+            await stores.accounts.users.set_active(people[1].address.key, False, NOW)
+            found = await _everyone(stores.ratings)
+            assert len(found) == 3003
+            assert {(user_id, one.movie_id): one for user_id, one in found} == {
+                (people[at].id, f"m{number}"): _rating(_new(number, at=0)) for at in (0, 2) for number in given[at]
+            }
+
+    @clause
+    async def test_11_the_version_is_another_one_after_every_change(self) -> None:
+        async with self.open() as stores:
+            ada, _ = await join(stores.accounts)
+            bob, _ = await join(stores.accounts, "bob@example.com", "Bob")
+            told = [await stores.ratings.version()]
+            for change in (
+                lambda: stores.ratings.put(ada.id, [_new(1)], NOW),
+                lambda: stores.ratings.put(bob.id, [_new(1)], NOW),
+                lambda: stores.ratings.put(ada.id, [_new(1, 2.0)], NOW),
+                lambda: stores.ratings.put(ada.id, [_new(1, 7.5)], NOW),
+                lambda: stores.ratings.put(ada.id, [_new(1, at=1)], NOW),
+                lambda: stores.ratings.remove(ada.id, "m1"),
+                lambda: stores.ratings.put(ada.id, [_new(1, at=1)], NOW),
+                lambda: stores.ratings.erase(ada.id),
+            ):
+                await change()
+                told.append(await stores.ratings.version())
+            assert len(set(told)) == len(told)
+            for nothing in (
+                lambda: stores.ratings.put(ada.id, [], NOW),
+                lambda: stores.ratings.remove(ada.id, "m1"),
+                lambda: stores.ratings.erase(ada.id),
+            ):
+                await nothing()
+                assert await stores.ratings.version() == told[-1]
