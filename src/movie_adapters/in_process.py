@@ -1,21 +1,21 @@
-"""Work that goes on for as long as a process lives: mail is delivered and the store purged."""
+"""Work that goes on for as long as a process lives: mail is delivered, and the upkeep done."""
 
 import asyncio
 import contextlib
 import logging
-from collections.abc import Callable
-from datetime import datetime
+from collections.abc import Awaitable, Callable
 
 from movie_core.errors import StoreUnavailable
 from movie_core.mails import MailRoom
-from movie_core.ports import UserStore
-from movie_core.sessions import utc_now
+from movie_core.upkeep import Upkeep
 
 TICK_SECONDS = 5.0
 """Between looks for mail that nobody rang for: put off, left by a killed process, or rung for in vain."""
 PURGE_SECONDS = 3600.0
+TRAIN_SECONDS = 600.0
+"""Between looks at whether there is something new to learn."""
 RETRY_SECONDS = 60.0
-"""Until the next try to purge a store that was away."""
+"""Until the next try at a store that was away."""
 FINISH_SECONDS = 4.0
 """How long a mail that is being sent may take to finish once its process is to end, beside requests that end too."""
 
@@ -64,22 +64,23 @@ async def keep_delivering(room: MailRoom, doorbell: EventDoorbell, *, finish_sec
         await doorbell.wait(TICK_SECONDS)
 
 
-async def keep_purging(users: UserStore, clock: Callable[[], datetime] = utc_now) -> None:
-    """Purge now and every hour, until cancelled. A store that is away is waited for."""
+async def keep_up(work: Callable[[], Awaitable[object]], seconds: float) -> None:
+    """Do it now and every so many seconds, until cancelled. A store that is away is waited for."""
     while True:
-        wait = PURGE_SECONDS
+        wait = seconds
         try:
-            await users.purge(clock())
+            await work()
         except StoreUnavailable:  # told by the delivery beside it
-            wait = RETRY_SECONDS
-        except Exception:  # noqa: BLE001
-            _log.exception("what has outlived its use could not be removed")
+            wait = min(seconds, RETRY_SECONDS)
+        except Exception:  # noqa: BLE001  (a bug must not end what keeps this process going)
+            _log.exception("some upkeep has failed")
         await asyncio.sleep(wait)
 
 
-async def run_in_process(room: MailRoom, users: UserStore, doorbell: EventDoorbell) -> None:
+async def run_in_process(room: MailRoom, upkeep: Upkeep, doorbell: EventDoorbell) -> None:
     """All that a worker and a scheduler would do, for a process that has neither beside it; until cancelled, and then
     for `FINISH_SECONDS` at most."""
     async with asyncio.TaskGroup() as work:
         work.create_task(keep_delivering(room, doorbell))
-        work.create_task(keep_purging(users))
+        work.create_task(keep_up(upkeep.purge, PURGE_SECONDS))
+        work.create_task(keep_up(upkeep.train, TRAIN_SECONDS))

@@ -22,6 +22,7 @@ MAX_ENTRIES = 10_000
 """Entries that the stream keeps, about; acknowledged ones are not removed by themselves."""
 DELIVER_MAIL = "deliver_mail"
 PURGE = "purge"
+TRAIN = "train"
 SEND_SECONDS = 1.0
 """How long each step of sending may take: connecting, writing, waiting for the answer."""
 QUIET_SECONDS = 2.0

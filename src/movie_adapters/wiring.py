@@ -6,6 +6,7 @@ deployment needn't pay.
 """
 
 import asyncio
+import contextlib
 import logging
 import os
 import secrets
@@ -28,7 +29,9 @@ from movie_adapters.settings import SettingError, Settings
 from movie_core.accounts import AccountRules, Accounts
 from movie_core.caching import BLOCK_SIZES, READY_SHARE, CachePolicy, Forgetting
 from movie_core.catalog import Catalog
-from movie_core.errors import Unavailable
+from movie_core.discovery import Discovery
+from movie_core.errors import StoreUnavailable, Unavailable
+from movie_core.events import EventRecorder
 from movie_core.health import Part, Readiness
 from movie_core.keys import Keys
 from movie_core.limits import Limits
@@ -40,20 +43,29 @@ from movie_core.patience import Patience
 from movie_core.ports import (
     AccessTokens,
     AddressSyntax,
+    Analytics,
     Catalogue,
     Doorbell,
     EntryStore,
+    EventStore,
+    KeptOrders,
     Mailer,
+    ModelStore,
     MovieSource,
     Outbox,
     PasswordHasher,
     PasswordStrength,
     RateLimiter,
+    RatingStore,
+    Recommender,
     SeenMovies,
     SessionStore,
+    TrendStore,
     UserStore,
 )
 from movie_core.sessions import SessionWatch
+from movie_core.trending import Trends
+from movie_core.upkeep import Upkeep
 
 if TYPE_CHECKING:
     from sqlalchemy.ext.asyncio import AsyncEngine
@@ -68,6 +80,10 @@ TMDB_BLOCK = 20
 """The length of TMDB's own pages: other blocks would ask for some of them twice."""
 FOLLOW_SECONDS = 1.0
 """Between looks at whether the cache was flushed."""
+FLUSH_SECONDS = 0.5
+"""How long events wait for others to be written with them."""
+HEAL_SECONDS = 5.0
+"""Between looks at whether the store of trends has lost something."""
 POLL_SECONDS = 0.3
 """Between looks at which sessions have ended: well within the second that a logout may take to reach all processes."""
 
@@ -333,6 +349,7 @@ class AccountAdapters(Provider):
             register=settings.limit_register,
             search=settings.limit_search,
             suggest=settings.limit_suggest,
+            events=settings.limit_events,
         )
 
     @provide
@@ -361,13 +378,122 @@ class AccountAdapters(Provider):
         doorbell: Doorbell,
         keys: Keys,
         rules: AccountRules,
+        ratings: RatingStore,
+        events: EventStore,
+        orders: KeptOrders,
     ) -> Accounts:
-        return Accounts(users, sessions, watch, hasher, tokens, syntax, strength, mailer, doorbell, keys, rules)
+        return Accounts(
+            users,
+            sessions,
+            watch,
+            hasher,
+            tokens,
+            syntax,
+            strength,
+            mailer,
+            doorbell,
+            keys,
+            rules,
+            personal=(ratings, events, orders),
+        )
 
     @provide
     def mail_room(self, settings: Settings, outbox: Outbox, mailer: Mailer, keys: Keys) -> MailRoom:
         owner = f"{socket.gethostname()[:40]}-{os.getpid()}-{secrets.token_hex(4)}"
         return MailRoom(outbox, mailer, keys, public_url=settings.public_url, owner=owner)
+
+
+class DiscoveryAdapters(Provider):
+    """Ratings, events and what comes of them, for the movies of the source in use; everything lives as long as the
+    process."""
+
+    scope = Scope.APP
+
+    @provide
+    def ratings(self, settings: Settings, database: Database) -> RatingStore:
+        from movie_adapters.sql_ratings import SqlRatings
+
+        return SqlRatings(database.engine, settings.source)
+
+    @provide
+    def events(self, settings: Settings, database: Database) -> EventStore:
+        from movie_adapters.sql_events import SqlEvents
+
+        return SqlEvents(database.engine, settings.source)
+
+    @provide
+    def analytics(self, settings: Settings, database: Database) -> Analytics:
+        from movie_adapters.sql_analytics import SqlAnalytics
+
+        return SqlAnalytics(database.engine, settings.source)
+
+    @provide
+    def trend_store(self, settings: Settings, database: Database, redis: SharedRedis) -> TrendStore:
+        if redis.link is None:
+            from movie_adapters.sql_trends import SqlTrends
+
+            return SqlTrends(database.engine, settings.source)
+        from movie_adapters.redis_trends import RedisTrends
+
+        return RedisTrends(redis.link, settings.source)
+
+    @provide
+    def trends(self, store: TrendStore, events: EventStore) -> Trends:
+        return Trends(store, events)
+
+    @provide
+    def recorder(self, settings: Settings, events: EventStore, trends: Trends, patient: PatientSource) -> EventRecorder:
+        def calls() -> tuple[int, int]:
+            outcomes = getattr(patient.source, "outcomes", None)
+            return (0, 0) if outcomes is None else (outcomes.total(), outcomes.total() - outcomes["answered"])
+
+        return EventRecorder(events if settings.events else None, trends, calls=calls)
+
+    @provide
+    def orders(self, settings: Settings, database: Database) -> KeptOrders:
+        from movie_adapters.sql_orders import SqlOrders
+
+        return SqlOrders(database.engine, settings.source)
+
+    @provide
+    def models(self, settings: Settings, database: Database) -> ModelStore:
+        from movie_adapters.sql_models import SqlModels
+
+        return SqlModels(database.engine, settings.source)
+
+    @provide
+    def recommender(self, ratings: RatingStore, catalogue: Catalogue, models: ModelStore) -> Recommender:
+        from movie_adapters.ease_recommender import EaseRecommender
+
+        return EaseRecommender(ratings, catalogue, models)
+
+    @provide
+    def discovery(
+        self,
+        settings: Settings,
+        catalog: Catalog,
+        catalogue: Catalogue,
+        ratings: RatingStore,
+        recommender: Recommender,
+        orders: KeptOrders,
+        trends: Trends,
+        recorder: EventRecorder,
+        seen: SeenMovies,
+    ) -> Discovery:
+        return Discovery(
+            catalog,
+            catalogue,
+            ratings,
+            recommender,
+            orders,
+            trends,
+            recorder,
+            seen=None if settings.source == EMBEDDED else seen,
+        )
+
+    @provide
+    def upkeep(self, settings: Settings, users: UserStore, events: EventStore, recommender: Recommender) -> Upkeep:
+        return Upkeep(users, events, recommender, events_keep=timedelta(seconds=settings.events_keep))
 
 
 def _show(line: str) -> None:
@@ -435,7 +561,12 @@ def create_container(settings: Settings, *overrides: Provider) -> AsyncContainer
         logging.getLogger(name).setLevel(logging.WARNING)
     strict = ValidationSettings(nothing_overridden=True, implicit_override=True, nothing_decorated=True)
     return make_async_container(
-        Adapters(), AccountAdapters(), *overrides, context={Settings: settings}, validation_settings=strict
+        Adapters(),
+        AccountAdapters(),
+        DiscoveryAdapters(),
+        *overrides,
+        context={Settings: settings},
+        validation_settings=strict,
     )
 
 
@@ -450,30 +581,38 @@ def notice_of(settings: Settings) -> str:
 
 @asynccontextmanager
 async def serving(container: AsyncContainer) -> AsyncIterator[None]:
-    """What a process that serves does beside its requests: it learns which sessions have ended, and delivers mail when
-    there is no worker to do it."""
+    """What a process that serves does beside its requests: it learns which sessions have ended, writes down events, and
+    when there is no worker to do it, delivers mail and does the upkeep."""
     settings = await container.get(Settings)
     await container.get(Accounts)  # so that the first request doesn't wait for imports
     watch, source = await container.get(SessionWatch), await container.get(MovieSource)
-    tasks = [asyncio.create_task(_regularly(watch.poll, POLL_SECONDS))]
+    recorder, trends = await container.get(EventRecorder), await container.get(Trends)
+
+    async def heal() -> None:
+        with contextlib.suppress(StoreUnavailable):  # told by the recorder, or by whoever asks for trends
+            await trends.heal()
+
+    looks = [(watch.poll, POLL_SECONDS), (recorder.flush, FLUSH_SECONDS), (heal, HEAL_SECONDS)]
     if isinstance(source, CachedMovieSource):
-        tasks.append(asyncio.create_task(_regularly(source.follow, FOLLOW_SECONDS)))
+        looks.append((source.follow, FOLLOW_SECONDS))
+    tasks = [asyncio.create_task(_regularly(look, seconds)) for look, seconds in looks]
     if settings.redis_url is None:
         from movie_adapters.in_process import EventDoorbell, run_in_process
 
-        room, users, doorbell = (
+        room, upkeep, doorbell = (
             await container.get(MailRoom),
-            await container.get(UserStore),
+            await container.get(Upkeep),
             await container.get(Doorbell),
         )
         if isinstance(doorbell, EventDoorbell):
-            tasks.append(asyncio.create_task(run_in_process(room, users, doorbell)))
+            tasks.append(asyncio.create_task(run_in_process(room, upkeep, doorbell)))
     try:
         yield
     finally:
         for task in tasks:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
+        await recorder.flush()
 
 
 async def _regularly(look: Callable[[], Awaitable[None]], seconds: float) -> None:

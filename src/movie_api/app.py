@@ -17,13 +17,16 @@ from movie_api.accounts import ACCOUNT_ROUTES, Callers
 from movie_api.analytics import ANALYTICS_ROUTES
 from movie_api.dashboard import dashboard_router
 from movie_api.errors import answer
+from movie_api.events import EVENT_ROUTES
 from movie_api.fast_lane import FastLane
 from movie_api.guard import Guard
 from movie_api.movies import MOVIE_ROUTES, ReadyAnswers, SearchAccess
 from movie_api.openapi import document
 from movie_api.pages import explain_error, is_live, is_ready, reading_router
+from movie_api.ratings import RATING_ROUTES
 from movie_core.accounts import Accounts
 from movie_core.caching import READY_SHARE, Forgetting
+from movie_core.events import EventRecorder
 from movie_core.limits import Limits
 
 MAX_BODY = 64 * 1024
@@ -60,7 +63,9 @@ def create_app(settings: Settings, *overrides: Provider) -> Litestar:
     @asynccontextmanager
     async def lifespan(_: Litestar) -> AsyncIterator[None]:
         async with serving(container):
-            lane.open(await container.get(SearchAccess), await container.get(ReadyAnswers))
+            lane.open(
+                await container.get(SearchAccess), await container.get(ReadyAnswers), await container.get(EventRecorder)
+            )
             yield
         await container.close()
 

@@ -74,7 +74,7 @@ async def list_ratings(
     window = _window(request)
     found = await discovery.rated(caller.user_id, window)
     items = [movie_fields(one.movie) | {"rating": one.rating, "rated_at": _time(one.rated_at)} for one in found.items]
-    return listing(request, RATINGS, window, found.total, items)
+    return _listing(request, RATINGS, window, found.total, items, {})
 
 
 @put(RATINGS, request_max_body_size=MAX_IMPORT_BODY)
@@ -85,7 +85,7 @@ async def import_ratings(
         rows, rejected = await asyncio.to_thread(parse_ratings, await read_file(request, CSV))
     else:
         rows, rejected = _checked(await read_rows(request, ImportedRating, least=0, most=MAX_IMPORT))
-    return _json(await discovery.import_ratings(caller.user_id, rows, rejected))
+    return _json(await discovery.import_ratings(caller.user_id, rows, rejected), {})
 
 
 def _checked(given: Iterable[ImportedRating]) -> tuple[list[ImportRow], list[Rejection]]:
@@ -107,7 +107,7 @@ async def recommend_movies(
 ) -> Response[bytes]:
     window = _window(request)
     found = await discovery.recommendations(caller.user_id, window)
-    return listing(request, RECOMMENDATIONS, window, found.total, _suggested(found), meta={"tier": found.tier})
+    return _listing(request, RECOMMENDATIONS, window, found.total, _suggested(found), meta={"tier": found.tier})
 
 
 @get(SIMILAR, guards=[require_search_access])
@@ -117,7 +117,7 @@ async def similar_movies(
     window = _window(request)
     found = await discovery.similar(movie_id, window)
     path = request.scope["raw_path"].decode("ascii").rstrip("/") + "/"
-    return listing(request, path, window, found.total, _suggested(found))
+    return _listing(request, path, window, found.total, _suggested(found))
 
 
 @get(TRENDING, guards=[require_search_access])
@@ -144,22 +144,27 @@ async def trending_movies(request: AnyRequest, discovery: FromDishka[Discovery])
     return _json({"items": items, "meta": meta})
 
 
-def listing(
-    request: AnyRequest, path: str, window: Window, total: int, items: list[dict[str, Any]], **more: Any
+_PRIVATE: Mapping[str, str] = {"cache-control": "private"}
+"""Not for what lies below `users/`, where nothing may be stored."""
+
+
+def _listing(
+    request: AnyRequest,
+    path: str,
+    window: Window,
+    total: int,
+    items: list[dict[str, Any]],
+    headers: Mapping[str, str] = _PRIVATE,
+    **more: Any,
 ) -> Response[bytes]:
-    """A page of any list, with its links."""
+    """A page with its links; `more` stands beside its items."""
     links = PageLinks.of(request.scope["state"]["public_url"] + path, window, total)
     content = {"total": total, "items": items, "page_info": links.info(window, total), **more}
-    return _json(content, {"link": links.header()})
+    return _json(content, {**headers, "link": links.header()})
 
 
-_PRIVATE = {"cache-control": "private"}
-
-
-def _json(content: Any, headers: Mapping[str, str] | None = None) -> Response[bytes]:
-    return Response(
-        msgspec.json.encode(content), media_type="application/json", headers={**_PRIVATE, **(headers or {})}
-    )
+def _json(content: Any, headers: Mapping[str, str] = _PRIVATE) -> Response[bytes]:
+    return Response(msgspec.json.encode(content), media_type="application/json", headers=dict(headers))
 
 
 def _window(request: AnyRequest) -> Window:

@@ -143,10 +143,10 @@ class EventRecorder:
             elif self._has_room(1):
                 self._searches[key] = 1, self._clock()
 
-    def rated(self, user_id: str, movie_id: str, rating: float) -> None:
-        """A rating was given or changed."""
+    def rated(self, user_id: str, movie_id: str, rating: float, at: datetime | None = None) -> None:
+        """A rating was given or changed, now or at a time within `MAX_AGE`."""
         if self._has_room(1):
-            self._pending.append(Event(EventKind.RATING, self._clock(), user_id, movie_id, rating=rating))
+            self._pending.append(Event(EventKind.RATING, at or self._clock(), user_id, movie_id, rating=rating))
 
     def take(self, events: Sequence[Event]) -> None:
         """What a client told, all of it or, raising `Busy`, nothing."""

@@ -20,7 +20,7 @@ from taskiq_redis import RedisStreamBroker
 
 from movie_adapters.in_process import EventDoorbell, keep_delivering
 from movie_adapters.settings import Settings
-from movie_adapters.task_queue import DELIVER_MAIL, MAX_ENTRIES, PURGE, STREAM, TaskQueue
+from movie_adapters.task_queue import DELIVER_MAIL, MAX_ENTRIES, PURGE, STREAM, TRAIN, TaskQueue
 from movie_adapters.wiring import create_container
 from movie_core.errors import Unavailable
 from movie_core.mails import SEND_SECONDS, MailRoom
@@ -39,6 +39,8 @@ HARD_SECONDS = 15.0
 SCHEDULE_SECONDS = 15.0
 """Between two ticks of the scheduler. Each also makes a worker look for tasks that a killed one left."""
 PURGE_SECONDS = 3600.0
+TRAIN_SECONDS = 600.0
+"""Between looks at whether there is something new to learn."""
 
 _log = logging.getLogger(__name__)
 
@@ -175,15 +177,16 @@ async def _schedule(settings: Settings, announce: Callable[[], None]) -> int:
     stop = _stop_on_signals()
     queue = TaskQueue(settings.redis_url or "")
     announce()
-    purge_at = time.monotonic()
+    due = {PURGE: time.monotonic(), TRAIN: time.monotonic()}
     is_away = False
     while not stop.is_set():
         wait = SCHEDULE_SECONDS
         try:
             await queue.put(DELIVER_MAIL)
-            if time.monotonic() >= purge_at:
-                await queue.put(PURGE)
-                purge_at = time.monotonic() + PURGE_SECONDS
+            for task, seconds in ((PURGE, PURGE_SECONDS), (TRAIN, TRAIN_SECONDS)):
+                if time.monotonic() >= due[task]:
+                    await queue.put(task)
+                    due[task] = time.monotonic() + seconds
             if is_away:
                 _log.info("tasks are queued again")
             is_away = False

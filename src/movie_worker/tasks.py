@@ -9,8 +9,8 @@ from dishka.integrations.taskiq import inject
 
 from movie_adapters.settings import Settings
 from movie_adapters.wiring import prepare
-from movie_core.ports import Catalogue, Doorbell, UserStore
-from movie_core.sessions import utc_now
+from movie_core.ports import Catalogue, Doorbell
+from movie_core.upkeep import Upkeep
 
 
 @inject(patch_module=True)
@@ -20,9 +20,15 @@ async def deliver_mail(doorbell: FromDishka[Doorbell]) -> None:
 
 
 @inject(patch_module=True)
-async def purge(users: FromDishka[UserStore]) -> int:
+async def purge(upkeep: FromDishka[Upkeep]) -> int:
     """Remove what has outlived its use; the number of things removed."""
-    return await users.purge(utc_now())
+    return await upkeep.purge()
+
+
+@inject(patch_module=True)
+async def train(upkeep: FromDishka[Upkeep]) -> bool:
+    """Learn from ratings, where there are new ones; whether there were."""
+    return await upkeep.train()
 
 
 @inject(patch_module=True)
@@ -34,6 +40,7 @@ async def prepare_catalogue(settings: FromDishka[Settings], catalogue: FromDishk
 TASKS: Mapping[str, Callable[..., Awaitable[object]]] = {
     "deliver_mail": deliver_mail,
     "purge": purge,
+    "train": train,
     "prepare_catalogue": prepare_catalogue,
 }
 """Every task under the name that messages carry."""

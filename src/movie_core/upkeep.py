@@ -1,0 +1,40 @@
+"""What has to be done from time to time: remove what has outlived its use, and learn from new ratings."""
+
+from collections.abc import Callable
+from datetime import datetime, timedelta
+
+from movie_core.movies import utc_now
+from movie_core.ports import EventStore, Recommender, UserStore
+from movie_core.trending import utc_day
+
+
+class Upkeep:
+    """Any number of processes may do it, also at once. Raises `StoreUnavailable` when a store is away."""
+
+    def __init__(
+        self,
+        users: UserStore,
+        events: EventStore,
+        recommender: Recommender,
+        *,
+        events_keep: timedelta,
+        clock: Callable[[], datetime] = utc_now,
+    ) -> None:
+        """Events stay for `events_keep`, and until the end of that day."""
+        self._users = users
+        self._events = events
+        self._recommender = recommender
+        self._events_keep = events_keep
+        self._clock = clock
+
+    async def purge(self) -> int:
+        """How many things were removed."""
+        now = self._clock()
+        return await self._users.purge(now) + await self._events.purge(utc_day(now - self._events_keep))
+
+    async def train(self) -> bool:
+        """Make a new model where ratings or movies have changed since the last one; whether it did."""
+        if not await self._recommender.is_outdated():
+            return False
+        await self._recommender.train()
+        return True
