@@ -7,12 +7,17 @@ test compares its paths and methods with the routes there are.
 from collections.abc import Iterable
 from typing import Any
 
-from movie_api.bodies import FORM, JSON
+from movie_api.bodies import CSV, FORM, JSON
 from movie_api.errors import MEDIA_TYPE, PROBLEMS
+from movie_core.analytics import DEFAULT_DAYS, MAX_DAYS, MAX_QUERIES
 from movie_core.catalog import MAX_SUGGESTIONS
+from movie_core.events import MAX_EVENTS, MAX_POSITION, TOLD
 from movie_core.movies import MAX_GENRE, MAX_QUERY, Order, State
 from movie_core.paging import DEFAULT_LIMIT, MAX_LIMIT, MAX_OFFSET
+from movie_core.ratings import HIGHEST, LOWEST, MAX_IMPORT
+from movie_core.recommending import MAX_REASONS, ReasonKind, Tier
 from movie_core.sessions import MAX_DEVICE, MAX_SESSIONS
+from movie_core.trending import WEIGHTS, DeedKind, TrendWindow
 from movie_core.users import MAX_USERNAME
 
 Json = dict[str, Any]
@@ -55,6 +60,19 @@ def _schema(name: str) -> Json:
     return {"$ref": f"#/components/schemas/{name}"}
 
 
+def _page_of(item: Json, **more: Json) -> Json:
+    """A page of a list that may be empty; `more` stands beside its items."""
+    return _object(
+        ("total", "items", "page_info", *more),
+        total={"type": "integer", "minimum": 0},
+        items=_list(item, maxItems=MAX_LIMIT),
+        page_info=_schema("PageInfo"),
+        **more,
+    )
+
+
+_SCORE: Json = {"type": "number", "minimum": LOWEST, "maximum": HIGHEST, "multipleOf": 0.5, "examples": [8.5]}
+_TIERS = "`personal`: by the user's ratings. `popular`: there are none yet."
 _MOVIE_PROPERTIES: Json = {
     "id": {"type": "string", "description": "Opaque; belongs to the source.", "examples": ["tt0133093"]},
     "title": {"type": "string", "examples": ["The Matrix"]},
@@ -77,6 +95,18 @@ _STATES = (
     "`live`: just fetched from the source. `fresh`: remembered. `stale`: remembered and past its time, as it is being "
     "fetched anew or the source fails. `fallback`: the source is away; from what it gave before."
 )
+_COUNT: Json = {"type": "integer", "minimum": 0}
+
+
+def _figures(**properties: Json) -> Json:
+    """Of the days that `meta` tells."""
+    return _object((*properties, "meta"), **properties, meta=_schema("DaysMeta"))
+
+
+def _rows(**properties: Json) -> Json:
+    return _figures(items=_list(_object(properties, **properties)))
+
+
 SCHEMAS: Json = {
     "Movie": _object(_ID_AND_TITLE, **_MOVIE_PROPERTIES),
     "MovieDetails": _object((*_ID_AND_TITLE, "meta"), **_MOVIE_PROPERTIES, meta=_schema("Meta")),
@@ -89,7 +119,7 @@ SCHEMAS: Json = {
     "PageInfo": _object(
         ("current_page", "total_pages", "previous", "next"),
         current_page={"type": "integer", "minimum": 1},
-        total_pages={"type": "integer", "minimum": 1},
+        total_pages={"type": "integer", "minimum": 0},
         previous={"type": ["string", "null"], "format": "uri", "description": "null at offset 0 only"},
         next={"type": ["string", "null"], "format": "uri"},
     ),
@@ -145,6 +175,89 @@ SCHEMAS: Json = {
             maxItems=MAX_SESSIONS,
         ),
     ),
+    "Rating": _object(("movie_id", "rating", "rated_at"), movie_id=_TEXT, rating=_SCORE, rated_at=_TIME),
+    "NewRating": _object(("rating",), rating=_SCORE),
+    "RatedMovies": _page_of(
+        _object((*_ID_AND_TITLE, "rating", "rated_at"), **_MOVIE_PROPERTIES, rating={"type": "number"}, rated_at=_TIME),
+    ),
+    "RatingImport": _list(
+        _object(("movie_id", "rating"), movie_id=_TEXT, rating={"type": "number"}, rated_at=_TIME), maxItems=MAX_IMPORT
+    ),
+    "Imported": _object(
+        ("accepted", "rejected"),
+        accepted={"type": "integer", "minimum": 0, "description": "Rows that were taken."},
+        rejected=_list(
+            _object(
+                ("row", "code", "detail"),
+                row={"type": "integer", "minimum": 1, "description": "Counted from 1, without a header."},
+                code=_TEXT,
+                detail=_TEXT,
+            )
+        ),
+    ),
+    "Recommendations": _page_of(
+        _schema("SuggestedMovie"),
+        meta=_object(("tier",), tier={"type": "string", "enum": list(Tier), "description": _TIERS}),
+    ),
+    "SimilarMovies": _page_of(_schema("SuggestedMovie")),
+    "SuggestedMovie": _object(
+        (*_ID_AND_TITLE, "score", "reasons"),
+        **_MOVIE_PROPERTIES,
+        score={"type": "number", "description": "Compares within this list only."},
+        reasons=_list(
+            _object(
+                ("kind", "movie_id", "title"),
+                kind={"type": "string", "enum": list(ReasonKind)},
+                movie_id=_TEXT,
+                title=_TEXT,
+            ),
+            maxItems=MAX_REASONS,
+        ),
+    ),
+    "Trending": _object(
+        ("items", "meta"),
+        items=_list(
+            _object(
+                (*_ID_AND_TITLE, "score", "counts"),
+                **_MOVIE_PROPERTIES,
+                score={"type": "number", "description": "The sum of the weights, each halved every half-life."},
+                counts=_object(
+                    tuple(DeedKind),
+                    **{kind.value: {"type": "integer", "minimum": 0} for kind in DeedKind},
+                ),
+            ),
+            maxItems=MAX_LIMIT,
+        ),
+        meta=_object(
+            ("window", "half_life", "weights", "state", "as_of"),
+            window={"type": "string", "enum": list(TrendWindow)},
+            half_life={"type": "integer", "description": "Seconds."},
+            weights=_object(tuple(WEIGHTS), **{kind: {"type": "number"} for kind in WEIGHTS}),
+            state={
+                "type": "string",
+                "enum": ["live", "stale"],
+                "description": "`stale`: the store is away, and this is what it told last, at `as_of`.",
+            },
+            as_of=_TIME,
+        ),
+    ),
+    "Events": _list(
+        _object(
+            ("type", "movie_id"),
+            type={"type": "string", "enum": sorted(TOLD)},
+            movie_id=_TEXT,
+            query={"type": "string", "maxLength": MAX_QUERY, "description": "Of the search that showed the movie."},
+            position={
+                "type": "integer",
+                "minimum": 1,
+                "maximum": MAX_POSITION,
+                "description": "Among all matches of that search, from 1.",
+            },
+            at={"type": "string", "format": "date-time", "description": "Now where left out, or to come."},
+        ),
+        minItems=1,
+        maxItems=MAX_EVENTS,
+    ),
     "Profile": _object(
         ("id", "email", "username", "is_staff", "record_events", "created_at", "last_login"),
         id=_TEXT,
@@ -164,8 +277,54 @@ SCHEMAS: Json = {
             "registrations": _list({"type": "object"}),
             "sessions": _list({"type": "object"}),
             "mails": _list({"type": "object"}),
+            "ratings": _list({"type": "object"}),
+            "events": _list({"type": "object"}),
         },
     },
+    "DaysMeta": _object(
+        ("from", "to"),
+        **{name: {"type": "string", "format": "date", "description": "Included; of UTC."} for name in ("from", "to")},
+    ),
+    "Summary": _figures(
+        searches=_COUNT,
+        users=_COUNT | {"description": "Who searched, clicked or rated, as far as they are known."},
+        ratings=_COUNT,
+        clicks=_COUNT,
+        zero_result_searches=_COUNT,
+    ),
+    "QueryCounts": _figures(
+        items=_list(_object(("query", "count", "users"), query=_TEXT, count=_COUNT, users=_COUNT), maxItems=MAX_QUERIES)
+    ),
+    "Clicks": _figures(
+        searches=_COUNT | {"description": "First pages, answered with matches or with none."},
+        clicks=_COUNT,
+        click_through_rate={
+            "type": "number",
+            "minimum": 0,
+            "maximum": 1,
+            "description": "Of the searches, those with a click by the same user for the same query within 30 minutes.",
+        },
+        mean_position={"type": ["number", "null"], "description": "Of the clicks; 1 is the first result of all."},
+    ),
+    "Funnel": _figures(
+        searched=_COUNT | {"description": "Users, as in the other steps."},
+        clicked=_COUNT | {"description": "Those of them who clicked afterwards."},
+        rated=_COUNT | {"description": "Those of them who rated afterwards."},
+    ),
+    "Retention": _rows(
+        cohort={"type": "string", "description": "ISO week of the activation.", "examples": ["2026-W47"]},
+        size=_COUNT,
+        returned=_list(_COUNT) | {"description": "How many searched in that week, in the next, and so on."},
+    ),
+    "SourceDays": _rows(
+        day={"type": "string", "format": "date"},
+        attempts=_COUNT | {"description": "Calls of the movie source."},
+        failures=_COUNT | {"description": "Calls without a usable answer."},
+        live=_COUNT,
+        fresh=_COUNT,
+        stale=_COUNT,
+        fallback=_COUNT,
+    ),
     "Health": {
         "type": "object",
         "required": ["status"],
@@ -225,10 +384,18 @@ _SEARCH_PARAMETERS = [
     ),
     _parameter(
         "order",
-        "Best match, best known, or newest first.",
+        "Best match, best known, or newest first; or `personal`, which needs a token: the first 100 matches by the "
+        "caller's taste.",
         {"type": "string", "enum": list(Order), "default": Order.RELEVANCE.value},
     ),
+    _parameter(
+        "exclude",
+        "Leaves out what the caller has rated; needs a token.",
+        {"type": "string", "enum": ["rated"]},
+    ),
 ]
+_PAGING = _SEARCH_PARAMETERS[1:3]
+_MOVIE_ID = _parameter("movie_id", "As a search answered it.", {"type": "string", "minLength": 1}, "tt0133093", "path")
 
 _HEADERS: dict[str, Json] = {
     "X-Request-ID": {
@@ -237,7 +404,7 @@ _HEADERS: dict[str, Json] = {
     },
     "Link": {"description": "`first`, `prev`, `next`, `last` (RFC 8288), as in `page_info`.", "schema": _TEXT},
     "ETag": {"description": "Weak; of items, total and links.", "schema": _TEXT},
-    "Cache-Control": {"description": "`private`; for accounts `no-store`", "schema": _TEXT},
+    "Cache-Control": {"description": "`private`; for accounts and analytics `no-store`", "schema": _TEXT},
     "Cache-Status": {
         "description": "RFC 9211: `movies; fwd=miss`, or of what is remembered `movies; hit; ttl=…`.",
         "schema": _TEXT,
@@ -246,6 +413,8 @@ _HEADERS: dict[str, Json] = {
         "description": "Seconds since a remembered answer was fetched.",
         "schema": {"type": "integer", "minimum": 0},
     },
+    "Vary": {"description": "`Accept`", "schema": _TEXT},
+    "Content-Disposition": {"description": "With CSV: the name of a file.", "schema": _TEXT},
     "WWW-Authenticate": {"description": "`Bearer`", "schema": _TEXT},
     "Allow": {"description": "The methods of the path.", "schema": _TEXT},
     "Retry-After": {"description": "Seconds.", "schema": {"type": "integer", "minimum": 1}},
@@ -363,7 +532,56 @@ def _account(
     }
 
 
+def _analytics(name: str, summary: str, schema: str) -> Json:
+    """An operation for staff. As CSV the same names are columns, with values joined by `|` where there are several."""
+    operation = _get(
+        name,
+        "analytics",
+        summary,
+        _schema(schema),
+        *("invalid_parameter", *_ACCESS, "not_allowed", "store_unavailable"),
+        parameters=_DAYS,
+        headers=("Cache-Control", "Vary", "Content-Disposition"),
+    )
+    operation["get"]["responses"]["200"]["content"] |= _content("text/csv", _TEXT)
+    operation["get"]["security"] = [{"bearer": []}]
+    return operation
+
+
+def _personal(
+    method: str,
+    name: str,
+    summary: str,
+    answered: str | None,
+    *errors: str,
+    status: int = 200,
+    body: Json | None = None,
+    parameters: Iterable[Json] = (),
+    headers: Iterable[str] = (),
+    is_limited: bool = False,
+) -> Json:
+    """An operation on what belongs to who calls. `answered` names a schema; `body` is what it takes, by media type."""
+    told: Json = {
+        "description": summary,
+        "headers": _headers("Cache-Control", *headers, *(_LIMITS if is_limited else ())),
+        **({"content": _content(JSON, _schema(answered))} if answered else {}),
+    }
+    codes = (*errors, *(_BODY if body else ()), *_ACCESS, *_AWAY)
+    return {
+        method: {
+            "operationId": name,
+            "tags": ["ratings"],
+            "summary": summary,
+            "parameters": list(parameters),
+            **({"requestBody": {"required": True, "content": body}} if body else {}),
+            "responses": {str(status): told, **_problems(*codes, is_limited=is_limited)},
+            "security": [{"bearer": []}],
+        }
+    }
+
+
 _ACCESS = ("not_authenticated", "invalid_token")
+_LIST = ("invalid_offset_or_limit", "page_out_of_range")
 _AWAY = ("source_unavailable", "store_unavailable")
 _NOT_MODIFIED = {
     "304": {
@@ -371,6 +589,14 @@ _NOT_MODIFIED = {
         "headers": _headers("Link", "ETag", "Cache-Control", "Cache-Status", "Age", *_LIMITS),
     }
 }
+_DAYS = [
+    _parameter(
+        "from",
+        f"The first day (UTC); {DEFAULT_DAYS} days up to the last one where left out, at most {MAX_DAYS}.",
+        {"type": "string", "format": "date"},
+    ),
+    _parameter("to", "The last day (UTC), included; today where left out.", {"type": "string", "format": "date"}),
+]
 _LINK_PARAMETERS = [
     _parameter("uid", "As the mail has it.", _TEXT, where="path"),
     _parameter("token", "As the mail has it.", _TEXT, where="path"),
@@ -407,10 +633,90 @@ PATHS: Json = {
         "Everything known of one movie",
         _schema("MovieDetails"),
         *("movie_not_found", *_ACCESS, *_AWAY),
+        parameters=[_MOVIE_ID],
+        headers=("Cache-Control",),
+        is_limited=True,
+    ),
+    "/api/v1/movies/{movie_id}/similar/": _get(
+        "listSimilarMovies",
+        "movies",
+        "Movies like this one, best first",
+        _schema("SimilarMovies"),
+        *(*_LIST, "movie_not_found", *_ACCESS, *_AWAY),
+        parameters=[_MOVIE_ID, *_PAGING],
+        headers=("Link", "Cache-Control"),
+        is_limited=True,
+    ),
+    "/api/v1/movies/trending/": _get(
+        "listTrendingMovies",
+        "movies",
+        "What people turn to now",
+        _schema("Trending"),
+        *("invalid_parameter", "invalid_offset_or_limit", *_ACCESS, *_AWAY),
         parameters=[
-            _parameter("movie_id", "As a search answered it.", {"type": "string", "minLength": 1}, "tt0133093", "path")
+            _parameter(
+                "window",
+                "How quickly the past is forgotten: halved every 6 hours, or every 2 days.",
+                {"type": "string", "enum": list(TrendWindow), "default": TrendWindow.DAY.value},
+            ),
+            *_PAGING,
         ],
         headers=("Cache-Control",),
+        is_limited=True,
+    ),
+    "/api/v1/movies/{movie_id}/rating/": {
+        **_personal(
+            "put",
+            "rateMovie",
+            "Rate a movie that a search has shown",
+            "Rating",
+            *("invalid_rating", "movie_not_found", "too_many_ratings"),
+            body=_content(JSON, _schema("NewRating")),
+            parameters=[_MOVIE_ID],
+        ),
+        **_personal(
+            "get", "getRating", "What the caller gave the movie", "Rating", "rating_not_found", parameters=[_MOVIE_ID]
+        ),
+        **_personal("delete", "removeRating", "Take a rating back", None, status=204, parameters=[_MOVIE_ID]),
+    },
+    "/api/v1/users/me/ratings/": {
+        **_personal(
+            "get",
+            "listRatings",
+            "The movies that the caller has rated, newest rating first",
+            "RatedMovies",
+            *_LIST,
+            parameters=_PAGING,
+            headers=("Link",),
+            is_limited=True,
+        ),
+        **_personal(
+            "put",
+            "importRatings",
+            f"Import up to {MAX_IMPORT} ratings: JSON, or a file as IMDb, Letterboxd and MovieLens export it",
+            "Imported",
+            *("too_many_rows", "several_users", "too_many_ratings"),
+            body=_content(JSON, _schema("RatingImport")) | _content(CSV, _TEXT),
+        ),
+    },
+    "/api/v1/recommendations/": _personal(
+        "get",
+        "recommendMovies",
+        "Movies for the caller, by all ratings up to this moment",
+        "Recommendations",
+        *_LIST,
+        parameters=_PAGING,
+        headers=("Link",),
+        is_limited=True,
+    ),
+    "/api/v1/events/": _personal(
+        "post",
+        "tellEvents",
+        "Tell what the caller was shown, clicked and viewed",
+        "Imported",
+        *("invalid_event", "too_many_rows", "busy"),
+        status=202,
+        body=_content(JSON, _schema("Events")),
         is_limited=True,
     ),
     "/api/v1/genres/": _get(
@@ -568,6 +874,17 @@ PATHS: Json = {
         **_account("delete", "eraseProfile", "Erase everything about this account", None, status=204),
     },
     "/api/v1/users/me/export/": _account("get", "exportProfile", "Everything stored about this account", "Export"),
+    "/api/v1/analytics/summary/": _analytics("getSummary", "What everyone did, in numbers", "Summary"),
+    "/api/v1/analytics/searches/top/": _analytics("listTopSearches", "The most frequent searches", "QueryCounts"),
+    "/api/v1/analytics/searches/zero-results/": _analytics(
+        "listZeroResultSearches", "The most frequent searches that found nothing", "QueryCounts"
+    ),
+    "/api/v1/analytics/clicks/": _analytics("getClicks", "How searches lead to clicks", "Clicks"),
+    "/api/v1/analytics/funnel/": _analytics("getFunnel", "Users from search to click to rating", "Funnel"),
+    "/api/v1/analytics/retention/": _analytics("listRetention", "Who comes back, by week of activation", "Retention"),
+    "/api/v1/analytics/source/": _analytics(
+        "listSourceDays", "How the movie source and the cache did, by day", "SourceDays"
+    ),
     "/health/live": _get(
         "isLive", "operation", "Whether the process runs; touches nothing", _schema("Live"), is_open=True
     ),
@@ -617,8 +934,10 @@ def document(public_url: str, *, version: str, public_search: bool, notice: str 
         "servers": [{"url": public_url}],
         "security": [{}, bearer] if public_search else [bearer],
         "tags": [
-            {"name": "movies", "description": "Search, details, suggestions, genres."},
+            {"name": "movies", "description": "Search, details, suggestions, genres, similar movies, trends."},
+            {"name": "ratings", "description": "Ratings, recommendations, events."},
             {"name": "accounts", "description": "Register, log in, sessions, passwords, profile."},
+            {"name": "analytics", "description": "What everyone did, in numbers; for staff. JSON, or CSV by `Accept`."},
             {"name": "operation", "description": "For operators and readers."},
         ],
         "paths": PATHS,
