@@ -144,6 +144,7 @@ def reading_router(document: dict[str, Any], notice: str, *, public_search: bool
 <dl>
 <dt><a href="/docs">/docs</a></dt><dd>The API, to read and to try out</dd>
 <dt><a href="/openapi.json">/openapi.json</a></dt><dd>The same for programs (OpenAPI 3.1)</dd>
+<dt><a href="/dashboard">/dashboard</a></dt><dd>What everyone searches for, in numbers, for staff</dd>
 <dt><a href="/health/ready">/health/ready</a></dt><dd>Whether every part can be reached</dd>
 </dl>
 <footer>{escape(notice)}</footer>""",
