@@ -85,7 +85,9 @@ def assert_as_documented(served: dict[str, Any], answer: httpx.Response, path: s
 
     operation = served["paths"][path][answer.request.method.lower()]
     told = operation["responses"][str(answer.status_code)]
-    optional = {"Age", "Content-Disposition"} | ({"RateLimit", "RateLimit-Policy"} if answer.status_code in (413, 415) else set())
+    optional = {"Age", "Content-Disposition"} | (
+        {"RateLimit", "RateLimit-Policy"} if answer.status_code in (413, 415) else set()
+    )
     assert {name.lower() for name in set(told["headers"]) - optional} <= set(answer.headers), path
     if answer.content:
         schema = told["content"][answer.headers["content-type"].partition(";")[0]]["schema"]
