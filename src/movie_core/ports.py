@@ -20,7 +20,7 @@ from movie_core.paging import Window
 from movie_core.ratings import Identity, Kept, NewRating, Rating
 from movie_core.recommending import ModelInfo, Progress, Suggestions
 from movie_core.sessions import Access, Session
-from movie_core.trending import Deed, Trend, TrendWindow
+from movie_core.trending import Deed, Life, Totals, Trend, TrendWindow
 from movie_core.users import Account, Address, Registration, Username
 
 
@@ -548,6 +548,7 @@ class EventStore(PersonalData, Protocol):
         """3. Keep the events, all or none, but those of users who are gone or inactive or have switched recording off.
         4. Answers with what counts of them (views, clicks, ratings): the first of its user, movie, kind and UTC day, in
            the order in which they come here, just once however many append at once. What nobody known did never counts.
+           `kept_at` of each is `now`.
         """
 
     @abstractmethod
@@ -556,7 +557,8 @@ class EventStore(PersonalData, Protocol):
 
     @abstractmethod
     def deeds(self) -> AsyncIterator[Sequence[Deed]]:
-        """6. Everything that counted and is still kept, once, in batches of bounded size and in no order."""
+        """6. Everything that counted and is still kept, once, as `append` told it, in batches of bounded size and in no
+        order."""
 
     @abstractmethod
     async def purge(self, before: date) -> int:
@@ -601,33 +603,35 @@ class Analytics(Protocol):
 class TrendStore(Protocol):
     """Strengths of movies (S of `movie_core.trending`), and counts of deeds, for each window. May forget everything.
 
-    Each raises `StoreUnavailable` when the store is away, and then may have done what it was asked for or not.
+    Each raises `StoreUnavailable` when the store is away, and then may have done what it was asked for, or a part, or
+    nothing.
     """
 
     @abstractmethod
-    async def add(self, deeds: Sequence[Deed]) -> None:
-        """1. Add each once, in any order, also when many add at once, without losing precision beyond 1e-9 of a score.
-        A store that isn't filled adds nothing and notes that it missed some.
+    async def life(self) -> Life | None:
+        """1. What `begin` has begun, and whether it is filled; None before, and after something was lost."""
+
+    @abstractmethod
+    async def begin(self, since: datetime, instead_of: datetime | None) -> bool:
+        """2. Forget everything and begin a life; False, and nothing changes, unless the present one is `instead_of`."""
+
+    @abstractmethod
+    async def fill(self, totals: Totals, since: datetime) -> bool:
+        """3. Have these beside what `add` adds; filled then. False, and nothing is added from then on, where the present
+        life is filled already or isn't of that time. Only one caller fills a life, and once.
         """
 
     @abstractmethod
-    async def top(self, window: TrendWindow, limit: int, now: datetime) -> Sequence[Trend]:
-        """2. By falling score, then by id; nothing from a store that isn't filled. Counts are of the window's
-        `buckets`, the present one and those before it."""
+    async def add(self, deeds: Sequence[Deed]) -> None:
+        """4. Add those that were kept in this life, each once, in any order, also when many add at once, without losing
+        precision beyond 1e-9 of a score. Nothing without a life.
+        """
 
     @abstractmethod
-    async def missed(self) -> int | None:
-        """3. None from a store that is filled; from a new one, and from one that has lost everything or was cleared,
-        a number that another `add` changes."""
-
-    @abstractmethod
-    async def fill(self, deeds: Sequence[Deed], missed: int) -> bool:
-        """4. Have these deeds and no others, at once; False, and nothing changes, for a store that is filled, or whose
-        `missed` is another number by now."""
-
-    @abstractmethod
-    async def clear(self) -> None:
-        """5. Forget everything; it isn't filled then."""
+    async def top(self, window: TrendWindow, limit: int, now: datetime) -> Sequence[Trend] | None:
+        """5. By falling score, then by id; None from a store that isn't filled. Counts are of the window's `buckets`,
+        the present one and those before it. About `trending.KEPT_MOVIES` are kept, the strongest.
+        """
 
 
 class KeptOrders(PersonalData, Protocol):

@@ -1,16 +1,18 @@
 """Trending: what people do with movies, decaying exponentially, in the forward form.
 
 The score of a movie is T(now) = sum of w * 2^(-(now - t)/H) over what was done at times t with weights w, H being the
-half-life. We keep S = log2(sum of w * 2^(t/H)) instead: one more deed is one `log2_add`, no score ever has to be brought
-up to date, order by S is order by T at any moment, nothing overflows, and deeds may come late or in any order.
-(Cormode et al., Forward Decay, ICDE 2009.)
+half-life. We keep S = log2(sum of w * 2^(t/H)) instead, t counted from `LANDMARK`: one more deed is one `log2_add`, no
+score ever has to be brought up to date, order by S is order by T at any moment, nothing overflows, and deeds may come
+late or in any order. (Cormode et al., Forward Decay, ICDE 2009.)
 """
 
+import asyncio
 import logging
 import math
+from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from datetime import UTC, date, datetime
+from datetime import UTC, date, datetime, timedelta
 from enum import StrEnum
 from typing import TYPE_CHECKING
 
@@ -25,6 +27,14 @@ MAX_TREND = 100
 """Movies that a list of trends shows."""
 KEPT_MOVIES = 10_000
 """Movies whose scores a window keeps, about; the lowest give way."""
+LANDMARK = datetime(2026, 1, 1, tzinfo=UTC)
+"""Any time would do; near ones leave more digits of S to what comes after the point."""
+LEAD = timedelta(seconds=1)
+"""How far ahead a life of a store begins: longer than it takes to say so, and than clocks differ."""
+SETTLE = timedelta(seconds=4)
+"""How long after that what was kept before may still be on its way into the event store, different clocks included."""
+FILL = timedelta(minutes=5)
+"""How long filling may take; then another process begins anew."""
 
 _log = logging.getLogger(__name__)
 
@@ -67,11 +77,14 @@ class TrendWindow(StrEnum):
 
     def strength(self, deed: "Deed") -> float:
         """What one deed adds to a movie's S, in the form in which `log2_add` adds it."""
-        return deed.at.timestamp() / self.half_life + math.log2(deed.weight)
+        return self._half_lives(deed.at) + math.log2(deed.weight)
 
     def score(self, strength: float, now: datetime) -> float:
         """T from S."""
-        return float(2.0 ** (strength - now.timestamp() / self.half_life))
+        return float(2.0 ** (strength - self._half_lives(now)))
+
+    def _half_lives(self, at: datetime) -> float:
+        return (at - LANDMARK) / timedelta(seconds=self.half_life)
 
 
 def log2_add(a: float, b: float) -> float:
@@ -88,6 +101,8 @@ class Deed:
     kind: DeedKind
     weight: float
     at: datetime
+    kept_at: datetime
+    """When the event store was given it: `now` of `EventStore.append`."""
 
 
 def weight_of(kind: DeedKind, rating: float | None = None) -> float:
@@ -109,12 +124,37 @@ class Trend:
     """How many deeds of each kind counted within the window's buckets; kinds with none are left out."""
 
 
-def summed(deeds: Iterable[Deed], window: TrendWindow) -> dict[str, float]:
-    """S of each movie."""
-    strengths: dict[str, float] = {}
-    for deed in deeds:
-        strengths[deed.movie_id] = log2_add(strengths.get(deed.movie_id, -math.inf), window.strength(deed))
-    return strengths
+class Totals:
+    """What deeds come to, for each window."""
+
+    def __init__(self, now: datetime) -> None:
+        """Counts are of the buckets that windows look at from `now` on."""
+        self._since = {window: window.bucket(now) - window.buckets for window in TrendWindow}
+        self.strengths: dict[TrendWindow, dict[str, float]] = {window: {} for window in TrendWindow}
+        """S by movie."""
+        self.counts: dict[TrendWindow, Counter[tuple[int, str, DeedKind]]] = {w: Counter() for w in TrendWindow}
+        """Deeds by bucket, movie and kind."""
+
+    def add(self, deeds: Iterable[Deed]) -> None:
+        for deed in deeds:
+            for window, strengths in self.strengths.items():
+                known = strengths.get(deed.movie_id, -math.inf)
+                strengths[deed.movie_id] = log2_add(known, window.strength(deed))
+                if (bucket := window.bucket(deed.at)) > self._since[window]:
+                    self.counts[window][bucket, deed.movie_id, deed.kind] += 1
+
+    def strongest(self, window: TrendWindow) -> list[tuple[str, float]]:
+        """At most `KEPT_MOVIES`, by falling strength, then by id."""
+        return sorted(self.strengths[window].items(), key=lambda pair: (-pair[1], pair[0]))[:KEPT_MOVIES]
+
+
+@dataclass(frozen=True, slots=True)
+class Life:
+    """A store's time between losing everything and losing it again."""
+
+    since: datetime
+    """What was kept before comes from the events by `TrendStore.fill`, the rest by `TrendStore.add`."""
+    is_filled: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -130,44 +170,83 @@ class Trending:
 
 
 class Trends:
-    """What trends, over a store that may be away, and may lose everything: then it is filled again from the events."""
+    """What trends, over a store that may be away, and may lose everything: then it is filled again from the events.
+
+    A deed counts just once: by when it was kept it belongs either to what is added or to what fills the store, however
+    many processes add and heal at once, as long as their clocks differ by less than `LEAD`. Deeds of a process that is
+    killed after it has kept them, and before it has added them, count from the next filling on.
+    """
 
     def __init__(self, store: "TrendStore", events: "EventStore", clock: Callable[[], datetime] = utc_now) -> None:
         self._store = store
         self._events = events
         self._clock = clock
         self._last: dict[TrendWindow, Trending] = {}
-        self._is_in_doubt = False
-        """Whether a call failed that may have added something or not."""
+        self._doubt: datetime | None = None
+        """What was kept up to then may have been added or not; None where all was."""
+        self._begun: datetime | None = None
+        """The life that it is ours to fill."""
+        self._healing = asyncio.Lock()
 
     async def add(self, deeds: Sequence[Deed]) -> None:
         """Never raises: what can't be added is added when the store is filled again."""
+        newest = max((deed.kept_at for deed in deeds), default=LANDMARK)
+        if self._doubt is not None:
+            self._doubt = max(self._doubt, newest)
+            return
         try:
-            if not self._is_in_doubt:
-                await self._store.add(deeds)
+            await self._store.add(deeds)
         except StoreUnavailable as away:
-            self._is_in_doubt = True
+            self._doubt = newest
             _log.warning("trends are brought up to date when their store is back: %s", away.detail)
 
     async def heal(self) -> None:
-        """Fill the store where it is empty or in doubt; something must call this regularly. Raises `StoreUnavailable`
-        where a store is still away."""
-        if self._is_in_doubt:
-            await self._store.clear()
-            self._is_in_doubt = False
-        while (missed := await self._store.missed()) is not None:
-            deeds = [deed async for batch in self._events.deeds() for deed in batch]
-            await self._store.fill(deeds, missed)
+        """Fill the store where it is empty or in doubt, in several calls: something must call this every few seconds.
+        Raises `StoreUnavailable` where a store is away."""
+        if self._healing.locked():
+            return
+        async with self._healing:
+            life, now = await self._store.life(), self._clock()
+            if life is not None:
+                self._forget_doubt(life.since)
+            if life is None or self._doubt is not None or not (life.is_filled or now < life.since + SETTLE + FILL):
+                await self._begin(now + LEAD, None if life is None else life.since)
+            elif not life.is_filled and life.since == self._begun and now >= life.since + SETTLE:
+                await self._fill(life.since, now)
+
+    async def _begin(self, since: datetime, instead_of: datetime | None) -> None:
+        self._begun = since  # also where no answer tells that it was done
+        if await self._store.begin(since, instead_of):
+            self._forget_doubt(since)
+        else:
+            self._begun = None
+
+    def _forget_doubt(self, since: datetime) -> None:
+        """What was kept before a life comes from the events."""
+        if self._doubt is not None and self._doubt < since:
+            self._doubt = None
+
+    async def _fill(self, since: datetime, now: datetime) -> None:
+        totals = Totals(now)
+        async for deeds in self._events.deeds():
+            totals.add(deed for deed in deeds if deed.kept_at < since)
+        try:
+            await self._store.fill(totals, since)
+        except StoreUnavailable:
+            self._doubt = since
+            raise
 
     async def top(self, window: TrendWindow, limit: int) -> Trending:
-        """At most `limit` movies, of at most `MAX_TREND`; raises `StoreUnavailable` where the store is away and was
-        never asked before."""
+        """At most `limit` movies, of at most `MAX_TREND`; raises `StoreUnavailable` where the store is away and has
+        never told any."""
+        now, last = self._clock(), self._last.get(window)
         try:
-            items = await self._store.top(window, MAX_TREND, self._clock())
+            items = await self._store.top(window, MAX_TREND, now)
         except StoreUnavailable:
-            last = self._last.get(window)
             if last is None:
                 raise
-            return Trending(window, last.items[:limit], last.as_of, is_stale=True)
-        answer = self._last[window] = Trending(window, tuple(items), self._clock())
-        return Trending(window, answer.items[:limit], answer.as_of)
+            items = None
+        if items is None:
+            return Trending(window, last.items[:limit] if last else (), last.as_of if last else now, is_stale=True)
+        self._last[window] = Trending(window, tuple(items), now)
+        return Trending(window, tuple(items[:limit]), now)

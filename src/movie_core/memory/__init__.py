@@ -23,6 +23,7 @@ from movie_core.memory.movies import (
     words,
 )
 from movie_core.memory.ratings import MemoryRatings
+from movie_core.memory.trends import MemoryOrders, MemoryTrends
 
 __all__ = [
     "ENTRY_BYTES",
@@ -34,12 +35,14 @@ __all__ = [
     "MemoryEvents",
     "MemoryHasher",
     "MemoryMailer",
+    "MemoryOrders",
     "MemoryOutbox",
     "MemoryRateLimiter",
     "MemoryRatings",
     "MemorySeenMovies",
     "MemorySessions",
     "MemoryTokens",
+    "MemoryTrends",
     "MemoryUsers",
     "PlainAddressSyntax",
     "PlainStrength",

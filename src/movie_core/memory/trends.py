@@ -1,0 +1,115 @@
+"""Trends and kept orders in memory."""
+
+import math
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from typing import Any
+
+from movie_core.movies import utc_now
+from movie_core.taste import MAX_ORDERS, ORDER_SECONDS
+from movie_core.trending import KEPT_MOVIES, Deed, DeedKind, Life, Totals, Trend, TrendWindow, log2_add
+
+
+class MemoryTrends:
+    """A `TrendStore` for one process."""
+
+    def __init__(self) -> None:
+        self._life: Life | None = None
+        self._strengths: dict[TrendWindow, dict[str, float]] = {}
+        self._counts: dict[TrendWindow, dict[int, dict[tuple[str, DeedKind], int]]] = {}
+
+    async def life(self) -> Life | None:
+        return self._life
+
+    async def begin(self, since: datetime, instead_of: datetime | None) -> bool:
+        if (None if self._life is None else self._life.since) != instead_of:
+            return False
+        self._life = Life(since)
+        self._strengths = {window: {} for window in TrendWindow}
+        self._counts = {window: {} for window in TrendWindow}
+        return True
+
+    async def fill(self, totals: Totals, since: datetime) -> bool:
+        if self._life != Life(since):
+            return False
+        self._merge(totals)
+        self._life = Life(since, is_filled=True)
+        return True
+
+    async def add(self, deeds: Sequence[Deed]) -> None:
+        kept = [] if self._life is None else [deed for deed in deeds if deed.kept_at >= self._life.since]
+        if kept:
+            totals = Totals(max(deed.kept_at for deed in kept))
+            totals.add(kept)
+            self._merge(totals)
+
+    async def top(self, window: TrendWindow, limit: int, now: datetime) -> Sequence[Trend] | None:
+        if self._life is None or not self._life.is_filled:
+            return None
+        strongest = sorted((-strength, movie_id) for movie_id, strength in self._strengths[window].items())[:limit]
+        return [
+            Trend(movie_id, window.score(-negative, now), self._counted(window, movie_id, now))
+            for negative, movie_id in strongest
+        ]
+
+    def _counted(self, window: TrendWindow, movie_id: str, now: datetime) -> Mapping[DeedKind, int]:
+        last = window.bucket(now)
+        buckets = [self._counts[window].get(bucket, {}) for bucket in range(last - window.buckets + 1, last + 1)]
+        sums = {kind: sum(bucket.get((movie_id, kind), 0) for bucket in buckets) for kind in DeedKind}
+        return {kind: count for kind, count in sums.items() if count}
+
+    def _merge(self, totals: Totals) -> None:
+        for window, known in self._strengths.items():
+            for movie_id, strength in totals.strengths[window].items():
+                known[movie_id] = log2_add(known.get(movie_id, -math.inf), strength)
+            if len(known) > 2 * KEPT_MOVIES:
+                strongest = sorted(known.items(), key=lambda pair: (-pair[1], pair[0]))
+                self._strengths[window] = dict(strongest[:KEPT_MOVIES])
+            counts = self._counts[window]
+            for (bucket, movie_id, kind), count in totals.counts[window].items():
+                counted = counts.setdefault(bucket, {})
+                counted[movie_id, kind] = counted.get((movie_id, kind), 0) + count
+            for bucket in [one for one in counts if one <= max(counts) - 2 * window.buckets]:
+                del counts[bucket]
+
+
+@dataclass(frozen=True, slots=True)
+class _Order:
+    movie_ids: Sequence[str]
+    kept_at: datetime
+
+
+class MemoryOrders:
+    """`KeptOrders` for one process."""
+
+    def __init__(self, clock: Callable[[], datetime] = utc_now) -> None:
+        self._clock = clock
+        self._orders: dict[str, dict[str, _Order]] = {}
+
+    async def find(self, user_id: str, key: str) -> Sequence[str] | None:
+        order = self._fresh(user_id).get(key)
+        return None if order is None else order.movie_ids
+
+    async def keep(self, user_id: str, key: str, movie_ids: Sequence[str]) -> Sequence[str]:
+        orders = self._orders[user_id] = self._fresh(user_id)
+        kept = orders.setdefault(key, _Order(tuple(movie_ids), self._clock()))
+        while len(orders) > MAX_ORDERS:
+            del orders[next(iter(orders))]
+        return kept.movie_ids
+
+    async def export(self, user_id: str) -> Mapping[str, Any]:
+        return {
+            "orders": [
+                {"key": key, "movie_ids": list(order.movie_ids), "kept_at": order.kept_at.isoformat()}
+                for key, order in self._fresh(user_id).items()
+            ]
+        }
+
+    async def erase(self, user_id: str) -> None:
+        self._orders.pop(user_id, None)
+
+    def _fresh(self, user_id: str) -> dict[str, _Order]:
+        """Oldest first."""
+        since = self._clock() - timedelta(seconds=ORDER_SECONDS)
+        return {key: order for key, order in self._orders.get(user_id, {}).items() if order.kept_at > since}
