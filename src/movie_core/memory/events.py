@@ -60,7 +60,7 @@ class MemoryEvents:
             kind = DeedKind(event.kind.value)
             key = (event.user_id, event.movie_id, kind, day)
             if key not in self._deeds:
-                self._deeds[key] = Deed(event.movie_id, kind, weight_of(kind, event.rating), event.at)
+                self._deeds[key] = Deed(event.movie_id, kind, weight_of(kind, event.rating), event.at, now)
                 counted.append(self._deeds[key])
         return counted
 

@@ -36,6 +36,7 @@ from movie_core.testing.accounts import (
     make_registration,
     reset_link,
 )
+from movie_core.testing.events import AnalyticsContract, EventStoreContract, EventStores, EventStoresContract
 from movie_core.testing.movies import (
     CatalogueContract,
     EntryStoreContract,
@@ -61,10 +62,14 @@ __all__ = [
     "UNLIMITED",
     "AccessTokensContract",
     "AddressSyntaxContract",
+    "AnalyticsContract",
     "CatalogueContract",
     "Delivered",
     "DoorbellContract",
     "EntryStoreContract",
+    "EventStoreContract",
+    "EventStores",
+    "EventStoresContract",
     "MailerContract",
     "MovieSourceContract",
     "OutboxContract",
