@@ -19,14 +19,14 @@ MAX_RATINGS = 20_000
 MAX_IMPORT = 5_000
 """Rows of one import."""
 
-_ARTICLES = "the|an?|l[aeo]s?|l'|un|une|una|el|il|i|gli|der|die|das|de|den|det|os?|as?"
-_BEHIND = re.compile(rf"(.+),\s+({_ARTICLES})", re.IGNORECASE | re.DOTALL)
-_APOSTROPHE = "\N{RIGHT SINGLE QUOTATION MARK}"
+_ARTICLE = "the|an?|las?|l[eo]s?|l'|une?|una|des|el|il|gli|i|der|die|das|den|det|de|het|en|eine?|os?|as|uma?"
+_BEHIND = re.compile(rf"(.+),\s*({_ARTICLE})", re.IGNORECASE | re.DOTALL)
+_BEFORE = re.compile(rf"(?:(l')|({_ARTICLE})\s)\s*(.+)", re.IGNORECASE | re.DOTALL)
 
 
 def check_rating(rating: float) -> float:
     """The rating, where it is 0.5 to 10 in steps of a half; else raises `InvalidRating`."""
-    if not LOWEST <= rating <= HIGHEST or not (2 * rating).is_integer():  # a NaN fails the first of these
+    if not LOWEST <= rating <= HIGHEST or 2 * rating % 1:  # a NaN fails the first of these
         raise InvalidRating(f"rating must be {LOWEST} to {HIGHEST:g} in steps of a half", field="rating")
     return float(rating)
 
@@ -110,13 +110,22 @@ class Identity:
     year: int | None = None
 
 
+def title_spellings(title: str) -> tuple[str, ...]:
+    """A title with its article in front, and behind as lists have it: `The Matrix` and `Matrix, The`."""
+    title = title.strip().replace("\N{RIGHT SINGLE QUOTATION MARK}", "'")
+    if behind := _BEHIND.fullmatch(title):
+        return f"{behind[2]} {behind[1]}", title
+    if before := _BEFORE.fullmatch(title):
+        return title, f"{before[3]}, {before[1] or before[2]}"
+    return (title,)
+
+
 def title_key(title: str) -> str:
-    """The same for titles that differ in case, accents, punctuation and blanks, or in where the article stands:
-    `Matrix, The` is `The Matrix`. A title of nothing but punctuation is its own key."""
-    behind = _BEHIND.fullmatch(title.strip().replace(_APOSTROPHE, "'"))
-    text = f"{behind[2]} {behind[1]}" if behind else title
-    folded = unicodedata.normalize("NFKD", text.replace("&", " and ").casefold())
-    return "".join(filter(str.isalnum, folded.casefold())) or "".join(title.split())
+    """The same for titles that differ in case, accents, punctuation, blanks, or in where the article stands. A title
+    of nothing but punctuation is its own key."""
+    text = title_spellings(title)[0].replace("&", " and ")
+    folded = unicodedata.normalize("NFKD", unicodedata.normalize("NFKD", text).casefold())
+    return "".join(filter(str.isalnum, folded)) or "".join(title.split())
 
 
 class Known:
