@@ -44,7 +44,8 @@ from movie_core.keys import new_id
 from movie_core.mails import Letter, MailerAway, MailKind, MailRefused, MailState
 from movie_core.movies import Movie, MovieQuery
 from movie_core.paging import MAX_LIMIT, MAX_OFFSET, Window
-from movie_core.ports import AddressSyntax, Catalogue, EntryStore, Mailer, Outbox, Person
+from movie_core.ports import AddressSyntax, Catalogue, EntryStore, Mailer, Outbox, Person, Recommender
+from movie_core.recommending import Progress as StepProgress
 from movie_core.sessions import utc_now
 from movie_core.users import parse_address
 
@@ -68,8 +69,9 @@ catalogue_app = App(name="catalogue", help="The movies that are kept here.", gro
 users_app = App(name="users", help="Accounts, and registrations that wait for their activation.", group=_ACCOUNTS)
 sessions_app = App(name="sessions", help="Where an account is logged in.", group=_ACCOUNTS)
 cache_app = App(name="cache", help="Answers of the movie source that all processes remember together.", group=_UPKEEP)
+recommend_app = App(name="recommend", help="What recommendations are learned from ratings.", group=_MOVIES)
 mail_app = App(name="mail", help="Mails, until they are sent and for a while after.", group=_ACCOUNTS)
-for _part in (catalogue_app, users_app, sessions_app, mail_app, cache_app):
+for _part in (catalogue_app, recommend_app, users_app, sessions_app, mail_app, cache_app):
     app.command(_part)
 
 _out = Console(markup=False, emoji=False)  # titles have brackets and colons
@@ -94,17 +96,25 @@ async def _container(settings: Settings) -> AsyncIterator[AsyncContainer]:
 
 
 @contextmanager
-def _progress(what: str) -> Iterator[Callable[[int, int], None]]:
-    """A bar on stderr from the first step to the end; none where stderr is no terminal."""
+def _steps() -> Iterator[StepProgress]:
+    """As `_progress`, for work that says itself what it is doing, and which part of that is done."""
+    with _progress("") as progress:
+        yield lambda step, part: progress(round(1000 * part), 1000, step)
+
+
+@contextmanager
+def _progress(what: str) -> Iterator[Callable[..., None]]:
+    """A bar on stderr from the first step to the end, told what is done, of how much, and if need be of what; none
+    where stderr is no terminal."""
     bars = Progress(
         TextColumn("{task.description}"), BarColumn(), TaskProgressColumn(), TimeElapsedColumn(), console=_err
     )
     task = bars.add_task(what)
 
-    def step(done: int, total: int) -> None:
+    def step(done: int, total: int, now: str = what) -> None:
         if not bars.live.is_started and _err.is_terminal:
             bars.start()
-        bars.update(task, completed=done, total=total)
+        bars.update(task, completed=done, total=total, description=now)
 
     try:
         yield step
@@ -441,6 +451,22 @@ def info() -> None:
         ):
             table.add_row(name, value)
         _out.print(table)
+
+    asyncio.run(run())
+
+
+# --- recommendations
+
+
+@recommend_app.command
+def train() -> None:
+    """Learn from all ratings now. Every running process answers by the new model within a minute."""
+
+    async def run() -> None:
+        async with _beside_serve() as container:
+            with _steps() as progress:
+                made = await (await container.get(Recommender)).train(progress)
+        _tell_done(f"learned from {made.ratings} ratings of {made.users} users; the model knows {made.movies} movies")
 
     asyncio.run(run())
 
