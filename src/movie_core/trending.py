@@ -129,6 +129,7 @@ class Totals:
 
     def __init__(self, now: datetime) -> None:
         """Counts are of the buckets that windows look at from `now` on."""
+        self.now = now
         self._since = {window: window.bucket(now) - window.buckets for window in TrendWindow}
         self.strengths: dict[TrendWindow, dict[str, float]] = {window: {} for window in TrendWindow}
         """S by movie."""
@@ -143,9 +144,10 @@ class Totals:
                 if (bucket := window.bucket(deed.at)) > self._since[window]:
                     self.counts[window][bucket, deed.movie_id, deed.kind] += 1
 
-    def strongest(self, window: TrendWindow) -> list[tuple[str, float]]:
-        """At most `KEPT_MOVIES`, by falling strength, then by id."""
-        return sorted(self.strengths[window].items(), key=lambda pair: (-pair[1], pair[0]))[:KEPT_MOVIES]
+
+def strongest(strengths: Mapping[str, float], limit: int) -> list[tuple[str, float]]:
+    """At most so many movies by falling strength, then by id."""
+    return sorted(strengths.items(), key=lambda pair: (-pair[1], pair[0]))[:limit]
 
 
 @dataclass(frozen=True, slots=True)

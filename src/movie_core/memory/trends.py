@@ -8,13 +8,15 @@ from typing import Any
 
 from movie_core.movies import utc_now
 from movie_core.taste import MAX_ORDERS, ORDER_SECONDS
-from movie_core.trending import KEPT_MOVIES, Deed, DeedKind, Life, Totals, Trend, TrendWindow, log2_add
+from movie_core.trending import KEPT_MOVIES, Deed, DeedKind, Life, Totals, Trend, TrendWindow, log2_add, strongest
 
 
 class MemoryTrends:
     """A `TrendStore` for one process."""
 
-    def __init__(self) -> None:
+    def __init__(self, kept: int = KEPT_MOVIES) -> None:
+        """Between `kept` and twice as many movies are kept for each window."""
+        self._kept = kept
         self._life: Life | None = None
         self._strengths: dict[TrendWindow, dict[str, float]] = {}
         self._counts: dict[TrendWindow, dict[int, dict[tuple[str, DeedKind], int]]] = {}
@@ -47,10 +49,9 @@ class MemoryTrends:
     async def top(self, window: TrendWindow, limit: int, now: datetime) -> Sequence[Trend] | None:
         if self._life is None or not self._life.is_filled:
             return None
-        strongest = sorted((-strength, movie_id) for movie_id, strength in self._strengths[window].items())[:limit]
         return [
-            Trend(movie_id, window.score(-negative, now), self._counted(window, movie_id, now))
-            for negative, movie_id in strongest
+            Trend(movie_id, window.score(strength, now), self._counted(window, movie_id, now))
+            for movie_id, strength in strongest(self._strengths[window], limit)
         ]
 
     def _counted(self, window: TrendWindow, movie_id: str, now: datetime) -> Mapping[DeedKind, int]:
@@ -63,9 +64,8 @@ class MemoryTrends:
         for window, known in self._strengths.items():
             for movie_id, strength in totals.strengths[window].items():
                 known[movie_id] = log2_add(known.get(movie_id, -math.inf), strength)
-            if len(known) > 2 * KEPT_MOVIES:
-                strongest = sorted(known.items(), key=lambda pair: (-pair[1], pair[0]))
-                self._strengths[window] = dict(strongest[:KEPT_MOVIES])
+            if len(known) > 2 * self._kept:
+                self._strengths[window] = dict(strongest(known, self._kept))
             counts = self._counts[window]
             for (bucket, movie_id, kind), count in totals.counts[window].items():
                 counted = counts.setdefault(bucket, {})
@@ -93,7 +93,7 @@ class MemoryOrders:
 
     async def keep(self, user_id: str, key: str, movie_ids: Sequence[str]) -> Sequence[str]:
         orders = self._orders[user_id] = self._fresh(user_id)
-        kept = orders.setdefault(key, _Order(tuple(movie_ids), self._clock()))
+        kept = orders.setdefault(key, _Order(list(movie_ids), self._clock()))
         while len(orders) > MAX_ORDERS:
             del orders[next(iter(orders))]
         return kept.movie_ids

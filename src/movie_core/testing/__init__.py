@@ -52,6 +52,14 @@ from movie_core.testing.shared import (
     refused,
     walk,
 )
+from movie_core.testing.trends import (
+    KeptOrdersContract,
+    OrderStores,
+    TrendStoreContract,
+    brute_force,
+    check_trends,
+    make_deeds,
+)
 
 __all__ = [
     "LIMITED",
@@ -70,8 +78,10 @@ __all__ = [
     "EventStoreContract",
     "EventStores",
     "EventStoresContract",
+    "KeptOrdersContract",
     "MailerContract",
     "MovieSourceContract",
+    "OrderStores",
     "OutboxContract",
     "PasswordHasherContract",
     "PasswordStrengthContract",
@@ -82,13 +92,17 @@ __all__ = [
     "SessionStoreContract",
     "Stores",
     "StoresContract",
+    "TrendStoreContract",
     "UserStoreContract",
+    "brute_force",
     "check_personal_data",
+    "check_trends",
     "clause",
     "deliver",
     "join",
     "log_in",
     "make_address",
+    "make_deeds",
     "make_registration",
     "refused",
     "reset_link",
