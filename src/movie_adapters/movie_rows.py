@@ -1,7 +1,8 @@
 """Movies as rows: what the tables on SQLite and PostgreSQL hold alike, and how a load changes them."""
 
+import re
 from collections import Counter
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Iterator, Sequence
 from dataclasses import fields
 from itertools import islice
 from operator import attrgetter
@@ -12,12 +13,16 @@ import msgspec
 from movie_adapters import title_order
 from movie_adapters.title_order import Entry
 from movie_core.movies import Movie
+from movie_core.ratings import Identity, Known
 
+IDENTIFIED = 200
+"""Rows that are identified together: some milliseconds of work."""
 COLUMNS = "id, title, year, popularity, details"
 """The columns of `row_of` and `movie_of`."""
 
 _DETAILS = tuple(f.name for f in fields(Movie) if f.name not in {"id", "title", "year", "popularity"})
 _all_details = attrgetter(*_DETAILS)
+_UNSTORABLE = re.compile("[\x00\ud800-\udfff]")
 _LISTS = frozenset(("genres", "directors", "cast", "countries", "alt_titles"))
 
 
@@ -39,6 +44,36 @@ def movie_of(row: Sequence[Any]) -> Movie:
     for name in _LISTS & values.keys():
         values[name] = tuple(values[name])
     return Movie(id=movie_id, title=title, year=year, popularity=popularity, **values)
+
+
+def storable(texts: Iterable[str | None]) -> list[str]:
+    """Each that a store may hold, once."""
+    return [text for text in dict.fromkeys(texts) if text and not _UNSTORABLE.search(text)]
+
+
+async def identify(
+    wanted: Sequence[Identity],
+    by_ids: Callable[[list[str], list[str], list[str]], Awaitable[Iterable[Movie]]],
+    by_terms: Callable[[list[str]], Awaitable[Iterable[Movie]]],
+) -> list[Movie | None]:
+    """As `Catalogue.identify`, where `by_ids` finds the movies of our ids, IMDb ids and TMDB ids, and `by_terms` those
+    that have any of the terms."""
+    movies: list[Movie | None] = []
+    for start in range(0, len(wanted), IDENTIFIED):
+        some = wanted[start : start + IDENTIFIED]
+        known = Known(
+            await by_ids(
+                storable(one.movie_id for one in some),
+                storable(one.imdb_id for one in some),
+                storable(one.tmdb_id for one in some),
+            )
+        )
+        titles = {one.title for one in some if one.title and not known.by_id(one)}
+        if titles:
+            for movie in await by_terms(title_order.title_terms(titles)):
+                known.add(movie)
+        movies += map(known.find, some)
+    return movies
 
 
 class Change:

@@ -6,7 +6,7 @@ The pool is SQLAlchemy's, the statements go to asyncpg directly: a search is up 
 import asyncio
 import logging
 from collections import Counter
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Iterable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from itertools import islice
 from typing import Any, TypeVar
@@ -16,11 +16,12 @@ from sqlalchemy.exc import SQLAlchemyError
 from sqlalchemy.ext.asyncio import AsyncEngine
 
 from movie_adapters import title_order
-from movie_adapters.movie_rows import COLUMNS, Change, batches, movie_of, row_of
+from movie_adapters.movie_rows import COLUMNS, Change, batches, identify, movie_of, row_of, storable
 from movie_adapters.title_order import AllOf, AnyOf, Candidate, Expression, Found, Term, Vocabulary
 from movie_core.errors import MovieNotFound, StoreUnavailable
 from movie_core.movies import Ability, FoundMovie, Genre, Loaded, Movie, MoviePage, MovieQuery, Order
 from movie_core.paging import Window
+from movie_core.ratings import Identity
 
 BATCH = 5000
 """Movies that a load writes in one transaction."""
@@ -31,6 +32,8 @@ WRITE_SECONDS = 60.0
 SIMILAR = 0.18
 """The share of trigrams that a word must have in common with one of the vocabulary to be looked at."""
 
+_IMDB_ID, _TMDB_ID = (f"(details::json ->> '{name}')" for name in ("imdb_id", "tmdb_id"))
+"""As they are indexed."""
 _LAST = "\U0010ffff"
 _T = TypeVar("_T")
 _log = logging.getLogger(__name__)
@@ -46,14 +49,16 @@ class PostgresMovies:
         self._engine = engine
 
     async def search(self, query: MovieQuery, window: Window) -> MoviePage:
-        total, movies = await self._find(lambda: title_order.search(query, window.limit, window.offset))
+        total, movies = await self._find(
+            lambda left_out: title_order.search(query, window.limit, window.offset, left_out), query.without
+        )
         return MoviePage(total=total, items=movies, source=self.name)
 
     async def suggest(self, text: str, limit: int) -> Sequence[Movie]:
         query = MovieQuery(text)
         if not query.text:
             return ()
-        _, movies = await self._find(lambda: title_order.suggest(query, limit))
+        _, movies = await self._find(lambda _: title_order.suggest(query, limit))
         return movies
 
     async def get(self, movie_id: str) -> FoundMovie:
@@ -90,6 +95,23 @@ class PostgresMovies:
             lambda connection: connection.fetchval("SELECT edition FROM catalogues WHERE source = $1", self.name)
         )
         return edition
+
+    async def of_ids(self, movie_ids: Collection[str]) -> Mapping[str, Movie]:
+        return {movie.id: movie for movie in await self._of_ids(storable(movie_ids))}
+
+    async def best_known(self, limit: int) -> Sequence[Movie]:
+        rows = await self._read(
+            lambda connection: connection.fetch(
+                f"SELECT {COLUMNS} FROM movies WHERE catalogue = (SELECT number FROM catalogues WHERE source = $1) "
+                "ORDER BY popularity DESC NULLS LAST, rank LIMIT $2",
+                self.name,
+                limit,
+            )
+        )
+        return [movie_of(row) for row in rows]
+
+    async def identify(self, wanted: Sequence[Identity]) -> Sequence[Movie | None]:
+        return await identify(wanted, self._of_ids, self._of_terms)
 
     # --- writing
 
@@ -210,13 +232,56 @@ class PostgresMovies:
 
     # --- reading
 
-    async def _find(self, steps: Callable[[], title_order.Steps]) -> tuple[int, tuple[Movie, ...]]:
+    async def _of_ids(
+        self, movie_ids: list[str], imdb_ids: Sequence[str] = (), tmdb_ids: Sequence[str] = ()
+    ) -> list[Movie]:
+        """The movies that have one of these ids."""
+        wanted = {"id": movie_ids, _IMDB_ID: imdb_ids, _TMDB_ID: tmdb_ids}
+
+        async def look(connection: Any) -> list[Movie]:
+            found: list[Movie] = []
+            for column, values in wanted.items():
+                if values:
+                    rows = await connection.fetch(
+                        f"SELECT {COLUMNS} FROM unnest($2::text[]) AS asked (text) JOIN movies ON {column} = text "
+                        "AND catalogue = (SELECT number FROM catalogues WHERE source = $1)",
+                        self.name,
+                        values,
+                    )
+                    found += map(movie_of, rows)
+            return found
+
+        return await self._read(look)
+
+    async def _of_terms(self, terms: list[str]) -> list[Movie]:
+        rows = await self._read(
+            lambda connection: connection.fetch(
+                f"SELECT {COLUMNS} FROM movies WHERE terms @@ $2::text::tsquery "
+                "AND catalogue = (SELECT number FROM catalogues WHERE source = $1)",
+                self.name,
+                _match(AnyOf(tuple(map(Term, terms)))),
+            )
+        )
+        return [movie_of(row) for row in rows]
+
+    async def _find(
+        self, steps: Callable[[frozenset[int]], title_order.Steps], without: Collection[str] = ()
+    ) -> tuple[int, tuple[Movie, ...]]:
         async def run(connection: Any) -> tuple[int, tuple[Movie, ...]]:
             async with connection.transaction(isolation="repeatable_read", readonly=True):
                 row = await connection.fetchrow("SELECT number, movies FROM catalogues WHERE source = $1", self.name)
                 if row is None:
                     return 0, ()
-                found = await _run(steps(), _Lookup(connection, row["number"], row["movies"]))
+                number, left_out = row["number"], frozenset[int]()
+                if without:
+                    gone = await connection.fetch(
+                        "SELECT rank FROM unnest($2::text[]) AS asked (text) "
+                        "JOIN movies ON id = text AND catalogue = $1",
+                        number,
+                        storable(without),
+                    )
+                    left_out = frozenset(rank for (rank,) in gone)
+                found = await _run(steps(left_out), _Lookup(connection, number, row["movies"], left_out))
                 rows = await connection.fetch(
                     f"SELECT {COLUMNS}, rank FROM movies WHERE rank = ANY($1::bigint[])", found.ranks
                 )
@@ -270,17 +335,18 @@ async def _run(steps: title_order.Steps, lookup: "_Lookup") -> Found:
 class _Lookup:
     """Answers what `title_order.search` asks, within one transaction."""
 
-    def __init__(self, connection: Any, catalogue: int, movies: int) -> None:
+    def __init__(self, connection: Any, catalogue: int, movies: int, left_out: frozenset[int]) -> None:
         self._fetch = connection.fetch
         self._catalogue = catalogue
         self._movies = movies
+        self._left_out = list(left_out)
 
     async def answer(self, ask: title_order.Ask) -> Any:
         match ask:
             case title_order.Find():
                 return await self._find(ask)
             case title_order.Count():
-                return await self._count(ask.expression)
+                return await self._count(ask)
             case title_order.Listing():
                 return await self._listing(ask)
             case title_order.BestKnown():
@@ -293,9 +359,11 @@ class _Lookup:
                 return [await self._vocabulary("<%", ask.term)]
 
     async def _find(self, ask: title_order.Find) -> list[Candidate]:
+        more, values = self._lessening(ask, 5)
         # Materialised, or the planner may walk the ranks and test each movie for a term that is rare.
         rows = await self._fetch(
-            "WITH found AS MATERIALIZED (SELECT rank FROM movies WHERE terms @@ $2::text::tsquery AND catalogue = $1) "
+            "WITH found AS MATERIALIZED "
+            f"(SELECT rank FROM movies WHERE terms @@ $2::text::tsquery AND catalogue = $1 {more}) "
             "SELECT rank, names, year, popularity "
             "FROM (SELECT rank FROM found ORDER BY rank LIMIT $3 OFFSET $4) AS few JOIN movies USING (rank) "
             "ORDER BY rank",
@@ -303,16 +371,19 @@ class _Lookup:
             _match(ask.expression),
             ask.limit,
             ask.offset,
+            *values,
         )
         return [Candidate(*row) for row in rows]
 
-    async def _count(self, expression: Expression | None) -> int:
-        if expression is None:
-            return self._movies
+    async def _count(self, ask: title_order.Count) -> int:
+        if ask.expression is None:
+            return self._movies - (len(self._left_out) if ask.lessened else 0)
+        more, values = self._lessening(ask, 3)
         rows = await self._fetch(
-            "SELECT count(*) FROM movies WHERE terms @@ $2::text::tsquery AND catalogue = $1",
+            f"SELECT count(*) FROM movies WHERE terms @@ $2::text::tsquery AND catalogue = $1 {more}",
             self._catalogue,
-            _match(expression),
+            _match(ask.expression),
+            *values,
         )
         count: int = rows[0][0]
         return count
@@ -322,15 +393,25 @@ class _Lookup:
         where, values = (
             ("", ()) if ask.expression is None else ("AND terms @@ $4::text::tsquery", (_match(ask.expression),))
         )
+        more, ranks = self._lessening(ask, 4 + len(values))
         rows = await self._fetch(
-            f"SELECT rank FROM movies WHERE catalogue = $1 {where} ORDER BY {column} DESC NULLS LAST, rank "
+            f"SELECT rank FROM movies WHERE catalogue = $1 {where} {more} ORDER BY {column} DESC NULLS LAST, rank "
             "LIMIT $2 OFFSET $3",
             self._catalogue,
             ask.limit,
             ask.offset,
             *values,
+            *ranks,
         )
         return [rank for (rank,) in rows]
+
+    def _lessening(
+        self, ask: title_order.Find | title_order.Count | title_order.Listing, number: int
+    ) -> tuple[str, tuple[list[int], ...]]:
+        """The condition that leaves movies out, and the value of its parameter, which has this number."""
+        if not ask.lessened:
+            return "", ()
+        return f"AND rank NOT IN (SELECT unnest(${number}::bigint[]))", (self._left_out,)
 
     async def _best_known(self) -> float | None:
         rows = await self._fetch(

@@ -9,7 +9,7 @@ import json
 import sqlite3
 import threading
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -17,11 +17,12 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from movie_adapters import title_order
-from movie_adapters.movie_rows import COLUMNS, Change, batches, movie_of, row_of
+from movie_adapters.movie_rows import COLUMNS, Change, batches, identify, movie_of, row_of, storable
 from movie_adapters.title_order import AllOf, AnyOf, Candidate, Expression, Found, Term, Vocabulary
 from movie_core.errors import MovieNotFound, StoreUnavailable
 from movie_core.movies import Ability, FoundMovie, Genre, Loaded, Movie, MoviePage, MovieQuery, Order
 from movie_core.paging import Window
+from movie_core.ratings import Identity
 
 BATCH = 10_000
 """Movies that a load writes in one transaction, about a second's work: so long other writers wait."""
@@ -34,6 +35,8 @@ TIDY_FROM = 100_000
 READERS = 2
 """Threads that search."""
 
+_IMDB_ID, _TMDB_ID = (f"json_extract(details, '$.{name}')" for name in ("imdb_id", "tmdb_id"))
+"""As they are indexed."""
 _LAST = "\U0010ffff"
 _T = TypeVar("_T")
 
@@ -81,6 +84,19 @@ class SqliteMovies:
     async def edition(self) -> str | None:
         return await self._read(self._file.edition)
 
+    async def of_ids(self, movie_ids: Collection[str]) -> Mapping[str, Movie]:
+        return {movie.id: movie for movie in await self._read(lambda: self._file.of_ids(movie_ids))}
+
+    async def best_known(self, limit: int) -> Sequence[Movie]:
+        return await self._read(lambda: self._file.best_known(limit))
+
+    async def identify(self, wanted: Sequence[Identity]) -> Sequence[Movie | None]:
+        return await identify(
+            wanted,
+            lambda *ids: self._read(lambda: self._file.of_ids(*ids)),
+            lambda terms: self._read(lambda: self._file.of_terms(terms)),
+        )
+
     async def _read(self, work: Callable[[], _T]) -> _T:
         return await asyncio.get_running_loop().run_in_executor(self._readers, work)
 
@@ -118,7 +134,9 @@ class SqliteMovieFile:
             catalogue = self._catalogue(connection)
             if catalogue is None:
                 return 0, ()
-            found = self._run(connection, catalogue, title_order.search(query, window.limit, window.offset))
+            left_out = self._ranks(connection, catalogue, query.without) if query.without else frozenset()
+            steps = title_order.search(query, window.limit, window.offset, left_out)
+            found = self._run(connection, catalogue, steps, left_out)
             return found.total, _movies(connection, found.ranks)
 
     def suggest(self, text: str, limit: int) -> tuple[Movie, ...]:
@@ -161,12 +179,64 @@ class SqliteMovieFile:
             catalogue = self._catalogue(connection)
         return None if catalogue is None else catalogue.edition
 
-    def _run(self, connection: sqlite3.Connection, catalogue: _Catalogue, steps: title_order.Steps) -> Found:
+    def of_ids(
+        self, movie_ids: Iterable[str], imdb_ids: Iterable[str] = (), tmdb_ids: Iterable[str] = ()
+    ) -> list[Movie]:
+        """The movies that have one of these ids."""
+        found: list[Movie] = []
+        wanted = {"id": movie_ids, _IMDB_ID: imdb_ids, _TMDB_ID: tmdb_ids}
+        with self._transaction("BEGIN") as connection:
+            for column, values in wanted.items():
+                if texts := storable(values):
+                    rows = connection.execute(
+                        f"SELECT {COLUMNS} FROM movies WHERE catalogue = (SELECT number FROM catalogues "
+                        f"WHERE source = ?) AND {column} IN (SELECT value FROM json_each(?))",
+                        (self._source, json.dumps(texts)),
+                    )
+                    found += map(movie_of, rows)
+        return found
+
+    def of_terms(self, terms: Sequence[str]) -> list[Movie]:
+        """The movies that have one of these terms."""
+        with self._transaction("BEGIN") as connection:
+            catalogue = self._catalogue(connection)
+            if catalogue is None:
+                return []
+            rows = connection.execute(
+                f"SELECT {COLUMNS} FROM movie_index JOIN movies ON movies.rank = movie_index.rowid "
+                "WHERE movie_index MATCH ? AND movie_index.rowid BETWEEN ? AND ?",
+                (_match(AnyOf(tuple(map(Term, terms)))), *title_order.rank_range(catalogue.number)),
+            )
+            return [movie_of(row) for row in rows]
+
+    def best_known(self, limit: int) -> list[Movie]:
+        with self._transaction("BEGIN") as connection:
+            rows = connection.execute(
+                f"SELECT {COLUMNS} FROM movies WHERE catalogue = (SELECT number FROM catalogues WHERE source = ?) "
+                "ORDER BY popularity DESC, rank LIMIT ?",
+                (self._source, limit),
+            )
+            return [movie_of(row) for row in rows]
+
+    def _ranks(self, connection: sqlite3.Connection, catalogue: _Catalogue, movie_ids: Iterable[str]) -> frozenset[int]:
+        rows = connection.execute(
+            "SELECT rank FROM movies WHERE catalogue = ? AND id IN (SELECT value FROM json_each(?))",
+            (catalogue.number, json.dumps(storable(movie_ids))),
+        )
+        return frozenset(rank for (rank,) in rows)
+
+    def _run(
+        self,
+        connection: sqlite3.Connection,
+        catalogue: _Catalogue,
+        steps: title_order.Steps,
+        left_out: frozenset[int] = frozenset(),
+    ) -> Found:
         """Answer what the search asks, until it has found."""
         known = self._known
         if known.revision != catalogue.revision:
             known = self._known = _Known(catalogue.revision)
-        lookup = _Lookup(connection, catalogue, known)
+        lookup = _Lookup(connection, catalogue, known, left_out)
         answer: Any = None
         while True:
             try:
@@ -353,18 +423,22 @@ class _Known:
 class _Lookup:
     """Answers what `title_order.search` asks, within one transaction."""
 
-    def __init__(self, connection: sqlite3.Connection, catalogue: _Catalogue, known: _Known) -> None:
+    def __init__(
+        self, connection: sqlite3.Connection, catalogue: _Catalogue, known: _Known, left_out: frozenset[int]
+    ) -> None:
         self._execute = connection.execute
         self._catalogue = catalogue
         self._known = known
         self._range = title_order.rank_range(catalogue.number)
+        self._left_out = left_out
+        self._left_out_text = json.dumps(list(left_out)) if left_out else ""
 
     def answer(self, ask: title_order.Ask) -> Any:
         match ask:
             case title_order.Find():
                 return self._find(ask)
             case title_order.Count():
-                return self._count(ask.expression)
+                return self._count(ask)
             case title_order.Listing():
                 return self._listing(ask)
             case title_order.BestKnown():
@@ -377,41 +451,53 @@ class _Lookup:
                 return self._begun(ask.term)
 
     def _find(self, ask: title_order.Find) -> list[Candidate]:
+        more, values = self._lessening(ask, "movie_index.rowid")
         rows = self._execute(
             "SELECT movies.rank, names, year, popularity "
             "FROM movie_index JOIN movies ON movies.rank = movie_index.rowid "
-            "WHERE movie_index MATCH ? AND movie_index.rowid BETWEEN ? AND ? "
+            f"WHERE movie_index MATCH ? AND movie_index.rowid BETWEEN ? AND ? {more}"
             "ORDER BY movie_index.rowid LIMIT ? OFFSET ?",
-            (_match(ask.expression), *self._range, ask.limit, ask.offset),
+            (_match(ask.expression), *self._range, *values, ask.limit, ask.offset),
         )
         return [Candidate(*row) for row in rows]
 
-    def _count(self, expression: Expression | None) -> int:
-        if expression is None:
-            return self._catalogue.movies
-        match = _match(expression)
-        count = self._known.counts.get(match)
+    def _count(self, ask: title_order.Count) -> int:
+        if ask.expression is None:
+            return self._catalogue.movies - (len(self._left_out) if ask.lessened else 0)
+        match = _match(ask.expression)
+        count = None if ask.lessened else self._known.counts.get(match)
         if count is None:
+            more, values = self._lessening(ask, "rowid")
             count = self._execute(
-                "SELECT count(*) FROM movie_index WHERE movie_index MATCH ? AND rowid BETWEEN ? AND ?",
-                (match, *self._range),
+                f"SELECT count(*) FROM movie_index WHERE movie_index MATCH ? AND rowid BETWEEN ? AND ? {more}",
+                (match, *self._range, *values),
             ).fetchone()[0]
-            if len(self._known.counts) < 1000:
+            if not ask.lessened and len(self._known.counts) < 1000:
                 self._known.counts[match] = count
         return count
 
+    def _lessening(
+        self, ask: title_order.Find | title_order.Count | title_order.Listing, rank: str
+    ) -> tuple[str, tuple[str, ...]]:
+        """The condition that leaves movies out, and its values."""
+        if not ask.lessened:
+            return "", ()
+        return f"AND {rank} NOT IN (SELECT value FROM json_each(?)) ", (self._left_out_text,)
+
     def _listing(self, ask: title_order.Listing) -> list[int]:
         order = "year DESC, movies.rank" if ask.order is Order.YEAR else "popularity DESC, movies.rank"
+        more, values = self._lessening(ask, "movies.rank")
         if ask.expression is None:
             rows = self._execute(
-                f"SELECT rank FROM movies WHERE catalogue = ? ORDER BY {order} LIMIT ? OFFSET ?",
-                (self._catalogue.number, ask.limit, ask.offset),
+                f"SELECT rank FROM movies WHERE catalogue = ? {more}ORDER BY {order} LIMIT ? OFFSET ?",
+                (self._catalogue.number, *values, ask.limit, ask.offset),
             )
         else:
             rows = self._execute(
                 "SELECT movies.rank FROM movie_index JOIN movies ON movies.rank = movie_index.rowid "
-                f"WHERE movie_index MATCH ? AND movie_index.rowid BETWEEN ? AND ? ORDER BY {order} LIMIT ? OFFSET ?",
-                (_match(ask.expression), *self._range, ask.limit, ask.offset),
+                f"WHERE movie_index MATCH ? AND movie_index.rowid BETWEEN ? AND ? {more}"
+                f"ORDER BY {order} LIMIT ? OFFSET ?",
+                (_match(ask.expression), *self._range, *values, ask.limit, ask.offset),
             )
         return [rank for (rank,) in rows]
 

@@ -23,6 +23,7 @@ from rapidfuzz import fuzz, process
 from rapidfuzz.distance import OSA
 
 from movie_core.movies import Movie, MovieQuery, Order, Years
+from movie_core.ratings import title_spellings
 
 HEAD = 120
 """Movies of a tier that are ordered by likeness."""
@@ -283,6 +284,13 @@ def _key(words: Iterable[str]) -> str:
     return "=" + "".join(words)[:MAX_KEY]
 
 
+def title_terms(titles: Iterable[str]) -> list[str]:
+    """Terms of which every movie that has one of these titles has one, by `movie_core.ratings.title_key`, and few
+    others have any."""
+    spellings = (spelling for title in titles for spelling in title_spellings(title))
+    return list(dict.fromkeys(_key(split_words(spelling)) for spelling in spellings))
+
+
 def _compounds(title: str) -> list[str]:
     """Words of a title written as one: `spiderman` for Spider-Man; and the owner in `Bean's`."""
     parts = map(_WORD.findall, fold(title).split())
@@ -361,6 +369,8 @@ class Find:
     expression: Expression
     limit: int
     offset: int = 0
+    lessened: bool = False
+    """Without the movies that the query leaves out; so too for the next two."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -368,6 +378,7 @@ class Count:
     """How many movies match, all for None: an int."""
 
     expression: Expression | None
+    lessened: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -378,6 +389,7 @@ class Listing:
     order: Order
     limit: int
     offset: int
+    lessened: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -500,37 +512,55 @@ class _Tier:
     head: list[int]
 
 
-def search(query: MovieQuery, limit: int, offset: int = 0) -> Steps:
-    """The window of the matches of a query, `total` counting all of them."""
+def search(query: MovieQuery, limit: int, offset: int = 0, left_out: frozenset[int] = frozenset()) -> Steps:
+    """The window of the matches of a query, `total` counting all of them.
+
+    `left_out` are the ranks of the movies that the query leaves out. They are taken away once it is known what matches,
+    so that nothing else is found in their place and the others keep their order.
+    """
+    lessened = bool(left_out)
     filters = both(
         None if query.years is None else _years(query.years),
         None if query.genre is None else Term(_genre_term(query.genre)),
     )
     if not query.text:
-        total = yield Count(filters)
-        ranks = (yield Listing(filters, _by(query.order), limit, offset)) if offset < total else []
+        total = yield Count(filters, lessened)
+        ranks = (yield Listing(filters, _by(query.order), limit, offset, lessened)) if offset < total else []
         return Found(total, ranks)
     scorer = _Scorer(query.text, (yield BestKnown()))
     tiers = yield from _literal(scorer, filters)
     if not tiers:
         nearly = [] if filters and (yield from _literal(scorer, None)) else (yield from _nearly(scorer, filters))
-        nearly = _in_order(nearly, query.order)
+        nearly = _in_order([one for one in nearly if one.rank not in left_out], query.order)
         return Found(len(nearly), [one.rank for one in nearly[offset : offset + limit]])
+    if left_out:
+        tiers = yield from _lessen(tiers, left_out)
     total = sum(tier.total for tier in tiers)
     if query.order is not Order.RELEVANCE:
         everything = both(either(*(tier.expression for tier in tiers)), filters)
-        return Found(total, (yield Listing(everything, query.order, limit, offset)) if offset < total else [])
+        listing = Listing(everything, query.order, limit, offset, lessened)
+        return Found(total, (yield listing) if offset < total else [])
     ranks = []
     for tier in tiers:
         if offset < tier.total and limit > 0:
             part = tier.head[offset : offset + limit]
             if len(part) < limit and offset + len(part) < tier.total:
-                tail = yield Find(tier.expression, limit - len(part), max(offset, HEAD))
+                # The head are the first of the tier by rank, and so is what is left of it.
+                tail = yield Find(tier.expression, limit - len(part), max(offset, len(tier.head)), lessened)
                 part = part + [one.rank for one in tail]
             ranks += part
             limit -= len(part)
         offset = max(0, offset - tier.total)
     return Found(total, ranks)
+
+
+def _lessen(tiers: Sequence[_Tier], left_out: frozenset[int]) -> Generator[Ask, Any, list[_Tier]]:
+    less: list[_Tier] = []
+    for tier in tiers:
+        head = [rank for rank in tier.head if rank not in left_out]
+        total = len(head) if tier.total == len(tier.head) else (yield Count(tier.expression, lessened=True))
+        less.append(_Tier(tier.expression, total, head))
+    return less
 
 
 def suggest(query: MovieQuery, limit: int) -> Steps:

@@ -1,0 +1,194 @@
+"""The store of ratings on SQLite and PostgreSQL keeps its contract, also when many write."""
+
+import asyncio
+import json
+import time
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+from sqlalchemy.ext.asyncio import AsyncEngine
+from tests.servers import postgres_database
+
+from movie_adapters.sql_database import create_engine, metadata, migrate
+from movie_adapters.sql_outbox import SqlOutbox
+from movie_adapters.sql_ratings import SqlRatings
+from movie_adapters.sql_sessions import SqlSessions
+from movie_adapters.sql_tables import transaction
+from movie_adapters.sql_users import SqlUsers
+from movie_core.errors import StoreUnavailable
+from movie_core.keys import Keys
+from movie_core.paging import Window
+from movie_core.ratings import MAX_IMPORT, MAX_RATINGS, NewRating
+from movie_core.testing import NOW, UNLIMITED, RatingStoreContract, RatingStores, Stores, join
+
+TABLES = ("ratings", "rating_versions", "users", "registrations", "links", "mails")
+
+
+@pytest.fixture(scope="module")
+def postgres_url(postgres: str) -> Iterator[str]:
+    with postgres_database(postgres) as url:
+        migrate(url)
+        yield url
+
+
+@pytest.fixture(scope="module")
+def sqlite_url(tmp_path_factory: pytest.TempPathFactory) -> str:
+    url = f"sqlite+aiosqlite:///{tmp_path_factory.mktemp('ratings')}/movies.db"
+    migrate(url)
+    return url
+
+
+@pytest.fixture(params=["sqlite", "postgres"])
+def url(request: pytest.FixtureRequest) -> str:
+    """A database with all tables, of either kind."""
+    found: str = request.getfixturevalue(f"{request.param}_url")
+    return found
+
+
+@asynccontextmanager
+async def stores_at(url: str) -> AsyncIterator[tuple[AsyncEngine, RatingStores]]:
+    """The stores over a database, emptied."""
+    engine, keys = create_engine(url), Keys(["k" * 32])
+    try:
+        async with engine.begin() as connection:
+            for table in reversed(metadata.sorted_tables):
+                if table.name in TABLES:
+                    await connection.execute(table.delete())
+        accounts = Stores(
+            SqlUsers(engine, UNLIMITED, keys), SqlSessions(engine), SqlOutbox(engine, UNLIMITED, keys), keys
+        )
+        yield engine, RatingStores(SqlRatings(engine, "catalogue"), accounts)
+    finally:
+        await engine.dispose()
+
+
+class OpenStores(RatingStoreContract):
+    url: str
+
+    @asynccontextmanager
+    async def open(self) -> AsyncIterator[RatingStores]:
+        async with stores_at(self.url) as (_, stores):
+            yield stores
+
+
+class TestRatingsOnSqlite(OpenStores):
+    @pytest.fixture(autouse=True)
+    def _database(self, sqlite_url: str) -> None:
+        self.url = sqlite_url
+
+
+class TestRatingsOnPostgres(OpenStores):
+    @pytest.fixture(autouse=True)
+    def _database(self, postgres_url: str) -> None:
+        self.url = postgres_url
+
+
+async def test_sources_are_apart_but_for_what_is_exported_and_erased(url: str) -> None:
+    async with stores_at(url) as (engine, stores):
+        ada, _ = await join(stores.accounts)
+        one, other = stores.ratings, SqlRatings(engine, "third_party")
+        await one.put(ada.id, [NewRating("1", "One", 1990, 5.0)], NOW)
+        assert (await other.version(), await other.history(ada.id)) == ("0", [])
+        await other.put(ada.id, [NewRating("1", "Other", None, 9.0)], NOW)
+        assert not await one.remove(ada.id, "2")
+        assert [rating.title for rating in await one.history(ada.id)] == ["One"]
+        assert [rating.title async for batch in other.everyone() for _, rating in batch] == ["Other"]
+        exported = (await one.export(ada.id))["ratings"]
+        assert [(row["source"], row["title"]) for row in exported] == [("catalogue", "One"), ("third_party", "Other")]
+        assert json.dumps(exported)
+        before = await one.version(), await other.version()
+        await other.erase(ada.id)
+        assert await one.history(ada.id) == await other.history(ada.id) == []
+        assert all(old != new for old, new in zip(before, (await one.version(), await other.version()), strict=True))
+
+
+async def test_one_row_is_left_of_two_hundred_ratings_of_one_movie_at_once(url: str) -> None:
+    async with stores_at(url) as (_, stores):
+        ada, _ = await join(stores.accounts)
+        turns = asyncio.Semaphore(50)
+        order: list[float] = []
+
+        async def rate(number: int) -> None:
+            async with turns:
+                value = 0.5 + number % 20 / 2
+                (kept,) = await stores.ratings.put(ada.id, [NewRating("1", f"Title {number}", None, value)], NOW)
+                order.append(kept.rating.rating)
+
+        await asyncio.gather(*(rate(number) for number in range(200)))
+        total, (left,) = await stores.ratings.listed(ada.id, Window())
+        assert (total, len(order)) == (1, 200)
+        await rate(3)
+        after = await stores.ratings.get(ada.id, "1")
+        assert after is not None
+        assert (left.rating in order, after.rating) == (True, 2.0)
+
+
+async def test_a_thousand_writes_at_once_lose_nothing(url: str) -> None:
+    async with stores_at(url) as (_, stores):
+        people = [(await join(stores.accounts, f"p{n}@example.com", f"P {n}"))[0] for n in range(20)]
+        turns = asyncio.Semaphore(50)
+
+        async def rate(number: int) -> None:
+            async with turns:
+                new = NewRating(str(number // 20), "A Film", None, 5.0)
+                await stores.ratings.put(people[number % 20].id, [new], NOW)
+
+        await asyncio.gather(*(rate(number) for number in range(1000)))
+        found = [(user, one.movie_id) async for batch in stores.ratings.everyone() for user, one in batch]
+        assert sorted(found) == sorted((user.id, str(number)) for user in people for number in range(50))
+        assert await stores.ratings.version() == "1000"
+
+
+async def test_a_whole_list_is_read_and_an_import_written_in_well_under_a_transaction(url: str) -> None:
+    async with stores_at(url) as (_, stores):
+        ada, _ = await join(stores.accounts)
+        for start in range(0, MAX_RATINGS, MAX_IMPORT):
+            numbers = range(start, start + MAX_IMPORT)
+            rows = [NewRating(str(number), f"Film {number}", 2000, 5.0) for number in numbers]
+            for again in (rows, [replace(row, rating=6.0) for row in rows]):
+                began = time.monotonic()
+                assert len(await stores.ratings.put(ada.id, again, NOW)) == MAX_IMPORT
+                assert time.monotonic() - began < 2  # some 0.3 s on a quiet machine
+        began = time.monotonic()
+        assert len(await stores.ratings.history(ada.id)) == MAX_RATINGS
+        assert time.monotonic() - began < 0.9
+        began = time.monotonic()
+        await stores.ratings.erase(ada.id)
+        assert time.monotonic() - began < 2
+
+
+async def test_a_database_without_tables_is_a_store_that_is_away(tmp_path: Path) -> None:
+    engine = create_engine(f"sqlite+aiosqlite:///{tmp_path}/none.db")
+    store = SqlRatings(engine, "catalogue")
+    for call in (
+        store.put("x", [], NOW),
+        store.remove("x", "1"),
+        store.get("x", "1"),
+        store.listed("x", Window()),
+        store.history("x"),
+        anext(aiter(store.everyone())),
+        store.version(),
+        store.export("x"),
+        store.erase("x"),
+    ):
+        with pytest.raises(StoreUnavailable):
+            await call
+    await engine.dispose()
+
+
+async def test_who_was_erased_while_rating_leaves_nothing(url: str) -> None:
+    async with stores_at(url) as (engine, stores):
+        people = [(await join(stores.accounts, f"p{n}@example.com", f"P {n}"))[0] for n in range(5)]
+
+        async def rate(user_id: str) -> None:
+            await stores.ratings.put(user_id, [NewRating(str(n), "A Film", None, 5.0) for n in range(200)], NOW)
+
+        rating = [rate(user.id) for user in people for _ in range(3)]
+        erasing = [stores.accounts.users.erase(user.address.key, NOW) for user in people]
+        await asyncio.gather(*rating, *erasing, return_exceptions=True)
+        async with transaction(engine, read_only=True) as connection:
+            left = await connection.exec_driver_sql("SELECT count(*) FROM ratings")
+            assert left.scalar() == 0
