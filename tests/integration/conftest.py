@@ -2,6 +2,8 @@
 
 import asyncio
 import contextlib
+import email
+import email.policy
 import itertools
 import os
 import re
@@ -12,7 +14,9 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 import httpx
 import pytest
@@ -176,6 +180,96 @@ def run(folder: Path) -> Callable[..., subprocess.CompletedProcess[str]]:
         )
 
     return done
+
+
+# --- accounts
+
+AUTH = "/api/v1/authentication/"
+ME = "/api/v1/users/me/"
+PASSWORD = "copper lantern walks home"
+LIMITS_OFF = {
+    "MOVIE_PUBLIC_SEARCH": "false",
+    "MOVIE_LIMIT_LOGIN": "off",
+    "MOVIE_LIMIT_REGISTER": "off",
+    "MOVIE_LIMIT_MAIL": "off",
+}
+"""Accounts as they are by default, but for the limits, which hinder tests that register often."""
+
+
+@dataclass
+class Deployment:
+    """Running processes and what a user of theirs can see. `others` are clients of further API processes."""
+
+    client: httpx.Client
+    folder: Path
+    environ: dict[str, str]
+    others: list[httpx.Client] = field(default_factory=list)
+
+    def mails(self, to: str) -> list[tuple[str, str]]:
+        """Subject and text of each mail to an address, oldest first."""
+        found = []
+        for path in sorted(self.folder.glob("var/mail/*.eml"), key=lambda path: path.stat().st_mtime_ns):
+            message = email.message_from_bytes(path.read_bytes(), policy=email.policy.default)
+            if str(message["To"]).lower() == to.lower():
+                body = message.get_body(("plain",))
+                assert body is not None
+                found.append((str(message["Subject"]), body.get_content()))
+        return found
+
+    def links(self, to: str, count: int = 1) -> list[str]:
+        """The links in the mails to an address, once there are that many mails."""
+        wait_until(lambda: len(self.mails(to)) >= count)
+        return [link for _, text in self.mails(to) for link in re.findall(r"http://\S+", text)]
+
+    def register(self, address: str, username: str, password: str = PASSWORD) -> httpx.Response:
+        return self.client.post(AUTH + "register/", json={"email": address, "username": username, "password": password})
+
+    def log_in(self, address: str, password: str = PASSWORD, client: httpx.Client | None = None) -> httpx.Response:
+        return (client or self.client).post(AUTH + "login/", json={"email": address, "password": password})
+
+    def account(self, name: str) -> dict[str, str]:
+        """A pair of tokens of a new and active account."""
+        assert self.register(f"{name}@example.com", name).status_code == 201
+        answer = self.client.post(self.links(f"{name}@example.com")[-1])
+        assert answer.status_code == 200, answer.text
+        return dict(answer.json())
+
+
+def wait_until(holds: Callable[[], bool], seconds: float = 15) -> None:
+    deadline = time.monotonic() + seconds
+    while not holds():
+        assert time.monotonic() < deadline, "it did not happen in time"
+        time.sleep(0.05)
+
+
+def bearer(tokens: dict[str, Any]) -> dict[str, str]:
+    return {"Authorization": f"Bearer {tokens['access']}"}
+
+
+@pytest.fixture(params=["embedded", "servers"])
+def deployment(request: pytest.FixtureRequest, serve: Serve, start: Start, folder: Path) -> Iterator[Deployment]:
+    if request.param == "embedded":
+        _, client = serve(**LIMITS_OFF)
+        yield Deployment(client, folder, {})
+        return
+    redis_url = request.getfixturevalue("redis_url")
+    with Redis.from_url(redis_url) as redis:
+        redis.flushall()  # it has served others, with another database
+    environ = {
+        "MOVIE_DATABASE_URL": request.getfixturevalue("database_url"),
+        "MOVIE_REDIS_URL": redis_url,
+        "MOVIE_PUBLIC_URL": f"http://127.0.0.1:{free_port()}",
+        **LIMITS_OFF,
+    }
+    ports = [environ["MOVIE_PUBLIC_URL"].rpartition(":")[2], str(free_port())]
+    programs = [start("serve", "--port", port, **environ) for port in ports]
+    for program in programs:
+        program.wait_for("serving catalogue")
+    start("worker", **environ).wait_for("working")
+    clients = [httpx.Client(base_url=f"http://127.0.0.1:{port}", timeout=10, trust_env=False) for port in ports]
+    yield Deployment(clients[0], folder, environ, clients[1:])
+    for client in clients:
+        client.close()
 
 
 # --- API processes in front of a source that the test itself plays
