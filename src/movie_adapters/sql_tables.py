@@ -42,6 +42,11 @@ _UNSTORABLE = re.compile("[\x00\ud800-\udfff]")
 _log = logging.getLogger(__name__)
 
 
+def storable(text: str) -> str:
+    """The text as `AnyText` keeps it."""
+    return _UNSTORABLE.sub("\x1a", text)
+
+
 class AnyText(TypeDecorator[str]):
     """Text that takes any string. What no database stores becomes the control character SUB, which no key has."""
 
@@ -49,7 +54,7 @@ class AnyText(TypeDecorator[str]):
     cache_ok = True
 
     def process_bind_param(self, value: str | None, dialect: Dialect) -> str | None:
-        return None if value is None else _UNSTORABLE.sub("\x1a", value)
+        return None if value is None else storable(value)
 
 
 class UtcTime(TypeDecorator[datetime]):
@@ -177,13 +182,16 @@ _turns: WeakKeyDictionary[AsyncEngine, asyncio.Lock] = WeakKeyDictionary()
 
 
 @asynccontextmanager
-async def transaction(engine: AsyncEngine, *, read_only: bool = False) -> AsyncIterator[AsyncConnection]:
-    """A transaction that is over, for better or worse, within `READ_SECONDS` or `WRITE_SECONDS`; committed unless the
-    block raises. Each statement of a reading one may see a newer state on PostgreSQL.
+async def transaction(
+    engine: AsyncEngine, *, read_only: bool = False, seconds: float | None = None
+) -> AsyncIterator[AsyncConnection]:
+    """A transaction that is over, for better or worse, within `READ_SECONDS` or `WRITE_SECONDS`, or the seconds given;
+    committed unless the block raises. Each statement of a reading one may see a newer state on PostgreSQL.
 
     Raises `StoreUnavailable` for whatever the database, its pool or the clock put in the way.
     """
-    seconds = READ_SECONDS if read_only else WRITE_SECONDS
+    if seconds is None:
+        seconds = READ_SECONDS if read_only else WRITE_SECONDS
     try:
         async with asyncio.timeout(seconds):
             if engine.dialect.name == "postgresql":
