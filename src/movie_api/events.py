@@ -18,7 +18,7 @@ from movie_core.movies import utc_now
 EVENTS = "/api/v1/events/"
 
 
-class GivenEvent(msgspec.Struct):
+class GivenEvent(msgspec.Struct, forbid_unknown_fields=True):
     type: str
     movie_id: str
     query: str | msgspec.UnsetType = msgspec.UNSET

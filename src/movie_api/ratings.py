@@ -38,7 +38,7 @@ class GivenRating(msgspec.Struct):
     rating: float
 
 
-class ImportedRating(msgspec.Struct):
+class ImportedRating(msgspec.Struct, forbid_unknown_fields=True):
     movie_id: str
     rating: float
     rated_at: Annotated[datetime, msgspec.Meta(tz=True)] | msgspec.UnsetType = msgspec.UNSET
