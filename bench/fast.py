@@ -104,14 +104,14 @@ class StandIn:
 
 
 class Place:
-    """A folder with a database and an account in it, where processes are started."""
+    """A folder with an account in its database, where processes are started; `environ` is what all of them get."""
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, **environ: str) -> None:
         self.folder = folder
         self.cores = sorted(os.sched_getaffinity(0))
-        environ = {name: value for name, value in os.environ.items() if not name.startswith("MOVIE_")}
-        limits = ("SEARCH", "LOGIN", "REGISTER", "MAIL")
-        self.environ = environ | {f"MOVIE_LIMIT_{name}": "off" for name in limits} | {
+        clean = {name: value for name, value in os.environ.items() if not name.startswith("MOVIE_")}
+        limits = ("SEARCH", "LOGIN", "REGISTER", "MAIL", "EVENTS")
+        self.environ = clean | environ | {f"MOVIE_LIMIT_{name}": "off" for name in limits} | {
             "MOVIE_SECRET_KEY": SECRET,
             "MOVIE_PUBLIC_URL": PUBLIC_URL,
             "MOVIE_ACCESS_TTL": "12h",
@@ -221,7 +221,7 @@ def _beside_raw(place: Place, upstream: StandIn, redis_url: str | None = None, *
     core = place.cores[0]
     with ExitStack() as stack:
         api = stack.enter_context(place.api(upstream.server.url, redis_url, core=core, **settings))
-        warm = _run(_answers_one_by_one(api.port, [place.ask("the")] * 50))[-1]
+        warm = run(_answers_one_by_one(api.port, [place.ask("the")] * 50))[-1]
         assert warm.status == 200, warm.body
         lines = warm.head.decode("latin-1").strip().split("\r\n")[1:]
         headers = [(name, value) for name, _, value in (line.partition(": ") for line in lines) if name != "date"]
@@ -240,7 +240,7 @@ def _warm(place: Place, is_full: bool) -> Iterator[Row]:
 
         yield from _share_rows("warm search, new tokens", _rounds(pair, is_full, distinct), 0.35)
         few, many = (
-            _run(hammer(pair.api.port, itertools.repeat(pair.ask), 2.0, pair.api.cpu, count)) for count in (32, 1000)
+            run(hammer(pair.api.port, itertools.repeat(pair.ask), 2.0, pair.api.cpu, count)) for count in (32, 1000)
         )
         goodput = many.statuses[200] / many.seconds / few.rate
         yield Row("answers a second to 1,000 clients, share of those to 32", f"{goodput:.2f}", "≥ 0.90", goodput >= 0.9)
@@ -273,8 +273,8 @@ def _rounds(
     rounds: list[tuple[Stretch, Stretch]] = []
     while len(_undisturbed(rounds)) < wanted and len(rounds) < 3 * wanted:
         asked = itertools.repeat(pair.ask) if requests is None else requests()
-        raw = _run(hammer(pair.raw.port, itertools.repeat(pair.ask), ROUND_SECONDS, pair.raw.cpu))
-        rounds.append((raw, _run(hammer(pair.api.port, asked, ROUND_SECONDS, pair.api.cpu))))
+        raw = run(hammer(pair.raw.port, itertools.repeat(pair.ask), ROUND_SECONDS, pair.raw.cpu))
+        rounds.append((raw, run(hammer(pair.api.port, asked, ROUND_SECONDS, pair.api.cpu))))
     return rounds
 
 
@@ -324,7 +324,7 @@ def _stampedes(place: Place, _: bool) -> Iterator[Row]:
             upstream.behave(latency_ms=500, script=["503"] * failures)
             # Each key is asked for at both.
             asked = [((one, other)[n // count % 2].port, place.ask(keys[n % count])) for n in range(1000)]
-            answers = _run(burst(asked))
+            answers = run(burst(asked))
             calls, goal = upstream.calls(), count + failures
             yield Row(f"1,000 clients, {name}, two processes: calls", str(calls), str(goal), calls == goal)
             good = sum(answer.status == 200 for answer in answers)
@@ -345,8 +345,8 @@ def _hot_key(place: Place, is_full: bool) -> Iterator[Row]:
         place.api(upstream.server.url, redis_url, cache_fresh="1s") as other,
     ):
         ports = [one.port, other.port]
-        _run(burst((port, place.ask("the")) for port in ports))
-        answers = _run(steady(ports, place.ask("the"), rate, seconds))
+        run(burst((port, place.ask("the")) for port in ports))
+        answers = run(steady(ports, place.ask("the"), rate, seconds))
         times = upstream.times()
     # Freshness ends after 0.9 to 1 s: what comes within half of that is a second call for the same expiry.
     expiries = 1 + sum(later - earlier > 0.5 for earlier, later in itertools.pairwise(times))
@@ -373,14 +373,14 @@ def _holders(place: Place, _: bool) -> Iterator[Row]:
     ):
         ask = place.ask(next(titles))
         upstream.behave()
-        answers = _run(_bereft(holder, holder, ask, None))
+        answers = run(_bereft(holder, holder, ask, None))
         calls = upstream.calls()
         yield Row("who asked first leaves: the other clients answered", _good_of(answers), "100", _are_good(answers))
         yield Row("the same: calls", str(calls), "1", calls == 1)
         for name, number in (("frozen", signal.SIGSTOP), ("killed", signal.SIGKILL)):
             ask = place.ask(next(titles))
             upstream.behave()
-            answers = _run(_bereft(holder, other, ask, number))
+            answers = run(_bereft(holder, other, ask, number))
             holder.process.send_signal(signal.SIGCONT)
             time.sleep(1.5)  # one that was frozen may go on with what it was at
             calls = upstream.calls()
@@ -411,7 +411,7 @@ async def _bereft(holder: Server, other: Server, ask: bytes, number: signal.Sign
 def _browsing(place: Place, _: bool) -> Iterator[Row]:
     with place.upstream() as upstream, place.api(upstream.server.url) as api:
         asked = [place.ask("the", offset) for offset in range(0, 500, 10)]
-        answers = _run(_answers_one_by_one(api.port, asked))
+        answers = run(_answers_one_by_one(api.port, asked))
         calls = upstream.calls()
     items = {item["id"] for answer in answers for item in json.loads(answer.body).get("items", ())}
     yield Row("browsing 50 pages of 10: calls", str(calls), "≤ 10", calls <= 10)
@@ -431,10 +431,10 @@ def _memory(place: Place, is_full: bool) -> Iterator[Row]:
         place.raw([("content-type", "application/json"), ("content-length", str(len(source)))], source) as upstream,
         place.api(upstream.url, cache_bytes=f"{cap}MiB") as api,
     ):
-        _run(hammer(api.port, iter([place.ask(f"warming up {n}") for n in range(500)]), 600, api.cpu, 16))
+        run(hammer(api.port, iter([place.ask(f"warming up {n}") for n in range(500)]), 600, api.cpu, 16))
         before = api.memory()
         asked = (place.ask(f"never asked for {number}") for number in range(count))
-        flood, misses = _run(_flooded(api, asked, place.ask("hot")))
+        flood, misses = run(_flooded(api, asked, place.ask("hot")))
         growth = api.memory() - before
     name = f"{flood.count:,} distinct queries ({flood.rate:,.0f}/s)"
     allowed = cap + OWN_MEBIBYTES
@@ -469,7 +469,7 @@ def _redis_away(place: Place, _: bool) -> Iterator[Row]:
         with Redis.from_url(redis_url) as redis:
             number = int(redis.info("server")["process_id"])
         try:
-            yield from _run(_without_redis(place, one, other, number))
+            yield from run(_without_redis(place, one, other, number))
         finally:
             with suppress(ProcessLookupError):
                 os.kill(number, signal.SIGCONT)
@@ -519,7 +519,7 @@ async def _without_redis(place: Place, one: Server, other: Server, redis: int) -
 # --- small things
 
 
-def _run(work: Coroutine[Any, Any, T]) -> T:
+def run(work: Coroutine[Any, Any, T]) -> T:
     with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
         return runner.run(work)
 

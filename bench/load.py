@@ -121,6 +121,12 @@ def request_of(target: str, token: str | None = None) -> bytes:
     return f"GET {target} HTTP/1.1\r\nHost: 127.0.0.1\r\nUser-Agent: bench\r\nAccept: */*\r\n{permit}\r\n".encode()
 
 
+def post_of(target: str, body: bytes, token: str) -> bytes:
+    """The same, with JSON to tell."""
+    head = request_of(target, token).replace(b"GET ", b"POST ", 1).removesuffix(b"\r\n")
+    return head + b"Content-Type: application/json\r\nContent-Length: %d\r\n\r\n" % len(body) + body
+
+
 async def hammer(
     port: int, requests: Iterator[bytes], seconds: float, cpu: Callable[[], float], connections: int = 32
 ) -> Stretch:

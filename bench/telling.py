@@ -1,0 +1,126 @@
+"""Events told over HTTP: how quickly a burst is taken, what goes on and on, and what a full buffer says.
+
+The server has one core and we another; PostgreSQL, where it is the store, takes what is left of both.
+"""
+
+import asyncio
+import itertools
+import json
+import os
+import sqlite3
+import tempfile
+import time
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack
+from pathlib import Path
+
+import asyncpg  # type: ignore[import-untyped]
+import httpx
+from tests.servers import postgres_database, postgres_server
+
+from bench.fast import Place, Server, run
+from bench.load import hammer, post_of, steady
+from bench.rows import Row
+
+BATCH = 100
+"""Events of a request."""
+BURST = 50_000
+"""Events of a burst."""
+RATE = 22_000
+"""Events a second that a burst comes at."""
+SUSTAINED_SECONDS = 10.0
+
+
+def telling(*, is_full: bool) -> Iterator[Row]:
+    """Embedded, then on PostgreSQL."""
+    if not hasattr(os, "sched_setaffinity"):
+        print("     telling: left out; it needs Linux")
+        return
+    with ExitStack() as stack:
+        folder = Path(stack.enter_context(tempfile.TemporaryDirectory()))
+        yield from _on("SQLite", Place(folder), lambda: _sqlite_count(folder), is_full)
+    with ExitStack() as stack:
+        folder = Path(stack.enter_context(tempfile.TemporaryDirectory()))
+        url = stack.enter_context(postgres_database(stack.enter_context(postgres_server())))
+        yield from _on("PostgreSQL", Place(folder, MOVIE_DATABASE_URL=url), lambda: _postgres_count(url), is_full)
+
+
+def _on(name: str, place: Place, count: Callable[[], int], is_full: bool) -> Iterator[Row]:
+    core = place.cores[0]
+    with place.api(core=core) as api:
+        os.sched_setaffinity(0, {place.cores[-1]})
+        try:
+            request = _request(api, place)
+            run(steady([api.port], request, 50, 0.5))  # warm
+            time.sleep(1.5)
+            rate = RATE / BATCH
+            answers = run(steady([api.port], request, rate, BURST / RATE))
+            taken = BATCH * sum(answer.status == 202 for answer in answers)
+            times = sorted(answer.seconds * 1e3 for answer in answers)
+            p99 = times[int(0.99 * len(times))]
+            yield Row(
+                f"{name}: taken of a burst of {BURST:,} at {RATE:,}/s", f"{taken:,}", f"≥ {BURST:,}", taken >= BURST
+            )
+            yield Row(f"{name}: p99 of its answers", f"{p99:.1f} ms", "≤ 20 ms", p99 <= 20)
+            _wait_until_still(count)
+
+            before, began = count(), time.perf_counter()
+            seconds = SUSTAINED_SECONDS * (6 if is_full else 1)
+            told = run(hammer(api.port, itertools.repeat(request), seconds, api.cpu))
+            _wait_until_still(count)
+            kept, took = count() - before, time.perf_counter() - began
+            accepted = told.statuses[202] * BATCH
+            yield Row(f"{name}: events/s kept, told without a pause", f"{kept / took:,.0f}", "as the store takes", True)
+            share = f"{kept:,} of {accepted:,}"
+            yield Row(f"{name}: kept of what was accepted then", share, "all", kept == accepted)
+            refused = told.statuses[503]
+            others = told.count - told.statuses[202] - refused
+            yield Row(
+                f"{name}: refused with 503 then / other answers", f"{refused:,} / {others}", "any / 0", not others
+            )
+        finally:
+            os.sched_setaffinity(0, place.cores)
+
+
+def _request(api: Server, place: Place) -> bytes:
+    headers = {"authorization": f"Bearer {place.token}"}
+    with httpx.Client(base_url=api.url, headers=headers, trust_env=False, timeout=30) as client:
+        items = (
+            client.get("/api/v1/movies/", params={"query": "river", "limit": 100}).raise_for_status().json()["items"]
+        )
+    ids = [item["id"] for item in items]
+    events = [
+        {"type": "impression", "movie_id": ids[number % len(ids)], "query": "river", "position": number + 1}
+        for number in range(BATCH)
+    ]
+    return post_of("/api/v1/events/", json.dumps(events).encode(), place.token)
+
+
+def _wait_until_still(count: Callable[[], int]) -> None:
+    """Until nothing more is written for a second and a half, three times as long as events wait for each other."""
+    seen, since = count(), time.perf_counter()
+    while time.perf_counter() < since + 1.5:
+        time.sleep(0.1)
+        if (now := count()) != seen:
+            seen, since = now, time.perf_counter()
+
+
+def _sqlite_count(folder: Path) -> int:
+    connection = sqlite3.connect(folder / "var" / "movies.db")
+    try:
+        return int(
+            connection.execute("SELECT COALESCE(SUM(times), 0) FROM events WHERE kind <> 'search'").fetchone()[0]
+        )
+    finally:
+        connection.close()
+
+
+def _postgres_count(url: str) -> int:
+    async def ask() -> int:
+        connection = await asyncpg.connect(url.replace("+asyncpg", ""))
+        try:
+            return int(await connection.fetchval("SELECT COALESCE(SUM(times), 0) FROM events WHERE kind <> 'search'"))
+        finally:
+            await connection.close()
+
+    return asyncio.run(ask())
