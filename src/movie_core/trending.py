@@ -10,7 +10,7 @@ import asyncio
 import logging
 import math
 from collections import Counter
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, date, datetime, timedelta
 from enum import StrEnum
@@ -143,6 +143,29 @@ class Totals:
                 strengths[deed.movie_id] = log2_add(known, window.strength(deed))
                 if (bucket := window.bucket(deed.at)) > self._since[window]:
                     self.counts[window][bucket, deed.movie_id, deed.kind] += 1
+
+    def parts(self, size: int, kept: int) -> Iterator["Part"]:
+        """The `kept` strongest movies of each window, in parts of at most `size` strengths and counts; at least one."""
+        strengths: list[tuple[TrendWindow, str, float]] = []
+        counts: list[tuple[TrendWindow, int, str, DeedKind, int]] = []
+        for window, known in self.strengths.items():
+            chosen = dict(strongest(known, kept))
+            strengths += ((window, movie_id, strength) for movie_id, strength in chosen.items())
+            counts += ((window, *key, count) for key, count in self.counts[window].items() if key[1] in chosen)
+        for start in range(0, max(len(strengths), len(counts), 1), size):
+            end = start + size
+            yield Part(strengths[start:end], counts[start:end], is_last=end >= max(len(strengths), len(counts)))
+
+
+@dataclass(frozen=True, slots=True)
+class Part:
+    """A part of some totals, as stores take them."""
+
+    strengths: Sequence[tuple[TrendWindow, str, float]]
+    """Window, movie and S."""
+    counts: Sequence[tuple[TrendWindow, int, str, DeedKind, int]]
+    """Window, bucket, movie, kind and how many."""
+    is_last: bool
 
 
 def strongest(strengths: Mapping[str, float], limit: int) -> list[tuple[str, float]]:

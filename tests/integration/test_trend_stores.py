@@ -1,0 +1,105 @@
+"""The stores of trends and of kept orders on SQLite, PostgreSQL and Redis keep their contracts."""
+
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager
+from datetime import timedelta
+
+import pytest
+from sqlalchemy.ext.asyncio import AsyncEngine
+from tests.servers import postgres_database
+
+from movie_adapters.sql_database import create_engine, metadata, migrate
+from movie_adapters.sql_orders import SqlOrders
+from movie_adapters.sql_outbox import SqlOutbox
+from movie_adapters.sql_sessions import SqlSessions
+from movie_adapters.sql_trends import SqlTrends
+from movie_adapters.sql_users import SqlUsers
+from movie_core.keys import Keys
+from movie_core.mails import MailRules
+from movie_core.testing import NOW, KeptOrdersContract, OrderStores, Stores, TrendStoreContract
+from movie_core.trending import KEPT_MOVIES
+
+KEYS = Keys(["k" * 32])
+RULES = MailRules(link_ttl=timedelta(hours=24), limit=None)
+
+
+@pytest.fixture(scope="module")
+def postgres_url(postgres: str) -> Iterator[str]:
+    with postgres_database(postgres) as url:
+        migrate(url)
+        yield url
+
+
+@pytest.fixture(scope="module")
+def sqlite_url(tmp_path_factory: pytest.TempPathFactory) -> str:
+    url = f"sqlite+aiosqlite:///{tmp_path_factory.mktemp('trends')}/movies.db"
+    migrate(url)
+    return url
+
+
+@asynccontextmanager
+async def emptied(url: str) -> AsyncIterator[AsyncEngine]:
+    engine = create_engine(url)
+    try:
+        async with engine.begin() as connection:
+            for table in reversed(metadata.sorted_tables):
+                if table.name.startswith("trend_") or table.name in ("kept_orders", "users"):
+                    await connection.execute(table.delete())
+        yield engine
+    finally:
+        await engine.dispose()
+
+
+class OnSqlite:
+    url: str
+
+    @pytest.fixture(autouse=True)
+    def _database(self, sqlite_url: str) -> None:
+        self.url = sqlite_url
+
+
+class OnPostgres:
+    url: str
+
+    @pytest.fixture(autouse=True)
+    def _database(self, postgres_url: str) -> None:
+        self.url = postgres_url
+
+
+class SqlTrendStores(TrendStoreContract):
+    url: str
+
+    @asynccontextmanager
+    async def open(self, kept: int = KEPT_MOVIES) -> AsyncIterator[SqlTrends]:
+        async with emptied(self.url) as engine:
+            yield SqlTrends(engine, "catalogue", kept)
+
+
+class TestTrendsOnSqlite(OnSqlite, SqlTrendStores):
+    pass
+
+
+class TestTrendsOnPostgres(OnPostgres, SqlTrendStores):
+    pass
+
+
+class SqlOrderStores(KeptOrdersContract):
+    url: str
+    now = NOW
+
+    @asynccontextmanager
+    async def open(self) -> AsyncIterator[OrderStores]:
+        async with emptied(self.url) as engine:
+            accounts = Stores(SqlUsers(engine, RULES, KEYS), SqlSessions(engine), SqlOutbox(engine, RULES, KEYS), KEYS)
+            yield OrderStores(SqlOrders(engine, "catalogue", lambda: self.now), accounts)
+
+    async def pass_time(self, seconds: float) -> None:
+        self.now += timedelta(seconds=seconds)
+
+
+class TestOrdersOnSqlite(OnSqlite, SqlOrderStores):
+    pass
+
+
+class TestOrdersOnPostgres(OnPostgres, SqlOrderStores):
+    pass
