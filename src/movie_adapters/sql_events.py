@@ -4,9 +4,9 @@ Events go after a time. What `SqlAnalytics` tells is reckoned from what `day_fig
 keeps just that, by the same expressions, so that the answers stay the same.
 """
 
-from collections.abc import AsyncIterator, Collection, Mapping, Sequence
+from collections.abc import AsyncIterator, Collection, Iterator, Mapping, Sequence
 from datetime import UTC, date, datetime, timedelta
-from typing import Any
+from typing import Any, TypeVar
 
 from sqlalchemy import (
     BigInteger,
@@ -43,7 +43,10 @@ LONG_SECONDS = 15.0
 """How long reading through all events of a user, or of many days, may take."""
 PAGE = 5_000
 """Deeds of a batch, and rows that go in one transaction."""
+PIECE = 250
+"""Rows of one statement."""
 
+Row = TypeVar("Row")
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _MICROSECOND = timedelta(microseconds=1)
 
@@ -234,9 +237,8 @@ class SqlEvents:
                 if (day := utc_day(event.at).toordinal()) >= before
                 and (event.user_id is None or event.user_id in known)
             ]
-            if not kept:
-                return []
-            await connection.execute(insert(_table), [self._row(event, day) for event, day in kept])
+            for some in _pieces(kept):
+                await connection.execute(insert(_table), [self._row(event, day) for event, day in some])
             return await self._count_deeds(connection, kept, now)
 
     def _row(self, event: Event, day: int) -> dict[str, Any]:
@@ -263,26 +265,27 @@ class SqlEvents:
                 kind = DeedKind(event.kind.value)
                 deed = Deed(event.movie_id, kind, weight_of(kind, event.rating), event.at, now)
                 first.setdefault((day, event.user_id, storable(event.movie_id), kind.value), deed)
-        if not first:
-            return []
-        # In one order, so that those who append at once never wait for each other in a circle.
-        rows = [
-            {
-                "source": self._source,
-                "day": day,
-                "user_id": user_id,
-                "movie_id": movie_id,
-                "kind": kind,
-                "weight": first[day, user_id, movie_id, kind].weight,
-                "at": _micros(first[day, user_id, movie_id, kind].at),
-                "kept_at": _micros(now),
-            }
-            for day, user_id, movie_id, kind in sorted(first)
-        ]
         key = (deeds.c.day, deeds.c.user_id, deeds.c.movie_id, deeds.c.kind)
-        new = await connection.execute(_upsert(connection, deeds).on_conflict_do_nothing().returning(*key), rows)
-        counted = {tuple(row) for row in new}
-        return [deed for key, deed in first.items() if key in counted]
+        statement = _upsert(connection, deeds).on_conflict_do_nothing().returning(*key)
+        counted: set[tuple[Any, ...]] = set()
+        # In one order, so that those who append at once never wait for each other in a circle.
+        for some in _pieces(sorted(first)):
+            rows = [self._deed_row(one, first[one]) for one in some]
+            counted |= {tuple(row) for row in await connection.execute(statement, rows)}
+        return [deed for one, deed in first.items() if one in counted]
+
+    def _deed_row(self, key: tuple[int, str, str, str], deed: Deed) -> dict[str, Any]:
+        day, user_id, movie_id, kind = key
+        return {
+            "source": self._source,
+            "day": day,
+            "user_id": user_id,
+            "movie_id": movie_id,
+            "kind": kind,
+            "weight": deed.weight,
+            "at": _micros(deed.at),
+            "kept_at": _micros(deed.kept_at),
+        }
 
     async def count(self, day: date, counts: Mapping[str, int]) -> None:
         row: dict[str, Any] = dict.fromkeys(source_days.c.keys(), 0)
@@ -321,7 +324,7 @@ class SqlEvents:
     # --- what goes after a time
 
     async def purge(self, before: date) -> int:
-        """As `EventStore.purge`, in transactions of some `BATCH` events or a user's day, so that nobody waits for it."""
+        """As `EventStore.purge`, in transactions of some `BATCH` events or one user's day: nobody waits for it."""
         await self._close(before)
         removed = 0
         while amount := await self._fold(before):
@@ -412,9 +415,17 @@ def _query_figures(which: ColumnElement[bool]) -> Select[Any]:
 
 async def _lock_users(connection: AsyncConnection, user_ids: Collection[str]) -> set[str]:
     """See to it that nobody goes before the transaction ends; those who are there, active and recording."""
-    query = select(users.c.id, users.c.is_active & users.c.record_events).where(users.c.id.in_(list(user_ids)))
-    found = await connection.execute(query.order_by(users.c.id).with_for_update(read=True, key_share=True))
-    return {user_id for user_id, is_recorded in found if is_recorded}
+    recorded: set[str] = set()
+    for some in _pieces(sorted(user_ids)):
+        query = select(users.c.id, users.c.is_active & users.c.record_events).where(users.c.id.in_(some))
+        found = await connection.execute(query.order_by(users.c.id).with_for_update(read=True, key_share=True))
+        recorded |= {user_id for user_id, is_recorded in found if is_recorded}
+    return recorded
+
+
+def _pieces(rows: Sequence[Row]) -> Iterator[Sequence[Row]]:
+    """Few enough rows for a statement that its making doesn't hold the event loop for long."""
+    return (rows[start : start + PIECE] for start in range(0, len(rows), PIECE))
 
 
 def _upsert(connection: AsyncConnection, table: Table) -> Any:
