@@ -1,6 +1,8 @@
 """Ratings in a SQL database."""
 
+import asyncio
 from collections.abc import AsyncIterator, Mapping, Sequence
+from contextlib import asynccontextmanager
 from dataclasses import asdict
 from datetime import datetime
 from typing import Any
@@ -10,8 +12,8 @@ from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
 from movie_adapters.sql_database import metadata
-from movie_adapters.sql_tables import text_column, time_column, transaction, users
-from movie_core.errors import TooManyRatings, UserNotFound
+from movie_adapters.sql_tables import WRITE_SECONDS, text_column, time_column, transaction, users
+from movie_core.errors import StoreUnavailable, TooManyRatings, UserNotFound
 from movie_core.paging import Window
 from movie_core.ratings import MAX_RATINGS, Kept, NewRating, Rating, exported, keep
 
@@ -21,6 +23,9 @@ LOOKED_UP = 500
 """Up to so many movies of a user's list are looked up by id; for more, all of it is read."""
 ROWS = 1_000
 """Ratings that one statement writes."""
+WRITERS = 8
+"""Writers of one store at once. The others wait in turn, which connections of a pool aren't given in, and leave some of
+these to everybody else."""
 
 ratings = Table(
     "ratings",
@@ -54,9 +59,10 @@ class SqlRatings:
     def __init__(self, engine: AsyncEngine, source: str) -> None:
         self._engine = engine
         self._source = source
+        self._turns = asyncio.Semaphore(WRITERS)
 
     async def put(self, user_id: str, given: Sequence[NewRating], now: datetime) -> Sequence[Kept]:
-        async with transaction(self._engine) as connection:
+        async with self._writing() as connection:
             if not await _lock_user(connection, user_id):
                 raise UserNotFound("there is no such account")
             movie_ids = {one.movie_id for one in given}
@@ -85,7 +91,7 @@ class SqlRatings:
             await connection.execute(statement, rows[start : start + ROWS])
 
     async def remove(self, user_id: str, movie_id: str) -> bool:
-        async with transaction(self._engine) as connection:
+        async with self._writing() as connection:
             which = self._of(user_id) & (ratings.c.movie_id == movie_id)
             removed = await connection.execute(delete(ratings).where(which))
             if removed.rowcount:
@@ -147,12 +153,25 @@ class SqlRatings:
     async def erase(self, user_id: str) -> None:
         """Of every source."""
         of_user = ratings.c.user_id == user_id
-        async with transaction(self._engine) as connection:
+        async with self._writing() as connection:
             await _lock_user(connection, user_id)
             sources = (await connection.scalars(select(ratings.c.source).where(of_user).distinct())).all()
             await connection.execute(delete(ratings).where(of_user))
             for source in sorted(sources):
                 await _note_change(connection, source)
+
+    @asynccontextmanager
+    async def _writing(self) -> AsyncIterator[AsyncConnection]:
+        try:
+            async with asyncio.timeout(WRITE_SECONDS):
+                await self._turns.acquire()
+        except TimeoutError as error:
+            raise StoreUnavailable("more ratings are being written than the database takes") from error
+        try:
+            async with transaction(self._engine) as connection:
+                yield connection
+        finally:
+            self._turns.release()
 
     def _of(self, user_id: str) -> ColumnElement[bool]:
         return (ratings.c.user_id == user_id) & (ratings.c.source == self._source)

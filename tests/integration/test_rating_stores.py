@@ -108,28 +108,25 @@ async def test_sources_are_apart_but_for_what_is_exported_and_erased(url: str) -
 async def test_one_row_is_left_of_two_hundred_ratings_of_one_movie_at_once(url: str) -> None:
     async with stores_at(url) as (_, stores):
         ada, _ = await join(stores.accounts)
-        turns = asyncio.Semaphore(50)
-        order: list[float] = []
+        kept: list[float] = []
 
         async def rate(number: int) -> None:
-            async with turns:
-                value = 0.5 + number % 20 / 2
-                (kept,) = await stores.ratings.put(ada.id, [NewRating("1", f"Title {number}", None, value)], NOW)
-                order.append(kept.rating.rating)
+            value = 0.5 + number % 20 / 2
+            (one,) = await stores.ratings.put(ada.id, [NewRating("1", "A Film", None, value)], NOW)
+            kept.append(one.rating.rating)
 
         await asyncio.gather(*(rate(number) for number in range(200)))
         total, (left,) = await stores.ratings.listed(ada.id, Window())
-        assert (total, len(order)) == (1, 200)
+        assert (total, len(kept)) == (1, 200)
+        assert left.rating in kept
         await rate(3)
-        after = await stores.ratings.get(ada.id, "1")
-        assert after is not None
-        assert (left.rating in order, after.rating) == (True, 2.0)
+        assert [one.rating for one in await stores.ratings.history(ada.id)] == [2.0]
 
 
-async def test_a_thousand_writes_at_once_lose_nothing(url: str) -> None:
+async def test_a_thousand_writes_200_at_a_time_lose_nothing(url: str) -> None:
     async with stores_at(url) as (_, stores):
         people = [(await join(stores.accounts, f"p{n}@example.com", f"P {n}"))[0] for n in range(20)]
-        turns = asyncio.Semaphore(50)
+        turns = asyncio.Semaphore(200)
 
         async def rate(number: int) -> None:
             async with turns:
