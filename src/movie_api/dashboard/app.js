@@ -134,7 +134,8 @@ function change(now, before) {
   return [arrow, word, `${shares.format(Math.abs(grown))} (${numbers.format(before)} before)`];
 }
 
-const isWide = (table, name) => el("div", { class: "scroll", tabindex: "0", role: "region", "aria-label": name }, table);
+const scrolled = (table, name) =>
+  el("div", { class: "scroll", tabindex: "0", role: "region", "aria-label": name }, table);
 
 function table(name, caption, headings, rows) {
   return el(
@@ -169,7 +170,10 @@ const EDGE = { left: 44, right: 10, top: 10, bottom: 24 };
 function ticks(max) {
   const raw = Math.max(max, 1) / 4;
   const power = 10 ** Math.floor(Math.log10(raw));
-  const step = Math.max(1, [1, 2, 5, 10].map((factor) => factor * power).find((one) => one >= raw));
+  const step = Math.max(
+    1,
+    [1, 2, 5, 10].map((factor) => factor * power).find((one) => one >= raw),
+  );
   return Array.from({ length: Math.ceil(Math.max(max, 1) / step) + 1 }, (_, index) => index * step);
 }
 
@@ -193,15 +197,12 @@ function chart({ id, width, height, title, description, days, labels, format, te
       svg("text", { x: EDGE.left - 6, y: y(label) + 4, "text-anchor": "end" }, format(label)),
     );
   }
-  const shown = Math.max(1, Math.min(days.length, Math.floor(inner.width / 80)));
-  const places = Array.from({ length: shown }, (_, n) =>
-    shown === 1 ? 0 : Math.round((n * (days.length - 1)) / (shown - 1)),
-  );
-  for (const place of places) {
-    const anchor = days.length === 1 ? "middle" : place === 0 ? "start" : place === days.length - 1 ? "end" : "middle";
-    const at = anchor === "start" ? x(place) : anchor === "end" ? x(place) + step : x(place) + step / 2;
+  const every = Math.ceil(days.length / Math.max(1, Math.floor(inner.width / 70)));
+  for (let place = days.length - 1; place >= 0; place -= every) {
+    // In the middle of its day, but within the chart.
+    const at = Math.min(Math.max(x(place) + step / 2, EDGE.left), width - 20);
     const text = shortDates.format(timeOf(days[place].day));
-    drawn.append(svg("text", { x: at, y: height - 6, "text-anchor": anchor }, text));
+    drawn.append(svg("text", { x: at, y: height - 6, "text-anchor": "middle" }, text));
   }
   days.forEach((day, index) => {
     const strip = { class: "target", x: x(index), y: EDGE.top, width: step, height: inner.height };
@@ -212,7 +213,12 @@ function chart({ id, width, height, title, description, days, labels, format, te
   return drawn;
 }
 
-const STATES = { fresh: "Fresh, from the cache", live: "Live, from the source", stale: "Stale", fallback: "Fallback" };
+const STATES = {
+  fresh: "Fresh: from the cache",
+  live: "Live: from the source",
+  stale: "Stale: from the cache, past its time",
+  fallback: "Fallback: the source was away",
+};
 const answersOf = (day) => day.live + day.fresh + day.stale + day.fallback;
 
 const tellAnswers = (day) =>
@@ -280,7 +286,12 @@ const PARTS = {
   summary: {
     ask: () => {
       const before = periodBefore(range);
-      return Promise.all([figures("summary/"), figures("summary/", before), figures("clicks/"), figures("clicks/", before)]);
+      return Promise.all([
+        figures("summary/"),
+        figures("summary/", before),
+        figures("clicks/"),
+        figures("clicks/", before),
+      ]);
     },
     draw: ([now, before, clicks, clicksBefore]) => {
       const tiles = [
@@ -292,74 +303,59 @@ const PARTS = {
           "Searches without results",
           numbers.format(now.zero_result_searches),
           change(now.zero_result_searches, before.zero_result_searches),
-          `${share(now.zero_result_searches, now.searches)} of searches`,
+          ...(now.searches > 0 ? [`${share(now.zero_result_searches, now.searches)} of searches`] : []),
         ),
         tile(
           "Click-through rate",
-          share(clicks.click_through_rate, clicks.searches && 1),
-          `${share(clicksBefore.click_through_rate, clicksBefore.searches && 1)} before`,
+          clicks.searches > 0 ? shares.format(clicks.click_through_rate) : "–",
+          clicksBefore.searches > 0 ? `${shares.format(clicksBefore.click_through_rate)} before` : "none before",
           "searches followed by a click within 30 minutes",
         ),
         tile(
           "Mean clicked position",
           clicks.mean_position === null ? "–" : numbers.format(clicks.mean_position),
-          `${clicksBefore.mean_position === null ? "–" : numbers.format(clicksBefore.mean_position)} before`,
+          clicksBefore.mean_position === null ? "none before" : `${numbers.format(clicksBefore.mean_position)} before`,
           "1 is the first result",
         ),
       ];
-      const days = daysIn(range);
+      const days = daysIn(now.meta);
       const compared = days === 1 ? "the day before" : `the ${days} days before`;
-      return [el("dl", { class: "tiles" }, ...tiles), el("p", { class: "note" }, `“Before” is ${compared}.`)];
+      const rest = now.meta.to >= isoDay(Date.now()) ? " Today isn't over yet." : "";
+      return [el("dl", { class: "tiles" }, ...tiles), el("p", { class: "note" }, `“Before” is ${compared}.${rest}`)];
     },
   },
 
   source: {
     ask: () => figures("source/"),
-    draw: ({ items }, width) => {
+    draw: ({ items, meta }, width) => {
       if (items.length === 0) return nothing("No search was answered in these days.");
-      const known = new Map(items.map((item) => [item.day, item]));
-      const none = { attempts: 0, failures: 0, live: 0, fresh: 0, stale: 0, fallback: 0 };
-      const days = Array.from({ length: daysIn(range) }, (_, index) => {
-        const day = isoDay(timeOf(range.from) + index * DAY);
-        return known.get(day) ?? { day, ...none };
-      });
-      const total = (name) => items.reduce((sum, day) => sum + day[name], 0);
-      const [answers, attempts, failures] = [items.reduce((sum, day) => sum + answersOf(day), 0), total("attempts"), total("failures")];
+      const days = everyDay(items, meta);
+      const [answers, attempts, failures] = [answersOf, (day) => day.attempts, (day) => day.failures].map((figure) =>
+        days.reduce((sum, day) => sum + figure(day), 0),
+      );
+      const total = (state) => days.reduce((sum, day) => sum + day[state], 0);
       const remembered = total("fresh") + total("stale");
-      const states = Object.keys(STATES).map((state) => `${state} ${share(total(state), answers)}`).join(", ");
-      const worst = days.reduce((one, other) => (rate(other) > rate(one) ? other : one));
-      const facts = el(
-        "dl",
-        { class: "tiles" },
-        tile("Answered from the cache", share(remembered, answers), `${numbers.format(remembered)} of ${count(answers, "answer")}`),
-        tile("Answered while the source was away", share(total("fallback"), answers), `${count(total("fallback"), "answer")} by fallback`),
-        tile("Failed calls of the source", share(failures, attempts), `${numbers.format(failures)} of ${count(attempts, "call")}`),
+      const states = Object.keys(STATES).map((state) => `${state} ${share(total(state), answers)}`);
+      const worst = days.reduce((one, other) => (failureRate(other) > failureRate(one) ? other : one));
+      const facts = [
+        ["Answered from the cache", remembered, answers, "answer"],
+        ["Answered while the source was away", total("fallback"), answers, "answer"],
+        ["Failed calls of the source", failures, attempts, "call"],
+      ].map(([name, part, whole, one]) =>
+        tile(name, share(part, whole), `${numbers.format(part)} of ${count(whole, one)}`),
       );
       const legend = Object.entries(STATES).map(([state, name]) =>
         el("li", {}, el("span", { class: state, "aria-hidden": "true" }), name),
       );
-      const names = ["live", "fresh", "stale", "fallback", "attempts", "failures"];
-      const rows = days.map((day) => [[day.day], ...names.map((name) => cell(numbers.format(day[name])))]);
-      const headings = ["Day", "Live", "Fresh", "Stale", "Fallback", "Calls", "Failed calls"];
-      const calls =
-        attempts === 0
-          ? nothing("The source wasn't called in these days.")
-          : [
-              failuresChart(days, width, `${share(failures, attempts)} in all. The worst day: ${tellCalls(worst)}.`),
-            ];
+      const calls = `${share(failures, attempts)} in all. The worst day: ${tellCalls(worst)}.`;
       return [
-        facts,
+        el("dl", { class: "tiles" }, ...facts),
         el("h3", {}, "Answers by day"),
-        answersChart(days, width, `${count(answers, "answer")} in all: ${states}. The table below has each day.`),
+        answersChart(days, width, `${count(answers, "answer")} in all: ${states.join(", ")}.`),
         el("ul", { class: "legend" }, ...legend),
         el("h3", {}, "Failed calls of the source by day"),
-        ...calls,
-        el(
-          "details",
-          {},
-          el("summary", {}, "The figures of each day"),
-          isWide(table("days", "Answers to searches, and calls of the movie source, by UTC day", headings, rows), "Figures of each day"),
-        ),
+        ...(attempts === 0 ? nothing("The source wasn't called in these days.") : [failuresChart(days, width, calls)]),
+        el("details", {}, el("summary", {}, "The figures of each day"), daysTable(days)),
       ];
     },
   },
@@ -369,7 +365,14 @@ const PARTS = {
     draw: ({ searched, clicked, rated }) => {
       if (searched === 0) return nothing("Nobody who was logged in searched in these days.");
       const step = (name, users, note) =>
-        el("li", {}, el("strong", {}, numbers.format(users)), ` ${name} `, el("span", { class: "note" }, note), bar(users / searched));
+        el(
+          "li",
+          {},
+          el("strong", {}, numbers.format(users)),
+          ` ${name} `,
+          el("span", { class: "note" }, note),
+          bar(users / searched),
+        );
       const steps = [
         step("searched", searched, "users who were logged in"),
         step("then clicked", clicked, `${share(clicked, searched)} of who searched`),
@@ -396,7 +399,7 @@ const PARTS = {
         }),
       ]);
       const caption = "Part of the users who searched in the week of their activation (+0) and in the weeks after it";
-      return [isWide(table("cohorts", caption, headings, rows), "Who comes back, by week")];
+      return [scrolled(table("cohorts", caption, headings, rows), "Who comes back, by week")];
     },
   },
 
@@ -407,11 +410,30 @@ const PARTS = {
 
   zero: {
     ask: () => figures("searches/zero-results/"),
-    draw: ({ items }) => queries(items, "Most frequent searches that found nothing", "Every search found something in these days."),
+    draw: ({ items }) =>
+      queries(items, "Most frequent searches that found nothing", "No search without results in these days."),
   },
 };
 
-const rate = (day) => (day.attempts === 0 ? -1 : day.failures / day.attempts);
+const failureRate = (day) => (day.attempts === 0 ? -1 : day.failures / day.attempts);
+
+// Also those of which nothing is told.
+function everyDay(items, range) {
+  const known = new Map(items.map((item) => [item.day, item]));
+  const none = { attempts: 0, failures: 0, live: 0, fresh: 0, stale: 0, fallback: 0 };
+  return Array.from({ length: daysIn(range) }, (_, index) => {
+    const day = isoDay(timeOf(range.from) + index * DAY);
+    return known.get(day) ?? { day, ...none };
+  });
+}
+
+function daysTable(days) {
+  const names = ["live", "fresh", "stale", "fallback", "attempts", "failures"];
+  const rows = days.map((day) => [[day.day], ...names.map((name) => cell(numbers.format(day[name])))]);
+  const headings = ["Day", "Live", "Fresh", "Stale", "Fallback", "Calls", "Failed calls"];
+  const caption = "Answers to searches, and calls of the movie source, by UTC day";
+  return scrolled(table("days", caption, headings, rows), "Figures of each day");
+}
 
 function queries(items, caption, empty) {
   if (items.length === 0) return nothing(empty);
@@ -425,12 +447,20 @@ function queries(items, caption, empty) {
   const rest = [...shown.tBodies[0].rows].slice(SHOWN);
   if (rest.length === 0) return [shown];
   for (const row of rest) row.hidden = true;
-  const more = el("button", { type: "button", class: "quiet more", click: () => {
-    for (const row of rest) row.hidden = false;
-    rest[0].tabIndex = -1;
-    rest[0].focus();
-    more.remove();
-  } }, `Show all ${items.length}`);
+  const more = el(
+    "button",
+    {
+      type: "button",
+      class: "quiet more",
+      click: () => {
+        for (const row of rest) row.hidden = false;
+        rest[0].tabIndex = -1;
+        rest[0].focus();
+        more.remove();
+      },
+    },
+    `Show all ${items.length}`,
+  );
   return [shown, more];
 }
 
@@ -448,6 +478,7 @@ function draw(name) {
 async function load(name, mine) {
   const body = byId(name).querySelector(".body");
   body.setAttribute("aria-busy", "true");
+  tellState();
   if (!drawnParts.has(name)) body.replaceChildren(el("p", { class: "note" }, "Loading…"));
   try {
     const found = await PARTS[name].ask();
@@ -457,17 +488,40 @@ async function load(name, mine) {
   } catch (problem) {
     if (mine !== run || ends(problem)) return;
     drawnParts.delete(name);
-    const retry = el("button", { type: "button", class: "quiet", click: () => load(name, mine) }, "Try again");
+    if (problem.status === 400) {
+      byId("alert").textContent = told(problem); // the days are to blame: for all parts alike
+      body.replaceChildren();
+      return;
+    }
+    const retry = el("button", { type: "button", class: "quiet", click: () => loadMissing(name) }, "Try again");
     body.replaceChildren(el("p", { class: "failure" }, told(problem)), retry);
   } finally {
-    if (mine === run) body.removeAttribute("aria-busy");
+    if (mine === run) {
+      body.removeAttribute("aria-busy");
+      tellState();
+    }
   }
+}
+
+// Every part that is missing, and the keyboard stays at the one where somebody asked.
+function loadMissing(name) {
+  byId(`${name}-title`).tabIndex = -1;
+  byId(`${name}-title`).focus();
+  for (const missing of Object.keys(PARTS).filter((one) => !drawnParts.has(one))) load(missing, run);
+}
+
+function tellState() {
+  const [first, last] = [range.from, range.to].map((day) => dates.format(timeOf(day)));
+  const period = `${first} to ${last}, ${count(daysIn(range), "day")} in UTC`;
+  const missing = Object.keys(PARTS).length - drawnParts.size;
+  let state = `${period}.`;
+  if (document.querySelector("[aria-busy]") !== null) state = `Loading ${period}…`;
+  else if (missing > 0) state = `${period}; ${count(missing, "part")} could not be loaded.`;
+  if (byId("status").textContent !== state) byId("status").textContent = state;
 }
 
 async function loadAll() {
   const mine = ++run;
-  const days = daysIn(range);
-  const period = `${dates.format(timeOf(range.from))} to ${dates.format(timeOf(range.to))}, ${count(days, "day")} in UTC`;
   byId("from").value = range.from;
   byId("to").value = range.to;
   for (const button of document.querySelectorAll("[data-days]")) {
@@ -475,18 +529,15 @@ async function loadAll() {
     button.setAttribute("aria-pressed", String(preset.from === range.from && preset.to === range.to));
   }
   byId("alert").textContent = "";
-  byId("status").textContent = `Loading ${period}…`;
   await Promise.all(Object.keys(PARTS).map((name) => load(name, mine)));
-  if (mine !== run) return;
-  const missing = Object.keys(PARTS).length - drawnParts.size;
-  byId("status").textContent = missing === 0 ? `${period}.` : `${period}; ${count(missing, "part")} could not be loaded.`;
 }
 
 function told(problem) {
   if (!(problem instanceof Problem)) throw problem;
   const wait = problem.retryAfter === null ? "" : ` Try again in ${count(problem.retryAfter, "second")}.`;
   if (problem.code === "store_unavailable") return `The database is away.${wait}`;
-  if (problem.code === "invalid_credentials") return "E-mail and password don't belong together, or the account isn't active.";
+  if (problem.code === "invalid_credentials")
+    return "E-mail and password don't belong together, or the account isn't active.";
   if (problem.code === "rate_limited") return `Too many tries.${wait}`;
   return sentence(problem.message) + wait;
 }
@@ -494,7 +545,7 @@ function told(problem) {
 // Whether the problem ends the login; then the page says so.
 function ends(problem) {
   if (problem.status === 403) {
-    endSession(session);
+    endSession(session).catch(() => {}); // of no use to anybody; else it ends by itself
     leave("This account is not staff. Somebody who operates the service can make it so.");
   } else if (problem.status === 401) {
     leave("Your login has ended. Log in again.");
@@ -555,7 +606,11 @@ function leave(message) {
   session = null;
   run += 1;
   drawnParts.clear();
-  for (const name of Object.keys(PARTS)) byId(name).querySelector(".body").replaceChildren();
+  for (const name of Object.keys(PARTS)) {
+    const body = byId(name).querySelector(".body");
+    body.removeAttribute("aria-busy");
+    body.replaceChildren();
+  }
   byId("status").textContent = byId("alert").textContent = "";
   show(false);
   byId("login-alert").textContent = message;
