@@ -1,5 +1,6 @@
 """The stores of trends and of kept orders on SQLite, PostgreSQL and Redis keep their contracts."""
 
+import asyncio
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager
 from datetime import timedelta
@@ -8,6 +9,9 @@ import pytest
 from sqlalchemy.ext.asyncio import AsyncEngine
 from tests.servers import postgres_database
 
+from movie_adapters.redis_link import RedisLink
+from movie_adapters.redis_orders import RedisOrders
+from movie_adapters.redis_trends import RedisTrends
 from movie_adapters.sql_database import create_engine, metadata, migrate
 from movie_adapters.sql_orders import SqlOrders
 from movie_adapters.sql_outbox import SqlOutbox
@@ -16,6 +20,7 @@ from movie_adapters.sql_trends import SqlTrends
 from movie_adapters.sql_users import SqlUsers
 from movie_core.keys import Keys
 from movie_core.mails import MailRules
+from movie_core.memory import MemoryBook, MemoryOutbox, MemorySessions, MemoryUsers
 from movie_core.testing import NOW, KeptOrdersContract, OrderStores, Stores, TrendStoreContract
 from movie_core.trending import KEPT_MOVIES
 
@@ -48,6 +53,16 @@ async def emptied(url: str) -> AsyncIterator[AsyncEngine]:
         yield engine
     finally:
         await engine.dispose()
+
+
+@asynccontextmanager
+async def link_to(redis_url: str, patience: float = 10.0) -> AsyncIterator[RedisLink]:
+    """Patient, as a busy machine must not look like a Redis that is away."""
+    link = RedisLink(redis_url, patience=patience)
+    try:
+        yield link
+    finally:
+        await link.close()
 
 
 class OnSqlite:
@@ -103,3 +118,36 @@ class TestOrdersOnSqlite(OnSqlite, SqlOrderStores):
 
 class TestOrdersOnPostgres(OnPostgres, SqlOrderStores):
     pass
+
+
+class TestTrendsOnRedis(TrendStoreContract):
+    @pytest.fixture(autouse=True)
+    def _server(self, redis_url: str) -> None:
+        self.url = redis_url
+
+    @asynccontextmanager
+    async def open(self, kept: int = KEPT_MOVIES) -> AsyncIterator[RedisTrends]:
+        async with link_to(self.url) as link:
+            await link.call("FLUSHDB")
+            yield RedisTrends(link, "catalogue", kept)
+            assert not link.is_away
+
+
+class TestOrdersOnRedis(KeptOrdersContract):
+    seconds = 3.0
+
+    @pytest.fixture(autouse=True)
+    def _server(self, redis_url: str) -> None:
+        self.url = redis_url
+
+    @asynccontextmanager
+    async def open(self) -> AsyncIterator[OrderStores]:
+        book = MemoryBook(RULES, KEYS)
+        accounts = Stores(MemoryUsers(book), MemorySessions(book), MemoryOutbox(book), KEYS)
+        async with link_to(self.url) as link:
+            await link.call("FLUSHDB")
+            yield OrderStores(RedisOrders(link, "catalogue", self.seconds), accounts)
+            assert not link.is_away
+
+    async def pass_time(self, seconds: float) -> None:
+        await asyncio.sleep(seconds)
