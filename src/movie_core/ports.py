@@ -609,7 +609,9 @@ class TrendStore(Protocol):
 
     @abstractmethod
     async def life(self) -> Life | None:
-        """1. What `begin` has begun, and whether it is filled; None before, and after something was lost."""
+        """1. What `begin` has begun, and what became of it; None before, and after something was lost: but a store may
+        go back to an earlier state.
+        """
 
     @abstractmethod
     async def begin(self, since: datetime, instead_of: datetime | None) -> bool:
@@ -683,7 +685,7 @@ class Recommender(Protocol):
     @abstractmethod
     async def taste(self, history: Sequence[Rating], movie_ids: Collection[str], now: datetime) -> Mapping[str, float]:
         """7. How much each of the movies is to the taste that the history shows, those that the model doesn't know left
-        out; greater is more, on a scale of its own."""
+        out; greater is more, on a scale of its own whose 0 is neither."""
 
     @abstractmethod
     async def similar(self, movie: Movie, window: Window) -> Suggestions:
