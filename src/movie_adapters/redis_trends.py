@@ -23,8 +23,8 @@ _KINDS = tuple(DeedKind)
 # it is first of all, and no UTF-8.
 _LIFE = """
 local function life()
-  if redis.call('EXISTS', KEYS[1], KEYS[2], KEYS[3]) < 3 then return {false, false} end
-  return redis.call('HMGET', KEYS[1], 'since', 'filled')
+  if redis.call('EXISTS', KEYS[1], KEYS[2], KEYS[3]) < 3 then return {false, false, false} end
+  return redis.call('HMGET', KEYS[1], 'since', 'filled', 'newest')
 end
 """
 _READ_LIFE = _LIFE + "return life()"
@@ -43,9 +43,10 @@ return 1
 _MERGE = (
     _LIFE
     + """
-local since, filled = unpack(life())
+local since, filled, newest = unpack(life())
 if ARGV[1] == 'add' then
   if not since or tonumber(ARGV[2]) < tonumber(since) then return 0 end
+  if tonumber(newest or since) <= tonumber(ARGV[2]) then redis.call('HSET', KEYS[1], 'newest', ARGV[2]) end
 elseif since ~= ARGV[2] or filled then
   return 0
 end
@@ -113,8 +114,8 @@ class RedisTrends:
         self._kept = kept
 
     async def life(self) -> Life | None:
-        since, filled = await self._link.run(_READ_LIFE, self._keys)
-        return None if since is None else Life(_EPOCH + int(since) * _MICROSECOND, filled is not None)
+        since, filled, newest = await self._link.run(_READ_LIFE, self._keys)
+        return None if since is None else Life(_time(since), filled is not None, newest and _time(newest))
 
     async def begin(self, since: datetime, instead_of: datetime | None) -> bool:
         present = "" if instead_of is None else _micros(instead_of)
@@ -183,6 +184,10 @@ def _kept_at(deed: Deed) -> datetime:
 
 def _bytes(movie_id: str) -> bytes:
     return movie_id.encode("utf-8", "surrogatepass")
+
+
+def _time(micros: bytes) -> datetime:
+    return _EPOCH + int(micros) * _MICROSECOND
 
 
 def _micros(at: datetime) -> int:

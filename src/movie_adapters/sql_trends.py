@@ -42,6 +42,7 @@ trend_lives = Table(
     text_column("source", primary_key=True),
     Column("life", BigInteger(), nullable=False),
     Column("is_filled", Boolean(), nullable=False),
+    Column("newest", BigInteger()),
 )
 
 trend_strengths = Table(
@@ -73,6 +74,7 @@ trend_counts = Table(
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _MICROSECOND = timedelta(microseconds=1)
+_NO_LIFE = None, False, None
 
 
 class SqlTrends:
@@ -95,10 +97,13 @@ class SqlTrends:
     async def life(self) -> Life | None:
         async with transaction(self._engine, read_only=True) as connection:
             found = await self._life(connection)
-        return None if found is None else Life(_EPOCH + found[0] * _MICROSECOND, found[1])
+        if found is None:
+            return None
+        life, is_filled, newest = found
+        return Life(_time(life), is_filled, None if newest is None else _time(newest))
 
     async def begin(self, since: datetime, instead_of: datetime | None) -> bool:
-        row = {"source": self._source, "life": _micros(since), "is_filled": False}
+        row = {"source": self._source, "life": _micros(since), "is_filled": False, "newest": None}
         async with transaction(self._engine) as connection:
             if instead_of is None:
                 begun = await connection.execute(_insert(connection, trend_lives).values(row).on_conflict_do_nothing())
@@ -115,31 +120,33 @@ class SqlTrends:
     async def fill(self, totals: Totals, since: datetime) -> bool:
         for part in totals.parts(2 * BATCH, self._kept):
             async with transaction(self._engine) as connection:
-                if await self._life(connection, lock=True) != (_micros(since), False):
+                life, is_filled, _ = await self._life(connection, lock=True) or _NO_LIFE
+                if life != _micros(since) or is_filled:
                     return False
                 await self._merge(connection, _micros(since), part)
                 if part.is_last:
-                    mine = trend_lives.c.source == self._source
-                    await connection.execute(update(trend_lives).where(mine).values(is_filled=True))
+                    await self._change(connection, is_filled=True)
         return True
 
     async def add(self, deeds: Sequence[Deed]) -> None:
         for start in range(0, len(deeds), BATCH):
             batch = deeds[start : start + BATCH]
             async with transaction(self._engine) as connection:
-                life, _ = await self._life(connection, lock=True) or (None, False)
-                if life is None:
-                    return
-                totals = Totals(max(deed.kept_at for deed in batch))
-                totals.add(deed for deed in batch if _micros(deed.kept_at) >= life)
+                life, _, newest = await self._life(connection, lock=True) or _NO_LIFE
+                kept = [deed for deed in batch if life is not None and _micros(deed.kept_at) >= life]
+                if life is None or not kept:
+                    continue
+                totals = Totals(max(deed.kept_at for deed in kept))
+                totals.add(kept)
                 for part in totals.parts(2 * BATCH, 2 * BATCH):
                     await self._merge(connection, life, part)
+                await self._change(connection, newest=max(_micros(totals.now), newest or 0))
             await self._tidy(life, totals.now)
 
     async def top(self, window: TrendWindow, limit: int, now: datetime) -> Sequence[Trend] | None:
         async with transaction(self._engine, read_only=True) as connection:
-            life, is_filled = await self._life(connection) or (0, False)
-            if not is_filled:
+            life, is_filled, _ = await self._life(connection) or _NO_LIFE
+            if life is None or not is_filled:
                 return None
             table = trend_strengths
             strongest = select(table.c.movie_id, table.c.strength).where(self._within(table, life, window))
@@ -148,10 +155,14 @@ class SqlTrends:
             counts = await self._counts(connection, life, window, [movie_id for movie_id, _ in found], now)
         return [Trend(movie_id, window.score(strength, now), counts[movie_id]) for movie_id, strength in found]
 
-    async def _life(self, connection: AsyncConnection, *, lock: bool = False) -> tuple[int, bool] | None:
-        query = select(trend_lives.c.life, trend_lives.c.is_filled).where(trend_lives.c.source == self._source)
+    async def _life(self, connection: AsyncConnection, *, lock: bool = False) -> tuple[int, bool, int | None] | None:
+        columns = trend_lives.c
+        query = select(columns.life, columns.is_filled, columns.newest).where(columns.source == self._source)
         found = (await connection.execute(query.with_for_update() if lock else query)).one_or_none()
-        return None if found is None else (found.life, found.is_filled)
+        return None if found is None else (found.life, found.is_filled, found.newest)
+
+    async def _change(self, connection: AsyncConnection, **values: Any) -> None:
+        await connection.execute(update(trend_lives).where(trend_lives.c.source == self._source).values(**values))
 
     async def _counts(
         self, connection: AsyncConnection, life: int, window: TrendWindow, movie_ids: Sequence[str], now: datetime
@@ -239,6 +250,10 @@ async def _put(
 def _insert(connection: AsyncConnection, table: Table) -> Any:
     """An insert that may say what becomes of a conflict."""
     return (postgresql if connection.dialect.name == "postgresql" else sqlite).insert(table)
+
+
+def _time(micros: int) -> datetime:
+    return _EPOCH + micros * _MICROSECOND
 
 
 def _micros(at: datetime) -> int:

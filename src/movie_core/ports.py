@@ -562,15 +562,16 @@ class EventStore(PersonalData, Protocol):
 
     @abstractmethod
     async def purge(self, before: date) -> int:
-        """7. Remove the events and deeds of the days before; how many events. What `Analytics` tells of these days stays
-        as it was, but for `QueryCount.users`.
+        """7. Remove the events and deeds of the days before; how many events. What comes for these days later isn't kept.
+        What `Analytics` tells of them stays as it was, but for `QueryCount.users`, for `analytics.KEPT` more.
         """
 
 
 class Analytics(Protocol):
     """What the events come to. Each raises `StoreUnavailable` when the store is away.
 
-    An event of `times` n counts as n. What was erased or never kept counts nowhere.
+    An event of `times` n counts as n. What was erased or never kept counts nowhere; only the queries of days that were
+    purged before still count, which name nobody then.
     """
 
     @abstractmethod

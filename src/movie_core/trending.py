@@ -35,6 +35,8 @@ SETTLE = timedelta(seconds=4)
 """How long after that what was kept before may still be on its way into the event store, different clocks included."""
 FILL = timedelta(minutes=5)
 """How long filling may take; then another process begins anew."""
+FRESH = timedelta(seconds=1)
+"""How long a process tells the same trends again."""
 
 _log = logging.getLogger(__name__)
 
@@ -180,6 +182,8 @@ class Life:
     since: datetime
     """What was kept before comes from the events by `TrendStore.fill`, the rest by `TrendStore.add`."""
     is_filled: bool = False
+    newest: datetime | None = None
+    """The latest `kept_at` of what `TrendStore.add` has added."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -209,6 +213,8 @@ class Trends:
         self._last: dict[TrendWindow, Trending] = {}
         self._doubt: datetime | None = None
         """What was kept up to then may have been added or not; None where all was."""
+        self._newest = LANDMARK
+        """The latest `kept_at` that was added."""
         self._begun: datetime | None = None
         """The life that it is ours to fill."""
         self._healing = asyncio.Lock()
@@ -224,6 +230,8 @@ class Trends:
         except StoreUnavailable as away:
             self._doubt = newest
             _log.warning("trends are brought up to date when their store is back: %s", away.detail)
+        else:
+            self._newest = max(self._newest, newest)
 
     async def heal(self) -> None:
         """Fill the store where it is empty or in doubt, in several calls: something must call this every few seconds.
@@ -231,24 +239,30 @@ class Trends:
         if self._healing.locked():
             return
         async with self._healing:
-            life, now = await self._store.life(), self._clock()
-            if life is not None:
-                self._forget_doubt(life.since)
-            if life is None or self._doubt is not None or not (life.is_filled or now < life.since + SETTLE + FILL):
-                await self._begin(now + LEAD, None if life is None else life.since)
+            newest, now = self._newest, self._clock()
+            life = await self._store.life()
+            if life is None or self._is_lost(life, newest, now):
+                await self._begin(None if life is None else life.since)
             elif not life.is_filled and life.since == self._begun and now >= life.since + SETTLE:
                 await self._fill(life.since, now)
 
-    async def _begin(self, since: datetime, instead_of: datetime | None) -> None:
-        self._begun = since  # also where no answer tells that it was done
-        if await self._store.begin(since, instead_of):
-            self._forget_doubt(since)
-        else:
-            self._begun = None
+    def _is_lost(self, life: Life, newest: datetime, now: datetime) -> bool:
+        """Whether nobody fills it any more, or something that was added may not be in it: also where the store has
+        gone back to an earlier state."""
+        if self._doubt is not None and self._doubt < life.since:
+            self._doubt = None  # what was kept before a life comes from the events
+        is_older = newest >= life.since and (life.newest is None or life.newest < newest)
+        is_left = not life.is_filled and now >= life.since + SETTLE + FILL
+        return self._doubt is not None or is_older or is_left
 
-    def _forget_doubt(self, since: datetime) -> None:
-        """What was kept before a life comes from the events."""
-        if self._doubt is not None and self._doubt < since:
+    async def _begin(self, instead_of: datetime | None) -> None:
+        doubt, since = self._doubt, self._clock() + LEAD
+        self._begun = since  # also where no answer tells that it was done
+        if not await self._store.begin(since, instead_of):
+            self._begun = None
+            return
+        self._newest = LANDMARK
+        if self._doubt == doubt:
             self._doubt = None
 
     async def _fill(self, since: datetime, now: datetime) -> None:
@@ -265,6 +279,8 @@ class Trends:
         """At most `limit` movies, of at most `MAX_TREND`; raises `StoreUnavailable` where the store is away and has
         never told any."""
         now, last = self._clock(), self._last.get(window)
+        if last is not None and timedelta() < now - last.as_of < FRESH:
+            return Trending(window, last.items[:limit], last.as_of)
         try:
             items = await self._store.top(window, MAX_TREND, now)
         except StoreUnavailable:

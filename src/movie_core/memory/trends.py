@@ -2,7 +2,7 @@
 
 import math
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from typing import Any
 
@@ -33,18 +33,22 @@ class MemoryTrends:
         return True
 
     async def fill(self, totals: Totals, since: datetime) -> bool:
-        if self._life != Life(since):
+        if self._life is None or self._life.since != since or self._life.is_filled:
             return False
         self._merge(totals)
-        self._life = Life(since, is_filled=True)
+        self._life = replace(self._life, is_filled=True)
         return True
 
     async def add(self, deeds: Sequence[Deed]) -> None:
-        kept = [] if self._life is None else [deed for deed in deeds if deed.kept_at >= self._life.since]
+        if self._life is None:
+            return
+        since = self._life.since
+        kept = [deed for deed in deeds if deed.kept_at >= since]
         if kept:
             totals = Totals(max(deed.kept_at for deed in kept))
             totals.add(kept)
             self._merge(totals)
+            self._life = replace(self._life, newest=max(totals.now, self._life.newest or totals.now))
 
     async def top(self, window: TrendWindow, limit: int, now: datetime) -> Sequence[Trend] | None:
         if self._life is None or not self._life.is_filled:

@@ -96,8 +96,23 @@ class TrendStoreContract:
             since = NOW + timedelta(microseconds=123457)
             assert await store.begin(since, None)
             assert await store.life() == Life(since)
-            assert await store.fill(totals_of([], NOW), since)
+            assert await store.fill(totals_of([a_view("1", NOW)], NOW), since)
             assert await store.life() == Life(since, is_filled=True)
+
+    @clause
+    async def test_1_a_life_tells_the_newest_that_was_added(self) -> None:
+        async with self.open() as store:
+            assert await store.begin(NOW, None)
+            await store.add([a_view("1", NOW - _HOUR)])
+            assert await store.life() == Life(NOW)
+            times = [NOW + _SECOND, NOW + timedelta(seconds=1, microseconds=1), NOW]
+            for time, newest in zip(times, (times[0], times[1], times[1]), strict=True):
+                await store.add([a_view("1", NOW, time), a_view("1", NOW, NOW - _SECOND)])
+                assert await store.life() == Life(NOW, newest=newest)
+            assert await store.fill(totals_of([], NOW), NOW)
+            assert await store.life() == Life(NOW, is_filled=True, newest=times[1])
+            assert await store.begin(NOW + _HOUR, NOW)
+            assert await store.life() == Life(NOW + _HOUR)
 
     @clause
     async def test_2_a_life_begins_only_instead_of_the_one_that_is_named(self) -> None:

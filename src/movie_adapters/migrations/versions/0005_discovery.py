@@ -15,6 +15,7 @@ def upgrade() -> None:
         sa.Column("source", sa.Text(), primary_key=True),
         sa.Column("life", sa.BigInteger(), nullable=False, comment="when it began, in microseconds since 1970"),
         sa.Column("is_filled", sa.Boolean(), nullable=False),
+        sa.Column("newest", sa.BigInteger(), comment="as life, of what was added"),
     )
     op.create_table(
         "trend_strengths",
