@@ -52,7 +52,8 @@ def _preference(ranges: Mapping[str, float], media_type: str) -> tuple[float, in
     """The quality of a type by the closest range for it, and how close that is."""
     named = ("*/*", f"{media_type.partition('/')[0]}/*", media_type)
     closeness = max((place for place, one in enumerate(named) if one in ranges), default=0)
-    return ranges.get(named[closeness], 0.0), closeness
+    quality = ranges.get(named[closeness], 0.0)
+    return quality, closeness if quality else 0
 
 
 def _days(request: AnyRequest) -> Days:

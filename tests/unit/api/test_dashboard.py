@@ -1,0 +1,103 @@
+import re
+from pathlib import Path
+
+import httpx
+import pytest
+from tests.unit.api.test_account_pages import Page
+
+import movie_api
+from movie_api.openapi import PATHS
+
+POLICY = {
+    "default-src": "'none'",
+    "script-src": "'self'",
+    "style-src": "'self'",
+    "connect-src": "'self'",
+    "img-src": "'self' data:",
+    "frame-ancestors": "'none'",
+    "base-uri": "'none'",
+    "form-action": "'none'",
+}
+
+
+@pytest.fixture
+async def page(api: httpx.AsyncClient) -> Page:
+    return Page(await api.get("/dashboard"))
+
+
+@pytest.fixture
+async def script(api: httpx.AsyncClient) -> str:
+    return (await api.get("/dashboard/app.js")).text
+
+
+async def test_the_page_is_for_anybody_to_open(api: httpx.AsyncClient) -> None:
+    for path in ("/dashboard", "/dashboard/"):
+        answer = await api.get(path)
+        assert answer.status_code == 200
+        headers = answer.headers
+        assert dict(part.strip().split(" ", 1) for part in headers["content-security-policy"].split(";")) == POLICY
+        assert (headers["referrer-policy"], headers["cache-control"]) == ("no-referrer", "no-cache")
+        assert "set-cookie" not in headers
+
+
+async def test_everything_on_it_comes_from_here(api: httpx.AsyncClient, page: Page) -> None:
+    linked = [str(one.get("href") or one.get("src")) for one in page.all("link") + page.all("script") + page.all("a")]
+    assert {"/dashboard/style.css", "/dashboard/app.js"} <= set(linked)
+    for url in set(linked) - {"data:,"}:
+        assert url.startswith("/")
+        assert (await api.get(url)).status_code == 200, url
+    types = [(await api.get(f"/dashboard/{name}")).headers["content-type"] for name in ("style.css", "app.js")]
+    assert types == ["text/css; charset=utf-8", "text/javascript; charset=utf-8"]
+
+
+async def test_nothing_on_it_needs_a_laxer_policy(page: Page) -> None:
+    assert [one.get("src") for one in page.all("script")] == ["/dashboard/app.js"]
+    assert not page.all("style")
+    assert not any(name.startswith("on") or name == "style" for _, attributes in page.elements for name in attributes)
+
+
+async def test_it_can_be_used_without_seeing_it(page: Page) -> None:
+    assert page.all("html") == [{"lang": "en"}]
+    assert len(page.all("h1")) == len(page.all("main")) == 1
+    labelled = {label["for"] for label in page.all("label")}
+    assert labelled == {field["id"] for field in page.all("input")} == {"email", "password", "from", "to"}
+    ids = [attributes["id"] for _, attributes in page.elements if "id" in attributes]
+    assert len(ids) == len(set(ids))
+    assert all(section["aria-labelledby"] in ids for section in page.all("section"))
+    assert {field["autocomplete"] for field in page.all("input") if "autocomplete" in field} == {
+        "username",
+        "current-password",
+    }
+
+
+async def test_the_script_knows_the_page_and_the_routes(page: Page, script: str) -> None:
+    ids = {attributes["id"] for _, attributes in page.elements if "id" in attributes}
+    assert set(re.findall(r'byId\("([\w-]+)"\)', script)) <= ids
+    parts = set(re.findall(r"^  (\w+): \{$", script.partition("const PARTS")[2], re.MULTILINE))
+    assert parts == {"summary", "source", "funnel", "retention", "top", "zero"} <= ids
+    shown = set(re.findall(r'figures\("([^"]+)"', script))
+    saved = {str(one["data-csv"]) for one in page.all("button") if "data-csv" in one}
+    there_are = {path.removeprefix("/api/v1/analytics/") for path in PATHS if path.startswith("/api/v1/analytics/")}
+    assert shown == saved == there_are
+    asked = re.findall(r'send\("([^"]+)", \{ method: "POST"', script)
+    assert {f"/api/v1/{name}" for name in asked} <= {path for path, methods in PATHS.items() if "post" in methods}
+    assert len(set(asked)) == 3
+
+
+async def test_the_script_makes_no_html_of_data_and_stores_nothing(script: str) -> None:
+    for word in ("innerHTML", "outerHTML", "insertAdjacentHTML", "document.write", "DOMParser", "eval(", "Function("):
+        assert word not in script
+    for word in ("cookie", "localStorage", "sessionStorage", "indexedDB", "caches"):
+        assert word not in script
+
+
+async def test_it_is_for_light_and_dark_and_for_who_wants_no_motion(api: httpx.AsyncClient) -> None:
+    style = (await api.get("/dashboard/style.css")).text
+    assert "color-scheme: light dark" in style
+    assert set(re.findall(r"(?:transition|animation)\b", style.partition("@media (prefers-reduced-motion")[0])) == set()
+    assert "http" not in style
+
+
+async def test_its_files_lie_beside_the_code() -> None:
+    folder = Path(movie_api.__file__).parent / "dashboard"
+    assert {"index.html", "style.css", "app.js"} <= {path.name for path in folder.iterdir()}
