@@ -136,7 +136,9 @@ PROBLEMS: dict[str, Kind] = {
     "too_many_ratings": Kind(
         409, "Too many ratings", "You have as many ratings as can be kept. Remove some before you add others."
     ),
-    "content_too_large": Kind(413, "Content too large", "The body is larger than 64 KiB, or than 2 MiB where it is an import."),
+    "content_too_large": Kind(
+        413, "Content too large", "The body is larger than 64 KiB, or than 2 MiB where it is an import."
+    ),
     "uri_too_long": Kind(414, "URI too long", "Path and query string together are longer than 8 KiB."),
     "unsupported_media_type": Kind(415, "Unsupported media type", "The body has a content type that isn't taken here."),
     "headers_too_large": Kind(431, "Headers too large", "The request has more than 100 headers or 16 KiB of them."),
