@@ -75,6 +75,8 @@ def create_app(settings: Settings, *overrides: Provider) -> Litestar:
                 "/",
                 route_handlers=[
                     *MOVIE_ROUTES,
+                    *RATING_ROUTES,
+                    *EVENT_ROUTES,
                     *ACCOUNT_ROUTES,
                     *ANALYTICS_ROUTES,
                     is_live,

@@ -81,6 +81,15 @@ def test_the_examples_of_the_readme_run(start: Start, folder: Path) -> None:
         promised["total"],
         *(promised["items"][0][name] for name in ("id", "title", "directors")),
     )
+    access = f"ACCESS={tokens['access']}\n"
+    rated = shell(access + example("README.md", "rate"))
+    given, end = json.JSONDecoder().raw_decode(rated)
+    assert given["rating"] == 9.5
+    assert json.loads(rated[end:])["items"]
+    assert json.loads(shell(access + example("docs/ratings.md", "rate")))["movie_id"] == "tt0034583"
+    (folder / "ratings.csv").write_text("Date,Name,Year,Letterboxd URI,Rating\n2024-03-03,Casablanca,1942,https://x,4.5\n")
+    assert json.loads(shell(access + example("docs/ratings.md", "import"))) == {"accepted": 1, "rejected": []}
+    assert json.loads(shell(access + example("docs/analytics.md", "tell"))) == {"accepted": 1, "rejected": []}
     assert "Wizard of Oz" in shell(example("README.md", "cli"))
     script = folder / "example.py"
     script.write_text(example("README.md", "python api").replace(":8000", f":{port}"))

@@ -3,13 +3,12 @@
 import asyncio
 import logging
 from collections.abc import Awaitable, Callable
-from datetime import UTC, datetime
 from typing import TypeVar
 
 import pytest
 from tests.skipping_loop import SkippingLoop
 
-from movie_adapters.in_process import FINISH_SECONDS, EventDoorbell, keep_delivering, keep_purging, run_in_process
+from movie_adapters.in_process import FINISH_SECONDS, EventDoorbell, keep_delivering, keep_up, run_in_process
 from movie_core.errors import StoreUnavailable
 
 T = TypeVar("T")
@@ -44,17 +43,23 @@ class Room:
         return 0
 
 
-class Users:
+class Work:
+    """Upkeep that notes when it was done."""
+
     def __init__(self) -> None:
         self.purged: list[float] = []
+        self.trained: list[float] = []
         self.failure: Exception | None = None
 
-    async def purge(self, at: datetime) -> int:
-        assert at.tzinfo is UTC
+    async def purge(self) -> int:
         self.purged.append(now())
         if self.failure is not None:
             raise self.failure
         return 0
+
+    async def train(self) -> bool:
+        self.trained.append(now())
+        return True
 
 
 async def stop(task: "asyncio.Task[None]") -> None:
@@ -172,40 +177,41 @@ def test_a_cancellation_that_comes_with_a_ring_is_not_lost() -> None:
     run(work())
 
 
-def test_the_store_is_purged_at_start_and_every_hour() -> None:
-    users = Users()
+def test_upkeep_is_done_at_once_and_regularly() -> None:
+    upkeep = Work()
 
     async def work() -> None:
-        task = asyncio.create_task(keep_purging(users))
+        task = asyncio.create_task(keep_up(upkeep.purge, 3600))
         await asyncio.sleep(2 * 3600 + 1)
         await stop(task)
 
     run(work())
-    assert users.purged == [0, 3600, 7200]
+    assert upkeep.purged == [0, 3600, 7200]
 
 
-def test_a_purge_that_met_no_store_is_tried_again_after_a_minute() -> None:
-    users = Users()
+@pytest.mark.parametrize(("failure", "again"), [(StoreUnavailable("gone"), 60), (RuntimeError("a bug"), 3600)])
+def test_upkeep_that_met_no_store_is_tried_again_after_a_minute(failure: Exception, again: int) -> None:
+    upkeep = Work()
 
     async def work() -> None:
-        users.failure = StoreUnavailable("gone")
-        task = asyncio.create_task(keep_purging(users))
-        await asyncio.sleep(61)
-        users.failure = None
+        upkeep.failure = failure
+        task = asyncio.create_task(keep_up(upkeep.purge, 3600))
+        await asyncio.sleep(again + 1)
+        upkeep.failure = None
         await asyncio.sleep(3600)
         await stop(task)
 
     run(work())
-    assert users.purged == [0, 60, 120]
+    assert upkeep.purged == [0, again, 2 * again]
 
 
-def test_both_loops_run_and_end_together() -> None:
-    room, users = Room(), Users()
+def test_all_loops_run_and_end_together() -> None:
+    room, upkeep = Room(), Work()
 
     async def work() -> None:
-        task = asyncio.create_task(run_in_process(room, users, EventDoorbell()))
-        await asyncio.sleep(1)
+        task = asyncio.create_task(run_in_process(room, upkeep, EventDoorbell()))
+        await asyncio.sleep(601)
         await stop(task)
 
     run(work())
-    assert (room.asked, users.purged) == ([0], [0])
+    assert (room.asked[0], upkeep.purged, upkeep.trained) == (0, [0], [0, 600])

@@ -14,6 +14,7 @@ from movie_api import fast_lane, movies
 from movie_api.guard import Guard
 from movie_core import MemoryCatalogue, MoviePage, MovieQuery, SourceUnavailable, Window
 from movie_core.caching import CachePolicy
+from movie_core.events import EventRecorder
 from movie_core.memory import MemoryEntries
 from movie_core.testing import SAMPLE
 
@@ -106,7 +107,8 @@ def open_lanes(open_api: OpenApi, inner: Source, clock: Clock) -> Any:
                 )
                 apis.append(await stack.enter_async_context(open_api(source, **environ)))
             lanes, container = Lanes(*apis), apis[0].app.state.dishka_container
-            lanes.lane.open(await container.get(movies.SearchAccess), await container.get(movies.ReadyAnswers))
+            access, ready = await container.get(movies.SearchAccess), await container.get(movies.ReadyAnswers)
+            lanes.lane.open(access, ready, await container.get(EventRecorder))
             yield lanes
 
     return opened

@@ -14,7 +14,7 @@ from tests.unit.api.test_search import MOVIES, assert_problem
 from movie_adapters.settings import Settings
 from movie_api.app import create_app
 from movie_api.guard import Guard
-from movie_core.catalog import Catalog
+from movie_core.discovery import Discovery
 
 
 async def test_a_request_id_is_taken_over_or_made(api: httpx.AsyncClient) -> None:
@@ -203,7 +203,7 @@ async def test_a_request_that_has_to_end_with_the_process_is_told_to_come_back()
 async def test_what_escapes_the_container_is_answered(caplog: pytest.LogCaptureFixture) -> None:
     class Broken(Provider):
         @provide(scope=Scope.REQUEST, override=True)
-        def catalog(self) -> Iterator[Catalog]:
+        def discovery(self) -> Iterator[Discovery]:
             raise Escape("canary")
             yield
 

@@ -11,6 +11,7 @@ from tests.unit.api.test_pages import assert_as_documented
 from movie_api.fast_lane import FastLane
 from movie_api.guard import Guard
 from movie_api.movies import ReadyAnswers, SearchAccess
+from movie_core.events import EventRecorder
 
 MOVIES = "/api/v1/movies/"
 SUGGEST = "/api/v1/movies/suggest/"
@@ -152,7 +153,9 @@ async def test_the_fast_lane_counts_too(open_api: OpenApi) -> None:
         assert isinstance(guard._at_once, FastLane)
         lane, routes, routed = guard._at_once, guard._app, 0
         container = api.app.state.dishka_container
-        lane.open(await container.get(SearchAccess), await container.get(ReadyAnswers))
+        lane.open(
+            await container.get(SearchAccess), await container.get(ReadyAnswers), await container.get(EventRecorder)
+        )
 
         async def counted(*call: Any) -> None:
             nonlocal routed

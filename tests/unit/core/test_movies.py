@@ -65,7 +65,7 @@ def test_a_year_or_a_range_is_read(text: str, years: Years) -> None:
     assert None not in years
 
 
-@pytest.mark.parametrize("order", ["", "Relevance", "personal", "title"])
+@pytest.mark.parametrize("order", ["", "Relevance", "title"])
 def test_an_unknown_order_is_refused(order: str) -> None:
     with pytest.raises(InvalidParameter):
         MovieQuery.parse(order=order)

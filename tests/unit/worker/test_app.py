@@ -8,12 +8,19 @@ from taskiq import AsyncBroker, InMemoryBroker, TaskiqResult
 from taskiq_redis import RedisStreamBroker
 
 from movie_adapters.settings import Settings
-from movie_adapters.task_queue import DELIVER_MAIL, PURGE, STREAM, entry
+from movie_adapters.task_queue import DELIVER_MAIL, PURGE, STREAM, TRAIN, entry
 from movie_core import MemoryCatalogue
 from movie_core.keys import Keys
 from movie_core.mails import MailRules
-from movie_core.memory import MemoryBook, MemoryDoorbell, MemoryUsers
-from movie_core.ports import Catalogue, Doorbell, UserStore
+from movie_core.memory import (
+    MemoryBook,
+    MemoryDoorbell,
+    MemoryEvents,
+    MemoryRatings,
+    MemoryRecommender,
+    MemoryUsers,
+)
+from movie_core.ports import Catalogue, Doorbell, EventStore, RatingStore, Recommender, UserStore
 from movie_core.sessions import utc_now
 from movie_worker.app import create_broker
 from movie_worker.tasks import TASKS
@@ -33,7 +40,8 @@ class InMemory(Provider):
     def __init__(self) -> None:
         super().__init__()
         self.movies = MemoryCatalogue()
-        self.people = People(MemoryBook(MailRules(timedelta(hours=1), None), Keys(("x" * 32,))))
+        self.book = MemoryBook(MailRules(timedelta(hours=1), None), Keys(("x" * 32,)))
+        self.people = People(self.book)
         self.bell = MemoryDoorbell()
 
     @provide(override=True)
@@ -43,6 +51,18 @@ class InMemory(Provider):
     @provide(override=True)
     def users(self) -> UserStore:
         return self.people
+
+    @provide(override=True)
+    def ratings(self) -> RatingStore:
+        return MemoryRatings(self.book)
+
+    @provide(override=True)
+    def events(self) -> EventStore:
+        return MemoryEvents(self.book)
+
+    @provide(override=True)
+    def recommender(self, ratings: RatingStore) -> Recommender:
+        return MemoryRecommender(ratings, self.movies)
 
     @provide(override=True)
     def doorbell(self) -> Doorbell:
@@ -92,6 +112,14 @@ async def test_the_task_that_purges_does_so_as_of_now() -> None:
     await broker.shutdown()
 
 
+async def test_the_task_that_trains_learns_what_there_is_and_nothing_twice() -> None:
+    broker = create_broker(Settings.load({}, dotenv=None), InMemory())
+    await broker.startup()
+    results = [await done(broker, TRAIN) for _ in range(2)]
+    assert [(result.is_err, result.return_value) for result in results] == [(False, True), (False, False)]
+    await broker.shutdown()
+
+
 async def test_over_redis_it_listens_to_the_stream_that_is_written_and_never_gives_up_reading() -> None:
     broker = create_broker(Settings.load({"MOVIE_REDIS_URL": "redis://redis.invalid/0"}, dotenv=None), InMemory())
     assert isinstance(broker, RedisStreamBroker)
@@ -99,7 +127,7 @@ async def test_over_redis_it_listens_to_the_stream_that_is_written_and_never_giv
     assert broker.connection_pool.connection_kwargs["socket_timeout"] is None
 
 
-@pytest.mark.parametrize("name", [DELIVER_MAIL, PURGE])
+@pytest.mark.parametrize("name", [DELIVER_MAIL, PURGE, TRAIN])
 def test_an_entry_of_the_queue_is_read_as_the_task_of_that_name(name: str) -> None:
     message = InMemoryBroker().formatter.loads(entry(name))
     message.parse_labels()

@@ -1,0 +1,49 @@
+"""What has to be done from time to time."""
+
+from datetime import date, datetime, timedelta
+
+from movie_core.testing import NOW
+from movie_core.upkeep import Upkeep
+
+
+class Users:
+    async def purge(self, now: datetime) -> int:
+        self.at = now
+        return 3
+
+
+class Events:
+    async def purge(self, before: date) -> int:
+        self.before = before
+        return 4
+
+
+class Recommender:
+    def __init__(self) -> None:
+        self.outdated = True
+        self.trained = 0
+
+    async def is_outdated(self) -> bool:
+        return self.outdated
+
+    async def train(self) -> None:
+        self.trained += 1
+        self.outdated = False
+
+
+def upkeep(users: Users, events: Events, recommender: Recommender, keep: timedelta) -> Upkeep:
+    return Upkeep(users, events, recommender, events_keep=keep, clock=lambda: NOW)  # type: ignore[arg-type]
+
+
+async def test_users_and_events_are_purged_each_by_its_own_age() -> None:
+    users, events = Users(), Events()
+    assert await upkeep(users, events, Recommender(), timedelta(days=90)).purge() == 7
+    assert users.at == NOW
+    assert events.before == date(2026, 8, 26)
+
+
+async def test_a_model_is_made_only_where_there_is_something_new_to_learn() -> None:
+    recommender = Recommender()
+    work = upkeep(Users(), Events(), recommender, timedelta(days=90))
+    assert [await work.train(), await work.train()] == [True, False]
+    assert recommender.trained == 1
