@@ -52,8 +52,10 @@ To search another source, write a class with the methods of `movie_core.ports.Mo
 """
 
 from movie_core.accounts import AccountRules, Accounts, Caller, TokenPair
+from movie_core.analytics import Clicks, Cohort, Days, Funnel, QueryCount, SourceDay, Summary
 from movie_core.caching import CachePolicy, CacheStats, Entry, Lease
 from movie_core.catalog import Catalog
+from movie_core.discovery import Discovery, SuggestedMovies, TrendingMovies
 from movie_core.errors import (
     Busy,
     Conflict,
@@ -63,27 +65,35 @@ from movie_core.errors import (
     InvalidBody,
     InvalidCredentials,
     InvalidEmail,
+    InvalidEvent,
     InvalidLink,
     InvalidOffsetOrLimit,
     InvalidParameter,
     InvalidPassword,
     InvalidQuery,
+    InvalidRating,
     InvalidToken,
     InvalidUsername,
     MovieError,
     MovieNotFound,
+    NotAllowed,
     NotAuthenticated,
     NotFound,
     PageOutOfRange,
     RateLimited,
+    RatingNotFound,
     SessionNotFound,
+    SeveralUsers,
     SourceUnavailable,
     StoreUnavailable,
+    TooManyRatings,
+    TooManyRows,
     Unavailable,
     UsernameTaken,
     UserNotFound,
     WeakPassword,
 )
+from movie_core.events import Event, EventKind, EventRecorder
 from movie_core.keys import Keys
 from movie_core.limits import Limits, Permits, Quota, Rate
 from movie_core.mails import Letter, Mail, MailKind, MailRoom, MailRules, MailState
@@ -102,7 +112,20 @@ from movie_core.movies import (
     normalise_query,
 )
 from movie_core.paging import PageInfo, PageLinks, Window
+from movie_core.rating_files import parse_ratings
+from movie_core.ratings import Identity, Imported, ImportRow, NewRating, RatedMovie, RatedMovies, Rating, Rejection
+from movie_core.recommending import (
+    ModelInfo,
+    Reason,
+    ReasonKind,
+    Suggested,
+    SuggestedMovie,
+    Suggestions,
+    Tier,
+)
 from movie_core.sessions import Session, SessionWatch
+from movie_core.trending import Deed, DeedKind, Trend, Trending, Trends, TrendWindow
+from movie_core.upkeep import Upkeep
 from movie_core.users import Account, Address, Registration, Username
 
 __all__ = [
@@ -116,21 +139,36 @@ __all__ = [
     "CacheStats",
     "Caller",
     "Catalog",
+    "Clicks",
+    "Cohort",
     "Conflict",
+    "Days",
+    "Deed",
+    "DeedKind",
     "Denied",
+    "Discovery",
     "Entry",
+    "Event",
+    "EventKind",
+    "EventRecorder",
     "FilterUnsupported",
     "FoundMovie",
+    "Funnel",
     "Genre",
+    "Identity",
+    "ImportRow",
+    "Imported",
     "Invalid",
     "InvalidBody",
     "InvalidCredentials",
     "InvalidEmail",
+    "InvalidEvent",
     "InvalidLink",
     "InvalidOffsetOrLimit",
     "InvalidParameter",
     "InvalidPassword",
     "InvalidQuery",
+    "InvalidRating",
     "InvalidToken",
     "InvalidUsername",
     "Keys",
@@ -145,11 +183,14 @@ __all__ = [
     "MailState",
     "MemoryCatalogue",
     "MemorySeenMovies",
+    "ModelInfo",
     "Movie",
     "MovieError",
     "MovieNotFound",
     "MoviePage",
     "MovieQuery",
+    "NewRating",
+    "NotAllowed",
     "NotAuthenticated",
     "NotFound",
     "Order",
@@ -157,18 +198,42 @@ __all__ = [
     "PageLinks",
     "PageOutOfRange",
     "Permits",
+    "QueryCount",
     "Quota",
     "Rate",
     "RateLimited",
+    "RatedMovie",
+    "RatedMovies",
+    "Rating",
+    "RatingNotFound",
+    "Reason",
+    "ReasonKind",
     "Registration",
+    "Rejection",
     "Session",
     "SessionNotFound",
     "SessionWatch",
+    "SeveralUsers",
+    "SourceDay",
     "SourceUnavailable",
     "State",
     "StoreUnavailable",
+    "Suggested",
+    "SuggestedMovie",
+    "SuggestedMovies",
+    "Suggestions",
+    "Summary",
+    "Tier",
     "TokenPair",
+    "TooManyRatings",
+    "TooManyRows",
+    "Trend",
+    "TrendWindow",
+    "Trending",
+    "TrendingMovies",
+    "Trends",
     "Unavailable",
+    "Upkeep",
     "UserNotFound",
     "Username",
     "UsernameTaken",
@@ -176,4 +241,5 @@ __all__ = [
     "Window",
     "Years",
     "normalise_query",
+    "parse_ratings",
 ]
