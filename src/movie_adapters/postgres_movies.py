@@ -243,7 +243,7 @@ class PostgresMovies:
             for column, values in wanted.items():
                 if values:
                     rows = await connection.fetch(
-                        f"SELECT {COLUMNS} FROM unnest($2::text[]) AS asked (text) JOIN movies ON {column} = text "
+                        f"SELECT {COLUMNS} FROM movies WHERE {column} = ANY($2::text[]) "
                         "AND catalogue = (SELECT number FROM catalogues WHERE source = $1)",
                         self.name,
                         values,
@@ -254,12 +254,15 @@ class PostgresMovies:
         return await self._read(look)
 
     async def _of_terms(self, terms: list[str]) -> list[Movie]:
+        # One look into the index for each, and other catalogues left out afterwards: where a table has just been
+        # loaded, and its statistics are missing still, the planner would rather test all movies of the catalogue.
         rows = await self._read(
             lambda connection: connection.fetch(
-                f"SELECT {COLUMNS} FROM movies WHERE terms @@ $2::text::tsquery "
-                "AND catalogue = (SELECT number FROM catalogues WHERE source = $1)",
+                "WITH found AS MATERIALIZED (SELECT movies.* FROM unnest($2::text[]) AS asked (term) "
+                "JOIN movies ON terms @@ term::tsquery) "
+                f"SELECT {COLUMNS} FROM found WHERE catalogue = (SELECT number FROM catalogues WHERE source = $1)",
                 self.name,
-                _match(AnyOf(tuple(map(Term, terms)))),
+                [_match(Term(term)) for term in terms],
             )
         )
         return [movie_of(row) for row in rows]
@@ -275,8 +278,7 @@ class PostgresMovies:
                 number, left_out = row["number"], frozenset[int]()
                 if without:
                     gone = await connection.fetch(
-                        "SELECT rank FROM unnest($2::text[]) AS asked (text) "
-                        "JOIN movies ON id = text AND catalogue = $1",
+                        "SELECT rank FROM movies WHERE catalogue = $1 AND id = ANY($2::text[])",
                         number,
                         storable(without),
                     )
