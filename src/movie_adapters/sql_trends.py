@@ -112,8 +112,9 @@ class SqlTrends:
                 begun = await connection.execute(update(trend_lives).where(is_present).values(row))
         if not begun.rowcount:
             return False
+        present = select(trend_lives.c.life).where(trend_lives.c.source == self._source).scalar_subquery()
         for table in (trend_strengths, trend_counts):
-            while await self._remove(table, (table.c.source == self._source) & (table.c.life != _micros(since))):
+            while await self._remove(table, (table.c.source == self._source) & (table.c.life != present)):
                 pass
         return True
 

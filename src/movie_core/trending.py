@@ -230,6 +230,9 @@ class Trends:
         except StoreUnavailable as away:
             self._doubt = newest
             _log.warning("trends are brought up to date when their store is back: %s", away.detail)
+        except asyncio.CancelledError:
+            self._doubt = newest
+            raise
         else:
             self._newest = max(self._newest, newest)
 
@@ -271,8 +274,8 @@ class Trends:
             totals.add(deed for deed in deeds if deed.kept_at < since)
         try:
             await self._store.fill(totals, since)
-        except StoreUnavailable:
-            self._doubt = since
+        except BaseException:
+            self._doubt = since  # half of it may be there
             raise
 
     async def top(self, window: TrendWindow, limit: int) -> Trending:
