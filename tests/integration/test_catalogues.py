@@ -10,7 +10,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from sqlalchemy import text
+from sqlalchemy import Connection, text
 from tests.servers import postgres_database, postgres_server
 
 from movie_adapters.postgres_movies import PostgresMovies
@@ -40,6 +40,8 @@ def sqlite_path(tmp_path: Path) -> Path:
 def _film(number: int, title: str, year: int | None = None, fame: float | None = 1.0, **more: tuple[str, ...]) -> Movie:
     return Movie(id=str(number), title=title, year=year, popularity=fame, **more)  # type: ignore[arg-type]
 
+
+_ORDERS = (Order.RELEVANCE, Order.POPULARITY, Order.YEAR)
 
 FILMS = (
     _film(1, "The Copper Lantern", 1984, 200.0, directors=("Ingrid Vale",), cast=("Tomas Brandt", "Ana Ruíz")),
@@ -185,6 +187,29 @@ class CatalogueSearch:
             assert {movie.id for movie in await walk(catalogue, MovieQuery("amber"), 100)} == {
                 movie.id for movie in movies if "amber" in movie.title
             }
+
+    async def test_what_is_left_out_of_a_large_set_leaves_the_rest_in_order(self) -> None:
+        chance = random.Random(5)
+        words = ("amber", "birch", "cedar", "delta", "ember")
+        movies = [
+            _film(number, " ".join(chance.choices(words, k=chance.randint(1, 3))), 1990 + number % 7, number % 40 / 3)
+            for number in range(1200)
+        ]
+        queries = [
+            MovieQuery(typed, order=order) for typed in ("amber", "a", "ambr", "cedar birch") for order in _ORDERS
+        ]
+        queries += [MovieQuery(order=order) for order in _ORDERS]
+        queries += [replace(query, years=Years(1991, 1994)) for query in queries[::3]]
+        async with self.open(movies) as catalogue:
+            for share in (0.01, 0.4, 0.97):
+                without = frozenset(movie.id for movie in movies if chance.random() < share) | {"none", "\x00"}
+                for query in queries:
+                    every = [movie.id for movie in await walk(catalogue, query, 100)]
+                    left = [movie_id for movie_id in every if movie_id not in without]
+                    lessened = replace(query, without=without)
+                    for limit in (100, 41):
+                        assert [movie.id for movie in await walk(catalogue, lessened, limit)] == left, query
+                    assert (await catalogue.search(lessened, Window(0, 1))).total == len(left)
 
     async def test_a_changed_movie_leaves_nothing_behind(self) -> None:
         movie = replace(FILMS[0], genres=("Mystery",))
@@ -451,6 +476,44 @@ class _Proxy:
             pass
         finally:
             target.close()
+
+
+def test_movies_of_before_are_found_by_their_imdb_ids_once_the_database_is_brought_up_to_date(tmp_path: Path) -> None:
+    from alembic import command
+    from alembic.config import Config
+
+    from movie_adapters import migrations
+
+    path = tmp_path / "movies.db"
+
+    def upgrade(connection: Connection, revision: str) -> None:
+        config = Config()
+        config.set_main_option("script_location", str(Path(migrations.__file__).parent))
+        config.attributes["connection"] = connection
+        command.upgrade(config, revision)
+
+    async def prepare() -> None:
+        engine = create_engine(f"sqlite+aiosqlite:///{path}")
+        async with engine.begin() as connection:
+            await connection.run_sync(upgrade, "0002")
+        await engine.dispose()
+
+    asyncio.run(prepare())
+    file = SqliteMovieFile(path, "catalogue")
+    known = replace(FILMS[0], imdb_id="tt0000001")
+    file.load([known, *FILMS[1:]])
+    file.close()
+    migrate(f"sqlite+aiosqlite:///{path}")
+    file = SqliteMovieFile(path, "catalogue")
+    assert file.of_ids((), ("tt0000001", "tt0000002")) == [known]
+    file.close()
+    with sqlite3.connect(path) as database:
+        plan = database.execute(
+            "EXPLAIN QUERY PLAN SELECT id FROM movies WHERE catalogue = 1 "
+            "AND json_extract(details, '$.imdb_id') IN (SELECT value FROM json_each('[]'))"
+        )
+        assert any("ix_movies_imdb_id" in str(row) for row in plan)
+    database.close()
 
 
 async def test_an_id_that_no_store_can_hold_is_not_found(sqlite_path: Path) -> None:

@@ -7,8 +7,10 @@ from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
+from sqlalchemy import Connection, inspect
 from sqlalchemy.ext.asyncio import AsyncEngine
 from tests.servers import postgres_database
 
@@ -155,6 +157,37 @@ async def test_a_whole_list_is_read_and_an_import_written_in_well_under_a_transa
         began = time.monotonic()
         await stores.ratings.erase(ada.id)
         assert time.monotonic() - began < 2
+
+
+def _shape(connection: Connection) -> dict[str, Any]:
+    found = inspect(connection)
+    return {
+        name: {
+            "columns": [(one["name"], one["nullable"], type(one["type"]).__name__) for one in found.get_columns(name)],
+            "primary": found.get_pk_constraint(name)["constrained_columns"],
+            "foreign": [(one["constrained_columns"], one["options"]) for one in found.get_foreign_keys(name)],
+        }
+        for name in ("ratings", "rating_versions")
+    }
+
+
+async def test_the_migration_makes_the_tables_that_the_store_uses(url: str, tmp_path: Path) -> None:
+    def declared(connection: Connection) -> dict[str, Any]:
+        if connection.dialect.name == "postgresql":
+            connection.exec_driver_sql("CREATE SCHEMA declared")
+            connection.exec_driver_sql("SET search_path TO declared")
+        metadata.create_all(connection)
+        return _shape(connection)
+
+    engine = create_engine(url)
+    other = create_engine(f"sqlite+aiosqlite:///{tmp_path}/other.db") if engine.dialect.name == "sqlite" else engine
+    async with engine.connect() as connection:
+        migrated = await connection.run_sync(_shape)
+    async with other.connect() as connection:
+        assert migrated == await connection.run_sync(declared)
+        await connection.rollback()
+    await engine.dispose()
+    await other.dispose()
 
 
 async def test_a_database_without_tables_is_a_store_that_is_away(tmp_path: Path) -> None:
