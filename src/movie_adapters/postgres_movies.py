@@ -348,7 +348,9 @@ class _Lookup:
             case title_order.Find():
                 return await self._find(ask)
             case title_order.Count():
-                return await self._count(ask)
+                return await self._count(ask.expression)
+            case title_order.CountLeftOut():
+                return await self._count_left_out(ask.expression)
             case title_order.Listing():
                 return await self._listing(ask)
             case title_order.BestKnown():
@@ -377,15 +379,26 @@ class _Lookup:
         )
         return [Candidate(*row) for row in rows]
 
-    async def _count(self, ask: title_order.Count) -> int:
-        if ask.expression is None:
-            return self._movies - (len(self._left_out) if ask.lessened else 0)
-        more, values = self._lessening(ask, 3)
+    async def _count(self, expression: Expression | None) -> int:
+        if expression is None:
+            return self._movies
         rows = await self._fetch(
-            f"SELECT count(*) FROM movies WHERE terms @@ $2::text::tsquery AND catalogue = $1 {more}",
+            "SELECT count(*) FROM movies WHERE terms @@ $2::text::tsquery AND catalogue = $1",
             self._catalogue,
-            _match(ask.expression),
-            *values,
+            _match(expression),
+        )
+        count: int = rows[0][0]
+        return count
+
+    async def _count_left_out(self, expression: Expression | None) -> int:
+        if expression is None:
+            return len(self._left_out)
+        # Materialised, so that just these are tested.
+        rows = await self._fetch(
+            "WITH gone AS MATERIALIZED (SELECT terms FROM movies WHERE rank = ANY($1::bigint[])) "
+            "SELECT count(*) FROM gone WHERE terms @@ $2::text::tsquery",
+            self._left_out,
+            _match(expression),
         )
         count: int = rows[0][0]
         return count
@@ -407,9 +420,7 @@ class _Lookup:
         )
         return [rank for (rank,) in rows]
 
-    def _lessening(
-        self, ask: title_order.Find | title_order.Count | title_order.Listing, number: int
-    ) -> tuple[str, tuple[list[int], ...]]:
+    def _lessening(self, ask: title_order.Find | title_order.Listing, number: int) -> tuple[str, tuple[list[int], ...]]:
         """The condition that leaves movies out, and the value of its parameter, which has this number."""
         if not ask.lessened:
             return "", ()

@@ -438,7 +438,9 @@ class _Lookup:
             case title_order.Find():
                 return self._find(ask)
             case title_order.Count():
-                return self._count(ask)
+                return self._count(ask.expression)
+            case title_order.CountLeftOut():
+                return self._count_left_out(ask.expression)
             case title_order.Listing():
                 return self._listing(ask)
             case title_order.BestKnown():
@@ -461,24 +463,32 @@ class _Lookup:
         )
         return [Candidate(*row) for row in rows]
 
-    def _count(self, ask: title_order.Count) -> int:
-        if ask.expression is None:
-            return self._catalogue.movies - (len(self._left_out) if ask.lessened else 0)
-        match = _match(ask.expression)
-        count = None if ask.lessened else self._known.counts.get(match)
+    def _count(self, expression: Expression | None) -> int:
+        if expression is None:
+            return self._catalogue.movies
+        match = _match(expression)
+        count = self._known.counts.get(match)
         if count is None:
-            more, values = self._lessening(ask, "rowid")
             count = self._execute(
-                f"SELECT count(*) FROM movie_index WHERE movie_index MATCH ? AND rowid BETWEEN ? AND ? {more}",
-                (match, *self._range, *values),
+                "SELECT count(*) FROM movie_index WHERE movie_index MATCH ? AND rowid BETWEEN ? AND ?",
+                (match, *self._range),
             ).fetchone()[0]
-            if not ask.lessened and len(self._known.counts) < 1000:
+            if len(self._known.counts) < 1000:
                 self._known.counts[match] = count
         return count
 
-    def _lessening(
-        self, ask: title_order.Find | title_order.Count | title_order.Listing, rank: str
-    ) -> tuple[str, tuple[str, ...]]:
+    def _count_left_out(self, expression: Expression | None) -> int:
+        if expression is None:
+            return len(self._left_out)
+        count: int = self._execute(
+            # Plus 0, or the index would be asked once for each of them.
+            "SELECT count(*) FROM movie_index WHERE movie_index MATCH ? "
+            "AND rowid + 0 IN (SELECT value FROM json_each(?))",
+            (_match(expression), self._left_out_text),
+        ).fetchone()[0]
+        return count
+
+    def _lessening(self, ask: title_order.Find | title_order.Listing, rank: str) -> tuple[str, tuple[str, ...]]:
         """The condition that leaves movies out, and its values."""
         if not ask.lessened:
             return "", ()

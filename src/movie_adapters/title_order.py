@@ -370,7 +370,7 @@ class Find:
     limit: int
     offset: int = 0
     lessened: bool = False
-    """Without the movies that the query leaves out; so too for the next two."""
+    """Without the movies that the query leaves out."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -378,7 +378,13 @@ class Count:
     """How many movies match, all for None: an int."""
 
     expression: Expression | None
-    lessened: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class CountLeftOut:
+    """How many of the movies that the query leaves out match, all for None: an int."""
+
+    expression: Expression | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -422,7 +428,7 @@ class Begun:
 Vocabulary = tuple[list[str], list[int]]
 """Terms, and the number of movies that have each."""
 
-Ask = Find | Count | Listing | BestKnown | Known | Similar | Begun
+Ask = Find | Count | CountLeftOut | Listing | BestKnown | Known | Similar | Begun
 Steps = Generator[Ask, Any, "Found"]
 
 
@@ -524,7 +530,9 @@ def search(query: MovieQuery, limit: int, offset: int = 0, left_out: frozenset[i
         None if query.genre is None else Term(_genre_term(query.genre)),
     )
     if not query.text:
-        total = yield Count(filters, lessened)
+        total = yield Count(filters)
+        if lessened:
+            total -= yield CountLeftOut(filters)
         ranks = (yield Listing(filters, _by(query.order), limit, offset, lessened)) if offset < total else []
         return Found(total, ranks)
     scorer = _Scorer(query.text, (yield BestKnown()))
@@ -558,7 +566,8 @@ def _lessen(tiers: Sequence[_Tier], left_out: frozenset[int]) -> Generator[Ask, 
     less: list[_Tier] = []
     for tier in tiers:
         head = [rank for rank in tier.head if rank not in left_out]
-        total = len(head) if tier.total == len(tier.head) else (yield Count(tier.expression, lessened=True))
+        is_longer = tier.total > len(tier.head)
+        total = tier.total - (yield CountLeftOut(tier.expression)) if is_longer else len(head)
         less.append(_Tier(tier.expression, total, head))
     return less
 
