@@ -1,20 +1,25 @@
-"""The catalogues as `eval_search.py` beside the data judges them: `bench.adapters:title_search`, `…_postgres`."""
+"""What the programs beside the evaluation's data judge: `bench.adapters:title_search` and `…_postgres` by
+`eval_search.py`, `recommender` by `eval_recs.py`, `reranker` by `eval_rerank.py`."""
 
 import asyncio
 import atexit
 import tempfile
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from contextlib import ExitStack
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 from tests.servers import postgres_database, postgres_server
 
+from movie_adapters.ease_model import EaseModel, Profile, RatingColumns
 from movie_adapters.postgres_movies import PostgresMovies
 from movie_adapters.sql_database import create_engine, migrate
 from movie_adapters.sqlite_movies import SqliteMovieFile
 from movie_core.movies import Movie, MovieQuery
 from movie_core.paging import Window
+from movie_core.taste import ORDERED, personal_order
 
 
 def movie_of(doc: Mapping[str, Any]) -> Movie:
@@ -77,3 +82,54 @@ class PostgresTitleSearch:
 
 def title_search_postgres() -> PostgresTitleSearch:
     return PostgresTitleSearch()
+
+
+class Recommendations:
+    """The model that recommends, asked in the user's own present: the time of the last rating of the history."""
+
+    def fit(self, interactions: Sequence[tuple[int, int, float, int]], items: Sequence[Mapping[str, Any]]) -> None:
+        films = sorted(map(_film, items), key=lambda film: film.id)
+        number = {film.id: place for place, film in enumerate(films)}
+        people: dict[int, int] = {}
+        told = RatingColumns(
+            np.array([people.setdefault(user, len(people)) for user, _, _, _ in interactions]),
+            np.array([number[str(movie)] for _, movie, _, _ in interactions]),
+            np.array([2 * stars for _, _, stars, _ in interactions], np.float32),
+            np.array([at for _, _, _, at in interactions], np.float64),
+        )
+        newest = datetime.fromtimestamp(max(at for _, _, _, at in interactions), UTC)
+        self._model = EaseModel.fit(films, told, newest)
+        self._films = {film.id: film for film in films}
+
+    def recommend(self, user: int, history: Sequence[tuple[int, float, int]], k: int) -> list[int]:
+        now = datetime.fromtimestamp(history[-1][2], UTC)
+        found = self._model.top(self._profile(history), now, limit=k)
+        return [int(self._model.ids[place]) for place, _ in found]
+
+    def _profile(self, history: Sequence[tuple[int, float, int]]) -> Profile:
+        return self._model.profile([(str(movie), 2 * stars) for movie, stars, _ in history])
+
+
+class PersonalOrder(Recommendations):
+    """The order that taste gives to the first `ORDERED` results of a search; the others stay where they are."""
+
+    def rerank(
+        self, user: int, history: Sequence[tuple[int, float, int]], query: str, results: Sequence[tuple[int, float]]
+    ) -> list[int]:
+        movies = [self._films[str(movie)] for movie, _ in results]
+        head = movies[:ORDERED]
+        taste = self._model.taste(self._profile(history), [movie.id for movie in head])
+        rated = frozenset(str(movie) for movie, _, _ in history)
+        return [int(movie.id) for movie in (*personal_order(query, head, taste, rated), *movies[ORDERED:])]
+
+
+def _film(item: Mapping[str, Any]) -> Movie:
+    return Movie(id=str(item["movie_id"]), title=item["title"], year=item["year"], genres=tuple(item["genres"]))
+
+
+def recommender() -> Recommendations:
+    return Recommendations()
+
+
+def reranker() -> PersonalOrder:
+    return PersonalOrder()

@@ -28,20 +28,18 @@ def personal_order(
 ) -> list[Movie]:
     """The movies, given by falling relevance, by relevance and taste together.
 
-    Movies that have the text as their title come first; taste never moves another one before them. Movies that the
-    user has rated keep their places. The others are ordered by z(relevance) + w * z(taste): relevance falls evenly from
-    place to place, z is the distance from the mean in standard deviations, and w is
+    Movies that have the text as their title keep their places, and so do those that the user has rated: a source puts
+    an exact title first, and there it stays. The others are ordered by z(relevance) + w * z(taste): relevance falls
+    evenly from place to place, z is the distance from the mean in standard deviations, and w is
     `WEIGHT` * n / (n + `HALF_TRUSTED`) after n ratings. What taste doesn't know counts as 0.
     """
-    places = [place for place, movie in enumerate(movies) if movie.id not in rated]
-    exact = [place for place in places if is_exact(text, movies[place])]
-    others = [place for place in places if place not in exact]
+    places = [place for place, movie in enumerate(movies) if movie.id not in rated and not is_exact(text, movie)]
     weight = WEIGHT * len(rated) / (len(rated) + HALF_TRUSTED)
-    liking = dict(zip(others, _standardised([taste.get(movies[place].id, 0.0) for place in others]), strict=True))
-    relevance = dict(zip(others, _standardised([-place for place in others]), strict=True))
-    others.sort(key=lambda place: (-relevance[place] - weight * liking[place], place))
+    liking = _standardised([taste.get(movies[place].id, 0.0) for place in places])
+    relevance = _standardised([-place for place in places])
+    scores = {place: relevance[n] + weight * liking[n] for n, place in enumerate(places)}
     ordered = list(movies)
-    for place, source in zip(places, exact + others, strict=True):
+    for place, source in zip(places, sorted(places, key=lambda place: (-scores[place], place)), strict=True):
         ordered[place] = movies[source]
     return ordered
 
