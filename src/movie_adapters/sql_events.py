@@ -318,8 +318,9 @@ class SqlEvents:
         return {"events": told, "event_days": days}
 
     async def erase(self, user_id: str) -> None:
+        # Events first: until they are gone, a purge may make days of them.
         for table in (_table, deeds, user_days):
-            await self._remove(table, table.c.user_id == user_id)
+            await self._remove(table, table.c.user_id == user_id, whose=users.c.id == user_id)
 
     # --- what goes after a time
 
@@ -384,12 +385,17 @@ class SqlEvents:
             await connection.execute(_add(added, query_days))
             return (await connection.execute(delete(_table).where(which))).rowcount
 
-    async def _remove(self, table: Table, which: ColumnElement[bool]) -> None:
+    async def _remove(
+        self, table: Table, which: ColumnElement[bool], *, whose: ColumnElement[bool] | None = None
+    ) -> None:
+        """Remove rows, those that are being removed by others left out unless it is said whose they are."""
         key = list(table.primary_key.columns)
+        some = select(*key).where(which).limit(PAGE).with_for_update(skip_locked=whose is None)
         amount = PAGE
         while amount == PAGE:
             async with transaction(self._engine) as connection:
-                some = select(*key).where(which).limit(PAGE)
+                if whose is not None:
+                    await connection.execute(select(users.c.id).where(whose).with_for_update())
                 amount = (await connection.execute(delete(table).where(tuple_(*key).in_(some)))).rowcount
 
 

@@ -1,14 +1,18 @@
 """Events and analytics in SQLite and PostgreSQL."""
 
 import asyncio
+import json
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager
 from datetime import timedelta
+from pathlib import Path
 from typing import Any
 
 import pytest
-from sqlalchemy import Connection, func, inspect, select, text
-from sqlalchemy.ext.asyncio import AsyncEngine
+from alembic.autogenerate import compare_metadata
+from alembic.migration import MigrationContext
+from sqlalchemy import Connection, func, select, text
+from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 from tests.servers import postgres_database
 
 from movie_adapters import sql_events
@@ -18,7 +22,7 @@ from movie_adapters.sql_events import SqlEvents
 from movie_adapters.sql_outbox import SqlOutbox
 from movie_adapters.sql_sessions import SqlSessions
 from movie_adapters.sql_users import SqlUsers
-from movie_core.analytics import Days
+from movie_core.analytics import Days, Funnel, Summary
 from movie_core.errors import StoreUnavailable
 from movie_core.events import Event, EventKind
 from movie_core.keys import Keys
@@ -99,7 +103,181 @@ class TestAnalyticsOnPostgres(OnPostgres, AnalyticsContract):
 
 
 @pytest.fixture(params=["sqlite", "postgres"])
-async def engine(request: pytest.FixtureRequest) -> AsyncIterator[AsyncEngine]:
-    """A database without rows, of either kind."""
-    async with emptied(request.getfixturevalue(f"{request.param}_url")) as engine:
+def url(request: pytest.FixtureRequest) -> str:
+    """A database with all tables, of either kind."""
+    found: str = request.getfixturevalue(f"{request.param}_url")
+    return found
+
+
+@pytest.fixture
+async def engine(url: str) -> AsyncIterator[AsyncEngine]:
+    async with emptied(url) as engine:
         yield engine
+
+
+DAYS = Days(TODAY - timedelta(days=20), TODAY)
+
+
+def click(user_id: str, movie_id: str, days_ago: int = 0) -> Event:
+    return Event(EventKind.CLICK, NOW - timedelta(days=days_ago), user_id, movie_id, "q")
+
+
+async def test_the_migration_makes_the_tables_that_the_stores_use(engine: AsyncEngine) -> None:
+    def differences(connection: Connection) -> list[Any]:
+        def is_ours(name: str | None, kind: str, _: object) -> bool:
+            return kind != "table" or name in TABLES
+
+        options = {
+            "include_name": is_ours,
+            "include_object": lambda _item, name, kind, *_: is_ours(name, kind, None),
+        }
+        found = compare_metadata(MigrationContext.configure(connection, opts=options), metadata)
+        return [one for one in found if "modify_comment" not in str(one)]
+
+    async with engine.connect() as connection:
+        assert await connection.run_sync(differences) == []
+
+
+async def test_a_store_sees_its_own_source_alone_but_personal_data_of_all(engine: AsyncEngine) -> None:
+    one, other = stores_of(engine, "one"), stores_of(engine, "other")
+    ada, _ = await join(one.accounts, at=NOW)
+    for stores in (one, other):
+        search = Event(EventKind.SEARCH, NOW - timedelta(days=9), ada.id, query="q", found=True)
+        assert len(await stores.events.append([click(ada.id, "1"), click(ada.id, "1", 9), search], NOW)) == 2
+        await stores.events.count(TODAY, {"live": 1})
+    assert await one.events.purge(TODAY) == 2
+    for stores, left in ((one, 1), (other, 2)):
+        assert (await stores.analytics.summary(DAYS)).clicks == 2
+        assert [query.count for query in await stores.analytics.top_searches(DAYS)] == [1]
+        assert [figures.live for figures in await stores.analytics.source(DAYS)] == [1]
+        assert [len(batch) async for batch in stores.events.deeds()] == [left]
+    export = await other.events.export(ada.id)
+    assert sorted(event["source"] for event in export["events"]) == ["one", "other", "other", "other"]
+    assert [(day["source"], day["clicks"], day["searches"]) for day in export["event_days"]] == [("one", 1, 1)]
+    assert export["event_days"][0]["first_search"] == "2026-11-15T09:00:00Z"
+    json.dumps(export)
+    await one.events.erase(ada.id)
+    assert not any((await other.events.export(ada.id)).values())
+    assert [batch async for batch in other.events.deeds()] == []
+
+
+async def test_a_click_belongs_to_a_search_of_the_same_source(engine: AsyncEngine) -> None:
+    one, other = stores_of(engine, "one"), stores_of(engine, "other")
+    ada, _ = await join(one.accounts, at=NOW)
+    early = Event(EventKind.CLICK, NOW - timedelta(minutes=1), ada.id, "1", "q")
+    await one.events.append([early, Event(EventKind.SEARCH, NOW, ada.id, query="q", found=True)], NOW)
+    await other.events.append([click(ada.id, "1")], NOW)
+    for _ in range(2):
+        assert (await one.analytics.clicks(DAYS)).click_through_rate == 0
+        assert await one.analytics.funnel(DAYS) == Funnel(1, 0, 0)
+        await one.events.purge(TODAY + timedelta(days=1))
+
+
+async def test_what_is_kept_of_purged_days_goes_with_the_account(engine: AsyncEngine) -> None:
+    stores = stores_of(engine)
+    ada, _ = await join(stores.accounts, at=NOW)
+    await stores.events.append([click(ada.id, "1", 3), click(ada.id, "1")], NOW)
+    await stores.events.purge(TODAY)
+    await stores.accounts.users.erase(ada.address.key, NOW)
+    async with engine.connect() as connection:
+        for table in ("events", "deeds", "user_days"):
+            assert await connection.scalar(select(func.count()).select_from(metadata.tables[table])) == 0
+
+
+async def test_purges_at_once_and_events_that_come_meanwhile_are_counted_once(engine: AsyncEngine) -> None:
+    stores = stores_of(engine)
+    users = [(await join(stores.accounts, f"user{n}@example.com", f"user{n}", at=NOW))[0].id for n in range(4)]
+
+    async def append(number: int) -> int:
+        """How many of them were kept: each is a deed of its own."""
+        events = [click(one, f"{number}-{n}", n % 6) for one in users for n in range(60)]
+        deeds = await stores.events.append(events, NOW)
+        return sum(deed.at.date() < TODAY - timedelta(days=2) for deed in deeds)
+
+    kept = sum([await append(number) for number in range(5)])
+    assert kept == 5 * 4 * 30
+    purging = [asyncio.create_task(stores.events.purge(TODAY - timedelta(days=2))) for _ in range(3)]
+    kept += sum(await asyncio.gather(*(append(number) for number in range(5, 15))))
+    assert sum(await asyncio.gather(*purging)) == kept
+    old = Days(DAYS.first, TODAY - timedelta(days=3))
+    assert (await stores.analytics.summary(old)).clicks == kept
+    assert await append(99) == 0
+    assert (await stores.analytics.summary(old)).clicks == kept
+
+
+async def test_who_goes_while_days_are_purged_is_in_nobodys_way(
+    engine: AsyncEngine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(sql_events, "BATCH", 40)
+    stores = stores_of(engine)
+    users = [(await join(stores.accounts, f"user{n}@example.com", f"user{n}", at=NOW))[0] for n in range(12)]
+    for one in users:
+        await stores.events.append([click(one.id, str(n), n % 3) for n in range(90)], NOW)
+    await asyncio.gather(
+        stores.events.purge(TODAY),
+        *(stores.events.erase(one.id) for one in users[:4]),
+        *(stores.accounts.users.erase(one.address.key, NOW) for one in users[2:8]),
+    )
+    assert await stores.analytics.summary(DAYS) == Summary(0, 4, 0, 4 * 90, 0)
+    for one in users[:8]:
+        assert not any((await stores.events.export(one.id)).values())
+
+
+async def test_a_purge_that_breaks_off_goes_on_later(engine: AsyncEngine, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sql_events, "BATCH", 7)
+    stores = stores_of(engine)
+    users = [(await join(stores.accounts, f"user{n}@example.com", f"user{n}", at=NOW))[0].id for n in range(4)]
+    await stores.events.append([click(one, str(n), 3 + n % 2) for one in users for n in range(10)], NOW)
+    fold, folds = SqlEvents._fold, 0
+
+    async def break_off(self: SqlEvents, before: Any) -> int:
+        nonlocal folds
+        folds += 1
+        if folds == 3:
+            raise StoreUnavailable("gone")
+        return await fold(self, before)
+
+    monkeypatch.setattr(SqlEvents, "_fold", break_off)
+    with pytest.raises(StoreUnavailable):
+        await stores.events.purge(TODAY)
+    assert (await stores.analytics.summary(DAYS)).clicks == 40
+    left = await stores.events.purge(TODAY)
+    assert 0 < left < 40
+    assert (await stores.analytics.summary(DAYS)).clicks == 40
+
+
+async def test_a_batch_that_can_not_be_kept_leaves_nothing(
+    engine: AsyncEngine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    stores = stores_of(engine)
+    ada, _ = await join(stores.accounts, at=NOW)
+
+    async def fail(_: SqlEvents, connection: AsyncConnection, *_rest: object) -> None:
+        await connection.execute(text("SELECT no_such_column"))
+
+    monkeypatch.setattr(SqlEvents, "_count_deeds", fail)
+    with pytest.raises(StoreUnavailable):
+        await stores.events.append([click(ada.id, str(n)) for n in range(600)], NOW)
+    assert (await stores.analytics.summary(DAYS)).clicks == 0
+
+
+async def test_a_database_without_tables_is_a_store_that_is_away(tmp_path: Path) -> None:
+    engine = create_engine(f"sqlite+aiosqlite:///{tmp_path}/none.db")
+    events, analytics = SqlEvents(engine, "catalogue"), SqlAnalytics(engine, "catalogue")
+    for call in (
+        events.append([click("u", "1")], NOW),
+        events.count(TODAY, {"live": 1}),
+        anext(events.deeds()),
+        events.purge(TODAY),
+        events.export("u"),
+        events.erase("u"),
+        analytics.summary(DAYS),
+        analytics.top_searches(DAYS),
+        analytics.clicks(DAYS),
+        analytics.funnel(DAYS),
+        analytics.retention(DAYS),
+        analytics.source(DAYS),
+    ):
+        with pytest.raises(StoreUnavailable):
+            await call
+    await engine.dispose()

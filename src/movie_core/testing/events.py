@@ -130,11 +130,13 @@ class EventStoreContract(EventStoresContract):
     async def test_2_events_go_with_the_account(self) -> None:
         async with self.open() as stores:
             ada = await _user(stores)
-            await stores.events.append([_search(ada.id, "q", NOW), _view(ada.id, "1", NOW)], NOW)
+            for at in (NOW, NOW - _DAY):
+                await stores.events.append([_search(ada.id, "q", at), _view(ada.id, "1", at)], NOW)
+            await stores.events.purge(_TODAY)
             await stores.accounts.users.erase(ada.address.key, NOW)
             assert not any((await stores.events.export(ada.id)).values())
             assert await _deeds(stores.events) == []
-            assert await stores.analytics.summary(Days(_TODAY, _TODAY)) == Summary(0, 0, 0, 0, 0)
+            assert await stores.analytics.summary(Days(_TODAY - _DAY, _TODAY)) == Summary(0, 0, 0, 0, 0)
 
     @clause
     async def test_3_only_events_of_active_users_who_record_them_are_kept(self) -> None:
@@ -395,15 +397,16 @@ class AnalyticsContract(EventStoresContract):
     @clause
     async def test_4_each_step_of_the_funnel_comes_after_the_one_before(self) -> None:
         async with self.open() as stores:
-            names = ("all", "same moment", "rated first", "clicked first", "days apart", "only rated")
+            names = ("all", "same moment", "rated first", "clicked first", "clicked twice", "days apart", "only rated")
             users = [await _user(stores, name.replace(" ", ""), NOW - 30 * _DAY) for name in names]
-            whole, same, rated_first, clicked_first, apart, only = (user.id for user in users)
+            whole, same, rated_first, clicked_first, twice, apart, only = (user.id for user in users)
             events = [
                 *(_search(whole, "q", NOW), _click(whole, "x", NOW + _MINUTE), _rating(whole, NOW + 2 * _MINUTE)),
                 *(_search(same, "q", NOW), _click(same, None, NOW), _rating(same, NOW)),
                 *(_rating(rated_first, NOW), _search(rated_first, "q", NOW), _click(rated_first, "q", NOW + _MINUTE)),
                 *(_click(clicked_first, "q", NOW - _MINUTE), _search(clicked_first, "q", NOW)),
                 _rating(clicked_first, NOW + _MINUTE),
+                *(_click(twice, "q", NOW - _MINUTE), _search(twice, "q", NOW), _click(twice, "q", NOW)),
                 *(_click(apart, "q", NOW - 3 * _DAY), _search(apart, "q", NOW - 2 * _DAY)),
                 *(_click(apart, "q", NOW - _DAY), _rating(apart, NOW)),
                 _rating(only, NOW),
@@ -411,8 +414,8 @@ class AnalyticsContract(EventStoresContract):
             ]
             await stores.events.append(events, NOW)
             for _ in range(2):
-                assert await stores.analytics.funnel(Days(_TODAY - 3 * _DAY, _TODAY)) == Funnel(5, 4, 3)
-                assert await stores.analytics.funnel(Days(_TODAY, _TODAY)) == Funnel(4, 3, 2)
+                assert await stores.analytics.funnel(Days(_TODAY - 3 * _DAY, _TODAY)) == Funnel(6, 5, 3)
+                assert await stores.analytics.funnel(Days(_TODAY, _TODAY)) == Funnel(5, 4, 2)
                 assert await stores.analytics.funnel(Days(_TODAY - 3 * _DAY, _TODAY - _DAY)) == Funnel(1, 1, 0)
                 await stores.events.purge(_TODAY - _DAY)
 
