@@ -1,29 +1,48 @@
 """The stores of trends and of kept orders on SQLite, PostgreSQL and Redis keep their contracts."""
 
 import asyncio
+import time
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager
-from datetime import timedelta
+from datetime import datetime, timedelta
 
 import pytest
+from sqlalchemy import Connection, Table, delete, func, inspect, select
 from sqlalchemy.ext.asyncio import AsyncEngine
-from tests.servers import postgres_database
+from sqlalchemy.schema import DropTable
+from tests.integration.conftest import trouble
+from tests.servers import own_redis, postgres_database
 
 from movie_adapters.redis_link import RedisLink
 from movie_adapters.redis_orders import RedisOrders
 from movie_adapters.redis_trends import RedisTrends
 from movie_adapters.sql_database import create_engine, metadata, migrate
-from movie_adapters.sql_orders import SqlOrders
+from movie_adapters.sql_orders import SqlOrders, kept_orders
 from movie_adapters.sql_outbox import SqlOutbox
 from movie_adapters.sql_sessions import SqlSessions
-from movie_adapters.sql_trends import SqlTrends
+from movie_adapters.sql_tables import transaction, users
+from movie_adapters.sql_trends import SqlTrends, trend_counts, trend_lives, trend_strengths
 from movie_adapters.sql_users import SqlUsers
+from movie_core.errors import StoreUnavailable
 from movie_core.keys import Keys
 from movie_core.mails import MailRules
 from movie_core.memory import MemoryBook, MemoryOutbox, MemorySessions, MemoryUsers
-from movie_core.testing import NOW, KeptOrdersContract, OrderStores, Stores, TrendStoreContract
-from movie_core.trending import KEPT_MOVIES
+from movie_core.ports import KeptOrders, TrendStore
+from movie_core.taste import ORDER_SECONDS
+from movie_core.testing import (
+    NOW,
+    KeptOrdersContract,
+    OrderStores,
+    Stores,
+    TrendStoreContract,
+    brute_force,
+    check_trends,
+    join,
+    make_deeds,
+)
+from movie_core.trending import KEPT_MOVIES, Deed, DeedKind, Totals, Trend, TrendWindow
 
+TABLES = (trend_lives, trend_strengths, trend_counts, kept_orders)
 KEYS = Keys(["k" * 32])
 RULES = MailRules(link_ttl=timedelta(hours=24), limit=None)
 
@@ -47,9 +66,8 @@ async def emptied(url: str) -> AsyncIterator[AsyncEngine]:
     engine = create_engine(url)
     try:
         async with engine.begin() as connection:
-            for table in reversed(metadata.sorted_tables):
-                if table.name.startswith("trend_") or table.name in ("kept_orders", "users"):
-                    await connection.execute(table.delete())
+            for table in (*TABLES, users):
+                await connection.execute(table.delete())
         yield engine
     finally:
         await engine.dispose()
@@ -151,3 +169,200 @@ class TestOrdersOnRedis(KeptOrdersContract):
 
     async def pass_time(self, seconds: float) -> None:
         await asyncio.sleep(seconds)
+
+
+# --- what only one kind of store has
+
+
+@pytest.fixture(params=["sqlite", "postgres"])
+def url(request: pytest.FixtureRequest) -> str:
+    """A database with all tables, of either kind."""
+    found: str = request.getfixturevalue(f"{request.param}_url")
+    return found
+
+
+@pytest.fixture
+async def engine(url: str) -> AsyncIterator[AsyncEngine]:
+    async with emptied(url) as engine:
+        yield engine
+
+
+@pytest.fixture
+async def link(redis_url: str) -> AsyncIterator[RedisLink]:
+    async with link_to(redis_url) as link:
+        await link.call("FLUSHDB")
+        yield link
+
+
+async def user_of(engine: AsyncEngine, name: str = "ada") -> str:
+    stores = Stores(SqlUsers(engine, RULES, KEYS), SqlSessions(engine), SqlOutbox(engine, RULES, KEYS), KEYS)
+    return (await join(stores, f"{name}@example.com", name))[0].id
+
+
+def views(*movie_ids: str, at: datetime = NOW, kept_at: datetime = NOW) -> list[Deed]:
+    return [Deed(movie_id, DeedKind.VIEW, 1.0, at, kept_at) for movie_id in movie_ids]
+
+
+async def rows(engine: AsyncEngine, table: Table) -> int:
+    async with engine.connect() as connection:
+        return int(await connection.scalar(select(func.count()).select_from(table)) or 0)
+
+
+async def check_two_sources(one: TrendStore, other: TrendStore) -> None:
+    for store, movie_id in ((one, "1"), (other, "2")):
+        assert await store.begin(NOW, None)
+        assert await store.fill(Totals(NOW), NOW)
+        await store.add(views(movie_id))
+    assert await other.begin(NOW + timedelta(hours=1), NOW)
+    trends = await one.top(TrendWindow.DAY, 10, NOW)
+    assert trends == [Trend("1", 1.0, {DeedKind.VIEW: 1})]
+
+
+async def test_two_sources_never_meet_in_sql(engine: AsyncEngine) -> None:
+    await check_two_sources(SqlTrends(engine, "catalogue"), SqlTrends(engine, "third_party"))
+
+
+async def test_two_sources_never_meet_in_redis(link: RedisLink) -> None:
+    await check_two_sources(RedisTrends(link, "catalogue"), RedisTrends(link, "third_party"))
+
+
+async def check_orders_of_two_sources(one: KeptOrders, other: KeptOrders, user_id: str) -> None:
+    assert await one.keep(user_id, "river", ["1"]) == ["1"]
+    assert await other.keep(user_id, "river", ["2"]) == ["2"]
+    assert await one.find(user_id, "river") == ["1"]
+    told = (await one.export(user_id))["orders"]
+    assert [(order["source"], order["movie_ids"]) for order in told] == [("catalogue", ["1"]), ("third_party", ["2"])]
+    await one.erase(user_id)
+    assert await other.find(user_id, "river") is None
+
+
+async def test_orders_of_two_sources_never_meet_in_sql_and_are_erased_together(engine: AsyncEngine) -> None:
+    orders = SqlOrders(engine, "catalogue"), SqlOrders(engine, "third_party")
+    await check_orders_of_two_sources(*orders, await user_of(engine))
+
+
+async def test_orders_of_two_sources_never_meet_in_redis_and_are_erased_together(link: RedisLink) -> None:
+    await check_orders_of_two_sources(RedisOrders(link, "catalogue"), RedisOrders(link, "third_party"), "\ud800")
+
+
+async def test_the_migration_makes_the_tables_that_the_stores_use(engine: AsyncEngine) -> None:
+    def shape(connection: Connection) -> dict[str, object]:
+        found = inspect(connection)
+        return {
+            table.name: (
+                {column["name"]: (str(column["type"]).split()[0], column["nullable"]) for column in columns},
+                found.get_pk_constraint(table.name)["constrained_columns"],
+                sorted((str(index["name"]), index["column_names"]) for index in found.get_indexes(table.name)),
+                [(key["referred_table"], key["options"]) for key in found.get_foreign_keys(table.name)],
+            )
+            for table in TABLES
+            if (columns := found.get_columns(table.name))
+        }
+
+    async with engine.connect() as connection:
+        migrated = await connection.run_sync(shape)
+        for table in TABLES:
+            await connection.execute(DropTable(table))
+        await connection.run_sync(metadata.create_all)
+        assert migrated == await connection.run_sync(shape)
+        await connection.rollback()
+
+
+async def test_sql_removes_what_nobody_looks_at_any_more(engine: AsyncEngine) -> None:
+    store = SqlTrends(engine, "catalogue", kept=50)
+    assert await store.begin(NOW, None)
+    await store.add(views(*map(str, range(200))))
+    assert await rows(engine, trend_counts) == 2 * 200
+    assert await rows(engine, trend_strengths) == 2 * 50
+    for day in (1, 7):
+        later = NOW + timedelta(days=day)
+        await store.add(views("1", at=later, kept_at=later))
+        assert await rows(engine, trend_counts) == (200 + 2 if day == 1 else 1 + 2)
+    assert await store.begin(NOW + timedelta(days=8), NOW)
+    assert await rows(engine, trend_counts) == await rows(engine, trend_strengths) == 0
+
+
+async def test_sql_keeps_no_outdated_orders_and_none_of_who_is_gone(engine: AsyncEngine) -> None:
+    now = [NOW]
+    orders = SqlOrders(engine, "catalogue", lambda: now[0])
+    ada, bob = await user_of(engine), await user_of(engine, "bob")
+    for number in range(20):
+        await orders.keep(ada, str(number), ["1"])
+    now[0] += timedelta(seconds=ORDER_SECONDS)
+    await orders.keep(bob, "river", ["1"])
+    assert await rows(engine, kept_orders) == 1
+    async with transaction(engine) as connection:
+        await connection.execute(delete(users).where(users.c.id == bob))
+    assert await rows(engine, kept_orders) == 0
+    assert await orders.keep(bob, "river", ["1"]) == ["1"]
+    assert await rows(engine, kept_orders) == 0
+
+
+async def test_redis_lets_go_of_what_nobody_looks_at_any_more(link: RedisLink) -> None:
+    trends, orders = RedisTrends(link, "catalogue"), RedisOrders(link, "catalogue")
+    await trends.begin(NOW - timedelta(days=8), None)
+    await trends.add(views("1", at=NOW - timedelta(days=6)) + views("2"))
+    await orders.keep("ada", "river", ["1"])
+    left = {key.decode(): await link.call("TTL", key) for key in await link.call("KEYS", "*")}
+    kept = {f"movie:trends:catalogue:{name}" for name in ("life", "day", "week")}
+    assert {key for key, seconds in left.items() if seconds == -1} == kept
+    day, week = ([left.pop(key) for key in sorted(left) if f"{name}:" in key] for name in ("day", "week"))
+    assert [round(seconds / 3600) for seconds in day] == [25]
+    assert [round(seconds / 86_400) for seconds in week] == [2, 8]
+    assert all(ORDER_SECONDS - 60 < seconds <= ORDER_SECONDS for key, seconds in left.items() if "order" in key)
+    assert len(left) == 2 + len(kept)
+
+
+@pytest.mark.parametrize("lost", ["life", "day", "week"])
+async def test_a_redis_that_lost_one_thing_has_lost_all(link: RedisLink, lost: str) -> None:
+    store = RedisTrends(link, "catalogue")
+    assert await store.begin(NOW, None)
+    assert await store.fill(Totals(NOW), NOW)
+    await store.add(views("1"))
+    await link.call("DEL", f"movie:trends:catalogue:{lost}")
+    assert await store.life() is None
+    await store.add(views("1"))
+    assert await store.life() is None
+    assert await store.top(TrendWindow.DAY, 10, NOW) is None
+    assert await store.begin(NOW, None)
+    assert await store.fill(Totals(NOW), NOW)
+    assert await store.top(TrendWindow.WEEK, 10, NOW) == []
+
+
+async def test_a_large_filling_takes_redis_a_little_at_a_time(redis_url: str, link: RedisLink) -> None:
+    deeds = make_deeds(60_000, NOW, age=timedelta(days=7), movies=30_000)
+    totals = Totals(NOW)
+    totals.add(deeds)
+    await link.call("CONFIG", "SET", "slowlog-log-slower-than", 20_000)
+    await link.call("SLOWLOG", "RESET")
+    store = RedisTrends(link, "catalogue")
+    assert await store.begin(NOW, None)
+    assert await store.fill(totals, NOW)
+    for window in TrendWindow:
+        check_trends(await store.top(window, 100, NOW), brute_force(deeds, window, NOW), limit=100)
+    slow = await link.call("SLOWLOG", "LEN")
+    assert slow <= 3  # calls of more than 20 ms, which a busy machine may have
+
+
+@pytest.mark.parametrize("kind", ["stopped", "frozen"])
+async def test_a_redis_that_is_away_is_told_soon(kind: str) -> None:
+    with own_redis() as server:
+        async with link_to(server.url, patience=0.07) as link, link_to(server.url) as patient:
+            await RedisTrends(patient, "catalogue").begin(NOW, None)
+            trends, orders = RedisTrends(link, "catalogue"), RedisOrders(link, "catalogue")
+            with trouble(server, kind):
+                for call in (
+                    lambda: trends.add(views(*map(str, range(2000)))),
+                    trends.life,
+                    lambda: trends.top(TrendWindow.DAY, 10, NOW),
+                    lambda: trends.begin(NOW, None),
+                    lambda: trends.fill(Totals(NOW), NOW),
+                    lambda: orders.find("ada", "river"),
+                    lambda: orders.keep("ada", "river", ["1"]),
+                    lambda: orders.export("ada"),
+                    lambda: orders.erase("ada"),
+                ):
+                    began = time.monotonic()
+                    with pytest.raises(StoreUnavailable):
+                        await call()
+                    assert time.monotonic() - began < 1
