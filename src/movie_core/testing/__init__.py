@@ -53,6 +53,7 @@ from movie_core.testing.shared import (
     walk,
 )
 from movie_core.testing.trends import (
+    PRECISION,
     KeptOrdersContract,
     OrderStores,
     TrendStoreContract,
@@ -66,6 +67,7 @@ __all__ = [
     "LINK_TTL",
     "NOW",
     "ODD_STRINGS",
+    "PRECISION",
     "SAMPLE",
     "UNLIMITED",
     "AccessTokensContract",
