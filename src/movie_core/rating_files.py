@@ -19,8 +19,7 @@ _RATING = re.compile(r"[0-9]{1,2}(?:\.[0-9]{1,3})?")
 _YEAR = re.compile(r"([0-9]{4})(?:\.0)?")
 _IMDB_ID = re.compile(r"(?:tt)?([0-9]{1,10})")
 _TMDB_ID = re.compile(r"([0-9]{1,10})(?:\.0)?")
-_ENDING_YEAR = re.compile(r"\s*\(([0-9]{4})(?:[-\N{EN DASH}][0-9]{0,4})?\)$")
-_ENDING_BRACKETS = re.compile(r"(?<=\S)\s*\([^()]*\)$")
+_YEAR_IN_BRACKETS = re.compile(r"\(([0-9]{4})(?:[-\N{EN DASH}][0-9]{0,4})?\)")
 
 
 @dataclass(frozen=True, slots=True)
@@ -135,14 +134,15 @@ def _rating(text: str, form: _Form) -> float:
 
 
 def _title_and_year(form: _Form, told: dict[str, str]) -> tuple[str | None, int | None]:
-    title, year = told.get(form.title, ""), told.get(form.year, "")
+    title, year = " ".join(told.get(form.title, "").split()), told.get(form.year, "")
     if len(title) > MAX_TITLE:
         raise _UnusableError("invalid_row", f"a title has at most {MAX_TITLE} characters")
     if not form.year:
-        if behind := _ENDING_YEAR.search(title):
-            title, year = title[: behind.start()], behind[1]
-        while brackets := _ENDING_BRACKETS.search(title):
-            title = title[: brackets.start()]
+        # No pattern that searches: a file could be made to keep it busy.
+        if behind := _YEAR_IN_BRACKETS.fullmatch(title, start) if (start := title.rfind("(")) > 0 else None:
+            title, year = title[:start].rstrip(), behind[1]
+        while title.endswith(")") and (start := title.rfind("(")) > 0 and ")" not in title[start:-1]:
+            title = title[:start].rstrip()
     number = _YEAR.fullmatch(year)
     if year and not number:
         raise _UnusableError("invalid_row", f"{_shown(year)} is not a year")

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from movie_core.errors import InvalidBody, SeveralUsers, TooManyRows
 from movie_core.rating_files import MAX_TITLE, parse_ratings
-from movie_core.ratings import MAX_IMPORT, Identity, ImportRow, Rejection, check_rating
+from movie_core.ratings import MAX_IMPORT, Identity, ImportRow, Rejection, check_rating, title_key
 
 IMDB = """\
 Const,Your Rating,Date Rated,Title,Original Title,URL,Title Type,IMDb Rating,Runtime (mins),Year,Genres,Num Votes,Release Date,Directors
@@ -71,7 +71,7 @@ def test_an_export_of_letterboxd() -> None:
     assert rows == [
         row(1, 9.0, (2023, 7, 21), title="Crouching Tiger, Hidden Dragon", year=2000),
         row(2, 1.0, (2023, 7, 22), title="Barbie", year=2023),
-        row(3, 10.0, (2023, 7, 22), title="Night\nTrain", year=1959),
+        row(3, 10.0, (2023, 7, 22), title="Night Train", year=1959),
     ]
     assert rejected == [Rejection(4, "invalid_row", "'2023-13-22' is not a time that can be read")]
 
@@ -179,6 +179,30 @@ def test_a_file_of_the_greatest_size_is_read_at_once() -> None:
     began = time.perf_counter()
     assert len(parse_ratings(body)[0]) == MAX_IMPORT
     assert time.perf_counter() - began < 0.5  # some 50 ms on a quiet machine
+
+
+@pytest.mark.parametrize("part", [" ", "()", "(", ")", "( )", ", ", ",a", "l'", "(1999)"])
+def test_no_title_keeps_the_reader_busy(part: str) -> None:
+    title = "x" + (part * 400)[:400] + "x"
+    rows = "".join(f'1,,,5,3,"{title}"\n1,,,5,3,"{title[:-1]}"\n' for _ in range(MAX_IMPORT // 2))
+    began = time.perf_counter()
+    read, _ = parse_ratings((MOVIELENS.splitlines()[0] + "\n" + rows).encode())
+    assert len({title_key(row.identity.title or "") for row in read}) <= 2
+    assert time.perf_counter() - began < 1.5  # some 0.2 s on a quiet machine
+
+
+def test_other_titles_in_brackets_are_no_part_of_a_title() -> None:
+    for title, expected in {
+        "Seven (a.k.a. Se7en) (1995)": ("Seven", 1995),
+        "(500) Days of Summer (2009)": ("(500) Days of Summer", 2009),
+        "(A)": ("(A)", None),
+        "A (B (C))": ("A (B (C))", None),
+        "Office, The (2001-)": ("Office, The", 2001),
+        "2012 (2009)": ("2012", 2009),
+        "M*A*S*H (MASH) (1970) ": ("M*A*S*H", 1970),
+    }.items():
+        ((only,), _) = parse_ratings(f'{MOVIELENS.splitlines()[0]}\n1,,,5,3,"{title}"\n'.encode())
+        assert (only.identity.title, only.identity.year) == expected
 
 
 HEADERS = [text.splitlines()[0] for text in (IMDB, LETTERBOXD, MOVIELENS, DATA_SET)]
