@@ -35,6 +35,8 @@ SETTLE = timedelta(seconds=4)
 """How long after that what was kept before may still be on its way into the event store, different clocks included."""
 FILL = timedelta(minutes=5)
 """How long filling may take; then another process begins anew."""
+PORTION = 1_000
+"""Deeds that are summed up before others get their turn, in some milliseconds."""
 FRESH = timedelta(seconds=1)
 """How long a process tells the same trends again."""
 
@@ -271,7 +273,9 @@ class Trends:
     async def _fill(self, since: datetime, now: datetime) -> None:
         totals = Totals(now)
         async for deeds in self._events.deeds():
-            totals.add(deed for deed in deeds if deed.kept_at < since)
+            for start in range(0, len(deeds), PORTION):
+                totals.add(deed for deed in deeds[start : start + PORTION] if deed.kept_at < since)
+                await asyncio.sleep(0)
         try:
             await self._store.fill(totals, since)
         except BaseException:
