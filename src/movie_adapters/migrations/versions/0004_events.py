@@ -10,8 +10,9 @@ _ID = sa.BigInteger().with_variant(sa.Integer(), "sqlite")
 _BIG = sa.BigInteger()
 
 
-def _user(**options: bool) -> sa.Column[str]:
-    return sa.Column("user_id", sa.Text(), sa.ForeignKey("users.id", ondelete="CASCADE"), index=True, **options)
+def _user(*, primary_key: bool = False) -> sa.Column[str]:
+    owner = sa.ForeignKey("users.id", ondelete="CASCADE")
+    return sa.Column("user_id", sa.Text(), owner, index=True, primary_key=primary_key)
 
 
 def upgrade() -> None:
