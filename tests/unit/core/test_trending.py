@@ -444,13 +444,15 @@ async def test_an_add_or_a_fill_that_is_cancelled_is_in_doubt() -> None:
     async def cancelled(call: Coroutine[object, object, object]) -> None:
         add, fill = scene.store.add, scene.store.fill
 
+        hangs = asyncio.Event()
+
         async def hang(*_: object) -> bool:
+            hangs.set()
             return await asyncio.sleep(3600, result=True)
 
         scene.store.add = scene.store.fill = hang  # type: ignore[method-assign,assignment]
         task = asyncio.create_task(call)
-        await asyncio.sleep(0)
-        await asyncio.sleep(0)
+        await hangs.wait()
         task.cancel()
         with pytest.raises(asyncio.CancelledError):
             await task
