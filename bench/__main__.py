@@ -1,6 +1,6 @@
 """Measure what is promised and print each figure beside its goal: `make bench`, or `python -m bench`.
 
-    python -m bench [--data FOLDER] [--full] [--only start,search,source,accounts,fast,processes]
+    python -m bench [--data FOLDER] [--full] [--only start,search,source,accounts,fast,processes,…]
 
 `start`   the first start of `movie-search serve`, until a search is answered
 `search`  title search judged by the protocol and queries in FOLDER (`eval/eval_search.py`, `data/`), SQLite and
@@ -11,6 +11,9 @@
 `fast`    warm searches as a share of a raw ASGI answer on the same server, and what the cache does under stampedes,
           expiry, frozen and killed processes, floods of queries (docs/performance.md)
 `processes` start-up with the films in place, memory of an API process, and what a rolling restart loses
+`events`  how fast SQLite and PostgreSQL keep events, with --full a million of them, and how long analytics then take
+`telling` events told over HTTP: a burst, and without a pause
+`trends`  deeds a second and the error against brute force, in Redis and SQL
 
 Machines differ and are busy with other things: compare ratios, and times only within one run. Exit code 0 whatever the
 figures are; a row that misses its goal begins with MISS.
@@ -35,9 +38,12 @@ from pathlib import Path
 
 from bench import upstream_faults
 from bench.accounts import accounts
+from bench.events import events
 from bench.fast import fast
 from bench.processes import processes
 from bench.rows import Row
+from bench.telling import telling
+from bench.trends import trends
 
 ROOT = Path(__file__).parents[1]
 PROGRAM = Path(sys.executable).with_name("movie-search")
@@ -149,6 +155,9 @@ SECTIONS: dict[str, Callable[[argparse.Namespace], Iterator[Row]]] = {
     "accounts": lambda arguments: accounts(is_full=arguments.full),
     "fast": lambda arguments: fast(is_full=arguments.full),
     "processes": lambda arguments: processes(is_full=arguments.full),
+    "events": lambda arguments: events(is_full=arguments.full),
+    "telling": lambda arguments: telling(is_full=arguments.full),
+    "trends": lambda arguments: trends(is_full=arguments.full),
 }
 
 

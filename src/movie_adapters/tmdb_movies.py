@@ -98,7 +98,7 @@ class TmdbMovies:
     """
 
     name = "tmdb"
-    abilities = frozenset(Ability)
+    abilities = frozenset(Ability) - {Ability.WITHOUT}
 
     def __init__(self, http: SourceHttp, clock: Callable[[], float] = time.monotonic) -> None:
         self._http = http
