@@ -45,6 +45,12 @@ CONTENT = 1.5
 FAMILIAR = 0.5
 """Weight of the catalogue's own order by popularity, while there are few likes."""
 FEW_LIKES = 1000
+NEAR = 10
+"""Years between movies that are of about the same time."""
+ALIKE, FAME = 4.0, 0.25
+"""What content, and the catalogue's own order, weigh among similar movies."""
+FEW_OF_ONE = 10
+"""With so many ratings above neutral, who liked a movie has half a say in what it is similar to."""
 HALF_LIFE = 365 * 86400.0
 WEEK = 7 * 86400.0
 """Likes are dated by the end of their week: popularity needs it no finer, and users should not be told from it."""
@@ -72,6 +78,27 @@ class RatingColumns:
     movies: Ints
     ratings: Floats
     times: NDArray[np.float64]
+
+
+def rating_columns(
+    users: Sequence[int],
+    movies: Sequence[int],
+    ratings: Sequence[float],
+    times: Sequence[float],
+    movie_ids: Sequence[str],
+    films: Sequence[Movie],
+) -> RatingColumns:
+    """Of ratings whose movies are numbers of `movie_ids`, without those of movies that aren't among the films."""
+    place = {film.id: number for number, film in enumerate(films)}
+    numbers = np.array([place.get(movie_id, -1) for movie_id in movie_ids], np.int64)
+    found = numbers[np.asarray(movies, np.int64)]
+    is_film = found >= 0
+    return RatingColumns(
+        np.asarray(users, np.int64)[is_film],
+        found[is_film],
+        np.asarray(ratings, np.float32)[is_film],
+        np.asarray(times, np.float64)[is_film],
+    )
 
 
 @dataclass(slots=True)
@@ -130,6 +157,7 @@ class EaseModel:
         self._into = np.vstack([factors * scales[:, None] * gains, none])
         diagonal = np.maximum(1 - np.square(factors) @ gains, 0.05)  # lambda * P_jj
         self._out = np.vstack([factors / diagonal[:, None], none])
+        self._positive = np.append(scales ** (-1 / COLUMN_POWER), 0)
         self._unit = np.float32(max(1, len(known)) ** 0.5)
         self._idf, self._content = self._contents()
         self._popularity: tuple[float, Floats] | None = None
@@ -287,13 +315,12 @@ class EaseModel:
         tastes = self._into[[len(self._known)] if own is None else [self._row[own]]]
         together = self._tastes(tastes)[0]
         alike = self._alike(content[None, :])[0]
-        genres = slice(0, len(self._genre_names))
-        shares = self._content[:, genres] @ content[genres] > 0
+        shares = np.zeros(len(self.ids), bool)
         if movie.year:
-            shares &= (np.abs(self.years.astype(int) - movie.year) <= 10) & (self.years > 0)
-        else:
-            shares[:] = False
-        scores = together + CONTENT * alike + 0.25 * self._fame
+            shares[self._genres[np.isin(self._genres[:, 1], self._genre_numbers(movie)), 0]] = True
+            shares &= (np.abs(self.years.astype(int) - movie.year) <= NEAR) & (self.years > 0)
+        likes = 0.0 if own is None else self._positive[self._row[own]]
+        scores = together * (likes / (likes + FEW_OF_ONE)) + ALIKE * alike + FAME * self._fame
         scores[(together <= REAL) & ~shares] = -np.inf
         if own is not None:
             scores[own] = -np.inf
@@ -361,13 +388,16 @@ class EaseModel:
         idf = np.log(max(1, len(self.ids)) / np.maximum(has.sum(0), 1)).astype(np.float32)
         return idf, _unit_rows(has * idf)
 
+    def _genre_numbers(self, movie: Movie) -> list[int]:
+        own = {genre.casefold() for genre in movie.genres}
+        return [number for number, name in enumerate(self._genre_names) if name in own]
+
     def _content_of(self, movie: Movie) -> Floats:
         has = np.zeros(len(self._idf), np.float32)
-        names = {name: number for number, name in enumerate(self._genre_names)}
-        has[[names[name] for genre in movie.genres if (name := genre.casefold()) in names]] = 1
+        has[self._genre_numbers(movie)] = 1
         if movie.year:
             has[len(self._genre_names) + _decade(np.array([movie.year]))] = 1
-        return _unit_rows((has * self._idf)[None, :])[0]
+        return np.asarray(_unit_rows((has * self._idf)[None, :])[0])
 
 
 _DECADES = 32  # 1800 to 2110; what lies beyond counts as the nearest

@@ -23,6 +23,7 @@ from movie_core.memory.movies import (
     words,
 )
 from movie_core.memory.ratings import MemoryRatings
+from movie_core.memory.recommending import MemoryModels, MemoryRecommender
 from movie_core.memory.trends import MemoryOrders, MemoryTrends
 
 __all__ = [
@@ -35,10 +36,12 @@ __all__ = [
     "MemoryEvents",
     "MemoryHasher",
     "MemoryMailer",
+    "MemoryModels",
     "MemoryOrders",
     "MemoryOutbox",
     "MemoryRateLimiter",
     "MemoryRatings",
+    "MemoryRecommender",
     "MemorySeenMovies",
     "MemorySessions",
     "MemoryTokens",

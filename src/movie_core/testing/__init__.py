@@ -44,6 +44,7 @@ from movie_core.testing.movies import (
     SeenMoviesContract,
 )
 from movie_core.testing.ratings import RatingStoreContract, RatingStores, check_personal_data
+from movie_core.testing.recommending import ModelStoreContract, RecommenderContract
 from movie_core.testing.shared import (
     NOW,
     ODD_STRINGS,
@@ -82,6 +83,7 @@ __all__ = [
     "EventStoresContract",
     "KeptOrdersContract",
     "MailerContract",
+    "ModelStoreContract",
     "MovieSourceContract",
     "OrderStores",
     "OutboxContract",
@@ -90,6 +92,7 @@ __all__ = [
     "RateLimiterContract",
     "RatingStoreContract",
     "RatingStores",
+    "RecommenderContract",
     "SeenMoviesContract",
     "SessionStoreContract",
     "Stores",

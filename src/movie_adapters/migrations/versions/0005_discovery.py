@@ -49,8 +49,24 @@ def upgrade() -> None:
         sa.Column("kept_at", sa.DateTime(timezone=True), nullable=False, index=True),
         sa.PrimaryKeyConstraint("user_id", "source", "hashed", name="pk_kept_orders"),
     )
+    op.create_table(
+        "models",
+        sa.Column("source", sa.Text(), primary_key=True),
+        sa.Column("made_at", sa.DateTime(timezone=True), nullable=False),
+        sa.Column("version", sa.Text(), nullable=False, comment="of what it was made from"),
+        sa.Column("ratings", sa.BigInteger(), nullable=False),
+        sa.Column("users", sa.BigInteger(), nullable=False),
+        sa.Column("movies", sa.BigInteger(), nullable=False),
+    )
+    op.create_table(
+        "model_parts",
+        sa.Column("source", sa.Text(), nullable=False),
+        sa.Column("part", sa.Integer(), nullable=False),
+        sa.Column("body", sa.LargeBinary(), nullable=False),
+        sa.PrimaryKeyConstraint("source", "part", name="pk_model_parts"),
+    )
 
 
 def downgrade() -> None:
-    for table in ("kept_orders", "trend_counts", "trend_strengths", "trend_lives"):
+    for table in ("model_parts", "models", "kept_orders", "trend_counts", "trend_strengths", "trend_lives"):
         op.drop_table(table)

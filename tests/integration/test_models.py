@@ -1,0 +1,82 @@
+"""The store of models on SQLite and PostgreSQL keeps its contract."""
+
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+
+import pytest
+from tests.servers import postgres_database
+
+from movie_adapters.sql_database import create_engine, migrate
+from movie_adapters.sql_models import PART, SqlModels, model_parts, models
+from movie_core.errors import StoreUnavailable
+from movie_core.recommending import ModelInfo
+from movie_core.testing import NOW, ModelStoreContract
+
+
+@pytest.fixture(scope="module")
+def postgres_url(postgres: str) -> Iterator[str]:
+    with postgres_database(postgres) as url:
+        migrate(url)
+        yield url
+
+
+@pytest.fixture(scope="module")
+def sqlite_url(tmp_path_factory: pytest.TempPathFactory) -> str:
+    url = f"sqlite+aiosqlite:///{tmp_path_factory.mktemp('models')}/movies.db"
+    migrate(url)
+    return url
+
+
+class OpenModels:
+    url: str
+
+    @asynccontextmanager
+    async def open(self) -> AsyncIterator[SqlModels]:
+        engine = create_engine(self.url)
+        try:
+            async with engine.begin() as connection:
+                for table in (model_parts, models):
+                    await connection.execute(table.delete())
+            yield SqlModels(engine, "catalogue")
+        finally:
+            await engine.dispose()
+
+
+class TestOnSqlite(OpenModels, ModelStoreContract):
+    @pytest.fixture(autouse=True)
+    def _database(self, sqlite_url: str) -> None:
+        self.url = sqlite_url
+
+
+class TestOnPostgres(OpenModels, ModelStoreContract):
+    @pytest.fixture(autouse=True)
+    def _database(self, postgres_url: str) -> None:
+        self.url = postgres_url
+
+
+@pytest.mark.parametrize("kind", ["sqlite", "postgres"])
+async def test_models_of_two_sources_never_meet(kind: str, request: pytest.FixtureRequest) -> None:
+    engine = create_engine(request.getfixturevalue(f"{kind}_url"))
+    try:
+        one, other = SqlModels(engine, "one"), SqlModels(engine, "other")
+        await one.save(ModelInfo(NOW, 1, 2, 3), "of one", b"1" * (2 * PART))
+        assert await other.present() is None
+        assert await other.body(NOW) is None
+        await other.save(ModelInfo(NOW, 4, 5, 6), "of the other", b"2")
+        assert await one.present() == (ModelInfo(NOW, 1, 2, 3), "of one")
+        assert await one.body(NOW) == b"1" * (2 * PART)
+    finally:
+        await engine.dispose()
+
+
+async def test_a_database_that_is_away_is_said_to_be(tmp_path: Path) -> None:
+    engine = create_engine(f"sqlite+aiosqlite:///{tmp_path}/nowhere/movies.db")
+    store = SqlModels(engine, "catalogue")
+    with pytest.raises(StoreUnavailable):
+        await store.present()
+    with pytest.raises(StoreUnavailable):
+        await store.body(NOW)
+    with pytest.raises(StoreUnavailable):
+        await store.save(ModelInfo(NOW, 1, 1, 1), "", b"")
+    await engine.dispose()
