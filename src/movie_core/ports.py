@@ -620,8 +620,8 @@ class TrendStore(Protocol):
 
     @abstractmethod
     async def fill(self, totals: Totals, since: datetime) -> bool:
-        """3. Have these beside what `add` adds; filled then. False, and nothing is added from then on, where the present
-        life is filled already or isn't of that time. Only one caller fills a life, and once.
+        """3. Have these beside what `add` adds; filled then. False, and nothing is added from then on, where the life is
+        filled already or isn't of that time. Only one caller fills a life, and once.
         """
 
     @abstractmethod
