@@ -70,7 +70,7 @@ async def _measure(opened: Open, count: int) -> tuple[float, dict[TrendWindow, f
     async with opened() as (one, other):
         totals = Totals(now)
         totals.add(filled)
-        if not (await one.begin(now, None) and await one.fill(totals, now)):
+        if not (await one.begin(now, None) and await one.claim(now) and await one.fill(totals, now)):
             raise RuntimeError("the store wasn't empty")
         began = time.perf_counter()
         await asyncio.gather(_add(one, added[::2]), _add(other, added[1::2]))

@@ -23,8 +23,8 @@ _KINDS = tuple(DeedKind)
 # it is first of all, and no UTF-8.
 _LIFE = """
 local function life()
-  if redis.call('EXISTS', KEYS[1], KEYS[2], KEYS[3]) < 3 then return {false, false, false} end
-  return redis.call('HMGET', KEYS[1], 'since', 'filled', 'newest')
+  if redis.call('EXISTS', KEYS[1], KEYS[2], KEYS[3]) < 3 then return {false, false, false, false} end
+  return redis.call('HMGET', KEYS[1], 'since', 'claimed', 'filled', 'newest')
 end
 """
 _READ_LIFE = _LIFE + "return life()"
@@ -38,16 +38,24 @@ for n = 2, 3 do redis.call('ZADD', KEYS[n], '-inf', '\\255') end
 return 1
 """
 )
+_CLAIM = (
+    _LIFE
+    + """
+local since, claimed = unpack(life())
+if since ~= ARGV[1] or claimed then return 0 end
+return redis.call('HSET', KEYS[1], 'claimed', '1')
+"""
+)
 # Strengths are kept with their sign changed, as Redis breaks ties by rising bytes where scores rise. All digits of them
 # are written: without a format Lua would give 14.
 _MERGE = (
     _LIFE
     + """
-local since, filled, newest = unpack(life())
+local since, claimed, filled, newest = unpack(life())
 if ARGV[1] == 'add' then
   if not since or tonumber(ARGV[2]) < tonumber(since) then return 0 end
   if tonumber(newest or since) <= tonumber(ARGV[2]) then redis.call('HSET', KEYS[1], 'newest', ARGV[2]) end
-elseif since ~= ARGV[2] or filled then
+elseif since ~= ARGV[2] or filled or not claimed then
   return 0
 end
 local kept, strengths = tonumber(ARGV[4]), tonumber(ARGV[5])
@@ -77,7 +85,7 @@ return 1
 _TOP = (
     _LIFE
     + """
-local since, filled = unpack(life())
+local since, _, filled = unpack(life())
 if not since or not filled then return false end
 local found = redis.call('ZRANGE', KEYS[tonumber(ARGV[1])], 1, ARGV[2], 'WITHSCORES')
 local fields, sums = {}, {}
@@ -114,13 +122,18 @@ class RedisTrends:
         self._kept = kept
 
     async def life(self) -> Life | None:
-        since, filled, newest = await self._link.run(_READ_LIFE, self._keys)
-        return None if since is None else Life(_time(since), filled is not None, newest and _time(newest))
+        since, claimed, filled, newest = await self._link.run(_READ_LIFE, self._keys)
+        if since is None:
+            return None
+        return Life(_time(since), claimed is not None, filled is not None, newest and _time(newest))
 
     async def begin(self, since: datetime, instead_of: datetime | None) -> bool:
         present = "" if instead_of is None else _micros(instead_of)
         counted = [key for window in TrendWindow for key in self._counted(window, since)]
         return bool(await self._link.run(_BEGIN, [*self._keys, *counted], _micros(since), present))
+
+    async def claim(self, since: datetime) -> bool:
+        return bool(await self._link.run(_CLAIM, self._keys, _micros(since)))
 
     async def fill(self, totals: Totals, since: datetime) -> bool:
         for part in totals.parts(BATCH, self._kept):

@@ -16,6 +16,7 @@ from sqlalchemy import (
     Index,
     Integer,
     PrimaryKeyConstraint,
+    Row,
     Table,
     delete,
     func,
@@ -41,6 +42,7 @@ trend_lives = Table(
     metadata,
     text_column("source", primary_key=True),
     Column("life", BigInteger(), nullable=False),
+    Column("is_claimed", Boolean(), nullable=False),
     Column("is_filled", Boolean(), nullable=False),
     Column("newest", BigInteger()),
 )
@@ -74,7 +76,7 @@ trend_counts = Table(
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _MICROSECOND = timedelta(microseconds=1)
-_NO_LIFE = None, False, None
+_NEW = {"is_claimed": False, "is_filled": False, "newest": None}
 
 
 class SqlTrends:
@@ -99,11 +101,11 @@ class SqlTrends:
             found = await self._life(connection)
         if found is None:
             return None
-        life, is_filled, newest = found
-        return Life(_time(life), is_filled, None if newest is None else _time(newest))
+        newest = None if found.newest is None else _time(found.newest)
+        return Life(_time(found.life), found.is_claimed, found.is_filled, newest)
 
     async def begin(self, since: datetime, instead_of: datetime | None) -> bool:
-        row = {"source": self._source, "life": _micros(since), "is_filled": False, "newest": None}
+        row = {"source": self._source, "life": _micros(since), **_NEW}
         async with transaction(self._engine) as connection:
             if instead_of is None:
                 begun = await connection.execute(_insert(connection, trend_lives).values(row).on_conflict_do_nothing())
@@ -118,11 +120,18 @@ class SqlTrends:
                 pass
         return True
 
+    async def claim(self, since: datetime) -> bool:
+        columns = trend_lives.c
+        is_free = (columns.source == self._source) & (columns.life == _micros(since)) & ~columns.is_claimed
+        async with transaction(self._engine) as connection:
+            claimed = await connection.execute(update(trend_lives).where(is_free).values(is_claimed=True))
+        return bool(claimed.rowcount)
+
     async def fill(self, totals: Totals, since: datetime) -> bool:
         for part in totals.parts(2 * BATCH, self._kept):
             async with transaction(self._engine) as connection:
-                life, is_filled, _ = await self._life(connection, lock=True) or _NO_LIFE
-                if life != _micros(since) or is_filled:
+                found = await self._life(connection, lock=True)
+                if found is None or found.life != _micros(since) or found.is_filled or not found.is_claimed:
                     return False
                 await self._merge(connection, _micros(since), part)
                 if part.is_last:
@@ -133,34 +142,32 @@ class SqlTrends:
         for start in range(0, len(deeds), BATCH):
             batch = deeds[start : start + BATCH]
             async with transaction(self._engine) as connection:
-                life, _, newest = await self._life(connection, lock=True) or _NO_LIFE
-                kept = [deed for deed in batch if life is not None and _micros(deed.kept_at) >= life]
-                if life is None or not kept:
+                found = await self._life(connection, lock=True)
+                kept = [deed for deed in batch if found is not None and _micros(deed.kept_at) >= found.life]
+                if found is None or not kept:
                     continue
                 totals = Totals(max(deed.kept_at for deed in kept))
                 totals.add(kept)
                 for part in totals.parts(2 * BATCH, 2 * BATCH):
-                    await self._merge(connection, life, part)
-                await self._change(connection, newest=max(_micros(totals.now), newest or 0))
-            await self._tidy(life, totals.now)
+                    await self._merge(connection, found.life, part)
+                await self._change(connection, newest=max(_micros(totals.now), found.newest or 0))
+            await self._tidy(found.life, totals.now)
 
     async def top(self, window: TrendWindow, limit: int, now: datetime) -> Sequence[Trend] | None:
         async with transaction(self._engine, read_only=True) as connection:
-            life, is_filled, _ = await self._life(connection) or _NO_LIFE
-            if life is None or not is_filled:
+            told = await self._life(connection)
+            if told is None or not told.is_filled:
                 return None
             table = trend_strengths
-            strongest = select(table.c.movie_id, table.c.strength).where(self._within(table, life, window))
+            strongest = select(table.c.movie_id, table.c.strength).where(self._within(table, told.life, window))
             order = table.c.strength.desc(), table.c.movie_id
             found = (await connection.execute(strongest.order_by(*order).limit(limit))).all()
-            counts = await self._counts(connection, life, window, [movie_id for movie_id, _ in found], now)
+            counts = await self._counts(connection, told.life, window, [movie_id for movie_id, _ in found], now)
         return [Trend(movie_id, window.score(strength, now), counts[movie_id]) for movie_id, strength in found]
 
-    async def _life(self, connection: AsyncConnection, *, lock: bool = False) -> tuple[int, bool, int | None] | None:
-        columns = trend_lives.c
-        query = select(columns.life, columns.is_filled, columns.newest).where(columns.source == self._source)
-        found = (await connection.execute(query.with_for_update() if lock else query)).one_or_none()
-        return None if found is None else (found.life, found.is_filled, found.newest)
+    async def _life(self, connection: AsyncConnection, *, lock: bool = False) -> Row[Any] | None:
+        query = select(trend_lives).where(trend_lives.c.source == self._source)
+        return (await connection.execute(query.with_for_update() if lock else query)).one_or_none()
 
     async def _change(self, connection: AsyncConnection, **values: Any) -> None:
         await connection.execute(update(trend_lives).where(trend_lives.c.source == self._source).values(**values))

@@ -619,20 +619,24 @@ class TrendStore(Protocol):
         """2. Forget everything and begin a life; False, and nothing changes, unless the present one is `instead_of`."""
 
     @abstractmethod
+    async def claim(self, since: datetime) -> bool:
+        """3. True for just one caller, who may fill the life; False where the present one isn't of that time."""
+
+    @abstractmethod
     async def fill(self, totals: Totals, since: datetime) -> bool:
-        """3. Have these beside what `add` adds; filled then. False, and nothing is added from then on, where the life is
-        filled already or isn't of that time. Only one caller fills a life, and once.
+        """4. Have these beside what `add` adds; filled then. False, and nothing is added from then on, where the life
+        is filled already, isn't claimed, or isn't of that time.
         """
 
     @abstractmethod
     async def add(self, deeds: Sequence[Deed]) -> None:
-        """4. Add those that were kept in this life, each once, in any order, also when many add at once, without losing
+        """5. Add those that were kept in this life, each once, in any order, also when many add at once, without losing
         precision beyond 1e-9 of a score. Nothing without a life.
         """
 
     @abstractmethod
     async def top(self, window: TrendWindow, limit: int, now: datetime) -> Sequence[Trend] | None:
-        """5. By falling score, then by id; None from a store that isn't filled. Counts are of the window's `buckets`,
+        """6. By falling score, then by id; None from a store that isn't filled. Counts are of the window's `buckets`,
         the present one and those before it. About `trending.KEPT_MOVIES` are kept, the strongest.
         """
 

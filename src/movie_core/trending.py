@@ -183,6 +183,8 @@ class Life:
 
     since: datetime
     """What was kept before comes from the events by `TrendStore.fill`, the rest by `TrendStore.add`."""
+    is_claimed: bool = False
+    """Whether somebody fills it."""
     is_filled: bool = False
     newest: datetime | None = None
     """The latest `kept_at` of what `TrendStore.add` has added."""
@@ -217,8 +219,6 @@ class Trends:
         """What was kept up to then may have been added or not; None where all was."""
         self._newest = LANDMARK
         """The latest `kept_at` that was added."""
-        self._begun: datetime | None = None
-        """The life that it is ours to fill."""
         self._healing = asyncio.Lock()
 
     async def add(self, deeds: Sequence[Deed]) -> None:
@@ -248,7 +248,7 @@ class Trends:
             life = await self._store.life()
             if life is None or self._is_lost(life, newest, now):
                 await self._begin(None if life is None else life.since)
-            elif not life.is_filled and life.since == self._begun and now >= life.since + SETTLE:
+            elif not life.is_claimed and now >= life.since + SETTLE:
                 await self._fill(life.since, now)
 
     def _is_lost(self, life: Life, newest: datetime, now: datetime) -> bool:
@@ -262,25 +262,27 @@ class Trends:
 
     async def _begin(self, instead_of: datetime | None) -> None:
         doubt, since = self._doubt, self._clock() + LEAD
-        self._begun = since  # also where no answer tells that it was done
-        if not await self._store.begin(since, instead_of):
-            self._begun = None
-            return
-        self._newest = LANDMARK
-        if self._doubt == doubt:
-            self._doubt = None
+        if await self._store.begin(since, instead_of):
+            self._newest = LANDMARK
+            if self._doubt == doubt:
+                self._doubt = None
 
     async def _fill(self, since: datetime, now: datetime) -> None:
+        try:
+            if await self._store.claim(since):
+                await self._store.fill(await self._totals(since, now), since)
+        except BaseException:
+            self._doubt = since  # it may be claimed by us, and filled half
+            raise
+
+    async def _totals(self, since: datetime, now: datetime) -> Totals:
+        """What was kept before."""
         totals = Totals(now)
         async for deeds in self._events.deeds():
             for start in range(0, len(deeds), PORTION):
                 totals.add(deed for deed in deeds[start : start + PORTION] if deed.kept_at < since)
                 await asyncio.sleep(0)
-        try:
-            await self._store.fill(totals, since)
-        except BaseException:
-            self._doubt = since  # half of it may be there
-            raise
+        return totals
 
     async def top(self, window: TrendWindow, limit: int) -> Trending:
         """At most `limit` movies, of at most `MAX_TREND`; raises `StoreUnavailable` where the store is away and has

@@ -211,6 +211,7 @@ async def rows(engine: AsyncEngine, table: Table) -> int:
 async def check_two_sources(one: TrendStore, other: TrendStore) -> None:
     for store, movie_id in ((one, "1"), (other, "2")):
         assert await store.begin(NOW, None)
+        assert await store.claim(NOW)
         assert await store.fill(Totals(NOW), NOW)
         await store.add(views(movie_id))
     assert await other.begin(NOW + timedelta(hours=1), NOW)
@@ -317,6 +318,7 @@ async def test_redis_lets_go_of_what_nobody_looks_at_any_more(link: RedisLink) -
 async def test_a_redis_that_lost_one_thing_has_lost_all(link: RedisLink, lost: str) -> None:
     store = RedisTrends(link, "catalogue")
     assert await store.begin(NOW, None)
+    assert await store.claim(NOW)
     assert await store.fill(Totals(NOW), NOW)
     await store.add(views("1"))
     await link.call("DEL", f"movie:trends:catalogue:{lost}")
@@ -325,6 +327,7 @@ async def test_a_redis_that_lost_one_thing_has_lost_all(link: RedisLink, lost: s
     assert await store.life() is None
     assert await store.top(TrendWindow.DAY, 10, NOW) is None
     assert await store.begin(NOW, None)
+    assert await store.claim(NOW)
     assert await store.fill(Totals(NOW), NOW)
     assert await store.top(TrendWindow.WEEK, 10, NOW) == []
 
@@ -337,6 +340,7 @@ async def test_a_large_filling_takes_redis_a_little_at_a_time(redis_url: str, li
     await link.call("SLOWLOG", "RESET")
     store = RedisTrends(link, "catalogue")
     assert await store.begin(NOW, None)
+    assert await store.claim(NOW)
     assert await store.fill(totals, NOW)
     for window in TrendWindow:
         check_trends(await store.top(window, 100, NOW), brute_force(deeds, window, NOW), limit=100)
@@ -356,6 +360,7 @@ async def test_a_redis_that_is_away_is_told_soon(kind: str) -> None:
                     trends.life,
                     lambda: trends.top(TrendWindow.DAY, 10, NOW),
                     lambda: trends.begin(NOW, None),
+                    lambda: trends.claim(NOW),
                     lambda: trends.fill(Totals(NOW), NOW),
                     lambda: orders.find("ada", "river"),
                     lambda: orders.keep("ada", "river", ["1"]),

@@ -32,8 +32,14 @@ class MemoryTrends:
         self._counts = {window: {} for window in TrendWindow}
         return True
 
+    async def claim(self, since: datetime) -> bool:
+        if self._life is None or self._life.since != since or self._life.is_claimed:
+            return False
+        self._life = replace(self._life, is_claimed=True)
+        return True
+
     async def fill(self, totals: Totals, since: datetime) -> bool:
-        if self._life is None or self._life.since != since or self._life.is_filled:
+        if self._life is None or self._life.since != since or not self._life.is_claimed or self._life.is_filled:
             return False
         self._merge(totals)
         self._life = replace(self._life, is_filled=True)

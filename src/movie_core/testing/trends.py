@@ -76,6 +76,7 @@ def a_view(movie_id: str, at: datetime, kept_at: datetime | None = None) -> Deed
 async def fill(store: TrendStore, deeds: Iterable[Deed] = (), since: datetime = NOW) -> None:
     """Begin the first life and fill it at once."""
     assert await store.begin(since, None)
+    assert await store.claim(since)
     assert await store.fill(totals_of(deeds, NOW), since)
 
 
@@ -96,8 +97,10 @@ class TrendStoreContract:
             since = NOW + timedelta(microseconds=123457)
             assert await store.begin(since, None)
             assert await store.life() == Life(since)
+            assert await store.claim(since)
+            assert await store.life() == Life(since, is_claimed=True)
             assert await store.fill(totals_of([a_view("1", NOW)], NOW), since)
-            assert await store.life() == Life(since, is_filled=True)
+            assert await store.life() == Life(since, is_claimed=True, is_filled=True)
 
     @clause
     async def test_1_a_life_tells_the_newest_that_was_added(self) -> None:
@@ -109,8 +112,9 @@ class TrendStoreContract:
             for time, newest in zip(times, (times[0], times[1], times[1]), strict=True):
                 await store.add([a_view("1", NOW, time), a_view("1", NOW, NOW - _SECOND)])
                 assert await store.life() == Life(NOW, newest=newest)
+            assert await store.claim(NOW)
             assert await store.fill(totals_of([], NOW), NOW)
-            assert await store.life() == Life(NOW, is_filled=True, newest=times[1])
+            assert await store.life() == Life(NOW, is_claimed=True, is_filled=True, newest=times[1])
             assert await store.begin(NOW + _HOUR, NOW)
             assert await store.life() == Life(NOW + _HOUR)
 
@@ -143,12 +147,25 @@ class TrendStoreContract:
             assert await store.begin(NOW + _HOUR, NOW)
             for window in TrendWindow:
                 assert await store.top(window, 10, NOW) is None
+            assert await store.claim(NOW + _HOUR)
             assert await store.fill(totals_of([a_view("1", NOW)], NOW), NOW + _HOUR)
             for window in TrendWindow:
                 check_trends(await store.top(window, 10, NOW), brute_force([a_view("1", NOW)], window, NOW))
 
     @clause
-    async def test_3_and_4_what_was_kept_before_a_life_is_filled_in_and_the_rest_added(self) -> None:
+    async def test_3_one_claims_a_life(self) -> None:
+        async with self.open() as store:
+            assert not await store.claim(NOW)
+            for since, instead_of in ((NOW, None), (NOW + _HOUR, NOW)):
+                assert await store.begin(since, instead_of)
+                assert not await store.claim(since - _HOUR)
+                assert sum(await asyncio.gather(*(store.claim(since) for _ in range(8)))) == 1
+                assert not await store.claim(since)
+            assert await store.fill(totals_of([], NOW), NOW + _HOUR)
+            assert not await store.claim(NOW + _HOUR)
+
+    @clause
+    async def test_4_and_5_what_was_kept_before_a_life_is_filled_in_and_the_rest_added(self) -> None:
         async with self.open() as store:
             before = [a_view("1", NOW - _HOUR), a_view("2", NOW - _HOUR, NOW - _SECOND)]
             after = [a_view("1", NOW - 2 * _HOUR, NOW), a_view("3", NOW, NOW + _SECOND)]
@@ -156,6 +173,7 @@ class TrendStoreContract:
             await store.add(before + after)  # nobody's life: they're lost
             assert await store.begin(NOW, None)
             await store.add(before + after)
+            assert await store.claim(NOW)
             assert await store.fill(totals_of(before, NOW), NOW)
             await store.add(before + later)
             for window in TrendWindow:
@@ -163,13 +181,15 @@ class TrendStoreContract:
                 check_trends(await store.top(window, 10, NOW + _HOUR), expected)
 
     @clause
-    async def test_3_a_life_is_filled_once_and_by_its_time(self) -> None:
+    async def test_4_a_life_is_filled_once_and_by_its_time(self) -> None:
         async with self.open() as store:
             totals = totals_of([a_view("1", NOW)], NOW)
             assert not await store.fill(totals, NOW)
             assert await store.begin(NOW, None)
+            assert not await store.fill(totals, NOW)
+            assert await store.claim(NOW)
             assert not await store.fill(totals, NOW - _HOUR)
-            assert await store.life() == Life(NOW)
+            assert await store.life() == Life(NOW, is_claimed=True)
             assert await store.fill(totals, NOW)
             assert not await store.fill(totals, NOW)
             check_trends(
@@ -177,7 +197,7 @@ class TrendStoreContract:
             )
 
     @clause
-    async def test_4_trends_are_what_brute_force_computes(self) -> None:
+    async def test_5_trends_are_what_brute_force_computes(self) -> None:
         async with self.open() as store:
             now = NOW + timedelta(minutes=29, microseconds=7)
             deeds = make_deeds(self.deeds, now, age=20 * _DAY)
@@ -187,6 +207,7 @@ class TrendStoreContract:
             filled = [deed for deed in deeds if deed.kept_at < since]
             third = len(added) // 3
             await asyncio.gather(*(store.add(added[n : min(n + 50, third)]) for n in range(0, third, 50)))
+            assert await store.claim(since)
             assert await store.fill(totals_of(filled, now), since)
             await store.add(added[third : 2 * third])
             for start in range(2 * third, len(added), 10):
@@ -196,7 +217,7 @@ class TrendStoreContract:
                     check_trends(await store.top(window, 100, later), brute_force(deeds, window, later))
 
     @clause
-    async def test_4_many_add_to_the_same_movies_at_once(self) -> None:
+    async def test_5_many_add_to_the_same_movies_at_once(self) -> None:
         async with self.open() as store:
             await fill(store, since=NOW - 9 * _DAY)
             deeds = make_deeds(1000, NOW, age=2 * _DAY, movies=3)
@@ -205,7 +226,7 @@ class TrendStoreContract:
                 check_trends(await store.top(window, 10, NOW), brute_force(deeds, window, NOW))
 
     @clause
-    async def test_4_one_batch_may_have_thousands(self) -> None:
+    async def test_5_one_batch_may_have_thousands(self) -> None:
         async with self.open() as store:
             await fill(store, since=NOW - 9 * _DAY)
             deeds = [
@@ -217,7 +238,7 @@ class TrendStoreContract:
             check_trends(await store.top(TrendWindow.WEEK, 100, NOW), brute_force(deeds, TrendWindow.WEEK, NOW))
 
     @clause
-    async def test_4_any_strings_are_taken_for_ids(self) -> None:
+    async def test_5_any_strings_are_taken_for_ids(self) -> None:
         async with self.open() as store:
             await fill(store)
             await store.add([a_view(text, NOW) for text in (*ODD_STRINGS, "é")])
@@ -227,17 +248,18 @@ class TrendStoreContract:
             assert all(trend.counts == {DeedKind.VIEW: 2} for trend in trends or ())
 
     @clause
-    async def test_5_nothing_is_told_before_a_store_is_filled(self) -> None:
+    async def test_6_nothing_is_told_before_a_store_is_filled(self) -> None:
         async with self.open() as store:
             assert await store.top(TrendWindow.DAY, 10, NOW) is None
             assert await store.begin(NOW, None)
             await store.add([a_view("1", NOW)])
             assert await store.top(TrendWindow.DAY, 10, NOW) is None
+            assert await store.claim(NOW)
             assert await store.fill(totals_of([], NOW), NOW)
             assert [trend.movie_id for trend in await store.top(TrendWindow.DAY, 10, NOW) or ()] == ["1"]
 
     @clause
-    async def test_5_a_store_that_is_filled_may_have_no_trend(self) -> None:
+    async def test_6_a_store_that_is_filled_may_have_no_trend(self) -> None:
         async with self.open() as store:
             await fill(store)
             for window in TrendWindow:
@@ -246,7 +268,7 @@ class TrendStoreContract:
                 assert not trends
 
     @clause
-    async def test_5_equal_scores_are_in_the_order_of_ids(self) -> None:
+    async def test_6_equal_scores_are_in_the_order_of_ids(self) -> None:
         async with self.open() as store:
             names = ["10", "9", "B", "a", "Z", "é", "b", "_", "-"]
             await fill(store, [a_view(name, NOW - _HOUR) for name in names[:4]])
@@ -256,7 +278,7 @@ class TrendStoreContract:
                 assert [trend.movie_id for trend in trends or ()] == sorted(names)[:limit]
 
     @clause
-    async def test_5_counts_are_of_the_buckets_that_a_window_looks_at(self) -> None:
+    async def test_6_counts_are_of_the_buckets_that_a_window_looks_at(self) -> None:
         now = NOW.replace(hour=9, minute=59)
         ages = {
             TrendWindow.DAY: (timedelta(hours=23, minutes=58), timedelta(hours=24), 24 * _HOUR),
@@ -276,7 +298,7 @@ class TrendStoreContract:
         return {trend.movie_id: trend.counts for trend in await store.top(window, 10, now) or ()}
 
     @clause
-    async def test_5_the_weakest_movies_give_way(self) -> None:
+    async def test_6_the_weakest_movies_give_way(self) -> None:
         async with self.open(kept=50) as store:
             deeds = [a_view(str(number), NOW - number * _SECOND, NOW) for number in range(200)]
             await fill(store, deeds[40:])

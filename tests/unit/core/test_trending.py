@@ -229,6 +229,10 @@ class ShakyTrends(MemoryTrends):
         await self._shaky(lambda: MemoryTrends.begin(self, since, instead_of))
         return await super().begin(since, instead_of)
 
+    async def claim(self, since: datetime) -> bool:
+        await self._shaky(lambda: MemoryTrends.claim(self, since))
+        return await super().claim(since)
+
     async def fill(self, totals: Totals, since: datetime) -> bool:
         await self._shaky(lambda: MemoryTrends.fill(self, totals, since))
         return await super().fill(totals, since)
@@ -397,7 +401,7 @@ async def test_a_begin_that_nobody_confirmed_is_seen_later() -> None:
     await scene.check()
 
 
-async def test_events_that_are_away_leave_a_life_to_be_filled_later() -> None:
+async def test_events_that_are_away_cost_another_life() -> None:
     scene = Scene()
     await scene.events.append("1", "2")
     await scene.heal(looks=1)
@@ -405,28 +409,28 @@ async def test_events_that_are_away_leave_a_life_to_be_filled_later() -> None:
     with pytest.raises(StoreUnavailable):
         await scene.heal(looks=1)
     scene.events.is_away = False
-    began = await scene.store.life()
-    await scene.heal(looks=2)
-    life = await scene.store.life()
-    assert began is not None
-    assert life == Life(began.since, is_filled=True)
+    scene.now += 5 * SECOND
+    await scene.heal()
     await scene.check()
 
 
-async def test_who_has_begun_a_life_fills_it_and_another_begins_anew_where_that_one_was_killed() -> None:
+async def test_whoever_comes_first_fills_a_life_and_another_begins_anew_where_that_one_was_killed() -> None:
     scene = Scene(2)
     await scene.events.append("1")
     killed, other = scene.trends
     await killed.heal()
     scene.trends = [other]
-    await scene.heal(looks=10)
-    life = await scene.store.life()
-    assert life is not None
-    assert not life.is_filled
-    scene.now = life.since + SETTLE + FILL
     await scene.heal()
     await scene.check()
-    await killed.heal()
+    scene.store.lose_everything()
+    await scene.heal(looks=1)
+    life = await scene.store.life()
+    assert life is not None
+    assert await scene.store.claim(life.since)  # by one who is killed then
+    await scene.heal(looks=10)
+    assert (await scene.trends[0].top(TrendWindow.DAY, 10)).is_stale
+    scene.now = life.since + SETTLE + FILL
+    await scene.heal()
     await scene.check()
 
 

@@ -14,6 +14,7 @@ def upgrade() -> None:
         "trend_lives",
         sa.Column("source", sa.Text(), primary_key=True),
         sa.Column("life", sa.BigInteger(), nullable=False, comment="when it began, in microseconds since 1970"),
+        sa.Column("is_claimed", sa.Boolean(), nullable=False, comment="somebody fills it"),
         sa.Column("is_filled", sa.Boolean(), nullable=False),
         sa.Column("newest", sa.BigInteger(), comment="as life, of what was added"),
     )
