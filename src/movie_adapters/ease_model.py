@@ -79,6 +79,10 @@ class RatingColumns:
     ratings: Floats
     times: NDArray[np.float64]
 
+    def where(self, which: NDArray[Any]) -> "RatingColumns":
+        """Those that a mask or an order picks."""
+        return RatingColumns(self.users[which], self.movies[which], self.ratings[which], self.times[which])
+
 
 def rating_columns(
     users: Sequence[int],
@@ -93,12 +97,8 @@ def rating_columns(
     numbers = np.array([place.get(movie_id, -1) for movie_id in movie_ids], np.int64)
     found = numbers[np.asarray(movies, np.int64)]
     is_film = found >= 0
-    return RatingColumns(
-        np.asarray(users, np.int64)[is_film],
-        found[is_film],
-        np.asarray(ratings, np.float32)[is_film],
-        np.asarray(times, np.float64)[is_film],
-    )
+    columns = np.asarray(users, np.int64), found, np.asarray(ratings, np.float32), np.asarray(times, np.float64)
+    return RatingColumns(*columns).where(is_film)
 
 
 @dataclass(slots=True)
@@ -267,7 +267,7 @@ class EaseModel:
         scores[profile.movies] = -np.inf
         scores[self.years > now.year] = -np.inf
         scores[[self.index[movie_id] for movie_id in exclude if movie_id in self.index]] = -np.inf
-        return _best(scores, limit)
+        return best(scores, limit)
 
     def reasons(self, profile: Profile, now: datetime, shown: Sequence[int]) -> list[list[int]]:
         """For each movie shown the places in the profile whose ratings it owes most to: without any one of them its
@@ -325,7 +325,7 @@ class EaseModel:
         if own is not None:
             scores[own] = -np.inf
         kinds: Likeness = []
-        for number, score in _best(scores, limit):
+        for number, score in best(scores, limit):
             liked, near = bool(together[number] > REAL), bool(shares[number])
             reasons = [ReasonKind.LIKED_TOGETHER] * liked + [ReasonKind.ALIKE] * near
             kinds.append((number, score, reasons))
@@ -433,7 +433,7 @@ def _unit_rows(rows: Floats) -> Floats:
     return np.asarray(rows / np.maximum(np.linalg.norm(rows, axis=1, keepdims=True), 1e-9), np.float32)
 
 
-def _best(scores: NDArray[Any], limit: int) -> list[tuple[int, float]]:
+def best(scores: NDArray[Any], limit: int) -> list[tuple[int, float]]:
     """By falling score, to the sixth decimal so that rounding breaks no tie, then by number."""
     rounded = np.round(scores.astype(np.float64), 6)
     candidates = np.flatnonzero(rounded > -np.inf)
