@@ -562,8 +562,8 @@ class EventStore(PersonalData, Protocol):
 
     @abstractmethod
     async def purge(self, before: date) -> int:
-        """7. Remove the events and deeds of the days before; how many events. What comes for these days later isn't kept.
-        What `Analytics` tells of them stays as it was, but for `QueryCount.users`, for `analytics.KEPT` more.
+        """7. Remove the events and deeds of the days before; how many events. What comes for these days later isn't
+        kept. What `Analytics` tells of them stays as it was, but for `QueryCount.users`, for `analytics.KEPT` more.
         """
 
 
@@ -682,8 +682,8 @@ class Recommender(Protocol):
     async def recommend(self, history: Sequence[Rating], window: Window, now: datetime) -> Suggestions:
         """4. Best first, no movie twice, never a movie of the history. An order that is total and the same for the same
         model, history and minute, whatever the window.
-        5. Each rating of the history counts at once: no training in between. With an empty history, and before the first
-           model, what is popular; `tier` says which.
+        5. Each rating of the history counts at once: no training in between. With an empty history, and before the
+           first model, what is popular; `tier` says which.
         6. A reason is a movie of the history without whose rating the score would be lower.
         """
 

@@ -87,7 +87,9 @@ def test_the_examples_of_the_readme_run(start: Start, folder: Path) -> None:
     assert given["rating"] == 9.5
     assert json.loads(rated[end:])["items"]
     assert json.loads(shell(access + example("docs/ratings.md", "rate")))["movie_id"] == "tt0034583"
-    (folder / "ratings.csv").write_text("Date,Name,Year,Letterboxd URI,Rating\n2024-03-03,Casablanca,1942,https://x,4.5\n")
+    (folder / "ratings.csv").write_text(
+        "Date,Name,Year,Letterboxd URI,Rating\n2024-03-03,Casablanca,1942,https://x,4.5\n"
+    )
     assert json.loads(shell(access + example("docs/ratings.md", "import"))) == {"accepted": 1, "rejected": []}
     assert json.loads(shell(access + example("docs/analytics.md", "tell"))) == {"accepted": 1, "rejected": []}
     assert "Wizard of Oz" in shell(example("README.md", "cli"))

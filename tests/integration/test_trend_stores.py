@@ -1,6 +1,5 @@
 """The stores of trends and of kept orders on SQLite, PostgreSQL and Redis keep their contracts."""
 
-import asyncio
 import time
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager
@@ -14,7 +13,6 @@ from tests.integration.conftest import trouble
 from tests.servers import own_redis, postgres_database
 
 from movie_adapters.redis_link import RedisLink
-from movie_adapters.redis_orders import RedisOrders
 from movie_adapters.redis_trends import RedisTrends
 from movie_adapters.sql_database import create_engine, metadata, migrate
 from movie_adapters.sql_orders import SqlOrders, kept_orders
@@ -26,8 +24,7 @@ from movie_adapters.sql_users import SqlUsers
 from movie_core.errors import StoreUnavailable
 from movie_core.keys import Keys
 from movie_core.mails import MailRules
-from movie_core.memory import MemoryBook, MemoryOutbox, MemorySessions, MemoryUsers
-from movie_core.ports import KeptOrders, TrendStore
+from movie_core.ports import TrendStore
 from movie_core.taste import ORDER_SECONDS
 from movie_core.testing import (
     NOW,
@@ -151,26 +148,6 @@ class TestTrendsOnRedis(TrendStoreContract):
             assert not link.is_away
 
 
-class TestOrdersOnRedis(KeptOrdersContract):
-    seconds = 3.0
-
-    @pytest.fixture(autouse=True)
-    def _server(self, redis_url: str) -> None:
-        self.url = redis_url
-
-    @asynccontextmanager
-    async def open(self) -> AsyncIterator[OrderStores]:
-        book = MemoryBook(RULES, KEYS)
-        accounts = Stores(MemoryUsers(book), MemorySessions(book), MemoryOutbox(book), KEYS)
-        async with link_to(self.url) as link:
-            await link.call("FLUSHDB")
-            yield OrderStores(RedisOrders(link, "catalogue", self.seconds), accounts)
-            assert not link.is_away
-
-    async def pass_time(self, seconds: float) -> None:
-        await asyncio.sleep(seconds)
-
-
 # --- what only one kind of store has
 
 
@@ -227,23 +204,16 @@ async def test_two_sources_never_meet_in_redis(link: RedisLink) -> None:
     await check_two_sources(RedisTrends(link, "catalogue"), RedisTrends(link, "third_party"))
 
 
-async def check_orders_of_two_sources(one: KeptOrders, other: KeptOrders, user_id: str) -> None:
-    assert await one.keep(user_id, "river", ["1"]) == ["1"]
-    assert await other.keep(user_id, "river", ["2"]) == ["2"]
-    assert await one.find(user_id, "river") == ["1"]
-    told = (await one.export(user_id))["orders"]
+async def test_orders_of_two_sources_never_meet_and_are_erased_together(engine: AsyncEngine) -> None:
+    one, other = SqlOrders(engine, "catalogue"), SqlOrders(engine, "third_party")
+    ada = await user_of(engine)
+    assert await one.keep(ada, "river", ["1"]) == ["1"]
+    assert await other.keep(ada, "river", ["2"]) == ["2"]
+    assert await one.find(ada, "river") == ["1"]
+    told = (await one.export(ada))["orders"]
     assert [(order["source"], order["movie_ids"]) for order in told] == [("catalogue", ["1"]), ("third_party", ["2"])]
-    await one.erase(user_id)
-    assert await other.find(user_id, "river") is None
-
-
-async def test_orders_of_two_sources_never_meet_in_sql_and_are_erased_together(engine: AsyncEngine) -> None:
-    orders = SqlOrders(engine, "catalogue"), SqlOrders(engine, "third_party")
-    await check_orders_of_two_sources(*orders, await user_of(engine))
-
-
-async def test_orders_of_two_sources_never_meet_in_redis_and_are_erased_together(link: RedisLink) -> None:
-    await check_orders_of_two_sources(RedisOrders(link, "catalogue"), RedisOrders(link, "third_party"), "\ud800")
+    await one.erase(ada)
+    assert await other.find(ada, "river") is None
 
 
 async def test_the_migration_makes_the_tables_that_the_stores_use(engine: AsyncEngine) -> None:
@@ -300,18 +270,16 @@ async def test_sql_keeps_no_outdated_orders_and_none_of_who_is_gone(engine: Asyn
 
 
 async def test_redis_lets_go_of_what_nobody_looks_at_any_more(link: RedisLink) -> None:
-    trends, orders = RedisTrends(link, "catalogue"), RedisOrders(link, "catalogue")
+    trends = RedisTrends(link, "catalogue")
     await trends.begin(NOW - timedelta(days=8), None)
     await trends.add(views("1", at=NOW - timedelta(days=6)) + views("2"))
-    await orders.keep("ada", "river", ["1"])
     left = {key.decode(): await link.call("TTL", key) for key in await link.call("KEYS", "*")}
     kept = {f"movie:trends:catalogue:{name}" for name in ("life", "day", "week")}
     assert {key for key, seconds in left.items() if seconds == -1} == kept
     day, week = ([left.pop(key) for key in sorted(left) if f"{name}:" in key] for name in ("day", "week"))
     assert [round(seconds / 3600) for seconds in day] == [25]
     assert [round(seconds / 86_400) for seconds in week] == [2, 8]
-    assert all(ORDER_SECONDS - 60 < seconds <= ORDER_SECONDS for key, seconds in left.items() if "order" in key)
-    assert len(left) == 2 + len(kept)
+    assert len(left) == len(kept)
 
 
 @pytest.mark.parametrize("lost", ["life", "day", "week"])
@@ -353,7 +321,7 @@ async def test_a_redis_that_is_away_is_told_soon(kind: str) -> None:
     with own_redis() as server:
         async with link_to(server.url, patience=0.07) as link, link_to(server.url) as patient:
             await RedisTrends(patient, "catalogue").begin(NOW, None)
-            trends, orders = RedisTrends(link, "catalogue"), RedisOrders(link, "catalogue")
+            trends = RedisTrends(link, "catalogue")
             with trouble(server, kind):
                 for call in (
                     lambda: trends.add(views(*map(str, range(2000)))),
@@ -362,10 +330,6 @@ async def test_a_redis_that_is_away_is_told_soon(kind: str) -> None:
                     lambda: trends.begin(NOW, None),
                     lambda: trends.claim(NOW),
                     lambda: trends.fill(Totals(NOW), NOW),
-                    lambda: orders.find("ada", "river"),
-                    lambda: orders.keep("ada", "river", ["1"]),
-                    lambda: orders.export("ada"),
-                    lambda: orders.erase("ada"),
                 ):
                     began = time.monotonic()
                     with pytest.raises(StoreUnavailable):

@@ -18,12 +18,17 @@ from movie_core.mails import Letter, MailRoom, MailRules
 from movie_core.memory import (
     MemoryBook,
     MemoryDoorbell,
+    MemoryEvents,
     MemoryHasher,
     MemoryMailer,
+    MemoryOrders,
     MemoryOutbox,
     MemoryRateLimiter,
+    MemoryRatings,
+    MemoryRecommender,
     MemorySessions,
     MemoryTokens,
+    MemoryTrends,
     MemoryUsers,
     PlainAddressSyntax,
     PlainStrength,
@@ -31,16 +36,22 @@ from movie_core.memory import (
 from movie_core.ports import (
     AccessTokens,
     AddressSyntax,
+    Analytics,
     Catalogue,
     Doorbell,
+    EventStore,
+    KeptOrders,
     Mailer,
     MovieSource,
     Outbox,
     PasswordHasher,
     PasswordStrength,
     RateLimiter,
+    RatingStore,
+    Recommender,
     SeenMovies,
     SessionStore,
+    TrendStore,
     UserStore,
 )
 from movie_core.testing import SAMPLE
@@ -122,6 +133,34 @@ class InMemory(Provider):
     @provide(override=True)
     def rate_limiter(self) -> RateLimiter:
         return MemoryRateLimiter()
+
+    @provide(override=True)
+    def ratings(self, book: MemoryBook) -> RatingStore:
+        return MemoryRatings(book)
+
+    @provide
+    def memory_events(self, book: MemoryBook) -> MemoryEvents:
+        return MemoryEvents(book)
+
+    @provide(override=True)
+    def events(self, events: MemoryEvents) -> EventStore:
+        return events
+
+    @provide(override=True)
+    def analytics(self, events: MemoryEvents) -> Analytics:
+        return events
+
+    @provide(override=True)
+    def trend_store(self) -> TrendStore:
+        return MemoryTrends()
+
+    @provide(override=True)
+    def orders(self) -> KeptOrders:
+        return MemoryOrders()
+
+    @provide(override=True)
+    def recommender(self, ratings: RatingStore, catalogue: Catalogue) -> Recommender:
+        return MemoryRecommender(ratings, catalogue)
 
 
 class Api(httpx.AsyncClient):
