@@ -4,7 +4,7 @@ thin singular value decomposition, with content and popularity beside it; numpy,
 A rating r is worth v = (r - 5) / 3 in the matrix X of users and movies, its columns scaled by (ratings above 5)^-0.1.
 Of X = U S V' only V and the gains s^2 / (s^2 + lambda) are kept, as EASE's P = (X'X + lambda I)^-1 is
 (I - V diag(gains) V') / lambda: nothing of a single user is in the model, and whoever rates is folded in exactly.
-The score of a movie for a user with n ratings is, with f = (20 / (n + 20))^3,
+The score of a movie for a user with n ratings above 5 is, with f = (16 / (n + 16))^3,
 
     (1 - f) * (taste - 0.05 * popularity) + 1.5 * content + 1.5 * f * popularity
 
@@ -37,8 +37,8 @@ NEUTRAL, SPREAD = 5.0, 3.0
 """The worth of a rating is its distance from the first, in units of the second."""
 RECENT = 30
 """Ratings after which the extra weight of the newest is half: they count twice."""
-TRUST = 20
-"""Ratings in the formula of f, which says how far popularity stands in for taste."""
+TRUST = 16
+"""Ratings above neutral in the formula of f, which says how far popularity stands in for taste."""
 POPULARITY_AGAINST_TASTE = 0.05
 POPULARITY = 1.5
 CONTENT = 1.5
@@ -107,6 +107,11 @@ class Profile:
 
     movies: Ints
     worths: Floats
+
+    @property
+    def positive(self) -> int:
+        """Ratings above neutral."""
+        return int((self.worths > 0).sum())
 
     def weights(self, without: Ints | None = None) -> Floats:
         """What each rating counts: one row for all of them, or one for each that is left out."""
@@ -277,7 +282,7 @@ class EaseModel:
             return [[] for _ in shown]
         weights = profile.weights()
         tastes, contents = self._vectors(profile, weights)
-        trust = 1 - _doubt(len(profile.movies))
+        trust = 1 - _doubt(profile.positive)
         parts = (self._into[self._row[profile.movies]] @ self._out[self._row[wanted]].T) * (trust * self._unit)
         parts /= max(float(np.linalg.norm(tastes)), 1e-9)
         shared = self._content[profile.movies] @ self._content[wanted].T
@@ -336,9 +341,9 @@ class EaseModel:
     def _scores(
         self, profile: Profile, now: datetime, movies: Ints | None = None, without: Ints | None = None
     ) -> NDArray[np.float64]:
-        """One row, or one for each place of the profile that is left out."""
+        """One row, or one for each place of the profile, of a rating above neutral, that is left out."""
         tastes, contents = self._vectors(profile, profile.weights(without))
-        doubt = _doubt(len(profile.movies) - (without is not None))
+        doubt = _doubt(profile.positive - (without is not None))
         popularity = self._popular(now)
         scores = (1 - doubt) * self._tastes(tastes, movies) + CONTENT * self._alike(contents, movies)
         share = POPULARITY * doubt - POPULARITY_AGAINST_TASTE * (1 - doubt)
@@ -411,8 +416,8 @@ def _worths(ratings: Floats) -> Floats:
     return ((ratings - NEUTRAL) / SPREAD).astype(np.float32)
 
 
-def _doubt(ratings: int) -> float:
-    return float((TRUST / (ratings + TRUST)) ** 3)
+def _doubt(positive: int) -> float:
+    return float((TRUST / (positive + TRUST)) ** 3)
 
 
 # One row alone is left to a single thread: the pool of threads that BLAS has makes requests that are answered side by

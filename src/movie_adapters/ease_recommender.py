@@ -2,11 +2,13 @@
 
 import asyncio
 import logging
+import os
 import time
 from array import array
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
+from types import ModuleType
 from typing import TYPE_CHECKING
 
 from movie_core.errors import StoreUnavailable
@@ -95,11 +97,10 @@ class EaseRecommender:
             loop.call_soon_threadsafe(progress, step, part)
 
         def learn() -> tuple["EaseModel", bytes]:
-            from movie_adapters.ease_model import EaseModel, rating_columns
-
-            told = rating_columns(users, movies, ratings, times, list(rated), films)
-            body = EaseModel.fit(films, told, made_at, tell).dump(made_at)
-            return EaseModel.load(body), body  # answering as every other process will
+            ease_model = _ease_model()
+            told = ease_model.rating_columns(users, movies, ratings, times, list(rated), films)
+            body = ease_model.EaseModel.fit(films, told, made_at, tell).dump(made_at)
+            return ease_model.EaseModel.load(body), body  # answering as every other process will
 
         model, body = await asyncio.to_thread(learn)
         info = ModelInfo(made_at, len(ratings), len(people), len(films))
@@ -217,9 +218,16 @@ class EaseRecommender:
 
 
 def _load(body: bytes) -> "EaseModel":
-    from movie_adapters.ease_model import EaseModel
+    model: EaseModel = _ease_model().EaseModel.load(body)
+    return model
 
-    return EaseModel.load(body)
+
+def _ease_model() -> ModuleType:
+    # A pool of threads for each calculation would make requests wait for each other; read when numpy is loaded.
+    os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
+    from movie_adapters import ease_model
+
+    return ease_model
 
 
 def _pairs(history: Sequence[Rating]) -> list[tuple[str, float]]:
