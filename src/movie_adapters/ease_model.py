@@ -47,7 +47,7 @@ FAMILIAR = 0.5
 FEW_LIKES = 1000
 NEAR = 10
 """Years between movies that are of about the same time."""
-ALIKE, FAME = 4.0, 0.25
+ALIKE, FAME = 4.0, 1.0
 """What content, and the catalogue's own order, weigh among similar movies."""
 FEW_OF_ONE = 10
 """With so many ratings above neutral, who liked a movie has half a say in what it is similar to."""

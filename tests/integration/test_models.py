@@ -7,11 +7,13 @@ from pathlib import Path
 import pytest
 from tests.servers import postgres_database
 
+from movie_adapters.ease_recommender import EaseRecommender
 from movie_adapters.sql_database import create_engine, migrate
 from movie_adapters.sql_models import PART, SqlModels, model_parts, models
 from movie_core.errors import StoreUnavailable
+from movie_core.ports import Catalogue, RatingStore
 from movie_core.recommending import ModelInfo
-from movie_core.testing import NOW, ModelStoreContract
+from movie_core.testing import NOW, ModelStoreContract, RecommenderContract
 
 
 @pytest.fixture(scope="module")
@@ -80,3 +82,24 @@ async def test_a_database_that_is_away_is_said_to_be(tmp_path: Path) -> None:
     with pytest.raises(StoreUnavailable):
         await store.save(ModelInfo(NOW, 1, 1, 1), "", b"")
     await engine.dispose()
+
+
+class TestEaseRecommenderOverSql(RecommenderContract):
+    """Its models go through a database."""
+
+    @pytest.fixture(autouse=True)
+    def _database(self, sqlite_url: str) -> None:
+        self.url = sqlite_url
+
+    @asynccontextmanager
+    async def open(self, ratings: RatingStore, movies: Catalogue) -> AsyncIterator[EaseRecommender]:
+        engine = create_engine(self.url)
+        async with engine.begin() as connection:
+            for table in (model_parts, models):
+                await connection.execute(table.delete())
+        recommender = EaseRecommender(ratings, movies, SqlModels(engine, "catalogue"), clock=lambda: NOW)
+        try:
+            yield recommender
+        finally:
+            await recommender.close()
+            await engine.dispose()
