@@ -4,12 +4,12 @@ The server has one core and we another; PostgreSQL, where it is the store, takes
 """
 
 import asyncio
-import itertools
 import json
 import os
 import sqlite3
 import tempfile
 import time
+from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from pathlib import Path
@@ -19,7 +19,7 @@ import httpx
 from tests.servers import postgres_database, postgres_server
 
 from bench.fast import Place, Server, run
-from bench.load import hammer, post_of, steady
+from bench.load import Connection, connect, post_of, steady
 from bench.rows import Row
 
 BATCH = 100
@@ -29,6 +29,9 @@ BURST = 50_000
 RATE = 22_000
 """Events a second that a burst comes at."""
 SUSTAINED_SECONDS = 10.0
+CONNECTIONS = 4
+STILL_SECONDS = 1.5
+"""Three times as long as events wait for each other."""
 
 
 def telling(*, is_full: bool) -> Iterator[Row]:
@@ -65,21 +68,37 @@ def _on(name: str, place: Place, count: Callable[[], int], is_full: bool) -> Ite
             _wait_until_still(count)
 
             before, began = count(), time.perf_counter()
-            seconds = SUSTAINED_SECONDS * (6 if is_full else 1)
-            told = run(hammer(api.port, itertools.repeat(request), seconds, api.cpu))
+            statuses = run(_tell(api.port, request, SUSTAINED_SECONDS * (6 if is_full else 1)))
             _wait_until_still(count)
-            kept, took = count() - before, time.perf_counter() - began
-            accepted = told.statuses[202] * BATCH
+            kept, took = count() - before, time.perf_counter() - began - STILL_SECONDS
+            accepted = statuses[202] * BATCH
             yield Row(f"{name}: events/s kept, told without a pause", f"{kept / took:,.0f}", "as the store takes", True)
-            share = f"{kept:,} of {accepted:,}"
-            yield Row(f"{name}: kept of what was accepted then", share, "all", kept == accepted)
-            refused = told.statuses[503]
-            others = told.count - told.statuses[202] - refused
+            yield Row(f"{name}: kept of what was accepted then", f"{kept:,} of {accepted:,}", "all", kept == accepted)
+            others = statuses.total() - statuses[202] - statuses[503]
             yield Row(
-                f"{name}: refused with 503 then / other answers", f"{refused:,} / {others}", "any / 0", not others
+                f"{name}: told to come back later / other answers", f"{statuses[503]} / {others}", "any / 0", not others
             )
         finally:
             os.sched_setaffinity(0, place.cores)
+
+
+async def _tell(port: int, request: bytes, seconds: float) -> Counter[int]:
+    """Tell without a pause over a few connections, and come back when a full buffer says so; the statuses."""
+    statuses: Counter[int] = Counter()
+    end = time.perf_counter() + seconds
+
+    async def go_on(connection: Connection) -> None:
+        while time.perf_counter() < end:
+            answer = await connection.get(request)
+            statuses[answer.status] += 1
+            if answer.status == 503:
+                await asyncio.sleep(int(answer.head.lower().split(b"retry-after: ")[1].split(b"\r\n")[0]))
+
+    connections = await connect(port, CONNECTIONS)
+    await asyncio.gather(*(go_on(one) for one in connections))
+    for one in connections:
+        one.close()
+    return statuses
 
 
 def _request(api: Server, place: Place) -> bytes:
@@ -97,9 +116,9 @@ def _request(api: Server, place: Place) -> bytes:
 
 
 def _wait_until_still(count: Callable[[], int]) -> None:
-    """Until nothing more is written for a second and a half, three times as long as events wait for each other."""
+    """Until nothing more is written for `STILL_SECONDS`."""
     seen, since = count(), time.perf_counter()
-    while time.perf_counter() < since + 1.5:
+    while time.perf_counter() < since + STILL_SECONDS:
         time.sleep(0.1)
         if (now := count()) != seen:
             seen, since = now, time.perf_counter()
