@@ -11,6 +11,7 @@
 `fast`    warm searches as a share of a raw ASGI answer on the same server, and what the cache does under stampedes,
           expiry, frozen and killed processes, floods of queries (docs/performance.md)
 `processes` start-up with the films in place, memory of an API process, and what a rolling restart loses
+`recommending` recommendations and personal order judged by the protocols in FOLDER
 `events`  how fast SQLite and PostgreSQL keep events, with --full a million of them, and how long analytics then take
 `telling` events told over HTTP: a burst, and without a pause
 `trends`  deeds a second and the error against brute force, in Redis and SQL
@@ -41,6 +42,7 @@ from bench.accounts import accounts
 from bench.events import events
 from bench.fast import fast
 from bench.processes import processes
+from bench.recommending import recommending
 from bench.rows import Row
 from bench.telling import telling
 from bench.trends import trends
@@ -155,6 +157,7 @@ SECTIONS: dict[str, Callable[[argparse.Namespace], Iterator[Row]]] = {
     "accounts": lambda arguments: accounts(is_full=arguments.full),
     "fast": lambda arguments: fast(is_full=arguments.full),
     "processes": lambda arguments: processes(is_full=arguments.full),
+    "recommending": lambda arguments: recommending(arguments.data),
     "events": lambda arguments: events(is_full=arguments.full),
     "telling": lambda arguments: telling(is_full=arguments.full),
     "trends": lambda arguments: trends(is_full=arguments.full),

@@ -5,6 +5,7 @@ stderr that names the option or variable.
 """
 
 import asyncio
+import csv
 import functools
 import json
 import logging
@@ -17,6 +18,7 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Sequen
 from contextlib import asynccontextmanager, contextmanager, suppress
 from datetime import datetime
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Annotated, NoReturn, TypeVar
 
 try:
@@ -44,7 +46,7 @@ from movie_core.keys import new_id
 from movie_core.mails import Letter, MailerAway, MailKind, MailRefused, MailState
 from movie_core.movies import Movie, MovieQuery
 from movie_core.paging import MAX_LIMIT, MAX_OFFSET, Window
-from movie_core.ports import AddressSyntax, Catalogue, EntryStore, Mailer, Outbox, Person, Recommender
+from movie_core.ports import AddressSyntax, Catalogue, EntryStore, Mailer, Outbox, Person, RatingStore, Recommender
 from movie_core.recommending import Progress as StepProgress
 from movie_core.sessions import utc_now
 from movie_core.users import parse_address
@@ -471,6 +473,67 @@ def train() -> None:
     asyncio.run(run())
 
 
+@recommend_app.command
+def evaluate(file: Path | None = None, /) -> None:
+    """Tell how good recommendations are on held-back ratings, beside simpler methods.
+
+    Parameters
+    ----------
+    file
+        Ratings in MovieLens' form, userId,movieId,rating,timestamp; years and genres from a movies.csv beside it.
+        Left out: the ratings that are kept here.
+    """
+    from movie_adapters.recommender_evaluation import PROTOCOLS_TOLD, TooFewRatings
+    from movie_adapters.recommender_evaluation import evaluate as evaluate_file
+
+    try:
+        with TemporaryDirectory() as folder, _steps() as progress:
+            told = evaluate_file(file or asyncio.run(_write_own_ratings(Path(folder))), progress)
+    except TooFewRatings as few:
+        raise CouldNot(str(few)) from None
+    _tell_done(f"{told.ratings} ratings of {told.movies} movies by {told.users} users; {told.skipped} rows passed over")
+    for protocol, meaning in PROTOCOLS_TOLD.items():
+        _tell_done(f"{protocol}: {meaning}")
+    _print_lines(
+        ("protocol", "method", "users", "nDCG@10", "Recall@20", "coverage@10", "fit s", "p50 ms", "p99 ms"),
+        [
+            (
+                row.protocol,
+                row.method,
+                str(row.users),
+                *(f"{value:.4f}" for value in (row.ndcg, row.recall, row.coverage)),
+                f"{row.fit_seconds:.2f}",
+                f"{row.p50_ms:.2f}",
+                f"{row.p99_ms:.2f}",
+            )
+            for row in told.rows
+        ],
+        is_headed=True,
+    )
+
+
+async def _write_own_ratings(folder: Path) -> Path:
+    """The ratings that are kept here, as a file in MovieLens' form with its movies beside it."""
+    async with _beside_serve() as container:
+        store, catalogue = await container.get(RatingStore), await container.get(Catalogue)
+        titles: dict[str, str] = {}
+        with (folder / "ratings.csv").open("w", encoding="utf-8", newline="") as file:
+            rows = csv.writer(file)
+            rows.writerow(("userId", "movieId", "rating", "timestamp"))
+            async for batch in store.everyone():
+                for user_id, rating in batch:
+                    rows.writerow((user_id, rating.movie_id, rating.rating / 2, rating.rated_at.timestamp()))
+                    titles[rating.movie_id] = rating.title
+        known = await catalogue.of_ids(titles)
+    with (folder / "movies.csv").open("w", encoding="utf-8", newline="") as file:
+        rows = csv.writer(file)
+        rows.writerow(("movieId", "title", "genres"))
+        for movie in known.values():
+            year = "" if movie.year is None else f" ({movie.year})"
+            rows.writerow((movie.id, movie.title + year, "|".join(movie.genres)))
+    return folder / "ratings.csv"
+
+
 # --- accounts and mail: each of these works beside a running `serve`, on the same database
 
 
@@ -757,15 +820,16 @@ def flush_cache() -> None:
     _tell_done(f"answers forgotten: {_with_entries(lambda entries: entries.clear())}")
 
 
-def _print_lines(headings: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
-    """A line per row, never folded: columns under headings on a terminal, tabs between them for programs."""
+def _print_lines(headings: Sequence[str], rows: Sequence[Sequence[str]], *, is_headed: bool = False) -> None:
+    """A line per row, never folded: columns under headings on a terminal, tabs between them for programs, with the
+    headings only where `is_headed`."""
     cells = [[_plain(cell) or "-" for cell in row] for row in rows]
     if sys.stdout.isatty():
         cells = [list(headings), *cells]
         widths = [max(map(cell_len, column)) for column in zip(*cells, strict=True)]
         lines = ["  ".join(map(set_cell_size, row, widths)).rstrip() for row in cells]
     else:
-        lines = ["\t".join(row) for row in cells]
+        lines = ["\t".join(row) for row in ([list(headings)] if is_headed else []) + cells]
     sys.stdout.writelines(f"{line}\n" for line in lines)
 
 

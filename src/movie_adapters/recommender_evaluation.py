@@ -121,7 +121,12 @@ def evaluate(path: Path, progress: Progress = lambda _step, _part: None) -> Eval
     return Evaluation(len(told.users), user_count, len(films), skipped, tuple(rows))
 
 
-PROTOCOLS = ("temporal", "newuser", "history")
+PROTOCOLS_TOLD = {
+    "temporal": "the last fifth of each user's ratings is held back",
+    "newuser": "a fifth of the users is unknown to the model; four fifths of their ratings come with the request",
+    "history": f"the same users, with their first {FEW} ratings alone",
+}
+PROTOCOLS = tuple(PROTOCOLS_TOLD)
 
 
 # --- figures
@@ -191,7 +196,8 @@ def _read(path: Path) -> tuple[RatingColumns, list[str], int, int]:
                 ratings.append(rating)
                 times.append(at)
     except (OSError, UnicodeDecodeError, csv.Error) as error:
-        raise InvalidParameter(f"{path.name} can't be read: {type(error).__name__}") from None
+        reason = getattr(error, "strerror", None) or "it is no CSV in UTF-8"
+        raise InvalidParameter(f"{path.name} can't be read: {reason}") from None
     counts = np.bincount(np.asarray(users, np.int64), minlength=1)
     if (counts >= MIN_RATINGS).sum() < MIN_USERS:
         enough = int((counts >= MIN_RATINGS).sum())

@@ -462,10 +462,14 @@ class DiscoveryAdapters(Provider):
         return SqlModels(database.engine, settings.source)
 
     @provide
-    def recommender(self, ratings: RatingStore, catalogue: Catalogue, models: ModelStore) -> Recommender:
+    async def recommender(
+        self, ratings: RatingStore, catalogue: Catalogue, models: ModelStore
+    ) -> AsyncIterator[Recommender]:
         from movie_adapters.ease_recommender import EaseRecommender
 
-        return EaseRecommender(ratings, catalogue, models)
+        recommender = EaseRecommender(ratings, catalogue, models)
+        yield recommender
+        await recommender.close()
 
     @provide
     def discovery(

@@ -19,7 +19,8 @@ from movie_adapters.wiring import create_container, prepare_schema
 from movie_core.accounts import Accounts
 from movie_core.keys import new_id
 from movie_core.mails import MailState
-from movie_core.ports import Outbox, UserStore
+from movie_core.ports import Outbox, RatingStore, UserStore
+from movie_core.ratings import NewRating
 from movie_core.sessions import utc_now
 from movie_core.users import Address, Registration, Username
 
@@ -205,6 +206,8 @@ def test_what_the_command_line_changes_reaches_a_running_server(serve: Serve, ru
         (("mail", "retry", "one", "--all"), 2, "--all"),
         (("mail", "list", "--state", "lost"), 2, "--state"),
         (("mail", "list", "--limit", "101"), 2, "--limit"),
+        (("recommend", "evaluate", "nowhere.csv"), 2, "No such file"),
+        (("search", "river", "--order", "personal"), 2, "--order"),
         (("worker",), 2, "MOVIE_REDIS_URL"),
         (("scheduler",), 2, "MOVIE_REDIS_URL"),
     ],
@@ -231,9 +234,68 @@ def test_every_command_has_help(run: Run) -> None:
         "users": ("list", "activate", "deactivate", "staff", "export", "erase"),
         "sessions": ("list", "end"),
         "mail": ("list", "retry", "test"),
+        "recommend": ("train", "evaluate"),
     }.items():
         told = run(group, "--help").stdout
         assert all(command in told for command in commands)
         assert run(group, commands[0], "--help").stdout.startswith(f"Usage: movie-search {group} {commands[0]}")
     told = run("--help").stdout
     assert all(command in told for command in ("worker", "scheduler", "users", "sessions", "mail"))
+
+
+def ratings_file(folder: Path, users: int, name: str = "ratings.csv") -> Path:
+    """Two tastes that share nothing, each user's ratings in an order of its own."""
+    rows = ["userId,movieId,rating,timestamp"]
+    for user in range(users):
+        first = 100 * (user % 2)
+        rows += [f"{user},{first + (user + 7 * n) % 24},{4.5 if n % 3 else 2.0},{1_600_000_000 + n}" for n in range(16)]
+    (folder / name).write_text("\n".join(rows) + "\n")
+    return folder / name
+
+
+def test_recommendations_are_evaluated_on_a_file(run: Run, folder: Path) -> None:
+    done = run("recommend", "evaluate", str(ratings_file(folder, 80)))
+    assert done.returncode == 0, done.stderr
+    lines = [line.split("\t") for line in done.stdout.splitlines()]
+    assert lines[0] == ["1280 ratings of 48 movies by 80 users; 0 rows passed over"]
+    at = lines.index(
+        ["protocol", "method", "users", "nDCG@10", "Recall@20", "coverage@10", "fit s", "p50 ms", "p99 ms"]
+    )
+    told = {(row[0], row[1]): float(row[4]) for row in lines[at + 1 :]}
+    assert len(told) == 12
+    # Whoever learns from taste finds what is left of it among twenty; what is popular is half of the other taste.
+    assert told["temporal", "ours"] > 0.9 > told["temporal", "most popular"]
+
+
+@pytest.mark.parametrize("users", [0, 49])
+def test_too_little_to_evaluate_is_said(run: Run, folder: Path, users: int) -> None:
+    done = run("recommend", "evaluate", *([str(ratings_file(folder, users))] if users else []))
+    assert done.returncode == 1
+    assert done.stderr == (
+        f"movie-search: too little to evaluate: {users} users have 10 ratings or more, 50 are needed\n"
+    )
+
+
+def test_the_ratings_that_are_kept_are_evaluated_where_no_file_is_named(run: Run, folder: Path) -> None:
+    async def rate() -> None:
+        async with container_of(folder) as container:
+            users, ratings = await container.get(UserStore), await container.get(RatingStore)
+            for number in range(60):
+                name = f"rater{number}"
+                address = Address(f"{name}@example.org", f"{name}@example.org")
+                await users.register(
+                    Registration(new_id(), address, Username(name, name), "hash", utc_now()), utc_now()
+                )
+                await users.set_active(address.key, True, utc_now())
+                account = await users.account_at(address.key)
+                assert account is not None
+                liked = [NewRating(f"{100 * (number % 2) + n}", f"Film {n}", 1999, 9.0) for n in range(12)]
+                await ratings.put(account.id, liked, utc_now())
+
+    asyncio.run(rate())
+    done = run("recommend", "evaluate")
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.startswith("720 ratings of 24 movies by 60 users; 0 rows passed over\n")
+    trained = run("recommend", "train")
+    assert trained.returncode == 0, trained.stderr
+    assert "720 ratings of 60 users" in trained.stdout
