@@ -71,8 +71,9 @@ class EaseRecommender:
         self._unreadable: datetime | None = None
 
     async def close(self) -> None:
+        """Wait for a look that is under way, a second or two at most: a driver's thread takes a cancellation badly when
+        its loop ends."""
         if self._look is not None:
-            self._look.cancel()
             await asyncio.gather(self._look, return_exceptions=True)
 
     # --- learning

@@ -109,6 +109,8 @@ class TmdbMovies:
         self._is_refused = False
 
     async def search(self, query: MovieQuery, window: Window) -> MoviePage:
+        for ability in query.needs - self.abilities:
+            raise FilterUnsupported(f"TMDB can't apply {ability}", field=ability)
         check_query(query)
         if query.years is not None and query.years.last < FIRST_YEAR:
             return MoviePage(total=0, items=(), source=self.name)

@@ -15,7 +15,7 @@ from tests.servers import OwnServer, own_redis
 from tests.smtp_sink import SmtpSink
 
 from movie_adapters.settings import Settings
-from movie_adapters.task_queue import DELIVER_MAIL, PURGE, STREAM, TaskDoorbell, TaskQueue
+from movie_adapters.task_queue import DELIVER_MAIL, PURGE, STREAM, TRAIN, TaskDoorbell, TaskQueue
 from movie_adapters.wiring import create_container, prepare_schema
 from movie_core.keys import new_id
 from movie_core.ports import UserStore
@@ -267,18 +267,16 @@ def test_a_worker_waits_for_a_database_without_tables(
     assert wait_until(lambda: bool(sink.mails), 10) < 7
 
 
-def test_a_scheduler_queues_mail_and_purge_once_redis_is_there(
+def test_a_scheduler_queues_what_is_due_once_redis_is_there(
     start: Start, redis: RedisProcess, environ: dict[str, str]
 ) -> None:
     redis.kill()
     scheduler = start("scheduler", **environ)
     scheduler.wait_for("no task can be queued")
     redis.start()
-    wait_until(lambda: len(redis.entries()) == 2, 6)
-    assert [name in entry.decode() for name, entry in zip((DELIVER_MAIL, PURGE), redis.entries(), strict=True)] == [
-        True,
-        True,
-    ]
+    wait_until(lambda: len(redis.entries()) == 3, 6)
+    due = (DELIVER_MAIL, PURGE, TRAIN)
+    assert all(f'"{name}"' in entry.decode() for name, entry in zip(due, redis.entries(), strict=True))
     assert seconds_to_stop(scheduler) < 2
 
 
