@@ -7,7 +7,6 @@ from collections.abc import Awaitable, Callable
 
 from movie_core.errors import StoreUnavailable
 from movie_core.mails import MailRoom
-from movie_core.upkeep import Upkeep
 
 TICK_SECONDS = 5.0
 """Between looks for mail that nobody rang for: put off, left by a killed process, or rung for in vain."""
@@ -77,10 +76,15 @@ async def keep_up(work: Callable[[], Awaitable[object]], seconds: float) -> None
         await asyncio.sleep(wait)
 
 
-async def run_in_process(room: MailRoom, upkeep: Upkeep, doorbell: EventDoorbell) -> None:
+async def run_in_process(
+    room: MailRoom,
+    purge: Callable[[], Awaitable[object]],
+    train: Callable[[], Awaitable[object]],
+    doorbell: EventDoorbell,
+) -> None:
     """All that a worker and a scheduler would do, for a process that has neither beside it; until cancelled, and then
     for `FINISH_SECONDS` at most."""
     async with asyncio.TaskGroup() as work:
         work.create_task(keep_delivering(room, doorbell))
-        work.create_task(keep_up(upkeep.purge, PURGE_SECONDS))
-        work.create_task(keep_up(upkeep.train, TRAIN_SECONDS))
+        work.create_task(keep_up(purge, PURGE_SECONDS))
+        work.create_task(keep_up(train, TRAIN_SECONDS))

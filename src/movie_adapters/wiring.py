@@ -8,6 +8,7 @@ deployment needn't pay.
 import asyncio
 import contextlib
 import logging
+import multiprocessing
 import os
 import secrets
 import socket
@@ -609,7 +610,12 @@ async def serving(container: AsyncContainer) -> AsyncIterator[None]:
             await container.get(Doorbell),
         )
         if isinstance(doorbell, EventDoorbell):
-            tasks.append(asyncio.create_task(run_in_process(room, upkeep, doorbell)))
+
+            async def train() -> None:
+                if await upkeep.is_training_due():
+                    await _train_apart(settings)
+
+            tasks.append(asyncio.create_task(run_in_process(room, upkeep.purge, train, doorbell)))
     try:
         yield
     finally:
@@ -617,6 +623,33 @@ async def serving(container: AsyncContainer) -> AsyncIterator[None]:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
         await recorder.flush()
+
+
+async def _train_apart(settings: Settings) -> None:
+    """Train in a process of its own: requests don't wait for it, and what it needs of memory doesn't stay."""
+    process = multiprocessing.get_context("spawn").Process(target=_train, args=(settings,), daemon=True)
+    process.start()
+    try:
+        await asyncio.to_thread(process.join)
+    finally:
+        process.kill()  # which also ends the thread that waits for it
+    if process.exitcode:
+        _log.error("training has failed with exit code %s", process.exitcode)
+
+
+def _train(settings: Settings) -> None:
+    with contextlib.suppress(OSError):
+        os.nice(10)
+
+    async def run() -> None:
+        container = create_container(settings)
+        try:
+            with contextlib.suppress(StoreUnavailable):  # due again later
+                await (await container.get(Recommender)).train()
+        finally:
+            await container.close()
+
+    asyncio.run(run())
 
 
 async def _regularly(look: Callable[[], Awaitable[None]], seconds: float) -> None:

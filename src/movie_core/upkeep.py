@@ -32,9 +32,13 @@ class Upkeep:
         now = self._clock()
         return await self._users.purge(now) + await self._events.purge(utc_day(now - self._events_keep))
 
+    async def is_training_due(self) -> bool:
+        """Whether ratings or movies have changed since the present model was made."""
+        return await self._recommender.is_outdated()
+
     async def train(self) -> bool:
-        """Make a new model where ratings or movies have changed since the last one; whether it did."""
-        if not await self._recommender.is_outdated():
+        """Make a new model where that is due; whether it did."""
+        if not await self.is_training_due():
             return False
         await self._recommender.train()
         return True

@@ -155,6 +155,14 @@ def test_a_rating_counts_in_the_next_answer_and_reasons_name_it(deployment: Depl
     assert similar["items"][0]["reasons"]
 
 
+def test_a_lone_process_learns_by_itself(serve: Serve) -> None:
+    program, client = serve()
+    movie = client.get(MOVIES, params={"query": "casablanca", "limit": 1}).json()["items"][0]["id"]
+    wait_until(lambda: client.get(f"{MOVIES}{movie}/similar/").json()["total"] > 0, seconds=60)
+    assert program.stop() == 0
+    assert "Traceback" not in program.said()
+
+
 def test_the_links_of_a_personal_order_lose_nothing_while_the_user_rates(deployment: Deployment) -> None:
     ann = User(deployment, "ann")
     plain = [one["id"] for one in ann.walk(f"{MOVIES}?query=river&limit=20")]

@@ -209,7 +209,7 @@ def test_all_loops_run_and_end_together() -> None:
     room, upkeep = Room(), Work()
 
     async def work() -> None:
-        task = asyncio.create_task(run_in_process(room, upkeep, EventDoorbell()))
+        task = asyncio.create_task(run_in_process(room, upkeep.purge, upkeep.train, EventDoorbell()))
         await asyncio.sleep(601)
         await stop(task)
 
