@@ -2,7 +2,7 @@
 
 import asyncio
 from collections.abc import Iterable, Mapping
-from datetime import datetime
+from datetime import UTC, datetime
 from typing import Annotated, Any
 
 import msgspec
@@ -96,7 +96,11 @@ def _checked(given: Iterable[ImportedRating]) -> tuple[list[ImportRow], list[Rej
         except InvalidRating as wrong:
             rejected.append(Rejection(number, wrong.code, wrong.detail))
             continue
-        at = None if isinstance(one.rated_at, msgspec.UnsetType) else one.rated_at
+        try:
+            at = None if isinstance(one.rated_at, msgspec.UnsetType) else one.rated_at.astimezone(UTC)
+        except OverflowError:
+            rejected.append(Rejection(number, "invalid_row", "rated_at lies before the year 1 in UTC"))
+            continue
         rows.append(ImportRow(number, Identity(movie_id=one.movie_id), rating, at))
     return rows, rejected
 

@@ -102,6 +102,7 @@ async def test_an_import_says_what_became_of_each_row(api: Api) -> None:
         {"movie_id": "101", "rating": 8.3},
         {"movie_id": "nothing", "rating": 8, "rated_at": "2024-05-01T10:00:00Z"},
         {"movie_id": "102", "rating": 3, "rated_at": "2024-05-01T12:00:00+02:00"},
+        {"movie_id": "103", "rating": 3, "rated_at": "0001-01-01T00:00:00+05:00"},
     ]
     answer = await api.put(RATINGS, json=rows, headers=ann)
     assert answer.status_code == 200, answer.text
@@ -109,6 +110,7 @@ async def test_an_import_says_what_became_of_each_row(api: Api) -> None:
     assert [(row["row"], row["code"]) for row in answer.json()["rejected"]] == [
         (2, "invalid_rating"),
         (3, "unknown_movie"),
+        (5, "invalid_row"),
     ]
     assert (await api.get(f"{MOVIES}102/rating/", headers=ann)).json()["rated_at"] == "2024-05-01T10:00:00Z"
 
