@@ -44,11 +44,10 @@ from movie_core.errors import Invalid, MovieError, StoreUnavailable, UserNotFoun
 from movie_core.health import Readiness
 from movie_core.keys import new_id
 from movie_core.mails import Letter, MailerAway, MailKind, MailRefused, MailState
-from movie_core.movies import Movie, MovieQuery
+from movie_core.movies import Movie, MovieQuery, utc_now
 from movie_core.paging import MAX_LIMIT, MAX_OFFSET, Window
 from movie_core.ports import AddressSyntax, Catalogue, EntryStore, Mailer, Outbox, Person, RatingStore, Recommender
 from movie_core.recommending import Progress as StepProgress
-from movie_core.sessions import utc_now
 from movie_core.users import parse_address
 
 if TYPE_CHECKING:

@@ -12,8 +12,9 @@ from jwt.algorithms import HMACAlgorithm
 
 from movie_core.errors import InvalidToken
 from movie_core.keys import Keys
+from movie_core.movies import utc_now
 from movie_core.ports import AccessTokens
-from movie_core.sessions import Access, utc_now
+from movie_core.sessions import Access
 
 AUDIENCE = "movie-api"
 ALGORITHM = "HS256"

@@ -37,6 +37,7 @@ from movie_adapters.sql_database import metadata
 from movie_adapters.sql_tables import storable, text_column, transaction, users
 from movie_core.analytics import CLICK_WINDOW, KEPT
 from movie_core.events import BATCH, Event, EventKind
+from movie_core.movies import iso_time
 from movie_core.trending import Deed, DeedKind, utc_day, weight_of
 
 LONG_SECONDS = 15.0
@@ -478,5 +479,5 @@ def _told_day(row: Any) -> dict[str, Any]:
     for name in _KEPT_FIGURES:
         value = getattr(row, name)
         is_moment = name in {"first_search", "first_click", "click_after_search", "last_rating"}
-        told[name] = _time(value).isoformat().replace("+00:00", "Z") if is_moment and value is not None else value
+        told[name] = iso_time(_time(value)) if is_moment and value is not None else value
     return told

@@ -11,7 +11,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
 from movie_adapters.sql_database import metadata
 from movie_adapters.sql_tables import text_column, time_column, transaction, users
-from movie_core.movies import utc_now
+from movie_core.movies import iso_time, utc_now
 from movie_core.taste import MAX_ORDERS, ORDER_SECONDS
 
 PURGED = 100
@@ -64,7 +64,7 @@ class SqlOrders:
         orders = [(json.loads(row.body), row) for row in rows]
         return {
             "orders": [
-                {"source": row.source, "key": key, "movie_ids": movie_ids, "kept_at": row.kept_at.isoformat()}
+                {"source": row.source, "key": key, "movie_ids": movie_ids, "kept_at": iso_time(row.kept_at)}
                 for (key, movie_ids), row in orders
             ]
         }

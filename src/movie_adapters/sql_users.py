@@ -47,6 +47,7 @@ from movie_core.errors import InvalidLink, UsernameTaken, UserNotFound
 from movie_core.keys import Keys
 from movie_core.limits import free_at
 from movie_core.mails import LinkInMail, MailKind, MailRules, MailState, NewLink, Purpose
+from movie_core.movies import iso_time
 from movie_core.paging import Window
 from movie_core.ports import Activated, Person
 from movie_core.users import MAX_PENDING, REPEAT, Account, Address, Registration, Username
@@ -443,4 +444,4 @@ def _taken() -> UsernameTaken:
 
 
 def _as_json(value: Any) -> Any:
-    return value.isoformat().replace("+00:00", "Z") if isinstance(value, datetime) else value
+    return iso_time(value) if isinstance(value, datetime) else value

@@ -20,6 +20,7 @@ from movie_core.errors import (
 )
 from movie_core.keys import Keys, new_id, new_token, token_hash
 from movie_core.mails import MailKind
+from movie_core.movies import utc_now
 from movie_core.paging import Window
 from movie_core.ports import (
     AccessTokens,
@@ -33,7 +34,7 @@ from movie_core.ports import (
     SessionStore,
     UserStore,
 )
-from movie_core.sessions import MAX_DEVICE, Access, Session, SessionWatch, utc_now
+from movie_core.sessions import MAX_DEVICE, Access, Session, SessionWatch
 from movie_core.users import (
     Account,
     Address,

@@ -9,13 +9,13 @@ import logging
 from collections import Counter, deque
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta
+from datetime import datetime, timedelta
 from enum import StrEnum
 from itertools import islice
 from typing import TYPE_CHECKING, Any
 
 from movie_core.errors import Busy, InvalidEvent, InvalidQuery, StoreUnavailable
-from movie_core.movies import State, normalise_query, utc_now
+from movie_core.movies import State, iso_time, normalise_query, utc_now
 from movie_core.paging import MAX_LIMIT, MAX_OFFSET
 from movie_core.trending import utc_day
 
@@ -70,10 +70,10 @@ class Event:
 
     def told(self) -> dict[str, Any]:
         """As JSON for the user whose it is, under the names that clients use; what there is none of is left out."""
-        at = self.at.astimezone(UTC).isoformat().replace("+00:00", "Z")
         names = ("movie_id", "query", "position", "rating", "found", "times")
         values = {name: getattr(self, name) for name in names}
-        return {"type": self.kind.value, "at": at} | {k: value for k, value in values.items() if value is not None}
+        told = {name: value for name, value in values.items() if value is not None}
+        return {"type": self.kind.value, "at": iso_time(self.at)} | told
 
 
 def check_event(

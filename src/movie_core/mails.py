@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 
 from movie_core.keys import Keys, new_token, token_hash
 from movie_core.limits import Rate
-from movie_core.sessions import utc_now
+from movie_core.movies import utc_now
 
 if TYPE_CHECKING:
     from movie_core.ports import Mailer, Outbox

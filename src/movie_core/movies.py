@@ -195,6 +195,11 @@ def utc_now() -> datetime:
     return datetime.now(UTC)
 
 
+def iso_time(at: datetime) -> str:
+    """As JSON has it: ISO 8601 in UTC with `Z`."""
+    return at.astimezone(UTC).isoformat().replace("+00:00", "Z")
+
+
 @dataclass(frozen=True, slots=True)
 class MoviePage:
     """One page of matches, and where it comes from."""

@@ -8,7 +8,7 @@ from datetime import UTC, datetime
 from typing import Any
 
 from movie_core.errors import InvalidRating
-from movie_core.movies import Movie
+from movie_core.movies import Movie, iso_time
 
 LOWEST = 0.5
 HIGHEST = 10.0
@@ -77,7 +77,7 @@ def keep(own: dict[str, Rating], new: NewRating, now: datetime) -> Kept:
 
 def exported(source: str, rating: Rating) -> dict[str, Any]:
     """A rating as JSON can hold it, with the source that the movie's id is of."""
-    return {"source": source, **asdict(rating), "rated_at": rating.rated_at.isoformat().replace("+00:00", "Z")}
+    return {"source": source, **asdict(rating), "rated_at": iso_time(rating.rated_at)}
 
 
 @dataclass(frozen=True, slots=True)

@@ -4,11 +4,12 @@ import logging
 from collections import OrderedDict
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta
+from datetime import datetime, timedelta
 from enum import Enum
 from typing import TYPE_CHECKING
 
 from movie_core.errors import InvalidToken, StoreUnavailable
+from movie_core.movies import utc_now
 
 if TYPE_CHECKING:
     from movie_core.ports import SessionStore
@@ -25,10 +26,6 @@ MAX_KNOWN = 200_000
 """Sessions that a process keeps in mind."""
 
 _log = logging.getLogger(__name__)
-
-
-def utc_now() -> datetime:
-    return datetime.now(UTC)
 
 
 @dataclass(frozen=True, slots=True)

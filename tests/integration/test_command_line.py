@@ -19,9 +19,9 @@ from movie_adapters.wiring import create_container, prepare_schema
 from movie_core.accounts import Accounts
 from movie_core.keys import new_id
 from movie_core.mails import MailState
+from movie_core.movies import utc_now
 from movie_core.ports import Outbox, RatingStore, UserStore
 from movie_core.ratings import NewRating
-from movie_core.sessions import utc_now
 from movie_core.users import Address, Registration, Username
 
 Run = Callable[..., "subprocess.CompletedProcess[str]"]

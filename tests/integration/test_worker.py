@@ -18,8 +18,8 @@ from movie_adapters.settings import Settings
 from movie_adapters.task_queue import DELIVER_MAIL, PURGE, STREAM, TRAIN, TaskDoorbell, TaskQueue
 from movie_adapters.wiring import create_container, prepare_schema
 from movie_core.keys import new_id
+from movie_core.movies import utc_now
 from movie_core.ports import UserStore
-from movie_core.sessions import utc_now
 from movie_core.users import Address, Registration, Username
 
 SECRET = "of these tests and long enough for anybody"

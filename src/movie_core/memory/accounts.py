@@ -36,9 +36,10 @@ from movie_core.mails import (
     NewLink,
     Purpose,
 )
+from movie_core.movies import iso_time, utc_now
 from movie_core.paging import Window
 from movie_core.ports import Activated, Person, Rotated
-from movie_core.sessions import MAX_SESSIONS, Access, Reuse, Session, judge_reuse, utc_now
+from movie_core.sessions import MAX_SESSIONS, Access, Reuse, Session, judge_reuse
 from movie_core.users import MAX_PENDING as MAX_REGISTRATIONS
 from movie_core.users import REPEAT, Account, Address, Registration, Username
 
@@ -360,15 +361,15 @@ class MemoryUsers:
                 "is_active": account.is_active,
                 "is_staff": account.is_staff,
                 "record_events": account.record_events,
-                "created_at": account.created_at.isoformat(),
-                "last_login": account.last_login and account.last_login.isoformat(),
+                "created_at": iso_time(account.created_at),
+                "last_login": account.last_login and iso_time(account.last_login),
             },
             "registrations": [
                 {
                     "id": one.id,
                     "email": one.address.spelling,
                     "username": one.username.shown,
-                    "created_at": one.created_at.isoformat(),
+                    "created_at": iso_time(one.created_at),
                 }
                 for one in book.pending(address_key)
             ],
@@ -376,8 +377,8 @@ class MemoryUsers:
                 {
                     "id": one.id,
                     "device": one.device,
-                    "created_at": one.created_at.isoformat(),
-                    "last_used_at": one.last_used_at.isoformat(),
+                    "created_at": iso_time(one.created_at),
+                    "last_used_at": iso_time(one.last_used_at),
                 }
                 for one in (book.sessions_of(account.id) if account else ())
             ],
@@ -389,8 +390,8 @@ class MemoryUsers:
                     "state": row.mail.state.value,
                     "attempts": row.mail.attempts,
                     "last_error": row.mail.last_error,
-                    "created_at": row.mail.created_at.isoformat(),
-                    "sent_at": row.mail.sent_at and row.mail.sent_at.isoformat(),
+                    "created_at": iso_time(row.mail.created_at),
+                    "sent_at": row.mail.sent_at and iso_time(row.mail.sent_at),
                 }
                 for row in book.mails
                 if row.address_key == address_key

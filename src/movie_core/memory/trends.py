@@ -6,7 +6,7 @@ from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from typing import Any
 
-from movie_core.movies import utc_now
+from movie_core.movies import iso_time, utc_now
 from movie_core.taste import MAX_ORDERS, ORDER_SECONDS
 from movie_core.trending import KEPT_MOVIES, Deed, DeedKind, Life, Totals, Trend, TrendWindow, log2_add, strongest
 
@@ -111,7 +111,7 @@ class MemoryOrders:
     async def export(self, user_id: str) -> Mapping[str, Any]:
         return {
             "orders": [
-                {"key": key, "movie_ids": list(order.movie_ids), "kept_at": order.kept_at.isoformat()}
+                {"key": key, "movie_ids": list(order.movie_ids), "kept_at": iso_time(order.kept_at)}
                 for key, order in self._fresh(user_id).items()
             ]
         }

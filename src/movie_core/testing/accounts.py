@@ -29,6 +29,7 @@ from movie_core.mails import (
     MailRules,
     MailState,
 )
+from movie_core.movies import utc_now
 from movie_core.paging import Window
 from movie_core.ports import (
     AccessTokens,
@@ -45,7 +46,7 @@ from movie_core.ports import (
     SessionStore,
     UserStore,
 )
-from movie_core.sessions import GRACE, MAX_SESSIONS, Access, Session, utc_now
+from movie_core.sessions import GRACE, MAX_SESSIONS, Access, Session
 from movie_core.testing.shared import NOW, ODD_STRINGS, clause, refused
 from movie_core.users import MAX_PENDING, REPEAT, Account, Address, Registration, Username
 

@@ -343,6 +343,7 @@ class KeptOrdersContract:
                     await stores.orders.keep(user, key, ["1", "2"])
             (river, _) = sorted((await stores.orders.export(ada))["orders"], key=lambda one: str(one["key"]))
             assert (river["key"], river["movie_ids"]) == ("river", ["1", "2"])
+            assert river["kept_at"].endswith("Z")
             assert abs(datetime.fromisoformat(river["kept_at"]) - utc_now()) < 3650 * _DAY
             await check_personal_data(stores.orders, ada, bob)
             assert await stores.orders.find(ada, "river") is None

@@ -20,8 +20,8 @@ from movie_core.memory import (
     MemoryRecommender,
     MemoryUsers,
 )
+from movie_core.movies import utc_now
 from movie_core.ports import Catalogue, Doorbell, EventStore, RatingStore, Recommender, UserStore
-from movie_core.sessions import utc_now
 from movie_worker.app import create_broker
 from movie_worker.tasks import TASKS
 
