@@ -52,7 +52,7 @@ def _flag(text: str) -> bool:
     try:
         return known[text.lower()]
     except KeyError:
-        raise ValueError("must be true or false") from None
+        raise ValueError("must be on or off, or true or false") from None
 
 
 def _duration(text: str) -> float:
@@ -61,6 +61,15 @@ def _duration(text: str) -> float:
     if not 0.001 <= seconds <= 366 * 86400:
         raise ValueError("must be a duration such as 700ms, 3s, 10m, 24h or 5d, from 1ms to 366d")
     return seconds
+
+
+def _told_duration(seconds: float) -> str:
+    """As `_duration` takes it, in the largest unit that leaves a whole number."""
+    milliseconds = round(seconds * 1000, 3)
+    for unit, factor in reversed(_MILLISECONDS.items()):
+        if milliseconds % factor == 0:
+            return f"{milliseconds // factor:.0f}{unit}"
+    return f"{milliseconds:g}ms"
 
 
 class Size(int):
@@ -379,7 +388,7 @@ class Settings:
         if isinstance(value, bool):
             return str(value).lower()
         if isinstance(value, float):
-            return f"{value:g}s"
+            return _told_duration(value)
         return _PASSWORD.sub("***", str(value)) if one.metadata["secret"] else str(value)
 
     @property

@@ -144,6 +144,20 @@ def test_production_refuses_what_is_unsafe(name: str, value: str) -> None:
         load(**(PRODUCTION | {name: value}))
 
 
+def test_durations_are_shown_as_they_can_be_given() -> None:
+    given = {
+        "MOVIE_EVENTS_KEEP": "90d",
+        "MOVIE_CACHE_STALE": "36h",
+        "MOVIE_CACHE_FRESH": "10m",
+        "MOVIE_SOURCE_DEADLINE": "3s",
+        "MOVIE_SOURCE_TIMEOUT": "700ms",
+        "MOVIE_LINK_TTL": "1.5ms",
+    }
+    shown = {name: value for name, value, _ in load(**given).explain()}
+    assert {name: shown[name] for name in given} == given
+    assert load(**{name: shown[name] for name in given}) == load(**given)
+
+
 def test_secrets_are_not_shown() -> None:
     settings = load(**PRODUCTION, MOVIE_SOURCE="tmdb", MOVIE_SOURCE_TOKEN="canary")
     shown = {name: value for name, value, _ in settings.explain()}
