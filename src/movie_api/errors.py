@@ -140,7 +140,12 @@ PROBLEMS: dict[str, Kind] = {
         413, "Content too large", "The body is larger than 64 KiB, or than 2 MiB where it is an import."
     ),
     "uri_too_long": Kind(414, "URI too long", "Path and query string together are longer than 8 KiB."),
-    "unsupported_media_type": Kind(415, "Unsupported media type", "The body has a content type that isn't taken here."),
+    "unsupported_media_type": Kind(
+        415,
+        "Unsupported media type",
+        "`Content-Type` must be `application/json`, for the import of a file `text/csv`, for a form of our pages "
+        "`application/x-www-form-urlencoded`; in UTF-8, not compressed.",
+    ),
     "headers_too_large": Kind(431, "Headers too large", "The request has more than 100 headers or 16 KiB of them."),
     "rate_limited": Kind(
         429,
@@ -215,7 +220,7 @@ def describe(
         type=f"{public_url}/errors/{code}",
         title=kind.title,
         status=status,
-        detail=(detail or kind.title)[:MAX_ECHO],
+        detail=(detail or kind.explanation)[:MAX_ECHO],
         code=code,
         request_id=request_id,
         errors=errors,
