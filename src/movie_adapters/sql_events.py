@@ -5,7 +5,7 @@ keeps just that, by the same expressions, so that the answers stay the same.
 """
 
 from collections.abc import AsyncIterator, Collection, Iterator, Mapping, Sequence
-from datetime import UTC, date, datetime, timedelta
+from datetime import date, datetime
 from typing import Any, TypeVar
 
 from sqlalchemy import (
@@ -30,11 +30,19 @@ from sqlalchemy import (
     tuple_,
     update,
 )
-from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
 from movie_adapters.sql_database import metadata
-from movie_adapters.sql_tables import storable, text_column, transaction, users
+from movie_adapters.sql_tables import (
+    MICROSECOND,
+    as_stored,
+    micros_of,
+    text_column,
+    time_of,
+    transaction,
+    upsert,
+    users,
+)
 from movie_core.analytics import CLICK_WINDOW, KEPT
 from movie_core.events import BATCH, Event, EventKind
 from movie_core.movies import iso_time
@@ -48,12 +56,10 @@ PIECE = 250
 """Rows of one statement."""
 
 Row = TypeVar("Row")
-_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
-_MICROSECOND = timedelta(microseconds=1)
 
 
 def _moment(name: str, *, nullable: bool = False) -> Column[Any]:
-    """Microseconds since 1970: both databases can reckon with them."""
+    """As `micros_of` tells it."""
     return Column(name, BigInteger(), nullable=nullable)
 
 
@@ -166,7 +172,7 @@ _is_own_click = (
 _is_followed = exists().where(
     _is_own_click,
     _clicks.c.query == events.c.query,
-    _clicks.c.at.between(events.c.at, events.c.at + CLICK_WINDOW // _MICROSECOND),
+    _clicks.c.at.between(events.c.at, events.c.at + CLICK_WINDOW // MICROSECOND),
 )
 
 
@@ -246,7 +252,7 @@ class SqlEvents:
         return {
             "source": self._source,
             "day": day,
-            "at": _micros(event.at),
+            "at": micros_of(event.at),
             "kind": event.kind.value,
             "user_id": event.user_id,
             "movie_id": event.movie_id,
@@ -265,9 +271,9 @@ class SqlEvents:
             if event.user_id is not None and event.movie_id is not None and event.kind.value in _DEED_KINDS:
                 kind = DeedKind(event.kind.value)
                 deed = Deed(event.movie_id, kind, weight_of(kind, event.rating), event.at, now)
-                first.setdefault((day, event.user_id, storable(event.movie_id), kind.value), deed)
+                first.setdefault((day, event.user_id, as_stored(event.movie_id), kind.value), deed)
         key = (deeds.c.day, deeds.c.user_id, deeds.c.movie_id, deeds.c.kind)
-        statement = _upsert(connection, deeds).on_conflict_do_nothing().returning(*key)
+        statement = upsert(connection, deeds).on_conflict_do_nothing().returning(*key)
         counted: set[tuple[Any, ...]] = set()
         # In one order, so that those who append at once never wait for each other in a circle.
         for some in _pieces(sorted(first)):
@@ -284,15 +290,15 @@ class SqlEvents:
             "movie_id": movie_id,
             "kind": kind,
             "weight": deed.weight,
-            "at": _micros(deed.at),
-            "kept_at": _micros(deed.kept_at),
+            "at": micros_of(deed.at),
+            "kept_at": micros_of(deed.kept_at),
         }
 
     async def count(self, day: date, counts: Mapping[str, int]) -> None:
         row: dict[str, Any] = dict.fromkeys(source_days.c.keys(), 0)
         row |= {"source": self._source, "day": day.toordinal(), **counts}
         async with transaction(self._engine) as connection:
-            await connection.execute(_add(_upsert(connection, source_days).values(row), source_days))
+            await connection.execute(_add(upsert(connection, source_days).values(row), source_days))
 
     async def deeds(self) -> AsyncIterator[Sequence[Deed]]:
         key = (deeds.c.day, deeds.c.user_id, deeds.c.movie_id, deeds.c.kind)
@@ -341,7 +347,7 @@ class SqlEvents:
         """From now on nothing more is kept for the days before."""
         async with transaction(self._engine) as connection:
             row = {"source": self._source, "before": 0}
-            await connection.execute(_upsert(connection, purges).values(row).on_conflict_do_nothing())
+            await connection.execute(upsert(connection, purges).values(row).on_conflict_do_nothing())
             own = purges.c.source == self._source
             # The lock waits for those who append by the old day, and they for it.
             await connection.execute(select(purges.c.before).where(own).with_for_update())
@@ -354,7 +360,7 @@ class SqlEvents:
         before = await connection.scalar(lock)
         if before is None:
             row = {"source": self._source, "before": 0}
-            await connection.execute(_upsert(connection, purges).values(row).on_conflict_do_nothing())
+            await connection.execute(upsert(connection, purges).values(row).on_conflict_do_nothing())
             before = await connection.scalar(lock)
         return int(before or 0)
 
@@ -382,7 +388,7 @@ class SqlEvents:
             await connection.execute(
                 insert(user_days).from_select(["source", "user_id", "day", *_KEPT_FIGURES], figures)
             )
-            added = _upsert(connection, query_days).from_select([c.name for c in query_days.c], _query_figures(which))
+            added = upsert(connection, query_days).from_select([c.name for c in query_days.c], _query_figures(which))
             await connection.execute(_add(added, query_days))
             return (await connection.execute(delete(_table).where(which))).rowcount
 
@@ -435,11 +441,6 @@ def _pieces(rows: Sequence[Row]) -> Iterator[Sequence[Row]]:
     return (rows[start : start + PIECE] for start in range(0, len(rows), PIECE))
 
 
-def _upsert(connection: AsyncConnection, table: Table) -> Any:
-    """An insert that may say what becomes of a conflict."""
-    return (postgresql if connection.dialect.name == "postgresql" else sqlite).insert(table)
-
-
 def _add(statement: Any, table: Table) -> Any:
     """The insert, adding to the numbers of a row with the same key."""
     key = {column.name for column in table.primary_key.columns}
@@ -447,22 +448,14 @@ def _add(statement: Any, table: Table) -> Any:
     return statement.on_conflict_do_update(index_elements=sorted(key), set_=sums)
 
 
-def _micros(at: datetime) -> int:
-    return (at - _EPOCH) // _MICROSECOND
-
-
-def _time(micros: int) -> datetime:
-    return _EPOCH + micros * _MICROSECOND
-
-
 def _deed(row: Any) -> Deed:
-    return Deed(row.movie_id, DeedKind(row.kind), row.weight, _time(row.at), _time(row.kept_at))
+    return Deed(row.movie_id, DeedKind(row.kind), row.weight, time_of(row.at), time_of(row.kept_at))
 
 
 def _event(row: Any) -> Event:
     return Event(
         EventKind(row.kind),
-        _time(row.at),
+        time_of(row.at),
         row.user_id,
         row.movie_id,
         row.query,
@@ -479,5 +472,5 @@ def _told_day(row: Any) -> dict[str, Any]:
     for name in _KEPT_FIGURES:
         value = getattr(row, name)
         is_moment = name in {"first_search", "first_click", "click_after_search", "last_rating"}
-        told[name] = iso_time(_time(value)) if is_moment and value is not None else value
+        told[name] = iso_time(time_of(value)) if is_moment and value is not None else value
     return told

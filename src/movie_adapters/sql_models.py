@@ -4,11 +4,10 @@ from datetime import datetime
 from itertools import count
 
 from sqlalchemy import BigInteger, Column, Integer, LargeBinary, PrimaryKeyConstraint, Table, delete, insert, select
-from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.ext.asyncio import AsyncEngine
 
 from movie_adapters.sql_database import metadata
-from movie_adapters.sql_tables import text_column, time_column, transaction
+from movie_adapters.sql_tables import text_column, time_column, transaction, upsert
 from movie_core.recommending import ModelInfo
 
 PART = 1 << 20
@@ -50,10 +49,9 @@ class SqlModels:
             "users": info.users,
             "movies": info.movies,
         }
-        upsert = postgresql.insert if self._engine.dialect.name == "postgresql" else sqlite.insert
-        statement = upsert(models).values(source=self._source, **row)
         async with transaction(self._engine) as connection:
             # The first statement locks the row, so that savers follow each other and no parts of two are mixed.
+            statement = upsert(connection, models).values(source=self._source, **row)
             await connection.execute(statement.on_conflict_do_update(index_elements=["source"], set_=row))
             await connection.execute(delete(model_parts).where(model_parts.c.source == self._source))
             for number, start in enumerate(range(0, len(body), PART)):

@@ -8,11 +8,10 @@ from datetime import datetime
 from typing import Any
 
 from sqlalchemy import BigInteger, Column, ColumnElement, Double, ForeignKey, Integer, Row, Table, delete, func, select
-from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
 from movie_adapters.sql_database import metadata
-from movie_adapters.sql_tables import WRITE_SECONDS, text_column, time_column, transaction, users
+from movie_adapters.sql_tables import WRITE_SECONDS, text_column, time_column, transaction, upsert, users
 from movie_core.errors import StoreUnavailable, TooManyRatings, UserNotFound
 from movie_core.paging import Window
 from movie_core.ratings import MAX_RATINGS, Kept, NewRating, Rating, exported, keep
@@ -83,7 +82,7 @@ class SqlRatings:
             return kept
 
     async def _write(self, connection: AsyncConnection, user_id: str, changed: Sequence[Rating]) -> None:
-        insert = _insert(connection, ratings)
+        insert = upsert(connection, ratings)
         new = {name: insert.excluded[name] for name in ("title", "year", "rating", "rated_at")}
         statement = insert.on_conflict_do_update(index_elements=list(ratings.primary_key), set_=new)
         rows = [{"user_id": user_id, "source": self._source, **asdict(one)} for one in changed]
@@ -195,10 +194,6 @@ async def _lock_user(connection: AsyncConnection, user_id: str) -> bool:
 
 async def _note_change(connection: AsyncConnection, source: str) -> None:
     # Last in its transaction: others wait for the row until that is over.
-    insert = _insert(connection, rating_versions).values(source=source, changes=1)
+    insert = upsert(connection, rating_versions).values(source=source, changes=1)
     more = {"changes": rating_versions.c.changes + 1}
     await connection.execute(insert.on_conflict_do_update(index_elements=["source"], set_=more))
-
-
-def _insert(connection: AsyncConnection, table: Table) -> Any:
-    return (postgresql if connection.dialect.name == "postgresql" else sqlite).insert(table)

@@ -5,7 +5,7 @@ import logging
 import re
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from typing import Any
 from weakref import WeakKeyDictionary
 
@@ -27,6 +27,7 @@ from sqlalchemy import (
     literal,
     select,
 )
+from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.exc import SQLAlchemyError
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
@@ -37,12 +38,14 @@ READ_SECONDS = 1.0
 """How long a transaction that only reads may take, connecting included."""
 WRITE_SECONDS = 3.0
 """How long any other may take."""
+MICROSECOND = timedelta(microseconds=1)
 
 _UNSTORABLE = re.compile("[\x00\ud800-\udfff]")
+_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _log = logging.getLogger(__name__)
 
 
-def storable(text: str) -> str:
+def as_stored(text: str) -> str:
     """The text as `AnyText` keeps it."""
     return _UNSTORABLE.sub("\x1a", text)
 
@@ -54,7 +57,7 @@ class AnyText(TypeDecorator[str]):
     cache_ok = True
 
     def process_bind_param(self, value: str | None, dialect: Dialect) -> str | None:
-        return None if value is None else storable(value)
+        return None if value is None else as_stored(value)
 
 
 class UtcTime(TypeDecorator[datetime]):
@@ -80,6 +83,20 @@ def text_column(name: str, *rest: Any, nullable: bool = False, **options: Any) -
 def time_column(name: str, *, nullable: bool = False, **options: Any) -> Column[Any]:
     """A column of `UtcTime`; nothing is nullable unless it says so."""
     return Column(name, UtcTime(), nullable=nullable, **options)
+
+
+def upsert(connection: AsyncConnection, table: Table) -> Any:
+    """An insert that may say what becomes of a conflict."""
+    return (postgresql if connection.dialect.name == "postgresql" else sqlite).insert(table)
+
+
+def micros_of(at: datetime) -> int:
+    """Microseconds since 1970: times with which both databases can reckon."""
+    return (at - _EPOCH) // MICROSECOND
+
+
+def time_of(micros: int) -> datetime:
+    return _EPOCH + micros * MICROSECOND
 
 
 users = Table(

@@ -4,7 +4,7 @@ import contextlib
 import math
 from collections import defaultdict
 from collections.abc import Callable, Mapping, Sequence
-from datetime import UTC, datetime, timedelta
+from datetime import datetime
 from typing import Any
 
 from sqlalchemy import (
@@ -24,11 +24,10 @@ from sqlalchemy import (
     tuple_,
     update,
 )
-from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
 from movie_adapters.sql_database import metadata
-from movie_adapters.sql_tables import text_column, transaction
+from movie_adapters.sql_tables import micros_of, text_column, time_of, transaction, upsert
 from movie_core.errors import StoreUnavailable
 from movie_core.trending import KEPT_MOVIES, Deed, DeedKind, Life, Part, Totals, Trend, TrendWindow, log2_add
 
@@ -74,8 +73,6 @@ trend_counts = Table(
     sqlite_with_rowid=False,
 )
 
-_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
-_MICROSECOND = timedelta(microseconds=1)
 _NEW = {"is_claimed": False, "is_filled": False, "newest": None}
 
 
@@ -101,16 +98,16 @@ class SqlTrends:
             found = await self._life(connection)
         if found is None:
             return None
-        newest = None if found.newest is None else _time(found.newest)
-        return Life(_time(found.life), found.is_claimed, found.is_filled, newest)
+        newest = None if found.newest is None else time_of(found.newest)
+        return Life(time_of(found.life), found.is_claimed, found.is_filled, newest)
 
     async def begin(self, since: datetime, instead_of: datetime | None) -> bool:
-        row = {"source": self._source, "life": _micros(since), **_NEW}
+        row = {"source": self._source, "life": micros_of(since), **_NEW}
         async with transaction(self._engine) as connection:
             if instead_of is None:
-                begun = await connection.execute(_insert(connection, trend_lives).values(row).on_conflict_do_nothing())
+                begun = await connection.execute(upsert(connection, trend_lives).values(row).on_conflict_do_nothing())
             else:
-                is_present = (trend_lives.c.source == self._source) & (trend_lives.c.life == _micros(instead_of))
+                is_present = (trend_lives.c.source == self._source) & (trend_lives.c.life == micros_of(instead_of))
                 begun = await connection.execute(update(trend_lives).where(is_present).values(row))
         if not begun.rowcount:
             return False
@@ -122,7 +119,7 @@ class SqlTrends:
 
     async def claim(self, since: datetime) -> bool:
         columns = trend_lives.c
-        is_free = (columns.source == self._source) & (columns.life == _micros(since)) & ~columns.is_claimed
+        is_free = (columns.source == self._source) & (columns.life == micros_of(since)) & ~columns.is_claimed
         async with transaction(self._engine) as connection:
             claimed = await connection.execute(update(trend_lives).where(is_free).values(is_claimed=True))
         return bool(claimed.rowcount)
@@ -131,9 +128,9 @@ class SqlTrends:
         for part in totals.parts(2 * BATCH, self._kept):
             async with transaction(self._engine) as connection:
                 found = await self._life(connection, lock=True)
-                if found is None or found.life != _micros(since) or found.is_filled or not found.is_claimed:
+                if found is None or found.life != micros_of(since) or found.is_filled or not found.is_claimed:
                     return False
-                await self._merge(connection, _micros(since), part)
+                await self._merge(connection, micros_of(since), part)
                 if part.is_last:
                     await self._change(connection, is_filled=True)
         return True
@@ -143,14 +140,14 @@ class SqlTrends:
             batch = deeds[start : start + BATCH]
             async with transaction(self._engine) as connection:
                 found = await self._life(connection, lock=True)
-                kept = [deed for deed in batch if found is not None and _micros(deed.kept_at) >= found.life]
+                kept = [deed for deed in batch if found is not None and micros_of(deed.kept_at) >= found.life]
                 if found is None or not kept:
                     continue
                 totals = Totals(max(deed.kept_at for deed in kept))
                 totals.add(kept)
                 for part in totals.parts(2 * BATCH, 2 * BATCH):
                     await self._merge(connection, found.life, part)
-                await self._change(connection, newest=max(_micros(totals.now), found.newest or 0))
+                await self._change(connection, newest=max(micros_of(totals.now), found.newest or 0))
             await self._tidy(found.life, totals.now)
 
     async def top(self, window: TrendWindow, limit: int, now: datetime) -> Sequence[Trend] | None:
@@ -249,20 +246,7 @@ async def _put(
 ) -> None:
     """Insert rows; `value` of the old and the new row replaces the last column of one with the same key."""
     if rows:
-        insert = _insert(connection, table)
+        insert = upsert(connection, table)
         change = {list(table.c)[-1].name: value(table.c, insert.excluded)}
         key = list(table.primary_key.columns)
         await connection.execute(insert.on_conflict_do_update(index_elements=key, set_=change), rows)
-
-
-def _insert(connection: AsyncConnection, table: Table) -> Any:
-    """An insert that may say what becomes of a conflict."""
-    return (postgresql if connection.dialect.name == "postgresql" else sqlite).insert(table)
-
-
-def _time(micros: int) -> datetime:
-    return _EPOCH + micros * _MICROSECOND
-
-
-def _micros(at: datetime) -> int:
-    return (at - _EPOCH) // _MICROSECOND
