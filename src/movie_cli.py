@@ -798,8 +798,8 @@ def _with_entries(work: Callable[[EntryStore], Awaitable[T]]) -> T:
             entries = (await container.get(SharedRedis)).entries()
             if entries is None:
                 raise CouldNot(
-                    "without MOVIE_REDIS_URL each process remembers for itself and can't be reached; "
-                    "restarting it empties its cache"
+                    "without MOVIE_REDIS_URL or MOVIE_CACHE_REDIS_URL each process remembers for itself and can't be "
+                    "reached; restarting it empties its cache"
                 )
             return await work(entries)
 

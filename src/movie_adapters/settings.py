@@ -229,6 +229,13 @@ class Settings:
         "cache, limits, broker of the worker; more than one API process needs it",
         secret="password",  # noqa: S106
     )
+    cache_redis_url: str | None = _setting(
+        lambda known: known["redis_url"],
+        _redis_url,
+        "a Redis that may forget: what the source answered goes there instead",
+        shown="`MOVIE_REDIS_URL`",
+        secret="password",  # noqa: S106
+    )
     source_url: str | None = _setting(None, _web_url, "base URL of the third party (of TMDB, where that is the source)")
     source: str = _setting(
         _default_source,

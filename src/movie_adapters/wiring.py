@@ -120,14 +120,16 @@ class SharedRedis:
     """Redis as an optimisation, for all in the process who use it as one; no link where there is no URL."""
 
     link: "RedisLink | None"
+    cache: "RedisLink | None"
+    """To the Redis that may forget: the same link where it is the same Redis."""
 
     def entries(self) -> EntryStore | None:
         """The answers that the processes remember together."""
-        if self.link is None:
+        if self.cache is None:
             return None
         from movie_adapters.redis_entries import RedisEntries
 
-        return RedisEntries(self.link)
+        return RedisEntries(self.cache)
 
 
 class Adapters(Provider):
@@ -144,14 +146,16 @@ class Adapters(Provider):
 
     @provide
     async def redis_link(self, settings: Settings) -> AsyncIterator[SharedRedis]:
-        if settings.redis_url is None:
-            yield SharedRedis(None)
+        urls = (settings.redis_url, settings.cache_redis_url)
+        if urls == (None, None):
+            yield SharedRedis(None, None)
             return
         from movie_adapters.redis_link import RedisLink
 
-        link = RedisLink(settings.redis_url)
-        yield SharedRedis(link)
-        await link.close()
+        links = {url: RedisLink(url) for url in urls if url is not None}
+        yield SharedRedis(*(None if url is None else links[url] for url in urls))
+        for link in links.values():
+            await link.close()
 
     @provide
     async def catalogue(self, settings: Settings, database: Database) -> AsyncIterator[Catalogue]:
@@ -243,14 +247,19 @@ class Adapters(Provider):
         parts = [_database_part(settings, catalogue)]
         if settings.source != EMBEDDED:
             parts.append(_source_part(patient.source))
-        if settings.redis_url is None:
+        named = {"redis": settings.redis_url}
+        if settings.cache_redis_url != settings.redis_url:
+            named["cache"] = settings.cache_redis_url
+        urls = {name: url for name, url in named.items() if url is not None}
+        if not urls:
             yield Readiness(parts)
             return
         from redis.asyncio import Redis
 
-        redis = Redis.from_url(settings.redis_url, socket_timeout=2, socket_connect_timeout=2)
-        yield Readiness([*parts, _redis_part(redis.ping)])
-        await redis.aclose()
+        clients = {name: Redis.from_url(url, socket_timeout=2, socket_connect_timeout=2) for name, url in urls.items()}
+        yield Readiness([*parts, *(_redis_part(name, client.ping) for name, client in clients.items())])
+        for client in clients.values():
+            await client.aclose()
 
 
 class AccountAdapters(Provider):
@@ -547,7 +556,7 @@ def _source_part(source: MovieSource) -> Part:
     return Part("source", check, "check MOVIE_SOURCE_URL and MOVIE_SOURCE_TOKEN, and whether the source is up")
 
 
-def _redis_part(ping: Callable[[], object]) -> Part:
+def _redis_part(name: str, ping: Callable[[], object]) -> Part:
     async def check() -> str:
         from redis.exceptions import RedisError
 
@@ -557,7 +566,8 @@ def _redis_part(ping: Callable[[], object]) -> Part:
             raise Unavailable("it can't be reached") from error
         return "answers"
 
-    return Part("redis", check, "start the server that MOVIE_REDIS_URL names, or unset it")
+    variable = {"redis": "MOVIE_REDIS_URL", "cache": "MOVIE_CACHE_REDIS_URL"}[name]
+    return Part(name, check, f"start the server that {variable} names, or unset it")
 
 
 def create_container(settings: Settings, *overrides: Provider) -> AsyncContainer:
