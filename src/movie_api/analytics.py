@@ -69,7 +69,7 @@ def _answer(request: AnyRequest, name: str, days: Days, row: type, found: Any) -
     headers = {"cache-control": "no-store", "vary": "Accept"}
     if prefers_csv(request.headers.getall("accept", [])):
         headers["content-disposition"] = f'attachment; filename="{name}-{days.first}-{days.last}.csv"'
-        return Response(_csv(names, rows), headers=headers, media_type="text/csv; charset=utf-8; header=present")
+        return Response(_csv(names, rows), headers=headers, media_type="text/csv; header=present")
     content = {"items": rows} if is_list else rows[0]
     meta = {"from": days.first, "to": days.last}
     return Response(msgspec.json.encode(content | {"meta": meta}), headers=headers, media_type="application/json")
