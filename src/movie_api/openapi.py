@@ -659,7 +659,7 @@ PATHS: Json = {
                 "How quickly the past is forgotten: halved every 6 hours, or every 2 days.",
                 {"type": "string", "enum": list(TrendWindow), "default": TrendWindow.DAY.value},
             ),
-            *_PAGING,
+            _PAGING[1],
         ],
         headers=("Cache-Control",),
         is_limited=True,
