@@ -4,6 +4,7 @@ import asyncio
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
+from urllib.parse import urlencode
 
 from movie_core.catalog import Catalog
 from movie_core.errors import MovieNotFound, RatingNotFound
@@ -172,7 +173,7 @@ class Discovery:
             return await self._catalog.search(plain, window)
         head = await self._catalog.search(plain, Window(0, ORDERED))
         window.check(head.total)
-        key = "&".join(f"{name}={value}" for name, value in query.parameters()) + "&exclude=rated" * is_new_only
+        key = urlencode([*query.parameters(), *[("exclude", "rated")] * is_new_only])
         order = await self._order(user_id, key, query.text, head.items)
         # Places whose item could not be used stay empty, so that every other place keeps its number.
         places = [place for place in range(ORDERED) if place not in head.skipped]

@@ -354,6 +354,17 @@ async def test_orders_of_different_queries_and_users_never_meet() -> None:
     assert len(await walk(world, ann, narrower, 100)) == 101
 
 
+async def test_a_text_that_looks_like_a_filter_shares_no_order_with_that_filter() -> None:
+    world = World([Movie(id="1", title="River&year=1999", year=1999)])
+    ann = await world.ann()
+    for query in (
+        MovieQuery.parse("river&year=1999", order="personal"),
+        MovieQuery.parse("river", year="1999", order="personal"),
+    ):
+        assert await walk(world, ann, query, 10) == ["1"]
+    assert len((await world.orders.export(ann))["orders"]) == 2
+
+
 async def test_a_personal_order_keeps_up_with_a_source_that_changes() -> None:
     world = World(RIVERS[:10], liked={"9": 10.0})
     ann = await world.ann()
