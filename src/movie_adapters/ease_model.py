@@ -264,14 +264,11 @@ class EaseModel:
         movies, ratings = (zip(*pairs, strict=True)) if pairs else ((), ())
         return Profile(np.array(movies, np.int64), _worths(np.array(ratings, np.float32)))
 
-    def top(
-        self, profile: Profile, now: datetime, exclude: Collection[str] = (), limit: int = MAX_RECOMMENDED
-    ) -> list[tuple[int, float]]:
-        """The best movies and their scores, ties by id; none of the profile, of a later year or to be excluded."""
+    def top(self, profile: Profile, now: datetime, limit: int = MAX_RECOMMENDED) -> list[tuple[int, float]]:
+        """The best movies and their scores, ties by id; none of the profile or of a later year."""
         scores = self._scores(profile, now)[0]
         scores[profile.movies] = -np.inf
         scores[self.years > now.year] = -np.inf
-        scores[[self.index[movie_id] for movie_id in exclude if movie_id in self.index]] = -np.inf
         return best(scores, limit)
 
     def reasons(self, profile: Profile, now: datetime, shown: Sequence[int]) -> list[list[int]]:
