@@ -18,7 +18,7 @@ from taskiq import AsyncBroker, InMemoryBroker, TaskiqEvents, TaskiqState
 from taskiq.receiver import Receiver
 from taskiq_redis import RedisStreamBroker
 
-from movie_adapters.in_process import EventDoorbell, keep_delivering
+from movie_adapters.in_process import PURGE_SECONDS, TRAIN_SECONDS, EventDoorbell, keep_delivering
 from movie_adapters.settings import Settings
 from movie_adapters.task_queue import DELIVER_MAIL, MAX_ENTRIES, PURGE, STREAM, TRAIN, TaskQueue
 from movie_adapters.wiring import create_container
@@ -38,9 +38,6 @@ HARD_SECONDS = 15.0
 """After a signal to stop, the process is gone by then, whatever still hangs."""
 SCHEDULE_SECONDS = 15.0
 """Between two ticks of the scheduler. Each also makes a worker look for tasks that a killed one left."""
-PURGE_SECONDS = 3600.0
-TRAIN_SECONDS = 600.0
-"""Between looks at whether there is something new to learn."""
 
 _log = logging.getLogger(__name__)
 
