@@ -236,7 +236,7 @@ SCHEMAS: Json = {
             state={
                 "type": "string",
                 "enum": ["live", "stale"],
-                "description": "`stale`: the store is away, and this is what it told last, at `as_of`.",
+                "description": "`stale`: the store is away or being filled, and this is what it told last, at `as_of`.",
             },
             as_of=_TIME,
         ),

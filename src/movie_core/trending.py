@@ -199,7 +199,7 @@ class Trending:
     """Best first."""
     as_of: datetime
     is_stale: bool = False
-    """True where the store is away, and this is what it told last."""
+    """True where the store is away or being filled, and this is what it told last, if anything."""
 
 
 class Trends:
