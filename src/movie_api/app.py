@@ -6,9 +6,10 @@ from importlib.metadata import version
 
 from dishka import Provider, Scope, provide
 from dishka.integrations.litestar import DishkaRouter, LitestarProvider, setup_dishka
-from litestar import Litestar
+from litestar import Litestar, Router
 from litestar.config.cors import CORSConfig
 from litestar.datastructures import State
+from litestar.routes import HTTPRoute
 
 from movie_adapters.logs import request_log
 from movie_adapters.settings import Settings
@@ -69,21 +70,24 @@ def create_app(settings: Settings, *overrides: Provider) -> Litestar:
             yield
         await container.close()
 
+    routes = _telling_all_methods(
+        DishkaRouter(
+            "/",
+            route_handlers=[
+                *MOVIE_ROUTES,
+                *RATING_ROUTES,
+                *EVENT_ROUTES,
+                *ACCOUNT_ROUTES,
+                *ANALYTICS_ROUTES,
+                is_live,
+                is_ready,
+                explain_error,
+            ],
+        )
+    )
     app = Litestar(
         route_handlers=[
-            DishkaRouter(
-                "/",
-                route_handlers=[
-                    *MOVIE_ROUTES,
-                    *RATING_ROUTES,
-                    *EVENT_ROUTES,
-                    *ACCOUNT_ROUTES,
-                    *ANALYTICS_ROUTES,
-                    is_live,
-                    is_ready,
-                    explain_error,
-                ],
-            ),
+            routes,
             reading_router(described, notice, public_search=settings.public_search),
             dashboard_router(),
         ],
@@ -106,3 +110,11 @@ def create_app(settings: Settings, *overrides: Provider) -> Litestar:
         trusted_proxies=settings.trusted_proxies,
     )
     return app
+
+
+def _telling_all_methods(router: Router) -> Router:
+    """Litestar answers OPTIONS for the first handler of a path alone; without that one it makes another for them all."""
+    for route in router.routes:
+        if isinstance(route, HTTPRoute):
+            route.route_handlers = [one for one in route.route_handlers if "OPTIONS" not in one.http_methods]
+    return router

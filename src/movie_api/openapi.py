@@ -46,6 +46,7 @@ _PASSWORD: Json = {
     "examples": ["velvet harbour quill tundra"],
 }
 _TOKEN: Json = {"type": "string"}
+_NO_CONTROLS = r"^[^\x00-\x1f\x7f-\x9f]*$"
 
 
 def _object(required: Iterable[str], **properties: Json) -> Json:
@@ -246,7 +247,12 @@ SCHEMAS: Json = {
             ("type", "movie_id"),
             type={"type": "string", "enum": sorted(TOLD)},
             movie_id=_TEXT,
-            query={"type": "string", "maxLength": MAX_QUERY, "description": "Of the search that showed the movie."},
+            query={
+                "type": "string",
+                "maxLength": MAX_QUERY,
+                "pattern": _NO_CONTROLS,
+                "description": "Of the search that showed the movie.",
+            },
             position={
                 "type": "integer",
                 "minimum": 1,
@@ -357,7 +363,7 @@ _QUERY = _parameter(
     "query",
     f"What to look for; empty or left out: all movies. Up to {MAX_QUERY} characters after NFC and joining blanks, "
     "no control characters.",
-    {"type": "string", "maxLength": MAX_QUERY, "pattern": r"^[^\x00-\x1f\x7f-\x9f]*$", "default": ""},
+    {"type": "string", "maxLength": MAX_QUERY, "pattern": _NO_CONTROLS, "default": ""},
     "matrix",
 )
 _SEARCH_PARAMETERS = [
@@ -380,7 +386,7 @@ _SEARCH_PARAMETERS = [
     _parameter(
         "genre",
         "A genre as `/api/v1/genres/` names it; case doesn't matter.",
-        {"type": "string", "minLength": 1, "maxLength": MAX_GENRE, "pattern": r"^[^\x00-\x1f\x7f-\x9f]*$"},
+        {"type": "string", "minLength": 1, "maxLength": MAX_GENRE, "pattern": _NO_CONTROLS},
     ),
     _parameter(
         "order",
@@ -597,6 +603,7 @@ _DAYS = [
     ),
     _parameter("to", "The last day (UTC), included; today where left out.", {"type": "string", "format": "date"}),
 ]
+_LETTERBOXD = "Date,Name,Year,Letterboxd URI,Rating\n2024-03-03,Casablanca,1942,https://boxd.it/2b0k,4.5\n"
 _LINK_PARAMETERS = [
     _parameter("uid", "As the mail has it.", _TEXT, where="path"),
     _parameter("token", "As the mail has it.", _TEXT, where="path"),
@@ -696,7 +703,7 @@ PATHS: Json = {
             f"Import up to {MAX_IMPORT} ratings: JSON, or a file as IMDb, Letterboxd and MovieLens export it",
             "Imported",
             *("too_many_rows", "several_users", "too_many_ratings"),
-            body=_content(JSON, _schema("RatingImport")) | _content(CSV, _TEXT),
+            body=_content(JSON, _schema("RatingImport")) | _content(CSV, _TEXT | {"examples": [_LETTERBOXD]}),
         ),
     },
     "/api/v1/recommendations/": _personal(

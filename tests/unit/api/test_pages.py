@@ -59,6 +59,13 @@ async def test_every_operation_says_whether_it_needs_a_token(api: Api) -> None:
                 ), (method, path)
 
 
+async def test_options_tells_every_method_of_a_path(api: httpx.AsyncClient) -> None:
+    for path, operations in PATHS.items():
+        allowed = (await api.options(re.sub(r"\{\w+\}", "0", path))).headers["allow"].split(", ")
+        methods = {method.upper() for method in operations}
+        assert sorted(allowed) == sorted(methods | {"OPTIONS"} | ({"HEAD"} if "GET" in methods else set())), path
+
+
 async def test_the_document_is_served(api: httpx.AsyncClient) -> None:
     served = (await api.get("/openapi.json")).json()
     assert served["openapi"].startswith("3.1")
