@@ -9,7 +9,8 @@ Searching a list of movies:
 ...     Movie(id="604", title="The Matrix Reloaded", year=2003, genres=("Action",)),
 ...     Movie(id="129", title="Spirited Away", year=2001, genres=("Animation",)),
 ... ]
->>> catalog = Catalog(MemoryCatalogue(movies))
+>>> catalogue = MemoryCatalogue(movies)
+>>> catalog = Catalog(catalogue)
 >>> page = asyncio.run(catalog.search(MovieQuery("the matrix"), Window(offset=0, limit=10)))
 >>> page.total, [movie.title for movie in page.items]
 (2, ['The Matrix', 'The Matrix Reloaded'])
@@ -28,15 +29,35 @@ Registering and activating a user, with every port in memory (a real deployment 
 ...     memory.PlainAddressSyntax(), memory.PlainStrength(), mailer, memory.MemoryDoorbell(), keys,
 ...     AccountRules(password_min=8, access_ttl=timedelta(minutes=15), refresh_ttl=timedelta(days=5)),
 ... )
->>> async def join() -> str:
-...     await accounts.register("ann@example.com", "ann", "copper lantern walks home")
+>>> async def join(name: str) -> str:
+...     await accounts.register(f"{name}@example.com", name, "copper lantern walks home")
 ...     await MailRoom(outbox, mailer, keys, public_url="https://movies.example.com", owner="doctest").deliver_due()
 ...     [(username, link)] = mailer.letters[-1].links
 ...     uid, token = link.rstrip("/").split("/")[-2:]
 ...     tokens = await accounts.activate(uid, token, device="a terminal")
 ...     return (await accounts.profile(await accounts.authenticate(tokens.access))).username.shown
->>> asyncio.run(join())
+>>> asyncio.run(join("ann"))
 'ann'
+
+Rating and recommending movies, by what others like who like the same:
+
+>>> from movie_core import Discovery, EventRecorder, Trends
+>>> ratings, events = memory.MemoryRatings(book), memory.MemoryEvents(book)
+>>> recommender = memory.MemoryRecommender(ratings, catalogue)
+>>> trends = Trends(memory.MemoryTrends(), events)
+>>> discovery = Discovery(
+...     catalog, catalogue, ratings, recommender, memory.MemoryOrders(), trends, EventRecorder(events, trends)
+... )
+>>> async def recommend() -> list[tuple[str, list[str]]]:
+...     await join("bob")
+...     ann, bob = [(await users.account_at(f"{name}@example.com")).id for name in ("ann", "bob")]
+...     for user_id, movie_id in ((bob, "603"), (bob, "604"), (ann, "603")):
+...         await discovery.rate(user_id, movie_id, 9.5)
+...     await recommender.train()
+...     page = await discovery.recommendations(ann, Window())
+...     return [(one.movie.title, [reason.title for reason in one.reasons]) for one in page.items]
+>>> asyncio.run(recommend())
+[('The Matrix Reloaded', ['The Matrix']), ('Spirited Away', [])]
 
 Errors belong to families, and each has a code that stays stable:
 
