@@ -159,6 +159,19 @@ def _smtp_url(text: str) -> str:
     return text
 
 
+def _listen(text: str) -> str:
+    match = re.fullmatch(r"(\[[0-9a-f:]+\]|[a-z0-9.-]+):([0-9]{1,5})", text, re.ASCII)
+    if match is None or not 1 <= int(match[2]) <= 65_535:
+        raise ValueError("must be an address and a port such as 127.0.0.1:9101 or 0.0.0.0:9101")
+    return text
+
+
+def _token(text: str) -> str:
+    if not re.fullmatch(r"[!-~]{16,256}", text):
+        raise ValueError("must be 16 to 256 printable ASCII characters without blanks")
+    return text
+
+
 def _address(text: str) -> str:
     if not re.fullmatch(r"[^@\s<>\"(),:;]+@[A-Za-z0-9.-]+", text):
         raise ValueError("must be a plain address such as noreply@example.com")
@@ -321,6 +334,20 @@ class Settings:
         _choice("console", "json"),
         "one request, one line",
         shown="`console` (`json` in production)",
+    )
+    metrics_token: str | None = _setting(
+        None,
+        _token,
+        "who sends `Authorization: Bearer` with it sees `/metrics` in production; unset: nobody does",
+        secret="whole",  # noqa: S106
+    )
+    metrics_listen: str | None = _setting(
+        None, _listen, "address and port where `worker` answers `/metrics`, such as `0.0.0.0:9101`; unset: nowhere"
+    )
+    otlp_url: str | None = _setting(
+        None,
+        _web_url,
+        "base URL of an OpenTelemetry collector (OTLP over HTTP), such as `http://127.0.0.1:4318`; needs the extra `otel`",
     )
     origins: Mapping[str, str] = field(default_factory=dict, kw_only=True, compare=False)
     """Where each setting comes from, by its variable: `default`, `environment` or `.env`."""
