@@ -42,7 +42,7 @@ TRUST = 16
 POPULARITY_AGAINST_TASTE = 0.05
 POPULARITY = 1.5
 CONTENT = 1.5
-FAMILIAR = 0.5
+FAMILIAR = 1.0
 """Weight of the catalogue's own order by popularity, while there are few likes."""
 FEW_LIKES = 1000
 NEAR = 10
@@ -447,11 +447,11 @@ def best(scores: NDArray[Any], limit: int) -> list[tuple[int, float]]:
 
 
 def _fame(films: Sequence[Movie]) -> Floats:
-    """The order by the catalogue's popularity: 1 for the best known, half of that 500 places on; 0 where not known."""
+    """The order by the catalogue's popularity: 1 for the best known, half of that 2,000 places on; 0 where not known."""
     famous = [number for number, film in enumerate(films) if film.popularity is not None]
     famous.sort(key=lambda number: (-(films[number].popularity or 0.0), number))
     fame = np.zeros(len(films), np.float32)
-    fame[famous] = 2.0 ** (-np.arange(len(famous)) / 500)
+    fame[famous] = 2.0 ** (-np.arange(len(famous)) / 2000)
     return fame
 
 

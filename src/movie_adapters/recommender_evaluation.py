@@ -202,7 +202,7 @@ def _read(path: Path) -> tuple[RatingColumns, list[str], int, int]:
     if (counts >= MIN_RATINGS).sum() < MIN_USERS:
         enough = int((counts >= MIN_RATINGS).sum())
         raise TooFewRatings(
-            f"too little to evaluate: {enough} users have {MIN_RATINGS} ratings or more, {MIN_USERS} are needed"
+            f"too little to evaluate: users with {MIN_RATINGS} ratings or more: {enough}, needed: {MIN_USERS}"
         )
     # Users in their own order, so that who is drawn depends on nothing else; likewise movies.
     user_ranks, movie_ranks = _ranks(list(people)), _ranks(list(places))

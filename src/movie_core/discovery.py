@@ -127,7 +127,7 @@ class Discovery:
         movies = await self._movies.identify([row.identity for row in rows]) if rows else ()
         for row, movie in zip(rows, movies, strict=True):
             if movie is None:
-                refused.append(Rejection(row.row, "unknown_movie", _unknown(row.identity)))
+                refused.append(Rejection(row.row, "unknown_movie", self._unknown(row.identity)))
                 continue
             at = None if row.rated_at is None else min(row.rated_at, now)
             wanted.append(NewRating(movie.id, movie.title, movie.year, row.rating, at))
@@ -243,6 +243,13 @@ class Discovery:
         found = await self._found([movie_id])
         return found[movie_id] if found else (await self._catalog.get(movie_id)).movie
 
+    def _unknown(self, identity: Identity) -> str:
+        named = identity.title or identity.imdb_id or identity.tmdb_id or identity.movie_id
+        if not named:
+            return "the row names no movie"
+        known = "is in the catalogue" if self._seen is None else "was shown by a search yet"
+        return f"no movie, or more than one, {known} as {named[:100]!r}"
+
     async def _found(self, movie_ids: Sequence[str]) -> dict[str, Movie]:
         """Those that are kept; what a search has shown just now is waited for."""
         found = dict(await self._movies.of_ids(movie_ids))
@@ -259,8 +266,3 @@ class Discovery:
 def _as_rated(rating: Rating) -> Movie:
     """What is still known of a movie that is in no catalogue any more."""
     return Movie(id=rating.movie_id, title=rating.title, year=rating.year)
-
-
-def _unknown(identity: Identity) -> str:
-    named = identity.title or identity.imdb_id or identity.tmdb_id or identity.movie_id
-    return f"no movie, or more than one, is known here as {named[:100]!r}" if named else "the row names no movie"

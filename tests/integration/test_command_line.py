@@ -257,7 +257,7 @@ def test_recommendations_are_evaluated_on_a_file(run: Run, folder: Path) -> None
     done = run("recommend", "evaluate", str(ratings_file(folder, 80)))
     assert done.returncode == 0, done.stderr
     lines = [line.split("\t") for line in done.stdout.splitlines()]
-    assert lines[0] == ["1280 ratings of 48 movies by 80 users; 0 rows passed over"]
+    assert lines[0] == ["ratings: 1280, movies: 48, users: 80; rows passed over: 0"]
     at = lines.index(
         ["protocol", "method", "users", "nDCG@10", "Recall@20", "coverage@10", "fit s", "p50 ms", "p99 ms"]
     )
@@ -272,7 +272,7 @@ def test_too_little_to_evaluate_is_said(run: Run, folder: Path, users: int) -> N
     done = run("recommend", "evaluate", *([str(ratings_file(folder, users))] if users else []))
     assert done.returncode == 1
     assert done.stderr == (
-        f"movie-search: too little to evaluate: {users} users have 10 ratings or more, 50 are needed\n"
+        f"movie-search: too little to evaluate: users with 10 ratings or more: {users}, needed: 50\n"
     )
 
 
@@ -295,7 +295,7 @@ def test_the_ratings_that_are_kept_are_evaluated_where_no_file_is_named(run: Run
     asyncio.run(rate())
     done = run("recommend", "evaluate")
     assert done.returncode == 0, done.stderr
-    assert done.stdout.startswith("720 ratings of 24 movies by 60 users; 0 rows passed over\n")
+    assert done.stdout.startswith("ratings: 720, movies: 24, users: 60; rows passed over: 0\n")
     trained = run("recommend", "train")
     assert trained.returncode == 0, trained.stderr
-    assert "720 ratings of 60 users" in trained.stdout
+    assert "ratings: 720, of users: 60" in trained.stdout

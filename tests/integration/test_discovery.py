@@ -126,7 +126,7 @@ def test_a_rating_counts_in_the_next_answer_and_reasons_name_it(deployment: Depl
     assert before["items"]
     trained = run("recommend", "train", **deployment.environ)
     assert trained.returncode == 0, trained.stderr
-    assert "of 4 users" in trained.stdout
+    assert "users: 4;" in trained.stdout
 
     newcomer.rate(westerns[0], 9)
 

@@ -94,7 +94,7 @@ def test_more_users_than_are_asked_about_are_drawn_from(tmp_path: Path, monkeypa
 
 
 def test_too_little_is_said_to_be(tmp_path: Path) -> None:
-    with pytest.raises(TooFewRatings, match=f"49 users have 10 ratings or more, {MIN_USERS} are needed"):
+    with pytest.raises(TooFewRatings, match=f"users with 10 ratings or more: 49, needed: {MIN_USERS}"):
         evaluate(written(tmp_path, camps(users=49)))
     with pytest.raises(TooFewRatings, match="0 users"):
         evaluate(written(tmp_path, camps(rated=9)))
