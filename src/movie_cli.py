@@ -467,7 +467,7 @@ def train() -> None:
         async with _beside_serve() as container:
             with _steps() as progress:
                 made = await (await container.get(Recommender)).train(progress)
-        _tell_done(f"learned from {made.ratings} ratings of {made.users} users; the model knows {made.movies} movies")
+        _tell_done(f"learned from ratings: {made.ratings}, of users: {made.users}; movies in the model: {made.movies}")
 
     asyncio.run(run())
 
@@ -490,7 +490,7 @@ def evaluate(file: Path | None = None, /) -> None:
             told = evaluate_file(file or asyncio.run(_write_own_ratings(Path(folder))), progress)
     except TooFewRatings as few:
         raise CouldNot(str(few)) from None
-    _tell_done(f"{told.ratings} ratings of {told.movies} movies by {told.users} users; {told.skipped} rows passed over")
+    _tell_done(f"ratings: {told.ratings}, movies: {told.movies}, users: {told.users}; rows passed over: {told.skipped}")
     for protocol, meaning in PROTOCOLS_TOLD.items():
         _tell_done(f"{protocol}: {meaning}")
     _print_lines(
