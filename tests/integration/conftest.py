@@ -23,6 +23,7 @@ import pytest
 from redis import Redis
 from tests.servers import OwnServer, free_port, postgres_database, postgres_server, redis_server
 
+from movie_adapters.sql_database import migrate
 from movie_adapters.upstream import Upstream
 
 START_SECONDS = 30
@@ -40,6 +41,29 @@ def database_url(postgres: str) -> Iterator[str]:
     """The URL of an empty PostgreSQL database."""
     with postgres_database(postgres) as url:
         yield url
+
+
+@pytest.fixture(scope="module")
+def postgres_url(postgres: str) -> Iterator[str]:
+    """The URL of a PostgreSQL database with all tables, which the tests of a module share."""
+    with postgres_database(postgres) as url:
+        migrate(url)
+        yield url
+
+
+@pytest.fixture(scope="module")
+def sqlite_url(tmp_path_factory: pytest.TempPathFactory) -> str:
+    """The URL of a SQLite database with all tables, which the tests of a module share."""
+    url = f"sqlite+aiosqlite:///{tmp_path_factory.mktemp('shared')}/movies.db"
+    migrate(url)
+    return url
+
+
+@pytest.fixture(params=["sqlite", "postgres"])
+def url(request: pytest.FixtureRequest) -> str:
+    """A database with all tables, of either kind."""
+    found: str = request.getfixturevalue(f"{request.param}_url")
+    return found
 
 
 @pytest.fixture(scope="session")

@@ -3,7 +3,7 @@
 import asyncio
 import sqlite3
 import time
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
@@ -11,9 +11,8 @@ from typing import Any
 import pytest
 from sqlalchemy import Connection, inspect, select, text
 from sqlalchemy.ext.asyncio import AsyncEngine
-from tests.servers import postgres_database
 
-from movie_adapters import sql_tables
+from movie_adapters import sql_audit, sql_tables
 from movie_adapters.sql_database import create_engine, metadata, migrate
 from movie_adapters.sql_outbox import SqlOutbox
 from movie_adapters.sql_sessions import SqlSessions
@@ -24,28 +23,7 @@ from movie_core.keys import Keys
 from movie_core.mails import MailRules
 from movie_core.testing import NOW, OutboxContract, SessionStoreContract, Stores, UserStoreContract, make_registration
 
-TABLES = ("users", "registrations", "links", "sessions", "refresh_tokens", "ended_sessions", "mails")
-
-
-@pytest.fixture(scope="module")
-def postgres_url(postgres: str) -> Iterator[str]:
-    with postgres_database(postgres) as url:
-        migrate(url)
-        yield url
-
-
-@pytest.fixture(scope="module")
-def sqlite_url(tmp_path_factory: pytest.TempPathFactory) -> str:
-    url = f"sqlite+aiosqlite:///{tmp_path_factory.mktemp('accounts')}/movies.db"
-    migrate(url)
-    return url
-
-
-@pytest.fixture(params=["sqlite", "postgres"])
-def url(request: pytest.FixtureRequest) -> str:
-    """A database with all tables, of either kind."""
-    found: str = request.getfixturevalue(f"{request.param}_url")
-    return found
+TABLES = ("users", "registrations", "links", "sessions", "refresh_tokens", "ended_sessions", "mails", "audit")
 
 
 class OpenStores:

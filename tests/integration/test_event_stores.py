@@ -2,7 +2,7 @@
 
 import asyncio
 import json
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from datetime import timedelta
 from pathlib import Path
@@ -13,11 +13,10 @@ from alembic.autogenerate import compare_metadata
 from alembic.migration import MigrationContext
 from sqlalchemy import Connection, func, select, text
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
-from tests.servers import postgres_database
 
 from movie_adapters import sql_events
 from movie_adapters.sql_analytics import SqlAnalytics
-from movie_adapters.sql_database import create_engine, metadata, migrate
+from movie_adapters.sql_database import create_engine, metadata
 from movie_adapters.sql_events import SqlEvents
 from movie_adapters.sql_outbox import SqlOutbox
 from movie_adapters.sql_sessions import SqlSessions
@@ -30,20 +29,6 @@ from movie_core.testing import NOW, UNLIMITED, AnalyticsContract, EventStoreCont
 
 TABLES = ("events", "deeds", "user_days", "query_days", "source_days", "purges")
 TODAY = NOW.date()
-
-
-@pytest.fixture(scope="module")
-def postgres_url(postgres: str) -> Iterator[str]:
-    with postgres_database(postgres) as url:
-        migrate(url)
-        yield url
-
-
-@pytest.fixture(scope="module")
-def sqlite_url(tmp_path_factory: pytest.TempPathFactory) -> str:
-    url = f"sqlite+aiosqlite:///{tmp_path_factory.mktemp('events')}/movies.db"
-    migrate(url)
-    return url
 
 
 @asynccontextmanager
@@ -100,13 +85,6 @@ class TestEventsOnPostgres(OnPostgres, EventStoreContract):
 
 class TestAnalyticsOnPostgres(OnPostgres, AnalyticsContract):
     pass
-
-
-@pytest.fixture(params=["sqlite", "postgres"])
-def url(request: pytest.FixtureRequest) -> str:
-    """A database with all tables, of either kind."""
-    found: str = request.getfixturevalue(f"{request.param}_url")
-    return found
 
 
 @pytest.fixture

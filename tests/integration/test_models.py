@@ -1,33 +1,18 @@
 """The store of models on SQLite and PostgreSQL keeps its contract."""
 
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
 
 import pytest
-from tests.servers import postgres_database
 
 from movie_adapters.ease_recommender import EaseRecommender
-from movie_adapters.sql_database import create_engine, migrate
+from movie_adapters.sql_database import create_engine
 from movie_adapters.sql_models import PART, SqlModels, model_parts, models
 from movie_core.errors import StoreUnavailable
 from movie_core.ports import Catalogue, RatingStore
 from movie_core.recommending import ModelInfo
 from movie_core.testing import NOW, ModelStoreContract, RecommenderContract
-
-
-@pytest.fixture(scope="module")
-def postgres_url(postgres: str) -> Iterator[str]:
-    with postgres_database(postgres) as url:
-        migrate(url)
-        yield url
-
-
-@pytest.fixture(scope="module")
-def sqlite_url(tmp_path_factory: pytest.TempPathFactory) -> str:
-    url = f"sqlite+aiosqlite:///{tmp_path_factory.mktemp('models')}/movies.db"
-    migrate(url)
-    return url
 
 
 class OpenModels:

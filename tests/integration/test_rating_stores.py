@@ -3,7 +3,7 @@
 import asyncio
 import json
 import time
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import replace
 from pathlib import Path
@@ -12,9 +12,8 @@ from typing import Any
 import pytest
 from sqlalchemy import Connection, inspect
 from sqlalchemy.ext.asyncio import AsyncEngine
-from tests.servers import postgres_database
 
-from movie_adapters.sql_database import create_engine, metadata, migrate
+from movie_adapters.sql_database import create_engine, metadata
 from movie_adapters.sql_outbox import SqlOutbox
 from movie_adapters.sql_ratings import SqlRatings
 from movie_adapters.sql_sessions import SqlSessions
@@ -27,27 +26,6 @@ from movie_core.ratings import MAX_IMPORT, MAX_RATINGS, NewRating
 from movie_core.testing import NOW, UNLIMITED, RatingStoreContract, RatingStores, Stores, join
 
 TABLES = ("ratings", "rating_versions", "users", "registrations", "links", "mails")
-
-
-@pytest.fixture(scope="module")
-def postgres_url(postgres: str) -> Iterator[str]:
-    with postgres_database(postgres) as url:
-        migrate(url)
-        yield url
-
-
-@pytest.fixture(scope="module")
-def sqlite_url(tmp_path_factory: pytest.TempPathFactory) -> str:
-    url = f"sqlite+aiosqlite:///{tmp_path_factory.mktemp('ratings')}/movies.db"
-    migrate(url)
-    return url
-
-
-@pytest.fixture(params=["sqlite", "postgres"])
-def url(request: pytest.FixtureRequest) -> str:
-    """A database with all tables, of either kind."""
-    found: str = request.getfixturevalue(f"{request.param}_url")
-    return found
 
 
 @asynccontextmanager

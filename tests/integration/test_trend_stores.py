@@ -1,7 +1,7 @@
 """The stores of trends and of kept orders on SQLite, PostgreSQL and Redis keep their contracts."""
 
 import time
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from datetime import datetime, timedelta
 
@@ -10,11 +10,11 @@ from sqlalchemy import Connection, Table, delete, func, inspect, select
 from sqlalchemy.ext.asyncio import AsyncEngine
 from sqlalchemy.schema import DropTable
 from tests.integration.conftest import trouble
-from tests.servers import own_redis, postgres_database
+from tests.servers import own_redis
 
 from movie_adapters.redis_link import RedisLink
 from movie_adapters.redis_trends import RedisTrends
-from movie_adapters.sql_database import create_engine, metadata, migrate
+from movie_adapters.sql_database import create_engine, metadata
 from movie_adapters.sql_orders import SqlOrders, kept_orders
 from movie_adapters.sql_outbox import SqlOutbox
 from movie_adapters.sql_sessions import SqlSessions
@@ -42,20 +42,6 @@ from movie_core.trending import KEPT_MOVIES, Deed, DeedKind, Totals, Trend, Tren
 TABLES = (trend_lives, trend_strengths, trend_counts, kept_orders)
 KEYS = Keys(["k" * 32])
 RULES = MailRules(link_ttl=timedelta(hours=24), limit=None)
-
-
-@pytest.fixture(scope="module")
-def postgres_url(postgres: str) -> Iterator[str]:
-    with postgres_database(postgres) as url:
-        migrate(url)
-        yield url
-
-
-@pytest.fixture(scope="module")
-def sqlite_url(tmp_path_factory: pytest.TempPathFactory) -> str:
-    url = f"sqlite+aiosqlite:///{tmp_path_factory.mktemp('trends')}/movies.db"
-    migrate(url)
-    return url
 
 
 @asynccontextmanager
@@ -149,13 +135,6 @@ class TestTrendsOnRedis(TrendStoreContract):
 
 
 # --- what only one kind of store has
-
-
-@pytest.fixture(params=["sqlite", "postgres"])
-def url(request: pytest.FixtureRequest) -> str:
-    """A database with all tables, of either kind."""
-    found: str = request.getfixturevalue(f"{request.param}_url")
-    return found
 
 
 @pytest.fixture
