@@ -8,14 +8,7 @@ from html import escape
 
 from email_validator import EmailNotValidError, validate_email
 
-from movie_core.mails import Letter, MailKind
-
-SUBJECTS = {
-    MailKind.ACTIVATION: "Activate your account",
-    MailKind.ADDRESS_TAKEN: "You have an account already",
-    MailKind.PASSWORD_RESET: "Choose a new password",
-    MailKind.TEST: "Test mail",
-}
+from movie_core.mails import SUBJECTS, Letter, MailKind
 
 _PRODUCT = "Movie Search"
 _MAX_PLAIN_LINE = 900

@@ -6,13 +6,24 @@ from dataclasses import asdict
 from datetime import datetime, timedelta
 from typing import Any
 
-from sqlalchemy import Select, delete, insert, or_, select, update
+from sqlalchemy import Select, delete, func, insert, or_, select, true, update
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
 from movie_adapters.sql_tables import links, lock_address, mails, registrations, transaction, users
 from movie_core.keys import Keys, new_id
 from movie_core.limits import Rate, free_at
-from movie_core.mails import RENEWED, LinkInMail, Mail, MailKind, MailRules, MailState, NewLink, Purpose
+from movie_core.mails import (
+    MAX_TALLY,
+    RENEWED,
+    LinkInMail,
+    Mail,
+    MailKind,
+    MailRules,
+    MailState,
+    MailTally,
+    NewLink,
+    Purpose,
+)
 from movie_core.paging import Window
 from movie_core.users import Address
 
@@ -63,15 +74,20 @@ class SqlOutbox:
                 .values(lease_owner=None, leased_until=None)
             )
 
-    async def mails(self, window: Window, state: MailState | None = None) -> Sequence[Mail]:
-        query = select(mails).order_by(mails.c.created_at.desc(), mails.c.id)
-        if state is not None:
-            query = query.where(mails.c.state == state.value)
+    async def mails(self, window: Window, state: MailState | None = None) -> tuple[int, Sequence[Mail]]:
+        which = true() if state is None else mails.c.state == state.value
+        query = select(mails).where(which).order_by(mails.c.created_at.desc(), mails.c.id)
         async with transaction(self._engine, read_only=True) as connection:
+            total = await connection.scalar(select(func.count()).select_from(mails).where(which))
             rows = await connection.execute(query.offset(window.offset).limit(window.limit))
-            return [_mail(row) for row in rows]
+            return total or 0, [_mail(row) for row in rows]
 
-    async def retry(self, mail_ids: Sequence[str] | None, now: datetime) -> int:
+    async def mail(self, mail_id: str) -> Mail | None:
+        async with transaction(self._engine, read_only=True) as connection:
+            row = (await connection.execute(select(mails).where(mails.c.id == mail_id))).one_or_none()
+            return None if row is None else _mail(row)
+
+    async def retry(self, mail_ids: Sequence[str] | None, now: datetime) -> Sequence[str]:
         which = mails.c.state == MailState.DEAD.value
         if mail_ids is not None:
             which &= mails.c.id.in_(mail_ids)
@@ -81,10 +97,24 @@ class SqlOutbox:
                 .where(links.c.mail_id.in_(select(mails.c.id).where(which)))
                 .values(expires_at=now + self._rules.link_ttl)
             )
-            done = await connection.execute(
-                update(mails).where(which).values(state=MailState.PENDING.value, attempts=0, due_at=now)
-            )
-            return done.rowcount
+            due = update(mails).where(which).values(state=MailState.PENDING.value, attempts=0, due_at=now)
+            return (await connection.scalars(due.returning(mails.c.id))).all()
+
+    async def tally(self, now: datetime) -> MailTally:
+        counts = [
+            select(func.count())
+            .select_from(select(mails.c.id).where(mails.c.state == state.value).limit(MAX_TALLY).subquery())
+            .scalar_subquery()
+            for state in MailState
+        ]
+        oldest_made = select(func.min(mails.c.made_at)).where(_PENDING).scalar_subquery()
+        oldest_due = select(func.min(mails.c.due_at)).where(_PENDING, mails.c.made_at.is_(None), mails.c.due_at <= now)
+        async with transaction(self._engine, read_only=True) as connection:
+            *numbers, made, due = (
+                await connection.execute(select(*counts, oldest_made, oldest_due.scalar_subquery()))
+            ).one()
+        waiting = min((at for at in (made, due) if at is not None), default=None)
+        return MailTally(dict(zip(MailState, numbers, strict=True)), waiting)
 
     async def _due(self, now: datetime, limit: int) -> Sequence[Any]:
         """Mails to make or to lease. Reads only, as this is all there is to do most of the time."""

@@ -1,18 +1,22 @@
 """Accounts and registrations in a SQL database."""
 
-from collections.abc import Sequence
+import unicodedata
+from collections.abc import Callable, Sequence
 from datetime import datetime, timedelta
 from typing import Any
 
 from sqlalchemy import (
     ColumnElement,
+    CompoundSelect,
     Table,
     delete,
     exists,
     false,
+    func,
     insert,
     literal,
     null,
+    or_,
     select,
     true,
     union_all,
@@ -50,7 +54,7 @@ from movie_core.mails import LinkInMail, MailKind, MailRules, MailState, NewLink
 from movie_core.movies import iso_time
 from movie_core.paging import Window
 from movie_core.ports import Activated, Person
-from movie_core.users import MAX_PENDING, REPEAT, Account, Address, Registration, Username
+from movie_core.users import MAX_PENDING, REPEAT, Account, Address, PersonState, Registration, Username
 
 KEPT_AFTER_LINK = timedelta(days=7)
 """How long registrations and links outlive the link's end."""
@@ -233,38 +237,38 @@ class SqlUsers:
             if not (await connection.execute(changed)).rowcount:
                 raise UserNotFound("there is no account with this address")
 
-    async def people(self, window: Window, address_key: str | None = None) -> Sequence[Person]:
-        shared = ("id", "email", "email_key", "username", "username_key", "created_at")
-        accounts = select(
-            *(users.c[name] for name in shared),
-            users.c.last_login,
-            users.c.is_active,
-            users.c.is_staff,
-            false().label("is_pending"),
-        )
-        pending = select(
-            *(registrations.c[name] for name in shared), null(), false(), false(), true().label("is_pending")
-        ).where(~registrations.c.is_decoy)
-        if address_key is not None:
-            accounts = accounts.where(users.c.email_key == address_key)
-            pending = pending.where(registrations.c.email_key == address_key)
-        everybody = union_all(accounts, pending).subquery()
-        query = select(everybody).order_by(everybody.c.created_at.desc(), everybody.c.id)
-        async with transaction(self._engine, read_only=True) as connection:
-            rows = await connection.execute(query.offset(window.offset).limit(window.limit))
-            return [
-                Person(
-                    id=row.id,
-                    address=Address(row.email, row.email_key),
-                    username=Username(row.username, row.username_key),
-                    is_pending=row.is_pending,
-                    is_active=row.is_active,
-                    is_staff=row.is_staff,
-                    created_at=row.created_at,
-                    last_login=row.last_login,
-                )
-                for row in rows
+    async def people(
+        self, window: Window, address_key: str | None = None, *, search: str = "", state: PersonState | None = None
+    ) -> tuple[int, Sequence[Person]]:
+        everybody = _everybody(
+            lambda table: [
+                *([] if address_key is None else [table.c.email_key == address_key]),
+                *([_has(table, search)] if search else []),
             ]
+        ).subquery()
+        wanted: ColumnElement[bool] = true()
+        match state:
+            case PersonState.PENDING:
+                wanted = everybody.c.is_pending
+            case PersonState.ACCOUNT:
+                wanted = ~everybody.c.is_pending
+            case PersonState.STAFF:
+                wanted = everybody.c.is_staff
+            case PersonState.ACTIVE:
+                wanted = everybody.c.is_active
+            case PersonState.INACTIVE:
+                wanted = ~everybody.c.is_active & ~everybody.c.is_pending
+        count = select(func.count()).select_from(everybody).where(wanted)
+        query = select(everybody).where(wanted).order_by(everybody.c.created_at.desc(), everybody.c.id)
+        async with transaction(self._engine, read_only=True) as connection:
+            total = await connection.scalar(count)
+            rows = await connection.execute(query.offset(window.offset).limit(window.limit))
+            return total or 0, [_person(row) for row in rows]
+
+    async def person(self, person_id: str) -> Person | None:
+        async with transaction(self._engine, read_only=True) as connection:
+            row = (await connection.execute(_everybody(lambda table: [table.c.id == person_id]))).first()
+            return None if row is None else _person(row)
 
     async def export(self, address_key: str) -> dict[str, Any]:
         person = ("id", "email", "username", "created_at")
@@ -423,6 +427,44 @@ async def _end_reset_links(connection: AsyncConnection, account_id: str) -> None
 
 async def _account_by(connection: AsyncConnection, which: ColumnElement[bool]) -> Account:
     return _account((await connection.execute(select(users).where(which))).one())
+
+
+def _everybody(which: Callable[[Table], Sequence[ColumnElement[bool]]]) -> CompoundSelect[Any]:
+    """Accounts and pending registrations, as `_person` reads them; `which` of each of the two tables."""
+    shared = ("id", "email", "email_key", "username", "username_key", "created_at")
+    accounts = select(
+        *(users.c[name] for name in shared),
+        users.c.last_login,
+        users.c.is_active,
+        users.c.is_staff,
+        false().label("is_pending"),
+    )
+    pending = select(*(registrations.c[name] for name in shared), null(), false(), false(), true())
+    return union_all(accounts.where(*which(users)), pending.where(~registrations.c.is_decoy, *which(registrations)))
+
+
+def _has(table: Table, search: str) -> ColumnElement[bool]:
+    """Whether a text is part of an address or username. In keys case is folded already; a domain's is ASCII there, so
+    that the address as it is spelled is looked into too."""
+    part = unicodedata.normalize("NFC", search.casefold())
+    return or_(
+        table.c.email_key.contains(part, autoescape=True),
+        table.c.username_key.contains(part, autoescape=True),
+        table.c.email.icontains(search, autoescape=True),
+    )
+
+
+def _person(row: Any) -> Person:
+    return Person(
+        id=row.id,
+        address=Address(row.email, row.email_key),
+        username=Username(row.username, row.username_key),
+        is_pending=row.is_pending,
+        is_active=row.is_active,
+        is_staff=row.is_staff,
+        created_at=row.created_at,
+        last_login=row.last_login,
+    )
 
 
 def _account(row: Any) -> Account:

@@ -7,6 +7,7 @@ deployment needn't pay.
 
 import asyncio
 import contextlib
+import functools
 import logging
 import multiprocessing
 import os
@@ -26,8 +27,10 @@ from dishka.entities.validation_settings import ValidationSettings
 
 from movie_adapters.cached_movies import CachedMovieSource
 from movie_adapters.local_movies import BatchedSeenMovies
+from movie_adapters.metrics import Stock
 from movie_adapters.settings import SettingError, Settings
 from movie_core.accounts import AccountRules, Accounts
+from movie_core.administration import Administration
 from movie_core.caching import BLOCK_SIZES, READY_SHARE, CachePolicy, Forgetting
 from movie_core.catalog import Catalog
 from movie_core.discovery import Discovery
@@ -45,6 +48,7 @@ from movie_core.ports import (
     AccessTokens,
     AddressSyntax,
     Analytics,
+    AuditLog,
     Catalogue,
     Doorbell,
     EntryStore,
@@ -130,6 +134,11 @@ class SharedRedis:
         from movie_adapters.redis_entries import RedisEntries
 
         return RedisEntries(self.cache)
+
+    def states(self) -> dict[str, Callable[[], bool]]:
+        """Of each Redis in use, whether it is away."""
+        links = {"redis": self.link, "cache_redis": None if self.cache is self.link else self.cache}
+        return {part: functools.partial(getattr, link, "is_away") for part, link in links.items() if link is not None}
 
 
 class Adapters(Provider):
@@ -298,7 +307,7 @@ class AccountAdapters(Provider):
         if settings.smtp_url is None:
             from movie_adapters.file_mail import FileMailer
 
-            yield FileMailer(settings.data_dir / "mail", settings.mail_from, _show if settings.env == "local" else None)
+            yield FileMailer(settings.data_dir / "mail", settings.mail_from, _show if settings.shows_links else None)
             return
         from movie_adapters.smtp_mail import SmtpMailer
 
@@ -391,6 +400,7 @@ class AccountAdapters(Provider):
         ratings: RatingStore,
         events: EventStore,
         orders: KeptOrders,
+        audit_log: AuditLog,
     ) -> Accounts:
         return Accounts(
             users,
@@ -404,8 +414,20 @@ class AccountAdapters(Provider):
             doorbell,
             keys,
             rules,
-            personal=(ratings, events, orders),
+            personal=(ratings, events, orders, audit_log),
         )
+
+    @provide
+    def audit_log(self, database: Database) -> AuditLog:
+        from movie_adapters.sql_audit import SqlAuditLog
+
+        return SqlAuditLog(database.engine)
+
+    @provide
+    def administration(
+        self, accounts: Accounts, users: UserStore, outbox: Outbox, doorbell: Doorbell, audit_log: AuditLog
+    ) -> Administration:
+        return Administration(accounts, users, outbox, doorbell, audit_log)
 
     @provide
     def mail_room(self, settings: Settings, outbox: Outbox, mailer: Mailer, keys: Keys) -> MailRoom:
@@ -506,8 +528,21 @@ class DiscoveryAdapters(Provider):
         )
 
     @provide
-    def upkeep(self, settings: Settings, users: UserStore, events: EventStore, recommender: Recommender) -> Upkeep:
-        return Upkeep(users, events, recommender, events_keep=timedelta(seconds=settings.events_keep))
+    async def stock(self, outbox: Outbox, recommender: Recommender) -> AsyncIterator[Stock]:
+        stock = Stock(outbox, recommender)
+        yield stock
+        await stock.close()
+
+    @provide
+    def upkeep(
+        self,
+        settings: Settings,
+        users: UserStore,
+        events: EventStore,
+        recommender: Recommender,
+        audit_log: AuditLog,
+    ) -> Upkeep:
+        return Upkeep(users, events, recommender, audit_log, events_keep=timedelta(seconds=settings.events_keep))
 
 
 def _show(line: str) -> None:

@@ -73,7 +73,9 @@ To search another source, write a class with the methods of `movie_core.ports.Mo
 """
 
 from movie_core.accounts import AccountRules, Accounts, Caller, TokenPair
+from movie_core.administration import Administration
 from movie_core.analytics import Clicks, Cohort, Days, Funnel, QueryCount, SourceDay, Summary
+from movie_core.audit import Action, AuditEntry
 from movie_core.caching import CachePolicy, CacheStats, Entry, Lease
 from movie_core.catalog import Catalog
 from movie_core.discovery import Discovery, SuggestedMovies, TrendingMovies
@@ -95,11 +97,14 @@ from movie_core.errors import (
     InvalidRating,
     InvalidToken,
     InvalidUsername,
+    MailNotDead,
+    MailNotFound,
     MovieError,
     MovieNotFound,
     NotAllowed,
     NotAuthenticated,
     NotFound,
+    OwnAccount,
     PageOutOfRange,
     RateLimited,
     RatingNotFound,
@@ -117,7 +122,7 @@ from movie_core.errors import (
 from movie_core.events import Event, EventKind, EventRecorder
 from movie_core.keys import Keys
 from movie_core.limits import Limits, Permits, Quota, Rate
-from movie_core.mails import Letter, Mail, MailKind, MailRoom, MailRules, MailState
+from movie_core.mails import Letter, Mail, MailKind, MailRoom, MailRules, MailState, MailTally
 from movie_core.memory import MemoryCatalogue, MemorySeenMovies
 from movie_core.movies import (
     Ability,
@@ -147,14 +152,17 @@ from movie_core.recommending import (
 from movie_core.sessions import Session, SessionWatch
 from movie_core.trending import Deed, DeedKind, Trend, Trending, Trends, TrendWindow
 from movie_core.upkeep import Upkeep
-from movie_core.users import Account, Address, Registration, Username
+from movie_core.users import Account, Address, PersonState, Registration, Username
 
 __all__ = [
     "Ability",
     "Account",
     "AccountRules",
     "Accounts",
+    "Action",
     "Address",
+    "Administration",
+    "AuditEntry",
     "Busy",
     "CachePolicy",
     "CacheStats",
@@ -199,9 +207,12 @@ __all__ = [
     "Loaded",
     "Mail",
     "MailKind",
+    "MailNotDead",
+    "MailNotFound",
     "MailRoom",
     "MailRules",
     "MailState",
+    "MailTally",
     "MemoryCatalogue",
     "MemorySeenMovies",
     "ModelInfo",
@@ -215,10 +226,12 @@ __all__ = [
     "NotAuthenticated",
     "NotFound",
     "Order",
+    "OwnAccount",
     "PageInfo",
     "PageLinks",
     "PageOutOfRange",
     "Permits",
+    "PersonState",
     "QueryCount",
     "Quota",
     "Rate",

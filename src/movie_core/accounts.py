@@ -303,23 +303,31 @@ class Accounts:
 
     # --- what staff does; each raises `InvalidEmail` and `UserNotFound`
 
-    async def people(self, window: Window, email: str | None = None) -> Sequence[Person]:
-        """Accounts and registrations that wait, newest first; those of one address where it is given."""
+    async def people(self, window: Window, email: str | None = None) -> tuple[int, Sequence[Person]]:
+        """How many accounts and waiting registrations there are, and a part of them, newest first; those of one address
+        where it is given."""
         return await self._users.people(window, None if email is None else self._parsed(email).key)
 
-    async def set_active(self, email: str, is_active: bool) -> None:
-        """Activate an address, pending or not, or deactivate an account, which ends its sessions."""
+    async def set_active(self, email: str, is_active: bool) -> Account:
+        """Activate an address, pending or not, or deactivate an account, which ends its sessions; that account."""
         self._watch.forget(await self._users.set_active(self._parsed(email).key, is_active, self._clock()))
+        return await self.account_of(email)
 
-    async def set_staff(self, email: str, is_staff: bool) -> None:
+    async def set_staff(self, email: str, is_staff: bool) -> Account:
         await self._users.set_staff(self._parsed(email).key, is_staff)
+        return await self.account_of(email)
+
+    async def account_of(self, email: str) -> Account:
+        account = await self._users.account_at(self._parsed(email).key)
+        if account is None:
+            raise UserNotFound("there is no account with this address")
+        return account
 
     async def sessions_of(self, email: str) -> Sequence[Session]:
-        return await self._sessions.listed((await self._account_at(email)).id)
+        return await self._sessions.listed((await self.account_of(email)).id)
 
-    async def end_sessions_of(self, email: str) -> int:
+    async def end_sessions_of(self, account: Account) -> int:
         """End all sessions of an account; how many there were."""
-        account = await self._account_at(email)
         ended = await self._sessions.end(account.id, self._clock())
         self._watch.forget(ended)
         return len(ended)
@@ -343,15 +351,10 @@ class Accounts:
             raise InvalidToken("the account is gone or inactive")
         return account
 
-    async def _account_at(self, email: str) -> Account:
-        account = await self._users.account_at(self._parsed(email).key)
-        if account is None:
-            raise UserNotFound("there is no account with this address")
-        return account
-
     async def _person(self, email: str) -> Address:
         address = self._parsed(email)
-        if not await self._users.people(Window(limit=1), address.key):
+        total, _ = await self._users.people(Window(limit=1), address.key)
+        if not total:
             raise UserNotFound("nobody has this address")
         return address
 

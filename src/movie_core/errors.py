@@ -188,8 +188,24 @@ class SessionNotFound(NotFound):
     code = "session_not_found"
 
 
+class MailNotFound(NotFound):
+    code = "mail_not_found"
+
+
 class UsernameTaken(Conflict):
     code = "username_taken"
+
+
+class OwnAccount(Conflict):
+    """Staff would shut itself out."""
+
+    code = "own_account"
+
+
+class MailNotDead(Conflict):
+    """The mail waits or was sent, so there is nothing to try again."""
+
+    code = "mail_not_dead"
 
 
 class TooManyRatings(Conflict):

@@ -5,7 +5,7 @@ end sent or dead.
 """
 
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from enum import StrEnum
@@ -33,6 +33,8 @@ AWAY_SECONDS = (1, 2, 5, 10, 15)
 """Waits while no server can be reached; that is no mail's fault, so it goes on for ever, the last one repeated."""
 MAX_ERROR = 300
 """Characters kept of a server's answer."""
+MAX_TALLY = 100_000
+"""Mails of one state that are counted."""
 
 _log = logging.getLogger(__name__)
 
@@ -44,6 +46,14 @@ class MailKind(StrEnum):
     PASSWORD_RESET = "password_reset"  # noqa: S105
     TEST = "test"
     """Asked for by an operator, sent at once and kept nowhere."""
+
+
+SUBJECTS = {
+    MailKind.ACTIVATION: "Activate your account",
+    MailKind.ADDRESS_TAKEN: "You have an account already",
+    MailKind.PASSWORD_RESET: "Choose a new password",
+    MailKind.TEST: "Test mail",
+}
 
 
 class MailState(StrEnum):
@@ -106,6 +116,16 @@ class Mail:
     due_at: datetime
     sent_at: datetime | None = None
     links: tuple[LinkInMail, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class MailTally:
+    """How the outbox is doing."""
+
+    counts: Mapping[MailState, int]
+    """Mails in each state; where there are more than `MAX_TALLY`, that many."""
+    waiting_since: datetime | None
+    """Since when the oldest mail waits that could have gone out; None where there is none."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -11,17 +11,18 @@ from datetime import date, datetime, timedelta
 from typing import Any, Protocol
 
 from movie_core.analytics import Clicks, Cohort, Days, Funnel, QueryCount, SourceDay, Summary
+from movie_core.audit import AuditEntry
 from movie_core.caching import CacheStats, Entry, Lease
 from movie_core.events import Event
 from movie_core.limits import Permits, Quota, Rate
-from movie_core.mails import Letter, Mail, MailKind, MailState
+from movie_core.mails import Letter, Mail, MailKind, MailState, MailTally
 from movie_core.movies import Ability, FoundMovie, Genre, Loaded, Movie, MoviePage, MovieQuery
 from movie_core.paging import Window
 from movie_core.ratings import Identity, Kept, NewRating, Rating
 from movie_core.recommending import ModelInfo, Progress, Suggestions
 from movie_core.sessions import Access, Session
 from movie_core.trending import Deed, Life, Totals, Trend, TrendWindow
-from movie_core.users import Account, Address, Registration, Username
+from movie_core.users import Account, Address, PersonState, Registration, Username
 
 
 class MovieSource(Protocol):
@@ -295,8 +296,13 @@ class UserStore(Protocol):
         """18. Raises `UserNotFound`, also for a pending address."""
 
     @abstractmethod
-    async def people(self, window: Window, address_key: str | None = None) -> Sequence[Person]:
-        """19. Accounts and pending registrations, newest first; of one address only where given."""
+    async def people(
+        self, window: Window, address_key: str | None = None, *, search: str = "", state: PersonState | None = None
+    ) -> tuple[int, Sequence[Person]]:
+        """19. How many accounts and pending registrations there are, and those in the window: newest first, then by id.
+        Only those of one address, where given, and of one state. `search` is a part of the address or username, without
+        regard to case, no character of it special.
+        """
 
     @abstractmethod
     async def export(self, address_key: str) -> dict[str, Any]:
@@ -314,6 +320,10 @@ class UserStore(Protocol):
         and used refresh tokens that have; marks of ended sessions after a day; registrations and links 7 days after the
         link's end, as long as no mail of theirs is pending; sent mails after 30 days.
         """
+
+    @abstractmethod
+    async def person(self, person_id: str) -> Person | None:
+        """23. An account or pending registration by its id; any string may be asked for."""
 
 
 class SessionStore(Protocol):
@@ -388,14 +398,24 @@ class Outbox(Protocol):
         """5. End leases that the owner still has, as if the mails had not been claimed."""
 
     @abstractmethod
-    async def mails(self, window: Window, state: MailState | None = None) -> Sequence[Mail]:
-        """6. Newest first, without links."""
+    async def mails(self, window: Window, state: MailState | None = None) -> tuple[int, Sequence[Mail]]:
+        """6. How many there are, and those in the window: newest first, then by id, without links."""
 
     @abstractmethod
-    async def retry(self, mail_ids: Sequence[str] | None, now: datetime) -> int:
+    async def retry(self, mail_ids: Sequence[str] | None, now: datetime) -> Sequence[str]:
         """7. Make dead mails pending and due again with no attempts counted, and their links good again; None: all that
-        are dead. How many there were.
+        are dead. The ids of those that were.
         """
+
+    @abstractmethod
+    async def tally(self, now: datetime) -> MailTally:
+        """8. How many mails there are, by state, at most `mails.MAX_TALLY` of each. A pending mail waits since it was
+        made; one that isn't made yet since it is due, so a limit doesn't count as waiting.
+        """
+
+    @abstractmethod
+    async def mail(self, mail_id: str) -> Mail | None:
+        """9. One mail without its links; any string may be asked for."""
 
 
 class Mailer(Protocol):
@@ -501,6 +521,25 @@ class PersonalData(Protocol):
     @abstractmethod
     async def erase(self, user_id: str) -> None:
         """2. None of it is there afterwards. Raises `StoreUnavailable` where that can't be promised."""
+
+
+class AuditLog(PersonalData, Protocol):
+    """What staff did. Each raises `StoreUnavailable` when the store is away.
+
+    Erasing takes the user's id out of entries and leaves these, and so does the end of the account, whatever ends it.
+    """
+
+    @abstractmethod
+    async def append(self, entries: Sequence[AuditEntry]) -> None:
+        """3. Keep them all or, raising, none; an account that is gone by now isn't named."""
+
+    @abstractmethod
+    async def listed(self, window: Window) -> tuple[int, Sequence[AuditEntry]]:
+        """4. How many there are, and those in the window: newest first, then by id."""
+
+    @abstractmethod
+    async def purge(self, before: datetime) -> int:
+        """5. Remove those from before that time; how many."""
 
 
 class RatingStore(PersonalData, Protocol):

@@ -3,8 +3,9 @@
 from collections.abc import Callable
 from datetime import datetime, timedelta
 
+from movie_core import audit
 from movie_core.movies import utc_now
-from movie_core.ports import EventStore, Recommender, UserStore
+from movie_core.ports import AuditLog, EventStore, Recommender, UserStore
 from movie_core.trending import utc_day
 
 
@@ -16,6 +17,7 @@ class Upkeep:
         users: UserStore,
         events: EventStore,
         recommender: Recommender,
+        audit_log: AuditLog,
         *,
         events_keep: timedelta,
         clock: Callable[[], datetime] = utc_now,
@@ -24,13 +26,15 @@ class Upkeep:
         self._users = users
         self._events = events
         self._recommender = recommender
+        self._audit_log = audit_log
         self._events_keep = events_keep
         self._clock = clock
 
     async def purge(self) -> int:
         """How many things were removed."""
         now = self._clock()
-        return await self._users.purge(now) + await self._events.purge(utc_day(now - self._events_keep))
+        removed = await self._users.purge(now) + await self._events.purge(utc_day(now - self._events_keep))
+        return removed + await self._audit_log.purge(now - audit.KEEP)
 
     async def is_training_due(self) -> bool:
         """Whether ratings or movies have changed since the present model was made."""

@@ -5,6 +5,7 @@ import unicodedata
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from difflib import SequenceMatcher
+from enum import StrEnum
 from typing import TYPE_CHECKING
 
 from movie_core.errors import InvalidEmail, InvalidUsername, WeakPassword
@@ -83,6 +84,19 @@ class Registration:
     username: Username
     password_hash: str
     created_at: datetime
+
+
+class PersonState(StrEnum):
+    """Which accounts and registrations are meant."""
+
+    ACCOUNT = "account"
+    """Any account, so no registration that waits."""
+    ACTIVE = "active"
+    INACTIVE = "inactive"
+    STAFF = "staff"
+    """Accounts of staff, active or not."""
+    PENDING = "pending"
+    """Registrations that wait for their activation."""
 
 
 def parse_address(text: str, syntax: "AddressSyntax", *, field: str = "email") -> Address:

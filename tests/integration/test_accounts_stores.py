@@ -23,7 +23,16 @@ from movie_core.keys import Keys
 from movie_core.mails import MailRules
 from movie_core.testing import NOW, OutboxContract, SessionStoreContract, Stores, UserStoreContract, make_registration
 
-TABLES = ("users", "registrations", "links", "sessions", "refresh_tokens", "ended_sessions", "mails", "audit")
+TABLES = (
+    "users",
+    "registrations",
+    "links",
+    "sessions",
+    "refresh_tokens",
+    "ended_sessions",
+    "mails",
+    sql_audit.audit.name,
+)
 
 
 class OpenStores:

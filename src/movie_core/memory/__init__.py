@@ -13,6 +13,7 @@ from movie_core.memory.accounts import (
     PlainAddressSyntax,
     PlainStrength,
 )
+from movie_core.memory.audit import MemoryAuditLog
 from movie_core.memory.events import MemoryEvents
 from movie_core.memory.movies import (
     ENTRY_BYTES,
@@ -29,6 +30,7 @@ from movie_core.memory.trends import MemoryOrders, MemoryTrends
 __all__ = [
     "ENTRY_BYTES",
     "MAX_PENDING",
+    "MemoryAuditLog",
     "MemoryBook",
     "MemoryCatalogue",
     "MemoryDoorbell",

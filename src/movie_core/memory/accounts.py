@@ -8,7 +8,8 @@ import math
 import re
 import secrets
 import time
-from collections import deque
+import unicodedata
+from collections import Counter, deque
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
@@ -25,6 +26,7 @@ from movie_core.errors import (
 from movie_core.keys import Keys, new_id
 from movie_core.limits import Permits, PermitWindow, Quota, Rate, free_at
 from movie_core.mails import (
+    MAX_TALLY,
     RENEWED,
     Letter,
     LinkInMail,
@@ -33,6 +35,7 @@ from movie_core.mails import (
     MailRefused,
     MailRules,
     MailState,
+    MailTally,
     NewLink,
     Purpose,
 )
@@ -41,7 +44,7 @@ from movie_core.paging import Window
 from movie_core.ports import Activated, Person, Rotated
 from movie_core.sessions import MAX_SESSIONS, Access, Reuse, Session, judge_reuse
 from movie_core.users import MAX_PENDING as MAX_REGISTRATIONS
-from movie_core.users import REPEAT, Account, Address, Registration, Username
+from movie_core.users import REPEAT, Account, Address, PersonState, Registration, Username
 
 
 @dataclass(slots=True)
@@ -335,19 +338,34 @@ class MemoryUsers:
             raise UserNotFound("there is no account with this address")
         self._book.accounts[account.id] = replace(account, is_staff=is_staff)
 
-    async def people(self, window: Window, address_key: str | None = None) -> Sequence[Person]:
-        people = [
+    async def people(
+        self, window: Window, address_key: str | None = None, *, search: str = "", state: PersonState | None = None
+    ) -> tuple[int, Sequence[Person]]:
+        part = unicodedata.normalize("NFC", search.casefold())
+        found = [
+            one
+            for one in self._everybody()
+            if address_key in (None, one.address.key)
+            and any(part in text for text in (one.address.key, one.address.spelling.casefold(), one.username.key))
+            and _is_in(one, state)
+        ]
+        found.sort(key=lambda one: one.id)
+        found.sort(key=lambda one: one.created_at, reverse=True)
+        return len(found), found[window.offset : window.offset + window.limit]
+
+    async def person(self, person_id: str) -> Person | None:
+        return next((one for one in self._everybody() if one.id == person_id), None)
+
+    def _everybody(self) -> list[Person]:
+        accounts = [
             Person(a.id, a.address, a.username, False, a.is_active, a.is_staff, a.created_at, a.last_login)
             for a in self._book.accounts.values()
         ]
-        people += [
+        return accounts + [
             Person(one.id, one.address, one.username, True, False, False, one.created_at, None)
             for one in self._book.registrations
             if one.id not in self._book.decoys
         ]
-        own = [one for one in reversed(people) if address_key in (None, one.address.key)]
-        own.sort(key=lambda one: one.created_at, reverse=True)
-        return own[window.offset : window.offset + window.limit]
 
     async def export(self, address_key: str) -> dict[str, Any]:
         book = self._book
@@ -465,6 +483,20 @@ class MemoryUsers:
         return self._book.end_sessions((one.id for one in own if one.id != but), now)
 
 
+def _is_in(person: Person, state: PersonState | None) -> bool:
+    match state:
+        case None:
+            return True
+        case PersonState.PENDING:
+            return person.is_pending
+        case PersonState.ACCOUNT:
+            return not person.is_pending
+        case PersonState.STAFF:
+            return person.is_staff
+        case _:
+            return not person.is_pending and person.is_active is (state is PersonState.ACTIVE)
+
+
 class MemorySessions:
     """A `SessionStore`."""
 
@@ -580,12 +612,17 @@ class MemoryOutbox:
             if row.owner == owner and row.mail.id in mail_ids:
                 row.owner = row.leased_until = None
 
-    async def mails(self, window: Window, state: MailState | None = None) -> Sequence[Mail]:
-        mails = [row.mail for row in reversed(self._book.mails) if state in (None, row.mail.state)]
+    async def mails(self, window: Window, state: MailState | None = None) -> tuple[int, Sequence[Mail]]:
+        mails = sorted(
+            (row.mail for row in self._book.mails if state in (None, row.mail.state)), key=lambda mail: mail.id
+        )
         mails.sort(key=lambda mail: mail.created_at, reverse=True)
-        return mails[window.offset : window.offset + window.limit]
+        return len(mails), mails[window.offset : window.offset + window.limit]
 
-    async def retry(self, mail_ids: Sequence[str] | None, now: datetime) -> int:
+    async def mail(self, mail_id: str) -> Mail | None:
+        return next((row.mail for row in self._book.mails if row.mail.id == mail_id), None)
+
+    async def retry(self, mail_ids: Sequence[str] | None, now: datetime) -> Sequence[str]:
         dead = [
             row
             for row in self._book.mails
@@ -594,7 +631,16 @@ class MemoryOutbox:
         for row in dead:
             row.mail = replace(row.mail, state=MailState.PENDING, attempts=0, due_at=now)
             self._book.extend_links(row, now)
-        return len(dead)
+        return [row.mail.id for row in dead]
+
+    async def tally(self, now: datetime) -> MailTally:
+        counts = Counter(row.mail.state for row in self._book.mails)
+        waiting = [
+            row.made_at or row.mail.due_at
+            for row in self._book.mails
+            if row.mail.state is MailState.PENDING and (row.made_at is not None or row.mail.due_at <= now)
+        ]
+        return MailTally({state: min(counts[state], MAX_TALLY) for state in MailState}, min(waiting, default=None))
 
 
 class MemoryMailer:

@@ -36,6 +36,7 @@ from movie_core.testing.accounts import (
     make_registration,
     reset_link,
 )
+from movie_core.testing.audit import AuditLogContract, AuditStores
 from movie_core.testing.events import AnalyticsContract, EventStoreContract, EventStores, EventStoresContract
 from movie_core.testing.movies import (
     CatalogueContract,
@@ -74,6 +75,8 @@ __all__ = [
     "AccessTokensContract",
     "AddressSyntaxContract",
     "AnalyticsContract",
+    "AuditLogContract",
+    "AuditStores",
     "CatalogueContract",
     "Delivered",
     "DoorbellContract",

@@ -7,6 +7,7 @@ from collections.abc import Awaitable, Callable, Sequence
 from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
+from typing import Any
 
 from movie_core.errors import (
     InvalidCredentials,
@@ -48,7 +49,7 @@ from movie_core.ports import (
 )
 from movie_core.sessions import GRACE, MAX_SESSIONS, Access, Session
 from movie_core.testing.shared import NOW, ODD_STRINGS, clause, refused
-from movie_core.users import MAX_PENDING, REPEAT, Account, Address, Registration, Username
+from movie_core.users import MAX_PENDING, REPEAT, Account, Address, PersonState, Registration, Username
 
 LINK_TTL = timedelta(hours=24)
 UNLIMITED = MailRules(LINK_TTL, None)
@@ -133,8 +134,18 @@ async def _links_of(stores: Stores, now: datetime) -> dict[str, LinkInMail]:
     return {link.uid: link for mail in await deliver(stores, now) for link in mail.links}
 
 
+async def _people(stores: Stores, window: Window, *which: str, **more: Any) -> Sequence[Person]:
+    _, people = await stores.users.people(window, *which, **more)
+    return people
+
+
+async def _mails(stores: Stores, window: Window, state: MailState | None = None) -> Sequence[Mail]:
+    _, mails = await stores.outbox.mails(window, state)
+    return mails
+
+
 async def _usernames(stores: Stores, address_key: str) -> list[str]:
-    return [person.username.shown for person in await stores.users.people(Window(limit=100), address_key)]
+    return [person.username.shown for person in await _people(stores, Window(limit=100), address_key)]
 
 
 class StoresContract:
@@ -160,7 +171,7 @@ class UserStoreContract(StoresContract):
             )
             assert sum(isinstance(result, Activated) for result in results) == 1
             assert sum(isinstance(result, UsernameTaken) for result in results) == 8
-            people = await stores.users.people(Window(limit=100))
+            people = await _people(stores, Window(limit=100))
             assert sum(not person.is_pending for person in people) == 1
             assert sum(person.is_pending for person in people) == 8
 
@@ -176,21 +187,21 @@ class UserStoreContract(StoresContract):
             )
             assert sum(isinstance(result, Activated) for result in results) == 1
             assert sum(isinstance(result, InvalidLink) for result in results) == 8
-            assert len(await stores.users.people(Window(limit=100))) == 1
+            assert len(await _people(stores, Window(limit=100))) == 1
 
     @clause
     async def test_1_registrations_reserve_no_username(self) -> None:
         async with self.open(UNLIMITED) as stores:
             await stores.users.register(make_registration("ada@example.com", "Ada"), NOW)
             await stores.users.register(make_registration("bob@example.com", "ADA"), NOW)
-            assert len(await stores.users.people(Window())) == 2
+            assert len(await _people(stores, Window())) == 2
 
     @clause
     async def test_3_a_registration_is_kept_with_one_mail_and_one_link(self) -> None:
         async with self.open(UNLIMITED) as stores:
             asked = make_registration("Ada@example.com", "Ada")
             await stores.users.register(asked, NOW)
-            (person,) = await stores.users.people(Window(), asked.address.key)
+            (person,) = await _people(stores, Window(), asked.address.key)
             assert person == Person(asked.id, asked.address, asked.username, True, False, False, NOW, None)
             assert await stores.users.account_at(asked.address.key) is None
             assert await stores.users.account(asked.id) is None
@@ -232,7 +243,7 @@ class UserStoreContract(StoresContract):
             await stores.users.request_mail(MailKind.ACTIVATION, account.address.key, NOW + _HOUR)
             assert not await deliver(stores, NOW + _HOUR)
             await stores.users.erase(account.address.key, NOW + _HOUR)
-            assert not await stores.users.people(Window())
+            assert not await _people(stores, Window())
 
     @clause
     async def test_3_a_decoy_is_nothing_that_staff_could_activate(self) -> None:
@@ -249,7 +260,7 @@ class UserStoreContract(StoresContract):
             await join(stores, "ada@example.com", "Ada")
             for spelling in ("bob@example.com", "ada@example.com"):
                 await refused(UsernameTaken, stores.users.register(make_registration(spelling, "ADA"), NOW + _HOUR))
-            assert len(await stores.users.people(Window())) == 1
+            assert len(await _people(stores, Window())) == 1
             assert not await deliver(stores, NOW + _HOUR)
 
     @clause
@@ -260,11 +271,11 @@ class UserStoreContract(StoresContract):
             for later in (timedelta(0), REPEAT):
                 again = replace(first, id=new_id(), address=make_address("ADA@Example.com"), created_at=NOW + later)
                 await stores.users.register(again, NOW + later)
-            assert len(await stores.users.people(Window())) == 1
+            assert len(await _people(stores, Window())) == 1
             assert len(await deliver(stores, NOW + REPEAT)) == 1
             late = NOW + REPEAT + timedelta(seconds=1)
             await stores.users.register(replace(first, id=new_id(), created_at=late), late)
-            assert len(await stores.users.people(Window())) == 2
+            assert len(await _people(stores, Window())) == 2
 
     @clause
     async def test_5_another_password_username_or_mailbox_is_another_registration(self) -> None:
@@ -277,14 +288,14 @@ class UserStoreContract(StoresContract):
             )
             for one in (first, *others):
                 await stores.users.register(one, NOW)
-            assert len(await stores.users.people(Window(), first.address.key)) == 4
+            assert len(await _people(stores, Window(), first.address.key)) == 4
 
     @clause
     async def test_5_fifty_identical_registrations_at_once_are_one(self) -> None:
         async with self.open(UNLIMITED) as stores:
             first = make_registration()
             await asyncio.gather(*(stores.users.register(replace(first, id=new_id()), NOW) for _ in range(50)))
-            assert len(await stores.users.people(Window(limit=100))) == 1
+            assert len(await _people(stores, Window(limit=100))) == 1
             assert len(await deliver(stores, NOW)) == 1
 
     @clause
@@ -302,7 +313,7 @@ class UserStoreContract(StoresContract):
             for n in range(MAX_PENDING + 3):
                 at = NOW + timedelta(seconds=n)
                 await stores.users.register(make_registration(username=f"Ada {n}", at=at), at)
-            people = await stores.users.people(Window(limit=100), "ada@example.com")
+            people = await _people(stores, Window(limit=100), "ada@example.com")
             assert [person.username.shown for person in people] == [f"Ada {n}" for n in range(MAX_PENDING + 2, 2, -1)]
             (late,) = [mail for mail in await deliver(stores, NOW + 2 * _HOUR) if len(mail.links) > 1]
             assert {link.uid for link in late.links} == {person.id for person in people[:RENEWED]}
@@ -312,7 +323,7 @@ class UserStoreContract(StoresContract):
         async with self.open(UNLIMITED) as stores:
             for kind in (MailKind.ACTIVATION, MailKind.PASSWORD_RESET):
                 await stores.users.request_mail(kind, "nobody@example.com", NOW)
-            waiting = await stores.outbox.mails(Window())
+            waiting = await _mails(stores, Window())
             assert {mail.kind for mail in waiting} == {MailKind.ACTIVATION, MailKind.PASSWORD_RESET}
             assert all((mail.recipient, mail.due_at, mail.state) == ("", NOW, MailState.PENDING) for mail in waiting)
 
@@ -323,7 +334,7 @@ class UserStoreContract(StoresContract):
             for n in range(5):
                 at = NOW + n * _MINUTE
                 await stores.users.request_mail(MailKind.PASSWORD_RESET, account.address.key, at)
-            waiting = await stores.outbox.mails(Window(), MailState.PENDING)
+            waiting = await _mails(stores, Window(), MailState.PENDING)
             assert [mail.due_at for mail in waiting] == [NOW + 4 * _MINUTE]
             assert len(await deliver(stores, NOW + 4 * _MINUTE)) == 1
 
@@ -367,7 +378,7 @@ class UserStoreContract(StoresContract):
             )
             assert await stores.users.account(asked.id) == account
             assert await stores.users.account_at(asked.address.key) == account
-            (person,) = await stores.users.people(Window())
+            (person,) = await _people(stores, Window())
             assert (person.id, person.is_pending, person.is_active) == (asked.id, False, True)
 
     @clause
@@ -401,7 +412,7 @@ class UserStoreContract(StoresContract):
             (link,) = (await _links_of(stores, NOW)).values()
             await stores.users.request_mail(MailKind.ACTIVATION, "ada@example.com", NOW + _MINUTE)
             await stores.users.activate(link.uid, link.hashed, NOW + _MINUTE)
-            assert not await stores.outbox.mails(Window(), MailState.PENDING)
+            assert not await _mails(stores, Window(), MailState.PENDING)
 
     @clause
     async def test_10_a_link_must_be_of_its_uid_and_purpose_and_time(self) -> None:
@@ -642,14 +653,80 @@ class UserStoreContract(StoresContract):
             for n in range(1, 6):
                 at = NOW + n * _MINUTE
                 await stores.users.register(make_registration(f"u{n % 2}@example.com", f"User {n}", at=at), at)
-            everybody = [person.username.shown for person in await stores.users.people(Window())]
+            everybody = [person.username.shown for person in await _people(stores, Window())]
             assert everybody == ["User 5", "User 4", "User 3", "User 2", "User 1", "Ada"]
-            part = [person.username.shown for person in await stores.users.people(Window(1, 3))]
+            part = [person.username.shown for person in await _people(stores, Window(1, 3))]
             assert part == everybody[1:4]
-            assert not await stores.users.people(Window(6, 3))
+            assert await stores.users.people(Window(6, 3)) == (6, [])
             assert await _usernames(stores, "u1@example.com") == ["User 5", "User 3", "User 1"]
             for odd in ODD_STRINGS:
-                assert not await stores.users.people(Window(), odd)
+                assert await stores.users.people(Window(), odd) == (0, [])
+
+    @clause
+    async def test_19_people_of_the_same_time_have_one_order(self) -> None:
+        async with self.open(UNLIMITED) as stores:
+            for n in range(4):
+                await stores.users.register(make_registration(f"u{n}@example.com", f"User {n}"), NOW)
+                await join(stores, f"v{n}@example.com", f"Voter {n}")
+            everybody = [person.id for person in await _people(stores, Window())]
+            assert everybody == sorted(everybody)
+            assert [(await _people(stores, Window(n, 1)))[0].id for n in range(8)] == everybody
+
+    @clause
+    async def test_19_people_are_of_one_state(self) -> None:
+        async with self.open(UNLIMITED) as stores:
+            for n, name in enumerate(("plain", "staff", "gone", "gone staff")):
+                account, _ = await join(stores, f"u{n}@example.com", name, at=NOW + n * _MINUTE)
+                if "staff" in name:
+                    await stores.users.set_staff(account.address.key, True)
+                if "gone" in name:
+                    await stores.users.set_active(account.address.key, False, NOW)
+            await stores.users.register(make_registration("u0@example.com", "decoy", at=NOW + _HOUR), NOW + _HOUR)
+            await stores.users.register(make_registration("u9@example.com", "waits", at=NOW + _HOUR), NOW + _HOUR)
+            expected = {
+                None: ["waits", "gone staff", "gone", "staff", "plain"],
+                PersonState.ACCOUNT: ["gone staff", "gone", "staff", "plain"],
+                PersonState.ACTIVE: ["staff", "plain"],
+                PersonState.INACTIVE: ["gone staff", "gone"],
+                PersonState.STAFF: ["gone staff", "staff"],
+                PersonState.PENDING: ["waits"],
+            }
+            for state, names in expected.items():
+                total, people = await stores.users.people(Window(limit=1), state=state)
+                assert (total, [person.username.shown for person in people]) == (len(names), names[:1])
+                listed = await _people(stores, Window(), state=state)
+                assert [person.username.shown for person in listed] == names
+
+    @clause
+    async def test_19_a_search_finds_parts_of_addresses_and_usernames(self) -> None:
+        async with self.open(UNLIMITED) as stores:
+            await join(stores, "Ada.L@Bücher.example", "Straße 1", at=NOW)
+            await join(stores, "bob_1@example.com", "Éva", at=NOW + _MINUTE)
+            await stores.users.register(make_registration("bobx1@example.com", "100%"), NOW + _HOUR)
+            searches = {
+                "ada.l@": ["Straße 1"],
+                "ADA": ["Straße 1"],
+                "BÜCHER": ["Straße 1"],
+                "strasse": ["Straße 1"],
+                "STRASSE 1": ["Straße 1"],
+                "éVA": ["Éva"],
+                "E\u0301va": ["Éva"],
+                "example.com": ["Éva", "100%"],
+                "bob_": ["Éva"],
+                "0%": ["100%"],
+                "b%1": [],
+                "\\": [],
+                "": ["Éva", "Straße 1", "100%"],
+            }
+            for search, names in searches.items():
+                total, people = await stores.users.people(Window(), search=search)
+                assert total == len(names), search
+                assert sorted(person.username.shown for person in people) == sorted(names), search
+            (pending,) = await _people(stores, Window(), search="BOB", state=PersonState.PENDING)
+            assert pending.username.shown == "100%"
+            assert await stores.users.people(Window(), "bob_1@example.com", search="ada") == (0, [])
+            for odd in set(ODD_STRINGS) - {"", "%"}:
+                assert await stores.users.people(Window(), search=odd) == (0, [])
 
     @clause
     async def test_20_an_export_has_everything_but_secrets(self) -> None:
@@ -710,7 +787,7 @@ class UserStoreContract(StoresContract):
             assert not await stores.outbox.settle("post", replace(leased, state=MailState.SENT, sent_at=NOW))
             assert not await deliver(stores, NOW + _HOUR)
             assert list(await stores.users.erase(account.address.key, NOW)) == []
-            assert [person.id for person in await stores.users.people(Window())] == [bystander.id]
+            assert [person.id for person in await _people(stores, Window())] == [bystander.id]
             await join(stores, at=NOW + _HOUR)
 
     @clause
@@ -720,8 +797,8 @@ class UserStoreContract(StoresContract):
             (link,) = (await _links_of(stores, NOW)).values()
             await stores.users.register(make_registration(username="Eve"), NOW)
             assert list(await stores.users.erase("ada@example.com", NOW)) == []
-            assert not await stores.users.people(Window())
-            assert not await stores.outbox.mails(Window())
+            assert not await _people(stores, Window())
+            assert not await _mails(stores, Window())
             await refused(InvalidLink, stores.users.activate(link.uid, link.hashed, NOW))
             for odd in ODD_STRINGS:
                 assert list(await stores.users.erase(odd, NOW)) == []
@@ -754,7 +831,7 @@ class UserStoreContract(StoresContract):
             late = NOW + LINK_TTL + 7 * _DAY + _MINUTE
             assert await stores.users.purge(late) > 0
             assert await stores.users.purge(late) == 0
-            assert {person.username.shown for person in await stores.users.people(Window())} == {"Ada", "stuck"}
+            assert {person.username.shown for person in await _people(stores, Window())} == {"Ada", "stuck"}
             await refused(InvalidLink, stores.users.activation(used.uid, used.hashed, late))
             (mail,) = await deliver(stores, NOW + 60 * _DAY)
             assert not await stores.users.activation(mail.links[0].uid, mail.links[0].hashed, NOW + 60 * _DAY)
@@ -764,9 +841,9 @@ class UserStoreContract(StoresContract):
         async with self.open(UNLIMITED) as stores:
             account, _ = await join(stores)
             await stores.users.purge(NOW + 29 * _DAY)
-            assert len(await stores.outbox.mails(Window(), MailState.SENT)) == 1
+            assert len(await _mails(stores, Window(), MailState.SENT)) == 1
             assert await stores.users.purge(NOW + 30 * _DAY + _MINUTE) > 0
-            assert not await stores.outbox.mails(Window())
+            assert not await _mails(stores, Window())
             assert (await stores.users.export(account.address.key))["mails"] == []
 
     @clause
@@ -780,6 +857,21 @@ class UserStoreContract(StoresContract):
             assert await stores.users.purge(NOW + _DAY + _MINUTE) > 0
             assert session.id not in await stores.sessions.sessions_ended_since(NOW)
             assert not await stores.sessions.session_lives(session.id)
+
+    @clause
+    async def test_23_a_person_is_found_by_id(self) -> None:
+        async with self.open(UNLIMITED) as stores:
+            account, _ = await join(stores)
+            pending = make_registration("bob@example.com", "Bob")
+            await stores.users.register(pending, NOW)
+            decoy = make_registration("ada@example.com", "Someone")
+            await stores.users.register(decoy, NOW)
+            for person in await _people(stores, Window()):
+                assert await stores.users.person(person.id) == person
+            found = [await stores.users.person(one) for one in (account.id, pending.id)]
+            assert [person and person.is_pending for person in found] == [False, True]
+            for odd in (*ODD_STRINGS, new_id(), decoy.id):
+                assert await stores.users.person(odd) is None
 
     @staticmethod
     def _reset(stores: Stores) -> Callable[[str, str, datetime], Awaitable[object]]:
@@ -798,7 +890,7 @@ class SessionStoreContract(StoresContract):
             assert list(await stores.sessions.listed(account.id)) == [session]
             assert await stores.sessions.session_lives(session.id)
             assert await stores.users.account(account.id) == replace(account, last_login=NOW + _HOUR)
-            (person,) = await stores.users.people(Window())
+            (person,) = await _people(stores, Window())
             assert person.last_login == NOW + _HOUR
 
     @clause
@@ -1037,7 +1129,7 @@ class OutboxContract(StoresContract):
             for at in sent:
                 assert sum(at <= other < at + _HOUR for other in sent) <= 3
             assert len(sent) >= 9
-            assert not await stores.outbox.mails(Window(), MailState.PENDING)
+            assert not await _mails(stores, Window(), MailState.PENDING)
 
     @clause
     async def test_1_all_kinds_count_together(self) -> None:
@@ -1071,7 +1163,7 @@ class OutboxContract(StoresContract):
             later = NOW + 6 * _MINUTE
             first = await _links_of(stores, later)
             assert sorted(link.username for link in first.values()) == ["Ada 0", "Ada 1", "Ada 2"]
-            (waiting,) = await stores.outbox.mails(Window(), MailState.PENDING)
+            (waiting,) = await _mails(stores, Window(), MailState.PENDING)
             assert (waiting.kind, waiting.recipient, waiting.due_at) == (MailKind.ACTIVATION, "", NOW + _HOUR)
             for link in first.values():
                 assert not await stores.users.activation(link.uid, link.hashed, later)
@@ -1086,7 +1178,7 @@ class OutboxContract(StoresContract):
             links = [await reset_link(stores, account, NOW + n * _MINUTE) for n in (1, 2)]
             await stores.users.request_mail(MailKind.PASSWORD_RESET, account.address.key, NOW + 3 * _MINUTE)
             assert not await deliver(stores, NOW + 3 * _MINUTE)
-            (waiting,) = await stores.outbox.mails(Window(), MailState.PENDING)
+            (waiting,) = await _mails(stores, Window(), MailState.PENDING)
             assert (waiting.recipient, waiting.due_at) == ("", NOW + _HOUR)
             assert await stores.users.reset_owner(links[1].uid, links[1].hashed, NOW + 3 * _MINUTE) == account
             (mail,) = await deliver(stores, NOW + _HOUR)
@@ -1106,8 +1198,8 @@ class OutboxContract(StoresContract):
             asked = [make_registration(username=f"Ada {n}") for n in range(20)]
             await asyncio.gather(*(stores.users.register(one, NOW) for one in asked))
             assert len(await deliver(stores, NOW)) == 3
-            assert len(await stores.outbox.mails(Window(), MailState.PENDING)) == 1
-            assert len(await stores.users.people(Window(limit=100))) == 20
+            assert len(await _mails(stores, Window(), MailState.PENDING)) == 1
+            assert len(await _people(stores, Window(limit=100))) == 20
 
     @clause
     async def test_2_a_mail_made_late_renews_the_newest_registrations(self) -> None:
@@ -1183,7 +1275,7 @@ class OutboxContract(StoresContract):
             assert {mail.recipient for mail in sent} == {"straße@example.com", "strasse@example.com"}
             for mail in sent:
                 assert {link.username for link in mail.links} == {"Sharp" if "ß" in mail.recipient else "Plain"}
-            assert not await stores.outbox.mails(Window(), MailState.PENDING)
+            assert not await _mails(stores, Window(), MailState.PENDING)
 
     @clause
     async def test_2_a_reset_goes_to_the_spelling_of_the_account(self) -> None:
@@ -1216,16 +1308,16 @@ class OutboxContract(StoresContract):
             for key in (account.address.key, "nobody@example.com"):
                 for kind in (MailKind.ACTIVATION, MailKind.PASSWORD_RESET):
                     await stores.users.request_mail(kind, key, NOW)
-            assert len(await stores.outbox.mails(Window(), MailState.PENDING)) == 5
+            assert len(await _mails(stores, Window(), MailState.PENDING)) == 5
             assert not await deliver(stores, NOW)
-            assert not await stores.outbox.mails(Window(), MailState.PENDING)
+            assert not await _mails(stores, Window(), MailState.PENDING)
 
     @clause
     async def test_2_a_mail_to_the_owner_that_waits_ends_with_the_account(self) -> None:
         async with self.open(MailRules(LINK_TTL, Rate(1, 3600))) as stores:
             account, _ = await join(stores)
             await stores.users.register(make_registration("ADA@example.com", "Eve"), NOW)
-            (waiting,) = await stores.outbox.mails(Window(), MailState.PENDING)
+            (waiting,) = await _mails(stores, Window(), MailState.PENDING)
             assert (waiting.kind, waiting.due_at) == (MailKind.ADDRESS_TAKEN, NOW + _HOUR)
             await stores.users.erase(account.address.key, NOW)
             assert not await deliver(stores, NOW + _HOUR)
@@ -1294,10 +1386,10 @@ class OutboxContract(StoresContract):
             (mail,) = await stores.outbox.claim("post", NOW, 10, _LEASE)
             sent = replace(mail, state=MailState.SENT, attempts=1, last_error="", sent_at=NOW + _MINUTE)
             assert await stores.outbox.settle("post", sent)
-            assert list(await stores.outbox.mails(Window())) == [replace(sent, links=())]
+            assert list(await _mails(stores, Window())) == [replace(sent, links=())]
             assert not await stores.outbox.settle("post", replace(sent, attempts=9))
             assert not await stores.outbox.claim("post", NOW + _DAY, 10, _LEASE)
-            assert list(await stores.outbox.mails(Window())) == [replace(sent, links=())]
+            assert list(await _mails(stores, Window())) == [replace(sent, links=())]
 
     @clause
     async def test_4_who_lost_the_lease_changes_nothing(self) -> None:
@@ -1307,7 +1399,7 @@ class OutboxContract(StoresContract):
             await stores.outbox.claim("next", NOW + _LEASE, 10, _LEASE)
             assert not await stores.outbox.settle("slow", replace(mail, state=MailState.DEAD, attempts=1))
             assert not await stores.outbox.settle("stranger", replace(mail, state=MailState.DEAD, attempts=1))
-            assert list(await stores.outbox.mails(Window())) == [replace(mail, links=())]
+            assert list(await _mails(stores, Window())) == [replace(mail, links=())]
             assert await stores.outbox.settle("next", replace(mail, state=MailState.SENT, attempts=1, sent_at=NOW))
 
     @clause
@@ -1333,14 +1425,16 @@ class OutboxContract(StoresContract):
             claimed = await stores.outbox.claim("post", NOW + _HOUR, 2, _LEASE)
             await stores.outbox.settle("post", replace(claimed[0], state=MailState.SENT, sent_at=NOW + _HOUR))
             await stores.outbox.settle("post", replace(claimed[1], state=MailState.DEAD, last_error="550 no"))
-            listed = await stores.outbox.mails(Window())
+            listed = await _mails(stores, Window())
             assert [mail.recipient for mail in listed] == [f"u{n}@example.com" for n in (4, 3, 2, 1, 0)]
             assert not any(mail.links for mail in listed)
-            assert list(await stores.outbox.mails(Window(1, 2))) == list(listed[1:3])
+            assert await stores.outbox.mails(Window(1, 2)) == (5, list(listed[1:3]))
+            assert await stores.outbox.mails(Window(5, 2)) == (5, [])
             for state, amount in ((MailState.PENDING, 3), (MailState.SENT, 1), (MailState.DEAD, 1)):
-                some = await stores.outbox.mails(Window(), state)
-                assert [mail.state for mail in some] == [state] * amount
-            assert (await stores.outbox.mails(Window(), MailState.DEAD))[0].last_error == "550 no"
+                total, some = await stores.outbox.mails(Window(limit=2), state)
+                assert total == amount
+                assert [mail.state for mail in some] == [state] * min(amount, 2)
+            assert (await _mails(stores, Window(), MailState.DEAD))[0].last_error == "550 no"
 
     @clause
     async def test_7_dead_mails_are_tried_again(self) -> None:
@@ -1351,11 +1445,11 @@ class OutboxContract(StoresContract):
             for mail in claimed:
                 assert await stores.outbox.settle("post", replace(mail, state=MailState.DEAD, attempts=8))
             late = NOW + 2 * _DAY
-            assert await stores.outbox.retry([*ODD_STRINGS, new_id()], late) == 0
-            assert await stores.outbox.retry([], late) == 0
-            assert await stores.outbox.retry([claimed[0].id], late) == 1
-            assert await stores.outbox.retry([claimed[0].id], late) == 0
-            assert await stores.outbox.retry(None, late) == 2
+            assert not await stores.outbox.retry([*ODD_STRINGS, new_id()], late)
+            assert not await stores.outbox.retry([], late)
+            assert list(await stores.outbox.retry([claimed[0].id], late)) == [claimed[0].id]
+            assert not await stores.outbox.retry([claimed[0].id], late)
+            assert sorted(await stores.outbox.retry(None, late)) == sorted(mail.id for mail in claimed[1:])
             again = [mail for mail in await stores.outbox.claim("post", late, 10, _LEASE) if mail.due_at == late]
             assert sorted(mail.id for mail in again) == sorted(mail.id for mail in claimed)
             for mail in again:
@@ -1363,6 +1457,44 @@ class OutboxContract(StoresContract):
                 (link,) = mail.links
                 assert stores.keys.unseal(link.sealed, link.hashed) is not None
                 assert not await stores.users.activation(link.uid, link.hashed, late)
+
+    @clause
+    async def test_8_mails_are_counted_and_the_oldest_that_could_have_gone_is_known(self) -> None:
+        async with self.open(UNLIMITED) as stores:
+            empty = await stores.outbox.tally(NOW)
+            assert (dict(empty.counts), empty.waiting_since) == (dict.fromkeys(MailState, 0), None)
+            for n in range(4):
+                at = NOW + n * _MINUTE
+                await stores.users.register(make_registration(f"u{n}@example.com", f"User {n}", at=at), at)
+            late = NOW + _HOUR
+            claimed = await stores.outbox.claim("post", late, 3, _LEASE)
+            await stores.outbox.settle("post", replace(claimed[0], state=MailState.SENT, sent_at=late))
+            await stores.outbox.settle("post", replace(claimed[1], state=MailState.DEAD))
+            # A try that failed makes it due later, and waiting no less.
+            await stores.outbox.settle("post", replace(claimed[2], attempts=1, due_at=late + _HOUR))
+            told = await stores.outbox.tally(late)
+            assert dict(told.counts) == {MailState.PENDING: 2, MailState.SENT: 1, MailState.DEAD: 1}
+            assert told.waiting_since == NOW + 2 * _MINUTE
+
+    @clause
+    async def test_8_a_mail_that_a_limit_holds_back_does_not_wait_until_it_may_go(self) -> None:
+        async with self.open(MailRules(LINK_TTL, Rate(1, 3600))) as stores:
+            await stores.users.register(make_registration("ada@example.com", "Ada"), NOW)
+            await deliver(stores, NOW)
+            await stores.users.register(make_registration("ada@example.com", "Eve", at=NOW + _MINUTE), NOW + _MINUTE)
+            assert (await stores.outbox.tally(NOW + 2 * _MINUTE)).waiting_since is None
+            later = NOW + 2 * _HOUR
+            assert (await stores.outbox.tally(later)).waiting_since == NOW + _HOUR
+
+    @clause
+    async def test_9_a_mail_is_found_by_id(self) -> None:
+        async with self.open(UNLIMITED) as stores:
+            await stores.users.register(make_registration(), NOW)
+            await stores.users.request_mail(MailKind.PASSWORD_RESET, "bob@example.com", NOW)
+            for mail in await _mails(stores, Window()):
+                assert await stores.outbox.mail(mail.id) == mail
+            for odd in (*ODD_STRINGS, new_id()):
+                assert await stores.outbox.mail(odd) is None
 
 
 # --- mail, passwords, tokens, limits

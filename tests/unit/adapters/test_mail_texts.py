@@ -5,8 +5,8 @@ from email.policy import SMTPUTF8
 
 import pytest
 
-from movie_adapters.mail_texts import SUBJECTS, message_of, needs_utf8, split_mailbox
-from movie_core.mails import Letter, MailKind
+from movie_adapters.mail_texts import message_of, needs_utf8, split_mailbox
+from movie_core.mails import SUBJECTS, Letter, MailKind
 
 SENDER = "noreply@movies.example.com"
 URL = "https://movies.example.com/api/v1/authentication/verify-email/" + "0" * 32 + "/" + "x" * 43 + "/"

@@ -16,6 +16,7 @@ from movie_core.health import Readiness
 from movie_core.keys import Keys
 from movie_core.mails import Letter, MailRoom, MailRules
 from movie_core.memory import (
+    MemoryAuditLog,
     MemoryBook,
     MemoryDoorbell,
     MemoryEvents,
@@ -37,6 +38,7 @@ from movie_core.ports import (
     AccessTokens,
     AddressSyntax,
     Analytics,
+    AuditLog,
     Catalogue,
     Doorbell,
     EventStore,
@@ -157,6 +159,10 @@ class InMemory(Provider):
     @provide(override=True)
     def orders(self) -> KeptOrders:
         return MemoryOrders()
+
+    @provide(override=True)
+    def audit_log(self, book: MemoryBook) -> AuditLog:
+        return MemoryAuditLog(book)
 
     @provide(override=True)
     def recommender(self, ratings: RatingStore, catalogue: Catalogue) -> Recommender:

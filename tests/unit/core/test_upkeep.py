@@ -18,6 +18,12 @@ class Events:
         return 4
 
 
+class AuditLog:
+    async def purge(self, before: datetime) -> int:
+        self.before = before
+        return 5
+
+
 class Recommender:
     def __init__(self) -> None:
         self.outdated = True
@@ -31,19 +37,20 @@ class Recommender:
         self.outdated = False
 
 
-def upkeep(users: Users, events: Events, recommender: Recommender, keep: timedelta) -> Upkeep:
-    return Upkeep(users, events, recommender, events_keep=keep, clock=lambda: NOW)  # type: ignore[arg-type]
+def upkeep(users: Users, events: Events, recommender: Recommender, audit_log: AuditLog, keep: timedelta) -> Upkeep:
+    return Upkeep(users, events, recommender, audit_log, events_keep=keep, clock=lambda: NOW)  # type: ignore[arg-type]
 
 
-async def test_users_and_events_are_purged_each_by_its_own_age() -> None:
-    users, events = Users(), Events()
-    assert await upkeep(users, events, Recommender(), timedelta(days=90)).purge() == 7
+async def test_users_events_and_the_audit_log_are_purged_each_by_its_own_age() -> None:
+    users, events, audit_log = Users(), Events(), AuditLog()
+    assert await upkeep(users, events, Recommender(), audit_log, timedelta(days=90)).purge() == 12
     assert users.at == NOW
     assert events.before == date(2026, 8, 26)
+    assert audit_log.before == NOW - timedelta(days=400)
 
 
 async def test_a_model_is_made_only_where_there_is_something_new_to_learn() -> None:
     recommender = Recommender()
-    work = upkeep(Users(), Events(), recommender, timedelta(days=90))
+    work = upkeep(Users(), Events(), recommender, AuditLog(), timedelta(days=90))
     assert [await work.train(), await work.train()] == [True, False]
     assert recommender.trained == 1

@@ -13,6 +13,7 @@ from movie_core import MemoryCatalogue
 from movie_core.keys import Keys
 from movie_core.mails import MailRules
 from movie_core.memory import (
+    MemoryAuditLog,
     MemoryBook,
     MemoryDoorbell,
     MemoryEvents,
@@ -21,7 +22,7 @@ from movie_core.memory import (
     MemoryUsers,
 )
 from movie_core.movies import utc_now
-from movie_core.ports import Catalogue, Doorbell, EventStore, RatingStore, Recommender, UserStore
+from movie_core.ports import AuditLog, Catalogue, Doorbell, EventStore, RatingStore, Recommender, UserStore
 from movie_worker.app import create_broker
 from movie_worker.tasks import TASKS
 
@@ -67,6 +68,10 @@ class InMemory(Provider):
     @provide(override=True)
     def doorbell(self) -> Doorbell:
         return self.bell
+
+    @provide(override=True)
+    def audit_log(self) -> AuditLog:
+        return MemoryAuditLog(self.book)
 
 
 async def done(broker: AsyncBroker, name: str) -> "TaskiqResult[object]":

@@ -1,0 +1,133 @@
+"""The suite of the audit log."""
+
+import asyncio
+from contextlib import AbstractAsyncContextManager
+from dataclasses import dataclass, replace
+from datetime import timedelta
+
+from movie_core.audit import COMMAND_LINE, Action, AuditEntry
+from movie_core.keys import new_id
+from movie_core.paging import Window
+from movie_core.ports import AuditLog
+from movie_core.testing.accounts import Stores, join
+from movie_core.testing.ratings import check_personal_data
+from movie_core.testing.shared import NOW, ODD_STRINGS, clause
+
+_DAY = timedelta(days=1)
+
+
+@dataclass(frozen=True, slots=True)
+class AuditStores:
+    """A log, and the accounts that it may name."""
+
+    log: AuditLog
+    accounts: Stores
+
+
+async def _all(log: AuditLog) -> list[AuditEntry]:
+    return list((await log.listed(Window(limit=100)))[1])
+
+
+class AuditLogContract:
+    """What every `AuditLog` keeps; the numbers are the clauses of `movie_core.ports`."""
+
+    def open(self) -> AbstractAsyncContextManager[AuditStores]:
+        """The log under test, over one empty database with the accounts."""
+        raise NotImplementedError
+
+    @clause
+    async def test_1_and_2_everything_kept_of_a_user_is_exported_and_erased(self) -> None:
+        async with self.open() as stores:
+            ada, _ = await join(stores.accounts)
+            bob, _ = await join(stores.accounts, "bob@example.com", "Bob")
+            by_ada = AuditEntry(NOW, ada.id, Action.USER_DEACTIVATED, bob.id)
+            about_ada = AuditEntry(NOW + _DAY, bob.id, Action.STAFF_REVOKED, ada.id)
+            by_nobody = AuditEntry(NOW + 2 * _DAY, COMMAND_LINE, Action.SESSIONS_ENDED, ada.id)
+            await stores.log.append([by_ada, about_ada, by_nobody])
+            assert (await stores.log.export(ada.id))["audit"] == [
+                {"action": "user_deactivated", "at": "2026-11-24T09:00:00Z"}
+                | {"by_this_account": True, "about_this_account": False},
+                {"action": "staff_revoked", "at": "2026-11-25T09:00:00Z"}
+                | {"by_this_account": False, "about_this_account": True},
+                {"action": "sessions_ended", "at": "2026-11-26T09:00:00Z"}
+                | {"by_this_account": False, "about_this_account": True},
+            ]
+            await stores.log.erase(COMMAND_LINE)
+            assert await _all(stores.log) == [by_nobody, about_ada, by_ada]
+            await stores.log.erase(ada.id)
+            assert await _all(stores.log) == [
+                replace(by_nobody, account_id=None),
+                replace(about_ada, account_id=None),
+                replace(by_ada, actor=""),
+            ]
+
+    @clause
+    async def test_1_and_2_hold_for_any_two_users(self) -> None:
+        async with self.open() as stores:
+            ada, _ = await join(stores.accounts)
+            bob, _ = await join(stores.accounts, "bob@example.com", "Bob")
+            await stores.log.append([AuditEntry(NOW, one.id, Action.CACHE_FLUSHED) for one in (ada, bob)])
+            await check_personal_data(stores.log, ada.id, bob.id)
+
+    @clause
+    async def test_2_an_account_that_ends_is_named_no_more(self) -> None:
+        async with self.open() as stores:
+            ada, _ = await join(stores.accounts)
+            bob, _ = await join(stores.accounts, "bob@example.com", "Bob")
+            entry = AuditEntry(NOW, ada.id, Action.STAFF_GRANTED, bob.id)
+            await stores.log.append([entry])
+            await stores.accounts.users.erase(ada.address.key, NOW)
+            assert await _all(stores.log) == [replace(entry, actor="")]
+            await stores.accounts.users.erase(bob.address.key, NOW)
+            assert await _all(stores.log) == [replace(entry, actor="", account_id=None)]
+
+    @clause
+    async def test_3_an_entry_is_kept_as_it_is(self) -> None:
+        async with self.open() as stores:
+            ada, _ = await join(stores.accounts)
+            entries = [AuditEntry(NOW, ada.id, action, ada.id) for action in Action]
+            entries += [AuditEntry(NOW, COMMAND_LINE, Action.MAIL_RETRIED, mail_id=new_id())]
+            await stores.log.append(entries)
+            await stores.log.append([])
+            assert sorted(await _all(stores.log), key=lambda one: one.id) == sorted(entries, key=lambda one: one.id)
+
+    @clause
+    async def test_3_an_account_that_is_gone_is_not_named(self) -> None:
+        async with self.open() as stores:
+            for odd in (*ODD_STRINGS, new_id()):
+                await stores.log.append([AuditEntry(NOW, odd, Action.SESSIONS_ENDED, odd)])
+            assert {(one.actor, one.account_id) for one in await _all(stores.log)} == {("", None)}
+
+    @clause
+    async def test_3_accounts_that_end_meanwhile_are_not_named(self) -> None:
+        async with self.open() as stores:
+            accounts = [(await join(stores.accounts, f"u{n}@example.com", f"User {n}"))[0] for n in range(10)]
+
+            async def note(number: int) -> None:
+                about = accounts[number].id
+                await stores.log.append([AuditEntry(NOW, accounts[-number].id, Action.USER_ACTIVATED, about)])
+
+            erasing = [stores.accounts.users.erase(one.address.key, NOW) for one in accounts]
+            await asyncio.gather(*(work for n in range(10) for work in (note(n), erasing[n], note(n))))
+            assert {(one.actor, one.account_id) for one in await _all(stores.log)} == {("", None)}
+            assert len(await _all(stores.log)) == 20
+
+    @clause
+    async def test_4_entries_come_newest_first(self) -> None:
+        async with self.open() as stores:
+            assert await stores.log.listed(Window()) == (0, [])
+            entries = [AuditEntry(NOW + n // 2 * _DAY, COMMAND_LINE, Action.CACHE_FLUSHED) for n in range(6)]
+            await stores.log.append(entries)
+            ordered = sorted(sorted(entries, key=lambda one: one.id), key=lambda one: one.at, reverse=True)
+            assert await _all(stores.log) == ordered
+            assert await stores.log.listed(Window(1, 3)) == (6, ordered[1:4])
+            assert await stores.log.listed(Window(6, 3)) == (6, [])
+
+    @clause
+    async def test_5_a_purge_leaves_what_is_not_older(self) -> None:
+        async with self.open() as stores:
+            entries = [AuditEntry(NOW + n * _DAY, COMMAND_LINE, Action.CACHE_FLUSHED) for n in range(4)]
+            await stores.log.append(entries)
+            assert await stores.log.purge(NOW + 2 * _DAY) == 2
+            assert await _all(stores.log) == [entries[3], entries[2]]
+            assert await stores.log.purge(NOW + 2 * _DAY) == 0

@@ -1,0 +1,75 @@
+"""The audit log on SQLite and PostgreSQL keeps its contract; its table is as the migration makes it."""
+
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+
+import pytest
+
+from movie_adapters.sql_audit import BATCH, SqlAuditLog
+from movie_adapters.sql_database import create_engine, metadata
+from movie_adapters.sql_outbox import SqlOutbox
+from movie_adapters.sql_sessions import SqlSessions
+from movie_adapters.sql_users import SqlUsers
+from movie_core.audit import COMMAND_LINE, Action, AuditEntry
+from movie_core.errors import StoreUnavailable
+from movie_core.keys import Keys
+from movie_core.paging import Window
+from movie_core.testing import NOW, UNLIMITED, AuditLogContract, AuditStores, Stores
+
+TABLES = ("audit", "users", "registrations", "links", "mails")
+
+
+@asynccontextmanager
+async def stores_at(url: str) -> AsyncIterator[AuditStores]:
+    """The log and the accounts over a database, emptied."""
+    engine, keys = create_engine(url), Keys(["k" * 32])
+    try:
+        async with engine.begin() as connection:
+            for table in reversed(metadata.sorted_tables):
+                if table.name in TABLES:
+                    await connection.execute(table.delete())
+        accounts = Stores(
+            SqlUsers(engine, UNLIMITED, keys), SqlSessions(engine), SqlOutbox(engine, UNLIMITED, keys), keys
+        )
+        yield AuditStores(SqlAuditLog(engine), accounts)
+    finally:
+        await engine.dispose()
+
+
+class OpenLog(AuditLogContract):
+    url: str
+
+    @asynccontextmanager
+    async def open(self) -> AsyncIterator[AuditStores]:
+        async with stores_at(self.url) as stores:
+            yield stores
+
+
+class TestAuditLogOnSqlite(OpenLog):
+    @pytest.fixture(autouse=True)
+    def _database(self, sqlite_url: str) -> None:
+        self.url = sqlite_url
+
+
+class TestAuditLogOnPostgres(OpenLog):
+    @pytest.fixture(autouse=True)
+    def _database(self, postgres_url: str) -> None:
+        self.url = postgres_url
+
+
+async def test_a_purge_of_many_goes_in_batches(url: str) -> None:
+    async with stores_at(url) as stores:
+        await stores.log.append([AuditEntry(NOW, COMMAND_LINE, Action.CACHE_FLUSHED) for _ in range(BATCH + 1)])
+        assert await stores.log.purge(NOW) == 0
+        assert await stores.log.purge(NOW.replace(year=2027)) == BATCH + 1
+        assert await stores.log.listed(Window()) == (0, [])
+
+
+async def test_a_database_that_is_away_is_said_to_be(tmp_path_factory: pytest.TempPathFactory) -> None:
+    engine = create_engine(f"sqlite+aiosqlite:///{tmp_path_factory.mktemp('none')}/none.db")
+    log = SqlAuditLog(engine)
+    entry = AuditEntry(NOW, COMMAND_LINE, Action.CACHE_FLUSHED)
+    for call in (log.append([entry]), log.listed(Window()), log.purge(NOW), log.export("x"), log.erase("x")):
+        with pytest.raises(StoreUnavailable):
+            await call
+    await engine.dispose()
