@@ -447,7 +447,7 @@ def best(scores: NDArray[Any], limit: int) -> list[tuple[int, float]]:
 
 
 def _fame(films: Sequence[Movie]) -> Floats:
-    """The order by the catalogue's popularity: 1 for the best known, half of that 2,000 places on; 0 where not known."""
+    """The order by the catalogue's popularity: 1 for the best known, half of that 2,000 places on; 0 if unknown."""
     famous = [number for number, film in enumerate(films) if film.popularity is not None]
     famous.sort(key=lambda number: (-(films[number].popularity or 0.0), number))
     fame = np.zeros(len(films), np.float32)
