@@ -21,6 +21,8 @@ MAX_TOLD = 10
 MAX_NAME = 40
 """Characters of an unknown field's name that a refusal repeats."""
 
+MAX_EXACT = 2**53
+"""Up to there every whole number has a float of its own."""
 LARGE = 64 * 1024
 """Bytes of a body from which reading it would keep other requests waiting."""
 
@@ -147,7 +149,7 @@ def _parsed(body: bytes) -> Any:
         if depth > MAX_DEPTH:
             raise InvalidBody(f"the body may have arrays and objects up to {MAX_DEPTH} inside each other")
     try:
-        value = json.loads(text, object_pairs_hook=_object, parse_constant=_refuse_constant)
+        value = json.loads(text, object_pairs_hook=_object, parse_float=_number, parse_constant=_refuse_constant)
         msgspec.json.encode(value)
     except UnicodeEncodeError:
         raise InvalidBody("the body has half a surrogate pair") from None
@@ -167,6 +169,12 @@ def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     if len(found) < len(pairs):
         raise InvalidBody("a field is given twice")
     return found
+
+
+def _number(text: str) -> int | float:
+    """2.0 is a whole number to JSON Schema, and so to the API's own document."""
+    value = float(text)
+    return int(value) if abs(value) <= MAX_EXACT and value.is_integer() else value
 
 
 def _refuse_constant(_: str) -> NoReturn:

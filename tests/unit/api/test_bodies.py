@@ -83,6 +83,19 @@ async def test_a_body_may_be_32_deep(api: Api) -> None:
         assert not body["errors"]
 
 
+async def test_a_whole_number_may_be_written_with_a_fraction_of_nothing(api: Api) -> None:
+    session = await api.activated()
+
+    async def tell(position: str) -> httpx.Response:
+        body = f'[{{"type": "view", "movie_id": "201", "position": {position}}}]'
+        return await api.post("/api/v1/events/", content=body, headers=JSON | session)
+
+    for written in ("2", "2.0", "20e-1", "0.2E1"):
+        assert (await tell(written)).json() == {"accepted": 1, "rejected": []}, written
+    for written in ("2.5", "1e400", "9007199254740994.0"):
+        assert (await tell(written)).status_code == 400, written
+
+
 async def test_brackets_in_a_text_are_no_depth(api: Api) -> None:
     assert_problem(await post(api, b'{"email": "' + b'[{\\"' * 100 + b'"}'), 400, "invalid_email")
 
