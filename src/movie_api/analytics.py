@@ -2,8 +2,9 @@
 
 import csv
 import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from dataclasses import fields
+from functools import partial
 from io import StringIO
 from typing import Any
 
@@ -56,13 +57,11 @@ def _preference(ranges: Mapping[str, float], media_type: str) -> tuple[float, in
     return quality, closeness if quality else 0
 
 
-def _days(request: AnyRequest) -> Days:
+async def _answer(request: AnyRequest, name: str, row: type, ask: Callable[[Days], Awaitable[Any]]) -> Response[bytes]:
+    """`ask` finds one `row` or a sequence of them, whose fields are the names on the wire; `name` is for a file."""
     given = parse_parameters(request.scope["query_string"], _REFUSALS)
-    return Days.parse(given.get("from"), given.get("to"), utc_now().date())
-
-
-def _answer(request: AnyRequest, name: str, days: Days, row: type, found: Any) -> Response[bytes]:
-    """`found` is one `row` or a sequence of them, whose fields are the names on the wire; `name` is for a file."""
+    days = Days.parse(given.get("from"), given.get("to"), utc_now().date())
+    found = await ask(days)
     names = [field.name for field in fields(row)]
     is_list = isinstance(found, Sequence)
     rows = [{name: getattr(one, name) for name in names} for one in (found if is_list else (found,))]
@@ -96,46 +95,38 @@ def _cell(value: Any) -> Any:
 
 @get(ANALYTICS + "summary/", guards=[require_staff])
 async def summary(request: AnyRequest, analytics: FromDishka[Analytics]) -> Response[bytes]:
-    days = _days(request)
-    return _answer(request, "summary", days, Summary, await analytics.summary(days))
+    return await _answer(request, "summary", Summary, analytics.summary)
 
 
 @get(ANALYTICS + "searches/top/", guards=[require_staff])
 async def top_searches(request: AnyRequest, analytics: FromDishka[Analytics]) -> Response[bytes]:
-    days = _days(request)
-    return _answer(request, "searches-top", days, QueryCount, await analytics.top_searches(days))
+    return await _answer(request, "searches-top", QueryCount, analytics.top_searches)
 
 
 @get(ANALYTICS + "searches/zero-results/", guards=[require_staff])
 async def zero_result_searches(request: AnyRequest, analytics: FromDishka[Analytics]) -> Response[bytes]:
-    days = _days(request)
-    return _answer(
-        request, "searches-zero-results", days, QueryCount, await analytics.top_searches(days, zero_results=True)
-    )
+    ask = partial(analytics.top_searches, zero_results=True)
+    return await _answer(request, "searches-zero-results", QueryCount, ask)
 
 
 @get(ANALYTICS + "clicks/", guards=[require_staff])
 async def clicks(request: AnyRequest, analytics: FromDishka[Analytics]) -> Response[bytes]:
-    days = _days(request)
-    return _answer(request, "clicks", days, Clicks, await analytics.clicks(days))
+    return await _answer(request, "clicks", Clicks, analytics.clicks)
 
 
 @get(ANALYTICS + "funnel/", guards=[require_staff])
 async def funnel(request: AnyRequest, analytics: FromDishka[Analytics]) -> Response[bytes]:
-    days = _days(request)
-    return _answer(request, "funnel", days, Funnel, await analytics.funnel(days))
+    return await _answer(request, "funnel", Funnel, analytics.funnel)
 
 
 @get(ANALYTICS + "retention/", guards=[require_staff])
 async def retention(request: AnyRequest, analytics: FromDishka[Analytics]) -> Response[bytes]:
-    days = _days(request)
-    return _answer(request, "retention", days, Cohort, await analytics.retention(days))
+    return await _answer(request, "retention", Cohort, analytics.retention)
 
 
 @get(ANALYTICS + "source/", guards=[require_staff])
 async def source(request: AnyRequest, analytics: FromDishka[Analytics]) -> Response[bytes]:
-    days = _days(request)
-    return _answer(request, "source", days, SourceDay, await analytics.source(days))
+    return await _answer(request, "source", SourceDay, analytics.source)
 
 
 ANALYTICS_ROUTES = (summary, top_searches, zero_result_searches, clicks, funnel, retention, source)
