@@ -124,10 +124,6 @@ class EventRecorder:
         self.dropped = 0
         """Events that found memory full."""
 
-    @property
-    def is_on(self) -> bool:
-        return self._store is not None
-
     def search(
         self, user_id: str | None, query: str, state: State, *, is_first: bool = True, found: bool = True
     ) -> None:
