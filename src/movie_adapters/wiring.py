@@ -12,6 +12,7 @@ import logging
 import multiprocessing
 import os
 import secrets
+import signal
 import socket
 import sys
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
@@ -683,6 +684,8 @@ async def _train_apart(settings: Settings) -> None:
 
 
 def _train(settings: Settings) -> None:
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, signal.SIG_IGN)  # meant for the process that serves, which ends this one
     with contextlib.suppress(OSError):
         os.nice(10)
 
