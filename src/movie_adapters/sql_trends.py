@@ -84,7 +84,7 @@ class SqlTrends:
     """
 
     def __init__(self, engine: AsyncEngine, source: str, kept: int = KEPT_MOVIES) -> None:
-        """A tenth more than `kept` movies are kept for each window."""
+        """Up to a tenth more than `kept` movies are kept for each window and each process that adds."""
         self._engine = engine
         self._source = source
         self._kept = kept
