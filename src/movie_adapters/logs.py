@@ -41,10 +41,10 @@ class BatchedHandler(logging.Handler):
         if record.levelno >= logging.WARNING:
             self.flush()
 
-    def tell_request(self, request_id: str, message: str) -> None:
+    def tell_request(self, request_id: str, message: str, user_id: str | None = None) -> None:
         """As a record at level INFO of the requests' logger would be told, for a tenth of its cost: making one takes
         longer than everything else that is done for a request."""
-        line = self._lines_of.line(time.time(), "INFO", REQUESTS, message, request_id)
+        line = self._lines_of.line(time.time(), "INFO", REQUESTS, message, request_id, user_id)
         self.acquire()  # as the library does for `emit`
         try:
             self._add(line)
@@ -84,20 +84,31 @@ class BatchedHandler(logging.Handler):
 
 
 class ConsoleFormatter(logging.Formatter):
-    """A line for people; the time is made once a second."""
+    """A line for people, without ids; the time is made once a second."""
 
     def __init__(self) -> None:
         super().__init__()
         self._second, self._shown = 0, ""
 
     def format(self, record: logging.LogRecord) -> str:
-        told = self.line(record.created, record.levelname, record.name, record.getMessage(), None)
-        return f"{told}\n{self.formatException(record.exc_info)}" if record.exc_info else told
+        told = self.line(record.created, record.levelname, record.name, record.getMessage())
+        if not record.exc_info:
+            return told
+        trace = self.formatException(record.exc_info).split("\n")
+        return "\n".join((told, *map(_printable, trace)))
 
-    def line(self, created: float, level: str, name: str, message: str, request_id: str | None) -> str:
+    def line(
+        self,
+        created: float,
+        level: str,
+        name: str,
+        message: str,
+        request_id: str | None = None,
+        user_id: str | None = None,
+    ) -> str:
         if int(created) != self._second:
             self._second, self._shown = int(created), time.strftime("%H:%M:%S", time.localtime(created))
-        return f"{self._shown} {level:<7} {message}"
+        return f"{self._shown} {level:<7} {_printable(message)}"
 
 
 class JsonFormatter(logging.Formatter):
@@ -105,11 +116,18 @@ class JsonFormatter(logging.Formatter):
 
     def format(self, record: logging.LogRecord) -> str:
         trace = self.formatException(record.exc_info) if record.exc_info else None
-        request_id = getattr(record, "request_id", None)
-        return self.line(record.created, record.levelname, record.name, record.getMessage(), request_id, trace)
+        request_id, user_id = getattr(record, "request_id", None), getattr(record, "user_id", None)
+        return self.line(record.created, record.levelname, record.name, record.getMessage(), request_id, user_id, trace)
 
     def line(
-        self, created: float, level: str, name: str, message: str, request_id: str | None, trace: str | None = None
+        self,
+        created: float,
+        level: str,
+        name: str,
+        message: str,
+        request_id: str | None = None,
+        user_id: str | None = None,
+        trace: str | None = None,
     ) -> str:
         told = {
             "time": datetime.fromtimestamp(created, UTC).isoformat(timespec="milliseconds"),
@@ -119,9 +137,16 @@ class JsonFormatter(logging.Formatter):
         }
         if request_id is not None:
             told["request_id"] = request_id
+        if user_id is not None:
+            told["user_id"] = user_id
         if trace is not None:
             told["trace"] = trace
         return json.dumps(told)
+
+
+def _printable(text: str) -> str:
+    """Without what ends a line or commands a terminal: some of it was written by strangers."""
+    return text if text.isprintable() else "".join(c if c.isprintable() else ascii(c)[1:-1] for c in text)
 
 
 def configure_logging(form: str) -> None:
@@ -135,8 +160,16 @@ def configure_logging(form: str) -> None:
         logging.getLogger(name).setLevel(level)
 
 
-def request_log() -> Callable[[str, str], None] | None:
-    """What writes a request's id and message as configured here; None where logging was configured elsewhere."""
+def announce(form: str, message: str) -> None:
+    """Tell what a program has to say of itself, whether logging is set up or not."""
+    is_json = form == "json"
+    line = JsonFormatter().line(time.time(), "INFO", "movie_cli", message) if is_json else f"movie-search: {message}"
+    sys.stderr.write(line + "\n")
+    sys.stderr.flush()
+
+
+def request_log() -> Callable[[str, str, str | None], None] | None:
+    """What writes a request's id, message and user as configured here; None where logging was configured elsewhere."""
     handlers = logging.getLogger().handlers
     if len(handlers) == 1 and isinstance(handlers[0], BatchedHandler):
         return handlers[0].tell_request

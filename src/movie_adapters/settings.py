@@ -347,7 +347,7 @@ class Settings:
     otlp_url: str | None = _setting(
         None,
         _web_url,
-        "base URL of an OpenTelemetry collector (OTLP over HTTP), such as `http://127.0.0.1:4318`; needs the extra `otel`",
+        "base URL of an OpenTelemetry collector (OTLP, HTTP), such as `http://127.0.0.1:4318`; needs the extra `otel`",
     )
     origins: Mapping[str, str] = field(default_factory=dict, kw_only=True, compare=False)
     """Where each setting comes from, by its variable: `default`, `environment` or `.env`."""
@@ -424,6 +424,11 @@ class Settings:
         if isinstance(value, float):
             return _told_duration(value)
         return _PASSWORD.sub("***", str(value)) if one.metadata["secret"] else str(value)
+
+    @property
+    def shows_links(self) -> bool:
+        """Whether links of mails that are kept as files are shown on the console: never among lines for programs."""
+        return self.smtp_url is None and self.env == "local" and self.log_format == "console"
 
     @property
     def sqlite_path(self) -> Path | None:

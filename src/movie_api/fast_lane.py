@@ -13,7 +13,9 @@ from movie_api.guard import Head
 from movie_api.movies import SEARCH_PATH, ReadyAnswers, SearchAccess, matches_etag
 from movie_core.events import EventRecorder
 
-_PATHS = frozenset((SEARCH_PATH, SEARCH_PATH.rstrip("/")))
+_ROUTE = SEARCH_PATH.rstrip("/")
+"""As the framework calls the handler's route."""
+_PATHS = frozenset((SEARCH_PATH, _ROUTE))
 
 
 class FastLane:
@@ -38,6 +40,7 @@ class FastLane:
         # Whether the caller may have it comes last, as that counts the search.
         if answer is None or not self._access.admit_at_once(scope, head.authorization):
             return None
+        scope["path_template"] = _ROUTE
         caller, asked = scope["state"]["caller"], answer.asked
         user_id = None if caller is None else caller.user_id
         self._recorder.search(user_id, asked.query.text, answer.rendered.state, is_first=not asked.window.offset)

@@ -35,7 +35,7 @@ MAX_HOSTS = 64
 _REQUEST_ID = re.compile(rb"[A-Za-z0-9._-]{1,64}")
 _HOST = re.compile(rb"(\[[0-9A-Fa-f:.]+\]|[A-Za-z0-9._-]+)(?::([0-9]{1,5}))?")
 # Slashes repeat, because the router takes several for one.
-_PERSONAL = re.compile(r"/+api/+v1/+(?:authentication|users)(?:/|$)")
+_PERSONAL = re.compile(r"/+api/+v1/+(?:authentication|users|admin)(?:/|$)")
 """Paths whose answers nobody may keep."""
 _MAILED = re.compile(r"(.*?/(?:verify-email|password/+reset)/+[^/]+/+).+", re.DOTALL)
 """Paths that carry a token after a user's id."""
@@ -63,7 +63,10 @@ _log = logging.getLogger(__name__)
 AtOnce = Callable[[HTTPScope, "Head"], tuple[int, list[tuple[bytes, bytes]], bytes] | None]
 """Status, headers and body, where they are known without asking the application."""
 
-RequestLog = Callable[[str, str], None]
+RequestLog = Callable[[str, str, str | None], None]
+"""Takes id and message of a request, and the id of the user who asks, where one is known."""
+RequestCount = Callable[[str | None, str, int, float], None]
+"""Takes the template of a request's route (None: none matched), its method, status and seconds."""
 
 
 class Guard:
@@ -78,13 +81,15 @@ class Guard:
         trusted_proxies: Sequence[str] = (),
         at_once: AtOnce = lambda _scope, _head: None,
         log: RequestLog | None = None,
+        count: RequestCount = lambda _route, _method, _status, _seconds: None,
     ) -> None:
         """`trusted_proxies` are networks (or addresses) whose `X-Forwarded-For` is believed. `at_once` may know the
-        answer to a request that has passed; then the application isn't asked. `log` takes id and message of each
-        request, in place of the logger for them."""
+        answer to a request that has passed; then the application isn't asked. `log` tells of each request, in place
+        of the logger for them, and `count` counts it."""
         self._app = app
         self._at_once = at_once
         self._log = log or _log_request
+        self._count = count
         self._public_url = public_url
         self._allowed_hosts = frozenset(allowed_hosts)
         self._good_hosts: set[bytes] = set()
@@ -101,6 +106,7 @@ class Guard:
         state["request_id"], state["public_url"] = head.request_id, self._public_url
         state["client"] = self._client(scope, head.forwarded)
         answer = _Answer(send, scope, head.request_id)
+        inner: Scope = scope
         try:
             refusal = self._refusal(scope, head)
             found = self._at_once(scope, head) if refusal is None else None
@@ -110,8 +116,8 @@ class Guard:
                 await self._tell(answer, *refusal)
             else:
                 # Routes know GET only: the same answer, its body left out on its way. The server goes by its own scope.
-                inner = {**scope, "method": "GET"} if answer.is_head else scope
-                await self._app(cast("Scope", inner), receive, answer)
+                inner = cast("Scope", {**scope, "method": "GET"}) if answer.is_head else scope
+                await self._app(inner, receive, answer)
                 if not answer.has_begun:
                     await self._end(answer, RuntimeError("the application gave no answer"))
         except GeneratorExit:  # the loop is gone, nothing can be sent
@@ -120,8 +126,11 @@ class Guard:
             await self._end(answer, error)
         finally:
             path, status = _printable(scope["path"], scope.get("raw_path")), state.get("refused") or answer.status
-            took = (time.perf_counter() - began) * 1e3
-            self._log(head.request_id, f"{scope['method']} {path} {status} {took:.1f} ms")
+            took = time.perf_counter() - began
+            caller = state.get("caller")
+            user_id = None if caller is None else caller.user_id
+            self._log(head.request_id, f"{scope['method']} {path} {status} {took * 1e3:.1f} ms", user_id)
+            self._count(inner.get("path_template"), scope["method"], status, took)
 
     async def _end(self, answer: "_Answer", error: BaseException) -> None:
         """What escaped the application gets a proper answer, unless one has begun; raises where it was broken off."""
@@ -175,8 +184,9 @@ class Guard:
             if len(self._good_hosts) < MAX_HOSTS:
                 self._good_hosts.add(head.host)
             return None
-        # Probes of an orchestrator address a container by whatever it is called there.
-        return None if scope["path"].startswith("/health/") else ("invalid_host", "this host is not served here")
+        # Probes of an orchestrator, and Prometheus, address a container by whatever it is called there.
+        is_probe = scope["path"].startswith("/health/") or scope["path"] == "/metrics"
+        return None if is_probe else ("invalid_host", "this host is not served here")
 
 
 class Head:
@@ -304,8 +314,8 @@ def _policy_header(name: str, amount: int, seconds: int) -> tuple[bytes, bytes]:
     return b"ratelimit-policy", f'"{name}";q={amount};w={seconds}'.encode()
 
 
-def _log_request(request_id: str, message: str) -> None:
-    _access.info("%s", message, extra={"request_id": request_id})
+def _log_request(request_id: str, message: str, user_id: str | None) -> None:
+    _access.info("%s", message, extra={"request_id": request_id, "user_id": user_id})
 
 
 def _raw_path(scope: HTTPScope) -> bytes:

@@ -113,25 +113,30 @@ class EventRecorder:
         self._trends = trends
         self._calls = calls
         self._told_calls = (0, 0)
+        self._told_answered: Counter[str] = Counter()
         self._clock = clock
         self._pending: deque[Event] = deque()
         # How often, and when first.
         self._searches: dict[tuple[str | None, str, bool], tuple[int, datetime]] = {}
-        self._states: Counter[str] = Counter()
         self._flushing = asyncio.Lock()
         self._flushes: set[asyncio.Task[None]] = set()
         self._is_away = False
+        self.answered: Counter[str] = Counter()
+        """Searches by the state of their answers, also where nothing is recorded."""
         self.dropped = 0
         """Events that found memory full."""
+
+    @property
+    def waiting(self) -> int:
+        """Events that are not written yet."""
+        return len(self._pending) + len(self._searches)
 
     def search(
         self, user_id: str | None, query: str, state: State, *, is_first: bool = True, found: bool = True
     ) -> None:
         """A search was answered. Counts, and nothing else: the fast lane calls it."""
-        if self._store is None:
-            return
-        self._states[state.value] += 1
-        if is_first:
+        self.answered[state.value] += 1
+        if is_first and self._store is not None:
             key = (user_id, query, found)
             known = self._searches.get(key)
             if known is not None:
@@ -155,7 +160,7 @@ class EventRecorder:
     def _has_room(self, count: int) -> bool:
         if self._store is None:
             return False
-        has_room = len(self._pending) + len(self._searches) + count <= MAX_PENDING
+        has_room = self.waiting + count <= MAX_PENDING
         self.dropped += 0 if has_room else count
         return has_room
 
@@ -196,15 +201,10 @@ class EventRecorder:
             self._pending.append(Event(EventKind.SEARCH, at, user_id, query=query, found=found, times=times))
 
     async def _count(self, store: "EventStore") -> None:
-        attempts, failures = self._calls()
-        counts = self._states + Counter(
+        (attempts, failures), answered = self._calls(), self.answered.copy()
+        counts = (answered - self._told_answered) + Counter(
             attempts=attempts - self._told_calls[0], failures=failures - self._told_calls[1]
         )
         if counts:
-            states, self._states = self._states, Counter()
-            try:
-                await store.count(utc_day(self._clock()), counts)
-            except StoreUnavailable:
-                self._states += states
-                raise
-            self._told_calls = attempts, failures
+            await store.count(utc_day(self._clock()), counts)
+            self._told_calls, self._told_answered = (attempts, failures), answered

@@ -19,12 +19,14 @@ from taskiq.receiver import Receiver
 from taskiq_redis import RedisStreamBroker
 
 from movie_adapters.in_process import PURGE_SECONDS, TRAIN_SECONDS, EventDoorbell, keep_delivering
+from movie_adapters.metrics import Metrics, TaskCounts
 from movie_adapters.settings import Settings
 from movie_adapters.task_queue import DELIVER_MAIL, MAX_ENTRIES, PURGE, STREAM, TRAIN, TaskQueue
 from movie_adapters.wiring import create_container
 from movie_core.errors import Unavailable
 from movie_core.mails import SEND_SECONDS, MailRoom
 from movie_core.ports import Doorbell
+from movie_worker.metrics import CountTasks, Telling, answer_metrics
 from movie_worker.tasks import TASKS
 
 IDLE_TIMEOUT = 600_000
@@ -57,14 +59,15 @@ def create_broker(settings: Settings, *overrides: Provider) -> AsyncBroker:
 
     `overrides` are providers that stand in for some of `movie_adapters.wiring`.
     """
-    return _broker(settings, _container(settings, *overrides))
+    tasks = TaskCounts(TASKS)
+    return _broker(settings, _container(settings, tasks, *overrides), tasks)
 
 
-def _container(settings: Settings, *overrides: Provider) -> AsyncContainer:
-    return create_container(settings, TaskiqProvider(), _DeliversItself(), *overrides)
+def _container(settings: Settings, tasks: TaskCounts, *overrides: Provider) -> AsyncContainer:
+    return create_container(settings, TaskiqProvider(), _DeliversItself(), Telling(tasks), *overrides)
 
 
-def _broker(settings: Settings, container: AsyncContainer) -> AsyncBroker:
+def _broker(settings: Settings, container: AsyncContainer, tasks: TaskCounts) -> AsyncBroker:
     broker: AsyncBroker = InMemoryBroker()
     if settings.redis_url is not None:
         # Without socket_timeout=None a blocked read swallows the cancellation that should end the worker. A group made
@@ -78,6 +81,7 @@ def _broker(settings: Settings, container: AsyncContainer) -> AsyncBroker:
             idle_timeout=IDLE_TIMEOUT,
             unacknowledged_lock_timeout=30,
         )
+    broker = broker.with_middlewares(CountTasks(tasks))
     for name, task in TASKS.items():
         broker.register_task(task, task_name=name)
     setup_dishka(container, broker)
@@ -98,13 +102,15 @@ def run_worker(settings: Settings, announce: Callable[[], None]) -> int:
 async def _work(settings: Settings, announce: Callable[[], None]) -> int:
     logging.getLogger("taskiq").setLevel(logging.WARNING)  # it tells of every task
     stop = _stop_on_signals()
-    container = _container(settings)
-    broker = _broker(settings, container)
+    tasks = TaskCounts(TASKS)
+    container = _container(settings, tasks)
+    broker = _broker(settings, container, tasks)
     broker.is_worker_process = True
     queue = TaskQueue(settings.redis_url or "")
     doorbell = await container.get(Doorbell)
     assert isinstance(doorbell, EventDoorbell)  # noqa: S101  (as provided above)
     room = await container.get(MailRoom)
+    telling = await answer_metrics(settings, (await container.get(Metrics)).text)
     stopping = asyncio.create_task(stop.wait())
     delivering = asyncio.create_task(keep_delivering(room, doorbell, finish_seconds=FINISH_SECONDS))
     listening = asyncio.create_task(_listen(broker, queue, stop))
@@ -116,6 +122,8 @@ async def _work(settings: Settings, announce: Callable[[], None]) -> int:
     for ended in await asyncio.gather(delivering, listening, return_exceptions=True):
         if isinstance(ended, Exception):
             _log.error("the worker can't go on", exc_info=ended)
+    if telling is not None:
+        telling.close()
     with contextlib.suppress(TimeoutError):
         async with asyncio.timeout(2):
             await broker.shutdown()

@@ -1,0 +1,48 @@
+"""`/metrics`: what this process tells of itself, for Prometheus."""
+
+from typing import Any, cast
+
+from dishka import FromDishka, Provider, Scope, provide
+from litestar import Request, Response, get
+from litestar.exceptions import NotFoundException
+
+from movie_adapters.metrics import Metrics, RequestCounts, Stock, TellingSource, is_admitted
+from movie_adapters.settings import Settings
+from movie_adapters.wiring import PatientSource, SharedRedis
+from movie_core.events import EventRecorder
+
+METRICS_PATH = "/metrics"
+
+
+class Telling(Provider):
+    """The metrics of a process that serves."""
+
+    scope = Scope.APP
+
+    def __init__(self, requests: RequestCounts) -> None:
+        super().__init__()
+        self._requests = requests
+
+    @provide
+    def metrics(
+        self, settings: Settings, stock: Stock, recorder: EventRecorder, patient: PatientSource, redis: SharedRedis
+    ) -> Metrics:
+        source = patient.source
+        return Metrics(
+            stock,
+            source_name=settings.source,
+            requests=self._requests,
+            recorder=recorder,
+            source=cast(TellingSource, source) if hasattr(source, "outcomes") else None,
+            redis=redis.states(),
+        )
+
+
+@get(METRICS_PATH)
+async def show_metrics(
+    request: Request[Any, Any, Any], settings: FromDishka[Settings], metrics: FromDishka[Metrics]
+) -> Response[bytes]:
+    if not is_admitted(settings, request.headers.getall("authorization", [])):
+        raise NotFoundException
+    body, media_type = await metrics.text()
+    return Response(body, media_type=media_type, headers={"cache-control": "no-store"})
