@@ -31,7 +31,7 @@ try:
     from rich.table import Table
     from rich.text import Text
 
-    from movie_adapters.logs import configure_logging
+    from movie_adapters.logs import announce, configure_logging
     from movie_adapters.movie_files import MovieFile
     from movie_adapters.settings import SettingError, Settings
     from movie_adapters.wiring import SharedRedis, create_container, prepare, prepare_schema
@@ -157,10 +157,13 @@ def serve(
     except OSError as error:
         raise CouldNot(f"--port: can't listen on {host}:{port}: {(error.strerror or str(error)).lower()}") from None
 
-    def announce() -> None:
-        _say(f"serving {settings.source} at {settings.public_url}, documentation at {settings.public_url}/docs")
+    def tell() -> None:
+        form = settings.log_format
+        announce(
+            form, f"serving {settings.source} at {settings.public_url}, documentation at {settings.public_url}/docs"
+        )
         if settings.public_search:
-            _say("search is public: MOVIE_PUBLIC_SEARCH is on, so nobody needs a token")
+            announce(form, "search is public: MOVIE_PUBLIC_SEARCH is on, so nobody needs a token")
         if settings.redis_url is None:
             _say_where_mails_go(settings)
 
@@ -178,7 +181,7 @@ def serve(
     if preparing.exitcode:
         sys.exit(preparing.exitcode)
     make = functools.partial(served_app, settings)
-    code = serve_one(make, listening, announce) if workers == 1 else serve_many(make, listening, workers, announce)
+    code = serve_one(make, listening, tell) if workers == 1 else serve_many(make, listening, workers, tell)
     if code:
         raise CouldNot("serving ended because a process could not go on; its log says why")
 
@@ -198,7 +201,7 @@ def scheduler() -> None:
     settings = _settings_of_a_queue()
     from movie_worker.app import run_scheduler
 
-    _end_well(run_scheduler(settings, lambda: _say("scheduling")))
+    _end_well(run_scheduler(settings, lambda: announce(settings.log_format, "scheduling")))
 
 
 def _settings_of_a_queue() -> Settings:
@@ -212,7 +215,7 @@ def _settings_of_a_queue() -> Settings:
 
 
 def _announce_worker(settings: Settings) -> None:
-    _say("working")
+    announce(settings.log_format, "working")
     _say_where_mails_go(settings)
 
 
@@ -222,7 +225,7 @@ def _end_well(code: int) -> None:
 
 
 def _say_where_mails_go(settings: Settings) -> None:
-    if settings.smtp_url is None and settings.env == "local":
+    if settings.shows_links:
         _say(f"no MOVIE_SMTP_URL: mails are kept in {settings.data_dir / 'mail'} and their links are shown here")
 
 
@@ -233,9 +236,9 @@ def _prepare_alone(settings: Settings) -> None:
         async with _container(settings) as container:
             try:
                 if await _prepare(settings, container):
-                    _say("the bundled films are searchable")
+                    announce(settings.log_format, "the bundled films are searchable")
             except StoreUnavailable as away:
-                _say(f"starting without the database: {away.detail}")
+                announce(settings.log_format, f"starting without the database: {away.detail}")
 
     sys.exit(_done(lambda: asyncio.run(run())))
 
@@ -266,7 +269,7 @@ def served_app(settings: Settings) -> "Litestar":
 
 
 def _say(line: str) -> None:
-    print(f"movie-search: {line}", file=sys.stderr, flush=True)  # noqa: T201
+    announce("console", line)
 
 
 @app.command(group=_MOVIES)

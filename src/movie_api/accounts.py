@@ -73,7 +73,9 @@ class Callers(Provider):
 
     @provide
     async def caller(self, request: Request, accounts: Accounts) -> Caller:  # type: ignore[type-arg]  # dishka's key
-        return await authenticate(request, accounts)
+        caller = await authenticate(request, accounts)
+        request.scope["state"]["caller"] = caller  # for the line of the request
+        return caller
 
 
 async def authenticate(request: AnyRequest, accounts: Accounts) -> Caller:

@@ -12,6 +12,7 @@ from litestar.datastructures import State
 from litestar.routes import HTTPRoute
 
 from movie_adapters.logs import request_log
+from movie_adapters.metrics import RequestCounts
 from movie_adapters.settings import Settings
 from movie_adapters.wiring import create_container, notice_of, serving
 from movie_api.accounts import ACCOUNT_ROUTES, Callers
@@ -22,6 +23,7 @@ from movie_api.events import EVENT_ROUTES
 from movie_api.fast_lane import FastLane
 from movie_api.guard import Guard
 from movie_api.movies import MOVIE_ROUTES, ReadyAnswers, SearchAccess
+from movie_api.metrics import Telling, show_metrics
 from movie_api.openapi import document
 from movie_api.pages import explain_error, is_live, is_ready, reading_router
 from movie_api.ratings import RATING_ROUTES
@@ -52,7 +54,8 @@ class Searches(Provider):
 
 def create_app(settings: Settings, *overrides: Provider) -> Litestar:
     """The ASGI application; `overrides` are providers that stand in for some of `movie_adapters.wiring`."""
-    container = create_container(settings, LitestarProvider(), Callers(), Searches(), *overrides)
+    requests = RequestCounts()
+    container = create_container(settings, LitestarProvider(), Callers(), Searches(), Telling(requests), *overrides)
     notice = notice_of(settings)
     described = document(
         settings.public_url,
@@ -84,6 +87,7 @@ def create_app(settings: Settings, *overrides: Provider) -> Litestar:
                 explain_error,
             ],
         )
+                show_metrics,
     )
     app = Litestar(
         route_handlers=[
@@ -107,6 +111,7 @@ def create_app(settings: Settings, *overrides: Provider) -> Litestar:
         log=request_log(),
         public_url=settings.public_url,
         allowed_hosts=settings.allowed_hosts,
+        count=requests.count,
         trusted_proxies=settings.trusted_proxies,
     )
     return app

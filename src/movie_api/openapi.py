@@ -953,3 +953,12 @@ def document(public_url: str, *, version: str, public_search: bool, notice: str 
             "securitySchemes": {"bearer": {"type": "http", "scheme": "bearer", "bearerFormat": "JWT"}},
         },
     }
+    "/metrics": _get(
+        "showMetrics",
+        "operation",
+        "What this process tells of itself, for Prometheus; in production for the metrics token alone",
+        _TEXT,
+        "not_found",
+        media_type="text/plain",
+        is_open=True,
+    ),
