@@ -16,14 +16,15 @@ from movie_adapters.metrics import RequestCounts
 from movie_adapters.settings import Settings
 from movie_adapters.wiring import create_container, notice_of, serving
 from movie_api.accounts import ACCOUNT_ROUTES, Callers
+from movie_api.admin import ADMIN_ROUTES
 from movie_api.analytics import ANALYTICS_ROUTES
 from movie_api.dashboard import dashboard_router
 from movie_api.errors import answer
 from movie_api.events import EVENT_ROUTES
 from movie_api.fast_lane import FastLane
 from movie_api.guard import Guard
-from movie_api.movies import MOVIE_ROUTES, ReadyAnswers, SearchAccess
 from movie_api.metrics import Telling, show_metrics
+from movie_api.movies import MOVIE_ROUTES, ReadyAnswers, SearchAccess
 from movie_api.openapi import document
 from movie_api.pages import explain_error, is_live, is_ready, reading_router
 from movie_api.ratings import RATING_ROUTES
@@ -82,12 +83,13 @@ def create_app(settings: Settings, *overrides: Provider) -> Litestar:
                 *EVENT_ROUTES,
                 *ACCOUNT_ROUTES,
                 *ANALYTICS_ROUTES,
+                *ADMIN_ROUTES,
                 is_live,
                 is_ready,
                 explain_error,
+                show_metrics,
             ],
         )
-                show_metrics,
     )
     app = Litestar(
         route_handlers=[
@@ -109,16 +111,16 @@ def create_app(settings: Settings, *overrides: Provider) -> Litestar:
         app.asgi_handler,
         at_once=lane,
         log=request_log(),
+        count=requests.count,
         public_url=settings.public_url,
         allowed_hosts=settings.allowed_hosts,
-        count=requests.count,
         trusted_proxies=settings.trusted_proxies,
     )
     return app
 
 
 def _telling_all_methods(router: Router) -> Router:
-    """Litestar answers OPTIONS for the first handler of a path alone; without that one it makes another for them all."""
+    """Litestar answers OPTIONS for the first handler of a path alone; without that, it makes another for them all."""
     for route in router.routes:
         if isinstance(route, HTTPRoute):
             route.route_handlers = [one for one in route.route_handlers if "OPTIONS" not in one.http_methods]

@@ -125,6 +125,7 @@ PROBLEMS: dict[str, Kind] = {
     "rating_not_found": Kind(404, "Rating not found", "You haven't rated this movie."),
     "user_not_found": Kind(404, "User not found", "There is no account like that, or it is gone."),
     "session_not_found": Kind(404, "Session not found", "The account has no such session, or it has ended."),
+    "mail_not_found": Kind(404, "Mail not found", "There is no such mail; sent ones are removed after a while."),
     "not_found": Kind(404, "Not found", "There is nothing at this path; /docs lists what there is."),
     "method_not_allowed": Kind(
         405, "Method not allowed", "The path exists but not with this method; the `Allow` header lists its methods."
@@ -133,6 +134,13 @@ PROBLEMS: dict[str, Kind] = {
         408, "Request timeout", "The body did not arrive in time; a stalled connection is closed within 15 seconds."
     ),
     "username_taken": Kind(409, "Username taken", "Somebody has this username. Choose another."),
+    "own_account": Kind(
+        409,
+        "Own account",
+        "Nobody deactivates their own account or takes their own right as staff: there might be nobody left who could "
+        "undo it. Others of staff and the command line can.",
+    ),
+    "mail_not_dead": Kind(409, "Mail not dead", "The mail waits or was sent; only dead ones are tried again."),
     "too_many_ratings": Kind(
         409, "Too many ratings", "You have as many ratings as can be kept. Remove some before you add others."
     ),

@@ -10,17 +10,21 @@ from typing import Any
 from movie_api.bodies import CSV, FORM, JSON
 from movie_api.errors import MEDIA_TYPE, PROBLEMS
 from movie_core.analytics import DEFAULT_DAYS, MAX_DAYS, MAX_QUERIES
+from movie_core.audit import COMMAND_LINE, Action
 from movie_core.catalog import MAX_SUGGESTIONS
 from movie_core.events import MAX_EVENTS, MAX_POSITION, TOLD
+from movie_core.mails import MailState
 from movie_core.movies import MAX_GENRE, MAX_QUERY, Order, State
 from movie_core.paging import DEFAULT_LIMIT, MAX_LIMIT, MAX_OFFSET
 from movie_core.ratings import HIGHEST, LOWEST, MAX_IMPORT
 from movie_core.recommending import MAX_REASONS, ReasonKind, Tier
 from movie_core.sessions import MAX_DEVICE, MAX_SESSIONS
 from movie_core.trending import WEIGHTS, DeedKind, TrendWindow
-from movie_core.users import MAX_USERNAME
+from movie_core.users import MAX_ADDRESS, MAX_USERNAME, PersonState
 
 Json = dict[str, Any]
+
+_NO_CONTROLS = r"^[^\x00-\x1f\x7f-\x9f]*$"
 
 _TEXT: Json = {"type": "string"}
 _TEXTS: Json = {"type": "array", "items": _TEXT}
@@ -285,6 +289,7 @@ SCHEMAS: Json = {
             "mails": _list({"type": "object"}),
             "ratings": _list({"type": "object"}),
             "events": _list({"type": "object"}),
+            "audit": _list({"type": "object"}),
         },
     },
     "DaysMeta": _object(
@@ -330,6 +335,44 @@ SCHEMAS: Json = {
         fresh=_COUNT,
         stale=_COUNT,
         fallback=_COUNT,
+    ),
+    "Person": _object(
+        ("id", "email", "username", "is_active", "is_staff", "created_at", "last_login"),
+        id=_TEXT,
+        email=_TEXT,
+        username=_TEXT,
+        is_active={"type": "boolean", "description": "False for registrations that wait for their activation, too."},
+        is_staff={"type": "boolean"},
+        created_at=_TIME,
+        last_login={"type": ["string", "null"], "format": "date-time"},
+    ),
+    "People": _page_of(_schema("Person")),
+    "PersonChange": _object((), is_active={"type": "boolean"}, is_staff={"type": "boolean"}),
+    "KeptMail": _object(
+        ("id", "to", "subject", "state", "attempts", "last_error", "created_at", "sent_at"),
+        id=_TEXT,
+        to={"type": "string", "description": "Empty until the mail is made, which a limit may put off."},
+        subject=_TEXT,
+        state={"type": "string", "enum": list(MailState), "description": "`dead`: given up."},
+        attempts=_COUNT,
+        last_error={"type": "string", "description": "What the mail server said last; empty where nothing."},
+        created_at=_TIME,
+        sent_at={"type": ["string", "null"], "format": "date-time"},
+    ),
+    "KeptMails": _page_of(_schema("KeptMail")),
+    "AuditEntries": _page_of(
+        _object(
+            ("id", "at", "actor", "action", "account_id", "mail_id"),
+            id=_TEXT,
+            at=_TIME,
+            actor={
+                "type": "string",
+                "description": f"The id of an account, or `{COMMAND_LINE}`; empty where that account was erased.",
+            },
+            action={"type": "string", "enum": list(Action)},
+            account_id={"type": ["string", "null"], "description": "Whom it was about, unless erased since."},
+            mail_id={"type": ["string", "null"], "description": "Which mail it was about."},
+        )
     ),
     "Health": {
         "type": "object",
@@ -410,7 +453,7 @@ _HEADERS: dict[str, Json] = {
     },
     "Link": {"description": "`first`, `prev`, `next`, `last` (RFC 8288), as in `page_info`.", "schema": _TEXT},
     "ETag": {"description": "Weak; of items, total and links.", "schema": _TEXT},
-    "Cache-Control": {"description": "`private`; for accounts and analytics `no-store`", "schema": _TEXT},
+    "Cache-Control": {"description": "`private`; for accounts and what is for staff `no-store`", "schema": _TEXT},
     "Cache-Status": {
         "description": "RFC 9211: `movies; fwd=miss`, or of what is remembered `movies; hit; ttl=…`.",
         "schema": _TEXT,
@@ -552,6 +595,40 @@ def _analytics(name: str, summary: str, schema: str) -> Json:
     operation["get"]["responses"]["200"]["content"] |= _content("text/csv", _TEXT)
     operation["get"]["security"] = [{"bearer": []}]
     return operation
+
+
+def _admin(
+    method: str,
+    name: str,
+    summary: str,
+    answered: str,
+    *errors: str,
+    body: str | None = None,
+    is_body_needed: bool = True,
+    parameters: Iterable[Json] = (),
+) -> Json:
+    """An operation for staff. `answered` and `body` name schemas; one without a body is a list."""
+    headers = ("Cache-Control",) if body else ("Cache-Control", "Link")
+    codes = (*errors, *(_BODY if body else _LIST), *_ACCESS, "not_allowed", "store_unavailable")
+    content = {"content": _content(JSON, _schema(body))} if body else {}
+    return {
+        method: {
+            "operationId": name,
+            "tags": ["administration"],
+            "summary": summary,
+            "parameters": [*parameters, *([] if body else _PAGING)],
+            **({"requestBody": {"required": is_body_needed, **content}} if body else {}),
+            "responses": {
+                "200": {
+                    "description": summary,
+                    "headers": _headers(*headers),
+                    "content": _content(JSON, _schema(answered)),
+                },
+                **_problems(*codes, headers=("Cache-Control",)),
+            },
+            "security": [{"bearer": []}],
+        }
+    }
 
 
 def _personal(
@@ -892,6 +969,55 @@ PATHS: Json = {
     "/api/v1/analytics/source/": _analytics(
         "listSourceDays", "How the movie source and the cache did, by day", "SourceDays"
     ),
+    "/api/v1/admin/users/": _admin(
+        "get",
+        "listUsers",
+        "Accounts, newest first, or registrations that wait",
+        "People",
+        "invalid_parameter",
+        parameters=[
+            _parameter(
+                "search",
+                "Part of the address or username, without regard to case.",
+                {"type": "string", "maxLength": MAX_ADDRESS, "pattern": _NO_CONTROLS},
+            ),
+            _parameter(
+                "state",
+                "`account`: all of them. `staff`: active or not. `pending`: registrations, not accounts.",
+                {"type": "string", "enum": list(PersonState), "default": PersonState.ACCOUNT.value},
+            ),
+        ],
+    ),
+    "/api/v1/admin/users/{person_id}/": _admin(
+        "patch",
+        "changeUser",
+        "Activate, deactivate, make staff or not; activated, the newest registration of an address is its account",
+        "Person",
+        *("user_not_found", "username_taken", "own_account"),
+        body="PersonChange",
+        parameters=[_parameter("person_id", "As the list has it.", {"type": "string", "minLength": 1}, where="path")],
+    ),
+    "/api/v1/admin/mail/": _admin(
+        "get",
+        "listMails",
+        "Mails, newest first",
+        "KeptMails",
+        "invalid_parameter",
+        parameters=[
+            _parameter("state", "Of any state where left out.", {"type": "string", "enum": list(MailState)}),
+        ],
+    ),
+    "/api/v1/admin/mail/{mail_id}/retry/": _admin(
+        "post",
+        "retryMail",
+        "Try a dead mail again",
+        "KeptMail",
+        *("mail_not_found", "mail_not_dead"),
+        body="Nothing",
+        is_body_needed=False,
+        parameters=[_parameter("mail_id", "As the list has it.", {"type": "string", "minLength": 1}, where="path")],
+    ),
+    "/api/v1/admin/audit/": _admin("get", "listAudit", "What staff did, newest first", "AuditEntries"),
     "/health/live": _get(
         "isLive", "operation", "Whether the process runs; touches nothing", _schema("Live"), is_open=True
     ),
@@ -908,6 +1034,15 @@ PATHS: Json = {
                 "content": _content("application/json", _schema("Health")),
             }
         },
+    ),
+    "/metrics": _get(
+        "showMetrics",
+        "operation",
+        "What this process tells of itself, for Prometheus; in production for the metrics token alone",
+        _TEXT,
+        "not_found",
+        media_type="text/plain",
+        is_open=True,
     ),
     "/errors/{code}": _get(
         "explainError",
@@ -945,6 +1080,7 @@ def document(public_url: str, *, version: str, public_search: bool, notice: str 
             {"name": "ratings", "description": "Ratings, recommendations, events."},
             {"name": "accounts", "description": "Register, log in, sessions, passwords, profile."},
             {"name": "analytics", "description": "What everyone did, in numbers; for staff. JSON, or CSV by `Accept`."},
+            {"name": "administration", "description": "Accounts, mails, and what staff did with them; for staff."},
             {"name": "operation", "description": "For operators and readers."},
         ],
         "paths": PATHS,
@@ -953,12 +1089,3 @@ def document(public_url: str, *, version: str, public_search: bool, notice: str 
             "securitySchemes": {"bearer": {"type": "http", "scheme": "bearer", "bearerFormat": "JWT"}},
         },
     }
-    "/metrics": _get(
-        "showMetrics",
-        "operation",
-        "What this process tells of itself, for Prometheus; in production for the metrics token alone",
-        _TEXT,
-        "not_found",
-        media_type="text/plain",
-        is_open=True,
-    ),

@@ -13,11 +13,12 @@ from litestar.params import FromPath
 from movie_api.accounts import ME
 from movie_api.bodies import CSV, media_type_of, read_file, read_json, read_rows
 from movie_api.errors import AnyRequest
+from movie_api.lists import PAGED, listing, window_of
 from movie_api.movies import SEARCH_PATH, movie_fields, parse_parameters, require_search_access, require_user
 from movie_core.accounts import Caller
 from movie_core.discovery import Discovery, SuggestedMovies
-from movie_core.errors import Invalid, InvalidOffsetOrLimit, InvalidParameter, InvalidRating
-from movie_core.paging import PageLinks, Window
+from movie_core.errors import InvalidOffsetOrLimit, InvalidParameter, InvalidRating
+from movie_core.paging import Window
 from movie_core.rating_files import parse_ratings
 from movie_core.ratings import MAX_IMPORT, Identity, ImportRow, Rating, Rejection, check_rating
 from movie_core.trending import WEIGHTS, DeedKind, TrendWindow
@@ -30,8 +31,6 @@ TRENDING = SEARCH_PATH + "trending/"
 
 MAX_IMPORT_BODY = 2 * 1024 * 1024
 """Bytes of a bulk import."""
-
-_PAGED: Mapping[str, type[Invalid]] = {"offset": InvalidOffsetOrLimit, "limit": InvalidOffsetOrLimit}
 
 
 class GivenRating(msgspec.Struct):
@@ -74,7 +73,7 @@ async def list_ratings(
     window = _window(request)
     found = await discovery.rated(caller.user_id, window)
     items = [movie_fields(one.movie) | {"rating": one.rating, "rated_at": _time(one.rated_at)} for one in found.items]
-    return _listing(request, RATINGS, window, found.total, items, {})
+    return listing(request, RATINGS, window, found.total, items, {})
 
 
 @put(RATINGS, request_max_body_size=MAX_IMPORT_BODY)
@@ -111,7 +110,9 @@ async def recommend_movies(
 ) -> Response[bytes]:
     window = _window(request)
     found = await discovery.recommendations(caller.user_id, window)
-    return _listing(request, RECOMMENDATIONS, window, found.total, _suggested(found), meta={"tier": found.tier})
+    return listing(
+        request, RECOMMENDATIONS, window, found.total, _suggested(found), _PRIVATE, meta={"tier": found.tier}
+    )
 
 
 @get(SIMILAR, guards=[require_search_access])
@@ -121,7 +122,7 @@ async def similar_movies(
     window = _window(request)
     found = await discovery.similar(movie_id, window)
     path = request.scope["raw_path"].decode("ascii").rstrip("/") + "/"
-    return _listing(request, path, window, found.total, _suggested(found))
+    return listing(request, path, window, found.total, _suggested(found), _PRIVATE)
 
 
 @get(TRENDING, guards=[require_search_access])
@@ -151,28 +152,12 @@ _PRIVATE: Mapping[str, str] = {"cache-control": "private"}
 """Not for what lies below `users/`, where nothing may be stored."""
 
 
-def _listing(
-    request: AnyRequest,
-    path: str,
-    window: Window,
-    total: int,
-    items: list[dict[str, Any]],
-    headers: Mapping[str, str] = _PRIVATE,
-    **more: Any,
-) -> Response[bytes]:
-    """A page with its links; `more` stands beside its items."""
-    links = PageLinks.of(request.scope["state"]["public_url"] + path, window, total)
-    content = {"total": total, "items": items, "page_info": links.info(window, total), **more}
-    return _json(content, {**headers, "link": links.header()})
-
-
 def _json(content: Any, headers: Mapping[str, str] = _PRIVATE) -> Response[bytes]:
     return Response(msgspec.json.encode(content), media_type="application/json", headers=dict(headers))
 
 
 def _window(request: AnyRequest) -> Window:
-    given = parse_parameters(request.scope["query_string"], _PAGED)
-    return Window.parse(given.get("offset"), given.get("limit"))
+    return window_of(parse_parameters(request.scope["query_string"], PAGED))
 
 
 def _rating(rating: Rating) -> Response[bytes]:

@@ -10,7 +10,7 @@ from typing import TypeVar
 
 from movie_core.accounts import Accounts
 from movie_core.audit import Action, AuditEntry
-from movie_core.errors import MailNotDead, MailNotFound, OwnAccount, UserNotFound
+from movie_core.errors import MailNotDead, MailNotFound, OwnAccount, StoreUnavailable, UserNotFound
 from movie_core.mails import Mail, MailState
 from movie_core.movies import utc_now
 from movie_core.paging import Window
@@ -105,7 +105,7 @@ class Administration:
         if retried:
             await self._doorbell.ring()
             entries = [AuditEntry(now, actor, Action.MAIL_RETRIED, mail_id=mail_id) for mail_id in retried]
-            await self._audit_log.append(entries)
+            await self._append(entries)
         return retried
 
     async def retry_one(self, actor: str, mail_id: str) -> Mail:
@@ -132,7 +132,13 @@ class Administration:
 
     async def _keep(self, actor: str, action: Action, account: Account | None = None) -> None:
         account_id = None if account is None else account.id
-        await self._audit_log.append([AuditEntry(self._clock(), actor, action, account_id)])
+        await self._append([AuditEntry(self._clock(), actor, action, account_id)])
+
+    async def _append(self, entries: Sequence[AuditEntry]) -> None:
+        try:
+            await self._audit_log.append(entries)
+        except StoreUnavailable as away:
+            raise StoreUnavailable(f"it is done, but the audit log can't tell so: {away.detail}") from away
 
 
 def _checked(window: Window, found: tuple[int, Listed]) -> tuple[int, Listed]:
