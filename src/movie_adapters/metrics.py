@@ -143,8 +143,10 @@ class TaskCounts:
         self.seconds = dict.fromkeys((name for name, _ in self.ended), 0.0)
 
     def count(self, name: str, seconds: float, *, is_failed: bool) -> None:
-        self.ended[name, "failed" if is_failed else "done"] += 1
-        self.seconds[name] += seconds
+        """Of a name that isn't known nothing is kept."""
+        if name in self.seconds:
+            self.ended[name, "failed" if is_failed else "done"] += 1
+            self.seconds[name] += seconds
 
 
 class TellingSource(Protocol):

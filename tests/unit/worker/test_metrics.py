@@ -1,0 +1,105 @@
+"""What a worker tells of itself."""
+
+import asyncio
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+
+import pytest
+from taskiq import InMemoryBroker
+
+from movie_adapters.metrics import TaskCounts
+from movie_adapters.settings import Settings
+from movie_worker import metrics as module
+from movie_worker.metrics import CountTasks, answer_metrics
+
+TOKEN = "only-for-metrics-of-tests"
+
+
+async def text() -> tuple[bytes, str]:
+    return b"movie_build_info 1.0\n", "text/plain; version=1.0.0"
+
+
+@asynccontextmanager
+async def answering(**environ: str) -> AsyncIterator[Callable[[bytes], "asyncio.Future[bytes]"]]:
+    """Sends bytes to the port for metrics; what comes back until its end."""
+    settings = Settings.load({"MOVIE_METRICS_LISTEN": "127.0.0.1:1", **environ}, dotenv=None)
+    object.__setattr__(settings, "metrics_listen", "127.0.0.1:0")
+    server = await answer_metrics(settings, text)
+    assert server is not None
+    port = server.sockets[0].getsockname()[1]
+
+    async def send(data: bytes) -> bytes:
+        reader, writer = await asyncio.open_connection("127.0.0.1", port)
+        writer.write(data)
+        try:
+            return await reader.read()
+        except ConnectionError:
+            return b""
+        finally:
+            writer.close()
+
+    try:
+        yield lambda data: asyncio.ensure_future(send(data))
+    finally:
+        server.close()
+
+
+async def test_metrics_are_answered_on_a_port_of_their_own() -> None:
+    async with answering() as send:
+        head, _, body = (await send(b"GET /metrics HTTP/1.1\r\nHost: worker:9101\r\n\r\n")).partition(b"\r\n\r\n")
+        assert head.startswith(b"HTTP/1.1 200 OK\r\ncontent-type: text/plain; version=1.0.0\r\ncontent-length: 21\r\n")
+        assert body == b"movie_build_info 1.0\n"
+        for other in (b"GET / HTTP/1.1\r\n\r\n", b"POST /metrics HTTP/1.1\r\n\r\n", b"nonsense\r\n\r\n"):
+            assert (await send(other)).startswith(b"HTTP/1.1 404 ")
+
+
+async def test_in_production_they_need_the_token() -> None:
+    production = {
+        "MOVIE_ENV": "production",
+        "MOVIE_PUBLIC_URL": "https://movies.test",
+        "MOVIE_DATABASE_URL": "postgresql+asyncpg://db/movies",
+        "MOVIE_REDIS_URL": "redis://redis",
+        "MOVIE_SECRET_KEY": "kX9mB2vQ7wL4nR8tY3pF6sD1gH5jC0zA",
+        "MOVIE_SMTP_URL": "smtps://mail.test",
+        "MOVIE_METRICS_TOKEN": TOKEN,
+    }
+    async with answering(**production) as send:
+        request = b"GET /metrics HTTP/1.1\r\nAuthorization: Bearer %b\r\n\r\n"
+        assert (await send(request % TOKEN.encode())).startswith(b"HTTP/1.1 200 ")
+        assert (await send(request % b"another")).startswith(b"HTTP/1.1 404 ")
+        assert (await send(b"GET /metrics HTTP/1.1\r\n\r\n")).startswith(b"HTTP/1.1 404 ")
+
+
+async def test_who_sends_too_much_or_nothing_is_closed(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(module, "REQUEST_SECONDS", 0.05)
+    async with answering() as send:
+        assert await send(b"GET /metrics HTTP/1.1\r\nX: " + b"x" * 100_000) == b""
+        assert await asyncio.wait_for(send(b"GET /metr"), 5) == b""
+        assert (await send(b"GET /metrics HTTP/1.1\r\n\r\n")).startswith(b"HTTP/1.1 200 ")
+
+
+async def test_nobody_listens_unless_told_to() -> None:
+    assert await answer_metrics(Settings.load({}, dotenv=None), text) is None
+
+
+async def test_tasks_are_counted_by_how_they_ended() -> None:
+    counts = TaskCounts(["good", "bad"])
+    broker = InMemoryBroker().with_middlewares(CountTasks(counts))
+
+    async def good() -> int:
+        return 1
+
+    async def bad() -> int:
+        raise ValueError
+
+    tasks = [broker.register_task(task, task_name=name) for task, name in ((good, "good"), (bad, "bad"), (good, "new"))]
+    for task in (*tasks, tasks[0]):
+        await (await task.kiq()).wait_result(timeout=5)
+    await broker.shutdown()
+    assert counts.ended == {
+        ("good", "done"): 2,
+        ("good", "failed"): 0,
+        ("bad", "done"): 0,
+        ("bad", "failed"): 1,
+    }
+    assert counts.seconds.keys() == {"good", "bad"}
