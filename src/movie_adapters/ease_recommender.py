@@ -144,7 +144,8 @@ class EaseRecommender:
 
     async def recommend(self, history: Sequence[Rating], window: Window, now: datetime) -> Suggestions:
         loaded = await self._present()
-        if loaded is None:
+        # A model of a time when no search had shown a movie yet knows none.
+        if loaded is None or not loaded.model.ids:
             return await self._best_known(history, window, now)
         moment = max(now.replace(second=0, microsecond=0), loaded.made_at)
         return await asyncio.to_thread(_recommend, loaded.model, history, window, moment)

@@ -103,6 +103,15 @@ async def test_another_process_answers_by_a_new_model_within_a_minute() -> None:
     await world.answerer.close()
 
 
+async def test_movies_that_come_after_an_empty_model_are_recommended() -> None:
+    world = World()
+    await world.train(0)
+    assert await world.total() == 0
+    await world.catalogue.load(FILMS[:5], replace=True)
+    assert await world.total() == 5
+    await world.answerer.close()
+
+
 async def test_looks_are_rare_and_one_at_a_time() -> None:
     world = World()
     await world.train(7)
