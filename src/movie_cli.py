@@ -39,6 +39,8 @@ except ModuleNotFoundError as missing:
     sys.exit(f"movie-search: {missing.name} is not installed; install movie-search-backend[all]")
 
 from movie_core.accounts import Accounts
+from movie_core.administration import Administration
+from movie_core.audit import COMMAND_LINE
 from movie_core.catalog import Catalog
 from movie_core.errors import Invalid, MovieError, StoreUnavailable, UserNotFound
 from movie_core.health import Readiness
@@ -69,10 +71,12 @@ _UPKEEP = Group.create_ordered("Upkeep")
 catalogue_app = App(name="catalogue", help="The movies that are kept here.", group=_MOVIES)
 users_app = App(name="users", help="Accounts, and registrations that wait for their activation.", group=_ACCOUNTS)
 sessions_app = App(name="sessions", help="Where an account is logged in.", group=_ACCOUNTS)
+audit_app = App(name="audit", help="What staff did, here and through the API.", group=_ACCOUNTS)
+tasks_app = App(name="tasks", help="What waits in Redis for the worker.", group=_UPKEEP)
 cache_app = App(name="cache", help="Answers of the movie source that all processes remember together.", group=_UPKEEP)
 recommend_app = App(name="recommend", help="What recommendations are learned from ratings.", group=_MOVIES)
 mail_app = App(name="mail", help="Mails, until they are sent and for a while after.", group=_ACCOUNTS)
-for _part in (catalogue_app, recommend_app, users_app, sessions_app, mail_app, cache_app):
+for _part in (catalogue_app, recommend_app, users_app, sessions_app, mail_app, audit_app, cache_app, tasks_app):
     app.command(_part)
 
 _out = Console(markup=False, emoji=False)  # titles have brackets and colons
@@ -556,6 +560,16 @@ def _with_accounts(work: Callable[[Accounts], Awaitable[T]]) -> T:
     return asyncio.run(run())
 
 
+def _as_staff(work: Callable[[Administration], Awaitable[T]]) -> T:
+    """What is done this way is kept in the audit log."""
+
+    async def run() -> T:
+        async with _beside_serve() as container:
+            return await work(await container.get(Administration))
+
+    return asyncio.run(run())
+
+
 @users_app.command(name="list")
 def list_users(email: str | None = None, /) -> None:
     """Print a line per account or waiting registration, newest first: address, username, state, staff, created, last
@@ -570,7 +584,7 @@ def list_users(email: str | None = None, /) -> None:
     async def work(accounts: Accounts) -> list[Person]:
         people: dict[str, Person] = {}  # who registers meanwhile moves the others on, some of them to the next page
         for offset in range(0, MAX_OFFSET + 1, MAX_LIMIT):
-            page = await accounts.people(Window(offset, MAX_LIMIT), email)
+            _, page = await accounts.people(Window(offset, MAX_LIMIT), email)
             people |= {person.id: person for person in page}
             if len(page) < MAX_LIMIT:
                 return list(people.values())
@@ -605,7 +619,7 @@ def activate(email: str, /) -> None:
     email
         Address of the account or registration.
     """
-    _with_accounts(lambda accounts: accounts.set_active(email, True))
+    _as_staff(lambda administration: administration.set_active(COMMAND_LINE, email, True))
     _tell_done(f"{email} is active")
 
 
@@ -618,7 +632,7 @@ def deactivate(email: str, /) -> None:
     email
         Address of the account.
     """
-    _with_accounts(lambda accounts: accounts.set_active(email, False))
+    _as_staff(lambda administration: administration.set_active(COMMAND_LINE, email, False))
     _tell_done(f"{email} is inactive")
 
 
@@ -633,7 +647,7 @@ def staff(email: str, /, *, remove: Annotated[bool, Parameter(negative=())] = Fa
     remove
         Take it back.
     """
-    _with_accounts(lambda accounts: accounts.set_staff(email, not remove))
+    _as_staff(lambda administration: administration.set_staff(COMMAND_LINE, email, not remove))
     _tell_done(f"{email} is {'not staff any more' if remove else 'staff'}")
 
 
@@ -668,7 +682,7 @@ def erase(email: str, /, *, yes: Annotated[bool, Parameter(negative=())] = False
         sys.stderr.flush()
         if sys.stdin.readline().strip().lower() not in ("y", "yes"):
             raise CouldNot("nothing was removed")
-    _with_accounts(lambda accounts: accounts.erase_of(email))
+    _as_staff(lambda administration: administration.erase(COMMAND_LINE, email))
     _tell_done(f"{email} is erased")
 
 
@@ -697,7 +711,7 @@ def end_sessions(email: str, /) -> None:
     email
         Address of the account.
     """
-    ended = _with_accounts(lambda accounts: accounts.end_sessions_of(email))
+    ended = _as_staff(lambda administration: administration.end_sessions(COMMAND_LINE, email))
     _tell_done(f"sessions ended: {ended}")
 
 
@@ -719,7 +733,7 @@ def list_mails(
 
     async def run() -> None:
         async with _beside_serve() as container:
-            mails = await (await container.get(Outbox)).mails(Window(limit=limit), state)
+            _, mails = await (await container.get(Outbox)).mails(Window(limit=limit), state)
         _print_lines(
             ("id", "state", "tries", "recipient", "kind", "created", "last error"),
             [
@@ -753,14 +767,8 @@ def retry(*ids: str, all: Annotated[bool, Parameter(negative=())] = False) -> No
     if all == bool(ids):
         raise Misuse("--all: give either this or the ids of mails")
     wanted = sorted(set(ids))
-
-    async def run() -> int:
-        async with _beside_serve() as container:
-            outbox: Outbox = await container.get(Outbox)
-            known = [one for one in wanted if one.isascii()]  # an argument may be bytes that no database takes as text
-            return await outbox.retry(None if all else known, utc_now())
-
-    due = asyncio.run(run())
+    known = None if all else [one for one in wanted if one.isascii()]  # an argument may be bytes that are no text
+    due = len(_as_staff(lambda administration: administration.retry(COMMAND_LINE, known)))
     if due < len(wanted):
         raise CouldNot(f"mails to be tried again: {due} of {len(wanted)}; the others are not dead, or not there")
     _tell_done(f"mails to be tried again: {due}")
@@ -792,10 +800,33 @@ def test(email: str, /) -> None:
     _tell_done(asyncio.run(run()))
 
 
+@audit_app.command(name="list")
+def list_audit(
+    *,
+    limit: Annotated[int, Parameter(validator=Number(gte=1, lte=MAX_LIMIT))] = 20,
+    offset: Annotated[int, Parameter(validator=Number(gte=0, lte=MAX_OFFSET))] = 0,
+) -> None:
+    """Print a line per deed of staff, newest first: time, who (id of an account, or command line), what, id of the
+    account or mail that it was about.
+
+    Parameters
+    ----------
+    limit
+        Lines, 1 to 100.
+    offset
+        Deeds to pass over, 0 to 10000.
+    """
+    _, entries = _as_staff(lambda administration: administration.audit(Window(offset, limit)))
+    _print_lines(
+        ("time", "who", "what", "about"),
+        [(_time(one.at), one.actor, one.action.value, one.account_id or one.mail_id or "") for one in entries],
+    )
+
+
 # --- upkeep
 
 
-def _with_entries(work: Callable[[EntryStore], Awaitable[T]]) -> T:
+def _with_entries(work: Callable[[EntryStore, AsyncContainer], Awaitable[T]]) -> T:
     async def run() -> T:
         async with _container(Settings.load()) as container:
             entries = (await container.get(SharedRedis)).entries()
@@ -804,7 +835,7 @@ def _with_entries(work: Callable[[EntryStore], Awaitable[T]]) -> T:
                     "without MOVIE_REDIS_URL or MOVIE_CACHE_REDIS_URL each process remembers for itself and can't be "
                     "reached; restarting it empties its cache"
                 )
-            return await work(entries)
+            return await work(entries, container)
 
     return asyncio.run(run())
 
@@ -812,14 +843,46 @@ def _with_entries(work: Callable[[EntryStore], Awaitable[T]]) -> T:
 @cache_app.command(name="stats")
 def cache_stats() -> None:
     """Tell how many answers are remembered in Redis, and how much memory they take there."""
-    told = _with_entries(lambda entries: entries.stats())
+    told = _with_entries(lambda entries, _: entries.stats())
     _print_lines(("answers", "KiB"), [(str(told.entries), str(-(-told.bytes // 1024)))])
 
 
 @cache_app.command(name="flush")
 def flush_cache() -> None:
     """Forget what is remembered in Redis; every running process follows within two seconds."""
-    _tell_done(f"answers forgotten: {_with_entries(lambda entries: entries.clear())}")
+
+    async def flush(entries: EntryStore, container: AsyncContainer) -> int:
+        with suppress(StoreUnavailable):  # the cache can be flushed without the database, and what lacks then is told
+            await prepare_schema(await container.get(Settings))
+        return await (await container.get(Administration)).flush(COMMAND_LINE, entries)
+
+    _tell_done(f"answers forgotten: {_with_entries(flush)}")
+
+
+@tasks_app.command(name="list")
+def list_tasks() -> None:
+    """Print a line per task that is queued or being done, oldest first: id, task, state, seconds since it was queued,
+    times it was handed out."""
+    settings = Settings.load()
+    if settings.redis_url is None:
+        raise CouldNot("without MOVIE_REDIS_URL there is no queue; `serve` does the work itself")
+    from movie_adapters.task_queue import TaskQueue
+
+    async def run(url: str) -> None:
+        queue = TaskQueue(url)
+        try:
+            tasks = await queue.listed()
+        finally:
+            await queue.close()
+        _print_lines(
+            ("id", "task", "state", "age s", "handed out"),
+            [
+                (one.id, one.name, "taken" if one.deliveries else "queued", f"{one.age:.0f}", str(one.deliveries))
+                for one in tasks
+            ],
+        )
+
+    asyncio.run(run(settings.redis_url))
 
 
 def _print_lines(headings: Sequence[str], rows: Sequence[Sequence[str]], *, is_headed: bool = False) -> None:

@@ -8,6 +8,9 @@ import asyncio
 import json
 import logging
 import time
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
 from uuid import uuid4
 
 from redis.asyncio import Redis
@@ -20,6 +23,8 @@ from movie_core.errors import Unavailable
 STREAM = "taskiq"
 MAX_ENTRIES = 10_000
 """Entries that the stream keeps, about; acknowledged ones are not removed by themselves."""
+GROUP = "taskiq"
+"""Of the workers that share the stream, as taskiq names it."""
 DELIVER_MAIL = "deliver_mail"
 PURGE = "purge"
 TRAIN = "train"
@@ -35,6 +40,20 @@ def entry(task_name: str) -> bytes:
     """A message for the task of that name, without arguments."""
     empty: dict[str, object] = {"labels": {}, "labels_types": None, "args": [], "kwargs": {}}
     return json.dumps({"task_id": uuid4().hex, "task_name": task_name} | empty).encode()
+
+
+@dataclass(frozen=True, slots=True)
+class QueuedTask:
+    """A task that waits for a worker, or that one has taken and not finished."""
+
+    id: str
+    """Of its entry in the stream."""
+    name: str
+    """Empty where the entry was removed, so that nobody will do it again."""
+    age: float
+    """Seconds since it was queued."""
+    deliveries: int
+    """How often a worker has taken it; 0: it waits."""
 
 
 class TaskQueue:
@@ -61,8 +80,39 @@ class TaskQueue:
         except (RedisError, OSError) as error:
             raise Unavailable(f"Redis doesn't answer: {type(error).__name__}") from error
 
+    async def listed(self) -> list[QueuedTask]:
+        """What isn't done yet, oldest first."""
+        redis: Any = self._redis  # typed for all protocols and decodings at once
+        try:
+            seconds, micros = await redis.time()
+            groups = await redis.xinfo_groups(STREAM) if await redis.exists(STREAM) else []
+            delivered = [one["last-delivered-id"] for one in groups if one["name"] == GROUP.encode()]
+            found = []
+            if delivered:
+                for one in await redis.xpending_range(STREAM, GROUP, min="-", max="+", count=MAX_ENTRIES):
+                    kept = await redis.xrange(STREAM, one["message_id"], one["message_id"])
+                    found.append((one["message_id"], kept[0][1] if kept else {}, one["times_delivered"]))
+            waiting = await redis.xrange(STREAM, min=b"(" + delivered[0] if delivered else "-")
+            found += [(entry_id, fields, 0) for entry_id, fields in waiting]
+        except (RedisError, OSError) as error:
+            raise Unavailable(f"Redis doesn't answer: {type(error).__name__}") from error
+        now = seconds + micros / 1e6
+        return [
+            # The first part of an id is when its entry was made, in milliseconds by the server's clock.
+            QueuedTask(entry_id.decode(), _name(fields), now - int(entry_id.partition(b"-")[0]) / 1e3, deliveries)
+            for entry_id, fields, deliveries in found
+        ]
+
     async def close(self) -> None:
         await self._redis.aclose()
+
+
+def _name(fields: Mapping[bytes, bytes]) -> str:
+    """Of the task in an entry; empty where the entry is none of ours."""
+    try:
+        return str(json.loads(fields[b"data"])["task_name"])
+    except (KeyError, TypeError, ValueError):
+        return ""
 
 
 class TaskDoorbell:
