@@ -155,7 +155,18 @@ class EventRecorder:
             return
         if not self._has_room(len(events)):
             raise Busy("more events are waiting than can be kept; send them again later", retry_after=2.0)
+        for event in events:
+            if event.kind is EventKind.CLICK and event.query is not None:
+                # The same search again is another one: this click doesn't follow it.
+                self._close((event.user_id, event.query, True))
         self._pending.extend(events)
+
+    def _close(self, key: tuple[str | None, str, bool]) -> None:
+        """What was searched up to now becomes an event."""
+        if (known := self._searches.pop(key, None)) is not None:
+            user_id, query, found = key
+            times, at = known
+            self._pending.append(Event(EventKind.SEARCH, at, user_id, query=query, found=found, times=times))
 
     def _has_room(self, count: int) -> bool:
         if self._store is None:
@@ -196,9 +207,8 @@ class EventRecorder:
 
     def _collect(self) -> None:
         """Searches become events; those of the same moment, user and query are one."""
-        searches, self._searches = self._searches, {}
-        for (user_id, query, found), (times, at) in searches.items():
-            self._pending.append(Event(EventKind.SEARCH, at, user_id, query=query, found=found, times=times))
+        for key in list(self._searches):
+            self._close(key)
 
     async def _count(self, store: "EventStore") -> None:
         (attempts, failures), answered = self._calls(), self.answered.copy()

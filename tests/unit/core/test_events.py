@@ -170,6 +170,29 @@ async def test_searches_of_the_same_moment_are_one_event() -> None:
     ]
 
 
+async def test_the_same_search_before_and_after_its_click_are_two() -> None:
+    store, now = Store(), NOW
+    recorder = EventRecorder(store, clock=lambda: now)  # type: ignore[arg-type]
+    recorder.search("u", "river", State.LIVE)
+    recorder.search("v", "river", State.LIVE)
+    recorder.take([Event(EventKind.CLICK, now, "u", "7", query="river", position=1)])
+    now += timedelta(milliseconds=100)
+    recorder.search("u", "river", State.LIVE)
+    recorder.search("v", "river", State.LIVE)
+    await recorder.flush()
+    found = [(event.kind, event.user_id, event.at - NOW, event.times) for event in store.kept]
+    later = timedelta(milliseconds=100)
+    assert sorted(found, key=str) == sorted(
+        [
+            (EventKind.SEARCH, "u", timedelta(0), 1),
+            (EventKind.CLICK, "u", timedelta(0), 1),
+            (EventKind.SEARCH, "v", timedelta(0), 2),
+            (EventKind.SEARCH, "u", later, 1),
+        ],
+        key=str,
+    )
+
+
 async def test_a_later_page_is_no_search_but_counts_for_the_day() -> None:
     store = Store()
     recorder = recorder_of(store)
