@@ -743,7 +743,7 @@ PATHS: Json = {
                 "How quickly the past is forgotten: halved every 6 hours, or every 2 days.",
                 {"type": "string", "enum": list(TrendWindow), "default": TrendWindow.DAY.value},
             ),
-            _PAGING[1],
+            *_PAGING,
         ],
         headers=("Cache-Control",),
         is_limited=True,

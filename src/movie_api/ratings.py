@@ -127,12 +127,13 @@ async def similar_movies(
 
 @get(TRENDING, guards=[require_search_access])
 async def trending_movies(request: AnyRequest, discovery: FromDishka[Discovery]) -> Response[bytes]:
-    given = parse_parameters(request.scope["query_string"], {"window": InvalidParameter, "limit": InvalidOffsetOrLimit})
+    given = parse_parameters(request.scope["query_string"], {**_PAGED, "window": InvalidParameter})
     try:
         window = TrendWindow(given.get("window", TrendWindow.DAY))
     except ValueError:
         raise InvalidParameter("window must be day or week", field="window") from None
-    found = await discovery.trending(window, Window.parse(None, given.get("limit")).limit)
+    page = Window.parse(given.get("offset"), given.get("limit"))
+    found = await discovery.trending(window, page)
     items = [
         movie_fields(movie)
         | {"score": trend.score, "counts": {kind.value: trend.counts.get(kind, 0) for kind in DeedKind}}

@@ -202,12 +202,12 @@ class Discovery:
 
     # --- what everyone does
 
-    async def trending(self, window: TrendWindow, limit: int) -> TrendingMovies:
-        """The first `limit` of the `MAX_TREND` movies that people turn to most."""
+    async def trending(self, window: TrendWindow, page: Window) -> TrendingMovies:
+        """A part of the `MAX_TREND` movies that people turn to most."""
         trending = await self._trends.top(window, MAX_TREND)
         movies = await self._movies.of_ids([one.movie_id for one in trending.items])
         items = [(movies[one.movie_id], one) for one in trending.items if one.movie_id in movies]
-        return TrendingMovies(trending, tuple(items[:limit]))
+        return TrendingMovies(trending, tuple(items[page.offset : page.offset + page.limit]))
 
     async def take_events(self, events: Sequence[Event]) -> Imported:
         """Record what a client tells, later; raises `Busy`, and then has taken nothing. Rows count from 1."""

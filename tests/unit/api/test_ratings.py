@@ -73,7 +73,7 @@ async def test_the_list_is_paged_with_links_and_never_stored(api: Api) -> None:
     assert (past.status_code, past.json()["code"]) == (400, "page_out_of_range")
 
 
-@pytest.mark.parametrize("path", [RATINGS, RECOMMENDATIONS, MOVIES + "101/similar/"])
+@pytest.mark.parametrize("path", [RATINGS, RECOMMENDATIONS, TRENDING, MOVIES + "101/similar/"])
 @pytest.mark.parametrize(
     "query",
     [
@@ -192,16 +192,6 @@ async def test_similar_movies_are_of_a_movie_that_is_there(api: Api) -> None:
     answer = await api.get(MOVIES + "101/similar/")
     assert (answer.status_code, set(answer.json())) == (200, {"total", "items", "page_info"})
     assert (await api.get(MOVIES + "nothing/similar/")).json()["code"] == "movie_not_found"
-
-
-@pytest.mark.parametrize("query", ["limit=0", "limit=101", "limit=1e2", "limit=", "limit=1&limit=2", "limit=%FF"])
-async def test_so_many_trends_are_asked_for_as_strictly_as_a_page(api: Api, query: str) -> None:
-    answer = await api.get(f"{TRENDING}?{query}")
-    assert (answer.status_code, answer.json()["code"]) == (400, "invalid_offset_or_limit")
-
-
-async def test_trends_have_no_offset(api: Api) -> None:
-    assert (await api.get(f"{TRENDING}?offset=x")).status_code == 200
 
 
 @pytest.mark.parametrize("query", ["window=year", "window=", "window=day&window=day", "window=%FF"])

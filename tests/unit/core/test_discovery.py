@@ -447,8 +447,8 @@ async def test_trends_show_movies_with_what_was_done() -> None:
     await world.discovery.rate(ann, "5", 9)
     await world.discovery.take_events([view(ann, "6", world.now), view(ann, "6", world.now)])
     await world.recorder.flush()
-    found = await world.discovery.trending(TrendWindow.DAY, 10)
+    found = await world.discovery.trending(TrendWindow.DAY, Window(0, 10))
     assert [(movie.id, round(trend.score, 6)) for movie, trend in found.items] == [("5", 4.0), ("6", 1.0)]
     assert not found.trending.is_stale
-    one = await world.discovery.trending(TrendWindow.DAY, 1)
+    one = await world.discovery.trending(TrendWindow.DAY, Window(0, 1))
     assert [movie.id for movie, _ in one.items] == ["5"]
