@@ -38,6 +38,9 @@ _log = logging.getLogger(__name__)
 Argument = str | bytes | int | float
 
 
+Send = Callable[..., Coroutine[Any, Any, Any]]
+
+
 class RedisLink:
     """Calls Redis; every call raises `StoreUnavailable` when it can't be had in time.
 
@@ -46,8 +49,15 @@ class RedisLink:
     Must be used within a running event loop.
     """
 
-    def __init__(self, url: str, *, patience: float = PATIENCE, pause: float = PAUSE) -> None:
-        """`url` begins with redis://, rediss:// or unix://."""
+    def __init__(
+        self,
+        url: str,
+        *,
+        patience: float = PATIENCE,
+        pause: float = PAUSE,
+        around: Callable[[Send], Send] = lambda send: send,
+    ) -> None:
+        """`url` begins with redis://, rediss:// or unix://. `around` may wrap what sends a command."""
         self._patience = patience
         self._pause = pause
         # The client's own timeouts are off, as they would take a process that was busy for a Redis that isn't there.
@@ -60,7 +70,7 @@ class RedisLink:
             protocol=2,
             driver_info=None,
         )
-        self._send: Callable[..., Coroutine[Any, Any, Any]] = self._client.execute_command
+        self._send: Send = around(self._client.execute_command)
         # Bounded here and not by the pool, as those who wait for a place must notice that Redis has gone meanwhile.
         self._places = asyncio.Semaphore(CONNECTIONS)
         self._running: set[asyncio.Task[Any]] = set()

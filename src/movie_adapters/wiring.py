@@ -30,6 +30,7 @@ from movie_adapters.cached_movies import CachedMovieSource
 from movie_adapters.local_movies import BatchedSeenMovies
 from movie_adapters.metrics import Stock
 from movie_adapters.settings import SettingError, Settings
+from movie_adapters.tracing import Tracing
 from movie_core.accounts import AccountRules, Accounts
 from movie_core.administration import Administration
 from movie_core.caching import BLOCK_SIZES, READY_SHARE, CachePolicy, Forgetting
@@ -99,14 +100,17 @@ _log = logging.getLogger(__name__)
 class Database:
     """The database of the process; its engine is made, and SQLAlchemy imported, when something asks for it."""
 
-    def __init__(self, url: str) -> None:
+    def __init__(self, url: str, tracing: Tracing) -> None:
         self._url = url
+        self._tracing = tracing
 
     @cached_property
     def engine(self) -> "AsyncEngine":
         from movie_adapters.sql_database import create_engine
 
-        return create_engine(self._url)
+        engine = create_engine(self._url)
+        self._tracing.listen(engine)
+        return engine
 
     async def close(self) -> None:
         if "engine" in self.__dict__:
@@ -149,20 +153,26 @@ class Adapters(Provider):
     settings = from_context(Settings)
 
     @provide
-    async def database(self, settings: Settings) -> AsyncIterator[Database]:
-        database = Database(settings.database_url)
+    async def tracing(self, settings: Settings) -> AsyncIterator[Tracing]:
+        tracing = Tracing.of(settings)
+        yield tracing
+        await tracing.close()
+
+    @provide
+    async def database(self, settings: Settings, tracing: Tracing) -> AsyncIterator[Database]:
+        database = Database(settings.database_url, tracing)
         yield database
         await database.close()
 
     @provide
-    async def redis_link(self, settings: Settings) -> AsyncIterator[SharedRedis]:
+    async def redis_link(self, settings: Settings, tracing: Tracing) -> AsyncIterator[SharedRedis]:
         urls = (settings.redis_url, settings.cache_redis_url)
         if urls == (None, None):
             yield SharedRedis(None, None)
             return
         from movie_adapters.redis_link import RedisLink
 
-        links = {url: RedisLink(url) for url in urls if url is not None}
+        links = {url: RedisLink(url, around=tracing.redis) for url in urls if url is not None}
         yield SharedRedis(*(None if url is None else links[url] for url in urls))
         for link in links.values():
             await link.close()
@@ -182,7 +192,7 @@ class Adapters(Provider):
             yield PostgresMovies(database.engine, settings.source)
 
     @provide
-    async def patient(self, settings: Settings, catalogue: Catalogue) -> AsyncIterator[PatientSource]:
+    async def patient(self, settings: Settings, catalogue: Catalogue, tracing: Tracing) -> AsyncIterator[PatientSource]:
         if settings.source == EMBEDDED:
             yield PatientSource(catalogue)
             return
@@ -204,7 +214,7 @@ class Adapters(Provider):
         else:
             http = SourceHttp(settings.source_url or "", timeout=timeout, retry_status=retry_status)
             inner = ThirdPartyMovies(http)
-        resilient = ResilientMovies(inner, Patience(deadline=settings.source_deadline, timeout=timeout))
+        resilient = ResilientMovies(tracing.source(inner), Patience(deadline=settings.source_deadline, timeout=timeout))
         yield PatientSource(resilient)
         await resilient.close()
         await http.close()

@@ -14,6 +14,7 @@ from litestar.routes import HTTPRoute
 from movie_adapters.logs import request_log
 from movie_adapters.metrics import RequestCounts
 from movie_adapters.settings import Settings
+from movie_adapters.tracing import Tracing
 from movie_adapters.wiring import create_container, notice_of, serving
 from movie_api.accounts import ACCOUNT_ROUTES, Callers
 from movie_api.admin import ADMIN_ROUTES
@@ -67,6 +68,7 @@ def create_app(settings: Settings, *overrides: Provider) -> Litestar:
 
     @asynccontextmanager
     async def lifespan(_: Litestar) -> AsyncIterator[None]:
+        guard.put_between((await container.get(Tracing)).app)
         async with serving(container):
             lane.open(
                 await container.get(SearchAccess), await container.get(ReadyAnswers), await container.get(EventRecorder)
@@ -107,7 +109,7 @@ def create_app(settings: Settings, *overrides: Provider) -> Litestar:
     )
     setup_dishka(container, app)
     lane = FastLane()
-    app.asgi_handler = Guard(
+    app.asgi_handler = guard = Guard(
         app.asgi_handler,
         at_once=lane,
         log=request_log(),

@@ -96,6 +96,10 @@ class Guard:
         """Values of Host that were found good."""
         self._proxies = tuple(ipaddress.ip_network(proxy) for proxy in trusted_proxies)
 
+    def put_between(self, layer: Callable[[ASGIApp], ASGIApp]) -> None:
+        """Have another layer between this one and the application."""
+        self._app = layer(self._app)
+
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != ScopeType.HTTP:  # the process's start and end; websockets are not served
             await self._app(scope, receive, send)

@@ -5,12 +5,14 @@ Mail goes out from the database, in a loop that knows nothing of Redis; the queu
 
 import asyncio
 import contextlib
+import functools
 import logging
 import os
 import signal
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
+from typing import Any
 
 from dishka import AsyncContainer, Provider, Scope, provide
 from dishka.integrations.taskiq import TaskiqProvider, setup_dishka
@@ -22,6 +24,7 @@ from movie_adapters.in_process import PURGE_SECONDS, TRAIN_SECONDS, EventDoorbel
 from movie_adapters.metrics import Metrics, TaskCounts
 from movie_adapters.settings import Settings
 from movie_adapters.task_queue import DELIVER_MAIL, MAX_ENTRIES, PURGE, STREAM, TRAIN, TaskQueue
+from movie_adapters.tracing import Tracing
 from movie_adapters.wiring import create_container
 from movie_core.errors import Unavailable
 from movie_core.mails import SEND_SECONDS, MailRoom
@@ -83,7 +86,7 @@ def _broker(settings: Settings, container: AsyncContainer, tasks: TaskCounts) ->
         )
     broker = broker.with_middlewares(CountTasks(tasks))
     for name, task in TASKS.items():
-        broker.register_task(task, task_name=name)
+        broker.register_task(_traced(name, task, container), task_name=name)
     setup_dishka(container, broker)
 
     async def close(_: TaskiqState) -> None:
@@ -91,6 +94,15 @@ def _broker(settings: Settings, container: AsyncContainer, tasks: TaskCounts) ->
 
     broker.add_event_handler(TaskiqEvents.WORKER_SHUTDOWN, close)
     return broker
+
+
+def _traced(name: str, task: Callable[..., Awaitable[object]], container: AsyncContainer) -> Callable[..., Any]:
+    @functools.wraps(task)
+    async def traced(*arguments: Any, **named: Any) -> object:
+        with (await container.get(Tracing)).task(name):
+            return await task(*arguments, **named)
+
+    return traced
 
 
 def run_worker(settings: Settings, announce: Callable[[], None]) -> int:
