@@ -12,9 +12,11 @@ from pathlib import Path
 
 import pytest
 from dishka import AsyncContainer
+from redis import Redis
 from tests.integration.conftest import Serve, Start
 
 from movie_adapters.settings import Settings
+from movie_adapters.task_queue import STREAM, TaskQueue
 from movie_adapters.wiring import create_container, prepare_schema
 from movie_core.accounts import Accounts
 from movie_core.keys import new_id
@@ -156,6 +158,74 @@ def test_mails_are_listed_and_dead_ones_tried_again(run: Run, folder: Path) -> N
     assert lines(run("mail", "retry", "--all")) == [["mails to be tried again: 0"]]
 
 
+@pytest.mark.usefixtures("anna")
+def test_what_is_done_here_is_in_the_audit_log(run: Run, folder: Path) -> None:
+    assert lines(run("audit", "list")) == []
+    for command in (
+        ("users", "activate", ANNA),
+        ("users", "staff", ANNA),
+        ("users", "staff", ANNA, "--remove"),
+        ("sessions", "end", ANNA),
+        ("users", "deactivate", ANNA),
+    ):
+        lines(run(*command))
+    account_id = json.loads(run("users", "export", ANNA).stdout)["account"]["id"]
+    done = ["user_deactivated", "sessions_ended", "staff_revoked", "staff_granted", "user_activated"]
+    told = lines(run("audit", "list"))
+    assert [cells[1:] for cells in told] == [["command line", action, account_id] for action in done]
+    assert all(cells[0].endswith("Z") for cells in told)
+    assert lines(run("audit", "list", "--limit", "2", "--offset", "1")) == told[1:3]
+    past = run("audit", "list", "--offset", "5")
+    assert (past.returncode, past.stderr.count("\n"), "--offset" in past.stderr) == (2, 1, True)
+
+    lines(run("users", "erase", ANNA, "--yes"))
+    assert [cells[1:] for cells in lines(run("audit", "list"))] == [
+        ["command line", action, "-"] for action in ["user_erased", *done]
+    ]
+
+
+@pytest.mark.usefixtures("anna")
+def test_a_mail_tried_again_is_in_the_audit_log_and_what_failed_is_not(run: Run, folder: Path) -> None:
+    assert run("users", "deactivate", ANNA).returncode == 1
+    [mail_id] = give_up_all_mails(folder)
+    lines(run("mail", "retry", "--all"))
+    assert run("mail", "retry", mail_id).returncode == 1
+    assert [cells[1:] for cells in lines(run("audit", "list"))] == [["command line", "mail_retried", mail_id]]
+
+
+def test_a_flushed_cache_is_in_the_audit_log(run: Run, redis_url: str) -> None:
+    flushed = run("cache", "flush", MOVIE_REDIS_URL=redis_url)
+    assert (flushed.returncode, flushed.stdout[:18]) == (0, "answers forgotten:"), flushed.stderr
+    assert [cells[1:] for cells in lines(run("audit", "list"))] == [["command line", "cache_flushed", "-"]]
+    away = "postgresql+asyncpg://nobody@127.0.0.1:9/none"
+    unknown = run("cache", "flush", MOVIE_REDIS_URL=redis_url, MOVIE_DATABASE_URL=away)
+    assert (unknown.returncode, unknown.stdout) == (1, "")
+    assert unknown.stderr == (
+        "movie-search: it is done, but the audit log can't tell so: the database doesn't answer\n"
+    )
+
+
+def test_tasks_are_listed_where_there_is_a_queue(run: Run, redis_url: str) -> None:
+    none = run("tasks", "list")
+    assert (none.returncode, none.stdout, none.stderr.count("\n")) == (1, "", 1)
+    assert "there is no queue" in none.stderr
+    with Redis.from_url(redis_url) as redis:
+        redis.delete(STREAM)
+    assert lines(run("tasks", "list", MOVIE_REDIS_URL=redis_url)) == []
+
+    async def put() -> None:
+        queue = TaskQueue(redis_url)
+        await queue.put("purge")
+        await queue.close()
+
+    asyncio.run(put())
+    [(entry_id, name, state, age, handed_out)] = lines(run("tasks", "list", MOVIE_REDIS_URL=redis_url))
+    assert (name, state, handed_out, int(age) < 30, "-" in entry_id) == ("purge", "queued", "0", True, True)
+    away = run("tasks", "list", MOVIE_REDIS_URL="redis://127.0.0.1:9/0")
+    assert (away.returncode, away.stdout, away.stderr.count("\n")) == (1, "", 1)
+    assert "Redis doesn't answer" in away.stderr
+
+
 def test_a_test_mail_is_sent_at_once(run: Run, folder: Path) -> None:
     told = run("mail", "test", ANNA)
     assert (told.returncode, "var/mail" in told.stdout) == (0, True)
@@ -234,6 +304,8 @@ def test_every_command_has_help(run: Run) -> None:
         "users": ("list", "activate", "deactivate", "staff", "export", "erase"),
         "sessions": ("list", "end"),
         "mail": ("list", "retry", "test"),
+        "audit": ("list",),
+        "tasks": ("list",),
         "recommend": ("train", "evaluate"),
     }.items():
         told = run(group, "--help").stdout

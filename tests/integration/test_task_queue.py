@@ -1,0 +1,81 @@
+"""What the queue tells of its tasks."""
+
+import time
+from collections.abc import AsyncIterator
+
+import pytest
+from redis import Redis
+from taskiq_redis import RedisStreamBroker
+
+from movie_adapters.task_queue import DELIVER_MAIL, GROUP, PURGE, STREAM, TRAIN, TaskQueue
+from movie_core.errors import Unavailable
+
+
+@pytest.fixture
+async def queue(redis_url: str) -> AsyncIterator[TaskQueue]:
+    with Redis.from_url(redis_url) as redis:
+        redis.delete(STREAM)
+    queue = TaskQueue(redis_url)
+    yield queue
+    await queue.close()
+
+
+async def listed(queue: TaskQueue) -> list[tuple[str, int]]:
+    return [(one.name, one.deliveries) for one in await queue.listed()]
+
+
+async def test_tasks_are_listed_until_they_are_done(queue: TaskQueue, redis_url: str) -> None:
+    assert await queue.listed() == []
+    for name in (PURGE, TRAIN, DELIVER_MAIL):
+        await queue.put(name)
+    assert await listed(queue) == [(PURGE, 0), (TRAIN, 0), (DELIVER_MAIL, 0)]
+    with Redis.from_url(redis_url) as redis:
+        redis.xgroup_create(STREAM, GROUP, id="0")
+        assert await listed(queue) == [(PURGE, 0), (TRAIN, 0), (DELIVER_MAIL, 0)]
+        ((_, ((first, _), (second, _))),) = redis.xreadgroup(GROUP, "a worker", {STREAM: ">"}, count=2)  # type: ignore[union-attr, misc]
+        assert await listed(queue) == [(PURGE, 1), (TRAIN, 1), (DELIVER_MAIL, 0)]
+        redis.xack(STREAM, GROUP, first)
+        redis.xclaim(STREAM, GROUP, "another", min_idle_time=0, message_ids=[second])
+        assert await listed(queue) == [(TRAIN, 2), (DELIVER_MAIL, 0)]
+        redis.xack(STREAM, GROUP, second)
+        assert await listed(queue) == [(DELIVER_MAIL, 0)]
+
+
+async def test_a_task_has_its_id_and_its_age(queue: TaskQueue, redis_url: str) -> None:
+    made = int((time.time() - 90) * 1000)
+    with Redis.from_url(redis_url) as redis:
+        redis.xadd(STREAM, {"data": '{"task_name": "purge"}'}, id=f"{made}-7")
+        redis.xadd(STREAM, {"other": "nothing of ours"})
+        redis.xadd(STREAM, {"data": "\xff"})
+    old, *others = await queue.listed()
+    assert (old.id, old.name) == (f"{made}-7", "purge")
+    assert 89 < old.age < 95
+    assert [(one.name, -1 < one.age < 5) for one in others] == [("", True), ("", True)]
+
+
+async def test_a_taken_task_whose_entry_was_removed_is_listed_without_a_name(queue: TaskQueue, redis_url: str) -> None:
+    await queue.put(PURGE)
+    with Redis.from_url(redis_url) as redis:
+        redis.xgroup_create(STREAM, GROUP, id="0")
+        redis.xreadgroup(GROUP, "a worker", {STREAM: ">"})
+        redis.xtrim(STREAM, maxlen=0, approximate=False)
+    assert await listed(queue) == [("", 1)]
+
+
+async def test_the_group_is_the_one_that_workers_join(queue: TaskQueue, redis_url: str) -> None:
+    broker = RedisStreamBroker(redis_url, queue_name=STREAM, consumer_id="0")
+    await broker.startup()
+    await queue.put(PURGE)
+    assert await listed(queue) == [(PURGE, 0)]
+    message = await anext(broker.listen())
+    assert await listed(queue) == [(PURGE, 1)]
+    await message.ack()  # type: ignore[misc]
+    assert await listed(queue) == []
+    await broker.shutdown()
+
+
+async def test_redis_that_is_away_is_said_to_be() -> None:
+    queue = TaskQueue("unix:///nowhere/socket")
+    with pytest.raises(Unavailable):
+        await queue.listed()
+    await queue.close()
