@@ -127,12 +127,12 @@ async def similar_movies(
 
 @get(TRENDING, guards=[require_search_access])
 async def trending_movies(request: AnyRequest, discovery: FromDishka[Discovery]) -> Response[bytes]:
-    given = parse_parameters(request.scope["query_string"], {**_PAGED, "window": InvalidParameter})
+    given = parse_parameters(request.scope["query_string"], {**PAGED, "window": InvalidParameter})
     try:
         window = TrendWindow(given.get("window", TrendWindow.DAY))
     except ValueError:
         raise InvalidParameter("window must be day or week", field="window") from None
-    page = Window.parse(given.get("offset"), given.get("limit"))
+    page = window_of(given)
     found = await discovery.trending(window, page)
     items = [
         movie_fields(movie)
