@@ -17,7 +17,7 @@ from movie_api.lists import PAGED, listing, window_of
 from movie_api.movies import SEARCH_PATH, movie_fields, parse_parameters, require_search_access, require_user
 from movie_core.accounts import Caller
 from movie_core.discovery import Discovery, SuggestedMovies
-from movie_core.errors import InvalidOffsetOrLimit, InvalidParameter, InvalidRating
+from movie_core.errors import InvalidParameter, InvalidRating
 from movie_core.paging import Window
 from movie_core.rating_files import parse_ratings
 from movie_core.ratings import MAX_IMPORT, Identity, ImportRow, Rating, Rejection, check_rating
