@@ -184,8 +184,12 @@ def serve(
     preparing.join()
     if preparing.exitcode:
         sys.exit(preparing.exitcode)
-    make = functools.partial(served_app, settings)
-    code = serve_one(make, listening, tell) if workers == 1 else serve_many(make, listening, workers, tell)
+    if workers == 1:
+        code = serve_one(functools.partial(served_app, settings), listening, tell)
+    else:
+        with TemporaryDirectory(prefix="movie-search-") as siblings:
+            make = functools.partial(served_app, settings, Path(siblings))
+            code = serve_many(make, listening, workers, tell)
     if code:
         raise CouldNot("serving ended because a process could not go on; its log says why")
 
@@ -264,12 +268,12 @@ def _bind(host: str, port: int) -> socket.socket:
     return sock
 
 
-def served_app(settings: Settings) -> "Litestar":
-    """The application as a serving process runs it."""
+def served_app(settings: Settings, siblings: Path | None = None) -> "Litestar":
+    """The application as a serving process runs it, beside those that share the folder."""
     from movie_api.app import create_app
 
     configure_logging(settings.log_format)
-    return create_app(settings)
+    return create_app(settings, siblings=siblings)
 
 
 def _say(line: str) -> None:

@@ -6,7 +6,9 @@ tested against it.
 """
 
 import asyncio
+import contextlib
 import hmac
+import os
 import platform
 import time
 from bisect import bisect_left
@@ -15,6 +17,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from importlib.metadata import version
+from pathlib import Path
 from typing import TYPE_CHECKING, Literal, Protocol
 
 from movie_adapters.settings import Settings
@@ -34,6 +37,9 @@ LOOK_SECONDS = 5.0
 """How long what the database said is told again, so that looking often costs it nothing."""
 WAIT_SECONDS = 0.7
 """How long a look at the metrics waits for the database; then it is told as away."""
+SIBLING_SECONDS = 0.9
+"""How long another process may take to tell its metrics."""
+_SOCKET = ".metrics"
 METHODS = frozenset(("GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"))
 NO_ROUTE = "none"
 """Where no route matched, or the request was refused before one was looked for."""
@@ -283,6 +289,71 @@ class Metrics:
             for task, seconds in self._tasks.seconds.items():
                 yield "movie_task_seconds_total", (task,), seconds
         yield "movie_build_info", (version("movie-search-backend"), platform.python_version(), self._source_name), 1.0
+
+
+class Siblings:
+    """Processes that share one port, so that nobody can ask a certain one: each tells the others its metrics by a
+    socket in `folder`, which must be theirs alone, and whoever is asked answers for all, by the label `process`.
+    Without a folder a process is alone.
+    """
+
+    def __init__(self, folder: Path | None, metrics: Metrics) -> None:
+        self._own = None if folder is None else folder / f"{os.getpid()}{_SOCKET}"
+        self._metrics = metrics
+        self._server: asyncio.Server | None = None
+
+    async def open(self) -> None:
+        if self._own is None:
+            return
+
+        async def tell(_: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+            with contextlib.closing(writer), contextlib.suppress(OSError):
+                writer.write((await self._metrics.text())[0])
+                await writer.drain()
+
+        self._server = await asyncio.start_unix_server(tell, str(self._own))
+
+    async def text(self) -> tuple[bytes, str]:
+        """As `Metrics.text`, of all of them that answer."""
+        if self._own is None:
+            return await self._metrics.text()
+        others = [path for path in self._own.parent.glob(f"*{_SOCKET}") if path != self._own]
+        asked = asyncio.gather(*map(_ask, others))
+        (own, media_type), told = await self._metrics.text(), await asked
+        texts = {self._own.stem: own} | {path.stem: text for path, text in zip(others, told, strict=True)}
+        return _merged(texts), media_type
+
+    def close(self) -> None:
+        if self._server is not None and self._own is not None:
+            self._server.close()
+            self._own.unlink(missing_ok=True)
+
+
+async def _ask(path: Path) -> bytes:
+    """What a sibling tells; nothing where it is busy or was killed."""
+    try:
+        async with asyncio.timeout(SIBLING_SECONDS):
+            reader, writer = await asyncio.open_unix_connection(str(path))
+            with contextlib.closing(writer):
+                return await reader.read()
+    except (OSError, TimeoutError):
+        return b""
+
+
+def _merged(texts: Mapping[str, bytes]) -> bytes:
+    from prometheus_client import CollectorRegistry, generate_latest
+    from prometheus_client.core import Metric as Family
+    from prometheus_client.parser import text_string_to_metric_families
+
+    families: dict[str, Family] = {}
+    for process, text in texts.items():
+        for family in text_string_to_metric_families(text.decode()):
+            kept = families.setdefault(family.name, Family(family.name, family.documentation, family.type))
+            for sample in family.samples:
+                kept.add_sample(sample.name, {**sample.labels, "process": process}, sample.value)
+    registry = CollectorRegistry(auto_describe=False)
+    registry.register(_Told(list(families.values())))
+    return generate_latest(registry)
 
 
 class _Told:

@@ -3,6 +3,7 @@
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from importlib.metadata import version
+from pathlib import Path
 
 from dishka import Provider, Scope, provide
 from dishka.integrations.litestar import DishkaRouter, LitestarProvider, setup_dishka
@@ -12,7 +13,7 @@ from litestar.datastructures import State
 from litestar.routes import HTTPRoute
 
 from movie_adapters.logs import request_log
-from movie_adapters.metrics import RequestCounts
+from movie_adapters.metrics import RequestCounts, Siblings
 from movie_adapters.settings import Settings
 from movie_adapters.tracing import Tracing
 from movie_adapters.wiring import create_container, notice_of, serving
@@ -54,10 +55,13 @@ class Searches(Provider):
         return ready
 
 
-def create_app(settings: Settings, *overrides: Provider) -> Litestar:
-    """The ASGI application; `overrides` are providers that stand in for some of `movie_adapters.wiring`."""
+def create_app(settings: Settings, *overrides: Provider, siblings: Path | None = None) -> Litestar:
+    """The ASGI application; `overrides` are providers that stand in for some of `movie_adapters.wiring`. Processes that
+    share a port share the folder `siblings` too, to tell their metrics together."""
     requests = RequestCounts()
-    container = create_container(settings, LitestarProvider(), Callers(), Searches(), Telling(requests), *overrides)
+    container = create_container(
+        settings, LitestarProvider(), Callers(), Searches(), Telling(requests, siblings), *overrides
+    )
     notice = notice_of(settings)
     described = document(
         settings.public_url,
@@ -68,6 +72,7 @@ def create_app(settings: Settings, *overrides: Provider) -> Litestar:
 
     @asynccontextmanager
     async def lifespan(_: Litestar) -> AsyncIterator[None]:
+        await container.get(Siblings)
         guard.put_between((await container.get(Tracing)).app)
         async with serving(container):
             lane.open(

@@ -1,12 +1,14 @@
 """`/metrics`: what this process tells of itself, for Prometheus."""
 
+from collections.abc import AsyncIterator
+from pathlib import Path
 from typing import Any, cast
 
 from dishka import FromDishka, Provider, Scope, provide
 from litestar import Request, Response, get
 from litestar.exceptions import NotFoundException
 
-from movie_adapters.metrics import Metrics, RequestCounts, Stock, TellingSource, is_admitted
+from movie_adapters.metrics import Metrics, RequestCounts, Siblings, Stock, TellingSource, is_admitted
 from movie_adapters.settings import Settings
 from movie_adapters.wiring import PatientSource, SharedRedis
 from movie_core.events import EventRecorder
@@ -15,13 +17,14 @@ METRICS_PATH = "/metrics"
 
 
 class Telling(Provider):
-    """The metrics of a process that serves."""
+    """The metrics of a process that serves, and of those beside it that share `folder`."""
 
     scope = Scope.APP
 
-    def __init__(self, requests: RequestCounts) -> None:
+    def __init__(self, requests: RequestCounts, folder: Path | None = None) -> None:
         super().__init__()
         self._requests = requests
+        self._folder = folder
 
     @provide
     def metrics(
@@ -37,12 +40,19 @@ class Telling(Provider):
             redis=redis.states(),
         )
 
+    @provide
+    async def siblings(self, metrics: Metrics) -> AsyncIterator[Siblings]:
+        siblings = Siblings(self._folder, metrics)
+        await siblings.open()
+        yield siblings
+        siblings.close()
+
 
 @get(METRICS_PATH)
 async def show_metrics(
-    request: Request[Any, Any, Any], settings: FromDishka[Settings], metrics: FromDishka[Metrics]
+    request: Request[Any, Any, Any], settings: FromDishka[Settings], siblings: FromDishka[Siblings]
 ) -> Response[bytes]:
     if not is_admitted(settings, request.headers.getall("authorization", [])):
         raise NotFoundException
-    body, media_type = await metrics.text()
+    body, media_type = await siblings.text()
     return Response(body, media_type=media_type, headers={"cache-control": "no-store"})

@@ -2,14 +2,17 @@
 
 import asyncio
 import logging
+import platform
 from collections import Counter
 from datetime import datetime, timedelta
+from importlib.metadata import version
+from pathlib import Path
 
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
 from movie_adapters import metrics as module
-from movie_adapters.metrics import BOUNDS, METRICS, Metrics, RequestCounts, Stock, TaskCounts, is_admitted
+from movie_adapters.metrics import BOUNDS, METRICS, Metrics, RequestCounts, Siblings, Stock, TaskCounts, is_admitted
 from movie_adapters.settings import Settings
 from movie_core.errors import StoreUnavailable
 from movie_core.events import EventRecorder
@@ -82,7 +85,7 @@ def whole(outbox: Outbox) -> Metrics:
     )
 
 
-async def readings(metrics: Metrics) -> dict[str, dict[tuple[str, ...], float]]:
+async def readings(metrics: Metrics | Siblings) -> dict[str, dict[tuple[str, ...], float]]:
     """Values by name, and by the values of labels in the order of their names."""
     body, media_type = await metrics.text()
     assert media_type.startswith("text/plain; version=")
@@ -222,3 +225,46 @@ def test_in_production_only_who_knows_the_token_sees_metrics(token: str, given: 
 
 def test_locally_everybody_sees_metrics() -> None:
     assert is_admitted(settings(), [])
+
+
+async def test_processes_that_share_a_port_answer_for_each_other(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    both = []
+    for number, times in ((1, 3), (2, 4)):
+        requests = RequestCounts()
+        for _ in range(times):
+            requests.count("/a", "GET", 200, 0.1)
+        monkeypatch.setattr(module.os, "getpid", lambda number=number: number)
+        both.append(Siblings(tmp_path, Metrics(stock_of(Outbox()), source_name="catalogue", requests=requests)))
+        await both[-1].open()
+    (tmp_path / "3.metrics").touch()  # of one that was killed
+    for one in both:
+        told = await readings(one)
+        assert told["movie_request_duration_seconds_count"] == {
+            ("GET", "1", "/a", "2xx"): 3,
+            ("GET", "2", "/a", "2xx"): 4,
+        }
+        assert set(told["process_resident_memory_bytes"]) == {("1",), ("2",)}
+        assert told["movie_mails"]["1", "dead"] == 1
+    both[0].close()
+    assert set((await readings(both[1]))["movie_build_info"]) == {
+        ("2", platform.python_version(), "catalogue", version("movie-search-backend"))
+    }
+    both[1].close()
+
+
+async def test_a_sibling_that_hangs_is_left_out(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(module, "SIBLING_SECONDS", 0.05)
+    asked = asyncio.Event()
+
+    async def hang(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        asked.set()
+        await reader.read()
+        writer.close()
+
+    server = await asyncio.start_unix_server(hang, str(tmp_path / "9.metrics"))
+    one = Siblings(tmp_path, Metrics(stock_of(Outbox()), source_name="catalogue"))
+    assert len((await readings(one))["movie_part_away"]) == 1
+    assert asked.is_set()
+    server.close()
