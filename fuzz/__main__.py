@@ -1,0 +1,147 @@
+"""Fuzzes the whole API by its own document: `make fuzz FUZZ_CASES=100000`.
+
+A real server over the embedded parts, limits off, is asked by schemathesis, with every check on, in each condition of
+its source: the bundled films, and the stand-in for the third party failing never, every other time and always. What
+schemathesis has to be told is in `hooks.py`.
+"""
+
+import argparse
+import itertools
+import json
+import os
+import random
+import re
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack, contextmanager
+from pathlib import Path
+from typing import Any
+
+import httpx
+from tests.servers import free_port
+
+ROOT = Path(__file__).parents[1]
+PROGRAM = Path(sys.executable).with_name("movie-search")
+SCHEMATHESIS = ROOT / ".venv-fuzz" / "bin" / "schemathesis"
+CONDITIONS: dict[str, float | None] = {"films": None, "source 0 %": 0.0, "source 50 %": 0.5, "source 100 %": 1.0}
+"""How often the third party fails; None where the bundled films are the source."""
+LIMITS = ("SEARCH", "LOGIN", "REGISTER", "MAIL", "SUGGEST", "EVENTS")
+START_SECONDS = 60
+AT_ONCE = 2
+"""Conditions; in each, server and schemathesis mostly wait for each other."""
+MOST_EXAMPLES = 250
+"""For one operation in one round; a round has to end for its cases to be counted."""
+
+
+@contextmanager
+def running(folder: Path, environ: dict[str, str], port: int, command: str, *options: str) -> Iterator[Path]:
+    """The log of a `movie-search` that answers at the port."""
+    log = folder / f"{command}.log"
+    with log.open("wb") as output:
+        arguments: list[str | Path] = [PROGRAM, command, "--port", str(port), *options]
+        process = subprocess.Popen(arguments, cwd=folder, env=environ, stdout=output, stderr=output)
+    try:
+        end = time.monotonic() + START_SECONDS
+        while True:
+            if process.poll() is not None or time.monotonic() > end:
+                raise RuntimeError(f"movie-search {command} does not answer: {log.read_text()}")
+            try:
+                httpx.get(f"http://127.0.0.1:{port}/health/live", timeout=5, trust_env=False)
+                break
+            except httpx.TransportError:
+                time.sleep(0.05)
+        yield log
+    finally:
+        process.terminate()
+        process.wait(30)
+
+
+def environment() -> dict[str, str]:
+    """Ours, without the settings of who runs this."""
+    return {name: value for name, value in os.environ.items() if not name.startswith("MOVIE_")}
+
+
+def fuzz(fail_rate: float | None, cases: int, seed: int) -> tuple[int, list[str]]:
+    """The cases that were run, at least so many, and what is wrong."""
+    with ExitStack() as stack:
+        folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="fuzz-")))
+        serving = environment() | {f"MOVIE_LIMIT_{name}": "off" for name in LIMITS} | {"MOVIE_ACCESS_TTL": "1d"}
+        if fail_rate is not None:
+            source = free_port()
+            options = ("--fail-rate", str(fail_rate), "--latency-ms", "0", "--seed", str(seed))
+            stack.enter_context(running(folder, environment(), source, "upstream", *options))
+            serving["MOVIE_SOURCE_URL"] = f"http://127.0.0.1:{source}"
+            if fail_rate:  # there is no use in waiting for it
+                serving |= {"MOVIE_SOURCE_DEADLINE": "300ms", "MOVIE_SOURCE_TIMEOUT": "200ms"}
+        port = free_port()
+        log = stack.enter_context(running(folder, serving, port, "serve"))
+        asking = environment() | {
+            "FUZZ_URL": f"http://127.0.0.1:{port}",
+            "FUZZ_FOLDER": str(folder),
+            "FUZZ_PROGRAM": str(PROGRAM),
+            "FUZZ_SOURCE_FAILS": "yes" if fail_rate else "no",
+            "PYTHONPATH": str(ROOT),
+            "SCHEMATHESIS_HOOKS": "fuzz.hooks",
+        }
+        done, operations, wrong = 0, 0, list[str]()
+        for round_seed in itertools.count(seed):
+            # The phases before fuzzing run the same cases whatever the seed.
+            phases = "fuzzing,stateful" if done else "examples,coverage,fuzzing,stateful"
+            examples = min(MOST_EXAMPLES, -(-(cases - done) // operations)) if done else 1
+            report, said = one_round(folder, asking, round_seed, phases, examples)
+            done += report["test_cases"]["generated"]
+            operations = report["operations"]["total"]
+            if report["exit_code"]:
+                wrong.append(said)
+            if done >= cases or wrong:
+                break
+        wrong += re.findall(r"^.*(?:Traceback|ERROR).*$", log.read_text(), re.MULTILINE)
+        return done, wrong
+
+
+def one_round(
+    folder: Path, environ: dict[str, str], seed: int, phases: str, examples: int
+) -> tuple[dict[str, Any], str]:
+    """Its report, and what schemathesis says."""
+    report = folder / "report.json"
+    report.unlink(missing_ok=True)
+    command: list[str | Path] = [
+        SCHEMATHESIS,
+        *("--config-file", ROOT / "fuzz" / "schemathesis.toml"),
+        *("run", f"{environ['FUZZ_URL']}/openapi.json", "--checks", "all", "--phases", phases),
+        *("--max-examples", str(examples), "--seed", str(seed), "--generation-database", "none"),
+        *("--report", "json", "--report-json-path", report, "--no-color", "--warnings", "off"),
+    ]
+    ran = subprocess.run(
+        command, cwd=folder, env=environ, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, check=False
+    )
+    if not report.exists():
+        raise RuntimeError(f"schemathesis gave no report: {ran.stdout}")
+    told: dict[str, Any] = json.loads(report.read_text())
+    return told, ran.stdout
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(prog="python -m fuzz", description=(__doc__ or "").partition("\n")[0])
+    parser.add_argument("--cases", type=int, default=100_000, help="at least so many, over all conditions")
+    parser.add_argument("--seed", type=int, default=random.randrange(10**6), help="repeats a run; random if left out")
+    given = parser.parse_args()
+    print(f"seed {given.seed}", flush=True)
+    each = -(-given.cases // len(CONDITIONS))
+
+    def run(name: str) -> bool:
+        began = time.monotonic()
+        done, wrong = fuzz(CONDITIONS[name], each, given.seed)
+        told = "failed" if wrong else "0 failures"
+        print(f"{name}: {done:,} cases in {time.monotonic() - began:.0f} s, {told}", *wrong, sep="\n", flush=True)
+        return not wrong
+
+    with ThreadPoolExecutor(AT_ONCE) as pool:
+        return 0 if all(list(pool.map(run, CONDITIONS))) else 1
+
+
+sys.exit(main())

@@ -1,0 +1,40 @@
+import tomllib
+
+import pytest
+from scripts.licences import PAGE, is_good, licence_of, needed, page
+from tests.unit.test_docs import ROOT
+
+
+def test_every_package_of_an_installation_is_listed_with_its_licence() -> None:
+    assert {"litestar", "uvloop", "numpy", "mdurl"} <= needed()  # asked for, on some platforms, by extras, by others
+    assert not {"pytest", "schemathesis", "pip-audit"} & needed()
+    assert PAGE.read_text() == page(), "run `make licences`"
+
+
+def test_every_licence_allows_commercial_use() -> None:
+    assert {name: licence for name in needed() if not is_good(licence := licence_of(name))} == {}
+
+
+@pytest.mark.parametrize("licence", ["CC-BY-NC-4.0", "MIT AND CC-BY-NC-4.0", "Proprietary", ""])
+def test_a_licence_that_may_not_allow_it_is_found(licence: str) -> None:
+    assert not is_good(licence)
+
+
+@pytest.mark.parametrize("licence", ["MIT", "BSD-3-Clause AND MIT", "MIT OR CC-BY-NC-4.0", "(MIT OR GPL-3.0-only)"])
+def test_one_good_choice_is_enough(licence: str) -> None:
+    assert is_good(licence)
+
+
+def test_a_package_without_a_known_licence_is_refused() -> None:
+    with pytest.raises(LookupError):
+        licence_of("no-such-package")
+
+
+def test_every_locked_file_comes_from_the_public_index_with_its_hash() -> None:
+    packages = tomllib.loads((ROOT / "uv.lock").read_text())["package"]
+    sources = [tuple(one["source"].items()) for one in packages]
+    assert set(sources) == {(("registry", "https://pypi.org/simple"),), (("editable", "."),)}
+    for one in packages:
+        for file in [*one.get("wheels", ()), *([one["sdist"]] if "sdist" in one else ())]:
+            assert file["url"].startswith("https://files.pythonhosted.org/"), file
+            assert file["hash"].startswith("sha256:"), file
