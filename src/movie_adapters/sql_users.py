@@ -60,6 +60,8 @@ KEPT_AFTER_LINK = timedelta(days=7)
 """How long registrations and links outlive the link's end."""
 KEPT_AFTER_SENDING = timedelta(days=30)
 KEPT_AFTER_SESSION = timedelta(days=1)
+LIST_SECONDS = 5.0
+"""How long a list may take: a search in it reads every account, a million in about a second."""
 BATCH = 500
 """Rows that a purge removes in one transaction."""
 
@@ -260,7 +262,7 @@ class SqlUsers:
                 wanted = ~everybody.c.is_active & ~everybody.c.is_pending
         count = select(func.count()).select_from(everybody).where(wanted)
         query = select(everybody).where(wanted).order_by(everybody.c.created_at.desc(), everybody.c.id)
-        async with transaction(self._engine, read_only=True) as connection:
+        async with transaction(self._engine, read_only=True, seconds=LIST_SECONDS) as connection:
             total = await connection.scalar(count)
             rows = await connection.execute(query.offset(window.offset).limit(window.limit))
             return total or 0, [_person(row) for row in rows]

@@ -1,7 +1,7 @@
 """The service behind administration: what staff does to accounts, mails and the cache, each deed kept in the audit log.
 
 An entry is kept once the deed is done, and before it is answered. Where the log can't be reached then, the deed stays
-and `StoreUnavailable` is raised; doing it again is harmless and kept.
+and `StoreUnavailable` is raised; doing it again, where there still is something to do, is harmless and kept.
 """
 
 from collections.abc import Callable, Sequence
