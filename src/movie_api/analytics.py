@@ -27,6 +27,8 @@ ANALYTICS = "/api/v1/analytics/"
 _REFUSALS = {"from": InvalidParameter, "to": InvalidParameter}
 _FORMULA = ("=", "+", "-", "@", "\t", "\r")
 """What a spreadsheet takes for the beginning of a formula; queries are strangers' text."""
+MAX_RANGES = 64
+"""Media ranges of `Accept` that are looked at."""
 _QUALITY = re.compile(r"[01](?:\.[0-9]{0,3})?")
 
 
@@ -42,7 +44,7 @@ async def require_staff(connection: ASGIConnection[Any, Any, Any, Any], _: BaseR
 def prefers_csv(accepted: Iterable[str]) -> bool:
     """Whether these values of `Accept` prefer CSV to JSON, which is answered in doubt (RFC 9110, 12.5.1)."""
     ranges: dict[str, float] = {}
-    for given in ",".join(accepted).split(","):
+    for given in ",".join(accepted).split(",", MAX_RANGES)[:MAX_RANGES]:
         media_range, *parameters = (part.strip().lower() for part in given.split(";"))
         written = next((one[2:].strip() for one in parameters if one.startswith("q=")), "1")
         ranges[media_range] = min(1.0, float(written)) if _QUALITY.fullmatch(written) else 0.0

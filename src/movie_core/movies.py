@@ -15,6 +15,10 @@ MAX_ID = 200
 MAX_GENRE = 60
 """Characters of a genre's name in a filter."""
 
+NFC_SHARE = 4
+"""NFC makes a text at most so many times shorter, in characters and in bytes of UTF-8. Longer ones are too long without
+being composed, and must not be: the time for that grows with the square of how many marks follow each other."""
+
 _YEARS = re.compile(r"([0-9]{4})(?:\.\.([0-9]{4}))?", re.ASCII)
 
 
@@ -100,12 +104,14 @@ def normalise_query(text: str) -> str:
     Control characters (tab and NUL too, looked for before stripping), lone surrogates, and more than `MAX_QUERY`
     characters afterwards raise `InvalidQuery`. Every other character stays as it is. Idempotent.
     """
-    if len(text) > 16 * MAX_QUERY:  # before any work on it: NFC never shortens a text sixteenfold
+    if len(text) > 16 * MAX_QUERY:  # before any work on it, blanks included
         raise InvalidQuery(f"query must have at most {MAX_QUERY} characters", field="query")
     for character in text:
         if unicodedata.category(character) in {"Cc", "Cs"}:
             raise InvalidQuery("query must not contain control characters or broken Unicode", field="query")
-    normal = " ".join(unicodedata.normalize("NFC", text).split())
+    normal = " ".join(text.split())
+    if len(normal) <= NFC_SHARE * MAX_QUERY:
+        normal = " ".join(unicodedata.normalize("NFC", normal).split())
     if len(normal) > MAX_QUERY:
         raise InvalidQuery(f"query must have at most {MAX_QUERY} characters", field="query")
     return normal

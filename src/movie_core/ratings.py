@@ -18,6 +18,8 @@ MAX_RATINGS = 20_000
 """Ratings that a user may have."""
 MAX_IMPORT = 5_000
 """Rows of one import."""
+MAX_TITLE = 1_000
+"""Characters by which titles are told apart; composing marks takes time that grows with the square of their number."""
 
 _ARTICLE = "the|an?|las?|l[eo]s?|l'|une?|una|des|el|il|gli|i|der|die|das|den|det|de|het|en|eine?|os?|as|uma?"
 _BEHIND = re.compile(rf"(.+),\s*({_ARTICLE})", re.IGNORECASE | re.DOTALL)
@@ -123,6 +125,7 @@ def title_spellings(title: str) -> tuple[str, ...]:
 def title_key(title: str) -> str:
     """The same for titles that differ in case, accents, punctuation, blanks, or in where the article stands. A title
     of nothing but punctuation is its own key."""
+    title = title[:MAX_TITLE]
     text = title_spellings(title)[0].replace("&", " and ")
     folded = unicodedata.normalize("NFKD", unicodedata.normalize("NFKD", text).casefold())
     return "".join(filter(str.isalnum, folded)) or "".join(title.split())

@@ -9,6 +9,7 @@ from enum import StrEnum
 from typing import TYPE_CHECKING
 
 from movie_core.errors import InvalidEmail, InvalidUsername, WeakPassword
+from movie_core.movies import NFC_SHARE
 
 if TYPE_CHECKING:
     from movie_core.ports import AddressSyntax, PasswordStrength
@@ -101,8 +102,8 @@ class PersonState(StrEnum):
 
 def parse_address(text: str, syntax: "AddressSyntax", *, field: str = "email") -> Address:
     """One plain mailbox; raises `InvalidEmail`. Outer blanks are forgiven."""
-    text = unicodedata.normalize("NFC", text.strip(" "))
-    if len(text.encode("utf-8", "surrogatepass")) > MAX_ADDRESS:
+    text = _composed(text.strip(" "), MAX_ADDRESS)
+    if _size(text) > MAX_ADDRESS:
         raise InvalidEmail(f"an address has at most {MAX_ADDRESS} bytes", field=field)
     if any(c in '"(),:;<>[]\\' or c.isspace() or unicodedata.category(c)[0] == "C" for c in text):
         raise InvalidEmail("the address must be one plain mailbox, such as name@example.com", field=field)
@@ -115,7 +116,7 @@ def parse_address(text: str, syntax: "AddressSyntax", *, field: str = "email") -
 
 def parse_username(text: str) -> Username:
     """Letters and digits of any script, `. _ -` and single inner blanks; raises `InvalidUsername`."""
-    shown = unicodedata.normalize("NFC", text)
+    shown = _composed(text, 4 * MAX_USERNAME)
     if not 1 <= len(shown) <= MAX_USERNAME:
         raise InvalidUsername(f"a username has 1 to {MAX_USERNAME} characters", field="username")
     # A mark belongs to the letter before it; many scripts can't do without.
@@ -135,12 +136,21 @@ def _bare(text: str) -> str:
 
 def normalise_password(text: str) -> str:
     """NFC, as keyboards differ in how they compose letters; nothing else is changed or cut."""
-    return unicodedata.normalize("NFC", text)
+    return _composed(text, MAX_PASSWORD)
+
+
+def _composed(text: str, most: int) -> str:
+    """In NFC; as it is where it has more than `most` bytes in NFC too."""
+    return unicodedata.normalize("NFC", text) if _size(text) <= NFC_SHARE * most else text
+
+
+def _size(text: str) -> int:
+    return len(text.encode("utf-8", "surrogatepass"))
 
 
 def is_hashable(password: str) -> bool:
     """Whether a password is of a size that any account can have."""
-    return 0 < len(password.encode("utf-8", "surrogatepass")) <= MAX_PASSWORD
+    return 0 < _size(password) <= MAX_PASSWORD
 
 
 def check_password(
@@ -153,7 +163,7 @@ def check_password(
     field: str = "password",
 ) -> None:
     """Raises `WeakPassword` naming the first rule that is broken; `password` is normalised, `min_length` characters."""
-    if len(password.encode("utf-8", "surrogatepass")) > MAX_PASSWORD:
+    if _size(password) > MAX_PASSWORD:
         raise WeakPassword(f"a password has at most {MAX_PASSWORD} bytes", field=field)
     if len(password) < min_length:
         raise WeakPassword(f"a password has at least {min_length} characters", field=field)

@@ -28,6 +28,13 @@ def address_of(text: str) -> Address:
     return parse_address(text, PlainAddressSyntax())
 
 
+@pytest.mark.parametrize("letter", ["\u0390", "\u1f82", "\u1ea4", "\uac01"])
+def test_the_longest_name_and_password_are_taken_however_they_are_composed(letter: str) -> None:
+    name, password = letter * MAX_USERNAME, letter * (MAX_PASSWORD // len(letter.encode()))
+    assert parse_username(unicodedata.normalize("NFD", name)) == parse_username(name)
+    assert normalise_password(unicodedata.normalize("NFD", password)) == password
+
+
 # --- addresses
 
 

@@ -1,0 +1,91 @@
+"""What looks at input first takes time that grows no faster than the input."""
+
+import time
+from collections.abc import Callable, Iterator
+from contextlib import suppress
+from datetime import UTC, date, datetime
+from typing import Any
+
+import pytest
+from tests.unit.api.conftest import SECRET
+
+from movie_adapters.address_syntax import EmailValidatorSyntax
+from movie_adapters.jwt_tokens import JwtTokens
+from movie_adapters.password_strength import ZxcvbnStrength
+from movie_api.analytics import prefers_csv
+from movie_api.bodies import _parsed as parse_json
+from movie_api.guard import MAX_HEADER_BYTES, MAX_TARGET, Head
+from movie_api.movies import matches_etag, parse_search
+from movie_core.analytics import Days
+from movie_core.errors import Denied, Invalid, TooManyRows
+from movie_core.events import check_event
+from movie_core.keys import Keys
+from movie_core.movies import normalise_query
+from movie_core.rating_files import parse_ratings
+from movie_core.ratings import title_key
+from movie_core.users import Address, Username, check_password, normalise_password, parse_address, parse_username
+
+BODY = 64 * 1024
+MOST_SECONDS = 0.02
+"""Of CPU. On an idle machine it is 5 ms at most; what grows with the square of the length took a second."""
+
+REPEATED = [
+    "a", " ", "a ", ".", "a.", "@", "a@", "1", ",", "a,", "(", "(1999", '"', "\\", "/", "[", "%", "a=1&", "tt0",
+    "\u0301", "\u1100\u1161", "\ufdfa", "\U0001f468\u200d",
+]  # fmt: skip
+NOON = datetime(2026, 11, 20, 12, tzinfo=UTC)
+ANN, SYNTAX, STRENGTH = Address("ann@example.com", "ann@example.com"), EmailValidatorSyntax(), ZxcvbnStrength()
+TOKENS = JwtTokens(Keys([SECRET]), issuer="http://127.0.0.1:8000")
+
+
+def worst(size: int) -> Iterator[str]:
+    """Texts of at most so many bytes that one or the other check may stumble over."""
+    for unit in REPEATED:
+        yield unit * (size // len(unit.encode()))
+    yield "a" + " " * (size - 2) + "a"
+    yield "the" + " " * (size - 4) + ","
+    # Marks in the wrong order, each of which has to move past all of the others.
+    yield "a" + "\u0301" * (size // 4 - 1) + "\u0316" * (size // 4)
+
+
+def check_new_password(text: str) -> None:
+    check_password(normalise_password(text), STRENGTH, min_length=8, address=ANN, username=Username("ann", "ann"))
+
+
+CHECKS: dict[str, tuple[Callable[[str], object], int]] = {
+    "address": (lambda text: parse_address(text, SYNTAX), BODY),
+    "username": (parse_username, BODY),
+    "password": (check_new_password, BODY),
+    "query of an event": (lambda text: check_event("view", "1", text, text, 1, NOON, NOON), BODY),
+    "query of 3,200 characters": (lambda text: normalise_query(text[:1600] + text[-1600:]), BODY),
+    "title of an import": (title_key, BODY),
+    "file of ratings": (lambda text: parse_ratings(text.encode()), BODY),
+    "rows of a file": (lambda text: parse_ratings(b"Const,Your Rating,Title,Year\ntt1,1," + text.encode()), BODY),
+    "JSON": (lambda text: parse_json(text.encode()), BODY),
+    "JSON text": (lambda text: parse_json(b'{"a": "' + text.encode()), BODY),
+    "query string": (lambda text: parse_search(text.encode()), MAX_TARGET),
+    "days": (lambda text: Days.parse(text, text, date(2026, 11, 20)), MAX_TARGET),
+    "header lines": (lambda text: Head([(b"host", text.encode()), (b"x-request-id", text.encode())]), MAX_HEADER_BYTES),
+    "access token": (TOKENS.read, MAX_HEADER_BYTES),
+    "If-None-Match": (lambda text: matches_etag(text, 'W/"0"'), MAX_HEADER_BYTES),
+    "Accept": (lambda text: prefers_csv([text]), MAX_HEADER_BYTES),
+}
+"""Each with the most bytes that can arrive there."""
+
+
+def seconds(check: Callable[[Any], object], text: str) -> float:
+    began = time.thread_time()
+    with suppress(Invalid, Denied, TooManyRows):
+        check(text)
+    return time.thread_time() - began
+
+
+@pytest.mark.parametrize("name", CHECKS)
+def test_no_input_keeps_a_check_busy(name: str) -> None:
+    check, size = CHECKS[name]
+    took = [(min(seconds(check, text) for _ in range(3)), text[:10]) for text in worst(size)]
+    assert [one for one in took if one[0] > MOST_SECONDS] == []
+
+
+def test_a_password_of_the_longest_kind_is_judged_soon() -> None:
+    assert max(min(seconds(check_new_password, text) for _ in range(3)) for text in worst(1024)) < MOST_SECONDS
