@@ -5,7 +5,7 @@ from datetime import datetime
 from typing import Any
 
 from sqlalchemy import Boolean, Column, ForeignKey, Table, delete, func, insert, or_, select, update
-from sqlalchemy.ext.asyncio import AsyncEngine
+from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
 from movie_adapters.sql_database import metadata
 from movie_adapters.sql_tables import text_column, time_column, transaction, users
@@ -80,8 +80,16 @@ class SqlAuditLog:
 
     async def erase(self, user_id: str) -> None:
         async with transaction(self._engine) as connection:
-            for column in (audit.c.actor_id, audit.c.account_id):
-                await connection.execute(update(audit).where(column == user_id).values({column: None}))
+            await take_out(connection, user_id)
+
+
+async def take_out(connection: AsyncConnection, account_id: str) -> None:
+    """Take the id of an account out of the entries. Locks them in one order, so that two accounts that name each other
+    don't get stuck when both end."""
+    own = select(audit.c.id).where(or_(audit.c.actor_id == account_id, audit.c.account_id == account_id))
+    await connection.execute(own.order_by(audit.c.id).with_for_update())
+    for column in (audit.c.actor_id, audit.c.account_id):
+        await connection.execute(update(audit).where(column == account_id).values({column: None}))
 
 
 def _entry(row: Any) -> AuditEntry:

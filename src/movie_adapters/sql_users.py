@@ -25,6 +25,7 @@ from sqlalchemy import (
 from sqlalchemy.exc import IntegrityError
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
+from movie_adapters.sql_audit import take_out
 from movie_adapters.sql_outbox import (
     link_row,
     links_text,
@@ -296,7 +297,10 @@ class SqlUsers:
             await lock_address(connection, address_key)
             own = users.c.email_key == address_key
             account_id = await connection.scalar(select(users.c.id).where(own).with_for_update())
-            ended = await end_sessions(connection, sessions.c.user_id == account_id, now) if account_id else []
+            ended: list[str] = []
+            if account_id is not None:
+                ended = await end_sessions(connection, sessions.c.user_id == account_id, now)
+                await take_out(connection, account_id)
             # Mails before links, as whoever leases a mail goes.
             await connection.execute(delete(mails).where(mails.c.address_key == address_key))
             await connection.execute(delete(links).where(links.c.address_key == address_key))

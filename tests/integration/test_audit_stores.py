@@ -1,5 +1,6 @@
 """The audit log on SQLite and PostgreSQL keeps its contract; its table is as the migration makes it."""
 
+import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
@@ -14,7 +15,7 @@ from movie_core.audit import COMMAND_LINE, Action, AuditEntry
 from movie_core.errors import StoreUnavailable
 from movie_core.keys import Keys
 from movie_core.paging import Window
-from movie_core.testing import NOW, UNLIMITED, AuditLogContract, AuditStores, Stores
+from movie_core.testing import NOW, UNLIMITED, AuditLogContract, AuditStores, Stores, join
 
 TABLES = ("audit", "users", "registrations", "links", "mails")
 
@@ -63,6 +64,19 @@ async def test_a_purge_of_many_goes_in_batches(url: str) -> None:
         assert await stores.log.purge(NOW) == 0
         assert await stores.log.purge(NOW.replace(year=2027)) == BATCH + 1
         assert await stores.log.listed(Window()) == (0, [])
+
+
+async def test_accounts_that_name_each_other_end_at_the_same_time(url: str) -> None:
+    async with stores_at(url) as stores:
+        accounts = [(await join(stores.accounts, f"u{n}@example.com", f"User {n}"))[0] for n in range(8)]
+        pairs = [(one.id, other.id) for one in accounts for other in accounts]
+        for _ in range(3):
+            await stores.log.append([AuditEntry(NOW, one, Action.STAFF_GRANTED, other) for one, other in pairs])
+        await asyncio.gather(
+            *(stores.log.erase(one.id) for one in accounts[::2]),
+            *(stores.accounts.users.erase(one.address.key, NOW) for one in accounts),
+        )
+        assert {(one.actor, one.account_id) for one in (await stores.log.listed(Window(limit=100)))[1]} == {("", None)}
 
 
 async def test_a_database_that_is_away_is_said_to_be(tmp_path_factory: pytest.TempPathFactory) -> None:
