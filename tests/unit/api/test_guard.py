@@ -100,14 +100,63 @@ async def test_one_request_is_one_line_without_what_was_looked_for(
     assert "secret" not in " ".join(lines)
 
 
+ORIGIN = "https://app.example.com"
+STRANGERS = [
+    "https://evil.test",
+    "null",
+    "https://app.example.com.evil.test",
+    "https://evil-app.example.com",
+    "https://evilapp.example.com",
+    "https://evil.test/https://app.example.com",
+    "https://app.example.com@evil.test",
+    "https://app.example.com:8443",
+    "https://app.example.com/",
+    "https://app-example.com",
+    "https://appxexample.com",
+    "http://app.example.com",
+    "https://app.example.com, https://evil.test",
+    "https://app.example.com\thttps://evil.test",
+    "https://example.com",
+    "*",
+    "",
+]
+PREFLIGHT = {"access-control-request-method": "PUT", "access-control-request-headers": "authorization,content-type"}
+
+
 async def test_cors_is_off_unless_origins_are_set(open_api: OpenApi) -> None:
     async with open_api() as api:
-        answer = await api.get(MOVIES, headers={"origin": "https://app.example.com"})
-        assert "access-control-allow-origin" not in answer.headers
-    async with open_api(MOVIE_CORS_ORIGINS="https://app.example.com") as api:
-        for origin, is_allowed in (("https://app.example.com", True), ("https://app.example.com.evil.test", False)):
-            answer = await api.get(MOVIES, headers={"origin": origin})
-            assert ("access-control-allow-origin" in answer.headers) is is_allowed, origin
+        for origin in (ORIGIN, *STRANGERS):
+            for answer in (
+                await api.get(MOVIES, headers={"origin": origin}),
+                await api.options(MOVIES, headers={"origin": origin} | PREFLIGHT),
+            ):
+                assert not [name for name in answer.headers if name.startswith("access-control-")], origin
+
+
+async def test_pages_of_an_allowed_origin_may_call_with_a_token_and_read_errors(open_api: OpenApi) -> None:
+    async with open_api(MOVIE_CORS_ORIGINS=f"https://other.example.com,{ORIGIN}", MOVIE_PUBLIC_SEARCH="false") as api:
+        asked = await api.options(MOVIES, headers={"origin": ORIGIN} | PREFLIGHT)
+        assert (asked.status_code, asked.headers["access-control-allow-origin"]) == (204, ORIGIN)
+        assert "authorization" in asked.headers["access-control-allow-headers"].lower()
+        refused = await api.get(MOVIES, headers={"origin": ORIGIN})
+        assert_problem(refused, 401, "not_authenticated")
+        for answer in (asked, refused):
+            assert answer.headers["access-control-allow-origin"] == ORIGIN
+            assert "origin" in answer.headers["vary"].lower()
+            assert "access-control-allow-credentials" not in answer.headers
+
+
+@pytest.mark.parametrize("origin", STRANGERS)
+async def test_no_trick_makes_another_origin_an_allowed_one(open_api: OpenApi, origin: str) -> None:
+    async with open_api(MOVIE_CORS_ORIGINS=ORIGIN) as api:
+        for answer in (
+            await api.get(MOVIES, headers={"origin": origin}),
+            await api.get(f"{MOVIES}?limit=0", headers={"origin": origin}),
+            await api.get("/nothing", headers={"origin": origin}),
+            await api.options(MOVIES, headers={"origin": origin} | PREFLIGHT),
+        ):
+            assert "access-control-allow-origin" not in answer.headers
+            assert "access-control-allow-credentials" not in answer.headers
 
 
 class Escape(BaseException):
