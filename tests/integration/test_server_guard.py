@@ -11,6 +11,7 @@ import sys
 import time
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import httpx
 import pytest
@@ -188,6 +189,34 @@ async def test_a_body_beyond_its_limit_is_refused_while_it_comes(serve: Serve) -
         assert (got.statuses, got.closed) == ([413], True)
         assert json.loads(got.answers[-1].body)["code"] == "content_too_large"
     assert "Traceback" not in program.said()
+
+
+DEEP = b'{"email": ' + b"[" * 32 + b"]" * 32 + b"}"
+BEYOND: dict[str, tuple[str, str, dict[str, Any], int, str]] = {
+    "a body of 64 KiB + 1": ("POST", LOGIN, {"content": b" " * (64 * 1024 + 1)}, 413, "content_too_large"),
+    "a URL of 8 KiB + 1": ("GET", f"{MOVIES}?x=".ljust(8 * 1024 + 1, "a"), {}, 414, "uri_too_long"),
+    "headers of 16 KiB": ("GET", MOVIES, {"headers": {"x": "a" * 16 * 1024}}, 431, "headers_too_large"),
+    "101 headers": ("GET", MOVIES, {"headers": {f"x-{at}": "1" for at in range(101)}}, 431, "headers_too_large"),
+    "JSON 33 deep": ("POST", LOGIN, {"content": DEEP}, 400, "invalid_body"),
+    "a query of 201 characters": ("GET", f"{MOVIES}?query={'a' * 201}", {}, 400, "invalid_query"),
+    "a limit of 101": ("GET", f"{MOVIES}?limit=101", {}, 400, "invalid_offset_or_limit"),
+    "an offset of 10,001": ("GET", f"{MOVIES}?offset=10001", {}, 400, "invalid_offset_or_limit"),
+}
+"""What asks just beyond each limit, and what refuses it."""
+
+
+def test_what_is_just_beyond_a_limit_is_refused_at_once(serve: Serve) -> None:
+    """In 20 ms, that is; the quickest of some tries, for the machine may be busy with other things."""
+    _, api = serve(MOVIE_LIMIT_LOGIN="off")
+    for what, (method, path, sent, status, code) in BEYOND.items():
+        took = []
+        for _ in range(5):
+            headers = {"content-type": "application/json"} | sent.get("headers", {})
+            began = time.perf_counter()
+            answer = api.request(method, path, **sent | {"headers": headers})
+            took.append(time.perf_counter() - began)
+            assert (answer.status_code, answer.json()["code"]) == (status, code), what
+        assert min(took) <= 0.02, (what, took)
 
 
 def workers_of(program: Program) -> list[int]:
