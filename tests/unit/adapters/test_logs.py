@@ -7,7 +7,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from movie_adapters.logs import MAX_WRITE, REQUESTS, WAIT_SECONDS, configure_logging, request_log
+from movie_adapters.logs import MAX_WRITE, REQUESTS, WAIT_SECONDS, announce, configure_logging, request_log
 
 log = logging.getLogger("tests.logs")
 
@@ -105,6 +105,66 @@ def test_json_is_one_object_a_line_with_its_trace(writes: list[str]) -> None:
     assert told["time"].endswith("+00:00")
 
 
+ODD = 'odd\r\n\x1b[31m\u2028\u2029\x85\x00\udcff\u202e {"level": "fine"}'
+"""Ends lines, colours terminals, turns text around, and breaks encodings."""
+
+
+def say_odd_things() -> None:
+    """Through every field that holds what strangers wrote."""
+    log.error("it broke: %s", ODD, exc_info=ValueError(ODD), extra={"request_id": ODD, "user_id": ODD})
+    tell = request_log()
+    assert tell is not None
+    tell(ODD, f"GET {ODD} 200", ODD)
+
+
+def test_whatever_is_in_a_record_its_json_is_one_line(writes: list[str]) -> None:
+    configure_logging("json")
+    say_odd_things()
+    logging.getLogger().handlers[0].flush()
+    text = "".join(writes)
+    assert text.isascii()
+    assert text.count("\n") == len(text.splitlines()) == 2
+    first, second = map(json.loads, text.splitlines())
+    assert (first["message"], first["request_id"], first["user_id"]) == (f"it broke: {ODD}", ODD, ODD)
+    assert (second["message"], second["level"]) == (f"GET {ODD} 200", "info")
+    assert ODD in first["trace"]
+
+
+def test_whatever_is_in_a_record_the_console_shows_no_more_lines_and_obeys_nothing(writes: list[str]) -> None:
+    configure_logging("console")
+    log.warning("it broke: %s", ODD)
+    request = request_log()
+    assert request is not None
+    request("an-id", f"GET {ODD} 200", None)
+    logging.getLogger().handlers[0].flush()
+    lines = "".join(writes).split("\n")
+    assert [line.isprintable() for line in lines] == [True, True, True]
+    assert lines[0].endswith('odd\\r\\n\\x1b[31m\\u2028\\u2029\\x85\\x00\\udcff\\u202e {"level": "fine"}')
+    say_odd_things()
+    assert all(line.isprintable() for line in "".join(writes).split("\n"))
+
+
+def test_a_line_says_who_asked_where_that_is_known(writes: list[str]) -> None:
+    configure_logging("json")
+    tell = request_log()
+    assert tell is not None
+    tell("an-id", "GET / 200 0.1 ms", "a-user")
+    tell("an-id", "GET / 200 0.1 ms", None)
+    logging.getLogger(REQUESTS).info("GET / 200 0.1 ms", extra={"request_id": "an-id", "user_id": "a-user"})
+    told = [json.loads(line) for line in "".join(writes).splitlines()]
+    assert [one.get("user_id") for one in told] == ["a-user", None, "a-user"]
+
+
+@pytest.mark.parametrize("form", ["console", "json"])
+def test_what_a_program_announces_keeps_the_form_of_its_log(form: str, writes: list[str]) -> None:
+    announce(form, "serving")
+    if form == "json":
+        told = json.loads("".join(writes))
+        assert (told["message"], told["level"], told["logger"]) == ("serving", "info", "movie_cli")
+    else:
+        assert writes == ["movie-search: serving\n"]
+
+
 def test_loggers_that_tell_whole_urls_are_quiet(writes: list[str]) -> None:
     configure_logging("console")
     logging.getLogger("httpx").info("GET https://example.com/?key=secret")
@@ -119,7 +179,7 @@ def test_the_line_of_a_request_is_the_one_that_its_logger_would_write(
     configure_logging(form)
     tell = request_log()
     assert tell is not None
-    tell("an-id", "GET / 200 0.1 ms")
+    tell("an-id", "GET / 200 0.1 ms", None)
     logging.getLogger(REQUESTS).info("GET / 200 0.1 ms", extra={"request_id": "an-id"})
     assert writes[0] == writes[1] != ""
 
