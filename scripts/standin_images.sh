@@ -47,7 +47,7 @@ set -eu
 if [ ! -s "$PGDATA/PG_VERSION" ]; then
 	password=$(mktemp)
 	echo "$POSTGRES_PASSWORD" >"$password"
-	initdb -D "$PGDATA" -U "$POSTGRES_USER" --pwfile="$password" -A scram-sha-256 -E UTF8 --locale=C.UTF-8
+	initdb -D "$PGDATA" -U "$POSTGRES_USER" --pwfile="$password" --auth-local=trust --auth-host=scram-sha-256 -E UTF8 --locale=C.UTF-8
 	rm "$password"
 	echo "host all all all scram-sha-256" >>"$PGDATA/pg_hba.conf"
 	echo "CREATE DATABASE $POSTGRES_DB" | postgres --single -D "$PGDATA" postgres
