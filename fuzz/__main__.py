@@ -57,7 +57,10 @@ def running(folder: Path, environ: dict[str, str], port: int, command: str, *opt
         yield log
     finally:
         process.terminate()
-        process.wait(30)
+        try:
+            process.wait(30)
+        finally:
+            process.kill()
 
 
 def environment() -> dict[str, str]:
