@@ -344,6 +344,10 @@ class Settings:
     metrics_listen: str | None = _setting(
         None, _listen, "address and port where `worker` answers `/metrics`, such as `0.0.0.0:9101`; unset: nowhere"
     )
+    tasks_url: str | None = _setting(
+        None, _web_url, "base URL of taskiq-dashboard, a page on which `worker` shows its tasks; unset: nowhere"
+    )
+    tasks_token: str | None = _setting(None, _token, "the token that this page asks for", secret="whole")  # noqa: S106
     otlp_url: str | None = _setting(
         None,
         _web_url,

@@ -85,6 +85,10 @@ def _broker(settings: Settings, container: AsyncContainer, tasks: TaskCounts) ->
             unacknowledged_lock_timeout=30,
         )
     broker = broker.with_middlewares(CountTasks(tasks))
+    if settings.tasks_url is not None:
+        from movie_worker.task_page import ShowTasks
+
+        broker = broker.with_middlewares(ShowTasks(settings.tasks_url, settings.tasks_token or ""))
     for name, task in TASKS.items():
         broker.register_task(_traced(name, task, container), task_name=name)
     setup_dishka(container, broker)
