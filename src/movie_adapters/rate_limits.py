@@ -160,7 +160,8 @@ class _Windows:
             is_allowed = len(hits) < rate.amount
             if is_allowed:
                 hits.append(now)
-            return is_allowed, rate.amount - len(hits), hits[0] + rate.seconds - now
+            # In this order a hit of this very moment leaves just the whole window: rounding could make it more.
+            return is_allowed, rate.amount - len(hits), rate.seconds - (now - hits[0])
 
     def lease(
         self, key: str, rate: Rate, permits_id: str, *, ahead: int, seconds: float, back: Permits | None

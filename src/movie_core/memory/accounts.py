@@ -811,7 +811,8 @@ class MemoryRateLimiter:
         is_allowed = len(hits) < rate.amount
         if is_allowed:
             hits.append(now)
-        return is_allowed, Quota(name, rate, rate.amount - len(hits), hits[0] + rate.seconds - now)
+        # In this order a hit of this very moment leaves just the whole window: rounding could make it more.
+        return is_allowed, Quota(name, rate, rate.amount - len(hits), rate.seconds - (now - hits[0]))
 
     async def lease(
         self, name: str, key: str, rate: Rate, *, ahead: int, seconds: float, back: Permits | None

@@ -14,6 +14,7 @@ from movie_adapters.rate_limits import SharedRateLimiter
 from movie_adapters.redis_link import RedisLink
 from movie_core.errors import StoreUnavailable
 from movie_core.limits import Rate
+from movie_core.memory import MemoryRateLimiter
 from movie_core.testing import RateLimiterContract
 
 
@@ -139,3 +140,15 @@ def test_in_no_window_more_pass_than_the_rate_and_a_reset_is_exact(rate: Rate, g
             assert quota.reset == pytest.approx(counting[0] + rate.seconds - clock.now)
 
     asyncio.run(hits())
+
+
+@pytest.mark.parametrize("make", [lambda clock: SharedRateLimiter(None, clock=clock), MemoryRateLimiter])
+@given(now=st.floats(0, 1e9))
+def test_a_first_hit_leaves_just_the_whole_window(make: Any, now: float) -> None:
+    """At any time of the clock: one window would be told as a second more, and tell tries apart."""
+
+    async def hit() -> float:
+        _, quota = await make(lambda: now).hit("login", "anybody", Rate(10, 60))
+        return float(quota.reset)
+
+    assert asyncio.run(hit()) == 60
