@@ -373,18 +373,23 @@ async def test_no_mutated_answer_gets_through_unclean() -> None:
     assert 200 <= shown <= 600
 
 
-async def test_half_of_the_calls_fail_and_every_search_is_answered() -> None:
+async def test_half_of_the_calls_fail_and_searches_are_answered_all_the_same() -> None:
     faults = ("400", "403", "408", "429", "500", "502", "503", "504", "reset", "html", "cut_json")
     behaviour = Behaviour(fail_rate=0.5, faults=faults, latency_ms=5, seed=5)
     async with running_upstream(SAMPLE, behaviour) as upstream:
-        scene = Scene(upstream)
+        scene, unanswered = Scene(upstream), []
 
         async def client(number: int) -> None:
             for turn in range(25):
-                await scene.search(f"{number} {turn}")
+                try:
+                    await scene.search(f"{number} {turn}")
+                except SourceUnavailable as error:
+                    unanswered.append(error)
 
         await asyncio.gather(*(client(number) for number in range(8)))
         await scene.close()
+        # A search has 14 tries, all of which fail once in 16,384 times: one of 200 in every eightieth run.
+        assert len(unanswered) <= 1
         assert upstream.total_calls <= 2.3 * 200
 
 
