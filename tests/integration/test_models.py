@@ -1,5 +1,7 @@
 """The store of models on SQLite and PostgreSQL keeps its contract."""
 
+import asyncio
+import threading
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -58,6 +60,7 @@ async def test_models_of_two_sources_never_meet(kind: str, request: pytest.Fixtu
 
 
 async def test_a_database_that_is_away_is_said_to_be(tmp_path: Path) -> None:
+    before = set(threading.enumerate())
     engine = create_engine(f"sqlite+aiosqlite:///{tmp_path}/nowhere/movies.db")
     store = SqlModels(engine, "catalogue")
     with pytest.raises(StoreUnavailable):
@@ -67,6 +70,10 @@ async def test_a_database_that_is_away_is_said_to_be(tmp_path: Path) -> None:
     with pytest.raises(StoreUnavailable):
         await store.save(ModelInfo(NOW, 1, 1, 1), "", b"")
     await engine.dispose()
+    # The driver's threads tell the loop that they end, also where they could not connect: it must still be there then.
+    async with asyncio.timeout(10):
+        while set(threading.enumerate()) - before:
+            await asyncio.sleep(0.01)
 
 
 class TestEaseRecommenderOverSql(RecommenderContract):
