@@ -71,9 +71,8 @@ async def test_a_database_that_is_away_is_said_to_be(tmp_path: Path) -> None:
         await store.save(ModelInfo(NOW, 1, 1, 1), "", b"")
     await engine.dispose()
     # The driver's threads tell the loop that they end, also where they could not connect: it must still be there then.
-    async with asyncio.timeout(10):
-        while set(threading.enumerate()) - before:
-            await asyncio.sleep(0.01)
+    for thread in set(threading.enumerate()) - before:
+        await asyncio.to_thread(thread.join, 10)
 
 
 class TestEaseRecommenderOverSql(RecommenderContract):
