@@ -1,7 +1,9 @@
 """The SQL database: engines for SQLite and PostgreSQL, and the history of its tables."""
 
 import asyncio
+import logging
 import sqlite3
+import time
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +18,10 @@ CONNECT_SECONDS = 1.0
 """How long to wait for a connection, new or pooled."""
 BUSY_SECONDS = 5.0
 """How long a writer waits for another one on SQLite."""
+LOCK_SECONDS = 0.5
+"""How long a migration waits for a table on PostgreSQL; everybody else waits behind it meanwhile."""
+MIGRATE_SECONDS = 60.0
+"""How long it tries again, with a pause of a second, while others keep a table for longer."""
 
 metadata = MetaData(
     naming_convention={
@@ -29,6 +35,8 @@ metadata = MetaData(
 
 _MIGRATIONS = Path(__file__).parent / "migrations"
 _MIGRATION_LOCK = 0x6D6F766965  # any number that is ours: "movie"
+_IN_USE = frozenset({"55P03", "40P01"})  # lock_not_available, deadlock_detected
+_log = logging.getLogger(__name__)
 
 
 def create_engine(url: str) -> AsyncEngine:
@@ -87,7 +95,8 @@ def newest_revision() -> str:
 def migrate(url: str) -> None:
     """Bring the tables up to date; quick when they are. Blocks; not for a thread that runs an event loop.
 
-    Processes that start together migrate one after another. Raises `StoreUnavailable`.
+    Tables of a later version stay as they are: what it changed, the version before can still use. Processes that start
+    together migrate one after another. Raises `StoreUnavailable`.
     """
     try:
         if make_url(url).get_backend_name() == "sqlite":
@@ -106,7 +115,7 @@ def _migrate_sqlite(url: str) -> None:
             tables = connection.execute("SELECT 1 FROM sqlite_master WHERE name = 'alembic_version'").fetchone()
             found = connection.execute("SELECT version_num FROM alembic_version").fetchone() if tables else None
         connection.close()
-        if found == (newest_revision(),):
+        if found and found[0] >= newest_revision():
             return
     path.parent.mkdir(parents=True, exist_ok=True)
     asyncio.run(_migrate(create_engine(url)))
@@ -114,14 +123,17 @@ def _migrate_sqlite(url: str) -> None:
 
 async def _migrate_postgres(url: str) -> None:
     engine = create_engine(url)
-    try:
-        async with engine.connect() as connection:
-            there = await connection.scalar(text("SELECT to_regclass('alembic_version')"))
-            if there and await connection.scalar(text("SELECT version_num FROM alembic_version")) == newest_revision():
-                return
-        await _migrate(engine)
-    finally:
-        await engine.dispose()
+    end = time.monotonic() + MIGRATE_SECONDS
+    while True:
+        try:
+            await _migrate(engine)
+        except DBAPIError as error:
+            if getattr(error.orig, "sqlstate", None) not in _IN_USE or time.monotonic() > end:
+                raise
+            _log.info("the tables are in use; trying again to bring them up to date")
+            await asyncio.sleep(1)
+        else:
+            return
 
 
 async def _migrate(engine: AsyncEngine) -> None:
@@ -129,6 +141,11 @@ async def _migrate(engine: AsyncEngine) -> None:
         async with engine.begin() as connection:
             if connection.dialect.name == "postgresql":
                 await connection.execute(text("SELECT pg_advisory_xact_lock(:lock)"), {"lock": _MIGRATION_LOCK})
+                there = await connection.scalar(text("SELECT to_regclass('alembic_version')"))
+                found = await connection.scalar(text("SELECT version_num FROM alembic_version")) if there else None
+                if found and found >= newest_revision():
+                    return
+                await connection.execute(text(f"SET LOCAL lock_timeout = '{LOCK_SECONDS}s'"))
             await connection.run_sync(_upgrade)
     finally:
         await engine.dispose()

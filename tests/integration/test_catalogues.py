@@ -14,7 +14,7 @@ from sqlalchemy import Connection, text
 from tests.servers import postgres_database, postgres_server
 
 from movie_adapters.postgres_movies import PostgresMovies
-from movie_adapters.sql_database import create_engine, migrate, newest_revision
+from movie_adapters.sql_database import create_engine, migrate
 from movie_adapters.sqlite_movies import SqliteMovieFile, SqliteMovies
 from movie_core.errors import MovieNotFound, StoreUnavailable
 from movie_core.movies import Loaded, Movie, MovieQuery, Order, Years
@@ -376,20 +376,6 @@ def test_no_query_is_slow(sqlite_path: Path) -> None:
     file.close()
     # Some 30 ms on a quiet machine; the bound leaves room for a busy one, and would not for work that isn't bounded.
     assert max(took) < 0.5
-
-
-def test_an_up_to_date_database_is_left_alone_without_alembic(sqlite_path: Path) -> None:
-    before = sqlite_path.read_bytes()
-    migrate(f"sqlite+aiosqlite:///{sqlite_path}")
-    assert sqlite_path.read_bytes() == before
-
-
-def test_the_newest_revision_is_the_head_of_the_history() -> None:
-    from alembic.script import ScriptDirectory
-
-    from movie_adapters import migrations
-
-    assert ScriptDirectory(str(Path(migrations.__file__).parent)).get_heads() == [newest_revision()]
 
 
 def test_an_unknown_server_is_a_store_that_is_away(tmp_path: Path) -> None:

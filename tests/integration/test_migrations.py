@@ -1,0 +1,99 @@
+"""Bringing the tables up to date, while others use them and where a later version has been."""
+
+import asyncio
+import time
+from pathlib import Path
+
+import pytest
+from sqlalchemy import text
+from tests.servers import postgres_database
+
+from movie_adapters import migrations, sql_database
+from movie_adapters.sql_database import create_engine, migrate, newest_revision
+from movie_core.errors import StoreUnavailable
+
+
+async def _execute(url: str, *statements: str) -> None:
+    engine = create_engine(url)
+    async with engine.begin() as connection:
+        for statement in statements:
+            await connection.execute(text(statement))
+    await engine.dispose()
+
+
+async def _revision(url: str) -> str:
+    engine = create_engine(url)
+    async with engine.connect() as connection:
+        found = await connection.scalar(text("SELECT version_num FROM alembic_version"))
+    await engine.dispose()
+    return str(found)
+
+
+def test_the_newest_revision_is_the_head_of_the_history() -> None:
+    from alembic.script import ScriptDirectory
+
+    assert ScriptDirectory(str(Path(migrations.__file__).parent)).get_heads() == [newest_revision()]
+
+
+def test_an_up_to_date_database_is_left_alone_without_alembic(tmp_path: Path) -> None:
+    path = tmp_path / "movies.db"
+    migrate(f"sqlite+aiosqlite:///{path}")
+    before = path.read_bytes()
+    migrate(f"sqlite+aiosqlite:///{path}")
+    assert path.read_bytes() == before
+
+
+@pytest.mark.parametrize("kind", ["sqlite", "postgres"])
+def test_the_version_before_starts_on_the_tables_of_a_later_one(kind: str, postgres: str, tmp_path: Path) -> None:
+    with postgres_database(postgres) as postgres_url:
+        url = postgres_url if kind == "postgres" else f"sqlite+aiosqlite:///{tmp_path}/movies.db"
+        migrate(url)
+        asyncio.run(_execute(url, "UPDATE alembic_version SET version_num = '9999'"))
+        migrate(url)
+        assert asyncio.run(_revision(url)) == "9999"
+
+
+def _one_behind(url: str) -> None:
+    """As the version before the newest left it."""
+    migrate(url)
+    asyncio.run(_execute(url, "DROP TABLE audit", "UPDATE alembic_version SET version_num = '0005'"))
+
+
+def test_a_migration_that_has_to_wait_for_a_table_lets_others_go_first(database_url: str) -> None:
+    _one_behind(database_url)
+    waits: list[float] = []
+
+    async def run() -> None:
+        engine = create_engine(database_url)
+        migrating = asyncio.create_task(asyncio.to_thread(migrate, database_url))
+        async with engine.begin() as long:  # say, somebody's import
+            await long.execute(text("LOCK TABLE users IN ROW EXCLUSIVE MODE"))
+            end = time.monotonic() + 3
+            while time.monotonic() < end:
+                began = time.monotonic()
+                async with engine.begin() as connection:
+                    await connection.execute(text("UPDATE users SET is_active = true WHERE id = 'nobody'"))
+                waits.append(time.monotonic() - began)
+            assert not migrating.done()
+        await migrating
+        await engine.dispose()
+
+    asyncio.run(run())
+    assert asyncio.run(_revision(database_url)) == newest_revision()
+    assert 0.2 < max(waits) < 1, "the migration did wait for the table, and nobody waited for long behind it"
+
+
+def test_a_migration_gives_up_on_a_table_that_is_never_free(database_url: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    _one_behind(database_url)
+    monkeypatch.setattr(sql_database, "MIGRATE_SECONDS", 0.0)
+
+    async def run() -> None:
+        engine = create_engine(database_url)
+        async with engine.begin() as long:
+            await long.execute(text("LOCK TABLE users IN ROW EXCLUSIVE MODE"))
+            with pytest.raises(StoreUnavailable):
+                await asyncio.to_thread(migrate, database_url)
+        await engine.dispose()
+
+    asyncio.run(run())
+    assert asyncio.run(_revision(database_url)) == "0005"
