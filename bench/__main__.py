@@ -14,6 +14,8 @@
 `recommending` recommendations and personal order judged by the protocols in FOLDER
 `events`  how fast SQLite and PostgreSQL keep events, with --full a million of them, and how long analytics then take
 `telling` events told over HTTP: a burst, and without a pause
+`restarting` rolling restarts of each role under load: 3 of each, with --full 20
+`soaking` a deployment among mixed faults: what its processes grow by in 2 minutes, with --full 30
 `trends`  deeds a second and the error against brute force, in Redis and SQL
 
 Machines differ and are busy with other things: compare ratios, and times only within one run. Exit code 0 whatever the
@@ -41,6 +43,7 @@ from bench import upstream_faults
 from bench.accounts import accounts
 from bench.events import events
 from bench.fast import fast
+from bench.operations import restarting, soaking
 from bench.processes import processes
 from bench.recommending import recommending
 from bench.rows import Row
@@ -161,6 +164,8 @@ SECTIONS: dict[str, Callable[[argparse.Namespace], Iterator[Row]]] = {
     "events": lambda arguments: events(is_full=arguments.full),
     "telling": lambda arguments: telling(is_full=arguments.full),
     "trends": lambda arguments: trends(is_full=arguments.full),
+    "restarting": lambda arguments: restarting(is_full=arguments.full),
+    "soaking": lambda arguments: soaking(is_full=arguments.full),
 }
 
 

@@ -642,6 +642,18 @@ class Load:
     errors: Counter[str] = field(default_factory=Counter)
     latencies: list[float] = field(default_factory=list)
 
+    def __add__(self, other: Load) -> Load:
+        """What two clients saw."""
+        return Load(
+            ok=self.ok + other.ok,
+            failed=self.failed + other.failed,
+            raced=self.raced + other.raced,
+            refused=self.refused + other.refused,
+            told_to_close=self.told_to_close + other.told_to_close,
+            errors=self.errors + other.errors,
+            latencies=self.latencies + other.latencies,
+        )
+
     def __str__(self) -> str:
         errors = f" {dict(self.errors)}" if self.errors else ""
         return (

@@ -12,7 +12,6 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections import Counter
 from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import ExitStack, asynccontextmanager, suppress
 from pathlib import Path
@@ -197,7 +196,7 @@ def _restart_two(folder: Path, environ: dict[str, str], seconds: float) -> Load:
                 await asyncio.to_thread(running[place].until_found)
 
         async def all_at_once() -> Load:
-            async with _balanced((running[0].port, running[1].port)) as port:
+            async with balanced((running[0].port, running[1].port)) as port:
                 load, _ = await asyncio.gather(_polite(port, seconds), restart())
                 return load
 
@@ -208,7 +207,7 @@ def _restart_two(folder: Path, environ: dict[str, str], seconds: float) -> Load:
 
 
 @asynccontextmanager
-async def _balanced(ports: tuple[int, int]) -> AsyncIterator[int]:
+async def balanced(ports: tuple[int, int]) -> AsyncIterator[int]:
     """A port that passes connections on to these in turn, and to the other one where nobody listens."""
     turns = itertools.cycle((ports, ports[::-1]))
     passing: set[asyncio.Task[None]] = set()
@@ -269,10 +268,4 @@ async def _polite(port: int, seconds: float) -> Load:
     target = Target("127.0.0.1", port)
     path = f"{MOVIES}?query=casablanca"
     loads = await asyncio.gather(*(steady(target, rate=RATE // 6, seconds=seconds, path=path) for _ in range(6)))
-    return Load(
-        ok=sum(load.ok for load in loads),
-        failed=sum(load.failed for load in loads),
-        refused=sum(load.refused for load in loads),
-        told_to_close=sum(load.told_to_close for load in loads),
-        errors=sum((load.errors for load in loads), Counter()),
-    )
+    return sum(loads, Load())

@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import Iterable, Sequence
+from contextlib import suppress
 from dataclasses import replace
 
 from movie_core.caching import Flights
@@ -11,6 +12,8 @@ from movie_core.paging import Window
 from movie_core.ports import MovieSource, SeenMovies
 
 MAX_SUGGESTIONS = 10
+SEEN_SECONDS = 0.35
+"""How long another process may need to write down what its search has just shown."""
 LOCAL = "local"
 """As `meta.source` names the movies that searches have shown."""
 FALLBACK_SECONDS = 0.1
@@ -78,7 +81,7 @@ class Catalog:
     async def get(self, movie_id: str) -> FoundMovie:
         """Everything known of one movie; raises `MovieNotFound`."""
         if Ability.DETAILS not in self._source.abilities:
-            return replace(await self._known().get(movie_id), source=LOCAL)
+            return replace(await self._shown(movie_id), source=LOCAL)
         try:
             return await self._source.get(movie_id)
         except SourceUnavailable as away:
@@ -88,6 +91,18 @@ class Catalog:
                 return replace(await self._seen.movies.get(movie_id), source=LOCAL, state=State.FALLBACK)
             except MovieNotFound:
                 raise away from None
+
+    async def _shown(self, movie_id: str) -> FoundMovie:
+        """A movie that a search has shown; what one has shown just now, here or in another process, is waited for."""
+        known = self._known()
+        if self._seen is not None:
+            with suppress(MovieNotFound):
+                return await known.get(movie_id)
+            await self._seen.flush()
+            with suppress(MovieNotFound):
+                return await known.get(movie_id)
+            await asyncio.sleep(SEEN_SECONDS)
+        return await known.get(movie_id)
 
     async def suggest(self, text: str) -> Sequence[Movie]:
         """At most `MAX_SUGGESTIONS` movies for a text that is being typed; raises `InvalidQuery`."""

@@ -6,7 +6,7 @@ from dataclasses import dataclass, replace
 from datetime import datetime
 from urllib.parse import urlencode
 
-from movie_core.catalog import Catalog
+from movie_core.catalog import SEEN_SECONDS, Catalog
 from movie_core.errors import MovieNotFound, RatingNotFound
 from movie_core.events import MAX_AGE, Event, EventRecorder
 from movie_core.movies import MAX_ID, Ability, Movie, MoviePage, MovieQuery, Order, utc_now
@@ -27,8 +27,6 @@ from movie_core.recommending import SuggestedMovie, Suggestions, Tier
 from movie_core.taste import ORDERED, personal_order
 from movie_core.trending import MAX_TREND, Trend, Trending, Trends, TrendWindow
 
-SEEN_SECONDS = 0.35
-"""How long another process may need to write down what its search has just shown."""
 MAX_KNOWN = 100_000
 """Ids of movies that a process remembers to be there, some 150 bytes each."""
 
@@ -240,7 +238,7 @@ class Discovery:
         """A movie that a search has shown, or that the source tells; raises `MovieNotFound`."""
         if not 1 <= len(movie_id) <= MAX_ID:
             raise MovieNotFound("no such movie")
-        found = await self._found([movie_id])
+        found = await self._movies.of_ids([movie_id])
         return found[movie_id] if found else (await self._catalog.get(movie_id)).movie
 
     def _unknown(self, identity: Identity) -> str:

@@ -96,6 +96,16 @@ async def test_what_searches_have_shown_can_be_looked_up() -> None:
     assert await catalog.genres() == (Genre("Mystery", 1),)
 
 
+async def test_what_a_search_has_shown_just_now_can_be_looked_up_here_and_in_another_process() -> None:
+    source, seen, catalog = plain()
+    other = Catalog(source, MemorySeenMovies(seen.movies))
+    await catalog.search(MovieQuery("glass"), Window())
+    looking = asyncio.create_task(other.get("201"))
+    await asyncio.sleep(0.05)
+    assert (await catalog.get("201")).movie.title == "The Glass Orrery"
+    assert (await looking).movie.title == "The Glass Orrery"
+
+
 async def test_details_survive_an_outage_of_the_source() -> None:
     source, seen, catalog = plain()
     source.abilities = frozenset({Ability.DETAILS})

@@ -1,0 +1,425 @@
+"""What happens to a whole deployment over time: rolling restarts of each role, and a long run among mixed faults.
+
+Two API processes, two workers and a scheduler over PostgreSQL and Redis of their own, an SMTP sink and the stand-in for
+the third party. Memory and sockets are read from `/proc`, so these figures need Linux.
+"""
+
+import asyncio
+import itertools
+import os
+import random
+import signal
+import statistics
+import tempfile
+import time
+from collections import Counter
+from collections.abc import Awaitable, Callable, Iterator
+from contextlib import ExitStack, contextmanager, suppress
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import asyncpg  # type: ignore[import-untyped]
+import httpx
+from redis import Redis
+from redis.exceptions import RedisError
+from tests.servers import OwnServer, free_port, own_postgres, own_redis
+
+from bench.accounts import AUTH, PASSWORD, PROGRAM, Fleet
+from bench.http_server import Load, Target, steady
+from bench.processes import balanced
+from bench.rows import Row
+
+MOVIES = "/api/v1/movies/"
+ROLES = {"API": ("api 1", "api 2"), "worker": ("worker 1", "worker 2"), "scheduler": ("scheduler",)}
+RATE = 500
+"""Requests a second while API processes restart."""
+STOP_SECONDS = 20.0
+"""Within which a process has to end after SIGTERM."""
+SAMPLE_SECONDS = 5.0
+CACHE_BYTES = "4MiB"
+"""Of answers that an API process of the long run keeps: so few that the cache is full before anything is judged."""
+SETTLING = 1 / 3
+"""Of the long run, after which memory is judged: caches and pools fill before."""
+WORDS = (
+    "river",
+    "night",
+    "love",
+    "gold",
+    "city",
+    "house",
+    "king",
+    "girl",
+    "west",
+    "star",
+    "day",
+    "street",
+    "moon",
+    "blue",
+    "black",
+    "last",
+    "wild",
+    "heart",
+    "road",
+    "home",
+    "war",
+    "dark",
+    "lady",
+    "island",
+    "fire",
+    "summer",
+    "big",
+)
+
+
+class Deployment(Fleet):
+    """A fleet with a scheduler and a third party, whose processes come and go in an orderly way."""
+
+    def __init__(self, folder: Path, postgres: OwnServer, redis: OwnServer) -> None:
+        super().__init__(folder, postgres.url, redis.url)
+        self.postgres, self.redis = postgres, redis
+        port = free_port()
+        self.source = f"http://127.0.0.1:{port}"
+        self.environ |= {
+            "MOVIE_SOURCE_URL": self.source,
+            "MOVIE_CACHE_BYTES": CACHE_BYTES,
+            "MOVIE_CACHE_FRESH": "5s",
+            "MOVIE_PUBLIC_SEARCH": "true",
+            **{f"MOVIE_LIMIT_{name}": "off" for name in ("SEARCH", "SUGGEST", "EVENTS")},
+        }
+        self.commands |= {
+            "source": [PROGRAM, "upstream", "--port", str(port), "--fail-rate", "0.3", "--latency-ms", "20"],
+            "scheduler": [PROGRAM, "scheduler"],
+        }
+
+    def stop_one(self, name: str) -> tuple[float, int]:
+        """Seconds from SIGTERM to the end of the process, and its exit code."""
+        began = time.perf_counter()
+        self.running[name].terminate()
+        code = self.running[name].wait(60)
+        return time.perf_counter() - began, code
+
+    def behave(self, **changes: object) -> None:
+        """The third party, from now on."""
+        httpx.post(f"{self.source}/_control", json=changes, trust_env=False, timeout=5).raise_for_status()
+
+
+@contextmanager
+def _deployed() -> Iterator[Deployment]:
+    with ExitStack() as stack:
+        folder = Path(stack.enter_context(tempfile.TemporaryDirectory()))
+        deployment = Deployment(folder, stack.enter_context(own_postgres()), stack.enter_context(own_redis()))
+        stack.callback(deployment.stop)
+        for name in deployment.commands:
+            deployment.start(name)
+        for port in deployment.ports:
+            _until_ready(port)
+        yield deployment
+
+
+def _until_ready(port: int) -> None:
+    end = time.monotonic() + 60
+    while time.monotonic() < end:
+        with suppress(httpx.TransportError):
+            if httpx.get(f"http://127.0.0.1:{port}/health/ready", trust_env=False, timeout=5).status_code == 200:
+                return
+        time.sleep(0.02)
+    raise RuntimeError("an API process does not answer")
+
+
+# --- rolling restarts
+
+
+def restarting(*, is_full: bool) -> Iterator[Row]:
+    """Each process of a role in turn, again and again."""
+    times = 20 if is_full else 3
+    with _deployed() as deployment:
+        stops: dict[str, list[tuple[float, int]]] = {role: [] for role in ROLES}
+
+        async def restart(role: str, after: Callable[[str], None]) -> None:
+            for _ in range(times):
+                for name in ROLES[role]:
+                    stops[role].append(await asyncio.to_thread(deployment.stop_one, name))
+                    deployment.start(name)
+                    await asyncio.to_thread(after, name)
+
+        def wait_for_api(name: str) -> None:
+            _until_ready(deployment.ports[ROLES["API"].index(name)])
+
+        load = asyncio.run(_while_asked(deployment, restart("API", wait_for_api)))
+        total = load.ok + load.failed + load.refused
+        failed = load.failed + load.refused
+        what = f"{times} rolling restarts of the API at {RATE}/s: failed"
+        yield Row(what, f"{failed} of {total:,}", "0", not failed)
+
+        def wait_for_work(_: str) -> None:
+            time.sleep(2)  # it has taken up work by then, or is about to
+
+        async def restart_rest() -> None:
+            await asyncio.gather(restart("worker", wait_for_work), restart("scheduler", wait_for_work))
+
+        asked, sent = asyncio.run(_while_registering(deployment, restart_rest()))
+        lost, twice = len(asked - sent.keys()), sum(count - 1 for count in sent.values())
+        what = f"{times} of worker and scheduler, {len(asked)} mails: lost, sent twice"
+        yield Row(what, f"{lost}, {twice}", "0, 0", not lost and not twice)
+        for role, ended in stops.items():
+            slowest, codes = max(seconds for seconds, _ in ended), {code for _, code in ended}
+            ok = slowest <= STOP_SECONDS and codes == {0}
+            told = f"{slowest:.1f} s, {', '.join(map(str, sorted(codes)))}"
+            yield Row(f"{role}: slowest of {len(ended)} stops, exit codes", told, f"≤ {STOP_SECONDS:.0f} s, 0", ok)
+
+
+async def _while_asked(deployment: Deployment, work: Awaitable[None]) -> Load:
+    """Six polite clients ask as long as the work takes."""
+    working = asyncio.ensure_future(work)
+    loads: list[Load] = []
+    path = f"{MOVIES}?query=casablanca"
+    async with balanced((deployment.ports[0], deployment.ports[1])) as port:
+        target = Target("127.0.0.1", port)
+        while not working.done():
+            clients = (steady(target, rate=RATE // 5, seconds=5, path=path) for _ in range(5))
+            loads += await asyncio.gather(*clients)
+    await working
+    return sum(loads, Load())
+
+
+async def _while_registering(deployment: Deployment, work: Awaitable[None]) -> tuple[set[str], Counter[str]]:
+    """Who has registered meanwhile, and how many mails each address got in the end."""
+    working = asyncio.ensure_future(work)
+    asked: set[str] = set()
+    async with httpx.AsyncClient(timeout=20, trust_env=False) as client:
+        for number in itertools.count():
+            if working.done():
+                break
+            name = f"mail{number}"
+            body = {"email": f"{name}@example.com", "username": name, "password": PASSWORD}
+            url = f"http://127.0.0.1:{deployment.ports[number % 2]}{AUTH}register/"
+            (await client.post(url, json=body)).raise_for_status()
+            asked.add(body["email"])
+            await asyncio.sleep(0.1)
+    await working
+    for _ in range(60):
+        sent = Counter(address for mail in deployment.mails() for address in mail["to"])
+        if not asked - sent.keys():
+            break
+        await asyncio.sleep(0.5)
+    await asyncio.sleep(2)  # for what comes twice
+    return asked, Counter(address for mail in deployment.mails() for address in mail["to"] if address in asked)
+
+
+# --- the long run
+
+
+@dataclass
+class Samples:
+    """What was seen at one time after the other."""
+
+    at: list[float] = field(default_factory=list)
+    memory: dict[str, list[float]] = field(default_factory=dict)
+    """Resident mebibytes of a process."""
+    sockets: dict[str, list[float]] = field(default_factory=dict)
+    database: list[float] = field(default_factory=list)
+    """Connections that PostgreSQL has of ours."""
+
+    def later(self, values: list[float], part: float = SETTLING) -> list[float]:
+        return values[int(len(values) * part) :]
+
+
+def soaking(*, is_full: bool) -> Iterator[Row]:
+    """Mixed requests among mixed faults, for 30 minutes or two."""
+    minutes = 30 if is_full else 2
+    with _deployed() as deployment:
+        statuses, samples = asyncio.run(_soak(deployment, minutes * 60.0))
+    bad = sum(count for status, count in statuses.items() if status >= 500 and status != 503)
+    told = ", ".join(f"{status}: {count:,}" for status, count in sorted(statuses.items()))
+    print(f"     {minutes} minutes, answers by status: {told}", flush=True)
+    yield Row(
+        f"{statuses.total():,} requests in {minutes} min: lost, or 5xx but 503",
+        f"{bad + statuses[0]}",
+        "0",
+        bad + statuses[0] == 0,
+    )
+    hours = [at / 3600 for at in samples.later(samples.at)]
+    for name, memory in samples.memory.items():
+        slope = _slope(hours, samples.later(memory))
+        span = f"{samples.later(memory)[0]:.0f} → {memory[-1]:.0f} MiB"
+        yield Row(f"{name}: growth of its memory ({span})", f"{slope:+.1f} MiB/h", "≤ 1 MiB/h", slope <= 1)
+    counts = {f"{name}: open sockets": values for name, values in samples.sockets.items()}
+    for what, values in (counts | {"connections of PostgreSQL": samples.database}).items():
+        later = samples.later(values)
+        half = len(later) // 2
+        first, last = statistics.median(later[:half]), statistics.median(later[half:])
+        yield Row(
+            f"{what}: median of first and second half, most",
+            f"{first:.0f}, {last:.0f}, {max(values):.0f}",
+            "flat",
+            last <= first + 2,
+        )
+
+
+def _slope(x: list[float], y: list[float]) -> float:
+    """The median of the slopes between all pairs (Theil and Sen): a single jump moves it little."""
+    pairs = itertools.combinations(range(0, len(x), max(1, len(x) // 300)), 2)
+    return statistics.median((y[j] - y[i]) / (x[j] - x[i]) for i, j in pairs)
+
+
+async def _soak(deployment: Deployment, seconds: float) -> tuple[Counter[int], Samples]:
+    samples = Samples()
+    statuses: Counter[int] = Counter()
+    end = time.monotonic() + seconds
+    work = [_sample(deployment, samples, end), _trouble(deployment, end)]
+    work += [_live(deployment, number, statuses, end) for number in range(8)]
+    await asyncio.gather(*work)
+    return statuses, samples
+
+
+async def _sample(deployment: Deployment, samples: Samples, end: float) -> None:
+    names = ("api 1", "api 2", "worker 1", "scheduler")
+    began = time.monotonic()
+    while (now := time.monotonic()) < end:
+        with suppress(OSError, asyncpg.PostgresError):
+            connection = await asyncpg.connect(deployment.postgres.url.replace("+asyncpg", ""), timeout=5)
+            ours = "SELECT count(*) FROM pg_stat_activity WHERE application_name = 'movie-search'"
+            samples.database.append(float(await connection.fetchval(ours)))
+            await connection.close()
+        for name in names:
+            process = Path("/proc", str(deployment.running[name].pid))
+            pages = int((process / "statm").read_text().split()[1])
+            samples.memory.setdefault(name, []).append(pages * os.sysconf("SC_PAGE_SIZE") / 2**20)
+            samples.sockets.setdefault(name, []).append(float(_sockets(process)))
+        samples.at.append(now - began)
+        await asyncio.sleep(SAMPLE_SECONDS)
+
+
+def _sockets(process: Path) -> int:
+    found = 0
+    for file in (process / "fd").iterdir():
+        with suppress(OSError):  # closed meanwhile
+            found += file.readlink().name.startswith("socket:")
+    return found
+
+
+async def _trouble(deployment: Deployment, end: float) -> None:
+    """One thing after the other goes wrong, for a few seconds each."""
+
+    async def source(**changes: object) -> None:
+        await asyncio.to_thread(deployment.behave, **changes)
+        await asyncio.sleep(8)
+        await asyncio.to_thread(deployment.behave, fail_rate=0.3, latency_ms=20, faults=["400", "502"])
+
+    async def frozen(number_of: Callable[[signal.Signals], Any], seconds: float) -> None:
+        number_of(signal.SIGSTOP)
+        await asyncio.sleep(seconds)
+        number_of(signal.SIGCONT)
+
+    async def forgotten() -> None:
+        with suppress(RedisError), Redis.from_url(deployment.redis.url) as client:
+            client.flushall()
+
+    async def disconnected() -> None:
+        with suppress(OSError, asyncpg.PostgresError):
+            connection = await asyncpg.connect(deployment.postgres.url.replace("+asyncpg", ""), timeout=5)
+            await connection.execute(
+                "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE application_name = 'movie-search'"
+            )
+            await connection.close()
+
+    async def killed() -> None:
+        deployment.running["worker 2"].kill()
+        await asyncio.to_thread(deployment.running["worker 2"].wait)
+        deployment.start("worker 2")
+
+    troubles: list[Callable[[], Awaitable[None]]] = [
+        lambda: source(fail_rate=1.0),
+        lambda: frozen(deployment.redis.signal, 3),
+        lambda: source(fail_rate=0.5, faults=["hang", "reset", "503"]),
+        lambda: frozen(deployment.running["smtp"].send_signal, 5),
+        forgotten,
+        disconnected,
+        lambda: source(latency_ms=900),
+        lambda: frozen(deployment.postgres.signal, 2),
+        killed,
+    ]
+    for trouble in itertools.cycle(troubles):
+        if time.monotonic() + 12 > end:
+            return
+        await trouble()
+        await asyncio.sleep(4)
+
+
+async def _live(deployment: Deployment, number: int, statuses: Counter[int], end: float) -> None:
+    """One user after the other: registers, uses everything, logs out; some ten requests a second."""
+    chance = random.Random(number)
+    limits = httpx.Limits(max_connections=2)
+    async with httpx.AsyncClient(timeout=20, trust_env=False, limits=limits) as client:
+
+        async def ask(method: str, path: str, **rest: Any) -> httpx.Response | None:
+            url = f"http://127.0.0.1:{deployment.ports[chance.randrange(2)]}{path}"
+            await asyncio.sleep(0.08)
+            try:
+                answer = await client.request(method, url, **rest)
+            except httpx.TransportError as error:
+                print(f"     lost: {method} {path}: {error!r}", flush=True)
+                statuses[0] += 1
+                return None
+            statuses[answer.status_code] += 1
+            return answer
+
+        for user in itertools.count():
+            name = f"soak{number}x{user}"
+            account = {"email": f"{name}@example.com", "password": PASSWORD}
+            await ask("POST", f"{AUTH}register/", json=account | {"username": name})
+            links: list[str] = []
+            while not links and time.monotonic() < end:
+                await asyncio.sleep(1)
+                links = [m["links"][0] for m in deployment.mails() if account["email"] in m["to"]]
+                await ask("GET", f"{MOVIES}?query={chance.choice(WORDS)}")
+            activated = await ask("POST", httpx.URL(links[0]).path) if links else None
+            if activated is None or activated.status_code != 200:
+                activated = await ask("POST", f"{AUTH}login/", json=account)
+            if time.monotonic() >= end:
+                return
+            if activated is None or activated.status_code != 200:
+                continue
+            await _use(ask, activated.json(), chance, end)
+
+
+async def _use(
+    ask: Callable[..., Awaitable[httpx.Response | None]], tokens: dict[str, str], chance: random.Random, end: float
+) -> None:
+    seen = ["unknown"]
+    for _ in range(400):
+        if time.monotonic() >= end:
+            return
+        headers = {"Authorization": f"Bearer {tokens['access']}"}
+        draw = chance.random()
+        movie = chance.choice(seen)
+        if draw < 0.55:
+            word = chance.choice(WORDS)
+            query = word[: chance.randint(3, len(word))]
+            path = f"{MOVIES}?query={query}&limit=10&offset={10 * chance.randrange(20)}"
+            found = await ask("GET", path, headers=headers)
+            if found is not None and found.status_code == 200:
+                seen = [*seen, *(item["id"] for item in found.json()["items"])][-50:]
+        elif draw < 0.65:
+            await ask("GET", f"{MOVIES}suggest/?query={chance.choice(WORDS)[:3]}", headers=headers)
+        elif draw < 0.72:
+            await ask("GET", f"{MOVIES}{movie}/", headers=headers)
+        elif draw < 0.80:
+            await ask("PUT", f"{MOVIES}{movie}/rating/", headers=headers, json={"rating": chance.randint(1, 10)})
+        elif draw < 0.86:
+            event = {"type": "click", "movie_id": movie, "query": "river", "position": 1}
+            await ask("POST", "/api/v1/events/", headers=headers, json=[event])
+        elif draw < 0.89:
+            await ask("GET", "/api/v1/recommendations/", headers=headers)
+        elif draw < 0.92:
+            await ask("GET", f"{MOVIES}trending/", headers=headers)
+        elif draw < 0.95:
+            await ask("GET", f"{MOVIES}?query=x", headers={"Authorization": "Bearer forged"})
+        elif draw < 0.97:
+            await ask("POST", "/api/v1/events/", headers=headers | {"Content-Type": "application/json"}, content=b"[{")
+        else:
+            renewed = await ask("POST", f"{AUTH}jwt/token/refresh/", json={"refresh": tokens["refresh"]})
+            if renewed is not None and renewed.status_code == 200:
+                tokens = renewed.json()
+    await ask("POST", f"{AUTH}logout/", headers={"Authorization": f"Bearer {tokens['access']}"})
