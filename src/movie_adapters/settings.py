@@ -6,13 +6,13 @@ The fields of `Settings` are the one list of settings; the tables in the documen
 import ipaddress
 import os
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import Any, Literal
-from urllib.parse import urlsplit
+from urllib.parse import parse_qsl, urlsplit
 
-from dotenv import dotenv_values
+from dotenv.parser import parse_stream
 
 from movie_core.keys import MIN_SECRET
 from movie_core.limits import Rate
@@ -27,6 +27,9 @@ _UNITS = {"KiB": 1 << 10, "MiB": 1 << 20, "GiB": 1 << 30, "TiB": 1 << 40}
 _MILLISECONDS = {"ms": 1, "s": 1000, "m": 60_000, "h": 3_600_000, "d": 86_400_000}
 _DURATION = re.compile(r"([0-9]+(?:\.[0-9]+)?)(ms|s|m|h|d)", re.ASCII)
 _HOST = re.compile(r"\*|\[[0-9a-f:]+\]|[a-z0-9]([a-z0-9.-]*[a-z0-9])?", re.ASCII)
+_URL_CHARACTERS = re.compile(r"[!#-;=?-\[\]_a-z~]+", re.ASCII)
+_DATABASE_OPTIONS = ("host", "port", "ssl", "passfile", "target_session_attrs", "prepared_statement_cache_size")
+_REDIS_OPTIONS = ("db", "ssl_ca_certs", "ssl_cert_reqs", "ssl_certfile", "ssl_keyfile", "ssl_check_hostname")
 _PASSWORD = re.compile(r"(?<=:)[^:/@]+(?=@)|(?<=password=)[^&]+")
 
 
@@ -101,21 +104,44 @@ def _web_url(text: str) -> str:
         parts.port  # noqa: B018  (reading it checks it)
     except ValueError:
         parts = urlsplit("")
-    if parts.scheme not in ("http", "https") or not parts.hostname or parts.query or parts.fragment or parts.username:
+    is_absolute = parts.scheme in ("http", "https") and parts.hostname and _URL_CHARACTERS.fullmatch(text)
+    if not is_absolute or parts.query or parts.fragment or parts.username:
         raise ValueError("must be an absolute http or https URL without user, query and fragment")
     return text.rstrip("/")
 
 
 def _database_url(text: str) -> str:
-    if not re.match(r"(sqlite\+aiosqlite:///|postgresql\+asyncpg://).", text):
+    if not re.match(r"(sqlite\+aiosqlite:///[^?]+$|postgresql\+asyncpg://.)", text):
         raise ValueError("must begin with sqlite+aiosqlite:/// and a file, or with postgresql+asyncpg://")
+    if text.startswith("postgresql"):
+        before, at, server = text.partition("@")
+        _check_server(f"//{server if at else before.partition('//')[2]}", _DATABASE_OPTIONS)
     return text
 
 
 def _redis_url(text: str) -> str:
     if not re.match(r"(rediss?|unix)://.", text):
         raise ValueError("must begin with redis://, rediss:// or unix://")
+    number = _check_server(text, _REDIS_OPTIONS).get("db", "")
+    path = "" if text.startswith("unix") else urlsplit(text).path
+    if not re.fullmatch(r"[0-9]*/?[0-9]*", number + path):
+        raise ValueError("must have the number of a database, as redis://127.0.0.1:6379/0 or unix:///socket?db=0")
     return text
+
+
+def _check_server(url: str, options: Sequence[str]) -> dict[str, str]:
+    """The options in a URL; `ValueError` where others than these are."""
+    try:
+        parts = urlsplit(url)
+        parts.port  # noqa: B018  (reading it checks it)
+    except ValueError:
+        raise ValueError(
+            "must have a port from 0 to 65535, and what is odd in a password as %2F and the like"
+        ) from None
+    given = dict(parse_qsl(parts.query, keep_blank_values=True))
+    if not set(given) <= set(options):
+        raise ValueError(f"can have these options alone: {', '.join(options)}")
+    return given
 
 
 def _list(item: Callable[[str], str]) -> Callable[[str], tuple[str, ...]]:
@@ -132,8 +158,11 @@ def _host(text: str) -> str:
 
 
 def _origin(text: str) -> str:
-    parts = urlsplit(text)
-    if text != "*" and (parts.scheme not in ("http", "https") or not parts.netloc or text != text.rstrip("/")):
+    try:
+        is_origin = text == "*" or (_web_url(text) == text and not urlsplit(text).path)
+    except ValueError:
+        is_origin = False
+    if not is_origin:
         raise ValueError("must be origins such as https://app.example.com, separated by commas")
     return text
 
@@ -173,7 +202,7 @@ def _token(text: str) -> str:
 
 
 def _address(text: str) -> str:
-    if not re.fullmatch(r"[^@\s<>\"(),:;]+@[A-Za-z0-9.-]+", text):
+    if not re.fullmatch(r"[^@\s<>\"(),:;]+@[A-Za-z0-9-]+(\.[A-Za-z0-9-]+)*", text):
         raise ValueError("must be a plain address such as noreply@example.com")
     return text
 
@@ -362,7 +391,7 @@ class Settings:
     ) -> "Settings":
         """From the environment, then `.env`, then defaults; an empty value means unset. Raises `SettingError`."""
         environ = os.environ if environ is None else environ
-        file = dotenv_values(dotenv, interpolate=False) if dotenv is not None and dotenv.is_file() else {}
+        file = _read(dotenv) if dotenv is not None and dotenv.is_file() else {}
         known: dict[str, Any] = {"port": port}
         origins = {}
         for one in _listed():
@@ -439,6 +468,18 @@ class Settings:
         """The file of an SQLite database; None on PostgreSQL."""
         prefix = "sqlite+aiosqlite:///"
         return Path(self.database_url.removeprefix(prefix)) if self.database_url.startswith(prefix) else None
+
+
+def _read(dotenv: Path) -> dict[str, str | None]:
+    try:
+        with dotenv.open(encoding="utf-8-sig") as lines:
+            bindings = list(parse_stream(lines))
+    except UnicodeDecodeError:
+        raise SettingError(str(dotenv), "must be text in UTF-8") from None
+    for binding in bindings:
+        if binding.error:
+            raise SettingError(f"{dotenv}, line {binding.original.line}", "must be a name, = and a value")
+    return {binding.key: binding.value for binding in bindings if binding.key is not None}
 
 
 def variable(name: str) -> str:

@@ -111,6 +111,7 @@ def create_app(settings: Settings, *overrides: Provider, siblings: Path | None =
         state=State({"settings": settings, "is_draining": False}),
         openapi_config=None,
         logging_config=None,
+        debug=False,  # whatever LITESTAR_DEBUG says
     )
     setup_dishka(container, app)
     lane = FastLane()

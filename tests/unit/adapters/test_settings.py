@@ -68,13 +68,28 @@ def test_the_environment_wins_over_the_file_and_empty_means_unset(tmp_path: Path
         ("MOVIE_METRICS_LISTEN", "0.0.0.0:65536"),
         ("MOVIE_OTLP_URL", "127.0.0.1:4318"),
         ("MOVIE_PUBLIC_URL", "http://"),
+        ("MOVIE_PUBLIC_URL", "https://x.test\nX: y"),
+        ("MOVIE_PUBLIC_URL", "https://x test"),
+        ("MOVIE_PUBLIC_URL", 'https://x.test/"'),
         ("MOVIE_PUBLIC_SEARCH", "maybe"),
         ("MOVIE_ALLOWED_HOSTS", "http://x.test"),
         ("MOVIE_ALLOWED_HOSTS", "x.test:80"),
         ("MOVIE_CORS_ORIGINS", "x.test"),
+        ("MOVIE_CORS_ORIGINS", "https://x.test/"),
+        ("MOVIE_CORS_ORIGINS", "https://x.test/app"),
+        ("MOVIE_CORS_ORIGINS", "https://x.test:99999"),
+        ("MOVIE_CORS_ORIGINS", "https://[::1"),
         ("MOVIE_DATABASE_URL", "postgresql://x.test/db"),
         ("MOVIE_DATABASE_URL", "sqlite+aiosqlite://"),
+        ("MOVIE_DATABASE_URL", "sqlite+aiosqlite:///x.db?mode=ro"),
+        ("MOVIE_DATABASE_URL", "postgresql+asyncpg://u:secret@x.test:port/db"),
+        ("MOVIE_DATABASE_URL", "postgresql+asyncpg://u:secret@x.test/db?sslmode=require"),
         ("MOVIE_REDIS_URL", "http://x.test"),
+        ("MOVIE_REDIS_URL", "redis://:secret@x.test:99999/0"),
+        ("MOVIE_REDIS_URL", "redis://:secret@x.test/movies"),
+        ("MOVIE_REDIS_URL", "redis://:secret@x.test/0?timeout=1"),
+        ("MOVIE_REDIS_URL", "unix:///socket?db=movies"),
+        ("MOVIE_REDIS_URL", "redis://[::1"),
         ("MOVIE_LOG_FORMAT", "xml"),
         ("MOVIE_SECRET_KEY", "secret"),
         ("MOVIE_SECRET_KEY", "k" * 40 + ",secret"),
@@ -83,6 +98,7 @@ def test_the_environment_wins_over_the_file_and_empty_means_unset(tmp_path: Path
         ("MOVIE_SMTP_URL", "smtps://u:secret@mail.test?tls=starttls"),
         ("MOVIE_SMTP_URL", "smtp://u:secret@mail.test:99999999"),
         ("MOVIE_MAIL_FROM", "Movies <noreply@example.com>"),
+        ("MOVIE_MAIL_FROM", "noreply@example..com"),
         ("MOVIE_PASSWORD_MIN", "7"),
         ("MOVIE_PASSWORD_MIN", "eight"),
         ("MOVIE_LIMIT_LOGIN", "10"),
@@ -98,6 +114,41 @@ def test_a_value_that_cant_be_read_is_named_but_not_repeated(name: str, value: s
     assert str(error.value).startswith(f"{name}: ")
     assert "secret" not in str(error.value)
     assert "\n" not in str(error.value)
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("MOVIE_DATABASE_URL", "postgresql+asyncpg://u:p%2F@x.test:5432/db?ssl=require"),
+        ("MOVIE_DATABASE_URL", "postgresql+asyncpg://u:p#/?@x.test/db"),
+        ("MOVIE_DATABASE_URL", "postgresql+asyncpg:///db?host=/run/postgresql"),
+        ("MOVIE_DATABASE_URL", "postgresql+asyncpg://postgres@/db?host=/run/postgresql"),
+        ("MOVIE_REDIS_URL", "redis://127.0.0.1"),
+        ("MOVIE_REDIS_URL", "rediss://:p@x.test:6380/15?ssl_cert_reqs=none"),
+        ("MOVIE_REDIS_URL", "unix:///run/redis/socket?db=3"),
+        ("MOVIE_CORS_ORIGINS", "https://x.test,http://[::1]:3000,*"),
+        ("MOVIE_PUBLIC_URL", "https://x.test:8443/movies"),
+        ("MOVIE_SOURCE_URL", "http://source_1:9000/v1;x=%C3%A4/"),
+    ],
+)
+def test_what_looks_odd_but_can_be_read_is_taken(name: str, value: str) -> None:
+    load(**{name: value})
+
+
+def test_a_file_that_cant_be_read_is_told_with_the_line(tmp_path: Path) -> None:
+    file = tmp_path / ".env"
+    for content, told in ((b"MOVIE_ENV=local\nMOVIE_SECRET_KEY='open\n", ", line 2: "), (b"MOVIE_ENV=\xff", "UTF-8")):
+        file.write_bytes(content)
+        with pytest.raises(SettingError) as error:
+            Settings.load({}, dotenv=file)
+        assert str(error.value).startswith(str(file))
+        assert told in str(error.value)
+        assert "open" not in str(error.value)
+
+
+def test_other_variables_hinder_nobody() -> None:
+    """Kubernetes sets such ones beside a service that is called movie-api, and a later version's may still be there."""
+    assert load(MOVIE_API_PORT="tcp://10.0.0.1:80", MOVIE_NOT_YET="?") == load()
 
 
 @pytest.mark.parametrize(

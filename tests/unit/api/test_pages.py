@@ -49,6 +49,11 @@ def test_the_document_lists_the_routes_there_are() -> None:
     assert routes == {path.rstrip("/"): set(operations) for path, operations in PATHS.items()}
 
 
+def test_no_variable_of_the_framework_switches_debugging_on(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("LITESTAR_DEBUG", "1")
+    assert not create_app(Settings.load({"MOVIE_SECRET_KEY": SECRET}, dotenv=None), InMemory()).debug
+
+
 async def test_every_operation_says_whether_it_needs_a_token(api: Api) -> None:
     for path, operations in PATHS.items():
         for method, operation in operations.items():
