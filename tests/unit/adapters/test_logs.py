@@ -105,7 +105,7 @@ def test_json_is_one_object_a_line_with_its_trace(writes: list[str]) -> None:
     assert told["time"].endswith("+00:00")
 
 
-ODD = 'odd\r\n\x1b[31m\u2028\u2029\x85\x00\udcff\u202e {"level": "fine"}'
+ODD = 'odd\r\n\x1b[31m\u2028\u2029\x85\x00\x7f\udcff\u202e {"level": "fine"}'
 """Ends lines, colours terminals, turns text around, and breaks encodings."""
 
 
@@ -130,6 +130,16 @@ def test_whatever_is_in_a_record_its_json_is_one_line(writes: list[str]) -> None
     assert ODD in first["trace"]
 
 
+@pytest.mark.parametrize("character", sorted(set(ODD)))
+def test_no_character_by_itself_ends_a_line_or_commands_a_terminal(character: str, writes: list[str]) -> None:
+    configure_logging("json")
+    log.info("%s", character)
+    line = "".join(writes).removesuffix("\n")
+    assert line.isascii()
+    assert line.isprintable()
+    assert json.loads(line)["message"] == character
+
+
 def test_whatever_is_in_a_record_the_console_shows_no_more_lines_and_obeys_nothing(writes: list[str]) -> None:
     configure_logging("console")
     log.warning("it broke: %s", ODD)
@@ -139,9 +149,30 @@ def test_whatever_is_in_a_record_the_console_shows_no_more_lines_and_obeys_nothi
     logging.getLogger().handlers[0].flush()
     lines = "".join(writes).split("\n")
     assert [line.isprintable() for line in lines] == [True, True, True]
-    assert lines[0].endswith('odd\\r\\n\\x1b[31m\\u2028\\u2029\\x85\\x00\\udcff\\u202e {"level": "fine"}')
+    assert lines[0].endswith('odd\\r\\n\\x1b[31m\\u2028\\u2029\\x85\\x00\\x7f\\udcff\\u202e {"level": "fine"}')
     say_odd_things()
     assert all(line.isprintable() for line in "".join(writes).split("\n"))
+
+
+def test_keys_in_json_have_an_order_and_the_time_is_utc_in_milliseconds(
+    writes: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(time, "time", lambda: 1_700_000_000.25)
+    configure_logging("json")
+    log.warning("50 %", exc_info=ValueError("bad"), extra={"user_id": "a-user", "request_id": "an-id"})
+    assert writes == [
+        '{"time":"2023-11-14T22:13:20.250+00:00","level":"warning","logger":"tests.logs","message":"50 %",'
+        '"request_id":"an-id","user_id":"a-user","trace":"ValueError: bad"}\n'
+    ]
+
+
+@pytest.mark.parametrize("form", ["console", "json"])
+def test_a_line_tells_nothing_else_of_a_record(form: str, writes: list[str]) -> None:
+    configure_logging(form)
+    log.info("here", stack_info=True, extra={"token": "secret", "client": "192.0.2.7"})
+    (line,) = "".join(writes).splitlines()
+    assert "here" in line
+    assert not any(word in line for word in ("secret", "192.0.2.7", "Stack"))
 
 
 def test_a_line_says_who_asked_where_that_is_known(writes: list[str]) -> None:
