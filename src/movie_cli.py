@@ -418,7 +418,9 @@ def import_file(file: Path, *, replace: Annotated[bool, Parameter(negative=())] 
         read = MovieFile(file)
         async with _container(settings) as container:
             catalogue = await container.get(Catalogue)
-            if not replace:
+            if replace:
+                await prepare_schema(settings)
+            else:
                 await _prepare(settings, container)
             with _progress(f"importing {file.name}") as progress:
 
