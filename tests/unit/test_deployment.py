@@ -15,6 +15,7 @@ from scripts.make_secrets import NAMES, add_secrets
 
 from movie_adapters.settings import Settings, reference
 from movie_cli import app
+from movie_core.health import CHECK_SECONDS
 
 ROOT = Path(__file__).parents[2]
 SETTINGS = {name for name, _, _ in reference()}
@@ -89,10 +90,33 @@ def test_every_service_is_confined(name: str) -> None:
     assert service["cap_drop"] == ["ALL"]
     assert set(service.get("cap_add", [])) <= {"NET_BIND_SERVICE"}
     assert service["security_opt"] == ["no-new-privileges:true"]
-    assert not service.get("privileged")
+    assert not {"privileged", "network_mode", "pid", "ipc", "devices", "userns_mode"} & set(service)
     assert not any("docker.sock" in str(volume) for volume in service.get("volumes", []))
     assert set(service["deploy"]["resources"]["limits"]) == {"cpus", "memory", "pids"}
     assert service.get("healthcheck", {}).get("test") or service["healthcheck"] == {"disable": True}
+
+
+def test_what_is_ours_runs_as_the_user_of_its_image_with_no_capability() -> None:
+    ours = {name: one for name, one in SERVICES.items() if is_ours(one)}
+    assert set(ours) == {"api", "worker", "scheduler", "migrate", "upstream"}
+    for name, one in ours.items():
+        assert not {"user", "cap_add"} & set(one), name
+
+
+def test_what_is_not_ours_runs_as_somebody_without_rights_too() -> None:
+    """By its image where nothing is said; but the proxy, whose image knows nobody else, is a root without rights."""
+    told = {name: one["user"] for name, one in SERVICES.items() if "user" in one}
+    assert told == {"postgres": "999:999", "queue": "999:999", "cache": "999:999", "mailpit": "1000:1000"}
+    assert {name for name, one in SERVICES.items() if "cap_add" in one} == {"proxy", "pgadmin"}
+
+
+def test_production_weakens_nothing_and_publishes_the_proxy_alone() -> None:
+    production = read("compose.production.yaml")["services"]
+    for name, one in production.items():
+        assert set(one) <= {"environment", "profiles"} | ({"ports"} if name == "proxy" else set()), name
+    assert production["proxy"]["ports"] == ["80:8080", "443:8443"]
+    assert "ports: !override [" in (ROOT / "compose.production.yaml").read_text()  # else those of compose.yaml stay
+    assert {"upstream", "mailpit"} == {name for name, one in production.items() if one.get("profiles")}
 
 
 def test_only_what_ends_has_no_health_check() -> None:
@@ -208,6 +232,8 @@ def test_the_image_runs_as_nobody_special_without_a_shell() -> None:
     text = (ROOT / "Dockerfile").read_text()
     assert re.findall(r"^USER (.*)", text, re.MULTILINE) == ["10001:10001"]
     assert json.loads(re.findall(r"^ENTRYPOINT (.*)", text, re.MULTILINE)[-1]) == ["movie-search"]
+    assert re.findall(r"^FROM (\w+)( AS \w+)?$", text, re.MULTILINE) == [("program", " AS heroku"), ("program", "")]
+    assert set(re.findall(r"^COPY .*--chown=(.*)", text, re.MULTILINE)) == {"10001:10001 /data /data"}
     assert accepts(json.loads(re.findall(r"^CMD (.*)", text, re.MULTILINE)[-1]))
     assert json.loads(re.findall(r"^HEALTHCHECK .*? CMD (.*)", text, re.MULTILINE)[-1])[0] == "python"
 
@@ -267,6 +293,26 @@ def test_pods_are_confined_and_bounded(one: dict[str, Any]) -> None:
         assert set(container["resources"]) == {"requests", "limits"}
 
 
+def test_nothing_on_kubernetes_is_published_past_the_ingress() -> None:
+    for one in kustomized():
+        if one["kind"] == "Service":
+            assert one["spec"].get("type", "ClusterIP") == "ClusterIP", one["metadata"]["name"]
+        if one["kind"] in ("Deployment", "Job"):
+            pod = one["spec"]["template"]["spec"]
+            assert not {"hostNetwork", "hostPID", "hostIPC"} & set(pod)
+            assert not [port for each in pod["containers"] for port in each.get("ports", ()) if "hostPort" in port]
+
+
+@pytest.mark.parametrize("path", sorted((ROOT / "deploy/ecs").glob("*.json")), ids=lambda path: path.stem)
+def test_tasks_on_ecs_are_confined(path: Path) -> None:
+    """As far as Fargate knows: it has no option that forbids new privileges, and none that gives any."""
+    for container in json.loads(path.read_text())["containerDefinitions"]:
+        assert container["user"] == "10001:10001"
+        assert container["readonlyRootFilesystem"] is True
+        assert container["linuxParameters"]["capabilities"] == {"drop": ["ALL"]}
+        assert not container.get("privileged")
+
+
 def test_budgets_and_the_autoscaler_are_about_pods_that_exist() -> None:
     every = list(kustomized())
     labels = {
@@ -290,6 +336,16 @@ def test_probes_ask_what_is_answered() -> None:
     container = api["spec"]["template"]["spec"]["containers"][0]
     paths = {name: container[name]["httpGet"]["path"] for name in ("startupProbe", "livenessProbe", "readinessProbe")}
     assert paths == {"startupProbe": "/health/live", "livenessProbe": "/health/live", "readinessProbe": "/health/ready"}
+
+
+def test_probes_wait_for_a_part_that_does_not_answer() -> None:
+    """Who gave up before would take every process out of service because of one frozen part."""
+    (api,) = (one for one in kustomized() if one["kind"] == "Deployment" and one["metadata"]["name"] == "movie-api")
+    probe = api["spec"]["template"]["spec"]["containers"][0]["readinessProbe"]
+    assert probe["timeoutSeconds"] > CHECK_SECONDS + 1
+    check = SERVICES["api"]["healthcheck"]
+    (asked,) = re.findall(r"timeout=(\d+)", check["test"][-1])
+    assert int(check["timeout"].removesuffix("s")) > int(asked) > CHECK_SECONDS + 1
 
 
 # --- Heroku
