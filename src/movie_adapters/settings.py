@@ -28,8 +28,12 @@ _MILLISECONDS = {"ms": 1, "s": 1000, "m": 60_000, "h": 3_600_000, "d": 86_400_00
 _DURATION = re.compile(r"([0-9]+(?:\.[0-9]+)?)(ms|s|m|h|d)", re.ASCII)
 _HOST = re.compile(r"\*|\[[0-9a-f:]+\]|[a-z0-9]([a-z0-9.-]*[a-z0-9])?", re.ASCII)
 _URL_CHARACTERS = re.compile(r"[!#-;=?-\[\]_a-z~]+", re.ASCII)
-_DATABASE_OPTIONS = ("host", "port", "ssl", "passfile", "target_session_attrs", "prepared_statement_cache_size")
-_REDIS_OPTIONS = ("db", "ssl_ca_certs", "ssl_cert_reqs", "ssl_certfile", "ssl_keyfile", "ssl_check_hostname")
+_DATABASE_OPTIONS = (
+    "host", "port", "user", "password", "passfile", "ssl", "target_session_attrs", "prepared_statement_cache_size"
+)  # fmt: skip
+_REDIS_OPTIONS = (
+    "db", "username", "password", "ssl_ca_certs", "ssl_cert_reqs", "ssl_certfile", "ssl_keyfile", "ssl_check_hostname"
+)  # fmt: skip
 _PASSWORD = re.compile(r"(?<=:)[^:/@]+(?=@)|(?<=password=)[^&]+")
 
 
@@ -115,7 +119,10 @@ def _database_url(text: str) -> str:
         raise ValueError("must begin with sqlite+aiosqlite:/// and a file, or with postgresql+asyncpg://")
     if text.startswith("postgresql"):
         before, at, server = text.partition("@")
-        _check_server(f"//{server if at else before.partition('//')[2]}", _DATABASE_OPTIONS)
+        options = _check_server(f"//{server if at else before.partition('//')[2]}", _DATABASE_OPTIONS)
+        for name in ("port", "prepared_statement_cache_size"):
+            if not re.fullmatch(r"[0-9]{1,9}", options.get(name, "0")):
+                raise ValueError(f"must have a number as its option {name}")
     return text
 
 

@@ -84,6 +84,7 @@ def test_the_environment_wins_over_the_file_and_empty_means_unset(tmp_path: Path
         ("MOVIE_DATABASE_URL", "sqlite+aiosqlite:///x.db?mode=ro"),
         ("MOVIE_DATABASE_URL", "postgresql+asyncpg://u:secret@x.test:port/db"),
         ("MOVIE_DATABASE_URL", "postgresql+asyncpg://u:secret@x.test/db?sslmode=require"),
+        ("MOVIE_DATABASE_URL", "postgresql+asyncpg://u:secret@/db?host=x.test&port=secret"),
         ("MOVIE_REDIS_URL", "http://x.test"),
         ("MOVIE_REDIS_URL", "redis://:secret@x.test:99999/0"),
         ("MOVIE_REDIS_URL", "redis://:secret@x.test/movies"),
@@ -121,7 +122,7 @@ def test_a_value_that_cant_be_read_is_named_but_not_repeated(name: str, value: s
     [
         ("MOVIE_DATABASE_URL", "postgresql+asyncpg://u:p%2F@x.test:5432/db?ssl=require"),
         ("MOVIE_DATABASE_URL", "postgresql+asyncpg://u:p#/?@x.test/db"),
-        ("MOVIE_DATABASE_URL", "postgresql+asyncpg:///db?host=/run/postgresql"),
+        ("MOVIE_DATABASE_URL", "postgresql+asyncpg:///db?host=/run/postgresql&user=u&password=p"),
         ("MOVIE_DATABASE_URL", "postgresql+asyncpg://postgres@/db?host=/run/postgresql"),
         ("MOVIE_REDIS_URL", "redis://127.0.0.1"),
         ("MOVIE_REDIS_URL", "rediss://:p@x.test:6380/15?ssl_cert_reqs=none"),
