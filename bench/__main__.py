@@ -14,6 +14,9 @@
 `recommending` recommendations and personal order judged by the protocols in FOLDER
 `events`  how fast SQLite and PostgreSQL keep events, with --full a million of them, and how long analytics then take
 `telling` events told over HTTP: a burst, and without a pause
+`migrating` each migration beside writers, the newest also beside the version before it, at 100,000 ratings, with
+          --full a million; that version's own tests on the new schema
+`restoring` dump, restoration, and a disk that is lost, at as many ratings: what is gone, and for how long
 `restarting` rolling restarts of each role under load: 3 of each, with --full 20
 `soaking` a deployment among mixed faults: what its processes grow by in 2 minutes, with --full 30
 `trends`  deeds a second and the error against brute force, in Redis and SQL
@@ -41,6 +44,7 @@ from pathlib import Path
 
 from bench import upstream_faults
 from bench.accounts import accounts
+from bench.database import migrating, restoring
 from bench.events import events
 from bench.fast import fast
 from bench.operations import restarting, soaking
@@ -164,6 +168,8 @@ SECTIONS: dict[str, Callable[[argparse.Namespace], Iterator[Row]]] = {
     "events": lambda arguments: events(is_full=arguments.full),
     "telling": lambda arguments: telling(is_full=arguments.full),
     "trends": lambda arguments: trends(is_full=arguments.full),
+    "migrating": lambda arguments: migrating(is_full=arguments.full),
+    "restoring": lambda arguments: restoring(is_full=arguments.full),
     "restarting": lambda arguments: restarting(is_full=arguments.full),
     "soaking": lambda arguments: soaking(is_full=arguments.full),
 }

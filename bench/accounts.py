@@ -50,6 +50,7 @@ class Fleet:
             "MOVIE_LIMIT_REGISTER": "off",
             "MOVIE_LIMIT_MAIL": "off",
             "MOVIE_LOG_FORMAT": "json",
+            "PYTHONPATH": str(ROOT),
         }
         self.commands: dict[str, list[str | Path]] = {
             "smtp": [
@@ -71,7 +72,7 @@ class Fleet:
             self.running[name] = subprocess.Popen(
                 self.commands[name],
                 cwd=self.folder,
-                env=self.environ | {"PYTHONPATH": str(ROOT)},
+                env=self.environ,
                 stdout=log,
                 stderr=log,
             )

@@ -5,6 +5,7 @@ It runs in an event loop of the caller's, best one of uvloop on a core of its ow
 
 import asyncio
 import contextlib
+import itertools
 import time
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -121,9 +122,9 @@ def request_of(target: str, token: str | None = None) -> bytes:
     return f"GET {target} HTTP/1.1\r\nHost: 127.0.0.1\r\nUser-Agent: bench\r\nAccept: */*\r\n{permit}\r\n".encode()
 
 
-def post_of(target: str, body: bytes, token: str) -> bytes:
+def post_of(target: str, body: bytes, token: str, method: bytes = b"POST") -> bytes:
     """The same, with JSON to tell."""
-    head = request_of(target, token).replace(b"GET ", b"POST ", 1).removesuffix(b"\r\n")
+    head = request_of(target, token).replace(b"GET", method, 1).removesuffix(b"\r\n")
     return head + b"Content-Type: application/json\r\nContent-Length: %d\r\n\r\n" % len(body) + body
 
 
@@ -166,15 +167,16 @@ async def burst(asked: Iterable[tuple[int, bytes]]) -> list[Answer]:
     return answers
 
 
-async def steady(ports: Sequence[int], request: bytes, rate: float, seconds: float) -> list[Answer]:
-    """So many requests a second, whatever becomes of them, to each server in turn. An answer's time counts from when
-    its request was due, so that one which could not leave in time is late as well."""
+async def steady(ports: Sequence[int], request: bytes | Iterator[bytes], rate: float, seconds: float) -> list[Answer]:
+    """So many requests a second, all the same or one after the other, whatever becomes of them, to each server in turn.
+    An answer's time counts from when its request was due, so that one which could not leave in time is late as well."""
     idle = {port: await connect(port, 32) for port in ports}
     answers: list[Answer] = []
+    requests = itertools.repeat(request) if isinstance(request, bytes) else request
 
     async def ask(port: int, due: float) -> None:
         connection = idle[port].pop() if idle[port] else (await connect(port, 1))[0]
-        answer = await connection.get(request)
+        answer = await connection.get(next(requests))
         late = time.perf_counter() - due
         answers.append(Answer(port, answer.status, answer.head, answer.body, late))
         idle[port].append(connection)

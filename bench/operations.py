@@ -75,8 +75,8 @@ WORDS = (
 class Deployment(Fleet):
     """A fleet with a scheduler and a third party, whose processes come and go in an orderly way."""
 
-    def __init__(self, folder: Path, postgres: OwnServer, redis: OwnServer) -> None:
-        super().__init__(folder, postgres.url, redis.url)
+    def __init__(self, folder: Path, postgres: OwnServer, redis: OwnServer, database_url: str | None = None) -> None:
+        super().__init__(folder, database_url or postgres.url, redis.url)
         self.postgres, self.redis = postgres, redis
         port = free_port()
         self.source = f"http://127.0.0.1:{port}"
@@ -91,6 +91,11 @@ class Deployment(Fleet):
             "source": [PROGRAM, "upstream", "--port", str(port), "--fail-rate", "0.3", "--latency-ms", "20"],
             "scheduler": [PROGRAM, "scheduler"],
         }
+
+    @property
+    def ours(self) -> list[str]:
+        """The names of all processes of the deployment itself."""
+        return [name for names in ROLES.values() for name in names]
 
     def stop_one(self, name: str) -> tuple[float, int]:
         """Seconds from SIGTERM to the end of the process, and its exit code."""
@@ -113,11 +118,12 @@ def _deployed() -> Iterator[Deployment]:
         for name in deployment.commands:
             deployment.start(name)
         for port in deployment.ports:
-            _until_ready(port)
+            until_ready(port)
         yield deployment
 
 
-def _until_ready(port: int) -> None:
+def until_ready(port: int) -> None:
+    """Raises `RuntimeError` when there is no API process at the port, or none that answers within a minute."""
     end = time.monotonic() + 60
     while time.monotonic() < end:
         with suppress(httpx.TransportError):
@@ -144,7 +150,7 @@ def restarting(*, is_full: bool) -> Iterator[Row]:
                     await asyncio.to_thread(after, name)
 
         def wait_for_api(name: str) -> None:
-            _until_ready(deployment.ports[ROLES["API"].index(name)])
+            until_ready(deployment.ports[ROLES["API"].index(name)])
 
         load = asyncio.run(_while_asked(deployment, restart("API", wait_for_api)))
         total = load.ok + load.failed + load.refused

@@ -18,7 +18,7 @@ import socket
 import subprocess
 import tempfile
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, ExitStack, contextmanager
 from pathlib import Path
 from typing import Any
@@ -86,14 +86,15 @@ class OwnServer:
 
 
 @contextmanager
-def own_postgres() -> Iterator[OwnServer]:
+def own_postgres(*more: str) -> Iterator[OwnServer]:
+    """Its data lie in `data` of the folder in which its socket is; `more` are settings of the form `name=value`."""
     with _folder("pg-") as folder:
         programs = postgres_programs(folder)
         data, log = folder / "data", folder / "log"
         options = ("-U", "postgres", "-A", "trust", "-E", "UTF8", "--no-locale", "--no-sync")
-        _run((programs / "initdb", "-D", data, *options), folder)
+        run_as_server((programs / "initdb", "-D", data, *options))
         quick = ("fsync=off", "full_page_writes=off", "synchronous_commit=off", "max_connections=60")
-        settings = [part for setting in ("listen_addresses=", *quick) for part in ("-c", setting)]
+        settings = [part for setting in ("listen_addresses=", *quick, *more) for part in ("-c", setting)]
         command: tuple[str | Path, ...] = (programs / "postgres", "-D", data, "-k", folder, *settings)
         server = OwnServer(
             f"postgresql+asyncpg://postgres@/postgres?host={folder}",
@@ -193,10 +194,11 @@ def _folder(prefix: str) -> Iterator[Path]:
         shutil.rmtree(folder, ignore_errors=True)
 
 
-def _run(command: Sequence[str | Path], folder: Path) -> None:
-    done = subprocess.run(command, capture_output=True, text=True, **_as_user())
+def run_as_server(command: Sequence[str | Path], environ: Mapping[str, str] | None = None) -> None:
+    """Run a program to its end as the user who runs servers. Raises `RuntimeError` when it fails."""
+    done = subprocess.run(command, capture_output=True, text=True, env=environ, check=False, **_as_user())
     if done.returncode != 0:
-        raise RuntimeError(f"{command[0]} failed in {folder}: {done.stdout[-2000:]}{done.stderr[-2000:]}")
+        raise RuntimeError(f"{command[0]} failed: {done.stdout[-2000:]}{done.stderr[-2000:]}")
 
 
 @contextmanager

@@ -1,14 +1,21 @@
 """A backup is taken, life goes on, the backup is restored: what docs/deployment.md says about it."""
 
+import asyncio
+import os
 import re
+import shutil
+import signal
 import subprocess
+import tempfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
+import asyncpg  # type: ignore[import-untyped]
 import httpx
 import pytest
+import yaml  # type: ignore[import-untyped]
 from tests.integration.conftest import AUTH, LIMITS_OFF, Deployment, Program, bearer, wait_until
-from tests.servers import free_port, own_postgres, own_redis, postgres_database, postgres_programs
+from tests.servers import free_port, own_postgres, own_redis, postgres_database, postgres_programs, run_as_server
 
 ROOT = Path(__file__).parents[2]
 
@@ -93,3 +100,47 @@ def test_a_restored_database_has_everything_but_revives_no_token_and_sends_no_ol
             newest = deployment.mails("bob@example.com")[1][1]
             assert client.post(re.findall(r"http://\S+", newest)[0]).status_code == 200
             assert api.stop() == 0
+
+
+def test_a_lost_disk_costs_nothing_that_the_log_was_kept_of(tmp_path_factory: pytest.TempPathFactory) -> None:
+    command = yaml.safe_load((ROOT / "compose.backup.yaml").read_text())["services"]["postgres"]["command"]
+    assert command[:2] == ["postgres", "-c"]
+    programs = postgres_programs(tmp_path_factory.mktemp("programs"))
+
+    async def run(url: str, statement: str) -> list[tuple[int]]:
+        connection = await asyncpg.connect(url.replace("+asyncpg", ""))
+        try:
+            return [tuple(row) for row in await connection.fetch(statement)]
+        finally:
+            await connection.close()
+
+    with tempfile.TemporaryDirectory(dir="/tmp") as place:
+        Path(place).chmod(0o777)  # of whoever runs the server
+        with own_postgres(*(setting.replace("/backup", place) for setting in command[2::2])) as postgres:
+            folder = Path(postgres.url.partition("?host=")[2])
+            environ = {"PATH": f"{programs}:{os.environ['PATH']}", "BACKUP": place, "PGHOST": str(folder)}
+            environ |= {"PGDATA": str(folder / "data"), "PGDATABASE": "postgres"}
+            restore = ("sh", ROOT / "deploy/restore.sh")
+
+            with pytest.raises(RuntimeError, match="there is no backup"):
+                run_as_server(restore, environ)
+            asyncio.run(run(postgres.url, "CREATE TABLE kept (id int)"))
+            for number in (1, 2):
+                asyncio.run(run(postgres.url, f"INSERT INTO kept VALUES ({number})"))
+                run_as_server(("sh", ROOT / "deploy/backup.sh"), environ)
+            with pytest.raises(RuntimeError, match="stop PostgreSQL first"):
+                run_as_server(restore, environ)
+            asyncio.run(run(postgres.url, "INSERT INTO kept VALUES (3)"))
+            asyncio.run(run(postgres.url, "SELECT pg_switch_wal()::text"))
+            wait_until(lambda: not list((folder / "data/pg_wal/archive_status").glob("*.ready")))
+            asyncio.run(run(postgres.url, "INSERT INTO kept VALUES (4)"))
+
+            postgres.signal(signal.SIGKILL)
+            postgres.stop()
+            shutil.rmtree(folder / "data")
+            run_as_server(restore, environ)
+            postgres.start()
+            wait_until(lambda: asyncio.run(run(postgres.url, "SELECT pg_is_in_recovery()::int")) == [(0,)])
+            assert asyncio.run(run(postgres.url, "SELECT id FROM kept ORDER BY id")) == [(1,), (2,), (3,)]
+            asyncio.run(run(postgres.url, "INSERT INTO kept VALUES (5)"))
+            run_as_server(("sh", ROOT / "deploy/backup.sh"), environ)

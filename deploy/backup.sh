@@ -1,0 +1,13 @@
+# A base backup, beside which compose.backup.yaml keeps the log; runs in the container of PostgreSQL:
+#   docker compose exec -T postgres sh -s < deploy/backup.sh
+# What is older than the new backup goes only once that is complete.
+set -eu
+backup=${BACKUP:-/backup}
+export PGUSER="${PGUSER:-${POSTGRES_USER:-postgres}}"
+rm -rf "$backup/base.new"
+pg_basebackup --pgdata="$backup/base.new" --checkpoint=fast
+first=$(sed -n 's/^START WAL LOCATION.*(file \([0-9A-F]*\))$/\1/p' "$backup/base.new/backup_label")
+rm -rf "$backup/base"
+mv "$backup/base.new" "$backup/base"
+mkdir -p "$backup/wal"
+pg_archivecleanup "$backup/wal" "$first"
