@@ -2,6 +2,8 @@
 
 import asyncio
 import contextlib
+import os
+import socket
 from collections.abc import Awaitable, Callable
 from typing import Any
 
@@ -9,7 +11,7 @@ from dishka import Provider, Scope, provide
 from taskiq import TaskiqMessage, TaskiqMiddleware, TaskiqResult
 
 from movie_adapters.metrics import Metrics, Stock, TaskCounts, is_admitted
-from movie_adapters.settings import Settings
+from movie_adapters.settings import SettingError, Settings
 
 MAX_HEAD = 8 * 1024
 """Bytes of a request's head."""
@@ -49,7 +51,7 @@ class CountTasks(TaskiqMiddleware):
 
 async def answer_metrics(settings: Settings, text: Callable[[], Awaitable[Answer]]) -> asyncio.Server | None:
     """Answer `GET /metrics` where `MOVIE_METRICS_LISTEN` says, one request a connection, until the server is closed;
-    None where it says nothing. Raises `OSError` where nobody can listen there."""
+    None where it says nothing. Raises `SettingError` where nobody can listen there."""
     if settings.metrics_listen is None:
         return None
     host, _, port = settings.metrics_listen.rpartition(":")
@@ -64,7 +66,11 @@ async def answer_metrics(settings: Settings, text: Callable[[], Awaitable[Answer
                 writer.write(await _answer(settings, head, text))
                 await writer.drain()
 
-    return await asyncio.start_server(serve, host.strip("[]"), int(port), limit=MAX_HEAD)
+    try:
+        return await asyncio.start_server(serve, host.strip("[]"), int(port), limit=MAX_HEAD)
+    except OSError as error:
+        why = error.strerror if isinstance(error, socket.gaierror) else os.strerror(error.errno or 0)
+        raise SettingError("MOVIE_METRICS_LISTEN", f"can't listen there: {(why or str(error)).lower()}") from None
 
 
 async def _answer(settings: Settings, head: list[str], text: Callable[[], Awaitable[Answer]]) -> bytes:

@@ -1,6 +1,7 @@
 """What processes refuse to start with, and what a first start leaves behind."""
 
 import shutil
+import socket
 import subprocess
 import time
 from collections.abc import Callable
@@ -112,6 +113,13 @@ def test_what_works_through_a_queue_does_not_start_without_one(run: Run, command
     done = run(command)
     assert (done.returncode, done.stdout, done.stderr.count("\n")) == (2, "", 1)
     assert "MOVIE_REDIS_URL" in done.stderr
+
+
+def test_a_worker_does_not_start_where_its_metrics_cannot_be_asked_for(run: Run, redis_url: str) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        for listen in (f"127.0.0.1:{taken.getsockname()[1]}", "nobody.invalid:9101"):
+            done = run("worker", MOVIE_REDIS_URL=redis_url, MOVIE_METRICS_LISTEN=listen)
+            assert refused(done, "MOVIE_METRICS_LISTEN")
 
 
 @pytest.mark.parametrize("database", ["sqlite", "postgres"])
