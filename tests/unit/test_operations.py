@@ -53,6 +53,23 @@ def test_alerts_and_dashboard_ask_only_for_what_is_told(expression: str) -> None
     assert {*asked, *grouped} <= LABELS
 
 
+def test_no_panel_lies_over_another_and_all_ask_the_source_that_is_provisioned() -> None:
+    grafana = ROOT / "deploy" / "grafana"
+    sources = yaml.safe_load((grafana / "provisioning/datasources/prometheus.yml").read_text())["datasources"]
+    for path in dashboards():
+        panels = json.loads(path.read_text())["panels"]
+        places = [
+            (x, y)
+            for at in (panel["gridPos"] for panel in panels)
+            for x in range(at["x"], at["x"] + at["w"])
+            for y in range(at["y"], at["y"] + at["h"])
+        ]
+        assert len(places) == len(set(places))
+        assert max(x for x, _ in places) < 24
+        asked = {target["datasource"]["uid"] for panel in panels for target in (panel, *panel["targets"])}
+        assert asked == {source["uid"] for source in sources}
+
+
 def test_every_metric_of_ours_is_on_the_dashboard() -> None:
     shown = " ".join(path.read_text() for path in dashboards())
     left_out = {"movie_breaker_state_seconds"}
