@@ -417,6 +417,8 @@ class Settings:
 
     def _check(self) -> None:
         """What no setting can say by itself."""
+        if not self.allowed_hosts:
+            raise SettingError("MOVIE_ALLOWED_HOSTS", "must name a host")
         if self.source == "third_party" and self.source_url is None:
             raise SettingError("MOVIE_SOURCE_URL", "must be set when MOVIE_SOURCE is third_party")
         if self.source == "tmdb" and self.source_token is None:

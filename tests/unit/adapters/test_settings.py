@@ -74,6 +74,7 @@ def test_the_environment_wins_over_the_file_and_empty_means_unset(tmp_path: Path
         ("MOVIE_PUBLIC_SEARCH", "maybe"),
         ("MOVIE_ALLOWED_HOSTS", "http://x.test"),
         ("MOVIE_ALLOWED_HOSTS", "x.test:80"),
+        ("MOVIE_ALLOWED_HOSTS", ","),
         ("MOVIE_CORS_ORIGINS", "x.test"),
         ("MOVIE_CORS_ORIGINS", "https://x.test/"),
         ("MOVIE_CORS_ORIGINS", "https://x.test/app"),
