@@ -36,6 +36,8 @@ _IMDB_ID, _TMDB_ID = (f"(details::json ->> '{name}')" for name in ("imdb_id", "t
 """As they are indexed."""
 _LAST = "\U0010ffff"
 _T = TypeVar("_T")
+# `InternalClientError` is how the driver refuses a connection whose end the server has announced.
+_CUT = (asyncpg.PostgresConnectionError, asyncpg.InterfaceError, asyncpg.InternalClientError, OSError)
 _log = logging.getLogger(__name__)
 
 
@@ -309,13 +311,13 @@ class PostgresMovies:
                 raw = await connection.get_raw_connection()
                 try:
                     yield raw.driver_connection
-                except (asyncpg.PostgresConnectionError, asyncpg.InterfaceError, OSError, asyncio.CancelledError):
+                except (*_CUT, asyncio.CancelledError):
                     # Whatever state it is in, nobody should get this one again. SQLAlchemy would ask it to close and
                     # wait; closed already, the pool replaces it.
                     if raw.driver_connection is not None:
                         raw.driver_connection.terminate()
                     raise
-        except (SQLAlchemyError, asyncpg.PostgresError, asyncpg.InterfaceError, OSError, TimeoutError) as error:
+        except (SQLAlchemyError, asyncpg.PostgresError, TimeoutError, *_CUT) as error:
             _log.warning(
                 "PostgreSQL doesn't answer: %s", type(error).__name__, exc_info=_log.isEnabledFor(logging.DEBUG)
             )

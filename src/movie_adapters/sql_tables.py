@@ -239,6 +239,8 @@ async def _turn(engine: AsyncEngine) -> AsyncIterator[AsyncConnection]:
 
 @asynccontextmanager
 async def _on_postgres(engine: AsyncEngine, seconds: float, read_only: bool) -> AsyncIterator[AsyncConnection]:
+    from asyncpg import InternalClientError  # type: ignore[import-untyped]  # here, as SQLite does without it
+
     loop = asyncio.get_running_loop()
     began = loop.time()
     async with engine.connect() as connection:
@@ -252,6 +254,9 @@ async def _on_postgres(engine: AsyncEngine, seconds: float, read_only: bool) -> 
                 await connection.execution_options(isolation_level="AUTOCOMMIT")
             async with connection.begin():
                 yield connection
+        except InternalClientError as error:  # the server has announced the end of the connection
+            driver_connection.terminate()
+            raise ConnectionError("the connection is about to end") from error
         finally:
             cut.cancel()
 

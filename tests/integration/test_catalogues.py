@@ -15,6 +15,7 @@ from tests.servers import postgres_database, postgres_server
 
 from movie_adapters.postgres_movies import PostgresMovies
 from movie_adapters.sql_database import create_engine, migrate
+from movie_adapters.sql_ratings import SqlRatings
 from movie_adapters.sqlite_movies import SqliteMovieFile, SqliteMovies
 from movie_core.errors import MovieNotFound, StoreUnavailable
 from movie_core.movies import Loaded, Movie, MovieQuery, Order, Years
@@ -420,6 +421,31 @@ def test_a_server_that_hangs_is_given_up_within_a_second_and_used_again_after(tm
         asyncio.run(main())
 
 
+def test_a_connection_whose_end_the_server_has_only_announced_is_given_up(tmp_path: Path) -> None:
+    """The driver then refuses what is asked with an error of its own."""
+
+    async def run(url: str, proxy: "_Proxy") -> None:
+        engine = create_engine(url)
+        stores = (PostgresMovies(engine, "catalogue").count, SqlRatings(engine, "catalogue").version)
+        for ask in stores:
+            await ask()
+            proxy.announce_the_end()
+            await asyncio.sleep(0.05)
+            with pytest.raises(StoreUnavailable):
+                await ask()
+            await ask()
+        await engine.dispose()
+
+    async def main() -> None:
+        async with _Proxy(folder, tmp_path) as proxy:
+            await run(f"{head}?host={tmp_path}", proxy)
+
+    with postgres_server() as server, postgres_database(server) as url:
+        migrate(url)
+        head, _, folder = url.partition("?host=")
+        asyncio.run(main())
+
+
 class _Proxy:
     """Stands between a client and the server's socket, and passes nothing on after `hang`."""
 
@@ -429,6 +455,13 @@ class _Proxy:
         self._server = f"{server}/.s.PGSQL.5432"
         self._path = str(folder / ".s.PGSQL.5432")
         self._tasks: set[asyncio.Task[None]] = set()
+        self._clients: list[asyncio.StreamWriter] = []
+
+    def announce_the_end(self) -> None:
+        """As a server does that is about to close its connections."""
+        told = b"SFATAL\0VFATAL\0C57P01\0Mterminating connection due to administrator command\0\0"
+        for client in self._clients:
+            client.write(b"E" + (len(told) + 4).to_bytes(4, "big") + told)
 
     def hang(self) -> None:
         self._passes.clear()
@@ -446,6 +479,7 @@ class _Proxy:
             task.cancel()
 
     async def _accept(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        self._clients.append(writer)
         from_server, to_server = await asyncio.open_unix_connection(self._server)
         for source, target in ((reader, to_server), (from_server, writer)):
             task = asyncio.create_task(self._pass_on(source, target))
