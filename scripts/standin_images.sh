@@ -66,10 +66,12 @@ CMD ["caddy", "run", "--config", "/etc/caddy/Caddyfile", "--adapter", "caddyfile
 DOCKER
 docker build -t "$(image postgres)" - <<'DOCKER'
 FROM movie-search-standin:services
-RUN install -d -o 999 -g 999 -m 700 /var/lib/postgresql/data
+RUN install -d -o 999 -g 999 -m 1777 /var/lib/postgresql/data \
+    && sed -i "s/^#*listen_addresses = .*/listen_addresses = '*'/" /usr/share/postgresql/17/postgresql.conf.sample
 ENV PGDATA=/var/lib/postgresql/data
+VOLUME /var/lib/postgresql/data
 ENTRYPOINT ["start-postgres"]
-CMD ["postgres", "-c", "listen_addresses=*"]
+CMD ["postgres"]
 DOCKER
 docker build -t "$(image valkey/valkey)" - <<'DOCKER'
 FROM movie-search-standin:services
