@@ -258,8 +258,11 @@ class GuardedServer(uvicorn.Server):
 
     async def watch(self) -> None:
         loop = asyncio.get_running_loop()
+        parent = multiprocessing.parent_process()
         while True:
             await asyncio.sleep(1)
+            if parent is not None and not parent.is_alive():  # killed: nobody else would end this process
+                self.handle_exit(signal.SIGTERM, None)
             now = loop.time()
             for connection in list(self.server_state.connections):
                 connection.check(now)  # type: ignore[union-attr]

@@ -15,7 +15,7 @@ from pathlib import Path
 import httpx
 import pytest
 from bench.http_server import FRAMING, HOSTS, LIMITS, ODD, Target, pipeline, run_cases
-from tests.integration.conftest import Program, Serve, Start
+from tests.integration.conftest import Program, Serve, Start, wait_until
 from tests.servers import free_port
 from tests.unit.test_docs import example
 
@@ -221,6 +221,23 @@ def test_several_workers_serve_side_by_side(serve: Serve, redis_url: str) -> Non
     ready = api.get("/health/ready").json()
     assert (ready["status"], ready["redis"]["status"]) == ("ready", "up")
     assert program.stop() == 0
+
+
+def test_workers_end_with_the_process_that_started_them_even_if_that_is_killed(serve: Serve, redis_url: str) -> None:
+    program, api = serve("--workers", "2", MOVIE_REDIS_URL=redis_url)
+    assert api.get("/health/live").status_code == 200
+    program.stop(signal.SIGKILL)
+
+    def is_gone() -> bool:
+        try:
+            httpx.get(f"{api.base_url}/health/live", trust_env=False, timeout=1)
+        except httpx.ConnectError:
+            return True
+        except httpx.TransportError:
+            pass
+        return False
+
+    wait_until(is_gone)
 
 
 def test_json_logs_are_one_object_a_line_without_what_was_looked_for(serve: Serve) -> None:
