@@ -10,4 +10,4 @@ first=$(sed -n 's/^START WAL LOCATION.*(file \([0-9A-F]*\))$/\1/p' "$backup/base
 rm -rf "$backup/base"
 mv "$backup/base.new" "$backup/base"
 mkdir -p "$backup/wal"
-pg_archivecleanup "$backup/wal" "$first"
+pg_archivecleanup --clean-backup-history "$backup/wal" "$first"
