@@ -168,7 +168,7 @@ SECTIONS: dict[str, Callable[[argparse.Namespace], Iterator[Row]]] = {
     "events": lambda arguments: events(is_full=arguments.full),
     "telling": lambda arguments: telling(is_full=arguments.full),
     "trends": lambda arguments: trends(is_full=arguments.full),
-    "migrating": lambda arguments: migrating(is_full=arguments.full),
+    "migrating": lambda arguments: migrating(arguments.before, is_full=arguments.full),
     "restoring": lambda arguments: restoring(is_full=arguments.full),
     "restarting": lambda arguments: restarting(is_full=arguments.full),
     "soaking": lambda arguments: soaking(is_full=arguments.full),
@@ -179,6 +179,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--data", type=Path, help="folder with the evaluation's eval/ and data/")
     parser.add_argument("--full", action="store_true", help="longer, and a million titles")
+    parser.add_argument("--before", help="revision that is the version before (the commit before the newest migration)")
     parser.add_argument("--only", default=",".join(SECTIONS), help="sections, separated by commas")
     arguments = parser.parse_args()
     names = arguments.only.split(",")

@@ -11,8 +11,10 @@ import shutil
 import signal
 import subprocess
 import sys
+import sysconfig
 import tempfile
 import time
+import venv
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack
@@ -68,7 +70,7 @@ def _amount(is_full: bool) -> int:
 # --- migrations
 
 
-def migrating(*, is_full: bool) -> Iterator[Row]:
+def migrating(before: str | None, *, is_full: bool) -> Iterator[Row]:
     """Each migration since there are ratings, beside writers; then the newest beside the version before it."""
     with own_postgres() as server:
         with postgres_database(server.url) as url:
@@ -76,7 +78,7 @@ def migrating(*, is_full: bool) -> Iterator[Row]:
             asyncio.run(_fill(url, _amount(is_full)))
             for number in range(int(RATINGS_SINCE) + 1, int(newest_revision()) + 1):
                 yield _beside_writers(url, f"{number:04}")
-        before = _version_before()
+        before = before or _version_before()
         if before is None:
             print("     migrating: the version before is left out; it needs the project's git history", flush=True)
             return
@@ -84,8 +86,9 @@ def migrating(*, is_full: bool) -> Iterator[Row]:
             tree = Path(folder, "before")
             _git("worktree", "add", "--detach", str(tree), before)
             try:
-                yield from _beside_version_before(server, tree, _amount(is_full))
-                yield from _suite_of_version_before(server, tree)
+                python = _installed(tree, Path(folder, "venv"))
+                yield from _beside_version_before(server, python, _amount(is_full))
+                yield from _suite_of_version_before(server, tree, python)
             finally:
                 _git("worktree", "remove", "--force", str(tree))
 
@@ -150,13 +153,25 @@ def _beside_writers(url: str, revision: str) -> Row:
     return Row(what, f"{_ms(max(times))}, {failed}", "≤ 1,000 ms, 0", max(times) <= 1 and not failed)
 
 
-def _beside_version_before(server: OwnServer, tree: Path, amount: int) -> Iterator[Row]:
+def _installed(tree: Path, place: Path) -> Path:
+    """The interpreter of an environment with that tree's command line, and the packages that are installed here."""
+    venv.create(place, symlinks=True)
+    (packages,) = place.glob("lib/*/site-packages")
+    (packages / "before.pth").write_text(f"{tree / 'src'}\n{sysconfig.get_path('purelib')}\n")
+    python = place / "bin" / "python"
+    program = python.with_name("movie-search")
+    program.write_text(f"#!{python}\nfrom movie_cli import main\n\nmain()\n")
+    program.chmod(0o755)
+    return python
+
+
+def _beside_version_before(server: OwnServer, python: Path, amount: int) -> Iterator[Row]:
     """The version before serves while the newest migrates, and afterwards."""
     with own_redis() as redis, postgres_database(server.url) as url, tempfile.TemporaryDirectory() as folder:
         deployment = Deployment(Path(folder), server, redis, url)
-        deployment.environ["PYTHONPATH"] = f"{tree / 'src'}:{tree}"
-        serve = "from movie_cli import main; main()"
-        deployment.commands["api 1"] = [sys.executable, "-c", serve, "serve", "--port", str(deployment.ports[0])]
+        del deployment.environ["PYTHONPATH"]
+        serve = deployment.commands["api 1"]
+        deployment.commands["api 1"] = [python.with_name("movie-search"), *serve[1:]]
         try:
             deployment.start("source")
             deployment.start("api 1")
@@ -169,6 +184,8 @@ def _beside_version_before(server: OwnServer, tree: Path, amount: int) -> Iterat
     statuses = Counter(answer.status for answer in answers)
     slowest = max(answer.seconds for answer in answers)
     failed = len(answers) - statuses[200]
+    if failed:
+        print(f"     answers by status: {dict(statuses)}", flush=True)
     what = f"{len(answers):,} PUTs to the version before, while this one migrates ({seconds:.1f} s)"
     yield Row(f"{what}: slowest, failed", f"{_ms(slowest)}, {failed}", "≤ 1,000 ms, 0", slowest <= 1 and not failed)
 
@@ -187,7 +204,7 @@ async def _migrated_beside(deployment: Deployment, url: str, writes: Iterator[by
     return answers, seconds
 
 
-def _suite_of_version_before(server: OwnServer, tree: Path) -> Iterator[Row]:
+def _suite_of_version_before(server: OwnServer, tree: Path, python: Path) -> Iterator[Row]:
     """Its own tests of what it keeps in PostgreSQL, each on a database that this version has made."""
     # New databases are copies of this one. Its revision is told as the one that the version before knows.
     template = make_url(server.url).set(database="template1").render_as_string(hide_password=False)
@@ -197,11 +214,9 @@ def _suite_of_version_before(server: OwnServer, tree: Path) -> Iterator[Row]:
     asyncio.run(_execute(template, f"UPDATE alembic_version SET version_num = '{known}'"))
     files = sorted(str(path.relative_to(tree)) for path in (tree / "tests/integration").glob("test_*_stores.py"))
     files += ["tests/integration/test_accounts.py", "tests/integration/test_discovery.py"]
-    environ = os.environ | {"TEST_DATABASE_URL": server.url, "PYTHONPATH": f"{tree / 'src'}:{tree}"}
-    arguments = ("-m", "pytest", "-q", "-n", "2", "-p", "no:cacheprovider", *files)
-    done = subprocess.run(
-        [sys.executable, *arguments], cwd=tree, env=environ, capture_output=True, text=True, check=False
-    )
+    environ = os.environ | {"TEST_DATABASE_URL": server.url}
+    arguments = ("-m", "pytest", "-n", "2", "-k", "postgres or servers", "-p", "no:cacheprovider", *files)
+    done = subprocess.run([python, *arguments], cwd=tree, env=environ, capture_output=True, text=True, check=False)
     said = done.stdout.strip().splitlines()
     if done.returncode:
         print("\n".join(f"     {line}" for line in said[-20:]), flush=True)
