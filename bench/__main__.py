@@ -1,6 +1,6 @@
 """Measure what is promised and print each figure beside its goal: `make bench`, or `python -m bench`.
 
-    python -m bench [--data FOLDER] [--full] [--only start,search,source,accounts,fast,processes,…]
+    python -m bench [--data FOLDER] [--full] [--only start,search,source,accounts,fast,processes,…] [--before REVISION]
 
 `start`   the first start of `movie-search serve`, until a search is answered
 `search`  title search judged by the protocol and queries in FOLDER (`eval/eval_search.py`, `data/`), SQLite and
@@ -178,7 +178,7 @@ SECTIONS: dict[str, Callable[[argparse.Namespace], Iterator[Row]]] = {
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--data", type=Path, help="folder with the evaluation's eval/ and data/")
-    parser.add_argument("--full", action="store_true", help="longer, and a million titles")
+    parser.add_argument("--full", action="store_true", help="longer, and more of everything")
     parser.add_argument("--before", help="revision that is the version before (the commit before the newest migration)")
     parser.add_argument("--only", default=",".join(SECTIONS), help="sections, separated by commas")
     arguments = parser.parse_args()

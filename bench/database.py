@@ -61,6 +61,8 @@ ARCHIVED_SECONDS = 75.0
 RECOVERY_POINT, RECOVERY = 300.0, 600.0
 """Seconds that may be lost, and that recovery may take."""
 MOVIES = "/api/v1/movies/"
+DURABLE = ("fsync=on", "full_page_writes=on", "synchronous_commit=on")
+"""What PostgreSQL does unless told otherwise; servers for tests do without."""
 
 
 def _amount(is_full: bool) -> int:
@@ -72,7 +74,7 @@ def _amount(is_full: bool) -> int:
 
 def migrating(before: str | None, *, is_full: bool) -> Iterator[Row]:
     """Each migration since there are ratings, beside writers; then the newest beside the version before it."""
-    with own_postgres() as server:
+    with own_postgres(*DURABLE) as server:
         with postgres_database(server.url) as url:
             _to_revision(url, RATINGS_SINCE)
             asyncio.run(_fill(url, _amount(is_full)))
@@ -258,7 +260,9 @@ def restoring(*, is_full: bool) -> Iterator[Row]:
         backup = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="backup-", dir="/tmp")))
         for path in (folder, backup):
             path.chmod(0o777)  # of whoever runs the server
-        postgres = stack.enter_context(own_postgres(*(setting.replace("/backup", str(backup)) for setting in settings)))
+        postgres = stack.enter_context(
+            own_postgres(*DURABLE, *(setting.replace("/backup", str(backup)) for setting in settings))
+        )
         deployment = Deployment(folder, postgres, redis)
         stack.callback(deployment.stop)
         for name in deployment.commands:

@@ -115,6 +115,7 @@ class Place:
             "MOVIE_SECRET_KEY": SECRET,
             "MOVIE_PUBLIC_URL": PUBLIC_URL,
             "MOVIE_ACCESS_TTL": "12h",
+            "MOVIE_LOG_FORMAT": "json",
             "PYTHONPATH": str(ROOT),
         }  # fmt: skip
         self._issuer = JwtTokens(Keys((SECRET,)), issuer=PUBLIC_URL)

@@ -49,6 +49,8 @@ TOKENS = 11_000
 """Shown to each API process before the long run, as it remembers the last 10,000."""
 PATHS = 1_100
 """Asked of each then, as routing remembers the last 1,024."""
+RECOMMENDED = 2_000
+"""Answers with recommendations that each gives then: the first ones bring numpy, and memory that it keeps."""
 RATED = 300
 """Movies that are rated in the long run."""
 WORDS = (
@@ -187,7 +189,7 @@ def restarting(*, is_full: bool) -> Iterator[Row]:
 
 
 async def _while_asked(deployment: Deployment, work: Awaitable[None]) -> Load:
-    """Six polite clients ask as long as the work takes."""
+    """Five polite clients ask as long as the work takes."""
     working = asyncio.ensure_future(work)
     loads: list[Load] = []
     path = f"{MOVIES}?query=casablanca"
@@ -238,8 +240,8 @@ class Samples:
     database: list[float] = field(default_factory=list)
     """Connections that PostgreSQL has of ours."""
 
-    def later(self, values: list[float], part: float = SETTLING) -> list[float]:
-        return values[int(len(values) * part) :]
+    def later(self, values: list[float]) -> list[float]:
+        return values[int(len(values) * SETTLING) :]
 
 
 def soaking(*, is_full: bool) -> Iterator[Row]:
@@ -325,6 +327,7 @@ async def _fill(deployment: Deployment) -> list[str]:
         asked += [
             request_of(f"{MOVIES}{movie}/", shown[0]) for movie in itertools.islice(itertools.cycle(movies), PATHS)
         ]
+        asked += [request_of("/api/v1/recommendations/", shown[0])] * RECOMMENDED
         done = await hammer(port, iter(asked), 300, lambda: 0.0)
         assert set(done.statuses) == {200}, done.statuses
     await asyncio.to_thread(deployment.behave, fail_rate=0.3, latency_ms=20)
