@@ -7,6 +7,7 @@ BIN := .venv/bin
 DATA ?=
 PORT ?= 8000
 PROMTOOL ?= promtool
+BENCH_OPTIONS ?=
 FUZZ_CASES ?= 100000
 FUZZ_SEED ?=
 
@@ -62,8 +63,8 @@ wheel: setup ## Build the wheel and prove that it needs nothing but Python
 	  sys.exit(doctest.testmod(movie_core).failed or bool(third := {name.partition(".")[0] for name in sys.modules} \
 	  - sys.stdlib_module_names - before - {"movie_core"}) and f"loaded: {third}")'
 
-bench: setup ## Print the measured figures beside their goals (DATA=path for search quality)
-	@$(BIN)/python -m bench $(if $(DATA),--data $(DATA))
+bench: setup ## Print the measured figures beside their goals (DATA=path for search quality, BENCH_OPTIONS='--only … --full')
+	@$(BIN)/python -m bench $(if $(DATA),--data $(DATA)) $(BENCH_OPTIONS)
 
 fuzz: setup .venv-fuzz/.synced ## Ask the API whatever its document allows, and what it doesn't (FUZZ_CASES=… FUZZ_SEED=…)
 	@$(BIN)/python -m fuzz --cases $(FUZZ_CASES) $(if $(FUZZ_SEED),--seed $(FUZZ_SEED))

@@ -1,13 +1,23 @@
 import asyncio
 import json
 import logging
+import os
 import sys
 import time
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 
-from movie_adapters.logs import MAX_WRITE, REQUESTS, WAIT_SECONDS, announce, configure_logging, request_log
+from movie_adapters.logs import (
+    MAX_WRITE,
+    MAX_WRITE_TO_FILE,
+    REQUESTS,
+    WAIT_SECONDS,
+    announce,
+    configure_logging,
+    request_log,
+)
 
 log = logging.getLogger("tests.logs")
 
@@ -34,16 +44,26 @@ def writes(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     return written
 
 
+@pytest.mark.parametrize(("kind", "most"), [("pipe", MAX_WRITE), ("file", MAX_WRITE_TO_FILE)])
 @pytest.mark.parametrize("form", ["console", "json"])
-async def test_lines_are_written_together_and_none_is_lost(form: str, writes: list[str]) -> None:
-    configure_logging(form)
-    for number in range(500):
-        log.info("line %d", number)
-    await asyncio.sleep(2 * WAIT_SECONDS)
+async def test_lines_are_written_together_and_none_is_lost(
+    form: str, kind: str, most: int, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    reader, writer = os.pipe()
+    writes: list[str] = []
+    with os.fdopen(reader), os.fdopen(writer, "w") as pipe, os.fdopen(os.open(tmp_path / "log", os.O_CREAT)) as file:
+        stream = {"pipe": pipe, "file": file}[kind]
+        monkeypatch.setattr(stream, "write", writes.append)
+        with monkeypatch.context() as replaced:
+            replaced.setattr(sys, "stderr", stream)
+            configure_logging(form)
+            for number in range(500):
+                log.info("line %d", number)
+            await asyncio.sleep(2 * WAIT_SECONDS)
     lines = "".join(writes).splitlines()
     assert [line.partition("line ")[2].partition('"')[0] for line in lines] == [str(number) for number in range(500)]
-    assert len(writes) < 50
-    assert all(len(write) <= MAX_WRITE and write.endswith("\n") for write in writes)
+    assert len(writes) < 50 * MAX_WRITE // most
+    assert all(len(write) <= most and write.endswith("\n") for write in writes)
 
 
 async def test_a_warning_is_written_at_once_with_what_came_before_it(writes: list[str]) -> None:
