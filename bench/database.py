@@ -25,9 +25,6 @@ from typing import Any
 import asyncpg  # type: ignore[import-untyped]
 import httpx
 import yaml  # type: ignore[import-untyped]
-from alembic import command
-from alembic.config import Config
-from sqlalchemy import Connection
 from sqlalchemy.engine import make_url
 from tests.servers import (
     OwnServer,
@@ -36,6 +33,7 @@ from tests.servers import (
     postgres_database,
     postgres_programs,
     run_as_server,
+    upgrade_to,
 )
 
 from bench.accounts import AUTH, PASSWORD, PROGRAM
@@ -43,7 +41,6 @@ from bench.fast import run
 from bench.load import Answer, post_of, steady
 from bench.operations import Deployment, until_ready
 from bench.rows import Row
-from movie_adapters import migrations
 from movie_adapters.sql_database import create_engine, migrate, newest_revision
 from movie_adapters.sql_ratings import SqlRatings
 from movie_core.errors import StoreUnavailable
@@ -76,7 +73,7 @@ def migrating(before: str | None, *, is_full: bool) -> Iterator[Row]:
     """Each migration since there are ratings, beside writers; then the newest beside the version before it."""
     with own_postgres(*DURABLE) as server:
         with postgres_database(server.url) as url:
-            _to_revision(url, RATINGS_SINCE)
+            upgrade_to(url, RATINGS_SINCE)
             asyncio.run(_fill(url, _amount(is_full)))
             for number in range(int(RATINGS_SINCE) + 1, int(newest_revision()) + 1):
                 yield _beside_writers(url, f"{number:04}")
@@ -93,22 +90,6 @@ def migrating(before: str | None, *, is_full: bool) -> Iterator[Row]:
                 yield from _suite_of_version_before(server, tree, python)
             finally:
                 _git("worktree", "remove", "--force", str(tree))
-
-
-def _to_revision(url: str, revision: str) -> None:
-    def upgrade(connection: Connection) -> None:
-        config = Config()
-        config.set_main_option("script_location", str(Path(migrations.__file__).parent))
-        config.attributes["connection"] = connection
-        command.upgrade(config, revision)
-
-    async def run() -> None:
-        engine = create_engine(url)
-        async with engine.begin() as connection:
-            await connection.run_sync(upgrade)
-        await engine.dispose()
-
-    asyncio.run(run())
 
 
 def _beside_writers(url: str, revision: str) -> Row:
@@ -144,7 +125,7 @@ def _beside_writers(url: str, revision: str) -> Row:
         writing = asyncio.create_task(write())
         await asyncio.sleep(WRITING_SECONDS / 3)
         began = time.perf_counter()
-        code = "import sys; from bench.database import _to_revision; _to_revision(*sys.argv[1:])"
+        code = "import sys; from tests.servers import upgrade_to; upgrade_to(*sys.argv[1:])"
         migrating = await asyncio.create_subprocess_exec(sys.executable, "-c", code, url, revision, cwd=ROOT)
         assert await migrating.wait() == 0
         seconds = time.perf_counter() - began

@@ -21,7 +21,10 @@ import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, ExitStack, contextmanager
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from sqlalchemy import Connection
 
 START_SECONDS = 30.0
 """How long a server may take to start."""
@@ -48,6 +51,29 @@ def postgres_database(server_url: str) -> Iterator[str]:
         yield f"{before.rpartition('/')[0]}/{name}{mark}{after}"
     finally:
         asyncio.run(_execute(server_url, f"DROP DATABASE {name} WITH (FORCE)"))
+
+
+def upgrade_to(url: str, revision: str) -> None:
+    """Bring the tables of a PostgreSQL database to a revision of before. Not for a thread that runs an event loop."""
+    from alembic import command
+    from alembic.config import Config
+
+    from movie_adapters import migrations
+    from movie_adapters.sql_database import create_engine
+
+    def upgrade(connection: "Connection") -> None:
+        config = Config()
+        config.set_main_option("script_location", str(Path(migrations.__file__).parent))
+        config.attributes["connection"] = connection
+        command.upgrade(config, revision)
+
+    async def run() -> None:
+        engine = create_engine(url)
+        async with engine.begin() as connection:
+            await connection.run_sync(upgrade)
+        await engine.dispose()
+
+    asyncio.run(run())
 
 
 @contextmanager

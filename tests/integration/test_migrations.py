@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 from sqlalchemy import text
-from tests.servers import postgres_database
+from tests.servers import postgres_database, upgrade_to
 
 from movie_adapters import migrations, sql_database
 from movie_adapters.sql_database import create_engine, migrate, newest_revision
@@ -53,14 +53,12 @@ def test_the_version_before_starts_on_the_tables_of_a_later_one(kind: str, postg
         assert asyncio.run(_revision(url)) == "9999"
 
 
-def _one_behind(url: str) -> None:
-    """As the version before the newest left it."""
-    migrate(url)
-    asyncio.run(_execute(url, "DROP TABLE audit", "UPDATE alembic_version SET version_num = '0005'"))
+BEFORE = "0005"
+"""What comes after it makes, among others, a table that refers to accounts, for which it has to lock theirs."""
 
 
 def test_a_migration_that_has_to_wait_for_a_table_lets_others_go_first(database_url: str) -> None:
-    _one_behind(database_url)
+    upgrade_to(database_url, BEFORE)
     waits: list[float] = []
 
     async def run() -> None:
@@ -84,7 +82,7 @@ def test_a_migration_that_has_to_wait_for_a_table_lets_others_go_first(database_
 
 
 def test_a_migration_gives_up_on_a_table_that_is_never_free(database_url: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    _one_behind(database_url)
+    upgrade_to(database_url, BEFORE)
     monkeypatch.setattr(sql_database, "MIGRATE_SECONDS", 0.0)
 
     async def run() -> None:
@@ -96,4 +94,4 @@ def test_a_migration_gives_up_on_a_table_that_is_never_free(database_url: str, m
         await engine.dispose()
 
     asyncio.run(run())
-    assert asyncio.run(_revision(database_url)) == "0005"
+    assert asyncio.run(_revision(database_url)) == BEFORE
