@@ -139,13 +139,13 @@ def test_what_looks_odd_but_can_be_read_is_taken(name: str, value: str) -> None:
 
 def test_a_file_that_cant_be_read_is_told_with_the_line(tmp_path: Path) -> None:
     file = tmp_path / ".env"
-    for content, told in ((b"MOVIE_ENV=local\nMOVIE_SECRET_KEY='unending\n", ", line 2: "), (b"MOVIE_ENV=\xff", "UTF-8")):
+    for content, told in ((b"MOVIE_ENV=local\nMOVIE_SECRET_KEY='unshut\n", ", line 2: "), (b"MOVIE_ENV=\xff", "UTF-8")):
         file.write_bytes(content)
         with pytest.raises(SettingError) as error:
             Settings.load({}, dotenv=file)
         assert str(error.value).startswith(str(file))
         assert told in str(error.value)
-        assert "unending" not in str(error.value)
+        assert "unshut" not in str(error.value)
 
 
 def test_other_variables_hinder_nobody() -> None:
