@@ -22,8 +22,7 @@ RUN --mount=type=secret,id=certificates \
     && mkdir /data
 
 FROM python:3.11.17-slim-trixie AS program
-# Each thread would get memory of its own from the C library, which keeps what it has once used.
-ENV PATH=/app/bin:$PATH MALLOC_ARENA_MAX=2 MOVIE_DATA_DIR=/data PYTHONDONTWRITEBYTECODE=1 PYTHONUNBUFFERED=1
+ENV PATH=/app/bin:$PATH MOVIE_DATA_DIR=/data PYTHONDONTWRITEBYTECODE=1 PYTHONUNBUFFERED=1
 COPY --from=build /app /app
 # Only what is mounted here can be written to; with PostgreSQL, Redis and SMTP nothing needs to be.
 COPY --from=build --chown=10001:10001 /data /data

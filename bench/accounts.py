@@ -50,7 +50,6 @@ class Fleet:
             "MOVIE_LIMIT_REGISTER": "off",
             "MOVIE_LIMIT_MAIL": "off",
             "MOVIE_LOG_FORMAT": "json",
-            "MALLOC_ARENA_MAX": "2",  # as the image has it
             "PYTHONPATH": str(ROOT),
         }
         self.commands: dict[str, list[str | Path]] = {
