@@ -22,9 +22,9 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-import asyncpg  # type: ignore[import-untyped]
+import asyncpg
 import httpx
-import yaml  # type: ignore[import-untyped]
+import yaml
 from sqlalchemy.engine import make_url
 from tests.servers import (
     OwnServer,

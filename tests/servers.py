@@ -275,7 +275,7 @@ def _says_pong(path: Path) -> bool:
 
 
 async def _execute(url: str, statement: str) -> None:
-    import asyncpg  # type: ignore[import-untyped]  # the package has no types
+    import asyncpg
 
     connection = await asyncpg.connect(url.replace("+asyncpg", ""))
     try:

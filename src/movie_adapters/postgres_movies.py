@@ -11,7 +11,7 @@ from contextlib import asynccontextmanager
 from itertools import islice
 from typing import Any, TypeVar
 
-import asyncpg  # type: ignore[import-untyped]  # the package has no types
+import asyncpg
 from sqlalchemy.exc import SQLAlchemyError
 from sqlalchemy.ext.asyncio import AsyncEngine
 

@@ -239,7 +239,7 @@ async def _turn(engine: AsyncEngine) -> AsyncIterator[AsyncConnection]:
 
 @asynccontextmanager
 async def _on_postgres(engine: AsyncEngine, seconds: float, read_only: bool) -> AsyncIterator[AsyncConnection]:
-    from asyncpg import InternalClientError  # type: ignore[import-untyped]  # here, as SQLite does without it
+    from asyncpg import InternalClientError  # here, as SQLite does without it
 
     loop = asyncio.get_running_loop()
     began = loop.time()

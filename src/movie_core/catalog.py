@@ -95,27 +95,26 @@ class Catalog:
     async def _shown(self, movie_id: str) -> FoundMovie:
         """A movie that a search has shown; what one has shown just now, here or in another process, is waited for."""
         known = self._known()
-        if self._seen is not None:
-            with suppress(MovieNotFound):
-                return await known.get(movie_id)
-            await self._seen.flush()
-            with suppress(MovieNotFound):
-                return await known.get(movie_id)
-            await asyncio.sleep(SEEN_SECONDS)
-        return await known.get(movie_id)
+        with suppress(MovieNotFound):
+            return await known.movies.get(movie_id)
+        await known.flush()
+        with suppress(MovieNotFound):
+            return await known.movies.get(movie_id)
+        await asyncio.sleep(SEEN_SECONDS)
+        return await known.movies.get(movie_id)
 
     async def suggest(self, text: str) -> Sequence[Movie]:
         """At most `MAX_SUGGESTIONS` movies for a text that is being typed; raises `InvalidQuery`."""
         text = normalise_query(text)
-        asked = self._source if Ability.SUGGEST in self._source.abilities else self._known()
+        asked = self._source if Ability.SUGGEST in self._source.abilities else self._known().movies
         return await asked.suggest(text, MAX_SUGGESTIONS) if text else ()
 
     async def genres(self) -> Sequence[Genre]:
         """The genres there are, by name."""
-        asked = self._source if Ability.GENRES in self._source.abilities else self._known()
+        asked = self._source if Ability.GENRES in self._source.abilities else self._known().movies
         return await asked.genres()
 
-    def _known(self) -> MovieSource:
+    def _known(self) -> SeenMovies:
         if self._seen is None:
             raise MovieNotFound("nothing is known but what searches answer")
-        return self._seen.movies
+        return self._seen

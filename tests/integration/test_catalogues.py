@@ -4,10 +4,11 @@ import asyncio
 import random
 import sqlite3
 import time
-from collections.abc import AsyncIterator, Iterator, Sequence
+from collections.abc import AsyncIterator, Callable, Coroutine, Iterator, Sequence
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 from sqlalchemy import Connection, text
@@ -411,14 +412,7 @@ def test_a_server_that_hangs_is_given_up_within_a_second_and_used_again_after(tm
         assert await catalogue.count() == 0
         await engine.dispose()
 
-    async def main() -> None:
-        async with _Proxy(folder, tmp_path) as proxy:
-            await run(f"{head}?host={tmp_path}", proxy)
-
-    with postgres_server() as server, postgres_database(server) as url:
-        migrate(url)
-        head, _, folder = url.partition("?host=")
-        asyncio.run(main())
+    _behind_a_proxy(tmp_path, run)
 
 
 def test_a_connection_whose_end_the_server_has_only_announced_is_given_up(tmp_path: Path) -> None:
@@ -436,13 +430,19 @@ def test_a_connection_whose_end_the_server_has_only_announced_is_given_up(tmp_pa
             await ask()
         await engine.dispose()
 
+    _behind_a_proxy(tmp_path, run)
+
+
+def _behind_a_proxy(folder: Path, run: Callable[[str, "_Proxy"], Coroutine[Any, Any, None]]) -> None:
+    """With the URL of a database that is reached through the proxy."""
+
     async def main() -> None:
-        async with _Proxy(folder, tmp_path) as proxy:
-            await run(f"{head}?host={tmp_path}", proxy)
+        async with _Proxy(server_folder, folder) as proxy:
+            await run(f"{head}?host={folder}", proxy)
 
     with postgres_server() as server, postgres_database(server) as url:
         migrate(url)
-        head, _, folder = url.partition("?host=")
+        head, _, server_folder = url.partition("?host=")
         asyncio.run(main())
 
 

@@ -8,7 +8,7 @@ import time
 from collections.abc import AsyncIterator, Callable, Iterator
 from typing import Any
 
-import asyncpg  # type: ignore[import-untyped]  # the package has no types
+import asyncpg
 import httpx
 import pytest
 from redis import Redis

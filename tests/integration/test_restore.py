@@ -10,10 +10,10 @@ import tempfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
-import asyncpg  # type: ignore[import-untyped]
+import asyncpg
 import httpx
 import pytest
-import yaml  # type: ignore[import-untyped]
+import yaml
 from tests.integration.conftest import AUTH, LIMITS_OFF, Deployment, Program, bearer, wait_until
 from tests.servers import free_port, own_postgres, own_redis, postgres_database, postgres_programs, run_as_server
 
