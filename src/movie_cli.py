@@ -875,7 +875,7 @@ def list_tasks() -> None:
     from movie_adapters.task_queue import TaskQueue
 
     async def run(url: str) -> None:
-        queue = TaskQueue(url)
+        queue = TaskQueue(url, settings.key_prefix)
         try:
             tasks = await queue.listed()
         finally:

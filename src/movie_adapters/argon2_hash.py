@@ -7,9 +7,10 @@ import re
 import secrets
 import sys
 import threading
+from collections import Counter, OrderedDict, deque
 from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
-from typing import TypeVar
+from concurrent.futures import Future, ThreadPoolExecutor
+from typing import Any, TypeVar
 
 from argon2 import PasswordHasher as Argon2
 from argon2 import Type, extract_parameters
@@ -23,6 +24,8 @@ T = TypeVar("T")
 BUSY_SECONDS = 5.0
 """When to try again: about half of a full queue is done by then."""
 NICENESS = 10
+QUEUE_SHARE = 2
+"""A queue that has a name may hold this part of the places: a half."""
 
 # The numbers are bounded: a broken hash must cost neither gigabytes nor minutes.
 _ENCODED = re.compile(
@@ -46,26 +49,28 @@ class Argon2Hasher(PasswordHasher):
             time_cost=time_cost, memory_cost=memory_cost, parallelism=parallelism, salt_len=16, type=Type.ID
         )
         self._executor = ThreadPoolExecutor(threads, thread_name_prefix="argon2", initializer=_give_way)
-        self._places = threading.Semaphore(max_waiting)
+        self._waiting = _TakingTurns()
+        self._max_waiting = max_waiting
         self._making_dummy = threading.Lock()
         self._dummy: str | None = None
 
     async def close(self) -> None:
         """What is still waiting is cancelled."""
+        self._waiting.cancel()
         self._executor.shutdown(wait=False, cancel_futures=True)
 
-    async def hash(self, password: str, *, salt: bytes | None = None) -> str:
+    async def hash(self, password: str, *, salt: bytes | None = None, queue: str = "") -> str:
         """Raises `ValueError` for a password of more than `users.MAX_PASSWORD` bytes."""
         secret = _bytes(password)
         if len(secret) > MAX_PASSWORD:
             raise ValueError(f"a password has at most {MAX_PASSWORD} bytes")
-        return await self._run(lambda: self._argon2.hash(secret, salt=salt))
+        return await self._run(lambda: self._argon2.hash(secret, salt=salt), queue)
 
-    async def verify(self, password: str, hashed: str | None) -> bool:
+    async def verify(self, password: str, hashed: str | None, *, queue: str = "") -> bool:
         secret = _bytes(password)
         if len(secret) > MAX_PASSWORD:
             secret, hashed = secret[:MAX_PASSWORD], None
-        return await self._run(lambda: self._verify(secret, hashed))
+        return await self._run(lambda: self._verify(secret, hashed), queue)
 
     def is_outdated(self, hashed: str) -> bool:
         if not _ENCODED.fullmatch(hashed):
@@ -73,16 +78,12 @@ class Argon2Hasher(PasswordHasher):
         made_with = extract_parameters(hashed)
         return made_with.time_cost < self._argon2.time_cost or made_with.memory_cost < self._argon2.memory_cost
 
-    async def _run(self, work: Callable[[], T]) -> T:
-        if not self._places.acquire(blocking=False):
+    async def _run(self, work: Callable[[], T], queue: str) -> T:
+        if not self._waiting.has_room(queue, self._max_waiting):
             raise Busy("too many passwords are being checked", retry_after=BUSY_SECONDS)
-        try:
-            future = self._executor.submit(work)
-        except BaseException:
-            self._places.release()
-            raise
-        # The place is free when the work is done or never begins, not when the caller goes away.
-        future.add_done_callback(lambda _: self._places.release())
+        future: Future[T] = Future()
+        self._waiting.add(queue, work, future)
+        self._executor.submit(self._waiting.run_next)
         try:
             return await asyncio.wrap_future(future)
         except (HashingError, VerificationError) as error:  # there is no memory for it
@@ -103,6 +104,58 @@ class Argon2Hasher(PasswordHasher):
         with contextlib.suppress(VerifyMismatchError):
             self._argon2.verify(self._dummy, secret)
         return False
+
+
+class _TakingTurns:
+    """Work in several queues, done one of each in turn. Whoever adds work calls `run_next` once, in some thread.
+
+    A place is free when the work is done or cancelled before it begins, not when its caller goes away.
+    """
+
+    def __init__(self) -> None:
+        self._lock = threading.RLock()
+        self._queues: OrderedDict[str, deque[tuple[Callable[[], Any], Future[Any]]]] = OrderedDict()
+        self._sizes: Counter[str] = Counter()
+        """Work that waits or is being done, by queue."""
+
+    def has_room(self, queue: str, places: int) -> bool:
+        with self._lock:
+            share = places // QUEUE_SHARE if queue else places
+            return self._sizes.total() < places and self._sizes[queue] < max(1, share)
+
+    def add(self, queue: str, work: Callable[[], T], future: "Future[T]") -> None:
+        with self._lock:
+            self._queues.setdefault(queue, deque()).append((work, future))
+            self._sizes[queue] += 1
+        future.add_done_callback(lambda _: self._leave(queue))
+
+    def run_next(self) -> None:
+        with self._lock:
+            if not self._queues:
+                return
+            queue, waiting = self._queues.popitem(last=False)
+            work, future = waiting.popleft()
+            if waiting:
+                self._queues[queue] = waiting  # behind the others
+        if future.set_running_or_notify_cancel():
+            try:
+                result = work()
+            except BaseException as error:  # noqa: BLE001  (raised to the caller)
+                future.set_exception(error)
+            else:
+                future.set_result(result)
+
+    def cancel(self) -> None:
+        with self._lock:
+            futures = [future for waiting in self._queues.values() for _, future in waiting]
+            self._queues.clear()
+        for future in futures:
+            future.cancel()
+
+    def _leave(self, queue: str) -> None:
+        with self._lock:
+            self._sizes[queue] -= 1
+            self._sizes += Counter()  # forgets queues that are empty
 
 
 def _give_way() -> None:

@@ -48,7 +48,7 @@ class FileMailer(Mailer):
             raise MailerAway(f"no mail can be written in MOVIE_DATA_DIR: {error.strerror}") from None
         if self._announce is not None:
             told = f"mail to {letter.recipient} ({letter.kind.value})"
-            for line in [f"{told}: {url}" for _, url in letter.links] or [told]:
+            for line in [f"{told}: {url}" for url in letter.links] or [told]:
                 self._announce(line)
 
     async def erase(self, address: Address) -> None:

@@ -14,22 +14,38 @@ _PRODUCT = "Movie Search"
 _MAX_PLAIN_LINE = 900
 """Bytes of a line that may be sent as it is (RFC 5322 allows 998)."""
 _BEFORE = {
-    MailKind.ACTIVATION: "Somebody, most likely you, registered this address. The link opens a page with one button "
-    "that activates the account.",
+    MailKind.ACTIVATION: "Somebody, most likely you, registered this address. The link opens a page that asks for the "
+    "password of the registration, or for a new one, and activates the account.",
     MailKind.ADDRESS_TAKEN: "Somebody tried to register this address, but you have an account already. Log in with "
     "it, or have your password reset if you forgot it.",
     MailKind.PASSWORD_RESET: "Somebody, most likely you, asked to reset the password of your account. The link opens "
     "a page where you choose a new one.",
-    MailKind.TEST: "Mail of this service arrives. That is all this one had to tell.",
+    MailKind.PASSWORD_CHANGED: "The password of your account was changed, and all other devices were logged out.",
+    MailKind.SESSIONS_ENDED: "Your account was logged out on other devices.",
+    MailKind.ACCOUNT_ERASED: "Your account and everything stored about it were deleted.",
+    MailKind.TEST: "This is a test message. Email delivery works.",
 }
 _AFTER = {
     MailKind.ACTIVATION: "If you didn't register, ignore this mail: there will be no account.",
     MailKind.ADDRESS_TAKEN: "If it wasn't you, ignore this mail: nothing was changed.",
     MailKind.PASSWORD_RESET: "If you didn't ask for it, ignore this mail: your password stays as it is.",
+    MailKind.PASSWORD_CHANGED: "If it wasn't you, somebody else knows your password or reads your mail. Have the "
+    "password reset now, and change the password of this mailbox.",
+    MailKind.SESSIONS_ENDED: "If it wasn't you, somebody else uses your account. Change your password now.",
+    MailKind.ACCOUNT_ERASED: "If it wasn't you, please tell whoever runs this service.",
     MailKind.TEST: "",
 }
-_SEVERAL = "There are several registrations of this address; the first that you activate gets the account."
-_BUTTON = {MailKind.ACTIVATION: "Activate", MailKind.PASSWORD_RESET: "Choose a new password"}
+_BEFORE[MailKind.ACTIVATION_RENEWAL] = _BEFORE[MailKind.ACTIVATION]
+_AFTER[MailKind.ACTIVATION_RENEWAL] = _AFTER[MailKind.ACTIVATION]
+_SEVERAL = (
+    "This address was registered several times. Each link takes the password of its own registration, or a new one; "
+    "the first link that is used creates the account."
+)
+_BUTTON = {
+    MailKind.ACTIVATION: "Activate",
+    MailKind.ACTIVATION_RENEWAL: "Activate",
+    MailKind.PASSWORD_RESET: "Choose a new password",
+}
 
 # Colours of text and page are left to the reader's own scheme; those that are set can be read on white and on black.
 _HTML = """\
@@ -104,30 +120,21 @@ def _encoding(text: str) -> str:
     return "7bit" if is_plain else "quoted-printable"
 
 
-def _greeting(letter: Letter) -> str:
-    return f"Hello {_one_line(letter.links[0][0])}," if len(letter.links) == 1 else "Hello,"
-
-
 def _text(letter: Letter) -> str:
-    parts = [_greeting(letter), _BEFORE[letter.kind]]
-    for username, url in letter.links:
-        parts.append(url if len(letter.links) == 1 else f"{_one_line(username)}:\n{url}")
+    # Nothing that a stranger chose stands in a mail: neither usernames nor anything else of a registration.
+    parts = ["Hello,", _BEFORE[letter.kind], *letter.links]
     if len(letter.links) > 1:
         parts.insert(2, _SEVERAL)
     return "\n\n".join([*parts, *filter(None, [_AFTER[letter.kind]]), f"-- \n{_PRODUCT}"]) + "\n"
 
 
 def _html(letter: Letter) -> str:
-    parts = [f"<p>{escape(_greeting(letter))}</p>", f"<p>{escape(_BEFORE[letter.kind])}</p>"]
-    for username, url in letter.links:
-        label = _BUTTON[letter.kind] + (f" {_one_line(username)}" if len(letter.links) > 1 else "")
+    parts = ["<p>Hello,</p>", f"<p>{escape(_BEFORE[letter.kind])}</p>"]
+    for number, url in enumerate(letter.links, 1):
+        label = _BUTTON[letter.kind] + (f" registration {number}" if len(letter.links) > 1 else "")
         parts.append(_LINK.format(url=escape(url), label=escape(label)))
     if len(letter.links) > 1:
         parts.insert(2, f"<p>{_SEVERAL}</p>")
     if _AFTER[letter.kind]:
         parts.append(f"<p>{escape(_AFTER[letter.kind])}</p>")
     return _HTML.format(title=escape(SUBJECTS[letter.kind]), product=_PRODUCT, content="\n".join(parts))
-
-
-def _one_line(text: str) -> str:
-    return " ".join(text.split())

@@ -111,11 +111,19 @@ class SharedRateLimiter(RateLimiter):
         if self._link is not None:
             with contextlib.suppress(StoreUnavailable):
                 is_allowed, remaining, reset = await self._link.run(
-                    _HIT, [f"movie:limit:{full_key}:{rate.amount}/{rate.seconds}"], rate.amount, rate.seconds
+                    _HIT, [self._hit_key(full_key, rate)], rate.amount, rate.seconds
                 )
                 return bool(is_allowed), _quota(name, rate, remaining, reset)
         is_allowed, remaining, reset = self._own.hit(full_key, rate)
         return is_allowed, Quota(name, rate, remaining, reset)
+
+    async def take_back(self, name: str, key: str, rate: Rate) -> None:
+        full_key = _full_key(name, key)
+        if self._link is not None:
+            with contextlib.suppress(StoreUnavailable):
+                await self._link.call("RPOP", self._hit_key(full_key, rate))
+                return
+        self._own.take_back(full_key, rate)
 
     async def lease(
         self, name: str, key: str, rate: Rate, *, ahead: int, seconds: float, back: Permits | None
@@ -126,13 +134,17 @@ class SharedRateLimiter(RateLimiter):
             asked = (rate.amount, rate.seconds, ahead, math.ceil(seconds * 1e6), permits_id, *given, SLOTS)
             with contextlib.suppress(StoreUnavailable):
                 is_allowed, remaining, reset, taken = await self._link.run(
-                    _LEASE, [f"movie:lease:{full_key}:{rate.amount}/{rate.seconds}"], *asked
+                    _LEASE, [f"{self._link.prefix}lease:{full_key}:{rate.amount}/{rate.seconds}"], *asked
                 )
                 return bool(is_allowed), _quota(name, rate, remaining, reset), Permits(permits_id, taken)
         is_allowed, remaining, reset, permits = self._own.lease(
             full_key, rate, permits_id, ahead=ahead, seconds=seconds, back=back
         )
         return is_allowed, Quota(name, rate, remaining, reset), permits
+
+    def _hit_key(self, full_key: str, rate: Rate) -> str:
+        prefix = "" if self._link is None else self._link.prefix
+        return f"{prefix}limit:{full_key}:{rate.amount}/{rate.seconds}"
 
 
 def _quota(name: str, rate: Rate, remaining: int, reset: int) -> Quota:
@@ -162,6 +174,11 @@ class _Windows:
                 hits.append(now)
             # In this order a hit of this very moment leaves just the whole window: rounding could make it more.
             return is_allowed, rate.amount - len(hits), rate.seconds - (now - hits[0])
+
+    def take_back(self, key: str, rate: Rate) -> None:
+        with self._hits.one((key, rate), []) as hits:
+            if hits:
+                hits.pop()
 
     def lease(
         self, key: str, rate: Rate, permits_id: str, *, ahead: int, seconds: float, back: Permits | None

@@ -19,12 +19,6 @@ FORMAT = 1
 BATCH = 500
 """Keys looked at by one call, where all are gone through."""
 
-_PREFIX = "movie:cache:"
-_ENTRIES = _PREFIX + "entry:"
-_LEASES = _PREFIX + "lease:"
-_LAST_FENCE = _PREFIX + "fence"
-_GENERATION = _PREFIX + "generation"
-
 _times = msgspec.msgpack.Decoder(tuple[int, float, float, float])
 
 # What isn't of ours counts as if it weren't there. Greater numbers than this one aren't exact in Lua.
@@ -81,22 +75,25 @@ class RedisEntries(EntryStore):
     def __init__(self, link: RedisLink, *, clock: Callable[[], float] = time.time) -> None:
         self._link = link
         self._clock = clock
+        prefix = f"{link.prefix}cache:"
+        self._entries, self._leases = prefix + "entry:", prefix + "lease:"
+        self._last_fence, self._generation = prefix + "fence", prefix + "generation"
 
     async def read(self, key: str) -> Entry | None:
-        found = await self._link.run(_READ, [_ENTRIES + key])
+        found = await self._link.run(_READ, [self._entries + key])
         entry = None if found is None else _entry(*found)
         return None if entry is None or entry.stale_until <= self._clock() else entry
 
     async def lease(self, key: str, seconds: float) -> Lease | None:
-        keys = [_LEASES + key, _ENTRIES + key, _LAST_FENCE]
+        keys = [self._leases + key, self._entries + key, self._last_fence]
         fence = await self._link.run(_LEASE, keys, _milliseconds(seconds))
         return None if fence is None else Lease(key, int(fence))
 
     async def renew(self, lease: Lease, seconds: float) -> bool:
-        return bool(await self._link.run(_RENEW, [_LEASES + lease.key], lease.fence, _milliseconds(seconds)))
+        return bool(await self._link.run(_RENEW, [self._leases + lease.key], lease.fence, _milliseconds(seconds)))
 
     async def release(self, lease: Lease) -> None:
-        await self._link.run(_RELEASE, [_LEASES + lease.key], lease.fence)
+        await self._link.run(_RELEASE, [self._leases + lease.key], lease.fence)
 
     async def write(self, key: str, entry: Entry) -> bool:
         # By our clock, as whoever reads it judges by theirs too: the server's may differ from both.
@@ -105,7 +102,7 @@ class RedisEntries(EntryStore):
             return False
         times = msgspec.msgpack.encode((FORMAT, entry.fetched_at, entry.fresh_until, entry.stale_until))
         written = await self._link.run(
-            _WRITE, [_ENTRIES + key, _LAST_FENCE], entry.fence, times, entry.value, _milliseconds(seconds)
+            _WRITE, [self._entries + key, self._last_fence], entry.fence, times, entry.value, _milliseconds(seconds)
         )
         return bool(written)
 
@@ -114,24 +111,24 @@ class RedisEntries(EntryStore):
         async for keys in self._batches():
             count += await self._link.call("UNLINK", *keys)
         # Afterwards, so that whoever has read what was there until just now forgets it too.
-        await self._link.call("SET", _GENERATION, secrets.token_hex(8))
+        await self._link.call("SET", self._generation, secrets.token_hex(8))
         return count
 
     async def generation(self) -> str | None:
-        found = await self._link.call("GET", _GENERATION)
+        found = await self._link.call("GET", self._generation)
         return None if found is None else str(found, "ascii", "replace")
 
     async def stats(self) -> CacheStats:
         entries = size = 0
         async for keys in self._batches():
             entries += len(keys)
-            size += await self._link.run(_SIZES, keys) - len(_ENTRIES) * len(keys)
+            size += await self._link.run(_SIZES, keys) - len(self._entries) * len(keys)
         return CacheStats(entries, size)
 
     async def _batches(self) -> AsyncIterator[list[bytes]]:
         cursor = 0
         while True:
-            cursor, keys = await self._link.call("SCAN", cursor, "MATCH", _ENTRIES + "*", "COUNT", BATCH)
+            cursor, keys = await self._link.call("SCAN", cursor, "MATCH", self._entries + "*", "COUNT", BATCH)
             if keys:
                 yield keys
             if not cursor:

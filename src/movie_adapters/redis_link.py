@@ -27,8 +27,10 @@ CONNECTIONS = 8
 QUEUE_SECONDS = 0.1
 """How long a call waits for a connection while Redis answers others."""
 
+PREFIX = "movie:"
+"""Of keys, where the deployment has set no other."""
+
 _SLICES = 10
-_PROBE_KEY = "movie:probe"
 _REFUSALS = ("READONLY", "OOM", "NOREPLICAS", "MISCONF", "MASTERDOWN", "CLUSTERDOWN", "BUSY", "LOADING")
 """Errors by which Redis says that it can't serve us at all; others are about the one command. Old servers put them into
 the middle of a script's error."""
@@ -53,11 +55,14 @@ class RedisLink:
         self,
         url: str,
         *,
+        prefix: str = PREFIX,
         patience: float = PATIENCE,
         pause: float = PAUSE,
         around: Callable[[Send], Send] = lambda send: send,
     ) -> None:
-        """`url` begins with redis://, rediss:// or unix://. `around` may wrap what sends a command."""
+        """`url` begins with redis://, rediss:// or unix://. `around` may wrap what sends a command. Keys begin with
+        `prefix`: who makes them puts it there."""
+        self.prefix = prefix
         self._patience = patience
         self._pause = pause
         # The client's own timeouts are off, as they would take a process that was busy for a Redis that isn't there.
@@ -183,7 +188,7 @@ class RedisLink:
     async def _look(self) -> None:
         while True:
             await asyncio.sleep(self._pause)
-            probe = self._begin(self._send("SET", _PROBE_KEY, "1", "PX", 10_000))
+            probe = self._begin(self._send("SET", f"{self.prefix}probe", "1", "PX", 10_000))
             await asyncio.wait({probe})
             if not probe.cancelled() and probe.exception() is None:
                 self._looking = None

@@ -117,7 +117,7 @@ class RedisTrends:
     def __init__(self, link: RedisLink, source: str, kept: int = KEPT_MOVIES) -> None:
         """Between `kept` and twice as many movies are kept for each window."""
         self._link = link
-        self._prefix = f"movie:trends:{source}:"
+        self._prefix = f"{link.prefix}trends:{source}:"
         self._keys = [self._prefix + "life", *(self._prefix + window.value for window in TrendWindow)]
         self._kept = kept
 

@@ -34,7 +34,9 @@ _DATABASE_OPTIONS = (
 _REDIS_OPTIONS = (
     "db", "username", "password", "ssl_ca_certs", "ssl_cert_reqs", "ssl_certfile", "ssl_keyfile", "ssl_check_hostname"
 )  # fmt: skip
-_PASSWORD = re.compile(r"(?<=:)[^:/@]+(?=@)|(?<=password=)[^&]+")
+# A password may hold any character, also unescaped ones: it ends at the last @.
+_PASSWORD = re.compile(r"(?<=://)([^:@]*):.*(?=@)|(?<=password=)[^&]+", re.DOTALL)
+_REDIS_PREFIX = re.compile(r"[A-Za-z0-9._-]{1,64}", re.ASCII)
 
 
 class SettingError(Exception):
@@ -43,6 +45,11 @@ class SettingError(Exception):
     def __init__(self, name: str, expected: str) -> None:
         super().__init__(f"{name}: {expected}")
         self.name = name
+
+
+def redact_url(url: str) -> str:
+    """The URL without the passwords in it."""
+    return _PASSWORD.sub(lambda found: "***" if found[1] is None else f"{found[1]}:***", url)
 
 
 def _choice(*values: str) -> Callable[[str], str]:
@@ -151,6 +158,18 @@ def _check_server(url: str, options: Sequence[str]) -> dict[str, str]:
     return given
 
 
+def _redis_prefix(text: str) -> str:
+    if not _REDIS_PREFIX.fullmatch(text):
+        raise ValueError("must be 1 to 64 letters, digits, dots, underscores or hyphens")
+    return text
+
+
+def _contact(text: str) -> str:
+    if not re.fullmatch(r"(?:mailto:[^\s@]+@[^\s@]+|https://[!-~]+)", text):
+        raise ValueError("must be a URL that begins with https:// or mailto:")
+    return text
+
+
 def _list(item: Callable[[str], str]) -> Callable[[str], tuple[str, ...]]:
     def parse(text: str) -> tuple[str, ...]:
         return tuple(item(part.strip()) for part in text.split(",") if part.strip())
@@ -238,6 +257,18 @@ def _default_hosts(known: Mapping[str, Any]) -> tuple[str, ...]:
     return tuple(dict.fromkeys((own, *(LOOPBACK_HOSTS if known["env"] == "local" else ()))))
 
 
+def _default_writes(known: Mapping[str, Any]) -> Rate | None:
+    return None if known["limit_events"] is None else Rate(300, 60)
+
+
+def _default_imports(known: Mapping[str, Any]) -> Rate | None:
+    return None if known["limit_events"] is None else Rate(30, 3600)
+
+
+def _default_exports(known: Mapping[str, Any]) -> Rate | None:
+    return None if known["limit_events"] is None else Rate(10, 3600)
+
+
 def _default_log_format(known: Mapping[str, Any]) -> str:
     return "json" if known["env"] == "production" else "console"
 
@@ -284,6 +315,11 @@ class Settings:
         "a Redis that may forget: what the source answered goes there instead",
         shown="`MOVIE_REDIS_URL`",
         secret="password",  # noqa: S106
+    )
+    redis_prefix: str = _setting(
+        "movie",
+        _redis_prefix,
+        "first part of every key in Redis; each deployment that shares a Redis needs its own",
     )
     source_url: str | None = _setting(None, _web_url, "base URL of the third party (of TMDB, where that is the source)")
     source: str = _setting(
@@ -334,6 +370,14 @@ class Settings:
     password_min: int = _setting("8", _password_min, "characters of a password, at least")
     access_ttl: float = _setting("15m", _duration, "how long an access token is good")
     refresh_ttl: float = _setting("5d", _duration, "how long a refresh token is good")
+    session_ttl: float = _setting(
+        "30d", _duration, "how long after a login its session ends, however often its tokens are refreshed"
+    )
+    reauthenticate_after: float = _setting(
+        "15m",
+        _duration,
+        "how long after a login the account can be erased or renamed and other sessions ended without the password",
+    )
     link_ttl: float = _setting("24h", _duration, "how long a mailed link is good")
     public_search: bool = _setting("false", _flag, "search without a token")
     limit_search: Rate | None = _setting(
@@ -348,10 +392,37 @@ class Settings:
     limit_login: Rate | None = _setting(
         "10/minute",
         Rate.parse,
-        "tries to log in, per account and network together, ten times that for each alone; `off` disables",
+        "failed logins per account and network together, ten times that for each alone; `off` disables",
     )
-    limit_register: Rate | None = _setting("20/minute", Rate.parse, "registrations per network; `off` disables")
-    limit_mail: Rate | None = _setting("3/hour", Rate.parse, "mails per address; what is beyond waits; `off` disables")
+    limit_register: Rate | None = _setting(
+        "20/minute",
+        Rate.parse,
+        "registrations per network, and beside them requests for activation and reset mail; `off` disables",
+    )
+    limit_mail: Rate | None = _setting(
+        "3/hour",
+        Rate.parse,
+        "mails per address that one network may request, four times that from all networks; what is beyond waits; "
+        "`off` disables",
+    )
+    limit_writes: Rate | None = _setting(
+        _default_writes,
+        Rate.parse,
+        "changes of ratings, profile and sessions per user, ten times that per network; `off` disables",
+        shown="`300/minute` (`off` where `MOVIE_LIMIT_EVENTS` is)",
+    )
+    limit_imports: Rate | None = _setting(
+        _default_imports,
+        Rate.parse,
+        "imports of ratings per user; `off` disables",
+        shown="`30/hour` (`off` where `MOVIE_LIMIT_EVENTS` is)",
+    )
+    limit_exports: Rate | None = _setting(
+        _default_exports,
+        Rate.parse,
+        "exports of everything about a user, per user; `off` disables",
+        shown="`10/hour` (`off` where `MOVIE_LIMIT_EVENTS` is)",
+    )
     allowed_hosts: tuple[str, ...] = _setting(
         _default_hosts,
         _list(_host),
@@ -370,6 +441,11 @@ class Settings:
         _choice("console", "json"),
         "one request, one line",
         shown="`console` (`json` in production)",
+    )
+    security_contact: str | None = _setting(
+        None,
+        _contact,
+        "where to report vulnerabilities, `mailto:…` or `https://…`, published at `/.well-known/security.txt`",
     )
     metrics_token: str | None = _setting(
         None,
@@ -465,12 +541,17 @@ class Settings:
             return str(value).lower()
         if isinstance(value, float):
             return _told_duration(value)
-        return _PASSWORD.sub("***", str(value)) if one.metadata["secret"] else str(value)
+        return redact_url(str(value)) if one.metadata["secret"] else str(value)
 
     @property
     def shows_links(self) -> bool:
         """Whether links of mails that are kept as files are shown on the console: never among lines for programs."""
         return self.smtp_url is None and self.env == "local" and self.log_format == "console"
+
+    @property
+    def key_prefix(self) -> str:
+        """What every key in Redis begins with."""
+        return f"{self.redis_prefix}:"
 
     @property
     def sqlite_path(self) -> Path | None:

@@ -6,13 +6,23 @@ from dataclasses import asdict
 from datetime import datetime, timedelta
 from typing import Any
 
-from sqlalchemy import Select, delete, func, insert, or_, select, true, update
+from sqlalchemy import ColumnElement, Select, case, delete, exists, func, insert, or_, select, true, update
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
-from movie_adapters.sql_tables import links, lock_address, mails, registrations, transaction, users
+from movie_adapters.sql_tables import (
+    links,
+    lock_address,
+    login_networks,
+    mails,
+    registrations,
+    transaction,
+    users,
+)
 from movie_core.keys import Keys, new_id
-from movie_core.limits import Rate, free_at
+from movie_core.limits import Rate, widest_network_of
 from movie_core.mails import (
+    ACTIVATIONS,
+    FOR_ACCOUNTS,
     MAX_TALLY,
     RENEWED,
     LinkInMail,
@@ -27,7 +37,17 @@ from movie_core.mails import (
 from movie_core.paging import Window
 from movie_core.users import Address
 
+REMOVED = 2_000
+"""Mails that nobody is there for, removed at a time."""
+
 _PENDING = mails.c.state == MailState.PENDING.value
+_IS_ACTIVATION = mails.c.kind.in_([kind.value for kind in ACTIVATIONS])
+_IS_FOR_ACCOUNT = mails.c.kind.in_([kind.value for kind in FOR_ACCOUNTS])
+_HAS_READER = or_(
+    _IS_ACTIVATION & exists().where(registrations.c.email_key == mails.c.address_key, ~registrations.c.is_decoy),
+    ~_IS_ACTIVATION & exists().where(users.c.email_key == mails.c.address_key, users.c.is_active),
+)
+"""Whether there is somebody for a mail that waits to be made."""
 
 
 class SqlOutbox:
@@ -39,6 +59,7 @@ class SqlOutbox:
         self._keys = keys
 
     async def claim(self, owner: str, now: datetime, limit: int, lease: timedelta) -> Sequence[Mail]:
+        await self._remove_unread(now)
         while due := await self._due(now, limit):
             unmade = [row for row in due if row.made_at is None]
             for row in unmade:
@@ -60,9 +81,11 @@ class SqlOutbox:
         }
         if mail.state is MailState.SENT:
             kept["links"] = "[]"
+        own = (mails.c.id == mail.id) & (mails.c.lease_owner == owner) & _PENDING
+        is_forgotten = mail.kind is MailKind.ACCOUNT_ERASED and mail.state is not MailState.PENDING
         async with transaction(self._engine) as connection:
             done = await connection.execute(
-                update(mails).where(mails.c.id == mail.id, mails.c.lease_owner == owner, _PENDING).values(kept)
+                delete(mails).where(own) if is_forgotten else update(mails).where(own).values(kept)
             )
             return bool(done.rowcount)
 
@@ -116,13 +139,29 @@ class SqlOutbox:
         waiting = min((at for at in (made, due) if at is not None), default=None)
         return MailTally(dict(zip(MailState, numbers, strict=True)), waiting)
 
+    async def _remove_unread(self, now: datetime) -> None:
+        """Remove what waits for addresses that nobody has here. Anybody may request any amount of it, and nobody else
+        shall wait for that."""
+        unread = (
+            select(mails.c.id)
+            .where(_PENDING, mails.c.made_at.is_(None), mails.c.due_at <= now, ~_HAS_READER)
+            .limit(REMOVED)
+        )
+        async with transaction(self._engine, read_only=True) as connection:
+            ids = (await connection.scalars(unread)).all()
+        if ids:
+            async with transaction(self._engine) as connection:
+                await connection.execute(
+                    delete(mails).where(mails.c.id.in_(ids), mails.c.made_at.is_(None), ~_HAS_READER)
+                )
+
     async def _due(self, now: datetime, limit: int) -> Sequence[Any]:
         """Mails to make or to lease. Reads only, as this is all there is to do most of the time."""
         async with transaction(self._engine, read_only=True) as connection:
             rows = await connection.execute(
                 select(mails.c.id, mails.c.address_key, mails.c.made_at)
-                .where(_PENDING, mails.c.due_at <= now, _is_free(now))
-                .order_by(mails.c.due_at)
+                .where(_PENDING, mails.c.due_at <= now, _is_free(now), mails.c.made_at.is_not(None) | _HAS_READER)
+                .order_by(*_BY_URGENCY)
                 .limit(limit)
             )
             return rows.all()
@@ -132,7 +171,7 @@ class SqlOutbox:
             found = await connection.execute(
                 select(mails)
                 .where(_PENDING, mails.c.due_at <= now, mails.c.made_at.is_not(None), _is_free(now))
-                .order_by(mails.c.due_at, mails.c.created_at, mails.c.id)
+                .order_by(*_BY_URGENCY, mails.c.created_at, mails.c.id)
                 .limit(limit)
                 .with_for_update(skip_locked=True)
             )
@@ -155,6 +194,7 @@ class SqlOutbox:
             mail = rows.one_or_none()
             if mail is None:
                 return
+            requested_from = mail.requested_from or ""
             served: list[str] = json.loads(mail.served)
             parts = [
                 part
@@ -162,49 +202,56 @@ class SqlOutbox:
                 if Address(part[0], address_key).mailbox not in served
             ]
             await connection.execute(delete(mails).where(mails.c.id == mail_id))
-            times = await made_times(connection, address_key, self._rules.limit, now)
-            for place, (recipient, people) in enumerate(parts):
-                free = free_at(now, self._rules.limit, times)
-                row = mail_row(MailKind(mail.kind), address_key, mail.created_at, free)
+            made_before = await self._made(connection, address_key, now)
+            is_known = requested_from in await _networks(connection, address_key)
+            for place, (recipient, uids) in enumerate(parts):
+                free = self._rules.free_at(now, made_before, requested_from, is_known=is_known)
+                row = mail_row(MailKind(mail.kind), address_key, mail.created_at, free, requested_from)
                 if place == 0:
                     row["id"] = mail_id
                 if free > now:
                     await connection.execute(insert(mails).values(row | {"served": json.dumps(served)}))
                     return
-                made = [LinkInMail(**asdict(NewLink.make(uid, self._keys)), username=name) for uid, name in people]
+                made = [LinkInMail(**asdict(NewLink.make(uid, self._keys))) for uid in uids]
                 row |= {"recipient": recipient, "made_at": now, "links": links_text(made)}
                 await connection.execute(insert(mails).values(row))
                 if made:
                     purpose = Purpose.RESET if mail.kind == MailKind.PASSWORD_RESET.value else Purpose.ACTIVATE
-                    uids = [uid for uid, _ in people]
-                    await connection.execute(
-                        delete(links).where(links.c.uid.in_(uids), links.c.purpose == purpose.value)
-                    )
+                    if mail.kind == MailKind.ACTIVATION_RENEWAL.value:
+                        earlier = links.c.uid.in_(uids) & (links.c.purpose == purpose.value)
+                        await connection.execute(delete(links).where(earlier))
                     expires_at = now + self._rules.link_ttl
                     await connection.execute(
                         insert(links), [link_row(one, purpose, address_key, row["id"], expires_at) for one in made]
                     )
-                times.append(now)
+                made_before.append((now, requested_from))
                 served.append(Address(recipient, address_key).mailbox)
 
-    async def _parts(self, connection: AsyncConnection, mail: Any) -> list[tuple[str, list[tuple[str, str]]]]:
-        """Whom the mail goes to, and the (uid, username) of each of its links; one part per mailbox."""
-        if mail.kind == MailKind.ACTIVATION.value:
-            rows = await connection.execute(
-                pending_registrations(mail.address_key)
-                .order_by(registrations.c.created_at.desc(), registrations.c.id)
-                .limit(RENEWED)
-            )
-            parts: dict[str, tuple[str, list[tuple[str, str]]]] = {}
-            for row in rows:
+    async def _made(self, connection: AsyncConnection, address_key: str, now: datetime) -> list[tuple[datetime, str]]:
+        if self._rules.total is None:
+            return []
+        rows = await connection.execute(newest_made(address_key, self._rules.total, now))
+        return [(at, requested_from or "") for at, requested_from in rows]
+
+    async def _parts(self, connection: AsyncConnection, mail: Any) -> list[tuple[str, list[str]]]:
+        """Whom the mail goes to, and the uid of each of its links; one part per mailbox."""
+        if mail.kind in ACTIVATIONS:
+            wanted = pending_registrations(mail.address_key)
+            is_own = func.coalesce(registrations.c.requested_from, "") == (mail.requested_from or "")
+            if mail.kind == MailKind.ACTIVATION.value:
+                wanted = wanted.where(is_own, ~exists().where(links.c.uid == registrations.c.id))
+            own_first = (case((is_own, 0), else_=1), registrations.c.created_at.desc(), registrations.c.id)
+            newest = wanted.order_by(*own_first).limit(RENEWED)
+            parts: dict[str, tuple[str, list[str]]] = {}
+            for row in await connection.execute(newest):
                 mailbox = Address(row.email, mail.address_key).mailbox
-                parts.setdefault(mailbox, (row.email, []))[1].append((row.id, row.username))
+                parts.setdefault(mailbox, (row.email, []))[1].append(row.id)
             return list(parts.values())
         found = await connection.execute(select(users).where(users.c.email_key == mail.address_key, users.c.is_active))
         owner = found.one_or_none()
         if owner is None:
             return []
-        return [(owner.email, [(owner.id, owner.username)] if mail.kind == MailKind.PASSWORD_RESET.value else [])]
+        return [(owner.email, [owner.id] if mail.kind == MailKind.PASSWORD_RESET.value else [])]
 
 
 def pending_registrations(address_key: str) -> Select[Any]:
@@ -213,24 +260,25 @@ def pending_registrations(address_key: str) -> Select[Any]:
 
 
 def newest_made(address_key: str, limit: Rate, now: datetime) -> Select[Any]:
-    """When the mails of an address were made that count for its limit: no more of them than decide."""
+    """When the mails of an address were made that count for a limit, and which networks requested them: no more of them
+    than decide."""
     return (
-        select(mails.c.made_at)
+        select(mails.c.made_at, mails.c.requested_from)
         .where(mails.c.address_key == address_key, mails.c.made_at > now - timedelta(seconds=limit.seconds))
         .order_by(mails.c.made_at.desc())
         .limit(limit.amount)
     )
 
 
-async def made_times(
-    connection: AsyncConnection, address_key: str, limit: Rate | None, now: datetime
-) -> list[datetime]:
-    if limit is None:
-        return []
-    return list((await connection.scalars(newest_made(address_key, limit, now))).all())
+async def _networks(connection: AsyncConnection, address_key: str) -> set[str]:
+    """The widest networks from which an account has logged in."""
+    own = select(login_networks.c.network).join(users).where(users.c.email_key == address_key)
+    return set(map(widest_network_of, (await connection.scalars(own)).all()))
 
 
-def mail_row(kind: MailKind, address_key: str, created_at: datetime, due_at: datetime) -> dict[str, Any]:
+def mail_row(
+    kind: MailKind, address_key: str, created_at: datetime, due_at: datetime, requested_from: str = ""
+) -> dict[str, Any]:
     """A mail that waits to be made."""
     return {
         "id": new_id(),
@@ -245,18 +293,27 @@ def mail_row(kind: MailKind, address_key: str, created_at: datetime, due_at: dat
         "due_at": due_at,
         "links": "[]",
         "served": "[]",
+        "requested_from": requested_from,
     }
 
 
 async def put_waiting(connection: AsyncConnection, row: dict[str, Any]) -> None:
-    """Keep a mail that waits, in place of one of its kind. The address is locked."""
-    same = (mails.c.address_key == row["address_key"]) & (mails.c.kind == row["kind"]) & mails.c.made_at.is_(None)
+    """Keep a mail that waits, in place of one of its kind from the same network. The address is locked."""
+    same = mails.c.made_at.is_(None)
+    for name in ("address_key", "kind", "requested_from"):
+        same &= mails.c[name] == row[name]
     await connection.execute(delete(mails).where(same))
     await connection.execute(insert(mails).values(row))
 
 
+async def put_notice(connection: AsyncConnection, kind: MailKind, address_key: str, now: datetime) -> None:
+    """Keep a mail that says what has happened to an account, made when its turn comes. The address is locked."""
+    await put_waiting(connection, mail_row(kind, address_key, now, now))
+
+
 def links_text(made: Sequence[LinkInMail]) -> str:
-    return json.dumps([asdict(link) for link in made])
+    # The version before names whose link it is.
+    return json.dumps([asdict(link) | {"username": ""} for link in made])
 
 
 def link_row(
@@ -270,6 +327,9 @@ def link_row(
         "mail_id": mail_id,
         "expires_at": expires_at,
     }
+
+
+_BY_URGENCY: tuple[ColumnElement[Any], ...] = (case((_IS_FOR_ACCOUNT, 0), else_=1), mails.c.due_at)
 
 
 def _is_free(now: datetime) -> Any:
@@ -287,5 +347,8 @@ def _mail(row: Any, *, with_links: bool = False) -> Mail:
         created_at=row.created_at,
         due_at=row.due_at,
         sent_at=row.sent_at,
-        links=tuple(LinkInMail(**link) for link in json.loads(row.links)) if with_links else (),
+        links=tuple(
+            LinkInMail(link["uid"], link["hashed"], link["sealed"])
+            for link in (json.loads(row.links) if with_links else ())
+        ),
     )

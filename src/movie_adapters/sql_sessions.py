@@ -1,16 +1,29 @@
 """Sessions in a SQL database."""
 
 from collections.abc import Sequence
-from datetime import datetime
+from dataclasses import replace
+from datetime import datetime, timedelta
 from typing import Any
 
-from sqlalchemy import case, exists, func, insert, select, update
+from sqlalchemy import delete, exists, func, insert, select, update
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
-from movie_adapters.sql_tables import end_sessions, ended_sessions, refresh_tokens, sessions, transaction, users
+from movie_adapters.sql_outbox import put_notice
+from movie_adapters.sql_tables import (
+    end_sessions,
+    ended_sessions,
+    lock_account,
+    login_networks,
+    refresh_tokens,
+    sessions,
+    transaction,
+    upsert,
+    users,
+)
 from movie_core.errors import InvalidCredentials
+from movie_core.mails import MailKind
 from movie_core.ports import Rotated
-from movie_core.sessions import MAX_SESSIONS, Reuse, Session, judge_reuse
+from movie_core.sessions import MAX_NETWORKS, MAX_SESSIONS, Reuse, Session, judge_reuse
 
 
 class SqlSessions:
@@ -20,22 +33,26 @@ class SqlSessions:
         self._engine = engine
 
     async def start(
-        self, session: Session, refresh_hash: str, expires_at: datetime, *, rehashed: tuple[str, str] | None = None
+        self,
+        session: Session,
+        refresh_hash: str,
+        expires_at: datetime,
+        *,
+        password_hash: str,
+        rehashed: str | None = None,
+        network: str = "",
     ) -> Sequence[str]:
-        login: dict[str, Any] = {"last_login": session.created_at}
-        if rehashed is not None:
-            old, new = rehashed
-            login["password_hash"] = case((users.c.password_hash == old, new), else_=users.c.password_hash)
-        owner = users.c.id == session.user_id
+        login = {"last_login": session.created_at, "password_hash": rehashed or password_hash}
+        # One statement says whether the verified hash still counts and locks the row: whoever changes the password
+        # meanwhile either comes first, and then nothing starts, or ends this session too.
+        present_owner = (users.c.id == session.user_id) & users.c.is_active & (users.c.password_hash == password_hash)
         async with transaction(self._engine) as connection:
             own = sessions.c.user_id == session.user_id
             count = select(func.count()).select_from(sessions).where(own).scalar_subquery()
-            found = await connection.execute(
-                update(users).where(owner, users.c.is_active).values(login).returning(count)
-            )
+            found = await connection.execute(update(users).where(present_owner).values(login).returning(count))
             present = found.scalar_one_or_none()
             if present is None:
-                raise InvalidCredentials("the account is gone or inactive")
+                raise InvalidCredentials("the account is gone or inactive, or its password is another by now")
             gone: Sequence[str] = []
             if present >= MAX_SESSIONS:
                 newest = sessions.c.last_used_at.desc(), sessions.c.id
@@ -53,15 +70,28 @@ class SqlSessions:
             }
             await connection.execute(insert(sessions).values(row))
             await _keep_token(connection, refresh_hash, session.id, expires_at)
+            if network:
+                await _keep_network(connection, session.user_id, network, session.created_at)
             return gone
 
     async def rotate(
-        self, refresh_hash: str, successors: Sequence[str], now: datetime, expires_at: datetime
+        self,
+        refresh_hash: str,
+        successors: Sequence[str],
+        now: datetime,
+        expires_at: datetime,
+        *,
+        lifetime: timedelta | None = None,
     ) -> Rotated | None:
         async with transaction(self._engine) as connection:
             row = await _find_token(connection, refresh_hash)
             if row is None or row.token_expires_at <= now:
                 return None
+            if lifetime is not None:
+                end = row.created_at + lifetime
+                if end <= now:
+                    return None
+                expires_at = min(expires_at, end)
             if row.spent_at is None:
                 spent = await connection.execute(
                     update(refresh_tokens)
@@ -72,7 +102,7 @@ class SqlSessions:
                     await _keep_token(connection, successors[0], row.id, expires_at)
                     used = update(sessions).where(sessions.c.id == row.id)
                     await connection.execute(used.values(last_used_at=now, expires_at=expires_at))
-                    return Rotated(Session(row.id, row.user_id, row.device, row.created_at, now), 0)
+                    return Rotated(replace(_session(row), last_used_at=now), 0)
                 row = await _find_token(connection, refresh_hash)  # somebody else was quicker
                 if row is None:
                     return None
@@ -93,7 +123,13 @@ class SqlSessions:
             return [_session(row) for row in rows]
 
     async def end(
-        self, account_id: str, now: datetime, *, only: str | None = None, but: str | None = None
+        self,
+        account_id: str,
+        now: datetime,
+        *,
+        only: str | None = None,
+        but: str | None = None,
+        notify: bool = False,
     ) -> Sequence[str]:
         which = sessions.c.user_id == account_id
         if only is not None:
@@ -101,7 +137,34 @@ class SqlSessions:
         if but is not None:
             which &= sessions.c.id != but
         async with transaction(self._engine) as connection:
-            return await end_sessions(connection, which, now)
+            address_key = await lock_account(connection, account_id) if notify else None
+            ended = await end_sessions(connection, which, now)
+            if ended and address_key is not None:
+                await put_notice(connection, MailKind.SESSIONS_ENDED, address_key, now)
+            return ended
+
+    async def find(self, session_id: str) -> Session | None:
+        async with transaction(self._engine, read_only=True) as connection:
+            row = (await connection.execute(select(sessions).where(sessions.c.id == session_id))).one_or_none()
+            return None if row is None else _session(row)
+
+    async def owner_of(self, refresh_hash: str) -> str | None:
+        query = select(sessions.c.user_id).join(refresh_tokens).where(refresh_tokens.c.hashed == refresh_hash)
+        async with transaction(self._engine, read_only=True) as connection:
+            owner: str | None = await connection.scalar(query)
+            return owner
+
+    async def reauthenticate(self, session_id: str, password_hash: str, now: datetime) -> bool:
+        is_right = exists().where(users.c.id == sessions.c.user_id, users.c.password_hash == password_hash)
+        change = update(sessions).where(sessions.c.id == session_id, is_right).values(reauthenticated_at=now)
+        async with transaction(self._engine) as connection:
+            return bool((await connection.execute(change)).rowcount)
+
+    async def networks(self, address_key: str) -> Sequence[str]:
+        own = select(login_networks.c.network).join(users).where(users.c.email_key == address_key)
+        async with transaction(self._engine, read_only=True) as connection:
+            found = await connection.scalars(own.order_by(login_networks.c.last_used_at.desc()))
+            return found.all()
 
     async def session_lives(self, session_id: str) -> bool:
         async with transaction(self._engine, read_only=True) as connection:
@@ -116,6 +179,20 @@ class SqlSessions:
 async def _keep_token(connection: AsyncConnection, hashed: str, session_id: str, expires_at: datetime) -> None:
     row = {"hashed": hashed, "session_id": session_id, "expires_at": expires_at}
     await connection.execute(insert(refresh_tokens).values(row))
+
+
+async def _keep_network(connection: AsyncConnection, user_id: str, network: str, now: datetime) -> None:
+    """Remember that an account logs in from a network, and forget those that it used longest ago."""
+    row = {"user_id": user_id, "network": network, "last_used_at": now}
+    kept = upsert(connection, login_networks).values(row)
+    await connection.execute(
+        kept.on_conflict_do_update(index_elements=["user_id", "network"], set_={"last_used_at": now})
+    )
+    own = login_networks.c.user_id == user_id
+    newest = select(login_networks.c.network).where(own).order_by(login_networks.c.last_used_at.desc())
+    await connection.execute(
+        delete(login_networks).where(own, login_networks.c.network.not_in(newest.limit(MAX_NETWORKS)))
+    )
 
 
 async def _find_token(connection: AsyncConnection, hashed: str) -> Any:
@@ -138,4 +215,4 @@ async def _find_token(connection: AsyncConnection, hashed: str) -> Any:
 
 
 def _session(row: Any) -> Session:
-    return Session(row.id, row.user_id, row.device, row.created_at, row.last_used_at)
+    return Session(row.id, row.user_id, row.device, row.created_at, row.last_used_at, row.reauthenticated_at)

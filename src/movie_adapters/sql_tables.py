@@ -107,6 +107,7 @@ users = Table(
     text_column("email_key", unique=True),
     text_column("username"),
     text_column("username_key", unique=True),
+    text_column("username_skeleton", nullable=True),
     text_column("password_hash"),
     Column("is_active", Boolean(), nullable=False),
     Column("is_staff", Boolean(), nullable=False),
@@ -114,6 +115,8 @@ users = Table(
     time_column("created_at", index=True),
     time_column("last_login", nullable=True),
 )
+
+Index("uq_users_username_skeleton", users.c.username_skeleton, unique=True)
 
 registrations = Table(
     "registrations",
@@ -123,9 +126,11 @@ registrations = Table(
     text_column("email_key", index=True),
     text_column("username"),
     text_column("username_key"),
+    text_column("username_skeleton", nullable=True),
     text_column("password_hash"),
     time_column("created_at", index=True),
     Column("is_decoy", Boolean(), nullable=False),
+    text_column("requested_from", nullable=True),
 )
 
 links = Table(
@@ -149,6 +154,15 @@ sessions = Table(
     time_column("created_at"),
     time_column("last_used_at"),
     time_column("expires_at", index=True),
+    time_column("reauthenticated_at", nullable=True),
+)
+
+login_networks = Table(
+    "login_networks",
+    metadata,
+    text_column("user_id", ForeignKey("users.id", ondelete="CASCADE"), primary_key=True),
+    text_column("network", primary_key=True),
+    time_column("last_used_at"),
 )
 
 refresh_tokens = Table(
@@ -183,13 +197,15 @@ mails = Table(
     time_column("sent_at", nullable=True, index=True),
     text_column("links"),
     text_column("served"),
+    text_column("requested_from", nullable=True),
     Index("ix_mails_state_due_at", "state", "due_at"),
     Index("ix_mails_address_key_made_at", "address_key", "made_at"),
 )
 Index(
-    "uq_mails_waiting",
+    "uq_mails_waiting_from",
     mails.c.address_key,
     mails.c.kind,
+    mails.c.requested_from,
     unique=True,
     sqlite_where=mails.c.made_at.is_(None),
     postgresql_where=mails.c.made_at.is_(None),
@@ -266,6 +282,14 @@ async def lock_address(connection: AsyncConnection, address_key: str) -> None:
     if connection.dialect.name == "postgresql":
         key = func.hashtextextended(literal(address_key, AnyText()), 0)
         await connection.execute(select(func.pg_advisory_xact_lock(key)))
+
+
+async def lock_account(connection: AsyncConnection, account_id: str) -> str | None:
+    """Lock the address of an account, before any of its rows; the address' key, None where there is no account."""
+    found: str | None = await connection.scalar(select(users.c.email_key).where(users.c.id == account_id))
+    if found is not None:
+        await lock_address(connection, found)
+    return found
 
 
 async def end_sessions(connection: AsyncConnection, which: ColumnElement[bool], now: datetime) -> list[str]:

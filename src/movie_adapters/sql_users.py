@@ -8,7 +8,9 @@ from typing import Any
 from sqlalchemy import (
     ColumnElement,
     CompoundSelect,
+    Delete,
     Table,
+    case,
     delete,
     exists,
     false,
@@ -32,6 +34,7 @@ from movie_adapters.sql_outbox import (
     mail_row,
     newest_made,
     pending_registrations,
+    put_notice,
     put_waiting,
 )
 from movie_adapters.sql_tables import (
@@ -40,6 +43,7 @@ from movie_adapters.sql_tables import (
     end_sessions,
     ended_sessions,
     links,
+    lock_account,
     lock_address,
     mails,
     refresh_tokens,
@@ -48,13 +52,12 @@ from movie_adapters.sql_tables import (
     transaction,
     users,
 )
-from movie_core.errors import InvalidLink, UsernameTaken, UserNotFound
+from movie_core.errors import InvalidLink, PasswordRequired, UsernameTaken, UserNotFound
 from movie_core.keys import Keys
-from movie_core.limits import free_at
-from movie_core.mails import LinkInMail, MailKind, MailRules, MailState, NewLink, Purpose
+from movie_core.mails import ACTIVATIONS, LinkInMail, MailKind, MailRules, MailState, NewLink, Purpose
 from movie_core.movies import iso_time
 from movie_core.paging import Window
-from movie_core.ports import Activated, Person
+from movie_core.ports import Activated, ActivationLink, Person, UsernameSyntax
 from movie_core.users import MAX_PENDING, REPEAT, Account, Address, PersonState, Registration, Username
 
 KEPT_AFTER_LINK = timedelta(days=7)
@@ -70,10 +73,11 @@ BATCH = 500
 class SqlUsers:
     """A `UserStore` in tables that `sql_database.migrate` has made; the engine stays its owner's to dispose of."""
 
-    def __init__(self, engine: AsyncEngine, rules: MailRules, keys: Keys) -> None:
+    def __init__(self, engine: AsyncEngine, rules: MailRules, keys: Keys, syntax: UsernameSyntax) -> None:
         self._engine = engine
         self._rules = rules
         self._keys = keys
+        self._syntax = syntax
 
     async def register(self, registration: Registration, now: datetime) -> None:
         # The same statements whether the address is taken or free: nobody should tell from the time that it takes.
@@ -88,29 +92,22 @@ class SqlUsers:
             ):
                 return
             owner = next((text for what, text, _ in found if what == "owner"), None)
-            free = free_at(now, self._rules.limit, [at for what, _, at in found if what == "made"])
-            newest = (
-                select(registrations.c.id)
-                .where(registrations.c.email_key == address.key)
-                .order_by(registrations.c.created_at.desc(), registrations.c.id)
-                .limit(MAX_PENDING - 1)
-            )
-            await connection.execute(
-                delete(registrations).where(registrations.c.email_key == address.key, registrations.c.id.not_in(newest))
-            )
+            made = [(at, network or "") for what, network, at in found if what == "made"]
+            free = self._rules.free_at(now, made, registration.requested_from)
+            await connection.execute(_delete_surplus(registration))
             row = {
                 "id": registration.id,
                 "email": address.spelling,
                 "email_key": address.key,
-                "username": name.shown,
-                "username_key": name.key,
+                **_username_columns(name),
                 "password_hash": registration.password_hash,
                 "created_at": registration.created_at,
                 "is_decoy": owner is not None,
+                "requested_from": registration.requested_from,
             }
             await connection.execute(insert(registrations).values(row))
             kind = MailKind.ACTIVATION if owner is None else MailKind.ADDRESS_TAKEN
-            mail = mail_row(kind, address.key, now, free)
+            mail = mail_row(kind, address.key, now, free, registration.requested_from)
             if free > now:
                 await put_waiting(connection, mail)
                 return
@@ -120,9 +117,9 @@ class SqlUsers:
                 insert(links).values(link_row(link, Purpose.ACTIVATE, address.key, mail["id"], expires_at))
             )
             # Nobody ever gets the token of a decoy.
-            told = [] if owner is not None else [LinkInMail(link.uid, link.hashed, link.sealed, name.shown)]
-            made = {"recipient": owner or address.spelling, "made_at": now, "links": links_text(told)}
-            await connection.execute(insert(mails).values(mail | made))
+            told = [] if owner is not None else [LinkInMail(link.uid, link.hashed, link.sealed)]
+            ready = {"recipient": owner or address.spelling, "made_at": now, "links": links_text(told)}
+            await connection.execute(insert(mails).values(mail | ready))
 
     def _facts(self, registration: Registration, now: datetime) -> Any:
         """All that decides what becomes of a registration, in one statement: rows of (what, text, time)."""
@@ -133,7 +130,7 @@ class SqlUsers:
         key, name = registration.address.key, registration.username.key
         facts = [
             fact("owner", users.c.email, users, users.c.email_key == key),
-            fact("username", users.c.username_key, users, users.c.username_key == name),
+            *(fact("username", users.c.username_key, users, one) for one in _are_like(registration.username)),
             fact(
                 "repeat",
                 registrations.c.email,
@@ -144,29 +141,40 @@ class SqlUsers:
                 registrations.c.created_at >= now - REPEAT,
             ),
         ]
-        if self._rules.limit is not None:
-            made = newest_made(key, self._rules.limit, now).subquery()
-            facts.append(select(literal("made", AnyText()), literal("", AnyText()), made.c.made_at))
+        if self._rules.total is not None:
+            made = newest_made(key, self._rules.total, now).subquery()
+            facts.append(select(literal("made", AnyText()), made.c.requested_from, made.c.made_at))
         return union_all(*facts)
 
-    async def request_mail(self, kind: MailKind, address_key: str, now: datetime) -> None:
+    async def request_mail(self, kind: MailKind, address_key: str, now: datetime, *, requested_from: str = "") -> None:
         async with transaction(self._engine) as connection:
             await lock_address(connection, address_key)
-            await put_waiting(connection, mail_row(kind, address_key, now, now))
+            await put_waiting(connection, mail_row(kind, address_key, now, now, requested_from))
 
     # --- links
 
-    async def activation(self, uid: str, hashed: str, now: datetime) -> bool:
+    async def activation(self, uid: str, hashed: str, now: datetime) -> ActivationLink:
         async with transaction(self._engine, read_only=True) as connection:
-            return (await _activation_link(connection, uid, hashed, now)).used_at is not None
+            link = await _activation_link(connection, uid, hashed, now)
+            if link.used_at is not None:
+                return ActivationLink(None, is_only=False)
+            rows = (await connection.execute(pending_registrations(link.address_key))).all()
+            asked = next((row for row in rows if row.id == uid), None)
+            if asked is None:  # it was activated in between
+                raise _invalid_link()
+            return ActivationLink(_registration(asked), is_only=_are_alike(rows))
 
-    async def activate(self, uid: str, hashed: str, now: datetime) -> Activated:
+    async def activate(self, uid: str, hashed: str, now: datetime, *, password_hash: str | None = None) -> Activated:
         async with transaction(self._engine) as connection:
             await _lock_link(connection, hashed)
             link = await _activation_link(connection, uid, hashed, now)
             if link.used_at is not None:
                 return Activated(await _account_by(connection, users.c.id == uid), is_new=False)
-            account = await _activate(connection, uid, link.address_key, now, used=hashed)
+            if password_hash is None:
+                rows = (await connection.execute(pending_registrations(link.address_key))).all()
+                if not _are_alike(rows):
+                    raise PasswordRequired("several registrations wait under this address")
+            account = await _activate(connection, uid, link.address_key, now, used=hashed, password_hash=password_hash)
             return Activated(account, is_new=True)
 
     async def reset_owner(self, uid: str, hashed: str, now: datetime) -> Account:
@@ -179,6 +187,7 @@ class SqlUsers:
             owner = await _reset_owner(connection, uid, hashed, now)
             await connection.execute(update(users).where(users.c.id == owner.id).values(password_hash=password_hash))
             await _end_reset_links(connection, owner.id)
+            await put_notice(connection, MailKind.PASSWORD_CHANGED, owner.address.key, now)
             return await end_sessions(connection, sessions.c.user_id == owner.id, now)
 
     # --- accounts
@@ -194,10 +203,12 @@ class SqlUsers:
     ) -> Sequence[str] | None:
         present = (users.c.id == account_id) & (users.c.password_hash == old_hash)
         async with transaction(self._engine) as connection:
+            address_key = await lock_account(connection, account_id)
             changed = await connection.execute(update(users).where(present).values(password_hash=new_hash))
-            if not changed.rowcount:
+            if address_key is None or not changed.rowcount:
                 return None
             await _end_reset_links(connection, account_id)
+            await put_notice(connection, MailKind.PASSWORD_CHANGED, address_key, now)
             others = (sessions.c.user_id == account_id) & (sessions.c.id != but)
             return await end_sessions(connection, others, now)
 
@@ -206,7 +217,7 @@ class SqlUsers:
     ) -> Account:
         new: dict[str, Any] = {}
         if username is not None:
-            new |= {"username": username.shown, "username_key": username.key}
+            new |= _username_columns(username)
         if record_events is not None:
             new["record_events"] = record_events
         own = users.c.id == account_id
@@ -305,7 +316,10 @@ class SqlUsers:
             await connection.execute(delete(mails).where(mails.c.address_key == address_key))
             await connection.execute(delete(links).where(links.c.address_key == address_key))
             await connection.execute(delete(registrations).where(registrations.c.email_key == address_key))
-            await connection.execute(delete(users).where(own))
+            recipient = await connection.scalar(delete(users).where(own).returning(users.c.email))
+            if recipient is not None:
+                notice = mail_row(MailKind.ACCOUNT_ERASED, address_key, now, now)
+                await connection.execute(insert(mails).values(notice | {"recipient": recipient, "made_at": now}))
             return ended
 
     async def purge(self, now: datetime) -> int:
@@ -328,7 +342,36 @@ class SqlUsers:
         removed = await self._purge_sessions(now)
         for key, which in useless:
             removed += await self._purge(key, which)
+        await self._add_skeletons()
         return removed
+
+    async def _add_skeletons(self) -> None:
+        """Note the skeletons of usernames that an earlier version has kept. Where several look alike, one of them has
+        the skeleton, and the others have one that no new username can have."""
+        missing = users.c.username_skeleton.is_(None)
+        amount = BATCH
+        while amount == BATCH:
+            async with transaction(self._engine, read_only=True) as connection:
+                rows = (
+                    await connection.execute(select(users.c.id, users.c.username).where(missing).limit(BATCH))
+                ).all()
+            amount = len(rows)
+            wanted = {row.id: self._syntax.skeleton(row.username) for row in rows}
+            async with transaction(self._engine) as connection:
+                taken = set(
+                    await connection.scalars(
+                        select(users.c.username_skeleton).where(users.c.username_skeleton.in_(wanted.values()))
+                    )
+                )
+                for account_id, skeleton in wanted.items():
+                    kept = f"{skeleton}\x1f{account_id}" if skeleton in taken else skeleton
+                    taken.add(skeleton)
+                    change = update(users).where(users.c.id == account_id, missing).values(username_skeleton=kept)
+                    try:
+                        async with connection.begin_nested():
+                            await connection.execute(change)
+                    except IntegrityError:  # one like it has been activated just now
+                        await connection.execute(change.values(username_skeleton=f"{skeleton}\x1f{account_id}"))
 
     async def _purge_sessions(self, now: datetime) -> int:
         some = select(sessions.c.id).where(sessions.c.expires_at <= now).limit(BATCH)
@@ -376,24 +419,31 @@ async def _activation_link(connection: AsyncConnection, uid: str, hashed: str, n
     was_used = row is not None and row.used_at is not None and row.account_id is not None
     is_good = row is not None and row.used_at is None and row.registration_id is not None and row.expires_at > now
     if not (was_used or is_good):
-        raise InvalidLink("the link is not valid any more")
+        raise _invalid_link()
     return row
 
 
 async def _activate(
-    connection: AsyncConnection, registration_id: str, address_key: str, now: datetime, *, used: str | None
+    connection: AsyncConnection,
+    registration_id: str,
+    address_key: str,
+    now: datetime,
+    *,
+    used: str | None,
+    password_hash: str | None = None,
 ) -> Account:
-    """Make the account of a registration, whose address is locked; `used` is the link that goes on to say so."""
+    """Make the account of a registration, whose address is locked, with another password where a hash is given; `used`
+    is the link that goes on to say so."""
     row = (await connection.execute(select(registrations).where(registrations.c.id == registration_id))).one()
-    if await connection.scalar(select(exists().where(users.c.username_key == row.username_key))):
+    username = Username(row.username, row.username_key, row.username_skeleton)
+    if await connection.scalar(select(exists().where(or_(*_are_like(username))))):
         raise _taken()
     account = {
         "id": row.id,
         "email": row.email,
         "email_key": row.email_key,
-        "username": row.username,
-        "username_key": row.username_key,
-        "password_hash": row.password_hash,
+        **_username_columns(username),
+        "password_hash": password_hash or row.password_hash,
         "is_active": True,
         "is_staff": False,
         "record_events": True,
@@ -403,7 +453,7 @@ async def _activate(
         made = (await connection.execute(insert(users).values(account).returning(users))).one()
     except IntegrityError:
         raise _taken() from None
-    waiting = (mails.c.kind == MailKind.ACTIVATION.value) & mails.c.made_at.is_(None)
+    waiting = mails.c.kind.in_([kind.value for kind in ACTIVATIONS]) & mails.c.made_at.is_(None)
     await connection.execute(delete(mails).where(mails.c.address_key == address_key, waiting))
     ending = (links.c.address_key == address_key) & (links.c.purpose == Purpose.ACTIVATE.value)
     if used is not None:
@@ -423,7 +473,7 @@ async def _reset_owner(connection: AsyncConnection, uid: str, hashed: str, now: 
     )
     row = found.one_or_none()
     if row is None:
-        raise InvalidLink("the link is not valid any more")
+        raise _invalid_link()
     return _account(row)
 
 
@@ -437,7 +487,7 @@ async def _account_by(connection: AsyncConnection, which: ColumnElement[bool]) -
 
 def _everybody(which: Callable[[Table], Sequence[ColumnElement[bool]]]) -> CompoundSelect[Any]:
     """Accounts and pending registrations, as `_person` reads them; `which` of each of the two tables."""
-    shared = ("id", "email", "email_key", "username", "username_key", "created_at")
+    shared = ("id", "email", "email_key", "username", "username_key", "username_skeleton", "created_at")
     accounts = select(
         *(users.c[name] for name in shared),
         users.c.last_login,
@@ -464,7 +514,7 @@ def _person(row: Any) -> Person:
     return Person(
         id=row.id,
         address=Address(row.email, row.email_key),
-        username=Username(row.username, row.username_key),
+        username=Username(row.username, row.username_key, row.username_skeleton),
         is_pending=row.is_pending,
         is_active=row.is_active,
         is_staff=row.is_staff,
@@ -477,7 +527,7 @@ def _account(row: Any) -> Account:
     return Account(
         id=row.id,
         address=Address(row.email, row.email_key),
-        username=Username(row.username, row.username_key),
+        username=Username(row.username, row.username_key, row.username_skeleton),
         password_hash=row.password_hash,
         is_active=row.is_active,
         is_staff=row.is_staff,
@@ -485,6 +535,53 @@ def _account(row: Any) -> Account:
         created_at=row.created_at,
         last_login=row.last_login,
     )
+
+
+def _registration(row: Any) -> Registration:
+    return Registration(
+        id=row.id,
+        address=Address(row.email, row.email_key),
+        username=Username(row.username, row.username_key, row.username_skeleton),
+        password_hash=row.password_hash,
+        created_at=row.created_at,
+        requested_from=row.requested_from or "",
+    )
+
+
+def _are_alike(rows: Sequence[Any]) -> bool:
+    """Whether registrations of one address are one, sent several times."""
+    return len({(Address(row.email, row.email_key).mailbox, row.username_key, row.password_hash) for row in rows}) == 1
+
+
+def _are_like(username: Username) -> list[ColumnElement[bool]]:
+    """The conditions by which an account has the same username, or one that looks like it."""
+    same = [users.c.username_key == username.key]
+    return same if username.skeleton is None else [*same, users.c.username_skeleton == username.skeleton]
+
+
+def _username_columns(username: Username) -> dict[str, str | None]:
+    return {
+        "username": username.shown,
+        "username_key": username.key,
+        "username_skeleton": username.skeleton,
+    }
+
+
+def _delete_surplus(registration: Registration) -> Delete:
+    """Make room for a registration: of the others of its address, those go that are beyond `MAX_PENDING` once the
+    newest of each network come first, then the second newest of each, and so on."""
+    same = registrations.c.email_key == registration.address.key
+    # The new one counts as the newest of its network.
+    own = case((registrations.c.requested_from == registration.requested_from, 1), else_=0)
+    newest_first = (registrations.c.created_at.desc(), registrations.c.id)
+    place = func.row_number().over(partition_by=registrations.c.requested_from, order_by=newest_first) + own
+    placed = select(registrations.c.id, place.label("place"), registrations.c.created_at).where(same).subquery()
+    kept = select(placed.c.id).order_by(placed.c.place, placed.c.created_at.desc()).limit(MAX_PENDING - 1)
+    return delete(registrations).where(same, registrations.c.id.not_in(kept))
+
+
+def _invalid_link() -> InvalidLink:
+    return InvalidLink("the link is not valid any more")
 
 
 def _taken() -> UsernameTaken:

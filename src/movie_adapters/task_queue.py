@@ -18,9 +18,9 @@ from redis.asyncio.retry import Retry
 from redis.backoff import NoBackoff
 from redis.exceptions import RedisError
 
+from movie_adapters.redis_link import PREFIX
 from movie_core.errors import Unavailable
 
-STREAM = "taskiq"
 MAX_ENTRIES = 10_000
 """Entries that the stream keeps, about; acknowledged ones are not removed by themselves."""
 GROUP = "taskiq"
@@ -34,6 +34,11 @@ QUIET_SECONDS = 2.0
 """How long a doorbell tries nothing after a failure."""
 
 _log = logging.getLogger(__name__)
+
+
+def stream_of(prefix: str) -> str:
+    """The key of the stream, in a deployment whose keys begin with `prefix`."""
+    return f"{prefix}tasks"
 
 
 def entry(task_name: str) -> bytes:
@@ -60,7 +65,8 @@ class TaskQueue:
     """Sends tasks to the worker. Its connections are its own: those that listen must wait without limit, these must
     not. Every method raises `Unavailable` within seconds when Redis is away, frozen or full."""
 
-    def __init__(self, redis_url: str) -> None:
+    def __init__(self, redis_url: str, prefix: str = PREFIX) -> None:
+        self._stream = stream_of(prefix)
         self._redis = Redis.from_url(
             redis_url,
             socket_timeout=SEND_SECONDS,
@@ -70,7 +76,7 @@ class TaskQueue:
 
     async def put(self, task_name: str) -> None:
         try:
-            await self._redis.xadd(STREAM, {b"data": entry(task_name)}, maxlen=MAX_ENTRIES, approximate=True)
+            await self._redis.xadd(self._stream, {b"data": entry(task_name)}, maxlen=MAX_ENTRIES, approximate=True)
         except (RedisError, OSError) as error:
             raise Unavailable(f"no task can be queued in Redis: {type(error).__name__}") from error
 
@@ -85,14 +91,14 @@ class TaskQueue:
         redis: Any = self._redis  # typed for all protocols and decodings at once
         try:
             seconds, micros = await redis.time()
-            groups = await redis.xinfo_groups(STREAM) if await redis.exists(STREAM) else []
+            groups = await redis.xinfo_groups(self._stream) if await redis.exists(self._stream) else []
             delivered = [one["last-delivered-id"] for one in groups if one["name"] == GROUP.encode()]
             found = []
             if delivered:
-                for one in await redis.xpending_range(STREAM, GROUP, min="-", max="+", count=MAX_ENTRIES):
-                    kept = await redis.xrange(STREAM, one["message_id"], one["message_id"])
+                for one in await redis.xpending_range(self._stream, GROUP, min="-", max="+", count=MAX_ENTRIES):
+                    kept = await redis.xrange(self._stream, one["message_id"], one["message_id"])
                     found.append((one["message_id"], kept[0][1] if kept else {}, one["times_delivered"]))
-            waiting = await redis.xrange(STREAM, min=b"(" + delivered[0] if delivered else "-")
+            waiting = await redis.xrange(self._stream, min=b"(" + delivered[0] if delivered else "-")
             found += [(entry_id, fields, 0) for entry_id, fields in waiting]
         except (RedisError, OSError) as error:
             raise Unavailable(f"Redis doesn't answer: {type(error).__name__}") from error
@@ -119,8 +125,8 @@ class TaskDoorbell:
     """A `Doorbell` heard by whichever worker is free. It sends in the background, so that no caller waits or, when
     cancelled, leaves half a command on a connection. Rings while one is being sent become one more."""
 
-    def __init__(self, redis_url: str) -> None:
-        self._queue = TaskQueue(redis_url)
+    def __init__(self, redis_url: str, prefix: str = PREFIX) -> None:
+        self._queue = TaskQueue(redis_url, prefix)
         self._sending: asyncio.Task[None] | None = None
         self._is_wanted = False
         self._quiet_until = 0.0

@@ -68,6 +68,7 @@ from movie_core.ports import (
     SeenMovies,
     SessionStore,
     TrendStore,
+    UsernameSyntax,
     UserStore,
 )
 from movie_core.sessions import SessionWatch
@@ -172,7 +173,9 @@ class Adapters(Provider):
             return
         from movie_adapters.redis_link import RedisLink
 
-        links = {url: RedisLink(url, around=tracing.redis) for url in urls if url is not None}
+        links = {
+            url: RedisLink(url, prefix=settings.key_prefix, around=tracing.redis) for url in urls if url is not None
+        }
         yield SharedRedis(*(None if url is None else links[url] for url in urls))
         for link in links.values():
             await link.close()
@@ -296,10 +299,10 @@ class AccountAdapters(Provider):
         return MailRules(link_ttl=timedelta(seconds=settings.link_ttl), limit=settings.limit_mail)
 
     @provide
-    def users(self, database: Database, rules: MailRules, keys: Keys) -> UserStore:
+    def users(self, database: Database, rules: MailRules, keys: Keys, syntax: UsernameSyntax) -> UserStore:
         from movie_adapters.sql_users import SqlUsers
 
-        return SqlUsers(database.engine, rules, keys)
+        return SqlUsers(database.engine, rules, keys, syntax)
 
     @provide
     def sessions(self, database: Database) -> SessionStore:
@@ -335,7 +338,7 @@ class AccountAdapters(Provider):
             return
         from movie_adapters.task_queue import TaskDoorbell
 
-        bell = TaskDoorbell(settings.redis_url)
+        bell = TaskDoorbell(settings.redis_url, settings.key_prefix)
         yield bell
         await bell.close()
 
@@ -360,6 +363,12 @@ class AccountAdapters(Provider):
         return EmailValidatorSyntax()
 
     @provide
+    def username_syntax(self) -> UsernameSyntax:
+        from movie_adapters.username_syntax import UnicodeUsernameSyntax
+
+        return UnicodeUsernameSyntax()
+
+    @provide
     def strength(self) -> PasswordStrength:
         from movie_adapters.password_strength import ZxcvbnStrength
 
@@ -380,6 +389,9 @@ class AccountAdapters(Provider):
             search=settings.limit_search,
             suggest=settings.limit_suggest,
             events=settings.limit_events,
+            writes=settings.limit_writes,
+            imports=settings.limit_imports,
+            exports=settings.limit_exports,
         )
 
     @provide
@@ -392,6 +404,8 @@ class AccountAdapters(Provider):
             password_min=settings.password_min,
             access_ttl=timedelta(seconds=settings.access_ttl),
             refresh_ttl=timedelta(seconds=settings.refresh_ttl),
+            session_ttl=timedelta(seconds=settings.session_ttl),
+            reauthenticate_after=timedelta(seconds=settings.reauthenticate_after),
         )
 
     @provide
@@ -403,6 +417,7 @@ class AccountAdapters(Provider):
         hasher: PasswordHasher,
         tokens: AccessTokens,
         syntax: AddressSyntax,
+        username_syntax: UsernameSyntax,
         strength: PasswordStrength,
         mailer: Mailer,
         doorbell: Doorbell,
@@ -420,6 +435,7 @@ class AccountAdapters(Provider):
             hasher,
             tokens,
             syntax,
+            username_syntax,
             strength,
             mailer,
             doorbell,

@@ -25,12 +25,27 @@ def wants_html(request: AnyRequest) -> bool:
     return False
 
 
-def ask_to_activate() -> Response[str]:
+def ask_to_activate(min_length: int, refusal: str = "") -> Response[str]:
+    """The form that activates an account; with a `refusal`, once more and 400."""
+    alert, described = _refusal(refusal)
     return _page(
         "Activate your account",
-        '<p>One more step, so that nobody else can do it for you.</p><form method="post">'
-        "<button>Activate my account</button></form>",
+        "<p>Type the password that you chose when you registered. If you forgot it, or never registered here yourself, "
+        f'choose a new one.</p><form method="post"><label for="password">Password</label>{alert}'
+        f'<input type="password" id="password" name="password" autocomplete="current-password" required {described}>'
+        '<p class="choice"><input type="checkbox" id="new" name="new"> <label for="new">This is a new password</label>'
+        f'</p><p class="hint" id="hint">A new password has at least {min_length} characters and is hard to guess; a '
+        "few uncommon words do well.</p><button>Activate my account</button></form>",
+        status_code=400 if refusal else 200,
     )
+
+
+def _refusal(refusal: str) -> tuple[str, str]:
+    """An alert, and what a password field says of it; for no refusal an empty alert."""
+    if not refusal:
+        return "", 'aria-describedby="hint"'
+    alert = f'<p role="alert" id="refusal">{escape(_sentence(refusal))}</p>'
+    return alert, 'aria-describedby="refusal hint" aria-invalid="true"'
 
 
 def is_active() -> Response[str]:
@@ -39,8 +54,7 @@ def is_active() -> Response[str]:
 
 def ask_for_password(min_length: int, refusal: str = "") -> Response[str]:
     """The form of a new password; with a `refusal`, once more and 400."""
-    alert = f'<p role="alert" id="refusal">{escape(_sentence(refusal))}</p>' if refusal else ""
-    described = 'aria-describedby="refusal hint" aria-invalid="true"' if refusal else 'aria-describedby="hint"'
+    alert, described = _refusal(refusal)
     return _page(
         "Choose a new password",
         f'<form method="post"><label for="password">New password</label>{alert}'

@@ -12,11 +12,20 @@ from litestar.params import FromPath
 
 from movie_api import account_pages
 from movie_api.account_pages import answer_either, wants_html
-from movie_api.bodies import given_or_none, is_form, read_body, read_form, read_json, read_no_json
+from movie_api.bodies import given_or_none, is_form, read_body, read_form, read_json, read_json_or_nothing
 from movie_api.errors import AnyRequest
+from movie_api.movies import require_exporter, require_writer
 from movie_core.accounts import Accounts, Caller, TokenPair
-from movie_core.errors import InvalidLink, InvalidToken, NotAuthenticated, SessionNotFound, WeakPassword
-from movie_core.limits import Limits, Quota, network_of
+from movie_core.errors import (
+    InvalidBody,
+    InvalidLink,
+    InvalidPassword,
+    InvalidToken,
+    NotAuthenticated,
+    SessionNotFound,
+    WeakPassword,
+)
+from movie_core.limits import Limits, LoginAttempt, Quota, networks_of
 from movie_core.users import Account
 
 AUTHENTICATION = "/api/v1/authentication/"
@@ -44,6 +53,17 @@ class Credentials(msgspec.Struct):
 
 class GivenAddress(msgspec.Struct):
     email: str
+
+
+class Activation(msgspec.Struct):
+    """Of a JSON client; one of the two, or neither where a single registration waits."""
+
+    password: str | msgspec.UnsetType = msgspec.UNSET
+    new_password: str | msgspec.UnsetType = msgspec.UNSET
+
+
+class GivenPassword(msgspec.Struct):
+    password: str
 
 
 class RefreshToken(msgspec.Struct):
@@ -109,8 +129,17 @@ def _device(request: AnyRequest) -> str:
     return request.headers.get("user-agent", "")
 
 
-def _network(request: AnyRequest) -> str:
-    return network_of(request.scope["state"]["client"])
+def _networks(request: AnyRequest) -> tuple[str, ...]:
+    return networks_of(request.scope["state"]["client"])
+
+
+async def _count_login(request: AnyRequest, address_key: str, accounts: Accounts, limits: Limits) -> LoginAttempt:
+    """Count a password before it is checked; raises `RateLimited`."""
+    networks = _networks(request)
+    await limits.login_work(networks)
+    attempt = await limits.login(address_key, networks, await accounts.networks_of(address_key))
+    _tell(request, attempt.quota)
+    return attempt
 
 
 def _tell(request: AnyRequest, quota: Quota | None) -> None:
@@ -131,9 +160,10 @@ def _link(uid: str, token: str) -> tuple[str, str]:
 async def register(request: AnyRequest, accounts: FromDishka[Accounts], limits: FromDishka[Limits]) -> Response[bytes]:
     await read_body(request)
     # Before the body is looked at: a try counts whatever it is worth.
-    _tell(request, await limits.register(_network(request)))
+    networks = _networks(request)
+    _tell(request, await limits.register(networks))
     wanted = await read_json(request, NewAccount)
-    registration = await accounts.register(wanted.email, wanted.username, wanted.password)
+    registration = await accounts.register(wanted.email, wanted.username, wanted.password, requested_from=networks[-1])
     return _json({"email": registration.address.spelling, "username": registration.username.shown}, 201)
 
 
@@ -143,7 +173,9 @@ async def show_activation(
 ) -> Response[Any]:
     is_done = await accounts.is_activated(*_link(uid, token))
     if wants_html(request):
-        return account_pages.is_active() if is_done else account_pages.ask_to_activate()
+        if is_done:
+            return account_pages.is_active()
+        return account_pages.ask_to_activate(request.app.state.settings.password_min)
     if is_done:
         return _message("This account is active already", code="already_verified")
     return _message("POST to this URL to activate the account")
@@ -151,24 +183,47 @@ async def show_activation(
 
 @post(ACTIVATION_LINK, exception_handlers={Exception: answer_either})
 async def activate(
-    request: AnyRequest, uid: FromPath[str], token: FromPath[str], accounts: FromDishka[Accounts]
+    request: AnyRequest,
+    uid: FromPath[str],
+    token: FromPath[str],
+    accounts: FromDishka[Accounts],
+    limits: FromDishka[Limits],
 ) -> Response[Any]:
+    networks = _networks(request)
     if is_form(request):
-        await read_form(request, ())
+        form = await read_form(request, ("password", "new"), optional=("password", "new"))
+        typed = form.get("password")
+        given = {"new_password" if "new" in form else "password": typed} if typed else {}
     else:
-        await read_no_json(request)
-    if wants_html(request):
-        await accounts.activate(*_link(uid, token), device=None)
-        return account_pages.is_active()
-    pair = await accounts.activate(*_link(uid, token), device=_device(request))
-    if pair is None:
-        return _message("This account is active already", code="already_verified")
-    return _message("Email verified successfully", access=pair.access, refresh=pair.refresh)
+        body = await read_json_or_nothing(request, Activation)
+        fields = {"password": given_or_none(body.password), "new_password": given_or_none(body.new_password)}
+        given = {name: value for name, value in fields.items() if value is not None}
+    if len(given) > 1:
+        raise InvalidBody("give password or new_password, not both", field="new_password")
+    _tell(request, await limits.link(uid, networks))
+    if not wants_html(request):
+        pair = await accounts.activate(*_link(uid, token), _device(request), **given, network=networks[0])
+        if pair is None:
+            return _message("This account is active already", code="already_verified")
+        return _message("Email verified successfully", access=pair.access, refresh=pair.refresh)
+    refusal = ""
+    try:
+        # Whoever opens the page may never have registered: without a password nothing is activated.
+        if given or await accounts.is_activated(*_link(uid, token)):
+            await accounts.activate(*_link(uid, token), None, **given)
+            return account_pages.is_active()
+        refusal = "type the password of your registration, or choose a new one"
+    except (InvalidPassword, WeakPassword) as refused:
+        refusal = refused.detail
+    return account_pages.ask_to_activate(request.app.state.settings.password_min, refusal)
 
 
 @post(AUTHENTICATION + "verify-email/resend/")
-async def resend(request: AnyRequest, accounts: FromDishka[Accounts]) -> Response[bytes]:
-    await accounts.resend((await read_json(request, GivenAddress)).email)
+async def resend(request: AnyRequest, accounts: FromDishka[Accounts], limits: FromDishka[Limits]) -> Response[bytes]:
+    await read_body(request)
+    networks = _networks(request)
+    await limits.mail(networks)  # not told, so that the answers for known and unknown addresses stay the same
+    await accounts.resend((await read_json(request, GivenAddress)).email, requested_from=networks[-1])
     return _message(_MAIL_FOLLOWS, status_code=202)
 
 
@@ -178,13 +233,33 @@ async def resend(request: AnyRequest, accounts: FromDishka[Accounts]) -> Respons
 @post([AUTHENTICATION + "login/", AUTHENTICATION + "jwt/token/"])
 async def log_in(request: AnyRequest, accounts: FromDishka[Accounts], limits: FromDishka[Limits]) -> Response[bytes]:
     given = await read_json(request, Credentials)
-    _tell(request, await limits.login(accounts.address_key(given.email), _network(request)))
-    return _json(_pair(await accounts.log_in(given.email, given.password, _device(request))))
+    attempt = await _count_login(request, accounts.address_key(given.email), accounts, limits)
+    pair = await accounts.log_in(given.email, given.password, _device(request), network=_networks(request)[0])
+    await limits.succeeded(attempt)
+    return _json(_pair(pair))
+
+
+@post(AUTHENTICATION + "reauthenticate/")
+async def reauthenticate(
+    request: AnyRequest, caller: FromDishka[Caller], accounts: FromDishka[Accounts], limits: FromDishka[Limits]
+) -> Response[None]:
+    given = await read_json(request, GivenPassword)
+    account = await accounts.profile(caller)
+    attempt = await _count_login(request, account.address.key, accounts, limits)
+    await accounts.reauthenticate(caller, given.password)
+    await limits.succeeded(attempt)
+    return _nothing()
 
 
 @post(AUTHENTICATION + "jwt/token/refresh/")
-async def refresh(request: AnyRequest, accounts: FromDishka[Accounts]) -> Response[bytes]:
-    return _json(_pair(await accounts.refresh((await read_json(request, RefreshToken)).refresh)))
+async def refresh(request: AnyRequest, accounts: FromDishka[Accounts], limits: FromDishka[Limits]) -> Response[bytes]:
+    await read_body(request)
+    _tell(request, await limits.refresh_work(_networks(request)))
+    given = await read_json(request, RefreshToken)
+    owner = await accounts.owner_of(given.refresh)
+    if owner is not None:
+        await limits.refresh(owner)
+    return _json(_pair(await accounts.refresh(given.refresh)))
 
 
 @post(AUTHENTICATION + "logout/")
@@ -209,13 +284,13 @@ async def list_sessions(caller: FromDishka[Caller], accounts: FromDishka[Account
     return _json({"items": items})
 
 
-@delete(SESSIONS)
+@delete(SESSIONS, guards=[require_writer])
 async def end_other_sessions(caller: FromDishka[Caller], accounts: FromDishka[Accounts]) -> Response[None]:
     await accounts.end_other_sessions(caller)
     return _nothing()
 
 
-@delete(SESSIONS + "{session_id:str}/")
+@delete(SESSIONS + "{session_id:str}/", guards=[require_writer])
 async def end_session(
     session_id: FromPath[str], caller: FromDishka[Caller], accounts: FromDishka[Accounts]
 ) -> Response[None]:
@@ -229,14 +304,22 @@ async def end_session(
 
 
 @post(AUTHENTICATION + "password/forgot/")
-async def forgot_password(request: AnyRequest, accounts: FromDishka[Accounts]) -> Response[bytes]:
-    await accounts.forgot_password((await read_json(request, GivenAddress)).email)
+async def forgot_password(
+    request: AnyRequest, accounts: FromDishka[Accounts], limits: FromDishka[Limits]
+) -> Response[bytes]:
+    await read_body(request)
+    networks = _networks(request)
+    await limits.mail(networks)  # not told, so that the answers for known and unknown addresses stay the same
+    await accounts.forgot_password((await read_json(request, GivenAddress)).email, requested_from=networks[-1])
     return _message(_MAIL_FOLLOWS, status_code=202)
 
 
 @post(AUTHENTICATION + "password/reset/")
-async def reset_password(request: AnyRequest, accounts: FromDishka[Accounts]) -> Response[None]:
+async def reset_password(
+    request: AnyRequest, accounts: FromDishka[Accounts], limits: FromDishka[Limits]
+) -> Response[None]:
     given = await read_json(request, NewPassword)
+    _tell(request, await limits.link(given.uid, _networks(request)))
     await accounts.reset_password(*_link(given.uid, given.token), given.password)
     return _nothing()
 
@@ -253,9 +336,14 @@ async def show_reset(
 
 @post(RESET_LINK, exception_handlers={Exception: answer_either})
 async def reset_by_form(
-    request: AnyRequest, uid: FromPath[str], token: FromPath[str], accounts: FromDishka[Accounts]
+    request: AnyRequest,
+    uid: FromPath[str],
+    token: FromPath[str],
+    accounts: FromDishka[Accounts],
+    limits: FromDishka[Limits],
 ) -> Response[str]:
     given = await read_form(request, ("password",))
+    _tell(request, await limits.link(uid, _networks(request)))
     try:
         await accounts.reset_password(*_link(uid, token), given["password"])
     except WeakPassword as refused:
@@ -265,10 +353,17 @@ async def reset_by_form(
 
 @post(AUTHENTICATION + "password/change/")
 async def change_password(
-    request: AnyRequest, caller: FromDishka[Caller], accounts: FromDishka[Accounts]
+    request: AnyRequest, caller: FromDishka[Caller], accounts: FromDishka[Accounts], limits: FromDishka[Limits]
 ) -> Response[None]:
     given = await read_json(request, PasswordChange)
-    await accounts.change_password(caller, given.old_password, given.new_password)
+    account = await accounts.profile(caller)
+    attempt = await _count_login(request, account.address.key, accounts, limits)
+    try:
+        await accounts.change_password(caller, given.old_password, given.new_password)
+    except WeakPassword:  # the old one was right
+        await limits.succeeded(attempt)
+        raise
+    await limits.succeeded(attempt)
     return _nothing()
 
 
@@ -280,7 +375,7 @@ async def show_profile(caller: FromDishka[Caller], accounts: FromDishka[Accounts
     return _json(_profile(await accounts.profile(caller)))
 
 
-@patch(ME)
+@patch(ME, guards=[require_writer])
 async def change_profile(
     request: AnyRequest, caller: FromDishka[Caller], accounts: FromDishka[Accounts]
 ) -> Response[bytes]:
@@ -291,13 +386,13 @@ async def change_profile(
     return _json(_profile(account))
 
 
-@delete(ME)
+@delete(ME, guards=[require_writer])
 async def erase_me(caller: FromDishka[Caller], accounts: FromDishka[Accounts]) -> Response[None]:
     await accounts.erase(caller)
     return _nothing()
 
 
-@get(ME + "export/")
+@get(ME + "export/", guards=[require_exporter])
 async def export_me(caller: FromDishka[Caller], accounts: FromDishka[Accounts]) -> Response[bytes]:
     return _json(await accounts.export(caller))
 
@@ -324,6 +419,7 @@ ACCOUNT_ROUTES = (
     activate,
     resend,
     log_in,
+    reauthenticate,
     refresh,
     log_out,
     list_sessions,

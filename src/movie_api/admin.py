@@ -13,7 +13,7 @@ from movie_api.analytics import require_staff
 from movie_api.bodies import given_or_none, read_json, read_no_json
 from movie_api.errors import AnyRequest
 from movie_api.lists import PAGED, listing, window_of
-from movie_api.movies import parse_parameters
+from movie_api.movies import parse_parameters, require_writer
 from movie_core.accounts import Caller
 from movie_core.administration import Administration
 from movie_core.audit import AuditEntry
@@ -48,7 +48,7 @@ async def list_users(request: AnyRequest, administration: FromDishka[Administrat
     return listing(request, USERS, window, total, [_user(one) for one in people], {}, kept)
 
 
-@patch(USERS + "{person_id:str}/", guards=[require_staff])
+@patch(USERS + "{person_id:str}/", guards=[require_staff, require_writer])
 async def change_user(
     request: AnyRequest,
     person_id: FromPath[str],
@@ -75,7 +75,7 @@ async def list_mails(request: AnyRequest, administration: FromDishka[Administrat
     return listing(request, MAILS, window, total, [_mail(one) for one in mails], {}, kept)
 
 
-@post(MAILS + "{mail_id:str}/retry/", guards=[require_staff])
+@post(MAILS + "{mail_id:str}/retry/", guards=[require_staff, require_writer])
 async def retry_mail(
     request: AnyRequest, mail_id: FromPath[str], caller: FromDishka[Caller], administration: FromDishka[Administration]
 ) -> Response[bytes]:

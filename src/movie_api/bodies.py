@@ -93,17 +93,21 @@ async def read_file(request: AnyRequest, media_type: str) -> bytes:
     return await read_body(request)
 
 
-async def read_no_json(request: AnyRequest) -> None:
-    """For a route that wants nothing: no body, or an object without fields."""
+async def read_json_or_nothing(request: AnyRequest, wanted: type[T]) -> T:
+    """As `read_json`, of a body that may be left out; no field of `wanted` is required."""
     body = await read_body(request)
     if body or "content-type" in request.headers:
         _require_type(request, JSON)
-    if body:
-        _converted(_object_of(_parsed(body)), msgspec.Struct)
+    return _converted(_object_of(_parsed(body)) if body else {}, wanted)
 
 
-async def read_form(request: AnyRequest, fields: Collection[str]) -> dict[str, str]:
-    """A form as browsers encode it, with just these fields; raises `InvalidBody`."""
+async def read_no_json(request: AnyRequest) -> None:
+    """For a route that wants nothing: no body, or an object without fields."""
+    await read_json_or_nothing(request, msgspec.Struct)
+
+
+async def read_form(request: AnyRequest, fields: Collection[str], *, optional: Collection[str] = ()) -> dict[str, str]:
+    """A form as browsers encode it, with just these fields, of which some may be left out; raises `InvalidBody`."""
     _require_type(request, FORM)
     body = await read_body(request)
     try:
@@ -115,7 +119,7 @@ async def read_form(request: AnyRequest, fields: Collection[str]) -> dict[str, s
     given = dict(pairs)
     if len(given) < len(pairs):
         raise InvalidBody("a field of the form is given twice")
-    _refuse_others(given, fields, fields)
+    _refuse_others(given, fields, [name for name in fields if name not in optional])
     return given
 
 

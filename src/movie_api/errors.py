@@ -77,7 +77,9 @@ PROBLEMS: dict[str, Kind] = {
         "The password is too short, too long, like the address or username, common, or easily guessed; the detail says "
         "which.",
     ),
-    "invalid_password": Kind(400, "Invalid password", "The present password, given to be allowed a change, is wrong."),
+    "invalid_password": Kind(
+        400, "Invalid password", "The password, given to be allowed a change or an activation, is wrong."
+    ),
     "invalid_body": Kind(
         400,
         "Invalid body",
@@ -120,6 +122,12 @@ PROBLEMS: dict[str, Kind] = {
         "Invalid credentials",
         "Address and password don't belong together, or the account isn't active; nobody is told which.",
     ),
+    "reauthentication_required": Kind(
+        403,
+        "Reauthentication required",
+        "The login is too long ago for this request. Send the password to `authentication/reauthenticate/`, or log in "
+        "again, and repeat the request.",
+    ),
     "not_allowed": Kind(403, "Not allowed", "The token is good, but the route is for staff alone."),
     "movie_not_found": Kind(404, "Movie not found", "No movie matches the query, or none has this id."),
     "rating_not_found": Kind(404, "Rating not found", "You haven't rated this movie."),
@@ -134,6 +142,12 @@ PROBLEMS: dict[str, Kind] = {
         408, "Request timeout", "The body did not arrive in time; a stalled connection is closed within 15 seconds."
     ),
     "username_taken": Kind(409, "Username taken", "Somebody has this username. Choose another."),
+    "password_required": Kind(
+        409,
+        "Password required",
+        "Several registrations wait under this address. Send the `password` of yours, or a `new_password`, to activate "
+        "it.",
+    ),
     "own_account": Kind(
         409,
         "Own account",

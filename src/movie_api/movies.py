@@ -36,7 +36,7 @@ from movie_core.errors import (
     RateLimited,
 )
 from movie_core.events import EventRecorder
-from movie_core.limits import LeasedLimit, Limits, network_of
+from movie_core.limits import LeasedLimit, Limits, UserLimit, network_of, networks_of
 from movie_core.movies import FoundMovie, Movie, MoviePage, MovieQuery, Order, State, normalise_query
 from movie_core.paging import PageLinks, Window
 
@@ -226,18 +226,24 @@ class SearchAccess:
             scope["state"]["quota"] = quota
         return quota is not None
 
-    async def admit(self, connection: Connection, limit: LeasedLimit | None, *, needs_user: bool = False) -> None:
+    async def admit(
+        self, connection: Connection, limit: LeasedLimit | UserLimit | None, *, needs_user: bool = False
+    ) -> None:
         """Find out who calls, and count the request; raises errors of the `Denied` family, and `RateLimited`. Where
-        search is public, a token that isn't good is as good as none, unless the route `needs_user`."""
+        search is public, a token that isn't good is as good as none, unless the route `needs_user`: a `UserLimit` is
+        for these."""
         caller: Caller | None = None
         try:
             caller = await connection.state.dishka_container.get(Caller)
         except Denied:
             if needs_user or not self._is_public:
                 raise
-        connection.scope["state"]["caller"] = caller
-        if limit is not None:
-            connection.scope["state"]["quota"] = await limit.hit(_counts_as(connection.scope, caller))
+        state = connection.scope["state"]
+        state["caller"] = caller
+        if isinstance(limit, UserLimit) and caller is not None:
+            state["quota"] = await limit.hit(caller.user_id, networks_of(state["client"]))
+        elif isinstance(limit, LeasedLimit):
+            state["quota"] = await limit.hit(_counts_as(connection.scope, caller))
 
 
 def _counts_as(scope: HTTPScope | WebSocketScope, caller: Caller | None) -> str:
@@ -261,6 +267,10 @@ require_user = _guard("search", needs_user=True)
 """Guards routes that need a valid token in any case; counted as searches are."""
 require_teller = _guard("events", needs_user=True)
 """The same for telling events, which are counted apart."""
+require_writer = _guard("writes", needs_user=True)
+"""The same for changes of what belongs to the caller."""
+require_importer = _guard("imports", needs_user=True)
+require_exporter = _guard("exports", needs_user=True)
 
 
 class ReadyAnswer:

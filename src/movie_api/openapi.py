@@ -162,6 +162,13 @@ SCHEMAS: Json = {
     ),
     "ActivationLink": _object(("message",), message=_TEXT, code={"const": "already_verified"}),
     "Message": _object(("message",), message=_TEXT),
+    "Activation": _object(
+        (),
+        password=_PASSWORD | {"description": "The one that was chosen at the registration."},
+        new_password=_PASSWORD | {"description": "One that takes its place."},
+    ),
+    "ActivationForm": _object((), password=_PASSWORD, new={"type": "string", "description": "There: it is a new one."}),
+    "GivenPassword": _object(("password",), password=_PASSWORD),
     "Nothing": _object(()),
     "NewPassword": _object(("uid", "token", "password"), uid=_TEXT, token=_TOKEN, password=_PASSWORD),
     "PasswordForm": _object(("password",), password=_PASSWORD),
@@ -470,8 +477,8 @@ _HEADERS: dict[str, Json] = {
     "RateLimit": {"description": "What is left (`r`), and in how many seconds more is (`t`).", "schema": _TEXT},
     "RateLimit-Policy": {"description": "At most `q` in any `w` seconds.", "schema": _TEXT},
 }
-_FOR_STATUS = {401: ("WWW-Authenticate",), 405: ("Allow",), 429: ("Retry-After",), 503: ("Retry-After",)}
 _LIMITS = ("RateLimit", "RateLimit-Policy")
+_FOR_STATUS = {401: ("WWW-Authenticate",), 405: ("Allow",), 429: ("Retry-After", *_LIMITS), 503: ("Retry-After",)}
 _BEFORE_LIMITS = (401, 405, 414, 431)
 """Statuses of answers to searches that were not counted."""
 
@@ -555,6 +562,7 @@ def _account(
     form: str | None = None,
     parameters: Iterable[Json] = (),
     is_open: bool = False,
+    is_body_needed: bool = True,
     is_limited: bool = False,
     is_page_too: bool = False,
 ) -> Json:
@@ -574,7 +582,7 @@ def _account(
             "tags": ["accounts"],
             "summary": summary,
             "parameters": list(parameters),
-            **({"requestBody": {"required": body != "Nothing", "content": taken}} if taken else {}),
+            **({"requestBody": {"required": is_body_needed, "content": taken}} if taken else {}),
             "responses": {str(status): told, **_problems(*codes, headers=always, is_page_too=is_page_too)},
             "security": [] if is_open else [{"bearer": []}],
         }
@@ -608,7 +616,8 @@ def _admin(
     parameters: Iterable[Json] = (),
 ) -> Json:
     """An operation for staff. `answered` and `body` name schemas; one without a body is a list."""
-    headers = ("Cache-Control",) if body else ("Cache-Control", "Link")
+    is_limited = body is not None
+    headers = ("Cache-Control", *_LIMITS) if is_limited else ("Cache-Control", "Link")
     codes = (*errors, *(_BODY if body else _LIST), *_ACCESS, "not_allowed", "store_unavailable")
     content = {"content": _content(JSON, _schema(body))} if body else {}
     return {
@@ -624,7 +633,7 @@ def _admin(
                     "headers": _headers(*headers),
                     "content": _content(JSON, _schema(answered)),
                 },
-                **_problems(*codes, headers=("Cache-Control",)),
+                **_problems(*codes, headers=("Cache-Control",), is_limited=is_limited),
             },
             "security": [{"bearer": []}],
         }
@@ -757,11 +766,14 @@ PATHS: Json = {
             *("invalid_rating", "movie_not_found", "too_many_ratings"),
             body=_content(JSON, _schema("NewRating")),
             parameters=[_MOVIE_ID],
+            is_limited=True,
         ),
         **_personal(
             "get", "getRating", "What the caller gave the movie", "Rating", "rating_not_found", parameters=[_MOVIE_ID]
         ),
-        **_personal("delete", "removeRating", "Take a rating back", None, status=204, parameters=[_MOVIE_ID]),
+        **_personal(
+            "delete", "removeRating", "Take a rating back", None, status=204, parameters=[_MOVIE_ID], is_limited=True
+        ),
     },
     "/api/v1/users/me/ratings/": {
         **_personal(
@@ -781,6 +793,7 @@ PATHS: Json = {
             "Imported",
             *("too_many_rows", "several_users", "too_many_ratings"),
             body=_content(JSON, _schema("RatingImport")) | _content(CSV, _TEXT | {"examples": [_LETTERBOXD]}),
+            is_limited=True,
         ),
     },
     "/api/v1/recommendations/": _personal(
@@ -839,11 +852,13 @@ PATHS: Json = {
             "activate",
             "Activate the account; logs a JSON client in",
             "Activated",
-            *(_LINK, "username_taken"),
-            body="Nothing",
-            form="Nothing",
+            *(_LINK, "invalid_password", "weak_password", "username_taken", "password_required", "busy"),
+            body="Activation",
+            form="ActivationForm",
+            is_body_needed=False,
             parameters=_LINK_PARAMETERS,
             is_open=True,
+            is_limited=True,
             is_page_too=True,
         ),
     },
@@ -852,7 +867,7 @@ PATHS: Json = {
         "resendActivation",
         "Mail new activation links, where registrations wait",
         "Message",
-        "invalid_email",
+        *("invalid_email", "rate_limited"),
         status=202,
         body="Address",
         is_open=True,
@@ -878,6 +893,17 @@ PATHS: Json = {
         "invalid_token",
         body="RefreshToken",
         is_open=True,
+        is_limited=True,
+    ),
+    "/api/v1/authentication/reauthenticate/": _account(
+        "post",
+        "reauthenticate",
+        "Confirm the password, before what needs a recent login",
+        None,
+        *("invalid_password", "busy"),
+        status=204,
+        body="GivenPassword",
+        is_limited=True,
     ),
     "/api/v1/authentication/logout/": _account("post", "logOut", "End this session", "Message"),
     "/api/v1/authentication/password/forgot/": _account(
@@ -885,7 +911,7 @@ PATHS: Json = {
         "forgotPassword",
         "Mail a link that resets the password, where there is an account",
         "Message",
-        "invalid_email",
+        *("invalid_email", "rate_limited"),
         status=202,
         body="Address",
         is_open=True,
@@ -899,6 +925,7 @@ PATHS: Json = {
         status=204,
         body="NewPassword",
         is_open=True,
+        is_limited=True,
     ),
     "/api/v1/authentication/password/reset/{uid}/{token}/": {
         **_account(
@@ -920,6 +947,7 @@ PATHS: Json = {
             form="PasswordForm",
             parameters=_LINK_PARAMETERS,
             is_open=True,
+            is_limited=True,
             is_page_too=True,
         ),
     },
@@ -931,18 +959,28 @@ PATHS: Json = {
         *("invalid_password", "weak_password", "busy"),
         status=204,
         body="PasswordChange",
+        is_limited=True,
     ),
     "/api/v1/authentication/sessions/": {
         **_account("get", "listSessions", "The sessions of this account, the one used last first", "Sessions"),
-        **_account("delete", "endOtherSessions", "End all other sessions", None, status=204),
+        **_account(
+            "delete",
+            "endOtherSessions",
+            "End all other sessions; needs a recent login",
+            None,
+            "reauthentication_required",
+            status=204,
+            is_limited=True,
+        ),
     },
     "/api/v1/authentication/sessions/{session_id}/": _account(
         "delete",
         "endSession",
-        "End one session",
+        "End one session; another than the present one needs a recent login",
         None,
-        "session_not_found",
+        *("session_not_found", "reauthentication_required"),
         status=204,
+        is_limited=True,
         parameters=[_parameter("session_id", "As `sessions/` lists it.", _TEXT, where="path")],
     ),
     "/api/v1/users/me/": {
@@ -950,14 +988,25 @@ PATHS: Json = {
         **_account(
             "patch",
             "changeProfile",
-            "Change the username, or whether events are recorded",
+            "Change the username, which needs a recent login, or whether events are recorded",
             "Profile",
-            *("invalid_username", "username_taken", "user_not_found"),
+            *("invalid_username", "username_taken", "user_not_found", "reauthentication_required"),
             body="ProfileChange",
+            is_limited=True,
         ),
-        **_account("delete", "eraseProfile", "Erase everything about this account", None, status=204),
+        **_account(
+            "delete",
+            "eraseProfile",
+            "Erase everything about this account; needs a recent login",
+            None,
+            "reauthentication_required",
+            status=204,
+            is_limited=True,
+        ),
     },
-    "/api/v1/users/me/export/": _account("get", "exportProfile", "Everything stored about this account", "Export"),
+    "/api/v1/users/me/export/": _account(
+        "get", "exportProfile", "Everything stored about this account", "Export", is_limited=True
+    ),
     "/api/v1/analytics/summary/": _analytics("getSummary", "What everyone did, in numbers", "Summary"),
     "/api/v1/analytics/searches/top/": _analytics("listTopSearches", "The most frequent searches", "QueryCounts"),
     "/api/v1/analytics/searches/zero-results/": _analytics(

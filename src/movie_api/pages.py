@@ -45,6 +45,7 @@ input, button { font: inherit; padding: 0.5rem 0.75rem; border: 1px solid light-
 button { margin-top: 1rem; padding: 0.5rem 1.25rem; border-color: transparent; cursor: pointer;
   background: light-dark(#0b57d0, #8ab4f8); color: light-dark(#fff, #10151c); }
 :focus-visible { outline: 3px solid light-dark(#0b57d0, #8ab4f8); outline-offset: 2px; }
+.choice input { width: auto; margin: 0.5rem 0.25rem 0.5rem 0; } .choice label { display: inline; font-weight: 400; }
 .hint { margin: 0; font-size: 0.95rem; opacity: 0.85; }
 [role="alert"] { margin: 0.5rem 0; font-weight: 600; color: light-dark(#b3261e, #f2b8b5); }
 footer { margin-top: 3rem; font-size: 0.9rem; opacity: 0.8; }

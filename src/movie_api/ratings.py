@@ -14,7 +14,15 @@ from movie_api.accounts import ME
 from movie_api.bodies import CSV, media_type_of, read_file, read_json, read_rows
 from movie_api.errors import AnyRequest
 from movie_api.lists import PAGED, listing, window_of
-from movie_api.movies import SEARCH_PATH, movie_fields, parse_parameters, require_search_access, require_user
+from movie_api.movies import (
+    SEARCH_PATH,
+    movie_fields,
+    parse_parameters,
+    require_importer,
+    require_search_access,
+    require_user,
+    require_writer,
+)
 from movie_core.accounts import Caller
 from movie_core.discovery import Discovery, SuggestedMovies
 from movie_core.errors import InvalidParameter, InvalidRating
@@ -43,7 +51,7 @@ class ImportedRating(msgspec.Struct, forbid_unknown_fields=True):
     rated_at: Annotated[datetime, msgspec.Meta(tz=True)] | msgspec.UnsetType = msgspec.UNSET
 
 
-@put(RATING)
+@put(RATING, guards=[require_writer])
 async def rate_movie(
     request: AnyRequest, movie_id: FromPath[str], caller: FromDishka[Caller], discovery: FromDishka[Discovery]
 ) -> Response[bytes]:
@@ -58,7 +66,7 @@ async def show_rating(
     return _rating(await discovery.rating(caller.user_id, movie_id))
 
 
-@delete(RATING)
+@delete(RATING, guards=[require_writer])
 async def remove_rating(
     movie_id: FromPath[str], caller: FromDishka[Caller], discovery: FromDishka[Discovery]
 ) -> Response[None]:
@@ -76,7 +84,7 @@ async def list_ratings(
     return listing(request, RATINGS, window, found.total, items, {})
 
 
-@put(RATINGS, request_max_body_size=MAX_IMPORT_BODY)
+@put(RATINGS, guards=[require_importer], request_max_body_size=MAX_IMPORT_BODY)
 async def import_ratings(
     request: AnyRequest, caller: FromDishka[Caller], discovery: FromDishka[Discovery]
 ) -> Response[bytes]:

@@ -26,13 +26,14 @@ Registering and activating a user, with every port in memory (a real deployment 
 >>> mailer = memory.MemoryMailer()
 >>> accounts = Accounts(
 ...     users, sessions, SessionWatch(sessions), memory.MemoryHasher(), memory.MemoryTokens(keys),
-...     memory.PlainAddressSyntax(), memory.PlainStrength(), mailer, memory.MemoryDoorbell(), keys,
+...     memory.PlainAddressSyntax(), memory.PlainUsernameSyntax(), memory.PlainStrength(), mailer,
+...     memory.MemoryDoorbell(), keys,
 ...     AccountRules(password_min=8, access_ttl=timedelta(minutes=15), refresh_ttl=timedelta(days=5)),
 ... )
 >>> async def join(name: str) -> str:
 ...     await accounts.register(f"{name}@example.com", name, "copper lantern walks home")
 ...     await MailRoom(outbox, mailer, keys, public_url="https://movies.example.com", owner="doctest").deliver_due()
-...     [(username, link)] = mailer.letters[-1].links
+...     [link] = mailer.letters[-1].links
 ...     uid, token = link.rstrip("/").split("/")[-2:]
 ...     tokens = await accounts.activate(uid, token, device="a terminal")
 ...     return (await accounts.profile(await accounts.authenticate(tokens.access))).username.shown

@@ -3,6 +3,7 @@
 Nobody learns here whether an address has an account: whatever its state, an answer is the same and costs the same.
 """
 
+import logging
 from collections import OrderedDict
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -15,6 +16,8 @@ from movie_core.errors import (
     InvalidEmail,
     InvalidPassword,
     InvalidToken,
+    PasswordRequired,
+    ReauthenticationRequired,
     SessionNotFound,
     UserNotFound,
 )
@@ -32,6 +35,7 @@ from movie_core.ports import (
     Person,
     PersonalData,
     SessionStore,
+    UsernameSyntax,
     UserStore,
 )
 from movie_core.sessions import MAX_DEVICE, Access, Session, SessionWatch
@@ -51,6 +55,8 @@ MAX_CALLERS = 10_000
 _NOBODY = "\x00"
 """Stands in for the key of a malformed address: no account has it, and looking for it costs the same."""
 
+_log = logging.getLogger(__name__)
+
 
 @dataclass(frozen=True, slots=True)
 class AccountRules:
@@ -60,6 +66,10 @@ class AccountRules:
     """Characters."""
     access_ttl: timedelta
     refresh_ttl: timedelta
+    session_ttl: timedelta = timedelta(days=30)
+    """From a login on; no refresh makes a session last longer."""
+    reauthenticate_after: timedelta = timedelta(minutes=15)
+    """How long a login is recent enough to erase or rename the account and to end other sessions."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,6 +101,7 @@ class Accounts:
         hasher: PasswordHasher,
         tokens: AccessTokens,
         syntax: AddressSyntax,
+        username_syntax: UsernameSyntax,
         strength: PasswordStrength,
         mailer: Mailer,
         doorbell: Doorbell,
@@ -107,6 +118,7 @@ class Accounts:
         self._hasher = hasher
         self._tokens = tokens
         self._syntax = syntax
+        self._username_syntax = username_syntax
         self._strength = strength
         self._mailer = mailer
         self._doorbell = doorbell
@@ -118,8 +130,9 @@ class Accounts:
 
     # --- becoming a user
 
-    async def register(self, email: str, username: str, password: str) -> Registration:
+    async def register(self, email: str, username: str, password: str, *, requested_from: str = "") -> Registration:
         """Take a registration; a mail with its link follows. A taken address looks the same, and its owner is told.
+        `requested_from` is the widest network of the client: what one network requests delays no mail of others.
 
         Raises the `Invalid` that a field deserves, with those of the other fields in `others`, and `UsernameTaken`.
         """
@@ -130,7 +143,7 @@ class Accounts:
         except Invalid as error:
             wrong.append(error)
         try:
-            name = parse_username(username)
+            name = parse_username(username, self._username_syntax)
         except Invalid as error:
             wrong.append(error)
         password = normalise_password(password)
@@ -146,36 +159,63 @@ class Accounts:
             first.others = tuple(rest)
             raise first
         # The salt is the same for the same person: that is how the store knows a registration sent twice.
-        hashed = await self._hasher.hash(password, salt=self._keys.salt(address.mailbox, name.key))
+        salt = self._keys.salt(address.mailbox, name.key)
+        hashed = await self._hasher.hash(password, salt=salt, queue=address.key)
         now = self._clock()
-        registration = Registration(new_id(), address, name, hashed, now)
+        registration = Registration(new_id(), address, name, hashed, now, requested_from)
         await self._users.register(registration, now)
         await self._doorbell.ring()
         return registration
 
     async def is_activated(self, uid: str, token: str) -> bool:
         """Whether a good activation link was used already; raises `InvalidLink`. Changes nothing."""
-        return await self._users.activation(uid, token_hash(token), self._clock())
+        return (await self._users.activation(uid, token_hash(token), self._clock())).registration is None
 
-    async def activate(self, uid: str, token: str, device: str | None) -> TokenPair | None:
+    async def activate(
+        self,
+        uid: str,
+        token: str,
+        device: str | None,
+        *,
+        password: str | None = None,
+        new_password: str | None = None,
+        network: str = "",
+    ) -> TokenPair | None:
         """Use an activation link, and log in the device that did; None without a device, and for a link used before.
 
-        Raises `InvalidLink`, and `UsernameTaken` when somebody else got the username meanwhile.
+        The link proves who reads the mailbox, not who has registered: so `password` must be the registration's, or
+        `new_password` takes its place. Without either the registration's counts where no other can be meant.
+
+        Raises `InvalidLink`, `InvalidPassword`, `WeakPassword`, `PasswordRequired`, and `UsernameTaken` when somebody
+        else got the username meanwhile.
         """
-        activated = await self._users.activate(uid, token_hash(token), self._clock())
+        hashed = token_hash(token)
+        link = await self._users.activation(uid, hashed, self._clock())
+        if link.registration is None:
+            return None
+        password_hash = None
+        if new_password is not None:
+            password_hash = await self._new_password(link.registration, new_password, field="new_password")
+        elif password is not None:
+            if not await self._verify(password, link.registration.password_hash, link.registration.address.key):
+                raise InvalidPassword("this is not the password of this registration", field="password")
+            password_hash = link.registration.password_hash
+        elif not link.is_only:
+            raise PasswordRequired("several registrations wait under this address; send the password of yours")
+        activated = await self._users.activate(uid, hashed, self._clock(), password_hash=password_hash)
         if not activated.is_new or device is None:
             return None
-        return await self._start_session(activated.account, device)
+        return await self._start_session(activated.account, device, network=network)
 
-    async def resend(self, email: str) -> None:
+    async def resend(self, email: str, *, requested_from: str = "") -> None:
         """Mail new links for the registrations that wait under this address, if any do; raises `InvalidEmail`."""
-        await self._ask_for_mail(MailKind.ACTIVATION, email)
+        await self._ask_for_mail(MailKind.ACTIVATION_RENEWAL, email, requested_from)
 
     # --- passwords
 
-    async def forgot_password(self, email: str) -> None:
+    async def forgot_password(self, email: str, *, requested_from: str = "") -> None:
         """Mail a link that resets the password, if somebody has this address; raises `InvalidEmail`."""
-        await self._ask_for_mail(MailKind.PASSWORD_RESET, email)
+        await self._ask_for_mail(MailKind.PASSWORD_RESET, email, requested_from)
 
     async def check_reset(self, uid: str, token: str) -> None:
         """Raises `InvalidLink` unless the link can reset a password. Changes nothing."""
@@ -187,12 +227,15 @@ class Accounts:
         owner = await self._users.reset_owner(uid, hashed, self._clock())
         new_hash = await self._new_password(owner, password)
         self._watch.forget(await self._users.reset_password(uid, hashed, new_hash, self._clock()))
+        await self._doorbell.ring()
+        _log.info("password reset: account %s", owner.id)
 
     async def change_password(self, caller: Caller, old: str, new: str) -> None:
         """Set a new password by the old one; ends the other sessions. Raises `InvalidPassword`, `WeakPassword`."""
         account = await self._account(caller)
         wrong = InvalidPassword("the present password is not right", field="old_password")
-        if not await self._verify(old, account.password_hash):
+        if not await self._verify(old, account.password_hash, account.address.key):
+            _log.info("password change refused: wrong password, account %s", account.id)
             raise wrong
         new_hash = await self._new_password(account, new, field="new_password")
         ended = await self._users.change_password(
@@ -201,19 +244,54 @@ class Accounts:
         if ended is None:  # changed by another session in between
             raise wrong
         self._watch.forget(ended)
+        await self._doorbell.ring()
+        _log.info("password changed: account %s", account.id)
 
     # --- sessions
 
-    async def log_in(self, email: str, password: str, device: str) -> TokenPair:
-        """Start a session; raises `InvalidCredentials`, after the same work whatever is wrong."""
-        account = await self._users.account_at(self.address_key(email))
-        is_right = await self._verify(password, None if account is None else account.password_hash)
+    async def log_in(self, email: str, password: str, device: str, *, network: str = "") -> TokenPair:
+        """Start a session; raises `InvalidCredentials`, after the same work whatever is wrong. `network` is the
+        narrowest one of the client: see `networks_of`."""
+        key = self.address_key(email)
+        account = await self._users.account_at(key)
+        is_right = await self._verify(password, None if account is None else account.password_hash, key)
+        wrong = InvalidCredentials("address or password is wrong, or the account isn't active")
         if account is None or not is_right or not account.is_active:
-            raise InvalidCredentials("address or password is wrong, or the account isn't active")
+            reason = "unknown address" if account is None else "wrong password" if not is_right else "inactive account"
+            _log.info("login failed: %s, account %s", reason, "none" if account is None else account.id)
+            raise wrong
         rehashed = None
         if self._hasher.is_outdated(account.password_hash):
-            rehashed = (account.password_hash, await self._hasher.hash(normalise_password(password)))
-        return await self._start_session(account, device, rehashed)
+            rehashed = await self._hasher.hash(normalise_password(password), queue=key)
+        try:
+            pair = await self._start_session(account, device, rehashed=rehashed, network=network)
+        except InvalidCredentials:
+            _log.info("login failed: the password was changed meanwhile, account %s", account.id)
+            raise wrong from None
+        _log.info("login succeeded: account %s", account.id)
+        return pair
+
+    async def networks_of(self, address_key: str) -> Sequence[str]:
+        """The networks from which an account has logged in; none where there is no account, after the same work."""
+        return await self._sessions.networks(address_key)
+
+    async def reauthenticate(self, caller: Caller, password: str) -> None:
+        """Note that the caller knows the password at this moment; raises `InvalidPassword`."""
+        account = await self._account(caller)
+        is_right = await self._verify(password, account.password_hash, account.address.key)
+        if not is_right or not await self._sessions.reauthenticate(
+            caller.session_id, account.password_hash, self._clock()
+        ):
+            _log.info("reauthentication failed: account %s", account.id)
+            raise InvalidPassword("the password is not right", field="password")
+
+    async def require_recent_login(self, caller: Caller) -> None:
+        """Raises `ReauthenticationRequired` where the password was given too long ago."""
+        session = await self._sessions.find(caller.session_id)
+        if session is None or self._clock() - session.authenticated_at > self._rules.reauthenticate_after:
+            raise ReauthenticationRequired(
+                "the login is too long ago for this; confirm the password with reauthenticate/, or log in again"
+            )
 
     def address_key(self, email: str) -> str:
         """What a try to log in counts for: the same for every spelling of an address, and something for any text."""
@@ -227,11 +305,19 @@ class Accounts:
         now = self._clock()
         successors = self._keys.successors(refresh_token)
         rotated = await self._sessions.rotate(
-            token_hash(refresh_token), [token_hash(one) for one in successors], now, now + self._rules.refresh_ttl
+            token_hash(refresh_token),
+            [token_hash(one) for one in successors],
+            now,
+            now + self._rules.refresh_ttl,
+            lifetime=self._rules.session_ttl,
         )
         if rotated is None:
             raise InvalidToken("the refresh token is not valid")
-        return TokenPair(self._access(rotated.session.user_id, rotated.session.id, now), successors[rotated.successor])
+        return TokenPair(self._access(rotated.session, now), successors[rotated.successor])
+
+    async def owner_of(self, refresh_token: str) -> str | None:
+        """The id of the account that a refresh token is of; None where it was never given out or has ended."""
+        return await self._sessions.owner_of(token_hash(refresh_token))
 
     async def authenticate(self, access_token: str) -> Caller:
         """Who presents this token; raises `InvalidToken`. Asks the store for a session's first request only, and goes
@@ -271,15 +357,21 @@ class Accounts:
         return await self._sessions.listed(caller.user_id)
 
     async def end_session(self, caller: Caller, session_id: str) -> None:
-        """End one of the caller's sessions; raises `SessionNotFound`."""
+        """End one of the caller's sessions, the present one or, after a recent login, another; raises
+        `SessionNotFound`, `ReauthenticationRequired`."""
+        if session_id != caller.session_id:
+            await self.require_recent_login(caller)
         ended = await self._sessions.end(caller.user_id, self._clock(), only=session_id)
         self._watch.forget(ended)
         if not ended:
             raise SessionNotFound("there is no such session")
 
     async def end_other_sessions(self, caller: Caller) -> None:
-        """End all of the caller's sessions but the present one."""
-        self._watch.forget(await self._sessions.end(caller.user_id, self._clock(), but=caller.session_id))
+        """End all of the caller's sessions but the present one; raises `ReauthenticationRequired`."""
+        await self.require_recent_login(caller)
+        ended = await self._sessions.end(caller.user_id, self._clock(), but=caller.session_id, notify=True)
+        self._watch.forget(ended)
+        await self._doorbell.ring()
 
     # --- the profile
 
@@ -289,8 +381,11 @@ class Accounts:
     async def change_profile(
         self, caller: Caller, *, username: str | None = None, record_events: bool | None = None
     ) -> Account:
-        """Change what is given; raises `InvalidUsername`, `UsernameTaken`."""
-        name = None if username is None else parse_username(username)
+        """Change what is given, the username after a recent login only; raises `InvalidUsername`, `UsernameTaken`,
+        `ReauthenticationRequired`."""
+        name = None if username is None else parse_username(username, self._username_syntax)
+        if name is not None:
+            await self.require_recent_login(caller)
         return await self._users.change_profile(caller.user_id, username=name, record_events=record_events)
 
     async def export(self, caller: Caller) -> dict[str, Any]:
@@ -298,8 +393,10 @@ class Accounts:
         return await self._export((await self._account(caller)).address)
 
     async def erase(self, caller: Caller) -> None:
-        """Remove everything about the caller."""
-        await self._erase((await self._account(caller)).address)
+        """Remove everything about the caller; raises `ReauthenticationRequired`."""
+        account = await self._account(caller)
+        await self.require_recent_login(caller)
+        await self._erase(account.address)
 
     # --- what staff does; each raises `InvalidEmail` and `UserNotFound`
 
@@ -328,8 +425,9 @@ class Accounts:
 
     async def end_sessions_of(self, account: Account) -> int:
         """End all sessions of an account; how many there were."""
-        ended = await self._sessions.end(account.id, self._clock())
+        ended = await self._sessions.end(account.id, self._clock(), notify=True)
         self._watch.forget(ended)
+        await self._doorbell.ring()
         return len(ended)
 
     async def export_of(self, email: str) -> dict[str, Any]:
@@ -371,16 +469,17 @@ class Accounts:
                 await one.erase(account.id)
         self._watch.forget(await self._users.erase(address.key, self._clock()))
         await self._mailer.erase(address)
+        await self._doorbell.ring()  # only now, so that the notice isn't among the mails that are removed
 
-    async def _ask_for_mail(self, kind: MailKind, email: str) -> None:
-        await self._users.request_mail(kind, self._parsed(email).key, self._clock())
+    async def _ask_for_mail(self, kind: MailKind, email: str, requested_from: str) -> None:
+        await self._users.request_mail(kind, self._parsed(email).key, self._clock(), requested_from=requested_from)
         await self._doorbell.ring()
 
-    async def _verify(self, password: str, hashed: str | None) -> bool:
+    async def _verify(self, password: str, hashed: str | None, address_key: str) -> bool:
         password = normalise_password(password)
-        return await self._hasher.verify(password, hashed if is_hashable(password) else None)
+        return await self._hasher.verify(password, hashed if is_hashable(password) else None, queue=address_key)
 
-    async def _new_password(self, account: Account, password: str, field: str = "password") -> str:
+    async def _new_password(self, account: Account | Registration, password: str, field: str = "password") -> str:
         password = normalise_password(password)
         check_password(
             password,
@@ -390,19 +489,29 @@ class Accounts:
             username=account.username,
             field=field,
         )
-        return await self._hasher.hash(password)
+        return await self._hasher.hash(password, queue=account.address.key)
 
-    def _access(self, user_id: str, session_id: str, now: datetime) -> str:
+    def _access(self, session: Session, now: datetime) -> str:
         now = now.replace(microsecond=0)
-        return self._tokens.issue(Access(user_id, session_id, new_id(), now, now + self._rules.access_ttl))
+        expires_at = min(
+            now + self._rules.access_ttl, session.created_at.replace(microsecond=0) + self._rules.session_ttl
+        )
+        return self._tokens.issue(Access(session.user_id, session.id, new_id(), now, expires_at))
 
-    async def _start_session(self, account: Account, device: str, rehashed: tuple[str, str] | None = None) -> TokenPair:
+    async def _start_session(
+        self, account: Account, device: str, *, rehashed: str | None = None, network: str = ""
+    ) -> TokenPair:
         now = self._clock()
         device = "".join(c if c.isprintable() else " " for c in device)[:MAX_DEVICE]
         session = Session(new_id(), account.id, device, created_at=now, last_used_at=now)
         refresh = new_token()
         gone = await self._sessions.start(
-            session, token_hash(refresh), now + self._rules.refresh_ttl, rehashed=rehashed
+            session,
+            token_hash(refresh),
+            now + min(self._rules.refresh_ttl, self._rules.session_ttl),
+            password_hash=account.password_hash,
+            rehashed=rehashed,
+            network=network,
         )
         self._watch.forget(gone)
-        return TokenPair(self._access(account.id, session.id, now), refresh)
+        return TokenPair(self._access(session, now), refresh)

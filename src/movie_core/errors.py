@@ -123,7 +123,7 @@ class WeakPassword(Invalid):
 
 
 class InvalidPassword(Invalid):
-    """The present password, given to be allowed a change, is wrong."""
+    """A password that was given to be allowed something, a change or an activation, is wrong."""
 
     code = "invalid_password"
 
@@ -170,6 +170,12 @@ class InvalidCredentials(Denied):
     code = "invalid_credentials"
 
 
+class ReauthenticationRequired(Denied):
+    """The login is too long ago for this; the password has to be given again."""
+
+    code = "reauthentication_required"
+
+
 class NotAllowed(Denied):
     """Who asks is known, and may not."""
 
@@ -194,6 +200,12 @@ class MailNotFound(NotFound):
 
 class UsernameTaken(Conflict):
     code = "username_taken"
+
+
+class PasswordRequired(Conflict):
+    """Several registrations wait under the address, so that the link alone doesn't say whose password counts."""
+
+    code = "password_required"
 
 
 class OwnAccount(Conflict):

@@ -8,7 +8,7 @@ import math
 import re
 import time
 from collections import OrderedDict
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import TYPE_CHECKING
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 _SECONDS = {"second": 1, "minute": 60, "hour": 3600, "day": 86400}
 _RATE = re.compile(r"([1-9][0-9]{0,6})/(second|minute|hour|day)", re.ASCII)
 WIDER = 10
-"""How many times as often an account alone, or a network alone, may try to log in as both together."""
+"""How many times as often an account alone, or a network alone, may do what is limited for both together."""
 SHARE = 20
 """A process takes at most this part of a limit ahead, and for at most this part of its window."""
 PERMIT_SECONDS = 5.0
@@ -54,6 +54,10 @@ class Rate:
             raise ValueError("must be a number per second, minute, hour or day, such as 10/minute, or off")
         return cls(int(match[1]), _SECONDS[match[2]])
 
+    def times(self, factor: int) -> "Rate":
+        """So many times as often."""
+        return Rate(self.amount * factor, self.seconds)
+
     def __str__(self) -> str:
         unit = next(name for name, seconds in _SECONDS.items() if seconds == self.seconds)
         return f"{self.amount}/{unit}"
@@ -79,17 +83,29 @@ class Permits:
 
 
 @functools.lru_cache(4096)
-def network_of(client: str) -> str:
-    """What a client's address counts as: an IPv4 address, or the /64 of an IPv6 one. Anything else is one network."""
+def networks_of(client: str) -> tuple[str, ...]:
+    """The networks that a client's address counts as, the narrowest first: /32 and /24 of IPv4, /64, /56 and /48 of
+    IPv6. Anything that is no address is one network. What costs a subscriber nothing to change lies within one of them.
+    """
     try:
         address = ipaddress.ip_address(client.partition("%")[0])
     except ValueError:
-        return "unknown"
+        return ("unknown",)
     if isinstance(address, ipaddress.IPv6Address):
-        if address.ipv4_mapped is not None:
-            return str(address.ipv4_mapped)
-        return str(ipaddress.ip_network((address, 64), strict=False))
-    return str(address)
+        if address.ipv4_mapped is None:
+            return tuple(str(ipaddress.ip_network((address, length), strict=False)) for length in (64, 56, 48))
+        address = address.ipv4_mapped
+    return str(address), str(ipaddress.ip_network((address, 24), strict=False))
+
+
+def network_of(client: str) -> str:
+    """The narrowest of `networks_of`."""
+    return networks_of(client)[0]
+
+
+def widest_network_of(network: str) -> str:
+    """The widest of `networks_of`, for the narrowest."""
+    return networks_of(network.partition("/")[0])[-1]
 
 
 def free_at(now: datetime, rate: Rate | None, earlier: Sequence[datetime]) -> datetime:
@@ -246,8 +262,36 @@ class _Held:
     refused_until: float = -math.inf
 
 
+class UserLimit:
+    """A limit of each user, whose network may go `WIDER` times as far; both hardly ever ask the limiter."""
+
+    def __init__(self, limiter: "RateLimiter", name: str, rate: Rate) -> None:
+        self._users = LeasedLimit(limiter, name, rate)
+        self._networks = LeasedLimit(limiter, name, rate.times(WIDER))
+
+    async def hit(self, user_id: str, networks: Sequence[str]) -> Quota:
+        """Count one; raises `RateLimited`. Tells where the user stands."""
+        quota = await self._users.hit(f"user:{user_id}")
+        await self._networks.hit(f"network:{networks[0]}")
+        return quota
+
+
+@dataclass(frozen=True, slots=True)
+class LoginAttempt:
+    """A login that was counted before its password is checked."""
+
+    quota: Quota | None
+    """Of the account and the narrowest network together; None without a limit."""
+    counted: tuple[tuple[str, Rate], ...] = ()
+    """What it counts for in the name of the account."""
+
+
 class Limits:
-    """The limits there are, over any `RateLimiter`; None is no limit. Keys hold hashes of mail addresses, not them."""
+    """The limits there are, over any `RateLimiter`; None is no limit. Keys hold hashes of mail addresses, not them.
+
+    A client counts for several of its networks (see `networks_of`), for each wider one at twice the rate: so who can
+    choose among the addresses of a network gets little more than who has one.
+    """
 
     def __init__(
         self,
@@ -258,32 +302,111 @@ class Limits:
         search: Rate | None = None,
         suggest: Rate | None = None,
         events: Rate | None = None,
+        writes: Rate | None = None,
+        imports: Rate | None = None,
+        exports: Rate | None = None,
     ) -> None:
         self._limiter = limiter
         self._login = login
         self._register = register
         self.search = None if search is None else LeasedLimit(limiter, "search", search)
         self.suggest = None if suggest is None else LeasedLimit(limiter, "suggest", suggest)
-        self.events = None if events is None else LeasedLimit(limiter, "events", events)
+        self.events = None if events is None else UserLimit(limiter, "events", events)
+        self.writes = None if writes is None else UserLimit(limiter, "writes", writes)
+        self.imports = None if imports is None else UserLimit(limiter, "imports", imports)
+        self.exports = None if exports is None else UserLimit(limiter, "exports", exports)
 
-    async def login(self, address_key: str, network: str) -> Quota | None:
-        """Count a try to log in; raises `RateLimited`. A try that account and network together refuse counts for
-        neither alone, so that nobody can lock somebody else out from one network."""
+    async def login_work(self, networks: Sequence[str]) -> None:
+        """Count a password to be checked for a network, whatever account it is for; raises `RateLimited`."""
+        if self._login is not None:
+            await self._count_networks("login", networks, self._login.times(WIDER))
+
+    async def login(
+        self, address_key: str, networks: Sequence[str], known: Collection[str] = frozenset()
+    ) -> LoginAttempt:
+        """Count a login for its account, from each of its networks and from all; raises `RateLimited`, and then nothing
+        is counted.
+
+        `known` are the narrowest networks from which this account has logged in before. A client in one of these, or in
+        a wider network that has one, has an allowance there that others can't use up: no network that is wider counts
+        for it. When the password was right, call `succeeded`.
+        """
+        if self._login is None:
+            return LoginAttempt(None)
+        account = _hashed(address_key)
+        known_networks = {network for one in known for network in networks_of(one.partition("/")[0])}
+        wanted = []
+        for factor, network in _widening(networks):
+            wanted.append((f"{account}:{network}", self._login.times(factor)))
+            if network in known_networks:
+                break
+        else:
+            wanted.append((f"account:{account}", self._login.times(WIDER)))
+        quota, counted = None, list[tuple[str, Rate]]()
+        try:
+            for key, rate in wanted:
+                now = await self._count("login", key, rate)
+                quota = quota or now
+                counted.append((key, rate))
+        except RateLimited:
+            await self._take_back("login", counted)
+            raise
+        return LoginAttempt(quota, tuple(counted))
+
+    async def succeeded(self, attempt: LoginAttempt) -> None:
+        """The password was right: only failures count for an account."""
+        await self._take_back("login", attempt.counted)
+
+    async def register(self, networks: Sequence[str]) -> Quota | None:
+        """Count a registration; raises `RateLimited`."""
+        return await self._count_networks("register", networks, self._register)
+
+    async def mail(self, networks: Sequence[str]) -> Quota | None:
+        """Count a request for mail to some address; raises `RateLimited`. As often as registrations, beside them."""
+        return await self._count_networks("mail", networks, self._register)
+
+    async def link(self, uid: str, networks: Sequence[str]) -> Quota | None:
+        """Count a use of a mailed link, whose password may have to be hashed; raises `RateLimited`."""
         if self._login is None:
             return None
-        wide = Rate(self._login.amount * WIDER, self._login.seconds)
-        account = hashlib.sha256(address_key.encode("utf-8", "surrogatepass")).hexdigest()[:32]
-        quota = await self._pass("login", f"{account}:{network}", self._login)
-        for key in (f"account:{account}", f"network:{network}"):
-            await self._pass("login", key, wide)
+        quota = await self._count_networks("link", networks, self._login.times(WIDER))
+        await self._count("link", f"uid:{_hashed(uid)}", self._login.times(WIDER))
         return quota
 
-    async def register(self, network: str) -> Quota | None:
-        """Count a registration; raises `RateLimited`."""
-        return None if self._register is None else await self._pass("register", network, self._register)
+    async def refresh_work(self, networks: Sequence[str]) -> Quota | None:
+        """Count a refresh for its network, which many users may share; raises `RateLimited`."""
+        rate = None if self._login is None else self._login.times(WIDER * WIDER)
+        return await self._count_networks("refresh", networks, rate)
 
-    async def _pass(self, name: str, key: str, rate: Rate) -> Quota:
+    async def refresh(self, user_id: str) -> None:
+        """Count a refresh for its user; raises `RateLimited`."""
+        if self._login is not None:
+            await self._count("refresh", f"user:{user_id}", self._login.times(WIDER))
+
+    async def _count_networks(self, name: str, networks: Sequence[str], rate: Rate | None) -> Quota | None:
+        """Tells where the narrowest network stands."""
+        quota = None
+        if rate is not None:
+            for factor, network in _widening(networks):
+                now = await self._count(name, f"network:{network}", rate.times(factor))
+                quota = quota or now
+        return quota
+
+    async def _count(self, name: str, key: str, rate: Rate) -> Quota:
         is_allowed, quota = await self._limiter.hit(name, key, rate)
         if not is_allowed:
             raise RateLimited("too many tries; wait a little", quota=quota)
         return quota
+
+    async def _take_back(self, name: str, counted: Sequence[tuple[str, Rate]]) -> None:
+        for key, rate in counted:
+            await self._limiter.take_back(name, key, rate)
+
+
+def _widening(networks: Sequence[str]) -> Iterator[tuple[int, str]]:
+    """Each network with the factor of its rate, the narrowest first."""
+    return ((1 << place, network) for place, network in enumerate(networks))
+
+
+def _hashed(text: str) -> str:
+    return hashlib.sha256(text.encode("utf-8", "surrogatepass")).hexdigest()[:32]

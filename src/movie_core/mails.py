@@ -5,14 +5,14 @@ end sent or dead.
 """
 
 import logging
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from enum import StrEnum
 from typing import TYPE_CHECKING
 
 from movie_core.keys import Keys, new_token, token_hash
-from movie_core.limits import Rate
+from movie_core.limits import Rate, free_at
 from movie_core.movies import utc_now
 
 if TYPE_CHECKING:
@@ -25,7 +25,9 @@ SEND_SECONDS = 12.0
 BATCH = 20
 """Mails claimed at a time."""
 RENEWED = 3
-"""Registrations that one mail renews the links of."""
+"""Registrations that one mail has links for, when it is made late."""
+TOTAL = 4
+"""How many times as many mails one address gets from all networks as from one."""
 RETRY_SECONDS = (2, 5, 15, 45, 60, 300, 300)
 """Waits after the tries of a mail that its server puts off; after one more try it is dead."""
 MAX_TRIES = len(RETRY_SECONDS) + 1
@@ -41,17 +43,32 @@ _log = logging.getLogger(__name__)
 
 class MailKind(StrEnum):
     ACTIVATION = "activation"
+    ACTIVATION_RENEWAL = "activation_renewal"
+    """An activation mail that was requested again."""
     ADDRESS_TAKEN = "address_taken"
     """To the owner of an account, when somebody registers its address."""
     PASSWORD_RESET = "password_reset"  # noqa: S105
+    PASSWORD_CHANGED = "password_changed"  # noqa: S105
+    SESSIONS_ENDED = "sessions_ended"
+    ACCOUNT_ERASED = "account_erased"
     TEST = "test"
     """Asked for by an operator, sent at once and kept nowhere."""
 
 
+FOR_ACCOUNTS = frozenset(
+    (MailKind.PASSWORD_RESET, MailKind.PASSWORD_CHANGED, MailKind.SESSIONS_ENDED, MailKind.ACCOUNT_ERASED)
+)
+"""Kinds that only somebody who has an account gets, and that strangers' registrations must not delay."""
+ACTIVATIONS = frozenset((MailKind.ACTIVATION, MailKind.ACTIVATION_RENEWAL))
+
 SUBJECTS = {
     MailKind.ACTIVATION: "Activate your account",
+    MailKind.ACTIVATION_RENEWAL: "Activate your account",
     MailKind.ADDRESS_TAKEN: "You have an account already",
     MailKind.PASSWORD_RESET: "Choose a new password",
+    MailKind.PASSWORD_CHANGED: "Your password was changed",
+    MailKind.SESSIONS_ENDED: "You were logged out on other devices",
+    MailKind.ACCOUNT_ERASED: "Your account was deleted",
     MailKind.TEST: "Test mail",
 }
 
@@ -75,7 +92,20 @@ class MailRules:
     link_ttl: timedelta
     """How long a mailed link is good, from the last try to send it."""
     limit: Rate | None
-    """How many mails one address gets, of all kinds together; what is beyond waits."""
+    """How many mails to one address one network may request, of all kinds together; what is beyond waits."""
+
+    @property
+    def total(self) -> Rate | None:
+        """How many mails one address gets that any networks have requested."""
+        return None if self.limit is None else self.limit.times(TOTAL)
+
+    def free_at(
+        self, now: datetime, made: Sequence[tuple[datetime, str]], requested_from: str, *, is_known: bool = False
+    ) -> datetime:
+        """When one more may be made, after those made for the address: (time, requesting network). From a network that
+        the account `is_known` to log in from, others don't count."""
+        own = free_at(now, self.limit, [at for at, network in made if network == requested_from])
+        return own if is_known else max(own, free_at(now, self.total, [at for at, _ in made]))
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,12 +124,11 @@ class NewLink:
 
 @dataclass(frozen=True, slots=True)
 class LinkInMail:
-    """One link of a mail and whose it is."""
+    """One link of a mail."""
 
     uid: str
     hashed: str
     sealed: str
-    username: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -137,8 +166,8 @@ class Letter:
     kind: MailKind
     recipient: str
     created_at: datetime
-    links: tuple[tuple[str, str], ...]
-    """(username, URL) of each link."""
+    links: tuple[str, ...]
+    """The URL of each link, that of the newest registration first."""
 
 
 class MailRefused(Exception):
@@ -241,7 +270,7 @@ class MailRoom:
                 refused = MailRefused("its links were sealed with a secret that is no longer set", is_final=True)
                 await self._outbox.settle(self._owner, after_refusal(mail, refused, self._clock()))
                 return True
-            links.append((link.username, link_url(self._public_url, mail.kind, link.uid, token)))
+            links.append(link_url(self._public_url, mail.kind, link.uid, token))
         letter = Letter(mail.id, mail.kind, mail.recipient, mail.created_at, tuple(links))
         try:
             await self._mailer.send(letter)

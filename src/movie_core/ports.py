@@ -184,6 +184,17 @@ class EntryStore(Protocol):
 
 
 @dataclass(frozen=True, slots=True)
+class ActivationLink:
+    """What is known of an activation link that is good, or that has activated its account."""
+
+    registration: Registration | None
+    """What the link would make an account; None where it has."""
+    is_only: bool
+    """Whether everything that is registered under the address has this registration's mailbox, username and password:
+    then no other password can be meant."""
+
+
+@dataclass(frozen=True, slots=True)
 class Activated:
     """What using an activation link came to."""
 
@@ -228,31 +239,34 @@ class UserStore(Protocol):
         """3. Keep the registration and its mail with one new link, together; nothing else changes for others of that
         address. Where an account has the address, its owner gets an `ADDRESS_TAKEN` mail instead and nothing else can
         be seen of the registration ever after; the same work is done.
-        4. Raises `UsernameTaken` when an account has the username, whatever the address.
+        4. Raises `UsernameTaken` when an account has the username or one of the same skeleton, whatever the address.
         5. Nothing happens when a registration with the same mailbox, username and password hash is at most
            `users.REPEAT` old.
-        6. A mail beyond the limit of its address waits (see `Outbox`); an address keeps `users.MAX_PENDING`,
-           the oldest give way.
+        6. A mail beyond the limit of its address waits (see `Outbox`); an address keeps `users.MAX_PENDING`: beyond,
+           the oldest one of the network that has most of them gives way.
         """
 
     @abstractmethod
-    async def request_mail(self, kind: MailKind, address_key: str, now: datetime) -> None:
-        """7. Keep that a mail of this kind is wanted for an address, due now; one of the kind that waits already is
-        replaced. Whether anybody has that address isn't looked at: the outbox finds out, so the work is the same.
+    async def request_mail(self, kind: MailKind, address_key: str, now: datetime, *, requested_from: str = "") -> None:
+        """7. Keep that a mail of this kind is wanted for an address, due now; one of the kind that waits already, and
+        that the same network has requested, is replaced. Whether anybody has that address isn't looked at: the outbox
+        finds out, so the work is the same.
         """
 
     @abstractmethod
-    async def activation(self, uid: str, hashed: str, now: datetime) -> bool:
-        """8. Whether this link has activated its account already; raises `InvalidLink` unless it is good or has.
-        `hashed` is the token's hash. Changes nothing.
+    async def activation(self, uid: str, hashed: str, now: datetime) -> ActivationLink:
+        """8. What the link would do, or has done; raises `InvalidLink` unless it is good or was used. `hashed` is the
+        token's hash. Changes nothing.
         """
 
     @abstractmethod
-    async def activate(self, uid: str, hashed: str, now: datetime) -> Activated:
-        """9. Make the account of the link's registration, under the registration's id; all registrations of the address
-        and their links end, but for this link, which goes on to answer `is_new` False.
+    async def activate(self, uid: str, hashed: str, now: datetime, *, password_hash: str | None = None) -> Activated:
+        """9. Make the account of the link's registration, under the registration's id and with this password hash; all
+        registrations of the address and their links end, but for this link, which goes on to answer `is_new` False.
+        Without a hash the registration's own counts, where the link `is_only`; raises `PasswordRequired` elsewhere.
         10. Raises `InvalidLink` for a link that is unknown, of another uid or purpose, expired or ended;
-            `UsernameTaken` when an account got the username meanwhile, and then nothing changes.
+            `UsernameTaken` when an account got the username, or one of the same skeleton, meanwhile; and then nothing
+            changes.
         """
 
     @abstractmethod
@@ -261,7 +275,8 @@ class UserStore(Protocol):
 
     @abstractmethod
     async def reset_password(self, uid: str, hashed: str, password_hash: str, now: datetime) -> Sequence[str]:
-        """12. Set the password; all links that reset it and all sessions end. Raises `InvalidLink`."""
+        """12. Set the password; all links that reset it and all sessions end, and a `PASSWORD_CHANGED` mail is kept.
+        Raises `InvalidLink`."""
 
     @abstractmethod
     async def account(self, account_id: str) -> Account | None:
@@ -275,15 +290,15 @@ class UserStore(Protocol):
     async def change_password(
         self, account_id: str, old_hash: str, new_hash: str, *, but: str, now: datetime
     ) -> Sequence[str] | None:
-        """15. Replace the password, end all sessions but one, and all links that reset it; None, and nothing changed,
-        when the old hash isn't the present one.
+        """15. Replace the password, end all sessions but one, and all links that reset it, and keep a
+        `PASSWORD_CHANGED` mail; None, and nothing changed, when the old hash isn't the present one.
         """
 
     @abstractmethod
     async def change_profile(
         self, account_id: str, *, username: Username | None = None, record_events: bool | None = None
     ) -> Account:
-        """16. Change what is given; raises `UsernameTaken`, `UserNotFound`."""
+        """16. Change what is given; raises `UsernameTaken` as clause 4 has it, and `UserNotFound`."""
 
     @abstractmethod
     async def set_active(self, address_key: str, is_active: bool, now: datetime) -> Sequence[str]:
@@ -312,7 +327,9 @@ class UserStore(Protocol):
 
     @abstractmethod
     async def erase(self, address_key: str, now: datetime) -> Sequence[str]:
-        """21. Remove everything about an address: account, registrations, links, sessions, mails in any state."""
+        """21. Remove everything about an address: account, registrations, links, sessions, mails in any state. Of an
+        account one `ACCOUNT_ERASED` mail is kept, until it is sent.
+        """
 
     @abstractmethod
     async def purge(self, now: datetime) -> int:
@@ -331,20 +348,37 @@ class SessionStore(Protocol):
 
     @abstractmethod
     async def start(
-        self, session: Session, refresh_hash: str, expires_at: datetime, *, rehashed: tuple[str, str] | None = None
+        self,
+        session: Session,
+        refresh_hash: str,
+        expires_at: datetime,
+        *,
+        password_hash: str,
+        rehashed: str | None = None,
+        network: str = "",
     ) -> Sequence[str]:
-        """1. Keep a new session, and the login in its account's `last_login`. The ids of sessions that gave way: an
-        account has `sessions.MAX_SESSIONS`, the one used longest ago goes.
-        2. `rehashed` is (old, new) hash of the same password: kept if the old one is still there.
-        3. Raises `InvalidCredentials` when the account is inactive or gone by now.
+        """1. Keep a new session, the login in its account's `last_login`, and the network that it comes from, where
+        that is given. The ids of sessions that gave way: an account has `sessions.MAX_SESSIONS`, the one used longest
+        ago goes; and `sessions.MAX_NETWORKS` networks, likewise.
+        2. `rehashed` is a new hash of the same password: it takes the place of the old one.
+        3. Raises `InvalidCredentials`, and nothing changes, when the account is inactive or gone by now, or its
+           password hash isn't `password_hash`, the one that was verified: a login in progress starts no session once
+           the password is another.
         """
 
     @abstractmethod
     async def rotate(
-        self, refresh_hash: str, successors: Sequence[str], now: datetime, expires_at: datetime
+        self,
+        refresh_hash: str,
+        successors: Sequence[str],
+        now: datetime,
+        expires_at: datetime,
+        *,
+        lifetime: timedelta | None = None,
     ) -> Rotated | None:
         """4. Exchange an unused, unexpired token for the first of `successors` (hashes), which expires at `expires_at`:
-        just one of any number of callers at once does, the others find it used.
+        just one of any number of callers at once does, the others find it used. No token of a session is good longer
+        than `lifetime` after its login.
         5. A used token is judged by `sessions.judge_reuse`: a repeat gets the successor that it got before, which is
            one of `successors`; a theft ends the session.
         6. None for an unknown or expired token, an ended session and a theft.
@@ -356,9 +390,17 @@ class SessionStore(Protocol):
 
     @abstractmethod
     async def end(
-        self, account_id: str, now: datetime, *, only: str | None = None, but: str | None = None
+        self,
+        account_id: str,
+        now: datetime,
+        *,
+        only: str | None = None,
+        but: str | None = None,
+        notify: bool = False,
     ) -> Sequence[str]:
-        """8. End one session, all but one, or all; the ids of those that were there. Their tokens are good no more."""
+        """8. End one session, all but one, or all; the ids of those that were there. Their tokens are good no more.
+        With `notify` a `SESSIONS_ENDED` mail is kept where any have ended.
+        """
 
     @abstractmethod
     async def session_lives(self, session_id: str) -> bool:
@@ -368,29 +410,52 @@ class SessionStore(Protocol):
     async def sessions_ended_since(self, at: datetime) -> Sequence[str]:
         """10. Every session that ended at or after that time, whatever ended it; kept for a day."""
 
+    @abstractmethod
+    async def find(self, session_id: str) -> Session | None:
+        """11. None for one that has ended or never was; any string may be asked for."""
+
+    @abstractmethod
+    async def owner_of(self, refresh_hash: str) -> str | None:
+        """12. The id of the account whose session a refresh token is of, used or not; None for an unknown one."""
+
+    @abstractmethod
+    async def reauthenticate(self, session_id: str, password_hash: str, now: datetime) -> bool:
+        """13. Note that the password was given again, where that hash is the account's still; whether it is."""
+
+    @abstractmethod
+    async def networks(self, address_key: str) -> Sequence[str]:
+        """14. From which networks the account of an address has logged in, the last one first; the same work whether
+        there is an account or not.
+        """
+
 
 class Outbox(Protocol):
     """Mails until they are sent. Each raises `StoreUnavailable` when the store is away.
 
-    1. An address gets at most the limit of `MailRules` in any window, of all kinds together, counted when mails are
-       made. A mail that must wait has no links yet, and the links before it stay good until it is made. Of each kind
-       at most one waits for an address; none is dropped but for a newer one of its kind.
-    2. Made late, an `ACTIVATION` mail renews the links of the `mails.RENEWED` newest pending registrations of the
-       address: earlier links of these end. Registrations of another mailbox get a mail of their own. A `PASSWORD_RESET`
-       mail ends earlier reset links. One that nobody is there for is removed: no pending registration, no active
-       account.
+    1. An address gets at most the limit of `MailRules` in any window of what one network requests, of all kinds
+       together, counted when mails are made; and at most `mails.TOTAL` times that of what all networks request, those
+       left out from which its account has logged in. A mail that must wait has no links yet, and the links before it
+       stay good. Of each kind and network at most one waits for an address; none is dropped but for a newer one of
+       both.
+    2. Made late, an `ACTIVATION` mail has links for the `mails.RENEWED` newest pending registrations of that address
+       and network that have none yet. An `ACTIVATION_RENEWAL` mail has new links for so many pending registrations of
+       the address, those of its network first, then the newest; their earlier links end. Registrations of another
+       mailbox get a mail of their own. A `PASSWORD_RESET` mail leaves earlier reset links as they are. A mail that
+       nobody is there for is removed: no pending registration, no active account. Any number of these delays no other.
     """
 
     @abstractmethod
     async def claim(self, owner: str, now: datetime, limit: int, lease: timedelta) -> Sequence[Mail]:
-        """3. Make what is due and not made; then lease out mails that are due, oldest first. No mail is leased to two
-        until a lease runs out. The links of leased mails are good from now on for the rules' `link_ttl`.
+        """3. Make what is due and not made; then lease out mails that are due, those of `mails.FOR_ACCOUNTS` before
+        others, the oldest first. No mail is leased to two until a lease runs out. The links of leased mails are good
+        from now on for the rules' `link_ttl`.
         """
 
     @abstractmethod
     async def settle(self, owner: str, mail: Mail) -> bool:
         """4. Keep state, attempts, last error, due and sent time of a mail, and end the lease; False, and nothing
-        changed, for who lost the lease. The seals of a mail that is sent are removed.
+        changed, for who lost the lease. The seals of a mail that is sent are removed, and the whole of an
+        `ACCOUNT_ERASED` mail that is sent or dead.
         """
 
     @abstractmethod
@@ -445,16 +510,18 @@ class PasswordHasher(Protocol):
     """Slow hashes of passwords. Hashing never runs on the event loop, and no more at once than is good."""
 
     @abstractmethod
-    async def hash(self, password: str, *, salt: bytes | None = None) -> str:
+    async def hash(self, password: str, *, salt: bytes | None = None, queue: str = "") -> str:
         """1. With a salt of 16 bytes the same for the same password, else new each time. Raises `Busy`."""
 
     @abstractmethod
-    async def verify(self, password: str, hashed: str | None) -> bool:
+    async def verify(self, password: str, hashed: str | None, *, queue: str = "") -> bool:
         """2. Whether the hash is of this password; None or a broken hash: False after the same work. Raises `Busy`."""
 
     @abstractmethod
     def is_outdated(self, hashed: str) -> bool:
-        """3. Whether it was made with lower parameters than `hash` has."""
+        """3. Whether it was made with lower parameters than `hash` has.
+        4. Queues take turns: however many passwords of one account wait, one of another is soon checked.
+        """
 
 
 class AccessTokens(Protocol):
@@ -477,6 +544,20 @@ class AddressSyntax(Protocol):
         """1. Local part, and domain in ASCII (IDNA) and lower case; raises `InvalidEmail`. Looks nothing up."""
 
 
+class UsernameSyntax(Protocol):
+    """What Unicode's security rules (UTS 39) say of usernames."""
+
+    @abstractmethod
+    def is_of_one_script(self, text: str) -> bool:
+        """1. Whether all letters are of one script, or of those that Japanese, Korean or Chinese mix; digits and signs
+        are of every script.
+        """
+
+    @abstractmethod
+    def skeleton(self, text: str) -> str:
+        """2. The same for texts that look alike, or that differ in case only; never empty for a text that isn't."""
+
+
 class PasswordStrength(Protocol):
     """How hard a password is to guess."""
 
@@ -496,6 +577,10 @@ class RateLimiter(Protocol):
         count. Exact however many ask at once. Keys of different names never meet. Never raises: a store that is away
         is made up for.
         """
+
+    @abstractmethod
+    async def take_back(self, name: str, key: str, rate: Rate) -> None:
+        """5. The newest hit of the key counts no longer; nothing where there is none. Never raises."""
 
     @abstractmethod
     async def lease(

@@ -18,6 +18,8 @@ GRACE = timedelta(seconds=10)
 """How long a used refresh token still gets the successor that it got before: its answer may have been lost."""
 MAX_SESSIONS = 100
 """Of one account; a login beyond ends the one used longest ago."""
+MAX_NETWORKS = 20
+"""Networks that an account is remembered to have logged in from."""
 MAX_DEVICE = 200
 """Characters kept of what a client calls itself."""
 OVERLAP = timedelta(seconds=60)
@@ -48,6 +50,13 @@ class Session:
     device: str
     created_at: datetime
     last_used_at: datetime
+    reauthenticated_at: datetime | None = None
+    """When the password was last given again; None where it wasn't since the login."""
+
+    @property
+    def authenticated_at(self) -> datetime:
+        """When the password was given last."""
+        return self.reauthenticated_at or self.created_at
 
 
 class Reuse(Enum):

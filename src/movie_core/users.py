@@ -12,7 +12,7 @@ from movie_core.errors import InvalidEmail, InvalidUsername, WeakPassword
 from movie_core.movies import NFC_SHARE
 
 if TYPE_CHECKING:
-    from movie_core.ports import AddressSyntax, PasswordStrength
+    from movie_core.ports import AddressSyntax, PasswordStrength, UsernameSyntax
 
 MAX_ADDRESS = 254
 """Bytes of an address (RFC 5321 allows no more in a path)."""
@@ -26,7 +26,8 @@ TOO_SIMILAR = 0.7
 """Share of characters in common with the address or username from which a password is refused, as Django has it."""
 
 MAX_PENDING = 50
-"""Registrations kept for one address."""
+"""Registrations kept for one address. Beyond, the network that has registered it most often loses its oldest one, so
+that nobody can push out a registration from another network."""
 REPEAT = timedelta(seconds=10)
 """How long the same registration sent again counts as the same."""
 
@@ -34,6 +35,16 @@ _PRODUCT = ("movie", "movies", "search", "moviesearch", "film", "cinema")
 """What somebody tries first here."""
 _ASCII_CASE = str.maketrans("ABCDEFGHIJKLMNOPQRSTUVWXYZ", "abcdefghijklmnopqrstuvwxyz")
 _USERNAME = re.compile(r"[^ ]+(?: [^ ]+)*")
+_DOMAIN_ENDINGS = frozenset(
+    re.findall(
+        r"\w+",
+        """com net org info biz edu gov mil int name pro mobi aero asia coop jobs museum tel travel xxx app dev page web
+        xyz top site online store shop club live vip win bid loan work click link icu fun space website tech cloud
+        digital agency media news blog email support help team group bank money cash finance crypto games bet casino
+        porn sex adult example test invalid localhost local internal onion""",
+    )
+)
+"""Last labels of domains that links are often made of; those of two letters are of countries."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,6 +70,10 @@ class Username:
 
     shown: str
     key: str
+    """The same for names that differ in case only."""
+    skeleton: str | None = None
+    """The same for names that look alike (UTS 39); None where it isn't known, as of accounts made by earlier versions.
+    """
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,6 +100,8 @@ class Registration:
     username: Username
     password_hash: str
     created_at: datetime
+    requested_from: str = ""
+    """The widest network (see `limits.networks_of`) that the request came from; empty where it isn't known."""
 
 
 class PersonState(StrEnum):
@@ -114,8 +131,9 @@ def parse_address(text: str, syntax: "AddressSyntax", *, field: str = "email") -
     return Address(text, f"{unicodedata.normalize('NFC', local.casefold())}@{domain.lower()}")
 
 
-def parse_username(text: str) -> Username:
-    """Letters and digits of any script, `. _ -` and single inner blanks; raises `InvalidUsername`."""
+def parse_username(text: str, syntax: "UsernameSyntax") -> Username:
+    """Letters and digits of one script, `. _ -` and single inner blanks, without anything that mail programs would make
+    a link of; raises `InvalidUsername`."""
     shown = _composed(text, 4 * MAX_USERNAME)
     if not 1 <= len(shown) <= MAX_USERNAME:
         raise InvalidUsername(f"a username has 1 to {MAX_USERNAME} characters", field="username")
@@ -127,7 +145,17 @@ def parse_username(text: str) -> Username:
         raise InvalidUsername(
             "a username has letters, digits, dots, underscores, hyphens, and single blanks inside", field="username"
         )
-    return Username(shown, unicodedata.normalize("NFC", shown.casefold()))
+    if any(map(_is_like_a_link, shown.split(" "))):
+        raise InvalidUsername("a username must not look like a web or email address", field="username")
+    if not syntax.is_of_one_script(shown):
+        raise InvalidUsername("a username has letters of one script only, such as Latin or Cyrillic", field="username")
+    return Username(shown, unicodedata.normalize("NFC", shown.casefold()), syntax.skeleton(shown))
+
+
+def _is_like_a_link(word: str) -> bool:
+    *before, last = unicodedata.normalize("NFKC", word).casefold().strip("._-").split(".")
+    is_country = len(last) == 2 and last.isascii() and last.isalpha()
+    return "www" in before or (any(before) and (is_country or last in _DOMAIN_ENDINGS))
 
 
 def _bare(text: str) -> str:

@@ -23,7 +23,7 @@ from taskiq_redis import RedisStreamBroker
 from movie_adapters.in_process import PURGE_SECONDS, TRAIN_SECONDS, EventDoorbell, keep_delivering
 from movie_adapters.metrics import Metrics, TaskCounts
 from movie_adapters.settings import Settings
-from movie_adapters.task_queue import DELIVER_MAIL, MAX_ENTRIES, PURGE, STREAM, TRAIN, TaskQueue
+from movie_adapters.task_queue import DELIVER_MAIL, MAX_ENTRIES, PURGE, TRAIN, TaskQueue, stream_of
 from movie_adapters.tracing import Tracing
 from movie_adapters.wiring import create_container
 from movie_core.errors import Unavailable
@@ -77,7 +77,7 @@ def _broker(settings: Settings, container: AsyncContainer, tasks: TaskCounts) ->
         # anew starts with what the stream already holds.
         broker = RedisStreamBroker(
             settings.redis_url,
-            queue_name=STREAM,
+            queue_name=stream_of(settings.key_prefix),
             consumer_id="0",
             socket_timeout=None,
             maxlen=MAX_ENTRIES,
@@ -122,7 +122,7 @@ async def _work(settings: Settings, announce: Callable[[], None]) -> int:
     container = _container(settings, tasks)
     broker = _broker(settings, container, tasks)
     broker.is_worker_process = True
-    queue = TaskQueue(settings.redis_url or "")
+    queue = TaskQueue(settings.redis_url or "", settings.key_prefix)
     doorbell = await container.get(Doorbell)
     assert isinstance(doorbell, EventDoorbell)  # noqa: S101  (as provided above)
     room = await container.get(MailRoom)
@@ -196,7 +196,7 @@ def run_scheduler(settings: Settings, announce: Callable[[], None]) -> int:
 
 async def _schedule(settings: Settings, announce: Callable[[], None]) -> int:
     stop = _stop_on_signals()
-    queue = TaskQueue(settings.redis_url or "")
+    queue = TaskQueue(settings.redis_url or "", settings.key_prefix)
     announce()
     due = {PURGE: time.monotonic(), TRAIN: time.monotonic()}
     is_away = False

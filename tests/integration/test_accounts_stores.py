@@ -11,13 +11,13 @@ from typing import Any
 import pytest
 from sqlalchemy import Connection, inspect, select, text
 from sqlalchemy.ext.asyncio import AsyncEngine
+from tests.account_stores import sql_account_stores
 
 from movie_adapters import sql_audit, sql_tables
 from movie_adapters.sql_database import create_engine, metadata, migrate
 from movie_adapters.sql_outbox import SqlOutbox
 from movie_adapters.sql_sessions import SqlSessions
 from movie_adapters.sql_tables import transaction, users
-from movie_adapters.sql_users import SqlUsers
 from movie_core.errors import MovieNotFound, StoreUnavailable
 from movie_core.keys import Keys
 from movie_core.mails import MailRules
@@ -48,7 +48,7 @@ class OpenStores:
                 for table in reversed(metadata.sorted_tables):
                     if table.name in TABLES:
                         await connection.execute(table.delete())
-            yield Stores(SqlUsers(engine, rules, keys), SqlSessions(engine), SqlOutbox(engine, rules, keys), keys)
+            yield sql_account_stores(engine, rules, keys)
         finally:
             await engine.dispose()
 
@@ -241,7 +241,7 @@ async def test_a_database_without_tables_is_a_store_that_is_away(tmp_path: Path)
     engine = create_engine(f"sqlite+aiosqlite:///{tmp_path}/none.db")
     keys, rules = Keys(["k" * 32]), MailRules(NOW - NOW, None)
     for call in (
-        SqlUsers(engine, rules, keys).register(make_registration(), NOW),
+        sql_account_stores(engine, rules, keys).users.register(make_registration(), NOW),
         SqlSessions(engine).session_lives("x"),
         SqlOutbox(engine, rules, keys).claim("post", NOW, 1, NOW - NOW),
     ):

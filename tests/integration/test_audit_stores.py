@@ -5,17 +5,15 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
 import pytest
+from tests.account_stores import sql_account_stores
 
 from movie_adapters.sql_audit import BATCH, SqlAuditLog
 from movie_adapters.sql_database import create_engine, metadata
-from movie_adapters.sql_outbox import SqlOutbox
-from movie_adapters.sql_sessions import SqlSessions
-from movie_adapters.sql_users import SqlUsers
 from movie_core.audit import COMMAND_LINE, Action, AuditEntry
 from movie_core.errors import StoreUnavailable
 from movie_core.keys import Keys
 from movie_core.paging import Window
-from movie_core.testing import NOW, UNLIMITED, AuditLogContract, AuditStores, Stores, join
+from movie_core.testing import NOW, UNLIMITED, AuditLogContract, AuditStores, join
 
 TABLES = ("audit", "users", "registrations", "links", "mails")
 
@@ -29,9 +27,7 @@ async def stores_at(url: str) -> AsyncIterator[AuditStores]:
             for table in reversed(metadata.sorted_tables):
                 if table.name in TABLES:
                     await connection.execute(table.delete())
-        accounts = Stores(
-            SqlUsers(engine, UNLIMITED, keys), SqlSessions(engine), SqlOutbox(engine, UNLIMITED, keys), keys
-        )
+        accounts = sql_account_stores(engine, UNLIMITED, keys)
         yield AuditStores(SqlAuditLog(engine), accounts)
     finally:
         await engine.dispose()

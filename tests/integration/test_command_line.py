@@ -15,8 +15,9 @@ from dishka import AsyncContainer
 from redis import Redis
 from tests.integration.conftest import Serve, Start
 
+from movie_adapters.redis_link import PREFIX
 from movie_adapters.settings import Settings
-from movie_adapters.task_queue import STREAM, TaskQueue
+from movie_adapters.task_queue import TaskQueue, stream_of
 from movie_adapters.wiring import create_container, prepare_schema
 from movie_core.accounts import Accounts
 from movie_core.keys import new_id
@@ -210,7 +211,7 @@ def test_tasks_are_listed_where_there_is_a_queue(run: Run, redis_url: str) -> No
     assert (none.returncode, none.stdout, none.stderr.count("\n")) == (1, "", 1)
     assert "there is no queue" in none.stderr
     with Redis.from_url(redis_url) as redis:
-        redis.delete(STREAM)
+        redis.delete(stream_of(PREFIX))
     assert lines(run("tasks", "list", MOVIE_REDIS_URL=redis_url)) == []
 
     async def put() -> None:

@@ -15,19 +15,17 @@ from alembic.autogenerate import compare_metadata
 from alembic.migration import MigrationContext
 from sqlalchemy import Connection, func, select, text
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
+from tests.account_stores import sql_account_stores
 
 from movie_adapters import sql_events
 from movie_adapters.sql_analytics import SqlAnalytics
 from movie_adapters.sql_database import create_engine, metadata
 from movie_adapters.sql_events import SqlEvents
-from movie_adapters.sql_outbox import SqlOutbox
-from movie_adapters.sql_sessions import SqlSessions
-from movie_adapters.sql_users import SqlUsers
 from movie_core.analytics import Days, Funnel, Summary
 from movie_core.errors import StoreUnavailable
 from movie_core.events import Event, EventKind
 from movie_core.keys import Keys
-from movie_core.testing import NOW, UNLIMITED, AnalyticsContract, EventStoreContract, EventStores, Stores, join
+from movie_core.testing import NOW, UNLIMITED, AnalyticsContract, EventStoreContract, EventStores, join
 
 TABLES = ("events", "deeds", "user_days", "query_days", "source_days", "purges")
 TODAY = NOW.date()
@@ -48,7 +46,7 @@ async def emptied(url: str) -> AsyncIterator[AsyncEngine]:
 
 def stores_of(engine: AsyncEngine, source: str = "catalogue") -> EventStores:
     keys = Keys(["k" * 32])
-    accounts = Stores(SqlUsers(engine, UNLIMITED, keys), SqlSessions(engine), SqlOutbox(engine, UNLIMITED, keys), keys)
+    accounts = sql_account_stores(engine, UNLIMITED, keys)
     return EventStores(accounts, SqlEvents(engine, source), SqlAnalytics(engine, source))
 
 

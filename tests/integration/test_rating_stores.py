@@ -12,18 +12,16 @@ from typing import Any
 import pytest
 from sqlalchemy import Connection, inspect
 from sqlalchemy.ext.asyncio import AsyncEngine
+from tests.account_stores import sql_account_stores
 
 from movie_adapters.sql_database import create_engine, metadata
-from movie_adapters.sql_outbox import SqlOutbox
 from movie_adapters.sql_ratings import SqlRatings
-from movie_adapters.sql_sessions import SqlSessions
 from movie_adapters.sql_tables import transaction
-from movie_adapters.sql_users import SqlUsers
 from movie_core.errors import StoreUnavailable
 from movie_core.keys import Keys
 from movie_core.paging import Window
 from movie_core.ratings import MAX_IMPORT, MAX_RATINGS, NewRating
-from movie_core.testing import NOW, UNLIMITED, RatingStoreContract, RatingStores, Stores, join
+from movie_core.testing import NOW, UNLIMITED, RatingStoreContract, RatingStores, join
 
 TABLES = ("ratings", "rating_versions", "users", "registrations", "links", "mails")
 
@@ -37,9 +35,7 @@ async def stores_at(url: str) -> AsyncIterator[tuple[AsyncEngine, RatingStores]]
             for table in reversed(metadata.sorted_tables):
                 if table.name in TABLES:
                     await connection.execute(table.delete())
-        accounts = Stores(
-            SqlUsers(engine, UNLIMITED, keys), SqlSessions(engine), SqlOutbox(engine, UNLIMITED, keys), keys
-        )
+        accounts = sql_account_stores(engine, UNLIMITED, keys)
         yield engine, RatingStores(SqlRatings(engine, "catalogue"), accounts)
     finally:
         await engine.dispose()

@@ -25,7 +25,7 @@ from movie_core.testing import Delivered, MailerContract
 SENDER = "noreply@example.com"
 URL = "https://example.com/api/v1/x/"
 CREATED = datetime(2026, 2, 3, 4, 5, 6, tzinfo=UTC)
-LETTER = Letter("ab" * 16, MailKind.ACTIVATION, "ann@example.com", CREATED, (("Ann", URL),))
+LETTER = Letter("ab" * 16, MailKind.ACTIVATION, "ann@example.com", CREATED, (URL,))
 LOGIN = ("user@example.com", "p/w:@ß%")
 USERINFO = "user%40example.com:p%2Fw%3A%40%C3%9F%25"
 

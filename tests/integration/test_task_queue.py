@@ -7,14 +7,15 @@ import pytest
 from redis import Redis
 from taskiq_redis import RedisStreamBroker
 
-from movie_adapters.task_queue import DELIVER_MAIL, GROUP, PURGE, STREAM, TRAIN, TaskQueue
+from movie_adapters.redis_link import PREFIX
+from movie_adapters.task_queue import DELIVER_MAIL, GROUP, PURGE, TRAIN, TaskQueue, stream_of
 from movie_core.errors import Unavailable
 
 
 @pytest.fixture
 async def queue(redis_url: str) -> AsyncIterator[TaskQueue]:
     with Redis.from_url(redis_url) as redis:
-        redis.delete(STREAM)
+        redis.delete(stream_of(PREFIX))
     queue = TaskQueue(redis_url)
     yield queue
     await queue.close()
@@ -30,23 +31,23 @@ async def test_tasks_are_listed_until_they_are_done(queue: TaskQueue, redis_url:
         await queue.put(name)
     assert await listed(queue) == [(PURGE, 0), (TRAIN, 0), (DELIVER_MAIL, 0)]
     with Redis.from_url(redis_url) as redis:
-        redis.xgroup_create(STREAM, GROUP, id="0")
+        redis.xgroup_create(stream_of(PREFIX), GROUP, id="0")
         assert await listed(queue) == [(PURGE, 0), (TRAIN, 0), (DELIVER_MAIL, 0)]
-        ((_, ((first, _), (second, _))),) = redis.xreadgroup(GROUP, "a worker", {STREAM: ">"}, count=2)  # type: ignore[union-attr, misc]
+        ((_, ((first, _), (second, _))),) = redis.xreadgroup(GROUP, "a worker", {stream_of(PREFIX): ">"}, count=2)  # type: ignore[union-attr, misc]
         assert await listed(queue) == [(PURGE, 1), (TRAIN, 1), (DELIVER_MAIL, 0)]
-        redis.xack(STREAM, GROUP, first)
-        redis.xclaim(STREAM, GROUP, "another", min_idle_time=0, message_ids=[second])
+        redis.xack(stream_of(PREFIX), GROUP, first)
+        redis.xclaim(stream_of(PREFIX), GROUP, "another", min_idle_time=0, message_ids=[second])
         assert await listed(queue) == [(TRAIN, 2), (DELIVER_MAIL, 0)]
-        redis.xack(STREAM, GROUP, second)
+        redis.xack(stream_of(PREFIX), GROUP, second)
         assert await listed(queue) == [(DELIVER_MAIL, 0)]
 
 
 async def test_a_task_has_its_id_and_its_age(queue: TaskQueue, redis_url: str) -> None:
     made = int((time.time() - 90) * 1000)
     with Redis.from_url(redis_url) as redis:
-        redis.xadd(STREAM, {"data": '{"task_name": "purge"}'}, id=f"{made}-7")
-        redis.xadd(STREAM, {"other": "nothing of ours"})
-        redis.xadd(STREAM, {"data": "\xff"})
+        redis.xadd(stream_of(PREFIX), {"data": '{"task_name": "purge"}'}, id=f"{made}-7")
+        redis.xadd(stream_of(PREFIX), {"other": "nothing of ours"})
+        redis.xadd(stream_of(PREFIX), {"data": "\xff"})
     old, *others = await queue.listed()
     assert (old.id, old.name) == (f"{made}-7", "purge")
     assert 89 < old.age < 95
@@ -56,14 +57,14 @@ async def test_a_task_has_its_id_and_its_age(queue: TaskQueue, redis_url: str) -
 async def test_a_taken_task_whose_entry_was_removed_is_listed_without_a_name(queue: TaskQueue, redis_url: str) -> None:
     await queue.put(PURGE)
     with Redis.from_url(redis_url) as redis:
-        redis.xgroup_create(STREAM, GROUP, id="0")
-        redis.xreadgroup(GROUP, "a worker", {STREAM: ">"})
-        redis.xtrim(STREAM, maxlen=0, approximate=False)
+        redis.xgroup_create(stream_of(PREFIX), GROUP, id="0")
+        redis.xreadgroup(GROUP, "a worker", {stream_of(PREFIX): ">"})
+        redis.xtrim(stream_of(PREFIX), maxlen=0, approximate=False)
     assert await listed(queue) == [("", 1)]
 
 
 async def test_the_group_is_the_one_that_workers_join(queue: TaskQueue, redis_url: str) -> None:
-    broker = RedisStreamBroker(redis_url, queue_name=STREAM, consumer_id="0")
+    broker = RedisStreamBroker(redis_url, queue_name=stream_of(PREFIX), consumer_id="0")
     await broker.startup()
     await queue.put(PURGE)
     assert await listed(queue) == [(PURGE, 0)]

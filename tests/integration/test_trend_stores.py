@@ -9,6 +9,7 @@ import pytest
 from sqlalchemy import Connection, Table, delete, func, inspect, select
 from sqlalchemy.ext.asyncio import AsyncEngine
 from sqlalchemy.schema import DropTable
+from tests.account_stores import sql_account_stores
 from tests.integration.conftest import trouble
 from tests.servers import own_redis
 
@@ -16,11 +17,8 @@ from movie_adapters.redis_link import RedisLink
 from movie_adapters.redis_trends import RedisTrends
 from movie_adapters.sql_database import create_engine, metadata
 from movie_adapters.sql_orders import SqlOrders, kept_orders
-from movie_adapters.sql_outbox import SqlOutbox
-from movie_adapters.sql_sessions import SqlSessions
 from movie_adapters.sql_tables import transaction, users
 from movie_adapters.sql_trends import SqlTrends, trend_counts, trend_lives, trend_strengths
-from movie_adapters.sql_users import SqlUsers
 from movie_core.errors import StoreUnavailable
 from movie_core.keys import Keys
 from movie_core.mails import MailRules
@@ -30,7 +28,6 @@ from movie_core.testing import (
     NOW,
     KeptOrdersContract,
     OrderStores,
-    Stores,
     TrendStoreContract,
     brute_force,
     check_trends,
@@ -106,7 +103,7 @@ class SqlOrderStores(KeptOrdersContract):
     @asynccontextmanager
     async def open(self) -> AsyncIterator[OrderStores]:
         async with emptied(self.url) as engine:
-            accounts = Stores(SqlUsers(engine, RULES, KEYS), SqlSessions(engine), SqlOutbox(engine, RULES, KEYS), KEYS)
+            accounts = sql_account_stores(engine, RULES, KEYS)
             yield OrderStores(SqlOrders(engine, "catalogue", lambda: self.now), accounts)
 
     async def pass_time(self, seconds: float) -> None:
@@ -151,7 +148,7 @@ async def link(redis_url: str) -> AsyncIterator[RedisLink]:
 
 
 async def user_of(engine: AsyncEngine, name: str = "ada") -> str:
-    stores = Stores(SqlUsers(engine, RULES, KEYS), SqlSessions(engine), SqlOutbox(engine, RULES, KEYS), KEYS)
+    stores = sql_account_stores(engine, RULES, KEYS)
     return (await join(stores, f"{name}@example.com", name))[0].id
 
 

@@ -14,8 +14,9 @@ from tests.integration.conftest import Program, Start
 from tests.servers import OwnServer, own_redis
 from tests.smtp_sink import SmtpSink
 
+from movie_adapters.redis_link import PREFIX
 from movie_adapters.settings import Settings
-from movie_adapters.task_queue import DELIVER_MAIL, PURGE, STREAM, TRAIN, TaskDoorbell, TaskQueue
+from movie_adapters.task_queue import DELIVER_MAIL, PURGE, TRAIN, TaskDoorbell, TaskQueue, stream_of
 from movie_adapters.wiring import create_container, prepare_schema
 from movie_core.keys import new_id
 from movie_core.movies import utc_now
@@ -39,15 +40,15 @@ class RedisProcess:
 
     def entries(self) -> list[bytes]:
         with Redis.from_url(self.url) as client:
-            return [fields[b"data"] for _, fields in client.xrange(STREAM)]  # type: ignore[union-attr]
+            return [fields[b"data"] for _, fields in client.xrange(stream_of(PREFIX))]  # type: ignore[union-attr]
 
     def is_listened_to(self) -> bool:
         """Whether somebody took and acknowledged all that the stream holds, and there is something."""
         with Redis.from_url(self.url) as client:
-            if not client.exists(STREAM):
+            if not client.exists(stream_of(PREFIX)):
                 return False
-            last: Any = client.xinfo_stream(STREAM)
-            groups: Any = client.xinfo_groups(STREAM)
+            last: Any = client.xinfo_stream(stream_of(PREFIX))
+            groups: Any = client.xinfo_groups(stream_of(PREFIX))
         return bool(last["length"]) and [(group["last-delivered-id"], group["pending"]) for group in groups] == [
             (last["last-generated-id"], 0)
         ]

@@ -12,6 +12,7 @@ from tests.unit.api.conftest import SECRET
 from movie_adapters.address_syntax import EmailValidatorSyntax
 from movie_adapters.jwt_tokens import JwtTokens
 from movie_adapters.password_strength import ZxcvbnStrength
+from movie_adapters.username_syntax import UnicodeUsernameSyntax
 from movie_api.analytics import prefers_csv
 from movie_api.bodies import _parsed as parse_json
 from movie_api.guard import MAX_HEADER_BYTES, MAX_TARGET, Head
@@ -35,6 +36,7 @@ REPEATED = [
 ]  # fmt: skip
 NOON = datetime(2026, 11, 20, 12, tzinfo=UTC)
 ANN, SYNTAX, STRENGTH = Address("ann@example.com", "ann@example.com"), EmailValidatorSyntax(), ZxcvbnStrength()
+NAMES = UnicodeUsernameSyntax()
 TOKENS = JwtTokens(Keys([SECRET]), issuer="http://127.0.0.1:8000")
 
 
@@ -54,7 +56,7 @@ def check_new_password(text: str) -> None:
 
 CHECKS: dict[str, tuple[Callable[[str], object], int]] = {
     "address": (lambda text: parse_address(text, SYNTAX), BODY),
-    "username": (parse_username, BODY),
+    "username": (lambda text: parse_username(text, NAMES), BODY),
     "password": (check_new_password, BODY),
     "query of an event": (lambda text: check_event("view", "1", text, text, 1, NOON, NOON), BODY),
     "query of 3,200 characters": (lambda text: normalise_query(text[:1600] + text[-1600:]), BODY),

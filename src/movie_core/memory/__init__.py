@@ -12,6 +12,7 @@ from movie_core.memory.accounts import (
     MemoryUsers,
     PlainAddressSyntax,
     PlainStrength,
+    PlainUsernameSyntax,
 )
 from movie_core.memory.audit import MemoryAuditLog
 from movie_core.memory.events import MemoryEvents
@@ -51,5 +52,6 @@ __all__ = [
     "MemoryUsers",
     "PlainAddressSyntax",
     "PlainStrength",
+    "PlainUsernameSyntax",
     "words",
 ]

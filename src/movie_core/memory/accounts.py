@@ -20,12 +20,15 @@ from movie_core.errors import (
     InvalidEmail,
     InvalidLink,
     InvalidToken,
+    PasswordRequired,
     UsernameTaken,
     UserNotFound,
 )
 from movie_core.keys import Keys, new_id
-from movie_core.limits import Permits, PermitWindow, Quota, Rate, free_at
+from movie_core.limits import Permits, PermitWindow, Quota, Rate, widest_network_of
 from movie_core.mails import (
+    ACTIVATIONS,
+    FOR_ACCOUNTS,
     MAX_TALLY,
     RENEWED,
     Letter,
@@ -41,8 +44,8 @@ from movie_core.mails import (
 )
 from movie_core.movies import iso_time, utc_now
 from movie_core.paging import Window
-from movie_core.ports import Activated, Person, Rotated
-from movie_core.sessions import MAX_SESSIONS, Access, Reuse, Session, judge_reuse
+from movie_core.ports import Activated, ActivationLink, Person, Rotated
+from movie_core.sessions import MAX_NETWORKS, MAX_SESSIONS, Access, Reuse, Session, judge_reuse
 from movie_core.users import MAX_PENDING as MAX_REGISTRATIONS
 from movie_core.users import REPEAT, Account, Address, PersonState, Registration, Username
 
@@ -54,7 +57,6 @@ class _Link:
     new: NewLink
     purpose: Purpose
     address_key: str
-    username: str
     expires_at: datetime
     is_used: bool = False
 
@@ -65,6 +67,7 @@ class _Mail:
 
     mail: Mail
     address_key: str
+    requested_from: str = ""
     made_at: datetime | None = None
     mailbox: str | None = None
     """The only one that a waiting mail is for, when it had to wait while another mailbox got its own."""
@@ -99,6 +102,8 @@ class MemoryBook:
         self.sessions: dict[str, Session] = {}
         self.tokens: dict[str, _Token] = {}
         self.ended: dict[str, datetime] = {}
+        self.networks: dict[str, dict[str, None]] = {}
+        """By account, those that it has logged in from, the last one last."""
 
     def account_at(self, address_key: str) -> Account | None:
         return next((one for one in self.accounts.values() if one.address.key == address_key), None)
@@ -110,17 +115,23 @@ class MemoryBook:
         return sorted(own, key=lambda one: one.created_at, reverse=True)
 
     def check_username(self, username: Username, *, but: str | None = None) -> None:
-        if any(one.username.key == username.key and one.id != but for one in self.accounts.values()):
+        others = (one.username for one in self.accounts.values() if one.id != but)
+        if any(
+            one.key == username.key or (one.skeleton is not None and one.skeleton == username.skeleton)
+            for one in others
+        ):
             raise UsernameTaken("the username is taken", field="username")
 
-    def activate(self, registration: Registration, now: datetime, *, used: str | None) -> Account:
+    def activate(
+        self, registration: Registration, now: datetime, *, used: str | None, password_hash: str | None = None
+    ) -> Account:
         """The account of a registration; its address' other registrations and links end."""
         self.check_username(registration.username)
         account = Account(
             id=registration.id,
             address=registration.address,
             username=registration.username,
-            password_hash=registration.password_hash,
+            password_hash=password_hash or registration.password_hash,
             is_active=True,
             is_staff=False,
             record_events=True,
@@ -132,7 +143,8 @@ class MemoryBook:
         self.links = {hashed: link for hashed, link in self.links.items() if link.address_key != key or hashed == used}
         if used is not None:
             self.links[used].is_used = True
-        self.drop_waiting(MailKind.ACTIVATION, key)
+        for kind in ACTIVATIONS:
+            self.drop_waiting(kind, key)
         return account
 
     def end_sessions(self, session_ids: Iterable[str], now: datetime) -> list[str]:
@@ -158,60 +170,81 @@ class MemoryBook:
 
     # --- mails
 
-    def free_at(self, address_key: str, now: datetime) -> datetime:
-        made = [row.made_at for row in self.mails if row.address_key == address_key and row.made_at is not None]
-        return free_at(now, self._rules.limit, made)
+    def free_at(self, address_key: str, now: datetime, requested_from: str) -> datetime:
+        made = [
+            (row.made_at, row.requested_from)
+            for row in self.mails
+            if row.address_key == address_key and row.made_at is not None
+        ]
+        account = self.account_at(address_key)
+        known = () if account is None else map(widest_network_of, self.networks.get(account.id, ()))
+        return self._rules.free_at(now, made, requested_from, is_known=requested_from in known)
 
-    def drop_waiting(self, kind: MailKind, address_key: str) -> None:
+    def drop_waiting(self, kind: MailKind, address_key: str, requested_from: str | None = None) -> None:
+        """The mails of a kind that wait, those that one network has requested, or all."""
         self.mails = [
             row
             for row in self.mails
-            if row.made_at is not None or row.mail.kind is not kind or row.address_key != address_key
+            if row.made_at is not None
+            or (row.mail.kind, row.address_key) != (kind, address_key)
+            or requested_from not in (None, row.requested_from)
         ]
 
-    def wait(self, kind: MailKind, address_key: str, now: datetime, due_at: datetime) -> None:
-        """Keep a mail that is made later, in place of one of its kind that waits."""
-        self.drop_waiting(kind, address_key)
-        self.mails.append(_Mail(Mail(new_id(), kind, "", MailState.PENDING, 0, "", now, due_at), address_key))
+    def wait(self, kind: MailKind, address_key: str, now: datetime, due_at: datetime, requested_from: str = "") -> None:
+        """Keep a mail that is made later, in place of one like it that waits."""
+        self.drop_waiting(kind, address_key, requested_from)
+        mail = Mail(new_id(), kind, "", MailState.PENDING, 0, "", now, due_at)
+        self.mails.append(_Mail(mail, address_key, requested_from))
 
-    def add(self, kind: MailKind, address: Address, now: datetime) -> _Mail:
+    def add(self, kind: MailKind, address: Address, now: datetime, requested_from: str = "") -> _Mail:
         mail = Mail(new_id(), kind, address.spelling, MailState.PENDING, 0, "", now, now)
-        row = _Mail(mail, address.key, made_at=now)
+        row = _Mail(mail, address.key, requested_from, made_at=now)
         self.mails.append(row)
         return row
 
-    def add_link(self, row: _Mail, purpose: Purpose, uid: str, username: str, now: datetime) -> None:
+    def add_link(self, row: _Mail, purpose: Purpose, uid: str, now: datetime) -> None:
         new = NewLink.make(uid, self._keys)
-        self.links[new.hashed] = _Link(new, purpose, row.address_key, username, now + self._rules.link_ttl)
+        self.links[new.hashed] = _Link(new, purpose, row.address_key, now + self._rules.link_ttl)
         row.hashes += (new.hashed,)
+
+    def is_for_nobody(self, row: _Mail) -> bool:
+        """Whether a waiting mail is for an address that has neither a registration nor an active account."""
+        if row.mail.kind in ACTIVATIONS:
+            return not self.pending(row.address_key)
+        account = self.account_at(row.address_key)
+        return account is None or not account.is_active
 
     def make(self, row: _Mail, now: datetime) -> None:
         """Make a waiting mail, or put it off; one that nobody is there for is removed."""
         key, kind = row.address_key, row.mail.kind
         account = self.account_at(key)
-        if kind is MailKind.ACTIVATION:
-            groups = self._mailboxes([] if account else self.pending(key), row.mailbox)
+        groups: list[list[Registration]]
+        if kind in ACTIVATIONS:
+            pending = [] if account else self.pending(key)
+            if kind is MailKind.ACTIVATION:
+                linked = {link.new.uid for link in self.links.values()}
+                pending = [one for one in pending if one.requested_from == row.requested_from and one.id not in linked]
+            pending.sort(key=lambda one: one.requested_from != row.requested_from)
+            groups = self._mailboxes(pending, row.mailbox)
         else:
-            is_wanted = account is not None and (account.is_active or kind is MailKind.ADDRESS_TAKEN)
-            groups = [[]] if is_wanted else []
+            groups = [] if self.is_for_nobody(row) else [[]]
         for place, group in enumerate(groups):
-            due_at = self.free_at(key, now)
+            due_at = self.free_at(key, now, row.requested_from)
             if due_at > now:
                 if place == 0:
                     row.mail = replace(row.mail, due_at=due_at)
                     return
-                late = _Mail(replace(row.mail, id=new_id(), due_at=due_at), key, mailbox=group[0].address.mailbox)
-                self.mails.append(late)
+                late = replace(row.mail, id=new_id(), due_at=due_at)
+                self.mails.append(_Mail(late, key, row.requested_from, mailbox=group[0].address.mailbox))
                 continue
-            made = self.add(kind, account.address if account else group[0].address, now)
+            made = self.add(kind, account.address if account else group[0].address, now, row.requested_from)
             made.mail = replace(made.mail, created_at=row.mail.created_at)
             if kind is MailKind.PASSWORD_RESET and account:
-                self.end_resets(account.id)
-                self.add_link(made, Purpose.RESET, account.id, account.username.shown, now)
+                self.add_link(made, Purpose.RESET, account.id, now)
             renewed = {one.id for one in group}
             self.links = {hashed: link for hashed, link in self.links.items() if link.new.uid not in renewed}
             for one in group:
-                self.add_link(made, Purpose.ACTIVATE, one.id, one.username.shown, now)
+                self.add_link(made, Purpose.ACTIVATE, one.id, now)
         self.mails.remove(row)
 
     @staticmethod
@@ -226,7 +259,7 @@ class MemoryBook:
         links = (self.links[hashed] for hashed in row.hashes if hashed in self.links)
         return replace(
             row.mail,
-            links=tuple(LinkInMail(one.new.uid, one.new.hashed, one.new.sealed, one.username) for one in links),
+            links=tuple(LinkInMail(one.new.uid, one.new.hashed, one.new.sealed) for one in links),
         )
 
     def extend_links(self, row: _Mail, now: datetime) -> None:
@@ -259,28 +292,40 @@ class MemoryUsers:
         book.registrations.append(registration)
         if account is not None:
             book.decoys.add(registration.id)
-        for old in sorted([*own, registration], key=lambda one: one.created_at)[:-MAX_REGISTRATIONS]:
+        for old in _surplus([*own, registration]):
             self._remove(old)
         kind = MailKind.ACTIVATION if account is None else MailKind.ADDRESS_TAKEN
-        due_at = book.free_at(address.key, now)
+        due_at = book.free_at(address.key, now, registration.requested_from)
         if due_at > now:
-            book.wait(kind, address.key, now, due_at)
+            book.wait(kind, address.key, now, due_at, registration.requested_from)
             return
-        row = book.add(kind, address if account is None else account.address, now)
+        recipient = address if account is None else account.address
+        row = book.add(kind, recipient, now, registration.requested_from)
         if account is None:
-            book.add_link(row, Purpose.ACTIVATE, registration.id, registration.username.shown, now)
+            book.add_link(row, Purpose.ACTIVATE, registration.id, now)
 
-    async def request_mail(self, kind: MailKind, address_key: str, now: datetime) -> None:
-        self._book.wait(kind, address_key, now, now)
+    async def request_mail(self, kind: MailKind, address_key: str, now: datetime, *, requested_from: str = "") -> None:
+        self._book.wait(kind, address_key, now, now, requested_from)
 
-    async def activation(self, uid: str, hashed: str, now: datetime) -> bool:
-        return self._good(Purpose.ACTIVATE, uid, hashed, now).is_used
+    async def activation(self, uid: str, hashed: str, now: datetime) -> ActivationLink:
+        if self._good(Purpose.ACTIVATE, uid, hashed, now).is_used:
+            return ActivationLink(None, is_only=False)
+        asked = next(one for one in self._book.registrations if one.id == uid)
+        return ActivationLink(asked, is_only=self._is_only(asked))
 
-    async def activate(self, uid: str, hashed: str, now: datetime) -> Activated:
+    async def activate(self, uid: str, hashed: str, now: datetime, *, password_hash: str | None = None) -> Activated:
         if self._good(Purpose.ACTIVATE, uid, hashed, now).is_used:
             return Activated(self._book.accounts[uid], is_new=False)
         asked = next(one for one in self._book.registrations if one.id == uid)
-        return Activated(self._book.activate(asked, now, used=hashed), is_new=True)
+        if password_hash is None and not self._is_only(asked):
+            raise PasswordRequired("several registrations wait under this address")
+        account = self._book.activate(asked, now, used=hashed, password_hash=password_hash)
+        return Activated(account, is_new=True)
+
+    def _is_only(self, registration: Registration) -> bool:
+        pending = self._book.pending(registration.address.key)
+        alike = {(one.address.mailbox, one.username.key, one.password_hash) for one in pending}
+        return len(alike) == 1
 
     async def reset_owner(self, uid: str, hashed: str, now: datetime) -> Account:
         self._good(Purpose.RESET, uid, hashed, now)
@@ -423,10 +468,13 @@ class MemoryUsers:
         if account is not None:
             ended = book.end_sessions((one.id for one in book.sessions_of(account.id)), now)
             del book.accounts[account.id]
+            book.networks.pop(account.id, None)
         for one in [one for one in book.registrations if one.address.key == address_key]:
             self._remove(one)
         book.links = {hashed: link for hashed, link in book.links.items() if link.address_key != address_key}
         book.mails = [row for row in book.mails if row.address_key != address_key]
+        if account is not None:
+            book.add(MailKind.ACCOUNT_ERASED, account.address, now)
         return ended
 
     async def purge(self, now: datetime) -> int:
@@ -479,8 +527,21 @@ class MemoryUsers:
     def _set_password(self, account: Account, new_hash: str, but: str | None, now: datetime) -> list[str]:
         self._book.accounts[account.id] = replace(account, password_hash=new_hash)
         self._book.end_resets(account.id)
+        self._book.wait(MailKind.PASSWORD_CHANGED, account.address.key, now, now)
         own = self._book.sessions_of(account.id)
         return self._book.end_sessions((one.id for one in own if one.id != but), now)
+
+
+def _surplus(registrations: list[Registration]) -> list[Registration]:
+    """Those of one address that give way: beyond `MAX_REGISTRATIONS` the oldest of the networks that have most."""
+    newest_first = sorted(registrations, key=lambda one: one.created_at, reverse=True)
+    places: Counter[str] = Counter()
+    placed = []
+    for one in newest_first:
+        placed.append((places[one.requested_from], one))
+        places[one.requested_from] += 1
+    placed.sort(key=lambda pair: pair[0])
+    return [one for _, one in placed[MAX_REGISTRATIONS:]]
 
 
 def _is_in(person: Person, state: PersonState | None) -> bool:
@@ -504,28 +565,52 @@ class MemorySessions:
         self._book = book
 
     async def start(
-        self, session: Session, refresh_hash: str, expires_at: datetime, *, rehashed: tuple[str, str] | None = None
+        self,
+        session: Session,
+        refresh_hash: str,
+        expires_at: datetime,
+        *,
+        password_hash: str,
+        rehashed: str | None = None,
+        network: str = "",
     ) -> Sequence[str]:
         book = self._book
         account = book.accounts.get(session.user_id)
-        if account is None or not account.is_active:
-            raise InvalidCredentials("the account is gone or inactive")
-        if rehashed is not None and account.password_hash == rehashed[0]:
-            account = replace(account, password_hash=rehashed[1])
-        book.accounts[account.id] = replace(account, last_login=session.created_at)
+        if account is None or not account.is_active or account.password_hash != password_hash:
+            raise InvalidCredentials("the account is gone or inactive, or its password is another by now")
+        book.accounts[account.id] = replace(
+            account, password_hash=rehashed or password_hash, last_login=session.created_at
+        )
         gone = [one.id for one in book.sessions_of(account.id)[MAX_SESSIONS - 1 :]]
         book.end_sessions(gone, session.created_at)
         book.sessions[session.id] = session
         book.tokens[refresh_hash] = _Token(session.id, expires_at)
+        if network:
+            networks = book.networks.setdefault(account.id, {})
+            networks.pop(network, None)
+            networks[network] = None
+            while len(networks) > MAX_NETWORKS:
+                del networks[next(iter(networks))]
         return gone
 
     async def rotate(
-        self, refresh_hash: str, successors: Sequence[str], now: datetime, expires_at: datetime
+        self,
+        refresh_hash: str,
+        successors: Sequence[str],
+        now: datetime,
+        expires_at: datetime,
+        *,
+        lifetime: timedelta | None = None,
     ) -> Rotated | None:
         book = self._book
         token = book.tokens.get(refresh_hash)
         if token is None or token.expires_at <= now:
             return None
+        if lifetime is not None:
+            end = book.sessions[token.session_id].created_at + lifetime
+            if end <= now:
+                return None
+            expires_at = min(expires_at, end)
         if token.spent_at is None or token.successor is None:
             token.spent_at, token.successor = now, successors[0]
             book.tokens[successors[0]] = _Token(token.session_id, expires_at)
@@ -545,10 +630,37 @@ class MemorySessions:
         return self._book.sessions_of(account_id)
 
     async def end(
-        self, account_id: str, now: datetime, *, only: str | None = None, but: str | None = None
+        self,
+        account_id: str,
+        now: datetime,
+        *,
+        only: str | None = None,
+        but: str | None = None,
+        notify: bool = False,
     ) -> Sequence[str]:
         own = (one.id for one in self._book.sessions_of(account_id))
-        return self._book.end_sessions((one for one in own if only in (None, one) and one != but), now)
+        ended = self._book.end_sessions((one for one in own if only in (None, one) and one != but), now)
+        if ended and notify:
+            self._book.wait(MailKind.SESSIONS_ENDED, self._book.accounts[account_id].address.key, now, now)
+        return ended
+
+    async def find(self, session_id: str) -> Session | None:
+        return self._book.sessions.get(session_id)
+
+    async def owner_of(self, refresh_hash: str) -> str | None:
+        token = self._book.tokens.get(refresh_hash)
+        return None if token is None else self._book.sessions[token.session_id].user_id
+
+    async def reauthenticate(self, session_id: str, password_hash: str, now: datetime) -> bool:
+        session = self._book.sessions.get(session_id)
+        if session is None or self._book.accounts[session.user_id].password_hash != password_hash:
+            return False
+        self._book.sessions[session_id] = replace(session, reauthenticated_at=now)
+        return True
+
+    async def networks(self, address_key: str) -> Sequence[str]:
+        account = self._book.account_at(address_key)
+        return [] if account is None else list(reversed(self._book.networks.get(account.id, {})))
 
     async def session_lives(self, session_id: str) -> bool:
         return session_id in self._book.sessions
@@ -584,7 +696,7 @@ class MemoryOutbox:
             and row.mail.due_at <= now
             and (row.leased_until is None or row.leased_until <= now)
         ]
-        claimed = sorted(free, key=lambda row: row.mail.due_at)[:limit]
+        claimed = sorted(free, key=lambda row: (row.mail.kind not in FOR_ACCOUNTS, row.mail.due_at))[:limit]
         for row in claimed:
             row.owner, row.leased_until = owner, now + lease
             book.extend_links(row, now)
@@ -605,6 +717,8 @@ class MemoryOutbox:
         row.owner = row.leased_until = None
         if mail.state is MailState.SENT:
             row.hashes = ()
+        if mail.kind is MailKind.ACCOUNT_ERASED and mail.state is not MailState.PENDING:
+            self._book.mails.remove(row)
         return True
 
     async def release(self, owner: str, mail_ids: Sequence[str], now: datetime) -> None:
@@ -677,12 +791,12 @@ class MemoryHasher:
 
     _PREFIX = "sha256$"
 
-    async def hash(self, password: str, *, salt: bytes | None = None) -> str:
+    async def hash(self, password: str, *, salt: bytes | None = None, queue: str = "") -> str:
         salt = secrets.token_bytes(16) if salt is None else salt
         digest = hashlib.sha256(salt + password.encode("utf-8", "surrogatepass")).hexdigest()
         return f"{self._PREFIX}{salt.hex()}${digest}"
 
-    async def verify(self, password: str, hashed: str | None) -> bool:
+    async def verify(self, password: str, hashed: str | None, *, queue: str = "") -> bool:
         match = re.fullmatch(r"sha256\$([0-9a-f]{32})\$[0-9a-f]{64}", hashed or "")
         made = await self.hash(password, salt=bytes.fromhex(match[1]) if match else bytes(16))
         return match is not None and hmac.compare_digest(made, match[0])
@@ -724,6 +838,21 @@ class MemoryTokens:
     @staticmethod
     def _mac(secret: bytes, body: str) -> str:
         return hmac.new(secret, b"access" + body.encode(), hashlib.sha256).hexdigest()
+
+
+class PlainUsernameSyntax:
+    """`UsernameSyntax` by the names that characters have; of look-alikes it knows some Greek and Cyrillic letters."""
+
+    _ALIKE = str.maketrans("\u0430\u0435\u043e\u0440\u0441\u0443\u0445\u0456\u03b1\u03bf\u03c101", "aeopcyxiaopol")
+    _TOGETHER = frozenset(("CJK", "HIRAGANA", "KATAKANA", "HANGUL"))
+
+    def is_of_one_script(self, text: str) -> bool:
+        scripts = {unicodedata.name(c, "?").partition(" ")[0] for c in text if unicodedata.category(c)[0] == "L"}
+        return len(scripts) <= 1 or scripts <= self._TOGETHER
+
+    def skeleton(self, text: str) -> str:
+        folded = unicodedata.normalize("NFKC", unicodedata.normalize("NFKC", text).casefold())
+        return folded.translate(self._ALIKE).replace("i", "l").replace("m", "rn")
 
 
 _ATEXT = re.compile(r"[^\s\x00-\x1f\x7f\"(),:;<>@\[\]\\.]+(?:\.[^\s\x00-\x1f\x7f\"(),:;<>@\[\]\\.]+)*")
@@ -814,6 +943,10 @@ class MemoryRateLimiter:
         # In this order a hit of this very moment leaves just the whole window: rounding could make it more.
         return is_allowed, Quota(name, rate, rate.amount - len(hits), rate.seconds - (now - hits[0]))
 
+    async def take_back(self, name: str, key: str, rate: Rate) -> None:
+        if hits := self._hits.get((name, key, rate)):
+            hits.pop()
+
     async def lease(
         self, name: str, key: str, rate: Rate, *, ahead: int, seconds: float, back: Permits | None
     ) -> tuple[bool, Quota, Permits]:
@@ -827,5 +960,5 @@ class MemoryRateLimiter:
         self._until_sweep -= 1
         if self._until_sweep <= 0:
             self._until_sweep = max(self._SWEEP, len(self._hits) + len(self._leases))
-            self._hits = {kept: hits for kept, hits in self._hits.items() if hits[-1] > now - kept[2].seconds}
+            self._hits = {kept: hits for kept, hits in self._hits.items() if hits and hits[-1] > now - kept[2].seconds}
             self._leases = {kept: window for kept, window in self._leases.items() if not window.is_over(now)}

@@ -158,3 +158,24 @@ def _block(hasher: Argon2Hasher) -> threading.Event:
     release = threading.Event()
     hasher._executor.submit(release.wait, 10)
     return release
+
+
+async def test_queues_take_turns_and_none_fills_all_places() -> None:
+    async with hasher_of(max_waiting=20) as hasher:
+        release = _block(hasher)
+        done: list[str] = []
+
+        async def check(queue: str) -> None:
+            await hasher.verify("secret", None, queue=queue)
+            done.append(queue)
+
+        waiting = [asyncio.create_task(check("attacked")) for _ in range(10)]
+        await asyncio.sleep(0)
+        with pytest.raises(Busy):
+            await hasher.verify("secret", None, queue="attacked")
+        waiting += [asyncio.create_task(check(queue)) for queue in ("other", "another")]
+        await asyncio.sleep(0)
+        release.set()
+        await asyncio.gather(*waiting)
+        assert sorted(done[:3]) == ["another", "attacked", "other"]
+        assert not hasher._waiting._sizes

@@ -6,13 +6,13 @@ from email.policy import SMTPUTF8
 import pytest
 
 from movie_adapters.mail_texts import message_of, needs_utf8, split_mailbox
-from movie_core.mails import SUBJECTS, Letter, MailKind
+from movie_core.mails import ACTIVATIONS, SUBJECTS, Letter, MailKind
 
 SENDER = "noreply@movies.example.com"
 URL = "https://movies.example.com/api/v1/authentication/verify-email/" + "0" * 32 + "/" + "x" * 43 + "/"
 
 
-def letter(*links: tuple[str, str], kind: MailKind = MailKind.ACTIVATION, to: str = "ann@example.com") -> Letter:
+def letter(*links: str, kind: MailKind = MailKind.ACTIVATION, to: str = "ann@example.com") -> Letter:
     return Letter("ab" * 16, kind, to, datetime(2026, 2, 3, 4, 5, 6, 789, UTC), links)
 
 
@@ -28,7 +28,7 @@ def part(message: EmailMessage, subtype: str) -> str:
 
 
 def test_the_headers_come_from_the_letter():
-    message = sent(letter(("Ann", URL)))
+    message = sent(letter(URL))
     assert message["To"] == "ann@example.com"
     assert message["From"] == f"Movie Search <{SENDER}>"
     assert message["Message-ID"] == f"<{'ab' * 16}@movies.example.com>"
@@ -39,74 +39,67 @@ def test_the_headers_come_from_the_letter():
 
 
 def test_the_same_letter_is_the_same_bytes():
-    one = letter(("Zoë", URL))
+    one = letter(URL)
     assert message_of(one, SENDER).as_bytes() == message_of(one, SENDER).as_bytes()
 
 
 def test_a_link_stands_on_a_line_of_its_own_even_in_the_file():
-    assert f"\r\n{URL}\r\n".encode() in message_of(letter(("Ann", URL)), SENDER).as_bytes()
+    assert f"\r\n{URL}\r\n".encode() in message_of(letter(URL), SENDER).as_bytes()
 
 
-def test_what_is_sent_is_ascii_without_long_lines_whatever_the_username():
-    raw = message_of(letter(("名" * 30, URL)), SENDER).as_bytes()
+def test_what_is_sent_is_ascii_without_long_lines():
+    raw = message_of(letter(URL), SENDER).as_bytes()
     assert raw.isascii()
     assert max(map(len, raw.split(b"\r\n"))) < 998
 
 
 @pytest.mark.parametrize("subtype", ["plain", "html"])
-def test_several_links_are_told_apart_by_username(subtype):
-    text = part(sent(letter(("Ann", URL + "1/"), ("Bob", URL + "2/"), ("Cy", URL + "3/"))), subtype)
-    places = [text.index(word) for word in ("Ann", URL + "1/", "Bob", URL + "2/", "Cy", URL + "3/")]
-    assert len(set(places)) == 6
-    if subtype == "plain":
-        assert places == sorted(places)
+def test_several_links_come_in_their_order(subtype):
+    text = part(sent(letter(URL + "1/", URL + "2/", URL + "3/")), subtype)
+    assert "several times" in text
+    places = [text.index(one) for one in (URL + "1/", URL + "2/", URL + "3/")]
+    assert places == sorted(places)
 
 
 @pytest.mark.parametrize("kind", MailKind)
 def test_every_kind_has_a_subject_and_both_parts(kind):
-    has_link = kind in (MailKind.ACTIVATION, MailKind.PASSWORD_RESET)
-    message = sent(letter(*([("Ann", URL)] if has_link else []), kind=kind))
+    has_link = kind in (*ACTIVATIONS, MailKind.PASSWORD_RESET)
+    message = sent(letter(*([URL] if has_link else []), kind=kind))
     assert message["Subject"] == SUBJECTS[kind]
     for subtype in ("plain", "html"):
         assert (URL in part(message, subtype)) == has_link
         assert ("://" in part(message, subtype)) == has_link
 
 
-def test_a_username_is_text_and_no_markup():
-    html = part(sent(letter(("<b>&amp", URL), ("'\"><img src=x>", URL))), "html")
+def test_a_link_is_text_and_no_markup():
+    html = part(sent(letter(URL + "<b>&amp", URL + "'\"><img src=x>")), "html")
     assert "&lt;b&gt;&amp;amp" in html
     assert "<img" not in html
     assert "<b>" not in html
 
 
-def test_a_username_with_line_breaks_adds_no_header_and_no_line():
-    message = sent(letter(("x\r\nBcc: eve@example.com\r\n\r\nhello", URL)))
-    assert message["Bcc"] is None
-    assert "Hello x Bcc: eve@example.com hello," in part(message, "plain")
-
-
 def test_nothing_is_loaded_from_elsewhere():
-    html = part(sent(letter(("Ann", URL))), "html")
+    html = part(sent(letter(URL)), "html")
     assert not [word for word in ("src=", "<link", "@import", "url(", "<script") if word in html]
     assert html.count("://") == html.count(URL) == 3
 
 
 def test_a_domain_beyond_ascii_is_sent_as_idna():
-    one = letter(("Ann", URL), to="ann@Bücher.example")
+    one = letter(URL, to="ann@Bücher.example")
     assert not needs_utf8(SENDER, one.recipient)
     raw = message_of(one, SENDER).as_bytes()
     assert b"\r\nTo: ann@xn--bcher-kva.example\r\n" in raw
 
 
 def test_a_local_part_beyond_ascii_is_sent_as_utf8():
-    one = letter(("Ann", URL), to="zoë@example.com")
+    one = letter(URL, to="zoë@example.com")
     assert needs_utf8(SENDER, one.recipient)
     assert "\r\nTo: zoë@example.com\r\n".encode() in message_of(one, SENDER).as_bytes()
 
 
 @pytest.mark.parametrize("local", ["o'neil+films", "a.b-c_d", "x=y", "50%off", "a!b/c{d}|e~f^g`h#i$j&k*l?m"])
 def test_an_unusual_local_part_stays_as_it_is(local):
-    assert sent(letter(("Ann", URL), to=f"{local}@example.com"))["To"].addresses[0].addr_spec == f"{local}@example.com"
+    assert sent(letter(URL, to=f"{local}@example.com"))["To"].addresses[0].addr_spec == f"{local}@example.com"
 
 
 @pytest.mark.parametrize(
@@ -128,7 +121,7 @@ def test_an_unusual_local_part_stays_as_it_is(local):
 )
 def test_what_is_no_plain_mailbox_is_refused(address):
     with pytest.raises(ValueError, match="not one plain mailbox"):
-        message_of(letter(("Ann", URL), to=address), SENDER)
+        message_of(letter(URL, to=address), SENDER)
 
 
 def test_a_domain_is_lower_case_ascii():

@@ -29,7 +29,16 @@ FOUND_BY_SEARCH = [
     "i178i|i|111I_ra111f_118xT1111_11",
 ]
 """The dearest passwords that searches found, for no bound but the length and for the bounds there are now."""
-PIECES = [*"4@8({[<369&#!1/|0$5+7%2", *"abcegiostlzxACEGIOST ", "password", "qwerty", "1987", "11/11/1987", "aaaa", "日"]
+PIECES = [
+    *"4@8({[<369&#!1/|0$5+7%2",
+    *"abcegiostlzxACEGIOST ",
+    "password",
+    "qwerty",
+    "1987",
+    "11/11/1987",
+    "aaaa",
+    "日",
+]
 
 
 class TestZxcvbnStrength(PasswordStrengthContract):
@@ -49,7 +58,16 @@ def cpu_seconds(password: str, known: tuple[str, ...] = ()) -> float:
 
 
 def test_common_passwords_are_weak_and_a_few_uncommon_words_strong() -> None:
-    for weak in ("password1", "iloveyou", "Passw0rd!", "qwertyuiop", "19841984", "letmein123", "11/05/1987", "p4$$w0rd"):
+    for weak in (
+        "password1",
+        "iloveyou",
+        "Passw0rd!",
+        "qwertyuiop",
+        "19841984",
+        "letmein123",
+        "11/05/1987",
+        "p4$$w0rd",
+    ):
         assert ZxcvbnStrength().score(weak, ()) < MIN_STRENGTH, weak
     for strong in ("violet harbour skates", "v!0l3t h4rb0ur $k@735", "8f4e2a9c1b7d6350"):
         assert ZxcvbnStrength().score(strong, ()) >= MIN_STRENGTH, strong

@@ -33,6 +33,7 @@ from movie_core.memory import (
     MemoryUsers,
     PlainAddressSyntax,
     PlainStrength,
+    PlainUsernameSyntax,
 )
 from movie_core.ports import (
     AccessTokens,
@@ -54,6 +55,7 @@ from movie_core.ports import (
     SeenMovies,
     SessionStore,
     TrendStore,
+    UsernameSyntax,
     UserStore,
 )
 from movie_core.testing import SAMPLE
@@ -129,6 +131,10 @@ class InMemory(Provider):
         return PlainAddressSyntax()
 
     @provide(override=True)
+    def username_syntax(self) -> UsernameSyntax:
+        return PlainUsernameSyntax()
+
+    @provide(override=True)
     def strength(self) -> PasswordStrength:
         return PlainStrength()
 
@@ -186,7 +192,7 @@ class Api(httpx.AsyncClient):
 
     async def newest_link(self) -> str:
         """The path of the first link in the newest mail."""
-        _, url = (await self.letters())[-1].links[0]
+        url = (await self.letters())[-1].links[0]
         return url.removeprefix("http://127.0.0.1:8000")
 
     async def registered(self, **changed: str) -> str:

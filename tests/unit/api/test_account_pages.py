@@ -57,7 +57,19 @@ async def test_an_account_is_activated_by_a_button(api: Api) -> None:
     for _ in range(3):
         page = assert_page(await api.get(link, headers=BROWSER), 200, link, buttons=1)
         assert page.all("form") == [{"method": "post"}]  # to its own address, which isn't repeated
-    assert_page(await api.post(link, headers=FORM), 200, link, buttons=0)
+        password, new = page.all("input")
+        assert (password["type"], password["name"], password["autocomplete"]) == (
+            "password",
+            "password",
+            "current-password",
+        )
+        assert (new["type"], new["name"]) == ("checkbox", "new")
+        assert page.all("label") == [{"for": password["id"]}, {"for": new["id"]}]
+    refused = await api.post(link, data={"password": "wrong"})
+    page = assert_page(refused, 400, link, buttons=1)
+    alert = next(attributes for _, attributes in page.elements if attributes.get("role") == "alert")
+    assert str(alert["id"]) in str(page.all("input")[0]["aria-describedby"]).split()
+    assert_page(await api.post(link, data={"password": ANN["password"]}), 200, link, buttons=0)
     assert_page(await api.post(link, headers=FORM), 200, link, buttons=0)
     assert_page(await api.get(link, headers=BROWSER), 200, link, buttons=0)
 

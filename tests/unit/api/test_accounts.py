@@ -15,6 +15,7 @@ RESEND = f"{AUTHENTICATION}verify-email/resend/"
 FORGOT = f"{AUTHENTICATION}password/forgot/"
 RESET = f"{AUTHENTICATION}password/reset/"
 CHANGE = f"{AUTHENTICATION}password/change/"
+REAUTHENTICATE = f"{AUTHENTICATION}reauthenticate/"
 SESSIONS = f"{AUTHENTICATION}sessions/"
 CREDENTIALS = {"email": ANN["email"], "password": ANN["password"]}
 OTHER_PASSWORD = "granite lantern mosaic ferry"
@@ -78,7 +79,7 @@ async def test_a_username_taken_meanwhile_is_a_conflict_at_activation(api: Api) 
     late = await api.registered(email="eve@example.com")
     await api.activated()
     assert_problem(await api.post(late), 409, "username_taken")
-    page = await api.post(late, headers=FORM)
+    page = await api.post(late, data={"password": ANN["password"]})
     assert page.status_code == 409
     assert "taken" in page.text
     assert page.headers["content-type"].startswith("text/html")
@@ -116,14 +117,72 @@ async def test_a_json_client_may_leave_the_body_out(api: Api, request_: dict[str
     assert set(answer.json()) == {"message", "access", "refresh"}
 
 
-@pytest.mark.parametrize("headers", [FORM, HTML, FORM | {"accept": "application/json"}])
-async def test_a_browser_gets_no_tokens(api: Api, headers: dict[str, str]) -> None:
+@pytest.mark.parametrize(
+    "request_",
+    [
+        {"data": {"password": ANN["password"]}},
+        {"data": {"password": ANN["password"]}, "headers": {"accept": "application/json"}},
+        {"json": {"password": ANN["password"]}, "headers": HTML},
+    ],
+)
+async def test_a_browser_gets_no_tokens(api: Api, request_: dict[str, dict[str, str]]) -> None:
     link = await api.registered()
-    page = await api.post(link, headers=headers)
+    page = await api.post(link, **request_)  # type: ignore[arg-type]
     assert page.status_code == 200
     assert page.headers["content-type"].startswith("text/html")
     assert (await api.post(LOGIN, json=CREDENTIALS)).status_code == 200
     assert len((await api.get(SESSIONS, headers=await logged_in(api))).json()["items"]) == 2  # the two logins
+
+
+@pytest.mark.parametrize("request_", [{"headers": FORM}, {"headers": HTML}, {"data": {"password": ""}}])
+async def test_a_button_alone_activates_nothing(api: Api, request_: dict[str, dict[str, str]]) -> None:
+    link = await api.registered()
+    page = await api.post(link, **request_)  # type: ignore[arg-type]
+    assert page.status_code == 400
+    assert '<p role="alert"' in page.text
+    assert (await api.post(LOGIN, json=CREDENTIALS)).status_code == 401
+    assert (await api.post(link, data={"password": ANN["password"]})).status_code == 200
+
+
+async def test_a_strangers_registration_leaves_no_strangers_password_in_force(api: Api) -> None:
+    strange = "granite lantern mosaic ferry"
+    stranger = await api.registered(password=strange)
+    own = await api.registered()
+    assert_problem(await api.post(stranger), 409, "password_required")
+    body = assert_problem(await api.post(stranger, json={"password": ANN["password"]}), 400, "invalid_password")
+    assert body["errors"][0]["field"] == "password"  # type: ignore[index]
+    page = await api.post(stranger, data={"password": ANN["password"]})
+    assert page.status_code == 400
+    assert "not the password of this registration" in page.text
+    assert_problem(await api.post(stranger, json={"new_password": "short"}), 400, "weak_password")
+    assert_problem(await api.post(stranger, json={"new_password": strange, "password": strange}), 400, "invalid_body")
+    page = await api.post(stranger, data={"password": "short", "new": "on"})
+    assert page.status_code == 400
+    assert "at least 8 characters" in page.text
+    answer = await api.post(stranger, json={"new_password": "amber kites over quarry"})
+    assert set(answer.json()) == {"message", "access", "refresh"}
+    assert_problem(await api.post(own, json={"password": ANN["password"]}), 400, "invalid_token")
+    for password, status in ((strange, 401), (ANN["password"], 401), ("amber kites over quarry", 200)):
+        assert (await api.post(LOGIN, json=CREDENTIALS | {"password": password})).status_code == status
+
+
+async def test_a_browser_may_choose_a_new_password(api: Api) -> None:
+    link = await api.registered()
+    page = await api.post(link, data={"password": "amber kites over quarry", "new": "on"})
+    assert page.status_code == 200
+    assert (await api.post(LOGIN, json=CREDENTIALS)).status_code == 401
+    assert (await api.post(LOGIN, json=CREDENTIALS | {"password": "amber kites over quarry"})).status_code == 200
+
+
+async def test_a_json_client_may_give_the_password(api: Api) -> None:
+    answer = await api.post(await api.registered(), json={"password": ANN["password"]})
+    assert set(answer.json()) == {"message", "access", "refresh"}
+
+
+async def test_the_same_registration_sent_again_later_needs_no_password(api: Api) -> None:
+    await api.registered()
+    link = await api.registered()
+    assert (await api.post(link)).status_code == 200
 
 
 async def logged_in(api: Api, **changed: str) -> dict[str, str]:
@@ -287,6 +346,41 @@ async def test_sessions_are_listed_and_ended(api: Api) -> None:
     assert (await api.get(ME, headers=first)).status_code == 200
 
 
+async def test_what_harms_an_account_needs_a_recent_login(open_api: OpenApi) -> None:
+    async with open_api(MOVIE_REAUTHENTICATE_AFTER="1ms") as api:
+        session = await api.activated()
+        other = await logged_in(api)
+        other_id = next(
+            item["id"] for item in (await api.get(SESSIONS, headers=session)).json()["items"] if not item["current"]
+        )
+        for method, path, json in (
+            ("DELETE", SESSIONS, None),
+            ("DELETE", f"{SESSIONS}{other_id}/", None),
+            ("PATCH", ME, {"username": "anna"}),
+            ("DELETE", ME, None),
+        ):
+            answer = await api.request(method, path, json=json, headers=session)
+            assert_problem(answer, 403, "reauthentication_required")
+        assert (await api.patch(ME, json={"record_events": False}, headers=session)).status_code == 200
+        assert (await api.get(ME, headers=other)).status_code == 200
+
+
+async def test_a_password_given_again_is_as_good_as_a_login(open_api: OpenApi) -> None:
+    async with open_api(MOVIE_REAUTHENTICATE_AFTER="1h", MOVIE_LIMIT_LOGIN="3/minute") as api:
+        session = await api.activated()
+        body = assert_problem(
+            await api.post(REAUTHENTICATE, json={"password": "wrong"}, headers=session), 400, "invalid_password"
+        )
+        assert body["errors"][0]["field"] == "password"  # type: ignore[index]
+        for _ in range(5):
+            given = {"password": ANN["password"]}
+            assert (await api.post(REAUTHENTICATE, json=given, headers=session)).status_code == 204
+        assert_problem(await api.post(REAUTHENTICATE, json=given), 401, "not_authenticated")
+        for _ in range(2):
+            await api.post(REAUTHENTICATE, json={"password": "wrong"}, headers=session)
+        assert_problem(await api.post(REAUTHENTICATE, json=given, headers=session), 429, "rate_limited")
+
+
 async def test_nobody_ends_the_session_of_somebody_else(api: Api) -> None:
     ann = await api.activated()
     eve = await api.activated(email="eve@example.com", username="eve")
@@ -333,6 +427,65 @@ async def test_a_password_is_changed_by_the_old_one(api: Api) -> None:
     assert (await api.post(CHANGE, json=change, headers=session)).status_code == 204
     assert (await api.get(ME, headers=session)).status_code == 200
     assert_problem(await api.get(ME, headers=other), 401, "invalid_token")
+
+
+async def test_a_change_of_password_counts_like_a_login(open_api: OpenApi) -> None:
+    async with open_api(MOVIE_LIMIT_LOGIN="5/minute") as api:
+        session = await api.activated()
+        change = {"old_password": "wrong", "new_password": OTHER_PASSWORD}
+        answers = await asyncio.gather(*(api.post(CHANGE, json=change, headers=session) for _ in range(20)))
+        assert [answer.status_code for answer in answers].count(400) == 5
+        assert [answer.status_code for answer in answers].count(429) == 15
+        assert_problem(await api.post(LOGIN, json=CREDENTIALS), 429, "rate_limited")
+
+
+async def test_requests_for_mail_are_limited_per_network(open_api: OpenApi) -> None:
+    async with open_api(MOVIE_LIMIT_REGISTER="3/minute") as api:
+        for n in range(3):
+            path = (RESEND, FORGOT)[n % 2]
+            assert (await api.post(path, json={"email": f"nobody{n}@example.com"})).status_code == 202
+        for path in (RESEND, FORGOT):
+            assert_problem(await api.post(path, json={"email": "x@example.com"}), 429, "rate_limited")
+        assert (await api.post(REGISTER, json=ANN)).status_code == 201, "these are counted apart"
+        assert (await api.elsewhere("192.0.2.99").post(FORGOT, json={"email": "x@example.com"})).status_code == 202
+
+
+async def test_refreshes_are_limited_per_account_and_network(open_api: OpenApi) -> None:
+    async with open_api(MOVIE_LIMIT_LOGIN="1/minute") as api:
+        await api.activated()
+        refresh = (await api.post(LOGIN, json=CREDENTIALS)).json()["refresh"]
+        answers = [await api.post(REFRESH, json={"refresh": refresh}) for _ in range(11)]
+        assert [answer.status_code for answer in answers] == [200] * 10 + [429]
+        for _ in range(89):
+            assert (await api.post(REFRESH, json={"refresh": "unknown"})).status_code == 401
+        assert_problem(await api.post(REFRESH, json={"refresh": "unknown"}), 429, "rate_limited")
+
+
+async def test_uses_of_a_link_are_limited(open_api: OpenApi) -> None:
+    async with open_api(MOVIE_LIMIT_LOGIN="1/minute") as api:
+        link = await api.registered()
+        for n in range(10):
+            answer = await api.elsewhere(f"192.0.{n}.1").post(link, json={"password": "wrong"})
+            assert_problem(answer, 400, "invalid_password")
+        assert_problem(await api.post(link, json={"password": ANN["password"]}), 429, "rate_limited")
+
+
+async def test_changes_are_limited_per_user(open_api: OpenApi) -> None:
+    limits = {"MOVIE_LIMIT_WRITES": "3/minute", "MOVIE_LIMIT_EXPORTS": "2/hour", "MOVIE_LIMIT_IMPORTS": "1/hour"}
+    async with open_api(**limits) as api:
+        session = await api.activated()
+        rating = f"{MOVIES}201/rating/"
+        assert (await api.put(rating, json={"rating": 8}, headers=session)).status_code == 200
+        assert (await api.patch(ME, json={"record_events": True}, headers=session)).status_code == 200
+        answer = await api.delete(rating, headers=session)
+        assert answer.headers["ratelimit"].startswith('"writes";r=0;')
+        for method, path in (("PUT", rating), ("DELETE", rating), ("PATCH", ME), ("DELETE", SESSIONS), ("DELETE", ME)):
+            assert_problem(await api.request(method, path, headers=session), 429, "rate_limited")
+        assert (await api.get(rating, headers=session)).status_code == 404
+        exports = [(await api.get(f"{ME}export/", headers=session)).status_code for _ in range(3)]
+        assert exports == [200, 200, 429]
+        imports = [(await api.put(f"{ME}ratings/", json=[], headers=session)).status_code for _ in range(2)]
+        assert imports == [200, 429]
 
 
 # --- the profile

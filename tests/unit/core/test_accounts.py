@@ -1,5 +1,8 @@
 """The service over every port in memory."""
 
+import contextlib
+import logging
+from collections.abc import Awaitable
 from datetime import UTC, datetime, timedelta
 
 import pytest
@@ -13,6 +16,8 @@ from movie_core.errors import (
     InvalidPassword,
     InvalidToken,
     InvalidUsername,
+    PasswordRequired,
+    ReauthenticationRequired,
     SessionNotFound,
     UsernameTaken,
     UserNotFound,
@@ -47,6 +52,7 @@ class World:
             self.hasher,
             memory.MemoryTokens(keys, self.clock),
             memory.PlainAddressSyntax(),
+            memory.PlainUsernameSyntax(),
             memory.PlainStrength(),
             self.mailer,
             self.bell,
@@ -61,7 +67,7 @@ class World:
     async def links(self) -> list[tuple[str, str]]:
         """(uid, token) of every mailed link, oldest first, after delivering what is due."""
         await self.room.deliver_due()
-        urls = [url for letter in self.mailer.letters for _, url in letter.links]
+        urls = [url for letter in self.mailer.letters for url in letter.links]
         return [(url.rstrip("/").split("/")[-2], url.rstrip("/").split("/")[-1]) for url in urls]
 
     async def join(self, email: str = ANN, username: str = "ann"):  # type: ignore[no-untyped-def]
@@ -87,12 +93,31 @@ async def test_whose_link_is_used_gets_the_account() -> None:
     world.now += timedelta(minutes=1)
     await world.accounts.register(ANN, "ann", PASSWORD)
     foreign, own = await world.links()
-    await world.accounts.activate(*own, None)
+    await world.accounts.activate(*own, None, password=PASSWORD)
     with pytest.raises(InvalidLink):
-        await world.accounts.activate(*foreign, None)
+        await world.accounts.activate(*foreign, None, password=PASSWORD)
     await world.accounts.log_in(ANN, PASSWORD, "d")
     with pytest.raises(InvalidCredentials):
         await world.accounts.log_in(ANN, "not the owner's choice at all", "d")
+
+
+async def test_a_strangers_link_leaves_no_strangers_password_in_force() -> None:
+    strange = "not the owner's choice at all"
+    for given in ({"password": PASSWORD}, {}):
+        world = World()
+        await world.accounts.register(ANN, "ann", strange)
+        world.now += timedelta(minutes=1)
+        await world.accounts.register(ANN, "ann", PASSWORD)
+        foreign, _ = await world.links()
+        with pytest.raises(InvalidPassword if given else PasswordRequired):
+            await world.accounts.activate(*foreign, "d", **given)
+        with pytest.raises(WeakPassword):
+            await world.accounts.activate(*foreign, "d", new_password="12345678")
+        assert await world.accounts.activate(*foreign, "d", new_password="amber kites over quarry") is not None
+        await world.accounts.log_in(ANN, "amber kites over quarry", "d")
+        for other in (strange, PASSWORD):
+            with pytest.raises(InvalidCredentials):
+                await world.accounts.log_in(ANN, other, "d")
 
 
 async def test_a_link_ends_after_its_time_and_looking_changes_nothing() -> None:
@@ -166,6 +191,113 @@ async def test_a_reset_ends_all_sessions_and_a_change_the_others() -> None:
         await world.accounts.authenticate(one.access)
     with pytest.raises(InvalidLink):
         await world.accounts.check_reset(*reset)
+
+
+async def test_a_login_in_progress_starts_no_session_once_the_password_is_another() -> None:
+    world = World()
+    caller = await world.accounts.authenticate((await world.join()).access)
+    verify = world.hasher.verify
+
+    async def slow(password: str, hashed: str | None, *, queue: str = "") -> bool:
+        is_right = await verify(password, hashed)
+        if password == PASSWORD and queue == ANN:
+            world.hasher.verify = verify  # type: ignore[method-assign]
+            await world.accounts.change_password(caller, PASSWORD, "amber kites over quarry")
+        return is_right
+
+    world.hasher.verify = slow  # type: ignore[method-assign]
+    with pytest.raises(InvalidCredentials) as in_progress:
+        await world.accounts.log_in(ANN, PASSWORD, "d")
+    with pytest.raises(InvalidCredentials) as afterwards:
+        await world.accounts.log_in(ANN, PASSWORD, "d")
+    assert in_progress.value.detail == afterwards.value.detail
+    assert len(await world.accounts.sessions(caller)) == 1
+
+
+async def test_a_session_ends_after_its_time_however_often_it_is_refreshed() -> None:
+    world = World()
+    tokens = await world.join()
+    for _ in range(10):
+        world.now += timedelta(days=3) - timedelta(minutes=1)
+        tokens = await world.accounts.refresh(tokens.refresh)
+    world.now += timedelta(minutes=9)
+    caller = await world.accounts.authenticate(tokens.access)
+    assert caller.expires_at - world.now == timedelta(minutes=1), "no access token lasts longer than its session"
+    world.now += timedelta(minutes=1)
+    with pytest.raises(InvalidToken):
+        await world.accounts.authenticate(tokens.access)
+    with pytest.raises(InvalidToken):
+        await world.accounts.refresh(tokens.refresh)
+
+
+async def test_what_harms_an_account_needs_a_recent_login() -> None:
+    world = World()
+    caller = await world.accounts.authenticate((await world.join()).access)
+    other = await world.accounts.authenticate((await world.accounts.log_in(ANN, PASSWORD, "d")).access)
+
+    def harmful() -> list[Awaitable[object]]:
+        return [
+            world.accounts.end_session(caller, other.session_id),
+            world.accounts.end_other_sessions(caller),
+            world.accounts.change_profile(caller, username="anna"),
+            world.accounts.erase(caller),
+        ]
+
+    world.now += timedelta(minutes=15, seconds=1)
+    for call in harmful():
+        with pytest.raises(ReauthenticationRequired):
+            await call
+    await world.accounts.change_profile(caller, record_events=False)
+    with pytest.raises(InvalidPassword):
+        await world.accounts.reauthenticate(caller, "wrong")
+    await world.accounts.reauthenticate(caller, PASSWORD)
+    world.now += timedelta(minutes=14)
+    for call in harmful():
+        await call
+
+
+async def test_the_present_session_may_always_end() -> None:
+    world = World()
+    caller = await world.accounts.authenticate((await world.join()).access)
+    world.now += timedelta(hours=1)
+    await world.accounts.end_session(caller, caller.session_id)
+
+
+async def test_the_owner_is_notified_of_what_happens_to_the_account() -> None:
+    world = World()
+    caller = await world.accounts.authenticate((await world.join()).access)
+
+    async def notices() -> list[MailKind]:
+        world.mailer.letters.clear()
+        await world.room.deliver_due()
+        return [letter.kind for letter in world.mailer.letters if letter.recipient == ANN and not letter.links]
+
+    await notices()
+    await world.accounts.change_password(caller, PASSWORD, "amber kites over quarry")
+    assert await notices() == [MailKind.PASSWORD_CHANGED]
+    await world.accounts.log_in(ANN, "amber kites over quarry", "d")
+    await world.accounts.end_other_sessions(caller)
+    assert await notices() == [MailKind.SESSIONS_ENDED]
+    await world.accounts.end_other_sessions(caller)
+    assert await notices() == [], "there was nothing to end"
+    await world.accounts.erase(caller)
+    assert await notices() == [MailKind.ACCOUNT_ERASED]
+
+
+async def test_login_outcomes_are_logged_with_the_account(caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level(logging.INFO, "movie_core.accounts")
+    world = World()
+    caller = await world.accounts.authenticate((await world.join()).access)
+    for email, password in ((ANN, PASSWORD), (ANN, "wrong"), ("nobody@example.com", PASSWORD)):
+        with contextlib.suppress(InvalidCredentials):
+            await world.accounts.log_in(email, password, "d")
+    assert [record.getMessage() for record in caplog.records] == [
+        f"login succeeded: account {caller.user_id}",
+        f"login failed: wrong password, account {caller.user_id}",
+        "login failed: unknown address, account none",
+    ]
+    assert ANN not in caplog.text
+    assert PASSWORD not in caplog.text
 
 
 async def test_a_taken_address_is_told_its_owner_and_nobody_else() -> None:

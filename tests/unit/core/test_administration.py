@@ -52,6 +52,7 @@ class Office:
             memory.MemoryHasher(),
             memory.MemoryTokens(keys, self.clock),
             memory.PlainAddressSyntax(),
+            memory.PlainUsernameSyntax(),
             memory.PlainStrength(),
             memory.MemoryMailer(),
             self.bell,

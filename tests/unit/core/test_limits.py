@@ -2,6 +2,7 @@ import asyncio
 import contextlib
 import math
 from collections import deque
+from collections.abc import Iterable
 from datetime import UTC, datetime, timedelta
 
 import pytest
@@ -10,7 +11,21 @@ from hypothesis import strategies as st
 
 from movie_core import limits
 from movie_core.errors import RateLimited
-from movie_core.limits import WIDER, LeasedLimit, Limits, Permits, PermitWindow, Quota, Rate, free_at, network_of
+from movie_core.limits import (
+    WIDER,
+    LeasedLimit,
+    Limits,
+    LoginAttempt,
+    Permits,
+    PermitWindow,
+    Quota,
+    Rate,
+    UserLimit,
+    free_at,
+    network_of,
+    networks_of,
+    widest_network_of,
+)
 from movie_core.memory import MemoryRateLimiter
 
 NOW = datetime(2026, 11, 24, 9, 0, tzinfo=UTC)
@@ -69,6 +84,20 @@ def test_a_client_counts_as_its_network(client: str, network: str) -> None:
     assert network_of(client) == network
 
 
+@pytest.mark.parametrize(
+    ("client", "networks"),
+    [
+        ("192.0.2.7", ("192.0.2.7", "192.0.2.0/24")),
+        ("::ffff:192.0.2.7", ("192.0.2.7", "192.0.2.0/24")),
+        ("2001:db8:1:203:3:4:5:6", ("2001:db8:1:203::/64", "2001:db8:1:200::/56", "2001:db8:1::/48")),
+        ("testclient", ("unknown",)),
+    ],
+)
+def test_a_client_counts_as_wider_networks_too(client: str, networks: tuple[str, ...]) -> None:
+    assert networks_of(client) == networks
+    assert widest_network_of(networks[0]) == networks[-1]
+
+
 # --- moving windows
 
 
@@ -102,7 +131,7 @@ def test_without_a_rate_one_is_free_at_once(earlier: list[datetime]) -> None:
     assert free_at(NOW, None, earlier) == NOW
 
 
-# --- which limits a login and a registration pass
+# --- which limits logins, registrations and mails pass
 
 
 class Recording(MemoryRateLimiter):
@@ -112,70 +141,178 @@ class Recording(MemoryRateLimiter):
         super().__init__()
         self.refused = refused
         self.hits: list[tuple[str, str, Rate]] = []
+        self.taken_back: list[tuple[str, str, Rate]] = []
 
     async def hit(self, name: str, key: str, rate: Rate) -> tuple[bool, Quota]:
         self.hits.append((name, key, rate))
         is_allowed = self.refused is None or not key.startswith(self.refused)
         return is_allowed, Quota(name, rate, int(is_allowed), 1.0)
 
+    async def take_back(self, name: str, key: str, rate: Rate) -> None:
+        self.taken_back.append((name, key, rate))
+
 
 LOGIN, REGISTER = Rate(10, 60), Rate(20, 60)
+ADA = "ada@example.com"
+V4 = networks_of("192.0.2.7")
+V6 = networks_of("2001:db8:1:203::1")
 
 
-async def test_a_login_counts_for_both_together_and_for_each_alone() -> None:
+def limits_over(limiter: MemoryRateLimiter) -> Limits:
+    return Limits(limiter, login=LOGIN, register=REGISTER)
+
+
+async def is_admitted(limits: Limits, networks: tuple[str, ...], known: Iterable[str] = ()) -> bool:
+    """Whether a login passes, which then fails."""
+    try:
+        await limits.login(ADA, networks, frozenset(known))
+    except RateLimited:
+        return False
+    return True
+
+
+async def test_a_login_counts_for_its_account_from_each_network_and_from_all() -> None:
     limiter = Recording()
-    quota = await Limits(limiter, login=LOGIN, register=REGISTER).login("ada@example.com", "192.0.2.7")
-    assert quota == Quota("login", LOGIN, 1, 1.0)
-    (_, both, narrow), (_, account, wide), (_, network, also_wide) = limiter.hits
-    assert both.endswith(":192.0.2.7")
-    assert account == f"account:{both.partition(':')[0]}"
-    assert network == "network:192.0.2.7"
-    assert narrow == LOGIN
-    assert wide == also_wide == Rate(LOGIN.amount * WIDER, LOGIN.seconds)
+    attempt = await limits_over(limiter).login(ADA, V6)
+    assert attempt.quota == Quota("login", LOGIN, 1, 1.0)
+    account = limiter.hits[0][1].partition(":")[0]
+    assert [(key, rate.amount) for _, key, rate in limiter.hits] == [
+        (f"{account}:2001:db8:1:203::/64", 10),
+        (f"{account}:2001:db8:1:200::/56", 20),
+        (f"{account}:2001:db8:1::/48", 40),
+        (f"account:{account}", 10 * WIDER),
+    ]
 
 
-async def test_keys_hold_no_address() -> None:
+async def test_a_password_to_check_counts_for_its_networks_whatever_the_account() -> None:
     limiter = Recording()
-    limits = Limits(limiter, login=LOGIN, register=REGISTER)
-    for key in ("ada@example.com", "\ud800", ""):
-        await limits.login(key, "192.0.2.7")
-    assert not any("ada" in key for _, key, _ in limiter.hits)
-    assert len({key for _, key, _ in limiter.hits}) == 3 + 3 + 1
+    await limits_over(limiter).login_work(V6)
+    assert [(key.removeprefix("network:"), rate.amount) for _, key, rate in limiter.hits] == [
+        ("2001:db8:1:203::/64", 100),
+        ("2001:db8:1:200::/56", 200),
+        ("2001:db8:1::/48", 400),
+    ]
+    with pytest.raises(RateLimited):
+        await limits_over(Recording("network:2001:db8:1::/48")).login_work(V6)
 
 
-async def test_what_both_together_refuse_counts_for_neither_alone() -> None:
-    limits = Limits(Recording(), login=LOGIN, register=REGISTER)
-    await limits.login("ada@example.com", "192.0.2.7")
+@pytest.mark.parametrize(
+    ("known", "counted"),
+    [
+        ("2001:db8:1:203::/64", 1),
+        ("2001:db8:1:2ff::/64", 2),
+        ("2001:db8:1:300::/64", 3),
+        ("2001:db8:2:203::/64", 4),
+        ("192.0.2.7", 4),
+    ],
+)
+async def test_a_known_network_is_the_widest_that_counts(known: str, counted: int) -> None:
+    limiter = Recording()
+    await limits_over(limiter).login(ADA, V6, [known])
+    assert len(limiter.hits) == counted
+
+
+async def test_only_failures_count_for_an_account() -> None:
+    limits = limits_over(MemoryRateLimiter())
+    for _ in range(50):
+        await limits.succeeded(await limits.login(ADA, V4))
+    assert [await is_admitted(limits, V4) for _ in range(11)] == [True] * 10 + [False]
+
+
+async def test_what_is_refused_counts_nowhere() -> None:
+    limiter = Recording("account:")
+    with pytest.raises(RateLimited) as caught:
+        await limits_over(limiter).login(ADA, V4)
+    assert caught.value.quota.rate == LOGIN.times(WIDER)
+    assert limiter.taken_back == limiter.hits[:-1]
     limiter = Recording("")
     with pytest.raises(RateLimited) as caught:
-        await Limits(limiter, login=LOGIN, register=REGISTER).login("ada@example.com", "192.0.2.7")
+        await limits_over(limiter).login(ADA, V4)
     assert caught.value.quota.rate == LOGIN
     assert len(limiter.hits) == 1
 
 
-@pytest.mark.parametrize("refused", ["account:", "network:"])
-async def test_an_account_and_a_network_are_limited_alone_too(refused: str) -> None:
-    with pytest.raises(RateLimited) as caught:
-        await Limits(Recording(refused), login=LOGIN, register=REGISTER).login("ada@example.com", "192.0.2.7")
-    assert caught.value.quota.rate == Rate(LOGIN.amount * WIDER, LOGIN.seconds)
+async def test_a_48_guesses_no_more_than_40_times_and_locks_nobody_out() -> None:
+    limits = limits_over(MemoryRateLimiter())
+    strangers = [networks_of(f"2001:db8:bad:{n:x}::1") for n in range(500)]
+    assert sum([await is_admitted(limits, one) for one in strangers]) == 4 * LOGIN.amount
+    assert await is_admitted(limits, V4)
+    assert await is_admitted(limits, networks_of("2001:db8:bad:ffff::1"), ["2001:db8:bad:ffff::/64"])
 
 
-async def test_a_registration_counts_for_its_network() -> None:
+async def test_many_networks_lock_out_who_comes_from_a_new_one_only() -> None:
+    limits = limits_over(MemoryRateLimiter())
+    strangers = [networks_of(f"203.{n}.113.{host}") for n in range(20) for host in range(20)]
+    assert sum([await is_admitted(limits, one) for one in strangers]) == WIDER * LOGIN.amount
+    assert not await is_admitted(limits, V4)
+    assert [await is_admitted(limits, V4, [V4[0]]) for _ in range(11)] == [True] * 10 + [False]
+
+
+async def test_keys_hold_no_address() -> None:
     limiter = Recording()
-    assert await Limits(limiter, login=LOGIN, register=REGISTER).register("192.0.2.7") == Quota(
-        "register", REGISTER, 1, 1.0
-    )
-    assert limiter.hits == [("register", "192.0.2.7", REGISTER)]
+    limits = limits_over(limiter)
+    for key in (ADA, "\ud800", ""):
+        await limits.login(key, V4)
+        await limits.link(key, V4)
+    assert not any("ada" in key for _, key, _ in limiter.hits)
+    assert len({key for _, key, _ in limiter.hits if "192" not in key}) == 3 + 3
+
+
+@pytest.mark.parametrize(("name", "amount"), [("register", 20), ("mail", 20), ("refresh", 1000), ("link", 100)])
+async def test_what_a_network_does_counts_for_wider_ones_at_twice_the_rate(name: str, amount: int) -> None:
+    async def count(limiter: MemoryRateLimiter) -> Quota | None:
+        limits = limits_over(limiter)
+        calls = {
+            "register": lambda: limits.register(V4),
+            "mail": lambda: limits.mail(V4),
+            "refresh": lambda: limits.refresh_work(V4),
+            "link": lambda: limits.link("uid", V4),
+        }
+        return await calls[name]()
+
+    limiter = Recording()
+    assert await count(limiter) == Quota(name, Rate(amount, 60), 1, 1.0)
+    assert [(key, rate.amount) for _, key, rate in limiter.hits if key.startswith("network:")] == [
+        ("network:192.0.2.7", amount),
+        ("network:192.0.2.0/24", 2 * amount),
+    ]
+    for refused in ("network:192.0.2.7", "network:192.0.2.0/24"):
+        with pytest.raises(RateLimited):
+            await count(Recording(refused))
+
+
+async def test_a_link_and_a_refresh_count_for_whose_they_are() -> None:
     with pytest.raises(RateLimited):
-        await Limits(Recording(""), login=LOGIN, register=REGISTER).register("192.0.2.7")
+        await limits_over(Recording("uid:")).link("uid", V4)
+    with pytest.raises(RateLimited):
+        await limits_over(Recording("user:")).refresh("ada")
+
+
+async def test_a_user_limit_counts_for_users_and_for_their_network() -> None:
+    limit = UserLimit(MemoryRateLimiter(), "writes", Rate(2, 60))
+
+    async def hit(user: str) -> bool:
+        try:
+            await limit.hit(user, V4)
+        except RateLimited:
+            return False
+        return True
+
+    assert [await hit("ada") for _ in range(3)] == [True, True, False]
+    assert [await hit(f"user {n}") for n in range(2 * WIDER)] == [True] * (2 * WIDER - 2) + [False, False]
 
 
 async def test_a_limit_that_is_off_counts_nothing() -> None:
     limiter = Recording("")
     limits = Limits(limiter, login=None, register=None)
-    assert await limits.login("ada@example.com", "192.0.2.7") is None
-    assert await limits.register("192.0.2.7") is None
+    assert await limits.login(ADA, V4) == LoginAttempt(None)
+    await limits.succeeded(LoginAttempt(None))
+    await limits.login_work(V4)
+    await limits.refresh("ada")
+    for call in (limits.register(V4), limits.mail(V4), limits.refresh_work(V4), limits.link("uid", V4)):
+        assert await call is None
     assert limiter.hits == []
+    assert [limits.events, limits.writes, limits.imports, limits.exports] == [None] * 4
 
 
 # --- permits taken ahead

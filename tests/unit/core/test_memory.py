@@ -91,10 +91,7 @@ class TestMemoryMailer(MailerContract):
 
     async def delivered(self, mailer: Mailer) -> Sequence[Delivered]:
         assert isinstance(mailer, MemoryMailer)
-        return [
-            Delivered((one.recipient,), one.mail_id, frozenset(), " ".join(map(" ".join, one.links)))
-            for one in mailer.letters
-        ]
+        return [Delivered((one.recipient,), one.mail_id, frozenset(), " ".join(one.links)) for one in mailer.letters]
 
 
 class TestMemoryDoorbell(DoorbellContract):

@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from movie_core.errors import Invalid, InvalidEmail, InvalidUsername, WeakPassword
-from movie_core.memory import PlainAddressSyntax
+from movie_core.memory import PlainAddressSyntax, PlainUsernameSyntax
 from movie_core.users import (
     MAX_ADDRESS,
     MAX_PASSWORD,
@@ -24,6 +24,10 @@ from movie_core.users import (
 ANY_TEXT = st.text(st.characters(codec=None))
 
 
+def name_of(text: str) -> Username:
+    return parse_username(text, PlainUsernameSyntax())
+
+
 def address_of(text: str) -> Address:
     return parse_address(text, PlainAddressSyntax())
 
@@ -31,7 +35,7 @@ def address_of(text: str) -> Address:
 @pytest.mark.parametrize("letter", ["\u0390", "\u1f82", "\u1ea4", "\uac01"])
 def test_the_longest_name_and_password_are_taken_however_they_are_composed(letter: str) -> None:
     name, password = letter * MAX_USERNAME, letter * (MAX_PASSWORD // len(letter.encode()))
-    assert parse_username(unicodedata.normalize("NFD", name)) == parse_username(name)
+    assert name_of(unicodedata.normalize("NFD", name)) == name_of(name)
     assert normalise_password(unicodedata.normalize("NFD", password)) == password
 
 
@@ -117,7 +121,37 @@ def test_any_text_is_an_address_or_refused_and_a_key_is_its_own_key(text: str) -
     "text", ["a", "Ada", "ada.l_2-x", "Ada Lovelace", "żółw", "用户名", "Ада", "नमस्ते", "x" * MAX_USERNAME]
 )
 def test_letters_and_digits_of_any_script_make_a_username(text: str) -> None:
-    assert parse_username(text) == Username(text, text.casefold())
+    username = name_of(text)
+    assert (username.shown, username.key) == (text, text.casefold())
+
+
+@pytest.mark.parametrize("text", ["\u0430dmin", "Ad\u03b1", "ada \u0410\u0434\u0430"])
+def test_a_username_is_of_one_script(text: str) -> None:
+    with pytest.raises(InvalidUsername, match="one script"):
+        name_of(text)
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        *("Win 900 EUR at www.example.com", "www.evil", "example.com", "Evil.COM", "see bit.ly", "a.b.ru", "ada.test"),
+        *("ada.example", "go to example.org.", "exa\uff4dple.com", "-example.com-"),
+    ],
+)
+def test_a_username_looks_like_no_link(text: str) -> None:
+    with pytest.raises(InvalidUsername, match="web or email address"):
+        name_of(text)
+
+
+@pytest.mark.parametrize(
+    "text", ["ada.lovelace", "j.r.r.tolkien", "mr.t", "A. Lovelace", "ada.", "ada.2", "www", "ada-com"]
+)
+def test_dots_alone_make_no_link(text: str) -> None:
+    assert name_of(text).shown == text
+
+
+def test_names_that_look_alike_have_one_skeleton() -> None:
+    assert name_of("paypa1").skeleton == name_of("PayPaI").skeleton == name_of("paypal").skeleton
 
 
 @pytest.mark.parametrize(
@@ -129,23 +163,23 @@ def test_letters_and_digits_of_any_script_make_a_username(text: str) -> None:
 )
 def test_anything_else_is_no_username(text: str) -> None:
     with pytest.raises(InvalidUsername) as caught:
-        parse_username(text)
+        name_of(text)
     assert caught.value.field == "username"
 
 
 def test_usernames_that_differ_in_case_or_composition_are_the_same() -> None:
-    assert parse_username("STRASSE").key == parse_username("straße").key
-    assert parse_username(unicodedata.normalize("NFD", "Zoë")) == parse_username("Zoë")
+    assert name_of("STRASSE").key == name_of("straße").key
+    assert name_of(unicodedata.normalize("NFD", "Zoë")) == name_of("Zoë")
 
 
 @given(ANY_TEXT)
 def test_any_text_is_a_username_or_refused_and_it_stays_one(text: str) -> None:
     try:
-        username = parse_username(text)
+        username = name_of(text)
     except InvalidUsername:
         return
     assert 1 <= len(username.shown) <= MAX_USERNAME
-    assert parse_username(username.shown) == username
+    assert name_of(username.shown) == username
 
 
 # --- passwords

@@ -8,7 +8,7 @@ from taskiq import AsyncBroker, InMemoryBroker, TaskiqResult
 from taskiq_redis import RedisStreamBroker
 
 from movie_adapters.settings import Settings
-from movie_adapters.task_queue import DELIVER_MAIL, PURGE, STREAM, TRAIN, entry
+from movie_adapters.task_queue import DELIVER_MAIL, PURGE, TRAIN, entry, stream_of
 from movie_core import MemoryCatalogue
 from movie_core.keys import Keys
 from movie_core.mails import MailRules
@@ -128,7 +128,7 @@ async def test_the_task_that_trains_learns_what_there_is_and_nothing_twice() -> 
 async def test_over_redis_it_listens_to_the_stream_that_is_written_and_never_gives_up_reading() -> None:
     broker = create_broker(Settings.load({"MOVIE_REDIS_URL": "redis://redis.invalid/0"}, dotenv=None), InMemory())
     assert isinstance(broker, RedisStreamBroker)
-    assert broker.queue_name == STREAM
+    assert broker.queue_name == stream_of("movie:")
     assert broker.connection_pool.connection_kwargs["socket_timeout"] is None
 
 

@@ -1,0 +1,16 @@
+"""The stores of accounts over one SQL database, as the contract suites take them."""
+
+from sqlalchemy.ext.asyncio import AsyncEngine
+
+from movie_adapters.sql_outbox import SqlOutbox
+from movie_adapters.sql_sessions import SqlSessions
+from movie_adapters.sql_users import SqlUsers
+from movie_adapters.username_syntax import UnicodeUsernameSyntax
+from movie_core.keys import Keys
+from movie_core.mails import MailRules
+from movie_core.testing import Stores
+
+
+def sql_account_stores(engine: AsyncEngine, rules: MailRules, keys: Keys) -> Stores:
+    users = SqlUsers(engine, rules, keys, UnicodeUsernameSyntax())
+    return Stores(users, SqlSessions(engine), SqlOutbox(engine, rules, keys), keys)
