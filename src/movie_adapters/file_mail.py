@@ -11,6 +11,7 @@ from datetime import UTC
 from pathlib import Path
 
 from movie_adapters.mail_texts import message_of, split_mailbox
+from movie_adapters.private_files import make_private_folder
 from movie_core.mails import Letter, MailerAway, MailRefused
 from movie_core.ports import Mailer
 from movie_core.users import Address
@@ -55,7 +56,8 @@ class FileMailer(Mailer):
         await asyncio.to_thread(self._remove, _mark(address.key))
 
     def _write(self, name: str, message: bytes) -> None:
-        self._folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+        make_private_folder(self._folder.parent)
+        make_private_folder(self._folder)
         # The random part lets two processes write the same mail; its mark lets `erase` find what a killed one left.
         unfinished = self._folder / f".{name}.{secrets.token_hex(4)}.tmp"
         try:

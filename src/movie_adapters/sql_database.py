@@ -12,6 +12,7 @@ from sqlalchemy.engine import make_url
 from sqlalchemy.exc import DBAPIError, InvalidatePoolError, SQLAlchemyError
 from sqlalchemy.ext.asyncio import AsyncEngine, create_async_engine
 
+from movie_adapters.private_files import close_to_others, make_private_file, make_private_folder
 from movie_core.errors import StoreUnavailable
 
 CONNECT_SECONDS = 1.0
@@ -110,14 +111,17 @@ def migrate(url: str) -> None:
 def _migrate_sqlite(url: str) -> None:
     path = Path(make_url(url).database or "")
     check_sqlite()
-    if path.exists():
+    make_private_folder(path.parent)
+    make_private_file(path)
+    for beside in ("-wal", "-shm"):  # made as the file itself is; here in case an earlier version has made them
+        close_to_others(path.with_name(path.name + beside))
+    if path.stat().st_size:
         with sqlite3.connect(path, timeout=BUSY_SECONDS) as connection:
             tables = connection.execute("SELECT 1 FROM sqlite_master WHERE name = 'alembic_version'").fetchone()
             found = connection.execute("SELECT version_num FROM alembic_version").fetchone() if tables else None
         connection.close()
         if found and found[0] >= newest_revision():
             return
-    path.parent.mkdir(parents=True, exist_ok=True)
     asyncio.run(_migrate(create_engine(url)))
 
 

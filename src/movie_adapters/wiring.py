@@ -29,6 +29,7 @@ from dishka.entities.validation_settings import ValidationSettings
 from movie_adapters.cached_movies import CachedMovieSource
 from movie_adapters.local_movies import BatchedSeenMovies
 from movie_adapters.metrics import Stock
+from movie_adapters.private_files import make_private_folder
 from movie_adapters.settings import SettingError, Settings
 from movie_adapters.tracing import Tracing
 from movie_core.accounts import AccountRules, Accounts
@@ -582,7 +583,7 @@ def kept_secret(data_dir: Path) -> str:
     """The secret in the data dir, made when there is none; processes that start together get the same one."""
     path = data_dir / "secret_key"
     try:
-        data_dir.mkdir(parents=True, exist_ok=True)
+        make_private_folder(data_dir)
         if not path.exists():
             fresh = data_dir / f"secret_key.{secrets.token_hex(8)}"
             with open(os.open(fresh, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w", encoding="ascii") as file:
@@ -739,7 +740,7 @@ async def prepare_schema(settings: Settings) -> None:
     """Bring the schema up to date. Raises `StoreUnavailable`, and `SettingError` for a data dir that can't be made."""
     if settings.sqlite_path is not None:
         try:
-            settings.sqlite_path.parent.mkdir(parents=True, exist_ok=True)
+            make_private_folder(settings.sqlite_path.parent)
         except OSError as error:
             raise SettingError("MOVIE_DATA_DIR", f"can't be made: {error.strerror}") from None
     from movie_adapters.sql_database import migrate
