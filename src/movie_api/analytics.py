@@ -25,8 +25,9 @@ from movie_core.ports import Analytics
 ANALYTICS = "/api/v1/analytics/"
 
 _REFUSALS = {"from": InvalidParameter, "to": InvalidParameter}
-_FORMULA = ("=", "+", "-", "@", "\t", "\r")
-"""What a spreadsheet takes for the beginning of a formula; queries are strangers' text."""
+_FORMULA = re.compile(r"^(?=[\t\r])|(^|[;,|\t\r\n\"'])(\s*)([=+\-@\uff1d\uff0b\uff0d\uff20])")
+"""What a spreadsheet takes for the beginning of a formula, full-width signs too, at the start of a cell or behind what
+some spreadsheets split cells at; queries are strangers' text."""
 MAX_RANGES = 64
 """Media ranges of `Accept` that are looked at."""
 _QUALITY = re.compile(r"[01](?:\.[0-9]{0,3})?")
@@ -77,9 +78,9 @@ async def _answer(request: AnyRequest, name: str, row: type, ask: Callable[[Days
 
 
 def _csv(names: Sequence[str], rows: Iterable[Mapping[str, Any]]) -> bytes:
-    """As RFC 4180 has it."""
+    """As RFC 4180 has it, every cell in quotes."""
     written = StringIO(newline="")
-    writer = csv.writer(written)
+    writer = csv.writer(written, quoting=csv.QUOTE_ALL)
     writer.writerow(names)
     writer.writerows([_cell(value) for value in row.values()] for row in rows)
     return written.getvalue().encode()
@@ -87,8 +88,8 @@ def _csv(names: Sequence[str], rows: Iterable[Mapping[str, Any]]) -> bytes:
 
 def _cell(value: Any) -> Any:
     match value:
-        case str() if value.startswith(_FORMULA):
-            return f"'{value}"
+        case str():
+            return _FORMULA.sub(r"\1\2'\3", value)
         case tuple():
             return "|".join(map(str, value))
         case _:

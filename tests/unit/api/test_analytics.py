@@ -148,7 +148,7 @@ async def test_who_comes_back_is_told_by_week(api: Api) -> None:
     items = (await api.get(url, params=days, headers=header)).json()["items"]
     assert items == [{"cohort": week, "size": 1, "returned": [0, 1]}]
     table = (await api.get(url, params=days, headers=header | CSV)).text
-    assert table == f"cohort,size,returned\r\n{week},1,0|1\r\n"
+    assert table == f'"cohort","size","returned"\r\n"{week}","1","0|1"\r\n'
 
 
 async def test_without_events_there_are_zeros(api: Api) -> None:
@@ -160,7 +160,7 @@ async def test_without_events_there_are_zeros(api: Api) -> None:
         content = {name: value for name, value in answer.json().items() if name != "meta"}
         assert all(value in (0, None, []) for value in content.values()), route
     answer = await api.get(f"{ANALYTICS}searches/top/", headers=header | CSV)
-    assert answer.text == "query,count,users\r\n"
+    assert answer.text == '"query","count","users"\r\n'
 
 
 @pytest.mark.parametrize("route", ROUTES)
@@ -186,7 +186,36 @@ async def test_csv_has_the_same_figures_under_the_same_names(api: Api, route: st
 
 async def test_what_is_not_known_is_an_empty_cell(api: Api) -> None:
     answer = await api.get(f"{ANALYTICS}clicks/", headers=await staff(api) | CSV)
-    assert answer.text == "searches,clicks,click_through_rate,mean_position\r\n0,0,0.0,\r\n"
+    assert answer.text == '"searches","clicks","click_through_rate","mean_position"\r\n"0","0","0.0",""\r\n'
+
+
+@pytest.mark.parametrize(
+    ("query", "cell"),
+    [
+        ("x;=HYPERLINK(A1)", "x;'=HYPERLINK(A1)"),
+        ("x,+1", "x,'+1"),
+        ("x\t-1", "x\t'-1"),
+        ("x\n@SUM(A1)", "x\n'@SUM(A1)"),
+        ("x|=1", "x|'=1"),
+        ('x"=1', "x\"'=1"),
+        ("  =1", "  '=1"),
+        ("; =1;=2", "; '=1;'=2"),
+        ("\uff1d1+1", "'\uff1d1+1"),
+        ("\uff0b1", "'\uff0b1"),
+        ("\uff0d1", "'\uff0d1"),
+        ("\uff20x", "'\uff20x"),
+        ("x;\uff1d1", "x;'\uff1d1"),
+        ("spider-man + ann@example.com", "spider-man + ann@example.com"),
+    ],
+)
+async def test_a_formula_is_none_wherever_a_spreadsheet_may_split_a_cell(api: Api, query: str, cell: str) -> None:
+    header = await staff(api)
+    await happened(api, searched(None, query))
+    answer = await api.get(f"{ANALYTICS}searches/top/", params=NOVEMBER, headers=header | CSV)
+    assert list(csv.reader(io.StringIO(answer.content.decode(), newline="")))[1] == [cell, "1", "0"]
+    for line in answer.text.split("\r\n")[:-1]:
+        assert line.startswith('"')
+        assert line.endswith('"')
 
 
 async def test_strangers_words_are_no_formulas(api: Api) -> None:
@@ -208,7 +237,7 @@ async def test_strangers_words_are_no_formulas(api: Api) -> None:
     answer = await api.get(f"{ANALYTICS}searches/top/", params=NOVEMBER, headers=header | CSV)
     rows = list(csv.reader(io.StringIO(answer.content.decode(), newline="")))[1:]
     assert [row[0] for row in rows] == [f"'{query}" for query in queries[:6]] + queries[6:]
-    assert b'"say ""hi"", twice",93,0\r\n' in answer.content
+    assert b'"say ""hi"", twice","93","0"\r\n' in answer.content
     plain = (await api.get(f"{ANALYTICS}searches/top/", params=NOVEMBER, headers=header)).json()["items"]
     assert [item["query"] for item in plain] == queries
 
