@@ -56,6 +56,8 @@ _TELLING = frozenset(
 """Headers that `Head` looks at; those from `origin` on make a request one that isn't plain."""
 _NOSNIFF = (b"x-content-type-options", b"nosniff")
 _NO_STORE = (b"cache-control", b"no-store")
+_HTML_POLICY = (b"content-security-policy", b"default-src 'none'; base-uri 'none'; frame-ancestors 'none'")
+"""For a page that says nothing about what it may load; those of ours do."""
 
 _access = logging.getLogger("movie_api.access")
 _log = logging.getLogger(__name__)
@@ -67,6 +69,12 @@ RequestLog = Callable[[str, str, str | None], None]
 """Takes id and message of a request, and the id of the user who asks, where one is known."""
 RequestCount = Callable[[str | None, str, int, float], None]
 """Takes the template of a request's route (None: none matched), its method, status and seconds."""
+
+
+def transport_security(public_url: str) -> tuple[tuple[bytes, bytes], ...]:
+    """The header that has browsers come by https alone for a year, where the public URL is https."""
+    header = (b"strict-transport-security", b"max-age=31536000; includeSubDomains")
+    return (header,) if public_url.startswith("https://") else ()
 
 
 class Guard:
@@ -91,6 +99,7 @@ class Guard:
         self._log = log or _log_request
         self._count = count
         self._public_url = public_url
+        self._everywhere = (_NOSNIFF, *transport_security(public_url))
         self._allowed_hosts = frozenset(allowed_hosts)
         self._good_hosts: set[bytes] = set()
         """Values of Host that were found good."""
@@ -109,7 +118,7 @@ class Guard:
         state = scope.setdefault("state", {})
         state["request_id"], state["public_url"] = head.request_id, self._public_url
         state["client"] = self._client(scope, head.forwarded)
-        answer = _Answer(send, scope, head.request_id)
+        answer = _Answer(send, scope, head.request_id, self._everywhere)
         inner: Scope = scope
         try:
             refusal = self._refusal(scope, head)
@@ -244,10 +253,14 @@ class Head:
 class _Answer:
     """The answer to one request, on its way out."""
 
-    __slots__ = ("_scope", "_send", "_start", "has_begun", "is_head", "is_whole", "request_id", "status")
+    __slots__ = ("_everywhere", "_scope", "_send", "_start", "has_begun", "is_head", "is_whole", "request_id", "status")
 
-    def __init__(self, send: Send, scope: HTTPScope, request_id: str) -> None:
+    def __init__(
+        self, send: Send, scope: HTTPScope, request_id: str, everywhere: Sequence[tuple[bytes, bytes]]
+    ) -> None:
+        """`everywhere` are headers that every answer has."""
         self._send = send
+        self._everywhere = everywhere
         self._scope = scope
         self._start: HTTPResponseStartEvent | None = None
         self.request_id = request_id
@@ -275,6 +288,9 @@ class _Answer:
                 headers = [_with_head(*header) for header in headers]
             if _PERSONAL.match(self._scope["path"]):
                 headers.append(_NO_STORE)
+            known = {name.lower(): value for name, value in headers}
+            if known.get(b"content-type", b"").startswith(b"text/html") and _HTML_POLICY[0] not in known:
+                headers.append(_HTML_POLICY)
             await self._send({"type": "http.response.start", "status": self.status, "headers": headers})
         if self.is_head and message["type"] == "http.response.body":
             message = {"type": "http.response.body", "body": b"", "more_body": message.get("more_body", False)}
@@ -283,7 +299,7 @@ class _Answer:
 
     def _dressed(self, given: Iterable[tuple[bytes, bytes]]) -> list[tuple[bytes, bytes]]:
         """With the headers that every answer has; a new list, for the given one may serve again."""
-        headers = [*given, (b"x-request-id", self.request_id.encode()), _NOSNIFF]
+        headers = [*given, (b"x-request-id", self.request_id.encode()), *self._everywhere]
         if (quota := self._scope["state"].get("quota")) is not None:
             headers += _quota_headers(quota)
         return headers

@@ -1,5 +1,6 @@
 """For operators and readers: the start page, `/docs`, `/openapi.json`, `/errors/{code}` and health."""
 
+import asyncio
 from html import escape
 from pathlib import Path
 from typing import Any
@@ -10,7 +11,6 @@ from litestar import Request, Response, get
 from litestar.exceptions import NotFoundException
 from litestar.params import FromPath
 from litestar.router import Router
-from litestar.static_files import create_static_files_router
 from swagger_ui_bundle import swagger_ui_path
 
 from movie_api.errors import PROBLEMS
@@ -70,6 +70,8 @@ _DOCS_START = """SwaggerUIBundle({
   url: "/openapi.json", dom_id: "#swagger-ui", deepLinking: true, tryItOutEnabled: true, validatorUrl: null,
 });
 """
+_ASSETS = {"swagger-ui.css": "text/css", "swagger-ui-bundle.js": "text/javascript"}
+"""What the page loads of Swagger UI's files, with their types; the others, HTML among them, are not served."""
 # Swagger UI styles its elements in place and draws icons from data URLs; nothing comes from elsewhere.
 _POLICY = "default-src 'none'; connect-src 'self'; img-src 'self' data:; script-src 'self'; frame-ancestors 'none'; "
 _DOCS_POLICY = _POLICY + "style-src 'self' 'unsafe-inline'; base-uri 'none'; form-action 'none'"
@@ -171,5 +173,11 @@ def reading_router(document: dict[str, Any], notice: str, *, public_search: bool
     async def openapi() -> Response[bytes]:
         return Response(encoded, media_type="application/json", headers={"cache-control": "public, max-age=60"})
 
-    assets = create_static_files_router(path="/docs/assets", directories=[Path(swagger_ui_path)])
-    return Router("/", route_handlers=[start_page, style, docs, docs_start, openapi, assets])
+    @get("/docs/assets/{name:str}")
+    async def docs_asset(name: FromPath[str]) -> Response[bytes]:
+        if name not in _ASSETS:
+            raise NotFoundException
+        content = await asyncio.to_thread((Path(swagger_ui_path) / name).read_bytes)
+        return Response(content, media_type=_ASSETS[name], headers={"cache-control": "public, max-age=3600"})
+
+    return Router("/", route_handlers=[start_page, style, docs, docs_start, openapi, docs_asset])

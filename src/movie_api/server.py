@@ -24,7 +24,7 @@ from litestar import Litestar
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol, RequestResponseCycle
 
 from movie_api.errors import problem
-from movie_api.guard import MAX_TARGET
+from movie_api.guard import MAX_TARGET, transport_security
 
 _access = logging.getLogger("movie_api.access")
 
@@ -162,7 +162,7 @@ class GuardedProtocol(HttpToolsProtocol):
             request_id = state.get("request_id") or uuid.uuid4().hex
             status, headers, body = problem(self.public_url, request_id, code)
             head = b"HTTP/1.1 %d %s\r\n" % (status, HTTPStatus(status).phrase.encode())
-            for name, value in self.server_state.default_headers:
+            for name, value in (*self.server_state.default_headers, *transport_security(self.public_url)):
                 head += name + b": " + value + b"\r\n"
             headers |= {"x-request-id": request_id, "content-length": str(len(body)), "connection": "close"}
             for text, value_text in headers.items():

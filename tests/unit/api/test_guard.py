@@ -7,8 +7,9 @@ from typing import Any
 import httpx
 import pytest
 from dishka import Provider, Scope, provide
+from litestar.routes import HTTPRoute
 from litestar.types import Message, Receive, Send
-from tests.unit.api.conftest import SECRET, InMemory, OpenApi
+from tests.unit.api.conftest import SECRET, Api, InMemory, OpenApi
 from tests.unit.api.test_search import MOVIES, assert_problem
 
 from movie_adapters.settings import Settings
@@ -264,3 +265,36 @@ async def test_what_escapes_the_container_is_answered(caplog: pytest.LogCaptureF
         assert "canary" not in answer.text
         assert "canary" in caplog.text
         assert (await api.get("/health/live")).status_code == 200
+
+
+async def test_browsers_come_by_https_alone_where_the_public_url_is_https(open_api: OpenApi) -> None:
+    async with open_api(MOVIE_PUBLIC_URL="https://movies.example.com") as api:
+        for path in ("/", "/health/live", "/nothing", MOVIES, "/docs", "/api/v1/users/me/"):
+            answer = await api.get(path, headers={"host": "movies.example.com"})
+            assert answer.headers["strict-transport-security"] == "max-age=31536000; includeSubDomains", path
+        assert "strict-transport-security" in (await api.get("/", headers={"host": "evil.test"})).headers
+    async with open_api() as api:
+        assert "strict-transport-security" not in (await api.get("/")).headers
+
+
+async def test_no_page_can_be_framed(api: Api) -> None:
+    paths = {route.path for route in api.app.routes if isinstance(route, HTTPRoute) and "{" not in route.path}
+    assert {"/", "/docs", "/dashboard"} <= paths
+    link = await api.registered()
+    mailed = [link, link.replace("verify-email", "password/reset"), f"{link}x/"]
+    assets = [f"/docs/assets/{name}" for name in ("index.html", "oauth2-redirect.html", "swagger-ui.css")]
+    pages = 0
+    for path in (*sorted(paths), "/errors/busy", "/errors/none", *mailed, *assets):
+        for method in ("GET", "POST"):
+            answer = await api.request(method, path, headers={"accept": "text/html"})
+            if answer.headers.get("content-type", "").startswith("text/html"):
+                pages += 1
+                assert "frame-ancestors 'none'" in answer.headers["content-security-policy"], path
+    assert pages >= 8
+
+
+async def test_only_the_files_that_the_documentation_loads_are_served(api: Api) -> None:
+    page = (await api.get("/docs")).text
+    loaded = set(re.findall(r"/docs/assets/([\w.-]+)", page))
+    for name in (*loaded, "index.html", "oauth2-redirect.html", "swagger-ui.js", "index.j2", "swagger-ui.css.map"):
+        assert (await api.get(f"/docs/assets/{name}")).status_code == (200 if name in loaded else 404), name
