@@ -1,4 +1,4 @@
-"""The catalogue of movies on PostgreSQL: a GIN index of terms, pg_trgm over the vocabulary, order by `title_order`.
+"""The catalogue of movies on PostgreSQL: a GIN index of terms, order by `title_order`.
 
 The pool is SQLAlchemy's, the statements go to asyncpg directly: a search is up to a dozen small ones.
 """
@@ -18,6 +18,7 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 from movie_adapters import title_order
 from movie_adapters.movie_rows import COLUMNS, Change, batches, identify, movie_of, row_of, storable
 from movie_adapters.title_order import AllOf, AnyOf, Candidate, Expression, Found, Term, Vocabulary
+from movie_adapters.vocabulary import LAST, Remembered, begun_ranges, ended_range
 from movie_core.errors import MovieNotFound, StoreUnavailable
 from movie_core.movies import Ability, FoundMovie, Genre, Loaded, Movie, MoviePage, MovieQuery, Order
 from movie_core.paging import Window
@@ -25,16 +26,16 @@ from movie_core.ratings import Identity
 
 BATCH = 5000
 """Movies that a load writes in one transaction."""
+MATCH_COST = "0.25"
+"""What the planner is told that matching the terms of one movie costs, a hundred times its default: an expression of a
+hundred terms costs that, and taken for cheap it would be tested on every movie instead of looked up in the index."""
 READ_SECONDS = 1.0
 """How long reading may take, connecting included."""
 WRITE_SECONDS = 60.0
 """How long one transaction of a load may take."""
-SIMILAR = 0.18
-"""The share of trigrams that a word must have in common with one of the vocabulary to be looked at."""
 
 _IMDB_ID, _TMDB_ID = (f"(details::json ->> '{name}')" for name in ("imdb_id", "tmdb_id"))
 """As they are indexed."""
-_LAST = "\U0010ffff"
 _T = TypeVar("_T")
 # `InternalClientError` is how the driver refuses a connection whose end the server has announced.
 _CUT = (asyncpg.PostgresConnectionError, asyncpg.InterfaceError, asyncpg.InternalClientError, OSError)
@@ -49,6 +50,7 @@ class PostgresMovies:
     def __init__(self, engine: AsyncEngine, source: str) -> None:
         self.name = source
         self._engine = engine
+        self._remembered = Remembered(-1)
 
     async def search(self, query: MovieQuery, window: Window) -> MoviePage:
         total, movies = await self._find(
@@ -274,10 +276,18 @@ class PostgresMovies:
     ) -> tuple[int, tuple[Movie, ...]]:
         async def run(connection: Any) -> tuple[int, tuple[Movie, ...]]:
             async with connection.transaction(isolation="repeatable_read", readonly=True):
-                row = await connection.fetchrow("SELECT number, movies FROM catalogues WHERE source = $1", self.name)
+                row = await connection.fetchrow(
+                    "SELECT number, movies, revision, set_config('cpu_operator_cost', $2, true) "
+                    "FROM catalogues WHERE source = $1",
+                    self.name,
+                    MATCH_COST,
+                )
                 if row is None:
                     return 0, ()
                 number, left_out = row["number"], frozenset[int]()
+                remembered = self._remembered
+                if remembered.revision != row["revision"]:
+                    remembered = self._remembered = Remembered(row["revision"])
                 if without:
                     gone = await connection.fetch(
                         "SELECT rank FROM movies WHERE catalogue = $1 AND id = ANY($2::text[])",
@@ -285,7 +295,8 @@ class PostgresMovies:
                         storable(without),
                     )
                     left_out = frozenset(rank for (rank,) in gone)
-                found = await _run(steps(left_out), _Lookup(connection, number, row["movies"], left_out))
+                lookup = _Lookup(connection, number, row["movies"], remembered, left_out)
+                found = await _run(steps(left_out), lookup)
                 rows = await connection.fetch(
                     f"SELECT {COLUMNS}, rank FROM movies WHERE rank = ANY($1::bigint[])", found.ranks
                 )
@@ -326,23 +337,33 @@ class PostgresMovies:
 
 async def _run(steps: title_order.Steps, lookup: "_Lookup") -> Found:
     """Answer what the search asks, until it has found."""
-    answer: Any = None
-    while True:
+
+    def go_on(answer: Any) -> title_order.Ask | Found:
         try:
-            ask = steps.send(answer)
+            return steps.send(answer)
         except StopIteration as done:
             found: Found = done.value
             return found
-        answer = await lookup.answer(ask)
+
+    next_ask = go_on(None)
+    while not isinstance(next_ask, Found):
+        answer = await lookup.answer(next_ask)
+        # Comparing words with long lists of terms takes milliseconds, during which others are served.
+        is_long = isinstance(next_ask, title_order.Similar | title_order.Begun)
+        next_ask = await asyncio.to_thread(go_on, answer) if is_long else go_on(answer)
+    return next_ask
 
 
 class _Lookup:
     """Answers what `title_order.search` asks, within one transaction."""
 
-    def __init__(self, connection: Any, catalogue: int, movies: int, left_out: frozenset[int]) -> None:
+    def __init__(
+        self, connection: Any, catalogue: int, movies: int, remembered: Remembered, left_out: frozenset[int]
+    ) -> None:
         self._fetch = connection.fetch
         self._catalogue = catalogue
         self._movies = movies
+        self._remembered = remembered
         self._left_out = list(left_out)
 
     async def answer(self, ask: title_order.Ask) -> Any:
@@ -360,9 +381,9 @@ class _Lookup:
             case title_order.Known():
                 return await self._known(ask.terms)
             case title_order.Similar():
-                return {term: [await self._vocabulary("%", term)] for term in ask.terms}
+                return {term: [*await self._begun(term), await self._ended(term)] for term in ask.terms}
             case title_order.Begun():
-                return [await self._vocabulary("<%", ask.term)]
+                return await self._begun(ask.term)
 
     async def _find(self, ask: title_order.Find) -> list[Candidate]:
         more, values = self._lessening(ask, 5)
@@ -441,27 +462,24 @@ class _Lookup:
             "(SELECT 1 FROM movie_words WHERE catalogue = $1 AND term BETWEEN first AND last)",
             self._catalogue,
             [term.text for term in terms],
-            [term.text + _LAST if term.begun else term.text for term in terms],
+            [term.text + LAST if term.begun else term.text for term in terms],
         )
         return frozenset(terms[at - 1] for (at,) in rows)
 
-    async def _vocabulary(self, operator: str, term: str) -> Vocabulary:
-        """Terms of the same kind that are like this one, or like it in a part, by their trigrams."""
-        await self._fetch(
-            "SELECT set_config('pg_trgm.similarity_threshold', $1, true), "
-            "set_config('pg_trgm.word_similarity_threshold', $2, true)",
-            str(SIMILAR),
-            str(2 * SIMILAR),
-        )
-        measure = "similarity" if operator == "%" else "word_similarity"
+    async def _begun(self, term: str) -> list[Vocabulary]:
+        return [await self._vocabulary("term BETWEEN $2 AND $3", *values) for values in begun_ranges(term)]
+
+    async def _ended(self, term: str) -> Vocabulary:
+        return await self._vocabulary('right(term, 2) = $2 COLLATE "C" AND term BETWEEN $3 AND $4', *ended_range(term))
+
+    async def _vocabulary(self, where: str, *values: str) -> Vocabulary:
+        known = self._remembered.terms.get(values)
+        if known is not None:
+            return known
         rows = await self._fetch(
-            f"SELECT term, movies FROM movie_words WHERE catalogue = $1 AND $2 {operator} term "
-            f"AND starts_with(term, '@') = $3 ORDER BY {measure}($2, term) DESC, term LIMIT 300",
-            self._catalogue,
-            term,
-            term.startswith("@"),
+            f"SELECT term, movies FROM movie_words WHERE catalogue = $1 AND {where}", self._catalogue, *values
         )
-        return [word for word, _ in rows], [movies for _, movies in rows]
+        return self._remembered.keep_terms(values, ([term for term, _ in rows], [movies for _, movies in rows]))
 
 
 def _match(expression: Expression) -> str:

@@ -19,6 +19,7 @@ from typing import Any, TypeVar
 from movie_adapters import title_order
 from movie_adapters.movie_rows import COLUMNS, Change, batches, identify, movie_of, row_of, storable
 from movie_adapters.title_order import AllOf, AnyOf, Candidate, Expression, Found, Term, Vocabulary
+from movie_adapters.vocabulary import LAST, Remembered, begun_ranges, ended_range
 from movie_core.errors import MovieNotFound, StoreUnavailable
 from movie_core.movies import Ability, FoundMovie, Genre, Loaded, Movie, MoviePage, MovieQuery, Order
 from movie_core.paging import Window
@@ -37,7 +38,6 @@ READERS = 2
 
 _IMDB_ID, _TMDB_ID = (f"json_extract(details, '$.{name}')" for name in ("imdb_id", "tmdb_id"))
 """As they are indexed."""
-_LAST = "\U0010ffff"
 _T = TypeVar("_T")
 
 
@@ -120,7 +120,7 @@ class SqliteMovieFile:
         self._source = source
         self._local = threading.local()
         self._connections: list[sqlite3.Connection] = []
-        self._known = _Known(-1)
+        self._known = Remembered(-1)
 
     def close(self) -> None:
         for connection in self._connections:
@@ -235,7 +235,7 @@ class SqliteMovieFile:
         """Answer what the search asks, until it has found."""
         known = self._known
         if known.revision != catalogue.revision:
-            known = self._known = _Known(catalogue.revision)
+            known = self._known = Remembered(catalogue.revision)
         lookup = _Lookup(connection, catalogue, known, left_out)
         answer: Any = None
         while True:
@@ -410,21 +410,11 @@ class SqliteMovieFile:
             raise StoreUnavailable("the database doesn't answer") from error
 
 
-class _Known:
-    """What a revision of a catalogue has been asked before."""
-
-    def __init__(self, revision: int) -> None:
-        self.revision = revision
-        self.best: tuple[float | None] | None = None
-        self.counts: dict[str, int] = {}
-        self.words: dict[tuple[str, ...], Vocabulary] = {}
-
-
 class _Lookup:
     """Answers what `title_order.search` asks, within one transaction."""
 
     def __init__(
-        self, connection: sqlite3.Connection, catalogue: _Catalogue, known: _Known, left_out: frozenset[int]
+        self, connection: sqlite3.Connection, catalogue: _Catalogue, known: Remembered, left_out: frozenset[int]
     ) -> None:
         self._execute = connection.execute
         self._catalogue = catalogue
@@ -473,8 +463,7 @@ class _Lookup:
                 "SELECT count(*) FROM movie_index WHERE movie_index MATCH ? AND rowid BETWEEN ? AND ?",
                 (match, *self._range),
             ).fetchone()[0]
-            if len(self._known.counts) < 1000:
-                self._known.counts[match] = count
+            self._known.counts.put(match, count)
         return count
 
     def _count_left_out(self, expression: Expression | None) -> int:
@@ -523,34 +512,25 @@ class _Lookup:
         return bool(
             self._execute(
                 "SELECT EXISTS (SELECT 1 FROM movie_words WHERE catalogue = ? AND term BETWEEN ? AND ?)",
-                (self._catalogue.number, term.text, term.text + _LAST if term.begun else term.text),
+                (self._catalogue.number, term.text, term.text + LAST if term.begun else term.text),
             ).fetchone()[0]
         )
 
     def _begun(self, term: str) -> list[Vocabulary]:
-        """Terms that begin as `term`, or as it would with its first two letters swapped or the first one too many."""
-        kind, word = _kind(term)
-        begun = dict.fromkeys(kind + letter for letter in word[:2])
-        return [self._vocabulary("term BETWEEN ? AND ?", first, first + _LAST) for first in begun]
+        return [self._vocabulary("term BETWEEN ? AND ?", *values) for values in begun_ranges(term)]
 
     def _ended(self, term: str) -> Vocabulary:
-        """Terms that end as `term`, for another or a missing first letter."""
-        kind, word = _kind(term)
-        return self._vocabulary("substr(term, -2) = ? AND term BETWEEN ? AND ?", word[-2:], kind or "A", kind + _LAST)
+        return self._vocabulary("substr(term, -2) = ? AND term BETWEEN ? AND ?", *ended_range(term))
 
     def _vocabulary(self, where: str, *values: str) -> Vocabulary:
-        vocabulary = self._known.words.get(values)
-        if vocabulary is None:
-            rows = self._execute(
-                f"SELECT term, movies FROM movie_words WHERE catalogue = ? AND {where}",
-                (self._catalogue.number, *values),
-            ).fetchall()
-            vocabulary = self._known.words[values] = ([term for term, _ in rows], [movies for _, movies in rows])
-        return vocabulary
-
-
-def _kind(term: str) -> tuple[str, str]:
-    return ("@", term[1:]) if term[0] == "@" else ("", term)
+        known = self._known.terms.get(values)
+        if known is not None:
+            return known
+        rows = self._execute(
+            f"SELECT term, movies FROM movie_words WHERE catalogue = ? AND {where}",
+            (self._catalogue.number, *values),
+        ).fetchall()
+        return self._known.keep_terms(values, ([term for term, _ in rows], [movies for _, movies in rows]))
 
 
 def _match(expression: Expression) -> str:

@@ -15,7 +15,7 @@ import math
 import re
 import struct
 import unicodedata
-from collections.abc import Callable, Generator, Iterable, Sequence
+from collections.abc import Callable, Generator, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -31,6 +31,8 @@ MAX_WORDS = 12
 """Words of a query that are looked up; further ones only count for the order."""
 MAX_KEY = 60
 """Characters of a title without spaces that are kept as its key."""
+MAX_COMPOUND = 30
+"""Letters of a word that may be two written as one."""
 
 _APOSTROPHES = dict.fromkeys(
     map(ord, "'`\N{LEFT SINGLE QUOTATION MARK}\N{RIGHT SINGLE QUOTATION MARK}\N{ACUTE ACCENT}\N{PRIME}")
@@ -717,12 +719,17 @@ def _begins(name: str, begun: str) -> bool:
 
 # --- nearly ----------------------------------------------------------------------------------------------------------
 
-_REPAIRS = 12
-"""Words of the vocabulary that are tried for a word."""
+_REPAIRS = 8
+"""Words of the vocabulary that are tried for a word, at most."""
+_ALL_REPAIRS = 24
+"""The same for all words of a query together: what an expression costs a store grows with its terms, and with how
+common these are."""
 _MENDED = 8
 """Words of a query that are looked up with repairs, the longest ones."""
 _ROUNDS = 5
 """Words of a query of which some may be wrong altogether."""
+_PAIRED = 4
+"""Words of a query of which two may be enough."""
 _CUTOFF = 68.0
 """Likeness in percent below which a title isn't meant."""
 _SURE = 88.0
@@ -739,14 +746,15 @@ def _nearly(scorer: "_Scorer", filters: Expression | None) -> Generator[Ask, Any
         words.pop()  # "shadow of th"
     asked = [word for word in words if len(word) > 2 and word.isalpha()]
     similar: dict[str, list[Vocabulary]] = yield Similar(tuple(asked))
+    most = min(_REPAIRS, _ALL_REPAIRS // max(1, len(words)))
     choices: list[Expression] = []
     for word in words:
         last = word == words[-1]
-        meant = [word, *_repairs(word, similar.get(word, ()))]
+        meant = [word, *_repairs(word, similar.get(word, ()), most)]
         meant += [digits for one in meant if one in _NUMBERS for digits in _digits(("", one))[1:]]
         terms = dict.fromkeys(map(Term, meant))
         if last and len(word) > 1:
-            begun = [word, *(_beginnings(word, (yield Begun(word))) if len(word) > 3 else ())]
+            begun = [word, *(_beginnings(word, (yield Begun(word)), most) if len(word) > 3 else ())]
             terms = dict.fromkeys((*(Term(one, begun=True) for one in begun), *terms))
         choices.append(AnyOf(tuple(terms)))
     found: dict[int, tuple[float, Candidate]] = {}
@@ -765,13 +773,14 @@ def _nearly(scorer: "_Scorer", filters: Expression | None) -> Generator[Ask, Any
 
     yield from look(AnyOf((AllOf(tuple(choices)), *(Term(_key(form), begun=True) for form in reading.forms))))
     if not sure():
-        yield from look(_respaced(words, choices))
+        yield from look(_respaced(words, choices, similar))
     if not sure() and len(choices) > 1:
         # The longest words tell most; one of them, then all but two, may be wrong beyond repair.
         kept = sorted(sorted(range(len(words)), key=lambda at: -len(words[at]))[:_ROUNDS])
         yield from look(either(*(both(*(choices[at] for at in kept if at != wrong)) for wrong in kept)))
         if not sure() and len(kept) > 3:
-            pairs = [AllOf((choices[a], choices[b])) for a in kept for b in kept if a < b]
+            few = sorted(sorted(kept, key=lambda at: -len(words[at]))[:_PAIRED])
+            pairs = [AllOf((choices[a], choices[b])) for a in few for b in few if a < b]
             yield from look(either(*pairs))
     ordered = [one for _, one in sorted(found.values(), key=lambda pair: (-scorer.near(*pair), pair[1].rank))]
     if not sure():
@@ -779,7 +788,7 @@ def _nearly(scorer: "_Scorer", filters: Expression | None) -> Generator[Ask, Any
         if any(terms for vocabularies in people.values() for terms, _ in vocabularies):
             parts: list[Expression] = []
             for word in words:
-                repairs = _repairs("@" + word, people.get("@" + word, ()))
+                repairs = _repairs("@" + word, people.get("@" + word, ()), most)
                 parts.append(AnyOf((Term("@" + word, begun=word == words[-1]), *map(Term, repairs))))
             if filters is not None:
                 parts.append(filters)
@@ -788,22 +797,34 @@ def _nearly(scorer: "_Scorer", filters: Expression | None) -> Generator[Ask, Any
     return ordered
 
 
-def _respaced(words: Sequence[str], choices: Sequence[Expression]) -> Expression | None:
+def _respaced(
+    words: Sequence[str], choices: Sequence[Expression], similar: Mapping[str, Sequence[Vocabulary]]
+) -> Expression | None:
     """Two neighbouring words written as one, or one of them as two: `bat man` and `darkknight`."""
     if len(words) > _ROUNDS:  # one slip in spacing is enough then, without other ones
-        choices = _terms(words)
+        choices = [*map(Term, words[:-1]), Term(words[-1], begun=len(words[-1]) > 1)]
     ways: list[Expression | None] = []
     for at, word in enumerate(words):
         before, after = choices[:at], choices[at + 1 :]
         if at + 1 < len(words):
             ways.append(both(*before, Term((word + words[at + 1])[:MAX_KEY], begun=at + 2 == len(words)), *after[1:]))
-        if len(word) > 5:
-            pairs = tuple(AllOf((Term(word[:cut]), Term(word[cut:]))) for cut in range(2, len(word) - 1))
-            ways.append(both(*before, AnyOf(pairs), *after))
+        if 5 < len(word) <= MAX_COMPOUND:
+            pairs = tuple(AllOf((Term(first), Term(second))) for first, second in _halves(word, similar.get(word, ())))
+            ways.append(both(*before, AnyOf(pairs), *after) if pairs else None)
     return either(*ways)
 
 
-def _repairs(word: str, vocabularies: Iterable[Vocabulary]) -> list[str]:
+def _halves(word: str, vocabularies: Iterable[Vocabulary]) -> Iterator[tuple[str, str]]:
+    """The word cut in two, where both may be words: the vocabularies have all terms that begin or end as it does, but
+    those that `is_word` leaves out."""
+    known = {term for terms, _ in vocabularies for term in terms}
+    for cut in range(2, len(word) - 1):
+        halves = word[:cut], word[cut:]
+        if not known or all(half in known or not is_word(half) for half in halves):
+            yield halves
+
+
+def _repairs(word: str, vocabularies: Iterable[Vocabulary], most_words: int) -> list[str]:
     """The words that may be meant, by edits (OSA: a swap of neighbours is one), then by how common they are."""
     most = 1 if len(word) < 4 else 2 if len(word) < 9 else 3
     found: dict[str, float] = {}
@@ -811,10 +832,10 @@ def _repairs(word: str, vocabularies: Iterable[Vocabulary]) -> list[str]:
         for term, edits, at in process.extract(word, terms, scorer=OSA.distance, score_cutoff=most, limit=None):
             found[term] = edits - 0.1 * math.log(movies[at])
     found.pop(word, None)
-    return sorted(found, key=lambda term: (found[term], term))[:_REPAIRS]
+    return sorted(found, key=lambda term: (found[term], term))[:most_words]
 
 
-def _beginnings(word: str, vocabularies: Iterable[Vocabulary]) -> list[str]:
+def _beginnings(word: str, vocabularies: Iterable[Vocabulary], most_words: int) -> list[str]:
     """Beginnings of words that may be meant by a word that is being typed."""
     most = 1 if len(word) < 8 else 2
     found: dict[str, float] = {}
@@ -824,7 +845,7 @@ def _beginnings(word: str, vocabularies: Iterable[Vocabulary]) -> list[str]:
             near = process.extract(word, begun, scorer=OSA.distance, score_cutoff=most, limit=None)
             found.update((beginning, edits) for beginning, edits, _ in near)
     found.pop(word, None)
-    return sorted(found, key=lambda beginning: (found[beginning], beginning))[:_REPAIRS]
+    return sorted(found, key=lambda beginning: (found[beginning], beginning))[:most_words]
 
 
 # --- scores ----------------------------------------------------------------------------------------------------------

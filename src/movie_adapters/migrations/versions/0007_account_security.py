@@ -27,6 +27,8 @@ def upgrade() -> None:
         if_not_exists=True,
     )
     op.drop_index("uq_mails_waiting", "mails", if_exists=True)
+    if op.get_bind().dialect.name == "postgresql":  # for words whose beginning is misspelled
+        op.execute("CREATE INDEX IF NOT EXISTS ix_movie_words_ending ON movie_words (catalogue, right(term, 2))")
     op.create_table(
         "login_networks",
         sa.Column("user_id", sa.Text(), sa.ForeignKey("users.id", ondelete="CASCADE"), primary_key=True),
@@ -37,6 +39,8 @@ def upgrade() -> None:
 
 def downgrade() -> None:
     op.drop_table("login_networks")
+    if op.get_bind().dialect.name == "postgresql":
+        op.drop_index("ix_movie_words_ending", "movie_words")
     op.drop_index("uq_mails_waiting_from", "mails")
     waiting = sa.text("made_at IS NULL")
     op.create_index(
