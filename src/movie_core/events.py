@@ -32,6 +32,10 @@ MAX_PENDING = 60_000
 """Events that wait in memory, at some 300 bytes each."""
 BATCH = 2_000
 """Events that are written together."""
+REPEAT_SECONDS = 10
+"""What a client tells again within the same so many seconds is the same event: a double click, a repeated request."""
+MAX_TOLD = 50_000
+"""Told events that are remembered, some 300 bytes each."""
 
 _log = logging.getLogger(__name__)
 
@@ -94,6 +98,12 @@ def check_event(
     return Event(EventKind(kind), when, user_id, movie_id, normal, position)
 
 
+def _told_key(event: Event) -> tuple[object, ...]:
+    """The same for events that are one."""
+    moment = int(event.at.timestamp()) // REPEAT_SECONDS
+    return event.kind, event.user_id, event.movie_id, event.query, event.position, moment
+
+
 class EventRecorder:
     """Takes events and has them written by `flush`, which something must call regularly.
 
@@ -116,6 +126,8 @@ class EventRecorder:
         self._told_answered: Counter[str] = Counter()
         self._clock = clock
         self._pending: deque[Event] = deque()
+        self._told: dict[tuple[object, ...], None] = {}
+        """What clients have told, the oldest first."""
         # How often, and when first.
         self._searches: dict[tuple[str | None, str, bool], tuple[int, datetime]] = {}
         self._flushing = asyncio.Lock()
@@ -150,16 +162,20 @@ class EventRecorder:
             self._pending.append(Event(EventKind.RATING, at or self._clock(), user_id, movie_id, rating=rating))
 
     def take(self, events: Sequence[Event]) -> None:
-        """What a client told, all of it or, raising `Busy`, nothing."""
+        """What a client told, all of it or, raising `Busy`, nothing. What was told just now already is passed over."""
         if self._store is None:
             return
-        if not self._has_room(len(events)):
+        new = {key: event for event in events if (key := _told_key(event)) not in self._told}
+        if not self._has_room(len(new)):
             raise Busy("more events are waiting than can be kept; send them again later", retry_after=2.0)
-        for event in events:
+        self._told.update(dict.fromkeys(new))
+        while len(self._told) > MAX_TOLD:
+            del self._told[next(iter(self._told))]
+        for event in new.values():
             if event.kind is EventKind.CLICK and event.query is not None:
                 # The same search again is another one: this click doesn't follow it.
                 self._close((event.user_id, event.query, True))
-        self._pending.extend(events)
+        self._pending.extend(new.values())
 
     def _close(self, key: tuple[str | None, str, bool]) -> None:
         """What was searched up to now becomes an event."""

@@ -61,8 +61,8 @@ async def test_requests_are_told_by_route_and_never_by_path(api: Api) -> None:
         ("/health/live", "GET", "2xx"): 1,
         ("none", "DELETE", "4xx"): 1,
         ("none", "other", "4xx"): 1,
-        ("/docs/assets/{file_path}", "GET", "2xx"): 1,
-        ("/docs/assets/{file_path}", "GET", "4xx"): 1,
+        ("/docs/assets/{name}", "GET", "2xx"): 1,
+        ("/docs/assets/{name}", "GET", "4xx"): 1,
     }
 
 

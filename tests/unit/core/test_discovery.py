@@ -1,6 +1,7 @@
 """Ratings and what they lead to, over the ports in memory."""
 
 from collections.abc import Collection, Iterable, Mapping, Sequence
+from dataclasses import replace
 from datetime import datetime, timedelta
 
 import pytest
@@ -430,11 +431,17 @@ async def test_events_of_movies_that_nobody_has_seen_are_refused_one_by_one() ->
 async def test_a_full_buffer_takes_nothing_and_counts_what_it_refused() -> None:
     world = World()
     ann = await world.ann()
-    full = [view(ann, "1")] * 100
-    for _ in range(MAX_PENDING // 100):
-        await world.discovery.take_events(full)
+
+    def full(number: int) -> list[Event]:
+        return [view(ann, "1", NOW - timedelta(minutes=100 * (number % 60) + n)) for n in range(100)]
+
+    def others(number: int) -> list[Event]:
+        return [replace(event, position=1 + number // 60) for event in full(number)]
+
+    for number in range(MAX_PENDING // 100):
+        await world.discovery.take_events(others(number))
     with pytest.raises(Busy):
-        await world.discovery.take_events(full)
+        await world.discovery.take_events(others(MAX_PENDING))
     assert world.recorder.dropped == 100
 
 

@@ -4,6 +4,7 @@ import asyncio
 import logging
 from collections import Counter
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from datetime import date, datetime, timedelta, timezone
 
 import pytest
@@ -152,6 +153,36 @@ async def test_what_happens_is_written_by_the_next_flush_and_trends_learn_of_it(
     assert len(store.kept) == len(trends.added) == 3
 
 
+async def test_the_same_told_again_within_a_moment_is_one_event() -> None:
+    store = Store()
+    recorder = recorder_of(store)
+    click = Event(EventKind.CLICK, NOW, "u", "7", query="river", position=1)
+    for seconds in (0, 1, 9, 10, 19, 25):
+        recorder.take([replace(click, at=NOW + timedelta(seconds=seconds))] * 100)
+    others = [
+        replace(click, kind=EventKind.VIEW),
+        replace(click, user_id="v"),
+        replace(click, movie_id="8"),
+        replace(click, query="rivers"),
+        replace(click, position=2),
+    ]
+    recorder.take(others)
+    await recorder.flush()
+    assert [event.at - NOW for event in store.kept if event == replace(click, at=event.at)] == [
+        timedelta(seconds=seconds) for seconds in (0, 10, 25)
+    ]
+    assert len(store.kept) == 3 + len(others)
+
+
+async def test_what_is_remembered_of_told_events_is_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(events, "MAX_TOLD", 10)
+    recorder = recorder_of(Store())
+    recorder.take(views(100))
+    assert len(recorder._told) == 10
+    recorder.take(views(1, 99))
+    assert recorder.waiting == 100
+
+
 async def test_searches_of_the_same_moment_are_one_event() -> None:
     store = Store()
     recorder = recorder_of(store)
@@ -261,7 +292,7 @@ async def test_a_full_memory_refuses_what_is_told_and_drops_what_records_itself(
     recorder.take(views(7))
     recorder.search("u", "q", State.LIVE)
     with pytest.raises(Busy) as caught:
-        recorder.take(views(3))
+        recorder.take(views(3, 7))
     assert caught.value.retry_after
     assert recorder.dropped == 3
     recorder.take(views(2, 7))
