@@ -34,8 +34,9 @@ _DATABASE_OPTIONS = (
 _REDIS_OPTIONS = (
     "db", "username", "password", "ssl_ca_certs", "ssl_cert_reqs", "ssl_certfile", "ssl_keyfile", "ssl_check_hostname"
 )  # fmt: skip
-# A password may hold any character, also unescaped ones: it ends at the last @.
-_PASSWORD = re.compile(r"(?<=://)([^:@]*):.*(?=@)|(?<=password=)[^&]+", re.DOTALL)
+# A password may hold any character, also unescaped ones: before the host it ends at the last @.
+_PASSWORD_OPTION = re.compile(r"(?<=[?&]password=).*?(?=&\w+=|$)", re.DOTALL)
+_PASSWORD_BEFORE_HOST = re.compile(r"(?<=://)([^:@]*):.*(?=@)", re.DOTALL)
 _REDIS_PREFIX = re.compile(r"[A-Za-z0-9._-]{1,64}", re.ASCII)
 
 
@@ -49,7 +50,9 @@ class SettingError(Exception):
 
 def redact_url(url: str) -> str:
     """The URL without the passwords in it."""
-    return _PASSWORD.sub(lambda found: "***" if found[1] is None else f"{found[1]}:***", url)
+    if _PASSWORD_OPTION.search(url) and _PASSWORD_BEFORE_HOST.search(url):  # either may be a part of the other
+        return f"{url.partition('://')[0]}://***"
+    return _PASSWORD_BEFORE_HOST.sub(r"\1:***", _PASSWORD_OPTION.sub("***", url))
 
 
 def _choice(*values: str) -> Callable[[str], str]:
@@ -236,6 +239,12 @@ def _address(text: str) -> str:
 def _password_min(text: str) -> int:
     if not re.fullmatch(r"[0-9]{1,3}", text) or not 8 <= int(text) <= 128:
         raise ValueError("must be a number of characters from 8 to 128")
+    return int(text)
+
+
+def _connections(text: str) -> int:
+    if not text.isascii() or not text.isdigit() or not 1 <= len(text) <= 6 or int(text) < 1:
+        raise ValueError("must be a whole number from 1 to 999999")
     return int(text)
 
 
@@ -435,6 +444,12 @@ class Settings:
         _list(_network),
         "addresses or networks whose `X-Forwarded-For` is believed",
         shown="none",
+    )
+    connections_per_network: int = _setting(
+        "512",
+        _connections,
+        "open connections of one IPv4 address or IPv6 /64, in each process; beyond that, a new one closes the one that "
+        "was silent for longest; trusted proxies are exempt",
     )
     log_format: str = _setting(
         _default_log_format,

@@ -101,7 +101,13 @@ def create_app(settings: Settings, *overrides: Provider, siblings: Path | None =
     app = Litestar(
         route_handlers=[
             routes,
-            reading_router(described, notice, public_search=settings.public_search),
+            reading_router(
+                described,
+                notice,
+                public_search=settings.public_search,
+                public_url=settings.public_url,
+                security_contact=settings.security_contact,
+            ),
             dashboard_router(),
         ],
         lifespan=[lifespan],

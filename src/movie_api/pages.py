@@ -1,6 +1,7 @@
-"""For operators and readers: the start page, `/docs`, `/openapi.json`, `/errors/{code}` and health."""
+"""For operators and readers: the start page, `/docs`, `/openapi.json`, `/errors/{code}`, `security.txt` and health."""
 
 import asyncio
+from datetime import UTC, datetime, timedelta
 from html import escape
 from pathlib import Path
 from typing import Any
@@ -75,6 +76,8 @@ _ASSETS = {"swagger-ui.css": "text/css", "swagger-ui-bundle.js": "text/javascrip
 # Swagger UI styles its elements in place and draws icons from data URLs; nothing comes from elsewhere.
 _POLICY = "default-src 'none'; connect-src 'self'; img-src 'self' data:; script-src 'self'; frame-ancestors 'none'; "
 _DOCS_POLICY = _POLICY + "style-src 'self' 'unsafe-inline'; base-uri 'none'; form-action 'none'"
+SECURITY_TXT_LASTS = timedelta(days=180)
+"""How long `security.txt` is good from the day on which it is fetched; RFC 9116 recommends less than a year."""
 _PAGE_POLICY = _POLICY + "style-src 'self'; base-uri 'none'; form-action 'none'"
 
 
@@ -128,8 +131,11 @@ def _code_marks(text: str) -> str:
     return "".join(f"<code>{part}</code>" if index % 2 else part for index, part in enumerate(parts))
 
 
-def reading_router(document: dict[str, Any], notice: str, *, public_search: bool) -> Router:
-    """The pages that depend on the deployment. `notice` is what the source in use asks to be said of it."""
+def reading_router(
+    document: dict[str, Any], notice: str, *, public_search: bool, public_url: str, security_contact: str | None
+) -> Router:
+    """The pages that depend on the deployment. `notice` is what the source in use asks to be said of it;
+    `security_contact` is the URL where vulnerabilities are reported, published as RFC 9116 says."""
     encoded = msgspec.json.encode(document)
     version = document["info"]["version"]
     is_open = "Searching needs no account here, a profile does" if public_search else "To search you need an account"
@@ -180,4 +186,18 @@ def reading_router(document: dict[str, Any], notice: str, *, public_search: bool
         content = await asyncio.to_thread((Path(swagger_ui_path) / name).read_bytes)
         return Response(content, media_type=_ASSETS[name], headers={"cache-control": "public, max-age=3600"})
 
-    return Router("/", route_handlers=[start_page, style, docs, docs_start, openapi, docs_asset])
+    @get("/.well-known/security.txt")
+    async def security_txt() -> Response[str]:
+        if security_contact is None:
+            raise NotFoundException
+        expires = datetime.now(UTC).replace(hour=0, minute=0, second=0, microsecond=0) + SECURITY_TXT_LASTS
+        lines = (
+            f"Contact: {security_contact}",
+            f"Expires: {expires:%Y-%m-%dT%H:%M:%SZ}",
+            "Preferred-Languages: en",
+            f"Canonical: {public_url}/.well-known/security.txt",
+        )
+        content = "".join(f"{line}\n" for line in lines)
+        return Response(content, media_type="text/plain", headers={"cache-control": "public, max-age=3600"})
+
+    return Router("/", route_handlers=[start_page, style, docs, docs_start, openapi, docs_asset, security_txt])

@@ -23,10 +23,12 @@ import uvicorn
 from litestar import Litestar
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol, RequestResponseCycle
 
+from movie_api.connections import Connections, capacity
 from movie_api.errors import problem
 from movie_api.guard import MAX_TARGET, transport_security
 
 _access = logging.getLogger("movie_api.access")
+_log = logging.getLogger(__name__)
 
 HEAD_SECONDS: Final = 10.0  # a whole request head, from its first byte (or from the connection)
 BODY_SECONDS: Final = 10.0  # a body gets this long, and longer as it keeps coming at MIN_RATE
@@ -36,6 +38,7 @@ DRAIN_SECONDS: Final = 0.5  # how long a kept connection may still bring a reque
 STOP_SECONDS: Final = 15  # how long running requests may take to finish
 MIN_RATE: Final = 16 * 1024  # bytes
 HEAD_BYTES: Final = 64 * 1024  # beyond this the server itself refuses; the application's own limits lie far below
+TELL_SECONDS: Final = 60.0  # how often the log says at most that connections had to go
 
 
 class _Transport:
@@ -74,7 +77,9 @@ class GuardedProtocol(HttpToolsProtocol):
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         self.inner = cast("asyncio.Transport", transport)
-        self.public_url: str = cast("Litestar", self.config.app).state.settings.public_url
+        state = cast("Litestar", self.config.app).state
+        self.public_url: str = state.settings.public_url
+        self.open_connections: Connections = state.connections
         self.ended = False  # no more input is parsed; the connection lingers or closes
         self.deaf = False  # nothing more is parsed, but an answer may still be due
         self.draining = False
@@ -88,10 +93,25 @@ class GuardedProtocol(HttpToolsProtocol):
         self.write_deadline = 0.0
         self.url = b""
         super().connection_made(cast("asyncio.Transport", _Transport(self.inner, self)))
+        if not self.open_connections.add(self, self.client[0] if self.client else ""):
+            self.inner.abort()
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        self.open_connections.remove(self)
+        super().connection_lost(exc)
+
+    def give_way(self) -> bool:
+        """Close at once, for a newcomer, unless a request that came in full is being answered."""
+        is_busy = self.active is not None and not self.active.response_complete
+        if is_busy and (self.in_head or self.flow.read_paused):
+            return False
+        self.inner.abort()
+        return True
 
     def data_received(self, data: bytes) -> None:
         if self.deaf or self.ended:
             return
+        self.open_connections.heard(self)
         if self.in_head:
             if not self.head_bytes:
                 self.deadline = self.loop.time() + HEAD_SECONDS
@@ -259,6 +279,8 @@ class GuardedServer(uvicorn.Server):
     async def watch(self) -> None:
         loop = asyncio.get_running_loop()
         parent = multiprocessing.parent_process()
+        connections: Connections = cast("Litestar", self.config.app).state.connections
+        told, tell_at = 0, 0.0
         while True:
             await asyncio.sleep(1)
             if parent is not None and not parent.is_alive():  # killed: nobody else would end this process
@@ -266,6 +288,9 @@ class GuardedServer(uvicorn.Server):
             now = loop.time()
             for connection in list(self.server_state.connections):
                 connection.check(now)  # type: ignore[union-attr]
+            if connections.ended > told and now >= tell_at:
+                _log.warning("%d connections closed to make room for others", connections.ended - told)
+                told, tell_at = connections.ended, now + TELL_SECONDS
 
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
         loop = asyncio.get_running_loop()
@@ -297,6 +322,8 @@ class GuardedServer(uvicorn.Server):
 def serve_one(make: Callable[[], Litestar], sock: socket.socket, started: Callable[[], object]) -> int:
     """Serve in this process until SIGTERM or SIGINT; returns the exit code."""
     app = make()
+    settings = app.state.settings
+    app.state.connections = Connections(capacity(), settings.connections_per_network, settings.trusted_proxies)
 
     def begin_draining() -> None:
         app.state.is_draining = True

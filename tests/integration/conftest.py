@@ -106,11 +106,15 @@ def clean_environment(**environ: str) -> dict[str, str]:
 class Program:
     """A running `movie-search`."""
 
-    def __init__(self, arguments: tuple[str, ...], folder: Path, environ: dict[str, str]) -> None:
+    def __init__(
+        self, arguments: tuple[str, ...], folder: Path, environ: dict[str, str], descriptors: int | None = None
+    ) -> None:
+        """`descriptors` is how many files and connections it may have open; None: as many as the tests may."""
         self.log = folder / f"{arguments[0]}-{time.monotonic_ns()}.log"
         self._output = self.log.open("wb")
+        limited = [] if descriptors is None else ["sh", "-c", f'ulimit -n {descriptors}; exec "$0" "$@"']
         self.process = subprocess.Popen(
-            [Path(sys.executable).with_name("movie-search"), *arguments],
+            [*limited, Path(sys.executable).with_name("movie-search"), *arguments],
             cwd=folder,
             env=clean_environment(**environ),
             stdout=self._output,

@@ -6,6 +6,7 @@ import json
 import os
 import re
 import signal
+import socket
 import subprocess
 import sys
 import time
@@ -174,6 +175,28 @@ async def test_stalled_clients_are_closed_and_others_served_meanwhile(serve: Ser
     assert "Traceback" not in program.said()
     told = re.findall(r" INFO    (POST \S+ \d+|broken .*)", program.said())
     assert told == [f"POST {LOGIN} 408"] * 80
+
+
+@pytest.mark.parametrize(
+    "sent", [b"GET /health/live HTTP/1.1\r\n", b"", b"POST / HTTP/1.1\r\nContent-Length: 9\r\n\r\n"]
+)
+def test_half_open_requests_of_one_peer_keep_nobody_out(folder: Path, sent: bytes) -> None:
+    port = free_port()
+    program = Program(("serve", "--port", str(port)), folder, {"MOVIE_PUBLIC_SEARCH": "true"}, descriptors=128)
+    with contextlib.ExitStack() as held:
+        held.callback(program.stop)
+        program.wait_for("serving")
+        for _ in range(400):
+            connection = held.enter_context(socket.create_connection(("127.0.0.1", port), timeout=5))
+            with contextlib.suppress(OSError):  # it may be closed already
+                connection.sendall(sent)
+        client = held.enter_context(httpx.Client(base_url=f"http://127.0.0.1:{port}", timeout=5, trust_env=False))
+        for query in ("matrix", "dune", "alien"):
+            assert client.get("/health/ready").json()["status"] == "ready"
+            assert client.get(MOVIES, params={"query": query}).status_code == 200
+        assert len(os.listdir(f"/proc/{program.process.pid}/fd")) < 120
+        program.wait_for(r"WARNING .*\d+ connections closed to make room for others")
+    assert "Traceback" not in program.said()
 
 
 async def test_a_body_beyond_its_limit_is_refused_while_it_comes(serve: Serve) -> None:

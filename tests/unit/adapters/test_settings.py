@@ -2,7 +2,7 @@ from pathlib import Path
 
 import pytest
 
-from movie_adapters.settings import SettingError, Settings, reference
+from movie_adapters.settings import SettingError, Settings, redact_url, reference
 from movie_core.limits import Rate
 
 
@@ -215,6 +215,44 @@ def test_durations_are_shown_as_they_can_be_given() -> None:
     shown = {name: value for name, value, _ in load(**given).explain()}
     assert {name: shown[name] for name in given} == given
     assert load(**{name: shown[name] for name in given}) == load(**given)
+
+
+@pytest.mark.parametrize(
+    ("url", "shown"),
+    [
+        ("redis://:pass@h:1/0", "redis://:***@h:1/0"),
+        ("redis://u:pa/ss@h/0", "redis://u:***@h/0"),
+        ("redis://u:pa:ss@h/0", "redis://u:***@h/0"),
+        ("redis://u:p:a@ss@h/0", "redis://u:***@h/0"),
+        ("redis://u:p?a#s@h/0", "redis://u:***@h/0"),
+        ("redis://u:pa\nss@h/0", "redis://u:***@h/0"),
+        ("redis://h:1/0?password=pass&db=1", "redis://h:1/0?password=***&db=1"),
+        ("redis://h:1/0?db=1&password=pa@ss", "redis://***"),
+        ("redis://h/0?password=pa:s&&s", "redis://h/0?password=***"),
+        ("redis://u:pa?password=ss@h/0", "redis://***"),
+        ("redis://h:1/0", "redis://h:1/0"),
+        ("https://h:1/a:b", "https://h:1/a:b"),
+    ],
+)
+def test_a_password_in_a_url_is_not_shown(url: str, shown: str) -> None:
+    assert redact_url(url) == shown
+
+
+@pytest.mark.parametrize("text", ["0", "-1", "off", "1e3", "٣", "1000000", ""])
+def test_the_number_of_connections_is_a_number(text: str) -> None:
+    if text:
+        with pytest.raises(SettingError, match="MOVIE_CONNECTIONS_PER_NETWORK"):
+            load(MOVIE_CONNECTIONS_PER_NETWORK=text)
+    else:
+        assert load(MOVIE_CONNECTIONS_PER_NETWORK=text).connections_per_network == 512
+
+
+@pytest.mark.parametrize(
+    "text", ["security@example.com", "http://example.com", "mailto:a", "https://a b", "https://a\nb"]
+)
+def test_a_security_contact_is_a_url(text: str) -> None:
+    with pytest.raises(SettingError, match="MOVIE_SECURITY_CONTACT"):
+        load(MOVIE_SECURITY_CONTACT=text)
 
 
 def test_secrets_are_not_shown() -> None:

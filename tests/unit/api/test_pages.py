@@ -1,5 +1,6 @@
 import json
 import re
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import httpx
@@ -40,7 +41,7 @@ def test_the_document_is_valid_openapi_3_1() -> None:
 def test_the_document_lists_the_routes_there_are() -> None:
     app = create_app(Settings.load({"MOVIE_SECRET_KEY": SECRET}, dotenv=None), InMemory())
     reading = {"/", "/style.css", "/docs", "/docs/start.js", "/openapi.json"}
-    reading |= {"/dashboard", "/dashboard/style.css", "/dashboard/app.js"}
+    reading |= {"/.well-known/security.txt", "/dashboard", "/dashboard/style.css", "/dashboard/app.js"}
     routes = {
         re.sub(r"\{(\w+):\w+\}", r"{\1}", route.path): {method.lower() for method in route.methods} - {"options"}
         for route in app.routes
@@ -160,6 +161,21 @@ async def test_the_docs_come_from_here_alone(api: httpx.AsyncClient) -> None:
         if url.startswith("/"):
             assert (await api.get(url)).status_code == 200, url
     assert "unsafe-inline" not in page.headers["content-security-policy"].split("script-src")[1].split(";")[0]
+
+
+async def test_security_txt_says_whom_to_tell_of_a_vulnerability(open_api: OpenApi) -> None:
+    path = "/.well-known/security.txt"
+    async with open_api(MOVIE_SECURITY_CONTACT="mailto:security@example.com", MOVIE_PUBLIC_URL="https://m.test") as api:
+        answer = await api.get(path, headers={"host": "m.test"})
+        assert (answer.status_code, answer.headers["content-type"]) == (200, "text/plain; charset=utf-8")
+        fields = dict(line.split(": ", 1) for line in answer.text.splitlines())
+        assert fields.keys() == {"Contact", "Expires", "Preferred-Languages", "Canonical"}
+        assert fields["Contact"] == "mailto:security@example.com"
+        assert fields["Canonical"] == f"https://m.test{path}"
+        left = datetime.fromisoformat(fields["Expires"]) - datetime.now(UTC)
+        assert timedelta(days=30) < left < timedelta(days=365)
+    async with open_api() as api:
+        assert_problem(await api.get(path), 404, "not_found")
 
 
 async def test_the_start_page_leads_on(api: httpx.AsyncClient) -> None:
