@@ -1,9 +1,12 @@
 """What deploys the service agrees with the service: files are parsed, nothing is started."""
 
 import json
+import os
 import re
 import shlex
+import ssl
 import stat
+import subprocess
 import tomllib
 from collections.abc import Iterator
 from pathlib import Path
@@ -11,6 +14,7 @@ from typing import Any
 
 import pytest
 import yaml
+from redis import ConnectionPool, SSLConnection
 from scripts.make_secrets import NAMES, add_secrets
 
 from movie_adapters.settings import Settings, reference
@@ -171,7 +175,7 @@ def test_no_secret_stands_in_a_file() -> None:
         for name, value in service.get("environment", {}).items():
             if secret.search(name) and name != "MOVIE_SMTP_URL":
                 assert re.search(r"\$\{\w+(:\?|:-\})", value), name
-        assert "--requirepass" not in (command := service.get("command", [])) or "${VALKEY_PASSWORD}" in command
+        assert not [word for word in service.get("command", []) if "PASSWORD}" in word or "--requirepass" in word]
     for where, container in containers():
         told = (*container.get("env", ()), *container.get("environment", ()))
         assert not [one["name"] for one in told if "value" in one and secret.search(one["name"])], where
@@ -315,6 +319,28 @@ def test_tasks_on_ecs_are_confined(path: Path) -> None:
         assert not container.get("privileged")
 
 
+def test_every_pod_on_kubernetes_talks_to_those_alone_whom_a_policy_names() -> None:
+    every = list(kustomized())
+    pods = {
+        one["spec"]["template"]["metadata"]["labels"]["app.kubernetes.io/name"]
+        for one in every
+        if one["kind"] in ("Deployment", "Job")
+    }
+    policies = {one["metadata"]["name"]: one["spec"] for one in every if one["kind"] == "NetworkPolicy"}
+    (chosen,) = policies["movie-search"]["podSelector"]["matchExpressions"]
+    assert (chosen["operator"], set(chosen["values"])) == ("In", pods)
+    assert policies["movie-search"]["policyTypes"] == ["Ingress", "Egress"]
+    assert policies["movie-search"]["ingress"] == []
+    anywhere = policies["movie-search"]["egress"][0]["to"][0]["ipBlock"]
+    assert "169.254.0.0/16" in anywhere["except"]  # credentials of the machine, on every large cloud
+    allowed = {name: spec["ingress"] for name, spec in policies.items() if spec["ingress"]}
+    assert {name: [one["ports"] for one in rules] for name, rules in allowed.items()} == {
+        "movie-api": [[{"port": "http"}]],
+        "movie-worker": [[{"port": "metrics"}]],
+    }
+    assert all(rule["from"] for rules in allowed.values() for rule in rules)
+
+
 def test_budgets_and_the_autoscaler_are_about_pods_that_exist() -> None:
     every = list(kustomized())
     labels = {
@@ -367,6 +393,47 @@ def test_heroku_runs_commands_that_exist() -> None:
     assert set(described["formation"]) == set(processes) - {"release"}
     assert set(described["env"]) <= SETTINGS
     assert f"AS {told['build']['docker']['web']['target']}\n" in (ROOT / "Dockerfile").read_text()
+
+
+def run_heroku(folder: Path, **environ: str) -> tuple[dict[str, str], str]:
+    """The environment in which `deploy/heroku.sh` starts the program, empty if it doesn't; and what it says."""
+    program = folder / "movie-search"
+    program.write_text("#!/bin/sh\nenv -0\n")
+    program.chmod(0o755)
+    environ |= {"PATH": f"{folder}:{os.environ['PATH']}", "TMPDIR": str(folder)}
+    ended = subprocess.run(
+        ["sh", ROOT / "deploy/heroku.sh"], env=environ, capture_output=True, text=True, timeout=10, check=False
+    )
+    assert (ended.returncode == 0) is not bool(ended.stderr)
+    return dict(line.split("=", 1) for line in ended.stdout.split("\0") if line), ended.stderr
+
+
+HEROKU = {"DATABASE_URL": "postgres://u:p@db.example.com:5432/d", "REDIS_URL": "rediss://:p@redis.example.com:6380"}
+
+
+def test_heroku_verifies_the_certificates_of_database_and_redis(tmp_path: Path) -> None:
+    environ, _ = run_heroku(tmp_path, **HEROKU, DATABASE_CA="database", REDIS_CA="redis")
+    assert environ["MOVIE_DATABASE_URL"] == "postgresql+asyncpg://u:p@db.example.com:5432/d?ssl=verify-full"
+    assert Path(environ["PGSSLROOTCERT"]).read_text() == "database\n"
+    settings = Settings.load(environ, dotenv=None)
+    pool = ConnectionPool.from_url(str(settings.redis_url))
+    assert pool.connection_class is SSLConnection
+    connection = pool.make_connection()
+    assert connection.cert_reqs == ssl.CERT_REQUIRED
+    assert Path(connection.ca_certs).read_text() == "redis\n"
+    assert not {"DATABASE_CA", "REDIS_CA"} & environ.keys()
+    environ, _ = run_heroku(tmp_path, **HEROKU, REDIS_CA="redis")
+    assert environ["PGSSLROOTCERT"] == "/etc/ssl/certs/ca-certificates.crt"
+
+
+def test_heroku_leaves_redis_unverified_only_where_that_is_accepted(tmp_path: Path) -> None:
+    environ, said = run_heroku(tmp_path, **HEROKU)
+    assert not environ
+    assert said.count("\n") == 1
+    assert "REDIS_CA" in said
+    environ, _ = run_heroku(tmp_path, **HEROKU, REDIS_UNVERIFIED="accepted")
+    assert environ["MOVIE_REDIS_URL"].endswith("?ssl_cert_reqs=none")
+    assert environ["MOVIE_DATABASE_URL"].endswith("?ssl=verify-full")
 
 
 def test_the_version_that_is_deployed_is_the_one_that_is_built() -> None:
