@@ -298,3 +298,102 @@ async def test_only_the_files_that_the_documentation_loads_are_served(api: Api) 
     loaded = set(re.findall(r"/docs/assets/([\w.-]+)", page))
     for name in (*loaded, "index.html", "oauth2-redirect.html", "swagger-ui.js", "index.j2", "swagger-ui.css.map"):
         assert (await api.get(f"/docs/assets/{name}")).status_code == (200 if name in loaded else 404), name
+
+
+async def everything(api: Api) -> list[httpx.Response]:
+    """An answer of each method to each path there is, to some that there are not, and to requests that are refused."""
+    link = await api.registered()
+    routes = [route for route in api.app.routes if isinstance(route, HTTPRoute)]
+    paths = {re.sub(r"\{\w+:\w+\}", "0", route.path) for route in routes}
+    paths |= {f"{path}/" for path in paths if path != "/"}
+    paths |= {"/nothing", "/docs/assets/", "/docs/assets/swagger-ui.css", "/errors/busy", "/errors/", "/.git/"}
+    paths |= {link, link.replace("verify-email", "password/reset"), f"{MOVIES}201/"}
+    asked = [
+        (method, path, {"accept": "text/html"} if path == link or method == "GET" else {})
+        for path in sorted(paths)
+        for method in ("GET", "HEAD", "OPTIONS", "POST", "PUT", "PATCH", "DELETE", "TRACE")
+    ]
+    answers = [await api.request(method, path, headers=headers) for method, path, headers in asked]
+    answers.append(await api.get("/", headers={"host": "evil.test"}))
+    answers.append(await api.get(f"/{'a' * 9000}"))
+    answers += [await api.get(f"{MOVIES}?query=river") for _ in range(4)]  # the last ones by the fast lane
+    return answers
+
+
+def pages(answers: list[httpx.Response]) -> list[httpx.Response]:
+    found = [one for one in answers if one.headers.get("content-type", "").startswith("text/html")]
+    assert len(found) > 12
+    return found
+
+
+def told(answer: httpx.Response) -> str:
+    return f"{answer.request.method} {answer.request.url} {answer.status_code}"
+
+
+async def test_no_answer_may_be_taken_for_another_type(open_api: OpenApi) -> None:
+    """Nothing is sniffed, and each text says that it is UTF-8; JSON can be nothing else."""
+    async with open_api(MOVIE_LIMIT_LOGIN="off", MOVIE_LIMIT_REGISTER="off", MOVIE_LIMIT_EVENTS="off") as api:
+        answers = await everything(api)
+    assert {200, 204, 400, 401, 404, 405, 414} <= {answer.status_code for answer in answers}
+    for answer in answers:
+        assert answer.headers.get_list("x-content-type-options") == ["nosniff"], told(answer)
+        media_type = answer.headers.get("content-type", "")
+        assert media_type or not answer.content, told(answer)
+        if media_type.startswith("text/"):
+            assert media_type.endswith("; charset=utf-8"), told(answer)
+
+
+async def test_pages_load_nothing_but_our_own_and_tell_nobody_where_they_are(open_api: OpenApi) -> None:
+    async with open_api(MOVIE_LIMIT_LOGIN="off", MOVIE_LIMIT_REGISTER="off", MOVIE_LIMIT_EVENTS="off") as api:
+        found = pages(await everything(api))
+    for page in found:
+        policy = dict(part.strip().split(" ", 1) for part in page.headers["content-security-policy"].split(";"))
+        assert (policy["default-src"], policy["base-uri"]) == ("'none'", "'none'"), told(page)  # so object-src is, too
+        assert policy.get("script-src", "'none'") in ("'self'", "'none'"), told(page)
+        assert "unsafe-eval" not in str(policy), told(page)
+        assert page.headers["referrer-policy"] == "no-referrer", told(page)
+        assert not re.search(r"<(?:object|embed|applet|iframe|frame)\b", page.text), told(page)
+
+
+async def test_no_answer_leads_elsewhere_sets_a_cookie_or_lists_a_folder(open_api: OpenApi) -> None:
+    async with open_api(MOVIE_LIMIT_LOGIN="off", MOVIE_LIMIT_REGISTER="off", MOVIE_LIMIT_EVENTS="off") as api:
+        answers = await everything(api)
+        folders = [await api.get(path) for path in ("/docs/assets/", "/errors/", "/dashboard/assets/", "/.git/")]
+    for answer in answers:
+        assert not 300 <= answer.status_code < 400, told(answer)
+        assert not {"location", "refresh", "set-cookie"} & set(answer.headers), told(answer)
+        assert 'http-equiv="refresh"' not in answer.text, told(answer)
+    assert [answer.status_code for answer in folders] == [404] * 4
+
+
+async def test_trace_is_answered_nowhere(open_api: OpenApi) -> None:
+    async with open_api(MOVIE_LIMIT_LOGIN="off", MOVIE_LIMIT_REGISTER="off", MOVIE_LIMIT_EVENTS="off") as api:
+        traced = [answer for answer in await everything(api) if answer.request.method == "TRACE"]
+    assert len(traced) > 40
+    for answer in traced:
+        assert answer.status_code in (404, 405), told(answer)
+        assert "accept" not in answer.text, told(answer)
+
+
+async def test_what_is_refused_has_a_line_in_the_log(open_api: OpenApi, caplog: pytest.LogCaptureFixture) -> None:
+    async with open_api(MOVIE_LIMIT_REGISTER="1/minute", MOVIE_PUBLIC_SEARCH="false") as api:
+        register, ann = "/api/v1/authentication/register/", await api.activated()
+        with caplog.at_level(logging.INFO, "movie_api.access"):
+            for status, method, path, headers in (
+                (400, "GET", f"{MOVIES}?limit=0", ann),
+                (400, "GET", "/", {"host": "evil.test"}),
+                (401, "GET", MOVIES, {}),
+                (401, "GET", MOVIES, {"authorization": "Bearer forged"}),
+                (403, "GET", "/api/v1/admin/users/", ann),
+                (405, "PUT", "/", {}),
+                (414, "GET", f"/{'a' * 9000}", {}),
+                (415, "POST", "/api/v1/authentication/login/", {"content-type": "text/plain"}),
+                (429, "POST", register, {"content-type": "application/json"}),
+            ):
+                assert (await api.request(method, path, headers=headers)).status_code == status, path
+                record = caplog.records[-1]
+                shown = path.partition("?")[0][:100]
+                assert record.getMessage().startswith(f"{method} {shown}"), record.getMessage()
+                assert f" {status} " in record.getMessage()
+                assert record.user_id == (caplog.records[0].user_id if headers is ann else None)  # type: ignore[attr-defined]
+        assert re.fullmatch(r"[0-9a-f]{32}", caplog.records[0].user_id)  # type: ignore[attr-defined]

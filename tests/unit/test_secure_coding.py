@@ -1,0 +1,212 @@
+"""What the source must not do anywhere: found by parsing it, nothing is run."""
+
+import ast
+import re
+from pathlib import Path
+from typing import Any, TypeVar
+
+import pytest
+
+SRC = Path(__file__).parents[2] / "src"
+TREES = {str(path.relative_to(SRC)): ast.parse(path.read_text(encoding="utf-8")) for path in SRC.rglob("*.py")}
+"""Every module of ours by its path."""
+
+FORBIDDEN = {
+    "other programs": {"subprocess", "pty", "pexpect"},
+    "deserialization that can run code": {"pickle", "marshal", "shelve", "dill", "cloudpickle", "joblib", "yaml"},
+    "XML": {"xml", "lxml", "defusedxml", "xmltodict", "bs4"},
+    "native code": {"ctypes", "cffi"},
+    "interpreters of other query languages": {"ldap", "ldap3", "memcache", "pymemcache", "graphql", "strawberry"},
+    "old or weak cryptography": {"crypt", "Crypto", "pycrypto", "rsa", "md5", "sha"},
+}
+DYNAMIC = {"eval", "exec", "compile", "__import__", "execfile"}
+OS_CALLS = {
+    "system",
+    "popen",
+    "execv",
+    "execve",
+    "execvp",
+    "execl",
+    "execlp",
+    "spawnl",
+    "spawnv",
+    "posix_spawn",
+    "fork",
+}
+SQL = re.compile(r"\b(SELECT|INSERT|UPDATE|DELETE|CREATE|DROP|WHERE|PRAGMA|SET LOCAL|ORDER BY|NOT IN)\b")
+SQL_PARTS = {
+    "COLUMNS", "LOCK_SECONDS", "column", "marks", "more", "name", "number", "order", "pragma", "rank", "table", "told",
+    "where",
+}  # fmt: skip
+"""What is put into SQL: names of tables and columns, conditions, numbers of parameters, each a constant there."""
+WITH_RANDOM = {
+    "movie_adapters/cached_movies.py",  # jitter
+    "movie_adapters/resilient_movies.py",  # jitter
+    "movie_adapters/upstream.py",  # the failures of the stand-in
+    "movie_api/guard.py",  # ids of requests
+    "movie_core/testing/events.py",
+    "movie_core/testing/movies.py",
+    "movie_core/testing/trends.py",
+}
+"""What draws from a generator that can be predicted, none of it a secret."""
+CONNECTING = {
+    "aiosmtplib": {"movie_adapters/smtp_mail.py"},
+    "asyncpg": {"movie_adapters/postgres_movies.py", "movie_adapters/sql_tables.py"},
+    "httpx": {"movie_adapters/source_http.py", "movie_adapters/tmdb_movies.py", "movie_worker/task_page.py"},
+    "redis": {"movie_adapters/redis_link.py", "movie_adapters/task_queue.py", "movie_adapters/wiring.py"},
+}
+"""The clients of other servers, and who uses them."""
+OTHER_CLIENTS = {"aiohttp", "ftplib", "paramiko", "pycurl", "requests", "smtplib", "telnetlib", "urllib3", "websockets"}
+CRYPTOGRAPHY = {"argon2", "hashlib", "hmac", "jwt", "secrets", "ssl"}
+
+Node = TypeVar("Node", bound=ast.AST)
+NODES: dict[type[ast.AST], list[tuple[str, Any]]] = {}
+"""Every part of every module by its kind, with the module's path: walked through once."""
+for _path, _tree in TREES.items():
+    for _node in ast.walk(_tree):
+        NODES.setdefault(type(_node), []).append((_path, _node))
+
+
+def nodes(kind: type[Node]) -> list[tuple[str, Node]]:
+    return NODES[kind]
+
+
+IMPORTED = [(path, alias.name) for path, node in nodes(ast.Import) for alias in node.names]
+IMPORTED += [(path, node.module or "") for path, node in nodes(ast.ImportFrom)]
+"""Each module with the full names that it imports."""
+
+
+def importers(package: str) -> set[str]:
+    return {path for path, name in IMPORTED if name.partition(".")[0] == package}
+
+
+def called(node: ast.Call) -> tuple[str, str]:
+    """What a call is made on and its name: `os.system()` is ("os", "system"), `eval()` is ("", "eval")."""
+    if isinstance(node.func, ast.Attribute):
+        owner = node.func.value
+        return owner.id if isinstance(owner, ast.Name) else ast.unparse(owner), node.func.attr
+    return "", node.func.id if isinstance(node.func, ast.Name) else ""
+
+
+def is_constant(node: ast.expr) -> bool:
+    """Text that stands in the source, in one piece or in several, escaped values of patterns included."""
+    match node:
+        case ast.Constant():
+            return True
+        case ast.BinOp(left=left, right=right):
+            return is_constant(left) and is_constant(right)
+        case ast.JoinedStr(values=values):
+            return all(is_constant(value) for value in values)
+        case ast.FormattedValue(value=value) | ast.Starred(value=value):
+            return is_constant(value)
+        case ast.Call():
+            return called(node) == ("re", "escape")
+        case ast.Name(id=name):
+            return name.lstrip("_").isupper()
+    return False
+
+
+@pytest.mark.parametrize("kind", FORBIDDEN)
+def test_what_is_dangerous_is_not_imported(kind: str) -> None:
+    assert {package: importers(package) for package in FORBIDDEN[kind] if importers(package)} == {}
+
+
+def test_no_text_is_run_as_code_or_as_a_command() -> None:
+    for path, node in nodes(ast.Call):
+        owner, name = called(node)
+        assert not (owner in ("", "builtins") and name in DYNAMIC), (path, node.lineno)
+        assert not (owner == "os" and name in OS_CALLS), (path, node.lineno)
+
+
+def test_only_constants_are_put_into_sql() -> None:
+    """Values are parameters; what a value may be is tried by the contract suites on both databases."""
+    found = 0
+    for path, node in nodes(ast.JoinedStr):
+        text = "".join(str(part.value) for part in node.values if isinstance(part, ast.Constant))
+        if SQL.search(text):
+            found += 1
+            parts = {ast.unparse(part.value) for part in node.values if isinstance(part, ast.FormattedValue)}
+            assert parts <= SQL_PARTS, (path, node.lineno)
+    assert found > 20
+    for path, call in nodes(ast.Call):
+        owner, name = called(call)
+        assert not (name == "format" and SQL.search(owner)), (path, call.lineno)
+    for path, joined in nodes(ast.BinOp):
+        if isinstance(joined.op, ast.Add | ast.Mod) and isinstance(joined.left, ast.Constant):
+            is_sql = isinstance(joined.left.value, str) and SQL.match(joined.left.value)
+            assert not is_sql or is_constant(joined.right), (path, joined.lineno)
+
+
+def test_patterns_are_constants_and_what_is_put_into_one_is_escaped() -> None:
+    found = 0
+    for path, node in nodes(ast.Call):
+        owner, name = called(node)
+        if owner == "re" and name != "escape":
+            found += 1
+            # A pattern that was made in the line before, of constants and an escaped value.
+            is_named = path == "movie_api/bodies.py" and ast.unparse(node.args[0]) == "pattern"
+            is_number = path == "movie_adapters/title_order.py" and "{number}" in ast.unparse(node.args[0])
+            assert is_constant(node.args[0]) or is_named or is_number, (path, node.lineno)
+    assert found > 50
+    assert "pattern = re.escape(media_type) + " in (SRC / "movie_api/bodies.py").read_text()
+
+
+def test_formats_and_messages_of_the_log_are_constants() -> None:
+    for path, node in nodes(ast.Call):
+        owner, name = called(node)
+        if name in ("format", "format_map") and owner != "self":
+            assert is_constant(node.func.value), (path, node.lineno)  # type: ignore[attr-defined]
+        if owner in ("_log", "_access") and name != "isEnabledFor":
+            assert isinstance(node.args[0], ast.Constant), (path, node.lineno)
+    for path, applied in nodes(ast.BinOp):
+        if isinstance(applied.op, ast.Mod):  # of a text, or of numbers
+            is_text = isinstance(applied.right, ast.Tuple | ast.Dict)
+            assert not is_text or is_constant(applied.left), (path, applied.lineno)
+
+
+def test_nothing_secret_is_drawn_from_a_generator_that_can_be_predicted() -> None:
+    assert importers("random") == WITH_RANDOM
+    seeded = {path for path, node in nodes(ast.Attribute) if node.attr == "random" and ast.unparse(node) == "np.random"}
+    assert seeded == {"movie_adapters/ease_model.py", "movie_adapters/recommender_evaluation.py"}
+    assert {"movie_core/keys.py", "movie_adapters/argon2_hash.py"} <= importers("secrets")
+
+
+def test_hash_functions_are_strong_where_it_matters() -> None:
+    used = [(node, called(node)[1]) for _, node in nodes(ast.Call) if called(node)[0] == "hashlib"]
+    assert {name for _, name in used} == {"sha256", "blake2b", "sha1"}
+    for node, name in used:
+        if name == "sha1":  # the name that Redis gives to a script
+            assert [(word.arg, ast.unparse(word.value)) for word in node.keywords] == [("usedforsecurity", "False")]
+
+
+def test_secrets_are_compared_in_constant_time() -> None:
+    assert "hmac.compare_digest(given, expected)" in (SRC / "movie_adapters/metrics.py").read_text()
+    assert "self._hmac.verify(" in (SRC / "movie_adapters/jwt_tokens.py").read_text()
+
+
+def test_cryptography_comes_from_known_libraries() -> None:
+    known = CRYPTOGRAPHY | {"nacl", "bcrypt", "passlib", "cryptography", "OpenSSL", "authlib", "jose", "scrypt"}
+    assert {name.partition(".")[0] for _, name in IMPORTED} & known == CRYPTOGRAPHY
+
+
+def test_connections_begin_in_a_few_modules() -> None:
+    for package, modules in CONNECTING.items():
+        assert importers(package) == modules
+    assert {package for package in OTHER_CLIENTS if importers(package)} == set()
+    assert {path for path, name in IMPORTED if name in ("urllib.request", "http.client")} == set()
+    dialling = {"create_connection", "open_connection", "open_unix_connection"}
+    assert {path for path, node in nodes(ast.Call) if called(node)[1] in dialling} <= {"movie_adapters/metrics.py"}
+
+
+def test_no_certificate_goes_unchecked() -> None:
+    for path, tree in TREES.items():
+        text = ast.unparse(tree)
+        for word in ("CERT_NONE", "_create_unverified_context", "verify=False", "check_hostname = False"):
+            assert word not in text, (path, word)
+
+
+def test_lines_are_logged_to_stderr_alone() -> None:
+    handlers = re.compile(r"\b(?:\w*FileHandler|SysLogHandler|SocketHandler|DatagramHandler|HTTPHandler|SMTPHandler)\b")
+    assert [path for path, tree in TREES.items() if handlers.search(ast.unparse(tree))] == []
+    configured = {path for path, node in nodes(ast.Call) if called(node) == ("logging", "basicConfig")}
+    assert configured == {"movie_adapters/logs.py"}
