@@ -179,3 +179,17 @@ async def test_queues_take_turns_and_none_fills_all_places() -> None:
         await asyncio.gather(*waiting)
         assert sorted(done[:3]) == ["another", "attacked", "other"]
         assert not hasher._waiting._sizes
+
+
+async def test_without_parameters_a_hash_is_as_dear_as_recommended() -> None:
+    """OWASP's Password Storage Cheat Sheet: Argon2id with 19 MiB, 2 passes and 1 lane at least."""
+    hasher = Argon2Hasher()
+    try:
+        _, kind, _, parameters, salt, digest = (await hasher.hash("secret")).split("$")
+    finally:
+        await hasher.close()
+    cost = dict(part.split("=") for part in parameters.split(","))
+    assert kind == "argon2id"
+    assert int(cost["m"]) >= 19 * 1024
+    assert int(cost["t"]) >= 2
+    assert [len(part) * 6 // 8 for part in (salt, digest)] == [16, 32]

@@ -5,6 +5,9 @@ import httpx
 from tests.unit.api.conftest import ANN, AUTHENTICATION, Api, OpenApi
 from tests.unit.api.test_search import assert_problem
 
+from movie_api import pages
+from movie_api.account_pages import ask_for_password, ask_to_activate
+
 BROWSER = {"accept": "text/html,application/xhtml+xml,application/xml;q=0.9,*/*;q=0.8"}
 FORM = BROWSER | {"content-type": "application/x-www-form-urlencoded"}
 OTHER_PASSWORD = "granite lantern mosaic ferry"
@@ -132,3 +135,26 @@ async def test_json_is_no_form(api: Api) -> None:
 
 async def test_pages_are_for_light_and_dark(api: Api) -> None:
     assert re.search(r"color-scheme:\s*light dark", (await api.get("/style.css")).text)
+
+
+async def test_passwords_are_masked_and_may_be_pasted_or_filled_in(api: Api) -> None:
+    link = await forgotten(api)
+    activation = await api.registered(email="bob@example.com", username="bob")
+    shown = [Page(await api.get(path, headers=BROWSER)) for path in (link, activation, "/dashboard")]
+    fields = [field for page in shown for field in page.all("input") if field.get("name") == "password"]
+    assert [field["type"] for field in fields] == ["password"] * 3
+    assert [field["autocomplete"] for field in fields] == ["new-password", "current-password", "current-password"]
+    for page in shown:
+        assert not any(name.startswith("on") for _, attributes in page.elements for name in attributes)
+        assert not any("maxlength" in field or "readonly" in field for field in page.all("input"))
+    script = (await api.get("/dashboard/app.js")).text
+    assert not re.search(r"[\"'](?:paste|copy|beforeinput|keydown|contextmenu)[\"']", script)
+
+
+async def test_text_in_a_page_is_escaped(api: Api) -> None:
+    assert "<script>" not in pages.page("<script>alert(1)</script>", "")
+    assert ask_for_password(8, '<b onload="x">').content.count("&lt;b onload=&quot;x&quot;&gt;") == 1
+    assert ask_to_activate(8, "<i>").content.count("&lt;i&gt;") == 1
+    for path in ("/errors/<script>", '/errors/"><script>', "/%3Cscript%3E", f"{AUTHENTICATION}verify-email/<b>/<b>/"):
+        answer = await api.get(path, headers=BROWSER)
+        assert not re.search("<(script|b)>", answer.text), path

@@ -619,3 +619,11 @@ async def test_only_proxies_that_are_trusted_say_who_calls(
         answer = await api.elsewhere(peer).post(REGISTER, json=ANN, headers={"x-forwarded-for": forwarded})
         assert answer.status_code == 429  # it was the same client
         assert (await api.elsewhere("198.51.100.77").post(REGISTER, json=ANN)).status_code == 201
+
+
+async def test_an_account_has_no_secret_but_its_password(api: Api) -> None:
+    """No hint and no question stands in for it."""
+    for more in ("hint", "password_hint", "question", "secret_question", "answer", "pin"):
+        assert_problem(await api.post(REGISTER, json=ANN | {more: "x"}), 400, "invalid_body")
+        assert_problem(await api.post(LOGIN, json=CREDENTIALS | {more: "x"}), 400, "invalid_body")
+        assert_problem(await api.post(FORGOT, json={"email": ANN["email"], more: "x"}), 400, "invalid_body")

@@ -101,3 +101,32 @@ async def test_it_is_for_light_and_dark_and_for_who_wants_no_motion(api: httpx.A
 async def test_its_files_lie_beside_the_code() -> None:
     folder = Path(movie_api.__file__).parent / "dashboard"
     assert {"index.html", "style.css", "app.js"} <= {path.name for path in folder.iterdir()}
+
+
+async def test_logging_out_is_a_button_that_is_there_for_as_long_as_the_login(page: Page, script: str) -> None:
+    (button,) = [one for one in page.all("button") if one.get("id") == "log-out"]
+    assert "hidden" in button  # until somebody has logged in
+    assert 'byId("report").hidden = byId("log-out").hidden = !isLoggedIn;' in script
+    assert 'byId("log-out").addEventListener("click", logOut);' in script
+
+
+async def test_the_end_of_a_login_forgets_tokens_and_figures(script: str) -> None:
+    """Also without a connection, as nothing is waited for; and what the browser keeps of the page is loaded anew."""
+    leave = script.partition("function leave(message) {")[2].partition("\n}\n")[0]
+    for done in ("session = null;", "drawnParts.clear();", "body.replaceChildren();", "show(false);"):
+        assert done in leave
+    log_out = script.partition("async function logOut() {")[2].partition("\n}\n")[0]
+    assert log_out.index("leave(") < log_out.index("await ")
+    assert "if (event.persisted) location.reload();" in script
+    assert 'byId("login-form").reset();' in script  # the password leaves the page with the login
+
+
+async def test_no_name_in_data_becomes_a_property(script: str) -> None:
+    """What comes from the API is looked up in a Map or by names of ours, so that no prototype can be changed."""
+    assert re.findall(r"\w\[(?!\")[^\]]+\]\s*=[^=>]", script) == []
+    assert "__proto__" not in script
+    assert re.findall(r"Object\.assign\((\w+), ([^)]*)\)", script) == [
+        ("this", "{ status, code, retryAfter }"),
+        ("mine", "{ access, refresh }"),
+    ]
+    assert "new Map(" in script

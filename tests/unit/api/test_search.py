@@ -6,6 +6,7 @@ import httpx
 import pytest
 from tests.unit.api.conftest import OpenApi
 
+from movie_api.movies import parse_search
 from movie_core import MemoryCatalogue, Movie, MoviePage, MovieQuery, SourceUnavailable, StoreUnavailable, Window
 
 MOVIES = "/api/v1/movies/"
@@ -266,3 +267,24 @@ async def test_a_private_search_needs_a_token(open_api: OpenApi) -> None:
         assert_problem(answer, 401, "invalid_token")
         assert answer.headers["www-authenticate"].startswith("Bearer ")
         assert (await api.get("/health/live")).status_code == 200
+
+
+async def test_a_parameter_is_decoded_once(api: httpx.AsyncClient) -> None:
+    assert parse_search(b"query=%2541%2500").query.text == "%41%00"
+    assert parse_search(b"query=a%2Bb").query.text == "a+b"
+    assert_problem(await api.get(f"{MOVIES}?query=%2500"), 404, "movie_not_found")
+
+
+async def test_no_text_changes_the_structure_of_an_answer(open_api: OpenApi) -> None:
+    odd = '"}],"total":0,"x":[{"y":"</script><script>&quot;\\u0022 >; rel="next'
+    movies = [Movie(id=str(at), title=f"{odd} {at}", genres=(odd,)) for at in range(3)]
+    async with open_api(MemoryCatalogue(movies)) as api:
+        answer = await api.get(MOVIES, params={"query": odd, "limit": 2})
+        body = json.loads(answer.text)
+        assert (body["total"], [item["title"] for item in body["items"]]) == (3, [f"{odd} 0", f"{odd} 1"])
+        assert set(body) == {"total", "items", "page_info", "meta"}
+        links = re.findall(r'<([^<>]*)>; rel="(\w+)"', answer.headers["link"])
+        assert [rel for _, rel in links] == ["first", "next", "last"]
+        assert parse_qs(urlsplit(links[1][0]).query)["query"] == [odd]
+        refused = await api.get(MOVIES, params={"query": "x", "order": odd})
+        assert json.loads(refused.text)["code"] == "invalid_parameter"

@@ -326,3 +326,30 @@ async def test_nobody_ends_a_session_of_somebody_else() -> None:
     with pytest.raises(UserNotFound):
         await world.accounts.sessions_of("ben@example.com")
     assert len(await world.accounts.sessions(ann)) == 1
+
+
+async def test_a_password_stays_good_for_years() -> None:
+    world = World()
+    await world.join()
+    world.now += timedelta(days=3650)
+    await world.accounts.log_in(ANN, PASSWORD, "d")
+
+
+async def test_every_login_has_tokens_and_a_session_of_its_own() -> None:
+    world = World()
+    first = await world.join()
+    others = [await world.accounts.log_in(ANN, PASSWORD, "d") for _ in range(3)]
+    pairs = [first, *others, await world.accounts.refresh(first.refresh)]
+    assert len({pair.access for pair in pairs}) == len({pair.refresh for pair in pairs}) == 5
+    callers = [await world.accounts.authenticate(pair.access) for pair in pairs]
+    assert len({caller.session_id for caller in callers}) == 4, "what was refreshed is the session that it was"
+
+
+async def test_a_session_that_is_not_used_ends() -> None:
+    world = World()
+    tokens = await world.join()
+    world.now += timedelta(days=5)
+    with pytest.raises(InvalidToken):
+        await world.accounts.refresh(tokens.refresh)
+    with pytest.raises(InvalidToken):
+        await world.accounts.authenticate(tokens.access)
