@@ -1,0 +1,155 @@
+"""Encrypted connections: those that the proxy takes, by its own file, and those that we open."""
+
+import asyncio
+import contextlib
+import socket
+import ssl
+import sys
+import time
+import warnings
+from collections.abc import Iterator
+from pathlib import Path
+
+import httpx
+import pytest
+import trustme
+from tests.integration.test_native_graph import ROOT, running
+from tests.servers import free_port
+
+from movie_adapters.redis_link import RedisLink
+from movie_adapters.source_http import SourceFault, SourceHttp
+from movie_core.errors import StoreUnavailable
+from movie_core.patience import StatusSet
+
+
+@pytest.fixture(scope="module")
+def proxy(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[int, int]]:
+    """The proxy as in production, for a name whose certificate it makes itself; its ports for HTTP and HTTPS."""
+    folder = tmp_path_factory.mktemp("proxy")
+    http, https, health, api = (free_port() for _ in range(4))
+    environ = {
+        "SITE": "localhost",
+        "PUBLIC_URL": "https://localhost",
+        "API_HOST": "127.0.0.1",
+        "API_PORT": str(api),
+        "HTTP_PORT": str(http),
+        "HTTPS_PORT": str(https),
+        "HEALTH_PORT": str(health),
+        **{name: str(folder) for name in ("HOME", "XDG_DATA_HOME", "XDG_CONFIG_HOME")},
+    }
+    caddy = [Path(sys.executable).with_name("caddy"), "run", "--config", ROOT / "deploy/caddy/Caddyfile"]
+    with running([*caddy, "--adapter", "caddyfile"], folder, **environ):
+        deadline = time.monotonic() + 60
+        while not shaken(https, ssl.TLSVersion.TLSv1_3):
+            assert time.monotonic() < deadline, (folder / "caddy.log").read_text()
+            time.sleep(0.2)
+        yield http, https
+
+
+def shaken(
+    port: int, lowest: ssl.TLSVersion, highest: ssl.TLSVersion | None = None, ciphers: str = "ALL:@SECLEVEL=0"
+) -> str:
+    """Version and cipher of a connection by these versions, or just the one; empty where there is none. Our own side
+    would take anything."""
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+    context.check_hostname, context.verify_mode = False, ssl.CERT_NONE
+    context.set_ciphers(ciphers)
+    with warnings.catch_warnings(action="ignore"):  # the old ones are known to be old
+        context.minimum_version, context.maximum_version = lowest, highest or lowest
+    with (
+        contextlib.suppress(OSError),
+        socket.create_connection(("127.0.0.1", port), timeout=5) as plain,
+        context.wrap_socket(plain, server_hostname="localhost") as encrypted,
+    ):
+        return f"{encrypted.version()} {(encrypted.cipher() or ('',))[0]}"
+    return ""
+
+
+def test_the_proxy_takes_present_versions_of_tls_alone(proxy: tuple[int, int]) -> None:
+    _, https = proxy
+    for old in (ssl.TLSVersion.TLSv1, ssl.TLSVersion.TLSv1_1):
+        assert shaken(https, old) == ""
+    assert shaken(https, ssl.TLSVersion.TLSv1_2).startswith("TLSv1.2 ")
+    assert shaken(https, ssl.TLSVersion.TLSv1, ssl.TLSVersion.TLSv1_3).startswith("TLSv1.3 ")
+
+
+def test_the_proxy_takes_ciphers_with_forward_secrecy_and_authentication_alone(proxy: tuple[int, int]) -> None:
+    _, https = proxy
+    assert "GCM" in shaken(https, ssl.TLSVersion.TLSv1_2)
+    for weak in (
+        "AES128-SHA",
+        "AES256-GCM-SHA384",
+        "ECDHE+AES+SHA1",
+        "ECDHE+SHA256+AES:!AESGCM",
+        "aNULL",
+        "eNULL",
+    ):
+        assert shaken(https, ssl.TLSVersion.TLSv1_2, ciphers=f"{weak}:@SECLEVEL=0") == "", weak
+
+
+def test_the_proxy_serves_nothing_without_encryption(proxy: tuple[int, int]) -> None:
+    http, _ = proxy
+    for path in ("/", "/api/v1/movies/", "/docs"):
+        answer = httpx.get(f"http://127.0.0.1:{http}{path}", headers={"host": "localhost"}, trust_env=False)
+        assert answer.status_code in (308, 400, 403, 404, 426), path
+        assert answer.headers.get("location", "https://localhost").startswith("https://localhost"), path
+
+
+@contextlib.asynccontextmanager
+async def encrypted_server(authority: trustme.CA, name: str):  # type: ignore[no-untyped-def]
+    """Answers whoever gets through the handshake; gives the URL and the number of requests so far, as a list."""
+    context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
+    authority.issue_cert(name).configure_cert(context)
+    taken: list[bytes] = []
+
+    async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        with contextlib.closing(writer), contextlib.suppress(OSError, EOFError):
+            if taken_now := await reader.read(1000):
+                taken.append(taken_now)
+                writer.write(b"HTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\n{}" if b"GET" in taken_now else b"+PONG\r\n")
+                await writer.drain()
+
+    server = await asyncio.start_server(serve, "127.0.0.1", 0, ssl=context)
+    async with server:
+        yield server.sockets[0].getsockname()[1], taken
+
+
+@pytest.mark.parametrize(("name", "is_known"), [("127.0.0.1", True), ("127.0.0.1", False), ("elsewhere.test", True)])
+async def test_a_source_is_asked_only_behind_a_certificate_that_is_valid(
+    name: str, is_known: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    authority = trustme.CA()
+    create = ssl.create_default_context
+
+    def trusting(*given: object, **options: object) -> ssl.SSLContext:
+        context = create(*given, **options)  # type: ignore[arg-type]
+        authority.configure_trust(context)
+        return context
+
+    async with encrypted_server(authority, name) as (port, taken):
+        with monkeypatch.context() as patched:
+            if is_known:
+                patched.setattr(ssl, "create_default_context", trusting)
+            source = SourceHttp(f"https://127.0.0.1:{port}", timeout=5, retry_status=StatusSet.parse("5xx"))
+        if name == "127.0.0.1" and is_known:
+            assert await source.get("movies/") == {}
+        else:
+            with pytest.raises(SourceFault):
+                await source.get("movies/")
+        await source.close()
+    assert len(taken) == (name == "127.0.0.1" and is_known), "nothing is sent before the certificate was found good"
+
+
+@pytest.mark.parametrize("is_known", [True, False])
+async def test_redis_is_asked_only_behind_a_certificate_that_is_valid(tmp_path: Path, is_known: bool) -> None:
+    authority = trustme.CA()
+    (authority if is_known else trustme.CA()).cert_pem.write_to_path(tmp_path / "ca.pem")
+    async with encrypted_server(authority, "127.0.0.1") as (port, taken):
+        link = RedisLink(f"rediss://127.0.0.1:{port}/0?ssl_ca_certs={tmp_path / 'ca.pem'}", patience=5)
+        if is_known:
+            assert await link.call("PING") in (b"PONG", True)
+        else:
+            with pytest.raises(StoreUnavailable):
+                await link.call("PING")
+        await link.close()
+    assert bool(taken) is is_known
