@@ -229,6 +229,31 @@ def test_what_compose_mounts_is_there() -> None:
             assert (ROOT / source).exists() if source.startswith("./") else source in COMPOSE["volumes"], (name, volume)
 
 
+# --- deploy/caddy
+
+
+def test_the_proxy_reaches_the_api_and_nothing_else() -> None:
+    text = re.sub(r"#.*", "", (ROOT / "deploy/caddy/Caddyfile").read_text())
+    assert re.findall(r"reverse_proxy\b.*", text) == ["reverse_proxy {"]
+    assert re.findall(r"dynamic a \{\s*name (\S+)\s*port (\S+)", text) == [("{$API_HOST:api}", "{$API_PORT:8000}")]
+    for word in ("file_server", "root", "templates", "php_fastcgi", "forward_proxy", "import", "try_files", "map"):
+        assert not re.search(rf"^\s*{word}\b", text, re.MULTILINE), word
+
+
+def test_certificates_of_the_public_name_come_from_a_public_authority() -> None:
+    """Caddy asks one by itself for a name, unless its file says otherwise."""
+    text = re.sub(r"#.*", "", (ROOT / "deploy/caddy/Caddyfile").read_text())
+    for word in ("tls", "auto_https", "local_certs", "acme_ca", "cert_issuer", "default_sni", "protocols"):
+        assert not re.search(rf"^\s*{word}\b", text, re.MULTILINE), word
+    assert read("compose.production.yaml")["services"]["proxy"]["environment"]["SITE"] == "${DOMAIN}"
+    ingresses = [one for one in kustomized() if one["kind"] == "Ingress"]
+    assert len(ingresses) == 2
+    for one in ingresses:
+        assert one["metadata"]["annotations"]["cert-manager.io/cluster-issuer"] == "letsencrypt"
+        encrypted = [host for each in one["spec"]["tls"] for host in each["hosts"]]
+        assert encrypted == [rule["host"] for rule in one["spec"]["rules"]]
+
+
 # --- Dockerfile
 
 
