@@ -74,7 +74,10 @@ def test_a_person_activates_and_resets_in_a_browser(deployment: Deployment) -> N
     deployment.register("ben@example.com", "ben")
     link = deployment.links("ben@example.com")[0]
     form = {"Content-Type": "application/x-www-form-urlencoded", **html}
-    done = client.post(link, headers=form)
+    assert 'name="password"' in client.get(link, headers=html).text
+    refused = client.post(link, headers=form, content="password=somebody+elses+lantern")
+    assert (refused.status_code, 'role="alert"' in refused.text) == (400, True)
+    done = client.post(link, headers=form, content="password=copper+lantern+walks+home")
     assert done.status_code == 200
     assert "eyJ" not in done.text
     tokens = deployment.log_in("ben@example.com").json()
@@ -176,7 +179,7 @@ def test_sessions_and_profile(deployment: Deployment) -> None:
     assert client.delete(ME, headers=bearer(tokens)).status_code == 204
     assert not is_logged_in(client, tokens)
     assert deployment.log_in("gus@example.com").status_code == 401
-    wait_until(lambda: deployment.mails("gus@example.com") == [])
+    wait_until(lambda: [subject for subject, _ in deployment.mails("gus@example.com")] == ["Your account was deleted"])
     assert deployment.register("gus@example.com", "gustav").status_code == 201
 
 

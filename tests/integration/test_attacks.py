@@ -1,0 +1,254 @@
+"""Attacks that once worked, made again on running processes."""
+
+import json
+import os
+import stat
+import subprocess
+from collections import Counter
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any
+
+import pytest
+from tests.integration.conftest import AUTH, LIMITS_OFF, ME, PASSWORD, Deployment, Program, Serve, bearer, wait_until
+
+MOVIES = "/api/v1/movies/"
+LOOKALIKES = "4a@a8b(c{c[c<c3e6g9g&g#g!i1i/i|i0o$s5s+t7t%s2z" * 3
+BEHIND_PROXY = {"MOVIE_PUBLIC_SEARCH": "false", "MOVIE_TRUSTED_PROXIES": "127.0.0.1"}
+"""Limits as they are by default, and addresses of clients as `X-Forwarded-For` says."""
+
+
+def seen_from(address: str) -> dict[str, str]:
+    return {"X-Forwarded-For": address}
+
+
+def processor_seconds(program: Program) -> float:
+    """What the process has used so far."""
+    fields = Path(f"/proc/{program.process.pid}/stat").read_text().rpartition(")")[2].split()
+    return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
+
+
+def test_no_password_costs_much_more_than_another(serve: Serve) -> None:
+    program, client = serve(**LIMITS_OFF)
+
+    def cost(password: str, count: int = 5) -> float:
+        before = processor_seconds(program)
+        for number in range(count):
+            body = {"email": f"x{number}@example.com", "username": f"x{number}", "password": password}
+            assert client.post(AUTH + "register/", json=body).status_code in (201, 400)
+        return processor_seconds(program) - before
+
+    cost(PASSWORD)
+    assert cost(LOOKALIKES[:128]) < 4 * cost(PASSWORD) + 0.1
+    # One that is weak isn't even hashed.
+    assert cost("1234567890" * 12) < cost(PASSWORD) + 0.1
+
+
+@pytest.mark.parametrize("way", ["change", "reset"])
+def test_logins_in_progress_end_with_the_password(deployment: Deployment, way: str) -> None:
+    """They all begin before the password is new, and most of them end after that."""
+    client = deployment.client
+    tokens = deployment.account("ann")
+    new = "amber kites over quarry"
+    if way == "reset":
+        assert client.post(AUTH + "password/forgot/", json={"email": "ann@example.com"}).status_code == 202
+        link = deployment.links("ann@example.com", 2)[-1]
+    with ThreadPoolExecutor(41) as threads:
+        logins = [threads.submit(deployment.log_in, "ann@example.com") for _ in range(20)]
+        if way == "reset":
+            done = client.post(link, data={"password": new})
+        else:
+            body = {"old_password": PASSWORD, "new_password": new}
+            done = client.post(AUTH + "password/change/", headers=bearer(tokens), json=body)
+        logins += [threads.submit(deployment.log_in, "ann@example.com") for _ in range(20)]
+        assert done.status_code in (200, 204), done.text
+        answers = [login.result() for login in logins]
+    assert {answer.status_code for answer in answers} <= {200, 401}
+    for answer in answers:
+        if answer.status_code == 200:
+            refreshed = client.post(AUTH + "jwt/token/refresh/", json={"refresh": answer.json()["refresh"]})
+            assert refreshed.status_code == 401
+    assert deployment.log_in("ann@example.com", new).status_code == 200
+    wait_until(lambda: "Your password was changed" in [subject for subject, _ in deployment.mails("ann@example.com")])
+
+
+def activated(deployment: Deployment, name: str, address: str = "192.0.2.1") -> dict[str, Any]:
+    """Tokens of a new account that has logged in from the address."""
+    body = {"email": f"{name}@example.com", "username": name, "password": PASSWORD}
+    assert deployment.client.post(AUTH + "register/", json=body, headers=seen_from(address)).status_code == 201
+    link = deployment.links(f"{name}@example.com")[-1]
+    answer = deployment.client.post(link, json={"password": PASSWORD}, headers=seen_from(address))
+    assert answer.status_code == 200, answer.text
+    return dict(answer.json())
+
+
+@pytest.fixture
+def limited(serve: Serve, folder: Path) -> Deployment:
+    """With the limits that there are by default."""
+    _, client = serve(**BEHIND_PROXY)
+    return Deployment(client, folder, {})
+
+
+def test_a_stolen_token_cannot_guess_the_password(limited: Deployment) -> None:
+    tokens = activated(limited, "ann")
+    client, asked = limited.client, Counter[int]()
+    for path, body in (
+        ("password/change/", {"old_password": "wrong lantern", "new_password": "amber kites over quarry"}),
+        ("reauthenticate/", {"password": "wrong lantern"}),
+    ):
+        for _ in range(30):
+            answer = client.post(AUTH + path, headers=bearer(tokens) | seen_from("198.51.100.1"), json=body)
+            asked[answer.status_code] += 1
+    assert asked == {400: 10, 429: 50}
+    own = client.post(
+        AUTH + "login/", json={"email": "ann@example.com", "password": PASSWORD}, headers=seen_from("192.0.2.1")
+    )
+    assert own.status_code == 200
+
+
+def test_nobody_can_lock_an_account_out(limited: Deployment) -> None:
+    activated(limited, "ann", "2001:db8:a::1")
+    client = limited.client
+    right = {"email": "ann@example.com", "password": PASSWORD}
+    guess = right | {"password": "wrong lantern"}
+
+    def guess_from(number: int) -> int:
+        network = f"2001:db8:bad:{number:x}::1"  # 200 networks in a /48
+        return client.post(AUTH + "login/", json=guess, headers=seen_from(network)).status_code
+
+    with ThreadPoolExecutor(10) as threads:
+        guesses = Counter(threads.map(guess_from, (number * 251 for number in range(200))))
+    assert guesses == {401: 40, 429: 160}
+    for address in ["2001:db8:a::1", "2001:db8:a::2", "192.0.2.77"] * 4:  # known networks, and one never seen before
+        assert client.post(AUTH + "login/", json=right, headers=seen_from(address)).status_code == 200
+
+
+def test_requests_for_mail_are_limited_per_network_and_owners_get_theirs(limited: Deployment) -> None:
+    activated(limited, "ann")
+    client = limited.client
+    asked = Counter[int]()
+    for number in range(60):
+        for path in ("password/forgot/", "verify-email/resend/"):
+            body = {"email": f"stranger{number}@example.com"}
+            asked[client.post(AUTH + path, json=body, headers=seen_from("198.51.100.1")).status_code] += 1
+    assert asked == {202: 20, 429: 100}
+
+    def ask_from(address: str) -> None:
+        body = {"email": "ann@example.com"}
+        assert client.post(AUTH + "password/forgot/", json=body, headers=seen_from(address)).status_code == 202
+
+    def links() -> list[str]:
+        return [link for link in limited.links("ann@example.com") if "/reset/" in link]
+
+    for count, network in enumerate(("198.51.101", "203.0.113") * 3, start=1):  # what two networks are allowed
+        ask_from(f"{network}.1")
+        wait_until(lambda count=count: len(links()) == count)  # type: ignore[misc]
+    ask_from("198.51.101.2")
+    ask_from("192.0.2.1")
+    wait_until(lambda: len(links()) == 7)
+    for link in links():
+        assert client.get(link).status_code == 200
+
+
+def test_a_strangers_registration_gets_no_account(deployment: Deployment) -> None:
+    client, stranger = deployment.client, "stranger lantern walks home"
+    victim = "ann@example.com"
+    for _ in range(2):
+        assert deployment.register(victim, "ann", stranger).status_code == 201
+    assert deployment.register(victim, "ann").status_code == 201
+    links = deployment.links(victim, 2)
+    assert "ann" not in "".join(text.replace(victim, "") for _, text in deployment.mails(victim)).split()
+    for link in links:
+        answer = client.post(link)
+        assert (answer.status_code, answer.json()["code"]) == (409, "password_required")
+    wrong = [link for link in links if client.post(link, json={"password": PASSWORD}).status_code != 200]
+    assert len(wrong) < len(links)  # the victim's own link was good
+    assert deployment.log_in(victim, stranger).status_code == 401
+    assert deployment.log_in(victim).status_code == 200
+
+
+def test_the_mailbox_decides_with_a_new_password(deployment: Deployment) -> None:
+    victim, new = "ann@example.com", "amber kites over quarry"
+    assert deployment.register(victim, "stranger", "stranger lantern walks home").status_code == 201
+    (link,) = deployment.links(victim)
+    assert deployment.client.post(link, json={"new_password": new}).status_code == 200
+    assert deployment.log_in(victim, "stranger lantern walks home").status_code == 401
+    assert deployment.log_in(victim, new).status_code == 200
+
+
+def test_a_stolen_session_needs_the_password_to_do_harm(serve: Serve, folder: Path) -> None:
+    _, client = serve(**LIMITS_OFF, MOVIE_REAUTHENTICATE_AFTER="1s")
+    deployment = Deployment(client, folder, {})
+    tokens = deployment.account("ann")
+    deployment.log_in("ann@example.com")
+    wait_until(lambda: client.patch(ME, headers=bearer(tokens), json={"username": "b"}).status_code == 403)
+    (other,) = (
+        one["id"]
+        for one in client.get(AUTH + "sessions/", headers=bearer(tokens)).json()["items"]
+        if not one["current"]
+    )
+    for method, path in (("DELETE", ME), ("DELETE", AUTH + "sessions/"), ("DELETE", f"{AUTH}sessions/{other}/")):
+        answer = client.request(method, path, headers=bearer(tokens))
+        assert (answer.status_code, answer.json()["code"]) == (403, "reauthentication_required"), path
+    confirmed = client.post(AUTH + "reauthenticate/", headers=bearer(tokens), json={"password": PASSWORD})
+    assert confirmed.status_code == 204
+    assert client.delete(ME, headers=bearer(tokens)).status_code == 204
+    wait_until(lambda: [subject for subject, _ in deployment.mails("ann@example.com")] == ["Your account was deleted"])
+
+
+def test_sessions_end_however_often_they_are_refreshed(serve: Serve, folder: Path) -> None:
+    _, client = serve(**LIMITS_OFF, MOVIE_SESSION_TTL="3s")
+    tokens = Deployment(client, folder, {}).account("ann")
+
+    def refresh() -> int:
+        nonlocal tokens
+        answer = client.post(AUTH + "jwt/token/refresh/", json={"refresh": tokens["refresh"]})
+        tokens = answer.json() if answer.status_code == 200 else tokens
+        return answer.status_code
+
+    assert refresh() == 200
+    wait_until(lambda: refresh() == 401)
+    wait_until(lambda: client.get(ME, headers=bearer(tokens)).status_code == 401)
+
+
+def test_others_on_the_machine_can_read_nothing(serve: Serve, folder: Path) -> None:
+    subprocess.run(["rm", "-r", folder / "var"], check=True)
+    _, client = serve(**LIMITS_OFF)
+    Deployment(client, folder, {}).account("ann")
+    found = {path: stat.S_IMODE(path.stat().st_mode) for path in (folder / "var").rglob("*")}
+    assert {path.name for path in found} >= {"movies.db", "movies.db-wal", "movies.db-shm"}
+    assert stat.S_IMODE((folder / "var").stat().st_mode) == 0o700
+    assert not {path: oct(mode) for path, mode in found.items() if mode & 0o077 and path.parent == folder / "var"}
+
+
+def test_config_shows_no_part_of_a_password(run: Any) -> None:
+    for password in ("pa/ss/canary", "pa:canary", "pa@canary", "p?a=canary"):
+        shown = run("config", MOVIE_CACHE_REDIS_URL=f"redis://u:{password}@127.0.0.1/0")
+        assert "canary" not in shown.stdout + shown.stderr
+
+
+def test_writing_is_limited_per_account(limited: Deployment) -> None:
+    tokens = activated(limited, "ann")
+    client, asked = limited.client, Counter[tuple[str, int]]()
+    path = f"{MOVIES}tt0034583/rating/"
+    with ThreadPoolExecutor(10) as threads:
+        answers = threads.map(
+            lambda number: client.put(path, headers=bearer(tokens), json={"rating": number % 10 + 0.5}), range(600)
+        )
+        asked.update(("rating", answer.status_code) for answer in answers)
+    asked.update(("export", client.get(ME + "export/", headers=bearer(tokens)).status_code) for _ in range(11))
+    assert asked["rating", 429] > 0
+    assert asked["rating", 200] + asked["rating", 201] <= 2 * 300  # a minute may end in between
+    assert asked["export", 429] == 1
+
+
+def test_an_event_told_ten_thousand_times_is_one(serve: Serve, folder: Path) -> None:
+    _, client = serve(**LIMITS_OFF, MOVIE_LIMIT_EVENTS="off")
+    tokens = Deployment(client, folder, {}).account("ann")
+    event = {"type": "click", "movie_id": "tt0034583", "query": "casablanca", "position": 1}
+    for _ in range(100):
+        told = client.post("/api/v1/events/", headers=bearer(tokens), json=[event] * 100)
+        assert told.status_code in (200, 202), told.text
+    wait_until(lambda: "tt0034583" in client.get(ME + "export/", headers=bearer(tokens)).text)
+    exported = json.dumps(client.get(ME + "export/", headers=bearer(tokens)).json())
+    assert exported.count('"click"') <= 3  # one in ten seconds
