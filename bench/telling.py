@@ -4,6 +4,7 @@ The server has one core and we another; PostgreSQL, where it is the store, takes
 """
 
 import asyncio
+import itertools
 import json
 import os
 import sqlite3
@@ -53,11 +54,11 @@ def _on(name: str, place: Place, count: Callable[[], int], is_full: bool) -> Ite
     with place.api(core=core) as api:
         os.sched_setaffinity(0, {place.cores[-1]})
         try:
-            request = _request(api, place)
-            run(steady([api.port], request, 50, 0.5))  # warm
+            requests = _requests(api, place)
+            run(steady([api.port], requests, 50, 0.5))  # warm
             time.sleep(1.5)
             rate = RATE / BATCH
-            answers = run(steady([api.port], request, rate, BURST / RATE))
+            answers = run(steady([api.port], requests, rate, BURST / RATE))
             taken = BATCH * sum(answer.status == 202 for answer in answers)
             times = sorted(answer.seconds * 1e3 for answer in answers)
             p99 = times[int(0.99 * len(times))]
@@ -68,7 +69,7 @@ def _on(name: str, place: Place, count: Callable[[], int], is_full: bool) -> Ite
             _wait_until_still(count)
 
             before, began = count(), time.perf_counter()
-            statuses = run(_tell(api.port, request, SUSTAINED_SECONDS * (6 if is_full else 1)))
+            statuses = run(_tell(api.port, requests, SUSTAINED_SECONDS * (6 if is_full else 1)))
             _wait_until_still(count)
             kept, took = count() - before, time.perf_counter() - began - STILL_SECONDS
             accepted = statuses[202] * BATCH
@@ -82,14 +83,14 @@ def _on(name: str, place: Place, count: Callable[[], int], is_full: bool) -> Ite
             os.sched_setaffinity(0, place.cores)
 
 
-async def _tell(port: int, request: bytes, seconds: float) -> Counter[int]:
+async def _tell(port: int, requests: Iterator[bytes], seconds: float) -> Counter[int]:
     """Tell without a pause over a few connections, and come back when a full buffer says so; the statuses."""
     statuses: Counter[int] = Counter()
     end = time.perf_counter() + seconds
 
     async def go_on(connection: Connection) -> None:
         while time.perf_counter() < end:
-            answer = await connection.get(request)
+            answer = await connection.get(next(requests))
             statuses[answer.status] += 1
             if answer.status == 503:
                 await asyncio.sleep(int(answer.head.lower().split(b"retry-after: ")[1].split(b"\r\n")[0]))
@@ -101,18 +102,20 @@ async def _tell(port: int, request: bytes, seconds: float) -> Counter[int]:
     return statuses
 
 
-def _request(api: Server, place: Place) -> bytes:
+def _requests(api: Server, place: Place) -> Iterator[bytes]:
+    """Each with other events: the same ones told again would count once."""
     headers = {"authorization": f"Bearer {place.token}"}
     with httpx.Client(base_url=api.url, headers=headers, trust_env=False, timeout=30) as client:
         items = (
             client.get("/api/v1/movies/", params={"query": "river", "limit": 100}).raise_for_status().json()["items"]
         )
     ids = [item["id"] for item in items]
-    events = [
-        {"type": "impression", "movie_id": ids[number % len(ids)], "query": "river", "position": number + 1}
-        for number in range(BATCH)
-    ]
-    return post_of("/api/v1/events/", json.dumps(events).encode(), place.token)
+    for page in itertools.count():
+        events = [
+            {"type": "impression", "movie_id": ids[number % len(ids)], "query": f"river {page}", "position": number + 1}
+            for number in range(BATCH)
+        ]
+        yield post_of("/api/v1/events/", json.dumps(events).encode(), place.token)
 
 
 def _wait_until_still(count: Callable[[], int]) -> None:

@@ -1,7 +1,9 @@
 """Attacks that once worked, made again on running processes."""
 
+import asyncio
+import itertools
 import json
-import os
+import random
 import stat
 import subprocess
 from collections import Counter
@@ -9,8 +11,12 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
+import asyncpg
 import pytest
-from tests.integration.conftest import AUTH, LIMITS_OFF, ME, PASSWORD, Deployment, Program, Serve, bearer, wait_until
+from tests.integration.conftest import AUTH, LIMITS_OFF, ME, PASSWORD, Deployment, Serve, bearer, wait_until
+from tests.servers import processor_seconds
+
+from movie_adapters.movie_files import bundled_films
 
 MOVIES = "/api/v1/movies/"
 LOOKALIKES = "4a@a8b(c{c[c<c3e6g9g&g#g!i1i/i|i0o$s5s+t7t%s2z" * 3
@@ -22,21 +28,15 @@ def seen_from(address: str) -> dict[str, str]:
     return {"X-Forwarded-For": address}
 
 
-def processor_seconds(program: Program) -> float:
-    """What the process has used so far."""
-    fields = Path(f"/proc/{program.process.pid}/stat").read_text().rpartition(")")[2].split()
-    return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
-
-
 def test_no_password_costs_much_more_than_another(serve: Serve) -> None:
     program, client = serve(**LIMITS_OFF)
 
     def cost(password: str, count: int = 5) -> float:
-        before = processor_seconds(program)
+        before = processor_seconds([program.process.pid])
         for number in range(count):
             body = {"email": f"x{number}@example.com", "username": f"x{number}", "password": password}
             assert client.post(AUTH + "register/", json=body).status_code in (201, 400)
-        return processor_seconds(program) - before
+        return processor_seconds([program.process.pid]) - before
 
     cost(PASSWORD)
     assert cost(LOOKALIKES[:128]) < 4 * cost(PASSWORD) + 0.1
@@ -209,6 +209,57 @@ def test_sessions_end_however_often_they_are_refreshed(serve: Serve, folder: Pat
     assert refresh() == 200
     wait_until(lambda: refresh() == 401)
     wait_until(lambda: client.get(ME, headers=bearer(tokens)).status_code == 401)
+
+
+def queries() -> dict[str, list[str]]:
+    """Titles, and what matches nothing in several ways, of which each took PostgreSQL 20 to 170 times as long."""
+    chance = random.Random(1)
+    titles = [film.title for film in itertools.islice(bundled_films(), 3000)]
+
+    def word(length: int) -> str:
+        return "".join(chance.choices("abcdefghijklmnopqrstuvwxyz", k=length))
+
+    def misspelled(title: str) -> str:
+        place = chance.randrange(len(title))
+        return title[:place] + word(1) + title[place + 1 :]
+
+    known = ["the", "man", "love", "night", "day", "girl", "black", "dead", "life", "world", "house", "time", "wild"]
+    return {
+        "titles": chance.sample(titles, 150),
+        "titles, misspelled": [misspelled(title) for title in chance.sample(titles, 60)],
+        "one nonsense word": [word(8) for _ in range(60)],
+        "three nonsense words": [" ".join(word(chance.randint(3, 9)) for _ in range(3)) for _ in range(60)],
+        "known words and a letter": [" ".join(chance.choice(known) + word(1) for _ in range(12)) for _ in range(60)],
+        "long nonsense": [" ".join(word(60) for _ in range(3)) for _ in range(60)],
+    }
+
+
+def test_nonsense_costs_postgresql_at_most_five_times_what_a_title_costs(serve: Serve, database_url: str) -> None:
+    _, client = serve(MOVIE_DATABASE_URL=database_url, MOVIE_LIMIT_SEARCH="off")
+
+    async def backends() -> list[int]:
+        connection = await asyncpg.connect(database_url.replace("+asyncpg", ""))
+        try:
+            await connection.execute("ANALYZE")
+            of_ours = "SELECT pid FROM pg_stat_activity WHERE datname = current_database() AND pid <> pg_backend_pid()"
+            return [row[0] for row in await connection.fetch(of_ours + " AND backend_type = 'client backend'")]
+        finally:
+            await connection.close()
+
+    def search(text: str) -> None:
+        assert client.get(MOVIES, params={"query": text}).status_code == 200
+
+    for query in ("casablanca", "zzzyqx", "wild horses", "qqtitanik"):
+        search(query)
+    pids = asyncio.run(backends())
+    costs = {}
+    for kind, texts in queries().items():
+        before = processor_seconds(pids)
+        for text in texts:
+            search(text)
+        costs[kind] = (processor_seconds(pids) - before) / len(texts)
+    assert set(asyncio.run(backends())) <= set(pids)  # nothing was looked up by a process that isn't counted
+    assert {kind: cost for kind, cost in costs.items() if cost > 5 * costs["titles"]} == {}, costs
 
 
 def test_others_on_the_machine_can_read_nothing(serve: Serve, folder: Path) -> None:
