@@ -348,6 +348,7 @@ async def test_every_login_has_tokens_and_a_session_of_its_own() -> None:
 async def test_a_session_that_is_not_used_ends() -> None:
     world = World()
     tokens = await world.join()
+    await world.accounts.authenticate(tokens.access)
     world.now += timedelta(days=5)
     with pytest.raises(InvalidToken):
         await world.accounts.refresh(tokens.refresh)
