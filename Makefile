@@ -10,6 +10,9 @@ PROMTOOL ?= promtool
 BENCH_OPTIONS ?=
 FUZZ_CASES ?= 100000
 FUZZ_SEED ?=
+ATHERIS_RUNS ?= 10000000
+SQLMAP_LEVEL ?= 2
+SLOWHTTPTEST ?= slowhttptest
 
 export UV_PYTHON_DOWNLOADS := never
 # As pip and browsers do, trust the certificates that the machine trusts: some networks have their own.
@@ -17,6 +20,7 @@ export UV_SYSTEM_CERTS := true
 
 .DEFAULT_GOAL := help
 .PHONY: setup run test check check-code coverage wheel bench fuzz audit sbom licences lock secrets image try-compose help check-alerts
+.PHONY: scan-bandit scan-sqlmap scan-slow scan-wapiti scan-spectral scan-atheris
 
 .venv-tools/uv-$(UV_VERSION):
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Python 3.11 or newer is needed; say which by PYTHON=…")'
@@ -31,8 +35,24 @@ export UV_SYSTEM_CERTS := true
 
 setup: .venv/.synced ## Make .venv with everything in it, as the lock file has it
 
-.venv-fuzz/.synced .venv-audit/.synced: .venv-%/.synced: pyproject.toml uv.lock .venv-tools/uv-$(UV_VERSION)
+.venv-fuzz/.synced .venv-audit/.synced .venv-scan/.synced: .venv-%/.synced: pyproject.toml uv.lock .venv-tools/uv-$(UV_VERSION)
 	@UV_PROJECT_ENVIRONMENT=$(@D) $(UV) sync --locked --only-group $* --quiet --python $(PYTHON)
+	@touch $@
+
+# Atheris imports the parsers that it fuzzes, so it needs what the API needs.
+.venv-atheris/.synced: pyproject.toml uv.lock .venv-tools/uv-$(UV_VERSION)
+	@UV_PROJECT_ENVIRONMENT=$(@D) $(UV) sync --locked --no-default-groups --extra api --group atheris --no-install-project --quiet --python $(PYTHON)
+	@touch $@
+
+# Its packages contradict ours, so they are locked apart.
+.venv-wapiti/.synced: scan/wapiti.txt .venv-tools/uv-$(UV_VERSION)
+	@$(UV) venv --quiet --clear --python $(PYTHON) $(@D)
+	@$(UV) pip install --quiet --python $(@D)/bin/python --require-hashes --requirement scan/wapiti.txt
+	@touch $@
+
+.npm-scan/.synced: scan/spectral/package.json scan/spectral/package-lock.json scan/spectral/ruleset.yaml
+	@command -v npm >/dev/null || { echo 'scan: npm is missing: install Node.js with npm (Debian: nodejs and npm)' >&2; exit 1; }
+	@mkdir -p $(@D) && cp $^ $(@D) && cd $(@D) && npm ci --ignore-scripts --no-audit --no-fund --silent
 	@touch $@
 
 run: setup ## Serve at http://127.0.0.1:8000 with the embedded defaults (PORT=… for another port)
@@ -69,6 +89,24 @@ bench: setup ## Print the measured figures beside their goals (DATA=path for sea
 fuzz: setup .venv-fuzz/.synced ## Ask the API whatever its document allows, and what it doesn't (FUZZ_CASES=… FUZZ_SEED=…)
 	@$(BIN)/python -m fuzz --cases $(FUZZ_CASES) $(if $(FUZZ_SEED),--seed $(FUZZ_SEED))
 
+scan-bandit: setup .venv-scan/.synced ## Look for dangerous constructs in our code
+	@$(BIN)/python -m scan bandit
+
+scan-sqlmap: setup .venv-scan/.synced ## Try to inject SQL into every parameter of the API, on SQLite and PostgreSQL (SQLMAP_LEVEL=…)
+	@$(BIN)/python -m scan sqlmap --level $(SQLMAP_LEVEL)
+
+scan-slow: setup ## Ask slowly, and measure what others wait meanwhile (SLOWHTTPTEST=…; Debian's package slowhttptest)
+	@$(BIN)/python -m scan slow --program $(SLOWHTTPTEST)
+
+scan-wapiti: setup .venv-wapiti/.synced ## Let wapiti look at the API and its pages
+	@$(BIN)/python -m scan wapiti
+
+scan-spectral: setup .npm-scan/.synced ## Check the API's document against Spectral's OWASP rules; needs Node.js and npm
+	@$(BIN)/python -m scan spectral
+
+scan-atheris: setup .venv-atheris/.synced ## Fuzz the parsers of untrusted input (ATHERIS_RUNS=… executions of each)
+	@$(BIN)/python -m scan atheris --runs $(ATHERIS_RUNS)
+
 audit: .venv-audit/.synced ## Look all locked packages up among the known vulnerabilities; needs the network
 	@mkdir -p dist && $(UV) export --locked --all-extras --all-groups --no-emit-project --quiet --output-file dist/locked.txt
 	@.venv-audit/bin/pip-audit --strict --require-hashes --disable-pip --progress-spinner off --requirement dist/locked.txt \
@@ -98,4 +136,4 @@ try-compose: # The README's journey through the stack that `docker compose up` h
 	@$(PYTHON) scripts/compose_journey.py --kill
 
 help: ## Show this
-	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-8s %s\n", $$1, $$2}'
+	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-13s %s\n", $$1, $$2}'

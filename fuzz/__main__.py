@@ -8,71 +8,35 @@ schemathesis has to be told is in `hooks.py`.
 import argparse
 import itertools
 import json
-import os
 import random
 import re
 import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
-import httpx
+from tests.programs import PROGRAM, WITHOUT_LIMITS, environment, running
 from tests.servers import free_port
 
 ROOT = Path(__file__).parents[1]
-PROGRAM = Path(sys.executable).with_name("movie-search")
 SCHEMATHESIS = ROOT / ".venv-fuzz" / "bin" / "schemathesis"
 CONDITIONS: dict[str, float | None] = {"films": None, "source 0 %": 0.0, "source 50 %": 0.5, "source 100 %": 1.0}
 """How often the third party fails; None where the bundled films are the source."""
-LIMITS = ("SEARCH", "LOGIN", "REGISTER", "MAIL", "SUGGEST", "EVENTS")
-START_SECONDS = 60
 AT_ONCE = 2
 """Conditions; in each, server and schemathesis mostly wait for each other."""
 MOST_EXAMPLES = 250
 """For one operation in one round; a round has to end for its cases to be counted."""
 
 
-@contextmanager
-def running(folder: Path, environ: dict[str, str], port: int, command: str, *options: str) -> Iterator[Path]:
-    """The log of a `movie-search` that answers at the port."""
-    log = folder / f"{command}.log"
-    with log.open("wb") as output:
-        arguments: list[str | Path] = [PROGRAM, command, "--port", str(port), *options]
-        process = subprocess.Popen(arguments, cwd=folder, env=environ, stdout=output, stderr=output)
-    try:
-        end = time.monotonic() + START_SECONDS
-        while True:
-            if process.poll() is not None or time.monotonic() > end:
-                raise RuntimeError(f"movie-search {command} does not answer: {log.read_text()}")
-            try:
-                httpx.get(f"http://127.0.0.1:{port}/health/live", timeout=5, trust_env=False)
-                break
-            except httpx.TransportError:
-                time.sleep(0.05)
-        yield log
-    finally:
-        process.terminate()
-        try:
-            process.wait(30)
-        finally:
-            process.kill()
-
-
-def environment() -> dict[str, str]:
-    """Ours, without the settings of who runs this."""
-    return {name: value for name, value in os.environ.items() if not name.startswith("MOVIE_")}
-
-
 def fuzz(fail_rate: float | None, cases: int, seed: int) -> tuple[int, list[str]]:
     """The cases that were run, at least so many, and what is wrong."""
     with ExitStack() as stack:
         folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="fuzz-")))
-        serving = environment() | {f"MOVIE_LIMIT_{name}": "off" for name in LIMITS} | {"MOVIE_ACCESS_TTL": "1d"}
+        serving = environment() | WITHOUT_LIMITS | {"MOVIE_ACCESS_TTL": "1d"}
         if fail_rate is not None:
             source = free_port()
             options = ("--fail-rate", str(fail_rate), "--latency-ms", "0", "--seed", str(seed))

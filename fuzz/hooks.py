@@ -3,29 +3,19 @@
 It is loaded by schemathesis, in an environment of its own; `fuzz/__main__.py` tells by variables where the server is.
 """
 
-import email
-import email.policy
-import hashlib
 import json
 import os
-import re
-import secrets
-import subprocess
 import threading
-import time
 from pathlib import Path
 from typing import Any
 
-import requests
 import schemathesis
+from tests.programs import make_staff, signed_up
 
 URL = os.environ["FUZZ_URL"]
 FOLDER = Path(os.environ["FUZZ_FOLDER"])
-PROGRAM = os.environ["FUZZ_PROGRAM"]
+PROGRAM = Path(os.environ["FUZZ_PROGRAM"])
 SOURCE_FAILS = os.environ["FUZZ_SOURCE_FAILS"] == "yes"
-AUTH = f"{URL}/api/v1/authentication/"
-PASSWORD = "copper lantern walks home"
-MAIL_SECONDS = 20
 
 ENDING = {"logOut", "endSession", "endOtherSessions", "changePassword", "resetPassword", "eraseProfile", "changeUser"}
 """Operations after which a token may be worth nothing."""
@@ -69,32 +59,10 @@ class Person:
                 self._token = ""
 
     def _made(self) -> str:
-        name = f"fuzz{secrets.token_hex(6)}"
-        address = f"{name}@example.com"
-        account = {"email": address, "username": name, "password": PASSWORD}
-        requests.post(f"{AUTH}register/", json=account, timeout=30).raise_for_status()
-        answer = requests.post(_link_to(address), timeout=30)
-        answer.raise_for_status()
+        address, pair = signed_up(URL, FOLDER)
         if self._is_staff:
-            command = [PROGRAM, "users", "staff", address]
-            subprocess.run(command, cwd=FOLDER, check=True, capture_output=True, timeout=60)
-        return str(answer.json()["access"])
-
-
-def _link_to(address: str) -> str:
-    """The link of the first mail to it."""
-    mark = hashlib.sha256(address.encode()).hexdigest()[:16]
-    end = time.monotonic() + MAIL_SECONDS
-    while not (found := list((FOLDER / "var" / "mail").glob(f"[!.]*-{mark}-*.eml"))):
-        if time.monotonic() > end:
-            raise TimeoutError(f"no mail to {address}")
-        time.sleep(0.02)
-    message = email.message_from_bytes(found[0].read_bytes(), policy=email.policy.default)
-    body = message.get_body(("plain",))
-    assert body is not None
-    link = re.search(r"http\S+/verify-email/\S+", body.get_content())
-    assert link is not None
-    return link[0]
+            make_staff(address, FOLDER, dict(os.environ), PROGRAM)
+        return str(pair["access"])
 
 
 USER, STAFF = Person(is_staff=False), Person(is_staff=True)

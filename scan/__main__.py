@@ -1,0 +1,54 @@
+"""Runs a scanner and judges what it says: `python -m scan bandit`; the Makefile has a target for each.
+
+The exit status is 1 where a scanner finds what is not on its list of accepted findings, where it does not find what is
+planted for it, and where it is missing.
+"""
+
+import argparse
+import subprocess
+import sys
+
+from scan import atheris, bandit, slow, spectral, sqlmap, wapiti
+from scan.findings import ScanError
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(prog="python -m scan", description=(__doc__ or "").partition("\n")[0])
+    scanners = parser.add_subparsers(dest="scanner", required=True)
+    scanners.add_parser("bandit")
+    scanners.add_parser("spectral")
+    scanners.add_parser("wapiti")
+    of_atheris = scanners.add_parser("atheris")
+    of_atheris.add_argument("--runs", type=int, default=10_000_000, help="of each target")
+    of_atheris.add_argument("--seed", type=int, default=1, help="repeats a run")
+    of_atheris.add_argument("--target", choices=atheris.TARGETS, action="append", help="instead of all")
+    of_sqlmap = scanners.add_parser("sqlmap")
+    of_sqlmap.add_argument("--level", type=int, choices=range(1, 6), default=2, help="how many payloads")
+    of_sqlmap.add_argument("--database", choices=sqlmap.DATABASES, action="append", help="instead of both")
+    of_sqlmap.add_argument("--operation", default="", help="its operationId, instead of all")
+    of_slow = scanners.add_parser("slow")
+    of_slow.add_argument("--program", default="slowhttptest")
+    of_slow.add_argument("--connections", type=int, default=400)
+    of_slow.add_argument("--seconds", type=int, default=30, help="of each attack")
+    given = parser.parse_args()
+    try:
+        match given.scanner:
+            case "bandit":
+                is_good = bandit.scan()
+            case "spectral":
+                is_good = spectral.scan()
+            case "wapiti":
+                is_good = wapiti.scan()
+            case "atheris":
+                is_good = atheris.scan(given.runs, given.seed, tuple(given.target or atheris.TARGETS))
+            case "sqlmap":
+                is_good = sqlmap.scan(given.level, tuple(given.database or sqlmap.DATABASES), given.operation)
+            case _:
+                is_good = slow.scan(given.program, given.connections, given.seconds)
+    except (ScanError, subprocess.TimeoutExpired) as error:
+        print(f"scan: {error}", file=sys.stderr)
+        return 1
+    return 0 if is_good else 1
+
+
+sys.exit(main())

@@ -1,0 +1,223 @@
+"""Fuzz targets for atheris: the code that reads untrusted bytes before anything else does.
+
+    .venv-atheris/bin/python -m scan.parsers TARGET [options of libFuzzer]
+
+`scan/atheris.py` starts it and evaluates the output. A target passes when nothing but an error of the domain is raised,
+the error can be written as a problem document, and the stated properties hold.
+"""
+
+import sys
+import tempfile
+from collections.abc import Callable, Coroutine, Mapping
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any, NoReturn, TypeVar
+
+import atheris
+
+with atheris.instrument_imports(include=["movie_core", "movie_adapters", "movie_api"]):
+    import msgspec
+    from litestar.datastructures import Headers
+
+    from movie_adapters import jwt_tokens, movie_files, title_order
+    from movie_api import bodies, movies, ratings
+    from movie_core import errors, keys, paging, rating_files, sessions
+
+import jwt
+
+from scan.seeds import BODY_KINDS, SECRET, SIGNED, TOKEN_ID
+
+MAX_NESTING = bodies.MAX_DEPTH
+ISSUER = "https://movies.example.com"
+NOW = datetime(2026, 11, 24, 9, 0, tzinfo=UTC)
+T = TypeVar("T")
+
+
+def check_error(error: errors.MovieError) -> None:
+    """Every error must be printable as JSON, with the ones it brings along."""
+    found = [error, *getattr(error, "others", ())]
+    msgspec.json.encode([(one.code, one.detail, one.field) for one in found])
+
+
+def read_query(data: bytes) -> None:
+    """The query string of a search. What is accepted reads the same from the links that are made of it."""
+    try:
+        asked = movies.parse_search(data)
+    except errors.Invalid as error:
+        check_error(error)
+        return
+    links = paging.PageLinks.of("", asked.window, asked.window.offset + 1, asked.parameters())
+    first = movies.parse_search(links.first.partition("?")[2].encode("ascii"))
+    if (first.query, first.is_new_only) != (asked.query, asked.is_new_only):
+        raise AssertionError(f"{asked} became {first}")
+    reading = title_order.Reading.of(asked.query.text)
+    for one in filter(None, (reading, reading.without_year())):
+        if not one.words or not one.plain:
+            raise AssertionError(f"no word in {one}")
+        one.has_words()
+        for form in one.forms:
+            one.equals(form)
+            one.begins(form)
+
+
+def read_rating_file(data: bytes) -> None:
+    """A file of ratings. Each row is accepted or rejected once, in order."""
+    try:
+        rows, rejected = rating_files.parse_ratings(data)
+    except errors.Invalid as error:
+        check_error(error)
+        return
+    numbers = [one.row for one in rows], [one.row for one in rejected]
+    if sorted(numbers[0] + numbers[1]) != list(range(1, len(rows) + len(rejected) + 1)):
+        raise AssertionError(f"rows {numbers[0]} and {numbers[1]}")
+    msgspec.json.encode([(one.row, one.code, one.detail) for one in rejected])
+    msgspec.json.encode([(one.identity.title, one.rating, one.rated_at) for one in rows])
+
+
+def movie_file_reader(folder: Path) -> Callable[[bytes], None]:
+    """A file of movies: its first byte selects the name, and so the expected compression."""
+    paths = [folder / name for name in ("movies.csv", "movies.gz", "movies.xz")]
+
+    def read_movie_file(data: bytes) -> None:
+        path = paths[data[0] % 16] if data and data[0] % 16 < len(paths) else paths[0]
+        path.write_bytes(data[1:])
+        try:
+            file = movie_files.MovieFile(path)
+            found = list(file)
+        except errors.InvalidParameter as error:
+            check_error(error)
+            return
+        if file.rows != file.movies + file.reasons.total() + file.left_out.total() or len(found) != file.movies:
+            raise AssertionError(f"{file.rows} rows, {file.movies} movies, {file.reasons}, {file.left_out}")
+        if len({one.id for one in found}) != len(found):
+            raise AssertionError("an id is given twice")
+        msgspec.json.encode(found)
+        for one in found:
+            title_order.index_entry(one)
+
+    return read_movie_file
+
+
+def token_reader() -> Callable[[bytes], None]:
+    """An access token. After the byte `SIGNED` come header and payload, signed here so that they are read further."""
+    tokens = jwt_tokens.JwtTokens(keys.Keys([SECRET]), issuer=ISSUER, clock=lambda: NOW)
+    kid = next(iter(keys.Keys([SECRET]).by_id))
+
+    def read_token(data: bytes) -> None:
+        if data[:1] == SIGNED:
+            values = {b"KID": kid.encode(), b"ISSUER": ISSUER.encode(), b"NOW": str(int(NOW.timestamp())).encode()}
+            text = data[1:]
+            for name, value in values.items():
+                text = text.replace(name, value)
+            header, _, payload = text.partition(b"\n")
+            unsigned = b".".join(map(jwt.utils.base64url_encode, (header, payload)))
+            signature = jwt.algorithms.HMACAlgorithm(jwt.algorithms.HMACAlgorithm.SHA256).sign(
+                unsigned, SECRET.encode()
+            )
+            token = (unsigned + b"." + jwt.utils.base64url_encode(signature)).decode()
+        else:
+            token = data.decode("latin-1")
+        try:
+            access = tokens.read(token)
+        except errors.InvalidToken as error:
+            check_error(error)
+            return
+        if data[:1] != SIGNED:
+            raise AssertionError("a token that was not signed here is accepted")
+        if not (access.issued_at <= NOW + timedelta(seconds=jwt_tokens.MAX_AHEAD) and access.expires_at > NOW):
+            raise AssertionError(f"{access} is accepted at {NOW}")
+        if tokens.read(tokens.issue(access)) != access:
+            raise AssertionError(f"{access} does not survive being issued")
+
+    access = sessions.Access(TOKEN_ID, TOKEN_ID, TOKEN_ID, NOW, NOW + timedelta(minutes=15))
+    if tokens.read(tokens.issue(access)) != access:
+        raise AssertionError("the token reader refuses a good token")
+    return read_token
+
+
+class AnyValue(msgspec.Struct):
+    """A body with a field of any type."""
+
+    value: Any
+
+
+def depth_of(value: object) -> int:
+    """Arrays and objects inside each other."""
+    depth, level = 0, [value]
+    while level := [one for one in level if isinstance(one, list | dict)]:
+        depth += 1
+        level = [part for one in level for part in (one.values() if isinstance(one, dict) else one)]
+    return depth
+
+
+def read_body(data: bytes) -> None:
+    """A body of a request: its first byte selects JSON of any kind, one of the API's, rows, or a form."""
+    kind = BODY_KINDS.get(data[:1], "any")
+    media_type = bodies.FORM if kind == "form" else bodies.JSON
+    request: Any = _Request(data[1:], media_type)
+    try:
+        if kind == "any":
+            value = _result(bodies.read_json(request, AnyValue)).value
+            if depth_of(value) >= MAX_NESTING:
+                raise AssertionError(f"{depth_of(value)} levels are accepted")
+            msgspec.json.encode(value)
+        elif kind == "rating":
+            _result(bodies.read_json_or_nothing(request, ratings.GivenRating))
+        elif kind == "rows":
+            _result(bodies.read_rows(request, ratings.ImportedRating, least=1, most=100))
+        else:
+            _result(bodies.read_form(request, ("password", "new"), optional=("new",)))
+    except errors.Invalid as error:
+        check_error(error)
+
+
+class _Request:
+    """As much of a request as the readers of bodies use."""
+
+    def __init__(self, body: bytes, media_type: str) -> None:
+        self.headers = Headers({"content-type": media_type})
+        self._body = body
+
+    async def body(self) -> bytes:
+        return self._body
+
+
+def _result(reading: Coroutine[Any, Any, T]) -> T:
+    """Runs a coroutine that waits for nothing."""
+    try:
+        reading.send(None)
+    except StopIteration as done:
+        result: T = done.value
+        return result
+    raise AssertionError("the reader waits")
+
+
+def find_the_planted(data: bytes) -> None:
+    """For the self-check: a fuzzer that works gets here within some thousand executions."""
+    if data[:1] == b"P" and data[1:2] == b"l" and data[2:3] == b"a" and data[3:4] == b"n" and data[4:5] == b"t":
+        raise AssertionError("planted")
+
+
+def target_of(name: str, folder: Path) -> Callable[[bytes], None]:
+    targets: Mapping[str, Callable[[], Callable[[bytes], None]]] = {
+        "query": lambda: read_query,
+        "rating-file": lambda: read_rating_file,
+        "movie-file": lambda: movie_file_reader(folder),
+        "token": token_reader,
+        "body": lambda: read_body,
+        "planted": lambda: atheris.instrument_func(find_the_planted),
+    }
+    return targets[name]()
+
+
+def main() -> NoReturn:
+    name, *options = sys.argv[1:]
+    memory = Path("/dev/shm")  # a folder of our own in it; files elsewhere cost most of the time
+    with tempfile.TemporaryDirectory(prefix="scan-", dir=memory if memory.is_dir() else None) as folder:
+        atheris.Setup([sys.argv[0], *options], target_of(name, Path(folder)))
+        atheris.Fuzz()  # ends the process
+    raise SystemExit(1)
+
+
+if __name__ == "__main__":
+    main()

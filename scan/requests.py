@@ -1,0 +1,121 @@
+"""Requests for sqlmap, so that each parameter of each operation of the API's document is tested once.
+
+sqlmap takes parameters of the query, fields of JSON and of forms by itself. In paths, headers and CSV it needs marks.
+"""
+
+import json
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+from urllib.parse import quote, urlencode
+
+MARK = "*"
+SAMPLES: dict[str, Any] = {
+    "at": "2026-11-01T00:00:00Z",
+    "code": "invalid_query",
+    "email": "ann@example.com",
+    "exclude": "rated",
+    "from": "2026-11-01",
+    "genre": "Drama",
+    "If-None-Match": '"abc"',
+    "is_active": True,
+    "is_staff": False,
+    "limit": 10,
+    "mail_id": "0" * 32,
+    "movie_id": "tt0034583",
+    "new": "1",
+    "new_password": "violet anchor sings again",
+    "offset": 0,
+    "old_password": "not the password at all",
+    "order": "popularity",
+    "password": "not the password at all",
+    "person_id": "0" * 32,
+    "position": 1,
+    "query": "casablanca",
+    "rated_at": "2026-11-01T00:00:00Z",
+    "rating": 8.5,
+    "record_events": True,
+    "refresh": "0" * 43,
+    "search": "user",
+    "session_id": "0" * 32,
+    "to": "2026-11-30",
+    "token": "0" * 43,
+    "type": "view",
+    "uid": "0" * 32,
+    "username": "ann",
+    "window": "day",
+    "year": "1942",
+}
+"""A good value for each parameter and field; ids are of nobody, and passwords wrong, so that accounts stay usable."""
+STATES = {"listUsers": "active", "listMails": "sent"}
+"""What `state` may be."""
+CSV = "Date,Name,Year,Letterboxd URI,Rating\n2024-03-03*,Casablanca*,1942*,https://boxd.it/2b0k*,4.5*\n"
+HEADERS = {
+    "getProfile": {"Authorization": "Bearer {token}*"},
+    "logIn": {"User-Agent": "sqlmap*", "X-Forwarded-For": "127.0.0.1*"},
+    "searchMovies": {"X-Request-ID": "abc*"},
+}
+"""Headers that the document doesn't list, each tested at one operation."""
+
+
+@dataclass(frozen=True, slots=True)
+class Request:
+    """One start of sqlmap."""
+
+    operation: str
+    method: str
+    path: str
+    """With the query string."""
+    is_staff: bool
+    headers: Mapping[str, str] = field(default_factory=dict)
+    body: str | None = None
+    parameters: tuple[str, ...] = ()
+    """What is tested, by the names of the document."""
+
+
+def requests_of(document: dict[str, Any]) -> Iterator[Request]:
+    """Raises `KeyError` where a parameter has no sample."""
+    for path, methods in document["paths"].items():
+        for method, operation in methods.items():
+            yield from _requests(document, path, method.upper(), operation)
+
+
+def _requests(document: dict[str, Any], path: str, method: str, operation: dict[str, Any]) -> Iterator[Request]:
+    name = operation["operationId"]
+    samples = SAMPLES | {"state": STATES.get(name)}
+    places: dict[str, dict[str, str]] = {"path": {}, "query": {}, "header": {}}
+    for one in operation.get("parameters", ()):
+        places[one["in"]][one["name"]] = str(samples[one["name"]])
+    mark = MARK if places["path"] else ""  # with a mark in the path, sqlmap wants them in the query too
+    marked = path.format_map({key: value + mark for key, value in places["path"].items()})
+    if places["query"]:
+        marked += "?" + "&".join(f"{key}={quote(value)}{mark}" for key, value in places["query"].items())
+    headers = {key: value + MARK for key, value in places["header"].items()} | HEADERS.get(name, {})
+    tested = (*places["path"], *places["query"], *headers)
+    is_staff = bool({"analytics", "administration"} & set(operation["tags"]))
+    for media_type, body, fields in _bodies(document, operation, samples):
+        if media_type:
+            headers = headers | {"Content-Type": media_type}
+        if tested or fields:
+            yield Request(name, method, marked, is_staff, headers, body, tested + fields)
+        marked, headers, tested = path.format_map(places["path"]), {}, ()
+
+
+def _bodies(
+    document: dict[str, Any], operation: dict[str, Any], samples: Mapping[str, Any]
+) -> Iterator[tuple[str, str | None, tuple[str, ...]]]:
+    """Media type, body, and the fields that are tested in it; one without any where the operation takes none."""
+    contents = operation.get("requestBody", {}).get("content", {})
+    if not contents:
+        yield "", None, ()
+    for media_type, content in contents.items():
+        if media_type == "text/csv":
+            yield media_type, CSV, tuple(CSV.partition("\n")[0].split(","))
+            continue
+        schema = content["schema"]
+        if "$ref" in schema:
+            schema = document["components"]["schemas"][schema["$ref"].rpartition("/")[2]]
+        is_list = schema["type"] == "array"
+        fields = {name: samples[name] for name in (schema["items"] if is_list else schema).get("properties", {})}
+        body = json.dumps([fields] if is_list else fields) if media_type == "application/json" else urlencode(fields)
+        yield media_type, body, tuple(fields)

@@ -1,0 +1,114 @@
+"""The API and its pages, attacked by those modules of wapiti that need no internet and no downloaded data."""
+
+import json
+import re
+import subprocess
+import tempfile
+from pathlib import Path
+from typing import Any
+
+from tests.programs import ask, environment
+
+from scan.findings import DIST, ROOT, Finding, ScanError, report, tool
+from scan.injectable import injectable_server
+from scan.servers import serving
+
+MODULES = (
+    *("backup", "buster", "cookieflags", "crlf", "csp", "csrf", "exec", "file", "htaccess", "http_headers", "ldap"),
+    *("permanentxss", "redirect", "shellshock", "sql", "timesql", "upload", "xss"),
+)
+LEFT_OUT = {
+    "brute_login_form": "needs a list of accounts; guessing passwords has tests of its own",
+    "cms": "for other people's software, as `network_device`, `wapp` and `wp_enum` are; downloads its data",
+    "htp": "downloads its data",
+    "https_redirect": "the proxy's, as `ssl` is; the server speaks HTTP",
+    "methods": "sends DELETE everywhere, which ends the session; schemathesis tests methods",
+    "log4shell": "for Java, as `spring4shell` is",
+    "nikto": "downloads its data",
+    "ssrf": "needs a server on the internet, as `xxe` does; no address or XML is taken from a request",
+    "takeover": "needs the internet",
+}
+"""Modules that are not used, with the reason."""
+PLANTED_MODULES = ("sql", "xss")
+MODULE_SECONDS = 180
+"""A module that takes longer is cut off, and named."""
+RUN_SECONDS = 3600
+
+ENDING = ("logOut", "endOtherSessions", "eraseProfile")
+"""Operations that would end the session that everything is asked with."""
+
+ACCEPTED = {
+    "cross-site-request-forgery": "forms behind a secret one-time link, without cookies: another site can't send them",
+    "clickjacking-protection": "`frame-ancestors 'none'` of the Content-Security-Policy takes its place",
+}
+
+
+def read_report(told: dict[str, Any]) -> list[Finding]:
+    """Vulnerabilities and anomalies: errors of the server, and requests that time out."""
+    return [
+        Finding(kind.lower().replace(" ", "-"), f"{one['method']} {one['path']}", f"{one['module']}: {one['info']}")
+        for group in ("vulnerabilities", "anomalies")
+        for kind, found in told[group].items()
+        for one in found
+    ]
+
+
+def wapiti(url: str, modules: tuple[str, ...], *options: str) -> dict[str, Any]:
+    """Its report."""
+    program = tool("wapiti", ROOT / ".venv-wapiti" / "bin" / "wapiti", "make .venv-wapiti/.synced")
+    with tempfile.TemporaryDirectory(prefix="scan-") as folder:
+        told = Path(folder) / "report.json"
+        command: tuple[str | Path, ...] = (
+            *(program, "--url", url, "--module", ",".join(modules), "--format", "json", "--output", told),
+            *("--store-session", folder, "--store-config", folder, "--flush-session", "--no-bugreport"),
+            *("--max-attack-time", str(MODULE_SECONDS), "--timeout", "30", "--verbose", "2", "--level", "2", *options),
+        )
+        DIST.mkdir(parents=True, exist_ok=True)
+        with (DIST / "wapiti.log").open("w") as log:
+            subprocess.run(
+                command,
+                cwd=folder,
+                env=environment() | {"HOME": folder},
+                stdin=subprocess.DEVNULL,
+                stdout=log,
+                stderr=subprocess.STDOUT,
+                timeout=RUN_SECONDS,
+                check=False,
+            )
+        if not told.exists():
+            raise ScanError(f"wapiti gave no report, see {DIST.relative_to(ROOT)}/wapiti.log")
+        found: dict[str, Any] = json.loads(told.read_text())
+    return found
+
+
+def scan() -> bool:
+    """Whether all findings are accepted ones."""
+    with injectable_server() as url:
+        planted = {one.rule for one in read_report(wapiti(f"{url}/", PLANTED_MODULES))}
+    if not {"sql-injection", "reflected-cross-site-scripting"} <= planted:
+        raise ScanError(f"wapiti does not find the planted injections, but {sorted(planted) or 'nothing'}")
+    with serving() as server, tempfile.TemporaryDirectory(prefix="scan-") as folder:
+        document = json.loads(ask(f"{server.url}/openapi.json")[1])
+        document["paths"] = {path: _lasting(methods) for path, methods in document["paths"].items()}
+        path = Path(folder) / "openapi.json"
+        path.write_text(json.dumps(document))
+        authorization = {"Authorization": f"Bearer {server.staff_token}"}
+        header = "".join(f"{name}: {value}" for name, value in authorization.items())
+        told = wapiti(f"{server.url}/", MODULES, "--swagger", str(path), "--header", header)
+        requests = sum(" INFO " in line for line in server.log.read_text().splitlines())
+        status, _ = ask(f"{server.url}/api/v1/users/me/", headers=authorization)
+    if status != 200:
+        raise ScanError("the session ended before wapiti did, so not everything was asked")
+    (DIST / "wapiti.json").write_text(json.dumps(told, indent=1))
+    cut_off = re.findall(
+        r"^Max attack time was reached for module (\w+)", (DIST / "wapiti.log").read_text(), re.MULTILINE
+    )
+    pages = told["infos"]["crawled_pages_nbr"]
+    looked_at = f"{pages} addresses, {len(MODULES)} modules, {requests:,} requests"
+    if cut_off:
+        looked_at += f"; cut off after {MODULE_SECONDS} s: {', '.join(cut_off)}"
+    return report("wapiti", looked_at, read_report(told), ACCEPTED)
+
+
+def _lasting(methods: dict[str, Any]) -> dict[str, Any]:
+    return {name: one for name, one in methods.items() if one["operationId"] not in ENDING}
