@@ -32,6 +32,7 @@ REFUSED: dict[str, set[str]] = {
     "resetPassword": {"invalid_token"},
     "resetPasswordByForm": {"invalid_token"},
     "changePassword": {"invalid_password", "weak_password"},
+    "reauthenticate": {"invalid_password"},
     "analytics": {"invalid_parameter"},
 }
 """Codes of a 400 that an operation, or those of a tag, may give to a request that is as its schema has it, because of

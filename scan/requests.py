@@ -49,6 +49,8 @@ SAMPLES: dict[str, Any] = {
 """A good value for each parameter and field; ids are of nobody, and passwords wrong, so that accounts stay usable."""
 STATES = {"listUsers": "active", "listMails": "sent"}
 """What `state` may be."""
+EITHER = {"activate": {"application/json": ("password", "new_password")}}
+"""Fields that exclude each other, so that each is in a body of its own."""
 CSV = "Date,Name,Year,Letterboxd URI,Rating\n2024-03-03*,Casablanca*,1942*,https://boxd.it/2b0k*,4.5*\n"
 HEADERS = {
     "getProfile": {"Authorization": "Bearer {token}*"},
@@ -117,5 +119,8 @@ def _bodies(
             schema = document["components"]["schemas"][schema["$ref"].rpartition("/")[2]]
         is_list = schema["type"] == "array"
         fields = {name: samples[name] for name in (schema["items"] if is_list else schema).get("properties", {})}
-        body = json.dumps([fields] if is_list else fields) if media_type == "application/json" else urlencode(fields)
-        yield media_type, body, tuple(fields)
+        alone = EITHER.get(operation["operationId"], {}).get(media_type, ())
+        for left_out in alone[::-1] or ("",):
+            sent = {name: value for name, value in fields.items() if name != left_out}
+            body = json.dumps([sent] if is_list else sent) if media_type == "application/json" else urlencode(sent)
+            yield media_type, body, tuple(sent)
