@@ -527,6 +527,8 @@ class Settings:
         for secret in self.secret_key:
             if len(set(secret)) == 1 or any(word in secret.lower() for word in ("changeme", "change-me", "example")):
                 raise SettingError("MOVIE_SECRET_KEY", "must be random in production, not an example")
+        if self.source_token is not None and (self.source_url or "").startswith("http://"):
+            raise SettingError("MOVIE_SOURCE_URL", "must be an https URL in production where MOVIE_SOURCE_TOKEN is set")
         if not self._is_smtp_encrypted():
             raise SettingError("MOVIE_SMTP_URL", "must be set in production, with tls=starttls or smtps://")
         for name, values in (("MOVIE_ALLOWED_HOSTS", self.allowed_hosts), ("MOVIE_CORS_ORIGINS", self.cors_origins)):

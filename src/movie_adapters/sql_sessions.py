@@ -1,5 +1,6 @@
 """Sessions in a SQL database."""
 
+import logging
 from collections.abc import Sequence
 from dataclasses import replace
 from datetime import datetime, timedelta
@@ -24,6 +25,8 @@ from movie_core.errors import InvalidCredentials
 from movie_core.mails import MailKind
 from movie_core.ports import Rotated
 from movie_core.sessions import MAX_NETWORKS, MAX_SESSIONS, Reuse, Session, judge_reuse
+
+_log = logging.getLogger(__name__)
 
 
 class SqlSessions:
@@ -108,6 +111,7 @@ class SqlSessions:
                     return None
             if judge_reuse(now, row.spent_at, successor_is_unused=row.successor_is_unused) is Reuse.THEFT:
                 await end_sessions(connection, sessions.c.id == row.id, now)
+                _log.warning("a used refresh token came again: session %s ended, account %s", row.id, row.user_id)
                 return None
             if row.successor not in successors:  # its secret is set no more
                 return None
@@ -153,12 +157,6 @@ class SqlSessions:
         async with transaction(self._engine, read_only=True) as connection:
             owner: str | None = await connection.scalar(query)
             return owner
-
-    async def reauthenticate(self, session_id: str, password_hash: str, now: datetime) -> bool:
-        is_right = exists().where(users.c.id == sessions.c.user_id, users.c.password_hash == password_hash)
-        change = update(sessions).where(sessions.c.id == session_id, is_right).values(reauthenticated_at=now)
-        async with transaction(self._engine) as connection:
-            return bool((await connection.execute(change)).rowcount)
 
     async def networks(self, address_key: str) -> Sequence[str]:
         own = select(login_networks.c.network).join(users).where(users.c.email_key == address_key)
@@ -215,4 +213,4 @@ async def _find_token(connection: AsyncConnection, hashed: str) -> Any:
 
 
 def _session(row: Any) -> Session:
-    return Session(row.id, row.user_id, row.device, row.created_at, row.last_used_at, row.reauthenticated_at)
+    return Session(row.id, row.user_id, row.device, row.created_at, row.last_used_at)

@@ -154,7 +154,6 @@ sessions = Table(
     time_column("created_at"),
     time_column("last_used_at"),
     time_column("expires_at", index=True),
-    time_column("reauthenticated_at", nullable=True),
 )
 
 login_networks = Table(

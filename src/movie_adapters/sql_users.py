@@ -45,6 +45,7 @@ from movie_adapters.sql_tables import (
     links,
     lock_account,
     lock_address,
+    login_networks,
     mails,
     refresh_tokens,
     registrations,
@@ -289,10 +290,12 @@ class SqlUsers:
         flags = ("is_active", "is_staff", "record_events", "last_login")
         mail = ("id", "kind", "recipient", "state", "attempts", "last_error", "created_at", "due_at", "sent_at")
         own_sessions = select(sessions).join_from(sessions, users).where(users.c.email_key == address_key)
+        own_networks = select(login_networks).join_from(login_networks, users).where(users.c.email_key == address_key)
         queries = {
             "account": (select(users).where(users.c.email_key == address_key), person + flags),
             "registrations": (pending_registrations(address_key), person),
             "sessions": (own_sessions, ("id", "device", "created_at", "last_used_at", "expires_at")),
+            "login_networks": (own_networks, ("network", "last_used_at")),
             "mails": (select(mails).where(mails.c.address_key == address_key), mail),
         }
         export: dict[str, Any] = {}

@@ -242,13 +242,13 @@ async def log_in(request: AnyRequest, accounts: FromDishka[Accounts], limits: Fr
 @post(AUTHENTICATION + "reauthenticate/")
 async def reauthenticate(
     request: AnyRequest, caller: FromDishka[Caller], accounts: FromDishka[Accounts], limits: FromDishka[Limits]
-) -> Response[None]:
+) -> Response[bytes]:
     given = await read_json(request, GivenPassword)
     account = await accounts.profile(caller)
     attempt = await _count_login(request, account.address.key, accounts, limits)
-    await accounts.reauthenticate(caller, given.password)
+    pair = await accounts.reauthenticate(caller, given.password, _device(request), network=_networks(request)[0])
     await limits.succeeded(attempt)
-    return _nothing()
+    return _json(_pair(pair))
 
 
 @post(AUTHENTICATION + "jwt/token/refresh/")

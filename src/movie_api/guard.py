@@ -56,8 +56,9 @@ _TELLING = frozenset(
 """Headers that `Head` looks at; those from `origin` on make a request one that isn't plain."""
 _NOSNIFF = (b"x-content-type-options", b"nosniff")
 _NO_STORE = (b"cache-control", b"no-store")
-_HTML_POLICY = (b"content-security-policy", b"default-src 'none'; base-uri 'none'; frame-ancestors 'none'")
-"""For a page that says nothing about what it may load; those of ours do."""
+_NO_REFERRER = (b"referrer-policy", b"no-referrer")
+_NOTHING_MORE = (b"content-security-policy", b"default-src 'none'; base-uri 'none'; frame-ancestors 'none'")
+"""For an answer that says nothing about what it may load; pages of ours do."""
 
 _access = logging.getLogger("movie_api.access")
 _log = logging.getLogger(__name__)
@@ -272,7 +273,8 @@ class _Answer:
     async def whole(self, status: int, headers: list[tuple[bytes, bytes]], body: bytes) -> None:
         """All of it at once, where no path is personal."""
         self.status, self.has_begun, self.is_whole = status, True, True
-        await self._send({"type": "http.response.start", "status": status, "headers": self._dressed(headers)})
+        headers = [*self._dressed(headers), _NOTHING_MORE]
+        await self._send({"type": "http.response.start", "status": status, "headers": headers})
         body = b"" if self.is_head else body
         await self._send({"type": "http.response.body", "body": body, "more_body": False})
 
@@ -288,9 +290,11 @@ class _Answer:
                 headers = [_with_head(*header) for header in headers]
             if _PERSONAL.match(self._scope["path"]):
                 headers.append(_NO_STORE)
-            known = {name.lower(): value for name, value in headers}
-            if known.get(b"content-type", b"").startswith(b"text/html") and _HTML_POLICY[0] not in known:
-                headers.append(_HTML_POLICY)
+            known = {name.lower() for name, _ in headers}
+            if _NOTHING_MORE[0] not in known:
+                headers.append(_NOTHING_MORE)
+            if _NO_REFERRER[0] not in known and _MAILED.match(self._scope["path"]):
+                headers.append(_NO_REFERRER)
             await self._send({"type": "http.response.start", "status": self.status, "headers": headers})
         if self.is_head and message["type"] == "http.response.body":
             message = {"type": "http.response.body", "body": b"", "more_body": message.get("more_body", False)}

@@ -288,10 +288,11 @@ SCHEMAS: Json = {
     "ProfileChange": _object((), username=_USERNAME, record_events={"type": "boolean"}),
     "Export": {
         "type": "object",
-        "required": ["account", "registrations", "sessions", "mails"],
+        "required": ["account", "registrations", "sessions", "login_networks", "mails"],
         "properties": {
             "account": {"type": ["object", "null"]},
             "registrations": _list({"type": "object"}),
+            "login_networks": _list({"type": "object"}),
             "sessions": _list({"type": "object"}),
             "mails": _list({"type": "object"}),
             "ratings": _list({"type": "object"}),
@@ -460,7 +461,10 @@ _HEADERS: dict[str, Json] = {
     },
     "Link": {"description": "`first`, `prev`, `next`, `last` (RFC 8288), as in `page_info`.", "schema": _TEXT},
     "ETag": {"description": "Weak; of items, total and links.", "schema": _TEXT},
-    "Cache-Control": {"description": "`private`; for accounts and what is for staff `no-store`", "schema": _TEXT},
+    "Cache-Control": {
+        "description": "`private`; for accounts, ratings, recommendations and what is for staff `no-store`",
+        "schema": _TEXT,
+    },
     "Cache-Status": {
         "description": "RFC 9211: `movies; fwd=miss`, or of what is remembered `movies; hit; ttl=…`.",
         "schema": _TEXT,
@@ -898,10 +902,9 @@ PATHS: Json = {
     "/api/v1/authentication/reauthenticate/": _account(
         "post",
         "reauthenticate",
-        "Confirm the password, before what needs a recent login",
-        None,
+        "Give the password again, for new tokens and before what needs a recent login",
+        "TokenPair",
         *("invalid_password", "busy"),
-        status=204,
         body="GivenPassword",
         is_limited=True,
     ),

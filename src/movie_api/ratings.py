@@ -71,7 +71,7 @@ async def remove_rating(
     movie_id: FromPath[str], caller: FromDishka[Caller], discovery: FromDishka[Discovery]
 ) -> Response[None]:
     await discovery.unrate(caller.user_id, movie_id)
-    return Response(None, status_code=204, headers=_PRIVATE)
+    return Response(None, status_code=204, headers=_NO_STORE)
 
 
 @get(RATINGS, guards=[require_user])
@@ -119,7 +119,7 @@ async def recommend_movies(
     window = _window(request)
     found = await discovery.recommendations(caller.user_id, window)
     return listing(
-        request, RECOMMENDATIONS, window, found.total, _suggested(found), _PRIVATE, meta={"tier": found.tier}
+        request, RECOMMENDATIONS, window, found.total, _suggested(found), _NO_STORE, meta={"tier": found.tier}
     )
 
 
@@ -158,7 +158,8 @@ async def trending_movies(request: AnyRequest, discovery: FromDishka[Discovery])
 
 
 _PRIVATE: Mapping[str, str] = {"cache-control": "private"}
-"""Not for what lies below `users/`, where nothing may be stored."""
+_NO_STORE: Mapping[str, str] = {"cache-control": "no-store"}
+"""For answers that say what a user likes. Those below `users/` get it from the guard."""
 
 
 def _json(content: Any, headers: Mapping[str, str] = _PRIVATE) -> Response[bytes]:
@@ -170,7 +171,8 @@ def _window(request: AnyRequest) -> Window:
 
 
 def _rating(rating: Rating) -> Response[bytes]:
-    return _json({"movie_id": rating.movie_id, "rating": rating.rating, "rated_at": _time(rating.rated_at)})
+    content = {"movie_id": rating.movie_id, "rating": rating.rating, "rated_at": _time(rating.rated_at)}
+    return _json(content, _NO_STORE)
 
 
 def _suggested(found: SuggestedMovies) -> list[dict[str, Any]]:

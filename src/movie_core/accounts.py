@@ -203,6 +203,8 @@ class Accounts:
         elif not link.is_only:
             raise PasswordRequired("several registrations wait under this address; send the password of yours")
         activated = await self._users.activate(uid, hashed, self._clock(), password_hash=password_hash)
+        if activated.is_new:
+            _log.info("account activated: account %s", activated.account.id)
         if not activated.is_new or device is None:
             return None
         return await self._start_session(activated.account, device, network=network)
@@ -275,20 +277,26 @@ class Accounts:
         """The networks from which an account has logged in; none where there is no account, after the same work."""
         return await self._sessions.networks(address_key)
 
-    async def reauthenticate(self, caller: Caller, password: str) -> None:
-        """Note that the caller knows the password at this moment; raises `InvalidPassword`."""
+    async def reauthenticate(self, caller: Caller, password: str, device: str, *, network: str = "") -> TokenPair:
+        """Start a new session in place of the caller's, for who knows the password; raises `InvalidPassword`."""
         account = await self._account(caller)
-        is_right = await self._verify(password, account.password_hash, account.address.key)
-        if not is_right or not await self._sessions.reauthenticate(
-            caller.session_id, account.password_hash, self._clock()
-        ):
-            _log.info("reauthentication failed: account %s", account.id)
-            raise InvalidPassword("the password is not right", field="password")
+        wrong = InvalidPassword("the password is not right", field="password")
+        if not await self._verify(password, account.password_hash, account.address.key):
+            _log.info("reauthentication failed: wrong password, account %s", account.id)
+            raise wrong
+        try:
+            pair = await self._start_session(account, device, network=network)
+        except InvalidCredentials:
+            _log.info("reauthentication failed: the password was changed meanwhile, account %s", account.id)
+            raise wrong from None
+        self._watch.forget(await self._sessions.end(account.id, self._clock(), only=caller.session_id))
+        _log.info("reauthentication succeeded: account %s", account.id)
+        return pair
 
     async def require_recent_login(self, caller: Caller) -> None:
-        """Raises `ReauthenticationRequired` where the password was given too long ago."""
+        """Raises `ReauthenticationRequired` where the session was started too long ago."""
         session = await self._sessions.find(caller.session_id)
-        if session is None or self._clock() - session.authenticated_at > self._rules.reauthenticate_after:
+        if session is None or self._clock() - session.created_at > self._rules.reauthenticate_after:
             raise ReauthenticationRequired(
                 "the login is too long ago for this; confirm the password with reauthenticate/, or log in again"
             )

@@ -419,12 +419,8 @@ class SessionStore(Protocol):
         """12. The id of the account whose session a refresh token is of, used or not; None for an unknown one."""
 
     @abstractmethod
-    async def reauthenticate(self, session_id: str, password_hash: str, now: datetime) -> bool:
-        """13. Note that the password was given again, where that hash is the account's still; whether it is."""
-
-    @abstractmethod
     async def networks(self, address_key: str) -> Sequence[str]:
-        """14. From which networks the account of an address has logged in, the last one first; the same work whether
+        """13. From which networks the account of an address has logged in, the last one first; the same work whether
         there is an account or not.
         """
 

@@ -50,13 +50,6 @@ class Session:
     device: str
     created_at: datetime
     last_used_at: datetime
-    reauthenticated_at: datetime | None = None
-    """When the password was last given again; None where it wasn't since the login."""
-
-    @property
-    def authenticated_at(self) -> datetime:
-        """When the password was given last."""
-        return self.reauthenticated_at or self.created_at
 
 
 class Reuse(Enum):

@@ -177,7 +177,7 @@ def test_the_mailbox_decides_with_a_new_password(deployment: Deployment) -> None
 
 
 def test_a_stolen_session_needs_the_password_to_do_harm(serve: Serve, folder: Path) -> None:
-    _, client = serve(**LIMITS_OFF, MOVIE_REAUTHENTICATE_AFTER="1s")
+    _, client = serve(**LIMITS_OFF, MOVIE_REAUTHENTICATE_AFTER="5s")
     deployment = Deployment(client, folder, {})
     tokens = deployment.account("ann")
     deployment.log_in("ann@example.com")
@@ -191,8 +191,8 @@ def test_a_stolen_session_needs_the_password_to_do_harm(serve: Serve, folder: Pa
         answer = client.request(method, path, headers=bearer(tokens))
         assert (answer.status_code, answer.json()["code"]) == (403, "reauthentication_required"), path
     confirmed = client.post(AUTH + "reauthenticate/", headers=bearer(tokens), json={"password": PASSWORD})
-    assert confirmed.status_code == 204
-    assert client.delete(ME, headers=bearer(tokens)).status_code == 204
+    assert confirmed.status_code == 200
+    assert client.delete(ME, headers=bearer(confirmed.json())).status_code == 204
     wait_until(lambda: [subject for subject, _ in deployment.mails("ann@example.com")] == ["Your account was deleted"])
 
 

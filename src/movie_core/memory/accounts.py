@@ -102,7 +102,7 @@ class MemoryBook:
         self.sessions: dict[str, Session] = {}
         self.tokens: dict[str, _Token] = {}
         self.ended: dict[str, datetime] = {}
-        self.networks: dict[str, dict[str, None]] = {}
+        self.networks: dict[str, dict[str, datetime]] = {}
         """By account, those that it has logged in from, the last one last."""
 
     def account_at(self, address_key: str) -> Account | None:
@@ -445,6 +445,10 @@ class MemoryUsers:
                 }
                 for one in (book.sessions_of(account.id) if account else ())
             ],
+            "login_networks": [
+                {"network": network, "last_used_at": iso_time(at)}
+                for network, at in (book.networks.get(account.id, {}) if account else {}).items()
+            ],
             "mails": [
                 {
                     "id": row.mail.id,
@@ -588,7 +592,7 @@ class MemorySessions:
         if network:
             networks = book.networks.setdefault(account.id, {})
             networks.pop(network, None)
-            networks[network] = None
+            networks[network] = session.created_at
             while len(networks) > MAX_NETWORKS:
                 del networks[next(iter(networks))]
         return gone
@@ -650,13 +654,6 @@ class MemorySessions:
     async def owner_of(self, refresh_hash: str) -> str | None:
         token = self._book.tokens.get(refresh_hash)
         return None if token is None else self._book.sessions[token.session_id].user_id
-
-    async def reauthenticate(self, session_id: str, password_hash: str, now: datetime) -> bool:
-        session = self._book.sessions.get(session_id)
-        if session is None or self._book.accounts[session.user_id].password_hash != password_hash:
-            return False
-        self._book.sessions[session_id] = replace(session, reauthenticated_at=now)
-        return True
 
     async def networks(self, address_key: str) -> Sequence[str]:
         account = self._book.account_at(address_key)

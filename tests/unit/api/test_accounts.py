@@ -374,7 +374,10 @@ async def test_a_password_given_again_is_as_good_as_a_login(open_api: OpenApi) -
         assert body["errors"][0]["field"] == "password"  # type: ignore[index]
         for _ in range(5):
             given = {"password": ANN["password"]}
-            assert (await api.post(REAUTHENTICATE, json=given, headers=session)).status_code == 204
+            answer = await api.post(REAUTHENTICATE, json=given, headers=session)
+            assert answer.status_code == 200
+            assert_problem(await api.get(ME, headers=session), 401, "invalid_token")
+            session = {"authorization": f"Bearer {answer.json()['access']}"}
         assert_problem(await api.post(REAUTHENTICATE, json=given), 401, "not_authenticated")
         for _ in range(2):
             await api.post(REAUTHENTICATE, json={"password": "wrong"}, headers=session)

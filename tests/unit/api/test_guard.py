@@ -355,6 +355,22 @@ async def test_pages_load_nothing_but_our_own_and_tell_nobody_where_they_are(ope
         assert not re.search(r"<(?:object|embed|applet|iframe|frame)\b", page.text), told(page)
 
 
+async def test_no_answer_can_be_framed(open_api: OpenApi) -> None:
+    async with open_api(MOVIE_LIMIT_LOGIN="off", MOVIE_LIMIT_REGISTER="off", MOVIE_LIMIT_EVENTS="off") as api:
+        for answer in await everything(api):
+            (policy,) = answer.headers.get_list("content-security-policy")
+            assert "frame-ancestors 'none'" in policy, told(answer)
+
+
+async def test_no_answer_under_a_mailed_link_sends_a_referrer(api: Api) -> None:
+    link = await api.registered()
+    for path in (link, link.replace("verify-email", "password/reset"), f"{link}x/"):
+        for accept in ("text/html", "application/json"):
+            for method in ("GET", "POST", "DELETE"):
+                answer = await api.request(method, path, headers={"accept": accept})
+                assert answer.headers.get_list("referrer-policy") == ["no-referrer"], told(answer)
+
+
 async def test_no_answer_leads_elsewhere_sets_a_cookie_or_lists_a_folder(open_api: OpenApi) -> None:
     async with open_api(MOVIE_LIMIT_LOGIN="off", MOVIE_LIMIT_REGISTER="off", MOVIE_LIMIT_EVENTS="off") as api:
         answers = await everything(api)

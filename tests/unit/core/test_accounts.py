@@ -249,11 +249,23 @@ async def test_what_harms_an_account_needs_a_recent_login() -> None:
             await call
     await world.accounts.change_profile(caller, record_events=False)
     with pytest.raises(InvalidPassword):
-        await world.accounts.reauthenticate(caller, "wrong")
-    await world.accounts.reauthenticate(caller, PASSWORD)
+        await world.accounts.reauthenticate(caller, "wrong", "d")
+    caller = await world.accounts.authenticate((await world.accounts.reauthenticate(caller, PASSWORD, "d")).access)
     world.now += timedelta(minutes=14)
     for call in harmful():
         await call
+
+
+async def test_the_password_given_again_starts_a_session_in_place_of_the_present_one() -> None:
+    world = World()
+    tokens = await world.join()
+    caller = await world.accounts.authenticate(tokens.access)
+    fresh = await world.accounts.authenticate((await world.accounts.reauthenticate(caller, PASSWORD, "d")).access)
+    assert [session.id for session in await world.accounts.sessions(fresh)] == [fresh.session_id]
+    with pytest.raises(InvalidToken):
+        await world.accounts.authenticate(tokens.access)
+    with pytest.raises(InvalidToken):
+        await world.accounts.refresh(tokens.refresh)
 
 
 async def test_the_present_session_may_always_end() -> None:
@@ -292,6 +304,7 @@ async def test_login_outcomes_are_logged_with_the_account(caplog: pytest.LogCapt
         with contextlib.suppress(InvalidCredentials):
             await world.accounts.log_in(email, password, "d")
     assert [record.getMessage() for record in caplog.records] == [
+        f"account activated: account {caller.user_id}",
         f"login succeeded: account {caller.user_id}",
         f"login failed: wrong password, account {caller.user_id}",
         "login failed: unknown address, account none",

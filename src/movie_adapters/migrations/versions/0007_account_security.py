@@ -14,7 +14,6 @@ def upgrade() -> None:
     op.create_index("uq_users_username_skeleton", "users", ["username_skeleton"], unique=True, if_not_exists=True)
     op.add_column("registrations", sa.Column("username_skeleton", sa.Text()))
     op.add_column("registrations", sa.Column("requested_from", sa.Text(), comment="network of the client"))
-    op.add_column("sessions", sa.Column("reauthenticated_at", _TIME, comment="when the password was given again"))
     op.add_column("mails", sa.Column("requested_from", sa.Text(), comment="network of the client"))
     waiting = sa.text("made_at IS NULL")
     op.create_index(
@@ -54,7 +53,6 @@ def downgrade() -> None:
     op.drop_index("uq_users_username_skeleton", "users")
     for table, column in (
         ("mails", "requested_from"),
-        ("sessions", "reauthenticated_at"),
         ("registrations", "requested_from"),
         ("registrations", "username_skeleton"),
         ("users", "username_skeleton"),
