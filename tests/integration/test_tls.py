@@ -4,6 +4,7 @@ import asyncio
 import contextlib
 import socket
 import ssl
+import struct
 import sys
 import time
 import warnings
@@ -18,6 +19,7 @@ from tests.servers import free_port
 
 from movie_adapters.redis_link import RedisLink
 from movie_adapters.source_http import SourceFault, SourceHttp
+from movie_adapters.sql_database import create_engine
 from movie_core.errors import StoreUnavailable
 from movie_core.patience import StatusSet
 
@@ -153,3 +155,47 @@ async def test_redis_is_asked_only_behind_a_certificate_that_is_valid(tmp_path: 
                 await link.call("PING")
         await link.close()
     assert bool(taken) is is_known
+
+
+SSL_REQUEST = struct.pack("!ii", 8, 80877103)
+"""What a client of PostgreSQL sends first where it wants TLS."""
+
+
+async def said_after_handshake(authority: trustme.CA, url_options: str, host: str = "127.0.0.1") -> bytes:
+    """What our engine tells a stand-in for PostgreSQL once TLS is up; nothing where it goes away before that."""
+    context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
+    authority.issue_cert(host).configure_cert(context)
+    said = asyncio.get_running_loop().create_future()
+
+    async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        try:
+            assert await reader.readexactly(8) == SSL_REQUEST
+            writer.write(b"S")
+            await writer.start_tls(context)
+            (length,) = struct.unpack("!i", await reader.readexactly(4))
+            said.set_result(await reader.readexactly(length - 4))
+        except (ssl.SSLError, OSError, EOFError):
+            if not said.done():
+                said.set_result(b"")
+        finally:
+            writer.close()
+
+    async with await asyncio.start_server(serve, "127.0.0.1") as server:
+        port = server.sockets[0].getsockname()[1]
+        engine = create_engine(f"postgresql+asyncpg://movies:canary@127.0.0.1:{port}/movies?{url_options}")
+        with contextlib.suppress(Exception):  # the stand-in goes away, whatever it was told
+            async with engine.connect():
+                pass
+        await engine.dispose()
+        return bytes(await asyncio.wait_for(said, 5))
+
+
+async def test_postgresql_is_told_something_only_behind_a_certificate_that_is_valid(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    trusted, other = trustme.CA(), trustme.CA()
+    trusted.cert_pem.write_to_path(tmp_path / "authority.pem")
+    monkeypatch.setenv("PGSSLROOTCERT", str(tmp_path / "authority.pem"))
+    assert b"movies" in await said_after_handshake(trusted, "ssl=verify-full")
+    assert await said_after_handshake(other, "ssl=verify-full") == b""
+    assert await said_after_handshake(trusted, "ssl=verify-full", host="192.0.2.1") == b""

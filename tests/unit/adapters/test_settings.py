@@ -203,6 +203,14 @@ def test_production_refuses_what_is_unsafe(name: str, value: str) -> None:
         load(**(PRODUCTION | {name: value}))
 
 
+def test_production_sends_no_token_over_plain_http() -> None:
+    given = PRODUCTION | {"MOVIE_SOURCE_TOKEN": "canary", "MOVIE_SOURCE_URL": "http://third-party.example.com"}
+    with pytest.raises(SettingError, match="MOVIE_SOURCE_URL"):
+        load(**given)
+    load(**given | {"MOVIE_SOURCE_URL": "https://third-party.example.com"})
+    load(**{name: value for name, value in given.items() if name != "MOVIE_SOURCE_TOKEN"})
+
+
 def test_durations_are_shown_as_they_can_be_given() -> None:
     given = {
         "MOVIE_EVENTS_KEEP": "90d",
