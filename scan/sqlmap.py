@@ -12,7 +12,7 @@ from tests.programs import ask, environment
 
 from scan.findings import DIST, ROOT, Finding, ScanError, report, tool
 from scan.injectable import injectable_server
-from scan.requests import Request, requests_of
+from scan.requests import MARK, Request, requests_of
 from scan.servers import Server, serving
 
 DATABASES = ("SQLite", "PostgreSQL")
@@ -33,6 +33,7 @@ class Outcome:
     tested: tuple[str, ...]
     """Parameters as sqlmap calls them."""
     injectable: tuple[str, ...]
+    """Those that it still holds for injectable after its own check for false positives."""
     suspected: tuple[str, ...]
     """Where its first look gives a hint of an injection of any kind."""
     is_complete: bool
@@ -41,7 +42,7 @@ class Outcome:
 def read_output(output: str) -> Outcome:
     tested = re.findall(r"testing for SQL injection on (.+ parameter '.*')$", output, re.MULTILINE)
     injectable = re.findall(r"^Parameter: (.+)$", output, re.MULTILINE)
-    injectable += re.findall(r"\[INFO\] (.+ parameter '.*') (?:is vulnerable|appears to be '.*' injectable)", output)
+    injectable += re.findall(r"\[INFO\] (.+ parameter '.*') is vulnerable", output)
     suspected = re.findall(
         r"heuristic \(\S+\) test shows that (.+ might be (?:injectable|vulnerable).*)$", output, re.M
     )
@@ -101,6 +102,8 @@ def test(server: Server, database: str, level: int, request: Request) -> tuple[i
         options += ["-H", f"{name}: {value.replace('{token}', token)}"]
     if request.body is not None:
         options += ["--data", request.body]
+    if not any(MARK in text for text in (request.path, request.body or "", *request.headers.values())):
+        options += ["-p", ",".join(request.parameters)]  # without it, a field named `token` is left out
     output = sqlmap(server.url + request.path, database, level, *options)
     outcome = read_output(output)
     place = f"{database} {request.operation}"

@@ -56,9 +56,19 @@ INJECTABLE = """\
 [00:00:01] [INFO] heuristic (basic) test shows that GET parameter 'title' might be injectable (possible DBMS: 'SQLite')
 [00:00:01] [INFO] testing for SQL injection on GET parameter 'title'
 [00:00:02] [INFO] GET parameter 'title' appears to be 'AND boolean-based blind' injectable
+[00:00:03] [INFO] GET parameter 'title' is vulnerable. Do you want to keep testing the others (if any)? [y/N] N
 sqlmap identified the following injection point(s) with a total of 44 HTTP(s) requests:
 ---
 Parameter: title (GET)
+"""
+
+
+FALSE_POSITIVE = """\
+[00:00:01] [INFO] testing for SQL injection on PUT parameter 'JSON movie_id'
+[00:00:02] [INFO] PUT parameter 'JSON movie_id' appears to be 'AND boolean-based blind' injectable
+[00:00:03] [WARNING] false positive or unexploitable injection point detected
+[00:00:03] [WARNING] PUT parameter 'JSON movie_id' does not seem to be injectable
+[00:00:04] [CRITICAL] all tested parameters do not appear to be injectable. Try to increase values
 """
 
 
@@ -68,6 +78,7 @@ def test_sqlmap_is_heard() -> None:
     found = sqlmap.read_output(INJECTABLE)
     assert found.injectable == ("title (GET)", "GET parameter 'title'")
     assert found.suspected == ("GET parameter 'title' might be injectable (possible DBMS: 'SQLite')",)
+    assert sqlmap.read_output(FALSE_POSITIVE).injectable == ()
     assert not sqlmap.read_output("[00:00:01] [CRITICAL] unable to connect to the target URL").is_complete
 
 
