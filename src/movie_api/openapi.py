@@ -166,7 +166,8 @@ SCHEMAS: Json = {
         (),
         password=_PASSWORD | {"description": "The one that was chosen at the registration."},
         new_password=_PASSWORD | {"description": "One that takes its place."},
-    ),
+    )
+    | {"not": {"required": ["password", "new_password"]}},
     "ActivationForm": _object((), password=_PASSWORD, new={"type": "string", "description": "There: it is a new one."}),
     "GivenPassword": _object(("password",), password=_PASSWORD),
     "Nothing": _object(()),

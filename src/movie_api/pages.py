@@ -2,6 +2,7 @@
 
 import asyncio
 from datetime import UTC, datetime, timedelta
+from functools import cache
 from html import escape
 from pathlib import Path
 from typing import Any
@@ -131,6 +132,12 @@ def _code_marks(text: str) -> str:
     return "".join(f"<code>{part}</code>" if index % 2 else part for index, part in enumerate(parts))
 
 
+@cache
+def _asset(name: str) -> bytes:
+    """Read once: it is 1.4 MB, and each slow reader would keep a copy in memory."""
+    return (Path(swagger_ui_path) / name).read_bytes()
+
+
 def reading_router(
     document: dict[str, Any], notice: str, *, public_search: bool, public_url: str, security_contact: str | None
 ) -> Router:
@@ -183,7 +190,7 @@ def reading_router(
     async def docs_asset(name: FromPath[str]) -> Response[bytes]:
         if name not in _ASSETS:
             raise NotFoundException
-        content = await asyncio.to_thread((Path(swagger_ui_path) / name).read_bytes)
+        content = await asyncio.to_thread(_asset, name)
         return Response(content, media_type=_ASSETS[name], headers={"cache-control": "public, max-age=3600"})
 
     @get("/.well-known/security.txt")

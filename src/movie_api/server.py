@@ -37,6 +37,7 @@ LINGER_SECONDS: Final = 2.0  # how long input is swallowed after a refusal, so t
 DRAIN_SECONDS: Final = 0.5  # how long a kept connection may still bring a request after SIGTERM
 STOP_SECONDS: Final = 15  # how long running requests may take to finish
 MIN_RATE: Final = 16 * 1024  # bytes
+SEND_BUFFER: Final = 256 * 1024  # bytes that the kernel takes for a slow reader; left alone, that grows to 4 MiB
 HEAD_BYTES: Final = 64 * 1024  # beyond this the server itself refuses; the application's own limits lie far below
 TELL_SECONDS: Final = 60.0  # how often the log says at most that connections had to go
 
@@ -98,6 +99,11 @@ class GuardedProtocol(HttpToolsProtocol):
 
     def connection_lost(self, exc: Exception | None) -> None:
         self.open_connections.remove(self)
+        # Nobody waits any more for what was asked for: neither for the answer under way nor for those after it.
+        self.pipeline.clear()
+        if self.active is not None and not self.active.response_complete:
+            self.active.disconnected = True
+            self.active.message_event.set()
         super().connection_lost(exc)
 
     def give_way(self) -> bool:
@@ -341,6 +347,7 @@ def serve_one(make: Callable[[], Litestar], sock: socket.socket, started: Callab
         timeout_graceful_shutdown=STOP_SECONDS,
         interface="asgi3",
     )
+    sock.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, SEND_BUFFER)  # connections inherit it
     server = GuardedServer(config, on_started=started, on_stop=begin_draining)
     try:
         server.run(sockets=[sock])

@@ -199,6 +199,33 @@ def test_half_open_requests_of_one_peer_keep_nobody_out(folder: Path, sent: byte
     assert "Traceback" not in program.said()
 
 
+def resident_megabytes(program: Program) -> int:
+    (kilobytes,) = re.findall(
+        r"^VmRSS:\s+(\d+) kB", Path(f"/proc/{program.process.pid}/status").read_text(), re.MULTILINE
+    )
+    return int(kilobytes) // 1024
+
+
+def test_slow_readers_of_a_large_file_cost_no_copies_of_it_and_may_go_at_any_time(serve: Serve) -> None:
+    program, api = serve()
+    path = "/docs/assets/swagger-ui-bundle.js"
+    size = len(api.get(path).content)
+    before, readers = resident_megabytes(program), 100
+    request = f"GET {path} HTTP/1.1\r\nHost: 127.0.0.1\r\n\r\n".encode() * 4
+    with contextlib.ExitStack() as held:
+        for _ in range(readers):
+            connection = held.enter_context(socket.socket())
+            connection.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
+            connection.connect(("127.0.0.1", api.base_url.port))
+            connection.sendall(request)
+        time.sleep(1)
+        assert api.get("/health/live").status_code == 200
+        assert resident_megabytes(program) - before < readers * size / 2**20 / 3
+    assert api.get("/health/live").status_code == 200
+    program.stop()
+    assert "Traceback" not in program.said()
+
+
 async def test_a_body_beyond_its_limit_is_refused_while_it_comes(serve: Serve) -> None:
     program, api = serve(MOVIE_LIMIT_LOGIN="off")
     target = Target.parse(str(api.base_url))
