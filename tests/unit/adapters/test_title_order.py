@@ -8,7 +8,19 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from movie_adapters import title_order
-from movie_adapters.title_order import AllOf, AnyOf, Begun, Candidate, Find, Found, Known, Reading, Similar, Term
+from movie_adapters.title_order import (
+    AllOf,
+    AnyOf,
+    Begun,
+    Candidate,
+    Find,
+    Found,
+    Known,
+    Reading,
+    Similar,
+    Term,
+    Without,
+)
 from movie_core.movies import Movie, MovieQuery, Years
 
 
@@ -174,6 +186,37 @@ def test_a_search_asks_no_more_than_a_few_dozen_questions_whatever_the_query() -
                 found = done.value
         assert found == Found(0, [])
         assert asked <= 30
+
+
+def terms_of(expression: object) -> int:
+    if isinstance(expression, AllOf | AnyOf):
+        return sum(map(terms_of, expression.parts))
+    if isinstance(expression, Without):
+        return terms_of(expression.base) + terms_of(expression.other)
+    return 1
+
+
+def test_what_a_store_looks_up_at_once_is_bounded_whatever_the_query_and_the_vocabulary() -> None:
+    """Long expressions are what nonsense costs a database."""
+    most = 0
+    for text in ("word" * 50, " ".join(f"w{chr(97 + n)}ord" for n in range(26))[:200], "lantern copper harbour wolves"):
+        steps = title_order.search(MovieQuery(text), 10)
+        answer: object = None
+        while True:
+            try:
+                step = steps.send(answer)
+            except StopIteration:
+                break
+            answer = frozenset() if isinstance(step, Known) else []
+            if isinstance(step, Similar):  # every word is a slip away from hundreds of others
+                letters = "abcdefghijklmnopqrstuvwxyz"
+                answer = {
+                    term: [([term[:at] + one + term[at + 1 :] for one in letters], [1] * 26) for at in range(len(term))]
+                    for term in step.terms
+                }
+            elif isinstance(step, Find):
+                most = max(most, terms_of(step.expression))
+    assert 20 < most <= 100
 
 
 def scorer(text: str) -> title_order._Scorer:
