@@ -358,8 +358,9 @@ def test_an_erased_user_leaves_nothing_behind(serve: Serve, run: Run, folder: An
 def test_what_was_told_just_before_the_end_is_kept(serve: Serve, run: Run, folder: Any) -> None:
     program, client = serve(**LIMITS_OFF)
     ann = User(Deployment(client, folder, {}), "ann")
-    movie = ann.get(MOVIES, query="casablanca", limit=1)["items"][0]["id"]
-    ann.tell(*[{"type": "impression", "movie_id": movie}] * 100)
+    movies = ann.get(MOVIES, query="the", limit=100)["items"]
+    ann.tell(*[{"type": "impression", "movie_id": movie["id"]} for movie in movies])
+    assert len(movies) == 100
     assert program.stop() == 0
     exported = json.loads(run("users", "export", ann.address).stdout)
     assert len(exported["events"]) == 101

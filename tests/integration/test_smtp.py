@@ -312,9 +312,9 @@ async def test_a_recipient_can_not_add_a_command(sink, mailer, recipient):
     assert sink.connections == 0
 
 
-async def test_a_username_can_not_end_the_message_or_add_a_header(sink, mailer):
+async def test_nothing_in_a_link_can_end_the_message_or_add_a_header(sink, mailer):
     evil = "x\r\n.\r\nMAIL FROM:<eve@example.com>\r\nBcc: eve@example.com\r\n"
-    await mailer.send(replace(LETTER, links=((evil, URL),)))
+    await mailer.send(replace(LETTER, links=(evil, URL)))
     (mail,) = sink.mails
     assert mail.message["Bcc"] is None
     assert mail.links == [URL]

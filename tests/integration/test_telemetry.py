@@ -172,6 +172,7 @@ async def test_a_whole_journey_leaves_no_secret_in_logs_metrics_or_traces(
         assert (await api.post(AUTH + "password/change/", json=changed, headers=bearer)).status_code == 204
         user_id = (await api.get(f"{ME}export/", headers=bearer)).text
         assert (await api.post(AUTH + "logout/", headers=bearer)).status_code == 200
+        await until(lambda: len(sink.mails) == 4)
 
         metrics = [(await api.get("/metrics")).text]
         async with httpx.AsyncClient(trust_env=False) as plain:
@@ -179,7 +180,7 @@ async def test_a_whole_journey_leaves_no_secret_in_logs_metrics_or_traces(
         told = readings(metrics[0])
         assert told["movie_searches_total live"] + told["movie_searches_total fresh"] == 3
         assert told["movie_source_attempts_total status"] >= 3
-        assert told["movie_mails sent"] == 2 * 2  # both processes say so
+        assert told["movie_mails sent"] == 4 * 2  # two links, two notices of a new password; both processes say so
         assert len(set(re.findall(r'process="(\d+)"', metrics[0]))) == 2
         assert readings(metrics[1])["movie_tasks_total deliver_mail done"] >= 1
         assert readings(metrics[1])["movie_mails dead"] == 0
