@@ -121,7 +121,7 @@ def test_the_journey_of_the_readme_leads_through_the_proxy(graph: Graph) -> None
     with Redis.from_url(graph.cache.url) as cache, Redis.from_url(graph.queue.url) as queue:
         assert list(cache.scan_iter("movie:cache:entry:*"))
         assert not list(queue.scan_iter("movie:cache:*"))
-        assert queue.exists("taskiq")
+        assert queue.exists("movie:tasks")
 
 
 def test_who_calls_cannot_say_whom_the_call_is_from(graph: Graph, client: httpx.Client) -> None:
