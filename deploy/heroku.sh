@@ -1,6 +1,6 @@
 #!/bin/sh
-# Heroku names its database and Redis itself. Both connections verify certificates: DATABASE_CA and REDIS_CA are the
-# certificates (PEM) of the authorities to trust. Without the first, those of the image are trusted.
+# Makes our settings from DATABASE_URL and REDIS_URL, which Heroku sets. Both connections verify certificates: DATABASE_CA and
+# REDIS_CA are the CA certificates (PEM) to trust. Without DATABASE_CA, the CA certificates of the image are trusted.
 set -eu
 
 stop() {
@@ -18,12 +18,12 @@ fi
 if [ -n "${REDIS_CA:-}" ]; then
   redis_ca=$(mktemp)
   printf '%s\n' "$REDIS_CA" > "$redis_ca"
-  # The certificate names no host: trusting the one authority that signed it takes the place of that.
+  # The certificate has no host name to check; instead, only the one CA that signed it is trusted.
   redis_options="ssl_ca_certs=$redis_ca&ssl_check_hostname=false"
 elif [ "${REDIS_UNVERIFIED:-}" = accepted ]; then
   redis_options="ssl_cert_reqs=none"
 else
-  stop "Heroku signs the certificate of its Redis itself: set REDIS_CA to it, or REDIS_UNVERIFIED=accepted"
+  stop "the certificate of Heroku's Redis is self-signed: set REDIS_CA to it, or REDIS_UNVERIFIED=accepted to skip verification"
 fi
 export PGSSLROOTCERT
 export MOVIE_DATABASE_URL="postgresql+asyncpg://${DATABASE_URL#*://}?ssl=verify-full"

@@ -1,7 +1,7 @@
-"""Runs a scanner and judges what it says: `python -m scan bandit`; the Makefile has a target for each.
+"""Runs a scanner and evaluates its findings: `python -m scan bandit`; the Makefile has a target for each.
 
-The exit status is 1 where a scanner finds what is not on its list of accepted findings, where it does not find what is
-planted for it, and where it is missing.
+The exit status is 1 if a scanner reports a finding that is not accepted, if an accepted finding no longer occurs, if
+the scanner misses the flaw that is planted for it, or if it is not installed.
 """
 
 import argparse
@@ -19,9 +19,9 @@ def main() -> int:
     scanners.add_parser("spectral")
     scanners.add_parser("wapiti")
     of_atheris = scanners.add_parser("atheris")
-    of_atheris.add_argument("--runs", type=int, default=10_000_000, help="of each target")
-    of_atheris.add_argument("--seed", type=int, default=1, help="repeats a run")
-    of_atheris.add_argument("--target", choices=atheris.TARGETS, action="append", help="instead of all")
+    of_atheris.add_argument("--runs", type=int, default=10_000_000, help="executions per target")
+    of_atheris.add_argument("--seed", type=int, default=1, help="the same seed repeats a run")
+    of_atheris.add_argument("--target", choices=atheris.TARGETS, action="append", help="only this one (default: all)")
     of_sqlmap = scanners.add_parser("sqlmap")
     of_sqlmap.add_argument("--level", type=int, choices=range(1, 6), default=2, help="how many payloads")
     of_sqlmap.add_argument("--database", choices=sqlmap.DATABASES, action="append", help="instead of both")
@@ -29,7 +29,7 @@ def main() -> int:
     of_slow = scanners.add_parser("slow")
     of_slow.add_argument("--program", default="slowhttptest")
     of_slow.add_argument("--connections", type=int, default=400)
-    of_slow.add_argument("--seconds", type=int, default=30, help="of each attack")
+    of_slow.add_argument("--seconds", type=int, default=30, help="duration of each attack")
     given = parser.parse_args()
     try:
         match given.scanner:

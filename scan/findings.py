@@ -36,8 +36,8 @@ def tool(name: str, program: str | Path, remedy: str) -> Path:
 def report(scanner: str, looked_at: str, found: Iterable[Finding], accepted: Mapping[str, str]) -> bool:
     """Print the findings, those of an accepted rule with their reason. Returns whether all are accepted.
 
-    `accepted` has a reason for each rule, or for a rule at one place, spelled `rule place`. An entry that fits nothing
-    is a failure too, so that the list doesn't outlive what it was made for.
+    `accepted` has a reason for each rule, or for a rule at one place, spelled `rule place`. An entry that matches
+    no finding is a failure, too, so that outdated entries are removed.
     """
     counts = dict.fromkeys(accepted, 0)
     new = []
@@ -53,6 +53,6 @@ def report(scanner: str, looked_at: str, found: Iterable[Finding], accepted: Map
         print(f"{scanner}: FOUND {one.rule} at {one.place}: {one.text}")
     unused = [key for key, count in counts.items() if not count]
     for key in unused:
-        print(f"{scanner}: nothing is found any more for the accepted {key}: take it off the list")
+        print(f"{scanner}: the accepted finding {key} no longer occurs: remove it from ACCEPTED")
     print(f"{scanner}: {looked_at}; {sum(counts.values())} accepted, {len(new)} new", flush=True)
     return not new and not unused

@@ -25,7 +25,7 @@ BUSY_SECONDS = 5.0
 """When to try again: about half of a full queue is done by then."""
 NICENESS = 10
 QUEUE_SHARE = 2
-"""A queue that has a name may hold this part of the places: a half."""
+"""A queue with a name may hold one in so many places: half of them."""
 
 # The numbers are bounded: a broken hash must cost neither gigabytes nor minutes.
 _ENCODED = re.compile(
@@ -107,9 +107,9 @@ class Argon2Hasher(PasswordHasher):
 
 
 class _TakingTurns:
-    """Work in several queues, done one of each in turn. Whoever adds work calls `run_next` once, in some thread.
+    """Named queues of work, served round-robin. After each `add`, call `run_next` once, in a worker thread.
 
-    A place is free when the work is done or cancelled before it begins, not when its caller goes away.
+    A place becomes free when its work ends, or is cancelled before it starts, not when the caller is cancelled.
     """
 
     def __init__(self) -> None:

@@ -21,7 +21,7 @@ _BEFORE = {
     MailKind.PASSWORD_RESET: "Somebody, most likely you, asked to reset the password of your account. The link opens "
     "a page where you choose a new one.",
     MailKind.PASSWORD_CHANGED: "The password of your account was changed, and all other devices were logged out.",
-    MailKind.SESSIONS_ENDED: "Your account was logged out on other devices.",
+    MailKind.SESSIONS_ENDED: "Sessions of your account were ended: devices were logged out.",
     MailKind.ACCOUNT_ERASED: "Your account and everything stored about it were deleted.",
     MailKind.TEST: "This is a test message. Email delivery works.",
 }
@@ -29,17 +29,18 @@ _AFTER = {
     MailKind.ACTIVATION: "If you didn't register, ignore this mail: there will be no account.",
     MailKind.ADDRESS_TAKEN: "If it wasn't you, ignore this mail: nothing was changed.",
     MailKind.PASSWORD_RESET: "If you didn't ask for it, ignore this mail: your password stays as it is.",
-    MailKind.PASSWORD_CHANGED: "If it wasn't you, somebody else knows your password or reads your mail. Have the "
-    "password reset now, and change the password of this mailbox.",
-    MailKind.SESSIONS_ENDED: "If it wasn't you, somebody else uses your account. Change your password now.",
-    MailKind.ACCOUNT_ERASED: "If it wasn't you, please tell whoever runs this service.",
+    MailKind.PASSWORD_CHANGED: "If it wasn't you, somebody else knows your password or reads your mail. Reset the "
+    "password now, and change the password of this mailbox.",
+    MailKind.SESSIONS_ENDED: "If neither you nor the operator of this service did this, somebody else uses your "
+    "account. Change your password now.",
+    MailKind.ACCOUNT_ERASED: "If you didn't ask for this, contact the operator of this service.",
     MailKind.TEST: "",
 }
 _BEFORE[MailKind.ACTIVATION_RENEWAL] = _BEFORE[MailKind.ACTIVATION]
 _AFTER[MailKind.ACTIVATION_RENEWAL] = _AFTER[MailKind.ACTIVATION]
 _SEVERAL = (
-    "This address was registered several times. Each link takes the password of its own registration, or a new one; "
-    "the first link that is used creates the account."
+    "This address was registered several times. Each link asks for the password of its own registration, or for a new "
+    "one. The first link that is used creates the account."
 )
 _BUTTON = {
     MailKind.ACTIVATION: "Activate",
@@ -121,7 +122,7 @@ def _encoding(text: str) -> str:
 
 
 def _text(letter: Letter) -> str:
-    # Nothing that a stranger chose stands in a mail: neither usernames nor anything else of a registration.
+    # A mail contains nothing that a stranger may have chosen: no username and no other field of a registration.
     parts = ["Hello,", _BEFORE[letter.kind], *letter.links]
     if len(letter.links) > 1:
         parts.insert(2, _SEVERAL)

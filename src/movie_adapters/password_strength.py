@@ -1,8 +1,9 @@
 """How hard passwords are to guess, by zxcvbn.
 
-zxcvbn tries every way to read signs as letters, `4` or `@` for `a`, `1`, `!` or `|` for `i`. Signs of many letters
-multiply, and it holds the interpreter's lock meanwhile: 128 characters cost 0.7 s of CPU, 24 still 53 ms. So only the
-beginning of a password is examined, and signs beyond `MAX_READINGS` combinations are hidden from it.
+zxcvbn tries every way to read signs as letters: `4` or `@` as `a`, `1`, `!` or `|` as `i`. The number of combinations
+is the product over all letters, and zxcvbn holds the GIL meanwhile: 128 characters cost 0.7 s of CPU, 24 still 53 ms.
+So only the first `MAX_EXAMINED` characters are examined, and signs that would exceed `MAX_READINGS` combinations are
+masked.
 """
 
 import math

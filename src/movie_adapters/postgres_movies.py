@@ -27,8 +27,8 @@ from movie_core.ratings import Identity
 BATCH = 5000
 """Movies that a load writes in one transaction."""
 MATCH_COST = "0.25"
-"""What the planner is told that matching the terms of one movie costs, a hundred times its default: an expression of a
-hundred terms costs that, and taken for cheap it would be tested on every movie instead of looked up in the index."""
+"""`cpu_operator_cost` for the planner, a hundred times its default. Matching an expression of a hundred terms is that
+expensive; with the default the planner would test it on every movie instead of using the index."""
 READ_SECONDS = 1.0
 """How long reading may take, connecting included."""
 WRITE_SECONDS = 60.0

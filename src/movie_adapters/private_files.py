@@ -11,8 +11,8 @@ _OURS = re.compile(r"movies\.db(-wal|-shm|-journal)?|secret_key(\.[0-9a-f]+)?|ma
 
 
 def make_private_folder(folder: Path) -> None:
-    """Make the folder unless it is there. One that has nothing in it but what a data directory has was made here,
-    perhaps by a version that left it open to others: it is closed. Raises `OSError`."""
+    """Create the folder with mode 0700 unless it exists. An existing one that contains only files of ours may come from
+    a version that left it open to others, so its mode is corrected. Raises `OSError`."""
     try:
         folder.mkdir(mode=0o700)
     except FileNotFoundError:

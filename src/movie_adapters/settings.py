@@ -401,36 +401,37 @@ class Settings:
     limit_login: Rate | None = _setting(
         "10/minute",
         Rate.parse,
-        "failed logins per account and network together, ten times that for each alone; `off` disables",
+        "failed logins per account and network together; ten times that per account, and per network whether failed or "
+        "not; `off` disables",
     )
     limit_register: Rate | None = _setting(
         "20/minute",
         Rate.parse,
-        "registrations per network, and beside them requests for activation and reset mail; `off` disables",
+        "registrations per network; as many requests for activation and reset mail, counted apart; `off` disables",
     )
     limit_mail: Rate | None = _setting(
         "3/hour",
         Rate.parse,
-        "mails per address that one network may request, four times that from all networks; what is beyond waits; "
+        "mails per address and requesting network, four times that from all networks; further mails wait; "
         "`off` disables",
     )
     limit_writes: Rate | None = _setting(
         _default_writes,
         Rate.parse,
         "changes of ratings, profile and sessions per user, ten times that per network; `off` disables",
-        shown="`300/minute` (`off` where `MOVIE_LIMIT_EVENTS` is)",
+        shown="`300/minute`, or `off` if `MOVIE_LIMIT_EVENTS` is `off`",
     )
     limit_imports: Rate | None = _setting(
         _default_imports,
         Rate.parse,
-        "imports of ratings per user; `off` disables",
-        shown="`30/hour` (`off` where `MOVIE_LIMIT_EVENTS` is)",
+        "imports of ratings per user, ten times that per network; `off` disables",
+        shown="`30/hour`, or `off` if `MOVIE_LIMIT_EVENTS` is `off`",
     )
     limit_exports: Rate | None = _setting(
         _default_exports,
         Rate.parse,
-        "exports of everything about a user, per user; `off` disables",
-        shown="`10/hour` (`off` where `MOVIE_LIMIT_EVENTS` is)",
+        "exports of an account's data per user, ten times that per network; `off` disables",
+        shown="`10/hour`, or `off` if `MOVIE_LIMIT_EVENTS` is `off`",
     )
     allowed_hosts: tuple[str, ...] = _setting(
         _default_hosts,
@@ -448,8 +449,8 @@ class Settings:
     connections_per_network: int = _setting(
         "512",
         _connections,
-        "open connections of one IPv4 address or IPv6 /64, in each process; beyond that, a new one closes the one that "
-        "was silent for longest; trusted proxies are exempt",
+        "open connections of one IPv4 address or IPv6 /64, in each process; a further one closes the one that has been "
+        "idle longest; trusted proxies are exempt",
     )
     log_format: str = _setting(
         _default_log_format,

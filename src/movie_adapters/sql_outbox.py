@@ -140,8 +140,8 @@ class SqlOutbox:
         return MailTally(dict(zip(MailState, numbers, strict=True)), waiting)
 
     async def _remove_unread(self, now: datetime) -> None:
-        """Remove what waits for addresses that nobody has here. Anybody may request any amount of it, and nobody else
-        shall wait for that."""
+        """Remove waiting mails to addresses without a registration or account. Strangers can request any number of
+        them, and they must not delay other mails."""
         unread = (
             select(mails.c.id)
             .where(_PENDING, mails.c.made_at.is_(None), mails.c.due_at <= now, ~_HAS_READER)
@@ -260,8 +260,8 @@ def pending_registrations(address_key: str) -> Select[Any]:
 
 
 def newest_made(address_key: str, limit: Rate, now: datetime) -> Select[Any]:
-    """When the mails of an address were made that count for a limit, and which networks requested them: no more of them
-    than decide."""
+    """Time and requesting network of the newest mails to an address within the window of a limit, at most as many as
+    the limit allows."""
     return (
         select(mails.c.made_at, mails.c.requested_from)
         .where(mails.c.address_key == address_key, mails.c.made_at > now - timedelta(seconds=limit.seconds))
@@ -312,7 +312,7 @@ async def put_notice(connection: AsyncConnection, kind: MailKind, address_key: s
 
 
 def links_text(made: Sequence[LinkInMail]) -> str:
-    # The version before names whose link it is.
+    # The previous version requires the key `username`.
     return json.dumps([asdict(link) | {"username": ""} for link in made])
 
 

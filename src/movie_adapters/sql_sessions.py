@@ -111,7 +111,7 @@ class SqlSessions:
                     return None
             if judge_reuse(now, row.spent_at, successor_is_unused=row.successor_is_unused) is Reuse.THEFT:
                 await end_sessions(connection, sessions.c.id == row.id, now)
-                _log.warning("a used refresh token came again: session %s ended, account %s", row.id, row.user_id)
+                _log.warning("refresh token reuse detected: session %s ended, account %s", row.id, row.user_id)
                 return None
             if row.successor not in successors:  # its secret is set no more
                 return None

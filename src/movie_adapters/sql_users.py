@@ -349,8 +349,8 @@ class SqlUsers:
         return removed
 
     async def _add_skeletons(self) -> None:
-        """Note the skeletons of usernames that an earlier version has kept. Where several look alike, one of them has
-        the skeleton, and the others have one that no new username can have."""
+        """Fill in the skeletons of usernames that an earlier version stored. If several look alike, one gets the
+        skeleton, and each of the others a value that no new username can have."""
         missing = users.c.username_skeleton.is_(None)
         amount = BATCH
         while amount == BATCH:
@@ -571,8 +571,8 @@ def _username_columns(username: Username) -> dict[str, str | None]:
 
 
 def _delete_surplus(registration: Registration) -> Delete:
-    """Make room for a registration: of the others of its address, those go that are beyond `MAX_PENDING` once the
-    newest of each network come first, then the second newest of each, and so on."""
+    """Make room for a registration: order the others of its address by their rank within their network, newest first,
+    then by age, and delete those beyond `MAX_PENDING`. So the network with most of them loses its oldest one."""
     same = registrations.c.email_key == registration.address.key
     # The new one counts as the newest of its network.
     own = case((registrations.c.requested_from == registration.requested_from, 1), else_=0)

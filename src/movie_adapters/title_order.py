@@ -722,14 +722,14 @@ def _begins(name: str, begun: str) -> bool:
 _REPAIRS = 8
 """Words of the vocabulary that are tried for a word, at most."""
 _ALL_REPAIRS = 24
-"""The same for all words of a query together: what an expression costs a store grows with its terms, and with how
-common these are."""
+"""The same for all words of a query together: the cost of an expression grows with the number and frequency of its
+terms."""
 _MENDED = 8
 """Words of a query that are looked up with repairs, the longest ones."""
 _ROUNDS = 5
 """Words of a query of which some may be wrong altogether."""
 _PAIRED = 4
-"""Words of a query of which two may be enough."""
+"""The longest words of a query, any two of which may match."""
 _CUTOFF = 68.0
 """Likeness in percent below which a title isn't meant."""
 _SURE = 88.0
@@ -815,8 +815,8 @@ def _respaced(
 
 
 def _halves(word: str, vocabularies: Iterable[Vocabulary]) -> Iterator[tuple[str, str]]:
-    """The word cut in two, where both may be words: the vocabularies have all terms that begin or end as it does, but
-    those that `is_word` leaves out."""
+    """The ways to cut the word into two words. `vocabularies` have all terms with the same beginning or ending, except
+    those for which `is_word` is false; a half of that kind is accepted unseen."""
     known = {term for terms, _ in vocabularies for term in terms}
     for cut in range(2, len(word) - 1):
         halves = word[:cut], word[cut:]

@@ -1,5 +1,5 @@
-"""What a store remembers of the vocabulary of a catalogue: misspelled words are compared with long lists of its terms,
-and reading these each time would cost the database many times what another search costs it."""
+"""A cache of the vocabulary of a catalogue. Misspelled words are compared with long lists of terms; reading these from
+the database for each search would cost many times as much as an ordinary search."""
 
 import threading
 from collections import OrderedDict
@@ -14,7 +14,7 @@ MAX_TERMS = 250_000
 LIST_WEIGHT = 10
 """What an empty list of terms counts as."""
 LAST = "\U0010ffff"
-"""Behind every letter that a term can have."""
+"""Sorts after every character of a term."""
 
 K = TypeVar("K")
 V = TypeVar("V")

@@ -30,12 +30,12 @@ def ask_to_activate(min_length: int, refusal: str = "") -> Response[str]:
     alert, described = _refusal(refusal)
     return _page(
         "Activate your account",
-        "<p>Type the password that you chose when you registered. If you forgot it, or never registered here yourself, "
-        f'choose a new one.</p><form method="post"><label for="password">Password</label>{alert}'
+        "<p>Enter the password that you chose when you registered. If you forgot it, or did not register yourself, "
+        f'enter a new one and tick the box.</p><form method="post"><label for="password">Password</label>{alert}'
         f'<input type="password" id="password" name="password" autocomplete="current-password" required {described}>'
         '<p class="choice"><input type="checkbox" id="new" name="new"> <label for="new">This is a new password</label>'
-        f'</p><p class="hint" id="hint">A new password has at least {min_length} characters and is hard to guess; a '
-        "few uncommon words do well.</p><button>Activate my account</button></form>",
+        f'</p><p class="hint" id="hint">A new password needs at least {min_length} characters and must be hard to '
+        "guess: use a few uncommon words.</p><button>Activate my account</button></form>",
         status_code=400 if refusal else 200,
     )
 

@@ -212,7 +212,7 @@ async def activate(
         if given or await accounts.is_activated(*_link(uid, token)):
             await accounts.activate(*_link(uid, token), None, **given)
             return account_pages.is_active()
-        refusal = "type the password of your registration, or choose a new one"
+        refusal = "enter the password of your registration, or a new one"
     except (InvalidPassword, WeakPassword) as refused:
         refusal = refused.detail
     return account_pages.ask_to_activate(request.app.state.settings.password_min, refusal)

@@ -26,8 +26,8 @@ ANALYTICS = "/api/v1/analytics/"
 
 _REFUSALS = {"from": InvalidParameter, "to": InvalidParameter}
 _FORMULA = re.compile(r"^(?=[\t\r])|(^|[;,|\t\r\n\"'])(\s*)([=+\-@\uff1d\uff0b\uff0d\uff20])")
-"""What a spreadsheet takes for the beginning of a formula, full-width signs too, at the start of a cell or behind what
-some spreadsheets split cells at; queries are strangers' text."""
+"""The start of a formula, full-width signs included: at the start of a cell, or after a character at which some
+spreadsheets split cells. Queries are untrusted text."""
 MAX_RANGES = 64
 """Media ranges of `Accept` that are looked at."""
 _QUALITY = re.compile(r"[01](?:\.[0-9]{0,3})?")
@@ -78,7 +78,7 @@ async def _answer(request: AnyRequest, name: str, row: type, ask: Callable[[Days
 
 
 def _csv(names: Sequence[str], rows: Iterable[Mapping[str, Any]]) -> bytes:
-    """As RFC 4180 has it, every cell in quotes."""
+    """CSV by RFC 4180, with every cell quoted."""
     written = StringIO(newline="")
     writer = csv.writer(written, quoting=csv.QUOTE_ALL)
     writer.writerow(names)

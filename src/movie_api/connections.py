@@ -1,4 +1,4 @@
-"""How many connections a server keeps open, in all and for one network, and which one goes when a newcomer comes."""
+"""Limits on open connections, in total and per network; a new one replaces the one that has been idle longest."""
 
 import contextlib
 import ipaddress
@@ -21,7 +21,7 @@ RESERVE: Final = 256
 WITHOUT_LIMIT: Final = 1024
 """Connections where the system tells no limit."""
 LOOKED_AT: Final = 64
-"""How many of the longest silent connections are asked whether they can go."""
+"""How many of the longest idle connections are tried when room is needed."""
 
 
 class Connection(Protocol):
@@ -33,18 +33,17 @@ class Connection(Protocol):
 
 
 class Connections:
-    """The open connections of a process, those that were silent for longest first.
+    """The open connections of a process, the one that has been idle longest first.
 
-    A network that has its share of them, and a server that has as many as it can hold, end the one that was silent for
-    longest: half-sent requests and idle connections. So they can't keep others out. Where none can go, the newcomer
-    does.
+    When a network, or the process, has reached its limit, a new connection closes the one that has been idle longest,
+    so that idle connections and half-sent requests can't keep others out. If all are busy, the new one is closed.
     """
 
     def __init__(self, total: int, per_network: int, proxies: Sequence[str] = ()) -> None:
         """`per_network` is for one IPv4 address or IPv6 /64, and at most three quarters of `total`. The connections of
         `proxies` (addresses or networks) speak for many clients: only `total` counts for them."""
         self.ended = 0
-        """How many had to go so far, newcomers included."""
+        """How many were closed to make room or turned away, so far."""
         self._total = total
         self._per_network = min(per_network, max(1, total * 3 // 4))
         self._proxies = tuple(ipaddress.ip_network(proxy) for proxy in proxies)
@@ -69,7 +68,7 @@ class Connections:
         return True
 
     def heard(self, connection: Connection) -> None:
-        """It sent something: it is the one silent for shortest now."""
+        """Data arrived: the connection moves to the end of the list."""
         if connection in self._all:
             self._all.move_to_end(connection)
             network = self._all[connection]

@@ -68,8 +68,8 @@ PROBLEMS: dict[str, Kind] = {
     "invalid_username": Kind(
         400,
         "Invalid username",
-        "A username has 1 to 30 characters: letters and digits of any script, dots, underscores, hyphens, and single "
-        "blanks inside.",
+        "A username has 1 to 30 characters: letters of one script, digits, dots, underscores, hyphens, and single "
+        "blanks inside. It must not look like a web or email address.",
     ),
     "weak_password": Kind(
         400,
@@ -78,7 +78,7 @@ PROBLEMS: dict[str, Kind] = {
         "which.",
     ),
     "invalid_password": Kind(
-        400, "Invalid password", "The password, given to be allowed a change or an activation, is wrong."
+        400, "Invalid password", "The current password, or the password of the registration to activate, is wrong."
     ),
     "invalid_body": Kind(
         400,
@@ -125,8 +125,8 @@ PROBLEMS: dict[str, Kind] = {
     "reauthentication_required": Kind(
         403,
         "Reauthentication required",
-        "The login is too long ago for this request. Send the password to `authentication/reauthenticate/`, or log in "
-        "again, and repeat the request.",
+        "This request requires a recent login. Send the password to `authentication/reauthenticate/`, or log in again, "
+        "and repeat the request with the new access token.",
     ),
     "not_allowed": Kind(403, "Not allowed", "The token is good, but the route is for staff alone."),
     "movie_not_found": Kind(404, "Movie not found", "No movie matches the query, or none has this id."),
@@ -145,8 +145,8 @@ PROBLEMS: dict[str, Kind] = {
     "password_required": Kind(
         409,
         "Password required",
-        "Several registrations wait under this address. Send the `password` of yours, or a `new_password`, to activate "
-        "it.",
+        "Several registrations are pending for this address. Send the `password` of the one to activate, or a "
+        "`new_password`.",
     ),
     "own_account": Kind(
         409,

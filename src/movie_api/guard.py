@@ -58,7 +58,7 @@ _NOSNIFF = (b"x-content-type-options", b"nosniff")
 _NO_STORE = (b"cache-control", b"no-store")
 _NO_REFERRER = (b"referrer-policy", b"no-referrer")
 _NOTHING_MORE = (b"content-security-policy", b"default-src 'none'; base-uri 'none'; frame-ancestors 'none'")
-"""For an answer that says nothing about what it may load; pages of ours do."""
+"""The Content-Security-Policy of responses that set none; our pages set their own."""
 
 _access = logging.getLogger("movie_api.access")
 _log = logging.getLogger(__name__)
@@ -73,7 +73,7 @@ RequestCount = Callable[[str | None, str, int, float], None]
 
 
 def transport_security(public_url: str) -> tuple[tuple[bytes, bytes], ...]:
-    """The header that has browsers come by https alone for a year, where the public URL is https."""
+    """`Strict-Transport-Security` for one year if the public URL is https, else no header."""
     header = (b"strict-transport-security", b"max-age=31536000; includeSubDomains")
     return (header,) if public_url.startswith("https://") else ()
 

@@ -164,11 +164,15 @@ SCHEMAS: Json = {
     "Message": _object(("message",), message=_TEXT),
     "Activation": _object(
         (),
-        password=_PASSWORD | {"description": "The one that was chosen at the registration."},
-        new_password=_PASSWORD | {"description": "One that takes its place."},
+        password=_PASSWORD | {"description": "The password of the registration."},
+        new_password=_PASSWORD | {"description": "A new password, which replaces that of the registration."},
     )
     | {"not": {"required": ["password", "new_password"]}},
-    "ActivationForm": _object((), password=_PASSWORD, new={"type": "string", "description": "There: it is a new one."}),
+    "ActivationForm": _object(
+        (),
+        password=_PASSWORD,
+        new={"type": "string", "description": "If present, `password` is a new password."},
+    ),
     "GivenPassword": _object(("password",), password=_PASSWORD),
     "Nothing": _object(()),
     "NewPassword": _object(("uid", "token", "password"), uid=_TEXT, token=_TOKEN, password=_PASSWORD),
@@ -463,7 +467,7 @@ _HEADERS: dict[str, Json] = {
     "Link": {"description": "`first`, `prev`, `next`, `last` (RFC 8288), as in `page_info`.", "schema": _TEXT},
     "ETag": {"description": "Weak; of items, total and links.", "schema": _TEXT},
     "Cache-Control": {
-        "description": "`private`; for accounts, ratings, recommendations and what is for staff `no-store`",
+        "description": "`private`; `no-store` for accounts, ratings, recommendations and staff routes.",
         "schema": _TEXT,
     },
     "Cache-Status": {
@@ -903,7 +907,7 @@ PATHS: Json = {
     "/api/v1/authentication/reauthenticate/": _account(
         "post",
         "reauthenticate",
-        "Give the password again, for new tokens and before what needs a recent login",
+        "Confirm the password; starts a new session, which counts as a recent login",
         "TokenPair",
         *("invalid_password", "busy"),
         body="GivenPassword",
@@ -980,7 +984,7 @@ PATHS: Json = {
     "/api/v1/authentication/sessions/{session_id}/": _account(
         "delete",
         "endSession",
-        "End one session; another than the present one needs a recent login",
+        "End one session; needs a recent login, except for the current session",
         None,
         *("session_not_found", "reauthentication_required"),
         status=204,
@@ -992,7 +996,7 @@ PATHS: Json = {
         **_account(
             "patch",
             "changeProfile",
-            "Change the username, which needs a recent login, or whether events are recorded",
+            "Change the username (needs a recent login), or whether events are recorded",
             "Profile",
             *("invalid_username", "username_taken", "user_not_found", "reauthentication_required"),
             body="ProfileChange",

@@ -39,7 +39,7 @@ STOP_SECONDS: Final = 15  # how long running requests may take to finish
 MIN_RATE: Final = 16 * 1024  # bytes
 SEND_BUFFER: Final = 256 * 1024  # bytes that the kernel takes for a slow reader; left alone, that grows to 4 MiB
 HEAD_BYTES: Final = 64 * 1024  # beyond this the server itself refuses; the application's own limits lie far below
-TELL_SECONDS: Final = 60.0  # how often the log says at most that connections had to go
+TELL_SECONDS: Final = 60.0  # least time between two warnings that connections were closed
 
 
 class _Transport:
@@ -99,7 +99,7 @@ class GuardedProtocol(HttpToolsProtocol):
 
     def connection_lost(self, exc: Exception | None) -> None:
         self.open_connections.remove(self)
-        # Nobody waits any more for what was asked for: neither for the answer under way nor for those after it.
+        # The client is gone: drop the response in progress and the pipelined requests.
         self.pipeline.clear()
         if self.active is not None and not self.active.response_complete:
             self.active.disconnected = True

@@ -69,7 +69,7 @@ class AccountRules:
     session_ttl: timedelta = timedelta(days=30)
     """From a login on; no refresh makes a session last longer."""
     reauthenticate_after: timedelta = timedelta(minutes=15)
-    """How long a login is recent enough to erase or rename the account and to end other sessions."""
+    """Greatest age of a login that may erase or rename the account or end other sessions."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -132,7 +132,7 @@ class Accounts:
 
     async def register(self, email: str, username: str, password: str, *, requested_from: str = "") -> Registration:
         """Take a registration; a mail with its link follows. A taken address looks the same, and its owner is told.
-        `requested_from` is the widest network of the client: what one network requests delays no mail of others.
+        `requested_from` is the client's widest network (see `networks_of`), for which the mail is counted.
 
         Raises the `Invalid` that a field deserves, with those of the other fields in `others`, and `UsernameTaken`.
         """
@@ -183,8 +183,8 @@ class Accounts:
     ) -> TokenPair | None:
         """Use an activation link, and log in the device that did; None without a device, and for a link used before.
 
-        The link proves who reads the mailbox, not who has registered: so `password` must be the registration's, or
-        `new_password` takes its place. Without either the registration's counts where no other can be meant.
+        The link proves access to the mailbox, not that the same person registered. So `password` must be that of the
+        registration, or `new_password` replaces it. Neither is needed if the registration is the only one pending.
 
         Raises `InvalidLink`, `InvalidPassword`, `WeakPassword`, `PasswordRequired`, and `UsernameTaken` when somebody
         else got the username meanwhile.
@@ -201,7 +201,7 @@ class Accounts:
                 raise InvalidPassword("this is not the password of this registration", field="password")
             password_hash = link.registration.password_hash
         elif not link.is_only:
-            raise PasswordRequired("several registrations wait under this address; send the password of yours")
+            raise PasswordRequired("several registrations are pending for this address; send the password of yours")
         activated = await self._users.activate(uid, hashed, self._clock(), password_hash=password_hash)
         if activated.is_new:
             _log.info("account activated: account %s", activated.account.id)
@@ -278,7 +278,7 @@ class Accounts:
         return await self._sessions.networks(address_key)
 
     async def reauthenticate(self, caller: Caller, password: str, device: str, *, network: str = "") -> TokenPair:
-        """Start a new session in place of the caller's, for who knows the password; raises `InvalidPassword`."""
+        """Check the password, and replace the caller's session by a new one; raises `InvalidPassword`."""
         account = await self._account(caller)
         wrong = InvalidPassword("the password is not right", field="password")
         if not await self._verify(password, account.password_hash, account.address.key):
@@ -298,7 +298,7 @@ class Accounts:
         session = await self._sessions.find(caller.session_id)
         if session is None or self._clock() - session.created_at > self._rules.reauthenticate_after:
             raise ReauthenticationRequired(
-                "the login is too long ago for this; confirm the password with reauthenticate/, or log in again"
+                "recent login required: POST the password to authentication/reauthenticate/, or log in again"
             )
 
     def address_key(self, email: str) -> str:
@@ -324,7 +324,7 @@ class Accounts:
         return TokenPair(self._access(rotated.session, now), successors[rotated.successor])
 
     async def owner_of(self, refresh_token: str) -> str | None:
-        """The id of the account that a refresh token is of; None where it was never given out or has ended."""
+        """The id of the account to which a refresh token belongs; None for an unknown token or an ended session."""
         return await self._sessions.owner_of(token_hash(refresh_token))
 
     async def authenticate(self, access_token: str) -> Caller:

@@ -123,7 +123,7 @@ class WeakPassword(Invalid):
 
 
 class InvalidPassword(Invalid):
-    """A password that was given to be allowed something, a change or an activation, is wrong."""
+    """The current password, or the password of the registration to activate, is wrong."""
 
     code = "invalid_password"
 
@@ -171,7 +171,7 @@ class InvalidCredentials(Denied):
 
 
 class ReauthenticationRequired(Denied):
-    """The login is too long ago for this; the password has to be given again."""
+    """The request requires a recent login."""
 
     code = "reauthentication_required"
 
@@ -203,7 +203,7 @@ class UsernameTaken(Conflict):
 
 
 class PasswordRequired(Conflict):
-    """Several registrations wait under the address, so that the link alone doesn't say whose password counts."""
+    """Several registrations are pending for the address, so the link alone does not decide whose password is used."""
 
     code = "password_required"
 

@@ -33,9 +33,9 @@ MAX_PENDING = 60_000
 BATCH = 2_000
 """Events that are written together."""
 REPEAT_SECONDS = 10
-"""What a client tells again within the same so many seconds is the same event: a double click, a repeated request."""
+"""Equal events of a client within one interval of this length count once: a double click, a repeated request."""
 MAX_TOLD = 50_000
-"""Told events that are remembered, some 300 bytes each."""
+"""Events of clients that are remembered to recognise repeats, some 300 bytes each."""
 
 _log = logging.getLogger(__name__)
 
@@ -162,7 +162,7 @@ class EventRecorder:
             self._pending.append(Event(EventKind.RATING, at or self._clock(), user_id, movie_id, rating=rating))
 
     def take(self, events: Sequence[Event]) -> None:
-        """What a client told, all of it or, raising `Busy`, nothing. What was told just now already is passed over."""
+        """Take all events that a client sent or, raising `Busy`, none. Repeats (see `REPEAT_SECONDS`) are skipped."""
         if self._store is None:
             return
         new = {key: event for event in events if (key := _told_key(event)) not in self._told}

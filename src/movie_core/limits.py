@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 _SECONDS = {"second": 1, "minute": 60, "hour": 3600, "day": 86400}
 _RATE = re.compile(r"([1-9][0-9]{0,6})/(second|minute|hour|day)", re.ASCII)
 WIDER = 10
-"""How many times as often an account alone, or a network alone, may do what is limited for both together."""
+"""Factor of the limit of an account alone, or of a network alone, to the limit of both together."""
 SHARE = 20
 """A process takes at most this part of a limit ahead, and for at most this part of its window."""
 PERMIT_SECONDS = 5.0
@@ -84,8 +84,8 @@ class Permits:
 
 @functools.lru_cache(4096)
 def networks_of(client: str) -> tuple[str, ...]:
-    """The networks that a client's address counts as, the narrowest first: /32 and /24 of IPv4, /64, /56 and /48 of
-    IPv6. Anything that is no address is one network. What costs a subscriber nothing to change lies within one of them.
+    """The networks that a client's address counts for, the narrowest first: /32 and /24 of IPv4, /64, /56 and /48 of
+    IPv6. Anything else is the network `unknown`. Addresses among which a subscriber can choose share at least one.
     """
     try:
         address = ipaddress.ip_address(client.partition("%")[0])
@@ -263,14 +263,14 @@ class _Held:
 
 
 class UserLimit:
-    """A limit of each user, whose network may go `WIDER` times as far; both hardly ever ask the limiter."""
+    """A limit per user, and `WIDER` times that per network. Both are leased, so few calls ask the limiter."""
 
     def __init__(self, limiter: "RateLimiter", name: str, rate: Rate) -> None:
         self._users = LeasedLimit(limiter, name, rate)
         self._networks = LeasedLimit(limiter, name, rate.times(WIDER))
 
     async def hit(self, user_id: str, networks: Sequence[str]) -> Quota:
-        """Count one; raises `RateLimited`. Tells where the user stands."""
+        """Count one; raises `RateLimited`. Returns the quota of the user."""
         quota = await self._users.hit(f"user:{user_id}")
         await self._networks.hit(f"network:{networks[0]}")
         return quota
@@ -283,14 +283,14 @@ class LoginAttempt:
     quota: Quota | None
     """Of the account and the narrowest network together; None without a limit."""
     counted: tuple[tuple[str, Rate], ...] = ()
-    """What it counts for in the name of the account."""
+    """Keys of this account that were counted, with their rates; `succeeded` takes them back."""
 
 
 class Limits:
     """The limits there are, over any `RateLimiter`; None is no limit. Keys hold hashes of mail addresses, not them.
 
-    A client counts for several of its networks (see `networks_of`), for each wider one at twice the rate: so who can
-    choose among the addresses of a network gets little more than who has one.
+    A client counts for several networks (see `networks_of`), and each wider one has twice the rate. So a client that
+    can choose among many addresses gets little more than a client that has one.
     """
 
     def __init__(
@@ -327,9 +327,9 @@ class Limits:
         """Count a login for its account, from each of its networks and from all; raises `RateLimited`, and then nothing
         is counted.
 
-        `known` are the narrowest networks from which this account has logged in before. A client in one of these, or in
-        a wider network that has one, has an allowance there that others can't use up: no network that is wider counts
-        for it. When the password was right, call `succeeded`.
+        `known` are the narrowest networks from which this account has logged in before. The narrowest network of the
+        client that contains one of them is the last to be counted: wider ones, and the account as a whole, are skipped,
+        so that others can't use up the limit. Call `succeeded` when the password was right.
         """
         if self._login is None:
             return LoginAttempt(None)
@@ -384,7 +384,7 @@ class Limits:
             await self._count("refresh", f"user:{user_id}", self._login.times(WIDER))
 
     async def _count_networks(self, name: str, networks: Sequence[str], rate: Rate | None) -> Quota | None:
-        """Tells where the narrowest network stands."""
+        """Returns the quota of the narrowest network."""
         quota = None
         if rate is not None:
             for factor, network in _widening(networks):

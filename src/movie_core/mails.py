@@ -27,7 +27,7 @@ BATCH = 20
 RENEWED = 3
 """Registrations that one mail has links for, when it is made late."""
 TOTAL = 4
-"""How many times as many mails one address gets from all networks as from one."""
+"""Factor of the limit of mails from all networks together to the limit of one network."""
 RETRY_SECONDS = (2, 5, 15, 45, 60, 300, 300)
 """Waits after the tries of a mail that its server puts off; after one more try it is dead."""
 MAX_TRIES = len(RETRY_SECONDS) + 1
@@ -67,7 +67,7 @@ SUBJECTS = {
     MailKind.ADDRESS_TAKEN: "You have an account already",
     MailKind.PASSWORD_RESET: "Choose a new password",
     MailKind.PASSWORD_CHANGED: "Your password was changed",
-    MailKind.SESSIONS_ENDED: "You were logged out on other devices",
+    MailKind.SESSIONS_ENDED: "Sessions of your account were ended",
     MailKind.ACCOUNT_ERASED: "Your account was deleted",
     MailKind.TEST: "Test mail",
 }
@@ -92,18 +92,18 @@ class MailRules:
     link_ttl: timedelta
     """How long a mailed link is good, from the last try to send it."""
     limit: Rate | None
-    """How many mails to one address one network may request, of all kinds together; what is beyond waits."""
+    """Mails of all kinds to one address that one network may request; further ones wait."""
 
     @property
     def total(self) -> Rate | None:
-        """How many mails one address gets that any networks have requested."""
+        """Mails to one address that all networks together may request."""
         return None if self.limit is None else self.limit.times(TOTAL)
 
     def free_at(
         self, now: datetime, made: Sequence[tuple[datetime, str]], requested_from: str, *, is_known: bool = False
     ) -> datetime:
-        """When one more may be made, after those made for the address: (time, requesting network). From a network that
-        the account `is_known` to log in from, others don't count."""
+        """When the next mail to an address may be made. `made` has the time and requesting network of each earlier one.
+        `is_known`: the account has logged in from this network, so the total of all networks does not apply."""
         own = free_at(now, self.limit, [at for at, network in made if network == requested_from])
         return own if is_known else max(own, free_at(now, self.total, [at for at, _ in made]))
 

@@ -188,10 +188,10 @@ class ActivationLink:
     """What is known of an activation link that is good, or that has activated its account."""
 
     registration: Registration | None
-    """What the link would make an account; None where it has."""
+    """The registration that the link activates; None if the link was used already."""
     is_only: bool
-    """Whether everything that is registered under the address has this registration's mailbox, username and password:
-    then no other password can be meant."""
+    """Whether all pending registrations of the address have the same mailbox, username and password hash; then the link
+    works without a password."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -262,8 +262,8 @@ class UserStore(Protocol):
     @abstractmethod
     async def activate(self, uid: str, hashed: str, now: datetime, *, password_hash: str | None = None) -> Activated:
         """9. Make the account of the link's registration, under the registration's id and with this password hash; all
-        registrations of the address and their links end, but for this link, which goes on to answer `is_new` False.
-        Without a hash the registration's own counts, where the link `is_only`; raises `PasswordRequired` elsewhere.
+        registrations of the address and their links end, except this link, which then returns `is_new` False. Without
+        `password_hash` that of the registration is used if the link `is_only`; otherwise raises `PasswordRequired`.
         10. Raises `InvalidLink` for a link that is unknown, of another uid or purpose, expired or ended;
             `UsernameTaken` when an account got the username, or one of the same skeleton, meanwhile; and then nothing
             changes.
@@ -298,7 +298,7 @@ class UserStore(Protocol):
     async def change_profile(
         self, account_id: str, *, username: Username | None = None, record_events: bool | None = None
     ) -> Account:
-        """16. Change what is given; raises `UsernameTaken` as clause 4 has it, and `UserNotFound`."""
+        """16. Change what is given; raises `UsernameTaken` under the conditions of clause 4, and `UserNotFound`."""
 
     @abstractmethod
     async def set_active(self, address_key: str, is_active: bool, now: datetime) -> Sequence[str]:
@@ -358,12 +358,12 @@ class SessionStore(Protocol):
         network: str = "",
     ) -> Sequence[str]:
         """1. Keep a new session, the login in its account's `last_login`, and the network that it comes from, where
-        that is given. The ids of sessions that gave way: an account has `sessions.MAX_SESSIONS`, the one used longest
-        ago goes; and `sessions.MAX_NETWORKS` networks, likewise.
+        that is given. Returns the ids of sessions that were removed: an account has at most `sessions.MAX_SESSIONS`
+        sessions and `sessions.MAX_NETWORKS` networks; those used longest ago are removed.
         2. `rehashed` is a new hash of the same password: it takes the place of the old one.
         3. Raises `InvalidCredentials`, and nothing changes, when the account is inactive or gone by now, or its
-           password hash isn't `password_hash`, the one that was verified: a login in progress starts no session once
-           the password is another.
+           stored hash is no longer `password_hash`, which was verified: a login in progress starts no session after
+           a change of the password.
         """
 
     @abstractmethod
@@ -429,15 +429,16 @@ class Outbox(Protocol):
     """Mails until they are sent. Each raises `StoreUnavailable` when the store is away.
 
     1. An address gets at most the limit of `MailRules` in any window of what one network requests, of all kinds
-       together, counted when mails are made; and at most `mails.TOTAL` times that of what all networks request, those
-       left out from which its account has logged in. A mail that must wait has no links yet, and the links before it
-       stay good. Of each kind and network at most one waits for an address; none is dropped but for a newer one of
+       together, counted when mails are made; and at most `mails.TOTAL` times that of what all networks request. The
+       total does not apply to a network from which the account has logged in. A mail that must wait has no links yet,
+       and the links before it stay good.
+       Of each kind and network at most one waits for an address; none is dropped but for a newer one of
        both.
     2. Made late, an `ACTIVATION` mail has links for the `mails.RENEWED` newest pending registrations of that address
        and network that have none yet. An `ACTIVATION_RENEWAL` mail has new links for so many pending registrations of
        the address, those of its network first, then the newest; their earlier links end. Registrations of another
-       mailbox get a mail of their own. A `PASSWORD_RESET` mail leaves earlier reset links as they are. A mail that
-       nobody is there for is removed: no pending registration, no active account. Any number of these delays no other.
+       mailbox get a mail of their own. A `PASSWORD_RESET` mail leaves earlier reset links as they are. A mail
+       without a recipient (no pending registration, no active account) is removed; any number of these delays no other.
     """
 
     @abstractmethod

@@ -26,7 +26,7 @@ TOO_SIMILAR = 0.7
 """Share of characters in common with the address or username from which a password is refused, as Django has it."""
 
 MAX_PENDING = 50
-"""Registrations kept for one address. Beyond, the network that has registered it most often loses its oldest one, so
+"""Pending registrations of one address. A further one removes the oldest one of the network that has most of them, so
 that nobody can push out a registration from another network."""
 REPEAT = timedelta(seconds=10)
 """How long the same registration sent again counts as the same."""
@@ -44,7 +44,7 @@ _DOMAIN_ENDINGS = frozenset(
         porn sex adult example test invalid localhost local internal onion""",
     )
 )
-"""Last labels of domains that links are often made of; those of two letters are of countries."""
+"""Common top-level domains; any two letters count as a country's."""
 
 
 @dataclass(frozen=True, slots=True)
