@@ -24,6 +24,7 @@ from movie_core.mails import (
     ACTIVATIONS,
     FOR_ACCOUNTS,
     MAX_TALLY,
+    NOTICES,
     RENEWED,
     LinkInMail,
     Mail,
@@ -204,9 +205,12 @@ class SqlOutbox:
             await connection.execute(delete(mails).where(mails.c.id == mail_id))
             made_before = await self._made(connection, address_key, now)
             is_known = requested_from in await _networks(connection, address_key)
+            kind = MailKind(mail.kind)
             for place, (recipient, uids) in enumerate(parts):
-                free = self._rules.free_at(now, made_before, requested_from, is_known=is_known)
-                row = mail_row(MailKind(mail.kind), address_key, mail.created_at, free, requested_from)
+                free = now
+                if kind not in NOTICES:
+                    free = self._rules.free_at(now, made_before, requested_from, is_known=is_known)
+                row = mail_row(kind, address_key, mail.created_at, free, requested_from)
                 if place == 0:
                     row["id"] = mail_id
                 if free > now:
@@ -264,7 +268,11 @@ def newest_made(address_key: str, limit: Rate, now: datetime) -> Select[Any]:
     the limit allows."""
     return (
         select(mails.c.made_at, mails.c.requested_from)
-        .where(mails.c.address_key == address_key, mails.c.made_at > now - timedelta(seconds=limit.seconds))
+        .where(
+            mails.c.address_key == address_key,
+            mails.c.made_at > now - timedelta(seconds=limit.seconds),
+            mails.c.kind.not_in([kind.value for kind in NOTICES]),
+        )
         .order_by(mails.c.made_at.desc())
         .limit(limit.amount)
     )

@@ -59,6 +59,8 @@ FOR_ACCOUNTS = frozenset(
     (MailKind.PASSWORD_RESET, MailKind.PASSWORD_CHANGED, MailKind.SESSIONS_ENDED, MailKind.ACCOUNT_ERASED)
 )
 """Kinds that only somebody who has an account gets, and that strangers' registrations must not delay."""
+NOTICES = FOR_ACCOUNTS - {MailKind.PASSWORD_RESET}
+"""Kinds that say what has happened to an account. No limit holds them back, as strangers could use it up."""
 ACTIVATIONS = frozenset((MailKind.ACTIVATION, MailKind.ACTIVATION_RENEWAL))
 
 SUBJECTS = {

@@ -430,10 +430,9 @@ class Outbox(Protocol):
 
     1. An address gets at most the limit of `MailRules` in any window of what one network requests, of all kinds
        together, counted when mails are made; and at most `mails.TOTAL` times that of what all networks request. The
-       total does not apply to a network from which the account has logged in. A mail that must wait has no links yet,
-       and the links before it stay good.
-       Of each kind and network at most one waits for an address; none is dropped but for a newer one of
-       both.
+       total does not apply to a network from which the account has logged in. `mails.NOTICES` neither count nor wait.
+       A mail that must wait has no links yet, and the links before it stay good. Of each kind and network at most one
+       waits for an address; none is dropped but for a newer one of both.
     2. Made late, an `ACTIVATION` mail has links for the `mails.RENEWED` newest pending registrations of that address
        and network that have none yet. An `ACTIVATION_RENEWAL` mail has new links for so many pending registrations of
        the address, those of its network first, then the newest; their earlier links end. Registrations of another

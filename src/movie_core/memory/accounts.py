@@ -30,6 +30,7 @@ from movie_core.mails import (
     ACTIVATIONS,
     FOR_ACCOUNTS,
     MAX_TALLY,
+    NOTICES,
     RENEWED,
     Letter,
     LinkInMail,
@@ -174,7 +175,7 @@ class MemoryBook:
         made = [
             (row.made_at, row.requested_from)
             for row in self.mails
-            if row.address_key == address_key and row.made_at is not None
+            if row.address_key == address_key and row.made_at is not None and row.mail.kind not in NOTICES
         ]
         account = self.account_at(address_key)
         known = () if account is None else map(widest_network_of, self.networks.get(account.id, ()))
@@ -229,7 +230,7 @@ class MemoryBook:
         else:
             groups = [] if self.is_for_nobody(row) else [[]]
         for place, group in enumerate(groups):
-            due_at = self.free_at(key, now, row.requested_from)
+            due_at = now if kind in NOTICES else self.free_at(key, now, row.requested_from)
             if due_at > now:
                 if place == 0:
                     row.mail = replace(row.mail, due_at=due_at)

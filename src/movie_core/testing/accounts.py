@@ -1463,6 +1463,23 @@ class OutboxContract(StoresContract):
             assert mail.kind is MailKind.PASSWORD_RESET
 
     @clause
+    async def test_1_no_limit_holds_back_what_says_what_has_happened(self) -> None:
+        async with self.open(LIMITED) as stores:
+            account, _ = await join(stores)
+            for n in range(TOTAL * 3):
+                await stores.users.request_mail(
+                    MailKind.PASSWORD_RESET, account.address.key, NOW, requested_from=f"198.51.{n}.0/24"
+                )
+            await deliver(stores, NOW)
+            for n, now in enumerate([NOW, NOW + _MINUTE, NOW + 2 * _MINUTE, NOW + 3 * _MINUTE]):
+                old = account.password_hash if n == 0 else f"hash {n - 1}"
+                await stores.users.change_password(account.id, old, f"hash {n}", but="", now=now)
+                (notice,) = await deliver(stores, now)
+                assert notice.kind is MailKind.PASSWORD_CHANGED
+            (due,) = await deliver(stores, NOW + _HOUR)
+            assert due.kind is MailKind.PASSWORD_RESET, "notices don't count"
+
+    @clause
     async def test_1_without_a_limit_nothing_waits(self) -> None:
         async with self.open(UNLIMITED) as stores:
             for n in range(30):
