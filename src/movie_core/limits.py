@@ -317,15 +317,15 @@ class Limits:
         self.exports = None if exports is None else UserLimit(limiter, "exports", exports)
 
     async def login_work(self, networks: Sequence[str]) -> None:
-        """Count a password to be checked for a network, whatever account it is for; raises `RateLimited`."""
+        """Count a password to be checked for the narrowest network, whatever account it is for; raises `RateLimited`."""
         if self._login is not None:
-            await self._count_networks("login", networks, self._login.times(WIDER))
+            await self._count("login", f"network:{networks[0]}", self._login.times(WIDER))
 
     async def login(
         self, address_key: str, networks: Sequence[str], known: Collection[str] = frozenset()
     ) -> LoginAttempt:
-        """Count a login for its account, from each of its networks and from all; raises `RateLimited`, and then nothing
-        is counted.
+        """Count a login for the wider networks, and for its account from each of its networks and from all; raises
+        `RateLimited`, and then nothing is counted for the account.
 
         `known` are the narrowest networks from which this account has logged in before. The narrowest network of the
         client that contains one of them is the last to be counted: wider ones, and the account as a whole, are skipped,
@@ -335,8 +335,9 @@ class Limits:
             return LoginAttempt(None)
         account = _hashed(address_key)
         known_networks = {network for one in known for network in networks_of(one.partition("/")[0])}
-        wanted = []
+        wider, wanted = [], []
         for factor, network in _widening(networks):
+            wider.append((f"network:{network}", self._login.times(WIDER * factor)))
             wanted.append((f"{account}:{network}", self._login.times(factor)))
             if network in known_networks:
                 break
@@ -348,6 +349,8 @@ class Limits:
                 now = await self._count("login", key, rate)
                 quota = quota or now
                 counted.append((key, rate))
+            for key, rate in wider[1:]:
+                await self._count("login", key, rate)
         except RateLimited:
             await self._take_back("login", counted)
             raise
