@@ -36,7 +36,7 @@ _REDIS_OPTIONS = (
 )  # fmt: skip
 # A password may hold any character, also unescaped ones: before the host it ends at the last @.
 _PASSWORD_OPTION = re.compile(r"(?<=[?&]password=).*?(?=&\w+=|$)", re.DOTALL)
-_PASSWORD_BEFORE_HOST = re.compile(r"(?<=://)([^:@]*):.*(?=@)", re.DOTALL)
+_PASSWORD_BEFORE_HOST = re.compile(r"(?<=://)([^:]*):.*(?=@)", re.DOTALL)
 _REDIS_PREFIX = re.compile(r"[A-Za-z0-9._-]{1,64}", re.ASCII)
 
 

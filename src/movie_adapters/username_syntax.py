@@ -28,7 +28,7 @@ class UnicodeUsernameSyntax(UsernameSyntax):
 
     def skeleton(self, text: str) -> str:
         # A capital I looks like l, so that names which differ in case only are one with those that have an l for an i.
-        return _replaced(_replaced(text).casefold()).replace("i", "l")
+        return _replaced(_replaced(unicodedata.normalize("NFKC", text)).casefold()).replace("i", "l")
 
 
 def _replaced(text: str) -> str:

@@ -2,6 +2,7 @@
 
 import contextlib
 import re
+from collections.abc import AsyncIterator
 from datetime import datetime
 from typing import Any
 
@@ -18,6 +19,7 @@ from movie_api.movies import require_exporter, require_writer
 from movie_core.accounts import Accounts, Caller, TokenPair
 from movie_core.errors import (
     InvalidBody,
+    InvalidCredentials,
     InvalidLink,
     InvalidPassword,
     InvalidToken,
@@ -142,6 +144,19 @@ async def _count_login(request: AnyRequest, address_key: str, accounts: Accounts
     return attempt
 
 
+@contextlib.asynccontextmanager
+async def _unless_wrong(limits: Limits, attempt: LoginAttempt) -> AsyncIterator[None]:
+    """Take a login back from the limits of its account unless the password was wrong: only that counts there."""
+    try:
+        yield
+    except (InvalidCredentials, InvalidPassword):
+        raise
+    except Exception:
+        await limits.succeeded(attempt)
+        raise
+    await limits.succeeded(attempt)
+
+
 def _tell(request: AnyRequest, quota: Quota | None) -> None:
     """Have the answer say where the caller stands with a limit, whatever else it says."""
     request.scope["state"]["quota"] = quota
@@ -234,8 +249,8 @@ async def resend(request: AnyRequest, accounts: FromDishka[Accounts], limits: Fr
 async def log_in(request: AnyRequest, accounts: FromDishka[Accounts], limits: FromDishka[Limits]) -> Response[bytes]:
     given = await read_json(request, Credentials)
     attempt = await _count_login(request, accounts.address_key(given.email), accounts, limits)
-    pair = await accounts.log_in(given.email, given.password, _device(request), network=_networks(request)[0])
-    await limits.succeeded(attempt)
+    async with _unless_wrong(limits, attempt):
+        pair = await accounts.log_in(given.email, given.password, _device(request), network=_networks(request)[0])
     return _json(_pair(pair))
 
 
@@ -246,8 +261,8 @@ async def reauthenticate(
     given = await read_json(request, GivenPassword)
     account = await accounts.profile(caller)
     attempt = await _count_login(request, account.address.key, accounts, limits)
-    pair = await accounts.reauthenticate(caller, given.password, _device(request), network=_networks(request)[0])
-    await limits.succeeded(attempt)
+    async with _unless_wrong(limits, attempt):
+        pair = await accounts.reauthenticate(caller, given.password, _device(request), network=_networks(request)[0])
     return _json(_pair(pair))
 
 
@@ -358,12 +373,8 @@ async def change_password(
     given = await read_json(request, PasswordChange)
     account = await accounts.profile(caller)
     attempt = await _count_login(request, account.address.key, accounts, limits)
-    try:
+    async with _unless_wrong(limits, attempt):
         await accounts.change_password(caller, given.old_password, given.new_password)
-    except WeakPassword:  # the old one was right
-        await limits.succeeded(attempt)
-        raise
-    await limits.succeeded(attempt)
     return _nothing()
 
 

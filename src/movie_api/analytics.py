@@ -25,7 +25,11 @@ from movie_core.ports import Analytics
 ANALYTICS = "/api/v1/analytics/"
 
 _REFUSALS = {"from": InvalidParameter, "to": InvalidParameter}
-_FORMULA = re.compile(r"^(?=[\t\r])|(^|[;,|\t\r\n\"'])(\s*)([=+\-@\uff1d\uff0b\uff0d\uff20])")
+_FORMULA = re.compile(
+    r"^(?=[\t\r])"
+    r"|(^|[\s:;,|\"'\u3001\uff0c\uff1a\uff1b])([\s\u200b\ufeff]*)"
+    r"([=+\-@\u2212\ufe62\ufe63\ufe66\ufe6b\uff0b\uff0d\uff1d\uff20])"
+)
 """The start of a formula, full-width signs included: at the start of a cell, or after a character at which some
 spreadsheets split cells. Queries are untrusted text."""
 MAX_RANGES = 64

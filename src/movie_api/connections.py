@@ -21,7 +21,7 @@ RESERVE: Final = 256
 WITHOUT_LIMIT: Final = 1024
 """Connections where the system tells no limit."""
 LOOKED_AT: Final = 64
-"""How many of the longest idle connections are tried when room is needed."""
+"""How many of the longest idle connections are tried when room is needed; those that are busy come last next time."""
 
 
 class Connection(Protocol):
@@ -90,14 +90,19 @@ class Connections:
                 self.remove(connection)
                 self.ended += 1
                 return True
+            self.heard(connection)
         return False
 
     def _is_proxy(self, address: str) -> bool:
         if not self._proxies:
             return False
-        with contextlib.suppress(ValueError):
-            return any(ipaddress.ip_address(address) in proxy for proxy in self._proxies)
-        return False
+        try:
+            peer = ipaddress.ip_address(address)
+        except ValueError:
+            return False
+        if isinstance(peer, ipaddress.IPv6Address) and peer.ipv4_mapped is not None:  # of a socket for both versions
+            peer = peer.ipv4_mapped
+        return any(peer in proxy for proxy in self._proxies)
 
 
 def capacity() -> int:

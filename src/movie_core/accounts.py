@@ -268,6 +268,8 @@ class Accounts:
         try:
             pair = await self._start_session(account, device, rehashed=rehashed, network=network)
         except InvalidCredentials:
+            if rehashed is not None:  # another login may have stored a stronger hash of the same password
+                return await self.log_in(email, password, device, network=network)
             _log.info("login failed: the password was changed meanwhile, account %s", account.id)
             raise wrong from None
         _log.info("login succeeded: account %s", account.id)

@@ -99,9 +99,8 @@ def check_event(
 
 
 def _told_key(event: Event) -> tuple[object, ...]:
-    """The same for events that are one."""
-    moment = int(event.at.timestamp()) // REPEAT_SECONDS
-    return event.kind, event.user_id, event.movie_id, event.query, event.position, moment
+    """The same for events that are equal but for their time."""
+    return event.kind, event.user_id, event.movie_id, event.query, event.position
 
 
 class EventRecorder:
@@ -126,8 +125,8 @@ class EventRecorder:
         self._told_answered: Counter[str] = Counter()
         self._clock = clock
         self._pending: deque[Event] = deque()
-        self._told: dict[tuple[object, ...], None] = {}
-        """What clients have told, the oldest first."""
+        self._told: dict[tuple[object, ...], datetime] = {}
+        """When clients last told what, the oldest first."""
         # How often, and when first.
         self._searches: dict[tuple[str | None, str, bool], tuple[int, datetime]] = {}
         self._flushing = asyncio.Lock()
@@ -165,17 +164,25 @@ class EventRecorder:
         """Take all events that a client sent or, raising `Busy`, none. Repeats (see `REPEAT_SECONDS`) are skipped."""
         if self._store is None:
             return
-        new = {key: event for event in events if (key := _told_key(event)) not in self._told}
+        new, latest = [], dict[tuple[object, ...], datetime]()
+        for event in events:
+            key = _told_key(event)
+            last = latest.get(key) or self._told.get(key)
+            if last is None or abs(event.at - last).total_seconds() >= REPEAT_SECONDS:
+                new.append(event)
+                latest[key] = event.at
         if not self._has_room(len(new)):
             raise Busy("more events are waiting than can be kept; send them again later", retry_after=2.0)
-        self._told.update(dict.fromkeys(new))
+        for key, at in latest.items():
+            self._told.pop(key, None)
+            self._told[key] = at
         while len(self._told) > MAX_TOLD:
             del self._told[next(iter(self._told))]
-        for event in new.values():
+        for event in new:
             if event.kind is EventKind.CLICK and event.query is not None:
                 # The same search again is another one: this click doesn't follow it.
                 self._close((event.user_id, event.query, True))
-        self._pending.extend(new.values())
+        self._pending.extend(new)
 
     def _close(self, key: tuple[str | None, str, bool]) -> None:
         """What was searched up to now becomes an event."""

@@ -317,7 +317,7 @@ class Limits:
         self.exports = None if exports is None else UserLimit(limiter, "exports", exports)
 
     async def login_work(self, networks: Sequence[str]) -> None:
-        """Count a password to be checked for the narrowest network, whatever account it is for; raises `RateLimited`."""
+        """Count a password to be checked for the narrowest network, whatever the account; raises `RateLimited`."""
         if self._login is not None:
             await self._count("login", f"network:{networks[0]}", self._login.times(WIDER))
 

@@ -27,21 +27,41 @@ TOO_SIMILAR = 0.7
 
 MAX_PENDING = 50
 """Pending registrations of one address. A further one removes the oldest one of the network that has most of them, so
-that nobody can push out a registration from another network."""
+that it takes as many networks to push out a registration of another one."""
 REPEAT = timedelta(seconds=10)
 """How long the same registration sent again counts as the same."""
 
 _PRODUCT = ("movie", "movies", "search", "moviesearch", "film", "cinema")
 """What somebody tries first here."""
 _ASCII_CASE = str.maketrans("ABCDEFGHIJKLMNOPQRSTUVWXYZ", "abcdefghijklmnopqrstuvwxyz")
+_INVISIBLE = re.compile("[\u034f\u115f\u1160\u17b4\u17b5\u180b-\u180f\u3164\ufe00-\ufe0f\uffa0\U000e0100-\U000e01ef]")
+"""Letters and marks that show nothing (Unicode's `Default_Ignorable_Code_Point`)."""
 _USERNAME = re.compile(r"[^ ]+(?: [^ ]+)*")
 _DOMAIN_ENDINGS = frozenset(
     re.findall(
-        r"\w+",
-        """com net org info biz edu gov mil int name pro mobi aero asia coop jobs museum tel travel xxx app dev page web
-        xyz top site online store shop club live vip win bid loan work click link icu fun space website tech cloud
-        digital agency media news blog email support help team group bank money cash finance crypto games bet casino
-        porn sex adult example test invalid localhost local internal onion""",
+        r"\S+",
+        """academy adult aero africa agency amazon amsterdam android app apple arpa art asia attorney auto azure baby
+        bank bar bargains bayern beauty beer berlin bet bid bing biz black blog blue boats bond boston builders
+        business cafe camera capital car care careers cars cash casino cat center centre cfd charity chat chrome
+        city click clinic clothing cloud club codes coffee college com community company computer construction
+        consulting coop coupons credit creditcard cruises crypto cyou date dating deals democrat dental design dev
+        diamonds digital discount doctor dog download earth eco edu education email energy engineering estate
+        events example exchange expert fan farm fashion film finance fit fitness flights food football foundation
+        fun fund funds gallery games garden gift gifts gle global gmbh goog google gov green group guru hair
+        hamburg health healthcare help holdings holiday homes horse hospital host hosting hotel hotels house icu
+        inc industries info institute insurance insure int internal international invalid invest investments
+        jewelry jobs kids kitchen koeln land lawyer legal life limited link live llc loan loans local localhost
+        lol london lotto love ltd makeup market marketing markets media miami microsoft mil mobi money monster
+        mortgage moscow motorcycles mov movie museum music name net network networks new news ngo ninja now nyc
+        observer one ong onion online org page paris partners parts party pet pets pharmacy photo photos pics
+        pictures pink pizza plus poker porn post press pro promo properties property pub quebec quest recipes red
+        rent rentals repair republican rest restaurant review reviews run sale sbs school security service
+        services sex shoes shop show singles site skin social software solar solutions space srl store stream
+        studio studios supplies supply support systems tax taxi team tech technology tel test theater tickets
+        today tokyo tools top tours toys trade trading training travel university vacations vegas ventures video
+        vip vote web website wien wiki win wine work works world wtf xxx xyz yachts youtube zip zone
+        рф рус москва онлайн сайт дети орг ком укр срб мкд бел бг ею ελ ευ
+        中国 中國 公司 网络 网址 在线 中文网 香港 台湾 台灣 みんな コム 한국 닷컴 닷넷 भारत ไทย ישראל مصر موقع""",  # noqa: RUF001
     )
 )
 """Common top-level domains; any two letters count as a country's."""
@@ -141,7 +161,12 @@ def parse_username(text: str, syntax: "UsernameSyntax") -> Username:
     legal = all(
         c in "._- " or unicodedata.category(c)[0] == "L" or unicodedata.category(c) == "Nd" for c in _bare(shown)
     )
-    if not legal or not _USERNAME.fullmatch(shown) or unicodedata.category(shown[0])[0] == "M":
+    if (
+        not legal
+        or _INVISIBLE.search(shown)
+        or not _USERNAME.fullmatch(shown)
+        or unicodedata.category(shown[0])[0] == "M"
+    ):
         raise InvalidUsername(
             "a username has letters, digits, dots, underscores, hyphens, and single blanks inside", field="username"
         )
@@ -155,7 +180,8 @@ def parse_username(text: str, syntax: "UsernameSyntax") -> Username:
 def _is_like_a_link(word: str) -> bool:
     *before, last = unicodedata.normalize("NFKC", word).casefold().strip("._-").split(".")
     is_country = len(last) == 2 and last.isascii() and last.isalpha()
-    return "www" in before or (any(before) and (is_country or last in _DOMAIN_ENDINGS))
+    is_domain = is_country or last in _DOMAIN_ENDINGS or last.startswith("xn--")
+    return "www" in before or (any(before) and is_domain)
 
 
 def _bare(text: str) -> str:

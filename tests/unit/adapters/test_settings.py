@@ -234,6 +234,11 @@ def test_durations_are_shown_as_they_can_be_given() -> None:
         ("redis://u:p:a@ss@h/0", "redis://u:***@h/0"),
         ("redis://u:p?a#s@h/0", "redis://u:***@h/0"),
         ("redis://u:pa\nss@h/0", "redis://u:***@h/0"),
+        (
+            "smtp://you@example.com:pass@smtp.example.com:587?tls=starttls",
+            "smtp://you@example.com:***@smtp.example.com:587?tls=starttls",
+        ),
+        ("postgresql+asyncpg://app@srv:pa@ss@h/db", "postgresql+asyncpg://app@srv:***@h/db"),
         ("redis://h:1/0?password=pass&db=1", "redis://h:1/0?password=***&db=1"),
         ("redis://h:1/0?db=1&password=pa@ss", "redis://***"),
         ("redis://h/0?password=pa:s&&s", "redis://h/0?password=***"),

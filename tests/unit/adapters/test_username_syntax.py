@@ -23,6 +23,8 @@ class TestUnicodeUsernameSyntax(UsernameSyntaxContract):
         ("rnodern", "modern"),
         ("OO7", "007"),
         ("Strasse", "STRAßE"),
+        ("\uff41\uff44\uff4d\uff49\uff4e", "admin"),  # full-width
+        ("\u00aadmin", "admin"),
     ],
 )
 def test_names_that_look_alike_have_one_skeleton(one: str, other: str) -> None:

@@ -1,11 +1,15 @@
 import asyncio
 import logging
 import re
+from typing import Any
 
 import httpx
 import pytest
 from tests.unit.api.conftest import ANN, AUTHENTICATION, ME, Api, OpenApi, bearer
 from tests.unit.api.test_search import MOVIES, assert_problem
+
+from movie_core.accounts import Accounts
+from movie_core.errors import StoreUnavailable
 
 REGISTER = f"{AUTHENTICATION}register/"
 LOGIN = f"{AUTHENTICATION}login/"
@@ -251,6 +255,23 @@ async def test_both_logins_share_their_limit(open_api: OpenApi) -> None:
         owner = await api.elsewhere("198.51.100.1").post(LOGIN, json=CREDENTIALS)
         assert owner.status_code == 200
         assert "ratelimit" in owner.headers
+
+
+async def test_only_wrong_passwords_count_for_an_account(open_api: OpenApi, monkeypatch: pytest.MonkeyPatch) -> None:
+    async with open_api(MOVIE_LIMIT_LOGIN="2/minute") as api:
+        await api.activated()
+
+        async def fail(*_: Any, **__: Any) -> None:
+            raise StoreUnavailable("the database doesn't answer")
+
+        with monkeypatch.context() as failing:
+            failing.setattr(Accounts, "log_in", fail)
+            for _ in range(5):
+                assert_problem(await api.post(LOGIN, json=CREDENTIALS), 503, "store_unavailable")
+        for _ in range(5):
+            assert (await api.post(LOGIN, json=CREDENTIALS)).status_code == 200
+        for expected in (401, 401, 429):
+            assert (await api.post(LOGIN, json=CREDENTIALS | {"password": "wrong"})).status_code == expected
 
 
 async def test_a_registration_counts_whatever_it_is_worth(open_api: OpenApi) -> None:

@@ -205,7 +205,13 @@ async def test_what_is_not_known_is_an_empty_cell(api: Api) -> None:
         ("\uff0d1", "'\uff0d1"),
         ("\uff20x", "'\uff20x"),
         ("x;\uff1d1", "x;'\uff1d1"),
-        ("spider-man + ann@example.com", "spider-man + ann@example.com"),
+        ("x :=1", "x :'=1"),
+        ("x =1", "x '=1"),
+        ("x\uff1b=1", "x\uff1b'=1"),
+        ("\u200b=1", "\u200b'=1"),
+        ("\ufe661", "'\ufe661"),
+        ("\u22121", "'\u22121"),
+        ("spider-man ann@example.com 2+2=4", "spider-man ann@example.com 2+2=4"),
     ],
 )
 async def test_a_formula_is_none_wherever_a_spreadsheet_may_split_a_cell(api: Api, query: str, cell: str) -> None:

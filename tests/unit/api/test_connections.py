@@ -61,9 +61,10 @@ def test_a_request_being_answered_is_not_cut_off_and_the_newcomer_goes_instead()
     assert connections.add(Asked(), "192.0.2.2")
 
 
-def test_the_total_holds_for_proxies_too_and_a_networks_share_does_not() -> None:
+@pytest.mark.parametrize("address", ["10.1.2.3", "::ffff:10.1.2.3", "::1"])
+def test_the_total_holds_for_proxies_too_and_a_networks_share_does_not(address: str) -> None:
     connections = Connections(20, 5, ["10.0.0.0/8", "::1/128"])
-    first = filled(connections, 20, "10.1.2.3")[0]
+    first = filled(connections, 20, address)[0]
     assert not first.has_gone
     filled(connections, 1)
     assert first.has_gone
@@ -87,12 +88,14 @@ def test_what_is_closed_makes_room() -> None:
     filled(connections, 3, is_busy=True)
 
 
-def test_only_some_are_asked() -> None:
+def test_only_some_are_tried_at_a_time_and_busy_ones_last_the_next_time() -> None:
     connections = Connections(1000, 500)
     filled(connections, LOOKED_AT, is_busy=True)
     idle = filled(connections, 500 - LOOKED_AT)
     assert not connections.add(Asked(), "192.0.2.1")
     assert not any(one.has_gone for one in idle)
+    assert connections.add(Asked(), "192.0.2.1")
+    assert idle[0].has_gone
 
 
 def test_a_process_keeps_descriptors_for_everything_else() -> None:

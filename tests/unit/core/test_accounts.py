@@ -1,5 +1,6 @@
 """The service over every port in memory."""
 
+import asyncio
 import contextlib
 import logging
 from collections.abc import Awaitable
@@ -99,6 +100,23 @@ async def test_whose_link_is_used_gets_the_account() -> None:
     await world.accounts.log_in(ANN, PASSWORD, "d")
     with pytest.raises(InvalidCredentials):
         await world.accounts.log_in(ANN, "not the owner's choice at all", "d")
+
+
+async def test_of_two_logins_that_store_a_stronger_hash_at_once_both_succeed() -> None:
+    world = World()
+    await world.join()
+    together = asyncio.Barrier(2)
+    hashing = world.hasher.hash
+
+    async def hashed(password: str, *, salt: bytes | None = None, queue: str = "") -> str:
+        if salt is None:
+            await together.wait()
+        return await hashing(password, salt=salt, queue=queue)
+
+    outdated = [True, True]
+    world.hasher.hash = hashed  # type: ignore[method-assign]
+    world.hasher.is_outdated = lambda _: bool(outdated) and outdated.pop()  # type: ignore[method-assign]
+    await asyncio.gather(*(world.accounts.log_in(ANN, PASSWORD, "d") for _ in range(2)))
 
 
 async def test_a_strangers_link_leaves_no_strangers_password_in_force() -> None:

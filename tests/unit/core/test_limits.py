@@ -194,7 +194,9 @@ async def test_a_password_to_check_counts_for_its_networks_whatever_the_account(
     await limits_over(limiter).login_work(V6)
     assert len(limiter.hits) == 1, "whose networks are known has not been looked up yet"
     await limits_over(limiter).login(ADA, V6)
-    assert [(key.removeprefix("network:"), rate.amount) for _, key, rate in limiter.hits if key.startswith("network:")] == [
+    assert [
+        (key.removeprefix("network:"), rate.amount) for _, key, rate in limiter.hits if key.startswith("network:")
+    ] == [
         ("2001:db8:1:203::/64", 100),
         ("2001:db8:1:200::/56", 200),
         ("2001:db8:1::/48", 400),

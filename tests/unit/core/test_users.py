@@ -135,7 +135,8 @@ def test_a_username_is_of_one_script(text: str) -> None:
     "text",
     [
         *("Win 900 EUR at www.example.com", "www.evil", "example.com", "Evil.COM", "see bit.ly", "a.b.ru", "ada.test"),
-        *("ada.example", "go to example.org.", "exa\uff4dple.com", "-example.com-"),
+        *("ada.example", "go to example.org.", "exa\uff4dple.com", "-example.com-", "paypal.zip", "free.movie"),
+        *("пример.рф", "evil.xn--p1ai", "例子.中国"),
     ],
 )
 def test_a_username_looks_like_no_link(text: str) -> None:
@@ -159,6 +160,7 @@ def test_names_that_look_alike_have_one_skeleton() -> None:
     [
         *("", " ", " ada", "ada ", "a  b", "x" * (MAX_USERNAME + 1), "ada@example.com", "ada/l", "ada\n", "\nada"),
         *("a\tb", "a\u00a0b", "a\u200bb", "a\x00b", "\u202eada", "💡", "\ud800", "½", "<b>", "a'b", "\u0301a"),
+        *("admin\ufe0f", "ad\u034fmin", "\u3164", "a\U000e0100"),  # what they add shows nothing
     ],
 )
 def test_anything_else_is_no_username(text: str) -> None:
