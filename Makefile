@@ -59,7 +59,7 @@ run: setup ## Serve at http://127.0.0.1:8000 with the embedded defaults (PORT=â€
 	@exec $(BIN)/movie-search serve --port $(PORT)
 
 test: setup ## Run every test; brings its own PostgreSQL and Valkey
-	@$(BIN)/pytest -n auto
+	@$(BIN)/pytest -n auto --dist worksteal
 
 check: test check-code ## Test, then lint, types and import rules
 

@@ -42,10 +42,11 @@ def postgres_server() -> Iterator[str]:
 
 
 @contextmanager
-def postgres_database(server_url: str) -> Iterator[str]:
-    """The URL of a new and empty database on a server. Not for a thread that runs an event loop."""
+def postgres_database(server_url: str, template: str = "template1") -> Iterator[str]:
+    """The URL of a new database on a server: an empty one, or a copy of another that nobody is connected to. Not for a
+    thread that runs an event loop."""
     name = f"test_{secrets.token_hex(6)}"
-    asyncio.run(_execute(server_url, f"CREATE DATABASE {name}"))
+    asyncio.run(_execute(server_url, f"CREATE DATABASE {name} TEMPLATE {template}"))
     try:
         before, mark, after = server_url.partition("?")
         yield f"{before.rpartition('/')[0]}/{name}{mark}{after}"

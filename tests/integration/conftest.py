@@ -23,10 +23,11 @@ import pytest
 from redis import Redis
 from tests.servers import OwnServer, free_port, postgres_database, postgres_server, redis_server
 
+from movie_adapters import postgres_movies, sql_database, sql_ratings, sql_tables
 from movie_adapters.sql_database import migrate
 from movie_adapters.upstream import Upstream
 
-START_SECONDS = 30
+START_SECONDS = 60
 
 
 @pytest.fixture(scope="session")
@@ -36,8 +37,25 @@ def postgres() -> Iterator[str]:
         yield url
 
 
+@pytest.fixture(scope="session")
+def films(postgres: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """The name of a PostgreSQL database with the bundled films, to be copied."""
+    with postgres_database(postgres) as url:
+        program = Program(("migrate",), tmp_path_factory.mktemp("films"), {"MOVIE_DATABASE_URL": url})
+        program.process.wait(120)
+        assert program.stop() == 0, program.said()
+        yield url.partition("?")[0].rpartition("/")[2]
+
+
 @pytest.fixture
-def database_url(postgres: str) -> Iterator[str]:
+def database_url(postgres: str, films: str) -> Iterator[str]:
+    """The URL of a PostgreSQL database in which the bundled films are searchable already."""
+    with postgres_database(postgres, films) as url:
+        yield url
+
+
+@pytest.fixture
+def empty_database_url(postgres: str) -> Iterator[str]:
     """The URL of an empty PostgreSQL database."""
     with postgres_database(postgres) as url:
         yield url
@@ -70,6 +88,19 @@ def url(request: pytest.FixtureRequest) -> str:
 def redis_url() -> Iterator[str]:
     with redis_server() as url:
         yield url
+
+
+@pytest.fixture
+def patient(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Databases may take ten times as long as else: for tests of what is written, which a busy machine must not fail."""
+    for module, name in (
+        (sql_database, "CONNECT_SECONDS"),
+        (sql_tables, "READ_SECONDS"),
+        (sql_tables, "WRITE_SECONDS"),
+        (sql_ratings, "WRITE_SECONDS"),
+        (postgres_movies, "READ_SECONDS"),
+    ):
+        monkeypatch.setattr(module, name, 10 * getattr(module, name))
 
 
 @contextlib.contextmanager

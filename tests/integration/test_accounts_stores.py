@@ -77,14 +77,17 @@ class TestOutboxOnSqlite(OnSqlite, OutboxContract):
     pass
 
 
+@pytest.mark.usefixtures("patient")
 class TestUsersOnPostgres(OnPostgres, UserStoreContract):
     pass
 
 
+@pytest.mark.usefixtures("patient")
 class TestSessionsOnPostgres(OnPostgres, SessionStoreContract):
     pass
 
 
+@pytest.mark.usefixtures("patient")
 class TestOutboxOnPostgres(OnPostgres, OutboxContract):
     pass
 

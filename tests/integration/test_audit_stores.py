@@ -48,6 +48,7 @@ class TestAuditLogOnSqlite(OpenLog):
         self.url = sqlite_url
 
 
+@pytest.mark.usefixtures("patient")
 class TestAuditLogOnPostgres(OpenLog):
     @pytest.fixture(autouse=True)
     def _database(self, postgres_url: str) -> None:

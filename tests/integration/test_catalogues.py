@@ -300,6 +300,7 @@ class TestSqliteMovies(CatalogueSearch, CatalogueContract):
                 await catalogue.close()
 
 
+@pytest.mark.usefixtures("patient")
 class TestPostgresMovies(CatalogueSearch, CatalogueContract):
     @pytest.fixture(autouse=True)
     def _database(self, postgres_url: str) -> None:

@@ -79,10 +79,12 @@ class TestAnalyticsOnSqlite(OnSqlite, AnalyticsContract):
     pass
 
 
+@pytest.mark.usefixtures("patient")
 class TestEventsOnPostgres(OnPostgres, EventStoreContract):
     pass
 
 
+@pytest.mark.usefixtures("patient")
 class TestAnalyticsOnPostgres(OnPostgres, AnalyticsContract):
     pass
 

@@ -160,8 +160,8 @@ MARGIN = 1.0
 """Seconds that a busy machine may add to what a request takes."""
 
 
-def test_the_catalogue_on_postgresql(serve: Serve, database_url: str) -> None:
-    _, api = serve(MOVIE_DATABASE_URL=database_url)
+def test_the_catalogue_on_postgresql(serve: Serve, empty_database_url: str) -> None:
+    _, api = serve(MOVIE_DATABASE_URL=empty_database_url)
     assert api.get(MOVIES, params={"query": "teh matirx"}).json()["items"][0]["title"] == "The Matrix"
     assert api.get("/health/ready").json() == {
         "status": "ready",

@@ -57,13 +57,13 @@ BEFORE = "0005"
 """What comes after it makes, among others, a table that refers to accounts, for which it has to lock theirs."""
 
 
-def test_a_migration_that_has_to_wait_for_a_table_lets_others_go_first(database_url: str) -> None:
-    upgrade_to(database_url, BEFORE)
+def test_a_migration_that_has_to_wait_for_a_table_lets_others_go_first(empty_database_url: str) -> None:
+    upgrade_to(empty_database_url, BEFORE)
     waits: list[float] = []
 
     async def run() -> None:
-        engine = create_engine(database_url)
-        migrating = asyncio.create_task(asyncio.to_thread(migrate, database_url))
+        engine = create_engine(empty_database_url)
+        migrating = asyncio.create_task(asyncio.to_thread(migrate, empty_database_url))
         async with engine.begin() as long:  # say, somebody's import
             await long.execute(text("LOCK TABLE users IN ROW EXCLUSIVE MODE"))
             end = time.monotonic() + 3
@@ -77,21 +77,23 @@ def test_a_migration_that_has_to_wait_for_a_table_lets_others_go_first(database_
         await engine.dispose()
 
     asyncio.run(run())
-    assert asyncio.run(_revision(database_url)) == newest_revision()
+    assert asyncio.run(_revision(empty_database_url)) == newest_revision()
     assert 0.2 < max(waits) < 1, "the migration did wait for the table, and nobody waited for long behind it"
 
 
-def test_a_migration_gives_up_on_a_table_that_is_never_free(database_url: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    upgrade_to(database_url, BEFORE)
+def test_a_migration_gives_up_on_a_table_that_is_never_free(
+    empty_database_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    upgrade_to(empty_database_url, BEFORE)
     monkeypatch.setattr(sql_database, "MIGRATE_SECONDS", 0.0)
 
     async def run() -> None:
-        engine = create_engine(database_url)
+        engine = create_engine(empty_database_url)
         async with engine.begin() as long:
             await long.execute(text("LOCK TABLE users IN ROW EXCLUSIVE MODE"))
             with pytest.raises(StoreUnavailable):
-                await asyncio.to_thread(migrate, database_url)
+                await asyncio.to_thread(migrate, empty_database_url)
         await engine.dispose()
 
     asyncio.run(run())
-    assert asyncio.run(_revision(database_url)) == BEFORE
+    assert asyncio.run(_revision(empty_database_url)) == BEFORE

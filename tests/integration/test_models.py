@@ -38,6 +38,7 @@ class TestOnSqlite(OpenModels, ModelStoreContract):
         self.url = sqlite_url
 
 
+@pytest.mark.usefixtures("patient")
 class TestOnPostgres(OpenModels, ModelStoreContract):
     @pytest.fixture(autouse=True)
     def _database(self, postgres_url: str) -> None:

@@ -56,6 +56,7 @@ class TestRatingsOnSqlite(OpenStores):
         self.url = sqlite_url
 
 
+@pytest.mark.usefixtures("patient")
 class TestRatingsOnPostgres(OpenStores):
     @pytest.fixture(autouse=True)
     def _database(self, postgres_url: str) -> None:
@@ -99,6 +100,7 @@ async def test_one_row_is_left_of_two_hundred_ratings_of_one_movie_at_once(url: 
         assert [one.rating for one in await stores.ratings.history(ada.id)] == [2.0]
 
 
+@pytest.mark.usefixtures("patient")
 async def test_a_thousand_writes_200_at_a_time_lose_nothing(url: str) -> None:
     async with stores_at(url) as (_, stores):
         people = [(await join(stores.accounts, f"p{n}@example.com", f"P {n}"))[0] for n in range(20)]

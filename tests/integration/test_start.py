@@ -127,7 +127,7 @@ def test_a_first_start_makes_no_account(
     request: pytest.FixtureRequest, serve: Serve, run: Run, folder: Path, database: str
 ) -> None:
     shutil.rmtree(folder / "var")
-    environ = {} if database == "sqlite" else {"MOVIE_DATABASE_URL": request.getfixturevalue("database_url")}
+    environ = {} if database == "sqlite" else {"MOVIE_DATABASE_URL": request.getfixturevalue("empty_database_url")}
     serve(**environ)
     listed = run("users", "list", **environ)
     assert (listed.returncode, listed.stdout, listed.stderr) == (0, "", "")

@@ -92,6 +92,7 @@ class TestTrendsOnSqlite(OnSqlite, SqlTrendStores):
     pass
 
 
+@pytest.mark.usefixtures("patient")
 class TestTrendsOnPostgres(OnPostgres, SqlTrendStores):
     pass
 
@@ -114,6 +115,7 @@ class TestOrdersOnSqlite(OnSqlite, SqlOrderStores):
     pass
 
 
+@pytest.mark.usefixtures("patient")
 class TestOrdersOnPostgres(OnPostgres, SqlOrderStores):
     pass
 

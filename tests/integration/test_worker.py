@@ -99,9 +99,9 @@ def sink() -> Iterator[SlowSink]:
 
 
 @pytest.fixture
-def environ(database_url: str, redis: RedisProcess, sink: SlowSink) -> dict[str, str]:
+def environ(empty_database_url: str, redis: RedisProcess, sink: SlowSink) -> dict[str, str]:
     return {
-        "MOVIE_DATABASE_URL": database_url,
+        "MOVIE_DATABASE_URL": empty_database_url,
         "MOVIE_REDIS_URL": redis.url,
         "MOVIE_SMTP_URL": f"smtp://127.0.0.1:{sink.port}",
         "MOVIE_SECRET_KEY": SECRET,

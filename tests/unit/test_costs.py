@@ -7,6 +7,7 @@ from datetime import UTC, date, datetime
 from typing import Any
 
 import pytest
+from tests.pace import slowness
 from tests.unit.api.conftest import SECRET
 
 from movie_adapters.address_syntax import EmailValidatorSyntax
@@ -28,7 +29,7 @@ from movie_core.users import Address, Username, check_password, normalise_passwo
 
 BODY = 64 * 1024
 MOST_SECONDS = 0.02
-"""Of CPU. On an idle machine it is 5 ms at most; what grows with the square of the length took a second."""
+"""Of CPU, on the machine of `tests.pace`. It is 11 ms at most; what grows with the square of the length took a second."""
 
 REPEATED = [
     "a", " ", "a ", ".", "a.", "@", "a@", "1", ",", "a,", "(", "(1999", '"', "\\", "/", "[", "%", "a=1&", "tt0",
@@ -86,8 +87,10 @@ def seconds(check: Callable[[Any], object], text: str) -> float:
 def test_no_input_keeps_a_check_busy(name: str) -> None:
     check, size = CHECKS[name]
     took = [(min(seconds(check, text) for _ in range(3)), text[:10]) for text in worst(size)]
-    assert [one for one in took if one[0] > MOST_SECONDS] == []
+    most = MOST_SECONDS * slowness()
+    assert [one for one in took if one[0] > most] == []
 
 
 def test_a_password_of_the_longest_kind_is_judged_soon() -> None:
-    assert max(min(seconds(check_new_password, text) for _ in range(3)) for text in worst(1024)) < MOST_SECONDS
+    took = max(min(seconds(check_new_password, text) for _ in range(3)) for text in worst(1024))
+    assert took < MOST_SECONDS * slowness()
