@@ -1,4 +1,4 @@
-"""How fast the machine is at the moment, so that tests can say how much work something is, whatever machine they run on."""
+"""How fast the machine is at the moment, so that bounds of processor time hold on any machine."""
 
 import time
 

@@ -92,7 +92,7 @@ def redis_url() -> Iterator[str]:
 
 @pytest.fixture
 def patient(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Databases may take ten times as long as else: for tests of what is written, which a busy machine must not fail."""
+    """Databases may take ten times as long as otherwise: for tests of what is written, on machines however busy."""
     for module, name in (
         (sql_database, "CONNECT_SECONDS"),
         (sql_tables, "READ_SECONDS"),

@@ -29,7 +29,7 @@ from movie_core.users import Address, Username, check_password, normalise_passwo
 
 BODY = 64 * 1024
 MOST_SECONDS = 0.02
-"""Of CPU, on the machine of `tests.pace`. It is 11 ms at most; what grows with the square of the length took a second."""
+"""Of CPU, on the machine of `tests.pace`: it is 11 ms at most. What grew with the square of the length took 1 s."""
 
 REPEATED = [
     "a", " ", "a ", ".", "a.", "@", "a@", "1", ",", "a,", "(", "(1999", '"', "\\", "/", "[", "%", "a=1&", "tt0",
