@@ -254,6 +254,17 @@ async def test_a_48_guesses_no_more_than_40_times_and_locks_nobody_out() -> None
     assert await is_admitted(limits, networks_of("2001:db8:bad:ffff::1"), ["2001:db8:bad:ffff::/64"])
 
 
+async def test_a_48_guesses_at_many_accounts_no_more_than_400_times() -> None:
+    limits, admitted = limits_over(MemoryRateLimiter()), 0
+    for n in range(500):
+        with contextlib.suppress(RateLimited):
+            networks = networks_of(f"2001:db8:bad:{131 * n % 65_536:x}::1")
+            await limits.login_work(networks)
+            await limits.login(f"user{n}@example.com", networks)
+            admitted += 1
+    assert admitted == 4 * WIDER * LOGIN.amount
+
+
 async def test_many_networks_lock_out_who_comes_from_a_new_one_only() -> None:
     limits = limits_over(MemoryRateLimiter())
     strangers = [networks_of(f"203.{n}.113.{host}") for n in range(20) for host in range(20)]
