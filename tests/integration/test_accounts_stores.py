@@ -65,14 +65,17 @@ class OnPostgres(OpenStores):
         self.url = postgres_url
 
 
+@pytest.mark.usefixtures("patient")
 class TestUsersOnSqlite(OnSqlite, UserStoreContract):
     pass
 
 
+@pytest.mark.usefixtures("patient")
 class TestSessionsOnSqlite(OnSqlite, SessionStoreContract):
     pass
 
 
+@pytest.mark.usefixtures("patient")
 class TestOutboxOnSqlite(OnSqlite, OutboxContract):
     pass
 

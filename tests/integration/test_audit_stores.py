@@ -42,6 +42,7 @@ class OpenLog(AuditLogContract):
             yield stores
 
 
+@pytest.mark.usefixtures("patient")
 class TestAuditLogOnSqlite(OpenLog):
     @pytest.fixture(autouse=True)
     def _database(self, sqlite_url: str) -> None:

@@ -279,6 +279,7 @@ def _tier(title: str, typed: str) -> int:
     return 1 if title.replace(" ", "").startswith(typed.replace(" ", "")) else 2
 
 
+@pytest.mark.usefixtures("patient")
 class TestSqliteMovies(CatalogueSearch, CatalogueContract):
     @pytest.fixture(autouse=True)
     def _file(self, sqlite_path: Path) -> None:

@@ -71,10 +71,12 @@ class OnPostgres(OpenStores):
         self.url = postgres_url
 
 
+@pytest.mark.usefixtures("patient")
 class TestEventsOnSqlite(OnSqlite, EventStoreContract):
     pass
 
 
+@pytest.mark.usefixtures("patient")
 class TestAnalyticsOnSqlite(OnSqlite, AnalyticsContract):
     pass
 

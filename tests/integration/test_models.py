@@ -32,6 +32,7 @@ class OpenModels:
             await engine.dispose()
 
 
+@pytest.mark.usefixtures("patient")
 class TestOnSqlite(OpenModels, ModelStoreContract):
     @pytest.fixture(autouse=True)
     def _database(self, sqlite_url: str) -> None:

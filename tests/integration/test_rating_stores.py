@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+import statistics
 import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -51,6 +52,7 @@ class OpenStores(RatingStoreContract):
             yield stores
 
 
+@pytest.mark.usefixtures("patient")
 class TestRatingsOnSqlite(OpenStores):
     @pytest.fixture(autouse=True)
     def _database(self, sqlite_url: str) -> None:
@@ -123,16 +125,20 @@ async def test_a_thousand_writes_200_at_a_time_lose_nothing(url: str) -> None:
 async def test_a_whole_list_is_read_and_an_import_written_in_well_under_a_transaction(url: str) -> None:
     async with stores_at(url) as (_, stores):
         ada, _ = await join(stores.accounts)
+        writes, reads = list[float](), list[float]()
         for start in range(0, MAX_RATINGS, MAX_IMPORT):
             numbers = range(start, start + MAX_IMPORT)
             rows = [NewRating(str(number), f"Film {number}", 2000, 5.0) for number in numbers]
             for again in (rows, [replace(row, rating=6.0) for row in rows]):
                 began = time.monotonic()
                 assert len(await stores.ratings.put(ada.id, again, NOW)) == MAX_IMPORT
-                assert time.monotonic() - began < 2 * slowness()  # some 0.3 s on a quiet machine
-        began = time.monotonic()
-        assert len(await stores.ratings.history(ada.id)) == MAX_RATINGS
-        assert time.monotonic() - began < 0.9 * slowness()
+                writes.append(time.monotonic() - began)
+        assert statistics.median(writes) < 2 * slowness()  # some 0.3 s on a quiet machine
+        for _ in range(3):
+            began = time.monotonic()
+            assert len(await stores.ratings.history(ada.id)) == MAX_RATINGS
+            reads.append(time.monotonic() - began)
+        assert min(reads) < 0.9 * slowness()
         began = time.monotonic()
         await stores.ratings.erase(ada.id)
         assert time.monotonic() - began < 2 * slowness()

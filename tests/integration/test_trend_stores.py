@@ -88,6 +88,7 @@ class SqlTrendStores(TrendStoreContract):
             yield SqlTrends(engine, "catalogue", kept)
 
 
+@pytest.mark.usefixtures("patient")
 class TestTrendsOnSqlite(OnSqlite, SqlTrendStores):
     pass
 
@@ -111,6 +112,7 @@ class SqlOrderStores(KeptOrdersContract):
         self.now += timedelta(seconds=seconds)
 
 
+@pytest.mark.usefixtures("patient")
 class TestOrdersOnSqlite(OnSqlite, SqlOrderStores):
     pass
 

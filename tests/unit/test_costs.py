@@ -1,14 +1,12 @@
 """What looks at input first takes time that grows no faster than the input."""
 
-import gc
-import time
 from collections.abc import Callable, Iterator
 from contextlib import suppress
 from datetime import UTC, date, datetime
 from typing import Any
 
 import pytest
-from tests.pace import slowness
+from tests.pace import cpu_seconds, slowness
 from tests.unit.api.conftest import SECRET
 
 from movie_adapters.address_syntax import EmailValidatorSyntax
@@ -78,14 +76,11 @@ CHECKS: dict[str, tuple[Callable[[str], object], int]] = {
 
 
 def seconds(check: Callable[[Any], object], text: str) -> float:
-    gc.disable()  # what other tests have left on the heap is none of this check's work
-    try:
-        began = time.thread_time()
+    def checked() -> None:
         with suppress(Invalid, Denied, TooManyRows):
             check(text)
-        return time.thread_time() - began
-    finally:
-        gc.enable()
+
+    return cpu_seconds(checked)
 
 
 @pytest.mark.parametrize("name", CHECKS)
