@@ -251,14 +251,14 @@ def test_nonsense_costs_postgresql_at_most_five_times_what_a_title_costs(serve: 
 
     for query in ("casablanca", "zzzyqx", "wild horses", "qqtitanik"):
         search(query)
-    pids = asyncio.run(backends())
     costs = {}
     for kind, texts in queries().items():
-        before = processor_seconds(pids)
+        before = {pid: processor_seconds([pid]) for pid in asyncio.run(backends())}
         for text in texts:
             search(text)
-        costs[kind] = (processor_seconds(pids) - before) / len(texts)
-    assert set(asyncio.run(backends())) <= set(pids)  # nothing was looked up by a process that isn't counted
+        # One that a busy machine has made anew counts with all that it did.
+        after = {pid: processor_seconds([pid]) for pid in asyncio.run(backends())}
+        costs[kind] = sum(spent - before.get(pid, 0.0) for pid, spent in after.items()) / len(texts)
     assert {kind: cost for kind, cost in costs.items() if cost > 5 * costs["titles"]} == {}, costs
 
 

@@ -143,7 +143,10 @@ async def watched(url: str) -> AsyncIterator[Told]:
             with contextlib.suppress(asyncio.CancelledError):
                 await asking
     assert {status for status, _ in told.live} == {200}
-    assert max(seconds for _, seconds in told.live) < LIVE
+    took = sorted(seconds for _, seconds in told.live)
+    assert (
+        took[len(took) * 9 // 10] < LIVE
+    )  # a busy machine may keep a few waiting; if they waited for a part, all would
 
 
 @pytest.mark.parametrize("kind", ["stopped", "frozen"])
