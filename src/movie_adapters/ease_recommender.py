@@ -7,7 +7,7 @@ import time
 from array import array
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import datetime, timedelta
 from types import ModuleType
 from typing import TYPE_CHECKING
 
@@ -79,7 +79,12 @@ class EaseRecommender:
     # --- learning
 
     async def train(self, progress: Progress = lambda _step, _part: None) -> ModelInfo:
-        made_at, version = self._clock(), await self._version()
+        present, version = await self._models.present(), await self._version()
+        made_at = self._clock()
+        if (
+            present is not None
+        ):  # a training that begins after another has ended is later, whatever the clocks of machines
+            made_at = max(made_at, present[0].made_at + timedelta(microseconds=1))
         users, movies, ratings, times = array("q"), array("q"), array("f"), array("d")
         people: dict[str, int] = {}
         rated: dict[str, int] = {}
@@ -105,9 +110,9 @@ class EaseRecommender:
 
         model, body = await asyncio.to_thread(learn)
         info = ModelInfo(made_at, len(ratings), len(people), len(films))
-        await self._models.save(info, version, body)
-        self._loaded = _Loaded(made_at, model)
-        self._looked_at = self._monotonic()
+        if await self._models.save(info, version, body):
+            self._loaded = _Loaded(made_at, model)
+            self._looked_at = self._monotonic()
         return info
 
     async def _films(self, rated: Mapping[str, int], movies: "array[int]", progress: Progress) -> list[Movie]:

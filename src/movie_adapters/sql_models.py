@@ -41,7 +41,7 @@ class SqlModels:
         self._engine = engine
         self._source = source
 
-    async def save(self, info: ModelInfo, version: str, body: bytes) -> None:
+    async def save(self, info: ModelInfo, version: str, body: bytes) -> bool:
         row = {
             "made_at": info.made_at,
             "version": version,
@@ -52,11 +52,16 @@ class SqlModels:
         async with transaction(self._engine) as connection:
             # The first statement locks the row, so that savers follow each other and no parts of two are mixed.
             statement = upsert(connection, models).values(source=self._source, **row)
-            await connection.execute(statement.on_conflict_do_update(index_elements=["source"], set_=row))
+            statement = statement.on_conflict_do_update(
+                index_elements=["source"], set_=row, where=models.c.made_at <= info.made_at
+            )
+            if (await connection.execute(statement.returning(models.c.source))).first() is None:
+                return False
             await connection.execute(delete(model_parts).where(model_parts.c.source == self._source))
             for number, start in enumerate(range(0, len(body), PART)):
                 part = {"source": self._source, "part": number, "body": body[start : start + PART]}
                 await connection.execute(insert(model_parts).values(part))
+        return True
 
     async def present(self) -> tuple[ModelInfo, str] | None:
         async with transaction(self._engine, read_only=True) as connection:

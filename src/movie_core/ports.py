@@ -821,8 +821,12 @@ class ModelStore(Protocol):
     """Trained models. Each raises `StoreUnavailable` when the store is away."""
 
     @abstractmethod
-    async def save(self, info: ModelInfo, version: str, body: bytes) -> None:
-        """1. The present model from now on; `version` is what it was made from, in the recommender's own words."""
+    async def save(self, info: ModelInfo, version: str, body: bytes) -> bool:
+        """1. The present model from now on; `version` is what it was made from, in the recommender's own words.
+
+        False, and nothing is kept, where the present model was made later: of two trainings at once the one that read
+        older ratings may end last.
+        """
 
     @abstractmethod
     async def present(self) -> tuple[ModelInfo, str] | None:

@@ -121,8 +121,11 @@ class MemoryModels:
     def __init__(self) -> None:
         self._kept: tuple[ModelInfo, str, bytes] | None = None
 
-    async def save(self, info: ModelInfo, version: str, body: bytes) -> None:
+    async def save(self, info: ModelInfo, version: str, body: bytes) -> bool:
+        if self._kept is not None and self._kept[0].made_at > info.made_at:
+            return False
         self._kept = info, version, body
+        return True
 
     async def present(self) -> tuple[ModelInfo, str] | None:
         return None if self._kept is None else self._kept[:2]

@@ -269,7 +269,7 @@ class ModelStoreContract:
             assert await models.present() is None
             for number in range(3):
                 info = ModelInfo(NOW + timedelta(microseconds=number), 100_000 + number, 600, 9_000)
-                await models.save(info, f"version {number}", bytes([number]) * 1000)
+                assert await models.save(info, f"version {number}", bytes([number]) * 1000)
                 assert await models.present() == (info, f"version {number}")
                 assert await models.body(info.made_at) == bytes([number]) * 1000
 
@@ -279,6 +279,16 @@ class ModelStoreContract:
             for body in (b"long" * 1_000_000, b"short"):
                 await models.save(ModelInfo(NOW, 1, 1, 1), "v", body)
                 assert await models.body(NOW) == body
+
+    @clause
+    async def test_1_a_model_made_earlier_than_the_present_one_is_not_kept(self) -> None:
+        async with self.open() as models:
+            later = ModelInfo(NOW + timedelta(microseconds=1), 2, 2, 2)
+            assert await models.save(later, "later", b"later" * 500_000)
+            assert not await models.save(ModelInfo(NOW, 1, 1, 1), "earlier", b"earlier")
+            assert await models.present() == (later, "later")
+            assert await models.body(later.made_at) == b"later" * 500_000
+            assert await models.body(NOW) is None
 
     @clause
     async def test_3_a_model_that_is_no_longer_present_has_no_body(self) -> None:
@@ -305,6 +315,5 @@ class ModelStoreContract:
                 *(models.save(ModelInfo(at, 1, 1, 1), str(body[:1]), body) for at, body in bodies.items())
             )
             found = await models.present()
-            assert found is not None
-            assert await models.body(found[0].made_at) == bodies[found[0].made_at]
-            assert found[1] == str(bodies[found[0].made_at][:1])
+            assert found == (ModelInfo(max(bodies), 1, 1, 1), str(bodies[max(bodies)][:1]))
+            assert await models.body(max(bodies)) == bodies[max(bodies)]

@@ -40,12 +40,21 @@ class Models(MemoryModels):
         self.loads = 0
         self.is_away = False
         self.gate: asyncio.Event | None = None
+        self.is_waiting = asyncio.Event()
+        self.saved: list[ModelInfo] = []
 
     async def present(self) -> tuple[ModelInfo, str] | None:
         self.looks += 1
         if self.is_away:
             raise StoreUnavailable("away")
         return await super().present()
+
+    async def save(self, info: ModelInfo, version: str, body: bytes) -> bool:
+        if self.gate is not None:
+            self.is_waiting.set()
+            await self.gate.wait()
+        self.saved.append(info)
+        return await super().save(info, version, body)
 
     async def body(self, made_at: datetime) -> bytes | None:
         self.loads += 1
@@ -101,6 +110,34 @@ async def test_another_process_answers_by_a_new_model_within_a_minute() -> None:
     assert await world.total() == 7
     assert await similar(world) == 6
     await world.answerer.close()
+
+
+async def test_a_training_that_began_earlier_and_ends_later_replaces_nothing() -> None:
+    world = World()
+    world.models.gate = asyncio.Event()
+    slow = asyncio.create_task(world.trainer.train())
+    await world.models.is_waiting.wait()
+    world.models.gate, gate = None, world.models.gate
+    world.now += timedelta(seconds=1)
+    await world.catalogue.load(FILMS[:7], replace=True)
+    newer = await world.answerer.train()
+    gate.set()
+    older = await slow
+    assert world.models.saved == [newer, older]
+    assert await world.trainer.model() == newer
+    assert not await world.trainer.is_outdated()
+    assert await world.total() == 7
+    assert (await world.trainer.recommend([], Window(), world.now)).total == 7
+
+
+async def test_a_training_on_a_machine_whose_clock_is_behind_replaces_the_model() -> None:
+    world = World()
+    await world.train(5)
+    world.now -= timedelta(hours=1)
+    await world.catalogue.load(FILMS[:7], replace=True)
+    newer = await world.answerer.train()
+    assert await world.trainer.model() == newer
+    assert await world.total() == 7
 
 
 async def test_movies_that_come_after_an_empty_model_are_recommended() -> None:
