@@ -251,14 +251,18 @@ def test_nonsense_costs_postgresql_at_most_five_times_what_a_title_costs(serve: 
 
     for query in ("casablanca", "zzzyqx", "wild horses", "qqtitanik"):
         search(query)
+
+    def spent() -> dict[int, float]:
+        return {pid: processor_seconds([pid]) for pid in asyncio.run(backends())}
+
     costs = {}
     for kind, texts in queries().items():
-        before = {pid: processor_seconds([pid]) for pid in asyncio.run(backends())}
+        before = spent()
         for text in texts:
             search(text)
-        # One that a busy machine has made anew counts with all that it did.
-        after = {pid: processor_seconds([pid]) for pid in asyncio.run(backends())}
-        costs[kind] = sum(spent - before.get(pid, 0.0) for pid, spent in after.items()) / len(texts)
+        after = spent()
+        assert before.keys() <= after.keys(), "the work of a closed connection would not be counted"
+        costs[kind] = sum(seconds - before.get(pid, 0.0) for pid, seconds in after.items()) / len(texts)
     assert {kind: cost for kind, cost in costs.items() if cost > 5 * costs["titles"]} == {}, costs
 
 

@@ -114,16 +114,19 @@ async def test_a_frozen_redis_costs_one_short_wait_and_limits_hold_until_it_is_b
 
 
 async def test_a_burst_at_a_frozen_redis_waits_once(server: OwnServer) -> None:
-    link = RedisLink(server.url)
-    try:
-        limiter = SharedRateLimiter(link)
-        with trouble(server, "frozen"):
-            began = time.monotonic()
-            answers = await asyncio.gather(*(limiter.hit("login", "ada", Rate(5, 60)) for _ in range(200)))
-            assert time.monotonic() - began < 5, "they wait one after the other"
-        assert [is_allowed for is_allowed, _ in answers].count(True) == 5
-    finally:
-        await link.close()
+    durations = []
+    for _ in range(3):  # the shortest counts, as other programs may delay any one
+        link = RedisLink(server.url)
+        try:
+            limiter = SharedRateLimiter(link)
+            with trouble(server, "frozen"):
+                began = time.monotonic()
+                answers = await asyncio.gather(*(limiter.hit("login", "ada", Rate(5, 60)) for _ in range(200)))
+                durations.append(time.monotonic() - began)
+            assert [is_allowed for is_allowed, _ in answers].count(True) == 5
+        finally:
+            await link.close()
+    assert min(durations) < 1
 
 
 async def test_a_redis_that_takes_no_writes_is_made_up_for(server: OwnServer) -> None:

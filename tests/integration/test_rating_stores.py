@@ -125,15 +125,16 @@ async def test_a_thousand_writes_200_at_a_time_lose_nothing(url: str) -> None:
 async def test_a_whole_list_is_read_and_an_import_written_in_well_under_a_transaction(url: str) -> None:
     async with stores_at(url) as (_, stores):
         ada, _ = await join(stores.accounts)
-        writes, reads = list[float](), list[float]()
+        writes, reads = dict[float, list[float]](), list[float]()
         for start in range(0, MAX_RATINGS, MAX_IMPORT):
             numbers = range(start, start + MAX_IMPORT)
             rows = [NewRating(str(number), f"Film {number}", 2000, 5.0) for number in numbers]
             for again in (rows, [replace(row, rating=6.0) for row in rows]):
                 began = time.monotonic()
                 assert len(await stores.ratings.put(ada.id, again, NOW)) == MAX_IMPORT
-                writes.append(time.monotonic() - began)
-        assert statistics.median(writes) < 2 * slowness()  # some 0.3 s on a quiet machine
+                writes.setdefault(again[0].rating, []).append(time.monotonic() - began)
+        for durations in writes.values():  # of inserts, and of updates, when the list is longest
+            assert statistics.median(durations[-3:]) < 2 * slowness()  # some 0.3 s on a quiet machine
         for _ in range(3):
             began = time.monotonic()
             assert len(await stores.ratings.history(ada.id)) == MAX_RATINGS
