@@ -17,6 +17,7 @@ import sys
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Sequence
 from contextlib import asynccontextmanager, contextmanager, suppress
 from datetime import datetime
+from importlib.metadata import version
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Annotated, NoReturn, TypeVar
@@ -60,6 +61,7 @@ T = TypeVar("T")
 app = App(
     name="movie-search",
     help="Search movies held by a source that fails every now and then; serve that as an API.",
+    version=lambda: version("movie-search-backend"),
     version_flags=["--version"],
     help_format="plaintext",
 )

@@ -14,8 +14,8 @@ _PRODUCT = "Movie Search"
 _MAX_PLAIN_LINE = 900
 """Bytes of a line that may be sent as it is (RFC 5322 allows 998)."""
 _BEFORE = {
-    MailKind.ACTIVATION: "Somebody, most likely you, registered this address. The link opens a page that asks for the "
-    "password of the registration, or for a new one, and activates the account.",
+    MailKind.ACTIVATION: "Somebody, most likely you, registered this address. To activate the account, open the link "
+    "and enter the password of the registration, or choose a new one.",
     MailKind.ADDRESS_TAKEN: "Somebody tried to register this address, but you have an account already. Log in with "
     "it, or have your password reset if you forgot it.",
     MailKind.PASSWORD_RESET: "Somebody, most likely you, asked to reset the password of your account. The link opens "

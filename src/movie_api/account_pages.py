@@ -25,17 +25,18 @@ def wants_html(request: AnyRequest) -> bool:
     return False
 
 
-def ask_to_activate(min_length: int, refusal: str = "") -> Response[str]:
-    """The form that activates an account; with a `refusal`, once more and 400."""
+def ask_to_activate(min_length: int, refusal: str = "", *, is_new: bool = False) -> Response[str]:
+    """The form that activates an account; with a `refusal`, once more and 400. `is_new` ticks its box."""
     alert, described = _refusal(refusal)
+    ticked = " checked" if is_new else ""
     return _page(
         "Activate your account",
         "<p>Enter the password that you chose when you registered. If you forgot it, or did not register yourself, "
         f'enter a new one and tick the box.</p><form method="post"><label for="password">Password</label>{alert}'
         f'<input type="password" id="password" name="password" autocomplete="current-password" required {described}>'
-        '<p class="choice"><input type="checkbox" id="new" name="new"> <label for="new">This is a new password</label>'
-        f'</p><p class="hint" id="hint">A new password needs at least {min_length} characters and must be hard to '
-        "guess: use a few uncommon words.</p><button>Activate my account</button></form>",
+        f'<p class="choice"><input type="checkbox" id="new" name="new"{ticked}> <label for="new">This is a new '
+        f'password</label></p><p class="hint" id="hint">A new password needs at least {min_length} characters and must '
+        "be hard to guess: use a few uncommon words.</p><button>Activate my account</button></form>",
         status_code=400 if refusal else 200,
     )
 
@@ -50,6 +51,12 @@ def _refusal(refusal: str) -> tuple[str, str]:
 
 def is_active() -> Response[str]:
     return _page("Your account is active", f"<p>You can log in now. The {_DOCS} shows how.</p>")
+
+
+def was_active() -> Response[str]:
+    """For a link that was used before."""
+    told = "<p>This link was used before; nothing was changed now.</p><p>Log in with your password. "
+    return _page("Your account is already active", f"{told}The {_DOCS} shows how.</p>")
 
 
 def ask_for_password(min_length: int, refusal: str = "") -> Response[str]:
@@ -76,11 +83,13 @@ def answer_either(request: AnyRequest, error: Exception) -> Response[bytes] | Re
         body = msgspec.json.encode(problem)
         return Response(body, status_code=problem.status, headers=headers, media_type=MEDIA_TYPE)
     if isinstance(error, InvalidLink):
-        way = "verify-email/resend/" if "/verify-email/" in request.scope["path"] else "password/forgot/"
+        is_activation = "/verify-email/" in request.scope["path"]
+        way = "verify-email/resend/" if is_activation else "password/forgot/"
         title = "This link is not valid"
         told = (
-            "<p>It is wrong or has expired, or a newer mail has replaced it.</p><p>To get a new one by mail, send your "
-            f"address to <code>POST /api/v1/authentication/{way}</code>; the {_DOCS} lets you do so.</p>"
+            "<p>It is wrong or has expired, or a newer mail has replaced it.</p>"
+            f"{'<p>If you already have an account, log in.</p>' * is_activation}<p>To get a new link by mail, send "
+            f"your address to <code>POST /api/v1/authentication/{way}</code>; the {_DOCS} lets you do so.</p>"
         )
     elif isinstance(error, UsernameTaken):
         title = "This username is taken"

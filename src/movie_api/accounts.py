@@ -189,11 +189,11 @@ async def show_activation(
     is_done = await accounts.is_activated(*_link(uid, token))
     if wants_html(request):
         if is_done:
-            return account_pages.is_active()
+            return account_pages.was_active()
         return account_pages.ask_to_activate(request.app.state.settings.password_min)
     if is_done:
-        return _message("This account is active already", code="already_verified")
-    return _message("POST to this URL to activate the account")
+        return _message("This account was already active; nothing was changed", code="already_verified")
+    return _message('POST {"password": "…"} or {"new_password": "…"} to this URL to activate the account')
 
 
 @post(ACTIVATION_LINK, exception_handlers={Exception: answer_either})
@@ -219,18 +219,23 @@ async def activate(
     if not wants_html(request):
         pair = await accounts.activate(*_link(uid, token), _device(request), **given, network=networks[0])
         if pair is None:
-            return _message("This account is active already", code="already_verified")
+            return _message("This account was already active; nothing was changed", code="already_verified")
         return _message("Email verified successfully", access=pair.access, refresh=pair.refresh)
     refusal = ""
     try:
+        if await accounts.is_activated(*_link(uid, token)):
+            return account_pages.was_active()
         # Whoever opens the page may never have registered: without a password nothing is activated.
-        if given or await accounts.is_activated(*_link(uid, token)):
+        if given:
             await accounts.activate(*_link(uid, token), None, **given)
             return account_pages.is_active()
         refusal = "enter the password of your registration, or a new one"
-    except (InvalidPassword, WeakPassword) as refused:
+    except InvalidPassword:
+        refusal = "this is not the password of this registration; to set a new one, tick the box"
+    except WeakPassword as refused:
         refusal = refused.detail
-    return account_pages.ask_to_activate(request.app.state.settings.password_min, refusal)
+    minimum = request.app.state.settings.password_min
+    return account_pages.ask_to_activate(minimum, refusal, is_new="new_password" in given)
 
 
 @post(AUTHENTICATION + "verify-email/resend/")

@@ -49,6 +49,8 @@ _PASSWORD: Json = {
     "description": "At most 1,024 bytes; long enough, not common or easily guessed, and unlike address and username.",
     "examples": ["velvet harbour quill tundra"],
 }
+_GIVEN_PASSWORD: Json = {"type": "string", "format": "password", "examples": _PASSWORD["examples"]}
+"""One that exists."""
 _TOKEN: Json = {"type": "string"}
 _NO_CONTROLS = r"^[^\x00-\x1f\x7f-\x9f]*$"
 
@@ -145,7 +147,7 @@ SCHEMAS: Json = {
     ),
     "NewAccount": _object(("email", "username", "password"), email=_EMAIL, username=_USERNAME, password=_PASSWORD),
     "Registered": _object(("email", "username"), email=_TEXT, username=_TEXT),
-    "Credentials": _object(("email", "password"), email=_EMAIL, password=_PASSWORD),
+    "Credentials": _object(("email", "password"), email=_EMAIL, password=_GIVEN_PASSWORD),
     "Address": _object(("email",), email=_EMAIL),
     "TokenPair": _object(
         ("access", "refresh"),
@@ -164,20 +166,23 @@ SCHEMAS: Json = {
     "Message": _object(("message",), message=_TEXT),
     "Activation": _object(
         (),
-        password=_PASSWORD | {"description": "The password of the registration."},
+        password=_GIVEN_PASSWORD | {"description": "The password of the registration."},
         new_password=_PASSWORD | {"description": "A new password, which replaces that of the registration."},
     )
-    | {"not": {"required": ["password", "new_password"]}},
+    | {
+        "not": {"required": ["password", "new_password"]},
+        "examples": [{"password": example} for example in _PASSWORD["examples"]],
+    },
     "ActivationForm": _object(
         (),
         password=_PASSWORD,
         new={"type": "string", "description": "If present, `password` is a new password."},
     ),
-    "GivenPassword": _object(("password",), password=_PASSWORD),
+    "GivenPassword": _object(("password",), password=_GIVEN_PASSWORD),
     "Nothing": _object(()),
     "NewPassword": _object(("uid", "token", "password"), uid=_TEXT, token=_TOKEN, password=_PASSWORD),
     "PasswordForm": _object(("password",), password=_PASSWORD),
-    "PasswordChange": _object(("old_password", "new_password"), old_password=_PASSWORD, new_password=_PASSWORD),
+    "PasswordChange": _object(("old_password", "new_password"), old_password=_GIVEN_PASSWORD, new_password=_PASSWORD),
     "Sessions": _object(
         ("items",),
         items=_list(
@@ -186,7 +191,7 @@ SCHEMAS: Json = {
                 id=_TEXT,
                 device={"type": "string", "maxLength": MAX_DEVICE, "description": "The `User-Agent` that logged in."},
                 created_at=_TIME,
-                last_used_at=_TIME,
+                last_used_at=_TIME | {"description": "The last login or refresh."},
                 current={"type": "boolean", "description": "Whether it is the one that asks."},
             ),
             maxItems=MAX_SESSIONS,
@@ -970,7 +975,12 @@ PATHS: Json = {
         is_limited=True,
     ),
     "/api/v1/authentication/sessions/": {
-        **_account("get", "listSessions", "The sessions of this account, the one used last first", "Sessions"),
+        **_account(
+            "get",
+            "listSessions",
+            "The sessions of this account, by the last login or refresh, newest first",
+            "Sessions",
+        ),
         **_account(
             "delete",
             "endOtherSessions",

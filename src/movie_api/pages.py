@@ -151,7 +151,7 @@ def reading_router(
         f"""<p>A movie search backend, version {escape(version)}. {is_open}:</p>
 <ol>
 <li>Register with <code>POST /api/v1/authentication/register/</code>.</li>
-<li>Follow the link in the mail that comes.</li>
+<li>Open the link in the email and enter the password.</li>
 <li>Log in with <code>POST /api/v1/authentication/login/</code>; the answer has a token.</li>
 <li>Search with <code>GET /api/v1/movies/?query=matrix</code> and the header
 <code>Authorization: Bearer …</code>.</li>

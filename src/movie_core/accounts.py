@@ -198,10 +198,15 @@ class Accounts:
             password_hash = await self._new_password(link.registration, new_password, field="new_password")
         elif password is not None:
             if not await self._verify(password, link.registration.password_hash, link.registration.address.key):
-                raise InvalidPassword("this is not the password of this registration", field="password")
+                raise InvalidPassword(
+                    "this is not the password of this registration; `new_password` sets another one", field="password"
+                )
             password_hash = link.registration.password_hash
         elif not link.is_only:
-            raise PasswordRequired("several registrations are pending for this address; send the password of yours")
+            raise PasswordRequired(
+                "several registrations are pending for this address; send `password` (the one you registered with) or "
+                "`new_password`"
+            )
         activated = await self._users.activate(uid, hashed, self._clock(), password_hash=password_hash)
         if activated.is_new:
             _log.info("account activated: account %s", activated.account.id)
@@ -235,7 +240,7 @@ class Accounts:
     async def change_password(self, caller: Caller, old: str, new: str) -> None:
         """Set a new password by the old one; ends the other sessions. Raises `InvalidPassword`, `WeakPassword`."""
         account = await self._account(caller)
-        wrong = InvalidPassword("the present password is not right", field="old_password")
+        wrong = InvalidPassword("the current password is wrong", field="old_password")
         if not await self._verify(old, account.password_hash, account.address.key):
             _log.info("password change refused: wrong password, account %s", account.id)
             raise wrong
@@ -282,7 +287,7 @@ class Accounts:
     async def reauthenticate(self, caller: Caller, password: str, device: str, *, network: str = "") -> TokenPair:
         """Check the password, and replace the caller's session by a new one; raises `InvalidPassword`."""
         account = await self._account(caller)
-        wrong = InvalidPassword("the password is not right", field="password")
+        wrong = InvalidPassword("the password is wrong", field="password")
         if not await self._verify(password, account.password_hash, account.address.key):
             _log.info("reauthentication failed: wrong password, account %s", account.id)
             raise wrong

@@ -8,6 +8,7 @@ from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from dataclasses import replace
 from datetime import timedelta
+from importlib.metadata import version
 from pathlib import Path
 
 import pytest
@@ -80,6 +81,10 @@ def lines(done: "subprocess.CompletedProcess[str]") -> list[list[str]]:
     """The cells of each line that a command printed; it has nothing to complain about."""
     assert (done.returncode, done.stderr) == (0, "")
     return [line.split("\t") for line in done.stdout.splitlines()]
+
+
+def test_the_version_is_that_of_the_distribution(run: Run) -> None:
+    assert lines(run("--version")) == [[version("movie-search-backend")]]
 
 
 @pytest.mark.usefixtures("anna")

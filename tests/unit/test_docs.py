@@ -9,6 +9,7 @@ import pytest
 
 from movie_adapters.settings import reference
 from movie_api.errors import PROBLEMS
+from movie_api.openapi import PATHS, SCHEMAS
 
 ROOT = Path(__file__).parents[2]
 PAGES = sorted([ROOT / "README.md", ROOT / "CHANGELOG.md", ROOT / "CONTRIBUTING.md", *(ROOT / "docs").rglob("*.md")])
@@ -32,6 +33,22 @@ def table(page: str, first_column: str) -> list[list[str]]:
 def test_the_errors_are_those_of_the_code() -> None:
     told = {row[0].strip("`"): (int(row[1]), row[2]) for row in table("docs/errors.md", "code")}
     assert told == {code: (kind.status, kind.explanation) for code, kind in PROBLEMS.items()}
+
+
+def test_the_requests_of_accounts_are_those_of_the_code() -> None:
+    rows = table("docs/accounts.md", "task")
+    assert len(rows) == 15
+    for _, request, body in rows:
+        if request == "`POST` to the mailed link":
+            request = "`POST authentication/verify-email/{uid}/{token}/`"
+        method, path = request.strip("`").split()
+        operation = PATHS[f"/api/v1/{path}"][method.lower()]
+        told = set(re.findall(r'"(\w+)"', body))
+        if not told:
+            assert "requestBody" not in operation, request
+            continue
+        schema = operation["requestBody"]["content"]["application/json"]["schema"]["$ref"].rpartition("/")[2]
+        assert told == set(SCHEMAS[schema]["properties"]), request
 
 
 def test_the_settings_are_those_of_the_code() -> None:

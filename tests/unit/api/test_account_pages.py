@@ -77,6 +77,25 @@ async def test_an_account_is_activated_by_a_button(api: Api) -> None:
     assert_page(await api.get(link, headers=BROWSER), 200, link, buttons=0)
 
 
+async def test_a_refused_new_password_is_still_a_new_one_in_the_next_form(api: Api) -> None:
+    link = await api.registered()
+    page = assert_page(await api.post(link, data={"password": "password", "new": "on"}), 400, link, buttons=1)
+    assert "checked" in page.all("input")[1]
+    page = assert_page(await api.post(link, data={"password": "wrong"}), 400, link, buttons=1)
+    assert "checked" not in page.all("input")[1]
+
+
+async def test_a_link_used_before_says_that_nothing_was_changed(api: Api) -> None:
+    link = await api.registered()
+    assert "nothing" not in (await api.post(link, data={"password": ANN["password"]})).text
+    assert_page(await api.post(link, data={"password": OTHER_PASSWORD, "new": "on"}), 200, link, buttons=0)
+    assert "nothing was changed" in (await api.post(link, json={"new_password": OTHER_PASSWORD})).json()["message"]
+    for answer in (await api.post(link, data={"password": OTHER_PASSWORD}), await api.get(link, headers=BROWSER)):
+        assert "nothing was changed" in answer.text
+    told = {"email": ANN["email"], "password": OTHER_PASSWORD}
+    assert (await api.post(f"{AUTHENTICATION}login/", json=told)).status_code == 401
+
+
 async def test_html_goes_only_to_who_names_it(api: Api) -> None:
     link = await api.registered()
     for accept in ("*/*", "application/json", "text/*", "text/html;q=0", "text/html; q=0.0, */*", "text/htmlx", ""):
