@@ -125,8 +125,9 @@ class ResilientMovies:
             return wait if self._clock() + wait < until else False
 
         try:
+            # The deadline is kept by `wait_before_next` and `_try`: stamina's own would be by another clock.
             async for attempt in stamina.retry_context(
-                on=wait_before_next, attempts=self._patience.tries, timeout=self._patience.deadline
+                on=wait_before_next, attempts=self._patience.tries, timeout=None
             ):
                 with attempt:
                     if attempt.num > 1:

@@ -257,11 +257,15 @@ def test_nonsense_costs_postgresql_at_most_five_times_what_a_title_costs(serve: 
 
     costs = {}
     for kind, texts in queries().items():
-        before = spent()
-        for text in texts:
-            search(text)
-        after = spent()
-        assert before.keys() <= after.keys(), "the work of a closed connection would not be counted"
+        for _ in range(5):
+            before = spent()
+            for text in texts:
+                search(text)
+            after = spent()
+            # A connection is closed after a timeout, as on a busy machine; its work would not be counted.
+            if before.keys() <= after.keys():
+                break
+        assert before.keys() <= after.keys()
         costs[kind] = sum(seconds - before.get(pid, 0.0) for pid, seconds in after.items()) / len(texts)
     assert {kind: cost for kind, cost in costs.items() if cost > 5 * costs["titles"]} == {}, costs
 

@@ -3,6 +3,7 @@
 import asyncio
 import itertools
 import random
+import time
 from collections.abc import Awaitable, Callable, Iterable, Sequence
 from typing import Any, TypeVar
 
@@ -116,6 +117,18 @@ def test_five_failures_and_an_answer_are_six_calls() -> None:
     assert len(calls) == 6
     waits = [later - earlier - 0.06 for earlier, later in itertools.pairwise(calls)]
     assert all(0.024 <= wait <= 0.251 for wait in waits)
+
+
+def test_only_the_given_clock_counts(monkeypatch: pytest.MonkeyPatch) -> None:
+    hours = itertools.count(0, 3600)
+
+    async def scene() -> int:
+        inner = Scripted([status(500)] * 5)
+        assert await search(resilient(inner)) is PAGE
+        return len(inner.calls)
+
+    monkeypatch.setattr(time, "monotonic", lambda: float(next(hours)))
+    assert run(scene) == 6
 
 
 @pytest.mark.parametrize("method", ["search", "get", "suggest", "genres"])
