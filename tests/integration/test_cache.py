@@ -262,17 +262,18 @@ async def test_a_thousand_clients_cost_one_call_for_each_question(
     scene: Scene, keys: int, failures: int, calls: int
 ) -> None:
     ports = scene.fleet.ports
-    for _ in range(3):
+    for _ in range(5):
         scene.upstream.forget()
         queries = [scene.cold() for _ in range(keys)]
         scene.upstream.behave(Behaviour(fail_rate=0, latency_ms=500, script=("503",) * failures))
         answers = await burst((ports[n // keys % 2], asking(queries[n % keys])) for n in range(1000))
         assert [answer.status for answer in answers] == [200] * 1000
         assert len({items(answer) for answer in answers}) == keys
-        # A process that waits too long for Redis, as on a busy machine, calls the source by itself.
         assert calls <= scene.upstream.total_calls <= 2 * calls
         if scene.upstream.total_calls == calls:
             break
+        # On a busy machine Redis took too long for a process, which then calls the source itself for a second or two.
+        await asyncio.sleep(3)
     assert scene.upstream.total_calls <= 1.1 * calls, "two processes that don't know of each other make twice as many"
 
 
