@@ -15,6 +15,7 @@ from typing import Any, cast
 
 from litestar import Litestar
 
+from movie_adapters.settings import Settings
 from movie_api.server import serve_one
 
 
@@ -22,7 +23,7 @@ class RawApp:
     """Answers everything alike; `state` has what the server asks of its application."""
 
     def __init__(self, headers: list[tuple[bytes, bytes]], body: bytes) -> None:
-        self.state = SimpleNamespace(settings=SimpleNamespace(public_url="http://127.0.0.1"), is_draining=False)
+        self.state = SimpleNamespace(settings=Settings.load(), is_draining=False)
         self._start = {"type": "http.response.start", "status": 200, "headers": headers}
         self._body = {"type": "http.response.body", "body": body, "more_body": False}
 
