@@ -81,9 +81,8 @@ class EaseRecommender:
     async def train(self, progress: Progress = lambda _step, _part: None) -> ModelInfo:
         present, version = await self._models.present(), await self._version()
         made_at = self._clock()
-        if (
-            present is not None
-        ):  # a training that begins after another has ended is later, whatever the clocks of machines
+        # A training that begins after another has ended makes a later model, whatever the clocks of the machines say.
+        if present is not None:
             made_at = max(made_at, present[0].made_at + timedelta(microseconds=1))
         users, movies, ratings, times = array("q"), array("q"), array("f"), array("d")
         people: dict[str, int] = {}
