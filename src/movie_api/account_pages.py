@@ -54,9 +54,12 @@ def is_active() -> Response[str]:
 
 
 def was_active() -> Response[str]:
-    """For a link that was used before."""
-    told = "<p>This link was used before; nothing was changed now.</p><p>Log in with your password. "
-    return _page("Your account is already active", f"{told}The {_DOCS} shows how.</p>")
+    """The answer to a link that has already been used."""
+    return _page(
+        "Your account is already active",
+        "<p>This link has already been used; nothing was changed.</p>"
+        f"<p>Log in with your password. The {_DOCS} shows how.</p>",
+    )
 
 
 def ask_for_password(min_length: int, refusal: str = "") -> Response[str]:

@@ -192,8 +192,12 @@ async def show_activation(
             return account_pages.was_active()
         return account_pages.ask_to_activate(request.app.state.settings.password_min)
     if is_done:
-        return _message("This account was already active; nothing was changed", code="already_verified")
+        return _already_verified()
     return _message('POST {"password": "…"} or {"new_password": "…"} to this URL to activate the account')
+
+
+def _already_verified() -> Response[bytes]:
+    return _message("This account was already active; nothing was changed", code="already_verified")
 
 
 @post(ACTIVATION_LINK, exception_handlers={Exception: answer_either})
@@ -219,7 +223,7 @@ async def activate(
     if not wants_html(request):
         pair = await accounts.activate(*_link(uid, token), _device(request), **given, network=networks[0])
         if pair is None:
-            return _message("This account was already active; nothing was changed", code="already_verified")
+            return _already_verified()
         return _message("Email verified successfully", access=pair.access, refresh=pair.refresh)
     refusal = ""
     try:

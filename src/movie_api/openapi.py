@@ -50,7 +50,7 @@ _PASSWORD: Json = {
     "examples": ["velvet harbour quill tundra"],
 }
 _GIVEN_PASSWORD: Json = {"type": "string", "format": "password", "examples": _PASSWORD["examples"]}
-"""One that exists."""
+"""An existing password; the rules for new ones need not hold."""
 _TOKEN: Json = {"type": "string"}
 _NO_CONTROLS = r"^[^\x00-\x1f\x7f-\x9f]*$"
 

@@ -135,7 +135,7 @@ def test_a_rating_counts_in_the_next_answer_and_reasons_name_it(deployment: Depl
         pages = [newcomer.get(RECOMMENDATIONS) for _ in range(2)]
         return all(page["meta"]["tier"] == "personal" and page["items"][0]["id"] in westerns for page in pages)
 
-    wait_until(is_learned, seconds=150)  # a model is looked for every 20 s
+    wait_until(is_learned, seconds=70)  # a model is looked for every 20 s
     answer = newcomer.get(RECOMMENDATIONS)
     assert answer["meta"] == {"tier": "personal"}
     best = answer["items"][0]

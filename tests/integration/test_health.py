@@ -121,7 +121,7 @@ class Told:
             assert time.monotonic() - began < TOLD + SLACK, (found, away)
             await asyncio.sleep(0.05)
 
-    async def lives(self) -> None:
+    async def assert_live(self) -> None:
         """A busy machine delays single answers; a process that waits for an unavailable part delays most of them."""
         durations = []
         for _ in range(5):
@@ -171,7 +171,7 @@ async def test_a_part_that_is_away_takes_no_process_out_of_service_that_can_do_w
         is_vital = part == "database"
         with deployment.away(kind, part):
             await asyncio.gather(searching.until({part}), embedded.until(leant_on))
-            await asyncio.gather(searching.lives(), embedded.lives())
+            await asyncio.gather(searching.assert_live(), embedded.assert_live())
             assert searching.ready[-1] == (200, "degraded")
             assert embedded.ready[-1] == (
                 (503, "unavailable") if is_vital else (200, "degraded" if leant_on else "ready")
@@ -191,7 +191,7 @@ async def test_a_process_that_still_has_answers_is_ready_without_any_part(deploy
         assert (await told.client.get(SEARCH)).status_code == 200
         with deployment.away(kind, *PARTS):
             await told.until(set(PARTS))
-            await told.lives()
+            await told.assert_live()
             assert told.ready[-1] == (200, "degraded")
             assert (await told.client.get(SEARCH)).status_code == 200
         await told.until(set())

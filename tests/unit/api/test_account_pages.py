@@ -92,8 +92,8 @@ async def test_a_link_used_before_says_that_nothing_was_changed(api: Api) -> Non
     assert "nothing was changed" in (await api.post(link, json={"new_password": OTHER_PASSWORD})).json()["message"]
     for answer in (await api.post(link, data={"password": OTHER_PASSWORD}), await api.get(link, headers=BROWSER)):
         assert "nothing was changed" in answer.text
-    told = {"email": ANN["email"], "password": OTHER_PASSWORD}
-    assert (await api.post(f"{AUTHENTICATION}login/", json=told)).status_code == 401
+    credentials = {"email": ANN["email"], "password": OTHER_PASSWORD}
+    assert (await api.post(f"{AUTHENTICATION}login/", json=credentials)).status_code == 401
 
 
 async def test_html_goes_only_to_who_names_it(api: Api) -> None:
