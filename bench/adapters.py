@@ -13,10 +13,10 @@ from typing import Any
 import numpy as np
 from tests.servers import postgres_database, postgres_server
 
-from movie_adapters.ease_model import EaseModel, Profile, RatingColumns
-from movie_adapters.postgres_movies import PostgresMovies
-from movie_adapters.sql_database import create_engine, migrate
-from movie_adapters.sqlite_movies import SqliteMovieFile
+from movie_adapters.catalogue.postgres import PostgresMovies
+from movie_adapters.catalogue.sqlite import SqliteMovieFile
+from movie_adapters.recommender.ease_model import EaseModel, Profile, RatingColumns
+from movie_adapters.sql.engine import create_engine, migrate
 from movie_core.movies import Movie, MovieQuery
 from movie_core.paging import Window
 from movie_core.taste import ORDERED, personal_order

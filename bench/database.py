@@ -41,8 +41,8 @@ from bench.fast import run
 from bench.load import Answer, post_of, steady
 from bench.operations import Deployment, until_ready
 from bench.rows import Row
-from movie_adapters.sql_database import create_engine, migrate, newest_revision
-from movie_adapters.sql_ratings import SqlRatings
+from movie_adapters.sql.engine import create_engine, migrate, newest_revision
+from movie_adapters.sql.ratings import SqlRatings
 from movie_core.errors import StoreUnavailable
 from movie_core.ratings import NewRating
 
@@ -192,7 +192,7 @@ def _suite_of_version_before(server: OwnServer, tree: Path, python: Path) -> Ite
     # New databases are copies of this one. Its revision is told as the one that the version before knows.
     template = make_url(server.url).set(database="template1").render_as_string(hide_password=False)
     migrate(template)
-    versions = (tree / "src/movie_adapters/migrations/versions").glob("[0-9]*.py")
+    versions = (tree / "src/movie_adapters").rglob("migrations/versions/[0-9]*.py")
     known = max(path.name[:4] for path in versions)
     asyncio.run(_execute(template, f"UPDATE alembic_version SET version_num = '{known}'"))
     files = sorted(str(path.relative_to(tree)) for path in (tree / "tests/integration").glob("test_*_stores.py"))
@@ -214,7 +214,7 @@ def _suite_of_version_before(server: OwnServer, tree: Path, python: Path) -> Ite
 
 def _version_before() -> str | None:
     """The last commit without the newest migration."""
-    newest = next((ROOT / "src/movie_adapters/migrations/versions").glob(f"{newest_revision()}_*.py"))
+    newest = next((ROOT / "src/movie_adapters/sql/migrations/versions").glob(f"{newest_revision()}_*.py"))
     try:
         made = _git("log", "--diff-filter=A", "--format=%H", "--", str(newest.relative_to(ROOT)))
     except (OSError, subprocess.CalledProcessError):

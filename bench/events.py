@@ -15,10 +15,10 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 from tests.servers import postgres_database, postgres_server
 
 from bench.rows import Row
-from movie_adapters.sql_analytics import SqlAnalytics
-from movie_adapters.sql_database import create_engine, migrate
-from movie_adapters.sql_events import SqlEvents
-from movie_adapters.sql_tables import users
+from movie_adapters.sql.analytics import SqlAnalytics
+from movie_adapters.sql.engine import create_engine, migrate
+from movie_adapters.sql.events import SqlEvents
+from movie_adapters.sql.tables import users
 from movie_core.analytics import Days
 from movie_core.events import BATCH, Event, EventKind
 

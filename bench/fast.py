@@ -30,8 +30,8 @@ from tests.servers import free_port, redis_server
 
 from bench.load import Answer, Stretch, burst, connect, hammer, request_of, steady
 from bench.rows import Row
-from movie_adapters.jwt_tokens import JwtTokens
-from movie_adapters.movie_files import bundled_films
+from movie_adapters.catalogue.files import bundled_films
+from movie_adapters.security.jwt import JwtTokens
 from movie_core.keys import Keys, new_id
 
 ROOT = Path(__file__).parents[1]

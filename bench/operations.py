@@ -31,7 +31,7 @@ from bench.http_server import Load, Target, steady
 from bench.load import hammer, request_of
 from bench.processes import balanced
 from bench.rows import Row
-from movie_adapters.jwt_tokens import JwtTokens
+from movie_adapters.security.jwt import JwtTokens
 from movie_core.keys import Keys, new_id
 
 MOVIES = "/api/v1/movies/"

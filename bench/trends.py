@@ -16,10 +16,10 @@ from pathlib import Path
 from tests.servers import own_redis, postgres_database, postgres_server
 
 from bench.rows import Row
-from movie_adapters.redis_link import RedisLink
-from movie_adapters.redis_trends import RedisTrends
-from movie_adapters.sql_database import create_engine, migrate
-from movie_adapters.sql_trends import SqlTrends
+from movie_adapters.redis.client import RedisLink
+from movie_adapters.redis.trends import RedisTrends
+from movie_adapters.sql.engine import create_engine, migrate
+from movie_adapters.sql.trends import SqlTrends
 from movie_core.events import MAX_AGE
 from movie_core.movies import utc_now
 from movie_core.ports import TrendStore

@@ -18,9 +18,9 @@ from dataclasses import dataclass
 import stamina
 
 from bench.rows import Row
-from movie_adapters.resilient_movies import ResilientMovies
-from movie_adapters.source_http import SourceHttp
-from movie_adapters.third_party_movies import ThirdPartyMovies
+from movie_adapters.sources.http import SourceHttp
+from movie_adapters.sources.resilient import ResilientMovies
+from movie_adapters.sources.third_party import ThirdPartyMovies
 from movie_adapters.upstream import Behaviour, Upstream, running_upstream
 from movie_core.errors import SourceUnavailable
 from movie_core.movies import Movie, MovieQuery

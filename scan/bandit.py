@@ -13,8 +13,8 @@ ACCEPTED = {
     "B105": "names of mails and settings, none is a password; ruff's S105 asks for a comment at each",
     "B106": "names of what to redact, none is a password; ruff's S106 asks for a comment at each",
     "B311": "the stand-in's made-up faults, and request ids that are no secret; tokens are of `secrets`",
-    "B608 src/movie_adapters/postgres_movies.py": CONSTANTS,
-    "B608 src/movie_adapters/sqlite_movies.py": CONSTANTS,
+    "B608 src/movie_adapters/catalogue/postgres.py": CONSTANTS,
+    "B608 src/movie_adapters/catalogue/sqlite.py": CONSTANTS,
 }
 """Rules, or rules at one file, with the reason why they are no danger."""
 PLANTED = "import subprocess\nsubprocess.run(input(), shell=True)\n"

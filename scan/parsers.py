@@ -19,7 +19,9 @@ with atheris.instrument_imports(include=["movie_core", "movie_adapters", "movie_
     import msgspec
     from litestar.datastructures import Headers
 
-    from movie_adapters import jwt_tokens, movie_files, title_order
+    from movie_adapters.catalogue import files as movie_files
+    from movie_adapters.catalogue import ranking as title_order
+    from movie_adapters.security import jwt as jwt_tokens
     from movie_api import bodies, movies, ratings
     from movie_core import errors, keys, paging, rating_files, sessions
 

@@ -3,7 +3,7 @@
     python scripts/build_films.py DATA_DIR [OUT]
 
 `DATA_DIR` holds `catalogue_wikipedia.tsv.gz` and `catalogue_wikidata.tsv.gz`. The same input gives the same bytes.
-Afterwards put the name and number that are printed into `movie_adapters.movie_files`.
+Afterwards put the name and number that are printed into `movie_adapters.catalogue.files`.
 """
 
 import csv
@@ -29,7 +29,7 @@ from urllib.parse import unquote
 
 import msgspec
 
-from movie_adapters.movie_files import BUNDLED_EDITION, BUNDLED_FILMS, BUNDLED_NAME, bundled_path, read_movies
+from movie_adapters.catalogue.files import BUNDLED_EDITION, BUNDLED_FILMS, BUNDLED_NAME, bundled_path, read_movies
 from movie_core.movies import Movie
 
 COLUMNS = ("imdb_id", "title", "year", "genres", "director", "cast", "runtime", "country", "popularity")
@@ -486,7 +486,7 @@ def main(arguments: Sequence[str]) -> None:
     print(f"{len(films)} films ({sum(film.sources == 2 for film in films)} in both sources), {len(packed)} bytes")
     print(f"BUNDLED_EDITION ends in {edition.removeprefix(BUNDLED_NAME)}, BUNDLED_FILMS = {len(films)}")
     if (edition, len(films)) != (BUNDLED_EDITION, BUNDLED_FILMS):
-        print("put them into movie_adapters/movie_files.py: they are others there")
+        print("put them into movie_adapters/catalogue/files.py: they are others there")
 
 
 if __name__ == "__main__":

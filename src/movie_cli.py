@@ -32,10 +32,10 @@ try:
     from rich.table import Table
     from rich.text import Text
 
-    from movie_adapters.logs import announce, configure_logging
-    from movie_adapters.movie_files import MovieFile
-    from movie_adapters.settings import SettingError, Settings
-    from movie_adapters.wiring import SharedRedis, create_container, prepare, prepare_schema
+    from movie_adapters.catalogue.files import MovieFile
+    from movie_adapters.observability.logs import announce, configure_logging
+    from movie_adapters.settings.settings import SettingError, Settings
+    from movie_adapters.wiring.providers import SharedRedis, create_container, prepare, prepare_schema
 except ModuleNotFoundError as missing:
     sys.exit(f"movie-search: {missing.name} is not installed; install movie-search-backend[all]")
 
@@ -172,8 +172,6 @@ def serve(
             announce(form, "search is public: MOVIE_PUBLIC_SEARCH is on, so nobody needs a token")
         if settings.redis_url is None:
             _say_where_mails_go(settings)
-
-    from movie_adapters import sql_database  # noqa: F401  (here once, for this process and the one that prepares)
 
     # In a process of its own, beside the import of the framework: a first start takes a second less, and what loading
     # needs of memory doesn't stay.
@@ -374,7 +372,7 @@ def upstream(
     seed
         Makes the randomness repeatable.
     """
-    from movie_adapters.movie_files import bundled_films
+    from movie_adapters.catalogue.files import bundled_films
     from movie_adapters.upstream import Behaviour, serve_upstream
 
     changes: dict[str, object] = {
@@ -497,8 +495,8 @@ def evaluate(file: Path | None = None, /) -> None:
         Ratings in MovieLens' form, userId,movieId,rating,timestamp; years and genres from a movies.csv beside it.
         Left out: the ratings that are kept here.
     """
-    from movie_adapters.recommender_evaluation import PROTOCOLS_TOLD, TooFewRatings
-    from movie_adapters.recommender_evaluation import evaluate as evaluate_file
+    from movie_adapters.recommender.evaluation import PROTOCOLS_TOLD, TooFewRatings
+    from movie_adapters.recommender.evaluation import evaluate as evaluate_file
 
     try:
         with TemporaryDirectory() as folder, _steps() as progress:
@@ -874,7 +872,7 @@ def list_tasks() -> None:
     settings = Settings.load()
     if settings.redis_url is None:
         raise CouldNot("without MOVIE_REDIS_URL there is no queue; `serve` does the work itself")
-    from movie_adapters.task_queue import TaskQueue
+    from movie_adapters.redis.task_queue import TaskQueue
 
     async def run(url: str) -> None:
         queue = TaskQueue(url, settings.key_prefix)

@@ -2,10 +2,10 @@
 
 from sqlalchemy.ext.asyncio import AsyncEngine
 
-from movie_adapters.sql_outbox import SqlOutbox
-from movie_adapters.sql_sessions import SqlSessions
-from movie_adapters.sql_users import SqlUsers
-from movie_adapters.username_syntax import UnicodeUsernameSyntax
+from movie_adapters.security.username_syntax import UnicodeUsernameSyntax
+from movie_adapters.sql.outbox import SqlOutbox
+from movie_adapters.sql.sessions import SqlSessions
+from movie_adapters.sql.users import SqlUsers
 from movie_core.keys import Keys
 from movie_core.mails import MailRules
 from movie_core.testing import Stores

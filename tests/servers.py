@@ -60,7 +60,7 @@ def upgrade_to(url: str, revision: str) -> None:
     from alembic.config import Config
 
     from movie_adapters import migrations
-    from movie_adapters.sql_database import create_engine
+    from movie_adapters.sql.engine import create_engine
 
     def upgrade(connection: "Connection") -> None:
         config = Config()

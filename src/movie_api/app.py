@@ -12,11 +12,11 @@ from litestar.config.cors import CORSConfig
 from litestar.datastructures import State
 from litestar.routes import HTTPRoute
 
-from movie_adapters.logs import request_log
-from movie_adapters.metrics import RequestCounts, Siblings
-from movie_adapters.settings import Settings
-from movie_adapters.tracing import Tracing
-from movie_adapters.wiring import create_container, notice_of, serving
+from movie_adapters.observability.logs import request_log
+from movie_adapters.observability.metrics import RequestCounts, Siblings
+from movie_adapters.observability.tracing import Tracing
+from movie_adapters.settings.settings import Settings
+from movie_adapters.wiring.providers import create_container, notice_of, serving
 from movie_api.accounts import ACCOUNT_ROUTES, Callers
 from movie_api.admin import ADMIN_ROUTES
 from movie_api.analytics import ANALYTICS_ROUTES
@@ -56,8 +56,8 @@ class Searches(Provider):
 
 
 def create_app(settings: Settings, *overrides: Provider, siblings: Path | None = None) -> Litestar:
-    """The ASGI application; `overrides` are providers that stand in for some of `movie_adapters.wiring`. Processes that
-    share a port share the folder `siblings` too, to tell their metrics together."""
+    """The ASGI application; `overrides` are providers that stand in for some of `movie_adapters.wiring.providers`.
+    Processes that share a port share the folder `siblings` too, to tell their metrics together."""
     requests = RequestCounts()
     container = create_container(
         settings, LitestarProvider(), Callers(), Searches(), Telling(requests, siblings), *overrides

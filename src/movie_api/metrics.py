@@ -8,9 +8,9 @@ from dishka import FromDishka, Provider, Scope, provide
 from litestar import Request, Response, get
 from litestar.exceptions import NotFoundException
 
-from movie_adapters.metrics import Metrics, RequestCounts, Siblings, Stock, TellingSource, is_admitted
-from movie_adapters.settings import Settings
-from movie_adapters.wiring import PatientSource, SharedRedis
+from movie_adapters.observability.metrics import Metrics, RequestCounts, Siblings, Stock, TellingSource, is_admitted
+from movie_adapters.settings.settings import Settings
+from movie_adapters.wiring.providers import PatientSource, SharedRedis
 from movie_core.events import EventRecorder
 
 METRICS_PATH = "/metrics"

@@ -20,12 +20,12 @@ from taskiq import AsyncBroker, InMemoryBroker, TaskiqEvents, TaskiqState
 from taskiq.receiver import Receiver
 from taskiq_redis import RedisStreamBroker
 
-from movie_adapters.in_process import PURGE_SECONDS, TRAIN_SECONDS, EventDoorbell, keep_delivering
-from movie_adapters.metrics import Metrics, TaskCounts
-from movie_adapters.settings import Settings
-from movie_adapters.task_queue import DELIVER_MAIL, MAX_ENTRIES, PURGE, TRAIN, TaskQueue, stream_of
-from movie_adapters.tracing import Tracing
-from movie_adapters.wiring import create_container
+from movie_adapters.observability.metrics import Metrics, TaskCounts
+from movie_adapters.observability.tracing import Tracing
+from movie_adapters.redis.task_queue import DELIVER_MAIL, MAX_ENTRIES, PURGE, TRAIN, TaskQueue, stream_of
+from movie_adapters.settings.settings import Settings
+from movie_adapters.wiring.background import PURGE_SECONDS, TRAIN_SECONDS, EventDoorbell, keep_delivering
+from movie_adapters.wiring.providers import create_container
 from movie_core.errors import Unavailable
 from movie_core.mails import SEND_SECONDS, MailRoom
 from movie_core.ports import Doorbell
@@ -60,7 +60,7 @@ class _DeliversItself(Provider):
 def create_broker(settings: Settings, *overrides: Provider) -> AsyncBroker:
     """The broker with every task: Redis streams where Redis is set, in this process otherwise.
 
-    `overrides` are providers that stand in for some of `movie_adapters.wiring`.
+    `overrides` are providers that stand in for some of `movie_adapters.wiring.providers`.
     """
     tasks = TaskCounts(TASKS)
     return _broker(settings, _container(settings, tasks, *overrides), tasks)

@@ -10,8 +10,8 @@ from typing import Any
 from dishka import Provider, Scope, provide
 from taskiq import TaskiqMessage, TaskiqMiddleware, TaskiqResult
 
-from movie_adapters.metrics import Metrics, Stock, TaskCounts, is_admitted
-from movie_adapters.settings import SettingError, Settings
+from movie_adapters.observability.metrics import Metrics, Stock, TaskCounts, is_admitted
+from movie_adapters.settings.settings import SettingError, Settings
 
 MAX_HEAD = 8 * 1024
 """Bytes of a request's head."""

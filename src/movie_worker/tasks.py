@@ -7,8 +7,8 @@ from collections.abc import Awaitable, Callable, Mapping
 from dishka import FromDishka
 from dishka.integrations.taskiq import inject
 
-from movie_adapters.settings import Settings
-from movie_adapters.wiring import prepare
+from movie_adapters.settings.settings import Settings
+from movie_adapters.wiring.providers import prepare
 from movie_core.ports import Catalogue, Doorbell
 from movie_core.upkeep import Upkeep
 

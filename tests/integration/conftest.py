@@ -23,8 +23,11 @@ import pytest
 from redis import Redis
 from tests.servers import OwnServer, free_port, postgres_database, postgres_server, redis_server
 
-from movie_adapters import postgres_movies, sql_database, sql_ratings, sql_tables
-from movie_adapters.sql_database import migrate
+from movie_adapters.catalogue import postgres as postgres_movies
+from movie_adapters.sql import engine as sql_database
+from movie_adapters.sql import ratings as sql_ratings
+from movie_adapters.sql import tables as sql_tables
+from movie_adapters.sql.engine import migrate
 from movie_adapters.upstream import Upstream
 
 START_SECONDS = 60

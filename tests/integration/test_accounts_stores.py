@@ -13,11 +13,12 @@ from sqlalchemy import Connection, inspect, select, text
 from sqlalchemy.ext.asyncio import AsyncEngine
 from tests.account_stores import sql_account_stores
 
-from movie_adapters import sql_audit, sql_tables
-from movie_adapters.sql_database import create_engine, metadata, migrate
-from movie_adapters.sql_outbox import SqlOutbox
-from movie_adapters.sql_sessions import SqlSessions
-from movie_adapters.sql_tables import transaction, users
+from movie_adapters.sql import audit as sql_audit
+from movie_adapters.sql import tables as sql_tables
+from movie_adapters.sql.engine import create_engine, metadata, migrate
+from movie_adapters.sql.outbox import SqlOutbox
+from movie_adapters.sql.sessions import SqlSessions
+from movie_adapters.sql.tables import transaction, users
 from movie_core.errors import MovieNotFound, StoreUnavailable
 from movie_core.keys import Keys
 from movie_core.mails import MailRules

@@ -7,8 +7,8 @@ from contextlib import asynccontextmanager
 import pytest
 from tests.account_stores import sql_account_stores
 
-from movie_adapters.sql_audit import BATCH, SqlAuditLog
-from movie_adapters.sql_database import create_engine, metadata
+from movie_adapters.sql.audit import BATCH, SqlAuditLog
+from movie_adapters.sql.engine import create_engine, metadata
 from movie_core.audit import COMMAND_LINE, Action, AuditEntry
 from movie_core.errors import StoreUnavailable
 from movie_core.keys import Keys

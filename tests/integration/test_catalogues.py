@@ -14,10 +14,10 @@ import pytest
 from sqlalchemy import Connection, text
 from tests.servers import postgres_database, postgres_server
 
-from movie_adapters.postgres_movies import PostgresMovies
-from movie_adapters.sql_database import create_engine, migrate
-from movie_adapters.sql_ratings import SqlRatings
-from movie_adapters.sqlite_movies import SqliteMovieFile, SqliteMovies
+from movie_adapters.catalogue.postgres import PostgresMovies
+from movie_adapters.catalogue.sqlite import SqliteMovieFile, SqliteMovies
+from movie_adapters.sql.engine import create_engine, migrate
+from movie_adapters.sql.ratings import SqlRatings
 from movie_core.errors import MovieNotFound, StoreUnavailable
 from movie_core.movies import Loaded, Movie, MovieQuery, Order, Years
 from movie_core.paging import Window

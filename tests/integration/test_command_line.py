@@ -16,10 +16,10 @@ from dishka import AsyncContainer
 from redis import Redis
 from tests.integration.conftest import Serve, Start
 
-from movie_adapters.redis_link import PREFIX
-from movie_adapters.settings import Settings
-from movie_adapters.task_queue import TaskQueue, stream_of
-from movie_adapters.wiring import create_container, prepare_schema
+from movie_adapters.redis.client import PREFIX
+from movie_adapters.redis.task_queue import TaskQueue, stream_of
+from movie_adapters.settings.settings import Settings
+from movie_adapters.wiring.providers import create_container, prepare_schema
 from movie_core.accounts import Accounts
 from movie_core.keys import new_id
 from movie_core.mails import MailState

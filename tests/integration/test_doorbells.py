@@ -5,8 +5,8 @@ from contextlib import asynccontextmanager
 
 import pytest
 
-from movie_adapters.in_process import EventDoorbell
-from movie_adapters.task_queue import TaskDoorbell
+from movie_adapters.redis.task_queue import TaskDoorbell
+from movie_adapters.wiring.background import EventDoorbell
 from movie_core.ports import Doorbell
 from movie_core.testing import DoorbellContract
 

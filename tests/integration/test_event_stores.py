@@ -17,10 +17,10 @@ from sqlalchemy import Connection, func, select, text
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 from tests.account_stores import sql_account_stores
 
-from movie_adapters import sql_events
-from movie_adapters.sql_analytics import SqlAnalytics
-from movie_adapters.sql_database import create_engine, metadata
-from movie_adapters.sql_events import SqlEvents
+from movie_adapters.sql import events as sql_events
+from movie_adapters.sql.analytics import SqlAnalytics
+from movie_adapters.sql.engine import create_engine, metadata
+from movie_adapters.sql.events import SqlEvents
 from movie_core.analytics import Days, Funnel, Summary
 from movie_core.errors import StoreUnavailable
 from movie_core.events import Event, EventKind

@@ -8,8 +8,9 @@ import pytest
 from sqlalchemy import text
 from tests.servers import postgres_database, upgrade_to
 
-from movie_adapters import migrations, sql_database
-from movie_adapters.sql_database import create_engine, migrate, newest_revision
+from movie_adapters import migrations
+from movie_adapters.sql import engine as sql_database
+from movie_adapters.sql.engine import create_engine, migrate, newest_revision
 from movie_core.errors import StoreUnavailable
 
 

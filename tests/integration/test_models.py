@@ -8,9 +8,9 @@ from pathlib import Path
 
 import pytest
 
-from movie_adapters.ease_recommender import EaseRecommender
-from movie_adapters.sql_database import create_engine
-from movie_adapters.sql_models import PART, SqlModels, model_parts, models
+from movie_adapters.recommender.ease import EaseRecommender
+from movie_adapters.sql.engine import create_engine
+from movie_adapters.sql.models import PART, SqlModels, model_parts, models
 from movie_core.errors import StoreUnavailable
 from movie_core.ports import Catalogue, RatingStore
 from movie_core.recommending import ModelInfo

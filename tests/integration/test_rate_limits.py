@@ -13,8 +13,8 @@ from tests.integration.conftest import trouble
 from tests.pace import slowness
 from tests.servers import OwnServer, own_redis
 
-from movie_adapters.rate_limits import SharedRateLimiter
-from movie_adapters.redis_link import RedisLink
+from movie_adapters.redis.client import RedisLink
+from movie_adapters.redis.rate_limits import SharedRateLimiter
 from movie_core.limits import Rate
 from movie_core.testing import RateLimiterContract
 

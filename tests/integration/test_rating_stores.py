@@ -16,9 +16,9 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 from tests.account_stores import sql_account_stores
 from tests.pace import slowness
 
-from movie_adapters.sql_database import create_engine, metadata
-from movie_adapters.sql_ratings import SqlRatings
-from movie_adapters.sql_tables import transaction
+from movie_adapters.sql.engine import create_engine, metadata
+from movie_adapters.sql.ratings import SqlRatings
+from movie_adapters.sql.tables import transaction
 from movie_core.errors import StoreUnavailable
 from movie_core.keys import Keys
 from movie_core.paging import Window

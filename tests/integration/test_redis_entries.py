@@ -15,8 +15,8 @@ from redis.asyncio import Redis
 from tests.integration.conftest import trouble
 from tests.servers import OwnServer, own_redis
 
-from movie_adapters.redis_entries import FORMAT, RedisEntries
-from movie_adapters.redis_link import CONNECTIONS, PATIENCE, PAUSE, RedisLink
+from movie_adapters.redis.cache import FORMAT, RedisEntries
+from movie_adapters.redis.client import CONNECTIONS, PATIENCE, PAUSE, RedisLink
 from movie_core.caching import CacheStats, Entry, Lease
 from movie_core.errors import StoreUnavailable
 from movie_core.testing import EntryStoreContract
@@ -295,4 +295,4 @@ async def test_calls_cancelled_while_redis_hangs_leave_nothing_behind(
         echoes = await asyncio.gather(*(link.call("ECHO", f"echo:{n}") for n in range(50)))
         assert echoes == [b"echo:%d" % n for n in range(50)]
     gc.collect()
-    assert {record.name for record in caplog.records} <= {"movie_adapters.redis_link"}
+    assert {record.name for record in caplog.records} <= {"movie_adapters.redis.client"}

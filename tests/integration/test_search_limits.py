@@ -12,8 +12,8 @@ from multiprocessing.queues import Queue
 import pytest
 from redis.asyncio import Redis
 
-from movie_adapters.rate_limits import SharedRateLimiter
-from movie_adapters.redis_link import RedisLink
+from movie_adapters.redis.client import RedisLink
+from movie_adapters.redis.rate_limits import SharedRateLimiter
 from movie_core.errors import RateLimited
 from movie_core.limits import SHARE, SLOTS, LeasedLimit, Permits, PermitWindow, Rate
 

@@ -35,8 +35,8 @@ import asyncio, functools, socket, sys
 from litestar import get
 from litestar.response import Stream
 from tests.unit.api.conftest import SECRET, InMemory
-from movie_adapters.logs import configure_logging
-from movie_adapters.settings import Settings
+from movie_adapters.observability.logs import configure_logging
+from movie_adapters.settings.settings import Settings
 from movie_api import server
 from movie_api.app import create_app
 from movie_core import MemoryCatalogue

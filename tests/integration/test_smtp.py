@@ -15,8 +15,8 @@ import trustme
 from tests import smtp_sink
 from tests.smtp_sink import SmtpSink
 
-from movie_adapters import smtp_mail
-from movie_adapters.smtp_mail import SmtpMailer, SmtpServer, Tls, parse_smtp_url
+from movie_adapters.email import smtp as smtp_mail
+from movie_adapters.email.smtp import SmtpMailer, SmtpServer, Tls, parse_smtp_url
 from movie_core import mails
 from movie_core.mails import Letter, MailerAway, MailKind, MailRefused
 from movie_core.ports import Mailer

@@ -17,9 +17,9 @@ from typing import Any
 
 import pytest
 
-from movie_adapters.resilient_movies import ResilientMovies
-from movie_adapters.source_http import SourceFault, SourceHttp
-from movie_adapters.third_party_movies import ThirdPartyMovies
+from movie_adapters.sources.http import SourceFault, SourceHttp
+from movie_adapters.sources.resilient import ResilientMovies
+from movie_adapters.sources.third_party import ThirdPartyMovies
 from movie_adapters.upstream import KINDS, Behaviour, Upstream, running_upstream, serve_upstream
 from movie_core.errors import SourceUnavailable
 from movie_core.movies import Movie, MoviePage, MovieQuery

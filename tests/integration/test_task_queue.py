@@ -7,8 +7,8 @@ import pytest
 from redis import Redis
 from taskiq_redis import RedisStreamBroker
 
-from movie_adapters.redis_link import PREFIX
-from movie_adapters.task_queue import DELIVER_MAIL, GROUP, PURGE, TRAIN, TaskQueue, stream_of
+from movie_adapters.redis.client import PREFIX
+from movie_adapters.redis.task_queue import DELIVER_MAIL, GROUP, PURGE, TRAIN, TaskQueue, stream_of
 from movie_core.errors import Unavailable
 
 

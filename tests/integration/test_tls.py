@@ -17,9 +17,9 @@ import trustme
 from tests.integration.test_native_graph import ROOT, running
 from tests.servers import free_port
 
-from movie_adapters.redis_link import RedisLink
-from movie_adapters.source_http import SourceFault, SourceHttp
-from movie_adapters.sql_database import create_engine
+from movie_adapters.redis.client import RedisLink
+from movie_adapters.sources.http import SourceFault, SourceHttp
+from movie_adapters.sql.engine import create_engine
 from movie_core.errors import StoreUnavailable
 from movie_core.patience import StatusSet
 

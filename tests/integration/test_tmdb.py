@@ -7,9 +7,9 @@ from typing import Any
 import pytest
 from tests.tmdb_standin import KEY, TOKEN, Answer, TmdbStandin, failure, made_up_movies
 
-from movie_adapters.resilient_movies import ResilientMovies
-from movie_adapters.source_http import SourceFault
-from movie_adapters.tmdb_movies import TmdbMovies, tmdb_http
+from movie_adapters.sources.http import SourceFault
+from movie_adapters.sources.resilient import ResilientMovies
+from movie_adapters.sources.tmdb import TmdbMovies, tmdb_http
 from movie_core.movies import Genre, Movie, MovieQuery, Order
 from movie_core.paging import Window
 from movie_core.patience import Patience, StatusSet

@@ -13,12 +13,12 @@ from tests.account_stores import sql_account_stores
 from tests.integration.conftest import trouble
 from tests.servers import own_redis
 
-from movie_adapters.redis_link import RedisLink
-from movie_adapters.redis_trends import RedisTrends
-from movie_adapters.sql_database import create_engine, metadata
-from movie_adapters.sql_orders import SqlOrders, kept_orders
-from movie_adapters.sql_tables import transaction, users
-from movie_adapters.sql_trends import SqlTrends, trend_counts, trend_lives, trend_strengths
+from movie_adapters.redis.client import RedisLink
+from movie_adapters.redis.trends import RedisTrends
+from movie_adapters.sql.engine import create_engine, metadata
+from movie_adapters.sql.personal_orders import SqlOrders, kept_orders
+from movie_adapters.sql.tables import transaction, users
+from movie_adapters.sql.trends import SqlTrends, trend_counts, trend_lives, trend_strengths
 from movie_core.errors import StoreUnavailable
 from movie_core.keys import Keys
 from movie_core.mails import MailRules

@@ -14,10 +14,10 @@ from tests.integration.conftest import Program, Start
 from tests.servers import OwnServer, own_redis
 from tests.smtp_sink import SmtpSink
 
-from movie_adapters.redis_link import PREFIX
-from movie_adapters.settings import Settings
-from movie_adapters.task_queue import DELIVER_MAIL, PURGE, TRAIN, TaskDoorbell, TaskQueue, stream_of
-from movie_adapters.wiring import create_container, prepare_schema
+from movie_adapters.redis.client import PREFIX
+from movie_adapters.redis.task_queue import DELIVER_MAIL, PURGE, TRAIN, TaskDoorbell, TaskQueue, stream_of
+from movie_adapters.settings.settings import Settings
+from movie_adapters.wiring.providers import create_container, prepare_schema
 from movie_core.keys import new_id
 from movie_core.movies import utc_now
 from movie_core.ports import UserStore

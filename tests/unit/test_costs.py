@@ -9,10 +9,10 @@ import pytest
 from tests.pace import cpu_seconds, slowness
 from tests.unit.api.conftest import SECRET
 
-from movie_adapters.address_syntax import EmailValidatorSyntax
-from movie_adapters.jwt_tokens import JwtTokens
-from movie_adapters.password_strength import ZxcvbnStrength
-from movie_adapters.username_syntax import UnicodeUsernameSyntax
+from movie_adapters.email.syntax import EmailValidatorSyntax
+from movie_adapters.security.jwt import JwtTokens
+from movie_adapters.security.password_strength import ZxcvbnStrength
+from movie_adapters.security.username_syntax import UnicodeUsernameSyntax
 from movie_api.analytics import prefers_csv
 from movie_api.bodies import _parsed as parse_json
 from movie_api.guard import MAX_HEADER_BYTES, MAX_TARGET, Head

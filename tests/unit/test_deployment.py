@@ -17,7 +17,7 @@ import yaml
 from redis import ConnectionPool, SSLConnection
 from scripts.make_secrets import NAMES, add_secrets
 
-from movie_adapters.settings import Settings, reference
+from movie_adapters.settings.settings import Settings, reference
 from movie_cli import app
 from movie_core.health import CHECK_SECONDS
 

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from movie_adapters.settings import reference
+from movie_adapters.settings.settings import reference
 from movie_api.errors import PROBLEMS
 from movie_api.openapi import PATHS, SCHEMAS
 

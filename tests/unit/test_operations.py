@@ -9,7 +9,7 @@ import pytest
 import yaml
 from tests.unit.test_docs import ROOT, table
 
-from movie_adapters.metrics import METRICS
+from movie_adapters.observability.metrics import METRICS
 
 PROMETHEUS = ROOT / "deploy" / "prometheus"
 OPERATIONS = "docs/operations.md"

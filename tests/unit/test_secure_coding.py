@@ -40,8 +40,8 @@ SQL_PARTS = {
 }  # fmt: skip
 """What is put into SQL: names of tables and columns, conditions, numbers of parameters, each a constant there."""
 WITH_RANDOM = {
-    "movie_adapters/cached_movies.py",  # jitter
-    "movie_adapters/resilient_movies.py",  # jitter
+    "movie_adapters/sources/cached.py",  # jitter
+    "movie_adapters/sources/resilient.py",  # jitter
     "movie_adapters/upstream.py",  # the failures of the stand-in
     "movie_api/guard.py",  # ids of requests
     "movie_core/testing/events.py",
@@ -50,10 +50,14 @@ WITH_RANDOM = {
 }
 """What draws from a generator that can be predicted, none of it a secret."""
 CONNECTING = {
-    "aiosmtplib": {"movie_adapters/smtp_mail.py"},
-    "asyncpg": {"movie_adapters/postgres_movies.py", "movie_adapters/sql_tables.py"},
-    "httpx": {"movie_adapters/source_http.py", "movie_adapters/tmdb_movies.py", "movie_worker/task_page.py"},
-    "redis": {"movie_adapters/redis_link.py", "movie_adapters/task_queue.py", "movie_adapters/wiring.py"},
+    "aiosmtplib": {"movie_adapters/email/smtp.py"},
+    "asyncpg": {"movie_adapters/catalogue/postgres.py", "movie_adapters/sql/tables.py"},
+    "httpx": {"movie_adapters/sources/http.py", "movie_adapters/sources/tmdb.py", "movie_worker/task_page.py"},
+    "redis": {
+        "movie_adapters/redis/client.py",
+        "movie_adapters/redis/task_queue.py",
+        "movie_adapters/wiring/providers.py",
+    },
 }
 """The clients of other servers, and who uses them."""
 OTHER_CLIENTS = {"aiohttp", "ftplib", "paramiko", "pycurl", "requests", "smtplib", "telnetlib", "urllib3", "websockets"}
@@ -145,7 +149,7 @@ def test_patterns_are_constants_and_what_is_put_into_one_is_escaped() -> None:
             found += 1
             # A pattern that was made in the line before, of constants and an escaped value.
             is_named = path == "movie_api/bodies.py" and ast.unparse(node.args[0]) == "pattern"
-            is_number = path == "movie_adapters/title_order.py" and "{number}" in ast.unparse(node.args[0])
+            is_number = path == "movie_adapters/catalogue/ranking.py" and "{number}" in ast.unparse(node.args[0])
             assert is_constant(node.args[0]) or is_named or is_number, (path, node.lineno)
     assert found > 50
     assert "pattern = re.escape(media_type) + " in (SRC / "movie_api/bodies.py").read_text()
@@ -167,8 +171,8 @@ def test_formats_and_messages_of_the_log_are_constants() -> None:
 def test_nothing_secret_is_drawn_from_a_generator_that_can_be_predicted() -> None:
     assert importers("random") == WITH_RANDOM
     seeded = {path for path, node in nodes(ast.Attribute) if node.attr == "random" and ast.unparse(node) == "np.random"}
-    assert seeded == {"movie_adapters/ease_model.py", "movie_adapters/recommender_evaluation.py"}
-    assert {"movie_core/keys.py", "movie_adapters/argon2_hash.py"} <= importers("secrets")
+    assert seeded == {"movie_adapters/recommender/ease_model.py", "movie_adapters/recommender/evaluation.py"}
+    assert {"movie_core/keys.py", "movie_adapters/security/argon2.py"} <= importers("secrets")
 
 
 def test_hash_functions_are_strong_where_it_matters() -> None:
@@ -180,8 +184,8 @@ def test_hash_functions_are_strong_where_it_matters() -> None:
 
 
 def test_secrets_are_compared_in_constant_time() -> None:
-    assert "hmac.compare_digest(given, expected)" in (SRC / "movie_adapters/metrics.py").read_text()
-    assert "self._hmac.verify(" in (SRC / "movie_adapters/jwt_tokens.py").read_text()
+    assert "hmac.compare_digest(given, expected)" in (SRC / "movie_adapters/observability/metrics.py").read_text()
+    assert "self._hmac.verify(" in (SRC / "movie_adapters/security/jwt.py").read_text()
 
 
 def test_cryptography_comes_from_known_libraries() -> None:
@@ -195,7 +199,9 @@ def test_connections_begin_in_a_few_modules() -> None:
     assert {package for package in OTHER_CLIENTS if importers(package)} == set()
     assert {path for path, name in IMPORTED if name in ("urllib.request", "http.client")} == set()
     dialling = {"create_connection", "open_connection", "open_unix_connection"}
-    assert {path for path, node in nodes(ast.Call) if called(node)[1] in dialling} <= {"movie_adapters/metrics.py"}
+    assert {path for path, node in nodes(ast.Call) if called(node)[1] in dialling} <= {
+        "movie_adapters/observability/metrics.py"
+    }
 
 
 def test_no_certificate_goes_unchecked() -> None:
@@ -209,4 +215,4 @@ def test_lines_are_logged_to_stderr_alone() -> None:
     handlers = re.compile(r"\b(?:\w*FileHandler|SysLogHandler|SocketHandler|DatagramHandler|HTTPHandler|SMTPHandler)\b")
     assert [path for path, tree in TREES.items() if handlers.search(ast.unparse(tree))] == []
     configured = {path for path, node in nodes(ast.Call) if called(node) == ("logging", "basicConfig")}
-    assert configured == {"movie_adapters/logs.py"}
+    assert configured == {"movie_adapters/observability/logs.py"}

@@ -13,20 +13,18 @@ import pytest
 from tests.unit.test_docs import ROOT
 from tests.unit.test_secure_coding import called, importers, nodes
 
-from movie_adapters import (
-    file_mail,
-    password_strength,
-    sql_audit,
-    sql_events,
-    sql_models,
-    sql_orders,
-    sql_ratings,
-    sql_trends,
-    sql_users,
-)
-from movie_adapters.argon2_hash import Argon2Hasher
-from movie_adapters.settings import Settings, reference
-from movie_adapters.sql_database import metadata
+from movie_adapters.email import files as file_mail
+from movie_adapters.security import password_strength
+from movie_adapters.security.argon2 import Argon2Hasher
+from movie_adapters.settings.settings import Settings, reference
+from movie_adapters.sql import audit as sql_audit
+from movie_adapters.sql import events as sql_events
+from movie_adapters.sql import models as sql_models
+from movie_adapters.sql import personal_orders as sql_orders
+from movie_adapters.sql import ratings as sql_ratings
+from movie_adapters.sql import trends as sql_trends
+from movie_adapters.sql import users as sql_users
+from movie_adapters.sql.engine import metadata
 from movie_api.openapi import PATHS, SCHEMAS
 from movie_core import analytics, audit, sessions, users
 
@@ -322,7 +320,7 @@ def test_the_algorithms_are_those_of_the_code() -> None:
 
 def movie_tables() -> set[str]:
     """They are made by a migration alone; a full-text index is one of them."""
-    text = (ROOT / "src/movie_adapters/migrations/versions/0001_movies.py").read_text(encoding="utf-8")
+    text = (ROOT / "src/movie_adapters/sql/migrations/versions/0001_movies.py").read_text(encoding="utf-8")
     return set(re.findall(r'create_table\(\s*"(\w+)"', text)) | set(re.findall(r"CREATE VIRTUAL TABLE (\w+)", text))
 
 

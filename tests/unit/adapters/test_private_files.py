@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from movie_adapters.private_files import close_to_others, make_private_file, make_private_folder
-from movie_adapters.sql_database import migrate
+from movie_adapters.sql.engine import migrate
 
 pytestmark = pytest.mark.skipif(sys.platform == "win32", reason="files have no such modes there")
 

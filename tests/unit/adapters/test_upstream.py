@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from movie_adapters.third_party_movies import MAX_TOTAL, read_movie
+from movie_adapters.sources.third_party import MAX_TOTAL, read_movie
 from movie_adapters.upstream import KINDS, Behaviour, Upstream, is_kind
 from movie_core.movies import Movie
 

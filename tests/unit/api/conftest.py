@@ -9,7 +9,7 @@ import pytest
 from dishka import Provider, Scope, provide
 from litestar import Litestar
 
-from movie_adapters.settings import Settings
+from movie_adapters.settings.settings import Settings
 from movie_api.app import create_app
 from movie_core import MemoryCatalogue, MemorySeenMovies
 from movie_core.health import Readiness

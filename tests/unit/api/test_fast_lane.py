@@ -9,7 +9,7 @@ import httpx
 import pytest
 from tests.unit.api.conftest import AUTHENTICATION, Api, OpenApi, bearer
 
-from movie_adapters.cached_movies import CachedMovieSource
+from movie_adapters.sources.cached import CachedMovieSource
 from movie_api import fast_lane, movies
 from movie_api.guard import Guard
 from movie_core import MemoryCatalogue, MoviePage, MovieQuery, SourceUnavailable, Window

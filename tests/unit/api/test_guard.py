@@ -12,7 +12,7 @@ from litestar.types import Message, Receive, Send
 from tests.unit.api.conftest import SECRET, Api, InMemory, OpenApi
 from tests.unit.api.test_search import MOVIES, assert_problem
 
-from movie_adapters.settings import Settings
+from movie_adapters.settings.settings import Settings
 from movie_api.app import create_app
 from movie_api.guard import Guard
 from movie_core.discovery import Discovery

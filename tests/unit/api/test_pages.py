@@ -10,7 +10,7 @@ from openapi_spec_validator import OpenAPIV31SpecValidator
 from tests.unit.api.conftest import ANN, AUTHENTICATION, ME, SECRET, Api, InMemory, OpenApi
 from tests.unit.api.test_search import MOVIES, assert_problem
 
-from movie_adapters.settings import Settings
+from movie_adapters.settings.settings import Settings
 from movie_api.app import create_app
 from movie_api.errors import PROBLEMS
 from movie_api.openapi import PATHS, document

@@ -7,8 +7,8 @@ from dishka import Provider, Scope, provide
 from taskiq import AsyncBroker, InMemoryBroker, TaskiqResult
 from taskiq_redis import RedisStreamBroker
 
-from movie_adapters.settings import Settings
-from movie_adapters.task_queue import DELIVER_MAIL, PURGE, TRAIN, entry, stream_of
+from movie_adapters.redis.task_queue import DELIVER_MAIL, PURGE, TRAIN, entry, stream_of
+from movie_adapters.settings.settings import Settings
 from movie_core import MemoryCatalogue
 from movie_core.keys import Keys
 from movie_core.mails import MailRules

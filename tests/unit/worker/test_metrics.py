@@ -7,8 +7,8 @@ from contextlib import asynccontextmanager
 import pytest
 from taskiq import InMemoryBroker
 
-from movie_adapters.metrics import TaskCounts
-from movie_adapters.settings import Settings
+from movie_adapters.observability.metrics import TaskCounts
+from movie_adapters.settings.settings import Settings
 from movie_worker import metrics as module
 from movie_worker.metrics import CountTasks, answer_metrics
 

@@ -1,1 +1,0 @@
-"""The history of the database, the same for SQLite and PostgreSQL; `movie_adapters.sql_database.migrate` runs it."""

@@ -1,0 +1,1 @@
+"""Recommendations by the EASE model."""

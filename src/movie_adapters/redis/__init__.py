@@ -1,0 +1,1 @@
+"""Stores in Redis or Valkey: cached answers, rate limits, trends and the task queue."""

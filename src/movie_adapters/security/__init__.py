@@ -1,0 +1,1 @@
+"""Password hashes, access tokens, and checks of passwords and usernames."""

@@ -1,0 +1,216 @@
+"""Sessions in a SQL database."""
+
+import logging
+from collections.abc import Sequence
+from dataclasses import replace
+from datetime import datetime, timedelta
+from typing import Any
+
+from sqlalchemy import delete, exists, func, insert, select, update
+from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
+
+from movie_adapters.sql.outbox import put_notice
+from movie_adapters.sql.tables import (
+    end_sessions,
+    ended_sessions,
+    lock_account,
+    login_networks,
+    refresh_tokens,
+    sessions,
+    transaction,
+    upsert,
+    users,
+)
+from movie_core.errors import InvalidCredentials
+from movie_core.mails import MailKind
+from movie_core.ports import Rotated
+from movie_core.sessions import MAX_NETWORKS, MAX_SESSIONS, Reuse, Session, judge_reuse
+
+_log = logging.getLogger(__name__)
+
+
+class SqlSessions:
+    """A `SessionStore` in tables that `engine.migrate` has made; the engine stays its owner's to dispose of."""
+
+    def __init__(self, engine: AsyncEngine) -> None:
+        self._engine = engine
+
+    async def start(
+        self,
+        session: Session,
+        refresh_hash: str,
+        expires_at: datetime,
+        *,
+        password_hash: str,
+        rehashed: str | None = None,
+        network: str = "",
+    ) -> Sequence[str]:
+        login = {"last_login": session.created_at, "password_hash": rehashed or password_hash}
+        # One statement says whether the verified hash still counts and locks the row: whoever changes the password
+        # meanwhile either comes first, and then nothing starts, or ends this session too.
+        present_owner = (users.c.id == session.user_id) & users.c.is_active & (users.c.password_hash == password_hash)
+        async with transaction(self._engine) as connection:
+            own = sessions.c.user_id == session.user_id
+            count = select(func.count()).select_from(sessions).where(own).scalar_subquery()
+            found = await connection.execute(update(users).where(present_owner).values(login).returning(count))
+            present = found.scalar_one_or_none()
+            if present is None:
+                raise InvalidCredentials("the account is gone or inactive, or its password is another by now")
+            gone: Sequence[str] = []
+            if present >= MAX_SESSIONS:
+                newest = sessions.c.last_used_at.desc(), sessions.c.id
+                surplus = select(sessions.c.id).where(own).order_by(*newest).offset(MAX_SESSIONS - 1)
+                gone = await end_sessions(
+                    connection, sessions.c.id.in_((await connection.scalars(surplus)).all()), session.created_at
+                )
+            row = {
+                "id": session.id,
+                "user_id": session.user_id,
+                "device": session.device,
+                "created_at": session.created_at,
+                "last_used_at": session.last_used_at,
+                "expires_at": expires_at,
+            }
+            await connection.execute(insert(sessions).values(row))
+            await _keep_token(connection, refresh_hash, session.id, expires_at)
+            if network:
+                await _keep_network(connection, session.user_id, network, session.created_at)
+            return gone
+
+    async def rotate(
+        self,
+        refresh_hash: str,
+        successors: Sequence[str],
+        now: datetime,
+        expires_at: datetime,
+        *,
+        lifetime: timedelta | None = None,
+    ) -> Rotated | None:
+        async with transaction(self._engine) as connection:
+            row = await _find_token(connection, refresh_hash)
+            if row is None or row.token_expires_at <= now:
+                return None
+            if lifetime is not None:
+                end = row.created_at + lifetime
+                if end <= now:
+                    return None
+                expires_at = min(expires_at, end)
+            if row.spent_at is None:
+                spent = await connection.execute(
+                    update(refresh_tokens)
+                    .where(refresh_tokens.c.hashed == refresh_hash, refresh_tokens.c.spent_at.is_(None))
+                    .values(spent_at=now, successor=successors[0])
+                )
+                if spent.rowcount:
+                    await _keep_token(connection, successors[0], row.id, expires_at)
+                    used = update(sessions).where(sessions.c.id == row.id)
+                    await connection.execute(used.values(last_used_at=now, expires_at=expires_at))
+                    return Rotated(replace(_session(row), last_used_at=now), 0)
+                row = await _find_token(connection, refresh_hash)  # somebody else was quicker
+                if row is None:
+                    return None
+            if judge_reuse(now, row.spent_at, successor_is_unused=row.successor_is_unused) is Reuse.THEFT:
+                await end_sessions(connection, sessions.c.id == row.id, now)
+                _log.warning("refresh token reuse detected: session %s ended, account %s", row.id, row.user_id)
+                return None
+            if row.successor not in successors:  # its secret is set no more
+                return None
+            return Rotated(_session(row), successors.index(row.successor))
+
+    async def listed(self, account_id: str) -> Sequence[Session]:
+        async with transaction(self._engine, read_only=True) as connection:
+            rows = await connection.execute(
+                select(sessions)
+                .where(sessions.c.user_id == account_id)
+                .order_by(sessions.c.last_used_at.desc(), sessions.c.created_at.desc(), sessions.c.id)
+            )
+            return [_session(row) for row in rows]
+
+    async def end(
+        self,
+        account_id: str,
+        now: datetime,
+        *,
+        only: str | None = None,
+        but: str | None = None,
+        notify: bool = False,
+    ) -> Sequence[str]:
+        which = sessions.c.user_id == account_id
+        if only is not None:
+            which &= sessions.c.id == only
+        if but is not None:
+            which &= sessions.c.id != but
+        async with transaction(self._engine) as connection:
+            address_key = await lock_account(connection, account_id) if notify else None
+            ended = await end_sessions(connection, which, now)
+            if ended and address_key is not None:
+                await put_notice(connection, MailKind.SESSIONS_ENDED, address_key, now)
+            return ended
+
+    async def find(self, session_id: str) -> Session | None:
+        async with transaction(self._engine, read_only=True) as connection:
+            row = (await connection.execute(select(sessions).where(sessions.c.id == session_id))).one_or_none()
+            return None if row is None else _session(row)
+
+    async def owner_of(self, refresh_hash: str) -> str | None:
+        query = select(sessions.c.user_id).join(refresh_tokens).where(refresh_tokens.c.hashed == refresh_hash)
+        async with transaction(self._engine, read_only=True) as connection:
+            owner: str | None = await connection.scalar(query)
+            return owner
+
+    async def networks(self, address_key: str) -> Sequence[str]:
+        own = select(login_networks.c.network).join(users).where(users.c.email_key == address_key)
+        async with transaction(self._engine, read_only=True) as connection:
+            found = await connection.scalars(own.order_by(login_networks.c.last_used_at.desc()))
+            return found.all()
+
+    async def session_lives(self, session_id: str) -> bool:
+        async with transaction(self._engine, read_only=True) as connection:
+            return bool(await connection.scalar(select(exists().where(sessions.c.id == session_id))))
+
+    async def sessions_ended_since(self, at: datetime) -> Sequence[str]:
+        async with transaction(self._engine, read_only=True) as connection:
+            found = await connection.scalars(select(ended_sessions.c.id).where(ended_sessions.c.ended_at >= at))
+            return found.all()
+
+
+async def _keep_token(connection: AsyncConnection, hashed: str, session_id: str, expires_at: datetime) -> None:
+    row = {"hashed": hashed, "session_id": session_id, "expires_at": expires_at}
+    await connection.execute(insert(refresh_tokens).values(row))
+
+
+async def _keep_network(connection: AsyncConnection, user_id: str, network: str, now: datetime) -> None:
+    """Remember that an account logs in from a network, and forget those that it used longest ago."""
+    row = {"user_id": user_id, "network": network, "last_used_at": now}
+    kept = upsert(connection, login_networks).values(row)
+    await connection.execute(
+        kept.on_conflict_do_update(index_elements=["user_id", "network"], set_={"last_used_at": now})
+    )
+    own = login_networks.c.user_id == user_id
+    newest = select(login_networks.c.network).where(own).order_by(login_networks.c.last_used_at.desc())
+    await connection.execute(
+        delete(login_networks).where(own, login_networks.c.network.not_in(newest.limit(MAX_NETWORKS)))
+    )
+
+
+async def _find_token(connection: AsyncConnection, hashed: str) -> Any:
+    """A refresh token with its session, which is locked first, as whoever ends it does."""
+    successors = refresh_tokens.alias()
+    rows = await connection.execute(
+        select(
+            sessions,
+            refresh_tokens.c.expires_at.label("token_expires_at"),
+            refresh_tokens.c.spent_at,
+            refresh_tokens.c.successor,
+            (successors.c.hashed.is_not(None) & successors.c.spent_at.is_(None)).label("successor_is_unused"),
+        )
+        .join_from(refresh_tokens, sessions)
+        .join(successors, successors.c.hashed == refresh_tokens.c.successor, isouter=True)
+        .where(refresh_tokens.c.hashed == hashed)
+        .with_for_update(of=sessions)
+    )
+    return rows.one_or_none()
+
+
+def _session(row: Any) -> Session:
+    return Session(row.id, row.user_id, row.device, row.created_at, row.last_used_at)

@@ -1,0 +1,1 @@
+"""Which adapter is used for which port, by the settings."""

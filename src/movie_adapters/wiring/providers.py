@@ -1,0 +1,775 @@
+"""The one recipe book: which adapter stands behind which port, made from the settings.
+
+Both programs and the command line build their container here; tests pass providers that stand in for some of it.
+Adapters are imported where they are chosen: SQLAlchemy, httpx and redis cost start-up time and memory that an embedded
+deployment needn't pay.
+"""
+
+import asyncio
+import contextlib
+import functools
+import logging
+import multiprocessing
+import os
+import secrets
+import signal
+import socket
+import sys
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from datetime import timedelta
+from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from dishka import AsyncContainer, Provider, Scope, from_context, make_async_container, provide
+from dishka.entities.validation_settings import ValidationSettings
+
+from movie_adapters.observability.metrics import Stock
+from movie_adapters.observability.tracing import Tracing
+from movie_adapters.private_files import make_private_folder
+from movie_adapters.settings.settings import SettingError, Settings
+from movie_adapters.sources.cached import CachedMovieSource
+from movie_adapters.sources.seen import BatchedSeenMovies
+from movie_core.accounts import AccountRules, Accounts
+from movie_core.administration import Administration
+from movie_core.caching import BLOCK_SIZES, READY_SHARE, CachePolicy, Forgetting
+from movie_core.catalog import Catalog
+from movie_core.discovery import Discovery
+from movie_core.errors import StoreUnavailable, Unavailable
+from movie_core.events import EventRecorder
+from movie_core.health import Part, Readiness
+from movie_core.keys import Keys
+from movie_core.limits import Limits
+from movie_core.mails import MailRoom, MailRules
+from movie_core.memory import MemoryEntries
+from movie_core.movies import Movie, MovieQuery
+from movie_core.paging import Window
+from movie_core.patience import Patience
+from movie_core.ports import (
+    AccessTokens,
+    AddressSyntax,
+    Analytics,
+    AuditLog,
+    Catalogue,
+    Doorbell,
+    EntryStore,
+    EventStore,
+    KeptOrders,
+    Mailer,
+    ModelStore,
+    MovieSource,
+    Outbox,
+    PasswordHasher,
+    PasswordStrength,
+    RateLimiter,
+    RatingStore,
+    Recommender,
+    SeenMovies,
+    SessionStore,
+    TrendStore,
+    UsernameSyntax,
+    UserStore,
+)
+from movie_core.sessions import SessionWatch
+from movie_core.trending import Trends
+from movie_core.upkeep import Upkeep
+
+if TYPE_CHECKING:
+    from sqlalchemy.ext.asyncio import AsyncEngine
+
+    from movie_adapters.redis.client import RedisLink
+
+EMBEDDED = "catalogue"
+"""The source that keeps its movies itself."""
+
+
+TMDB_BLOCK = 20
+"""The length of TMDB's own pages: other blocks would ask for some of them twice."""
+FOLLOW_SECONDS = 1.0
+"""Between looks at whether the cache was flushed."""
+FLUSH_SECONDS = 0.5
+"""How long events wait for others to be written with them."""
+HEAL_SECONDS = 5.0
+"""Between looks at whether the store of trends has lost something."""
+POLL_SECONDS = 0.3
+"""Between looks at which sessions have ended: well within the second that a logout may take to reach all processes."""
+
+_log = logging.getLogger(__name__)
+
+
+class Database:
+    """The database of the process; its engine is made, and SQLAlchemy imported, when something asks for it."""
+
+    def __init__(self, url: str, tracing: Tracing) -> None:
+        self._url = url
+        self._tracing = tracing
+
+    @cached_property
+    def engine(self) -> "AsyncEngine":
+        from movie_adapters.sql.engine import create_engine
+
+        engine = create_engine(self._url)
+        self._tracing.listen(engine)
+        return engine
+
+    async def close(self) -> None:
+        if "engine" in self.__dict__:
+            await self.engine.dispose()
+
+
+@dataclass(frozen=True, slots=True)
+class PatientSource:
+    """The source itself, asked each time, and around it the patience that the network needs."""
+
+    source: MovieSource
+
+
+@dataclass(frozen=True, slots=True)
+class SharedRedis:
+    """Redis as an optimisation, for all in the process who use it as one; no link where there is no URL."""
+
+    link: "RedisLink | None"
+    cache: "RedisLink | None"
+    """To the Redis that may forget: the same link where it is the same Redis."""
+
+    def entries(self) -> EntryStore | None:
+        """The answers that the processes remember together."""
+        if self.cache is None:
+            return None
+        from movie_adapters.redis.cache import RedisEntries
+
+        return RedisEntries(self.cache)
+
+    def states(self) -> dict[str, Callable[[], bool]]:
+        """Of each Redis in use, whether it is away."""
+        links = {"redis": self.link, "cache_redis": None if self.cache is self.link else self.cache}
+        return {part: functools.partial(getattr, link, "is_away") for part, link in links.items() if link is not None}
+
+
+class Adapters(Provider):
+    """Everything lives as long as the process."""
+
+    scope = Scope.APP
+    settings = from_context(Settings)
+
+    @provide
+    async def tracing(self, settings: Settings) -> AsyncIterator[Tracing]:
+        tracing = Tracing.of(settings)
+        yield tracing
+        await tracing.close()
+
+    @provide
+    async def database(self, settings: Settings, tracing: Tracing) -> AsyncIterator[Database]:
+        database = Database(settings.database_url, tracing)
+        yield database
+        await database.close()
+
+    @provide
+    async def redis_link(self, settings: Settings, tracing: Tracing) -> AsyncIterator[SharedRedis]:
+        urls = (settings.redis_url, settings.cache_redis_url)
+        if urls == (None, None):
+            yield SharedRedis(None, None)
+            return
+        from movie_adapters.redis.client import RedisLink
+
+        links = {
+            url: RedisLink(url, prefix=settings.key_prefix, around=tracing.redis) for url in urls if url is not None
+        }
+        yield SharedRedis(*(None if url is None else links[url] for url in urls))
+        for link in links.values():
+            await link.close()
+
+    @provide
+    async def catalogue(self, settings: Settings, database: Database) -> AsyncIterator[Catalogue]:
+        """The movies that we keep under the name of the source in use."""
+        if settings.sqlite_path is not None:
+            from movie_adapters.catalogue.sqlite import SqliteMovies
+
+            sqlite = SqliteMovies(settings.sqlite_path, settings.source)
+            yield sqlite
+            await sqlite.close()
+        else:
+            from movie_adapters.catalogue.postgres import PostgresMovies
+
+            yield PostgresMovies(database.engine, settings.source)
+
+    @provide
+    async def patient(self, settings: Settings, catalogue: Catalogue, tracing: Tracing) -> AsyncIterator[PatientSource]:
+        if settings.source == EMBEDDED:
+            yield PatientSource(catalogue)
+            return
+        import stamina
+
+        from movie_adapters.sources.http import SourceHttp
+        from movie_adapters.sources.resilient import ResilientMovies
+        from movie_adapters.sources.third_party import ThirdPartyMovies
+        from movie_adapters.sources.tmdb import TmdbMovies, tmdb_http
+
+        stamina.instrumentation.set_on_retry_hooks(())  # a source that fails half the time would fill the log
+        timeout, retry_status = settings.source_timeout, settings.source_retry_status
+        inner: MovieSource
+        if settings.source == "tmdb":
+            http = tmdb_http(
+                settings.source_token or "", base_url=settings.source_url, timeout=timeout, retry_status=retry_status
+            )
+            inner = TmdbMovies(http)
+        else:
+            http = SourceHttp(settings.source_url or "", timeout=timeout, retry_status=retry_status)
+            inner = ThirdPartyMovies(http)
+        resilient = ResilientMovies(tracing.source(inner), Patience(deadline=settings.source_deadline, timeout=timeout))
+        yield PatientSource(resilient)
+        await resilient.close()
+        await http.close()
+
+    @provide
+    def forgetting(self) -> Forgetting:
+        return Forgetting()
+
+    @provide
+    async def source(
+        self,
+        settings: Settings,
+        patient: PatientSource,
+        seen: SeenMovies,
+        redis: SharedRedis,
+        forgetting: Forgetting,
+    ) -> AsyncIterator[MovieSource]:
+        """What searches ask: a source with memory, unless it keeps its movies itself."""
+        if settings.source == EMBEDDED:
+            yield patient.source
+            return
+        cached = CachedMovieSource(
+            patient.source,
+            store=redis.entries(),
+            memory=MemoryEntries(settings.cache_bytes - settings.cache_bytes // READY_SHARE),
+            policy=CachePolicy(settings.cache_fresh, settings.cache_stale),
+            deadline=settings.source_deadline,
+            block=TMDB_BLOCK if settings.source == "tmdb" else BLOCK_SIZES[0],
+            namespace=settings.source_url or "",
+            keep=seen.remember,
+            forgetting=forgetting,
+        )
+        yield cached
+        await cached.close()
+
+    @provide
+    async def seen(self, catalogue: Catalogue) -> AsyncIterator[SeenMovies]:
+        seen = BatchedSeenMovies(catalogue)
+        yield seen
+        await seen.close()
+
+    @provide
+    def catalog(self, settings: Settings, source: MovieSource, seen: SeenMovies) -> Catalog:
+        return Catalog(source, None if settings.source == EMBEDDED else seen)
+
+    @provide
+    async def readiness(
+        self, settings: Settings, catalogue: Catalogue, patient: PatientSource
+    ) -> AsyncIterator[Readiness]:
+        parts = [_database_part(settings, catalogue)]
+        if settings.source != EMBEDDED:
+            parts.append(_source_part(patient.source))
+        named = {"redis": settings.redis_url}
+        if settings.cache_redis_url != settings.redis_url:
+            named["cache"] = settings.cache_redis_url
+        urls = {name: url for name, url in named.items() if url is not None}
+        if not urls:
+            yield Readiness(parts)
+            return
+        from redis.asyncio import Redis
+
+        clients = {name: Redis.from_url(url, socket_timeout=2, socket_connect_timeout=2) for name, url in urls.items()}
+        yield Readiness([*parts, *(_redis_part(name, client.ping) for name, client in clients.items())])
+        for client in clients.values():
+            await client.aclose()
+
+
+class AccountAdapters(Provider):
+    """Accounts, their mails and their limits; everything lives as long as the process."""
+
+    scope = Scope.APP
+
+    @provide
+    def keys(self, settings: Settings) -> Keys:
+        return Keys(settings.secret_key or (kept_secret(settings.data_dir),))
+
+    @provide
+    def mail_rules(self, settings: Settings) -> MailRules:
+        return MailRules(link_ttl=timedelta(seconds=settings.link_ttl), limit=settings.limit_mail)
+
+    @provide
+    def users(self, database: Database, rules: MailRules, keys: Keys, syntax: UsernameSyntax) -> UserStore:
+        from movie_adapters.sql.users import SqlUsers
+
+        return SqlUsers(database.engine, rules, keys, syntax)
+
+    @provide
+    def sessions(self, database: Database) -> SessionStore:
+        from movie_adapters.sql.sessions import SqlSessions
+
+        return SqlSessions(database.engine)
+
+    @provide
+    def outbox(self, database: Database, rules: MailRules, keys: Keys) -> Outbox:
+        from movie_adapters.sql.outbox import SqlOutbox
+
+        return SqlOutbox(database.engine, rules, keys)
+
+    @provide
+    async def mailer(self, settings: Settings) -> AsyncIterator[Mailer]:
+        if settings.smtp_url is None:
+            from movie_adapters.email.files import FileMailer
+
+            yield FileMailer(settings.data_dir / "mail", settings.mail_from, _show if settings.shows_links else None)
+            return
+        from movie_adapters.email.smtp import SmtpMailer
+
+        smtp = SmtpMailer(settings.smtp_url, settings.mail_from)
+        yield smtp
+        await smtp.close()
+
+    @provide
+    async def doorbell(self, settings: Settings) -> AsyncIterator[Doorbell]:
+        if settings.redis_url is None:
+            from movie_adapters.wiring.background import EventDoorbell
+
+            yield EventDoorbell()
+            return
+        from movie_adapters.redis.task_queue import TaskDoorbell
+
+        bell = TaskDoorbell(settings.redis_url, settings.key_prefix)
+        yield bell
+        await bell.close()
+
+    @provide
+    async def hasher(self) -> AsyncIterator[PasswordHasher]:
+        from movie_adapters.security.argon2 import Argon2Hasher
+
+        hasher = Argon2Hasher()
+        yield hasher
+        await hasher.close()
+
+    @provide
+    def tokens(self, settings: Settings, keys: Keys) -> AccessTokens:
+        from movie_adapters.security.jwt import JwtTokens
+
+        return JwtTokens(keys, issuer=settings.public_url)
+
+    @provide
+    def syntax(self) -> AddressSyntax:
+        from movie_adapters.email.syntax import EmailValidatorSyntax
+
+        return EmailValidatorSyntax()
+
+    @provide
+    def username_syntax(self) -> UsernameSyntax:
+        from movie_adapters.security.username_syntax import UnicodeUsernameSyntax
+
+        return UnicodeUsernameSyntax()
+
+    @provide
+    def strength(self) -> PasswordStrength:
+        from movie_adapters.security.password_strength import ZxcvbnStrength
+
+        return ZxcvbnStrength()
+
+    @provide
+    def rate_limiter(self, redis: SharedRedis) -> RateLimiter:
+        from movie_adapters.redis.rate_limits import SharedRateLimiter
+
+        return SharedRateLimiter(redis.link)
+
+    @provide
+    def limits(self, settings: Settings, limiter: RateLimiter) -> Limits:
+        return Limits(
+            limiter,
+            login=settings.limit_login,
+            register=settings.limit_register,
+            search=settings.limit_search,
+            suggest=settings.limit_suggest,
+            events=settings.limit_events,
+            writes=settings.limit_writes,
+            imports=settings.limit_imports,
+            exports=settings.limit_exports,
+        )
+
+    @provide
+    def watch(self, sessions: SessionStore) -> SessionWatch:
+        return SessionWatch(sessions)
+
+    @provide
+    def account_rules(self, settings: Settings) -> AccountRules:
+        return AccountRules(
+            password_min=settings.password_min,
+            access_ttl=timedelta(seconds=settings.access_ttl),
+            refresh_ttl=timedelta(seconds=settings.refresh_ttl),
+            session_ttl=timedelta(seconds=settings.session_ttl),
+            reauthenticate_after=timedelta(seconds=settings.reauthenticate_after),
+        )
+
+    @provide
+    def accounts(
+        self,
+        users: UserStore,
+        sessions: SessionStore,
+        watch: SessionWatch,
+        hasher: PasswordHasher,
+        tokens: AccessTokens,
+        syntax: AddressSyntax,
+        username_syntax: UsernameSyntax,
+        strength: PasswordStrength,
+        mailer: Mailer,
+        doorbell: Doorbell,
+        keys: Keys,
+        rules: AccountRules,
+        ratings: RatingStore,
+        events: EventStore,
+        orders: KeptOrders,
+        audit_log: AuditLog,
+    ) -> Accounts:
+        return Accounts(
+            users,
+            sessions,
+            watch,
+            hasher,
+            tokens,
+            syntax,
+            username_syntax,
+            strength,
+            mailer,
+            doorbell,
+            keys,
+            rules,
+            personal=(ratings, events, orders, audit_log),
+        )
+
+    @provide
+    def audit_log(self, database: Database) -> AuditLog:
+        from movie_adapters.sql.audit import SqlAuditLog
+
+        return SqlAuditLog(database.engine)
+
+    @provide
+    def administration(
+        self, accounts: Accounts, users: UserStore, outbox: Outbox, doorbell: Doorbell, audit_log: AuditLog
+    ) -> Administration:
+        return Administration(accounts, users, outbox, doorbell, audit_log)
+
+    @provide
+    def mail_room(self, settings: Settings, outbox: Outbox, mailer: Mailer, keys: Keys) -> MailRoom:
+        owner = f"{socket.gethostname()[:40]}-{os.getpid()}-{secrets.token_hex(4)}"
+        return MailRoom(outbox, mailer, keys, public_url=settings.public_url, owner=owner)
+
+
+class DiscoveryAdapters(Provider):
+    """Ratings, events and what comes of them, for the movies of the source in use; everything lives as long as the
+    process."""
+
+    scope = Scope.APP
+
+    @provide
+    def ratings(self, settings: Settings, database: Database) -> RatingStore:
+        from movie_adapters.sql.ratings import SqlRatings
+
+        return SqlRatings(database.engine, settings.source)
+
+    @provide
+    def events(self, settings: Settings, database: Database) -> EventStore:
+        from movie_adapters.sql.events import SqlEvents
+
+        return SqlEvents(database.engine, settings.source)
+
+    @provide
+    def analytics(self, settings: Settings, database: Database) -> Analytics:
+        from movie_adapters.sql.analytics import SqlAnalytics
+
+        return SqlAnalytics(database.engine, settings.source)
+
+    @provide
+    def trend_store(self, settings: Settings, database: Database, redis: SharedRedis) -> TrendStore:
+        if redis.link is None:
+            from movie_adapters.sql.trends import SqlTrends
+
+            return SqlTrends(database.engine, settings.source)
+        from movie_adapters.redis.trends import RedisTrends
+
+        return RedisTrends(redis.link, settings.source)
+
+    @provide
+    def trends(self, store: TrendStore, events: EventStore) -> Trends:
+        return Trends(store, events)
+
+    @provide
+    def recorder(self, settings: Settings, events: EventStore, trends: Trends, patient: PatientSource) -> EventRecorder:
+        def calls() -> tuple[int, int]:
+            outcomes = getattr(patient.source, "outcomes", None)
+            return (0, 0) if outcomes is None else (outcomes.total(), outcomes.total() - outcomes["answered"])
+
+        return EventRecorder(events if settings.events else None, trends, calls=calls)
+
+    @provide
+    def orders(self, settings: Settings, database: Database) -> KeptOrders:
+        from movie_adapters.sql.personal_orders import SqlOrders
+
+        return SqlOrders(database.engine, settings.source)
+
+    @provide
+    def models(self, settings: Settings, database: Database) -> ModelStore:
+        from movie_adapters.sql.models import SqlModels
+
+        return SqlModels(database.engine, settings.source)
+
+    @provide
+    async def recommender(
+        self, ratings: RatingStore, catalogue: Catalogue, models: ModelStore
+    ) -> AsyncIterator[Recommender]:
+        from movie_adapters.recommender.ease import EaseRecommender
+
+        recommender = EaseRecommender(ratings, catalogue, models)
+        yield recommender
+        await recommender.close()
+
+    @provide
+    def discovery(
+        self,
+        settings: Settings,
+        catalog: Catalog,
+        catalogue: Catalogue,
+        ratings: RatingStore,
+        recommender: Recommender,
+        orders: KeptOrders,
+        trends: Trends,
+        recorder: EventRecorder,
+        seen: SeenMovies,
+    ) -> Discovery:
+        return Discovery(
+            catalog,
+            catalogue,
+            ratings,
+            recommender,
+            orders,
+            trends,
+            recorder,
+            seen=None if settings.source == EMBEDDED else seen,
+        )
+
+    @provide
+    async def stock(self, outbox: Outbox, recommender: Recommender) -> AsyncIterator[Stock]:
+        stock = Stock(outbox, recommender)
+        yield stock
+        await stock.close()
+
+    @provide
+    def upkeep(
+        self,
+        settings: Settings,
+        users: UserStore,
+        events: EventStore,
+        recommender: Recommender,
+        audit_log: AuditLog,
+    ) -> Upkeep:
+        return Upkeep(users, events, recommender, audit_log, events_keep=timedelta(seconds=settings.events_keep))
+
+
+def _show(line: str) -> None:
+    """For the person at the console, not for a log: the line may hold a link that is as good as a password."""
+    sys.stderr.write(f"movie-search: {line}\n")
+    sys.stderr.flush()
+
+
+def kept_secret(data_dir: Path) -> str:
+    """The secret in the data dir, made when there is none; processes that start together get the same one."""
+    path = data_dir / "secret_key"
+    try:
+        make_private_folder(data_dir)
+        if not path.exists():
+            fresh = data_dir / f"secret_key.{secrets.token_hex(8)}"
+            with open(os.open(fresh, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w", encoding="ascii") as file:
+                file.write(secrets.token_hex(32))
+            try:
+                os.link(fresh, path)  # whoever comes first wins; the others read what that one wrote
+            except FileExistsError:
+                pass
+            finally:
+                fresh.unlink()
+        return path.read_text(encoding="ascii").strip()
+    except (OSError, UnicodeDecodeError) as error:
+        reason = getattr(error, "strerror", None) or "not text"
+        raise SettingError("MOVIE_DATA_DIR", f"the secret key in it can't be read or made: {reason}") from None
+
+
+def _database_part(settings: Settings, catalogue: Catalogue) -> Part:
+    async def check() -> str:
+        count = await catalogue.count()
+        if not count and settings.source == EMBEDDED:
+            raise Unavailable("it holds no movies")
+        return f"{count} movies"
+
+    advice = "start the server that MOVIE_DATABASE_URL names, then run `movie-search migrate`"
+    return Part("database", check, advice, is_vital=settings.source == EMBEDDED)
+
+
+def _source_part(source: MovieSource) -> Part:
+    async def check() -> str:
+        page = await source.search(MovieQuery(), Window(limit=1))
+        return f"{page.total} movies"
+
+    return Part("source", check, "check MOVIE_SOURCE_URL and MOVIE_SOURCE_TOKEN, and whether the source is up")
+
+
+def _redis_part(name: str, ping: Callable[[], object]) -> Part:
+    async def check() -> str:
+        from redis.exceptions import RedisError
+
+        try:
+            await ping()  # type: ignore[misc]  # redis types its commands for both of its clients at once
+        except (RedisError, OSError) as error:
+            raise Unavailable("it can't be reached") from error
+        return "answers"
+
+    variable = {"redis": "MOVIE_REDIS_URL", "cache": "MOVIE_CACHE_REDIS_URL"}[name]
+    return Part(name, check, f"start the server that {variable} names, or unset it")
+
+
+def create_container(settings: Settings, *overrides: Provider) -> AsyncContainer:
+    """The container of a process. Later providers win; one that replaces something must say `override=True`."""
+    for name in ("httpx", "httpcore"):  # they log each URL in full, the key of a source in it
+        logging.getLogger(name).setLevel(logging.WARNING)
+    strict = ValidationSettings(nothing_overridden=True, implicit_override=True, nothing_decorated=True)
+    return make_async_container(
+        Adapters(),
+        AccountAdapters(),
+        DiscoveryAdapters(),
+        *overrides,
+        context={Settings: settings},
+        validation_settings=strict,
+    )
+
+
+def notice_of(settings: Settings) -> str:
+    """What the source in use asks to be said of it."""
+    if settings.source != "tmdb":
+        return ""
+    from movie_adapters.sources.tmdb import TMDB_ATTRIBUTION
+
+    return TMDB_ATTRIBUTION
+
+
+@asynccontextmanager
+async def serving(container: AsyncContainer) -> AsyncIterator[None]:
+    """What a process that serves does beside its requests: it learns which sessions have ended, writes down events, and
+    when there is no worker to do it, delivers mail and does the upkeep."""
+    settings = await container.get(Settings)
+    await container.get(Accounts)  # so that the first request doesn't wait for imports
+    watch, source = await container.get(SessionWatch), await container.get(MovieSource)
+    recorder, trends = await container.get(EventRecorder), await container.get(Trends)
+
+    async def heal() -> None:
+        with contextlib.suppress(StoreUnavailable):  # told by the recorder, or by whoever asks for trends
+            await trends.heal()
+
+    looks = [(watch.poll, POLL_SECONDS), (recorder.flush, FLUSH_SECONDS), (heal, HEAL_SECONDS)]
+    if isinstance(source, CachedMovieSource):
+        looks.append((source.follow, FOLLOW_SECONDS))
+    tasks = [asyncio.create_task(_regularly(look, seconds)) for look, seconds in looks]
+    if settings.redis_url is None:
+        from movie_adapters.wiring.background import EventDoorbell, run_in_process
+
+        room, upkeep, doorbell = (
+            await container.get(MailRoom),
+            await container.get(Upkeep),
+            await container.get(Doorbell),
+        )
+        if isinstance(doorbell, EventDoorbell):
+
+            async def train() -> None:
+                if await upkeep.is_training_due():
+                    await _train_apart(settings)
+
+            tasks.append(asyncio.create_task(run_in_process(room, upkeep.purge, train, doorbell)))
+    try:
+        yield
+    finally:
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+        await recorder.flush()
+
+
+async def _train_apart(settings: Settings) -> None:
+    """Train in a process of its own: requests don't wait for it, and what it needs of memory doesn't stay."""
+    process = multiprocessing.get_context("spawn").Process(target=_train, args=(settings,), daemon=True)
+    process.start()
+    try:
+        await asyncio.to_thread(process.join)
+    finally:
+        process.kill()  # which also ends the thread that waits for it
+    if process.exitcode:
+        _log.error("training has failed with exit code %s", process.exitcode)
+
+
+def _train(settings: Settings) -> None:
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, signal.SIG_IGN)  # meant for the process that serves, which ends this one
+    with contextlib.suppress(OSError):
+        os.nice(10)
+
+    async def run() -> None:
+        container = create_container(settings)
+        try:
+            with contextlib.suppress(StoreUnavailable):  # due again later
+                await (await container.get(Recommender)).train()
+        finally:
+            await container.close()
+
+    asyncio.run(run())
+
+
+async def _regularly(look: Callable[[], Awaitable[None]], seconds: float) -> None:
+    while True:
+        try:
+            await look()
+        except Exception:  # noqa: BLE001  (a bug must not end what keeps this process up to date)
+            _log.exception("a regular look has failed")
+        await asyncio.sleep(seconds)
+
+
+async def prepare_schema(settings: Settings) -> None:
+    """Bring the schema up to date. Raises `StoreUnavailable`, and `SettingError` for a data dir that can't be made."""
+    if settings.sqlite_path is not None:
+        try:
+            make_private_folder(settings.sqlite_path.parent)
+        except OSError as error:
+            raise SettingError("MOVIE_DATA_DIR", f"can't be made: {error.strerror}") from None
+    from movie_adapters.sql.engine import migrate
+
+    await asyncio.to_thread(migrate, settings.database_url)
+
+
+async def prepare(
+    settings: Settings, catalogue: Catalogue, progress: Callable[[int, int], None] = lambda _done, _total: None
+) -> bool:
+    """Bring the schema up to date and make the bundled films searchable; True when films were loaded.
+
+    `progress` is called with movies done and movies in all. Films that were imported in place of the bundled ones stay.
+    Raises `StoreUnavailable`, and `SettingError` for a data dir that can't be made.
+    """
+    await prepare_schema(settings)
+    if settings.source != EMBEDDED:
+        return False
+    from movie_adapters.catalogue.files import BUNDLED_EDITION, BUNDLED_FILMS, BUNDLED_NAME, bundled_films
+
+    edition = await catalogue.edition()
+    if edition is not None and (edition == BUNDLED_EDITION or not edition.startswith(BUNDLED_NAME)):
+        return False
+
+    def counted() -> Iterator[Movie]:
+        for done, movie in enumerate(bundled_films(), 1):
+            if done % 500 == 0 or done == BUNDLED_FILMS:
+                progress(done, BUNDLED_FILMS)
+            yield movie
+
+    await catalogue.load(counted(), edition=BUNDLED_EDITION)
+    return True

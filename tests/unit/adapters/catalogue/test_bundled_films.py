@@ -1,0 +1,88 @@
+"""The bundled films: complete, clean, and the best known of a name on top."""
+
+import gzip
+import zlib
+from collections import Counter
+
+import pytest
+
+from movie_adapters.catalogue.files import (
+    BUNDLED_EDITION,
+    BUNDLED_FILMS,
+    BUNDLED_NAME,
+    bundled_films,
+    bundled_path,
+    read_movies,
+)
+from movie_core.movies import Movie
+
+
+@pytest.fixture(scope="module")
+def films() -> list[Movie]:
+    return list(bundled_films())
+
+
+def test_the_number_and_the_edition_are_those_of_the_file(films: list[Movie]) -> None:
+    assert len(films) == BUNDLED_FILMS
+    assert f"{BUNDLED_NAME}-{zlib.crc32(gzip.decompress(bundled_path().read_bytes())):08x}" == BUNDLED_EDITION
+
+
+def test_no_row_is_rejected_and_no_id_is_there_twice(films: list[Movie]) -> None:
+    file = read_movies(bundled_path())
+    assert sum(1 for _ in file) == file.rows
+    assert not file.reasons
+    assert list(file) == films
+    assert len({film.id for film in films}) == len(films)
+
+
+def test_the_file_is_small_and_tells_no_time() -> None:
+    packed = bundled_path().read_bytes()
+    assert len(packed) < 2_000_000
+    assert packed[4:8] == bytes(4)
+
+
+def test_titles_and_names_are_clean(films: list[Movie]) -> None:
+    for film in films:
+        for text in (film.title, *film.cast, *film.directors, *film.genres, *film.countries):
+            assert text == " ".join(text.split())
+            assert not set(text) & set("[]{}<>|\\")
+            assert not any(entity in text for entity in ("&amp;", "&quot;", "&#", "mw-parser"))
+        assert not any("(" in name or ":" in name or "://" in name for name in film.cast)
+        assert film.year is not None
+        assert 1900 <= film.year <= 2030
+
+
+def test_genres_come_from_one_small_vocabulary(films: list[Movie]) -> None:
+    genres = Counter(genre for film in films for genre in film.genres)
+    assert len(genres) < 45
+    assert genres["Science Fiction"] > 1000
+    assert genres["Animation"] > 1000
+    assert not any("film" in genre.casefold() and genre != "Film Noir" for genre in genres)
+    assert all(genre == "LGBT" or genre.istitle() for genre in genres)
+
+
+@pytest.mark.parametrize(
+    ("title", "year"),
+    [
+        ("Titanic", 1997),
+        ("The Matrix", 1999),
+        ("Star Wars", 1977),
+        ("Batman", 1989),
+        ("Casablanca", 1942),
+        ("Psycho", 1960),
+        ("Halloween", 1978),
+        ("Gladiator", 2000),
+        ("The Avengers", 2012),
+        ("Ben-Hur", 1959),
+    ],
+)
+def test_the_best_known_film_of_a_name_is_on_top(films: list[Movie], title: str, year: int) -> None:
+    best = max((film for film in films if film.title == title), key=lambda film: film.popularity or 0)
+    assert best.year == year
+
+
+def test_a_film_in_both_sources_is_there_once_with_what_both_tell(films: list[Movie]) -> None:
+    (film,) = [film for film in films if film.title == "The Dark Knight"]
+    assert (film.id, film.year) == ("tt0468569", 2008)
+    assert film.directors == ("Christopher Nolan",)
+    assert "Christian Bale" in film.cast

@@ -1,0 +1,505 @@
+"""Reading movies from files: every form, every reason for a rejected row, and files that are none."""
+
+import csv
+import gzip
+import io
+import json
+import lzma
+import re
+import tracemalloc
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from hypothesis import HealthCheck, example, given, settings
+from hypothesis import strategies as st
+
+from movie_adapters.catalogue.files import BUNDLED_FILMS, MAX_LINE, MovieFile, made_id, read_movies
+from movie_core.errors import InvalidParameter
+from movie_core.movies import Movie, normalise_query
+
+Write = Callable[..., Path]
+
+
+@pytest.fixture
+def write(tmp_path: Path) -> Write:
+    """Writes a file beside the others of the test."""
+
+    def write_file(content: str | bytes, name: str = "movies.csv") -> Path:
+        path = tmp_path / name
+        path.write_bytes(content if isinstance(content, bytes) else content.encode())
+        return path
+
+    return write_file
+
+
+def read(path: Path) -> list[Movie]:
+    file = read_movies(path)
+    movies = list(file)
+    assert not file.reasons, file.rejected
+    return movies
+
+
+def rejects(path: Path) -> list[tuple[int, str]]:
+    file = read_movies(path)
+    list(file)
+    return [(rejected.row, rejected.code) for rejected in file.rejected]
+
+
+# Forms
+
+
+def test_csv_columns_are_found_by_name_in_any_order_and_case(write: Write) -> None:
+    path = write(
+        "Genres,IMDB ID,unknown,Movie_Id,TITLE,alt_titles,n_ratings,Year,Director,cast,runtime,Countries,overview\n"
+        'Crime|Drama,1234567,x,a1,"Night, Falling",Nuit|Notte,12,1999,Jo Lee,Ann Ray|Bo Fox,95 min,France,"Dark, old"\n'
+    )
+    assert read(path) == [
+        Movie(
+            id="a1",
+            title="Night, Falling",
+            year=1999,
+            genres=("Crime", "Drama"),
+            alt_titles=("Nuit", "Notte"),
+            popularity=12.0,
+            imdb_id="tt1234567",
+            directors=("Jo Lee",),
+            cast=("Ann Ray", "Bo Fox"),
+            runtime_minutes=95,
+            countries=("France",),
+            overview="Dark, old",
+        )
+    ]
+
+
+def test_quotes_commas_and_line_ends_within_a_csv_cell_are_kept(write: Write) -> None:
+    path = write('title,year\r\n"Say ""Yes"", now",2001\r\n"Two\r\nlines",2002\r\nThree,2003\r\n')
+    assert [(movie.title, movie.year) for movie in read(path)] == [
+        ('Say "Yes", now', 2001),
+        ("Two lines", 2002),
+        ("Three", 2003),
+    ]
+
+
+def test_semicolons_may_separate(write: Write) -> None:
+    assert [movie.title for movie in read(write("title;year\nHello, You;1999\n"))] == ["Hello, You"]
+
+
+def test_a_file_may_have_the_one_column_title(write: Write) -> None:
+    assert [movie.title for movie in read(write("title\nAlone\n\nAgain\n"))] == ["Alone", "Again"]
+
+
+def test_tsv_keeps_quotes_but_for_those_of_a_spreadsheet(write: Write) -> None:
+    path = write('title\tyear\n"Quo" Vadis\t1999\n"Fish, Fried"\t2000\n"The ""Best"""\t2001\n5" Gun\t\n', "m.tsv")
+    assert [movie.title for movie in read(path)] == ['"Quo" Vadis', "Fish, Fried", 'The "Best"', '5" Gun']
+
+
+def test_json_lines_may_use_lists_numbers_and_objects_with_names(write: Write) -> None:
+    lines = [
+        {"id": 7, "Title": "Seven Hills", "year": 1987, "genres": ["War", "Drama"], "popularity": 3.5, "cast": None},
+        {"id": "8", "title": "Nine", "release_date": "2009-12-25", "genres": [{"id": 1, "name": "Musical"}], "x": [[]]},
+        {"title": "Ten", "alt_titles": "Dix|Zehn", "directors": ["Bo Derk"]},
+    ]
+    first, second, third = read(write("\n".join(map(json.dumps, lines)), "movies.jsonl"))
+    assert first == Movie(id="7", title="Seven Hills", year=1987, genres=("War", "Drama"), popularity=3.5)
+    assert (second.id, second.year, second.genres) == ("8", 2009, ("Musical",))
+    assert (third.id, third.alt_titles, third.directors) == ("ten-bo-derk", ("Dix", "Zehn"), ("Bo Derk",))
+
+
+@pytest.mark.parametrize("pack", [bytes, gzip.compress, lzma.compress])
+@pytest.mark.parametrize("mark", ["", "\ufeff"])
+def test_packed_or_not_with_a_byte_order_mark_or_without(
+    write: Write, pack: Callable[[bytes], bytes], mark: str
+) -> None:
+    path = write(pack(f"{mark}title,year\nÉté,1999\n".encode()), "movies.data")
+    assert [(movie.title, movie.year) for movie in read(path)] == [("Été", 1999)]
+
+
+def test_several_gzip_members_are_one_file(write: Write) -> None:
+    path = write(gzip.compress(b"title\nOne\n", mtime=0) + gzip.compress(b"Two\n"), "movies.csv.gz")
+    assert [movie.title for movie in read(path)] == ["One", "Two"]
+
+
+def test_the_examples_of_the_documentation_are_read(write: Write) -> None:
+    text = (Path(__file__).parents[4] / "docs" / "catalogue.md").read_text(encoding="utf-8")
+    examples = re.findall(r"```(csv|tsv|json)\n(.*?)```", text, re.DOTALL)
+    assert [form for form, _ in examples] == ["csv", "tsv", "json"]
+    assert [len(read(write(content, f"movies.{form}"))) for form, content in examples] == [2, 2, 2]
+    assert f"{BUNDLED_FILMS:,} films" in text
+
+
+# IMDb
+
+BASICS = (
+    "tconst\ttitleType\tprimaryTitle\toriginalTitle\tisAdult\tstartYear\tendYear\truntimeMinutes\tgenres\n"
+    "tt0900001\tmovie\tThe Lamp\tDie Lampe\t0\t1999\t\\N\t101\tDrama,War\n"
+    "tt0900002\tshort\tTiny\tTiny\t0\t1999\t\\N\t5\tShort\n"
+    'tt0900003\ttvMovie\t"Quoted" Lamp\t"Quoted" Lamp\t0\t\\N\t\\N\t\\N\t\\N\n'
+    "tt0900004\tmovie\tNo Child\tNo Child\t1\t2001\t\\N\t90\tAdult\n"
+    "tt10900005\tmovie\tLater\tLater\t0\t2021\t\\N\t90\tDrama\n"
+)
+RATINGS = "tconst\taverageRating\tnumVotes\ntt10900005\t5.0\t17\ntt0900001\t7.1\t4321\ntt0900002\t6.0\t9\n"
+
+
+def test_imdbs_list_gives_its_movies_and_leaves_out_shorts_and_what_is_for_adults(write: Write) -> None:
+    file = read_movies(write(BASICS, "title.basics.tsv"))
+    lamp, quoted, later = list(file)
+    assert lamp == Movie(
+        id="tt0900001",
+        imdb_id="tt0900001",
+        title="The Lamp",
+        original_title="Die Lampe",
+        year=1999,
+        runtime_minutes=101,
+        genres=("Drama", "War"),
+    )
+    assert quoted == Movie(id="tt0900003", imdb_id="tt0900003", title='"Quoted" Lamp')
+    assert later.original_title is None
+    assert (dict(file.left_out), file.reasons.total()) == ({"title_type": 1, "adult": 1}, 0)
+
+
+@pytest.mark.parametrize("is_packed", [False, True])
+def test_imdbs_ratings_beside_its_list_give_popularity(write: Write, is_packed: bool) -> None:
+    write(gzip.compress(RATINGS.encode()) if is_packed else RATINGS, f"title.ratings.tsv{'.gz' if is_packed else ''}")
+    file = read_movies(write(gzip.compress(BASICS.encode()), "title.basics.tsv.gz"))
+    assert [movie.popularity for movie in file] == [4321.0, None, 17.0]
+    assert file.bytes_read == file.bytes_total
+
+
+def test_a_list_exported_from_imdbs_site_is_read(write: Write) -> None:
+    path = write(
+        "Position,Const,Title,Original Title,Title Type,IMDb Rating,Runtime (mins),Year,"
+        "Genres,Num Votes,Release Date,Directors\n"
+        '1,tt0900001,The Lamp,Die Lampe,Movie,7.1,101,1999,"Drama, War",4321,1999-03-01,"Jo Lee, Ann Ray"\n'
+        "2,tt0900009,A Series,A Series,TV Series,7.1,45,1999,Drama,11,1999-03-01,\n"
+    )
+    (lamp,) = read(path)
+    assert (lamp.id, lamp.imdb_id, lamp.year, lamp.popularity) == ("tt0900001", "tt0900001", 1999, 4321.0)
+    assert (lamp.genres, lamp.directors) == (("Drama", "War"), ("Jo Lee", "Ann Ray"))
+
+
+# MovieLens
+
+MOVIELENS = (
+    "movieId,title,genres\n"
+    '901,"Lamp, The (a.k.a. Light) (Lampe, Die) (1999)",Drama|War\n'
+    "902,Nothing (Something),(no genres listed)\n"
+    '903,"Ombre, L\' (2001–)",Drama\n'
+    "904,Babylon 5,Sci-Fi\n"
+)
+
+
+def test_movielens_titles_come_apart(write: Write) -> None:
+    lamp, nothing, ombre, babylon = read(write(MOVIELENS))
+    assert lamp == Movie(
+        id="901", title="The Lamp", year=1999, alt_titles=("Light", "Die Lampe"), genres=("Drama", "War")
+    )
+    assert (nothing.title, nothing.alt_titles, nothing.genres) == ("Nothing", ("Something",), ())
+    assert (ombre.title, ombre.year) == ("L'Ombre", 2001)
+    assert (babylon.title, babylon.year) == ("Babylon 5", None)
+
+
+def test_movielens_links_and_ratings_beside_the_movies_are_used(write: Write) -> None:
+    write("movieId,imdbId,tmdbId\n901,0900001,55\n902,,\n", "links.csv")
+    write("userId,movieId,rating,timestamp\n1,901,4.0,964982703\n2,901,3.5,964982704\n2,904,3.5,9\n", "ratings.csv")
+    file = read_movies(write(MOVIELENS))
+    lamp, nothing, _, babylon = list(file)
+    assert (lamp.id, lamp.imdb_id, lamp.tmdb_id, lamp.popularity) == ("901", "tt0900001", "55", 2.0)
+    assert (nothing.imdb_id, nothing.tmdb_id, nothing.popularity) == (None, None, 0.0)
+    assert babylon.popularity == 1.0
+    assert file.bytes_read == file.bytes_total > file.path.stat().st_size
+
+
+def test_a_file_beside_that_lacks_its_columns_is_named(write: Write) -> None:
+    write("a,b\n1,2\n", "links.csv")
+    with pytest.raises(InvalidParameter, match=r"links\.csv lacks"):
+        list(read_movies(write(MOVIELENS)))
+
+
+# Values
+
+
+@pytest.mark.parametrize(
+    ("cell", "year"),
+    [("1999", 1999), (" 1999 ", 1999), ("1999.0", 1999), ("1999-03-31", 1999), ("Mar 31 1999", 1999), ("", None)],
+)
+def test_a_year_may_be_part_of_a_date(write: Write, cell: str, year: int | None) -> None:
+    assert [movie.year for movie in read(write(f"title,year\nA,{cell}\n"))] == [year]
+
+
+@pytest.mark.parametrize("cell", ["99", "soon", "1869", "2101", "19990331", "1999-2003", "-", "٢٠٠١"])
+def test_what_is_no_year_is_rejected(write: Write, cell: str) -> None:
+    assert rejects(write(f"title,year\nA,{cell}\n")) == [(1, "invalid_year")]
+
+
+@pytest.mark.parametrize("cell", ["many", "-1", "nan", "inf", "1e300"])
+def test_what_is_no_popularity_is_rejected(write: Write, cell: str) -> None:
+    assert rejects(write(f"title,popularity\nA,{cell}\n")) == [(1, "invalid_popularity")]
+
+
+def test_side_facts_that_cannot_be_read_are_unknown(write: Write) -> None:
+    path = write("title,imdb_id,tmdb_id,runtime,poster_url\nA,nm12,abc,long,javascript:alert(1)\n")
+    assert read(path) == [Movie(id="a", title="A")]
+
+
+def test_control_characters_and_runs_of_blanks_are_cleaned(write: Write) -> None:
+    (movie,) = read(
+        write("title\tcast\tunknown\n A\x00\x07  B\u00a0\u00a0C \tX\x1b | | Y |X\t" + "-" * 200 + "\n", "m.tsv")
+    )
+    assert (movie.title, movie.cast) == ("A B C", ("X", "Y"))
+
+
+def test_text_becomes_nfc(write: Write) -> None:
+    assert [movie.title for movie in read(write("title\nE\u0301te\u0301\n"))] == ["\u00c9t\u00e9"]
+
+
+def test_lists_are_bounded_and_an_overview_is_cut(write: Write) -> None:
+    cast = "|".join(f"Actor {number}" for number in range(300))
+    (movie,) = read(write(f"title,cast,genres,overview\nA,{cast},{'x' * 500}|Drama,{'word ' * 2000}\n"))
+    assert len(movie.cast) == 50
+    assert movie.genres == ("Drama",)
+    assert movie.overview is not None
+    assert 4_990 < len(movie.overview) <= 5_000
+
+
+# Ids
+
+
+def test_an_id_is_made_from_title_year_and_first_person(write: Write) -> None:
+    path = write(
+        "title,year,director,cast\n"
+        "Don't Go,1999,Zoë Été,Ann Ray\nDon't Go,1999,,Ann Ray\nDon't Go,,,\nDon't Go,1999,,Ann Ray\n"
+    )
+    ids = ["dont-go-1999-zoe-ete", "dont-go-1999-ann-ray", "dont-go", "dont-go-1999-ann-ray-2"]
+    assert [movie.id for movie in read(path)] == ids
+    assert [movie.id for movie in read(path)] == ids
+
+
+def test_the_imdb_id_serves_as_id_where_there_is_none(write: Write) -> None:
+    assert [movie.id for movie in read(write("title,imdb_id\nA,900001\nB,\n"))] == ["tt0900001", "b"]
+
+
+def test_made_ids_tell_titles_in_other_scripts_apart() -> None:
+    first, second = made_id("七人の侍", 1954, None), made_id("羅生門", 1954, None)
+    assert first != second
+    assert first.isascii()
+    assert first.endswith("-1954")
+    assert made_id("!!!", None, None)
+
+
+def test_thousands_of_rows_without_any_difference_get_an_id_each(write: Write) -> None:
+    movies = read(write("title\n" + "Same\n" * 20_000))
+    assert len({movie.id for movie in movies}) == 20_000
+
+
+# Rejected rows
+
+
+def test_every_bad_row_is_counted_with_its_reason_and_the_good_ones_are_read(write: Write) -> None:
+    long = "x" * 501
+    rows = [
+        b"1,Good,1999",
+        b"2,,1999",
+        b"3,Bad Year,soon",
+        b"1,Again,1999",
+        b"4,Too,Many,Columns",
+        b"5,Few",
+        b"6,\xff\xfe,1999",
+        f"7,{long},1999".encode(),
+        b"\x07,Bell,1999",
+        f"{'9' * 201},Long id,1999".encode(),
+        b"10," + b"y" * (2 * MAX_LINE) + b",1999",
+        b"11,Good Too,2000",
+    ]
+    file = read_movies(write(b"id,title,year\n" + b"\n\n".join(rows) + b"\n"))
+    assert [movie.title for movie in file] == ["Good", "Good Too"]
+    assert [(rejected.row, rejected.code) for rejected in file.rejected] == [
+        (2, "no_title"),
+        (3, "invalid_year"),
+        (4, "repeated_id"),
+        (5, "wrong_columns"),
+        (6, "wrong_columns"),
+        (7, "bad_utf8"),
+        (8, "too_long"),
+        (9, "invalid_id"),
+        (10, "invalid_id"),
+        (11, "line_too_long"),
+    ]
+    assert (file.rows, file.movies, file.reasons["invalid_id"]) == (12, 2, 2)
+    assert all(rejected.detail.isprintable() and len(rejected.detail) < 300 for rejected in file.rejected)
+
+
+def test_only_the_first_rejected_rows_are_kept_but_all_are_counted(write: Write) -> None:
+    file = read_movies(write("title,year\n" + "A,soon\n" * 100), keep=3)
+    assert list(file) == []
+    assert [rejected.row for rejected in file.rejected] == [1, 2, 3]
+    assert file.reasons == {"invalid_year": 100}
+
+
+def test_a_quote_that_is_never_closed_costs_its_own_row_only(write: Write) -> None:
+    rows = "".join(f"Film {number},1999\n" for number in range(500))
+    file = read_movies(write(f'title,year\nFirst,1998\n"Open,1999\n{rows}'))
+    assert [movie.title for movie in file] == ["First", *(f"Film {number}" for number in range(500))]
+    assert [(rejected.row, rejected.code) for rejected in file.rejected] == [(2, "unclosed_quote")]
+
+
+@pytest.mark.parametrize("line", ["not json", "[1]", '{"title": ', '{"title": "A"} x', "[" * 100_000, "1" * 5_000])
+def test_a_line_that_is_no_json_object_is_rejected(write: Write, line: str) -> None:
+    file = read_movies(write(f'{{"title": "A"}}\n{line}\n{{"title": "B"}}\n', "m.jsonl"))
+    assert [movie.title for movie in file] == ["A", "B"]
+    assert [(rejected.row, rejected.code) for rejected in file.rejected] == [(2, "bad_json")]
+
+
+@pytest.mark.parametrize("value", ["true", "[]", "{}", "null", '""', '"\\u0000"'])
+def test_a_json_title_that_is_none_is_rejected(write: Write, value: str) -> None:
+    expected = [] if value == "true" else [(1, "no_title")]  # a film may be called true
+    assert rejects(write(f'{{"title": {value}}}\n', "m.jsonl")) == expected
+
+
+def test_a_lone_surrogate_in_json_does_not_reach_a_movie(write: Write) -> None:
+    (movie,) = read(write('{"title": "A \\ud800 B"}\n', "m.jsonl"))
+    assert movie.title == "A B"
+
+
+# Files that are none
+
+
+@pytest.mark.parametrize(
+    ("content", "name", "reason"),
+    [
+        (b"", "m.csv", "is empty"),
+        (b"\n \n", "m.csv", "is empty"),
+        (b"\xef\xbb\xbf", "m.csv", "is empty"),
+        (gzip.compress(b"", mtime=0), "m.csv.gz", "is empty"),
+        (b"name_of_film,year\nA,1999\n", "m.csv", "no column `title`"),
+        (b"title,year\n", "m.csv.gz", "named as if gzipped"),
+        (b"title,year\n", "m.csv.xz", "named as if xz"),
+        (b"PK\x03\x04rest", "m.xlsx", "Excel"),
+        (b"\x00\x01\x02binary", "m.csv", "is not text"),
+        ("title,year\n".encode("utf-16"), "m.csv", "UTF-16"),
+        (b"title,ann\xe9e\nA,1999\n", "m.csv", "is not UTF-8"),
+        (b'[{"title": "A"}]', "m.json", "JSON array"),
+        (b"title,year\rA,1999\r", "m.csv", "line ends"),
+        (b"tconst\taverageRating\tnumVotes\n", "title.ratings.tsv", "has no titles"),
+        (b"movieId,imdbId,tmdbId\n", "links.csv", "has no titles"),
+    ],
+)
+def test_a_file_without_movies_is_refused_in_one_sentence(write: Write, content: bytes, name: str, reason: str) -> None:
+    with pytest.raises(InvalidParameter) as caught:
+        read_movies(write(content, name))
+    assert reason in caught.value.detail
+    assert name in caught.value.detail
+    assert caught.value.field == "FILE"
+    assert "\n" not in caught.value.detail
+
+
+def test_a_missing_file_and_a_directory_are_refused(tmp_path: Path) -> None:
+    with pytest.raises(InvalidParameter, match="does not exist"):
+        read_movies(tmp_path / "missing.csv")
+    with pytest.raises(InvalidParameter, match="is not a file"):
+        read_movies(tmp_path)
+    with pytest.raises(InvalidParameter, match="can't be read"):
+        read_movies(tmp_path / ("x" * 5_000))
+
+
+@pytest.mark.parametrize("pack", [gzip.compress, lzma.compress])
+def test_a_packed_file_that_is_cut_off_is_refused_when_its_end_is_reached(
+    write: Write, pack: Callable[[bytes], bytes]
+) -> None:
+    rows = "".join(f"Film {number * 7919 % 100_003},1999\n" for number in range(100_000))
+    file = read_movies(write(pack(f"title,year\n{rows}".encode())[:-2_000], "m.csv"))
+    with pytest.raises(InvalidParameter, match="cut off or damaged"):
+        for _ in file:
+            pass
+    assert file.movies > 1_000
+
+
+# Size
+
+
+def test_a_line_of_many_megabytes_and_a_gzip_bomb_are_not_held_in_memory(write: Write) -> None:
+    content = io.BytesIO()
+    with gzip.open(content, "wb", compresslevel=1) as packed:
+        packed.write(b"title\nA\n")
+        for _ in range(64):
+            packed.write(bytes(1 << 20))
+        packed.write(b"\nB\n")
+    path = write(content.getvalue(), "m.csv.gz")
+    tracemalloc.start()
+    try:
+        # The first line that is looked at is short; the NUL bytes of the bomb make the file no text.
+        with pytest.raises(InvalidParameter, match="is not text"):
+            read_movies(path)
+        content = io.BytesIO()
+        with gzip.open(content, "wb", compresslevel=1) as packed:
+            packed.write(b"title\nA\n" + b"x" * (1 << 26) + b"\nB\n")
+        path.write_bytes(content.getvalue())
+        del content
+        tracemalloc.reset_peak()
+        before = tracemalloc.get_traced_memory()[0]
+        file = read_movies(path)
+        assert [movie.title for movie in file] == ["A", "B"]
+        assert tracemalloc.get_traced_memory()[1] - before < 8 * (1 << 20)
+    finally:
+        tracemalloc.stop()
+    assert file.reasons == {"line_too_long": 1}
+
+
+def test_reading_tells_how_far_it_is(write: Write) -> None:
+    file = read_movies(write("title\n" + "".join(f"Film {number}\n" for number in range(50_000))))
+    seen = [file.bytes_read for _ in file]
+    assert seen == sorted(seen)
+    assert 0 < seen[0] < seen[-1] <= file.bytes_total == file.bytes_read
+
+
+def test_a_file_can_be_read_again(write: Write) -> None:
+    file = read_movies(write("id,title\n1,A\n1,B\n"))
+    assert list(file) == list(file)
+    assert (file.rows, file.movies, len(file.rejected)) == (2, 1, 1)
+
+
+# Round trip
+
+WORDS = st.text(st.characters(exclude_categories=["Cs", "Cc", "Zs", "Zl", "Zp"], exclude_characters="|"), min_size=1)
+TEXT = st.lists(WORDS, min_size=1, max_size=4).map(" ".join).map(normalise_query)
+
+
+@settings(suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None)
+@given(
+    rows=st.lists(st.tuples(TEXT, st.integers(1870, 2100), st.lists(TEXT, max_size=3, unique=True)), min_size=1),
+    form=st.sampled_from(["csv", "tsv", "jsonl"]),
+)
+@example(rows=[('"A" and "B"', 1999, ['"'])], form="csv")
+@example(rows=[('"A', 1999, ['""'])], form="tsv")
+def test_what_is_written_is_read(tmp_path: Path, rows: list[tuple[str, int, list[str]]], form: str) -> None:
+    path = tmp_path / f"movies.{form}"
+    with path.open("w", encoding="utf-8", newline="") as out:
+        if form == "jsonl":
+            for number, (title, year, cast) in enumerate(rows):
+                out.write(json.dumps({"id": f"m{number}", "title": title, "year": year, "cast": cast}) + "\n")
+        else:
+            writer = csv.writer(out, delimiter="\t" if form == "tsv" else ",")
+            writer.writerow(["id", "title", "year", "cast"])
+            writer.writerows(
+                [f"m{number}", title, year, "|".join(cast)] for number, (title, year, cast) in enumerate(rows)
+            )
+    assert read(path) == [
+        Movie(id=f"m{number}", title=title, year=year, cast=tuple(cast))
+        for number, (title, year, cast) in enumerate(rows)
+    ]
+
+
+@settings(suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None)
+@given(body=st.binary(max_size=400), header=st.sampled_from([b"title,year\n", b"id\ttitle\n", b'{"title": "A"}\n']))
+def test_no_bytes_make_reading_fail_in_another_way(tmp_path: Path, body: bytes, header: bytes) -> None:
+    path = tmp_path / "movies"
+    path.write_bytes(header + body)
+    try:
+        file: MovieFile = read_movies(path)
+        movies = list(file)
+    except InvalidParameter:
+        return
+    assert len(movies) + file.reasons.total() == file.rows
+    for movie in movies:
+        assert movie.title.strip()
+        assert normalise_query(movie.title[:200]) is not None

@@ -1,0 +1,220 @@
+"""The model of tastes against brute force: EASE itself, folding in, popularity, reasons, and its bytes."""
+
+from datetime import UTC, datetime, timedelta
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from numpy.typing import NDArray
+
+from movie_adapters.recommender import ease_model
+from movie_adapters.recommender.ease_model import (
+    COLUMN_POWER,
+    LAMBDA,
+    RECENT,
+    TRUST,
+    EaseModel,
+    RatingColumns,
+    best,
+    rating_columns,
+)
+from movie_core.movies import Movie
+from movie_core.recommending import ReasonKind
+
+MADE = datetime(2026, 11, 24, 9, 0, tzinfo=UTC)
+DAY = 86400.0
+FILMS = [
+    Movie(id=f"{n:02}", title=f"Film {n}", year=1970 + n, genres=("Drama",) if n % 2 else ("Comedy", "War"))
+    for n in range(40)
+]
+
+
+def audience(users: int = 60, seed: int = 1, films: int = 40) -> RatingColumns:
+    """Two camps, each of which likes every other film; some films are hardly rated."""
+    rng = np.random.default_rng(seed)
+    rows = []
+    for user in range(users):
+        for movie in rng.choice(films, 14, replace=False, p=_weights(films)):
+            rating = rng.integers(14, 21) / 2 if movie % 2 == user % 2 else rng.integers(1, 13) / 2
+            rows.append((user, movie, rating, MADE.timestamp() - rng.integers(0, 1000) * DAY))
+    users_, movies, ratings, times = zip(*rows, strict=True)
+    return RatingColumns(np.array(users_), np.array(movies), np.array(ratings, np.float32), np.array(times, float))
+
+
+def _weights(films: int) -> NDArray[np.float64]:
+    falling = 1 / np.arange(1, films + 1)
+    return np.asarray(falling / falling.sum())
+
+
+def likes(told: RatingColumns) -> NDArray[np.int64]:
+    return np.bincount(told.movies[told.ratings >= 8], minlength=40)
+
+
+def ease(told: RatingColumns) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """Weights by inverting the dense matrix, and the scales of columns; films without factors have neither."""
+    values = np.zeros((int(told.users.max()) + 1, 40))
+    values[told.users, told.movies] = (told.ratings - 5.0) / 3
+    known = likes(told) >= 3
+    scales = np.where(known, np.maximum((values > 0).sum(0), 1.0) ** -COLUMN_POWER, 0)
+    inverse = np.linalg.inv((values * scales).T @ (values * scales) + LAMBDA * np.eye(40))
+    weights = -inverse / np.diag(inverse)
+    np.fill_diagonal(weights, 0)
+    return np.where(known[None, :], weights, 0), scales
+
+
+HISTORY = [("00", 9.0), ("03", 3.0), ("02", 8.0), ("05", 6.5), ("39", 9.5)]
+
+
+def test_scores_order_unseen_films_as_dense_ease_does() -> None:
+    told = audience()
+    model = EaseModel.fit(FILMS, told, MADE)
+    weights, scales = ease(told)
+    ages = np.arange(len(HISTORY) - 1, -1, -1)
+    worths = np.array([(rating - 5) / 3 for _, rating in HISTORY]) * (1 + 2.0 ** (-ages / RECENT))
+    seen = [int(movie_id) for movie_id, _ in HISTORY]
+    dense = (worths * scales[seen]) @ weights[seen]
+    profile = model.profile(HISTORY)
+    tastes, _ = model._vectors(profile, profile.weights())
+    found = model._tastes(tastes)[0]
+    unseen = [n for n in range(40) if n not in seen and likes(told)[n] >= 3]
+    ratio = found[unseen] / dense[unseen]
+    assert np.allclose(ratio, ratio[0], rtol=1e-3)
+    assert ratio[0] > 0
+
+
+def test_the_score_is_the_sum_that_is_documented() -> None:
+    told = audience()
+    model = EaseModel.fit(FILMS, told, MADE)
+    profile = model.profile(HISTORY)
+    tastes, contents = model._vectors(profile, profile.weights())
+    taste, content = model._tastes(tastes)[0], model._alike(contents)[0]
+    popularity = model._popular(MADE)
+    f = (TRUST / (4 + TRUST)) ** 3  # one of the five ratings is below neutral
+    expected = (1 - f) * (taste - 0.05 * popularity) + 1.5 * content + 1.5 * f * popularity
+    found = model.top(profile, MADE)
+    assert len(found) == 35
+    assert [score for _, score in found] == pytest.approx([expected[number] for number, _ in found], abs=1e-4)
+    known = likes(told) >= 3
+    assert np.mean(np.square(popularity)) * 40 / known.sum() == pytest.approx(1, rel=1e-4)
+
+
+def test_popularity_halves_each_year_and_knows_nothing_later() -> None:
+    year = 365 * DAY
+    start = datetime(2020, 1, 6, tzinfo=UTC).timestamp()
+    times = np.array([start, start + year, start + year])
+    told = RatingColumns(np.arange(3), np.array([0, 1, 1]), np.full(3, 9, np.float32), times)
+    model = EaseModel.fit(FILMS, told, MADE)
+    assert not model._decayed(start).any()
+    first = model._decayed(start + 8 * DAY)
+    assert (first[0] > 0.97, first[1]) == (True, 0)
+    later = model._decayed(start + 2 * year)
+    assert later[1] / later[0] == pytest.approx(4, rel=0.02)
+    assert model._decayed(start + 3 * year)[0] == pytest.approx(later[0] / 2)
+
+
+def test_a_model_is_the_same_after_it_was_kept() -> None:
+    told = audience()
+    model = EaseModel.fit(FILMS, told, MADE)
+    body = model.dump(MADE)
+    again = EaseModel.load(body)
+    for at in (MADE, MADE + timedelta(days=400)):
+        before, after = (dict(one.top(one.profile(HISTORY), at)) for one in (model, again))
+        assert before.keys() == after.keys()
+        assert list(after.values()) == pytest.approx(list(before.values()), abs=0.02)
+    assert again.dump(MADE) == body
+    for odd in (b"", body[:-1], body[:40], b"x" + body, b"movie-ease-0\n" + body[13:]):
+        with pytest.raises(ValueError):
+            EaseModel.load(odd)
+
+
+def test_nothing_of_a_single_user_is_kept() -> None:
+    told = audience()
+    model = EaseModel.fit(FILMS, told, MADE)
+    alone = np.flatnonzero(likes(told) < 3)
+    assert len(alone)
+    assert not set(model._known.tolist()) & set(alone.tolist())
+    assert model._factors.shape == (len(model._known), len(model._gains))
+    kept = EaseModel.load(model.dump(MADE))
+    movies, times, _ = kept._likes
+    assert len(movies) == len(set(movies.tolist()))
+    assert set(times.tolist()) == {MADE.timestamp()}
+
+
+@pytest.mark.parametrize(("users", "films"), [(12, 40), (90, 40)])
+def test_users_and_films_may_be_the_smaller_side(users: int, films: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    told = audience(users)
+    monkeypatch.setattr(ease_model, "BLOCK", 100)
+    scores = dict(_top(EaseModel.fit(FILMS, told, MADE)))
+    monkeypatch.setattr(ease_model, "EXACT_SIDE", 5)  # and neither, by iteration
+    assert dict(_top(EaseModel.fit(FILMS, told, MADE))) == pytest.approx(scores, abs=1e-3)
+
+
+def _top(model: EaseModel) -> list[tuple[int, float]]:
+    return model.top(model.profile(HISTORY), MADE)
+
+
+@settings(max_examples=40, deadline=None)
+@given(
+    st.lists(
+        st.tuples(st.integers(0, 45), st.integers(1, 20)), min_size=1, max_size=40, unique_by=lambda pair: pair[0]
+    ),
+    st.integers(0, 3),
+)
+def test_every_reason_is_one_without_which_the_score_is_lower(rows: list[tuple[int, int]], seed: int) -> None:
+    model = _models[seed]
+    history = [(f"{movie:02}", half / 2) for movie, half in rows]
+    profile = model.profile(history)
+    known = [pair for pair in history if pair[0] in model.index]
+    found = model.top(profile, MADE)
+    shown = [number for number, _ in found][:12]
+    for (number, score), places in zip(found, model.reasons(profile, MADE, shown), strict=False):
+        assert len(places) <= 3
+        for place in places:
+            left = [pair for pair in known if pair != known[place]]
+            assert dict(model.top(model.profile(left), MADE))[number] < score
+            assert known[place][1] > 5
+
+
+_models = [EaseModel.fit(FILMS, audience(seed=seed), MADE) for seed in range(4)]
+
+
+def test_a_reason_that_matters_is_found() -> None:
+    model = _models[0]
+    profile = model.profile([("01", 9.0), ("03", 9.0), ("00", 2.0)])
+    (number, _), *_ = model.top(profile, MADE)
+    assert number % 2 == 1
+    assert set(model.reasons(profile, MADE, [number])[0]) <= {0, 1}
+    assert model.reasons(profile, MADE, [number])[0]
+    assert model.reasons(model.profile([]), MADE, [number]) == [[]]
+    assert model.reasons(profile, MADE, []) == []
+
+
+def test_films_of_later_years_and_rated_ones_are_left_out() -> None:
+    model = _models[0]
+    then = datetime(1990, 6, 1, tzinfo=UTC)
+    found = {number for number, _ in model.top(model.profile(HISTORY), then)}
+    assert found == set(range(21)) - {0, 2, 3, 5}
+
+
+def test_similar_films_share_what_is_said() -> None:
+    model = _models[0]
+    for movie in (FILMS[0], Movie(id="new", title="New", year=1975, genres=("Drama", "Western"))):
+        for number, _, kinds in model.similar(movie):
+            assert kinds
+            if ReasonKind.ALIKE in kinds:
+                assert set(FILMS[number].genres) & set(movie.genres)
+                assert abs((FILMS[number].year or 0) - (movie.year or 0)) <= 10
+    assert 0 not in {number for number, _, _ in model.similar(FILMS[0])}
+
+
+def test_the_best_come_by_score_then_by_number() -> None:
+    scores = np.array([0.5, 2.0, 0.5 + 1e-9, -np.inf, 0.5, 1.0])
+    assert best(scores, 4) == [(1, 2.0), (5, 1.0), (0, 0.5), (2, 0.5)]
+    assert best(scores, 99)[-1] == (4, 0.5)
+    assert best(np.full(3, -np.inf), 2) == []
+
+
+def test_columns_leave_out_films_that_are_not_there() -> None:
+    told = rating_columns([0, 1, 1], [0, 1, 2], [9, 8, 7], [1, 2, 3], ["02", "gone", "01"], FILMS)
+    assert (told.users.tolist(), told.movies.tolist(), told.ratings.tolist()) == ([0, 1], [2, 1], [9, 7])

@@ -1,0 +1,195 @@
+import asyncio
+import os
+import sys
+import threading
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+
+import pytest
+from argon2.exceptions import VerificationError, VerifyMismatchError
+
+from movie_adapters.security.argon2 import NICENESS, Argon2Hasher
+from movie_core.errors import Busy
+from movie_core.testing import PasswordHasherContract
+
+WEAK = "$argon2id$v=19$m=8,t=1,p=1$c29tZXNhbHRzb21lc2FsdA$pzfyCjALHEvMGgMuqk+3cKlBEp0Mo7kAFVEbAiXPbN4"
+
+
+@asynccontextmanager
+async def hasher_of(**options: int) -> AsyncIterator[Argon2Hasher]:
+    hasher = Argon2Hasher(**{"time_cost": 1, "memory_cost": 16, **options})
+    try:
+        yield hasher
+    finally:
+        await hasher.close()
+
+
+class TestArgon2Hasher(PasswordHasherContract):
+    @asynccontextmanager
+    async def open(self) -> AsyncIterator[Argon2Hasher]:
+        async with hasher_of() as hasher:
+            yield hasher
+
+    def outdated_hash(self) -> str:
+        return WEAK
+
+
+async def test_the_parameters_are_those_that_were_asked_for() -> None:
+    async with hasher_of(time_cost=2, memory_cost=64) as hasher:
+        assert (await hasher.hash("secret")).startswith("$argon2id$v=19$m=64,t=2,p=1$")
+
+
+async def test_a_hash_of_higher_parameters_is_not_outdated_and_verifies() -> None:
+    async with hasher_of(time_cost=3, memory_cost=32) as strong, hasher_of() as weak:
+        hashed = await strong.hash("secret")
+        assert await weak.verify("secret", hashed)
+        assert not weak.is_outdated(hashed)
+        assert strong.is_outdated(await weak.hash("secret"))
+
+
+@pytest.mark.parametrize("hashed", ["", "\ud800", "secret", "$argon2i$v=19$m=8,t=1,p=1$c29tZXNhbHQ$AAAAAAAAAAAAAAAAAA"])
+async def test_what_is_no_hash_of_ours_is_outdated(hashed: str) -> None:
+    async with hasher_of() as hasher:
+        assert hasher.is_outdated(hashed)
+
+
+async def test_a_broken_hash_that_asks_for_gigabytes_is_not_worked_on() -> None:
+    async with hasher_of() as hasher:
+        hashed = (await hasher.hash("secret")).replace("m=16,t=1", "m=90000000,t=4000000000")
+        assert not await asyncio.wait_for(hasher.verify("secret", hashed), 5)
+
+
+async def test_only_the_first_1024_bytes_of_a_longer_password_are_worked_on_and_it_is_never_right() -> None:
+    async with hasher_of() as hasher:
+        hashed = await hasher.hash("a" * 1024)
+        assert await hasher.verify("a" * 1024, hashed)
+        assert not await hasher.verify("a" * 1025, hashed)
+        with pytest.raises(ValueError, match="at most 1024 bytes"):
+            await hasher.hash("a" * 1025)
+
+
+async def test_every_verification_does_the_work_of_one_hash_and_the_stand_in_is_made_once(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    async with hasher_of() as hasher:
+        hashed = await hasher.hash("secret")
+        did: list[str] = []
+        argon2 = hasher._argon2
+
+        class Counting:
+            def hash(self, secret: bytes) -> str:
+                did.append("hash")
+                return argon2.hash(secret)
+
+            def verify(self, hashed: str, secret: bytes) -> bool:
+                try:
+                    return argon2.verify(hashed, secret)
+                except VerifyMismatchError:  # known only after the work
+                    did.append("verify")
+                    raise
+
+        monkeypatch.setattr(hasher, "_argon2", Counting())
+        for known in (None, hashed, "broken", hashed[:-5], None):
+            await hasher.verify("another", known)
+        assert did == ["hash", *["verify"] * 5]
+        did.clear()
+        assert not await hasher.verify("a" * 2000, hashed)
+        assert did == ["verify"]
+
+
+async def test_beyond_the_bound_a_call_is_refused_and_later_ones_pass() -> None:
+    async with hasher_of(max_waiting=2) as hasher:
+        release = _block(hasher)
+        waiting = [asyncio.create_task(hasher.hash("secret")) for _ in range(2)]
+        await asyncio.sleep(0)
+        with pytest.raises(Busy) as caught:
+            await hasher.verify("secret", None)
+        assert caught.value.retry_after >= 1
+        release.set()
+        await asyncio.gather(*waiting)
+        assert not await hasher.verify("secret", None)
+
+
+async def test_callers_that_go_away_leave_their_places() -> None:
+    async with hasher_of(max_waiting=2) as hasher:
+        release = _block(hasher)
+        for _ in range(5):
+            waiting = [asyncio.create_task(hasher.hash("secret")) for _ in range(2)]
+            await asyncio.sleep(0)
+            for task in waiting:
+                task.cancel()
+            assert all(isinstance(one, BaseException) for one in await asyncio.gather(*waiting, return_exceptions=True))
+        release.set()
+        both = await asyncio.gather(*(hasher.hash("secret") for _ in range(2)))
+        assert len(set(both)) == 2
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="elsewhere a thread has no priority of its own")
+async def test_hashing_has_a_lower_priority_than_the_rest() -> None:
+    async with hasher_of() as hasher:
+
+        def priority() -> int:
+            return os.getpriority(os.PRIO_PROCESS, threading.get_native_id())
+
+        mine = priority()
+        theirs = await asyncio.wrap_future(hasher._executor.submit(priority))
+        assert theirs == max(mine, NICENESS)
+        assert priority() == mine
+
+
+async def test_a_lack_of_memory_is_no_wrong_password(monkeypatch: pytest.MonkeyPatch) -> None:
+    async with hasher_of() as hasher:
+
+        class Exhausted:
+            def hash(self, secret: bytes) -> str:
+                return WEAK
+
+            def verify(self, hashed: str, secret: bytes) -> bool:
+                raise VerificationError("Memory allocation error")
+
+        hashed = await hasher.hash("secret")
+        monkeypatch.setattr(hasher, "_argon2", Exhausted())
+        with pytest.raises(Busy):
+            await hasher.verify("secret", hashed)
+
+
+def _block(hasher: Argon2Hasher) -> threading.Event:
+    """Keep the hasher's only thread busy until the event is set."""
+    release = threading.Event()
+    hasher._executor.submit(release.wait, 10)
+    return release
+
+
+async def test_queues_take_turns_and_none_fills_all_places() -> None:
+    async with hasher_of(max_waiting=20) as hasher:
+        release = _block(hasher)
+        done: list[str] = []
+
+        async def check(queue: str) -> None:
+            await hasher.verify("secret", None, queue=queue)
+            done.append(queue)
+
+        waiting = [asyncio.create_task(check("attacked")) for _ in range(10)]
+        await asyncio.sleep(0)
+        with pytest.raises(Busy):
+            await hasher.verify("secret", None, queue="attacked")
+        waiting += [asyncio.create_task(check(queue)) for queue in ("other", "another")]
+        await asyncio.sleep(0)
+        release.set()
+        await asyncio.gather(*waiting)
+        assert sorted(done[:3]) == ["another", "attacked", "other"]
+        assert not hasher._waiting._sizes
+
+
+async def test_without_parameters_a_hash_is_as_dear_as_recommended() -> None:
+    """OWASP's Password Storage Cheat Sheet: Argon2id with 19 MiB, 2 passes and 1 lane at least."""
+    hasher = Argon2Hasher()
+    try:
+        _, kind, _, parameters, salt, digest = (await hasher.hash("secret")).split("$")
+    finally:
+        await hasher.close()
+    cost = dict(part.split("=") for part in parameters.split(","))
+    assert kind == "argon2id"
+    assert int(cost["m"]) >= 19 * 1024
+    assert int(cost["t"]) >= 2
+    assert [len(part) * 6 // 8 for part in (salt, digest)] == [16, 32]

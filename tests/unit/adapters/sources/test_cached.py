@@ -1,0 +1,639 @@
+"""Memory around a counting source, in a time of its own: nothing here waits for real."""
+
+import asyncio
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from contextlib import asynccontextmanager
+from typing import Any, TypeVar
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from tests.skipping_loop import SkippingLoop
+
+from movie_adapters.sources.cached import CachedMovieSource
+from movie_core.caching import BLOCK_SIZES, CachePolicy, Entry, Forgetting, Lease, blocks_of
+from movie_core.errors import MovieNotFound, SourceUnavailable, StoreUnavailable
+from movie_core.memory import MemoryCatalogue, MemoryEntries
+from movie_core.movies import FoundMovie, Movie, MoviePage, MovieQuery, State
+from movie_core.paging import MAX_OFFSET, Window
+from movie_core.testing import SAMPLE, MovieSourceContract
+
+T = TypeVar("T")
+EPOCH = 1_700_000_000.0
+DAY = 86_400.0
+MANY = tuple(Movie(id=f"{n:04}", title=f"River {n:04}") for n in range(500))
+RIVER = MovieQuery("river")
+
+
+def run(scene: Callable[[], Awaitable[T]]) -> T:
+    async def act() -> T:
+        answer = await scene()
+        await asyncio.sleep(5)  # what lingers ends
+        left = asyncio.all_tasks() - {asyncio.current_task()}
+        assert not left, "a task was left behind"
+        return answer
+
+    with asyncio.Runner(loop_factory=SkippingLoop) as runner:
+        return runner.run(act())
+
+
+def now() -> float:
+    return EPOCH + asyncio.get_running_loop().time()
+
+
+class Counted(MemoryCatalogue):
+    """Answers after `seconds`, at most `most` movies at once, and counts; `faults` of the next calls fail."""
+
+    def __init__(self, movies: Sequence[Movie] = MANY, *, seconds: float = 0.5, most: int = 100) -> None:
+        super().__init__(movies, source="third_party")
+        self.seconds, self.most = seconds, most
+        self.faults = 0.0
+        self.calls: list[Window] = []
+        self.version = 0
+
+    async def search(self, query: MovieQuery, window: Window) -> MoviePage:
+        self.calls.append(window)
+        await asyncio.sleep(self.seconds)
+        if self.faults:
+            self.faults -= 1
+            raise SourceUnavailable("the source is failing")
+        page = await super().search(query, window)
+        return MoviePage(page.total, page.items[: self.most], page.source)
+
+
+class Away(MemoryEntries):
+    """A store that can't be reached."""
+
+    async def read(self, key: str) -> Entry | None:
+        raise StoreUnavailable("away")
+
+    async def lease(self, key: str, seconds: float) -> Lease | None:
+        raise StoreUnavailable("away")
+
+    async def write(self, key: str, entry: Entry) -> bool:
+        raise StoreUnavailable("away")
+
+    async def generation(self) -> str:
+        raise StoreUnavailable("away")
+
+
+def cached(inner: MemoryCatalogue, **options: Any) -> CachedMovieSource:
+    options = {"memory": MemoryEntries(clock=now), "chance": lambda: 0.0, "clock": now, **options}
+    return CachedMovieSource(inner, **options)
+
+
+async def seconds_of(call: Awaitable[T]) -> tuple[T, float]:
+    began = now()
+    return await call, now() - began
+
+
+def test_an_answer_is_remembered_and_says_so() -> None:
+    async def scene() -> None:
+        inner = Counted()
+        source = cached(inner)
+        first = await source.search(RIVER, Window())
+        again, seconds = await seconds_of(source.search(RIVER, Window()))
+        assert (first.state, again.state, seconds) == (State.LIVE, State.FRESH, 0)
+        assert (again.items, again.total, again.fetched_at) == (first.items, first.total, first.fetched_at)
+        assert again.fresh_until is not None
+        assert (again.fresh_until - again.fetched_at).total_seconds() == pytest.approx(600)
+        assert len(inner.calls) == 1
+
+    run(scene)
+
+
+def test_a_thousand_at_once_are_one_call_and_one_answer() -> None:
+    async def scene() -> None:
+        inner = Counted()
+        source = cached(inner)
+        pages = await asyncio.gather(*(source.search(RIVER, Window()) for _ in range(1000)))
+        assert len(inner.calls) == 1
+        assert len(set(pages)) == 1
+
+    run(scene)
+
+
+def test_a_fetch_outlives_who_began_it() -> None:
+    async def scene() -> None:
+        inner = Counted()
+        source = cached(inner)
+        first = asyncio.ensure_future(source.search(RIVER, Window()))
+        await asyncio.sleep(0.1)
+        others = [asyncio.ensure_future(source.search(RIVER, Window())) for _ in range(10)]
+        await asyncio.sleep(0.1)
+        first.cancel()
+        pages = await asyncio.gather(*others)
+        assert {page.total for page in pages} == {500}
+        assert len(inner.calls) == 1
+
+    run(scene)
+
+
+def test_what_is_stale_is_served_at_once_and_refreshed_once() -> None:
+    async def scene() -> None:
+        inner = Counted()
+        source = cached(inner)
+        first = await source.search(RIVER, Window())
+        for _ in range(3):
+            await asyncio.sleep(601)
+            before = len(inner.calls)
+            stale = [await seconds_of(source.search(RIVER, Window())) for _ in range(20)]
+            assert {(page.state, seconds) for page, seconds in stale} == {(State.STALE, 0)}
+            await asyncio.sleep(1)
+            fresh = await source.search(RIVER, Window())
+            assert fresh.state is State.FRESH
+            assert fresh.fetched_at > first.fetched_at
+            assert len(inner.calls) == before + 1
+
+    run(scene)
+
+
+def test_a_source_that_is_away_is_covered_for_as_long_as_the_policy_says() -> None:
+    async def scene() -> None:
+        inner = Counted()
+        source = cached(inner, policy=CachePolicy(fresh=600, stale=DAY))
+        await source.search(RIVER, Window())
+        inner.faults = float("inf")
+        await asyncio.sleep(600 + DAY - 2)
+        assert (await source.search(RIVER, Window())).state is State.STALE
+        await asyncio.sleep(4)
+        with pytest.raises(SourceUnavailable):
+            await source.search(RIVER, Window())
+        inner.faults = 0
+        assert (await source.search(RIVER, Window())).state is State.LIVE
+
+    run(scene)
+
+
+def test_refreshing_that_fails_is_tried_about_once_a_second() -> None:
+    async def scene() -> None:
+        inner = Counted(seconds=0.01)
+        source = cached(inner)
+        await source.search(RIVER, Window())
+        inner.faults = float("inf")
+        await asyncio.sleep(700)
+        for _ in range(1000):
+            assert (await source.search(RIVER, Window())).state is State.STALE
+            await asyncio.sleep(0.01)
+        assert 8 <= len(inner.calls) - 1 <= 11
+
+    run(scene)
+
+
+def test_no_match_is_remembered_for_half_a_minute_and_an_error_not_at_all() -> None:
+    async def scene() -> None:
+        inner = Counted()
+        source = cached(inner)
+        for _ in range(3):
+            assert (await source.search(MovieQuery("zzqxj"), Window())).total == 0
+        assert len(inner.calls) == 1
+        await asyncio.sleep(31)
+        assert (await source.search(MovieQuery("zzqxj"), Window())).state is State.LIVE
+        assert len(inner.calls) == 2
+        inner.faults = 2
+        for _ in range(2):
+            with pytest.raises(SourceUnavailable):
+                await source.search(RIVER, Window())
+        assert (await source.search(RIVER, Window())).total == 500
+
+    run(scene)
+
+
+def test_processes_share_one_fetch_and_one_refresh() -> None:
+    async def scene() -> None:
+        inner, store = Counted(), MemoryEntries(clock=now)
+        processes = [cached(inner, store=store) for _ in range(4)]
+        pages = await asyncio.gather(*(one.search(RIVER, Window()) for one in processes for _ in range(50)))
+        assert len(inner.calls) == 1
+        assert len(set(pages)) == 1
+        await asyncio.sleep(601)
+        stale = await asyncio.gather(*(one.search(RIVER, Window()) for one in processes for _ in range(50)))
+        assert {page.state for page in stale} == {State.STALE}
+        await asyncio.sleep(2)
+        fresh = [await one.search(RIVER, Window()) for one in processes]
+        assert {page.state for page in fresh} == {State.FRESH}
+        assert len(inner.calls) == 2
+
+    run(scene)
+
+
+def test_a_late_process_finds_what_others_have_fetched() -> None:
+    async def scene() -> None:
+        inner, store = Counted(), MemoryEntries(clock=now)
+        await cached(inner, store=store).search(RIVER, Window())
+        late = cached(inner, store=store)
+        assert (await late.search(RIVER, Window())).state is State.FRESH
+        await asyncio.sleep(700)
+        later = cached(inner, store=store)
+        assert (await later.search(RIVER, Window())).state is State.STALE
+        await asyncio.sleep(1)
+        assert len(inner.calls) == 2
+
+    run(scene)
+
+
+def test_who_dies_with_the_lease_delays_nobody_beyond_the_deadline() -> None:
+    async def scene() -> None:
+        inner, store = Counted(), MemoryEntries(clock=now)
+        alive = cached(inner, store=store)
+        key = alive._key("search", RIVER.parameters(), 0, 50)
+        assert await store.lease(key, 1.0) is not None  # and is never heard of again
+        pages = await asyncio.gather(*(seconds_of(alive.search(RIVER, Window())) for _ in range(100)))
+        assert max(seconds for _, seconds in pages) <= 1.0 + 0.5 + 0.1
+        assert len(inner.calls) == 1
+
+    run(scene)
+
+
+def test_who_has_lost_the_lease_asks_no_more() -> None:
+    async def scene() -> None:
+        store = MemoryEntries(clock=now)
+        slow, quick = Counted(seconds=2.5), Counted()
+        loser, winner = cached(slow, store=store), cached(quick, store=store)
+        losing = asyncio.ensure_future(loser.search(RIVER, Window()))
+        await asyncio.sleep(0.1)
+        store._leases.clear()  # as if it had been frozen for too long to renew it
+        assert (await winner.search(RIVER, Window())).state is State.LIVE
+        page, seconds = await seconds_of(losing)
+        assert (page.total, seconds < 0.1) == (500, True)
+        assert (len(slow.calls), len(quick.calls)) == (1, 1)
+
+    run(scene)
+
+
+def test_a_source_that_fails_gives_way_to_what_others_have_learned_meanwhile() -> None:
+    async def scene() -> None:
+        store = MemoryEntries(clock=now)
+        failing = Counted(seconds=2.5)
+        failing.faults = 1
+        unlucky = cached(failing, store=Away())
+        asked = asyncio.ensure_future(unlucky.search(RIVER, Window()))
+        await asyncio.sleep(0.1)
+        unlucky._store = store
+        await cached(Counted(), store=store).search(RIVER, Window())
+        assert (await asked).state is State.FRESH
+
+    run(scene)
+
+
+def test_who_slept_with_the_lease_overwrites_nothing_newer() -> None:
+    async def scene() -> None:
+        store = MemoryEntries(clock=now)
+        asleep_source, inner = Counted(MANY[:1], seconds=0.25), Counted(seconds=0.01)
+        asleep = cached(asleep_source, store=store)
+        sleeping = asyncio.ensure_future(asleep.search(RIVER, Window()))
+        await asyncio.sleep(0.1)
+        key = asleep._key("search", RIVER.parameters(), 0, 50)
+        store._leases.clear()  # as if it hadn't renewed it
+        awake = cached(inner, store=store)
+        assert (await awake.search(RIVER, Window())).total == 500
+        assert (await sleeping).total == 500  # it notices that somebody else came later
+        assert (await asleep.search(RIVER, Window())).total == 500
+        kept = await store.read(key)
+        assert kept is not None
+        assert kept.fetched_at < EPOCH + 1
+
+    run(scene)
+
+
+def test_a_source_that_hangs_is_given_up_at_the_deadline() -> None:
+    async def scene() -> None:
+        source = cached(Counted(seconds=60), deadline=3.0)
+        began = now()
+        with pytest.raises(SourceUnavailable):
+            await source.search(RIVER, Window())
+        assert now() - began <= 3.2
+
+    run(scene)
+
+
+def test_browsing_pages_of_ten_is_one_call_in_five_and_page_sizes_share_them() -> None:
+    async def scene() -> None:
+        inner = Counted(seconds=0.0)
+        source = cached(inner)
+        shown = [(await source.search(RIVER, Window(offset))).items for offset in range(0, 500, 10)]
+        assert [movie for page in shown for movie in page] == list(MANY)
+        assert len(inner.calls) == 10
+        for limit in (1, 5, 25, 50, 100):
+            await source.search(RIVER, Window(100, limit))
+        assert len(inner.calls) == 10
+
+    run(scene)
+
+
+@given(st.integers(0, 520), st.integers(1, 100), st.sampled_from([50, 20]))
+def test_a_window_shows_what_the_source_would_show(offset: int, limit: int, block: int) -> None:
+    async def scene() -> None:
+        inner = Counted(seconds=0.0)
+        page = await cached(inner, block=block).search(RIVER, Window(offset, limit))
+        assert page.items == MANY[offset : offset + limit]
+        assert page.total == 500
+
+    run(scene)
+
+
+@given(st.integers(0, MAX_OFFSET), st.integers(1, 100), st.sampled_from(BLOCK_SIZES))
+def test_blocks_are_aligned_and_cover_the_window_without_overlapping(offset: int, limit: int, size: int) -> None:
+    blocks = blocks_of(Window(offset, limit), size)
+    covered = [place for block in blocks for place in range(block.offset, block.offset + block.limit)]
+    assert len(covered) == len(set(covered))
+    assert set(range(offset, offset + limit)) <= set(covered)
+    assert all(block.offset % size == 0 for block in blocks)
+    assert sum(block.limit for block in blocks) < limit + 2 * size or blocks[-1].offset == MAX_OFFSET
+
+
+@pytest.mark.parametrize("most", [1, 3, 7, 20, 49])
+def test_a_source_that_gives_less_than_a_block_is_seen_whole(most: int) -> None:
+    async def scene() -> None:
+        inner = Counted(MANY[:120], seconds=0.0, most=most)
+        source = cached(inner)
+        shown = [(await source.search(RIVER, Window(offset))).items for offset in range(0, 120, 10)]
+        assert [movie for page in shown for movie in page] == list(MANY[:120])
+        again = len(inner.calls)
+        await source.search(RIVER, Window(50, 50))
+        assert len(inner.calls) == again
+
+    run(scene)
+
+
+def test_a_source_that_promises_more_than_it_has_is_not_asked_without_end() -> None:
+    class Boaster(Counted):
+        async def search(self, query: MovieQuery, window: Window) -> MoviePage:
+            page = await super().search(query, window)
+            if not page.items:
+                raise SourceUnavailable("a page without a movie")
+            return MoviePage(1000, page.items, page.source)
+
+    async def scene() -> None:
+        inner = Boaster(MANY[:48], seconds=0.0)
+        source = cached(inner)
+        assert len((await source.search(RIVER, Window(0))).items) == 10
+        assert len((await source.search(RIVER, Window(40))).items) == 8
+        assert len(inner.calls) <= 3
+        with pytest.raises(SourceUnavailable):
+            await source.search(RIVER, Window(100))
+        assert len(inner.calls) <= 4
+
+    run(scene)
+
+
+def test_a_source_that_gives_little_of_one_query_is_asked_in_whole_blocks_for_all_others() -> None:
+    class Boaster(Counted):
+        async def search(self, query: MovieQuery, window: Window) -> MoviePage:
+            page = await super().search(query, window)
+            return page if query == RIVER else MoviePage(42, page.items[:1] if window.offset == 0 else (), page.source)
+
+    async def scene() -> None:
+        inner = Boaster(seconds=0.0)
+        source = cached(inner)
+        await source.search(RIVER, Window())
+        assert len((await source.search(MovieQuery("river 0001"), Window(0, 100))).items) == 1
+        assert len(inner.calls) <= 4
+        assert (await source.search(RIVER, Window())).state is State.FRESH
+        before = len(inner.calls)
+        for offset in range(0, 500, 10):
+            await source.search(RIVER, Window(offset))
+        assert len(inner.calls) == before + 9
+
+    run(scene)
+
+
+def test_a_total_that_is_one_too_high_costs_no_more_than_a_few_calls() -> None:
+    class Boaster(Counted):
+        async def search(self, query: MovieQuery, window: Window) -> MoviePage:
+            page = await super().search(query, window)
+            return MoviePage(page.total + 1, page.items, page.source)
+
+    async def scene() -> None:
+        inner = Boaster(MANY[:11], seconds=0.0)
+        source = cached(inner)
+        for _ in range(5):
+            assert [len((await source.search(RIVER, Window(offset))).items) for offset in (0, 10)] == [10, 1]
+        assert len(inner.calls) <= 3
+
+    run(scene)
+
+
+def test_no_block_past_the_end_is_asked_for() -> None:
+    async def scene() -> None:
+        inner = Counted(MANY[:3], seconds=0.0)
+        assert len((await cached(inner, block=20).search(RIVER, Window(0, 100))).items) == 3
+        assert len(inner.calls) == 1
+
+    run(scene)
+
+
+def test_a_search_that_asks_twice_has_one_deadline() -> None:
+    async def scene() -> None:
+        source = cached(Counted(seconds=0.5, most=20), deadline=0.6)
+        began = now()
+        with pytest.raises(SourceUnavailable):
+            await source.search(RIVER, Window(0, 100))
+        assert now() - began <= 0.8
+
+    run(scene)
+
+
+def test_a_store_that_lost_everything_leaves_the_process_what_it_has() -> None:
+    async def scene() -> None:
+        inner, store = Counted(), MemoryEntries(clock=now)
+        source = cached(inner, store=store)
+        await store.clear()
+        await source.follow()
+        await source.search(RIVER, Window())
+        source._store = MemoryEntries(clock=now)
+        await source.follow()
+        assert (await source.search(RIVER, Window())).state is State.FRESH
+
+    run(scene)
+
+
+def test_what_the_store_has_from_before_it_was_away_is_older_than_what_came_since() -> None:
+    async def scene() -> None:
+        inner, store = Counted(), MemoryEntries(clock=now)
+        source = cached(inner, store=store)
+        await source.search(RIVER, Window())
+        source._store = Away()
+        await asyncio.sleep(601)
+        await source.search(RIVER, Window())
+        await asyncio.sleep(1)
+        since = await source.search(RIVER, Window())
+        source._store = store
+        await asyncio.sleep(601)
+        assert (await source.search(RIVER, Window())).fetched_at == since.fetched_at
+        await asyncio.sleep(1)
+        assert (await source.search(RIVER, Window())).fetched_at > since.fetched_at
+        assert len(inner.calls) == 3
+
+    run(scene)
+
+
+@pytest.mark.parametrize(
+    "page", [MoviePage(10**30, MANY[:1], "x"), MoviePage(1, (Movie(id="1", title="\ud800"),), "x")]
+)
+def test_what_cant_be_kept_is_a_failure_of_the_source(page: MoviePage) -> None:
+    class Odd(Counted):
+        async def search(self, query: MovieQuery, window: Window) -> MoviePage:
+            return page
+
+    async def scene() -> None:
+        with pytest.raises(SourceUnavailable):
+            await cached(Odd()).search(RIVER, Window())
+
+    run(scene)
+
+
+def test_items_that_cant_be_used_make_no_smaller_blocks() -> None:
+    class Holes(Counted):
+        async def search(self, query: MovieQuery, window: Window) -> MoviePage:
+            page = await super().search(query, window)
+            items = tuple(movie for movie in page.items if int(movie.id) % 10)
+            skipped = tuple(place for place, movie in enumerate(page.items) if not int(movie.id) % 10)
+            return MoviePage(page.total, items, page.source, skipped=skipped)
+
+    async def scene() -> None:
+        inner = Holes(seconds=0.0)
+        source = cached(inner)
+        shown = [(await source.search(RIVER, Window(offset))).items for offset in range(0, 500, 10)]
+        assert [movie for page in shown for movie in page] == [movie for movie in MANY if int(movie.id) % 10]
+        assert {len(page) for page in shown} == {9}, "each page lacks its own"
+        assert {call.limit for call in inner.calls} == {50}
+
+    run(scene)
+
+
+def test_without_its_store_each_process_goes_on_alone() -> None:
+    async def scene() -> None:
+        inner = Counted()
+        source = cached(inner, store=Away())
+        assert (await source.search(RIVER, Window())).state is State.LIVE
+        assert (await source.search(RIVER, Window())).state is State.FRESH
+        await asyncio.sleep(601)
+        assert (await source.search(RIVER, Window())).state is State.STALE
+        await asyncio.sleep(1)
+        assert (await source.search(RIVER, Window())).state is State.FRESH
+        await source.follow()
+        assert len(inner.calls) == 2
+
+    run(scene)
+
+
+def test_what_was_fetched_while_the_store_was_away_gives_way_to_what_comes_later() -> None:
+    async def scene() -> None:
+        inner, memory, store = Counted(), MemoryEntries(clock=now), MemoryEntries(clock=now)
+        await cached(inner, memory=memory, store=Away()).search(RIVER, Window())
+        source = cached(inner, memory=memory, store=store)
+        await asyncio.sleep(601)
+        assert (await source.search(RIVER, Window())).state is State.STALE
+        await asyncio.sleep(1)
+        assert (await source.search(RIVER, Window())).state is State.FRESH
+
+    run(scene)
+
+
+def test_clearing_the_store_reaches_every_process() -> None:
+    async def scene() -> None:
+        inner, store = Counted(), MemoryEntries(clock=now)
+        told: list[bool] = []
+        forgetting = Forgetting()
+        forgetting.tell(lambda: told.append(True))
+        source = cached(inner, store=store, forgetting=forgetting)
+        await source.follow()
+        await source.search(RIVER, Window())
+        await source.follow()
+        assert (await source.search(RIVER, Window())).state is State.FRESH
+        await store.clear()
+        await source.follow()
+        assert told == [True]
+        assert (await source.search(RIVER, Window())).state is State.LIVE
+
+    run(scene)
+
+
+@pytest.mark.parametrize("value", [b"", b"\xc1", b"\x94\xa1x\x01\x00\x91\x81\xa2id\xa1\xff"])
+def test_bytes_that_make_no_sense_are_fetched_anew(value: bytes) -> None:
+    async def scene() -> None:
+        inner, store = Counted(), MemoryEntries(clock=now)
+        source = cached(inner, store=store)
+        key = source._key("search", RIVER.parameters(), 0, 50)
+        await store.write(key, Entry(value, now(), now() + 600, now() + 700, 1))
+        page = await source.search(RIVER, Window())
+        assert (page.state, page.total) in {(State.LIVE, 500)}
+
+    run(scene)
+
+
+def test_what_the_source_answered_is_handed_on_whole() -> None:
+    async def scene() -> None:
+        kept: list[Movie] = []
+        inner = Counted()
+        source = cached(inner, keep=kept.extend)
+        await source.search(RIVER, Window(0, 1))
+        assert kept == list(MANY[:50])
+        await source.search(RIVER, Window(0, 1))
+        assert len(kept) == 50
+
+    run(scene)
+
+
+def test_only_what_asks_the_same_shares_an_answer() -> None:
+    source, other = cached(MemoryCatalogue()), cached(MemoryCatalogue(), namespace="another URL")
+    asked = [
+        MovieQuery(text, years=None, genre=genre)
+        for text in ("", "a", "A", "a b", "ab", "query", "é", "e\u0301x")
+        for genre in (None, "a", "b")
+    ]
+    keys = [
+        one._key("search", query.parameters(), offset, 50)
+        for one in (source, other)
+        for query in asked
+        for offset in (0, 50)
+    ]
+    assert len(set(keys)) == len(keys)
+    assert MovieQuery("e\u0301").parameters() == MovieQuery(" é ").parameters()
+
+
+@given(st.floats(0, 1), st.floats(1, 1e6))
+def test_jitter_only_shortens_freshness(chance: float, fresh: float) -> None:
+    entry = CachePolicy(fresh=fresh, stale=10).entry(b"", fence=1, now=0.0, chance=chance)
+    assert 0.9 * fresh <= entry.fresh_until <= fresh
+    assert entry.stale_until == entry.fresh_until + 10
+
+
+def test_details_and_suggestions_are_remembered_too() -> None:
+    class Asked(Counted):
+        async def get(self, movie_id: str) -> FoundMovie:
+            self.calls.append(Window())
+            return await super().get(movie_id)
+
+    async def scene() -> None:
+        inner = Asked()
+        source = cached(inner)
+        assert [(await source.get("0007")).state for _ in range(3)] == [State.LIVE, State.FRESH, State.FRESH]
+        assert (await source.get("0007")).movie == MANY[7]
+        for _ in range(3):
+            with pytest.raises(MovieNotFound):
+                await source.get("unknown")
+        assert [await source.suggest("riv", 3) for _ in range(3)] == [MANY[:3]] * 3
+        assert len(inner.calls) == 3  # suggestions are a search of this source
+        await asyncio.sleep(601)
+        assert (await source.get("0007")).state is State.STALE
+
+    run(scene)
+
+
+class TestContract(MovieSourceContract):
+    @asynccontextmanager
+    async def open(self, movies: Sequence[Movie]) -> AsyncIterator[CachedMovieSource]:
+        source = CachedMovieSource(MemoryCatalogue(movies), memory=MemoryEntries())
+        yield source
+        await source.close()
+
+
+def test_the_sample_comes_back_as_it_is() -> None:
+    async def scene() -> None:
+        source = cached(MemoryCatalogue(SAMPLE))
+        for _ in range(2):
+            assert set((await source.search(MovieQuery(), Window(0, 100))).items) == set(SAMPLE)
+
+    run(scene)

@@ -1,0 +1,454 @@
+"""Patience around a scripted source, in a time of its own: nothing here waits for real."""
+
+import asyncio
+import itertools
+import random
+import time
+from collections.abc import Awaitable, Callable, Iterable, Sequence
+from typing import Any, TypeVar
+
+import pytest
+import stamina
+from tests.skipping_loop import SkippingLoop
+
+from movie_adapters.sources.http import SourceFault
+from movie_adapters.sources.resilient import ResilientMovies
+from movie_core.errors import FilterUnsupported, MovieNotFound, SourceUnavailable, StoreUnavailable
+from movie_core.movies import Ability, FoundMovie, Genre, Movie, MoviePage, MovieQuery, Order
+from movie_core.paging import Window
+from movie_core.patience import BreakerState, Patience
+
+T = TypeVar("T")
+PAGE = MoviePage(1, (Movie(id="1", title="One"),), "scripted")
+
+
+def run(scene: Callable[[], Awaitable[T]]) -> T:
+    async def act() -> T:
+        answer = await scene()
+        left = asyncio.all_tasks() - {asyncio.current_task()}
+        assert not left, "a task was left behind"
+        return answer
+
+    with asyncio.Runner(loop_factory=SkippingLoop) as runner:
+        return runner.run(act())
+
+
+def now() -> float:
+    return asyncio.get_running_loop().time()
+
+
+def status(code: int, *, retryable: bool = True, wait: float | None = None) -> SourceFault:
+    return SourceFault("status", f"answered with status {code}", status=code, retryable=retryable, asked_wait=wait)
+
+
+Step = Exception | float | None
+"""What a call meets: an error, an answer after so many seconds, or one after 60 ms."""
+
+
+class Scripted:
+    """A source that does as told; `then` counts once the script is at its end."""
+
+    name = "scripted"
+
+    def __init__(
+        self, script: Iterable[Step] = (), then: Callable[[], Step] = lambda: None, able: Iterable[Ability] = Ability
+    ) -> None:
+        self.abilities = frozenset(able)
+        self.script = list(script)
+        self.then = then
+        self.calls: list[float] = []
+        self.under_way = 0
+
+    async def _answer(self, value: T) -> T:
+        self.calls.append(now())
+        step = self.script.pop(0) if self.script else self.then()
+        self.under_way += 1
+        try:
+            await asyncio.sleep(step if isinstance(step, float) else 0.06)
+        finally:
+            self.under_way -= 1
+        if isinstance(step, Exception):
+            raise step
+        return value
+
+    async def search(self, query: MovieQuery, window: Window) -> MoviePage:
+        return await self._answer(PAGE)
+
+    async def get(self, movie_id: str) -> FoundMovie:
+        return await self._answer(FoundMovie(PAGE.items[0], self.name))
+
+    async def suggest(self, text: str, limit: int) -> Sequence[Movie]:
+        return await self._answer(PAGE.items)
+
+    async def genres(self) -> Sequence[Genre]:
+        return await self._answer((Genre("Drama", 1),))
+
+
+def resilient(inner: Scripted, patience: Patience | None = None, seed: int = 7) -> ResilientMovies:
+    return ResilientMovies(inner, patience, clock=now, chance=random.Random(seed).random)
+
+
+def search(source: ResilientMovies) -> Awaitable[MoviePage]:
+    return source.search(MovieQuery("x"), Window())
+
+
+async def is_answered(source: ResilientMovies) -> bool:
+    try:
+        await search(source)
+    except SourceUnavailable:
+        return False
+    return True
+
+
+@pytest.fixture(autouse=True)
+def silent_retries() -> Iterable[None]:
+    stamina.instrumentation.set_on_retry_hooks(())
+    yield
+    stamina.instrumentation.set_on_retry_hooks(None)
+
+
+def test_five_failures_and_an_answer_are_six_calls() -> None:
+    async def scene() -> list[float]:
+        inner = Scripted([status(500)] * 5)
+        assert await search(resilient(inner)) is PAGE
+        return inner.calls
+
+    calls = run(scene)
+    assert len(calls) == 6
+    waits = [later - earlier - 0.06 for earlier, later in itertools.pairwise(calls)]
+    assert all(0.024 <= wait <= 0.251 for wait in waits)
+
+
+def test_only_the_given_clock_counts(monkeypatch: pytest.MonkeyPatch) -> None:
+    hours = itertools.count(0, 3600)
+
+    async def scene() -> int:
+        inner = Scripted([status(500)] * 5)
+        assert await search(resilient(inner)) is PAGE
+        return len(inner.calls)
+
+    monkeypatch.setattr(time, "monotonic", lambda: float(next(hours)))
+    assert run(scene) == 6
+
+
+@pytest.mark.parametrize("method", ["search", "get", "suggest", "genres"])
+def test_every_method_is_tried_again(method: str) -> None:
+    async def scene() -> int:
+        inner = Scripted([SourceFault("reset", "broke off"), SourceFault("not_json", "sent a page")])
+        source = resilient(inner)
+        arguments: dict[str, tuple[Any, ...]] = {
+            "search": (MovieQuery("x"), Window()),
+            "get": ("1",),
+            "suggest": ("x", 5),
+            "genres": (),
+        }
+        assert await getattr(source, method)(*arguments[method])
+        return len(inner.calls)
+
+    assert run(scene) == 3
+
+
+def test_fourteen_tries_fit_the_deadline_and_then_it_is_over() -> None:
+    async def scene() -> tuple[int, float]:
+        inner = Scripted(then=lambda: status(500))
+        # This is about the tries; the breaker keeps out of it.
+        patience = Patience(seconds_to_open=60)
+        with pytest.raises(SourceFault) as caught:
+            await search(resilient(inner, patience))
+        assert caught.value.status == 500
+        return len(inner.calls), now()
+
+    for _ in range(20):
+        calls, ended = run(scene)
+        assert calls == 14
+        assert ended <= 3.0
+
+
+def test_the_wait_that_the_source_asks_for_is_kept() -> None:
+    async def scene() -> list[float]:
+        inner = Scripted([status(429, wait=1.0), status(503, wait=0.5)])
+        await search(resilient(inner))
+        return inner.calls
+
+    first, second, third = run(scene)
+    assert second - first >= 1.06
+    assert third - second >= 0.56
+
+
+def test_a_wait_beyond_the_deadline_is_answered_at_once() -> None:
+    async def scene() -> tuple[int, float, float]:
+        inner = Scripted(then=lambda: status(429, wait=30.0))
+        with pytest.raises(SourceUnavailable) as caught:
+            await search(resilient(inner))
+        return len(inner.calls), now(), caught.value.retry_after
+
+    calls, ended, retry_after = run(scene)
+    assert (calls, retry_after) == (1, 30.0)
+    assert ended < 0.1
+
+
+def test_a_fault_that_is_not_worth_it_is_answered_at_once_and_opens_nothing() -> None:
+    async def scene() -> int:
+        inner = Scripted(then=lambda: status(422, retryable=False))
+        source = resilient(inner)
+        for _ in range(60):
+            with pytest.raises(SourceFault):
+                await search(source)
+        assert source.state().state is BreakerState.CLOSED
+        return len(inner.calls)
+
+    assert run(scene) == 60
+
+
+def test_a_movie_that_is_not_there_is_an_answer() -> None:
+    async def scene() -> int:
+        inner = Scripted(then=lambda: MovieNotFound("no such movie"))
+        source = resilient(inner)
+        for _ in range(60):
+            with pytest.raises(MovieNotFound):
+                await source.get("1")
+        assert source.state().state is BreakerState.CLOSED
+        return source.outcomes["answered"]
+
+    assert run(scene) == 60
+
+
+def test_what_the_source_is_not_able_to_do_is_refused_without_a_call_even_while_open() -> None:
+    async def scene() -> int:
+        inner = Scripted(then=lambda: status(500), able=())
+        source = resilient(inner)
+        await asyncio.gather(*(is_answered(source) for _ in range(60)))
+        assert source.state().state is BreakerState.OPEN
+        calls = len(inner.calls)
+        asks = (
+            source.get("1"),
+            source.suggest("x", 1),
+            source.genres(),
+            source.search(MovieQuery(order=Order.YEAR), Window()),
+        )
+        for ask in asks:
+            with pytest.raises(FilterUnsupported):
+                await ask
+        return len(inner.calls) - calls
+
+    assert run(scene) == 0
+
+
+def test_an_error_of_another_kind_passes() -> None:
+    async def scene() -> int:
+        inner = Scripted([StoreUnavailable("away")])
+        with pytest.raises(StoreUnavailable):
+            await search(resilient(inner))
+        return len(inner.calls)
+
+    assert run(scene) == 1
+
+
+def test_a_hanging_source_is_given_up_at_the_deadline() -> None:
+    async def scene() -> tuple[float, int]:
+        inner = Scripted(then=lambda: 1000.0)
+        with pytest.raises(SourceUnavailable):
+            await search(resilient(inner))
+        return now(), inner.under_way
+
+    ended, under_way = run(scene)
+    assert 2.0 <= ended <= 3.01
+    assert under_way == 0
+
+
+def test_half_of_the_calls_fail_and_the_breaker_stays_closed_at_500_requests_a_second() -> None:
+    async def scene() -> tuple[int, int]:
+        dice = random.Random(1)
+        inner = Scripted(then=lambda: status(503) if dice.random() < 0.5 else None)
+        source = resilient(inner)
+        async with asyncio.TaskGroup() as group:
+            tasks = []
+            for _ in range(1500):
+                tasks.append(group.create_task(is_answered(source)))
+                await asyncio.sleep(0.002)
+                assert source.state().state is BreakerState.CLOSED
+        return sum(task.result() for task in tasks), len(inner.calls)
+
+    answered, calls = run(scene)
+    assert answered >= 1499
+    assert calls <= 2.1 * 1500
+
+
+@pytest.mark.parametrize(("rate", "goal"), [(0.3, 0.9999), (0.5, 0.9995), (0.7, 0.99)])
+@pytest.mark.parametrize("clients", [4, 32])
+def test_the_share_of_answers_from_cold(rate: float, goal: float, clients: int) -> None:
+    async def scene() -> float:
+        dice = random.Random(1)
+        inner = Scripted(then=lambda: status(500) if dice.random() < rate else None)
+        source = resilient(inner)
+        left = iter(range(1000))
+
+        async def client() -> int:
+            return sum([await is_answered(source) for _ in left])
+
+        return sum(await asyncio.gather(*(client() for _ in range(clients)))) / 1000
+
+    assert run(scene) >= goal
+
+
+async def bring_down(source: ResilientMovies, inner: Scripted, fault: Callable[[], Step]) -> None:
+    inner.then = fault
+    await asyncio.gather(*(is_answered(source) for _ in range(60)))
+    assert source.state().state is BreakerState.OPEN
+
+
+@pytest.mark.parametrize("fault", [lambda: status(500), lambda: 1000.0, lambda: SourceFault("connect", "refuses")])
+def test_while_the_source_is_down_answers_are_quick_and_probes_few(fault: Callable[[], Step]) -> None:
+    async def scene() -> tuple[float, int]:
+        inner = Scripted()
+        source = resilient(inner)
+        await bring_down(source, inner, fault)
+        calls, slowest = len(inner.calls), 0.0
+        await is_answered(source)
+        began = now()
+        while now() < began + 10:
+            asked = now()
+            assert not await is_answered(source)
+            slowest = max(slowest, now() - asked)
+            await asyncio.sleep(0.005)
+        await source.close()
+        return slowest, len(inner.calls) - calls
+
+    slowest, probes = run(scene)
+    assert slowest <= 0.05
+    assert 10 <= probes <= 51
+
+
+def test_a_source_that_is_back_is_noticed_within_two_seconds() -> None:
+    async def scene() -> float:
+        inner = Scripted()
+        source = resilient(inner)
+        await bring_down(source, inner, lambda: status(500))
+        inner.then = lambda: None
+        began = now()
+        for _ in range(200):
+            if await is_answered(source):
+                break
+            await asyncio.sleep(0.01)
+        took = now() - began
+        for _ in range(10):
+            await search(source)
+        assert source.state().state is BreakerState.CLOSED
+        await source.close()
+        return took
+
+    assert run(scene) <= 0.5
+
+
+def test_after_a_silence_the_first_request_gets_the_answer() -> None:
+    async def scene() -> None:
+        inner = Scripted()
+        source = resilient(inner)
+        await bring_down(source, inner, lambda: status(500))
+        inner.then = lambda: None
+        await asyncio.sleep(2)
+        assert await search(source) is PAGE
+
+    run(scene)
+
+
+def test_a_lone_request_outlasts_an_unlucky_second() -> None:
+    async def scene() -> tuple[MoviePage, int]:
+        inner = Scripted([status(500)] * 11)
+        source = resilient(inner)
+        page = await search(source)
+        return page, len(inner.calls)
+
+    assert run(scene) == (PAGE, 12)
+
+
+def test_a_cancelled_request_leaves_nothing_behind() -> None:
+    async def scene() -> None:
+        inner = Scripted(then=lambda: 0.6)
+        source = resilient(inner)
+        requests = [asyncio.ensure_future(search(source)) for _ in range(20)]
+        await asyncio.sleep(0.1)
+        assert inner.under_way == 20
+        for request in requests:
+            request.cancel()
+        await asyncio.gather(*requests, return_exceptions=True)
+        assert inner.under_way == 0
+        assert source.state().failures == 0
+
+    run(scene)
+
+
+def test_a_cancelled_request_takes_its_probe_along() -> None:
+    async def scene() -> None:
+        inner = Scripted()
+        source = resilient(inner)
+        await bring_down(source, inner, lambda: status(500))
+        inner.then = lambda: 0.6
+        await asyncio.sleep(0.3)
+        request = asyncio.ensure_future(search(source))
+        await asyncio.sleep(0.01)
+        assert inner.under_way == 1
+        request.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await request
+        assert inner.under_way == 0
+
+    run(scene)
+
+
+def test_closing_ends_a_probe_under_way() -> None:
+    async def scene() -> None:
+        inner = Scripted()
+        source = resilient(inner)
+        await bring_down(source, inner, lambda: status(500))
+        inner.then = lambda: 0.6
+        await asyncio.sleep(0.3)
+        assert not await is_answered(source)
+        assert inner.under_way == 1
+        await source.close()
+        assert inner.under_way == 0
+
+    run(scene)
+
+
+def test_a_call_that_hangs_where_others_are_quick_gets_company() -> None:
+    async def scene() -> tuple[float, int]:
+        inner = Scripted([1000.0] * 3)
+        source = resilient(inner)
+        await asyncio.gather(*(search(source) for _ in range(60)))
+        inner.script = [1000.0]
+        calls, began = len(inner.calls), now()
+        await search(source)
+        return now() - began, len(inner.calls) - calls
+
+    seconds, calls = run(scene)
+    assert calls == 2
+    assert seconds <= 0.15 + 0.06 + 0.01
+
+
+def test_a_source_that_got_slow_as_a_whole_is_asked_once() -> None:
+    async def scene() -> int:
+        inner = Scripted()
+        source = resilient(inner)
+        await asyncio.gather(*(search(source) for _ in range(60)))
+        inner.then = lambda: 0.5
+        calls = len(inner.calls)
+        await search(source)
+        return len(inner.calls) - calls
+
+    assert run(scene) == 1
+
+
+def test_a_try_that_ended_behind_another_is_no_loose_end(recwarn: pytest.WarningsRecorder) -> None:
+    async def scene() -> None:
+        complaints: list[dict[str, Any]] = []
+        asyncio.get_running_loop().set_exception_handler(lambda _, context: complaints.append(context))
+        dice = random.Random(3)
+        inner = Scripted(then=lambda: dice.choice([0.06, 0.06, 1000.0, status(500)]))
+        source = resilient(inner)
+        await asyncio.gather(*(is_answered(source) for _ in range(400)))
+        await source.close()
+        del source, inner
+        assert complaints == []
+
+    run(scene)
