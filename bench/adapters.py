@@ -17,9 +17,9 @@ from movie_adapters.catalogue.postgres import PostgresMovies
 from movie_adapters.catalogue.sqlite import SqliteMovieFile
 from movie_adapters.recommender.ease_model import EaseModel, Profile, RatingColumns
 from movie_adapters.sql.engine import create_engine, migrate
-from movie_core.movies import Movie, MovieQuery
+from movie_core.discovery.personal_ranking import ORDERED, personal_order
 from movie_core.paging import Window
-from movie_core.taste import ORDERED, personal_order
+from movie_core.search.movies import Movie, MovieQuery
 
 
 def movie_of(doc: Mapping[str, Any]) -> Movie:

@@ -43,8 +43,8 @@ from bench.operations import Deployment, until_ready
 from bench.rows import Row
 from movie_adapters.sql.engine import create_engine, migrate, newest_revision
 from movie_adapters.sql.ratings import SqlRatings
+from movie_core.discovery.ratings import NewRating
 from movie_core.errors import StoreUnavailable
-from movie_core.ratings import NewRating
 
 ROOT = Path(__file__).parents[1]
 USERS = 2_000

@@ -32,7 +32,7 @@ from bench.load import Answer, Stretch, burst, connect, hammer, request_of, stea
 from bench.rows import Row
 from movie_adapters.catalogue.files import bundled_films
 from movie_adapters.security.jwt import JwtTokens
-from movie_core.keys import Keys, new_id
+from movie_core.accounts.keyring import Keys, new_id
 
 ROOT = Path(__file__).parents[1]
 PROGRAM = Path(sys.executable).with_name("movie-search")

@@ -32,7 +32,7 @@ from bench.load import hammer, request_of
 from bench.processes import balanced
 from bench.rows import Row
 from movie_adapters.security.jwt import JwtTokens
-from movie_core.keys import Keys, new_id
+from movie_core.accounts.keyring import Keys, new_id
 
 MOVIES = "/api/v1/movies/"
 ROLES = {"API": ("api 1", "api 2"), "worker": ("worker 1", "worker 2"), "scheduler": ("scheduler",)}

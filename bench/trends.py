@@ -20,11 +20,11 @@ from movie_adapters.redis.client import RedisLink
 from movie_adapters.redis.trends import RedisTrends
 from movie_adapters.sql.engine import create_engine, migrate
 from movie_adapters.sql.trends import SqlTrends
-from movie_core.events import MAX_AGE
-from movie_core.movies import utc_now
+from movie_core.discovery.events import MAX_AGE
+from movie_core.discovery.trending import Deed, Totals, TrendWindow
 from movie_core.ports import TrendStore
+from movie_core.search.movies import utc_now
 from movie_core.testing import PRECISION, brute_force, make_deeds
-from movie_core.trending import Deed, Totals, TrendWindow
 
 Open = Callable[[], AbstractAsyncContextManager[tuple[TrendStore, TrendStore]]]
 

@@ -23,7 +23,10 @@ with atheris.instrument_imports(include=["movie_core", "movie_adapters", "movie_
     from movie_adapters.catalogue import ranking as title_order
     from movie_adapters.security import jwt as jwt_tokens
     from movie_api import bodies, movies, ratings
-    from movie_core import errors, keys, paging, rating_files, sessions
+    from movie_core import errors, paging
+    from movie_core.accounts import keyring as keys
+    from movie_core.accounts import sessions
+    from movie_core.discovery import rating_files
 
 import jwt
 

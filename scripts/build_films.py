@@ -30,7 +30,7 @@ from urllib.parse import unquote
 import msgspec
 
 from movie_adapters.catalogue.files import BUNDLED_EDITION, BUNDLED_FILMS, BUNDLED_NAME, bundled_path, read_movies
-from movie_core.movies import Movie
+from movie_core.search.movies import Movie
 
 COLUMNS = ("imdb_id", "title", "year", "genres", "director", "cast", "runtime", "country", "popularity")
 MAX_CAST = 8

@@ -39,19 +39,19 @@ try:
 except ModuleNotFoundError as missing:
     sys.exit(f"movie-search: {missing.name} is not installed; install movie-search-backend[all]")
 
-from movie_core.accounts import Accounts
-from movie_core.administration import Administration
-from movie_core.audit import COMMAND_LINE
-from movie_core.catalog import Catalog
+from movie_core.accounts.keyring import new_id
+from movie_core.accounts.outbox import Letter, MailerAway, MailKind, MailRefused, MailState
+from movie_core.accounts.services import Accounts
+from movie_core.accounts.users import parse_address
+from movie_core.discovery.recommendations import Progress as StepProgress
 from movie_core.errors import Invalid, MovieError, StoreUnavailable, UserNotFound
-from movie_core.health import Readiness
-from movie_core.keys import new_id
-from movie_core.mails import Letter, MailerAway, MailKind, MailRefused, MailState
-from movie_core.movies import Movie, MovieQuery, utc_now
+from movie_core.operations.administration import Administration
+from movie_core.operations.audit import COMMAND_LINE
+from movie_core.operations.health import Readiness
 from movie_core.paging import MAX_LIMIT, MAX_OFFSET, Window
 from movie_core.ports import AddressSyntax, Catalogue, EntryStore, Mailer, Outbox, Person, RatingStore, Recommender
-from movie_core.recommending import Progress as StepProgress
-from movie_core.users import parse_address
+from movie_core.search.movie_search import Catalog
+from movie_core.search.movies import Movie, MovieQuery, utc_now
 
 if TYPE_CHECKING:
     from litestar import Litestar

@@ -6,8 +6,8 @@ from movie_adapters.security.username_syntax import UnicodeUsernameSyntax
 from movie_adapters.sql.outbox import SqlOutbox
 from movie_adapters.sql.sessions import SqlSessions
 from movie_adapters.sql.users import SqlUsers
-from movie_core.keys import Keys
-from movie_core.mails import MailRules
+from movie_core.accounts.keyring import Keys
+from movie_core.accounts.outbox import MailRules
 from movie_core.testing import Stores
 
 

@@ -8,7 +8,7 @@ from typing import Any
 from urllib.parse import parse_qsl, urlsplit
 
 from movie_core.memory import words
-from movie_core.movies import Movie
+from movie_core.search.movies import Movie
 
 TOKEN = "eyJhbGciOiJIUzI1NiJ9.stand-in.read-access"
 KEY = "0123456789abcdef0123456789abcdef"

@@ -28,7 +28,7 @@ from urllib.parse import parse_qs, urlsplit
 
 import msgspec
 
-from movie_core.movies import Movie
+from movie_core.search.movies import Movie
 
 KINDS: Mapping[str, str] = MappingProxyType(
     {

@@ -16,7 +16,8 @@ from movie_api.account_pages import answer_either, wants_html
 from movie_api.bodies import given_or_none, is_form, read_body, read_form, read_json, read_json_or_nothing
 from movie_api.errors import AnyRequest
 from movie_api.movies import require_exporter, require_writer
-from movie_core.accounts import Accounts, Caller, TokenPair
+from movie_core.accounts.services import Accounts, Caller, TokenPair
+from movie_core.accounts.users import Account
 from movie_core.errors import (
     InvalidBody,
     InvalidCredentials,
@@ -27,8 +28,7 @@ from movie_core.errors import (
     SessionNotFound,
     WeakPassword,
 )
-from movie_core.limits import Limits, LoginAttempt, Quota, networks_of
-from movie_core.users import Account
+from movie_core.operations.rate_limits import Limits, LoginAttempt, Quota, networks_of
 
 AUTHENTICATION = "/api/v1/authentication/"
 ACTIVATION_LINK = AUTHENTICATION + "verify-email/{uid:str}/{token:str}/"

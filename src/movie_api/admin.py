@@ -14,13 +14,13 @@ from movie_api.bodies import given_or_none, read_json, read_no_json
 from movie_api.errors import AnyRequest
 from movie_api.lists import PAGED, listing, window_of
 from movie_api.movies import parse_parameters, require_writer
-from movie_core.accounts import Caller
-from movie_core.administration import Administration
-from movie_core.audit import AuditEntry
+from movie_core.accounts.outbox import SUBJECTS, Mail, MailState
+from movie_core.accounts.services import Caller
+from movie_core.accounts.users import MAX_ADDRESS, PersonState
 from movie_core.errors import InvalidParameter
-from movie_core.mails import SUBJECTS, Mail, MailState
+from movie_core.operations.administration import Administration
+from movie_core.operations.audit import AuditEntry
 from movie_core.ports import Person
-from movie_core.users import MAX_ADDRESS, PersonState
 
 ADMIN = "/api/v1/admin/"
 USERS = ADMIN + "users/"

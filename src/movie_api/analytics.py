@@ -16,11 +16,11 @@ from litestar.handlers import BaseRouteHandler
 
 from movie_api.errors import AnyRequest
 from movie_api.movies import parse_parameters
-from movie_core.accounts import Accounts, Caller
-from movie_core.analytics import Clicks, Cohort, Days, Funnel, QueryCount, SourceDay, Summary
+from movie_core.accounts.services import Accounts, Caller
+from movie_core.discovery.analytics import Clicks, Cohort, Days, Funnel, QueryCount, SourceDay, Summary
 from movie_core.errors import InvalidParameter, NotAllowed
-from movie_core.movies import utc_now
 from movie_core.ports import Analytics
+from movie_core.search.movies import utc_now
 
 ANALYTICS = "/api/v1/analytics/"
 

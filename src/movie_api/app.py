@@ -30,10 +30,10 @@ from movie_api.movies import MOVIE_ROUTES, ReadyAnswers, SearchAccess
 from movie_api.openapi import document
 from movie_api.pages import explain_error, is_live, is_ready, reading_router
 from movie_api.ratings import RATING_ROUTES
-from movie_core.accounts import Accounts
-from movie_core.caching import READY_SHARE, Forgetting
-from movie_core.events import EventRecorder
-from movie_core.limits import Limits
+from movie_core.accounts.services import Accounts
+from movie_core.discovery.events import EventRecorder
+from movie_core.operations.rate_limits import Limits
+from movie_core.search.caching import READY_SHARE, Forgetting
 
 MAX_BODY = 64 * 1024
 """Bytes of a request's body."""

@@ -7,7 +7,7 @@ from collections import OrderedDict
 from collections.abc import Iterable, Sequence
 from typing import Final, Protocol
 
-from movie_core.limits import network_of
+from movie_core.operations.rate_limits import network_of
 
 try:
     import resource

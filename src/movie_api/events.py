@@ -10,10 +10,10 @@ from litestar import Response, post
 from movie_api.bodies import given_or_none, read_rows
 from movie_api.errors import AnyRequest
 from movie_api.movies import require_teller
-from movie_core.discovery import Discovery
+from movie_core.discovery.events import MAX_EVENTS, check_event
+from movie_core.discovery.services import Discovery
 from movie_core.errors import Invalid, InvalidEvent
-from movie_core.events import MAX_EVENTS, check_event
-from movie_core.movies import utc_now
+from movie_core.search.movies import utc_now
 
 EVENTS = "/api/v1/events/"
 

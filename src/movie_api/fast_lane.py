@@ -11,7 +11,7 @@ from litestar.types import HTTPScope
 
 from movie_api.guard import Head
 from movie_api.movies import SEARCH_PATH, ReadyAnswers, SearchAccess, matches_etag
-from movie_core.events import EventRecorder
+from movie_core.discovery.events import EventRecorder
 
 _ROUTE = SEARCH_PATH.rstrip("/")
 """As the framework calls the handler's route."""

@@ -23,9 +23,9 @@ from litestar.handlers import BaseRouteHandler
 from litestar.params import FromPath
 from litestar.types import Guard, HTTPScope, WebSocketScope
 
-from movie_core.accounts import Accounts, Caller
-from movie_core.catalog import Catalog
-from movie_core.discovery import Discovery
+from movie_core.accounts.services import Accounts, Caller
+from movie_core.discovery.events import EventRecorder
+from movie_core.discovery.services import Discovery
 from movie_core.errors import (
     Denied,
     Invalid,
@@ -35,10 +35,10 @@ from movie_core.errors import (
     MovieNotFound,
     RateLimited,
 )
-from movie_core.events import EventRecorder
-from movie_core.limits import LeasedLimit, Limits, UserLimit, network_of, networks_of
-from movie_core.movies import FoundMovie, Movie, MoviePage, MovieQuery, Order, State, normalise_query
+from movie_core.operations.rate_limits import LeasedLimit, Limits, UserLimit, network_of, networks_of
 from movie_core.paging import PageLinks, Window
+from movie_core.search.movie_search import Catalog
+from movie_core.search.movies import FoundMovie, Movie, MoviePage, MovieQuery, Order, State, normalise_query
 
 Connection = ASGIConnection[Any, Any, Any, Any]
 

@@ -9,18 +9,18 @@ from typing import Any
 
 from movie_api.bodies import CSV, FORM, JSON
 from movie_api.errors import MEDIA_TYPE, PROBLEMS
-from movie_core.analytics import DEFAULT_DAYS, MAX_DAYS, MAX_QUERIES
-from movie_core.audit import COMMAND_LINE, Action
-from movie_core.catalog import MAX_SUGGESTIONS
-from movie_core.events import MAX_EVENTS, MAX_POSITION, TOLD
-from movie_core.mails import MailState
-from movie_core.movies import MAX_GENRE, MAX_QUERY, Order, State
+from movie_core.accounts.outbox import MailState
+from movie_core.accounts.sessions import MAX_DEVICE, MAX_SESSIONS
+from movie_core.accounts.users import MAX_ADDRESS, MAX_USERNAME, PersonState
+from movie_core.discovery.analytics import DEFAULT_DAYS, MAX_DAYS, MAX_QUERIES
+from movie_core.discovery.events import MAX_EVENTS, MAX_POSITION, TOLD
+from movie_core.discovery.ratings import HIGHEST, LOWEST, MAX_IMPORT
+from movie_core.discovery.recommendations import MAX_REASONS, ReasonKind, Tier
+from movie_core.discovery.trending import WEIGHTS, DeedKind, TrendWindow
+from movie_core.operations.audit import COMMAND_LINE, Action
 from movie_core.paging import DEFAULT_LIMIT, MAX_LIMIT, MAX_OFFSET
-from movie_core.ratings import HIGHEST, LOWEST, MAX_IMPORT
-from movie_core.recommending import MAX_REASONS, ReasonKind, Tier
-from movie_core.sessions import MAX_DEVICE, MAX_SESSIONS
-from movie_core.trending import WEIGHTS, DeedKind, TrendWindow
-from movie_core.users import MAX_ADDRESS, MAX_USERNAME, PersonState
+from movie_core.search.movie_search import MAX_SUGGESTIONS
+from movie_core.search.movies import MAX_GENRE, MAX_QUERY, Order, State
 
 Json = dict[str, Any]
 

@@ -16,7 +16,7 @@ from litestar.router import Router
 from swagger_ui_bundle import swagger_ui_path
 
 from movie_api.errors import PROBLEMS
-from movie_core.health import Readiness, Status
+from movie_core.operations.health import Readiness, Status
 
 _PAGE = """<!doctype html>
 <html lang="en">

@@ -23,13 +23,13 @@ from movie_api.movies import (
     require_user,
     require_writer,
 )
-from movie_core.accounts import Caller
-from movie_core.discovery import Discovery, SuggestedMovies
+from movie_core.accounts.services import Caller
+from movie_core.discovery.rating_files import parse_ratings
+from movie_core.discovery.ratings import MAX_IMPORT, Identity, ImportRow, Rating, Rejection, check_rating
+from movie_core.discovery.services import Discovery, SuggestedMovies
+from movie_core.discovery.trending import WEIGHTS, DeedKind, TrendWindow
 from movie_core.errors import InvalidParameter, InvalidRating
 from movie_core.paging import Window
-from movie_core.rating_files import parse_ratings
-from movie_core.ratings import MAX_IMPORT, Identity, ImportRow, Rating, Rejection, check_rating
-from movie_core.trending import WEIGHTS, DeedKind, TrendWindow
 
 RATING = SEARCH_PATH + "{movie_id:str}/rating/"
 RATINGS = ME + "ratings/"

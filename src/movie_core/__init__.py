@@ -73,13 +73,35 @@ To search another source, write a class with the methods of `movie_core.ports.Mo
 `movie_core.testing.MovieSourceContract`.
 """
 
-from movie_core.accounts import AccountRules, Accounts, Caller, TokenPair
-from movie_core.administration import Administration
-from movie_core.analytics import Clicks, Cohort, Days, Funnel, QueryCount, SourceDay, Summary
-from movie_core.audit import Action, AuditEntry
-from movie_core.caching import CachePolicy, CacheStats, Entry, Lease
-from movie_core.catalog import Catalog
-from movie_core.discovery import Discovery, SuggestedMovies, TrendingMovies
+from movie_core.accounts.keyring import Keys
+from movie_core.accounts.outbox import Letter, Mail, MailKind, MailRoom, MailRules, MailState, MailTally
+from movie_core.accounts.services import AccountRules, Accounts, Caller, TokenPair
+from movie_core.accounts.sessions import Session, SessionWatch
+from movie_core.accounts.users import Account, Address, PersonState, Registration, Username
+from movie_core.discovery.analytics import Clicks, Cohort, Days, Funnel, QueryCount, SourceDay, Summary
+from movie_core.discovery.events import Event, EventKind, EventRecorder
+from movie_core.discovery.rating_files import parse_ratings
+from movie_core.discovery.ratings import (
+    Identity,
+    Imported,
+    ImportRow,
+    NewRating,
+    RatedMovie,
+    RatedMovies,
+    Rating,
+    Rejection,
+)
+from movie_core.discovery.recommendations import (
+    ModelInfo,
+    Reason,
+    ReasonKind,
+    Suggested,
+    SuggestedMovie,
+    Suggestions,
+    Tier,
+)
+from movie_core.discovery.services import Discovery, SuggestedMovies, TrendingMovies
+from movie_core.discovery.trending import Deed, DeedKind, Trend, Trending, Trends, TrendWindow
 from movie_core.errors import (
     Busy,
     Conflict,
@@ -120,12 +142,15 @@ from movie_core.errors import (
     UserNotFound,
     WeakPassword,
 )
-from movie_core.events import Event, EventKind, EventRecorder
-from movie_core.keys import Keys
-from movie_core.limits import Limits, Permits, Quota, Rate
-from movie_core.mails import Letter, Mail, MailKind, MailRoom, MailRules, MailState, MailTally
 from movie_core.memory import MemoryCatalogue, MemorySeenMovies
-from movie_core.movies import (
+from movie_core.operations.administration import Administration
+from movie_core.operations.audit import Action, AuditEntry
+from movie_core.operations.maintenance import Upkeep
+from movie_core.operations.rate_limits import Limits, Permits, Quota, Rate
+from movie_core.paging import PageInfo, PageLinks, Window
+from movie_core.search.caching import CachePolicy, CacheStats, Entry, Lease
+from movie_core.search.movie_search import Catalog
+from movie_core.search.movies import (
     Ability,
     FoundMovie,
     Genre,
@@ -138,22 +163,6 @@ from movie_core.movies import (
     Years,
     normalise_query,
 )
-from movie_core.paging import PageInfo, PageLinks, Window
-from movie_core.rating_files import parse_ratings
-from movie_core.ratings import Identity, Imported, ImportRow, NewRating, RatedMovie, RatedMovies, Rating, Rejection
-from movie_core.recommending import (
-    ModelInfo,
-    Reason,
-    ReasonKind,
-    Suggested,
-    SuggestedMovie,
-    Suggestions,
-    Tier,
-)
-from movie_core.sessions import Session, SessionWatch
-from movie_core.trending import Deed, DeedKind, Trend, Trending, Trends, TrendWindow
-from movie_core.upkeep import Upkeep
-from movie_core.users import Account, Address, PersonState, Registration, Username
 
 __all__ = [
     "Ability",

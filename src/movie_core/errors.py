@@ -7,8 +7,8 @@ An error says what happened in the words of the domain. Which HTTP status it bec
 from typing import TYPE_CHECKING, ClassVar
 
 if TYPE_CHECKING:
-    from movie_core.limits import Quota
-    from movie_core.movies import State
+    from movie_core.operations.rate_limits import Quota
+    from movie_core.search.movies import State
 
 
 class MovieError(Exception):

@@ -10,19 +10,19 @@ from dataclasses import dataclass
 from datetime import date, datetime, timedelta
 from typing import Any, Protocol
 
-from movie_core.analytics import Clicks, Cohort, Days, Funnel, QueryCount, SourceDay, Summary
-from movie_core.audit import AuditEntry
-from movie_core.caching import CacheStats, Entry, Lease
-from movie_core.events import Event
-from movie_core.limits import Permits, Quota, Rate
-from movie_core.mails import Letter, Mail, MailKind, MailState, MailTally
-from movie_core.movies import Ability, FoundMovie, Genre, Loaded, Movie, MoviePage, MovieQuery
+from movie_core.accounts.outbox import Letter, Mail, MailKind, MailState, MailTally
+from movie_core.accounts.sessions import Access, Session
+from movie_core.accounts.users import Account, Address, PersonState, Registration, Username
+from movie_core.discovery.analytics import Clicks, Cohort, Days, Funnel, QueryCount, SourceDay, Summary
+from movie_core.discovery.events import Event
+from movie_core.discovery.ratings import Identity, Kept, NewRating, Rating
+from movie_core.discovery.recommendations import ModelInfo, Progress, Suggestions
+from movie_core.discovery.trending import Deed, Life, Totals, Trend, TrendWindow
+from movie_core.operations.audit import AuditEntry
+from movie_core.operations.rate_limits import Permits, Quota, Rate
 from movie_core.paging import Window
-from movie_core.ratings import Identity, Kept, NewRating, Rating
-from movie_core.recommending import ModelInfo, Progress, Suggestions
-from movie_core.sessions import Access, Session
-from movie_core.trending import Deed, Life, Totals, Trend, TrendWindow
-from movie_core.users import Account, Address, PersonState, Registration, Username
+from movie_core.search.caching import CacheStats, Entry, Lease
+from movie_core.search.movies import Ability, FoundMovie, Genre, Loaded, Movie, MoviePage, MovieQuery
 
 
 class MovieSource(Protocol):
@@ -722,7 +722,8 @@ class Analytics(Protocol):
 
 
 class TrendStore(Protocol):
-    """Strengths of movies (S of `movie_core.trending`), and counts of deeds, for each window. May forget everything.
+    """Strengths of movies (S of `movie_core.discovery.trending`), and counts of deeds, for each window. May
+    forget everything.
 
     Each raises `StoreUnavailable` when the store is away, and then may have done what it was asked for, or a part, or
     nothing.

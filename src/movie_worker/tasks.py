@@ -9,8 +9,8 @@ from dishka.integrations.taskiq import inject
 
 from movie_adapters.settings.settings import Settings
 from movie_adapters.wiring.providers import prepare
+from movie_core.operations.maintenance import Upkeep
 from movie_core.ports import Catalogue, Doorbell
-from movie_core.upkeep import Upkeep
 
 
 @inject(patch_module=True)

@@ -19,9 +19,9 @@ from movie_adapters.sql.engine import create_engine, metadata, migrate
 from movie_adapters.sql.outbox import SqlOutbox
 from movie_adapters.sql.sessions import SqlSessions
 from movie_adapters.sql.tables import transaction, users
+from movie_core.accounts.keyring import Keys
+from movie_core.accounts.outbox import MailRules
 from movie_core.errors import MovieNotFound, StoreUnavailable
-from movie_core.keys import Keys
-from movie_core.mails import MailRules
 from movie_core.testing import NOW, OutboxContract, SessionStoreContract, Stores, UserStoreContract, make_registration
 
 TABLES = (

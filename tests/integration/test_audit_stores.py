@@ -9,9 +9,9 @@ from tests.account_stores import sql_account_stores
 
 from movie_adapters.sql.audit import BATCH, SqlAuditLog
 from movie_adapters.sql.engine import create_engine, metadata
-from movie_core.audit import COMMAND_LINE, Action, AuditEntry
+from movie_core.accounts.keyring import Keys
 from movie_core.errors import StoreUnavailable
-from movie_core.keys import Keys
+from movie_core.operations.audit import COMMAND_LINE, Action, AuditEntry
 from movie_core.paging import Window
 from movie_core.testing import NOW, UNLIMITED, AuditLogContract, AuditStores, join
 

@@ -18,7 +18,7 @@ from tests.integration.conftest import Fleet, Scene, state
 from tests.servers import postgres_database
 
 from movie_adapters.upstream import Behaviour, Upstream, running_upstream
-from movie_core.movies import Movie
+from movie_core.search.movies import Movie
 
 MOVIES = [Movie(id=str(n), title=f"River {n:04}") for n in range(1, 4001)]
 GOOD = Behaviour(fail_rate=0, latency_ms=0)

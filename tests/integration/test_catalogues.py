@@ -19,9 +19,9 @@ from movie_adapters.catalogue.sqlite import SqliteMovieFile, SqliteMovies
 from movie_adapters.sql.engine import create_engine, migrate
 from movie_adapters.sql.ratings import SqlRatings
 from movie_core.errors import MovieNotFound, StoreUnavailable
-from movie_core.movies import Loaded, Movie, MovieQuery, Order, Years
 from movie_core.paging import Window
 from movie_core.ports import Catalogue
+from movie_core.search.movies import Loaded, Movie, MovieQuery, Order, Years
 from movie_core.testing import CatalogueContract, walk
 
 

@@ -20,13 +20,13 @@ from movie_adapters.redis.client import PREFIX
 from movie_adapters.redis.task_queue import TaskQueue, stream_of
 from movie_adapters.settings.settings import Settings
 from movie_adapters.wiring.providers import create_container, prepare_schema
-from movie_core.accounts import Accounts
-from movie_core.keys import new_id
-from movie_core.mails import MailState
-from movie_core.movies import utc_now
+from movie_core.accounts.keyring import new_id
+from movie_core.accounts.outbox import MailState
+from movie_core.accounts.services import Accounts
+from movie_core.accounts.users import Address, Registration, Username
+from movie_core.discovery.ratings import NewRating
 from movie_core.ports import Outbox, RatingStore, UserStore
-from movie_core.ratings import NewRating
-from movie_core.users import Address, Registration, Username
+from movie_core.search.movies import utc_now
 
 Run = Callable[..., "subprocess.CompletedProcess[str]"]
 

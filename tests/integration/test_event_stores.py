@@ -21,10 +21,10 @@ from movie_adapters.sql import events as sql_events
 from movie_adapters.sql.analytics import SqlAnalytics
 from movie_adapters.sql.engine import create_engine, metadata
 from movie_adapters.sql.events import SqlEvents
-from movie_core.analytics import Days, Funnel, Summary
+from movie_core.accounts.keyring import Keys
+from movie_core.discovery.analytics import Days, Funnel, Summary
+from movie_core.discovery.events import Event, EventKind
 from movie_core.errors import StoreUnavailable
-from movie_core.events import Event, EventKind
-from movie_core.keys import Keys
 from movie_core.testing import NOW, UNLIMITED, AnalyticsContract, EventStoreContract, EventStores, join
 
 TABLES = ("events", "deeds", "user_days", "query_days", "source_days", "purges")

@@ -11,9 +11,9 @@ import pytest
 from movie_adapters.recommender.ease import EaseRecommender
 from movie_adapters.sql.engine import create_engine
 from movie_adapters.sql.models import PART, SqlModels, model_parts, models
+from movie_core.discovery.recommendations import ModelInfo
 from movie_core.errors import StoreUnavailable
 from movie_core.ports import Catalogue, RatingStore
-from movie_core.recommending import ModelInfo
 from movie_core.testing import NOW, ModelStoreContract, RecommenderContract
 
 

@@ -19,10 +19,10 @@ from tests.pace import slowness
 from movie_adapters.sql.engine import create_engine, metadata
 from movie_adapters.sql.ratings import SqlRatings
 from movie_adapters.sql.tables import transaction
+from movie_core.accounts.keyring import Keys
+from movie_core.discovery.ratings import MAX_IMPORT, MAX_RATINGS, NewRating
 from movie_core.errors import StoreUnavailable
-from movie_core.keys import Keys
 from movie_core.paging import Window
-from movie_core.ratings import MAX_IMPORT, MAX_RATINGS, NewRating
 from movie_core.testing import NOW, UNLIMITED, RatingStoreContract, RatingStores, join
 
 TABLES = ("ratings", "rating_versions", "users", "registrations", "links", "mails")

@@ -17,8 +17,8 @@ from tests.servers import OwnServer, own_redis
 
 from movie_adapters.redis.cache import FORMAT, RedisEntries
 from movie_adapters.redis.client import CONNECTIONS, PATIENCE, PAUSE, RedisLink
-from movie_core.caching import CacheStats, Entry, Lease
 from movie_core.errors import StoreUnavailable
+from movie_core.search.caching import CacheStats, Entry, Lease
 from movie_core.testing import EntryStoreContract
 
 PATIENT = 10.0

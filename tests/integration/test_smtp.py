@@ -17,8 +17,8 @@ from tests.smtp_sink import SmtpSink
 
 from movie_adapters.email import smtp as smtp_mail
 from movie_adapters.email.smtp import SmtpMailer, SmtpServer, Tls, parse_smtp_url
-from movie_core import mails
-from movie_core.mails import Letter, MailerAway, MailKind, MailRefused
+from movie_core.accounts import outbox as mails
+from movie_core.accounts.outbox import Letter, MailerAway, MailKind, MailRefused
 from movie_core.ports import Mailer
 from movie_core.testing import Delivered, MailerContract
 

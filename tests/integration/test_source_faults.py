@@ -22,9 +22,9 @@ from movie_adapters.sources.resilient import ResilientMovies
 from movie_adapters.sources.third_party import ThirdPartyMovies
 from movie_adapters.upstream import KINDS, Behaviour, Upstream, running_upstream, serve_upstream
 from movie_core.errors import SourceUnavailable
-from movie_core.movies import Movie, MoviePage, MovieQuery
 from movie_core.paging import Window
-from movie_core.patience import BreakerState, Patience, StatusSet
+from movie_core.search.movies import Movie, MoviePage, MovieQuery
+from movie_core.search.retry_policy import BreakerState, Patience, StatusSet
 from movie_core.testing import SAMPLE, MovieSourceContract
 
 STATUSES = StatusSet.parse("400-409,425,429,5xx")

@@ -21,7 +21,7 @@ from movie_adapters.redis.client import RedisLink
 from movie_adapters.sources.http import SourceFault, SourceHttp
 from movie_adapters.sql.engine import create_engine
 from movie_core.errors import StoreUnavailable
-from movie_core.patience import StatusSet
+from movie_core.search.retry_policy import StatusSet
 
 
 @pytest.fixture(scope="module")

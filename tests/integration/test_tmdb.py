@@ -10,10 +10,10 @@ from tests.tmdb_standin import KEY, TOKEN, Answer, TmdbStandin, failure, made_up
 from movie_adapters.sources.http import SourceFault
 from movie_adapters.sources.resilient import ResilientMovies
 from movie_adapters.sources.tmdb import TmdbMovies, tmdb_http
-from movie_core.movies import Genre, Movie, MovieQuery, Order
 from movie_core.paging import Window
-from movie_core.patience import Patience, StatusSet
 from movie_core.ports import MovieSource
+from movie_core.search.movies import Genre, Movie, MovieQuery, Order
+from movie_core.search.retry_policy import Patience, StatusSet
 from movie_core.testing import MovieSourceContract, walk
 
 RETRY = StatusSet.parse("408,425,429,5xx")

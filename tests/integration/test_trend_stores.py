@@ -19,11 +19,12 @@ from movie_adapters.sql.engine import create_engine, metadata
 from movie_adapters.sql.personal_orders import SqlOrders, kept_orders
 from movie_adapters.sql.tables import transaction, users
 from movie_adapters.sql.trends import SqlTrends, trend_counts, trend_lives, trend_strengths
+from movie_core.accounts.keyring import Keys
+from movie_core.accounts.outbox import MailRules
+from movie_core.discovery.personal_ranking import ORDER_SECONDS
+from movie_core.discovery.trending import KEPT_MOVIES, Deed, DeedKind, Totals, Trend, TrendWindow
 from movie_core.errors import StoreUnavailable
-from movie_core.keys import Keys
-from movie_core.mails import MailRules
 from movie_core.ports import TrendStore
-from movie_core.taste import ORDER_SECONDS
 from movie_core.testing import (
     NOW,
     KeptOrdersContract,
@@ -34,7 +35,6 @@ from movie_core.testing import (
     join,
     make_deeds,
 )
-from movie_core.trending import KEPT_MOVIES, Deed, DeedKind, Totals, Trend, TrendWindow
 
 TABLES = (trend_lives, trend_strengths, trend_counts, kept_orders)
 KEYS = Keys(["k" * 32])

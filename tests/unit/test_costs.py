@@ -17,14 +17,21 @@ from movie_api.analytics import prefers_csv
 from movie_api.bodies import _parsed as parse_json
 from movie_api.guard import MAX_HEADER_BYTES, MAX_TARGET, Head
 from movie_api.movies import matches_etag, parse_search
-from movie_core.analytics import Days
+from movie_core.accounts.keyring import Keys
+from movie_core.accounts.users import (
+    Address,
+    Username,
+    check_password,
+    normalise_password,
+    parse_address,
+    parse_username,
+)
+from movie_core.discovery.analytics import Days
+from movie_core.discovery.events import check_event
+from movie_core.discovery.rating_files import parse_ratings
+from movie_core.discovery.ratings import title_key
 from movie_core.errors import Denied, Invalid, TooManyRows
-from movie_core.events import check_event
-from movie_core.keys import Keys
-from movie_core.movies import normalise_query
-from movie_core.rating_files import parse_ratings
-from movie_core.ratings import title_key
-from movie_core.users import Address, Username, check_password, normalise_password, parse_address, parse_username
+from movie_core.search.movies import normalise_query
 
 BODY = 64 * 1024
 MOST_SECONDS = 0.02

@@ -19,7 +19,7 @@ from scripts.make_secrets import NAMES, add_secrets
 
 from movie_adapters.settings.settings import Settings, reference
 from movie_cli import app
-from movie_core.health import CHECK_SECONDS
+from movie_core.operations.health import CHECK_SECONDS
 
 ROOT = Path(__file__).parents[2]
 SETTINGS = {name for name, _, _ in reference()}

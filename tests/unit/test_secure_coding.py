@@ -172,7 +172,7 @@ def test_nothing_secret_is_drawn_from_a_generator_that_can_be_predicted() -> Non
     assert importers("random") == WITH_RANDOM
     seeded = {path for path, node in nodes(ast.Attribute) if node.attr == "random" and ast.unparse(node) == "np.random"}
     assert seeded == {"movie_adapters/recommender/ease_model.py", "movie_adapters/recommender/evaluation.py"}
-    assert {"movie_core/keys.py", "movie_adapters/security/argon2.py"} <= importers("secrets")
+    assert {"movie_core/accounts/keyring.py", "movie_adapters/security/argon2.py"} <= importers("secrets")
 
 
 def test_hash_functions_are_strong_where_it_matters() -> None:

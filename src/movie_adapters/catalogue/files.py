@@ -31,7 +31,7 @@ from typing import BinaryIO, cast
 import msgspec
 
 from movie_core.errors import InvalidParameter
-from movie_core.movies import MAX_ID, Movie
+from movie_core.search.movies import MAX_ID, Movie
 
 MAX_LINE = 256 * 1024
 """Bytes of a line; a longer one is skipped without being held in memory."""

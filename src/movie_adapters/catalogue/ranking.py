@@ -22,8 +22,8 @@ from typing import Any
 from rapidfuzz import fuzz, process
 from rapidfuzz.distance import OSA
 
-from movie_core.movies import Movie, MovieQuery, Order, Years
-from movie_core.ratings import title_spellings
+from movie_core.discovery.ratings import title_spellings
+from movie_core.search.movies import Movie, MovieQuery, Order, Years
 
 HEAD = 120
 """Movies of a tier that are ordered by likeness."""
@@ -287,8 +287,8 @@ def _key(words: Iterable[str]) -> str:
 
 
 def title_terms(titles: Iterable[str]) -> list[str]:
-    """Terms of which every movie that has one of these titles has one, by `movie_core.ratings.title_key`, and few
-    others have any."""
+    """Terms of which every movie that has one of these titles has one, by
+    `movie_core.discovery.ratings.title_key`, and few others have any."""
     spellings = (spelling for title in titles for spelling in title_spellings(title))
     return list(dict.fromkeys(_key(split_words(spelling)) for spelling in spellings))
 

@@ -12,8 +12,8 @@ import msgspec
 
 from movie_adapters.catalogue import ranking
 from movie_adapters.catalogue.ranking import Entry
-from movie_core.movies import Movie
-from movie_core.ratings import Identity, Known
+from movie_core.discovery.ratings import Identity, Known
+from movie_core.search.movies import Movie
 
 IDENTIFIED = 200
 """Rows that are identified together: some milliseconds of work."""

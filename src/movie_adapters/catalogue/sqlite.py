@@ -20,10 +20,10 @@ from movie_adapters.catalogue import ranking
 from movie_adapters.catalogue.ranking import AllOf, AnyOf, Candidate, Expression, Found, Term, Vocabulary
 from movie_adapters.catalogue.rows import COLUMNS, Change, batches, identify, movie_of, row_of, storable
 from movie_adapters.catalogue.vocabulary import LAST, Remembered, begun_ranges, ended_range
+from movie_core.discovery.ratings import Identity
 from movie_core.errors import MovieNotFound, StoreUnavailable
-from movie_core.movies import Ability, FoundMovie, Genre, Loaded, Movie, MoviePage, MovieQuery, Order
 from movie_core.paging import Window
-from movie_core.ratings import Identity
+from movie_core.search.movies import Ability, FoundMovie, Genre, Loaded, Movie, MoviePage, MovieQuery, Order
 
 BATCH = 10_000
 """Movies that a load writes in one transaction, about a second's work: so long other writers wait."""

@@ -12,9 +12,9 @@ from pathlib import Path
 
 from movie_adapters.email.messages import message_of, split_mailbox
 from movie_adapters.private_files import make_private_folder
-from movie_core.mails import Letter, MailerAway, MailRefused
+from movie_core.accounts.outbox import Letter, MailerAway, MailRefused
+from movie_core.accounts.users import Address
 from movie_core.ports import Mailer
-from movie_core.users import Address
 
 MAX_FILES = 1000
 """Mails kept; beyond, the oldest are removed."""

@@ -8,7 +8,7 @@ from html import escape
 
 from email_validator import EmailNotValidError, validate_email
 
-from movie_core.mails import SUBJECTS, Letter, MailKind
+from movie_core.accounts.outbox import SUBJECTS, Letter, MailKind
 
 _PRODUCT = "Movie Search"
 _MAX_PLAIN_LINE = 900

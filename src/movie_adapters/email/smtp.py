@@ -10,10 +10,10 @@ from urllib.parse import parse_qs, unquote, urlsplit
 from aiosmtplib import SMTP, SMTPAuthenticationError, SMTPException, SMTPResponseException
 
 from movie_adapters.email.messages import message_of, needs_utf8, split_mailbox
-from movie_core import mails
-from movie_core.mails import Letter, MailerAway, MailRefused
+from movie_core.accounts import outbox
+from movie_core.accounts.outbox import Letter, MailerAway, MailRefused
+from movie_core.accounts.users import Address
 from movie_core.ports import Mailer
-from movie_core.users import Address
 
 CHECK_SECONDS = 2.0
 """How long a kept connection has to show that it is alive; then a new one is opened."""
@@ -94,7 +94,7 @@ class SmtpMailer(Mailer):
             raise MailRefused(str(error), is_final=True) from None
         attempt = _Attempt(self._sender, recipient, message, needs_utf8(self._sender, recipient))
         try:
-            async with asyncio.timeout(mails.SEND_SECONDS), self._turn:
+            async with asyncio.timeout(outbox.SEND_SECONDS), self._turn:
                 await self._make(attempt)
         except (SMTPException, OSError) as error:
             raise attempt.verdict(error) from None
@@ -195,7 +195,7 @@ class _Attempt:
         answer = str(error.args[0]) if len(error.args) == 1 else " ".join(map(str, error.args[:2]))
         # What servers send needn't be text that can be stored.
         told = "".join(c if c.isprintable() else " " for c in answer.replace(self._recipient, "the recipient"))
-        return " ".join(told.split())[: mails.MAX_ERROR] or type(error).__name__
+        return " ".join(told.split())[: outbox.MAX_ERROR] or type(error).__name__
 
 
 def _is_refusal(code: int) -> bool:

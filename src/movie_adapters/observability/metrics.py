@@ -21,12 +21,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Literal, Protocol
 
 from movie_adapters.settings.settings import Settings
-from movie_core.events import EventRecorder
-from movie_core.mails import MailTally
-from movie_core.movies import State, utc_now
-from movie_core.patience import BreakerState, Snapshot
+from movie_core.accounts.outbox import MailTally
+from movie_core.discovery.events import EventRecorder
+from movie_core.discovery.recommendations import ModelInfo
 from movie_core.ports import Outbox, Recommender
-from movie_core.recommending import ModelInfo
+from movie_core.search.movies import State, utc_now
+from movie_core.search.retry_policy import BreakerState, Snapshot
 
 if TYPE_CHECKING:
     from prometheus_client.core import Metric as Family

@@ -13,9 +13,9 @@ from importlib.metadata import version
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from movie_adapters.settings.settings import Settings
-from movie_core.movies import Ability, FoundMovie, Genre, Movie, MoviePage, MovieQuery
 from movie_core.paging import Window
 from movie_core.ports import MovieSource
+from movie_core.search.movies import Ability, FoundMovie, Genre, Movie, MoviePage, MovieQuery
 
 if TYPE_CHECKING:
     from opentelemetry.context import Context

@@ -11,12 +11,8 @@ from datetime import datetime, timedelta
 from types import ModuleType
 from typing import TYPE_CHECKING
 
-from movie_core.errors import StoreUnavailable
-from movie_core.movies import Movie, utc_now
-from movie_core.paging import Window
-from movie_core.ports import Catalogue, ModelStore, RatingStore
-from movie_core.ratings import Rating
-from movie_core.recommending import (
+from movie_core.discovery.ratings import Rating
+from movie_core.discovery.recommendations import (
     MAX_MODEL_MOVIES,
     MAX_RECOMMENDED,
     ModelInfo,
@@ -27,6 +23,10 @@ from movie_core.recommending import (
     Suggestions,
     Tier,
 )
+from movie_core.errors import StoreUnavailable
+from movie_core.paging import Window
+from movie_core.ports import Catalogue, ModelStore, RatingStore
+from movie_core.search.movies import Movie, utc_now
 
 if TYPE_CHECKING:  # at run time it comes with numpy, which a start should not have to wait for
     from movie_adapters.recommender.ease_model import EaseModel

@@ -23,9 +23,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from movie_core.movies import Movie
-from movie_core.ratings import LIKED
-from movie_core.recommending import MAX_REASONS, MAX_RECOMMENDED, Progress, ReasonKind
+from movie_core.discovery.ratings import LIKED
+from movie_core.discovery.recommendations import MAX_REASONS, MAX_RECOMMENDED, Progress, ReasonKind
+from movie_core.search.movies import Movie
 
 RANK = 300
 """Factors of a movie, at most."""

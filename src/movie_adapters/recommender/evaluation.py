@@ -32,10 +32,10 @@ from movie_adapters.recommender.ease_model import (
     RatingColumns,
     best,
 )
+from movie_core.discovery.ratings import HIGHEST, LIKED, LOWEST
+from movie_core.discovery.recommendations import MAX_MODEL_MOVIES, Progress
 from movie_core.errors import InvalidParameter
-from movie_core.movies import Movie
-from movie_core.ratings import HIGHEST, LIKED, LOWEST
-from movie_core.recommending import MAX_MODEL_MOVIES, Progress
+from movie_core.search.movies import Movie
 
 SEED = 20260101
 MIN_RATINGS = 10

@@ -11,8 +11,8 @@ from collections.abc import AsyncIterator, Callable
 import msgspec
 
 from movie_adapters.redis.client import RedisLink
-from movie_core.caching import CacheStats, Entry, Lease
 from movie_core.ports import EntryStore
+from movie_core.search.caching import CacheStats, Entry, Lease
 
 FORMAT = 1
 """Changes with how entries are written; those of another format are as good as none."""

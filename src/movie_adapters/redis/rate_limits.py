@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterator, Sized
 from typing import TYPE_CHECKING, Generic, TypeVar
 
 from movie_core.errors import StoreUnavailable
-from movie_core.limits import SLOTS, Permits, PermitWindow, Quota, Rate
+from movie_core.operations.rate_limits import SLOTS, Permits, PermitWindow, Quota, Rate
 from movie_core.ports import RateLimiter
 
 if TYPE_CHECKING:  # a process without Redis needn't import its client

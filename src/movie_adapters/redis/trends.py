@@ -10,7 +10,7 @@ from datetime import UTC, datetime, timedelta
 from itertools import groupby
 
 from movie_adapters.redis.client import Argument, RedisLink
-from movie_core.trending import KEPT_MOVIES, Deed, DeedKind, Life, Part, Totals, Trend, TrendWindow
+from movie_core.discovery.trending import KEPT_MOVIES, Deed, DeedKind, Life, Part, Totals, Trend, TrendWindow
 
 BATCH = 400
 """Strengths, and counts, that one call adds: some milliseconds of Redis."""

@@ -16,9 +16,9 @@ from argon2 import PasswordHasher as Argon2
 from argon2 import Type, extract_parameters
 from argon2.exceptions import HashingError, VerificationError, VerifyMismatchError
 
+from movie_core.accounts.users import MAX_PASSWORD
 from movie_core.errors import Busy
 from movie_core.ports import PasswordHasher
-from movie_core.users import MAX_PASSWORD
 
 T = TypeVar("T")
 BUSY_SECONDS = 5.0

@@ -10,11 +10,11 @@ from typing import Any
 import jwt
 from jwt.algorithms import HMACAlgorithm
 
+from movie_core.accounts.keyring import Keys
+from movie_core.accounts.sessions import Access
 from movie_core.errors import InvalidToken
-from movie_core.keys import Keys
-from movie_core.movies import utc_now
 from movie_core.ports import AccessTokens
-from movie_core.sessions import Access
+from movie_core.search.movies import utc_now
 
 AUDIENCE = "movie-api"
 ALGORITHM = "HS256"

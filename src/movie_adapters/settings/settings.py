@@ -14,9 +14,9 @@ from urllib.parse import parse_qsl, urlsplit
 
 from dotenv.parser import parse_stream
 
-from movie_core.keys import MIN_SECRET
-from movie_core.limits import Rate
-from movie_core.patience import StatusSet
+from movie_core.accounts.keyring import MIN_SECRET
+from movie_core.operations.rate_limits import Rate
+from movie_core.search.retry_policy import StatusSet
 
 PREFIX = "MOVIE_"
 SOURCES = ("catalogue", "third_party", "tmdb")

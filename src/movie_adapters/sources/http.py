@@ -16,7 +16,7 @@ import msgspec
 
 from movie_core.errors import SourceUnavailable
 from movie_core.paging import encode
-from movie_core.patience import StatusSet
+from movie_core.search.retry_policy import StatusSet
 
 MAX_BODY = 1 << 20
 """Bytes of one answer, decoded."""

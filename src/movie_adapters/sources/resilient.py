@@ -14,10 +14,10 @@ import stamina
 
 from movie_adapters.sources.http import SourceFault
 from movie_core.errors import FilterUnsupported, MovieNotFound, SourceUnavailable
-from movie_core.movies import Ability, FoundMovie, Genre, Movie, MoviePage, MovieQuery
 from movie_core.paging import Window
-from movie_core.patience import BreakerState, CircuitBreaker, Clock, Entry, Patience, Snapshot, Tempo
 from movie_core.ports import MovieSource
+from movie_core.search.movies import Ability, FoundMovie, Genre, Movie, MoviePage, MovieQuery
+from movie_core.search.retry_policy import BreakerState, CircuitBreaker, Clock, Entry, Patience, Snapshot, Tempo
 
 GLANCE = 0.03
 """Seconds that a request waits for news while the source is down; a probe that it sent goes on without it."""

@@ -6,8 +6,8 @@ from collections.abc import Sequence
 from itertools import islice
 
 from movie_core.errors import StoreUnavailable
-from movie_core.movies import Movie
 from movie_core.ports import Catalogue
+from movie_core.search.movies import Movie
 
 MAX_PENDING = 10_000
 """Movies that wait in memory; what comes on top is dropped and counted."""

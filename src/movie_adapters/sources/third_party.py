@@ -9,8 +9,8 @@ from typing import Any
 
 from movie_adapters.sources.http import SourceFault, SourceHttp, clean_text
 from movie_core.errors import FilterUnsupported
-from movie_core.movies import MAX_ID, Ability, FoundMovie, Genre, Movie, MoviePage, MovieQuery
 from movie_core.paging import Window
+from movie_core.search.movies import MAX_ID, Ability, FoundMovie, Genre, Movie, MoviePage, MovieQuery
 
 MAX_TITLE = 1_000
 MAX_NAMES = 100

@@ -18,9 +18,9 @@ import httpx
 
 from movie_adapters.sources.http import SourceFault, SourceHttp, clean_text
 from movie_core.errors import FilterUnsupported, MovieNotFound
-from movie_core.movies import Ability, FoundMovie, Genre, Movie, MoviePage, MovieQuery, Order, utc_now
 from movie_core.paging import Window
-from movie_core.patience import StatusSet
+from movie_core.search.movies import Ability, FoundMovie, Genre, Movie, MoviePage, MovieQuery, Order, utc_now
+from movie_core.search.retry_policy import StatusSet
 
 TMDB_URL = "https://api.themoviedb.org/3"
 TMDB_ATTRIBUTION = "This product uses the TMDB API but is not endorsed or certified by TMDB."

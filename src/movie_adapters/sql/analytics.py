@@ -18,7 +18,7 @@ from movie_adapters.sql.events import (
     user_days,
 )
 from movie_adapters.sql.tables import transaction, users
-from movie_core.analytics import MAX_QUERIES, Clicks, Cohort, Days, Funnel, QueryCount, SourceDay, Summary
+from movie_core.discovery.analytics import MAX_QUERIES, Clicks, Cohort, Days, Funnel, QueryCount, SourceDay, Summary
 
 
 class SqlAnalytics:

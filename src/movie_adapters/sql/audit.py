@@ -9,7 +9,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
 from movie_adapters.sql.engine import metadata
 from movie_adapters.sql.tables import text_column, time_column, transaction, users
-from movie_core.audit import COMMAND_LINE, Action, AuditEntry, exported
+from movie_core.operations.audit import COMMAND_LINE, Action, AuditEntry, exported
 from movie_core.paging import Window
 
 BATCH = 500

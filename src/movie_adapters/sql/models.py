@@ -8,7 +8,7 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 
 from movie_adapters.sql.engine import metadata
 from movie_adapters.sql.tables import text_column, time_column, transaction, upsert
-from movie_core.recommending import ModelInfo
+from movie_core.discovery.recommendations import ModelInfo
 
 PART = 1 << 20
 """Bytes of a body that are written and read together."""

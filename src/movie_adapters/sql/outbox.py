@@ -18,9 +18,8 @@ from movie_adapters.sql.tables import (
     transaction,
     users,
 )
-from movie_core.keys import Keys, new_id
-from movie_core.limits import Rate, widest_network_of
-from movie_core.mails import (
+from movie_core.accounts.keyring import Keys, new_id
+from movie_core.accounts.outbox import (
     ACTIVATIONS,
     FOR_ACCOUNTS,
     MAX_TALLY,
@@ -35,8 +34,9 @@ from movie_core.mails import (
     NewLink,
     Purpose,
 )
+from movie_core.accounts.users import Address
+from movie_core.operations.rate_limits import Rate, widest_network_of
 from movie_core.paging import Window
-from movie_core.users import Address
 
 REMOVED = 2_000
 """Mails that nobody is there for, removed at a time."""

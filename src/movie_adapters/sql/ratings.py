@@ -12,9 +12,9 @@ from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
 from movie_adapters.sql.engine import metadata
 from movie_adapters.sql.tables import WRITE_SECONDS, text_column, time_column, transaction, upsert, users
+from movie_core.discovery.ratings import MAX_RATINGS, Kept, NewRating, Rating, exported, keep
 from movie_core.errors import StoreUnavailable, TooManyRatings, UserNotFound
 from movie_core.paging import Window
-from movie_core.ratings import MAX_RATINGS, Kept, NewRating, Rating, exported, keep
 
 BATCH = 5_000
 """Ratings that `everyone` tells together."""

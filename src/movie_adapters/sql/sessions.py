@@ -21,10 +21,10 @@ from movie_adapters.sql.tables import (
     upsert,
     users,
 )
+from movie_core.accounts.outbox import MailKind
+from movie_core.accounts.sessions import MAX_NETWORKS, MAX_SESSIONS, Reuse, Session, judge_reuse
 from movie_core.errors import InvalidCredentials
-from movie_core.mails import MailKind
 from movie_core.ports import Rotated
-from movie_core.sessions import MAX_NETWORKS, MAX_SESSIONS, Reuse, Session, judge_reuse
 
 _log = logging.getLogger(__name__)
 

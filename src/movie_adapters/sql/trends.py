@@ -28,8 +28,8 @@ from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
 from movie_adapters.sql.engine import metadata
 from movie_adapters.sql.tables import micros_of, text_column, time_of, transaction, upsert
+from movie_core.discovery.trending import KEPT_MOVIES, Deed, DeedKind, Life, Part, Totals, Trend, TrendWindow, log2_add
 from movie_core.errors import StoreUnavailable
-from movie_core.trending import KEPT_MOVIES, Deed, DeedKind, Life, Part, Totals, Trend, TrendWindow, log2_add
 
 BATCH = 500
 """Deeds, and twice as many rows, that one transaction writes."""

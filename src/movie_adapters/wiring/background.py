@@ -5,8 +5,8 @@ import contextlib
 import logging
 from collections.abc import Awaitable, Callable
 
+from movie_core.accounts.outbox import MailRoom
 from movie_core.errors import StoreUnavailable
-from movie_core.mails import MailRoom
 
 TICK_SECONDS = 5.0
 """Between looks for mail that nobody rang for: put off, left by a killed process, or rung for in vain."""

@@ -32,21 +32,20 @@ from movie_adapters.private_files import make_private_folder
 from movie_adapters.settings.settings import SettingError, Settings
 from movie_adapters.sources.cached import CachedMovieSource
 from movie_adapters.sources.seen import BatchedSeenMovies
-from movie_core.accounts import AccountRules, Accounts
-from movie_core.administration import Administration
-from movie_core.caching import BLOCK_SIZES, READY_SHARE, CachePolicy, Forgetting
-from movie_core.catalog import Catalog
-from movie_core.discovery import Discovery
+from movie_core.accounts.keyring import Keys
+from movie_core.accounts.outbox import MailRoom, MailRules
+from movie_core.accounts.services import AccountRules, Accounts
+from movie_core.accounts.sessions import SessionWatch
+from movie_core.discovery.events import EventRecorder
+from movie_core.discovery.services import Discovery
+from movie_core.discovery.trending import Trends
 from movie_core.errors import StoreUnavailable, Unavailable
-from movie_core.events import EventRecorder
-from movie_core.health import Part, Readiness
-from movie_core.keys import Keys
-from movie_core.limits import Limits
-from movie_core.mails import MailRoom, MailRules
 from movie_core.memory import MemoryEntries
-from movie_core.movies import Movie, MovieQuery
+from movie_core.operations.administration import Administration
+from movie_core.operations.health import Part, Readiness
+from movie_core.operations.maintenance import Upkeep
+from movie_core.operations.rate_limits import Limits
 from movie_core.paging import Window
-from movie_core.patience import Patience
 from movie_core.ports import (
     AccessTokens,
     AddressSyntax,
@@ -72,9 +71,10 @@ from movie_core.ports import (
     UsernameSyntax,
     UserStore,
 )
-from movie_core.sessions import SessionWatch
-from movie_core.trending import Trends
-from movie_core.upkeep import Upkeep
+from movie_core.search.caching import BLOCK_SIZES, READY_SHARE, CachePolicy, Forgetting
+from movie_core.search.movie_search import Catalog
+from movie_core.search.movies import Movie, MovieQuery
+from movie_core.search.retry_policy import Patience
 
 if TYPE_CHECKING:
     from sqlalchemy.ext.asyncio import AsyncEngine

@@ -15,18 +15,8 @@ from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
-from movie_core.errors import (
-    InvalidCredentials,
-    InvalidEmail,
-    InvalidLink,
-    InvalidToken,
-    PasswordRequired,
-    UsernameTaken,
-    UserNotFound,
-)
-from movie_core.keys import Keys, new_id
-from movie_core.limits import Permits, PermitWindow, Quota, Rate, widest_network_of
-from movie_core.mails import (
+from movie_core.accounts.keyring import Keys, new_id
+from movie_core.accounts.outbox import (
     ACTIVATIONS,
     FOR_ACCOUNTS,
     MAX_TALLY,
@@ -43,12 +33,22 @@ from movie_core.mails import (
     NewLink,
     Purpose,
 )
-from movie_core.movies import iso_time, utc_now
+from movie_core.accounts.sessions import MAX_NETWORKS, MAX_SESSIONS, Access, Reuse, Session, judge_reuse
+from movie_core.accounts.users import MAX_PENDING as MAX_REGISTRATIONS
+from movie_core.accounts.users import REPEAT, Account, Address, PersonState, Registration, Username
+from movie_core.errors import (
+    InvalidCredentials,
+    InvalidEmail,
+    InvalidLink,
+    InvalidToken,
+    PasswordRequired,
+    UsernameTaken,
+    UserNotFound,
+)
+from movie_core.operations.rate_limits import Permits, PermitWindow, Quota, Rate, widest_network_of
 from movie_core.paging import Window
 from movie_core.ports import Activated, ActivationLink, Person, Rotated
-from movie_core.sessions import MAX_NETWORKS, MAX_SESSIONS, Access, Reuse, Session, judge_reuse
-from movie_core.users import MAX_PENDING as MAX_REGISTRATIONS
-from movie_core.users import REPEAT, Account, Address, PersonState, Registration, Username
+from movie_core.search.movies import iso_time, utc_now
 
 
 @dataclass(slots=True)

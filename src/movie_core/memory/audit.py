@@ -5,8 +5,8 @@ from dataclasses import replace
 from datetime import datetime
 from typing import Any
 
-from movie_core.audit import COMMAND_LINE, AuditEntry, exported
 from movie_core.memory.accounts import MemoryBook
+from movie_core.operations.audit import COMMAND_LINE, AuditEntry, exported
 from movie_core.paging import Window
 
 

@@ -6,7 +6,7 @@ from dataclasses import replace
 from datetime import date, datetime, timedelta
 from typing import Any
 
-from movie_core.analytics import (
+from movie_core.discovery.analytics import (
     CLICK_WINDOW,
     KEPT,
     MAX_QUERIES,
@@ -18,9 +18,9 @@ from movie_core.analytics import (
     SourceDay,
     Summary,
 )
-from movie_core.events import Event, EventKind
+from movie_core.discovery.events import Event, EventKind
+from movie_core.discovery.trending import Deed, DeedKind, utc_day, weight_of
 from movie_core.memory.accounts import MemoryBook
-from movie_core.trending import Deed, DeedKind, utc_day, weight_of
 
 _ACTIVE = (EventKind.SEARCH, EventKind.CLICK, EventKind.RATING)
 

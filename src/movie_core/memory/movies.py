@@ -7,11 +7,11 @@ import unicodedata
 from collections import OrderedDict
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 
-from movie_core.caching import CacheStats, Entry, Lease
+from movie_core.discovery.ratings import Identity, Known
 from movie_core.errors import MovieNotFound
-from movie_core.movies import Ability, FoundMovie, Genre, Loaded, Movie, MoviePage, MovieQuery, Order
 from movie_core.paging import Window
-from movie_core.ratings import Identity, Known
+from movie_core.search.caching import CacheStats, Entry, Lease
+from movie_core.search.movies import Ability, FoundMovie, Genre, Loaded, Movie, MoviePage, MovieQuery, Order
 
 MAX_PENDING = 10_000
 """Movies that `MemorySeenMovies` holds before it writes them."""

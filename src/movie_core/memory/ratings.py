@@ -4,10 +4,10 @@ from collections.abc import AsyncIterator, Mapping, Sequence
 from datetime import datetime
 from typing import Any
 
+from movie_core.discovery.ratings import MAX_RATINGS, Kept, NewRating, Rating, exported, keep
 from movie_core.errors import TooManyRatings, UserNotFound
 from movie_core.memory.accounts import MemoryBook
 from movie_core.paging import Window
-from movie_core.ratings import MAX_RATINGS, Kept, NewRating, Rating, exported, keep
 
 BATCH = 1000
 """Ratings that `everyone` tells together."""

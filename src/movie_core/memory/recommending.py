@@ -4,11 +4,8 @@ import math
 from collections.abc import Callable, Collection, Mapping, Sequence
 from datetime import datetime
 
-from movie_core.movies import Movie, utc_now
-from movie_core.paging import Window
-from movie_core.ports import Catalogue, RatingStore
-from movie_core.ratings import LIKED, Rating
-from movie_core.recommending import (
+from movie_core.discovery.ratings import LIKED, Rating
+from movie_core.discovery.recommendations import (
     MAX_MODEL_MOVIES,
     MAX_REASONS,
     MAX_RECOMMENDED,
@@ -20,6 +17,9 @@ from movie_core.recommending import (
     Suggestions,
     Tier,
 )
+from movie_core.paging import Window
+from movie_core.ports import Catalogue, RatingStore
+from movie_core.search.movies import Movie, utc_now
 
 NEUTRAL = 5.0
 """A rating that says neither."""

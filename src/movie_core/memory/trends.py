@@ -6,9 +6,19 @@ from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from typing import Any
 
-from movie_core.movies import iso_time, utc_now
-from movie_core.taste import MAX_ORDERS, ORDER_SECONDS
-from movie_core.trending import KEPT_MOVIES, Deed, DeedKind, Life, Totals, Trend, TrendWindow, log2_add, strongest
+from movie_core.discovery.personal_ranking import MAX_ORDERS, ORDER_SECONDS
+from movie_core.discovery.trending import (
+    KEPT_MOVIES,
+    Deed,
+    DeedKind,
+    Life,
+    Totals,
+    Trend,
+    TrendWindow,
+    log2_add,
+    strongest,
+)
+from movie_core.search.movies import iso_time, utc_now
 
 
 class MemoryTrends:

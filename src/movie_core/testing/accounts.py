@@ -9,18 +9,8 @@ from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from typing import Any
 
-from movie_core.errors import (
-    InvalidCredentials,
-    InvalidEmail,
-    InvalidLink,
-    InvalidToken,
-    PasswordRequired,
-    UsernameTaken,
-    UserNotFound,
-)
-from movie_core.keys import Keys, new_id, new_token, token_hash
-from movie_core.limits import Permits, Rate
-from movie_core.mails import (
+from movie_core.accounts.keyring import Keys, new_id, new_token, token_hash
+from movie_core.accounts.outbox import (
     RENEWED,
     TOTAL,
     Letter,
@@ -32,7 +22,18 @@ from movie_core.mails import (
     MailRules,
     MailState,
 )
-from movie_core.movies import utc_now
+from movie_core.accounts.sessions import GRACE, MAX_NETWORKS, MAX_SESSIONS, Access, Session
+from movie_core.accounts.users import MAX_PENDING, REPEAT, Account, Address, PersonState, Registration, Username
+from movie_core.errors import (
+    InvalidCredentials,
+    InvalidEmail,
+    InvalidLink,
+    InvalidToken,
+    PasswordRequired,
+    UsernameTaken,
+    UserNotFound,
+)
+from movie_core.operations.rate_limits import Permits, Rate
 from movie_core.paging import Window
 from movie_core.ports import (
     AccessTokens,
@@ -51,9 +52,8 @@ from movie_core.ports import (
     UsernameSyntax,
     UserStore,
 )
-from movie_core.sessions import GRACE, MAX_NETWORKS, MAX_SESSIONS, Access, Session
+from movie_core.search.movies import utc_now
 from movie_core.testing.shared import NOW, ODD_STRINGS, clause, refused
-from movie_core.users import MAX_PENDING, REPEAT, Account, Address, PersonState, Registration, Username
 
 LINK_TTL = timedelta(hours=24)
 UNLIMITED = MailRules(LINK_TTL, None)

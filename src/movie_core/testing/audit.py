@@ -5,8 +5,8 @@ from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass, replace
 from datetime import timedelta
 
-from movie_core.audit import COMMAND_LINE, Action, AuditEntry
-from movie_core.keys import new_id
+from movie_core.accounts.keyring import new_id
+from movie_core.operations.audit import COMMAND_LINE, Action, AuditEntry
 from movie_core.paging import Window
 from movie_core.ports import AuditLog
 from movie_core.testing.accounts import Stores, join

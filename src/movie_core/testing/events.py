@@ -9,7 +9,9 @@ from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass
 from datetime import UTC, date, datetime, timedelta
 
-from movie_core.analytics import (
+from movie_core.accounts.keyring import new_id
+from movie_core.accounts.users import Account
+from movie_core.discovery.analytics import (
     CLICK_WINDOW,
     KEPT,
     MAX_QUERIES,
@@ -21,14 +23,12 @@ from movie_core.analytics import (
     SourceDay,
     Summary,
 )
-from movie_core.events import BATCH, Event, EventKind
-from movie_core.keys import new_id
+from movie_core.discovery.events import BATCH, Event, EventKind
+from movie_core.discovery.trending import Deed, DeedKind
 from movie_core.memory import MemoryBook, MemoryEvents
 from movie_core.ports import Analytics, EventStore
 from movie_core.testing.accounts import UNLIMITED, Stores, join
 from movie_core.testing.shared import NOW, ODD_STRINGS, clause
-from movie_core.trending import Deed, DeedKind
-from movie_core.users import Account
 
 _DAY = timedelta(days=1)
 _MINUTE = timedelta(minutes=1)

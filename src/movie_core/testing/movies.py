@@ -8,12 +8,12 @@ from collections.abc import Awaitable, Callable, Iterable, Sequence
 from contextlib import AbstractAsyncContextManager
 from dataclasses import replace
 
-from movie_core.caching import CacheStats, Entry, Lease
+from movie_core.discovery.ratings import Identity
 from movie_core.errors import FilterUnsupported, MovieNotFound
-from movie_core.movies import Ability, Loaded, Movie, MovieQuery, Order, Years
 from movie_core.paging import Window
 from movie_core.ports import Catalogue, EntryStore, MovieSource, SeenMovies
-from movie_core.ratings import Identity
+from movie_core.search.caching import CacheStats, Entry, Lease
+from movie_core.search.movies import Ability, Loaded, Movie, MovieQuery, Order, Years
 from movie_core.testing.shared import ODD_STRINGS, SAMPLE, clause, walk
 
 _ODD_QUERIES = (

@@ -7,10 +7,10 @@ from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass, replace
 from datetime import timedelta
 
+from movie_core.discovery.ratings import MAX_IMPORT, MAX_RATINGS, Kept, NewRating, Rating
 from movie_core.errors import TooManyRatings, UserNotFound
 from movie_core.paging import Window
 from movie_core.ports import PersonalData, RatingStore
-from movie_core.ratings import MAX_IMPORT, MAX_RATINGS, Kept, NewRating, Rating
 from movie_core.testing.accounts import Stores, join
 from movie_core.testing.shared import NOW, ODD_STRINGS, clause, refused
 

@@ -6,15 +6,15 @@ from contextlib import AbstractAsyncContextManager
 from dataclasses import replace
 from datetime import timedelta
 
-from movie_core.keys import Keys
+from movie_core.accounts.keyring import Keys
+from movie_core.discovery.ratings import NewRating, Rating
+from movie_core.discovery.recommendations import MAX_REASONS, MAX_RECOMMENDED, ModelInfo, ReasonKind, Suggested, Tier
 from movie_core.memory.accounts import MemoryBook, MemoryOutbox, MemorySessions, MemoryUsers
 from movie_core.memory.movies import MemoryCatalogue
 from movie_core.memory.ratings import MemoryRatings
-from movie_core.movies import Movie
 from movie_core.paging import Window
 from movie_core.ports import Catalogue, ModelStore, RatingStore, Recommender
-from movie_core.ratings import NewRating, Rating
-from movie_core.recommending import MAX_REASONS, MAX_RECOMMENDED, ModelInfo, ReasonKind, Suggested, Tier
+from movie_core.search.movies import Movie
 from movie_core.testing.accounts import UNLIMITED, Stores, join
 from movie_core.testing.shared import NOW, ODD_STRINGS, clause
 

@@ -6,11 +6,11 @@ from collections.abc import Awaitable, Callable
 from datetime import UTC, datetime
 from typing import TypeVar
 
-from movie_core.movies import Movie, MovieQuery
 from movie_core.paging import Window
 from movie_core.ports import (
     MovieSource,
 )
+from movie_core.search.movies import Movie, MovieQuery
 
 Suite = TypeVar("Suite")
 

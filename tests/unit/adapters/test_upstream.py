@@ -7,7 +7,7 @@ import pytest
 
 from movie_adapters.sources.third_party import MAX_TOTAL, read_movie
 from movie_adapters.upstream import KINDS, Behaviour, Upstream, is_kind
-from movie_core.movies import Movie
+from movie_core.search.movies import Movie
 
 MOVIES = (Movie(id="7", title="Amber River"), Movie(id="tt7", title="Bay RIVER"), Movie(id="007", title="Undated"))
 

@@ -12,9 +12,8 @@ from litestar import Litestar
 from movie_adapters.settings.settings import Settings
 from movie_api.app import create_app
 from movie_core import MemoryCatalogue, MemorySeenMovies
-from movie_core.health import Readiness
-from movie_core.keys import Keys
-from movie_core.mails import Letter, MailRoom, MailRules
+from movie_core.accounts.keyring import Keys
+from movie_core.accounts.outbox import Letter, MailRoom, MailRules
 from movie_core.memory import (
     MemoryAuditLog,
     MemoryBook,
@@ -35,6 +34,7 @@ from movie_core.memory import (
     PlainStrength,
     PlainUsernameSyntax,
 )
+from movie_core.operations.health import Readiness
 from movie_core.ports import (
     AccessTokens,
     AddressSyntax,

@@ -8,7 +8,7 @@ import pytest
 from tests.unit.api.conftest import ANN, AUTHENTICATION, ME, Api, OpenApi, bearer
 from tests.unit.api.test_search import MOVIES, assert_problem
 
-from movie_core.accounts import Accounts
+from movie_core.accounts.services import Accounts
 from movie_core.errors import StoreUnavailable
 
 REGISTER = f"{AUTHENTICATION}register/"

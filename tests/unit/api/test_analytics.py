@@ -12,10 +12,10 @@ from tests.unit.api.test_search import assert_problem
 
 from movie_api.analytics import prefers_csv
 from movie_api.openapi import PATHS
-from movie_core.accounts import Accounts
-from movie_core.analytics import Days
+from movie_core.accounts.services import Accounts
+from movie_core.discovery.analytics import Days
+from movie_core.discovery.events import Event, EventKind
 from movie_core.errors import StoreUnavailable
-from movie_core.events import Event, EventKind
 from movie_core.ports import Analytics, EventStore, UserStore
 
 ANALYTICS = "/api/v1/analytics/"

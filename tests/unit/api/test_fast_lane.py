@@ -13,9 +13,9 @@ from movie_adapters.sources.cached import CachedMovieSource
 from movie_api import fast_lane, movies
 from movie_api.guard import Guard
 from movie_core import MemoryCatalogue, MoviePage, MovieQuery, SourceUnavailable, Window
-from movie_core.caching import CachePolicy
-from movie_core.events import EventRecorder
+from movie_core.discovery.events import EventRecorder
 from movie_core.memory import MemoryEntries
+from movie_core.search.caching import CachePolicy
 from movie_core.testing import SAMPLE
 
 MOVIES = "/api/v1/movies/"

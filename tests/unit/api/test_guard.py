@@ -15,7 +15,7 @@ from tests.unit.api.test_search import MOVIES, assert_problem
 from movie_adapters.settings.settings import Settings
 from movie_api.app import create_app
 from movie_api.guard import Guard
-from movie_core.discovery import Discovery
+from movie_core.discovery.services import Discovery
 
 
 async def test_a_request_id_is_taken_over_or_made(api: httpx.AsyncClient) -> None:

@@ -9,7 +9,7 @@ from tests.unit.api.conftest import AUTHENTICATION, Api, OpenApi, bearer
 from movie_api import movies
 from movie_api.fast_lane import FastLane
 from movie_api.guard import Guard
-from movie_core.events import EventRecorder
+from movie_core.discovery.events import EventRecorder
 
 PRODUCTION = {
     "MOVIE_ENV": "production",

@@ -15,7 +15,7 @@ from movie_api.app import create_app
 from movie_api.errors import PROBLEMS
 from movie_api.openapi import PATHS, document
 from movie_core.errors import Invalid, MovieError, Unavailable
-from movie_core.health import Part, Readiness
+from movie_core.operations.health import Part, Readiness
 
 FAMILIES = {"Invalid", "Denied", "NotFound", "Conflict", "Unavailable"}
 

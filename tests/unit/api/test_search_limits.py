@@ -11,7 +11,7 @@ from tests.unit.api.test_pages import assert_as_documented
 from movie_api.fast_lane import FastLane
 from movie_api.guard import Guard
 from movie_api.movies import ReadyAnswers, SearchAccess
-from movie_core.events import EventRecorder
+from movie_core.discovery.events import EventRecorder
 
 MOVIES = "/api/v1/movies/"
 SUGGEST = "/api/v1/movies/suggest/"

@@ -10,8 +10,8 @@ from taskiq_redis import RedisStreamBroker
 from movie_adapters.redis.task_queue import DELIVER_MAIL, PURGE, TRAIN, entry, stream_of
 from movie_adapters.settings.settings import Settings
 from movie_core import MemoryCatalogue
-from movie_core.keys import Keys
-from movie_core.mails import MailRules
+from movie_core.accounts.keyring import Keys
+from movie_core.accounts.outbox import MailRules
 from movie_core.memory import (
     MemoryAuditLog,
     MemoryBook,
@@ -21,8 +21,8 @@ from movie_core.memory import (
     MemoryRecommender,
     MemoryUsers,
 )
-from movie_core.movies import utc_now
 from movie_core.ports import AuditLog, Catalogue, Doorbell, EventStore, RatingStore, Recommender, UserStore
+from movie_core.search.movies import utc_now
 from movie_worker.app import create_broker
 from movie_worker.tasks import TASKS
 

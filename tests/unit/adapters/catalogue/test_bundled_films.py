@@ -14,7 +14,7 @@ from movie_adapters.catalogue.files import (
     bundled_path,
     read_movies,
 )
-from movie_core.movies import Movie
+from movie_core.search.movies import Movie
 
 
 @pytest.fixture(scope="module")

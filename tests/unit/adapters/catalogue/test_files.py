@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 
 from movie_adapters.catalogue.files import BUNDLED_FILMS, MAX_LINE, MovieFile, made_id, read_movies
 from movie_core.errors import InvalidParameter
-from movie_core.movies import Movie, normalise_query
+from movie_core.search.movies import Movie, normalise_query
 
 Write = Callable[..., Path]
 

@@ -21,7 +21,7 @@ from movie_adapters.catalogue.ranking import (
     Term,
     Without,
 )
-from movie_core.movies import Movie, MovieQuery, Years
+from movie_core.search.movies import Movie, MovieQuery, Years
 
 
 def plain(text: str) -> str:

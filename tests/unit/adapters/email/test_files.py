@@ -13,10 +13,10 @@ import pytest
 from movie_adapters.email import files as file_mail
 from movie_adapters.email.files import FileMailer, address_key
 from movie_adapters.email.syntax import EmailValidatorSyntax
-from movie_core.mails import Letter, MailerAway, MailKind, MailRefused
+from movie_core.accounts.outbox import Letter, MailerAway, MailKind, MailRefused
+from movie_core.accounts.users import parse_address
 from movie_core.ports import Mailer
 from movie_core.testing import Delivered, MailerContract
-from movie_core.users import parse_address
 
 SENDER = "noreply@example.com"
 CREATED = datetime(2026, 2, 3, 4, 5, 6, tzinfo=UTC)

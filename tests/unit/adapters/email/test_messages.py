@@ -6,7 +6,7 @@ from email.policy import SMTPUTF8
 import pytest
 
 from movie_adapters.email.messages import message_of, needs_utf8, split_mailbox
-from movie_core.mails import ACTIVATIONS, SUBJECTS, Letter, MailKind
+from movie_core.accounts.outbox import ACTIVATIONS, SUBJECTS, Letter, MailKind
 
 SENDER = "noreply@movies.example.com"
 URL = "https://movies.example.com/api/v1/authentication/verify-email/" + "0" * 32 + "/" + "x" * 43 + "/"

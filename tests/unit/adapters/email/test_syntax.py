@@ -6,9 +6,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from movie_adapters.email.syntax import EmailValidatorSyntax
+from movie_core.accounts.users import parse_address
 from movie_core.errors import InvalidEmail
 from movie_core.testing import AddressSyntaxContract
-from movie_core.users import parse_address
 
 
 class TestEmailValidatorSyntax(AddressSyntaxContract):

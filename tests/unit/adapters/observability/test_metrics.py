@@ -23,12 +23,12 @@ from movie_adapters.observability.metrics import (
     is_admitted,
 )
 from movie_adapters.settings.settings import Settings
+from movie_core.accounts.outbox import MailState, MailTally
+from movie_core.discovery.events import EventRecorder
+from movie_core.discovery.recommendations import ModelInfo
 from movie_core.errors import StoreUnavailable
-from movie_core.events import EventRecorder
-from movie_core.mails import MailState, MailTally
-from movie_core.movies import State
-from movie_core.patience import BreakerState, Snapshot
-from movie_core.recommending import ModelInfo
+from movie_core.search.movies import State
+from movie_core.search.retry_policy import BreakerState, Snapshot
 from movie_core.testing import NOW
 
 SECRET = "a token for metrics alone"

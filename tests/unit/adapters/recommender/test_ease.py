@@ -10,14 +10,14 @@ from datetime import datetime, timedelta
 import pytest
 
 from movie_adapters.recommender.ease import LOOK_SECONDS, EaseRecommender
+from movie_core.accounts.keyring import Keys
+from movie_core.discovery.ratings import Rating
+from movie_core.discovery.recommendations import ModelInfo, ReasonKind
 from movie_core.errors import StoreUnavailable
-from movie_core.keys import Keys
 from movie_core.memory import MemoryBook, MemoryCatalogue, MemoryModels, MemoryRatings
-from movie_core.movies import Movie
 from movie_core.paging import Window
 from movie_core.ports import Catalogue, RatingStore
-from movie_core.ratings import Rating
-from movie_core.recommending import ModelInfo, ReasonKind
+from movie_core.search.movies import Movie
 from movie_core.testing import NOW, UNLIMITED, RecommenderContract
 
 FILMS = [Movie(id=str(n), title=f"Film {n}", year=1990 + n, genres=("Drama",), popularity=float(n)) for n in range(9)]

@@ -19,8 +19,8 @@ from movie_adapters.recommender.ease_model import (
     best,
     rating_columns,
 )
-from movie_core.movies import Movie
-from movie_core.recommending import ReasonKind
+from movie_core.discovery.recommendations import ReasonKind
+from movie_core.search.movies import Movie
 
 MADE = datetime(2026, 11, 24, 9, 0, tzinfo=UTC)
 DAY = 86400.0

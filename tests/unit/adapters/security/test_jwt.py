@@ -14,9 +14,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from movie_adapters.security.jwt import MAX_AHEAD, JwtTokens
+from movie_core.accounts.keyring import Keys, new_id, new_token
+from movie_core.accounts.sessions import Access
 from movie_core.errors import InvalidToken
-from movie_core.keys import Keys, new_id, new_token
-from movie_core.sessions import Access
 from movie_core.testing import AccessTokensContract
 
 ISSUER = "https://movies.example.com"

@@ -8,8 +8,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from movie_adapters.security.password_strength import MAX_EXAMINED, ZxcvbnStrength
+from movie_core.accounts.users import MIN_STRENGTH
 from movie_core.testing import PasswordStrengthContract
-from movie_core.users import MIN_STRENGTH
 
 ANY_TEXT = st.text(st.characters(codec=None))
 MOST_SECONDS = 0.05

@@ -11,11 +11,11 @@ from hypothesis import strategies as st
 from tests.skipping_loop import SkippingLoop
 
 from movie_adapters.sources.cached import CachedMovieSource
-from movie_core.caching import BLOCK_SIZES, CachePolicy, Entry, Forgetting, Lease, blocks_of
 from movie_core.errors import MovieNotFound, SourceUnavailable, StoreUnavailable
 from movie_core.memory import MemoryCatalogue, MemoryEntries
-from movie_core.movies import FoundMovie, Movie, MoviePage, MovieQuery, State
 from movie_core.paging import MAX_OFFSET, Window
+from movie_core.search.caching import BLOCK_SIZES, CachePolicy, Entry, Forgetting, Lease, blocks_of
+from movie_core.search.movies import FoundMovie, Movie, MoviePage, MovieQuery, State
 from movie_core.testing import SAMPLE, MovieSourceContract
 
 T = TypeVar("T")

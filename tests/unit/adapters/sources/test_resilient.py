@@ -14,9 +14,9 @@ from tests.skipping_loop import SkippingLoop
 from movie_adapters.sources.http import SourceFault
 from movie_adapters.sources.resilient import ResilientMovies
 from movie_core.errors import FilterUnsupported, MovieNotFound, SourceUnavailable, StoreUnavailable
-from movie_core.movies import Ability, FoundMovie, Genre, Movie, MoviePage, MovieQuery, Order
 from movie_core.paging import Window
-from movie_core.patience import BreakerState, Patience
+from movie_core.search.movies import Ability, FoundMovie, Genre, Movie, MoviePage, MovieQuery, Order
+from movie_core.search.retry_policy import BreakerState, Patience
 
 T = TypeVar("T")
 PAGE = MoviePage(1, (Movie(id="1", title="One"),), "scripted")

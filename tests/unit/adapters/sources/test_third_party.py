@@ -21,9 +21,9 @@ from movie_adapters.sources.http import (
 )
 from movie_adapters.sources.third_party import ThirdPartyMovies, read_movie
 from movie_core.errors import FilterUnsupported
-from movie_core.movies import Movie, MoviePage, MovieQuery, Order, Years
 from movie_core.paging import Window
-from movie_core.patience import StatusSet
+from movie_core.search.movies import Movie, MoviePage, MovieQuery, Order, Years
+from movie_core.search.retry_policy import StatusSet
 
 Handler = Callable[[httpx.Request], httpx.Response]
 STATUSES = StatusSet.parse("400-409,425,429,5xx")

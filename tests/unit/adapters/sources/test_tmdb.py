@@ -22,9 +22,9 @@ from movie_adapters.sources.tmdb import (
     tmdb_http,
 )
 from movie_core.errors import FilterUnsupported, MovieNotFound
-from movie_core.movies import Ability, Genre, MovieQuery, Order, Years
 from movie_core.paging import Window
-from movie_core.patience import StatusSet
+from movie_core.search.movies import Ability, Genre, MovieQuery, Order, Years
+from movie_core.search.retry_policy import StatusSet
 
 V3_KEY = "0123456789abcdef0123456789ABCDEF"
 LONG_TOKEN = "eyJhbGciOiJIUzI1NiJ9.e30.c2VjcmV0"

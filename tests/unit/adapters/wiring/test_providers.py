@@ -4,7 +4,7 @@ from pathlib import Path
 
 from movie_adapters.settings.settings import Settings
 from movie_adapters.wiring.providers import SharedRedis, create_container
-from movie_core.health import Readiness
+from movie_core.operations.health import Readiness
 
 
 async def shared(**environ: str) -> tuple[SharedRedis, list[str]]:

@@ -1,0 +1,1 @@
+"""Registration, activation, passwords, sessions and outgoing mail."""

@@ -1,0 +1,1 @@
+"""Ratings and what follows from them: recommendations, personal ranking, events, trends and analytics."""

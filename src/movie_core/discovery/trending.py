@@ -1,0 +1,302 @@
+"""Trending: what people do with movies, decaying exponentially, in the forward form.
+
+The score of a movie is T(now) = sum of w * 2^(-(now - t)/H) over what was done at times t with weights w, H being the
+half-life. We keep S = log2(sum of w * 2^(t/H)) instead, t counted from `LANDMARK`: one more deed is one `log2_add`, no
+score ever has to be brought up to date, order by S is order by T at any moment, nothing overflows, and deeds may come
+late or in any order. (Cormode et al., Forward Decay, ICDE 2009.)
+"""
+
+import asyncio
+import logging
+import math
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import UTC, date, datetime, timedelta
+from enum import StrEnum
+from typing import TYPE_CHECKING
+
+from movie_core.discovery.ratings import LIKED
+from movie_core.errors import StoreUnavailable
+from movie_core.search.movies import utc_now
+
+if TYPE_CHECKING:
+    from movie_core.ports import EventStore, TrendStore
+
+MAX_TREND = 100
+"""Movies that a list of trends shows."""
+KEPT_MOVIES = 10_000
+"""Movies whose scores a window keeps, about; the lowest give way."""
+LANDMARK = datetime(2026, 1, 1, tzinfo=UTC)
+"""Any time would do; near ones leave more digits of S to what comes after the point."""
+LEAD = timedelta(seconds=1)
+"""How far ahead a life of a store begins: longer than it takes to say so, and than clocks differ."""
+SETTLE = timedelta(seconds=4)
+"""How long after that what was kept before may still be on its way into the event store, different clocks included."""
+FILL = timedelta(minutes=5)
+"""How long filling may take; then another process begins anew."""
+PORTION = 1_000
+"""Deeds that are summed up before others get their turn, in some milliseconds."""
+FRESH = timedelta(seconds=1)
+"""How long a process tells the same trends again."""
+
+_log = logging.getLogger(__name__)
+
+
+class DeedKind(StrEnum):
+    """What counts. Searches and impressions don't: they say what was asked and shown, not what was wanted."""
+
+    VIEW = "view"
+    CLICK = "click"
+    RATING = "rating"
+
+
+WEIGHTS: Mapping[str, float] = {"view": 1.0, "click": 1.0, "rating": 2.0, "liked": 4.0}
+"""By kind; `liked` is a rating of `LIKED` or more."""
+
+
+class TrendWindow(StrEnum):
+    """How quickly the past is forgotten, and over which buckets of time deeds are counted."""
+
+    DAY = "day"
+    WEEK = "week"
+
+    @property
+    def half_life(self) -> int:
+        """Seconds."""
+        return 6 * 3600 if self is TrendWindow.DAY else 2 * 86_400
+
+    @property
+    def bucket_seconds(self) -> int:
+        """`day` counts by the hour, `week` by the UTC day."""
+        return 3600 if self is TrendWindow.DAY else 86_400
+
+    @property
+    def buckets(self) -> int:
+        """How many buckets the counts of a trend cover, the present one included."""
+        return 24 if self is TrendWindow.DAY else 7
+
+    def bucket(self, at: datetime) -> int:
+        return int(at.timestamp()) // self.bucket_seconds
+
+    def strength(self, deed: "Deed") -> float:
+        """What one deed adds to a movie's S, in the form in which `log2_add` adds it."""
+        return self._half_lives(deed.at) + math.log2(deed.weight)
+
+    def score(self, strength: float, now: datetime) -> float:
+        """T from S."""
+        return float(2.0 ** (strength - self._half_lives(now)))
+
+    def _half_lives(self, at: datetime) -> float:
+        return (at - LANDMARK) / timedelta(seconds=self.half_life)
+
+
+def log2_add(a: float, b: float) -> float:
+    """log2(2^a + 2^b), without leaving the range of floats on the way."""
+    high, low = (a, b) if a >= b else (b, a)
+    return high if low == -math.inf else high + math.log1p(2.0 ** (low - high)) / math.log(2)
+
+
+@dataclass(frozen=True, slots=True)
+class Deed:
+    """Something that counts: the first of its user, movie, kind and UTC day."""
+
+    movie_id: str
+    kind: DeedKind
+    weight: float
+    at: datetime
+    kept_at: datetime
+    """When the event store was given it: `now` of `EventStore.append`."""
+
+
+def weight_of(kind: DeedKind, rating: float | None = None) -> float:
+    return WEIGHTS["liked" if kind is DeedKind.RATING and rating is not None and rating >= LIKED else kind.value]
+
+
+def utc_day(at: datetime) -> date:
+    return at.astimezone(UTC).date()
+
+
+@dataclass(frozen=True, slots=True)
+class Trend:
+    """A movie that people turn to."""
+
+    movie_id: str
+    score: float
+    """T at the moment of the answer."""
+    counts: Mapping[DeedKind, int] = field(default_factory=dict)
+    """How many deeds of each kind counted within the window's buckets; kinds with none are left out."""
+
+
+class Totals:
+    """What deeds come to, for each window."""
+
+    def __init__(self, now: datetime) -> None:
+        """Counts are of the buckets that windows look at from `now` on."""
+        self.now = now
+        self._since = {window: window.bucket(now) - window.buckets for window in TrendWindow}
+        self.strengths: dict[TrendWindow, dict[str, float]] = {window: {} for window in TrendWindow}
+        """S by movie."""
+        self.counts: dict[TrendWindow, Counter[tuple[int, str, DeedKind]]] = {w: Counter() for w in TrendWindow}
+        """Deeds by bucket, movie and kind."""
+
+    def add(self, deeds: Iterable[Deed]) -> None:
+        for deed in deeds:
+            for window, strengths in self.strengths.items():
+                known = strengths.get(deed.movie_id, -math.inf)
+                strengths[deed.movie_id] = log2_add(known, window.strength(deed))
+                if (bucket := window.bucket(deed.at)) > self._since[window]:
+                    self.counts[window][bucket, deed.movie_id, deed.kind] += 1
+
+    def parts(self, size: int, kept: int) -> Iterator["Part"]:
+        """The `kept` strongest movies of each window, in parts of at most `size` strengths and counts; at least one."""
+        strengths: list[tuple[TrendWindow, str, float]] = []
+        counts: list[tuple[TrendWindow, int, str, DeedKind, int]] = []
+        for window, known in self.strengths.items():
+            chosen = dict(strongest(known, kept))
+            strengths += ((window, movie_id, strength) for movie_id, strength in chosen.items())
+            counts += ((window, *key, count) for key, count in self.counts[window].items() if key[1] in chosen)
+        for start in range(0, max(len(strengths), len(counts), 1), size):
+            end = start + size
+            yield Part(strengths[start:end], counts[start:end], is_last=end >= max(len(strengths), len(counts)))
+
+
+@dataclass(frozen=True, slots=True)
+class Part:
+    """A part of some totals, as stores take them."""
+
+    strengths: Sequence[tuple[TrendWindow, str, float]]
+    """Window, movie and S."""
+    counts: Sequence[tuple[TrendWindow, int, str, DeedKind, int]]
+    """Window, bucket, movie, kind and how many."""
+    is_last: bool
+
+
+def strongest(strengths: Mapping[str, float], limit: int) -> list[tuple[str, float]]:
+    """At most so many movies by falling strength, then by id."""
+    return sorted(strengths.items(), key=lambda pair: (-pair[1], pair[0]))[:limit]
+
+
+@dataclass(frozen=True, slots=True)
+class Life:
+    """A store's time between losing everything and losing it again."""
+
+    since: datetime
+    """What was kept before comes from the events by `TrendStore.fill`, the rest by `TrendStore.add`."""
+    is_claimed: bool = False
+    """Whether somebody fills it."""
+    is_filled: bool = False
+    newest: datetime | None = None
+    """The latest `kept_at` of what `TrendStore.add` has added."""
+
+
+@dataclass(frozen=True, slots=True)
+class Trending:
+    """What people turn to, as of a moment."""
+
+    window: TrendWindow
+    items: tuple[Trend, ...]
+    """Best first."""
+    as_of: datetime
+    is_stale: bool = False
+    """True where the store is away or being filled, and this is what it told last, if anything."""
+
+
+class Trends:
+    """What trends, over a store that may be away, and may lose everything: then it is filled again from the events.
+
+    A deed counts just once: by when it was kept it belongs either to what is added or to what fills the store, however
+    many processes add and heal at once, as long as their clocks differ by less than `LEAD`. Deeds of a process that is
+    killed after it has kept them, and before it has added them, count from the next filling on.
+    """
+
+    def __init__(self, store: "TrendStore", events: "EventStore", clock: Callable[[], datetime] = utc_now) -> None:
+        self._store = store
+        self._events = events
+        self._clock = clock
+        self._last: dict[TrendWindow, Trending] = {}
+        self._doubt: datetime | None = None
+        """What was kept up to then may have been added or not; None where all was."""
+        self._newest = LANDMARK
+        """The latest `kept_at` that was added."""
+        self._healing = asyncio.Lock()
+
+    async def add(self, deeds: Sequence[Deed]) -> None:
+        """Never raises: what can't be added is added when the store is filled again."""
+        newest = max((deed.kept_at for deed in deeds), default=LANDMARK)
+        if self._doubt is not None:
+            self._doubt = max(self._doubt, newest)
+            return
+        try:
+            await self._store.add(deeds)
+        except StoreUnavailable as away:
+            self._doubt = newest
+            _log.warning("trends are brought up to date when their store is back: %s", away.detail)
+        except asyncio.CancelledError:
+            self._doubt = newest
+            raise
+        else:
+            self._newest = max(self._newest, newest)
+
+    async def heal(self) -> None:
+        """Fill the store where it is empty or in doubt, in several calls: something must call this every few seconds.
+        Raises `StoreUnavailable` where a store is away."""
+        if self._healing.locked():
+            return
+        async with self._healing:
+            newest, now = self._newest, self._clock()
+            life = await self._store.life()
+            if life is None or self._is_lost(life, newest, now):
+                await self._begin(None if life is None else life.since)
+            elif not life.is_claimed and now >= life.since + SETTLE:
+                await self._fill(life.since, now)
+
+    def _is_lost(self, life: Life, newest: datetime, now: datetime) -> bool:
+        """Whether nobody fills it any more, or something that was added may not be in it: also where the store has
+        gone back to an earlier state."""
+        if self._doubt is not None and self._doubt < life.since:
+            self._doubt = None  # what was kept before a life comes from the events
+        is_older = newest >= life.since and (life.newest is None or life.newest < newest)
+        is_left = not life.is_filled and now >= life.since + SETTLE + FILL
+        return self._doubt is not None or is_older or is_left
+
+    async def _begin(self, instead_of: datetime | None) -> None:
+        doubt, since = self._doubt, self._clock() + LEAD
+        if await self._store.begin(since, instead_of):
+            self._newest = LANDMARK
+            if self._doubt == doubt:
+                self._doubt = None
+
+    async def _fill(self, since: datetime, now: datetime) -> None:
+        try:
+            if await self._store.claim(since):
+                await self._store.fill(await self._totals(since, now), since)
+        except BaseException:
+            self._doubt = since  # it may be claimed by us, and filled half
+            raise
+
+    async def _totals(self, since: datetime, now: datetime) -> Totals:
+        """What was kept before."""
+        totals = Totals(now)
+        async for deeds in self._events.deeds():
+            for start in range(0, len(deeds), PORTION):
+                totals.add(deed for deed in deeds[start : start + PORTION] if deed.kept_at < since)
+                await asyncio.sleep(0)
+        return totals
+
+    async def top(self, window: TrendWindow, limit: int) -> Trending:
+        """At most `limit` movies, of at most `MAX_TREND`; raises `StoreUnavailable` where the store is away and has
+        never told any."""
+        now, last = self._clock(), self._last.get(window)
+        if last is not None and timedelta() < now - last.as_of < FRESH:
+            return Trending(window, last.items[:limit], last.as_of)
+        try:
+            items = await self._store.top(window, MAX_TREND, now)
+        except StoreUnavailable:
+            if last is None:
+                raise
+            items = None
+        if items is None:
+            return Trending(window, last.items[:limit] if last else (), last.as_of if last else now, is_stale=True)
+        self._last[window] = Trending(window, tuple(items), now)
+        return Trending(window, tuple(items[:limit]), now)

@@ -1,0 +1,1 @@
+"""Running the service: health, rate limits, maintenance, administration and the audit log."""

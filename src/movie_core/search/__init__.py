@@ -1,0 +1,1 @@
+"""Movies, searches for them, and the rules of caching and retrying."""

@@ -1,0 +1,105 @@
+from datetime import UTC, datetime, timedelta
+
+import pytest
+
+from movie_core.accounts.sessions import GRACE, Reuse, SessionWatch, judge_reuse
+from movie_core.errors import InvalidToken, StoreUnavailable
+
+NOW = datetime(2026, 11, 1, tzinfo=UTC)
+
+
+class Store:
+    """Sessions that a test ends as it likes; counts what it is asked."""
+
+    def __init__(self, *live: str) -> None:
+        self.live = set(live)
+        self.ended: list[tuple[datetime, str]] = []
+        self.is_away = False
+        self.lookups = 0
+
+    async def session_lives(self, session_id: str) -> bool:
+        self.lookups += 1
+        if self.is_away:
+            raise StoreUnavailable("away")
+        return session_id in self.live
+
+    async def sessions_ended_since(self, at: datetime) -> list[str]:
+        if self.is_away:
+            raise StoreUnavailable("away")
+        return [session_id for ended_at, session_id in self.ended if ended_at >= at]
+
+    def end(self, session_id: str, at: datetime = NOW) -> None:
+        self.live.discard(session_id)
+        self.ended.append((at, session_id))
+
+
+def watch_over(store: Store) -> SessionWatch:
+    return SessionWatch(store, clock=lambda: NOW)  # type: ignore[arg-type]
+
+
+async def test_a_session_is_looked_up_once() -> None:
+    store = Store("a")
+    watch = watch_over(store)
+    for _ in range(5):
+        await watch.check("a")
+    assert store.lookups == 1
+
+
+async def test_a_session_that_never_was_is_refused() -> None:
+    watch = watch_over(Store())
+    for _ in range(2):
+        with pytest.raises(InvalidToken):
+            await watch.check("x")
+
+
+async def test_a_poll_tells_what_ended_elsewhere() -> None:
+    store = Store("a", "b")
+    watch = watch_over(store)
+    await watch.check("a")
+    await watch.check("b")
+    store.end("a", NOW - timedelta(seconds=50))  # by a slow transaction, or a clock that lags
+    await watch.check("a")
+    await watch.poll()
+    with pytest.raises(InvalidToken):
+        await watch.check("a")
+    await watch.check("b")
+
+
+async def test_while_the_store_is_away_what_was_known_stays_in_force() -> None:
+    store = Store("a", "b", "c")
+    watch = watch_over(store)
+    await watch.check("a")
+    watch.forget(["b"])
+    store.is_away = True
+    await watch.poll()
+    await watch.check("a")
+    await watch.check("c")  # not seen before: its token proves enough
+    with pytest.raises(InvalidToken):
+        await watch.check("b")
+    store.end("c")
+    store.is_away = False
+    await watch.poll()
+    with pytest.raises(InvalidToken):
+        await watch.check("c")
+
+
+async def test_a_store_that_is_away_is_not_asked_for_every_request() -> None:
+    store = Store()
+    store.is_away = True
+    watch = watch_over(store)
+    for number in range(50):
+        await watch.check(str(number))
+    assert store.lookups == 1
+
+
+@pytest.mark.parametrize(
+    ("after", "is_unused", "judged"),
+    [
+        (timedelta(0), True, Reuse.REPEAT),
+        (GRACE, True, Reuse.REPEAT),
+        (GRACE + timedelta(milliseconds=1), True, Reuse.THEFT),
+        (timedelta(seconds=1), False, Reuse.THEFT),
+    ],
+)
+def test_a_used_refresh_token_is_a_repeat_or_a_theft(after: timedelta, is_unused: bool, judged: Reuse) -> None:
+    assert judge_reuse(NOW + after, NOW, successor_is_unused=is_unused) is judged

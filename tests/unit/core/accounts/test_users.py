@@ -1,0 +1,282 @@
+import unicodedata
+from collections.abc import Sequence
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from movie_core.accounts.users import (
+    MAX_ADDRESS,
+    MAX_PASSWORD,
+    MAX_USERNAME,
+    MIN_STRENGTH,
+    Address,
+    Username,
+    check_password,
+    is_hashable,
+    normalise_password,
+    parse_address,
+    parse_username,
+)
+from movie_core.errors import Invalid, InvalidEmail, InvalidUsername, WeakPassword
+from movie_core.memory import PlainAddressSyntax, PlainUsernameSyntax
+
+ANY_TEXT = st.text(st.characters(codec=None))
+
+
+def name_of(text: str) -> Username:
+    return parse_username(text, PlainUsernameSyntax())
+
+
+def address_of(text: str) -> Address:
+    return parse_address(text, PlainAddressSyntax())
+
+
+@pytest.mark.parametrize("letter", ["\u0390", "\u1f82", "\u1ea4", "\uac01"])
+def test_the_longest_name_and_password_are_taken_however_they_are_composed(letter: str) -> None:
+    name, password = letter * MAX_USERNAME, letter * (MAX_PASSWORD // len(letter.encode()))
+    assert name_of(unicodedata.normalize("NFD", name)) == name_of(name)
+    assert normalise_password(unicodedata.normalize("NFD", password)) == password
+
+
+# --- addresses
+
+
+def test_mail_goes_to_the_spelling_given_and_the_key_is_the_same_for_all() -> None:
+    spellings = ("Ada.Lovelace@Example.COM", "ada.lovelace@example.com", " ADA.LOVELACE@EXAMPLE.com ")
+    assert {address_of(one).key for one in spellings} == {"ada.lovelace@example.com"}
+    assert [address_of(one).spelling for one in spellings] == [one.strip() for one in spellings]
+
+
+def test_a_domain_in_any_script_has_one_key() -> None:
+    assert address_of("ada@bücher.de").key == address_of("ada@xn--bcher-kva.de").key == "ada@xn--bcher-kva.de"
+
+
+def test_composed_and_decomposed_letters_are_the_same_address() -> None:
+    text = "jörg@example.com"
+    decomposed = unicodedata.normalize("NFD", text)
+    assert decomposed != text
+    assert address_of(decomposed) == address_of(text)
+
+
+def test_dots_and_tags_tell_addresses_apart() -> None:
+    assert len({address_of(one).key for one in ("ab@x.test", "a.b@x.test", "ab+c@x.test")}) == 3
+
+
+def test_a_mailbox_joins_only_what_a_mail_server_surely_joins() -> None:
+    sharp, double = address_of("groß@example.com"), address_of("gross@example.com")
+    assert sharp.key == double.key
+    assert sharp.mailbox != double.mailbox
+    assert address_of("Gross@EXAMPLE.com").mailbox == double.mailbox
+    assert address_of("GROẞ@example.com").mailbox != sharp.mailbox
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        *("", " ", "ada", "ada@", "@example.com", "ada@localhost", "a@b@example.com", "Ada <ada@example.com>"),
+        *('"ada"@example.com', "ada@[127.0.0.1]", "ada@example.com, bob@example.com", "ada;bob@example.com"),
+        *("ada@example.com\nBcc: bob@example.com", "ada\r@example.com", "ada\x00@example.com", "ada\t@example.com"),
+        *(
+            "ada\u200b@example.com",
+            "ada\u202e@example.com",
+            "\ud800@example.com",
+            "ada bob@example.com",
+            "ada\\@x.test",
+        ),
+        *("ada(comment)@example.com", "mailto:ada@example.com", "ada\u00a0@example.com", "ada@example.com\n"),
+    ],
+)
+def test_what_is_no_plain_mailbox_is_refused(text: str) -> None:
+    with pytest.raises(InvalidEmail) as caught:
+        parse_address(text, PlainAddressSyntax(), field="address")
+    assert caught.value.field == "address"
+
+
+def test_an_address_is_measured_in_bytes() -> None:
+    longest = "a@" + "b." * 124 + "test"
+    assert len(longest) == MAX_ADDRESS
+    assert address_of(longest).key == longest
+    with pytest.raises(InvalidEmail, match="254 bytes"):
+        address_of("a" + longest)
+    with pytest.raises(InvalidEmail, match="254 bytes"):
+        address_of("ü" + longest[1:])
+
+
+@given(st.one_of(ANY_TEXT, st.tuples(ANY_TEXT, ANY_TEXT).map("@".join), ANY_TEXT.map("{}@example.com".format)))
+def test_any_text_is_an_address_or_refused_and_a_key_is_its_own_key(text: str) -> None:
+    try:
+        address = address_of(text)
+    except InvalidEmail:
+        return
+    assert len(address.spelling.encode()) <= MAX_ADDRESS
+    assert not any(c.isspace() or unicodedata.category(c)[0] == "C" for c in address.spelling)
+    assert address_of(address.spelling) == address
+
+
+# --- usernames
+
+
+@pytest.mark.parametrize(
+    "text", ["a", "Ada", "ada.l_2-x", "Ada Lovelace", "żółw", "用户名", "Ада", "नमस्ते", "x" * MAX_USERNAME]
+)
+def test_letters_and_digits_of_any_script_make_a_username(text: str) -> None:
+    username = name_of(text)
+    assert (username.shown, username.key) == (text, text.casefold())
+
+
+@pytest.mark.parametrize("text", ["\u0430dmin", "Ad\u03b1", "ada \u0410\u0434\u0430"])
+def test_a_username_is_of_one_script(text: str) -> None:
+    with pytest.raises(InvalidUsername, match="one script"):
+        name_of(text)
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        *("Win 900 EUR at www.example.com", "www.evil", "example.com", "Evil.COM", "see bit.ly", "a.b.ru", "ada.test"),
+        *("ada.example", "go to example.org.", "exa\uff4dple.com", "-example.com-", "paypal.zip", "free.movie"),
+        *("пример.рф", "evil.xn--p1ai", "例子.中国"),
+    ],
+)
+def test_a_username_looks_like_no_link(text: str) -> None:
+    with pytest.raises(InvalidUsername, match="web or email address"):
+        name_of(text)
+
+
+@pytest.mark.parametrize(
+    "text", ["ada.lovelace", "j.r.r.tolkien", "mr.t", "A. Lovelace", "ada.", "ada.2", "www", "ada-com"]
+)
+def test_dots_alone_make_no_link(text: str) -> None:
+    assert name_of(text).shown == text
+
+
+def test_names_that_look_alike_have_one_skeleton() -> None:
+    assert name_of("paypa1").skeleton == name_of("PayPaI").skeleton == name_of("paypal").skeleton
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        *("", " ", " ada", "ada ", "a  b", "x" * (MAX_USERNAME + 1), "ada@example.com", "ada/l", "ada\n", "\nada"),
+        *("a\tb", "a\u00a0b", "a\u200bb", "a\x00b", "\u202eada", "💡", "\ud800", "½", "<b>", "a'b", "\u0301a"),
+        *("admin\ufe0f", "ad\u034fmin", "\u3164", "a\U000e0100"),  # what they add shows nothing
+    ],
+)
+def test_anything_else_is_no_username(text: str) -> None:
+    with pytest.raises(InvalidUsername) as caught:
+        name_of(text)
+    assert caught.value.field == "username"
+
+
+def test_usernames_that_differ_in_case_or_composition_are_the_same() -> None:
+    assert name_of("STRASSE").key == name_of("straße").key
+    assert name_of(unicodedata.normalize("NFD", "Zoë")) == name_of("Zoë")
+
+
+@given(ANY_TEXT)
+def test_any_text_is_a_username_or_refused_and_it_stays_one(text: str) -> None:
+    try:
+        username = name_of(text)
+    except InvalidUsername:
+        return
+    assert 1 <= len(username.shown) <= MAX_USERNAME
+    assert name_of(username.shown) == username
+
+
+# --- passwords
+
+
+class Fixed:
+    def __init__(self, score: int = 4) -> None:
+        self.value = score
+        self.known: Sequence[str] = ()
+
+    def score(self, password: str, known: Sequence[str]) -> int:
+        self.known = known
+        return self.value
+
+
+ADDRESS, USERNAME = (
+    Address("Ada.Lovelace@mail.example.com", "ada.lovelace@mail.example.com"),
+    Username("Countess", "countess"),
+)
+
+
+def check(password: str, strength: Fixed | None = None, min_length: int = 8) -> None:
+    check_password(password, strength or Fixed(), min_length=min_length, address=ADDRESS, username=USERNAME)
+
+
+def test_a_password_that_breaks_no_rule_is_taken() -> None:
+    for good in (
+        "violet harbour skates",
+        "x" * MAX_PASSWORD,
+        "ü" * (MAX_PASSWORD // 2),
+        "with\x00nul and more",
+        "💡" * 8,
+    ):
+        check(good)
+
+
+@pytest.mark.parametrize(
+    ("password", "said"),
+    [
+        ("short12", "at least 8 characters"),
+        ("", "at least 8 characters"),
+        ("x" * (MAX_PASSWORD + 1), "at most 1024 bytes"),
+        ("ü" * (MAX_PASSWORD // 2) + "x", "at most 1024 bytes"),
+        ("\ud800" * 342, "at most 1024 bytes"),
+        ("1029384756", "digits alone"),
+        ("٣٤٥٦٧٨٩٠", "digits alone"),
+        ("ada.lovelace", "similar to your address"),
+        ("ADA.LOVELACE1", "similar to your address"),
+        ("ecalevol.ada", "similar to your address"),
+        ("mail.example.com", "similar to your address"),
+        ("countess", "similar to your name"),
+        ("Countess1", "similar to your name"),
+    ],
+)
+def test_the_rule_that_is_broken_is_named(password: str, said: str) -> None:
+    with pytest.raises(WeakPassword, match=said) as caught:
+        check(password)
+    assert caught.value.field == "password"
+    assert isinstance(caught.value, Invalid)
+    assert not password or password not in caught.value.detail
+
+
+def test_a_long_password_may_contain_a_short_name() -> None:
+    check_password(
+        "bo" + "violet harbour skates",
+        Fixed(),
+        min_length=8,
+        address=Address("bo@x.test", "bo@x.test"),
+        username=Username("bo", "bo"),
+    )
+
+
+def test_the_least_length_is_a_setting_and_counts_characters() -> None:
+    check("💡" * 8, min_length=8)
+    with pytest.raises(WeakPassword, match="at least 12"):
+        check("violet ski", min_length=12)
+
+
+def test_a_guessable_password_is_refused_and_what_is_known_of_its_owner_is_tried() -> None:
+    strength = Fixed(MIN_STRENGTH - 1)
+    with pytest.raises(WeakPassword, match="easily guessed"):
+        check("violet harbour", strength)
+    assert {"movie", ADDRESS.spelling, "Ada.Lovelace", "example", USERNAME.shown} <= set(strength.known)
+    check("violet harbour", Fixed(MIN_STRENGTH))
+
+
+def test_passwords_are_normalised_and_else_left_as_they_are() -> None:
+    assert normalise_password(unicodedata.normalize("NFD", "Zoë")) == "Zoë"
+    for untouched in (" blank ", "ﬁ", "\x00", "\ud800", "A" * 2000):
+        assert normalise_password(untouched) == untouched
+
+
+@pytest.mark.parametrize(
+    ("password", "fits"),
+    [("", False), ("x", True), ("x" * 1024, True), ("x" * 1025, False), ("ü" * 512, True), ("ü" * 513, False)],
+)
+def test_any_account_s_password_has_1_to_1024_bytes(password: str, fits: bool) -> None:
+    assert is_hashable(password) is fits

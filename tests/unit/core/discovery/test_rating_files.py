@@ -1,0 +1,242 @@
+"""Files of ratings as other services export them: read row by row, or refused with a reason."""
+
+from datetime import UTC, datetime
+
+import pytest
+from hypothesis import example, given
+from hypothesis import strategies as st
+from tests.pace import cpu_seconds, slowness
+
+from movie_core.discovery.rating_files import MAX_TITLE, parse_ratings
+from movie_core.discovery.ratings import MAX_IMPORT, Identity, ImportRow, Rejection, check_rating, title_key
+from movie_core.errors import InvalidBody, SeveralUsers, TooManyRows
+
+IMDB = """\
+Const,Your Rating,Date Rated,Title,Original Title,URL,Title Type,IMDb Rating,Runtime (mins),Year,Genres,Num Votes,Release Date,Directors
+tt0133093,9,2024-02-29,The Matrix,The Matrix,https://www.imdb.com/title/tt0133093,Movie,8.7,136,1999,"Action, Sci-Fi",2100000,1999-03-31,"Lana Wachowski, Lilly Wachowski"
+tt10872600,6,2022-01-05,"Spider-Man: No ""Way"" Home",,https://www.imdb.com/title/tt10872600,Movie,8.2,148,2021,"Action, Adventure",900000,2021-12-13,Jon Watts
+tt0095765,,,Nuovo Cinema Paradiso,,https://www.imdb.com/title/tt0095765,Movie,8.5,155,1988,Drama,290000,1988-11-17,Giuseppe Tornatore
+"""  # noqa: E501
+LETTERBOXD = """\
+Date,Name,Year,Letterboxd URI,Rating
+2023-07-21,"Crouching Tiger, Hidden Dragon",2000,https://boxd.it/2b0k,4.5
+2023-07-22,Barbie,2023,https://boxd.it/bCLK,0.5
+2023-07-22,"Night
+Train",1959,https://boxd.it/1abc,5
+2023-13-22,Barbie,2023,https://boxd.it/bCLK,3
+"""
+MOVIELENS = """\
+movie_id,imdb_id,tmdb_id,rating,average_rating,title
+2571,0133093,603,5.0,4.15,"Matrix, The (1999)"
+1,114709,862,0.5,3.89,Toy Story (1995)
+29,,902,3.5,3.9,"City of Lost Children, The (Cité des enfants perdus, La) (1995)"
+7,,,2,3.0,"Misérables, Les (1995)"
+8,,,2,3.0,
+"""
+DATA_SET = """\
+userId,movieId,rating,timestamp
+1,1,4.0,964982703
+1,3,7.0,964981247
+"""
+
+
+def row(number: int, rating: float, at: tuple[int, int, int] | None = None, **identity: object) -> ImportRow:
+    told = Identity(**identity)  # type: ignore[arg-type]
+    return ImportRow(number, told, rating, None if at is None else datetime(*at, tzinfo=UTC))
+
+
+def codes(text: str) -> dict[int, str]:
+    return {one.row: one.code for one in parse_ratings(text.encode())[1]}
+
+
+def test_an_export_of_imdb() -> None:
+    rows, rejected = parse_ratings(IMDB.encode())
+    assert rows == [
+        row(1, 9.0, (2024, 2, 29), imdb_id="tt0133093", title="The Matrix", year=1999),
+        row(2, 6.0, (2022, 1, 5), imdb_id="tt10872600", title='Spider-Man: No "Way" Home', year=2021),
+    ]
+    assert rejected == [Rejection(3, "invalid_rating", "the row has no rating")]
+
+
+def test_an_older_export_of_imdb_has_fewer_columns() -> None:
+    text = "Const,Your Rating,Title,Year\ntt133093,10,The Matrix,1999\ntt0000001,1,,\n"
+    assert parse_ratings(text.encode()) == (
+        [row(1, 10.0, imdb_id="tt0133093", title="The Matrix", year=1999), row(2, 1.0, imdb_id="tt0000001")],
+        [],
+    )
+
+
+def test_an_export_of_letterboxd() -> None:
+    rows, rejected = parse_ratings(LETTERBOXD.encode())
+    assert rows == [
+        row(1, 9.0, (2023, 7, 21), title="Crouching Tiger, Hidden Dragon", year=2000),
+        row(2, 1.0, (2023, 7, 22), title="Barbie", year=2023),
+        row(3, 10.0, (2023, 7, 22), title="Night Train", year=1959),
+    ]
+    assert rejected == [Rejection(4, "invalid_row", "'2023-13-22' is not a time that can be read")]
+
+
+def test_an_export_of_the_site_of_movielens() -> None:
+    rows, rejected = parse_ratings(MOVIELENS.encode())
+    assert rows == [
+        row(1, 10.0, imdb_id="tt0133093", tmdb_id="603", title="Matrix, The", year=1999),
+        row(2, 1.0, imdb_id="tt0114709", tmdb_id="862", title="Toy Story", year=1995),
+        row(3, 7.0, tmdb_id="902", title="City of Lost Children, The", year=1995),
+        row(4, 4.0, title="Misérables, Les", year=1995),
+    ]
+    assert [(one.row, one.code) for one in rejected] == [(5, "unknown_movie")]
+
+
+def test_the_data_set_of_movielens_tells_movies_only_where_it_has_titles() -> None:
+    rows, rejected = parse_ratings(DATA_SET.encode())
+    assert rows == []
+    assert [(one.row, one.code) for one in rejected] == [(1, "unknown_movie"), (2, "invalid_rating")]
+    assert "MovieLens" in rejected[0].detail
+    titled = "userId,movieId,rating,timestamp,title\n1,1,4.0,964982703,Toy Story (1995)\n"
+    (only,), none = parse_ratings(titled.encode())
+    assert (only.identity, none) == (Identity(title="Toy Story", year=1995), [])
+    assert only.rated_at == datetime(2000, 7, 30, 18, 45, 3, tzinfo=UTC)
+
+
+def test_ratings_of_several_users_are_refused_even_where_there_are_too_many() -> None:
+    rows = [f"{1 + number // 300},{number},4.0,964982703" for number in range(MAX_IMPORT + 1)]
+    with pytest.raises(SeveralUsers):
+        parse_ratings("\n".join(["userId,movieId,rating,timestamp", *rows]).encode())
+
+
+def test_a_list_may_have_a_bounded_number_of_rows() -> None:
+    head, line = "Const,Your Rating\n", "tt0133093,9\n\n"
+    assert len(parse_ratings((head + line * MAX_IMPORT).encode())[0]) == MAX_IMPORT
+    with pytest.raises(TooManyRows):
+        parse_ratings((head + line * (MAX_IMPORT + 1)).encode())
+
+
+def test_byte_order_mark_line_ends_blank_lines_and_the_order_of_columns_make_no_difference() -> None:
+    lines = ["YEAR, your rating ,Title,Const,", "1999,9,The Matrix, tt0133093 ,", "", " , ", "2000,8,Other,tt0000001,"]
+    expected = [
+        row(1, 9.0, imdb_id="tt0133093", title="The Matrix", year=1999),
+        row(2, 8.0, imdb_id="tt0000001", title="Other", year=2000),
+    ]
+    for end in ("\n", "\r\n", "\r"):
+        for mark in (b"", b"\xef\xbb\xbf"):
+            assert parse_ratings(mark + end.join(lines).encode()) == (expected, [])
+
+
+@pytest.mark.parametrize("rating", ["0", "0.5", "7.5", "11", "-1", "nan", "inf", "1e1", "ten", "٥", "1_0", "9" * 500])
+def test_a_rating_off_the_scale_of_ten_is_told(rating: str) -> None:
+    assert codes(f"Const,Your Rating\ntt0133093,{rating}\n") == {1: "invalid_rating"}
+
+
+@pytest.mark.parametrize("rating", ["0", "0.25", "3.25", "5.5", "10", "-0.5", "four", ""])
+def test_a_rating_off_the_scale_of_stars_is_told(rating: str) -> None:
+    assert codes(f"Name,Year,Letterboxd URI,Rating\nHeat,1995,,{rating}\n") == {1: "invalid_rating"}
+
+
+def test_rows_that_can_not_be_used_are_told_with_their_numbers() -> None:
+    text = (
+        "Date,Name,Year,Letterboxd URI,Rating\n"
+        "2020-01-01,Heat,1995,u,4\n"  # good
+        ",Heat,,,4\n"  # good without date and year
+        "2020-01-01,Heat\n"
+        "2020-01-01,,1995,u,4\n"
+        "2020-01-01,Heat,95,u,4\n"
+        "2020-01-01,Heat,1995,u,4,more\n"
+        f"2020-01-01,{'x' * (MAX_TITLE + 1)},1995,u,4\n"
+        "yesterday,Heat,1995,u,4\n"
+    )
+    assert [one.row for one in parse_ratings(text.encode())[0]] == [1, 2]
+    assert codes(text) == {
+        3: "invalid_rating",
+        4: "unknown_movie",
+        **dict.fromkeys((5, 6, 7, 8), "invalid_row"),
+    }
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        b"",
+        b"\n\n",
+        b"\xff\xfe",
+        IMDB.encode("utf-16"),
+        b"Const,Your Rating\ntt0133093,9,\xe9\n",
+        b"title,year\nHeat,1995\n",
+        b"Date,Name,Year,Letterboxd URI\n2020-01-01,Heat,1995,u\n",
+        b"tt0133093,9\n",
+        b'{"movie_id": "1"}',
+        b'Const,Your Rating\n"' + b"x" * 200_000,
+    ],
+)
+def test_what_is_no_such_file_is_refused(body: bytes) -> None:
+    with pytest.raises(InvalidBody):
+        parse_ratings(body)
+
+
+def test_a_file_of_the_greatest_size_is_read_at_once() -> None:
+    line = "tt0133093,9,2024-02-29,{title},,,,,,1999,,,,\n".format(title="x" * 370)
+    body = (IMDB.splitlines()[0] + "\n" + line * MAX_IMPORT).encode()
+    assert len(body) > 2_000_000
+    assert len(parse_ratings(body)[0]) == MAX_IMPORT
+    assert cpu_seconds(lambda: parse_ratings(body)) < 0.5 * slowness()  # some 50 ms on a quiet machine
+
+
+@pytest.mark.parametrize("part", [" ", "()", "(", ")", "( )", ", ", ",a", "l'", "(1999)"])
+def test_no_title_keeps_the_reader_busy(part: str) -> None:
+    title = "x" + (part * 400)[:400] + "x"
+    rows = "".join(f'1,,,5,3,"{title}"\n1,,,5,3,"{title[:-1]}"\n' for _ in range(MAX_IMPORT // 2))
+    keys = set[str]()
+
+    def read() -> None:
+        found, _ = parse_ratings((MOVIELENS.splitlines()[0] + "\n" + rows).encode())
+        keys.update(title_key(row.identity.title or "") for row in found)
+
+    assert cpu_seconds(read) < 1.5 * slowness()  # 0.2 to 0.6 s on a quiet machine
+    assert len(keys) <= 2
+
+
+def test_other_titles_in_brackets_are_no_part_of_a_title() -> None:
+    for title, expected in {
+        "Seven (a.k.a. Se7en) (1995)": ("Seven", 1995),
+        "(500) Days of Summer (2009)": ("(500) Days of Summer", 2009),
+        "(A)": ("(A)", None),
+        "A (B (C))": ("A (B (C))", None),
+        "Office, The (2001-)": ("Office, The", 2001),
+        "2012 (2009)": ("2012", 2009),
+        "M*A*S*H (MASH) (1970) ": ("M*A*S*H", 1970),
+    }.items():
+        ((only,), _) = parse_ratings(f'{MOVIELENS.splitlines()[0]}\n1,,,5,3,"{title}"\n'.encode())
+        assert (only.identity.title, only.identity.year) == expected
+
+
+HEADERS = [text.splitlines()[0] for text in (IMDB, LETTERBOXD, MOVIELENS, DATA_SET)]
+CELLS = st.one_of(
+    st.text(max_size=20),
+    st.sampled_from(
+        ["", "5", "4.5", "1999", "tt0133093", "2024-02-29", "964982703", "1e400", "9" * 30, '"', "\n", "("]
+    ),
+)
+
+
+@given(st.sampled_from(HEADERS), st.lists(st.lists(CELLS, max_size=15), max_size=8), st.binary(max_size=20))
+@example(HEADERS[3], [["1", "1", "4", "9" * 30]], b"")
+@example(HEADERS[2], [["1", "", "", "5", "", "(" * 500]], b"")
+@example(HEADERS[1], [["0001-01-01", "x", "0000", "", "5"]], b"")
+def test_any_file_is_read_or_refused(header: str, rows: list[list[str]], tail: bytes) -> None:
+    text = "\n".join([header, *(",".join(cells) for cells in rows)]) + "\n"
+    try:
+        read, rejected = parse_ratings(text.encode("utf-8", "replace") + tail)
+    except (InvalidBody, SeveralUsers):
+        return
+    numbers = sorted([one.row for one in read] + [one.row for one in rejected])
+    assert numbers == list(range(1, len(numbers) + 1))
+    assert all(check_rating(one.rating) >= 1 for one in read)
+    assert all(one.identity.imdb_id or one.identity.tmdb_id or one.identity.title for one in read)
+    assert all(len(one.detail) <= 200 for one in rejected)
+
+
+@given(st.binary())
+def test_any_bytes_are_read_or_refused(body: bytes) -> None:
+    try:
+        parse_ratings(body)
+    except InvalidBody:
+        return

@@ -1,0 +1,27 @@
+"""Events and analytics in memory keep the contracts that every other adapter keeps."""
+
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+
+from movie_core.accounts.keyring import Keys
+from movie_core.memory import MemoryBook, MemoryEvents, MemoryOutbox, MemorySessions, MemoryUsers
+from movie_core.testing import UNLIMITED, AnalyticsContract, EventStoreContract, EventStores, Stores
+
+KEYS = Keys(["a secret of the tests, 32 bytes or more"])
+
+
+class OverMemory:
+    @asynccontextmanager
+    async def open(self) -> AsyncIterator[EventStores]:
+        book = MemoryBook(UNLIMITED, KEYS)
+        events = MemoryEvents(book)
+        accounts = Stores(MemoryUsers(book), MemorySessions(book), MemoryOutbox(book), KEYS)
+        yield EventStores(accounts, events, events)
+
+
+class TestMemoryEvents(OverMemory, EventStoreContract):
+    pass
+
+
+class TestMemoryAnalytics(OverMemory, AnalyticsContract):
+    pass

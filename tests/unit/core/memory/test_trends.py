@@ -1,0 +1,31 @@
+"""Trends and kept orders in memory keep the contracts that every other adapter keeps."""
+
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from datetime import timedelta
+
+from movie_core.accounts.keyring import Keys
+from movie_core.accounts.outbox import MailRules
+from movie_core.discovery.trending import KEPT_MOVIES
+from movie_core.memory import MemoryBook, MemoryOrders, MemoryOutbox, MemorySessions, MemoryTrends, MemoryUsers
+from movie_core.testing import NOW, KeptOrdersContract, OrderStores, Stores, TrendStoreContract
+
+
+class TestMemoryTrends(TrendStoreContract):
+    @asynccontextmanager
+    async def open(self, kept: int = KEPT_MOVIES) -> AsyncIterator[MemoryTrends]:
+        yield MemoryTrends(kept)
+
+
+class TestMemoryOrders(KeptOrdersContract):
+    now = NOW
+
+    @asynccontextmanager
+    async def open(self) -> AsyncIterator[OrderStores]:
+        keys = Keys(["k" * 32])
+        book = MemoryBook(MailRules(link_ttl=timedelta(hours=24), limit=None), keys)
+        accounts = Stores(MemoryUsers(book), MemorySessions(book), MemoryOutbox(book), keys)
+        yield OrderStores(MemoryOrders(lambda: self.now), accounts)
+
+    async def pass_time(self, seconds: float) -> None:
+        self.now += timedelta(seconds=seconds)

@@ -1,0 +1,235 @@
+"""The circuit breaker and the arithmetic of patience, under a clock that the test turns."""
+
+import itertools
+
+import pytest
+
+from movie_core.search.retry_policy import BreakerState, CircuitBreaker, Entry, Patience, StatusSet, Tempo
+
+STEP = 0.01
+
+
+class HandClock:
+    """Seconds that pass when a test says so."""
+
+    def __init__(self) -> None:
+        self.now = 1000.0
+
+    def __call__(self) -> float:
+        return self.now
+
+
+@pytest.fixture
+def clock() -> HandClock:
+    return HandClock()
+
+
+@pytest.fixture
+def breaker(clock: HandClock) -> CircuitBreaker:
+    return CircuitBreaker(Patience(), clock)
+
+
+def fail(breaker: CircuitBreaker, clock: HandClock, times: int, every: float = 0.001) -> None:
+    for _ in range(times):
+        breaker.failed("status")
+        clock.now += every
+
+
+@pytest.mark.parametrize(
+    ("text", "inside", "outside"),
+    [
+        ("400-409,425,429,5xx", (400, 409, 425, 429, 500, 599), (399, 410, 424, 426, 499, 600, 302)),
+        ("503", (503,), (502, 504)),
+        (" 408 , 4xx ", (400, 408, 499), (500,)),
+    ],
+)
+def test_a_status_set_holds_what_it_names(text: str, inside: tuple[int, ...], outside: tuple[int, ...]) -> None:
+    statuses = StatusSet.parse(text)
+    assert [status for status in inside + outside if status in statuses] == list(inside)
+    assert StatusSet.parse(str(statuses)) == statuses
+
+
+@pytest.mark.parametrize(
+    "text",
+    ["", ",", "400,", "40", "4000", "6xx", "0xx", "5XX", "409-400", "099", "600", "400-", "-40", "٤٠٠", "a", "1-2"],
+)
+def test_nonsense_is_no_status_set(text: str) -> None:
+    with pytest.raises(ValueError):
+        StatusSet.parse(text)
+
+
+def test_a_status_that_is_no_number_is_in_no_set() -> None:
+    assert "500" not in StatusSet.parse("5xx")
+    assert None not in StatusSet.parse("5xx")
+
+
+def test_waits_lie_within_their_bounds_and_grow() -> None:
+    patience = Patience()
+    highest = [patience.wait_after(failures, 1.0) for failures in range(1, 2000)]
+    assert {patience.wait_after(failures, 0.0) for failures in range(1, 2000)} == {0.025}
+    assert highest == sorted(highest)
+    assert (highest[0], highest[-1]) == (0.05, 0.25)
+
+
+def test_fourteen_quick_failures_fit_the_deadline() -> None:
+    patience = Patience()
+    waits = sum(patience.wait_after(failures, 0.5) for failures in range(1, patience.tries))
+    assert patience.tries == 14
+    assert waits + 14 * 0.06 < patience.deadline - 0.5
+
+
+def test_the_breaker_opens_at_the_fiftieth_failure_in_a_row(breaker: CircuitBreaker, clock: HandClock) -> None:
+    fail(breaker, clock, 49)
+    assert breaker.state is BreakerState.CLOSED
+    fail(breaker, clock, 1)
+    assert breaker.state is BreakerState.OPEN
+
+
+def test_it_opens_after_a_second_of_failures_without_a_success(breaker: CircuitBreaker, clock: HandClock) -> None:
+    fail(breaker, clock, 5, every=0.2)
+    assert breaker.state is BreakerState.CLOSED
+    fail(breaker, clock, 1)
+    assert breaker.state is BreakerState.OPEN
+
+
+def test_it_never_opens_by_share_of_failures(breaker: CircuitBreaker, clock: HandClock) -> None:
+    for _ in range(200):
+        fail(breaker, clock, 49, every=0.002)
+        breaker.succeeded()
+    assert breaker.state is BreakerState.CLOSED
+
+
+def test_an_idle_hour_is_no_hour_of_failures(breaker: CircuitBreaker, clock: HandClock) -> None:
+    for _ in range(5):
+        fail(breaker, clock, 1, every=3600)
+    assert breaker.state is BreakerState.CLOSED
+    breaker.succeeded()
+    clock.now += 3600
+    fail(breaker, clock, 1)
+    assert breaker.state is BreakerState.CLOSED
+
+
+def test_tries_that_each_take_their_whole_time_still_open_it(clock: HandClock) -> None:
+    breaker = CircuitBreaker(Patience(timeout=5), clock)
+    fail(breaker, clock, 2, every=5.2)
+    assert breaker.state is BreakerState.OPEN
+
+
+def test_while_open_five_calls_a_second_leave(breaker: CircuitBreaker, clock: HandClock) -> None:
+    fail(breaker, clock, 50)
+    left = []
+    while clock.now < 1010:
+        if breaker.arrive() is not Entry.REFUSED:
+            left.append(clock.now)
+            breaker.failed("status")
+        if breaker.retry() == 0:
+            left.append(clock.now)
+            breaker.failed("status")
+        clock.now += STEP
+    assert 45 <= len(left) <= 50
+    assert all(later - earlier >= 0.2 for earlier, later in itertools.pairwise(left))
+
+
+def test_after_a_silence_one_request_may_wait_for_the_answer(breaker: CircuitBreaker, clock: HandClock) -> None:
+    fail(breaker, clock, 50)
+    clock.now += 0.3
+    assert breaker.arrive() is Entry.PROBE
+    assert breaker.arrive() is Entry.REFUSED
+    clock.now += 2
+    assert breaker.arrive() is Entry.ASK
+    clock.now += 0.3
+    assert breaker.arrive() is Entry.PROBE
+
+
+def test_requests_under_way_wait_for_a_probe_while_the_source_may_just_be_unlucky(
+    breaker: CircuitBreaker, clock: HandClock
+) -> None:
+    fail(breaker, clock, 7, every=0.18)
+    assert breaker.state is BreakerState.OPEN
+    wait = breaker.retry()
+    assert wait is not None
+    assert 0 < wait <= 0.2
+    clock.now += wait
+    assert breaker.retry() == 0
+
+
+def test_requests_under_way_give_up_when_the_source_is_down_for_sure(breaker: CircuitBreaker, clock: HandClock) -> None:
+    fail(breaker, clock, 50)
+    clock.now += 10
+    assert breaker.retry() is None
+
+
+def test_a_success_half_opens_and_five_close(breaker: CircuitBreaker, clock: HandClock) -> None:
+    fail(breaker, clock, 50)
+    states = []
+    for _ in range(5):
+        breaker.succeeded()
+        states.append(breaker.state)
+    assert states == [BreakerState.HALF_OPEN] * 4 + [BreakerState.CLOSED]
+
+
+def test_failures_between_successes_do_not_keep_it_from_closing(breaker: CircuitBreaker, clock: HandClock) -> None:
+    fail(breaker, clock, 50)
+    for _ in range(5):
+        breaker.succeeded()
+        fail(breaker, clock, 3)
+    assert breaker.state is BreakerState.CLOSED
+
+
+def test_it_opens_again_from_half_open(breaker: CircuitBreaker, clock: HandClock) -> None:
+    fail(breaker, clock, 50)
+    breaker.succeeded()
+    fail(breaker, clock, 50)
+    assert breaker.state is BreakerState.OPEN
+    assert breaker.arrive() is Entry.REFUSED
+
+
+def test_retries_are_limited_while_half_open_and_only_then(clock: HandClock) -> None:
+    breaker = CircuitBreaker(Patience(retry_share=0.25), clock)
+    assert all(breaker.retry() == 0 for _ in range(1000))
+    fail(breaker, clock, 50)
+    breaker.succeeded()
+    assert all(breaker.arrive() is Entry.GO for _ in range(100))
+    granted = sum(breaker.retry() == 0 for _ in range(100))
+    assert granted == 26  # a quarter of the requests, and one on top
+    wait = breaker.retry()
+    assert wait is not None
+    assert wait == pytest.approx(0.1)
+    clock.now += wait
+    assert breaker.retry() == 0
+    for _ in range(4):
+        breaker.succeeded()
+    assert all(breaker.retry() == 0 for _ in range(1000))
+
+
+def test_a_snapshot_tells_state_duration_and_fault(breaker: CircuitBreaker, clock: HandClock) -> None:
+    assert (breaker.snapshot().state, breaker.snapshot().last_fault) == (BreakerState.CLOSED, None)
+    for _ in range(50):
+        breaker.failed("timeout")
+    clock.now += 7
+    now = breaker.snapshot()
+    assert (now.state, now.failures, now.last_fault) == (BreakerState.OPEN, 50, "timeout")
+    assert now.seconds == pytest.approx(7)
+
+
+def test_a_slow_source_is_not_taken_for_a_hanging_one(clock: HandClock) -> None:
+    tempo = Tempo(clock)
+    for _ in range(100):
+        tempo.answered(0.5)
+    assert tempo.hangs_after() is None, "nothing hung so far"
+    for _ in range(3):
+        tempo.hung()
+    assert tempo.hangs_after() == pytest.approx(1.25)
+
+
+def test_hanging_calls_among_quick_ones_are_told(clock: HandClock) -> None:
+    tempo = Tempo(clock)
+    for _ in range(3):
+        tempo.hung()
+    for number in range(49):
+        tempo.answered(0.06 if number % 20 else 0.6)
+    assert tempo.hangs_after() is None, "too few answers to judge by"
+    tempo.answered(0.06)
+    assert tempo.hangs_after() == pytest.approx(0.15)
+    clock.now += 5.1
+    assert tempo.hangs_after() is None, "that was long ago"
