@@ -16,7 +16,7 @@ from typing import Any, cast
 from litestar import Litestar
 
 from movie_adapters.settings import Settings
-from movie_api.server import serve_one
+from movie_api.server.protocol import serve_one
 
 
 class RawApp:

@@ -22,7 +22,8 @@ with atheris.instrument_imports(include=["movie_core", "movie_adapters", "movie_
     from movie_adapters.catalogue import files as movie_files
     from movie_adapters.catalogue import ranking as title_order
     from movie_adapters.security import jwt as jwt_tokens
-    from movie_api import bodies, movies, ratings
+    from movie_api import request_body as bodies
+    from movie_api.routes import movies, ratings
     from movie_core import errors, paging
     from movie_core.accounts import keyring as keys
     from movie_core.accounts import sessions

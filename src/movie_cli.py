@@ -179,7 +179,7 @@ def serve(
         multiprocessing.set_start_method("fork")
     preparing = multiprocessing.Process(target=_prepare_alone, args=(settings,), daemon=True)
     preparing.start()
-    from movie_api.server import serve_many, serve_one
+    from movie_api.server.protocol import serve_many, serve_one
 
     preparing.join()
     if preparing.exitcode:
@@ -319,7 +319,10 @@ def search(
             await _prepare(settings, container)
             page = await (await container.get(Catalog)).search(asked, window)
         if json:
-            from movie_api.movies import Asked, render_page  # brings the whole framework, which a table does without
+            from movie_api.routes.movies import (  # brings the whole framework, which a table does without
+                Asked,
+                render_page,
+            )
 
             sys.stdout.write(render_page(page, Asked(asked, window), settings.public_url).body.decode() + "\n")
             return

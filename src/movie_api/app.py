@@ -17,19 +17,19 @@ from movie_adapters.observability.metrics import RequestCounts, Siblings
 from movie_adapters.observability.tracing import Tracing
 from movie_adapters.settings.settings import Settings
 from movie_adapters.wiring.providers import create_container, notice_of, serving
-from movie_api.accounts import ACCOUNT_ROUTES, Callers
-from movie_api.admin import ADMIN_ROUTES
-from movie_api.analytics import ANALYTICS_ROUTES
-from movie_api.dashboard import dashboard_router
-from movie_api.errors import answer
-from movie_api.events import EVENT_ROUTES
-from movie_api.fast_lane import FastLane
-from movie_api.guard import Guard
-from movie_api.metrics import Telling, show_metrics
-from movie_api.movies import MOVIE_ROUTES, ReadyAnswers, SearchAccess
+from movie_api.middleware.edge import Guard
+from movie_api.middleware.response_cache import FastLane
 from movie_api.openapi import document
-from movie_api.pages import explain_error, is_live, is_ready, reading_router
-from movie_api.ratings import RATING_ROUTES
+from movie_api.problems import answer
+from movie_api.routes.accounts import ACCOUNT_ROUTES, Callers
+from movie_api.routes.admin import ADMIN_ROUTES
+from movie_api.routes.analytics import ANALYTICS_ROUTES
+from movie_api.routes.events import EVENT_ROUTES
+from movie_api.routes.metrics import Telling, show_metrics
+from movie_api.routes.movies import MOVIE_ROUTES, ReadyAnswers, SearchAccess
+from movie_api.routes.ratings import RATING_ROUTES
+from movie_api.web.dashboard import dashboard_router
+from movie_api.web.pages import explain_error, is_live, is_ready, reading_router
 from movie_core.accounts.services import Accounts
 from movie_core.discovery.events import EventRecorder
 from movie_core.operations.rate_limits import Limits

@@ -7,8 +7,8 @@ test compares its paths and methods with the routes there are.
 from collections.abc import Iterable
 from typing import Any
 
-from movie_api.bodies import CSV, FORM, JSON
-from movie_api.errors import MEDIA_TYPE, PROBLEMS
+from movie_api.problems import MEDIA_TYPE, PROBLEMS
+from movie_api.request_body import CSV, FORM, JSON
 from movie_core.accounts.outbox import MailState
 from movie_core.accounts.sessions import MAX_DEVICE, MAX_SESSIONS
 from movie_core.accounts.users import MAX_ADDRESS, MAX_USERNAME, PersonState

@@ -1,7 +1,7 @@
 """What can go wrong, in families; each leaf has a code that stays stable.
 
 An error says what happened in the words of the domain. Which HTTP status it becomes stands in one table of the API
-(`movie_api.errors`); a test keeps that table total over the leaves defined here.
+(`movie_api.problems`); a test keeps that table total over the leaves defined here.
 """
 
 from typing import TYPE_CHECKING, ClassVar

@@ -13,10 +13,10 @@ from movie_adapters.email.syntax import EmailValidatorSyntax
 from movie_adapters.security.jwt import JwtTokens
 from movie_adapters.security.password_strength import ZxcvbnStrength
 from movie_adapters.security.username_syntax import UnicodeUsernameSyntax
-from movie_api.analytics import prefers_csv
-from movie_api.bodies import _parsed as parse_json
-from movie_api.guard import MAX_HEADER_BYTES, MAX_TARGET, Head
-from movie_api.movies import matches_etag, parse_search
+from movie_api.middleware.edge import MAX_HEADER_BYTES, MAX_TARGET, Head
+from movie_api.request_body import _parsed as parse_json
+from movie_api.routes.analytics import prefers_csv
+from movie_api.routes.movies import matches_etag, parse_search
 from movie_core.accounts.keyring import Keys
 from movie_core.accounts.users import (
     Address,

@@ -8,8 +8,8 @@ from typing import Any
 import pytest
 
 from movie_adapters.settings.settings import reference
-from movie_api.errors import PROBLEMS
 from movie_api.openapi import PATHS, SCHEMAS
+from movie_api.problems import PROBLEMS
 
 ROOT = Path(__file__).parents[2]
 PAGES = sorted([ROOT / "README.md", ROOT / "CHANGELOG.md", ROOT / "CONTRIBUTING.md", *(ROOT / "docs").rglob("*.md")])

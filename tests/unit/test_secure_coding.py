@@ -43,7 +43,7 @@ WITH_RANDOM = {
     "movie_adapters/sources/cached.py",  # jitter
     "movie_adapters/sources/resilient.py",  # jitter
     "movie_adapters/upstream.py",  # the failures of the stand-in
-    "movie_api/guard.py",  # ids of requests
+    "movie_api/middleware/edge.py",  # ids of requests
     "movie_core/testing/events.py",
     "movie_core/testing/movies.py",
     "movie_core/testing/trends.py",
@@ -148,11 +148,11 @@ def test_patterns_are_constants_and_what_is_put_into_one_is_escaped() -> None:
         if owner == "re" and name != "escape":
             found += 1
             # A pattern that was made in the line before, of constants and an escaped value.
-            is_named = path == "movie_api/bodies.py" and ast.unparse(node.args[0]) == "pattern"
+            is_named = path == "movie_api/request_body.py" and ast.unparse(node.args[0]) == "pattern"
             is_number = path == "movie_adapters/catalogue/ranking.py" and "{number}" in ast.unparse(node.args[0])
             assert is_constant(node.args[0]) or is_named or is_number, (path, node.lineno)
     assert found > 50
-    assert "pattern = re.escape(media_type) + " in (SRC / "movie_api/bodies.py").read_text()
+    assert "pattern = re.escape(media_type) + " in (SRC / "movie_api/request_body.py").read_text()
 
 
 def test_formats_and_messages_of_the_log_are_constants() -> None:

@@ -8,9 +8,9 @@ import pytest
 from tests.unit.api.conftest import ANN, OpenApi
 from tests.unit.api.test_pages import assert_as_documented
 
-from movie_api.fast_lane import FastLane
-from movie_api.guard import Guard
-from movie_api.movies import ReadyAnswers, SearchAccess
+from movie_api.middleware.edge import Guard
+from movie_api.middleware.response_cache import FastLane
+from movie_api.routes.movies import ReadyAnswers, SearchAccess
 from movie_core.discovery.events import EventRecorder
 
 MOVIES = "/api/v1/movies/"

@@ -10,11 +10,11 @@ from dishka import FromDishka
 from litestar import Response, delete, get, put
 from litestar.params import FromPath
 
-from movie_api.accounts import ME
-from movie_api.bodies import CSV, media_type_of, read_file, read_json, read_rows
-from movie_api.errors import AnyRequest
-from movie_api.lists import PAGED, listing, window_of
-from movie_api.movies import (
+from movie_api.pagination import PAGED, listing, window_of
+from movie_api.problems import AnyRequest
+from movie_api.request_body import CSV, media_type_of, read_file, read_json, read_rows
+from movie_api.routes.accounts import ME
+from movie_api.routes.movies import (
     SEARCH_PATH,
     movie_fields,
     parse_parameters,

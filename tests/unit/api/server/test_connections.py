@@ -4,7 +4,7 @@ from dataclasses import dataclass
 
 import pytest
 
-from movie_api.connections import LOOKED_AT, Connections, capacity
+from movie_api.server.connections import LOOKED_AT, Connections, capacity
 
 
 @dataclass(eq=False)

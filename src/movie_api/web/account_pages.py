@@ -5,9 +5,9 @@ from html import escape
 import msgspec
 from litestar import Response
 
-from movie_api.bodies import is_form
-from movie_api.errors import MEDIA_TYPE, AnyRequest, describe_error
-from movie_api.pages import html, page
+from movie_api.problems import MEDIA_TYPE, AnyRequest, describe_error
+from movie_api.request_body import is_form
+from movie_api.web.pages import html, page
 from movie_core.errors import InvalidLink, UsernameTaken
 
 _POLICY = "default-src 'none'; style-src 'self'; form-action 'self'; base-uri 'none'; frame-ancestors 'none'"

@@ -10,8 +10,9 @@ import pytest
 from tests.unit.api.conftest import AUTHENTICATION, Api, OpenApi, bearer
 
 from movie_adapters.sources.cached import CachedMovieSource
-from movie_api import fast_lane, movies
-from movie_api.guard import Guard
+from movie_api.middleware import response_cache as fast_lane
+from movie_api.middleware.edge import Guard
+from movie_api.routes import movies
 from movie_core import MemoryCatalogue, MoviePage, MovieQuery, SourceUnavailable, Window
 from movie_core.discovery.events import EventRecorder
 from movie_core.memory import MemoryEntries

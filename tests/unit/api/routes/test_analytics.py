@@ -10,8 +10,8 @@ from tests.unit.api.conftest import ANN, Api
 from tests.unit.api.test_pages import assert_as_documented
 from tests.unit.api.test_search import assert_problem
 
-from movie_api.analytics import prefers_csv
 from movie_api.openapi import PATHS
+from movie_api.routes.analytics import prefers_csv
 from movie_core.accounts.services import Accounts
 from movie_core.discovery.analytics import Days
 from movie_core.discovery.events import Event, EventKind

@@ -6,7 +6,7 @@ import httpx
 import pytest
 from tests.unit.api.conftest import OpenApi
 
-from movie_api.movies import parse_search
+from movie_api.routes.movies import parse_search
 from movie_core import MemoryCatalogue, Movie, MoviePage, MovieQuery, SourceUnavailable, StoreUnavailable, Window
 
 MOVIES = "/api/v1/movies/"

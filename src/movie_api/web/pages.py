@@ -15,7 +15,7 @@ from litestar.params import FromPath
 from litestar.router import Router
 from swagger_ui_bundle import swagger_ui_path
 
-from movie_api.errors import PROBLEMS
+from movie_api.problems import PROBLEMS
 from movie_core.operations.health import Readiness, Status
 
 _PAGE = """<!doctype html>

@@ -7,9 +7,9 @@ import msgspec
 from dishka import FromDishka
 from litestar import Response, post
 
-from movie_api.bodies import given_or_none, read_rows
-from movie_api.errors import AnyRequest
-from movie_api.movies import require_teller
+from movie_api.problems import AnyRequest
+from movie_api.request_body import given_or_none, read_rows
+from movie_api.routes.movies import require_teller
 from movie_core.discovery.events import MAX_EVENTS, check_event
 from movie_core.discovery.services import Discovery
 from movie_core.errors import Invalid, InvalidEvent

@@ -12,8 +12,8 @@ from tests.unit.api.test_search import MOVIES, assert_problem
 
 from movie_adapters.settings.settings import Settings
 from movie_api.app import create_app
-from movie_api.errors import PROBLEMS
 from movie_api.openapi import PATHS, document
+from movie_api.problems import PROBLEMS
 from movie_core.errors import Invalid, MovieError, Unavailable
 from movie_core.operations.health import Part, Readiness
 

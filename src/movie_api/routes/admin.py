@@ -9,11 +9,11 @@ from dishka import FromDishka
 from litestar import Response, get, patch, post
 from litestar.params import FromPath
 
-from movie_api.analytics import require_staff
-from movie_api.bodies import given_or_none, read_json, read_no_json
-from movie_api.errors import AnyRequest
-from movie_api.lists import PAGED, listing, window_of
-from movie_api.movies import parse_parameters, require_writer
+from movie_api.pagination import PAGED, listing, window_of
+from movie_api.problems import AnyRequest
+from movie_api.request_body import given_or_none, read_json, read_no_json
+from movie_api.routes.analytics import require_staff
+from movie_api.routes.movies import parse_parameters, require_writer
 from movie_core.accounts.outbox import SUBJECTS, Mail, MailState
 from movie_core.accounts.services import Caller
 from movie_core.accounts.users import MAX_ADDRESS, PersonState

@@ -6,12 +6,12 @@ from typing import Any
 import msgspec
 from litestar import Response
 
-from movie_api.errors import AnyRequest
+from movie_api.problems import AnyRequest
 from movie_core.errors import Invalid, InvalidOffsetOrLimit
 from movie_core.paging import PageLinks, Window
 
 PAGED: Mapping[str, type[Invalid]] = {"offset": InvalidOffsetOrLimit, "limit": InvalidOffsetOrLimit}
-"""The parameters of every list, as `movie_api.movies.parse_parameters` takes them."""
+"""The parameters of every list, as `movie_api.routes.movies.parse_parameters` takes them."""
 
 
 def window_of(given: Mapping[str, str]) -> Window:

@@ -11,11 +11,11 @@ from dishka import FromDishka, Provider, Scope, provide
 from litestar import Request, Response, delete, get, patch, post
 from litestar.params import FromPath
 
-from movie_api import account_pages
-from movie_api.account_pages import answer_either, wants_html
-from movie_api.bodies import given_or_none, is_form, read_body, read_form, read_json, read_json_or_nothing
-from movie_api.errors import AnyRequest
-from movie_api.movies import require_exporter, require_writer
+from movie_api.problems import AnyRequest
+from movie_api.request_body import given_or_none, is_form, read_body, read_form, read_json, read_json_or_nothing
+from movie_api.routes.movies import require_exporter, require_writer
+from movie_api.web import account_pages
+from movie_api.web.account_pages import answer_either, wants_html
 from movie_core.accounts.services import Accounts, Caller, TokenPair
 from movie_core.accounts.users import Account
 from movie_core.errors import (

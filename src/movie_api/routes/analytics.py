@@ -14,8 +14,8 @@ from litestar import Response, get
 from litestar.connection import ASGIConnection
 from litestar.handlers import BaseRouteHandler
 
-from movie_api.errors import AnyRequest
-from movie_api.movies import parse_parameters
+from movie_api.problems import AnyRequest
+from movie_api.routes.movies import parse_parameters
 from movie_core.accounts.services import Accounts, Caller
 from movie_core.discovery.analytics import Clicks, Cohort, Days, Funnel, QueryCount, SourceDay, Summary
 from movie_core.errors import InvalidParameter, NotAllowed

@@ -5,8 +5,8 @@ import httpx
 from tests.unit.api.conftest import ANN, AUTHENTICATION, Api, OpenApi
 from tests.unit.api.test_search import assert_problem
 
-from movie_api import pages
-from movie_api.account_pages import ask_for_password, ask_to_activate
+from movie_api.web import pages
+from movie_api.web.account_pages import ask_for_password, ask_to_activate
 
 BROWSER = {"accept": "text/html,application/xhtml+xml,application/xml;q=0.9,*/*;q=0.8"}
 FORM = BROWSER | {"content-type": "application/x-www-form-urlencoded"}

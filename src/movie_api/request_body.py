@@ -11,7 +11,7 @@ from urllib.parse import parse_qsl
 import msgspec
 from litestar.exceptions import ClientException, HTTPException, InternalServerException
 
-from movie_api.errors import AnyRequest
+from movie_api.problems import AnyRequest
 from movie_core.errors import Invalid, InvalidBody, TooManyRows
 
 MAX_DEPTH = 32

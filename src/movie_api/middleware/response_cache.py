@@ -9,8 +9,8 @@ import time
 
 from litestar.types import HTTPScope
 
-from movie_api.guard import Head
-from movie_api.movies import SEARCH_PATH, ReadyAnswers, SearchAccess, matches_etag
+from movie_api.middleware.edge import Head
+from movie_api.routes.movies import SEARCH_PATH, ReadyAnswers, SearchAccess, matches_etag
 from movie_core.discovery.events import EventRecorder
 
 _ROUTE = SEARCH_PATH.rstrip("/")

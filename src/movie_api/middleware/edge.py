@@ -18,7 +18,7 @@ from typing import cast
 from litestar.enums import ScopeType
 from litestar.types import ASGIApp, HTTPResponseStartEvent, HTTPScope, Message, Receive, Scope, Send
 
-from movie_api.errors import problem
+from movie_api.problems import problem
 from movie_core.operations.rate_limits import Quota
 
 MAX_TARGET = 8 * 1024

@@ -6,9 +6,9 @@ import pytest
 from prometheus_client.parser import text_string_to_metric_families
 from tests.unit.api.conftest import AUTHENTICATION, Api, OpenApi, bearer
 
-from movie_api import movies
-from movie_api.fast_lane import FastLane
-from movie_api.guard import Guard
+from movie_api.middleware.edge import Guard
+from movie_api.middleware.response_cache import FastLane
+from movie_api.routes import movies
 from movie_core.discovery.events import EventRecorder
 
 PRODUCTION = {

@@ -23,9 +23,9 @@ import uvicorn
 from litestar import Litestar
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol, RequestResponseCycle
 
-from movie_api.connections import Connections, capacity
-from movie_api.errors import problem
-from movie_api.guard import MAX_TARGET, transport_security
+from movie_api.middleware.edge import MAX_TARGET, transport_security
+from movie_api.problems import problem
+from movie_api.server.connections import Connections, capacity
 
 _access = logging.getLogger("movie_api.access")
 _log = logging.getLogger(__name__)

@@ -14,7 +14,7 @@ from tests.unit.api.test_search import MOVIES, assert_problem
 
 from movie_adapters.settings.settings import Settings
 from movie_api.app import create_app
-from movie_api.guard import Guard
+from movie_api.middleware.edge import Guard
 from movie_core.discovery.services import Discovery
 
 

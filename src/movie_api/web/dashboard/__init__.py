@@ -7,7 +7,7 @@ from pathlib import Path
 from litestar import Response, get
 from litestar.router import Router
 
-from movie_api.pages import html
+from movie_api.web.pages import html
 
 _FILES = Path(__file__).parent
 

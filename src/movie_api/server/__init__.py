@@ -1,0 +1,1 @@
+"""The HTTP server: its protocol class, limits of connections, and processes."""
