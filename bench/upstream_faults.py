@@ -21,11 +21,11 @@ from bench.rows import Row
 from movie_adapters.sources.http import SourceHttp
 from movie_adapters.sources.resilient import ResilientMovies
 from movie_adapters.sources.third_party import ThirdPartyMovies
-from movie_adapters.upstream import Behaviour, Upstream, running_upstream
 from movie_core.errors import SourceUnavailable
 from movie_core.paging import Window
 from movie_core.search.movies import Movie, MovieQuery
 from movie_core.search.retry_policy import BreakerState, Patience, StatusSet
+from movie_standin.server import Behaviour, Upstream, running_upstream
 
 CLIENTS = 24
 LATENCY_MS = 60.0

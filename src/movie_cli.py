@@ -376,7 +376,7 @@ def upstream(
         Makes the randomness repeatable.
     """
     from movie_adapters.catalogue.files import bundled_films
-    from movie_adapters.upstream import Behaviour, serve_upstream
+    from movie_standin.server import Behaviour, serve_upstream
 
     changes: dict[str, object] = {
         "fail_rate": fail_rate, "latency_ms": latency_ms, "retry_after": retry_after, "seed": seed

@@ -28,7 +28,7 @@ from movie_adapters.sql import engine as sql_database
 from movie_adapters.sql import ratings as sql_ratings
 from movie_adapters.sql import tables as sql_tables
 from movie_adapters.sql.engine import migrate
-from movie_adapters.upstream import Upstream
+from movie_standin.server import Upstream
 
 START_SECONDS = 60
 

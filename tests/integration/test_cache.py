@@ -17,8 +17,8 @@ from bench.load import Answer, burst, connect, request_of, steady
 from tests.integration.conftest import Fleet, Scene, state
 from tests.servers import postgres_database
 
-from movie_adapters.upstream import Behaviour, Upstream, running_upstream
 from movie_core.search.movies import Movie
+from movie_standin.server import Behaviour, Upstream, running_upstream
 
 MOVIES = [Movie(id=str(n), title=f"River {n:04}") for n in range(1, 4001)]
 GOOD = Behaviour(fail_rate=0, latency_ms=0)

@@ -20,12 +20,12 @@ import pytest
 from movie_adapters.sources.http import SourceFault, SourceHttp
 from movie_adapters.sources.resilient import ResilientMovies
 from movie_adapters.sources.third_party import ThirdPartyMovies
-from movie_adapters.upstream import KINDS, Behaviour, Upstream, running_upstream, serve_upstream
 from movie_core.errors import SourceUnavailable
 from movie_core.paging import Window
 from movie_core.search.movies import Movie, MoviePage, MovieQuery
 from movie_core.search.retry_policy import BreakerState, Patience, StatusSet
 from movie_core.testing import SAMPLE, MovieSourceContract
+from movie_standin.server import KINDS, Behaviour, Upstream, running_upstream, serve_upstream
 
 STATUSES = StatusSet.parse("400-409,425,429,5xx")
 GOOD = Behaviour(fail_rate=0, latency_ms=0)
@@ -440,9 +440,7 @@ async def test_the_stand_in_outlives_rude_clients() -> None:
 
 
 def test_the_stand_in_ends_with_0_on_sigterm() -> None:
-    program = (
-        "import asyncio; from movie_adapters.upstream import serve_upstream; asyncio.run(serve_upstream((), port=0))"
-    )
+    program = "import asyncio; from movie_standin.server import serve_upstream; asyncio.run(serve_upstream((), port=0))"
     with subprocess.Popen([sys.executable, "-c", program], stdout=subprocess.PIPE, text=True) as process:
         assert process.stdout is not None
         line = process.stdout.readline()

@@ -42,7 +42,7 @@ SQL_PARTS = {
 WITH_RANDOM = {
     "movie_adapters/sources/cached.py",  # jitter
     "movie_adapters/sources/resilient.py",  # jitter
-    "movie_adapters/upstream.py",  # the failures of the stand-in
+    "movie_standin/server.py",  # the failures of the stand-in
     "movie_api/middleware/edge.py",  # ids of requests
     "movie_core/testing/events.py",
     "movie_core/testing/movies.py",

@@ -6,8 +6,8 @@ from typing import Any
 import pytest
 
 from movie_adapters.sources.third_party import MAX_TOTAL, read_movie
-from movie_adapters.upstream import KINDS, Behaviour, Upstream, is_kind
 from movie_core.search.movies import Movie
+from movie_standin.server import KINDS, Behaviour, Upstream, is_kind
 
 MOVIES = (Movie(id="7", title="Amber River"), Movie(id="tt7", title="Bay RIVER"), Movie(id="007", title="Undated"))
 
@@ -87,7 +87,7 @@ def test_a_script_comes_first_and_once() -> None:
 
 
 def test_what_it_takes_for_odd_is_odd_to_the_adapter_too() -> None:
-    from movie_adapters import upstream
+    from movie_standin import server as upstream
 
     assert not any(read_movie(item) for item in upstream._ODD_ITEMS)
     assert MAX_TOTAL < 10**30
