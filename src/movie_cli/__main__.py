@@ -1,0 +1,5 @@
+"""`python -m movie_cli`."""
+
+from movie_cli import main
+
+main()

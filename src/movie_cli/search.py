@@ -1,0 +1,79 @@
+"""`search`."""
+
+import asyncio
+import sys
+from typing import Annotated
+
+from cyclopts import Parameter
+from cyclopts.validators import Number
+from rich.table import Table
+
+from movie_adapters.settings.settings import Settings
+from movie_cli.app import MOVIES, app
+from movie_cli.output import out
+from movie_cli.services import open_container, prepare_search
+from movie_core.paging import Window
+from movie_core.search.movie_search import Catalog
+from movie_core.search.movies import MovieQuery
+
+
+@app.command(group=MOVIES)
+def search(
+    query: str,
+    *,
+    limit: Annotated[int, Parameter(validator=Number(gte=1, lte=100))] = 10,
+    offset: Annotated[int, Parameter(validator=Number(gte=0, lte=10_000))] = 0,
+    year: str | None = None,
+    genre: str | None = None,
+    order: str | None = None,
+    json: Annotated[bool, Parameter(negative=())] = False,
+) -> None:
+    """Search movies and print a page of them.
+
+    Parameters
+    ----------
+    query
+        What to look for; an empty one finds all movies.
+    limit
+        Movies on the page, 1 to 100.
+    offset
+        Movies to pass over, 0 to 10000.
+    year
+        A year, or a range such as 1990..1999.
+    genre
+        A genre's name.
+    order
+        relevance, popularity or year.
+    json
+        Print what the API answers, for scripts.
+    """
+    asked = MovieQuery.parse(query, year=year, genre=genre, order=order)
+    window = Window(offset, limit)
+
+    async def run() -> None:
+        settings = Settings.load()
+        async with open_container(settings) as container:
+            await prepare_search(settings, container)
+            page = await (await container.get(Catalog)).search(asked, window)
+        if json:
+            from movie_api.routes.movies import (  # brings the whole framework, which a table does without
+                Asked,
+                render_page,
+            )
+
+            sys.stdout.write(render_page(page, Asked(asked, window), settings.public_url).body.decode() + "\n")
+            return
+        table = Table(box=None, pad_edge=False, header_style="bold")
+        for heading in ("title", "year", "genres", "directors", "id"):
+            table.add_column(heading, overflow="fold", justify="right" if heading == "year" else "left")
+        for movie in page.items:
+            year_shown = "" if movie.year is None else str(movie.year)
+            table.add_row(movie.title, year_shown, ", ".join(movie.genres), ", ".join(movie.directors), movie.id)
+        out.print(table)
+        out.print(
+            f"{offset + 1} to {offset + len(page.items)} of {page.total}, from {page.source}",
+            style="dim",
+            highlight=False,
+        )
+
+    asyncio.run(run())
