@@ -20,7 +20,8 @@ from movie_adapters.sql.engine import create_engine, migrate
 from movie_adapters.sql.events import SqlEvents
 from movie_adapters.sql.tables import users
 from movie_core.discovery.analytics import Days
-from movie_core.discovery.events import BATCH, Event, EventKind
+from movie_core.discovery.event_recorder import BATCH
+from movie_core.discovery.events import Event, EventKind
 
 USERS, MOVIES, QUERIES, DAYS = 2_000, 10_000, 5_000, 30
 KINDS = {EventKind.SEARCH: 40, EventKind.IMPRESSION: 30, EventKind.CLICK: 15, EventKind.VIEW: 10, EventKind.RATING: 5}

@@ -20,10 +20,10 @@ from movie_adapters.redis.client import RedisLink
 from movie_adapters.redis.trends import RedisTrends
 from movie_adapters.sql.engine import create_engine, migrate
 from movie_adapters.sql.trends import SqlTrends
+from movie_core.clock import utc_now
 from movie_core.discovery.events import MAX_AGE
 from movie_core.discovery.trending import Deed, Totals, TrendWindow
 from movie_core.ports import TrendStore
-from movie_core.search.movies import utc_now
 from movie_core.testing import PRECISION, brute_force, make_deeds
 
 Open = Callable[[], AbstractAsyncContextManager[tuple[TrendStore, TrendStore]]]

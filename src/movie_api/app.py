@@ -31,7 +31,7 @@ from movie_api.routes.ratings import RATING_ROUTES
 from movie_api.web.dashboard import dashboard_router
 from movie_api.web.pages import explain_error, is_live, is_ready, reading_router
 from movie_core.accounts.services import Accounts
-from movie_core.discovery.events import EventRecorder
+from movie_core.discovery.event_recorder import EventRecorder
 from movie_core.operations.rate_limits import Limits
 from movie_core.search.caching import READY_SHARE, Forgetting
 

@@ -19,8 +19,10 @@ from movie_core.discovery.recommendations import MAX_REASONS, ReasonKind, Tier
 from movie_core.discovery.trending import WEIGHTS, DeedKind, TrendWindow
 from movie_core.operations.audit import COMMAND_LINE, Action
 from movie_core.paging import DEFAULT_LIMIT, MAX_LIMIT, MAX_OFFSET
+from movie_core.provenance import State
 from movie_core.search.movie_search import MAX_SUGGESTIONS
-from movie_core.search.movies import MAX_GENRE, MAX_QUERY, Order, State
+from movie_core.search.movies import MAX_GENRE, Order
+from movie_core.text import MAX_QUERY
 
 Json = dict[str, Any]
 

@@ -10,13 +10,13 @@ from movie_adapters.settings.settings import Settings
 from movie_cli.app import mail_app
 from movie_cli.output import CommandError, UsageError, format_time, print_done, print_lines
 from movie_cli.services import as_staff, beside_serve, open_container
+from movie_core.accounts.identifiers import parse_address
 from movie_core.accounts.keyring import new_id
 from movie_core.accounts.outbox import Letter, MailerAway, MailKind, MailRefused, MailState
-from movie_core.accounts.users import parse_address
+from movie_core.clock import utc_now
 from movie_core.operations.audit import COMMAND_LINE
 from movie_core.paging import MAX_LIMIT, Window
 from movie_core.ports import AddressSyntax, Mailer, Outbox
-from movie_core.search.movies import utc_now
 
 
 @mail_app.command(name="list")

@@ -74,12 +74,15 @@ To search another source, write a class with the methods of `movie_core.ports.Mo
 """
 
 from movie_core.accounts.keyring import Keys
-from movie_core.accounts.outbox import Letter, Mail, MailKind, MailRoom, MailRules, MailState, MailTally
+from movie_core.accounts.outbox import Letter, Mail, MailKind, MailRules, MailState, MailTally
+from movie_core.accounts.outbox_dispatcher import MailRoom
 from movie_core.accounts.services import AccountRules, Accounts, Caller, TokenPair
-from movie_core.accounts.sessions import Session, SessionWatch
+from movie_core.accounts.session_registry import SessionWatch
+from movie_core.accounts.sessions import Session
 from movie_core.accounts.users import Account, Address, PersonState, Registration, Username
 from movie_core.discovery.analytics import Clicks, Cohort, Days, Funnel, QueryCount, SourceDay, Summary
-from movie_core.discovery.events import Event, EventKind, EventRecorder
+from movie_core.discovery.event_recorder import EventRecorder
+from movie_core.discovery.events import Event, EventKind
 from movie_core.discovery.rating_files import parse_ratings
 from movie_core.discovery.ratings import (
     Identity,
@@ -101,7 +104,8 @@ from movie_core.discovery.recommendations import (
     Tier,
 )
 from movie_core.discovery.services import Discovery, SuggestedMovies, TrendingMovies
-from movie_core.discovery.trending import Deed, DeedKind, Trend, Trending, Trends, TrendWindow
+from movie_core.discovery.trending import Deed, DeedKind, Trend, Trending, TrendWindow
+from movie_core.discovery.trending_service import Trends
 from movie_core.errors import (
     Busy,
     Conflict,
@@ -146,23 +150,14 @@ from movie_core.memory import MemoryCatalogue, MemorySeenMovies
 from movie_core.operations.administration import Administration
 from movie_core.operations.audit import Action, AuditEntry
 from movie_core.operations.maintenance import Upkeep
-from movie_core.operations.rate_limits import Limits, Permits, Quota, Rate
+from movie_core.operations.rate_limits import Limits
 from movie_core.paging import PageInfo, PageLinks, Window
+from movie_core.provenance import State
+from movie_core.quotas import Permits, Quota, Rate
 from movie_core.search.caching import CachePolicy, CacheStats, Entry, Lease
 from movie_core.search.movie_search import Catalog
-from movie_core.search.movies import (
-    Ability,
-    FoundMovie,
-    Genre,
-    Loaded,
-    Movie,
-    MoviePage,
-    MovieQuery,
-    Order,
-    State,
-    Years,
-    normalise_query,
-)
+from movie_core.search.movies import Ability, FoundMovie, Genre, Loaded, Movie, MoviePage, MovieQuery, Order, Years
+from movie_core.text import normalise_query
 
 __all__ = [
     "Ability",

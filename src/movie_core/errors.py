@@ -4,11 +4,10 @@ An error says what happened in the words of the domain. Which HTTP status it bec
 (`movie_api.problems`); a test keeps that table total over the leaves defined here.
 """
 
-from typing import TYPE_CHECKING, ClassVar
+from typing import ClassVar
 
-if TYPE_CHECKING:
-    from movie_core.operations.rate_limits import Quota
-    from movie_core.search.movies import State
+from movie_core.provenance import State
+from movie_core.quotas import Quota
 
 
 class MovieError(Exception):

@@ -19,8 +19,8 @@ from movie_core.discovery.ratings import Identity, Kept, NewRating, Rating
 from movie_core.discovery.recommendations import ModelInfo, Progress, Suggestions
 from movie_core.discovery.trending import Deed, Life, Totals, Trend, TrendWindow
 from movie_core.operations.audit import AuditEntry
-from movie_core.operations.rate_limits import Permits, Quota, Rate
 from movie_core.paging import Window
+from movie_core.quotas import Permits, Quota, Rate
 from movie_core.search.caching import CacheStats, Entry, Lease
 from movie_core.search.movies import Ability, FoundMovie, Genre, Loaded, Movie, MoviePage, MovieQuery
 

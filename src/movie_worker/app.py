@@ -26,7 +26,8 @@ from movie_adapters.redis.task_queue import DELIVER_MAIL, MAX_ENTRIES, PURGE, TR
 from movie_adapters.settings.settings import Settings
 from movie_adapters.wiring.background import PURGE_SECONDS, TRAIN_SECONDS, EventDoorbell, keep_delivering
 from movie_adapters.wiring.providers import create_container
-from movie_core.accounts.outbox import SEND_SECONDS, MailRoom
+from movie_core.accounts.outbox import SEND_SECONDS
+from movie_core.accounts.outbox_dispatcher import MailRoom
 from movie_core.errors import Unavailable
 from movie_core.ports import Doorbell
 from movie_worker.metrics import CountTasks, Telling, answer_metrics

@@ -24,9 +24,9 @@ from movie_core.accounts.keyring import new_id
 from movie_core.accounts.outbox import MailState
 from movie_core.accounts.services import Accounts
 from movie_core.accounts.users import Address, Registration, Username
+from movie_core.clock import utc_now
 from movie_core.discovery.ratings import NewRating
 from movie_core.ports import Outbox, RatingStore, UserStore
-from movie_core.search.movies import utc_now
 
 Run = Callable[..., "subprocess.CompletedProcess[str]"]
 

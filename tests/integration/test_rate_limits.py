@@ -15,7 +15,7 @@ from tests.servers import OwnServer, own_redis
 
 from movie_adapters.redis.client import RedisLink
 from movie_adapters.redis.rate_limits import SharedRateLimiter
-from movie_core.operations.rate_limits import Rate
+from movie_core.quotas import Rate
 from movie_core.testing import RateLimiterContract
 
 PATIENT = 10.0

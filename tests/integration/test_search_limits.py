@@ -15,7 +15,8 @@ from redis.asyncio import Redis
 from movie_adapters.redis.client import RedisLink
 from movie_adapters.redis.rate_limits import SharedRateLimiter
 from movie_core.errors import RateLimited
-from movie_core.operations.rate_limits import SHARE, SLOTS, LeasedLimit, Permits, PermitWindow, Rate
+from movie_core.operations.rate_limits import SHARE, SLOTS, LeasedLimit, PermitWindow
+from movie_core.quotas import Permits, Rate
 
 PATIENT = 10.0
 """Seconds, where a busy machine must not look like a Redis that is away."""

@@ -20,8 +20,8 @@ from movie_adapters.settings.settings import Settings
 from movie_adapters.wiring.providers import create_container, prepare_schema
 from movie_core.accounts.keyring import new_id
 from movie_core.accounts.users import Address, Registration, Username
+from movie_core.clock import utc_now
 from movie_core.ports import UserStore
-from movie_core.search.movies import utc_now
 
 SECRET = "of these tests and long enough for anybody"
 Register = Callable[[str], None]

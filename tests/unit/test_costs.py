@@ -17,21 +17,16 @@ from movie_api.middleware.edge import MAX_HEADER_BYTES, MAX_TARGET, Head
 from movie_api.request_body import _parsed as parse_json
 from movie_api.routes.analytics import prefers_csv
 from movie_api.routes.movies import matches_etag, parse_search
+from movie_core.accounts.identifiers import parse_address, parse_username
 from movie_core.accounts.keyring import Keys
-from movie_core.accounts.users import (
-    Address,
-    Username,
-    check_password,
-    normalise_password,
-    parse_address,
-    parse_username,
-)
+from movie_core.accounts.passwords import check_password, normalise_password
+from movie_core.accounts.users import Address, Username
 from movie_core.discovery.analytics import Days
 from movie_core.discovery.events import check_event
 from movie_core.discovery.rating_files import parse_ratings
 from movie_core.discovery.ratings import title_key
 from movie_core.errors import Denied, Invalid, TooManyRows
-from movie_core.search.movies import normalise_query
+from movie_core.text import normalise_query
 
 BODY = 64 * 1024
 MOST_SECONDS = 0.02

@@ -22,10 +22,11 @@ from typing import TYPE_CHECKING, Literal, Protocol
 
 from movie_adapters.settings.settings import Settings
 from movie_core.accounts.outbox import MailTally
-from movie_core.discovery.events import EventRecorder
+from movie_core.clock import utc_now
+from movie_core.discovery.event_recorder import EventRecorder
 from movie_core.discovery.recommendations import ModelInfo
 from movie_core.ports import Outbox, Recommender
-from movie_core.search.movies import State, utc_now
+from movie_core.provenance import State
 from movie_core.search.retry_policy import BreakerState, Snapshot
 
 if TYPE_CHECKING:

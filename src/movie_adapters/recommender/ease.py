@@ -11,6 +11,7 @@ from datetime import datetime, timedelta
 from types import ModuleType
 from typing import TYPE_CHECKING
 
+from movie_core.clock import utc_now
 from movie_core.discovery.ratings import Rating
 from movie_core.discovery.recommendations import (
     MAX_MODEL_MOVIES,
@@ -26,7 +27,7 @@ from movie_core.discovery.recommendations import (
 from movie_core.errors import StoreUnavailable
 from movie_core.paging import Window
 from movie_core.ports import Catalogue, ModelStore, RatingStore
-from movie_core.search.movies import Movie, utc_now
+from movie_core.search.movies import Movie
 
 if TYPE_CHECKING:  # at run time it comes with numpy, which a start should not have to wait for
     from movie_adapters.recommender.ease_model import EaseModel

@@ -11,8 +11,9 @@ from collections.abc import Callable, Iterator, Sized
 from typing import TYPE_CHECKING, Generic, TypeVar
 
 from movie_core.errors import StoreUnavailable
-from movie_core.operations.rate_limits import SLOTS, Permits, PermitWindow, Quota, Rate
+from movie_core.operations.rate_limits import SLOTS, PermitWindow
 from movie_core.ports import RateLimiter
+from movie_core.quotas import Permits, Quota, Rate
 
 if TYPE_CHECKING:  # a process without Redis needn't import its client
     from movie_adapters.redis.client import RedisLink

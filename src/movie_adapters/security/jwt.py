@@ -12,9 +12,9 @@ from jwt.algorithms import HMACAlgorithm
 
 from movie_core.accounts.keyring import Keys
 from movie_core.accounts.sessions import Access
+from movie_core.clock import utc_now
 from movie_core.errors import InvalidToken
 from movie_core.ports import AccessTokens
-from movie_core.search.movies import utc_now
 
 AUDIENCE = "movie-api"
 ALGORITHM = "HS256"

@@ -15,7 +15,7 @@ from urllib.parse import parse_qsl, urlsplit
 from dotenv.parser import parse_stream
 
 from movie_core.accounts.keyring import MIN_SECRET
-from movie_core.operations.rate_limits import Rate
+from movie_core.quotas import Rate
 from movie_core.search.retry_policy import StatusSet
 
 PREFIX = "MOVIE_"

@@ -19,8 +19,10 @@ from movie_core.errors import FilterUnsupported, MovieNotFound, SourceUnavailabl
 from movie_core.memory import MemoryEntries
 from movie_core.paging import MAX_OFFSET, Window
 from movie_core.ports import EntryStore, MovieSource
-from movie_core.search.caching import BLOCK_SIZES, CachePolicy, Entry, Flights, Forgetting, Freshness, Lease, blocks_of
-from movie_core.search.movies import MAX_ID, Ability, FoundMovie, Genre, Movie, MoviePage, MovieQuery, State
+from movie_core.provenance import State
+from movie_core.search.caching import BLOCK_SIZES, CachePolicy, Entry, Forgetting, Freshness, Lease, blocks_of
+from movie_core.search.movies import MAX_ID, Ability, FoundMovie, Genre, Movie, MoviePage, MovieQuery
+from movie_core.single_flight import Flights
 
 LEASE_SECONDS = 1.5
 """For which others leave the source to one who has stopped telling that it is at it."""

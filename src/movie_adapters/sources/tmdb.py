@@ -17,9 +17,10 @@ from typing import Any, Generic, TypeGuard, TypeVar
 import httpx
 
 from movie_adapters.sources.http import SourceFault, SourceHttp, clean_text
+from movie_core.clock import utc_now
 from movie_core.errors import FilterUnsupported, MovieNotFound
 from movie_core.paging import Window
-from movie_core.search.movies import Ability, FoundMovie, Genre, Movie, MoviePage, MovieQuery, Order, utc_now
+from movie_core.search.movies import Ability, FoundMovie, Genre, Movie, MoviePage, MovieQuery, Order
 from movie_core.search.retry_policy import StatusSet
 
 TMDB_URL = "https://api.themoviedb.org/3"

@@ -44,10 +44,11 @@ from movie_adapters.sql.tables import (
     upsert,
     users,
 )
+from movie_core.clock import iso_time
 from movie_core.discovery.analytics import CLICK_WINDOW, KEPT
-from movie_core.discovery.events import BATCH, Event, EventKind
+from movie_core.discovery.event_recorder import BATCH
+from movie_core.discovery.events import Event, EventKind
 from movie_core.discovery.trending import Deed, DeedKind, utc_day, weight_of
-from movie_core.search.movies import iso_time
 
 LONG_SECONDS = 15.0
 """How long reading through all events of a user, or of many days, may take."""

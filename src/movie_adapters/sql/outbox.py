@@ -35,8 +35,9 @@ from movie_core.accounts.outbox import (
     Purpose,
 )
 from movie_core.accounts.users import Address
-from movie_core.operations.rate_limits import Rate, widest_network_of
+from movie_core.operations.rate_limits import widest_network_of
 from movie_core.paging import Window
+from movie_core.quotas import Rate
 
 REMOVED = 2_000
 """Mails that nobody is there for, removed at a time."""

@@ -11,8 +11,8 @@ from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
 from movie_adapters.sql.engine import metadata
 from movie_adapters.sql.tables import text_column, time_column, transaction, users
+from movie_core.clock import iso_time, utc_now
 from movie_core.discovery.personal_ranking import MAX_ORDERS, ORDER_SECONDS
-from movie_core.search.movies import iso_time, utc_now
 
 PURGED = 100
 """Outdated orders that keeping a new one removes."""

@@ -56,10 +56,10 @@ from movie_adapters.sql.tables import (
 from movie_core.accounts.keyring import Keys
 from movie_core.accounts.outbox import ACTIVATIONS, LinkInMail, MailKind, MailRules, MailState, NewLink, Purpose
 from movie_core.accounts.users import MAX_PENDING, REPEAT, Account, Address, PersonState, Registration, Username
+from movie_core.clock import iso_time
 from movie_core.errors import InvalidLink, PasswordRequired, UsernameTaken, UserNotFound
 from movie_core.paging import Window
 from movie_core.ports import Activated, ActivationLink, Person, UsernameSyntax
-from movie_core.search.movies import iso_time
 
 KEPT_AFTER_LINK = timedelta(days=7)
 """How long registrations and links outlive the link's end."""

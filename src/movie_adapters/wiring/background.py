@@ -5,7 +5,7 @@ import contextlib
 import logging
 from collections.abc import Awaitable, Callable
 
-from movie_core.accounts.outbox import MailRoom
+from movie_core.accounts.outbox_dispatcher import MailRoom
 from movie_core.errors import StoreUnavailable
 
 TICK_SECONDS = 5.0

@@ -33,12 +33,13 @@ from movie_adapters.settings.settings import SettingError, Settings
 from movie_adapters.sources.cached import CachedMovieSource
 from movie_adapters.sources.seen import BatchedSeenMovies
 from movie_core.accounts.keyring import Keys
-from movie_core.accounts.outbox import MailRoom, MailRules
+from movie_core.accounts.outbox import MailRules
+from movie_core.accounts.outbox_dispatcher import MailRoom
 from movie_core.accounts.services import AccountRules, Accounts
-from movie_core.accounts.sessions import SessionWatch
-from movie_core.discovery.events import EventRecorder
+from movie_core.accounts.session_registry import SessionWatch
+from movie_core.discovery.event_recorder import EventRecorder
 from movie_core.discovery.services import Discovery
-from movie_core.discovery.trending import Trends
+from movie_core.discovery.trending_service import Trends
 from movie_core.errors import StoreUnavailable, Unavailable
 from movie_core.memory import MemoryEntries
 from movie_core.operations.administration import Administration

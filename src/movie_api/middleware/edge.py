@@ -19,7 +19,7 @@ from litestar.enums import ScopeType
 from litestar.types import ASGIApp, HTTPResponseStartEvent, HTTPScope, Message, Receive, Scope, Send
 
 from movie_api.problems import problem
-from movie_core.operations.rate_limits import Quota
+from movie_core.quotas import Quota
 
 MAX_TARGET = 8 * 1024
 """Bytes of path and query string."""

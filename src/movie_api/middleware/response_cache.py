@@ -11,7 +11,7 @@ from litestar.types import HTTPScope
 
 from movie_api.middleware.edge import Head
 from movie_api.routes.movies import SEARCH_PATH, ReadyAnswers, SearchAccess, matches_etag
-from movie_core.discovery.events import EventRecorder
+from movie_core.discovery.event_recorder import EventRecorder
 
 _ROUTE = SEARCH_PATH.rstrip("/")
 """As the framework calls the handler's route."""

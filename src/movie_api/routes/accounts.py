@@ -28,7 +28,8 @@ from movie_core.errors import (
     SessionNotFound,
     WeakPassword,
 )
-from movie_core.operations.rate_limits import Limits, LoginAttempt, Quota, networks_of
+from movie_core.operations.rate_limits import Limits, LoginAttempt, networks_of
+from movie_core.quotas import Quota
 
 AUTHENTICATION = "/api/v1/authentication/"
 ACTIVATION_LINK = AUTHENTICATION + "verify-email/{uid:str}/{token:str}/"

@@ -17,10 +17,10 @@ from litestar.handlers import BaseRouteHandler
 from movie_api.problems import AnyRequest
 from movie_api.routes.movies import parse_parameters
 from movie_core.accounts.services import Accounts, Caller
+from movie_core.clock import utc_now
 from movie_core.discovery.analytics import Clicks, Cohort, Days, Funnel, QueryCount, SourceDay, Summary
 from movie_core.errors import InvalidParameter, NotAllowed
 from movie_core.ports import Analytics
-from movie_core.search.movies import utc_now
 
 ANALYTICS = "/api/v1/analytics/"
 

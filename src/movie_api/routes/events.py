@@ -10,10 +10,10 @@ from litestar import Response, post
 from movie_api.problems import AnyRequest
 from movie_api.request_body import given_or_none, read_rows
 from movie_api.routes.movies import require_teller
+from movie_core.clock import utc_now
 from movie_core.discovery.events import MAX_EVENTS, check_event
 from movie_core.discovery.services import Discovery
 from movie_core.errors import Invalid, InvalidEvent
-from movie_core.search.movies import utc_now
 
 EVENTS = "/api/v1/events/"
 

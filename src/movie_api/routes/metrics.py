@@ -11,7 +11,7 @@ from litestar.exceptions import NotFoundException
 from movie_adapters.observability.metrics import Metrics, RequestCounts, Siblings, Stock, TellingSource, is_admitted
 from movie_adapters.settings.settings import Settings
 from movie_adapters.wiring.providers import PatientSource, SharedRedis
-from movie_core.discovery.events import EventRecorder
+from movie_core.discovery.event_recorder import EventRecorder
 
 METRICS_PATH = "/metrics"
 

@@ -24,7 +24,7 @@ from litestar.params import FromPath
 from litestar.types import Guard, HTTPScope, WebSocketScope
 
 from movie_core.accounts.services import Accounts, Caller
-from movie_core.discovery.events import EventRecorder
+from movie_core.discovery.event_recorder import EventRecorder
 from movie_core.discovery.services import Discovery
 from movie_core.errors import (
     Denied,
@@ -37,8 +37,10 @@ from movie_core.errors import (
 )
 from movie_core.operations.rate_limits import LeasedLimit, Limits, UserLimit, network_of, networks_of
 from movie_core.paging import PageLinks, Window
+from movie_core.provenance import State
 from movie_core.search.movie_search import Catalog
-from movie_core.search.movies import FoundMovie, Movie, MoviePage, MovieQuery, Order, State, normalise_query
+from movie_core.search.movies import FoundMovie, Movie, MoviePage, MovieQuery, Order
+from movie_core.text import normalise_query
 
 Connection = ASGIConnection[Any, Any, Any, Any]
 

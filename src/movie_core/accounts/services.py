@@ -10,19 +10,14 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any
 
+from movie_core.accounts.identifiers import parse_address, parse_username
 from movie_core.accounts.keyring import Keys, new_id, new_token, token_hash
 from movie_core.accounts.outbox import MailKind
-from movie_core.accounts.sessions import MAX_DEVICE, Access, Session, SessionWatch
-from movie_core.accounts.users import (
-    Account,
-    Address,
-    Registration,
-    check_password,
-    is_hashable,
-    normalise_password,
-    parse_address,
-    parse_username,
-)
+from movie_core.accounts.passwords import check_password, is_hashable, normalise_password
+from movie_core.accounts.session_registry import SessionWatch
+from movie_core.accounts.sessions import MAX_DEVICE, Access, Session
+from movie_core.accounts.users import Account, Address, Registration
+from movie_core.clock import utc_now
 from movie_core.errors import (
     Invalid,
     InvalidCredentials,
@@ -48,7 +43,6 @@ from movie_core.ports import (
     UsernameSyntax,
     UserStore,
 )
-from movie_core.search.movies import utc_now
 
 MAX_CALLERS = 10_000
 """Tokens of which is remembered that they were found good; about a kilobyte each."""

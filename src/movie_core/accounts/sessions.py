@@ -1,18 +1,8 @@
 """Sessions: what a token says, when a refresh token may come again, and how a process knows which ones have ended."""
 
-import logging
-from collections import OrderedDict
-from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from enum import Enum
-from typing import TYPE_CHECKING
-
-from movie_core.errors import InvalidToken, StoreUnavailable
-from movie_core.search.movies import utc_now
-
-if TYPE_CHECKING:
-    from movie_core.ports import SessionStore
 
 GRACE = timedelta(seconds=10)
 """How long a used refresh token still gets the successor that it got before: its answer may have been lost."""
@@ -22,12 +12,6 @@ MAX_NETWORKS = 20
 """Networks that an account is remembered to have logged in from."""
 MAX_DEVICE = 200
 """Characters kept of what a client calls itself."""
-OVERLAP = timedelta(seconds=60)
-"""How far back each look at ended sessions goes: longer than a transaction is open, and than clocks differ."""
-MAX_KNOWN = 200_000
-"""Sessions that a process keeps in mind."""
-
-_log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,66 +48,3 @@ class Reuse(Enum):
 def judge_reuse(now: datetime, spent_at: datetime, *, successor_is_unused: bool) -> Reuse:
     """Judge a refresh token that was used at `spent_at`."""
     return Reuse.REPEAT if successor_is_unused and now - spent_at <= GRACE else Reuse.THEFT
-
-
-class SessionWatch:
-    """Knows which sessions live without asking the store for every request.
-
-    A session is looked up once; from then on `poll`, called a few times a second, tells which ones have ended. While
-    the store is away, what was known stays in force, and a session not seen before passes: its token proves enough
-    until it expires.
-    """
-
-    def __init__(self, store: "SessionStore", clock: Callable[[], datetime] = utc_now) -> None:
-        self._store = store
-        self._clock = clock
-        self._live: OrderedDict[str, None] = OrderedDict()
-        self._ended: OrderedDict[str, None] = OrderedDict()
-        self._since = clock() - OVERLAP
-        self._is_away = False
-
-    def forget(self, session_ids: Sequence[str]) -> None:
-        """These have ended: refuse them from now on."""
-        for session_id in session_ids:
-            self._live.pop(session_id, None)
-            self._keep(self._ended, session_id)
-
-    def is_live(self, session_id: str) -> bool:
-        """Whether it is known to live; False also where `check` has to find out."""
-        return session_id in self._live
-
-    async def check(self, session_id: str) -> None:
-        """Raises `InvalidToken` for a session that has ended or never was."""
-        if session_id in self._live:
-            return
-        if session_id not in self._ended and not self._is_away:
-            try:
-                is_live = await self._store.session_lives(session_id)
-            except StoreUnavailable:
-                self._is_away = True  # the next poll that succeeds takes it back
-            else:
-                # What ended meanwhile was told to `forget`, and the store's answer may be older than that.
-                self._keep(self._live if is_live and session_id not in self._ended else self._ended, session_id)
-        if session_id in self._ended:
-            raise InvalidToken("the session has ended")
-
-    async def poll(self) -> None:
-        """Learn which sessions have ended since the last time. Never raises `StoreUnavailable`."""
-        began = self._clock()
-        try:
-            ended = await self._store.sessions_ended_since(self._since - OVERLAP)
-        except StoreUnavailable as error:
-            if not self._is_away:
-                _log.warning("ended sessions can't be read, so tokens are good until they expire: %s", error.detail)
-            self._is_away = True
-            return
-        self._is_away = False
-        self._since = began
-        self.forget(ended)
-
-    @staticmethod
-    def _keep(known: OrderedDict[str, None], session_id: str) -> None:
-        known[session_id] = None
-        known.move_to_end(session_id)
-        if len(known) > MAX_KNOWN:
-            known.popitem(last=False)

@@ -7,8 +7,9 @@ from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 from typing import Any
 
+from movie_core.clock import iso_time
 from movie_core.errors import InvalidRating
-from movie_core.search.movies import Movie, iso_time
+from movie_core.search.movies import Movie
 
 LOWEST = 0.5
 HIGHEST = 10.0

@@ -6,7 +6,9 @@ from dataclasses import dataclass, replace
 from datetime import datetime
 from urllib.parse import urlencode
 
-from movie_core.discovery.events import MAX_AGE, Event, EventRecorder
+from movie_core.clock import utc_now
+from movie_core.discovery.event_recorder import EventRecorder
+from movie_core.discovery.events import MAX_AGE, Event
 from movie_core.discovery.personal_ranking import ORDERED, personal_order
 from movie_core.discovery.ratings import (
     Identity,
@@ -20,12 +22,13 @@ from movie_core.discovery.ratings import (
     check_rating,
 )
 from movie_core.discovery.recommendations import SuggestedMovie, Suggestions, Tier
-from movie_core.discovery.trending import MAX_TREND, Trend, Trending, Trends, TrendWindow
+from movie_core.discovery.trending import MAX_TREND, Trend, Trending, TrendWindow
+from movie_core.discovery.trending_service import Trends
 from movie_core.errors import MovieNotFound, RatingNotFound
 from movie_core.paging import Window
 from movie_core.ports import Catalogue, KeptOrders, RatingStore, Recommender, SeenMovies
 from movie_core.search.movie_search import SEEN_SECONDS, Catalog
-from movie_core.search.movies import MAX_ID, Ability, Movie, MoviePage, MovieQuery, Order, utc_now
+from movie_core.search.movies import MAX_ID, Ability, Movie, MoviePage, MovieQuery, Order
 
 MAX_KNOWN = 100_000
 """Ids of movies that a process remembers to be there, some 150 bytes each."""

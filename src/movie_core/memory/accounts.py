@@ -36,6 +36,7 @@ from movie_core.accounts.outbox import (
 from movie_core.accounts.sessions import MAX_NETWORKS, MAX_SESSIONS, Access, Reuse, Session, judge_reuse
 from movie_core.accounts.users import MAX_PENDING as MAX_REGISTRATIONS
 from movie_core.accounts.users import REPEAT, Account, Address, PersonState, Registration, Username
+from movie_core.clock import iso_time, utc_now
 from movie_core.errors import (
     InvalidCredentials,
     InvalidEmail,
@@ -45,10 +46,10 @@ from movie_core.errors import (
     UsernameTaken,
     UserNotFound,
 )
-from movie_core.operations.rate_limits import Permits, PermitWindow, Quota, Rate, widest_network_of
+from movie_core.operations.rate_limits import PermitWindow, widest_network_of
 from movie_core.paging import Window
 from movie_core.ports import Activated, ActivationLink, Person, Rotated
-from movie_core.search.movies import iso_time, utc_now
+from movie_core.quotas import Permits, Quota, Rate
 
 
 @dataclass(slots=True)

@@ -4,6 +4,7 @@ import math
 from collections.abc import Callable, Collection, Mapping, Sequence
 from datetime import datetime
 
+from movie_core.clock import utc_now
 from movie_core.discovery.ratings import LIKED, Rating
 from movie_core.discovery.recommendations import (
     MAX_MODEL_MOVIES,
@@ -19,7 +20,7 @@ from movie_core.discovery.recommendations import (
 )
 from movie_core.paging import Window
 from movie_core.ports import Catalogue, RatingStore
-from movie_core.search.movies import Movie, utc_now
+from movie_core.search.movies import Movie
 
 NEUTRAL = 5.0
 """A rating that says neither."""

@@ -6,6 +6,7 @@ from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from typing import Any
 
+from movie_core.clock import iso_time, utc_now
 from movie_core.discovery.personal_ranking import MAX_ORDERS, ORDER_SECONDS
 from movie_core.discovery.trending import (
     KEPT_MOVIES,
@@ -18,7 +19,6 @@ from movie_core.discovery.trending import (
     log2_add,
     strongest,
 )
-from movie_core.search.movies import iso_time, utc_now
 
 
 class MemoryTrends:

@@ -11,11 +11,11 @@ from typing import TypeVar
 from movie_core.accounts.outbox import Mail, MailState
 from movie_core.accounts.services import Accounts
 from movie_core.accounts.users import Account, PersonState
+from movie_core.clock import utc_now
 from movie_core.errors import MailNotDead, MailNotFound, OwnAccount, StoreUnavailable, UserNotFound
 from movie_core.operations.audit import Action, AuditEntry
 from movie_core.paging import Window
 from movie_core.ports import AuditLog, Doorbell, EntryStore, Outbox, Person, UserStore
-from movie_core.search.movies import utc_now
 
 Listed = TypeVar("Listed")
 

@@ -5,7 +5,7 @@ from datetime import datetime, timedelta
 from enum import StrEnum
 
 from movie_core.accounts.keyring import new_id
-from movie_core.search.movies import iso_time
+from movie_core.clock import iso_time
 
 KEEP = timedelta(days=400)
 """How long an entry is kept: a year, and time to look into it."""

@@ -3,10 +3,10 @@
 from collections.abc import Callable
 from datetime import datetime, timedelta
 
+from movie_core.clock import utc_now
 from movie_core.discovery.trending import utc_day
 from movie_core.operations import audit
 from movie_core.ports import AuditLog, EventStore, Recommender, UserStore
-from movie_core.search.movies import utc_now
 
 
 class Upkeep:

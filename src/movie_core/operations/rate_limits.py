@@ -5,22 +5,16 @@ import functools
 import hashlib
 import ipaddress
 import math
-import re
 import time
 from collections import OrderedDict
 from collections.abc import Callable, Collection, Iterator, Sequence
 from dataclasses import dataclass
-from datetime import datetime, timedelta
-from typing import TYPE_CHECKING
 
 from movie_core.errors import RateLimited
-from movie_core.search.caching import Flights
+from movie_core.ports import RateLimiter
+from movie_core.quotas import Permits, Quota, Rate
+from movie_core.single_flight import Flights
 
-if TYPE_CHECKING:
-    from movie_core.ports import RateLimiter
-
-_SECONDS = {"second": 1, "minute": 60, "hour": 3600, "day": 86400}
-_RATE = re.compile(r"([1-9][0-9]{0,6})/(second|minute|hour|day)", re.ASCII)
 WIDER = 10
 """Factor of the limit of an account alone, or of a network alone, to the limit of both together."""
 SHARE = 20
@@ -35,51 +29,6 @@ are given up."""
 SLOTS = 60
 """Into how many parts a window is divided where permits are counted: what was done in one part is forgotten together,
 so that a key's memory is bounded whatever its limit."""
-
-
-@dataclass(frozen=True, slots=True)
-class Rate:
-    """At most `amount` in any `seconds`."""
-
-    amount: int
-    seconds: int
-
-    @classmethod
-    def parse(cls, text: str) -> "Rate | None":
-        """`10/minute`; `off` is None. Raises `ValueError`."""
-        if text == "off":
-            return None
-        match = _RATE.fullmatch(text)
-        if match is None:
-            raise ValueError("must be a number per second, minute, hour or day, such as 10/minute, or off")
-        return cls(int(match[1]), _SECONDS[match[2]])
-
-    def times(self, factor: int) -> "Rate":
-        """So many times as often."""
-        return Rate(self.amount * factor, self.seconds)
-
-    def __str__(self) -> str:
-        unit = next(name for name, seconds in _SECONDS.items() if seconds == self.seconds)
-        return f"{self.amount}/{unit}"
-
-
-@dataclass(frozen=True, slots=True)
-class Quota:
-    """Where somebody stands with a limit."""
-
-    name: str
-    rate: Rate
-    remaining: int
-    reset: float
-    """Seconds until the oldest of what counts is forgotten; until the next try is allowed, when none remains."""
-
-
-@dataclass(frozen=True, slots=True)
-class Permits:
-    """Taken ahead: the right to do something `count` times."""
-
-    id: str
-    count: int
 
 
 @functools.lru_cache(4096)
@@ -106,15 +55,6 @@ def network_of(client: str) -> str:
 def widest_network_of(network: str) -> str:
     """The widest of `networks_of`, for the narrowest."""
     return networks_of(network.partition("/")[0])[-1]
-
-
-def free_at(now: datetime, rate: Rate | None, earlier: Sequence[datetime]) -> datetime:
-    """When one more is allowed, after those at `earlier`: `now` at the soonest."""
-    if rate is None:
-        return now
-    window = timedelta(seconds=rate.seconds)
-    counting = sorted(at for at in earlier if at > now - window)
-    return now if len(counting) < rate.amount else counting[-rate.amount] + window
 
 
 class PermitWindow:

@@ -1,10 +1,8 @@
 """Remembered answers: how long they are fresh and may be served, and the blocks in which a source is asked."""
 
-import asyncio
-from collections.abc import Awaitable, Callable, Hashable, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from enum import Enum
-from typing import Generic, TypeVar
 
 from movie_core.paging import MAX_LIMIT, MAX_OFFSET, Window
 
@@ -17,7 +15,6 @@ JITTER = 0.1
 
 READY_SHARE = 4
 """The part of the cache's memory that answers ready to be sent may take: one in so many bytes."""
-T = TypeVar("T")
 
 
 class Freshness(Enum):
@@ -101,52 +98,3 @@ class Forgetting:
     def all(self) -> None:
         for forget in self._told:
             forget()
-
-
-class Flights(Generic[T]):
-    """At most one call per key under way: who comes meanwhile gets the same answer or error. A call outlives whoever
-    started it. Must be used within a running event loop.
-    """
-
-    def __init__(self) -> None:
-        self._tasks: dict[Hashable, asyncio.Task[T]] = {}
-
-    def __contains__(self, key: Hashable) -> bool:
-        task = self._tasks.get(key)
-        return task is not None and not task.done()
-
-    def start(self, key: Hashable, call: Callable[[], Awaitable[T]], *, linger: float = 0.0) -> asyncio.Task[T]:
-        """The call under way, or one that begins now. What it ended with counts as under way for `linger` seconds."""
-        task = self._tasks.get(key)
-        # One that has just ended may still be here: who waited for it without waiting would come back for ever.
-        if task is None or (task.done() and not linger):
-            task = self._tasks[key] = asyncio.ensure_future(_run(call))
-            task.add_done_callback(lambda done: self._landed(key, done, linger))
-        return task
-
-    async def join(self, key: Hashable, call: Callable[[], Awaitable[T]], *, linger: float = 0.0) -> T:
-        return await asyncio.shield(self.start(key, call, linger=linger))
-
-    async def close(self) -> None:
-        """Cancel what is under way, and wait until it has ended."""
-        tasks = list(self._tasks.values())
-        self._tasks.clear()
-        for task in tasks:
-            task.cancel()
-        await asyncio.gather(*tasks, return_exceptions=True)
-
-    def _landed(self, key: Hashable, task: "asyncio.Task[T]", linger: float) -> None:
-        if not task.cancelled():
-            task.exception()  # all who wait may have left: asyncio would complain of an error that nobody saw
-        if linger:
-            task.get_loop().call_later(linger, self._forget, key, task)
-        else:
-            self._forget(key, task)
-
-    def _forget(self, key: Hashable, task: "asyncio.Task[T]") -> None:
-        if self._tasks.get(key) is task:
-            del self._tasks[key]
-
-
-async def _run(call: Callable[[], Awaitable[T]]) -> T:
-    return await call()

@@ -8,18 +8,10 @@ from dataclasses import replace
 from movie_core.errors import FilterUnsupported, MovieNotFound, SourceUnavailable, StoreUnavailable
 from movie_core.paging import Window
 from movie_core.ports import MovieSource, SeenMovies
-from movie_core.search.caching import Flights
-from movie_core.search.movies import (
-    Ability,
-    FoundMovie,
-    Genre,
-    Movie,
-    MoviePage,
-    MovieQuery,
-    Order,
-    State,
-    normalise_query,
-)
+from movie_core.provenance import State
+from movie_core.search.movies import Ability, FoundMovie, Genre, Movie, MoviePage, MovieQuery, Order
+from movie_core.single_flight import Flights
+from movie_core.text import normalise_query
 
 MAX_SUGGESTIONS = 10
 SEEN_SECONDS = 0.35

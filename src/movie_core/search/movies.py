@@ -1,23 +1,20 @@
 """Movies, what is asked about them, and the pages that answer."""
 
 import re
-import unicodedata
 from dataclasses import dataclass, field
-from datetime import UTC, datetime
+from datetime import datetime
 from enum import StrEnum
 
+from movie_core.clock import utc_now
 from movie_core.errors import InvalidParameter, InvalidQuery
+from movie_core.provenance import State
+from movie_core.text import normalise_query
 
-MAX_QUERY = 200
-"""Characters of a query once normalised."""
 MAX_ID = 200
 """Characters of a movie's id."""
 MAX_GENRE = 60
 """Characters of a genre's name in a filter."""
 
-NFC_SHARE = 4
-"""NFC makes a text at most so many times shorter, in characters and in bytes of UTF-8. Longer ones are too long without
-being composed, and must not be: the time for that grows with the square of how many marks follow each other."""
 
 _YEARS = re.compile(r"([0-9]{4})(?:\.\.([0-9]{4}))?", re.ASCII)
 
@@ -98,25 +95,6 @@ class Years:
         return f"{self.first:04}" if self.first == self.last else f"{self.first:04}..{self.last:04}"
 
 
-def normalise_query(text: str) -> str:
-    """NFC, outer blanks (any Unicode space) stripped, inner runs of them made one space.
-
-    Control characters (tab and NUL too, looked for before stripping), lone surrogates, and more than `MAX_QUERY`
-    characters afterwards raise `InvalidQuery`. Every other character stays as it is. Idempotent.
-    """
-    if len(text) > 16 * MAX_QUERY:  # before any work on it, blanks included
-        raise InvalidQuery(f"query must have at most {MAX_QUERY} characters", field="query")
-    for character in text:
-        if unicodedata.category(character) in {"Cc", "Cs"}:
-            raise InvalidQuery("query must not contain control characters or broken Unicode", field="query")
-    normal = " ".join(text.split())
-    if len(normal) <= NFC_SHARE * MAX_QUERY:
-        normal = " ".join(unicodedata.normalize("NFC", normal).split())
-    if len(normal) > MAX_QUERY:
-        raise InvalidQuery(f"query must have at most {MAX_QUERY} characters", field="query")
-    return normal
-
-
 @dataclass(frozen=True, slots=True)
 class MovieQuery:
     """What is looked for. Always normal: `text` is what `normalise_query` makes of the text given."""
@@ -182,28 +160,6 @@ def _parse_order(text: str) -> Order:
     except ValueError:
         names = ", ".join(Order)
         raise InvalidParameter(f"order must be one of {names}", field="order") from None
-
-
-class State(StrEnum):
-    """Where an answer comes from."""
-
-    LIVE = "live"
-    """Just fetched from the source."""
-    FRESH = "fresh"
-    """Remembered."""
-    STALE = "stale"
-    """Remembered, and past its time: it is being fetched anew, or the source is failing."""
-    FALLBACK = "fallback"
-    """From the movies that the source gave earlier, as it is away and nothing is remembered."""
-
-
-def utc_now() -> datetime:
-    return datetime.now(UTC)
-
-
-def iso_time(at: datetime) -> str:
-    """As JSON has it: ISO 8601 in UTC with `Z`."""
-    return at.astimezone(UTC).isoformat().replace("+00:00", "Z")
 
 
 @dataclass(frozen=True, slots=True)

@@ -24,6 +24,7 @@ from movie_core.accounts.outbox import (
 )
 from movie_core.accounts.sessions import GRACE, MAX_NETWORKS, MAX_SESSIONS, Access, Session
 from movie_core.accounts.users import MAX_PENDING, REPEAT, Account, Address, PersonState, Registration, Username
+from movie_core.clock import utc_now
 from movie_core.errors import (
     InvalidCredentials,
     InvalidEmail,
@@ -33,7 +34,6 @@ from movie_core.errors import (
     UsernameTaken,
     UserNotFound,
 )
-from movie_core.operations.rate_limits import Permits, Rate
 from movie_core.paging import Window
 from movie_core.ports import (
     AccessTokens,
@@ -52,7 +52,7 @@ from movie_core.ports import (
     UsernameSyntax,
     UserStore,
 )
-from movie_core.search.movies import utc_now
+from movie_core.quotas import Permits, Rate
 from movie_core.testing.shared import NOW, ODD_STRINGS, clause, refused
 
 LINK_TTL = timedelta(hours=24)

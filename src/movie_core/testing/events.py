@@ -23,7 +23,8 @@ from movie_core.discovery.analytics import (
     SourceDay,
     Summary,
 )
-from movie_core.discovery.events import BATCH, Event, EventKind
+from movie_core.discovery.event_recorder import BATCH
+from movie_core.discovery.events import Event, EventKind
 from movie_core.discovery.trending import Deed, DeedKind
 from movie_core.memory import MemoryBook, MemoryEvents
 from movie_core.ports import Analytics, EventStore

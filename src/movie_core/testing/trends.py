@@ -9,10 +9,10 @@ from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
+from movie_core.clock import utc_now
 from movie_core.discovery.personal_ranking import MAX_ORDERS, ORDER_SECONDS
 from movie_core.discovery.trending import KEPT_MOVIES, WEIGHTS, Deed, DeedKind, Life, Totals, Trend, TrendWindow
 from movie_core.ports import KeptOrders, TrendStore
-from movie_core.search.movies import utc_now
 from movie_core.testing.accounts import Stores, join
 from movie_core.testing.ratings import check_personal_data
 from movie_core.testing.shared import NOW, ODD_STRINGS, clause

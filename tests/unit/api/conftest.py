@@ -13,7 +13,8 @@ from movie_adapters.settings.settings import Settings
 from movie_api.app import create_app
 from movie_core import MemoryCatalogue, MemorySeenMovies
 from movie_core.accounts.keyring import Keys
-from movie_core.accounts.outbox import Letter, MailRoom, MailRules
+from movie_core.accounts.outbox import Letter, MailRules
+from movie_core.accounts.outbox_dispatcher import MailRoom
 from movie_core.memory import (
     MemoryAuditLog,
     MemoryBook,

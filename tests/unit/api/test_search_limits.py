@@ -11,7 +11,7 @@ from tests.unit.api.test_pages import assert_as_documented
 from movie_api.middleware.edge import Guard
 from movie_api.middleware.response_cache import FastLane
 from movie_api.routes.movies import ReadyAnswers, SearchAccess
-from movie_core.discovery.events import EventRecorder
+from movie_core.discovery.event_recorder import EventRecorder
 
 MOVIES = "/api/v1/movies/"
 SUGGEST = "/api/v1/movies/suggest/"

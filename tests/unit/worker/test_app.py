@@ -12,6 +12,7 @@ from movie_adapters.settings.settings import Settings
 from movie_core import MemoryCatalogue
 from movie_core.accounts.keyring import Keys
 from movie_core.accounts.outbox import MailRules
+from movie_core.clock import utc_now
 from movie_core.memory import (
     MemoryAuditLog,
     MemoryBook,
@@ -22,7 +23,6 @@ from movie_core.memory import (
     MemoryUsers,
 )
 from movie_core.ports import AuditLog, Catalogue, Doorbell, EventStore, RatingStore, Recommender, UserStore
-from movie_core.search.movies import utc_now
 from movie_worker.app import create_broker
 from movie_worker.tasks import TASKS
 

@@ -16,7 +16,8 @@ from hypothesis import strategies as st
 
 from movie_adapters.catalogue.files import BUNDLED_FILMS, MAX_LINE, MovieFile, made_id, read_movies
 from movie_core.errors import InvalidParameter
-from movie_core.search.movies import Movie, normalise_query
+from movie_core.search.movies import Movie
+from movie_core.text import normalise_query
 
 Write = Callable[..., Path]
 

@@ -13,8 +13,8 @@ import pytest
 from movie_adapters.email import files as file_mail
 from movie_adapters.email.files import FileMailer, address_key
 from movie_adapters.email.syntax import EmailValidatorSyntax
+from movie_core.accounts.identifiers import parse_address
 from movie_core.accounts.outbox import Letter, MailerAway, MailKind, MailRefused
-from movie_core.accounts.users import parse_address
 from movie_core.ports import Mailer
 from movie_core.testing import Delivered, MailerContract
 

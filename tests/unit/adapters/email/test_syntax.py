@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from movie_adapters.email.syntax import EmailValidatorSyntax
-from movie_core.accounts.users import parse_address
+from movie_core.accounts.identifiers import parse_address
 from movie_core.errors import InvalidEmail
 from movie_core.testing import AddressSyntaxContract
 

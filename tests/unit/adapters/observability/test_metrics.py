@@ -24,10 +24,10 @@ from movie_adapters.observability.metrics import (
 )
 from movie_adapters.settings.settings import Settings
 from movie_core.accounts.outbox import MailState, MailTally
-from movie_core.discovery.events import EventRecorder
+from movie_core.discovery.event_recorder import EventRecorder
 from movie_core.discovery.recommendations import ModelInfo
 from movie_core.errors import StoreUnavailable
-from movie_core.search.movies import State
+from movie_core.provenance import State
 from movie_core.search.retry_policy import BreakerState, Snapshot
 from movie_core.testing import NOW
 

@@ -14,7 +14,7 @@ from movie_adapters.redis.client import RedisLink
 from movie_adapters.redis.rate_limits import SharedRateLimiter
 from movie_core.errors import StoreUnavailable
 from movie_core.memory import MemoryRateLimiter
-from movie_core.operations.rate_limits import Rate
+from movie_core.quotas import Rate
 from movie_core.testing import RateLimiterContract
 
 

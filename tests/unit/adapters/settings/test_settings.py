@@ -3,7 +3,7 @@ from pathlib import Path
 import pytest
 
 from movie_adapters.settings.settings import SettingError, Settings, redact_url, reference
-from movie_core.operations.rate_limits import Rate
+from movie_core.quotas import Rate
 
 
 def load(**environ: str) -> Settings:

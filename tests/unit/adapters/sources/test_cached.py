@@ -14,8 +14,9 @@ from movie_adapters.sources.cached import CachedMovieSource
 from movie_core.errors import MovieNotFound, SourceUnavailable, StoreUnavailable
 from movie_core.memory import MemoryCatalogue, MemoryEntries
 from movie_core.paging import MAX_OFFSET, Window
+from movie_core.provenance import State
 from movie_core.search.caching import BLOCK_SIZES, CachePolicy, Entry, Forgetting, Lease, blocks_of
-from movie_core.search.movies import FoundMovie, Movie, MoviePage, MovieQuery, State
+from movie_core.search.movies import FoundMovie, Movie, MoviePage, MovieQuery
 from movie_core.testing import SAMPLE, MovieSourceContract
 
 T = TypeVar("T")

@@ -14,7 +14,7 @@ from movie_api.middleware import response_cache as fast_lane
 from movie_api.middleware.edge import Guard
 from movie_api.routes import movies
 from movie_core import MemoryCatalogue, MoviePage, MovieQuery, SourceUnavailable, Window
-from movie_core.discovery.events import EventRecorder
+from movie_core.discovery.event_recorder import EventRecorder
 from movie_core.memory import MemoryEntries
 from movie_core.search.caching import CachePolicy
 from movie_core.testing import SAMPLE

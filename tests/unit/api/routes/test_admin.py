@@ -11,9 +11,9 @@ from tests.unit.api.test_pages import assert_as_documented
 from tests.unit.api.test_search import assert_problem
 
 from movie_core.accounts.outbox import MailState
+from movie_core.clock import utc_now
 from movie_core.errors import StoreUnavailable
 from movie_core.ports import AuditLog, Outbox
-from movie_core.search.movies import utc_now
 
 ADMIN = "/api/v1/admin/"
 USERS, MAILS, AUDIT = f"{ADMIN}users/", f"{ADMIN}mail/", f"{ADMIN}audit/"

@@ -9,7 +9,7 @@ from tests.unit.api.conftest import AUTHENTICATION, Api, OpenApi, bearer
 from movie_api.middleware.edge import Guard
 from movie_api.middleware.response_cache import FastLane
 from movie_api.routes import movies
-from movie_core.discovery.events import EventRecorder
+from movie_core.discovery.event_recorder import EventRecorder
 
 PRODUCTION = {
     "MOVIE_ENV": "production",

@@ -16,12 +16,12 @@ from movie_core.accounts.outbox import (
     MailerAway,
     MailKind,
     MailRefused,
-    MailRoom,
     MailRules,
     MailState,
     after_refusal,
     link_url,
 )
+from movie_core.accounts.outbox_dispatcher import MailRoom
 from movie_core.accounts.users import Address, Registration, Username
 from movie_core.memory import MemoryBook, MemoryMailer, MemoryOutbox, MemoryUsers
 from movie_core.paging import Window

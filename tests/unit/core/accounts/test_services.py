@@ -10,9 +10,11 @@ import pytest
 
 from movie_core import memory
 from movie_core.accounts.keyring import Keys
-from movie_core.accounts.outbox import MailKind, MailRoom, MailRules
+from movie_core.accounts.outbox import MailKind, MailRules
+from movie_core.accounts.outbox_dispatcher import MailRoom
 from movie_core.accounts.services import AccountRules, Accounts
-from movie_core.accounts.sessions import GRACE, SessionWatch
+from movie_core.accounts.session_registry import SessionWatch
+from movie_core.accounts.sessions import GRACE
 from movie_core.errors import (
     InvalidCredentials,
     InvalidEmail,
@@ -27,7 +29,7 @@ from movie_core.errors import (
     UserNotFound,
     WeakPassword,
 )
-from movie_core.operations.rate_limits import Rate
+from movie_core.quotas import Rate
 
 PASSWORD = "copper lantern walks home"
 ANN = "ann@example.com"

@@ -2,7 +2,8 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
-from movie_core.accounts.sessions import GRACE, Reuse, SessionWatch, judge_reuse
+from movie_core.accounts.session_registry import SessionWatch
+from movie_core.accounts.sessions import GRACE, Reuse, judge_reuse
 from movie_core.errors import InvalidToken, StoreUnavailable
 
 NOW = datetime(2026, 11, 1, tzinfo=UTC)

@@ -5,19 +5,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from movie_core.accounts.users import (
-    MAX_ADDRESS,
-    MAX_PASSWORD,
-    MAX_USERNAME,
-    MIN_STRENGTH,
-    Address,
-    Username,
-    check_password,
-    is_hashable,
-    normalise_password,
-    parse_address,
-    parse_username,
-)
+from movie_core.accounts.identifiers import parse_address, parse_username
+from movie_core.accounts.passwords import check_password, is_hashable, normalise_password
+from movie_core.accounts.users import MAX_ADDRESS, MAX_PASSWORD, MAX_USERNAME, MIN_STRENGTH, Address, Username
 from movie_core.errors import Invalid, InvalidEmail, InvalidUsername, WeakPassword
 from movie_core.memory import PlainAddressSyntax, PlainUsernameSyntax
 

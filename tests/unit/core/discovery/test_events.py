@@ -12,10 +12,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from movie_core.discovery import events
-from movie_core.discovery.events import BATCH, MAX_POSITION, TOLD, Event, EventKind, EventRecorder, check_event
+from movie_core.discovery.event_recorder import BATCH, EventRecorder
+from movie_core.discovery.events import MAX_POSITION, TOLD, Event, EventKind, check_event
 from movie_core.discovery.trending import Deed, DeedKind
 from movie_core.errors import Busy, InvalidEvent, StoreUnavailable
-from movie_core.search.movies import State
+from movie_core.provenance import State
 from movie_core.testing import NOW
 
 MINUTE = timedelta(minutes=1)

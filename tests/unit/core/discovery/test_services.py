@@ -9,11 +9,13 @@ import pytest
 from movie_core import Catalog, MemoryCatalogue, MemorySeenMovies, Movie, MovieQuery, Window
 from movie_core.accounts.keyring import Keys
 from movie_core.accounts.outbox import MailRules
-from movie_core.discovery.events import MAX_PENDING, Event, EventKind, EventRecorder
+from movie_core.discovery.event_recorder import MAX_PENDING, EventRecorder
+from movie_core.discovery.events import Event, EventKind
 from movie_core.discovery.ratings import Identity, ImportRow, Rating, Rejection
 from movie_core.discovery.recommendations import Suggested, Suggestions, Tier
 from movie_core.discovery.services import Discovery
-from movie_core.discovery.trending import Trends, TrendWindow
+from movie_core.discovery.trending import TrendWindow
+from movie_core.discovery.trending_service import Trends
 from movie_core.errors import (
     Busy,
     FilterUnsupported,

@@ -26,13 +26,13 @@ from movie_core.discovery.trending import (
     Totals,
     Trend,
     Trending,
-    Trends,
     TrendWindow,
     log2_add,
     strongest,
     utc_day,
     weight_of,
 )
+from movie_core.discovery.trending_service import Trends
 from movie_core.errors import StoreUnavailable
 from movie_core.memory import MemoryTrends
 from movie_core.ports import EventStore

@@ -23,8 +23,8 @@ from movie_core.memory import (
     PlainAddressSyntax,
     PlainStrength,
 )
-from movie_core.operations.rate_limits import Rate
 from movie_core.ports import Mailer
+from movie_core.quotas import Rate
 from movie_core.search.caching import CacheStats, Entry
 from movie_core.testing import (
     AccessTokensContract,

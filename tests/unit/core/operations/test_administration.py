@@ -10,7 +10,7 @@ from movie_core import memory
 from movie_core.accounts.keyring import Keys
 from movie_core.accounts.outbox import MailRules, MailState
 from movie_core.accounts.services import AccountRules, Accounts
-from movie_core.accounts.sessions import SessionWatch
+from movie_core.accounts.session_registry import SessionWatch
 from movie_core.accounts.users import Account, PersonState
 from movie_core.errors import (
     InvalidEmail,

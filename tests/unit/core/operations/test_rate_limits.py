@@ -17,16 +17,13 @@ from movie_core.operations.rate_limits import (
     LeasedLimit,
     Limits,
     LoginAttempt,
-    Permits,
     PermitWindow,
-    Quota,
-    Rate,
     UserLimit,
-    free_at,
     network_of,
     networks_of,
     widest_network_of,
 )
+from movie_core.quotas import Permits, Quota, Rate, free_at
 
 NOW = datetime(2026, 11, 24, 9, 0, tzinfo=UTC)
 

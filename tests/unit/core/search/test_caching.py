@@ -1,6 +1,6 @@
 import asyncio
 
-from movie_core.search.caching import Flights
+from movie_core.single_flight import Flights
 
 
 async def test_a_call_that_has_just_ended_is_not_under_way() -> None:

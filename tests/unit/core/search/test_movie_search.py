@@ -22,7 +22,7 @@ from movie_core import (
     StoreUnavailable,
     Window,
 )
-from movie_core.search.movies import State
+from movie_core.provenance import State
 from movie_core.testing import SAMPLE
 
 

@@ -5,7 +5,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from movie_core import Ability, InvalidParameter, InvalidQuery, MovieQuery, Order, Years, normalise_query
-from movie_core.search.movies import MAX_QUERY
+from movie_core.text import MAX_QUERY
 
 legal = st.text(st.characters(exclude_categories=("Cc", "Cs")), max_size=MAX_QUERY // 4)
 

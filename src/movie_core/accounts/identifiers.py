@@ -1,0 +1,101 @@
+"""Addresses and usernames: which are accepted, and which are the same."""
+
+import re
+import unicodedata
+
+from movie_core.accounts.users import MAX_ADDRESS, MAX_USERNAME, Address, Username
+from movie_core.errors import InvalidEmail, InvalidUsername
+from movie_core.ports import AddressSyntax, UsernameSyntax
+from movie_core.text import NFC_SHARE
+
+_INVISIBLE = re.compile("[\u034f\u115f\u1160\u17b4\u17b5\u180b-\u180f\u3164\ufe00-\ufe0f\uffa0\U000e0100-\U000e01ef]")
+"""Letters and marks that show nothing (Unicode's `Default_Ignorable_Code_Point`)."""
+_USERNAME = re.compile(r"[^ ]+(?: [^ ]+)*")
+_DOMAIN_ENDINGS = frozenset(
+    re.findall(
+        r"\S+",
+        """academy adult aero africa agency amazon amsterdam android app apple arpa art asia attorney auto azure baby
+        bank bar bargains bayern beauty beer berlin bet bid bing biz black blog blue boats bond boston builders
+        business cafe camera capital car care careers cars cash casino cat center centre cfd charity chat chrome
+        city click clinic clothing cloud club codes coffee college com community company computer construction
+        consulting coop coupons credit creditcard cruises crypto cyou date dating deals democrat dental design dev
+        diamonds digital discount doctor dog download earth eco edu education email energy engineering estate
+        events example exchange expert fan farm fashion film finance fit fitness flights food football foundation
+        fun fund funds gallery games garden gift gifts gle global gmbh goog google gov green group guru hair
+        hamburg health healthcare help holdings holiday homes horse hospital host hosting hotel hotels house icu
+        inc industries info institute insurance insure int internal international invalid invest investments
+        jewelry jobs kids kitchen koeln land lawyer legal life limited link live llc loan loans local localhost
+        lol london lotto love ltd makeup market marketing markets media miami microsoft mil mobi money monster
+        mortgage moscow motorcycles mov movie museum music name net network networks new news ngo ninja now nyc
+        observer one ong onion online org page paris partners parts party pet pets pharmacy photo photos pics
+        pictures pink pizza plus poker porn post press pro promo properties property pub quebec quest recipes red
+        rent rentals repair republican rest restaurant review reviews run sale sbs school security service
+        services sex shoes shop show singles site skin social software solar solutions space srl store stream
+        studio studios supplies supply support systems tax taxi team tech technology tel test theater tickets
+        today tokyo tools top tours toys trade trading training travel university vacations vegas ventures video
+        vip vote web website wien wiki win wine work works world wtf xxx xyz yachts youtube zip zone
+        рф рус москва онлайн сайт дети орг ком укр срб мкд бел бг ею ελ ευ
+        中国 中國 公司 网络 网址 在线 中文网 香港 台湾 台灣 みんな コム 한국 닷컴 닷넷 भारत ไทย ישראל مصر موقع""",  # noqa: RUF001
+    )
+)
+"""Common top-level domains; any two letters count as a country's."""
+
+
+def parse_address(text: str, syntax: "AddressSyntax", *, field: str = "email") -> Address:
+    """One plain mailbox; raises `InvalidEmail`. Outer blanks are forgiven."""
+    text = _composed(text.strip(" "), MAX_ADDRESS)
+    if _size(text) > MAX_ADDRESS:
+        raise InvalidEmail(f"an address has at most {MAX_ADDRESS} bytes", field=field)
+    if any(c in '"(),:;<>[]\\' or c.isspace() or unicodedata.category(c)[0] == "C" for c in text):
+        raise InvalidEmail("the address must be one plain mailbox, such as name@example.com", field=field)
+    try:
+        local, domain = syntax.split(text)
+    except InvalidEmail as error:
+        raise InvalidEmail(error.detail, field=field) from None
+    return Address(text, f"{unicodedata.normalize('NFC', local.casefold())}@{domain.lower()}")
+
+
+def parse_username(text: str, syntax: "UsernameSyntax") -> Username:
+    """Letters and digits of one script, `. _ -` and single inner blanks, without anything that mail programs would make
+    a link of; raises `InvalidUsername`."""
+    shown = _composed(text, 4 * MAX_USERNAME)
+    if not 1 <= len(shown) <= MAX_USERNAME:
+        raise InvalidUsername(f"a username has 1 to {MAX_USERNAME} characters", field="username")
+    # A mark belongs to the letter before it; many scripts can't do without.
+    legal = all(
+        c in "._- " or unicodedata.category(c)[0] == "L" or unicodedata.category(c) == "Nd" for c in _bare(shown)
+    )
+    if (
+        not legal
+        or _INVISIBLE.search(shown)
+        or not _USERNAME.fullmatch(shown)
+        or unicodedata.category(shown[0])[0] == "M"
+    ):
+        raise InvalidUsername(
+            "a username has letters, digits, dots, underscores, hyphens, and single blanks inside", field="username"
+        )
+    if any(map(_is_like_a_link, shown.split(" "))):
+        raise InvalidUsername("a username must not look like a web or email address", field="username")
+    if not syntax.is_of_one_script(shown):
+        raise InvalidUsername("a username has letters of one script only, such as Latin or Cyrillic", field="username")
+    return Username(shown, unicodedata.normalize("NFC", shown.casefold()), syntax.skeleton(shown))
+
+
+def _is_like_a_link(word: str) -> bool:
+    *before, last = unicodedata.normalize("NFKC", word).casefold().strip("._-").split(".")
+    is_country = len(last) == 2 and last.isascii() and last.isalpha()
+    is_domain = is_country or last in _DOMAIN_ENDINGS or last.startswith("xn--")
+    return "www" in before or (any(before) and is_domain)
+
+
+def _bare(text: str) -> str:
+    return "".join(c for c in text if unicodedata.category(c) not in ("Mn", "Mc"))
+
+
+def _composed(text: str, most: int) -> str:
+    """In NFC; as it is where it has more than `most` bytes in NFC too."""
+    return unicodedata.normalize("NFC", text) if _size(text) <= NFC_SHARE * most else text
+
+
+def _size(text: str) -> int:
+    return len(text.encode("utf-8", "surrogatepass"))
