@@ -32,7 +32,7 @@ from bench.load import Answer, Stretch, burst, connect, hammer, request_of, stea
 from bench.rows import Row
 from movie_adapters.catalogue.files import bundled_films
 from movie_adapters.security.jwt import JwtTokens
-from movie_core.accounts.keyring import Keys, new_id
+from movie_core.accounts.keyring import Keyring, new_id
 
 ROOT = Path(__file__).parents[1]
 PROGRAM = Path(sys.executable).with_name("movie-search")
@@ -118,7 +118,7 @@ class Place:
             "MOVIE_LOG_FORMAT": "json",
             "PYTHONPATH": str(ROOT),
         }  # fmt: skip
-        self._issuer = JwtTokens(Keys((SECRET,)), issuer=PUBLIC_URL)
+        self._issuer = JwtTokens(Keyring((SECRET,)), issuer=PUBLIC_URL)
         self._numbers = itertools.count(1)
         self.token = self._log_in()
         self._access = self._issuer.read(self.token)

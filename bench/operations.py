@@ -32,7 +32,7 @@ from bench.load import hammer, request_of
 from bench.processes import balanced
 from bench.rows import Row
 from movie_adapters.security.jwt import JwtTokens
-from movie_core.accounts.keyring import Keys, new_id
+from movie_core.accounts.keyring import Keyring, new_id
 
 MOVIES = "/api/v1/movies/"
 ROLES = {"API": ("api 1", "api 2"), "worker": ("worker 1", "worker 2"), "scheduler": ("scheduler",)}
@@ -319,7 +319,7 @@ async def _fill(deployment: Deployment) -> list[str]:
         PROGRAM, "recommend", "train", cwd=deployment.folder, env=deployment.environ
     )
     assert await training.wait() == 0
-    issuer = JwtTokens(Keys((SECRET,)), issuer=deployment.environ["MOVIE_PUBLIC_URL"])
+    issuer = JwtTokens(Keyring((SECRET,)), issuer=deployment.environ["MOVIE_PUBLIC_URL"])
     access = issuer.read(tokens["access"])
     shown = [issuer.issue(replace(access, token_id=new_id())) for _ in range(TOKENS)]
     for port in (first, second):

@@ -22,7 +22,7 @@ from movie_adapters.sql.engine import create_engine, migrate
 from movie_adapters.sql.trends import SqlTrends
 from movie_core.clock import utc_now
 from movie_core.discovery.events import MAX_AGE
-from movie_core.discovery.trending import Deed, Totals, TrendWindow
+from movie_core.discovery.trending import Interaction, Totals, TrendWindow
 from movie_core.ports import TrendStore
 from movie_core.testing import PRECISION, brute_force, make_deeds
 
@@ -84,7 +84,7 @@ async def _measure(opened: Open, count: int) -> tuple[float, dict[TrendWindow, f
     return len(added) / seconds, errors, are_same
 
 
-async def _add(store: TrendStore, deeds: list[Deed]) -> None:
+async def _add(store: TrendStore, deeds: list[Interaction]) -> None:
     for start in range(0, len(deeds), BATCH):
         await store.add(deeds[start : start + BATCH])
 

@@ -24,14 +24,14 @@ from movie_adapters.sources.third_party import ThirdPartyMovies
 from movie_core.errors import SourceUnavailable
 from movie_core.paging import Window
 from movie_core.search.movies import Movie, MovieQuery
-from movie_core.search.retry_policy import BreakerState, Patience, StatusSet
+from movie_core.search.retry_policy import BreakerState, RetryPolicy, StatusSet
 from movie_standin.server import Behaviour, Upstream, running_upstream
 
 CLIENTS = 24
 LATENCY_MS = 60.0
 STATUSES = ("400", "403", "408", "429", "500", "502", "503", "504")
 MIXED = (*STATUSES, "reset", "hang")
-PATIENCE = Patience()
+PATIENCE = RetryPolicy()
 MOVIES = tuple(Movie(id=str(number), title=f"Movie {number}") for number in range(200))
 
 _numbers = itertools.count()

@@ -106,8 +106,8 @@ def movie_file_reader(folder: Path) -> Callable[[bytes], None]:
 
 def token_reader() -> Callable[[bytes], None]:
     """An access token. After the byte `SIGNED` come header and payload, signed here so that they are read further."""
-    tokens = jwt_tokens.JwtTokens(keys.Keys([SECRET]), issuer=ISSUER, clock=lambda: NOW)
-    kid = next(iter(keys.Keys([SECRET]).by_id))
+    tokens = jwt_tokens.JwtTokens(keys.Keyring([SECRET]), issuer=ISSUER, clock=lambda: NOW)
+    kid = next(iter(keys.Keyring([SECRET]).by_id))
 
     def read_token(data: bytes) -> None:
         if data[:1] == SIGNED:

@@ -13,12 +13,12 @@ from litestar.datastructures import State
 from litestar.routes import HTTPRoute
 
 from movie_adapters.observability.logs import request_log
-from movie_adapters.observability.metrics import RequestCounts, Siblings
+from movie_adapters.observability.metrics import MetricsPeers, RequestCounts
 from movie_adapters.observability.tracing import Tracing
 from movie_adapters.settings.settings import Settings
 from movie_adapters.wiring.providers import create_container, notice_of, serving
 from movie_api.middleware.edge import Guard
-from movie_api.middleware.response_cache import FastLane
+from movie_api.middleware.response_cache import CachedSearchMiddleware
 from movie_api.openapi import document
 from movie_api.problems import answer
 from movie_api.routes.accounts import ACCOUNT_ROUTES, Callers
@@ -26,14 +26,14 @@ from movie_api.routes.admin import ADMIN_ROUTES
 from movie_api.routes.analytics import ANALYTICS_ROUTES
 from movie_api.routes.events import EVENT_ROUTES
 from movie_api.routes.metrics import Telling, show_metrics
-from movie_api.routes.movies import MOVIE_ROUTES, ReadyAnswers, SearchAccess
+from movie_api.routes.movies import MOVIE_ROUTES, ResponseCache, SearchAccess
 from movie_api.routes.ratings import RATING_ROUTES
 from movie_api.web.dashboard import dashboard_router
 from movie_api.web.pages import explain_error, is_live, is_ready, reading_router
 from movie_core.accounts.services import Accounts
 from movie_core.discovery.event_recorder import EventRecorder
 from movie_core.operations.rate_limits import Limits
-from movie_core.search.caching import READY_SHARE, Forgetting
+from movie_core.search.caching import READY_SHARE, CacheInvalidation
 
 MAX_BODY = 64 * 1024
 """Bytes of a request's body."""
@@ -49,8 +49,8 @@ class Searches(Provider):
         return SearchAccess(accounts, limits, is_public=settings.public_search)
 
     @provide
-    def ready(self, settings: Settings, forgetting: Forgetting) -> ReadyAnswers:
-        ready = ReadyAnswers(settings.cache_bytes // READY_SHARE)
+    def ready(self, settings: Settings, forgetting: CacheInvalidation) -> ResponseCache:
+        ready = ResponseCache(settings.cache_bytes // READY_SHARE)
         forgetting.tell(ready.clear)
         return ready
 
@@ -72,11 +72,13 @@ def create_app(settings: Settings, *overrides: Provider, siblings: Path | None =
 
     @asynccontextmanager
     async def lifespan(_: Litestar) -> AsyncIterator[None]:
-        await container.get(Siblings)
+        await container.get(MetricsPeers)
         guard.put_between((await container.get(Tracing)).app)
         async with serving(container):
             lane.open(
-                await container.get(SearchAccess), await container.get(ReadyAnswers), await container.get(EventRecorder)
+                await container.get(SearchAccess),
+                await container.get(ResponseCache),
+                await container.get(EventRecorder),
             )
             yield
         await container.close()
@@ -120,7 +122,7 @@ def create_app(settings: Settings, *overrides: Provider, siblings: Path | None =
         debug=False,  # whatever LITESTAR_DEBUG says
     )
     setup_dishka(container, app)
-    lane = FastLane()
+    lane = CachedSearchMiddleware()
     app.asgi_handler = guard = Guard(
         app.asgi_handler,
         at_once=lane,

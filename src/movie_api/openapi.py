@@ -16,10 +16,10 @@ from movie_core.discovery.analytics import DEFAULT_DAYS, MAX_DAYS, MAX_QUERIES
 from movie_core.discovery.events import MAX_EVENTS, MAX_POSITION, TOLD
 from movie_core.discovery.ratings import HIGHEST, LOWEST, MAX_IMPORT
 from movie_core.discovery.recommendations import MAX_REASONS, ReasonKind, Tier
-from movie_core.discovery.trending import WEIGHTS, DeedKind, TrendWindow
+from movie_core.discovery.trending import WEIGHTS, InteractionKind, TrendWindow
 from movie_core.operations.audit import COMMAND_LINE, Action
 from movie_core.paging import DEFAULT_LIMIT, MAX_LIMIT, MAX_OFFSET
-from movie_core.provenance import State
+from movie_core.provenance import CacheStatus
 from movie_core.search.movie_search import MAX_SUGGESTIONS
 from movie_core.search.movies import MAX_GENRE, Order
 from movie_core.text import MAX_QUERY
@@ -122,7 +122,7 @@ SCHEMAS: Json = {
     "Meta": _object(
         ("source", "state", "fetched_at"),
         source={"type": "string", "enum": ["third_party", "tmdb", "catalogue", "local"]},
-        state={"type": "string", "enum": list(State), "description": _STATES},
+        state={"type": "string", "enum": list(CacheStatus), "description": _STATES},
         fetched_at={"type": "string", "format": "date-time"},
     ),
     "PageInfo": _object(
@@ -246,8 +246,8 @@ SCHEMAS: Json = {
                 **_MOVIE_PROPERTIES,
                 score={"type": "number", "description": "The sum of the weights, each halved every half-life."},
                 counts=_object(
-                    tuple(DeedKind),
-                    **{kind.value: {"type": "integer", "minimum": 0} for kind in DeedKind},
+                    tuple(InteractionKind),
+                    **{kind.value: {"type": "integer", "minimum": 0} for kind in InteractionKind},
                 ),
             ),
             maxItems=MAX_LIMIT,

@@ -14,7 +14,7 @@ from movie_adapters.wiring.providers import prepare_schema
 from movie_cli.app import catalogue_app
 from movie_cli.output import err, out, show_progress
 from movie_cli.services import open_container, prepare_search
-from movie_core.ports import Catalogue
+from movie_core.ports import MovieCatalogue
 from movie_core.search.movies import Movie
 
 
@@ -35,7 +35,7 @@ def import_file(file: Path, *, replace: Annotated[bool, Parameter(negative=())] 
         settings = Settings.load()
         read = MovieFile(file)
         async with open_container(settings) as container:
-            catalogue = await container.get(Catalogue)
+            catalogue = await container.get(MovieCatalogue)
             if replace:
                 await prepare_schema(settings)
             else:
@@ -71,7 +71,7 @@ def info() -> None:
         settings = Settings.load()
         async with open_container(settings) as container:
             await prepare_search(settings, container)
-            catalogue = await container.get(Catalogue)
+            catalogue = await container.get(MovieCatalogue)
             count, edition, genres = await catalogue.count(), await catalogue.edition(), await catalogue.genres()
         table = Table(box=None, pad_edge=False, show_header=False)
         most = sorted(genres, key=lambda genre: -genre.movies)[:5]

@@ -12,7 +12,7 @@ from movie_cli.output import CommandError, UsageError, format_time, print_done, 
 from movie_cli.services import as_staff, beside_serve, open_container
 from movie_core.accounts.identifiers import parse_address
 from movie_core.accounts.keyring import new_id
-from movie_core.accounts.outbox import Letter, MailerAway, MailKind, MailRefused, MailState
+from movie_core.accounts.outbox import MailKind, MailRejected, MailState, MailUnavailable, OutgoingEmail
 from movie_core.clock import utc_now
 from movie_core.operations.audit import COMMAND_LINE
 from movie_core.paging import MAX_LIMIT, Window
@@ -92,10 +92,10 @@ def test(email: str, /) -> None:
         settings = Settings.load()
         async with open_container(settings) as container:
             address = parse_address(email, await container.get(AddressSyntax))
-            letter = Letter(new_id(), MailKind.TEST, address.spelling, utc_now(), ())
+            letter = OutgoingEmail(new_id(), MailKind.TEST, address.spelling, utc_now(), ())
             try:
                 await (await container.get(Mailer)).send(letter)
-            except (MailRefused, MailerAway) as error:
+            except (MailRejected, MailUnavailable) as error:
                 raise CommandError(f"the test mail was not sent: {error.detail}") from None
         if settings.smtp_url is None:
             return f"no MOVIE_SMTP_URL: the test mail is kept in {settings.data_dir / 'mail'}"

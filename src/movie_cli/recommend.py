@@ -8,7 +8,7 @@ from tempfile import TemporaryDirectory
 from movie_cli.app import recommend_app
 from movie_cli.output import CommandError, print_done, print_lines, show_steps
 from movie_cli.services import beside_serve
-from movie_core.ports import Catalogue, RatingStore, Recommender
+from movie_core.ports import MovieCatalogue, RatingStore, Recommender
 
 
 @recommend_app.command
@@ -66,7 +66,7 @@ def evaluate(file: Path | None = None, /) -> None:
 async def _write_own_ratings(folder: Path) -> Path:
     """The ratings that are kept here, as a file in MovieLens' form with its movies beside it."""
     async with beside_serve() as container:
-        store, catalogue = await container.get(RatingStore), await container.get(Catalogue)
+        store, catalogue = await container.get(RatingStore), await container.get(MovieCatalogue)
         titles: dict[str, str] = {}
         with (folder / "ratings.csv").open("w", encoding="utf-8", newline="") as file:
             rows = csv.writer(file)

@@ -13,7 +13,7 @@ from movie_cli.app import MOVIES, app
 from movie_cli.output import out
 from movie_cli.services import open_container, prepare_search
 from movie_core.paging import Window
-from movie_core.search.movie_search import Catalog
+from movie_core.search.movie_search import MovieSearch
 from movie_core.search.movies import MovieQuery
 
 
@@ -54,14 +54,14 @@ def search(
         settings = Settings.load()
         async with open_container(settings) as container:
             await prepare_search(settings, container)
-            page = await (await container.get(Catalog)).search(asked, window)
+            page = await (await container.get(MovieSearch)).search(asked, window)
         if json:
             from movie_api.routes.movies import (  # brings the whole framework, which a table does without
-                Asked,
+                SearchRequest,
                 render_page,
             )
 
-            sys.stdout.write(render_page(page, Asked(asked, window), settings.public_url).body.decode() + "\n")
+            sys.stdout.write(render_page(page, SearchRequest(asked, window), settings.public_url).body.decode() + "\n")
             return
         table = Table(box=None, pad_edge=False, header_style="bold")
         for heading in ("title", "year", "genres", "directors", "id"):

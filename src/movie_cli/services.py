@@ -12,7 +12,7 @@ from movie_adapters.wiring.providers import create_container, prepare, prepare_s
 from movie_cli.output import show_progress
 from movie_core.accounts.services import Accounts
 from movie_core.operations.administration import Administration
-from movie_core.ports import Catalogue
+from movie_core.ports import MovieCatalogue
 
 T = TypeVar("T")
 
@@ -29,7 +29,7 @@ async def open_container(settings: Settings) -> AsyncIterator[AsyncContainer]:
 async def prepare_search(settings: Settings, container: AsyncContainer) -> bool:
     """What a command needs before it can search; True when films were loaded."""
     with show_progress("making the bundled films searchable") as progress:
-        return await prepare(settings, await container.get(Catalogue), progress)
+        return await prepare(settings, await container.get(MovieCatalogue), progress)
 
 
 @asynccontextmanager

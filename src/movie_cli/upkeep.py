@@ -17,7 +17,7 @@ from movie_core.errors import StoreUnavailable
 from movie_core.operations.administration import Administration
 from movie_core.operations.audit import COMMAND_LINE
 from movie_core.operations.health import Readiness
-from movie_core.ports import EntryStore
+from movie_core.ports import CacheStore
 
 
 @app.command(group=UPKEEP)
@@ -33,7 +33,7 @@ def migrate() -> None:
     asyncio.run(run())
 
 
-def _with_entries(work: Callable[[EntryStore, AsyncContainer], Awaitable[T]]) -> T:
+def _with_entries(work: Callable[[CacheStore, AsyncContainer], Awaitable[T]]) -> T:
     async def run() -> T:
         async with open_container(Settings.load()) as container:
             entries = (await container.get(SharedRedis)).entries()
@@ -58,7 +58,7 @@ def cache_stats() -> None:
 def flush_cache() -> None:
     """Forget what is remembered in Redis; every running process follows within two seconds."""
 
-    async def flush(entries: EntryStore, container: AsyncContainer) -> int:
+    async def flush(entries: CacheStore, container: AsyncContainer) -> int:
         with suppress(StoreUnavailable):  # the cache can be flushed without the database, and what lacks then is told
             await prepare_schema(await container.get(Settings))
         return await (await container.get(Administration)).flush(COMMAND_LINE, entries)

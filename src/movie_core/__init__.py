@@ -3,14 +3,14 @@
 Searching a list of movies:
 
 >>> import asyncio
->>> from movie_core import Catalog, MemoryCatalogue, Movie, MovieQuery, Window
+>>> from movie_core import MovieSearch, MemoryCatalogue, Movie, MovieQuery, Window
 >>> movies = [
 ...     Movie(id="603", title="The Matrix", year=1999, genres=("Action", "Science Fiction")),
 ...     Movie(id="604", title="The Matrix Reloaded", year=2003, genres=("Action",)),
 ...     Movie(id="129", title="Spirited Away", year=2001, genres=("Animation",)),
 ... ]
 >>> catalogue = MemoryCatalogue(movies)
->>> catalog = Catalog(catalogue)
+>>> catalog = MovieSearch(catalogue)
 >>> page = asyncio.run(catalog.search(MovieQuery("the matrix"), Window(offset=0, limit=10)))
 >>> page.total, [movie.title for movie in page.items]
 (2, ['The Matrix', 'The Matrix Reloaded'])
@@ -18,21 +18,22 @@ Searching a list of movies:
 Registering and activating a user, with every port in memory (a real deployment brings its own adapters):
 
 >>> from datetime import timedelta
->>> from movie_core import AccountRules, Accounts, Keys, MailRoom, MailRules, SessionWatch
+>>> from movie_core import AccountRules, Accounts, Keyring, OutboxDispatcher, MailRules, SessionRegistry
 >>> from movie_core import memory
->>> keys = Keys(["a secret of at least thirty-two bytes"])
+>>> keys = Keyring(["a secret of at least thirty-two bytes"])
 >>> book = memory.MemoryBook(MailRules(link_ttl=timedelta(hours=24), limit=None), keys)
 >>> users, sessions, outbox = memory.MemoryUsers(book), memory.MemorySessions(book), memory.MemoryOutbox(book)
 >>> mailer = memory.MemoryMailer()
 >>> accounts = Accounts(
-...     users, sessions, SessionWatch(sessions), memory.MemoryHasher(), memory.MemoryTokens(keys),
+...     users, sessions, SessionRegistry(sessions), memory.MemoryHasher(), memory.MemoryTokens(keys),
 ...     memory.PlainAddressSyntax(), memory.PlainUsernameSyntax(), memory.PlainStrength(), mailer,
-...     memory.MemoryDoorbell(), keys,
+...     memory.MemoryNotifier(), keys,
 ...     AccountRules(password_min=8, access_ttl=timedelta(minutes=15), refresh_ttl=timedelta(days=5)),
 ... )
 >>> async def join(name: str) -> str:
 ...     await accounts.register(f"{name}@example.com", name, "copper lantern walks home")
-...     await MailRoom(outbox, mailer, keys, public_url="https://movies.example.com", owner="doctest").deliver_due()
+...     dispatcher = OutboxDispatcher(outbox, mailer, keys, public_url="https://movies.example.com", owner="doctest")
+...     await dispatcher.deliver_due()
 ...     [link] = mailer.letters[-1].links
 ...     uid, token = link.rstrip("/").split("/")[-2:]
 ...     tokens = await accounts.activate(uid, token, device="a terminal")
@@ -73,11 +74,11 @@ To search another source, write a class with the methods of `movie_core.ports.Mo
 `movie_core.testing.MovieSourceContract`.
 """
 
-from movie_core.accounts.keyring import Keys
-from movie_core.accounts.outbox import Letter, Mail, MailKind, MailRules, MailState, MailTally
-from movie_core.accounts.outbox_dispatcher import MailRoom
+from movie_core.accounts.keyring import Keyring
+from movie_core.accounts.outbox import Mail, MailKind, MailRules, MailState, OutboxStats, OutgoingEmail
+from movie_core.accounts.outbox_dispatcher import OutboxDispatcher
 from movie_core.accounts.services import AccountRules, Accounts, Caller, TokenPair
-from movie_core.accounts.session_registry import SessionWatch
+from movie_core.accounts.session_registry import SessionRegistry
 from movie_core.accounts.sessions import Session
 from movie_core.accounts.users import Account, Address, PersonState, Registration, Username
 from movie_core.discovery.analytics import Clicks, Cohort, Days, Funnel, QueryCount, SourceDay, Summary
@@ -104,7 +105,7 @@ from movie_core.discovery.recommendations import (
     Tier,
 )
 from movie_core.discovery.services import Discovery, SuggestedMovies, TrendingMovies
-from movie_core.discovery.trending import Deed, DeedKind, Trend, Trending, TrendWindow
+from movie_core.discovery.trending import Interaction, InteractionKind, Trend, Trending, TrendWindow
 from movie_core.discovery.trending_service import Trends
 from movie_core.errors import (
     Busy,
@@ -149,18 +150,17 @@ from movie_core.errors import (
 from movie_core.memory import MemoryCatalogue, MemorySeenMovies
 from movie_core.operations.administration import Administration
 from movie_core.operations.audit import Action, AuditEntry
-from movie_core.operations.maintenance import Upkeep
+from movie_core.operations.maintenance import Maintenance
 from movie_core.operations.rate_limits import Limits
 from movie_core.paging import PageInfo, PageLinks, Window
-from movie_core.provenance import State
+from movie_core.provenance import CacheStatus
 from movie_core.quotas import Permits, Quota, Rate
 from movie_core.search.caching import CachePolicy, CacheStats, Entry, Lease
-from movie_core.search.movie_search import Catalog
-from movie_core.search.movies import Ability, FoundMovie, Genre, Loaded, Movie, MoviePage, MovieQuery, Order, Years
+from movie_core.search.movie_search import MovieSearch
+from movie_core.search.movies import Capability, FoundMovie, Genre, Loaded, Movie, MoviePage, MovieQuery, Order, Years
 from movie_core.text import normalise_query
 
 __all__ = [
-    "Ability",
     "Account",
     "AccountRules",
     "Accounts",
@@ -171,14 +171,13 @@ __all__ = [
     "Busy",
     "CachePolicy",
     "CacheStats",
+    "CacheStatus",
     "Caller",
-    "Catalog",
+    "Capability",
     "Clicks",
     "Cohort",
     "Conflict",
     "Days",
-    "Deed",
-    "DeedKind",
     "Denied",
     "Discovery",
     "Entry",
@@ -192,6 +191,8 @@ __all__ = [
     "Identity",
     "ImportRow",
     "Imported",
+    "Interaction",
+    "InteractionKind",
     "Invalid",
     "InvalidBody",
     "InvalidCredentials",
@@ -205,19 +206,17 @@ __all__ = [
     "InvalidRating",
     "InvalidToken",
     "InvalidUsername",
-    "Keys",
+    "Keyring",
     "Lease",
-    "Letter",
     "Limits",
     "Loaded",
     "Mail",
     "MailKind",
     "MailNotDead",
     "MailNotFound",
-    "MailRoom",
     "MailRules",
     "MailState",
-    "MailTally",
+    "Maintenance",
     "MemoryCatalogue",
     "MemorySeenMovies",
     "ModelInfo",
@@ -226,11 +225,15 @@ __all__ = [
     "MovieNotFound",
     "MoviePage",
     "MovieQuery",
+    "MovieSearch",
     "NewRating",
     "NotAllowed",
     "NotAuthenticated",
     "NotFound",
     "Order",
+    "OutboxDispatcher",
+    "OutboxStats",
+    "OutgoingEmail",
     "OwnAccount",
     "PageInfo",
     "PageLinks",
@@ -251,11 +254,10 @@ __all__ = [
     "Rejection",
     "Session",
     "SessionNotFound",
-    "SessionWatch",
+    "SessionRegistry",
     "SeveralUsers",
     "SourceDay",
     "SourceUnavailable",
-    "State",
     "StoreUnavailable",
     "Suggested",
     "SuggestedMovie",
@@ -272,7 +274,6 @@ __all__ = [
     "TrendingMovies",
     "Trends",
     "Unavailable",
-    "Upkeep",
     "UserNotFound",
     "Username",
     "UsernameTaken",

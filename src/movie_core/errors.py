@@ -6,7 +6,7 @@ An error says what happened in the words of the domain. Which HTTP status it bec
 
 from typing import ClassVar
 
-from movie_core.provenance import State
+from movie_core.provenance import CacheStatus
 from movie_core.quotas import Quota
 
 
@@ -89,7 +89,7 @@ class InvalidToken(Denied):
 class MovieNotFound(NotFound):
     code = "movie_not_found"
 
-    def __init__(self, detail: str, *, state: "State | None" = None) -> None:
+    def __init__(self, detail: str, *, state: "CacheStatus | None" = None) -> None:
         super().__init__(detail)
         self.state = state
         """Of a search: whether it was remembered that nothing matches."""

@@ -10,19 +10,19 @@ from dataclasses import dataclass
 from datetime import date, datetime, timedelta
 from typing import Any, Protocol
 
-from movie_core.accounts.outbox import Letter, Mail, MailKind, MailState, MailTally
+from movie_core.accounts.outbox import Mail, MailKind, MailState, OutboxStats, OutgoingEmail
 from movie_core.accounts.sessions import Access, Session
 from movie_core.accounts.users import Account, Address, PersonState, Registration, Username
 from movie_core.discovery.analytics import Clicks, Cohort, Days, Funnel, QueryCount, SourceDay, Summary
 from movie_core.discovery.events import Event
-from movie_core.discovery.ratings import Identity, Kept, NewRating, Rating
+from movie_core.discovery.ratings import Identity, NewRating, Rating, RatingChange
 from movie_core.discovery.recommendations import ModelInfo, Progress, Suggestions
-from movie_core.discovery.trending import Deed, Life, Totals, Trend, TrendWindow
+from movie_core.discovery.trending import Epoch, Interaction, Totals, Trend, TrendWindow
 from movie_core.operations.audit import AuditEntry
 from movie_core.paging import Window
 from movie_core.quotas import Permits, Quota, Rate
 from movie_core.search.caching import CacheStats, Entry, Lease
-from movie_core.search.movies import Ability, FoundMovie, Genre, Loaded, Movie, MoviePage, MovieQuery
+from movie_core.search.movies import Capability, FoundMovie, Genre, Loaded, Movie, MoviePage, MovieQuery
 
 
 class MovieSource(Protocol):
@@ -41,7 +41,7 @@ class MovieSource(Protocol):
 
     @property
     @abstractmethod
-    def abilities(self) -> frozenset[Ability]:
+    def abilities(self) -> frozenset[Capability]:
         """What it can do; never changes while it lives."""
 
     @abstractmethod
@@ -70,7 +70,7 @@ class MovieSource(Protocol):
         """10. Every genre once, by name, with the number of movies that have it; none with 0."""
 
 
-class Catalogue(MovieSource, Protocol):
+class MovieCatalogue(MovieSource, Protocol):
     """Movies kept by ourselves, under the name of the source that they come from; two names never mix.
 
     A catalogue has every ability but may answer `order` and filters in its own time. It leaves out of a search, and of
@@ -119,7 +119,7 @@ class SeenMovies(Protocol):
 
     @property
     @abstractmethod
-    def movies(self) -> Catalogue:
+    def movies(self) -> MovieCatalogue:
         """Where they are kept."""
 
     @abstractmethod
@@ -133,7 +133,7 @@ class SeenMovies(Protocol):
         """2. Afterwards everything remembered before is in `movies`, unless the store is away."""
 
 
-class EntryStore(Protocol):
+class CacheStore(Protocol):
     """Remembered answers, and the leases to fetch them, shared by the processes of a deployment.
 
     1. Every method raises `StoreUnavailable` when the store is away or frozen, within a tenth of a second, and once a
@@ -226,7 +226,7 @@ class Person:
     last_login: datetime | None
 
 
-class UserStore(Protocol):
+class UserRepo(Protocol):
     """Accounts, and the registrations that may become some. A method is one transaction: it happens wholly or not.
 
     1. Addresses and usernames are each unique among accounts, by their keys, also when many ask at once; registrations
@@ -379,7 +379,7 @@ class SessionStore(Protocol):
         """4. Exchange an unused, unexpired token for the first of `successors` (hashes), which expires at `expires_at`:
         just one of any number of callers at once does, the others find it used. No token of a session is good longer
         than `lifetime` after its login.
-        5. A used token is judged by `sessions.judge_reuse`: a repeat gets the successor that it got before, which is
+        5. A used token is judged by `sessions.classify_reuse`: a repeat gets the successor that it got before, which is
            one of `successors`; a theft ends the session.
         6. None for an unknown or expired token, an ended session and a theft.
         """
@@ -469,7 +469,7 @@ class Outbox(Protocol):
         """
 
     @abstractmethod
-    async def tally(self, now: datetime) -> MailTally:
+    async def tally(self, now: datetime) -> OutboxStats:
         """8. How many mails there are, by state, at most `mails.MAX_TALLY` of each. A pending mail waits since it was
         made; one that isn't made yet since it is due, so a limit doesn't count as waiting.
         """
@@ -483,10 +483,10 @@ class Mailer(Protocol):
     """Hands letters to whoever delivers them."""
 
     @abstractmethod
-    async def send(self, letter: Letter) -> None:
-        """1. Returns once the letter is taken for good. Raises `mails.MailRefused` when this one isn't, for now or for
-        ever, and `mails.MailerAway` when none would be, within `mails.SEND_SECONDS`. Sending again is the same letter:
-        same Message-ID, same text. No text of a letter can add a header or a recipient.
+    async def send(self, letter: OutgoingEmail) -> None:
+        """1. Returns once the letter is taken for good. Raises `mails.MailRejected` when this one isn't, for now or for
+        ever, and `mails.MailUnavailable` when none would be, within `mails.SEND_SECONDS`. Sending again is the same
+        letter: same Message-ID, same text. No text of a letter can add a header or a recipient.
         """
 
     @abstractmethod
@@ -494,7 +494,7 @@ class Mailer(Protocol):
         """2. Remove letters to this address that are kept here, if any are."""
 
 
-class Doorbell(Protocol):
+class DeliveryNotifier(Protocol):
     """Tells whoever delivers mail that something is due. A hint only: what is due goes out without it, a bit later."""
 
     @abstractmethod
@@ -627,7 +627,7 @@ class RatingStore(PersonalData, Protocol):
     """The ratings of users, for the movies of one source. Each raises `StoreUnavailable` when the store is away."""
 
     @abstractmethod
-    async def put(self, user_id: str, ratings: Sequence[NewRating], now: datetime) -> Sequence[Kept]:
+    async def put(self, user_id: str, ratings: Sequence[NewRating], now: datetime) -> Sequence[RatingChange]:
         """3. Keep them all or, raising, none, in the order given; a user has one rating of a movie, the last one
         counts, also when many write at once. Ratings of movies given twice are both answered.
         4. Where the rating has no `rated_at` and the user has given the same to the movie, nothing changes.
@@ -664,7 +664,7 @@ class EventStore(PersonalData, Protocol):
     """What users did, and what of it counts for trends. Each raises `StoreUnavailable` when the store is away."""
 
     @abstractmethod
-    async def append(self, events: Sequence[Event], now: datetime) -> Sequence[Deed]:
+    async def append(self, events: Sequence[Event], now: datetime) -> Sequence[Interaction]:
         """3. Keep the events, all or none, but those of users who are gone or inactive or have switched recording off.
         4. Answers with what counts of them (views, clicks, ratings): the first of its user, movie, kind and UTC day, in
            the order in which they come here, just once however many append at once. What nobody known did never counts.
@@ -676,7 +676,7 @@ class EventStore(PersonalData, Protocol):
         """5. Add to the figures of `analytics.SourceDay` by their names; others than its fields aren't given."""
 
     @abstractmethod
-    def deeds(self) -> AsyncIterator[Sequence[Deed]]:
+    def deeds(self) -> AsyncIterator[Sequence[Interaction]]:
         """6. Everything that counted and is still kept, once, as `append` told it, in batches of bounded size and in no
         order."""
 
@@ -730,7 +730,7 @@ class TrendStore(Protocol):
     """
 
     @abstractmethod
-    async def life(self) -> Life | None:
+    async def life(self) -> Epoch | None:
         """1. What `begin` has begun, and what became of it; None before, and after something was lost: but a store may
         go back to an earlier state.
         """
@@ -750,7 +750,7 @@ class TrendStore(Protocol):
         """
 
     @abstractmethod
-    async def add(self, deeds: Sequence[Deed]) -> None:
+    async def add(self, deeds: Sequence[Interaction]) -> None:
         """5. Add those that were kept in this life, each once, in any order, also when many add at once, without losing
         precision beyond 1e-9 of a score. Nothing without a life.
         """
@@ -762,7 +762,7 @@ class TrendStore(Protocol):
         """
 
 
-class KeptOrders(PersonalData, Protocol):
+class PersonalOrderStore(PersonalData, Protocol):
     """Personal orders of search results, kept for a while so that pages fit together.
 
     Each raises `StoreUnavailable` when the store is away.

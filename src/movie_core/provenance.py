@@ -3,7 +3,7 @@
 from enum import StrEnum
 
 
-class State(StrEnum):
+class CacheStatus(StrEnum):
     """Where an answer comes from."""
 
     LIVE = "live"

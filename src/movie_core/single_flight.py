@@ -7,7 +7,7 @@ from typing import Generic, TypeVar
 T = TypeVar("T")
 
 
-class Flights(Generic[T]):
+class SingleFlight(Generic[T]):
     """At most one call per key under way: who comes meanwhile gets the same answer or error. A call outlives whoever
     started it. Must be used within a running event loop.
     """

@@ -24,12 +24,12 @@ from movie_adapters.observability.metrics import Metrics, TaskCounts
 from movie_adapters.observability.tracing import Tracing
 from movie_adapters.redis.task_queue import DELIVER_MAIL, MAX_ENTRIES, PURGE, TRAIN, TaskQueue, stream_of
 from movie_adapters.settings.settings import Settings
-from movie_adapters.wiring.background import PURGE_SECONDS, TRAIN_SECONDS, EventDoorbell, keep_delivering
+from movie_adapters.wiring.background import PURGE_SECONDS, TRAIN_SECONDS, EventNotifier, keep_delivering
 from movie_adapters.wiring.providers import create_container
 from movie_core.accounts.outbox import SEND_SECONDS
-from movie_core.accounts.outbox_dispatcher import MailRoom
+from movie_core.accounts.outbox_dispatcher import OutboxDispatcher
 from movie_core.errors import Unavailable
-from movie_core.ports import Doorbell
+from movie_core.ports import DeliveryNotifier
 from movie_worker.metrics import CountTasks, Telling, answer_metrics
 from movie_worker.tasks import TASKS
 
@@ -54,8 +54,8 @@ class _DeliversItself(Provider):
     scope = Scope.APP
 
     @provide(override=True)
-    def doorbell(self) -> Doorbell:
-        return EventDoorbell()
+    def doorbell(self) -> DeliveryNotifier:
+        return EventNotifier()
 
 
 def create_broker(settings: Settings, *overrides: Provider) -> AsyncBroker:
@@ -124,9 +124,9 @@ async def _work(settings: Settings, announce: Callable[[], None]) -> int:
     broker = _broker(settings, container, tasks)
     broker.is_worker_process = True
     queue = TaskQueue(settings.redis_url or "", settings.key_prefix)
-    doorbell = await container.get(Doorbell)
-    assert isinstance(doorbell, EventDoorbell)  # noqa: S101  (as provided above)
-    room = await container.get(MailRoom)
+    doorbell = await container.get(DeliveryNotifier)
+    assert isinstance(doorbell, EventNotifier)  # noqa: S101  (as provided above)
+    room = await container.get(OutboxDispatcher)
     telling = await answer_metrics(settings, (await container.get(Metrics)).text)
     stopping = asyncio.create_task(stop.wait())
     delivering = asyncio.create_task(keep_delivering(room, doorbell, finish_seconds=FINISH_SECONDS))

@@ -10,7 +10,7 @@ from typing import Any
 from dishka import Provider, Scope, provide
 from taskiq import TaskiqMessage, TaskiqMiddleware, TaskiqResult
 
-from movie_adapters.observability.metrics import Metrics, Stock, TaskCounts, is_admitted
+from movie_adapters.observability.metrics import BacklogGauges, Metrics, TaskCounts, is_admitted
 from movie_adapters.settings.settings import SettingError, Settings
 
 MAX_HEAD = 8 * 1024
@@ -34,7 +34,7 @@ class Telling(Provider):
         self._tasks = tasks
 
     @provide
-    def metrics(self, settings: Settings, stock: Stock) -> Metrics:
+    def metrics(self, settings: Settings, stock: BacklogGauges) -> Metrics:
         return Metrics(stock, source_name=settings.source, tasks=self._tasks)
 
 

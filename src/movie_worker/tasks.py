@@ -9,30 +9,30 @@ from dishka.integrations.taskiq import inject
 
 from movie_adapters.settings.settings import Settings
 from movie_adapters.wiring.providers import prepare
-from movie_core.operations.maintenance import Upkeep
-from movie_core.ports import Catalogue, Doorbell
+from movie_core.operations.maintenance import Maintenance
+from movie_core.ports import DeliveryNotifier, MovieCatalogue
 
 
 @inject(patch_module=True)
-async def deliver_mail(doorbell: FromDishka[Doorbell]) -> None:
+async def deliver_mail(doorbell: FromDishka[DeliveryNotifier]) -> None:
     """Wake the delivery of this process: it goes on whatever becomes of the queue, and finishes a mail when stopped."""
     await doorbell.ring()
 
 
 @inject(patch_module=True)
-async def purge(upkeep: FromDishka[Upkeep]) -> int:
+async def purge(upkeep: FromDishka[Maintenance]) -> int:
     """Remove what has outlived its use; the number of things removed."""
     return await upkeep.purge()
 
 
 @inject(patch_module=True)
-async def train(upkeep: FromDishka[Upkeep]) -> bool:
+async def train(upkeep: FromDishka[Maintenance]) -> bool:
     """Learn from ratings, where there are new ones; whether there were."""
     return await upkeep.train()
 
 
 @inject(patch_module=True)
-async def prepare_catalogue(settings: FromDishka[Settings], catalogue: FromDishka[Catalogue]) -> bool:
+async def prepare_catalogue(settings: FromDishka[Settings], catalogue: FromDishka[MovieCatalogue]) -> bool:
     """Bring the schema up to date and make the bundled films searchable; True when films were loaded."""
     return await prepare(settings, catalogue)
 

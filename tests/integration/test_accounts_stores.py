@@ -19,10 +19,10 @@ from movie_adapters.sql.engine import create_engine, metadata, migrate
 from movie_adapters.sql.outbox import SqlOutbox
 from movie_adapters.sql.sessions import SqlSessions
 from movie_adapters.sql.tables import transaction, users
-from movie_core.accounts.keyring import Keys
+from movie_core.accounts.keyring import Keyring
 from movie_core.accounts.outbox import MailRules
 from movie_core.errors import MovieNotFound, StoreUnavailable
-from movie_core.testing import NOW, OutboxContract, SessionStoreContract, Stores, UserStoreContract, make_registration
+from movie_core.testing import NOW, OutboxContract, SessionStoreContract, Stores, UserRepoContract, make_registration
 
 TABLES = (
     "users",
@@ -43,7 +43,7 @@ class OpenStores:
 
     @asynccontextmanager
     async def open(self, rules: MailRules) -> AsyncIterator[Stores]:
-        engine, keys = create_engine(self.url), Keys(["k" * 32])
+        engine, keys = create_engine(self.url), Keyring(["k" * 32])
         try:
             async with engine.begin() as connection:
                 for table in reversed(metadata.sorted_tables):
@@ -67,7 +67,7 @@ class OnPostgres(OpenStores):
 
 
 @pytest.mark.usefixtures("patient")
-class TestUsersOnSqlite(OnSqlite, UserStoreContract):
+class TestUsersOnSqlite(OnSqlite, UserRepoContract):
     pass
 
 
@@ -82,7 +82,7 @@ class TestOutboxOnSqlite(OnSqlite, OutboxContract):
 
 
 @pytest.mark.usefixtures("patient")
-class TestUsersOnPostgres(OnPostgres, UserStoreContract):
+class TestUsersOnPostgres(OnPostgres, UserRepoContract):
     pass
 
 
@@ -219,7 +219,7 @@ async def test_reading_waits_for_no_writer(sqlite_url: str) -> None:
     engine = create_engine(sqlite_url)
     other = sqlite3.connect(sqlite_url.partition("///")[2], isolation_level=None)
     other.execute("BEGIN IMMEDIATE")
-    outbox = SqlOutbox(engine, MailRules(NOW - NOW, None), Keys(["k" * 32]))
+    outbox = SqlOutbox(engine, MailRules(NOW - NOW, None), Keyring(["k" * 32]))
     assert not await outbox.claim("post", NOW.replace(year=2000), 10, NOW - NOW)
     other.execute("ROLLBACK")
     other.close()
@@ -246,7 +246,7 @@ async def test_connections_that_the_server_closed_are_replaced(postgres_url: str
 
 async def test_a_database_without_tables_is_a_store_that_is_away(tmp_path: Path) -> None:
     engine = create_engine(f"sqlite+aiosqlite:///{tmp_path}/none.db")
-    keys, rules = Keys(["k" * 32]), MailRules(NOW - NOW, None)
+    keys, rules = Keyring(["k" * 32]), MailRules(NOW - NOW, None)
     for call in (
         sql_account_stores(engine, rules, keys).users.register(make_registration(), NOW),
         SqlSessions(engine).session_lives("x"),

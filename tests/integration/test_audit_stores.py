@@ -9,7 +9,7 @@ from tests.account_stores import sql_account_stores
 
 from movie_adapters.sql.audit import BATCH, SqlAuditLog
 from movie_adapters.sql.engine import create_engine, metadata
-from movie_core.accounts.keyring import Keys
+from movie_core.accounts.keyring import Keyring
 from movie_core.errors import StoreUnavailable
 from movie_core.operations.audit import COMMAND_LINE, Action, AuditEntry
 from movie_core.paging import Window
@@ -21,7 +21,7 @@ TABLES = ("audit", "users", "registrations", "links", "mails")
 @asynccontextmanager
 async def stores_at(url: str) -> AsyncIterator[AuditStores]:
     """The log and the accounts over a database, emptied."""
-    engine, keys = create_engine(url), Keys(["k" * 32])
+    engine, keys = create_engine(url), Keyring(["k" * 32])
     try:
         async with engine.begin() as connection:
             for table in reversed(metadata.sorted_tables):

@@ -20,9 +20,9 @@ from movie_adapters.sql.engine import create_engine, migrate
 from movie_adapters.sql.ratings import SqlRatings
 from movie_core.errors import MovieNotFound, StoreUnavailable
 from movie_core.paging import Window
-from movie_core.ports import Catalogue
+from movie_core.ports import MovieCatalogue
 from movie_core.search.movies import Loaded, Movie, MovieQuery, Order, Years
-from movie_core.testing import CatalogueContract, walk
+from movie_core.testing import MovieCatalogueContract, walk
 
 
 @pytest.fixture(scope="module")
@@ -120,7 +120,7 @@ AS_TYPED = {
 class CatalogueSearch:
     """What the search of both stores finds, in tests that each test class inherits."""
 
-    def open(self, movies: Sequence[Movie]) -> AbstractAsyncContextManager[Catalogue]:
+    def open(self, movies: Sequence[Movie]) -> AbstractAsyncContextManager[MovieCatalogue]:
         raise NotImplementedError
 
     async def test_films_are_found_as_people_type_them(self) -> None:
@@ -280,7 +280,7 @@ def _tier(title: str, typed: str) -> int:
 
 
 @pytest.mark.usefixtures("patient")
-class TestSqliteMovies(CatalogueSearch, CatalogueContract):
+class TestSqliteMovies(CatalogueSearch, MovieCatalogueContract):
     @pytest.fixture(autouse=True)
     def _file(self, sqlite_path: Path) -> None:
         self.path = sqlite_path
@@ -302,7 +302,7 @@ class TestSqliteMovies(CatalogueSearch, CatalogueContract):
 
 
 @pytest.mark.usefixtures("patient")
-class TestPostgresMovies(CatalogueSearch, CatalogueContract):
+class TestPostgresMovies(CatalogueSearch, MovieCatalogueContract):
     @pytest.fixture(autouse=True)
     def _database(self, postgres_url: str) -> None:
         self.url = postgres_url

@@ -26,7 +26,7 @@ from movie_core.accounts.services import Accounts
 from movie_core.accounts.users import Address, Registration, Username
 from movie_core.clock import utc_now
 from movie_core.discovery.ratings import NewRating
-from movie_core.ports import Outbox, RatingStore, UserStore
+from movie_core.ports import Outbox, RatingStore, UserRepo
 
 Run = Callable[..., "subprocess.CompletedProcess[str]"]
 
@@ -125,7 +125,7 @@ def test_everybody_is_listed_beyond_one_page(run: Run, folder: Path) -> None:
 
     async def fill() -> None:
         async with container_of(folder) as container:
-            users = await container.get(UserStore)
+            users = await container.get(UserRepo)
             for address in addresses:
                 name = address.partition("@")[0]
                 await users.register(
@@ -357,7 +357,7 @@ def test_too_little_to_evaluate_is_said(run: Run, folder: Path, users: int) -> N
 def test_the_ratings_that_are_kept_are_evaluated_where_no_file_is_named(run: Run, folder: Path) -> None:
     async def rate() -> None:
         async with container_of(folder) as container:
-            users, ratings = await container.get(UserStore), await container.get(RatingStore)
+            users, ratings = await container.get(UserRepo), await container.get(RatingStore)
             for number in range(60):
                 name = f"rater{number}"
                 address = Address(f"{name}@example.org", f"{name}@example.org")

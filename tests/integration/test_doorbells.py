@@ -5,26 +5,26 @@ from contextlib import asynccontextmanager
 
 import pytest
 
-from movie_adapters.redis.task_queue import TaskDoorbell
-from movie_adapters.wiring.background import EventDoorbell
-from movie_core.ports import Doorbell
-from movie_core.testing import DoorbellContract
+from movie_adapters.redis.task_queue import TaskNotifier
+from movie_adapters.wiring.background import EventNotifier
+from movie_core.ports import DeliveryNotifier
+from movie_core.testing import DeliveryNotifierContract
 
 
-class TestEventDoorbell(DoorbellContract):
+class TestEventDoorbell(DeliveryNotifierContract):
     @asynccontextmanager
-    async def open(self, *, is_away: bool = False) -> AsyncIterator[Doorbell]:
+    async def open(self, *, is_away: bool = False) -> AsyncIterator[DeliveryNotifier]:
         del is_away  # there is nothing that could be
-        yield EventDoorbell()
+        yield EventNotifier()
 
 
-class TestTaskDoorbell(DoorbellContract):
+class TestTaskDoorbell(DeliveryNotifierContract):
     @pytest.fixture(autouse=True)
     def _redis(self, redis_url: str) -> None:
         self.url = redis_url
 
     @asynccontextmanager
-    async def open(self, *, is_away: bool = False) -> AsyncIterator[Doorbell]:
-        bell = TaskDoorbell("unix:///nowhere/socket" if is_away else self.url)
+    async def open(self, *, is_away: bool = False) -> AsyncIterator[DeliveryNotifier]:
+        bell = TaskNotifier("unix:///nowhere/socket" if is_away else self.url)
         yield bell
         await bell.close()

@@ -21,7 +21,7 @@ from movie_adapters.sql import events as sql_events
 from movie_adapters.sql.analytics import SqlAnalytics
 from movie_adapters.sql.engine import create_engine, metadata
 from movie_adapters.sql.events import SqlEvents
-from movie_core.accounts.keyring import Keys
+from movie_core.accounts.keyring import Keyring
 from movie_core.discovery.analytics import Days, Funnel, Summary
 from movie_core.discovery.events import Event, EventKind
 from movie_core.errors import StoreUnavailable
@@ -45,7 +45,7 @@ async def emptied(url: str) -> AsyncIterator[AsyncEngine]:
 
 
 def stores_of(engine: AsyncEngine, source: str = "catalogue") -> EventStores:
-    keys = Keys(["k" * 32])
+    keys = Keyring(["k" * 32])
     accounts = sql_account_stores(engine, UNLIMITED, keys)
     return EventStores(accounts, SqlEvents(engine, source), SqlAnalytics(engine, source))
 

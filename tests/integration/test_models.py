@@ -13,7 +13,7 @@ from movie_adapters.sql.engine import create_engine
 from movie_adapters.sql.models import PART, SqlModels, model_parts, models
 from movie_core.discovery.recommendations import ModelInfo
 from movie_core.errors import StoreUnavailable
-from movie_core.ports import Catalogue, RatingStore
+from movie_core.ports import MovieCatalogue, RatingStore
 from movie_core.testing import NOW, ModelStoreContract, RecommenderContract
 
 
@@ -85,7 +85,7 @@ class TestEaseRecommenderOverSql(RecommenderContract):
         self.url = sqlite_url
 
     @asynccontextmanager
-    async def open(self, ratings: RatingStore, movies: Catalogue) -> AsyncIterator[EaseRecommender]:
+    async def open(self, ratings: RatingStore, movies: MovieCatalogue) -> AsyncIterator[EaseRecommender]:
         engine = create_engine(self.url)
         async with engine.begin() as connection:
             for table in (model_parts, models):

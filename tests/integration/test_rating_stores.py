@@ -19,7 +19,7 @@ from tests.pace import slowness
 from movie_adapters.sql.engine import create_engine, metadata
 from movie_adapters.sql.ratings import SqlRatings
 from movie_adapters.sql.tables import transaction
-from movie_core.accounts.keyring import Keys
+from movie_core.accounts.keyring import Keyring
 from movie_core.discovery.ratings import MAX_IMPORT, MAX_RATINGS, NewRating
 from movie_core.errors import StoreUnavailable
 from movie_core.paging import Window
@@ -31,7 +31,7 @@ TABLES = ("ratings", "rating_versions", "users", "registrations", "links", "mail
 @asynccontextmanager
 async def stores_at(url: str) -> AsyncIterator[tuple[AsyncEngine, RatingStores]]:
     """The stores over a database, emptied."""
-    engine, keys = create_engine(url), Keys(["k" * 32])
+    engine, keys = create_engine(url), Keyring(["k" * 32])
     try:
         async with engine.begin() as connection:
             for table in reversed(metadata.sorted_tables):

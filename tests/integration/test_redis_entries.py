@@ -19,7 +19,7 @@ from movie_adapters.redis.cache import FORMAT, RedisEntries
 from movie_adapters.redis.client import CONNECTIONS, PATIENCE, PAUSE, RedisLink
 from movie_core.errors import StoreUnavailable
 from movie_core.search.caching import CacheStats, Entry, Lease
-from movie_core.testing import EntryStoreContract
+from movie_core.testing import CacheStoreContract
 
 PATIENT = 10.0
 """Seconds, where a busy machine must not look like a Redis that is away."""
@@ -45,7 +45,7 @@ def an_entry(value: bytes = b"an answer", *, fence: int = 1, seconds: float = 60
     return Entry(value, now, now + seconds / 2, now + seconds, fence)
 
 
-class TestRedisEntries(EntryStoreContract):
+class TestRedisEntries(CacheStoreContract):
     fills = 10_000
 
     @pytest.fixture(autouse=True)

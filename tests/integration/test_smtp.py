@@ -18,14 +18,14 @@ from tests.smtp_sink import SmtpSink
 from movie_adapters.email import smtp as smtp_mail
 from movie_adapters.email.smtp import SmtpMailer, SmtpServer, Tls, parse_smtp_url
 from movie_core.accounts import outbox as mails
-from movie_core.accounts.outbox import Letter, MailerAway, MailKind, MailRefused
+from movie_core.accounts.outbox import MailKind, MailRejected, MailUnavailable, OutgoingEmail
 from movie_core.ports import Mailer
 from movie_core.testing import Delivered, MailerContract
 
 SENDER = "noreply@example.com"
 URL = "https://example.com/api/v1/x/"
 CREATED = datetime(2026, 2, 3, 4, 5, 6, tzinfo=UTC)
-LETTER = Letter("ab" * 16, MailKind.ACTIVATION, "ann@example.com", CREATED, (URL,))
+LETTER = OutgoingEmail("ab" * 16, MailKind.ACTIVATION, "ann@example.com", CREATED, (URL,))
 LOGIN = ("user@example.com", "p/w:@ß%")
 USERINFO = "user%40example.com:p%2Fw%3A%40%C3%9F%25"
 
@@ -70,11 +70,11 @@ class TestSmtpMailer(MailerContract):
     keeps_letters = False
 
     @asynccontextmanager
-    async def open(self, failure: MailRefused | MailerAway | None = None) -> AsyncIterator[Mailer]:
+    async def open(self, failure: MailRejected | MailUnavailable | None = None) -> AsyncIterator[Mailer]:
         async with SmtpSink() as self.sink, mailer_to(self.sink) as mailer:
-            if isinstance(failure, MailRefused):
+            if isinstance(failure, MailRejected):
                 self.sink.answers["RCPT"] = failure.detail
-            if isinstance(failure, MailerAway):
+            if isinstance(failure, MailUnavailable):
                 await self.sink.stop()
             yield mailer
 
@@ -90,14 +90,14 @@ class TestSmtpMailer(MailerContract):
         ]
 
 
-async def refused(mailer: SmtpMailer, letter: Letter = LETTER) -> MailRefused:
-    with pytest.raises(MailRefused) as caught:
+async def refused(mailer: SmtpMailer, letter: OutgoingEmail = LETTER) -> MailRejected:
+    with pytest.raises(MailRejected) as caught:
         await mailer.send(letter)
     return caught.value
 
 
 async def away(mailer: SmtpMailer) -> str:
-    with pytest.raises(MailerAway) as caught:
+    with pytest.raises(MailUnavailable) as caught:
         await mailer.send(LETTER)
     return caught.value.detail
 

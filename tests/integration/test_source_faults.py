@@ -23,7 +23,7 @@ from movie_adapters.sources.third_party import ThirdPartyMovies
 from movie_core.errors import SourceUnavailable
 from movie_core.paging import Window
 from movie_core.search.movies import Movie, MoviePage, MovieQuery
-from movie_core.search.retry_policy import BreakerState, Patience, StatusSet
+from movie_core.search.retry_policy import BreakerState, RetryPolicy, StatusSet
 from movie_core.testing import SAMPLE, MovieSourceContract
 from movie_standin.server import KINDS, Behaviour, Upstream, running_upstream, serve_upstream
 
@@ -37,7 +37,7 @@ RETRIED = {"reset", "reset_body", "close", "html", "cut_json", "short_body", "cu
 class Scene:
     """A stand-in and the source in front of it."""
 
-    def __init__(self, upstream: Upstream, patience: Patience | None = None, base_path: str = "") -> None:
+    def __init__(self, upstream: Upstream, patience: RetryPolicy | None = None, base_path: str = "") -> None:
         self.upstream = upstream
         self.http = SourceHttp(upstream.url + base_path, timeout=0.7, retry_status=STATUSES)
         self.plain = ThirdPartyMovies(self.http)

@@ -13,7 +13,7 @@ from movie_adapters.sources.tmdb import TmdbMovies, tmdb_http
 from movie_core.paging import Window
 from movie_core.ports import MovieSource
 from movie_core.search.movies import Genre, Movie, MovieQuery, Order
-from movie_core.search.retry_policy import Patience, StatusSet
+from movie_core.search.retry_policy import RetryPolicy, StatusSet
 from movie_core.testing import MovieSourceContract, walk
 
 RETRY = StatusSet.parse("408,425,429,5xx")
@@ -42,7 +42,7 @@ class TestResilientTmdbMovies(MovieSourceContract):
     async def open(self, movies: Sequence[Movie]) -> AsyncIterator[MovieSource]:
         async with TmdbStandin(movies) as standin, over(standin) as source:
             standin.override = EveryThird()
-            resilient = ResilientMovies(source, Patience(deadline=10.0))
+            resilient = ResilientMovies(source, RetryPolicy(deadline=10.0))
             try:
                 yield resilient
             finally:
@@ -102,7 +102,7 @@ async def test_an_api_key_works_as_the_long_token_does_and_stays_out_of_the_log(
 @pytest.mark.parametrize("token", ["wrong", "f" * 32])
 async def test_a_wrong_token_is_not_tried_again(token: str, caplog: pytest.LogCaptureFixture) -> None:
     async with TmdbStandin(made_up_movies(3)) as standin, over(standin, token) as source:
-        resilient = ResilientMovies(source, Patience(deadline=3.0))
+        resilient = ResilientMovies(source, RetryPolicy(deadline=3.0))
         with pytest.raises(SourceFault) as fault:
             await resilient.search(MovieQuery("reel"), Window())
         await resilient.close()

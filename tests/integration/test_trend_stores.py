@@ -19,16 +19,16 @@ from movie_adapters.sql.engine import create_engine, metadata
 from movie_adapters.sql.personal_orders import SqlOrders, kept_orders
 from movie_adapters.sql.tables import transaction, users
 from movie_adapters.sql.trends import SqlTrends, trend_counts, trend_lives, trend_strengths
-from movie_core.accounts.keyring import Keys
+from movie_core.accounts.keyring import Keyring
 from movie_core.accounts.outbox import MailRules
 from movie_core.discovery.personal_ranking import ORDER_SECONDS
-from movie_core.discovery.trending import KEPT_MOVIES, Deed, DeedKind, Totals, Trend, TrendWindow
+from movie_core.discovery.trending import KEPT_MOVIES, Interaction, InteractionKind, Totals, Trend, TrendWindow
 from movie_core.errors import StoreUnavailable
 from movie_core.ports import TrendStore
 from movie_core.testing import (
     NOW,
-    KeptOrdersContract,
     OrderStores,
+    PersonalOrderStoreContract,
     TrendStoreContract,
     brute_force,
     check_trends,
@@ -37,7 +37,7 @@ from movie_core.testing import (
 )
 
 TABLES = (trend_lives, trend_strengths, trend_counts, kept_orders)
-KEYS = Keys(["k" * 32])
+KEYS = Keyring(["k" * 32])
 RULES = MailRules(link_ttl=timedelta(hours=24), limit=None)
 
 
@@ -98,7 +98,7 @@ class TestTrendsOnPostgres(OnPostgres, SqlTrendStores):
     pass
 
 
-class SqlOrderStores(KeptOrdersContract):
+class SqlOrderStores(PersonalOrderStoreContract):
     url: str
     now = NOW
 
@@ -156,8 +156,8 @@ async def user_of(engine: AsyncEngine, name: str = "ada") -> str:
     return (await join(stores, f"{name}@example.com", name))[0].id
 
 
-def views(*movie_ids: str, at: datetime = NOW, kept_at: datetime = NOW) -> list[Deed]:
-    return [Deed(movie_id, DeedKind.VIEW, 1.0, at, kept_at) for movie_id in movie_ids]
+def views(*movie_ids: str, at: datetime = NOW, kept_at: datetime = NOW) -> list[Interaction]:
+    return [Interaction(movie_id, InteractionKind.VIEW, 1.0, at, kept_at) for movie_id in movie_ids]
 
 
 async def rows(engine: AsyncEngine, table: Table) -> int:
@@ -173,7 +173,7 @@ async def check_two_sources(one: TrendStore, other: TrendStore) -> None:
         await store.add(views(movie_id))
     assert await other.begin(NOW + timedelta(hours=1), NOW)
     trends = await one.top(TrendWindow.DAY, 10, NOW)
-    assert trends == [Trend("1", 1.0, {DeedKind.VIEW: 1})]
+    assert trends == [Trend("1", 1.0, {InteractionKind.VIEW: 1})]
 
 
 async def test_two_sources_never_meet_in_sql(engine: AsyncEngine) -> None:

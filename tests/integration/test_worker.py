@@ -15,13 +15,13 @@ from tests.servers import OwnServer, own_redis
 from tests.smtp_sink import SmtpSink
 
 from movie_adapters.redis.client import PREFIX
-from movie_adapters.redis.task_queue import DELIVER_MAIL, PURGE, TRAIN, TaskDoorbell, TaskQueue, stream_of
+from movie_adapters.redis.task_queue import DELIVER_MAIL, PURGE, TRAIN, TaskNotifier, TaskQueue, stream_of
 from movie_adapters.settings.settings import Settings
 from movie_adapters.wiring.providers import create_container, prepare_schema
 from movie_core.accounts.keyring import new_id
 from movie_core.accounts.users import Address, Registration, Username
 from movie_core.clock import utc_now
-from movie_core.ports import UserStore
+from movie_core.ports import UserRepo
 
 SECRET = "of these tests and long enough for anybody"
 Register = Callable[[str], None]
@@ -121,7 +121,7 @@ def register(environ: dict[str, str]) -> Register:
         container = create_container(Settings.load(environ, dotenv=None))
         address = f"{name}@example.org"
         registration = Registration(new_id(), Address(address, address), Username(name, name), "hash", utc_now())
-        await (await container.get(UserStore)).register(registration, utc_now())
+        await (await container.get(UserRepo)).register(registration, utc_now())
         await container.close()
 
     return lambda name: asyncio.run(store(name))
@@ -282,7 +282,7 @@ def test_a_scheduler_queues_what_is_due_once_redis_is_there(
 
 
 def test_a_doorbell_costs_nothing_whatever_redis_does(redis: RedisProcess) -> None:
-    async def ring_for(bell: TaskDoorbell, times: int) -> float:
+    async def ring_for(bell: TaskNotifier, times: int) -> float:
         longest = 0.0
         for _ in range(times):
             began = time.monotonic()
@@ -292,7 +292,7 @@ def test_a_doorbell_costs_nothing_whatever_redis_does(redis: RedisProcess) -> No
         return longest
 
     async def run() -> None:
-        bell = TaskDoorbell(redis.url)
+        bell = TaskNotifier(redis.url)
         assert await ring_for(bell, 20) < 0.1
         await asyncio.sleep(0.5)
         assert 1 <= len(redis.entries()) <= 3, "rings were not joined"

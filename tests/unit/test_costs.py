@@ -18,7 +18,7 @@ from movie_api.request_body import _parsed as parse_json
 from movie_api.routes.analytics import prefers_csv
 from movie_api.routes.movies import matches_etag, parse_search
 from movie_core.accounts.identifiers import parse_address, parse_username
-from movie_core.accounts.keyring import Keys
+from movie_core.accounts.keyring import Keyring
 from movie_core.accounts.passwords import check_password, normalise_password
 from movie_core.accounts.users import Address, Username
 from movie_core.discovery.analytics import Days
@@ -39,7 +39,7 @@ REPEATED = [
 NOON = datetime(2026, 11, 20, 12, tzinfo=UTC)
 ANN, SYNTAX, STRENGTH = Address("ann@example.com", "ann@example.com"), EmailValidatorSyntax(), ZxcvbnStrength()
 NAMES = UnicodeUsernameSyntax()
-TOKENS = JwtTokens(Keys([SECRET]), issuer="http://127.0.0.1:8000")
+TOKENS = JwtTokens(Keyring([SECRET]), issuer="http://127.0.0.1:8000")
 
 
 def worst(size: int) -> Iterator[str]:

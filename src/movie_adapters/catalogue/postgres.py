@@ -22,7 +22,7 @@ from movie_adapters.catalogue.vocabulary import LAST, Remembered, begun_ranges, 
 from movie_core.discovery.ratings import Identity
 from movie_core.errors import MovieNotFound, StoreUnavailable
 from movie_core.paging import Window
-from movie_core.search.movies import Ability, FoundMovie, Genre, Loaded, Movie, MoviePage, MovieQuery, Order
+from movie_core.search.movies import Capability, FoundMovie, Genre, Loaded, Movie, MoviePage, MovieQuery, Order
 
 BATCH = 5000
 """Movies that a load writes in one transaction."""
@@ -43,9 +43,9 @@ _log = logging.getLogger(__name__)
 
 
 class PostgresMovies:
-    """A `Catalogue` in tables that `sql_database.migrate` has made; the engine stays its owner's to dispose of."""
+    """A `MovieCatalogue` in tables that `sql_database.migrate` has made; the engine stays its owner's to dispose of."""
 
-    abilities = frozenset(Ability)
+    abilities = frozenset(Capability)
 
     def __init__(self, engine: AsyncEngine, source: str) -> None:
         self.name = source
@@ -120,7 +120,7 @@ class PostgresMovies:
     # --- writing
 
     async def load(self, movies: Iterable[Movie], *, replace: bool = False, edition: str | None = None) -> Loaded:
-        """As `Catalogue.load`; `movies` is iterated in a thread, and written in batches of `BATCH`."""
+        """As `MovieCatalogue.load`; `movies` is iterated in a thread, and written in batches of `BATCH`."""
         total = Counter[str]()
         kept: set[str] = set()
         waiting = batches(movies, BATCH)

@@ -56,8 +56,8 @@ async def identify(
     by_ids: Callable[[list[str], list[str], list[str]], Awaitable[Iterable[Movie]]],
     by_terms: Callable[[list[str]], Awaitable[Iterable[Movie]]],
 ) -> list[Movie | None]:
-    """As `Catalogue.identify`, where `by_ids` finds the movies of our ids, IMDb ids and TMDB ids, and `by_terms` those
-    that have any of the terms."""
+    """As `MovieCatalogue.identify`, where `by_ids` finds the movies of our ids, IMDb ids and TMDB ids, and `by_terms`
+    those that have any of the terms."""
     movies: list[Movie | None] = []
     for start in range(0, len(wanted), IDENTIFIED):
         some = wanted[start : start + IDENTIFIED]

@@ -23,7 +23,7 @@ from movie_adapters.catalogue.vocabulary import LAST, Remembered, begun_ranges, 
 from movie_core.discovery.ratings import Identity
 from movie_core.errors import MovieNotFound, StoreUnavailable
 from movie_core.paging import Window
-from movie_core.search.movies import Ability, FoundMovie, Genre, Loaded, Movie, MoviePage, MovieQuery, Order
+from movie_core.search.movies import Capability, FoundMovie, Genre, Loaded, Movie, MoviePage, MovieQuery, Order
 
 BATCH = 10_000
 """Movies that a load writes in one transaction, about a second's work: so long other writers wait."""
@@ -42,9 +42,9 @@ _T = TypeVar("_T")
 
 
 class SqliteMovies:
-    """A `Catalogue` in an SQLite file whose tables `sql_database.migrate` has made; for any event loop."""
+    """A `MovieCatalogue` in an SQLite file whose tables `sql_database.migrate` has made; for any event loop."""
 
-    abilities = frozenset(Ability)
+    abilities = frozenset(Capability)
 
     def __init__(self, path: Path, source: str) -> None:
         self.name = source
@@ -72,7 +72,7 @@ class SqliteMovies:
         return await self._read(self._file.genres)
 
     async def load(self, movies: Iterable[Movie], *, replace: bool = False, edition: str | None = None) -> Loaded:
-        """As `Catalogue.load`; `movies` is iterated in a thread, and written in batches of `BATCH`."""
+        """As `MovieCatalogue.load`; `movies` is iterated in a thread, and written in batches of `BATCH`."""
         work = asyncio.get_running_loop().run_in_executor(
             self._writer, lambda: self._file.load(movies, replace=replace, edition=edition)
         )

@@ -12,7 +12,7 @@ from pathlib import Path
 
 from movie_adapters.email.messages import message_of, split_mailbox
 from movie_adapters.private_files import make_private_folder
-from movie_core.accounts.outbox import Letter, MailerAway, MailRefused
+from movie_core.accounts.outbox import MailRejected, MailUnavailable, OutgoingEmail
 from movie_core.accounts.users import Address
 from movie_core.ports import Mailer
 
@@ -36,17 +36,17 @@ class FileMailer(Mailer):
         self._sender = sender
         self._announce = announce
 
-    async def send(self, letter: Letter) -> None:
+    async def send(self, letter: OutgoingEmail) -> None:
         try:
             message = message_of(letter, self._sender).as_bytes()
             marked = _mark(address_key(letter.recipient))
         except ValueError as error:
-            raise MailRefused(str(error), is_final=True) from None
+            raise MailRejected(str(error), is_final=True) from None
         name = f"{letter.created_at.astimezone(UTC):%Y%m%dT%H%M%SZ}-{marked}-{letter.mail_id}"
         try:
             await asyncio.to_thread(self._write, name, message)
         except OSError as error:
-            raise MailerAway(f"no mail can be written in MOVIE_DATA_DIR: {error.strerror}") from None
+            raise MailUnavailable(f"no mail can be written in MOVIE_DATA_DIR: {error.strerror}") from None
         if self._announce is not None:
             told = f"mail to {letter.recipient} ({letter.kind.value})"
             for line in [f"{told}: {url}" for url in letter.links] or [told]:

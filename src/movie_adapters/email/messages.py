@@ -8,7 +8,7 @@ from html import escape
 
 from email_validator import EmailNotValidError, validate_email
 
-from movie_core.accounts.outbox import SUBJECTS, Letter, MailKind
+from movie_core.accounts.outbox import SUBJECTS, MailKind, OutgoingEmail
 
 _PRODUCT = "Movie Search"
 _MAX_PLAIN_LINE = 900
@@ -95,7 +95,7 @@ def needs_utf8(*addresses: str) -> bool:
     return not all(split_mailbox(address)[0].isascii() for address in addresses)
 
 
-def message_of(letter: Letter, sender: str) -> EmailMessage:
+def message_of(letter: OutgoingEmail, sender: str) -> EmailMessage:
     """The message of a letter, the same bytes each time. Raises `ValueError` for an address that isn't one plain
     mailbox."""
     local, domain = split_mailbox(sender)
@@ -121,7 +121,7 @@ def _encoding(text: str) -> str:
     return "7bit" if is_plain else "quoted-printable"
 
 
-def _text(letter: Letter) -> str:
+def _text(letter: OutgoingEmail) -> str:
     # A mail contains nothing that a stranger may have chosen: no username and no other field of a registration.
     parts = ["Hello,", _BEFORE[letter.kind], *letter.links]
     if len(letter.links) > 1:
@@ -129,7 +129,7 @@ def _text(letter: Letter) -> str:
     return "\n\n".join([*parts, *filter(None, [_AFTER[letter.kind]]), f"-- \n{_PRODUCT}"]) + "\n"
 
 
-def _html(letter: Letter) -> str:
+def _html(letter: OutgoingEmail) -> str:
     parts = ["<p>Hello,</p>", f"<p>{escape(_BEFORE[letter.kind])}</p>"]
     for number, url in enumerate(letter.links, 1):
         label = _BUTTON[letter.kind] + (f" registration {number}" if len(letter.links) > 1 else "")

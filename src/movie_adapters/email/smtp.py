@@ -11,7 +11,7 @@ from aiosmtplib import SMTP, SMTPAuthenticationError, SMTPException, SMTPRespons
 
 from movie_adapters.email.messages import message_of, needs_utf8, split_mailbox
 from movie_core.accounts import outbox
-from movie_core.accounts.outbox import Letter, MailerAway, MailRefused
+from movie_core.accounts.outbox import MailRejected, MailUnavailable, OutgoingEmail
 from movie_core.accounts.users import Address
 from movie_core.ports import Mailer
 
@@ -86,12 +86,12 @@ class SmtpMailer(Mailer):
         self._turn = asyncio.Lock()
         self._client: SMTP | None = None
 
-    async def send(self, letter: Letter) -> None:
+    async def send(self, letter: OutgoingEmail) -> None:
         try:
             message = message_of(letter, self._sender).as_bytes()
             recipient = "@".join(split_mailbox(letter.recipient))
         except ValueError as error:
-            raise MailRefused(str(error), is_final=True) from None
+            raise MailRejected(str(error), is_final=True) from None
         attempt = _Attempt(self._sender, recipient, message, needs_utf8(self._sender, recipient))
         try:
             async with asyncio.timeout(outbox.SEND_SECONDS), self._turn:
@@ -165,7 +165,7 @@ class _Attempt:
 
     async def make(self, client: SMTP) -> None:
         if self._is_utf8 and not client.supports_extension("smtputf8"):
-            raise MailRefused("the server takes no address with letters beyond ASCII before the @", is_final=True)
+            raise MailRejected("the server takes no address with letters beyond ASCII before the @", is_final=True)
         self._stage = "MAIL"
         await client.mail(self._sender, options=["SMTPUTF8"] if self._is_utf8 else [], encoding="utf-8")
         self._stage = "RCPT"
@@ -173,23 +173,23 @@ class _Attempt:
         self._stage = "DATA"
         await client.data(self._message)
 
-    def verdict(self, error: Exception) -> MailRefused | MailerAway:
+    def verdict(self, error: Exception) -> MailRejected | MailUnavailable:
         """What an error of this try means."""
         if isinstance(error, SMTPAuthenticationError):
-            return MailerAway(f"the login was refused: {self._told(error)}")
+            return MailUnavailable(f"the login was refused: {self._told(error)}")
         if isinstance(error, SMTPResponseException) and error.code in _FOR_ALL:
-            return MailerAway(self._told(error))
+            return MailUnavailable(self._told(error))
         if isinstance(error, SMTPResponseException) and _is_refusal(error.code) and self._stage != "connecting":
             if self._stage == "MAIL" and error.code >= 500:
                 # It concerns the sender, who is the same for all; unless it is about what this mail alone asked for.
                 told = f"the sender was refused: {self._told(error)}"
-                return MailRefused(told, is_final=False) if self._is_utf8 else MailerAway(told)
-            return MailRefused(self._told(error), is_final=error.code >= 500)
+                return MailRejected(told, is_final=False) if self._is_utf8 else MailUnavailable(told)
+            return MailRejected(self._told(error), is_final=error.code >= 500)
         if self._stage == "DATA":
-            return MailRefused("the answer to the message was lost", is_final=False)
+            return MailRejected("the answer to the message was lost", is_final=False)
         if isinstance(error, TimeoutError):
-            return MailerAway(f"no answer in time ({self._stage})")
-        return MailerAway(self._told(error))
+            return MailUnavailable(f"no answer in time ({self._stage})")
+        return MailUnavailable(self._told(error))
 
     def _told(self, error: Exception) -> str:
         answer = str(error.args[0]) if len(error.args) == 1 else " ".join(map(str, error.args[:2]))

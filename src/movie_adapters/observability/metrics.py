@@ -21,12 +21,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Literal, Protocol
 
 from movie_adapters.settings.settings import Settings
-from movie_core.accounts.outbox import MailTally
+from movie_core.accounts.outbox import OutboxStats
 from movie_core.clock import utc_now
 from movie_core.discovery.event_recorder import EventRecorder
 from movie_core.discovery.recommendations import ModelInfo
 from movie_core.ports import Outbox, Recommender
-from movie_core.provenance import State
+from movie_core.provenance import CacheStatus
 from movie_core.search.retry_policy import BreakerState, Snapshot
 
 if TYPE_CHECKING:
@@ -165,7 +165,7 @@ class TellingSource(Protocol):
     def state(self) -> Snapshot: ...
 
 
-class Stock:
+class BacklogGauges:
     """What only the database knows: looked up when asked for, one look at a time, and remembered for a moment."""
 
     def __init__(
@@ -180,10 +180,10 @@ class Stock:
         self._recommender = recommender
         self._clock = clock
         self._monotonic = monotonic
-        self._look: asyncio.Task[tuple[MailTally, ModelInfo | None]] | None = None
+        self._look: asyncio.Task[tuple[OutboxStats, ModelInfo | None]] | None = None
         self._began = 0.0
 
-    async def look(self) -> tuple[MailTally, ModelInfo | None] | None:
+    async def look(self) -> tuple[OutboxStats, ModelInfo | None] | None:
         """None where the database is away or slow."""
         is_over = self._look is None or self._look.done()
         if self._look is None or (is_over and self._monotonic() - self._began >= LOOK_SECONDS):
@@ -194,7 +194,7 @@ class Stock:
         is_answered = self._look.done() and not self._look.cancelled() and self._look.exception() is None
         return self._look.result() if is_answered else None
 
-    async def _read(self) -> tuple[MailTally, ModelInfo | None]:
+    async def _read(self) -> tuple[OutboxStats, ModelInfo | None]:
         return await self._outbox.tally(self._clock()), await self._recommender.model()
 
     async def close(self) -> None:
@@ -202,7 +202,7 @@ class Stock:
         if self._look is not None:
             await asyncio.gather(self._look, return_exceptions=True)
 
-    def readings(self, found: tuple[MailTally, ModelInfo | None] | None) -> Iterator[Reading]:
+    def readings(self, found: tuple[OutboxStats, ModelInfo | None] | None) -> Iterator[Reading]:
         yield "movie_part_away", ("database",), float(found is None)
         if found is None:
             return
@@ -221,7 +221,7 @@ class Metrics:
 
     def __init__(
         self,
-        stock: Stock,
+        stock: BacklogGauges,
         *,
         source_name: str,
         requests: RequestCounts | None = None,
@@ -249,7 +249,7 @@ class Metrics:
 
     def _readings(self) -> Iterator[Reading]:
         if self._recorder is not None:
-            for state in State:
+            for state in CacheStatus:
                 yield "movie_searches_total", (state.value,), self._recorder.answered[state.value]
             yield "movie_events_waiting", (), self._recorder.waiting
             yield "movie_events_dropped_total", (), self._recorder.dropped
@@ -301,7 +301,7 @@ def _families(readings: Sequence[Reading], durations: Sequence[Duration]) -> "It
             yield family
 
 
-class Siblings:
+class MetricsPeers:
     """Processes that share one port, so that nobody can ask a certain one: each tells the others its metrics by a
     socket in `folder`, which must be theirs alone, and whoever is asked answers for all, by the label `process`.
     Without a folder a process is alone.

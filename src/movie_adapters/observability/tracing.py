@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 from movie_adapters.settings.settings import Settings
 from movie_core.paging import Window
 from movie_core.ports import MovieSource
-from movie_core.search.movies import Ability, FoundMovie, Genre, Movie, MoviePage, MovieQuery
+from movie_core.search.movies import Capability, FoundMovie, Genre, Movie, MoviePage, MovieQuery
 
 if TYPE_CHECKING:
     from opentelemetry.context import Context
@@ -186,7 +186,7 @@ class _TracedMovies(MovieSource):
         return self._inner.name
 
     @property
-    def abilities(self) -> frozenset[Ability]:
+    def abilities(self) -> frozenset[Capability]:
         return self._inner.abilities
 
     async def search(self, query: MovieQuery, window: Window) -> MoviePage:

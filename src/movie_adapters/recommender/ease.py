@@ -26,7 +26,7 @@ from movie_core.discovery.recommendations import (
 )
 from movie_core.errors import StoreUnavailable
 from movie_core.paging import Window
-from movie_core.ports import Catalogue, ModelStore, RatingStore
+from movie_core.ports import ModelStore, MovieCatalogue, RatingStore
 from movie_core.search.movies import Movie
 
 if TYPE_CHECKING:  # at run time it comes with numpy, which a start should not have to wait for
@@ -55,7 +55,7 @@ class EaseRecommender:
     def __init__(
         self,
         ratings: RatingStore,
-        catalogue: Catalogue,
+        catalogue: MovieCatalogue,
         models: ModelStore,
         *,
         clock: Callable[[], datetime] = utc_now,

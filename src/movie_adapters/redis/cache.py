@@ -11,7 +11,7 @@ from collections.abc import AsyncIterator, Callable
 import msgspec
 
 from movie_adapters.redis.client import RedisLink
-from movie_core.ports import EntryStore
+from movie_core.ports import CacheStore
 from movie_core.search.caching import CacheStats, Entry, Lease
 
 FORMAT = 1
@@ -68,8 +68,8 @@ return bytes
 """
 
 
-class RedisEntries(EntryStore):
-    """An `EntryStore` over a link. `clear` and `stats` go through all keys of the database, a batch per call: each call
+class RedisEntries(CacheStore):
+    """An `CacheStore` over a link. `clear` and `stats` go through all keys of the database, a batch per call: each call
     is bounded, not the whole."""
 
     def __init__(self, link: RedisLink, *, clock: Callable[[], float] = time.time) -> None:

@@ -121,9 +121,9 @@ def _name(fields: Mapping[bytes, bytes]) -> str:
         return ""
 
 
-class TaskDoorbell:
-    """A `Doorbell` heard by whichever worker is free. It sends in the background, so that no caller waits or, when
-    cancelled, leaves half a command on a connection. Rings while one is being sent become one more."""
+class TaskNotifier:
+    """A `DeliveryNotifier` heard by whichever worker is free. It sends in the background, so that no caller waits or,
+    when cancelled, leaves half a command on a connection. Rings while one is being sent become one more."""
 
     def __init__(self, redis_url: str, prefix: str = PREFIX) -> None:
         self._queue = TaskQueue(redis_url, prefix)

@@ -10,14 +10,23 @@ from datetime import UTC, datetime, timedelta
 from itertools import groupby
 
 from movie_adapters.redis.client import Argument, RedisLink
-from movie_core.discovery.trending import KEPT_MOVIES, Deed, DeedKind, Life, Part, Totals, Trend, TrendWindow
+from movie_core.discovery.trending import (
+    KEPT_MOVIES,
+    Dependency,
+    Epoch,
+    Interaction,
+    InteractionKind,
+    Totals,
+    Trend,
+    TrendWindow,
+)
 
 BATCH = 400
 """Strengths, and counts, that one call adds: some milliseconds of Redis."""
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _MICROSECOND = timedelta(microseconds=1)
-_KINDS = tuple(DeedKind)
+_KINDS = tuple(InteractionKind)
 
 # Where something is lost, by eviction say, everything is. The sets have a mark, so that they are there without movies;
 # it is first of all, and no UTF-8.
@@ -121,11 +130,11 @@ class RedisTrends:
         self._keys = [self._prefix + "life", *(self._prefix + window.value for window in TrendWindow)]
         self._kept = kept
 
-    async def life(self) -> Life | None:
+    async def life(self) -> Epoch | None:
         since, claimed, filled, newest = await self._link.run(_READ_LIFE, self._keys)
         if since is None:
             return None
-        return Life(_time(since), claimed is not None, filled is not None, newest and _time(newest))
+        return Epoch(_time(since), claimed is not None, filled is not None, newest and _time(newest))
 
     async def begin(self, since: datetime, instead_of: datetime | None) -> bool:
         present = "" if instead_of is None else _micros(instead_of)
@@ -141,7 +150,7 @@ class RedisTrends:
                 return False
         return True
 
-    async def add(self, deeds: Sequence[Deed]) -> None:
+    async def add(self, deeds: Sequence[Interaction]) -> None:
         for kept_at, batch in groupby(sorted(deeds, key=_kept_at), _kept_at):
             totals = Totals(kept_at)
             totals.add(batch)
@@ -164,7 +173,7 @@ class RedisTrends:
             for n, (movie_id, score) in enumerate(zip(found[::2], found[1::2], strict=True))
         ]
 
-    async def _merge(self, part: Part, now: datetime, *how: Argument) -> bool:
+    async def _merge(self, part: Dependency, now: datetime, *how: Argument) -> bool:
         places = {window: 2 + n for n, window in enumerate(TrendWindow)}
         arguments: list[Argument] = [*how, self._kept, len(part.strengths)]
         for window, movie_id, strength in part.strengths:
@@ -182,7 +191,7 @@ class RedisTrends:
         return [f"{self._prefix}{window.value}:{last - ago}" for ago in range(window.buckets)]
 
 
-def _counts(sums: Sequence[int]) -> Mapping[DeedKind, int]:
+def _counts(sums: Sequence[int]) -> Mapping[InteractionKind, int]:
     return {kind: count for kind, count in zip(_KINDS, sums, strict=True) if count}
 
 
@@ -191,7 +200,7 @@ def _seconds_left(window: TrendWindow, bucket: int, now: datetime) -> int:
     return (bucket + window.buckets + 1) * window.bucket_seconds - int(now.timestamp())
 
 
-def _kept_at(deed: Deed) -> datetime:
+def _kept_at(deed: Interaction) -> datetime:
     return deed.kept_at
 
 

@@ -10,7 +10,7 @@ from typing import Any
 import jwt
 from jwt.algorithms import HMACAlgorithm
 
-from movie_core.accounts.keyring import Keys
+from movie_core.accounts.keyring import Keyring
 from movie_core.accounts.sessions import Access
 from movie_core.clock import utc_now
 from movie_core.errors import InvalidToken
@@ -32,7 +32,7 @@ _ID = re.compile(r"[0-9a-f]{32}")
 class JwtTokens(AccessTokens):
     """`AccessTokens` of one deployment: only its own keys and issuer count, and nothing is ever fetched."""
 
-    def __init__(self, keys: Keys, *, issuer: str, clock: Callable[[], datetime] = utc_now) -> None:
+    def __init__(self, keys: Keyring, *, issuer: str, clock: Callable[[], datetime] = utc_now) -> None:
         self._kid, self._secret = next(iter(keys.by_id.items()))
         self._issuer = issuer
         self._clock = clock

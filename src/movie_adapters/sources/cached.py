@@ -18,11 +18,11 @@ import msgspec
 from movie_core.errors import FilterUnsupported, MovieNotFound, SourceUnavailable, StoreUnavailable
 from movie_core.memory import MemoryEntries
 from movie_core.paging import MAX_OFFSET, Window
-from movie_core.ports import EntryStore, MovieSource
-from movie_core.provenance import State
-from movie_core.search.caching import BLOCK_SIZES, CachePolicy, Entry, Forgetting, Freshness, Lease, blocks_of
-from movie_core.search.movies import MAX_ID, Ability, FoundMovie, Genre, Movie, MoviePage, MovieQuery
-from movie_core.single_flight import Flights
+from movie_core.ports import CacheStore, MovieSource
+from movie_core.provenance import CacheStatus
+from movie_core.search.caching import BLOCK_SIZES, CacheInvalidation, CachePolicy, Entry, Freshness, Lease, blocks_of
+from movie_core.search.movies import MAX_ID, Capability, FoundMovie, Genre, Movie, MoviePage, MovieQuery
+from movie_core.single_flight import SingleFlight
 
 LEASE_SECONDS = 1.5
 """For which others leave the source to one who has stopped telling that it is at it."""
@@ -42,7 +42,7 @@ SIZE_SECONDS = 600.0
 _log = logging.getLogger(__name__)
 
 Fetch = Callable[[], Awaitable[MoviePage]]
-Found = tuple[Entry, State]
+Found = tuple[Entry, CacheStatus]
 
 
 class _OwnLease(Lease):
@@ -90,13 +90,13 @@ class CachedMovieSource(MovieSource):
         inner: MovieSource,
         *,
         memory: MemoryEntries,
-        store: EntryStore | None = None,
+        store: CacheStore | None = None,
         policy: CachePolicy | None = None,
         deadline: float = 3.0,
         block: int = BLOCK_SIZES[0],
         namespace: str = "",
         keep: Callable[[Sequence[Movie]], None] = lambda _: None,
-        forgetting: Forgetting | None = None,
+        forgetting: CacheInvalidation | None = None,
         clock: Callable[[], float] = time.time,
         chance: Callable[[], float] = random.random,
     ) -> None:
@@ -107,14 +107,14 @@ class CachedMovieSource(MovieSource):
         self._deadline = deadline
         self._namespace = namespace
         self._keep = keep
-        self._forgetting = forgetting or Forgetting()
+        self._forgetting = forgetting or CacheInvalidation()
         self._clock = clock
         self._chance = chance
         self._block_size = block
         self._sizes: OrderedDict[Hashable, tuple[int, float]] = OrderedDict()
         """Sizes of the blocks of queries of which the source gave less than a block at once, and how long they hold."""
-        self._finds: Flights[Found] = Flights()
-        self._refreshes: Flights[None] = Flights()
+        self._finds: SingleFlight[Found] = SingleFlight()
+        self._refreshes: SingleFlight[None] = SingleFlight()
         self._generation: str | None = None
         self._is_following = False
 
@@ -123,7 +123,7 @@ class CachedMovieSource(MovieSource):
         return self._inner.name
 
     @property
-    def abilities(self) -> frozenset[Ability]:
+    def abilities(self) -> frozenset[Capability]:
         return self._inner.abilities
 
     async def search(self, query: MovieQuery, window: Window) -> MoviePage:
@@ -136,7 +136,7 @@ class CachedMovieSource(MovieSource):
             raise SourceUnavailable("the movie source did not answer in time") from None
 
     async def get(self, movie_id: str) -> FoundMovie:
-        self._need(Ability.DETAILS)
+        self._need(Capability.DETAILS)
         if len(movie_id) > MAX_ID:
             return await self._inner.get(movie_id)
 
@@ -155,7 +155,7 @@ class CachedMovieSource(MovieSource):
         return FoundMovie(movies[0], self.name, datetime.fromtimestamp(entry.fetched_at, UTC), state)
 
     async def suggest(self, text: str, limit: int) -> Sequence[Movie]:
-        self._need(Ability.SUGGEST)
+        self._need(Capability.SUGGEST)
 
         async def fetch() -> MoviePage:
             movies = tuple(await self._inner.suggest(text, limit))
@@ -215,7 +215,9 @@ class CachedMovieSource(MovieSource):
             return False
         return block.offset + _decoder.decode(entry.value).given > end
 
-    async def _blocks(self, query: MovieQuery, asked: Sequence[Window]) -> tuple[list[tuple[Entry, _Block]], State]:
+    async def _blocks(
+        self, query: MovieQuery, asked: Sequence[Window]
+    ) -> tuple[list[tuple[Entry, _Block]], CacheStatus]:
         """Those that have any of the matches, and the first, which says how many there are."""
         entry, state = await self._block(query, asked[0])
         blocks = [(entry, _decoder.decode(entry.value))]
@@ -235,13 +237,13 @@ class CachedMovieSource(MovieSource):
         if entry is None or freshness is Freshness.GONE:
             entry, state = await self._finds.join(key, functools.partial(self._find, key, fetch))
         else:
-            state = State(freshness.value)
-        if state is State.STALE:
+            state = CacheStatus(freshness.value)
+        if state is CacheStatus.STALE:
             refresh = functools.partial(self._refresh, key, fetch, entry)
             self._refreshes.start(key, refresh)
         return entry, state
 
-    def _need(self, *needs: Ability) -> None:
+    def _need(self, *needs: Capability) -> None:
         for ability in sorted(set(needs) - self.abilities):
             raise FilterUnsupported(f"the source {self.name} can't do {ability}", field=ability)
 
@@ -256,7 +258,7 @@ class CachedMovieSource(MovieSource):
             return known
         try:
             async with asyncio.timeout(self._deadline + MARGIN_SECONDS):
-                return await self._fetch(key, fetch), State.LIVE
+                return await self._fetch(key, fetch), CacheStatus.LIVE
         except (TimeoutError, SourceUnavailable) as error:
             # We may have been asleep, and somebody else was luckier.
             known = await self._known(key)
@@ -272,7 +274,7 @@ class CachedMovieSource(MovieSource):
         if entry is None or freshness is Freshness.GONE:
             return None
         self._memory.keep(key, entry)
-        return entry, State(freshness.value)
+        return entry, CacheStatus(freshness.value)
 
     async def _fetch(self, key: str, fetch: Fetch) -> Entry:
         """Ask the source, or wait while another process does; whatever comes first."""
@@ -413,9 +415,9 @@ def _is_readable(entry: Entry) -> bool:
     return True
 
 
-def _worse(one: State, other: State) -> State:
+def _worse(one: CacheStatus, other: CacheStatus) -> CacheStatus:
     """A page of several blocks is stale where one of them is, and live where one of them was waited for."""
-    return next(state for state in (State.STALE, State.LIVE, State.FRESH) if state in {one, other})
+    return next(state for state in (CacheStatus.STALE, CacheStatus.LIVE, CacheStatus.FRESH) if state in {one, other})
 
 
 def _short(window: Window, asked: Sequence[Window], blocks: Sequence[tuple[Entry, _Block]]) -> tuple[int, int] | None:
@@ -429,7 +431,7 @@ def _short(window: Window, asked: Sequence[Window], blocks: Sequence[tuple[Entry
 
 
 def _assembled(
-    window: Window, asked: Sequence[Window], blocks: Sequence[tuple[Entry, _Block]], state: State
+    window: Window, asked: Sequence[Window], blocks: Sequence[tuple[Entry, _Block]], state: CacheStatus
 ) -> MoviePage:
     items: dict[str, Movie] = {}
     for block, (_, kept) in zip(asked, blocks, strict=False):

@@ -16,8 +16,16 @@ from movie_adapters.sources.http import SourceFault
 from movie_core.errors import FilterUnsupported, MovieNotFound, SourceUnavailable
 from movie_core.paging import Window
 from movie_core.ports import MovieSource
-from movie_core.search.movies import Ability, FoundMovie, Genre, Movie, MoviePage, MovieQuery
-from movie_core.search.retry_policy import BreakerState, CircuitBreaker, Clock, Entry, Patience, Snapshot, Tempo
+from movie_core.search.movies import Capability, FoundMovie, Genre, Movie, MoviePage, MovieQuery
+from movie_core.search.retry_policy import (
+    BreakerState,
+    CircuitBreaker,
+    Clock,
+    Entry,
+    LatencyTracker,
+    RetryPolicy,
+    Snapshot,
+)
 
 GLANCE = 0.03
 """Seconds that a request waits for news while the source is down; a probe that it sent goes on without it."""
@@ -44,17 +52,17 @@ class ResilientMovies:
     def __init__(
         self,
         inner: MovieSource,
-        patience: Patience | None = None,
+        patience: RetryPolicy | None = None,
         *,
         clock: Clock = time.monotonic,
         chance: Callable[[], float] = random.random,
     ) -> None:
         self._inner = inner
-        self._patience = patience or Patience()
+        self._patience = patience or RetryPolicy()
         self._clock = clock
         self._chance = chance
         self._breaker = CircuitBreaker(self._patience, clock)
-        self._tempo = Tempo(clock)
+        self._tempo = LatencyTracker(clock)
         self._passing = asyncio.Event()
         """Set while the breaker isn't open."""
         self._passing.set()
@@ -67,20 +75,20 @@ class ResilientMovies:
         return self._inner.name
 
     @property
-    def abilities(self) -> frozenset[Ability]:
+    def abilities(self) -> frozenset[Capability]:
         return self._inner.abilities
 
     async def search(self, query: MovieQuery, window: Window) -> MoviePage:
         return await self._ask(query.needs, functools.partial(self._inner.search, query, window))
 
     async def get(self, movie_id: str) -> FoundMovie:
-        return await self._ask({Ability.DETAILS}, functools.partial(self._inner.get, movie_id))
+        return await self._ask({Capability.DETAILS}, functools.partial(self._inner.get, movie_id))
 
     async def suggest(self, text: str, limit: int) -> Sequence[Movie]:
-        return await self._ask({Ability.SUGGEST}, functools.partial(self._inner.suggest, text, limit))
+        return await self._ask({Capability.SUGGEST}, functools.partial(self._inner.suggest, text, limit))
 
     async def genres(self) -> Sequence[Genre]:
-        return await self._ask({Ability.GENRES}, self._inner.genres)
+        return await self._ask({Capability.GENRES}, self._inner.genres)
 
     def state(self) -> Snapshot:
         """How the source is doing, without asking it."""
@@ -90,7 +98,9 @@ class ResilientMovies:
         """End the probes under way. The inner source stays open."""
         await _end(self._probes)
 
-    async def _ask(self, needs: frozenset[Ability] | set[Ability], call: Callable[[], Awaitable[_Answer]]) -> _Answer:
+    async def _ask(
+        self, needs: frozenset[Capability] | set[Capability], call: Callable[[], Awaitable[_Answer]]
+    ) -> _Answer:
         for ability in sorted(needs - self.abilities):
             raise FilterUnsupported(f"the source {self.name} can't do {ability}", field=ability)
         until = self._clock() + self._patience.deadline

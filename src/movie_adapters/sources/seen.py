@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from itertools import islice
 
 from movie_core.errors import StoreUnavailable
-from movie_core.ports import Catalogue
+from movie_core.ports import MovieCatalogue
 from movie_core.search.movies import Movie
 
 MAX_PENDING = 10_000
@@ -22,7 +22,7 @@ _log = logging.getLogger(__name__)
 class BatchedSeenMovies:
     """`SeenMovies` over any catalogue. Must be used within a running event loop."""
 
-    def __init__(self, movies: Catalogue) -> None:
+    def __init__(self, movies: MovieCatalogue) -> None:
         self.movies = movies
         self.dropped = 0
         """Movies lost because memory was full, or because the store was away to the end."""

@@ -10,7 +10,7 @@ from typing import Any
 from movie_adapters.sources.http import SourceFault, SourceHttp, clean_text
 from movie_core.errors import FilterUnsupported
 from movie_core.paging import Window
-from movie_core.search.movies import MAX_ID, Ability, FoundMovie, Genre, Movie, MoviePage, MovieQuery
+from movie_core.search.movies import MAX_ID, Capability, FoundMovie, Genre, Movie, MoviePage, MovieQuery
 
 MAX_TITLE = 1_000
 MAX_NAMES = 100
@@ -25,7 +25,7 @@ class ThirdPartyMovies:
     """The third party as a `MovieSource` that searches by text and nothing else. One search is one try."""
 
     name = "third_party"
-    abilities: frozenset[Ability] = frozenset()
+    abilities: frozenset[Capability] = frozenset()
 
     def __init__(self, http: SourceHttp) -> None:
         self._http = http

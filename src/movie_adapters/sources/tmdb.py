@@ -20,7 +20,7 @@ from movie_adapters.sources.http import SourceFault, SourceHttp, clean_text
 from movie_core.clock import utc_now
 from movie_core.errors import FilterUnsupported, MovieNotFound
 from movie_core.paging import Window
-from movie_core.search.movies import Ability, FoundMovie, Genre, Movie, MoviePage, MovieQuery, Order
+from movie_core.search.movies import Capability, FoundMovie, Genre, Movie, MoviePage, MovieQuery, Order
 from movie_core.search.retry_policy import StatusSet
 
 TMDB_URL = "https://api.themoviedb.org/3"
@@ -99,7 +99,7 @@ class TmdbMovies:
     """
 
     name = "tmdb"
-    abilities = frozenset(Ability) - {Ability.WITHOUT}
+    abilities = frozenset(Capability) - {Capability.WITHOUT}
 
     def __init__(self, http: SourceHttp, clock: Callable[[], float] = time.monotonic) -> None:
         self._http = http

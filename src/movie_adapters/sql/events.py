@@ -48,7 +48,7 @@ from movie_core.clock import iso_time
 from movie_core.discovery.analytics import CLICK_WINDOW, KEPT
 from movie_core.discovery.event_recorder import BATCH
 from movie_core.discovery.events import Event, EventKind
-from movie_core.discovery.trending import Deed, DeedKind, utc_day, weight_of
+from movie_core.discovery.trending import Interaction, InteractionKind, utc_day, weight_of
 
 LONG_SECONDS = 15.0
 """How long reading through all events of a user, or of many days, may take."""
@@ -234,7 +234,7 @@ class SqlEvents:
         self._engine = engine
         self._source = source
 
-    async def append(self, events: Sequence[Event], now: datetime) -> Sequence[Deed]:
+    async def append(self, events: Sequence[Event], now: datetime) -> Sequence[Interaction]:
         if not events:
             return []
         async with transaction(self._engine) as connection:
@@ -267,12 +267,12 @@ class SqlEvents:
 
     async def _count_deeds(
         self, connection: AsyncConnection, kept: Sequence[tuple[Event, int]], now: datetime
-    ) -> Sequence[Deed]:
-        first: dict[tuple[int, str, str, str], Deed] = {}
+    ) -> Sequence[Interaction]:
+        first: dict[tuple[int, str, str, str], Interaction] = {}
         for event, day in kept:
             if event.user_id is not None and event.movie_id is not None and event.kind.value in _DEED_KINDS:
-                kind = DeedKind(event.kind.value)
-                deed = Deed(event.movie_id, kind, weight_of(kind, event.rating), event.at, now)
+                kind = InteractionKind(event.kind.value)
+                deed = Interaction(event.movie_id, kind, weight_of(kind, event.rating), event.at, now)
                 first.setdefault((day, event.user_id, as_stored(event.movie_id), kind.value), deed)
         key = (deeds.c.day, deeds.c.user_id, deeds.c.movie_id, deeds.c.kind)
         statement = upsert(connection, deeds).on_conflict_do_nothing().returning(*key)
@@ -283,7 +283,7 @@ class SqlEvents:
             counted |= {tuple(row) for row in await connection.execute(statement, rows)}
         return [deed for one, deed in first.items() if one in counted]
 
-    def _deed_row(self, key: tuple[int, str, str, str], deed: Deed) -> dict[str, Any]:
+    def _deed_row(self, key: tuple[int, str, str, str], deed: Interaction) -> dict[str, Any]:
         day, user_id, movie_id, kind = key
         return {
             "source": self._source,
@@ -302,7 +302,7 @@ class SqlEvents:
         async with transaction(self._engine) as connection:
             await connection.execute(_add(upsert(connection, source_days).values(row), source_days))
 
-    async def deeds(self) -> AsyncIterator[Sequence[Deed]]:
+    async def deeds(self) -> AsyncIterator[Sequence[Interaction]]:
         key = (deeds.c.day, deeds.c.user_id, deeds.c.movie_id, deeds.c.kind)
         query = select(deeds).where(deeds.c.source == self._source).order_by(*key).limit(PAGE)
         last: tuple[Any, ...] | None = None
@@ -413,7 +413,7 @@ class SqlEvents:
 
 
 _table = events
-_DEED_KINDS = frozenset(DeedKind)
+_DEED_KINDS = frozenset(InteractionKind)
 
 
 def _query_figures(which: ColumnElement[bool]) -> Select[Any]:
@@ -454,8 +454,8 @@ def _add(statement: Any, table: Table) -> Any:
     return statement.on_conflict_do_update(index_elements=sorted(key), set_=sums)
 
 
-def _deed(row: Any) -> Deed:
-    return Deed(row.movie_id, DeedKind(row.kind), row.weight, time_of(row.at), time_of(row.kept_at))
+def _deed(row: Any) -> Interaction:
+    return Interaction(row.movie_id, InteractionKind(row.kind), row.weight, time_of(row.at), time_of(row.kept_at))
 
 
 def _event(row: Any) -> Event:

@@ -18,7 +18,7 @@ from movie_adapters.sql.tables import (
     transaction,
     users,
 )
-from movie_core.accounts.keyring import Keys, new_id
+from movie_core.accounts.keyring import Keyring, new_id
 from movie_core.accounts.outbox import (
     ACTIVATIONS,
     FOR_ACCOUNTS,
@@ -30,8 +30,8 @@ from movie_core.accounts.outbox import (
     MailKind,
     MailRules,
     MailState,
-    MailTally,
     NewLink,
+    OutboxStats,
     Purpose,
 )
 from movie_core.accounts.users import Address
@@ -55,7 +55,7 @@ _HAS_READER = or_(
 class SqlOutbox:
     """An `Outbox` in tables that `engine.migrate` has made; the engine stays its owner's to dispose of."""
 
-    def __init__(self, engine: AsyncEngine, rules: MailRules, keys: Keys) -> None:
+    def __init__(self, engine: AsyncEngine, rules: MailRules, keys: Keyring) -> None:
         self._engine = engine
         self._rules = rules
         self._keys = keys
@@ -125,7 +125,7 @@ class SqlOutbox:
             due = update(mails).where(which).values(state=MailState.PENDING.value, attempts=0, due_at=now)
             return (await connection.scalars(due.returning(mails.c.id))).all()
 
-    async def tally(self, now: datetime) -> MailTally:
+    async def tally(self, now: datetime) -> OutboxStats:
         counts = [
             select(func.count())
             .select_from(select(mails.c.id).where(mails.c.state == state.value).limit(MAX_TALLY).subquery())
@@ -139,7 +139,7 @@ class SqlOutbox:
                 await connection.execute(select(*counts, oldest_made, oldest_due.scalar_subquery()))
             ).one()
         waiting = min((at for at in (made, due) if at is not None), default=None)
-        return MailTally(dict(zip(MailState, numbers, strict=True)), waiting)
+        return OutboxStats(dict(zip(MailState, numbers, strict=True)), waiting)
 
     async def _remove_unread(self, now: datetime) -> None:
         """Remove waiting mails to addresses without a registration or account. Strangers can request any number of

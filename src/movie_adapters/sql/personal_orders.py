@@ -32,7 +32,7 @@ _KEY = list(kept_orders.primary_key.columns)
 
 
 class SqlOrders:
-    """`KeptOrders` of one movie source, in a table that `engine.migrate` has made."""
+    """`PersonalOrderStore` of one movie source, in a table that `engine.migrate` has made."""
 
     def __init__(self, engine: AsyncEngine, source: str, clock: Callable[[], datetime] = utc_now) -> None:
         self._engine = engine

@@ -12,7 +12,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
 from movie_adapters.sql.engine import metadata
 from movie_adapters.sql.tables import WRITE_SECONDS, text_column, time_column, transaction, upsert, users
-from movie_core.discovery.ratings import MAX_RATINGS, Kept, NewRating, Rating, exported, keep
+from movie_core.discovery.ratings import MAX_RATINGS, NewRating, Rating, RatingChange, exported, keep
 from movie_core.errors import StoreUnavailable, TooManyRatings, UserNotFound
 from movie_core.paging import Window
 
@@ -60,7 +60,7 @@ class SqlRatings:
         self._source = source
         self._turns = asyncio.Semaphore(WRITERS)
 
-    async def put(self, user_id: str, given: Sequence[NewRating], now: datetime) -> Sequence[Kept]:
+    async def put(self, user_id: str, given: Sequence[NewRating], now: datetime) -> Sequence[RatingChange]:
         async with self._writing() as connection:
             if not await _lock_user(connection, user_id):
                 raise UserNotFound("there is no such account")

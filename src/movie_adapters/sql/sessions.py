@@ -22,7 +22,7 @@ from movie_adapters.sql.tables import (
     users,
 )
 from movie_core.accounts.outbox import MailKind
-from movie_core.accounts.sessions import MAX_NETWORKS, MAX_SESSIONS, Reuse, Session, judge_reuse
+from movie_core.accounts.sessions import MAX_NETWORKS, MAX_SESSIONS, Reuse, Session, classify_reuse
 from movie_core.errors import InvalidCredentials
 from movie_core.ports import Rotated
 
@@ -109,7 +109,7 @@ class SqlSessions:
                 row = await _find_token(connection, refresh_hash)  # somebody else was quicker
                 if row is None:
                     return None
-            if judge_reuse(now, row.spent_at, successor_is_unused=row.successor_is_unused) is Reuse.THEFT:
+            if classify_reuse(now, row.spent_at, successor_is_unused=row.successor_is_unused) is Reuse.THEFT:
                 await end_sessions(connection, sessions.c.id == row.id, now)
                 _log.warning("refresh token reuse detected: session %s ended, account %s", row.id, row.user_id)
                 return None

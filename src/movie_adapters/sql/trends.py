@@ -28,7 +28,17 @@ from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
 from movie_adapters.sql.engine import metadata
 from movie_adapters.sql.tables import micros_of, text_column, time_of, transaction, upsert
-from movie_core.discovery.trending import KEPT_MOVIES, Deed, DeedKind, Life, Part, Totals, Trend, TrendWindow, log2_add
+from movie_core.discovery.trending import (
+    KEPT_MOVIES,
+    Dependency,
+    Epoch,
+    Interaction,
+    InteractionKind,
+    Totals,
+    Trend,
+    TrendWindow,
+    log2_add,
+)
 from movie_core.errors import StoreUnavailable
 
 BATCH = 500
@@ -93,13 +103,13 @@ class SqlTrends:
         self._purged: dict[TrendWindow, int] = {}
         """Up to which bucket counts are removed."""
 
-    async def life(self) -> Life | None:
+    async def life(self) -> Epoch | None:
         async with transaction(self._engine, read_only=True) as connection:
             found = await self._life(connection)
         if found is None:
             return None
         newest = None if found.newest is None else time_of(found.newest)
-        return Life(time_of(found.life), found.is_claimed, found.is_filled, newest)
+        return Epoch(time_of(found.life), found.is_claimed, found.is_filled, newest)
 
     async def begin(self, since: datetime, instead_of: datetime | None) -> bool:
         row = {"source": self._source, "life": micros_of(since), **_NEW}
@@ -135,7 +145,7 @@ class SqlTrends:
                     await self._change(connection, is_filled=True)
         return True
 
-    async def add(self, deeds: Sequence[Deed]) -> None:
+    async def add(self, deeds: Sequence[Interaction]) -> None:
         for start in range(0, len(deeds), BATCH):
             batch = deeds[start : start + BATCH]
             async with transaction(self._engine) as connection:
@@ -171,7 +181,7 @@ class SqlTrends:
 
     async def _counts(
         self, connection: AsyncConnection, life: int, window: TrendWindow, movie_ids: Sequence[str], now: datetime
-    ) -> Mapping[str, Mapping[DeedKind, int]]:
+    ) -> Mapping[str, Mapping[InteractionKind, int]]:
         last, columns = window.bucket(now), trend_counts.c
         query = (
             select(columns.movie_id, columns.kind, func.sum(columns["count"]))
@@ -179,12 +189,12 @@ class SqlTrends:
             .where(columns.bucket.between(last - window.buckets + 1, last))
             .group_by(columns.movie_id, columns.kind)
         )
-        counts: dict[str, dict[DeedKind, int]] = defaultdict(dict)
+        counts: dict[str, dict[InteractionKind, int]] = defaultdict(dict)
         for movie_id, kind, count in await connection.execute(query):
-            counts[movie_id][DeedKind(kind)] = int(count)
+            counts[movie_id][InteractionKind(kind)] = int(count)
         return counts
 
-    async def _merge(self, connection: AsyncConnection, life: int, part: Part) -> None:
+    async def _merge(self, connection: AsyncConnection, life: int, part: Dependency) -> None:
         known = await self._known(connection, life, part)
         strengths = [
             self._row(life, window, movie_id, strength=log2_add(known.get((window, movie_id), -math.inf), strength))
@@ -198,7 +208,9 @@ class SqlTrends:
         await _put(connection, trend_strengths, strengths, lambda _, new: new["strength"])
         await _put(connection, trend_counts, counts, lambda old, new: old["count"] + new["count"])
 
-    async def _known(self, connection: AsyncConnection, life: int, part: Part) -> dict[tuple[TrendWindow, str], float]:
+    async def _known(
+        self, connection: AsyncConnection, life: int, part: Dependency
+    ) -> dict[tuple[TrendWindow, str], float]:
         known = {}
         for window in TrendWindow:
             movie_ids = [movie_id for its_window, movie_id, _ in part.strengths if its_window is window]

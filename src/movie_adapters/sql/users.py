@@ -53,7 +53,7 @@ from movie_adapters.sql.tables import (
     transaction,
     users,
 )
-from movie_core.accounts.keyring import Keys
+from movie_core.accounts.keyring import Keyring
 from movie_core.accounts.outbox import ACTIVATIONS, LinkInMail, MailKind, MailRules, MailState, NewLink, Purpose
 from movie_core.accounts.users import MAX_PENDING, REPEAT, Account, Address, PersonState, Registration, Username
 from movie_core.clock import iso_time
@@ -72,9 +72,9 @@ BATCH = 500
 
 
 class SqlUsers:
-    """A `UserStore` in tables that `engine.migrate` has made; the engine stays its owner's to dispose of."""
+    """A `UserRepo` in tables that `engine.migrate` has made; the engine stays its owner's to dispose of."""
 
-    def __init__(self, engine: AsyncEngine, rules: MailRules, keys: Keys, syntax: UsernameSyntax) -> None:
+    def __init__(self, engine: AsyncEngine, rules: MailRules, keys: Keyring, syntax: UsernameSyntax) -> None:
         self._engine = engine
         self._rules = rules
         self._keys = keys
@@ -326,7 +326,7 @@ class SqlUsers:
             return ended
 
     async def purge(self, now: datetime) -> int:
-        """As `UserStore.purge`, in transactions of `BATCH` rows, so that nobody waits for it."""
+        """As `UserRepo.purge`, in transactions of `BATCH` rows, so that nobody waits for it."""
         link_end = now - KEPT_AFTER_LINK
         is_pending = mails.c.state == MailState.PENDING.value
         has_link = exists().where(links.c.uid == registrations.c.id, links.c.expires_at > link_end)

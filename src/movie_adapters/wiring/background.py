@@ -5,7 +5,7 @@ import contextlib
 import logging
 from collections.abc import Awaitable, Callable
 
-from movie_core.accounts.outbox_dispatcher import MailRoom
+from movie_core.accounts.outbox_dispatcher import OutboxDispatcher
 from movie_core.errors import StoreUnavailable
 
 TICK_SECONDS = 5.0
@@ -21,8 +21,8 @@ FINISH_SECONDS = 4.0
 _log = logging.getLogger(__name__)
 
 
-class EventDoorbell:
-    """A `Doorbell` inside one process."""
+class EventNotifier:
+    """A `DeliveryNotifier` inside one process."""
 
     def __init__(self) -> None:
         self._rung = asyncio.Event()
@@ -38,7 +38,9 @@ class EventDoorbell:
         self._rung.clear()
 
 
-async def keep_delivering(room: MailRoom, doorbell: EventDoorbell, *, finish_seconds: float = FINISH_SECONDS) -> None:
+async def keep_delivering(
+    room: OutboxDispatcher, doorbell: EventNotifier, *, finish_seconds: float = FINISH_SECONDS
+) -> None:
     """Deliver what is due now, whenever the doorbell rings, and every `TICK_SECONDS`, until cancelled; a mail in hand
     is finished first, for `finish_seconds` at most. A store that is away is waited for."""
     stop = asyncio.Event()
@@ -77,10 +79,10 @@ async def keep_up(work: Callable[[], Awaitable[object]], seconds: float) -> None
 
 
 async def run_in_process(
-    room: MailRoom,
+    room: OutboxDispatcher,
     purge: Callable[[], Awaitable[object]],
     train: Callable[[], Awaitable[object]],
-    doorbell: EventDoorbell,
+    doorbell: EventNotifier,
 ) -> None:
     """All that a worker and a scheduler would do, for a process that has neither beside it; until cancelled, and then
     for `FINISH_SECONDS` at most."""

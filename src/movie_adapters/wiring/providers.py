@@ -26,25 +26,25 @@ from typing import TYPE_CHECKING
 from dishka import AsyncContainer, Provider, Scope, from_context, make_async_container, provide
 from dishka.entities.validation_settings import ValidationSettings
 
-from movie_adapters.observability.metrics import Stock
+from movie_adapters.observability.metrics import BacklogGauges
 from movie_adapters.observability.tracing import Tracing
 from movie_adapters.private_files import make_private_folder
 from movie_adapters.settings.settings import SettingError, Settings
 from movie_adapters.sources.cached import CachedMovieSource
 from movie_adapters.sources.seen import BatchedSeenMovies
-from movie_core.accounts.keyring import Keys
+from movie_core.accounts.keyring import Keyring
 from movie_core.accounts.outbox import MailRules
-from movie_core.accounts.outbox_dispatcher import MailRoom
+from movie_core.accounts.outbox_dispatcher import OutboxDispatcher
 from movie_core.accounts.services import AccountRules, Accounts
-from movie_core.accounts.session_registry import SessionWatch
+from movie_core.accounts.session_registry import SessionRegistry
 from movie_core.discovery.event_recorder import EventRecorder
 from movie_core.discovery.services import Discovery
 from movie_core.discovery.trending_service import Trends
 from movie_core.errors import StoreUnavailable, Unavailable
 from movie_core.memory import MemoryEntries
 from movie_core.operations.administration import Administration
-from movie_core.operations.health import Part, Readiness
-from movie_core.operations.maintenance import Upkeep
+from movie_core.operations.health import Dependency, Readiness
+from movie_core.operations.maintenance import Maintenance
 from movie_core.operations.rate_limits import Limits
 from movie_core.paging import Window
 from movie_core.ports import (
@@ -52,17 +52,17 @@ from movie_core.ports import (
     AddressSyntax,
     Analytics,
     AuditLog,
-    Catalogue,
-    Doorbell,
-    EntryStore,
+    CacheStore,
+    DeliveryNotifier,
     EventStore,
-    KeptOrders,
     Mailer,
     ModelStore,
+    MovieCatalogue,
     MovieSource,
     Outbox,
     PasswordHasher,
     PasswordStrength,
+    PersonalOrderStore,
     RateLimiter,
     RatingStore,
     Recommender,
@@ -70,12 +70,12 @@ from movie_core.ports import (
     SessionStore,
     TrendStore,
     UsernameSyntax,
-    UserStore,
+    UserRepo,
 )
-from movie_core.search.caching import BLOCK_SIZES, READY_SHARE, CachePolicy, Forgetting
-from movie_core.search.movie_search import Catalog
+from movie_core.search.caching import BLOCK_SIZES, READY_SHARE, CacheInvalidation, CachePolicy
+from movie_core.search.movie_search import MovieSearch
 from movie_core.search.movies import Movie, MovieQuery
-from movie_core.search.retry_policy import Patience
+from movie_core.search.retry_policy import RetryPolicy
 
 if TYPE_CHECKING:
     from sqlalchemy.ext.asyncio import AsyncEngine
@@ -135,7 +135,7 @@ class SharedRedis:
     cache: "RedisLink | None"
     """To the Redis that may forget: the same link where it is the same Redis."""
 
-    def entries(self) -> EntryStore | None:
+    def entries(self) -> CacheStore | None:
         """The answers that the processes remember together."""
         if self.cache is None:
             return None
@@ -183,7 +183,7 @@ class Adapters(Provider):
             await link.close()
 
     @provide
-    async def catalogue(self, settings: Settings, database: Database) -> AsyncIterator[Catalogue]:
+    async def catalogue(self, settings: Settings, database: Database) -> AsyncIterator[MovieCatalogue]:
         """The movies that we keep under the name of the source in use."""
         if settings.sqlite_path is not None:
             from movie_adapters.catalogue.sqlite import SqliteMovies
@@ -197,7 +197,9 @@ class Adapters(Provider):
             yield PostgresMovies(database.engine, settings.source)
 
     @provide
-    async def patient(self, settings: Settings, catalogue: Catalogue, tracing: Tracing) -> AsyncIterator[PatientSource]:
+    async def patient(
+        self, settings: Settings, catalogue: MovieCatalogue, tracing: Tracing
+    ) -> AsyncIterator[PatientSource]:
         if settings.source == EMBEDDED:
             yield PatientSource(catalogue)
             return
@@ -219,14 +221,16 @@ class Adapters(Provider):
         else:
             http = SourceHttp(settings.source_url or "", timeout=timeout, retry_status=retry_status)
             inner = ThirdPartyMovies(http)
-        resilient = ResilientMovies(tracing.source(inner), Patience(deadline=settings.source_deadline, timeout=timeout))
+        resilient = ResilientMovies(
+            tracing.source(inner), RetryPolicy(deadline=settings.source_deadline, timeout=timeout)
+        )
         yield PatientSource(resilient)
         await resilient.close()
         await http.close()
 
     @provide
-    def forgetting(self) -> Forgetting:
-        return Forgetting()
+    def forgetting(self) -> CacheInvalidation:
+        return CacheInvalidation()
 
     @provide
     async def source(
@@ -235,7 +239,7 @@ class Adapters(Provider):
         patient: PatientSource,
         seen: SeenMovies,
         redis: SharedRedis,
-        forgetting: Forgetting,
+        forgetting: CacheInvalidation,
     ) -> AsyncIterator[MovieSource]:
         """What searches ask: a source with memory, unless it keeps its movies itself."""
         if settings.source == EMBEDDED:
@@ -256,18 +260,18 @@ class Adapters(Provider):
         await cached.close()
 
     @provide
-    async def seen(self, catalogue: Catalogue) -> AsyncIterator[SeenMovies]:
+    async def seen(self, catalogue: MovieCatalogue) -> AsyncIterator[SeenMovies]:
         seen = BatchedSeenMovies(catalogue)
         yield seen
         await seen.close()
 
     @provide
-    def catalog(self, settings: Settings, source: MovieSource, seen: SeenMovies) -> Catalog:
-        return Catalog(source, None if settings.source == EMBEDDED else seen)
+    def catalog(self, settings: Settings, source: MovieSource, seen: SeenMovies) -> MovieSearch:
+        return MovieSearch(source, None if settings.source == EMBEDDED else seen)
 
     @provide
     async def readiness(
-        self, settings: Settings, catalogue: Catalogue, patient: PatientSource
+        self, settings: Settings, catalogue: MovieCatalogue, patient: PatientSource
     ) -> AsyncIterator[Readiness]:
         parts = [_database_part(settings, catalogue)]
         if settings.source != EMBEDDED:
@@ -293,15 +297,15 @@ class AccountAdapters(Provider):
     scope = Scope.APP
 
     @provide
-    def keys(self, settings: Settings) -> Keys:
-        return Keys(settings.secret_key or (kept_secret(settings.data_dir),))
+    def keys(self, settings: Settings) -> Keyring:
+        return Keyring(settings.secret_key or (kept_secret(settings.data_dir),))
 
     @provide
     def mail_rules(self, settings: Settings) -> MailRules:
         return MailRules(link_ttl=timedelta(seconds=settings.link_ttl), limit=settings.limit_mail)
 
     @provide
-    def users(self, database: Database, rules: MailRules, keys: Keys, syntax: UsernameSyntax) -> UserStore:
+    def users(self, database: Database, rules: MailRules, keys: Keyring, syntax: UsernameSyntax) -> UserRepo:
         from movie_adapters.sql.users import SqlUsers
 
         return SqlUsers(database.engine, rules, keys, syntax)
@@ -313,7 +317,7 @@ class AccountAdapters(Provider):
         return SqlSessions(database.engine)
 
     @provide
-    def outbox(self, database: Database, rules: MailRules, keys: Keys) -> Outbox:
+    def outbox(self, database: Database, rules: MailRules, keys: Keyring) -> Outbox:
         from movie_adapters.sql.outbox import SqlOutbox
 
         return SqlOutbox(database.engine, rules, keys)
@@ -332,15 +336,15 @@ class AccountAdapters(Provider):
         await smtp.close()
 
     @provide
-    async def doorbell(self, settings: Settings) -> AsyncIterator[Doorbell]:
+    async def doorbell(self, settings: Settings) -> AsyncIterator[DeliveryNotifier]:
         if settings.redis_url is None:
-            from movie_adapters.wiring.background import EventDoorbell
+            from movie_adapters.wiring.background import EventNotifier
 
-            yield EventDoorbell()
+            yield EventNotifier()
             return
-        from movie_adapters.redis.task_queue import TaskDoorbell
+        from movie_adapters.redis.task_queue import TaskNotifier
 
-        bell = TaskDoorbell(settings.redis_url, settings.key_prefix)
+        bell = TaskNotifier(settings.redis_url, settings.key_prefix)
         yield bell
         await bell.close()
 
@@ -353,7 +357,7 @@ class AccountAdapters(Provider):
         await hasher.close()
 
     @provide
-    def tokens(self, settings: Settings, keys: Keys) -> AccessTokens:
+    def tokens(self, settings: Settings, keys: Keyring) -> AccessTokens:
         from movie_adapters.security.jwt import JwtTokens
 
         return JwtTokens(keys, issuer=settings.public_url)
@@ -397,8 +401,8 @@ class AccountAdapters(Provider):
         )
 
     @provide
-    def watch(self, sessions: SessionStore) -> SessionWatch:
-        return SessionWatch(sessions)
+    def watch(self, sessions: SessionStore) -> SessionRegistry:
+        return SessionRegistry(sessions)
 
     @provide
     def account_rules(self, settings: Settings) -> AccountRules:
@@ -413,21 +417,21 @@ class AccountAdapters(Provider):
     @provide
     def accounts(
         self,
-        users: UserStore,
+        users: UserRepo,
         sessions: SessionStore,
-        watch: SessionWatch,
+        watch: SessionRegistry,
         hasher: PasswordHasher,
         tokens: AccessTokens,
         syntax: AddressSyntax,
         username_syntax: UsernameSyntax,
         strength: PasswordStrength,
         mailer: Mailer,
-        doorbell: Doorbell,
-        keys: Keys,
+        doorbell: DeliveryNotifier,
+        keys: Keyring,
         rules: AccountRules,
         ratings: RatingStore,
         events: EventStore,
-        orders: KeptOrders,
+        orders: PersonalOrderStore,
         audit_log: AuditLog,
     ) -> Accounts:
         return Accounts(
@@ -454,14 +458,14 @@ class AccountAdapters(Provider):
 
     @provide
     def administration(
-        self, accounts: Accounts, users: UserStore, outbox: Outbox, doorbell: Doorbell, audit_log: AuditLog
+        self, accounts: Accounts, users: UserRepo, outbox: Outbox, doorbell: DeliveryNotifier, audit_log: AuditLog
     ) -> Administration:
         return Administration(accounts, users, outbox, doorbell, audit_log)
 
     @provide
-    def mail_room(self, settings: Settings, outbox: Outbox, mailer: Mailer, keys: Keys) -> MailRoom:
+    def mail_room(self, settings: Settings, outbox: Outbox, mailer: Mailer, keys: Keyring) -> OutboxDispatcher:
         owner = f"{socket.gethostname()[:40]}-{os.getpid()}-{secrets.token_hex(4)}"
-        return MailRoom(outbox, mailer, keys, public_url=settings.public_url, owner=owner)
+        return OutboxDispatcher(outbox, mailer, keys, public_url=settings.public_url, owner=owner)
 
 
 class DiscoveryAdapters(Provider):
@@ -511,7 +515,7 @@ class DiscoveryAdapters(Provider):
         return EventRecorder(events if settings.events else None, trends, calls=calls)
 
     @provide
-    def orders(self, settings: Settings, database: Database) -> KeptOrders:
+    def orders(self, settings: Settings, database: Database) -> PersonalOrderStore:
         from movie_adapters.sql.personal_orders import SqlOrders
 
         return SqlOrders(database.engine, settings.source)
@@ -524,7 +528,7 @@ class DiscoveryAdapters(Provider):
 
     @provide
     async def recommender(
-        self, ratings: RatingStore, catalogue: Catalogue, models: ModelStore
+        self, ratings: RatingStore, catalogue: MovieCatalogue, models: ModelStore
     ) -> AsyncIterator[Recommender]:
         from movie_adapters.recommender.ease import EaseRecommender
 
@@ -536,11 +540,11 @@ class DiscoveryAdapters(Provider):
     def discovery(
         self,
         settings: Settings,
-        catalog: Catalog,
-        catalogue: Catalogue,
+        catalog: MovieSearch,
+        catalogue: MovieCatalogue,
         ratings: RatingStore,
         recommender: Recommender,
-        orders: KeptOrders,
+        orders: PersonalOrderStore,
         trends: Trends,
         recorder: EventRecorder,
         seen: SeenMovies,
@@ -557,8 +561,8 @@ class DiscoveryAdapters(Provider):
         )
 
     @provide
-    async def stock(self, outbox: Outbox, recommender: Recommender) -> AsyncIterator[Stock]:
-        stock = Stock(outbox, recommender)
+    async def stock(self, outbox: Outbox, recommender: Recommender) -> AsyncIterator[BacklogGauges]:
+        stock = BacklogGauges(outbox, recommender)
         yield stock
         await stock.close()
 
@@ -566,12 +570,12 @@ class DiscoveryAdapters(Provider):
     def upkeep(
         self,
         settings: Settings,
-        users: UserStore,
+        users: UserRepo,
         events: EventStore,
         recommender: Recommender,
         audit_log: AuditLog,
-    ) -> Upkeep:
-        return Upkeep(users, events, recommender, audit_log, events_keep=timedelta(seconds=settings.events_keep))
+    ) -> Maintenance:
+        return Maintenance(users, events, recommender, audit_log, events_keep=timedelta(seconds=settings.events_keep))
 
 
 def _show(line: str) -> None:
@@ -601,7 +605,7 @@ def kept_secret(data_dir: Path) -> str:
         raise SettingError("MOVIE_DATA_DIR", f"the secret key in it can't be read or made: {reason}") from None
 
 
-def _database_part(settings: Settings, catalogue: Catalogue) -> Part:
+def _database_part(settings: Settings, catalogue: MovieCatalogue) -> Dependency:
     async def check() -> str:
         count = await catalogue.count()
         if not count and settings.source == EMBEDDED:
@@ -609,18 +613,18 @@ def _database_part(settings: Settings, catalogue: Catalogue) -> Part:
         return f"{count} movies"
 
     advice = "start the server that MOVIE_DATABASE_URL names, then run `movie-search migrate`"
-    return Part("database", check, advice, is_vital=settings.source == EMBEDDED)
+    return Dependency("database", check, advice, is_vital=settings.source == EMBEDDED)
 
 
-def _source_part(source: MovieSource) -> Part:
+def _source_part(source: MovieSource) -> Dependency:
     async def check() -> str:
         page = await source.search(MovieQuery(), Window(limit=1))
         return f"{page.total} movies"
 
-    return Part("source", check, "check MOVIE_SOURCE_URL and MOVIE_SOURCE_TOKEN, and whether the source is up")
+    return Dependency("source", check, "check MOVIE_SOURCE_URL and MOVIE_SOURCE_TOKEN, and whether the source is up")
 
 
-def _redis_part(name: str, ping: Callable[[], object]) -> Part:
+def _redis_part(name: str, ping: Callable[[], object]) -> Dependency:
     async def check() -> str:
         from redis.exceptions import RedisError
 
@@ -631,7 +635,7 @@ def _redis_part(name: str, ping: Callable[[], object]) -> Part:
         return "answers"
 
     variable = {"redis": "MOVIE_REDIS_URL", "cache": "MOVIE_CACHE_REDIS_URL"}[name]
-    return Part(name, check, f"start the server that {variable} names, or unset it")
+    return Dependency(name, check, f"start the server that {variable} names, or unset it")
 
 
 def create_container(settings: Settings, *overrides: Provider) -> AsyncContainer:
@@ -664,7 +668,7 @@ async def serving(container: AsyncContainer) -> AsyncIterator[None]:
     when there is no worker to do it, delivers mail and does the upkeep."""
     settings = await container.get(Settings)
     await container.get(Accounts)  # so that the first request doesn't wait for imports
-    watch, source = await container.get(SessionWatch), await container.get(MovieSource)
+    watch, source = await container.get(SessionRegistry), await container.get(MovieSource)
     recorder, trends = await container.get(EventRecorder), await container.get(Trends)
 
     async def heal() -> None:
@@ -676,14 +680,14 @@ async def serving(container: AsyncContainer) -> AsyncIterator[None]:
         looks.append((source.follow, FOLLOW_SECONDS))
     tasks = [asyncio.create_task(_regularly(look, seconds)) for look, seconds in looks]
     if settings.redis_url is None:
-        from movie_adapters.wiring.background import EventDoorbell, run_in_process
+        from movie_adapters.wiring.background import EventNotifier, run_in_process
 
         room, upkeep, doorbell = (
-            await container.get(MailRoom),
-            await container.get(Upkeep),
-            await container.get(Doorbell),
+            await container.get(OutboxDispatcher),
+            await container.get(Maintenance),
+            await container.get(DeliveryNotifier),
         )
-        if isinstance(doorbell, EventDoorbell):
+        if isinstance(doorbell, EventNotifier):
 
             async def train() -> None:
                 if await upkeep.is_training_due():
@@ -750,7 +754,7 @@ async def prepare_schema(settings: Settings) -> None:
 
 
 async def prepare(
-    settings: Settings, catalogue: Catalogue, progress: Callable[[int, int], None] = lambda _done, _total: None
+    settings: Settings, catalogue: MovieCatalogue, progress: Callable[[int, int], None] = lambda _done, _total: None
 ) -> bool:
     """Bring the schema up to date and make the bundled films searchable; True when films were loaded.
 

@@ -10,7 +10,7 @@ import time
 from litestar.types import HTTPScope
 
 from movie_api.middleware.edge import Head
-from movie_api.routes.movies import SEARCH_PATH, ReadyAnswers, SearchAccess, matches_etag
+from movie_api.routes.movies import SEARCH_PATH, ResponseCache, SearchAccess, matches_etag
 from movie_core.discovery.event_recorder import EventRecorder
 
 _ROUTE = SEARCH_PATH.rstrip("/")
@@ -18,15 +18,15 @@ _ROUTE = SEARCH_PATH.rstrip("/")
 _PATHS = frozenset((SEARCH_PATH, _ROUTE))
 
 
-class FastLane:
+class CachedSearchMiddleware:
     """Answers what it knows; nothing until `open` was called."""
 
     def __init__(self) -> None:
         self._access: SearchAccess | None = None
-        self._ready: ReadyAnswers | None = None
+        self._ready: ResponseCache | None = None
         self._recorder: EventRecorder | None = None
 
-    def open(self, access: SearchAccess, ready: ReadyAnswers, recorder: EventRecorder) -> None:
+    def open(self, access: SearchAccess, ready: ResponseCache, recorder: EventRecorder) -> None:
         self._access, self._ready, self._recorder = access, ready, recorder
 
     def __call__(self, scope: HTTPScope, head: Head) -> tuple[int, list[tuple[bytes, bytes]], bytes] | None:

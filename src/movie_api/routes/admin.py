@@ -27,7 +27,7 @@ USERS = ADMIN + "users/"
 MAILS = ADMIN + "mail/"
 AUDIT = ADMIN + "audit/"
 
-State = TypeVar("State", PersonState, MailState)
+CacheStatus = TypeVar("CacheStatus", PersonState, MailState)
 
 
 class UserChange(msgspec.Struct):
@@ -94,7 +94,7 @@ def _given(request: AnyRequest, *names: str) -> dict[str, str]:
     return parse_parameters(request.scope["query_string"], {**PAGED, **dict.fromkeys(names, InvalidParameter)})
 
 
-def _state(states: type[State], text: str) -> State:
+def _state(states: type[CacheStatus], text: str) -> CacheStatus:
     try:
         return states(text)
     except ValueError:

@@ -8,7 +8,14 @@ from dishka import FromDishka, Provider, Scope, provide
 from litestar import Request, Response, get
 from litestar.exceptions import NotFoundException
 
-from movie_adapters.observability.metrics import Metrics, RequestCounts, Siblings, Stock, TellingSource, is_admitted
+from movie_adapters.observability.metrics import (
+    BacklogGauges,
+    Metrics,
+    MetricsPeers,
+    RequestCounts,
+    TellingSource,
+    is_admitted,
+)
 from movie_adapters.settings.settings import Settings
 from movie_adapters.wiring.providers import PatientSource, SharedRedis
 from movie_core.discovery.event_recorder import EventRecorder
@@ -28,7 +35,12 @@ class Telling(Provider):
 
     @provide
     def metrics(
-        self, settings: Settings, stock: Stock, recorder: EventRecorder, patient: PatientSource, redis: SharedRedis
+        self,
+        settings: Settings,
+        stock: BacklogGauges,
+        recorder: EventRecorder,
+        patient: PatientSource,
+        redis: SharedRedis,
     ) -> Metrics:
         source = patient.source
         return Metrics(
@@ -41,8 +53,8 @@ class Telling(Provider):
         )
 
     @provide
-    async def siblings(self, metrics: Metrics) -> AsyncIterator[Siblings]:
-        siblings = Siblings(self._folder, metrics)
+    async def siblings(self, metrics: Metrics) -> AsyncIterator[MetricsPeers]:
+        siblings = MetricsPeers(self._folder, metrics)
         await siblings.open()
         yield siblings
         siblings.close()
@@ -50,7 +62,7 @@ class Telling(Provider):
 
 @get(METRICS_PATH)
 async def show_metrics(
-    request: Request[Any, Any, Any], settings: FromDishka[Settings], siblings: FromDishka[Siblings]
+    request: Request[Any, Any, Any], settings: FromDishka[Settings], siblings: FromDishka[MetricsPeers]
 ) -> Response[bytes]:
     if not is_admitted(settings, request.headers.getall("authorization", [])):
         raise NotFoundException

@@ -37,8 +37,8 @@ from movie_core.errors import (
 )
 from movie_core.operations.rate_limits import LeasedLimit, Limits, UserLimit, network_of, networks_of
 from movie_core.paging import PageLinks, Window
-from movie_core.provenance import State
-from movie_core.search.movie_search import Catalog
+from movie_core.provenance import CacheStatus
+from movie_core.search.movie_search import MovieSearch
 from movie_core.search.movies import FoundMovie, Movie, MoviePage, MovieQuery, Order
 from movie_core.text import normalise_query
 
@@ -102,7 +102,7 @@ def _decoded(raw: bytes) -> str | None:
 
 
 @dataclass(frozen=True, slots=True)
-class Asked:
+class SearchRequest:
     """What a search asks for."""
 
     query: MovieQuery
@@ -120,7 +120,7 @@ class Asked:
         return self.query.parameters() + ((("exclude", EXCLUDE_RATED),) if self.is_new_only else ())
 
 
-def parse_search(query_string: bytes) -> Asked:
+def parse_search(query_string: bytes) -> SearchRequest:
     """Raises an error of the `Invalid` family."""
     given = parse_parameters(query_string)
     if given.get("exclude", EXCLUDE_RATED) != EXCLUDE_RATED:
@@ -129,7 +129,7 @@ def parse_search(query_string: bytes) -> Asked:
     query = MovieQuery.parse(
         given.get("query"), year=given.get("year"), genre=given.get("genre"), order=given.get("order")
     )
-    return Asked(query, window, "exclude" in given)
+    return SearchRequest(query, window, "exclude" in given)
 
 
 def movie_fields(movie: Movie) -> dict[str, Any]:
@@ -148,7 +148,7 @@ class Rendered:
     body: bytes
     link: str
     etag: str
-    state: State
+    state: CacheStatus
     fetched_at: float
     """Seconds since the epoch, as `fresh_until`."""
     fresh_until: float | None
@@ -156,20 +156,20 @@ class Rendered:
     def headers(self, now: float) -> dict[str, str]:
         """`now` is in seconds since the epoch: age and remaining freshness are told in whole seconds (RFC 9211)."""
         headers = {"link": self.link, "etag": self.etag, "cache-control": "private"}
-        if self.state in {State.FRESH, State.STALE} and self.fresh_until is not None:
+        if self.state in {CacheStatus.FRESH, CacheStatus.STALE} and self.fresh_until is not None:
             left = self.fresh_until - now
             # What was stale when it was answered first is stale whatever the clocks say.
-            ttl = max(0, int(left)) if self.state is State.FRESH else min(-1, math.floor(left))
+            ttl = max(0, int(left)) if self.state is CacheStatus.FRESH else min(-1, math.floor(left))
             headers["cache-status"] = f"movies; hit; ttl={ttl}"
             headers["age"] = str(max(0, int(now - self.fetched_at)))
-        elif self.state is State.FALLBACK:
+        elif self.state is CacheStatus.FALLBACK:
             headers["cache-status"] = "movies; fwd=miss; detail=fallback"
         else:
             headers["cache-status"] = "movies; fwd=miss"
         return headers
 
 
-def render_page(page: MoviePage, asked: Asked, public_url: str) -> Rendered:
+def render_page(page: MoviePage, asked: SearchRequest, public_url: str) -> Rendered:
     links = PageLinks.of(public_url + SEARCH_PATH, asked.window, page.total, asked.parameters())
     items = msgspec.json.encode([movie_fields(movie) for movie in page.items])
     info = msgspec.json.encode(links.info(asked.window, page.total))
@@ -280,7 +280,7 @@ class ReadyAnswer:
 
     __slots__ = ("_headers", "_second", "asked", "rendered", "size", "until")
 
-    def __init__(self, asked: Asked, rendered: Rendered, until: float, query_string: bytes) -> None:
+    def __init__(self, asked: SearchRequest, rendered: Rendered, until: float, query_string: bytes) -> None:
         self.asked = asked
         self.rendered = rendered
         self.until = until
@@ -299,7 +299,7 @@ class ReadyAnswer:
         return self._headers if with_body else self._headers[:-2]
 
 
-class ReadyAnswers:
+class ResponseCache:
     """Answers given a moment ago, by the query string as it was spelled, in at most `max_bytes`; the one used longest
     ago is forgotten first.
 
@@ -319,10 +319,10 @@ class ReadyAnswers:
         self._answers.move_to_end(query_string)
         return answer
 
-    def keep(self, query_string: bytes, asked: Asked, rendered: Rendered, now: float) -> None:
-        if rendered.state is State.FRESH and rendered.fresh_until is not None:
+    def keep(self, query_string: bytes, asked: SearchRequest, rendered: Rendered, now: float) -> None:
+        if rendered.state is CacheStatus.FRESH and rendered.fresh_until is not None:
             until = rendered.fresh_until
-        elif rendered.state is State.LIVE and rendered.fresh_until is not None:
+        elif rendered.state is CacheStatus.LIVE and rendered.fresh_until is not None:
             return
         else:
             until = now + MOMENT
@@ -347,7 +347,7 @@ async def search_movies(
     request: Request[Any, Any, Any],
     discovery: FromDishka[Discovery],
     recorder: FromDishka[EventRecorder],
-    ready: FromDishka[ReadyAnswers],
+    ready: FromDishka[ResponseCache],
 ) -> Response[bytes]:
     asked = parse_search(request.scope["query_string"])
     query, window = asked.query, asked.window
@@ -358,7 +358,7 @@ async def search_movies(
     try:
         page = await discovery.search(query, window, user_id, is_new_only=asked.is_new_only)
     except MovieNotFound as none:
-        recorder.search(user_id, query.text, none.state or State.LIVE, is_first=not window.offset, found=False)
+        recorder.search(user_id, query.text, none.state or CacheStatus.LIVE, is_first=not window.offset, found=False)
         raise
     recorder.search(user_id, query.text, page.state, is_first=not window.offset)
     rendered = render_page(page, asked, request.scope["state"]["public_url"])
@@ -369,7 +369,7 @@ async def search_movies(
 
 
 @get("/api/v1/movies/suggest/", guards=[require_suggest_access])
-async def suggest_movies(request: Request[Any, Any, Any], catalog: FromDishka[Catalog]) -> Response[bytes]:
+async def suggest_movies(request: Request[Any, Any, Any], catalog: FromDishka[MovieSearch]) -> Response[bytes]:
     given = parse_parameters(request.scope["query_string"])
     movies = await catalog.suggest(normalise_query(given.get("query", "")))
     items = [
@@ -381,7 +381,7 @@ async def suggest_movies(request: Request[Any, Any, Any], catalog: FromDishka[Ca
 
 @get("/api/v1/movies/{movie_id:str}/", guards=[require_search_access])
 async def movie_details(
-    request: Request[Any, Any, Any], movie_id: FromPath[str], catalog: FromDishka[Catalog]
+    request: Request[Any, Any, Any], movie_id: FromPath[str], catalog: FromDishka[MovieSearch]
 ) -> Response[bytes]:
     found = await catalog.get(movie_id)
     body = msgspec.json.encode(movie_fields(found.movie) | {"meta": _meta(found)})
@@ -389,7 +389,7 @@ async def movie_details(
 
 
 @get("/api/v1/genres/", guards=[require_search_access])
-async def list_genres(request: Request[Any, Any, Any], catalog: FromDishka[Catalog]) -> Response[bytes]:
+async def list_genres(request: Request[Any, Any, Any], catalog: FromDishka[MovieSearch]) -> Response[bytes]:
     genres = await catalog.genres()
     return _json(request, {"cache-control": "private"}, msgspec.json.encode({"items": genres}))
 

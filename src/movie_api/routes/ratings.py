@@ -27,7 +27,7 @@ from movie_core.accounts.services import Caller
 from movie_core.discovery.rating_files import parse_ratings
 from movie_core.discovery.ratings import MAX_IMPORT, Identity, ImportRow, Rating, Rejection, check_rating
 from movie_core.discovery.services import Discovery, SuggestedMovies
-from movie_core.discovery.trending import WEIGHTS, DeedKind, TrendWindow
+from movie_core.discovery.trending import WEIGHTS, InteractionKind, TrendWindow
 from movie_core.errors import InvalidParameter, InvalidRating
 from movie_core.paging import Window
 
@@ -144,7 +144,7 @@ async def trending_movies(request: AnyRequest, discovery: FromDishka[Discovery])
     found = await discovery.trending(window, page)
     items = [
         movie_fields(movie)
-        | {"score": trend.score, "counts": {kind.value: trend.counts.get(kind, 0) for kind in DeedKind}}
+        | {"score": trend.score, "counts": {kind.value: trend.counts.get(kind, 0) for kind in InteractionKind}}
         for movie, trend in found.items
     ]
     meta = {

@@ -26,7 +26,7 @@ def token_hash(token: str) -> str:
     return hashlib.sha256(token.encode("utf-8", "surrogatepass")).hexdigest()
 
 
-class Keys:
+class Keyring:
     """The secrets of a deployment: the first signs and seals, all of them verify and open."""
 
     def __init__(self, secret_keys: Sequence[str]) -> None:

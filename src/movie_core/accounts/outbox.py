@@ -10,7 +10,7 @@ from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from enum import StrEnum
 
-from movie_core.accounts.keyring import Keys, new_token, token_hash
+from movie_core.accounts.keyring import Keyring, new_token, token_hash
 from movie_core.quotas import Rate, free_at
 
 LEASE = timedelta(seconds=20)
@@ -114,7 +114,7 @@ class NewLink:
     sealed: str
 
     @classmethod
-    def make(cls, uid: str, keys: Keys) -> "NewLink":
+    def make(cls, uid: str, keys: Keyring) -> "NewLink":
         token = new_token()
         return cls(uid, token_hash(token), keys.seal(token))
 
@@ -145,7 +145,7 @@ class Mail:
 
 
 @dataclass(frozen=True, slots=True)
-class MailTally:
+class OutboxStats:
     """How the outbox is doing."""
 
     counts: Mapping[MailState, int]
@@ -155,7 +155,7 @@ class MailTally:
 
 
 @dataclass(frozen=True, slots=True)
-class Letter:
+class OutgoingEmail:
     """A mail as a `Mailer` takes it."""
 
     mail_id: str
@@ -167,7 +167,7 @@ class Letter:
     """The URL of each link, that of the newest registration first."""
 
 
-class MailRefused(Exception):
+class MailRejected(Exception):
     """The server won't take this mail: for good, or for now. `detail` is its answer, without anything secret."""
 
     def __init__(self, detail: str, *, is_final: bool) -> None:
@@ -176,7 +176,7 @@ class MailRefused(Exception):
         self.is_final = is_final
 
 
-class MailerAway(Exception):
+class MailUnavailable(Exception):
     """No server can be reached, or it takes no mail at all; no mail is to blame."""
 
     def __init__(self, detail: str) -> None:
@@ -190,7 +190,7 @@ def link_url(public_url: str, kind: MailKind, uid: str, token: str) -> str:
     return f"{public_url}/api/v1/authentication/{path}/{uid}/{token}/"
 
 
-def after_refusal(mail: Mail, refused: MailRefused, now: datetime) -> Mail:
+def after_refusal(mail: Mail, refused: MailRejected, now: datetime) -> Mail:
     """The mail after a try that its server refused."""
     tried = replace(mail, attempts=mail.attempts + 1, last_error=refused.detail[:MAX_ERROR])
     if refused.is_final or tried.attempts >= MAX_TRIES:

@@ -4,18 +4,18 @@ from collections.abc import Callable
 from dataclasses import replace
 from datetime import datetime, timedelta
 
-from movie_core.accounts.keyring import Keys
+from movie_core.accounts.keyring import Keyring
 from movie_core.accounts.outbox import (
     AWAY_SECONDS,
     BATCH,
     LEASE,
     MAX_ERROR,
     SEND_SECONDS,
-    Letter,
     Mail,
-    MailerAway,
-    MailRefused,
+    MailRejected,
     MailState,
+    MailUnavailable,
+    OutgoingEmail,
     _log,
     after_refusal,
     link_url,
@@ -24,14 +24,14 @@ from movie_core.clock import utc_now
 from movie_core.ports import Mailer, Outbox
 
 
-class MailRoom:
+class OutboxDispatcher:
     """Delivers what is due. Any number of processes may do so at once."""
 
     def __init__(
         self,
         outbox: "Outbox",
         mailer: "Mailer",
-        keys: Keys,
+        keys: Keyring,
         *,
         public_url: str,
         owner: str,
@@ -90,17 +90,17 @@ class MailRoom:
         for link in mail.links:
             token = self._keys.unseal(link.sealed, link.hashed)
             if token is None:
-                refused = MailRefused("its links were sealed with a secret that is no longer set", is_final=True)
+                refused = MailRejected("its links were sealed with a secret that is no longer set", is_final=True)
                 await self._outbox.settle(self._owner, after_refusal(mail, refused, self._clock()))
                 return True
             links.append(link_url(self._public_url, mail.kind, link.uid, token))
-        letter = Letter(mail.id, mail.kind, mail.recipient, mail.created_at, tuple(links))
+        letter = OutgoingEmail(mail.id, mail.kind, mail.recipient, mail.created_at, tuple(links))
         try:
             await self._mailer.send(letter)
-        except MailRefused as refused:
+        except MailRejected as refused:
             settled = after_refusal(mail, refused, self._clock())
             _log.warning("mail %s: %s after %d tries", mail.id, settled.state.value, settled.attempts)
-        except MailerAway as away:
+        except MailUnavailable as away:
             wait = AWAY_SECONDS[min(self._failures, len(AWAY_SECONDS) - 1)]
             self._failures += 1
             self._pause_until = self._clock() + timedelta(seconds=wait)

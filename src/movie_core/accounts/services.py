@@ -11,10 +11,10 @@ from datetime import datetime, timedelta
 from typing import Any
 
 from movie_core.accounts.identifiers import parse_address, parse_username
-from movie_core.accounts.keyring import Keys, new_id, new_token, token_hash
+from movie_core.accounts.keyring import Keyring, new_id, new_token, token_hash
 from movie_core.accounts.outbox import MailKind
 from movie_core.accounts.passwords import check_password, is_hashable, normalise_password
-from movie_core.accounts.session_registry import SessionWatch
+from movie_core.accounts.session_registry import SessionRegistry
 from movie_core.accounts.sessions import MAX_DEVICE, Access, Session
 from movie_core.accounts.users import Account, Address, Registration
 from movie_core.clock import utc_now
@@ -33,7 +33,7 @@ from movie_core.paging import Window
 from movie_core.ports import (
     AccessTokens,
     AddressSyntax,
-    Doorbell,
+    DeliveryNotifier,
     Mailer,
     PasswordHasher,
     PasswordStrength,
@@ -41,7 +41,7 @@ from movie_core.ports import (
     PersonalData,
     SessionStore,
     UsernameSyntax,
-    UserStore,
+    UserRepo,
 )
 
 MAX_CALLERS = 10_000
@@ -89,17 +89,17 @@ class Accounts:
 
     def __init__(
         self,
-        users: UserStore,
+        users: UserRepo,
         sessions: SessionStore,
-        watch: SessionWatch,
+        watch: SessionRegistry,
         hasher: PasswordHasher,
         tokens: AccessTokens,
         syntax: AddressSyntax,
         username_syntax: UsernameSyntax,
         strength: PasswordStrength,
         mailer: Mailer,
-        doorbell: Doorbell,
-        keys: Keys,
+        doorbell: DeliveryNotifier,
+        keys: Keyring,
         rules: AccountRules,
         clock: Callable[[], datetime] = utc_now,
         *,

@@ -16,7 +16,7 @@ MAX_KNOWN = 200_000
 _log = logging.getLogger(__name__)
 
 
-class SessionWatch:
+class SessionRegistry:
     """Knows which sessions live without asking the store for every request.
 
     A session is looked up once; from then on `poll`, called a few times a second, tells which ones have ended. While

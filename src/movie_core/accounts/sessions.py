@@ -45,6 +45,6 @@ class Reuse(Enum):
     """Two hold the token: the session ends."""
 
 
-def judge_reuse(now: datetime, spent_at: datetime, *, successor_is_unused: bool) -> Reuse:
+def classify_reuse(now: datetime, spent_at: datetime, *, successor_is_unused: bool) -> Reuse:
     """Judge a refresh token that was used at `spent_at`."""
     return Reuse.REPEAT if successor_is_unused and now - spent_at <= GRACE else Reuse.THEFT

@@ -13,7 +13,7 @@ from movie_core.discovery.trending import utc_day
 from movie_core.discovery.trending_service import Trends
 from movie_core.errors import Busy, StoreUnavailable
 from movie_core.ports import EventStore
-from movie_core.provenance import State
+from movie_core.provenance import CacheStatus
 
 MAX_PENDING = 60_000
 """Events that wait in memory, at some 300 bytes each."""
@@ -71,7 +71,7 @@ class EventRecorder:
         return len(self._pending) + len(self._searches)
 
     def search(
-        self, user_id: str | None, query: str, state: State, *, is_first: bool = True, found: bool = True
+        self, user_id: str | None, query: str, state: CacheStatus, *, is_first: bool = True, found: bool = True
     ) -> None:
         """A search was answered. Counts, and nothing else: the fast lane calls it."""
         self.answered[state.value] += 1

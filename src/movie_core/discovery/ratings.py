@@ -59,7 +59,7 @@ class NewRating:
 
 
 @dataclass(frozen=True, slots=True)
-class Kept:
+class RatingChange:
     """What became of a rating that was to be kept."""
 
     rating: Rating
@@ -67,7 +67,7 @@ class Kept:
     """False where the user had given that movie the same rating already."""
 
 
-def keep(own: dict[str, Rating], new: NewRating, now: datetime) -> Kept:
+def keep(own: dict[str, Rating], new: NewRating, now: datetime) -> RatingChange:
     """Put a new rating among a user's own, which are by id of the movie, as `RatingStore.put` has it."""
     old = own.get(new.movie_id)
     is_change = old is None or old.rating != new.rating
@@ -75,7 +75,7 @@ def keep(own: dict[str, Rating], new: NewRating, now: datetime) -> Kept:
         old = own[new.movie_id] = Rating(
             new.movie_id, new.title, new.year, new.rating, (new.rated_at or now).astimezone(UTC)
         )
-    return Kept(old, is_change)
+    return RatingChange(old, is_change)
 
 
 def exported(source: str, rating: Rating) -> dict[str, Any]:
@@ -162,7 +162,7 @@ class Known:
         return self._imdb.get(identity.imdb_id or "") or self._tmdb.get(identity.tmdb_id or "") or []
 
     def find(self, identity: Identity) -> Movie | None:
-        """The one movie that this is, as `Catalogue.identify` has it."""
+        """The one movie that this is, as `MovieCatalogue.identify` has it."""
         found = self.by_id(identity)
         if not found and identity.title:
             titled = self._titles.get(title_key(identity.title), [])

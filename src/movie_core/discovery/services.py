@@ -26,9 +26,9 @@ from movie_core.discovery.trending import MAX_TREND, Trend, Trending, TrendWindo
 from movie_core.discovery.trending_service import Trends
 from movie_core.errors import MovieNotFound, RatingNotFound
 from movie_core.paging import Window
-from movie_core.ports import Catalogue, KeptOrders, RatingStore, Recommender, SeenMovies
-from movie_core.search.movie_search import SEEN_SECONDS, Catalog
-from movie_core.search.movies import MAX_ID, Ability, Movie, MoviePage, MovieQuery, Order
+from movie_core.ports import MovieCatalogue, PersonalOrderStore, RatingStore, Recommender, SeenMovies
+from movie_core.search.movie_search import SEEN_SECONDS, MovieSearch
+from movie_core.search.movies import MAX_ID, Capability, Movie, MoviePage, MovieQuery, Order
 
 MAX_KNOWN = 100_000
 """Ids of movies that a process remembers to be there, some 150 bytes each."""
@@ -59,11 +59,11 @@ class Discovery:
 
     def __init__(
         self,
-        catalog: Catalog,
-        movies: Catalogue,
+        catalog: MovieSearch,
+        movies: MovieCatalogue,
         ratings: RatingStore,
         recommender: Recommender,
-        orders: KeptOrders,
+        orders: PersonalOrderStore,
         trends: Trends,
         recorder: EventRecorder,
         *,
@@ -163,9 +163,9 @@ class Discovery:
     async def search(
         self, query: MovieQuery, window: Window, user_id: str | None = None, *, is_new_only: bool = False
     ) -> MoviePage:
-        """As `Catalog.search`, and for a user also in personal order, and without what the user has rated."""
+        """As `MovieSearch.search`, and for a user also in personal order, and without what the user has rated."""
         if user_id is not None and is_new_only:
-            self._catalog.require([Ability.WITHOUT])
+            self._catalog.require([Capability.WITHOUT])
             query = replace(query, without=frozenset(one.movie_id for one in await self._ratings.history(user_id)))
         if user_id is None or query.order is not Order.PERSONAL:
             return await self._catalog.search(query, window)

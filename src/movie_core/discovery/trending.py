@@ -36,7 +36,7 @@ FRESH = timedelta(seconds=1)
 _log = logging.getLogger(__name__)
 
 
-class DeedKind(StrEnum):
+class InteractionKind(StrEnum):
     """What counts. Searches and impressions don't: they say what was asked and shown, not what was wanted."""
 
     VIEW = "view"
@@ -72,7 +72,7 @@ class TrendWindow(StrEnum):
     def bucket(self, at: datetime) -> int:
         return int(at.timestamp()) // self.bucket_seconds
 
-    def strength(self, deed: "Deed") -> float:
+    def strength(self, deed: "Interaction") -> float:
         """What one deed adds to a movie's S, in the form in which `log2_add` adds it."""
         return self._half_lives(deed.at) + math.log2(deed.weight)
 
@@ -91,19 +91,19 @@ def log2_add(a: float, b: float) -> float:
 
 
 @dataclass(frozen=True, slots=True)
-class Deed:
+class Interaction:
     """Something that counts: the first of its user, movie, kind and UTC day."""
 
     movie_id: str
-    kind: DeedKind
+    kind: InteractionKind
     weight: float
     at: datetime
     kept_at: datetime
     """When the event store was given it: `now` of `EventStore.append`."""
 
 
-def weight_of(kind: DeedKind, rating: float | None = None) -> float:
-    return WEIGHTS["liked" if kind is DeedKind.RATING and rating is not None and rating >= LIKED else kind.value]
+def weight_of(kind: InteractionKind, rating: float | None = None) -> float:
+    return WEIGHTS["liked" if kind is InteractionKind.RATING and rating is not None and rating >= LIKED else kind.value]
 
 
 def utc_day(at: datetime) -> date:
@@ -117,7 +117,7 @@ class Trend:
     movie_id: str
     score: float
     """T at the moment of the answer."""
-    counts: Mapping[DeedKind, int] = field(default_factory=dict)
+    counts: Mapping[InteractionKind, int] = field(default_factory=dict)
     """How many deeds of each kind counted within the window's buckets; kinds with none are left out."""
 
 
@@ -130,10 +130,10 @@ class Totals:
         self._since = {window: window.bucket(now) - window.buckets for window in TrendWindow}
         self.strengths: dict[TrendWindow, dict[str, float]] = {window: {} for window in TrendWindow}
         """S by movie."""
-        self.counts: dict[TrendWindow, Counter[tuple[int, str, DeedKind]]] = {w: Counter() for w in TrendWindow}
+        self.counts: dict[TrendWindow, Counter[tuple[int, str, InteractionKind]]] = {w: Counter() for w in TrendWindow}
         """Deeds by bucket, movie and kind."""
 
-    def add(self, deeds: Iterable[Deed]) -> None:
+    def add(self, deeds: Iterable[Interaction]) -> None:
         for deed in deeds:
             for window, strengths in self.strengths.items():
                 known = strengths.get(deed.movie_id, -math.inf)
@@ -141,26 +141,26 @@ class Totals:
                 if (bucket := window.bucket(deed.at)) > self._since[window]:
                     self.counts[window][bucket, deed.movie_id, deed.kind] += 1
 
-    def parts(self, size: int, kept: int) -> Iterator["Part"]:
+    def parts(self, size: int, kept: int) -> Iterator["Dependency"]:
         """The `kept` strongest movies of each window, in parts of at most `size` strengths and counts; at least one."""
         strengths: list[tuple[TrendWindow, str, float]] = []
-        counts: list[tuple[TrendWindow, int, str, DeedKind, int]] = []
+        counts: list[tuple[TrendWindow, int, str, InteractionKind, int]] = []
         for window, known in self.strengths.items():
             chosen = dict(strongest(known, kept))
             strengths += ((window, movie_id, strength) for movie_id, strength in chosen.items())
             counts += ((window, *key, count) for key, count in self.counts[window].items() if key[1] in chosen)
         for start in range(0, max(len(strengths), len(counts), 1), size):
             end = start + size
-            yield Part(strengths[start:end], counts[start:end], is_last=end >= max(len(strengths), len(counts)))
+            yield Dependency(strengths[start:end], counts[start:end], is_last=end >= max(len(strengths), len(counts)))
 
 
 @dataclass(frozen=True, slots=True)
-class Part:
+class Dependency:
     """A part of some totals, as stores take them."""
 
     strengths: Sequence[tuple[TrendWindow, str, float]]
     """Window, movie and S."""
-    counts: Sequence[tuple[TrendWindow, int, str, DeedKind, int]]
+    counts: Sequence[tuple[TrendWindow, int, str, InteractionKind, int]]
     """Window, bucket, movie, kind and how many."""
     is_last: bool
 
@@ -171,7 +171,7 @@ def strongest(strengths: Mapping[str, float], limit: int) -> list[tuple[str, flo
 
 
 @dataclass(frozen=True, slots=True)
-class Life:
+class Epoch:
     """A store's time between losing everything and losing it again."""
 
     since: datetime

@@ -13,8 +13,8 @@ from movie_core.discovery.trending import (
     MAX_TREND,
     PORTION,
     SETTLE,
-    Deed,
-    Life,
+    Epoch,
+    Interaction,
     Totals,
     Trending,
     TrendWindow,
@@ -43,7 +43,7 @@ class Trends:
         """The latest `kept_at` that was added."""
         self._healing = asyncio.Lock()
 
-    async def add(self, deeds: Sequence[Deed]) -> None:
+    async def add(self, deeds: Sequence[Interaction]) -> None:
         """Never raises: what can't be added is added when the store is filled again."""
         newest = max((deed.kept_at for deed in deeds), default=LANDMARK)
         if self._doubt is not None:
@@ -73,7 +73,7 @@ class Trends:
             elif not life.is_claimed and now >= life.since + SETTLE:
                 await self._fill(life.since, now)
 
-    def _is_lost(self, life: Life, newest: datetime, now: datetime) -> bool:
+    def _is_lost(self, life: Epoch, newest: datetime, now: datetime) -> bool:
         """Whether nobody fills it any more, or something that was added may not be in it: also where the store has
         gone back to an earlier state."""
         if self._doubt is not None and self._doubt < life.since:

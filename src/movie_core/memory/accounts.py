@@ -15,25 +15,25 @@ from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
-from movie_core.accounts.keyring import Keys, new_id
+from movie_core.accounts.keyring import Keyring, new_id
 from movie_core.accounts.outbox import (
     ACTIVATIONS,
     FOR_ACCOUNTS,
     MAX_TALLY,
     NOTICES,
     RENEWED,
-    Letter,
     LinkInMail,
     Mail,
     MailKind,
-    MailRefused,
+    MailRejected,
     MailRules,
     MailState,
-    MailTally,
     NewLink,
+    OutboxStats,
+    OutgoingEmail,
     Purpose,
 )
-from movie_core.accounts.sessions import MAX_NETWORKS, MAX_SESSIONS, Access, Reuse, Session, judge_reuse
+from movie_core.accounts.sessions import MAX_NETWORKS, MAX_SESSIONS, Access, Reuse, Session, classify_reuse
 from movie_core.accounts.users import MAX_PENDING as MAX_REGISTRATIONS
 from movie_core.accounts.users import REPEAT, Account, Address, PersonState, Registration, Username
 from movie_core.clock import iso_time, utc_now
@@ -92,7 +92,7 @@ class MemoryBook:
     """What `MemoryUsers`, `MemorySessions` and `MemoryOutbox` share. Their methods never wait inside, so that each is
     one transaction for all that runs on the same event loop."""
 
-    def __init__(self, rules: MailRules, keys: Keys) -> None:
+    def __init__(self, rules: MailRules, keys: Keyring) -> None:
         self._rules = rules
         self._keys = keys
         self.accounts: dict[str, Account] = {}
@@ -275,7 +275,7 @@ class MemoryBook:
 
 
 class MemoryUsers:
-    """A `UserStore`."""
+    """A `UserRepo`."""
 
     def __init__(self, book: MemoryBook) -> None:
         self._book = book
@@ -625,7 +625,7 @@ class MemorySessions:
             return Rotated(session, 0)
         following = book.tokens.get(token.successor)
         is_unused = following is not None and following.spent_at is None
-        if judge_reuse(now, token.spent_at, successor_is_unused=is_unused) is Reuse.THEFT:
+        if classify_reuse(now, token.spent_at, successor_is_unused=is_unused) is Reuse.THEFT:
             book.end_sessions([token.session_id], now)
             return None
         if token.successor not in successors:  # made with a secret that is no longer set
@@ -746,37 +746,37 @@ class MemoryOutbox:
             self._book.extend_links(row, now)
         return [row.mail.id for row in dead]
 
-    async def tally(self, now: datetime) -> MailTally:
+    async def tally(self, now: datetime) -> OutboxStats:
         counts = Counter(row.mail.state for row in self._book.mails)
         waiting = [
             row.made_at or row.mail.due_at
             for row in self._book.mails
             if row.mail.state is MailState.PENDING and (row.made_at is not None or row.mail.due_at <= now)
         ]
-        return MailTally({state: min(counts[state], MAX_TALLY) for state in MailState}, min(waiting, default=None))
+        return OutboxStats({state: min(counts[state], MAX_TALLY) for state in MailState}, min(waiting, default=None))
 
 
 class MemoryMailer:
     """A `Mailer` that keeps its letters."""
 
     def __init__(self) -> None:
-        self.letters: list[Letter] = []
+        self.letters: list[OutgoingEmail] = []
         self.failure: Exception | None = None
         """What `send` raises, while it is set."""
 
-    async def send(self, letter: Letter) -> None:
+    async def send(self, letter: OutgoingEmail) -> None:
         if self.failure is not None:
             raise self.failure
         if not letter.recipient.isprintable() or any(c in " ,;<>" for c in letter.recipient):
-            raise MailRefused("the recipient is no address", is_final=True)
+            raise MailRejected("the recipient is no address", is_final=True)
         self.letters.append(letter)
 
     async def erase(self, address: Address) -> None:
         self.letters = [letter for letter in self.letters if letter.recipient != address.spelling]
 
 
-class MemoryDoorbell:
-    """A `Doorbell` that counts."""
+class MemoryNotifier:
+    """A `DeliveryNotifier` that counts."""
 
     def __init__(self) -> None:
         self.rings = 0
@@ -807,7 +807,7 @@ class MemoryHasher:
 class MemoryTokens:
     """`AccessTokens` as JSON with an HMAC; in a form of its own, so a token is good for no other adapter."""
 
-    def __init__(self, keys: Keys, clock: Callable[[], datetime] = utc_now) -> None:
+    def __init__(self, keys: Keyring, clock: Callable[[], datetime] = utc_now) -> None:
         self._secrets = tuple(keys.by_id.values())
         self._clock = clock
 

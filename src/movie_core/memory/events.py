@@ -19,7 +19,7 @@ from movie_core.discovery.analytics import (
     Summary,
 )
 from movie_core.discovery.events import Event, EventKind
-from movie_core.discovery.trending import Deed, DeedKind, utc_day, weight_of
+from movie_core.discovery.trending import Interaction, InteractionKind, utc_day, weight_of
 from movie_core.memory.accounts import MemoryBook
 
 _ACTIVE = (EventKind.SEARCH, EventKind.CLICK, EventKind.RATING)
@@ -36,7 +36,7 @@ class MemoryEvents:
         self._events: list[Event] = []
         self._purged: list[Event] = []
         self._purged_before = date.min
-        self._deeds: dict[tuple[str, str, DeedKind, date], Deed] = {}
+        self._deeds: dict[tuple[str, str, InteractionKind, date], Interaction] = {}
         self._source: dict[date, SourceDay] = {}
 
     async def export(self, user_id: str) -> Mapping[str, Any]:
@@ -48,19 +48,19 @@ class MemoryEvents:
         self._purged = [event for event in self._purged if event.user_id != user_id]
         self._deeds = {key: deed for key, deed in self._deeds.items() if key[0] != user_id}
 
-    async def append(self, events: Sequence[Event], now: datetime) -> Sequence[Deed]:
+    async def append(self, events: Sequence[Event], now: datetime) -> Sequence[Interaction]:
         counted = []
         for event in events:
             day = utc_day(event.at)
             if day < self._purged_before or not self._is_recorded(event.user_id):
                 continue
             self._events.append(event)
-            if event.user_id is None or event.movie_id is None or event.kind.value not in set(DeedKind):
+            if event.user_id is None or event.movie_id is None or event.kind.value not in set(InteractionKind):
                 continue
-            kind = DeedKind(event.kind.value)
+            kind = InteractionKind(event.kind.value)
             key = (event.user_id, event.movie_id, kind, day)
             if key not in self._deeds:
-                self._deeds[key] = Deed(event.movie_id, kind, weight_of(kind, event.rating), event.at, now)
+                self._deeds[key] = Interaction(event.movie_id, kind, weight_of(kind, event.rating), event.at, now)
                 counted.append(self._deeds[key])
         return counted
 
@@ -72,7 +72,7 @@ class MemoryEvents:
         known = self._source.get(day, SourceDay(day))
         self._source[day] = replace(known, **{name: getattr(known, name) + more for name, more in counts.items()})
 
-    async def deeds(self) -> AsyncIterator[Sequence[Deed]]:
+    async def deeds(self) -> AsyncIterator[Sequence[Interaction]]:
         yield [deed for (user_id, *_), deed in self._deeds.items() if user_id in self._book.accounts]
 
     async def purge(self, before: date) -> int:

@@ -11,7 +11,7 @@ from movie_core.discovery.ratings import Identity, Known
 from movie_core.errors import MovieNotFound
 from movie_core.paging import Window
 from movie_core.search.caching import CacheStats, Entry, Lease
-from movie_core.search.movies import Ability, FoundMovie, Genre, Loaded, Movie, MoviePage, MovieQuery, Order
+from movie_core.search.movies import Capability, FoundMovie, Genre, Loaded, Movie, MoviePage, MovieQuery, Order
 
 MAX_PENDING = 10_000
 """Movies that `MemorySeenMovies` holds before it writes them."""
@@ -27,9 +27,10 @@ def words(text: str) -> list[str]:
 
 
 class MemoryCatalogue:
-    """A `Catalogue` over a dict. Titles match when they have every word of the query, its last word begun or whole."""
+    """A `MovieCatalogue` over a dict. Titles match when they have every word of the query, its last word begun or
+    whole."""
 
-    abilities = frozenset(Ability)
+    abilities = frozenset(Capability)
 
     def __init__(self, movies: Iterable[Movie] = (), source: str = "catalogue") -> None:
         self.name = source
@@ -144,7 +145,7 @@ class MemorySeenMovies:
 
 
 class MemoryEntries:
-    """An `EntryStore` for one process, in at most `max_bytes`; the entry used longest ago is forgotten first.
+    """An `CacheStore` for one process, in at most `max_bytes`; the entry used longest ago is forgotten first.
 
     Also the layer above a store that processes share; `peek`, `keep` and `forget` are for that, and never wait.
     """

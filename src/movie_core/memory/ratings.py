@@ -4,7 +4,7 @@ from collections.abc import AsyncIterator, Mapping, Sequence
 from datetime import datetime
 from typing import Any
 
-from movie_core.discovery.ratings import MAX_RATINGS, Kept, NewRating, Rating, exported, keep
+from movie_core.discovery.ratings import MAX_RATINGS, NewRating, Rating, RatingChange, exported, keep
 from movie_core.errors import TooManyRatings, UserNotFound
 from movie_core.memory.accounts import MemoryBook
 from movie_core.paging import Window
@@ -22,7 +22,7 @@ class MemoryRatings:
         self._ratings: dict[str, dict[str, Rating]] = {}
         self._changes = 0
 
-    async def put(self, user_id: str, ratings: Sequence[NewRating], now: datetime) -> Sequence[Kept]:
+    async def put(self, user_id: str, ratings: Sequence[NewRating], now: datetime) -> Sequence[RatingChange]:
         if user_id not in self._book.accounts:
             raise UserNotFound("there is no such account")
         own = dict(self._of(user_id))

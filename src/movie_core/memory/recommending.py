@@ -19,7 +19,7 @@ from movie_core.discovery.recommendations import (
     Tier,
 )
 from movie_core.paging import Window
-from movie_core.ports import Catalogue, RatingStore
+from movie_core.ports import MovieCatalogue, RatingStore
 from movie_core.search.movies import Movie
 
 NEUTRAL = 5.0
@@ -31,7 +31,9 @@ class MemoryRecommender:
     sum over the history of its closeness, times how far the rating lies from `NEUTRAL`; the best liked break ties.
     """
 
-    def __init__(self, ratings: RatingStore, catalogue: Catalogue, clock: Callable[[], datetime] = utc_now) -> None:
+    def __init__(
+        self, ratings: RatingStore, catalogue: MovieCatalogue, clock: Callable[[], datetime] = utc_now
+    ) -> None:
         self._ratings = ratings
         self._catalogue = catalogue
         self._clock = clock

@@ -10,9 +10,9 @@ from movie_core.clock import iso_time, utc_now
 from movie_core.discovery.personal_ranking import MAX_ORDERS, ORDER_SECONDS
 from movie_core.discovery.trending import (
     KEPT_MOVIES,
-    Deed,
-    DeedKind,
-    Life,
+    Epoch,
+    Interaction,
+    InteractionKind,
     Totals,
     Trend,
     TrendWindow,
@@ -27,17 +27,17 @@ class MemoryTrends:
     def __init__(self, kept: int = KEPT_MOVIES) -> None:
         """Between `kept` and twice as many movies are kept for each window."""
         self._kept = kept
-        self._life: Life | None = None
+        self._life: Epoch | None = None
         self._strengths: dict[TrendWindow, dict[str, float]] = {}
-        self._counts: dict[TrendWindow, dict[int, dict[tuple[str, DeedKind], int]]] = {}
+        self._counts: dict[TrendWindow, dict[int, dict[tuple[str, InteractionKind], int]]] = {}
 
-    async def life(self) -> Life | None:
+    async def life(self) -> Epoch | None:
         return self._life
 
     async def begin(self, since: datetime, instead_of: datetime | None) -> bool:
         if (None if self._life is None else self._life.since) != instead_of:
             return False
-        self._life = Life(since)
+        self._life = Epoch(since)
         self._strengths = {window: {} for window in TrendWindow}
         self._counts = {window: {} for window in TrendWindow}
         return True
@@ -55,7 +55,7 @@ class MemoryTrends:
         self._life = replace(self._life, is_filled=True)
         return True
 
-    async def add(self, deeds: Sequence[Deed]) -> None:
+    async def add(self, deeds: Sequence[Interaction]) -> None:
         if self._life is None:
             return
         since = self._life.since
@@ -74,10 +74,10 @@ class MemoryTrends:
             for movie_id, strength in strongest(self._strengths[window], limit)
         ]
 
-    def _counted(self, window: TrendWindow, movie_id: str, now: datetime) -> Mapping[DeedKind, int]:
+    def _counted(self, window: TrendWindow, movie_id: str, now: datetime) -> Mapping[InteractionKind, int]:
         last = window.bucket(now)
         buckets = [self._counts[window].get(bucket, {}) for bucket in range(last - window.buckets + 1, last + 1)]
-        sums = {kind: sum(bucket.get((movie_id, kind), 0) for bucket in buckets) for kind in DeedKind}
+        sums = {kind: sum(bucket.get((movie_id, kind), 0) for bucket in buckets) for kind in InteractionKind}
         return {kind: count for kind, count in sums.items() if count}
 
     def _merge(self, totals: Totals) -> None:
@@ -101,7 +101,7 @@ class _Order:
 
 
 class MemoryOrders:
-    """`KeptOrders` for one process."""
+    """`PersonalOrderStore` for one process."""
 
     def __init__(self, clock: Callable[[], datetime] = utc_now) -> None:
         self._clock = clock

@@ -15,7 +15,7 @@ from movie_core.clock import utc_now
 from movie_core.errors import MailNotDead, MailNotFound, OwnAccount, StoreUnavailable, UserNotFound
 from movie_core.operations.audit import Action, AuditEntry
 from movie_core.paging import Window
-from movie_core.ports import AuditLog, Doorbell, EntryStore, Outbox, Person, UserStore
+from movie_core.ports import AuditLog, CacheStore, DeliveryNotifier, Outbox, Person, UserRepo
 
 Listed = TypeVar("Listed")
 
@@ -27,9 +27,9 @@ class Administration:
     def __init__(
         self,
         accounts: Accounts,
-        users: UserStore,
+        users: UserRepo,
         outbox: Outbox,
-        doorbell: Doorbell,
+        doorbell: DeliveryNotifier,
         audit_log: AuditLog,
         clock: Callable[[], datetime] = utc_now,
     ) -> None:
@@ -120,7 +120,7 @@ class Administration:
 
     # --- the rest
 
-    async def flush(self, actor: str, entries: EntryStore) -> int:
+    async def flush(self, actor: str, entries: CacheStore) -> int:
         """Forget the answers that are remembered; how many there were."""
         forgotten = await entries.clear()
         await self._keep(actor, Action.CACHE_FLUSHED)

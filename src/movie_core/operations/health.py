@@ -15,7 +15,7 @@ REMEMBER_SECONDS = 0.5
 
 
 @dataclass(frozen=True, slots=True)
-class Part:
+class Dependency:
     """Something that a process leans on."""
 
     name: str
@@ -28,10 +28,10 @@ class Part:
 
 
 @dataclass(frozen=True, slots=True)
-class Finding:
+class CheckResult:
     """What a check found. `detail` holds no address and no secret."""
 
-    part: Part
+    part: Dependency
     is_reached: bool
     detail: str
 
@@ -47,13 +47,13 @@ class Status(StrEnum):
 class Readiness:
     """Checks all parts at once, one round at a time, each round told to everybody who asks meanwhile."""
 
-    def __init__(self, parts: Sequence[Part], clock: Callable[[], float] = time.monotonic) -> None:
+    def __init__(self, parts: Sequence[Dependency], clock: Callable[[], float] = time.monotonic) -> None:
         self.parts = tuple(parts)
         self._clock = clock
-        self._round: asyncio.Task[tuple[Finding, ...]] | None = None
+        self._round: asyncio.Task[tuple[CheckResult, ...]] | None = None
         self._ended = float("-inf")
 
-    async def findings(self) -> tuple[Finding, ...]:
+    async def findings(self) -> tuple[CheckResult, ...]:
         """One finding per part, at most `CHECK_SECONDS` + `REMEMBER_SECONDS` old."""
         is_old = self._round is not None and self._round.done() and self._clock() - self._ended > REMEMBER_SECONDS
         if self._round is None or is_old:
@@ -61,25 +61,25 @@ class Readiness:
         # Shielded: one caller who leaves must not end the round for the others.
         return await asyncio.shield(self._round)
 
-    async def status(self) -> tuple[Status, tuple[Finding, ...]]:
+    async def status(self) -> tuple[Status, tuple[CheckResult, ...]]:
         findings = await self.findings()
         away = [finding for finding in findings if not finding.is_reached]
         if any(finding.part.is_vital for finding in away):
             return Status.UNAVAILABLE, findings
         return (Status.DEGRADED if away else Status.READY), findings
 
-    async def _look(self) -> tuple[Finding, ...]:
+    async def _look(self) -> tuple[CheckResult, ...]:
         try:
             return tuple(await asyncio.gather(*(_check(part) for part in self.parts)))
         finally:
             self._ended = self._clock()
 
 
-async def _check(part: Part) -> Finding:
+async def _check(part: Dependency) -> CheckResult:
     try:
         async with asyncio.timeout(CHECK_SECONDS):
-            return Finding(part, True, await part.check())
+            return CheckResult(part, True, await part.check())
     except TimeoutError:
-        return Finding(part, False, f"no answer within {CHECK_SECONDS:g} s")
+        return CheckResult(part, False, f"no answer within {CHECK_SECONDS:g} s")
     except Unavailable as error:
-        return Finding(part, False, error.detail)
+        return CheckResult(part, False, error.detail)

@@ -6,15 +6,15 @@ from datetime import datetime, timedelta
 from movie_core.clock import utc_now
 from movie_core.discovery.trending import utc_day
 from movie_core.operations import audit
-from movie_core.ports import AuditLog, EventStore, Recommender, UserStore
+from movie_core.ports import AuditLog, EventStore, Recommender, UserRepo
 
 
-class Upkeep:
+class Maintenance:
     """Any number of processes may do it, also at once. Raises `StoreUnavailable` when a store is away."""
 
     def __init__(
         self,
-        users: UserStore,
+        users: UserRepo,
         events: EventStore,
         recommender: Recommender,
         audit_log: AuditLog,

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from movie_core.errors import RateLimited
 from movie_core.ports import RateLimiter
 from movie_core.quotas import Permits, Quota, Rate
-from movie_core.single_flight import Flights
+from movie_core.single_flight import SingleFlight
 
 WIDER = 10
 """Factor of the limit of an account alone, or of a network alone, to the limit of both together."""
@@ -125,7 +125,7 @@ class LeasedLimit:
         self._most = max(1, rate.amount // SHARE)
         self._seconds = min(rate.seconds / SHARE, PERMIT_SECONDS)
         self._held: OrderedDict[str, _Held] = OrderedDict()
-        self._calls: Flights[Quota] = Flights()
+        self._calls: SingleFlight[Quota] = SingleFlight()
 
     def spend(self, key: str) -> Quota | None:
         """Count one, where that can be done at once; None where the limiter must be asked, by `hit`. Raises

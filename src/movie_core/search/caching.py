@@ -86,7 +86,7 @@ def blocks_of(window: Window, size: int) -> Sequence[Window]:
     return blocks
 
 
-class Forgetting:
+class CacheInvalidation:
     """Who holds copies of what is remembered learns here that it was all forgotten."""
 
     def __init__(self) -> None:

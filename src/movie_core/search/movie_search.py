@@ -8,9 +8,9 @@ from dataclasses import replace
 from movie_core.errors import FilterUnsupported, MovieNotFound, SourceUnavailable, StoreUnavailable
 from movie_core.paging import Window
 from movie_core.ports import MovieSource, SeenMovies
-from movie_core.provenance import State
-from movie_core.search.movies import Ability, FoundMovie, Genre, Movie, MoviePage, MovieQuery, Order
-from movie_core.single_flight import Flights
+from movie_core.provenance import CacheStatus
+from movie_core.search.movies import Capability, FoundMovie, Genre, Movie, MoviePage, MovieQuery, Order
+from movie_core.single_flight import SingleFlight
 from movie_core.text import normalise_query
 
 MAX_SUGGESTIONS = 10
@@ -24,7 +24,7 @@ FALLBACK_KEPT = 1.0
 """Seconds for which such an answer serves for the same question: whoever asks meanwhile would learn nothing new."""
 
 
-class Catalog:
+class MovieSearch:
     """Search, details, suggestions and genres over one source.
 
     `seen` keeps what searches have shown; it answers where the source has no details, suggestions or genres to ask
@@ -34,7 +34,7 @@ class Catalog:
     def __init__(self, source: MovieSource, seen: SeenMovies | None = None) -> None:
         self._source = source
         self._seen = seen
-        self._fallbacks: Flights[MoviePage] = Flights()
+        self._fallbacks: SingleFlight[MoviePage] = SingleFlight()
 
     async def search(self, query: MovieQuery, window: Window) -> MoviePage:
         """One page of matches.
@@ -52,11 +52,11 @@ class Catalog:
         if page.total == 0:
             raise MovieNotFound("no movie matches", state=page.state)
         window.check(page.total)
-        if self._seen is not None and page.state is State.LIVE:
+        if self._seen is not None and page.state is CacheStatus.LIVE:
             self._seen.remember(page.items)
         return page
 
-    def require(self, abilities: Iterable[Ability]) -> None:
+    def require(self, abilities: Iterable[Capability]) -> None:
         """Raises `FilterUnsupported` for one that the source lacks."""
         for ability in sorted(set(abilities) - self._source.abilities):
             raise FilterUnsupported(f"the source {self._source.name} can't apply {ability}", field=ability)
@@ -78,11 +78,11 @@ class Catalog:
             raise away from None
         if not page.items:
             raise away
-        return replace(page, source=LOCAL, state=State.FALLBACK)
+        return replace(page, source=LOCAL, state=CacheStatus.FALLBACK)
 
     async def get(self, movie_id: str) -> FoundMovie:
         """Everything known of one movie; raises `MovieNotFound`."""
-        if Ability.DETAILS not in self._source.abilities:
+        if Capability.DETAILS not in self._source.abilities:
             return replace(await self._shown(movie_id), source=LOCAL)
         try:
             return await self._source.get(movie_id)
@@ -90,7 +90,7 @@ class Catalog:
             if self._seen is None:
                 raise
             try:
-                return replace(await self._seen.movies.get(movie_id), source=LOCAL, state=State.FALLBACK)
+                return replace(await self._seen.movies.get(movie_id), source=LOCAL, state=CacheStatus.FALLBACK)
             except MovieNotFound:
                 raise away from None
 
@@ -108,12 +108,12 @@ class Catalog:
     async def suggest(self, text: str) -> Sequence[Movie]:
         """At most `MAX_SUGGESTIONS` movies for a text that is being typed; raises `InvalidQuery`."""
         text = normalise_query(text)
-        asked = self._source if Ability.SUGGEST in self._source.abilities else self._known().movies
+        asked = self._source if Capability.SUGGEST in self._source.abilities else self._known().movies
         return await asked.suggest(text, MAX_SUGGESTIONS) if text else ()
 
     async def genres(self) -> Sequence[Genre]:
         """The genres there are, by name."""
-        asked = self._source if Ability.GENRES in self._source.abilities else self._known().movies
+        asked = self._source if Capability.GENRES in self._source.abilities else self._known().movies
         return await asked.genres()
 
     def _known(self) -> SeenMovies:

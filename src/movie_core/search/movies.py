@@ -7,7 +7,7 @@ from enum import StrEnum
 
 from movie_core.clock import utc_now
 from movie_core.errors import InvalidParameter, InvalidQuery
-from movie_core.provenance import State
+from movie_core.provenance import CacheStatus
 from movie_core.text import normalise_query
 
 MAX_ID = 200
@@ -57,7 +57,7 @@ class Order(StrEnum):
     """By the taste of who asks. Sources never see it: `Discovery` makes it of the order of relevance."""
 
 
-class Ability(StrEnum):
+class Capability(StrEnum):
     """What a source can do beyond searching by text; the services ask before they use it."""
 
     DETAILS = "details"
@@ -123,13 +123,13 @@ class MovieQuery:
         )
 
     @property
-    def needs(self) -> frozenset[Ability]:
+    def needs(self) -> frozenset[Capability]:
         """What a source must be able to do to answer this."""
         wanted = {
-            Ability.YEAR: self.years is not None,
-            Ability.GENRE: self.genre is not None,
-            Ability.ORDER: self.order not in {Order.RELEVANCE, Order.PERSONAL},
-            Ability.WITHOUT: bool(self.without),
+            Capability.YEAR: self.years is not None,
+            Capability.GENRE: self.genre is not None,
+            Capability.ORDER: self.order not in {Order.RELEVANCE, Order.PERSONAL},
+            Capability.WITHOUT: bool(self.without),
         }
         return frozenset(ability for ability, is_wanted in wanted.items() if is_wanted)
 
@@ -173,7 +173,7 @@ class MoviePage:
     """The name of the source: `third_party`, `tmdb`, `catalogue` or `local`."""
     fetched_at: datetime = field(default_factory=utc_now)
     """When the source said so; aware, UTC."""
-    state: State = State.LIVE
+    state: CacheStatus = CacheStatus.LIVE
     fresh_until: datetime | None = None
     """Of what is remembered: when it becomes stale, or became so."""
     skipped: tuple[int, ...] = ()
@@ -187,7 +187,7 @@ class FoundMovie:
     movie: Movie
     source: str
     fetched_at: datetime = field(default_factory=utc_now)
-    state: State = State.LIVE
+    state: CacheStatus = CacheStatus.LIVE
 
 
 @dataclass(frozen=True, slots=True)

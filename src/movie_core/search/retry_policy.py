@@ -52,7 +52,7 @@ def _spell(first: int, last: int) -> str:
 
 
 @dataclass(frozen=True, slots=True)
-class Patience:
+class RetryPolicy:
     """What a request may spend on a source, and when the source is spared. Times are seconds.
 
     The defaults let 14 tries that fail within 60 ms each fit the deadline: their waits add up to 1.3 s on average.
@@ -127,7 +127,7 @@ class CircuitBreaker:
     caller could forget to give back: probes are spaced in time.
     """
 
-    def __init__(self, patience: Patience, clock: Clock = time.monotonic) -> None:
+    def __init__(self, patience: RetryPolicy, clock: Clock = time.monotonic) -> None:
         self._patience = patience
         self._clock = clock
         self._state = BreakerState.CLOSED
@@ -229,7 +229,7 @@ class CircuitBreaker:
         self._since = self._clock()
 
 
-class Tempo:
+class LatencyTracker:
     """How quick a source is, so that a call that hangs can be told from one that is merely slow.
 
     Knows nothing unless both hold within the last `MEMORY` seconds: there were `ANSWERS` answers to judge by, and

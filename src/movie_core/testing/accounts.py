@@ -9,18 +9,18 @@ from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from typing import Any
 
-from movie_core.accounts.keyring import Keys, new_id, new_token, token_hash
+from movie_core.accounts.keyring import Keyring, new_id, new_token, token_hash
 from movie_core.accounts.outbox import (
     RENEWED,
     TOTAL,
-    Letter,
     LinkInMail,
     Mail,
-    MailerAway,
     MailKind,
-    MailRefused,
+    MailRejected,
     MailRules,
     MailState,
+    MailUnavailable,
+    OutgoingEmail,
 )
 from movie_core.accounts.sessions import GRACE, MAX_NETWORKS, MAX_SESSIONS, Access, Session
 from movie_core.accounts.users import MAX_PENDING, REPEAT, Account, Address, PersonState, Registration, Username
@@ -40,7 +40,7 @@ from movie_core.ports import (
     Activated,
     ActivationLink,
     AddressSyntax,
-    Doorbell,
+    DeliveryNotifier,
     Mailer,
     Outbox,
     PasswordHasher,
@@ -50,7 +50,7 @@ from movie_core.ports import (
     Rotated,
     SessionStore,
     UsernameSyntax,
-    UserStore,
+    UserRepo,
 )
 from movie_core.quotas import Permits, Rate
 from movie_core.testing.shared import NOW, ODD_STRINGS, clause, refused
@@ -70,10 +70,10 @@ _LEASE = timedelta(seconds=20)
 class Stores:
     """The three stores over one database, and the keys that they seal with."""
 
-    users: UserStore
+    users: UserRepo
     sessions: SessionStore
     outbox: Outbox
-    keys: Keys
+    keys: Keyring
 
 
 def make_address(spelling: str) -> Address:
@@ -196,8 +196,8 @@ class StoresContract:
         raise NotImplementedError
 
 
-class UserStoreContract(StoresContract):
-    """What every `UserStore` keeps; the numbers are the clauses of `movie_core.ports`."""
+class UserRepoContract(StoresContract):
+    """What every `UserRepo` keeps; the numbers are the clauses of `movie_core.ports`."""
 
     @clause
     async def test_1_of_many_who_activate_one_username_one_gets_it(self) -> None:
@@ -1868,7 +1868,7 @@ class MailerContract:
     can_fail = True
     """Whether letters go to somebody who may refuse them."""
 
-    def open(self, failure: MailRefused | MailerAway | None = None) -> AbstractAsyncContextManager[Mailer]:
+    def open(self, failure: MailRejected | MailUnavailable | None = None) -> AbstractAsyncContextManager[Mailer]:
         """The adapter under test; with a failure, whoever takes its letters fails like that."""
         raise NotImplementedError
 
@@ -1903,7 +1903,7 @@ class MailerContract:
             for recipient in ("ada@example.com\r\nBcc: eve@example.com", "ada@example.com, eve@example.com"):
                 try:
                     await mailer.send(replace(self._letter(), recipient=recipient))
-                except MailRefused as refusal:
+                except MailRejected as refusal:
                     assert refusal.is_final
             found = await self.delivered(mailer)
             assert found
@@ -1915,16 +1915,16 @@ class MailerContract:
     async def test_1_failures_are_told_apart(self) -> None:
         if not self.can_fail:
             return
-        for failure in (MailRefused("550 no", is_final=True), MailRefused("450 later", is_final=False)):
+        for failure in (MailRejected("550 no", is_final=True), MailRejected("450 later", is_final=False)):
             async with self.open(failure) as mailer:
                 try:
                     await mailer.send(self._letter())
-                except MailRefused as refusal:
+                except MailRejected as refusal:
                     assert refusal.is_final is failure.is_final
                 else:
                     raise AssertionError("a refused letter was taken")
-        async with self.open(MailerAway("nobody there")) as mailer:
-            await refused(MailerAway, mailer.send(self._letter()))
+        async with self.open(MailUnavailable("nobody there")) as mailer:
+            await refused(MailUnavailable, mailer.send(self._letter()))
 
     @clause
     async def test_2_letters_to_an_address_are_erased(self) -> None:
@@ -1936,14 +1936,14 @@ class MailerContract:
                 assert [one.recipients for one in await self.delivered(mailer)] == [("bob@example.com",)]
 
     @staticmethod
-    def _letter() -> Letter:
-        return Letter(new_id(), MailKind.ACTIVATION, "ada@example.com", NOW, ("https://example.com/api/v1/x/",))
+    def _letter() -> OutgoingEmail:
+        return OutgoingEmail(new_id(), MailKind.ACTIVATION, "ada@example.com", NOW, ("https://example.com/api/v1/x/",))
 
 
-class DoorbellContract:
-    """What every `Doorbell` keeps."""
+class DeliveryNotifierContract:
+    """What every `DeliveryNotifier` keeps."""
 
-    def open(self, *, is_away: bool = False) -> AbstractAsyncContextManager[Doorbell]:
+    def open(self, *, is_away: bool = False) -> AbstractAsyncContextManager[DeliveryNotifier]:
         """The adapter under test; or one whose other end is away."""
         raise NotImplementedError
 
@@ -2001,7 +2001,7 @@ class PasswordHasherContract:
 class AccessTokensContract:
     """What every `AccessTokens` keeps."""
 
-    def open(self, keys: Keys) -> AbstractAsyncContextManager[AccessTokens]:
+    def open(self, keys: Keyring) -> AbstractAsyncContextManager[AccessTokens]:
         """The adapter under test; all that are opened are of one service, and tell the real time."""
         raise NotImplementedError
 
@@ -2042,8 +2042,8 @@ class AccessTokensContract:
             self._is_refused(new, old.issue(access))
 
     @staticmethod
-    def _keys(*names: str) -> Keys:
-        return Keys([name * 32 for name in names])
+    def _keys(*names: str) -> Keyring:
+        return Keyring([name * 32 for name in names])
 
     @staticmethod
     def _access() -> Access:

@@ -25,7 +25,7 @@ from movie_core.discovery.analytics import (
 )
 from movie_core.discovery.event_recorder import BATCH
 from movie_core.discovery.events import Event, EventKind
-from movie_core.discovery.trending import Deed, DeedKind
+from movie_core.discovery.trending import Interaction, InteractionKind
 from movie_core.memory import MemoryBook, MemoryEvents
 from movie_core.ports import Analytics, EventStore
 from movie_core.testing.accounts import UNLIMITED, Stores, join
@@ -60,13 +60,13 @@ async def _user(stores: EventStores, name: str = "ada", at: datetime = NOW - 30 
     return account
 
 
-async def _deeds(store: EventStore) -> list[Deed]:
+async def _deeds(store: EventStore) -> list[Interaction]:
     found = [deed async for batch in store.deeds() for deed in batch]
     return sorted(found, key=lambda deed: (deed.at, deed.movie_id, deed.kind))
 
 
-def _deed(movie_id: str, kind: DeedKind, weight: float, at: datetime) -> Deed:
-    return Deed(movie_id, kind, weight, at, kept_at=NOW)
+def _deed(movie_id: str, kind: InteractionKind, weight: float, at: datetime) -> Interaction:
+    return Interaction(movie_id, kind, weight, at, kept_at=NOW)
 
 
 def _search(who: str | None, query: str, at: datetime, *, found: bool = True, times: int = 1) -> Event:
@@ -152,7 +152,7 @@ class EventStoreContract(EventStoresContract):
                 [*(_view(who, "1", NOW) for who in everyone), *(_search(who, "q", NOW) for who in (None, *everyone))],
                 NOW,
             )
-            assert deeds == [_deed("1", DeedKind.VIEW, 1.0, NOW)]
+            assert deeds == [_deed("1", InteractionKind.VIEW, 1.0, NOW)]
             days = Days(_TODAY, _TODAY)
             assert await stores.analytics.summary(days) == Summary(2, 1, 0, 0, 0)
             for who in everyone[1:]:
@@ -211,16 +211,16 @@ class EventStoreContract(EventStoresContract):
                 _search(ada.id, "q", NOW),
             ]
             counted = [
-                _deed("9", DeedKind.RATING, 4.0, NOW),
-                _deed("2", DeedKind.VIEW, 1.0, NOW),
-                _deed("2", DeedKind.VIEW, 1.0, NOW + _MINUTE),
-                _deed("1", DeedKind.VIEW, 1.0, _MIDNIGHT),
-                _deed("1", DeedKind.VIEW, 1.0, late),
-                _deed("2", DeedKind.CLICK, 1.0, NOW),
+                _deed("9", InteractionKind.RATING, 4.0, NOW),
+                _deed("2", InteractionKind.VIEW, 1.0, NOW),
+                _deed("2", InteractionKind.VIEW, 1.0, NOW + _MINUTE),
+                _deed("1", InteractionKind.VIEW, 1.0, _MIDNIGHT),
+                _deed("1", InteractionKind.VIEW, 1.0, late),
+                _deed("2", InteractionKind.CLICK, 1.0, NOW),
             ]
             assert list(await stores.events.append(first, NOW)) == counted
             again = [*first, _rating(eve.id, NOW, 7.5, "9"), _view(ada.id, "2", NOW - 6 * _DAY)]
-            more = [_deed("9", DeedKind.RATING, 2.0, NOW), _deed("2", DeedKind.VIEW, 1.0, NOW - 6 * _DAY)]
+            more = [_deed("9", InteractionKind.RATING, 2.0, NOW), _deed("2", InteractionKind.VIEW, 1.0, NOW - 6 * _DAY)]
             assert list(await stores.events.append(again, NOW)) == more
             assert Counter(await _deeds(stores.events)) == Counter(counted + more)
 
@@ -229,7 +229,7 @@ class EventStoreContract(EventStoresContract):
         async with self.open() as stores:
             users = [await _user(stores, f"user{n}") for n in range(3)]
 
-            async def record(number: int) -> Sequence[Deed]:
+            async def record(number: int) -> Sequence[Interaction]:
                 events = [_view(one.id, str(n), NOW) for one in users for n in range(40)]
                 random.Random(number).shuffle(events)
                 return await stores.events.append(events, NOW)
@@ -257,7 +257,7 @@ class EventStoreContract(EventStoresContract):
     async def test_6_every_deed_is_told_once_in_batches(self) -> None:
         async with self.open() as stores:
             ada, eve = await _user(stores, "ada"), await _user(stores, "eve")
-            counted: list[Deed] = []
+            counted: list[Interaction] = []
             for who in (ada, eve):
                 for start in range(0, 3_000, 1_000):
                     events = [_view(who.id, str(n), NOW - n % 3 * _DAY) for n in range(start, start + 1_000)]
@@ -277,7 +277,7 @@ class EventStoreContract(EventStoresContract):
             assert await stores.events.purge(_TODAY) == 0
             assert await stores.events.purge(_TODAY - 9 * _DAY) == 0
             assert len((await stores.events.export(ada.id))["events"]) == 2
-            assert await _deeds(stores.events) == [_deed("1", DeedKind.VIEW, 1.0, _MIDNIGHT)]
+            assert await _deeds(stores.events) == [_deed("1", InteractionKind.VIEW, 1.0, _MIDNIGHT)]
 
     @clause
     async def test_7_what_comes_for_a_purged_day_is_not_kept(self) -> None:
@@ -287,7 +287,7 @@ class EventStoreContract(EventStoresContract):
             assert len(await stores.events.append(events, NOW)) == 2
             await stores.events.purge(_TODAY)
             assert list(await stores.events.append([*events, _view(ada.id, "1", _MIDNIGHT)], NOW)) == [
-                _deed("1", DeedKind.VIEW, 1.0, _MIDNIGHT)
+                _deed("1", InteractionKind.VIEW, 1.0, _MIDNIGHT)
             ]
             days = Days(_TODAY - _DAY, _TODAY - _DAY)
             assert (await stores.analytics.summary(days)).clicks == 1

@@ -11,9 +11,9 @@ from dataclasses import replace
 from movie_core.discovery.ratings import Identity
 from movie_core.errors import FilterUnsupported, MovieNotFound
 from movie_core.paging import Window
-from movie_core.ports import Catalogue, EntryStore, MovieSource, SeenMovies
+from movie_core.ports import CacheStore, MovieCatalogue, MovieSource, SeenMovies
 from movie_core.search.caching import CacheStats, Entry, Lease
-from movie_core.search.movies import Ability, Loaded, Movie, MovieQuery, Order, Years
+from movie_core.search.movies import Capability, Loaded, Movie, MovieQuery, Order, Years
 from movie_core.testing.shared import ODD_STRINGS, SAMPLE, clause, walk
 
 _ODD_QUERIES = (
@@ -38,15 +38,15 @@ class MovieSourceContract:
     @clause
     async def test_2_what_a_source_is_not_able_to_do_is_refused(self) -> None:
         async with self.open(SAMPLE) as source:
-            lacking = frozenset(Ability) - source.abilities
-            calls: dict[Ability, Callable[[], Awaitable[object]]] = {
-                Ability.DETAILS: lambda: source.get("201"),
-                Ability.SUGGEST: lambda: source.suggest("gla", 5),
-                Ability.GENRES: source.genres,
-                Ability.YEAR: lambda: source.search(MovieQuery(years=Years(1999, 1999)), Window()),
-                Ability.GENRE: lambda: source.search(MovieQuery(genre="Drama"), Window()),
-                Ability.ORDER: lambda: source.search(MovieQuery(order=Order.YEAR), Window()),
-                Ability.WITHOUT: lambda: source.search(MovieQuery(without=frozenset(("201",))), Window()),
+            lacking = frozenset(Capability) - source.abilities
+            calls: dict[Capability, Callable[[], Awaitable[object]]] = {
+                Capability.DETAILS: lambda: source.get("201"),
+                Capability.SUGGEST: lambda: source.suggest("gla", 5),
+                Capability.GENRES: source.genres,
+                Capability.YEAR: lambda: source.search(MovieQuery(years=Years(1999, 1999)), Window()),
+                Capability.GENRE: lambda: source.search(MovieQuery(genre="Drama"), Window()),
+                Capability.ORDER: lambda: source.search(MovieQuery(order=Order.YEAR), Window()),
+                Capability.WITHOUT: lambda: source.search(MovieQuery(without=frozenset(("201",))), Window()),
             }
             for ability in sorted(lacking):
                 try:
@@ -107,10 +107,10 @@ class MovieSourceContract:
     @clause
     async def test_6_every_item_is_of_the_years_and_the_genre(self) -> None:
         async with self.open(SAMPLE) as source:
-            if Ability.YEAR in source.abilities:
+            if Capability.YEAR in source.abilities:
                 years = [movie.year for movie in await walk(source, MovieQuery(years=Years(1960, 1969)), 4)]
                 assert sorted(year or 0 for year in years) == list(range(1960, 1970))
-            if Ability.GENRE in source.abilities:
+            if Capability.GENRE in source.abilities:
                 for name in ("Western", "western"):
                     westerns = await walk(source, MovieQuery(genre=name), 5)
                     assert len(westerns) == 8
@@ -121,7 +121,7 @@ class MovieSourceContract:
     @clause
     async def test_6_an_order_is_kept(self) -> None:
         async with self.open(SAMPLE) as source:
-            if Ability.ORDER in source.abilities:
+            if Capability.ORDER in source.abilities:
                 by_year = [movie.year or 0 for movie in await walk(source, MovieQuery(order=Order.YEAR), 9)]
                 assert by_year == sorted(by_year, reverse=True)
                 known = await walk(source, MovieQuery(order=Order.POPULARITY), 9)
@@ -146,7 +146,7 @@ class MovieSourceContract:
     @clause
     async def test_8_an_id_leads_to_its_movie(self) -> None:
         async with self.open(SAMPLE) as source:
-            if Ability.DETAILS in source.abilities:
+            if Capability.DETAILS in source.abilities:
                 shown = (await source.search(MovieQuery("glass orrery"), Window())).items[0]
                 movie = (await source.get(shown.id)).movie
                 assert (movie.id, movie.title, movie.year) == (shown.id, "The Glass Orrery", 1999)
@@ -154,7 +154,7 @@ class MovieSourceContract:
     @clause
     async def test_8_an_unknown_id_is_not_found(self) -> None:
         async with self.open(SAMPLE) as source:
-            if Ability.DETAILS in source.abilities:
+            if Capability.DETAILS in source.abilities:
                 for movie_id in ("", "999999999", "../etc", "a" * 10_000, "\x00", "💡", "1 OR 1=1"):
                     try:
                         await source.get(movie_id)
@@ -165,7 +165,7 @@ class MovieSourceContract:
     @clause
     async def test_9_suggestions_come_while_typing(self) -> None:
         async with self.open(SAMPLE) as source:
-            if Ability.SUGGEST in source.abilities:
+            if Capability.SUGGEST in source.abilities:
                 assert [movie.title for movie in await source.suggest("the glass", 10)][:1] == ["The Glass Orrery"]
                 assert len(await source.suggest("river", 5)) == 5
                 assert not await source.suggest("", 10)
@@ -173,25 +173,25 @@ class MovieSourceContract:
     @clause
     async def test_10_genres_are_counted(self) -> None:
         async with self.open(SAMPLE) as source:
-            if Ability.GENRES in source.abilities:
+            if Capability.GENRES in source.abilities:
                 counted = [(genre.name, genre.movies) for genre in await source.genres()]
                 assert counted == [("Comedy", 2), ("Drama", 23), ("Mystery", 2), ("Western", 8)]
 
 
-class CatalogueContract(MovieSourceContract):
-    """What every `Catalogue` keeps on top."""
+class MovieCatalogueContract(MovieSourceContract):
+    """What every `MovieCatalogue` keeps on top."""
 
-    def open(self, movies: Sequence[Movie]) -> AbstractAsyncContextManager[Catalogue]:
+    def open(self, movies: Sequence[Movie]) -> AbstractAsyncContextManager[MovieCatalogue]:
         raise NotImplementedError
 
-    def open_two(self) -> AbstractAsyncContextManager[tuple[Catalogue, Catalogue]]:
+    def open_two(self) -> AbstractAsyncContextManager[tuple[MovieCatalogue, MovieCatalogue]]:
         """Two empty catalogues of different names over one store."""
         raise NotImplementedError
 
     @clause
     async def test_a_catalogue_is_able_to_do_everything(self) -> None:
         async with self.open(()) as catalogue:
-            assert catalogue.abilities == frozenset(Ability)
+            assert catalogue.abilities == frozenset(Capability)
 
     @clause
     async def test_tiers_are_exact_then_prefix_then_words(self) -> None:
@@ -473,13 +473,13 @@ class SeenMoviesContract:
             assert 1 <= await seen.movies.count() < 30_000
 
 
-class EntryStoreContract:
-    """What every `EntryStore` keeps; the numbers are the clauses of `movie_core.ports`."""
+class CacheStoreContract:
+    """What every `CacheStore` keeps; the numbers are the clauses of `movie_core.ports`."""
 
     fills = 1000
     """How many answers of holders that may have lost their lease are written in a random order."""
 
-    def open(self) -> AbstractAsyncContextManager[EntryStore]:
+    def open(self) -> AbstractAsyncContextManager[CacheStore]:
         """The store under test, without entries and leases."""
         raise NotImplementedError
 

@@ -7,7 +7,7 @@ from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass, replace
 from datetime import timedelta
 
-from movie_core.discovery.ratings import MAX_IMPORT, MAX_RATINGS, Kept, NewRating, Rating
+from movie_core.discovery.ratings import MAX_IMPORT, MAX_RATINGS, NewRating, Rating, RatingChange
 from movie_core.errors import TooManyRatings, UserNotFound
 from movie_core.paging import Window
 from movie_core.ports import PersonalData, RatingStore
@@ -83,7 +83,7 @@ class RatingStoreContract:
         async with self.open() as stores:
             ada, _ = await join(stores.accounts)
             odd = NewRating("x/1 ä", "Ein \u201eTitel\u201c 💡 " + "é" * 500, None, 0.5)
-            assert await stores.ratings.put(ada.id, [odd], NOW) == [Kept(_rating(odd), is_change=True)]
+            assert await stores.ratings.put(ada.id, [odd], NOW) == [RatingChange(_rating(odd), is_change=True)]
             assert await stores.ratings.get(ada.id, odd.movie_id) == _rating(odd)
             exact = replace(_new(at=1), rated_at=NOW - timedelta(microseconds=1))
             await stores.ratings.put(ada.id, [exact], NOW)
@@ -105,7 +105,7 @@ class RatingStoreContract:
             assert kept[3].rating.rated_at == NOW - 3 * _DAY
             assert await stores.ratings.listed(ada.id, Window()) == (2, [_rating(_new(1, 8.5)), _rating(_new(2, 5.0))])
             later = await stores.ratings.put(ada.id, [_new(2, 1.0, at=9)], NOW + _DAY)
-            assert later == [Kept(_rating(_new(2, 1.0, at=9)), is_change=True)]
+            assert later == [RatingChange(_rating(_new(2, 1.0, at=9)), is_change=True)]
             assert await stores.ratings.get(ada.id, "m2") == later[0].rating
 
     @clause
@@ -125,11 +125,11 @@ class RatingStoreContract:
             await stores.ratings.put(ada.id, [_new()], NOW)
             before = await stores.ratings.version()
             again = await stores.ratings.put(ada.id, [replace(_new(), title="Another Name")], NOW + _DAY)
-            assert again == [Kept(_rating(_new()), is_change=False)]
+            assert again == [RatingChange(_rating(_new()), is_change=False)]
             assert await stores.ratings.get(ada.id, "m1") == _rating(_new())
             assert await stores.ratings.version() == before
             dated = await stores.ratings.put(ada.id, [_new(at=4)], NOW + _DAY)
-            assert dated == [Kept(_rating(_new(at=4)), is_change=False)]
+            assert dated == [RatingChange(_rating(_new(at=4)), is_change=False)]
             assert await stores.ratings.get(ada.id, "m1") == _rating(_new(at=4))
 
     @clause

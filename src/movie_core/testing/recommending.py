@@ -6,14 +6,14 @@ from contextlib import AbstractAsyncContextManager
 from dataclasses import replace
 from datetime import timedelta
 
-from movie_core.accounts.keyring import Keys
+from movie_core.accounts.keyring import Keyring
 from movie_core.discovery.ratings import NewRating, Rating
 from movie_core.discovery.recommendations import MAX_REASONS, MAX_RECOMMENDED, ModelInfo, ReasonKind, Suggested, Tier
 from movie_core.memory.accounts import MemoryBook, MemoryOutbox, MemorySessions, MemoryUsers
 from movie_core.memory.movies import MemoryCatalogue
 from movie_core.memory.ratings import MemoryRatings
 from movie_core.paging import Window
-from movie_core.ports import Catalogue, ModelStore, RatingStore, Recommender
+from movie_core.ports import ModelStore, MovieCatalogue, RatingStore, Recommender
 from movie_core.search.movies import Movie
 from movie_core.testing.accounts import UNLIMITED, Stores, join
 from movie_core.testing.shared import NOW, ODD_STRINGS, clause
@@ -41,7 +41,7 @@ class _Audience:
     """Twelve users with ratings, and where they are kept."""
 
     def __init__(self) -> None:
-        keys = Keys(["a secret of the suites, 32 bytes or more"])
+        keys = Keyring(["a secret of the suites, 32 bytes or more"])
         book = MemoryBook(UNLIMITED, keys)
         self.ratings = MemoryRatings(book)
         self.movies = MemoryCatalogue(_FILMS)
@@ -81,7 +81,7 @@ def _camps(items: Sequence[Suggested]) -> str:
 class RecommenderContract:
     """What every `Recommender` keeps; the numbers are the clauses of `movie_core.ports`."""
 
-    def open(self, ratings: RatingStore, movies: Catalogue) -> AbstractAsyncContextManager[Recommender]:
+    def open(self, ratings: RatingStore, movies: MovieCatalogue) -> AbstractAsyncContextManager[Recommender]:
         """The recommender under test, without a model, over these stores."""
         raise NotImplementedError
 

@@ -11,8 +11,17 @@ from datetime import datetime, timedelta
 
 from movie_core.clock import utc_now
 from movie_core.discovery.personal_ranking import MAX_ORDERS, ORDER_SECONDS
-from movie_core.discovery.trending import KEPT_MOVIES, WEIGHTS, Deed, DeedKind, Life, Totals, Trend, TrendWindow
-from movie_core.ports import KeptOrders, TrendStore
+from movie_core.discovery.trending import (
+    KEPT_MOVIES,
+    WEIGHTS,
+    Epoch,
+    Interaction,
+    InteractionKind,
+    Totals,
+    Trend,
+    TrendWindow,
+)
+from movie_core.ports import PersonalOrderStore, TrendStore
 from movie_core.testing.accounts import Stores, join
 from movie_core.testing.ratings import check_personal_data
 from movie_core.testing.shared import NOW, ODD_STRINGS, clause
@@ -24,22 +33,24 @@ _HOUR = timedelta(hours=1)
 _DAY = timedelta(days=1)
 
 
-def make_deeds(count: int, now: datetime, *, age: timedelta, movies: int = 300, seed: int = 5) -> list[Deed]:
+def make_deeds(count: int, now: datetime, *, age: timedelta, movies: int = 300, seed: int = 5) -> list[Interaction]:
     """Made-up deeds of that age at most, in no order, of a few movies much more often than of others."""
     chance = random.Random(seed)
 
-    def one() -> Deed:
-        kind, at = chance.choice(tuple(DeedKind)), now - chance.random() * age
-        weight = chance.choice((WEIGHTS["rating"], WEIGHTS["liked"])) if kind is DeedKind.RATING else WEIGHTS[kind]
-        return Deed(str(min(int(chance.paretovariate(0.6)), movies)), kind, weight, at, at)
+    def one() -> Interaction:
+        kind, at = chance.choice(tuple(InteractionKind)), now - chance.random() * age
+        weight = (
+            chance.choice((WEIGHTS["rating"], WEIGHTS["liked"])) if kind is InteractionKind.RATING else WEIGHTS[kind]
+        )
+        return Interaction(str(min(int(chance.paretovariate(0.6)), movies)), kind, weight, at, at)
 
     return [one() for _ in range(count)]
 
 
-def brute_force(deeds: Iterable[Deed], window: TrendWindow, now: datetime) -> list[Trend]:
+def brute_force(deeds: Iterable[Interaction], window: TrendWindow, now: datetime) -> list[Trend]:
     """All trends by the definition: T is the sum of w * 2^(-age/H), counts are of whole hours or UTC days."""
     parts: dict[str, list[float]] = {}
-    counts: dict[str, Counter[DeedKind]] = {}
+    counts: dict[str, Counter[InteractionKind]] = {}
     size = timedelta(seconds=window.bucket_seconds)
     end = now - (now - datetime.min.replace(tzinfo=now.tzinfo)) % size + size
     for deed in deeds:
@@ -63,17 +74,17 @@ def check_trends(found: Sequence[Trend] | None, expected: Sequence[Trend], limit
     return error
 
 
-def totals_of(deeds: Iterable[Deed], now: datetime) -> Totals:
+def totals_of(deeds: Iterable[Interaction], now: datetime) -> Totals:
     totals = Totals(now)
     totals.add(deeds)
     return totals
 
 
-def a_view(movie_id: str, at: datetime, kept_at: datetime | None = None) -> Deed:
-    return Deed(movie_id, DeedKind.VIEW, 1.0, at, kept_at or at)
+def a_view(movie_id: str, at: datetime, kept_at: datetime | None = None) -> Interaction:
+    return Interaction(movie_id, InteractionKind.VIEW, 1.0, at, kept_at or at)
 
 
-async def fill(store: TrendStore, deeds: Iterable[Deed] = (), since: datetime = NOW) -> None:
+async def fill(store: TrendStore, deeds: Iterable[Interaction] = (), since: datetime = NOW) -> None:
     """Begin the first life and fill it at once."""
     assert await store.begin(since, None)
     assert await store.claim(since)
@@ -96,27 +107,27 @@ class TrendStoreContract:
             assert await store.life() is None
             since = NOW + timedelta(microseconds=123457)
             assert await store.begin(since, None)
-            assert await store.life() == Life(since)
+            assert await store.life() == Epoch(since)
             assert await store.claim(since)
-            assert await store.life() == Life(since, is_claimed=True)
+            assert await store.life() == Epoch(since, is_claimed=True)
             assert await store.fill(totals_of([a_view("1", NOW)], NOW), since)
-            assert await store.life() == Life(since, is_claimed=True, is_filled=True)
+            assert await store.life() == Epoch(since, is_claimed=True, is_filled=True)
 
     @clause
     async def test_1_a_life_tells_the_newest_that_was_added(self) -> None:
         async with self.open() as store:
             assert await store.begin(NOW, None)
             await store.add([a_view("1", NOW - _HOUR)])
-            assert await store.life() == Life(NOW)
+            assert await store.life() == Epoch(NOW)
             times = [NOW + _SECOND, NOW + timedelta(seconds=1, microseconds=1), NOW]
             for time, newest in zip(times, (times[0], times[1], times[1]), strict=True):
                 await store.add([a_view("1", NOW, time), a_view("1", NOW, NOW - _SECOND)])
-                assert await store.life() == Life(NOW, newest=newest)
+                assert await store.life() == Epoch(NOW, newest=newest)
             assert await store.claim(NOW)
             assert await store.fill(totals_of([], NOW), NOW)
-            assert await store.life() == Life(NOW, is_claimed=True, is_filled=True, newest=times[1])
+            assert await store.life() == Epoch(NOW, is_claimed=True, is_filled=True, newest=times[1])
             assert await store.begin(NOW + _HOUR, NOW)
-            assert await store.life() == Life(NOW + _HOUR)
+            assert await store.life() == Epoch(NOW + _HOUR)
 
     @clause
     async def test_2_a_life_begins_only_instead_of_the_one_that_is_named(self) -> None:
@@ -125,9 +136,9 @@ class TrendStoreContract:
             assert await store.begin(NOW, None)
             assert not await store.begin(NOW + _HOUR, None)
             assert not await store.begin(NOW + _HOUR, NOW - _HOUR)
-            assert await store.life() == Life(NOW)
+            assert await store.life() == Epoch(NOW)
             assert await store.begin(NOW + _HOUR, NOW)
-            assert await store.life() == Life(NOW + _HOUR)
+            assert await store.life() == Epoch(NOW + _HOUR)
 
     @clause
     async def test_2_of_many_who_begin_one_does(self) -> None:
@@ -136,7 +147,7 @@ class TrendStoreContract:
                 times = [(instead_of or NOW - _HOUR) + (1 + number) * _HOUR for number in range(8)]
                 begun = await asyncio.gather(*(store.begin(time, instead_of) for time in times))
                 assert sum(begun) == 1
-                assert await store.life() == Life(times[begun.index(True)])
+                assert await store.life() == Epoch(times[begun.index(True)])
                 await store.begin(NOW, times[begun.index(True)])
 
     @clause
@@ -189,7 +200,7 @@ class TrendStoreContract:
             assert not await store.fill(totals, NOW)
             assert await store.claim(NOW)
             assert not await store.fill(totals, NOW - _HOUR)
-            assert await store.life() == Life(NOW, is_claimed=True)
+            assert await store.life() == Epoch(NOW, is_claimed=True)
             assert await store.fill(totals, NOW)
             assert not await store.fill(totals, NOW)
             check_trends(
@@ -230,7 +241,7 @@ class TrendStoreContract:
         async with self.open() as store:
             await fill(store, since=NOW - 9 * _DAY)
             deeds = [
-                Deed(f"{number} {'x' * 180}", DeedKind.CLICK, 1.0, NOW - number * _SECOND, NOW)
+                Interaction(f"{number} {'x' * 180}", InteractionKind.CLICK, 1.0, NOW - number * _SECOND, NOW)
                 for number in range(2000)
             ]
             await store.add(deeds)
@@ -245,7 +256,7 @@ class TrendStoreContract:
             await store.add([a_view(text, NOW + _SECOND) for text in ("💡", "é", "' OR 1=1 --", "%")])
             trends = await store.top(TrendWindow.DAY, 4, NOW + _SECOND)
             assert [trend.movie_id for trend in trends or ()] == ["%", "' OR 1=1 --", "é", "💡"]
-            assert all(trend.counts == {DeedKind.VIEW: 2} for trend in trends or ())
+            assert all(trend.counts == {InteractionKind.VIEW: 2} for trend in trends or ())
 
     @clause
     async def test_6_nothing_is_told_before_a_store_is_filled(self) -> None:
@@ -290,11 +301,16 @@ class TrendStoreContract:
                 await fill(store, old[:2], now)
                 await store.add(old[2:])
                 counts = await self._counts(store, window, now)
-                assert counts == {"1": {DeedKind.VIEW: 2}, "2": {}}
-                assert await self._counts(store, window, now + span - 12 * _HOUR) == {"1": {DeedKind.VIEW: 1}, "2": {}}
+                assert counts == {"1": {InteractionKind.VIEW: 2}, "2": {}}
+                assert await self._counts(store, window, now + span - 12 * _HOUR) == {
+                    "1": {InteractionKind.VIEW: 1},
+                    "2": {},
+                }
                 assert await self._counts(store, window, now + span + 2 * _DAY) == {"1": {}, "2": {}}
 
-    async def _counts(self, store: TrendStore, window: TrendWindow, now: datetime) -> dict[str, Mapping[DeedKind, int]]:
+    async def _counts(
+        self, store: TrendStore, window: TrendWindow, now: datetime
+    ) -> dict[str, Mapping[InteractionKind, int]]:
         return {trend.movie_id: trend.counts for trend in await store.top(window, 10, now) or ()}
 
     @clause
@@ -316,12 +332,12 @@ class TrendStoreContract:
 class OrderStores:
     """Kept orders, and the accounts of the users whose they are."""
 
-    orders: KeptOrders
+    orders: PersonalOrderStore
     accounts: Stores
 
 
-class KeptOrdersContract:
-    """What every `KeptOrders` keeps; the numbers are the clauses of `movie_core.ports`."""
+class PersonalOrderStoreContract:
+    """What every `PersonalOrderStore` keeps; the numbers are the clauses of `movie_core.ports`."""
 
     seconds: float = ORDER_SECONDS
     """How long the adapter under test keeps an order."""

@@ -12,16 +12,16 @@ from litestar import Litestar
 from movie_adapters.settings.settings import Settings
 from movie_api.app import create_app
 from movie_core import MemoryCatalogue, MemorySeenMovies
-from movie_core.accounts.keyring import Keys
-from movie_core.accounts.outbox import Letter, MailRules
-from movie_core.accounts.outbox_dispatcher import MailRoom
+from movie_core.accounts.keyring import Keyring
+from movie_core.accounts.outbox import MailRules, OutgoingEmail
+from movie_core.accounts.outbox_dispatcher import OutboxDispatcher
 from movie_core.memory import (
     MemoryAuditLog,
     MemoryBook,
-    MemoryDoorbell,
     MemoryEvents,
     MemoryHasher,
     MemoryMailer,
+    MemoryNotifier,
     MemoryOrders,
     MemoryOutbox,
     MemoryRateLimiter,
@@ -41,15 +41,15 @@ from movie_core.ports import (
     AddressSyntax,
     Analytics,
     AuditLog,
-    Catalogue,
-    Doorbell,
+    DeliveryNotifier,
     EventStore,
-    KeptOrders,
     Mailer,
+    MovieCatalogue,
     MovieSource,
     Outbox,
     PasswordHasher,
     PasswordStrength,
+    PersonalOrderStore,
     RateLimiter,
     RatingStore,
     Recommender,
@@ -57,7 +57,7 @@ from movie_core.ports import (
     SessionStore,
     TrendStore,
     UsernameSyntax,
-    UserStore,
+    UserRepo,
 )
 from movie_core.testing import SAMPLE
 
@@ -80,7 +80,7 @@ class InMemory(Provider):
         self.mailer = MemoryMailer()
 
     @provide(override=True)
-    def catalogue(self) -> Catalogue:
+    def catalogue(self) -> MovieCatalogue:
         return self._movies
 
     @provide(override=True)
@@ -96,11 +96,11 @@ class InMemory(Provider):
         return self._readiness
 
     @provide
-    def book(self, rules: MailRules, keys: Keys) -> MemoryBook:
+    def book(self, rules: MailRules, keys: Keyring) -> MemoryBook:
         return MemoryBook(rules, keys)
 
     @provide(override=True)
-    def users(self, book: MemoryBook) -> UserStore:
+    def users(self, book: MemoryBook) -> UserRepo:
         return MemoryUsers(book)
 
     @provide(override=True)
@@ -116,15 +116,15 @@ class InMemory(Provider):
         return self.mailer
 
     @provide(override=True)
-    def doorbell(self) -> Doorbell:
-        return MemoryDoorbell()
+    def doorbell(self) -> DeliveryNotifier:
+        return MemoryNotifier()
 
     @provide(override=True)
     def hasher(self) -> PasswordHasher:
         return MemoryHasher()
 
     @provide(override=True)
-    def tokens(self, keys: Keys) -> AccessTokens:
+    def tokens(self, keys: Keyring) -> AccessTokens:
         return MemoryTokens(keys)
 
     @provide(override=True)
@@ -164,7 +164,7 @@ class InMemory(Provider):
         return MemoryTrends()
 
     @provide(override=True)
-    def orders(self) -> KeptOrders:
+    def orders(self) -> PersonalOrderStore:
         return MemoryOrders()
 
     @provide(override=True)
@@ -172,7 +172,7 @@ class InMemory(Provider):
         return MemoryAuditLog(book)
 
     @provide(override=True)
-    def recommender(self, ratings: RatingStore, catalogue: Catalogue) -> Recommender:
+    def recommender(self, ratings: RatingStore, catalogue: MovieCatalogue) -> Recommender:
         return MemoryRecommender(ratings, catalogue)
 
 
@@ -185,9 +185,9 @@ class Api(httpx.AsyncClient):
         self.app = app
         self.memory = memory
 
-    async def letters(self) -> list[Letter]:
+    async def letters(self) -> list[OutgoingEmail]:
         """Every mail so far, what was due just now too."""
-        room = await self.app.state.dishka_container.get(MailRoom)
+        room = await self.app.state.dishka_container.get(OutboxDispatcher)
         await room.deliver_due()
         return list(self.memory.mailer.letters)
 

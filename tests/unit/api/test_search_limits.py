@@ -9,8 +9,8 @@ from tests.unit.api.conftest import ANN, OpenApi
 from tests.unit.api.test_pages import assert_as_documented
 
 from movie_api.middleware.edge import Guard
-from movie_api.middleware.response_cache import FastLane
-from movie_api.routes.movies import ReadyAnswers, SearchAccess
+from movie_api.middleware.response_cache import CachedSearchMiddleware
+from movie_api.routes.movies import ResponseCache, SearchAccess
 from movie_core.discovery.event_recorder import EventRecorder
 
 MOVIES = "/api/v1/movies/"
@@ -150,11 +150,11 @@ async def test_the_fast_lane_counts_too(open_api: OpenApi) -> None:
     async with open_api(MOVIE_LIMIT_SEARCH="600/minute") as api:
         guard = api.app.asgi_handler
         assert isinstance(guard, Guard)
-        assert isinstance(guard._at_once, FastLane)
+        assert isinstance(guard._at_once, CachedSearchMiddleware)
         lane, routes, routed = guard._at_once, guard._app, 0
         container = api.app.state.dishka_container
         lane.open(
-            await container.get(SearchAccess), await container.get(ReadyAnswers), await container.get(EventRecorder)
+            await container.get(SearchAccess), await container.get(ResponseCache), await container.get(EventRecorder)
         )
 
         async def counted(*call: Any) -> None:

@@ -10,19 +10,19 @@ from taskiq_redis import RedisStreamBroker
 from movie_adapters.redis.task_queue import DELIVER_MAIL, PURGE, TRAIN, entry, stream_of
 from movie_adapters.settings.settings import Settings
 from movie_core import MemoryCatalogue
-from movie_core.accounts.keyring import Keys
+from movie_core.accounts.keyring import Keyring
 from movie_core.accounts.outbox import MailRules
 from movie_core.clock import utc_now
 from movie_core.memory import (
     MemoryAuditLog,
     MemoryBook,
-    MemoryDoorbell,
     MemoryEvents,
+    MemoryNotifier,
     MemoryRatings,
     MemoryRecommender,
     MemoryUsers,
 )
-from movie_core.ports import AuditLog, Catalogue, Doorbell, EventStore, RatingStore, Recommender, UserStore
+from movie_core.ports import AuditLog, DeliveryNotifier, EventStore, MovieCatalogue, RatingStore, Recommender, UserRepo
 from movie_worker.app import create_broker
 from movie_worker.tasks import TASKS
 
@@ -41,16 +41,16 @@ class InMemory(Provider):
     def __init__(self) -> None:
         super().__init__()
         self.movies = MemoryCatalogue()
-        self.book = MemoryBook(MailRules(timedelta(hours=1), None), Keys(("x" * 32,)))
+        self.book = MemoryBook(MailRules(timedelta(hours=1), None), Keyring(("x" * 32,)))
         self.people = People(self.book)
-        self.bell = MemoryDoorbell()
+        self.bell = MemoryNotifier()
 
     @provide(override=True)
-    def catalogue(self) -> Catalogue:
+    def catalogue(self) -> MovieCatalogue:
         return self.movies
 
     @provide(override=True)
-    def users(self) -> UserStore:
+    def users(self) -> UserRepo:
         return self.people
 
     @provide(override=True)
@@ -66,7 +66,7 @@ class InMemory(Provider):
         return MemoryRecommender(ratings, self.movies)
 
     @provide(override=True)
-    def doorbell(self) -> Doorbell:
+    def doorbell(self) -> DeliveryNotifier:
         return self.bell
 
     @provide(override=True)

@@ -14,21 +14,21 @@ from movie_adapters.email import files as file_mail
 from movie_adapters.email.files import FileMailer, address_key
 from movie_adapters.email.syntax import EmailValidatorSyntax
 from movie_core.accounts.identifiers import parse_address
-from movie_core.accounts.outbox import Letter, MailerAway, MailKind, MailRefused
+from movie_core.accounts.outbox import MailKind, MailRejected, MailUnavailable, OutgoingEmail
 from movie_core.ports import Mailer
 from movie_core.testing import Delivered, MailerContract
 
 SENDER = "noreply@example.com"
 CREATED = datetime(2026, 2, 3, 4, 5, 6, tzinfo=UTC)
 URL = "http://127.0.0.1:8000/api/v1/x/"
-LETTER = Letter("ab" * 16, MailKind.ACTIVATION, "ann@example.com", CREATED, (URL,))
+LETTER = OutgoingEmail("ab" * 16, MailKind.ACTIVATION, "ann@example.com", CREATED, (URL,))
 
 
 class TestFileMailer(MailerContract):
     can_fail = False
 
     @asynccontextmanager
-    async def open(self, failure: MailRefused | MailerAway | None = None) -> AsyncIterator[Mailer]:
+    async def open(self, failure: MailRejected | MailUnavailable | None = None) -> AsyncIterator[Mailer]:
         with TemporaryDirectory() as folder:
             self.folder = Path(folder) / "mail"
             yield FileMailer(self.folder, SENDER, None)
@@ -142,7 +142,7 @@ async def test_links_are_announced_one_a_line(folder):
 async def test_what_was_not_written_is_not_announced(tmp_path):
     (tmp_path / "mail").touch()
     told: list[str] = []
-    with pytest.raises(MailerAway) as caught:
+    with pytest.raises(MailUnavailable) as caught:
         await FileMailer(tmp_path / "mail", SENDER, told.append).send(LETTER)
     assert "MOVIE_DATA_DIR" in caught.value.detail
     assert str(tmp_path) not in caught.value.detail
@@ -154,13 +154,13 @@ async def test_a_full_disk_leaves_nothing_behind(mailer, folder, monkeypatch):
         raise OSError(errno.ENOSPC, "No space left on device")
 
     monkeypatch.setattr(file_mail.os, "fsync", full)
-    with pytest.raises(MailerAway, match="MOVIE_DATA_DIR: No space left on device"):
+    with pytest.raises(MailUnavailable, match="MOVIE_DATA_DIR: No space left on device"):
         await mailer.send(LETTER)
     assert names(folder) == []
 
 
 async def test_a_recipient_that_is_no_address_is_refused_for_good(mailer, folder):
-    with pytest.raises(MailRefused) as caught:
+    with pytest.raises(MailRejected) as caught:
         await mailer.send(replace(LETTER, recipient="ann@example.com\r\nBcc: eve@example.com"))
     assert caught.value.is_final
     assert not folder.exists()

@@ -6,17 +6,17 @@ from email.policy import SMTPUTF8
 import pytest
 
 from movie_adapters.email.messages import message_of, needs_utf8, split_mailbox
-from movie_core.accounts.outbox import ACTIVATIONS, SUBJECTS, Letter, MailKind
+from movie_core.accounts.outbox import ACTIVATIONS, SUBJECTS, MailKind, OutgoingEmail
 
 SENDER = "noreply@movies.example.com"
 URL = "https://movies.example.com/api/v1/authentication/verify-email/" + "0" * 32 + "/" + "x" * 43 + "/"
 
 
-def letter(*links: str, kind: MailKind = MailKind.ACTIVATION, to: str = "ann@example.com") -> Letter:
-    return Letter("ab" * 16, kind, to, datetime(2026, 2, 3, 4, 5, 6, 789, UTC), links)
+def letter(*links: str, kind: MailKind = MailKind.ACTIVATION, to: str = "ann@example.com") -> OutgoingEmail:
+    return OutgoingEmail("ab" * 16, kind, to, datetime(2026, 2, 3, 4, 5, 6, 789, UTC), links)
 
 
-def sent(letter: Letter, sender: str = SENDER) -> EmailMessage:
+def sent(letter: OutgoingEmail, sender: str = SENDER) -> EmailMessage:
     raw = message_of(letter, sender).as_bytes()
     return email.message_from_bytes(raw, policy=SMTPUTF8)
 

@@ -15,19 +15,19 @@ from movie_adapters.observability import metrics as module
 from movie_adapters.observability.metrics import (
     BOUNDS,
     METRICS,
+    BacklogGauges,
     Metrics,
+    MetricsPeers,
     RequestCounts,
-    Siblings,
-    Stock,
     TaskCounts,
     is_admitted,
 )
 from movie_adapters.settings.settings import Settings
-from movie_core.accounts.outbox import MailState, MailTally
+from movie_core.accounts.outbox import MailState, OutboxStats
 from movie_core.discovery.event_recorder import EventRecorder
 from movie_core.discovery.recommendations import ModelInfo
 from movie_core.errors import StoreUnavailable
-from movie_core.provenance import State
+from movie_core.provenance import CacheStatus
 from movie_core.search.retry_policy import BreakerState, Snapshot
 from movie_core.testing import NOW
 
@@ -41,12 +41,12 @@ class Outbox:
         self.gate = asyncio.Event()
         self.gate.set()
 
-    async def tally(self, now: datetime) -> MailTally:
+    async def tally(self, now: datetime) -> OutboxStats:
         self.looks += 1
         await self.gate.wait()
         if self.is_away:
             raise StoreUnavailable("no database")
-        return MailTally({MailState.PENDING: 2, MailState.SENT: 5, MailState.DEAD: 1}, NOW - timedelta(seconds=90))
+        return OutboxStats({MailState.PENDING: 2, MailState.SENT: 5, MailState.DEAD: 1}, NOW - timedelta(seconds=90))
 
 
 class Recommender:
@@ -71,8 +71,8 @@ class Clock:
         return self.now
 
 
-def stock_of(outbox: Outbox, clock: Clock | None = None, recommender: Recommender | None = None) -> Stock:
-    return Stock(outbox, recommender or Recommender(), clock=lambda: NOW, monotonic=clock or Clock())  # type: ignore[arg-type]
+def stock_of(outbox: Outbox, clock: Clock | None = None, recommender: Recommender | None = None) -> BacklogGauges:
+    return BacklogGauges(outbox, recommender or Recommender(), clock=lambda: NOW, monotonic=clock or Clock())  # type: ignore[arg-type]
 
 
 def whole(outbox: Outbox) -> Metrics:
@@ -81,7 +81,7 @@ def whole(outbox: Outbox) -> Metrics:
     requests.count("/api/v1/movies", "GET", 200, 0.004)
     tasks.count("train", 1.5, is_failed=True)
     recorder = EventRecorder(None)
-    recorder.search(None, "heat", State.STALE)
+    recorder.search(None, "heat", CacheStatus.STALE)
     recorder.dropped = 3
     return Metrics(
         stock_of(outbox),
@@ -94,7 +94,7 @@ def whole(outbox: Outbox) -> Metrics:
     )
 
 
-async def readings(metrics: Metrics | Siblings) -> dict[str, dict[tuple[str, ...], float]]:
+async def readings(metrics: Metrics | MetricsPeers) -> dict[str, dict[tuple[str, ...], float]]:
     """Values by name, and by the values of labels in the order of their names."""
     body, media_type = await metrics.text()
     assert media_type.startswith("text/plain; version=")
@@ -245,7 +245,7 @@ async def test_processes_that_share_a_port_answer_for_each_other(
         for _ in range(times):
             requests.count("/a", "GET", 200, 0.1)
         monkeypatch.setattr(module.os, "getpid", lambda number=number: number)
-        both.append(Siblings(tmp_path, Metrics(stock_of(Outbox()), source_name="catalogue", requests=requests)))
+        both.append(MetricsPeers(tmp_path, Metrics(stock_of(Outbox()), source_name="catalogue", requests=requests)))
         await both[-1].open()
     (tmp_path / "3.metrics").touch()  # of one that was killed
     for one in both:
@@ -273,7 +273,7 @@ async def test_a_sibling_that_hangs_is_left_out(tmp_path: Path, monkeypatch: pyt
         writer.close()
 
     server = await asyncio.start_unix_server(hang, str(tmp_path / "9.metrics"))
-    one = Siblings(tmp_path, Metrics(stock_of(Outbox()), source_name="catalogue"))
+    one = MetricsPeers(tmp_path, Metrics(stock_of(Outbox()), source_name="catalogue"))
     assert len((await readings(one))["movie_part_away"]) == 1
     assert asked.is_set()
     server.close()

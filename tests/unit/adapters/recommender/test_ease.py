@@ -10,13 +10,13 @@ from datetime import datetime, timedelta
 import pytest
 
 from movie_adapters.recommender.ease import LOOK_SECONDS, EaseRecommender
-from movie_core.accounts.keyring import Keys
+from movie_core.accounts.keyring import Keyring
 from movie_core.discovery.ratings import Rating
 from movie_core.discovery.recommendations import ModelInfo, ReasonKind
 from movie_core.errors import StoreUnavailable
 from movie_core.memory import MemoryBook, MemoryCatalogue, MemoryModels, MemoryRatings
 from movie_core.paging import Window
-from movie_core.ports import Catalogue, RatingStore
+from movie_core.ports import MovieCatalogue, RatingStore
 from movie_core.search.movies import Movie
 from movie_core.testing import NOW, UNLIMITED, RecommenderContract
 
@@ -25,7 +25,7 @@ FILMS = [Movie(id=str(n), title=f"Film {n}", year=1990 + n, genres=("Drama",), p
 
 class TestEaseRecommender(RecommenderContract):
     @asynccontextmanager
-    async def open(self, ratings: RatingStore, movies: Catalogue) -> AsyncIterator[EaseRecommender]:
+    async def open(self, ratings: RatingStore, movies: MovieCatalogue) -> AsyncIterator[EaseRecommender]:
         recommender = EaseRecommender(ratings, movies, MemoryModels(), clock=lambda: NOW)
         yield recommender
         await recommender.close()
@@ -71,7 +71,7 @@ class World:
         self.catalogue = MemoryCatalogue(FILMS[:5])
         self.now = NOW
         self.seconds = 0.0
-        ratings = MemoryRatings(MemoryBook(UNLIMITED, Keys(["a secret of the tests, 32 bytes or more"])))
+        ratings = MemoryRatings(MemoryBook(UNLIMITED, Keyring(["a secret of the tests, 32 bytes or more"])))
         self.trainer, self.answerer = (
             EaseRecommender(
                 ratings, self.catalogue, self.models, clock=lambda: self.now, monotonic=lambda: self.seconds

@@ -14,8 +14,8 @@ from movie_adapters.sources.cached import CachedMovieSource
 from movie_core.errors import MovieNotFound, SourceUnavailable, StoreUnavailable
 from movie_core.memory import MemoryCatalogue, MemoryEntries
 from movie_core.paging import MAX_OFFSET, Window
-from movie_core.provenance import State
-from movie_core.search.caching import BLOCK_SIZES, CachePolicy, Entry, Forgetting, Lease, blocks_of
+from movie_core.provenance import CacheStatus
+from movie_core.search.caching import BLOCK_SIZES, CacheInvalidation, CachePolicy, Entry, Lease, blocks_of
 from movie_core.search.movies import FoundMovie, Movie, MoviePage, MovieQuery
 from movie_core.testing import SAMPLE, MovieSourceContract
 
@@ -94,7 +94,7 @@ def test_an_answer_is_remembered_and_says_so() -> None:
         source = cached(inner)
         first = await source.search(RIVER, Window())
         again, seconds = await seconds_of(source.search(RIVER, Window()))
-        assert (first.state, again.state, seconds) == (State.LIVE, State.FRESH, 0)
+        assert (first.state, again.state, seconds) == (CacheStatus.LIVE, CacheStatus.FRESH, 0)
         assert (again.items, again.total, again.fetched_at) == (first.items, first.total, first.fetched_at)
         assert again.fresh_until is not None
         assert (again.fresh_until - again.fetched_at).total_seconds() == pytest.approx(600)
@@ -139,10 +139,10 @@ def test_what_is_stale_is_served_at_once_and_refreshed_once() -> None:
             await asyncio.sleep(601)
             before = len(inner.calls)
             stale = [await seconds_of(source.search(RIVER, Window())) for _ in range(20)]
-            assert {(page.state, seconds) for page, seconds in stale} == {(State.STALE, 0)}
+            assert {(page.state, seconds) for page, seconds in stale} == {(CacheStatus.STALE, 0)}
             await asyncio.sleep(1)
             fresh = await source.search(RIVER, Window())
-            assert fresh.state is State.FRESH
+            assert fresh.state is CacheStatus.FRESH
             assert fresh.fetched_at > first.fetched_at
             assert len(inner.calls) == before + 1
 
@@ -156,12 +156,12 @@ def test_a_source_that_is_away_is_covered_for_as_long_as_the_policy_says() -> No
         await source.search(RIVER, Window())
         inner.faults = float("inf")
         await asyncio.sleep(600 + DAY - 2)
-        assert (await source.search(RIVER, Window())).state is State.STALE
+        assert (await source.search(RIVER, Window())).state is CacheStatus.STALE
         await asyncio.sleep(4)
         with pytest.raises(SourceUnavailable):
             await source.search(RIVER, Window())
         inner.faults = 0
-        assert (await source.search(RIVER, Window())).state is State.LIVE
+        assert (await source.search(RIVER, Window())).state is CacheStatus.LIVE
 
     run(scene)
 
@@ -174,7 +174,7 @@ def test_refreshing_that_fails_is_tried_about_once_a_second() -> None:
         inner.faults = float("inf")
         await asyncio.sleep(700)
         for _ in range(1000):
-            assert (await source.search(RIVER, Window())).state is State.STALE
+            assert (await source.search(RIVER, Window())).state is CacheStatus.STALE
             await asyncio.sleep(0.01)
         assert 8 <= len(inner.calls) - 1 <= 11
 
@@ -189,7 +189,7 @@ def test_no_match_is_remembered_for_half_a_minute_and_an_error_not_at_all() -> N
             assert (await source.search(MovieQuery("zzqxj"), Window())).total == 0
         assert len(inner.calls) == 1
         await asyncio.sleep(31)
-        assert (await source.search(MovieQuery("zzqxj"), Window())).state is State.LIVE
+        assert (await source.search(MovieQuery("zzqxj"), Window())).state is CacheStatus.LIVE
         assert len(inner.calls) == 2
         inner.faults = 2
         for _ in range(2):
@@ -209,10 +209,10 @@ def test_processes_share_one_fetch_and_one_refresh() -> None:
         assert len(set(pages)) == 1
         await asyncio.sleep(601)
         stale = await asyncio.gather(*(one.search(RIVER, Window()) for one in processes for _ in range(50)))
-        assert {page.state for page in stale} == {State.STALE}
+        assert {page.state for page in stale} == {CacheStatus.STALE}
         await asyncio.sleep(2)
         fresh = [await one.search(RIVER, Window()) for one in processes]
-        assert {page.state for page in fresh} == {State.FRESH}
+        assert {page.state for page in fresh} == {CacheStatus.FRESH}
         assert len(inner.calls) == 2
 
     run(scene)
@@ -223,10 +223,10 @@ def test_a_late_process_finds_what_others_have_fetched() -> None:
         inner, store = Counted(), MemoryEntries(clock=now)
         await cached(inner, store=store).search(RIVER, Window())
         late = cached(inner, store=store)
-        assert (await late.search(RIVER, Window())).state is State.FRESH
+        assert (await late.search(RIVER, Window())).state is CacheStatus.FRESH
         await asyncio.sleep(700)
         later = cached(inner, store=store)
-        assert (await later.search(RIVER, Window())).state is State.STALE
+        assert (await later.search(RIVER, Window())).state is CacheStatus.STALE
         await asyncio.sleep(1)
         assert len(inner.calls) == 2
 
@@ -254,7 +254,7 @@ def test_who_has_lost_the_lease_asks_no_more() -> None:
         losing = asyncio.ensure_future(loser.search(RIVER, Window()))
         await asyncio.sleep(0.1)
         store._leases.clear()  # as if it had been frozen for too long to renew it
-        assert (await winner.search(RIVER, Window())).state is State.LIVE
+        assert (await winner.search(RIVER, Window())).state is CacheStatus.LIVE
         page, seconds = await seconds_of(losing)
         assert (page.total, seconds < 0.1) == (500, True)
         assert (len(slow.calls), len(quick.calls)) == (1, 1)
@@ -272,7 +272,7 @@ def test_a_source_that_fails_gives_way_to_what_others_have_learned_meanwhile() -
         await asyncio.sleep(0.1)
         unlucky._store = store
         await cached(Counted(), store=store).search(RIVER, Window())
-        assert (await asked).state is State.FRESH
+        assert (await asked).state is CacheStatus.FRESH
 
     run(scene)
 
@@ -390,7 +390,7 @@ def test_a_source_that_gives_little_of_one_query_is_asked_in_whole_blocks_for_al
         await source.search(RIVER, Window())
         assert len((await source.search(MovieQuery("river 0001"), Window(0, 100))).items) == 1
         assert len(inner.calls) <= 4
-        assert (await source.search(RIVER, Window())).state is State.FRESH
+        assert (await source.search(RIVER, Window())).state is CacheStatus.FRESH
         before = len(inner.calls)
         for offset in range(0, 500, 10):
             await source.search(RIVER, Window(offset))
@@ -444,7 +444,7 @@ def test_a_store_that_lost_everything_leaves_the_process_what_it_has() -> None:
         await source.search(RIVER, Window())
         source._store = MemoryEntries(clock=now)
         await source.follow()
-        assert (await source.search(RIVER, Window())).state is State.FRESH
+        assert (await source.search(RIVER, Window())).state is CacheStatus.FRESH
 
     run(scene)
 
@@ -507,12 +507,12 @@ def test_without_its_store_each_process_goes_on_alone() -> None:
     async def scene() -> None:
         inner = Counted()
         source = cached(inner, store=Away())
-        assert (await source.search(RIVER, Window())).state is State.LIVE
-        assert (await source.search(RIVER, Window())).state is State.FRESH
+        assert (await source.search(RIVER, Window())).state is CacheStatus.LIVE
+        assert (await source.search(RIVER, Window())).state is CacheStatus.FRESH
         await asyncio.sleep(601)
-        assert (await source.search(RIVER, Window())).state is State.STALE
+        assert (await source.search(RIVER, Window())).state is CacheStatus.STALE
         await asyncio.sleep(1)
-        assert (await source.search(RIVER, Window())).state is State.FRESH
+        assert (await source.search(RIVER, Window())).state is CacheStatus.FRESH
         await source.follow()
         assert len(inner.calls) == 2
 
@@ -525,9 +525,9 @@ def test_what_was_fetched_while_the_store_was_away_gives_way_to_what_comes_later
         await cached(inner, memory=memory, store=Away()).search(RIVER, Window())
         source = cached(inner, memory=memory, store=store)
         await asyncio.sleep(601)
-        assert (await source.search(RIVER, Window())).state is State.STALE
+        assert (await source.search(RIVER, Window())).state is CacheStatus.STALE
         await asyncio.sleep(1)
-        assert (await source.search(RIVER, Window())).state is State.FRESH
+        assert (await source.search(RIVER, Window())).state is CacheStatus.FRESH
 
     run(scene)
 
@@ -536,17 +536,17 @@ def test_clearing_the_store_reaches_every_process() -> None:
     async def scene() -> None:
         inner, store = Counted(), MemoryEntries(clock=now)
         told: list[bool] = []
-        forgetting = Forgetting()
+        forgetting = CacheInvalidation()
         forgetting.tell(lambda: told.append(True))
         source = cached(inner, store=store, forgetting=forgetting)
         await source.follow()
         await source.search(RIVER, Window())
         await source.follow()
-        assert (await source.search(RIVER, Window())).state is State.FRESH
+        assert (await source.search(RIVER, Window())).state is CacheStatus.FRESH
         await store.clear()
         await source.follow()
         assert told == [True]
-        assert (await source.search(RIVER, Window())).state is State.LIVE
+        assert (await source.search(RIVER, Window())).state is CacheStatus.LIVE
 
     run(scene)
 
@@ -559,7 +559,7 @@ def test_bytes_that_make_no_sense_are_fetched_anew(value: bytes) -> None:
         key = source._key("search", RIVER.parameters(), 0, 50)
         await store.write(key, Entry(value, now(), now() + 600, now() + 700, 1))
         page = await source.search(RIVER, Window())
-        assert (page.state, page.total) in {(State.LIVE, 500)}
+        assert (page.state, page.total) in {(CacheStatus.LIVE, 500)}
 
     run(scene)
 
@@ -602,15 +602,19 @@ def test_jitter_only_shortens_freshness(chance: float, fresh: float) -> None:
 
 
 def test_details_and_suggestions_are_remembered_too() -> None:
-    class Asked(Counted):
+    class SearchRequest(Counted):
         async def get(self, movie_id: str) -> FoundMovie:
             self.calls.append(Window())
             return await super().get(movie_id)
 
     async def scene() -> None:
-        inner = Asked()
+        inner = SearchRequest()
         source = cached(inner)
-        assert [(await source.get("0007")).state for _ in range(3)] == [State.LIVE, State.FRESH, State.FRESH]
+        assert [(await source.get("0007")).state for _ in range(3)] == [
+            CacheStatus.LIVE,
+            CacheStatus.FRESH,
+            CacheStatus.FRESH,
+        ]
         assert (await source.get("0007")).movie == MANY[7]
         for _ in range(3):
             with pytest.raises(MovieNotFound):
@@ -618,7 +622,7 @@ def test_details_and_suggestions_are_remembered_too() -> None:
         assert [await source.suggest("riv", 3) for _ in range(3)] == [MANY[:3]] * 3
         assert len(inner.calls) == 3  # suggestions are a search of this source
         await asyncio.sleep(601)
-        assert (await source.get("0007")).state is State.STALE
+        assert (await source.get("0007")).state is CacheStatus.STALE
 
     run(scene)
 

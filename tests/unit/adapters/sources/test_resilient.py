@@ -15,8 +15,8 @@ from movie_adapters.sources.http import SourceFault
 from movie_adapters.sources.resilient import ResilientMovies
 from movie_core.errors import FilterUnsupported, MovieNotFound, SourceUnavailable, StoreUnavailable
 from movie_core.paging import Window
-from movie_core.search.movies import Ability, FoundMovie, Genre, Movie, MoviePage, MovieQuery, Order
-from movie_core.search.retry_policy import BreakerState, Patience
+from movie_core.search.movies import Capability, FoundMovie, Genre, Movie, MoviePage, MovieQuery, Order
+from movie_core.search.retry_policy import BreakerState, RetryPolicy
 
 T = TypeVar("T")
 PAGE = MoviePage(1, (Movie(id="1", title="One"),), "scripted")
@@ -51,7 +51,10 @@ class Scripted:
     name = "scripted"
 
     def __init__(
-        self, script: Iterable[Step] = (), then: Callable[[], Step] = lambda: None, able: Iterable[Ability] = Ability
+        self,
+        script: Iterable[Step] = (),
+        then: Callable[[], Step] = lambda: None,
+        able: Iterable[Capability] = Capability,
     ) -> None:
         self.abilities = frozenset(able)
         self.script = list(script)
@@ -84,7 +87,7 @@ class Scripted:
         return await self._answer((Genre("Drama", 1),))
 
 
-def resilient(inner: Scripted, patience: Patience | None = None, seed: int = 7) -> ResilientMovies:
+def resilient(inner: Scripted, patience: RetryPolicy | None = None, seed: int = 7) -> ResilientMovies:
     return ResilientMovies(inner, patience, clock=now, chance=random.Random(seed).random)
 
 
@@ -152,7 +155,7 @@ def test_fourteen_tries_fit_the_deadline_and_then_it_is_over() -> None:
     async def scene() -> tuple[int, float]:
         inner = Scripted(then=lambda: status(500))
         # This is about the tries; the breaker keeps out of it.
-        patience = Patience(seconds_to_open=60)
+        patience = RetryPolicy(seconds_to_open=60)
         with pytest.raises(SourceFault) as caught:
             await search(resilient(inner, patience))
         assert caught.value.status == 500

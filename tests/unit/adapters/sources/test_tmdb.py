@@ -23,7 +23,7 @@ from movie_adapters.sources.tmdb import (
 )
 from movie_core.errors import FilterUnsupported, MovieNotFound
 from movie_core.paging import Window
-from movie_core.search.movies import Ability, Genre, MovieQuery, Order, Years
+from movie_core.search.movies import Capability, Genre, MovieQuery, Order, Years
 from movie_core.search.retry_policy import StatusSet
 
 V3_KEY = "0123456789abcdef0123456789ABCDEF"
@@ -537,4 +537,4 @@ def test_the_base_url_can_be_replaced() -> None:
 
 
 def test_it_is_able_to_do_everything_but_leave_movies_out() -> None:
-    assert Tmdb().movies().abilities == frozenset(Ability) - {Ability.WITHOUT}
+    assert Tmdb().movies().abilities == frozenset(Capability) - {Capability.WITHOUT}

@@ -8,7 +8,7 @@ from typing import TypeVar
 import pytest
 from tests.skipping_loop import SkippingLoop
 
-from movie_adapters.wiring.background import FINISH_SECONDS, EventDoorbell, keep_delivering, keep_up, run_in_process
+from movie_adapters.wiring.background import FINISH_SECONDS, EventNotifier, keep_delivering, keep_up, run_in_process
 from movie_core.errors import StoreUnavailable
 
 T = TypeVar("T")
@@ -69,7 +69,7 @@ async def stop(task: "asyncio.Task[None]") -> None:
 
 
 def test_mail_is_delivered_at_start_when_rung_and_every_five_seconds() -> None:
-    room, doorbell = Room(), EventDoorbell()
+    room, doorbell = Room(), EventNotifier()
 
     async def work() -> None:
         task = asyncio.create_task(keep_delivering(room, doorbell))
@@ -84,7 +84,7 @@ def test_mail_is_delivered_at_start_when_rung_and_every_five_seconds() -> None:
 
 
 def test_a_ring_during_a_delivery_is_followed_by_another_one() -> None:
-    room, doorbell = Room(), EventDoorbell()
+    room, doorbell = Room(), EventNotifier()
 
     async def slow(_is_stopping: Callable[[], bool]) -> None:
         await asyncio.sleep(2)
@@ -107,7 +107,7 @@ def test_delivery_goes_on_after_an_error(failure: Exception) -> None:
 
     async def work() -> None:
         room.failure = failure
-        task = asyncio.create_task(keep_delivering(room, EventDoorbell()))
+        task = asyncio.create_task(keep_delivering(room, EventNotifier()))
         await asyncio.sleep(11)
         await stop(task)
 
@@ -119,7 +119,7 @@ def test_a_database_that_is_away_is_told_once_each_time(caplog: pytest.LogCaptur
     room = Room()
 
     async def work() -> None:
-        task = asyncio.create_task(keep_delivering(room, EventDoorbell()))
+        task = asyncio.create_task(keep_delivering(room, EventNotifier()))
         for failure in (StoreUnavailable("gone"), None, StoreUnavailable("gone"), None):
             room.failure = failure
             await asyncio.sleep(20)
@@ -141,7 +141,7 @@ def test_cancelled_it_finishes_the_mail_in_hand() -> None:
 
     async def work() -> float:
         room.work = send
-        task = asyncio.create_task(keep_delivering(room, EventDoorbell()))
+        task = asyncio.create_task(keep_delivering(room, EventNotifier()))
         await asyncio.sleep(1)
         await stop(task)
         return now()
@@ -158,7 +158,7 @@ def test_a_mail_that_hangs_does_not_hold_up_the_end() -> None:
 
     async def work() -> float:
         room.work = hang
-        task = asyncio.create_task(keep_delivering(room, EventDoorbell()))
+        task = asyncio.create_task(keep_delivering(room, EventNotifier()))
         await asyncio.sleep(1)
         await stop(task)
         return now()
@@ -168,7 +168,7 @@ def test_a_mail_that_hangs_does_not_hold_up_the_end() -> None:
 
 def test_a_cancellation_that_comes_with_a_ring_is_not_lost() -> None:
     async def work() -> None:
-        doorbell = EventDoorbell()
+        doorbell = EventNotifier()
         task = asyncio.create_task(keep_delivering(Room(), doorbell))
         await asyncio.sleep(1)
         await doorbell.ring()
@@ -209,7 +209,7 @@ def test_all_loops_run_and_end_together() -> None:
     room, upkeep = Room(), Work()
 
     async def work() -> None:
-        task = asyncio.create_task(run_in_process(room, upkeep.purge, upkeep.train, EventDoorbell()))
+        task = asyncio.create_task(run_in_process(room, upkeep.purge, upkeep.train, EventNotifier()))
         await asyncio.sleep(601)
         await stop(task)
 

@@ -16,7 +16,7 @@ from movie_core.accounts.services import Accounts
 from movie_core.discovery.analytics import Days
 from movie_core.discovery.events import Event, EventKind
 from movie_core.errors import StoreUnavailable
-from movie_core.ports import Analytics, EventStore, UserStore
+from movie_core.ports import Analytics, EventStore, UserRepo
 
 ANALYTICS = "/api/v1/analytics/"
 ROUTES = [
@@ -104,7 +104,7 @@ async def test_what_is_taken_back_is_taken_back_at_once(api: Api) -> None:
     await (await accounts_of(api)).set_staff(ANN["email"], True)
     assert (await api.get(f"{ANALYTICS}summary/", headers=header)).status_code == 200
     # By another process, so that this one doesn't know yet that the sessions have ended.
-    users = await api.app.state.dishka_container.get(UserStore)
+    users = await api.app.state.dishka_container.get(UserRepo)
     await users.set_active(ANN["email"], False, NOON)
     assert_problem(await api.get(f"{ANALYTICS}summary/", headers=header), 401, "invalid_token")
 

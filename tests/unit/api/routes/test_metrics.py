@@ -7,7 +7,7 @@ from prometheus_client.parser import text_string_to_metric_families
 from tests.unit.api.conftest import AUTHENTICATION, Api, OpenApi, bearer
 
 from movie_api.middleware.edge import Guard
-from movie_api.middleware.response_cache import FastLane
+from movie_api.middleware.response_cache import CachedSearchMiddleware
 from movie_api.routes import movies
 from movie_core.discovery.event_recorder import EventRecorder
 
@@ -72,7 +72,7 @@ async def test_the_fast_lane_counts_as_the_handler_does(open_api: OpenApi, monke
         guard, container = api.app.asgi_handler, api.app.state.dishka_container
         assert isinstance(guard, Guard)
         lane = guard._at_once
-        assert isinstance(lane, FastLane)
+        assert isinstance(lane, CachedSearchMiddleware)
         access, ready = await container.get(movies.SearchAccess), await container.get(movies.ReadyAnswers)
         lane.open(access, ready, await container.get(EventRecorder))
         for _ in range(3):

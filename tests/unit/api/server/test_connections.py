@@ -8,7 +8,7 @@ from movie_api.server.connections import LOOKED_AT, Connections, capacity
 
 
 @dataclass(eq=False)
-class Asked:
+class SearchRequest:
     """A connection that can go, or is answering a request."""
 
     is_busy: bool = False
@@ -19,8 +19,10 @@ class Asked:
         return self.has_gone
 
 
-def filled(connections: Connections, count: int, address: str = "192.0.2.1", *, is_busy: bool = False) -> list[Asked]:
-    made = [Asked(is_busy) for _ in range(count)]
+def filled(
+    connections: Connections, count: int, address: str = "192.0.2.1", *, is_busy: bool = False
+) -> list[SearchRequest]:
+    made = [SearchRequest(is_busy) for _ in range(count)]
     assert all(connections.add(one, address) for one in made)
     return made
 
@@ -57,8 +59,8 @@ def test_a_request_being_answered_is_not_cut_off_and_the_newcomer_goes_instead()
     busy, idle = *filled(connections, 1, is_busy=True), *filled(connections, 1)
     filled(connections, 1, is_busy=True)
     assert (busy.has_gone, idle.has_gone) == (False, True)
-    assert not connections.add(Asked(), "192.0.2.1")
-    assert connections.add(Asked(), "192.0.2.2")
+    assert not connections.add(SearchRequest(), "192.0.2.1")
+    assert connections.add(SearchRequest(), "192.0.2.2")
 
 
 @pytest.mark.parametrize("address", ["10.1.2.3", "::ffff:10.1.2.3", "::1"])
@@ -92,9 +94,9 @@ def test_only_some_are_tried_at_a_time_and_busy_ones_last_the_next_time() -> Non
     connections = Connections(1000, 500)
     filled(connections, LOOKED_AT, is_busy=True)
     idle = filled(connections, 500 - LOOKED_AT)
-    assert not connections.add(Asked(), "192.0.2.1")
+    assert not connections.add(SearchRequest(), "192.0.2.1")
     assert not any(one.has_gone for one in idle)
-    assert connections.add(Asked(), "192.0.2.1")
+    assert connections.add(SearchRequest(), "192.0.2.1")
     assert idle[0].has_gone
 
 

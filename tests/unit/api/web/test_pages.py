@@ -15,7 +15,7 @@ from movie_api.app import create_app
 from movie_api.openapi import PATHS, document
 from movie_api.problems import PROBLEMS
 from movie_core.errors import Invalid, MovieError, Unavailable
-from movie_core.operations.health import Part, Readiness
+from movie_core.operations.health import Dependency, Readiness
 
 FAMILIES = {"Invalid", "Denied", "NotFound", "Conflict", "Unavailable"}
 
@@ -204,7 +204,7 @@ async def _fine() -> str:
 
 @pytest.mark.parametrize(("is_vital", "status_code", "status"), [(False, 200, "degraded"), (True, 503, "unavailable")])
 async def test_a_part_that_is_away_is_told(open_api: OpenApi, is_vital: bool, status_code: int, status: str) -> None:
-    readiness = Readiness([Part("database", _fine, ""), Part("source", _away, "", is_vital)])
+    readiness = Readiness([Dependency("database", _fine, ""), Dependency("source", _away, "", is_vital)])
     async with open_api(readiness=readiness) as api:
         answer = await api.get("/health/ready")
         assert answer.status_code == status_code

@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from movie_core.accounts.keyring import Keys, new_id, new_token, token_hash
+from movie_core.accounts.keyring import Keyring, new_id, new_token, token_hash
 
 ONE, OTHER = "1" * 32, "2" * 32
 
@@ -25,65 +25,67 @@ def test_any_string_has_a_hash(text: str) -> None:
 @pytest.mark.parametrize("secrets", [[], ["x" * 31], ["x" * 32, "short"], ["ü" * 15]])
 def test_a_short_secret_or_none_is_refused(secrets: list[str]) -> None:
     with pytest.raises(ValueError, match="at least 32 bytes"):
-        Keys(secrets)
+        Keyring(secrets)
 
 
 def test_a_secret_is_measured_in_bytes() -> None:
-    assert Keys(["ü" * 16]).by_id == {hashlib.sha256(("ü" * 16).encode()).hexdigest()[:16]: ("ü" * 16).encode()}
+    assert Keyring(["ü" * 16]).by_id == {hashlib.sha256(("ü" * 16).encode()).hexdigest()[:16]: ("ü" * 16).encode()}
 
 
 def test_the_first_secret_comes_first_by_id_too() -> None:
-    assert list(Keys([ONE, OTHER]).by_id.values()) == [ONE.encode(), OTHER.encode()]
-    assert list(Keys([OTHER, ONE]).by_id.values()) == [OTHER.encode(), ONE.encode()]
+    assert list(Keyring([ONE, OTHER]).by_id.values()) == [ONE.encode(), OTHER.encode()]
+    assert list(Keyring([OTHER, ONE]).by_id.values()) == [OTHER.encode(), ONE.encode()]
 
 
 def test_a_sealed_token_opens_with_its_secret_alone() -> None:
     token = new_token()
-    sealed = Keys([ONE]).seal(token)
+    sealed = Keyring([ONE]).seal(token)
     assert token not in sealed
     assert token_hash(token) not in sealed
-    assert Keys([ONE]).unseal(sealed, token_hash(token)) == token
-    assert Keys([OTHER, ONE]).unseal(sealed, token_hash(token)) == token
-    assert Keys([OTHER]).unseal(sealed, token_hash(token)) is None
+    assert Keyring([ONE]).unseal(sealed, token_hash(token)) == token
+    assert Keyring([OTHER, ONE]).unseal(sealed, token_hash(token)) == token
+    assert Keyring([OTHER]).unseal(sealed, token_hash(token)) is None
 
 
 def test_a_seal_opens_for_its_own_hash_alone() -> None:
-    keys = Keys([ONE])
+    keys = Keyring([ONE])
     assert keys.unseal(keys.seal(new_token()), token_hash(new_token())) is None
 
 
 def test_two_seals_share_no_pad() -> None:
-    keys = Keys([ONE])
+    keys = Keyring([ONE])
     a, b = new_token(), new_token()
     pads = {int(keys.seal(token), 16) ^ int(_raw(token).hex(), 16) for token in (a, b)}
     assert len(pads) == 2
 
 
 def test_a_successor_is_the_same_each_time_and_a_token_like_any_other() -> None:
-    keys, token = Keys([ONE]), new_token()
+    keys, token = Keyring([ONE]), new_token()
     (successor,) = keys.successors(token)
     assert keys.successors(token) == (successor,)
     assert len(successor) == len(token)
     assert keys.successors(successor) != (successor,)
-    assert Keys([OTHER]).successors(token) != (successor,)
+    assert Keyring([OTHER]).successors(token) != (successor,)
 
 
 def test_while_rotating_todays_successor_comes_first() -> None:
     token = new_token()
-    assert Keys([OTHER, ONE]).successors(token) == Keys([OTHER]).successors(token) + Keys([ONE]).successors(token)
+    assert Keyring([OTHER, ONE]).successors(token) == Keyring([OTHER]).successors(token) + Keyring([ONE]).successors(
+        token
+    )
 
 
 @given(st.lists(st.text(max_size=4), max_size=3), st.lists(st.text(max_size=4), max_size=3))
 def test_a_salt_tells_its_parts_apart(some: list[str], others: list[str]) -> None:
-    keys = Keys([ONE])
+    keys = Keyring([ONE])
     assert len(keys.salt(*some)) == 16
     assert (keys.salt(*some) == keys.salt(*others)) == (some == others)
 
 
 def test_parts_that_join_alike_have_different_salts() -> None:
-    keys = Keys([ONE])
+    keys = Keyring([ONE])
     assert len({keys.salt(*parts) for parts in (("ab", "c"), ("a", "bc"), ("abc",), ("abc", ""), ("2:ab", "c"))}) == 5
-    assert keys.salt("a") != Keys([OTHER]).salt("a")
+    assert keys.salt("a") != Keyring([OTHER]).salt("a")
 
 
 def _raw(token: str) -> bytes:

@@ -3,7 +3,7 @@
 import asyncio
 from datetime import UTC, datetime, timedelta
 
-from movie_core.accounts.keyring import Keys, token_hash
+from movie_core.accounts.keyring import Keyring, token_hash
 from movie_core.accounts.outbox import (
     AWAY_SECONDS,
     BATCH,
@@ -11,35 +11,35 @@ from movie_core.accounts.outbox import (
     MAX_ERROR,
     MAX_TRIES,
     RETRY_SECONDS,
-    Letter,
     Mail,
-    MailerAway,
     MailKind,
-    MailRefused,
+    MailRejected,
     MailRules,
     MailState,
+    MailUnavailable,
+    OutgoingEmail,
     after_refusal,
     link_url,
 )
-from movie_core.accounts.outbox_dispatcher import MailRoom
+from movie_core.accounts.outbox_dispatcher import OutboxDispatcher
 from movie_core.accounts.users import Address, Registration, Username
 from movie_core.memory import MemoryBook, MemoryMailer, MemoryOutbox, MemoryUsers
 from movie_core.paging import Window
 
-KEYS = Keys(("a secret of this test that is long enough",))
+KEYS = Keyring(("a secret of this test that is long enough",))
 
 
 class Post:
     """A mail room with everything around it, at a time that tests set."""
 
-    def __init__(self, keys: Keys = KEYS) -> None:
+    def __init__(self, keys: Keyring = KEYS) -> None:
         self.now = datetime(2030, 1, 1, tzinfo=UTC)
         book = MemoryBook(MailRules(timedelta(hours=24), None), KEYS)
         self.users, self.outbox, self.mailer = MemoryUsers(book), MemoryOutbox(book), MemoryMailer()
         self.room = self.another_room("first", keys)
 
-    def another_room(self, owner: str, keys: Keys = KEYS) -> MailRoom:
-        return MailRoom(
+    def another_room(self, owner: str, keys: Keyring = KEYS) -> OutboxDispatcher:
+        return OutboxDispatcher(
             self.outbox, self.mailer, keys, public_url="https://x.test", owner=owner, clock=lambda: self.now
         )
 
@@ -61,7 +61,7 @@ class HookedMailer(MemoryMailer):
         super().__init__()
         self.before = before
 
-    async def send(self, letter: Letter) -> None:
+    async def send(self, letter: OutgoingEmail) -> None:
         await self.before(letter)  # type: ignore[operator]
         await super().send(letter)
 
@@ -98,7 +98,7 @@ def test_a_reset_link_leads_elsewhere_than_an_activation() -> None:
 async def test_a_mail_put_off_is_tried_after_each_wait_and_then_given_up() -> None:
     post = Post()
     await post.register("anna")
-    post.mailer.failure = MailRefused("451 later", is_final=False)
+    post.mailer.failure = MailRejected("451 later", is_final=False)
     for tries, wait in enumerate(RETRY_SECONDS, 1):
         assert await post.room.deliver_due() == 1
         [mail] = await post.mails()
@@ -117,7 +117,7 @@ async def test_a_mail_put_off_is_tried_after_each_wait_and_then_given_up() -> No
 async def test_a_mail_put_off_goes_out_when_its_server_takes_it() -> None:
     post = Post()
     await post.register("anna")
-    post.mailer.failure = MailRefused("451 later", is_final=False)
+    post.mailer.failure = MailRejected("451 later", is_final=False)
     await post.room.deliver_due()
     post.mailer.failure = None
     post.later(RETRY_SECONDS[0])
@@ -129,9 +129,9 @@ async def test_a_mail_put_off_goes_out_when_its_server_takes_it() -> None:
 async def test_a_mail_refused_for_good_is_dead_at_once_and_others_go_on() -> None:
     post = Post()
 
-    async def refuse_anna(letter: Letter) -> None:
+    async def refuse_anna(letter: OutgoingEmail) -> None:
         if letter.recipient.startswith("anna"):
-            raise MailRefused("550 no such user", is_final=True)
+            raise MailRejected("550 no such user", is_final=True)
 
     mailer = hook(post, refuse_anna)
     for name in ("anna", "bert"):
@@ -145,7 +145,7 @@ async def test_a_mail_refused_for_good_is_dead_at_once_and_others_go_on() -> Non
 async def test_a_dead_mail_that_is_asked_for_again_starts_anew() -> None:
     post = Post()
     await post.register("anna")
-    post.mailer.failure = MailRefused("550 no", is_final=True)
+    post.mailer.failure = MailRejected("550 no", is_final=True)
     await post.room.deliver_due()
     post.mailer.failure = None
     assert len(await post.outbox.retry(None, post.now)) == 1
@@ -154,7 +154,7 @@ async def test_a_dead_mail_that_is_asked_for_again_starts_anew() -> None:
 
 
 async def test_a_mail_sealed_with_a_lost_secret_is_dead_and_says_so() -> None:
-    post = Post(keys=Keys(("another secret that never sealed anything",)))
+    post = Post(keys=Keyring(("another secret that never sealed anything",)))
     await post.register("anna")
     assert await post.room.deliver_due() == 1
     [mail] = await post.mails()
@@ -166,7 +166,7 @@ async def test_a_mail_sealed_with_a_lost_secret_is_dead_and_says_so() -> None:
 def test_of_a_long_answer_a_part_is_kept() -> None:
     now = datetime(2030, 1, 1, tzinfo=UTC)
     mail = Mail("1", MailKind.ACTIVATION, "a@example.org", MailState.PENDING, 0, "", now, now)
-    assert len(after_refusal(mail, MailRefused("x" * 9999, is_final=False), now).last_error) == MAX_ERROR
+    assert len(after_refusal(mail, MailRejected("x" * 9999, is_final=False), now).last_error) == MAX_ERROR
 
 
 async def test_while_no_server_is_reached_no_mail_is_to_blame_and_pauses_grow() -> None:
@@ -175,10 +175,10 @@ async def test_while_no_server_is_reached_no_mail_is_to_blame_and_pauses_grow() 
         await post.register(name)
     tries = 0
 
-    async def away(_letter: Letter) -> None:
+    async def away(_letter: OutgoingEmail) -> None:
         nonlocal tries
         tries += 1
-        raise MailerAway("connection refused")
+        raise MailUnavailable("connection refused")
 
     mailer = hook(post, away)
     for round_, wait in enumerate((*AWAY_SECONDS, AWAY_SECONDS[-1], AWAY_SECONDS[-1]), 1):
@@ -190,7 +190,7 @@ async def test_while_no_server_is_reached_no_mail_is_to_blame_and_pauses_grow() 
         post.later(0.001)
     assert {(mail.state, mail.attempts) for mail in await post.mails()} == {(MailState.PENDING, 0)}
 
-    async def back(_letter: Letter) -> None:
+    async def back(_letter: OutgoingEmail) -> None:
         pass
 
     mailer.before = back
@@ -210,9 +210,9 @@ async def test_a_recipient_that_the_server_hangs_on_holds_up_nobody_else() -> No
     post.later(1)
     await post.register("bert")
 
-    async def hang_on_anna(letter: Letter) -> None:
+    async def hang_on_anna(letter: OutgoingEmail) -> None:
         if letter.recipient.startswith("anna"):
-            raise MailerAway("no answer in time")
+            raise MailUnavailable("no answer in time")
 
     hook(post, hang_on_anna)
     post.later(1)
@@ -228,7 +228,7 @@ async def test_a_recipient_that_the_server_hangs_on_holds_up_nobody_else() -> No
 async def test_mails_of_a_room_that_meets_no_server_are_free_for_another_at_once() -> None:
     post = Post()
     await post.register("anna")
-    post.mailer.failure = MailerAway("connection refused")
+    post.mailer.failure = MailUnavailable("connection refused")
     await post.room.deliver_due()
     post.mailer.failure = None
     assert await post.another_room("second").deliver_due() == 1
@@ -248,7 +248,7 @@ async def test_who_lost_the_lease_changes_nothing() -> None:
     post = Post()
     await post.register("anna")
 
-    async def stall(_letter: Letter) -> None:
+    async def stall(_letter: OutgoingEmail) -> None:
         post.later(LEASE.total_seconds())
         await post.outbox.claim("second", post.now, BATCH, LEASE)
 
@@ -265,7 +265,7 @@ async def test_no_mail_is_begun_that_its_lease_may_not_outlast() -> None:
         await post.register(name)
     began: list[tuple[str, datetime]] = []
 
-    async def slow(letter: Letter) -> None:
+    async def slow(letter: OutgoingEmail) -> None:
         began.append((letter.recipient, post.now))
         post.later(8)
 
@@ -290,7 +290,7 @@ async def test_asked_to_stop_it_finishes_the_mail_in_hand_and_frees_the_others()
         await post.register(name)
     is_stopping = False
 
-    async def stop(_letter: Letter) -> None:
+    async def stop(_letter: OutgoingEmail) -> None:
         nonlocal is_stopping
         is_stopping = True
 
@@ -305,7 +305,7 @@ async def test_asked_while_at_work_it_looks_once_more_and_the_asker_does_not_wai
     await post.register("anna")
     sending, go_on = asyncio.Event(), asyncio.Event()
 
-    async def wait(_letter: Letter) -> None:
+    async def wait(_letter: OutgoingEmail) -> None:
         sending.set()
         await go_on.wait()
 

@@ -9,11 +9,11 @@ from datetime import UTC, datetime, timedelta
 import pytest
 
 from movie_core import memory
-from movie_core.accounts.keyring import Keys
+from movie_core.accounts.keyring import Keyring
 from movie_core.accounts.outbox import MailKind, MailRules
-from movie_core.accounts.outbox_dispatcher import MailRoom
+from movie_core.accounts.outbox_dispatcher import OutboxDispatcher
 from movie_core.accounts.services import AccountRules, Accounts
-from movie_core.accounts.session_registry import SessionWatch
+from movie_core.accounts.session_registry import SessionRegistry
 from movie_core.accounts.sessions import GRACE
 from movie_core.errors import (
     InvalidCredentials,
@@ -40,13 +40,15 @@ class World:
 
     def __init__(self, limit: Rate | None = None) -> None:
         self.now = datetime.now(UTC).replace(microsecond=0)
-        keys = Keys(["k" * 32])
+        keys = Keyring(["k" * 32])
         book = memory.MemoryBook(MailRules(timedelta(hours=24), limit), keys)
         sessions = memory.MemorySessions(book)
-        self.watch = SessionWatch(sessions, self.clock)
+        self.watch = SessionRegistry(sessions, self.clock)
         self.mailer, self.bell, self.hasher = memory.MemoryMailer(), memory.MemoryDoorbell(), memory.MemoryHasher()
         outbox = memory.MemoryOutbox(book)
-        self.room = MailRoom(outbox, self.mailer, keys, public_url="https://m.test", owner="t", clock=self.clock)
+        self.room = OutboxDispatcher(
+            outbox, self.mailer, keys, public_url="https://m.test", owner="t", clock=self.clock
+        )
         rules = AccountRules(password_min=8, access_ttl=timedelta(minutes=15), refresh_ttl=timedelta(days=5))
         self.accounts = Accounts(
             memory.MemoryUsers(book),

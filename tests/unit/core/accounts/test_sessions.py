@@ -2,8 +2,8 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
-from movie_core.accounts.session_registry import SessionWatch
-from movie_core.accounts.sessions import GRACE, Reuse, judge_reuse
+from movie_core.accounts.session_registry import SessionRegistry
+from movie_core.accounts.sessions import GRACE, Reuse, classify_reuse
 from movie_core.errors import InvalidToken, StoreUnavailable
 
 NOW = datetime(2026, 11, 1, tzinfo=UTC)
@@ -34,8 +34,8 @@ class Store:
         self.ended.append((at, session_id))
 
 
-def watch_over(store: Store) -> SessionWatch:
-    return SessionWatch(store, clock=lambda: NOW)  # type: ignore[arg-type]
+def watch_over(store: Store) -> SessionRegistry:
+    return SessionRegistry(store, clock=lambda: NOW)  # type: ignore[arg-type]
 
 
 async def test_a_session_is_looked_up_once() -> None:
@@ -103,4 +103,4 @@ async def test_a_store_that_is_away_is_not_asked_for_every_request() -> None:
     ],
 )
 def test_a_used_refresh_token_is_a_repeat_or_a_theft(after: timedelta, is_unused: bool, judged: Reuse) -> None:
-    assert judge_reuse(NOW + after, NOW, successor_is_unused=is_unused) is judged
+    assert classify_reuse(NOW + after, NOW, successor_is_unused=is_unused) is judged

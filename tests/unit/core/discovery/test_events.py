@@ -14,9 +14,9 @@ from hypothesis import strategies as st
 from movie_core.discovery import events
 from movie_core.discovery.event_recorder import BATCH, EventRecorder
 from movie_core.discovery.events import MAX_POSITION, TOLD, Event, EventKind, check_event
-from movie_core.discovery.trending import Deed, DeedKind
+from movie_core.discovery.trending import Interaction, InteractionKind
 from movie_core.errors import Busy, InvalidEvent, StoreUnavailable
-from movie_core.provenance import State
+from movie_core.provenance import CacheStatus
 from movie_core.testing import NOW
 
 MINUTE = timedelta(minutes=1)
@@ -34,7 +34,7 @@ class Store:
         self.gate = asyncio.Event()
         self.gate.set()
 
-    async def append(self, events: Sequence[Event], now: datetime) -> Sequence[Deed]:
+    async def append(self, events: Sequence[Event], now: datetime) -> Sequence[Interaction]:
         await self.gate.wait()
         if self.is_away or self.batches_until_away == 0:
             raise StoreUnavailable("no database")
@@ -42,7 +42,7 @@ class Store:
             self.batches_until_away -= 1
         self.kept += events
         self.batches.append(len(events))
-        return [Deed(e.movie_id, DeedKind.VIEW, 1.0, e.at, now) for e in events if e.movie_id is not None]
+        return [Interaction(e.movie_id, InteractionKind.VIEW, 1.0, e.at, now) for e in events if e.movie_id is not None]
 
     async def count(self, day: date, counts: Mapping[str, int]) -> None:
         if self.is_away:
@@ -52,9 +52,9 @@ class Store:
 
 class Trends:
     def __init__(self) -> None:
-        self.added: list[Deed] = []
+        self.added: list[Interaction] = []
 
-    async def add(self, deeds: Sequence[Deed]) -> None:
+    async def add(self, deeds: Sequence[Interaction]) -> None:
         self.added += deeds
 
 
@@ -188,11 +188,11 @@ async def test_searches_of_the_same_moment_are_one_event() -> None:
     store = Store()
     recorder = recorder_of(store)
     for _ in range(3):
-        recorder.search("u", "river", State.FRESH)
-    recorder.search("u", "river", State.FRESH, found=False)
-    recorder.search(None, "river", State.LIVE)
+        recorder.search("u", "river", CacheStatus.FRESH)
+    recorder.search("u", "river", CacheStatus.FRESH, found=False)
+    recorder.search(None, "river", CacheStatus.LIVE)
     await recorder.flush()
-    recorder.search("u", "river", State.FRESH)
+    recorder.search("u", "river", CacheStatus.FRESH)
     await recorder.flush()
     assert [(event.user_id, event.found, event.times) for event in store.kept] == [
         ("u", True, 3),
@@ -205,12 +205,12 @@ async def test_searches_of_the_same_moment_are_one_event() -> None:
 async def test_the_same_search_before_and_after_its_click_are_two() -> None:
     store, now = Store(), NOW
     recorder = EventRecorder(store, clock=lambda: now)  # type: ignore[arg-type]
-    recorder.search("u", "river", State.LIVE)
-    recorder.search("v", "river", State.LIVE)
+    recorder.search("u", "river", CacheStatus.LIVE)
+    recorder.search("v", "river", CacheStatus.LIVE)
     recorder.take([Event(EventKind.CLICK, now, "u", "7", query="river", position=1)])
     now += timedelta(milliseconds=100)
-    recorder.search("u", "river", State.LIVE)
-    recorder.search("v", "river", State.LIVE)
+    recorder.search("u", "river", CacheStatus.LIVE)
+    recorder.search("v", "river", CacheStatus.LIVE)
     await recorder.flush()
     found = [(event.kind, event.user_id, event.at - NOW, event.times) for event in store.kept]
     later = timedelta(milliseconds=100)
@@ -228,8 +228,8 @@ async def test_the_same_search_before_and_after_its_click_are_two() -> None:
 async def test_a_later_page_is_no_search_but_counts_for_the_day() -> None:
     store = Store()
     recorder = recorder_of(store)
-    recorder.search("u", "river", State.STALE, is_first=False)
-    recorder.search("u", "river", State.LIVE)
+    recorder.search("u", "river", CacheStatus.STALE, is_first=False)
+    recorder.search("u", "river", CacheStatus.LIVE)
     await recorder.flush()
     assert len(store.kept) == 1
     assert store.counted == [(NOW.date(), {"stale": 1, "live": 1})]
@@ -242,11 +242,11 @@ async def test_calls_of_the_source_are_counted_from_one_flush_to_the_next() -> N
     await recorder.flush()
     made.append((8, 1))
     store.is_away = True
-    recorder.search("u", "q", State.LIVE)
+    recorder.search("u", "q", CacheStatus.LIVE)
     await recorder.flush()
     made.append((9, 3))
     store.is_away = False
-    recorder.search("u", "q", State.LIVE)
+    recorder.search("u", "q", CacheStatus.LIVE)
     await recorder.flush()
     assert [counts for _, counts in store.counted] == [
         {"attempts": 3, "failures": 1},
@@ -257,10 +257,10 @@ async def test_calls_of_the_source_are_counted_from_one_flush_to_the_next() -> N
 async def test_figures_wait_where_they_alone_can_not_be_written() -> None:
     store = Store()
     recorder = recorder_of(store)
-    recorder.search("u", "q", State.LIVE)
+    recorder.search("u", "q", CacheStatus.LIVE)
     store.is_away = True
     await recorder.flush()
-    recorder.search("u", "q", State.LIVE)
+    recorder.search("u", "q", CacheStatus.LIVE)
     store.is_away = False
     await recorder.flush()
     assert [counts for _, counts in store.counted] == [{"live": 2}]
@@ -291,15 +291,15 @@ async def test_a_full_memory_refuses_what_is_told_and_drops_what_records_itself(
     store = Store()
     recorder = recorder_of(store)
     recorder.take(views(7))
-    recorder.search("u", "q", State.LIVE)
+    recorder.search("u", "q", CacheStatus.LIVE)
     with pytest.raises(Busy) as caught:
         recorder.take(views(3, 7))
     assert caught.value.retry_after
     assert recorder.dropped == 3
     recorder.take(views(2, 7))
     recorder.rated("u", "1", 5.0)
-    recorder.search("u", "another", State.LIVE)
-    recorder.search("u", "q", State.LIVE)  # one that is known needs no room
+    recorder.search("u", "another", CacheStatus.LIVE)
+    recorder.search("u", "q", CacheStatus.LIVE)  # one that is known needs no room
     assert recorder.dropped == 5
     await recorder.flush()
     assert [event.movie_id for event in store.kept] == [*map(str, range(9)), None]
@@ -336,7 +336,7 @@ async def test_a_cancelled_flush_loses_and_doubles_nothing() -> None:
     store, trends = Store(), Trends()
     recorder = recorder_of(store, trends)
     recorder.take(views(BATCH + 1))
-    recorder.search("u", "q", State.LIVE)
+    recorder.search("u", "q", CacheStatus.LIVE)
     store.gate.clear()
     flush = asyncio.create_task(recorder.flush())
     await asyncio.sleep(0)
@@ -354,7 +354,7 @@ async def test_a_cancelled_flush_loses_and_doubles_nothing() -> None:
 
 async def test_switched_off_it_takes_everything_and_keeps_nothing() -> None:
     recorder = recorder_of(None)
-    recorder.search("u", "q", State.LIVE)
+    recorder.search("u", "q", CacheStatus.LIVE)
     recorder.rated("u", "1", 5.0)
     recorder.take(views(100_000))
     await recorder.flush()

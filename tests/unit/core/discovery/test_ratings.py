@@ -9,10 +9,10 @@ from hypothesis import strategies as st
 
 from movie_core.discovery.ratings import (
     Identity,
-    Kept,
     Known,
     NewRating,
     Rating,
+    RatingChange,
     check_rating,
     keep,
     title_key,
@@ -39,11 +39,11 @@ def test_a_new_rating_is_put_among_a_users_own() -> None:
     own: dict[str, Rating] = {}
     new = NewRating("1", "One", 1990, 7.0)
     first = Rating("1", "One", 1990, 7.0, NOW)
-    assert keep(own, new, NOW) == Kept(first, is_change=True)
-    assert keep(own, new, NOW + timedelta(1)) == Kept(first, is_change=False)
+    assert keep(own, new, NOW) == RatingChange(first, is_change=True)
+    assert keep(own, new, NOW + timedelta(1)) == RatingChange(first, is_change=False)
     east = NOW.astimezone(timezone(timedelta(hours=9)))
     dated = keep(own, NewRating("1", "Renamed", None, 7.0, east - timedelta(1)), NOW)
-    assert dated == Kept(Rating("1", "Renamed", None, 7.0, NOW - timedelta(1)), is_change=False)
+    assert dated == RatingChange(Rating("1", "Renamed", None, 7.0, NOW - timedelta(1)), is_change=False)
     assert dated.rating.rated_at.utcoffset() == timedelta(0)
     assert keep(own, NewRating("1", "One", 1990, 2.0), NOW).is_change
     assert own == {"1": Rating("1", "One", 1990, 2.0, NOW)}

@@ -6,8 +6,8 @@ from datetime import datetime, timedelta
 
 import pytest
 
-from movie_core import Catalog, MemoryCatalogue, MemorySeenMovies, Movie, MovieQuery, Window
-from movie_core.accounts.keyring import Keys
+from movie_core import MemoryCatalogue, MemorySeenMovies, Movie, MovieQuery, MovieSearch, Window
+from movie_core.accounts.keyring import Keyring
 from movie_core.accounts.outbox import MailRules
 from movie_core.discovery.event_recorder import MAX_PENDING, EventRecorder
 from movie_core.discovery.events import Event, EventKind
@@ -35,10 +35,10 @@ from movie_core.memory import (
     MemoryTrends,
     MemoryUsers,
 )
-from movie_core.search.movies import Ability, FoundMovie, MoviePage, Order
+from movie_core.search.movies import Capability, FoundMovie, MoviePage, Order
 from movie_core.testing import NOW, Stores, join
 
-KEYS = Keys(["a secret of the tests, 32 bytes or more"])
+KEYS = Keyring(["a secret of the tests, 32 bytes or more"])
 RULES = MailRules(link_ttl=timedelta(hours=24), limit=None)
 RIVERS = [Movie(id=str(n), title=f"River {n:03}", year=1900 + n % 100, popularity=1000.0 - n) for n in range(250)]
 EXACT = Movie(id="exact", title="River", year=1951, popularity=5000.0)
@@ -80,7 +80,7 @@ class World:
         self.now = NOW
         self.movies = MemoryCatalogue(movies, source="catalogue" if source is None else "third_party")
         self.seen = None if source is None else MemorySeenMovies(self.movies)
-        self.catalog = Catalog(source or self.movies, self.seen)
+        self.catalog = MovieSearch(source or self.movies, self.seen)
         self.book = MemoryBook(RULES, KEYS)
         self.ratings = MemoryRatings(self.book)
         self.events = MemoryEvents(self.book)
@@ -117,7 +117,7 @@ class ThirdParty:
     """A source that can only search, and may be down."""
 
     name = "third_party"
-    abilities: frozenset[Ability] = frozenset()
+    abilities: frozenset[Capability] = frozenset()
     is_down = False
 
     async def search(self, query: MovieQuery, window: Window) -> MoviePage:

@@ -20,9 +20,9 @@ from movie_core.discovery.trending import (
     MAX_TREND,
     SETTLE,
     WEIGHTS,
-    Deed,
-    DeedKind,
-    Life,
+    Epoch,
+    Interaction,
+    InteractionKind,
     Totals,
     Trend,
     Trending,
@@ -44,8 +44,8 @@ SECOND = timedelta(seconds=1)
 strengths = st.floats(-20_000, 20_000)
 
 
-def a_view(movie_id: str, at: datetime = NOW, kept_at: datetime | None = None) -> Deed:
-    return Deed(movie_id, DeedKind.VIEW, 1.0, at, kept_at or at)
+def a_view(movie_id: str, at: datetime = NOW, kept_at: datetime | None = None) -> Interaction:
+    return Interaction(movie_id, InteractionKind.VIEW, 1.0, at, kept_at or at)
 
 
 # --- arithmetic
@@ -111,7 +111,7 @@ deeds_of_one = st.lists(
 def test_a_score_is_the_sum_of_what_is_left_of_each_deed_in_any_order(
     told: list[tuple[int, float]], order: random.Random, window: TrendWindow
 ) -> None:
-    deeds = [Deed("1", DeedKind.VIEW, w, NOW - timedelta(microseconds=age), NOW) for age, w in told]
+    deeds = [Interaction("1", InteractionKind.VIEW, w, NOW - timedelta(microseconds=age), NOW) for age, w in told]
     order.shuffle(deeds)
     totals = Totals(NOW)
     totals.add(deeds)
@@ -143,7 +143,12 @@ def test_half_lives_and_weights_are_as_promised() -> None:
         (21_600, 3600, 24),
         (172_800, 86_400, 7),
     ]
-    given = [(DeedKind.VIEW, None), (DeedKind.CLICK, None), (DeedKind.RATING, 7.5), (DeedKind.RATING, 8.0)]
+    given = [
+        (InteractionKind.VIEW, None),
+        (InteractionKind.CLICK, None),
+        (InteractionKind.RATING, 7.5),
+        (InteractionKind.RATING, 8.0),
+    ]
     assert [weight_of(kind, rating) for kind, rating in given] == [1, 1, 2, 4]
 
 
@@ -173,18 +178,18 @@ class Events:
     """Of an `EventStore`, what trends need. What is kept is there after `delay()` seconds."""
 
     def __init__(self, clock: Callable[[], datetime] = lambda: NOW, delay: Callable[[], float] = lambda: 0.0) -> None:
-        self.kept: list[Deed] = []
+        self.kept: list[Interaction] = []
         self.is_away = False
         self._clock = clock
         self._delay = delay
 
-    async def append(self, *movie_ids: str) -> list[Deed]:
+    async def append(self, *movie_ids: str) -> list[Interaction]:
         deeds = [a_view(movie_id, self._clock()) for movie_id in movie_ids]
         await asyncio.sleep(self._delay())
         self.kept += deeds
         return deeds
 
-    async def deeds(self) -> AsyncIterator[Sequence[Deed]]:
+    async def deeds(self) -> AsyncIterator[Sequence[Interaction]]:
         kept = tuple(self.kept)
         for start in range(0, len(kept), 5):
             if self.is_away:
@@ -221,7 +226,7 @@ class ShakyTrends(MemoryTrends):
                 await call()
             raise StoreUnavailable("made away")
 
-    async def life(self) -> Life | None:
+    async def life(self) -> Epoch | None:
         await self._shaky(super().life)
         return await super().life()
 
@@ -237,7 +242,7 @@ class ShakyTrends(MemoryTrends):
         await self._shaky(lambda: MemoryTrends.fill(self, totals, since))
         return await super().fill(totals, since)
 
-    async def add(self, deeds: Sequence[Deed]) -> None:
+    async def add(self, deeds: Sequence[Interaction]) -> None:
         await self._shaky(lambda: MemoryTrends.add(self, deeds))
         await super().add(deeds)
 

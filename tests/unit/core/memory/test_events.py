@@ -3,11 +3,11 @@
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
-from movie_core.accounts.keyring import Keys
+from movie_core.accounts.keyring import Keyring
 from movie_core.memory import MemoryBook, MemoryEvents, MemoryOutbox, MemorySessions, MemoryUsers
 from movie_core.testing import UNLIMITED, AnalyticsContract, EventStoreContract, EventStores, Stores
 
-KEYS = Keys(["a secret of the tests, 32 bytes or more"])
+KEYS = Keyring(["a secret of the tests, 32 bytes or more"])
 
 
 class OverMemory:

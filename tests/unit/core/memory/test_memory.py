@@ -6,15 +6,15 @@ from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 
 from movie_core import MemoryCatalogue, MemorySeenMovies, Movie
-from movie_core.accounts.keyring import Keys
-from movie_core.accounts.outbox import MailerAway, MailRefused, MailRules
+from movie_core.accounts.keyring import Keyring
+from movie_core.accounts.outbox import MailRejected, MailRules, MailUnavailable
 from movie_core.memory import (
     ENTRY_BYTES,
     MemoryBook,
-    MemoryDoorbell,
     MemoryEntries,
     MemoryHasher,
     MemoryMailer,
+    MemoryNotifier,
     MemoryOutbox,
     MemoryRateLimiter,
     MemorySessions,
@@ -29,11 +29,11 @@ from movie_core.search.caching import CacheStats, Entry
 from movie_core.testing import (
     AccessTokensContract,
     AddressSyntaxContract,
-    CatalogueContract,
+    CacheStoreContract,
     Delivered,
-    DoorbellContract,
-    EntryStoreContract,
+    DeliveryNotifierContract,
     MailerContract,
+    MovieCatalogueContract,
     OutboxContract,
     PasswordHasherContract,
     PasswordStrengthContract,
@@ -41,13 +41,13 @@ from movie_core.testing import (
     SeenMoviesContract,
     SessionStoreContract,
     Stores,
-    UserStoreContract,
+    UserRepoContract,
 )
 
-KEYS = Keys(["a secret of the tests, 32 bytes or more"])
+KEYS = Keyring(["a secret of the tests, 32 bytes or more"])
 
 
-class TestMemoryCatalogue(CatalogueContract):
+class TestMemoryCatalogue(MovieCatalogueContract):
     @asynccontextmanager
     async def open(self, movies: Sequence[Movie]) -> AsyncIterator[MemoryCatalogue]:
         yield MemoryCatalogue(movies)
@@ -70,7 +70,7 @@ class OverMemory:
         yield Stores(MemoryUsers(book), MemorySessions(book), MemoryOutbox(book), KEYS)
 
 
-class TestMemoryUsers(OverMemory, UserStoreContract):
+class TestMemoryUsers(OverMemory, UserRepoContract):
     pass
 
 
@@ -84,7 +84,7 @@ class TestMemoryOutbox(OverMemory, OutboxContract):
 
 class TestMemoryMailer(MailerContract):
     @asynccontextmanager
-    async def open(self, failure: MailRefused | MailerAway | None = None) -> AsyncIterator[MemoryMailer]:
+    async def open(self, failure: MailRejected | MailUnavailable | None = None) -> AsyncIterator[MemoryMailer]:
         mailer = MemoryMailer()
         mailer.failure = failure
         yield mailer
@@ -94,10 +94,10 @@ class TestMemoryMailer(MailerContract):
         return [Delivered((one.recipient,), one.mail_id, frozenset(), " ".join(one.links)) for one in mailer.letters]
 
 
-class TestMemoryDoorbell(DoorbellContract):
+class TestMemoryDoorbell(DeliveryNotifierContract):
     @asynccontextmanager
-    async def open(self, *, is_away: bool = False) -> AsyncIterator[MemoryDoorbell]:
-        yield MemoryDoorbell()
+    async def open(self, *, is_away: bool = False) -> AsyncIterator[MemoryNotifier]:
+        yield MemoryNotifier()
 
 
 class TestMemoryHasher(PasswordHasherContract):
@@ -111,7 +111,7 @@ class TestMemoryHasher(PasswordHasherContract):
 
 class TestMemoryTokens(AccessTokensContract):
     @asynccontextmanager
-    async def open(self, keys: Keys) -> AsyncIterator[MemoryTokens]:
+    async def open(self, keys: Keyring) -> AsyncIterator[MemoryTokens]:
         yield MemoryTokens(keys)
 
 
@@ -147,7 +147,7 @@ async def test_a_limiter_forgets_keys_whose_window_is_empty() -> None:
     assert len(limiter._hits) < 2_000
 
 
-class TestMemoryEntries(EntryStoreContract):
+class TestMemoryEntries(CacheStoreContract):
     time = 1_700_000_000.0
 
     @asynccontextmanager

@@ -3,7 +3,7 @@
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
-from movie_core.accounts.keyring import Keys
+from movie_core.accounts.keyring import Keyring
 from movie_core.memory import MemoryBook, MemoryOutbox, MemoryRatings, MemorySessions, MemoryUsers
 from movie_core.testing import UNLIMITED, RatingStoreContract, RatingStores, Stores
 
@@ -11,7 +11,7 @@ from movie_core.testing import UNLIMITED, RatingStoreContract, RatingStores, Sto
 class TestMemoryRatings(RatingStoreContract):
     @asynccontextmanager
     async def open(self) -> AsyncIterator[RatingStores]:
-        keys = Keys(["a secret of the tests, 32 bytes or more"])
+        keys = Keyring(["a secret of the tests, 32 bytes or more"])
         book = MemoryBook(UNLIMITED, keys)
         accounts = Stores(MemoryUsers(book), MemorySessions(book), MemoryOutbox(book), keys)
         yield RatingStores(MemoryRatings(book), accounts)

@@ -4,13 +4,13 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
 from movie_core.memory import MemoryModels, MemoryRecommender
-from movie_core.ports import Catalogue, RatingStore
+from movie_core.ports import MovieCatalogue, RatingStore
 from movie_core.testing import ModelStoreContract, RecommenderContract
 
 
 class TestMemoryRecommender(RecommenderContract):
     @asynccontextmanager
-    async def open(self, ratings: RatingStore, movies: Catalogue) -> AsyncIterator[MemoryRecommender]:
+    async def open(self, ratings: RatingStore, movies: MovieCatalogue) -> AsyncIterator[MemoryRecommender]:
         yield MemoryRecommender(ratings, movies)
 
 

@@ -4,11 +4,11 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from datetime import timedelta
 
-from movie_core.accounts.keyring import Keys
+from movie_core.accounts.keyring import Keyring
 from movie_core.accounts.outbox import MailRules
 from movie_core.discovery.trending import KEPT_MOVIES
 from movie_core.memory import MemoryBook, MemoryOrders, MemoryOutbox, MemorySessions, MemoryTrends, MemoryUsers
-from movie_core.testing import NOW, KeptOrdersContract, OrderStores, Stores, TrendStoreContract
+from movie_core.testing import NOW, OrderStores, PersonalOrderStoreContract, Stores, TrendStoreContract
 
 
 class TestMemoryTrends(TrendStoreContract):
@@ -17,12 +17,12 @@ class TestMemoryTrends(TrendStoreContract):
         yield MemoryTrends(kept)
 
 
-class TestMemoryOrders(KeptOrdersContract):
+class TestMemoryOrders(PersonalOrderStoreContract):
     now = NOW
 
     @asynccontextmanager
     async def open(self) -> AsyncIterator[OrderStores]:
-        keys = Keys(["k" * 32])
+        keys = Keyring(["k" * 32])
         book = MemoryBook(MailRules(link_ttl=timedelta(hours=24), limit=None), keys)
         accounts = Stores(MemoryUsers(book), MemorySessions(book), MemoryOutbox(book), keys)
         yield OrderStores(MemoryOrders(lambda: self.now), accounts)

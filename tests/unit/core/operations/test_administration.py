@@ -7,10 +7,10 @@ from datetime import datetime, timedelta
 import pytest
 
 from movie_core import memory
-from movie_core.accounts.keyring import Keys
+from movie_core.accounts.keyring import Keyring
 from movie_core.accounts.outbox import MailRules, MailState
 from movie_core.accounts.services import AccountRules, Accounts
-from movie_core.accounts.session_registry import SessionWatch
+from movie_core.accounts.session_registry import SessionRegistry
 from movie_core.accounts.users import Account, PersonState
 from movie_core.errors import (
     InvalidEmail,
@@ -37,7 +37,7 @@ class Office:
 
     def __init__(self) -> None:
         self.now = NOW
-        keys = Keys(["k" * 32])
+        keys = Keyring(["k" * 32])
         book = memory.MemoryBook(MailRules(timedelta(hours=24), None), keys)
         users, sessions = memory.MemoryUsers(book), memory.MemorySessions(book)
         self.outbox, self.log, self.bell = (
@@ -48,7 +48,7 @@ class Office:
         self.accounts = Accounts(
             users,
             sessions,
-            SessionWatch(sessions, self.clock),
+            SessionRegistry(sessions, self.clock),
             memory.MemoryHasher(),
             memory.MemoryTokens(keys, self.clock),
             memory.PlainAddressSyntax(),

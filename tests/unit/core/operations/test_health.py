@@ -1,13 +1,13 @@
 import asyncio
 
 from movie_core.errors import Unavailable
-from movie_core.operations.health import REMEMBER_SECONDS, Part, Readiness, Status
+from movie_core.operations.health import REMEMBER_SECONDS, Dependency, Readiness, Status
 
 
 class Counted:
     def __init__(self, name: str, *, is_vital: bool = False) -> None:
         self.calls, self.is_away = 0, False
-        self.part = Part(name, self.check, "start it", is_vital)
+        self.part = Dependency(name, self.check, "start it", is_vital)
 
     async def check(self) -> str:
         self.calls += 1

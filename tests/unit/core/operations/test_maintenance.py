@@ -2,7 +2,7 @@
 
 from datetime import date, datetime, timedelta
 
-from movie_core.operations.maintenance import Upkeep
+from movie_core.operations.maintenance import Maintenance
 from movie_core.testing import NOW
 
 
@@ -37,8 +37,8 @@ class Recommender:
         self.outdated = False
 
 
-def upkeep(users: Users, events: Events, recommender: Recommender, audit_log: AuditLog, keep: timedelta) -> Upkeep:
-    return Upkeep(users, events, recommender, audit_log, events_keep=keep, clock=lambda: NOW)  # type: ignore[arg-type]
+def upkeep(users: Users, events: Events, recommender: Recommender, audit_log: AuditLog, keep: timedelta) -> Maintenance:
+    return Maintenance(users, events, recommender, audit_log, events_keep=keep, clock=lambda: NOW)  # type: ignore[arg-type]
 
 
 async def test_users_events_and_the_audit_log_are_purged_each_by_its_own_age() -> None:

@@ -1,10 +1,10 @@
 import asyncio
 
-from movie_core.single_flight import Flights
+from movie_core.single_flight import SingleFlight
 
 
 async def test_a_call_that_has_just_ended_is_not_under_way() -> None:
-    flights: Flights[int] = Flights()
+    flights: SingleFlight[int] = SingleFlight()
     loop = asyncio.get_running_loop()
     seen: list[tuple[bool, bool, bool]] = []
 
@@ -26,7 +26,7 @@ async def test_a_call_that_has_just_ended_is_not_under_way() -> None:
 
 
 async def test_an_answer_lingers_where_that_is_wanted() -> None:
-    flights: Flights[int] = Flights()
+    flights: SingleFlight[int] = SingleFlight()
     asked = 0
 
     async def answer() -> int:

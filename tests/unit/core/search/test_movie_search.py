@@ -4,8 +4,7 @@ from collections.abc import Sequence
 import pytest
 
 from movie_core import (
-    Ability,
-    Catalog,
+    Capability,
     FilterUnsupported,
     FoundMovie,
     Genre,
@@ -16,13 +15,14 @@ from movie_core import (
     MovieNotFound,
     MoviePage,
     MovieQuery,
+    MovieSearch,
     Order,
     PageOutOfRange,
     SourceUnavailable,
     StoreUnavailable,
     Window,
 )
-from movie_core.provenance import State
+from movie_core.provenance import CacheStatus
 from movie_core.testing import SAMPLE
 
 
@@ -30,10 +30,10 @@ class PlainSource(MemoryCatalogue):
     """A source that can do nothing but search, and can be switched off."""
 
     name = "third_party"
-    abilities: frozenset[Ability] = frozenset()
+    abilities: frozenset[Capability] = frozenset()
     is_away = False
 
-    def _ask(self, ability: Ability | None = None) -> None:
+    def _ask(self, ability: Capability | None = None) -> None:
         if ability is not None and ability not in self.abilities:
             raise FilterUnsupported(f"no {ability}")
         if self.is_away:
@@ -44,26 +44,26 @@ class PlainSource(MemoryCatalogue):
         return await super().search(query, window)
 
     async def get(self, movie_id: str) -> FoundMovie:
-        self._ask(Ability.DETAILS)
+        self._ask(Capability.DETAILS)
         return await super().get(movie_id)
 
     async def suggest(self, text: str, limit: int) -> Sequence[Movie]:
-        self._ask(Ability.SUGGEST)
+        self._ask(Capability.SUGGEST)
         return await super().suggest(text, limit)
 
     async def genres(self) -> Sequence[Genre]:
-        self._ask(Ability.GENRES)
+        self._ask(Capability.GENRES)
         return await super().genres()
 
 
-def plain() -> tuple[PlainSource, MemorySeenMovies, Catalog]:
+def plain() -> tuple[PlainSource, MemorySeenMovies, MovieSearch]:
     source = PlainSource(SAMPLE, source="third_party")
     seen = MemorySeenMovies(MemoryCatalogue(source="third_party"))
-    return source, seen, Catalog(source, seen)
+    return source, seen, MovieSearch(source, seen)
 
 
 async def test_nothing_found_is_not_found_whatever_the_offset() -> None:
-    catalog = Catalog(MemoryCatalogue(SAMPLE))
+    catalog = MovieSearch(MemoryCatalogue(SAMPLE))
     for offset in (0, 500):
         with pytest.raises(MovieNotFound):
             await catalog.search(MovieQuery("zzqxj"), Window(offset))
@@ -71,7 +71,7 @@ async def test_nothing_found_is_not_found_whatever_the_offset() -> None:
 
 async def test_a_page_past_the_end_is_refused() -> None:
     with pytest.raises(PageOutOfRange, match="23 items on 3 pages"):
-        await Catalog(MemoryCatalogue(SAMPLE)).search(MovieQuery("river"), Window(23))
+        await MovieSearch(MemoryCatalogue(SAMPLE)).search(MovieQuery("river"), Window(23))
 
 
 @pytest.mark.parametrize(
@@ -98,7 +98,7 @@ async def test_what_searches_have_shown_can_be_looked_up() -> None:
 
 async def test_what_a_search_has_shown_just_now_can_be_looked_up_here_and_in_another_process() -> None:
     source, seen, catalog = plain()
-    other = Catalog(source, MemorySeenMovies(seen.movies))
+    other = MovieSearch(source, MemorySeenMovies(seen.movies))
     await catalog.search(MovieQuery("glass"), Window())
     looking = asyncio.create_task(other.get("201"))
     await asyncio.sleep(0.05)
@@ -108,7 +108,7 @@ async def test_what_a_search_has_shown_just_now_can_be_looked_up_here_and_in_ano
 
 async def test_details_survive_an_outage_of_the_source() -> None:
     source, seen, catalog = plain()
-    source.abilities = frozenset({Ability.DETAILS})
+    source.abilities = frozenset({Capability.DETAILS})
     assert (await catalog.get("201")).source == "third_party"
     await catalog.search(MovieQuery("glass"), Window())
     await seen.flush()
@@ -118,7 +118,7 @@ async def test_details_survive_an_outage_of_the_source() -> None:
         await catalog.get("202")
 
 
-async def shown_then_away() -> tuple[PlainSource, MemorySeenMovies, Catalog]:
+async def shown_then_away() -> tuple[PlainSource, MemorySeenMovies, MovieSearch]:
     """All rivers and the glass orrery were shown, and the source is away."""
     source, seen, catalog = plain()
     for text in ("river", "glass"):
@@ -131,7 +131,7 @@ async def shown_then_away() -> tuple[PlainSource, MemorySeenMovies, Catalog]:
 async def test_what_searches_have_shown_answers_for_a_source_that_is_away() -> None:
     _, _, catalog = await shown_then_away()
     page = await catalog.search(MovieQuery("glass"), Window())
-    assert ([movie.id for movie in page.items], page.source, page.state) == (["201"], "local", State.FALLBACK)
+    assert ([movie.id for movie in page.items], page.source, page.state) == (["201"], "local", CacheStatus.FALLBACK)
 
 
 @pytest.mark.parametrize(("text", "offset"), [("never shown", 0), ("glass", 10), ("river", 5000)])
@@ -176,11 +176,11 @@ async def test_a_store_that_is_away_or_slow_too_leaves_the_error_of_the_source(s
 
 async def test_a_source_without_memory_has_no_details_to_ask_for() -> None:
     with pytest.raises(MovieNotFound):
-        await Catalog(PlainSource(SAMPLE)).get("201")
+        await MovieSearch(PlainSource(SAMPLE)).get("201")
 
 
 async def test_a_suggestion_needs_a_text_and_a_legal_one() -> None:
-    catalog = Catalog(MemoryCatalogue(SAMPLE))
+    catalog = MovieSearch(MemoryCatalogue(SAMPLE))
     assert await catalog.suggest("   ") == ()
     assert len(await catalog.suggest("river")) == 10
     with pytest.raises(InvalidQuery):

@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from movie_core import Ability, InvalidParameter, InvalidQuery, MovieQuery, Order, Years, normalise_query
+from movie_core import Capability, InvalidParameter, InvalidQuery, MovieQuery, Order, Years, normalise_query
 from movie_core.text import MAX_QUERY
 
 legal = st.text(st.characters(exclude_categories=("Cc", "Cs")), max_size=MAX_QUERY // 4)
@@ -80,7 +80,7 @@ def test_a_malformed_genre_is_refused(genre: str) -> None:
 def test_a_query_says_what_it_needs_and_how_it_is_spelled() -> None:
     query = MovieQuery.parse("  the   matrix ", year="1990..1999", genre="Drama", order="popularity")
     assert query == MovieQuery("the matrix", Years(1990, 1999), "Drama", Order.POPULARITY)
-    assert query.needs == {Ability.YEAR, Ability.GENRE, Ability.ORDER}
+    assert query.needs == {Capability.YEAR, Capability.GENRE, Capability.ORDER}
     assert query.parameters() == (
         ("query", "the matrix"),
         ("year", "1990..1999"),

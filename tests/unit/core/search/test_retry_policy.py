@@ -4,7 +4,7 @@ import itertools
 
 import pytest
 
-from movie_core.search.retry_policy import BreakerState, CircuitBreaker, Entry, Patience, StatusSet, Tempo
+from movie_core.search.retry_policy import BreakerState, CircuitBreaker, Entry, LatencyTracker, RetryPolicy, StatusSet
 
 STEP = 0.01
 
@@ -26,7 +26,7 @@ def clock() -> HandClock:
 
 @pytest.fixture
 def breaker(clock: HandClock) -> CircuitBreaker:
-    return CircuitBreaker(Patience(), clock)
+    return CircuitBreaker(RetryPolicy(), clock)
 
 
 def fail(breaker: CircuitBreaker, clock: HandClock, times: int, every: float = 0.001) -> None:
@@ -64,7 +64,7 @@ def test_a_status_that_is_no_number_is_in_no_set() -> None:
 
 
 def test_waits_lie_within_their_bounds_and_grow() -> None:
-    patience = Patience()
+    patience = RetryPolicy()
     highest = [patience.wait_after(failures, 1.0) for failures in range(1, 2000)]
     assert {patience.wait_after(failures, 0.0) for failures in range(1, 2000)} == {0.025}
     assert highest == sorted(highest)
@@ -72,7 +72,7 @@ def test_waits_lie_within_their_bounds_and_grow() -> None:
 
 
 def test_fourteen_quick_failures_fit_the_deadline() -> None:
-    patience = Patience()
+    patience = RetryPolicy()
     waits = sum(patience.wait_after(failures, 0.5) for failures in range(1, patience.tries))
     assert patience.tries == 14
     assert waits + 14 * 0.06 < patience.deadline - 0.5
@@ -110,7 +110,7 @@ def test_an_idle_hour_is_no_hour_of_failures(breaker: CircuitBreaker, clock: Han
 
 
 def test_tries_that_each_take_their_whole_time_still_open_it(clock: HandClock) -> None:
-    breaker = CircuitBreaker(Patience(timeout=5), clock)
+    breaker = CircuitBreaker(RetryPolicy(timeout=5), clock)
     fail(breaker, clock, 2, every=5.2)
     assert breaker.state is BreakerState.OPEN
 
@@ -185,7 +185,7 @@ def test_it_opens_again_from_half_open(breaker: CircuitBreaker, clock: HandClock
 
 
 def test_retries_are_limited_while_half_open_and_only_then(clock: HandClock) -> None:
-    breaker = CircuitBreaker(Patience(retry_share=0.25), clock)
+    breaker = CircuitBreaker(RetryPolicy(retry_share=0.25), clock)
     assert all(breaker.retry() == 0 for _ in range(1000))
     fail(breaker, clock, 50)
     breaker.succeeded()
@@ -213,7 +213,7 @@ def test_a_snapshot_tells_state_duration_and_fault(breaker: CircuitBreaker, cloc
 
 
 def test_a_slow_source_is_not_taken_for_a_hanging_one(clock: HandClock) -> None:
-    tempo = Tempo(clock)
+    tempo = LatencyTracker(clock)
     for _ in range(100):
         tempo.answered(0.5)
     assert tempo.hangs_after() is None, "nothing hung so far"
@@ -223,7 +223,7 @@ def test_a_slow_source_is_not_taken_for_a_hanging_one(clock: HandClock) -> None:
 
 
 def test_hanging_calls_among_quick_ones_are_told(clock: HandClock) -> None:
-    tempo = Tempo(clock)
+    tempo = LatencyTracker(clock)
     for _ in range(3):
         tempo.hung()
     for number in range(49):
