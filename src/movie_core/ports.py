@@ -484,8 +484,8 @@ class Mailer(Protocol):
 
     @abstractmethod
     async def send(self, letter: OutgoingEmail) -> None:
-        """1. Returns once the letter is taken for good. Raises `mails.MailRejected` when this one isn't, for now or for
-        ever, and `mails.MailUnavailable` when none would be, within `mails.SEND_SECONDS`. Sending again is the same
+        """1. Returns once the letter is taken for good. Raises `outbox.MailRejected` when this one isn't, for now or for
+        ever, and `outbox.MailUnavailable` when none would be, within `outbox.SEND_SECONDS`. Sending again is the same
         letter: same Message-ID, same text. No text of a letter can add a header or a recipient.
         """
 
