@@ -15,7 +15,7 @@ from typing import Any, cast
 
 from litestar import Litestar
 
-from movie_adapters.settings import Settings
+from movie_adapters.settings.settings import Settings
 from movie_api.server.protocol import serve_one
 
 

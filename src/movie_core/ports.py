@@ -484,9 +484,10 @@ class Mailer(Protocol):
 
     @abstractmethod
     async def send(self, letter: OutgoingEmail) -> None:
-        """1. Returns once the letter is taken for good. Raises `outbox.MailRejected` when this one isn't, for now or for
-        ever, and `outbox.MailUnavailable` when none would be, within `outbox.SEND_SECONDS`. Sending again is the same
-        letter: same Message-ID, same text. No text of a letter can add a header or a recipient.
+        """1. Returns once the server has accepted the message. Raises `outbox.MailRejected` when it rejects this
+        message (for now or for ever) and `outbox.MailUnavailable` when it would accept none, within
+        `outbox.SEND_SECONDS`. Sending again sends the same message: same Message-ID, same text. No text of a
+        message can add a header or a recipient.
         """
 
     @abstractmethod
