@@ -127,7 +127,7 @@ async def _clients(fleet: Fleet) -> AsyncIterator[list[httpx.AsyncClient]]:
         await client.aclose()
 
 
-async def account(fleet: Fleet, client: httpx.AsyncClient, name: str) -> dict[str, Any]:
+async def user(fleet: Fleet, client: httpx.AsyncClient, name: str) -> dict[str, Any]:
     """Tokens of a new account."""
     await client.post(AUTH + "register/", json={"email": f"{name}@example.com", "username": name, "password": PASSWORD})
     while not (found := [mail for mail in fleet.mails() if f"{name}@example.com" in str(mail["to"])]):  # noqa: ASYNC110
@@ -140,7 +140,7 @@ async def _logins(fleet: Fleet, is_full: bool) -> list[Row]:
 
     async with _clients(fleet) as clients:
         client = clients[0]
-        await account(fleet, client, "ann")
+        await user(fleet, client, "ann")
 
         async def log_in(address: str, password: str) -> float:
             began = time.perf_counter()
@@ -203,7 +203,7 @@ async def _sessions(fleet: Fleet, _: bool) -> list[Row]:
     async with _clients(fleet) as clients:
         slowest, successors, alive = 0.0, set(), True
         for round_ in range(10):
-            tokens = await account(fleet, clients[0], f"session{round_}")
+            tokens = await user(fleet, clients[0], f"session{round_}")
             headers = {"Authorization": f"Bearer {tokens['access']}"}
             for client in clients:
                 await client.get("/api/v1/users/me/", headers=headers)

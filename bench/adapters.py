@@ -13,8 +13,8 @@ from typing import Any
 import numpy as np
 from tests.servers import postgres_database, postgres_server
 
-from movie_adapters.catalogue.postgres import PostgresMovies
-from movie_adapters.catalogue.sqlite import SqliteMovieFile
+from movie_adapters.catalogue.postgres import PostgresMovieCatalogue
+from movie_adapters.catalogue.sqlite import SqliteCatalogueFile
 from movie_adapters.recommender.ease_model import EaseModel, Profile, RatingColumns
 from movie_adapters.sql.engine import create_engine, migrate
 from movie_core.discovery.personal_ranking import ORDERED, personal_order
@@ -42,7 +42,7 @@ class TitleSearch:
         self._folder = tempfile.TemporaryDirectory(prefix="movie-bench-")
         self._path = Path(self._folder.name) / "movies.db"
         migrate(f"sqlite+aiosqlite:///{self._path}")
-        self._file = SqliteMovieFile(self._path, "catalogue")
+        self._file = SqliteCatalogueFile(self._path, "catalogue")
 
     def index(self, docs: Iterable[Mapping[str, Any]]) -> None:
         self._file.load(map(movie_of, docs))
@@ -68,7 +68,7 @@ class PostgresTitleSearch:
         url = stack.enter_context(postgres_database(stack.enter_context(postgres_server())))
         migrate(url)
         self._engine = create_engine(url)
-        self._movies = PostgresMovies(self._engine, "catalogue")
+        self._movies = PostgresMovieCatalogue(self._engine, "catalogue")
         self._loop = asyncio.new_event_loop()
         stack.callback(lambda: self._loop.run_until_complete(self._engine.dispose()))
 
@@ -118,7 +118,7 @@ class PersonalOrder(Recommendations):
     ) -> list[int]:
         movies = [self._films[str(movie)] for movie, _ in results]
         head = movies[:ORDERED]
-        taste = self._model.taste(self._profile(history), [movie.id for movie in head])
+        taste = self._model.affinities(self._profile(history), [movie.id for movie in head])
         rated = frozenset(str(movie) for movie, _, _ in history)
         return [int(movie.id) for movie in (*personal_order(query, head, taste, rated), *movies[ORDERED:])]
 

@@ -42,7 +42,7 @@ from bench.load import Answer, post_of, steady
 from bench.operations import Deployment, until_ready
 from bench.rows import Row
 from movie_adapters.sql.engine import create_engine, migrate, newest_revision
-from movie_adapters.sql.ratings import SqlRatings
+from movie_adapters.sql.ratings import SqlRatingStore
 from movie_core.discovery.ratings import NewRating
 from movie_core.errors import StoreUnavailable
 
@@ -97,7 +97,7 @@ def _beside_writers(url: str, revision: str) -> Row:
 
     async def write() -> tuple[list[float], int]:
         engine = create_engine(url)
-        store = SqlRatings(engine, "third_party")
+        store = SqlRatingStore(engine, "third_party")
         users = [str(row["id"]) for row in await _fetch(url, "SELECT id FROM users WHERE username LIKE 'load%'")]
         times: list[float] = []
         failed = 0
@@ -312,7 +312,7 @@ def _disk_lost(deployment: Deployment, programs: Path, backup: Path, amount: int
             deployment.stop_one(name)
         run_as_server(("sh", ROOT / "deploy/restore.sh"), environ)
         postgres.start()
-        settle = (
+        complete = (
             "--quiet",
             "--single-transaction",
             "--set=ON_ERROR_STOP=1",
@@ -320,7 +320,7 @@ def _disk_lost(deployment: Deployment, programs: Path, backup: Path, amount: int
             ROOT / "deploy/after_restore.sql",
         )
         _until_promoted(programs, environ)
-        run_as_server((programs / "psql", *settle), environ)
+        run_as_server((programs / "psql", *complete), environ)
         for name in deployment.ours:
             deployment.start(name)
         for port in deployment.ports:

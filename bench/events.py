@@ -17,7 +17,7 @@ from tests.servers import postgres_database, postgres_server
 from bench.rows import Row
 from movie_adapters.sql.analytics import SqlAnalytics
 from movie_adapters.sql.engine import create_engine, migrate
-from movie_adapters.sql.events import SqlEvents
+from movie_adapters.sql.events import SqlEventStore
 from movie_adapters.sql.tables import users
 from movie_core.discovery.analytics import Days
 from movie_core.discovery.event_recorder import BATCH
@@ -43,7 +43,7 @@ async def _measure(name: str, url: str, amount: int) -> list[Row]:
     engine, chance = create_engine(url), random.Random(5)
     try:
         await _add_users(engine)
-        store, analytics = SqlEvents(engine, "catalogue"), SqlAnalytics(engine, "catalogue")
+        store, analytics = SqlEventStore(engine, "catalogue"), SqlAnalytics(engine, "catalogue")
         seconds = longest = 0.0
         held = []
         async with _loop_watched() as gaps:
@@ -69,7 +69,7 @@ async def _measure(name: str, url: str, amount: int) -> list[Row]:
         await engine.dispose()
 
 
-async def _analytics(name: str, analytics: SqlAnalytics, store: SqlEvents) -> list[Row]:
+async def _analytics(name: str, analytics: SqlAnalytics, store: SqlEventStore) -> list[Row]:
     rows = []
     days = Days(NOW.date() - timedelta(days=DAYS - 1), NOW.date())
     calls: dict[str, Callable[[], Awaitable[object]]] = {

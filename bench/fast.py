@@ -31,7 +31,7 @@ from tests.servers import free_port, redis_server
 from bench.load import Answer, Stretch, burst, connect, hammer, request_of, steady
 from bench.rows import Row
 from movie_adapters.catalogue.files import bundled_films
-from movie_adapters.security.jwt import JwtTokens
+from movie_adapters.security.jwt import JwtAccessTokens
 from movie_core.accounts.keyring import Keyring, new_id
 
 ROOT = Path(__file__).parents[1]
@@ -118,7 +118,7 @@ class Place:
             "MOVIE_LOG_FORMAT": "json",
             "PYTHONPATH": str(ROOT),
         }  # fmt: skip
-        self._issuer = JwtTokens(Keyring((SECRET,)), issuer=PUBLIC_URL)
+        self._issuer = JwtAccessTokens(Keyring((SECRET,)), issuer=PUBLIC_URL)
         self._numbers = itertools.count(1)
         self.token = self._log_in()
         self._access = self._issuer.read(self.token)

@@ -25,13 +25,13 @@ from redis import Redis
 from redis.exceptions import RedisError
 from tests.servers import OwnServer, free_port, own_postgres, own_redis
 
-from bench.accounts import AUTH, PASSWORD, PROGRAM, Fleet, account
+from bench.accounts import AUTH, PASSWORD, PROGRAM, Fleet, user
 from bench.fast import SECRET
 from bench.http_server import Load, Target, steady
 from bench.load import hammer, request_of
 from bench.processes import balanced
 from bench.rows import Row
-from movie_adapters.security.jwt import JwtTokens
+from movie_adapters.security.jwt import JwtAccessTokens
 from movie_core.accounts.keyring import Keyring, new_id
 
 MOVIES = "/api/v1/movies/"
@@ -301,7 +301,7 @@ async def _fill(deployment: Deployment) -> list[str]:
     await asyncio.to_thread(deployment.behave, fail_rate=0, latency_ms=0)
     first, second = deployment.ports
     async with httpx.AsyncClient(base_url=f"http://127.0.0.1:{first}", timeout=20, trust_env=False) as client:
-        tokens = await account(deployment, client, "filler")
+        tokens = await user(deployment, client, "filler")
         headers = {"Authorization": f"Bearer {tokens['access']}"}
         known: dict[str, None] = {}
         for query in sorted({word[:length] for word in WORDS for length in range(3, len(word) + 1)}):
@@ -319,7 +319,7 @@ async def _fill(deployment: Deployment) -> list[str]:
         PROGRAM, "recommend", "train", cwd=deployment.folder, env=deployment.environ
     )
     assert await training.wait() == 0
-    issuer = JwtTokens(Keyring((SECRET,)), issuer=deployment.environ["MOVIE_PUBLIC_URL"])
+    issuer = JwtAccessTokens(Keyring((SECRET,)), issuer=deployment.environ["MOVIE_PUBLIC_URL"])
     access = issuer.read(tokens["access"])
     shown = [issuer.issue(replace(access, token_id=new_id())) for _ in range(TOKENS)]
     for port in (first, second):
@@ -428,18 +428,18 @@ async def _live(deployment: Deployment, number: int, statuses: Counter[int], rat
                 print(f"     {answer.status_code}: {method} {path}: {answer.text}", flush=True)
             return answer
 
-        for user in itertools.count():
-            name = f"soak{number}x{user}"
-            account = {"email": f"{name}@example.com", "password": PASSWORD}
-            await ask("POST", f"{AUTH}register/", json=account | {"username": name})
+        for count in itertools.count():
+            name = f"soak{number}x{count}"
+            user = {"email": f"{name}@example.com", "password": PASSWORD}
+            await ask("POST", f"{AUTH}register/", json=user | {"username": name})
             links: list[str] = []
             while not links and time.monotonic() < end:
                 await asyncio.sleep(1)
-                links = [m["links"][0] for m in deployment.mails() if account["email"] in m["to"]]
+                links = [m["links"][0] for m in deployment.mails() if user["email"] in m["to"]]
                 await ask("GET", f"{MOVIES}?query={chance.choice(WORDS)}")
             activated = await ask("POST", httpx.URL(links[0]).path) if links else None
             if activated is None or activated.status_code != 200:
-                activated = await ask("POST", f"{AUTH}login/", json=account)
+                activated = await ask("POST", f"{AUTH}login/", json=user)
             if time.monotonic() >= end:
                 return
             if activated is None or activated.status_code != 200:

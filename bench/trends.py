@@ -16,10 +16,10 @@ from pathlib import Path
 from tests.servers import own_redis, postgres_database, postgres_server
 
 from bench.rows import Row
-from movie_adapters.redis.client import RedisLink
-from movie_adapters.redis.trends import RedisTrends
+from movie_adapters.redis.client import RedisClient
+from movie_adapters.redis.trends import RedisTrendStore
 from movie_adapters.sql.engine import create_engine, migrate
-from movie_adapters.sql.trends import SqlTrends
+from movie_adapters.sql.trends import SqlTrendStore
 from movie_core.clock import utc_now
 from movie_core.discovery.events import MAX_AGE
 from movie_core.discovery.trending import Interaction, Totals, TrendWindow
@@ -65,35 +65,40 @@ async def _measure(opened: Open, count: int) -> tuple[float, dict[TrendWindow, f
     now = utc_now()
     age = HALF_LIVES * timedelta(seconds=TrendWindow.DAY.half_life)
     filled = make_deeds(count // 2, now, age=age, movies=MOVIES)
-    added = [replace(deed, kept_at=now) for deed in make_deeds(count // 2, now, age=MAX_AGE, movies=MOVIES, seed=6)]
-    deeds = filled + added
+    added = [
+        replace(interaction, kept_at=now)
+        for interaction in make_deeds(count // 2, now, age=MAX_AGE, movies=MOVIES, seed=6)
+    ]
+    interactions = filled + added
     async with opened() as (one, other):
         totals = Totals(now)
         totals.add(filled)
-        if not (await one.begin(now, None) and await one.claim(now) and await one.fill(totals, now)):
+        if not (
+            await one.start_epoch(now, None) and await one.claim_rebuild(now) and await one.finish_rebuild(totals, now)
+        ):
             raise RuntimeError("the store wasn't empty")
         began = time.perf_counter()
         await asyncio.gather(_add(one, added[::2]), _add(other, added[1::2]))
         seconds = time.perf_counter() - began
         errors, are_same = {}, True
         for window in TrendWindow:
-            found, expected = await one.top(window, LISTED, now) or [], brute_force(deeds, window, now)[:LISTED]
+            found, expected = await one.top(window, LISTED, now) or [], brute_force(interactions, window, now)[:LISTED]
             are_same &= [trend.movie_id for trend in found] == [trend.movie_id for trend in expected]
             scores = {trend.movie_id: trend.score for trend in found}
             errors[window] = max(abs(scores.get(trend.movie_id, 0.0) - trend.score) / trend.score for trend in expected)
     return len(added) / seconds, errors, are_same
 
 
-async def _add(store: TrendStore, deeds: list[Interaction]) -> None:
-    for start in range(0, len(deeds), BATCH):
-        await store.add(deeds[start : start + BATCH])
+async def _add(store: TrendStore, interactions: list[Interaction]) -> None:
+    for start in range(0, len(interactions), BATCH):
+        await store.add(interactions[start : start + BATCH])
 
 
 @asynccontextmanager
 async def _on_redis(url: str) -> AsyncIterator[tuple[TrendStore, TrendStore]]:
-    links = RedisLink(url), RedisLink(url)
+    links = RedisClient(url), RedisClient(url)
     try:
-        yield RedisTrends(links[0], "catalogue"), RedisTrends(links[1], "catalogue")
+        yield RedisTrendStore(links[0], "catalogue"), RedisTrendStore(links[1], "catalogue")
     finally:
         for link in links:
             await link.close()
@@ -103,7 +108,7 @@ async def _on_redis(url: str) -> AsyncIterator[tuple[TrendStore, TrendStore]]:
 async def _on_sql(url: str) -> AsyncIterator[tuple[TrendStore, TrendStore]]:
     engines = create_engine(url), create_engine(url)
     try:
-        yield SqlTrends(engines[0], "catalogue"), SqlTrends(engines[1], "catalogue")
+        yield SqlTrendStore(engines[0], "catalogue"), SqlTrendStore(engines[1], "catalogue")
     finally:
         for engine in engines:
             await engine.dispose()

@@ -19,8 +19,8 @@ import stamina
 
 from bench.rows import Row
 from movie_adapters.sources.http import SourceHttp
-from movie_adapters.sources.resilient import ResilientMovies
-from movie_adapters.sources.third_party import ThirdPartyMovies
+from movie_adapters.sources.resilient import ResilientMovieSource
+from movie_adapters.sources.third_party import ThirdPartyMovieSource
 from movie_core.errors import SourceUnavailable
 from movie_core.paging import Window
 from movie_core.search.movies import Movie, MovieQuery
@@ -93,7 +93,7 @@ class Stage:
         statuses = StatusSet.parse("400-409,425,429,5xx")
         self.upstream = upstream
         self.http = SourceHttp(upstream.url, timeout=PATIENCE.timeout, retry_status=statuses)
-        self.source = ResilientMovies(ThirdPartyMovies(self.http), PATIENCE)
+        self.source = ResilientMovieSource(ThirdPartyMovieSource(self.http), PATIENCE)
 
     async def search(self, run: Run) -> bool:
         """One search with a query that nobody sent before; whether it was answered."""

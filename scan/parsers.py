@@ -54,7 +54,7 @@ def read_query(data: bytes) -> None:
         return
     links = paging.PageLinks.of("", asked.window, asked.window.offset + 1, asked.parameters())
     first = movies.parse_search(links.first.partition("?")[2].encode("ascii"))
-    if (first.query, first.is_new_only) != (asked.query, asked.is_new_only):
+    if (first.query, first.exclude_rated) != (asked.query, asked.exclude_rated):
         raise AssertionError(f"{asked} became {first}")
     reading = title_order.Reading.of(asked.query.text)
     for one in filter(None, (reading, reading.without_year())):
@@ -106,7 +106,7 @@ def movie_file_reader(folder: Path) -> Callable[[bytes], None]:
 
 def token_reader() -> Callable[[bytes], None]:
     """An access token. After the byte `SIGNED` come header and payload, signed here so that they are read further."""
-    tokens = jwt_tokens.JwtTokens(keys.Keyring([SECRET]), issuer=ISSUER, clock=lambda: NOW)
+    tokens = jwt_tokens.JwtAccessTokens(keys.Keyring([SECRET]), issuer=ISSUER, clock=lambda: NOW)
     kid = next(iter(keys.Keyring([SECRET]).by_id))
 
     def read_token(data: bytes) -> None:
@@ -135,7 +135,7 @@ def token_reader() -> Callable[[bytes], None]:
         if tokens.read(tokens.issue(access)) != access:
             raise AssertionError(f"{access} does not survive being issued")
 
-    access = sessions.Access(TOKEN_ID, TOKEN_ID, TOKEN_ID, NOW, NOW + timedelta(minutes=15))
+    access = sessions.AccessClaims(TOKEN_ID, TOKEN_ID, TOKEN_ID, NOW, NOW + timedelta(minutes=15))
     if tokens.read(tokens.issue(access)) != access:
         raise AssertionError("the token reader refuses a good token")
     return read_token

@@ -25,15 +25,15 @@ from movie_api.routes.accounts import ACCOUNT_ROUTES, Callers
 from movie_api.routes.admin import ADMIN_ROUTES
 from movie_api.routes.analytics import ANALYTICS_ROUTES
 from movie_api.routes.events import EVENT_ROUTES
-from movie_api.routes.metrics import Telling, show_metrics
+from movie_api.routes.metrics import MetricsProvider, show_metrics
 from movie_api.routes.movies import MOVIE_ROUTES, ResponseCache, SearchAccess
 from movie_api.routes.ratings import RATING_ROUTES
 from movie_api.web.dashboard import dashboard_router
 from movie_api.web.pages import explain_error, is_live, is_ready, reading_router
 from movie_core.accounts.services import Accounts
 from movie_core.discovery.event_recorder import EventRecorder
-from movie_core.operations.rate_limits import Limits
-from movie_core.search.caching import READY_SHARE, CacheInvalidation
+from movie_core.operations.rate_limits import RateLimits
+from movie_core.search.caching import RESPONSE_CACHE_FRACTION, CacheInvalidation
 
 MAX_BODY = 64 * 1024
 """Bytes of a request's body."""
@@ -45,22 +45,22 @@ class Searches(Provider):
     scope = Scope.APP
 
     @provide
-    def access(self, settings: Settings, accounts: Accounts, limits: Limits) -> SearchAccess:
+    def access(self, settings: Settings, accounts: Accounts, limits: RateLimits) -> SearchAccess:
         return SearchAccess(accounts, limits, is_public=settings.public_search)
 
     @provide
-    def ready(self, settings: Settings, forgetting: CacheInvalidation) -> ResponseCache:
-        ready = ResponseCache(settings.cache_bytes // READY_SHARE)
-        forgetting.tell(ready.clear)
+    def ready(self, settings: Settings, invalidation: CacheInvalidation) -> ResponseCache:
+        ready = ResponseCache(settings.cache_bytes // RESPONSE_CACHE_FRACTION)
+        invalidation.subscribe(ready.clear)
         return ready
 
 
-def create_app(settings: Settings, *overrides: Provider, siblings: Path | None = None) -> Litestar:
+def create_app(settings: Settings, *overrides: Provider, peers: Path | None = None) -> Litestar:
     """The ASGI application; `overrides` are providers that stand in for some of `movie_adapters.wiring.providers`.
-    Processes that share a port share the folder `siblings` too, to tell their metrics together."""
+    Processes that share a port share the folder `peers` too, to tell their metrics together."""
     requests = RequestCounts()
     container = create_container(
-        settings, LitestarProvider(), Callers(), Searches(), Telling(requests, siblings), *overrides
+        settings, LitestarProvider(), Callers(), Searches(), MetricsProvider(requests, peers), *overrides
     )
     notice = notice_of(settings)
     described = document(

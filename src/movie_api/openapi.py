@@ -11,7 +11,7 @@ from movie_api.problems import MEDIA_TYPE, PROBLEMS
 from movie_api.request_body import CSV, FORM, JSON
 from movie_core.accounts.outbox import MailState
 from movie_core.accounts.sessions import MAX_DEVICE, MAX_SESSIONS
-from movie_core.accounts.users import MAX_ADDRESS, MAX_USERNAME, PersonState
+from movie_core.accounts.users import MAX_ADDRESS, MAX_USERNAME, UserState
 from movie_core.discovery.analytics import DEFAULT_DAYS, MAX_DAYS, MAX_QUERIES
 from movie_core.discovery.events import MAX_EVENTS, MAX_POSITION, TOLD
 from movie_core.discovery.ratings import HIGHEST, LOWEST, MAX_IMPORT
@@ -1053,7 +1053,7 @@ PATHS: Json = {
             _parameter(
                 "state",
                 "`account`: all of them. `staff`: active or not. `pending`: registrations, not accounts.",
-                {"type": "string", "enum": list(PersonState), "default": PersonState.ACCOUNT.value},
+                {"type": "string", "enum": list(UserState), "default": UserState.ACCOUNT.value},
             ),
         ],
     ),

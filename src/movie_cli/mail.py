@@ -37,7 +37,7 @@ def list_mails(
 
     async def run() -> None:
         async with beside_serve() as container:
-            _, mails = await (await container.get(Outbox)).mails(Window(limit=limit), state)
+            _, mails = await (await container.get(Outbox)).list_page(Window(limit=limit), state)
         print_lines(
             ("id", "state", "tries", "recipient", "kind", "created", "last error"),
             [
@@ -92,9 +92,9 @@ def test(email: str, /) -> None:
         settings = Settings.load()
         async with open_container(settings) as container:
             address = parse_address(email, await container.get(AddressSyntax))
-            letter = OutgoingEmail(new_id(), MailKind.TEST, address.spelling, utc_now(), ())
+            message = OutgoingEmail(new_id(), MailKind.TEST, address.spelling, utc_now(), ())
             try:
-                await (await container.get(Mailer)).send(letter)
+                await (await container.get(Mailer)).send(message)
             except (MailRejected, MailUnavailable) as error:
                 raise CommandError(f"the test mail was not sent: {error.detail}") from None
         if settings.smtp_url is None:

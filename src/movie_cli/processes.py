@@ -75,8 +75,8 @@ def serve(
     if workers == 1:
         code = serve_one(functools.partial(served_app, settings), listening, tell)
     else:
-        with TemporaryDirectory(prefix="movie-search-") as siblings:
-            make = functools.partial(served_app, settings, Path(siblings))
+        with TemporaryDirectory(prefix="movie-search-") as peers:
+            make = functools.partial(served_app, settings, Path(peers))
             code = serve_many(make, listening, workers, tell)
     if code:
         raise CommandError("serving ended because a process could not go on; its log says why")
@@ -156,9 +156,9 @@ def _bind(host: str, port: int) -> socket.socket:
     return sock
 
 
-def served_app(settings: Settings, siblings: Path | None = None) -> "Litestar":
+def served_app(settings: Settings, peers: Path | None = None) -> "Litestar":
     """The application as a serving process runs it, beside those that share the folder."""
     from movie_api.app import create_app
 
     configure_logging(settings.log_format)
-    return create_app(settings, siblings=siblings)
+    return create_app(settings, peers=peers)

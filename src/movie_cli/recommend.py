@@ -71,11 +71,11 @@ async def _write_own_ratings(folder: Path) -> Path:
         with (folder / "ratings.csv").open("w", encoding="utf-8", newline="") as file:
             rows = csv.writer(file)
             rows.writerow(("userId", "movieId", "rating", "timestamp"))
-            async for batch in store.everyone():
+            async for batch in store.iter_all():
                 for user_id, rating in batch:
                     rows.writerow((user_id, rating.movie_id, rating.rating / 2, rating.rated_at.timestamp()))
                     titles[rating.movie_id] = rating.title
-        known = await catalogue.of_ids(titles)
+        known = await catalogue.get_many(titles)
     with (folder / "movies.csv").open("w", encoding="utf-8", newline="") as file:
         rows = csv.writer(file)
         rows.writerow(("movieId", "title", "genres"))

@@ -13,7 +13,7 @@ from movie_core.accounts.services import Accounts
 from movie_core.errors import UserNotFound
 from movie_core.operations.audit import COMMAND_LINE
 from movie_core.paging import MAX_LIMIT, MAX_OFFSET, Window
-from movie_core.ports import Person
+from movie_core.ports import UserSummary
 
 
 @users_app.command(name="list")
@@ -27,10 +27,12 @@ def list_users(email: str | None = None, /) -> None:
         Only those of this address.
     """
 
-    async def work(accounts: Accounts) -> list[Person]:
-        people: dict[str, Person] = {}  # who registers meanwhile moves the others on, some of them to the next page
+    async def work(accounts: Accounts) -> list[UserSummary]:
+        people: dict[
+            str, UserSummary
+        ] = {}  # who registers meanwhile moves the others on, some of them to the next page
         for offset in range(0, MAX_OFFSET + 1, MAX_LIMIT):
-            _, page = await accounts.people(Window(offset, MAX_LIMIT), email)
+            _, page = await accounts.list_users(Window(offset, MAX_LIMIT), email)
             people |= {person.id: person for person in page}
             if len(page) < MAX_LIMIT:
                 return list(people.values())

@@ -3,15 +3,15 @@
 Searching a list of movies:
 
 >>> import asyncio
->>> from movie_core import MovieSearch, MemoryCatalogue, Movie, MovieQuery, Window
+>>> from movie_core import MovieSearch, MemoryMovieCatalogue, Movie, MovieQuery, Window
 >>> movies = [
 ...     Movie(id="603", title="The Matrix", year=1999, genres=("Action", "Science Fiction")),
 ...     Movie(id="604", title="The Matrix Reloaded", year=2003, genres=("Action",)),
 ...     Movie(id="129", title="Spirited Away", year=2001, genres=("Animation",)),
 ... ]
->>> catalogue = MemoryCatalogue(movies)
->>> catalog = MovieSearch(catalogue)
->>> page = asyncio.run(catalog.search(MovieQuery("the matrix"), Window(offset=0, limit=10)))
+>>> catalogue = MemoryMovieCatalogue(movies)
+>>> movie_search = MovieSearch(catalogue)
+>>> page = asyncio.run(movie_search.search(MovieQuery("the matrix"), Window(offset=0, limit=10)))
 >>> page.total, [movie.title for movie in page.items]
 (2, ['The Matrix', 'The Matrix Reloaded'])
 
@@ -21,20 +21,20 @@ Registering and activating a user, with every port in memory (a real deployment 
 >>> from movie_core import AccountRules, Accounts, Keyring, OutboxDispatcher, MailRules, SessionRegistry
 >>> from movie_core import memory
 >>> keys = Keyring(["a secret of at least thirty-two bytes"])
->>> book = memory.MemoryBook(MailRules(link_ttl=timedelta(hours=24), limit=None), keys)
->>> users, sessions, outbox = memory.MemoryUsers(book), memory.MemorySessions(book), memory.MemoryOutbox(book)
+>>> database = memory.MemoryDatabase(MailRules(link_ttl=timedelta(hours=24), limit=None), keys)
+>>> users, sessions, outbox = memory.MemoryUserRepo(database), memory.MemorySessionStore(database), memory.MemoryOutbox(database)
 >>> mailer = memory.MemoryMailer()
 >>> accounts = Accounts(
-...     users, sessions, SessionRegistry(sessions), memory.MemoryHasher(), memory.MemoryTokens(keys),
-...     memory.PlainAddressSyntax(), memory.PlainUsernameSyntax(), memory.PlainStrength(), mailer,
-...     memory.MemoryNotifier(), keys,
+...     users, sessions, SessionRegistry(sessions), memory.MemoryPasswordHasher(), memory.MemoryAccessTokens(keys),
+...     memory.PlainAddressSyntax(), memory.PlainUsernameSyntax(), memory.PlainPasswordStrength(), mailer,
+...     memory.MemoryDeliveryNotifier(), keys,
 ...     AccountRules(password_min=8, access_ttl=timedelta(minutes=15), refresh_ttl=timedelta(days=5)),
 ... )
 >>> async def join(name: str) -> str:
 ...     await accounts.register(f"{name}@example.com", name, "copper lantern walks home")
 ...     dispatcher = OutboxDispatcher(outbox, mailer, keys, public_url="https://movies.example.com", owner="doctest")
 ...     await dispatcher.deliver_due()
-...     [link] = mailer.letters[-1].links
+...     [link] = mailer.emails[-1].links
 ...     uid, token = link.rstrip("/").split("/")[-2:]
 ...     tokens = await accounts.activate(uid, token, device="a terminal")
 ...     return (await accounts.profile(await accounts.authenticate(tokens.access))).username.shown
@@ -43,16 +43,16 @@ Registering and activating a user, with every port in memory (a real deployment 
 
 Rating and recommending movies, by what others like who like the same:
 
->>> from movie_core import Discovery, EventRecorder, Trends
->>> ratings, events = memory.MemoryRatings(book), memory.MemoryEvents(book)
+>>> from movie_core import Discovery, EventRecorder, TrendingService
+>>> ratings, events = memory.MemoryRatingStore(database), memory.MemoryEventStore(database)
 >>> recommender = memory.MemoryRecommender(ratings, catalogue)
->>> trends = Trends(memory.MemoryTrends(), events)
+>>> trends = TrendingService(memory.MemoryTrendStore(), events)
 >>> discovery = Discovery(
-...     catalog, catalogue, ratings, recommender, memory.MemoryOrders(), trends, EventRecorder(events, trends)
+...     movie_search, catalogue, ratings, recommender, memory.MemoryPersonalOrderStore(), trends, EventRecorder(events, trends)
 ... )
 >>> async def recommend() -> list[tuple[str, list[str]]]:
 ...     await join("bob")
-...     ann, bob = [(await users.account_at(f"{name}@example.com")).id for name in ("ann", "bob")]
+...     ann, bob = [(await users.find_by_address(f"{name}@example.com")).id for name in ("ann", "bob")]
 ...     for user_id, movie_id in ((bob, "603"), (bob, "604"), (ann, "603")):
 ...         await discovery.rate(user_id, movie_id, 9.5)
 ...     await recommender.train()
@@ -65,7 +65,7 @@ Errors belong to families, and each has a code that stays stable:
 
 >>> from movie_core import MovieNotFound
 >>> try:
-...     asyncio.run(catalog.search(MovieQuery("casablanca"), Window()))
+...     asyncio.run(movie_search.search(MovieQuery("casablanca"), Window()))
 ... except MovieNotFound as error:
 ...     print(error.code)
 movie_not_found
@@ -80,15 +80,15 @@ from movie_core.accounts.outbox_dispatcher import OutboxDispatcher
 from movie_core.accounts.services import AccountRules, Accounts, Caller, TokenPair
 from movie_core.accounts.session_registry import SessionRegistry
 from movie_core.accounts.sessions import Session
-from movie_core.accounts.users import Account, Address, PersonState, Registration, Username
+from movie_core.accounts.users import Address, Registration, User, Username, UserState
 from movie_core.discovery.analytics import Clicks, Cohort, Days, Funnel, QueryCount, SourceDay, Summary
 from movie_core.discovery.event_recorder import EventRecorder
 from movie_core.discovery.events import Event, EventKind
 from movie_core.discovery.rating_files import parse_ratings
 from movie_core.discovery.ratings import (
-    Identity,
-    Imported,
+    ImportResult,
     ImportRow,
+    MovieIdentity,
     NewRating,
     RatedMovie,
     RatedMovies,
@@ -99,14 +99,14 @@ from movie_core.discovery.recommendations import (
     ModelInfo,
     Reason,
     ReasonKind,
-    Suggested,
+    Recommendation,
+    RecommendationPage,
     SuggestedMovie,
-    Suggestions,
     Tier,
 )
 from movie_core.discovery.services import Discovery, SuggestedMovies, TrendingMovies
 from movie_core.discovery.trending import Interaction, InteractionKind, Trend, Trending, TrendWindow
-from movie_core.discovery.trending_service import Trends
+from movie_core.discovery.trending_service import TrendingService
 from movie_core.errors import (
     Busy,
     Conflict,
@@ -147,21 +147,30 @@ from movie_core.errors import (
     UserNotFound,
     WeakPassword,
 )
-from movie_core.memory import MemoryCatalogue, MemorySeenMovies
+from movie_core.memory import MemoryMovieCatalogue, MemorySeenMovies
 from movie_core.operations.administration import Administration
 from movie_core.operations.audit import Action, AuditEntry
 from movie_core.operations.maintenance import Maintenance
-from movie_core.operations.rate_limits import Limits
+from movie_core.operations.rate_limits import RateLimits
 from movie_core.paging import PageInfo, PageLinks, Window
 from movie_core.provenance import CacheStatus
 from movie_core.quotas import Permits, Quota, Rate
-from movie_core.search.caching import CachePolicy, CacheStats, Entry, Lease
+from movie_core.search.caching import CacheEntry, CachePolicy, CacheStats, Lease
 from movie_core.search.movie_search import MovieSearch
-from movie_core.search.movies import Capability, FoundMovie, Genre, Loaded, Movie, MoviePage, MovieQuery, Order, Years
+from movie_core.search.movies import (
+    Capability,
+    FoundMovie,
+    Genre,
+    LoadResult,
+    Movie,
+    MoviePage,
+    MovieQuery,
+    Order,
+    Years,
+)
 from movie_core.text import normalise_query
 
 __all__ = [
-    "Account",
     "AccountRules",
     "Accounts",
     "Action",
@@ -169,6 +178,7 @@ __all__ = [
     "Administration",
     "AuditEntry",
     "Busy",
+    "CacheEntry",
     "CachePolicy",
     "CacheStats",
     "CacheStatus",
@@ -180,7 +190,6 @@ __all__ = [
     "Days",
     "Denied",
     "Discovery",
-    "Entry",
     "Event",
     "EventKind",
     "EventRecorder",
@@ -188,9 +197,8 @@ __all__ = [
     "FoundMovie",
     "Funnel",
     "Genre",
-    "Identity",
+    "ImportResult",
     "ImportRow",
-    "Imported",
     "Interaction",
     "InteractionKind",
     "Invalid",
@@ -208,8 +216,7 @@ __all__ = [
     "InvalidUsername",
     "Keyring",
     "Lease",
-    "Limits",
-    "Loaded",
+    "LoadResult",
     "Mail",
     "MailKind",
     "MailNotDead",
@@ -217,11 +224,12 @@ __all__ = [
     "MailRules",
     "MailState",
     "Maintenance",
-    "MemoryCatalogue",
+    "MemoryMovieCatalogue",
     "MemorySeenMovies",
     "ModelInfo",
     "Movie",
     "MovieError",
+    "MovieIdentity",
     "MovieNotFound",
     "MoviePage",
     "MovieQuery",
@@ -239,17 +247,19 @@ __all__ = [
     "PageLinks",
     "PageOutOfRange",
     "Permits",
-    "PersonState",
     "QueryCount",
     "Quota",
     "Rate",
     "RateLimited",
+    "RateLimits",
     "RatedMovie",
     "RatedMovies",
     "Rating",
     "RatingNotFound",
     "Reason",
     "ReasonKind",
+    "Recommendation",
+    "RecommendationPage",
     "Registration",
     "Rejection",
     "Session",
@@ -259,10 +269,8 @@ __all__ = [
     "SourceDay",
     "SourceUnavailable",
     "StoreUnavailable",
-    "Suggested",
     "SuggestedMovie",
     "SuggestedMovies",
-    "Suggestions",
     "Summary",
     "Tier",
     "TokenPair",
@@ -272,9 +280,11 @@ __all__ = [
     "TrendWindow",
     "Trending",
     "TrendingMovies",
-    "Trends",
+    "TrendingService",
     "Unavailable",
+    "User",
     "UserNotFound",
+    "UserState",
     "Username",
     "UsernameTaken",
     "WeakPassword",

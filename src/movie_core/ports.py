@@ -11,18 +11,18 @@ from datetime import date, datetime, timedelta
 from typing import Any, Protocol
 
 from movie_core.accounts.outbox import Mail, MailKind, MailState, OutboxStats, OutgoingEmail
-from movie_core.accounts.sessions import Access, Session
-from movie_core.accounts.users import Account, Address, PersonState, Registration, Username
+from movie_core.accounts.sessions import AccessClaims, Session
+from movie_core.accounts.users import Address, Registration, User, Username, UserState
 from movie_core.discovery.analytics import Clicks, Cohort, Days, Funnel, QueryCount, SourceDay, Summary
 from movie_core.discovery.events import Event
-from movie_core.discovery.ratings import Identity, NewRating, Rating, RatingChange
-from movie_core.discovery.recommendations import ModelInfo, Progress, Suggestions
+from movie_core.discovery.ratings import MovieIdentity, NewRating, Rating, RatingChange
+from movie_core.discovery.recommendations import ModelInfo, Progress, RecommendationPage
 from movie_core.discovery.trending import Epoch, Interaction, Totals, Trend, TrendWindow
 from movie_core.operations.audit import AuditEntry
 from movie_core.paging import Window
 from movie_core.quotas import Permits, Quota, Rate
-from movie_core.search.caching import CacheStats, Entry, Lease
-from movie_core.search.movies import Capability, FoundMovie, Genre, Loaded, Movie, MoviePage, MovieQuery
+from movie_core.search.caching import CacheEntry, CacheStats, Lease
+from movie_core.search.movies import Capability, FoundMovie, Genre, LoadResult, Movie, MoviePage, MovieQuery
 
 
 class MovieSource(Protocol):
@@ -30,7 +30,7 @@ class MovieSource(Protocol):
 
     1. Every method raises `SourceUnavailable` or `StoreUnavailable` when it can't answer, never another error of a
        library; it never answers with half of the data.
-    2. A method whose ability is missing from `abilities` raises `FilterUnsupported`, and so does a search whose query
+    2. A method whose ability is missing from `capabilities` raises `FilterUnsupported`, and so does a search whose query
        needs a missing one.
     """
 
@@ -41,7 +41,7 @@ class MovieSource(Protocol):
 
     @property
     @abstractmethod
-    def abilities(self) -> frozenset[Capability]:
+    def capabilities(self) -> frozenset[Capability]:
         """What it can do; never changes while it lives."""
 
     @abstractmethod
@@ -78,7 +78,7 @@ class MovieCatalogue(MovieSource, Protocol):
     """
 
     @abstractmethod
-    async def load(self, movies: Iterable[Movie], *, replace: bool = False, edition: str | None = None) -> Loaded:
+    async def load(self, movies: Iterable[Movie], *, replace: bool = False, edition: str | None = None) -> LoadResult:
         """Add movies, or update those whose id is there.
 
         11. Repeating a load changes nothing; the last of several movies with one id counts.
@@ -97,15 +97,15 @@ class MovieCatalogue(MovieSource, Protocol):
         """16. The name of the edition loaded last; None before."""
 
     @abstractmethod
-    async def of_ids(self, movie_ids: Collection[str]) -> Mapping[str, Movie]:
+    async def get_many(self, movie_ids: Collection[str]) -> Mapping[str, Movie]:
         """17. Those of the movies that are there, by id; any strings may be asked for."""
 
     @abstractmethod
-    async def best_known(self, limit: int) -> Sequence[Movie]:
+    async def most_popular(self, limit: int) -> Sequence[Movie]:
         """18. At most so many movies, the most popular first, those whose popularity isn't known last."""
 
     @abstractmethod
-    async def identify(self, wanted: Sequence[Identity]) -> Sequence[Movie | None]:
+    async def match(self, wanted: Sequence[MovieIdentity]) -> Sequence[Movie | None]:
         """19. The movie that each is, in their order; None where none is, or more than one might be. The first of these
         that is told and known decides: our own id; the IMDb id; the TMDB id; the title without regard to case, accents
         and punctuation (`Matrix, The` is `The Matrix`), also the original or an alternative title, together with the
@@ -143,7 +143,7 @@ class CacheStore(Protocol):
     """
 
     @abstractmethod
-    async def read(self, key: str) -> Entry | None:
+    async def read(self, key: str) -> CacheEntry | None:
         """3. The newest entry of the key; None where there is none, where it is past its `stale_until`, and where it
         can't be read or is of another format.
         """
@@ -163,7 +163,7 @@ class CacheStore(Protocol):
         """6. The lease ends; one that has ended already, and that somebody else may have now, changes nothing."""
 
     @abstractmethod
-    async def write(self, key: str, entry: Entry) -> bool:
+    async def write(self, key: str, entry: CacheEntry) -> bool:
         """7. Keeps the entry until its `stale_until`; False, and nothing changes, where one with a greater fence is
         there, or where it is past its `stale_until`.
         """
@@ -195,16 +195,16 @@ class ActivationLink:
 
 
 @dataclass(frozen=True, slots=True)
-class Activated:
+class ActivationResult:
     """What using an activation link came to."""
 
-    account: Account
+    user: User
     is_new: bool
     """False when the same link had activated it before."""
 
 
 @dataclass(frozen=True, slots=True)
-class Rotated:
+class RotationResult:
     """What a refresh token was exchanged for."""
 
     session: Session
@@ -213,7 +213,7 @@ class Rotated:
 
 
 @dataclass(frozen=True, slots=True)
-class Person:
+class UserSummary:
     """An account, or a registration that waits for its activation."""
 
     id: str
@@ -254,13 +254,15 @@ class UserRepo(Protocol):
         """
 
     @abstractmethod
-    async def activation(self, uid: str, hashed: str, now: datetime) -> ActivationLink:
+    async def find_activation_link(self, uid: str, hashed: str, now: datetime) -> ActivationLink:
         """8. What the link would do, or has done; raises `InvalidLink` unless it is good or was used. `hashed` is the
         token's hash. Changes nothing.
         """
 
     @abstractmethod
-    async def activate(self, uid: str, hashed: str, now: datetime, *, password_hash: str | None = None) -> Activated:
+    async def activate(
+        self, uid: str, hashed: str, now: datetime, *, password_hash: str | None = None
+    ) -> ActivationResult:
         """9. Make the account of the link's registration, under the registration's id and with this password hash; all
         registrations of the address and their links end, except this link, which then returns `is_new` False. Without
         `password_hash` that of the registration is used if the link `is_only`; otherwise raises `PasswordRequired`.
@@ -270,7 +272,7 @@ class UserRepo(Protocol):
         """
 
     @abstractmethod
-    async def reset_owner(self, uid: str, hashed: str, now: datetime) -> Account:
+    async def find_reset_user(self, uid: str, hashed: str, now: datetime) -> User:
         """11. Whose password a link may reset; raises `InvalidLink`. Changes nothing."""
 
     @abstractmethod
@@ -279,16 +281,16 @@ class UserRepo(Protocol):
         Raises `InvalidLink`."""
 
     @abstractmethod
-    async def account(self, account_id: str) -> Account | None:
+    async def find(self, user_id: str) -> User | None:
         """13. By its id, active or not."""
 
     @abstractmethod
-    async def account_at(self, address_key: str) -> Account | None:
+    async def find_by_address(self, address_key: str) -> User | None:
         """14. By its address, active or not."""
 
     @abstractmethod
     async def change_password(
-        self, account_id: str, old_hash: str, new_hash: str, *, but: str, now: datetime
+        self, user_id: str, old_hash: str, new_hash: str, *, except_session_id: str, now: datetime
     ) -> Sequence[str] | None:
         """15. Replace the password, end all sessions but one, and all links that reset it, and keep a
         `PASSWORD_CHANGED` mail; None, and nothing changed, when the old hash isn't the present one.
@@ -296,8 +298,8 @@ class UserRepo(Protocol):
 
     @abstractmethod
     async def change_profile(
-        self, account_id: str, *, username: Username | None = None, record_events: bool | None = None
-    ) -> Account:
+        self, user_id: str, *, username: Username | None = None, record_events: bool | None = None
+    ) -> User:
         """16. Change what is given; raises `UsernameTaken` under the conditions of clause 4, and `UserNotFound`."""
 
     @abstractmethod
@@ -311,9 +313,9 @@ class UserRepo(Protocol):
         """18. Raises `UserNotFound`, also for a pending address."""
 
     @abstractmethod
-    async def people(
-        self, window: Window, address_key: str | None = None, *, search: str = "", state: PersonState | None = None
-    ) -> tuple[int, Sequence[Person]]:
+    async def list_users(
+        self, window: Window, address_key: str | None = None, *, search: str = "", state: UserState | None = None
+    ) -> tuple[int, Sequence[UserSummary]]:
         """19. How many accounts and pending registrations there are, and those in the window: newest first, then by id.
         Only those of one address, where given, and of one state. `search` is a part of the address or username, without
         regard to case, no character of it special.
@@ -321,7 +323,7 @@ class UserRepo(Protocol):
 
     @abstractmethod
     async def export(self, address_key: str) -> dict[str, Any]:
-        """20. Everything stored about an address, as JSON can hold it, but hashes and seals: `account` (None without
+        """20. Everything stored about an address, as JSON can hold it, but hashes and seals: `user` (None without
         one), `registrations`, `sessions`, `mails`.
         """
 
@@ -339,7 +341,7 @@ class UserRepo(Protocol):
         """
 
     @abstractmethod
-    async def person(self, person_id: str) -> Person | None:
+    async def find_summary(self, person_id: str) -> UserSummary | None:
         """23. An account or pending registration by its id; any string may be asked for."""
 
 
@@ -375,7 +377,7 @@ class SessionStore(Protocol):
         expires_at: datetime,
         *,
         lifetime: timedelta | None = None,
-    ) -> Rotated | None:
+    ) -> RotationResult | None:
         """4. Exchange an unused, unexpired token for the first of `successors` (hashes), which expires at `expires_at`:
         just one of any number of callers at once does, the others find it used. No token of a session is good longer
         than `lifetime` after its login.
@@ -385,17 +387,17 @@ class SessionStore(Protocol):
         """
 
     @abstractmethod
-    async def listed(self, account_id: str) -> Sequence[Session]:
+    async def list_page(self, user_id: str) -> Sequence[Session]:
         """7. The sessions of an account, the one used last first."""
 
     @abstractmethod
     async def end(
         self,
-        account_id: str,
+        user_id: str,
         now: datetime,
         *,
-        only: str | None = None,
-        but: str | None = None,
+        session_id: str | None = None,
+        except_session_id: str | None = None,
         notify: bool = False,
     ) -> Sequence[str]:
         """8. End one session, all but one, or all; the ids of those that were there. Their tokens are good no more.
@@ -403,11 +405,11 @@ class SessionStore(Protocol):
         """
 
     @abstractmethod
-    async def session_lives(self, session_id: str) -> bool:
+    async def is_live(self, session_id: str) -> bool:
         """9. False for one that has ended or never was; any string may be asked for."""
 
     @abstractmethod
-    async def sessions_ended_since(self, at: datetime) -> Sequence[str]:
+    async def ended_since(self, at: datetime) -> Sequence[str]:
         """10. Every session that ended at or after that time, whatever ended it; kept for a day."""
 
     @abstractmethod
@@ -415,7 +417,7 @@ class SessionStore(Protocol):
         """11. None for one that has ended or never was; any string may be asked for."""
 
     @abstractmethod
-    async def owner_of(self, refresh_hash: str) -> str | None:
+    async def find_owner(self, refresh_hash: str) -> str | None:
         """12. The id of the account whose session a refresh token is of, used or not; None for an unknown one."""
 
     @abstractmethod
@@ -448,7 +450,7 @@ class Outbox(Protocol):
         """
 
     @abstractmethod
-    async def settle(self, owner: str, mail: Mail) -> bool:
+    async def complete(self, owner: str, mail: Mail) -> bool:
         """4. Keep state, attempts, last error, due and sent time of a mail, and end the lease; False, and nothing
         changed, for who lost the lease. The seals of a mail that is sent are removed, and the whole of an
         `ACCOUNT_ERASED` mail that is sent or dead.
@@ -459,7 +461,7 @@ class Outbox(Protocol):
         """5. End leases that the owner still has, as if the mails had not been claimed."""
 
     @abstractmethod
-    async def mails(self, window: Window, state: MailState | None = None) -> tuple[int, Sequence[Mail]]:
+    async def list_page(self, window: Window, state: MailState | None = None) -> tuple[int, Sequence[Mail]]:
         """6. How many there are, and those in the window: newest first, then by id, without links."""
 
     @abstractmethod
@@ -469,13 +471,13 @@ class Outbox(Protocol):
         """
 
     @abstractmethod
-    async def tally(self, now: datetime) -> OutboxStats:
+    async def stats(self, now: datetime) -> OutboxStats:
         """8. How many mails there are, by state, at most `mails.MAX_TALLY` of each. A pending mail waits since it was
         made; one that isn't made yet since it is due, so a limit doesn't count as waiting.
         """
 
     @abstractmethod
-    async def mail(self, mail_id: str) -> Mail | None:
+    async def find(self, mail_id: str) -> Mail | None:
         """9. One mail without its links; any string may be asked for."""
 
 
@@ -483,7 +485,7 @@ class Mailer(Protocol):
     """Hands letters to whoever delivers them."""
 
     @abstractmethod
-    async def send(self, letter: OutgoingEmail) -> None:
+    async def send(self, email: OutgoingEmail) -> None:
         """1. Returns once the server has accepted the message. Raises `outbox.MailRejected` when it rejects this
         message (for now or for ever) and `outbox.MailUnavailable` when it would accept none, within
         `outbox.SEND_SECONDS`. Sending again sends the same message: same Message-ID, same text. No text of a
@@ -499,7 +501,7 @@ class DeliveryNotifier(Protocol):
     """Tells whoever delivers mail that something is due. A hint only: what is due goes out without it, a bit later."""
 
     @abstractmethod
-    async def ring(self) -> None:
+    async def notify(self) -> None:
         """1. Returns within 0.1 s and never raises."""
 
 
@@ -522,14 +524,14 @@ class PasswordHasher(Protocol):
 
 
 class AccessTokens(Protocol):
-    """Signed tokens that carry what `Access` says."""
+    """Signed tokens that carry what `AccessClaims` says."""
 
     @abstractmethod
-    def issue(self, access: Access) -> str:
+    def issue(self, access: AccessClaims) -> str:
         """1. A token that `read` reads."""
 
     @abstractmethod
-    def read(self, token: str) -> Access:
+    def read(self, token: str) -> AccessClaims:
         """2. What a token says that we signed and that hasn't expired; raises `InvalidToken` for any other string."""
 
 
@@ -576,17 +578,17 @@ class RateLimiter(Protocol):
         """
 
     @abstractmethod
-    async def take_back(self, name: str, key: str, rate: Rate) -> None:
+    async def refund(self, name: str, key: str, rate: Rate) -> None:
         """5. The newest hit of the key counts no longer; nothing where there is none. Never raises."""
 
     @abstractmethod
     async def lease(
-        self, name: str, key: str, rate: Rate, *, ahead: int, seconds: float, back: Permits | None
+        self, name: str, key: str, rate: Rate, *, prefetch: int, seconds: float, returned: Permits | None
     ) -> tuple[bool, Quota, Permits]:
-        """2. As `hit`; and where one is allowed, as many more as remain, up to `ahead`, are taken for the caller, who
+        """2. As `hit`; and where one is allowed, as many more as remain, up to `prefetch`, are taken for the caller, who
         may use them within `seconds` after making the call. They count as if used at the end of that time, so that no
         window ever holds more than the rate; the quota's `remaining` is what is left beside them.
-        3. `back` are permits that an earlier call took, with the number that is left of them and won't be used. That
+        3. `returned` are permits that an earlier call took, with the number that is left of them and won't be used. That
         many count no longer, and the others as if used now at the latest. Ones that aren't known count as they did.
         4. A key's memory is bounded: what was used within the same sixtieth of the window is forgotten together, with
         the last of it. Leases and hits never count together, also not under the same name and key.
@@ -616,7 +618,7 @@ class AuditLog(PersonalData, Protocol):
         """3. Keep them all or, raising, none; an account that is gone by now isn't named."""
 
     @abstractmethod
-    async def listed(self, window: Window) -> tuple[int, Sequence[AuditEntry]]:
+    async def list_page(self, window: Window) -> tuple[int, Sequence[AuditEntry]]:
         """4. How many there are, and those in the window: newest first, then by id."""
 
     @abstractmethod
@@ -644,7 +646,7 @@ class RatingStore(PersonalData, Protocol):
         """7. What the user gave the movie."""
 
     @abstractmethod
-    async def listed(self, user_id: str, window: Window) -> tuple[int, Sequence[Rating]]:
+    async def list_page(self, user_id: str, window: Window) -> tuple[int, Sequence[Rating]]:
         """8. How many there are, and those in the window: newest first, then by id of the movie."""
 
     @abstractmethod
@@ -652,7 +654,7 @@ class RatingStore(PersonalData, Protocol):
         """9. All of them, oldest first, then by id of the movie."""
 
     @abstractmethod
-    def everyone(self) -> AsyncIterator[Sequence[tuple[str, Rating]]]:
+    def iter_all(self) -> AsyncIterator[Sequence[tuple[str, Rating]]]:
         """10. Every rating of active users with the user's id, once, in batches of bounded size and in no order; one
         that changes meanwhile may be as it was or as it is."""
 
@@ -677,7 +679,7 @@ class EventStore(PersonalData, Protocol):
         """5. Add to the figures of `analytics.SourceDay` by their names; others than its fields aren't given."""
 
     @abstractmethod
-    def deeds(self) -> AsyncIterator[Sequence[Interaction]]:
+    def interactions(self) -> AsyncIterator[Sequence[Interaction]]:
         """6. Everything that counted and is still kept, once, as `append` told it, in batches of bounded size and in no
         order."""
 
@@ -731,27 +733,27 @@ class TrendStore(Protocol):
     """
 
     @abstractmethod
-    async def life(self) -> Epoch | None:
-        """1. What `begin` has begun, and what became of it; None before, and after something was lost: but a store may
+    async def epoch(self) -> Epoch | None:
+        """1. What `start_epoch` has begun, and what became of it; None before, and after something was lost: but a store may
         go back to an earlier state.
         """
 
     @abstractmethod
-    async def begin(self, since: datetime, instead_of: datetime | None) -> bool:
+    async def start_epoch(self, since: datetime, instead_of: datetime | None) -> bool:
         """2. Forget everything and begin a life; False, and nothing changes, unless the present one is `instead_of`."""
 
     @abstractmethod
-    async def claim(self, since: datetime) -> bool:
+    async def claim_rebuild(self, since: datetime) -> bool:
         """3. True for just one caller, who may fill the life; False where the present one isn't of that time."""
 
     @abstractmethod
-    async def fill(self, totals: Totals, since: datetime) -> bool:
+    async def finish_rebuild(self, totals: Totals, since: datetime) -> bool:
         """4. Have these beside what `add` adds; filled then. False, and nothing is added from then on, where the life
         is filled already, isn't claimed, or isn't of that time.
         """
 
     @abstractmethod
-    async def add(self, deeds: Sequence[Interaction]) -> None:
+    async def add(self, interactions: Sequence[Interaction]) -> None:
         """5. Add those that were kept in this life, each once, in any order, also when many add at once, without losing
         precision beyond 1e-9 of a score. Nothing without a life.
         """
@@ -771,12 +773,12 @@ class PersonalOrderStore(PersonalData, Protocol):
 
     @abstractmethod
     async def find(self, user_id: str, key: str) -> Sequence[str] | None:
-        """3. The ids kept under this key for `taste.ORDER_SECONDS` since `keep`; None where none are."""
+        """3. The ids kept under this key for `affinities.ORDER_SECONDS` since `save`; None where none are."""
 
     @abstractmethod
-    async def keep(self, user_id: str, key: str, movie_ids: Sequence[str]) -> Sequence[str]:
+    async def save(self, user_id: str, key: str, movie_ids: Sequence[str]) -> Sequence[str]:
         """4. Keep them, unless some are kept already, also when many do so at once; what is kept. A user has at most
-        `taste.MAX_ORDERS`, the oldest give way.
+        `affinities.MAX_ORDERS`, the oldest give way.
         """
 
 
@@ -801,7 +803,7 @@ class Recommender(Protocol):
         """3. Whether ratings or movies have changed since the present model was made; True without one."""
 
     @abstractmethod
-    async def recommend(self, history: Sequence[Rating], window: Window, now: datetime) -> Suggestions:
+    async def recommend(self, history: Sequence[Rating], window: Window, now: datetime) -> RecommendationPage:
         """4. Best first, no movie twice, never a movie of the history. An order that is total and the same for the same
         model, history and minute, whatever the window.
         5. Each rating of the history counts at once: no training in between. With an empty history, and before the
@@ -810,12 +812,14 @@ class Recommender(Protocol):
         """
 
     @abstractmethod
-    async def taste(self, history: Sequence[Rating], movie_ids: Collection[str], now: datetime) -> Mapping[str, float]:
+    async def affinities(
+        self, history: Sequence[Rating], movie_ids: Collection[str], now: datetime
+    ) -> Mapping[str, float]:
         """7. How much each of the movies is to the taste that the history shows, those that the model doesn't know left
         out; greater is more, on a scale of its own whose 0 is neither."""
 
     @abstractmethod
-    async def similar(self, movie: Movie, window: Window) -> Suggestions:
+    async def similar(self, movie: Movie, window: Window) -> RecommendationPage:
         """8. Movies like this one, best first, never itself; none before the first model."""
 
 

@@ -19,17 +19,17 @@ class SingleFlight(Generic[T]):
         task = self._tasks.get(key)
         return task is not None and not task.done()
 
-    def start(self, key: Hashable, call: Callable[[], Awaitable[T]], *, linger: float = 0.0) -> asyncio.Task[T]:
-        """The call under way, or one that begins now. What it ended with counts as under way for `linger` seconds."""
+    def start(self, key: Hashable, call: Callable[[], Awaitable[T]], *, ttl: float = 0.0) -> asyncio.Task[T]:
+        """The call under way, or one that begins now. What it ended with counts as under way for `ttl` seconds."""
         task = self._tasks.get(key)
         # One that has just ended may still be here: who waited for it without waiting would come back for ever.
-        if task is None or (task.done() and not linger):
+        if task is None or (task.done() and not ttl):
             task = self._tasks[key] = asyncio.ensure_future(_run(call))
-            task.add_done_callback(lambda done: self._landed(key, done, linger))
+            task.add_done_callback(lambda done: self._landed(key, done, ttl))
         return task
 
-    async def join(self, key: Hashable, call: Callable[[], Awaitable[T]], *, linger: float = 0.0) -> T:
-        return await asyncio.shield(self.start(key, call, linger=linger))
+    async def join(self, key: Hashable, call: Callable[[], Awaitable[T]], *, ttl: float = 0.0) -> T:
+        return await asyncio.shield(self.start(key, call, ttl=ttl))
 
     async def close(self) -> None:
         """Cancel what is under way, and wait until it has ended."""
@@ -39,11 +39,11 @@ class SingleFlight(Generic[T]):
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
 
-    def _landed(self, key: Hashable, task: "asyncio.Task[T]", linger: float) -> None:
+    def _landed(self, key: Hashable, task: "asyncio.Task[T]", ttl: float) -> None:
         if not task.cancelled():
             task.exception()  # all who wait may have left: asyncio would complain of an error that nobody saw
-        if linger:
-            task.get_loop().call_later(linger, self._forget, key, task)
+        if ttl:
+            task.get_loop().call_later(ttl, self._forget, key, task)
         else:
             self._forget(key, task)
 

@@ -30,7 +30,7 @@ from movie_core.accounts.outbox import SEND_SECONDS
 from movie_core.accounts.outbox_dispatcher import OutboxDispatcher
 from movie_core.errors import Unavailable
 from movie_core.ports import DeliveryNotifier
-from movie_worker.metrics import CountTasks, Telling, answer_metrics
+from movie_worker.metrics import CountTasks, MetricsProvider, answer_metrics
 from movie_worker.tasks import TASKS
 
 IDLE_TIMEOUT = 600_000
@@ -54,7 +54,7 @@ class _DeliversItself(Provider):
     scope = Scope.APP
 
     @provide(override=True)
-    def doorbell(self) -> DeliveryNotifier:
+    def notifier(self) -> DeliveryNotifier:
         return EventNotifier()
 
 
@@ -68,7 +68,7 @@ def create_broker(settings: Settings, *overrides: Provider) -> AsyncBroker:
 
 
 def _container(settings: Settings, tasks: TaskCounts, *overrides: Provider) -> AsyncContainer:
-    return create_container(settings, TaskiqProvider(), _DeliversItself(), Telling(tasks), *overrides)
+    return create_container(settings, TaskiqProvider(), _DeliversItself(), MetricsProvider(tasks), *overrides)
 
 
 def _broker(settings: Settings, container: AsyncContainer, tasks: TaskCounts) -> AsyncBroker:
@@ -124,12 +124,12 @@ async def _work(settings: Settings, announce: Callable[[], None]) -> int:
     broker = _broker(settings, container, tasks)
     broker.is_worker_process = True
     queue = TaskQueue(settings.redis_url or "", settings.key_prefix)
-    doorbell = await container.get(DeliveryNotifier)
-    assert isinstance(doorbell, EventNotifier)  # noqa: S101  (as provided above)
-    room = await container.get(OutboxDispatcher)
+    notifier = await container.get(DeliveryNotifier)
+    assert isinstance(notifier, EventNotifier)  # noqa: S101  (as provided above)
+    dispatcher = await container.get(OutboxDispatcher)
     telling = await answer_metrics(settings, (await container.get(Metrics)).text)
     stopping = asyncio.create_task(stop.wait())
-    delivering = asyncio.create_task(keep_delivering(room, doorbell, finish_seconds=FINISH_SECONDS))
+    delivering = asyncio.create_task(keep_delivering(dispatcher, notifier, finish_seconds=FINISH_SECONDS))
     listening = asyncio.create_task(_listen(broker, queue, stop))
     announce()
     await asyncio.wait([stopping, delivering, listening], return_when=asyncio.FIRST_COMPLETED)

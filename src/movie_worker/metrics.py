@@ -24,7 +24,7 @@ Answer = tuple[bytes, str]
 """Body and media type."""
 
 
-class Telling(Provider):
+class MetricsProvider(Provider):
     """The metrics of a worker."""
 
     scope = Scope.APP
@@ -34,8 +34,8 @@ class Telling(Provider):
         self._tasks = tasks
 
     @provide
-    def metrics(self, settings: Settings, stock: BacklogGauges) -> Metrics:
-        return Metrics(stock, source_name=settings.source, tasks=self._tasks)
+    def metrics(self, settings: Settings, backlog: BacklogGauges) -> Metrics:
+        return Metrics(backlog, source_name=settings.source, tasks=self._tasks)
 
 
 class CountTasks(TaskiqMiddleware):

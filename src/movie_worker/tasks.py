@@ -14,9 +14,9 @@ from movie_core.ports import DeliveryNotifier, MovieCatalogue
 
 
 @inject(patch_module=True)
-async def deliver_mail(doorbell: FromDishka[DeliveryNotifier]) -> None:
+async def deliver_mail(notifier: FromDishka[DeliveryNotifier]) -> None:
     """Wake the delivery of this process: it goes on whatever becomes of the queue, and finishes a mail when stopped."""
-    await doorbell.ring()
+    await notifier.notify()
 
 
 @inject(patch_module=True)

@@ -418,7 +418,7 @@ class Scene:
         told: dict[str, str | int] = {"query": query, "limit": 10, **parameters}
         return await self.clients[at].get("/api/v1/movies/", params=told, headers=headers)
 
-    async def settle(self) -> None:
+    async def complete(self) -> None:
         """Wait until all processes trust the source: one that has been down is trusted after five answers."""
         deadline = time.monotonic() + 20
         for at in range(len(self.clients)):

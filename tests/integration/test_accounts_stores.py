@@ -17,7 +17,7 @@ from movie_adapters.sql import audit as sql_audit
 from movie_adapters.sql import tables as sql_tables
 from movie_adapters.sql.engine import create_engine, metadata, migrate
 from movie_adapters.sql.outbox import SqlOutbox
-from movie_adapters.sql.sessions import SqlSessions
+from movie_adapters.sql.sessions import SqlSessionStore
 from movie_adapters.sql.tables import transaction, users
 from movie_core.accounts.keyring import Keyring
 from movie_core.accounts.outbox import MailRules
@@ -166,7 +166,7 @@ async def test_the_migration_can_be_taken_back(tmp_path: Path) -> None:
 
 
 async def test_a_block_that_raises_changes_nothing_and_its_error_passes(engine: AsyncEngine) -> None:
-    sessions = SqlSessions(engine)
+    sessions = SqlSessionStore(engine)
 
     async def fail() -> None:
         async with transaction(engine) as connection:
@@ -175,7 +175,7 @@ async def test_a_block_that_raises_changes_nothing_and_its_error_passes(engine: 
 
     with pytest.raises(MovieNotFound):
         await fail()
-    assert "undone" not in await sessions.sessions_ended_since(NOW)
+    assert "undone" not in await sessions.ended_since(NOW)
 
 
 async def test_a_transaction_is_bounded_in_time(engine: AsyncEngine, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -210,8 +210,8 @@ async def test_a_cancelled_transaction_changes_nothing(engine: AsyncEngine) -> N
     task.cancel()
     with pytest.raises(asyncio.CancelledError):
         await task
-    sessions = SqlSessions(engine)
-    assert "cancelled" not in await sessions.sessions_ended_since(NOW)
+    sessions = SqlSessionStore(engine)
+    assert "cancelled" not in await sessions.ended_since(NOW)
     await sessions.end("nobody", NOW)
 
 
@@ -228,8 +228,8 @@ async def test_reading_waits_for_no_writer(sqlite_url: str) -> None:
 
 async def test_connections_that_the_server_closed_are_replaced(postgres_url: str) -> None:
     engine = create_engine(postgres_url)
-    sessions = SqlSessions(engine)
-    assert not await sessions.session_lives("x")
+    sessions = SqlSessionStore(engine)
+    assert not await sessions.is_live("x")
     other = create_engine(postgres_url)
     async with other.connect() as connection:
         await connection.execute(
@@ -240,7 +240,7 @@ async def test_connections_that_the_server_closed_are_replaced(postgres_url: str
         )
     await other.dispose()
     await asyncio.sleep(0.1)
-    assert not await sessions.session_lives("x")
+    assert not await sessions.is_live("x")
     await engine.dispose()
 
 
@@ -249,7 +249,7 @@ async def test_a_database_without_tables_is_a_store_that_is_away(tmp_path: Path)
     keys, rules = Keyring(["k" * 32]), MailRules(NOW - NOW, None)
     for call in (
         sql_account_stores(engine, rules, keys).users.register(make_registration(), NOW),
-        SqlSessions(engine).session_lives("x"),
+        SqlSessionStore(engine).is_live("x"),
         SqlOutbox(engine, rules, keys).claim("post", NOW, 1, NOW - NOW),
     ):
         with pytest.raises(StoreUnavailable):

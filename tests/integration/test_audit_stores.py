@@ -61,7 +61,7 @@ async def test_a_purge_of_many_goes_in_batches(url: str) -> None:
         await stores.log.append([AuditEntry(NOW, COMMAND_LINE, Action.CACHE_FLUSHED) for _ in range(BATCH + 1)])
         assert await stores.log.purge(NOW) == 0
         assert await stores.log.purge(NOW.replace(year=2027)) == BATCH + 1
-        assert await stores.log.listed(Window()) == (0, [])
+        assert await stores.log.list_page(Window()) == (0, [])
 
 
 async def test_accounts_that_name_each_other_end_at_the_same_time(url: str) -> None:
@@ -74,14 +74,16 @@ async def test_accounts_that_name_each_other_end_at_the_same_time(url: str) -> N
             *(stores.log.erase(one.id) for one in accounts[::2]),
             *(stores.accounts.users.erase(one.address.key, NOW) for one in accounts),
         )
-        assert {(one.actor, one.account_id) for one in (await stores.log.listed(Window(limit=100)))[1]} == {("", None)}
+        assert {(one.actor, one.account_id) for one in (await stores.log.list_page(Window(limit=100)))[1]} == {
+            ("", None)
+        }
 
 
 async def test_a_database_that_is_away_is_said_to_be(tmp_path_factory: pytest.TempPathFactory) -> None:
     engine = create_engine(f"sqlite+aiosqlite:///{tmp_path_factory.mktemp('none')}/none.db")
     log = SqlAuditLog(engine)
     entry = AuditEntry(NOW, COMMAND_LINE, Action.CACHE_FLUSHED)
-    for call in (log.append([entry]), log.listed(Window()), log.purge(NOW), log.export("x"), log.erase("x")):
+    for call in (log.append([entry]), log.list_page(Window()), log.purge(NOW), log.export("x"), log.erase("x")):
         with pytest.raises(StoreUnavailable):
             await call
     await engine.dispose()

@@ -74,7 +74,7 @@ async def upstream(source_port: int) -> AsyncIterator[Upstream]:
 @pytest.fixture
 async def scene(lasting: Fleet, upstream: Upstream) -> AsyncIterator[Scene]:
     scene = Scene(lasting, upstream)
-    await scene.settle()
+    await scene.complete()
     yield scene
     await scene.close()
 
@@ -82,7 +82,7 @@ async def scene(lasting: Fleet, upstream: Upstream) -> AsyncIterator[Scene]:
 @pytest.fixture
 async def brief_scene(brief: Fleet, upstream: Upstream) -> AsyncIterator[Scene]:
     scene = Scene(brief, upstream)
-    await scene.settle()
+    await scene.complete()
     yield scene
     await scene.close()
 
@@ -320,7 +320,7 @@ async def test_who_fetches_for_all_may_die_or_freeze(
     await asyncio.to_thread(lasting.begin, 1)
     scene = Scene(lasting, upstream)
     try:
-        await scene.settle()
+        await scene.complete()
         query, holder = scene.cold(), lasting.programs[-1].process
         bodies = [json.dumps({"items": [{"id": "1", "title": title}], "total": 1}) for title in ("Old", "New")]
         upstream.behave(Behaviour(fail_rate=0, latency_ms=400, script=tuple(f"body:{body}" for body in bodies)))

@@ -14,14 +14,14 @@ import pytest
 from sqlalchemy import Connection, text
 from tests.servers import postgres_database, postgres_server
 
-from movie_adapters.catalogue.postgres import PostgresMovies
-from movie_adapters.catalogue.sqlite import SqliteMovieFile, SqliteMovies
+from movie_adapters.catalogue.postgres import PostgresMovieCatalogue
+from movie_adapters.catalogue.sqlite import SqliteCatalogueFile, SqliteMovieCatalogue
 from movie_adapters.sql.engine import create_engine, migrate
-from movie_adapters.sql.ratings import SqlRatings
+from movie_adapters.sql.ratings import SqlRatingStore
 from movie_core.errors import MovieNotFound, StoreUnavailable
 from movie_core.paging import Window
 from movie_core.ports import MovieCatalogue
-from movie_core.search.movies import Loaded, Movie, MovieQuery, Order, Years
+from movie_core.search.movies import LoadResult, Movie, MovieQuery, Order, Years
 from movie_core.testing import MovieCatalogueContract, walk
 
 
@@ -221,7 +221,7 @@ class CatalogueSearch:
                 replace(movie, popularity=1.0),
                 replace(movie, overview="Only this is new."),
             ):
-                assert await catalogue.load([changed]) == Loaded(updated=1)
+                assert await catalogue.load([changed]) == LoadResult(updated=1)
                 assert (await catalogue.search(MovieQuery("copper lantern"), Window())).total == int(
                     "Copper" in changed.title
                 )
@@ -286,14 +286,14 @@ class TestSqliteMovies(CatalogueSearch, MovieCatalogueContract):
         self.path = sqlite_path
 
     @asynccontextmanager
-    async def open(self, movies: Sequence[Movie]) -> AsyncIterator[SqliteMovies]:
+    async def open(self, movies: Sequence[Movie]) -> AsyncIterator[SqliteMovieCatalogue]:
         async with self.open_two() as (catalogue, _):
             await catalogue.load(movies)
             yield catalogue
 
     @asynccontextmanager
-    async def open_two(self) -> AsyncIterator[tuple[SqliteMovies, SqliteMovies]]:
-        catalogues = SqliteMovies(self.path, "catalogue"), SqliteMovies(self.path, "other")
+    async def open_two(self) -> AsyncIterator[tuple[SqliteMovieCatalogue, SqliteMovieCatalogue]]:
+        catalogues = SqliteMovieCatalogue(self.path, "catalogue"), SqliteMovieCatalogue(self.path, "other")
         try:
             yield catalogues
         finally:
@@ -308,24 +308,24 @@ class TestPostgresMovies(CatalogueSearch, MovieCatalogueContract):
         self.url = postgres_url
 
     @asynccontextmanager
-    async def open(self, movies: Sequence[Movie]) -> AsyncIterator[PostgresMovies]:
+    async def open(self, movies: Sequence[Movie]) -> AsyncIterator[PostgresMovieCatalogue]:
         async with self.open_two() as (catalogue, _):
             await catalogue.load(movies)
             yield catalogue
 
     @asynccontextmanager
-    async def open_two(self) -> AsyncIterator[tuple[PostgresMovies, PostgresMovies]]:
+    async def open_two(self) -> AsyncIterator[tuple[PostgresMovieCatalogue, PostgresMovieCatalogue]]:
         engine = create_engine(self.url)
         try:
             async with engine.begin() as connection:
                 await connection.execute(text("TRUNCATE movies, movie_words, movie_genres, catalogues"))
-            yield PostgresMovies(engine, "catalogue"), PostgresMovies(engine, "other")
+            yield PostgresMovieCatalogue(engine, "catalogue"), PostgresMovieCatalogue(engine, "other")
         finally:
             await engine.dispose()
 
 
 async def test_a_missing_file_is_a_store_that_is_away(tmp_path: Path) -> None:
-    catalogue = SqliteMovies(tmp_path / "none.db", "catalogue")
+    catalogue = SqliteMovieCatalogue(tmp_path / "none.db", "catalogue")
     for call in (
         catalogue.count(),
         catalogue.get("1"),
@@ -340,7 +340,7 @@ async def test_a_missing_file_is_a_store_that_is_away(tmp_path: Path) -> None:
 
 async def test_a_file_that_is_no_database_is_a_store_that_is_away(tmp_path: Path) -> None:
     (tmp_path / "movies.db").write_bytes(b"not a database" * 1000)
-    catalogue = SqliteMovies(tmp_path / "movies.db", "catalogue")
+    catalogue = SqliteMovieCatalogue(tmp_path / "movies.db", "catalogue")
     with pytest.raises(StoreUnavailable):
         await catalogue.search(MovieQuery("x"), Window())
     await catalogue.close()
@@ -349,7 +349,7 @@ async def test_a_file_that_is_no_database_is_a_store_that_is_away(tmp_path: Path
 
 
 async def test_searches_go_on_while_another_process_writes(sqlite_path: Path) -> None:
-    catalogue = SqliteMovies(sqlite_path, "catalogue")
+    catalogue = SqliteMovieCatalogue(sqlite_path, "catalogue")
     await catalogue.load(FILMS)
     other = sqlite3.connect(sqlite_path, isolation_level=None)
     other.execute("BEGIN IMMEDIATE")
@@ -366,7 +366,7 @@ def test_no_query_is_slow(sqlite_path: Path) -> None:
     syllables = ("ba", "ce", "di", "fo", "gu", "ha", "li", "mo", "ne", "ra", "st", "th", "ve", "wa")
     words = ["".join(chance.choices(syllables, k=chance.randint(1, 4))) for _ in range(12_000)]
     titles = (" ".join(chance.choices(words, k=chance.randint(1, 5))) for _ in range(20_000))
-    file = SqliteMovieFile(sqlite_path, "catalogue")
+    file = SqliteCatalogueFile(sqlite_path, "catalogue")
     file.load(_film(number, title, 1950 + number % 70, float(number % 97)) for number, title in enumerate(titles))
     queries = ["a" * 200, "a " * 100, "💡" * 200, "b", "th", "1999 2000", "((((", '"' * 200, "zq " * 66]
     queries += [" ".join(chance.choices(words, k=20))[:200] for _ in range(10)]
@@ -392,7 +392,7 @@ def test_an_unknown_server_is_a_store_that_is_away(tmp_path: Path) -> None:
         started = time.monotonic()
         for _ in range(3):
             with pytest.raises(StoreUnavailable):
-                await PostgresMovies(engine, "catalogue").count()
+                await PostgresMovieCatalogue(engine, "catalogue").count()
         assert time.monotonic() - started < 3
         await engine.dispose()
 
@@ -402,7 +402,7 @@ def test_an_unknown_server_is_a_store_that_is_away(tmp_path: Path) -> None:
 def test_a_server_that_hangs_is_given_up_within_a_second_and_used_again_after(tmp_path: Path) -> None:
     async def run(url: str, proxy: "_Proxy") -> None:
         engine = create_engine(url)
-        catalogue = PostgresMovies(engine, "catalogue")
+        catalogue = PostgresMovieCatalogue(engine, "catalogue")
         await asyncio.gather(*(catalogue.count() for _ in range(5)))
         proxy.hang()
         for calls in (1, 8):
@@ -422,7 +422,7 @@ def test_a_connection_whose_end_the_server_has_only_announced_is_given_up(tmp_pa
 
     async def run(url: str, proxy: "_Proxy") -> None:
         engine = create_engine(url)
-        stores = (PostgresMovies(engine, "catalogue").count, SqlRatings(engine, "catalogue").version)
+        stores = (PostgresMovieCatalogue(engine, "catalogue").count, SqlRatingStore(engine, "catalogue").version)
         for ask in stores:
             await ask()
             proxy.announce_the_end()
@@ -521,13 +521,13 @@ def test_movies_of_before_are_found_by_their_imdb_ids_once_the_database_is_broug
         await engine.dispose()
 
     asyncio.run(prepare())
-    file = SqliteMovieFile(path, "catalogue")
+    file = SqliteCatalogueFile(path, "catalogue")
     known = replace(FILMS[0], imdb_id="tt0000001")
     file.load([known, *FILMS[1:]])
     file.close()
     migrate(f"sqlite+aiosqlite:///{path}")
-    file = SqliteMovieFile(path, "catalogue")
-    assert file.of_ids((), ("tt0000001", "tt0000002")) == [known]
+    file = SqliteCatalogueFile(path, "catalogue")
+    assert file.get_many((), ("tt0000001", "tt0000002")) == [known]
     file.close()
     with sqlite3.connect(path) as database:
         plan = database.execute(
@@ -539,7 +539,7 @@ def test_movies_of_before_are_found_by_their_imdb_ids_once_the_database_is_broug
 
 
 async def test_an_id_that_no_store_can_hold_is_not_found(sqlite_path: Path) -> None:
-    catalogue = SqliteMovies(sqlite_path, "catalogue")
+    catalogue = SqliteMovieCatalogue(sqlite_path, "catalogue")
     for movie_id in ("\ud800", "\x00", "x" * 100_000):
         with pytest.raises(MovieNotFound):
             await catalogue.get(movie_id)

@@ -69,7 +69,7 @@ def give_up_all_mails(folder: Path) -> list[str]:
             outbox = await container.get(Outbox)
             claimed = await outbox.claim("test", utc_now(), 20, timedelta(seconds=20))
             for mail in claimed:
-                assert await outbox.settle(
+                assert await outbox.complete(
                     "test", replace(mail, state=MailState.DEAD, attempts=8, last_error="550\tno \x1b[31m such\nuser")
                 )
             return [mail.id for mail in claimed]
@@ -365,7 +365,7 @@ def test_the_ratings_that_are_kept_are_evaluated_where_no_file_is_named(run: Run
                     Registration(new_id(), address, Username(name, name), "hash", utc_now()), utc_now()
                 )
                 await users.set_active(address.key, True, utc_now())
-                account = await users.account_at(address.key)
+                account = await users.find_by_address(address.key)
                 assert account is not None
                 liked = [NewRating(f"{100 * (number % 2) + n}", f"Film {n}", 1999, 9.0) for n in range(12)]
                 await ratings.put(account.id, liked, utc_now())

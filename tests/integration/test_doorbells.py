@@ -25,6 +25,6 @@ class TestTaskDoorbell(DeliveryNotifierContract):
 
     @asynccontextmanager
     async def open(self, *, is_away: bool = False) -> AsyncIterator[DeliveryNotifier]:
-        bell = TaskNotifier("unix:///nowhere/socket" if is_away else self.url)
-        yield bell
-        await bell.close()
+        notifier = TaskNotifier("unix:///nowhere/socket" if is_away else self.url)
+        yield notifier
+        await notifier.close()

@@ -20,7 +20,7 @@ from tests.account_stores import sql_account_stores
 from movie_adapters.sql import events as sql_events
 from movie_adapters.sql.analytics import SqlAnalytics
 from movie_adapters.sql.engine import create_engine, metadata
-from movie_adapters.sql.events import SqlEvents
+from movie_adapters.sql.events import SqlEventStore
 from movie_core.accounts.keyring import Keyring
 from movie_core.discovery.analytics import Days, Funnel, Summary
 from movie_core.discovery.events import Event, EventKind
@@ -47,7 +47,7 @@ async def emptied(url: str) -> AsyncIterator[AsyncEngine]:
 def stores_of(engine: AsyncEngine, source: str = "catalogue") -> EventStores:
     keys = Keyring(["k" * 32])
     accounts = sql_account_stores(engine, UNLIMITED, keys)
-    return EventStores(accounts, SqlEvents(engine, source), SqlAnalytics(engine, source))
+    return EventStores(accounts, SqlEventStore(engine, source), SqlAnalytics(engine, source))
 
 
 class OpenStores:
@@ -132,7 +132,7 @@ async def test_a_store_sees_its_own_source_alone_but_personal_data_of_all(engine
         assert (await stores.analytics.summary(DAYS)).clicks == 2
         assert [query.count for query in await stores.analytics.top_searches(DAYS)] == [1]
         assert [figures.live for figures in await stores.analytics.source(DAYS)] == [1]
-        assert [len(batch) async for batch in stores.events.deeds()] == [left]
+        assert [len(batch) async for batch in stores.events.interactions()] == [left]
     export = await other.events.export(ada.id)
     assert sorted(event["source"] for event in export["events"]) == ["one", "other", "other", "other"]
     assert [(day["source"], day["clicks"], day["searches"]) for day in export["event_days"]] == [("one", 1, 1)]
@@ -140,7 +140,7 @@ async def test_a_store_sees_its_own_source_alone_but_personal_data_of_all(engine
     json.dumps(export)
     await one.events.erase(ada.id)
     assert not any((await other.events.export(ada.id)).values())
-    assert [batch async for batch in other.events.deeds()] == []
+    assert [batch async for batch in other.events.interactions()] == []
 
 
 async def test_others_go_on_while_a_long_history_is_exported(engine: AsyncEngine) -> None:
@@ -191,8 +191,8 @@ async def test_purges_at_once_and_events_that_come_meanwhile_are_counted_once(en
     async def append(number: int) -> int:
         """How many of them were kept: each is a deed of its own."""
         events = [click(one, f"{number}-{n}", n % 6) for one in users for n in range(60)]
-        deeds = await stores.events.append(events, NOW)
-        return sum(deed.at.date() < TODAY - timedelta(days=2) for deed in deeds)
+        interactions = await stores.events.append(events, NOW)
+        return sum(interaction.at.date() < TODAY - timedelta(days=2) for interaction in interactions)
 
     kept = sum([await append(number) for number in range(5)])
     assert kept == 5 * 4 * 30
@@ -228,16 +228,16 @@ async def test_a_purge_that_breaks_off_goes_on_later(engine: AsyncEngine, monkey
     stores = stores_of(engine)
     users = [(await join(stores.accounts, f"user{n}@example.com", f"user{n}", at=NOW))[0].id for n in range(4)]
     await stores.events.append([click(one, str(n), 3 + n % 2) for one in users for n in range(10)], NOW)
-    fold, folds = SqlEvents._fold, 0
+    fold, folds = SqlEventStore._fold, 0
 
-    async def break_off(self: SqlEvents, before: Any) -> int:
+    async def break_off(self: SqlEventStore, before: Any) -> int:
         nonlocal folds
         folds += 1
         if folds == 3:
             raise StoreUnavailable("gone")
         return await fold(self, before)
 
-    monkeypatch.setattr(SqlEvents, "_fold", break_off)
+    monkeypatch.setattr(SqlEventStore, "_fold", break_off)
     with pytest.raises(StoreUnavailable):
         await stores.events.purge(TODAY)
     assert (await stores.analytics.summary(DAYS)).clicks == 40
@@ -252,10 +252,10 @@ async def test_a_batch_that_can_not_be_kept_leaves_nothing(
     stores = stores_of(engine)
     ada, _ = await join(stores.accounts, at=NOW)
 
-    async def fail(_: SqlEvents, connection: AsyncConnection, *_rest: object) -> None:
+    async def fail(_: SqlEventStore, connection: AsyncConnection, *_rest: object) -> None:
         await connection.execute(text("SELECT no_such_column"))
 
-    monkeypatch.setattr(SqlEvents, "_count_deeds", fail)
+    monkeypatch.setattr(SqlEventStore, "_count_deeds", fail)
     with pytest.raises(StoreUnavailable):
         await stores.events.append([click(ada.id, str(n)) for n in range(600)], NOW)
     assert (await stores.analytics.summary(DAYS)).clicks == 0
@@ -263,11 +263,11 @@ async def test_a_batch_that_can_not_be_kept_leaves_nothing(
 
 async def test_a_database_without_tables_is_a_store_that_is_away(tmp_path: Path) -> None:
     engine = create_engine(f"sqlite+aiosqlite:///{tmp_path}/none.db")
-    events, analytics = SqlEvents(engine, "catalogue"), SqlAnalytics(engine, "catalogue")
+    events, analytics = SqlEventStore(engine, "catalogue"), SqlAnalytics(engine, "catalogue")
     for call in (
         events.append([click("u", "1")], NOW),
         events.count(TODAY, {"live": 1}),
-        anext(events.deeds()),
+        anext(events.interactions()),
         events.purge(TODAY),
         events.export("u"),
         events.erase("u"),

@@ -168,20 +168,20 @@ async def test_a_part_that_is_away_takes_no_process_out_of_service_that_can_do_w
             assert (await told.client.get(SEARCH)).json()["items"][0]["title"] == "Casablanca"
             told.ready.clear()
         leant_on = {part} - {"source"}
-        is_vital = part == "database"
+        is_required = part == "database"
         with deployment.away(kind, part):
             await asyncio.gather(searching.until({part}), embedded.until(leant_on))
             await asyncio.gather(searching.assert_live(), embedded.assert_live())
             assert searching.ready[-1] == (200, "degraded")
             assert embedded.ready[-1] == (
-                (503, "unavailable") if is_vital else (200, "degraded" if leant_on else "ready")
+                (503, "unavailable") if is_required else (200, "degraded" if leant_on else "ready")
             )
             assert (await searching.client.get(SEARCH)).status_code == 200
-            assert (await embedded.client.get(SEARCH)).status_code == (503 if is_vital else 200)
+            assert (await embedded.client.get(SEARCH)).status_code == (503 if is_required else 200)
         await asyncio.gather(searching.until(set()), embedded.until(set()))
         assert searching.ready[-1] == embedded.ready[-1] == (200, "ready")
         assert {status for status, _ in searching.ready} == {200}
-        assert {status for status, _ in embedded.ready} == ({200, 503} if is_vital else {200})
+        assert {status for status, _ in embedded.ready} == ({200, 503} if is_required else {200})
 
 
 @pytest.mark.parametrize("kind", ["stopped", "frozen"])

@@ -10,7 +10,7 @@ import pytest
 
 from movie_adapters.recommender.ease import EaseRecommender
 from movie_adapters.sql.engine import create_engine
-from movie_adapters.sql.models import PART, SqlModels, model_parts, models
+from movie_adapters.sql.models import PART, SqlModelStore, model_parts, models
 from movie_core.discovery.recommendations import ModelInfo
 from movie_core.errors import StoreUnavailable
 from movie_core.ports import MovieCatalogue, RatingStore
@@ -21,13 +21,13 @@ class OpenModels:
     url: str
 
     @asynccontextmanager
-    async def open(self) -> AsyncIterator[SqlModels]:
+    async def open(self) -> AsyncIterator[SqlModelStore]:
         engine = create_engine(self.url)
         try:
             async with engine.begin() as connection:
                 for table in (model_parts, models):
                     await connection.execute(table.delete())
-            yield SqlModels(engine, "catalogue")
+            yield SqlModelStore(engine, "catalogue")
         finally:
             await engine.dispose()
 
@@ -50,7 +50,7 @@ class TestOnPostgres(OpenModels, ModelStoreContract):
 async def test_models_of_two_sources_never_meet(kind: str, request: pytest.FixtureRequest) -> None:
     engine = create_engine(request.getfixturevalue(f"{kind}_url"))
     try:
-        one, other = SqlModels(engine, "one"), SqlModels(engine, "other")
+        one, other = SqlModelStore(engine, "one"), SqlModelStore(engine, "other")
         await one.save(ModelInfo(NOW, 1, 2, 3), "of one", b"1" * (2 * PART))
         assert await other.present() is None
         assert await other.body(NOW) is None
@@ -64,7 +64,7 @@ async def test_models_of_two_sources_never_meet(kind: str, request: pytest.Fixtu
 async def test_a_database_that_is_away_is_said_to_be(tmp_path: Path) -> None:
     before = set(threading.enumerate())
     engine = create_engine(f"sqlite+aiosqlite:///{tmp_path}/nowhere/movies.db")
-    store = SqlModels(engine, "catalogue")
+    store = SqlModelStore(engine, "catalogue")
     with pytest.raises(StoreUnavailable):
         await store.present()
     with pytest.raises(StoreUnavailable):
@@ -90,7 +90,7 @@ class TestEaseRecommenderOverSql(RecommenderContract):
         async with engine.begin() as connection:
             for table in (model_parts, models):
                 await connection.execute(table.delete())
-        recommender = EaseRecommender(ratings, movies, SqlModels(engine, "catalogue"), clock=lambda: NOW)
+        recommender = EaseRecommender(ratings, movies, SqlModelStore(engine, "catalogue"), clock=lambda: NOW)
         try:
             yield recommender
         finally:

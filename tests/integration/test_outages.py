@@ -76,7 +76,7 @@ async def scene(fleet: Fleet, upstream: Upstream) -> AsyncIterator[Scene]:
     async with httpx.AsyncClient(trust_env=False, timeout=15) as client:
         token = (await client.post(url, json=LOGIN)).raise_for_status().json()["access"]
     scene = Scene(fleet, upstream, token)
-    await scene.settle()
+    await scene.complete()
     await until_shared(scene)
     yield scene
     await scene.close()

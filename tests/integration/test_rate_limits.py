@@ -13,7 +13,7 @@ from tests.integration.conftest import trouble
 from tests.pace import slowness
 from tests.servers import OwnServer, own_redis
 
-from movie_adapters.redis.client import RedisLink
+from movie_adapters.redis.client import RedisClient
 from movie_adapters.redis.rate_limits import SharedRateLimiter
 from movie_core.quotas import Rate
 from movie_core.testing import RateLimiterContract
@@ -25,7 +25,7 @@ PATIENT = 10.0
 @asynccontextmanager
 async def limiter_on(redis_url: str, *, is_away: bool = False) -> AsyncIterator[SharedRateLimiter]:
     """`is_away` says how Redis is found to be at the end."""
-    link = RedisLink(redis_url, patience=PATIENT)
+    link = RedisClient(redis_url, timeout=PATIENT)
     try:
         yield SharedRateLimiter(link)
         assert link.is_away == is_away
@@ -92,7 +92,7 @@ def server() -> Iterator[OwnServer]:
 
 
 async def test_a_frozen_redis_costs_one_short_wait_and_limits_hold_until_it_is_back(server: OwnServer) -> None:
-    link = RedisLink(server.url, pause=0.05)
+    link = RedisClient(server.url, pause=0.05)
     limiter, rate = SharedRateLimiter(link), Rate(3, 3600)
     try:
         assert [(await limiter.hit("login", "ada", rate))[0] for _ in range(2)] == [True, True]
@@ -116,7 +116,7 @@ async def test_a_frozen_redis_costs_one_short_wait_and_limits_hold_until_it_is_b
 async def test_a_burst_at_a_frozen_redis_waits_once(server: OwnServer) -> None:
     durations = []
     for _ in range(3):  # the shortest counts, as other programs may delay any one
-        link = RedisLink(server.url)
+        link = RedisClient(server.url)
         try:
             limiter = SharedRateLimiter(link)
             with trouble(server, "frozen"):

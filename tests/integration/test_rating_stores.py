@@ -17,7 +17,7 @@ from tests.account_stores import sql_account_stores
 from tests.pace import slowness
 
 from movie_adapters.sql.engine import create_engine, metadata
-from movie_adapters.sql.ratings import SqlRatings
+from movie_adapters.sql.ratings import SqlRatingStore
 from movie_adapters.sql.tables import transaction
 from movie_core.accounts.keyring import Keyring
 from movie_core.discovery.ratings import MAX_IMPORT, MAX_RATINGS, NewRating
@@ -38,7 +38,7 @@ async def stores_at(url: str) -> AsyncIterator[tuple[AsyncEngine, RatingStores]]
                 if table.name in TABLES:
                     await connection.execute(table.delete())
         accounts = sql_account_stores(engine, UNLIMITED, keys)
-        yield engine, RatingStores(SqlRatings(engine, "catalogue"), accounts)
+        yield engine, RatingStores(SqlRatingStore(engine, "catalogue"), accounts)
     finally:
         await engine.dispose()
 
@@ -69,13 +69,13 @@ class TestRatingsOnPostgres(OpenStores):
 async def test_sources_are_apart_but_for_what_is_exported_and_erased(url: str) -> None:
     async with stores_at(url) as (engine, stores):
         ada, _ = await join(stores.accounts)
-        one, other = stores.ratings, SqlRatings(engine, "third_party")
+        one, other = stores.ratings, SqlRatingStore(engine, "third_party")
         await one.put(ada.id, [NewRating("1", "One", 1990, 5.0)], NOW)
         assert (await other.version(), await other.history(ada.id)) == ("0", [])
         await other.put(ada.id, [NewRating("1", "Other", None, 9.0)], NOW)
         assert not await one.remove(ada.id, "2")
         assert [rating.title for rating in await one.history(ada.id)] == ["One"]
-        assert [rating.title async for batch in other.everyone() for _, rating in batch] == ["Other"]
+        assert [rating.title async for batch in other.iter_all() for _, rating in batch] == ["Other"]
         exported = (await one.export(ada.id))["ratings"]
         assert [(row["source"], row["title"]) for row in exported] == [("catalogue", "One"), ("third_party", "Other")]
         assert json.dumps(exported)
@@ -97,7 +97,7 @@ async def test_one_row_is_left_of_two_hundred_ratings_of_one_movie_at_once(url: 
             kept.append(one.rating.rating)
 
         await asyncio.gather(*(rate(number) for number in range(200)))
-        total, (left,) = await stores.ratings.listed(ada.id, Window())
+        total, (left,) = await stores.ratings.list_page(ada.id, Window())
         assert (total, len(kept)) == (1, 200)
         assert left.rating in kept
         await rate(3)
@@ -116,7 +116,7 @@ async def test_a_thousand_writes_200_at_a_time_lose_nothing(url: str) -> None:
                 await stores.ratings.put(people[number % 20].id, [new], NOW)
 
         await asyncio.gather(*(rate(number) for number in range(1000)))
-        found = [(user, one.movie_id) async for batch in stores.ratings.everyone() for user, one in batch]
+        found = [(user, one.movie_id) async for batch in stores.ratings.iter_all() for user, one in batch]
         assert sorted(found) == sorted((user.id, str(number)) for user in people for number in range(50))
         assert await stores.ratings.version() == "1000"
 
@@ -178,14 +178,14 @@ async def test_the_migration_makes_the_tables_that_the_store_uses(url: str, tmp_
 
 async def test_a_database_without_tables_is_a_store_that_is_away(tmp_path: Path) -> None:
     engine = create_engine(f"sqlite+aiosqlite:///{tmp_path}/none.db")
-    store = SqlRatings(engine, "catalogue")
+    store = SqlRatingStore(engine, "catalogue")
     for call in (
         store.put("x", [], NOW),
         store.remove("x", "1"),
         store.get("x", "1"),
-        store.listed("x", Window()),
+        store.list_page("x", Window()),
         store.history("x"),
-        anext(aiter(store.everyone())),
+        anext(aiter(store.iter_all())),
         store.version(),
         store.export("x"),
         store.erase("x"),

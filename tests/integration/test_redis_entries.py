@@ -15,10 +15,10 @@ from redis.asyncio import Redis
 from tests.integration.conftest import trouble
 from tests.servers import OwnServer, own_redis
 
-from movie_adapters.redis.cache import FORMAT, RedisEntries
-from movie_adapters.redis.client import CONNECTIONS, PATIENCE, PAUSE, RedisLink
+from movie_adapters.redis.cache import FORMAT, RedisCacheStore
+from movie_adapters.redis.client import CALL_TIMEOUT, CONNECTIONS, PAUSE, RedisClient
 from movie_core.errors import StoreUnavailable
-from movie_core.search.caching import CacheStats, Entry, Lease
+from movie_core.search.caching import CacheEntry, CacheStats, Lease
 from movie_core.testing import CacheStoreContract
 
 PATIENT = 10.0
@@ -26,8 +26,8 @@ PATIENT = 10.0
 
 
 @asynccontextmanager
-async def link_to(redis_url: str, *, patience: float = PATIENT, pause: float = 0.1) -> AsyncIterator[RedisLink]:
-    link = RedisLink(redis_url, patience=patience, pause=pause)
+async def link_to(redis_url: str, *, call_timeout: float = PATIENT, pause: float = 0.1) -> AsyncIterator[RedisClient]:
+    link = RedisClient(redis_url, timeout=call_timeout, pause=pause)
     try:
         yield link
     finally:
@@ -40,9 +40,9 @@ async def until(condition: Callable[[], bool]) -> None:
             await asyncio.sleep(0.01)
 
 
-def an_entry(value: bytes = b"an answer", *, fence: int = 1, seconds: float = 60.0) -> Entry:
+def an_entry(value: bytes = b"an answer", *, fence: int = 1, seconds: float = 60.0) -> CacheEntry:
     now = time.time()
-    return Entry(value, now, now + seconds / 2, now + seconds, fence)
+    return CacheEntry(value, now, now + seconds / 2, now + seconds, fence)
 
 
 class TestRedisEntries(CacheStoreContract):
@@ -53,11 +53,11 @@ class TestRedisEntries(CacheStoreContract):
         self.redis_url = redis_url
 
     @asynccontextmanager
-    async def open(self) -> AsyncIterator[RedisEntries]:
+    async def open(self) -> AsyncIterator[RedisCacheStore]:
         async with Redis.from_url(self.redis_url) as redis:
             await redis.flushdb()
         async with link_to(self.redis_url) as link:
-            yield RedisEntries(link)
+            yield RedisCacheStore(link)
             assert not link.is_away
 
 
@@ -70,7 +70,7 @@ async def redis(redis_url: str) -> AsyncIterator[Redis]:
 
 async def test_redis_lets_go_of_what_nobody_needs_any_more(redis_url: str, redis: Redis) -> None:
     async with link_to(redis_url) as link:
-        store = RedisEntries(link)
+        store = RedisCacheStore(link)
         lease = await store.lease("a", 30)
         assert lease is not None
         await store.write("a", an_entry(fence=lease.fence, seconds=3600))
@@ -83,7 +83,7 @@ async def test_redis_lets_go_of_what_nobody_needs_any_more(redis_url: str, redis
 
 async def test_processes_share_entries_and_leases(redis_url: str, redis: Redis) -> None:
     async with link_to(redis_url) as one, link_to(redis_url) as other:
-        stores = RedisEntries(one), RedisEntries(other)
+        stores = RedisCacheStore(one), RedisCacheStore(other)
         leases = await asyncio.gather(*(store.lease("a", 30) for _ in range(20) for store in stores))
         (lease,) = (one for one in leases if one is not None)
         entry = an_entry(fence=lease.fence)
@@ -96,7 +96,7 @@ async def test_processes_share_entries_and_leases(redis_url: str, redis: Redis) 
 
 async def test_fences_are_of_the_servers_clock_and_grow_where_that_is_set_back(redis_url: str, redis: Redis) -> None:
     async with link_to(redis_url) as link:
-        store = RedisEntries(link)
+        store = RedisCacheStore(link)
         lease = await store.lease("a", 30)
         assert lease is not None
         assert abs(lease.fence / 1e6 - time.time()) < 60
@@ -107,7 +107,7 @@ async def test_fences_are_of_the_servers_clock_and_grow_where_that_is_set_back(r
 
 async def test_what_is_lost_is_gone_with_its_generation(redis_url: str, redis: Redis) -> None:
     async with link_to(redis_url) as link:
-        store = RedisEntries(link)
+        store = RedisCacheStore(link)
         before = await store.lease("a", 30)
         assert before is not None
         await store.clear()
@@ -155,7 +155,7 @@ async def test_what_can_not_be_read_counts_as_nothing(
     else:
         await redis.hset("movie:cache:entry:a", mapping=fields)
     async with link_to(redis_url) as link:
-        store = RedisEntries(link)
+        store = RedisCacheStore(link)
         assert await store.read("a") is None
         assert (await store.stats()).entries == 1
         lease = await store.lease("a", 30)
@@ -170,13 +170,13 @@ async def test_the_example_of_times_can_be_read(redis_url: str, redis: Redis) ->
     """So that the test above tests what it says."""
     await redis.hset("movie:cache:entry:a", mapping={"fence": b"1", "times": TIMES, "value": b"x"})
     async with link_to(redis_url) as link:
-        assert await RedisEntries(link).read("a") == Entry(b"x", 1e9, 3e9, 3e9, 1)
+        assert await RedisCacheStore(link).read("a") == CacheEntry(b"x", 1e9, 3e9, 3e9, 1)
 
 
 async def test_after_2000_cancelled_calls_every_answer_belongs_to_its_question(redis_url: str, redis: Redis) -> None:
     chance = random.Random(7)
     async with link_to(redis_url) as link:
-        store = RedisEntries(link)
+        store = RedisCacheStore(link)
         for number in range(40):
             await store.write(f"key:{number}", an_entry(b"value:%d" % number))
 
@@ -231,8 +231,8 @@ async def test_a_redis_in_trouble_is_left_alone_and_used_again_within_five_secon
     server: OwnServer, kind: str, caplog: pytest.LogCaptureFixture
 ) -> None:
     caplog.set_level(logging.INFO, "movie_adapters")
-    async with link_to(server.url, patience=0.5, pause=PAUSE) as link:
-        store, entry = RedisEntries(link), an_entry()
+    async with link_to(server.url, call_timeout=0.5, pause=PAUSE) as link:
+        store, entry = RedisCacheStore(link), an_entry()
         assert await store.write("a", entry)
         with trouble(server, kind):
             with pytest.raises(StoreUnavailable):
@@ -266,8 +266,8 @@ async def test_a_redis_in_trouble_is_left_alone_and_used_again_within_five_secon
 
 
 async def test_a_frozen_redis_costs_a_tenth_of_a_second_once(server: OwnServer) -> None:
-    async with link_to(server.url, patience=PATIENCE, pause=60) as link:
-        store = RedisEntries(link)
+    async with link_to(server.url, call_timeout=CALL_TIMEOUT, pause=60) as link:
+        store = RedisCacheStore(link)
         with contextlib.suppress(StoreUnavailable):
             await store.read("a")  # connects
         with trouble(server, "frozen"):
@@ -275,14 +275,14 @@ async def test_a_frozen_redis_costs_a_tenth_of_a_second_once(server: OwnServer) 
             outcomes = await asyncio.gather(*(store.read("a") for _ in range(300)), return_exceptions=True)
             took = time.monotonic() - began
             assert {type(outcome) for outcome in outcomes} == {StoreUnavailable}
-            assert took < 10 * PATIENCE
+            assert took < 10 * CALL_TIMEOUT
 
 
 async def test_calls_cancelled_while_redis_hangs_leave_nothing_behind(
     server: OwnServer, caplog: pytest.LogCaptureFixture
 ) -> None:
-    async with link_to(server.url, patience=0.5, pause=0.05) as link:
-        store = RedisEntries(link)
+    async with link_to(server.url, call_timeout=0.5, pause=0.05) as link:
+        store = RedisCacheStore(link)
         assert await store.write("a", an_entry())
         with trouble(server, "frozen"):
             calls = [asyncio.create_task(store.read("a")) for _ in range(20)]

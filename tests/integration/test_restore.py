@@ -81,8 +81,8 @@ def test_a_restored_database_has_everything_but_revives_no_token_and_sends_no_ol
 
             restore = ("--no-owner", "--exit-on-error", "--single-transaction")
             tool("pg_restore", *restore, f"--dbname={libpq(after)}", tmp_path / "movies.dump")
-            settle = ("--single-transaction", "--set=ON_ERROR_STOP=1", "--file", ROOT / "deploy/after_restore.sql")
-            tool("psql", *settle, libpq(after))
+            complete = ("--single-transaction", "--set=ON_ERROR_STOP=1", "--file", ROOT / "deploy/after_restore.sql")
+            tool("psql", *complete, libpq(after))
 
             environ["MOVIE_DATABASE_URL"] = after
             api, worker = serve(), Program(("worker",), tmp_path, environ)

@@ -12,10 +12,10 @@ from multiprocessing.queues import Queue
 import pytest
 from redis.asyncio import Redis
 
-from movie_adapters.redis.client import RedisLink
+from movie_adapters.redis.client import RedisClient
 from movie_adapters.redis.rate_limits import SharedRateLimiter
 from movie_core.errors import RateLimited
-from movie_core.operations.rate_limits import SHARE, SLOTS, LeasedLimit, PermitWindow
+from movie_core.operations.rate_limits import LEASE_DIVISOR, SLOTS, LeasedLimit, PermitWindow
 from movie_core.quotas import Permits, Rate
 
 PATIENT = 10.0
@@ -25,7 +25,7 @@ LIMIT = Rate(600, 60)
 
 @asynccontextmanager
 async def limiter_on(redis_url: str) -> AsyncIterator[SharedRateLimiter]:
-    link = RedisLink(redis_url, patience=PATIENT)
+    link = RedisClient(redis_url, timeout=PATIENT)
     try:
         yield SharedRateLimiter(link)
         assert not link.is_away
@@ -79,10 +79,10 @@ async def test_few_calls_are_made_and_a_key_stays_small(redis_url: str) -> None:
         limit = LeasedLimit(limiter, "search", LIMIT)
         before = await scripts_run(redis)
         assert [await passes(limit, "ada") for _ in range(2000)].count(True) == LIMIT.amount
-        assert await scripts_run(redis) - before <= 3 * SHARE
+        assert await scripts_run(redis) - before <= 3 * LEASE_DIVISOR
         (key,) = await redis.keys()
         assert b"ada" not in key
-        assert 0 < await redis.ttl(key) <= LIMIT.seconds + LIMIT.seconds / SHARE
+        assert 0 < await redis.ttl(key) <= LIMIT.seconds + LIMIT.seconds / LEASE_DIVISOR
         assert await redis.strlen(key) < 4000
 
 
@@ -96,7 +96,7 @@ async def test_permits_that_nobody_gives_back_are_counted_together(redis_url: st
         await redis.flushdb()
         rate = Rate(100_000, 86_400)
         for n in range(1, 1001):
-            _, quota, _ = await limiter.lease("search", "ada", rate, ahead=9, seconds=0.000_001, back=None)
+            _, quota, _ = await limiter.lease("search", "ada", rate, prefetch=9, seconds=0.000_001, returned=None)
             assert quota.remaining == 100_000 - 10 * n
         (key,) = await redis.keys()
         assert await redis.strlen(key) < 2 * SLOTS * 40
@@ -109,14 +109,14 @@ async def test_the_script_counts_as_the_rules_do(redis_url: str, seed: int) -> N
     window, taken = PermitWindow(rate), list[tuple[Permits, Permits]]()
     async with limiter_on(redis_url) as limiter:
         for n in range(300):
-            ahead, seconds = chance.randrange(8), chance.choice((0.0, 1.0, 100.0))
+            prefetch, seconds = chance.randrange(8), chance.choice((0.0, 1.0, 100.0))
             mine, theirs = taken.pop(chance.randrange(len(taken))) if taken and chance.random() < 0.7 else (None, None)
             unspent = chance.randint(0, mine.count) if mine else 0
             is_allowed, quota, permits = await limiter.lease(
-                "search", key, rate, ahead=ahead, seconds=seconds, back=theirs and Permits(theirs.id, unspent)
+                "search", key, rate, prefetch=prefetch, seconds=seconds, returned=theirs and Permits(theirs.id, unspent)
             )
             told = window.take(
-                time.time(), str(n), ahead=ahead, seconds=seconds, back=mine and Permits(mine.id, unspent)
+                time.time(), str(n), prefetch=prefetch, seconds=seconds, returned=mine and Permits(mine.id, unspent)
             )
             assert (is_allowed, quota.remaining, permits.count) == (told[0], told[1], told[3].count)
             if permits.count:

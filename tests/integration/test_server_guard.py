@@ -39,14 +39,14 @@ from movie_adapters.observability.logs import configure_logging
 from movie_adapters.settings.settings import Settings
 from movie_api import server
 from movie_api.app import create_app
-from movie_core import MemoryCatalogue
+from movie_core import MemoryMovieCatalogue
 from movie_core.testing import SAMPLE
 
 server.DRAIN_SECONDS, server.STOP_SECONDS = 3.0, 2
 RAISED = {"value": ValueError, "recursion": RecursionError, "memory": MemoryError, "cancelled": asyncio.CancelledError,
           "exit": SystemExit}
 
-class Source(MemoryCatalogue):
+class Source(MemoryMovieCatalogue):
     async def search(self, query, window):
         if query.text == "endless":
             await asyncio.Event().wait()

@@ -90,9 +90,9 @@ class TestSmtpMailer(MailerContract):
         ]
 
 
-async def refused(mailer: SmtpMailer, letter: OutgoingEmail = LETTER) -> MailRejected:
+async def refused(mailer: SmtpMailer, email: OutgoingEmail = LETTER) -> MailRejected:
     with pytest.raises(MailRejected) as caught:
-        await mailer.send(letter)
+        await mailer.send(email)
     return caught.value
 
 
@@ -256,8 +256,8 @@ async def test_a_connection_is_not_used_again_after_a_cancelled_mail(sink, maile
 
 
 async def test_mails_share_a_connection_one_after_the_other(sink, mailer):
-    letters = [replace(LETTER, mail_id=f"{number:032x}") for number in range(5)]
-    await asyncio.gather(*map(mailer.send, letters))
+    emails = [replace(LETTER, mail_id=f"{number:032x}") for number in range(5)]
+    await asyncio.gather(*map(mailer.send, emails))
     assert len({mail.message["Message-ID"] for mail in sink.mails}) == 5
     assert sink.connections == 1
 
@@ -295,12 +295,12 @@ async def test_a_domain_beyond_ascii_takes_no_special_server():
 
 
 async def test_a_local_part_beyond_ascii_needs_a_server_that_knows_it(sink, mailer):
-    letter = replace(LETTER, recipient="zoë@example.com")
-    await mailer.send(letter)
+    email = replace(LETTER, recipient="zoë@example.com")
+    await mailer.send(email)
     assert sink.mails[0].recipients == ("zoë@example.com",)
     assert sink.mails[0].message["To"] == "zoë@example.com"
     async with SmtpSink(knows_utf8=False) as old, mailer_to(old) as other:
-        assert (await refused(other, letter)).is_final
+        assert (await refused(other, email)).is_final
         await other.send(LETTER)
 
 

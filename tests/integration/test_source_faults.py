@@ -18,8 +18,8 @@ from typing import Any
 import pytest
 
 from movie_adapters.sources.http import SourceFault, SourceHttp
-from movie_adapters.sources.resilient import ResilientMovies
-from movie_adapters.sources.third_party import ThirdPartyMovies
+from movie_adapters.sources.resilient import ResilientMovieSource
+from movie_adapters.sources.third_party import ThirdPartyMovieSource
 from movie_core.errors import SourceUnavailable
 from movie_core.paging import Window
 from movie_core.search.movies import Movie, MoviePage, MovieQuery
@@ -37,11 +37,11 @@ RETRIED = {"reset", "reset_body", "close", "html", "cut_json", "short_body", "cu
 class Scene:
     """A stand-in and the source in front of it."""
 
-    def __init__(self, upstream: Upstream, patience: RetryPolicy | None = None, base_path: str = "") -> None:
+    def __init__(self, upstream: Upstream, retry_policy: RetryPolicy | None = None, base_path: str = "") -> None:
         self.upstream = upstream
         self.http = SourceHttp(upstream.url + base_path, timeout=0.7, retry_status=STATUSES)
-        self.plain = ThirdPartyMovies(self.http)
-        self.patient = ResilientMovies(self.plain, patience)
+        self.plain = ThirdPartyMovieSource(self.http)
+        self.patient = ResilientMovieSource(self.plain, retry_policy)
 
     async def search(self, text: str = "river", limit: int = 10) -> MoviePage:
         return await self.patient.search(MovieQuery(text), Window(limit=limit))
@@ -72,14 +72,14 @@ async def scene_of(
 
 class TestThirdPartyContract(MovieSourceContract):
     @asynccontextmanager
-    async def open(self, movies: Sequence[Movie]) -> AsyncIterator[ThirdPartyMovies]:
+    async def open(self, movies: Sequence[Movie]) -> AsyncIterator[ThirdPartyMovieSource]:
         async with scene_of(movies=movies) as scene:
             yield scene.plain
 
 
 class TestResilientContract(MovieSourceContract):
     @asynccontextmanager
-    async def open(self, movies: Sequence[Movie]) -> AsyncIterator[ResilientMovies]:
+    async def open(self, movies: Sequence[Movie]) -> AsyncIterator[ResilientMovieSource]:
         behaviour = Behaviour(fail_rate=0.3, latency_ms=0, seed=11)
         async with running_upstream(movies, behaviour) as upstream:
             scene = Scene(upstream)
@@ -242,14 +242,14 @@ async def test_a_cancelled_search_leaves_no_task_and_no_connection(kind: str) ->
 
 
 async def test_requests_that_were_broken_off_spoil_no_connection_for_later_ones() -> None:
-    dice = random.Random(4)
+    rng = random.Random(4)
     faults = ("ok", "hang", "500", "reset_body", "drip", "short_body")
     async with running_upstream(SAMPLE, Behaviour(fail_rate=1, faults=faults, latency_ms=3, seed=4)) as upstream:
         scene = Scene(upstream)
 
         async def leave_early() -> None:
             with contextlib.suppress(TimeoutError, SourceUnavailable):
-                async with asyncio.timeout(dice.random() * 0.02):
+                async with asyncio.timeout(rng.random() * 0.02):
                     await scene.plain.search(MovieQuery("river"), Window())
 
         for _ in range(40):
@@ -320,43 +320,43 @@ def check(page: MoviePage, window: Window) -> None:
         json.dumps([movie.id, movie.title, movie.year, movie.popularity], allow_nan=False).encode()
 
 
-def mutated(dice: random.Random) -> bytes:
+def mutated(rng: random.Random) -> bytes:
     """A good answer, broken in its values or in its bytes."""
     odd: list[Any] = [None, True, -1, 0, 1.5, 10**30, "", "x", "a\nb", "\ud800", [], {}, [[]], "\u202e", float("nan")]
     answer: Any = {"items": [{"id": number, "title": f"Movie {number}"} for number in range(5)], "total": 5}
-    for _ in range(dice.randint(0, 3)):
-        match dice.randrange(6):
+    for _ in range(rng.randint(0, 3)):
+        match rng.randrange(6):
             case 0:
-                answer[dice.choice(["items", "total", "error"])] = dice.choice(odd)
+                answer[rng.choice(["items", "total", "error"])] = rng.choice(odd)
             case 1:
-                answer.pop(dice.choice(["items", "total"]), None)
+                answer.pop(rng.choice(["items", "total"]), None)
             case 2 if isinstance(answer.get("items"), list):
-                answer["items"].append(dice.choice([*odd, {"id": dice.choice(odd), "title": dice.choice(odd)}]))
+                answer["items"].append(rng.choice([*odd, {"id": rng.choice(odd), "title": rng.choice(odd)}]))
             case 3 if isinstance(answer.get("items"), list) and answer["items"]:
-                answer["items"].append(dice.choice(answer["items"]))
+                answer["items"].append(rng.choice(answer["items"]))
             case 4 if isinstance(answer.get("items"), list) and answer["items"]:
-                item = dice.choice(answer["items"])
+                item = rng.choice(answer["items"])
                 if isinstance(item, dict):
-                    item[dice.choice(["id", "title", "year", "genres", "popularity"])] = dice.choice(odd)
+                    item[rng.choice(["id", "title", "year", "genres", "popularity"])] = rng.choice(odd)
             case _:
                 pass
     body = bytearray(json.dumps(answer).encode())
-    for _ in range(dice.choice([0, 0, 1, 3])):
-        place = dice.randrange(len(body))
-        match dice.randrange(3):
+    for _ in range(rng.choice([0, 0, 1, 3])):
+        place = rng.randrange(len(body))
+        match rng.randrange(3):
             case 0:
-                body[place] = dice.randrange(256)
+                body[place] = rng.randrange(256)
             case 1:
-                del body[place : place + dice.randint(1, 20)]
+                del body[place : place + rng.randint(1, 20)]
             case _:
-                body[place:place] = dice.randbytes(dice.randint(1, 4))
+                body[place:place] = rng.randbytes(rng.randint(1, 4))
         body = body or bytearray(b" ")
     return bytes(body)
 
 
 async def test_no_mutated_answer_gets_through_unclean() -> None:
-    dice = random.Random(2026)
-    bodies = [mutated(dice) for _ in range(800)]
+    rng = random.Random(2026)
+    bodies = [mutated(rng) for _ in range(800)]
     script = tuple("body:" + body.decode("utf-8", "surrogateescape") for body in bodies)
     shown = 0
     async with scene_of(*script) as scene:

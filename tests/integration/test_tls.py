@@ -17,7 +17,7 @@ import trustme
 from tests.integration.test_native_graph import ROOT, running
 from tests.servers import free_port
 
-from movie_adapters.redis.client import RedisLink
+from movie_adapters.redis.client import RedisClient
 from movie_adapters.sources.http import SourceFault, SourceHttp
 from movie_adapters.sql.engine import create_engine
 from movie_core.errors import StoreUnavailable
@@ -147,7 +147,7 @@ async def test_redis_is_asked_only_behind_a_certificate_that_is_valid(tmp_path: 
     authority = trustme.CA()
     (authority if is_known else trustme.CA()).cert_pem.write_to_path(tmp_path / "ca.pem")
     async with encrypted_server(authority, "127.0.0.1") as (port, taken):
-        link = RedisLink(f"rediss://127.0.0.1:{port}/0?ssl_ca_certs={tmp_path / 'ca.pem'}", patience=5)
+        link = RedisClient(f"rediss://127.0.0.1:{port}/0?ssl_ca_certs={tmp_path / 'ca.pem'}", timeout=5)
         if is_known:
             assert await link.call("PING") in (b"PONG", True)
         else:

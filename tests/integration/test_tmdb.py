@@ -8,8 +8,8 @@ import pytest
 from tests.tmdb_standin import KEY, TOKEN, Answer, TmdbStandin, failure, made_up_movies
 
 from movie_adapters.sources.http import SourceFault
-from movie_adapters.sources.resilient import ResilientMovies
-from movie_adapters.sources.tmdb import TmdbMovies, tmdb_http
+from movie_adapters.sources.resilient import ResilientMovieSource
+from movie_adapters.sources.tmdb import TmdbMovieSource, tmdb_http
 from movie_core.paging import Window
 from movie_core.ports import MovieSource
 from movie_core.search.movies import Genre, Movie, MovieQuery, Order
@@ -20,10 +20,10 @@ RETRY = StatusSet.parse("408,425,429,5xx")
 
 
 @asynccontextmanager
-async def over(standin: TmdbStandin, token: str = TOKEN) -> AsyncIterator[TmdbMovies]:
+async def over(standin: TmdbStandin, token: str = TOKEN) -> AsyncIterator[TmdbMovieSource]:
     http = tmdb_http(token, timeout=5, retry_status=RETRY, base_url=standin.url)
     try:
-        yield TmdbMovies(http)
+        yield TmdbMovieSource(http)
     finally:
         await http.close()
 
@@ -42,7 +42,7 @@ class TestResilientTmdbMovies(MovieSourceContract):
     async def open(self, movies: Sequence[Movie]) -> AsyncIterator[MovieSource]:
         async with TmdbStandin(movies) as standin, over(standin) as source:
             standin.override = EveryThird()
-            resilient = ResilientMovies(source, RetryPolicy(deadline=10.0))
+            resilient = ResilientMovieSource(source, RetryPolicy(deadline=10.0))
             try:
                 yield resilient
             finally:
@@ -102,7 +102,7 @@ async def test_an_api_key_works_as_the_long_token_does_and_stays_out_of_the_log(
 @pytest.mark.parametrize("token", ["wrong", "f" * 32])
 async def test_a_wrong_token_is_not_tried_again(token: str, caplog: pytest.LogCaptureFixture) -> None:
     async with TmdbStandin(made_up_movies(3)) as standin, over(standin, token) as source:
-        resilient = ResilientMovies(source, RetryPolicy(deadline=3.0))
+        resilient = ResilientMovieSource(source, RetryPolicy(deadline=3.0))
         with pytest.raises(SourceFault) as fault:
             await resilient.search(MovieQuery("reel"), Window())
         await resilient.close()

@@ -13,12 +13,12 @@ from tests.account_stores import sql_account_stores
 from tests.integration.conftest import trouble
 from tests.servers import own_redis
 
-from movie_adapters.redis.client import RedisLink
-from movie_adapters.redis.trends import RedisTrends
+from movie_adapters.redis.client import RedisClient
+from movie_adapters.redis.trends import RedisTrendStore
 from movie_adapters.sql.engine import create_engine, metadata
-from movie_adapters.sql.personal_orders import SqlOrders, kept_orders
+from movie_adapters.sql.personal_orders import SqlPersonalOrderStore, kept_orders
 from movie_adapters.sql.tables import transaction, users
-from movie_adapters.sql.trends import SqlTrends, trend_counts, trend_lives, trend_strengths
+from movie_adapters.sql.trends import SqlTrendStore, trend_counts, trend_lives, trend_strengths
 from movie_core.accounts.keyring import Keyring
 from movie_core.accounts.outbox import MailRules
 from movie_core.discovery.personal_ranking import ORDER_SECONDS
@@ -54,9 +54,9 @@ async def emptied(url: str) -> AsyncIterator[AsyncEngine]:
 
 
 @asynccontextmanager
-async def link_to(redis_url: str, patience: float = 10.0) -> AsyncIterator[RedisLink]:
+async def link_to(redis_url: str, call_timeout: float = 10.0) -> AsyncIterator[RedisClient]:
     """Patient, as a busy machine must not look like a Redis that is away."""
-    link = RedisLink(redis_url, patience=patience)
+    link = RedisClient(redis_url, timeout=call_timeout)
     try:
         yield link
     finally:
@@ -83,9 +83,9 @@ class SqlTrendStores(TrendStoreContract):
     url: str
 
     @asynccontextmanager
-    async def open(self, kept: int = KEPT_MOVIES) -> AsyncIterator[SqlTrends]:
+    async def open(self, kept: int = KEPT_MOVIES) -> AsyncIterator[SqlTrendStore]:
         async with emptied(self.url) as engine:
-            yield SqlTrends(engine, "catalogue", kept)
+            yield SqlTrendStore(engine, "catalogue", kept)
 
 
 @pytest.mark.usefixtures("patient")
@@ -106,7 +106,7 @@ class SqlOrderStores(PersonalOrderStoreContract):
     async def open(self) -> AsyncIterator[OrderStores]:
         async with emptied(self.url) as engine:
             accounts = sql_account_stores(engine, RULES, KEYS)
-            yield OrderStores(SqlOrders(engine, "catalogue", lambda: self.now), accounts)
+            yield OrderStores(SqlPersonalOrderStore(engine, "catalogue", lambda: self.now), accounts)
 
     async def pass_time(self, seconds: float) -> None:
         self.now += timedelta(seconds=seconds)
@@ -128,10 +128,10 @@ class TestTrendsOnRedis(TrendStoreContract):
         self.url = redis_url
 
     @asynccontextmanager
-    async def open(self, kept: int = KEPT_MOVIES) -> AsyncIterator[RedisTrends]:
+    async def open(self, kept: int = KEPT_MOVIES) -> AsyncIterator[RedisTrendStore]:
         async with link_to(self.url) as link:
             await link.call("FLUSHDB")
-            yield RedisTrends(link, "catalogue", kept)
+            yield RedisTrendStore(link, "catalogue", kept)
             assert not link.is_away
 
 
@@ -145,7 +145,7 @@ async def engine(url: str) -> AsyncIterator[AsyncEngine]:
 
 
 @pytest.fixture
-async def link(redis_url: str) -> AsyncIterator[RedisLink]:
+async def link(redis_url: str) -> AsyncIterator[RedisClient]:
     async with link_to(redis_url) as link:
         await link.call("FLUSHDB")
         yield link
@@ -167,28 +167,28 @@ async def rows(engine: AsyncEngine, table: Table) -> int:
 
 async def check_two_sources(one: TrendStore, other: TrendStore) -> None:
     for store, movie_id in ((one, "1"), (other, "2")):
-        assert await store.begin(NOW, None)
-        assert await store.claim(NOW)
-        assert await store.fill(Totals(NOW), NOW)
+        assert await store.start_epoch(NOW, None)
+        assert await store.claim_rebuild(NOW)
+        assert await store.finish_rebuild(Totals(NOW), NOW)
         await store.add(views(movie_id))
-    assert await other.begin(NOW + timedelta(hours=1), NOW)
+    assert await other.start_epoch(NOW + timedelta(hours=1), NOW)
     trends = await one.top(TrendWindow.DAY, 10, NOW)
     assert trends == [Trend("1", 1.0, {InteractionKind.VIEW: 1})]
 
 
 async def test_two_sources_never_meet_in_sql(engine: AsyncEngine) -> None:
-    await check_two_sources(SqlTrends(engine, "catalogue"), SqlTrends(engine, "third_party"))
+    await check_two_sources(SqlTrendStore(engine, "catalogue"), SqlTrendStore(engine, "third_party"))
 
 
-async def test_two_sources_never_meet_in_redis(link: RedisLink) -> None:
-    await check_two_sources(RedisTrends(link, "catalogue"), RedisTrends(link, "third_party"))
+async def test_two_sources_never_meet_in_redis(link: RedisClient) -> None:
+    await check_two_sources(RedisTrendStore(link, "catalogue"), RedisTrendStore(link, "third_party"))
 
 
 async def test_orders_of_two_sources_never_meet_and_are_erased_together(engine: AsyncEngine) -> None:
-    one, other = SqlOrders(engine, "catalogue"), SqlOrders(engine, "third_party")
+    one, other = SqlPersonalOrderStore(engine, "catalogue"), SqlPersonalOrderStore(engine, "third_party")
     ada = await user_of(engine)
-    assert await one.keep(ada, "river", ["1"]) == ["1"]
-    assert await other.keep(ada, "river", ["2"]) == ["2"]
+    assert await one.save(ada, "river", ["1"]) == ["1"]
+    assert await other.save(ada, "river", ["2"]) == ["2"]
     assert await one.find(ada, "river") == ["1"]
     told = (await one.export(ada))["orders"]
     assert [(order["source"], order["movie_ids"]) for order in told] == [("catalogue", ["1"]), ("third_party", ["2"])]
@@ -220,8 +220,8 @@ async def test_the_migration_makes_the_tables_that_the_stores_use(engine: AsyncE
 
 
 async def test_sql_removes_what_nobody_looks_at_any_more(engine: AsyncEngine) -> None:
-    store = SqlTrends(engine, "catalogue", kept=50)
-    assert await store.begin(NOW, None)
+    store = SqlTrendStore(engine, "catalogue", kept=50)
+    assert await store.start_epoch(NOW, None)
     await store.add(views(*map(str, range(200))))
     assert await rows(engine, trend_counts) == 2 * 200
     assert await rows(engine, trend_strengths) == 2 * 50
@@ -229,29 +229,29 @@ async def test_sql_removes_what_nobody_looks_at_any_more(engine: AsyncEngine) ->
         later = NOW + timedelta(days=day)
         await store.add(views("1", at=later, kept_at=later))
         assert await rows(engine, trend_counts) == (200 + 2 if day == 1 else 1 + 2)
-    assert await store.begin(NOW + timedelta(days=8), NOW)
+    assert await store.start_epoch(NOW + timedelta(days=8), NOW)
     assert await rows(engine, trend_counts) == await rows(engine, trend_strengths) == 0
 
 
 async def test_sql_keeps_no_outdated_orders_and_none_of_who_is_gone(engine: AsyncEngine) -> None:
     now = [NOW]
-    orders = SqlOrders(engine, "catalogue", lambda: now[0])
+    orders = SqlPersonalOrderStore(engine, "catalogue", lambda: now[0])
     ada, bob = await user_of(engine), await user_of(engine, "bob")
     for number in range(20):
-        await orders.keep(ada, str(number), ["1"])
+        await orders.save(ada, str(number), ["1"])
     now[0] += timedelta(seconds=ORDER_SECONDS)
-    await orders.keep(bob, "river", ["1"])
+    await orders.save(bob, "river", ["1"])
     assert await rows(engine, kept_orders) == 1
     async with transaction(engine) as connection:
         await connection.execute(delete(users).where(users.c.id == bob))
     assert await rows(engine, kept_orders) == 0
-    assert await orders.keep(bob, "river", ["1"]) == ["1"]
+    assert await orders.save(bob, "river", ["1"]) == ["1"]
     assert await rows(engine, kept_orders) == 0
 
 
-async def test_redis_lets_go_of_what_nobody_looks_at_any_more(link: RedisLink) -> None:
-    trends = RedisTrends(link, "catalogue")
-    await trends.begin(NOW - timedelta(days=8), None)
+async def test_redis_lets_go_of_what_nobody_looks_at_any_more(link: RedisClient) -> None:
+    trends = RedisTrendStore(link, "catalogue")
+    await trends.start_epoch(NOW - timedelta(days=8), None)
     await trends.add(views("1", at=NOW - timedelta(days=6)) + views("2"))
     left = {key.decode(): await link.call("TTL", key) for key in await link.call("KEYS", "*")}
     kept = {f"movie:trends:catalogue:{name}" for name in ("life", "day", "week")}
@@ -263,35 +263,35 @@ async def test_redis_lets_go_of_what_nobody_looks_at_any_more(link: RedisLink) -
 
 
 @pytest.mark.parametrize("lost", ["life", "day", "week"])
-async def test_a_redis_that_lost_one_thing_has_lost_all(link: RedisLink, lost: str) -> None:
-    store = RedisTrends(link, "catalogue")
-    assert await store.begin(NOW, None)
-    assert await store.claim(NOW)
-    assert await store.fill(Totals(NOW), NOW)
+async def test_a_redis_that_lost_one_thing_has_lost_all(link: RedisClient, lost: str) -> None:
+    store = RedisTrendStore(link, "catalogue")
+    assert await store.start_epoch(NOW, None)
+    assert await store.claim_rebuild(NOW)
+    assert await store.finish_rebuild(Totals(NOW), NOW)
     await store.add(views("1"))
     await link.call("DEL", f"movie:trends:catalogue:{lost}")
-    assert await store.life() is None
+    assert await store.epoch() is None
     await store.add(views("1"))
-    assert await store.life() is None
+    assert await store.epoch() is None
     assert await store.top(TrendWindow.DAY, 10, NOW) is None
-    assert await store.begin(NOW, None)
-    assert await store.claim(NOW)
-    assert await store.fill(Totals(NOW), NOW)
+    assert await store.start_epoch(NOW, None)
+    assert await store.claim_rebuild(NOW)
+    assert await store.finish_rebuild(Totals(NOW), NOW)
     assert await store.top(TrendWindow.WEEK, 10, NOW) == []
 
 
-async def test_a_large_filling_takes_redis_a_little_at_a_time(redis_url: str, link: RedisLink) -> None:
-    deeds = make_deeds(60_000, NOW, age=timedelta(days=7), movies=30_000)
+async def test_a_large_filling_takes_redis_a_little_at_a_time(redis_url: str, link: RedisClient) -> None:
+    interactions = make_deeds(60_000, NOW, age=timedelta(days=7), movies=30_000)
     totals = Totals(NOW)
-    totals.add(deeds)
+    totals.add(interactions)
     await link.call("CONFIG", "SET", "slowlog-log-slower-than", 20_000)
     await link.call("SLOWLOG", "RESET")
-    store = RedisTrends(link, "catalogue")
-    assert await store.begin(NOW, None)
-    assert await store.claim(NOW)
-    assert await store.fill(totals, NOW)
+    store = RedisTrendStore(link, "catalogue")
+    assert await store.start_epoch(NOW, None)
+    assert await store.claim_rebuild(NOW)
+    assert await store.finish_rebuild(totals, NOW)
     for window in TrendWindow:
-        check_trends(await store.top(window, 100, NOW), brute_force(deeds, window, NOW), limit=100)
+        check_trends(await store.top(window, 100, NOW), brute_force(interactions, window, NOW), limit=100)
     slow = await link.call("SLOWLOG", "LEN")
     assert slow <= 3  # calls of more than 20 ms, which a busy machine may have
 
@@ -299,17 +299,17 @@ async def test_a_large_filling_takes_redis_a_little_at_a_time(redis_url: str, li
 @pytest.mark.parametrize("kind", ["stopped", "frozen"])
 async def test_a_redis_that_is_away_is_told_soon(kind: str) -> None:
     with own_redis() as server:
-        async with link_to(server.url, patience=0.07) as link, link_to(server.url) as patient:
-            await RedisTrends(patient, "catalogue").begin(NOW, None)
-            trends = RedisTrends(link, "catalogue")
+        async with link_to(server.url, call_timeout=0.07) as link, link_to(server.url) as patient:
+            await RedisTrendStore(patient, "catalogue").start_epoch(NOW, None)
+            trends = RedisTrendStore(link, "catalogue")
             with trouble(server, kind):
                 for call in (
                     lambda: trends.add(views(*map(str, range(2000)))),
-                    trends.life,
+                    trends.epoch,
                     lambda: trends.top(TrendWindow.DAY, 10, NOW),
-                    lambda: trends.begin(NOW, None),
-                    lambda: trends.claim(NOW),
-                    lambda: trends.fill(Totals(NOW), NOW),
+                    lambda: trends.start_epoch(NOW, None),
+                    lambda: trends.claim_rebuild(NOW),
+                    lambda: trends.finish_rebuild(Totals(NOW), NOW),
                 ):
                     began = time.monotonic()
                     with pytest.raises(StoreUnavailable):

@@ -282,31 +282,31 @@ def test_a_scheduler_queues_what_is_due_once_redis_is_there(
 
 
 def test_a_doorbell_costs_nothing_whatever_redis_does(redis: RedisProcess) -> None:
-    async def ring_for(bell: TaskNotifier, times: int) -> float:
+    async def ring_for(notifier: TaskNotifier, times: int) -> float:
         longest = 0.0
         for _ in range(times):
             began = time.monotonic()
-            await bell.ring()
+            await notifier.notify()
             longest = max(longest, time.monotonic() - began)
             await asyncio.sleep(0)
         return longest
 
     async def run() -> None:
-        bell = TaskNotifier(redis.url)
-        assert await ring_for(bell, 20) < 0.1
+        notifier = TaskNotifier(redis.url)
+        assert await ring_for(notifier, 20) < 0.1
         await asyncio.sleep(0.5)
         assert 1 <= len(redis.entries()) <= 3, "rings were not joined"
         before = len(redis.entries())
         redis.signal(signal.SIGSTOP)
-        assert await ring_for(bell, 20) < 0.1
+        assert await ring_for(notifier, 20) < 0.1
         await asyncio.sleep(1.3)
-        assert await ring_for(bell, 20) < 0.1
+        assert await ring_for(notifier, 20) < 0.1
         redis.signal(signal.SIGCONT)
         await asyncio.sleep(2.2)
         while_quiet = len(redis.entries())
         assert while_quiet <= before + 1, "it went on trying"
-        await bell.ring()
-        await bell.close()
+        await notifier.notify()
+        await notifier.close()
         assert len(redis.entries()) == while_quiet + 1
 
     asyncio.run(run())

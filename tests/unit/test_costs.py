@@ -10,8 +10,8 @@ from tests.pace import cpu_seconds, slowness
 from tests.unit.api.conftest import SECRET
 
 from movie_adapters.email.syntax import EmailValidatorSyntax
-from movie_adapters.security.jwt import JwtTokens
-from movie_adapters.security.password_strength import ZxcvbnStrength
+from movie_adapters.security.jwt import JwtAccessTokens
+from movie_adapters.security.password_strength import ZxcvbnPasswordStrength
 from movie_adapters.security.username_syntax import UnicodeUsernameSyntax
 from movie_api.middleware.edge import MAX_HEADER_BYTES, MAX_TARGET, Head
 from movie_api.request_body import _parsed as parse_json
@@ -24,7 +24,7 @@ from movie_core.accounts.users import Address, Username
 from movie_core.discovery.analytics import Days
 from movie_core.discovery.events import check_event
 from movie_core.discovery.rating_files import parse_ratings
-from movie_core.discovery.ratings import title_key
+from movie_core.discovery.ratings import normalise_title
 from movie_core.errors import Denied, Invalid, TooManyRows
 from movie_core.text import normalise_query
 
@@ -37,9 +37,9 @@ REPEATED = [
     "\u0301", "\u1100\u1161", "\ufdfa", "\U0001f468\u200d",
 ]  # fmt: skip
 NOON = datetime(2026, 11, 20, 12, tzinfo=UTC)
-ANN, SYNTAX, STRENGTH = Address("ann@example.com", "ann@example.com"), EmailValidatorSyntax(), ZxcvbnStrength()
+ANN, SYNTAX, STRENGTH = Address("ann@example.com", "ann@example.com"), EmailValidatorSyntax(), ZxcvbnPasswordStrength()
 NAMES = UnicodeUsernameSyntax()
-TOKENS = JwtTokens(Keyring([SECRET]), issuer="http://127.0.0.1:8000")
+TOKENS = JwtAccessTokens(Keyring([SECRET]), issuer="http://127.0.0.1:8000")
 
 
 def worst(size: int) -> Iterator[str]:
@@ -62,7 +62,7 @@ CHECKS: dict[str, tuple[Callable[[str], object], int]] = {
     "password": (check_new_password, BODY),
     "query of an event": (lambda text: check_event("view", "1", text, text, 1, NOON, NOON), BODY),
     "query of 3,200 characters": (lambda text: normalise_query(text[:1600] + text[-1600:]), BODY),
-    "title of an import": (title_key, BODY),
+    "title of an import": (normalise_title, BODY),
     "file of ratings": (lambda text: parse_ratings(text.encode()), BODY),
     "rows of a file": (lambda text: parse_ratings(b"Const,Your Rating,Title,Year\ntt1,1," + text.encode()), BODY),
     "JSON": (lambda text: parse_json(text.encode()), BODY),

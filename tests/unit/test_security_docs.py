@@ -15,7 +15,7 @@ from tests.unit.test_secure_coding import called, importers, nodes
 
 from movie_adapters.email import files as file_mail
 from movie_adapters.security import password_strength
-from movie_adapters.security.argon2 import Argon2Hasher
+from movie_adapters.security.argon2 import Argon2PasswordHasher
 from movie_adapters.settings.settings import Settings, reference
 from movie_adapters.sql import audit as sql_audit
 from movie_adapters.sql import events as sql_events
@@ -26,7 +26,7 @@ from movie_adapters.sql import trends as sql_trends
 from movie_adapters.sql import users as sql_users
 from movie_adapters.sql.engine import metadata
 from movie_api.openapi import PATHS, SCHEMAS
-from movie_core.accounts import sessions, users
+from movie_core.accounts import passwords, sessions
 from movie_core.discovery import analytics
 from movie_core.operations import audit
 
@@ -266,7 +266,7 @@ def test_controls_against_guessing_name_settings_there_are() -> None:
 
 def test_the_words_that_no_password_may_rest_on_are_those_of_the_code() -> None:
     sentence = section(POLICIES, "Authentication").partition("Words that a password may not rest on")[2]
-    assert tuple(quoted(sentence)) == users._PRODUCT
+    assert tuple(quoted(sentence)) == passwords._PRODUCT
 
 
 def test_the_rules_of_sessions_are_those_of_the_code() -> None:
@@ -304,7 +304,7 @@ def test_the_algorithms_are_those_of_the_code() -> None:
     def hashing_by(name: str) -> set[str]:
         return {path for path, node in nodes(ast.Call) if called(node) == ("hashlib", name)}
 
-    defaults = {name: one.default for name, one in inspect.signature(Argon2Hasher).parameters.items()}
+    defaults = {name: one.default for name, one in inspect.signature(Argon2PasswordHasher).parameters.items()}
     memory, passes, lanes = defaults["memory_cost"] >> 10, defaults["time_cost"], defaults["parallelism"]
     argon2 = f"Argon2id ({memory} MiB, {passes} passes, {lanes} lane, salt of 16 bytes, hash of 32 bytes)"
     found = {
@@ -390,7 +390,7 @@ def test_costly_functions_name_their_tests() -> None:
     bounds = {row["function"]: row["what bounds it"] for row in rows}
     examined, readings = password_strength.MAX_EXAMINED, password_strength.MAX_READINGS
     assert f"{examined} characters and {readings} readings" in bounds["judging a new password"]
-    places = inspect.signature(Argon2Hasher).parameters["max_waiting"].default
+    places = inspect.signature(Argon2PasswordHasher).parameters["max_waiting"].default
     assert f"a queue of {places}" in bounds["hashing a password"]
 
 

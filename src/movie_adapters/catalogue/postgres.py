@@ -17,12 +17,12 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 
 from movie_adapters.catalogue import ranking
 from movie_adapters.catalogue.ranking import AllOf, AnyOf, Candidate, Expression, Found, Term, Vocabulary
-from movie_adapters.catalogue.rows import COLUMNS, Change, batches, identify, movie_of, row_of, storable
+from movie_adapters.catalogue.rows import COLUMNS, Change, batches, match_movies, movie_of, row_of, storable
 from movie_adapters.catalogue.vocabulary import LAST, Remembered, begun_ranges, ended_range
-from movie_core.discovery.ratings import Identity
+from movie_core.discovery.ratings import MovieIdentity
 from movie_core.errors import MovieNotFound, StoreUnavailable
 from movie_core.paging import Window
-from movie_core.search.movies import Capability, FoundMovie, Genre, Loaded, Movie, MoviePage, MovieQuery, Order
+from movie_core.search.movies import Capability, FoundMovie, Genre, LoadResult, Movie, MoviePage, MovieQuery, Order
 
 BATCH = 5000
 """Movies that a load writes in one transaction."""
@@ -42,10 +42,10 @@ _CUT = (asyncpg.PostgresConnectionError, asyncpg.InterfaceError, asyncpg.Interna
 _log = logging.getLogger(__name__)
 
 
-class PostgresMovies:
+class PostgresMovieCatalogue:
     """A `MovieCatalogue` in tables that `sql_database.migrate` has made; the engine stays its owner's to dispose of."""
 
-    abilities = frozenset(Capability)
+    capabilities = frozenset(Capability)
 
     def __init__(self, engine: AsyncEngine, source: str) -> None:
         self.name = source
@@ -100,10 +100,10 @@ class PostgresMovies:
         )
         return edition
 
-    async def of_ids(self, movie_ids: Collection[str]) -> Mapping[str, Movie]:
-        return {movie.id: movie for movie in await self._of_ids(storable(movie_ids))}
+    async def get_many(self, movie_ids: Collection[str]) -> Mapping[str, Movie]:
+        return {movie.id: movie for movie in await self._get_many(storable(movie_ids))}
 
-    async def best_known(self, limit: int) -> Sequence[Movie]:
+    async def most_popular(self, limit: int) -> Sequence[Movie]:
         rows = await self._read(
             lambda connection: connection.fetch(
                 f"SELECT {COLUMNS} FROM movies WHERE catalogue = (SELECT number FROM catalogues WHERE source = $1) "
@@ -114,12 +114,12 @@ class PostgresMovies:
         )
         return [movie_of(row) for row in rows]
 
-    async def identify(self, wanted: Sequence[Identity]) -> Sequence[Movie | None]:
-        return await identify(wanted, self._of_ids, self._of_terms)
+    async def match(self, wanted: Sequence[MovieIdentity]) -> Sequence[Movie | None]:
+        return await match_movies(wanted, self._get_many, self._of_terms)
 
     # --- writing
 
-    async def load(self, movies: Iterable[Movie], *, replace: bool = False, edition: str | None = None) -> Loaded:
+    async def load(self, movies: Iterable[Movie], *, replace: bool = False, edition: str | None = None) -> LoadResult:
         """As `MovieCatalogue.load`; `movies` is iterated in a thread, and written in batches of `BATCH`."""
         total = Counter[str]()
         kept: set[str] = set()
@@ -135,7 +135,7 @@ class PostgresMovies:
             async with self._transaction() as connection:
                 number, _ = await self._own_number(connection)
                 await connection.execute("UPDATE catalogues SET edition = $1 WHERE number = $2", edition, number)
-        return Loaded(**total)
+        return LoadResult(**total)
 
     async def _write(self, connection: Any, movies: Sequence[Movie]) -> dict[str, int]:
         """Add or update movies of different ids."""
@@ -236,7 +236,7 @@ class PostgresMovies:
 
     # --- reading
 
-    async def _of_ids(
+    async def _get_many(
         self, movie_ids: list[str], imdb_ids: Sequence[str] = (), tmdb_ids: Sequence[str] = ()
     ) -> list[Movie]:
         """The movies that have one of these ids."""
@@ -377,7 +377,7 @@ class _Lookup:
             case ranking.Listing():
                 return await self._listing(ask)
             case ranking.BestKnown():
-                return await self._best_known()
+                return await self._most_popular()
             case ranking.Known():
                 return await self._known(ask.terms)
             case ranking.Similar():
@@ -449,7 +449,7 @@ class _Lookup:
             return "", ()
         return f"AND rank NOT IN (SELECT unnest(${number}::bigint[]))", (self._left_out,)
 
-    async def _best_known(self) -> float | None:
+    async def _most_popular(self) -> float | None:
         rows = await self._fetch(
             "SELECT popularity FROM movies WHERE rank BETWEEN $1 AND $2 ORDER BY rank LIMIT 1",
             *ranking.rank_range(self._catalogue),

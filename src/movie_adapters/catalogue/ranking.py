@@ -288,7 +288,7 @@ def _key(words: Iterable[str]) -> str:
 
 def title_terms(titles: Iterable[str]) -> list[str]:
     """Terms of which every movie that has one of these titles has one, by
-    `movie_core.discovery.ratings.title_key`, and few others have any."""
+    `movie_core.discovery.ratings.normalise_title`, and few others have any."""
     spellings = (spelling for title in titles for spelling in title_spellings(title))
     return list(dict.fromkeys(_key(split_words(spelling)) for spelling in spellings))
 

@@ -12,7 +12,7 @@ import msgspec
 
 from movie_adapters.catalogue import ranking
 from movie_adapters.catalogue.ranking import Entry
-from movie_core.discovery.ratings import Identity, Known
+from movie_core.discovery.ratings import MovieIdentity, MovieIndex
 from movie_core.search.movies import Movie
 
 IDENTIFIED = 200
@@ -51,17 +51,17 @@ def storable(texts: Iterable[str | None]) -> list[str]:
     return [text for text in dict.fromkeys(texts) if text and not _UNSTORABLE.search(text)]
 
 
-async def identify(
-    wanted: Sequence[Identity],
+async def match_movies(
+    wanted: Sequence[MovieIdentity],
     by_ids: Callable[[list[str], list[str], list[str]], Awaitable[Iterable[Movie]]],
     by_terms: Callable[[list[str]], Awaitable[Iterable[Movie]]],
 ) -> list[Movie | None]:
-    """As `MovieCatalogue.identify`, where `by_ids` finds the movies of our ids, IMDb ids and TMDB ids, and `by_terms`
+    """As `MovieCatalogue.match`, where `by_ids` finds the movies of our ids, IMDb ids and TMDB ids, and `by_terms`
     those that have any of the terms."""
     movies: list[Movie | None] = []
     for start in range(0, len(wanted), IDENTIFIED):
         some = wanted[start : start + IDENTIFIED]
-        known = Known(
+        known = MovieIndex(
             await by_ids(
                 storable(one.movie_id for one in some),
                 storable(one.imdb_id for one in some),

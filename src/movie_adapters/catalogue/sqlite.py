@@ -18,12 +18,12 @@ from typing import Any, TypeVar
 
 from movie_adapters.catalogue import ranking
 from movie_adapters.catalogue.ranking import AllOf, AnyOf, Candidate, Expression, Found, Term, Vocabulary
-from movie_adapters.catalogue.rows import COLUMNS, Change, batches, identify, movie_of, row_of, storable
+from movie_adapters.catalogue.rows import COLUMNS, Change, batches, match_movies, movie_of, row_of, storable
 from movie_adapters.catalogue.vocabulary import LAST, Remembered, begun_ranges, ended_range
-from movie_core.discovery.ratings import Identity
+from movie_core.discovery.ratings import MovieIdentity
 from movie_core.errors import MovieNotFound, StoreUnavailable
 from movie_core.paging import Window
-from movie_core.search.movies import Capability, FoundMovie, Genre, Loaded, Movie, MoviePage, MovieQuery, Order
+from movie_core.search.movies import Capability, FoundMovie, Genre, LoadResult, Movie, MoviePage, MovieQuery, Order
 
 BATCH = 10_000
 """Movies that a load writes in one transaction, about a second's work: so long other writers wait."""
@@ -41,14 +41,14 @@ _IMDB_ID, _TMDB_ID = (f"json_extract(details, '$.{name}')" for name in ("imdb_id
 _T = TypeVar("_T")
 
 
-class SqliteMovies:
+class SqliteMovieCatalogue:
     """A `MovieCatalogue` in an SQLite file whose tables `sql_database.migrate` has made; for any event loop."""
 
-    abilities = frozenset(Capability)
+    capabilities = frozenset(Capability)
 
     def __init__(self, path: Path, source: str) -> None:
         self.name = source
-        self._file = SqliteMovieFile(path, source)
+        self._file = SqliteCatalogueFile(path, source)
         self._readers = ThreadPoolExecutor(READERS, thread_name_prefix="movies-read")
         self._writer = ThreadPoolExecutor(1, thread_name_prefix="movies-write")
 
@@ -71,7 +71,7 @@ class SqliteMovies:
     async def genres(self) -> Sequence[Genre]:
         return await self._read(self._file.genres)
 
-    async def load(self, movies: Iterable[Movie], *, replace: bool = False, edition: str | None = None) -> Loaded:
+    async def load(self, movies: Iterable[Movie], *, replace: bool = False, edition: str | None = None) -> LoadResult:
         """As `MovieCatalogue.load`; `movies` is iterated in a thread, and written in batches of `BATCH`."""
         work = asyncio.get_running_loop().run_in_executor(
             self._writer, lambda: self._file.load(movies, replace=replace, edition=edition)
@@ -84,16 +84,16 @@ class SqliteMovies:
     async def edition(self) -> str | None:
         return await self._read(self._file.edition)
 
-    async def of_ids(self, movie_ids: Collection[str]) -> Mapping[str, Movie]:
-        return {movie.id: movie for movie in await self._read(lambda: self._file.of_ids(movie_ids))}
+    async def get_many(self, movie_ids: Collection[str]) -> Mapping[str, Movie]:
+        return {movie.id: movie for movie in await self._read(lambda: self._file.get_many(movie_ids))}
 
-    async def best_known(self, limit: int) -> Sequence[Movie]:
-        return await self._read(lambda: self._file.best_known(limit))
+    async def most_popular(self, limit: int) -> Sequence[Movie]:
+        return await self._read(lambda: self._file.most_popular(limit))
 
-    async def identify(self, wanted: Sequence[Identity]) -> Sequence[Movie | None]:
-        return await identify(
+    async def match(self, wanted: Sequence[MovieIdentity]) -> Sequence[Movie | None]:
+        return await match_movies(
             wanted,
-            lambda *ids: self._read(lambda: self._file.of_ids(*ids)),
+            lambda *ids: self._read(lambda: self._file.get_many(*ids)),
             lambda terms: self._read(lambda: self._file.of_terms(terms)),
         )
 
@@ -112,7 +112,7 @@ class _Catalogue:
     edition: str | None
 
 
-class SqliteMovieFile:
+class SqliteCatalogueFile:
     """The same catalogue for callers that may block: each thread has a connection of its own."""
 
     def __init__(self, path: Path, source: str) -> None:
@@ -179,7 +179,7 @@ class SqliteMovieFile:
             catalogue = self._catalogue(connection)
         return None if catalogue is None else catalogue.edition
 
-    def of_ids(
+    def get_many(
         self, movie_ids: Iterable[str], imdb_ids: Iterable[str] = (), tmdb_ids: Iterable[str] = ()
     ) -> list[Movie]:
         """The movies that have one of these ids."""
@@ -209,7 +209,7 @@ class SqliteMovieFile:
             )
             return [movie_of(row) for row in rows]
 
-    def best_known(self, limit: int) -> list[Movie]:
+    def most_popular(self, limit: int) -> list[Movie]:
         with self._transaction("BEGIN") as connection:
             rows = connection.execute(
                 f"SELECT {COLUMNS} FROM movies WHERE catalogue = (SELECT number FROM catalogues WHERE source = ?) "
@@ -248,7 +248,7 @@ class SqliteMovieFile:
 
     # --- writing
 
-    def load(self, movies: Iterable[Movie], *, replace: bool = False, edition: str | None = None) -> Loaded:
+    def load(self, movies: Iterable[Movie], *, replace: bool = False, edition: str | None = None) -> LoadResult:
         total = Counter[str]()
         if replace:
             with self._errors():
@@ -276,7 +276,7 @@ class SqliteMovieFile:
             with self._transaction("BEGIN IMMEDIATE") as connection:
                 number = self._own_number(connection)
                 connection.execute("UPDATE catalogues SET edition = ? WHERE number = ?", (edition, number))
-        return Loaded(**total)
+        return LoadResult(**total)
 
     def _tidy(self) -> None:
         """Merge the parts of the index that a large load leaves behind, step by step: searches are faster then."""
@@ -434,7 +434,7 @@ class _Lookup:
             case ranking.Listing():
                 return self._listing(ask)
             case ranking.BestKnown():
-                return self._best_known()
+                return self._most_popular()
             case ranking.Known():
                 return frozenset(term for term in ask.terms if self._is_known(term))
             case ranking.Similar():
@@ -500,7 +500,7 @@ class _Lookup:
             )
         return [rank for (rank,) in rows]
 
-    def _best_known(self) -> float | None:
+    def _most_popular(self) -> float | None:
         if self._known.best is None:
             row = self._execute(
                 "SELECT popularity FROM movies WHERE rank BETWEEN ? AND ? ORDER BY rank LIMIT 1", self._range

@@ -36,20 +36,20 @@ class FileMailer(Mailer):
         self._sender = sender
         self._announce = announce
 
-    async def send(self, letter: OutgoingEmail) -> None:
+    async def send(self, email: OutgoingEmail) -> None:
         try:
-            message = message_of(letter, self._sender).as_bytes()
-            marked = _mark(address_key(letter.recipient))
+            message = message_of(email, self._sender).as_bytes()
+            marked = _mark(address_key(email.recipient))
         except ValueError as error:
             raise MailRejected(str(error), is_final=True) from None
-        name = f"{letter.created_at.astimezone(UTC):%Y%m%dT%H%M%SZ}-{marked}-{letter.mail_id}"
+        name = f"{email.created_at.astimezone(UTC):%Y%m%dT%H%M%SZ}-{marked}-{email.mail_id}"
         try:
             await asyncio.to_thread(self._write, name, message)
         except OSError as error:
             raise MailUnavailable(f"no mail can be written in MOVIE_DATA_DIR: {error.strerror}") from None
         if self._announce is not None:
-            told = f"mail to {letter.recipient} ({letter.kind.value})"
-            for line in [f"{told}: {url}" for url in letter.links] or [told]:
+            told = f"mail to {email.recipient} ({email.kind.value})"
+            for line in [f"{told}: {url}" for url in email.links] or [told]:
                 self._announce(line)
 
     async def erase(self, address: Address) -> None:

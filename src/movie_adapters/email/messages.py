@@ -95,23 +95,23 @@ def needs_utf8(*addresses: str) -> bool:
     return not all(split_mailbox(address)[0].isascii() for address in addresses)
 
 
-def message_of(letter: OutgoingEmail, sender: str) -> EmailMessage:
+def message_of(email: OutgoingEmail, sender: str) -> EmailMessage:
     """The message of a letter, the same bytes each time. Raises `ValueError` for an address that isn't one plain
     mailbox."""
     local, domain = split_mailbox(sender)
     # Nothing that users chose but the address gets into a header, and the header classes refuse line breaks.
-    message = EmailMessage(SMTPUTF8 if needs_utf8(sender, letter.recipient) else SMTP)
+    message = EmailMessage(SMTPUTF8 if needs_utf8(sender, email.recipient) else SMTP)
     message["From"] = Mailbox(_PRODUCT, local, domain)
-    message["To"] = Mailbox("", *split_mailbox(letter.recipient))
-    message["Subject"] = SUBJECTS[letter.kind]
-    message["Date"] = letter.created_at
-    message["Message-ID"] = f"<{letter.mail_id}@{domain}>"
+    message["To"] = Mailbox("", *split_mailbox(email.recipient))
+    message["Subject"] = SUBJECTS[email.kind]
+    message["Date"] = email.created_at
+    message["Message-ID"] = f"<{email.mail_id}@{domain}>"
     message["Auto-Submitted"] = "auto-generated"
-    text, html = _text(letter), _html(letter)
+    text, html = _text(email), _html(email)
     message.set_content(text, cte=_encoding(text))
     message.add_alternative(html, subtype="html", cte=_encoding(html))
     # The usual boundary is random.
-    message.set_boundary(f"=_{letter.mail_id}")
+    message.set_boundary(f"=_{email.mail_id}")
     return message
 
 
@@ -121,21 +121,21 @@ def _encoding(text: str) -> str:
     return "7bit" if is_plain else "quoted-printable"
 
 
-def _text(letter: OutgoingEmail) -> str:
+def _text(email: OutgoingEmail) -> str:
     # A mail contains nothing that a stranger may have chosen: no username and no other field of a registration.
-    parts = ["Hello,", _BEFORE[letter.kind], *letter.links]
-    if len(letter.links) > 1:
+    parts = ["Hello,", _BEFORE[email.kind], *email.links]
+    if len(email.links) > 1:
         parts.insert(2, _SEVERAL)
-    return "\n\n".join([*parts, *filter(None, [_AFTER[letter.kind]]), f"-- \n{_PRODUCT}"]) + "\n"
+    return "\n\n".join([*parts, *filter(None, [_AFTER[email.kind]]), f"-- \n{_PRODUCT}"]) + "\n"
 
 
-def _html(letter: OutgoingEmail) -> str:
-    parts = ["<p>Hello,</p>", f"<p>{escape(_BEFORE[letter.kind])}</p>"]
-    for number, url in enumerate(letter.links, 1):
-        label = _BUTTON[letter.kind] + (f" registration {number}" if len(letter.links) > 1 else "")
+def _html(email: OutgoingEmail) -> str:
+    parts = ["<p>Hello,</p>", f"<p>{escape(_BEFORE[email.kind])}</p>"]
+    for number, url in enumerate(email.links, 1):
+        label = _BUTTON[email.kind] + (f" registration {number}" if len(email.links) > 1 else "")
         parts.append(_LINK.format(url=escape(url), label=escape(label)))
-    if len(letter.links) > 1:
+    if len(email.links) > 1:
         parts.insert(2, f"<p>{_SEVERAL}</p>")
-    if _AFTER[letter.kind]:
-        parts.append(f"<p>{escape(_AFTER[letter.kind])}</p>")
-    return _HTML.format(title=escape(SUBJECTS[letter.kind]), product=_PRODUCT, content="\n".join(parts))
+    if _AFTER[email.kind]:
+        parts.append(f"<p>{escape(_AFTER[email.kind])}</p>")
+    return _HTML.format(title=escape(SUBJECTS[email.kind]), product=_PRODUCT, content="\n".join(parts))

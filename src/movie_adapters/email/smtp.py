@@ -86,10 +86,10 @@ class SmtpMailer(Mailer):
         self._turn = asyncio.Lock()
         self._client: SMTP | None = None
 
-    async def send(self, letter: OutgoingEmail) -> None:
+    async def send(self, email: OutgoingEmail) -> None:
         try:
-            message = message_of(letter, self._sender).as_bytes()
-            recipient = "@".join(split_mailbox(letter.recipient))
+            message = message_of(email, self._sender).as_bytes()
+            recipient = "@".join(split_mailbox(email.recipient))
         except ValueError as error:
             raise MailRejected(str(error), is_final=True) from None
         attempt = _Attempt(self._sender, recipient, message, needs_utf8(self._sender, recipient))

@@ -78,7 +78,7 @@ class BatchedHandler(logging.Handler):
         if record.levelno >= logging.WARNING:
             self.flush()
 
-    def tell_request(self, request_id: str, message: str, user_id: str | None = None) -> None:
+    def log_request(self, request_id: str, message: str, user_id: str | None = None) -> None:
         """As a record at level INFO of the requests' logger would be told, at a fraction of its cost: what the chain
         does before its last processor is known here."""
         told = {"level": "info", "logger": REQUESTS, "event": message, "request_id": request_id, "user_id": user_id}
@@ -186,5 +186,5 @@ def request_log() -> Callable[[str, str, str | None], None] | None:
     """What writes a request's id, message and user as configured here; None where logging was configured elsewhere."""
     handlers = logging.getLogger().handlers
     if len(handlers) == 1 and isinstance(handlers[0], BatchedHandler):
-        return handlers[0].tell_request
+        return handlers[0].log_request
     return None

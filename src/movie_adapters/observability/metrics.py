@@ -157,7 +157,7 @@ class TaskCounts:
             self.seconds[name] += seconds
 
 
-class TellingSource(Protocol):
+class SourceMetrics(Protocol):
     """What a source with patience says of itself."""
 
     outcomes: Counter[str]
@@ -195,7 +195,7 @@ class BacklogGauges:
         return self._look.result() if is_answered else None
 
     async def _read(self) -> tuple[OutboxStats, ModelInfo | None]:
-        return await self._outbox.tally(self._clock()), await self._recommender.model()
+        return await self._outbox.stats(self._clock()), await self._recommender.model()
 
     async def close(self) -> None:
         """Wait for a look under way; the database ends it within seconds."""
@@ -206,11 +206,11 @@ class BacklogGauges:
         yield "movie_part_away", ("database",), float(found is None)
         if found is None:
             return
-        tally, model = found
+        stats, model = found
         now = self._clock()
-        for state, amount in tally.counts.items():
+        for state, amount in stats.counts.items():
             yield "movie_mails", (state.value,), amount
-        waits = 0.0 if tally.waiting_since is None else (now - tally.waiting_since).total_seconds()
+        waits = 0.0 if stats.waiting_since is None else (now - stats.waiting_since).total_seconds()
         yield "movie_oldest_unsent_mail_seconds", (), max(0.0, waits)
         if model is not None:
             yield "movie_model_age_seconds", (), max(0.0, (now - model.made_at).total_seconds())
@@ -221,17 +221,17 @@ class Metrics:
 
     def __init__(
         self,
-        stock: BacklogGauges,
+        backlog: BacklogGauges,
         *,
         source_name: str,
         requests: RequestCounts | None = None,
         recorder: EventRecorder | None = None,
-        source: TellingSource | None = None,
+        source: SourceMetrics | None = None,
         redis: Mapping[str, Callable[[], bool]] | None = None,
         tasks: TaskCounts | None = None,
     ) -> None:
         """`redis` says of each Redis in use whether it is away."""
-        self._stock = stock
+        self._backlog = backlog
         self._source_name = source_name
         self._requests = requests
         self._recorder = recorder
@@ -241,8 +241,8 @@ class Metrics:
 
     async def text(self) -> tuple[bytes, str]:
         """All of it, and its media type; within a second, whatever is away."""
-        found = await self._stock.look()
-        readings = [*self._readings(), *self._stock.readings(found)]
+        found = await self._backlog.look()
+        readings = [*self._readings(), *self._backlog.readings(found)]
         durations = [] if self._requests is None else [*self._requests.told()]
         # Hundreds of routes and buckets take milliseconds to write, in which requests shouldn't wait.
         return await asyncio.to_thread(_written, readings, durations)

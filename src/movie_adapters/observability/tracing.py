@@ -186,8 +186,8 @@ class _TracedMovies(MovieSource):
         return self._inner.name
 
     @property
-    def abilities(self) -> frozenset[Capability]:
-        return self._inner.abilities
+    def capabilities(self) -> frozenset[Capability]:
+        return self._inner.capabilities
 
     async def search(self, query: MovieQuery, window: Window) -> MoviePage:
         page: MoviePage = await self._call("source search", lambda: self._inner.search(query, window))

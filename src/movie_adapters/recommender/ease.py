@@ -20,8 +20,8 @@ from movie_core.discovery.recommendations import (
     Progress,
     Reason,
     ReasonKind,
-    Suggested,
-    Suggestions,
+    Recommendation,
+    RecommendationPage,
     Tier,
 )
 from movie_core.errors import StoreUnavailable
@@ -89,7 +89,7 @@ class EaseRecommender:
         people: dict[str, int] = {}
         rated: dict[str, int] = {}
         progress("ratings", 0.0)
-        async for batch in self._ratings.everyone():
+        async for batch in self._ratings.iter_all():
             for user_id, rating in batch:
                 users.append(people.setdefault(user_id, len(people)))
                 movies.append(rated.setdefault(rating.movie_id, len(rated)))
@@ -124,11 +124,11 @@ class EaseRecommender:
         films: dict[str, Movie] = {}
         for start in range(0, len(ids), LOOKED_UP):
             progress("movies", start / len(ids))
-            films.update(await self._catalogue.of_ids(ids[start : start + LOOKED_UP]))
+            films.update(await self._catalogue.get_many(ids[start : start + LOOKED_UP]))
             if len(films) >= MAX_MODEL_MOVIES:
                 break
         if len(films) < MAX_MODEL_MOVIES:
-            for movie in await self._catalogue.best_known(MAX_MODEL_MOVIES):
+            for movie in await self._catalogue.most_popular(MAX_MODEL_MOVIES):
                 films.setdefault(movie.id, movie)
         progress("movies", 1.0)
         return sorted(list(films.values())[:MAX_MODEL_MOVIES], key=lambda movie: movie.id)
@@ -147,45 +147,49 @@ class EaseRecommender:
 
     # --- answering
 
-    async def recommend(self, history: Sequence[Rating], window: Window, now: datetime) -> Suggestions:
+    async def recommend(self, history: Sequence[Rating], window: Window, now: datetime) -> RecommendationPage:
         loaded = await self._present()
         # A model of a time when no search had shown a movie yet knows none.
         if loaded is None or not loaded.model.ids:
-            return await self._best_known(history, window, now)
+            return await self._most_popular(history, window, now)
         moment = max(now.replace(second=0, microsecond=0), loaded.made_at)
         return await asyncio.to_thread(_recommend, loaded.model, history, window, moment)
 
-    async def taste(self, history: Sequence[Rating], movie_ids: Collection[str], now: datetime) -> Mapping[str, float]:
+    async def affinities(
+        self, history: Sequence[Rating], movie_ids: Collection[str], now: datetime
+    ) -> Mapping[str, float]:
         loaded = await self._present()
         if loaded is None:
             return {}
         model = loaded.model
-        return await asyncio.to_thread(lambda: model.taste(model.profile(_pairs(history)), movie_ids))
+        return await asyncio.to_thread(lambda: model.affinities(model.profile(_pairs(history)), movie_ids))
 
-    async def similar(self, movie: Movie, window: Window) -> Suggestions:
+    async def similar(self, movie: Movie, window: Window) -> RecommendationPage:
         loaded = await self._present()
         if loaded is None:
-            return Suggestions(0, (), Tier.PERSONAL)
+            return RecommendationPage(0, (), Tier.PERSONAL)
         found = await asyncio.to_thread(loaded.model.similar, movie, MAX_RECOMMENDED)
         items = tuple(
-            Suggested(loaded.model.ids[number], score, tuple(Reason(kind, movie.id, movie.title) for kind in kinds))
+            Recommendation(
+                loaded.model.ids[number], score, tuple(Reason(kind, movie.id, movie.title) for kind in kinds)
+            )
             for number, score, kinds in found[window.offset : window.offset + window.limit]
         )
-        return Suggestions(len(found), items, Tier.PERSONAL)
+        return RecommendationPage(len(found), items, Tier.PERSONAL)
 
-    async def _best_known(self, history: Sequence[Rating], window: Window, now: datetime) -> Suggestions:
+    async def _most_popular(self, history: Sequence[Rating], window: Window, now: datetime) -> RecommendationPage:
         rated = {rating.movie_id for rating in history}
         known = [
             movie
-            for movie in await self._catalogue.best_known(MAX_RECOMMENDED + len(rated))
+            for movie in await self._catalogue.most_popular(MAX_RECOMMENDED + len(rated))
             if movie.id not in rated and (movie.year or 0) <= now.year
         ][:MAX_RECOMMENDED]
         items = tuple(
-            Suggested(movie.id, 1 - place / len(known))
+            Recommendation(movie.id, 1 - place / len(known))
             for place, movie in enumerate(known)
             if window.offset <= place < window.offset + window.limit
         )
-        return Suggestions(len(known), items, Tier.POPULAR)
+        return RecommendationPage(len(known), items, Tier.POPULAR)
 
     # --- the present model
 
@@ -241,7 +245,7 @@ def _pairs(history: Sequence[Rating]) -> list[tuple[str, float]]:
     return [(rating.movie_id, rating.rating) for rating in history]
 
 
-def _recommend(model: "EaseModel", history: Sequence[Rating], window: Window, now: datetime) -> Suggestions:
+def _recommend(model: "EaseModel", history: Sequence[Rating], window: Window, now: datetime) -> RecommendationPage:
     profile = model.profile(_pairs(history))
     found = model.top(profile, now)
     shown = found[window.offset : window.offset + window.limit]
@@ -250,5 +254,5 @@ def _recommend(model: "EaseModel", history: Sequence[Rating], window: Window, no
     for (number, score), places in zip(shown, model.reasons(profile, now, [one for one, _ in shown]), strict=True):
         ids = [model.ids[profile.movies[place]] for place in places]
         reasons = tuple(Reason(ReasonKind.BECAUSE_YOU_RATED, movie_id, titles[movie_id]) for movie_id in ids)
-        items.append(Suggested(model.ids[number], score, reasons))
-    return Suggestions(len(found), tuple(items), Tier.PERSONAL if len(profile.movies) else Tier.POPULAR)
+        items.append(Recommendation(model.ids[number], score, reasons))
+    return RecommendationPage(len(found), tuple(items), Tier.PERSONAL if len(profile.movies) else Tier.POPULAR)

@@ -8,7 +8,7 @@ The score of a movie for a user with n ratings above 5 is, with f = (16 / (n + 1
 
     (1 - f) * (taste - 0.05 * popularity) + 1.5 * content + 1.5 * f * popularity
 
-`taste` is what EASE predicts, for a vector of tastes that is given unit length; `popularity` are likes, halved each
+`affinities` is what EASE predicts, for a vector of tastes that is given unit length; `popularity` are likes, halved each
 year; `content` is the cosine of genres and decades. The first two are scaled to a mean square of 1 over the movies that
 have factors, and so compare with each other whatever the size of the collection.
 """
@@ -302,7 +302,7 @@ class EaseModel:
             found.append([int(candidates[one]) for one in order if lost[one, column] > REAL])
         return found
 
-    def taste(self, profile: Profile, movie_ids: Collection[str]) -> dict[str, float]:
+    def affinities(self, profile: Profile, movie_ids: Collection[str]) -> dict[str, float]:
         """Taste and content as in the score, without popularity, of those movies that the model knows."""
         wanted = [movie_id for movie_id in movie_ids if movie_id in self.index]
         movies = np.array([self.index[movie_id] for movie_id in wanted], np.int64)

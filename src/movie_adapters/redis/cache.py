@@ -10,9 +10,9 @@ from collections.abc import AsyncIterator, Callable
 
 import msgspec
 
-from movie_adapters.redis.client import RedisLink
+from movie_adapters.redis.client import RedisClient
 from movie_core.ports import CacheStore
-from movie_core.search.caching import CacheStats, Entry, Lease
+from movie_core.search.caching import CacheEntry, CacheStats, Lease
 
 FORMAT = 1
 """Changes with how entries are written; those of another format are as good as none."""
@@ -68,18 +68,18 @@ return bytes
 """
 
 
-class RedisEntries(CacheStore):
+class RedisCacheStore(CacheStore):
     """An `CacheStore` over a link. `clear` and `stats` go through all keys of the database, a batch per call: each call
     is bounded, not the whole."""
 
-    def __init__(self, link: RedisLink, *, clock: Callable[[], float] = time.time) -> None:
+    def __init__(self, link: RedisClient, *, clock: Callable[[], float] = time.time) -> None:
         self._link = link
         self._clock = clock
         prefix = f"{link.prefix}cache:"
         self._entries, self._leases = prefix + "entry:", prefix + "lease:"
         self._last_fence, self._generation = prefix + "fence", prefix + "generation"
 
-    async def read(self, key: str) -> Entry | None:
+    async def read(self, key: str) -> CacheEntry | None:
         found = await self._link.run(_READ, [self._entries + key])
         entry = None if found is None else _entry(*found)
         return None if entry is None or entry.stale_until <= self._clock() else entry
@@ -95,7 +95,7 @@ class RedisEntries(CacheStore):
     async def release(self, lease: Lease) -> None:
         await self._link.run(_RELEASE, [self._leases + lease.key], lease.fence)
 
-    async def write(self, key: str, entry: Entry) -> bool:
+    async def write(self, key: str, entry: CacheEntry) -> bool:
         # By our clock, as whoever reads it judges by theirs too: the server's may differ from both.
         seconds = entry.stale_until - self._clock()
         if seconds <= 0:
@@ -135,14 +135,14 @@ class RedisEntries(CacheStore):
                 return
 
 
-def _entry(fence: bytes | None, times: bytes | None, value: bytes | None) -> Entry | None:
+def _entry(fence: bytes | None, times: bytes | None, value: bytes | None) -> CacheEntry | None:
     if fence is None or times is None or value is None or not (fence.isdigit() and len(fence) < 20):
         return None
     try:
         version, fetched_at, fresh_until, stale_until = _times.decode(times)
     except msgspec.DecodeError:
         return None
-    return Entry(value, fetched_at, fresh_until, stale_until, int(fence)) if version == FORMAT else None
+    return CacheEntry(value, fetched_at, fresh_until, stale_until, int(fence)) if version == FORMAT else None
 
 
 def _milliseconds(seconds: float) -> int:

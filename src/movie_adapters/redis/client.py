@@ -1,6 +1,6 @@
 """Redis as an optimisation: calls that are over soon, and none at all while Redis is away.
 
-A process has one `RedisLink`, shared by all who can do without Redis: what one of them learns of an outage spares the
+A process has one `RedisClient`, shared by all who can do without Redis: what one of them learns of an outage spares the
 others the wait.
 """
 
@@ -19,7 +19,7 @@ from redis.exceptions import NoScriptError, RedisError, ResponseError
 
 from movie_core.errors import StoreUnavailable
 
-PATIENCE = 0.07
+CALL_TIMEOUT = 0.07
 """Seconds that Redis gets for a call, connecting included."""
 PAUSE = 1.0
 """Seconds between two looks at whether Redis is back."""
@@ -43,7 +43,7 @@ Argument = str | bytes | int | float
 Send = Callable[..., Coroutine[Any, Any, Any]]
 
 
-class RedisLink:
+class RedisClient:
     """Calls Redis; every call raises `StoreUnavailable` when it can't be had in time.
 
     After a failure Redis is left alone: calls fail at once, and a task in the background looks whether Redis can be
@@ -56,14 +56,14 @@ class RedisLink:
         url: str,
         *,
         prefix: str = PREFIX,
-        patience: float = PATIENCE,
+        timeout: float = CALL_TIMEOUT,
         pause: float = PAUSE,
         around: Callable[[Send], Send] = lambda send: send,
     ) -> None:
         """`url` begins with redis://, rediss:// or unix://. `around` may wrap what sends a command. Keys begin with
         `prefix`: who makes them puts it there."""
         self.prefix = prefix
-        self._patience = patience
+        self._timeout = timeout
         self._pause = pause
         # The client's own timeouts are off, as they would take a process that was busy for a Redis that isn't there.
         # The older protocol and no driver info: a connection needs no round trip before its first command.
@@ -168,7 +168,7 @@ class RedisLink:
         if task.done():
             return
         if left:
-            task.get_loop().call_later(self._patience / _SLICES, self._count_down, task, left - 1)
+            task.get_loop().call_later(self._timeout / _SLICES, self._count_down, task, left - 1)
         else:
             task.cancel()
 

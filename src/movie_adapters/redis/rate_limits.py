@@ -15,8 +15,8 @@ from movie_core.operations.rate_limits import SLOTS, PermitWindow
 from movie_core.ports import RateLimiter
 from movie_core.quotas import Permits, Quota, Rate
 
-if TYPE_CHECKING:  # a process without Redis needn't import its client
-    from movie_adapters.redis.client import RedisLink
+if TYPE_CHECKING:  # a process without Redis need not import its client
+    from movie_adapters.redis.client import RedisClient
 
 MAX_KEYS = 100_000
 """Kept in the process. With more, the one counted longest ago is forgotten, so a flood can free somebody who waits, but
@@ -103,7 +103,7 @@ class SharedRateLimiter(RateLimiter):
     While Redis is away, frozen, full or read-only, each process counts for itself, from nothing.
     """
 
-    def __init__(self, link: "RedisLink | None", *, clock: Callable[[], float] = time.monotonic) -> None:
+    def __init__(self, link: "RedisClient | None", *, clock: Callable[[], float] = time.monotonic) -> None:
         self._link = link
         self._own = _Windows(clock)
 
@@ -118,28 +118,28 @@ class SharedRateLimiter(RateLimiter):
         is_allowed, remaining, reset = self._own.hit(full_key, rate)
         return is_allowed, Quota(name, rate, remaining, reset)
 
-    async def take_back(self, name: str, key: str, rate: Rate) -> None:
+    async def refund(self, name: str, key: str, rate: Rate) -> None:
         full_key = _full_key(name, key)
         if self._link is not None:
             with contextlib.suppress(StoreUnavailable):
                 await self._link.call("RPOP", self._hit_key(full_key, rate))
                 return
-        self._own.take_back(full_key, rate)
+        self._own.refund(full_key, rate)
 
     async def lease(
-        self, name: str, key: str, rate: Rate, *, ahead: int, seconds: float, back: Permits | None
+        self, name: str, key: str, rate: Rate, *, prefetch: int, seconds: float, returned: Permits | None
     ) -> tuple[bool, Quota, Permits]:
         full_key, permits_id = _full_key(name, key), secrets.token_hex(6)
         if self._link is not None:
-            given = ("", 0) if back is None else (back.id, back.count)
-            asked = (rate.amount, rate.seconds, ahead, math.ceil(seconds * 1e6), permits_id, *given, SLOTS)
+            given = ("", 0) if returned is None else (returned.id, returned.count)
+            asked = (rate.amount, rate.seconds, prefetch, math.ceil(seconds * 1e6), permits_id, *given, SLOTS)
             with contextlib.suppress(StoreUnavailable):
                 is_allowed, remaining, reset, taken = await self._link.run(
                     _LEASE, [f"{self._link.prefix}lease:{full_key}:{rate.amount}/{rate.seconds}"], *asked
                 )
                 return bool(is_allowed), _quota(name, rate, remaining, reset), Permits(permits_id, taken)
         is_allowed, remaining, reset, permits = self._own.lease(
-            full_key, rate, permits_id, ahead=ahead, seconds=seconds, back=back
+            full_key, rate, permits_id, prefetch=prefetch, seconds=seconds, returned=returned
         )
         return is_allowed, Quota(name, rate, remaining, reset), permits
 
@@ -176,16 +176,16 @@ class _Windows:
             # In this order a hit of this very moment leaves just the whole window: rounding could make it more.
             return is_allowed, rate.amount - len(hits), rate.seconds - (now - hits[0])
 
-    def take_back(self, key: str, rate: Rate) -> None:
+    def refund(self, key: str, rate: Rate) -> None:
         with self._hits.one((key, rate), []) as hits:
             if hits:
                 hits.pop()
 
     def lease(
-        self, key: str, rate: Rate, permits_id: str, *, ahead: int, seconds: float, back: Permits | None
+        self, key: str, rate: Rate, permits_id: str, *, prefetch: int, seconds: float, returned: Permits | None
     ) -> tuple[bool, int, float, Permits]:
         with self._leases.one((key, rate), PermitWindow(rate)) as window:
-            return window.take(self._clock(), permits_id, ahead=ahead, seconds=seconds, back=back)
+            return window.take(self._clock(), permits_id, prefetch=prefetch, seconds=seconds, returned=returned)
 
 
 class _Recent(Generic[W]):

@@ -131,7 +131,7 @@ class TaskNotifier:
         self._is_wanted = False
         self._quiet_until = 0.0
 
-    async def ring(self) -> None:
+    async def notify(self) -> None:
         if time.monotonic() < self._quiet_until:
             return
         self._is_wanted = True

@@ -9,14 +9,14 @@ from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime, timedelta
 from itertools import groupby
 
-from movie_adapters.redis.client import Argument, RedisLink
+from movie_adapters.redis.client import Argument, RedisClient
 from movie_core.discovery.trending import (
     KEPT_MOVIES,
-    Dependency,
     Epoch,
     Interaction,
     InteractionKind,
     Totals,
+    TotalsBatch,
     Trend,
     TrendWindow,
 )
@@ -119,42 +119,42 @@ return {found, sums}
 )
 
 
-class RedisTrends:
+class RedisTrendStore:
     """A `TrendStore` over a link, for the movies of one source. What is added or filled in at once is split into calls
     of bounded time."""
 
-    def __init__(self, link: RedisLink, source: str, kept: int = KEPT_MOVIES) -> None:
+    def __init__(self, link: RedisClient, source: str, kept: int = KEPT_MOVIES) -> None:
         """Between `kept` and twice as many movies are kept for each window."""
         self._link = link
         self._prefix = f"{link.prefix}trends:{source}:"
         self._keys = [self._prefix + "life", *(self._prefix + window.value for window in TrendWindow)]
         self._kept = kept
 
-    async def life(self) -> Epoch | None:
+    async def epoch(self) -> Epoch | None:
         since, claimed, filled, newest = await self._link.run(_READ_LIFE, self._keys)
         if since is None:
             return None
         return Epoch(_time(since), claimed is not None, filled is not None, newest and _time(newest))
 
-    async def begin(self, since: datetime, instead_of: datetime | None) -> bool:
+    async def start_epoch(self, since: datetime, instead_of: datetime | None) -> bool:
         present = "" if instead_of is None else _micros(instead_of)
         counted = [key for window in TrendWindow for key in self._counted(window, since)]
         return bool(await self._link.run(_BEGIN, [*self._keys, *counted], _micros(since), present))
 
-    async def claim(self, since: datetime) -> bool:
+    async def claim_rebuild(self, since: datetime) -> bool:
         return bool(await self._link.run(_CLAIM, self._keys, _micros(since)))
 
-    async def fill(self, totals: Totals, since: datetime) -> bool:
+    async def finish_rebuild(self, totals: Totals, since: datetime) -> bool:
         for part in totals.parts(BATCH, self._kept):
             if not await self._merge(part, totals.now, "fill", _micros(since), int(part.is_last)):
                 return False
         return True
 
-    async def add(self, deeds: Sequence[Interaction]) -> None:
-        for kept_at, batch in groupby(sorted(deeds, key=_kept_at), _kept_at):
+    async def add(self, interactions: Sequence[Interaction]) -> None:
+        for kept_at, batch in groupby(sorted(interactions, key=_kept_at), _kept_at):
             totals = Totals(kept_at)
             totals.add(batch)
-            for part in totals.parts(BATCH, len(deeds)):
+            for part in totals.parts(BATCH, len(interactions)):
                 await self._merge(part, kept_at, "add", _micros(kept_at), 0)
 
     async def top(self, window: TrendWindow, limit: int, now: datetime) -> Sequence[Trend] | None:
@@ -173,7 +173,7 @@ class RedisTrends:
             for n, (movie_id, score) in enumerate(zip(found[::2], found[1::2], strict=True))
         ]
 
-    async def _merge(self, part: Dependency, now: datetime, *how: Argument) -> bool:
+    async def _merge(self, part: TotalsBatch, now: datetime, *how: Argument) -> bool:
         places = {window: 2 + n for n, window in enumerate(TrendWindow)}
         arguments: list[Argument] = [*how, self._kept, len(part.strengths)]
         for window, movie_id, strength in part.strengths:
@@ -200,8 +200,8 @@ def _seconds_left(window: TrendWindow, bucket: int, now: datetime) -> int:
     return (bucket + window.buckets + 1) * window.bucket_seconds - int(now.timestamp())
 
 
-def _kept_at(deed: Interaction) -> datetime:
-    return deed.kept_at
+def _kept_at(interaction: Interaction) -> datetime:
+    return interaction.kept_at
 
 
 def _bytes(movie_id: str) -> bytes:

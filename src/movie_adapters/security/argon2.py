@@ -33,7 +33,7 @@ _ENCODED = re.compile(
 )
 
 
-class Argon2Hasher(PasswordHasher):
+class Argon2PasswordHasher(PasswordHasher):
     """A `PasswordHasher` whose hashes are in the usual encoded form, `$argon2id$v=19$m=…,t=…,p=…$salt$hash`."""
 
     def __init__(

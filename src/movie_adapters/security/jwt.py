@@ -11,7 +11,7 @@ import jwt
 from jwt.algorithms import HMACAlgorithm
 
 from movie_core.accounts.keyring import Keyring
-from movie_core.accounts.sessions import Access
+from movie_core.accounts.sessions import AccessClaims
 from movie_core.clock import utc_now
 from movie_core.errors import InvalidToken
 from movie_core.ports import AccessTokens
@@ -29,7 +29,7 @@ _COMPACT = re.compile(r"([A-Za-z0-9_-]+)\.([A-Za-z0-9_-]+)\.([A-Za-z0-9_-]+)")
 _ID = re.compile(r"[0-9a-f]{32}")
 
 
-class JwtTokens(AccessTokens):
+class JwtAccessTokens(AccessTokens):
     """`AccessTokens` of one deployment: only its own keys and issuer count, and nothing is ever fetched."""
 
     def __init__(self, keys: Keyring, *, issuer: str, clock: Callable[[], datetime] = utc_now) -> None:
@@ -45,7 +45,7 @@ class JwtTokens(AccessTokens):
         }
         """Keys by the header as we write it, which spares reading it each time."""
 
-    def issue(self, access: Access) -> str:
+    def issue(self, access: AccessClaims) -> str:
         claims = {
             "iss": self._issuer,
             "aud": AUDIENCE,
@@ -58,14 +58,14 @@ class JwtTokens(AccessTokens):
         }
         return jwt.encode(claims, self._secret, ALGORITHM, headers={"kid": self._kid})
 
-    def read(self, token: str) -> Access:
+    def read(self, token: str) -> AccessClaims:
         """Every reason to refuse one has the same message."""
         try:
             return self._read(token)
         except (jwt.PyJWTError, ValueError, RecursionError):
             raise InvalidToken("the token is not valid") from None
 
-    def _read(self, token: str) -> Access:
+    def _read(self, token: str) -> AccessClaims:
         compact = _COMPACT.fullmatch(token) if len(token) <= MAX_TOKEN else None
         if compact is None:
             raise ValueError("not a compact token")
@@ -87,7 +87,7 @@ class JwtTokens(AccessTokens):
             raise ValueError("not our key")
         return kid
 
-    def _access(self, claims: dict[str, Any]) -> Access:
+    def _access(self, claims: dict[str, Any]) -> AccessClaims:
         find = claims.get
         if (find("iss"), find("aud"), find("typ")) != (self._issuer, AUDIENCE, "access"):
             raise ValueError("not meant for us")
@@ -100,7 +100,7 @@ class JwtTokens(AccessTokens):
         now = self._clock().timestamp()
         if max(issued_at, begins) > now + MAX_AHEAD or expires_at <= now or expires_at - issued_at > MAX_LIFE:
             raise ValueError("not its time")
-        return Access(
+        return AccessClaims(
             user_id,
             session_id,
             token_id,

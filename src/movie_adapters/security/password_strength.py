@@ -42,7 +42,7 @@ _NEUTRAL = "_"
 """Stands in for a sign that is hidden; zxcvbn knows nothing about it."""
 
 
-class ZxcvbnStrength(PasswordStrength):
+class ZxcvbnPasswordStrength(PasswordStrength):
     """`PasswordStrength` with zxcvbn's scores and its lists of common passwords, names and words."""
 
     def score(self, password: str, known: Sequence[str]) -> int:

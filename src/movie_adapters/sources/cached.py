@@ -16,21 +16,29 @@ from typing import Any
 import msgspec
 
 from movie_core.errors import FilterUnsupported, MovieNotFound, SourceUnavailable, StoreUnavailable
-from movie_core.memory import MemoryEntries
+from movie_core.memory import MemoryCacheStore
 from movie_core.paging import MAX_OFFSET, Window
 from movie_core.ports import CacheStore, MovieSource
 from movie_core.provenance import CacheStatus
-from movie_core.search.caching import BLOCK_SIZES, CacheInvalidation, CachePolicy, Entry, Freshness, Lease, blocks_of
+from movie_core.search.caching import (
+    BLOCK_SIZES,
+    CacheEntry,
+    CacheInvalidation,
+    CachePolicy,
+    Freshness,
+    Lease,
+    blocks_of,
+)
 from movie_core.search.movies import MAX_ID, Capability, FoundMovie, Genre, Movie, MoviePage, MovieQuery
 from movie_core.single_flight import SingleFlight
 
 LEASE_SECONDS = 1.5
 """For which others leave the source to one who has stopped telling that it is at it."""
-BEAT_SECONDS = 0.3
+HEARTBEAT_INTERVAL = 0.3
 """Between two signs of life of who fetches."""
 LOOK_SECONDS = 0.02
 """Between two looks at whether another process has fetched what we wait for."""
-REST_SECONDS = 1.0
+REFRESH_BACKOFF = 1.0
 """Before a stale answer whose refreshing failed is refreshed again."""
 MARGIN_SECONDS = 0.05
 """That the source's own patience may run over the deadline, so that its error, which says more, is the one told."""
@@ -42,7 +50,7 @@ SIZE_SECONDS = 600.0
 _log = logging.getLogger(__name__)
 
 Fetch = Callable[[], Awaitable[MoviePage]]
-Found = tuple[Entry, CacheStatus]
+Found = tuple[CacheEntry, CacheStatus]
 
 
 class _OwnLease(Lease):
@@ -89,14 +97,14 @@ class CachedMovieSource(MovieSource):
         self,
         inner: MovieSource,
         *,
-        memory: MemoryEntries,
+        memory: MemoryCacheStore,
         store: CacheStore | None = None,
         policy: CachePolicy | None = None,
         deadline: float = 3.0,
         block: int = BLOCK_SIZES[0],
         namespace: str = "",
         keep: Callable[[Sequence[Movie]], None] = lambda _: None,
-        forgetting: CacheInvalidation | None = None,
+        invalidation: CacheInvalidation | None = None,
         clock: Callable[[], float] = time.time,
         chance: Callable[[], float] = random.random,
     ) -> None:
@@ -107,7 +115,7 @@ class CachedMovieSource(MovieSource):
         self._deadline = deadline
         self._namespace = namespace
         self._keep = keep
-        self._forgetting = forgetting or CacheInvalidation()
+        self._invalidation = invalidation or CacheInvalidation()
         self._clock = clock
         self._chance = chance
         self._block_size = block
@@ -123,8 +131,8 @@ class CachedMovieSource(MovieSource):
         return self._inner.name
 
     @property
-    def abilities(self) -> frozenset[Capability]:
-        return self._inner.abilities
+    def capabilities(self) -> frozenset[Capability]:
+        return self._inner.capabilities
 
     async def search(self, query: MovieQuery, window: Window) -> MoviePage:
         self._need(*query.needs)
@@ -176,7 +184,7 @@ class CachedMovieSource(MovieSource):
             # A store that has lost everything says nothing of ours: that is what an outage may be covered with.
             if generation is not None and self._is_following and generation != self._generation:
                 self._memory.forget()
-                self._forgetting.all()
+                self._invalidation.publish()
             self._generation = generation or self._generation
             self._is_following = True
 
@@ -217,7 +225,7 @@ class CachedMovieSource(MovieSource):
 
     async def _blocks(
         self, query: MovieQuery, asked: Sequence[Window]
-    ) -> tuple[list[tuple[Entry, _Block]], CacheStatus]:
+    ) -> tuple[list[tuple[CacheEntry, _Block]], CacheStatus]:
         """Those that have any of the matches, and the first, which says how many there are."""
         entry, state = await self._block(query, asked[0])
         blocks = [(entry, _decoder.decode(entry.value))]
@@ -244,7 +252,7 @@ class CachedMovieSource(MovieSource):
         return entry, state
 
     def _need(self, *needs: Capability) -> None:
-        for ability in sorted(set(needs) - self.abilities):
+        for ability in sorted(set(needs) - self.capabilities):
             raise FilterUnsupported(f"the source {self.name} can't do {ability}", field=ability)
 
     def _key(self, *asked: Any) -> str:
@@ -276,7 +284,7 @@ class CachedMovieSource(MovieSource):
         self._memory.keep(key, entry)
         return entry, CacheStatus(freshness.value)
 
-    async def _fetch(self, key: str, fetch: Fetch) -> Entry:
+    async def _fetch(self, key: str, fetch: Fetch) -> CacheEntry:
         """Ask the source, or wait while another process does; whatever comes first."""
         while True:
             # One call for each look, as many may wait: whoever has the lease ends it once the answer is written.
@@ -291,7 +299,7 @@ class CachedMovieSource(MovieSource):
                     return entry
             await asyncio.sleep(LOOK_SECONDS * (1 + self._chance()))
 
-    async def _refresh(self, key: str, fetch: Fetch, stale: Entry) -> None:
+    async def _refresh(self, key: str, fetch: Fetch, stale: CacheEntry) -> None:
         """Ask the source anew. One process does; the others wait until it has ended, and learn of its answer.
 
         Where that fails, what is stale goes on to be served, and this stays under way a while: it isn't tried at once.
@@ -310,17 +318,17 @@ class CachedMovieSource(MovieSource):
                 else:
                     await self._adopt(entry if is_newer else None, lease)
         except (TimeoutError, SourceUnavailable):
-            await asyncio.sleep(REST_SECONDS)
+            await asyncio.sleep(REFRESH_BACKOFF)
         except Exception:  # noqa: BLE001  (nobody waits for this, so nobody else would tell)
             _log.exception("a stale answer could not be fetched anew")
-            await asyncio.sleep(REST_SECONDS)
+            await asyncio.sleep(REFRESH_BACKOFF)
 
-    async def _adopt(self, entry: Entry | None, lease: Lease) -> None:
+    async def _adopt(self, entry: CacheEntry | None, lease: Lease) -> None:
         if entry is not None:
             self._memory.keep(lease.key, entry)
         await self._release(lease)
 
-    async def _ask(self, lease: Lease, fetch: Fetch) -> Entry | None:
+    async def _ask(self, lease: Lease, fetch: Fetch) -> CacheEntry | None:
         """The answer of the source; None where the lease was lost meanwhile, as somebody else asks now."""
         asking = asyncio.ensure_future(fetch())
         beating = None if isinstance(lease, _OwnLease) else asyncio.ensure_future(self._beat(lease, asking))
@@ -359,14 +367,14 @@ class CachedMovieSource(MovieSource):
         """Keep the lease while the source is asked; where it was lost all the same, ask no more."""
         is_ours = True
         while is_ours and self._store is not None:
-            await asyncio.sleep(BEAT_SECONDS)
+            await asyncio.sleep(HEARTBEAT_INTERVAL)
             with contextlib.suppress(StoreUnavailable):
                 is_ours = await self._store.renew(lease, LEASE_SECONDS)
         asking.cancel()
 
     # The store is an optimisation: while it is away, this process goes on alone.
 
-    async def _read(self, key: str) -> Entry | None:
+    async def _read(self, key: str) -> CacheEntry | None:
         if self._store is None:
             return None
         try:
@@ -388,7 +396,7 @@ class CachedMovieSource(MovieSource):
             with contextlib.suppress(StoreUnavailable):
                 await self._store.release(lease)
 
-    async def _write(self, key: str, entry: Entry) -> bool:
+    async def _write(self, key: str, entry: CacheEntry) -> bool:
         if self._store is None:
             return True
         try:
@@ -407,7 +415,7 @@ def _encode(page: MoviePage) -> bytes:
         raise SourceUnavailable("the movie source sent what can't be kept") from None
 
 
-def _is_readable(entry: Entry) -> bool:
+def _is_readable(entry: CacheEntry) -> bool:
     try:
         _decoder.decode(entry.value)
     except (msgspec.DecodeError, UnicodeDecodeError):
@@ -420,7 +428,9 @@ def _worse(one: CacheStatus, other: CacheStatus) -> CacheStatus:
     return next(state for state in (CacheStatus.STALE, CacheStatus.LIVE, CacheStatus.FRESH) if state in {one, other})
 
 
-def _short(window: Window, asked: Sequence[Window], blocks: Sequence[tuple[Entry, _Block]]) -> tuple[int, int] | None:
+def _short(
+    window: Window, asked: Sequence[Window], blocks: Sequence[tuple[CacheEntry, _Block]]
+) -> tuple[int, int] | None:
     """Where a source gave less of a block than it has and than the window needs: the size of blocks that it fills, and
     the place where its answer ended."""
     for block, (_, kept) in zip(asked, blocks, strict=False):
@@ -431,7 +441,7 @@ def _short(window: Window, asked: Sequence[Window], blocks: Sequence[tuple[Entry
 
 
 def _assembled(
-    window: Window, asked: Sequence[Window], blocks: Sequence[tuple[Entry, _Block]], state: CacheStatus
+    window: Window, asked: Sequence[Window], blocks: Sequence[tuple[CacheEntry, _Block]], state: CacheStatus
 ) -> MoviePage:
     items: dict[str, Movie] = {}
     for block, (_, kept) in zip(asked, blocks, strict=False):

@@ -18,16 +18,16 @@ from movie_core.paging import Window
 from movie_core.ports import MovieSource
 from movie_core.search.movies import Capability, FoundMovie, Genre, Movie, MoviePage, MovieQuery
 from movie_core.search.retry_policy import (
+    Admission,
     BreakerState,
     CircuitBreaker,
     Clock,
-    Entry,
     LatencyTracker,
     RetryPolicy,
     Snapshot,
 )
 
-GLANCE = 0.03
+PROBE_WAIT = 0.03
 """Seconds that a request waits for news while the source is down; a probe that it sent goes on without it."""
 MAX_PARALLEL = 3
 """Tries of one request at the same time, all but the last of them hanging."""
@@ -40,8 +40,8 @@ class _StillWaiting(Exception):
     """A try seems to hang; another may start beside it."""
 
 
-class ResilientMovies:
-    """A `MovieSource` that asks `inner` until it answers, at most `patience.deadline` seconds.
+class ResilientMovieSource:
+    """A `MovieSource` that asks `inner` until it answers, at most `retry_policy.deadline` seconds.
 
     Faults that are worth it are tried again after a jittered wait, or after the wait that the source asked for; one
     that lies beyond the deadline is answered at once. Once the breaker is open, requests fail at once, and a few calls
@@ -52,17 +52,17 @@ class ResilientMovies:
     def __init__(
         self,
         inner: MovieSource,
-        patience: RetryPolicy | None = None,
+        retry_policy: RetryPolicy | None = None,
         *,
         clock: Clock = time.monotonic,
         chance: Callable[[], float] = random.random,
     ) -> None:
         self._inner = inner
-        self._patience = patience or RetryPolicy()
+        self._retry_policy = retry_policy or RetryPolicy()
         self._clock = clock
         self._chance = chance
-        self._breaker = CircuitBreaker(self._patience, clock)
-        self._tempo = LatencyTracker(clock)
+        self._breaker = CircuitBreaker(self._retry_policy, clock)
+        self._latency = LatencyTracker(clock)
         self._passing = asyncio.Event()
         """Set while the breaker isn't open."""
         self._passing.set()
@@ -75,8 +75,8 @@ class ResilientMovies:
         return self._inner.name
 
     @property
-    def abilities(self) -> frozenset[Capability]:
-        return self._inner.abilities
+    def capabilities(self) -> frozenset[Capability]:
+        return self._inner.capabilities
 
     async def search(self, query: MovieQuery, window: Window) -> MoviePage:
         return await self._ask(query.needs, functools.partial(self._inner.search, query, window))
@@ -101,17 +101,17 @@ class ResilientMovies:
     async def _ask(
         self, needs: frozenset[Capability] | set[Capability], call: Callable[[], Awaitable[_Answer]]
     ) -> _Answer:
-        for ability in sorted(needs - self.abilities):
+        for ability in sorted(needs - self.capabilities):
             raise FilterUnsupported(f"the source {self.name} can't do {ability}", field=ability)
-        until = self._clock() + self._patience.deadline
+        until = self._clock() + self._retry_policy.deadline
         match self._breaker.arrive():
-            case Entry.GO:
+            case Admission.ALLOWED:
                 return await self._persist(call, until)
-            case Entry.ASK:
+            case Admission.TRIAL:
                 return await self._try(call, until)
-            case Entry.PROBE:
+            case Admission.PROBE:
                 return await self._probe(call, until)
-            case Entry.REFUSED:
+            case Admission.REJECTED:
                 await self._glance()
                 return await self._persist(call, until)
 
@@ -123,21 +123,23 @@ class ResilientMovies:
         def wait_before_next(error: Exception) -> bool | float:
             nonlocal failures
             if isinstance(error, _StillWaiting):
-                self._tempo.hung()
+                self._latency.hung()
                 return 0.0
             if not is_worth_another_try(error):
                 return False
             failures += 1
-            wait = self._patience.wait_after(failures, self._chance())
+            wait = self._retry_policy.wait_after(failures, self._chance())
             if isinstance(error, SourceFault):
                 # Who ran into a timeout has waited already.
-                wait = max(self._patience.shortest_wait if error.kind == "timeout" else wait, error.asked_wait or 0.0)
+                wait = max(
+                    self._retry_policy.shortest_wait if error.kind == "timeout" else wait, error.asked_wait or 0.0
+                )
             return wait if self._clock() + wait < until else False
 
         try:
             # The deadline is kept by `wait_before_next` and `_try`: stamina's own would be by another clock.
             async for attempt in stamina.retry_context(
-                on=wait_before_next, attempts=self._patience.tries, timeout=None
+                on=wait_before_next, attempts=self._retry_policy.tries, timeout=None
             ):
                 with attempt:
                     if attempt.num > 1:
@@ -152,7 +154,7 @@ class ResilientMovies:
         raise AssertionError("unreachable: the last attempt returns or raises")
 
     def _hangs_after(self, until: float) -> float | None:
-        seconds = self._tempo.hangs_after()
+        seconds = self._latency.is_hanging_after()
         return seconds if seconds is not None and self._clock() + 2 * seconds < until else None
 
     async def _glance(self) -> None:
@@ -161,7 +163,7 @@ class ResilientMovies:
         """
         if not self._breaker.is_sure:
             with contextlib.suppress(TimeoutError):
-                async with asyncio.timeout(GLANCE):
+                async with asyncio.timeout(PROBE_WAIT):
                     await self._passing.wait()
         if self._breaker.state is BreakerState.OPEN:
             raise _resting()
@@ -177,7 +179,7 @@ class ResilientMovies:
         """One call; tells the breaker how it went."""
         began = self._clock()
         try:
-            async with asyncio.timeout(max(0.0, min(self._patience.timeout, until - began))):
+            async with asyncio.timeout(max(0.0, min(self._retry_policy.timeout, until - began))):
                 answer = await call()
         except TimeoutError:
             self._failed("timeout")
@@ -198,7 +200,7 @@ class ResilientMovies:
         """See whether the source is back; its answer, where it comes at once."""
         probe = asyncio.create_task(self._try(call, until))
         try:
-            done, _ = await asyncio.wait({probe}, timeout=GLANCE)
+            done, _ = await asyncio.wait({probe}, timeout=PROBE_WAIT)
         except asyncio.CancelledError:
             await _end({probe})
             raise
@@ -215,13 +217,13 @@ class ResilientMovies:
 
     def _answered(self, began: float) -> None:
         self.outcomes["answered"] += 1
-        self._tempo.answered(self._clock() - began)
+        self._latency.answered(self._clock() - began)
         self._tell(self._breaker.succeeded)
 
     def _failed(self, kind: str) -> None:
         self.outcomes[kind] += 1
         if kind == "timeout":
-            self._tempo.hung()
+            self._latency.hung()
         self._tell(functools.partial(self._breaker.failed, kind))
 
     def _tell(self, news: Callable[[], None]) -> None:

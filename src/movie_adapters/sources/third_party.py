@@ -21,11 +21,11 @@ MAX_TOTAL = 1_000_000_000
 _IMDB_ID = re.compile(r"tt[0-9]{7,10}", re.ASCII)
 
 
-class ThirdPartyMovies:
+class ThirdPartyMovieSource:
     """The third party as a `MovieSource` that searches by text and nothing else. One search is one try."""
 
     name = "third_party"
-    abilities: frozenset[Capability] = frozenset()
+    capabilities: frozenset[Capability] = frozenset()
 
     def __init__(self, http: SourceHttp) -> None:
         self._http = http

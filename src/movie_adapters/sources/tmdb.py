@@ -91,15 +91,15 @@ def tmdb_http(
     )
 
 
-class TmdbMovies:
-    """A `MovieSource` over TMDB. Each request is tried once; `ResilientMovies` brings the patience.
+class TmdbMovieSource:
+    """A `MovieSource` over TMDB. Each request is tried once; `ResilientMovieSource` brings the patience.
 
     TMDB searches by text, optionally within one year, or lists by genre, years and order; a query that wants both
     raises `FilterUnsupported`. Totals end at `REACHABLE`. Movies that TMDB marks as adult are left out, in details too.
     """
 
     name = "tmdb"
-    abilities = frozenset(Capability) - {Capability.WITHOUT}
+    capabilities = frozenset(Capability) - {Capability.EXCLUDE}
 
     def __init__(self, http: SourceHttp, clock: Callable[[], float] = time.monotonic) -> None:
         self._http = http
@@ -110,7 +110,7 @@ class TmdbMovies:
         self._is_refused = False
 
     async def search(self, query: MovieQuery, window: Window) -> MoviePage:
-        for ability in query.needs - self.abilities:
+        for ability in query.needs - self.capabilities:
             raise FilterUnsupported(f"TMDB can't apply {ability}", field=ability)
         check_query(query)
         if query.years is not None and query.years.last < FIRST_YEAR:
@@ -334,7 +334,7 @@ def page_of(
     return MoviePage(
         total=total,
         items=tuple(items.values()),
-        source=TmdbMovies.name,
+        source=TmdbMovieSource.name,
         fetched_at=min(listing.fetched_at for listing in listings),
         skipped=tuple(skipped),
     )

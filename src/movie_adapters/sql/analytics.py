@@ -22,7 +22,7 @@ from movie_core.discovery.analytics import MAX_QUERIES, Clicks, Cohort, Days, Fu
 
 
 class SqlAnalytics:
-    """The `Analytics` over what `SqlEvents` keeps of the same source.
+    """The `Analytics` over what `SqlEventStore` keeps of the same source.
 
     Each number is from one statement, so that a purge that goes on meanwhile changes none; it takes `LONG_SECONDS` at
     most.

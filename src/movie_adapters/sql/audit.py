@@ -57,7 +57,7 @@ class SqlAuditLog:
             ]
             await connection.execute(insert(audit), rows)
 
-    async def listed(self, window: Window) -> tuple[int, Sequence[AuditEntry]]:
+    async def list_page(self, window: Window) -> tuple[int, Sequence[AuditEntry]]:
         newest = select(audit).order_by(audit.c.at.desc(), audit.c.id).offset(window.offset).limit(window.limit)
         async with transaction(self._engine, read_only=True) as connection:
             total = await connection.scalar(select(func.count()).select_from(audit))

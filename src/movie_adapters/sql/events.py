@@ -100,7 +100,7 @@ events = Table(
     Index("ix_events_source_day_user_id", "source", "day", "user_id"),
 )
 
-deeds = Table(
+interactions = Table(
     "deeds",
     metadata,
     text_column("source", primary_key=True),
@@ -224,7 +224,7 @@ def day_figures(which: ColumnElement[bool], names: Sequence[str]) -> Select[Any]
 _KEPT_FIGURES = tuple(column.name for column in user_days.c if column.name not in {"id", "source", "user_id", "day"})
 
 
-class SqlEvents:
+class SqlEventStore:
     """An `EventStore` for the movies of one source, in tables that `engine.migrate` has made.
 
     The engine stays its owner's to dispose of.
@@ -272,18 +272,18 @@ class SqlEvents:
         for event, day in kept:
             if event.user_id is not None and event.movie_id is not None and event.kind.value in _DEED_KINDS:
                 kind = InteractionKind(event.kind.value)
-                deed = Interaction(event.movie_id, kind, weight_of(kind, event.rating), event.at, now)
-                first.setdefault((day, event.user_id, as_stored(event.movie_id), kind.value), deed)
-        key = (deeds.c.day, deeds.c.user_id, deeds.c.movie_id, deeds.c.kind)
-        statement = upsert(connection, deeds).on_conflict_do_nothing().returning(*key)
+                interaction = Interaction(event.movie_id, kind, weight_of(kind, event.rating), event.at, now)
+                first.setdefault((day, event.user_id, as_stored(event.movie_id), kind.value), interaction)
+        key = (interactions.c.day, interactions.c.user_id, interactions.c.movie_id, interactions.c.kind)
+        statement = upsert(connection, interactions).on_conflict_do_nothing().returning(*key)
         counted: set[tuple[Any, ...]] = set()
         # In one order, so that those who append at once never wait for each other in a circle.
         for some in _pieces(sorted(first)):
             rows = [self._deed_row(one, first[one]) for one in some]
             counted |= {tuple(row) for row in await connection.execute(statement, rows)}
-        return [deed for one, deed in first.items() if one in counted]
+        return [interaction for one, interaction in first.items() if one in counted]
 
-    def _deed_row(self, key: tuple[int, str, str, str], deed: Interaction) -> dict[str, Any]:
+    def _deed_row(self, key: tuple[int, str, str, str], interaction: Interaction) -> dict[str, Any]:
         day, user_id, movie_id, kind = key
         return {
             "source": self._source,
@@ -291,9 +291,9 @@ class SqlEvents:
             "user_id": user_id,
             "movie_id": movie_id,
             "kind": kind,
-            "weight": deed.weight,
-            "at": micros_of(deed.at),
-            "kept_at": micros_of(deed.kept_at),
+            "weight": interaction.weight,
+            "at": micros_of(interaction.at),
+            "kept_at": micros_of(interaction.kept_at),
         }
 
     async def count(self, day: date, counts: Mapping[str, int]) -> None:
@@ -302,16 +302,16 @@ class SqlEvents:
         async with transaction(self._engine) as connection:
             await connection.execute(_add(upsert(connection, source_days).values(row), source_days))
 
-    async def deeds(self) -> AsyncIterator[Sequence[Interaction]]:
-        key = (deeds.c.day, deeds.c.user_id, deeds.c.movie_id, deeds.c.kind)
-        query = select(deeds).where(deeds.c.source == self._source).order_by(*key).limit(PAGE)
+    async def interactions(self) -> AsyncIterator[Sequence[Interaction]]:
+        key = (interactions.c.day, interactions.c.user_id, interactions.c.movie_id, interactions.c.kind)
+        query = select(interactions).where(interactions.c.source == self._source).order_by(*key).limit(PAGE)
         last: tuple[Any, ...] | None = None
         while True:
             after = query if last is None else query.where(tuple_(*key) > tuple_(*map(literal, last)))
             async with transaction(self._engine, read_only=True) as connection:
                 rows = (await connection.execute(after)).all()
             if rows:
-                yield [_deed(row) for row in rows]
+                yield [_interaction(row) for row in rows]
             if len(rows) < PAGE:
                 return
             last = (rows[-1].day, rows[-1].user_id, rows[-1].movie_id, rows[-1].kind)
@@ -332,7 +332,7 @@ class SqlEvents:
 
     async def erase(self, user_id: str) -> None:
         # Events first: until they are gone, a purge may make days of them.
-        for table in (_table, deeds, user_days):
+        for table in (_table, interactions, user_days):
             await self._remove(table, table.c.user_id == user_id, whose=users.c.id == user_id)
 
     # --- what goes after a time
@@ -343,7 +343,9 @@ class SqlEvents:
         removed = 0
         while amount := await self._fold(before):
             removed += amount
-        await self._remove(deeds, (deeds.c.source == self._source) & (deeds.c.day < before.toordinal()))
+        await self._remove(
+            interactions, (interactions.c.source == self._source) & (interactions.c.day < before.toordinal())
+        )
         ending = before.toordinal() - KEPT.days
         for table in (user_days, query_days, source_days):
             await self._remove(table, (table.c.source == self._source) & (table.c.day < ending))
@@ -454,7 +456,7 @@ def _add(statement: Any, table: Table) -> Any:
     return statement.on_conflict_do_update(index_elements=sorted(key), set_=sums)
 
 
-def _deed(row: Any) -> Interaction:
+def _interaction(row: Any) -> Interaction:
     return Interaction(row.movie_id, InteractionKind(row.kind), row.weight, time_of(row.at), time_of(row.kept_at))
 
 

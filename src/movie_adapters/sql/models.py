@@ -34,7 +34,7 @@ model_parts = Table(
 )
 
 
-class SqlModels:
+class SqlModelStore:
     """A `ModelStore` of one movie source, in tables that `engine.migrate` has made."""
 
     def __init__(self, engine: AsyncEngine, source: str) -> None:

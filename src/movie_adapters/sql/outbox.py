@@ -25,7 +25,7 @@ from movie_core.accounts.outbox import (
     MAX_TALLY,
     NOTICES,
     RENEWED,
-    LinkInMail,
+    EmailLink,
     Mail,
     MailKind,
     MailRules,
@@ -71,7 +71,7 @@ class SqlOutbox:
                 return claimed
         return ()
 
-    async def settle(self, owner: str, mail: Mail) -> bool:
+    async def complete(self, owner: str, mail: Mail) -> bool:
         kept: dict[str, Any] = {
             "state": mail.state.value,
             "attempts": mail.attempts,
@@ -99,7 +99,7 @@ class SqlOutbox:
                 .values(lease_owner=None, leased_until=None)
             )
 
-    async def mails(self, window: Window, state: MailState | None = None) -> tuple[int, Sequence[Mail]]:
+    async def list_page(self, window: Window, state: MailState | None = None) -> tuple[int, Sequence[Mail]]:
         which = true() if state is None else mails.c.state == state.value
         query = select(mails).where(which).order_by(mails.c.created_at.desc(), mails.c.id)
         async with transaction(self._engine, read_only=True) as connection:
@@ -107,7 +107,7 @@ class SqlOutbox:
             rows = await connection.execute(query.offset(window.offset).limit(window.limit))
             return total or 0, [_mail(row) for row in rows]
 
-    async def mail(self, mail_id: str) -> Mail | None:
+    async def find(self, mail_id: str) -> Mail | None:
         async with transaction(self._engine, read_only=True) as connection:
             row = (await connection.execute(select(mails).where(mails.c.id == mail_id))).one_or_none()
             return None if row is None else _mail(row)
@@ -125,7 +125,7 @@ class SqlOutbox:
             due = update(mails).where(which).values(state=MailState.PENDING.value, attempts=0, due_at=now)
             return (await connection.scalars(due.returning(mails.c.id))).all()
 
-    async def tally(self, now: datetime) -> OutboxStats:
+    async def stats(self, now: datetime) -> OutboxStats:
         counts = [
             select(func.count())
             .select_from(select(mails.c.id).where(mails.c.state == state.value).limit(MAX_TALLY).subquery())
@@ -217,7 +217,7 @@ class SqlOutbox:
                 if free > now:
                     await connection.execute(insert(mails).values(row | {"served": json.dumps(served)}))
                     return
-                made = [LinkInMail(**asdict(NewLink.make(uid, self._keys))) for uid in uids]
+                made = [EmailLink(**asdict(NewLink.make(uid, self._keys))) for uid in uids]
                 row |= {"recipient": recipient, "made_at": now, "links": links_text(made)}
                 await connection.execute(insert(mails).values(row))
                 if made:
@@ -320,13 +320,13 @@ async def put_notice(connection: AsyncConnection, kind: MailKind, address_key: s
     await put_waiting(connection, mail_row(kind, address_key, now, now))
 
 
-def links_text(made: Sequence[LinkInMail]) -> str:
+def links_text(made: Sequence[EmailLink]) -> str:
     # The previous version requires the key `username`.
     return json.dumps([asdict(link) | {"username": ""} for link in made])
 
 
 def link_row(
-    link: LinkInMail | NewLink, purpose: Purpose, address_key: str, mail_id: str, expires_at: datetime
+    link: EmailLink | NewLink, purpose: Purpose, address_key: str, mail_id: str, expires_at: datetime
 ) -> dict[str, Any]:
     return {
         "hashed": link.hashed,
@@ -357,7 +357,7 @@ def _mail(row: Any, *, with_links: bool = False) -> Mail:
         due_at=row.due_at,
         sent_at=row.sent_at,
         links=tuple(
-            LinkInMail(link["uid"], link["hashed"], link["sealed"])
+            EmailLink(link["uid"], link["hashed"], link["sealed"])
             for link in (json.loads(row.links) if with_links else ())
         ),
     )

@@ -31,7 +31,7 @@ kept_orders = Table(
 _KEY = list(kept_orders.primary_key.columns)
 
 
-class SqlOrders:
+class SqlPersonalOrderStore:
     """`PersonalOrderStore` of one movie source, in a table that `engine.migrate` has made."""
 
     def __init__(self, engine: AsyncEngine, source: str, clock: Callable[[], datetime] = utc_now) -> None:
@@ -43,7 +43,7 @@ class SqlOrders:
         async with transaction(self._engine, read_only=True) as connection:
             return await self._find(connection, user_id, key)
 
-    async def keep(self, user_id: str, key: str, movie_ids: Sequence[str]) -> Sequence[str]:
+    async def save(self, user_id: str, key: str, movie_ids: Sequence[str]) -> Sequence[str]:
         async with transaction(self._engine) as connection:
             # Whoever keeps an order of the same user waits here, and of a user who is gone nothing is kept.
             user = select(users.c.id).where(users.c.id == user_id).with_for_update(key_share=True)

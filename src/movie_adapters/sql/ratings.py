@@ -12,12 +12,12 @@ from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
 from movie_adapters.sql.engine import metadata
 from movie_adapters.sql.tables import WRITE_SECONDS, text_column, time_column, transaction, upsert, users
-from movie_core.discovery.ratings import MAX_RATINGS, NewRating, Rating, RatingChange, exported, keep
+from movie_core.discovery.ratings import MAX_RATINGS, NewRating, Rating, RatingChange, apply_rating, exported
 from movie_core.errors import StoreUnavailable, TooManyRatings, UserNotFound
 from movie_core.paging import Window
 
 BATCH = 5_000
-"""Ratings that `everyone` tells together."""
+"""Ratings that `iter_all` tells together."""
 LOOKED_UP = 500
 """Up to so many movies of a user's list are looked up by id; for more, all of it is read."""
 ROWS = 1_000
@@ -48,7 +48,7 @@ rating_versions = Table(
 _RATING = (ratings.c.movie_id, ratings.c.title, ratings.c.year, ratings.c.rating, ratings.c.rated_at)
 
 
-class SqlRatings:
+class SqlRatingStore:
     """A `RatingStore` for the movies of one source, in tables that `engine.migrate` has made; the engine stays
     its owner's to dispose of.
 
@@ -70,7 +70,7 @@ class SqlRatings:
                 which &= ratings.c.movie_id.in_(movie_ids)
             before = {one.movie_id: one for one in await _read(connection, which)}
             own = dict(before)
-            kept = [keep(own, one, now) for one in given]
+            kept = [apply_rating(own, one, now) for one in given]
             if len(own) > len(before):
                 count = await connection.scalar(select(func.count()).where(self._of(user_id))) or 0
                 if count + len(own) - len(before) > MAX_RATINGS:
@@ -102,7 +102,7 @@ class SqlRatings:
             found = await _read(connection, self._of(user_id) & (ratings.c.movie_id == movie_id))
             return found[0] if found else None
 
-    async def listed(self, user_id: str, window: Window) -> tuple[int, Sequence[Rating]]:
+    async def list_page(self, user_id: str, window: Window) -> tuple[int, Sequence[Rating]]:
         which = self._of(user_id)
         newest = select(*_RATING).where(which).order_by(ratings.c.rated_at.desc(), ratings.c.movie_id)
         async with transaction(self._engine, read_only=True) as connection:
@@ -114,7 +114,7 @@ class SqlRatings:
         async with transaction(self._engine, read_only=True) as connection:
             return await _read(connection, self._of(user_id))
 
-    async def everyone(self) -> AsyncIterator[Sequence[tuple[str, Rating]]]:
+    async def iter_all(self) -> AsyncIterator[Sequence[tuple[str, Rating]]]:
         user_id = movie_id = ""
         user, movie = ratings.c.user_id, ratings.c.movie_id
         while True:

@@ -13,7 +13,7 @@ from movie_adapters.sql.outbox import put_notice
 from movie_adapters.sql.tables import (
     end_sessions,
     ended_sessions,
-    lock_account,
+    lock_user,
     login_networks,
     refresh_tokens,
     sessions,
@@ -24,12 +24,12 @@ from movie_adapters.sql.tables import (
 from movie_core.accounts.outbox import MailKind
 from movie_core.accounts.sessions import MAX_NETWORKS, MAX_SESSIONS, Reuse, Session, classify_reuse
 from movie_core.errors import InvalidCredentials
-from movie_core.ports import Rotated
+from movie_core.ports import RotationResult
 
 _log = logging.getLogger(__name__)
 
 
-class SqlSessions:
+class SqlSessionStore:
     """A `SessionStore` in tables that `engine.migrate` has made; the engine stays its owner's to dispose of."""
 
     def __init__(self, engine: AsyncEngine) -> None:
@@ -85,7 +85,7 @@ class SqlSessions:
         expires_at: datetime,
         *,
         lifetime: timedelta | None = None,
-    ) -> Rotated | None:
+    ) -> RotationResult | None:
         async with transaction(self._engine) as connection:
             row = await _find_token(connection, refresh_hash)
             if row is None or row.token_expires_at <= now:
@@ -105,7 +105,7 @@ class SqlSessions:
                     await _keep_token(connection, successors[0], row.id, expires_at)
                     used = update(sessions).where(sessions.c.id == row.id)
                     await connection.execute(used.values(last_used_at=now, expires_at=expires_at))
-                    return Rotated(replace(_session(row), last_used_at=now), 0)
+                    return RotationResult(replace(_session(row), last_used_at=now), 0)
                 row = await _find_token(connection, refresh_hash)  # somebody else was quicker
                 if row is None:
                     return None
@@ -115,33 +115,33 @@ class SqlSessions:
                 return None
             if row.successor not in successors:  # its secret is set no more
                 return None
-            return Rotated(_session(row), successors.index(row.successor))
+            return RotationResult(_session(row), successors.index(row.successor))
 
-    async def listed(self, account_id: str) -> Sequence[Session]:
+    async def list_page(self, user_id: str) -> Sequence[Session]:
         async with transaction(self._engine, read_only=True) as connection:
             rows = await connection.execute(
                 select(sessions)
-                .where(sessions.c.user_id == account_id)
+                .where(sessions.c.user_id == user_id)
                 .order_by(sessions.c.last_used_at.desc(), sessions.c.created_at.desc(), sessions.c.id)
             )
             return [_session(row) for row in rows]
 
     async def end(
         self,
-        account_id: str,
+        user_id: str,
         now: datetime,
         *,
-        only: str | None = None,
-        but: str | None = None,
+        session_id: str | None = None,
+        except_session_id: str | None = None,
         notify: bool = False,
     ) -> Sequence[str]:
-        which = sessions.c.user_id == account_id
-        if only is not None:
-            which &= sessions.c.id == only
-        if but is not None:
-            which &= sessions.c.id != but
+        which = sessions.c.user_id == user_id
+        if session_id is not None:
+            which &= sessions.c.id == session_id
+        if except_session_id is not None:
+            which &= sessions.c.id != except_session_id
         async with transaction(self._engine) as connection:
-            address_key = await lock_account(connection, account_id) if notify else None
+            address_key = await lock_user(connection, user_id) if notify else None
             ended = await end_sessions(connection, which, now)
             if ended and address_key is not None:
                 await put_notice(connection, MailKind.SESSIONS_ENDED, address_key, now)
@@ -152,7 +152,7 @@ class SqlSessions:
             row = (await connection.execute(select(sessions).where(sessions.c.id == session_id))).one_or_none()
             return None if row is None else _session(row)
 
-    async def owner_of(self, refresh_hash: str) -> str | None:
+    async def find_owner(self, refresh_hash: str) -> str | None:
         query = select(sessions.c.user_id).join(refresh_tokens).where(refresh_tokens.c.hashed == refresh_hash)
         async with transaction(self._engine, read_only=True) as connection:
             owner: str | None = await connection.scalar(query)
@@ -164,11 +164,11 @@ class SqlSessions:
             found = await connection.scalars(own.order_by(login_networks.c.last_used_at.desc()))
             return found.all()
 
-    async def session_lives(self, session_id: str) -> bool:
+    async def is_live(self, session_id: str) -> bool:
         async with transaction(self._engine, read_only=True) as connection:
             return bool(await connection.scalar(select(exists().where(sessions.c.id == session_id))))
 
-    async def sessions_ended_since(self, at: datetime) -> Sequence[str]:
+    async def ended_since(self, at: datetime) -> Sequence[str]:
         async with transaction(self._engine, read_only=True) as connection:
             found = await connection.scalars(select(ended_sessions.c.id).where(ended_sessions.c.ended_at >= at))
             return found.all()

@@ -283,9 +283,9 @@ async def lock_address(connection: AsyncConnection, address_key: str) -> None:
         await connection.execute(select(func.pg_advisory_xact_lock(key)))
 
 
-async def lock_account(connection: AsyncConnection, account_id: str) -> str | None:
+async def lock_user(connection: AsyncConnection, user_id: str) -> str | None:
     """Lock the address of an account, before any of its rows; the address' key, None where there is no account."""
-    found: str | None = await connection.scalar(select(users.c.email_key).where(users.c.id == account_id))
+    found: str | None = await connection.scalar(select(users.c.email_key).where(users.c.id == user_id))
     if found is not None:
         await lock_address(connection, found)
     return found

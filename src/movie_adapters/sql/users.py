@@ -43,8 +43,8 @@ from movie_adapters.sql.tables import (
     end_sessions,
     ended_sessions,
     links,
-    lock_account,
     lock_address,
+    lock_user,
     login_networks,
     mails,
     refresh_tokens,
@@ -54,12 +54,12 @@ from movie_adapters.sql.tables import (
     users,
 )
 from movie_core.accounts.keyring import Keyring
-from movie_core.accounts.outbox import ACTIVATIONS, LinkInMail, MailKind, MailRules, MailState, NewLink, Purpose
-from movie_core.accounts.users import MAX_PENDING, REPEAT, Account, Address, PersonState, Registration, Username
+from movie_core.accounts.outbox import ACTIVATIONS, EmailLink, MailKind, MailRules, MailState, NewLink, Purpose
+from movie_core.accounts.users import MAX_PENDING, REPEAT, Address, Registration, User, Username, UserState
 from movie_core.clock import iso_time
 from movie_core.errors import InvalidLink, PasswordRequired, UsernameTaken, UserNotFound
 from movie_core.paging import Window
-from movie_core.ports import Activated, ActivationLink, Person, UsernameSyntax
+from movie_core.ports import ActivationLink, ActivationResult, UsernameSyntax, UserSummary
 
 KEPT_AFTER_LINK = timedelta(days=7)
 """How long registrations and links outlive the link's end."""
@@ -71,7 +71,7 @@ BATCH = 500
 """Rows that a purge removes in one transaction."""
 
 
-class SqlUsers:
+class SqlUserRepo:
     """A `UserRepo` in tables that `engine.migrate` has made; the engine stays its owner's to dispose of."""
 
     def __init__(self, engine: AsyncEngine, rules: MailRules, keys: Keyring, syntax: UsernameSyntax) -> None:
@@ -118,7 +118,7 @@ class SqlUsers:
                 insert(links).values(link_row(link, Purpose.ACTIVATE, address.key, mail["id"], expires_at))
             )
             # Nobody ever gets the token of a decoy.
-            told = [] if owner is not None else [LinkInMail(link.uid, link.hashed, link.sealed)]
+            told = [] if owner is not None else [EmailLink(link.uid, link.hashed, link.sealed)]
             ready = {"recipient": owner or address.spelling, "made_at": now, "links": links_text(told)}
             await connection.execute(insert(mails).values(mail | ready))
 
@@ -154,7 +154,7 @@ class SqlUsers:
 
     # --- links
 
-    async def activation(self, uid: str, hashed: str, now: datetime) -> ActivationLink:
+    async def find_activation_link(self, uid: str, hashed: str, now: datetime) -> ActivationLink:
         async with transaction(self._engine, read_only=True) as connection:
             link = await _activation_link(connection, uid, hashed, now)
             if link.used_at is not None:
@@ -165,20 +165,22 @@ class SqlUsers:
                 raise _invalid_link()
             return ActivationLink(_registration(asked), is_only=_are_alike(rows))
 
-    async def activate(self, uid: str, hashed: str, now: datetime, *, password_hash: str | None = None) -> Activated:
+    async def activate(
+        self, uid: str, hashed: str, now: datetime, *, password_hash: str | None = None
+    ) -> ActivationResult:
         async with transaction(self._engine) as connection:
             await _lock_link(connection, hashed)
             link = await _activation_link(connection, uid, hashed, now)
             if link.used_at is not None:
-                return Activated(await _account_by(connection, users.c.id == uid), is_new=False)
+                return ActivationResult(await _account_by(connection, users.c.id == uid), is_new=False)
             if password_hash is None:
                 rows = (await connection.execute(pending_registrations(link.address_key))).all()
                 if not _are_alike(rows):
                     raise PasswordRequired("several registrations wait under this address")
-            account = await _activate(connection, uid, link.address_key, now, used=hashed, password_hash=password_hash)
-            return Activated(account, is_new=True)
+            user = await _activate(connection, uid, link.address_key, now, used=hashed, password_hash=password_hash)
+            return ActivationResult(user, is_new=True)
 
-    async def reset_owner(self, uid: str, hashed: str, now: datetime) -> Account:
+    async def find_reset_user(self, uid: str, hashed: str, now: datetime) -> User:
         async with transaction(self._engine, read_only=True) as connection:
             return await _reset_owner(connection, uid, hashed, now)
 
@@ -193,35 +195,35 @@ class SqlUsers:
 
     # --- accounts
 
-    async def account(self, account_id: str) -> Account | None:
-        return await self._find(users.c.id == account_id)
+    async def find(self, user_id: str) -> User | None:
+        return await self._find(users.c.id == user_id)
 
-    async def account_at(self, address_key: str) -> Account | None:
+    async def find_by_address(self, address_key: str) -> User | None:
         return await self._find(users.c.email_key == address_key)
 
     async def change_password(
-        self, account_id: str, old_hash: str, new_hash: str, *, but: str, now: datetime
+        self, user_id: str, old_hash: str, new_hash: str, *, except_session_id: str, now: datetime
     ) -> Sequence[str] | None:
-        present = (users.c.id == account_id) & (users.c.password_hash == old_hash)
+        present = (users.c.id == user_id) & (users.c.password_hash == old_hash)
         async with transaction(self._engine) as connection:
-            address_key = await lock_account(connection, account_id)
+            address_key = await lock_user(connection, user_id)
             changed = await connection.execute(update(users).where(present).values(password_hash=new_hash))
             if address_key is None or not changed.rowcount:
                 return None
-            await _end_reset_links(connection, account_id)
+            await _end_reset_links(connection, user_id)
             await put_notice(connection, MailKind.PASSWORD_CHANGED, address_key, now)
-            others = (sessions.c.user_id == account_id) & (sessions.c.id != but)
+            others = (sessions.c.user_id == user_id) & (sessions.c.id != except_session_id)
             return await end_sessions(connection, others, now)
 
     async def change_profile(
-        self, account_id: str, *, username: Username | None = None, record_events: bool | None = None
-    ) -> Account:
+        self, user_id: str, *, username: Username | None = None, record_events: bool | None = None
+    ) -> User:
         new: dict[str, Any] = {}
         if username is not None:
             new |= _username_columns(username)
         if record_events is not None:
             new["record_events"] = record_events
-        own = users.c.id == account_id
+        own = users.c.id == user_id
         async with transaction(self._engine) as connection:
             change = update(users).where(own).values(new).returning(users) if new else select(users).where(own)
             try:
@@ -236,9 +238,9 @@ class SqlUsers:
         async with transaction(self._engine) as connection:
             await lock_address(connection, address_key)
             changed = update(users).where(users.c.email_key == address_key).values(is_active=is_active)
-            account_id = await connection.scalar(changed.returning(users.c.id))
-            if account_id is not None:
-                return [] if is_active else await end_sessions(connection, sessions.c.user_id == account_id, now)
+            user_id = await connection.scalar(changed.returning(users.c.id))
+            if user_id is not None:
+                return [] if is_active else await end_sessions(connection, sessions.c.user_id == user_id, now)
             newest = pending_registrations(address_key).order_by(registrations.c.created_at.desc(), registrations.c.id)
             registration = (await connection.execute(newest.limit(1))).one_or_none() if is_active else None
             if registration is None:
@@ -252,9 +254,9 @@ class SqlUsers:
             if not (await connection.execute(changed)).rowcount:
                 raise UserNotFound("there is no account with this address")
 
-    async def people(
-        self, window: Window, address_key: str | None = None, *, search: str = "", state: PersonState | None = None
-    ) -> tuple[int, Sequence[Person]]:
+    async def list_users(
+        self, window: Window, address_key: str | None = None, *, search: str = "", state: UserState | None = None
+    ) -> tuple[int, Sequence[UserSummary]]:
         everybody = _everybody(
             lambda table: [
                 *([] if address_key is None else [table.c.email_key == address_key]),
@@ -263,15 +265,15 @@ class SqlUsers:
         ).subquery()
         wanted: ColumnElement[bool] = true()
         match state:
-            case PersonState.PENDING:
+            case UserState.PENDING:
                 wanted = everybody.c.is_pending
-            case PersonState.ACCOUNT:
+            case UserState.ACCOUNT:
                 wanted = ~everybody.c.is_pending
-            case PersonState.STAFF:
+            case UserState.STAFF:
                 wanted = everybody.c.is_staff
-            case PersonState.ACTIVE:
+            case UserState.ACTIVE:
                 wanted = everybody.c.is_active
-            case PersonState.INACTIVE:
+            case UserState.INACTIVE:
                 wanted = ~everybody.c.is_active & ~everybody.c.is_pending
         count = select(func.count()).select_from(everybody).where(wanted)
         query = select(everybody).where(wanted).order_by(everybody.c.created_at.desc(), everybody.c.id)
@@ -280,7 +282,7 @@ class SqlUsers:
             rows = await connection.execute(query.offset(window.offset).limit(window.limit))
             return total or 0, [_person(row) for row in rows]
 
-    async def person(self, person_id: str) -> Person | None:
+    async def find_summary(self, person_id: str) -> UserSummary | None:
         async with transaction(self._engine, read_only=True) as connection:
             row = (await connection.execute(_everybody(lambda table: [table.c.id == person_id]))).first()
             return None if row is None else _person(row)
@@ -310,11 +312,11 @@ class SqlUsers:
         async with transaction(self._engine) as connection:
             await lock_address(connection, address_key)
             own = users.c.email_key == address_key
-            account_id = await connection.scalar(select(users.c.id).where(own).with_for_update())
+            user_id = await connection.scalar(select(users.c.id).where(own).with_for_update())
             ended: list[str] = []
-            if account_id is not None:
-                ended = await end_sessions(connection, sessions.c.user_id == account_id, now)
-                await take_out(connection, account_id)
+            if user_id is not None:
+                ended = await end_sessions(connection, sessions.c.user_id == user_id, now)
+                await take_out(connection, user_id)
             # Mails before links, as whoever leases a mail goes.
             await connection.execute(delete(mails).where(mails.c.address_key == address_key))
             await connection.execute(delete(links).where(links.c.address_key == address_key))
@@ -366,15 +368,15 @@ class SqlUsers:
                         select(users.c.username_skeleton).where(users.c.username_skeleton.in_(wanted.values()))
                     )
                 )
-                for account_id, skeleton in wanted.items():
-                    kept = f"{skeleton}\x1f{account_id}" if skeleton in taken else skeleton
+                for user_id, skeleton in wanted.items():
+                    kept = f"{skeleton}\x1f{user_id}" if skeleton in taken else skeleton
                     taken.add(skeleton)
-                    change = update(users).where(users.c.id == account_id, missing).values(username_skeleton=kept)
+                    change = update(users).where(users.c.id == user_id, missing).values(username_skeleton=kept)
                     try:
                         async with connection.begin_nested():
                             await connection.execute(change)
                     except IntegrityError:  # one like it has been activated just now
-                        await connection.execute(change.values(username_skeleton=f"{skeleton}\x1f{account_id}"))
+                        await connection.execute(change.values(username_skeleton=f"{skeleton}\x1f{user_id}"))
 
     async def _purge_sessions(self, now: datetime) -> int:
         some = select(sessions.c.id).where(sessions.c.expires_at <= now).limit(BATCH)
@@ -394,7 +396,7 @@ class SqlUsers:
             removed += amount
         return removed
 
-    async def _find(self, which: ColumnElement[bool]) -> Account | None:
+    async def _find(self, which: ColumnElement[bool]) -> User | None:
         async with transaction(self._engine, read_only=True) as connection:
             row = (await connection.execute(select(users).where(which))).one_or_none()
             return None if row is None else _account(row)
@@ -413,13 +415,13 @@ async def _lock_link(connection: AsyncConnection, hashed: str) -> None:
 async def _activation_link(connection: AsyncConnection, uid: str, hashed: str, now: datetime) -> Any:
     """A link that was used, or may be; raises `InvalidLink`."""
     found = await connection.execute(
-        select(links, registrations.c.id.label("registration_id"), users.c.id.label("account_id"))
+        select(links, registrations.c.id.label("registration_id"), users.c.id.label("user_id"))
         .join_from(links, registrations, (registrations.c.id == links.c.uid) & ~registrations.c.is_decoy, isouter=True)
         .join(users, users.c.id == links.c.uid, isouter=True)
         .where(links.c.hashed == hashed, links.c.uid == uid, links.c.purpose == Purpose.ACTIVATE.value)
     )
     row = found.one_or_none()
-    was_used = row is not None and row.used_at is not None and row.account_id is not None
+    was_used = row is not None and row.used_at is not None and row.user_id is not None
     is_good = row is not None and row.used_at is None and row.registration_id is not None and row.expires_at > now
     if not (was_used or is_good):
         raise _invalid_link()
@@ -434,14 +436,14 @@ async def _activate(
     *,
     used: str | None,
     password_hash: str | None = None,
-) -> Account:
+) -> User:
     """Make the account of a registration, whose address is locked, with another password where a hash is given; `used`
     is the link that goes on to say so."""
     row = (await connection.execute(select(registrations).where(registrations.c.id == registration_id))).one()
     username = Username(row.username, row.username_key, row.username_skeleton)
     if await connection.scalar(select(exists().where(or_(*_are_like(username))))):
         raise _taken()
-    account = {
+    user = {
         "id": row.id,
         "email": row.email,
         "email_key": row.email_key,
@@ -453,7 +455,7 @@ async def _activate(
         "created_at": now,
     }
     try:
-        made = (await connection.execute(insert(users).values(account).returning(users))).one()
+        made = (await connection.execute(insert(users).values(user).returning(users))).one()
     except IntegrityError:
         raise _taken() from None
     waiting = mails.c.kind.in_([kind.value for kind in ACTIVATIONS]) & mails.c.made_at.is_(None)
@@ -467,7 +469,7 @@ async def _activate(
     return _account(made)
 
 
-async def _reset_owner(connection: AsyncConnection, uid: str, hashed: str, now: datetime) -> Account:
+async def _reset_owner(connection: AsyncConnection, uid: str, hashed: str, now: datetime) -> User:
     good = (links.c.hashed == hashed) & (links.c.purpose == Purpose.RESET.value) & (links.c.expires_at > now)
     found = await connection.execute(
         select(users)
@@ -480,11 +482,11 @@ async def _reset_owner(connection: AsyncConnection, uid: str, hashed: str, now: 
     return _account(row)
 
 
-async def _end_reset_links(connection: AsyncConnection, account_id: str) -> None:
-    await connection.execute(delete(links).where(links.c.uid == account_id, links.c.purpose == Purpose.RESET.value))
+async def _end_reset_links(connection: AsyncConnection, user_id: str) -> None:
+    await connection.execute(delete(links).where(links.c.uid == user_id, links.c.purpose == Purpose.RESET.value))
 
 
-async def _account_by(connection: AsyncConnection, which: ColumnElement[bool]) -> Account:
+async def _account_by(connection: AsyncConnection, which: ColumnElement[bool]) -> User:
     return _account((await connection.execute(select(users).where(which))).one())
 
 
@@ -513,8 +515,8 @@ def _has(table: Table, search: str) -> ColumnElement[bool]:
     )
 
 
-def _person(row: Any) -> Person:
-    return Person(
+def _person(row: Any) -> UserSummary:
+    return UserSummary(
         id=row.id,
         address=Address(row.email, row.email_key),
         username=Username(row.username, row.username_key, row.username_skeleton),
@@ -526,8 +528,8 @@ def _person(row: Any) -> Person:
     )
 
 
-def _account(row: Any) -> Account:
-    return Account(
+def _account(row: Any) -> User:
+    return User(
         id=row.id,
         address=Address(row.email, row.email_key),
         username=Username(row.username, row.username_key, row.username_skeleton),

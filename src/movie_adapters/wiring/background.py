@@ -25,28 +25,28 @@ class EventNotifier:
     """A `DeliveryNotifier` inside one process."""
 
     def __init__(self) -> None:
-        self._rung = asyncio.Event()
+        self._notified = asyncio.Event()
 
-    async def ring(self) -> None:
-        self._rung.set()
+    async def notify(self) -> None:
+        self._notified.set()
 
     async def wait(self, seconds: float) -> None:
         """Returns when it has rung since the last time, at the latest after so many seconds."""
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(seconds):  # wait_for may lose a cancellation that comes together with a ring
-                await self._rung.wait()
-        self._rung.clear()
+                await self._notified.wait()
+        self._notified.clear()
 
 
 async def keep_delivering(
-    room: OutboxDispatcher, doorbell: EventNotifier, *, finish_seconds: float = FINISH_SECONDS
+    dispatcher: OutboxDispatcher, notifier: EventNotifier, *, finish_seconds: float = FINISH_SECONDS
 ) -> None:
     """Deliver what is due now, whenever the doorbell rings, and every `TICK_SECONDS`, until cancelled; a mail in hand
     is finished first, for `finish_seconds` at most. A store that is away is waited for."""
     stop = asyncio.Event()
     is_away = False
     while True:
-        delivering = asyncio.create_task(room.deliver_due(stop.is_set))
+        delivering = asyncio.create_task(dispatcher.deliver_due(stop.is_set))
         try:
             await asyncio.shield(delivering)
             is_away = False
@@ -62,7 +62,7 @@ async def keep_delivering(
             is_away = True
         except Exception:  # noqa: BLE001  (one bad mail must not end the delivery of all)
             _log.exception("mail could not be delivered")
-        await doorbell.wait(TICK_SECONDS)
+        await notifier.wait(TICK_SECONDS)
 
 
 async def keep_up(work: Callable[[], Awaitable[object]], seconds: float) -> None:
@@ -79,14 +79,14 @@ async def keep_up(work: Callable[[], Awaitable[object]], seconds: float) -> None
 
 
 async def run_in_process(
-    room: OutboxDispatcher,
+    dispatcher: OutboxDispatcher,
     purge: Callable[[], Awaitable[object]],
     train: Callable[[], Awaitable[object]],
-    doorbell: EventNotifier,
+    notifier: EventNotifier,
 ) -> None:
     """All that a worker and a scheduler would do, for a process that has neither beside it; until cancelled, and then
     for `FINISH_SECONDS` at most."""
     async with asyncio.TaskGroup() as work:
-        work.create_task(keep_delivering(room, doorbell))
+        work.create_task(keep_delivering(dispatcher, notifier))
         work.create_task(keep_up(purge, PURGE_SECONDS))
         work.create_task(keep_up(train, TRAIN_SECONDS))

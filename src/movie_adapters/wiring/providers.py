@@ -39,13 +39,13 @@ from movie_core.accounts.services import AccountRules, Accounts
 from movie_core.accounts.session_registry import SessionRegistry
 from movie_core.discovery.event_recorder import EventRecorder
 from movie_core.discovery.services import Discovery
-from movie_core.discovery.trending_service import Trends
+from movie_core.discovery.trending_service import TrendingService
 from movie_core.errors import StoreUnavailable, Unavailable
-from movie_core.memory import MemoryEntries
+from movie_core.memory import MemoryCacheStore
 from movie_core.operations.administration import Administration
 from movie_core.operations.health import Dependency, Readiness
 from movie_core.operations.maintenance import Maintenance
-from movie_core.operations.rate_limits import Limits
+from movie_core.operations.rate_limits import RateLimits
 from movie_core.paging import Window
 from movie_core.ports import (
     AccessTokens,
@@ -72,7 +72,7 @@ from movie_core.ports import (
     UsernameSyntax,
     UserRepo,
 )
-from movie_core.search.caching import BLOCK_SIZES, READY_SHARE, CacheInvalidation, CachePolicy
+from movie_core.search.caching import BLOCK_SIZES, RESPONSE_CACHE_FRACTION, CacheInvalidation, CachePolicy
 from movie_core.search.movie_search import MovieSearch
 from movie_core.search.movies import Movie, MovieQuery
 from movie_core.search.retry_policy import RetryPolicy
@@ -80,7 +80,8 @@ from movie_core.search.retry_policy import RetryPolicy
 if TYPE_CHECKING:
     from sqlalchemy.ext.asyncio import AsyncEngine
 
-    from movie_adapters.redis.client import RedisLink
+    from movie_adapters.redis.client import RedisClient
+
 
 EMBEDDED = "catalogue"
 """The source that keeps its movies itself."""
@@ -121,7 +122,7 @@ class Database:
 
 
 @dataclass(frozen=True, slots=True)
-class PatientSource:
+class UpstreamSource:
     """The source itself, asked each time, and around it the patience that the network needs."""
 
     source: MovieSource
@@ -131,17 +132,17 @@ class PatientSource:
 class SharedRedis:
     """Redis as an optimisation, for all in the process who use it as one; no link where there is no URL."""
 
-    link: "RedisLink | None"
-    cache: "RedisLink | None"
+    link: "RedisClient | None"
+    cache: "RedisClient | None"
     """To the Redis that may forget: the same link where it is the same Redis."""
 
     def entries(self) -> CacheStore | None:
         """The answers that the processes remember together."""
         if self.cache is None:
             return None
-        from movie_adapters.redis.cache import RedisEntries
+        from movie_adapters.redis.cache import RedisCacheStore
 
-        return RedisEntries(self.cache)
+        return RedisCacheStore(self.cache)
 
     def states(self) -> dict[str, Callable[[], bool]]:
         """Of each Redis in use, whether it is away."""
@@ -173,10 +174,10 @@ class Adapters(Provider):
         if urls == (None, None):
             yield SharedRedis(None, None)
             return
-        from movie_adapters.redis.client import RedisLink
+        from movie_adapters.redis.client import RedisClient
 
         links = {
-            url: RedisLink(url, prefix=settings.key_prefix, around=tracing.redis) for url in urls if url is not None
+            url: RedisClient(url, prefix=settings.key_prefix, around=tracing.redis) for url in urls if url is not None
         }
         yield SharedRedis(*(None if url is None else links[url] for url in urls))
         for link in links.values():
@@ -186,29 +187,29 @@ class Adapters(Provider):
     async def catalogue(self, settings: Settings, database: Database) -> AsyncIterator[MovieCatalogue]:
         """The movies that we keep under the name of the source in use."""
         if settings.sqlite_path is not None:
-            from movie_adapters.catalogue.sqlite import SqliteMovies
+            from movie_adapters.catalogue.sqlite import SqliteMovieCatalogue
 
-            sqlite = SqliteMovies(settings.sqlite_path, settings.source)
+            sqlite = SqliteMovieCatalogue(settings.sqlite_path, settings.source)
             yield sqlite
             await sqlite.close()
         else:
-            from movie_adapters.catalogue.postgres import PostgresMovies
+            from movie_adapters.catalogue.postgres import PostgresMovieCatalogue
 
-            yield PostgresMovies(database.engine, settings.source)
+            yield PostgresMovieCatalogue(database.engine, settings.source)
 
     @provide
-    async def patient(
+    async def upstream(
         self, settings: Settings, catalogue: MovieCatalogue, tracing: Tracing
-    ) -> AsyncIterator[PatientSource]:
+    ) -> AsyncIterator[UpstreamSource]:
         if settings.source == EMBEDDED:
-            yield PatientSource(catalogue)
+            yield UpstreamSource(catalogue)
             return
         import stamina
 
         from movie_adapters.sources.http import SourceHttp
-        from movie_adapters.sources.resilient import ResilientMovies
-        from movie_adapters.sources.third_party import ThirdPartyMovies
-        from movie_adapters.sources.tmdb import TmdbMovies, tmdb_http
+        from movie_adapters.sources.resilient import ResilientMovieSource
+        from movie_adapters.sources.third_party import ThirdPartyMovieSource
+        from movie_adapters.sources.tmdb import TmdbMovieSource, tmdb_http
 
         stamina.instrumentation.set_on_retry_hooks(())  # a source that fails half the time would fill the log
         timeout, retry_status = settings.source_timeout, settings.source_retry_status
@@ -217,44 +218,44 @@ class Adapters(Provider):
             http = tmdb_http(
                 settings.source_token or "", base_url=settings.source_url, timeout=timeout, retry_status=retry_status
             )
-            inner = TmdbMovies(http)
+            inner = TmdbMovieSource(http)
         else:
             http = SourceHttp(settings.source_url or "", timeout=timeout, retry_status=retry_status)
-            inner = ThirdPartyMovies(http)
-        resilient = ResilientMovies(
+            inner = ThirdPartyMovieSource(http)
+        resilient = ResilientMovieSource(
             tracing.source(inner), RetryPolicy(deadline=settings.source_deadline, timeout=timeout)
         )
-        yield PatientSource(resilient)
+        yield UpstreamSource(resilient)
         await resilient.close()
         await http.close()
 
     @provide
-    def forgetting(self) -> CacheInvalidation:
+    def invalidation(self) -> CacheInvalidation:
         return CacheInvalidation()
 
     @provide
     async def source(
         self,
         settings: Settings,
-        patient: PatientSource,
+        upstream: UpstreamSource,
         seen: SeenMovies,
         redis: SharedRedis,
-        forgetting: CacheInvalidation,
+        invalidation: CacheInvalidation,
     ) -> AsyncIterator[MovieSource]:
         """What searches ask: a source with memory, unless it keeps its movies itself."""
         if settings.source == EMBEDDED:
-            yield patient.source
+            yield upstream.source
             return
         cached = CachedMovieSource(
-            patient.source,
+            upstream.source,
             store=redis.entries(),
-            memory=MemoryEntries(settings.cache_bytes - settings.cache_bytes // READY_SHARE),
+            memory=MemoryCacheStore(settings.cache_bytes - settings.cache_bytes // RESPONSE_CACHE_FRACTION),
             policy=CachePolicy(settings.cache_fresh, settings.cache_stale),
             deadline=settings.source_deadline,
             block=TMDB_BLOCK if settings.source == "tmdb" else BLOCK_SIZES[0],
             namespace=settings.source_url or "",
             keep=seen.remember,
-            forgetting=forgetting,
+            invalidation=invalidation,
         )
         yield cached
         await cached.close()
@@ -266,16 +267,16 @@ class Adapters(Provider):
         await seen.close()
 
     @provide
-    def catalog(self, settings: Settings, source: MovieSource, seen: SeenMovies) -> MovieSearch:
+    def movie_search(self, settings: Settings, source: MovieSource, seen: SeenMovies) -> MovieSearch:
         return MovieSearch(source, None if settings.source == EMBEDDED else seen)
 
     @provide
     async def readiness(
-        self, settings: Settings, catalogue: MovieCatalogue, patient: PatientSource
+        self, settings: Settings, catalogue: MovieCatalogue, upstream: UpstreamSource
     ) -> AsyncIterator[Readiness]:
         parts = [_database_part(settings, catalogue)]
         if settings.source != EMBEDDED:
-            parts.append(_source_part(patient.source))
+            parts.append(_source_part(upstream.source))
         named = {"redis": settings.redis_url}
         if settings.cache_redis_url != settings.redis_url:
             named["cache"] = settings.cache_redis_url
@@ -306,15 +307,15 @@ class AccountAdapters(Provider):
 
     @provide
     def users(self, database: Database, rules: MailRules, keys: Keyring, syntax: UsernameSyntax) -> UserRepo:
-        from movie_adapters.sql.users import SqlUsers
+        from movie_adapters.sql.users import SqlUserRepo
 
-        return SqlUsers(database.engine, rules, keys, syntax)
+        return SqlUserRepo(database.engine, rules, keys, syntax)
 
     @provide
     def sessions(self, database: Database) -> SessionStore:
-        from movie_adapters.sql.sessions import SqlSessions
+        from movie_adapters.sql.sessions import SqlSessionStore
 
-        return SqlSessions(database.engine)
+        return SqlSessionStore(database.engine)
 
     @provide
     def outbox(self, database: Database, rules: MailRules, keys: Keyring) -> Outbox:
@@ -336,7 +337,7 @@ class AccountAdapters(Provider):
         await smtp.close()
 
     @provide
-    async def doorbell(self, settings: Settings) -> AsyncIterator[DeliveryNotifier]:
+    async def notifier(self, settings: Settings) -> AsyncIterator[DeliveryNotifier]:
         if settings.redis_url is None:
             from movie_adapters.wiring.background import EventNotifier
 
@@ -344,23 +345,23 @@ class AccountAdapters(Provider):
             return
         from movie_adapters.redis.task_queue import TaskNotifier
 
-        bell = TaskNotifier(settings.redis_url, settings.key_prefix)
-        yield bell
-        await bell.close()
+        notifier = TaskNotifier(settings.redis_url, settings.key_prefix)
+        yield notifier
+        await notifier.close()
 
     @provide
     async def hasher(self) -> AsyncIterator[PasswordHasher]:
-        from movie_adapters.security.argon2 import Argon2Hasher
+        from movie_adapters.security.argon2 import Argon2PasswordHasher
 
-        hasher = Argon2Hasher()
+        hasher = Argon2PasswordHasher()
         yield hasher
         await hasher.close()
 
     @provide
     def tokens(self, settings: Settings, keys: Keyring) -> AccessTokens:
-        from movie_adapters.security.jwt import JwtTokens
+        from movie_adapters.security.jwt import JwtAccessTokens
 
-        return JwtTokens(keys, issuer=settings.public_url)
+        return JwtAccessTokens(keys, issuer=settings.public_url)
 
     @provide
     def syntax(self) -> AddressSyntax:
@@ -376,9 +377,9 @@ class AccountAdapters(Provider):
 
     @provide
     def strength(self) -> PasswordStrength:
-        from movie_adapters.security.password_strength import ZxcvbnStrength
+        from movie_adapters.security.password_strength import ZxcvbnPasswordStrength
 
-        return ZxcvbnStrength()
+        return ZxcvbnPasswordStrength()
 
     @provide
     def rate_limiter(self, redis: SharedRedis) -> RateLimiter:
@@ -387,8 +388,8 @@ class AccountAdapters(Provider):
         return SharedRateLimiter(redis.link)
 
     @provide
-    def limits(self, settings: Settings, limiter: RateLimiter) -> Limits:
-        return Limits(
+    def limits(self, settings: Settings, limiter: RateLimiter) -> RateLimits:
+        return RateLimits(
             limiter,
             login=settings.limit_login,
             register=settings.limit_register,
@@ -401,7 +402,7 @@ class AccountAdapters(Provider):
         )
 
     @provide
-    def watch(self, sessions: SessionStore) -> SessionRegistry:
+    def registry(self, sessions: SessionStore) -> SessionRegistry:
         return SessionRegistry(sessions)
 
     @provide
@@ -419,14 +420,14 @@ class AccountAdapters(Provider):
         self,
         users: UserRepo,
         sessions: SessionStore,
-        watch: SessionRegistry,
+        registry: SessionRegistry,
         hasher: PasswordHasher,
         tokens: AccessTokens,
         syntax: AddressSyntax,
         username_syntax: UsernameSyntax,
         strength: PasswordStrength,
         mailer: Mailer,
-        doorbell: DeliveryNotifier,
+        notifier: DeliveryNotifier,
         keys: Keyring,
         rules: AccountRules,
         ratings: RatingStore,
@@ -437,14 +438,14 @@ class AccountAdapters(Provider):
         return Accounts(
             users,
             sessions,
-            watch,
+            registry,
             hasher,
             tokens,
             syntax,
             username_syntax,
             strength,
             mailer,
-            doorbell,
+            notifier,
             keys,
             rules,
             personal=(ratings, events, orders, audit_log),
@@ -458,12 +459,12 @@ class AccountAdapters(Provider):
 
     @provide
     def administration(
-        self, accounts: Accounts, users: UserRepo, outbox: Outbox, doorbell: DeliveryNotifier, audit_log: AuditLog
+        self, accounts: Accounts, users: UserRepo, outbox: Outbox, notifier: DeliveryNotifier, audit_log: AuditLog
     ) -> Administration:
-        return Administration(accounts, users, outbox, doorbell, audit_log)
+        return Administration(accounts, users, outbox, notifier, audit_log)
 
     @provide
-    def mail_room(self, settings: Settings, outbox: Outbox, mailer: Mailer, keys: Keyring) -> OutboxDispatcher:
+    def dispatcher(self, settings: Settings, outbox: Outbox, mailer: Mailer, keys: Keyring) -> OutboxDispatcher:
         owner = f"{socket.gethostname()[:40]}-{os.getpid()}-{secrets.token_hex(4)}"
         return OutboxDispatcher(outbox, mailer, keys, public_url=settings.public_url, owner=owner)
 
@@ -476,15 +477,15 @@ class DiscoveryAdapters(Provider):
 
     @provide
     def ratings(self, settings: Settings, database: Database) -> RatingStore:
-        from movie_adapters.sql.ratings import SqlRatings
+        from movie_adapters.sql.ratings import SqlRatingStore
 
-        return SqlRatings(database.engine, settings.source)
+        return SqlRatingStore(database.engine, settings.source)
 
     @provide
     def events(self, settings: Settings, database: Database) -> EventStore:
-        from movie_adapters.sql.events import SqlEvents
+        from movie_adapters.sql.events import SqlEventStore
 
-        return SqlEvents(database.engine, settings.source)
+        return SqlEventStore(database.engine, settings.source)
 
     @provide
     def analytics(self, settings: Settings, database: Database) -> Analytics:
@@ -495,36 +496,38 @@ class DiscoveryAdapters(Provider):
     @provide
     def trend_store(self, settings: Settings, database: Database, redis: SharedRedis) -> TrendStore:
         if redis.link is None:
-            from movie_adapters.sql.trends import SqlTrends
+            from movie_adapters.sql.trends import SqlTrendStore
 
-            return SqlTrends(database.engine, settings.source)
-        from movie_adapters.redis.trends import RedisTrends
+            return SqlTrendStore(database.engine, settings.source)
+        from movie_adapters.redis.trends import RedisTrendStore
 
-        return RedisTrends(redis.link, settings.source)
-
-    @provide
-    def trends(self, store: TrendStore, events: EventStore) -> Trends:
-        return Trends(store, events)
+        return RedisTrendStore(redis.link, settings.source)
 
     @provide
-    def recorder(self, settings: Settings, events: EventStore, trends: Trends, patient: PatientSource) -> EventRecorder:
+    def trends(self, store: TrendStore, events: EventStore) -> TrendingService:
+        return TrendingService(store, events)
+
+    @provide
+    def recorder(
+        self, settings: Settings, events: EventStore, trends: TrendingService, upstream: UpstreamSource
+    ) -> EventRecorder:
         def calls() -> tuple[int, int]:
-            outcomes = getattr(patient.source, "outcomes", None)
+            outcomes = getattr(upstream.source, "outcomes", None)
             return (0, 0) if outcomes is None else (outcomes.total(), outcomes.total() - outcomes["answered"])
 
         return EventRecorder(events if settings.events else None, trends, calls=calls)
 
     @provide
     def orders(self, settings: Settings, database: Database) -> PersonalOrderStore:
-        from movie_adapters.sql.personal_orders import SqlOrders
+        from movie_adapters.sql.personal_orders import SqlPersonalOrderStore
 
-        return SqlOrders(database.engine, settings.source)
+        return SqlPersonalOrderStore(database.engine, settings.source)
 
     @provide
     def models(self, settings: Settings, database: Database) -> ModelStore:
-        from movie_adapters.sql.models import SqlModels
+        from movie_adapters.sql.models import SqlModelStore
 
-        return SqlModels(database.engine, settings.source)
+        return SqlModelStore(database.engine, settings.source)
 
     @provide
     async def recommender(
@@ -540,17 +543,17 @@ class DiscoveryAdapters(Provider):
     def discovery(
         self,
         settings: Settings,
-        catalog: MovieSearch,
+        movie_search: MovieSearch,
         catalogue: MovieCatalogue,
         ratings: RatingStore,
         recommender: Recommender,
         orders: PersonalOrderStore,
-        trends: Trends,
+        trends: TrendingService,
         recorder: EventRecorder,
         seen: SeenMovies,
     ) -> Discovery:
         return Discovery(
-            catalog,
+            movie_search,
             catalogue,
             ratings,
             recommender,
@@ -561,10 +564,10 @@ class DiscoveryAdapters(Provider):
         )
 
     @provide
-    async def stock(self, outbox: Outbox, recommender: Recommender) -> AsyncIterator[BacklogGauges]:
-        stock = BacklogGauges(outbox, recommender)
-        yield stock
-        await stock.close()
+    async def backlog(self, outbox: Outbox, recommender: Recommender) -> AsyncIterator[BacklogGauges]:
+        backlog = BacklogGauges(outbox, recommender)
+        yield backlog
+        await backlog.close()
 
     @provide
     def upkeep(
@@ -613,7 +616,7 @@ def _database_part(settings: Settings, catalogue: MovieCatalogue) -> Dependency:
         return f"{count} movies"
 
     advice = "start the server that MOVIE_DATABASE_URL names, then run `movie-search migrate`"
-    return Dependency("database", check, advice, is_vital=settings.source == EMBEDDED)
+    return Dependency("database", check, advice, is_required=settings.source == EMBEDDED)
 
 
 def _source_part(source: MovieSource) -> Dependency:
@@ -668,32 +671,32 @@ async def serving(container: AsyncContainer) -> AsyncIterator[None]:
     when there is no worker to do it, delivers mail and does the upkeep."""
     settings = await container.get(Settings)
     await container.get(Accounts)  # so that the first request doesn't wait for imports
-    watch, source = await container.get(SessionRegistry), await container.get(MovieSource)
-    recorder, trends = await container.get(EventRecorder), await container.get(Trends)
+    registry, source = await container.get(SessionRegistry), await container.get(MovieSource)
+    recorder, trends = await container.get(EventRecorder), await container.get(TrendingService)
 
-    async def heal() -> None:
+    async def rebuild() -> None:
         with contextlib.suppress(StoreUnavailable):  # told by the recorder, or by whoever asks for trends
-            await trends.heal()
+            await trends.rebuild()
 
-    looks = [(watch.poll, POLL_SECONDS), (recorder.flush, FLUSH_SECONDS), (heal, HEAL_SECONDS)]
+    looks = [(registry.poll, POLL_SECONDS), (recorder.flush, FLUSH_SECONDS), (rebuild, HEAL_SECONDS)]
     if isinstance(source, CachedMovieSource):
         looks.append((source.follow, FOLLOW_SECONDS))
     tasks = [asyncio.create_task(_regularly(look, seconds)) for look, seconds in looks]
     if settings.redis_url is None:
         from movie_adapters.wiring.background import EventNotifier, run_in_process
 
-        room, upkeep, doorbell = (
+        dispatcher, upkeep, notifier = (
             await container.get(OutboxDispatcher),
             await container.get(Maintenance),
             await container.get(DeliveryNotifier),
         )
-        if isinstance(doorbell, EventNotifier):
+        if isinstance(notifier, EventNotifier):
 
             async def train() -> None:
                 if await upkeep.is_training_due():
                     await _train_apart(settings)
 
-            tasks.append(asyncio.create_task(run_in_process(room, upkeep.purge, train, doorbell)))
+            tasks.append(asyncio.create_task(run_in_process(dispatcher, upkeep.purge, train, notifier)))
     try:
         yield
     finally:

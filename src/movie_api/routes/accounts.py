@@ -17,7 +17,7 @@ from movie_api.routes.movies import require_exporter, require_writer
 from movie_api.web import account_pages
 from movie_api.web.account_pages import answer_either, wants_html
 from movie_core.accounts.services import Accounts, Caller, TokenPair
-from movie_core.accounts.users import Account
+from movie_core.accounts.users import User
 from movie_core.errors import (
     InvalidBody,
     InvalidCredentials,
@@ -28,7 +28,7 @@ from movie_core.errors import (
     SessionNotFound,
     WeakPassword,
 )
-from movie_core.operations.rate_limits import Limits, LoginAttempt, networks_of
+from movie_core.operations.rate_limits import LoginAttempt, RateLimits, networks_of
 from movie_core.quotas import Quota
 
 AUTHENTICATION = "/api/v1/authentication/"
@@ -136,7 +136,7 @@ def _networks(request: AnyRequest) -> tuple[str, ...]:
     return networks_of(request.scope["state"]["client"])
 
 
-async def _count_login(request: AnyRequest, address_key: str, accounts: Accounts, limits: Limits) -> LoginAttempt:
+async def _count_login(request: AnyRequest, address_key: str, accounts: Accounts, limits: RateLimits) -> LoginAttempt:
     """Count a password before it is checked; raises `RateLimited`."""
     networks = _networks(request)
     await limits.login_work(networks)
@@ -146,7 +146,7 @@ async def _count_login(request: AnyRequest, address_key: str, accounts: Accounts
 
 
 @contextlib.asynccontextmanager
-async def _unless_wrong(limits: Limits, attempt: LoginAttempt) -> AsyncIterator[None]:
+async def _unless_wrong(limits: RateLimits, attempt: LoginAttempt) -> AsyncIterator[None]:
     """Take a login back from the limits of its account unless the password was wrong: only that counts there."""
     try:
         yield
@@ -173,7 +173,9 @@ def _link(uid: str, token: str) -> tuple[str, str]:
 
 
 @post(AUTHENTICATION + "register/")
-async def register(request: AnyRequest, accounts: FromDishka[Accounts], limits: FromDishka[Limits]) -> Response[bytes]:
+async def register(
+    request: AnyRequest, accounts: FromDishka[Accounts], limits: FromDishka[RateLimits]
+) -> Response[bytes]:
     await read_body(request)
     # Before the body is looked at: a try counts whatever it is worth.
     networks = _networks(request)
@@ -207,7 +209,7 @@ async def activate(
     uid: FromPath[str],
     token: FromPath[str],
     accounts: FromDishka[Accounts],
-    limits: FromDishka[Limits],
+    limits: FromDishka[RateLimits],
 ) -> Response[Any]:
     networks = _networks(request)
     if is_form(request):
@@ -244,7 +246,9 @@ async def activate(
 
 
 @post(AUTHENTICATION + "verify-email/resend/")
-async def resend(request: AnyRequest, accounts: FromDishka[Accounts], limits: FromDishka[Limits]) -> Response[bytes]:
+async def resend(
+    request: AnyRequest, accounts: FromDishka[Accounts], limits: FromDishka[RateLimits]
+) -> Response[bytes]:
     await read_body(request)
     networks = _networks(request)
     await limits.mail(networks)  # not told, so that the answers for known and unknown addresses stay the same
@@ -256,7 +260,9 @@ async def resend(request: AnyRequest, accounts: FromDishka[Accounts], limits: Fr
 
 
 @post([AUTHENTICATION + "login/", AUTHENTICATION + "jwt/token/"])
-async def log_in(request: AnyRequest, accounts: FromDishka[Accounts], limits: FromDishka[Limits]) -> Response[bytes]:
+async def log_in(
+    request: AnyRequest, accounts: FromDishka[Accounts], limits: FromDishka[RateLimits]
+) -> Response[bytes]:
     given = await read_json(request, Credentials)
     attempt = await _count_login(request, accounts.address_key(given.email), accounts, limits)
     async with _unless_wrong(limits, attempt):
@@ -266,7 +272,7 @@ async def log_in(request: AnyRequest, accounts: FromDishka[Accounts], limits: Fr
 
 @post(AUTHENTICATION + "reauthenticate/")
 async def reauthenticate(
-    request: AnyRequest, caller: FromDishka[Caller], accounts: FromDishka[Accounts], limits: FromDishka[Limits]
+    request: AnyRequest, caller: FromDishka[Caller], accounts: FromDishka[Accounts], limits: FromDishka[RateLimits]
 ) -> Response[bytes]:
     given = await read_json(request, GivenPassword)
     account = await accounts.profile(caller)
@@ -277,11 +283,13 @@ async def reauthenticate(
 
 
 @post(AUTHENTICATION + "jwt/token/refresh/")
-async def refresh(request: AnyRequest, accounts: FromDishka[Accounts], limits: FromDishka[Limits]) -> Response[bytes]:
+async def refresh(
+    request: AnyRequest, accounts: FromDishka[Accounts], limits: FromDishka[RateLimits]
+) -> Response[bytes]:
     await read_body(request)
     _tell(request, await limits.refresh_work(_networks(request)))
     given = await read_json(request, RefreshToken)
-    owner = await accounts.owner_of(given.refresh)
+    owner = await accounts.find_owner(given.refresh)
     if owner is not None:
         await limits.refresh(owner)
     return _json(_pair(await accounts.refresh(given.refresh)))
@@ -330,7 +338,7 @@ async def end_session(
 
 @post(AUTHENTICATION + "password/forgot/")
 async def forgot_password(
-    request: AnyRequest, accounts: FromDishka[Accounts], limits: FromDishka[Limits]
+    request: AnyRequest, accounts: FromDishka[Accounts], limits: FromDishka[RateLimits]
 ) -> Response[bytes]:
     await read_body(request)
     networks = _networks(request)
@@ -341,7 +349,7 @@ async def forgot_password(
 
 @post(AUTHENTICATION + "password/reset/")
 async def reset_password(
-    request: AnyRequest, accounts: FromDishka[Accounts], limits: FromDishka[Limits]
+    request: AnyRequest, accounts: FromDishka[Accounts], limits: FromDishka[RateLimits]
 ) -> Response[None]:
     given = await read_json(request, NewPassword)
     _tell(request, await limits.link(given.uid, _networks(request)))
@@ -365,7 +373,7 @@ async def reset_by_form(
     uid: FromPath[str],
     token: FromPath[str],
     accounts: FromDishka[Accounts],
-    limits: FromDishka[Limits],
+    limits: FromDishka[RateLimits],
 ) -> Response[str]:
     given = await read_form(request, ("password",))
     _tell(request, await limits.link(uid, _networks(request)))
@@ -378,7 +386,7 @@ async def reset_by_form(
 
 @post(AUTHENTICATION + "password/change/")
 async def change_password(
-    request: AnyRequest, caller: FromDishka[Caller], accounts: FromDishka[Accounts], limits: FromDishka[Limits]
+    request: AnyRequest, caller: FromDishka[Caller], accounts: FromDishka[Accounts], limits: FromDishka[RateLimits]
 ) -> Response[None]:
     given = await read_json(request, PasswordChange)
     account = await accounts.profile(caller)
@@ -418,7 +426,7 @@ async def export_me(caller: FromDishka[Caller], accounts: FromDishka[Accounts]) 
     return _json(await accounts.export(caller))
 
 
-def _profile(account: Account) -> dict[str, Any]:
+def _profile(account: User) -> dict[str, Any]:
     return {
         "id": account.id,
         "email": account.address.spelling,

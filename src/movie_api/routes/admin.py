@@ -16,18 +16,18 @@ from movie_api.routes.analytics import require_staff
 from movie_api.routes.movies import parse_parameters, require_writer
 from movie_core.accounts.outbox import SUBJECTS, Mail, MailState
 from movie_core.accounts.services import Caller
-from movie_core.accounts.users import MAX_ADDRESS, PersonState
+from movie_core.accounts.users import MAX_ADDRESS, UserState
 from movie_core.errors import InvalidParameter
 from movie_core.operations.administration import Administration
 from movie_core.operations.audit import AuditEntry
-from movie_core.ports import Person
+from movie_core.ports import UserSummary
 
 ADMIN = "/api/v1/admin/"
 USERS = ADMIN + "users/"
 MAILS = ADMIN + "mail/"
 AUDIT = ADMIN + "audit/"
 
-CacheStatus = TypeVar("CacheStatus", PersonState, MailState)
+CacheStatus = TypeVar("CacheStatus", UserState, MailState)
 
 
 class UserChange(msgspec.Struct):
@@ -38,12 +38,12 @@ class UserChange(msgspec.Struct):
 @get(USERS, guards=[require_staff])
 async def list_users(request: AnyRequest, administration: FromDishka[Administration]) -> Response[bytes]:
     given = _given(request, "search", "state")
-    state = _state(PersonState, given.get("state", PersonState.ACCOUNT))
+    state = _state(UserState, given.get("state", UserState.ACCOUNT))
     search = given.get("search", "")
     if len(search) > MAX_ADDRESS or any(unicodedata.category(c) == "Cc" for c in search):
         raise InvalidParameter(f"search has up to {MAX_ADDRESS} characters, none of control", field="search")
     window = window_of(given)
-    total, people = await administration.people(window, search, state)
+    total, people = await administration.list_users(window, search, state)
     kept = [(name, given[name]) for name in ("search", "state") if name in given]
     return listing(request, USERS, window, total, [_user(one) for one in people], {}, kept)
 
@@ -105,7 +105,7 @@ def _json(content: Any) -> Response[bytes]:
     return Response(msgspec.json.encode(content), status_code=200, media_type="application/json")
 
 
-def _user(person: Person) -> dict[str, Any]:
+def _user(person: UserSummary) -> dict[str, Any]:
     return {
         "id": person.id,
         "email": person.address.spelling,

@@ -13,17 +13,17 @@ from movie_adapters.observability.metrics import (
     Metrics,
     MetricsPeers,
     RequestCounts,
-    TellingSource,
+    SourceMetrics,
     is_admitted,
 )
 from movie_adapters.settings.settings import Settings
-from movie_adapters.wiring.providers import PatientSource, SharedRedis
+from movie_adapters.wiring.providers import SharedRedis, UpstreamSource
 from movie_core.discovery.event_recorder import EventRecorder
 
 METRICS_PATH = "/metrics"
 
 
-class Telling(Provider):
+class MetricsProvider(Provider):
     """The metrics of a process that serves, and of those beside it that share `folder`."""
 
     scope = Scope.APP
@@ -37,34 +37,34 @@ class Telling(Provider):
     def metrics(
         self,
         settings: Settings,
-        stock: BacklogGauges,
+        backlog: BacklogGauges,
         recorder: EventRecorder,
-        patient: PatientSource,
+        upstream: UpstreamSource,
         redis: SharedRedis,
     ) -> Metrics:
-        source = patient.source
+        source = upstream.source
         return Metrics(
-            stock,
+            backlog,
             source_name=settings.source,
             requests=self._requests,
             recorder=recorder,
-            source=cast(TellingSource, source) if hasattr(source, "outcomes") else None,
+            source=cast(SourceMetrics, source) if hasattr(source, "outcomes") else None,
             redis=redis.states(),
         )
 
     @provide
-    async def siblings(self, metrics: Metrics) -> AsyncIterator[MetricsPeers]:
-        siblings = MetricsPeers(self._folder, metrics)
-        await siblings.open()
-        yield siblings
-        siblings.close()
+    async def peers(self, metrics: Metrics) -> AsyncIterator[MetricsPeers]:
+        peers = MetricsPeers(self._folder, metrics)
+        await peers.open()
+        yield peers
+        peers.close()
 
 
 @get(METRICS_PATH)
 async def show_metrics(
-    request: Request[Any, Any, Any], settings: FromDishka[Settings], siblings: FromDishka[MetricsPeers]
+    request: Request[Any, Any, Any], settings: FromDishka[Settings], peers: FromDishka[MetricsPeers]
 ) -> Response[bytes]:
     if not is_admitted(settings, request.headers.getall("authorization", [])):
         raise NotFoundException
-    body, media_type = await siblings.text()
+    body, media_type = await peers.text()
     return Response(body, media_type=media_type, headers={"cache-control": "no-store"})

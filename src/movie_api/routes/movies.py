@@ -35,7 +35,7 @@ from movie_core.errors import (
     MovieNotFound,
     RateLimited,
 )
-from movie_core.operations.rate_limits import LeasedLimit, Limits, UserLimit, network_of, networks_of
+from movie_core.operations.rate_limits import LeasedLimit, RateLimits, UserLimit, network_of, networks_of
 from movie_core.paging import PageLinks, Window
 from movie_core.provenance import CacheStatus
 from movie_core.search.movie_search import MovieSearch
@@ -47,9 +47,9 @@ Connection = ASGIConnection[Any, Any, Any, Any]
 SEARCH_PATH = "/api/v1/movies/"
 EXCLUDE_RATED = "rated"
 
-MOMENT = 0.5
+MICRO_TTL = 0.5
 """Seconds for which an answer that isn't fresh from memory serves for the same question."""
-OBJECTS = 800
+ENTRY_OVERHEAD = 800
 """Bytes that an answer takes beyond its text."""
 _BROKEN_ESCAPE = re.compile(rb"%(?![0-9A-Fa-f]{2})")
 _REFUSALS: Mapping[str, type[Invalid]] = {
@@ -107,17 +107,17 @@ class SearchRequest:
 
     query: MovieQuery
     window: Window
-    is_new_only: bool = False
+    exclude_rated: bool = False
     """Without the movies that the caller has rated."""
 
     @property
     def is_personal(self) -> bool:
         """Whether the answer depends on who asks."""
-        return self.is_new_only or self.query.order is Order.PERSONAL
+        return self.exclude_rated or self.query.order is Order.PERSONAL
 
     def parameters(self) -> tuple[tuple[str, str], ...]:
         """As `MovieQuery.parameters`, for links."""
-        return self.query.parameters() + ((("exclude", EXCLUDE_RATED),) if self.is_new_only else ())
+        return self.query.parameters() + ((("exclude", EXCLUDE_RATED),) if self.exclude_rated else ())
 
 
 def parse_search(query_string: bytes) -> SearchRequest:
@@ -201,7 +201,7 @@ class SearchAccess:
     request's scope afterwards, as `caller`: None is nobody that we know.
     """
 
-    def __init__(self, accounts: Accounts, limits: Limits, *, is_public: bool) -> None:
+    def __init__(self, accounts: Accounts, limits: RateLimits, *, is_public: bool) -> None:
         self._accounts = accounts
         self._limits = limits
         self._is_public = is_public
@@ -255,7 +255,7 @@ def _counts_as(scope: HTTPScope | WebSocketScope, caller: Caller | None) -> str:
 def _guard(limit: str, *, needs_user: bool = False) -> Guard:
     async def admit(connection: Connection, _: BaseRouteHandler) -> None:
         container = connection.state.dishka_container
-        access, limits = await container.get(SearchAccess), await container.get(Limits)
+        access, limits = await container.get(SearchAccess), await container.get(RateLimits)
         await access.admit(connection, getattr(limits, limit), needs_user=needs_user)
 
     return admit
@@ -284,7 +284,7 @@ class ReadyAnswer:
         self.asked = asked
         self.rendered = rendered
         self.until = until
-        self.size = len(query_string) + len(rendered.body) + len(rendered.link) + OBJECTS
+        self.size = len(query_string) + len(rendered.body) + len(rendered.link) + ENTRY_OVERHEAD
         self._second = -1
         self._headers: list[tuple[bytes, bytes]] = []
 
@@ -303,7 +303,7 @@ class ResponseCache:
     """Answers given a moment ago, by the query string as it was spelled, in at most `max_bytes`; the one used longest
     ago is forgotten first.
 
-    What is fresh serves until it is stale. Whatever else may change any moment serves for `MOMENT`, but not what the
+    What is fresh serves until it is stale. Whatever else may change any moment serves for `MICRO_TTL`, but not what the
     cache has just fetched: the next answer calls it fresh.
     """
 
@@ -325,7 +325,7 @@ class ResponseCache:
         elif rendered.state is CacheStatus.LIVE and rendered.fresh_until is not None:
             return
         else:
-            until = now + MOMENT
+            until = now + MICRO_TTL
         self._forget(query_string)
         answer = self._answers[query_string] = ReadyAnswer(asked, rendered, until, query_string)
         self._bytes += answer.size
@@ -356,7 +356,7 @@ async def search_movies(
         caller = await request.state.dishka_container.get(Caller)  # says what is wrong with the token
     user_id = None if caller is None else caller.user_id
     try:
-        page = await discovery.search(query, window, user_id, is_new_only=asked.is_new_only)
+        page = await discovery.search(query, window, user_id, exclude_rated=asked.exclude_rated)
     except MovieNotFound as none:
         recorder.search(user_id, query.text, none.state or CacheStatus.LIVE, is_first=not window.offset, found=False)
         raise
@@ -369,9 +369,9 @@ async def search_movies(
 
 
 @get("/api/v1/movies/suggest/", guards=[require_suggest_access])
-async def suggest_movies(request: Request[Any, Any, Any], catalog: FromDishka[MovieSearch]) -> Response[bytes]:
+async def suggest_movies(request: Request[Any, Any, Any], movie_search: FromDishka[MovieSearch]) -> Response[bytes]:
     given = parse_parameters(request.scope["query_string"])
-    movies = await catalog.suggest(normalise_query(given.get("query", "")))
+    movies = await movie_search.suggest(normalise_query(given.get("query", "")))
     items = [
         {"id": movie.id, "title": movie.title} | ({} if movie.year is None else {"year": movie.year})
         for movie in movies
@@ -381,16 +381,16 @@ async def suggest_movies(request: Request[Any, Any, Any], catalog: FromDishka[Mo
 
 @get("/api/v1/movies/{movie_id:str}/", guards=[require_search_access])
 async def movie_details(
-    request: Request[Any, Any, Any], movie_id: FromPath[str], catalog: FromDishka[MovieSearch]
+    request: Request[Any, Any, Any], movie_id: FromPath[str], movie_search: FromDishka[MovieSearch]
 ) -> Response[bytes]:
-    found = await catalog.get(movie_id)
+    found = await movie_search.get(movie_id)
     body = msgspec.json.encode(movie_fields(found.movie) | {"meta": _meta(found)})
     return _json(request, {"cache-control": "private"}, body)
 
 
 @get("/api/v1/genres/", guards=[require_search_access])
-async def list_genres(request: Request[Any, Any, Any], catalog: FromDishka[MovieSearch]) -> Response[bytes]:
-    genres = await catalog.genres()
+async def list_genres(request: Request[Any, Any, Any], movie_search: FromDishka[MovieSearch]) -> Response[bytes]:
+    genres = await movie_search.genres()
     return _json(request, {"cache-control": "private"}, msgspec.json.encode({"items": genres}))
 
 

@@ -25,7 +25,7 @@ from movie_api.routes.movies import (
 )
 from movie_core.accounts.services import Caller
 from movie_core.discovery.rating_files import parse_ratings
-from movie_core.discovery.ratings import MAX_IMPORT, Identity, ImportRow, Rating, Rejection, check_rating
+from movie_core.discovery.ratings import MAX_IMPORT, ImportRow, MovieIdentity, Rating, Rejection, check_rating
 from movie_core.discovery.services import Discovery, SuggestedMovies
 from movie_core.discovery.trending import WEIGHTS, InteractionKind, TrendWindow
 from movie_core.errors import InvalidParameter, InvalidRating
@@ -108,7 +108,7 @@ def _checked(given: Iterable[ImportedRating]) -> tuple[list[ImportRow], list[Rej
         except OverflowError:
             rejected.append(Rejection(number, "invalid_row", "rated_at lies before the year 1 in UTC"))
             continue
-        rows.append(ImportRow(number, Identity(movie_id=one.movie_id), rating, at))
+        rows.append(ImportRow(number, MovieIdentity(movie_id=one.movie_id), rating, at))
     return rows, rejected
 
 

@@ -56,8 +56,8 @@ class Connections:
     def add(self, connection: Connection, address: str) -> bool:
         """Whether it may stay."""
         network = None if self._is_proxy(address) else network_of(address)
-        siblings = () if network is None else self._of.get(network, ())
-        if (len(siblings) >= self._per_network and not self._make_room(siblings)) or (
+        peers = () if network is None else self._of.get(network, ())
+        if (len(peers) >= self._per_network and not self._make_room(peers)) or (
             len(self._all) >= self._total and not self._make_room(self._all)
         ):
             self.ended += 1
@@ -79,9 +79,9 @@ class Connections:
         """It is closed."""
         network = self._all.pop(connection, None)
         if network is not None:
-            siblings = self._of[network]
-            siblings.pop(connection, None)
-            if not siblings:
+            peers = self._of[network]
+            peers.pop(connection, None)
+            if not peers:
                 del self._of[network]
 
     def _make_room(self, among: Iterable[Connection]) -> bool:

@@ -198,15 +198,15 @@ class GuardedProtocol(HttpToolsProtocol):
                 _access.info("broken request refused: %d %s", status, code, extra={"request_id": request_id})
             else:
                 state["refused"] = status  # the line of this request comes from the guard
-        self.end(linger=True)
+        self.end(ttl=True)
 
-    def end(self, *, linger: bool = False) -> None:
+    def end(self, *, ttl: bool = False) -> None:
         """Close; while the client is still sending, swallow that first, or the reset would take our answer along."""
         if self.ended:
             return
         self.ended = True
         self._unset_keepalive_if_required()
-        if (linger or not self.in_head) and not self.inner.is_closing():
+        if (ttl or not self.in_head) and not self.inner.is_closing():
             self.deadline = self.loop.time() + LINGER_SECONDS
             self.flow.resume_reading()
             with contextlib.suppress(OSError, NotImplementedError, RuntimeError):

@@ -46,12 +46,12 @@ class Keyring:
         """16 bytes that are the same for the same parts, and that nobody without the secret can foresee."""
         return self._mac(self._secrets[0], "salt", *parts)[:16]
 
-    def seal(self, token: str) -> str:
+    def encrypt_token(self, token: str) -> str:
         """A token as it may be stored until it is mailed: useless without a secret. Each token has a pad of its own."""
         pad = self._mac(self._secrets[0], "seal", token_hash(token))
         return bytes(a ^ b for a, b in zip(_bytes(token), pad, strict=True)).hex()
 
-    def unseal(self, sealed: str, hashed: str) -> str | None:
+    def decrypt_token(self, sealed: str, hashed: str) -> str | None:
         """The token of that seal and hash; None where no secret at hand fits."""
         for secret in self._secrets:
             pad = self._mac(secret, "seal", hashed)

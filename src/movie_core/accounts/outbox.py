@@ -116,11 +116,11 @@ class NewLink:
     @classmethod
     def make(cls, uid: str, keys: Keyring) -> "NewLink":
         token = new_token()
-        return cls(uid, token_hash(token), keys.seal(token))
+        return cls(uid, token_hash(token), keys.encrypt_token(token))
 
 
 @dataclass(frozen=True, slots=True)
-class LinkInMail:
+class EmailLink:
     """One link of a mail."""
 
     uid: str
@@ -141,7 +141,7 @@ class Mail:
     created_at: datetime
     due_at: datetime
     sent_at: datetime | None = None
-    links: tuple[LinkInMail, ...] = ()
+    links: tuple[EmailLink, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

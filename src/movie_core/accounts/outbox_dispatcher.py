@@ -88,15 +88,15 @@ class OutboxDispatcher:
         """Try to send one mail; False when no server can be reached."""
         links = []
         for link in mail.links:
-            token = self._keys.unseal(link.sealed, link.hashed)
+            token = self._keys.decrypt_token(link.sealed, link.hashed)
             if token is None:
                 refused = MailRejected("its links were sealed with a secret that is no longer set", is_final=True)
-                await self._outbox.settle(self._owner, after_refusal(mail, refused, self._clock()))
+                await self._outbox.complete(self._owner, after_refusal(mail, refused, self._clock()))
                 return True
             links.append(link_url(self._public_url, mail.kind, link.uid, token))
-        letter = OutgoingEmail(mail.id, mail.kind, mail.recipient, mail.created_at, tuple(links))
+        email = OutgoingEmail(mail.id, mail.kind, mail.recipient, mail.created_at, tuple(links))
         try:
-            await self._mailer.send(letter)
+            await self._mailer.send(email)
         except MailRejected as refused:
             settled = after_refusal(mail, refused, self._clock())
             _log.warning("mail %s: %s after %d tries", mail.id, settled.state.value, settled.attempts)
@@ -106,7 +106,7 @@ class OutboxDispatcher:
             self._pause_until = self._clock() + timedelta(seconds=wait)
             _log.warning("no mail can be sent, next try in %d s: %s", wait, away.detail)
             # Behind the others, in case it is this one's recipient that the server hangs on.
-            await self._outbox.settle(
+            await self._outbox.complete(
                 self._owner, replace(mail, due_at=self._clock(), last_error=away.detail[:MAX_ERROR])
             )
             return False
@@ -114,5 +114,5 @@ class OutboxDispatcher:
             settled = replace(mail, state=MailState.SENT, attempts=mail.attempts + 1, sent_at=self._clock())
         self._failures = 0
         self._pause_until = None
-        await self._outbox.settle(self._owner, settled)
+        await self._outbox.complete(self._owner, settled)
         return True

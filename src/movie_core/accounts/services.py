@@ -15,8 +15,8 @@ from movie_core.accounts.keyring import Keyring, new_id, new_token, token_hash
 from movie_core.accounts.outbox import MailKind
 from movie_core.accounts.passwords import check_password, is_hashable, normalise_password
 from movie_core.accounts.session_registry import SessionRegistry
-from movie_core.accounts.sessions import MAX_DEVICE, Access, Session
-from movie_core.accounts.users import Account, Address, Registration
+from movie_core.accounts.sessions import MAX_DEVICE, AccessClaims, Session
+from movie_core.accounts.users import Address, Registration, User
 from movie_core.clock import utc_now
 from movie_core.errors import (
     Invalid,
@@ -37,11 +37,11 @@ from movie_core.ports import (
     Mailer,
     PasswordHasher,
     PasswordStrength,
-    Person,
     PersonalData,
     SessionStore,
     UsernameSyntax,
     UserRepo,
+    UserSummary,
 )
 
 MAX_CALLERS = 10_000
@@ -91,14 +91,14 @@ class Accounts:
         self,
         users: UserRepo,
         sessions: SessionStore,
-        watch: SessionRegistry,
+        registry: SessionRegistry,
         hasher: PasswordHasher,
         tokens: AccessTokens,
         syntax: AddressSyntax,
         username_syntax: UsernameSyntax,
         strength: PasswordStrength,
         mailer: Mailer,
-        doorbell: DeliveryNotifier,
+        notifier: DeliveryNotifier,
         keys: Keyring,
         rules: AccountRules,
         clock: Callable[[], datetime] = utc_now,
@@ -108,14 +108,14 @@ class Accounts:
         """`personal` is all that is kept about users elsewhere, to be exported and erased with the account."""
         self._users = users
         self._sessions = sessions
-        self._watch = watch
+        self._registry = registry
         self._hasher = hasher
         self._tokens = tokens
         self._syntax = syntax
         self._username_syntax = username_syntax
         self._strength = strength
         self._mailer = mailer
-        self._doorbell = doorbell
+        self._notifier = notifier
         self._keys = keys
         self._rules = rules
         self._clock = clock
@@ -158,12 +158,12 @@ class Accounts:
         now = self._clock()
         registration = Registration(new_id(), address, name, hashed, now, requested_from)
         await self._users.register(registration, now)
-        await self._doorbell.ring()
+        await self._notifier.notify()
         return registration
 
     async def is_activated(self, uid: str, token: str) -> bool:
         """Whether a good activation link was used already; raises `InvalidLink`. Changes nothing."""
-        return (await self._users.activation(uid, token_hash(token), self._clock())).registration is None
+        return (await self._users.find_activation_link(uid, token_hash(token), self._clock())).registration is None
 
     async def activate(
         self,
@@ -184,7 +184,7 @@ class Accounts:
         else got the username meanwhile.
         """
         hashed = token_hash(token)
-        link = await self._users.activation(uid, hashed, self._clock())
+        link = await self._users.find_activation_link(uid, hashed, self._clock())
         if link.registration is None:
             return None
         password_hash = None
@@ -203,10 +203,10 @@ class Accounts:
             )
         activated = await self._users.activate(uid, hashed, self._clock(), password_hash=password_hash)
         if activated.is_new:
-            _log.info("account activated: account %s", activated.account.id)
+            _log.info("account activated: account %s", activated.user.id)
         if not activated.is_new or device is None:
             return None
-        return await self._start_session(activated.account, device, network=network)
+        return await self._start_session(activated.user, device, network=network)
 
     async def resend(self, email: str, *, requested_from: str = "") -> None:
         """Mail new links for the registrations that wait under this address, if any do; raises `InvalidEmail`."""
@@ -220,33 +220,33 @@ class Accounts:
 
     async def check_reset(self, uid: str, token: str) -> None:
         """Raises `InvalidLink` unless the link can reset a password. Changes nothing."""
-        await self._users.reset_owner(uid, token_hash(token), self._clock())
+        await self._users.find_reset_user(uid, token_hash(token), self._clock())
 
     async def reset_password(self, uid: str, token: str, password: str) -> None:
         """Set a new password by a mailed link; ends all sessions. Raises `InvalidLink`, `WeakPassword`."""
         hashed = token_hash(token)
-        owner = await self._users.reset_owner(uid, hashed, self._clock())
+        owner = await self._users.find_reset_user(uid, hashed, self._clock())
         new_hash = await self._new_password(owner, password)
-        self._watch.forget(await self._users.reset_password(uid, hashed, new_hash, self._clock()))
-        await self._doorbell.ring()
+        self._registry.forget(await self._users.reset_password(uid, hashed, new_hash, self._clock()))
+        await self._notifier.notify()
         _log.info("password reset: account %s", owner.id)
 
     async def change_password(self, caller: Caller, old: str, new: str) -> None:
         """Set a new password by the old one; ends the other sessions. Raises `InvalidPassword`, `WeakPassword`."""
-        account = await self._account(caller)
+        user = await self._account(caller)
         wrong = InvalidPassword("the current password is wrong", field="old_password")
-        if not await self._verify(old, account.password_hash, account.address.key):
-            _log.info("password change refused: wrong password, account %s", account.id)
+        if not await self._verify(old, user.password_hash, user.address.key):
+            _log.info("password change refused: wrong password, account %s", user.id)
             raise wrong
-        new_hash = await self._new_password(account, new, field="new_password")
+        new_hash = await self._new_password(user, new, field="new_password")
         ended = await self._users.change_password(
-            account.id, account.password_hash, new_hash, but=caller.session_id, now=self._clock()
+            user.id, user.password_hash, new_hash, except_session_id=caller.session_id, now=self._clock()
         )
         if ended is None:  # changed by another session in between
             raise wrong
-        self._watch.forget(ended)
-        await self._doorbell.ring()
-        _log.info("password changed: account %s", account.id)
+        self._registry.forget(ended)
+        await self._notifier.notify()
+        _log.info("password changed: account %s", user.id)
 
     # --- sessions
 
@@ -254,24 +254,24 @@ class Accounts:
         """Start a session; raises `InvalidCredentials`, after the same work whatever is wrong. `network` is the
         narrowest one of the client: see `networks_of`."""
         key = self.address_key(email)
-        account = await self._users.account_at(key)
-        is_right = await self._verify(password, None if account is None else account.password_hash, key)
+        user = await self._users.find_by_address(key)
+        is_right = await self._verify(password, None if user is None else user.password_hash, key)
         wrong = InvalidCredentials("address or password is wrong, or the account isn't active")
-        if account is None or not is_right or not account.is_active:
-            reason = "unknown address" if account is None else "wrong password" if not is_right else "inactive account"
-            _log.info("login failed: %s, account %s", reason, "none" if account is None else account.id)
+        if user is None or not is_right or not user.is_active:
+            reason = "unknown address" if user is None else "wrong password" if not is_right else "inactive account"
+            _log.info("login failed: %s, account %s", reason, "none" if user is None else user.id)
             raise wrong
         rehashed = None
-        if self._hasher.is_outdated(account.password_hash):
+        if self._hasher.is_outdated(user.password_hash):
             rehashed = await self._hasher.hash(normalise_password(password), queue=key)
         try:
-            pair = await self._start_session(account, device, rehashed=rehashed, network=network)
+            pair = await self._start_session(user, device, rehashed=rehashed, network=network)
         except InvalidCredentials:
             if rehashed is not None:  # another login may have stored a stronger hash of the same password
                 return await self.log_in(email, password, device, network=network)
-            _log.info("login failed: the password was changed meanwhile, account %s", account.id)
+            _log.info("login failed: the password was changed meanwhile, account %s", user.id)
             raise wrong from None
-        _log.info("login succeeded: account %s", account.id)
+        _log.info("login succeeded: account %s", user.id)
         return pair
 
     async def networks_of(self, address_key: str) -> Sequence[str]:
@@ -280,18 +280,18 @@ class Accounts:
 
     async def reauthenticate(self, caller: Caller, password: str, device: str, *, network: str = "") -> TokenPair:
         """Check the password, and replace the caller's session by a new one; raises `InvalidPassword`."""
-        account = await self._account(caller)
+        user = await self._account(caller)
         wrong = InvalidPassword("the password is wrong", field="password")
-        if not await self._verify(password, account.password_hash, account.address.key):
-            _log.info("reauthentication failed: wrong password, account %s", account.id)
+        if not await self._verify(password, user.password_hash, user.address.key):
+            _log.info("reauthentication failed: wrong password, account %s", user.id)
             raise wrong
         try:
-            pair = await self._start_session(account, device, network=network)
+            pair = await self._start_session(user, device, network=network)
         except InvalidCredentials:
-            _log.info("reauthentication failed: the password was changed meanwhile, account %s", account.id)
+            _log.info("reauthentication failed: the password was changed meanwhile, account %s", user.id)
             raise wrong from None
-        self._watch.forget(await self._sessions.end(account.id, self._clock(), only=caller.session_id))
-        _log.info("reauthentication succeeded: account %s", account.id)
+        self._registry.forget(await self._sessions.end(user.id, self._clock(), session_id=caller.session_id))
+        _log.info("reauthentication succeeded: account %s", user.id)
         return pair
 
     async def require_recent_login(self, caller: Caller) -> None:
@@ -324,15 +324,15 @@ class Accounts:
             raise InvalidToken("the refresh token is not valid")
         return TokenPair(self._access(rotated.session, now), successors[rotated.successor])
 
-    async def owner_of(self, refresh_token: str) -> str | None:
+    async def find_owner(self, refresh_token: str) -> str | None:
         """The id of the account to which a refresh token belongs; None for an unknown token or an ended session."""
-        return await self._sessions.owner_of(token_hash(refresh_token))
+        return await self._sessions.find_owner(token_hash(refresh_token))
 
     async def authenticate(self, access_token: str) -> Caller:
         """Who presents this token; raises `InvalidToken`. Asks the store for a session's first request only, and goes
         on without it while it is away."""
         caller = self._caller(access_token)
-        await self._watch.check(caller.session_id)
+        await self._registry.check(caller.session_id)
         return caller
 
     def recognise(self, access_token: str) -> Caller | None:
@@ -342,7 +342,7 @@ class Accounts:
             caller = self._caller(access_token)
         except InvalidToken:
             return None
-        return caller if self._watch.is_live(caller.session_id) else None
+        return caller if self._registry.is_live(caller.session_id) else None
 
     def _caller(self, access_token: str) -> Caller:
         """Whom the token names. One that was found good is so until it expires; whether its session lives is asked
@@ -363,33 +363,35 @@ class Accounts:
 
     async def sessions(self, caller: Caller) -> Sequence[Session]:
         """All of the caller's, the one used last first."""
-        return await self._sessions.listed(caller.user_id)
+        return await self._sessions.list_page(caller.user_id)
 
     async def end_session(self, caller: Caller, session_id: str) -> None:
         """End one of the caller's sessions, the present one or, after a recent login, another; raises
         `SessionNotFound`, `ReauthenticationRequired`."""
         if session_id != caller.session_id:
             await self.require_recent_login(caller)
-        ended = await self._sessions.end(caller.user_id, self._clock(), only=session_id)
-        self._watch.forget(ended)
+        ended = await self._sessions.end(caller.user_id, self._clock(), session_id=session_id)
+        self._registry.forget(ended)
         if not ended:
             raise SessionNotFound("there is no such session")
 
     async def end_other_sessions(self, caller: Caller) -> None:
         """End all of the caller's sessions but the present one; raises `ReauthenticationRequired`."""
         await self.require_recent_login(caller)
-        ended = await self._sessions.end(caller.user_id, self._clock(), but=caller.session_id, notify=True)
-        self._watch.forget(ended)
-        await self._doorbell.ring()
+        ended = await self._sessions.end(
+            caller.user_id, self._clock(), except_session_id=caller.session_id, notify=True
+        )
+        self._registry.forget(ended)
+        await self._notifier.notify()
 
     # --- the profile
 
-    async def profile(self, caller: Caller) -> Account:
+    async def profile(self, caller: Caller) -> User:
         return await self._account(caller)
 
     async def change_profile(
         self, caller: Caller, *, username: str | None = None, record_events: bool | None = None
-    ) -> Account:
+    ) -> User:
         """Change what is given, the username after a recent login only; raises `InvalidUsername`, `UsernameTaken`,
         `ReauthenticationRequired`."""
         name = None if username is None else parse_username(username, self._username_syntax)
@@ -403,40 +405,40 @@ class Accounts:
 
     async def erase(self, caller: Caller) -> None:
         """Remove everything about the caller; raises `ReauthenticationRequired`."""
-        account = await self._account(caller)
+        user = await self._account(caller)
         await self.require_recent_login(caller)
-        await self._erase(account.address)
+        await self._erase(user.address)
 
     # --- what staff does; each raises `InvalidEmail` and `UserNotFound`
 
-    async def people(self, window: Window, email: str | None = None) -> tuple[int, Sequence[Person]]:
+    async def list_users(self, window: Window, email: str | None = None) -> tuple[int, Sequence[UserSummary]]:
         """How many accounts and waiting registrations there are, and a part of them, newest first; those of one address
         where it is given."""
-        return await self._users.people(window, None if email is None else self._parsed(email).key)
+        return await self._users.list_users(window, None if email is None else self._parsed(email).key)
 
-    async def set_active(self, email: str, is_active: bool) -> Account:
+    async def set_active(self, email: str, is_active: bool) -> User:
         """Activate an address, pending or not, or deactivate an account, which ends its sessions; that account."""
-        self._watch.forget(await self._users.set_active(self._parsed(email).key, is_active, self._clock()))
+        self._registry.forget(await self._users.set_active(self._parsed(email).key, is_active, self._clock()))
         return await self.account_of(email)
 
-    async def set_staff(self, email: str, is_staff: bool) -> Account:
+    async def set_staff(self, email: str, is_staff: bool) -> User:
         await self._users.set_staff(self._parsed(email).key, is_staff)
         return await self.account_of(email)
 
-    async def account_of(self, email: str) -> Account:
-        account = await self._users.account_at(self._parsed(email).key)
-        if account is None:
+    async def account_of(self, email: str) -> User:
+        user = await self._users.find_by_address(self._parsed(email).key)
+        if user is None:
             raise UserNotFound("there is no account with this address")
-        return account
+        return user
 
     async def sessions_of(self, email: str) -> Sequence[Session]:
-        return await self._sessions.listed((await self.account_of(email)).id)
+        return await self._sessions.list_page((await self.account_of(email)).id)
 
-    async def end_sessions_of(self, account: Account) -> int:
+    async def end_sessions_of(self, user: User) -> int:
         """End all sessions of an account; how many there were."""
-        ended = await self._sessions.end(account.id, self._clock(), notify=True)
-        self._watch.forget(ended)
-        await self._doorbell.ring()
+        ended = await self._sessions.end(user.id, self._clock(), notify=True)
+        self._registry.forget(ended)
+        await self._notifier.notify()
         return len(ended)
 
     async def export_of(self, email: str) -> dict[str, Any]:
@@ -452,75 +454,75 @@ class Accounts:
     def _parsed(self, email: str) -> Address:
         return parse_address(email, self._syntax)
 
-    async def _account(self, caller: Caller) -> Account:
-        account = await self._users.account(caller.user_id)
-        if account is None or not account.is_active:
+    async def _account(self, caller: Caller) -> User:
+        user = await self._users.find(caller.user_id)
+        if user is None or not user.is_active:
             raise InvalidToken("the account is gone or inactive")
-        return account
+        return user
 
     async def _person(self, email: str) -> Address:
         address = self._parsed(email)
-        total, _ = await self._users.people(Window(limit=1), address.key)
+        total, _ = await self._users.list_users(Window(limit=1), address.key)
         if not total:
             raise UserNotFound("nobody has this address")
         return address
 
     async def _export(self, address: Address) -> dict[str, Any]:
         stored = await self._users.export(address.key)
-        if (account := await self._users.account_at(address.key)) is not None:
+        if (user := await self._users.find_by_address(address.key)) is not None:
             for one in self._personal:
-                stored |= await one.export(account.id)
+                stored |= await one.export(user.id)
         return stored
 
     async def _erase(self, address: Address) -> None:
-        if (account := await self._users.account_at(address.key)) is not None:
+        if (user := await self._users.find_by_address(address.key)) is not None:
             for one in self._personal:  # before the account goes: where one of these is away, its owner can ask again
-                await one.erase(account.id)
-        self._watch.forget(await self._users.erase(address.key, self._clock()))
+                await one.erase(user.id)
+        self._registry.forget(await self._users.erase(address.key, self._clock()))
         await self._mailer.erase(address)
-        await self._doorbell.ring()  # only now, so that the notice isn't among the mails that are removed
+        await self._notifier.notify()  # only now, so that the notice isn't among the mails that are removed
 
     async def _ask_for_mail(self, kind: MailKind, email: str, requested_from: str) -> None:
         await self._users.request_mail(kind, self._parsed(email).key, self._clock(), requested_from=requested_from)
-        await self._doorbell.ring()
+        await self._notifier.notify()
 
     async def _verify(self, password: str, hashed: str | None, address_key: str) -> bool:
         password = normalise_password(password)
         return await self._hasher.verify(password, hashed if is_hashable(password) else None, queue=address_key)
 
-    async def _new_password(self, account: Account | Registration, password: str, field: str = "password") -> str:
+    async def _new_password(self, user: User | Registration, password: str, field: str = "password") -> str:
         password = normalise_password(password)
         check_password(
             password,
             self._strength,
             min_length=self._rules.password_min,
-            address=account.address,
-            username=account.username,
+            address=user.address,
+            username=user.username,
             field=field,
         )
-        return await self._hasher.hash(password, queue=account.address.key)
+        return await self._hasher.hash(password, queue=user.address.key)
 
     def _access(self, session: Session, now: datetime) -> str:
         now = now.replace(microsecond=0)
         expires_at = min(
             now + self._rules.access_ttl, session.created_at.replace(microsecond=0) + self._rules.session_ttl
         )
-        return self._tokens.issue(Access(session.user_id, session.id, new_id(), now, expires_at))
+        return self._tokens.issue(AccessClaims(session.user_id, session.id, new_id(), now, expires_at))
 
     async def _start_session(
-        self, account: Account, device: str, *, rehashed: str | None = None, network: str = ""
+        self, user: User, device: str, *, rehashed: str | None = None, network: str = ""
     ) -> TokenPair:
         now = self._clock()
         device = "".join(c if c.isprintable() else " " for c in device)[:MAX_DEVICE]
-        session = Session(new_id(), account.id, device, created_at=now, last_used_at=now)
+        session = Session(new_id(), user.id, device, created_at=now, last_used_at=now)
         refresh = new_token()
         gone = await self._sessions.start(
             session,
             token_hash(refresh),
             now + min(self._rules.refresh_ttl, self._rules.session_ttl),
-            password_hash=account.password_hash,
+            password_hash=user.password_hash,
             rehashed=rehashed,
             network=network,
         )
-        self._watch.forget(gone)
+        self._registry.forget(gone)
         return TokenPair(self._access(session, now), refresh)

@@ -48,7 +48,7 @@ class SessionRegistry:
             return
         if session_id not in self._ended and not self._is_away:
             try:
-                is_live = await self._store.session_lives(session_id)
+                is_live = await self._store.is_live(session_id)
             except StoreUnavailable:
                 self._is_away = True  # the next poll that succeeds takes it back
             else:
@@ -61,7 +61,7 @@ class SessionRegistry:
         """Learn which sessions have ended since the last time. Never raises `StoreUnavailable`."""
         began = self._clock()
         try:
-            ended = await self._store.sessions_ended_since(self._since - OVERLAP)
+            ended = await self._store.ended_since(self._since - OVERLAP)
         except StoreUnavailable as error:
             if not self._is_away:
                 _log.warning("ended sessions can't be read, so tokens are good until they expire: %s", error.detail)

@@ -15,7 +15,7 @@ MAX_DEVICE = 200
 
 
 @dataclass(frozen=True, slots=True)
-class Access:
+class AccessClaims:
     """What an access token says. `issued_at` and `expires_at` are whole seconds."""
 
     user_id: str

@@ -54,7 +54,7 @@ class Username:
 
 
 @dataclass(frozen=True, slots=True)
-class Account:
+class User:
     """Somebody who has activated an address. `password_hash` is in the hasher's own format."""
 
     id: str
@@ -81,7 +81,7 @@ class Registration:
     """The widest network (see `limits.networks_of`) that the request came from; empty where it isn't known."""
 
 
-class PersonState(StrEnum):
+class UserState(StrEnum):
     """Which accounts and registrations are meant."""
 
     ACCOUNT = "account"

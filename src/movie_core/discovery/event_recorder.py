@@ -10,7 +10,7 @@ from itertools import islice
 from movie_core.clock import utc_now
 from movie_core.discovery.events import Event, EventKind
 from movie_core.discovery.trending import utc_day
-from movie_core.discovery.trending_service import Trends
+from movie_core.discovery.trending_service import TrendingService
 from movie_core.errors import Busy, StoreUnavailable
 from movie_core.ports import EventStore
 from movie_core.provenance import CacheStatus
@@ -40,7 +40,7 @@ class EventRecorder:
     def __init__(
         self,
         store: "EventStore | None",
-        trends: "Trends | None" = None,
+        trends: "TrendingService | None" = None,
         *,
         calls: Callable[[], tuple[int, int]] = lambda: (0, 0),
         clock: Callable[[], datetime] = utc_now,
@@ -142,12 +142,12 @@ class EventRecorder:
             try:
                 while waiting > 0:
                     batch = list(islice(self._pending, min(BATCH, waiting)))
-                    deeds = await store.append(batch, self._clock())
+                    interactions = await store.append(batch, self._clock())
                     for _ in batch:
                         self._pending.popleft()
                     waiting -= len(batch)
-                    if self._trends is not None and deeds:
-                        await self._trends.add(deeds)
+                    if self._trends is not None and interactions:
+                        await self._trends.add(interactions)
                 await self._count(store)
             except StoreUnavailable as away:
                 if not self._is_away:

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import UTC, date, datetime, time
 
-from movie_core.discovery.ratings import HIGHEST, MAX_IMPORT, Identity, ImportRow, Rejection
+from movie_core.discovery.ratings import HIGHEST, MAX_IMPORT, ImportRow, MovieIdentity, Rejection
 from movie_core.errors import InvalidBody, SeveralUsers, TooManyRows
 
 MAX_TITLE = 1000
@@ -111,7 +111,7 @@ def _row(number: int, form: _Form, told: dict[str, str], *, is_longer: bool) -> 
     title, year = _title_and_year(form, told)
     imdb_id = _IMDB_ID.fullmatch(told.get(form.imdb_id, ""))
     tmdb_id = _TMDB_ID.fullmatch(told.get(form.tmdb_id, ""))
-    identity = Identity(
+    identity = MovieIdentity(
         imdb_id=f"tt{imdb_id[1].lstrip('0'):0>7}" if imdb_id else None,
         tmdb_id=str(int(tmdb_id[1])) if tmdb_id else None,
         title=title,

@@ -67,7 +67,7 @@ class RatingChange:
     """False where the user had given that movie the same rating already."""
 
 
-def keep(own: dict[str, Rating], new: NewRating, now: datetime) -> RatingChange:
+def apply_rating(own: dict[str, Rating], new: NewRating, now: datetime) -> RatingChange:
     """Put a new rating among a user's own, which are by id of the movie, as `RatingStore.put` has it."""
     old = own.get(new.movie_id)
     is_change = old is None or old.rating != new.rating
@@ -101,7 +101,7 @@ class RatedMovies:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Identity:
+class MovieIdentity:
     """What a file says of a movie, so that it can be found among ours."""
 
     movie_id: str | None = None
@@ -123,7 +123,7 @@ def title_spellings(title: str) -> tuple[str, ...]:
     return (title,)
 
 
-def title_key(title: str) -> str:
+def normalise_title(title: str) -> str:
     """The same for titles that differ in case, accents, punctuation, blanks, or in where the article stands. A title
     of nothing but punctuation is its own key."""
     title = title[:MAX_TITLE]
@@ -132,7 +132,7 @@ def title_key(title: str) -> str:
     return "".join(filter(str.isalnum, folded)) or "".join(title.split())
 
 
-class Known:
+class MovieIndex:
     """Movies, found by what a file says of them."""
 
     def __init__(self, movies: Iterable[Movie] = ()) -> None:
@@ -152,20 +152,20 @@ class Known:
             if value:
                 by.setdefault(value, []).append(movie)
         titles = (movie.title, movie.original_title or movie.title, *movie.alt_titles)
-        for key in dict.fromkeys(map(title_key, titles)):
+        for key in dict.fromkeys(map(normalise_title, titles)):
             self._titles.setdefault(key, []).append(movie)
 
-    def by_id(self, identity: Identity) -> list[Movie]:
+    def by_id(self, identity: MovieIdentity) -> list[Movie]:
         """Those that the first id which is told and known leads to."""
         if identity.movie_id in self._ids:
             return [self._ids[identity.movie_id]]
         return self._imdb.get(identity.imdb_id or "") or self._tmdb.get(identity.tmdb_id or "") or []
 
-    def find(self, identity: Identity) -> Movie | None:
-        """The one movie that this is, as `MovieCatalogue.identify` has it."""
+    def find(self, identity: MovieIdentity) -> Movie | None:
+        """The one movie that this is, as `MovieCatalogue.match` has it."""
         found = self.by_id(identity)
         if not found and identity.title:
-            titled = self._titles.get(title_key(identity.title), [])
+            titled = self._titles.get(normalise_title(identity.title), [])
             found = [one for one in titled if one.year is not None and one.year == identity.year]
             found = found or [one for one in titled if _is_about(one.year, identity.year)]
         return found[0] if len(found) == 1 else None
@@ -181,7 +181,7 @@ class ImportRow:
 
     row: int
     """Counted from 1, without the header."""
-    identity: Identity
+    identity: MovieIdentity
     rating: float
     """On our scale."""
     rated_at: datetime | None
@@ -197,7 +197,7 @@ class Rejection:
 
 
 @dataclass(frozen=True, slots=True)
-class Imported:
+class ImportResult:
     """What an import came to."""
 
     accepted: int

@@ -43,7 +43,7 @@ class Reason:
 
 
 @dataclass(frozen=True, slots=True)
-class Suggested:
+class Recommendation:
     """A movie of a list, by id. Scores compare within a list only."""
 
     movie_id: str
@@ -53,12 +53,12 @@ class Suggested:
 
 
 @dataclass(frozen=True, slots=True)
-class Suggestions:
+class RecommendationPage:
     """One page of a list, best first."""
 
     total: int
     """At most `MAX_RECOMMENDED`."""
-    items: tuple[Suggested, ...]
+    items: tuple[Recommendation, ...]
     tier: Tier
 
 

@@ -11,9 +11,9 @@ from movie_core.discovery.event_recorder import EventRecorder
 from movie_core.discovery.events import MAX_AGE, Event
 from movie_core.discovery.personal_ranking import ORDERED, personal_order
 from movie_core.discovery.ratings import (
-    Identity,
-    Imported,
+    ImportResult,
     ImportRow,
+    MovieIdentity,
     NewRating,
     RatedMovie,
     RatedMovies,
@@ -21,9 +21,9 @@ from movie_core.discovery.ratings import (
     Rejection,
     check_rating,
 )
-from movie_core.discovery.recommendations import SuggestedMovie, Suggestions, Tier
+from movie_core.discovery.recommendations import RecommendationPage, SuggestedMovie, Tier
 from movie_core.discovery.trending import MAX_TREND, Trend, Trending, TrendWindow
-from movie_core.discovery.trending_service import Trends
+from movie_core.discovery.trending_service import TrendingService
 from movie_core.errors import MovieNotFound, RatingNotFound
 from movie_core.paging import Window
 from movie_core.ports import MovieCatalogue, PersonalOrderStore, RatingStore, Recommender, SeenMovies
@@ -59,12 +59,12 @@ class Discovery:
 
     def __init__(
         self,
-        catalog: MovieSearch,
+        movie_search: MovieSearch,
         movies: MovieCatalogue,
         ratings: RatingStore,
         recommender: Recommender,
         orders: PersonalOrderStore,
-        trends: Trends,
+        trends: TrendingService,
         recorder: EventRecorder,
         *,
         seen: SeenMovies | None = None,
@@ -72,7 +72,7 @@ class Discovery:
     ) -> None:
         """`movies` are those kept under the name of the catalog's source; `seen` writes to them, where that source
         keeps none itself."""
-        self._catalog = catalog
+        self._movie_search = movie_search
         self._movies = movies
         self._ratings = ratings
         self._recommender = recommender
@@ -107,10 +107,10 @@ class Discovery:
 
     async def rated(self, user_id: str, window: Window) -> RatedMovies:
         """The user's list, newest first; raises `PageOutOfRange`, but not where it is empty."""
-        total, ratings = await self._ratings.listed(user_id, window)
+        total, ratings = await self._ratings.list_page(user_id, window)
         if total:
             window.check(total)
-        movies = await self._movies.of_ids([one.movie_id for one in ratings])
+        movies = await self._movies.get_many([one.movie_id for one in ratings])
         items = tuple(
             RatedMovie(movies.get(one.movie_id) or _as_rated(one), one.rating, one.rated_at) for one in ratings
         )
@@ -118,14 +118,14 @@ class Discovery:
 
     async def import_ratings(
         self, user_id: str, rows: Sequence[ImportRow], rejected: Sequence[Rejection] = ()
-    ) -> Imported:
+    ) -> ImportResult:
         """Keep the ratings of a file, each for the movie that it names; of rows for one movie the last one counts.
         `rejected` are rows that were found unreadable already. Raises `TooManyRatings`, and nothing is kept then.
         """
         now = self._clock()
         refused = list(rejected)
         wanted: list[NewRating] = []
-        movies = await self._movies.identify([row.identity for row in rows]) if rows else ()
+        movies = await self._movies.match([row.identity for row in rows]) if rows else ()
         for row, movie in zip(rows, movies, strict=True):
             if movie is None:
                 refused.append(Rejection(row.row, "unknown_movie", self._unknown(row.identity)))
@@ -136,7 +136,7 @@ class Discovery:
             # What was rated long ago is no news about what people turn to now.
             if kept.is_change and kept.rating.rated_at >= now - MAX_AGE:
                 self._recorder.rated(user_id, kept.rating.movie_id, kept.rating.rating, kept.rating.rated_at)
-        return Imported(len(wanted), tuple(sorted(refused, key=lambda one: one.row)))
+        return ImportResult(len(wanted), tuple(sorted(refused, key=lambda one: one.row)))
 
     # --- what ratings lead to
 
@@ -149,10 +149,10 @@ class Discovery:
         """Movies like this one; raises `MovieNotFound`, `PageOutOfRange`."""
         return await self._shown(await self._recommender.similar(await self._movie(movie_id), window), window)
 
-    async def _shown(self, found: Suggestions, window: Window) -> SuggestedMovies:
+    async def _shown(self, found: RecommendationPage, window: Window) -> SuggestedMovies:
         if found.total:
             window.check(found.total)
-        movies = await self._movies.of_ids([one.movie_id for one in found.items])
+        movies = await self._movies.get_many([one.movie_id for one in found.items])
         items = tuple(
             SuggestedMovie(movies[one.movie_id], one.score, one.reasons)
             for one in found.items
@@ -161,20 +161,20 @@ class Discovery:
         return SuggestedMovies(found.total, items, found.tier)
 
     async def search(
-        self, query: MovieQuery, window: Window, user_id: str | None = None, *, is_new_only: bool = False
+        self, query: MovieQuery, window: Window, user_id: str | None = None, *, exclude_rated: bool = False
     ) -> MoviePage:
         """As `MovieSearch.search`, and for a user also in personal order, and without what the user has rated."""
-        if user_id is not None and is_new_only:
-            self._catalog.require([Capability.WITHOUT])
+        if user_id is not None and exclude_rated:
+            self._movie_search.require([Capability.EXCLUDE])
             query = replace(query, without=frozenset(one.movie_id for one in await self._ratings.history(user_id)))
         if user_id is None or query.order is not Order.PERSONAL:
-            return await self._catalog.search(query, window)
+            return await self._movie_search.search(query, window)
         plain = replace(query, order=Order.RELEVANCE)
         if window.offset >= ORDERED:
-            return await self._catalog.search(plain, window)
-        head = await self._catalog.search(plain, Window(0, ORDERED))
+            return await self._movie_search.search(plain, window)
+        head = await self._movie_search.search(plain, Window(0, ORDERED))
         window.check(head.total)
-        key = urlencode([*query.parameters(), *[("exclude", "rated")] * is_new_only])
+        key = urlencode([*query.parameters(), *[("exclude", "rated")] * exclude_rated])
         order = await self._order(user_id, key, query.text, head.items)
         # Places whose item could not be used stay empty, so that every other place keeps its number.
         places = [place for place in range(ORDERED) if place not in head.skipped]
@@ -185,7 +185,7 @@ class Discovery:
         ]
         beyond = window.offset + window.limit - ORDERED
         if beyond > 0 and head.total > ORDERED:
-            shown += (await self._catalog.search(plain, Window(ORDERED, beyond))).items
+            shown += (await self._movie_search.search(plain, Window(ORDERED, beyond))).items
         return replace(head, items=tuple(shown), skipped=())
 
     async def _order(self, user_id: str, key: str, text: str, movies: Sequence[Movie]) -> list[Movie]:
@@ -193,10 +193,10 @@ class Discovery:
         ids = await self._orders.find(user_id, key)
         if ids is None:
             history = await self._ratings.history(user_id)
-            taste = await self._recommender.taste(history, [movie.id for movie in movies], self._clock())
+            taste = await self._recommender.affinities(history, [movie.id for movie in movies], self._clock())
             rated = frozenset(one.movie_id for one in history)
             ordered = personal_order(text, movies, taste, rated)
-            ids = await self._orders.keep(user_id, key, [movie.id for movie in ordered])
+            ids = await self._orders.save(user_id, key, [movie.id for movie in ordered])
         given = {movie.id: movie for movie in movies}
         kept = [given.pop(one) for one in ids if one in given]
         return kept + list(given.values())  # what the source has added meanwhile comes last
@@ -206,11 +206,11 @@ class Discovery:
     async def trending(self, window: TrendWindow, page: Window) -> TrendingMovies:
         """A part of the `MAX_TREND` movies that people turn to most."""
         trending = await self._trends.top(window, MAX_TREND)
-        movies = await self._movies.of_ids([one.movie_id for one in trending.items])
+        movies = await self._movies.get_many([one.movie_id for one in trending.items])
         items = [(movies[one.movie_id], one) for one in trending.items if one.movie_id in movies]
         return TrendingMovies(trending, tuple(items[page.offset : page.offset + page.limit]))
 
-    async def take_events(self, events: Sequence[Event]) -> Imported:
+    async def take_events(self, events: Sequence[Event]) -> ImportResult:
         """Record what a client tells, later; raises `Busy`, and then has taken nothing. Rows count from 1."""
         oldest = self._clock() - MAX_AGE
         ids = {event.movie_id for event in events if event.movie_id is not None}
@@ -228,7 +228,7 @@ class Discovery:
             else:
                 taken.append(event)
         self._recorder.take(taken)
-        return Imported(len(taken), tuple(rejected))
+        return ImportResult(len(taken), tuple(rejected))
 
     def _remember(self, movies: dict[str, Movie]) -> None:
         self._known.update(dict.fromkeys(movies))
@@ -241,10 +241,10 @@ class Discovery:
         """A movie that a search has shown, or that the source tells; raises `MovieNotFound`."""
         if not 1 <= len(movie_id) <= MAX_ID:
             raise MovieNotFound("no such movie")
-        found = await self._movies.of_ids([movie_id])
-        return found[movie_id] if found else (await self._catalog.get(movie_id)).movie
+        found = await self._movies.get_many([movie_id])
+        return found[movie_id] if found else (await self._movie_search.get(movie_id)).movie
 
-    def _unknown(self, identity: Identity) -> str:
+    def _unknown(self, identity: MovieIdentity) -> str:
         named = identity.title or identity.imdb_id or identity.tmdb_id or identity.movie_id
         if not named:
             return "the row names no movie"
@@ -253,15 +253,15 @@ class Discovery:
 
     async def _found(self, movie_ids: Sequence[str]) -> dict[str, Movie]:
         """Those that are kept; what a search has shown just now is waited for."""
-        found = dict(await self._movies.of_ids(movie_ids))
+        found = dict(await self._movies.get_many(movie_ids))
         if self._seen is None or len(found) == len(set(movie_ids)):
             return found
         await self._seen.flush()
-        found = dict(await self._movies.of_ids(movie_ids))
+        found = dict(await self._movies.get_many(movie_ids))
         if len(found) == len(set(movie_ids)):
             return found
         await asyncio.sleep(SEEN_SECONDS)
-        return dict(await self._movies.of_ids(movie_ids))
+        return dict(await self._movies.get_many(movie_ids))
 
 
 def _as_rated(rating: Rating) -> Movie:

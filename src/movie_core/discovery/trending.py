@@ -72,9 +72,9 @@ class TrendWindow(StrEnum):
     def bucket(self, at: datetime) -> int:
         return int(at.timestamp()) // self.bucket_seconds
 
-    def strength(self, deed: "Interaction") -> float:
+    def strength(self, interaction: "Interaction") -> float:
         """What one deed adds to a movie's S, in the form in which `log2_add` adds it."""
-        return self._half_lives(deed.at) + math.log2(deed.weight)
+        return self._half_lives(interaction.at) + math.log2(interaction.weight)
 
     def score(self, strength: float, now: datetime) -> float:
         """T from S."""
@@ -133,15 +133,15 @@ class Totals:
         self.counts: dict[TrendWindow, Counter[tuple[int, str, InteractionKind]]] = {w: Counter() for w in TrendWindow}
         """Deeds by bucket, movie and kind."""
 
-    def add(self, deeds: Iterable[Interaction]) -> None:
-        for deed in deeds:
+    def add(self, interactions: Iterable[Interaction]) -> None:
+        for interaction in interactions:
             for window, strengths in self.strengths.items():
-                known = strengths.get(deed.movie_id, -math.inf)
-                strengths[deed.movie_id] = log2_add(known, window.strength(deed))
-                if (bucket := window.bucket(deed.at)) > self._since[window]:
-                    self.counts[window][bucket, deed.movie_id, deed.kind] += 1
+                known = strengths.get(interaction.movie_id, -math.inf)
+                strengths[interaction.movie_id] = log2_add(known, window.strength(interaction))
+                if (bucket := window.bucket(interaction.at)) > self._since[window]:
+                    self.counts[window][bucket, interaction.movie_id, interaction.kind] += 1
 
-    def parts(self, size: int, kept: int) -> Iterator["Dependency"]:
+    def parts(self, size: int, kept: int) -> Iterator["TotalsBatch"]:
         """The `kept` strongest movies of each window, in parts of at most `size` strengths and counts; at least one."""
         strengths: list[tuple[TrendWindow, str, float]] = []
         counts: list[tuple[TrendWindow, int, str, InteractionKind, int]] = []
@@ -151,11 +151,11 @@ class Totals:
             counts += ((window, *key, count) for key, count in self.counts[window].items() if key[1] in chosen)
         for start in range(0, max(len(strengths), len(counts), 1), size):
             end = start + size
-            yield Dependency(strengths[start:end], counts[start:end], is_last=end >= max(len(strengths), len(counts)))
+            yield TotalsBatch(strengths[start:end], counts[start:end], is_last=end >= max(len(strengths), len(counts)))
 
 
 @dataclass(frozen=True, slots=True)
-class Dependency:
+class TotalsBatch:
     """A part of some totals, as stores take them."""
 
     strengths: Sequence[tuple[TrendWindow, str, float]]
@@ -175,7 +175,7 @@ class Epoch:
     """A store's time between losing everything and losing it again."""
 
     since: datetime
-    """What was kept before comes from the events by `TrendStore.fill`, the rest by `TrendStore.add`."""
+    """What was kept before comes from the events by `TrendStore.finish_rebuild`, the rest by `TrendStore.add`."""
     is_claimed: bool = False
     """Whether somebody fills it."""
     is_filled: bool = False

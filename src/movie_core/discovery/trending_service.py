@@ -24,7 +24,7 @@ from movie_core.errors import StoreUnavailable
 from movie_core.ports import EventStore, TrendStore
 
 
-class Trends:
+class TrendingService:
     """What trends, over a store that may be away, and may lose everything: then it is filled again from the events.
 
     A deed counts just once: by when it was kept it belongs either to what is added or to what fills the store, however
@@ -41,16 +41,16 @@ class Trends:
         """What was kept up to then may have been added or not; None where all was."""
         self._newest = LANDMARK
         """The latest `kept_at` that was added."""
-        self._healing = asyncio.Lock()
+        self._rebuilding = asyncio.Lock()
 
-    async def add(self, deeds: Sequence[Interaction]) -> None:
+    async def add(self, interactions: Sequence[Interaction]) -> None:
         """Never raises: what can't be added is added when the store is filled again."""
-        newest = max((deed.kept_at for deed in deeds), default=LANDMARK)
+        newest = max((interaction.kept_at for interaction in interactions), default=LANDMARK)
         if self._doubt is not None:
             self._doubt = max(self._doubt, newest)
             return
         try:
-            await self._store.add(deeds)
+            await self._store.add(interactions)
         except StoreUnavailable as away:
             self._doubt = newest
             _log.warning("trends are brought up to date when their store is back: %s", away.detail)
@@ -60,39 +60,39 @@ class Trends:
         else:
             self._newest = max(self._newest, newest)
 
-    async def heal(self) -> None:
+    async def rebuild(self) -> None:
         """Fill the store where it is empty or in doubt, in several calls: something must call this every few seconds.
         Raises `StoreUnavailable` where a store is away."""
-        if self._healing.locked():
+        if self._rebuilding.locked():
             return
-        async with self._healing:
+        async with self._rebuilding:
             newest, now = self._newest, self._clock()
-            life = await self._store.life()
-            if life is None or self._is_lost(life, newest, now):
-                await self._begin(None if life is None else life.since)
-            elif not life.is_claimed and now >= life.since + SETTLE:
-                await self._fill(life.since, now)
+            epoch = await self._store.epoch()
+            if epoch is None or self._is_lost(epoch, newest, now):
+                await self._begin(None if epoch is None else epoch.since)
+            elif not epoch.is_claimed and now >= epoch.since + SETTLE:
+                await self._fill(epoch.since, now)
 
-    def _is_lost(self, life: Epoch, newest: datetime, now: datetime) -> bool:
+    def _is_lost(self, epoch: Epoch, newest: datetime, now: datetime) -> bool:
         """Whether nobody fills it any more, or something that was added may not be in it: also where the store has
         gone back to an earlier state."""
-        if self._doubt is not None and self._doubt < life.since:
+        if self._doubt is not None and self._doubt < epoch.since:
             self._doubt = None  # what was kept before a life comes from the events
-        is_older = newest >= life.since and (life.newest is None or life.newest < newest)
-        is_left = not life.is_filled and now >= life.since + SETTLE + FILL
+        is_older = newest >= epoch.since and (epoch.newest is None or epoch.newest < newest)
+        is_left = not epoch.is_filled and now >= epoch.since + SETTLE + FILL
         return self._doubt is not None or is_older or is_left
 
     async def _begin(self, instead_of: datetime | None) -> None:
         doubt, since = self._doubt, self._clock() + LEAD
-        if await self._store.begin(since, instead_of):
+        if await self._store.start_epoch(since, instead_of):
             self._newest = LANDMARK
             if self._doubt == doubt:
                 self._doubt = None
 
     async def _fill(self, since: datetime, now: datetime) -> None:
         try:
-            if await self._store.claim(since):
-                await self._store.fill(await self._totals(since, now), since)
+            if await self._store.claim_rebuild(since):
+                await self._store.finish_rebuild(await self._totals(since, now), since)
         except BaseException:
             self._doubt = since  # it may be claimed by us, and filled half
             raise
@@ -100,9 +100,11 @@ class Trends:
     async def _totals(self, since: datetime, now: datetime) -> Totals:
         """What was kept before."""
         totals = Totals(now)
-        async for deeds in self._events.deeds():
-            for start in range(0, len(deeds), PORTION):
-                totals.add(deed for deed in deeds[start : start + PORTION] if deed.kept_at < since)
+        async for interactions in self._events.interactions():
+            for start in range(0, len(interactions), PORTION):
+                totals.add(
+                    interaction for interaction in interactions[start : start + PORTION] if interaction.kept_at < since
+                )
                 await asyncio.sleep(0)
         return totals
 

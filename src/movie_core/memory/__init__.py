@@ -1,57 +1,57 @@
 """Every port in memory: for tests, for small collections, and as the shortest example of an adapter."""
 
 from movie_core.memory.accounts import (
-    MemoryBook,
-    MemoryHasher,
+    MemoryAccessTokens,
+    MemoryDatabase,
+    MemoryDeliveryNotifier,
     MemoryMailer,
-    MemoryNotifier,
     MemoryOutbox,
+    MemoryPasswordHasher,
     MemoryRateLimiter,
-    MemorySessions,
-    MemoryTokens,
-    MemoryUsers,
+    MemorySessionStore,
+    MemoryUserRepo,
     PlainAddressSyntax,
-    PlainStrength,
+    PlainPasswordStrength,
     PlainUsernameSyntax,
 )
 from movie_core.memory.audit import MemoryAuditLog
-from movie_core.memory.events import MemoryEvents
+from movie_core.memory.events import MemoryEventStore
 from movie_core.memory.movies import (
     ENTRY_BYTES,
     MAX_PENDING,
-    MemoryCatalogue,
-    MemoryEntries,
+    MemoryCacheStore,
+    MemoryMovieCatalogue,
     MemorySeenMovies,
     words,
 )
-from movie_core.memory.ratings import MemoryRatings
-from movie_core.memory.recommending import MemoryModels, MemoryRecommender
-from movie_core.memory.trends import MemoryOrders, MemoryTrends
+from movie_core.memory.ratings import MemoryRatingStore
+from movie_core.memory.recommending import MemoryModelStore, MemoryRecommender
+from movie_core.memory.trends import MemoryPersonalOrderStore, MemoryTrendStore
 
 __all__ = [
     "ENTRY_BYTES",
     "MAX_PENDING",
+    "MemoryAccessTokens",
     "MemoryAuditLog",
-    "MemoryBook",
-    "MemoryCatalogue",
-    "MemoryEntries",
-    "MemoryEvents",
-    "MemoryHasher",
+    "MemoryCacheStore",
+    "MemoryDatabase",
+    "MemoryDeliveryNotifier",
+    "MemoryEventStore",
     "MemoryMailer",
-    "MemoryModels",
-    "MemoryNotifier",
-    "MemoryOrders",
+    "MemoryModelStore",
+    "MemoryMovieCatalogue",
     "MemoryOutbox",
+    "MemoryPasswordHasher",
+    "MemoryPersonalOrderStore",
     "MemoryRateLimiter",
-    "MemoryRatings",
+    "MemoryRatingStore",
     "MemoryRecommender",
     "MemorySeenMovies",
-    "MemorySessions",
-    "MemoryTokens",
-    "MemoryTrends",
-    "MemoryUsers",
+    "MemorySessionStore",
+    "MemoryTrendStore",
+    "MemoryUserRepo",
     "PlainAddressSyntax",
-    "PlainStrength",
+    "PlainPasswordStrength",
     "PlainUsernameSyntax",
     "words",
 ]

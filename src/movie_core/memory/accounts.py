@@ -22,7 +22,7 @@ from movie_core.accounts.outbox import (
     MAX_TALLY,
     NOTICES,
     RENEWED,
-    LinkInMail,
+    EmailLink,
     Mail,
     MailKind,
     MailRejected,
@@ -33,9 +33,9 @@ from movie_core.accounts.outbox import (
     OutgoingEmail,
     Purpose,
 )
-from movie_core.accounts.sessions import MAX_NETWORKS, MAX_SESSIONS, Access, Reuse, Session, classify_reuse
+from movie_core.accounts.sessions import MAX_NETWORKS, MAX_SESSIONS, AccessClaims, Reuse, Session, classify_reuse
 from movie_core.accounts.users import MAX_PENDING as MAX_REGISTRATIONS
-from movie_core.accounts.users import REPEAT, Account, Address, PersonState, Registration, Username
+from movie_core.accounts.users import REPEAT, Address, Registration, User, Username, UserState
 from movie_core.clock import iso_time, utc_now
 from movie_core.errors import (
     InvalidCredentials,
@@ -48,7 +48,7 @@ from movie_core.errors import (
 )
 from movie_core.operations.rate_limits import PermitWindow, widest_network_of
 from movie_core.paging import Window
-from movie_core.ports import Activated, ActivationLink, Person, Rotated
+from movie_core.ports import ActivationLink, ActivationResult, RotationResult, UserSummary
 from movie_core.quotas import Permits, Quota, Rate
 
 
@@ -88,14 +88,14 @@ class _Token:
     successor: str | None = None
 
 
-class MemoryBook:
-    """What `MemoryUsers`, `MemorySessions` and `MemoryOutbox` share. Their methods never wait inside, so that each is
+class MemoryDatabase:
+    """What `MemoryUserRepo`, `MemorySessionStore` and `MemoryOutbox` share. Their methods never wait inside, so that each is
     one transaction for all that runs on the same event loop."""
 
     def __init__(self, rules: MailRules, keys: Keyring) -> None:
         self._rules = rules
         self._keys = keys
-        self.accounts: dict[str, Account] = {}
+        self.accounts: dict[str, User] = {}
         self.registrations: list[Registration] = []
         self.decoys: set[str] = set()
         """Ids of registrations for addresses that were taken already."""
@@ -107,7 +107,7 @@ class MemoryBook:
         self.networks: dict[str, dict[str, datetime]] = {}
         """By account, those that it has logged in from, the last one last."""
 
-    def account_at(self, address_key: str) -> Account | None:
+    def find_by_address(self, address_key: str) -> User | None:
         return next((one for one in self.accounts.values() if one.address.key == address_key), None)
 
     def pending(self, address_key: str) -> list[Registration]:
@@ -116,8 +116,8 @@ class MemoryBook:
         own.reverse()
         return sorted(own, key=lambda one: one.created_at, reverse=True)
 
-    def check_username(self, username: Username, *, but: str | None = None) -> None:
-        others = (one.username for one in self.accounts.values() if one.id != but)
+    def check_username(self, username: Username, *, except_user_id: str | None = None) -> None:
+        others = (one.username for one in self.accounts.values() if one.id != except_user_id)
         if any(
             one.key == username.key or (one.skeleton is not None and one.skeleton == username.skeleton)
             for one in others
@@ -126,10 +126,10 @@ class MemoryBook:
 
     def activate(
         self, registration: Registration, now: datetime, *, used: str | None, password_hash: str | None = None
-    ) -> Account:
+    ) -> User:
         """The account of a registration; its address' other registrations and links end."""
         self.check_username(registration.username)
-        account = Account(
+        user = User(
             id=registration.id,
             address=registration.address,
             username=registration.username,
@@ -139,15 +139,15 @@ class MemoryBook:
             record_events=True,
             created_at=now,
         )
-        self.accounts[account.id] = account
-        key = account.address.key
+        self.accounts[user.id] = user
+        key = user.address.key
         self.registrations = [one for one in self.registrations if one.address.key != key]
         self.links = {hashed: link for hashed, link in self.links.items() if link.address_key != key or hashed == used}
         if used is not None:
             self.links[used].is_used = True
         for kind in ACTIVATIONS:
             self.drop_waiting(kind, key)
-        return account
+        return user
 
     def end_sessions(self, session_ids: Iterable[str], now: datetime) -> list[str]:
         ids = list(session_ids)
@@ -157,17 +157,17 @@ class MemoryBook:
         self.tokens = {hashed: token for hashed, token in self.tokens.items() if token.session_id in self.sessions}
         return ids
 
-    def sessions_of(self, account_id: str) -> list[Session]:
+    def sessions_of(self, user_id: str) -> list[Session]:
         """The one used last first."""
-        own = [one for one in self.sessions.values() if one.user_id == account_id]
+        own = [one for one in self.sessions.values() if one.user_id == user_id]
         own.reverse()
         return sorted(own, key=lambda one: one.last_used_at, reverse=True)
 
-    def end_resets(self, account_id: str) -> None:
+    def end_resets(self, user_id: str) -> None:
         self.links = {
             hashed: link
             for hashed, link in self.links.items()
-            if link.purpose is not Purpose.RESET or link.new.uid != account_id
+            if link.purpose is not Purpose.RESET or link.new.uid != user_id
         }
 
     # --- mails
@@ -178,8 +178,8 @@ class MemoryBook:
             for row in self.mails
             if row.address_key == address_key and row.made_at is not None and row.mail.kind not in NOTICES
         ]
-        account = self.account_at(address_key)
-        known = () if account is None else map(widest_network_of, self.networks.get(account.id, ()))
+        user = self.find_by_address(address_key)
+        known = () if user is None else map(widest_network_of, self.networks.get(user.id, ()))
         return self._rules.free_at(now, made, requested_from, is_known=requested_from in known)
 
     def drop_waiting(self, kind: MailKind, address_key: str, requested_from: str | None = None) -> None:
@@ -213,16 +213,16 @@ class MemoryBook:
         """Whether a waiting mail is for an address that has neither a registration nor an active account."""
         if row.mail.kind in ACTIVATIONS:
             return not self.pending(row.address_key)
-        account = self.account_at(row.address_key)
-        return account is None or not account.is_active
+        user = self.find_by_address(row.address_key)
+        return user is None or not user.is_active
 
     def make(self, row: _Mail, now: datetime) -> None:
         """Make a waiting mail, or put it off; one that nobody is there for is removed."""
         key, kind = row.address_key, row.mail.kind
-        account = self.account_at(key)
+        user = self.find_by_address(key)
         groups: list[list[Registration]]
         if kind in ACTIVATIONS:
-            pending = [] if account else self.pending(key)
+            pending = [] if user else self.pending(key)
             if kind is MailKind.ACTIVATION:
                 linked = {link.new.uid for link in self.links.values()}
                 pending = [one for one in pending if one.requested_from == row.requested_from and one.id not in linked]
@@ -239,10 +239,10 @@ class MemoryBook:
                 late = replace(row.mail, id=new_id(), due_at=due_at)
                 self.mails.append(_Mail(late, key, row.requested_from, mailbox=group[0].address.mailbox))
                 continue
-            made = self.add(kind, account.address if account else group[0].address, now, row.requested_from)
+            made = self.add(kind, user.address if user else group[0].address, now, row.requested_from)
             made.mail = replace(made.mail, created_at=row.mail.created_at)
-            if kind is MailKind.PASSWORD_RESET and account:
-                self.add_link(made, Purpose.RESET, account.id, now)
+            if kind is MailKind.PASSWORD_RESET and user:
+                self.add_link(made, Purpose.RESET, user.id, now)
             renewed = {one.id for one in group}
             self.links = {hashed: link for hashed, link in self.links.items() if link.new.uid not in renewed}
             for one in group:
@@ -250,18 +250,18 @@ class MemoryBook:
         self.mails.remove(row)
 
     @staticmethod
-    def _mailboxes(pending: list[Registration], only: str | None) -> list[list[Registration]]:
+    def _mailboxes(pending: list[Registration], mailbox: str | None) -> list[list[Registration]]:
         groups: dict[str, list[Registration]] = {}
         for one in pending:
             groups.setdefault(one.address.mailbox, []).append(one)
-        return [group[:RENEWED] for mailbox, group in groups.items() if only in (None, mailbox)]
+        return [group[:RENEWED] for one, group in groups.items() if mailbox in (None, one)]
 
     def shown(self, row: _Mail) -> Mail:
         """A mail with those of its links that are good still."""
         links = (self.links[hashed] for hashed in row.hashes if hashed in self.links)
         return replace(
             row.mail,
-            links=tuple(LinkInMail(one.new.uid, one.new.hashed, one.new.sealed) for one in links),
+            links=tuple(EmailLink(one.new.uid, one.new.hashed, one.new.sealed) for one in links),
         )
 
     def extend_links(self, row: _Mail, now: datetime) -> None:
@@ -274,120 +274,122 @@ class MemoryBook:
         return self._rules.link_ttl
 
 
-class MemoryUsers:
+class MemoryUserRepo:
     """A `UserRepo`."""
 
-    def __init__(self, book: MemoryBook) -> None:
-        self._book = book
+    def __init__(self, database: MemoryDatabase) -> None:
+        self._database = database
 
     async def register(self, registration: Registration, now: datetime) -> None:
-        book, address = self._book, registration.address
-        book.check_username(registration.username)
+        database, address = self._database, registration.address
+        database.check_username(registration.username)
         same = (address.mailbox, registration.username.key, registration.password_hash)
-        own = [one for one in book.registrations if one.address.key == address.key]
+        own = [one for one in database.registrations if one.address.key == address.key]
         if any(
             (one.address.mailbox, one.username.key, one.password_hash) == same and now - one.created_at <= REPEAT
             for one in own
         ):
             return
-        account = book.account_at(address.key)
-        book.registrations.append(registration)
-        if account is not None:
-            book.decoys.add(registration.id)
+        user = database.find_by_address(address.key)
+        database.registrations.append(registration)
+        if user is not None:
+            database.decoys.add(registration.id)
         for old in _surplus([*own, registration]):
             self._remove(old)
-        kind = MailKind.ACTIVATION if account is None else MailKind.ADDRESS_TAKEN
-        due_at = book.free_at(address.key, now, registration.requested_from)
+        kind = MailKind.ACTIVATION if user is None else MailKind.ADDRESS_TAKEN
+        due_at = database.free_at(address.key, now, registration.requested_from)
         if due_at > now:
-            book.wait(kind, address.key, now, due_at, registration.requested_from)
+            database.wait(kind, address.key, now, due_at, registration.requested_from)
             return
-        recipient = address if account is None else account.address
-        row = book.add(kind, recipient, now, registration.requested_from)
-        if account is None:
-            book.add_link(row, Purpose.ACTIVATE, registration.id, now)
+        recipient = address if user is None else user.address
+        row = database.add(kind, recipient, now, registration.requested_from)
+        if user is None:
+            database.add_link(row, Purpose.ACTIVATE, registration.id, now)
 
     async def request_mail(self, kind: MailKind, address_key: str, now: datetime, *, requested_from: str = "") -> None:
-        self._book.wait(kind, address_key, now, now, requested_from)
+        self._database.wait(kind, address_key, now, now, requested_from)
 
-    async def activation(self, uid: str, hashed: str, now: datetime) -> ActivationLink:
+    async def find_activation_link(self, uid: str, hashed: str, now: datetime) -> ActivationLink:
         if self._good(Purpose.ACTIVATE, uid, hashed, now).is_used:
             return ActivationLink(None, is_only=False)
-        asked = next(one for one in self._book.registrations if one.id == uid)
+        asked = next(one for one in self._database.registrations if one.id == uid)
         return ActivationLink(asked, is_only=self._is_only(asked))
 
-    async def activate(self, uid: str, hashed: str, now: datetime, *, password_hash: str | None = None) -> Activated:
+    async def activate(
+        self, uid: str, hashed: str, now: datetime, *, password_hash: str | None = None
+    ) -> ActivationResult:
         if self._good(Purpose.ACTIVATE, uid, hashed, now).is_used:
-            return Activated(self._book.accounts[uid], is_new=False)
-        asked = next(one for one in self._book.registrations if one.id == uid)
+            return ActivationResult(self._database.accounts[uid], is_new=False)
+        asked = next(one for one in self._database.registrations if one.id == uid)
         if password_hash is None and not self._is_only(asked):
             raise PasswordRequired("several registrations wait under this address")
-        account = self._book.activate(asked, now, used=hashed, password_hash=password_hash)
-        return Activated(account, is_new=True)
+        user = self._database.activate(asked, now, used=hashed, password_hash=password_hash)
+        return ActivationResult(user, is_new=True)
 
     def _is_only(self, registration: Registration) -> bool:
-        pending = self._book.pending(registration.address.key)
+        pending = self._database.pending(registration.address.key)
         alike = {(one.address.mailbox, one.username.key, one.password_hash) for one in pending}
         return len(alike) == 1
 
-    async def reset_owner(self, uid: str, hashed: str, now: datetime) -> Account:
+    async def find_reset_user(self, uid: str, hashed: str, now: datetime) -> User:
         self._good(Purpose.RESET, uid, hashed, now)
-        account = self._book.accounts[uid]
-        if not account.is_active:
+        user = self._database.accounts[uid]
+        if not user.is_active:
             raise InvalidLink("the link is not valid")
-        return account
+        return user
 
     async def reset_password(self, uid: str, hashed: str, password_hash: str, now: datetime) -> Sequence[str]:
-        account = await self.reset_owner(uid, hashed, now)
-        return self._set_password(account, password_hash, None, now)
+        user = await self.find_reset_user(uid, hashed, now)
+        return self._set_password(user, password_hash, None, now)
 
-    async def account(self, account_id: str) -> Account | None:
-        return self._book.accounts.get(account_id)
+    async def find(self, user_id: str) -> User | None:
+        return self._database.accounts.get(user_id)
 
-    async def account_at(self, address_key: str) -> Account | None:
-        return self._book.account_at(address_key)
+    async def find_by_address(self, address_key: str) -> User | None:
+        return self._database.find_by_address(address_key)
 
     async def change_password(
-        self, account_id: str, old_hash: str, new_hash: str, *, but: str, now: datetime
+        self, user_id: str, old_hash: str, new_hash: str, *, except_session_id: str, now: datetime
     ) -> Sequence[str] | None:
-        account = self._book.accounts.get(account_id)
-        if account is None or account.password_hash != old_hash:
+        user = self._database.accounts.get(user_id)
+        if user is None or user.password_hash != old_hash:
             return None
-        return self._set_password(account, new_hash, but, now)
+        return self._set_password(user, new_hash, except_session_id, now)
 
     async def change_profile(
-        self, account_id: str, *, username: Username | None = None, record_events: bool | None = None
-    ) -> Account:
-        account = self._book.accounts.get(account_id)
-        if account is None:
+        self, user_id: str, *, username: Username | None = None, record_events: bool | None = None
+    ) -> User:
+        user = self._database.accounts.get(user_id)
+        if user is None:
             raise UserNotFound("there is no such account")
         if username is not None:
-            self._book.check_username(username, but=account_id)
-            account = replace(account, username=username)
+            self._database.check_username(username, except_user_id=user_id)
+            user = replace(user, username=username)
         if record_events is not None:
-            account = replace(account, record_events=record_events)
-        self._book.accounts[account_id] = account
-        return account
+            user = replace(user, record_events=record_events)
+        self._database.accounts[user_id] = user
+        return user
 
     async def set_active(self, address_key: str, is_active: bool, now: datetime) -> Sequence[str]:
-        account = self._book.account_at(address_key)
-        pending = self._book.pending(address_key)
-        if account is None and is_active and pending:
-            account = self._book.activate(pending[0], now, used=None)
-        if account is None:
+        user = self._database.find_by_address(address_key)
+        pending = self._database.pending(address_key)
+        if user is None and is_active and pending:
+            user = self._database.activate(pending[0], now, used=None)
+        if user is None:
             raise UserNotFound("nobody has this address")
-        self._book.accounts[account.id] = replace(account, is_active=is_active)
-        own = [] if is_active else self._book.sessions_of(account.id)
-        return self._book.end_sessions((one.id for one in own), now)
+        self._database.accounts[user.id] = replace(user, is_active=is_active)
+        own = [] if is_active else self._database.sessions_of(user.id)
+        return self._database.end_sessions((one.id for one in own), now)
 
     async def set_staff(self, address_key: str, is_staff: bool) -> None:
-        account = self._book.account_at(address_key)
-        if account is None:
+        user = self._database.find_by_address(address_key)
+        if user is None:
             raise UserNotFound("there is no account with this address")
-        self._book.accounts[account.id] = replace(account, is_staff=is_staff)
+        self._database.accounts[user.id] = replace(user, is_staff=is_staff)
 
-    async def people(
-        self, window: Window, address_key: str | None = None, *, search: str = "", state: PersonState | None = None
-    ) -> tuple[int, Sequence[Person]]:
+    async def list_users(
+        self, window: Window, address_key: str | None = None, *, search: str = "", state: UserState | None = None
+    ) -> tuple[int, Sequence[UserSummary]]:
         part = unicodedata.normalize("NFC", search.casefold())
         found = [
             one
@@ -400,34 +402,34 @@ class MemoryUsers:
         found.sort(key=lambda one: one.created_at, reverse=True)
         return len(found), found[window.offset : window.offset + window.limit]
 
-    async def person(self, person_id: str) -> Person | None:
+    async def find_summary(self, person_id: str) -> UserSummary | None:
         return next((one for one in self._everybody() if one.id == person_id), None)
 
-    def _everybody(self) -> list[Person]:
+    def _everybody(self) -> list[UserSummary]:
         accounts = [
-            Person(a.id, a.address, a.username, False, a.is_active, a.is_staff, a.created_at, a.last_login)
-            for a in self._book.accounts.values()
+            UserSummary(a.id, a.address, a.username, False, a.is_active, a.is_staff, a.created_at, a.last_login)
+            for a in self._database.accounts.values()
         ]
         return accounts + [
-            Person(one.id, one.address, one.username, True, False, False, one.created_at, None)
-            for one in self._book.registrations
-            if one.id not in self._book.decoys
+            UserSummary(one.id, one.address, one.username, True, False, False, one.created_at, None)
+            for one in self._database.registrations
+            if one.id not in self._database.decoys
         ]
 
     async def export(self, address_key: str) -> dict[str, Any]:
-        book = self._book
-        account = book.account_at(address_key)
+        database = self._database
+        user = database.find_by_address(address_key)
         return {
-            "account": account
+            "account": user
             and {
-                "id": account.id,
-                "email": account.address.spelling,
-                "username": account.username.shown,
-                "is_active": account.is_active,
-                "is_staff": account.is_staff,
-                "record_events": account.record_events,
-                "created_at": iso_time(account.created_at),
-                "last_login": account.last_login and iso_time(account.last_login),
+                "id": user.id,
+                "email": user.address.spelling,
+                "username": user.username.shown,
+                "is_active": user.is_active,
+                "is_staff": user.is_staff,
+                "record_events": user.record_events,
+                "created_at": iso_time(user.created_at),
+                "last_login": user.last_login and iso_time(user.last_login),
             },
             "registrations": [
                 {
@@ -436,7 +438,7 @@ class MemoryUsers:
                     "username": one.username.shown,
                     "created_at": iso_time(one.created_at),
                 }
-                for one in book.pending(address_key)
+                for one in database.pending(address_key)
             ],
             "sessions": [
                 {
@@ -445,11 +447,11 @@ class MemoryUsers:
                     "created_at": iso_time(one.created_at),
                     "last_used_at": iso_time(one.last_used_at),
                 }
-                for one in (book.sessions_of(account.id) if account else ())
+                for one in (database.sessions_of(user.id) if user else ())
             ],
             "login_networks": [
                 {"network": network, "last_used_at": iso_time(at)}
-                for network, at in (book.networks.get(account.id, {}) if account else {}).items()
+                for network, at in (database.networks.get(user.id, {}) if user else {}).items()
             ],
             "mails": [
                 {
@@ -462,65 +464,65 @@ class MemoryUsers:
                     "created_at": iso_time(row.mail.created_at),
                     "sent_at": row.mail.sent_at and iso_time(row.mail.sent_at),
                 }
-                for row in book.mails
+                for row in database.mails
                 if row.address_key == address_key
             ],
         }
 
     async def erase(self, address_key: str, now: datetime) -> Sequence[str]:
-        book = self._book
-        account = book.account_at(address_key)
+        database = self._database
+        user = database.find_by_address(address_key)
         ended = []
-        if account is not None:
-            ended = book.end_sessions((one.id for one in book.sessions_of(account.id)), now)
-            del book.accounts[account.id]
-            book.networks.pop(account.id, None)
-        for one in [one for one in book.registrations if one.address.key == address_key]:
+        if user is not None:
+            ended = database.end_sessions((one.id for one in database.sessions_of(user.id)), now)
+            del database.accounts[user.id]
+            database.networks.pop(user.id, None)
+        for one in [one for one in database.registrations if one.address.key == address_key]:
             self._remove(one)
-        book.links = {hashed: link for hashed, link in book.links.items() if link.address_key != address_key}
-        book.mails = [row for row in book.mails if row.address_key != address_key]
-        if account is not None:
-            book.add(MailKind.ACCOUNT_ERASED, account.address, now)
+        database.links = {hashed: link for hashed, link in database.links.items() if link.address_key != address_key}
+        database.mails = [row for row in database.mails if row.address_key != address_key]
+        if user is not None:
+            database.add(MailKind.ACCOUNT_ERASED, user.address, now)
         return ended
 
     async def purge(self, now: datetime) -> int:
-        book = self._book
+        database = self._database
         before = self._size()
-        book.tokens = {hashed: token for hashed, token in book.tokens.items() if token.expires_at > now}
-        alive = {token.session_id for token in book.tokens.values() if token.spent_at is None}
-        book.sessions = {one.id: one for one in book.sessions.values() if one.id in alive}
-        book.tokens = {hashed: token for hashed, token in book.tokens.items() if token.session_id in alive}
-        book.ended = {one: at for one, at in book.ended.items() if now - at <= timedelta(days=1)}
-        pending = [row for row in book.mails if row.mail.state is MailState.PENDING]
+        database.tokens = {hashed: token for hashed, token in database.tokens.items() if token.expires_at > now}
+        alive = {token.session_id for token in database.tokens.values() if token.spent_at is None}
+        database.sessions = {one.id: one for one in database.sessions.values() if one.id in alive}
+        database.tokens = {hashed: token for hashed, token in database.tokens.items() if token.session_id in alive}
+        database.ended = {one: at for one, at in database.ended.items() if now - at <= timedelta(days=1)}
+        pending = [row for row in database.mails if row.mail.state is MailState.PENDING]
         wanted = {hashed for row in pending for hashed in row.hashes}
         waiting = {row.address_key for row in pending if row.made_at is None}
         oldest = now - timedelta(days=7)
-        book.links = {
-            hashed: link for hashed, link in book.links.items() if link.expires_at >= oldest or hashed in wanted
+        database.links = {
+            hashed: link for hashed, link in database.links.items() if link.expires_at >= oldest or hashed in wanted
         }
-        linked = {link.new.uid for link in book.links.values()}
-        for one in list(book.registrations):
-            is_over = one.created_at + book.link_ttl < oldest
+        linked = {link.new.uid for link in database.links.values()}
+        for one in list(database.registrations):
+            is_over = one.created_at + database.link_ttl < oldest
             if is_over and one.id not in linked and one.address.key not in waiting:
                 self._remove(one)
-        book.mails = [
-            row for row in book.mails if row.mail.sent_at is None or now - row.mail.sent_at <= timedelta(days=30)
+        database.mails = [
+            row for row in database.mails if row.mail.sent_at is None or now - row.mail.sent_at <= timedelta(days=30)
         ]
         return before - self._size()
 
     def _size(self) -> int:
-        book = self._book
-        linked = len(book.links) + len(book.registrations) + len(book.mails)
-        return linked + len(book.tokens) + len(book.sessions) + len(book.ended)
+        database = self._database
+        linked = len(database.links) + len(database.registrations) + len(database.mails)
+        return linked + len(database.tokens) + len(database.sessions) + len(database.ended)
 
     def _remove(self, registration: Registration) -> None:
-        book = self._book
-        book.registrations.remove(registration)
-        book.decoys.discard(registration.id)
-        book.links = {hashed: link for hashed, link in book.links.items() if link.new.uid != registration.id}
+        database = self._database
+        database.registrations.remove(registration)
+        database.decoys.discard(registration.id)
+        database.links = {hashed: link for hashed, link in database.links.items() if link.new.uid != registration.id}
 
     def _good(self, purpose: Purpose, uid: str, hashed: str, now: datetime) -> _Link:
-        link = self._book.links.get(hashed)
+        link = self._database.links.get(hashed)
         if (
             link is None
             or link.purpose is not purpose
@@ -530,12 +532,12 @@ class MemoryUsers:
             raise InvalidLink("the link is not valid")
         return link
 
-    def _set_password(self, account: Account, new_hash: str, but: str | None, now: datetime) -> list[str]:
-        self._book.accounts[account.id] = replace(account, password_hash=new_hash)
-        self._book.end_resets(account.id)
-        self._book.wait(MailKind.PASSWORD_CHANGED, account.address.key, now, now)
-        own = self._book.sessions_of(account.id)
-        return self._book.end_sessions((one.id for one in own if one.id != but), now)
+    def _set_password(self, user: User, new_hash: str, except_session_id: str | None, now: datetime) -> list[str]:
+        self._database.accounts[user.id] = replace(user, password_hash=new_hash)
+        self._database.end_resets(user.id)
+        self._database.wait(MailKind.PASSWORD_CHANGED, user.address.key, now, now)
+        own = self._database.sessions_of(user.id)
+        return self._database.end_sessions((one.id for one in own if one.id != except_session_id), now)
 
 
 def _surplus(registrations: list[Registration]) -> list[Registration]:
@@ -550,25 +552,25 @@ def _surplus(registrations: list[Registration]) -> list[Registration]:
     return [one for _, one in placed[MAX_REGISTRATIONS:]]
 
 
-def _is_in(person: Person, state: PersonState | None) -> bool:
+def _is_in(person: UserSummary, state: UserState | None) -> bool:
     match state:
         case None:
             return True
-        case PersonState.PENDING:
+        case UserState.PENDING:
             return person.is_pending
-        case PersonState.ACCOUNT:
+        case UserState.ACCOUNT:
             return not person.is_pending
-        case PersonState.STAFF:
+        case UserState.STAFF:
             return person.is_staff
         case _:
-            return not person.is_pending and person.is_active is (state is PersonState.ACTIVE)
+            return not person.is_pending and person.is_active is (state is UserState.ACTIVE)
 
 
-class MemorySessions:
+class MemorySessionStore:
     """A `SessionStore`."""
 
-    def __init__(self, book: MemoryBook) -> None:
-        self._book = book
+    def __init__(self, database: MemoryDatabase) -> None:
+        self._database = database
 
     async def start(
         self,
@@ -580,19 +582,19 @@ class MemorySessions:
         rehashed: str | None = None,
         network: str = "",
     ) -> Sequence[str]:
-        book = self._book
-        account = book.accounts.get(session.user_id)
-        if account is None or not account.is_active or account.password_hash != password_hash:
+        database = self._database
+        user = database.accounts.get(session.user_id)
+        if user is None or not user.is_active or user.password_hash != password_hash:
             raise InvalidCredentials("the account is gone or inactive, or its password is another by now")
-        book.accounts[account.id] = replace(
-            account, password_hash=rehashed or password_hash, last_login=session.created_at
+        database.accounts[user.id] = replace(
+            user, password_hash=rehashed or password_hash, last_login=session.created_at
         )
-        gone = [one.id for one in book.sessions_of(account.id)[MAX_SESSIONS - 1 :]]
-        book.end_sessions(gone, session.created_at)
-        book.sessions[session.id] = session
-        book.tokens[refresh_hash] = _Token(session.id, expires_at)
+        gone = [one.id for one in database.sessions_of(user.id)[MAX_SESSIONS - 1 :]]
+        database.end_sessions(gone, session.created_at)
+        database.sessions[session.id] = session
+        database.tokens[refresh_hash] = _Token(session.id, expires_at)
         if network:
-            networks = book.networks.setdefault(account.id, {})
+            networks = database.networks.setdefault(user.id, {})
             networks.pop(network, None)
             networks[network] = session.created_at
             while len(networks) > MAX_NETWORKS:
@@ -607,89 +609,91 @@ class MemorySessions:
         expires_at: datetime,
         *,
         lifetime: timedelta | None = None,
-    ) -> Rotated | None:
-        book = self._book
-        token = book.tokens.get(refresh_hash)
+    ) -> RotationResult | None:
+        database = self._database
+        token = database.tokens.get(refresh_hash)
         if token is None or token.expires_at <= now:
             return None
         if lifetime is not None:
-            end = book.sessions[token.session_id].created_at + lifetime
+            end = database.sessions[token.session_id].created_at + lifetime
             if end <= now:
                 return None
             expires_at = min(expires_at, end)
         if token.spent_at is None or token.successor is None:
             token.spent_at, token.successor = now, successors[0]
-            book.tokens[successors[0]] = _Token(token.session_id, expires_at)
-            session = replace(book.sessions[token.session_id], last_used_at=now)
-            book.sessions[session.id] = session
-            return Rotated(session, 0)
-        following = book.tokens.get(token.successor)
+            database.tokens[successors[0]] = _Token(token.session_id, expires_at)
+            session = replace(database.sessions[token.session_id], last_used_at=now)
+            database.sessions[session.id] = session
+            return RotationResult(session, 0)
+        following = database.tokens.get(token.successor)
         is_unused = following is not None and following.spent_at is None
         if classify_reuse(now, token.spent_at, successor_is_unused=is_unused) is Reuse.THEFT:
-            book.end_sessions([token.session_id], now)
+            database.end_sessions([token.session_id], now)
             return None
         if token.successor not in successors:  # made with a secret that is no longer set
             return None
-        return Rotated(book.sessions[token.session_id], list(successors).index(token.successor))
+        return RotationResult(database.sessions[token.session_id], list(successors).index(token.successor))
 
-    async def listed(self, account_id: str) -> Sequence[Session]:
-        return self._book.sessions_of(account_id)
+    async def list_page(self, user_id: str) -> Sequence[Session]:
+        return self._database.sessions_of(user_id)
 
     async def end(
         self,
-        account_id: str,
+        user_id: str,
         now: datetime,
         *,
-        only: str | None = None,
-        but: str | None = None,
+        session_id: str | None = None,
+        except_session_id: str | None = None,
         notify: bool = False,
     ) -> Sequence[str]:
-        own = (one.id for one in self._book.sessions_of(account_id))
-        ended = self._book.end_sessions((one for one in own if only in (None, one) and one != but), now)
+        own = (one.id for one in self._database.sessions_of(user_id))
+        ended = self._database.end_sessions(
+            (one for one in own if session_id in (None, one) and one != except_session_id), now
+        )
         if ended and notify:
-            self._book.wait(MailKind.SESSIONS_ENDED, self._book.accounts[account_id].address.key, now, now)
+            self._database.wait(MailKind.SESSIONS_ENDED, self._database.accounts[user_id].address.key, now, now)
         return ended
 
     async def find(self, session_id: str) -> Session | None:
-        return self._book.sessions.get(session_id)
+        return self._database.sessions.get(session_id)
 
-    async def owner_of(self, refresh_hash: str) -> str | None:
-        token = self._book.tokens.get(refresh_hash)
-        return None if token is None else self._book.sessions[token.session_id].user_id
+    async def find_owner(self, refresh_hash: str) -> str | None:
+        token = self._database.tokens.get(refresh_hash)
+        return None if token is None else self._database.sessions[token.session_id].user_id
 
     async def networks(self, address_key: str) -> Sequence[str]:
-        account = self._book.account_at(address_key)
-        return [] if account is None else list(reversed(self._book.networks.get(account.id, {})))
+        user = self._database.find_by_address(address_key)
+        return [] if user is None else list(reversed(self._database.networks.get(user.id, {})))
 
-    async def session_lives(self, session_id: str) -> bool:
-        return session_id in self._book.sessions
+    async def is_live(self, session_id: str) -> bool:
+        return session_id in self._database.sessions
 
-    async def sessions_ended_since(self, at: datetime) -> Sequence[str]:
-        return [session_id for session_id, ended_at in self._book.ended.items() if ended_at >= at]
+    async def ended_since(self, at: datetime) -> Sequence[str]:
+        return [session_id for session_id, ended_at in self._database.ended.items() if ended_at >= at]
 
 
 class MemoryOutbox:
     """An `Outbox`."""
 
-    def __init__(self, book: MemoryBook) -> None:
-        self._book = book
+    def __init__(self, database: MemoryDatabase) -> None:
+        self._database = database
 
     async def claim(self, owner: str, now: datetime, limit: int, lease: timedelta) -> Sequence[Mail]:
-        book = self._book
-        for row in [row for row in book.mails if row.made_at is None and row.mail.due_at <= now]:
-            book.make(row, now)
+        database = self._database
+        for row in [row for row in database.mails if row.made_at is None and row.mail.due_at <= now]:
+            database.make(row, now)
         # A mail whose links have all ended meanwhile has nothing left to tell.
-        book.mails = [
+        database.mails = [
             row
-            for row in book.mails
+            for row in database.mails
             if row.made_at is None
             or row.mail.state is not MailState.PENDING
             or not row.hashes
-            or any(hashed in book.links for hashed in row.hashes)
+            or any(hashed in database.links for hashed in row.hashes)
         ]
         free = [
             row
-            for row in book.mails
+            for row in database.mails
             if row.made_at is not None
             and row.mail.state is MailState.PENDING
             and row.mail.due_at <= now
@@ -698,11 +702,11 @@ class MemoryOutbox:
         claimed = sorted(free, key=lambda row: (row.mail.kind not in FOR_ACCOUNTS, row.mail.due_at))[:limit]
         for row in claimed:
             row.owner, row.leased_until = owner, now + lease
-            book.extend_links(row, now)
-        return [book.shown(row) for row in claimed]
+            database.extend_links(row, now)
+        return [database.shown(row) for row in claimed]
 
-    async def settle(self, owner: str, mail: Mail) -> bool:
-        row = next((row for row in self._book.mails if row.mail.id == mail.id and row.owner == owner), None)
+    async def complete(self, owner: str, mail: Mail) -> bool:
+        row = next((row for row in self._database.mails if row.mail.id == mail.id and row.owner == owner), None)
         if row is None:
             return False
         row.mail = replace(
@@ -717,40 +721,40 @@ class MemoryOutbox:
         if mail.state is MailState.SENT:
             row.hashes = ()
         if mail.kind is MailKind.ACCOUNT_ERASED and mail.state is not MailState.PENDING:
-            self._book.mails.remove(row)
+            self._database.mails.remove(row)
         return True
 
     async def release(self, owner: str, mail_ids: Sequence[str], now: datetime) -> None:
-        for row in self._book.mails:
+        for row in self._database.mails:
             if row.owner == owner and row.mail.id in mail_ids:
                 row.owner = row.leased_until = None
 
-    async def mails(self, window: Window, state: MailState | None = None) -> tuple[int, Sequence[Mail]]:
+    async def list_page(self, window: Window, state: MailState | None = None) -> tuple[int, Sequence[Mail]]:
         mails = sorted(
-            (row.mail for row in self._book.mails if state in (None, row.mail.state)), key=lambda mail: mail.id
+            (row.mail for row in self._database.mails if state in (None, row.mail.state)), key=lambda mail: mail.id
         )
         mails.sort(key=lambda mail: mail.created_at, reverse=True)
         return len(mails), mails[window.offset : window.offset + window.limit]
 
-    async def mail(self, mail_id: str) -> Mail | None:
-        return next((row.mail for row in self._book.mails if row.mail.id == mail_id), None)
+    async def find(self, mail_id: str) -> Mail | None:
+        return next((row.mail for row in self._database.mails if row.mail.id == mail_id), None)
 
     async def retry(self, mail_ids: Sequence[str] | None, now: datetime) -> Sequence[str]:
         dead = [
             row
-            for row in self._book.mails
+            for row in self._database.mails
             if row.mail.state is MailState.DEAD and (mail_ids is None or row.mail.id in mail_ids)
         ]
         for row in dead:
             row.mail = replace(row.mail, state=MailState.PENDING, attempts=0, due_at=now)
-            self._book.extend_links(row, now)
+            self._database.extend_links(row, now)
         return [row.mail.id for row in dead]
 
-    async def tally(self, now: datetime) -> OutboxStats:
-        counts = Counter(row.mail.state for row in self._book.mails)
+    async def stats(self, now: datetime) -> OutboxStats:
+        counts = Counter(row.mail.state for row in self._database.mails)
         waiting = [
             row.made_at or row.mail.due_at
-            for row in self._book.mails
+            for row in self._database.mails
             if row.mail.state is MailState.PENDING and (row.made_at is not None or row.mail.due_at <= now)
         ]
         return OutboxStats({state: min(counts[state], MAX_TALLY) for state in MailState}, min(waiting, default=None))
@@ -760,32 +764,32 @@ class MemoryMailer:
     """A `Mailer` that keeps its letters."""
 
     def __init__(self) -> None:
-        self.letters: list[OutgoingEmail] = []
+        self.emails: list[OutgoingEmail] = []
         self.failure: Exception | None = None
         """What `send` raises, while it is set."""
 
-    async def send(self, letter: OutgoingEmail) -> None:
+    async def send(self, email: OutgoingEmail) -> None:
         if self.failure is not None:
             raise self.failure
-        if not letter.recipient.isprintable() or any(c in " ,;<>" for c in letter.recipient):
+        if not email.recipient.isprintable() or any(c in " ,;<>" for c in email.recipient):
             raise MailRejected("the recipient is no address", is_final=True)
-        self.letters.append(letter)
+        self.emails.append(email)
 
     async def erase(self, address: Address) -> None:
-        self.letters = [letter for letter in self.letters if letter.recipient != address.spelling]
+        self.emails = [email for email in self.emails if email.recipient != address.spelling]
 
 
-class MemoryNotifier:
+class MemoryDeliveryNotifier:
     """A `DeliveryNotifier` that counts."""
 
     def __init__(self) -> None:
         self.rings = 0
 
-    async def ring(self) -> None:
+    async def notify(self) -> None:
         self.rings += 1
 
 
-class MemoryHasher:
+class MemoryPasswordHasher:
     """A `PasswordHasher` for tests: quick, so no protection at all."""
 
     _PREFIX = "sha256$"
@@ -804,14 +808,14 @@ class MemoryHasher:
         return not hashed.startswith(self._PREFIX)
 
 
-class MemoryTokens:
+class MemoryAccessTokens:
     """`AccessTokens` as JSON with an HMAC; in a form of its own, so a token is good for no other adapter."""
 
     def __init__(self, keys: Keyring, clock: Callable[[], datetime] = utc_now) -> None:
         self._secrets = tuple(keys.by_id.values())
         self._clock = clock
 
-    def issue(self, access: Access) -> str:
+    def issue(self, access: AccessClaims) -> str:
         said = [
             access.user_id,
             access.session_id,
@@ -822,14 +826,14 @@ class MemoryTokens:
         body = base64.urlsafe_b64encode(json.dumps(said).encode()).decode()
         return f"{body}.{self._mac(self._secrets[0], body)}"
 
-    def read(self, token: str) -> Access:
+    def read(self, token: str) -> AccessClaims:
         body, dot, mac = token.partition(".")
         is_ours = token.isascii() and any(hmac.compare_digest(mac, self._mac(one, body)) for one in self._secrets)
         if not dot or not is_ours:
             raise InvalidToken("the token is not valid")
         user_id, session_id, token_id, issued_at, expires_at = json.loads(base64.urlsafe_b64decode(body))
         at, until = (datetime.fromtimestamp(seconds, UTC) for seconds in (issued_at, expires_at))
-        access = Access(user_id, session_id, token_id, at, until)
+        access = AccessClaims(user_id, session_id, token_id, at, until)
         if not access.issued_at <= self._clock() < access.expires_at:
             raise InvalidToken("the token has expired")
         return access
@@ -896,7 +900,7 @@ _COMMON = frozenset(
 )
 
 
-class PlainStrength:
+class PlainPasswordStrength:
     """`PasswordStrength` by a rough estimate: how many characters there are, of how many kinds, once common words and
     those that are known count as one character each. Good for tests; too kind to passwords of real people."""
 
@@ -942,17 +946,19 @@ class MemoryRateLimiter:
         # In this order a hit of this very moment leaves just the whole window: rounding could make it more.
         return is_allowed, Quota(name, rate, rate.amount - len(hits), rate.seconds - (now - hits[0]))
 
-    async def take_back(self, name: str, key: str, rate: Rate) -> None:
+    async def refund(self, name: str, key: str, rate: Rate) -> None:
         if hits := self._hits.get((name, key, rate)):
             hits.pop()
 
     async def lease(
-        self, name: str, key: str, rate: Rate, *, ahead: int, seconds: float, back: Permits | None
+        self, name: str, key: str, rate: Rate, *, prefetch: int, seconds: float, returned: Permits | None
     ) -> tuple[bool, Quota, Permits]:
         now = self._clock()
         self._sweep(now)
         window = self._leases.setdefault((name, key, rate), PermitWindow(rate))
-        is_allowed, remaining, reset, permits = window.take(now, new_id(), ahead=ahead, seconds=seconds, back=back)
+        is_allowed, remaining, reset, permits = window.take(
+            now, new_id(), prefetch=prefetch, seconds=seconds, returned=returned
+        )
         return is_allowed, Quota(name, rate, remaining, reset), permits
 
     def _sweep(self, now: float) -> None:

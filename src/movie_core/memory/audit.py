@@ -5,7 +5,7 @@ from dataclasses import replace
 from datetime import datetime
 from typing import Any
 
-from movie_core.memory.accounts import MemoryBook
+from movie_core.memory.accounts import MemoryDatabase
 from movie_core.operations.audit import COMMAND_LINE, AuditEntry, exported
 from movie_core.paging import Window
 
@@ -13,14 +13,14 @@ from movie_core.paging import Window
 class MemoryAuditLog:
     """An `AuditLog` for the accounts of a book."""
 
-    def __init__(self, book: MemoryBook) -> None:
-        self._book = book
+    def __init__(self, database: MemoryDatabase) -> None:
+        self._database = database
         self._entries: list[AuditEntry] = []
 
     async def append(self, entries: Sequence[AuditEntry]) -> None:
         self._entries += entries
 
-    async def listed(self, window: Window) -> tuple[int, Sequence[AuditEntry]]:
+    async def list_page(self, window: Window) -> tuple[int, Sequence[AuditEntry]]:
         entries = sorted(self._shown(), key=lambda one: one.id)
         entries.sort(key=lambda one: one.at, reverse=True)
         return len(entries), entries[window.offset : window.offset + window.limit]
@@ -31,15 +31,15 @@ class MemoryAuditLog:
         return amount - len(self._entries)
 
     async def export(self, user_id: str) -> Mapping[str, Any]:
-        known = self._shown() if user_id in self._book.accounts else []
+        known = self._shown() if user_id in self._database.accounts else []
         own = [one for one in known if user_id in (one.actor, one.account_id)]
         return {"audit": [exported(one, user_id) for one in sorted(own, key=lambda one: (one.at, one.id))]}
 
     async def erase(self, user_id: str) -> None:
-        self._entries = self._named(set(self._book.accounts) - {user_id})
+        self._entries = self._named(set(self._database.accounts) - {user_id})
 
     def _shown(self) -> list[AuditEntry]:
-        return self._named(self._book.accounts)
+        return self._named(self._database.accounts)
 
     def _named(self, account_ids: Collection[str]) -> list[AuditEntry]:
         """The entries as they are where these accounts may be named."""

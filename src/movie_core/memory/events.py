@@ -20,33 +20,33 @@ from movie_core.discovery.analytics import (
 )
 from movie_core.discovery.events import Event, EventKind
 from movie_core.discovery.trending import Interaction, InteractionKind, utc_day, weight_of
-from movie_core.memory.accounts import MemoryBook
+from movie_core.memory.accounts import MemoryDatabase
 
 _ACTIVE = (EventKind.SEARCH, EventKind.CLICK, EventKind.RATING)
 
 
-class MemoryEvents:
+class MemoryEventStore:
     """An `EventStore`, and the `Analytics` that count through all of its events, one by one.
 
-    Events that are purged are out of `export` and `deeds`, yet kept to be counted.
+    Events that are purged are out of `export` and `interactions`, yet kept to be counted.
     """
 
-    def __init__(self, book: MemoryBook) -> None:
-        self._book = book
+    def __init__(self, database: MemoryDatabase) -> None:
+        self._database = database
         self._events: list[Event] = []
         self._purged: list[Event] = []
         self._purged_before = date.min
-        self._deeds: dict[tuple[str, str, InteractionKind, date], Interaction] = {}
+        self._interactions: dict[tuple[str, str, InteractionKind, date], Interaction] = {}
         self._source: dict[date, SourceDay] = {}
 
     async def export(self, user_id: str) -> Mapping[str, Any]:
-        own = [event for event in self._events if event.user_id == user_id and user_id in self._book.accounts]
+        own = [event for event in self._events if event.user_id == user_id and user_id in self._database.accounts]
         return {"events": [event.told() for event in sorted(own, key=lambda event: event.at)]}
 
     async def erase(self, user_id: str) -> None:
         self._events = [event for event in self._events if event.user_id != user_id]
         self._purged = [event for event in self._purged if event.user_id != user_id]
-        self._deeds = {key: deed for key, deed in self._deeds.items() if key[0] != user_id}
+        self._interactions = {key: interaction for key, interaction in self._interactions.items() if key[0] != user_id}
 
     async def append(self, events: Sequence[Event], now: datetime) -> Sequence[Interaction]:
         counted = []
@@ -59,27 +59,33 @@ class MemoryEvents:
                 continue
             kind = InteractionKind(event.kind.value)
             key = (event.user_id, event.movie_id, kind, day)
-            if key not in self._deeds:
-                self._deeds[key] = Interaction(event.movie_id, kind, weight_of(kind, event.rating), event.at, now)
-                counted.append(self._deeds[key])
+            if key not in self._interactions:
+                self._interactions[key] = Interaction(
+                    event.movie_id, kind, weight_of(kind, event.rating), event.at, now
+                )
+                counted.append(self._interactions[key])
         return counted
 
     def _is_recorded(self, user_id: str | None) -> bool:
-        account = None if user_id is None else self._book.accounts.get(user_id)
-        return user_id is None or (account is not None and account.is_active and account.record_events)
+        user = None if user_id is None else self._database.accounts.get(user_id)
+        return user_id is None or (user is not None and user.is_active and user.record_events)
 
     async def count(self, day: date, counts: Mapping[str, int]) -> None:
         known = self._source.get(day, SourceDay(day))
         self._source[day] = replace(known, **{name: getattr(known, name) + more for name, more in counts.items()})
 
-    async def deeds(self) -> AsyncIterator[Sequence[Interaction]]:
-        yield [deed for (user_id, *_), deed in self._deeds.items() if user_id in self._book.accounts]
+    async def interactions(self) -> AsyncIterator[Sequence[Interaction]]:
+        yield [
+            interaction
+            for (user_id, *_), interaction in self._interactions.items()
+            if user_id in self._database.accounts
+        ]
 
     async def purge(self, before: date) -> int:
         self._purged_before = max(self._purged_before, before)
         old = [event for event in self._events if utc_day(event.at) < before]
         self._events = [event for event in self._events if utc_day(event.at) >= before]
-        self._deeds = {key: deed for key, deed in self._deeds.items() if key[3] >= before}
+        self._interactions = {key: interaction for key, interaction in self._interactions.items() if key[3] >= before}
         self._purged = [event for event in self._purged + old if utc_day(event.at) >= before - KEPT]
         self._source = {day: figures for day, figures in self._source.items() if day >= before - KEPT}
         return len(old)
@@ -88,7 +94,7 @@ class MemoryEvents:
 
     def _all(self) -> Iterator[Event]:
         for event in (*self._purged, *self._events):
-            if event.user_id is None or event.user_id in self._book.accounts:
+            if event.user_id is None or event.user_id in self._database.accounts:
                 yield event
 
     def _in(self, days: Days) -> list[Event]:
@@ -158,10 +164,10 @@ class MemoryEvents:
 
     async def retention(self, days: Days) -> Sequence[Cohort]:
         members: dict[date, set[str]] = defaultdict(set)
-        for account in self._book.accounts.values():
-            began = utc_day(account.created_at)
+        for user in self._database.accounts.values():
+            began = utc_day(user.created_at)
             if days.first <= began <= days.last:
-                members[_monday(began)].add(account.id)
+                members[_monday(began)].add(user.id)
         weeks: dict[date, set[str]] = defaultdict(set)
         for event in self._all():
             if event.kind is EventKind.SEARCH and event.user_id is not None and utc_day(event.at) <= days.last:

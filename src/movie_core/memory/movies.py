@@ -7,30 +7,30 @@ import unicodedata
 from collections import OrderedDict
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 
-from movie_core.discovery.ratings import Identity, Known
+from movie_core.discovery.ratings import MovieIdentity, MovieIndex
 from movie_core.errors import MovieNotFound
 from movie_core.paging import Window
-from movie_core.search.caching import CacheStats, Entry, Lease
-from movie_core.search.movies import Capability, FoundMovie, Genre, Loaded, Movie, MoviePage, MovieQuery, Order
+from movie_core.search.caching import CacheEntry, CacheStats, Lease
+from movie_core.search.movies import Capability, FoundMovie, Genre, LoadResult, Movie, MoviePage, MovieQuery, Order
 
 MAX_PENDING = 10_000
 """Movies that `MemorySeenMovies` holds before it writes them."""
 ENTRY_BYTES = 420
-"""What `MemoryEntries` needs for an entry beside the characters of its key and the bytes of its value, rounded up from
+"""What `MemoryCacheStore` needs for an entry beside the characters of its key and the bytes of its value, rounded up from
 what CPython 3.11 takes for 100,000 of them."""
 
 
 def words(text: str) -> list[str]:
     """The words of a text without case, accents and punctuation."""
-    letters = (c for c in unicodedata.normalize("NFKD", text.casefold()) if not unicodedata.combining(c))
-    return "".join(c if c.isalnum() else " " for c in letters).split()
+    emails = (c for c in unicodedata.normalize("NFKD", text.casefold()) if not unicodedata.combining(c))
+    return "".join(c if c.isalnum() else " " for c in emails).split()
 
 
-class MemoryCatalogue:
+class MemoryMovieCatalogue:
     """A `MovieCatalogue` over a dict. Titles match when they have every word of the query, its last word begun or
     whole."""
 
-    abilities = frozenset(Capability)
+    capabilities = frozenset(Capability)
 
     def __init__(self, movies: Iterable[Movie] = (), source: str = "catalogue") -> None:
         self.name = source
@@ -59,14 +59,14 @@ class MemoryCatalogue:
                 counts[genre] = counts.get(genre, 0) + 1
         return tuple(Genre(name, counts[name]) for name in sorted(counts))
 
-    async def load(self, movies: Iterable[Movie], *, replace: bool = False, edition: str | None = None) -> Loaded:
+    async def load(self, movies: Iterable[Movie], *, replace: bool = False, edition: str | None = None) -> LoadResult:
         given = {movie.id: movie for movie in movies}
         added = sum(movie_id not in self._movies for movie_id in given)
         unchanged = sum(self._movies.get(movie_id) == movie for movie_id, movie in given.items())
         removed = len(self._movies.keys() - given.keys()) if replace else 0
         self._movies = given if replace else self._movies | given
         self._edition = edition or self._edition
-        return Loaded(added, len(given) - added - unchanged, unchanged, removed)
+        return LoadResult(added, len(given) - added - unchanged, unchanged, removed)
 
     async def count(self) -> int:
         return len(self._movies)
@@ -74,14 +74,14 @@ class MemoryCatalogue:
     async def edition(self) -> str | None:
         return self._edition
 
-    async def of_ids(self, movie_ids: Collection[str]) -> Mapping[str, Movie]:
+    async def get_many(self, movie_ids: Collection[str]) -> Mapping[str, Movie]:
         return {movie_id: self._movies[movie_id] for movie_id in movie_ids if movie_id in self._movies}
 
-    async def best_known(self, limit: int) -> Sequence[Movie]:
+    async def most_popular(self, limit: int) -> Sequence[Movie]:
         return sorted(self._movies.values(), key=_fame)[:limit]
 
-    async def identify(self, wanted: Sequence[Identity]) -> Sequence[Movie | None]:
-        known = Known(self._movies.values())
+    async def match(self, wanted: Sequence[MovieIdentity]) -> Sequence[Movie | None]:
+        known = MovieIndex(self._movies.values())
         return [known.find(identity) for identity in wanted]
 
     @staticmethod
@@ -126,7 +126,7 @@ def _ordering(order: Order) -> Callable[[int, Movie], tuple[float, float, float,
 class MemorySeenMovies:
     """`SeenMovies` that writes when `flush` is called."""
 
-    def __init__(self, movies: MemoryCatalogue) -> None:
+    def __init__(self, movies: MemoryMovieCatalogue) -> None:
         self.movies = movies
         self.dropped = 0
         """Movies that didn't fit in memory."""
@@ -144,7 +144,7 @@ class MemorySeenMovies:
         await self.movies.load(pending.values())
 
 
-class MemoryEntries:
+class MemoryCacheStore:
     """An `CacheStore` for one process, in at most `max_bytes`; the entry used longest ago is forgotten first.
 
     Also the layer above a store that processes share; `peek`, `keep` and `forget` are for that, and never wait.
@@ -156,21 +156,21 @@ class MemoryEntries:
     def __init__(self, max_bytes: int | None = None, clock: Callable[[], float] = time.time) -> None:
         self._max_bytes = math.inf if max_bytes is None else max_bytes
         self._clock = clock
-        self._entries: OrderedDict[str, Entry] = OrderedDict()
+        self._entries: OrderedDict[str, CacheEntry] = OrderedDict()
         self._bytes = 0
         self._leases: dict[str, tuple[int, float]] = {}
         self._sweep_at = self._SWEEP
         self._fence = 0
         self._generation: str | None = None
 
-    def peek(self, key: str) -> Entry | None:
+    def peek(self, key: str) -> CacheEntry | None:
         """The entry of the key, also when it is past its `stale_until`; counts as used."""
         entry = self._entries.get(key)
         if entry is not None:
             self._entries.move_to_end(key)
         return entry
 
-    def keep(self, key: str, entry: Entry) -> bool:
+    def keep(self, key: str, entry: CacheEntry) -> bool:
         """As `write`. False too where the entry needs more than a tenth of `max_bytes`; an older one is forgotten."""
         known = self._entries.get(key)
         if (known is not None and known.fence > entry.fence) or entry.stale_until <= self._clock():
@@ -194,7 +194,7 @@ class MemoryEntries:
         self._generation = secrets.token_hex(8)
         return count
 
-    async def read(self, key: str) -> Entry | None:
+    async def read(self, key: str) -> CacheEntry | None:
         entry = self.peek(key)
         if entry is not None and entry.stale_until <= self._clock():
             self._drop(key)
@@ -223,7 +223,7 @@ class MemoryEntries:
         if self._holder(lease.key, self._clock()) == lease.fence:
             del self._leases[lease.key]
 
-    async def write(self, key: str, entry: Entry) -> bool:
+    async def write(self, key: str, entry: CacheEntry) -> bool:
         return self.keep(key, entry)
 
     async def clear(self) -> int:
@@ -246,5 +246,5 @@ class MemoryEntries:
             self._bytes -= _size(key, entry)
 
 
-def _size(key: str, entry: Entry) -> int:
+def _size(key: str, entry: CacheEntry) -> int:
     return len(key) + len(entry.value) + ENTRY_BYTES

@@ -4,29 +4,29 @@ from collections.abc import AsyncIterator, Mapping, Sequence
 from datetime import datetime
 from typing import Any
 
-from movie_core.discovery.ratings import MAX_RATINGS, NewRating, Rating, RatingChange, exported, keep
+from movie_core.discovery.ratings import MAX_RATINGS, NewRating, Rating, RatingChange, apply_rating, exported
 from movie_core.errors import TooManyRatings, UserNotFound
-from movie_core.memory.accounts import MemoryBook
+from movie_core.memory.accounts import MemoryDatabase
 from movie_core.paging import Window
 
 BATCH = 1000
-"""Ratings that `everyone` tells together."""
+"""Ratings that `iter_all` tells together."""
 
 
-class MemoryRatings:
+class MemoryRatingStore:
     """A `RatingStore` for the accounts of a book."""
 
-    def __init__(self, book: MemoryBook, source: str = "catalogue") -> None:
-        self._book = book
+    def __init__(self, database: MemoryDatabase, source: str = "catalogue") -> None:
+        self._database = database
         self._source = source
         self._ratings: dict[str, dict[str, Rating]] = {}
         self._changes = 0
 
     async def put(self, user_id: str, ratings: Sequence[NewRating], now: datetime) -> Sequence[RatingChange]:
-        if user_id not in self._book.accounts:
+        if user_id not in self._database.accounts:
             raise UserNotFound("there is no such account")
         own = dict(self._of(user_id))
-        kept = [keep(own, rating, now) for rating in ratings]
+        kept = [apply_rating(own, rating, now) for rating in ratings]
         if len(own) > MAX_RATINGS:
             raise TooManyRatings(f"more than {MAX_RATINGS} ratings can't be kept")
         self._changes += own != self._of(user_id)
@@ -41,7 +41,7 @@ class MemoryRatings:
     async def get(self, user_id: str, movie_id: str) -> Rating | None:
         return self._of(user_id).get(movie_id)
 
-    async def listed(self, user_id: str, window: Window) -> tuple[int, Sequence[Rating]]:
+    async def list_page(self, user_id: str, window: Window) -> tuple[int, Sequence[Rating]]:
         own = sorted(self._of(user_id).values(), key=lambda one: one.movie_id)
         own.sort(key=lambda one: one.rated_at, reverse=True)
         return len(own), own[window.offset : window.offset + window.limit]
@@ -49,8 +49,8 @@ class MemoryRatings:
     async def history(self, user_id: str) -> Sequence[Rating]:
         return sorted(self._of(user_id).values(), key=lambda one: (one.rated_at, one.movie_id))
 
-    async def everyone(self) -> AsyncIterator[Sequence[tuple[str, Rating]]]:
-        active = [one.id for one in self._book.accounts.values() if one.is_active]
+    async def iter_all(self) -> AsyncIterator[Sequence[tuple[str, Rating]]]:
+        active = [one.id for one in self._database.accounts.values() if one.is_active]
         found = [(user_id, rating) for user_id in active for rating in self._of(user_id).values()]
         for start in range(0, len(found), BATCH):
             yield found[start : start + BATCH]
@@ -66,4 +66,4 @@ class MemoryRatings:
 
     def _of(self, user_id: str) -> dict[str, Rating]:
         """Nothing is left of an account that is gone."""
-        return self._ratings.get(user_id, {}) if user_id in self._book.accounts else {}
+        return self._ratings.get(user_id, {}) if user_id in self._database.accounts else {}

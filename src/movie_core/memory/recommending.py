@@ -14,8 +14,8 @@ from movie_core.discovery.recommendations import (
     Progress,
     Reason,
     ReasonKind,
-    Suggested,
-    Suggestions,
+    Recommendation,
+    RecommendationPage,
     Tier,
 )
 from movie_core.paging import Window
@@ -45,16 +45,16 @@ class MemoryRecommender:
     async def train(self, progress: Progress = lambda _step, _part: None) -> ModelInfo:
         made_at, version = self._clock(), await self._version()
         progress("ratings", 0.0)
-        pairs = [pair async for batch in self._ratings.everyone() for pair in batch]
+        pairs = [pair async for batch in self._ratings.iter_all() for pair in batch]
         likers: dict[str, set[str]] = {}
         for user_id, rating in pairs:
             own = likers.setdefault(rating.movie_id, set())
             if rating.rating >= LIKED:
                 own.add(user_id)
         progress("movies", 0.5)
-        rated = await self._catalogue.of_ids(likers)
+        rated = await self._catalogue.get_many(likers)
         known = [rated[one] for one in sorted(rated, key=lambda one: (-len(likers[one]), one))]
-        known += [one for one in await self._catalogue.best_known(MAX_MODEL_MOVIES) if one.id not in rated]
+        known += [one for one in await self._catalogue.most_popular(MAX_MODEL_MOVIES) if one.id not in rated]
         self._movies = {movie.id: movie for movie in known[:MAX_MODEL_MOVIES]}
         self._likers = likers
         info = ModelInfo(made_at, len(pairs), len({user_id for user_id, _ in pairs}), len(self._movies))
@@ -68,10 +68,10 @@ class MemoryRecommender:
     async def is_outdated(self) -> bool:
         return self._made is None or self._made[1] != await self._version()
 
-    async def recommend(self, history: Sequence[Rating], window: Window, now: datetime) -> Suggestions:
+    async def recommend(self, history: Sequence[Rating], window: Window, now: datetime) -> RecommendationPage:
         movies: Collection[str] = self._movies
         if self._made is None:
-            movies = [movie.id for movie in await self._catalogue.best_known(MAX_RECOMMENDED + len(history))]
+            movies = [movie.id for movie in await self._catalogue.most_popular(MAX_RECOMMENDED + len(history))]
         rated = {rating.movie_id for rating in history}
         places = {movie_id: place for place, movie_id in enumerate(movies)}
         scores = {
@@ -79,17 +79,19 @@ class MemoryRecommender:
         }
         ranked = sorted(scores, key=lambda one: (-scores[one], places[one]))[:MAX_RECOMMENDED]
         items = tuple(
-            Suggested(one, scores[one], self._reasons(history, one))
+            Recommendation(one, scores[one], self._reasons(history, one))
             for one in ranked[window.offset : window.offset + window.limit]
         )
-        return Suggestions(len(ranked), items, Tier.PERSONAL if history and self._made else Tier.POPULAR)
+        return RecommendationPage(len(ranked), items, Tier.PERSONAL if history and self._made else Tier.POPULAR)
 
-    async def taste(self, history: Sequence[Rating], movie_ids: Collection[str], now: datetime) -> Mapping[str, float]:
+    async def affinities(
+        self, history: Sequence[Rating], movie_ids: Collection[str], now: datetime
+    ) -> Mapping[str, float]:
         if self._made is None:
             return {}
         return {one: self._liking(history, one) for one in movie_ids if one in self._movies}
 
-    async def similar(self, movie: Movie, window: Window) -> Suggestions:
+    async def similar(self, movie: Movie, window: Window) -> RecommendationPage:
         close = {} if self._made is None else {one: self._closeness(movie.id, one) for one in self._movies}
         places = {movie_id: place for place, movie_id in enumerate(close)}
         ranked = sorted(
@@ -97,7 +99,9 @@ class MemoryRecommender:
         )[:MAX_RECOMMENDED]
         reason = Reason(ReasonKind.LIKED_TOGETHER, movie.id, movie.title)
         shown = ranked[window.offset : window.offset + window.limit]
-        return Suggestions(len(ranked), tuple(Suggested(one, close[one], (reason,)) for one in shown), Tier.PERSONAL)
+        return RecommendationPage(
+            len(ranked), tuple(Recommendation(one, close[one], (reason,)) for one in shown), Tier.PERSONAL
+        )
 
     def _reasons(self, history: Sequence[Rating], movie_id: str) -> tuple[Reason, ...]:
         parts = [(self._part(rating, movie_id), rating) for rating in history if rating.rating > NEUTRAL]
@@ -118,7 +122,7 @@ class MemoryRecommender:
         return f"{await self._ratings.version()} {await self._catalogue.count()} {await self._catalogue.edition()}"
 
 
-class MemoryModels:
+class MemoryModelStore:
     """A `ModelStore` for one process."""
 
     def __init__(self) -> None:

@@ -21,53 +21,53 @@ from movie_core.discovery.trending import (
 )
 
 
-class MemoryTrends:
+class MemoryTrendStore:
     """A `TrendStore` for one process."""
 
     def __init__(self, kept: int = KEPT_MOVIES) -> None:
         """Between `kept` and twice as many movies are kept for each window."""
         self._kept = kept
-        self._life: Epoch | None = None
+        self._epoch: Epoch | None = None
         self._strengths: dict[TrendWindow, dict[str, float]] = {}
         self._counts: dict[TrendWindow, dict[int, dict[tuple[str, InteractionKind], int]]] = {}
 
-    async def life(self) -> Epoch | None:
-        return self._life
+    async def epoch(self) -> Epoch | None:
+        return self._epoch
 
-    async def begin(self, since: datetime, instead_of: datetime | None) -> bool:
-        if (None if self._life is None else self._life.since) != instead_of:
+    async def start_epoch(self, since: datetime, instead_of: datetime | None) -> bool:
+        if (None if self._epoch is None else self._epoch.since) != instead_of:
             return False
-        self._life = Epoch(since)
+        self._epoch = Epoch(since)
         self._strengths = {window: {} for window in TrendWindow}
         self._counts = {window: {} for window in TrendWindow}
         return True
 
-    async def claim(self, since: datetime) -> bool:
-        if self._life is None or self._life.since != since or self._life.is_claimed:
+    async def claim_rebuild(self, since: datetime) -> bool:
+        if self._epoch is None or self._epoch.since != since or self._epoch.is_claimed:
             return False
-        self._life = replace(self._life, is_claimed=True)
+        self._epoch = replace(self._epoch, is_claimed=True)
         return True
 
-    async def fill(self, totals: Totals, since: datetime) -> bool:
-        if self._life is None or self._life.since != since or not self._life.is_claimed or self._life.is_filled:
+    async def finish_rebuild(self, totals: Totals, since: datetime) -> bool:
+        if self._epoch is None or self._epoch.since != since or not self._epoch.is_claimed or self._epoch.is_filled:
             return False
         self._merge(totals)
-        self._life = replace(self._life, is_filled=True)
+        self._epoch = replace(self._epoch, is_filled=True)
         return True
 
-    async def add(self, deeds: Sequence[Interaction]) -> None:
-        if self._life is None:
+    async def add(self, interactions: Sequence[Interaction]) -> None:
+        if self._epoch is None:
             return
-        since = self._life.since
-        kept = [deed for deed in deeds if deed.kept_at >= since]
+        since = self._epoch.since
+        kept = [interaction for interaction in interactions if interaction.kept_at >= since]
         if kept:
-            totals = Totals(max(deed.kept_at for deed in kept))
+            totals = Totals(max(interaction.kept_at for interaction in kept))
             totals.add(kept)
             self._merge(totals)
-            self._life = replace(self._life, newest=max(totals.now, self._life.newest or totals.now))
+            self._epoch = replace(self._epoch, newest=max(totals.now, self._epoch.newest or totals.now))
 
     async def top(self, window: TrendWindow, limit: int, now: datetime) -> Sequence[Trend] | None:
-        if self._life is None or not self._life.is_filled:
+        if self._epoch is None or not self._epoch.is_filled:
             return None
         return [
             Trend(movie_id, window.score(strength, now), self._counted(window, movie_id, now))
@@ -100,7 +100,7 @@ class _Order:
     kept_at: datetime
 
 
-class MemoryOrders:
+class MemoryPersonalOrderStore:
     """`PersonalOrderStore` for one process."""
 
     def __init__(self, clock: Callable[[], datetime] = utc_now) -> None:
@@ -111,7 +111,7 @@ class MemoryOrders:
         order = self._fresh(user_id).get(key)
         return None if order is None else order.movie_ids
 
-    async def keep(self, user_id: str, key: str, movie_ids: Sequence[str]) -> Sequence[str]:
+    async def save(self, user_id: str, key: str, movie_ids: Sequence[str]) -> Sequence[str]:
         orders = self._orders[user_id] = self._fresh(user_id)
         kept = orders.setdefault(key, _Order(list(movie_ids), self._clock()))
         while len(orders) > MAX_ORDERS:

@@ -10,12 +10,12 @@ from typing import TypeVar
 
 from movie_core.accounts.outbox import Mail, MailState
 from movie_core.accounts.services import Accounts
-from movie_core.accounts.users import Account, PersonState
+from movie_core.accounts.users import User, UserState
 from movie_core.clock import utc_now
 from movie_core.errors import MailNotDead, MailNotFound, OwnAccount, StoreUnavailable, UserNotFound
 from movie_core.operations.audit import Action, AuditEntry
 from movie_core.paging import Window
-from movie_core.ports import AuditLog, CacheStore, DeliveryNotifier, Outbox, Person, UserRepo
+from movie_core.ports import AuditLog, CacheStore, DeliveryNotifier, Outbox, UserRepo, UserSummary
 
 Listed = TypeVar("Listed")
 
@@ -29,33 +29,33 @@ class Administration:
         accounts: Accounts,
         users: UserRepo,
         outbox: Outbox,
-        doorbell: DeliveryNotifier,
+        notifier: DeliveryNotifier,
         audit_log: AuditLog,
         clock: Callable[[], datetime] = utc_now,
     ) -> None:
         self._accounts = accounts
         self._users = users
         self._outbox = outbox
-        self._doorbell = doorbell
+        self._notifier = notifier
         self._audit_log = audit_log
         self._clock = clock
 
     # --- accounts; those that take an address raise `InvalidEmail` and `UserNotFound`
 
-    async def people(self, window: Window, search: str, state: PersonState) -> tuple[int, Sequence[Person]]:
+    async def list_users(self, window: Window, search: str, state: UserState) -> tuple[int, Sequence[UserSummary]]:
         """Those in that state with this text in their address or username, newest first."""
-        return _checked(window, await self._users.people(window, search=search.strip(), state=state))
+        return _checked(window, await self._users.list_users(window, search=search.strip(), state=state))
 
     async def change(
         self, actor: str, person_id: str, *, is_active: bool | None = None, is_staff: bool | None = None
-    ) -> Person:
+    ) -> UserSummary:
         """Change what is given of an account, as it is afterwards. Activating a registration makes an account of the
         newest one of its address, which may have another id.
 
         Raises `UserNotFound`, also for what a pending registration can't be; `UsernameTaken`; and `OwnAccount`, as who
         shuts itself out by a slip may be the last who could undo it.
         """
-        person = await self._users.person(person_id)
+        person = await self._users.find_summary(person_id)
         if person is None:
             raise UserNotFound("there is no such account or registration")
         if actor == person.id and False in (is_active, is_staff):
@@ -65,26 +65,26 @@ class Administration:
             person_id = (await self.set_active(actor, email, is_active)).id
         if is_staff is not None:
             await self.set_staff(actor, email, is_staff)
-        changed = await self._users.person(person_id)
+        changed = await self._users.find_summary(person_id)
         if changed is None:
             raise UserNotFound("the account is gone")
         return changed
 
-    async def set_active(self, actor: str, email: str, is_active: bool) -> Account:
+    async def set_active(self, actor: str, email: str, is_active: bool) -> User:
         """As `Accounts.set_active`."""
-        account = await self._accounts.set_active(email, is_active)
-        await self._keep(actor, Action.USER_ACTIVATED if is_active else Action.USER_DEACTIVATED, account)
-        return account
+        user = await self._accounts.set_active(email, is_active)
+        await self._keep(actor, Action.USER_ACTIVATED if is_active else Action.USER_DEACTIVATED, user)
+        return user
 
     async def set_staff(self, actor: str, email: str, is_staff: bool) -> None:
-        account = await self._accounts.set_staff(email, is_staff)
-        await self._keep(actor, Action.STAFF_GRANTED if is_staff else Action.STAFF_REVOKED, account)
+        user = await self._accounts.set_staff(email, is_staff)
+        await self._keep(actor, Action.STAFF_GRANTED if is_staff else Action.STAFF_REVOKED, user)
 
     async def end_sessions(self, actor: str, email: str) -> int:
         """End all sessions of an account; how many there were."""
-        account = await self._accounts.account_of(email)
-        ended = await self._accounts.end_sessions_of(account)
-        await self._keep(actor, Action.SESSIONS_ENDED, account)
+        user = await self._accounts.account_of(email)
+        ended = await self._accounts.end_sessions_of(user)
+        await self._keep(actor, Action.SESSIONS_ENDED, user)
         return ended
 
     async def erase(self, actor: str, email: str) -> None:
@@ -96,14 +96,14 @@ class Administration:
 
     async def mails(self, window: Window, state: MailState | None) -> tuple[int, Sequence[Mail]]:
         """Newest first."""
-        return _checked(window, await self._outbox.mails(window, state))
+        return _checked(window, await self._outbox.list_page(window, state))
 
     async def retry(self, actor: str, mail_ids: Sequence[str] | None) -> Sequence[str]:
         """Try dead mails again, all of them for None; the ids of those that were dead."""
         now = self._clock()
         retried = await self._outbox.retry(mail_ids, now)
         if retried:
-            await self._doorbell.ring()
+            await self._notifier.notify()
             entries = [AuditEntry(now, actor, Action.MAIL_RETRIED, mail_id=mail_id) for mail_id in retried]
             await self._append(entries)
         return retried
@@ -111,7 +111,7 @@ class Administration:
     async def retry_one(self, actor: str, mail_id: str) -> Mail:
         """Try a dead mail again; raises `MailNotFound` and `MailNotDead`."""
         retried = await self.retry(actor, [mail_id])
-        mail = await self._outbox.mail(mail_id)
+        mail = await self._outbox.find(mail_id)
         if mail is None:
             raise MailNotFound("there is no such mail, or it was removed")
         if not retried:
@@ -128,11 +128,11 @@ class Administration:
 
     async def audit(self, window: Window) -> tuple[int, Sequence[AuditEntry]]:
         """What was done, newest first."""
-        return _checked(window, await self._audit_log.listed(window))
+        return _checked(window, await self._audit_log.list_page(window))
 
-    async def _keep(self, actor: str, action: Action, account: Account | None = None) -> None:
-        account_id = None if account is None else account.id
-        await self._append([AuditEntry(self._clock(), actor, action, account_id)])
+    async def _keep(self, actor: str, action: Action, user: User | None = None) -> None:
+        user_id = None if user is None else user.id
+        await self._append([AuditEntry(self._clock(), actor, action, user_id)])
 
     async def _append(self, entries: Sequence[AuditEntry]) -> None:
         try:

@@ -23,7 +23,7 @@ class Dependency:
     """Reaches it and says in a few words what it found; raises `Unavailable` otherwise."""
     advice: str
     """What a person can do when it can't be reached."""
-    is_vital: bool = False
+    is_required: bool = False
     """Whether nothing can be served without it."""
 
 
@@ -64,7 +64,7 @@ class Readiness:
     async def status(self) -> tuple[Status, tuple[CheckResult, ...]]:
         findings = await self.findings()
         away = [finding for finding in findings if not finding.is_reached]
-        if any(finding.part.is_vital for finding in away):
+        if any(finding.part.is_required for finding in away):
             return Status.UNAVAILABLE, findings
         return (Status.DEGRADED if away else Status.READY), findings
 

@@ -15,9 +15,9 @@ from movie_core.ports import RateLimiter
 from movie_core.quotas import Permits, Quota, Rate
 from movie_core.single_flight import SingleFlight
 
-WIDER = 10
+SINGLE_FACTOR_MULTIPLIER = 10
 """Factor of the limit of an account alone, or of a network alone, to the limit of both together."""
-SHARE = 20
+LEASE_DIVISOR = 20
 """A process takes at most this part of a limit ahead, and for at most this part of its window."""
 PERMIT_SECONDS = 5.0
 """How long permits taken ahead are good at most, however long the window."""
@@ -76,20 +76,20 @@ class PermitWindow:
         return all(till <= now - self._rate.seconds for till, _ in self._counts.values())
 
     def take(
-        self, now: float, permits_id: str, *, ahead: int, seconds: float, back: Permits | None
+        self, now: float, permits_id: str, *, prefetch: int, seconds: float, returned: Permits | None
     ) -> tuple[bool, int, float, Permits]:
         """As `RateLimiter.lease`: whether one is allowed, how many remain, the quota's reset, and what was taken."""
         is_crowded = len(self._counts) > 2 * SLOTS  # by permits that nobody gave back in time
         before, self._counts = self._counts, {}
         for key, (till, count) in before.items():
-            if back is not None and key == back.id:
-                self._count(None, min(till, now), count - back.count, now)
+            if returned is not None and key == returned.id:
+                self._count(None, min(till, now), count - returned.count, now)
             else:
                 is_open = isinstance(key, str) and not (is_crowded and till <= now)
                 self._count(key if is_open else None, till, count, now)
         free = self._rate.amount - sum(count for _, count in self._counts.values())
         is_allowed = free > 0
-        taken = Permits(permits_id, max(0, min(ahead, free - 1)))
+        taken = Permits(permits_id, max(0, min(prefetch, free - 1)))
         if is_allowed:
             self._count(None, now, 1, now)
             self._count(permits_id, now + seconds, taken.count, now)
@@ -110,7 +110,7 @@ class PermitWindow:
 class LeasedLimit:
     """A limit that hardly ever asks its limiter: the process takes permits ahead, and counts them in memory.
 
-    It begins with one, doubles that while what it took is used up in time, up to a `SHARE`th of the limit, and falls
+    It begins with one, doubles that while what it took is used up in time, up to a `LEASE_DIVISOR`th of the limit, and falls
     back to what was used. Whoever is to be refused is refused from memory too.
     """
 
@@ -122,8 +122,8 @@ class LeasedLimit:
         self._name = name
         self._rate = rate
         self._clock = clock
-        self._most = max(1, rate.amount // SHARE)
-        self._seconds = min(rate.seconds / SHARE, PERMIT_SECONDS)
+        self._most = max(1, rate.amount // LEASE_DIVISOR)
+        self._seconds = min(rate.seconds / LEASE_DIVISOR, PERMIT_SECONDS)
         self._held: OrderedDict[str, _Held] = OrderedDict()
         self._calls: SingleFlight[Quota] = SingleFlight()
 
@@ -167,10 +167,10 @@ class LeasedLimit:
             self._name,
             key,
             self._rate,
-            ahead=max(1, min(wanted, self._most)) - 1,
+            prefetch=max(1, min(wanted, self._most)) - 1,
             seconds=self._seconds,
             # What is left is void by now, or there would be no call.
-            back=Permits(held.permits_id, held.unspent) if held.permits_id else None,
+            returned=Permits(held.permits_id, held.unspent) if held.permits_id else None,
         )
         held.permits_id, held.unspent, held.taken = permits.id, permits.count, is_allowed + permits.count
         held.remaining = quota.remaining
@@ -203,11 +203,11 @@ class _Held:
 
 
 class UserLimit:
-    """A limit per user, and `WIDER` times that per network. Both are leased, so few calls ask the limiter."""
+    """A limit per user, and `SINGLE_FACTOR_MULTIPLIER` times that per network. Both are leased, so few calls ask the limiter."""
 
     def __init__(self, limiter: "RateLimiter", name: str, rate: Rate) -> None:
         self._users = LeasedLimit(limiter, name, rate)
-        self._networks = LeasedLimit(limiter, name, rate.times(WIDER))
+        self._networks = LeasedLimit(limiter, name, rate.times(SINGLE_FACTOR_MULTIPLIER))
 
     async def hit(self, user_id: str, networks: Sequence[str]) -> Quota:
         """Count one; raises `RateLimited`. Returns the quota of the user."""
@@ -226,7 +226,7 @@ class LoginAttempt:
     """Keys of this account that were counted, with their rates; `succeeded` takes them back."""
 
 
-class Limits:
+class RateLimits:
     """The limits there are, over any `RateLimiter`; None is no limit. Keys hold hashes of mail addresses, not them.
 
     A client counts for several networks (see `networks_of`), and each wider one has twice the rate. So a client that
@@ -259,7 +259,7 @@ class Limits:
     async def login_work(self, networks: Sequence[str]) -> None:
         """Count a password to be checked for the narrowest network, whatever the account; raises `RateLimited`."""
         if self._login is not None:
-            await self._count("login", f"network:{networks[0]}", self._login.times(WIDER))
+            await self._count("login", f"network:{networks[0]}", self._login.times(SINGLE_FACTOR_MULTIPLIER))
 
     async def login(
         self, address_key: str, networks: Sequence[str], known: Collection[str] = frozenset()
@@ -277,12 +277,12 @@ class Limits:
         known_networks = {network for one in known for network in networks_of(one.partition("/")[0])}
         wider, wanted = [], []
         for factor, network in _widening(networks):
-            wider.append((f"network:{network}", self._login.times(WIDER * factor)))
+            wider.append((f"network:{network}", self._login.times(SINGLE_FACTOR_MULTIPLIER * factor)))
             wanted.append((f"{account}:{network}", self._login.times(factor)))
             if network in known_networks:
                 break
         else:
-            wanted.append((f"account:{account}", self._login.times(WIDER)))
+            wanted.append((f"account:{account}", self._login.times(SINGLE_FACTOR_MULTIPLIER)))
         quota, counted = None, list[tuple[str, Rate]]()
         try:
             for key, rate in wanted:
@@ -292,13 +292,13 @@ class Limits:
             for key, rate in wider[1:]:
                 await self._count("login", key, rate)
         except RateLimited:
-            await self._take_back("login", counted)
+            await self._refund("login", counted)
             raise
         return LoginAttempt(quota, tuple(counted))
 
     async def succeeded(self, attempt: LoginAttempt) -> None:
         """The password was right: only failures count for an account."""
-        await self._take_back("login", attempt.counted)
+        await self._refund("login", attempt.counted)
 
     async def register(self, networks: Sequence[str]) -> Quota | None:
         """Count a registration; raises `RateLimited`."""
@@ -312,19 +312,19 @@ class Limits:
         """Count a use of a mailed link, whose password may have to be hashed; raises `RateLimited`."""
         if self._login is None:
             return None
-        quota = await self._count_networks("link", networks, self._login.times(WIDER))
-        await self._count("link", f"uid:{_hashed(uid)}", self._login.times(WIDER))
+        quota = await self._count_networks("link", networks, self._login.times(SINGLE_FACTOR_MULTIPLIER))
+        await self._count("link", f"uid:{_hashed(uid)}", self._login.times(SINGLE_FACTOR_MULTIPLIER))
         return quota
 
     async def refresh_work(self, networks: Sequence[str]) -> Quota | None:
         """Count a refresh for its network, which many users may share; raises `RateLimited`."""
-        rate = None if self._login is None else self._login.times(WIDER * WIDER)
+        rate = None if self._login is None else self._login.times(SINGLE_FACTOR_MULTIPLIER * SINGLE_FACTOR_MULTIPLIER)
         return await self._count_networks("refresh", networks, rate)
 
     async def refresh(self, user_id: str) -> None:
         """Count a refresh for its user; raises `RateLimited`."""
         if self._login is not None:
-            await self._count("refresh", f"user:{user_id}", self._login.times(WIDER))
+            await self._count("refresh", f"user:{user_id}", self._login.times(SINGLE_FACTOR_MULTIPLIER))
 
     async def _count_networks(self, name: str, networks: Sequence[str], rate: Rate | None) -> Quota | None:
         """Returns the quota of the narrowest network."""
@@ -341,9 +341,9 @@ class Limits:
             raise RateLimited("too many tries; wait a little", quota=quota)
         return quota
 
-    async def _take_back(self, name: str, counted: Sequence[tuple[str, Rate]]) -> None:
+    async def _refund(self, name: str, counted: Sequence[tuple[str, Rate]]) -> None:
         for key, rate in counted:
-            await self._limiter.take_back(name, key, rate)
+            await self._limiter.refund(name, key, rate)
 
 
 def _widening(networks: Sequence[str]) -> Iterator[tuple[int, str]]:

@@ -13,7 +13,7 @@ NO_MATCH_SECONDS = 30.0
 JITTER = 0.1
 """By how much of it freshness is shortened at most, so that what was fetched together doesn't expire together."""
 
-READY_SHARE = 4
+RESPONSE_CACHE_FRACTION = 4
 """The part of the cache's memory that answers ready to be sent may take: one in so many bytes."""
 
 
@@ -27,7 +27,7 @@ class Freshness(Enum):
 
 
 @dataclass(frozen=True, slots=True)
-class Entry:
+class CacheEntry:
     """An answer as it is kept. Times are seconds since the epoch."""
 
     value: bytes
@@ -67,13 +67,13 @@ class CachePolicy:
     stale: float = 86_400.0
     """Beyond `fresh`."""
 
-    def entry(self, value: bytes, *, fence: int, now: float, chance: float, is_match: bool = True) -> Entry:
+    def entry(self, value: bytes, *, fence: int, now: float, chance: float, is_match: bool = True) -> CacheEntry:
         """A new entry; `chance` is a random number from 0 to 1. What says that nothing matches is soon forgotten."""
         if not is_match:
             until = now + min(NO_MATCH_SECONDS, self.fresh)
-            return Entry(value, now, until, until, fence)
+            return CacheEntry(value, now, until, until, fence)
         fresh_until = now + self.fresh * (1 - JITTER * chance)
-        return Entry(value, now, fresh_until, fresh_until + self.stale, fence)
+        return CacheEntry(value, now, fresh_until, fresh_until + self.stale, fence)
 
 
 def blocks_of(window: Window, size: int) -> Sequence[Window]:
@@ -87,14 +87,14 @@ def blocks_of(window: Window, size: int) -> Sequence[Window]:
 
 
 class CacheInvalidation:
-    """Who holds copies of what is remembered learns here that it was all forgotten."""
+    """Notifies holders of cached copies when the cache is flushed."""
 
     def __init__(self) -> None:
-        self._told: list[Callable[[], None]] = []
+        self._subscribers: list[Callable[[], None]] = []
 
-    def tell(self, forget: Callable[[], None]) -> None:
-        self._told.append(forget)
+    def subscribe(self, on_flush: Callable[[], None]) -> None:
+        self._subscribers.append(on_flush)
 
-    def all(self) -> None:
-        for forget in self._told:
-            forget()
+    def publish(self) -> None:
+        for on_flush in self._subscribers:
+            on_flush()

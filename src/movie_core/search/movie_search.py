@@ -56,9 +56,9 @@ class MovieSearch:
             self._seen.remember(page.items)
         return page
 
-    def require(self, abilities: Iterable[Capability]) -> None:
+    def require(self, capabilities: Iterable[Capability]) -> None:
         """Raises `FilterUnsupported` for one that the source lacks."""
-        for ability in sorted(set(abilities) - self._source.abilities):
+        for ability in sorted(set(capabilities) - self._source.capabilities):
             raise FilterUnsupported(f"the source {self._source.name} can't apply {ability}", field=ability)
 
     async def _from_seen(self, query: MovieQuery, window: Window, away: SourceUnavailable) -> MoviePage:
@@ -73,7 +73,7 @@ class MovieSearch:
                 return await movies.search(query, window)
 
         try:
-            page = await self._fallbacks.join((query, window), ask, linger=FALLBACK_KEPT)
+            page = await self._fallbacks.join((query, window), ask, ttl=FALLBACK_KEPT)
         except (TimeoutError, StoreUnavailable):
             raise away from None
         if not page.items:
@@ -82,7 +82,7 @@ class MovieSearch:
 
     async def get(self, movie_id: str) -> FoundMovie:
         """Everything known of one movie; raises `MovieNotFound`."""
-        if Capability.DETAILS not in self._source.abilities:
+        if Capability.DETAILS not in self._source.capabilities:
             return replace(await self._shown(movie_id), source=LOCAL)
         try:
             return await self._source.get(movie_id)
@@ -108,12 +108,12 @@ class MovieSearch:
     async def suggest(self, text: str) -> Sequence[Movie]:
         """At most `MAX_SUGGESTIONS` movies for a text that is being typed; raises `InvalidQuery`."""
         text = normalise_query(text)
-        asked = self._source if Capability.SUGGEST in self._source.abilities else self._known().movies
+        asked = self._source if Capability.SUGGEST in self._source.capabilities else self._known().movies
         return await asked.suggest(text, MAX_SUGGESTIONS) if text else ()
 
     async def genres(self) -> Sequence[Genre]:
         """The genres there are, by name."""
-        asked = self._source if Capability.GENRES in self._source.abilities else self._known().movies
+        asked = self._source if Capability.GENRES in self._source.capabilities else self._known().movies
         return await asked.genres()
 
     def _known(self) -> SeenMovies:

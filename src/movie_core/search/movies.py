@@ -66,7 +66,7 @@ class Capability(StrEnum):
     YEAR = "year"
     GENRE = "genre"
     ORDER = "order"
-    WITHOUT = "exclude"
+    EXCLUDE = "exclude"
     """Leave given movies out, and out of the total."""
 
 
@@ -129,7 +129,7 @@ class MovieQuery:
             Capability.YEAR: self.years is not None,
             Capability.GENRE: self.genre is not None,
             Capability.ORDER: self.order not in {Order.RELEVANCE, Order.PERSONAL},
-            Capability.WITHOUT: bool(self.without),
+            Capability.EXCLUDE: bool(self.without),
         }
         return frozenset(ability for ability, is_wanted in wanted.items() if is_wanted)
 
@@ -199,7 +199,7 @@ class Genre:
 
 
 @dataclass(frozen=True, slots=True)
-class Loaded:
+class LoadResult:
     """What a load did to a catalogue, in movies. `unchanged` were there already, field for field."""
 
     added: int = 0

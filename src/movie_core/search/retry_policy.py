@@ -94,15 +94,15 @@ class BreakerState(StrEnum):
     """A probe succeeded: requests pass, and retries within a budget."""
 
 
-class Entry(Enum):
+class Admission(Enum):
     """What a request that arrives may do."""
 
-    GO = "go"
+    ALLOWED = "go"
     PROBE = "probe"
     """One call may leave, but the source failed a moment ago: who asks shouldn't wait for it."""
-    ASK = "ask"
+    TRIAL = "ask"
     """One call may leave, and nothing recent speaks against waiting for its answer."""
-    REFUSED = "refused"
+    REJECTED = "refused"
 
 
 @dataclass(frozen=True, slots=True)
@@ -127,8 +127,8 @@ class CircuitBreaker:
     caller could forget to give back: probes are spaced in time.
     """
 
-    def __init__(self, patience: RetryPolicy, clock: Clock = time.monotonic) -> None:
-        self._patience = patience
+    def __init__(self, retry_policy: RetryPolicy, clock: Clock = time.monotonic) -> None:
+        self._retry_policy = retry_policy
         self._clock = clock
         self._state = BreakerState.CLOSED
         self._since = clock()
@@ -149,28 +149,28 @@ class CircuitBreaker:
     @property
     def is_sure(self) -> bool:
         """Whether so many calls failed in a row that bad luck is no explanation."""
-        return self._failures >= self._patience.failures_to_open
+        return self._failures >= self._retry_policy.failures_to_open
 
     def snapshot(self) -> Snapshot:
         return Snapshot(self._state, self._clock() - self._since, self._failures, self._last_fault)
 
-    def arrive(self) -> Entry:
+    def arrive(self) -> Admission:
         """For a request's first try."""
         if self._state is BreakerState.OPEN:
             return self._arrive_at_open()
         if self._state is BreakerState.HALF_OPEN:
-            self._budget = min(self._budget + self._patience.retry_share, self._patience.failures_to_open)
-        return Entry.GO
+            self._budget = min(self._budget + self._retry_policy.retry_share, self._retry_policy.failures_to_open)
+        return Admission.ALLOWED
 
-    def _arrive_at_open(self) -> Entry:
+    def _arrive_at_open(self) -> Admission:
         if not self._take_probe():
-            return Entry.REFUSED
+            return Admission.REJECTED
         now = self._clock()
         # After a silence nobody knows how the source is; then one request may wait and see, the others may not.
         is_stale = now - max(self._failed_at, self._asked_at) > SILENCE
         if is_stale:
             self._asked_at = now
-        return Entry.ASK if is_stale else Entry.PROBE
+        return Admission.TRIAL if is_stale else Admission.PROBE
 
     def retry(self) -> float | None:
         """For another try of a request under way: 0 means go, seconds mean ask again then, None means give up."""
@@ -185,7 +185,7 @@ class CircuitBreaker:
             self._budget -= 1
             return 0.0
         if now >= self._next_retry:
-            self._next_retry = now + 0.5 / self._patience.probes_per_second
+            self._next_retry = now + 0.5 / self._retry_policy.probes_per_second
             return 0.0
         return self._next_retry - now
 
@@ -197,31 +197,32 @@ class CircuitBreaker:
             self._enter(BreakerState.HALF_OPEN)
         if self._state is BreakerState.HALF_OPEN:
             self._successes += 1
-            if self._successes >= self._patience.successes_to_close:
+            if self._successes >= self._retry_policy.successes_to_close:
                 self._enter(BreakerState.CLOSED)
 
     def failed(self, fault: str) -> None:
         """`fault` names the kind of failure, for the snapshot."""
         now = self._clock()
         # Two failures with silence between them don't tell that the source was down meanwhile.
-        silence = self._patience.seconds_to_open + self._patience.timeout
+        silence = self._retry_policy.seconds_to_open + self._retry_policy.timeout
         if self._failures == 0 or now - self._failed_at > silence:
             self._run_began = now
         self._failures += 1
         self._failed_at = now
         self._last_fault = fault
         is_down = (
-            self._failures >= self._patience.failures_to_open or now - self._run_began >= self._patience.seconds_to_open
+            self._failures >= self._retry_policy.failures_to_open
+            or now - self._run_began >= self._retry_policy.seconds_to_open
         )
         if is_down and self._state is not BreakerState.OPEN:
             self._enter(BreakerState.OPEN)
-            self._next_probe = now + 1 / self._patience.probes_per_second
+            self._next_probe = now + 1 / self._retry_policy.probes_per_second
 
     def _take_probe(self) -> bool:
         now = self._clock()
         if now < self._next_probe:
             return False
-        self._next_probe = now + 1 / self._patience.probes_per_second
+        self._next_probe = now + 1 / self._retry_policy.probes_per_second
         return True
 
     def _enter(self, state: BreakerState) -> None:
@@ -253,7 +254,7 @@ class LatencyTracker:
     def hung(self) -> None:
         self._hangs.append(self._clock())
 
-    def hangs_after(self) -> float | None:
+    def is_hanging_after(self) -> float | None:
         """Seconds after which a call is taken for hanging: two and a half times what 90 % of answers need."""
         if len(self._answers) < self.ANSWERS or len(self._hangs) < self.HANGS:
             return None

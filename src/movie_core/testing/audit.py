@@ -25,7 +25,7 @@ class AuditStores:
 
 
 async def _all(log: AuditLog) -> list[AuditEntry]:
-    return list((await log.listed(Window(limit=100)))[1])
+    return list((await log.list_page(Window(limit=100)))[1])
 
 
 class AuditLogContract:
@@ -115,13 +115,13 @@ class AuditLogContract:
     @clause
     async def test_4_entries_come_newest_first(self) -> None:
         async with self.open() as stores:
-            assert await stores.log.listed(Window()) == (0, [])
+            assert await stores.log.list_page(Window()) == (0, [])
             entries = [AuditEntry(NOW + n // 2 * _DAY, COMMAND_LINE, Action.CACHE_FLUSHED) for n in range(6)]
             await stores.log.append(entries)
             ordered = sorted(sorted(entries, key=lambda one: one.id), key=lambda one: one.at, reverse=True)
             assert await _all(stores.log) == ordered
-            assert await stores.log.listed(Window(1, 3)) == (6, ordered[1:4])
-            assert await stores.log.listed(Window(6, 3)) == (6, [])
+            assert await stores.log.list_page(Window(1, 3)) == (6, ordered[1:4])
+            assert await stores.log.list_page(Window(6, 3)) == (6, [])
 
     @clause
     async def test_5_a_purge_leaves_what_is_not_older(self) -> None:

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from datetime import UTC, date, datetime, timedelta
 
 from movie_core.accounts.keyring import new_id
-from movie_core.accounts.users import Account
+from movie_core.accounts.users import User
 from movie_core.discovery.analytics import (
     CLICK_WINDOW,
     KEPT,
@@ -26,7 +26,7 @@ from movie_core.discovery.analytics import (
 from movie_core.discovery.event_recorder import BATCH
 from movie_core.discovery.events import Event, EventKind
 from movie_core.discovery.trending import Interaction, InteractionKind
-from movie_core.memory import MemoryBook, MemoryEvents
+from movie_core.memory import MemoryDatabase, MemoryEventStore
 from movie_core.ports import Analytics, EventStore
 from movie_core.testing.accounts import UNLIMITED, Stores, join
 from movie_core.testing.shared import NOW, ODD_STRINGS, clause
@@ -55,17 +55,17 @@ class EventStoresContract:
         raise NotImplementedError
 
 
-async def _user(stores: EventStores, name: str = "ada", at: datetime = NOW - 30 * _DAY) -> Account:
-    account, _ = await join(stores.accounts, f"{name}@example.com", name, at=at)
-    return account
+async def _user(stores: EventStores, name: str = "ada", at: datetime = NOW - 30 * _DAY) -> User:
+    user, _ = await join(stores.accounts, f"{name}@example.com", name, at=at)
+    return user
 
 
-async def _deeds(store: EventStore) -> list[Interaction]:
-    found = [deed async for batch in store.deeds() for deed in batch]
-    return sorted(found, key=lambda deed: (deed.at, deed.movie_id, deed.kind))
+async def _interactions(store: EventStore) -> list[Interaction]:
+    found = [interaction async for batch in store.interactions() for interaction in batch]
+    return sorted(found, key=lambda interaction: (interaction.at, interaction.movie_id, interaction.kind))
 
 
-def _deed(movie_id: str, kind: InteractionKind, weight: float, at: datetime) -> Interaction:
+def _interaction(movie_id: str, kind: InteractionKind, weight: float, at: datetime) -> Interaction:
     return Interaction(movie_id, kind, weight, at, kept_at=NOW)
 
 
@@ -122,7 +122,7 @@ class EventStoreContract(EventStoresContract):
                 await stores.events.erase(odd)
             assert not any((await stores.events.export(ada.id)).values())
             assert len((await stores.events.export(eve.id))["events"]) == 6
-            assert len(await _deeds(stores.events)) == 4
+            assert len(await _interactions(stores.events)) == 4
             days = Days(_TODAY - 9 * _DAY, _TODAY)
             assert await stores.analytics.summary(days) == Summary(3, 1, 3, 3, 0)
             assert await stores.analytics.funnel(days) == Funnel(1, 1, 1)
@@ -136,7 +136,7 @@ class EventStoreContract(EventStoresContract):
             await stores.events.purge(_TODAY)
             await stores.accounts.users.erase(ada.address.key, NOW)
             assert not any((await stores.events.export(ada.id)).values())
-            assert await _deeds(stores.events) == []
+            assert await _interactions(stores.events) == []
             assert await stores.analytics.summary(Days(_TODAY - _DAY, _TODAY)) == Summary(0, 0, 0, 0, 0)
 
     @clause
@@ -148,11 +148,11 @@ class EventStoreContract(EventStoresContract):
             await stores.accounts.users.set_active(inactive.address.key, False, NOW)
             await stores.accounts.users.change_profile(silent.id, record_events=False)
             everyone = [ada.id, gone.id, inactive.id, silent.id, "nobody"]
-            deeds = await stores.events.append(
+            interactions = await stores.events.append(
                 [*(_view(who, "1", NOW) for who in everyone), *(_search(who, "q", NOW) for who in (None, *everyone))],
                 NOW,
             )
-            assert deeds == [_deed("1", InteractionKind.VIEW, 1.0, NOW)]
+            assert interactions == [_interaction("1", InteractionKind.VIEW, 1.0, NOW)]
             days = Days(_TODAY, _TODAY)
             assert await stores.analytics.summary(days) == Summary(2, 1, 0, 0, 0)
             for who in everyone[1:]:
@@ -174,7 +174,7 @@ class EventStoreContract(EventStoresContract):
                 *(record(number) for number in range(8)),
                 *(stores.accounts.users.erase(one.address.key, NOW) for one in going),
             )
-            assert len(await _deeds(stores.events)) == 20
+            assert len(await _interactions(stores.events)) == 20
             assert len((await stores.events.export(stays.id))["events"]) == 8 * 20
 
     @clause
@@ -190,7 +190,7 @@ class EventStoreContract(EventStoresContract):
     async def test_3_no_events_are_fine(self) -> None:
         async with self.open() as stores:
             assert list(await stores.events.append([], NOW)) == []
-            assert await _deeds(stores.events) == []
+            assert await _interactions(stores.events) == []
 
     @clause
     async def test_4_the_first_of_a_user_movie_kind_and_day_counts(self) -> None:
@@ -211,18 +211,21 @@ class EventStoreContract(EventStoresContract):
                 _search(ada.id, "q", NOW),
             ]
             counted = [
-                _deed("9", InteractionKind.RATING, 4.0, NOW),
-                _deed("2", InteractionKind.VIEW, 1.0, NOW),
-                _deed("2", InteractionKind.VIEW, 1.0, NOW + _MINUTE),
-                _deed("1", InteractionKind.VIEW, 1.0, _MIDNIGHT),
-                _deed("1", InteractionKind.VIEW, 1.0, late),
-                _deed("2", InteractionKind.CLICK, 1.0, NOW),
+                _interaction("9", InteractionKind.RATING, 4.0, NOW),
+                _interaction("2", InteractionKind.VIEW, 1.0, NOW),
+                _interaction("2", InteractionKind.VIEW, 1.0, NOW + _MINUTE),
+                _interaction("1", InteractionKind.VIEW, 1.0, _MIDNIGHT),
+                _interaction("1", InteractionKind.VIEW, 1.0, late),
+                _interaction("2", InteractionKind.CLICK, 1.0, NOW),
             ]
             assert list(await stores.events.append(first, NOW)) == counted
             again = [*first, _rating(eve.id, NOW, 7.5, "9"), _view(ada.id, "2", NOW - 6 * _DAY)]
-            more = [_deed("9", InteractionKind.RATING, 2.0, NOW), _deed("2", InteractionKind.VIEW, 1.0, NOW - 6 * _DAY)]
+            more = [
+                _interaction("9", InteractionKind.RATING, 2.0, NOW),
+                _interaction("2", InteractionKind.VIEW, 1.0, NOW - 6 * _DAY),
+            ]
             assert list(await stores.events.append(again, NOW)) == more
-            assert Counter(await _deeds(stores.events)) == Counter(counted + more)
+            assert Counter(await _interactions(stores.events)) == Counter(counted + more)
 
     @clause
     async def test_4_however_many_append_at_once_each_counts_once(self) -> None:
@@ -234,10 +237,14 @@ class EventStoreContract(EventStoresContract):
                 random.Random(number).shuffle(events)
                 return await stores.events.append(events, NOW)
 
-            counted = [deed for deeds in await asyncio.gather(*map(record, range(10))) for deed in deeds]
+            counted = [
+                interaction
+                for interactions in await asyncio.gather(*map(record, range(10)))
+                for interaction in interactions
+            ]
             assert len(counted) == 3 * 40
-            assert Counter(deed.movie_id for deed in counted) == {str(n): 3 for n in range(40)}
-            assert Counter(await _deeds(stores.events)) == Counter(counted)
+            assert Counter(interaction.movie_id for interaction in counted) == {str(n): 3 for n in range(40)}
+            assert Counter(await _interactions(stores.events)) == Counter(counted)
 
     @clause
     async def test_5_figures_of_a_day_add_up(self) -> None:
@@ -262,9 +269,9 @@ class EventStoreContract(EventStoresContract):
                 for start in range(0, 3_000, 1_000):
                     events = [_view(who.id, str(n), NOW - n % 3 * _DAY) for n in range(start, start + 1_000)]
                     counted += await stores.events.append(events, NOW)
-            sizes = [len(batch) async for batch in stores.events.deeds()]
+            sizes = [len(batch) async for batch in stores.events.interactions()]
             assert sum(sizes) == len(counted) == 6_000
-            assert Counter(await _deeds(stores.events)) == Counter(counted)
+            assert Counter(await _interactions(stores.events)) == Counter(counted)
 
     @clause
     async def test_7_events_and_deeds_of_the_days_before_are_removed(self) -> None:
@@ -277,7 +284,7 @@ class EventStoreContract(EventStoresContract):
             assert await stores.events.purge(_TODAY) == 0
             assert await stores.events.purge(_TODAY - 9 * _DAY) == 0
             assert len((await stores.events.export(ada.id))["events"]) == 2
-            assert await _deeds(stores.events) == [_deed("1", InteractionKind.VIEW, 1.0, _MIDNIGHT)]
+            assert await _interactions(stores.events) == [_interaction("1", InteractionKind.VIEW, 1.0, _MIDNIGHT)]
 
     @clause
     async def test_7_what_comes_for_a_purged_day_is_not_kept(self) -> None:
@@ -287,7 +294,7 @@ class EventStoreContract(EventStoresContract):
             assert len(await stores.events.append(events, NOW)) == 2
             await stores.events.purge(_TODAY)
             assert list(await stores.events.append([*events, _view(ada.id, "1", _MIDNIGHT)], NOW)) == [
-                _deed("1", InteractionKind.VIEW, 1.0, _MIDNIGHT)
+                _interaction("1", InteractionKind.VIEW, 1.0, _MIDNIGHT)
             ]
             days = Days(_TODAY - _DAY, _TODAY - _DAY)
             assert (await stores.analytics.summary(days)).clicks == 1
@@ -457,11 +464,11 @@ async def _compare_all(stores: EventStores, chance: random.Random) -> None:
     await stores.accounts.users.erase(gone.address.key, NOW)
     await stores.accounts.users.set_active(inactive.address.key, False, NOW)
     await stores.accounts.users.change_profile(silent.id, record_events=False)
-    book = MemoryBook(UNLIMITED, stores.accounts.keys)
-    book.accounts = {
-        account.id: account for user in users if (account := await stores.accounts.users.account(user.id)) is not None
+    database = MemoryDatabase(UNLIMITED, stores.accounts.keys)
+    database.accounts = {
+        user.id: user for one in users if (user := await stores.accounts.users.find(one.id)) is not None
     }
-    brute = MemoryEvents(book)
+    brute = MemoryEventStore(database)
 
     async def append(first: datetime, last: datetime, count: int) -> None:
         events = [

@@ -8,12 +8,12 @@ from collections.abc import Awaitable, Callable, Iterable, Sequence
 from contextlib import AbstractAsyncContextManager
 from dataclasses import replace
 
-from movie_core.discovery.ratings import Identity
+from movie_core.discovery.ratings import MovieIdentity
 from movie_core.errors import FilterUnsupported, MovieNotFound
 from movie_core.paging import Window
 from movie_core.ports import CacheStore, MovieCatalogue, MovieSource, SeenMovies
-from movie_core.search.caching import CacheStats, Entry, Lease
-from movie_core.search.movies import Capability, Loaded, Movie, MovieQuery, Order, Years
+from movie_core.search.caching import CacheEntry, CacheStats, Lease
+from movie_core.search.movies import Capability, LoadResult, Movie, MovieQuery, Order, Years
 from movie_core.testing.shared import ODD_STRINGS, SAMPLE, clause, walk
 
 _ODD_QUERIES = (
@@ -38,7 +38,7 @@ class MovieSourceContract:
     @clause
     async def test_2_what_a_source_is_not_able_to_do_is_refused(self) -> None:
         async with self.open(SAMPLE) as source:
-            lacking = frozenset(Capability) - source.abilities
+            lacking = frozenset(Capability) - source.capabilities
             calls: dict[Capability, Callable[[], Awaitable[object]]] = {
                 Capability.DETAILS: lambda: source.get("201"),
                 Capability.SUGGEST: lambda: source.suggest("gla", 5),
@@ -46,7 +46,7 @@ class MovieSourceContract:
                 Capability.YEAR: lambda: source.search(MovieQuery(years=Years(1999, 1999)), Window()),
                 Capability.GENRE: lambda: source.search(MovieQuery(genre="Drama"), Window()),
                 Capability.ORDER: lambda: source.search(MovieQuery(order=Order.YEAR), Window()),
-                Capability.WITHOUT: lambda: source.search(MovieQuery(without=frozenset(("201",))), Window()),
+                Capability.EXCLUDE: lambda: source.search(MovieQuery(without=frozenset(("201",))), Window()),
             }
             for ability in sorted(lacking):
                 try:
@@ -107,10 +107,10 @@ class MovieSourceContract:
     @clause
     async def test_6_every_item_is_of_the_years_and_the_genre(self) -> None:
         async with self.open(SAMPLE) as source:
-            if Capability.YEAR in source.abilities:
+            if Capability.YEAR in source.capabilities:
                 years = [movie.year for movie in await walk(source, MovieQuery(years=Years(1960, 1969)), 4)]
                 assert sorted(year or 0 for year in years) == list(range(1960, 1970))
-            if Capability.GENRE in source.abilities:
+            if Capability.GENRE in source.capabilities:
                 for name in ("Western", "western"):
                     westerns = await walk(source, MovieQuery(genre=name), 5)
                     assert len(westerns) == 8
@@ -121,7 +121,7 @@ class MovieSourceContract:
     @clause
     async def test_6_an_order_is_kept(self) -> None:
         async with self.open(SAMPLE) as source:
-            if Capability.ORDER in source.abilities:
+            if Capability.ORDER in source.capabilities:
                 by_year = [movie.year or 0 for movie in await walk(source, MovieQuery(order=Order.YEAR), 9)]
                 assert by_year == sorted(by_year, reverse=True)
                 known = await walk(source, MovieQuery(order=Order.POPULARITY), 9)
@@ -146,7 +146,7 @@ class MovieSourceContract:
     @clause
     async def test_8_an_id_leads_to_its_movie(self) -> None:
         async with self.open(SAMPLE) as source:
-            if Capability.DETAILS in source.abilities:
+            if Capability.DETAILS in source.capabilities:
                 shown = (await source.search(MovieQuery("glass orrery"), Window())).items[0]
                 movie = (await source.get(shown.id)).movie
                 assert (movie.id, movie.title, movie.year) == (shown.id, "The Glass Orrery", 1999)
@@ -154,7 +154,7 @@ class MovieSourceContract:
     @clause
     async def test_8_an_unknown_id_is_not_found(self) -> None:
         async with self.open(SAMPLE) as source:
-            if Capability.DETAILS in source.abilities:
+            if Capability.DETAILS in source.capabilities:
                 for movie_id in ("", "999999999", "../etc", "a" * 10_000, "\x00", "💡", "1 OR 1=1"):
                     try:
                         await source.get(movie_id)
@@ -165,7 +165,7 @@ class MovieSourceContract:
     @clause
     async def test_9_suggestions_come_while_typing(self) -> None:
         async with self.open(SAMPLE) as source:
-            if Capability.SUGGEST in source.abilities:
+            if Capability.SUGGEST in source.capabilities:
                 assert [movie.title for movie in await source.suggest("the glass", 10)][:1] == ["The Glass Orrery"]
                 assert len(await source.suggest("river", 5)) == 5
                 assert not await source.suggest("", 10)
@@ -173,7 +173,7 @@ class MovieSourceContract:
     @clause
     async def test_10_genres_are_counted(self) -> None:
         async with self.open(SAMPLE) as source:
-            if Capability.GENRES in source.abilities:
+            if Capability.GENRES in source.capabilities:
                 counted = [(genre.name, genre.movies) for genre in await source.genres()]
                 assert counted == [("Comedy", 2), ("Drama", 23), ("Mystery", 2), ("Western", 8)]
 
@@ -191,7 +191,7 @@ class MovieCatalogueContract(MovieSourceContract):
     @clause
     async def test_a_catalogue_is_able_to_do_everything(self) -> None:
         async with self.open(()) as catalogue:
-            assert catalogue.abilities == frozenset(Capability)
+            assert catalogue.capabilities == frozenset(Capability)
 
     @clause
     async def test_tiers_are_exact_then_prefix_then_words(self) -> None:
@@ -235,8 +235,8 @@ class MovieCatalogueContract(MovieSourceContract):
     async def test_11_a_load_adds_updates_and_may_be_repeated(self) -> None:
         async with self.open(SAMPLE[:5]) as catalogue:
             renamed = replace(SAMPLE[0], title="Renamed Brook", popularity=99.0)
-            assert await catalogue.load((renamed, *SAMPLE[1:7])) == Loaded(added=2, updated=1, unchanged=4)
-            assert await catalogue.load((renamed, *SAMPLE[1:7])) == Loaded(unchanged=7)
+            assert await catalogue.load((renamed, *SAMPLE[1:7])) == LoadResult(added=2, updated=1, unchanged=4)
+            assert await catalogue.load((renamed, *SAMPLE[1:7])) == LoadResult(unchanged=7)
             assert await catalogue.count() == 7
             assert (await catalogue.search(MovieQuery("renamed brook"), Window())).items == (renamed,)
             assert (await catalogue.search(MovieQuery(SAMPLE[0].title), Window())).items[:1] != (renamed,)
@@ -252,7 +252,7 @@ class MovieCatalogueContract(MovieSourceContract):
     async def test_12_replace_removes_what_is_lacking(self) -> None:
         async with self.open(SAMPLE) as catalogue:
             loaded = await catalogue.load(SAMPLE[:3], replace=True)
-            assert loaded == Loaded(unchanged=3, removed=len(SAMPLE) - 3)
+            assert loaded == LoadResult(unchanged=3, removed=len(SAMPLE) - 3)
             assert {movie.id for movie in await walk(catalogue, MovieQuery(), 10)} == {m.id for m in SAMPLE[:3]}
             assert (await catalogue.search(MovieQuery("glass orrery"), Window())).total == 0
 
@@ -325,10 +325,10 @@ class MovieCatalogueContract(MovieSourceContract):
     async def test_17_movies_are_found_by_their_ids(self) -> None:
         async with self.open(SAMPLE) as catalogue:
             asked = [SAMPLE[3].id, "999999", *ODD_STRINGS, SAMPLE[-1].id, SAMPLE[3].id]
-            assert await catalogue.of_ids(asked) == {movie.id: movie for movie in (SAMPLE[3], SAMPLE[-1])}
-            assert await catalogue.of_ids(()) == {}
+            assert await catalogue.get_many(asked) == {movie.id: movie for movie in (SAMPLE[3], SAMPLE[-1])}
+            assert await catalogue.get_many(()) == {}
             many = {movie.id for movie in SAMPLE} | {str(number) for number in range(10_000, 50_000)}
-            assert await catalogue.of_ids(many) == {movie.id: movie for movie in SAMPLE}
+            assert await catalogue.get_many(many) == {movie.id: movie for movie in SAMPLE}
 
     @clause
     async def test_18_the_best_known_come_first(self) -> None:
@@ -336,7 +336,7 @@ class MovieCatalogueContract(MovieSourceContract):
         movies = [Movie(id=str(number), title=f"Film {number}", popularity=fame) for number, fame in enumerate(fames)]
         async with self.open(movies) as catalogue:
             for limit in (0, 1, 4, 7, 30_000):
-                found = await catalogue.best_known(limit)
+                found = await catalogue.most_popular(limit)
                 assert [movie.id for movie in found] == ["4", "1", "6", "0", "3", "5", "2"][:limit]
                 assert all(movie in movies for movie in found)
 
@@ -347,19 +347,19 @@ class MovieCatalogueContract(MovieSourceContract):
         three, four = (Movie(id=movie_id, title="Slate", imdb_id="tt0000003") for movie_id in "34")
         async with self.open((one, two, three, four)) as catalogue:
             told = {
-                Identity(movie_id="1", imdb_id="tt0000002"): one,
-                Identity(movie_id="77", imdb_id="tt0000002", tmdb_id="11"): two,
-                Identity(imdb_id="tt0000077", tmdb_id="11", title="Granite", year=1991): one,
-                Identity(imdb_id="tt0000001", title="Granite", year=1991): one,
-                Identity(imdb_id="tt0000077", tmdb_id="77", title="Granite", year=1991): two,
-                Identity(imdb_id="tt0000003", title="Granite", year=1991): None,
-                Identity(imdb_id="tt0000077"): None,
-                Identity(tmdb_id="tt0000001"): None,
-                Identity(imdb_id="", tmdb_id="", movie_id="", title="", year=None): None,
-                Identity(): None,
+                MovieIdentity(movie_id="1", imdb_id="tt0000002"): one,
+                MovieIdentity(movie_id="77", imdb_id="tt0000002", tmdb_id="11"): two,
+                MovieIdentity(imdb_id="tt0000077", tmdb_id="11", title="Granite", year=1991): one,
+                MovieIdentity(imdb_id="tt0000001", title="Granite", year=1991): one,
+                MovieIdentity(imdb_id="tt0000077", tmdb_id="77", title="Granite", year=1991): two,
+                MovieIdentity(imdb_id="tt0000003", title="Granite", year=1991): None,
+                MovieIdentity(imdb_id="tt0000077"): None,
+                MovieIdentity(tmdb_id="tt0000001"): None,
+                MovieIdentity(imdb_id="", tmdb_id="", movie_id="", title="", year=None): None,
+                MovieIdentity(): None,
             }
-            assert await catalogue.identify(list(told)) == list(told.values())
-            assert not await catalogue.identify(())
+            assert await catalogue.match(list(told)) == list(told.values())
+            assert not await catalogue.match(())
 
     @clause
     async def test_19_a_title_is_seen_through_its_spelling(self) -> None:
@@ -388,10 +388,10 @@ class MovieCatalogueContract(MovieSourceContract):
                 "千と千尋": "5",
                 "Glass Orrery, The": None,
             }.items():
-                (found,) = await catalogue.identify([Identity(title=title, year=1990)])
+                (found,) = await catalogue.match([MovieIdentity(title=title, year=1990)])
                 assert (found.id if found else None) == movie_id, title
-            odd = [Identity(movie_id=text, imdb_id=text, tmdb_id=text, title=text) for text in ODD_STRINGS]
-            assert await catalogue.identify(odd) == [None] * len(odd)
+            odd = [MovieIdentity(movie_id=text, imdb_id=text, tmdb_id=text, title=text) for text in ODD_STRINGS]
+            assert await catalogue.match(odd) == [None] * len(odd)
 
     @clause
     async def test_19_the_year_tells_movies_of_one_title_apart(self) -> None:
@@ -431,18 +431,18 @@ class MovieCatalogueContract(MovieSourceContract):
                 ("Night", 2001): None,
                 ("Night", 1950): "9",
             }.items():
-                (found,) = await catalogue.identify([Identity(title=title, year=year)])
+                (found,) = await catalogue.match([MovieIdentity(title=title, year=year)])
                 assert (found.id if found else None) == movie_id, (title, year)
 
     @clause
     async def test_19_many_are_told_at_once_in_their_order(self) -> None:
         async with self.open(SAMPLE) as catalogue:
             wanted = [
-                Identity(title=f"{movie.title} {number}" if number % 2 else movie.title, year=movie.year)
+                MovieIdentity(title=f"{movie.title} {number}" if number % 2 else movie.title, year=movie.year)
                 for number in range(200)
                 for movie in SAMPLE[:25]
             ]
-            found = await catalogue.identify(wanted)
+            found = await catalogue.match(wanted)
             assert [one and one.id for one in found] == [
                 None if number % 2 else movie.id for number in range(200) for movie in SAMPLE[:25]
             ]
@@ -490,10 +490,10 @@ class CacheStoreContract:
     async def pass_time(self, seconds: float) -> None:
         await asyncio.sleep(seconds)
 
-    def entry(self, value: bytes = b"an answer", *, fence: int = 1, seconds: float = 60.0) -> Entry:
+    def entry(self, value: bytes = b"an answer", *, fence: int = 1, seconds: float = 60.0) -> CacheEntry:
         """An entry that is past its `stale_until` after so many seconds."""
         now = self.now()
-        return Entry(value, now, now + seconds / 2, now + seconds, fence)
+        return CacheEntry(value, now, now + seconds / 2, now + seconds, fence)
 
     @clause
     async def test_2_any_key_and_any_value_will_do(self) -> None:

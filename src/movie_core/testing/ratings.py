@@ -49,8 +49,8 @@ def _rating(new: NewRating) -> Rating:
     return Rating(new.movie_id, new.title, new.year, new.rating, new.rated_at or NOW)
 
 
-async def _everyone(ratings: RatingStore) -> list[tuple[str, Rating]]:
-    return [pair async for batch in ratings.everyone() for pair in batch]
+async def _iter_all(ratings: RatingStore) -> list[tuple[str, Rating]]:
+    return [pair async for batch in ratings.iter_all() for pair in batch]
 
 
 class RatingStoreContract:
@@ -76,7 +76,7 @@ class RatingStoreContract:
             ]
             await check_personal_data(stores.ratings, ada.id, bob.id)
             assert await stores.ratings.history(ada.id) == []
-            assert [user_id for user_id, _ in await _everyone(stores.ratings)] == [bob.id, bob.id]
+            assert [user_id for user_id, _ in await _iter_all(stores.ratings)] == [bob.id, bob.id]
 
     @clause
     async def test_3_a_rating_is_kept_as_it_was_given(self) -> None:
@@ -103,7 +103,10 @@ class RatingStoreContract:
                 ("m1", 8.5, True),
             ]
             assert kept[3].rating.rated_at == NOW - 3 * _DAY
-            assert await stores.ratings.listed(ada.id, Window()) == (2, [_rating(_new(1, 8.5)), _rating(_new(2, 5.0))])
+            assert await stores.ratings.list_page(ada.id, Window()) == (
+                2,
+                [_rating(_new(1, 8.5)), _rating(_new(2, 5.0))],
+            )
             later = await stores.ratings.put(ada.id, [_new(2, 1.0, at=9)], NOW + _DAY)
             assert later == [RatingChange(_rating(_new(2, 1.0, at=9)), is_change=True)]
             assert await stores.ratings.get(ada.id, "m2") == later[0].rating
@@ -115,7 +118,7 @@ class RatingStoreContract:
             values = [0.5 + number % 20 / 2 for number in range(40)]
             kept = await asyncio.gather(*(stores.ratings.put(ada.id, [_new(1, value)], NOW) for value in values))
             assert sorted(one.rating.rating for (one,) in kept) == sorted(values)
-            total, (left,) = await stores.ratings.listed(ada.id, Window())
+            total, (left,) = await stores.ratings.list_page(ada.id, Window())
             assert (total, left.rating in values) == (1, True)
 
     @clause
@@ -148,8 +151,8 @@ class RatingStoreContract:
             await refused(TooManyRatings, stores.ratings.put(ada.id, [_new(MAX_RATINGS + 1)], NOW))
             await stores.ratings.put(ada.id, [_new(2, 1.0)], NOW)
             assert len(await stores.ratings.history(ada.id)) == MAX_RATINGS
-            assert (await stores.ratings.listed(ada.id, Window(10_000, 1)))[0] == MAX_RATINGS
-            assert len({rating.movie_id for _, rating in await _everyone(stores.ratings)}) == MAX_RATINGS
+            assert (await stores.ratings.list_page(ada.id, Window(10_000, 1)))[0] == MAX_RATINGS
+            assert len({rating.movie_id for _, rating in await _iter_all(stores.ratings)}) == MAX_RATINGS
 
     @clause
     async def test_5_who_is_not_there_rates_nothing(self) -> None:
@@ -158,13 +161,13 @@ class RatingStoreContract:
             await stores.ratings.put(ada.id, [_new()], NOW)
             for stranger in ("0" * 31 + "1", *ODD_STRINGS):
                 await refused(UserNotFound, stores.ratings.put(stranger, [_new()], NOW))
-                assert await stores.ratings.listed(stranger, Window()) == (0, [])
+                assert await stores.ratings.list_page(stranger, Window()) == (0, [])
             await stores.accounts.users.erase(ada.address.key, NOW)
             await refused(UserNotFound, stores.ratings.put(ada.id, [_new()], NOW))
             assert await stores.ratings.history(ada.id) == []
             assert await stores.ratings.get(ada.id, "m1") is None
             assert not any((await stores.ratings.export(ada.id)).values())
-            assert await _everyone(stores.ratings) == []
+            assert await _iter_all(stores.ratings) == []
 
     @clause
     async def test_6_a_rating_is_removed_once(self) -> None:
@@ -194,7 +197,7 @@ class RatingStoreContract:
             newest = sorted(oldest, key=lambda one: (NOW - one.rated_at, one.movie_id))
             for window in (Window(0, 4), Window(4, 4), Window(8, 4), Window(0, 100), Window(100, 4)):
                 shown: Sequence[Rating] = newest[window.offset : window.offset + window.limit]
-                assert await stores.ratings.listed(ada.id, window) == (len(ids), shown)
+                assert await stores.ratings.list_page(ada.id, window) == (len(ids), shown)
 
     @clause
     async def test_10_everyone_is_every_rating_of_active_users_once(self) -> None:
@@ -204,7 +207,7 @@ class RatingStoreContract:
             for at, numbers in given.items():
                 await stores.ratings.put(people[at].id, [_new(number, at=0) for number in numbers], NOW)
             await stores.accounts.users.set_active(people[1].address.key, False, NOW)
-            found = await _everyone(stores.ratings)
+            found = await _iter_all(stores.ratings)
             assert len(found) == 3003
             assert {(user_id, one.movie_id): one for user_id, one in found} == {
                 (people[at].id, f"m{number}"): _rating(_new(number, at=0)) for at in (0, 2) for number in given[at]

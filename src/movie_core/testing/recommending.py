@@ -8,10 +8,17 @@ from datetime import timedelta
 
 from movie_core.accounts.keyring import Keyring
 from movie_core.discovery.ratings import NewRating, Rating
-from movie_core.discovery.recommendations import MAX_REASONS, MAX_RECOMMENDED, ModelInfo, ReasonKind, Suggested, Tier
-from movie_core.memory.accounts import MemoryBook, MemoryOutbox, MemorySessions, MemoryUsers
-from movie_core.memory.movies import MemoryCatalogue
-from movie_core.memory.ratings import MemoryRatings
+from movie_core.discovery.recommendations import (
+    MAX_REASONS,
+    MAX_RECOMMENDED,
+    ModelInfo,
+    ReasonKind,
+    Recommendation,
+    Tier,
+)
+from movie_core.memory.accounts import MemoryDatabase, MemoryOutbox, MemorySessionStore, MemoryUserRepo
+from movie_core.memory.movies import MemoryMovieCatalogue
+from movie_core.memory.ratings import MemoryRatingStore
 from movie_core.paging import Window
 from movie_core.ports import ModelStore, MovieCatalogue, RatingStore, Recommender
 from movie_core.search.movies import Movie
@@ -42,20 +49,20 @@ class _Audience:
 
     def __init__(self) -> None:
         keys = Keyring(["a secret of the suites, 32 bytes or more"])
-        book = MemoryBook(UNLIMITED, keys)
-        self.ratings = MemoryRatings(book)
-        self.movies = MemoryCatalogue(_FILMS)
-        self._accounts = Stores(MemoryUsers(book), MemorySessions(book), MemoryOutbox(book), keys)
+        database = MemoryDatabase(UNLIMITED, keys)
+        self.ratings = MemoryRatingStore(database)
+        self.movies = MemoryMovieCatalogue(_FILMS)
+        self._accounts = Stores(MemoryUserRepo(database), MemorySessionStore(database), MemoryOutbox(database), keys)
         self.users: list[str] = []
 
     async def arrive(self) -> None:
         for number in range(12):
-            account, _ = await join(self._accounts, f"u{number}@example.com", f"User {number}")
-            self.users.append(account.id)
+            user, _ = await join(self._accounts, f"u{number}@example.com", f"User {number}")
+            self.users.append(user.id)
             liked, other = ("w", "m") if number % 2 else ("m", "w")
             rows = [(f"{liked}{place}", 9.0 if place % 2 else 8.0) for place in range(12) if (place + number) % 4]
             rows += [(f"{other}{place}", 3.0) for place in range(12) if (place + number) % 5 == 0]
-            await self.rate(account.id, *rows)
+            await self.rate(user.id, *rows)
 
     async def rate(self, user_id: str, *rows: tuple[str, float]) -> None:
         given = [_rating(movie_id, rating, day=place) for place, (movie_id, rating) in enumerate(rows)]
@@ -63,9 +70,9 @@ class _Audience:
         await self.ratings.put(user_id, fresh, NOW)
 
 
-async def _whole(recommender: Recommender, history: Sequence[Rating], limit: int = 100) -> list[Suggested]:
+async def _whole(recommender: Recommender, history: Sequence[Rating], limit: int = 100) -> list[Recommendation]:
     """Every recommendation, by pages of that size."""
-    found: list[Suggested] = []
+    found: list[Recommendation] = []
     offset: int | None = 0
     while offset is not None:
         page = await recommender.recommend(history, Window(offset, limit), NOW)
@@ -74,7 +81,7 @@ async def _whole(recommender: Recommender, history: Sequence[Rating], limit: int
     return found
 
 
-def _camps(items: Sequence[Suggested]) -> str:
+def _camps(items: Sequence[Recommendation]) -> str:
     return "".join(item.movie_id[0] for item in items)
 
 
@@ -93,7 +100,7 @@ class RecommenderContract:
             assert await recommender.model() is None
             steps: list[tuple[str, float]] = []
             made = await recommender.train(lambda step, part: steps.append((step, part)))
-            count = len([one async for batch in audience.ratings.everyone() for one in batch])
+            count = len([one async for batch in audience.ratings.iter_all() for one in batch])
             assert (made.ratings, made.users, made.movies) == (count, 12, len(_FILMS))
             assert await recommender.model() == made
             await asyncio.sleep(0)
@@ -120,7 +127,7 @@ class RecommenderContract:
             await recommender.train()
             found = await _whole(recommender, [_rating("w3", 9.0), _rating("w4", 9.0)])
             assert "w3" not in {one.movie_id for one in found}
-            assert await recommender.taste([_rating("w3", 9.0)], ["w3"], NOW) == {}
+            assert await recommender.affinities([_rating("w3", 9.0)], ["w3"], NOW) == {}
 
     @clause
     async def test_3_a_model_is_outdated_once_ratings_or_movies_have_changed(self) -> None:
@@ -226,14 +233,14 @@ class RecommenderContract:
         async with self.open(audience.ratings, audience.movies) as recommender:
             history = [_rating(f"w{number}", 9.0, day=number) for number in range(4)]
             ids = [film.id for film in _FILMS]
-            assert await recommender.taste(history, ids, NOW) == {}
+            assert await recommender.affinities(history, ids, NOW) == {}
             await recommender.train()
-            taste = await recommender.taste(history, [*ids, *ODD_STRINGS], NOW)
+            taste = await recommender.affinities(history, [*ids, *ODD_STRINGS], NOW)
             assert set(taste) == set(ids)
             western, musical = ([taste[one] for one in ids if one[0] == camp] for camp in "wm")
             assert min(western) > max(musical)
-            assert await recommender.taste(history, [], NOW) == {}
-            assert set(await recommender.taste([], ids, NOW)) == set(ids)
+            assert await recommender.affinities(history, [], NOW) == {}
+            assert set(await recommender.affinities([], ids, NOW)) == set(ids)
 
     @clause
     async def test_8_similar_movies_are_of_the_same_camp(self) -> None:

@@ -11,28 +11,28 @@ from litestar import Litestar
 
 from movie_adapters.settings.settings import Settings
 from movie_api.app import create_app
-from movie_core import MemoryCatalogue, MemorySeenMovies
+from movie_core import MemoryMovieCatalogue, MemorySeenMovies
 from movie_core.accounts.keyring import Keyring
 from movie_core.accounts.outbox import MailRules, OutgoingEmail
 from movie_core.accounts.outbox_dispatcher import OutboxDispatcher
 from movie_core.memory import (
+    MemoryAccessTokens,
     MemoryAuditLog,
-    MemoryBook,
-    MemoryEvents,
-    MemoryHasher,
+    MemoryDatabase,
+    MemoryDeliveryNotifier,
+    MemoryEventStore,
     MemoryMailer,
-    MemoryNotifier,
-    MemoryOrders,
     MemoryOutbox,
+    MemoryPasswordHasher,
+    MemoryPersonalOrderStore,
     MemoryRateLimiter,
-    MemoryRatings,
+    MemoryRatingStore,
     MemoryRecommender,
-    MemorySessions,
-    MemoryTokens,
-    MemoryTrends,
-    MemoryUsers,
+    MemorySessionStore,
+    MemoryTrendStore,
+    MemoryUserRepo,
     PlainAddressSyntax,
-    PlainStrength,
+    PlainPasswordStrength,
     PlainUsernameSyntax,
 )
 from movie_core.operations.health import Readiness
@@ -74,7 +74,7 @@ class InMemory(Provider):
 
     def __init__(self, source: MovieSource | None = None, readiness: Readiness | None = None) -> None:
         super().__init__()
-        self._movies = MemoryCatalogue(SAMPLE)
+        self._movies = MemoryMovieCatalogue(SAMPLE)
         self._source = source or self._movies
         self._readiness = readiness or Readiness([])
         self.mailer = MemoryMailer()
@@ -96,36 +96,36 @@ class InMemory(Provider):
         return self._readiness
 
     @provide
-    def book(self, rules: MailRules, keys: Keyring) -> MemoryBook:
-        return MemoryBook(rules, keys)
+    def database(self, rules: MailRules, keys: Keyring) -> MemoryDatabase:
+        return MemoryDatabase(rules, keys)
 
     @provide(override=True)
-    def users(self, book: MemoryBook) -> UserRepo:
-        return MemoryUsers(book)
+    def users(self, database: MemoryDatabase) -> UserRepo:
+        return MemoryUserRepo(database)
 
     @provide(override=True)
-    def sessions(self, book: MemoryBook) -> SessionStore:
-        return MemorySessions(book)
+    def sessions(self, database: MemoryDatabase) -> SessionStore:
+        return MemorySessionStore(database)
 
     @provide(override=True)
-    def outbox(self, book: MemoryBook) -> Outbox:
-        return MemoryOutbox(book)
+    def outbox(self, database: MemoryDatabase) -> Outbox:
+        return MemoryOutbox(database)
 
     @provide(override=True)
-    def letters(self) -> Mailer:
+    def emails(self) -> Mailer:
         return self.mailer
 
     @provide(override=True)
-    def doorbell(self) -> DeliveryNotifier:
-        return MemoryNotifier()
+    def notifier(self) -> DeliveryNotifier:
+        return MemoryDeliveryNotifier()
 
     @provide(override=True)
     def hasher(self) -> PasswordHasher:
-        return MemoryHasher()
+        return MemoryPasswordHasher()
 
     @provide(override=True)
     def tokens(self, keys: Keyring) -> AccessTokens:
-        return MemoryTokens(keys)
+        return MemoryAccessTokens(keys)
 
     @provide(override=True)
     def syntax(self) -> AddressSyntax:
@@ -137,39 +137,39 @@ class InMemory(Provider):
 
     @provide(override=True)
     def strength(self) -> PasswordStrength:
-        return PlainStrength()
+        return PlainPasswordStrength()
 
     @provide(override=True)
     def rate_limiter(self) -> RateLimiter:
         return MemoryRateLimiter()
 
     @provide(override=True)
-    def ratings(self, book: MemoryBook) -> RatingStore:
-        return MemoryRatings(book)
+    def ratings(self, database: MemoryDatabase) -> RatingStore:
+        return MemoryRatingStore(database)
 
     @provide
-    def memory_events(self, book: MemoryBook) -> MemoryEvents:
-        return MemoryEvents(book)
+    def memory_events(self, database: MemoryDatabase) -> MemoryEventStore:
+        return MemoryEventStore(database)
 
     @provide(override=True)
-    def events(self, events: MemoryEvents) -> EventStore:
+    def events(self, events: MemoryEventStore) -> EventStore:
         return events
 
     @provide(override=True)
-    def analytics(self, events: MemoryEvents) -> Analytics:
+    def analytics(self, events: MemoryEventStore) -> Analytics:
         return events
 
     @provide(override=True)
     def trend_store(self) -> TrendStore:
-        return MemoryTrends()
+        return MemoryTrendStore()
 
     @provide(override=True)
     def orders(self) -> PersonalOrderStore:
-        return MemoryOrders()
+        return MemoryPersonalOrderStore()
 
     @provide(override=True)
-    def audit_log(self, book: MemoryBook) -> AuditLog:
-        return MemoryAuditLog(book)
+    def audit_log(self, database: MemoryDatabase) -> AuditLog:
+        return MemoryAuditLog(database)
 
     @provide(override=True)
     def recommender(self, ratings: RatingStore, catalogue: MovieCatalogue) -> Recommender:
@@ -185,15 +185,15 @@ class Api(httpx.AsyncClient):
         self.app = app
         self.memory = memory
 
-    async def letters(self) -> list[OutgoingEmail]:
+    async def emails(self) -> list[OutgoingEmail]:
         """Every mail so far, what was due just now too."""
-        room = await self.app.state.dishka_container.get(OutboxDispatcher)
-        await room.deliver_due()
-        return list(self.memory.mailer.letters)
+        dispatcher = await self.app.state.dishka_container.get(OutboxDispatcher)
+        await dispatcher.deliver_due()
+        return list(self.memory.mailer.emails)
 
     async def newest_link(self) -> str:
         """The path of the first link in the newest mail."""
-        url = (await self.letters())[-1].links[0]
+        url = (await self.emails())[-1].links[0]
         return url.removeprefix("http://127.0.0.1:8000")
 
     async def registered(self, **changed: str) -> str:

@@ -4,7 +4,7 @@ from collections.abc import AsyncIterator
 import httpx
 import pytest
 from tests.unit.api.conftest import ANN, AUTHENTICATION, Api
-from tests.unit.api.test_search import assert_problem
+from tests.unit.api.routes.test_movies import assert_problem
 
 RESEND = f"{AUTHENTICATION}verify-email/resend/"
 GOOD = b'{"email": "ann@example.com"}'
@@ -111,7 +111,7 @@ async def test_every_field_at_fault_is_named(api: Api) -> None:
     body = assert_problem(await api.post(f"{AUTHENTICATION}register/", json=wrong), 400, "invalid_body")
     fields = [row["field"] for row in body["errors"]]  # type: ignore[attr-defined]
     assert fields == ["email", "username", "password", "is_staff", "role"]
-    assert (await api.letters()) == []
+    assert (await api.emails()) == []
 
 
 async def test_a_refusal_repeats_little_of_what_it_refuses(api: Api) -> None:

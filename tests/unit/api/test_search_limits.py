@@ -6,7 +6,7 @@ from typing import Any
 import httpx
 import pytest
 from tests.unit.api.conftest import ANN, OpenApi
-from tests.unit.api.test_pages import assert_as_documented
+from tests.unit.api.web.test_pages import assert_as_documented
 
 from movie_api.middleware.edge import Guard
 from movie_api.middleware.response_cache import CachedSearchMiddleware
@@ -146,7 +146,7 @@ async def test_answers_are_as_the_document_says(open_api: OpenApi) -> None:
         await ask(SUGGEST, SUGGEST, 429)
 
 
-async def test_the_fast_lane_counts_too(open_api: OpenApi) -> None:
+async def test_the_cached_search_middleware_counts_too(open_api: OpenApi) -> None:
     async with open_api(MOVIE_LIMIT_SEARCH="600/minute") as api:
         guard = api.app.asgi_handler
         assert isinstance(guard, Guard)

@@ -9,25 +9,25 @@ from taskiq_redis import RedisStreamBroker
 
 from movie_adapters.redis.task_queue import DELIVER_MAIL, PURGE, TRAIN, entry, stream_of
 from movie_adapters.settings.settings import Settings
-from movie_core import MemoryCatalogue
+from movie_core import MemoryMovieCatalogue
 from movie_core.accounts.keyring import Keyring
 from movie_core.accounts.outbox import MailRules
 from movie_core.clock import utc_now
 from movie_core.memory import (
     MemoryAuditLog,
-    MemoryBook,
-    MemoryEvents,
-    MemoryNotifier,
-    MemoryRatings,
+    MemoryDatabase,
+    MemoryDeliveryNotifier,
+    MemoryEventStore,
+    MemoryRatingStore,
     MemoryRecommender,
-    MemoryUsers,
+    MemoryUserRepo,
 )
 from movie_core.ports import AuditLog, DeliveryNotifier, EventStore, MovieCatalogue, RatingStore, Recommender, UserRepo
 from movie_worker.app import create_broker
 from movie_worker.tasks import TASKS
 
 
-class People(MemoryUsers):
+class People(MemoryUserRepo):
     """Users of whom there are always three things to remove."""
 
     async def purge(self, now: datetime) -> int:
@@ -40,10 +40,10 @@ class InMemory(Provider):
 
     def __init__(self) -> None:
         super().__init__()
-        self.movies = MemoryCatalogue()
-        self.book = MemoryBook(MailRules(timedelta(hours=1), None), Keyring(("x" * 32,)))
-        self.people = People(self.book)
-        self.bell = MemoryNotifier()
+        self.movies = MemoryMovieCatalogue()
+        self.database = MemoryDatabase(MailRules(timedelta(hours=1), None), Keyring(("x" * 32,)))
+        self.list_users = People(self.database)
+        self.notifier = MemoryDeliveryNotifier()
 
     @provide(override=True)
     def catalogue(self) -> MovieCatalogue:
@@ -51,27 +51,27 @@ class InMemory(Provider):
 
     @provide(override=True)
     def users(self) -> UserRepo:
-        return self.people
+        return self.list_users
 
     @provide(override=True)
     def ratings(self) -> RatingStore:
-        return MemoryRatings(self.book)
+        return MemoryRatingStore(self.database)
 
     @provide(override=True)
     def events(self) -> EventStore:
-        return MemoryEvents(self.book)
+        return MemoryEventStore(self.database)
 
     @provide(override=True)
     def recommender(self, ratings: RatingStore) -> Recommender:
         return MemoryRecommender(ratings, self.movies)
 
     @provide(override=True)
-    def doorbell(self) -> DeliveryNotifier:
-        return self.bell
+    def notifier(self) -> DeliveryNotifier:
+        return self.notifier
 
     @provide(override=True)
     def audit_log(self) -> AuditLog:
-        return MemoryAuditLog(self.book)
+        return MemoryAuditLog(self.database)
 
 
 async def done(broker: AsyncBroker, name: str) -> "TaskiqResult[object]":
@@ -103,7 +103,7 @@ async def test_the_task_for_mail_wakes_the_delivery_of_the_process() -> None:
     broker = create_broker(Settings.load({}, dotenv=None), memory)
     await broker.startup()
     assert not (await done(broker, DELIVER_MAIL)).is_err
-    assert memory.bell.rings == 1
+    assert memory.notifier.rings == 1
     await broker.shutdown()
 
 
@@ -113,7 +113,7 @@ async def test_the_task_that_purges_does_so_as_of_now() -> None:
     await broker.startup()
     result = await done(broker, PURGE)
     assert (result.is_err, result.return_value) == (False, 3)
-    assert abs(memory.people.purged_at - utc_now()) < timedelta(minutes=1)
+    assert abs(memory.list_users.purged_at - utc_now()) < timedelta(minutes=1)
     await broker.shutdown()
 
 

@@ -1,5 +1,5 @@
-import email
 from datetime import UTC, datetime
+from email import message_from_bytes
 from email.message import EmailMessage
 from email.policy import SMTPUTF8
 
@@ -12,13 +12,13 @@ SENDER = "noreply@movies.example.com"
 URL = "https://movies.example.com/api/v1/authentication/verify-email/" + "0" * 32 + "/" + "x" * 43 + "/"
 
 
-def letter(*links: str, kind: MailKind = MailKind.ACTIVATION, to: str = "ann@example.com") -> OutgoingEmail:
+def make_email(*links: str, kind: MailKind = MailKind.ACTIVATION, to: str = "ann@example.com") -> OutgoingEmail:
     return OutgoingEmail("ab" * 16, kind, to, datetime(2026, 2, 3, 4, 5, 6, 789, UTC), links)
 
 
-def sent(letter: OutgoingEmail, sender: str = SENDER) -> EmailMessage:
-    raw = message_of(letter, sender).as_bytes()
-    return email.message_from_bytes(raw, policy=SMTPUTF8)
+def sent(email: OutgoingEmail, sender: str = SENDER) -> EmailMessage:
+    raw = message_of(email, sender).as_bytes()
+    return message_from_bytes(raw, policy=SMTPUTF8)
 
 
 def part(message: EmailMessage, subtype: str) -> str:
@@ -28,7 +28,7 @@ def part(message: EmailMessage, subtype: str) -> str:
 
 
 def test_the_headers_come_from_the_letter():
-    message = sent(letter(URL))
+    message = sent(make_email(URL))
     assert message["To"] == "ann@example.com"
     assert message["From"] == f"Movie Search <{SENDER}>"
     assert message["Message-ID"] == f"<{'ab' * 16}@movies.example.com>"
@@ -39,23 +39,23 @@ def test_the_headers_come_from_the_letter():
 
 
 def test_the_same_letter_is_the_same_bytes():
-    one = letter(URL)
+    one = make_email(URL)
     assert message_of(one, SENDER).as_bytes() == message_of(one, SENDER).as_bytes()
 
 
 def test_a_link_stands_on_a_line_of_its_own_even_in_the_file():
-    assert f"\r\n{URL}\r\n".encode() in message_of(letter(URL), SENDER).as_bytes()
+    assert f"\r\n{URL}\r\n".encode() in message_of(make_email(URL), SENDER).as_bytes()
 
 
 def test_what_is_sent_is_ascii_without_long_lines():
-    raw = message_of(letter(URL), SENDER).as_bytes()
+    raw = message_of(make_email(URL), SENDER).as_bytes()
     assert raw.isascii()
     assert max(map(len, raw.split(b"\r\n"))) < 998
 
 
 @pytest.mark.parametrize("subtype", ["plain", "html"])
 def test_several_links_come_in_their_order(subtype):
-    text = part(sent(letter(URL + "1/", URL + "2/", URL + "3/")), subtype)
+    text = part(sent(make_email(URL + "1/", URL + "2/", URL + "3/")), subtype)
     assert "several times" in text
     places = [text.index(one) for one in (URL + "1/", URL + "2/", URL + "3/")]
     assert places == sorted(places)
@@ -64,7 +64,7 @@ def test_several_links_come_in_their_order(subtype):
 @pytest.mark.parametrize("kind", MailKind)
 def test_every_kind_has_a_subject_and_both_parts(kind):
     has_link = kind in (*ACTIVATIONS, MailKind.PASSWORD_RESET)
-    message = sent(letter(*([URL] if has_link else []), kind=kind))
+    message = sent(make_email(*([URL] if has_link else []), kind=kind))
     assert message["Subject"] == SUBJECTS[kind]
     for subtype in ("plain", "html"):
         assert (URL in part(message, subtype)) == has_link
@@ -72,34 +72,34 @@ def test_every_kind_has_a_subject_and_both_parts(kind):
 
 
 def test_a_link_is_text_and_no_markup():
-    html = part(sent(letter(URL + "<b>&amp", URL + "'\"><img src=x>")), "html")
+    html = part(sent(make_email(URL + "<b>&amp", URL + "'\"><img src=x>")), "html")
     assert "&lt;b&gt;&amp;amp" in html
     assert "<img" not in html
     assert "<b>" not in html
 
 
 def test_nothing_is_loaded_from_elsewhere():
-    html = part(sent(letter(URL)), "html")
+    html = part(sent(make_email(URL)), "html")
     assert not [word for word in ("src=", "<link", "@import", "url(", "<script") if word in html]
     assert html.count("://") == html.count(URL) == 3
 
 
 def test_a_domain_beyond_ascii_is_sent_as_idna():
-    one = letter(URL, to="ann@Bücher.example")
+    one = make_email(URL, to="ann@Bücher.example")
     assert not needs_utf8(SENDER, one.recipient)
     raw = message_of(one, SENDER).as_bytes()
     assert b"\r\nTo: ann@xn--bcher-kva.example\r\n" in raw
 
 
 def test_a_local_part_beyond_ascii_is_sent_as_utf8():
-    one = letter(URL, to="zoë@example.com")
+    one = make_email(URL, to="zoë@example.com")
     assert needs_utf8(SENDER, one.recipient)
     assert "\r\nTo: zoë@example.com\r\n".encode() in message_of(one, SENDER).as_bytes()
 
 
 @pytest.mark.parametrize("local", ["o'neil+films", "a.b-c_d", "x=y", "50%off", "a!b/c{d}|e~f^g`h#i$j&k*l?m"])
 def test_an_unusual_local_part_stays_as_it_is(local):
-    assert sent(letter(URL, to=f"{local}@example.com"))["To"].addresses[0].addr_spec == f"{local}@example.com"
+    assert sent(make_email(URL, to=f"{local}@example.com"))["To"].addresses[0].addr_spec == f"{local}@example.com"
 
 
 @pytest.mark.parametrize(
@@ -121,7 +121,7 @@ def test_an_unusual_local_part_stays_as_it_is(local):
 )
 def test_what_is_no_plain_mailbox_is_refused(address):
     with pytest.raises(ValueError, match="not one plain mailbox"):
-        message_of(letter(URL, to=address), SENDER)
+        message_of(make_email(URL, to=address), SENDER)
 
 
 def test_a_domain_is_lower_case_ascii():

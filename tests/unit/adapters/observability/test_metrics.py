@@ -41,7 +41,7 @@ class Outbox:
         self.gate = asyncio.Event()
         self.gate.set()
 
-    async def tally(self, now: datetime) -> OutboxStats:
+    async def stats(self, now: datetime) -> OutboxStats:
         self.looks += 1
         await self.gate.wait()
         if self.is_away:
@@ -153,13 +153,13 @@ async def test_requests_are_counted_in_buckets_that_add_up() -> None:
 
 async def test_the_database_is_asked_once_in_a_while() -> None:
     outbox, clock = Outbox(), Clock()
-    stock = stock_of(outbox, clock)
-    await asyncio.gather(*(stock.look() for _ in range(20)))
+    backlog = stock_of(outbox, clock)
+    await asyncio.gather(*(backlog.look() for _ in range(20)))
     clock.now += module.LOOK_SECONDS - 0.1
-    await stock.look()
+    await backlog.look()
     assert outbox.looks == 1
     clock.now += 0.2
-    await stock.look()
+    await backlog.look()
     assert outbox.looks == 2
 
 
@@ -183,14 +183,14 @@ async def test_a_database_that_hangs_is_not_waited_for_and_not_asked_again_meanw
 ) -> None:
     outbox, clock = Outbox(), Clock()
     outbox.gate.clear()
-    stock = stock_of(outbox, clock)
-    assert await stock.look() is None
+    backlog = stock_of(outbox, clock)
+    assert await backlog.look() is None
     clock.now += 60
-    assert await stock.look() is None
+    assert await backlog.look() is None
     assert outbox.looks == 1
     outbox.gate.set()
-    assert await stock.look() is not None
-    await stock.close()
+    assert await backlog.look() is not None
+    await backlog.close()
     assert not [record for record in caplog.records if record.levelno >= logging.WARNING]
 
 

@@ -18,7 +18,7 @@ from movie_adapters.observability.tracing import Tracing
 from movie_adapters.settings.settings import Settings
 from movie_adapters.sources.http import SourceFault
 from movie_adapters.sql.engine import create_engine
-from movie_core import MemoryCatalogue, MoviePage, MovieQuery, Window
+from movie_core import MemoryMovieCatalogue, MoviePage, MovieQuery, Window
 
 CANARY = "canary-that-nobody-may-see"
 
@@ -72,7 +72,7 @@ async def test_a_request_is_named_by_its_route_and_holds_what_it_waited_for(trac
         return "PONG"
 
     async def routes(scope: dict[str, Any], _receive: Any, tell: Any) -> None:
-        await tracing.source(MemoryCatalogue()).search(MovieQuery(CANARY), Window())
+        await tracing.source(MemoryMovieCatalogue()).search(MovieQuery(CANARY), Window())
         await tracing.redis(send)("GET", CANARY)
         async with engine.connect() as connection:
             await connection.execute(text("SELECT name FROM sqlite_master WHERE name = :name"), {"name": CANARY})
@@ -114,7 +114,7 @@ async def test_failures_are_told_by_kind_and_never_by_message(traced: Traced, tm
     engine = create_engine(f"sqlite+aiosqlite:///{tmp_path}/traced.db")
     tracing.listen(engine)
 
-    class Failing(MemoryCatalogue):
+    class Failing(MemoryMovieCatalogue):
         async def search(self, query: MovieQuery, window: Window) -> MoviePage:
             raise SourceFault("timeout", CANARY)
 
@@ -146,7 +146,7 @@ async def test_what_a_process_does_for_itself_is_not_told(traced: Traced, tmp_pa
         pass
 
     await tracing.redis(send)("PING")
-    await tracing.source(MemoryCatalogue()).genres()
+    await tracing.source(MemoryMovieCatalogue()).genres()
     async with engine.connect() as connection:
         await connection.execute(text("SELECT 1"))
     await engine.dispose()
@@ -158,7 +158,7 @@ async def test_what_a_process_does_for_itself_is_not_told(traced: Traced, tmp_pa
 
 async def test_without_a_collector_everything_stays_as_it_is() -> None:
     tracing = Tracing.of(Settings.load({}, dotenv=None))
-    source = MemoryCatalogue()
+    source = MemoryMovieCatalogue()
 
     async def app(*_: object) -> None:
         pass
@@ -188,4 +188,4 @@ async def test_without_the_extra_one_line_says_what_is_missing(
     assert [record.getMessage() for record in caplog.records] == [
         "MOVIE_OTLP_URL is set, but there are no traces without movie-search-backend[otel]"
     ]
-    assert tracing.source(source := MemoryCatalogue()) is source
+    assert tracing.source(source := MemoryMovieCatalogue()) is source

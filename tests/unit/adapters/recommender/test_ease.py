@@ -14,7 +14,7 @@ from movie_core.accounts.keyring import Keyring
 from movie_core.discovery.ratings import Rating
 from movie_core.discovery.recommendations import ModelInfo, ReasonKind
 from movie_core.errors import StoreUnavailable
-from movie_core.memory import MemoryBook, MemoryCatalogue, MemoryModels, MemoryRatings
+from movie_core.memory import MemoryDatabase, MemoryModelStore, MemoryMovieCatalogue, MemoryRatingStore
 from movie_core.paging import Window
 from movie_core.ports import MovieCatalogue, RatingStore
 from movie_core.search.movies import Movie
@@ -26,12 +26,12 @@ FILMS = [Movie(id=str(n), title=f"Film {n}", year=1990 + n, genres=("Drama",), p
 class TestEaseRecommender(RecommenderContract):
     @asynccontextmanager
     async def open(self, ratings: RatingStore, movies: MovieCatalogue) -> AsyncIterator[EaseRecommender]:
-        recommender = EaseRecommender(ratings, movies, MemoryModels(), clock=lambda: NOW)
+        recommender = EaseRecommender(ratings, movies, MemoryModelStore(), clock=lambda: NOW)
         yield recommender
         await recommender.close()
 
 
-class Models(MemoryModels):
+class Models(MemoryModelStore):
     """Counts looks, and is away when told so."""
 
     def __init__(self) -> None:
@@ -68,10 +68,10 @@ class World:
 
     def __init__(self) -> None:
         self.models = Models()
-        self.catalogue = MemoryCatalogue(FILMS[:5])
+        self.catalogue = MemoryMovieCatalogue(FILMS[:5])
         self.now = NOW
         self.seconds = 0.0
-        ratings = MemoryRatings(MemoryBook(UNLIMITED, Keyring(["a secret of the tests, 32 bytes or more"])))
+        ratings = MemoryRatingStore(MemoryDatabase(UNLIMITED, Keyring(["a secret of the tests, 32 bytes or more"])))
         self.trainer, self.answerer = (
             EaseRecommender(
                 ratings, self.catalogue, self.models, clock=lambda: self.now, monotonic=lambda: self.seconds

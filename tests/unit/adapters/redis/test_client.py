@@ -19,7 +19,7 @@ from redis.exceptions import (
 )
 
 from movie_adapters.redis import client as redis_link
-from movie_adapters.redis.client import CONNECTIONS, RedisLink
+from movie_adapters.redis.client import CONNECTIONS, RedisClient
 from movie_core.errors import StoreUnavailable
 
 PATIENT = 10.0
@@ -52,8 +52,10 @@ class Server:
 
 
 @asynccontextmanager
-async def link_and_server(*, patience: float = PATIENT, pause: float = 0.01) -> AsyncIterator[tuple[RedisLink, Server]]:
-    link, server = RedisLink("redis://nowhere.invalid", patience=patience, pause=pause), Server()
+async def link_and_server(
+    *, call_timeout: float = PATIENT, pause: float = 0.01
+) -> AsyncIterator[tuple[RedisClient, Server]]:
+    link, server = RedisClient("redis://nowhere.invalid", timeout=call_timeout, pause=pause), Server()
     link._send = server
     try:
         yield link, server
@@ -116,7 +118,7 @@ async def test_after_a_failure_redis_is_left_alone_until_it_can_be_written_to(
 
 
 async def test_no_call_waits_for_a_look_at_whether_redis_is_back() -> None:
-    async with link_and_server(patience=0.1, pause=0.0) as (link, server):
+    async with link_and_server(call_timeout=0.1, pause=0.0) as (link, server):
         server.is_frozen = True
         with pytest.raises(StoreUnavailable):
             await link.call("GET", "a")
@@ -135,7 +137,7 @@ async def test_a_command_that_redis_refuses_by_itself_does_not_send_it_away() ->
 
 
 async def test_a_frozen_redis_is_given_up_and_its_command_broken_off() -> None:
-    async with link_and_server(patience=0.05, pause=60) as (link, server):
+    async with link_and_server(call_timeout=0.05, pause=60) as (link, server):
         server.is_frozen = True
         began = time.monotonic()
         with pytest.raises(StoreUnavailable):
@@ -146,7 +148,7 @@ async def test_a_frozen_redis_is_given_up_and_its_command_broken_off() -> None:
 
 
 async def test_a_process_that_was_busy_does_not_take_redis_for_away() -> None:
-    async with link_and_server(patience=0.05) as (link, _):
+    async with link_and_server(call_timeout=0.05) as (link, _):
         asking = asyncio.create_task(link.call("GET", "a"))
         await asyncio.sleep(0)
         time.sleep(0.2)  # noqa: ASYNC251  (the stall that is meant)

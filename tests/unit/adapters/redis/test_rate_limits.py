@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from movie_adapters.redis import rate_limits
-from movie_adapters.redis.client import RedisLink
+from movie_adapters.redis.client import RedisClient
 from movie_adapters.redis.rate_limits import SharedRateLimiter
 from movie_core.errors import StoreUnavailable
 from movie_core.memory import MemoryRateLimiter
@@ -48,7 +48,7 @@ class TestWithRedisAway(RateLimiterContract):
         self.clock.now += seconds
 
 
-class Link(RedisLink):
+class Link(RedisClient):
     """Stands in for Redis and its scripts."""
 
     def __init__(self, failure: Exception | None = None, answer: tuple[int, ...] = (1, 7, 3_500_000)) -> None:
@@ -101,20 +101,20 @@ async def test_what_is_kept_of_all_keys_together_is_bounded(monkeypatch: pytest.
     for n in range(300):
         for _ in range(10):
             await limiter.hit("login", str(n), rate)
-            await limiter.lease("search", str(n), rate, ahead=9, seconds=3, back=None)
+            await limiter.lease("search", str(n), rate, prefetch=9, seconds=3, returned=None)
     assert sum(map(len, limiter._own._hits._windows.values())) == limiter._own._hits._counts <= 1000
     assert sum(map(len, limiter._own._leases._windows.values())) == limiter._own._leases._counts <= 1000
-    _, quota, _ = await limiter.lease("search", "299", rate, ahead=0, seconds=3, back=None)
+    _, quota, _ = await limiter.lease("search", "299", rate, prefetch=0, seconds=3, returned=None)
     assert quota.remaining == 600 - 10 * 10 - 1, "who came last isn't forgotten"
 
 
 async def test_permits_taken_of_redis_can_come_back_to_a_process_that_goes_on_alone() -> None:
     link, rate = Link(answer=(1, 300, 60_000_000, 9)), Rate(600, 60)
     limiter = SharedRateLimiter(link, clock=Clock())
-    is_allowed, quota, permits = await limiter.lease("search", "ada", rate, ahead=9, seconds=3, back=None)
+    is_allowed, quota, permits = await limiter.lease("search", "ada", rate, prefetch=9, seconds=3, returned=None)
     assert (is_allowed, quota.remaining, quota.reset, permits.count) == (True, 300, 60, 9)
     link.failure = StoreUnavailable("away")
-    is_allowed, quota, later = await limiter.lease("search", "ada", rate, ahead=4, seconds=3, back=permits)
+    is_allowed, quota, later = await limiter.lease("search", "ada", rate, prefetch=4, seconds=3, returned=permits)
     assert (is_allowed, quota.remaining, later.count) == (True, 595, 4)
 
 

@@ -8,7 +8,7 @@ from contextlib import asynccontextmanager
 import pytest
 from argon2.exceptions import VerificationError, VerifyMismatchError
 
-from movie_adapters.security.argon2 import NICENESS, Argon2Hasher
+from movie_adapters.security.argon2 import NICENESS, Argon2PasswordHasher
 from movie_core.errors import Busy
 from movie_core.testing import PasswordHasherContract
 
@@ -16,8 +16,8 @@ WEAK = "$argon2id$v=19$m=8,t=1,p=1$c29tZXNhbHRzb21lc2FsdA$pzfyCjALHEvMGgMuqk+3cK
 
 
 @asynccontextmanager
-async def hasher_of(**options: int) -> AsyncIterator[Argon2Hasher]:
-    hasher = Argon2Hasher(**{"time_cost": 1, "memory_cost": 16, **options})
+async def hasher_of(**options: int) -> AsyncIterator[Argon2PasswordHasher]:
+    hasher = Argon2PasswordHasher(**{"time_cost": 1, "memory_cost": 16, **options})
     try:
         yield hasher
     finally:
@@ -26,7 +26,7 @@ async def hasher_of(**options: int) -> AsyncIterator[Argon2Hasher]:
 
 class TestArgon2Hasher(PasswordHasherContract):
     @asynccontextmanager
-    async def open(self) -> AsyncIterator[Argon2Hasher]:
+    async def open(self) -> AsyncIterator[Argon2PasswordHasher]:
         async with hasher_of() as hasher:
             yield hasher
 
@@ -153,7 +153,7 @@ async def test_a_lack_of_memory_is_no_wrong_password(monkeypatch: pytest.MonkeyP
             await hasher.verify("secret", hashed)
 
 
-def _block(hasher: Argon2Hasher) -> threading.Event:
+def _block(hasher: Argon2PasswordHasher) -> threading.Event:
     """Keep the hasher's only thread busy until the event is set."""
     release = threading.Event()
     hasher._executor.submit(release.wait, 10)
@@ -183,7 +183,7 @@ async def test_queues_take_turns_and_none_fills_all_places() -> None:
 
 async def test_without_parameters_a_hash_is_as_dear_as_recommended() -> None:
     """OWASP's Password Storage Cheat Sheet: Argon2id with 19 MiB, 2 passes and 1 lane at least."""
-    hasher = Argon2Hasher()
+    hasher = Argon2PasswordHasher()
     try:
         _, kind, _, parameters, salt, digest = (await hasher.hash("secret")).split("$")
     finally:

@@ -13,9 +13,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from movie_adapters.security.jwt import MAX_AHEAD, JwtTokens
+from movie_adapters.security.jwt import MAX_AHEAD, JwtAccessTokens
 from movie_core.accounts.keyring import Keyring, new_id, new_token
-from movie_core.accounts.sessions import Access
+from movie_core.accounts.sessions import AccessClaims
 from movie_core.errors import InvalidToken
 from movie_core.testing import AccessTokensContract
 
@@ -28,16 +28,16 @@ YEAR = 366 * 86400
 
 class TestJwtTokens(AccessTokensContract):
     @asynccontextmanager
-    async def open(self, keys: Keyring) -> AsyncIterator[JwtTokens]:
-        yield JwtTokens(keys, issuer=ISSUER)
+    async def open(self, keys: Keyring) -> AsyncIterator[JwtAccessTokens]:
+        yield JwtAccessTokens(keys, issuer=ISSUER)
 
 
-def tokens_of(*secrets: str, now: datetime = NOW) -> JwtTokens:
-    return JwtTokens(Keyring(secrets or (SECRET,)), issuer=ISSUER, clock=lambda: now)
+def tokens_of(*secrets: str, now: datetime = NOW) -> JwtAccessTokens:
+    return JwtAccessTokens(Keyring(secrets or (SECRET,)), issuer=ISSUER, clock=lambda: now)
 
 
-def an_access(life: int = 900) -> Access:
-    return Access(new_id(), new_id(), new_id(), NOW, NOW + timedelta(seconds=life))
+def an_access(life: int = 900) -> AccessClaims:
+    return AccessClaims(new_id(), new_id(), new_id(), NOW, NOW + timedelta(seconds=life))
 
 
 def kid_of(secret: str) -> str:
@@ -178,7 +178,7 @@ def forged() -> Iterator[tuple[str, str]]:
     yield "a megabyte", "a" * 1_000_000 + "." + good
     yield "nothing", ""
     yield "a refresh token", new_token()
-    yield "an activation token, sealed", Keyring([SECRET]).seal(new_token())
+    yield "an activation token, sealed", Keyring([SECRET]).encrypt_token(new_token())
     yield "a refresh token's successor", Keyring([SECRET]).successors(new_token())[0]
     yield "JSON instead of the compact form", json.dumps({"payload": payload, "signature": signature})
 
@@ -229,7 +229,7 @@ def test_a_token_ends_at_its_second() -> None:
 
 
 def test_another_service_with_the_same_secret_is_not_ours() -> None:
-    token = JwtTokens(Keyring([SECRET]), issuer="https://other.example", clock=lambda: NOW).issue(an_access())
+    token = JwtAccessTokens(Keyring([SECRET]), issuer="https://other.example", clock=lambda: NOW).issue(an_access())
     with pytest.raises(InvalidToken):
         tokens_of().read(token)
 

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from movie_adapters.security.password_strength import MAX_EXAMINED, ZxcvbnStrength
+from movie_adapters.security.password_strength import MAX_EXAMINED, ZxcvbnPasswordStrength
 from movie_core.accounts.users import MIN_STRENGTH
 from movie_core.testing import PasswordStrengthContract
 
@@ -50,12 +50,12 @@ PIECES = [
 
 class TestZxcvbnStrength(PasswordStrengthContract):
     @asynccontextmanager
-    async def open(self) -> AsyncIterator[ZxcvbnStrength]:
-        yield ZxcvbnStrength()
+    async def open(self) -> AsyncIterator[ZxcvbnPasswordStrength]:
+        yield ZxcvbnPasswordStrength()
 
 
 def cpu_seconds(password: str, known: tuple[str, ...] = ()) -> float:
-    strength = ZxcvbnStrength()
+    strength = ZxcvbnPasswordStrength()
     took = []
     for _ in range(3):
         began = time.thread_time()
@@ -75,20 +75,24 @@ def test_common_passwords_are_weak_and_a_few_uncommon_words_strong() -> None:
         "11/05/1987",
         "p4$$w0rd",
     ):
-        assert ZxcvbnStrength().score(weak, ()) < MIN_STRENGTH, weak
+        assert ZxcvbnPasswordStrength().score(weak, ()) < MIN_STRENGTH, weak
     for strong in ("violet harbour skates", "v!0l3t h4rb0ur $k@735", "8f4e2a9c1b7d6350"):
-        assert ZxcvbnStrength().score(strong, ()) >= MIN_STRENGTH, strong
+        assert ZxcvbnPasswordStrength().score(strong, ()) >= MIN_STRENGTH, strong
 
 
 @pytest.mark.parametrize("password", COMMON.split())
 def test_the_3000_most_common_passwords_are_weak(password: str) -> None:
     for written in (password, password.upper(), password.capitalize()):
-        assert ZxcvbnStrength().score(written, ()) < MIN_STRENGTH
+        assert ZxcvbnPasswordStrength().score(written, ()) < MIN_STRENGTH
 
 
 def test_only_the_first_characters_are_examined() -> None:
     start = "a" * MAX_EXAMINED
-    assert ZxcvbnStrength().score(start + "vB7#qLz0!mKd9@Tx", ()) == ZxcvbnStrength().score(start, ()) < MIN_STRENGTH
+    assert (
+        ZxcvbnPasswordStrength().score(start + "vB7#qLz0!mKd9@Tx", ())
+        == ZxcvbnPasswordStrength().score(start, ())
+        < MIN_STRENGTH
+    )
 
 
 @pytest.mark.parametrize("password", [LOOK_ALIKE, LOOK_ALIKE * 3, LOOK_ALIKE[::-1], *FOUND_BY_SEARCH])
@@ -112,4 +116,4 @@ def test_a_search_finds_no_dearer_password() -> None:
 
 @given(ANY_TEXT, st.lists(ANY_TEXT, max_size=5))
 def test_any_text_has_a_score(password: str, known: list[str]) -> None:
-    assert ZxcvbnStrength().score(password, known) in range(5)
+    assert ZxcvbnPasswordStrength().score(password, known) in range(5)

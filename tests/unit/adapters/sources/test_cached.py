@@ -12,10 +12,10 @@ from tests.skipping_loop import SkippingLoop
 
 from movie_adapters.sources.cached import CachedMovieSource
 from movie_core.errors import MovieNotFound, SourceUnavailable, StoreUnavailable
-from movie_core.memory import MemoryCatalogue, MemoryEntries
+from movie_core.memory import MemoryCacheStore, MemoryMovieCatalogue
 from movie_core.paging import MAX_OFFSET, Window
 from movie_core.provenance import CacheStatus
-from movie_core.search.caching import BLOCK_SIZES, CacheInvalidation, CachePolicy, Entry, Lease, blocks_of
+from movie_core.search.caching import BLOCK_SIZES, CacheEntry, CacheInvalidation, CachePolicy, Lease, blocks_of
 from movie_core.search.movies import FoundMovie, Movie, MoviePage, MovieQuery
 from movie_core.testing import SAMPLE, MovieSourceContract
 
@@ -42,7 +42,7 @@ def now() -> float:
     return EPOCH + asyncio.get_running_loop().time()
 
 
-class Counted(MemoryCatalogue):
+class Counted(MemoryMovieCatalogue):
     """Answers after `seconds`, at most `most` movies at once, and counts; `faults` of the next calls fail."""
 
     def __init__(self, movies: Sequence[Movie] = MANY, *, seconds: float = 0.5, most: int = 100) -> None:
@@ -62,24 +62,24 @@ class Counted(MemoryCatalogue):
         return MoviePage(page.total, page.items[: self.most], page.source)
 
 
-class Away(MemoryEntries):
+class Away(MemoryCacheStore):
     """A store that can't be reached."""
 
-    async def read(self, key: str) -> Entry | None:
+    async def read(self, key: str) -> CacheEntry | None:
         raise StoreUnavailable("away")
 
     async def lease(self, key: str, seconds: float) -> Lease | None:
         raise StoreUnavailable("away")
 
-    async def write(self, key: str, entry: Entry) -> bool:
+    async def write(self, key: str, entry: CacheEntry) -> bool:
         raise StoreUnavailable("away")
 
     async def generation(self) -> str:
         raise StoreUnavailable("away")
 
 
-def cached(inner: MemoryCatalogue, **options: Any) -> CachedMovieSource:
-    options = {"memory": MemoryEntries(clock=now), "chance": lambda: 0.0, "clock": now, **options}
+def cached(inner: MemoryMovieCatalogue, **options: Any) -> CachedMovieSource:
+    options = {"memory": MemoryCacheStore(clock=now), "chance": lambda: 0.0, "clock": now, **options}
     return CachedMovieSource(inner, **options)
 
 
@@ -202,7 +202,7 @@ def test_no_match_is_remembered_for_half_a_minute_and_an_error_not_at_all() -> N
 
 def test_processes_share_one_fetch_and_one_refresh() -> None:
     async def scene() -> None:
-        inner, store = Counted(), MemoryEntries(clock=now)
+        inner, store = Counted(), MemoryCacheStore(clock=now)
         processes = [cached(inner, store=store) for _ in range(4)]
         pages = await asyncio.gather(*(one.search(RIVER, Window()) for one in processes for _ in range(50)))
         assert len(inner.calls) == 1
@@ -220,7 +220,7 @@ def test_processes_share_one_fetch_and_one_refresh() -> None:
 
 def test_a_late_process_finds_what_others_have_fetched() -> None:
     async def scene() -> None:
-        inner, store = Counted(), MemoryEntries(clock=now)
+        inner, store = Counted(), MemoryCacheStore(clock=now)
         await cached(inner, store=store).search(RIVER, Window())
         late = cached(inner, store=store)
         assert (await late.search(RIVER, Window())).state is CacheStatus.FRESH
@@ -235,7 +235,7 @@ def test_a_late_process_finds_what_others_have_fetched() -> None:
 
 def test_who_dies_with_the_lease_delays_nobody_beyond_the_deadline() -> None:
     async def scene() -> None:
-        inner, store = Counted(), MemoryEntries(clock=now)
+        inner, store = Counted(), MemoryCacheStore(clock=now)
         alive = cached(inner, store=store)
         key = alive._key("search", RIVER.parameters(), 0, 50)
         assert await store.lease(key, 1.0) is not None  # and is never heard of again
@@ -248,7 +248,7 @@ def test_who_dies_with_the_lease_delays_nobody_beyond_the_deadline() -> None:
 
 def test_who_has_lost_the_lease_asks_no_more() -> None:
     async def scene() -> None:
-        store = MemoryEntries(clock=now)
+        store = MemoryCacheStore(clock=now)
         slow, quick = Counted(seconds=2.5), Counted()
         loser, winner = cached(slow, store=store), cached(quick, store=store)
         losing = asyncio.ensure_future(loser.search(RIVER, Window()))
@@ -264,7 +264,7 @@ def test_who_has_lost_the_lease_asks_no_more() -> None:
 
 def test_a_source_that_fails_gives_way_to_what_others_have_learned_meanwhile() -> None:
     async def scene() -> None:
-        store = MemoryEntries(clock=now)
+        store = MemoryCacheStore(clock=now)
         failing = Counted(seconds=2.5)
         failing.faults = 1
         unlucky = cached(failing, store=Away())
@@ -279,7 +279,7 @@ def test_a_source_that_fails_gives_way_to_what_others_have_learned_meanwhile() -
 
 def test_who_slept_with_the_lease_overwrites_nothing_newer() -> None:
     async def scene() -> None:
-        store = MemoryEntries(clock=now)
+        store = MemoryCacheStore(clock=now)
         asleep_source, inner = Counted(MANY[:1], seconds=0.25), Counted(seconds=0.01)
         asleep = cached(asleep_source, store=store)
         sleeping = asyncio.ensure_future(asleep.search(RIVER, Window()))
@@ -437,12 +437,12 @@ def test_a_search_that_asks_twice_has_one_deadline() -> None:
 
 def test_a_store_that_lost_everything_leaves_the_process_what_it_has() -> None:
     async def scene() -> None:
-        inner, store = Counted(), MemoryEntries(clock=now)
+        inner, store = Counted(), MemoryCacheStore(clock=now)
         source = cached(inner, store=store)
         await store.clear()
         await source.follow()
         await source.search(RIVER, Window())
-        source._store = MemoryEntries(clock=now)
+        source._store = MemoryCacheStore(clock=now)
         await source.follow()
         assert (await source.search(RIVER, Window())).state is CacheStatus.FRESH
 
@@ -451,7 +451,7 @@ def test_a_store_that_lost_everything_leaves_the_process_what_it_has() -> None:
 
 def test_what_the_store_has_from_before_it_was_away_is_older_than_what_came_since() -> None:
     async def scene() -> None:
-        inner, store = Counted(), MemoryEntries(clock=now)
+        inner, store = Counted(), MemoryCacheStore(clock=now)
         source = cached(inner, store=store)
         await source.search(RIVER, Window())
         source._store = Away()
@@ -521,7 +521,7 @@ def test_without_its_store_each_process_goes_on_alone() -> None:
 
 def test_what_was_fetched_while_the_store_was_away_gives_way_to_what_comes_later() -> None:
     async def scene() -> None:
-        inner, memory, store = Counted(), MemoryEntries(clock=now), MemoryEntries(clock=now)
+        inner, memory, store = Counted(), MemoryCacheStore(clock=now), MemoryCacheStore(clock=now)
         await cached(inner, memory=memory, store=Away()).search(RIVER, Window())
         source = cached(inner, memory=memory, store=store)
         await asyncio.sleep(601)
@@ -534,11 +534,11 @@ def test_what_was_fetched_while_the_store_was_away_gives_way_to_what_comes_later
 
 def test_clearing_the_store_reaches_every_process() -> None:
     async def scene() -> None:
-        inner, store = Counted(), MemoryEntries(clock=now)
+        inner, store = Counted(), MemoryCacheStore(clock=now)
         told: list[bool] = []
-        forgetting = CacheInvalidation()
-        forgetting.tell(lambda: told.append(True))
-        source = cached(inner, store=store, forgetting=forgetting)
+        invalidation = CacheInvalidation()
+        invalidation.subscribe(lambda: told.append(True))
+        source = cached(inner, store=store, invalidation=invalidation)
         await source.follow()
         await source.search(RIVER, Window())
         await source.follow()
@@ -554,10 +554,10 @@ def test_clearing_the_store_reaches_every_process() -> None:
 @pytest.mark.parametrize("value", [b"", b"\xc1", b"\x94\xa1x\x01\x00\x91\x81\xa2id\xa1\xff"])
 def test_bytes_that_make_no_sense_are_fetched_anew(value: bytes) -> None:
     async def scene() -> None:
-        inner, store = Counted(), MemoryEntries(clock=now)
+        inner, store = Counted(), MemoryCacheStore(clock=now)
         source = cached(inner, store=store)
         key = source._key("search", RIVER.parameters(), 0, 50)
-        await store.write(key, Entry(value, now(), now() + 600, now() + 700, 1))
+        await store.write(key, CacheEntry(value, now(), now() + 600, now() + 700, 1))
         page = await source.search(RIVER, Window())
         assert (page.state, page.total) in {(CacheStatus.LIVE, 500)}
 
@@ -578,7 +578,7 @@ def test_what_the_source_answered_is_handed_on_whole() -> None:
 
 
 def test_only_what_asks_the_same_shares_an_answer() -> None:
-    source, other = cached(MemoryCatalogue()), cached(MemoryCatalogue(), namespace="another URL")
+    source, other = cached(MemoryMovieCatalogue()), cached(MemoryMovieCatalogue(), namespace="another URL")
     asked = [
         MovieQuery(text, years=None, genre=genre)
         for text in ("", "a", "A", "a b", "ab", "query", "é", "e\u0301x")
@@ -630,14 +630,14 @@ def test_details_and_suggestions_are_remembered_too() -> None:
 class TestContract(MovieSourceContract):
     @asynccontextmanager
     async def open(self, movies: Sequence[Movie]) -> AsyncIterator[CachedMovieSource]:
-        source = CachedMovieSource(MemoryCatalogue(movies), memory=MemoryEntries())
+        source = CachedMovieSource(MemoryMovieCatalogue(movies), memory=MemoryCacheStore())
         yield source
         await source.close()
 
 
 def test_the_sample_comes_back_as_it_is() -> None:
     async def scene() -> None:
-        source = cached(MemoryCatalogue(SAMPLE))
+        source = cached(MemoryMovieCatalogue(SAMPLE))
         for _ in range(2):
             assert set((await source.search(MovieQuery(), Window(0, 100))).items) == set(SAMPLE)
 

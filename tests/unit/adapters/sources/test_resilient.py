@@ -12,7 +12,7 @@ import stamina
 from tests.skipping_loop import SkippingLoop
 
 from movie_adapters.sources.http import SourceFault
-from movie_adapters.sources.resilient import ResilientMovies
+from movie_adapters.sources.resilient import ResilientMovieSource
 from movie_core.errors import FilterUnsupported, MovieNotFound, SourceUnavailable, StoreUnavailable
 from movie_core.paging import Window
 from movie_core.search.movies import Capability, FoundMovie, Genre, Movie, MoviePage, MovieQuery, Order
@@ -56,7 +56,7 @@ class Scripted:
         then: Callable[[], Step] = lambda: None,
         able: Iterable[Capability] = Capability,
     ) -> None:
-        self.abilities = frozenset(able)
+        self.capabilities = frozenset(able)
         self.script = list(script)
         self.then = then
         self.calls: list[float] = []
@@ -87,15 +87,15 @@ class Scripted:
         return await self._answer((Genre("Drama", 1),))
 
 
-def resilient(inner: Scripted, patience: RetryPolicy | None = None, seed: int = 7) -> ResilientMovies:
-    return ResilientMovies(inner, patience, clock=now, chance=random.Random(seed).random)
+def resilient(inner: Scripted, retry_policy: RetryPolicy | None = None, seed: int = 7) -> ResilientMovieSource:
+    return ResilientMovieSource(inner, retry_policy, clock=now, chance=random.Random(seed).random)
 
 
-def search(source: ResilientMovies) -> Awaitable[MoviePage]:
+def search(source: ResilientMovieSource) -> Awaitable[MoviePage]:
     return source.search(MovieQuery("x"), Window())
 
 
-async def is_answered(source: ResilientMovies) -> bool:
+async def is_answered(source: ResilientMovieSource) -> bool:
     try:
         await search(source)
     except SourceUnavailable:
@@ -155,9 +155,9 @@ def test_fourteen_tries_fit_the_deadline_and_then_it_is_over() -> None:
     async def scene() -> tuple[int, float]:
         inner = Scripted(then=lambda: status(500))
         # This is about the tries; the breaker keeps out of it.
-        patience = RetryPolicy(seconds_to_open=60)
+        retry_policy = RetryPolicy(seconds_to_open=60)
         with pytest.raises(SourceFault) as caught:
-            await search(resilient(inner, patience))
+            await search(resilient(inner, retry_policy))
         assert caught.value.status == 500
         return len(inner.calls), now()
 
@@ -261,8 +261,8 @@ def test_a_hanging_source_is_given_up_at_the_deadline() -> None:
 
 def test_half_of_the_calls_fail_and_the_breaker_stays_closed_at_500_requests_a_second() -> None:
     async def scene() -> tuple[int, int]:
-        dice = random.Random(1)
-        inner = Scripted(then=lambda: status(503) if dice.random() < 0.5 else None)
+        rng = random.Random(1)
+        inner = Scripted(then=lambda: status(503) if rng.random() < 0.5 else None)
         source = resilient(inner)
         async with asyncio.TaskGroup() as group:
             tasks = []
@@ -281,8 +281,8 @@ def test_half_of_the_calls_fail_and_the_breaker_stays_closed_at_500_requests_a_s
 @pytest.mark.parametrize("clients", [4, 32])
 def test_the_share_of_answers_from_cold(rate: float, goal: float, clients: int) -> None:
     async def scene() -> float:
-        dice = random.Random(1)
-        inner = Scripted(then=lambda: status(500) if dice.random() < rate else None)
+        rng = random.Random(1)
+        inner = Scripted(then=lambda: status(500) if rng.random() < rate else None)
         source = resilient(inner)
         left = iter(range(1000))
 
@@ -294,7 +294,7 @@ def test_the_share_of_answers_from_cold(rate: float, goal: float, clients: int) 
     assert run(scene) >= goal
 
 
-async def bring_down(source: ResilientMovies, inner: Scripted, fault: Callable[[], Step]) -> None:
+async def bring_down(source: ResilientMovieSource, inner: Scripted, fault: Callable[[], Step]) -> None:
     inner.then = fault
     await asyncio.gather(*(is_answered(source) for _ in range(60)))
     assert source.state().state is BreakerState.OPEN
@@ -446,8 +446,8 @@ def test_a_try_that_ended_behind_another_is_no_loose_end(recwarn: pytest.Warning
     async def scene() -> None:
         complaints: list[dict[str, Any]] = []
         asyncio.get_running_loop().set_exception_handler(lambda _, context: complaints.append(context))
-        dice = random.Random(3)
-        inner = Scripted(then=lambda: dice.choice([0.06, 0.06, 1000.0, status(500)]))
+        rng = random.Random(3)
+        inner = Scripted(then=lambda: rng.choice([0.06, 0.06, 1000.0, status(500)]))
         source = resilient(inner)
         await asyncio.gather(*(is_answered(source) for _ in range(400)))
         await source.close()

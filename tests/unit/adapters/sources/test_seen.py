@@ -3,23 +3,23 @@ from contextlib import asynccontextmanager
 from dataclasses import replace
 
 from movie_adapters.sources.seen import MAX_PENDING, BatchedSeenMovies
-from movie_core import Loaded, MemoryCatalogue, Movie, StoreUnavailable
+from movie_core import LoadResult, MemoryMovieCatalogue, Movie, StoreUnavailable
 from movie_core.testing import SAMPLE, SeenMoviesContract
 
 
 class TestBatchedSeenMovies(SeenMoviesContract):
     @asynccontextmanager
     async def open(self) -> AsyncIterator[BatchedSeenMovies]:
-        seen = BatchedSeenMovies(MemoryCatalogue(source="third_party"))
+        seen = BatchedSeenMovies(MemoryMovieCatalogue(source="third_party"))
         yield seen
         await seen.close()
 
 
-class CountedCatalogue(MemoryCatalogue):
+class CountedCatalogue(MemoryMovieCatalogue):
     loads = 0
     is_away = False
 
-    async def load(self, movies: Iterable[Movie], *, replace: bool = False, edition: str | None = None) -> Loaded:
+    async def load(self, movies: Iterable[Movie], *, replace: bool = False, edition: str | None = None) -> LoadResult:
         self.loads += 1
         if self.is_away:
             raise StoreUnavailable("away")

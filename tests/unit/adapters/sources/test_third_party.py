@@ -19,7 +19,7 @@ from movie_adapters.sources.http import (
     decode_json,
     parse_retry_after,
 )
-from movie_adapters.sources.third_party import ThirdPartyMovies, read_movie
+from movie_adapters.sources.third_party import ThirdPartyMovieSource, read_movie
 from movie_core.errors import FilterUnsupported
 from movie_core.paging import Window
 from movie_core.search.movies import Movie, MoviePage, MovieQuery, Order, Years
@@ -29,20 +29,20 @@ Handler = Callable[[httpx.Request], httpx.Response]
 STATUSES = StatusSet.parse("400-409,425,429,5xx")
 
 
-def source_of(handler: Handler, base_url: str = "http://source.test") -> ThirdPartyMovies:
+def source_of(handler: Handler, base_url: str = "http://source.test") -> ThirdPartyMovieSource:
     transport = httpx.MockTransport(handler)
-    return ThirdPartyMovies(SourceHttp(base_url, timeout=1, retry_status=STATUSES, transport=transport))
+    return ThirdPartyMovieSource(SourceHttp(base_url, timeout=1, retry_status=STATUSES, transport=transport))
 
 
-def answering(answer: Any) -> ThirdPartyMovies:
+def answering(answer: Any) -> ThirdPartyMovieSource:
     return source_of(lambda _: httpx.Response(200, content=json.dumps(answer)))
 
 
-async def search(source: ThirdPartyMovies, offset: int = 0, limit: int = 10) -> MoviePage:
+async def search(source: ThirdPartyMovieSource, offset: int = 0, limit: int = 10) -> MoviePage:
     return await source.search(MovieQuery("matrix"), Window(offset, limit))
 
 
-async def fault_of(source: ThirdPartyMovies, offset: int = 0) -> SourceFault:
+async def fault_of(source: ThirdPartyMovieSource, offset: int = 0) -> SourceFault:
     with pytest.raises(SourceFault) as caught:
         await search(source, offset)
     return caught.value

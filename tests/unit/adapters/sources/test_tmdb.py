@@ -14,7 +14,7 @@ from movie_adapters.sources.tmdb import (
     MAX_AT_ONCE,
     RETRY_DAILY,
     TMDB_URL,
-    TmdbMovies,
+    TmdbMovieSource,
     page_of,
     parse_genres,
     parse_listing,
@@ -48,8 +48,8 @@ class Tmdb:
         self.calls: list[tuple[str, dict[str, str]]] = []
         self.now = 0.0
 
-    def movies(self, token: str = LONG_TOKEN) -> TmdbMovies:
-        return TmdbMovies(self.http(token), clock=lambda: self.now)
+    def movies(self, token: str = LONG_TOKEN) -> TmdbMovieSource:
+        return TmdbMovieSource(self.http(token), clock=lambda: self.now)
 
     def http(self, token: str = LONG_TOKEN) -> SourceHttp:
         return tmdb_http(token, timeout=5, retry_status=RETRY, transport=httpx.MockTransport(self.answer))
@@ -468,7 +468,7 @@ async def test_only_a_few_requests_are_under_way_at_once() -> None:
         return tmdb.answer(request)
 
     http = tmdb_http(LONG_TOKEN, timeout=5, retry_status=RETRY, transport=httpx.MockTransport(slowly))
-    assert len(await TmdbMovies(http).genres()) == 19
+    assert len(await TmdbMovieSource(http).genres()) == 19
     assert most == MAX_AT_ONCE
 
 
@@ -537,4 +537,4 @@ def test_the_base_url_can_be_replaced() -> None:
 
 
 def test_it_is_able_to_do_everything_but_leave_movies_out() -> None:
-    assert Tmdb().movies().abilities == frozenset(Capability) - {Capability.WITHOUT}
+    assert Tmdb().movies().capabilities == frozenset(Capability) - {Capability.EXCLUDE}

@@ -69,59 +69,59 @@ async def stop(task: "asyncio.Task[None]") -> None:
 
 
 def test_mail_is_delivered_at_start_when_rung_and_every_five_seconds() -> None:
-    room, doorbell = Room(), EventNotifier()
+    dispatcher, notifier = Room(), EventNotifier()
 
     async def work() -> None:
-        task = asyncio.create_task(keep_delivering(room, doorbell))
+        task = asyncio.create_task(keep_delivering(dispatcher, notifier))
         await asyncio.sleep(11)
-        await doorbell.ring()
-        await doorbell.ring()
+        await notifier.notify()
+        await notifier.notify()
         await asyncio.sleep(6)
         await stop(task)
 
     run(work())
-    assert room.asked == [0, 5, 10, 11, 16]
+    assert dispatcher.asked == [0, 5, 10, 11, 16]
 
 
 def test_a_ring_during_a_delivery_is_followed_by_another_one() -> None:
-    room, doorbell = Room(), EventNotifier()
+    dispatcher, notifier = Room(), EventNotifier()
 
     async def slow(_is_stopping: Callable[[], bool]) -> None:
         await asyncio.sleep(2)
 
     async def work() -> None:
-        room.work = slow
-        task = asyncio.create_task(keep_delivering(room, doorbell))
+        dispatcher.work = slow
+        task = asyncio.create_task(keep_delivering(dispatcher, notifier))
         await asyncio.sleep(1)
-        await doorbell.ring()
+        await notifier.notify()
         await asyncio.sleep(2)
         await stop(task)
 
     run(work())
-    assert room.asked == [0, 2]
+    assert dispatcher.asked == [0, 2]
 
 
 @pytest.mark.parametrize("failure", [StoreUnavailable("gone"), RuntimeError("a bug")])
 def test_delivery_goes_on_after_an_error(failure: Exception) -> None:
-    room = Room()
+    dispatcher = Room()
 
     async def work() -> None:
-        room.failure = failure
-        task = asyncio.create_task(keep_delivering(room, EventNotifier()))
+        dispatcher.failure = failure
+        task = asyncio.create_task(keep_delivering(dispatcher, EventNotifier()))
         await asyncio.sleep(11)
         await stop(task)
 
     run(work())
-    assert room.asked == [0, 5, 10]
+    assert dispatcher.asked == [0, 5, 10]
 
 
 def test_a_database_that_is_away_is_told_once_each_time(caplog: pytest.LogCaptureFixture) -> None:
-    room = Room()
+    dispatcher = Room()
 
     async def work() -> None:
-        task = asyncio.create_task(keep_delivering(room, EventNotifier()))
+        task = asyncio.create_task(keep_delivering(dispatcher, EventNotifier()))
         for failure in (StoreUnavailable("gone"), None, StoreUnavailable("gone"), None):
-            room.failure = failure
+            dispatcher.failure = failure
             await asyncio.sleep(20)
         await stop(task)
 
@@ -133,15 +133,15 @@ def test_a_database_that_is_away_is_told_once_each_time(caplog: pytest.LogCaptur
 
 
 def test_cancelled_it_finishes_the_mail_in_hand() -> None:
-    room, finished = Room(), []
+    dispatcher, finished = Room(), []
 
     async def send(is_stopping: Callable[[], bool]) -> None:
         await asyncio.sleep(2)
         finished.append((now(), is_stopping()))
 
     async def work() -> float:
-        room.work = send
-        task = asyncio.create_task(keep_delivering(room, EventNotifier()))
+        dispatcher.work = send
+        task = asyncio.create_task(keep_delivering(dispatcher, EventNotifier()))
         await asyncio.sleep(1)
         await stop(task)
         return now()
@@ -151,14 +151,14 @@ def test_cancelled_it_finishes_the_mail_in_hand() -> None:
 
 
 def test_a_mail_that_hangs_does_not_hold_up_the_end() -> None:
-    room = Room()
+    dispatcher = Room()
 
     async def hang(_is_stopping: Callable[[], bool]) -> None:
         await asyncio.sleep(1000)
 
     async def work() -> float:
-        room.work = hang
-        task = asyncio.create_task(keep_delivering(room, EventNotifier()))
+        dispatcher.work = hang
+        task = asyncio.create_task(keep_delivering(dispatcher, EventNotifier()))
         await asyncio.sleep(1)
         await stop(task)
         return now()
@@ -168,10 +168,10 @@ def test_a_mail_that_hangs_does_not_hold_up_the_end() -> None:
 
 def test_a_cancellation_that_comes_with_a_ring_is_not_lost() -> None:
     async def work() -> None:
-        doorbell = EventNotifier()
-        task = asyncio.create_task(keep_delivering(Room(), doorbell))
+        notifier = EventNotifier()
+        task = asyncio.create_task(keep_delivering(Room(), notifier))
         await asyncio.sleep(1)
-        await doorbell.ring()
+        await notifier.notify()
         await stop(task)
 
     run(work())
@@ -206,12 +206,12 @@ def test_upkeep_that_met_no_store_is_tried_again_after_a_minute(failure: Excepti
 
 
 def test_all_loops_run_and_end_together() -> None:
-    room, upkeep = Room(), Work()
+    dispatcher, upkeep = Room(), Work()
 
     async def work() -> None:
-        task = asyncio.create_task(run_in_process(room, upkeep.purge, upkeep.train, EventNotifier()))
+        task = asyncio.create_task(run_in_process(dispatcher, upkeep.purge, upkeep.train, EventNotifier()))
         await asyncio.sleep(601)
         await stop(task)
 
     run(work())
-    assert (room.asked[0], upkeep.purged, upkeep.trained) == (0, [0], [0, 600])
+    assert (dispatcher.asked[0], upkeep.purged, upkeep.trained) == (0, [0], [0, 600])

@@ -10,7 +10,7 @@ from dishka import Provider, Scope, provide
 from litestar.routes import HTTPRoute
 from litestar.types import Message, Receive, Send
 from tests.unit.api.conftest import SECRET, Api, InMemory, OpenApi
-from tests.unit.api.test_search import MOVIES, assert_problem
+from tests.unit.api.routes.test_movies import MOVIES, assert_problem
 
 from movie_adapters.settings.settings import Settings
 from movie_api.app import create_app

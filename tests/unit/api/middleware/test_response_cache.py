@@ -10,12 +10,12 @@ import pytest
 from tests.unit.api.conftest import AUTHENTICATION, Api, OpenApi, bearer
 
 from movie_adapters.sources.cached import CachedMovieSource
-from movie_api.middleware import response_cache as fast_lane
+from movie_api.middleware import response_cache
 from movie_api.middleware.edge import Guard
 from movie_api.routes import movies
-from movie_core import MemoryCatalogue, MoviePage, MovieQuery, SourceUnavailable, Window
+from movie_core import MemoryMovieCatalogue, MoviePage, MovieQuery, SourceUnavailable, Window
 from movie_core.discovery.event_recorder import EventRecorder
-from movie_core.memory import MemoryEntries
+from movie_core.memory import MemoryCacheStore
 from movie_core.search.caching import CachePolicy
 from movie_core.testing import SAMPLE
 
@@ -28,14 +28,14 @@ class Clock:
 
     def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
         self.now = 1_700_000_000.25
-        for module in (movies, fast_lane):
+        for module in (movies, response_cache):
             monkeypatch.setattr(module.time, "time", self)
 
     def __call__(self) -> float:
         return self.now
 
 
-class Source(MemoryCatalogue):
+class Source(MemoryMovieCatalogue):
     def __init__(self) -> None:
         super().__init__(SAMPLE, source="third_party")
         self.is_away = False
@@ -59,7 +59,7 @@ def inner() -> Source:
 
 
 class Lanes:
-    """Two equal deployments, one with its fast lane open, and what the framework was asked of that one."""
+    """Two equal deployments, one with its cached-search middleware open, and what the framework was asked of that one."""
 
     def __init__(self, fast: Api, slow: Api) -> None:
         self.fast, self.slow = fast, slow
@@ -67,7 +67,7 @@ class Lanes:
         guard = fast.app.asgi_handler
         assert isinstance(guard, Guard)
         lane, routes = guard._at_once, guard._app
-        assert isinstance(lane, fast_lane.FastLane)
+        assert isinstance(lane, response_cache.CachedSearchMiddleware)
         self.lane = lane
 
         async def counted(*call: Any) -> None:
@@ -101,14 +101,14 @@ def open_lanes(open_api: OpenApi, inner: Source, clock: Clock) -> Any:
             for _ in range(2):
                 source = CachedMovieSource(
                     inner,
-                    memory=MemoryEntries(clock=clock),
+                    memory=MemoryCacheStore(clock=clock),
                     policy=CachePolicy(fresh=60, stale=600),
                     clock=clock,
                     chance=lambda: 0.0,
                 )
                 apis.append(await stack.enter_async_context(open_api(source, **environ)))
             lanes, container = Lanes(*apis), apis[0].app.state.dishka_container
-            access, ready = await container.get(movies.SearchAccess), await container.get(movies.ReadyAnswers)
+            access, ready = await container.get(movies.SearchAccess), await container.get(movies.ResponseCache)
             lanes.lane.open(access, ready, await container.get(EventRecorder))
             yield lanes
 
@@ -121,7 +121,7 @@ async def lanes(open_lanes: Any) -> AsyncIterator[Lanes]:
         yield lanes
 
 
-async def test_the_third_time_an_answer_comes_by_the_fast_lane(lanes: Lanes) -> None:
+async def test_the_third_time_an_answer_comes_from_the_cached_search_middleware(lanes: Lanes) -> None:
     asked = [await lanes.ask(f"{MOVIES}?query=river&offset=10") for _ in range(4)]
     assert [was_fast for _, was_fast in asked] == [False, False, True, True]
     states = [answer.json()["meta"]["state"] for answer, _ in asked]

@@ -6,7 +6,7 @@ from typing import Any
 import httpx
 import pytest
 from tests.unit.api.conftest import ANN, AUTHENTICATION, ME, Api, OpenApi, bearer
-from tests.unit.api.test_search import MOVIES, assert_problem
+from tests.unit.api.routes.test_movies import MOVIES, assert_problem
 
 from movie_core.accounts.services import Accounts
 from movie_core.errors import StoreUnavailable

@@ -6,9 +6,9 @@ from typing import Any
 import httpx
 import pytest
 from tests.unit.api.conftest import ANN, AUTHENTICATION, ME, Api
-from tests.unit.api.test_analytics import accounts_of, staff, user_id_of
-from tests.unit.api.test_pages import assert_as_documented
-from tests.unit.api.test_search import assert_problem
+from tests.unit.api.routes.test_analytics import accounts_of, staff, user_id_of
+from tests.unit.api.routes.test_movies import assert_problem
+from tests.unit.api.web.test_pages import assert_as_documented
 
 from movie_core.accounts.outbox import MailState
 from movie_core.clock import utc_now
@@ -28,7 +28,7 @@ async def listed(api: Api, header: Mapping[str, str], url: str) -> list[dict[str
     return items
 
 
-async def deeds(api: Api, header: Mapping[str, str]) -> list[tuple[str, str, str | None]]:
+async def interactions(api: Api, header: Mapping[str, str]) -> list[tuple[str, str, str | None]]:
     """Who did what to which account, newest first."""
     return [(one["actor"], one["action"], one["account_id"]) for one in await listed(api, header, AUDIT)]
 
@@ -38,7 +38,7 @@ async def dead_mail(api: Api) -> str:
     await api.post(f"{AUTHENTICATION}register/", json=ANN | {"email": "zoe@example.com", "username": "zoe"})
     outbox = await api.app.state.dishka_container.get(Outbox)
     (mail,) = await outbox.claim("test", utc_now(), 20, timedelta(seconds=20))
-    assert await outbox.settle("test", replace(mail, state=MailState.DEAD, attempts=8, last_error="550 no"))
+    assert await outbox.complete("test", replace(mail, state=MailState.DEAD, attempts=8, last_error="550 no"))
     return str(mail.id)
 
 
@@ -202,7 +202,7 @@ async def test_a_registration_is_activated_and_nothing_else(api: Api) -> None:
         answer = await api.patch(f"{USERS}{bob['id']}/", json=change, headers=header)
         assert_problem(answer, 404, "user_not_found")
     assert (await api.patch(f"{USERS}{bob['id']}/", json={}, headers=header)).json() == bob
-    assert await deeds(api, header) == []
+    assert await interactions(api, header) == []
 
 
 async def test_a_username_that_was_taken_meanwhile_stays_taken(api: Api) -> None:
@@ -212,7 +212,7 @@ async def test_a_username_that_was_taken_meanwhile_stays_taken(api: Api) -> None
     (bob,) = await listed(api, header, f"{USERS}?state=pending")
     answer = await api.patch(f"{USERS}{bob['id']}/", json={"is_active": True}, headers=header)
     assert_problem(answer, 409, "username_taken")
-    assert await deeds(api, header) == []
+    assert await interactions(api, header) == []
 
 
 async def test_nobody_shuts_themselves_out(api: Api) -> None:
@@ -221,7 +221,7 @@ async def test_nobody_shuts_themselves_out(api: Api) -> None:
     for change in ({"is_active": False}, {"is_staff": False}, {"is_active": True, "is_staff": False}):
         answer = await api.patch(f"{USERS}{ann_id}/", json=change, headers=header)
         assert_problem(answer, 409, "own_account")
-    assert await deeds(api, header) == []
+    assert await interactions(api, header) == []
     answer = await api.patch(f"{USERS}{ann_id}/", json={"is_active": True, "is_staff": True}, headers=header)
     assert (answer.status_code, answer.json()["is_staff"]) == (200, True)
 
@@ -269,7 +269,7 @@ async def test_a_dead_mail_is_tried_again_and_told_in_the_audit_log(api: Api) ->
     assert (answer.json()["id"], answer.json()["state"], answer.json()["attempts"]) == (mail_id, "pending", 0)
     again = await api.post(f"{MAILS}{mail_id}/retry/", headers=header)
     assert_problem(again, 409, "mail_not_dead")
-    assert (await api.letters())[-1].recipient == "zoe@example.com"
+    assert (await api.emails())[-1].recipient == "zoe@example.com"
     assert_problem(await api.post(f"{MAILS}{mail_id}/retry/", headers=header), 409, "mail_not_dead")
     (entry,) = await listed(api, header, AUDIT)
     assert (entry["actor"], entry["action"]) == (await user_id_of(api, header), "mail_retried")
@@ -289,7 +289,7 @@ async def test_what_staff_does_is_told_newest_first_without_addresses(api: Api) 
         assert (await api.patch(f"{USERS}{bob_id}/", json=change, headers=header)).status_code == 200
     ann_id = await user_id_of(api, header)
     actions = ["user_activated", "staff_revoked", "user_deactivated", "staff_granted"]
-    assert await deeds(api, header) == [(ann_id, action, bob_id) for action in actions]
+    assert await interactions(api, header) == [(ann_id, action, bob_id) for action in actions]
     told = (await api.get(f"{AUDIT}?limit=1", headers=header)).json()
     assert (told["total"], len(told["items"])) == (4, 1)
     assert set(told["items"][0]) == {"id", "at", "actor", "action", "account_id", "mail_id"}
@@ -308,7 +308,7 @@ async def test_of_who_is_erased_the_deeds_stay_without_a_name(api: Api) -> None:
         ("user_activated", True, False),
     ]
     assert (await api.delete(ME, headers=bob)).status_code == 204
-    assert await deeds(api, header) == [("", "user_activated", ann_id), (ann_id, "staff_granted", None)]
+    assert await interactions(api, header) == [("", "user_activated", ann_id), (ann_id, "staff_granted", None)]
     assert bob_id not in (await api.get(AUDIT, headers=header)).text
 
 
@@ -330,7 +330,7 @@ async def test_a_deed_that_the_audit_log_cannot_take_says_that_it_is_done(
         assert answer.json()["detail"] == "it is done, but the audit log can't tell so: the database doesn't answer"
     assert_problem(await api.get(ME, headers=bob), 401, "invalid_token")
     assert (await api.patch(f"{USERS}{bob_id}/", json={"is_active": False}, headers=header)).status_code == 200
-    assert [action for _, action, _ in await deeds(api, header)] == ["user_deactivated"]
+    assert [action for _, action, _ in await interactions(api, header)] == ["user_deactivated"]
 
 
 async def test_answers_of_administration_are_as_the_document_says(api: Api) -> None:

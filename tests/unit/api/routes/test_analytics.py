@@ -7,8 +7,8 @@ from typing import Any
 import httpx
 import pytest
 from tests.unit.api.conftest import ANN, Api
-from tests.unit.api.test_pages import assert_as_documented
-from tests.unit.api.test_search import assert_problem
+from tests.unit.api.routes.test_movies import assert_problem
+from tests.unit.api.web.test_pages import assert_as_documented
 
 from movie_api.openapi import PATHS
 from movie_api.routes.analytics import prefers_csv

@@ -66,14 +66,16 @@ async def test_requests_are_told_by_route_and_never_by_path(api: Api) -> None:
     }
 
 
-async def test_the_fast_lane_counts_as_the_handler_does(open_api: OpenApi, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(movies, "MOMENT", 60)
+async def test_the_cached_search_middleware_counts_as_the_handler_does(
+    open_api: OpenApi, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(movies, "MICRO_TTL", 60)
     async with open_api(MOVIE_LIMIT_SEARCH="off") as api:
         guard, container = api.app.asgi_handler, api.app.state.dishka_container
         assert isinstance(guard, Guard)
         lane = guard._at_once
         assert isinstance(lane, CachedSearchMiddleware)
-        access, ready = await container.get(movies.SearchAccess), await container.get(movies.ReadyAnswers)
+        access, ready = await container.get(movies.SearchAccess), await container.get(movies.ResponseCache)
         lane.open(access, ready, await container.get(EventRecorder))
         for _ in range(3):
             assert (await api.get("/api/v1/movies/?query=river")).status_code == 200

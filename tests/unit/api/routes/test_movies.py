@@ -7,12 +7,12 @@ import pytest
 from tests.unit.api.conftest import OpenApi
 
 from movie_api.routes.movies import parse_search
-from movie_core import MemoryCatalogue, Movie, MoviePage, MovieQuery, SourceUnavailable, StoreUnavailable, Window
+from movie_core import MemoryMovieCatalogue, Movie, MoviePage, MovieQuery, SourceUnavailable, StoreUnavailable, Window
 
 MOVIES = "/api/v1/movies/"
 
 
-class FailingSource(MemoryCatalogue):
+class FailingSource(MemoryMovieCatalogue):
     def __init__(self, error: Exception) -> None:
         super().__init__()
         self.error = error
@@ -151,7 +151,7 @@ async def test_walking_next_visits_every_item_once(api: httpx.AsyncClient, offse
 async def test_a_link_leads_back_to_the_same_query(open_api: OpenApi) -> None:
     text = "x y&z=1/ä"
     movies = [Movie(id=str(number), title=f"{text} {number}") for number in range(25)]
-    async with open_api(MemoryCatalogue(movies)) as api:
+    async with open_api(MemoryMovieCatalogue(movies)) as api:
         body = (await api.get(MOVIES, params={"query": text})).json()
         assert "query=x%20y%26z%3D1%2F%C3%A4" in body["page_info"]["next"]
         assert parse_qs(urlsplit(body["page_info"]["next"]).query)["query"] == [text]
@@ -278,7 +278,7 @@ async def test_a_parameter_is_decoded_once(api: httpx.AsyncClient) -> None:
 async def test_no_text_changes_the_structure_of_an_answer(open_api: OpenApi) -> None:
     odd = '"}],"total":0,"x":[{"y":"</script><script>&quot;\\u0022 >; rel="next'
     movies = [Movie(id=str(at), title=f"{odd} {at}", genres=(odd,)) for at in range(3)]
-    async with open_api(MemoryCatalogue(movies)) as api:
+    async with open_api(MemoryMovieCatalogue(movies)) as api:
         answer = await api.get(MOVIES, params={"query": odd, "limit": 2})
         body = json.loads(answer.text)
         assert (body["total"], [item["title"] for item in body["items"]]) == (3, [f"{odd} 0", f"{odd} 1"])

@@ -236,8 +236,8 @@ async def test_exclude_takes_one_word(api: Api) -> None:
 async def kept(api: Api) -> list[dict[str, Any]]:
     container = api.app.state.dishka_container
     await (await container.get(EventRecorder)).flush()
-    account = (await api.get(ME, headers=await _login(api))).json()["id"]
-    return list((await (await container.get(EventStore)).export(account))["events"])
+    user = (await api.get(ME, headers=await _login(api))).json()["id"]
+    return list((await (await container.get(EventStore)).export(user))["events"])
 
 
 async def _login(api: Api) -> dict[str, str]:
@@ -327,7 +327,7 @@ async def test_what_is_kept_of_a_user_is_exported_and_erased(api: Api) -> None:
     stored = (await api.get(ME + "export/", headers=ann)).json()
     assert [one["movie_id"] for one in stored["ratings"]] == ["101"]
     assert [one["type"] for one in stored["events"]] == ["rating"]
-    account = stored["account"]["id"]
+    user = stored["account"]["id"]
     assert (await api.delete(ME, headers=ann)).status_code == 204
     events = await api.app.state.dishka_container.get(EventStore)
-    assert await events.export(account) == {"events": []}
+    assert await events.export(user) == {"events": []}

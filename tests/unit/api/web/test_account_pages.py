@@ -3,7 +3,7 @@ from html.parser import HTMLParser
 
 import httpx
 from tests.unit.api.conftest import ANN, AUTHENTICATION, Api, OpenApi
-from tests.unit.api.test_search import assert_problem
+from tests.unit.api.routes.test_movies import assert_problem
 
 from movie_api.web import pages
 from movie_api.web.account_pages import ask_for_password, ask_to_activate

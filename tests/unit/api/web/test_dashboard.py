@@ -3,7 +3,7 @@ from pathlib import Path
 
 import httpx
 import pytest
-from tests.unit.api.test_account_pages import Page
+from tests.unit.api.web.test_account_pages import Page
 
 import movie_api
 from movie_api.openapi import PATHS
@@ -99,7 +99,7 @@ async def test_it_is_for_light_and_dark_and_for_who_wants_no_motion(api: httpx.A
 
 
 async def test_its_files_lie_beside_the_code() -> None:
-    folder = Path(movie_api.__file__).parent / "dashboard"
+    folder = Path(movie_api.__file__).parent / "web" / "dashboard"
     assert {"index.html", "style.css", "app.js"} <= {path.name for path in folder.iterdir()}
 
 

@@ -8,7 +8,7 @@ import pytest
 from litestar.routes import HTTPRoute
 from openapi_spec_validator import OpenAPIV31SpecValidator
 from tests.unit.api.conftest import ANN, AUTHENTICATION, ME, SECRET, Api, InMemory, OpenApi
-from tests.unit.api.test_search import MOVIES, assert_problem
+from tests.unit.api.routes.test_movies import MOVIES, assert_problem
 
 from movie_adapters.settings.settings import Settings
 from movie_api.app import create_app
@@ -203,8 +203,8 @@ async def _fine() -> str:
 
 
 @pytest.mark.parametrize(("is_vital", "status_code", "status"), [(False, 200, "degraded"), (True, 503, "unavailable")])
-async def test_a_part_that_is_away_is_told(open_api: OpenApi, is_vital: bool, status_code: int, status: str) -> None:
-    readiness = Readiness([Dependency("database", _fine, ""), Dependency("source", _away, "", is_vital)])
+async def test_a_part_that_is_away_is_told(open_api: OpenApi, is_required: bool, status_code: int, status: str) -> None:
+    readiness = Readiness([Dependency("database", _fine, ""), Dependency("source", _away, "", is_required)])
     async with open_api(readiness=readiness) as api:
         answer = await api.get("/health/ready")
         assert answer.status_code == status_code

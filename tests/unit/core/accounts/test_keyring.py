@@ -39,23 +39,23 @@ def test_the_first_secret_comes_first_by_id_too() -> None:
 
 def test_a_sealed_token_opens_with_its_secret_alone() -> None:
     token = new_token()
-    sealed = Keyring([ONE]).seal(token)
+    sealed = Keyring([ONE]).encrypt_token(token)
     assert token not in sealed
     assert token_hash(token) not in sealed
-    assert Keyring([ONE]).unseal(sealed, token_hash(token)) == token
-    assert Keyring([OTHER, ONE]).unseal(sealed, token_hash(token)) == token
-    assert Keyring([OTHER]).unseal(sealed, token_hash(token)) is None
+    assert Keyring([ONE]).decrypt_token(sealed, token_hash(token)) == token
+    assert Keyring([OTHER, ONE]).decrypt_token(sealed, token_hash(token)) == token
+    assert Keyring([OTHER]).decrypt_token(sealed, token_hash(token)) is None
 
 
 def test_a_seal_opens_for_its_own_hash_alone() -> None:
     keys = Keyring([ONE])
-    assert keys.unseal(keys.seal(new_token()), token_hash(new_token())) is None
+    assert keys.decrypt_token(keys.encrypt_token(new_token()), token_hash(new_token())) is None
 
 
 def test_two_seals_share_no_pad() -> None:
     keys = Keyring([ONE])
     a, b = new_token(), new_token()
-    pads = {int(keys.seal(token), 16) ^ int(_raw(token).hex(), 16) for token in (a, b)}
+    pads = {int(keys.encrypt_token(token), 16) ^ int(_raw(token).hex(), 16) for token in (a, b)}
     assert len(pads) == 2
 
 

@@ -41,26 +41,30 @@ class World:
     def __init__(self, limit: Rate | None = None) -> None:
         self.now = datetime.now(UTC).replace(microsecond=0)
         keys = Keyring(["k" * 32])
-        book = memory.MemoryBook(MailRules(timedelta(hours=24), limit), keys)
-        sessions = memory.MemorySessions(book)
-        self.watch = SessionRegistry(sessions, self.clock)
-        self.mailer, self.bell, self.hasher = memory.MemoryMailer(), memory.MemoryDoorbell(), memory.MemoryHasher()
-        outbox = memory.MemoryOutbox(book)
-        self.room = OutboxDispatcher(
+        database = memory.MemoryDatabase(MailRules(timedelta(hours=24), limit), keys)
+        sessions = memory.MemorySessionStore(database)
+        self.registry = SessionRegistry(sessions, self.clock)
+        self.mailer, self.notifier, self.hasher = (
+            memory.MemoryMailer(),
+            memory.MemoryDeliveryNotifier(),
+            memory.MemoryPasswordHasher(),
+        )
+        outbox = memory.MemoryOutbox(database)
+        self.dispatcher = OutboxDispatcher(
             outbox, self.mailer, keys, public_url="https://m.test", owner="t", clock=self.clock
         )
         rules = AccountRules(password_min=8, access_ttl=timedelta(minutes=15), refresh_ttl=timedelta(days=5))
         self.accounts = Accounts(
-            memory.MemoryUsers(book),
+            memory.MemoryUserRepo(database),
             sessions,
-            self.watch,
+            self.registry,
             self.hasher,
-            memory.MemoryTokens(keys, self.clock),
+            memory.MemoryAccessTokens(keys, self.clock),
             memory.PlainAddressSyntax(),
             memory.PlainUsernameSyntax(),
-            memory.PlainStrength(),
+            memory.PlainPasswordStrength(),
             self.mailer,
-            self.bell,
+            self.notifier,
             keys,
             rules,
             self.clock,
@@ -71,8 +75,8 @@ class World:
 
     async def links(self) -> list[tuple[str, str]]:
         """(uid, token) of every mailed link, oldest first, after delivering what is due."""
-        await self.room.deliver_due()
-        urls = [url for letter in self.mailer.letters for url in letter.links]
+        await self.dispatcher.deliver_due()
+        urls = [url for email in self.mailer.emails for url in email.links]
         return [(url.rstrip("/").split("/")[-2], url.rstrip("/").split("/")[-1]) for url in urls]
 
     async def join(self, email: str = ANN, username: str = "ann"):  # type: ignore[no-untyped-def]
@@ -89,7 +93,7 @@ async def test_everything_that_is_wrong_with_a_registration_is_told_at_once() ->
     assert [type(other) for other in told.value.others] == [InvalidUsername]
     with pytest.raises(WeakPassword):
         await world.accounts.register(ANN, "ann", "12345678")
-    assert world.bell.rings == 0
+    assert world.notifier.rings == 0
 
 
 async def test_whose_link_is_used_gets_the_account() -> None:
@@ -187,7 +191,7 @@ async def test_refresh_repeats_within_the_grace_and_ends_the_session_later() -> 
         await world.accounts.refresh(first.refresh)
     with pytest.raises(InvalidToken):
         await world.accounts.refresh(second.refresh)
-    await world.watch.poll()
+    await world.registry.poll()
     with pytest.raises(InvalidToken):
         await world.accounts.authenticate(second.access)
     assert await world.accounts.sessions(caller) == []
@@ -302,9 +306,9 @@ async def test_the_owner_is_notified_of_what_happens_to_the_account() -> None:
     caller = await world.accounts.authenticate((await world.join()).access)
 
     async def notices() -> list[MailKind]:
-        world.mailer.letters.clear()
-        await world.room.deliver_due()
-        return [letter.kind for letter in world.mailer.letters if letter.recipient == ANN and not letter.links]
+        world.mailer.emails.clear()
+        await world.dispatcher.deliver_due()
+        return [email.kind for email in world.mailer.emails if email.recipient == ANN and not email.links]
 
     await notices()
     await world.accounts.change_password(caller, PASSWORD, "amber kites over quarry")
@@ -340,15 +344,15 @@ async def test_a_taken_address_is_told_its_owner_and_nobody_else() -> None:
     await world.join()
     answer = await world.accounts.register("ANN@example.com", "somebody", PASSWORD)
     assert (answer.address.spelling, answer.username.shown) == ("ANN@example.com", "somebody")
-    await world.room.deliver_due()
-    assert (world.mailer.letters[-1].kind, world.mailer.letters[-1].links) == (MailKind.ADDRESS_TAKEN, ())
+    await world.dispatcher.deliver_due()
+    assert (world.mailer.emails[-1].kind, world.mailer.emails[-1].links) == (MailKind.ADDRESS_TAKEN, ())
     with pytest.raises(UsernameTaken):
         await world.accounts.register("new@example.com", "ANN", PASSWORD)
     for ask in (world.accounts.resend, world.accounts.forgot_password):
         await ask("nobody@example.com")
-    count = len(world.mailer.letters)
-    await world.room.deliver_due()
-    assert len(world.mailer.letters) == count
+    count = len(world.mailer.emails)
+    await world.dispatcher.deliver_due()
+    assert len(world.mailer.emails) == count
 
 
 async def test_nobody_ends_a_session_of_somebody_else() -> None:

@@ -18,13 +18,13 @@ class Store:
         self.is_away = False
         self.lookups = 0
 
-    async def session_lives(self, session_id: str) -> bool:
+    async def is_live(self, session_id: str) -> bool:
         self.lookups += 1
         if self.is_away:
             raise StoreUnavailable("away")
         return session_id in self.live
 
-    async def sessions_ended_since(self, at: datetime) -> list[str]:
+    async def ended_since(self, at: datetime) -> list[str]:
         if self.is_away:
             raise StoreUnavailable("away")
         return [session_id for ended_at, session_id in self.ended if ended_at >= at]
@@ -40,56 +40,56 @@ def watch_over(store: Store) -> SessionRegistry:
 
 async def test_a_session_is_looked_up_once() -> None:
     store = Store("a")
-    watch = watch_over(store)
+    registry = watch_over(store)
     for _ in range(5):
-        await watch.check("a")
+        await registry.check("a")
     assert store.lookups == 1
 
 
 async def test_a_session_that_never_was_is_refused() -> None:
-    watch = watch_over(Store())
+    registry = watch_over(Store())
     for _ in range(2):
         with pytest.raises(InvalidToken):
-            await watch.check("x")
+            await registry.check("x")
 
 
 async def test_a_poll_tells_what_ended_elsewhere() -> None:
     store = Store("a", "b")
-    watch = watch_over(store)
-    await watch.check("a")
-    await watch.check("b")
+    registry = watch_over(store)
+    await registry.check("a")
+    await registry.check("b")
     store.end("a", NOW - timedelta(seconds=50))  # by a slow transaction, or a clock that lags
-    await watch.check("a")
-    await watch.poll()
+    await registry.check("a")
+    await registry.poll()
     with pytest.raises(InvalidToken):
-        await watch.check("a")
-    await watch.check("b")
+        await registry.check("a")
+    await registry.check("b")
 
 
 async def test_while_the_store_is_away_what_was_known_stays_in_force() -> None:
     store = Store("a", "b", "c")
-    watch = watch_over(store)
-    await watch.check("a")
-    watch.forget(["b"])
+    registry = watch_over(store)
+    await registry.check("a")
+    registry.forget(["b"])
     store.is_away = True
-    await watch.poll()
-    await watch.check("a")
-    await watch.check("c")  # not seen before: its token proves enough
+    await registry.poll()
+    await registry.check("a")
+    await registry.check("c")  # not seen before: its token proves enough
     with pytest.raises(InvalidToken):
-        await watch.check("b")
+        await registry.check("b")
     store.end("c")
     store.is_away = False
-    await watch.poll()
+    await registry.poll()
     with pytest.raises(InvalidToken):
-        await watch.check("c")
+        await registry.check("c")
 
 
 async def test_a_store_that_is_away_is_not_asked_for_every_request() -> None:
     store = Store()
     store.is_away = True
-    watch = watch_over(store)
+    registry = watch_over(store)
     for number in range(50):
-        await watch.check(str(number))
+        await registry.check(str(number))
     assert store.lookups == 1
 
 

@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from movie_core.discovery import events
+from movie_core.discovery import event_recorder
 from movie_core.discovery.event_recorder import BATCH, EventRecorder
 from movie_core.discovery.events import MAX_POSITION, TOLD, Event, EventKind, check_event
 from movie_core.discovery.trending import Interaction, InteractionKind
@@ -50,15 +50,15 @@ class Store:
         self.counted.append((day, dict(counts)))
 
 
-class Trends:
+class TrendingService:
     def __init__(self) -> None:
         self.added: list[Interaction] = []
 
-    async def add(self, deeds: Sequence[Interaction]) -> None:
-        self.added += deeds
+    async def add(self, interactions: Sequence[Interaction]) -> None:
+        self.added += interactions
 
 
-def recorder_of(store: Store | None, trends: Trends | None = None, **options: object) -> EventRecorder:
+def recorder_of(store: Store | None, trends: TrendingService | None = None, **options: object) -> EventRecorder:
     return EventRecorder(store, trends, clock=lambda: NOW, **options)  # type: ignore[arg-type]
 
 
@@ -142,14 +142,14 @@ def test_an_event_is_told_to_its_user_in_utc_and_without_what_it_lacks() -> None
 
 
 async def test_what_happens_is_written_by_the_next_flush_and_trends_learn_of_it() -> None:
-    store, trends = Store(), Trends()
+    store, trends = Store(), TrendingService()
     recorder = recorder_of(store, trends)
     recorder.take(views(2))
     recorder.rated("u", "9", 7.5)
     assert store.kept == []
     await recorder.flush()
     assert store.kept == [*views(2), Event(EventKind.RATING, NOW, "u", "9", rating=7.5)]
-    assert [deed.movie_id for deed in trends.added] == ["0", "1", "9"]
+    assert [interaction.movie_id for interaction in trends.added] == ["0", "1", "9"]
     await recorder.flush()
     assert len(store.kept) == len(trends.added) == 3
 
@@ -176,7 +176,7 @@ async def test_the_same_told_again_within_a_moment_is_one_event() -> None:
 
 
 async def test_what_is_remembered_of_told_events_is_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(events, "MAX_TOLD", 10)
+    monkeypatch.setattr(event_recorder, "MAX_TOLD", 10)
     recorder = recorder_of(Store())
     recorder.take(views(100))
     assert len(recorder._told) == 10
@@ -268,7 +268,7 @@ async def test_figures_wait_where_they_alone_can_not_be_written() -> None:
 
 
 async def test_what_can_not_be_written_waits_and_is_written_once(caplog: pytest.LogCaptureFixture) -> None:
-    store, trends = Store(), Trends()
+    store, trends = Store(), TrendingService()
     recorder = recorder_of(store, trends)
     recorder.take(views(2 * BATCH + 5))
     store.batches_until_away = 1
@@ -287,7 +287,7 @@ async def test_what_can_not_be_written_waits_and_is_written_once(caplog: pytest.
 async def test_a_full_memory_refuses_what_is_told_and_drops_what_records_itself(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(events, "MAX_PENDING", 10)
+    monkeypatch.setattr(event_recorder, "MAX_PENDING", 10)
     store = Store()
     recorder = recorder_of(store)
     recorder.take(views(7))
@@ -333,7 +333,7 @@ async def test_flushes_at_once_write_nothing_twice() -> None:
 
 
 async def test_a_cancelled_flush_loses_and_doubles_nothing() -> None:
-    store, trends = Store(), Trends()
+    store, trends = Store(), TrendingService()
     recorder = recorder_of(store, trends)
     recorder.take(views(BATCH + 1))
     recorder.search("u", "q", CacheStatus.LIVE)

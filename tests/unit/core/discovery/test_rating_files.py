@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 from tests.pace import cpu_seconds, slowness
 
 from movie_core.discovery.rating_files import MAX_TITLE, parse_ratings
-from movie_core.discovery.ratings import MAX_IMPORT, Identity, ImportRow, Rejection, check_rating, title_key
+from movie_core.discovery.ratings import MAX_IMPORT, ImportRow, MovieIdentity, Rejection, check_rating, normalise_title
 from movie_core.errors import InvalidBody, SeveralUsers, TooManyRows
 
 IMDB = """\
@@ -41,7 +41,7 @@ userId,movieId,rating,timestamp
 
 
 def row(number: int, rating: float, at: tuple[int, int, int] | None = None, **identity: object) -> ImportRow:
-    told = Identity(**identity)  # type: ignore[arg-type]
+    told = MovieIdentity(**identity)  # type: ignore[arg-type]
     return ImportRow(number, told, rating, None if at is None else datetime(*at, tzinfo=UTC))
 
 
@@ -94,7 +94,7 @@ def test_the_data_set_of_movielens_tells_movies_only_where_it_has_titles() -> No
     assert "MovieLens" in rejected[0].detail
     titled = "userId,movieId,rating,timestamp,title\n1,1,4.0,964982703,Toy Story (1995)\n"
     (only,), none = parse_ratings(titled.encode())
-    assert (only.identity, none) == (Identity(title="Toy Story", year=1995), [])
+    assert (only.identity, none) == (MovieIdentity(title="Toy Story", year=1995), [])
     assert only.rated_at == datetime(2000, 7, 30, 18, 45, 3, tzinfo=UTC)
 
 
@@ -188,7 +188,7 @@ def test_no_title_keeps_the_reader_busy(part: str) -> None:
 
     def read() -> None:
         found, _ = parse_ratings((MOVIELENS.splitlines()[0] + "\n" + rows).encode())
-        keys.update(title_key(row.identity.title or "") for row in found)
+        keys.update(normalise_title(row.identity.title or "") for row in found)
 
     assert cpu_seconds(read) < 1.5 * slowness()  # 0.2 to 0.6 s on a quiet machine
     assert len(keys) <= 2

@@ -8,14 +8,14 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from movie_core.discovery.ratings import (
-    Identity,
-    Known,
+    MovieIdentity,
+    MovieIndex,
     NewRating,
     Rating,
     RatingChange,
+    apply_rating,
     check_rating,
-    keep,
-    title_key,
+    normalise_title,
     title_spellings,
 )
 from movie_core.errors import InvalidRating
@@ -39,13 +39,13 @@ def test_a_new_rating_is_put_among_a_users_own() -> None:
     own: dict[str, Rating] = {}
     new = NewRating("1", "One", 1990, 7.0)
     first = Rating("1", "One", 1990, 7.0, NOW)
-    assert keep(own, new, NOW) == RatingChange(first, is_change=True)
-    assert keep(own, new, NOW + timedelta(1)) == RatingChange(first, is_change=False)
+    assert apply_rating(own, new, NOW) == RatingChange(first, is_change=True)
+    assert apply_rating(own, new, NOW + timedelta(1)) == RatingChange(first, is_change=False)
     east = NOW.astimezone(timezone(timedelta(hours=9)))
-    dated = keep(own, NewRating("1", "Renamed", None, 7.0, east - timedelta(1)), NOW)
+    dated = apply_rating(own, NewRating("1", "Renamed", None, 7.0, east - timedelta(1)), NOW)
     assert dated == RatingChange(Rating("1", "Renamed", None, 7.0, NOW - timedelta(1)), is_change=False)
     assert dated.rating.rated_at.utcoffset() == timedelta(0)
-    assert keep(own, NewRating("1", "One", 1990, 2.0), NOW).is_change
+    assert apply_rating(own, NewRating("1", "One", 1990, 2.0), NOW).is_change
     assert own == {"1": Rating("1", "One", 1990, 2.0, NOW)}
 
 
@@ -66,7 +66,7 @@ def test_a_new_rating_is_put_among_a_users_own() -> None:
     ],
 )
 def test_spellings_of_one_title_have_one_key(one: str, other: str) -> None:
-    assert title_key(one) == title_key(other)
+    assert normalise_title(one) == normalise_title(other)
 
 
 @pytest.mark.parametrize(
@@ -74,7 +74,7 @@ def test_spellings_of_one_title_have_one_key(one: str, other: str) -> None:
     [("The Matrix", "Matrix"), ("Alien", "Aliens"), ("Me, Myself and I", "I Me, Myself"), ("!", "!!"), ("8", "8½")],
 )
 def test_other_titles_have_other_keys(one: str, other: str) -> None:
-    assert title_key(one) != title_key(other)
+    assert normalise_title(one) != normalise_title(other)
 
 
 def test_a_title_is_spelled_with_its_article_in_front_and_behind() -> None:
@@ -87,14 +87,14 @@ def test_a_title_is_spelled_with_its_article_in_front_and_behind() -> None:
 
 @given(st.text("aéÉzZ7 '-,!", max_size=12))
 def test_case_makes_no_difference_to_a_key(title: str) -> None:
-    assert title_key(title) == title_key(title.swapcase())
-    assert " " not in title_key(title)
+    assert normalise_title(title) == normalise_title(title.swapcase())
+    assert " " not in normalise_title(title)
 
 
 def test_a_movie_added_twice_is_still_the_only_one() -> None:
     movie = Movie(id="1", title="Heat", original_title="Heat", alt_titles=("Heat", "HEAT"), year=1995, imdb_id="tt1")
-    known = Known([movie])
+    known = MovieIndex([movie])
     known.add(movie)
-    for identity in (Identity(movie_id="1"), Identity(imdb_id="tt1"), Identity(title="heat", year=1996)):
+    for identity in (MovieIdentity(movie_id="1"), MovieIdentity(imdb_id="tt1"), MovieIdentity(title="heat", year=1996)):
         assert known.find(identity) == movie
-    assert known.by_id(Identity(title="Heat")) == []
+    assert known.by_id(MovieIdentity(title="Heat")) == []

@@ -6,16 +6,16 @@ from datetime import datetime, timedelta
 
 import pytest
 
-from movie_core import MemoryCatalogue, MemorySeenMovies, Movie, MovieQuery, MovieSearch, Window
+from movie_core import MemoryMovieCatalogue, MemorySeenMovies, Movie, MovieQuery, MovieSearch, Window
 from movie_core.accounts.keyring import Keyring
 from movie_core.accounts.outbox import MailRules
 from movie_core.discovery.event_recorder import MAX_PENDING, EventRecorder
 from movie_core.discovery.events import Event, EventKind
-from movie_core.discovery.ratings import Identity, ImportRow, Rating, Rejection
-from movie_core.discovery.recommendations import Suggested, Suggestions, Tier
+from movie_core.discovery.ratings import ImportRow, MovieIdentity, Rating, Rejection
+from movie_core.discovery.recommendations import Recommendation, RecommendationPage, Tier
 from movie_core.discovery.services import Discovery
 from movie_core.discovery.trending import TrendWindow
-from movie_core.discovery.trending_service import Trends
+from movie_core.discovery.trending_service import TrendingService
 from movie_core.errors import (
     Busy,
     FilterUnsupported,
@@ -26,14 +26,14 @@ from movie_core.errors import (
     SourceUnavailable,
 )
 from movie_core.memory import (
-    MemoryBook,
-    MemoryEvents,
-    MemoryOrders,
+    MemoryDatabase,
+    MemoryEventStore,
     MemoryOutbox,
-    MemoryRatings,
-    MemorySessions,
-    MemoryTrends,
-    MemoryUsers,
+    MemoryPersonalOrderStore,
+    MemoryRatingStore,
+    MemorySessionStore,
+    MemoryTrendStore,
+    MemoryUserRepo,
 )
 from movie_core.search.movies import Capability, FoundMovie, MoviePage, Order
 from movie_core.testing import NOW, Stores, join
@@ -53,18 +53,20 @@ class Taste:
         self.liked = liked
         self.histories: list[list[str]] = []
 
-    async def recommend(self, history: Sequence[Rating], window: Window, now: datetime) -> Suggestions:
+    async def recommend(self, history: Sequence[Rating], window: Window, now: datetime) -> RecommendationPage:
         self.histories.append([one.movie_id for one in history])
         ids = sorted(self.liked, key=lambda one: -self.liked[one])
-        items = tuple(Suggested(one, self.liked[one]) for one in ids[window.offset : window.offset + window.limit])
-        return Suggestions(len(ids), items, Tier.PERSONAL if history else Tier.POPULAR)
+        items = tuple(Recommendation(one, self.liked[one]) for one in ids[window.offset : window.offset + window.limit])
+        return RecommendationPage(len(ids), items, Tier.PERSONAL if history else Tier.POPULAR)
 
-    async def taste(self, history: Sequence[Rating], movie_ids: Collection[str], now: datetime) -> Mapping[str, float]:
+    async def affinities(
+        self, history: Sequence[Rating], movie_ids: Collection[str], now: datetime
+    ) -> Mapping[str, float]:
         self.histories.append([one.movie_id for one in history])
         return {one: self.liked[one] for one in movie_ids if one in self.liked}
 
-    async def similar(self, movie: Movie, window: Window) -> Suggestions:
-        return Suggestions(1, (Suggested(OTHER.id, 1.0),), Tier.PERSONAL)
+    async def similar(self, movie: Movie, window: Window) -> RecommendationPage:
+        return RecommendationPage(1, (Recommendation(OTHER.id, 1.0),), Tier.PERSONAL)
 
 
 class World:
@@ -78,21 +80,21 @@ class World:
         source: "ThirdParty | None" = None,
     ) -> None:
         self.now = NOW
-        self.movies = MemoryCatalogue(movies, source="catalogue" if source is None else "third_party")
+        self.movies = MemoryMovieCatalogue(movies, source="catalogue" if source is None else "third_party")
         self.seen = None if source is None else MemorySeenMovies(self.movies)
-        self.catalog = MovieSearch(source or self.movies, self.seen)
-        self.book = MemoryBook(RULES, KEYS)
-        self.ratings = MemoryRatings(self.book)
-        self.events = MemoryEvents(self.book)
-        self.trends = Trends(MemoryTrends(), self.events, self.clock)
+        self.movie_search = MovieSearch(source or self.movies, self.seen)
+        self.database = MemoryDatabase(RULES, KEYS)
+        self.ratings = MemoryRatingStore(self.database)
+        self.events = MemoryEventStore(self.database)
+        self.trends = TrendingService(MemoryTrendStore(), self.events, self.clock)
         self.recorder = EventRecorder(self.events, self.trends, clock=self.clock)
-        self.orders = MemoryOrders(clock=self.clock)
-        self.taste = Taste(liked or {})
+        self.orders = MemoryPersonalOrderStore(clock=self.clock)
+        self.affinities = Taste(liked or {})
         self.discovery = Discovery(
-            self.catalog,
+            self.movie_search,
             self.movies,
             self.ratings,
-            self.taste,  # type: ignore[arg-type]
+            self.affinities,  # type: ignore[arg-type]
             self.orders,
             self.trends,
             self.recorder,
@@ -104,9 +106,11 @@ class World:
         return self.now
 
     async def ann(self, name: str = "Ann") -> str:
-        stores = Stores(MemoryUsers(self.book), MemorySessions(self.book), MemoryOutbox(self.book), KEYS)
-        account, _ = await join(stores, f"{name}@example.com", name, at=self.now)
-        return account.id
+        stores = Stores(
+            MemoryUserRepo(self.database), MemorySessionStore(self.database), MemoryOutbox(self.database), KEYS
+        )
+        user, _ = await join(stores, f"{name}@example.com", name, at=self.now)
+        return user.id
 
     async def recorded(self) -> list[Event]:
         await self.recorder.flush()
@@ -117,7 +121,7 @@ class ThirdParty:
     """A source that can only search, and may be down."""
 
     name = "third_party"
-    abilities: frozenset[Capability] = frozenset()
+    capabilities: frozenset[Capability] = frozenset()
     is_down = False
 
     async def search(self, query: MovieQuery, window: Window) -> MoviePage:
@@ -229,7 +233,7 @@ async def test_what_a_search_of_a_third_party_has_shown_can_be_rated_also_while_
 
 
 def row(number: int, rating: float = 7, at: datetime | None = None, **identity: object) -> ImportRow:
-    return ImportRow(number, Identity(**identity), rating, at)  # type: ignore[arg-type]
+    return ImportRow(number, MovieIdentity(**identity), rating, at)  # type: ignore[arg-type]
 
 
 async def test_an_import_says_of_every_row_what_became_of_it() -> None:
@@ -289,7 +293,7 @@ async def test_recommendations_read_the_ratings_of_that_very_moment() -> None:
     assert page.tier is Tier.POPULAR
     await world.discovery.rate(ann, "3", 9)
     assert (await world.discovery.recommendations(ann, Window())).tier is Tier.PERSONAL
-    assert world.taste.histories == [[], ["3"]]
+    assert world.affinities.histories == [[], ["3"]]
     with pytest.raises(PageOutOfRange):
         await world.discovery.recommendations(ann, Window(3))
 
@@ -317,7 +321,7 @@ async def test_personal_order_follows_taste_within_the_first_hundred_alone() -> 
 
 
 async def _plain(world: World, offset: int) -> MoviePage:
-    return await world.catalog.search(MovieQuery("river"), Window(offset, 100))
+    return await world.movie_search.search(MovieQuery("river"), Window(offset, 100))
 
 
 async def test_pages_of_a_personal_order_fit_together_while_the_user_rates() -> None:
@@ -329,7 +333,7 @@ async def test_pages_of_a_personal_order_fit_together_while_the_user_rates() -> 
         page = await world.discovery.search(PERSONAL, Window(offset, 30), ann)
         found += [movie.id for movie in page.items]
         await world.discovery.rate(ann, found[-1], 1)
-        world.taste.liked = {str(n): float(n * (offset + 3) % 250) for n in range(250)}
+        world.affinities.liked = {str(n): float(n * (offset + 3) % 250) for n in range(250)}
     assert page.total == 251
     assert sorted(found) == sorted(movie.id for movie in [EXACT, *RIVERS])
 
@@ -339,7 +343,7 @@ async def test_a_personal_order_is_made_anew_after_its_time() -> None:
     ann = await world.ann()
     await world.discovery.rate(ann, "200", 9)
     before = await walk(world, ann, PERSONAL, 100)
-    world.taste.liked = {"91": 100.0}
+    world.affinities.liked = {"91": 100.0}
     assert await walk(world, ann, PERSONAL, 100) == before
     world.now += timedelta(minutes=11)
     assert await walk(world, ann, PERSONAL, 100) != before
@@ -351,7 +355,7 @@ async def test_orders_of_different_queries_and_users_never_meet() -> None:
     await world.discovery.rate(ann, "200", 9)
     await world.discovery.rate(bob, "200", 9)
     of_ann = await walk(world, ann, PERSONAL, 100)
-    world.taste.liked = {"91": 100.0}
+    world.affinities.liked = {"91": 100.0}
     assert await walk(world, bob, PERSONAL, 100) != of_ann
     narrower = MovieQuery.parse("river", year="1950..1999", order="personal")
     assert len(await walk(world, ann, narrower, 100)) == 101
@@ -394,9 +398,9 @@ async def test_what_was_rated_is_left_out_on_demand_and_out_of_the_total() -> No
     ann = await world.ann()
     for movie_id in ("0", "1", "exact"):
         await world.discovery.rate(ann, movie_id, 5)
-    page = await world.discovery.search(MovieQuery("river"), Window(0, 2), ann, is_new_only=True)
+    page = await world.discovery.search(MovieQuery("river"), Window(0, 2), ann, exclude_rated=True)
     assert (page.total, [movie.id for movie in page.items]) == (248, ["2", "3"])
-    page = await world.discovery.search(PERSONAL, Window(0, 100), ann, is_new_only=True)
+    page = await world.discovery.search(PERSONAL, Window(0, 100), ann, exclude_rated=True)
     assert page.total == 248
     assert not {"0", "1", "exact"} & {movie.id for movie in page.items}
 
@@ -404,7 +408,7 @@ async def test_what_was_rated_is_left_out_on_demand_and_out_of_the_total() -> No
 async def test_a_source_that_cannot_leave_out_says_so_also_to_who_has_rated_nothing() -> None:
     world = World([], source=ThirdParty())
     with pytest.raises(FilterUnsupported) as refused:
-        await world.discovery.search(MovieQuery("river"), Window(), await world.ann(), is_new_only=True)
+        await world.discovery.search(MovieQuery("river"), Window(), await world.ann(), exclude_rated=True)
     assert refused.value.field == "exclude"
 
 
@@ -451,7 +455,7 @@ async def test_trends_show_movies_with_what_was_done() -> None:
     world = World()
     ann = await world.ann()
     for _ in range(3):  # one life of the store begins, settles and is filled
-        await world.trends.heal()
+        await world.trends.rebuild()
         world.now += timedelta(minutes=1)
     await world.discovery.rate(ann, "5", 9)
     await world.discovery.take_events([view(ann, "6", world.now), view(ann, "6", world.now)])

@@ -32,9 +32,9 @@ from movie_core.discovery.trending import (
     utc_day,
     weight_of,
 )
-from movie_core.discovery.trending_service import Trends
+from movie_core.discovery.trending_service import TrendingService
 from movie_core.errors import StoreUnavailable
-from movie_core.memory import MemoryTrends
+from movie_core.memory import MemoryTrendStore
 from movie_core.ports import EventStore
 from movie_core.testing import NOW, brute_force, check_trends, make_deeds
 
@@ -79,27 +79,27 @@ def without_counts(trends: Sequence[Trend]) -> list[Trend]:
 @pytest.mark.parametrize("seed", range(3))
 def test_scores_over_hundreds_of_half_lives_are_those_of_brute_force(window: TrendWindow, seed: int) -> None:
     age = 900 * timedelta(seconds=window.half_life)
-    deeds = make_deeds(20_000, NOW, age=age, movies=1000, seed=seed)
+    interactions = make_deeds(20_000, NOW, age=age, movies=1000, seed=seed)
     totals = Totals(NOW)
-    totals.add(deeds)
+    totals.add(interactions)
     for now in (NOW, NOW + 40 * timedelta(seconds=window.half_life)):
-        expected = without_counts(brute_force(deeds, window, now))
+        expected = without_counts(brute_force(interactions, window, now))
         error = check_trends(trends_of(totals, window, now), expected)
         assert error < 1e-10
 
 
 @pytest.mark.parametrize("window", TrendWindow)
 def test_shards_that_are_merged_give_what_one_gives(window: TrendWindow) -> None:
-    deeds = make_deeds(20_000, NOW, age=900 * timedelta(seconds=window.half_life))
+    interactions = make_deeds(20_000, NOW, age=900 * timedelta(seconds=window.half_life))
     chance, merged = random.Random(3), Totals(NOW)
     shards = [Totals(NOW) for _ in range(7)]
-    for deed in deeds:
-        chance.choice(shards).add([deed])
+    for interaction in interactions:
+        chance.choice(shards).add([interaction])
     for shard in shards:
         for movie_id, strength in shard.strengths[window].items():
             known = merged.strengths[window].get(movie_id, -math.inf)
             merged.strengths[window][movie_id] = log2_add(known, strength)
-    check_trends(trends_of(merged, window, NOW), without_counts(brute_force(deeds, window, NOW)))
+    check_trends(trends_of(merged, window, NOW), without_counts(brute_force(interactions, window, NOW)))
 
 
 deeds_of_one = st.lists(
@@ -111,21 +111,23 @@ deeds_of_one = st.lists(
 def test_a_score_is_the_sum_of_what_is_left_of_each_deed_in_any_order(
     told: list[tuple[int, float]], order: random.Random, window: TrendWindow
 ) -> None:
-    deeds = [Interaction("1", InteractionKind.VIEW, w, NOW - timedelta(microseconds=age), NOW) for age, w in told]
-    order.shuffle(deeds)
+    interactions = [
+        Interaction("1", InteractionKind.VIEW, w, NOW - timedelta(microseconds=age), NOW) for age, w in told
+    ]
+    order.shuffle(interactions)
     totals = Totals(NOW)
-    totals.add(deeds)
+    totals.add(interactions)
     (trend,) = trends_of(totals, window, NOW)
     expected = sum(Fraction(w * 2.0 ** (-age / 1e6 / window.half_life)) for age, w in told)
     assert abs(Fraction(trend.score) - expected) <= expected / 10**9
 
 
 def test_many_deeds_of_one_movie_add_up_without_loss() -> None:
-    deeds = [a_view("1", NOW - timedelta(milliseconds=7 * number)) for number in range(50_000)]
+    interactions = [a_view("1", NOW - timedelta(milliseconds=7 * number)) for number in range(50_000)]
     totals = Totals(NOW)
-    totals.add(deeds)
+    totals.add(interactions)
     for window in TrendWindow:
-        check_trends(trends_of(totals, window, NOW), without_counts(brute_force(deeds, window, NOW)))
+        check_trends(trends_of(totals, window, NOW), without_counts(brute_force(interactions, window, NOW)))
 
 
 @pytest.mark.parametrize("year", [1970, 2026, 2126, 9999])
@@ -184,12 +186,12 @@ class Events:
         self._delay = delay
 
     async def append(self, *movie_ids: str) -> list[Interaction]:
-        deeds = [a_view(movie_id, self._clock()) for movie_id in movie_ids]
+        interactions = [a_view(movie_id, self._clock()) for movie_id in movie_ids]
         await asyncio.sleep(self._delay())
-        self.kept += deeds
-        return deeds
+        self.kept += interactions
+        return interactions
 
-    async def deeds(self) -> AsyncIterator[Sequence[Interaction]]:
+    async def interactions(self) -> AsyncIterator[Sequence[Interaction]]:
         kept = tuple(self.kept)
         for start in range(0, len(kept), 5):
             if self.is_away:
@@ -198,12 +200,12 @@ class Events:
             await asyncio.sleep(0)
 
 
-def process(store: MemoryTrends, events: Events, clock: Callable[[], datetime]) -> Trends:
+def process(store: MemoryTrendStore, events: Events, clock: Callable[[], datetime]) -> TrendingService:
     """Of one of several processes."""
-    return Trends(store, cast("EventStore", events), clock)
+    return TrendingService(store, cast("EventStore", events), clock)
 
 
-class ShakyTrends(MemoryTrends):
+class ShakyTrends(MemoryTrendStore):
     """It may be away, with what was asked for done or not, and is slow where told so."""
 
     def __init__(self, chance: random.Random | None = None) -> None:
@@ -215,7 +217,7 @@ class ShakyTrends(MemoryTrends):
         self._chance = chance
 
     def lose_everything(self) -> None:
-        MemoryTrends.__init__(self)
+        MemoryTrendStore.__init__(self)
 
     async def _shaky(self, call: Callable[[], Awaitable[object]]) -> None:
         self.calls += 1
@@ -226,28 +228,28 @@ class ShakyTrends(MemoryTrends):
                 await call()
             raise StoreUnavailable("made away")
 
-    async def life(self) -> Epoch | None:
-        await self._shaky(super().life)
-        return await super().life()
+    async def epoch(self) -> Epoch | None:
+        await self._shaky(super().epoch)
+        return await super().epoch()
 
-    async def begin(self, since: datetime, instead_of: datetime | None) -> bool:
-        await self._shaky(lambda: MemoryTrends.begin(self, since, instead_of))
-        return await super().begin(since, instead_of)
+    async def start_epoch(self, since: datetime, instead_of: datetime | None) -> bool:
+        await self._shaky(lambda: MemoryTrendStore.start_epoch(self, since, instead_of))
+        return await super().start_epoch(since, instead_of)
 
-    async def claim(self, since: datetime) -> bool:
-        await self._shaky(lambda: MemoryTrends.claim(self, since))
-        return await super().claim(since)
+    async def claim_rebuild(self, since: datetime) -> bool:
+        await self._shaky(lambda: MemoryTrendStore.claim_rebuild(self, since))
+        return await super().claim_rebuild(since)
 
-    async def fill(self, totals: Totals, since: datetime) -> bool:
-        await self._shaky(lambda: MemoryTrends.fill(self, totals, since))
-        return await super().fill(totals, since)
+    async def finish_rebuild(self, totals: Totals, since: datetime) -> bool:
+        await self._shaky(lambda: MemoryTrendStore.finish_rebuild(self, totals, since))
+        return await super().finish_rebuild(totals, since)
 
-    async def add(self, deeds: Sequence[Interaction]) -> None:
-        await self._shaky(lambda: MemoryTrends.add(self, deeds))
-        await super().add(deeds)
+    async def add(self, interactions: Sequence[Interaction]) -> None:
+        await self._shaky(lambda: MemoryTrendStore.add(self, interactions))
+        await super().add(interactions)
 
     async def top(self, window: TrendWindow, limit: int, now: datetime) -> Sequence[Trend] | None:
-        await self._shaky(lambda: MemoryTrends.top(self, window, limit, now))
+        await self._shaky(lambda: MemoryTrendStore.top(self, window, limit, now))
         return await super().top(window, limit, now)
 
 
@@ -263,10 +265,10 @@ class Scene:
     async def do(self, *movie_ids: str, by: int = 0) -> None:
         await self.trends[by].add(await self.events.append(*movie_ids))
 
-    async def heal(self, *, looks: int = 3) -> None:
+    async def rebuild(self, *, looks: int = 3) -> None:
         for _ in range(looks):
             for trends in self.trends:
-                await trends.heal()
+                await trends.rebuild()
             self.now += 5 * SECOND
 
     async def check(self) -> None:
@@ -282,10 +284,10 @@ async def test_a_new_store_is_filled_from_the_events() -> None:
     scene = Scene()
     await scene.events.append("1", "2", "1", "3", "4", "5")
     assert (await scene.trends[0].top(TrendWindow.DAY, 10)).is_stale
-    await scene.heal()
+    await scene.rebuild()
     await scene.check()
     calls = scene.store.calls
-    await scene.heal(looks=1)
+    await scene.rebuild(looks=1)
     assert scene.store.calls == calls + 1
 
 
@@ -296,7 +298,7 @@ async def test_what_comes_while_a_store_is_filled_counts_once() -> None:
     for step in range(120):
         await scene.do("1", str(step), by=step % 2)
         if step % 50 == 0:
-            await scene.trends[step % 2].heal()
+            await scene.trends[step % 2].rebuild()
         scene.now += SECOND / 10
     await scene.trends[0].add(late)
     await scene.check()
@@ -304,36 +306,36 @@ async def test_what_comes_while_a_store_is_filled_counts_once() -> None:
 
 async def test_a_store_that_is_away_raises_nothing_and_is_brought_up_to_date_later() -> None:
     scene = Scene()
-    await scene.heal()
+    await scene.rebuild()
     await scene.do("1")
     scene.store.is_away = True
     await scene.do("2")
     with pytest.raises(StoreUnavailable):
-        await scene.trends[0].heal()
+        await scene.trends[0].rebuild()
     scene.now += SECOND
     calls = scene.store.calls
     await scene.do("3")
     assert scene.store.calls == calls
     scene.store.is_away = False
-    await scene.heal()
+    await scene.rebuild()
     await scene.check()
 
 
 async def test_what_may_have_been_added_or_not_counts_once() -> None:
     scene = Scene(2)
-    await scene.heal()
+    await scene.rebuild()
     scene.store.is_away = scene.store.is_doing = True
     await scene.do("1")
     scene.now += SECOND
     scene.store.is_away = False
     await scene.do("2", by=1)
-    await scene.heal()
+    await scene.rebuild()
     await scene.check()
 
 
 async def test_a_store_that_lost_everything_is_filled_again_and_the_last_good_list_told_meanwhile() -> None:
     scene = Scene(2)
-    await scene.heal()
+    await scene.rebuild()
     await scene.do("1", "2", "1")
     good, at = await scene.trends[0].top(TrendWindow.DAY, 10), scene.now
     scene.store.lose_everything()
@@ -343,13 +345,13 @@ async def test_a_store_that_lost_everything_is_filled_again_and_the_last_good_li
     nothing = await scene.trends[1].top(TrendWindow.DAY, 10)
     assert (nothing.items, nothing.as_of, nothing.is_stale) == ((), scene.now, True)
     await scene.do("3")
-    await scene.heal()
+    await scene.rebuild()
     await scene.check()
 
 
 async def test_a_store_that_is_away_has_the_last_good_list_told_with_its_age() -> None:
     scene = Scene()
-    await scene.heal()
+    await scene.rebuild()
     await scene.do("1", "2", "1")
     good, at = await scene.trends[0].top(TrendWindow.DAY, 10), scene.now
     assert [trend.movie_id for trend in good.items] == ["1", "2"]
@@ -366,56 +368,56 @@ async def test_a_store_that_is_away_has_the_last_good_list_told_with_its_age() -
 
 async def test_a_store_that_has_gone_back_to_an_earlier_state_is_filled_again() -> None:
     scene = Scene()
-    await scene.heal()
+    await scene.rebuild()
     await scene.do("1")
     scene.now += SECOND
     earlier = copy.deepcopy(scene.store.__dict__)
     await scene.do("2")
     scene.store.__dict__.update(earlier)
-    await scene.heal()
+    await scene.rebuild()
     await scene.check()
 
 
 async def test_a_life_that_was_filled_half_is_begun_anew() -> None:
     scene = Scene()
     await scene.do("1")
-    await scene.heal(looks=1)
+    await scene.rebuild(looks=1)
     scene.store.is_away = scene.store.is_doing = True
     with pytest.raises(StoreUnavailable):
         await scene.trends[0]._fill(NOW + SECOND, scene.now)
     scene.store.is_away = False
-    await scene.heal()
+    await scene.rebuild()
     await scene.check()
 
 
 async def test_a_begin_that_nobody_confirmed_is_seen_later() -> None:
     scene = Scene()
     await scene.do("1")
-    begin, scene.store.is_doing = scene.store.begin, True
+    begin, scene.store.is_doing = scene.store.start_epoch, True
 
     async def begin_and_fall_silent(since: datetime, instead_of: datetime | None) -> bool:
         scene.store.is_away = True
         return await begin(since, instead_of)
 
-    scene.store.begin = begin_and_fall_silent  # type: ignore[method-assign]
+    scene.store.start_epoch = begin_and_fall_silent  # type: ignore[method-assign]
     with pytest.raises(StoreUnavailable):
-        await scene.trends[0].heal()
-    scene.store.begin, scene.store.is_away = begin, False  # type: ignore[method-assign]
+        await scene.trends[0].rebuild()
+    scene.store.start_epoch, scene.store.is_away = begin, False  # type: ignore[method-assign]
     scene.now += 5 * SECOND
-    await scene.heal(looks=1)
+    await scene.rebuild(looks=1)
     await scene.check()
 
 
 async def test_events_that_are_away_cost_another_life() -> None:
     scene = Scene()
     await scene.events.append("1", "2")
-    await scene.heal(looks=1)
+    await scene.rebuild(looks=1)
     scene.events.is_away = True
     with pytest.raises(StoreUnavailable):
-        await scene.heal(looks=1)
+        await scene.rebuild(looks=1)
     scene.events.is_away = False
     scene.now += 5 * SECOND
-    await scene.heal()
+    await scene.rebuild()
     await scene.check()
 
 
@@ -423,27 +425,27 @@ async def test_whoever_comes_first_fills_a_life_and_another_begins_anew_where_th
     scene = Scene(2)
     await scene.events.append("1")
     killed, other = scene.trends
-    await killed.heal()
+    await killed.rebuild()
     scene.trends = [other]
-    await scene.heal()
+    await scene.rebuild()
     await scene.check()
     scene.store.lose_everything()
-    await scene.heal(looks=1)
-    life = await scene.store.life()
-    assert life is not None
-    assert await scene.store.claim(life.since)  # by one who is killed then
-    await scene.heal(looks=10)
+    await scene.rebuild(looks=1)
+    epoch = await scene.store.epoch()
+    assert epoch is not None
+    assert await scene.store.claim_rebuild(epoch.since)  # by one who is killed then
+    await scene.rebuild(looks=10)
     assert (await scene.trends[0].top(TrendWindow.DAY, 10)).is_stale
-    scene.now = life.since + SETTLE + FILL
-    await scene.heal()
+    scene.now = epoch.since + SETTLE + FILL
+    await scene.rebuild()
     await scene.check()
 
 
 async def test_a_process_heals_once_at_a_time() -> None:
     scene = Scene()
     await scene.events.append(*(str(number) for number in range(30)))
-    await scene.heal(looks=1)
-    await asyncio.gather(*(scene.trends[0].heal() for _ in range(5)))
+    await scene.rebuild(looks=1)
+    await asyncio.gather(*(scene.trends[0].rebuild() for _ in range(5)))
     await scene.check()
 
 
@@ -451,7 +453,7 @@ async def test_an_add_or_a_fill_that_is_cancelled_is_in_doubt() -> None:
     scene = Scene()
 
     async def cancelled(call: Coroutine[object, object, object]) -> None:
-        add, fill = scene.store.add, scene.store.fill
+        add, fill = scene.store.add, scene.store.finish_rebuild
 
         hangs = asyncio.Event()
 
@@ -459,51 +461,51 @@ async def test_an_add_or_a_fill_that_is_cancelled_is_in_doubt() -> None:
             hangs.set()
             return await asyncio.sleep(3600, result=True)
 
-        scene.store.add = scene.store.fill = hang  # type: ignore[method-assign,assignment]
+        scene.store.add = scene.store.finish_rebuild = hang  # type: ignore[method-assign,assignment]
         task = asyncio.create_task(call)
         await hangs.wait()
         task.cancel()
         with pytest.raises(asyncio.CancelledError):
             await task
-        scene.store.add, scene.store.fill = add, fill  # type: ignore[method-assign]
+        scene.store.add, scene.store.finish_rebuild = add, fill  # type: ignore[method-assign]
 
     await scene.do("1")
-    await scene.heal(looks=1)
+    await scene.rebuild(looks=1)
     await cancelled(scene.trends[0]._fill(NOW + SECOND, scene.now))
-    first = await scene.store.life()
-    await scene.heal()
-    second = await scene.store.life()
+    first = await scene.store.epoch()
+    await scene.rebuild()
+    second = await scene.store.epoch()
     assert first is not None
     assert second is not None
     assert first.since < second.since
     await cancelled(scene.trends[0].add(await scene.events.append("2")))
     scene.now += SECOND
-    await scene.heal()
+    await scene.rebuild()
     await scene.check()
 
 
 async def test_a_clock_that_was_ahead_for_a_while_costs_one_filling() -> None:
     scene = Scene()
-    await scene.heal()
+    await scene.rebuild()
     scene.now += HOUR
     await scene.do("1")
     scene.store.is_away = True
     await scene.do("2")
     scene.now -= HOUR - SECOND
     scene.store.is_away = False
-    scene.events.kept = [a_view(deed.movie_id, scene.now) for deed in scene.events.kept]
-    await scene.heal()
-    life = await scene.store.life()
-    assert life is not None
-    assert life.is_filled
-    await scene.heal()
-    assert await scene.store.life() == life
+    scene.events.kept = [a_view(interaction.movie_id, scene.now) for interaction in scene.events.kept]
+    await scene.rebuild()
+    epoch = await scene.store.epoch()
+    assert epoch is not None
+    assert epoch.is_filled
+    await scene.rebuild()
+    assert await scene.store.epoch() == epoch
     await scene.check()
 
 
 async def test_the_store_is_asked_once_a_second() -> None:
     scene = Scene()
-    await scene.heal()
+    await scene.rebuild()
     await scene.do("1", "2")
     calls = scene.store.calls
     answers: list[Trending] = []
@@ -529,34 +531,34 @@ def test_whatever_happens_each_deed_counts_once_in_the_end(seed: int) -> None:
             return NOW + timedelta(seconds=loop.time())
 
         store, events = ShakyTrends(chance), Events(clock, lambda: 2.9 * chance.random() ** 8)
-        processes: list[Trends] = []
+        processes: list[TrendingService] = []
         running: set[asyncio.Task[None]] = set()
 
-        async def work(trends: Trends) -> None:
+        async def work(trends: TrendingService) -> None:
             while loop.time() < 200:
                 await trends.add(await events.append(*(chance.choice("abcdefgh") for _ in range(chance.randrange(4)))))
                 await asyncio.sleep(chance.random())
 
-        async def heal(trends: Trends) -> None:
+        async def rebuild(trends: TrendingService) -> None:
             while loop.time() < 400:
                 with contextlib.suppress(StoreUnavailable):
-                    await trends.heal()
+                    await trends.rebuild()
                 await asyncio.sleep(5 * chance.random())
 
-        def begin() -> None:
+        def start_epoch() -> None:
             trends = process(store, events, clock)
             processes.append(trends)
-            running.update((asyncio.create_task(work(trends)), asyncio.create_task(heal(trends))))
+            running.update((asyncio.create_task(work(trends)), asyncio.create_task(rebuild(trends))))
 
         for _ in range(3):
-            begin()
+            start_epoch()
         while loop.time() < 200:
             await asyncio.sleep(20 * chance.random())
             match chance.randrange(4):
                 case 0:
                     store.lose_everything()
                 case 1:
-                    begin()
+                    start_epoch()
                 case _:
                     store.is_away, store.is_doing = True, chance.random() < 0.5
                     await asyncio.sleep(8 * chance.random())

@@ -4,7 +4,7 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
 from movie_core.accounts.keyring import Keyring
-from movie_core.memory import MemoryAuditLog, MemoryBook, MemoryOutbox, MemorySessions, MemoryUsers
+from movie_core.memory import MemoryAuditLog, MemoryDatabase, MemoryOutbox, MemorySessionStore, MemoryUserRepo
 from movie_core.testing import UNLIMITED, AuditLogContract, AuditStores, Stores
 
 
@@ -12,6 +12,6 @@ class TestMemoryAuditLog(AuditLogContract):
     @asynccontextmanager
     async def open(self) -> AsyncIterator[AuditStores]:
         keys = Keyring(["a secret of the tests, 32 bytes or more"])
-        book = MemoryBook(UNLIMITED, keys)
-        accounts = Stores(MemoryUsers(book), MemorySessions(book), MemoryOutbox(book), keys)
-        yield AuditStores(MemoryAuditLog(book), accounts)
+        database = MemoryDatabase(UNLIMITED, keys)
+        accounts = Stores(MemoryUserRepo(database), MemorySessionStore(database), MemoryOutbox(database), keys)
+        yield AuditStores(MemoryAuditLog(database), accounts)

@@ -4,7 +4,7 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
 from movie_core.accounts.keyring import Keyring
-from movie_core.memory import MemoryBook, MemoryEvents, MemoryOutbox, MemorySessions, MemoryUsers
+from movie_core.memory import MemoryDatabase, MemoryEventStore, MemoryOutbox, MemorySessionStore, MemoryUserRepo
 from movie_core.testing import UNLIMITED, AnalyticsContract, EventStoreContract, EventStores, Stores
 
 KEYS = Keyring(["a secret of the tests, 32 bytes or more"])
@@ -13,9 +13,9 @@ KEYS = Keyring(["a secret of the tests, 32 bytes or more"])
 class OverMemory:
     @asynccontextmanager
     async def open(self) -> AsyncIterator[EventStores]:
-        book = MemoryBook(UNLIMITED, KEYS)
-        events = MemoryEvents(book)
-        accounts = Stores(MemoryUsers(book), MemorySessions(book), MemoryOutbox(book), KEYS)
+        database = MemoryDatabase(UNLIMITED, KEYS)
+        events = MemoryEventStore(database)
+        accounts = Stores(MemoryUserRepo(database), MemorySessionStore(database), MemoryOutbox(database), KEYS)
         yield EventStores(accounts, events, events)
 
 

@@ -5,27 +5,27 @@ import random
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 
-from movie_core import MemoryCatalogue, MemorySeenMovies, Movie
+from movie_core import MemoryMovieCatalogue, MemorySeenMovies, Movie
 from movie_core.accounts.keyring import Keyring
 from movie_core.accounts.outbox import MailRejected, MailRules, MailUnavailable
 from movie_core.memory import (
     ENTRY_BYTES,
-    MemoryBook,
-    MemoryEntries,
-    MemoryHasher,
+    MemoryAccessTokens,
+    MemoryCacheStore,
+    MemoryDatabase,
+    MemoryDeliveryNotifier,
     MemoryMailer,
-    MemoryNotifier,
     MemoryOutbox,
+    MemoryPasswordHasher,
     MemoryRateLimiter,
-    MemorySessions,
-    MemoryTokens,
-    MemoryUsers,
+    MemorySessionStore,
+    MemoryUserRepo,
     PlainAddressSyntax,
-    PlainStrength,
+    PlainPasswordStrength,
 )
 from movie_core.ports import Mailer
 from movie_core.quotas import Rate
-from movie_core.search.caching import CacheStats, Entry
+from movie_core.search.caching import CacheEntry, CacheStats
 from movie_core.testing import (
     AccessTokensContract,
     AddressSyntaxContract,
@@ -49,25 +49,25 @@ KEYS = Keyring(["a secret of the tests, 32 bytes or more"])
 
 class TestMemoryCatalogue(MovieCatalogueContract):
     @asynccontextmanager
-    async def open(self, movies: Sequence[Movie]) -> AsyncIterator[MemoryCatalogue]:
-        yield MemoryCatalogue(movies)
+    async def open(self, movies: Sequence[Movie]) -> AsyncIterator[MemoryMovieCatalogue]:
+        yield MemoryMovieCatalogue(movies)
 
     @asynccontextmanager
-    async def open_two(self) -> AsyncIterator[tuple[MemoryCatalogue, MemoryCatalogue]]:
-        yield MemoryCatalogue(source="one"), MemoryCatalogue(source="other")
+    async def open_two(self) -> AsyncIterator[tuple[MemoryMovieCatalogue, MemoryMovieCatalogue]]:
+        yield MemoryMovieCatalogue(source="one"), MemoryMovieCatalogue(source="other")
 
 
 class TestMemorySeenMovies(SeenMoviesContract):
     @asynccontextmanager
     async def open(self) -> AsyncIterator[MemorySeenMovies]:
-        yield MemorySeenMovies(MemoryCatalogue(source="third_party"))
+        yield MemorySeenMovies(MemoryMovieCatalogue(source="third_party"))
 
 
 class OverMemory:
     @asynccontextmanager
     async def open(self, rules: MailRules) -> AsyncIterator[Stores]:
-        book = MemoryBook(rules, KEYS)
-        yield Stores(MemoryUsers(book), MemorySessions(book), MemoryOutbox(book), KEYS)
+        database = MemoryDatabase(rules, KEYS)
+        yield Stores(MemoryUserRepo(database), MemorySessionStore(database), MemoryOutbox(database), KEYS)
 
 
 class TestMemoryUsers(OverMemory, UserRepoContract):
@@ -91,19 +91,19 @@ class TestMemoryMailer(MailerContract):
 
     async def delivered(self, mailer: Mailer) -> Sequence[Delivered]:
         assert isinstance(mailer, MemoryMailer)
-        return [Delivered((one.recipient,), one.mail_id, frozenset(), " ".join(one.links)) for one in mailer.letters]
+        return [Delivered((one.recipient,), one.mail_id, frozenset(), " ".join(one.links)) for one in mailer.emails]
 
 
 class TestMemoryDoorbell(DeliveryNotifierContract):
     @asynccontextmanager
-    async def open(self, *, is_away: bool = False) -> AsyncIterator[MemoryNotifier]:
-        yield MemoryNotifier()
+    async def open(self, *, is_away: bool = False) -> AsyncIterator[MemoryDeliveryNotifier]:
+        yield MemoryDeliveryNotifier()
 
 
 class TestMemoryHasher(PasswordHasherContract):
     @asynccontextmanager
-    async def open(self) -> AsyncIterator[MemoryHasher]:
-        yield MemoryHasher()
+    async def open(self) -> AsyncIterator[MemoryPasswordHasher]:
+        yield MemoryPasswordHasher()
 
     def outdated_hash(self) -> str:
         return "md5$1234"
@@ -111,8 +111,8 @@ class TestMemoryHasher(PasswordHasherContract):
 
 class TestMemoryTokens(AccessTokensContract):
     @asynccontextmanager
-    async def open(self, keys: Keyring) -> AsyncIterator[MemoryTokens]:
-        yield MemoryTokens(keys)
+    async def open(self, keys: Keyring) -> AsyncIterator[MemoryAccessTokens]:
+        yield MemoryAccessTokens(keys)
 
 
 class TestPlainAddressSyntax(AddressSyntaxContract):
@@ -123,8 +123,8 @@ class TestPlainAddressSyntax(AddressSyntaxContract):
 
 class TestPlainStrength(PasswordStrengthContract):
     @asynccontextmanager
-    async def open(self) -> AsyncIterator[PlainStrength]:
-        yield PlainStrength()
+    async def open(self) -> AsyncIterator[PlainPasswordStrength]:
+        yield PlainPasswordStrength()
 
 
 class TestMemoryRateLimiter(RateLimiterContract):
@@ -151,8 +151,8 @@ class TestMemoryEntries(CacheStoreContract):
     time = 1_700_000_000.0
 
     @asynccontextmanager
-    async def open(self) -> AsyncIterator[MemoryEntries]:
-        yield MemoryEntries(clock=self.now)
+    async def open(self) -> AsyncIterator[MemoryCacheStore]:
+        yield MemoryCacheStore(clock=self.now)
 
     def now(self) -> float:
         return self.time
@@ -162,13 +162,13 @@ class TestMemoryEntries(CacheStoreContract):
         await asyncio.sleep(0)
 
 
-def an_entry(size: int, *, fence: int = 1, until: float = 100.0) -> Entry:
-    return Entry(b"x" * size, 0.0, until / 2, until, fence)
+def an_entry(size: int, *, fence: int = 1, until: float = 100.0) -> CacheEntry:
+    return CacheEntry(b"x" * size, 0.0, until / 2, until, fence)
 
 
-def bounded(most: int) -> MemoryEntries:
+def bounded(most: int) -> MemoryCacheStore:
     """A store for `most` entries that need 1,000 bytes each with their key of one character."""
-    return MemoryEntries(most * 1000, clock=lambda: 0.0)
+    return MemoryCacheStore(most * 1000, clock=lambda: 0.0)
 
 
 ROUND = 1000 - ENTRY_BYTES - 1
@@ -188,7 +188,7 @@ async def test_entries_stay_within_their_bytes_and_the_one_used_longest_ago_goes
 
 
 async def test_a_hot_entry_survives_a_flood_of_others() -> None:
-    store = MemoryEntries(1_000_000, clock=lambda: 0.0)
+    store = MemoryCacheStore(1_000_000, clock=lambda: 0.0)
     store.keep("hot", an_entry(1000))
     for number in range(20_000):
         store.keep(str(number), an_entry(number % 500))
@@ -209,7 +209,7 @@ async def test_an_entry_that_needs_more_than_a_tenth_is_not_kept_nor_an_older_on
 
 async def test_bytes_are_counted_right_whatever_replaces_what() -> None:
     now = [0.0]
-    store, chance = MemoryEntries(20_000, clock=lambda: now[0]), random.Random(5)
+    store, chance = MemoryCacheStore(20_000, clock=lambda: now[0]), random.Random(5)
     for number in range(5000):
         now[0] += chance.random()
         until = now[0] + chance.choice((-1, 1, 60))
@@ -221,7 +221,7 @@ async def test_bytes_are_counted_right_whatever_replaces_what() -> None:
 
 async def test_peek_shows_an_entry_past_its_stale_until_as_long_as_it_is_there() -> None:
     now = [0.0]
-    store = MemoryEntries(clock=lambda: now[0])
+    store = MemoryCacheStore(clock=lambda: now[0])
     entry = an_entry(1)
     store.keep("a", entry)
     now[0] = 100.0
@@ -230,7 +230,7 @@ async def test_peek_shows_an_entry_past_its_stale_until_as_long_as_it_is_there()
 
 
 async def test_forgetting_is_clearing() -> None:
-    store = MemoryEntries(clock=lambda: 0.0)
+    store = MemoryCacheStore(clock=lambda: 0.0)
     generation = await store.generation()
     store.keep("a", an_entry(1))
     assert store.forget() == 1
@@ -240,7 +240,7 @@ async def test_forgetting_is_clearing() -> None:
 
 async def test_leases_that_have_ended_are_forgotten() -> None:
     now = [0.0]
-    store = MemoryEntries(clock=lambda: now[0])
+    store = MemoryCacheStore(clock=lambda: now[0])
     for number in range(20_000):
         now[0] += 1.0
         await store.lease(str(number), 60)

@@ -4,7 +4,7 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
 from movie_core.accounts.keyring import Keyring
-from movie_core.memory import MemoryBook, MemoryOutbox, MemoryRatings, MemorySessions, MemoryUsers
+from movie_core.memory import MemoryDatabase, MemoryOutbox, MemoryRatingStore, MemorySessionStore, MemoryUserRepo
 from movie_core.testing import UNLIMITED, RatingStoreContract, RatingStores, Stores
 
 
@@ -12,6 +12,6 @@ class TestMemoryRatings(RatingStoreContract):
     @asynccontextmanager
     async def open(self) -> AsyncIterator[RatingStores]:
         keys = Keyring(["a secret of the tests, 32 bytes or more"])
-        book = MemoryBook(UNLIMITED, keys)
-        accounts = Stores(MemoryUsers(book), MemorySessions(book), MemoryOutbox(book), keys)
-        yield RatingStores(MemoryRatings(book), accounts)
+        database = MemoryDatabase(UNLIMITED, keys)
+        accounts = Stores(MemoryUserRepo(database), MemorySessionStore(database), MemoryOutbox(database), keys)
+        yield RatingStores(MemoryRatingStore(database), accounts)

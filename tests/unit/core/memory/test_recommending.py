@@ -3,7 +3,7 @@
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
-from movie_core.memory import MemoryModels, MemoryRecommender
+from movie_core.memory import MemoryModelStore, MemoryRecommender
 from movie_core.ports import MovieCatalogue, RatingStore
 from movie_core.testing import ModelStoreContract, RecommenderContract
 
@@ -16,5 +16,5 @@ class TestMemoryRecommender(RecommenderContract):
 
 class TestMemoryModels(ModelStoreContract):
     @asynccontextmanager
-    async def open(self) -> AsyncIterator[MemoryModels]:
-        yield MemoryModels()
+    async def open(self) -> AsyncIterator[MemoryModelStore]:
+        yield MemoryModelStore()

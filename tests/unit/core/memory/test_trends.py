@@ -7,14 +7,21 @@ from datetime import timedelta
 from movie_core.accounts.keyring import Keyring
 from movie_core.accounts.outbox import MailRules
 from movie_core.discovery.trending import KEPT_MOVIES
-from movie_core.memory import MemoryBook, MemoryOrders, MemoryOutbox, MemorySessions, MemoryTrends, MemoryUsers
+from movie_core.memory import (
+    MemoryDatabase,
+    MemoryOutbox,
+    MemoryPersonalOrderStore,
+    MemorySessionStore,
+    MemoryTrendStore,
+    MemoryUserRepo,
+)
 from movie_core.testing import NOW, OrderStores, PersonalOrderStoreContract, Stores, TrendStoreContract
 
 
 class TestMemoryTrends(TrendStoreContract):
     @asynccontextmanager
-    async def open(self, kept: int = KEPT_MOVIES) -> AsyncIterator[MemoryTrends]:
-        yield MemoryTrends(kept)
+    async def open(self, kept: int = KEPT_MOVIES) -> AsyncIterator[MemoryTrendStore]:
+        yield MemoryTrendStore(kept)
 
 
 class TestMemoryOrders(PersonalOrderStoreContract):
@@ -23,9 +30,9 @@ class TestMemoryOrders(PersonalOrderStoreContract):
     @asynccontextmanager
     async def open(self) -> AsyncIterator[OrderStores]:
         keys = Keyring(["k" * 32])
-        book = MemoryBook(MailRules(link_ttl=timedelta(hours=24), limit=None), keys)
-        accounts = Stores(MemoryUsers(book), MemorySessions(book), MemoryOutbox(book), keys)
-        yield OrderStores(MemoryOrders(lambda: self.now), accounts)
+        database = MemoryDatabase(MailRules(link_ttl=timedelta(hours=24), limit=None), keys)
+        accounts = Stores(MemoryUserRepo(database), MemorySessionStore(database), MemoryOutbox(database), keys)
+        yield OrderStores(MemoryPersonalOrderStore(lambda: self.now), accounts)
 
     async def pass_time(self, seconds: float) -> None:
         self.now += timedelta(seconds=seconds)

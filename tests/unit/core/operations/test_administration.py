@@ -11,7 +11,7 @@ from movie_core.accounts.keyring import Keyring
 from movie_core.accounts.outbox import MailRules, MailState
 from movie_core.accounts.services import AccountRules, Accounts
 from movie_core.accounts.session_registry import SessionRegistry
-from movie_core.accounts.users import Account, PersonState
+from movie_core.accounts.users import User, UserState
 from movie_core.errors import (
     InvalidEmail,
     InvalidToken,
@@ -25,7 +25,7 @@ from movie_core.errors import (
 from movie_core.operations.administration import Administration
 from movie_core.operations.audit import COMMAND_LINE, Action, AuditEntry
 from movie_core.paging import Window
-from movie_core.search.caching import Entry
+from movie_core.search.caching import CacheEntry
 from movie_core.testing import NOW
 
 ANN, BOB = "ann@example.com", "bob@example.com"
@@ -38,40 +38,40 @@ class Office:
     def __init__(self) -> None:
         self.now = NOW
         keys = Keyring(["k" * 32])
-        book = memory.MemoryBook(MailRules(timedelta(hours=24), None), keys)
-        users, sessions = memory.MemoryUsers(book), memory.MemorySessions(book)
-        self.outbox, self.log, self.bell = (
-            memory.MemoryOutbox(book),
-            memory.MemoryAuditLog(book),
-            memory.MemoryDoorbell(),
+        database = memory.MemoryDatabase(MailRules(timedelta(hours=24), None), keys)
+        users, sessions = memory.MemoryUserRepo(database), memory.MemorySessionStore(database)
+        self.outbox, self.log, self.notifier = (
+            memory.MemoryOutbox(database),
+            memory.MemoryAuditLog(database),
+            memory.MemoryDeliveryNotifier(),
         )
         self.accounts = Accounts(
             users,
             sessions,
             SessionRegistry(sessions, self.clock),
-            memory.MemoryHasher(),
-            memory.MemoryTokens(keys, self.clock),
+            memory.MemoryPasswordHasher(),
+            memory.MemoryAccessTokens(keys, self.clock),
             memory.PlainAddressSyntax(),
             memory.PlainUsernameSyntax(),
-            memory.PlainStrength(),
+            memory.PlainPasswordStrength(),
             memory.MemoryMailer(),
-            self.bell,
+            self.notifier,
             keys,
             AccountRules(password_min=8, access_ttl=timedelta(minutes=15), refresh_ttl=timedelta(days=5)),
             self.clock,
             personal=[self.log],
         )
-        self.administration = Administration(self.accounts, users, self.outbox, self.bell, self.log, self.clock)
+        self.administration = Administration(self.accounts, users, self.outbox, self.notifier, self.log, self.clock)
 
     def clock(self) -> datetime:
         return self.now
 
-    async def join(self, email: str = ANN) -> Account:
+    async def join(self, email: str = ANN) -> User:
         """An account that nobody of staff had to do with."""
         await self.accounts.register(email, email.partition("@")[0], PASSWORD)
         return await self.accounts.set_active(email, True)
 
-    async def deeds(self) -> Sequence[AuditEntry]:
+    async def interactions(self) -> Sequence[AuditEntry]:
         return (await self.administration.audit(Window(limit=100)))[1]
 
     async def dead_mails(self, *names: str) -> list[str]:
@@ -79,7 +79,7 @@ class Office:
             await self.accounts.register(f"{name}@example.com", name, PASSWORD)
         claimed = await self.outbox.claim("test", self.now, 20, timedelta(seconds=20))
         for mail in claimed:
-            await self.outbox.settle("test", replace(mail, state=MailState.DEAD))
+            await self.outbox.complete("test", replace(mail, state=MailState.DEAD))
         return [mail.id for mail in claimed]
 
 
@@ -87,7 +87,7 @@ async def test_each_deed_is_kept_with_who_did_it_and_when() -> None:
     office = Office()
     ann, bob = await office.join(), await office.join(BOB)
     administration = office.administration
-    for deed in (
+    for interaction in (
         administration.set_staff(COMMAND_LINE, ANN, True),
         administration.set_active(ann.id, BOB, False),
         administration.set_active(ann.id, BOB, True),
@@ -95,8 +95,8 @@ async def test_each_deed_is_kept_with_who_did_it_and_when() -> None:
         administration.set_staff(COMMAND_LINE, ANN, False),
     ):
         office.now += timedelta(minutes=1)
-        await deed
-    told = [(one.at - NOW, one.actor, one.action, one.account_id) for one in await office.deeds()]
+        await interaction
+    told = [(one.at - NOW, one.actor, one.action, one.account_id) for one in await office.interactions()]
     assert told == [
         (timedelta(minutes=5), COMMAND_LINE, Action.STAFF_REVOKED, ann.id),
         (timedelta(minutes=4), ann.id, Action.SESSIONS_ENDED, bob.id),
@@ -110,15 +110,15 @@ async def test_what_could_not_be_done_is_not_kept() -> None:
     office = Office()
     administration = office.administration
     for email, error in (("nobody@example.com", UserNotFound), ("no address", InvalidEmail)):
-        for deed in (
+        for interaction in (
             administration.set_staff(COMMAND_LINE, email, True),
             administration.set_active(COMMAND_LINE, email, True),
             administration.end_sessions(COMMAND_LINE, email),
             administration.erase(COMMAND_LINE, email),
         ):
             with pytest.raises(error):
-                await deed
-    assert not await office.deeds()
+                await interaction
+    assert not await office.interactions()
 
 
 async def test_ended_sessions_are_counted_and_over() -> None:
@@ -149,7 +149,7 @@ async def test_an_erasure_is_kept_and_not_whose() -> None:
     await office.administration.set_staff(COMMAND_LINE, ANN, True)
     await office.administration.set_staff(ann.id, BOB, True)
     await office.administration.erase(bob.id, ANN)
-    told = [(one.actor, one.action, one.account_id) for one in await office.deeds()]
+    told = [(one.actor, one.action, one.account_id) for one in await office.interactions()]
     assert sorted(told, key=str) == sorted(
         [
             (bob.id, Action.USER_ERASED, None),
@@ -166,7 +166,7 @@ async def test_nobody_shuts_themselves_out_through_a_change() -> None:
     for is_active, is_staff in ((False, None), (None, False), (True, False), (False, True)):
         with pytest.raises(OwnAccount):
             await office.administration.change(ann.id, ann.id, is_active=is_active, is_staff=is_staff)
-    assert not await office.deeds()
+    assert not await office.interactions()
     assert (await office.administration.change(COMMAND_LINE, ann.id, is_active=False)).is_active is False
 
 
@@ -174,19 +174,19 @@ async def test_a_change_of_nothing_is_kept_nowhere() -> None:
     office = Office()
     ann = await office.join()
     assert (await office.administration.change(ann.id, ann.id)).id == ann.id
-    assert not await office.deeds()
+    assert not await office.interactions()
 
 
 async def test_dead_mails_are_tried_again_at_once_and_each_is_kept() -> None:
     office = Office()
     mail_ids = await office.dead_mails("cleo", "dora")
-    rings = office.bell.rings
+    rings = office.notifier.rings
     assert sorted(await office.administration.retry(COMMAND_LINE, None)) == sorted(mail_ids)
-    assert office.bell.rings == rings + 1
-    assert sorted(one.mail_id or "" for one in await office.deeds()) == sorted(mail_ids)
-    assert {one.action for one in await office.deeds()} == {Action.MAIL_RETRIED}
+    assert office.notifier.rings == rings + 1
+    assert sorted(one.mail_id or "" for one in await office.interactions()) == sorted(mail_ids)
+    assert {one.action for one in await office.interactions()} == {Action.MAIL_RETRIED}
     assert not await office.administration.retry(COMMAND_LINE, None)
-    assert (office.bell.rings, len(await office.deeds())) == (rings + 1, 2)
+    assert (office.notifier.rings, len(await office.interactions())) == (rings + 1, 2)
 
 
 async def test_one_mail_is_tried_again_where_it_is_dead() -> None:
@@ -197,18 +197,18 @@ async def test_one_mail_is_tried_again_where_it_is_dead() -> None:
         await office.administration.retry_one("somebody", mail_id)
     with pytest.raises(MailNotFound):
         await office.administration.retry_one("somebody", "another")
-    assert len(await office.deeds()) == 1
+    assert len(await office.interactions()) == 1
 
 
 async def test_a_flush_tells_how_much_it_was_and_is_kept() -> None:
     office = Office()
-    entries = memory.MemoryEntries(1_000_000)
+    entries = memory.MemoryCacheStore(1_000_000)
     lease = await entries.lease("a", 10)
     assert lease is not None
-    entry = Entry(b"{}", 0.0, 1e12, 1e12, lease.fence)
+    entry = CacheEntry(b"{}", 0.0, 1e12, 1e12, lease.fence)
     assert await entries.write("a", entry)
     assert await office.administration.flush(COMMAND_LINE, entries) == 1
-    assert [one.action for one in await office.deeds()] == [Action.CACHE_FLUSHED]
+    assert [one.action for one in await office.interactions()] == [Action.CACHE_FLUSHED]
 
 
 async def test_what_the_log_cannot_take_is_said_to_be_done(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -229,7 +229,7 @@ async def test_a_page_past_the_end_is_refused_but_not_of_an_empty_list() -> None
     office = Office()
     past = Window(5, 10)
     for empty in (
-        office.administration.people(past, "", PersonState.ACCOUNT),
+        office.administration.list_users(past, "", UserState.ACCOUNT),
         office.administration.mails(past, None),
         office.administration.audit(past),
     ):
@@ -238,7 +238,7 @@ async def test_a_page_past_the_end_is_refused_but_not_of_an_empty_list() -> None
     await office.dead_mails("cleo")
     await office.administration.set_staff(COMMAND_LINE, ANN, True)
     for full in (
-        office.administration.people(past, " ANN ", PersonState.ACCOUNT),
+        office.administration.list_users(past, " ANN ", UserState.ACCOUNT),
         office.administration.mails(past, MailState.DEAD),
         office.administration.audit(past),
     ):

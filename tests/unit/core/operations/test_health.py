@@ -5,9 +5,9 @@ from movie_core.operations.health import REMEMBER_SECONDS, Dependency, Readiness
 
 
 class Counted:
-    def __init__(self, name: str, *, is_vital: bool = False) -> None:
+    def __init__(self, name: str, *, is_required: bool = False) -> None:
         self.calls, self.is_away = 0, False
-        self.part = Dependency(name, self.check, "start it", is_vital)
+        self.part = Dependency(name, self.check, "start it", is_required)
 
     async def check(self) -> str:
         self.calls += 1
@@ -19,7 +19,7 @@ class Counted:
 
 async def test_a_part_away_degrades_and_a_vital_one_ends_service() -> None:
     now = 0.0
-    database, source = Counted("database", is_vital=True), Counted("source")
+    database, source = Counted("database", is_required=True), Counted("source")
     readiness = Readiness([database.part, source.part], clock=lambda: now)
     assert (await readiness.status())[0] is Status.READY
     source.is_away = True

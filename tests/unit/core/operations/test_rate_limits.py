@@ -13,11 +13,11 @@ from movie_core.errors import RateLimited
 from movie_core.memory import MemoryRateLimiter
 from movie_core.operations import rate_limits as limits
 from movie_core.operations.rate_limits import (
-    WIDER,
+    SINGLE_FACTOR_MULTIPLIER,
     LeasedLimit,
-    Limits,
     LoginAttempt,
     PermitWindow,
+    RateLimits,
     UserLimit,
     network_of,
     networks_of,
@@ -145,7 +145,7 @@ class Recording(MemoryRateLimiter):
         is_allowed = self.refused is None or not key.startswith(self.refused)
         return is_allowed, Quota(name, rate, int(is_allowed), 1.0)
 
-    async def take_back(self, name: str, key: str, rate: Rate) -> None:
+    async def refund(self, name: str, key: str, rate: Rate) -> None:
         self.taken_back.append((name, key, rate))
 
 
@@ -160,11 +160,11 @@ def of_accounts(hits: list[tuple[str, str, Rate]]) -> list[tuple[str, str, Rate]
     return [hit for hit in hits if not hit[1].startswith("network:")]
 
 
-def limits_over(limiter: MemoryRateLimiter) -> Limits:
-    return Limits(limiter, login=LOGIN, register=REGISTER)
+def limits_over(limiter: MemoryRateLimiter) -> RateLimits:
+    return RateLimits(limiter, login=LOGIN, register=REGISTER)
 
 
-async def is_admitted(limits: Limits, networks: tuple[str, ...], known: Iterable[str] = ()) -> bool:
+async def is_admitted(limits: RateLimits, networks: tuple[str, ...], known: Iterable[str] = ()) -> bool:
     """Whether a login passes, which then fails."""
     try:
         await limits.login(ADA, networks, frozenset(known))
@@ -177,12 +177,12 @@ async def test_a_login_counts_for_its_account_from_each_network_and_from_all() -
     limiter = Recording()
     attempt = await limits_over(limiter).login(ADA, V6)
     assert attempt.quota == Quota("login", LOGIN, 1, 1.0)
-    account = of_accounts(limiter.hits)[0][1].partition(":")[0]
+    user = of_accounts(limiter.hits)[0][1].partition(":")[0]
     assert [(key, rate.amount) for _, key, rate in of_accounts(limiter.hits)] == [
-        (f"{account}:2001:db8:1:203::/64", 10),
-        (f"{account}:2001:db8:1:200::/56", 20),
-        (f"{account}:2001:db8:1::/48", 40),
-        (f"account:{account}", 10 * WIDER),
+        (f"{user}:2001:db8:1:203::/64", 10),
+        (f"{user}:2001:db8:1:200::/56", 20),
+        (f"{user}:2001:db8:1::/48", 40),
+        (f"account:{user}", 10 * SINGLE_FACTOR_MULTIPLIER),
     ]
 
 
@@ -234,7 +234,7 @@ async def test_what_is_refused_counts_nowhere() -> None:
     limiter = Recording("account:")
     with pytest.raises(RateLimited) as caught:
         await limits_over(limiter).login(ADA, V4)
-    assert caught.value.quota.rate == LOGIN.times(WIDER)
+    assert caught.value.quota.rate == LOGIN.times(SINGLE_FACTOR_MULTIPLIER)
     assert limiter.taken_back == limiter.hits[:-1]
     limiter = Recording("")
     with pytest.raises(RateLimited) as caught:
@@ -259,13 +259,13 @@ async def test_a_48_guesses_at_many_accounts_no_more_than_400_times() -> None:
             await limits.login_work(networks)
             await limits.login(f"user{n}@example.com", networks)
             admitted += 1
-    assert admitted == 4 * WIDER * LOGIN.amount
+    assert admitted == 4 * SINGLE_FACTOR_MULTIPLIER * LOGIN.amount
 
 
 async def test_many_networks_lock_out_who_comes_from_a_new_one_only() -> None:
     limits = limits_over(MemoryRateLimiter())
     strangers = [networks_of(f"203.{n}.113.{host}") for n in range(20) for host in range(20)]
-    assert sum([await is_admitted(limits, one) for one in strangers]) == WIDER * LOGIN.amount
+    assert sum([await is_admitted(limits, one) for one in strangers]) == SINGLE_FACTOR_MULTIPLIER * LOGIN.amount
     assert not await is_admitted(limits, V4)
     assert [await is_admitted(limits, V4, [V4[0]]) for _ in range(11)] == [True] * 10 + [False]
 
@@ -321,12 +321,14 @@ async def test_a_user_limit_counts_for_users_and_for_their_network() -> None:
         return True
 
     assert [await hit("ada") for _ in range(3)] == [True, True, False]
-    assert [await hit(f"user {n}") for n in range(2 * WIDER)] == [True] * (2 * WIDER - 2) + [False, False]
+    assert [await hit(f"user {n}") for n in range(2 * SINGLE_FACTOR_MULTIPLIER)] == [True] * (
+        2 * SINGLE_FACTOR_MULTIPLIER - 2
+    ) + [False, False]
 
 
 async def test_a_limit_that_is_off_counts_nothing() -> None:
     limiter = Recording("")
-    limits = Limits(limiter, login=None, register=None)
+    limits = RateLimits(limiter, login=None, register=None)
     assert await limits.login(ADA, V4) == LoginAttempt(None)
     await limits.succeeded(LoginAttempt(None))
     await limits.login_work(V4)
@@ -359,13 +361,13 @@ class Counting(MemoryRateLimiter):
         self.answered_at = 0.0
 
     async def lease(
-        self, name: str, key: str, rate: Rate, *, ahead: int, seconds: float, back: Permits | None
+        self, name: str, key: str, rate: Rate, *, prefetch: int, seconds: float, returned: Permits | None
     ) -> tuple[bool, Quota, Permits]:
-        self.asked.append(1 + ahead)
+        self.asked.append(1 + prefetch)
         await asyncio.sleep(0)
         self.clock.now += self.latency
         self.answered_at = self.clock.now
-        answer = await super().lease(name, key, rate, ahead=ahead, seconds=seconds, back=back)
+        answer = await super().lease(name, key, rate, prefetch=prefetch, seconds=seconds, returned=returned)
         self.clock.now += self.latency
         return answer
 
@@ -511,10 +513,10 @@ async def test_keys_beyond_a_bound_are_given_up(monkeypatch: pytest.MonkeyPatch)
 def test_what_is_forgotten_together_is_forgotten_with_the_last_of_it() -> None:
     window = PermitWindow(Rate(2, 60))
     for now in (60.1, 60.9):
-        assert window.take(now, "", ahead=0, seconds=3, back=None)[0]
+        assert window.take(now, "", prefetch=0, seconds=3, returned=None)[0]
     assert len(window) == 1
-    assert not window.take(120.8, "", ahead=0, seconds=3, back=None)[0]
-    assert window.take(120.9, "", ahead=0, seconds=3, back=None)[:2] == (True, 1)
+    assert not window.take(120.8, "", prefetch=0, seconds=3, returned=None)[0]
+    assert window.take(120.9, "", prefetch=0, seconds=3, returned=None)[:2] == (True, 1)
 
 
 moves = st.lists(

@@ -34,5 +34,5 @@ async def test_an_answer_lingers_where_that_is_wanted() -> None:
         asked += 1
         return asked
 
-    assert [await flights.join("key", answer, linger=60) for _ in range(3)] == [1, 1, 1]
+    assert [await flights.join("key", answer, ttl=60) for _ in range(3)] == [1, 1, 1]
     await flights.close()

@@ -9,7 +9,7 @@ from movie_core import (
     FoundMovie,
     Genre,
     InvalidQuery,
-    MemoryCatalogue,
+    MemoryMovieCatalogue,
     MemorySeenMovies,
     Movie,
     MovieNotFound,
@@ -26,15 +26,15 @@ from movie_core.provenance import CacheStatus
 from movie_core.testing import SAMPLE
 
 
-class PlainSource(MemoryCatalogue):
+class PlainSource(MemoryMovieCatalogue):
     """A source that can do nothing but search, and can be switched off."""
 
     name = "third_party"
-    abilities: frozenset[Capability] = frozenset()
+    capabilities: frozenset[Capability] = frozenset()
     is_away = False
 
     def _ask(self, ability: Capability | None = None) -> None:
-        if ability is not None and ability not in self.abilities:
+        if ability is not None and ability not in self.capabilities:
             raise FilterUnsupported(f"no {ability}")
         if self.is_away:
             raise SourceUnavailable("away")
@@ -58,79 +58,79 @@ class PlainSource(MemoryCatalogue):
 
 def plain() -> tuple[PlainSource, MemorySeenMovies, MovieSearch]:
     source = PlainSource(SAMPLE, source="third_party")
-    seen = MemorySeenMovies(MemoryCatalogue(source="third_party"))
+    seen = MemorySeenMovies(MemoryMovieCatalogue(source="third_party"))
     return source, seen, MovieSearch(source, seen)
 
 
 async def test_nothing_found_is_not_found_whatever_the_offset() -> None:
-    catalog = MovieSearch(MemoryCatalogue(SAMPLE))
+    movie_search = MovieSearch(MemoryMovieCatalogue(SAMPLE))
     for offset in (0, 500):
         with pytest.raises(MovieNotFound):
-            await catalog.search(MovieQuery("zzqxj"), Window(offset))
+            await movie_search.search(MovieQuery("zzqxj"), Window(offset))
 
 
 async def test_a_page_past_the_end_is_refused() -> None:
     with pytest.raises(PageOutOfRange, match="23 items on 3 pages"):
-        await MovieSearch(MemoryCatalogue(SAMPLE)).search(MovieQuery("river"), Window(23))
+        await MovieSearch(MemoryMovieCatalogue(SAMPLE)).search(MovieQuery("river"), Window(23))
 
 
 @pytest.mark.parametrize(
     "query", [MovieQuery(order=Order.YEAR), MovieQuery(genre="Drama"), MovieQuery.parse(year="1999")]
 )
 async def test_a_filter_that_the_source_cant_apply_is_refused_before_it_is_asked(query: MovieQuery) -> None:
-    source, _, catalog = plain()
+    source, _, movie_search = plain()
     source.is_away = True
     with pytest.raises(FilterUnsupported):
-        await catalog.search(query, Window())
+        await movie_search.search(query, Window())
 
 
 async def test_what_searches_have_shown_can_be_looked_up() -> None:
-    _, seen, catalog = plain()
+    _, seen, movie_search = plain()
     with pytest.raises(MovieNotFound):
-        await catalog.get("201")
-    await catalog.search(MovieQuery("glass"), Window())
+        await movie_search.get("201")
+    await movie_search.search(MovieQuery("glass"), Window())
     await seen.flush()
-    found = await catalog.get("201")
+    found = await movie_search.get("201")
     assert (found.movie.title, found.source) == ("The Glass Orrery", "local")
-    assert [movie.id for movie in await catalog.suggest("gla")] == ["201"]
-    assert await catalog.genres() == (Genre("Mystery", 1),)
+    assert [movie.id for movie in await movie_search.suggest("gla")] == ["201"]
+    assert await movie_search.genres() == (Genre("Mystery", 1),)
 
 
 async def test_what_a_search_has_shown_just_now_can_be_looked_up_here_and_in_another_process() -> None:
-    source, seen, catalog = plain()
+    source, seen, movie_search = plain()
     other = MovieSearch(source, MemorySeenMovies(seen.movies))
-    await catalog.search(MovieQuery("glass"), Window())
+    await movie_search.search(MovieQuery("glass"), Window())
     looking = asyncio.create_task(other.get("201"))
     await asyncio.sleep(0.05)
-    assert (await catalog.get("201")).movie.title == "The Glass Orrery"
+    assert (await movie_search.get("201")).movie.title == "The Glass Orrery"
     assert (await looking).movie.title == "The Glass Orrery"
 
 
 async def test_details_survive_an_outage_of_the_source() -> None:
-    source, seen, catalog = plain()
-    source.abilities = frozenset({Capability.DETAILS})
-    assert (await catalog.get("201")).source == "third_party"
-    await catalog.search(MovieQuery("glass"), Window())
+    source, seen, movie_search = plain()
+    source.capabilities = frozenset({Capability.DETAILS})
+    assert (await movie_search.get("201")).source == "third_party"
+    await movie_search.search(MovieQuery("glass"), Window())
     await seen.flush()
     source.is_away = True
-    assert (await catalog.get("201")).source == "local"
+    assert (await movie_search.get("201")).source == "local"
     with pytest.raises(SourceUnavailable):
-        await catalog.get("202")
+        await movie_search.get("202")
 
 
 async def shown_then_away() -> tuple[PlainSource, MemorySeenMovies, MovieSearch]:
     """All rivers and the glass orrery were shown, and the source is away."""
-    source, seen, catalog = plain()
+    source, seen, movie_search = plain()
     for text in ("river", "glass"):
-        await catalog.search(MovieQuery(text), Window(0, 100))
+        await movie_search.search(MovieQuery(text), Window(0, 100))
     await seen.flush()
     source.is_away = True
-    return source, seen, catalog
+    return source, seen, movie_search
 
 
 async def test_what_searches_have_shown_answers_for_a_source_that_is_away() -> None:
-    _, _, catalog = await shown_then_away()
-    page = await catalog.search(MovieQuery("glass"), Window())
+    _, _, movie_search = await shown_then_away()
+    page = await movie_search.search(MovieQuery("glass"), Window())
     assert ([movie.id for movie in page.items], page.source, page.state) == (["201"], "local", CacheStatus.FALLBACK)
 
 
@@ -138,13 +138,13 @@ async def test_what_searches_have_shown_answers_for_a_source_that_is_away() -> N
 async def test_what_was_never_shown_stays_unavailable_and_is_neither_missing_nor_out_of_range(
     text: str, offset: int
 ) -> None:
-    _, _, catalog = await shown_then_away()
+    _, _, movie_search = await shown_then_away()
     with pytest.raises(SourceUnavailable, match="away"):
-        await catalog.search(MovieQuery(text), Window(offset))
+        await movie_search.search(MovieQuery(text), Window(offset))
 
 
 async def test_many_who_ask_the_same_while_the_source_is_away_search_the_store_once() -> None:
-    _, seen, catalog = await shown_then_away()
+    _, seen, movie_search = await shown_then_away()
     asked: list[MovieQuery] = []
     search = seen.movies.search
 
@@ -154,14 +154,14 @@ async def test_many_who_ask_the_same_while_the_source_is_away_search_the_store_o
         return await search(query, window)
 
     seen.movies.search = counted  # type: ignore[method-assign]
-    pages = await asyncio.gather(*(catalog.search(MovieQuery("river"), Window()) for _ in range(100)))
+    pages = await asyncio.gather(*(movie_search.search(MovieQuery("river"), Window()) for _ in range(100)))
     assert len(asked) == 1
     assert len({page.items for page in pages}) == 1
 
 
 @pytest.mark.parametrize("seconds", [None, 60.0])
 async def test_a_store_that_is_away_or_slow_too_leaves_the_error_of_the_source(seconds: float | None) -> None:
-    _, seen, catalog = await shown_then_away()
+    _, seen, movie_search = await shown_then_away()
 
     async def broken(query: MovieQuery, window: Window) -> MoviePage:
         if seconds is None:
@@ -171,7 +171,7 @@ async def test_a_store_that_is_away_or_slow_too_leaves_the_error_of_the_source(s
 
     seen.movies.search = broken  # type: ignore[method-assign]
     with pytest.raises(SourceUnavailable, match="away"):
-        await catalog.search(MovieQuery("river"), Window())
+        await movie_search.search(MovieQuery("river"), Window())
 
 
 async def test_a_source_without_memory_has_no_details_to_ask_for() -> None:
@@ -180,8 +180,8 @@ async def test_a_source_without_memory_has_no_details_to_ask_for() -> None:
 
 
 async def test_a_suggestion_needs_a_text_and_a_legal_one() -> None:
-    catalog = MovieSearch(MemoryCatalogue(SAMPLE))
-    assert await catalog.suggest("   ") == ()
-    assert len(await catalog.suggest("river")) == 10
+    movie_search = MovieSearch(MemoryMovieCatalogue(SAMPLE))
+    assert await movie_search.suggest("   ") == ()
+    assert len(await movie_search.suggest("river")) == 10
     with pytest.raises(InvalidQuery):
-        await catalog.suggest("a\x00")
+        await movie_search.suggest("a\x00")

@@ -4,7 +4,14 @@ import itertools
 
 import pytest
 
-from movie_core.search.retry_policy import BreakerState, CircuitBreaker, Entry, LatencyTracker, RetryPolicy, StatusSet
+from movie_core.search.retry_policy import (
+    Admission,
+    BreakerState,
+    CircuitBreaker,
+    LatencyTracker,
+    RetryPolicy,
+    StatusSet,
+)
 
 STEP = 0.01
 
@@ -64,18 +71,18 @@ def test_a_status_that_is_no_number_is_in_no_set() -> None:
 
 
 def test_waits_lie_within_their_bounds_and_grow() -> None:
-    patience = RetryPolicy()
-    highest = [patience.wait_after(failures, 1.0) for failures in range(1, 2000)]
-    assert {patience.wait_after(failures, 0.0) for failures in range(1, 2000)} == {0.025}
+    retry_policy = RetryPolicy()
+    highest = [retry_policy.wait_after(failures, 1.0) for failures in range(1, 2000)]
+    assert {retry_policy.wait_after(failures, 0.0) for failures in range(1, 2000)} == {0.025}
     assert highest == sorted(highest)
     assert (highest[0], highest[-1]) == (0.05, 0.25)
 
 
 def test_fourteen_quick_failures_fit_the_deadline() -> None:
-    patience = RetryPolicy()
-    waits = sum(patience.wait_after(failures, 0.5) for failures in range(1, patience.tries))
-    assert patience.tries == 14
-    assert waits + 14 * 0.06 < patience.deadline - 0.5
+    retry_policy = RetryPolicy()
+    waits = sum(retry_policy.wait_after(failures, 0.5) for failures in range(1, retry_policy.tries))
+    assert retry_policy.tries == 14
+    assert waits + 14 * 0.06 < retry_policy.deadline - 0.5
 
 
 def test_the_breaker_opens_at_the_fiftieth_failure_in_a_row(breaker: CircuitBreaker, clock: HandClock) -> None:
@@ -119,7 +126,7 @@ def test_while_open_five_calls_a_second_leave(breaker: CircuitBreaker, clock: Ha
     fail(breaker, clock, 50)
     left = []
     while clock.now < 1010:
-        if breaker.arrive() is not Entry.REFUSED:
+        if breaker.arrive() is not Admission.REJECTED:
             left.append(clock.now)
             breaker.failed("status")
         if breaker.retry() == 0:
@@ -133,12 +140,12 @@ def test_while_open_five_calls_a_second_leave(breaker: CircuitBreaker, clock: Ha
 def test_after_a_silence_one_request_may_wait_for_the_answer(breaker: CircuitBreaker, clock: HandClock) -> None:
     fail(breaker, clock, 50)
     clock.now += 0.3
-    assert breaker.arrive() is Entry.PROBE
-    assert breaker.arrive() is Entry.REFUSED
+    assert breaker.arrive() is Admission.PROBE
+    assert breaker.arrive() is Admission.REJECTED
     clock.now += 2
-    assert breaker.arrive() is Entry.ASK
+    assert breaker.arrive() is Admission.TRIAL
     clock.now += 0.3
-    assert breaker.arrive() is Entry.PROBE
+    assert breaker.arrive() is Admission.PROBE
 
 
 def test_requests_under_way_wait_for_a_probe_while_the_source_may_just_be_unlucky(
@@ -181,7 +188,7 @@ def test_it_opens_again_from_half_open(breaker: CircuitBreaker, clock: HandClock
     breaker.succeeded()
     fail(breaker, clock, 50)
     assert breaker.state is BreakerState.OPEN
-    assert breaker.arrive() is Entry.REFUSED
+    assert breaker.arrive() is Admission.REJECTED
 
 
 def test_retries_are_limited_while_half_open_and_only_then(clock: HandClock) -> None:
@@ -189,7 +196,7 @@ def test_retries_are_limited_while_half_open_and_only_then(clock: HandClock) -> 
     assert all(breaker.retry() == 0 for _ in range(1000))
     fail(breaker, clock, 50)
     breaker.succeeded()
-    assert all(breaker.arrive() is Entry.GO for _ in range(100))
+    assert all(breaker.arrive() is Admission.ALLOWED for _ in range(100))
     granted = sum(breaker.retry() == 0 for _ in range(100))
     assert granted == 26  # a quarter of the requests, and one on top
     wait = breaker.retry()
@@ -213,23 +220,23 @@ def test_a_snapshot_tells_state_duration_and_fault(breaker: CircuitBreaker, cloc
 
 
 def test_a_slow_source_is_not_taken_for_a_hanging_one(clock: HandClock) -> None:
-    tempo = LatencyTracker(clock)
+    latency = LatencyTracker(clock)
     for _ in range(100):
-        tempo.answered(0.5)
-    assert tempo.hangs_after() is None, "nothing hung so far"
+        latency.answered(0.5)
+    assert latency.is_hanging_after() is None, "nothing hung so far"
     for _ in range(3):
-        tempo.hung()
-    assert tempo.hangs_after() == pytest.approx(1.25)
+        latency.hung()
+    assert latency.is_hanging_after() == pytest.approx(1.25)
 
 
 def test_hanging_calls_among_quick_ones_are_told(clock: HandClock) -> None:
-    tempo = LatencyTracker(clock)
+    latency = LatencyTracker(clock)
     for _ in range(3):
-        tempo.hung()
+        latency.hung()
     for number in range(49):
-        tempo.answered(0.06 if number % 20 else 0.6)
-    assert tempo.hangs_after() is None, "too few answers to judge by"
-    tempo.answered(0.06)
-    assert tempo.hangs_after() == pytest.approx(0.15)
+        latency.answered(0.06 if number % 20 else 0.6)
+    assert latency.is_hanging_after() is None, "too few answers to judge by"
+    latency.answered(0.06)
+    assert latency.is_hanging_after() == pytest.approx(0.15)
     clock.now += 5.1
-    assert tempo.hangs_after() is None, "that was long ago"
+    assert latency.is_hanging_after() is None, "that was long ago"
