@@ -32,7 +32,7 @@ EXPOSE 8000
 
 # Heroku runs a command line through a shell, which an entry point would keep it from.
 FROM program AS heroku
-COPY deploy/heroku.sh deploy/
+COPY deploy/heroku/start.sh deploy/heroku/
 CMD ["movie-search", "serve", "--host", "0.0.0.0"]
 
 FROM program

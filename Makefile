@@ -67,6 +67,7 @@ check-code: setup # Lint, types and import rules alone
 	@$(BIN)/ruff check .
 	@$(BIN)/ruff format --check .
 	@$(BIN)/mypy
+	@$(BIN)/mypy deploy/compose
 	@$(BIN)/lint-imports
 	@$(BIN)/deptry src
 
@@ -127,13 +128,13 @@ lock: setup ## Renew the lock file, from the public index alone
 	@env -u UV_DEFAULT_INDEX -u UV_INDEX_URL -u UV_INDEX -u UV_EXTRA_INDEX_URL $(UV) lock --no-config --upgrade
 
 secrets: ## Make the secrets that compose.yaml asks for, in .env; those that are there stay
-	@$(PYTHON) scripts/make_secrets.py
+	@$(PYTHON) deploy/compose/make_secrets.py
 
 image: ## Build the image movie-search:local (BUILD_OPTIONS=… for docker build)
 	@DOCKER_BUILDKIT=1 docker build $(BUILD_OPTIONS) --tag movie-search:local .
 
 try-compose: # The README's journey through the stack that `docker compose up` has started; kills its containers too
-	@$(PYTHON) scripts/compose_journey.py --kill
+	@$(PYTHON) deploy/compose/compose_journey.py --kill
 
 help: ## Show this
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-13s %s\n", $$1, $$2}'

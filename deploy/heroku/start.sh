@@ -4,11 +4,11 @@
 set -eu
 
 stop() {
-  echo "heroku.sh: $1" >&2
+  echo "heroku/start.sh: $1" >&2
   exit 1
 }
 
-: "${DATABASE_URL:?heroku.sh: the add-on heroku-postgresql is missing}" "${REDIS_URL:?heroku.sh: the add-on heroku-redis is missing}"
+: "${DATABASE_URL:?heroku/start.sh: the add-on heroku-postgresql is missing}" "${REDIS_URL:?heroku/start.sh: the add-on heroku-redis is missing}"
 if [ -n "${DATABASE_CA:-}" ]; then
   PGSSLROOTCERT=$(mktemp)
   printf '%s\n' "$DATABASE_CA" > "$PGSSLROOTCERT"

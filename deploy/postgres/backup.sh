@@ -1,5 +1,5 @@
-# A base backup, beside which compose.backup.yaml keeps the log; runs in the container of PostgreSQL:
-#   docker compose exec -T postgres sh -s < deploy/backup.sh
+# A base backup, beside which deploy/compose/backup.yaml keeps the log; runs in the container of PostgreSQL:
+#   docker compose exec -T postgres sh -s < deploy/postgres/backup.sh
 # What is older than the new backup goes only once that is complete.
 set -eu
 backup=${BACKUP:-/backup}

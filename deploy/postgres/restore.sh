@@ -1,6 +1,6 @@
 # Puts the base backup in the place of the database, and has PostgreSQL go through the log that was kept since when it is
 # started next. PostgreSQL must be stopped:
-#   docker compose run --rm --no-deps -T --entrypoint sh postgres -s < deploy/restore.sh
+#   docker compose run --rm --no-deps -T --entrypoint sh postgres -s < deploy/postgres/restore.sh
 set -eu
 backup=${BACKUP:-/backup}
 data=${PGDATA:?where the database lies}
