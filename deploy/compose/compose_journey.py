@@ -57,7 +57,7 @@ def expect(wanted: int, answer: tuple[int, Any], what: str) -> Any:
 
 
 def wait_for(holds: Callable[[], Any], what: str, seconds: float = TIMEOUT) -> Any:
-    """Poll `holds` until it returns a truthy value, and return that; `OSError`, `ValueError` and `Failed` mean: try again."""
+    """Poll `holds` until it returns a truthy value, and return it. Retries on `OSError`, `ValueError`, `Failed`."""
     deadline = time.monotonic() + seconds
     while True:
         last: object = None
@@ -84,7 +84,7 @@ def mailpit(url: str) -> Callable[[str], str | None]:
 
 
 def journey(url: str, text_to: Callable[[str], str | None], name: str) -> str:
-    """Register, activate by email, log in, search, rate, get recommendations. Returns the access token; raises `Failed`."""
+    """Register, activate by email, log in, search, rate, get recommendations. Returns the access token."""
     address = f"{name}@example.com"
     new = {"email": address, "username": name, "password": PASSWORD}
     expect(201, call(f"{url}{API}authentication/register/", new), "register")

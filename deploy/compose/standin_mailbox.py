@@ -4,7 +4,7 @@ of Mailpit's API that `compose_journey.py` calls.
     python deploy/compose/standin_mailbox.py [SMTP_PORT HTTP_PORT]
     python deploy/compose/standin_mailbox.py readyz
 
-Given two ports, it binds them on loopback only. `readyz` is the health check: exit code 0 if the server on port 8025 responds.
+Given two ports, it binds them on loopback only. `readyz` is the health check: exit code 0 if port 8025 responds.
 """
 
 import asyncio
