@@ -1,8 +1,8 @@
 """Fuzzes the whole API from its OpenAPI document with Schemathesis: `make fuzz FUZZ_CASES=100000`.
 
 Schemathesis runs with all checks against a real server with the embedded adapters and without rate limits, once per
-condition of the movie source: the embedded catalogue, and the third-party stand-in with failure rates of 0, 50 and 100 %.
-`hooks.py` provides authentication and the list of expected rejections.
+condition of the movie source: the embedded catalogue, and the third-party stand-in with failure rates of 0, 50 and
+100 %. `hooks.py` provides authentication and the list of expected rejections.
 """
 
 import argparse

@@ -1,6 +1,6 @@
 """Schemathesis hooks: authentication, and expected rejections of requests that conform to the OpenAPI document.
 
-Loaded by Schemathesis in its own virtual environment; `fuzz/__main__.py` passes the server's address in environment variables.
+Loaded by Schemathesis in its own virtual environment; `fuzz/__main__.py` passes the server's address in variables.
 """
 
 import json
@@ -35,8 +35,8 @@ REFUSED: dict[str, set[str]] = {
     "reauthenticate": {"invalid_password"},
     "analytics": {"invalid_parameter"},
 }
-"""Error codes of a 400 response, by operation id or tag, that are expected for requests valid against their schema, because
-a schema can't express the reason: an unknown link, an easily guessed password."""
+"""Error codes of a 400 response, by operation id or tag, that are expected for requests valid against their schema,
+because a schema can't express the reason: an unknown link, an easily guessed password."""
 
 
 class Caller:

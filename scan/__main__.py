@@ -1,7 +1,7 @@
-"""Runs a security scanner and evaluates its findings: `python -m scan bandit`; the Makefile has a target for each scanner.
+"""Runs a security scanner and evaluates its findings: `python -m scan bandit`; the Makefile has a target for each.
 
-The exit code is 1 if the scanner reports a finding that is not accepted, if an accepted finding no longer occurs, if the
-scanner misses a vulnerability planted as a self-check, or if it is not installed.
+The exit code is 1 if the scanner reports a finding that is not accepted, if an accepted finding no longer occurs, if
+the scanner misses a vulnerability planted as a self-check, or if it is not installed.
 """
 
 import argparse

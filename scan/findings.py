@@ -36,8 +36,8 @@ def tool(name: str, program: str | Path, remedy: str) -> Path:
 def report(scanner: str, looked_at: str, found: Iterable[Finding], accepted: Mapping[str, str]) -> bool:
     """Print the findings, and the reason of each accepted one. Returns whether all are accepted.
 
-    `accepted` maps a rule, or a rule at one place (`rule place`), to the reason. An entry without a matching finding is a
-    failure too, so that outdated entries are removed.
+    `accepted` maps a rule, or a rule at one place (`rule place`), to the reason. An entry without a matching finding is
+    a failure too, so that outdated entries are removed.
     """
     counts = dict.fromkeys(accepted, 0)
     new = []

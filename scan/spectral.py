@@ -13,7 +13,7 @@ from scan.findings import DIST, ROOT, Finding, ScanError, report, tool
 from scan.servers import serving
 
 FOLDER = ROOT / ".npm-scan"
-"""The installed packages of `scan/spectral`; Spectral resolves a rule set relative to the file that references it."""
+"""The installed packages of `scan/spectral`; a rule set is resolved relative to the file that references it."""
 PROGRAM = FOLDER / "node_modules" / ".bin" / "spectral"
 PREFIX = "owasp:"
 PLANTED = ("owasp:api2:2023-no-credentials-in-url", "/planted/{password}/")
@@ -28,7 +28,7 @@ ACCEPTED = {
     "api4:2023-integer-format": "requests have `minimum` and `maximum`, which are stricter",
     "api4:2023-integer-limit response": "sent by the server",
     "api4:2023-rate-limit": "rejected before the rate limit, or an operation without one",
-    "api4:2023-rate-limit-responses-429": "operations without a rate limit: cheap reads of the user's own data, staff, health",
+    "api4:2023-rate-limit-responses-429": "operations without a rate limit: cheap reads of own data, staff, health",
     "api4:2023-string-limit request": "limited in bytes or after normalisation, which `maxLength` can't express",
     "api4:2023-string-limit response": "sent by the server",
     "api4:2023-string-restricted request": "ids, tokens and names: compared with stored values, never parsed",
