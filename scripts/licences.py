@@ -19,10 +19,10 @@ PAGE = ROOT / "docs" / "licences.md"
 PROJECT = "movie-search-backend"
 
 HEAD = """\
-# Licences of what is installed
+# Licences of installed packages
 
-Every package that an installation with all extras may consist of, on any platform, as `uv.lock` has them. Each of these
-licences allows commercial use. `make licences` writes this page anew; a test compares it with the lock file.
+All packages of an installation with all extras, on any platform, from `uv.lock`. Each of these licences allows
+commercial use. `make licences` regenerates this page; a test compares it with the lock file.
 
 | package | licence |
 |---|---|
