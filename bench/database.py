@@ -233,7 +233,9 @@ def _git(*arguments: str) -> str:
 def restoring(*, is_full: bool) -> Iterator[Row]:
     """A dump and its restoration; then base backup, archived log, and a server whose disk is gone."""
     amount = _amount(is_full)
-    settings = yaml.safe_load((ROOT / "compose.backup.yaml").read_text())["services"]["postgres"]["command"][2::2]
+    settings = yaml.safe_load((ROOT / "deploy/compose/backup.yaml").read_text())["services"]["postgres"]["command"][
+        2::2
+    ]
     with ExitStack() as stack:
         folder = Path(stack.enter_context(tempfile.TemporaryDirectory()))
         programs = postgres_programs(folder)
@@ -284,7 +286,7 @@ def _disk_lost(deployment: Deployment, programs: Path, backup: Path, amount: int
         "PGDATA": str(socket / "data"),
     }
     began = time.perf_counter()
-    run_as_server(("sh", ROOT / "deploy/backup.sh"), environ)
+    run_as_server(("sh", ROOT / "deploy/postgres/backup.sh"), environ)
     seconds = time.perf_counter() - began
     yield Row(f"base backup of {amount:,} ratings, others at work", f"{seconds:.1f} s", "-", True)
 
@@ -310,14 +312,14 @@ def _disk_lost(deployment: Deployment, programs: Path, backup: Path, amount: int
         began = time.perf_counter()
         for name in deployment.ours:
             deployment.stop_one(name)
-        run_as_server(("sh", ROOT / "deploy/restore.sh"), environ)
+        run_as_server(("sh", ROOT / "deploy/postgres/restore.sh"), environ)
         postgres.start()
         complete = (
             "--quiet",
             "--single-transaction",
             "--set=ON_ERROR_STOP=1",
             "--file",
-            ROOT / "deploy/after_restore.sql",
+            ROOT / "deploy/postgres/after_restore.sql",
         )
         _until_promoted(programs, environ)
         run_as_server((programs / "psql", *complete), environ)

@@ -1,8 +1,8 @@
-"""Fuzzes the whole API by its own document: `make fuzz FUZZ_CASES=100000`.
+"""Fuzzes the whole API from its OpenAPI document with Schemathesis: `make fuzz FUZZ_CASES=100000`.
 
-A real server over the embedded parts, limits off, is asked by schemathesis, with every check on, in each condition of
-its source: the bundled films, and the stand-in for the third party failing never, every other time and always. What
-schemathesis has to be told is in `hooks.py`.
+Schemathesis runs with all checks against a real server with the embedded adapters and without rate limits, once per
+condition of the movie source: the embedded catalogue, and the third-party stand-in with failure rates of 0, 50 and
+100 %. `hooks.py` provides authentication and the list of expected rejections.
 """
 
 import argparse
@@ -25,15 +25,15 @@ from tests.servers import free_port
 ROOT = Path(__file__).parents[1]
 SCHEMATHESIS = ROOT / ".venv-fuzz" / "bin" / "schemathesis"
 CONDITIONS: dict[str, float | None] = {"films": None, "source 0 %": 0.0, "source 50 %": 0.5, "source 100 %": 1.0}
-"""How often the third party fails; None where the bundled films are the source."""
+"""Failure rate of the third-party stand-in; None: the embedded catalogue is the source."""
 AT_ONCE = 2
-"""Conditions; in each, server and schemathesis mostly wait for each other."""
+"""Conditions tested in parallel; within one, server and Schemathesis mostly wait for each other."""
 MOST_EXAMPLES = 250
-"""For one operation in one round; a round has to end for its cases to be counted."""
+"""Per operation and round. Limited because cases are counted only when a round has ended."""
 
 
 def fuzz(fail_rate: float | None, cases: int, seed: int) -> tuple[int, list[str]]:
-    """The cases that were run, at least so many, and what is wrong."""
+    """Run at least `cases` test cases. Returns the number of executed cases and the failures."""
     with ExitStack() as stack:
         folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="fuzz-")))
         serving = environment() | WITHOUT_LIMITS | {"MOVIE_ACCESS_TTL": "1d"}
@@ -42,7 +42,7 @@ def fuzz(fail_rate: float | None, cases: int, seed: int) -> tuple[int, list[str]
             options = ("--fail-rate", str(fail_rate), "--latency-ms", "0", "--seed", str(seed))
             stack.enter_context(running(folder, environment(), source, "upstream", *options))
             serving["MOVIE_SOURCE_URL"] = f"http://127.0.0.1:{source}"
-            if fail_rate:  # there is no use in waiting for it
+            if fail_rate:  # short timeouts: waiting for a failing source only costs time
                 serving |= {"MOVIE_SOURCE_DEADLINE": "300ms", "MOVIE_SOURCE_TIMEOUT": "200ms"}
         port = free_port()
         log = stack.enter_context(running(folder, serving, port, "serve"))
@@ -56,7 +56,7 @@ def fuzz(fail_rate: float | None, cases: int, seed: int) -> tuple[int, list[str]
         }
         done, operations, wrong = 0, 0, list[str]()
         for round_seed in itertools.count(seed):
-            # The phases before fuzzing run the same cases whatever the seed.
+            # The phases `examples` and `coverage` do not depend on the seed, so they run only once.
             phases = "fuzzing,stateful" if done else "examples,coverage,fuzzing,stateful"
             examples = min(MOST_EXAMPLES, -(-(cases - done) // operations)) if done else 1
             report, said = one_round(folder, asking, round_seed, phases, examples)
@@ -73,7 +73,7 @@ def fuzz(fail_rate: float | None, cases: int, seed: int) -> tuple[int, list[str]
 def one_round(
     folder: Path, environ: dict[str, str], seed: int, phases: str, examples: int
 ) -> tuple[dict[str, Any], str]:
-    """Its report, and what schemathesis says."""
+    """Run Schemathesis once. Returns its JSON report and its output."""
     report = folder / "report.json"
     report.unlink(missing_ok=True)
     command: list[str | Path] = [
@@ -87,15 +87,17 @@ def one_round(
         command, cwd=folder, env=environ, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, check=False
     )
     if not report.exists():
-        raise RuntimeError(f"schemathesis gave no report: {ran.stdout}")
+        raise RuntimeError(f"schemathesis wrote no report: {ran.stdout}")
     told: dict[str, Any] = json.loads(report.read_text())
     return told, ran.stdout
 
 
 def main() -> int:
     parser = argparse.ArgumentParser(prog="python -m fuzz", description=(__doc__ or "").partition("\n")[0])
-    parser.add_argument("--cases", type=int, default=100_000, help="at least so many, over all conditions")
-    parser.add_argument("--seed", type=int, default=random.randrange(10**6), help="repeats a run; random if left out")
+    parser.add_argument("--cases", type=int, default=100_000, help="minimum number of test cases, over all conditions")
+    parser.add_argument(
+        "--seed", type=int, default=random.randrange(10**6), help="seed, to repeat a run (default: random)"
+    )
     given = parser.parse_args()
     print(f"seed {given.seed}", flush=True)
     each = -(-given.cases // len(CONDITIONS))

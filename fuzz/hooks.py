@@ -1,6 +1,6 @@
-"""What schemathesis can't know by the document: who calls, and where a well-formed request is refused all the same.
+"""Schemathesis hooks: authentication, and expected rejections of requests that conform to the OpenAPI document.
 
-It is loaded by schemathesis, in an environment of its own; `fuzz/__main__.py` tells by variables where the server is.
+Loaded by Schemathesis in its own virtual environment; `fuzz/__main__.py` passes the server's address in variables.
 """
 
 import json
@@ -18,7 +18,7 @@ PROGRAM = Path(os.environ["FUZZ_PROGRAM"])
 SOURCE_FAILS = os.environ["FUZZ_SOURCE_FAILS"] == "yes"
 
 ENDING = {"logOut", "endSession", "endOtherSessions", "changePassword", "resetPassword", "eraseProfile", "changeUser"}
-"""Operations after which a token may be worth nothing."""
+"""Operations that may invalidate the token."""
 
 REFUSED: dict[str, set[str]] = {
     "searchMovies": {"invalid_parameter", "filter_unsupported"},
@@ -26,21 +26,21 @@ REFUSED: dict[str, set[str]] = {
     "changeProfile": {"invalid_username"},
     "resendActivation": {"invalid_email"},
     "forgotPassword": {"invalid_email"},
-    "showActivation": {"invalid_token"},
-    "activate": {"invalid_token"},
-    "showReset": {"invalid_token"},
-    "resetPassword": {"invalid_token"},
-    "resetPasswordByForm": {"invalid_token"},
+    "showActivation": {"invalid_link"},
+    "activate": {"invalid_link"},
+    "showReset": {"invalid_link"},
+    "resetPassword": {"invalid_link"},
+    "resetPasswordByForm": {"invalid_link"},
     "changePassword": {"invalid_password", "weak_password"},
     "reauthenticate": {"invalid_password"},
     "analytics": {"invalid_parameter"},
 }
-"""Codes of a 400 that an operation, or those of a tag, may give to a request that is as its schema has it, because of
-what the request means: a link that isn't ours, a password that is easily guessed."""
+"""Error codes of a 400 response, by operation id or tag, that are expected for requests valid against their schema,
+because a schema can't express the reason: an unknown link, an easily guessed password."""
 
 
-class Person:
-    """An activated account that is made, and logged in, when a token is asked for and none is good."""
+class Caller:
+    """A user that is registered, activated and logged in on demand, when no valid token exists."""
 
     def __init__(self, *, is_staff: bool) -> None:
         self._is_staff = is_staff
@@ -50,23 +50,23 @@ class Person:
     def token(self) -> str:
         with self._lock:
             if not self._token:
-                self._token = self._made()
+                self._token = self._log_in()
             return self._token
 
-    def lose(self, token: str) -> None:
-        """It may have ended."""
+    def discard(self, token: str) -> None:
+        """Discard the token, which may be invalid."""
         with self._lock:
             if token == self._token:
                 self._token = ""
 
-    def _made(self) -> str:
+    def _log_in(self) -> str:
         address, pair = signed_up(URL, FOLDER)
         if self._is_staff:
             make_staff(address, FOLDER, dict(os.environ), PROGRAM)
         return str(pair["access"])
 
 
-USER, STAFF = Person(is_staff=False), Person(is_staff=True)
+USER, STAFF = Caller(is_staff=False), Caller(is_staff=True)
 
 
 def _definition(operation: Any) -> dict[str, Any]:
@@ -74,13 +74,13 @@ def _definition(operation: Any) -> dict[str, Any]:
     return raw
 
 
-def _caller(operation: Any) -> Person:
+def _caller(operation: Any) -> Caller:
     return STAFF if {"analytics", "administration"} & set(_definition(operation)["tags"]) else USER
 
 
 @schemathesis.auth(refresh_interval=None)
 class Bearer:
-    """A token for whatever asks for one."""
+    """Bearer authentication for all operations that require it."""
 
     def get(self, case: Any, context: Any) -> str | None:
         if _definition(context.operation).get("security") == []:
@@ -97,13 +97,13 @@ def after_call(context: Any, case: Any, response: Any) -> None:
         response.status_code < 400 and _definition(case.operation)["operationId"] in ENDING
     ):
         token = response.request.headers.get("Authorization", "").removeprefix("Bearer ")
-        USER.lose(token)
-        STAFF.lose(token)
+        USER.discard(token)
+        STAFF.discard(token)
 
 
 def _code(response: Any) -> str:
     if b"<title>This link is not valid</title>" in response.content:
-        return "invalid_token"
+        return "invalid_link"
     try:
         body = json.loads(response.content)
     except ValueError:
@@ -113,16 +113,18 @@ def _code(response: Any) -> str:
 
 @schemathesis.check
 def documented_code(ctx: Any, response: Any, case: Any) -> None:
-    """The document lists the codes of each status."""
+    """Check that the OpenAPI document lists the error code under its status."""
     code = _code(response)
     told = _definition(case.operation)["responses"].get(str(response.status_code))
     if code and told is not None and response.status_code >= 400 and f"`{code}`" not in told["description"]:
-        raise AssertionError(f"{response.status_code} has {code}, the document says {told['description']}")
+        raise AssertionError(
+            f"{response.status_code} has {code}, which the document does not list: {told['description']}"
+        )
 
 
 @schemathesis.hook
 def filter_failure(context: Any, failure: Any, case: Any, response: Any) -> bool:
-    """False where the refusal is no failure."""
+    """Returns False for an expected rejection, which is not a failure."""
     kind, code, raw = type(failure).__name__, _code(response), _definition(case.operation)
     if kind == "ServerError" and response.status_code == 503:
         return not (SOURCE_FAILS and code == "source_unavailable")
@@ -130,6 +132,6 @@ def filter_failure(context: Any, failure: Any, case: Any, response: Any) -> bool
         if code == "page_out_of_range":
             return not case.query.get("offset")
         if raw["operationId"] == "importRatings" and case.media_type == "text/csv" and code == "invalid_body":
-            return False  # a schema can't tell a file with columns from other text
+            return False  # a schema can't distinguish CSV with the required columns from other text
         return not any(code in REFUSED.get(name, ()) for name in (raw["operationId"], *raw["tags"]))
     return True

@@ -1,7 +1,7 @@
-"""Runs a scanner and evaluates its findings: `python -m scan bandit`; the Makefile has a target for each.
+"""Runs a security scanner and evaluates its findings: `python -m scan bandit`; the Makefile has a target for each.
 
-The exit status is 1 if a scanner reports a finding that is not accepted, if an accepted finding no longer occurs, if
-the scanner misses the flaw that is planted for it, or if it is not installed.
+The exit code is 1 if the scanner reports a finding that is not accepted, if an accepted finding no longer occurs, if
+the scanner misses a vulnerability planted as a self-check, or if it is not installed.
 """
 
 import argparse
@@ -21,11 +21,17 @@ def main() -> int:
     of_atheris = scanners.add_parser("atheris")
     of_atheris.add_argument("--runs", type=int, default=10_000_000, help="executions per target")
     of_atheris.add_argument("--seed", type=int, default=1, help="the same seed repeats a run")
-    of_atheris.add_argument("--target", choices=atheris.TARGETS, action="append", help="only this one (default: all)")
+    of_atheris.add_argument(
+        "--target", choices=atheris.TARGETS, action="append", help="only this target (default: all)"
+    )
     of_sqlmap = scanners.add_parser("sqlmap")
-    of_sqlmap.add_argument("--level", type=int, choices=range(1, 6), default=2, help="how many payloads")
-    of_sqlmap.add_argument("--database", choices=sqlmap.DATABASES, action="append", help="instead of both")
-    of_sqlmap.add_argument("--operation", default="", help="its operationId, instead of all")
+    of_sqlmap.add_argument(
+        "--level", type=int, choices=range(1, 6), default=2, help="sqlmap's level: number of payloads"
+    )
+    of_sqlmap.add_argument(
+        "--database", choices=sqlmap.DATABASES, action="append", help="only this database (default: both)"
+    )
+    of_sqlmap.add_argument("--operation", default="", help="operationId of a single operation (default: all)")
     of_slow = scanners.add_parser("slow")
     of_slow.add_argument("--program", default="slowhttptest")
     of_slow.add_argument("--connections", type=int, default=400)

@@ -13,31 +13,31 @@ from scan.findings import DIST, ROOT, ScanError, tool
 from scan.seeds import SEEDS, WORDS
 
 TARGETS = ("movie-file", "query", "rating-file", "token", "body")
-"""Those that take longest first."""
+"""The slowest targets first."""
 MAX_LENGTH = 2048
-"""Bytes of an input. Limits of length have tests of their own."""
+"""Maximum size of an input in bytes. Length limits have tests of their own."""
 INPUT_SECONDS = 5
 """An input that takes longer is a finding."""
 MEMORY_MIB = 2048
 PLANTED_RUNS = 200_000
 AT_ONCE = 2
-"""Targets; each keeps one core busy."""
+"""Targets fuzzed in parallel; each uses one core."""
 
 
 @dataclass(frozen=True, slots=True)
 class Result:
-    """What a run of libFuzzer reports."""
+    """Statistics of a libFuzzer run."""
 
     runs: int
     seconds: int
     coverage: int
     """Edges of our code that were executed."""
     corpus: int
-    """Inputs that executed something new."""
+    """Inputs that reached new coverage."""
 
 
 def read_result(output: str) -> Result | None:
-    """None where the run did not come to its end."""
+    """Parse the output of libFuzzer; None if the run did not finish."""
     ended = re.search(r"^#(\d+)\s+DONE\s+cov: (\d+) .*?corp: (\d+)/", output, re.MULTILINE)
     done = re.search(r"^Done (\d+) runs in (\d+) second", output, re.MULTILINE)
     if ended is None or done is None:
@@ -46,7 +46,7 @@ def read_result(output: str) -> Result | None:
 
 
 def fuzz(target: str, runs: int, seed: int) -> tuple[int, str]:
-    """The exit status and the output of libFuzzer. An input that it complains about is kept in `dist/scan`."""
+    """Returns the exit code and output of libFuzzer. An input that fails is stored in `dist/scan`."""
     python = tool("atheris", ROOT / ".venv-atheris" / "bin" / "python", "make .venv-atheris/.synced")
     kept = DIST / f"atheris-{target}-"
     kept.parent.mkdir(parents=True, exist_ok=True)
@@ -75,7 +75,7 @@ def fuzz(target: str, runs: int, seed: int) -> tuple[int, str]:
 
 
 def check_fuzzer(seed: int) -> None:
-    """Raise where a planted error isn't found."""
+    """Self-check: raises `ScanError` if the fuzzer does not find a planted error."""
     status, output = fuzz("planted", PLANTED_RUNS, seed)
     if status == 0 or "AssertionError: planted" not in output:
         raise ScanError(f"atheris does not find a planted error:\n{output[-2000:]}")
@@ -84,7 +84,7 @@ def check_fuzzer(seed: int) -> None:
 
 
 def scan(runs: int, seed: int, targets: tuple[str, ...] = TARGETS) -> bool:
-    """Whether there is no finding."""
+    """Returns True if there are no findings."""
     check_fuzzer(seed)
 
     def run(target: str) -> bool:
@@ -99,7 +99,7 @@ def scan(runs: int, seed: int, targets: tuple[str, ...] = TARGETS) -> bool:
             )
             return True
         told = re.sub(r"^(?:INFO|WARNING|#\d+).*\n", "", output, flags=re.MULTILINE)
-        print(f"atheris {target}: FAILED, the input is in {DIST.relative_to(ROOT)}\n{told[-3000:]}", flush=True)
+        print(f"atheris {target}: FAILED, see the input in {DIST.relative_to(ROOT)}\n{told[-3000:]}", flush=True)
         return False
 
     with ThreadPoolExecutor(AT_ONCE) as pool:

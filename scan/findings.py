@@ -1,4 +1,4 @@
-"""What all scanners share: where tools and results are, and findings that are accepted with a reason."""
+"""Shared by all scanners: paths of tools and results, and the evaluation of findings."""
 
 import shutil
 from collections.abc import Iterable, Mapping
@@ -11,22 +11,22 @@ DIST = ROOT / "dist" / "scan"
 
 
 class ScanError(Exception):
-    """A scan could not be carried out. The message is for a person."""
+    """A scan could not be run; the message is shown to the user."""
 
 
 @dataclass(frozen=True, slots=True)
 class Finding:
-    """One complaint of a scanner."""
+    """A finding of a scanner."""
 
     rule: str
-    """The scanner's own name of what it complains about."""
+    """Name of the rule, as the scanner spells it."""
     place: str
-    """A file with its line, an operation with its parameter, a path of the document."""
+    """A file, an operation with its parameter, or a path in the OpenAPI document."""
     text: str = ""
 
 
 def tool(name: str, program: str | Path, remedy: str) -> Path:
-    """The program of a scanner; raises `ScanError` where it is missing."""
+    """Path of a scanner's executable; raises `ScanError` with the remedy if it is missing."""
     found = shutil.which(program)
     if found is None:
         raise ScanError(f"{name} is missing: {remedy}")
@@ -34,10 +34,10 @@ def tool(name: str, program: str | Path, remedy: str) -> Path:
 
 
 def report(scanner: str, looked_at: str, found: Iterable[Finding], accepted: Mapping[str, str]) -> bool:
-    """Print the findings, those of an accepted rule with their reason. Returns whether all are accepted.
+    """Print the findings, and the reason of each accepted one. Returns whether all are accepted.
 
-    `accepted` has a reason for each rule, or for a rule at one place, spelled `rule place`. An entry that matches
-    no finding is a failure, too, so that outdated entries are removed.
+    `accepted` maps a rule, or a rule at one place (`rule place`), to the reason. An entry without a matching finding is
+    a failure too, so that outdated entries are removed.
     """
     counts = dict.fromkeys(accepted, 0)
     new = []

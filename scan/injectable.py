@@ -1,4 +1,4 @@
-"""A stand-in that can be injected on purpose: a scanner that reports nothing here reports nothing anywhere."""
+"""A deliberately vulnerable server, the self-check of the scanners: its SQL injection and XSS must be found."""
 
 import json
 import sqlite3
@@ -11,7 +11,7 @@ from urllib.parse import parse_qs, urlsplit
 
 @contextmanager
 def injectable_server() -> Iterator[str]:
-    """The address of a server that puts `title` of the query or of a JSON body into SQL, and into its page."""
+    """URL of a server that inserts `title`, from the query string or a JSON body, unescaped into SQL and HTML."""
     server = ThreadingHTTPServer(("127.0.0.1", 0), _Injectable)
     thread = threading.Thread(target=server.serve_forever, daemon=True)
     thread.start()
@@ -56,4 +56,4 @@ class _Injectable(BaseHTTPRequestHandler):
         self.wfile.write(content)
 
     def log_message(self, format: str, *args: object) -> None:
-        """Nothing."""
+        """Suppresses the request log."""

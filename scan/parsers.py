@@ -1,9 +1,9 @@
-"""Fuzz targets for atheris: the code that reads untrusted bytes before anything else does.
+"""Fuzz targets for Atheris: the parsers that read untrusted bytes first.
 
     .venv-atheris/bin/python -m scan.parsers TARGET [options of libFuzzer]
 
-`scan/atheris.py` starts it and evaluates the output. A target passes when nothing but an error of the domain is raised,
-the error can be written as a problem document, and the stated properties hold.
+`scan/atheris.py` runs this module and evaluates its output. A target passes if it raises no exception other than a
+`MovieError`, the error can be encoded as a problem document, and the asserted properties hold.
 """
 
 import sys
@@ -40,13 +40,13 @@ T = TypeVar("T")
 
 
 def check_error(error: errors.MovieError) -> None:
-    """Every error must be printable as JSON, with the ones it brings along."""
+    """Every error, including those in `others`, must be encodable as JSON."""
     found = [error, *getattr(error, "others", ())]
     msgspec.json.encode([(one.code, one.detail, one.field) for one in found])
 
 
 def read_query(data: bytes) -> None:
-    """The query string of a search. What is accepted reads the same from the links that are made of it."""
+    """The query string of a search. An accepted query must survive a round trip through its pagination links."""
     try:
         asked = movies.parse_search(data)
     except errors.Invalid as error:
@@ -67,7 +67,7 @@ def read_query(data: bytes) -> None:
 
 
 def read_rating_file(data: bytes) -> None:
-    """A file of ratings. Each row is accepted or rejected once, in order."""
+    """A file of ratings. Each row is either accepted or rejected, exactly once."""
     try:
         rows, rejected = rating_files.parse_ratings(data)
     except errors.Invalid as error:
@@ -81,7 +81,7 @@ def read_rating_file(data: bytes) -> None:
 
 
 def movie_file_reader(folder: Path) -> Callable[[bytes], None]:
-    """A file of movies: its first byte selects the name, and so the expected compression."""
+    """A file of movies. The first byte selects the file name, and thereby the expected compression."""
     paths = [folder / name for name in ("movies.csv", "movies.gz", "movies.xz")]
 
     def read_movie_file(data: bytes) -> None:
@@ -96,7 +96,7 @@ def movie_file_reader(folder: Path) -> Callable[[bytes], None]:
         if file.rows != file.movies + file.reasons.total() + file.left_out.total() or len(found) != file.movies:
             raise AssertionError(f"{file.rows} rows, {file.movies} movies, {file.reasons}, {file.left_out}")
         if len({one.id for one in found}) != len(found):
-            raise AssertionError("an id is given twice")
+            raise AssertionError("duplicate id")
         msgspec.json.encode(found)
         for one in found:
             title_order.index_entry(one)
@@ -105,7 +105,7 @@ def movie_file_reader(folder: Path) -> Callable[[bytes], None]:
 
 
 def token_reader() -> Callable[[bytes], None]:
-    """An access token. After the byte `SIGNED` come header and payload, signed here so that they are read further."""
+    """An access token. Header and payload after the byte `SIGNED` are signed here, to pass signature verification."""
     tokens = jwt_tokens.JwtAccessTokens(keys.Keyring([SECRET]), issuer=ISSUER, clock=lambda: NOW)
     kid = next(iter(keys.Keyring([SECRET]).by_id))
 
@@ -129,15 +129,15 @@ def token_reader() -> Callable[[bytes], None]:
             check_error(error)
             return
         if data[:1] != SIGNED:
-            raise AssertionError("a token that was not signed here is accepted")
+            raise AssertionError("accepted a token with a forged signature")
         if not (access.issued_at <= NOW + timedelta(seconds=jwt_tokens.MAX_AHEAD) and access.expires_at > NOW):
             raise AssertionError(f"{access} is accepted at {NOW}")
         if tokens.read(tokens.issue(access)) != access:
-            raise AssertionError(f"{access} does not survive being issued")
+            raise AssertionError(f"{access} changes in a round trip")
 
     access = sessions.AccessClaims(TOKEN_ID, TOKEN_ID, TOKEN_ID, NOW, NOW + timedelta(minutes=15))
     if tokens.read(tokens.issue(access)) != access:
-        raise AssertionError("the token reader refuses a good token")
+        raise AssertionError("the token reader rejects a valid token")
     return read_token
 
 
@@ -148,7 +148,7 @@ class AnyValue(msgspec.Struct):
 
 
 def depth_of(value: object) -> int:
-    """Arrays and objects inside each other."""
+    """Nesting depth of arrays and objects."""
     depth, level = 0, [value]
     while level := [one for one in level if isinstance(one, list | dict)]:
         depth += 1
@@ -157,7 +157,7 @@ def depth_of(value: object) -> int:
 
 
 def read_body(data: bytes) -> None:
-    """A body of a request: its first byte selects JSON of any kind, one of the API's, rows, or a form."""
+    """A request body. The first byte selects the reader: any JSON, a rating, a list of rows, or a form."""
     kind = BODY_KINDS.get(data[:1], "any")
     media_type = bodies.FORM if kind == "form" else bodies.JSON
     request: Any = _Request(data[1:], media_type)
@@ -178,7 +178,7 @@ def read_body(data: bytes) -> None:
 
 
 class _Request:
-    """As much of a request as the readers of bodies use."""
+    """The part of a request that the body readers use."""
 
     def __init__(self, body: bytes, media_type: str) -> None:
         self.headers = Headers({"content-type": media_type})
@@ -189,17 +189,17 @@ class _Request:
 
 
 def _result(reading: Coroutine[Any, Any, T]) -> T:
-    """Runs a coroutine that waits for nothing."""
+    """Run a coroutine that never suspends."""
     try:
         reading.send(None)
     except StopIteration as done:
         result: T = done.value
         return result
-    raise AssertionError("the reader waits")
+    raise AssertionError("the reader suspended")
 
 
 def find_the_planted(data: bytes) -> None:
-    """For the self-check: a fuzzer that works gets here within some thousand executions."""
+    """Self-check: a working fuzzer finds this error within some thousand executions."""
     if data[:1] == b"P" and data[1:2] == b"l" and data[2:3] == b"a" and data[3:4] == b"n" and data[4:5] == b"t":
         raise AssertionError("planted")
 
@@ -218,7 +218,7 @@ def target_of(name: str, folder: Path) -> Callable[[bytes], None]:
 
 def main() -> NoReturn:
     name, *options = sys.argv[1:]
-    memory = Path("/dev/shm")  # a folder of our own in it; files elsewhere cost most of the time
+    memory = Path("/dev/shm")  # in memory: on disk, writing the files would take most of the time
     with tempfile.TemporaryDirectory(prefix="scan-", dir=memory if memory.is_dir() else None) as folder:
         atheris.Setup([sys.argv[0], *options], target_of(name, Path(folder)))
         atheris.Fuzz()  # ends the process

@@ -1,6 +1,6 @@
-"""Requests for sqlmap, so that each parameter of each operation of the API's document is tested once.
+"""Requests for sqlmap that cover each parameter of each operation in the OpenAPI document once.
 
-sqlmap takes parameters of the query, fields of JSON and of forms by itself. In paths, headers and CSV it needs marks.
+sqlmap finds query parameters and fields of JSON and form bodies itself. In paths, headers and CSV it needs marks (`*`).
 """
 
 import json
@@ -46,37 +46,37 @@ SAMPLES: dict[str, Any] = {
     "window": "day",
     "year": "1942",
 }
-"""A good value for each parameter and field; ids are of nobody, and passwords wrong, so that accounts stay usable."""
+"""A valid value for each parameter and field. Ids are unknown and passwords wrong, so that the users stay usable."""
 STATES = {"listUsers": "active", "listMails": "sent"}
-"""What `state` may be."""
+"""Values of `state`, by operation."""
 EITHER = {"activate": {"application/json": ("password", "new_password")}}
-"""Fields that exclude each other, so that each is in a body of its own."""
+"""Mutually exclusive fields; each is sent in a separate body."""
 CSV = "Date,Name,Year,Letterboxd URI,Rating\n2024-03-03*,Casablanca*,1942*,https://boxd.it/2b0k*,4.5*\n"
 HEADERS = {
     "getProfile": {"Authorization": "Bearer {token}*"},
     "logIn": {"User-Agent": "sqlmap*", "X-Forwarded-For": "127.0.0.1*"},
     "searchMovies": {"X-Request-ID": "abc*"},
 }
-"""Headers that the document doesn't list, each tested at one operation."""
+"""Headers not listed in the OpenAPI document, each tested on one operation."""
 
 
 @dataclass(frozen=True, slots=True)
 class Request:
-    """One start of sqlmap."""
+    """One run of sqlmap."""
 
     operation: str
     method: str
     path: str
-    """With the query string."""
+    """Path and query string."""
     is_staff: bool
     headers: Mapping[str, str] = field(default_factory=dict)
     body: str | None = None
     parameters: tuple[str, ...] = ()
-    """What is tested, by the names of the document."""
+    """Names of the tested parameters in the OpenAPI document."""
 
 
 def requests_of(document: dict[str, Any]) -> Iterator[Request]:
-    """Raises `KeyError` where a parameter has no sample."""
+    """Raises `KeyError` if a parameter has no sample."""
     for path, methods in document["paths"].items():
         for method, operation in methods.items():
             yield from _requests(document, path, method.upper(), operation)
@@ -88,7 +88,7 @@ def _requests(document: dict[str, Any], path: str, method: str, operation: dict[
     places: dict[str, dict[str, str]] = {"path": {}, "query": {}, "header": {}}
     for one in operation.get("parameters", ()):
         places[one["in"]][one["name"]] = str(samples[one["name"]])
-    mark = MARK if places["path"] else ""  # with a mark in the path, sqlmap wants them in the query too
+    mark = MARK if places["path"] else ""  # if the path has a mark, sqlmap requires marks in the query too
     marked = path.format_map({key: value + mark for key, value in places["path"].items()})
     if places["query"]:
         marked += "?" + "&".join(f"{key}={quote(value)}{mark}" for key, value in places["query"].items())
@@ -106,7 +106,7 @@ def _requests(document: dict[str, Any], path: str, method: str, operation: dict[
 def _bodies(
     document: dict[str, Any], operation: dict[str, Any], samples: Mapping[str, Any]
 ) -> Iterator[tuple[str, str | None, tuple[str, ...]]]:
-    """Media type, body, and the fields that are tested in it; one without any where the operation takes none."""
+    """Media type, body and tested fields of each variant; one empty variant if the operation takes no body."""
     contents = operation.get("requestBody", {}).get("content", {})
     if not contents:
         yield "", None, ()

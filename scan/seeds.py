@@ -1,4 +1,4 @@
-"""Inputs that the fuzz targets of `scan/parsers.py` begin with, and the words that libFuzzer puts into them."""
+"""Seed corpus and dictionary (for libFuzzer) of each fuzz target in `scan/parsers.py`."""
 
 import gzip
 import json
@@ -6,10 +6,10 @@ import lzma
 
 SECRET = "a secret of this fuzz target, never used elsewhere"
 SIGNED = b"\x01"
-"""First byte of an input that is signed before the token reader gets it."""
+"""First byte of an input that is signed before it is passed to the token reader."""
 TOKEN_ID = "0123456789abcdef" * 2
 BODY_KINDS = {b"r": "rating", b"l": "rows", b"f": "form"}
-"""How the body of an input is read, by its first byte; any other is JSON of any kind."""
+"""Body reader by the first byte of the input; all other bytes: any JSON."""
 
 _CLAIMS = (
     b'{"iss":"ISSUER","aud":"movie-api","sub":"%(id)b","sid":"%(id)b","jti":"%(id)b","iat":NOW,"exp":1893456000,'

@@ -1,4 +1,4 @@
-"""The server that the scanners ask: a real one over the embedded parts, limits off, with a user and an admin."""
+"""The scanned server: a real one with the embedded adapters and without rate limits, with a user and a staff user."""
 
 import tempfile
 from collections.abc import Iterator
@@ -22,7 +22,7 @@ class Server:
 
 @contextmanager
 def serving(database: str = "SQLite", **settings: str) -> Iterator[Server]:
-    """A new server on `SQLite` or `PostgreSQL`; settings as variables of the environment."""
+    """Start a server on `SQLite` or `PostgreSQL`; `settings` are environment variables."""
     if database == "PostgreSQL":
         with postgres_server() as server, postgres_database(server) as url, serving(MOVIE_DATABASE_URL=url) as found:
             yield found

@@ -1,4 +1,4 @@
-"""Slow requests by slowhttptest: whoever isn't slow must be answered meanwhile."""
+"""Slow HTTP attacks with slowhttptest: requests of other clients must be answered during each attack."""
 
 import http.client
 import re
@@ -17,7 +17,7 @@ from scan.findings import DIST, Finding, ScanError, report, tool
 from scan.servers import serving
 
 ASSET = "/docs/assets/swagger-ui-bundle.js"
-"""The largest answer that anybody may have."""
+"""The largest response available without authentication."""
 LOGIN = "/api/v1/authentication/login/"
 ATTACKS: dict[str, tuple[str, tuple[str, ...]]] = {
     "slow headers": ("/", ("-H", "-i", "2")),
@@ -27,18 +27,18 @@ ATTACKS: dict[str, tuple[str, tuple[str, ...]]] = {
 }
 PROBE_PATH = "/health/live"
 PROBE_ADDRESS = "127.0.0.2"
-"""Of somebody else than the attacker, who comes from 127.0.0.1."""
+"""Source address of the probe; the attack comes from 127.0.0.1."""
 MAX_ANSWER = 1.0
-"""Seconds that an answer may take during an attack."""
+"""Maximum response time of the probe during an attack, in seconds."""
 PROBE_INTERVAL = 0.2
 
 
 @dataclass(slots=True)
 class Probe:
-    """Asks all the time, on new connections."""
+    """A client that sends a request every `PROBE_INTERVAL` seconds, each on a new connection."""
 
     answers: list[float] = field(default_factory=list)
-    """Seconds that each took."""
+    """Response times in seconds."""
     failures: list[str] = field(default_factory=list)
 
     @contextmanager
@@ -72,7 +72,7 @@ class Probe:
 
 
 def read_output(output: str) -> dict[str, int]:
-    """What became of the connections when slowhttptest ended; empty where it did not attack."""
+    """Number of connections by final state, as reported by slowhttptest; empty if there was no attack."""
     plain = re.sub(r"\x1b\[[0-9;]*[A-Za-z]", "", output)
     states = ("initializing", "pending", "connected", "error", "closed")
     last = {one: re.findall(rf"^{one}: +(\d+)", plain, re.MULTILINE) for one in states}
@@ -80,7 +80,7 @@ def read_output(output: str) -> dict[str, int]:
 
 
 def attack(program: Path, url: str, options: Sequence[str], connections: int, seconds: int) -> str:
-    """The output of slowhttptest."""
+    """Run slowhttptest and return its output."""
     count = str(connections)
     command: tuple[str | Path, ...] = (program, "-u", url, "-c", count, "-r", count, "-l", str(seconds), *options)
     ran = subprocess.run(
@@ -90,18 +90,18 @@ def attack(program: Path, url: str, options: Sequence[str], connections: int, se
 
 
 class _OneAtATime(BaseHTTPRequestHandler):
-    """Of a server that one slow request keeps busy."""
+    """Handler of a single-threaded server, which one slow request blocks."""
 
     def do_GET(self) -> None:
         self.send_response(200)
         self.end_headers()
 
     def log_message(self, format: str, *args: object) -> None:
-        """Nothing."""
+        """Suppresses the request log."""
 
 
 def check_probe(program: Path) -> None:
-    """Raise where an attack on a server that can't stand it goes unnoticed."""
+    """Self-check: raises `ScanError` if the probe does not detect an attack on a single-threaded server."""
     server = HTTPServer(("127.0.0.1", 0), _OneAtATime)
     thread = threading.Thread(target=server.serve_forever, daemon=True)
     thread.start()
@@ -111,17 +111,17 @@ def check_probe(program: Path) -> None:
     server.shutdown()
     server.server_close()
     if not probe.failures:
-        raise ScanError("slowhttptest does not stop a server that answers one request at a time")
+        raise ScanError("the probe does not detect that slowhttptest blocks a single-threaded server")
 
 
 def _other_requests(log: Path) -> list[str]:
-    """Lines of the server's log for requests that were not the probe's. A slow one has none before it ends."""
+    """Access log lines of requests other than the probe's. A slow request is logged only when it has ended."""
     return [line for line in log.read_text().splitlines() if " INFO " in line and PROBE_PATH not in line]
 
 
 def scan(program: str, connections: int, seconds: int) -> bool:
-    """Whether the probe was answered during all attacks."""
-    found = tool("slowhttptest", program, "install it (Debian's package slowhttptest), or name it by SLOWHTTPTEST=…")
+    """Returns True if every probe was answered during all attacks."""
+    found = tool("slowhttptest", program, "install it (Debian package slowhttptest), or set SLOWHTTPTEST=…")
     hard = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
     resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
     check_probe(found)

@@ -1,4 +1,4 @@
-"""SQL injection into every parameter of every operation, by sqlmap, on SQLite and on PostgreSQL."""
+"""SQL injection tests of every parameter of every operation with sqlmap, on SQLite and PostgreSQL."""
 
 import json
 import re
@@ -17,25 +17,25 @@ from scan.servers import Server, serving
 
 DATABASES = ("SQLite", "PostgreSQL")
 RISK = 3
-"""The highest: data may be changed, the server is thrown away."""
+"""sqlmap's highest risk: it may change data, but the server is discarded afterwards."""
 REQUEST_SECONDS = 30
 RUN_SECONDS = 1800
 IGNORED = "400,401,403,404,405,409,415,429,500"
-"""Statuses that sqlmap must not end at."""
+"""Status codes at which sqlmap must not stop."""
 
 ACCEPTED: dict[str, str] = {}
 
 
 @dataclass(frozen=True, slots=True)
 class Outcome:
-    """What sqlmap says."""
+    """Result of a sqlmap run."""
 
     tested: tuple[str, ...]
-    """Parameters as sqlmap calls them."""
+    """Tested parameters, by sqlmap's names."""
     injectable: tuple[str, ...]
-    """Those that it still holds for injectable after its own check for false positives."""
+    """Parameters still reported as injectable after sqlmap's own check for false positives."""
     suspected: tuple[str, ...]
-    """Where its first look gives a hint of an injection of any kind."""
+    """Hints from sqlmap's heuristic test, of any kind of injection."""
     is_complete: bool
 
 
@@ -56,7 +56,7 @@ def read_output(output: str) -> Outcome:
 
 
 def sqlmap(url: str, database: str, level: int, *options: str) -> str:
-    """Its output."""
+    """Run sqlmap and return its output."""
     program = tool("sqlmap", ROOT / ".venv-scan" / "bin" / "sqlmap", "make .venv-scan/.synced")
     with tempfile.TemporaryDirectory(prefix="scan-") as folder:
         command: tuple[str | Path, ...] = (
@@ -79,12 +79,12 @@ def sqlmap(url: str, database: str, level: int, *options: str) -> str:
                 check=False,
             )
         except subprocess.TimeoutExpired as error:
-            raise ScanError(f"sqlmap did not end within {RUN_SECONDS} s at {url}") from error
+            raise ScanError(f"sqlmap did not finish within {RUN_SECONDS} s at {url}") from error
     return ran.stdout
 
 
 def check_sqlmap(level: int) -> None:
-    """Raise where it does not find what can be injected, in a query and in JSON."""
+    """Self-check: raises `ScanError` if sqlmap misses the planted injection in a query string or in JSON."""
     in_json = ("--data", '{"title": "Up"}', "-H", "Content-Type: application/json")
     with injectable_server() as url:
         for address, options in ((f"{url}/?title=Up", ()), (url, in_json)):
@@ -94,7 +94,7 @@ def check_sqlmap(level: int) -> None:
 
 
 def test(server: Server, database: str, level: int, request: Request) -> tuple[int, list[Finding], str]:
-    """How many parameters were tested, what is wrong, and the output."""
+    """Returns the number of tested parameters, the findings, and the output."""
     token = server.staff_token if request.is_staff else server.user_token
     headers = {"Authorization": f"Bearer {token}"} | dict(request.headers)
     options = ["--method", request.method]
@@ -103,7 +103,7 @@ def test(server: Server, database: str, level: int, request: Request) -> tuple[i
     if request.body is not None:
         options += ["--data", request.body]
     if not any(MARK in text for text in (request.path, request.body or "", *request.headers.values())):
-        options += ["-p", ",".join(request.parameters)]  # without it, a field named `token` is left out
+        options += ["-p", ",".join(request.parameters)]  # without `-p`, sqlmap skips a field named `token`
     output = sqlmap(server.url + request.path, database, level, *options)
     outcome = read_output(output)
     place = f"{database} {request.operation}"
@@ -111,12 +111,12 @@ def test(server: Server, database: str, level: int, request: Request) -> tuple[i
     found += [Finding("suspected", place, text) for text in outcome.suspected]
     if not outcome.is_complete or len(outcome.tested) < len(request.parameters):
         wanted, was = ", ".join(request.parameters), ", ".join(outcome.tested)
-        found.append(Finding("not-tested", place, f"wanted {wanted}; tested {was or 'nothing'}"))
+        found.append(Finding("not-tested", place, f"expected {wanted}; tested {was or 'nothing'}"))
     return len(outcome.tested), found, output
 
 
 def scan(level: int, databases: tuple[str, ...] = DATABASES, only: str = "") -> bool:
-    """Whether there is no finding."""
+    """Returns True if there are no findings."""
     check_sqlmap(level)
     DIST.mkdir(parents=True, exist_ok=True)
     found: list[Finding] = []

@@ -1,4 +1,4 @@
-"""The API and its pages, attacked by those modules of wapiti that need no internet and no downloaded data."""
+"""Vulnerability scan of the API and its pages with the Wapiti modules that need no internet access."""
 
 import json
 import re
@@ -18,33 +18,33 @@ MODULES = (
     *("permanentxss", "redirect", "shellshock", "sql", "timesql", "upload", "xss"),
 )
 LEFT_OUT = {
-    "brute_login_form": "needs a list of accounts; guessing passwords has tests of its own",
-    "cms": "for other people's software, as `network_device`, `wapp` and `wp_enum` are; downloads its data",
+    "brute_login_form": "needs a list of users; password guessing has tests of its own",
+    "cms": "for third-party software, like `network_device`, `wapp` and `wp_enum`; downloads its data",
     "htp": "downloads its data",
-    "https_redirect": "the proxy's, as `ssl` is; the server speaks HTTP",
-    "methods": "sends DELETE everywhere, which ends the session; schemathesis tests methods",
-    "log4shell": "for Java, as `spring4shell` is",
+    "https_redirect": "concerns the proxy, like `ssl`; the server speaks HTTP",
+    "methods": "sends DELETE to all paths, which ends the session; Schemathesis tests methods",
+    "log4shell": "for Java, like `spring4shell`",
     "nikto": "downloads its data",
-    "ssrf": "needs a server on the internet, as `xxe` does; no address or XML is taken from a request",
-    "takeover": "needs the internet",
+    "ssrf": "needs a server on the internet, like `xxe`; requests contain no URLs to fetch and no XML",
+    "takeover": "needs internet access",
 }
-"""Modules that are not used, with the reason."""
+"""Unused modules, with the reason."""
 PLANTED_MODULES = ("sql", "xss")
 MODULE_SECONDS = 180
-"""A module that takes longer is cut off, and named."""
+"""Time limit per module; a module that exceeds it is stopped and reported."""
 RUN_SECONDS = 3600
 
 ENDING = ("logOut", "endOtherSessions", "eraseProfile")
-"""Operations that would end the session that everything is asked with."""
+"""Excluded operations, which would end the session used for the scan."""
 
 ACCEPTED = {
-    "cross-site-request-forgery": "forms behind a secret one-time link, without cookies: another site can't send them",
-    "clickjacking-protection": "`frame-ancestors 'none'` of the Content-Security-Policy takes its place",
+    "cross-site-request-forgery": "forms behind a secret one-time link, without cookies: other sites can't submit them",
+    "clickjacking-protection": "`frame-ancestors 'none'` in the Content-Security-Policy replaces this header",
 }
 
 
 def read_report(told: dict[str, Any]) -> list[Finding]:
-    """Vulnerabilities and anomalies: errors of the server, and requests that time out."""
+    """Vulnerabilities, and anomalies (server errors and timeouts)."""
     return [
         Finding(kind.lower().replace(" ", "-"), f"{one['method']} {one['path']}", f"{one['module']}: {one['info']}")
         for group in ("vulnerabilities", "anomalies")
@@ -54,7 +54,7 @@ def read_report(told: dict[str, Any]) -> list[Finding]:
 
 
 def wapiti(url: str, modules: tuple[str, ...], *options: str) -> dict[str, Any]:
-    """Its report."""
+    """Run Wapiti and return its JSON report."""
     program = tool("wapiti", ROOT / ".venv-wapiti" / "bin" / "wapiti", "make .venv-wapiti/.synced")
     with tempfile.TemporaryDirectory(prefix="scan-") as folder:
         told = Path(folder) / "report.json"
@@ -76,17 +76,17 @@ def wapiti(url: str, modules: tuple[str, ...], *options: str) -> dict[str, Any]:
                 check=False,
             )
         if not told.exists():
-            raise ScanError(f"wapiti gave no report, see {DIST.relative_to(ROOT)}/wapiti.log")
+            raise ScanError(f"wapiti wrote no report, see {DIST.relative_to(ROOT)}/wapiti.log")
         found: dict[str, Any] = json.loads(told.read_text())
     return found
 
 
 def scan() -> bool:
-    """Whether all findings are accepted ones."""
+    """Returns True if all findings are accepted."""
     with injectable_server() as url:
         planted = {one.rule for one in read_report(wapiti(f"{url}/", PLANTED_MODULES))}
     if not {"sql-injection", "reflected-cross-site-scripting"} <= planted:
-        raise ScanError(f"wapiti does not find the planted injections, but {sorted(planted) or 'nothing'}")
+        raise ScanError(f"wapiti does not find the planted injections; found {sorted(planted) or 'nothing'}")
     with serving() as server, tempfile.TemporaryDirectory(prefix="scan-") as folder:
         document = json.loads(ask(f"{server.url}/openapi.json")[1])
         document["paths"] = {path: _lasting(methods) for path, methods in document["paths"].items()}
@@ -98,7 +98,7 @@ def scan() -> bool:
         requests = sum(" INFO " in line for line in server.log.read_text().splitlines())
         status, _ = ask(f"{server.url}/api/v1/users/me/", headers=authorization)
     if status != 200:
-        raise ScanError("the session ended before wapiti did, so not everything was asked")
+        raise ScanError("the session ended before wapiti did, so the scan is incomplete")
     (DIST / "wapiti.json").write_text(json.dumps(told, indent=1))
     cut_off = re.findall(
         r"^Max attack time was reached for module (\w+)", (DIST / "wapiti.log").read_text(), re.MULTILINE

@@ -1,9 +1,9 @@
-"""Make the bundled films from two lists under free licences (NOTICE names them).
+"""Builds the data file of the embedded catalogue from two lists under free licences (see NOTICE).
 
     python scripts/build_films.py DATA_DIR [OUT]
 
-`DATA_DIR` holds `catalogue_wikipedia.tsv.gz` and `catalogue_wikidata.tsv.gz`. The same input gives the same bytes.
-Afterwards put the name and number that are printed into `movie_adapters.catalogue.files`.
+`DATA_DIR` contains `catalogue_wikipedia.tsv.gz` and `catalogue_wikidata.tsv.gz`. The build is reproducible: the same
+input gives the same bytes. Afterwards copy the printed edition and count to `movie_adapters.catalogue.files`.
 """
 
 import csv
@@ -35,9 +35,9 @@ from movie_core.search.movies import Movie
 COLUMNS = ("imdb_id", "title", "year", "genres", "director", "cast", "runtime", "country", "popularity")
 MAX_CAST = 8
 MAX_RUNTIME = 900
-"""Minutes; beyond are series, and slips of the pen."""
+"""Minutes. Longer entries are series, or errors in the data."""
 LAST_LIST = 2023
-"""The list of this year was taken while it ran: what it held was in part a plan."""
+"""The list of this year was retrieved during the year, so some of its entries were only planned."""
 
 _GENRE_WORDS = {
     "Action": "action superhero vigilante",
@@ -81,7 +81,7 @@ _GENRE_WORDS = {
     "Western": "western",
 }
 GENRES: dict[str, list[str]] = defaultdict(list)
-"""The genres that a word in the name of a source's genre stands for."""
+"""Our genres, by a word in the genre name of a source."""
 for _genre, _words in _GENRE_WORDS.items():
     for _word in _words.split():
         GENRES[_word].append(_genre)
@@ -115,14 +115,14 @@ IMDB_ENTRY = (
     (10_000_000, 2019.2), (11_500_000, 2020.0), (13_500_000, 2020.9), (16_000_000, 2021.8), (20_000_000, 2022.4),
     (25_000_000, 2023.1), (30_000_000, 2024.0), (40_000_000, 2026.0),
 )  # fmt: skip
-"""IMDb numbers and when they were given out, to a year or so, read off films of known dates."""
+"""IMDb numbers and the year of their assignment, accurate to about a year; derived from films with known dates."""
 IN_ORDER = 109_000
-"""IMDb's numbers below were given out sorted by year, those above as the films were entered."""
+"""IMDb numbers below this were assigned in order of release year, those above in order of entry."""
 
 
 @dataclass(frozen=True, slots=True)
 class Film:
-    """A film as the sources tell it, merged or not."""
+    """A film from one source, or merged from both."""
 
     title: str
     year: int
@@ -133,10 +133,10 @@ class Film:
     runtime: int | None = None
     country: str = ""
     sitelinks: int = 0
-    """How many Wikipedias have an article; 0 where that isn't known."""
+    """Number of Wikipedias with an article; 0 if unknown."""
     sources: int = 1
     page: str = ""
-    """The title of the article that a list links, with its distinguishing note."""
+    """Title of the linked Wikipedia article, including its disambiguation note."""
     popularity: int = field(default=0, compare=False)
 
     @property
@@ -151,7 +151,7 @@ def read(path: Path) -> Iterator[dict[str, str]]:
 
 
 def fold(text: str) -> str:
-    """What two spellings of one title have in common."""
+    """Normalised form, equal for different spellings of a title."""
     bare = "".join(c for c in unicodedata.normalize("NFKD", text.casefold()) if not unicodedata.combining(c))
     return " ".join(re.findall(r"\w+", bare.replace("&", " and ").replace("'", "").replace("\u2019", "")))
 
@@ -168,7 +168,7 @@ def clean_title(text: str, page: str = "") -> str:
 
 
 def clean_genres(text: str) -> tuple[str, ...]:
-    """The same names for both sources, by the words that a genre's name is made of."""
+    """Map the genre names of both sources to our genres, word by word."""
     found: set[str] = set()
     for name in text.split("|"):
         words = name.casefold().split()
@@ -176,13 +176,13 @@ def clean_genres(text: str) -> tuple[str, ...]:
             found.update(genre for word in words for genre in GENRES.get(word, ()))
         if "anime" in words:
             found.add("Animation")
-    if "Satire" in found or "Slasher" in found:  # what they are kinds of is said by the word already
+    if "Satire" in found or "Slasher" in found:  # subgenres imply their parent genre
         found |= {"Comedy"} if "Satire" in found else {"Horror"}
     return tuple(sorted(found))
 
 
 def clean_cast(text: str) -> tuple[str, ...]:
-    """Names only: a table's remarks, writers, and cells of prose go."""
+    """Names only; drops remarks, writers, and cells that contain prose."""
     parts = [tidy(_NOTE.sub("", part)) for part in text.split("|")]
     if any(part[:1].islower() and _PROSE.search(part) for part in parts):
         return ()
@@ -228,7 +228,7 @@ def from_wikipedia(rows: Iterable[dict[str, str]]) -> Iterator[Film]:
         if not title or _NO_FILM.search(row["title"]):
             continue
         film = Film(title, int(row["year"]), clean_genres(row["genres"]), cast=clean_cast(row["cast"]), page=page)
-        # The list has the year of release in the US, the article's own name that of the first release.
+        # The list has the year of the US release, the article title that of the first release.
         is_same = film.page_year is not None and abs(film.page_year - film.year) == 1
         yield replace(film, year=film.page_year) if is_same and film.page_year else film
 
@@ -262,14 +262,14 @@ def from_wikidata(rows: Iterable[dict[str, str]]) -> Iterator[Film]:
 
 
 class Entry(NamedTuple):
-    """When a film's IMDb number was given out; `exact` means in order of the films' own years."""
+    """Year in which an IMDb number was assigned; `exact`: the number was assigned in order of release year."""
 
     year: float
     exact: bool
 
 
 class ImdbYears:
-    """IMDb's numbers tell years: some of Wikidata's are those of a release much later than the first."""
+    """Estimates release years from IMDb numbers, because some years in Wikidata are those of a much later release."""
 
     def __init__(self, films: Iterable[Film]) -> None:
         known = sorted((int(film.imdb_id[2:]), film.year) for film in films if film.imdb_id)
@@ -286,12 +286,12 @@ class ImdbYears:
 
 
 def is_same(listed: Film, known: Film, entry: Entry, *, alone: bool) -> bool:
-    """Whether two films of one title are one. `alone`: no other listed film within a year has the title."""
+    """Whether two films with the same title are the same film. `alone`: no other listed film within a year has it."""
     if listed.year == known.year:
         return True
     folded = {fold(name) for name in listed.cast}
     shares_cast = any(fold(name) in folded for name in known.cast)
-    # Wikidata's year is that of a later release, and the number fits the listed year.
+    # The year in Wikidata is that of a later release, and the IMDb number matches the listed year.
     if known.year > listed.year:
         is_later = known.year - entry.year >= 2
         if entry.exact and abs(entry.year - listed.year) <= (1 if is_later else 0):
@@ -303,7 +303,7 @@ def is_same(listed: Film, known: Film, entry: Entry, *, alone: bool) -> bool:
     if shares_cast:
         return True
     if listed.page_year is not None and known.year < listed.page_year:
-        return False  # the article is told apart from an older film of that title
+        return False  # the disambiguation note distinguishes it from an older film with this title
     if entry.exact and abs(entry.year - listed.year) > 1:
         return False
     if listed.genres and known.genres:
@@ -312,7 +312,7 @@ def is_same(listed: Film, known: Film, entry: Entry, *, alone: bool) -> bool:
 
 
 def joined(listed: Film, known: Film) -> Film:
-    """Two films that are one; the lists name the principal cast first, Wikidata any of them."""
+    """Merge two entries of one film. The lists name the principal cast first; the order in Wikidata is arbitrary."""
     is_plan = listed.year >= LAST_LIST
     names = {fold(name): name for name in (*reversed(known.cast), *reversed(listed.cast))}
     cast = tuple(names[key] for key in dict.fromkeys(fold(name) for name in (*listed.cast, *known.cast)))
@@ -332,7 +332,7 @@ def joined(listed: Film, known: Film) -> Film:
 
 
 def without_repeats(films: Iterable[Film]) -> list[Film]:
-    """A film that the lists have twice, in one year or in neighbouring ones, becomes one."""
+    """Merge entries of a film that is listed twice, in the same or in adjacent years."""
     by_title: dict[str, list[Film]] = defaultdict(list)
     for film in sorted(films, key=lambda film: film.year):
         others = by_title[fold(film.title) or film.title]
@@ -346,7 +346,7 @@ def without_repeats(films: Iterable[Film]) -> list[Film]:
                 break
         else:
             others.append(film)
-    # What came back to the cinemas in 3D is the film that it was.
+    # A 3D re-release is the same film.
     kept = []
     for title, others in by_title.items():
         base = by_title.get(_IN_3D.sub("", title), ()) if _IN_3D.search(title) else ()
@@ -361,7 +361,7 @@ def merge(listed: Sequence[Film], known: Sequence[Film]) -> list[Film]:
         by_title[fold(film.title)].append(at)
     years = ImdbYears(known)
     taken: set[int] = set()
-    # Equal years first, so that a neighbouring year can't take what belongs to another film.
+    # Exact years first, so that an adjacent year can't match the entry of another film.
     rest = []
     for film in sorted(known, key=lambda film: (-film.sitelinks, int(film.imdb_id[2:]))):
         same = [at for at in by_title[fold(film.title)] if at not in taken and films[at].year == film.year]
@@ -380,18 +380,18 @@ def merge(listed: Sequence[Film], known: Sequence[Film]) -> list[Film]:
                 films[at] = joined(films[at], film)
                 break
         else:
-            # Numbers given out by year tell the true one where Wikidata has that of a much later release.
+            # If the IMDb number was assigned by year, it gives the true year where Wikidata has a much later release.
             later = entry.exact and film.year - entry.year > 2
             films.append(replace(film, year=int(entry.year)) if later else film)
     return films
 
 
 def with_popularity(films: Sequence[Film]) -> list[Film]:
-    """How well known each film may be, roughly in articles on Wikipedias (sitelinks).
+    """Popularity of each film, roughly the number of Wikipedias with an article about it (sitelinks).
 
-    Sitelinks are known of few. For the rest they are estimated from what the lists tell: whether there is an article
-    and whether it has the plain title, how many of the cast are named and how often they star in films of these
-    decades, whether a later film continues or repeats the title, whether both sources have it, and the decade.
+    Few films have sitelinks. For the others they are estimated from the lists: whether there is an article and whether
+    its title has no disambiguation note, how many cast members are named and how often they star in films of these
+    decades, whether there are sequels or remakes, whether both sources have the film, and the decade.
     """
     folded = [_ARTICLE.sub("", fold(film.title)) for film in films]
     by_title = sorted((title, at) for at, title in enumerate(folded))
@@ -431,7 +431,7 @@ def with_popularity(films: Sequence[Film]) -> list[Film]:
 
 
 def table(films: Iterable[Film]) -> str:
-    """The form that the import reads."""
+    """The films as TSV, in the format of `catalogue import`."""
     out = io.StringIO()
     out.write("\t".join(COLUMNS) + "\n")
     for film in films:
@@ -459,7 +459,7 @@ def build(data: Path) -> tuple[list[Film], bytes]:
 
 
 def lines(films: Iterable[Film]) -> bytes:
-    """The bundled form: the movies that an import would make of the table, ids included, as JSON lines."""
+    """The bundled format: the movies, including ids, that an import of the table would create, as JSON lines."""
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder, "films.tsv")
         path.write_text(table(films), encoding="utf-8", newline="")
@@ -486,7 +486,7 @@ def main(arguments: Sequence[str]) -> None:
     print(f"{len(films)} films ({sum(film.sources == 2 for film in films)} in both sources), {len(packed)} bytes")
     print(f"BUNDLED_EDITION ends in {edition.removeprefix(BUNDLED_NAME)}, BUNDLED_FILMS = {len(films)}")
     if (edition, len(films)) != (BUNDLED_EDITION, BUNDLED_FILMS):
-        print("put them into movie_adapters/catalogue/files.py: they are others there")
+        print("update both values in movie_adapters/catalogue/files.py: they differ")
 
 
 if __name__ == "__main__":

@@ -1,8 +1,9 @@
-"""Writes docs/licences.md: what each package of an installation, all extras included, is licensed under.
+"""Generates docs/licences.md: the licence of each package in an installation with all extras.
 
     .venv/bin/python scripts/licences.py
 
-Names come from `uv.lock`, licences from the metadata of the installed packages; a unit test runs it too.
+Package names come from `uv.lock`, licences from the metadata of the installed packages. A unit test compares the page
+with the output of this script.
 """
 
 import re
@@ -18,10 +19,10 @@ PAGE = ROOT / "docs" / "licences.md"
 PROJECT = "movie-search-backend"
 
 HEAD = """\
-# Licences of what is installed
+# Licences of installed packages
 
-Every package that an installation with all extras may consist of, on any platform, as `uv.lock` has them. Each of these
-licences allows commercial use. `make licences` writes this page anew; a test compares it with the lock file.
+All packages of an installation with all extras, on any platform, from `uv.lock`. Each of these licences allows
+commercial use. `make licences` regenerates this page; a test compares it with the lock file.
 
 | package | licence |
 |---|---|
@@ -34,7 +35,7 @@ KNOWN = {
     "tzdata": "Apache-2.0",
     "zxcvbn-rs-py": "MIT",
 }
-"""Of packages that tell none in their metadata, or that other platforms or Pythons need; looked up by hand."""
+"""Licences looked up by hand: of packages without licence metadata, or installed only on other platforms or Pythons."""
 
 SPELLED = {
     "3-Clause BSD License": "BSD-3-Clause",
@@ -46,17 +47,17 @@ SPELLED = {
     "Python Software Foundation License": "PSF-2.0",
     "The Unlicense (Unlicense)": "Unlicense",
 }
-"""SPDX's names for how older metadata spells them."""
+"""SPDX identifiers of licence names in older metadata."""
 
-GOOD = {
+ALLOWED = {
     "0BSD", "Apache-2.0", "BSD-2-Clause", "BSD-3-Clause", "CC0-1.0", "ISC", "MIT", "MIT-0", "MPL-2.0", "PSF-2.0",
     "Unlicense", "Zlib",
 }  # fmt: skip
-"""Licences under which a package may be used in a commercial service, unchanged."""
+"""Licences that allow unmodified use of a package in a commercial service."""
 
 
 def needed() -> set[str]:
-    """The names of all packages that the project needs, by its extras and theirs, without groups for development."""
+    """Names of all packages required by the project and its extras, transitively, without development groups."""
     packages: dict[str, dict[str, Any]] = {
         one["name"]: one for one in tomllib.loads((ROOT / "uv.lock").read_text())["package"]
     }
@@ -77,7 +78,7 @@ def needed() -> set[str]:
 
 
 def licence_of(name: str) -> str:
-    """As SPDX spells it; raises `LookupError` where it isn't known."""
+    """SPDX expression of a package's licence; raises `LookupError` if unknown."""
     if name in KNOWN:
         return KNOWN[name]
     try:
@@ -85,12 +86,12 @@ def licence_of(name: str) -> str:
     except PackageNotFoundError:
         told = ""
     if not told:
-        raise LookupError(f"{name} tells no licence: look it up, and add it to KNOWN")
+        raise LookupError(f"{name} has no licence metadata: look it up and add it to KNOWN")
     return told
 
 
 def _told(found: PackageMetadata) -> Iterator[str]:
-    """From what is most exact to what is least."""
+    """Licences in the metadata, the most precise first."""
     told = found.json
     for text in (told.get("license_expression"), told.get("license")):
         first = str(text or "").strip().partition("\n")[0]
@@ -102,16 +103,16 @@ def _told(found: PackageMetadata) -> Iterator[str]:
 
 
 def is_good(licence: str) -> bool:
-    """Whether all parts allow it, or one of those to choose from."""
-    return any(set(re.split(r" AND ", choice)) <= GOOD for choice in re.sub(r"[()]", "", licence).split(" OR "))
+    """Whether all licences of an AND expression, or one alternative of an OR expression, are allowed."""
+    return any(set(re.split(r" AND ", choice)) <= ALLOWED for choice in re.sub(r"[()]", "", licence).split(" OR "))
 
 
 def page() -> str:
-    """The whole of docs/licences.md."""
+    """Content of docs/licences.md."""
     return HEAD + "".join(f"| {name} | {licence_of(name)} |\n" for name in sorted(needed()))
 
 
 if __name__ == "__main__":
     PAGE.write_text(page())
     bad = [name for name in sorted(needed()) if not is_good(licence_of(name))]
-    sys.exit(f"may not be used: {', '.join(bad)}" if bad else 0)
+    sys.exit(f"licence not allowed: {', '.join(bad)}" if bad else 0)

@@ -1,8 +1,8 @@
-"""pgAdmin's settings. Its image writes this file when it starts, which it can't where the root is read-only."""
+"""Settings of pgAdmin. Its image generates this file at startup, which fails on a read-only root file system."""
 
-LOG_FILE = "/dev/null"  # it also logs to the console
+LOG_FILE = "/dev/null"  # it logs to the console as well
 HELP_PATH = "../../docs"
 CA_FILE = "/etc/ssl/certs/ca-certificates.crt"
-# It would ask the world for versions, and for a picture by the address of whoever logged in.
+# No outgoing requests: no version check, and no Gravatar picture, which is fetched by the user's email address.
 UPGRADE_CHECK_ENABLED = False
 SHOW_GRAVATAR_IMAGE = False

@@ -16,8 +16,8 @@ from typing import Any
 import httpx
 import pytest
 from bench.http_server import Target, send
+from deploy.compose.compose_journey import journey, mailpit, search, wait_for
 from redis import Redis
-from scripts.compose_journey import journey, mailpit, search, wait_for
 from tests.framing import ODD, SMUGGLED, answers_to_odd_requests
 from tests.integration.conftest import Program, clean_environment
 from tests.servers import OwnServer, free_port, own_postgres, own_redis, postgres_database
@@ -73,7 +73,9 @@ def graph(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Graph]:
             "MOVIE_SMTP_URL": f"smtp://127.0.0.1:{smtp}",
             "API_PORT": api,
         }
-        stack.enter_context(running([sys.executable, ROOT / "scripts/standin_mailbox.py", smtp, mailbox], folder))
+        stack.enter_context(
+            running([sys.executable, ROOT / "deploy/compose/standin_mailbox.py", smtp, mailbox], folder)
+        )
         proxy: dict[str, str] = {
             "SITE": f"http://127.0.0.1:{port}",
             "PUBLIC_URL": environ["MOVIE_PUBLIC_URL"],

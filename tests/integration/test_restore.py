@@ -81,8 +81,13 @@ def test_a_restored_database_has_everything_but_revives_no_token_and_sends_no_ol
 
             restore = ("--no-owner", "--exit-on-error", "--single-transaction")
             tool("pg_restore", *restore, f"--dbname={libpq(after)}", tmp_path / "movies.dump")
-            complete = ("--single-transaction", "--set=ON_ERROR_STOP=1", "--file", ROOT / "deploy/after_restore.sql")
-            tool("psql", *complete, libpq(after))
+            settle = (
+                "--single-transaction",
+                "--set=ON_ERROR_STOP=1",
+                "--file",
+                ROOT / "deploy/postgres/after_restore.sql",
+            )
+            tool("psql", *settle, libpq(after))
 
             environ["MOVIE_DATABASE_URL"] = after
             api, worker = serve(), Program(("worker",), tmp_path, environ)
@@ -103,7 +108,7 @@ def test_a_restored_database_has_everything_but_revives_no_token_and_sends_no_ol
 
 
 def test_a_lost_disk_costs_nothing_that_the_log_was_kept_of(tmp_path_factory: pytest.TempPathFactory) -> None:
-    command = yaml.safe_load((ROOT / "compose.backup.yaml").read_text())["services"]["postgres"]["command"]
+    command = yaml.safe_load((ROOT / "deploy/compose/backup.yaml").read_text())["services"]["postgres"]["command"]
     assert command[:2] == ["postgres", "-c"]
     programs = postgres_programs(tmp_path_factory.mktemp("programs"))
 
@@ -120,14 +125,14 @@ def test_a_lost_disk_costs_nothing_that_the_log_was_kept_of(tmp_path_factory: py
             folder = Path(postgres.url.partition("?host=")[2])
             environ = {"PATH": f"{programs}:{os.environ['PATH']}", "BACKUP": place, "PGHOST": str(folder)}
             environ |= {"PGDATA": str(folder / "data"), "PGDATABASE": "postgres"}
-            restore = ("sh", ROOT / "deploy/restore.sh")
+            restore = ("sh", ROOT / "deploy/postgres/restore.sh")
 
             with pytest.raises(RuntimeError, match="there is no backup"):
                 run_as_server(restore, environ)
             asyncio.run(run(postgres.url, "CREATE TABLE kept (id int)"))
             for number in (1, 2):
                 asyncio.run(run(postgres.url, f"INSERT INTO kept VALUES ({number})"))
-                run_as_server(("sh", ROOT / "deploy/backup.sh"), environ)
+                run_as_server(("sh", ROOT / "deploy/postgres/backup.sh"), environ)
             with pytest.raises(RuntimeError, match="stop PostgreSQL first"):
                 run_as_server(restore, environ)
             asyncio.run(run(postgres.url, "INSERT INTO kept VALUES (3)"))
@@ -143,4 +148,4 @@ def test_a_lost_disk_costs_nothing_that_the_log_was_kept_of(tmp_path_factory: py
             wait_until(lambda: asyncio.run(run(postgres.url, "SELECT pg_is_in_recovery()::int")) == [(0,)])
             assert asyncio.run(run(postgres.url, "SELECT id FROM kept ORDER BY id")) == [(1,), (2,), (3,)]
             asyncio.run(run(postgres.url, "INSERT INTO kept VALUES (5)"))
-            run_as_server(("sh", ROOT / "deploy/backup.sh"), environ)
+            run_as_server(("sh", ROOT / "deploy/postgres/backup.sh"), environ)

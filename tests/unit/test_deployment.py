@@ -14,8 +14,8 @@ from typing import Any
 
 import pytest
 import yaml
+from deploy.compose.make_secrets import NAMES, add_secrets
 from redis import ConnectionPool, SSLConnection
-from scripts.make_secrets import NAMES, add_secrets
 
 from movie_adapters.settings.settings import Settings, reference
 from movie_cli import app
@@ -115,11 +115,13 @@ def test_what_is_not_ours_runs_as_somebody_without_rights_too() -> None:
 
 
 def test_production_weakens_nothing_and_publishes_the_proxy_alone() -> None:
-    production = read("compose.production.yaml")["services"]
+    production = read("deploy/compose/production.yaml")["services"]
     for name, one in production.items():
         assert set(one) <= {"environment", "profiles"} | ({"ports"} if name == "proxy" else set()), name
     assert production["proxy"]["ports"] == ["80:8080", "443:8443"]
-    assert "ports: !override [" in (ROOT / "compose.production.yaml").read_text()  # else those of compose.yaml stay
+    assert (
+        "ports: !override [" in (ROOT / "deploy/compose/production.yaml").read_text()
+    )  # else those of compose.yaml stay
     assert {"upstream", "mailpit"} == {name for name, one in production.items() if one.get("profiles")}
 
 
@@ -170,7 +172,7 @@ def test_images_are_pinned() -> None:
 
 def test_no_secret_stands_in_a_file() -> None:
     secret = re.compile(r"PASSWORD|SECRET|TOKEN|_KEY|AUTH|DATABASE_URL|REDIS_URL|SMTP_URL")
-    production = read("compose.production.yaml")["services"]
+    production = read("deploy/compose/production.yaml")["services"]
     for service in (*SERVICES.values(), *production.values()):
         for name, value in service.get("environment", {}).items():
             if secret.search(name) and name != "MOVIE_SMTP_URL":
@@ -210,7 +212,7 @@ def test_compose_sets_settings_of_ours_that_can_be_read() -> None:
 
 
 def test_production_refuses_nothing_that_its_file_sets() -> None:
-    base = SERVICES["api"]["environment"] | read("compose.production.yaml")["services"]["api"]["environment"]
+    base = SERVICES["api"]["environment"] | read("deploy/compose/production.yaml")["services"]["api"]["environment"]
     given = {"DOMAIN": "movies.example.org", "SMTP_URL": "smtps://u:p@mail.example.org", "SOURCE": "catalogue"}
     given["MAIL_FROM"] = "movies@example.org"
     settings = Settings.load(filled(base, **given), dotenv=None)
@@ -245,7 +247,7 @@ def test_certificates_of_the_public_name_come_from_a_public_authority() -> None:
     text = re.sub(r"#.*", "", (ROOT / "deploy/caddy/Caddyfile").read_text())
     for word in ("tls", "auto_https", "local_certs", "acme_ca", "cert_issuer", "default_sni", "protocols"):
         assert not re.search(rf"^\s*{word}\b", text, re.MULTILINE), word
-    assert read("compose.production.yaml")["services"]["proxy"]["environment"]["SITE"] == "${DOMAIN}"
+    assert read("deploy/compose/production.yaml")["services"]["proxy"]["environment"]["SITE"] == "${DOMAIN}"
     ingresses = [one for one in kustomized() if one["kind"] == "Ingress"]
     assert len(ingresses) == 2
     for one in ingresses:
@@ -278,7 +280,7 @@ def test_nothing_secret_goes_into_a_build() -> None:
     lines = (ROOT / ".dockerignore").read_text().splitlines()
     assert lines[1] == "*"
     allowed = {line[1:] for line in lines if line.startswith("!")}
-    assert allowed == {"LICENSE", "NOTICE", "README.md", "deploy/heroku.sh", "pyproject.toml", "src", "uv.lock"}
+    assert allowed == {"LICENSE", "NOTICE", "README.md", "deploy/heroku/start.sh", "pyproject.toml", "src", "uv.lock"}
 
 
 # --- Kubernetes, Cloud Run, ECS
@@ -421,13 +423,13 @@ def test_heroku_runs_commands_that_exist() -> None:
 
 
 def run_heroku(folder: Path, **environ: str) -> tuple[dict[str, str], str]:
-    """The environment in which `deploy/heroku.sh` starts the program, empty if it doesn't; and what it says."""
+    """The environment in which `deploy/heroku/start.sh` starts the program, empty if it doesn't; and what it says."""
     program = folder / "movie-search"
     program.write_text("#!/bin/sh\nenv -0\n")
     program.chmod(0o755)
     environ |= {"PATH": f"{folder}:{os.environ['PATH']}", "TMPDIR": str(folder)}
     ended = subprocess.run(
-        ["sh", ROOT / "deploy/heroku.sh"], env=environ, capture_output=True, text=True, timeout=10, check=False
+        ["sh", ROOT / "deploy/heroku/start.sh"], env=environ, capture_output=True, text=True, timeout=10, check=False
     )
     assert (ended.returncode == 0) is not bool(ended.stderr)
     return dict(line.split("=", 1) for line in ended.stdout.split("\0") if line), ended.stderr

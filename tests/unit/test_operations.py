@@ -72,7 +72,7 @@ def test_no_panel_lies_over_another_and_all_ask_the_source_that_is_provisioned()
 
 def test_every_metric_of_ours_is_on_the_dashboard() -> None:
     shown = " ".join(path.read_text() for path in dashboards())
-    left_out = {"movie_breaker_state_seconds"}
+    left_out = {"movie_circuit_breaker_state_seconds"}
     assert {one.name for one in METRICS if one.name.startswith("movie_") and one.name not in shown} == left_out
 
 

@@ -1,6 +1,6 @@
-# A base backup, beside which compose.backup.yaml keeps the log; runs in the container of PostgreSQL:
-#   docker compose exec -T postgres sh -s < deploy/backup.sh
-# What is older than the new backup goes only once that is complete.
+# Makes a base backup; deploy/compose/backup.yaml archives the WAL next to it. Runs in the PostgreSQL container:
+#   docker compose exec -T postgres sh -s < deploy/postgres/backup.sh
+# The previous backup and its WAL are deleted only after the new backup is complete.
 set -eu
 backup=${BACKUP:-/backup}
 export PGUSER="${PGUSER:-${POSTGRES_USER:-postgres}}"

@@ -1,8 +1,12 @@
-"""Tries the stack of compose.yaml as it runs: the README's journey through the proxy, then each container is killed
-and has to come back. `python scripts/compose_journey.py [--kill]` beside a stack that is up; standard library alone.
+"""End-to-end test of the running stack of compose.yaml: the README's journey through the proxy; with `--kill`, each
+container is also killed and must restart and become healthy.
 
-Takes the development mailbox for the mails.
+    python deploy/compose/compose_journey.py [--kill]
+
+Reads emails from the development mailbox (Mailpit). Imports only the standard library.
 """
+
+# ruff: noqa: S105, S310, S603, S607, T201
 
 import argparse
 import json
@@ -19,8 +23,8 @@ from urllib.error import HTTPError
 from urllib.parse import urlsplit
 from urllib.request import ProxyHandler, Request, build_opener
 
-PATIENCE = 60.0
-"""Seconds until a container that was killed must serve again."""
+TIMEOUT = 60.0
+"""Seconds within which a killed container must be healthy again."""
 API = "/api/v1/"
 PASSWORD = "copper lantern walks home"
 
@@ -28,11 +32,11 @@ _open = build_opener(ProxyHandler({})).open
 
 
 class Failed(Exception):
-    """Something was answered that shouldn't be; the message says what."""
+    """An unexpected response or a timeout; the message describes it."""
 
 
 def call(url: str, body: object = None, *, token: str | None = None, method: str | None = None) -> tuple[int, Any]:
-    """Status and JSON (None where there is none) of an answer."""
+    """Status and decoded JSON body of a response; None for an empty body."""
     headers = {} if token is None else {"Authorization": f"Bearer {token}"}
     data = None if body is None else json.dumps(body).encode()
     if data is not None:
@@ -52,8 +56,8 @@ def expect(wanted: int, answer: tuple[int, Any], what: str) -> Any:
     return answer[1]
 
 
-def wait_for(holds: Callable[[], Any], what: str, seconds: float = PATIENCE) -> Any:
-    """What `holds` gives once it gives something; errors count as nothing."""
+def wait_for(holds: Callable[[], Any], what: str, seconds: float = TIMEOUT) -> Any:
+    """Poll `holds` until it returns a truthy value, and return it. Retries on `OSError`, `ValueError`, `Failed`."""
     deadline = time.monotonic() + seconds
     while True:
         last: object = None
@@ -63,12 +67,12 @@ def wait_for(holds: Callable[[], Any], what: str, seconds: float = PATIENCE) -> 
         except (OSError, ValueError, Failed) as error:
             last = error
         if time.monotonic() > deadline:
-            raise Failed(f"{what}: not within {seconds:g} s ({last})")
+            raise Failed(f"{what}: timed out after {seconds:g} s (last error: {last})")
         time.sleep(0.25)
 
 
 def mailpit(url: str) -> Callable[[str], str | None]:
-    """Gives the text of the newest mail to an address, once Mailpit has one."""
+    """A function that returns the text of the newest email to an address in Mailpit, or None."""
 
     def text_to(address: str) -> str | None:
         for mail in call(f"{url}/api/v1/messages")[1]["messages"]:
@@ -80,13 +84,13 @@ def mailpit(url: str) -> Callable[[str], str | None]:
 
 
 def journey(url: str, text_to: Callable[[str], str | None], name: str) -> str:
-    """Register, activate by mail, log in, search, rate, ask what to see next; a token. Raises `Failed`."""
+    """Register, activate by email, log in, search, rate, get recommendations. Returns the access token."""
     address = f"{name}@example.com"
     new = {"email": address, "username": name, "password": PASSWORD}
     expect(201, call(f"{url}{API}authentication/register/", new), "register")
-    link = re.search(r"https?://\S+/verify-email/\S+", wait_for(lambda: text_to(address), "a mail"))
+    link = re.search(r"https?://\S+/verify-email/\S+", wait_for(lambda: text_to(address), "activation email"))
     if link is None or not link[0].startswith(url):
-        raise Failed("the mail has no link that leads here")
+        raise Failed(f"the email has no activation link that starts with {url}")
     expect(200, call(link[0], method="POST"), "activate")
     known = {"email": address, "password": PASSWORD}
     token = str(expect(200, call(f"{url}{API}authentication/login/", known), "log in")["access"])
@@ -109,23 +113,23 @@ def _docker(*arguments: str) -> str:
 
 
 def _containers() -> dict[str, str]:
-    """Id by service, of this project's running containers."""
+    """Ids of the project's running containers, by service name."""
     rows = _docker("ps", "--filter", "label=com.docker.compose.project=movie-search", "--format", "{{.ID}}").split()
     label = '{{index .Config.Labels "com.docker.compose.service"}}'
     return {_docker("inspect", "-f", label, row).strip(): row for row in rows}
 
 
 def restarted(service: str, container: str) -> None:
-    """Kill the container's first process and wait until Docker has started it again and finds it healthy."""
+    """Kill the container's main process, then wait until Docker has restarted it and reports it healthy."""
     before = _docker("inspect", "-f", "{{.State.StartedAt}}", container)
     pid = int(_docker("inspect", "-f", "{{.State.Pid}}", container))
-    os.kill(pid, signal.SIGKILL)  # `docker kill` would keep it from starting again
+    os.kill(pid, signal.SIGKILL)  # after `docker kill`, the restart policy would not apply
     wait_for(
         lambda: (
             _docker("inspect", "-f", "{{.State.StartedAt}}", container) != before
             and _docker("inspect", "-f", "{{.State.Health.Status}}", container).strip() == "healthy"
         ),
-        f"{service} runs again",
+        f"{service} healthy again",
     )
 
 
@@ -133,21 +137,21 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--url", default="http://127.0.0.1:8000")
     parser.add_argument("--mailbox", default="http://127.0.0.1:8025")
-    parser.add_argument("--kill", action="store_true", help="kill each container too; needs root")
-    told = parser.parse_args()
-    text_to = mailpit(told.mailbox)
+    parser.add_argument("--kill", action="store_true", help="also kill each container; requires root")
+    arguments = parser.parse_args()
+    text_to = mailpit(arguments.mailbox)
     try:
-        token = journey(told.url, text_to, f"ann{secrets.token_hex(4)}")
-        print("the journey: done")
-        for service, container in _containers().items() if told.kill else ():
+        token = journey(arguments.url, text_to, f"ann{secrets.token_hex(4)}")
+        print("journey: passed")
+        for service, container in _containers().items() if arguments.kill else ():
             began = time.monotonic()
             restarted(service, container)
-            wait_for(lambda: search(told.url, token), f"search after {service} was killed")
-            if service != "mailpit":  # what it held is gone, and it comes back empty
-                journey(told.url, text_to, f"ann{secrets.token_hex(4)}")
-            print(f"{service} was killed: serves again and the journey is done after {time.monotonic() - began:.1f} s")
+            wait_for(lambda: search(arguments.url, token), f"search after {service} was killed")
+            if service != "mailpit":  # its mailbox is in memory and is empty after a restart
+                journey(arguments.url, text_to, f"ann{secrets.token_hex(4)}")
+            print(f"{service}: killed, journey passed again after {time.monotonic() - began:.1f} s")
     except (Failed, subprocess.CalledProcessError) as error:
-        print(f"{urlsplit(told.url).netloc}: {error}", file=sys.stderr)
+        print(f"{urlsplit(arguments.url).netloc}: {error}", file=sys.stderr)
         return 1
     return 0
 

@@ -1,10 +1,10 @@
 #!/bin/sh
-# Makes images under the names that Dockerfile and compose.yaml use, from Debian's packages and the wheel of Caddy, for
-# machines that reach those but no image registry. They do what the real ones do as far as the stack needs it; pgAdmin,
-# Redis Insight, Prometheus, Grafana and the collector have none. Needs root, debootstrap, a Docker daemon and `make setup`;
-# takes three minutes. Never push them.
+# Builds replacement images with the names used in Dockerfile and compose.yaml, from Debian packages and the Caddy wheel,
+# for machines that can reach those but no image registry. They implement only what the stack needs. There are none for
+# pgAdmin, Redis Insight, Prometheus, Grafana and the collector. Requires root, debootstrap, a Docker daemon and
+# `make setup`; takes three minutes. Never push these images.
 set -eu
-cd "$(dirname "$0")/.."
+cd "$(dirname "$0")/../.."
 mirror=${DEBIAN_MIRROR:-http://deb.debian.org/debian}
 work=$(mktemp -d)
 trap 'rm -rf "$work"' EXIT INT TERM
@@ -13,7 +13,7 @@ python_image=$(sed -n 's/^FROM \(python:[^ ]*\).*/\1/p' Dockerfile | sort -u)
 image() { sed -n "s|^ *image: \($1:.*\)|\1|p" compose.yaml; }
 import() { tar -C "$1" -c . | docker import -c 'ENV PATH=/usr/local/bin:/usr/lib/postgresql/17/bin:/usr/sbin:/usr/bin:/sbin:/bin' - "$2"; }
 
-# Python 3.11 is that of Debian 12; everything else is taken from Debian 13.
+# Python 3.11 comes from Debian 12 (bookworm), everything else from Debian 13 (trixie).
 debootstrap --variant=minbase --include=ca-certificates,python3,python3-venv bookworm "$work/python" "$mirror" >"$work/log" || {
 	cat "$work/log"
 	exit 1
@@ -26,7 +26,7 @@ debootstrap --variant=minbase --include=busybox,ca-certificates,python3 trixie "
 	cat "$work/log"
 	exit 1
 }
-# With the ids of the official images, and no cluster or service of the packages' own.
+# Same user and group ids as the official images; the packages must not create a cluster or start a service.
 chroot "$work/services" sh -eu -c '
 	groupadd -g 999 postgres && useradd -u 999 -g 999 -d /var/lib/postgresql postgres
 	mkdir /etc/postgresql-common && echo "create_main_cluster = false" > /etc/postgresql-common/createcluster.conf
@@ -38,7 +38,7 @@ chroot "$work/services" sh -eu -c '
 	exit 1
 }
 cp .venv/bin/caddy "$work/services/usr/local/bin/caddy"
-cp scripts/standin_mailbox.py "$work/services/mailpit"
+cp deploy/compose/standin_mailbox.py "$work/services/mailpit"
 sed -i '1i #!/usr/bin/python3' "$work/services/mailpit"
 chmod 755 "$work/services/mailpit"
 cat >"$work/services/usr/local/bin/start-postgres" <<'SH'
@@ -57,7 +57,7 @@ SH
 chmod 755 "$work/services/usr/local/bin/start-postgres"
 import "$work/services" movie-search-standin:services
 
-# As in Caddy's image, the program carries a capability.
+# As in Caddy's official image, the binary has a file capability.
 docker build -t "$(image caddy)" - <<'DOCKER'
 FROM movie-search-standin:services
 RUN setcap cap_net_bind_service=+ep /usr/local/bin/caddy && mkdir -p /data /config

@@ -1,9 +1,8 @@
-# Puts the base backup in the place of the database, and has PostgreSQL go through the log that was kept since when it is
-# started next. PostgreSQL must be stopped:
-#   docker compose run --rm --no-deps -T --entrypoint sh postgres -s < deploy/restore.sh
+# Replaces the database by the base backup; PostgreSQL replays the archived WAL at its next start. PostgreSQL must be stopped:
+#   docker compose run --rm --no-deps -T --entrypoint sh postgres -s < deploy/postgres/restore.sh
 set -eu
 backup=${BACKUP:-/backup}
-data=${PGDATA:?where the database lies}
+data=${PGDATA:?the data directory of PostgreSQL}
 test -f "$backup/base/PG_VERSION" || { echo "there is no backup in $backup" >&2; exit 1; }
 test ! -f "$data/postmaster.pid" || { echo "stop PostgreSQL first, or remove $data/postmaster.pid after a crash" >&2; exit 1; }
 mkdir -p "$data"

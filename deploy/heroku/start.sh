@@ -1,14 +1,15 @@
 #!/bin/sh
-# Makes our settings from DATABASE_URL and REDIS_URL, which Heroku sets. Both connections verify certificates: DATABASE_CA and
-# REDIS_CA are the CA certificates (PEM) to trust. Without DATABASE_CA, the CA certificates of the image are trusted.
+# Derives MOVIE_DATABASE_URL and MOVIE_REDIS_URL from DATABASE_URL and REDIS_URL, which Heroku sets, then runs `movie-search`
+# with the given arguments. Both connections verify certificates: DATABASE_CA and REDIS_CA are the CA certificates (PEM) to
+# trust. Without DATABASE_CA, the CA certificates of the image are trusted.
 set -eu
 
 stop() {
-  echo "heroku.sh: $1" >&2
+  echo "heroku/start.sh: $1" >&2
   exit 1
 }
 
-: "${DATABASE_URL:?heroku.sh: the add-on heroku-postgresql is missing}" "${REDIS_URL:?heroku.sh: the add-on heroku-redis is missing}"
+: "${DATABASE_URL:?heroku/start.sh: the add-on heroku-postgresql is missing}" "${REDIS_URL:?heroku/start.sh: the add-on heroku-redis is missing}"
 if [ -n "${DATABASE_CA:-}" ]; then
   PGSSLROOTCERT=$(mktemp)
   printf '%s\n' "$DATABASE_CA" > "$PGSSLROOTCERT"
@@ -18,7 +19,7 @@ fi
 if [ -n "${REDIS_CA:-}" ]; then
   redis_ca=$(mktemp)
   printf '%s\n' "$REDIS_CA" > "$redis_ca"
-  # The certificate has no host name to check; instead, only the one CA that signed it is trusted.
+  # The certificate contains no host name to check; instead, only the CA that signed it is trusted.
   redis_options="ssl_ca_certs=$redis_ca&ssl_check_hostname=false"
 elif [ "${REDIS_UNVERIFIED:-}" = accepted ]; then
   redis_options="ssl_cert_reqs=none"

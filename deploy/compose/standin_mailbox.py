@@ -1,6 +1,11 @@
-"""Stands in for Mailpit where its image can't be had: takes mails at port 1025 and shows them at port 8025, by the two
-calls of Mailpit's API that `compose_journey.py` makes. `readyz` ends with 0 when it runs already; two other ports may
-be given, on loopback alone."""
+"""Replacement for Mailpit if its image can't be pulled: an SMTP server on port 1025, and on port 8025 the two endpoints
+of Mailpit's API that `compose_journey.py` calls.
+
+    python deploy/compose/standin_mailbox.py [SMTP_PORT HTTP_PORT]
+    python deploy/compose/standin_mailbox.py readyz
+
+Given two ports, it binds them on loopback only. `readyz` is the health check: exit code 0 if port 8025 responds.
+"""
 
 import asyncio
 import contextlib

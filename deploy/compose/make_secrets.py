@@ -1,4 +1,4 @@
-"""Adds to `.env` the secrets that compose.yaml asks for and that aren't there yet; what is there stays as it is."""
+"""Adds the secrets that compose.yaml requires to `.env`; existing values are not changed."""
 
 import os
 import re
@@ -9,16 +9,16 @@ NAMES = ("SECRET_KEY", "POSTGRES_PASSWORD", "VALKEY_PASSWORD", "TOOLS_PASSWORD")
 
 
 def add_secrets(path: Path) -> list[str]:
-    """The names that were added. The file can be read by its owner alone."""
+    """Append missing secrets and set the file's mode to 0600. Returns the added names."""
     with open(os.open(path, os.O_RDWR | os.O_CREAT, 0o600), "r+", encoding="utf-8") as file:
         there = file.read()
         missing = [name for name in NAMES if not re.search(rf"^{name}=.", there, re.MULTILINE)]
         if missing and there and not there.endswith("\n"):
             file.write("\n")
-        file.writelines(f"{name}={secrets.token_hex(32)}\n" for name in missing)  # no character that a URL would mind
+        file.writelines(f"{name}={secrets.token_hex(32)}\n" for name in missing)  # hex needs no escaping in URLs
         os.fchmod(file.fileno(), 0o600)
     return missing
 
 
 if __name__ == "__main__":
-    print(f"added to .env: {', '.join(add_secrets(Path('.env'))) or 'nothing, all secrets are there'}")
+    print(f"added to .env: {', '.join(add_secrets(Path('.env'))) or 'nothing, all secrets exist'}")  # noqa: T201
