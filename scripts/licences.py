@@ -18,10 +18,10 @@ PAGE = ROOT / "docs" / "licences.md"
 PROJECT = "movie-search-backend"
 
 HEAD = """\
-# Licences of what is installed
+# Licences of dependencies
 
-Every package that an installation with all extras may consist of, on any platform, as `uv.lock` has them. Each of these
-licences allows commercial use. `make licences` writes this page anew; a test compares it with the lock file.
+Every package of `uv.lock` that an installation with all extras may contain, on any platform. Each of these licences allows
+commercial use. `make licences` regenerates this page; a test compares it with the lock file.
 
 | package | licence |
 |---|---|
