@@ -20,8 +20,8 @@ PROJECT = "movie-search-backend"
 HEAD = """\
 # Licences of dependencies
 
-Every package of `uv.lock` that an installation with all extras may contain, on any platform. Each of these licences allows
-commercial use. `make licences` regenerates this page; a test compares it with the lock file.
+Every package of `uv.lock` that an installation with all extras may contain, on any platform. Each of these licences
+allows commercial use. `make licences` regenerates this page; a test compares it with the lock file.
 
 | package | licence |
 |---|---|

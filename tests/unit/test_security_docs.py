@@ -26,7 +26,7 @@ from movie_adapters.sql import trends as sql_trends
 from movie_adapters.sql import users as sql_users
 from movie_adapters.sql.engine import metadata
 from movie_api.openapi import PATHS, SCHEMAS
-from movie_core.accounts import sessions, users
+from movie_core.accounts import passwords, sessions
 from movie_core.discovery import analytics
 from movie_core.operations import audit
 
@@ -266,7 +266,7 @@ def test_controls_against_guessing_name_settings_there_are() -> None:
 
 def test_the_words_that_no_password_may_rest_on_are_those_of_the_code() -> None:
     sentence = section(POLICIES, "Authentication").partition("Words that a password may not rest on")[2]
-    assert tuple(quoted(sentence)) == users._PRODUCT
+    assert tuple(quoted(sentence)) == passwords._PRODUCT
 
 
 def test_the_rules_of_sessions_are_those_of_the_code() -> None:
