@@ -19,10 +19,10 @@ PAGE = ROOT / "docs" / "licences.md"
 PROJECT = "movie-search-backend"
 
 HEAD = """\
-# Licences of installed packages
+# Licences of dependencies
 
-All packages of an installation with all extras, on any platform, from `uv.lock`. Each of these licences allows
-commercial use. `make licences` regenerates this page; a test compares it with the lock file.
+Every package of `uv.lock` that an installation with all extras may contain, on any platform. Each of these licences
+allows commercial use. `make licences` regenerates this page; a test compares it with the lock file.
 
 | package | licence |
 |---|---|

@@ -37,7 +37,8 @@ def upstream(
     latency_ms
         Milliseconds before each answer.
     faults
-        How calls fail, separated by commas: statuses, and what docs/sources.md lists. Default: 400 to 409 at random.
+        How calls fail, separated by commas: statuses, and names listed in docs/movie-sources.md. Default: 400 to 409
+        at random.
     retry_after
         Retry-After header of each 429 and 503.
     seed

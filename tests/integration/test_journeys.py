@@ -16,8 +16,9 @@ import httpx
 import pytest
 from bench.http_server import FRAMING, HOSTS, LIMITS, ODD, Target, pipeline, run_cases
 from tests.integration.conftest import Program, Serve, Start, wait_until
+from tests.programs import environment
 from tests.servers import free_port
-from tests.unit.test_docs import example
+from tests.unit.test_docs import example, write_adapter_guide
 
 ROOT = Path(__file__).parents[2]
 MOVIES = "/api/v1/movies/"
@@ -100,6 +101,50 @@ def test_the_examples_of_the_readme_run(start: Start, folder: Path) -> None:
         [sys.executable, script], capture_output=True, text=True, timeout=60, check=True, env=environ
     )
     assert shown.stdout == "The Matrix\n"
+
+
+def test_the_steps_of_the_adapter_guide_run(tmp_path: Path) -> None:
+    """In order, from an empty folder; the packages are those of the environment of the tests."""
+    port = str(free_port())
+    environ = environment() | {"MOVIE_PUBLIC_URL": f"http://127.0.0.1:{port}"}
+
+    def step(name: str, **variables: str) -> str:
+        text = example("docs/adapters.md", name).replace(":8000", f":{port}")
+        text = text.replace(".venv/bin/", f"{Path(sys.executable).parent}/")
+        done = subprocess.run(
+            ["bash", "-ec", text], cwd=tmp_path, env=environ | variables, capture_output=True, text=True, timeout=60,
+            check=False,
+        )  # fmt: skip
+        assert done.returncode == 0, done.stdout + done.stderr
+        return done.stdout
+
+    step("data")
+    write_adapter_guide(tmp_path)
+    assert " passed" in step("prove")
+    step("migrate")
+    command = example("docs/adapters.md", "serve").split()
+    command[0] = str(Path(sys.executable).with_name(Path(command[0]).name))
+    log = tmp_path / "serve.log"
+    with log.open("wb") as output:
+        server = subprocess.Popen([*command, "--port", port], cwd=tmp_path, env=environ, stdout=output, stderr=output)
+    try:
+        wait_until(lambda: "Uvicorn running" in log.read_text())
+        step("register")
+        wait_until(lambda: "(activation): " in log.read_text())
+        link = re.search(r"activation\): (http\S+)", log.read_text())
+        assert link
+        access = json.loads(step("activate", LINK=link[1]))["access"]
+        responses = step("search", ACCESS=access)
+    finally:
+        server.terminate()
+        server.wait(30)
+    found, end = json.JSONDecoder().raw_decode(responses)
+    assert [item["title"] for item in found["items"]] == ["The Third Man", "The Third Miracle", "Third Star"]
+    assert found["meta"]["source"] == "third_party"
+    _, length = json.JSONDecoder().raw_decode(responses[end:])
+    shown = re.search(r"```json\n(.*?)```", (ROOT / "docs/adapters.md").read_text(), re.DOTALL)
+    assert shown
+    assert json.loads(responses[end + length :]) == json.loads(shown[1])
 
 
 def third_party(start: Start, *arguments: str) -> tuple[Program, str]:

@@ -1,18 +1,20 @@
 """The documentation says what the code does: tables are compared with it, examples run."""
 
+import importlib
 import re
+import sys
 import tomllib
 from pathlib import Path
-from typing import Any
 
 import pytest
 
 from movie_adapters.settings.settings import reference
 from movie_api.openapi import PATHS, SCHEMAS
 from movie_api.problems import PROBLEMS
+from movie_standin.server import KINDS
 
 ROOT = Path(__file__).parents[2]
-PAGES = sorted([ROOT / "README.md", ROOT / "CHANGELOG.md", ROOT / "CONTRIBUTING.md", *(ROOT / "docs").rglob("*.md")])
+PAGES = sorted([*ROOT.glob("*.md"), *(ROOT / "docs").rglob("*.md")])
 
 
 def example(page: str, name: str) -> str:
@@ -73,18 +75,34 @@ def test_the_library_example_of_the_readme_runs(capsys: pytest.CaptureFixture[st
     assert capsys.readouterr().out == "The Third Man\n"
 
 
-def test_the_adapter_of_the_docs_is_proved_and_wired(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    names: dict[str, Any] = {"__name__": "example"}
-    for name in ("python adapter", "python proof", "python wired"):
-        exec(example("docs/adapters.md", name), names)
-    suite = names["TestTextFileMovies"]()
+def write_adapter_guide(folder: Path) -> None:
+    """Save the files of the adapter guide under the names that it gives them."""
+    for name, block in (
+        ("text_file_movies.py", "python adapter"),
+        ("test_text_file_movies.py", "python proof"),
+        ("my_movies.py", "python wired"),
+    ):
+        assert f"`{name}`" in (ROOT / "docs/adapters.md").read_text()
+        (folder / name).write_text(example("docs/adapters.md", block), encoding="utf-8")
+
+
+def test_the_adapter_guide_passes_its_contract_and_is_wired(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    write_adapter_guide(tmp_path)
+    monkeypatch.syspath_prepend(tmp_path)
+    monkeypatch.chdir(tmp_path)
+    for name in ("text_file_movies", "test_text_file_movies", "my_movies"):
+        monkeypatch.delitem(sys.modules, name, raising=False)
+    suite = importlib.import_module("test_text_file_movies").TestTextFileMovies()
     clauses = [clause for clause in dir(suite) if clause.startswith("test_")]
     assert len(clauses) > 10
     for clause in clauses:
         getattr(suite, clause)()
-    monkeypatch.chdir(tmp_path)
-    Path("movies.txt").write_text("The Third Man\n")
-    assert names["app"]().routes
+    assert importlib.import_module("my_movies").app().routes
+
+
+def test_the_faults_of_the_stand_in_are_those_of_the_code() -> None:
+    listed = [name for _, names in table("docs/movie-sources.md", "group") for name in names.replace("`", "").split()]
+    assert sorted([*listed, "400"]) == sorted(KINDS)  # "400" stands for every status
 
 
 def test_the_changelog_has_the_version() -> None:
