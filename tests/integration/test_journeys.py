@@ -92,7 +92,7 @@ def test_the_examples_of_the_readme_run(start: Start, folder: Path) -> None:
         "Date,Name,Year,Letterboxd URI,Rating\n2024-03-03,Casablanca,1942,https://x,4.5\n"
     )
     assert json.loads(shell(access + example("docs/ratings.md", "import"))) == {"accepted": 1, "rejected": []}
-    assert json.loads(shell(access + example("docs/analytics.md", "tell"))) == {"accepted": 1, "rejected": []}
+    assert json.loads(shell(access + example("docs/analytics.md", "record events"))) == {"accepted": 1, "rejected": []}
     assert "Wizard of Oz" in shell(example("README.md", "cli"))
     script = folder / "example.py"
     script.write_text(example("README.md", "python api").replace(":8000", f":{port}"))

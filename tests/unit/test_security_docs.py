@@ -265,7 +265,7 @@ def test_controls_against_guessing_name_settings_there_are() -> None:
 
 
 def test_the_words_that_no_password_may_rest_on_are_those_of_the_code() -> None:
-    sentence = section(POLICIES, "Authentication").partition("Words that a password may not rest on")[2]
+    sentence = section(POLICIES, "Authentication").partition("Words that a password may not be based on")[2]
     assert tuple(quoted(sentence)) == passwords._PRODUCT
 
 
@@ -345,19 +345,19 @@ def test_every_level_has_its_protection() -> None:
     rows = table(POLICIES, "Data")
     assert [row["level"] for row in rows] == ["secret", "account", "personal", "internal", "public"]
     assert all(row["protection"] for row in rows)
-    kept = {row["data"]: row["kept until"] for row in table(POLICIES, "Data", 1)}
+    kept = {row["data"]: row["deleted after"] for row in table(POLICIES, "Data", 1)}
     days = {
-        "mails": sql_users.KEPT_AFTER_SENDING,
+        "emails": sql_users.KEPT_AFTER_SENDING,
         "hashes of tokens": sql_users.KEPT_AFTER_LINK,
         "accounts and registrations": sql_users.KEPT_AFTER_LINK,
         "ended sessions": sql_users.KEPT_AFTER_SESSION,
         "audit log": audit.KEEP,
-        "events and what was done to movies": analytics.KEPT,
+        "events and interactions": analytics.KEPT,
         "figures by day": analytics.KEPT,
     }
     for data, time in days.items():
         assert re.search(rf"\b{time.days} days?\b", kept[data]), data
-    assert f"the newest {file_mail.MAX_FILES:,} files" in kept["mails"]
+    assert f"the newest {file_mail.MAX_FILES:,} files" in kept["emails"]
     assert f"the {sessions.MAX_NETWORKS} newest networks" in kept["sessions, networks of logins"]
 
 
@@ -387,16 +387,16 @@ def test_costly_functions_name_their_tests() -> None:
     rows = table(POLICIES, "Costly functions")
     assert len(rows) > 8
     assert_names_tests(rows)
-    bounds = {row["function"]: row["what bounds it"] for row in rows}
+    bounds = {row["function"]: row["bound"] for row in rows}
     examined, readings = password_strength.MAX_EXAMINED, password_strength.MAX_READINGS
-    assert f"{examined} characters and {readings} readings" in bounds["judging a new password"]
+    assert f"{examined} characters and {readings} readings" in bounds["checking the strength of a new password"]
     places = inspect.signature(Argon2PasswordHasher).parameters["max_waiting"].default
     assert f"a queue of {places}" in bounds["hashing a password"]
 
 
 def test_every_severity_has_a_time_to_deploy_a_fix() -> None:
     rows = table(POLICIES, "Updates")
-    days = [int(re.match(r"(\d+) days", row["until it is deployed"])[1]) for row in rows]  # type: ignore[index]
+    days = [int(re.match(r"(\d+) days", row["deployed within"])[1]) for row in rows]  # type: ignore[index]
     assert days == sorted(days)
     assert [re.findall(r"critical|high|medium|low|no known", row["severity"])[-1] for row in rows] == [
         "critical", "high", "medium", "low", "no known"
