@@ -67,7 +67,6 @@ check-code: setup # Lint, type checks and import rules only
 	@$(BIN)/ruff check .
 	@$(BIN)/ruff format --check .
 	@$(BIN)/mypy
-	@$(BIN)/mypy deploy/compose
 	@$(BIN)/lint-imports
 	@$(BIN)/deptry src
 

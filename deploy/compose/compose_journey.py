@@ -6,8 +6,6 @@ container is also killed and must restart and become healthy.
 Reads emails from the development mailbox (Mailpit). Imports only the standard library.
 """
 
-# ruff: noqa: S105, S310, S603, S607, T201
-
 import argparse
 import json
 import os

@@ -21,4 +21,4 @@ def add_secrets(path: Path) -> list[str]:
 
 
 if __name__ == "__main__":
-    print(f"added to .env: {', '.join(add_secrets(Path('.env'))) or 'nothing, all secrets exist'}")  # noqa: T201
+    print(f"added to .env: {', '.join(add_secrets(Path('.env'))) or 'nothing, all secrets exist'}")

@@ -202,7 +202,9 @@ async def _fine() -> str:
     return "fine"
 
 
-@pytest.mark.parametrize(("is_required", "status_code", "status"), [(False, 200, "degraded"), (True, 503, "unavailable")])
+@pytest.mark.parametrize(
+    ("is_required", "status_code", "status"), [(False, 200, "degraded"), (True, 503, "unavailable")]
+)
 async def test_a_part_that_is_away_is_told(open_api: OpenApi, is_required: bool, status_code: int, status: str) -> None:
     readiness = Readiness([Dependency("database", _fine, ""), Dependency("source", _away, "", is_required)])
     async with open_api(readiness=readiness) as api:
