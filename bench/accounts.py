@@ -20,7 +20,7 @@ from pathlib import Path
 from typing import Any
 
 import httpx
-from tests.servers import free_port, postgres_database, postgres_server, redis_server
+from tests.support.servers import free_port, postgres_database, postgres_server, redis_server
 
 from bench.rows import Row
 

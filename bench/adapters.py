@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from tests.servers import postgres_database, postgres_server
+from tests.support.servers import postgres_database, postgres_server
 
 from movie_adapters.catalogue.postgres import PostgresMovieCatalogue
 from movie_adapters.catalogue.sqlite import SqliteCatalogueFile

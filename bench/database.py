@@ -26,7 +26,7 @@ import asyncpg
 import httpx
 import yaml
 from sqlalchemy.engine import make_url
-from tests.servers import (
+from tests.support.servers import (
     OwnServer,
     own_postgres,
     own_redis,
@@ -125,7 +125,7 @@ def _beside_writers(url: str, revision: str) -> Row:
         writing = asyncio.create_task(write())
         await asyncio.sleep(WRITING_SECONDS / 3)
         began = time.perf_counter()
-        code = "import sys; from tests.servers import upgrade_to; upgrade_to(*sys.argv[1:])"
+        code = "import sys; from tests.support.servers import upgrade_to; upgrade_to(*sys.argv[1:])"
         migrating = await asyncio.create_subprocess_exec(sys.executable, "-c", code, url, revision, cwd=ROOT)
         assert await migrating.wait() == 0
         seconds = time.perf_counter() - began

@@ -12,7 +12,7 @@ from datetime import UTC, datetime, timedelta
 
 from sqlalchemy import insert
 from sqlalchemy.ext.asyncio import AsyncEngine
-from tests.servers import postgres_database, postgres_server
+from tests.support.servers import postgres_database, postgres_server
 
 from bench.rows import Row
 from movie_adapters.sql.analytics import SqlAnalytics

@@ -26,7 +26,7 @@ from urllib.parse import quote
 import httpx
 import uvloop
 from redis import Redis
-from tests.servers import free_port, redis_server
+from tests.support.servers import free_port, redis_server
 
 from bench.load import Answer, Stretch, burst, connect, hammer, request_of, steady
 from bench.rows import Row

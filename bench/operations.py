@@ -23,7 +23,7 @@ import asyncpg
 import httpx
 from redis import Redis
 from redis.exceptions import RedisError
-from tests.servers import OwnServer, free_port, own_postgres, own_redis
+from tests.support.servers import OwnServer, free_port, own_postgres, own_redis
 
 from bench.accounts import AUTH, PASSWORD, PROGRAM, Fleet, user
 from bench.fast import SECRET

@@ -17,7 +17,7 @@ from contextlib import ExitStack, asynccontextmanager, suppress
 from pathlib import Path
 
 import httpx
-from tests.servers import free_port, postgres_database, postgres_server, redis_server
+from tests.support.servers import free_port, postgres_database, postgres_server, redis_server
 
 from bench.http_server import Load, Target, steady
 from bench.rows import Row

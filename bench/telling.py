@@ -17,7 +17,7 @@ from pathlib import Path
 
 import asyncpg
 import httpx
-from tests.servers import postgres_database, postgres_server
+from tests.support.servers import postgres_database, postgres_server
 
 from bench.fast import Place, Server, run
 from bench.load import Connection, connect, post_of, steady

@@ -13,7 +13,7 @@ from dataclasses import replace
 from datetime import timedelta
 from pathlib import Path
 
-from tests.servers import own_redis, postgres_database, postgres_server
+from tests.support.servers import own_redis, postgres_database, postgres_server
 
 from bench.rows import Row
 from movie_adapters.redis.client import RedisClient

@@ -19,8 +19,8 @@ from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
-from tests.programs import PROGRAM, WITHOUT_LIMITS, environment, running
-from tests.servers import free_port
+from tests.support.programs import PROGRAM, WITHOUT_LIMITS, environment, running
+from tests.support.servers import free_port
 
 ROOT = Path(__file__).parents[1]
 SCHEMATHESIS = ROOT / ".venv-fuzz" / "bin" / "schemathesis"

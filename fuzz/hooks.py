@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import schemathesis
-from tests.programs import make_staff, signed_up
+from tests.support.programs import make_staff, signed_up
 
 URL = os.environ["FUZZ_URL"]
 FOLDER = Path(os.environ["FUZZ_FOLDER"])

@@ -6,8 +6,8 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-from tests.programs import WITHOUT_LIMITS, environment, make_staff, running, signed_up
-from tests.servers import free_port, postgres_database, postgres_server
+from tests.support.programs import WITHOUT_LIMITS, environment, make_staff, running, signed_up
+from tests.support.servers import free_port, postgres_database, postgres_server
 
 
 @dataclass(frozen=True, slots=True)

@@ -7,7 +7,7 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
-from tests.programs import ask
+from tests.support.programs import ask
 
 from scan.findings import DIST, ROOT, Finding, ScanError, report, tool
 from scan.servers import serving

@@ -8,7 +8,7 @@ import time
 from dataclasses import dataclass
 from pathlib import Path
 
-from tests.programs import ask, environment
+from tests.support.programs import ask, environment
 
 from scan.findings import DIST, ROOT, Finding, ScanError, report, tool
 from scan.injectable import injectable_server

@@ -7,7 +7,7 @@ import tempfile
 from pathlib import Path
 from typing import Any
 
-from tests.programs import ask, environment
+from tests.support.programs import ask, environment
 
 from scan.findings import DIST, ROOT, Finding, ScanError, report, tool
 from scan.injectable import injectable_server

@@ -21,7 +21,7 @@ from typing import Any
 import httpx
 import pytest
 from redis import Redis
-from tests.servers import OwnServer, free_port, postgres_database, postgres_server, redis_server
+from tests.support.servers import OwnServer, free_port, postgres_database, postgres_server, redis_server
 
 from movie_adapters.catalogue import postgres as postgres_movies
 from movie_adapters.sql import engine as sql_database

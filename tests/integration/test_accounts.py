@@ -22,7 +22,7 @@ from tests.integration.conftest import (
     bearer,
     wait_until,
 )
-from tests.servers import free_port, postgres_database, postgres_server
+from tests.support.servers import free_port, postgres_database, postgres_server
 
 
 def is_logged_in(client: httpx.Client, tokens: dict[str, Any]) -> bool:

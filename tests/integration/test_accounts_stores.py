@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 from sqlalchemy import Connection, inspect, select, text
 from sqlalchemy.ext.asyncio import AsyncEngine
-from tests.account_stores import sql_account_stores
+from tests.support.account_stores import sql_account_stores
 
 from movie_adapters.sql import audit as sql_audit
 from movie_adapters.sql import tables as sql_tables

@@ -14,7 +14,7 @@ from typing import Any
 import asyncpg
 import pytest
 from tests.integration.conftest import AUTH, LIMITS_OFF, ME, PASSWORD, Deployment, Serve, bearer, wait_until
-from tests.servers import processor_seconds
+from tests.support.servers import processor_seconds
 
 from movie_adapters.catalogue.files import bundled_films
 

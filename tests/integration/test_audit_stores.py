@@ -5,7 +5,7 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
 import pytest
-from tests.account_stores import sql_account_stores
+from tests.support.account_stores import sql_account_stores
 
 from movie_adapters.sql.audit import BATCH, SqlAuditLog
 from movie_adapters.sql.engine import create_engine, metadata

@@ -15,7 +15,7 @@ import httpx
 import pytest
 from bench.load import Answer, burst, connect, request_of, steady
 from tests.integration.conftest import Fleet, Scene, state
-from tests.servers import postgres_database
+from tests.support.servers import postgres_database
 
 from movie_core.search.movies import Movie
 from movie_standin.server import Behaviour, Upstream, running_upstream

@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 from sqlalchemy import Connection, text
-from tests.servers import postgres_database, postgres_server
+from tests.support.servers import postgres_database, postgres_server
 
 from movie_adapters.catalogue.postgres import PostgresMovieCatalogue
 from movie_adapters.catalogue.sqlite import SqliteCatalogueFile, SqliteMovieCatalogue

@@ -15,7 +15,7 @@ from alembic.autogenerate import compare_metadata
 from alembic.migration import MigrationContext
 from sqlalchemy import Connection, func, select, text
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
-from tests.account_stores import sql_account_stores
+from tests.support.account_stores import sql_account_stores
 
 from movie_adapters.sql import events as sql_events
 from movie_adapters.sql.analytics import SqlAnalytics

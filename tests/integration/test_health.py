@@ -12,7 +12,7 @@ from pathlib import Path
 import httpx
 import pytest
 from tests.integration.conftest import Program
-from tests.servers import OwnServer, free_port, own_postgres, own_redis
+from tests.support.servers import OwnServer, free_port, own_postgres, own_redis
 
 TOLD = 5.0
 """Seconds until readiness tells what is away, or back."""

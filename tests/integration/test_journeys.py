@@ -16,8 +16,8 @@ import httpx
 import pytest
 from bench.http_server import FRAMING, HOSTS, LIMITS, ODD, Target, pipeline, run_cases
 from tests.integration.conftest import Program, Serve, Start, wait_until
-from tests.programs import environment
-from tests.servers import free_port
+from tests.support.programs import environment
+from tests.support.servers import free_port
 from tests.unit.test_docs import example, write_adapter_guide
 
 ROOT = Path(__file__).parents[2]

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 from sqlalchemy import text
-from tests.servers import postgres_database, upgrade_to
+from tests.support.servers import postgres_database, upgrade_to
 
 from movie_adapters import migrations
 from movie_adapters.sql import engine as sql_database

@@ -18,9 +18,9 @@ import pytest
 from bench.http_server import Target, send
 from deploy.compose.compose_journey import journey, mailpit, search, wait_for
 from redis import Redis
-from tests.framing import ODD, SMUGGLED, answers_to_odd_requests
 from tests.integration.conftest import Program, clean_environment
-from tests.servers import OwnServer, free_port, own_postgres, own_redis, postgres_database
+from tests.support.framing import ODD, SMUGGLED, answers_to_odd_requests
+from tests.support.servers import OwnServer, free_port, own_postgres, own_redis, postgres_database
 
 ROOT = Path(__file__).parents[2]
 

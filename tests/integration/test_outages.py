@@ -13,7 +13,7 @@ import httpx
 import pytest
 from redis import Redis
 from tests.integration.conftest import Fleet, Scene, state, trouble
-from tests.servers import OwnServer, own_postgres, own_redis
+from tests.support.servers import OwnServer, own_postgres, own_redis
 
 from movie_core.search.movies import Movie
 from movie_standin.server import Behaviour, Upstream, running_upstream

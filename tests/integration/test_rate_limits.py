@@ -10,8 +10,8 @@ from contextlib import AsyncExitStack, asynccontextmanager
 import pytest
 from redis.asyncio import Redis
 from tests.integration.conftest import trouble
-from tests.pace import slowness
-from tests.servers import OwnServer, own_redis
+from tests.support.pace import slowness
+from tests.support.servers import OwnServer, own_redis
 
 from movie_adapters.redis.client import RedisClient
 from movie_adapters.redis.rate_limits import SharedRateLimiter

@@ -13,8 +13,8 @@ from typing import Any
 import pytest
 from sqlalchemy import Connection, inspect
 from sqlalchemy.ext.asyncio import AsyncEngine
-from tests.account_stores import sql_account_stores
-from tests.pace import slowness
+from tests.support.account_stores import sql_account_stores
+from tests.support.pace import slowness
 
 from movie_adapters.sql.engine import create_engine, metadata
 from movie_adapters.sql.ratings import SqlRatingStore

@@ -13,7 +13,7 @@ import msgspec
 import pytest
 from redis.asyncio import Redis
 from tests.integration.conftest import trouble
-from tests.servers import OwnServer, own_redis
+from tests.support.servers import OwnServer, own_redis
 
 from movie_adapters.redis.cache import FORMAT, RedisCacheStore
 from movie_adapters.redis.client import CALL_TIMEOUT, CONNECTIONS, PAUSE, RedisClient

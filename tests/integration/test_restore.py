@@ -15,7 +15,14 @@ import httpx
 import pytest
 import yaml
 from tests.integration.conftest import AUTH, LIMITS_OFF, Deployment, Program, bearer, wait_until
-from tests.servers import free_port, own_postgres, own_redis, postgres_database, postgres_programs, run_as_server
+from tests.support.servers import (
+    free_port,
+    own_postgres,
+    own_redis,
+    postgres_database,
+    postgres_programs,
+    run_as_server,
+)
 
 ROOT = Path(__file__).parents[2]
 

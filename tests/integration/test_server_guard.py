@@ -18,10 +18,10 @@ import httpx
 import pytest
 from bench.http_server import Stall, Target, send, stall, steady, stop_under_load
 from redis import Redis
-from tests.framing import ODD, SMUGGLED, answers_to_odd_requests
 from tests.integration.conftest import START_SECONDS, Program, Serve, Start, clean_environment
 from tests.integration.test_journeys import third_party
-from tests.servers import free_port, postgres_server, redis_server
+from tests.support.framing import ODD, SMUGGLED, answers_to_odd_requests
+from tests.support.servers import free_port, postgres_server, redis_server
 
 ROOT = Path(__file__).parents[2]
 MOVIES = "/api/v1/movies/"

@@ -12,8 +12,8 @@ from pathlib import Path
 
 import pytest
 import trustme
-from tests import smtp_sink
-from tests.smtp_sink import SmtpSink
+from tests.support import smtp_sink
+from tests.support.smtp_sink import SmtpSink
 
 from movie_adapters.email import smtp as smtp_mail
 from movie_adapters.email.smtp import SmtpMailer, SmtpServer, Tls, parse_smtp_url

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 from tests.integration.conftest import Serve
-from tests.servers import free_port
+from tests.support.servers import free_port
 
 Run = Callable[..., "subprocess.CompletedProcess[str]"]
 

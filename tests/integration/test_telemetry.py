@@ -15,8 +15,8 @@ import pytest
 from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceRequest
 from prometheus_client.parser import text_string_to_metric_families
 from tests.integration.conftest import AUTH, LIMITS_OFF, ME, Program, Start, free_port
-from tests.smtp_sink import SmtpSink
-from tests.tmdb_standin import TOKEN, TmdbStandin, failure, made_up_movies
+from tests.support.smtp_sink import SmtpSink
+from tests.support.tmdb_standin import TOKEN, TmdbStandin, failure, made_up_movies
 
 MOVIES = "/api/v1/movies/"
 CALLER = "203.0.113.77"

@@ -15,7 +15,7 @@ import httpx
 import pytest
 import trustme
 from tests.integration.test_native_graph import ROOT, running
-from tests.servers import free_port
+from tests.support.servers import free_port
 
 from movie_adapters.redis.client import RedisClient
 from movie_adapters.sources.http import SourceFault, SourceHttp

@@ -5,7 +5,7 @@ from contextlib import asynccontextmanager
 from typing import Any
 
 import pytest
-from tests.tmdb_standin import KEY, TOKEN, Answer, TmdbStandin, failure, made_up_movies
+from tests.support.tmdb_standin import KEY, TOKEN, Answer, TmdbStandin, failure, made_up_movies
 
 from movie_adapters.sources.http import SourceFault
 from movie_adapters.sources.resilient import ResilientMovieSource

@@ -9,9 +9,9 @@ import pytest
 from sqlalchemy import Connection, Table, delete, func, inspect, select
 from sqlalchemy.ext.asyncio import AsyncEngine
 from sqlalchemy.schema import DropTable
-from tests.account_stores import sql_account_stores
 from tests.integration.conftest import trouble
-from tests.servers import own_redis
+from tests.support.account_stores import sql_account_stores
+from tests.support.servers import own_redis
 
 from movie_adapters.redis.client import RedisClient
 from movie_adapters.redis.trends import RedisTrendStore

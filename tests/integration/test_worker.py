@@ -11,8 +11,8 @@ import pytest
 from aiosmtpd.smtp import SMTP, Envelope, Session
 from redis import Redis
 from tests.integration.conftest import Program, Start
-from tests.servers import OwnServer, own_redis
-from tests.smtp_sink import SmtpSink
+from tests.support.servers import OwnServer, own_redis
+from tests.support.smtp_sink import SmtpSink
 
 from movie_adapters.redis.client import PREFIX
 from movie_adapters.redis.task_queue import DELIVER_MAIL, PURGE, TRAIN, TaskNotifier, TaskQueue, stream_of

@@ -6,7 +6,7 @@ from datetime import UTC, date, datetime
 from typing import Any
 
 import pytest
-from tests.pace import cpu_seconds, slowness
+from tests.support.pace import cpu_seconds, slowness
 from tests.unit.api.conftest import SECRET
 
 from movie_adapters.email.syntax import EmailValidatorSyntax
@@ -30,7 +30,7 @@ from movie_core.text import normalise_query
 
 BODY = 64 * 1024
 MOST_SECONDS = 0.02
-"""Of CPU, on the machine of `tests.pace`: it is 11 ms at most. What grew with the square of the length took 1 s."""
+"""Of CPU, on the machine of `tests.support.pace`: it is 11 ms at most. What grew with the square of the length took 1 s."""
 
 REPEATED = [
     "a", " ", "a ", ".", "a.", "@", "a@", "1", ",", "a,", "(", "(1999", '"', "\\", "/", "[", "%", "a=1&", "tt0",

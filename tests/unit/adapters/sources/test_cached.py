@@ -8,7 +8,7 @@ from typing import Any, TypeVar
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from tests.skipping_loop import SkippingLoop
+from tests.support.skipping_loop import SkippingLoop
 
 from movie_adapters.sources.cached import CachedMovieSource
 from movie_core.errors import MovieNotFound, SourceUnavailable, StoreUnavailable

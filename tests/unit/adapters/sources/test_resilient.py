@@ -9,7 +9,7 @@ from typing import Any, TypeVar
 
 import pytest
 import stamina
-from tests.skipping_loop import SkippingLoop
+from tests.support.skipping_loop import SkippingLoop
 
 from movie_adapters.sources.http import SourceFault
 from movie_adapters.sources.resilient import ResilientMovieSource

@@ -6,7 +6,7 @@ from collections.abc import Awaitable, Callable
 from typing import TypeVar
 
 import pytest
-from tests.skipping_loop import SkippingLoop
+from tests.support.skipping_loop import SkippingLoop
 
 from movie_adapters.wiring.background import FINISH_SECONDS, EventNotifier, keep_delivering, keep_up, run_in_process
 from movie_core.errors import StoreUnavailable

@@ -5,7 +5,7 @@ from datetime import UTC, datetime
 import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
-from tests.pace import cpu_seconds, slowness
+from tests.support.pace import cpu_seconds, slowness
 
 from movie_core.discovery.rating_files import MAX_TITLE, parse_ratings
 from movie_core.discovery.ratings import MAX_IMPORT, ImportRow, MovieIdentity, Rejection, check_rating, normalise_title

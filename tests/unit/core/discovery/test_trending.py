@@ -13,7 +13,7 @@ from typing import cast
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from tests.skipping_loop import SkippingLoop
+from tests.support.skipping_loop import SkippingLoop
 
 from movie_core.discovery.trending import (
     FILL,

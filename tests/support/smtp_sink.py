@@ -1,7 +1,7 @@
 """A mail server that keeps what it gets and misbehaves on demand, for tests and benchmarks.
 
 As a program it appends a line of JSON for each mail to a file, before it answers that the mail is taken:
-`python tests/smtp_sink.py --port 1025 --record mails.jsonl`. It says its port once it listens.
+`python tests/support/smtp_sink.py --port 1025 --record mails.jsonl`. It says its port once it listens.
 """
 
 import argparse
