@@ -8,7 +8,7 @@ import pytest
 from sqlalchemy import text
 from tests.support.servers import postgres_database, upgrade_to
 
-from movie_adapters import migrations
+from movie_adapters.sql import migrations
 from movie_adapters.sql import engine as sql_database
 from movie_adapters.sql.engine import create_engine, migrate, newest_revision
 from movie_core.errors import StoreUnavailable

@@ -37,12 +37,12 @@ from litestar.response import Stream
 from tests.unit.api.conftest import SECRET, InMemory
 from movie_adapters.observability.logs import configure_logging
 from movie_adapters.settings.settings import Settings
-from movie_api import server
+from movie_api.server import protocol
 from movie_api.app import create_app
-from movie_core import MemoryMovieCatalogue
+from movie_core.memory import MemoryMovieCatalogue
 from movie_core.testing import SAMPLE
 
-server.DRAIN_SECONDS, server.STOP_SECONDS = 3.0, 2
+protocol.DRAIN_SECONDS, protocol.STOP_SECONDS = 3.0, 2
 RAISED = {"value": ValueError, "recursion": RecursionError, "memory": MemoryError, "cancelled": asyncio.CancelledError,
           "exit": SystemExit}
 
@@ -72,7 +72,7 @@ def make(port):
 
 sock = socket.create_server(("127.0.0.1", int(sys.argv[1])))
 sock.setblocking(False)
-sys.exit(server.serve_one(functools.partial(make, int(sys.argv[1])), sock, lambda: None))
+sys.exit(protocol.serve_one(functools.partial(make, int(sys.argv[1])), sock, lambda: None))
 """
 
 

@@ -59,7 +59,7 @@ def upgrade_to(url: str, revision: str) -> None:
     from alembic import command
     from alembic.config import Config
 
-    from movie_adapters import migrations
+    from movie_adapters.sql import migrations
     from movie_adapters.sql.engine import create_engine
 
     def upgrade(connection: "Connection") -> None:
