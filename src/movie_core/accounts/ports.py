@@ -87,7 +87,8 @@ class UserRepo(Protocol):
         self, user_id: str, old_hash: str, new_hash: str, *, except_session_id: str, now: datetime
     ) -> Sequence[str] | None:
         """15. Replaces the password by compare-and-swap: returns None, changing nothing, unless `old_hash` is the
-        stored hash. Ends all reset links and all sessions but `except_session_id`, and stores a `PASSWORD_CHANGED` email.
+        stored hash. Ends all reset links and all sessions but `except_session_id`, and stores a `PASSWORD_CHANGED`
+        email.
         """
 
     @abstractmethod

@@ -30,8 +30,8 @@ class RateLimiter(Protocol):
         self, name: str, key: str, rate: Rate, *, prefetch: int, seconds: float, returned: Permits | None
     ) -> tuple[bool, Quota, Permits]:
         """2. Like `hit`. If allowed, it also takes up to `prefetch` of the remaining permits for the caller, who may
-        use them within `seconds` after making the call. They count as if used at the end of that time, so that no window
-        ever exceeds the rate. The quota's `remaining` excludes them.
+        use them within `seconds` after making the call. They count as if used at the end of that time, so that no
+        window ever exceeds the rate. The quota's `remaining` excludes them.
         3. `returned` are permits of an earlier call with the number of unused ones. The unused ones no longer count;
         the others count as if used now at the latest. Unknown permits have no effect.
         4. The memory of a key is bounded: permits used within the same sixtieth of the window expire together, with

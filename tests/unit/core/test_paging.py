@@ -4,8 +4,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from movie_core import InvalidOffsetOrLimit, PageLinks, PageOutOfRange, Window
-from movie_core.paging import MAX_LIMIT, MAX_OFFSET, parse_number
+from movie_core.errors import InvalidOffsetOrLimit, PageOutOfRange
+from movie_core.paging import MAX_LIMIT, MAX_OFFSET, PageLinks, Window, parse_number
 
 windows = st.builds(Window, st.integers(0, MAX_OFFSET), st.integers(1, MAX_LIMIT))
 totals = st.integers(0, 3 * MAX_OFFSET)

@@ -6,7 +6,7 @@ from datetime import datetime, timedelta
 
 import pytest
 
-from movie_core import MemoryMovieCatalogue, MemorySeenMovies, Movie, MovieQuery, MovieSearch, Window
+from movie_core import MemoryMovieCatalogue, Movie, MovieQuery, MovieSearch, Window
 from movie_core.accounts.keyring import Keyring
 from movie_core.accounts.outbox import MailRules
 from movie_core.discovery.event_recorder import MAX_PENDING, EventRecorder
@@ -31,6 +31,7 @@ from movie_core.memory import (
     MemoryOutbox,
     MemoryPersonalOrderStore,
     MemoryRatingStore,
+    MemorySeenMovies,
     MemorySessionStore,
     MemoryTrendStore,
     MemoryUserRepo,
