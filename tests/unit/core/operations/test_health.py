@@ -17,7 +17,7 @@ class Counted:
         return "fine"
 
 
-async def test_a_part_away_degrades_and_a_vital_one_ends_service() -> None:
+async def test_an_unavailable_dependency_degrades_and_a_required_one_makes_unavailable() -> None:
     now = 0.0
     database, source = Counted("database", is_required=True), Counted("source")
     readiness = Readiness([database.part, source.part], clock=lambda: now)
@@ -31,7 +31,7 @@ async def test_a_part_away_degrades_and_a_vital_one_ends_service() -> None:
     assert (await readiness.status())[0] is Status.UNAVAILABLE
 
 
-async def test_many_who_ask_at_once_share_one_round() -> None:
+async def test_concurrent_callers_share_one_round_of_checks() -> None:
     part = Counted("source")
     readiness = Readiness([part.part], clock=lambda: 0.0)
     await asyncio.gather(*(readiness.status() for _ in range(50)))
@@ -39,7 +39,7 @@ async def test_many_who_ask_at_once_share_one_round() -> None:
     assert part.calls == 1
 
 
-async def test_one_who_leaves_does_not_end_the_round_for_others() -> None:
+async def test_a_cancelled_caller_does_not_cancel_the_round_for_others() -> None:
     part = Counted("source")
     readiness = Readiness([part.part], clock=lambda: 0.0)
     leaving = asyncio.create_task(readiness.status())
