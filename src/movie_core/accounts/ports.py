@@ -120,7 +120,7 @@ class UserRepo(Protocol):
     @abstractmethod
     async def export(self, address_key: str) -> dict[str, Any]:
         """20. Returns all data stored about an address in JSON-compatible types, except hashes and encrypted tokens:
-        `user` (None without one), `registrations`, `sessions`, `mails`.
+        `account` (None without one), `registrations`, `sessions`, `mails`.
         """
 
     @abstractmethod
