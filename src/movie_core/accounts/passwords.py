@@ -4,7 +4,7 @@ import re
 from difflib import SequenceMatcher
 
 from movie_core.accounts.identifiers import compose, utf8_size
-from movie_core.accounts.users import MAX_PASSWORD, MIN_STRENGTH, TOO_SIMILAR, Address, Username
+from movie_core.accounts.users import MAX_PASSWORD, MAX_SIMILARITY, MIN_STRENGTH, Address, Username
 from movie_core.errors import WeakPassword
 from movie_core.ports import PasswordStrength
 
@@ -56,4 +56,4 @@ def _is_similar(password: str, personal: str) -> bool:
     # A long password may contain a short name: the share of common characters decides.
     if len(personal) < 3 or len(password) >= 10 * len(personal):
         return False
-    return personal == password or SequenceMatcher(a=password, b=personal).quick_ratio() >= TOO_SIMILAR
+    return personal == password or SequenceMatcher(a=password, b=personal).quick_ratio() >= MAX_SIMILARITY

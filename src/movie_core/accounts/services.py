@@ -433,14 +433,14 @@ class Accounts:
     async def set_active(self, email: str, is_active: bool) -> User:
         """Activates a user or pending registration, or deactivates a user and ends the sessions. Returns the user."""
         self._registry.forget(await self._users.set_active(self._parsed(email).key, is_active, self._clock()))
-        return await self.account_of(email)
+        return await self.find_user(email)
 
     async def set_staff(self, email: str, is_staff: bool) -> User:
         """Grants or revokes staff rights. Returns the user."""
         await self._users.set_staff(self._parsed(email).key, is_staff)
-        return await self.account_of(email)
+        return await self.find_user(email)
 
-    async def account_of(self, email: str) -> User:
+    async def find_user(self, email: str) -> User:
         """Returns the user with this address."""
         user = await self._users.find_by_address(self._parsed(email).key)
         if user is None:
@@ -449,9 +449,9 @@ class Accounts:
 
     async def sessions_of(self, email: str) -> Sequence[Session]:
         """Returns the sessions of a user, most recently used first."""
-        return await self._sessions.list_page((await self.account_of(email)).id)
+        return await self._sessions.list_page((await self.find_user(email)).id)
 
-    async def end_sessions_of(self, user: User) -> int:
+    async def end_all_sessions(self, user: User) -> int:
         """Ends all sessions of a user and returns their number."""
         ended = await self._sessions.end(user.id, self._clock(), notify=True)
         self._registry.forget(ended)
@@ -462,7 +462,7 @@ class Accounts:
         """Returns all data stored about an address, even if it has pending registrations only."""
         return await self._export(await self._existing_address(email))
 
-    async def erase_of(self, email: str) -> None:
+    async def erase_address(self, email: str) -> None:
         """Deletes all data about an address, even if it has pending registrations only."""
         await self._erase(await self._existing_address(email))
 

@@ -12,7 +12,7 @@ MAX_PASSWORD = 1024
 """Bytes of a password. Longer ones are rejected, never truncated."""
 MIN_STRENGTH = 3
 """Minimum zxcvbn score, 0 to 4. A password with score 3 withstands an offline attack for a while."""
-TOO_SIMILAR = 0.7
+MAX_SIMILARITY = 0.7
 """Similarity to the address or username, 0 to 1, from which a password is rejected; the same value as in Django."""
 
 MAX_PENDING = 50

@@ -94,7 +94,7 @@ class EventRecorder:
         if self._has_room(1):
             self._pending.append(Event(EventKind.RATING, at or self._clock(), user_id, movie_id, rating=rating))
 
-    def record_events(self, events: Sequence[Event]) -> None:
+    def record_client_events(self, events: Sequence[Event]) -> None:
         """Records all events sent by a client or, if it raises `Busy`, none. Skips duplicates (see
         `DEDUPLICATION_SECONDS`)."""
         if self._store is None:

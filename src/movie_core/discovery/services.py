@@ -233,7 +233,7 @@ class Discovery:
                 rejected.append(Rejection(row, "unknown_movie", "no search result contained a movie with this id"))
             else:
                 accepted.append(event)
-        self._recorder.record_events(accepted)
+        self._recorder.record_client_events(accepted)
         return ImportResult(len(accepted), tuple(rejected))
 
     def _cache_ids(self, movies: dict[str, Movie]) -> None:

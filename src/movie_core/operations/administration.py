@@ -87,14 +87,14 @@ class Administration:
 
     async def end_sessions(self, actor: str, email: str) -> int:
         """Ends all sessions of a user and returns their number."""
-        user = await self._accounts.account_of(email)
-        ended = await self._accounts.end_sessions_of(user)
+        user = await self._accounts.find_user(email)
+        ended = await self._accounts.end_all_sessions(user)
         await self._log_action(actor, Action.SESSIONS_ENDED, user)
         return ended
 
     async def erase(self, actor: str, email: str) -> None:
-        """Like `Accounts.erase_of`. The log entry does not identify the erased user."""
-        await self._accounts.erase_of(email)
+        """Like `Accounts.erase_address`. The log entry does not identify the erased user."""
+        await self._accounts.erase_address(email)
         await self._log_action(actor, Action.USER_ERASED)
 
     # --- emails

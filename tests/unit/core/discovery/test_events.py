@@ -144,7 +144,7 @@ def test_an_exported_event_is_in_utc_and_without_empty_fields() -> None:
 async def test_a_flush_writes_events_and_adds_interactions_to_trends() -> None:
     store, trends = Store(), TrendingService()
     recorder = recorder_of(store, trends)
-    recorder.record_events(views(2))
+    recorder.record_client_events(views(2))
     recorder.record_rating("u", "9", 7.5)
     assert store.stored == []
     await recorder.flush()
@@ -159,7 +159,7 @@ async def test_equal_events_within_the_deduplication_interval_are_one_event() ->
     recorder = recorder_of(store)
     click = Event(EventKind.CLICK, NOW, "u", "7", query="river", position=1)
     for seconds in (5, 6, 14, 15, 24, 30):
-        recorder.record_events([replace(click, at=NOW + timedelta(seconds=seconds))] * 100)
+        recorder.record_client_events([replace(click, at=NOW + timedelta(seconds=seconds))] * 100)
     others = [
         replace(click, kind=EventKind.VIEW),
         replace(click, user_id="v"),
@@ -167,7 +167,7 @@ async def test_equal_events_within_the_deduplication_interval_are_one_event() ->
         replace(click, query="rivers"),
         replace(click, position=2),
     ]
-    recorder.record_events(others)
+    recorder.record_client_events(others)
     await recorder.flush()
     assert [event.at - NOW for event in store.stored if event == replace(click, at=event.at)] == [
         timedelta(seconds=seconds) for seconds in (5, 15, 30)
@@ -178,9 +178,9 @@ async def test_equal_events_within_the_deduplication_interval_are_one_event() ->
 async def test_the_memory_of_the_deduplication_is_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(event_recorder, "MAX_RECENT", 10)
     recorder = recorder_of(Store())
-    recorder.record_events(views(100))
+    recorder.record_client_events(views(100))
     assert len(recorder._recent) == 10
-    recorder.record_events(views(1, 99))
+    recorder.record_client_events(views(1, 99))
     assert recorder.waiting == 100
 
 
@@ -207,7 +207,7 @@ async def test_equal_searches_before_and_after_a_click_are_two_events() -> None:
     recorder = EventRecorder(store, clock=lambda: now)  # type: ignore[arg-type]
     recorder.search("u", "river", CacheStatus.LIVE)
     recorder.search("v", "river", CacheStatus.LIVE)
-    recorder.record_events([Event(EventKind.CLICK, now, "u", "7", query="river", position=1)])
+    recorder.record_client_events([Event(EventKind.CLICK, now, "u", "7", query="river", position=1)])
     now += timedelta(milliseconds=100)
     recorder.search("u", "river", CacheStatus.LIVE)
     recorder.search("v", "river", CacheStatus.LIVE)
@@ -270,14 +270,14 @@ async def test_counts_that_cannot_be_written_are_written_later() -> None:
 async def test_events_that_cannot_be_written_are_written_once_later(caplog: pytest.LogCaptureFixture) -> None:
     store, trends = Store(), TrendingService()
     recorder = recorder_of(store, trends)
-    recorder.record_events(views(2 * BATCH + 5))
+    recorder.record_client_events(views(2 * BATCH + 5))
     store.batches_until_unavailable = 1
     with caplog.at_level(logging.WARNING):
         for _ in range(3):
             await recorder.flush()
     assert store.batches == [BATCH]
     assert len(caplog.records) == 1, "an outage is logged once"
-    recorder.record_events(views(1, 2 * BATCH + 5))
+    recorder.record_client_events(views(1, 2 * BATCH + 5))
     store.batches_until_unavailable = None
     await recorder.flush()
     assert store.stored == views(2 * BATCH + 6)
@@ -290,13 +290,13 @@ async def test_a_full_buffer_rejects_client_events_and_drops_others(
     monkeypatch.setattr(event_recorder, "MAX_PENDING", 10)
     store = Store()
     recorder = recorder_of(store)
-    recorder.record_events(views(7))
+    recorder.record_client_events(views(7))
     recorder.search("u", "q", CacheStatus.LIVE)
     with pytest.raises(Busy) as caught:
-        recorder.record_events(views(3, 7))
+        recorder.record_client_events(views(3, 7))
     assert caught.value.retry_after
     assert recorder.dropped == 3
-    recorder.record_events(views(2, 7))
+    recorder.record_client_events(views(2, 7))
     recorder.record_rating("u", "1", 5.0)
     recorder.search("u", "another", CacheStatus.LIVE)
     recorder.search("u", "q", CacheStatus.LIVE)  # an equal search needs no space
@@ -305,18 +305,18 @@ async def test_a_full_buffer_rejects_client_events_and_drops_others(
     assert [event.movie_id for event in store.stored] == [*map(str, range(9)), None]
     assert store.stored[-1].times == 2
     assert store.counted == [(NOW.date(), {"live": 3})], "searches are counted nevertheless"
-    recorder.record_events(views(10))
+    recorder.record_client_events(views(10))
 
 
 async def test_events_recorded_during_a_flush_are_left_to_the_next() -> None:
     store = Store()
     recorder = recorder_of(store)
-    recorder.record_events(views(1))
+    recorder.record_client_events(views(1))
     store.gate.clear()
     flush = asyncio.create_task(recorder.flush())
     await asyncio.sleep(0)
     await asyncio.sleep(0)
-    recorder.record_events(views(1, 1))
+    recorder.record_client_events(views(1, 1))
     store.gate.set()
     await flush
     assert store.stored == views(1)
@@ -327,7 +327,7 @@ async def test_events_recorded_during_a_flush_are_left_to_the_next() -> None:
 async def test_concurrent_flushes_write_nothing_twice() -> None:
     store = Store()
     recorder = recorder_of(store)
-    recorder.record_events(views(3 * BATCH))
+    recorder.record_client_events(views(3 * BATCH))
     await asyncio.gather(*(recorder.flush() for _ in range(5)))
     assert store.stored == views(3 * BATCH)
 
@@ -335,7 +335,7 @@ async def test_concurrent_flushes_write_nothing_twice() -> None:
 async def test_a_cancelled_flush_loses_and_duplicates_nothing() -> None:
     store, trends = Store(), TrendingService()
     recorder = recorder_of(store, trends)
-    recorder.record_events(views(BATCH + 1))
+    recorder.record_client_events(views(BATCH + 1))
     recorder.search("u", "q", CacheStatus.LIVE)
     store.gate.clear()
     flush = asyncio.create_task(recorder.flush())
@@ -356,7 +356,7 @@ async def test_a_disabled_recorder_accepts_everything_and_stores_nothing() -> No
     recorder = recorder_of(None)
     recorder.search("u", "q", CacheStatus.LIVE)
     recorder.record_rating("u", "1", 5.0)
-    recorder.record_events(views(100_000))
+    recorder.record_client_events(views(100_000))
     await recorder.flush()
     assert recorder.dropped == 0
 
@@ -368,7 +368,7 @@ def test_every_event_is_written_once_in_order_despite_failures(steps: list[tuple
         recorder = recorder_of(store)
         given = 0
         for count, is_unavailable in steps:
-            recorder.record_events(views(count, given))
+            recorder.record_client_events(views(count, given))
             given += count
             store.is_unavailable = is_unavailable
             await recorder.flush()

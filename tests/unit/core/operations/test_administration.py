@@ -223,7 +223,7 @@ async def test_an_unavailable_audit_log_is_reported_after_the_change(monkeypatch
         StoreUnavailable, match="the change was made but could not be written to the audit log: it is unavailable"
     ):
         await deployment.administration.set_staff(COMMAND_LINE, ANN, True)
-    assert (await deployment.accounts.account_of(ANN)).is_staff
+    assert (await deployment.accounts.find_user(ANN)).is_staff
     assert ann.is_staff is False
 
 
