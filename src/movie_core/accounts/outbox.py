@@ -114,9 +114,9 @@ class NewLink:
     sealed: str
 
     @classmethod
-    def make(cls, uid: str, keys: Keyring) -> "NewLink":
+    def make(cls, uid: str, keyring: Keyring) -> "NewLink":
         token = new_token()
-        return cls(uid, token_hash(token), keys.encrypt_token(token))
+        return cls(uid, token_hash(token), keyring.encrypt_token(token))
 
 
 @dataclass(frozen=True, slots=True)

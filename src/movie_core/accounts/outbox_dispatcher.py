@@ -33,7 +33,7 @@ class OutboxDispatcher:
         self,
         outbox: Outbox,
         mailer: Mailer,
-        keys: Keyring,
+        keyring: Keyring,
         *,
         public_url: str,
         owner: str,
@@ -42,7 +42,7 @@ class OutboxDispatcher:
         """`owner` identifies this process in leases; no two running processes share it."""
         self._outbox = outbox
         self._mailer = mailer
-        self._keys = keys
+        self._keyring = keyring
         self._public_url = public_url
         self._owner = owner
         self._clock = clock
@@ -90,7 +90,7 @@ class OutboxDispatcher:
         """Tries to send one email; False if no server is reachable."""
         links = []
         for link in mail.links:
-            token = self._keys.decrypt_token(link.sealed, link.hashed)
+            token = self._keyring.decrypt_token(link.sealed, link.hashed)
             if token is None:
                 rejection = MailRejected("its links were encrypted with a secret that is no longer set", is_final=True)
                 await self._outbox.complete(self._owner, after_rejection(mail, rejection, self._clock()))

@@ -106,7 +106,7 @@ class Accounts:
         strength: PasswordStrength,
         mailer: Mailer,
         notifier: DeliveryNotifier,
-        keys: Keyring,
+        keyring: Keyring,
         rules: AccountRules,
         clock: Callable[[], datetime] = utc_now,
         *,
@@ -123,7 +123,7 @@ class Accounts:
         self._strength = strength
         self._mailer = mailer
         self._notifier = notifier
-        self._keys = keys
+        self._keyring = keyring
         self._rules = rules
         self._clock = clock
         self._personal = tuple(personal)
@@ -162,7 +162,7 @@ class Accounts:
             first.others = tuple(others)
             raise first
         # The salt is the same for the same mailbox and username, so the store recognises a repeated registration.
-        salt = self._keys.salt(address.mailbox, name.key)
+        salt = self._keyring.salt(address.mailbox, name.key)
         password_hash = await self._hasher.hash(password, salt=salt, queue=address.key)
         now = self._clock()
         registration = Registration(new_id(), address, name, password_hash, now, requested_from)
@@ -326,7 +326,7 @@ class Accounts:
     async def refresh(self, refresh_token: str) -> TokenPair:
         """Exchanges a refresh token for new tokens. Raises `InvalidToken`; a stolen token also ends its session."""
         now = self._clock()
-        successors = self._keys.successors(refresh_token)
+        successors = self._keyring.successors(refresh_token)
         rotated = await self._sessions.rotate(
             token_hash(refresh_token),
             [token_hash(successor) for successor in successors],

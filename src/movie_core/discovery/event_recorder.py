@@ -166,7 +166,7 @@ class EventRecorder:
         for key in list(self._searches):
             self._finish_search(key)
 
-    async def _write_counts(self, store: "EventStore") -> None:
+    async def _write_counts(self, store: EventStore) -> None:
         (attempts, failures), answered = self._calls(), self.answered.copy()
         counts = (answered - self._written_answered) + Counter(
             attempts=attempts - self._written_calls[0], failures=failures - self._written_calls[1]
