@@ -1,4 +1,4 @@
-"""The time, and how it is written."""
+"""The current time and its JSON format."""
 
 from datetime import UTC, datetime
 
@@ -8,5 +8,5 @@ def utc_now() -> datetime:
 
 
 def iso_time(at: datetime) -> str:
-    """As JSON has it: ISO 8601 in UTC with `Z`."""
+    """Formats a time for JSON: ISO 8601 in UTC with `Z`."""
     return at.astimezone(UTC).isoformat().replace("+00:00", "Z")

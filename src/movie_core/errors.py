@@ -1,7 +1,15 @@
-"""What can go wrong, in families; each leaf has a code that stays stable.
+"""All errors, in families. Each leaf class has a stable `code`.
 
-An error says what happened in the words of the domain. Which HTTP status it becomes stands in one table of the API
-(`movie_api.problems`); a test keeps that table total over the leaves defined here.
+    MovieError
+    ├── Invalid       the input is invalid: InvalidQuery, InvalidEmail, WeakPassword, …
+    ├── Denied        authentication or permission is missing: NotAuthenticated, InvalidToken, NotAllowed, …
+    ├── NotFound      MovieNotFound, UserNotFound, SessionNotFound, …
+    ├── Conflict      the stored data does not permit the request: UsernameTaken, MailNotDead, …
+    ├── Unavailable   a dependency is unavailable, retry later: SourceUnavailable, StoreUnavailable, Busy
+    └── RateLimited
+
+Errors describe problems in terms of the domain. `movie_api.problems` maps each code to an HTTP status; a test checks
+that it covers every leaf class.
 """
 
 from typing import ClassVar
@@ -11,7 +19,7 @@ from movie_core.quotas import Quota
 
 
 class MovieError(Exception):
-    """The root of every error that a caller may meet. `detail` is one sentence for a person, never a secret."""
+    """The base class of all errors. `detail` is one sentence for users and contains no secret."""
 
     code: ClassVar[str]
 
@@ -19,35 +27,35 @@ class MovieError(Exception):
         super().__init__(detail)
         self.detail = detail
         self.field = field
-        """The parameter or body field that is to blame, where there is one."""
+        """The invalid parameter or body field, if there is one."""
 
 
 class Invalid(MovieError):
-    """The input is at fault; sending it again can't help."""
+    """The input is invalid; a retry with the same input fails again."""
 
     others: "tuple[Invalid, ...]" = ()
-    """What else is wrong with the same input."""
+    """Further errors in the same input."""
 
 
 class Denied(MovieError):
-    """Who asks may not, or hasn't shown who they are."""
+    """Authentication or permission is missing."""
 
 
 class NotFound(MovieError):
-    """What was asked for isn't there."""
+    """The requested object does not exist."""
 
 
 class Conflict(MovieError):
-    """The request is fine by itself but not beside what is stored already."""
+    """The request is valid but conflicts with the stored data."""
 
 
 class Unavailable(MovieError):
-    """A part that is needed is away; the same request may succeed later."""
+    """A required dependency is unavailable; a retry of the same request may succeed later."""
 
     def __init__(self, detail: str, *, retry_after: float = 1.0) -> None:
         super().__init__(detail)
         self.retry_after = retry_after
-        """Seconds after which another try makes sense."""
+        """Seconds to wait before a retry."""
 
 
 class InvalidOffsetOrLimit(Invalid):
@@ -63,7 +71,7 @@ class InvalidParameter(Invalid):
 
 
 class FilterUnsupported(Invalid):
-    """The source in use can't apply this filter or order."""
+    """The movie source does not support this filter or order."""
 
     code = "filter_unsupported"
 
@@ -73,7 +81,7 @@ class PageOutOfRange(Invalid):
 
     def __init__(self, *, offset: int, total: int, total_pages: int) -> None:
         super().__init__(
-            f"offset {offset} lies past the end: there are {total} items on {total_pages} pages", field="offset"
+            f"offset {offset} is past the end: there are {total} items on {total_pages} pages", field="offset"
         )
         self.total_pages = total_pages
 
@@ -89,20 +97,20 @@ class InvalidToken(Denied):
 class MovieNotFound(NotFound):
     code = "movie_not_found"
 
-    def __init__(self, detail: str, *, state: "CacheStatus | None" = None) -> None:
+    def __init__(self, detail: str, *, state: CacheStatus | None = None) -> None:
         super().__init__(detail)
         self.state = state
-        """Of a search: whether it was remembered that nothing matches."""
+        """For a search: the cache status of the empty result."""
 
 
 class SourceUnavailable(Unavailable):
-    """The movie source gave no usable answer in the time there was."""
+    """The movie source gave no usable response within the deadline."""
 
     code = "source_unavailable"
 
 
 class StoreUnavailable(Unavailable):
-    """The database can't be reached, or doesn't answer in time."""
+    """A store, such as the database, is unreachable or timed out."""
 
     code = "store_unavailable"
 
@@ -116,7 +124,7 @@ class InvalidUsername(Invalid):
 
 
 class WeakPassword(Invalid):
-    """The password breaks a rule; the detail says which."""
+    """The password violates a rule; `detail` states which."""
 
     code = "weak_password"
 
@@ -128,31 +136,31 @@ class InvalidPassword(Invalid):
 
 
 class InvalidBody(Invalid):
-    """The body isn't what the route takes."""
+    """The request body or uploaded file has an invalid format."""
 
     code = "invalid_body"
 
 
 class InvalidRating(Invalid):
-    """A rating that isn't on the scale."""
+    """The rating is not on the scale."""
 
     code = "invalid_rating"
 
 
 class InvalidEvent(Invalid):
-    """An event of a list that can't be one; nothing of the list was kept."""
+    """One event of a list is invalid; none of the list was stored."""
 
     code = "invalid_event"
 
 
 class TooManyRows(Invalid):
-    """A list that is longer than may be given at once; nothing of it was kept."""
+    """The list exceeds the maximum length; none of it was stored."""
 
     code = "too_many_rows"
 
 
 class SeveralUsers(Invalid):
-    """A file of ratings that are not all of one user."""
+    """The file contains ratings of more than one user."""
 
     code = "several_users"
 
@@ -164,7 +172,7 @@ class InvalidLink(Invalid):
 
 
 class InvalidCredentials(Denied):
-    """Address and password don't belong together; also where there is no such account, or it is inactive."""
+    """Email or password is wrong, or the user is unknown or inactive; deliberately the same error."""
 
     code = "invalid_credentials"
 
@@ -176,7 +184,7 @@ class ReauthenticationRequired(Denied):
 
 
 class NotAllowed(Denied):
-    """Who asks is known, and may not."""
+    """The user is authenticated but lacks the permission."""
 
     code = "not_allowed"
 
@@ -208,34 +216,34 @@ class PasswordRequired(Conflict):
 
 
 class OwnAccount(Conflict):
-    """Staff would shut itself out."""
+    """Staff users cannot deactivate themselves or revoke their own staff rights."""
 
     code = "own_account"
 
 
 class MailNotDead(Conflict):
-    """The mail waits or was sent, so there is nothing to try again."""
+    """The email is pending or sent, so it cannot be retried."""
 
     code = "mail_not_dead"
 
 
 class TooManyRatings(Conflict):
-    """The user has as many ratings as can be kept."""
+    """The user has the maximum number of ratings."""
 
     code = "too_many_ratings"
 
 
 class RateLimited(MovieError):
-    """Too many of something in too short a time."""
+    """A rate limit was exceeded; `quota` states which."""
 
     code = "rate_limited"
 
-    def __init__(self, detail: str, *, quota: "Quota") -> None:
+    def __init__(self, detail: str, *, quota: Quota) -> None:
         super().__init__(detail)
         self.quota = quota
 
 
 class Busy(Unavailable):
-    """The process has as much to do as it takes on."""
+    """The process is at its capacity limit."""
 
     code = "busy"

@@ -1,6 +1,6 @@
-"""Pages: bounds, numbers as clients spell them, and links. Every limit of paging is named here.
+"""Pagination by offset and limit: bounds, parsing, and links. Defines every limit of pagination.
 
-Walking `next` from offset 0 visits each of the first `MAX_OFFSET + limit` items exactly once.
+Following `next` from offset 0 visits each of the first `MAX_OFFSET + limit` items exactly once.
 """
 
 import re
@@ -18,7 +18,7 @@ _NUMBER = re.compile(r"0|[1-9][0-9]{0,8}", re.ASCII)
 
 
 def parse_number(text: str, field: str) -> int:
-    """A number spelled `0|[1-9][0-9]*` in ASCII digits; anything else raises `InvalidOffsetOrLimit`."""
+    """Parses `0|[1-9][0-9]*` in ASCII digits, at most 9 of them; anything else raises `InvalidOffsetOrLimit`."""
     if not _NUMBER.fullmatch(text):
         raise InvalidOffsetOrLimit(f"{field} must be a whole number in plain digits", field=field)
     return int(text)
@@ -26,7 +26,7 @@ def parse_number(text: str, field: str) -> int:
 
 @dataclass(frozen=True, slots=True)
 class Window:
-    """Which part of a result is wanted. Out of bounds raises `InvalidOffsetOrLimit`."""
+    """A section of a result: `limit` items from `offset`. Values out of bounds raise `InvalidOffsetOrLimit`."""
 
     offset: int = 0
     """0 to `MAX_OFFSET`."""
@@ -35,13 +35,13 @@ class Window:
 
     def __post_init__(self) -> None:
         if not 0 <= self.offset <= MAX_OFFSET:
-            raise InvalidOffsetOrLimit(f"offset must lie between 0 and {MAX_OFFSET}", field="offset")
+            raise InvalidOffsetOrLimit(f"offset must be between 0 and {MAX_OFFSET}", field="offset")
         if not 1 <= self.limit <= MAX_LIMIT:
-            raise InvalidOffsetOrLimit(f"limit must lie between 1 and {MAX_LIMIT}", field="limit")
+            raise InvalidOffsetOrLimit(f"limit must be between 1 and {MAX_LIMIT}", field="limit")
 
     @classmethod
     def parse(cls, offset: str | None = None, limit: str | None = None) -> "Window":
-        """From the strings of a request; None means left out."""
+        """Parses request parameters; None stands for a missing one."""
         return cls(
             offset=0 if offset is None else parse_number(offset, "offset"),
             limit=DEFAULT_LIMIT if limit is None else parse_number(limit, "limit"),
@@ -55,12 +55,12 @@ class Window:
         return -(-total // self.limit)
 
     def check(self, total: int) -> None:
-        """Raise `PageOutOfRange` when the window begins at or past `total`."""
+        """Raises `PageOutOfRange` if the window starts at or past `total`."""
         if self.offset >= total:
             raise PageOutOfRange(offset=self.offset, total=total, total_pages=self.total_pages(total))
 
     def previous_offset(self) -> int | None:
-        """None at the start only; where `offset` is no multiple of `limit` the page before may overlap this one."""
+        """Returns None only at offset 0. The previous page may overlap this one if `limit` does not divide `offset`."""
         return max(0, self.offset - self.limit) if self.offset else None
 
     def next_offset(self, total: int) -> int | None:
@@ -68,14 +68,14 @@ class Window:
         return following if following < total and following <= MAX_OFFSET else None
 
     def last_offset(self, total: int) -> int:
-        """The greatest offset that `next` reaches: at most `MAX_OFFSET`, below `total`, congruent to `offset`."""
+        """Returns the greatest offset reached by `next`: at most `MAX_OFFSET`, below `total`, congruent to `offset`."""
         top = max(0, min(MAX_OFFSET, total - 1))
         return top - (top - self.offset) % self.limit
 
 
 @dataclass(frozen=True, slots=True)
 class PageInfo:
-    """The `page_info` of a listing, its links absolute."""
+    """The `page_info` of a list, with absolute links."""
 
     current_page: int
     total_pages: int
@@ -85,7 +85,7 @@ class PageInfo:
 
 @dataclass(frozen=True, slots=True)
 class PageLinks:
-    """The absolute links of one page, as the body and the `Link` header show them."""
+    """The absolute links of one page, for the body and the `Link` header."""
 
     first: str
     previous: str | None
@@ -94,17 +94,17 @@ class PageLinks:
 
     @classmethod
     def of(cls, url: str, window: Window, total: int, parameters: Sequence[tuple[str, str]] = ()) -> "PageLinks":
-        """`url` is absolute and without a query string; `parameters` are kept in every link, in their order."""
-        rest = "".join(f"&{encode(name)}={encode(value)}" for name, value in parameters)
+        """`url` is absolute without a query string. `parameters` are added to every link in the given order."""
+        suffix = "".join(f"&{encode(name)}={encode(value)}" for name, value in parameters)
 
         def link(offset: int) -> str:
-            return f"{url}?offset={offset}&limit={window.limit}{rest}"
+            return f"{url}?offset={offset}&limit={window.limit}{suffix}"
 
-        before, after = window.previous_offset(), window.next_offset(total)
+        previous, following = window.previous_offset(), window.next_offset(total)
         return cls(
             first=link(0),
-            previous=None if before is None else link(before),
-            next=None if after is None else link(after),
+            previous=None if previous is None else link(previous),
+            next=None if following is None else link(following),
             last=link(window.last_offset(total)),
         )
 
@@ -112,11 +112,11 @@ class PageLinks:
         return PageInfo(window.current_page, window.total_pages(total), self.previous, self.next)
 
     def header(self) -> str:
-        """The value of the `Link` header (RFC 8288)."""
+        """Returns the value of the `Link` header (RFC 8288)."""
         relations = (("first", self.first), ("prev", self.previous), ("next", self.next), ("last", self.last))
         return ", ".join(f'<{url}>; rel="{rel}"' for rel, url in relations if url is not None)
 
 
 def encode(value: str) -> str:
-    """Percent-encoded for a query string: a space becomes `%20`, and only unreserved characters stay."""
+    """Percent-encodes a value for a query string: a space becomes `%20`; only unreserved characters are unchanged."""
     return quote(value, safe="")

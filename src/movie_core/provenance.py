@@ -1,16 +1,16 @@
-"""Where a page of movies comes from, and how fresh it is."""
+"""The origin and freshness of a page of movies."""
 
 from enum import StrEnum
 
 
 class CacheStatus(StrEnum):
-    """Where an answer comes from."""
+    """Where a result comes from."""
 
     LIVE = "live"
-    """Just fetched from the source."""
+    """Fetched from the source for this request."""
     FRESH = "fresh"
-    """Remembered."""
+    """A fresh cache entry."""
     STALE = "stale"
-    """Remembered, and past its time: it is being fetched anew, or the source is failing."""
+    """An expired cache entry, served while it is refreshed or while the source fails (stale-while-revalidate)."""
     FALLBACK = "fallback"
-    """From the movies that the source gave earlier, as it is away and nothing is remembered."""
+    """From the movies of earlier results, as the source is unavailable and the cache has no entry."""

@@ -1,1 +1,1 @@
-"""Registration, activation, passwords, sessions and outgoing mail."""
+"""User accounts: registration, activation, passwords, sessions and outgoing email."""

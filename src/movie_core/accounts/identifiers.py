@@ -1,4 +1,4 @@
-"""Addresses and usernames: which are accepted, and which are the same."""
+"""Parsing of email addresses and usernames, with the keys that make them unique."""
 
 import re
 import unicodedata
@@ -9,9 +9,9 @@ from movie_core.ports import AddressSyntax, UsernameSyntax
 from movie_core.text import NFC_SHARE
 
 _INVISIBLE = re.compile("[\u034f\u115f\u1160\u17b4\u17b5\u180b-\u180f\u3164\ufe00-\ufe0f\uffa0\U000e0100-\U000e01ef]")
-"""Letters and marks that show nothing (Unicode's `Default_Ignorable_Code_Point`)."""
+"""Invisible letters and marks (Unicode's `Default_Ignorable_Code_Point`)."""
 _USERNAME = re.compile(r"[^ ]+(?: [^ ]+)*")
-_DOMAIN_ENDINGS = frozenset(
+_TOP_LEVEL_DOMAINS = frozenset(
     re.findall(
         r"\S+",
         """academy adult aero africa agency amazon amsterdam android app apple arpa art asia attorney auto azure baby
@@ -38,14 +38,14 @@ _DOMAIN_ENDINGS = frozenset(
         中国 中國 公司 网络 网址 在线 中文网 香港 台湾 台灣 みんな コム 한국 닷컴 닷넷 भारत ไทย ישראל مصر موقع""",  # noqa: RUF001
     )
 )
-"""Common top-level domains; any two letters count as a country's."""
+"""Common top-level domains; any two letters count as a country code."""
 
 
-def parse_address(text: str, syntax: "AddressSyntax", *, field: str = "email") -> Address:
-    """One plain mailbox; raises `InvalidEmail`. Outer blanks are forgiven."""
-    text = _composed(text.strip(" "), MAX_ADDRESS)
-    if _size(text) > MAX_ADDRESS:
-        raise InvalidEmail(f"an address has at most {MAX_ADDRESS} bytes", field=field)
+def parse_address(text: str, syntax: AddressSyntax, *, field: str = "email") -> Address:
+    """Parses one plain mailbox, ignoring leading and trailing spaces. Raises `InvalidEmail` for `field`."""
+    text = compose(text.strip(" "), MAX_ADDRESS)
+    if utf8_size(text) > MAX_ADDRESS:
+        raise InvalidEmail(f"an address must have at most {MAX_ADDRESS} bytes", field=field)
     if any(c in '"(),:;<>[]\\' or c.isspace() or unicodedata.category(c)[0] == "C" for c in text):
         raise InvalidEmail("the address must be one plain mailbox, such as name@example.com", field=field)
     try:
@@ -55,15 +55,16 @@ def parse_address(text: str, syntax: "AddressSyntax", *, field: str = "email") -
     return Address(text, f"{unicodedata.normalize('NFC', local.casefold())}@{domain.lower()}")
 
 
-def parse_username(text: str, syntax: "UsernameSyntax") -> Username:
-    """Letters and digits of one script, `. _ -` and single inner blanks, without anything that mail programs would make
-    a link of; raises `InvalidUsername`."""
-    shown = _composed(text, 4 * MAX_USERNAME)
+def parse_username(text: str, syntax: UsernameSyntax) -> Username:
+    """Parses a username: letters and digits of one script, `. _ -`, and single inner spaces. No part may look like a
+    URL that email clients turn into a link. Raises `InvalidUsername`."""
+    shown = compose(text, 4 * MAX_USERNAME)
     if not 1 <= len(shown) <= MAX_USERNAME:
-        raise InvalidUsername(f"a username has 1 to {MAX_USERNAME} characters", field="username")
-    # A mark belongs to the letter before it; many scripts can't do without.
+        raise InvalidUsername(f"a username must have 1 to {MAX_USERNAME} characters", field="username")
+    # Combining marks belong to the letter before them; many scripts need them.
     legal = all(
-        c in "._- " or unicodedata.category(c)[0] == "L" or unicodedata.category(c) == "Nd" for c in _bare(shown)
+        c in "._- " or unicodedata.category(c)[0] == "L" or unicodedata.category(c) == "Nd"
+        for c in _without_marks(shown)
     )
     if (
         not legal
@@ -72,30 +73,34 @@ def parse_username(text: str, syntax: "UsernameSyntax") -> Username:
         or unicodedata.category(shown[0])[0] == "M"
     ):
         raise InvalidUsername(
-            "a username has letters, digits, dots, underscores, hyphens, and single blanks inside", field="username"
+            "a username must consist of letters, digits, dots, underscores, hyphens and single inner spaces",
+            field="username",
         )
-    if any(map(_is_like_a_link, shown.split(" "))):
+    if any(map(_looks_like_link, shown.split(" "))):
         raise InvalidUsername("a username must not look like a web or email address", field="username")
     if not syntax.is_of_one_script(shown):
-        raise InvalidUsername("a username has letters of one script only, such as Latin or Cyrillic", field="username")
+        raise InvalidUsername(
+            "the letters of a username must be of one script, such as Latin or Cyrillic", field="username"
+        )
     return Username(shown, unicodedata.normalize("NFC", shown.casefold()), syntax.skeleton(shown))
 
 
-def _is_like_a_link(word: str) -> bool:
-    *before, last = unicodedata.normalize("NFKC", word).casefold().strip("._-").split(".")
+def _looks_like_link(word: str) -> bool:
+    *labels, last = unicodedata.normalize("NFKC", word).casefold().strip("._-").split(".")
     is_country = len(last) == 2 and last.isascii() and last.isalpha()
-    is_domain = is_country or last in _DOMAIN_ENDINGS or last.startswith("xn--")
-    return "www" in before or (any(before) and is_domain)
+    is_domain = is_country or last in _TOP_LEVEL_DOMAINS or last.startswith("xn--")
+    return "www" in labels or (any(labels) and is_domain)
 
 
-def _bare(text: str) -> str:
+def _without_marks(text: str) -> str:
     return "".join(c for c in text if unicodedata.category(c) not in ("Mn", "Mc"))
 
 
-def _composed(text: str, most: int) -> str:
-    """In NFC; as it is where it has more than `most` bytes in NFC too."""
-    return unicodedata.normalize("NFC", text) if _size(text) <= NFC_SHARE * most else text
+def compose(text: str, max_bytes: int) -> str:
+    """Normalises to NFC; returns texts that would exceed `max_bytes` even in NFC unchanged."""
+    return unicodedata.normalize("NFC", text) if utf8_size(text) <= NFC_SHARE * max_bytes else text
 
 
-def _size(text: str) -> int:
+def utf8_size(text: str) -> int:
+    """Returns the bytes of a text in UTF-8, also with lone surrogates."""
     return len(text.encode("utf-8", "surrogatepass"))

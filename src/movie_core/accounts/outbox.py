@@ -1,10 +1,10 @@
-"""Mails: kept beside what they tell of until a server has taken them, so that none is lost.
+"""The transactional outbox: emails are stored in the transaction that causes them and deleted only after a server has
+accepted them, so that none is lost.
 
-A mail is *due* when it may go out, *made* when its links exist, *claimed* while one process holds its lease, and in the
-end sent or dead.
+An email is *due* when it may be sent, *created* when its links exist, *claimed* while a process holds its lease, and
+finally sent or dead (a dead letter).
 """
 
-import logging
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
@@ -14,48 +14,47 @@ from movie_core.accounts.keyring import Keyring, new_token, token_hash
 from movie_core.quotas import Rate, free_at
 
 LEASE = timedelta(seconds=20)
-"""How long a process may hold a mail; what a killed one held goes out after that."""
+"""Time for which a process holds an email. The emails of a killed process are sent after that."""
 SEND_SECONDS = 12.0
-"""How long one try to send may take; well below the lease."""
+"""Timeout of one attempt to send; well below the lease."""
 BATCH = 20
-"""Mails claimed at a time."""
+"""Emails claimed at a time."""
 RENEWED = 3
-"""Registrations that one mail has links for, when it is made late."""
+"""Maximum number of registrations for which one delayed email has links."""
 TOTAL = 4
-"""Factor of the limit of mails from all networks together to the limit of one network."""
+"""The limit of emails requested from all networks together, as a multiple of the limit of one network."""
 RETRY_SECONDS = (2, 5, 15, 45, 60, 300, 300)
-"""Waits after the tries of a mail that its server puts off; after one more try it is dead."""
-MAX_TRIES = len(RETRY_SECONDS) + 1
-AWAY_SECONDS = (1, 2, 5, 10, 15)
-"""Waits while no server can be reached; that is no mail's fault, so it goes on for ever, the last one repeated."""
+"""Delays after the attempts of an email that the server rejects temporarily; after one more attempt it is dead."""
+MAX_ATTEMPTS = len(RETRY_SECONDS) + 1
+UNAVAILABLE_SECONDS = (1, 2, 5, 10, 15)
+"""Delays while no server is reachable, the last one repeated indefinitely; these attempts do not count, as no email
+causes them."""
 MAX_ERROR = 300
-"""Characters kept of a server's answer."""
+"""Characters stored of a server's reply."""
 MAX_TALLY = 100_000
-"""Mails of one state that are counted."""
-
-_log = logging.getLogger(__name__)
+"""Maximum count of emails of one state."""
 
 
 class MailKind(StrEnum):
     ACTIVATION = "activation"
     ACTIVATION_RENEWAL = "activation_renewal"
-    """An activation mail that was requested again."""
+    """An activation email that was requested again."""
     ADDRESS_TAKEN = "address_taken"
-    """To the owner of an account, when somebody registers its address."""
+    """To an existing user, when somebody registers with the user's address."""
     PASSWORD_RESET = "password_reset"  # noqa: S105
     PASSWORD_CHANGED = "password_changed"  # noqa: S105
     SESSIONS_ENDED = "sessions_ended"
     ACCOUNT_ERASED = "account_erased"
     TEST = "test"
-    """Asked for by an operator, sent at once and kept nowhere."""
+    """Requested by an operator; sent immediately and not stored."""
 
 
 FOR_ACCOUNTS = frozenset(
     (MailKind.PASSWORD_RESET, MailKind.PASSWORD_CHANGED, MailKind.SESSIONS_ENDED, MailKind.ACCOUNT_ERASED)
 )
-"""Kinds that only somebody who has an account gets, and that strangers' registrations must not delay."""
+"""Kinds that only users get, and that registrations by strangers must not delay."""
 NOTICES = FOR_ACCOUNTS - {MailKind.PASSWORD_RESET}
-"""Kinds that say what has happened to an account. No limit holds them back, as strangers could use it up."""
+"""Kinds that notify users of a change of their account. No limit applies to them, as strangers could exhaust it."""
 ACTIVATIONS = frozenset((MailKind.ACTIVATION, MailKind.ACTIVATION_RENEWAL))
 
 SUBJECTS = {
@@ -74,7 +73,7 @@ class MailState(StrEnum):
     PENDING = "pending"
     SENT = "sent"
     DEAD = "dead"
-    """Given up: the server refuses it for good, or put it off too often."""
+    """The server rejected it permanently, or temporarily too often (a dead letter)."""
 
 
 class Purpose(StrEnum):
@@ -84,44 +83,45 @@ class Purpose(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class MailRules:
-    """What stores need to know to make mails."""
+    """Rules by which stores create emails."""
 
     link_ttl: timedelta
-    """How long a mailed link is good, from the last try to send it."""
+    """Validity of a link, from the last attempt to send it."""
     limit: Rate | None
-    """Mails of all kinds to one address that one network may request; further ones wait."""
+    """Rate limit of emails of all kinds to one address requested from one network; further ones are delayed."""
 
     @property
     def total(self) -> Rate | None:
-        """Mails to one address that all networks together may request."""
+        """Rate limit of emails to one address requested from all networks together."""
         return None if self.limit is None else self.limit.times(TOTAL)
 
     def free_at(
-        self, now: datetime, made: Sequence[tuple[datetime, str]], requested_from: str, *, is_known: bool = False
+        self, now: datetime, earlier: Sequence[tuple[datetime, str]], requested_from: str, *, is_known: bool = False
     ) -> datetime:
-        """When the next mail to an address may be made. `made` has the time and requesting network of each earlier one.
-        `is_known`: the account has logged in from this network, so the total of all networks does not apply."""
-        own = free_at(now, self.limit, [at for at, network in made if network == requested_from])
-        return own if is_known else max(own, free_at(now, self.total, [at for at, _ in made]))
+        """Returns when the next email to an address may be created. `earlier` has the time and requesting network of
+        each earlier one. `is_known`: the user has logged in from this network, so the total of all networks does not
+        apply."""
+        own = free_at(now, self.limit, [at for at, network in earlier if network == requested_from])
+        return own if is_known else max(own, free_at(now, self.total, [at for at, _ in earlier]))
 
 
 @dataclass(frozen=True, slots=True)
 class NewLink:
-    """A link that was just made; the token itself is nowhere but under its seal."""
+    """A new link. The token itself is stored only encrypted (`sealed`)."""
 
     uid: str
     hashed: str
     sealed: str
 
     @classmethod
-    def make(cls, uid: str, keys: Keyring) -> "NewLink":
+    def make(cls, uid: str, keyring: Keyring) -> "NewLink":
         token = new_token()
-        return cls(uid, token_hash(token), keys.encrypt_token(token))
+        return cls(uid, token_hash(token), keyring.encrypt_token(token))
 
 
 @dataclass(frozen=True, slots=True)
 class EmailLink:
-    """One link of a mail."""
+    """One link of an email: its `uid`, the hash of its token, and the encrypted token (`sealed`)."""
 
     uid: str
     hashed: str
@@ -130,7 +130,7 @@ class EmailLink:
 
 @dataclass(frozen=True, slots=True)
 class Mail:
-    """A row of the outbox. `recipient` is empty until the mail is made."""
+    """A record of the outbox. `recipient` is empty until the email is created."""
 
     id: str
     kind: MailKind
@@ -146,29 +146,29 @@ class Mail:
 
 @dataclass(frozen=True, slots=True)
 class OutboxStats:
-    """How the outbox is doing."""
+    """Statistics of the outbox."""
 
     counts: Mapping[MailState, int]
-    """Mails in each state; where there are more than `MAX_TALLY`, that many."""
+    """Number of emails by state, at most `MAX_TALLY` each."""
     waiting_since: datetime | None
-    """Since when the oldest mail waits that could have gone out; None where there is none."""
+    """Since when the oldest due email has been waiting; None without one."""
 
 
 @dataclass(frozen=True, slots=True)
 class OutgoingEmail:
-    """A mail as a `Mailer` takes it."""
+    """An email as passed to a `Mailer`."""
 
     mail_id: str
-    """The Message-ID is made of it, so that whoever gets a mail twice sees that it is the same."""
+    """The Message-ID is derived from it, so that a duplicate is recognisable."""
     kind: MailKind
     recipient: str
     created_at: datetime
     links: tuple[str, ...]
-    """The URL of each link, that of the newest registration first."""
+    """The URL of each link, the newest registration first."""
 
 
 class MailRejected(Exception):
-    """The server won't take this mail: for good, or for now. `detail` is its answer, without anything secret."""
+    """The server rejected this email, permanently if `is_final`. `detail` is its reply without secrets."""
 
     def __init__(self, detail: str, *, is_final: bool) -> None:
         super().__init__(detail)
@@ -177,7 +177,7 @@ class MailRejected(Exception):
 
 
 class MailUnavailable(Exception):
-    """No server can be reached, or it takes no mail at all; no mail is to blame."""
+    """No server is reachable, or it accepts no email at all. The email is not the cause."""
 
     def __init__(self, detail: str) -> None:
         super().__init__(detail)
@@ -185,14 +185,14 @@ class MailUnavailable(Exception):
 
 
 def link_url(public_url: str, kind: MailKind, uid: str, token: str) -> str:
-    """Where a mailed link leads."""
+    """Returns the URL of a link in an email."""
     path = "password/reset" if kind is MailKind.PASSWORD_RESET else "verify-email"
     return f"{public_url}/api/v1/authentication/{path}/{uid}/{token}/"
 
 
-def after_refusal(mail: Mail, refused: MailRejected, now: datetime) -> Mail:
-    """The mail after a try that its server refused."""
-    tried = replace(mail, attempts=mail.attempts + 1, last_error=refused.detail[:MAX_ERROR])
-    if refused.is_final or tried.attempts >= MAX_TRIES:
-        return replace(tried, state=MailState.DEAD)
-    return replace(tried, due_at=now + timedelta(seconds=RETRY_SECONDS[tried.attempts - 1]))
+def after_rejection(mail: Mail, rejection: MailRejected, now: datetime) -> Mail:
+    """Returns the email's record after an attempt that the server rejected: dead, or due after a delay."""
+    attempted = replace(mail, attempts=mail.attempts + 1, last_error=rejection.detail[:MAX_ERROR])
+    if rejection.is_final or attempted.attempts >= MAX_ATTEMPTS:
+        return replace(attempted, state=MailState.DEAD)
+    return replace(attempted, due_at=now + timedelta(seconds=RETRY_SECONDS[attempted.attempts - 1]))

@@ -1,54 +1,59 @@
-"""Which passwords are accepted."""
+"""Password rules."""
 
 import re
 from difflib import SequenceMatcher
 
-from movie_core.accounts.identifiers import _composed, _size
-from movie_core.accounts.users import MAX_PASSWORD, MIN_STRENGTH, TOO_SIMILAR, Address, Username
+from movie_core.accounts.identifiers import compose, utf8_size
+from movie_core.accounts.users import MAX_PASSWORD, MAX_SIMILARITY, MIN_STRENGTH, Address, Username
 from movie_core.errors import WeakPassword
 from movie_core.ports import PasswordStrength
 
 _PRODUCT = ("movie", "movies", "search", "moviesearch", "film", "cinema")
-"""What somebody tries first here."""
+"""Words about this service that an attacker would try first."""
 
 
 def normalise_password(text: str) -> str:
-    """NFC, as keyboards differ in how they compose letters; nothing else is changed or cut."""
-    return _composed(text, MAX_PASSWORD)
+    """Normalises to NFC, as keyboards compose letters differently. Changes and truncates nothing else."""
+    return compose(text, MAX_PASSWORD)
 
 
 def is_hashable(password: str) -> bool:
-    """Whether a password is of a size that any account can have."""
-    return 0 < _size(password) <= MAX_PASSWORD
+    """Returns whether the password has a permitted size, 1 to `MAX_PASSWORD` bytes."""
+    return 0 < utf8_size(password) <= MAX_PASSWORD
 
 
 def check_password(
     password: str,
-    strength: "PasswordStrength",
+    strength: PasswordStrength,
     *,
     min_length: int,
     address: Address,
     username: Username,
     field: str = "password",
 ) -> None:
-    """Raises `WeakPassword` naming the first rule that is broken; `password` is normalised, `min_length` characters."""
-    if _size(password) > MAX_PASSWORD:
-        raise WeakPassword(f"a password has at most {MAX_PASSWORD} bytes", field=field)
+    """Raises `WeakPassword` for the first violated rule. `password` is normalised; `min_length` is in characters."""
+    if utf8_size(password) > MAX_PASSWORD:
+        raise WeakPassword(f"a password must have at most {MAX_PASSWORD} bytes", field=field)
     if len(password) < min_length:
-        raise WeakPassword(f"a password has at least {min_length} characters", field=field)
+        raise WeakPassword(f"a password must have at least {min_length} characters", field=field)
     if password.isdecimal():
-        raise WeakPassword("a password must not be digits alone", field=field)
+        raise WeakPassword("a password must not consist of digits only", field=field)
     local, _, domain = address.spelling.rpartition("@")
-    for own, name in ((address.spelling, "address"), (local, "address"), (domain, "address"), (username.shown, "name")):
-        if _is_similar(password.casefold(), own.casefold()):
+    for personal, name in (
+        (address.spelling, "address"),
+        (local, "address"),
+        (domain, "address"),
+        (username.shown, "name"),
+    ):
+        if _is_similar(password.casefold(), personal.casefold()):
             raise WeakPassword(f"the password is too similar to your {name}", field=field)
-    known = [*_PRODUCT, address.spelling, local, *re.split(r"[^\w]+", domain), username.shown]
-    if strength.score(password, known) < MIN_STRENGTH:
+    guesses = [*_PRODUCT, address.spelling, local, *re.split(r"[^\w]+", domain), username.shown]
+    if strength.score(password, guesses) < MIN_STRENGTH:
         raise WeakPassword("this password is common or easily guessed; add a few uncommon words", field=field)
 
 
-def _is_similar(password: str, own: str) -> bool:
-    # A long password may well contain a short name: what counts is how much of it that is.
-    if len(own) < 3 or len(password) >= 10 * len(own):
+def _is_similar(password: str, personal: str) -> bool:
+    # A long password may contain a short name: the share of common characters decides.
+    if len(personal) < 3 or len(password) >= 10 * len(personal):
         return False
-    return own == password or SequenceMatcher(a=password, b=own).quick_ratio() >= TOO_SIMILAR
+    return personal == password or SequenceMatcher(a=password, b=personal).quick_ratio() >= MAX_SIMILARITY

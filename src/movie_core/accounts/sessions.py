@@ -1,22 +1,22 @@
-"""Sessions: what a token says, when a refresh token may come again, and how a process knows which ones have ended."""
+"""Sessions, the claims of access tokens, and the classification of reused refresh tokens."""
 
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from enum import Enum
 
 GRACE = timedelta(seconds=10)
-"""How long a used refresh token still gets the successor that it got before: its answer may have been lost."""
+"""Time within which a used refresh token still returns the same successor, as the response may have been lost."""
 MAX_SESSIONS = 100
-"""Of one account; a login beyond ends the one used longest ago."""
+"""Sessions of one user; a further login ends the least recently used one."""
 MAX_NETWORKS = 20
-"""Networks that an account is remembered to have logged in from."""
+"""Networks stored per user from which the user has logged in."""
 MAX_DEVICE = 200
-"""Characters kept of what a client calls itself."""
+"""Characters stored of a client's name for its device."""
 
 
 @dataclass(frozen=True, slots=True)
 class AccessClaims:
-    """What an access token says. `issued_at` and `expires_at` are whole seconds."""
+    """The claims of an access token. `issued_at` and `expires_at` are whole seconds."""
 
     user_id: str
     session_id: str
@@ -27,7 +27,7 @@ class AccessClaims:
 
 @dataclass(frozen=True, slots=True)
 class Session:
-    """One device logged in."""
+    """A login on one device."""
 
     id: str
     user_id: str
@@ -36,15 +36,24 @@ class Session:
     last_used_at: datetime
 
 
+@dataclass(frozen=True, slots=True)
+class RotationResult:
+    """Result of exchanging a refresh token."""
+
+    session: Session
+    successor: int
+    """Index, among the offered successors, of the session's new refresh token."""
+
+
 class Reuse(Enum):
-    """What it means that a refresh token comes which was used before."""
+    """The kinds of reuse of a refresh token that was used before."""
 
     REPEAT = "repeat"
-    """The answer was lost: the same successor again."""
+    """The response was lost; the same successor is returned again."""
     THEFT = "theft"
-    """Two hold the token: the session ends."""
+    """Two clients hold the token; the session ends."""
 
 
 def classify_reuse(now: datetime, spent_at: datetime, *, successor_is_unused: bool) -> Reuse:
-    """Judge a refresh token that was used at `spent_at`."""
+    """Classifies the reuse of a refresh token that was first used at `spent_at`."""
     return Reuse.REPEAT if successor_is_unused and now - spent_at <= GRACE else Reuse.THEFT

@@ -1,61 +1,60 @@
-"""Who uses the service: addresses, usernames and passwords, and when two of them are the same."""
+"""Users and pending registrations, and the keys that make addresses and usernames unique."""
 
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from enum import StrEnum
 
 MAX_ADDRESS = 254
-"""Bytes of an address (RFC 5321 allows no more in a path)."""
+"""Bytes of an email address; the limit of RFC 5321 for a path."""
 MAX_USERNAME = 30
-"""Characters, once normalised."""
+"""Characters of a normalised username."""
 MAX_PASSWORD = 1024
-"""Bytes; longer ones are refused, never cut."""
+"""Bytes of a password. Longer ones are rejected, never truncated."""
 MIN_STRENGTH = 3
-"""Of zxcvbn's 0 to 4: from 3 on a password withstands a stolen database for a while."""
-TOO_SIMILAR = 0.7
-"""Share of characters in common with the address or username from which a password is refused, as Django has it."""
+"""Minimum zxcvbn score, 0 to 4. A password with score 3 withstands an offline attack for a while."""
+MAX_SIMILARITY = 0.7
+"""Similarity to the address or username, 0 to 1, from which a password is rejected; the same value as in Django."""
 
 MAX_PENDING = 50
-"""Pending registrations of one address. A further one removes the oldest one of the network that has most of them, so
-that it takes as many networks to push out a registration of another one."""
+"""Pending registrations of one address. A further one deletes the oldest of the network that has most of them, so that
+displacing another network's registration takes as many networks."""
 REPEAT = timedelta(seconds=10)
-"""How long the same registration sent again counts as the same."""
+"""An identical registration within this time counts as a repeat of the same request."""
 
 _ASCII_CASE = str.maketrans("ABCDEFGHIJKLMNOPQRSTUVWXYZ", "abcdefghijklmnopqrstuvwxyz")
 
 
 @dataclass(frozen=True, slots=True)
 class Address:
-    """An e-mail address as it was given, and what makes it unique."""
+    """An email address as entered, with the key that makes it unique."""
 
     spelling: str
-    """Where mail goes."""
+    """The address as entered; email is sent to it."""
     key: str
-    """The same for all spellings of one address: local part by casefold, domain as IDNA in lower case."""
+    """Equal for all spellings of one address: casefolded local part, domain as IDNA in lower case."""
 
     @property
     def mailbox(self) -> str:
-        """Spellings with the same mailbox surely reach the same person. Casefold joins more (ß and ss) than mail
-        servers do, so what is secret goes to the mailbox that asked for it only."""
+        """Equal for spellings that certainly reach the same mailbox. Casefolding equates more than mail servers do (ß
+        and ss), so secrets are sent only to the mailbox that requested them."""
         local, _, _ = self.spelling.rpartition("@")
         return f"{local.translate(_ASCII_CASE)}@{self.key.rpartition('@')[2]}"
 
 
 @dataclass(frozen=True, slots=True)
 class Username:
-    """A name as it is shown, and what makes it unique."""
+    """A username as displayed, with the keys that make it unique."""
 
     shown: str
     key: str
-    """The same for names that differ in case only."""
+    """Equal for usernames that differ in case only."""
     skeleton: str | None = None
-    """The same for names that look alike (UTS 39); None where it isn't known, as of accounts made by earlier versions.
-    """
+    """Equal for usernames that look alike (UTS 39); None if unknown, as for users created by earlier versions."""
 
 
 @dataclass(frozen=True, slots=True)
 class User:
-    """Somebody who has activated an address. `password_hash` is in the hasher's own format."""
+    """A user with an activated address. `password_hash` has the format of the `PasswordHasher`."""
 
     id: str
     address: Address
@@ -70,7 +69,7 @@ class User:
 
 @dataclass(frozen=True, slots=True)
 class Registration:
-    """What somebody asked for who may or may not own the address. Its id becomes the account's."""
+    """A registration, by somebody who may or may not own the address. Its id becomes the user's id."""
 
     id: str
     address: Address
@@ -78,17 +77,51 @@ class Registration:
     password_hash: str
     created_at: datetime
     requested_from: str = ""
-    """The widest network (see `limits.networks_of`) that the request came from; empty where it isn't known."""
+    """The widest network (see `rate_limits.networks_of`) of the request; empty if unknown."""
+
+
+@dataclass(frozen=True, slots=True)
+class UserSummary:
+    """A user or a pending registration, as listed for staff."""
+
+    id: str
+    address: Address
+    username: Username
+    is_pending: bool
+    is_active: bool
+    is_staff: bool
+    created_at: datetime
+    last_login: datetime | None
 
 
 class UserState(StrEnum):
-    """Which accounts and registrations are meant."""
+    """A filter of users and pending registrations."""
 
     ACCOUNT = "account"
-    """Any account, so no registration that waits."""
+    """All users, without pending registrations."""
     ACTIVE = "active"
     INACTIVE = "inactive"
     STAFF = "staff"
-    """Accounts of staff, active or not."""
+    """Users with staff rights, active or not."""
     PENDING = "pending"
-    """Registrations that wait for their activation."""
+    """Registrations that are not activated yet."""
+
+
+@dataclass(frozen=True, slots=True)
+class ActivationLink:
+    """A valid activation link, or one that has activated its user."""
+
+    registration: Registration | None
+    """The registration that the link activates; None if the link was used already."""
+    is_only: bool
+    """Whether all pending registrations of the address have the same mailbox, username and password hash; then the link
+    works without a password."""
+
+
+@dataclass(frozen=True, slots=True)
+class ActivationResult:
+    """Result of using an activation link."""
+
+    user: User
+    is_new: bool
+    """False if the same link had activated the user before."""

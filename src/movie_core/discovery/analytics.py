@@ -1,7 +1,7 @@
-"""What everyone did, in numbers: whole UTC days, and what is counted over them.
+"""Analytics reports over whole UTC days.
 
-A search is one for the first page, answered with matches or with none. `users` are those who are known; searches
-without a token count as searches of nobody.
+Only searches for the first page count as searches, with or without results. `users` counts authenticated users;
+searches without a token count as searches, but not as users.
 """
 
 from dataclasses import dataclass
@@ -12,45 +12,49 @@ from movie_core.errors import InvalidParameter
 DEFAULT_DAYS = 30
 MAX_DAYS = 366
 MAX_QUERIES = 100
-"""Queries that a list of the most frequent ones has."""
+"""Maximum length of the list of the most frequent queries."""
 KEPT = timedelta(days=731)
-"""How long what a day comes to is told after its events are gone."""
+"""Time for which the figures of a day remain available after its events were deleted."""
 CLICK_WINDOW = timedelta(minutes=30)
-"""A click belongs to a search of the same user for the same query up to this long before it."""
+"""Maximum time between a search and a click of the same user for the same query."""
 
 
 @dataclass(frozen=True, slots=True)
 class Days:
-    """Whole UTC days, both included."""
+    """A range of whole UTC days, both inclusive."""
 
     first: date
     last: date
 
     @classmethod
     def parse(cls, first: str | None, last: str | None, today: date) -> "Days":
-        """`2026-11-01` each; the last `DEFAULT_DAYS` where left out. Raises `InvalidParameter`."""
-        end = today if last is None else _day(last, "to")
-        begin = end - timedelta(days=DEFAULT_DAYS - 1) if first is None else _day(first, "from")
+        """Parses dates such as `2026-11-01`; the default is the last `DEFAULT_DAYS`. Raises `InvalidParameter`."""
+        end = today if last is None else _parse_day(last, "to")
+        begin = end - timedelta(days=DEFAULT_DAYS - 1) if first is None else _parse_day(first, "from")
         if not begin <= end < begin + timedelta(days=MAX_DAYS):
-            raise InvalidParameter(f"from and to must span 1 to {MAX_DAYS} days, the earlier one first", field="from")
+            raise InvalidParameter(
+                f"from and to must span 1 to {MAX_DAYS} days, and from must not be after to", field="from"
+            )
         return cls(begin, end)
 
 
-def _day(text: str, name: str) -> date:
+def _parse_day(text: str, name: str) -> date:
     try:
         day = date.fromisoformat(text)
         if date(1970, 1, 1) <= day < date(9000, 1, 1) and day.isoformat() == text:  # not 20261101, not 2026-W44-7
             return day
     except ValueError:
         pass
-    raise InvalidParameter(f"{name} must be a day such as 2026-11-01", field=name)
+    raise InvalidParameter(f"{name} must be a date such as 2026-11-01", field=name)
 
 
 @dataclass(frozen=True, slots=True)
 class Summary:
+    """Totals of all users."""
+
     searches: int
     users: int
-    """Who searched, clicked or rated."""
+    """Users who searched, clicked or rated."""
     ratings: int
     clicks: int
     zero_result_searches: int
@@ -58,27 +62,31 @@ class Summary:
 
 @dataclass(frozen=True, slots=True)
 class QueryCount:
+    """How often a query was searched."""
+
     query: str
     count: int
     users: int
-    """Different users; where raw events are gone already, the sum of each day's different users."""
+    """Distinct users; for days whose events were deleted, the sum of the distinct users per day."""
 
 
 @dataclass(frozen=True, slots=True)
 class Clicks:
+    """Clicks on search results."""
+
     searches: int
     clicks: int
     click_through_rate: float
-    """The part of the searches that the same user followed by a click for the same query within `CLICK_WINDOW`; 0
+    """Share of searches, 0 to 1, that the same user followed by a click for the same query within `CLICK_WINDOW`; 0
     without searches."""
     mean_position: float | None
-    """Of the clicks that tell one; 1 is the first result of all pages."""
+    """Mean of the clicks with a position; 1 is the first result of the first page. None without any."""
 
 
 @dataclass(frozen=True, slots=True)
 class Funnel:
-    """Users, each step among those of the one before and later in time: a search in these days, a click at or after the
-    first of these, a rating at or after the first of those."""
+    """A conversion funnel of users. Each step counts users of the step before: those with a search in these days, of
+    them those with a click at or after their first search, of them those with a rating at or after that click."""
 
     searched: int
     clicked: int
@@ -87,24 +95,24 @@ class Funnel:
 
 @dataclass(frozen=True, slots=True)
 class Cohort:
-    """Users by the ISO week of their activation."""
+    """A cohort of users, by the ISO week of their activation."""
 
     cohort: str
     """Such as `2026-W47`."""
     size: int
     returned: tuple[int, ...]
-    """How many of them searched in that week, in the next, and so on to the last of the days asked for."""
+    """Number of them who searched in that week, in the following week, and so on up to the last day."""
 
 
 @dataclass(frozen=True, slots=True)
 class SourceDay:
-    """How the movie source did on a day, and what became of the searches."""
+    """Calls of the movie source on a day, and searches by cache status."""
 
     day: date
     attempts: int = 0
-    """Calls of the source."""
+    """Calls of the source, retries included."""
     failures: int = 0
-    """Those without a usable answer."""
+    """Calls without a usable response."""
     live: int = 0
     fresh: int = 0
     stale: int = 0

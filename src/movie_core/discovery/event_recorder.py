@@ -1,4 +1,4 @@
-"""Events are written in the background, in batches."""
+"""The event recorder: buffers events in memory and writes them in batches."""
 
 import asyncio
 import logging
@@ -12,111 +12,118 @@ from movie_core.discovery.events import Event, EventKind
 from movie_core.discovery.trending import utc_day
 from movie_core.discovery.trending_service import TrendingService
 from movie_core.errors import Busy, StoreUnavailable
+from movie_core.outage_log import OutageLog
 from movie_core.ports import EventStore
 from movie_core.provenance import CacheStatus
 
 MAX_PENDING = 60_000
-"""Events that wait in memory, at some 300 bytes each."""
+"""Maximum number of buffered events, about 300 bytes each."""
 BATCH = 2_000
-"""Events that are written together."""
-REPEAT_SECONDS = 10
-"""Equal events of a client within one interval of this length count once: a double click, a repeated request."""
-MAX_TOLD = 50_000
-"""Events of clients that are remembered to recognise repeats, some 300 bytes each."""
+"""Events per write."""
+DEDUPLICATION_SECONDS = 10
+"""Equal events of a client within this interval count once, such as a double click or a repeated request."""
+MAX_RECENT = 50_000
+"""Recent events of clients that are stored for deduplication, about 300 bytes each."""
 _log = logging.getLogger(__name__)
 
 
-def _told_key(event: Event) -> tuple[object, ...]:
-    """The same for events that are equal but for their time."""
+def _deduplication_key(event: Event) -> tuple[object, ...]:
+    """Equal for events that differ in their time only."""
     return event.kind, event.user_id, event.movie_id, event.query, event.position
 
 
 class EventRecorder:
-    """Takes events and has them written by `flush`, which something must call regularly.
+    """Buffers events; `flush`, which must be called periodically, writes them to the store.
 
-    Made with `store=None` it records nothing: the operator has switched events off.
+    With `store=None` it records nothing: the operator has disabled events.
     """
 
     def __init__(
         self,
-        store: "EventStore | None",
-        trends: "TrendingService | None" = None,
+        store: EventStore | None,
+        trends: TrendingService | None = None,
         *,
         calls: Callable[[], tuple[int, int]] = lambda: (0, 0),
         clock: Callable[[], datetime] = utc_now,
     ) -> None:
-        """`calls` tells how many calls of the movie source this process has made so far, and how many failed."""
+        """`calls` returns how many calls of the movie source this process has made so far, and how many of them
+        failed."""
         self._store = store
         self._trends = trends
         self._calls = calls
-        self._told_calls = (0, 0)
-        self._told_answered: Counter[str] = Counter()
+        self._written_calls = (0, 0)
+        self._written_answered: Counter[str] = Counter()
         self._clock = clock
         self._pending: deque[Event] = deque()
-        self._told: dict[tuple[object, ...], datetime] = {}
-        """When clients last told what, the oldest first."""
-        # How often, and when first.
+        self._recent: dict[tuple[object, ...], datetime] = {}
+        """Time of the last equal event of a client, oldest first."""
+        # Number of equal searches, and time of the first one.
         self._searches: dict[tuple[str | None, str, bool], tuple[int, datetime]] = {}
         self._flushing = asyncio.Lock()
         self._flushes: set[asyncio.Task[None]] = set()
-        self._is_away = False
+        self._outage = OutageLog(
+            _log,
+            unavailable="database unavailable, events stay buffered: %s",
+            recovered="database available again, events are written",
+        )
         self.answered: Counter[str] = Counter()
-        """Searches by the state of their answers, also where nothing is recorded."""
+        """Searches by cache status, counted even if events are disabled."""
         self.dropped = 0
-        """Events that found memory full."""
+        """Number of events dropped or rejected because the buffer was full."""
 
     @property
     def waiting(self) -> int:
-        """Events that are not written yet."""
+        """Number of buffered events."""
         return len(self._pending) + len(self._searches)
 
     def search(
         self, user_id: str | None, query: str, state: CacheStatus, *, is_first: bool = True, found: bool = True
     ) -> None:
-        """A search was answered. Counts, and nothing else: the fast lane calls it."""
+        """Records a served search. Only updates counters, as the cached search middleware calls it on its fast path."""
         self.answered[state.value] += 1
         if is_first and self._store is not None:
             key = (user_id, query, found)
-            known = self._searches.get(key)
-            if known is not None:
-                self._searches[key] = known[0] + 1, known[1]
+            pending = self._searches.get(key)
+            if pending is not None:
+                self._searches[key] = pending[0] + 1, pending[1]
             elif self._has_room(1):
                 self._searches[key] = 1, self._clock()
 
-    def rated(self, user_id: str, movie_id: str, rating: float, at: datetime | None = None) -> None:
-        """A rating was given or changed, now or at a time within `MAX_AGE`."""
+    def record_rating(self, user_id: str, movie_id: str, rating: float, at: datetime | None = None) -> None:
+        """Records a new or changed rating, given now or at a time within `MAX_AGE`."""
         if self._has_room(1):
             self._pending.append(Event(EventKind.RATING, at or self._clock(), user_id, movie_id, rating=rating))
 
-    def take(self, events: Sequence[Event]) -> None:
-        """Take all events that a client sent or, raising `Busy`, none. Repeats (see `REPEAT_SECONDS`) are skipped."""
+    def record_client_events(self, events: Sequence[Event]) -> None:
+        """Records all events sent by a client or, if it raises `Busy`, none. Skips duplicates (see
+        `DEDUPLICATION_SECONDS`)."""
         if self._store is None:
             return
         new, latest = [], dict[tuple[object, ...], datetime]()
         for event in events:
-            key = _told_key(event)
-            last = latest.get(key) or self._told.get(key)
-            if last is None or abs(event.at - last).total_seconds() >= REPEAT_SECONDS:
+            key = _deduplication_key(event)
+            last = latest.get(key) or self._recent.get(key)
+            if last is None or abs(event.at - last).total_seconds() >= DEDUPLICATION_SECONDS:
                 new.append(event)
                 latest[key] = event.at
         if not self._has_room(len(new)):
-            raise Busy("more events are waiting than can be kept; send them again later", retry_after=2.0)
+            raise Busy("the event buffer is full; send the events again later", retry_after=2.0)
         for key, at in latest.items():
-            self._told.pop(key, None)
-            self._told[key] = at
-        while len(self._told) > MAX_TOLD:
-            del self._told[next(iter(self._told))]
+            self._recent.pop(key, None)
+            self._recent[key] = at
+        while len(self._recent) > MAX_RECENT:
+            del self._recent[next(iter(self._recent))]
         for event in new:
             if event.kind is EventKind.CLICK and event.query is not None:
-                # The same search again is another one: this click doesn't follow it.
-                self._close((event.user_id, event.query, True))
+                # A later search for the same query is a separate event, as this click does not follow it.
+                self._finish_search((event.user_id, event.query, True))
         self._pending.extend(new)
 
-    def _close(self, key: tuple[str | None, str, bool]) -> None:
-        """What was searched up to now becomes an event."""
-        if (known := self._searches.pop(key, None)) is not None:
+    def _finish_search(self, key: tuple[str | None, str, bool]) -> None:
+        """Turns the equal searches counted so far into one event."""
+        if (pending := self._searches.pop(key, None)) is not None:
             user_id, query, found = key
-            times, at = known
+            times, at = pending
             self._pending.append(Event(EventKind.SEARCH, at, user_id, query=query, found=found, times=times))
 
     def _has_room(self, count: int) -> bool:
@@ -127,45 +134,43 @@ class EventRecorder:
         return has_room
 
     async def flush(self) -> None:
-        """Write what waits; what can't be written goes on waiting. Cancelled, it ends in its own time: whether a batch
-        that was given up has been written nobody would know."""
+        """Writes the buffered events; events that cannot be written stay buffered. A cancelled flush continues in the
+        background, as it would be unknown whether an aborted batch was written."""
         if self._store is not None:
             flush = asyncio.create_task(self._flush(self._store))
             self._flushes.add(flush)
             flush.add_done_callback(self._flushes.discard)
             await asyncio.shield(flush)
 
-    async def _flush(self, store: "EventStore") -> None:
+    async def _flush(self, store: EventStore) -> None:
         async with self._flushing:
-            self._collect()
-            waiting = len(self._pending)  # no more than these, or a flush under load would never come to its end
+            self._finish_searches()
+            remaining = len(self._pending)  # later events are left to the next flush, or this one might never end
             try:
-                while waiting > 0:
-                    batch = list(islice(self._pending, min(BATCH, waiting)))
+                while remaining > 0:
+                    batch = list(islice(self._pending, min(BATCH, remaining)))
                     interactions = await store.append(batch, self._clock())
                     for _ in batch:
                         self._pending.popleft()
-                    waiting -= len(batch)
+                    remaining -= len(batch)
                     if self._trends is not None and interactions:
                         await self._trends.add(interactions)
-                await self._count(store)
-            except StoreUnavailable as away:
-                if not self._is_away:
-                    _log.warning("events wait for the database: %s", away.detail)
-                self._is_away = True
+                await self._write_counts(store)
+            except StoreUnavailable as error:
+                self._outage.failed(error.detail)
             else:
-                self._is_away = False
+                self._outage.recovered()
 
-    def _collect(self) -> None:
-        """Searches become events; those of the same moment, user and query are one."""
+    def _finish_searches(self) -> None:
+        """Turns searches into events; those of one flush interval, user, query and outcome are merged."""
         for key in list(self._searches):
-            self._close(key)
+            self._finish_search(key)
 
-    async def _count(self, store: "EventStore") -> None:
+    async def _write_counts(self, store: EventStore) -> None:
         (attempts, failures), answered = self._calls(), self.answered.copy()
-        counts = (answered - self._told_answered) + Counter(
-            attempts=attempts - self._told_calls[0], failures=failures - self._told_calls[1]
+        counts = (answered - self._written_answered) + Counter(
+            attempts=attempts - self._written_calls[0], failures=failures - self._written_calls[1]
         )
         if counts:
             await store.count(utc_day(self._clock()), counts)
-            self._told_calls, self._told_answered = (attempts, failures), answered
+            self._written_calls, self._written_answered = (attempts, failures), answered

@@ -1,4 +1,4 @@
-"""Files of ratings, as IMDb, Letterboxd and MovieLens export them."""
+"""Parser of rating exports of IMDb, Letterboxd and MovieLens (CSV)."""
 
 import csv
 import io
@@ -11,38 +11,38 @@ from movie_core.discovery.ratings import HIGHEST, MAX_IMPORT, ImportRow, MovieId
 from movie_core.errors import InvalidBody, SeveralUsers, TooManyRows
 
 MAX_TITLE = 1000
-"""Characters of a title."""
-SHOWN = 40
-"""Characters of a cell that a rejection shows."""
+"""Maximum characters of a title."""
+MAX_QUOTED = 40
+"""Characters of a cell that a rejection quotes."""
 
 _RATING = re.compile(r"[0-9]{1,2}(?:\.[0-9]{1,3})?")
 _YEAR = re.compile(r"([0-9]{4})(?:\.0)?")
 _IMDB_ID = re.compile(r"(?:tt)?([0-9]{1,10})")
 _TMDB_ID = re.compile(r"([0-9]{1,10})(?:\.0)?")
-_YEAR_IN_BRACKETS = re.compile(r"\(([0-9]{4})(?:[-\N{EN DASH}][0-9]{0,4})?\)")
+_YEAR_IN_PARENTHESES = re.compile(r"\(([0-9]{4})(?:[-\N{EN DASH}][0-9]{0,4})?\)")
 
 
 @dataclass(frozen=True, slots=True)
-class _Form:
-    """Whose export has which columns. The names of columns are compared without regard to case."""
+class _Format:
+    """The columns of one service's export. Names of columns are compared case-insensitively."""
 
     columns: frozenset[str]
-    """By these it is known."""
+    """A file with these columns has this format."""
     rating: str = "rating"
     is_of_stars: bool = True
-    """0.5 to 5 in halves, doubled by us; else 1 to 10."""
+    """True: 0.5 to 5 in steps of 0.5, doubled on import. False: 1 to 10 in whole numbers."""
     imdb_id: str = ""
     tmdb_id: str = ""
     title: str = "title"
     year: str = ""
-    """Empty: the year stands in brackets behind the title, as do other titles."""
+    """Empty if the year follows the title in parentheses, as alternative titles do."""
     rated_on: str = ""
     timestamp: str = ""
     user_id: str = ""
 
 
-_FORMS = (
-    _Form(
+_FORMATS = (
+    _Format(
         frozenset(("const", "your rating")),
         rating="your rating",
         is_of_stars=False,
@@ -50,16 +50,17 @@ _FORMS = (
         year="year",
         rated_on="date rated",
     ),
-    _Form(frozenset(("name", "year", "letterboxd uri", "rating")), title="name", year="year", rated_on="date"),
-    _Form(frozenset(("movie_id", "imdb_id", "tmdb_id", "rating")), imdb_id="imdb_id", tmdb_id="tmdb_id"),
-    _Form(frozenset(("userid", "movieid", "rating")), timestamp="timestamp", user_id="userid"),
+    _Format(frozenset(("name", "year", "letterboxd uri", "rating")), title="name", year="year", rated_on="date"),
+    _Format(frozenset(("movie_id", "imdb_id", "tmdb_id", "rating")), imdb_id="imdb_id", tmdb_id="tmdb_id"),
+    _Format(frozenset(("userid", "movieid", "rating")), timestamp="timestamp", user_id="userid"),
 )
 
 
 def parse_ratings(body: bytes) -> tuple[list[ImportRow], list[Rejection]]:
-    """What the rows of a file say, and those that can't be used; blank lines don't count as rows.
+    """Parses a file into its usable and its rejected rows; blank lines are not rows.
 
-    Raises `InvalidBody` for what is no such file, `TooManyRows` for more than `MAX_IMPORT` rows, `SeveralUsers`.
+    Raises `InvalidBody` for a file of another format, `TooManyRows` for more than `MAX_IMPORT` rows, and `SeveralUsers`
+    for ratings of more than one user.
     """
     try:
         text = body.decode("utf-8-sig")
@@ -67,24 +68,24 @@ def parse_ratings(body: bytes) -> tuple[list[ImportRow], list[Rejection]]:
         raise InvalidBody("the file is not UTF-8") from None
     lines = _lines(text)
     header = [name.strip().casefold() for name in next(lines, ())]
-    form = next((form for form in _FORMS if form.columns <= set(header)), None)
-    if form is None:
-        raise InvalidBody("the first line doesn't name the columns of an export by IMDb, Letterboxd or MovieLens")
+    layout = next((layout for layout in _FORMATS if layout.columns <= set(header)), None)
+    if layout is None:
+        raise InvalidBody("the first line must contain the column names of an export of IMDb, Letterboxd or MovieLens")
     rows: list[ImportRow] = []
     rejected: list[Rejection] = []
     owner = ""
-    for number, cells in enumerate(lines, 1):
+    for number, values in enumerate(lines, 1):
         if number > MAX_IMPORT:
-            raise TooManyRows(f"a file may have at most {MAX_IMPORT} rows")
-        told = {name: cell.strip() for name, cell in zip(header, cells, strict=False) if name}
-        user_id = told.get(form.user_id) or owner
+            raise TooManyRows(f"a file must have at most {MAX_IMPORT} rows")
+        cells = {name: value.strip() for name, value in zip(header, values, strict=False) if name}
+        user_id = cells.get(layout.user_id) or owner
         owner = owner or user_id
         if user_id != owner:
-            raise SeveralUsers("the file has ratings of several users")
+            raise SeveralUsers("the file must contain the ratings of one user only")
         try:
-            rows.append(_row(number, form, told, is_longer=len(cells) > len(header)))
-        except _UnusableError as unusable:
-            rejected.append(Rejection(number, unusable.code, unusable.detail))
+            rows.append(_row(number, layout, cells, is_longer=len(values) > len(header)))
+        except _RowError as error:
+            rejected.append(Rejection(number, error.code, error.detail))
     return rows, rejected
 
 
@@ -94,23 +95,25 @@ def _lines(text: str) -> Iterator[list[str]]:
             if any(map(str.strip, cells)):
                 yield cells
     except csv.Error:
-        raise InvalidBody("the file is not CSV that can be read") from None
+        raise InvalidBody("the file is not valid CSV") from None
 
 
-class _UnusableError(Exception):
+class _RowError(Exception):
+    """A row that cannot be used."""
+
     def __init__(self, code: str, detail: str) -> None:
         super().__init__(detail)
         self.code = code
         self.detail = detail
 
 
-def _row(number: int, form: _Form, told: dict[str, str], *, is_longer: bool) -> ImportRow:
+def _row(number: int, layout: _Format, cells: dict[str, str], *, is_longer: bool) -> ImportRow:
     if is_longer:
-        raise _UnusableError("invalid_row", "the row has more cells than there are columns")
-    rating = _rating(told.get(form.rating, ""), form)
-    title, year = _title_and_year(form, told)
-    imdb_id = _IMDB_ID.fullmatch(told.get(form.imdb_id, ""))
-    tmdb_id = _TMDB_ID.fullmatch(told.get(form.tmdb_id, ""))
+        raise _RowError("invalid_row", "the row has more cells than the header has columns")
+    rating = _rating(cells.get(layout.rating, ""), layout)
+    title, year = _title_and_year(layout, cells)
+    imdb_id = _IMDB_ID.fullmatch(cells.get(layout.imdb_id, ""))
+    tmdb_id = _TMDB_ID.fullmatch(cells.get(layout.tmdb_id, ""))
     identity = MovieIdentity(
         imdb_id=f"tt{imdb_id[1].lstrip('0'):0>7}" if imdb_id else None,
         tmdb_id=str(int(tmdb_id[1])) if tmdb_id else None,
@@ -118,48 +121,48 @@ def _row(number: int, form: _Form, told: dict[str, str], *, is_longer: bool) -> 
         year=year,
     )
     if not (imdb_id or tmdb_id or title):
-        other = "; an id of MovieLens alone tells none" if form.user_id else ""
-        raise _UnusableError("unknown_movie", f"the row tells no movie by an id or a title{other}")
-    return ImportRow(number, identity, rating, _rated_at(form, told))
+        hint = "; a MovieLens id is not sufficient" if layout.user_id else ""
+        raise _RowError("unknown_movie", f"the row identifies no movie by id or title{hint}")
+    return ImportRow(number, identity, rating, _rated_at(layout, cells))
 
 
-def _rating(text: str, form: _Form) -> float:
+def _rating(text: str, layout: _Format) -> float:
     if not text:
-        raise _UnusableError("invalid_rating", "the row has no rating")
-    scale, steps = (2, "0.5 to 5 in steps of a half") if form.is_of_stars else (1, "1 to 10 in whole numbers")
+        raise _RowError("invalid_rating", "the row has no rating")
+    scale, steps = (2, "0.5 to 5 in steps of 0.5") if layout.is_of_stars else (1, "1 to 10 in whole numbers")
     rating = scale * float(text) if _RATING.fullmatch(text) else 0.0
     if not 1 <= rating <= HIGHEST or not rating.is_integer():
-        raise _UnusableError("invalid_rating", f"{_shown(text)} is not {steps}")
+        raise _RowError("invalid_rating", f"{_quoted(text)} is not {steps}")
     return rating
 
 
-def _title_and_year(form: _Form, told: dict[str, str]) -> tuple[str | None, int | None]:
-    title, year = " ".join(told.get(form.title, "").split()), told.get(form.year, "")
+def _title_and_year(layout: _Format, cells: dict[str, str]) -> tuple[str | None, int | None]:
+    title, year = " ".join(cells.get(layout.title, "").split()), cells.get(layout.year, "")
     if len(title) > MAX_TITLE:
-        raise _UnusableError("invalid_row", f"a title has at most {MAX_TITLE} characters")
-    if not form.year:
-        # No pattern that searches: a file could be made to keep it busy.
-        if behind := _YEAR_IN_BRACKETS.fullmatch(title, start) if (start := title.rfind("(")) > 0 else None:
-            title, year = title[:start].rstrip(), behind[1]
+        raise _RowError("invalid_row", f"a title must have at most {MAX_TITLE} characters")
+    if not layout.year:
+        # No regular expression search: a crafted file could make it very slow.
+        if suffix := _YEAR_IN_PARENTHESES.fullmatch(title, start) if (start := title.rfind("(")) > 0 else None:
+            title, year = title[:start].rstrip(), suffix[1]
         while title.endswith(")") and (start := title.rfind("(")) > 0 and ")" not in title[start:-1]:
             title = title[:start].rstrip()
     number = _YEAR.fullmatch(year)
     if year and not number:
-        raise _UnusableError("invalid_row", f"{_shown(year)} is not a year")
+        raise _RowError("invalid_row", f"{_quoted(year)} is not a year")
     return title or None, int(number[1]) if number else None
 
 
-def _rated_at(form: _Form, told: dict[str, str]) -> datetime | None:
-    day, seconds = told.get(form.rated_on, ""), told.get(form.timestamp, "")
+def _rated_at(layout: _Format, cells: dict[str, str]) -> datetime | None:
+    day, seconds = cells.get(layout.rated_on, ""), cells.get(layout.timestamp, "")
     try:
         if day:
             return datetime.combine(date.fromisoformat(day), time(), UTC)
         if seconds:
             return datetime.fromtimestamp(int(seconds), UTC)
     except (ValueError, OverflowError, OSError):
-        raise _UnusableError("invalid_row", f"{_shown(day or seconds)} is not a time that can be read") from None
+        raise _RowError("invalid_row", f"{_quoted(day or seconds)} is not a valid date or time") from None
     return None
 
 
-def _shown(text: str) -> str:
-    return ascii(text if len(text) <= SHOWN else f"{text[:SHOWN]}…")
+def _quoted(text: str) -> str:
+    return ascii(text if len(text) <= MAX_QUOTED else f"{text[:MAX_QUOTED]}…")

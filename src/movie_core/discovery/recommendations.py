@@ -1,4 +1,4 @@
-"""Recommendations: what a recommender answers with."""
+"""Recommendations: the results of a recommender."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -8,34 +8,37 @@ from enum import StrEnum
 from movie_core.search.movies import Movie
 
 MAX_RECOMMENDED = 500
-"""Movies that a list of recommendations, or of similar movies, goes on for."""
+"""Maximum length of a list of recommendations or similar movies, over all pages."""
 MAX_REASONS = 3
 MAX_MODEL_MOVIES = 20_000
-"""Movies that a model knows: every rated one first, then the best known."""
+"""Maximum number of movies in a model: all rated movies first, then the most popular ones."""
 
 Progress = Callable[[str, float], None]
-"""Called with what is being done and the part of it that is done, 0 to 1."""
+"""A callback with the current step and its completed fraction, 0 to 1."""
 
 
 class Tier(StrEnum):
-    """What a list rests on."""
+    """The basis of a list."""
 
     PERSONAL = "personal"
+    """The user's ratings."""
     POPULAR = "popular"
-    """The user has rated nothing yet."""
+    """Popularity, as the user has no ratings yet."""
 
 
 class ReasonKind(StrEnum):
+    """The kinds of reasons for a recommendation."""
+
     BECAUSE_YOU_RATED = "because_you_rated"
     LIKED_TOGETHER = "liked_together"
-    """Who liked the one liked the other."""
+    """Users who liked one movie also liked the other."""
     ALIKE = "alike"
-    """They share genres, and about the time of their release."""
+    """The movies have genres and about the release year in common."""
 
 
 @dataclass(frozen=True, slots=True)
 class Reason:
-    """A movie that a place in a list is owed to."""
+    """A movie that is a reason for a recommendation."""
 
     kind: ReasonKind
     movie_id: str
@@ -44,27 +47,27 @@ class Reason:
 
 @dataclass(frozen=True, slots=True)
 class Recommendation:
-    """A movie of a list, by id. Scores compare within a list only."""
+    """A recommended movie, by id. Scores are comparable within one list only."""
 
     movie_id: str
     score: float
     reasons: tuple[Reason, ...] = ()
-    """At most `MAX_REASONS`, the weightiest first."""
+    """At most `MAX_REASONS`, the strongest first."""
 
 
 @dataclass(frozen=True, slots=True)
 class RecommendationPage:
-    """One page of a list, best first."""
+    """One page of recommendations, best first."""
 
     total: int
-    """At most `MAX_RECOMMENDED`."""
+    """Length of the list over all pages, at most `MAX_RECOMMENDED`."""
     items: tuple[Recommendation, ...]
     tier: Tier
 
 
 @dataclass(frozen=True, slots=True)
 class ModelInfo:
-    """What a model was made of."""
+    """When a model was trained and the size of its training data."""
 
     made_at: datetime
     ratings: int
@@ -74,7 +77,7 @@ class ModelInfo:
 
 @dataclass(frozen=True, slots=True)
 class SuggestedMovie:
-    """A movie of a list."""
+    """A recommended movie."""
 
     movie: Movie
     score: float

@@ -1,12 +1,12 @@
-"""Trending: what people do with movies, decaying exponentially, in the forward form.
+"""Trending: scores of movies from interactions with exponential time decay.
 
-The score of a movie is T(now) = sum of w * 2^(-(now - t)/H) over what was done at times t with weights w, H being the
-half-life. We keep S = log2(sum of w * 2^(t/H)) instead, t counted from `LANDMARK`: one more deed is one `log2_add`, no
-score ever has to be brought up to date, order by S is order by T at any moment, nothing overflows, and deeds may come
-late or in any order. (Cormode et al., Forward Decay, ICDE 2009.)
+The score of a movie is T(now) = sum of w * 2^(-(now - t)/H) over its interactions at times t with weights w, where H is
+the half-life. Stores hold the strength S = log2(sum of w * 2^(t/H)) instead, with t relative to `LANDMARK`. Adding an
+interaction is one `log2_add`; stored values never need an update as time passes; the order by S equals the order by T
+at any time; nothing overflows; and interactions may arrive late and in any order. (Forward decay: Cormode et al., ICDE
+2009.)
 """
 
-import logging
 import math
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -17,27 +17,27 @@ from enum import StrEnum
 from movie_core.discovery.ratings import LIKED
 
 MAX_TREND = 100
-"""Movies that a list of trends shows."""
+"""Maximum length of a list of trends."""
 KEPT_MOVIES = 10_000
-"""Movies whose scores a window keeps, about; the lowest give way."""
+"""Approximate number of movies stored per window; those with the lowest scores are deleted."""
 LANDMARK = datetime(2026, 1, 1, tzinfo=UTC)
-"""Any time would do; near ones leave more digits of S to what comes after the point."""
-LEAD = timedelta(seconds=1)
-"""How far ahead a life of a store begins: longer than it takes to say so, and than clocks differ."""
-SETTLE = timedelta(seconds=4)
-"""How long after that what was kept before may still be on its way into the event store, different clocks included."""
-FILL = timedelta(minutes=5)
-"""How long filling may take; then another process begins anew."""
-PORTION = 1_000
-"""Deeds that are summed up before others get their turn, in some milliseconds."""
-FRESH = timedelta(seconds=1)
-"""How long a process tells the same trends again."""
-
-_log = logging.getLogger(__name__)
+"""The origin of t. Any time works; a recent one gives the fraction of S more precision."""
+EPOCH_LEAD = timedelta(seconds=1)
+"""An epoch starts this far in the future; longer than starting it takes, and than clocks differ."""
+REBUILD_DELAY = timedelta(seconds=4)
+"""Time from the start of an epoch to its rebuild: longer than a write to the event store takes, clock differences
+included, so that the rebuild reads every interaction stored before the epoch."""
+REBUILD_TIMEOUT = timedelta(minutes=5)
+"""Timeout of a rebuild; after it another process starts a new epoch."""
+REBUILD_BATCH = 1_000
+"""Interactions summed, within some milliseconds, before the event loop runs other tasks."""
+CACHE_TTL = timedelta(seconds=1)
+"""Time for which a process caches trends."""
 
 
 class InteractionKind(StrEnum):
-    """What counts. Searches and impressions don't: they say what was asked and shown, not what was wanted."""
+    """The kinds of interactions that count. Searches and impressions do not: they show what was searched and displayed,
+    not what was wanted."""
 
     VIEW = "view"
     CLICK = "click"
@@ -45,39 +45,40 @@ class InteractionKind(StrEnum):
 
 
 WEIGHTS: Mapping[str, float] = {"view": 1.0, "click": 1.0, "rating": 2.0, "liked": 4.0}
-"""By kind; `liked` is a rating of `LIKED` or more."""
+"""Weight w by kind; `liked` is a rating of `LIKED` or more."""
 
 
 class TrendWindow(StrEnum):
-    """How quickly the past is forgotten, and over which buckets of time deeds are counted."""
+    """A trending window: its half-life, and the time buckets in which interactions are counted."""
 
     DAY = "day"
     WEEK = "week"
 
     @property
     def half_life(self) -> int:
-        """Seconds."""
+        """H in seconds."""
         return 6 * 3600 if self is TrendWindow.DAY else 2 * 86_400
 
     @property
     def bucket_seconds(self) -> int:
-        """`day` counts by the hour, `week` by the UTC day."""
+        """The length of a bucket in seconds: an hour for `day`, a UTC day for `week`."""
         return 3600 if self is TrendWindow.DAY else 86_400
 
     @property
     def buckets(self) -> int:
-        """How many buckets the counts of a trend cover, the present one included."""
+        """Number of buckets that the counts of a trend cover, including the current one."""
         return 24 if self is TrendWindow.DAY else 7
 
     def bucket(self, at: datetime) -> int:
+        """Returns the number of the bucket that contains a time."""
         return int(at.timestamp()) // self.bucket_seconds
 
     def strength(self, interaction: "Interaction") -> float:
-        """What one deed adds to a movie's S, in the form in which `log2_add` adds it."""
+        """Returns log2(w * 2^(t/H)) of one interaction, to be added to S by `log2_add`."""
         return self._half_lives(interaction.at) + math.log2(interaction.weight)
 
     def score(self, strength: float, now: datetime) -> float:
-        """T from S."""
+        """Converts S to T."""
         return float(2.0 ** (strength - self._half_lives(now)))
 
     def _half_lives(self, at: datetime) -> float:
@@ -85,68 +86,72 @@ class TrendWindow(StrEnum):
 
 
 def log2_add(a: float, b: float) -> float:
-    """log2(2^a + 2^b), without leaving the range of floats on the way."""
+    """Returns log2(2^a + 2^b) without overflow."""
     high, low = (a, b) if a >= b else (b, a)
     return high if low == -math.inf else high + math.log1p(2.0 ** (low - high)) / math.log(2)
 
 
 @dataclass(frozen=True, slots=True)
 class Interaction:
-    """Something that counts: the first of its user, movie, kind and UTC day."""
+    """An interaction of a user with a movie: the first of its user, movie, kind and UTC day."""
 
     movie_id: str
     kind: InteractionKind
     weight: float
     at: datetime
     kept_at: datetime
-    """When the event store was given it: `now` of `EventStore.append`."""
+    """When it was stored: `now` of `EventStore.append`."""
 
 
 def weight_of(kind: InteractionKind, rating: float | None = None) -> float:
+    """Returns the weight w of an interaction; `rating` is that of a `RATING`."""
     return WEIGHTS["liked" if kind is InteractionKind.RATING and rating is not None and rating >= LIKED else kind.value]
 
 
 def utc_day(at: datetime) -> date:
+    """Returns the UTC day of a time."""
     return at.astimezone(UTC).date()
 
 
 @dataclass(frozen=True, slots=True)
 class Trend:
-    """A movie that people turn to."""
+    """A trending movie."""
 
     movie_id: str
     score: float
-    """T at the moment of the answer."""
+    """T at the time of the query."""
     counts: Mapping[InteractionKind, int] = field(default_factory=dict)
-    """How many deeds of each kind counted within the window's buckets; kinds with none are left out."""
+    """Number of interactions by kind within the window's buckets; kinds without any are left out."""
 
 
 class Totals:
-    """What deeds come to, for each window."""
+    """Strengths and counts of a set of interactions, per window."""
 
     def __init__(self, now: datetime) -> None:
-        """Counts are of the buckets that windows look at from `now` on."""
+        """Counts cover the buckets that windows read at or after `now`."""
         self.now = now
         self._since = {window: window.bucket(now) - window.buckets for window in TrendWindow}
         self.strengths: dict[TrendWindow, dict[str, float]] = {window: {} for window in TrendWindow}
         """S by movie."""
         self.counts: dict[TrendWindow, Counter[tuple[int, str, InteractionKind]]] = {w: Counter() for w in TrendWindow}
-        """Deeds by bucket, movie and kind."""
+        """Number of interactions by bucket, movie and kind."""
 
     def add(self, interactions: Iterable[Interaction]) -> None:
+        """Adds interactions, in any order."""
         for interaction in interactions:
             for window, strengths in self.strengths.items():
-                known = strengths.get(interaction.movie_id, -math.inf)
-                strengths[interaction.movie_id] = log2_add(known, window.strength(interaction))
+                strength = strengths.get(interaction.movie_id, -math.inf)
+                strengths[interaction.movie_id] = log2_add(strength, window.strength(interaction))
                 if (bucket := window.bucket(interaction.at)) > self._since[window]:
                     self.counts[window][bucket, interaction.movie_id, interaction.kind] += 1
 
-    def parts(self, size: int, kept: int) -> Iterator["TotalsBatch"]:
-        """The `kept` strongest movies of each window, in parts of at most `size` strengths and counts; at least one."""
+    def parts(self, size: int, limit: int) -> Iterator["TotalsBatch"]:
+        """Yields the `limit` strongest movies of each window in batches of at most `size` strengths and counts; at
+        least one batch."""
         strengths: list[tuple[TrendWindow, str, float]] = []
         counts: list[tuple[TrendWindow, int, str, InteractionKind, int]] = []
-        for window, known in self.strengths.items():
-            chosen = dict(strongest(known, kept))
+        for window, all_strengths in self.strengths.items():
+            chosen = dict(strongest(all_strengths, limit))
             strengths += ((window, movie_id, strength) for movie_id, strength in chosen.items())
             counts += ((window, *key, count) for key, count in self.counts[window].items() if key[1] in chosen)
         for start in range(0, max(len(strengths), len(counts), 1), size):
@@ -156,40 +161,41 @@ class Totals:
 
 @dataclass(frozen=True, slots=True)
 class TotalsBatch:
-    """A part of some totals, as stores take them."""
+    """A batch of `Totals` for a store."""
 
     strengths: Sequence[tuple[TrendWindow, str, float]]
-    """Window, movie and S."""
+    """Tuples of window, movie id and S."""
     counts: Sequence[tuple[TrendWindow, int, str, InteractionKind, int]]
-    """Window, bucket, movie, kind and how many."""
+    """Tuples of window, bucket, movie id, kind and number."""
     is_last: bool
 
 
 def strongest(strengths: Mapping[str, float], limit: int) -> list[tuple[str, float]]:
-    """At most so many movies by falling strength, then by id."""
+    """Returns at most `limit` movies by descending strength, then by id."""
     return sorted(strengths.items(), key=lambda pair: (-pair[1], pair[0]))[:limit]
 
 
 @dataclass(frozen=True, slots=True)
 class Epoch:
-    """A store's time between losing everything and losing it again."""
+    """An epoch of the store: from one reset to the next."""
 
     since: datetime
-    """What was kept before comes from the events by `TrendStore.finish_rebuild`, the rest by `TrendStore.add`."""
+    """Interactions stored earlier are added by `TrendStore.finish_rebuild`, later ones by `TrendStore.add`."""
     is_claimed: bool = False
-    """Whether somebody fills it."""
+    """Whether a process has claimed the rebuild."""
     is_filled: bool = False
+    """Whether the rebuild is complete."""
     newest: datetime | None = None
-    """The latest `kept_at` of what `TrendStore.add` has added."""
+    """The latest `kept_at` of the interactions added by `TrendStore.add`."""
 
 
 @dataclass(frozen=True, slots=True)
 class Trending:
-    """What people turn to, as of a moment."""
+    """A list of trends at a point in time."""
 
     window: TrendWindow
     items: tuple[Trend, ...]
     """Best first."""
     as_of: datetime
     is_stale: bool = False
-    """True where the store is away or being filled, and this is what it told last, if anything."""
+    """True if the store is unavailable or being rebuilt, and `items` is its last known list, or empty."""

@@ -1,4 +1,4 @@
-"""What staff did: who, what, about which account or mail, and when. No address is in it, and no secret."""
+"""Audit log entries: who did what to which user or email, and when. They contain no address and no secret."""
 
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
@@ -8,39 +8,41 @@ from movie_core.accounts.keyring import new_id
 from movie_core.clock import iso_time
 
 KEEP = timedelta(days=400)
-"""How long an entry is kept: a year, and time to look into it."""
+"""Retention of entries: a year, and time to investigate."""
 COMMAND_LINE = "command line"
-"""The actor where no account is one."""
+"""The actor of an action on the command line."""
 
 
 class Action(StrEnum):
+    """The logged actions."""
+
     USER_ACTIVATED = "user_activated"
     USER_DEACTIVATED = "user_deactivated"
     STAFF_GRANTED = "staff_granted"
     STAFF_REVOKED = "staff_revoked"
     USER_ERASED = "user_erased"
     SESSIONS_ENDED = "sessions_ended"
-    """All of an account's."""
+    """All sessions of a user were ended."""
     MAIL_RETRIED = "mail_retried"
     CACHE_FLUSHED = "cache_flushed"
 
 
 @dataclass(frozen=True, slots=True)
 class AuditEntry:
-    """One deed."""
+    """One action of staff."""
 
     at: datetime
     actor: str
-    """The id of an account, `COMMAND_LINE`, or empty where the account was erased."""
+    """The id of the acting user, `COMMAND_LINE`, or empty if that user was erased."""
     action: Action
     account_id: str | None = None
-    """Whom it was about; None too where that account was erased."""
+    """The id of the affected user; None if there is none or that user was erased."""
     mail_id: str | None = None
     id: str = field(default_factory=new_id)
 
 
 def exported(entry: AuditEntry, account_id: str) -> dict[str, object]:
-    """An entry as the export of an account shows it, without whom else it names."""
+    """Returns an entry for the export of a user, without the ids of other users."""
     return {
         "action": entry.action.value,
         "at": iso_time(entry.at),

@@ -1,4 +1,4 @@
-"""Whether the parts that a process leans on can be reached, and what that means for what it can serve."""
+"""Readiness: whether the dependencies of a process are reachable, and what the process can serve without them."""
 
 import asyncio
 import time
@@ -7,29 +7,30 @@ from dataclasses import dataclass
 from enum import StrEnum
 
 from movie_core.errors import Unavailable
+from movie_core.single_flight import SingleFlight
 
 CHECK_SECONDS = 4.0
-"""One check may take this long."""
-REMEMBER_SECONDS = 0.5
-"""A report answers for this long, so that asking often costs the parts nothing."""
+"""Timeout of one check."""
+CACHE_SECONDS = 0.5
+"""Time for which results are cached, so that frequent probes put no load on the dependencies."""
 
 
 @dataclass(frozen=True, slots=True)
 class Dependency:
-    """Something that a process leans on."""
+    """A dependency of a process, such as a database."""
 
     name: str
     check: Callable[[], Awaitable[str]]
-    """Reaches it and says in a few words what it found; raises `Unavailable` otherwise."""
+    """Connects to the dependency and returns a short description of its state; raises `Unavailable` if it fails."""
     advice: str
-    """What a person can do when it can't be reached."""
+    """What an operator can do if the dependency is unreachable."""
     is_required: bool = False
     """Whether nothing can be served without it."""
 
 
 @dataclass(frozen=True, slots=True)
 class CheckResult:
-    """What a check found. `detail` holds no address and no secret."""
+    """Result of a check. `detail` contains no address and no secret."""
 
     part: Dependency
     is_reached: bool
@@ -37,49 +38,50 @@ class CheckResult:
 
 
 class Status(StrEnum):
+    """The readiness of a process."""
+
     READY = "ready"
     DEGRADED = "degraded"
-    """Something is away, and answers go on without it."""
+    """A dependency is unavailable, and requests are served without it."""
     UNAVAILABLE = "unavailable"
     """Nothing can be served."""
 
 
 class Readiness:
-    """Checks all parts at once, one round at a time, each round told to everybody who asks meanwhile."""
+    """A readiness probe: checks all dependencies concurrently. Concurrent callers share one round of checks."""
 
-    def __init__(self, parts: Sequence[Dependency], clock: Callable[[], float] = time.monotonic) -> None:
-        self.parts = tuple(parts)
+    def __init__(self, dependencies: Sequence[Dependency], clock: Callable[[], float] = time.monotonic) -> None:
+        self.dependencies = tuple(dependencies)
         self._clock = clock
-        self._round: asyncio.Task[tuple[CheckResult, ...]] | None = None
-        self._ended = float("-inf")
+        self._rounds: SingleFlight[tuple[CheckResult, ...]] = SingleFlight()
+        self._results: tuple[CheckResult, ...] | None = None
+        self._checked_at = float("-inf")
 
     async def findings(self) -> tuple[CheckResult, ...]:
-        """One finding per part, at most `CHECK_SECONDS` + `REMEMBER_SECONDS` old."""
-        is_old = self._round is not None and self._round.done() and self._clock() - self._ended > REMEMBER_SECONDS
-        if self._round is None or is_old:
-            self._round = asyncio.get_running_loop().create_task(self._look())
-        # Shielded: one caller who leaves must not end the round for the others.
-        return await asyncio.shield(self._round)
+        """Returns one result per dependency, at most `CHECK_SECONDS` + `CACHE_SECONDS` old."""
+        if self._results is not None and self._clock() - self._checked_at <= CACHE_SECONDS:
+            return self._results
+        return await self._rounds.join("checks", self._check_all)
 
     async def status(self) -> tuple[Status, tuple[CheckResult, ...]]:
-        findings = await self.findings()
-        away = [finding for finding in findings if not finding.is_reached]
-        if any(finding.part.is_required for finding in away):
-            return Status.UNAVAILABLE, findings
-        return (Status.DEGRADED if away else Status.READY), findings
+        """Returns the readiness of the process and the results on which it is based."""
+        results = await self.findings()
+        unavailable = [result for result in results if not result.is_reached]
+        if any(result.part.is_required for result in unavailable):
+            return Status.UNAVAILABLE, results
+        return (Status.DEGRADED if unavailable else Status.READY), results
 
-    async def _look(self) -> tuple[CheckResult, ...]:
-        try:
-            return tuple(await asyncio.gather(*(_check(part) for part in self.parts)))
-        finally:
-            self._ended = self._clock()
+    async def _check_all(self) -> tuple[CheckResult, ...]:
+        self._results = tuple(await asyncio.gather(*(_check(dependency) for dependency in self.dependencies)))
+        self._checked_at = self._clock()
+        return self._results
 
 
-async def _check(part: Dependency) -> CheckResult:
+async def _check(dependency: Dependency) -> CheckResult:
     try:
         async with asyncio.timeout(CHECK_SECONDS):
-            return CheckResult(part, True, await part.check())
+            return CheckResult(dependency, True, await dependency.check())
     except TimeoutError:
-        return CheckResult(part, False, f"no answer within {CHECK_SECONDS:g} s")
+        return CheckResult(dependency, False, f"no response within {CHECK_SECONDS:g} s")
     except Unavailable as error:
-        return CheckResult(part, False, error.detail)
+        return CheckResult(dependency, False, error.detail)

@@ -1,4 +1,4 @@
-"""What has to be done from time to time: remove what has outlived its use, and learn from new ratings."""
+"""Periodic maintenance: deletes expired data and retrains the recommender."""
 
 from collections.abc import Callable
 from datetime import datetime, timedelta
@@ -10,7 +10,7 @@ from movie_core.ports import AuditLog, EventStore, Recommender, UserRepo
 
 
 class Maintenance:
-    """Any number of processes may do it, also at once. Raises `StoreUnavailable` when a store is away."""
+    """Maintenance tasks, safe to run in any number of processes concurrently. They raise `StoreUnavailable`."""
 
     def __init__(
         self,
@@ -22,7 +22,7 @@ class Maintenance:
         events_keep: timedelta,
         clock: Callable[[], datetime] = utc_now,
     ) -> None:
-        """Events stay for `events_keep`, and until the end of that day."""
+        """`events_keep` is the retention of events, rounded up to whole UTC days."""
         self._users = users
         self._events = events
         self._recommender = recommender
@@ -31,17 +31,17 @@ class Maintenance:
         self._clock = clock
 
     async def purge(self) -> int:
-        """How many things were removed."""
+        """Deletes expired data of users, events and the audit log; returns the number of deleted records."""
         now = self._clock()
         removed = await self._users.purge(now) + await self._events.purge(utc_day(now - self._events_keep))
         return removed + await self._audit_log.purge(now - audit.KEEP)
 
     async def is_training_due(self) -> bool:
-        """Whether ratings or movies have changed since the present model was made."""
+        """Returns whether ratings or movies have changed since the current model was trained."""
         return await self._recommender.is_outdated()
 
     async def train(self) -> bool:
-        """Make a new model where that is due; whether it did."""
+        """Trains a new model if that is due; returns whether it did."""
         if not await self.is_training_due():
             return False
         await self._recommender.train()

@@ -11,7 +11,6 @@ from litestar import Litestar
 
 from movie_adapters.settings.settings import Settings
 from movie_api.app import create_app
-from movie_core import MemoryMovieCatalogue, MemorySeenMovies
 from movie_core.accounts.keyring import Keyring
 from movie_core.accounts.outbox import MailRules, OutgoingEmail
 from movie_core.accounts.outbox_dispatcher import OutboxDispatcher
@@ -22,12 +21,14 @@ from movie_core.memory import (
     MemoryDeliveryNotifier,
     MemoryEventStore,
     MemoryMailer,
+    MemoryMovieCatalogue,
     MemoryOutbox,
     MemoryPasswordHasher,
     MemoryPersonalOrderStore,
     MemoryRateLimiter,
     MemoryRatingStore,
     MemoryRecommender,
+    MemorySeenMovies,
     MemorySessionStore,
     MemoryTrendStore,
     MemoryUserRepo,

@@ -1,4 +1,4 @@
-"""The core imports the standard library alone, and nothing in a block that type checkers see only."""
+"""The core imports only the standard library, without `TYPE_CHECKING` blocks."""
 
 import ast
 import sys

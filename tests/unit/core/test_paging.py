@@ -4,15 +4,15 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from movie_core import InvalidOffsetOrLimit, PageLinks, PageOutOfRange, Window
-from movie_core.paging import MAX_LIMIT, MAX_OFFSET, parse_number
+from movie_core.errors import InvalidOffsetOrLimit, PageOutOfRange
+from movie_core.paging import MAX_LIMIT, MAX_OFFSET, PageLinks, Window, parse_number
 
 windows = st.builds(Window, st.integers(0, MAX_OFFSET), st.integers(1, MAX_LIMIT))
 totals = st.integers(0, 3 * MAX_OFFSET)
 
 
 @given(total=totals, limit=st.integers(1, MAX_LIMIT), start=st.integers(0, 150))
-def test_walking_next_visits_each_item_once(total: int, limit: int, start: int) -> None:
+def test_following_next_visits_each_item_once(total: int, limit: int, start: int) -> None:
     visited: list[int] = []
     window: Window | None = Window(start, limit)
     while window is not None:
@@ -24,7 +24,7 @@ def test_walking_next_visits_each_item_once(total: int, limit: int, start: int) 
 
 
 @given(window=windows, total=totals.filter(bool))
-def test_last_is_where_walking_next_ends(window: Window, total: int) -> None:
+def test_last_is_the_final_page_reached_by_next(window: Window, total: int) -> None:
     offset = window.offset % window.limit
     if offset >= total:
         return
@@ -34,7 +34,7 @@ def test_last_is_where_walking_next_ends(window: Window, total: int) -> None:
 
 
 @given(window=windows)
-def test_previous_ends_at_the_start(window: Window) -> None:
+def test_previous_ends_at_offset_0(window: Window) -> None:
     steps = 0
     while (before := window.previous_offset()) is not None:
         assert before < window.offset
@@ -46,7 +46,7 @@ def test_previous_ends_at_the_start(window: Window) -> None:
 
 
 @given(window=windows, total=st.integers(1, 3 * MAX_OFFSET))
-def test_pages_are_counted_as_the_original_did(window: Window, total: int) -> None:
+def test_page_numbers_are_those_of_the_original_service(window: Window, total: int) -> None:
     pages = window.total_pages(total)
     assert (pages - 1) * window.limit < total <= pages * window.limit
     assert window.current_page == window.offset // window.limit + 1
@@ -59,29 +59,29 @@ def test_pages_are_counted_as_the_original_did(window: Window, total: int) -> No
         *("9" * 5000, "1000000000", "5\n", "\x00", "NaN", "1,000"),
     ],
 )
-def test_a_number_in_another_spelling_is_refused(text: str) -> None:
+def test_a_malformed_number_is_rejected(text: str) -> None:
     with pytest.raises(InvalidOffsetOrLimit):
         parse_number(text, "offset")
 
 
 @given(number=st.integers(0, 999_999_999))
-def test_a_plain_number_is_read(number: int) -> None:
+def test_a_decimal_number_is_parsed(number: int) -> None:
     assert parse_number(str(number), "offset") == number
 
 
 @pytest.mark.parametrize(("offset", "limit"), [(-1, 10), (10_001, 10), (0, 0), (0, 101), (0, -1)])
-def test_a_window_out_of_bounds_is_refused(offset: int, limit: int) -> None:
+def test_a_window_out_of_bounds_is_rejected(offset: int, limit: int) -> None:
     with pytest.raises(InvalidOffsetOrLimit):
         Window(offset, limit)
 
 
-def test_a_page_past_the_end_is_refused_and_the_pages_are_named() -> None:
+def test_a_page_past_the_end_is_rejected_with_the_number_of_pages() -> None:
     with pytest.raises(PageOutOfRange, match="42 items on 5 pages"):
         Window(42, 10).check(42)
     Window(41, 10).check(42)
 
 
-def test_links_are_absolute_and_keep_the_parameters() -> None:
+def test_links_are_absolute_and_contain_the_parameters() -> None:
     links = PageLinks.of(
         "http://127.0.0.1:8000/api/v1/movies/", Window(10, 10), 42, [("query", "x y&z=1/ä"), ("year", "1990..1999")]
     )
@@ -102,6 +102,6 @@ def test_the_first_page_has_no_previous_and_the_last_no_next() -> None:
 
 
 @given(offset=st.integers(1, 200), limit=st.integers(1, MAX_LIMIT))
-def test_a_crooked_offset_still_has_a_page_before(offset: int, limit: int) -> None:
+def test_an_unaligned_offset_has_a_previous_page(offset: int, limit: int) -> None:
     links = PageLinks.of("http://x.test/", Window(offset, limit), 1000)
     assert links.previous == f"http://x.test/?offset={max(0, offset - limit)}&limit={limit}"

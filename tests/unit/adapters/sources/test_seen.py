@@ -3,7 +3,8 @@ from contextlib import asynccontextmanager
 from dataclasses import replace
 
 from movie_adapters.sources.seen import MAX_PENDING, BatchedSeenMovies
-from movie_core import LoadResult, MemoryMovieCatalogue, Movie, StoreUnavailable
+from movie_core import MemoryMovieCatalogue, Movie, StoreUnavailable
+from movie_core.search.movies import LoadResult
 from movie_core.testing import SAMPLE, SeenMoviesContract
 
 

@@ -10,7 +10,7 @@ from movie_core.accounts.keyring import Keyring, new_id, new_token, token_hash
 ONE, OTHER = "1" * 32, "2" * 32
 
 
-def test_identifiers_and_tokens_are_random_and_fit_for_a_url() -> None:
+def test_ids_and_tokens_are_random_and_url_safe() -> None:
     ids, tokens = {new_id() for _ in range(100)}, {new_token() for _ in range(100)}
     assert len(ids) == len(tokens) == 100
     assert all(len(one) == 32 and set(one) <= set("0123456789abcdef") for one in ids)
@@ -23,12 +23,12 @@ def test_any_string_has_a_hash(text: str) -> None:
 
 
 @pytest.mark.parametrize("secrets", [[], ["x" * 31], ["x" * 32, "short"], ["ü" * 15]])
-def test_a_short_secret_or_none_is_refused(secrets: list[str]) -> None:
+def test_a_short_or_missing_secret_is_rejected(secrets: list[str]) -> None:
     with pytest.raises(ValueError, match="at least 32 bytes"):
         Keyring(secrets)
 
 
-def test_a_secret_is_measured_in_bytes() -> None:
+def test_the_length_of_a_secret_is_in_bytes() -> None:
     assert Keyring(["ü" * 16]).by_id == {hashlib.sha256(("ü" * 16).encode()).hexdigest()[:16]: ("ü" * 16).encode()}
 
 
@@ -37,38 +37,38 @@ def test_the_first_secret_comes_first_by_id_too() -> None:
     assert list(Keyring([OTHER, ONE]).by_id.values()) == [OTHER.encode(), ONE.encode()]
 
 
-def test_a_sealed_token_opens_with_its_secret_alone() -> None:
+def test_an_encrypted_token_is_decrypted_only_with_its_secret() -> None:
     token = new_token()
-    sealed = Keyring([ONE]).encrypt_token(token)
-    assert token not in sealed
-    assert token_hash(token) not in sealed
-    assert Keyring([ONE]).decrypt_token(sealed, token_hash(token)) == token
-    assert Keyring([OTHER, ONE]).decrypt_token(sealed, token_hash(token)) == token
-    assert Keyring([OTHER]).decrypt_token(sealed, token_hash(token)) is None
+    encrypted = Keyring([ONE]).encrypt_token(token)
+    assert token not in encrypted
+    assert token_hash(token) not in encrypted
+    assert Keyring([ONE]).decrypt_token(encrypted, token_hash(token)) == token
+    assert Keyring([OTHER, ONE]).decrypt_token(encrypted, token_hash(token)) == token
+    assert Keyring([OTHER]).decrypt_token(encrypted, token_hash(token)) is None
 
 
-def test_a_seal_opens_for_its_own_hash_alone() -> None:
-    keys = Keyring([ONE])
-    assert keys.decrypt_token(keys.encrypt_token(new_token()), token_hash(new_token())) is None
+def test_an_encrypted_token_is_decrypted_only_for_its_hash() -> None:
+    keyring = Keyring([ONE])
+    assert keyring.decrypt_token(keyring.encrypt_token(new_token()), token_hash(new_token())) is None
 
 
-def test_two_seals_share_no_pad() -> None:
-    keys = Keyring([ONE])
+def test_two_encrypted_tokens_have_different_pads() -> None:
+    keyring = Keyring([ONE])
     a, b = new_token(), new_token()
-    pads = {int(keys.encrypt_token(token), 16) ^ int(_raw(token).hex(), 16) for token in (a, b)}
+    pads = {int(keyring.encrypt_token(token), 16) ^ int(_raw(token).hex(), 16) for token in (a, b)}
     assert len(pads) == 2
 
 
-def test_a_successor_is_the_same_each_time_and_a_token_like_any_other() -> None:
-    keys, token = Keyring([ONE]), new_token()
-    (successor,) = keys.successors(token)
-    assert keys.successors(token) == (successor,)
+def test_a_successor_is_deterministic_and_has_the_format_of_a_token() -> None:
+    keyring, token = Keyring([ONE]), new_token()
+    (successor,) = keyring.successors(token)
+    assert keyring.successors(token) == (successor,)
     assert len(successor) == len(token)
-    assert keys.successors(successor) != (successor,)
+    assert keyring.successors(successor) != (successor,)
     assert Keyring([OTHER]).successors(token) != (successor,)
 
 
-def test_while_rotating_todays_successor_comes_first() -> None:
+def test_during_key_rotation_the_current_successor_comes_first() -> None:
     token = new_token()
     assert Keyring([OTHER, ONE]).successors(token) == Keyring([OTHER]).successors(token) + Keyring([ONE]).successors(
         token
@@ -76,16 +76,18 @@ def test_while_rotating_todays_successor_comes_first() -> None:
 
 
 @given(st.lists(st.text(max_size=4), max_size=3), st.lists(st.text(max_size=4), max_size=3))
-def test_a_salt_tells_its_parts_apart(some: list[str], others: list[str]) -> None:
-    keys = Keyring([ONE])
-    assert len(keys.salt(*some)) == 16
-    assert (keys.salt(*some) == keys.salt(*others)) == (some == others)
+def test_different_parts_have_different_salts(some: list[str], others: list[str]) -> None:
+    keyring = Keyring([ONE])
+    assert len(keyring.salt(*some)) == 16
+    assert (keyring.salt(*some) == keyring.salt(*others)) == (some == others)
 
 
-def test_parts_that_join_alike_have_different_salts() -> None:
-    keys = Keyring([ONE])
-    assert len({keys.salt(*parts) for parts in (("ab", "c"), ("a", "bc"), ("abc",), ("abc", ""), ("2:ab", "c"))}) == 5
-    assert keys.salt("a") != Keyring([OTHER]).salt("a")
+def test_parts_with_equal_concatenation_have_different_salts() -> None:
+    keyring = Keyring([ONE])
+    assert (
+        len({keyring.salt(*parts) for parts in (("ab", "c"), ("a", "bc"), ("abc",), ("abc", ""), ("2:ab", "c"))}) == 5
+    )
+    assert keyring.salt("a") != Keyring([OTHER]).salt("a")
 
 
 def _raw(token: str) -> bytes:

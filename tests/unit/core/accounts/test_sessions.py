@@ -10,52 +10,52 @@ NOW = datetime(2026, 11, 1, tzinfo=UTC)
 
 
 class Store:
-    """Sessions that a test ends as it likes; counts what it is asked."""
+    """A session store controlled by the test; counts lookups."""
 
     def __init__(self, *live: str) -> None:
         self.live = set(live)
         self.ended: list[tuple[datetime, str]] = []
-        self.is_away = False
+        self.is_unavailable = False
         self.lookups = 0
 
     async def is_live(self, session_id: str) -> bool:
         self.lookups += 1
-        if self.is_away:
-            raise StoreUnavailable("away")
+        if self.is_unavailable:
+            raise StoreUnavailable("unavailable")
         return session_id in self.live
 
-    async def ended_since(self, at: datetime) -> list[str]:
-        if self.is_away:
-            raise StoreUnavailable("away")
-        return [session_id for ended_at, session_id in self.ended if ended_at >= at]
+    async def ended_since(self, since: datetime) -> list[str]:
+        if self.is_unavailable:
+            raise StoreUnavailable("unavailable")
+        return [session_id for ended_at, session_id in self.ended if ended_at >= since]
 
     def end(self, session_id: str, at: datetime = NOW) -> None:
         self.live.discard(session_id)
         self.ended.append((at, session_id))
 
 
-def watch_over(store: Store) -> SessionRegistry:
+def registry_of(store: Store) -> SessionRegistry:
     return SessionRegistry(store, clock=lambda: NOW)  # type: ignore[arg-type]
 
 
 async def test_a_session_is_looked_up_once() -> None:
     store = Store("a")
-    registry = watch_over(store)
+    registry = registry_of(store)
     for _ in range(5):
         await registry.check("a")
     assert store.lookups == 1
 
 
-async def test_a_session_that_never_was_is_refused() -> None:
-    registry = watch_over(Store())
+async def test_an_unknown_session_is_rejected() -> None:
+    registry = registry_of(Store())
     for _ in range(2):
         with pytest.raises(InvalidToken):
             await registry.check("x")
 
 
-async def test_a_poll_tells_what_ended_elsewhere() -> None:
+async def test_poll_reads_sessions_ended_by_other_processes() -> None:
     store = Store("a", "b")
-    registry = watch_over(store)
+    registry = registry_of(store)
     await registry.check("a")
     await registry.check("b")
     store.end("a", NOW - timedelta(seconds=50))  # by a slow transaction, or a clock that lags
@@ -66,35 +66,35 @@ async def test_a_poll_tells_what_ended_elsewhere() -> None:
     await registry.check("b")
 
 
-async def test_while_the_store_is_away_what_was_known_stays_in_force() -> None:
+async def test_cached_sessions_stay_valid_while_the_store_is_unavailable() -> None:
     store = Store("a", "b", "c")
-    registry = watch_over(store)
+    registry = registry_of(store)
     await registry.check("a")
     registry.forget(["b"])
-    store.is_away = True
+    store.is_unavailable = True
     await registry.poll()
     await registry.check("a")
-    await registry.check("c")  # not seen before: its token proves enough
+    await registry.check("c")  # not cached: its token is sufficient proof
     with pytest.raises(InvalidToken):
         await registry.check("b")
     store.end("c")
-    store.is_away = False
+    store.is_unavailable = False
     await registry.poll()
     with pytest.raises(InvalidToken):
         await registry.check("c")
 
 
-async def test_a_store_that_is_away_is_not_asked_for_every_request() -> None:
+async def test_an_unavailable_store_is_not_queried_for_every_request() -> None:
     store = Store()
-    store.is_away = True
-    registry = watch_over(store)
+    store.is_unavailable = True
+    registry = registry_of(store)
     for number in range(50):
         await registry.check(str(number))
     assert store.lookups == 1
 
 
 @pytest.mark.parametrize(
-    ("after", "is_unused", "judged"),
+    ("after", "is_unused", "expected"),
     [
         (timedelta(0), True, Reuse.REPEAT),
         (GRACE, True, Reuse.REPEAT),
@@ -102,5 +102,5 @@ async def test_a_store_that_is_away_is_not_asked_for_every_request() -> None:
         (timedelta(seconds=1), False, Reuse.THEFT),
     ],
 )
-def test_a_used_refresh_token_is_a_repeat_or_a_theft(after: timedelta, is_unused: bool, judged: Reuse) -> None:
-    assert classify_reuse(NOW + after, NOW, successor_is_unused=is_unused) is judged
+def test_a_used_refresh_token_is_a_repeat_or_a_theft(after: timedelta, is_unused: bool, expected: Reuse) -> None:
+    assert classify_reuse(NOW + after, NOW, successor_is_unused=is_unused) is expected

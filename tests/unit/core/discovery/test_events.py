@@ -1,4 +1,4 @@
-"""Events: what clients may tell, and how what happens is recorded beside the request."""
+"""Events of clients, and the event recorder."""
 
 import asyncio
 import logging
@@ -23,29 +23,29 @@ MINUTE = timedelta(minutes=1)
 
 
 class Store:
-    """Keeps events in a list; away where a test says so."""
+    """Stores events in a list; unavailable when a test sets it."""
 
     def __init__(self) -> None:
-        self.kept: list[Event] = []
+        self.stored: list[Event] = []
         self.batches: list[int] = []
         self.counted: list[tuple[date, dict[str, int]]] = []
-        self.is_away = False
-        self.batches_until_away: int | None = None
+        self.is_unavailable = False
+        self.batches_until_unavailable: int | None = None
         self.gate = asyncio.Event()
         self.gate.set()
 
     async def append(self, events: Sequence[Event], now: datetime) -> Sequence[Interaction]:
         await self.gate.wait()
-        if self.is_away or self.batches_until_away == 0:
+        if self.is_unavailable or self.batches_until_unavailable == 0:
             raise StoreUnavailable("no database")
-        if self.batches_until_away is not None:
-            self.batches_until_away -= 1
-        self.kept += events
+        if self.batches_until_unavailable is not None:
+            self.batches_until_unavailable -= 1
+        self.stored += events
         self.batches.append(len(events))
         return [Interaction(e.movie_id, InteractionKind.VIEW, 1.0, e.at, now) for e in events if e.movie_id is not None]
 
     async def count(self, day: date, counts: Mapping[str, int]) -> None:
-        if self.is_away:
+        if self.is_unavailable:
             raise StoreUnavailable("no database")
         self.counted.append((day, dict(counts)))
 
@@ -66,68 +66,68 @@ def views(count: int, start: int = 0) -> list[Event]:
     return [Event(EventKind.VIEW, NOW, "u", str(number)) for number in range(start, start + count)]
 
 
-# --- what a client tells
+# --- events of clients
 
 
-def told(
+def client_event(
     kind: str = "click", query: str | None = None, position: int | None = None, at: datetime | None = None
 ) -> Event:
     return check_event(kind, "u", "7", query, position, at, NOW)
 
 
 @pytest.mark.parametrize("kind", sorted(TOLD))
-def test_clients_tell_impressions_clicks_and_views(kind: str) -> None:
-    assert told(kind) == Event(EventKind(kind), NOW, "u", "7")
+def test_clients_send_impressions_clicks_and_views(kind: str) -> None:
+    assert client_event(kind) == Event(EventKind(kind), NOW, "u", "7")
 
 
 @pytest.mark.parametrize("kind", ["search", "rating", "", "CLICK", "like", "\ud800"])
-def test_what_is_recorded_by_itself_is_not_told_by_clients(kind: str) -> None:
+def test_kinds_recorded_by_the_service_are_rejected_from_clients(kind: str) -> None:
     with pytest.raises(InvalidEvent) as caught:
-        told(kind)
+        client_event(kind)
     assert caught.value.field == "type"
 
 
 @pytest.mark.parametrize(
-    ("position", "is_good"), [(1, True), (MAX_POSITION, True), (0, False), (MAX_POSITION + 1, False)]
+    ("position", "is_valid"), [(1, True), (MAX_POSITION, True), (0, False), (MAX_POSITION + 1, False)]
 )
-def test_a_position_is_one_that_a_result_can_have(position: int, is_good: bool) -> None:
-    if is_good:
-        assert told(position=position).position == position
+def test_a_position_out_of_bounds_is_rejected(position: int, is_valid: bool) -> None:
+    if is_valid:
+        assert client_event(position=position).position == position
     else:
         with pytest.raises(InvalidEvent) as caught:
-            told(position=position)
+            client_event(position=position)
         assert caught.value.field == "position"
 
 
-def test_a_query_is_made_normal() -> None:
-    assert told(query="  the\u00a0 matrix ").query == "the matrix"
-    assert told(query="").query == ""
-    assert told().query is None
+def test_the_query_of_an_event_is_normalised() -> None:
+    assert client_event(query="  the\u00a0 matrix ").query == "the matrix"
+    assert client_event(query="").query == ""
+    assert client_event().query is None
 
 
 @pytest.mark.parametrize("query", ["a\x00b", "a" * 201, "\ud800"])
-def test_a_query_that_no_search_takes_makes_no_event(query: str) -> None:
+def test_an_invalid_query_is_rejected(query: str) -> None:
     with pytest.raises(InvalidEvent) as caught:
-        told(query=query)
+        client_event(query=query)
     assert caught.value.field == "query"
 
 
-def test_a_time_to_come_becomes_now_and_an_earlier_one_stays() -> None:
-    assert told(at=NOW + MINUTE).at == NOW
-    assert told(at=NOW - MINUTE).at == NOW - MINUTE
+def test_a_future_time_becomes_now_and_a_past_time_is_unchanged() -> None:
+    assert client_event(at=NOW + MINUTE).at == NOW
+    assert client_event(at=NOW - MINUTE).at == NOW - MINUTE
     west = timezone(timedelta(hours=-8))
-    assert told(at=(NOW + MINUTE).astimezone(west)).at == NOW
-    assert told(at=(NOW - MINUTE).astimezone(west)).at == NOW - MINUTE
-    assert told(at=datetime.min.replace(tzinfo=timezone(timedelta(hours=14)))).at < NOW
+    assert client_event(at=(NOW + MINUTE).astimezone(west)).at == NOW
+    assert client_event(at=(NOW - MINUTE).astimezone(west)).at == NOW - MINUTE
+    assert client_event(at=datetime.min.replace(tzinfo=timezone(timedelta(hours=14)))).at < NOW
 
 
-def test_a_time_without_offset_is_refused() -> None:
+def test_a_time_without_utc_offset_is_rejected() -> None:
     with pytest.raises(InvalidEvent) as caught:
-        told(at=NOW.replace(tzinfo=None))
+        client_event(at=NOW.replace(tzinfo=None))
     assert caught.value.field == "at"
 
 
-def test_an_event_is_told_to_its_user_in_utc_and_without_what_it_lacks() -> None:
+def test_an_exported_event_is_in_utc_and_without_empty_fields() -> None:
     event = Event(EventKind.CLICK, NOW.astimezone(timezone(timedelta(hours=2))), "u", "7", position=3)
     assert event.told() == {
         "type": "click",
@@ -141,25 +141,25 @@ def test_an_event_is_told_to_its_user_in_utc_and_without_what_it_lacks() -> None
 # --- the recorder
 
 
-async def test_what_happens_is_written_by_the_next_flush_and_trends_learn_of_it() -> None:
+async def test_a_flush_writes_events_and_adds_interactions_to_trends() -> None:
     store, trends = Store(), TrendingService()
     recorder = recorder_of(store, trends)
-    recorder.take(views(2))
-    recorder.rated("u", "9", 7.5)
-    assert store.kept == []
+    recorder.record_client_events(views(2))
+    recorder.record_rating("u", "9", 7.5)
+    assert store.stored == []
     await recorder.flush()
-    assert store.kept == [*views(2), Event(EventKind.RATING, NOW, "u", "9", rating=7.5)]
+    assert store.stored == [*views(2), Event(EventKind.RATING, NOW, "u", "9", rating=7.5)]
     assert [interaction.movie_id for interaction in trends.added] == ["0", "1", "9"]
     await recorder.flush()
-    assert len(store.kept) == len(trends.added) == 3
+    assert len(store.stored) == len(trends.added) == 3
 
 
-async def test_the_same_told_again_within_a_moment_is_one_event() -> None:
+async def test_equal_events_within_the_deduplication_interval_are_one_event() -> None:
     store = Store()
     recorder = recorder_of(store)
     click = Event(EventKind.CLICK, NOW, "u", "7", query="river", position=1)
     for seconds in (5, 6, 14, 15, 24, 30):
-        recorder.take([replace(click, at=NOW + timedelta(seconds=seconds))] * 100)
+        recorder.record_client_events([replace(click, at=NOW + timedelta(seconds=seconds))] * 100)
     others = [
         replace(click, kind=EventKind.VIEW),
         replace(click, user_id="v"),
@@ -167,24 +167,24 @@ async def test_the_same_told_again_within_a_moment_is_one_event() -> None:
         replace(click, query="rivers"),
         replace(click, position=2),
     ]
-    recorder.take(others)
+    recorder.record_client_events(others)
     await recorder.flush()
-    assert [event.at - NOW for event in store.kept if event == replace(click, at=event.at)] == [
+    assert [event.at - NOW for event in store.stored if event == replace(click, at=event.at)] == [
         timedelta(seconds=seconds) for seconds in (5, 15, 30)
     ]
-    assert len(store.kept) == 3 + len(others)
+    assert len(store.stored) == 3 + len(others)
 
 
-async def test_what_is_remembered_of_told_events_is_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(event_recorder, "MAX_TOLD", 10)
+async def test_the_memory_of_the_deduplication_is_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(event_recorder, "MAX_RECENT", 10)
     recorder = recorder_of(Store())
-    recorder.take(views(100))
-    assert len(recorder._told) == 10
-    recorder.take(views(1, 99))
+    recorder.record_client_events(views(100))
+    assert len(recorder._recent) == 10
+    recorder.record_client_events(views(1, 99))
     assert recorder.waiting == 100
 
 
-async def test_searches_of_the_same_moment_are_one_event() -> None:
+async def test_equal_searches_between_two_flushes_are_one_event() -> None:
     store = Store()
     recorder = recorder_of(store)
     for _ in range(3):
@@ -194,7 +194,7 @@ async def test_searches_of_the_same_moment_are_one_event() -> None:
     await recorder.flush()
     recorder.search("u", "river", CacheStatus.FRESH)
     await recorder.flush()
-    assert [(event.user_id, event.found, event.times) for event in store.kept] == [
+    assert [(event.user_id, event.found, event.times) for event in store.stored] == [
         ("u", True, 3),
         ("u", False, 1),
         (None, True, 1),
@@ -202,17 +202,17 @@ async def test_searches_of_the_same_moment_are_one_event() -> None:
     ]
 
 
-async def test_the_same_search_before_and_after_its_click_are_two() -> None:
+async def test_equal_searches_before_and_after_a_click_are_two_events() -> None:
     store, now = Store(), NOW
     recorder = EventRecorder(store, clock=lambda: now)  # type: ignore[arg-type]
     recorder.search("u", "river", CacheStatus.LIVE)
     recorder.search("v", "river", CacheStatus.LIVE)
-    recorder.take([Event(EventKind.CLICK, now, "u", "7", query="river", position=1)])
+    recorder.record_client_events([Event(EventKind.CLICK, now, "u", "7", query="river", position=1)])
     now += timedelta(milliseconds=100)
     recorder.search("u", "river", CacheStatus.LIVE)
     recorder.search("v", "river", CacheStatus.LIVE)
     await recorder.flush()
-    found = [(event.kind, event.user_id, event.at - NOW, event.times) for event in store.kept]
+    found = [(event.kind, event.user_id, event.at - NOW, event.times) for event in store.stored]
     later = timedelta(milliseconds=100)
     assert sorted(found, key=str) == sorted(
         [
@@ -225,27 +225,27 @@ async def test_the_same_search_before_and_after_its_click_are_two() -> None:
     )
 
 
-async def test_a_later_page_is_no_search_but_counts_for_the_day() -> None:
+async def test_a_later_page_is_no_search_event_but_counts_for_the_day() -> None:
     store = Store()
     recorder = recorder_of(store)
     recorder.search("u", "river", CacheStatus.STALE, is_first=False)
     recorder.search("u", "river", CacheStatus.LIVE)
     await recorder.flush()
-    assert len(store.kept) == 1
+    assert len(store.stored) == 1
     assert store.counted == [(NOW.date(), {"stale": 1, "live": 1})]
 
 
-async def test_calls_of_the_source_are_counted_from_one_flush_to_the_next() -> None:
+async def test_calls_of_the_source_are_counted_between_flushes() -> None:
     store, made = Store(), [(3, 1)]
     recorder = recorder_of(store, calls=lambda: made[-1])
     await recorder.flush()
     await recorder.flush()
     made.append((8, 1))
-    store.is_away = True
+    store.is_unavailable = True
     recorder.search("u", "q", CacheStatus.LIVE)
     await recorder.flush()
     made.append((9, 3))
-    store.is_away = False
+    store.is_unavailable = False
     recorder.search("u", "q", CacheStatus.LIVE)
     await recorder.flush()
     assert [counts for _, counts in store.counted] == [
@@ -254,88 +254,88 @@ async def test_calls_of_the_source_are_counted_from_one_flush_to_the_next() -> N
     ]
 
 
-async def test_figures_wait_where_they_alone_can_not_be_written() -> None:
+async def test_counts_that_cannot_be_written_are_written_later() -> None:
     store = Store()
     recorder = recorder_of(store)
     recorder.search("u", "q", CacheStatus.LIVE)
-    store.is_away = True
+    store.is_unavailable = True
     await recorder.flush()
     recorder.search("u", "q", CacheStatus.LIVE)
-    store.is_away = False
+    store.is_unavailable = False
     await recorder.flush()
     assert [counts for _, counts in store.counted] == [{"live": 2}]
-    assert [event.times for event in store.kept] == [1, 1]
+    assert [event.times for event in store.stored] == [1, 1]
 
 
-async def test_what_can_not_be_written_waits_and_is_written_once(caplog: pytest.LogCaptureFixture) -> None:
+async def test_events_that_cannot_be_written_are_written_once_later(caplog: pytest.LogCaptureFixture) -> None:
     store, trends = Store(), TrendingService()
     recorder = recorder_of(store, trends)
-    recorder.take(views(2 * BATCH + 5))
-    store.batches_until_away = 1
+    recorder.record_client_events(views(2 * BATCH + 5))
+    store.batches_until_unavailable = 1
     with caplog.at_level(logging.WARNING):
         for _ in range(3):
             await recorder.flush()
     assert store.batches == [BATCH]
-    assert len(caplog.records) == 1, "an outage is told once"
-    recorder.take(views(1, 2 * BATCH + 5))
-    store.batches_until_away = None
+    assert len(caplog.records) == 1, "an outage is logged once"
+    recorder.record_client_events(views(1, 2 * BATCH + 5))
+    store.batches_until_unavailable = None
     await recorder.flush()
-    assert store.kept == views(2 * BATCH + 6)
+    assert store.stored == views(2 * BATCH + 6)
     assert len(trends.added) == 2 * BATCH + 6
 
 
-async def test_a_full_memory_refuses_what_is_told_and_drops_what_records_itself(
+async def test_a_full_buffer_rejects_client_events_and_drops_others(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setattr(event_recorder, "MAX_PENDING", 10)
     store = Store()
     recorder = recorder_of(store)
-    recorder.take(views(7))
+    recorder.record_client_events(views(7))
     recorder.search("u", "q", CacheStatus.LIVE)
     with pytest.raises(Busy) as caught:
-        recorder.take(views(3, 7))
+        recorder.record_client_events(views(3, 7))
     assert caught.value.retry_after
     assert recorder.dropped == 3
-    recorder.take(views(2, 7))
-    recorder.rated("u", "1", 5.0)
+    recorder.record_client_events(views(2, 7))
+    recorder.record_rating("u", "1", 5.0)
     recorder.search("u", "another", CacheStatus.LIVE)
-    recorder.search("u", "q", CacheStatus.LIVE)  # one that is known needs no room
+    recorder.search("u", "q", CacheStatus.LIVE)  # an equal search needs no space
     assert recorder.dropped == 5
     await recorder.flush()
-    assert [event.movie_id for event in store.kept] == [*map(str, range(9)), None]
-    assert store.kept[-1].times == 2
-    assert store.counted == [(NOW.date(), {"live": 3})], "answers are counted all the same"
-    recorder.take(views(10))
+    assert [event.movie_id for event in store.stored] == [*map(str, range(9)), None]
+    assert store.stored[-1].times == 2
+    assert store.counted == [(NOW.date(), {"live": 3})], "searches are counted nevertheless"
+    recorder.record_client_events(views(10))
 
 
-async def test_a_flush_under_way_leaves_what_comes_meanwhile_to_the_next() -> None:
+async def test_events_recorded_during_a_flush_are_left_to_the_next() -> None:
     store = Store()
     recorder = recorder_of(store)
-    recorder.take(views(1))
+    recorder.record_client_events(views(1))
     store.gate.clear()
     flush = asyncio.create_task(recorder.flush())
     await asyncio.sleep(0)
     await asyncio.sleep(0)
-    recorder.take(views(1, 1))
+    recorder.record_client_events(views(1, 1))
     store.gate.set()
     await flush
-    assert store.kept == views(1)
+    assert store.stored == views(1)
     await recorder.flush()
-    assert store.kept == views(2)
+    assert store.stored == views(2)
 
 
-async def test_flushes_at_once_write_nothing_twice() -> None:
+async def test_concurrent_flushes_write_nothing_twice() -> None:
     store = Store()
     recorder = recorder_of(store)
-    recorder.take(views(3 * BATCH))
+    recorder.record_client_events(views(3 * BATCH))
     await asyncio.gather(*(recorder.flush() for _ in range(5)))
-    assert store.kept == views(3 * BATCH)
+    assert store.stored == views(3 * BATCH)
 
 
-async def test_a_cancelled_flush_loses_and_doubles_nothing() -> None:
+async def test_a_cancelled_flush_loses_and_duplicates_nothing() -> None:
     store, trends = Store(), TrendingService()
     recorder = recorder_of(store, trends)
-    recorder.take(views(BATCH + 1))
+    recorder.record_client_events(views(BATCH + 1))
     recorder.search("u", "q", CacheStatus.LIVE)
     store.gate.clear()
     flush = asyncio.create_task(recorder.flush())
@@ -346,34 +346,34 @@ async def test_a_cancelled_flush_loses_and_doubles_nothing() -> None:
         await flush
     store.gate.set()
     await recorder.flush()
-    assert Counter(store.kept).most_common(1)[0][1] == 1
-    assert len(store.kept) == BATCH + 2
+    assert Counter(store.stored).most_common(1)[0][1] == 1
+    assert len(store.stored) == BATCH + 2
     assert len(trends.added) == BATCH + 1
     assert store.counted == [(NOW.date(), {"live": 1})]
 
 
-async def test_switched_off_it_takes_everything_and_keeps_nothing() -> None:
+async def test_a_disabled_recorder_accepts_everything_and_stores_nothing() -> None:
     recorder = recorder_of(None)
     recorder.search("u", "q", CacheStatus.LIVE)
-    recorder.rated("u", "1", 5.0)
-    recorder.take(views(100_000))
+    recorder.record_rating("u", "1", 5.0)
+    recorder.record_client_events(views(100_000))
     await recorder.flush()
     assert recorder.dropped == 0
 
 
 @given(st.lists(st.tuples(st.integers(0, 40), st.booleans()), max_size=30))
-def test_whatever_fails_in_between_every_event_is_written_once_and_in_order(steps: list[tuple[int, bool]]) -> None:
+def test_every_event_is_written_once_in_order_despite_failures(steps: list[tuple[int, bool]]) -> None:
     async def run() -> None:
         store = Store()
         recorder = recorder_of(store)
         given = 0
-        for count, is_away in steps:
-            recorder.take(views(count, given))
+        for count, is_unavailable in steps:
+            recorder.record_client_events(views(count, given))
             given += count
-            store.is_away = is_away
+            store.is_unavailable = is_unavailable
             await recorder.flush()
-        store.is_away = False
+        store.is_unavailable = False
         await recorder.flush()
-        assert store.kept == views(given)
+        assert store.stored == views(given)
 
     asyncio.run(run())

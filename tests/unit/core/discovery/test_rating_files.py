@@ -1,4 +1,4 @@
-"""Files of ratings as other services export them: read row by row, or refused with a reason."""
+"""Rating exports of other services: parsed row by row, or rejected with a reason."""
 
 from datetime import UTC, datetime
 
@@ -41,12 +41,12 @@ userId,movieId,rating,timestamp
 
 
 def row(number: int, rating: float, at: tuple[int, int, int] | None = None, **identity: object) -> ImportRow:
-    told = MovieIdentity(**identity)  # type: ignore[arg-type]
-    return ImportRow(number, told, rating, None if at is None else datetime(*at, tzinfo=UTC))
+    movie = MovieIdentity(**identity)  # type: ignore[arg-type]
+    return ImportRow(number, movie, rating, None if at is None else datetime(*at, tzinfo=UTC))
 
 
 def codes(text: str) -> dict[int, str]:
-    return {one.row: one.code for one in parse_ratings(text.encode())[1]}
+    return {rejection.row: rejection.code for rejection in parse_ratings(text.encode())[1]}
 
 
 def test_an_export_of_imdb() -> None:
@@ -73,10 +73,10 @@ def test_an_export_of_letterboxd() -> None:
         row(2, 1.0, (2023, 7, 22), title="Barbie", year=2023),
         row(3, 10.0, (2023, 7, 22), title="Night Train", year=1959),
     ]
-    assert rejected == [Rejection(4, "invalid_row", "'2023-13-22' is not a time that can be read")]
+    assert rejected == [Rejection(4, "invalid_row", "'2023-13-22' is not a valid date or time")]
 
 
-def test_an_export_of_the_site_of_movielens() -> None:
+def test_an_export_of_the_movielens_site() -> None:
     rows, rejected = parse_ratings(MOVIELENS.encode())
     assert rows == [
         row(1, 10.0, imdb_id="tt0133093", tmdb_id="603", title="Matrix, The", year=1999),
@@ -87,7 +87,7 @@ def test_an_export_of_the_site_of_movielens() -> None:
     assert [(one.row, one.code) for one in rejected] == [(5, "unknown_movie")]
 
 
-def test_the_data_set_of_movielens_tells_movies_only_where_it_has_titles() -> None:
+def test_the_movielens_data_set_identifies_movies_only_by_titles() -> None:
     rows, rejected = parse_ratings(DATA_SET.encode())
     assert rows == []
     assert [(one.row, one.code) for one in rejected] == [(1, "unknown_movie"), (2, "invalid_rating")]
@@ -98,13 +98,13 @@ def test_the_data_set_of_movielens_tells_movies_only_where_it_has_titles() -> No
     assert only.rated_at == datetime(2000, 7, 30, 18, 45, 3, tzinfo=UTC)
 
 
-def test_ratings_of_several_users_are_refused_even_where_there_are_too_many() -> None:
+def test_ratings_of_several_users_are_rejected_even_in_a_file_that_is_too_long() -> None:
     rows = [f"{1 + number // 300},{number},4.0,964982703" for number in range(MAX_IMPORT + 1)]
     with pytest.raises(SeveralUsers):
         parse_ratings("\n".join(["userId,movieId,rating,timestamp", *rows]).encode())
 
 
-def test_a_list_may_have_a_bounded_number_of_rows() -> None:
+def test_a_file_with_too_many_rows_is_rejected() -> None:
     head, line = "Const,Your Rating\n", "tt0133093,9\n\n"
     assert len(parse_ratings((head + line * MAX_IMPORT).encode())[0]) == MAX_IMPORT
     with pytest.raises(TooManyRows):
@@ -123,20 +123,20 @@ def test_byte_order_mark_line_ends_blank_lines_and_the_order_of_columns_make_no_
 
 
 @pytest.mark.parametrize("rating", ["0", "0.5", "7.5", "11", "-1", "nan", "inf", "1e1", "ten", "٥", "1_0", "9" * 500])
-def test_a_rating_off_the_scale_of_ten_is_told(rating: str) -> None:
+def test_a_rating_off_the_scale_of_ten_is_reported(rating: str) -> None:
     assert codes(f"Const,Your Rating\ntt0133093,{rating}\n") == {1: "invalid_rating"}
 
 
 @pytest.mark.parametrize("rating", ["0", "0.25", "3.25", "5.5", "10", "-0.5", "four", ""])
-def test_a_rating_off_the_scale_of_stars_is_told(rating: str) -> None:
+def test_a_rating_off_the_scale_of_stars_is_reported(rating: str) -> None:
     assert codes(f"Name,Year,Letterboxd URI,Rating\nHeat,1995,,{rating}\n") == {1: "invalid_rating"}
 
 
-def test_rows_that_can_not_be_used_are_told_with_their_numbers() -> None:
+def test_rejected_rows_are_reported_with_their_numbers() -> None:
     text = (
         "Date,Name,Year,Letterboxd URI,Rating\n"
-        "2020-01-01,Heat,1995,u,4\n"  # good
-        ",Heat,,,4\n"  # good without date and year
+        "2020-01-01,Heat,1995,u,4\n"  # valid
+        ",Heat,,,4\n"  # valid without date and year
         "2020-01-01,Heat\n"
         "2020-01-01,,1995,u,4\n"
         "2020-01-01,Heat,95,u,4\n"
@@ -167,12 +167,12 @@ def test_rows_that_can_not_be_used_are_told_with_their_numbers() -> None:
         b'Const,Your Rating\n"' + b"x" * 200_000,
     ],
 )
-def test_what_is_no_such_file_is_refused(body: bytes) -> None:
+def test_a_file_of_another_format_is_rejected(body: bytes) -> None:
     with pytest.raises(InvalidBody):
         parse_ratings(body)
 
 
-def test_a_file_of_the_greatest_size_is_read_at_once() -> None:
+def test_a_file_of_maximum_size_is_parsed_quickly() -> None:
     line = "tt0133093,9,2024-02-29,{title},,,,,,1999,,,,\n".format(title="x" * 370)
     body = (IMDB.splitlines()[0] + "\n" + line * MAX_IMPORT).encode()
     assert len(body) > 2_000_000
@@ -181,7 +181,7 @@ def test_a_file_of_the_greatest_size_is_read_at_once() -> None:
 
 
 @pytest.mark.parametrize("part", [" ", "()", "(", ")", "( )", ", ", ",a", "l'", "(1999)"])
-def test_no_title_keeps_the_reader_busy(part: str) -> None:
+def test_no_title_makes_parsing_slow(part: str) -> None:
     title = "x" + (part * 400)[:400] + "x"
     rows = "".join(f'1,,,5,3,"{title}"\n1,,,5,3,"{title[:-1]}"\n' for _ in range(MAX_IMPORT // 2))
     keys = set[str]()
@@ -194,7 +194,7 @@ def test_no_title_keeps_the_reader_busy(part: str) -> None:
     assert len(keys) <= 2
 
 
-def test_other_titles_in_brackets_are_no_part_of_a_title() -> None:
+def test_alternative_titles_in_parentheses_are_removed() -> None:
     for title, expected in {
         "Seven (a.k.a. Se7en) (1995)": ("Seven", 1995),
         "(500) Days of Summer (2009)": ("(500) Days of Summer", 2009),
@@ -221,7 +221,7 @@ CELLS = st.one_of(
 @example(HEADERS[3], [["1", "1", "4", "9" * 30]], b"")
 @example(HEADERS[2], [["1", "", "", "5", "", "(" * 500]], b"")
 @example(HEADERS[1], [["0001-01-01", "x", "0000", "", "5"]], b"")
-def test_any_file_is_read_or_refused(header: str, rows: list[list[str]], tail: bytes) -> None:
+def test_any_file_is_parsed_or_rejected(header: str, rows: list[list[str]], tail: bytes) -> None:
     text = "\n".join([header, *(",".join(cells) for cells in rows)]) + "\n"
     try:
         read, rejected = parse_ratings(text.encode("utf-8", "replace") + tail)
@@ -235,7 +235,7 @@ def test_any_file_is_read_or_refused(header: str, rows: list[list[str]], tail: b
 
 
 @given(st.binary())
-def test_any_bytes_are_read_or_refused(body: bytes) -> None:
+def test_any_bytes_are_parsed_or_rejected(body: bytes) -> None:
     try:
         parse_ratings(body)
     except InvalidBody:

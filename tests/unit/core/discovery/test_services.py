@@ -1,4 +1,4 @@
-"""Ratings and what they lead to, over the ports in memory."""
+"""The discovery service over in-memory ports."""
 
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import replace
@@ -6,7 +6,7 @@ from datetime import datetime, timedelta
 
 import pytest
 
-from movie_core import MemoryMovieCatalogue, MemorySeenMovies, Movie, MovieQuery, MovieSearch, Window
+from movie_core import MemoryMovieCatalogue, Movie, MovieQuery, MovieSearch, Window
 from movie_core.accounts.keyring import Keyring
 from movie_core.accounts.outbox import MailRules
 from movie_core.discovery.event_recorder import MAX_PENDING, EventRecorder
@@ -31,6 +31,7 @@ from movie_core.memory import (
     MemoryOutbox,
     MemoryPersonalOrderStore,
     MemoryRatingStore,
+    MemorySeenMovies,
     MemorySessionStore,
     MemoryTrendStore,
     MemoryUserRepo,
@@ -46,36 +47,38 @@ OTHER = Movie(id="lake", title="The Lake", year=2006, imdb_id="tt0410297", popul
 PERSONAL = MovieQuery("river", order=Order.PERSONAL)
 
 
-class Taste:
-    """A recommender that likes movies as it is told to, and lists them in that order."""
+class FixedRecommender:
+    """A recommender with affinities set by the test."""
 
-    def __init__(self, liked: Mapping[str, float]) -> None:
-        self.liked = liked
+    def __init__(self, scores: Mapping[str, float]) -> None:
+        self.scores = scores
         self.histories: list[list[str]] = []
 
     async def recommend(self, history: Sequence[Rating], window: Window, now: datetime) -> RecommendationPage:
-        self.histories.append([one.movie_id for one in history])
-        ids = sorted(self.liked, key=lambda one: -self.liked[one])
-        items = tuple(Recommendation(one, self.liked[one]) for one in ids[window.offset : window.offset + window.limit])
+        self.histories.append([rating.movie_id for rating in history])
+        ids = sorted(self.scores, key=lambda one: -self.scores[one])
+        items = tuple(
+            Recommendation(one, self.scores[one]) for one in ids[window.offset : window.offset + window.limit]
+        )
         return RecommendationPage(len(ids), items, Tier.PERSONAL if history else Tier.POPULAR)
 
     async def affinities(
         self, history: Sequence[Rating], movie_ids: Collection[str], now: datetime
     ) -> Mapping[str, float]:
-        self.histories.append([one.movie_id for one in history])
-        return {one: self.liked[one] for one in movie_ids if one in self.liked}
+        self.histories.append([rating.movie_id for rating in history])
+        return {one: self.scores[one] for one in movie_ids if one in self.scores}
 
     async def similar(self, movie: Movie, window: Window) -> RecommendationPage:
         return RecommendationPage(1, (Recommendation(OTHER.id, 1.0),), Tier.PERSONAL)
 
 
-class World:
-    """Ann, and all that she rates; the clock stands unless it is moved."""
+class Deployment:
+    """A deployment in memory with a clock that only tests advance."""
 
     def __init__(
         self,
         movies: Iterable[Movie] = (EXACT, *RIVERS, OTHER),
-        liked: Mapping[str, float] | None = None,
+        scores: Mapping[str, float] | None = None,
         *,
         source: "ThirdParty | None" = None,
     ) -> None:
@@ -89,12 +92,12 @@ class World:
         self.trends = TrendingService(MemoryTrendStore(), self.events, self.clock)
         self.recorder = EventRecorder(self.events, self.trends, clock=self.clock)
         self.orders = MemoryPersonalOrderStore(clock=self.clock)
-        self.affinities = Taste(liked or {})
+        self.recommender = FixedRecommender(scores or {})
         self.discovery = Discovery(
             self.movie_search,
             self.movies,
             self.ratings,
-            self.affinities,  # type: ignore[arg-type]
+            self.recommender,  # type: ignore[arg-type]
             self.orders,
             self.trends,
             self.recorder,
@@ -118,7 +121,7 @@ class World:
 
 
 class ThirdParty:
-    """A source that can only search, and may be down."""
+    """A source without optional capabilities that can be down."""
 
     name = "third_party"
     capabilities: frozenset[Capability] = frozenset()
@@ -131,17 +134,17 @@ class ThirdParty:
         return MoviePage(total=6, items=tuple(items), source=self.name)
 
     async def get(self, movie_id: str) -> FoundMovie:
-        raise AssertionError("it has no details to ask for")
+        raise AssertionError("it has no details")
 
     suggest = genres = get
 
 
-async def walk(world: World, user_id: str, query: MovieQuery, limit: int) -> list[str]:
+async def all_pages(deployment: Deployment, user_id: str, query: MovieQuery, limit: int) -> list[str]:
     found: list[str] = []
     offset: int | None = 0
     while offset is not None:
         window = Window(offset, limit)
-        page = await world.discovery.search(query, window, user_id)
+        page = await deployment.discovery.search(query, window, user_id)
         found += [movie.id for movie in page.items]
         offset = window.next_offset(page.total)
     return found
@@ -150,83 +153,83 @@ async def walk(world: World, user_id: str, query: MovieQuery, limit: int) -> lis
 # --- ratings
 
 
-async def test_a_rating_is_kept_and_told() -> None:
-    world = World()
-    ann = await world.ann()
-    rating = await world.discovery.rate(ann, "3", 8.5)
+async def test_a_rating_is_stored_and_recorded_as_an_event() -> None:
+    deployment = Deployment()
+    ann = await deployment.ann()
+    rating = await deployment.discovery.rate(ann, "3", 8.5)
     assert rating == Rating("3", "River 003", 1903, 8.5, NOW)
-    assert await world.discovery.rating(ann, "3") == rating
-    [event] = await world.recorded()
+    assert await deployment.discovery.rating(ann, "3") == rating
+    [event] = await deployment.recorded()
     assert (event.kind, event.user_id, event.movie_id, event.rating) == (EventKind.RATING, ann, "3", 8.5)
 
 
-async def test_the_same_rating_again_is_no_event() -> None:
-    world = World()
-    ann = await world.ann()
-    await world.discovery.rate(ann, "3", 8.5)
-    world.now += timedelta(hours=1)
-    assert (await world.discovery.rate(ann, "3", 8.5)).rated_at == NOW
-    assert len(await world.recorded()) == 1
+async def test_repeating_a_rating_is_no_event() -> None:
+    deployment = Deployment()
+    ann = await deployment.ann()
+    await deployment.discovery.rate(ann, "3", 8.5)
+    deployment.now += timedelta(hours=1)
+    assert (await deployment.discovery.rate(ann, "3", 8.5)).rated_at == NOW
+    assert len(await deployment.recorded()) == 1
 
 
 @pytest.mark.parametrize("rating", [0, 10.5, 5.3, float("nan"), -1, 1e300])
-async def test_a_rating_off_the_scale_is_refused(rating: float) -> None:
-    world = World()
-    ann = await world.ann()
+async def test_a_rating_off_the_scale_is_rejected(rating: float) -> None:
+    deployment = Deployment()
+    ann = await deployment.ann()
     with pytest.raises(InvalidRating):
-        await world.discovery.rate(ann, "3", rating)
+        await deployment.discovery.rate(ann, "3", rating)
     with pytest.raises(RatingNotFound):
-        await world.discovery.rating(ann, "3")
+        await deployment.discovery.rating(ann, "3")
 
 
 @pytest.mark.parametrize("movie_id", ["nothing", "", "\x00", "../", "a" * 10_240])
-async def test_a_movie_that_is_not_there_is_not_rated(movie_id: str) -> None:
-    world = World()
+async def test_an_unknown_movie_cannot_be_rated(movie_id: str) -> None:
+    deployment = Deployment()
     with pytest.raises(MovieNotFound):
-        await world.discovery.rate(await world.ann(), movie_id, 5)
+        await deployment.discovery.rate(await deployment.ann(), movie_id, 5)
 
 
-async def test_a_rating_can_be_taken_back_twice() -> None:
-    world = World()
-    ann = await world.ann()
-    await world.discovery.rate(ann, "3", 5)
-    await world.discovery.unrate(ann, "3")
-    await world.discovery.unrate(ann, "3")
+async def test_deleting_a_rating_is_idempotent() -> None:
+    deployment = Deployment()
+    ann = await deployment.ann()
+    await deployment.discovery.rate(ann, "3", 5)
+    await deployment.discovery.unrate(ann, "3")
+    await deployment.discovery.unrate(ann, "3")
     with pytest.raises(RatingNotFound):
-        await world.discovery.rating(ann, "3")
+        await deployment.discovery.rating(ann, "3")
 
 
-async def test_the_list_is_newest_first_and_keeps_the_names_of_movies_that_have_gone() -> None:
-    world = World()
-    ann = await world.ann()
+async def test_rated_movies_are_newest_first_and_include_deleted_movies() -> None:
+    deployment = Deployment()
+    ann = await deployment.ann()
     for number in range(3):
-        await world.discovery.rate(ann, str(number), 6)
-        world.now += timedelta(seconds=1)
-    await world.movies.load([OTHER], replace=True)
-    page = await world.discovery.rated(ann, Window(0, 2))
+        await deployment.discovery.rate(ann, str(number), 6)
+        deployment.now += timedelta(seconds=1)
+    await deployment.movies.load([OTHER], replace=True)
+    page = await deployment.discovery.rated(ann, Window(0, 2))
     assert page.total == 3
     assert [(one.movie.id, one.movie.title, one.movie.year) for one in page.items] == [
         ("2", "River 002", 1902),
         ("1", "River 001", 1901),
     ]
     with pytest.raises(PageOutOfRange):
-        await world.discovery.rated(ann, Window(3, 2))
+        await deployment.discovery.rated(ann, Window(3, 2))
 
 
-async def test_an_empty_list_is_no_error_wherever_it_is_looked_at() -> None:
-    world = World()
-    assert (await world.discovery.rated(await world.ann(), Window(10, 2))).total == 0
+async def test_any_page_of_an_empty_list_is_empty() -> None:
+    deployment = Deployment()
+    assert (await deployment.discovery.rated(await deployment.ann(), Window(10, 2))).total == 0
 
 
-async def test_what_a_search_of_a_third_party_has_shown_can_be_rated_also_while_it_is_down() -> None:
+async def test_movies_of_earlier_results_can_be_rated_while_the_third_party_is_down() -> None:
     source = ThirdParty()
-    world = World([], source=source)
-    ann = await world.ann()
-    await world.discovery.search(MovieQuery("river"), Window(0, 3), ann)
+    deployment = Deployment([], source=source)
+    ann = await deployment.ann()
+    await deployment.discovery.search(MovieQuery("river"), Window(0, 3), ann)
     source.is_down = True
-    assert (await world.discovery.rate(ann, "1", 7)).title == "River 001"
+    assert (await deployment.discovery.rate(ann, "1", 7)).title == "River 001"
     with pytest.raises(MovieNotFound):
-        await world.discovery.rate(ann, "4", 7)
+        await deployment.discovery.rate(ann, "4", 7)
 
 
 # --- imports
@@ -236,10 +239,10 @@ def row(number: int, rating: float = 7, at: datetime | None = None, **identity: 
     return ImportRow(number, MovieIdentity(**identity), rating, at)  # type: ignore[arg-type]
 
 
-async def test_an_import_says_of_every_row_what_became_of_it() -> None:
-    world = World()
-    ann = await world.ann()
-    done = await world.discovery.import_ratings(
+async def test_an_import_reports_every_rejected_row() -> None:
+    deployment = Deployment()
+    ann = await deployment.ann()
+    result = await deployment.discovery.import_ratings(
         ann,
         [
             row(1, imdb_id="tt0410297"),
@@ -250,193 +253,195 @@ async def test_an_import_says_of_every_row_what_became_of_it() -> None:
         ],
         [Rejection(2, "invalid_rating", "unreadable")],
     )
-    assert done.accepted == 3
-    assert [(one.row, one.code) for one in done.rejected] == [
+    assert result.accepted == 3
+    assert [(one.row, one.code) for one in result.rejected] == [
         (2, "invalid_rating"),
         (4, "unknown_movie"),
         (5, "unknown_movie"),
     ]
-    assert (await world.discovery.rating(ann, "lake")).rating == 3.5
-    assert (await world.discovery.rating(ann, "7")).rating == 7
+    assert (await deployment.discovery.rating(ann, "lake")).rating == 3.5
+    assert (await deployment.discovery.rating(ann, "7")).rating == 7
 
 
-async def test_an_import_is_news_only_where_it_is_new() -> None:
-    world = World()
-    ann = await world.ann()
+async def test_an_import_records_only_recent_ratings_as_events() -> None:
+    deployment = Deployment()
+    ann = await deployment.ann()
     day = timedelta(days=1)
-    await world.discovery.import_ratings(
+    await deployment.discovery.import_ratings(
         ann, [row(1, at=NOW - 8 * day, movie_id="1"), row(2, at=NOW - 2 * day, movie_id="2"), row(3, movie_id="3")]
     )
-    assert {(event.movie_id, event.at) for event in await world.recorded()} == {("2", NOW - 2 * day), ("3", NOW)}
+    assert {(event.movie_id, event.at) for event in await deployment.recorded()} == {("2", NOW - 2 * day), ("3", NOW)}
 
 
-async def test_an_import_from_the_future_counts_from_now() -> None:
-    world = World()
-    ann = await world.ann()
-    await world.discovery.import_ratings(ann, [row(1, at=NOW + timedelta(days=400), movie_id="1")])
-    assert (await world.discovery.rating(ann, "1")).rated_at == NOW
+async def test_imported_ratings_from_the_future_are_dated_now() -> None:
+    deployment = Deployment()
+    ann = await deployment.ann()
+    await deployment.discovery.import_ratings(ann, [row(1, at=NOW + timedelta(days=400), movie_id="1")])
+    assert (await deployment.discovery.rating(ann, "1")).rated_at == NOW
 
 
-async def test_an_import_without_rows_is_no_error() -> None:
-    world = World()
-    assert await world.discovery.import_ratings(await world.ann(), []) == await world.discovery.import_ratings("x", [])
+async def test_an_import_without_rows_is_valid() -> None:
+    deployment = Deployment()
+    assert await deployment.discovery.import_ratings(
+        await deployment.ann(), []
+    ) == await deployment.discovery.import_ratings("x", [])
 
 
-# --- what ratings lead to
+# --- recommendations and personal order
 
 
-async def test_recommendations_read_the_ratings_of_that_very_moment() -> None:
-    world = World(liked={"1": 1.0, "2": 3.0, "gone": 2.0})
-    ann = await world.ann()
-    page = await world.discovery.recommendations(ann, Window())
+async def test_recommendations_use_the_current_ratings() -> None:
+    deployment = Deployment(scores={"1": 1.0, "2": 3.0, "gone": 2.0})
+    ann = await deployment.ann()
+    page = await deployment.discovery.recommendations(ann, Window())
     assert [one.movie.id for one in page.items] == ["2", "1"]
     assert page.tier is Tier.POPULAR
-    await world.discovery.rate(ann, "3", 9)
-    assert (await world.discovery.recommendations(ann, Window())).tier is Tier.PERSONAL
-    assert world.affinities.histories == [[], ["3"]]
+    await deployment.discovery.rate(ann, "3", 9)
+    assert (await deployment.discovery.recommendations(ann, Window())).tier is Tier.PERSONAL
+    assert deployment.recommender.histories == [[], ["3"]]
     with pytest.raises(PageOutOfRange):
-        await world.discovery.recommendations(ann, Window(3))
+        await deployment.discovery.recommendations(ann, Window(3))
 
 
-async def test_similar_movies_are_those_of_a_movie_that_is_there() -> None:
-    world = World()
-    assert [one.movie for one in (await world.discovery.similar("3", Window())).items] == [OTHER]
+async def test_similar_movies_require_an_existing_movie() -> None:
+    deployment = Deployment()
+    assert [one.movie for one in (await deployment.discovery.similar("3", Window())).items] == [OTHER]
     with pytest.raises(MovieNotFound):
-        await world.discovery.similar("nothing", Window())
+        await deployment.discovery.similar("nothing", Window())
 
 
-async def test_personal_order_follows_taste_within_the_first_hundred_alone() -> None:
-    world = World(liked={str(n): float(n) for n in range(250)})
-    ann = await world.ann()
+async def test_personal_order_reorders_only_the_first_hundred_results() -> None:
+    deployment = Deployment(scores={str(n): float(n) for n in range(250)})
+    ann = await deployment.ann()
     for movie_id in ("200", "201", "202", "203", "204", "205", "206", "207"):
-        await world.discovery.rate(ann, movie_id, 9)
-    plain = [movie.id for page in (0, 100, 200) for movie in (await _plain(world, page)).items]
-    found = await walk(world, ann, PERSONAL, 30)
+        await deployment.discovery.rate(ann, movie_id, 9)
+    plain = [movie.id for page in (0, 100, 200) for movie in (await _plain(deployment, page)).items]
+    found = await all_pages(deployment, ann, PERSONAL, 30)
     assert found[0] == "exact"
     assert sorted(found[:100]) == sorted(plain[:100])
     assert found[:100] != plain[:100]
     assert found[100:] == plain[100:]
-    # Whom taste moves up are those that it likes most.
+    # Movies with higher affinity move up.
     assert sum(map(int, found[1:20])) > sum(map(int, plain[1:20]))
 
 
-async def _plain(world: World, offset: int) -> MoviePage:
-    return await world.movie_search.search(MovieQuery("river"), Window(offset, 100))
+async def _plain(deployment: Deployment, offset: int) -> MoviePage:
+    return await deployment.movie_search.search(MovieQuery("river"), Window(offset, 100))
 
 
-async def test_pages_of_a_personal_order_fit_together_while_the_user_rates() -> None:
-    world = World(liked={str(n): float(n * 7 % 250) for n in range(250)})
-    ann = await world.ann()
-    await world.discovery.rate(ann, "9", 9)
+async def test_pages_of_a_personal_order_are_consistent_while_the_user_rates() -> None:
+    deployment = Deployment(scores={str(n): float(n * 7 % 250) for n in range(250)})
+    ann = await deployment.ann()
+    await deployment.discovery.rate(ann, "9", 9)
     found = []
     for offset in range(0, 251, 30):
-        page = await world.discovery.search(PERSONAL, Window(offset, 30), ann)
+        page = await deployment.discovery.search(PERSONAL, Window(offset, 30), ann)
         found += [movie.id for movie in page.items]
-        await world.discovery.rate(ann, found[-1], 1)
-        world.affinities.liked = {str(n): float(n * (offset + 3) % 250) for n in range(250)}
+        await deployment.discovery.rate(ann, found[-1], 1)
+        deployment.recommender.scores = {str(n): float(n * (offset + 3) % 250) for n in range(250)}
     assert page.total == 251
     assert sorted(found) == sorted(movie.id for movie in [EXACT, *RIVERS])
 
 
-async def test_a_personal_order_is_made_anew_after_its_time() -> None:
-    world = World(liked={"90": 100.0})
-    ann = await world.ann()
-    await world.discovery.rate(ann, "200", 9)
-    before = await walk(world, ann, PERSONAL, 100)
-    world.affinities.liked = {"91": 100.0}
-    assert await walk(world, ann, PERSONAL, 100) == before
-    world.now += timedelta(minutes=11)
-    assert await walk(world, ann, PERSONAL, 100) != before
+async def test_a_personal_order_expires() -> None:
+    deployment = Deployment(scores={"90": 100.0})
+    ann = await deployment.ann()
+    await deployment.discovery.rate(ann, "200", 9)
+    before = await all_pages(deployment, ann, PERSONAL, 100)
+    deployment.recommender.scores = {"91": 100.0}
+    assert await all_pages(deployment, ann, PERSONAL, 100) == before
+    deployment.now += timedelta(minutes=11)
+    assert await all_pages(deployment, ann, PERSONAL, 100) != before
 
 
-async def test_orders_of_different_queries_and_users_never_meet() -> None:
-    world = World(liked={"90": 100.0})
-    ann, bob = await world.ann(), await world.ann("Bob")
-    await world.discovery.rate(ann, "200", 9)
-    await world.discovery.rate(bob, "200", 9)
-    of_ann = await walk(world, ann, PERSONAL, 100)
-    world.affinities.liked = {"91": 100.0}
-    assert await walk(world, bob, PERSONAL, 100) != of_ann
+async def test_personal_orders_of_different_queries_and_users_are_separate() -> None:
+    deployment = Deployment(scores={"90": 100.0})
+    ann, bob = await deployment.ann(), await deployment.ann("Bob")
+    await deployment.discovery.rate(ann, "200", 9)
+    await deployment.discovery.rate(bob, "200", 9)
+    of_ann = await all_pages(deployment, ann, PERSONAL, 100)
+    deployment.recommender.scores = {"91": 100.0}
+    assert await all_pages(deployment, bob, PERSONAL, 100) != of_ann
     narrower = MovieQuery.parse("river", year="1950..1999", order="personal")
-    assert len(await walk(world, ann, narrower, 100)) == 101
+    assert len(await all_pages(deployment, ann, narrower, 100)) == 101
 
 
-async def test_a_text_that_looks_like_a_filter_shares_no_order_with_that_filter() -> None:
-    world = World([Movie(id="1", title="River&year=1999", year=1999)])
-    ann = await world.ann()
+async def test_a_text_that_looks_like_a_filter_has_a_separate_order() -> None:
+    deployment = Deployment([Movie(id="1", title="River&year=1999", year=1999)])
+    ann = await deployment.ann()
     for query in (
         MovieQuery.parse("river&year=1999", order="personal"),
         MovieQuery.parse("river", year="1999", order="personal"),
     ):
-        assert await walk(world, ann, query, 10) == ["1"]
-    assert len((await world.orders.export(ann))["orders"]) == 2
+        assert await all_pages(deployment, ann, query, 10) == ["1"]
+    assert len((await deployment.orders.export(ann))["orders"]) == 2
 
 
-async def test_a_personal_order_keeps_up_with_a_source_that_changes() -> None:
-    world = World(RIVERS[:10], liked={"9": 10.0})
-    ann = await world.ann()
-    await walk(world, ann, PERSONAL, 100)
-    await world.movies.load([*RIVERS[5:12]], replace=True)
-    assert sorted(await walk(world, ann, PERSONAL, 3)) == sorted(movie.id for movie in RIVERS[5:12])
+async def test_a_personal_order_follows_changes_of_the_source() -> None:
+    deployment = Deployment(RIVERS[:10], scores={"9": 10.0})
+    ann = await deployment.ann()
+    await all_pages(deployment, ann, PERSONAL, 100)
+    await deployment.movies.load([*RIVERS[5:12]], replace=True)
+    assert sorted(await all_pages(deployment, ann, PERSONAL, 3)) == sorted(movie.id for movie in RIVERS[5:12])
 
 
-async def test_a_page_past_the_end_of_a_personal_order_is_refused() -> None:
-    world = World(RIVERS[:10])
+async def test_a_page_past_the_end_of_a_personal_order_is_rejected() -> None:
+    deployment = Deployment(RIVERS[:10])
     with pytest.raises(PageOutOfRange):
-        await world.discovery.search(PERSONAL, Window(10, 5), await world.ann())
+        await deployment.discovery.search(PERSONAL, Window(10, 5), await deployment.ann())
     with pytest.raises(PageOutOfRange):
-        await world.discovery.search(PERSONAL, Window(110, 5), await world.ann("Bob"))
+        await deployment.discovery.search(PERSONAL, Window(110, 5), await deployment.ann("Bob"))
 
 
-async def test_without_a_user_there_is_no_personal_order() -> None:
+async def test_a_personal_order_requires_a_user() -> None:
     with pytest.raises(FilterUnsupported):
-        await World().discovery.search(PERSONAL, Window())
+        await Deployment().discovery.search(PERSONAL, Window())
 
 
-async def test_what_was_rated_is_left_out_on_demand_and_out_of_the_total() -> None:
-    world = World()
-    ann = await world.ann()
+async def test_rated_movies_can_be_excluded_from_results_and_total() -> None:
+    deployment = Deployment()
+    ann = await deployment.ann()
     for movie_id in ("0", "1", "exact"):
-        await world.discovery.rate(ann, movie_id, 5)
-    page = await world.discovery.search(MovieQuery("river"), Window(0, 2), ann, exclude_rated=True)
+        await deployment.discovery.rate(ann, movie_id, 5)
+    page = await deployment.discovery.search(MovieQuery("river"), Window(0, 2), ann, exclude_rated=True)
     assert (page.total, [movie.id for movie in page.items]) == (248, ["2", "3"])
-    page = await world.discovery.search(PERSONAL, Window(0, 100), ann, exclude_rated=True)
+    page = await deployment.discovery.search(PERSONAL, Window(0, 100), ann, exclude_rated=True)
     assert page.total == 248
     assert not {"0", "1", "exact"} & {movie.id for movie in page.items}
 
 
-async def test_a_source_that_cannot_leave_out_says_so_also_to_who_has_rated_nothing() -> None:
-    world = World([], source=ThirdParty())
-    with pytest.raises(FilterUnsupported) as refused:
-        await world.discovery.search(MovieQuery("river"), Window(), await world.ann(), exclude_rated=True)
-    assert refused.value.field == "exclude"
+async def test_a_source_without_the_exclude_capability_rejects_it_even_without_ratings() -> None:
+    deployment = Deployment([], source=ThirdParty())
+    with pytest.raises(FilterUnsupported) as caught:
+        await deployment.discovery.search(MovieQuery("river"), Window(), await deployment.ann(), exclude_rated=True)
+    assert caught.value.field == "exclude"
 
 
-# --- what everyone does
+# --- trends and events
 
 
 def view(user_id: str, movie_id: str, at: datetime = NOW) -> Event:
     return Event(EventKind.VIEW, at, user_id, movie_id)
 
 
-async def test_events_of_movies_that_nobody_has_seen_are_refused_one_by_one() -> None:
-    world = World()
-    ann = await world.ann()
-    taken = await world.discovery.take_events(
+async def test_events_of_unknown_movies_are_rejected_individually() -> None:
+    deployment = Deployment()
+    ann = await deployment.ann()
+    result = await deployment.discovery.take_events(
         [view(ann, "1"), view(ann, "nothing"), view(ann, "2", NOW - timedelta(days=8)), view(ann, "a" * 300)]
     )
-    assert taken.accepted == 1
-    assert [(one.row, one.code) for one in taken.rejected] == [
+    assert result.accepted == 1
+    assert [(one.row, one.code) for one in result.rejected] == [
         (2, "unknown_movie"),
         (3, "too_old"),
         (4, "unknown_movie"),
     ]
-    assert [event.movie_id for event in await world.recorded()] == ["1"]
+    assert [event.movie_id for event in await deployment.recorded()] == ["1"]
 
 
-async def test_a_full_buffer_takes_nothing_and_counts_what_it_refused() -> None:
-    world = World()
-    ann = await world.ann()
+async def test_a_full_buffer_rejects_all_events_and_counts_them() -> None:
+    deployment = Deployment()
+    ann = await deployment.ann()
 
     def full(number: int) -> list[Event]:
         return [view(ann, "1", NOW - timedelta(minutes=100 * (number % 60) + n)) for n in range(100)]
@@ -445,23 +450,23 @@ async def test_a_full_buffer_takes_nothing_and_counts_what_it_refused() -> None:
         return [replace(event, position=1 + number // 60) for event in full(number)]
 
     for number in range(MAX_PENDING // 100):
-        await world.discovery.take_events(others(number))
+        await deployment.discovery.take_events(others(number))
     with pytest.raises(Busy):
-        await world.discovery.take_events(others(MAX_PENDING))
-    assert world.recorder.dropped == 100
+        await deployment.discovery.take_events(others(MAX_PENDING))
+    assert deployment.recorder.dropped == 100
 
 
-async def test_trends_show_movies_with_what_was_done() -> None:
-    world = World()
-    ann = await world.ann()
-    for _ in range(3):  # one life of the store begins, settles and is filled
-        await world.trends.rebuild()
-        world.now += timedelta(minutes=1)
-    await world.discovery.rate(ann, "5", 9)
-    await world.discovery.take_events([view(ann, "6", world.now), view(ann, "6", world.now)])
-    await world.recorder.flush()
-    found = await world.discovery.trending(TrendWindow.DAY, Window(0, 10))
+async def test_trends_contain_movies_with_their_scores() -> None:
+    deployment = Deployment()
+    ann = await deployment.ann()
+    for _ in range(3):  # an epoch starts and is rebuilt
+        await deployment.trends.rebuild()
+        deployment.now += timedelta(minutes=1)
+    await deployment.discovery.rate(ann, "5", 9)
+    await deployment.discovery.take_events([view(ann, "6", deployment.now), view(ann, "6", deployment.now)])
+    await deployment.recorder.flush()
+    found = await deployment.discovery.trending(TrendWindow.DAY, Window(0, 10))
     assert [(movie.id, round(trend.score, 6)) for movie, trend in found.items] == [("5", 4.0), ("6", 1.0)]
     assert not found.trending.is_stale
-    one = await world.discovery.trending(TrendWindow.DAY, Window(0, 1))
+    one = await deployment.discovery.trending(TrendWindow.DAY, Window(0, 1))
     assert [movie.id for movie, _ in one.items] == ["5"]

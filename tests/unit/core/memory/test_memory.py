@@ -5,7 +5,7 @@ import random
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 
-from movie_core import MemoryMovieCatalogue, MemorySeenMovies, Movie
+from movie_core import Movie
 from movie_core.accounts.keyring import Keyring
 from movie_core.accounts.outbox import MailRejected, MailRules, MailUnavailable
 from movie_core.memory import (
@@ -15,9 +15,11 @@ from movie_core.memory import (
     MemoryDatabase,
     MemoryDeliveryNotifier,
     MemoryMailer,
+    MemoryMovieCatalogue,
     MemoryOutbox,
     MemoryPasswordHasher,
     MemoryRateLimiter,
+    MemorySeenMovies,
     MemorySessionStore,
     MemoryUserRepo,
     PlainAddressSyntax,

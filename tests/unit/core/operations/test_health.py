@@ -1,47 +1,49 @@
 import asyncio
 
 from movie_core.errors import Unavailable
-from movie_core.operations.health import REMEMBER_SECONDS, Dependency, Readiness, Status
+from movie_core.operations.health import CACHE_SECONDS, Dependency, Readiness, Status
 
 
-class Counted:
+class CountedDependency:
+    """A dependency that counts its checks."""
+
     def __init__(self, name: str, *, is_required: bool = False) -> None:
-        self.calls, self.is_away = 0, False
-        self.part = Dependency(name, self.check, "start it", is_required)
+        self.calls, self.is_unavailable = 0, False
+        self.dependency = Dependency(name, self.check, "start it", is_required)
 
     async def check(self) -> str:
         self.calls += 1
         await asyncio.sleep(0)
-        if self.is_away:
-            raise Unavailable("away")
+        if self.is_unavailable:
+            raise Unavailable("unavailable")
         return "fine"
 
 
-async def test_a_part_away_degrades_and_a_vital_one_ends_service() -> None:
+async def test_an_unavailable_dependency_degrades_and_a_required_one_makes_unavailable() -> None:
     now = 0.0
-    database, source = Counted("database", is_required=True), Counted("source")
-    readiness = Readiness([database.part, source.part], clock=lambda: now)
+    database, source = CountedDependency("database", is_required=True), CountedDependency("source")
+    readiness = Readiness([database.dependency, source.dependency], clock=lambda: now)
     assert (await readiness.status())[0] is Status.READY
-    source.is_away = True
-    now += 2 * REMEMBER_SECONDS
-    status, findings = await readiness.status()
-    assert (status, [one.is_reached for one in findings]) == (Status.DEGRADED, [True, False])
-    database.is_away = True
-    now += 2 * REMEMBER_SECONDS
+    source.is_unavailable = True
+    now += 2 * CACHE_SECONDS
+    status, results = await readiness.status()
+    assert (status, [result.is_reached for result in results]) == (Status.DEGRADED, [True, False])
+    database.is_unavailable = True
+    now += 2 * CACHE_SECONDS
     assert (await readiness.status())[0] is Status.UNAVAILABLE
 
 
-async def test_many_who_ask_at_once_share_one_round() -> None:
-    part = Counted("source")
-    readiness = Readiness([part.part], clock=lambda: 0.0)
+async def test_concurrent_callers_share_one_round_of_checks() -> None:
+    source = CountedDependency("source")
+    readiness = Readiness([source.dependency], clock=lambda: 0.0)
     await asyncio.gather(*(readiness.status() for _ in range(50)))
     await readiness.status()
-    assert part.calls == 1
+    assert source.calls == 1
 
 
-async def test_one_who_leaves_does_not_end_the_round_for_others() -> None:
-    part = Counted("source")
-    readiness = Readiness([part.part], clock=lambda: 0.0)
+async def test_a_cancelled_caller_does_not_cancel_the_round_for_others() -> None:
+    source = CountedDependency("source")
+    readiness = Readiness([source.dependency], clock=lambda: 0.0)
     leaving = asyncio.create_task(readiness.status())
     staying = asyncio.create_task(readiness.status())
     await asyncio.sleep(0)

@@ -1,4 +1,4 @@
-"""What has to be done from time to time."""
+"""Maintenance with stub stores."""
 
 from datetime import date, datetime, timedelta
 
@@ -37,20 +37,22 @@ class Recommender:
         self.outdated = False
 
 
-def upkeep(users: Users, events: Events, recommender: Recommender, audit_log: AuditLog, keep: timedelta) -> Maintenance:
+def maintenance_of(
+    users: Users, events: Events, recommender: Recommender, audit_log: AuditLog, keep: timedelta
+) -> Maintenance:
     return Maintenance(users, events, recommender, audit_log, events_keep=keep, clock=lambda: NOW)  # type: ignore[arg-type]
 
 
-async def test_users_events_and_the_audit_log_are_purged_each_by_its_own_age() -> None:
+async def test_users_events_and_the_audit_log_are_purged_by_their_own_retention() -> None:
     users, events, audit_log = Users(), Events(), AuditLog()
-    assert await upkeep(users, events, Recommender(), audit_log, timedelta(days=90)).purge() == 12
+    assert await maintenance_of(users, events, Recommender(), audit_log, timedelta(days=90)).purge() == 12
     assert users.at == NOW
     assert events.before == date(2026, 8, 26)
     assert audit_log.before == NOW - timedelta(days=400)
 
 
-async def test_a_model_is_made_only_where_there_is_something_new_to_learn() -> None:
+async def test_a_model_is_trained_only_if_ratings_or_movies_have_changed() -> None:
     recommender = Recommender()
-    work = upkeep(Users(), Events(), recommender, AuditLog(), timedelta(days=90))
+    work = maintenance_of(Users(), Events(), recommender, AuditLog(), timedelta(days=90))
     assert [await work.train(), await work.train()] == [True, False]
     assert recommender.trained == 1

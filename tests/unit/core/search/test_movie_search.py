@@ -8,20 +8,19 @@ from movie_core import (
     FilterUnsupported,
     FoundMovie,
     Genre,
-    InvalidQuery,
     MemoryMovieCatalogue,
-    MemorySeenMovies,
     Movie,
     MovieNotFound,
     MoviePage,
     MovieQuery,
     MovieSearch,
     Order,
-    PageOutOfRange,
     SourceUnavailable,
     StoreUnavailable,
     Window,
 )
+from movie_core.errors import InvalidQuery, PageOutOfRange
+from movie_core.memory import MemorySeenMovies
 from movie_core.provenance import CacheStatus
 from movie_core.testing import SAMPLE
 

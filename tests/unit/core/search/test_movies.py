@@ -4,8 +4,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from movie_core import Capability, InvalidParameter, InvalidQuery, MovieQuery, Order, Years, normalise_query
-from movie_core.text import MAX_QUERY
+from movie_core import Capability, MovieQuery, Order, Years
+from movie_core.errors import InvalidParameter, InvalidQuery
+from movie_core.text import MAX_QUERY, normalise_query
 
 legal = st.text(st.characters(exclude_categories=("Cc", "Cs")), max_size=MAX_QUERY // 4)
 
