@@ -84,7 +84,7 @@ class StandIn:
         self._client = httpx.Client(base_url=server.url, trust_env=False)
 
     def behave(self, **changes: object) -> None:
-        """Fields of `movie_standin.server.Behaviour`; forgets the calls."""
+        """Fields of `movie_standin.faults.Behaviour`; forgets the calls."""
         self._client.post("/_control", json=changes).raise_for_status()
         self._client.delete("/_calls").raise_for_status()
 

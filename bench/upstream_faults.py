@@ -25,7 +25,8 @@ from movie_core.errors import SourceUnavailable
 from movie_core.paging import Window
 from movie_core.search.movies import Movie, MovieQuery
 from movie_core.search.retry_policy import BreakerState, RetryPolicy, StatusSet
-from movie_standin.server import Behaviour, Upstream, running_upstream
+from movie_standin.faults import Behaviour
+from movie_standin.server import Upstream, running_upstream
 
 CLIENTS = 24
 LATENCY_MS = 60.0

@@ -45,7 +45,8 @@ def upstream(
         Makes the randomness repeatable.
     """
     from movie_adapters.catalogue.files import bundled_films
-    from movie_standin.server import Behaviour, serve_upstream
+    from movie_standin.faults import Behaviour
+    from movie_standin.server import serve_upstream
 
     changes: dict[str, object] = {
         "fail_rate": fail_rate, "latency_ms": latency_ms, "retry_after": retry_after, "seed": seed

@@ -18,7 +18,8 @@ from tests.integration.conftest import Fleet, Scene, state
 from tests.support.servers import postgres_database
 
 from movie_core.search.movies import Movie
-from movie_standin.server import Behaviour, Upstream, running_upstream
+from movie_standin.faults import Behaviour
+from movie_standin.server import Upstream, running_upstream
 
 MOVIES = [Movie(id=str(n), title=f"River {n:04}") for n in range(1, 4001)]
 GOOD = Behaviour(fail_rate=0, latency_ms=0)

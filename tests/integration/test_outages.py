@@ -16,7 +16,8 @@ from tests.integration.conftest import Fleet, Scene, state, trouble
 from tests.support.servers import OwnServer, own_postgres, own_redis
 
 from movie_core.search.movies import Movie
-from movie_standin.server import Behaviour, Upstream, running_upstream
+from movie_standin.faults import Behaviour
+from movie_standin.server import Upstream, running_upstream
 
 MOVIES = [Movie(id=str(n), title=f"River {n:04}") for n in range(1, 5001)]
 AUTH = "/api/v1/authentication/"
