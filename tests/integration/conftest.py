@@ -328,7 +328,7 @@ def deployment(request: pytest.FixtureRequest, serve: Serve, start: Start, folde
     programs = [start("serve", "--port", port, **environ) for port in ports]
     for program in programs:
         program.wait_for("serving catalogue")
-    start("worker", **environ).wait_for("working")
+    start("worker", **environ).wait_for("worker started")
     clients = [httpx.Client(base_url=f"http://127.0.0.1:{port}", timeout=10, trust_env=False) for port in ports]
     yield Deployment(clients[0], folder, environ, clients[1:])
     for client in clients:

@@ -117,7 +117,8 @@ def test_an_account_from_its_registration_to_its_end(run: Run, folder: Path) -> 
     lines(run("users", "erase", ANNA, "--yes"))
     assert lines(run("users", "list")) == []
     gone = run("users", "list", ANNA)
-    assert (gone.returncode, gone.stdout, gone.stderr) == (1, "", "movie-search: nobody has this address\n")
+    error = "movie-search: no account or registration has this address\n"
+    assert (gone.returncode, gone.stdout, gone.stderr) == (1, "", error)
 
 
 def test_everybody_is_listed_beyond_one_page(run: Run, folder: Path) -> None:
@@ -153,15 +154,15 @@ def test_mails_are_listed_and_dead_ones_tried_again(run: Run, folder: Path) -> N
     assert cells[6] == "550 no ?[31m such user"
     assert lines(run("mail", "list", "--state", "pending")) == []
 
-    assert lines(run("mail", "retry", mail_id)) == [["mails to be tried again: 1"]]
+    assert lines(run("mail", "retry", mail_id)) == [["emails queued for retry: 1"]]
     assert lines(run("mail", "list", "--state", "pending"))[0][:3] == [mail_id, "pending", "0"]
     again = run("mail", "retry", mail_id, "nothing", "\udcff")
     assert (again.returncode, again.stderr.count("\n")) == (1, 1)
     assert "0 of 3" in again.stderr
 
     give_up_all_mails(folder)
-    assert lines(run("mail", "retry", "--all")) == [["mails to be tried again: 1"]]
-    assert lines(run("mail", "retry", "--all")) == [["mails to be tried again: 0"]]
+    assert lines(run("mail", "retry", "--all")) == [["emails queued for retry: 1"]]
+    assert lines(run("mail", "retry", "--all")) == [["emails queued for retry: 0"]]
 
 
 @pytest.mark.usefixtures("anna")
@@ -201,7 +202,7 @@ def test_a_mail_tried_again_is_in_the_audit_log_and_what_failed_is_not(run: Run,
 
 def test_a_flushed_cache_is_in_the_audit_log(run: Run, redis_url: str) -> None:
     flushed = run("cache", "flush", MOVIE_REDIS_URL=redis_url)
-    assert (flushed.returncode, flushed.stdout[:18]) == (0, "answers forgotten:"), flushed.stderr
+    assert (flushed.returncode, flushed.stdout.startswith("cache entries deleted:")) == (0, True), flushed.stderr
     assert [cells[1:] for cells in lines(run("audit", "list"))] == [["command line", "cache_flushed", "-"]]
     away = "postgresql+asyncpg://nobody@127.0.0.1:9/none"
     unknown = run("cache", "flush", MOVIE_REDIS_URL=redis_url, MOVIE_DATABASE_URL=away)
@@ -214,7 +215,7 @@ def test_a_flushed_cache_is_in_the_audit_log(run: Run, redis_url: str) -> None:
 def test_tasks_are_listed_where_there_is_a_queue(run: Run, redis_url: str) -> None:
     none = run("tasks", "list")
     assert (none.returncode, none.stdout, none.stderr.count("\n")) == (1, "", 1)
-    assert "there is no queue" in none.stderr
+    assert "there is no task queue" in none.stderr
     with Redis.from_url(redis_url) as redis:
         redis.delete(stream_of(PREFIX))
     assert lines(run("tasks", "list", MOVIE_REDIS_URL=redis_url)) == []
@@ -240,13 +241,13 @@ def test_a_test_mail_is_sent_at_once(run: Run, folder: Path) -> None:
     assert lines(run("mail", "list")) == []
     away = run("mail", "test", ANNA, MOVIE_SMTP_URL="smtp://127.0.0.1:9?tls=none")
     assert (away.returncode, away.stdout, away.stderr.count("\n")) == (1, "", 1)
-    assert "the test mail was not sent" in away.stderr
+    assert "the test email was not sent" in away.stderr
 
 
 @pytest.mark.usefixtures("anna")
 def test_what_the_command_line_changes_reaches_a_running_server(serve: Serve, run: Run) -> None:
     program, api = serve()
-    assert "mails are kept in var/mail" in program.said()
+    assert "emails are stored in var/mail" in program.said()
     program.wait_for("verify-email")
     lines(run("users", "activate", ANNA))
     login = api.post("/api/v1/authentication/login/", json={"email": ANNA, "password": PASSWORD})
@@ -297,7 +298,7 @@ def test_an_error_is_one_line_that_names_what_is_wrong(
     assert said in done.stderr
 
 
-@pytest.mark.parametrize(("command", "said"), [("worker", "working"), ("scheduler", "scheduling")])
+@pytest.mark.parametrize(("command", "said"), [("worker", "worker started"), ("scheduler", "scheduler started")])
 def test_the_processes_beside_the_server_end_well(start: Start, redis_url: str, command: str, said: str) -> None:
     program = start(command, MOVIE_REDIS_URL=redis_url)
     program.wait_for(f"movie-search: {said}")
@@ -335,7 +336,7 @@ def test_recommendations_are_evaluated_on_a_file(run: Run, folder: Path) -> None
     done = run("recommend", "evaluate", str(ratings_file(folder, 80)))
     assert done.returncode == 0, done.stderr
     lines = [line.split("\t") for line in done.stdout.splitlines()]
-    assert lines[0] == ["ratings: 1280, movies: 48, users: 80; rows passed over: 0"]
+    assert lines[0] == ["ratings: 1280, movies: 48, users: 80; rows skipped: 0"]
     at = lines.index(
         ["protocol", "method", "users", "nDCG@10", "Recall@20", "coverage@10", "fit s", "p50 ms", "p99 ms"]
     )
@@ -373,7 +374,7 @@ def test_the_ratings_that_are_kept_are_evaluated_where_no_file_is_named(run: Run
     asyncio.run(rate())
     done = run("recommend", "evaluate")
     assert done.returncode == 0, done.stderr
-    assert done.stdout.startswith("ratings: 720, movies: 24, users: 60; rows passed over: 0\n")
+    assert done.stdout.startswith("ratings: 720, movies: 24, users: 60; rows skipped: 0\n")
     trained = run("recommend", "train")
     assert trained.returncode == 0, trained.stderr
-    assert "ratings: 720, of users: 60" in trained.stdout
+    assert "ratings: 720, users: 60" in trained.stdout

@@ -131,7 +131,7 @@ def register(environ: dict[str, str]) -> Register:
 def work(start: Start, environ: dict[str, str]) -> Callable[[], Program]:
     def started() -> Program:
         program = start("worker", **environ)
-        program.wait_for("movie-search: working")
+        program.wait_for("movie-search: worker started")
         return program
 
     return started
