@@ -83,8 +83,8 @@ def sqlite_url(tmp_path_factory: pytest.TempPathFactory) -> str:
 @pytest.fixture(params=["sqlite", "postgres"])
 def url(request: pytest.FixtureRequest) -> str:
     """The URL of a database with all tables, on SQLite and on PostgreSQL."""
-    url: str = request.getfixturevalue(f"{request.param}_url")
-    return found
+    database_url: str = request.getfixturevalue(f"{request.param}_url")
+    return database_url
 
 
 @pytest.fixture(scope="session")
