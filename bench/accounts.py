@@ -1,6 +1,6 @@
-"""Accounts under load and under kills: two API processes and two workers over PostgreSQL and Redis, one SMTP sink.
+"""Accounts under load and process kills: two API processes and two workers on PostgreSQL and Redis, one SMTP sink.
 
-Everything is a process of its own, so that killing one is what it is in life.
+Everything is a process of its own, so that killing one is realistic.
 """
 
 import asyncio
@@ -29,11 +29,11 @@ PROGRAM = Path(sys.executable).with_name("movie-search")
 AUTH = "/api/v1/authentication/"
 PASSWORD = "copper lantern walks home"
 KILL_SECONDS = 1.5
-"""Between two kills, on average."""
+"""Average seconds between two kills."""
 
 
 class Fleet:
-    """The processes of a deployment, any of which can be killed and is started again."""
+    """The processes of a deployment; each can be killed and restarted."""
 
     def __init__(self, folder: Path, database_url: str, redis_url: str) -> None:
         self.folder = folder
@@ -55,7 +55,7 @@ class Fleet:
         self.commands: dict[str, list[str | Path]] = {
             "smtp": [
                 sys.executable,
-                ROOT / "tests" / "smtp_sink.py",
+                ROOT / "tests" / "support" / "smtp_sink.py",
                 "--port",
                 str(self.smtp_port),
                 "--record",
@@ -87,16 +87,16 @@ class Fleet:
             process.wait()
 
     def mails(self) -> list[dict[str, Any]]:
-        """What the sink has taken; a kill may have cut its last line."""
-        taken = []
+        """Returns the messages accepted by the sink; a kill may have truncated the last line."""
+        accepted = []
         for line in self.record.read_bytes().splitlines() if self.record.exists() else ():
             with suppress(ValueError):
-                taken.append(json.loads(line))
-        return taken
+                accepted.append(json.loads(line))
+        return accepted
 
 
 def accounts(*, is_full: bool) -> Iterator[Row]:
-    """Everything in turn on one deployment."""
+    """Runs all measurements on one deployment."""
     with ExitStack() as stack:
         folder = Path(stack.enter_context(tempfile.TemporaryDirectory()))
         database_url = stack.enter_context(postgres_database(stack.enter_context(postgres_server())))
@@ -128,11 +128,11 @@ async def _clients(fleet: Fleet) -> AsyncIterator[list[httpx.AsyncClient]]:
 
 
 async def user(fleet: Fleet, client: httpx.AsyncClient, name: str) -> dict[str, Any]:
-    """Tokens of a new account."""
+    """Registers and activates a user. Returns the tokens."""
     await client.post(AUTH + "register/", json={"email": f"{name}@example.com", "username": name, "password": PASSWORD})
-    while not (found := [mail for mail in fleet.mails() if f"{name}@example.com" in str(mail["to"])]):  # noqa: ASYNC110
+    while not (mails := [mail for mail in fleet.mails() if f"{name}@example.com" in str(mail["to"])]):  # noqa: ASYNC110
         await asyncio.sleep(0.1)
-    return dict((await client.post(found[0]["links"][0])).json())
+    return dict((await client.post(mails[0]["links"][0])).json())
 
 
 async def _logins(fleet: Fleet, is_full: bool) -> list[Row]:
@@ -149,29 +149,29 @@ async def _logins(fleet: Fleet, is_full: bool) -> list[Row]:
 
         hasher = PasswordHasher(time_cost=2, memory_cost=19_456, parallelism=1)
         hashed = hasher.hash(PASSWORD)
-        times: dict[str, list[float]] = {"known": [], "unknown": [], "right": [], "bare": []}
+        times: dict[str, list[float]] = {"known": [], "unknown": [], "right": [], "hash": []}
         pairs = 2000 if is_full else 400
         for number in range(pairs):
             cases = [("known", "ann@example.com"), ("unknown", f"u{number % 97}@example.com")]
             random.shuffle(cases)
-            for what, address in cases:
-                times[what].append(await log_in(address, "not the right one"))
+            for case, address in cases:
+                times[case].append(await log_in(address, "not the right one"))
             if number % 4 == 0:
                 times["right"].append(await log_in("ann@example.com", PASSWORD))
                 began = time.perf_counter()
                 hasher.verify(hashed, PASSWORD)
-                times["bare"].append(time.perf_counter() - began)
+                times["hash"].append(time.perf_counter() - began)
         area = _area_under_curve(times["known"], times["unknown"])
-        ratio = statistics.median(times["right"]) / statistics.median(times["bare"])
+        ratio = statistics.median(times["right"]) / statistics.median(times["hash"])
         gap = abs(statistics.median(times["known"]) - statistics.median(times["unknown"])) * 1e3
         rows = [
             Row(f"login, known or unknown, {pairs} pairs: AUC", f"{area:.3f}", "0.50 ± .03", abs(area - 0.5) <= 0.03),
             Row("the same: gap of medians", f"{gap:.2f} ms", "≤ 0.5 ms", gap <= 0.5),
-            Row("a login, as a multiple of the bare hash", f"{ratio:.2f}", "≤ 1.25", ratio <= 1.25),
+            Row("duration of a login, as a multiple of the hash", f"{ratio:.2f}", "≤ 1.25", ratio <= 1.25),
         ]  # fmt: skip
         access = (await client.post(AUTH + "login/", json={"email": "ann@example.com", "password": PASSWORD})).json()
         idle = await _search_p99(client, access)
-        # From a process of its own, or what is measured is how busy this one is with sending.
+        # From a process of its own: otherwise the load of this client process would be measured.
         burst = await asyncio.create_subprocess_exec(
             sys.executable, "-m", "bench.accounts", str(client.base_url), cwd=ROOT, stdout=subprocess.PIPE
         )
@@ -179,7 +179,7 @@ async def _logins(fleet: Fleet, is_full: bool) -> list[Row]:
         await burst.stdout.readline()
         busy = await _search_p99(client, access)
         await burst.wait()
-        rows.append(Row("search p99 beside 200 logins / idle", f"{busy / idle:.2f}", "≤ 2", busy <= 2 * idle))
+        rows.append(Row("search p99 during 200 logins / idle", f"{busy / idle:.2f}", "≤ 2", busy <= 2 * idle))
         return rows
 
 
@@ -192,16 +192,16 @@ async def _search_p99(client: httpx.AsyncClient, tokens: dict[str, Any]) -> floa
     return statistics.quantiles(times, n=100)[98]
 
 
-def _area_under_curve(one: list[float], other: list[float]) -> float:
-    """The chance that a time of the one is longer than a time of the other."""
-    ranked = sorted([(value, 0) for value in one] + [(value, 1) for value in other])
-    places = sum(place for place, (_, which) in enumerate(ranked, 1) if which == 0)
-    return (places - len(one) * (len(one) + 1) / 2) / (len(one) * len(other))
+def _area_under_curve(first: list[float], second: list[float]) -> float:
+    """Returns the probability that a time in `first` exceeds one in `second` (area under the ROC curve)."""
+    ranked = sorted([(value, 0) for value in first] + [(value, 1) for value in second])
+    rank_sum = sum(rank for rank, (_, which) in enumerate(ranked, 1) if which == 0)
+    return (rank_sum - len(first) * (len(first) + 1) / 2) / (len(first) * len(second))
 
 
 async def _sessions(fleet: Fleet, _: bool) -> list[Row]:
     async with _clients(fleet) as clients:
-        slowest, successors, alive = 0.0, set(), True
+        slowest, successors, all_succeeded = 0.0, set(), True
         for round_ in range(10):
             tokens = await user(fleet, clients[0], f"session{round_}")
             headers = {"Authorization": f"Bearer {tokens['access']}"}
@@ -214,21 +214,22 @@ async def _sessions(fleet: Fleet, _: bool) -> list[Row]:
                 )
             )
             successors.add(len({answer.json().get("refresh") for answer in refreshed}))
-            alive &= all(answer.status_code == 200 for answer in refreshed)
+            all_succeeded &= all(answer.status_code == 200 for answer in refreshed)
             await clients[0].post(AUTH + "logout/", headers=headers)
             began = time.perf_counter()
             while (await clients[1].get("/api/v1/movies/?query=x", headers=headers)).status_code != 401:  # noqa: ASYNC110
                 await asyncio.sleep(0.01)
             slowest = max(slowest, time.perf_counter() - began)
-        one = successors == {1} and alive
+        is_single = successors == {1} and all_succeeded
         return [
-            Row("100 refreshes of one token at once, 10 times: successors", str(max(successors)), "1", one),
+            Row("100 refreshes of one token at once, 10 times: successors", str(max(successors)), "1", is_single),
             Row("a logout reaches the other process, slowest of 10", f"{slowest:.2f} s", "≤ 1 s", slowest <= 1),
         ]
 
 
 async def _registrations(fleet: Fleet, is_full: bool) -> list[Row]:
-    """Times of what tells nobody whether an address is taken; taken and free ones have the same history here."""
+    """Response times of routes that must not reveal whether an address is registered; taken and free addresses have the
+    same history here."""
     pairs = 1000 if is_full else 300
     rows = []
     async with _clients(fleet) as clients:
@@ -247,7 +248,12 @@ async def _registrations(fleet: Fleet, is_full: bool) -> list[Row]:
                         times[case].append(time.perf_counter() - began)
             area = _area_under_curve(times["session"], times["fresh"])
             rows.append(
-                Row(f"{route}, taken or free, {pairs} pairs: AUC", f"{area:.3f}", "0.50 ± .03", abs(area - 0.5) <= 0.03)
+                Row(
+                    f"{route}, taken or free, {pairs} pairs: AUC",
+                    f"{area:.3f}",
+                    "0.50 ± .03",
+                    abs(area - 0.5) <= 0.03,
+                )
             )
     return rows
 
@@ -259,7 +265,7 @@ async def _kills(fleet: Fleet, is_full: bool) -> list[Row]:
     names = iter(range(amount))
     async with _clients(fleet) as clients:
         before = -1
-        while before != (count := len(fleet.mails())):  # what was asked for earlier comes in first
+        while before != (count := len(fleet.mails())):  # emails requested earlier arrive first
             before = count
             await asyncio.sleep(6)
 
@@ -295,32 +301,32 @@ async def _kills(fleet: Fleet, is_full: bool) -> list[Row]:
                 fleet.start(name)
         ended = time.perf_counter()
         while time.perf_counter() - ended < 90:
-            taken = fleet.mails()[before:]
-            missing = done - {address for mail in taken for address in mail["to"]}
+            accepted = fleet.mails()[before:]
+            missing = done - {address for mail in accepted for address in mail["to"]}
             if not missing:
                 break
             await asyncio.sleep(0.5)
         waited = time.perf_counter() - ended
     ids: dict[str, set[str]] = {}
-    for mail in taken:
+    for mail in accepted:
         ids.setdefault(mail["to"][0], set()).add(mail["message_id"])
-    # A registration whose answer was lost may have been kept: its mail is no ghost.
-    asked = {f"load{number}@example.com" for number in range(amount)}
-    ghosts = len(ids.keys() - asked)
-    duplicates, allowed = len(taken) - len(ids), max(2, 20 * amount // 10_000)
+    # A registration whose response was lost may have been stored: its email is not a ghost.
+    requested = {f"load{number}@example.com" for number in range(amount)}
+    ghosts = len(ids.keys() - requested)
+    duplicates, allowed = len(accepted) - len(ids), max(2, 20 * amount // 10_000)
     other_ids = sum(len(one) > 1 for one in ids.values())
     killed = ", ".join(f"{count} {name}" for name, count in sorted(kills.items()))
     return [
-        Row(f"{len(done)} registrations, kills: {killed}: mails lost", str(len(missing)), "0", not missing),
-        Row("the same: ghost mails", str(ghosts), "0", not ghosts),
-        Row("the same: mails that came twice", str(duplicates), f"≤ {allowed}", duplicates <= allowed),
+        Row(f"{len(done)} registrations, kills: {killed}: emails lost", str(len(missing)), "0", not missing),
+        Row("the same: ghost emails", str(ghosts), "0", not ghosts),
+        Row("the same: emails delivered twice", str(duplicates), f"≤ {allowed}", duplicates <= allowed),
         Row("the same: of these with another Message-ID", str(other_ids), "0", not other_ids),
-        Row("the same: last mail after the last registration", f"{waited:.1f} s", "≤ 30 s", waited <= 30),
+        Row("the same: last email after the last registration", f"{waited:.1f} s", "≤ 30 s", waited <= 30),
     ]  # fmt: skip
 
 
 def _freeze_redis(url: str) -> None:
-    """Redis stops answering for a second, and then has forgotten everything."""
+    """Freezes Redis for a second and then deletes its data."""
     from redis import Redis
     from redis.exceptions import RedisError
 
@@ -331,7 +337,7 @@ def _freeze_redis(url: str) -> None:
 
 
 async def _burst(url: str) -> None:
-    """200 logins at once; says so when they begin."""
+    """Sends 200 concurrent logins; prints a line when they start."""
     async with httpx.AsyncClient(base_url=url, timeout=60, trust_env=False, limits=httpx.Limits()) as client:
         body = {"email": "ann@example.com", "password": PASSWORD}
         print(flush=True)

@@ -1,5 +1,5 @@
-"""What the programs beside the evaluation's data judge: `bench.adapters:title_search` and `…_postgres` by
-`eval_search.py`, `recommender` by `eval_recs.py`, `reranker` by `eval_rerank.py`."""
+"""Adapters for the evaluation programs: `bench.adapters:title_search` and `…_postgres` for `eval_search.py`,
+`recommender` for `eval_recs.py`, `reranker` for `eval_rerank.py`."""
 
 import asyncio
 import atexit
@@ -23,7 +23,7 @@ from movie_core.search.movies import Movie, MovieQuery
 
 
 def movie_of(doc: Mapping[str, Any]) -> Movie:
-    """A movie of the evaluation's documents."""
+    """Converts a document of the evaluation to a movie."""
     return Movie(
         id=str(doc["movie_id"]),
         title=doc["title"],
@@ -36,7 +36,7 @@ def movie_of(doc: Mapping[str, Any]) -> Movie:
 
 
 class TitleSearch:
-    """SQLite in a temporary folder, in process, with the whole page that the API would show."""
+    """In-process search on SQLite in a temporary folder; it loads the same page as the API."""
 
     def __init__(self) -> None:
         self._folder = tempfile.TemporaryDirectory(prefix="movie-bench-")
@@ -60,7 +60,7 @@ def title_search() -> TitleSearch:
 
 
 class PostgresTitleSearch:
-    """PostgreSQL on a socket, started for this."""
+    """Search on a PostgreSQL server of its own."""
 
     def __init__(self) -> None:
         stack = ExitStack()
@@ -85,42 +85,42 @@ def title_search_postgres() -> PostgresTitleSearch:
 
 
 class Recommendations:
-    """The model that recommends, asked in the user's own present: the time of the last rating of the history."""
+    """The recommendation model, evaluated at the time of the last rating of the user's history."""
 
     def fit(self, interactions: Sequence[tuple[int, int, float, int]], items: Sequence[Mapping[str, Any]]) -> None:
         films = sorted(map(_film, items), key=lambda film: film.id)
-        number = {film.id: place for place, film in enumerate(films)}
-        people: dict[int, int] = {}
-        told = RatingColumns(
-            np.array([people.setdefault(user, len(people)) for user, _, _, _ in interactions]),
-            np.array([number[str(movie)] for _, movie, _, _ in interactions]),
+        index = {film.id: place for place, film in enumerate(films)}
+        user_index: dict[int, int] = {}
+        columns = RatingColumns(
+            np.array([user_index.setdefault(user, len(user_index)) for user, _, _, _ in interactions]),
+            np.array([index[str(movie)] for _, movie, _, _ in interactions]),
             np.array([2 * stars for _, _, stars, _ in interactions], np.float32),
             np.array([at for _, _, _, at in interactions], np.float64),
         )
         newest = datetime.fromtimestamp(max(at for _, _, _, at in interactions), UTC)
-        self._model = EaseModel.fit(films, told, newest)
+        self._model = EaseModel.fit(films, columns, newest)
         self._films = {film.id: film for film in films}
 
     def recommend(self, user: int, history: Sequence[tuple[int, float, int]], k: int) -> list[int]:
         now = datetime.fromtimestamp(history[-1][2], UTC)
-        found = self._model.top(self._profile(history), now, limit=k)
-        return [int(self._model.ids[place]) for place, _ in found]
+        scored = self._model.top(self._profile(history), now, limit=k)
+        return [int(self._model.ids[place]) for place, _ in scored]
 
     def _profile(self, history: Sequence[tuple[int, float, int]]) -> Profile:
         return self._model.profile([(str(movie), 2 * stars) for movie, stars, _ in history])
 
 
 class PersonalOrder(Recommendations):
-    """The order that taste gives to the first `ORDERED` results of a search; the others stay where they are."""
+    """Personal order: affinities reorder the first `ORDERED` results of a search; the others keep their order."""
 
     def rerank(
         self, user: int, history: Sequence[tuple[int, float, int]], query: str, results: Sequence[tuple[int, float]]
     ) -> list[int]:
         movies = [self._films[str(movie)] for movie, _ in results]
         head = movies[:ORDERED]
-        taste = self._model.affinities(self._profile(history), [movie.id for movie in head])
+        affinities = self._model.affinities(self._profile(history), [movie.id for movie in head])
         rated = frozenset(str(movie) for movie, _, _ in history)
-        return [int(movie.id) for movie in (*personal_order(query, head, taste, rated), *movies[ORDERED:])]
+        return [int(movie.id) for movie in (*personal_order(query, head, affinities, rated), *movies[ORDERED:])]
 
 
 def _film(item: Mapping[str, Any]) -> Movie:

@@ -1,6 +1,6 @@
-"""The database under what operations do to it: migrations beside writers, and a disk that is lost.
+"""The database during operations: migrations beside concurrent writers, dump and restore, and a lost disk.
 
-Both begin with ratings of 2,000 users, 100,000 or (with --full) a million.
+All start with ratings of 2,000 users, 100,000 or (with --full) a million.
 """
 
 import asyncio
@@ -49,17 +49,17 @@ from movie_core.errors import StoreUnavailable
 ROOT = Path(__file__).parents[1]
 USERS = 2_000
 WRITES = 200
-"""Ratings written a second while the schema changes."""
+"""Ratings written per second during a migration."""
 WRITING_SECONDS = 8.0
 RATINGS_SINCE = "0003"
-"""The revision that made the table of ratings."""
+"""The revision that created the table of ratings."""
 ARCHIVED_SECONDS = 75.0
-"""For which ratings are written before the disk is lost: longer than the log may wait to be archived."""
+"""Seconds of writing before the disk is lost: longer than the maximum delay of archiving the log."""
 RECOVERY_POINT, RECOVERY = 300.0, 600.0
-"""Seconds that may be lost, and that recovery may take."""
+"""Recovery point and recovery time objectives (RPO, RTO), in seconds."""
 MOVIES = "/api/v1/movies/"
 DURABLE = ("fsync=on", "full_page_writes=on", "synchronous_commit=on")
-"""What PostgreSQL does unless told otherwise; servers for tests do without."""
+"""Defaults of PostgreSQL that servers for tests disable."""
 
 
 def _amount(is_full: bool) -> int:
@@ -70,30 +70,30 @@ def _amount(is_full: bool) -> int:
 
 
 def migrating(before: str | None, *, is_full: bool) -> Iterator[Row]:
-    """Each migration since there are ratings, beside writers; then the newest beside the version before it."""
+    """Runs each migration after `RATINGS_SINCE` beside writers, then the newest beside the previous version."""
     with own_postgres(*DURABLE) as server:
         with postgres_database(server.url) as url:
             upgrade_to(url, RATINGS_SINCE)
             asyncio.run(_fill(url, _amount(is_full)))
             for number in range(int(RATINGS_SINCE) + 1, int(newest_revision()) + 1):
                 yield _beside_writers(url, f"{number:04}")
-        before = before or _version_before()
+        before = before or _previous_version()
         if before is None:
-            print("     migrating: the version before is left out; it needs the project's git history", flush=True)
+            print("     migrating: the previous version is skipped; it requires the project's git history", flush=True)
             return
         with tempfile.TemporaryDirectory() as folder:
             tree = Path(folder, "before")
             _git("worktree", "add", "--detach", str(tree), before)
             try:
                 python = _installed(tree, Path(folder, "venv"))
-                yield from _beside_version_before(server, python, _amount(is_full))
-                yield from _suite_of_version_before(server, tree, python)
+                yield from _beside_previous_version(server, python, _amount(is_full))
+                yield from _suite_of_previous_version(server, tree, python)
             finally:
                 _git("worktree", "remove", "--force", str(tree))
 
 
 def _beside_writers(url: str, revision: str) -> Row:
-    """Ratings are written through our own store while another process migrates."""
+    """Writes ratings through our own store while another process migrates."""
 
     async def write() -> tuple[list[float], int]:
         engine = create_engine(url)
@@ -105,9 +105,9 @@ def _beside_writers(url: str, revision: str) -> Row:
         async def put(number: int, due: float) -> None:
             nonlocal failed
             now = datetime.now(UTC)
-            given = NewRating(f"film{number % 700}", f"Film {number % 700}", 1990, number % 19 / 2 + 1, now)
+            rating = NewRating(f"film{number % 700}", f"Film {number % 700}", 1990, number % 19 / 2 + 1, now)
             try:
-                await store.put(random.choice(users), [given], now)
+                await store.put(random.choice(users), [rating], now)
             except StoreUnavailable:
                 failed += 1
             times.append(time.perf_counter() - due)
@@ -137,7 +137,7 @@ def _beside_writers(url: str, revision: str) -> Row:
 
 
 def _installed(tree: Path, place: Path) -> Path:
-    """The interpreter of an environment with that tree's command line, and the packages that are installed here."""
+    """Creates a virtual environment with the source tree and the packages installed here. Returns its interpreter."""
     venv.create(place, symlinks=True)
     (packages,) = place.glob("lib/*/site-packages")
     (packages / "before.pth").write_text(f"{tree / 'src'}\n{sysconfig.get_path('purelib')}\n")
@@ -148,8 +148,8 @@ def _installed(tree: Path, place: Path) -> Path:
     return python
 
 
-def _beside_version_before(server: OwnServer, python: Path, amount: int) -> Iterator[Row]:
-    """The version before serves while the newest migrates, and afterwards."""
+def _beside_previous_version(server: OwnServer, python: Path, amount: int) -> Iterator[Row]:
+    """Runs the previous version during the newest migration, and afterwards."""
     with own_redis() as redis, postgres_database(server.url) as url, tempfile.TemporaryDirectory() as folder:
         deployment = Deployment(Path(folder), server, redis, url)
         del deployment.environ["PYTHONPATH"]
@@ -168,8 +168,8 @@ def _beside_version_before(server: OwnServer, python: Path, amount: int) -> Iter
     slowest = max(answer.seconds for answer in answers)
     failed = len(answers) - statuses[200]
     if failed:
-        print(f"     answers by status: {dict(statuses)}", flush=True)
-    what = f"{len(answers):,} PUTs to the version before, while this one migrates ({seconds:.1f} s)"
+        print(f"     responses by status: {dict(statuses)}", flush=True)
+    what = f"{len(answers):,} PUTs to the previous version during the newest migration ({seconds:.1f} s)"
     yield Row(f"{what}: slowest, failed", f"{_ms(slowest)}, {failed}", "≤ 1,000 ms, 0", slowest <= 1 and not failed)
 
 
@@ -182,14 +182,14 @@ async def _migrated_beside(deployment: Deployment, url: str, writes: Iterator[by
     assert await done.wait() == 0
     seconds = time.perf_counter() - began
     answers = await writing
-    found = await _fetch(url, "SELECT version_num FROM alembic_version")
-    assert found[0]["version_num"] == newest_revision()
+    rows = await _fetch(url, "SELECT version_num FROM alembic_version")
+    assert rows[0]["version_num"] == newest_revision()
     return answers, seconds
 
 
-def _suite_of_version_before(server: OwnServer, tree: Path, python: Path) -> Iterator[Row]:
-    """Its own tests of what it keeps in PostgreSQL, each on a database that this version has made."""
-    # New databases are copies of this one. Its revision is told as the one that the version before knows.
+def _suite_of_previous_version(server: OwnServer, tree: Path, python: Path) -> Iterator[Row]:
+    """Runs the previous version's tests of its PostgreSQL stores on databases with the newest schema."""
+    # New databases are copies of this one. Its revision is set to the newest that the previous version knows.
     template = make_url(server.url).set(database="template1").render_as_string(hide_password=False)
     migrate(template)
     versions = (tree / "src/movie_adapters").rglob("migrations/versions/[0-9]*.py")
@@ -200,26 +200,26 @@ def _suite_of_version_before(server: OwnServer, tree: Path, python: Path) -> Ite
     environ = os.environ | {"TEST_DATABASE_URL": server.url}
     arguments = ("-m", "pytest", "-n", "2", "-k", "postgres or servers", "-p", "no:cacheprovider", *files)
     done = subprocess.run([python, *arguments], cwd=tree, env=environ, capture_output=True, text=True, check=False)
-    said = done.stdout.strip().splitlines()
+    output = done.stdout.strip().splitlines()
     if done.returncode:
-        print("\n".join(f"     {line}" for line in said[-20:]), flush=True)
-    told = next((line for line in reversed(said) if "passed" in line or "failed" in line), "nothing")
+        print("\n".join(f"     {line}" for line in output[-20:]), flush=True)
+    summary = next((line for line in reversed(output) if "passed" in line or "failed" in line), "nothing")
     yield Row(
-        f"tests of the version before ({len(files)} files) on the newest schema",
-        told.split(" in ")[0],
+        f"tests of the previous version ({len(files)} files) on the newest schema",
+        summary.split(" in ")[0],
         "all passed",
         not done.returncode,
     )
 
 
-def _version_before() -> str | None:
-    """The last commit without the newest migration."""
+def _previous_version() -> str | None:
+    """Returns the last commit without the newest migration."""
     newest = next((ROOT / "src/movie_adapters/sql/migrations/versions").glob(f"{newest_revision()}_*.py"))
     try:
-        made = _git("log", "--diff-filter=A", "--format=%H", "--", str(newest.relative_to(ROOT)))
+        commits = _git("log", "--diff-filter=A", "--format=%H", "--", str(newest.relative_to(ROOT)))
     except (OSError, subprocess.CalledProcessError):
         return None
-    return f"{made.split()[-1]}^" if made else None
+    return f"{commits.split()[-1]}^" if commits else None
 
 
 def _git(*arguments: str) -> str:
@@ -231,7 +231,7 @@ def _git(*arguments: str) -> str:
 
 
 def restoring(*, is_full: bool) -> Iterator[Row]:
-    """A dump and its restoration; then base backup, archived log, and a server whose disk is gone."""
+    """Measures dump and restore; then recovery from a base backup and the archived log after the loss of the disk."""
     amount = _amount(is_full)
     settings = yaml.safe_load((ROOT / "deploy/compose/backup.yaml").read_text())["services"]["postgres"]["command"][
         2::2
@@ -242,7 +242,7 @@ def restoring(*, is_full: bool) -> Iterator[Row]:
         redis = stack.enter_context(own_redis())
         backup = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="backup-", dir="/tmp")))
         for path in (folder, backup):
-            path.chmod(0o777)  # of whoever runs the server
+            path.chmod(0o777)  # accessible to the user who runs the server
         postgres = stack.enter_context(
             own_postgres(*DURABLE, *(setting.replace("/backup", str(backup)) for setting in settings))
         )
@@ -268,10 +268,10 @@ def _dumped(postgres: OwnServer, programs: Path, folder: Path, amount: int) -> I
         restored = time.perf_counter()
         same = asyncio.run(_digest(postgres.url)) == asyncio.run(_digest(copy))
     size = (folder / "dump").stat().st_size / 1e6
-    told = f"{dumped - began:.1f} + {restored - dumped:.1f} s"
-    what = f"{amount:,} ratings, dump ({size:.0f} MB) and restoration"
-    yield Row(what, told, f"≤ {RECOVERY:.0f} s", restored - dumped <= RECOVERY)
-    yield Row("the same: sums of all accounts, ratings and mails equal", str(same), "True", same)
+    figure = f"{dumped - began:.1f} + {restored - dumped:.1f} s"
+    what = f"{amount:,} ratings, dump ({size:.0f} MB) and restore"
+    yield Row(what, figure, f"≤ {RECOVERY:.0f} s", restored - dumped <= RECOVERY)
+    yield Row("the same: checksums of all accounts, ratings and emails equal", str(same), "True", same)
 
 
 def _disk_lost(deployment: Deployment, programs: Path, backup: Path, amount: int) -> Iterator[Row]:
@@ -288,7 +288,7 @@ def _disk_lost(deployment: Deployment, programs: Path, backup: Path, amount: int
     began = time.perf_counter()
     run_as_server(("sh", ROOT / "deploy/postgres/backup.sh"), environ)
     seconds = time.perf_counter() - began
-    yield Row(f"base backup of {amount:,} ratings, others at work", f"{seconds:.1f} s", "-", True)
+    yield Row(f"base backup of {amount:,} ratings under load", f"{seconds:.1f} s", "-", True)
 
     before = asyncio.run(_digest(postgres.url, "load"))
     with httpx.Client(base_url=f"http://127.0.0.1:{deployment.ports[0]}", timeout=20, trust_env=False) as client:
@@ -296,7 +296,7 @@ def _disk_lost(deployment: Deployment, programs: Path, backup: Path, amount: int
         answers = run(steady(deployment.ports, _writes(deployment, first=USERS - 40), 20, ARCHIVED_SECONDS))
         acknowledged = sum(answer.status == 200 for answer in answers)
         newest = datetime.now(UTC)
-        # Just before the end, so that no archive knows: a logout, and a mail that goes out.
+        # Just before the loss, so not archived: a logout, and an email that is delivered.
         bearer = {"Authorization": f"Bearer {tokens['access']}"}
         client.post(f"{AUTH}logout/", headers=bearer).raise_for_status()
         body = {"email": "late@example.com", "username": "late", "password": PASSWORD}
@@ -331,32 +331,30 @@ def _disk_lost(deployment: Deployment, programs: Path, backup: Path, amount: int
         recovered = time.perf_counter() - began
         refreshed = client.post(f"{AUTH}jwt/token/refresh/", json={"refresh": tokens["refresh"]}).status_code
         used = client.get("/api/v1/users/me/", headers=bearer).status_code
-        time.sleep(10)  # in which a worker would have sent what waits
+        time.sleep(10)  # time for a worker to send pending emails
         again = len(deployment.mails()) - mails
-    kept = asyncio.run(_fetch(postgres.url, "SELECT max(rated_at) AS newest FROM ratings WHERE rating = 9.5"))
-    lost = (newest - kept[0]["newest"]).total_seconds()
+    rows = asyncio.run(_fetch(postgres.url, "SELECT max(rated_at) AS newest FROM ratings WHERE rating = 9.5"))
+    lost = (newest - rows[0]["newest"]).total_seconds()
     same = asyncio.run(_digest(postgres.url, "load")) == before
     yield Row(
-        f"disk lost after {acknowledged:,} more ratings: seconds of them lost",
+        f"disk lost after {acknowledged:,} more ratings: seconds of data lost",
         f"{lost:.0f} s",
         f"≤ {RECOVERY_POINT:.0f} s",
         0 <= lost <= RECOVERY_POINT,
     )
+    yield Row("the same: time until the next login", f"{recovered:.1f} s", f"≤ {RECOVERY:.0f} s", recovered <= RECOVERY)
+    yield Row("the same: checksums of the earlier data equal", str(same), "True", same)
     yield Row(
-        "the same: until somebody logs in again", f"{recovered:.1f} s", f"≤ {RECOVERY:.0f} s", recovered <= RECOVERY
-    )
-    yield Row("the same: sums of what was there before equal", str(same), "True", same)
-    yield Row(
-        "the same: a refresh token, an access token of a session that had ended",
+        "the same: status of a refresh token and an access token of an ended session",
         f"{refreshed}, {used}",
         "401, 401",
         (refreshed, used) == (401, 401),
     )
-    yield Row(f"the same: of {mails} mails sent again", str(again), "0", again == 0 < mails)
+    yield Row(f"the same: emails sent again, of {mails}", str(again), "0", again == 0 < mails)
 
 
 def _until_promoted(programs: Path, environ: Mapping[str, str]) -> None:
-    """Until PostgreSQL has gone through its log and takes writes."""
+    """Waits until PostgreSQL has replayed its log and accepts writes."""
     for _ in range(6000):
         done = subprocess.run(
             (programs / "psql", "-Atc", "SELECT pg_is_in_recovery()"),
@@ -368,14 +366,14 @@ def _until_promoted(programs: Path, environ: Mapping[str, str]) -> None:
         if done.stdout.strip() == "f":
             return
         time.sleep(0.1)
-    raise RuntimeError("PostgreSQL does not come to the end of its log")
+    raise RuntimeError("PostgreSQL did not finish replaying its log")
 
 
-# --- what is there, and who writes
+# --- data and writers
 
 
 async def _fill(url: str, amount: int) -> None:
-    """Accounts that can log in, each with as many ratings."""
+    """Creates users with a password and an equal number of ratings each."""
     from argon2 import PasswordHasher
 
     hashed = PasswordHasher(time_cost=2, memory_cost=19_456, parallelism=1).hash(PASSWORD)
@@ -403,30 +401,34 @@ def _account(number: int) -> dict[str, str]:
 
 
 def _writes(deployment: Deployment, first: int = 1) -> Iterator[bytes]:
-    """Requests of 40 users to rate movies that a search has shown them."""
+    """Yields requests of 40 users to rate movies returned by a search."""
     with httpx.Client(base_url=f"http://127.0.0.1:{deployment.ports[0]}", timeout=20, trust_env=False) as client:
         deployment.behave(fail_rate=0)
         logins = (client.post(f"{AUTH}login/", json=_account(first + number)) for number in range(40))
         tokens = [answer.raise_for_status().json()["access"] for answer in logins]
-        found = client.get(MOVIES, params={"query": "river", "limit": 100}).raise_for_status().json()
-        time.sleep(1)  # until they are written down
-    ids = [item["id"] for item in found["items"]]
+        page = client.get(MOVIES, params={"query": "river", "limit": 100}).raise_for_status().json()
+        time.sleep(1)  # until the movies are stored
+    ids = [item["id"] for item in page["items"]]
     body = b'{"rating": 9.5}'
     wanted = itertools.cycle(itertools.product(ids, tokens))
     return (post_of(f"{MOVIES}{movie}/rating/", body, token, b"PUT") for movie, token in wanted)
 
 
-async def _digest(url: str, only: str = "") -> list[tuple[int, int]]:
-    """How many rows there are, and a sum over what is in them; of accounts whose names begin so."""
-    whose = f"IN (SELECT id FROM users WHERE username LIKE '{only}%')"
-    # Not when they logged in last, as some do while this is measured.
+async def _digest(url: str, prefix: str = "") -> list[tuple[int, int]]:
+    """Returns the number of rows and a checksum of their content per table; only of usernames with that prefix."""
+    whose = f"IN (SELECT id FROM users WHERE username LIKE '{prefix}%')"
+    # Without the time of the last login, which changes during the measurement.
     accounts = "(SELECT id, email, username, password_hash, is_active, created_at FROM users)"
-    asked = [f"{accounts} r WHERE id {whose}", f"ratings r WHERE user_id {whose} AND rating <> 9.5"]
-    if not only:
-        asked += ["mails r", "links r", "sessions r", "rating_versions r"]
+    sources = [f"{accounts} r WHERE id {whose}", f"ratings r WHERE user_id {whose} AND rating <> 9.5"]
+    if not prefix:
+        sources += ["mails r", "links r", "sessions r", "rating_versions r"]
     rows = [
-        (await _fetch(url, f"SELECT count(*) AS rows, sum(hashtextextended(r::text, 0)::numeric) AS sum FROM {one}"))[0]
-        for one in asked
+        (
+            await _fetch(
+                url, f"SELECT count(*) AS rows, sum(hashtextextended(r::text, 0)::numeric) AS sum FROM {source}"
+            )
+        )[0]
+        for source in sources
     ]
     return [(int(row["rows"]), int(row["sum"] or 0)) for row in rows]
 

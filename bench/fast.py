@@ -1,8 +1,9 @@
-"""The fast path: warm searches beside raw ASGI on the same server, and the cache under stampedes, expiry and faults.
+"""The fast path: cached searches compared with raw ASGI on the same server, and the cache under stampedes, expiry and
+faults.
 
-Everything is a process of its own: API processes, the third party's stand-in, Redis. For shares the server has one core
-and the client another; rounds of the raw application and of searches take turns, so that both meet the same machine.
-The processes write their logs, one line for each search, to files; the raw application has nothing to log.
+Everything is a process of its own: API processes, the third party's stand-in, Redis. For relative throughput, server
+and client have one core each; rounds of the raw application and of searches alternate, so that both run under the same
+conditions. The processes write their logs, one line per search, to files; the raw application logs nothing.
 """
 
 import asyncio
@@ -40,23 +41,22 @@ AUTH = "/api/v1/authentication/"
 ACCOUNT = {"email": "ann@example.com", "password": "copper lantern walks home"}
 SECRET = "only for measuring on this machine"
 PUBLIC_URL = "http://127.0.0.1:8000"
-"""Of every process, whatever its port, so that one token is good for all."""
+"""Public URL of every process, so that one token is valid for all."""
 DEADLINE = 3.2
-"""Seconds in which every search is answered."""
+"""Maximum response time of a search, in seconds."""
 ROUND_SECONDS = 0.6
 MEBIBYTE = 1 << 20
 CACHE_MEBIBYTES = 64
-"""For 100,000 queries; fewer have as much less."""
+"""Cache size for 100,000 queries; scaled down for fewer."""
 OWN_MEBIBYTES = 16
-"""What a process may grow by beside its cache: requests under way, log records, and memory that the allocator keeps in
-pieces."""
+"""Allowed growth of a process besides its cache: outstanding requests, log records, and fragmented memory."""
 
 T = TypeVar("T")
 
 
 @dataclass(frozen=True, slots=True)
 class Server:
-    """A process that answers HTTP."""
+    """A process that serves HTTP."""
 
     process: subprocess.Popen[bytes]
     port: int
@@ -66,31 +66,31 @@ class Server:
         return f"http://127.0.0.1:{self.port}"
 
     def cpu(self) -> float:
-        """Seconds of the processor that it has used."""
+        """Returns the CPU seconds used."""
         fields = Path(f"/proc/{self.process.pid}/stat").read_text().rpartition(")")[2].split()
         return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
 
     def memory(self) -> float:
-        """Resident mebibytes."""
+        """Returns the resident memory in MiB."""
         pages = int(Path(f"/proc/{self.process.pid}/statm").read_text().split()[1])
         return pages * os.sysconf("SC_PAGE_SIZE") / MEBIBYTE
 
 
 class StandIn:
-    """The third party's stand-in, by its controls."""
+    """Client of the stand-in's control interface."""
 
     def __init__(self, server: Server) -> None:
         self.server = server
         self._client = httpx.Client(base_url=server.url, trust_env=False)
 
     def behave(self, **changes: object) -> None:
-        """Fields of `movie_standin.server.Behaviour`; forgets the calls."""
+        """Sets fields of `movie_standin.faults.Behaviour`, and clears the recorded calls."""
         self._client.post("/_control", json=changes).raise_for_status()
         self._client.delete("/_calls").raise_for_status()
 
-    def learn(self, queries: Sequence[str]) -> None:
-        """Have it look these up now. It reads its whole list for each, and would be late if they came at once; what is
-        measured is not its haste. It keeps some 250."""
+    def warm_up(self, queries: Sequence[str]) -> None:
+        """Fills the stand-in's own cache of about 250 queries. It scans its whole list for a new query, which would
+        delay concurrent responses and distort the measurement."""
         self.behave(latency_ms=0, script=[])
         for query in queries:
             self._client.get("/movies/", params={"query": query}).raise_for_status()
@@ -99,12 +99,12 @@ class StandIn:
         return int(self._client.get("/_calls").json()["total"])
 
     def times(self) -> list[float]:
-        """Of the last thousand calls, in seconds."""
+        """Returns the times of the last thousand calls, in seconds."""
         return [call["at"] for call in self._client.get("/_calls").json()["calls"]]
 
 
 class Place:
-    """A folder with an account in its database, where processes are started; `environ` is what all of them get."""
+    """A working directory with a database and one user; `environ` are environment variables of all its processes."""
 
     def __init__(self, folder: Path, **environ: str) -> None:
         self.folder = folder
@@ -124,7 +124,7 @@ class Place:
         self._access = self._issuer.read(self.token)
 
     def _log_in(self) -> str:
-        # A source that nobody asks: the bundled films needn't be loaded.
+        # With a third-party source, which is never called, the bundled films are not loaded.
         with (
             self.api("http://127.0.0.1:9") as api,
             httpx.Client(base_url=api.url, trust_env=False, timeout=20) as client,
@@ -135,7 +135,7 @@ class Place:
             return str(client.post(f"{AUTH}login/", json=ACCOUNT).json()["access"])
 
     def tokens(self, count: int) -> list[str]:
-        """Tokens of the same session, each another."""
+        """Returns different tokens of the same session."""
         return [self._issuer.issue(replace(self._access, token_id=new_id())) for _ in range(count)]
 
     def ask(self, query: str, offset: int = 0) -> bytes:
@@ -146,14 +146,14 @@ class Place:
         self, source_url: str | None = None, redis_url: str | None = None, *, core: int | None = None, **settings: str
     ) -> Iterator[Server]:
         """`movie-search serve`; `settings` are variables without their prefix, in lower case."""
-        given = {"source_url": source_url, "redis_url": redis_url, **settings}
-        environ = {f"MOVIE_{name.upper()}": value for name, value in given.items() if value is not None}
+        values = {"source_url": source_url, "redis_url": redis_url, **settings}
+        environ = {f"MOVIE_{name.upper()}": value for name, value in values.items() if value is not None}
         with self._serving([PROGRAM, "serve"], core, environ, "/health/live") as server:
             yield server
 
     @contextmanager
     def upstream(self, **behaviour: object) -> Iterator[StandIn]:
-        """It fails never and answers after 20 ms, unless told otherwise."""
+        """Runs the stand-in; by default it never fails and responds after 20 ms."""
         with self._serving([PROGRAM, "upstream"], None, {}, "/_control") as server:
             stand_in = StandIn(server)
             stand_in.behave(**{"fail_rate": 0, "latency_ms": 20, **behaviour})
@@ -176,7 +176,7 @@ class Place:
             process = subprocess.Popen(
                 [*command, "--port", str(port)], cwd=self.folder, env=self.environ | environ, stdout=log, stderr=log
             )
-        # Before it has threads: those that come later stay on the same cores. Ours are not its.
+        # Before it starts threads, which inherit the affinity; otherwise it would inherit ours.
         os.sched_setaffinity(process.pid, self.cores if core is None else {core})
         server = Server(process, port)
         try:
@@ -195,22 +195,32 @@ class Place:
 
 
 def fast(*, is_full: bool) -> Iterator[Row]:
-    """Everything in turn, each on new processes."""
+    """Runs all measurements, each on new processes."""
     if not hasattr(os, "sched_setaffinity") or "TEST_REDIS_URL" in os.environ:
-        print("     fast: left out; it needs Linux, and a Redis of its own to freeze (unset TEST_REDIS_URL)")
+        print("     fast: skipped; it requires Linux, and a Redis of its own to freeze (unset TEST_REDIS_URL)")
         return
     with tempfile.TemporaryDirectory() as folder:
         place = Place(Path(folder))
-        for measure in (_warm, _limited, _failing, _stampedes, _hot_key, _holders, _memory, _redis_away, _browsing):
+        for measure in (
+            _warm,
+            _limited,
+            _failing,
+            _stampedes,
+            _hot_key,
+            _holders,
+            _memory,
+            _redis_unavailable,
+            _browsing,
+        ):
             yield from measure(place, is_full)
 
 
-# --- shares of raw ASGI
+# --- throughput relative to raw ASGI
 
 
 @dataclass(frozen=True, slots=True)
 class Pair:
-    """An API process and the raw application with the same answer, on one core; we are on another."""
+    """An API process and the raw application with the same response, on one core; this process has another."""
 
     api: Server
     raw: Server
@@ -244,9 +254,9 @@ def _warm(place: Place, is_full: bool) -> Iterator[Row]:
             run(hammer(pair.api.port, itertools.repeat(pair.ask), 2.0, pair.api.cpu, count)) for count in (32, 1000)
         )
         goodput = many.statuses[200] / many.seconds / few.rate
-        yield Row("answers a second to 1,000 clients, share of those to 32", f"{goodput:.2f}", "≥ 0.90", goodput >= 0.9)
+        yield Row("responses/s to 1,000 clients, relative to 32 clients", f"{goodput:.2f}", "≥ 0.90", goodput >= 0.9)
         memory = pair.api.memory()
-        yield Row("memory of the API process after that", f"{memory:.0f} MiB", "≤ 160 MiB", memory <= 160)
+        yield Row("memory of the API process afterwards", f"{memory:.0f} MiB", "≤ 160 MiB", memory <= 160)
 
 
 def _limited(place: Place, is_full: bool) -> Iterator[Row]:
@@ -269,43 +279,43 @@ def _failing(place: Place, is_full: bool) -> Iterator[Row]:
 def _rounds(
     pair: Pair, is_full: bool, requests: Callable[[], Iterator[bytes]] | None = None
 ) -> list[tuple[Stretch, Stretch]]:
-    """Raw and search, raw and search, and so on; more of them where some are disturbed."""
+    """Alternates rounds of the raw application and of searches; repeats more if some are disturbed."""
     wanted = 25 if is_full else 7
     rounds: list[tuple[Stretch, Stretch]] = []
     while len(_undisturbed(rounds)) < wanted and len(rounds) < 3 * wanted:
-        asked = itertools.repeat(pair.ask) if requests is None else requests()
+        searches = itertools.repeat(pair.ask) if requests is None else requests()
         raw = run(hammer(pair.raw.port, itertools.repeat(pair.ask), ROUND_SECONDS, pair.raw.cpu))
-        rounds.append((raw, run(hammer(pair.api.port, asked, ROUND_SECONDS, pair.api.cpu))))
+        rounds.append((raw, run(hammer(pair.api.port, searches, ROUND_SECONDS, pair.api.cpu))))
     return rounds
 
 
 def _undisturbed(rounds: Sequence[tuple[Stretch, Stretch]]) -> list[tuple[Stretch, Stretch]]:
-    """Those in which both servers had their core to themselves. Where another process of the machine took from it, or
-    from ours so that we asked too slowly, a round says nothing about rates."""
+    """Returns the rounds in which both servers used at least 90 % of their core. A round is disturbed, and its rates
+    are meaningless, if another process of the machine used that core or the client's."""
     return [each for each in rounds if min(side.cpu / side.seconds for side in each) >= 0.9]
 
 
 def _share_rows(
     name: str, rounds: Sequence[tuple[Stretch, Stretch]], goal: float, cpu_goal: float | None = None
 ) -> Iterator[Row]:
-    """Rates are medians of undisturbed rounds, processor time is that of all."""
+    """Rates are medians of undisturbed rounds; CPU time is the total of all rounds."""
     clean = _undisturbed(rounds)
-    is_telling = len(clean) >= 3
+    is_significant = len(clean) >= 3
     share = statistics.median(search.rate / raw.rate for raw, search in clean or rounds)
     rates = [statistics.median(each.rate for each in side) for side in zip(*(clean or rounds), strict=True)]
     costs = [sum(each.cpu for each in side) / sum(each.count for each in side) for side in zip(*rounds, strict=True)]
-    told = "{1:,.0f} of {0:,.0f}".format(*rates)
-    is_good = is_telling and share >= goal
-    yield Row(f"{name}: share of raw ({told}/s)", f"{share:.2f}", f"≥ {goal:.2f}", is_good)
+    rates_text = "{1:,.0f} of {0:,.0f}".format(*rates)
+    is_good = is_significant and share >= goal
+    yield Row(f"{name}: share of raw ({rates_text}/s)", f"{share:.2f}", f"≥ {goal:.2f}", is_good)
     ratio = costs[1] / costs[0]
-    told = "{1:.0f} and {0:.0f} µs".format(*(cost * 1e6 for cost in costs))
+    costs_text = "{1:.0f} and {0:.0f} µs".format(*(cost * 1e6 for cost in costs))
     goal_text = "" if cpu_goal is None else f"≤ {cpu_goal}"
-    yield Row(f"the same: CPU, multiple of raw ({told})", f"{ratio:.2f}", goal_text, ratio <= (cpu_goal or ratio))
+    yield Row(f"the same: CPU, multiple of raw ({costs_text})", f"{ratio:.2f}", goal_text, ratio <= (cpu_goal or ratio))
     statuses = sum((search.statuses for _, search in rounds), Counter[int]())
     good = statuses[200] / statuses.total()
-    yield Row(f"the same: {statuses.total():,} answers, of them 200", f"{good:.3%}", "100 %", good == 1)
-    what = "the same: undisturbed rounds (fewer: distrust the share)"
-    yield Row(what, f"{len(clean)} of {len(rounds)}", "≥ 3", is_telling)
+    yield Row(f"the same: {statuses.total():,} responses, of them 200", f"{good:.3%}", "100 %", good == 1)
+    what = "the same: undisturbed rounds (fewer: the share is unreliable)"
+    yield Row(what, f"{len(clean)} of {len(rounds)}", "≥ 3", is_significant)
 
 
 # --- the cache under many clients
@@ -321,23 +331,23 @@ def _stampedes(place: Place, _: bool) -> Iterator[Row]:
     ):
         for name, count, failures in (("1 cold key", 1, 0), ("1 key, 3 calls fail", 1, 3), ("100 cold keys", 100, 0)):
             keys = [next(titles) for _ in range(count)]
-            upstream.learn(keys)
+            upstream.warm_up(keys)
             upstream.behave(latency_ms=500, script=["503"] * failures)
-            # Each key is asked for at both.
-            asked = [((one, other)[n // count % 2].port, place.ask(keys[n % count])) for n in range(1000)]
-            answers = run(burst(asked))
+            # Each key is requested from both.
+            requests = [((one, other)[n // count % 2].port, place.ask(keys[n % count])) for n in range(1000)]
+            answers = run(burst(requests))
             calls, goal = upstream.calls(), count + failures
             yield Row(f"1,000 clients, {name}, two processes: calls", str(calls), str(goal), calls == goal)
             good = sum(answer.status == 200 for answer in answers)
             items = {(n % count, _items(answer)) for n, answer in enumerate(answers)}
             is_same = good == 1000 and len(items) == count
             figure = f"{good} with {len(items)}"
-            yield Row("the same: answered 200, with different items", figure, f"1000 with {count}", is_same)
-            yield _slowest_row("the same: slowest answer", answers, DEADLINE)
+            yield Row("the same: responses 200, different results", figure, f"1000 with {count}", is_same)
+            yield _slowest_row("the same: slowest response", answers, DEADLINE)
 
 
 def _hot_key(place: Place, is_full: bool) -> Iterator[Row]:
-    """It expires under load; who had to wait for the third party would wait 200 ms."""
+    """A cache entry expires under load; a request that waited for the third party would take 200 ms."""
     rate, seconds = (2000, 28) if is_full else (1000, 8)
     with (
         redis_server() as redis_url,
@@ -349,7 +359,7 @@ def _hot_key(place: Place, is_full: bool) -> Iterator[Row]:
         run(burst((port, place.ask("the")) for port in ports))
         answers = run(steady(ports, place.ask("the"), rate, seconds))
         times = upstream.times()
-    # Freshness ends after 0.9 to 1 s: what comes within half of that is a second call for the same expiry.
+    # Entries expire after 0.9 to 1 s: a call within half of that is a second one for the same expiry.
     expiries = 1 + sum(later - earlier > 0.5 for earlier, later in itertools.pairwise(times))
     name = f"hot key, {rate:,}/s for {seconds} s, fresh for 1 s"
     enough = expiries >= 0.6 * seconds
@@ -357,42 +367,44 @@ def _hot_key(place: Place, is_full: bool) -> Iterator[Row]:
     yield Row(f"{name}: calls in {expiries} expiries", str(len(times)), "1 each", is_one)
     yield _all_good_row(answers)
     waited = sum(answer.seconds >= 0.2 for answer in answers)
-    yield Row("the same: answers that took as long as a call", str(waited), "0", waited == 0)
-    yield _slowest_row("the same: slowest answer", answers, 0.05)
+    yield Row("the same: responses that took as long as a call", str(waited), "0", waited == 0)
+    yield _slowest_row("the same: slowest response", answers, 0.05)
     late = statistics.quantiles((answer.seconds for answer in answers), n=100)[98]
     yield Row("the same: p99", _ms(late), "≤ 25 ms", late <= 0.025)
 
 
 def _holders(place: Place, _: bool) -> Iterator[Row]:
     titles = _titles()
-    patient = "2s"  # longer than the stand-in takes
+    long_timeout = "2s"  # longer than the latency of the stand-in
     with (
         redis_server() as redis_url,
         place.upstream(latency_ms=800) as upstream,
-        place.api(upstream.server.url, redis_url, source_timeout=patient) as holder,
-        place.api(upstream.server.url, redis_url, source_timeout=patient) as other,
+        place.api(upstream.server.url, redis_url, source_timeout=long_timeout) as holder,
+        place.api(upstream.server.url, redis_url, source_timeout=long_timeout) as other,
     ):
         ask = place.ask(next(titles))
         upstream.behave()
-        answers = run(_bereft(holder, holder, ask, None))
+        answers = run(_answers_without_holder(holder, holder, ask, None))
         calls = upstream.calls()
-        yield Row("who asked first leaves: the other clients answered", _good_of(answers), "100", _are_good(answers))
+        yield Row("first client disconnects: other clients answered", _good_of(answers), "100", _are_good(answers))
         yield Row("the same: calls", str(calls), "1", calls == 1)
         for name, number in (("frozen", signal.SIGSTOP), ("killed", signal.SIGKILL)):
             ask = place.ask(next(titles))
             upstream.behave()
-            answers = run(_bereft(holder, other, ask, number))
+            answers = run(_answers_without_holder(holder, other, ask, number))
             holder.process.send_signal(signal.SIGCONT)
-            time.sleep(1.5)  # one that was frozen may go on with what it was at
+            time.sleep(1.5)  # a frozen process may continue its fetch
             calls = upstream.calls()
-            yield Row(f"who fetches is {name}: answered elsewhere", _good_of(answers), "100", _are_good(answers))
+            yield Row(f"fetching process {name}: answered by the other", _good_of(answers), "100", _are_good(answers))
             yield _slowest_row("the same: slowest of them", answers, DEADLINE)
             yield Row("the same: calls", str(calls), "≤ 2", calls <= 2)
 
 
-async def _bereft(holder: Server, other: Server, ask: bytes, number: signal.Signals | None) -> list[Answer]:
-    """What a hundred clients of one process get while another, that fetches for all, is stopped; None: while the client
-    that it fetches for leaves."""
+async def _answers_without_holder(
+    holder: Server, other: Server, ask: bytes, number: signal.Signals | None
+) -> list[Answer]:
+    """Returns the responses to a hundred clients of one process while the process that fetches for all gets a signal.
+    With `number` None, the client that started the fetch disconnects instead."""
     first = (await connect(holder.port, 1))[0]
     connections = await connect(other.port, 100)
     fetching = asyncio.create_task(first.get(ask))
@@ -411,8 +423,8 @@ async def _bereft(holder: Server, other: Server, ask: bytes, number: signal.Sign
 
 def _browsing(place: Place, _: bool) -> Iterator[Row]:
     with place.upstream() as upstream, place.api(upstream.server.url) as api:
-        asked = [place.ask("the", offset) for offset in range(0, 500, 10)]
-        answers = run(_answers_one_by_one(api.port, asked))
+        requests = [place.ask("the", offset) for offset in range(0, 500, 10)]
+        answers = run(_answers_one_by_one(api.port, requests))
         calls = upstream.calls()
     items = {item["id"] for answer in answers for item in json.loads(answer.body).get("items", ())}
     yield Row("browsing 50 pages of 10: calls", str(calls), "≤ 10", calls <= 10)
@@ -423,7 +435,7 @@ def _browsing(place: Place, _: bool) -> Iterator[Row]:
 
 
 def _memory(place: Place, is_full: bool) -> Iterator[Row]:
-    """Each answer of the third party holds 50 movies, and comes at once, whatever is asked for."""
+    """The third party responds to every query with the same 50 movies, without delay."""
     count = 100_000 if is_full else 10_000
     cap = CACHE_MEBIBYTES * count // 100_000
     movies = [{"id": number, "title": f"The long and winding title of movie {number}"} for number in range(50)]
@@ -434,8 +446,8 @@ def _memory(place: Place, is_full: bool) -> Iterator[Row]:
     ):
         run(hammer(api.port, iter([place.ask(f"warming up {n}") for n in range(500)]), 600, api.cpu, 16))
         before = api.memory()
-        asked = (place.ask(f"never asked for {number}") for number in range(count))
-        flood, misses = run(_flooded(api, asked, place.ask("hot")))
+        requests = (place.ask(f"never requests for {number}") for number in range(count))
+        flood, misses = run(_flooded(api, requests, place.ask("hot")))
         growth = api.memory() - before
     name = f"{flood.count:,} distinct queries ({flood.rate:,.0f}/s)"
     allowed = cap + OWN_MEBIBYTES
@@ -443,14 +455,14 @@ def _memory(place: Place, is_full: bool) -> Iterator[Row]:
     yield Row(f"{name}: memory grew by", f"{growth:.0f} MiB", goal, growth <= allowed)
     good = flood.statuses[200] / flood.count
     yield Row("the same: answered 200", f"{good:.3%}", "100 %", good == 1)
-    yield Row("the same: misses of a key asked for every second", str(misses), "0", misses == 0)
+    yield Row("the same: cache misses of a key requested every second", str(misses), "0", misses == 0)
 
 
-async def _flooded(api: Server, asked: Iterator[bytes], hot: bytes) -> tuple[Stretch, int]:
-    """What became of a flood, and how often a query that comes every second was not in the cache meanwhile."""
+async def _flooded(api: Server, requests: Iterator[bytes], hot: bytes) -> tuple[Stretch, int]:
+    """Sends a flood of queries. Returns its statistics, and the cache misses of one query repeated every second."""
     connection = (await connect(api.port, 1))[0]
     await connection.get(hot)
-    flood = asyncio.create_task(hammer(api.port, asked, 3600, api.cpu, 16))
+    flood = asyncio.create_task(hammer(api.port, requests, 3600, api.cpu, 16))
     misses = 0
     while not flood.done():
         misses += not _is_hit(await connection.get(hot))
@@ -460,7 +472,7 @@ async def _flooded(api: Server, asked: Iterator[bytes], hot: bytes) -> tuple[Str
     return await flood, misses
 
 
-def _redis_away(place: Place, _: bool) -> Iterator[Row]:
+def _redis_unavailable(place: Place, _: bool) -> Iterator[Row]:
     with (
         redis_server() as redis_url,
         place.upstream() as upstream,
@@ -481,11 +493,11 @@ async def _without_redis(place: Place, one: Server, other: Server, redis: int) -
     here, there = [(await connect(server.port, 1))[0] for server in (one, other)]
 
     async def cold(count: int) -> list[Answer]:
-        """Queries that nobody sent before, to both processes in turn."""
+        """Sends new queries to both processes in turn."""
         return [await (here, there)[n % 2].get(place.ask(next(titles))) for n in range(count)]
 
     async def is_shared() -> bool:
-        """Whether the one knows what the other has just fetched."""
+        """Returns whether one process has the response that the other has just fetched."""
         ask = place.ask(next(titles))
         await here.get(ask)
         return _is_hit(await there.get(ask))
@@ -506,18 +518,18 @@ async def _without_redis(place: Place, one: Server, other: Server, redis: int) -
     first, first_gone = (max(answer.seconds for answer in answers[:20]) - median for answers in (frozen, gone))
     later = statistics.median(answer.seconds for answer in frozen[20:]) - median
     good = [*frozen, *gone]
-    told = " / ".join("yes" if each else "no" for each in (is_used, not is_missed))
+    shared_text = " / ".join("yes" if each else "no" for each in (is_used, not is_missed))
     return [
-        Row("processes share answers, with Redis / without", told, "yes / no", is_used and is_missed),
-        Row("Redis frozen, first 20 cold searches: slowest, beyond usual", _ms(first), "≤ 100 ms", first <= 0.1),
-        Row("the same: p50 of the next 100, beyond usual", _ms(later), "≤ 10 ms", later <= 0.01),
-        Row("Redis goes on: used again after", f"{back:.2f} s", "≤ 5 s", again and back <= 5),
-        Row("Redis killed, first 20: slowest, beyond usual", _ms(first_gone), "≤ 50 ms", first_gone <= 0.05),
+        Row("processes share the cache, with Redis / without", shared_text, "yes / no", is_used and is_missed),
+        Row("Redis frozen, first 20 cold searches: slowest, above normal", _ms(first), "≤ 100 ms", first <= 0.1),
+        Row("the same: p50 of the next 100, above normal", _ms(later), "≤ 10 ms", later <= 0.01),
+        Row("Redis resumes: used again after", f"{back:.2f} s", "≤ 5 s", again and back <= 5),
+        Row("Redis killed, first 20: slowest, above normal", _ms(first_gone), "≤ 50 ms", first_gone <= 0.05),
         Row("frozen or killed: answered 200", _good_of(good), str(len(good)), _are_good(good)),
     ]
 
 
-# --- small things
+# --- helpers
 
 
 def run(work: Coroutine[Any, Any, T]) -> T:
@@ -525,9 +537,9 @@ def run(work: Coroutine[Any, Any, T]) -> T:
         return runner.run(work)
 
 
-async def _answers_one_by_one(port: int, asked: Sequence[bytes]) -> list[Answer]:
+async def _answers_one_by_one(port: int, requests: Sequence[bytes]) -> list[Answer]:
     connection = (await connect(port, 1))[0]
-    answers = [await connection.get(ask) for ask in asked]
+    answers = [await connection.get(ask) for ask in requests]
     connection.close()
     return answers
 
@@ -537,7 +549,7 @@ def _target(query: str, offset: int = 0) -> str:
 
 
 def _titles() -> Iterator[str]:
-    """Queries that match something, each another."""
+    """Yields different queries that have results."""
     return iter(dict.fromkeys(film.title.casefold() for film in itertools.islice(bundled_films(), 2000)))
 
 
@@ -559,7 +571,7 @@ def _good_of(answers: Sequence[Answer]) -> str:
 
 def _all_good_row(answers: Sequence[Answer]) -> Row:
     share = sum(answer.status == 200 for answer in answers) / len(answers)
-    return Row(f"the same: {len(answers):,} answers, of them 200", f"{share:.3%}", "100 %", share == 1)
+    return Row(f"the same: {len(answers):,} responses, of them 200", f"{share:.3%}", "100 %", share == 1)
 
 
 def _slowest_row(name: str, answers: Sequence[Answer], limit: float) -> Row:

@@ -1,4 +1,4 @@
-"""Ask a running HTTP server the rude questions: broken framing, stalled clients, limits, pipelining.
+"""Robustness checks of a running HTTP server: broken framing, stalled clients, limits, pipelining.
 
     python bench/http_server.py http://127.0.0.1:8000
     python bench/http_server.py http://127.0.0.1:8000 --only framing,limits
@@ -63,7 +63,7 @@ class Target:
     def parse(
         cls, url: str, *, get_path: str = GET_PATH, post_path: str = POST_PATH, page_path: str = PAGE_PATH
     ) -> Target:
-        """Read `http://host:port`; anything but a loopback address is refused."""
+        """Parses `http://host:port`; only loopback addresses are accepted."""
         parts = urlsplit(url)
         if parts.scheme != "http" or not parts.hostname:
             raise ValueError(f"need http://host:port, got {url!r}")
@@ -79,7 +79,7 @@ class Target:
 
 @dataclass(frozen=True)
 class Answer:
-    """One answer as it stood on the wire."""
+    """A raw response."""
 
     status: int
     headers: tuple[tuple[str, str], ...]
@@ -92,19 +92,19 @@ class Answer:
 
 @dataclass
 class Exchange:
-    """What came back on one connection."""
+    """The responses received on one connection."""
 
     answers: list[Answer] = field(default_factory=list)
     closed: bool = False
     """The server ended the connection (FIN or reset) before we did."""
     reset: bool = False
     leftover: bytes = b""
-    """Bytes that are no whole answer."""
+    """Bytes that do not form a complete response."""
     seconds: float = 0.0
 
     @property
     def statuses(self) -> list[int]:
-        """The final status codes, interim ones left out."""
+        """The final status codes, without interim responses."""
         return [answer.status for answer in self.answers if answer.status >= 200]
 
     def __str__(self) -> str:
@@ -222,7 +222,7 @@ async def send(
 
 @dataclass(frozen=True)
 class Case:
-    """One raw request and what may come back.
+    """A raw request and its acceptable responses.
 
     `{host}`, `{get}`, `{post}` and `{page}` in `data` are filled in from the target.
     """
@@ -234,16 +234,16 @@ class Case:
     closes: bool = True
     """The connection must end after the answer."""
     silent_close: bool = True
-    """Closing without any answer is good enough."""
+    """Closing without a response is acceptable."""
     problem: bool = False
     """The answer must be application/problem+json."""
     then: bytes = b""
-    """Sent right behind: if it is answered too, the two sides disagree about where the request ended."""
+    """A second request sent immediately after; if it is answered too, client and server disagree on the framing."""
     heads: int = 0
     half_close: bool = False
 
     def filled(self, data: bytes, target: Target) -> bytes:
-        """The bytes as they go on the wire."""
+        """The raw bytes of the request."""
         paths = {"get": target.get_path, "post": target.post_path, "page": target.page_path, "host": target.authority}
         for mark, value in paths.items():
             data = data.replace(b"{%s}" % mark.encode(), value.encode())
@@ -252,7 +252,7 @@ class Case:
 
 @dataclass(frozen=True)
 class Verdict:
-    """How one case went."""
+    """The result of a case."""
 
     group: str
     name: str
@@ -335,7 +335,7 @@ HOSTS: Final[list[Case]] = [
     _host("Host with a comma", b"Host: {host},evil.test\r\n"),
     _host("Host evil.test", b"Host: evil.test\r\n", frozenset({400, 421})),
 ]
-"""Host headers that an application must not believe."""
+"""Host headers that an application must not trust."""
 
 
 def _limit(name: str, data: bytes, want: Status) -> Case:
@@ -420,7 +420,7 @@ ODD: Final[list[Case]] = [
 
 
 async def run_case(target: Target, case: Case, *, wait: float = 1.5) -> Verdict:
-    """Send one case and judge what came back."""
+    """Sends one case and evaluates the response."""
     data = case.filled(case.data + case.then, target)
     got = await send(target, data, wait=wait, heads=case.heads, half_close=case.half_close)
     statuses = got.statuses
@@ -450,7 +450,7 @@ async def run_cases(target: Target, cases: Sequence[Case], *, at_once: int = 16)
 
 
 async def pipeline(target: Target, count: int = 100) -> Verdict:
-    """Send many GETs at once: all answered in order (told by the request id), or a clean end."""
+    """Send many GETs at once: all answered in order (identified by the request id), or a clean end."""
     requests = b"".join(
         f"GET {target.get_path} HTTP/1.1\r\nHost: {target.authority}\r\nX-Request-ID: p{number}\r\n\r\n".encode()
         for number in range(count)
@@ -472,7 +472,7 @@ def _quantile(values: Sequence[float], share: float) -> float:
 
 @dataclass
 class Stalled:
-    """What became of many stalled connections, and of another client meanwhile."""
+    """The outcome of many stalled connections, and of a concurrent client."""
 
     kind: Stall
     opened: int = 0
@@ -629,7 +629,7 @@ async def stall(
 
 @dataclass
 class Load:
-    """What a polite client saw at a fixed rate."""
+    """The results of a well-behaved client at a fixed rate."""
 
     ok: int = 0
     failed: int = 0
@@ -637,19 +637,19 @@ class Load:
     raced: int = 0
     """A used connection ended before any byte of the answer; the request was sent again on a new one."""
     refused: int = 0
-    """Nobody listens any more."""
-    told_to_close: int = 0
+    """The connection was refused: no process listens."""
+    close_requested: int = 0
     errors: Counter[str] = field(default_factory=Counter)
     latencies: list[float] = field(default_factory=list)
 
     def __add__(self, other: Load) -> Load:
-        """What two clients saw."""
+        """Combines the results of two clients."""
         return Load(
             ok=self.ok + other.ok,
             failed=self.failed + other.failed,
             raced=self.raced + other.raced,
             refused=self.refused + other.refused,
-            told_to_close=self.told_to_close + other.told_to_close,
+            close_requested=self.close_requested + other.close_requested,
             errors=self.errors + other.errors,
             latencies=self.latencies + other.latencies,
         )
@@ -658,7 +658,7 @@ class Load:
         errors = f" {dict(self.errors)}" if self.errors else ""
         return (
             f"{self.ok} ok, {self.failed} failed, {self.raced} sent again, {self.refused} refused, "
-            f"{self.told_to_close} told to close; p50 {_quantile(self.latencies, 0.5) * 1e3:.1f} ms, "
+            f"{self.close_requested} requested to close; p50 {_quantile(self.latencies, 0.5) * 1e3:.1f} ms, "
             f"p99 {_quantile(self.latencies, 0.99) * 1e3:.1f} ms{errors}"
         )
 
@@ -706,7 +706,7 @@ async def steady(
             load.failed += 1
             load.errors[str(answer.status)] += 1
         if (answer.header("connection") or "").lower() == "close":
-            load.told_to_close += 1
+            load.close_requested += 1
             writer.close()
         elif keep_alive:
             idle.append((reader, writer))

@@ -1,6 +1,6 @@
-"""A client that costs less than the server it asks: prepared requests over kept connections, and hardly any parsing.
+"""A load generator that uses less CPU than the server: prepared requests, keep-alive connections, minimal parsing.
 
-It runs in an event loop of the caller's, best one of uvloop on a core of its own.
+It runs in the caller's event loop, preferably uvloop on a core of its own.
 """
 
 import asyncio
@@ -12,16 +12,16 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import cast
 
-PATIENCE = 10.0
-"""Seconds after which an answer counts as none."""
+RESPONSE_TIMEOUT = 10.0
+"""Seconds after which a request counts as lost."""
 
 Done = Callable[["Connection", bytes, int], None]
-"""Gets the connection, what came over it, and where in that the body begins; nothing came when it was lost."""
+"""Callback with the connection, the received bytes, and the offset of the body; no bytes if the connection was lost."""
 
 
 @dataclass(frozen=True, slots=True)
 class Answer:
-    """What one request got. `status` is 0 where the connection was lost or nothing came within `PATIENCE`."""
+    """The response to one request. `status` is 0 if the connection was lost or `RESPONSE_TIMEOUT` expired."""
 
     port: int
     status: int
@@ -32,12 +32,12 @@ class Answer:
 
 @dataclass(frozen=True, slots=True)
 class Stretch:
-    """What a server did in a stretch of time."""
+    """Responses and CPU time of a server in a period of time."""
 
     statuses: Counter[int]
     seconds: float
     cpu: float
-    """Seconds of the processor that the server used."""
+    """CPU seconds used by the server."""
 
     @property
     def count(self) -> int:
@@ -45,18 +45,18 @@ class Stretch:
 
     @property
     def rate(self) -> float:
-        """Answers a second."""
+        """Responses per second."""
         return self.count / self.seconds
 
 
 class Connection(asyncio.Protocol):
-    """One kept connection, with one request under way at a time."""
+    """A keep-alive connection with one outstanding request at a time."""
 
     def __init__(self, port: int) -> None:
         self.port = port
         self._transport: asyncio.Transport | None = None
         self._done: Done | None = None
-        self._begun = b""
+        self._buffer = b""
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         self._transport = cast("asyncio.Transport", transport)
@@ -69,7 +69,7 @@ class Connection(asyncio.Protocol):
             self._transport.write(request)
 
     async def get(self, request: bytes) -> Answer:
-        """One answer, and how long it took."""
+        """Sends a request and returns the response with its duration."""
         future: asyncio.Future[tuple[bytes, int]] = asyncio.get_running_loop().create_future()
 
         def done(_: Connection, data: bytes, body: int) -> None:
@@ -80,21 +80,21 @@ class Connection(asyncio.Protocol):
         self.ask(request, done)
         data, body = b"", 0
         with contextlib.suppress(TimeoutError):
-            data, body = await asyncio.wait_for(future, PATIENCE)
+            data, body = await asyncio.wait_for(future, RESPONSE_TIMEOUT)
         seconds = time.perf_counter() - began
         return Answer(self.port, int(data[9:12] or 0), data[:body], data[body:], seconds)
 
     def data_received(self, data: bytes) -> None:
-        if self._begun:
-            data = self._begun + data
+        if self._buffer:
+            data = self._buffer + data
         end = data.find(b"\r\n\r\n") + 4
         if end >= 4:
             at = data.find(b"content-length: ", 0, end) + 16
             if len(data) >= end + int(data[at : data.find(b"\r", at)]):
-                self._begun = b""
+                self._buffer = b""
                 self._end(data, end)
                 return
-        self._begun = data
+        self._buffer = data
 
     def connection_lost(self, exc: Exception | None) -> None:
         self._transport = None
@@ -111,19 +111,21 @@ class Connection(asyncio.Protocol):
 
 
 async def connect(port: int, count: int) -> list[Connection]:
-    """Connections to a server on this machine."""
+    """Opens connections to a server on this machine."""
     loop = asyncio.get_running_loop()
     return [(await loop.create_connection(lambda: Connection(port), "127.0.0.1", port))[1] for _ in range(count)]
 
 
 def request_of(target: str, token: str | None = None) -> bytes:
-    """What a plain client would send."""
-    permit = f"Authorization: Bearer {token}\r\n" if token else ""
-    return f"GET {target} HTTP/1.1\r\nHost: 127.0.0.1\r\nUser-Agent: bench\r\nAccept: */*\r\n{permit}\r\n".encode()
+    """Returns the bytes of a GET request."""
+    authorization = f"Authorization: Bearer {token}\r\n" if token else ""
+    return (
+        f"GET {target} HTTP/1.1\r\nHost: 127.0.0.1\r\nUser-Agent: bench\r\nAccept: */*\r\n{authorization}\r\n".encode()
+    )
 
 
 def post_of(target: str, body: bytes, token: str, method: bytes = b"POST") -> bytes:
-    """The same, with JSON to tell."""
+    """Returns the bytes of a request with a JSON body."""
     head = request_of(target, token).replace(b"GET", method, 1).removesuffix(b"\r\n")
     return head + b"Content-Type: application/json\r\nContent-Length: %d\r\n\r\n" % len(body) + body
 
@@ -131,12 +133,12 @@ def post_of(target: str, body: bytes, token: str, method: bytes = b"POST") -> by
 async def hammer(
     port: int, requests: Iterator[bytes], seconds: float, cpu: Callable[[], float], connections: int = 32
 ) -> Stretch:
-    """As many requests as get answered in this time, or as there are; each connection has one under way. `cpu` tells
-    the seconds of the processor that the server has used."""
+    """Sends requests as fast as they are answered, until the time or the requests end; one outstanding request per
+    connection. `cpu` returns the CPU seconds used by the server."""
     finished: asyncio.Future[None] = asyncio.get_running_loop().create_future()
     statuses: Counter[bytes] = Counter()
 
-    def next_one(connection: Connection, data: bytes, _: int) -> None:
+    def send_next(connection: Connection, data: bytes, _: int) -> None:
         if finished.done():
             return
         statuses[data[9:12]] += 1
@@ -144,12 +146,12 @@ async def hammer(
         if request is None or not data:
             finished.set_result(None)
         else:
-            connection.ask(request, next_one)
+            connection.ask(request, send_next)
 
     opened = await connect(port, connections)
     began, cpu_before = time.perf_counter(), cpu()
     for connection, request in zip(opened, requests, strict=False):
-        connection.ask(request, next_one)
+        connection.ask(request, send_next)
     with contextlib.suppress(TimeoutError):
         await asyncio.wait_for(finished, seconds)
     took, used = time.perf_counter() - began, cpu() - cpu_before
@@ -159,7 +161,7 @@ async def hammer(
 
 
 async def burst(asked: Iterable[tuple[int, bytes]]) -> list[Answer]:
-    """All requests at once, each (port, request) over a connection that is open already."""
+    """Sends all (port, request) pairs concurrently, each over a connection opened before."""
     pairs = [((await connect(port, 1))[0], request) for port, request in asked]
     answers = await asyncio.gather(*(connection.get(request) for connection, request in pairs))
     for connection, _ in pairs:
@@ -168,8 +170,11 @@ async def burst(asked: Iterable[tuple[int, bytes]]) -> list[Answer]:
 
 
 async def steady(ports: Sequence[int], request: bytes | Iterator[bytes], rate: float, seconds: float) -> list[Answer]:
-    """So many requests a second, all the same or one after the other, whatever becomes of them, to each server in turn.
-    An answer's time counts from when its request was due, so that one which could not leave in time is late as well."""
+    """Sends requests at a fixed rate (open loop), to each server in turn, independent of the responses.
+
+    `request` is one request, or an iterator of them. Latency is measured from the scheduled time of a request, so a
+    request that could not be sent in time counts as late (no coordinated omission).
+    """
     idle = {port: await connect(port, 32) for port in ports}
     answers: list[Answer] = []
     requests = itertools.repeat(request) if isinstance(request, bytes) else request
@@ -177,8 +182,8 @@ async def steady(ports: Sequence[int], request: bytes | Iterator[bytes], rate: f
     async def ask(port: int, due: float) -> None:
         connection = idle[port].pop() if idle[port] else (await connect(port, 1))[0]
         answer = await connection.get(next(requests))
-        late = time.perf_counter() - due
-        answers.append(Answer(port, answer.status, answer.head, answer.body, late))
+        latency = time.perf_counter() - due
+        answers.append(Answer(port, answer.status, answer.head, answer.body, latency))
         idle[port].append(connection)
 
     began = time.perf_counter()

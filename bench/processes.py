@@ -1,6 +1,6 @@
-"""API processes from start to stop: how soon one answers, what it weighs, and what a rolling restart loses.
+"""API processes: start-up time, memory, and requests lost in a rolling restart.
 
-Memory is read from `/proc`, so these figures need Linux.
+Memory is read from `/proc`, so these figures require Linux.
 """
 
 import asyncio
@@ -27,7 +27,7 @@ MOVIES = "/api/v1/movies/"
 AUTH = "/api/v1/authentication/"
 ANN = {"email": "ann@example.com", "password": "copper lantern walks home"}
 START_SECONDS = 60
-"""How long a process may take to answer before the measurement is given up."""
+"""Seconds after which a process that does not respond fails the measurement."""
 RATE = 300
 """Requests per second while processes restart."""
 
@@ -43,8 +43,8 @@ class Served:
             command: list[str | Path] = [PROGRAM, "serve", "--port", str(self.port), *arguments]
             self.process = subprocess.Popen(command, cwd=folder, env=environ, stdout=log, stderr=log)
 
-    def until_found(self) -> float:
-        """Seconds from the process's start to its first answered search."""
+    def wait_until_ready(self) -> float:
+        """Returns the seconds from the start of the process to its first response to a search."""
         end = self.began + START_SECONDS
         while True:
             try:
@@ -54,20 +54,20 @@ class Served:
                 pass
             if self.process.poll() is not None or time.perf_counter() > end:
                 self.stop()
-                raise RuntimeError("movie-search serve does not answer")
+                raise RuntimeError("movie-search serve does not respond")
             time.sleep(0.01)
 
     def workers(self) -> list[int]:
-        """The process ids of those that answer, where there are several."""
+        """Returns the ids of the worker processes of `--workers`."""
         children = Path(f"/proc/{self.process.pid}/task/{self.process.pid}/children").read_text().split()
         return [int(pid) for pid in children if b"spawn_main" in Path(f"/proc/{pid}/cmdline").read_bytes()]
 
     def mebibytes(self) -> float:
-        """Resident memory."""
+        """Returns the resident memory in MiB."""
         status = Path(f"/proc/{self.process.pid}/status").read_text()
-        found = re.search(r"VmRSS:\s+(\d+) kB", status)
-        assert found is not None
-        return int(found[1]) / 1024
+        match = re.search(r"VmRSS:\s+(\d+) kB", status)
+        assert match is not None
+        return int(match[1]) / 1024
 
     def stop(self) -> None:
         if self.process.poll() is None:
@@ -80,9 +80,9 @@ class Served:
 
 
 def processes(*, is_full: bool) -> Iterator[Row]:
-    """Embedded first, then with everything that a deployment has."""
-    kept = {name: value for name, value in os.environ.items() if not name.startswith("MOVIE_")}
-    embedded = kept | {"MOVIE_PUBLIC_SEARCH": "true", "MOVIE_LOG_FORMAT": "json"}
+    """Measures the embedded deployment, then one with PostgreSQL, Redis and a third party."""
+    environ = {name: value for name, value in os.environ.items() if not name.startswith("MOVIE_")}
+    embedded = environ | {"MOVIE_PUBLIC_SEARCH": "true", "MOVIE_LOG_FORMAT": "json"}
     embedded |= {f"MOVIE_LIMIT_{name}": "off" for name in ("SEARCH", "LOGIN", "REGISTER", "MAIL", "SUGGEST")}
     with tempfile.TemporaryDirectory() as empty:
         yield from _one("embedded", Path(empty), embedded, 10 if is_full else 5)
@@ -101,7 +101,9 @@ def processes(*, is_full: bool) -> Iterator[Row]:
             "--latency-ms",
             "5",
         ]
-        upstream = subprocess.Popen(command, cwd=folder, env=kept, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+        upstream = subprocess.Popen(
+            command, cwd=folder, env=environ, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
+        )
         stack.callback(upstream.wait)
         stack.callback(upstream.terminate)
         full = embedded | {
@@ -118,28 +120,28 @@ def processes(*, is_full: bool) -> Iterator[Row]:
 def _one(what: str, folder: Path, environ: dict[str, str], starts: int) -> Iterator[Row]:
     """Start-up and memory of one process."""
     slowest = 0.0
-    for number in range(starts + 1):  # the first one makes the films searchable, and the schema
+    for number in range(starts + 1):  # the first one creates the schema and loads the films
         api = Served(folder, environ)
         try:
-            seconds = api.until_found()
+            seconds = api.wait_until_ready()
         finally:
             api.stop()
         slowest = max(slowest, seconds) if number else 0.0
     yield Row(f"start, {what}: slowest of {starts}", f"{slowest:.2f} s", "≤ 2 s", slowest <= 2)
     api = Served(folder, environ)
     try:
-        api.until_found()
+        api.wait_until_ready()
         before = api.mebibytes()
         asyncio.run(_use(api, folder, environ))
         after = api.mebibytes()
     finally:
         api.stop()
-    told = f"{before:.0f} → {after:.0f} MiB"
-    yield Row(f"memory, {what}: after 1,000 requests", told, "≤ 160 MiB", after <= 160)
+    figure = f"{before:.0f} → {after:.0f} MiB"
+    yield Row(f"memory, {what}: after 1,000 requests", figure, "≤ 160 MiB", after <= 160)
 
 
 async def _use(api: Served, folder: Path, environ: dict[str, str]) -> None:
-    """1,000 requests of many kinds, eight at a time, a hundred logins among them."""
+    """Sends 1,000 requests of many kinds, eight concurrently, including a hundred logins."""
     words = ("river", "night", "love", "gold", "city", "house", "king", "girl", "west", "star", "zzq", "teh matirx")
     paths = [
         f"{MOVIES}?query={word} {letter}&limit={limit}&offset={offset}"
@@ -150,23 +152,23 @@ async def _use(api: Served, folder: Path, environ: dict[str, str]) -> None:
     paths += ["/", "/docs", "/openapi.json", "/health/ready", "/metrics", "/api/v1/genres/", f"{MOVIES}?limit=0"] * 20
     async with httpx.AsyncClient(base_url=api.url, timeout=30, trust_env=False) as client:
         await client.post(f"{AUTH}register/", json=ANN | {"username": "ann"})
-        activating = await asyncio.create_subprocess_exec(
+        activation = await asyncio.create_subprocess_exec(
             PROGRAM, "users", "activate", ANN["email"], cwd=folder, env=environ, stdout=subprocess.DEVNULL
         )
-        assert await activating.wait() == 0
+        assert await activation.wait() == 0
         tokens = (await client.post(f"{AUTH}login/", json=ANN)).raise_for_status().json()
         headers = {"Authorization": f"Bearer {tokens['access']}"}
-        asked = itertools.islice(itertools.cycle(paths), 900)
+        remaining = itertools.islice(itertools.cycle(paths), 900)
 
-        async def ask() -> None:
-            for number, path in enumerate(asked):
+        async def send_requests() -> None:
+            for number, path in enumerate(remaining):
                 await client.get(path, headers=headers if number % 2 else None)
 
         async def log_in(times: int) -> None:
             for _ in range(times):
                 await client.post(f"{AUTH}login/", json=ANN)
 
-        await asyncio.gather(*(ask() for _ in range(8)), *(log_in(25) for _ in range(4)))
+        await asyncio.gather(*(send_requests() for _ in range(8)), *(log_in(25) for _ in range(4)))
 
 
 def _restart(
@@ -177,30 +179,30 @@ def _restart(
     seconds: float,
 ) -> Row:
     load = measure(folder, environ, seconds)
-    told = f"{load.failed + load.refused} of {load.ok + load.failed + load.refused}"
-    return Row(f"rolling restart at {RATE}/s, {what}: failed", told, "0", not load.failed and not load.refused)
+    figure = f"{load.failed + load.refused} of {load.ok + load.failed + load.refused}"
+    return Row(f"rolling restart at {RATE}/s, {what}: failed", figure, "0", not load.failed and not load.refused)
 
 
 def _restart_two(folder: Path, environ: dict[str, str], seconds: float) -> Load:
-    """Each process in turn is ended and started again, behind a balancer."""
+    """Restarts each process in turn, behind a load balancer."""
     running = [Served(folder, environ) for _ in range(2)]
     try:
         for api in running:
-            api.until_found()
+            api.wait_until_ready()
 
         async def restart() -> None:
-            for place, api in enumerate(running):
+            for index, api in enumerate(running):
                 await asyncio.sleep(seconds / 8)
                 await asyncio.to_thread(api.stop)
-                running[place] = Served(folder, environ, port=api.port)
-                await asyncio.to_thread(running[place].until_found)
+                running[index] = Served(folder, environ, port=api.port)
+                await asyncio.to_thread(running[index].wait_until_ready)
 
-        async def all_at_once() -> Load:
+        async def measure_restart() -> Load:
             async with balanced((running[0].port, running[1].port)) as port:
-                load, _ = await asyncio.gather(_polite(port, seconds), restart())
+                load, _ = await asyncio.gather(_steady_load(port, seconds), restart())
                 return load
 
-        return asyncio.run(all_at_once())
+        return asyncio.run(measure_restart())
     finally:
         for api in running:
             api.stop()
@@ -208,9 +210,9 @@ def _restart_two(folder: Path, environ: dict[str, str], seconds: float) -> Load:
 
 @asynccontextmanager
 async def balanced(ports: tuple[int, int]) -> AsyncIterator[int]:
-    """A port that passes connections on to these in turn, and to the other one where nobody listens."""
+    """Runs a round-robin TCP load balancer; it uses the other port if a connection is refused. Yields its port."""
     turns = itertools.cycle((ports, ports[::-1]))
-    passing: set[asyncio.Task[None]] = set()
+    forwarding: set[asyncio.Task[None]] = set()
 
     async def copy(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         with suppress(OSError):
@@ -218,53 +220,53 @@ async def balanced(ports: tuple[int, int]) -> AsyncIterator[int]:
                 writer.write(data)
             writer.write_eof()
 
-    async def pass_on(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    async def forward(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         for port in next(turns):
             with suppress(ConnectionRefusedError):
-                there, back = await asyncio.open_connection("127.0.0.1", port)
-                # Whoever ends first ends both: an idle client must learn that its connection is gone.
-                upward = asyncio.create_task(copy(reader, back))
-                await copy(there, writer)
+                upstream_reader, upstream_writer = await asyncio.open_connection("127.0.0.1", port)
+                # The end of one side closes measure_restart: an idle client must notice that its connection is closed.
+                upward = asyncio.create_task(copy(reader, upstream_writer))
+                await copy(upstream_reader, writer)
                 upward.cancel()
-                back.close()
+                upstream_writer.close()
                 break
         writer.close()
 
     def connected(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        passing.add(asyncio.create_task(pass_on(reader, writer)))
+        forwarding.add(asyncio.create_task(forward(reader, writer)))
 
     server = await asyncio.start_server(connected, "127.0.0.1", 0)
     try:
         yield server.sockets[0].getsockname()[1]
     finally:
         server.close()
-        for task in passing:
+        for task in forwarding:
             task.cancel()
-        await asyncio.gather(*passing, return_exceptions=True)
+        await asyncio.gather(*forwarding, return_exceptions=True)
 
 
 def _restart_workers(folder: Path, environ: dict[str, str], seconds: float) -> Load:
-    """Both processes behind one port are ended in turn; the other goes on, and a new one takes its place."""
+    """Stops measure_restart processes behind one port in turn; the other one continues, and a new one replaces it."""
     api = Served(folder, environ, "--workers", "2")
     try:
-        api.until_found()
+        api.wait_until_ready()
 
-        async def end_each() -> None:
+        async def stop_each() -> None:
             for worker in api.workers():
                 await asyncio.sleep(seconds / 4)
                 os.kill(worker, signal.SIGTERM)
 
-        async def both() -> Load:
-            load, _ = await asyncio.gather(_polite(api.port, seconds), end_each())
+        async def measure_restart() -> Load:
+            load, _ = await asyncio.gather(_steady_load(api.port, seconds), stop_each())
             return load
 
-        return asyncio.run(both())
+        return asyncio.run(measure_restart())
     finally:
         api.stop()
 
 
-async def _polite(port: int, seconds: float) -> Load:
-    """Six clients, so that every process has some of their connections."""
+async def _steady_load(port: int, seconds: float) -> Load:
+    """Uses six clients, so that every process has some of the connections."""
     target = Target("127.0.0.1", port)
     path = f"{MOVIES}?query=casablanca"
     loads = await asyncio.gather(*(steady(target, rate=RATE // 6, seconds=seconds, path=path) for _ in range(6)))

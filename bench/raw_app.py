@@ -1,9 +1,9 @@
-"""An ASGI application that only sends bytes it was given, on the server that `movie-search serve` runs on.
+"""A minimal ASGI application on the server of `movie-search serve`: it sends a constant response.
 
     python -m bench.raw_app --port 9100 --answer answer.json
 
-What a search costs beyond this is ours. The file holds `{"headers": [[name, value], …], "body": text}`; every path is
-answered with it, and nothing is logged.
+It is the baseline for the cost of a search. The file contains `{"headers": [[name, value], …], "body": text}`, the
+response for every path; nothing is logged.
 """
 
 import argparse
@@ -20,7 +20,7 @@ from movie_api.server.protocol import serve_one
 
 
 class RawApp:
-    """Answers everything alike; `state` has what the server asks of its application."""
+    """Sends the same response to every request; `state` has the attributes that the server reads."""
 
     def __init__(self, headers: list[tuple[bytes, bytes]], body: bytes) -> None:
         self.state = SimpleNamespace(settings=Settings.load(), is_draining=False)
@@ -44,8 +44,8 @@ def main() -> None:
     arguments = parser.parse_args()
     answer = json.loads(arguments.answer.read_text(encoding="utf-8"))
     app = RawApp([(name.encode(), value.encode()) for name, value in answer["headers"]], answer["body"].encode())
-    listening = socket.create_server(("127.0.0.1", arguments.port), backlog=2048)
-    raise SystemExit(serve_one(lambda: cast("Litestar", app), listening, lambda: None))
+    listener = socket.create_server(("127.0.0.1", arguments.port), backlog=2048)
+    raise SystemExit(serve_one(lambda: cast("Litestar", app), listener, lambda: None))
 
 
 if __name__ == "__main__":

@@ -1,11 +1,11 @@
-"""Figures beside their goals, as every benchmark prints them."""
+"""The output format of all benchmarks."""
 
 from dataclasses import dataclass
 
 
 @dataclass(frozen=True, slots=True)
 class Row:
-    """A figure beside its goal."""
+    """A measured figure and its goal."""
 
     what: str
     figure: str

@@ -1,7 +1,7 @@
-"""Trends in each store: how many deeds a second, and how far scores are from brute force.
+"""Trend stores: interactions per second, and the error of scores compared with brute force.
 
-One half of the deeds, as old as 900 half-lives, fills a store; the other, as old as events may be told, is added in
-batches by two callers at once, each with connections of its own.
+The first half of the interactions, up to 900 half-lives old, fills a store. The second half, up to the maximum age of
+events, is added in batches by two concurrent callers with separate connections.
 """
 
 import asyncio
@@ -26,19 +26,19 @@ from movie_core.discovery.trending import Interaction, Totals, TrendWindow
 from movie_core.ports import TrendStore
 from movie_core.testing import PRECISION, brute_force, make_deeds
 
-Open = Callable[[], AbstractAsyncContextManager[tuple[TrendStore, TrendStore]]]
+OpenStores = Callable[[], AbstractAsyncContextManager[tuple[TrendStore, TrendStore]]]
 
-DEEDS = 40_000
+INTERACTIONS = 40_000
 HALF_LIVES = 900
 MOVIES = 5_000
 LISTED = 50
 BATCH = 100
-"""Deeds that are added together."""
+"""Interactions per batch."""
 
 
 def trends(*, is_full: bool = False) -> Iterator[Row]:
-    """With `is_full` ten times as many deeds."""
-    count = DEEDS * (10 if is_full else 1)
+    """With `is_full`, ten times as many interactions."""
+    count = INTERACTIONS * (10 if is_full else 1)
     with own_redis() as server:
         yield from _rows("Redis", lambda: _on_redis(server.url), count, goal=5_000)
     with tempfile.TemporaryDirectory() as folder:
@@ -50,18 +50,20 @@ def trends(*, is_full: bool = False) -> Iterator[Row]:
         yield from _rows("PostgreSQL", lambda: _on_sql(url), count, goal=None)
 
 
-def _rows(name: str, opened: Open, count: int, goal: int | None) -> Iterator[Row]:
-    rate, errors, are_same = asyncio.run(_measure(opened, count))
-    told = "measured only" if goal is None else f"≥ {goal:,}/s"
-    yield Row(f"{name}: deeds added, batches of {BATCH}", f"{rate:,.0f}/s", told, goal is None or rate >= goal)
+def _rows(name: str, open_stores: OpenStores, count: int, goal: int | None) -> Iterator[Row]:
+    rate, errors, are_same = asyncio.run(_measure(open_stores, count))
+    goal_text = "measured only" if goal is None else f"≥ {goal:,}/s"
+    yield Row(
+        f"{name}: interactions added, batches of {BATCH}", f"{rate:,.0f}/s", goal_text, goal is None or rate >= goal
+    )
     for window, error in errors.items():
         what = f"{name}: greatest relative error of the top {LISTED}, {window.value}"
         yield Row(what, f"{error:.0e}", f"≤ {PRECISION:.0e}", error <= PRECISION)
-    yield Row(f"{name}: top {LISTED} as by brute force", "same" if are_same else "other", "same", are_same)
+    yield Row(f"{name}: top {LISTED} compared with brute force", "same" if are_same else "different", "same", are_same)
 
 
-async def _measure(opened: Open, count: int) -> tuple[float, dict[TrendWindow, float], bool]:
-    """Deeds a second, the greatest error for each window, and whether lists are the same."""
+async def _measure(open_stores: OpenStores, count: int) -> tuple[float, dict[TrendWindow, float], bool]:
+    """Returns interactions per second, the greatest error for each window, and whether the lists are equal."""
     now = utc_now()
     age = HALF_LIVES * timedelta(seconds=TrendWindow.DAY.half_life)
     filled = make_deeds(count // 2, now, age=age, movies=MOVIES)
@@ -70,21 +72,21 @@ async def _measure(opened: Open, count: int) -> tuple[float, dict[TrendWindow, f
         for interaction in make_deeds(count // 2, now, age=MAX_AGE, movies=MOVIES, seed=6)
     ]
     interactions = filled + added
-    async with opened() as (one, other):
+    async with open_stores() as (one, other):
         totals = Totals(now)
         totals.add(filled)
         if not (
             await one.start_epoch(now, None) and await one.claim_rebuild(now) and await one.finish_rebuild(totals, now)
         ):
-            raise RuntimeError("the store wasn't empty")
+            raise RuntimeError("the store was not empty")
         began = time.perf_counter()
         await asyncio.gather(_add(one, added[::2]), _add(other, added[1::2]))
         seconds = time.perf_counter() - began
         errors, are_same = {}, True
         for window in TrendWindow:
-            found, expected = await one.top(window, LISTED, now) or [], brute_force(interactions, window, now)[:LISTED]
-            are_same &= [trend.movie_id for trend in found] == [trend.movie_id for trend in expected]
-            scores = {trend.movie_id: trend.score for trend in found}
+            trends, expected = await one.top(window, LISTED, now) or [], brute_force(interactions, window, now)[:LISTED]
+            are_same &= [trend.movie_id for trend in trends] == [trend.movie_id for trend in expected]
+            scores = {trend.movie_id: trend.score for trend in trends}
             errors[window] = max(abs(scores.get(trend.movie_id, 0.0) - trend.score) / trend.score for trend in expected)
     return len(added) / seconds, errors, are_same
 
@@ -96,12 +98,12 @@ async def _add(store: TrendStore, interactions: list[Interaction]) -> None:
 
 @asynccontextmanager
 async def _on_redis(url: str) -> AsyncIterator[tuple[TrendStore, TrendStore]]:
-    links = RedisClient(url), RedisClient(url)
+    clients = RedisClient(url), RedisClient(url)
     try:
-        yield RedisTrendStore(links[0], "catalogue"), RedisTrendStore(links[1], "catalogue")
+        yield RedisTrendStore(clients[0], "catalogue"), RedisTrendStore(clients[1], "catalogue")
     finally:
-        for link in links:
-            await link.close()
+        for client in clients:
+            await client.close()
 
 
 @asynccontextmanager

@@ -1,9 +1,9 @@
-"""What the third-party source delivers while it fails: answered share, times, calls, probes, recovery.
+"""The third-party source under failures: success rate, response times, calls, probes, recovery.
 
     python -m bench.upstream_faults [--full]
 
-The stand-in runs in this process, 60 ms away; every query is a new one and nothing is cached. `--full` asks 20,000
-times per rate, the default 1,500 times.
+The stand-in runs in this process with a latency of 60 ms; every query is new and nothing is cached. `--full` sends
+20,000 searches per failure rate, the default is 1,500.
 """
 
 import argparse
@@ -25,13 +25,14 @@ from movie_core.errors import SourceUnavailable
 from movie_core.paging import Window
 from movie_core.search.movies import Movie, MovieQuery
 from movie_core.search.retry_policy import BreakerState, RetryPolicy, StatusSet
-from movie_standin.server import Behaviour, Upstream, running_upstream
+from movie_standin.faults import Behaviour
+from movie_standin.server import Upstream, running_upstream
 
 CLIENTS = 24
 LATENCY_MS = 60.0
 STATUSES = ("400", "403", "408", "429", "500", "502", "503", "504")
 MIXED = (*STATUSES, "reset", "hang")
-PATIENCE = RetryPolicy()
+RETRY_POLICY = RetryPolicy()
 MOVIES = tuple(Movie(id=str(number), title=f"Movie {number}") for number in range(200))
 
 _numbers = itertools.count()
@@ -39,27 +40,27 @@ _numbers = itertools.count()
 
 @dataclass(frozen=True, slots=True)
 class Run:
-    """Searches that were sent, each with its seconds, answered or not."""
+    """Durations of searches in seconds, successful and failed, and the number of calls."""
 
-    answered: list[float]
-    refused: list[float]
+    succeeded: list[float]
+    failed: list[float]
     calls: int
 
     @property
-    def share(self) -> float:
-        return len(self.answered) / (len(self.answered) + len(self.refused))
+    def success_rate(self) -> float:
+        return len(self.succeeded) / (len(self.succeeded) + len(self.failed))
 
     @property
     def slowest(self) -> float:
-        return max(*self.answered, *self.refused, 0.0, 0.0)
+        return max(*self.succeeded, *self.failed, 0.0, 0.0)
 
-    def quantile(self, share: float) -> float:
-        times = sorted(self.answered + self.refused)
-        return times[min(len(times) - 1, int(len(times) * share))]
+    def quantile(self, fraction: float) -> float:
+        times = sorted(self.succeeded + self.failed)
+        return times[min(len(times) - 1, int(len(times) * fraction))]
 
 
 async def run(quick: bool) -> list[Row]:
-    """All rows; quick takes about a minute."""
+    """Returns all rows; with `quick`, takes about a minute."""
     stamina.instrumentation.set_on_retry_hooks(())
     count = 1_500 if quick else 20_000
     rows = []
@@ -75,35 +76,35 @@ async def run(quick: bool) -> list[Row]:
 
 def _rate_rows(rate: float, goal: float, run: Run, note: str = "") -> list[Row]:
     name = f"at {rate:.0%} failures{note}"
-    limit = PATIENCE.deadline + 0.2
+    limit = RETRY_POLICY.deadline + 0.2
     rows = [
-        Row(f"answered {name}", f"{run.share:.3%}", f"≥ {goal:.2%}", run.share >= goal),
+        Row(f"success rate {name}", f"{run.success_rate:.3%}", f"≥ {goal:.2%}", run.success_rate >= goal),
         Row(f"slowest {name}", f"{run.slowest:.2f} s", f"≤ {limit:.1f} s", run.slowest <= limit),
     ]
     if rate == 0.5:
-        calls = run.calls / (len(run.answered) + len(run.refused))
+        calls = run.calls / (len(run.succeeded) + len(run.failed))
         rows.append(Row(f"calls per query {name}", f"{calls:.2f}", "≤ 2.1", calls <= 2.1))
     return rows
 
 
-class Stage:
-    """The source under test in front of a stand-in."""
+class Harness:
+    """The source under test, connected to a stand-in."""
 
     def __init__(self, upstream: Upstream) -> None:
         statuses = StatusSet.parse("400-409,425,429,5xx")
         self.upstream = upstream
-        self.http = SourceHttp(upstream.url, timeout=PATIENCE.timeout, retry_status=statuses)
-        self.source = ResilientMovieSource(ThirdPartyMovieSource(self.http), PATIENCE)
+        self.http = SourceHttp(upstream.url, timeout=RETRY_POLICY.timeout, retry_status=statuses)
+        self.source = ResilientMovieSource(ThirdPartyMovieSource(self.http), RETRY_POLICY)
 
     async def search(self, run: Run) -> bool:
-        """One search with a query that nobody sent before; whether it was answered."""
+        """Runs one search with a new query. Returns whether it succeeded."""
         began = time.perf_counter()
         try:
             await self.source.search(MovieQuery(f"never seen {next(_numbers)}"), Window())
         except SourceUnavailable:
-            run.refused.append(time.perf_counter() - began)
+            run.failed.append(time.perf_counter() - began)
             return False
-        run.answered.append(time.perf_counter() - began)
+        run.succeeded.append(time.perf_counter() - began)
         return True
 
     async def close(self) -> None:
@@ -115,55 +116,55 @@ async def _drive(count: int, behaviour: Behaviour, clients: int = CLIENTS) -> Ru
     behaviour = behaviour.changed({"latency_ms": LATENCY_MS})
     run = Run([], [], 0)
     async with running_upstream(MOVIES, behaviour) as upstream:
-        stage = Stage(upstream)
+        harness = Harness(upstream)
         left = iter(range(count))
 
         async def client() -> None:
             for _ in left:
-                await stage.search(run)
+                await harness.search(run)
 
         await asyncio.gather(*(client() for _ in range(clients)))
-        await stage.close()
-        return Run(run.answered, run.refused, upstream.total_calls)
+        await harness.close()
+        return Run(run.succeeded, run.failed, upstream.total_calls)
 
 
 async def _down_rows(name: str, fault: str, seconds: float = 4.0) -> list[Row]:
-    good = Behaviour(fail_rate=0, latency_ms=LATENCY_MS)
-    async with running_upstream(MOVIES, good) as upstream:
-        stage = Stage(upstream)
-        await _steady(stage, 1.0, lambda: False)
+    healthy = Behaviour(fail_rate=0, latency_ms=LATENCY_MS)
+    async with running_upstream(MOVIES, healthy) as upstream:
+        harness = Harness(upstream)
+        await _steady(harness, 1.0, lambda: False)
         if fault:
             upstream.behave(Behaviour(fail_rate=1, faults=(fault,), latency_ms=LATENCY_MS))
         else:
             await upstream.refuse()
-        await _steady(stage, 4.0, lambda: stage.source.state().state is BreakerState.OPEN)
-        await _steady(stage, 0.8, lambda: False)  # tries that left before the breaker opened come to their end
-        before = stage.source.outcomes.total()
-        down = await _steady(stage, seconds, lambda: False)
-        probes = (stage.source.outcomes.total() - before) / seconds
+        await _steady(harness, 4.0, lambda: harness.source.state().state is BreakerState.OPEN)
+        await _steady(harness, 0.8, lambda: False)  # attempts from before the circuit breaker opened end
+        before = harness.source.outcomes.total()
+        down = await _steady(harness, seconds, lambda: False)
+        probes = (harness.source.outcomes.total() - before) / seconds
         if fault:
-            upstream.behave(good)
+            upstream.behave(healthy)
         else:
             await upstream.start(port=upstream.port)
         began = time.perf_counter()
-        await _steady(stage, 4.0, lambda: stage.source.state().state is BreakerState.CLOSED)
+        await _steady(harness, 4.0, lambda: harness.source.state().state is BreakerState.CLOSED)
         recovery = time.perf_counter() - began
-        await stage.close()
+        await harness.close()
     slowest = down.slowest
     return [
-        Row(f"down ({name}): slowest answer", f"{slowest * 1000:.1f} ms", "≤ 50 ms", slowest <= 0.05),
-        Row(f"down ({name}): calls a second", f"{probes:.1f}", "≤ 5", probes <= 5.3),
-        Row(f"down ({name}): good again after", f"{recovery:.2f} s", "≤ 2 s", recovery <= 2),
+        Row(f"down ({name}): slowest response", f"{slowest * 1000:.1f} ms", "≤ 50 ms", slowest <= 0.05),
+        Row(f"down ({name}): calls per second", f"{probes:.1f}", "≤ 5", probes <= 5.3),
+        Row(f"down ({name}): recovered after", f"{recovery:.2f} s", "≤ 2 s", recovery <= 2),
     ]
 
 
-async def _steady(stage: Stage, seconds: float, is_enough: Callable[[], bool], rate: float = 200.0) -> Run:
-    """Searches at a steady rate, whatever becomes of them; ends when they are answered."""
+async def _steady(harness: Harness, seconds: float, is_enough: Callable[[], bool], rate: float = 200.0) -> Run:
+    """Sends searches at a fixed rate, independent of their results; returns when all have ended."""
     run = Run([], [], 0)
     end = time.perf_counter() + seconds
     async with asyncio.TaskGroup() as group:
         while time.perf_counter() < end and not is_enough():
-            group.create_task(stage.search(run))
+            group.create_task(harness.search(run))
             await asyncio.sleep(random.expovariate(rate))
     return run
 

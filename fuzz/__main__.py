@@ -26,9 +26,9 @@ ROOT = Path(__file__).parents[1]
 SCHEMATHESIS = ROOT / ".venv-fuzz" / "bin" / "schemathesis"
 CONDITIONS: dict[str, float | None] = {"films": None, "source 0 %": 0.0, "source 50 %": 0.5, "source 100 %": 1.0}
 """Failure rate of the third-party stand-in; None: the embedded catalogue is the source."""
-AT_ONCE = 2
+PARALLEL_CONDITIONS = 2
 """Conditions tested in parallel; within one, server and Schemathesis mostly wait for each other."""
-MOST_EXAMPLES = 250
+MAX_EXAMPLES = 250
 """Per operation and round. Limited because cases are counted only when a round has ended."""
 
 
@@ -36,17 +36,17 @@ def fuzz(fail_rate: float | None, cases: int, seed: int) -> tuple[int, list[str]
     """Run at least `cases` test cases. Returns the number of executed cases and the failures."""
     with ExitStack() as stack:
         folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="fuzz-")))
-        serving = environment() | WITHOUT_LIMITS | {"MOVIE_ACCESS_TTL": "1d"}
+        server_environ = environment() | WITHOUT_LIMITS | {"MOVIE_ACCESS_TTL": "1d"}
         if fail_rate is not None:
             source = free_port()
             options = ("--fail-rate", str(fail_rate), "--latency-ms", "0", "--seed", str(seed))
             stack.enter_context(running(folder, environment(), source, "upstream", *options))
-            serving["MOVIE_SOURCE_URL"] = f"http://127.0.0.1:{source}"
+            server_environ["MOVIE_SOURCE_URL"] = f"http://127.0.0.1:{source}"
             if fail_rate:  # short timeouts: waiting for a failing source only costs time
-                serving |= {"MOVIE_SOURCE_DEADLINE": "300ms", "MOVIE_SOURCE_TIMEOUT": "200ms"}
+                server_environ |= {"MOVIE_SOURCE_DEADLINE": "300ms", "MOVIE_SOURCE_TIMEOUT": "200ms"}
         port = free_port()
-        log = stack.enter_context(running(folder, serving, port, "serve"))
-        asking = environment() | {
+        log = stack.enter_context(running(folder, server_environ, port, "serve"))
+        client_environ = environment() | {
             "FUZZ_URL": f"http://127.0.0.1:{port}",
             "FUZZ_FOLDER": str(folder),
             "FUZZ_PROGRAM": str(PROGRAM),
@@ -54,20 +54,20 @@ def fuzz(fail_rate: float | None, cases: int, seed: int) -> tuple[int, list[str]
             "PYTHONPATH": str(ROOT),
             "SCHEMATHESIS_HOOKS": "fuzz.hooks",
         }
-        done, operations, wrong = 0, 0, list[str]()
+        done, operations, failures = 0, 0, list[str]()
         for round_seed in itertools.count(seed):
             # The phases `examples` and `coverage` do not depend on the seed, so they run only once.
             phases = "fuzzing,stateful" if done else "examples,coverage,fuzzing,stateful"
-            examples = min(MOST_EXAMPLES, -(-(cases - done) // operations)) if done else 1
-            report, said = one_round(folder, asking, round_seed, phases, examples)
+            examples = min(MAX_EXAMPLES, -(-(cases - done) // operations)) if done else 1
+            report, output = one_round(folder, client_environ, round_seed, phases, examples)
             done += report["test_cases"]["generated"]
             operations = report["operations"]["total"]
             if report["exit_code"]:
-                wrong.append(said)
-            if done >= cases or wrong:
+                failures.append(output)
+            if done >= cases or failures:
                 break
-        wrong += re.findall(r"^.*(?:Traceback|ERROR).*$", log.read_text(), re.MULTILINE)
-        return done, wrong
+        failures += re.findall(r"^.*(?:Traceback|ERROR).*$", log.read_text(), re.MULTILINE)
+        return done, failures
 
 
 def one_round(
@@ -83,13 +83,13 @@ def one_round(
         *("--max-examples", str(examples), "--seed", str(seed), "--generation-database", "none"),
         *("--report", "json", "--report-json-path", report, "--no-color", "--warnings", "off"),
     ]
-    ran = subprocess.run(
+    completed = subprocess.run(
         command, cwd=folder, env=environ, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, check=False
     )
     if not report.exists():
-        raise RuntimeError(f"schemathesis wrote no report: {ran.stdout}")
-    told: dict[str, Any] = json.loads(report.read_text())
-    return told, ran.stdout
+        raise RuntimeError(f"schemathesis wrote no report: {completed.stdout}")
+    result: dict[str, Any] = json.loads(report.read_text())
+    return result, completed.stdout
 
 
 def main() -> int:
@@ -98,18 +98,18 @@ def main() -> int:
     parser.add_argument(
         "--seed", type=int, default=random.randrange(10**6), help="seed, to repeat a run (default: random)"
     )
-    given = parser.parse_args()
-    print(f"seed {given.seed}", flush=True)
-    each = -(-given.cases // len(CONDITIONS))
+    arguments = parser.parse_args()
+    print(f"seed {arguments.seed}", flush=True)
+    each = -(-arguments.cases // len(CONDITIONS))
 
     def run(name: str) -> bool:
         began = time.monotonic()
-        done, wrong = fuzz(CONDITIONS[name], each, given.seed)
-        told = "failed" if wrong else "0 failures"
-        print(f"{name}: {done:,} cases in {time.monotonic() - began:.0f} s, {told}", *wrong, sep="\n", flush=True)
-        return not wrong
+        done, failures = fuzz(CONDITIONS[name], each, arguments.seed)
+        result = "failed" if failures else "0 failures"
+        print(f"{name}: {done:,} cases in {time.monotonic() - began:.0f} s, {result}", *failures, sep="\n", flush=True)
+        return not failures
 
-    with ThreadPoolExecutor(AT_ONCE) as pool:
+    with ThreadPoolExecutor(PARALLEL_CONDITIONS) as pool:
         return 0 if all(list(pool.map(run, CONDITIONS))) else 1
 
 

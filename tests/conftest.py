@@ -1,6 +1,6 @@
-"""For all tests: property tests are repeatable, and the heap of a long run costs nothing.
+"""Configuration of all tests: repeatable property tests, and fast garbage collection in long runs.
 
-The same cases come every time; `HYPOTHESIS_PROFILE=explore` looks for new ones.
+Property tests use the same cases every time; `HYPOTHESIS_PROFILE=explore` searches for new ones.
 """
 
 import gc
@@ -14,6 +14,6 @@ settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "repeatable"))
 
 
 def pytest_collection_finish() -> None:
-    """Leave thousands of collected tests out of every garbage collection: each would take some 0.1 s."""
+    """Excludes thousands of collected tests from garbage collection, which would take about 0.1 s each time."""
     gc.collect()
     gc.freeze()

@@ -1,7 +1,7 @@
-"""The command line, `movie-search`: the same services as the API, for a terminal.
+"""The command line, `movie-search`: the services of the API for a terminal.
 
-Exit codes: 0 done, 1 could not (also a search without a hit), 2 misuse or a wrong setting. An error is one line on
-stderr that names the option or variable.
+Exit codes: 0 success, 1 failure (also a search without results), 2 a usage error or an invalid setting. An error is one
+line on stderr that names the option or variable.
 """
 
 import logging
@@ -9,7 +9,7 @@ import sys
 from typing import NoReturn
 
 try:
-    from movie_cli import audit, catalogue, mail, processes, recommend, search, upkeep, upstream, users
+    from movie_cli import audit, catalogue, mail, operations, processes, recommend, search, upstream, users
     from movie_cli.app import app
     from movie_cli.output import exit_code_of
 except ModuleNotFoundError as missing:
@@ -21,16 +21,16 @@ __all__ = [
     "catalogue",
     "mail",
     "main",
+    "operations",
     "processes",
     "recommend",
     "search",
-    "upkeep",
     "upstream",
     "users",
 ]
 
 
 def main() -> NoReturn:
-    """Run the command that the arguments name."""
-    logging.getLogger().addHandler(logging.NullHandler())  # errors say what matters; `serve` sets up logging itself
+    """Runs the command named by the arguments."""
+    logging.getLogger().addHandler(logging.NullHandler())  # errors are printed; `serve` configures logging itself
     sys.exit(exit_code_of(lambda: app(exit_on_error=False, print_error=False, result_action="return_value")))

@@ -1,4 +1,4 @@
-"""`python -m movie_cli`."""
+"""Entry point of `python -m movie_cli`."""
 
 from movie_cli import main
 

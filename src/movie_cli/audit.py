@@ -1,4 +1,4 @@
-"""`audit list`."""
+"""The command `audit list`."""
 
 from typing import Annotated
 
@@ -17,18 +17,21 @@ def list_audit(
     limit: Annotated[int, Parameter(validator=Number(gte=1, lte=MAX_LIMIT))] = 20,
     offset: Annotated[int, Parameter(validator=Number(gte=0, lte=MAX_OFFSET))] = 0,
 ) -> None:
-    """Print a line per deed of staff, newest first: time, who (id of an account, or command line), what, id of the
-    account or mail that it was about.
+    """List the audit log, newest entry first: time, actor (an account id, or `command line`), action, and the id of the
+    account or email concerned.
 
     Parameters
     ----------
     limit
-        Lines, 1 to 100.
+        Number of entries, 1 to 100.
     offset
-        Deeds to pass over, 0 to 10000.
+        Number of entries to skip, 0 to 10000.
     """
     _, entries = as_staff(lambda administration: administration.audit(Window(offset, limit)))
     print_lines(
-        ("time", "who", "what", "about"),
-        [(format_time(one.at), one.actor, one.action.value, one.account_id or one.mail_id or "") for one in entries],
+        ("time", "actor", "action", "target"),
+        [
+            (format_time(entry.at), entry.actor, entry.action.value, entry.account_id or entry.mail_id or "")
+            for entry in entries
+        ],
     )

@@ -1,4 +1,4 @@
-"""`catalogue import` and `catalogue info`."""
+"""The commands `catalogue import` and `catalogue info`."""
 
 import asyncio
 from collections.abc import Iterator
@@ -20,20 +20,20 @@ from movie_core.search.movies import Movie
 
 @catalogue_app.command(name="import")
 def import_file(file: Path, *, replace: Annotated[bool, Parameter(negative=())] = False) -> None:
-    """Add the movies of a file, or update those that are there.
+    """Import movies from a file: new ones are added, existing ones updated.
 
     Parameters
     ----------
     file
-        CSV, TSV or JSON lines, gzipped or not; also IMDb's title.basics.tsv and MovieLens' movies.csv. What belongs
-        to it (title.ratings.tsv, links.csv) is read from the same folder.
+        CSV, TSV or JSON lines, optionally gzipped; also IMDb's title.basics.tsv and MovieLens' movies.csv. Companion
+        files (title.ratings.tsv, links.csv) are movie_file from the same directory.
     replace
-        Drop the movies that the file lacks.
+        Delete the movies that are not in the file.
     """
 
     async def run() -> None:
         settings = Settings.load()
-        read = MovieFile(file)
+        movie_file = MovieFile(file)
         async with open_container(settings) as container:
             catalogue = await container.get(MovieCatalogue)
             if replace:
@@ -42,30 +42,33 @@ def import_file(file: Path, *, replace: Annotated[bool, Parameter(negative=())] 
                 await prepare_search(settings, container)
             with show_progress(f"importing {file.name}") as progress:
 
-                def counted() -> Iterator[Movie]:
-                    for done, movie in enumerate(read, 1):
-                        if done % 1000 == 0:
-                            progress(read.bytes_read, read.bytes_total)
+                def counted_movies() -> Iterator[Movie]:
+                    for number, movie in enumerate(movie_file, 1):
+                        if number % 1000 == 0:
+                            progress(movie_file.bytes_read, movie_file.bytes_total)
                         yield movie
 
-                loaded = await catalogue.load(counted(), replace=replace, edition="imported" if replace else None)
+                result = await catalogue.load(
+                    counted_movies(), replace=replace, edition="imported" if replace else None
+                )
             count = await catalogue.count()
         out.print(
-            f"{loaded.added} added, {loaded.updated} updated, {loaded.unchanged} unchanged, {loaded.removed} removed; "
-            f"{read.reasons.total()} rows rejected, {read.left_out.total()} left out; {count} movies now",
+            f"{result.added} added, {result.updated} updated, {result.unchanged} unchanged, {result.removed} removed; "
+            f"{movie_file.reasons.total()} rows rejected, {movie_file.left_out.total()} skipped; "
+            f"{count} movies in total",
             highlight=False,
         )
-        for rejected in read.rejected:
+        for rejected in movie_file.rejected:
             err.print(f"row {rejected.row}: {rejected.code}: {rejected.detail}", highlight=False, markup=False)
-        if read.reasons.total() > len(read.rejected):
-            err.print("rejected in all: " + ", ".join(f"{n} {code}" for code, n in read.reasons.most_common()))
+        if movie_file.reasons.total() > len(movie_file.rejected):
+            err.print("rejected in total: " + ", ".join(f"{n} {code}" for code, n in movie_file.reasons.most_common()))
 
     asyncio.run(run())
 
 
 @catalogue_app.command
 def info() -> None:
-    """Tell how many movies are kept, and which edition."""
+    """Show the number of movies in the catalogue, its edition and its most frequent genres."""
 
     async def run() -> None:
         settings = Settings.load()
@@ -79,7 +82,7 @@ def info() -> None:
             ("source", settings.source),
             ("movies", str(count)),
             ("edition", edition or "none"),
-            ("genres", f"{len(genres)}, most of all " + ", ".join(genre.name for genre in most) if most else "none"),
+            ("genres", f"{len(genres)}, most frequent: " + ", ".join(genre.name for genre in most) if most else "none"),
         ):
             table.add_row(name, value)
         out.print(table)

@@ -1,4 +1,4 @@
-"""`mail list`, `mail retry` and `mail test`."""
+"""The commands `mail list`, `mail retry` and `mail test`."""
 
 import asyncio
 from typing import Annotated
@@ -9,7 +9,7 @@ from cyclopts.validators import Number
 from movie_adapters.settings.settings import Settings
 from movie_cli.app import mail_app
 from movie_cli.output import CommandError, UsageError, format_time, print_done, print_lines
-from movie_cli.services import as_staff, beside_serve, open_container
+from movie_cli.services import as_staff, open_container, open_migrated_container
 from movie_core.accounts.identifiers import parse_address
 from movie_core.accounts.keyring import new_id
 from movie_core.accounts.outbox import MailKind, MailRejected, MailState, MailUnavailable, OutgoingEmail
@@ -25,21 +25,21 @@ def list_mails(
     state: MailState | None = None,
     limit: Annotated[int, Parameter(validator=Number(gte=1, lte=MAX_LIMIT))] = 20,
 ) -> None:
-    """Print a line per mail, newest first: id, state, tries, recipient, kind, time, last error.
+    """List outgoing emails, newest first: id, state, attempts, recipient, kind, creation time, last error.
 
     Parameters
     ----------
     state
-        Only mails in this state; dead ones were given up.
+        Only emails in this state; dead ones are no longer retried.
     limit
-        Lines, 1 to 100.
+        Number of emails, 1 to 100.
     """
 
     async def run() -> None:
-        async with beside_serve() as container:
+        async with open_migrated_container() as container:
             _, mails = await (await container.get(Outbox)).list_page(Window(limit=limit), state)
         print_lines(
-            ("id", "state", "tries", "recipient", "kind", "created", "last error"),
+            ("id", "state", "attempts", "recipient", "kind", "created", "last error"),
             [
                 (
                     mail.id,
@@ -59,33 +59,36 @@ def list_mails(
 
 @mail_app.command
 def retry(*ids: str, all: Annotated[bool, Parameter(negative=())] = False) -> None:
-    """Try dead mails again. Whatever delivers mail does so within seconds.
+    """Queue dead emails for another delivery attempt; `serve` or the worker sends them within seconds.
 
     Parameters
     ----------
     ids
-        Which ones, as `mail list` shows them.
+        Ids of dead emails, as shown by `mail list`.
     all
-        Every dead mail.
+        All dead emails.
     """
     if all == bool(ids):
-        raise UsageError("--all: give either this or the ids of mails")
-    wanted = sorted(set(ids))
-    known = None if all else [one for one in wanted if one.isascii()]  # an argument may be bytes that are no text
-    due = len(as_staff(lambda administration: administration.retry(COMMAND_LINE, known)))
-    if due < len(wanted):
-        raise CommandError(f"mails to be tried again: {due} of {len(wanted)}; the others are not dead, or not there")
-    print_done(f"mails to be tried again: {due}")
+        raise UsageError("--all: specify either this option or ids of emails")
+    requested = sorted(set(ids))
+    # An argument may contain bytes that are not valid text.
+    mail_ids = None if all else [mail_id for mail_id in requested if mail_id.isascii()]
+    queued = len(as_staff(lambda administration: administration.retry(COMMAND_LINE, mail_ids)))
+    if queued < len(requested):
+        raise CommandError(
+            f"emails queued for retry: {queued} of {len(requested)}; the others are not dead or not found"
+        )
+    print_done(f"emails queued for retry: {queued}")
 
 
 @mail_app.command
 def test(email: str, /) -> None:
-    """Send a test mail at once, and tell what the mail server says.
+    """Send a test email immediately, and report the result.
 
     Parameters
     ----------
     email
-        Where to.
+        Address of the recipient.
     """
 
     async def run() -> str:
@@ -96,9 +99,9 @@ def test(email: str, /) -> None:
             try:
                 await (await container.get(Mailer)).send(message)
             except (MailRejected, MailUnavailable) as error:
-                raise CommandError(f"the test mail was not sent: {error.detail}") from None
+                raise CommandError(f"the test email was not sent: {error.detail}") from None
         if settings.smtp_url is None:
-            return f"no MOVIE_SMTP_URL: the test mail is kept in {settings.data_dir / 'mail'}"
-        return f"the mail server has taken a test mail to {email}"
+            return f"MOVIE_SMTP_URL is not set: the test email is stored in {settings.data_dir / 'mail'}"
+        return f"the mail server has accepted a test email to {email}"
 
     print_done(asyncio.run(run()))

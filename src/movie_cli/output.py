@@ -1,4 +1,4 @@
-"""What commands print: lines, progress bars and errors."""
+"""Output of commands: tables, progress bars and errors."""
 
 import os
 import sys
@@ -16,55 +16,55 @@ from movie_adapters.settings.settings import SettingError
 from movie_core.discovery.recommendations import Progress as StepProgress
 from movie_core.errors import Invalid, MovieError
 
-out = Console(markup=False, emoji=False)  # titles have brackets and colons
-
-
+out = Console(markup=False, emoji=False)  # titles contain brackets and colons
 err = Console(stderr=True)
 
 
 class UsageError(Exception):
-    """The command can't be carried out as it was given; exit 2."""
+    """Invalid arguments or settings; exit code 2."""
 
 
 class CommandError(Exception):
-    """The command was fine but could not be carried out; exit 1."""
+    """A valid command that failed; exit code 1."""
 
 
 @contextmanager
 def show_steps() -> Iterator[StepProgress]:
-    """As `show_progress`, for work that says itself what it is doing, and which part of that is done."""
+    """Like `show_progress`, for work that reports the name of each step and the fraction completed."""
     with show_progress("") as progress:
-        yield lambda step, part: progress(round(1000 * part), 1000, step)
+        yield lambda step, fraction: progress(round(1000 * fraction), 1000, step)
 
 
 @contextmanager
-def show_progress(what: str) -> Iterator[Callable[..., None]]:
-    """A bar on stderr from the first step to the end, told what is done, of how much, and if need be of what; none
-    where stderr is no terminal."""
+def show_progress(description: str) -> Iterator[Callable[..., None]]:
+    """Shows a progress bar on stderr, from the first update to the end; none if stderr is not a terminal.
+
+    The yielded function takes the amount done, the total, and optionally a new description.
+    """
     bars = Progress(
         TextColumn("{task.description}"), BarColumn(), TaskProgressColumn(), TimeElapsedColumn(), console=err
     )
-    task = bars.add_task(what)
+    task = bars.add_task(description)
 
-    def step(done: int, total: int, now: str = what) -> None:
+    def update(done: int, total: int, current: str = description) -> None:
         if not bars.live.is_started and err.is_terminal:
             bars.start()
-        bars.update(task, completed=done, total=total, description=now)
+        bars.update(task, completed=done, total=total, description=current)
 
     try:
-        yield step
+        yield update
     finally:
         if bars.live.is_started:
             bars.stop()
 
 
-def say(line: str) -> None:
+def print_message(line: str) -> None:
     announce("console", line)
 
 
 def print_lines(headings: Sequence[str], rows: Sequence[Sequence[str]], *, is_headed: bool = False) -> None:
-    """A line per row, never folded: columns under headings on a terminal, tabs between them for programs, with the
-    headings only where `is_headed`."""
+    """Prints one line per row, never wrapped: aligned columns with headings on a terminal, otherwise tab-separated
+    values, with the headings only if `is_headed`."""
     cells = [[plain(cell) or "-" for cell in row] for row in rows]
     if sys.stdout.isatty():
         cells = [list(headings), *cells]
@@ -84,16 +84,16 @@ def format_time(at: datetime | None) -> str:
 
 
 def plain(text: str) -> str:
-    """On one line, without what a terminal would obey: much of it was written by strangers."""
+    """Returns the text on one line without control characters, which could come from untrusted users."""
     return "".join(c if c.isprintable() else "?" for c in " ".join(text.split()))
 
 
 def exit_code_of(work: Callable[[], object]) -> int:
-    """The exit code of some work; an error is told in one line."""
+    """Runs `work` and returns the exit code. An error is printed as one line."""
     try:
         work()
         sys.stdout.flush()
-    except BrokenPipeError:  # whoever read our output has seen enough
+    except BrokenPipeError:  # the reader of the pipe has closed it
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
     except KeyboardInterrupt:
         return 130
@@ -106,6 +106,6 @@ def exit_code_of(work: Callable[[], object]) -> int:
 
 def print_error(code: int, error: Exception) -> int:
     field = error.field if isinstance(error, Invalid) else None
-    where = "" if field in (None, "query") else "EMAIL: " if field == "email" else f"--{field}: "
-    say(f"{where}{plain(str(error))}")
+    prefix = "" if field in (None, "query") else "EMAIL: " if field == "email" else f"--{field}: "
+    print_message(f"{prefix}{plain(str(error))}")
     return code

@@ -1,4 +1,4 @@
-"""`serve`, `worker` and `scheduler`."""
+"""The commands `serve`, `worker` and `scheduler`."""
 
 import asyncio
 import functools
@@ -16,7 +16,7 @@ from cyclopts.validators import Number
 from movie_adapters.observability.logs import announce, configure_logging
 from movie_adapters.settings.settings import Settings
 from movie_cli.app import PROCESSES, app
-from movie_cli.output import CommandError, UsageError, exit_code_of, say
+from movie_cli.output import CommandError, UsageError, exit_code_of, print_message
 from movie_cli.services import open_container, prepare_search
 from movie_core.errors import StoreUnavailable
 
@@ -36,111 +36,112 @@ def serve(
     Parameters
     ----------
     host
-        Address to listen on.
+        Bind address.
     port
         Port to listen on.
     workers
-        Processes; more than one needs MOVIE_REDIS_URL.
+        Number of processes; more than one requires MOVIE_REDIS_URL.
     """
-    signal.signal(signal.SIGTERM, lambda _number, _frame: sys.exit(0))  # until the server has its own handlers
+    signal.signal(signal.SIGTERM, lambda _number, _frame: sys.exit(0))  # until the server installs its own handlers
     settings = Settings.load(port=port)
     if workers > 1 and settings.redis_url is None:
-        raise UsageError("--workers: more than one needs MOVIE_REDIS_URL")
+        raise UsageError("--workers: more than one process requires MOVIE_REDIS_URL")
     try:
-        listening = _bind(host, port)
+        listener = _bind(host, port)
     except OSError as error:
-        raise CommandError(f"--port: can't listen on {host}:{port}: {(error.strerror or str(error)).lower()}") from None
+        raise CommandError(
+            f"--port: cannot listen on {host}:{port}: {(error.strerror or str(error)).lower()}"
+        ) from None
 
-    def tell() -> None:
-        form = settings.log_format
-        announce(
-            form, f"serving {settings.source} at {settings.public_url}, documentation at {settings.public_url}/docs"
-        )
+    def announce_server() -> None:
+        log_format, url = settings.log_format, settings.public_url
+        announce(log_format, f"serving {settings.source} at {url}, documentation at {url}/docs")
         if settings.public_search:
-            announce(form, "search is public: MOVIE_PUBLIC_SEARCH is on, so nobody needs a token")
+            announce(log_format, "search is public: MOVIE_PUBLIC_SEARCH is on, so search requires no token")
         if settings.redis_url is None:
-            _say_where_mails_go(settings)
+            _announce_mail_folder(settings)
 
-    # In a process of its own, beside the import of the framework: a first start takes a second less, and what loading
-    # needs of memory doesn't stay.
+    # Preparation runs in a child process while this one imports the framework: the first start is a second faster, and
+    # the memory used for loading is released.
     if "fork" in multiprocessing.get_all_start_methods():
         multiprocessing.set_start_method("fork")
-    preparing = multiprocessing.Process(target=_prepare_alone, args=(settings,), daemon=True)
-    preparing.start()
+    preparation = multiprocessing.Process(target=_prepare_and_exit, args=(settings,), daemon=True)
+    preparation.start()
     from movie_api.server.protocol import serve_many, serve_one
 
-    preparing.join()
-    if preparing.exitcode:
-        sys.exit(preparing.exitcode)
+    preparation.join()
+    if preparation.exitcode:
+        sys.exit(preparation.exitcode)
     if workers == 1:
-        code = serve_one(functools.partial(served_app, settings), listening, tell)
+        code = serve_one(functools.partial(served_app, settings), listener, announce_server)
     else:
         with TemporaryDirectory(prefix="movie-search-") as peers:
-            make = functools.partial(served_app, settings, Path(peers))
-            code = serve_many(make, listening, workers, tell)
+            app_factory = functools.partial(served_app, settings, Path(peers))
+            code = serve_many(app_factory, listener, workers, announce_server)
     if code:
-        raise CommandError("serving ended because a process could not go on; its log says why")
+        raise CommandError("the server stopped because a process failed; see its log")
 
 
 @app.command(group=PROCESSES)
 def worker() -> None:
-    """Deliver mail and do what else `serve` leaves to a queue, until SIGTERM or SIGINT; needs MOVIE_REDIS_URL."""
-    settings = _settings_of_a_queue()
+    """Deliver email and run queued tasks until SIGTERM or SIGINT; requires MOVIE_REDIS_URL."""
+    settings = _load_queue_settings()
     from movie_worker.app import run_worker
 
-    _end_well(run_worker(settings, lambda: _announce_worker(settings)))
+    _check_exit_code(run_worker(settings, lambda: _announce_worker(settings)))
 
 
 @app.command(group=PROCESSES)
 def scheduler() -> None:
-    """Queue what is due from time to time, until SIGTERM or SIGINT; needs MOVIE_REDIS_URL. One is enough."""
-    settings = _settings_of_a_queue()
+    """Queue periodic tasks until SIGTERM or SIGINT; requires MOVIE_REDIS_URL. One instance is enough."""
+    settings = _load_queue_settings()
     from movie_worker.app import run_scheduler
 
-    _end_well(run_scheduler(settings, lambda: announce(settings.log_format, "scheduling")))
+    _check_exit_code(run_scheduler(settings, lambda: announce(settings.log_format, "scheduler started")))
 
 
-def _settings_of_a_queue() -> Settings:
-    """What the worker and the scheduler begin with."""
-    signal.signal(signal.SIGTERM, lambda _number, _frame: sys.exit(0))  # until they have their own handlers
+def _load_queue_settings() -> Settings:
+    """Loads the settings of the worker or scheduler and configures logging."""
+    signal.signal(signal.SIGTERM, lambda _number, _frame: sys.exit(0))  # until the process installs its own handlers
     settings = Settings.load()
     if settings.redis_url is None:
-        raise UsageError("MOVIE_REDIS_URL must be set; without it `serve` does this work itself")
+        raise UsageError("MOVIE_REDIS_URL must be set; without it, `serve` does this work itself")
     configure_logging(settings.log_format)
     return settings
 
 
 def _announce_worker(settings: Settings) -> None:
-    announce(settings.log_format, "working")
-    _say_where_mails_go(settings)
+    announce(settings.log_format, "worker started")
+    _announce_mail_folder(settings)
 
 
-def _end_well(code: int) -> None:
+def _check_exit_code(code: int) -> None:
     if code:
-        raise CommandError("the process could not go on; its log says why")
+        raise CommandError("the process failed; see its log")
 
 
-def _say_where_mails_go(settings: Settings) -> None:
+def _announce_mail_folder(settings: Settings) -> None:
     if settings.shows_links:
-        say(f"no MOVIE_SMTP_URL: mails are kept in {settings.data_dir / 'mail'} and their links are shown here")
+        folder = settings.data_dir / "mail"
+        print_message(f"MOVIE_SMTP_URL is not set: emails are stored in {folder} and their links are printed here")
 
 
-def _prepare_alone(settings: Settings) -> None:
-    """What a process that only prepares does. It tells what went wrong itself, and ends with the exit code of that."""
+def _prepare_and_exit(settings: Settings) -> None:
+    """Entry point of the preparation process. Prints its own errors and exits with their exit code."""
 
     async def run() -> None:
         async with open_container(settings) as container:
             try:
                 if await prepare_search(settings, container):
-                    announce(settings.log_format, "the bundled films are searchable")
-            except StoreUnavailable as away:
-                announce(settings.log_format, f"starting without the database: {away.detail}")
+                    announce(settings.log_format, "the bundled films are loaded")
+            except StoreUnavailable as error:
+                announce(settings.log_format, f"starting without the database: {error.detail}")
 
     sys.exit(exit_code_of(lambda: asyncio.run(run())))
 
 
 def _bind(host: str, port: int) -> socket.socket:
-    """A listening socket; OSError when the address is taken or wrong."""
+    """Returns a listening socket. Raises `OSError` if the address is in use or invalid."""
     family, kind, proto, _, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)[
         0
     ]
@@ -157,7 +158,7 @@ def _bind(host: str, port: int) -> socket.socket:
 
 
 def served_app(settings: Settings, peers: Path | None = None) -> "Litestar":
-    """The application as a serving process runs it, beside those that share the folder."""
+    """Returns the application of one server process; processes with the same `peers` directory share their metrics."""
     from movie_api.app import create_app
 
     configure_logging(settings.log_format)

@@ -1,4 +1,4 @@
-"""`recommend train` and `recommend evaluate`."""
+"""The commands `recommend train` and `recommend evaluate`."""
 
 import asyncio
 import csv
@@ -7,42 +7,45 @@ from tempfile import TemporaryDirectory
 
 from movie_cli.app import recommend_app
 from movie_cli.output import CommandError, print_done, print_lines, show_steps
-from movie_cli.services import beside_serve
+from movie_cli.services import open_migrated_container
 from movie_core.ports import MovieCatalogue, RatingStore, Recommender
 
 
 @recommend_app.command
 def train() -> None:
-    """Learn from all ratings now. Every running process answers by the new model within a minute."""
+    """Train the recommendation model on all ratings. Running processes load the new model within a minute."""
 
     async def run() -> None:
-        async with beside_serve() as container:
+        async with open_migrated_container() as container:
             with show_steps() as progress:
-                made = await (await container.get(Recommender)).train(progress)
-        print_done(f"learned from ratings: {made.ratings}, of users: {made.users}; movies in the model: {made.movies}")
+                model = await (await container.get(Recommender)).train(progress)
+        print_done(f"trained on ratings: {model.ratings}, users: {model.users}; movies in the model: {model.movies}")
 
     asyncio.run(run())
 
 
 @recommend_app.command
 def evaluate(file: Path | None = None, /) -> None:
-    """Tell how good recommendations are on held-back ratings, beside simpler methods.
+    """Evaluate recommendations on held-out ratings, compared with baselines.
 
     Parameters
     ----------
     file
-        Ratings in MovieLens' form, userId,movieId,rating,timestamp; years and genres from a movies.csv beside it.
-        Left out: the ratings that are kept here.
+        Ratings in the MovieLens format, userId,movieId,rating,timestamp; years and genres are read from a movies.csv in
+        the same directory. Default: the ratings in the database.
     """
     from movie_adapters.recommender.evaluation import PROTOCOLS_TOLD, TooFewRatings
     from movie_adapters.recommender.evaluation import evaluate as evaluate_file
 
     try:
         with TemporaryDirectory() as folder, show_steps() as progress:
-            told = evaluate_file(file or asyncio.run(_write_own_ratings(Path(folder))), progress)
-    except TooFewRatings as few:
-        raise CommandError(str(few)) from None
-    print_done(f"ratings: {told.ratings}, movies: {told.movies}, users: {told.users}; rows passed over: {told.skipped}")
+            evaluation = evaluate_file(file or asyncio.run(_write_stored_ratings(Path(folder))), progress)
+    except TooFewRatings as error:
+        raise CommandError(str(error)) from None
+    print_done(
+        f"ratings: {evaluation.ratings}, movies: {evaluation.movies}, users: {evaluation.users}; "
+        f"rows skipped: {evaluation.skipped}"
+    )
     for protocol, meaning in PROTOCOLS_TOLD.items():
         print_done(f"{protocol}: {meaning}")
     print_lines(
@@ -57,15 +60,15 @@ def evaluate(file: Path | None = None, /) -> None:
                 f"{row.p50_ms:.2f}",
                 f"{row.p99_ms:.2f}",
             )
-            for row in told.rows
+            for row in evaluation.rows
         ],
         is_headed=True,
     )
 
 
-async def _write_own_ratings(folder: Path) -> Path:
-    """The ratings that are kept here, as a file in MovieLens' form with its movies beside it."""
-    async with beside_serve() as container:
+async def _write_stored_ratings(folder: Path) -> Path:
+    """Writes the stored ratings in the MovieLens format, with a movies.csv; returns the path of ratings.csv."""
+    async with open_migrated_container() as container:
         store, catalogue = await container.get(RatingStore), await container.get(MovieCatalogue)
         titles: dict[str, str] = {}
         with (folder / "ratings.csv").open("w", encoding="utf-8", newline="") as file:
@@ -75,11 +78,11 @@ async def _write_own_ratings(folder: Path) -> Path:
                 for user_id, rating in batch:
                     rows.writerow((user_id, rating.movie_id, rating.rating / 2, rating.rated_at.timestamp()))
                     titles[rating.movie_id] = rating.title
-        known = await catalogue.get_many(titles)
+        movies = await catalogue.get_many(titles)
     with (folder / "movies.csv").open("w", encoding="utf-8", newline="") as file:
         rows = csv.writer(file)
         rows.writerow(("movieId", "title", "genres"))
-        for movie in known.values():
+        for movie in movies.values():
             year = "" if movie.year is None else f" ({movie.year})"
             rows.writerow((movie.id, movie.title + year, "|".join(movie.genres)))
     return folder / "ratings.csv"

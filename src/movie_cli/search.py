@@ -1,4 +1,4 @@
-"""`search`."""
+"""The command `search`."""
 
 import asyncio
 import sys
@@ -28,40 +28,42 @@ def search(
     order: str | None = None,
     json: Annotated[bool, Parameter(negative=())] = False,
 ) -> None:
-    """Search movies and print a page of them.
+    """Search movies and print one page of results.
 
     Parameters
     ----------
     query
-        What to look for; an empty one finds all movies.
+        Search text; an empty one matches all movies.
     limit
-        Movies on the page, 1 to 100.
+        Number of movies, 1 to 100.
     offset
-        Movies to pass over, 0 to 10000.
+        Number of movies to skip, 0 to 10000.
     year
         A year, or a range such as 1990..1999.
     genre
-        A genre's name.
+        Name of a genre.
     order
         relevance, popularity or year.
     json
-        Print what the API answers, for scripts.
+        Print the JSON response of the API, for scripts.
     """
-    asked = MovieQuery.parse(query, year=year, genre=genre, order=order)
+    movie_query = MovieQuery.parse(query, year=year, genre=genre, order=order)
     window = Window(offset, limit)
 
     async def run() -> None:
         settings = Settings.load()
         async with open_container(settings) as container:
             await prepare_search(settings, container)
-            page = await (await container.get(MovieSearch)).search(asked, window)
+            page = await (await container.get(MovieSearch)).search(movie_query, window)
         if json:
-            from movie_api.routes.movies import (  # brings the whole framework, which a table does without
+            from movie_api.routes.movies import (  # imports the whole framework, which a table does not need
                 SearchRequest,
                 render_page,
             )
 
-            sys.stdout.write(render_page(page, SearchRequest(asked, window), settings.public_url).body.decode() + "\n")
+            sys.stdout.write(
+                render_page(page, SearchRequest(movie_query, window), settings.public_url).body.decode() + "\n"
+            )
             return
         table = Table(box=None, pad_edge=False, header_style="bold")
         for heading in ("title", "year", "genres", "directors", "id"):

@@ -1,4 +1,4 @@
-"""The services that commands use."""
+"""Access of commands to the services of the core."""
 
 import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable
@@ -27,14 +27,14 @@ async def open_container(settings: Settings) -> AsyncIterator[AsyncContainer]:
 
 
 async def prepare_search(settings: Settings, container: AsyncContainer) -> bool:
-    """What a command needs before it can search; True when films were loaded."""
-    with show_progress("making the bundled films searchable") as progress:
+    """Migrates the database and loads the bundled films if needed. Returns whether movies were loaded."""
+    with show_progress("loading the bundled films") as progress:
         return await prepare(settings, await container.get(MovieCatalogue), progress)
 
 
 @asynccontextmanager
-async def beside_serve() -> AsyncIterator[AsyncContainer]:
-    """A container over a database whose schema is up to date."""
+async def open_migrated_container() -> AsyncIterator[AsyncContainer]:
+    """Opens a container after migrating the database schema."""
     settings = Settings.load()
     await prepare_schema(settings)
     async with open_container(settings) as container:
@@ -42,18 +42,20 @@ async def beside_serve() -> AsyncIterator[AsyncContainer]:
 
 
 def with_accounts(work: Callable[[Accounts], Awaitable[T]]) -> T:
+    """Runs `work` with the accounts service."""
+
     async def run() -> T:
-        async with beside_serve() as container:
+        async with open_migrated_container() as container:
             return await work(await container.get(Accounts))
 
     return asyncio.run(run())
 
 
 def as_staff(work: Callable[[Administration], Awaitable[T]]) -> T:
-    """What is done this way is kept in the audit log."""
+    """Runs `work` with the administration service, which records changes in the audit log."""
 
     async def run() -> T:
-        async with beside_serve() as container:
+        async with open_migrated_container() as container:
             return await work(await container.get(Administration))
 
     return asyncio.run(run())

@@ -1,4 +1,4 @@
-"""`upstream`."""
+"""The command `upstream`."""
 
 import asyncio
 from typing import Annotated
@@ -21,31 +21,32 @@ def upstream(
     retry_after: str | None = None,
     seed: int | None = None,
 ) -> None:
-    """Stand in for the third party, failing as it does.
+    """Run a stand-in for the third-party movie source, with fault injection.
 
-    It answers `GET /movies/?skip=&limit=&query=` from the bundled films. `POST /_control` changes its behaviour while
-    it runs, `GET /_calls` tells what it was asked.
+    It serves `GET /movies/?skip=&limit=&query=` from the bundled films. `POST /_control` changes its behaviour at run
+    time, `GET /_calls` lists the requests that it received.
 
     Parameters
     ----------
     host
-        Address to listen on.
+        Bind address.
     port
-        Port to listen on; 0 takes a free one.
+        Port to listen on; 0 selects a free one.
     fail_rate
-        Share of calls that fail, 0 to 1.
+        Fraction of calls that fail, 0 to 1.
     latency_ms
-        Milliseconds before each answer.
+        Delay before each response, in milliseconds.
     faults
-        How calls fail, separated by commas: statuses, and names listed in docs/movie-sources.md. Default: 400 to 409
+        Comma-separated faults: statuses, and names listed in docs/movie-sources.md. Default: statuses 400 to 409
         at random.
     retry_after
-        Retry-After header of each 429 and 503.
+        Value of the Retry-After header of each 429 and 503.
     seed
-        Makes the randomness repeatable.
+        Seed of the random number generator, for repeatable runs.
     """
     from movie_adapters.catalogue.files import bundled_films
-    from movie_standin.server import Behaviour, serve_upstream
+    from movie_standin.faults import Behaviour
+    from movie_standin.server import serve_upstream
 
     changes: dict[str, object] = {
         "fail_rate": fail_rate, "latency_ms": latency_ms, "retry_after": retry_after, "seed": seed

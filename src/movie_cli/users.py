@@ -1,4 +1,4 @@
-"""`users …` and `sessions …`."""
+"""The commands `users …` and `sessions …`."""
 
 import json
 import sys
@@ -7,7 +7,7 @@ from typing import Annotated
 from cyclopts import Parameter
 
 from movie_cli.app import sessions_app, users_app
-from movie_cli.output import CommandError, UsageError, format_time, plain, print_done, print_lines, say
+from movie_cli.output import CommandError, UsageError, format_time, plain, print_done, print_lines, print_message
 from movie_cli.services import as_staff, with_accounts
 from movie_core.accounts.services import Accounts
 from movie_core.errors import UserNotFound
@@ -18,49 +18,48 @@ from movie_core.ports import UserSummary
 
 @users_app.command(name="list")
 def list_users(email: str | None = None, /) -> None:
-    """Print a line per account or waiting registration, newest first: address, username, state, staff, created, last
+    """List accounts and pending registrations, newest first: address, username, state, staff, creation time, last
     login.
 
     Parameters
     ----------
     email
-        Only those of this address.
+        Only accounts and registrations of this address.
     """
 
     async def work(accounts: Accounts) -> list[UserSummary]:
-        people: dict[
-            str, UserSummary
-        ] = {}  # who registers meanwhile moves the others on, some of them to the next page
+        # A registration made meanwhile shifts later rows, some of them to the next page; the keys remove duplicates.
+        users: dict[str, UserSummary] = {}
         for offset in range(0, MAX_OFFSET + 1, MAX_LIMIT):
             _, page = await accounts.list_users(Window(offset, MAX_LIMIT), email)
-            people |= {person.id: person for person in page}
+            users |= {user.id: user for user in page}
             if len(page) < MAX_LIMIT:
-                return list(people.values())
-        say(f"only the newest {len(people)} are shown; name an address to see others")
-        return list(people.values())
+                return list(users.values())
+        print_message(f"only the newest {len(users)} are shown; specify an address to see others")
+        return list(users.values())
 
-    people = with_accounts(work)
-    if email is not None and not people:
-        raise UserNotFound("nobody has this address")
+    users = with_accounts(work)
+    if email is not None and not users:
+        raise UserNotFound("no account or registration has this address")
     print_lines(
         ("address", "username", "state", "staff", "created", "last login"),
         [
             (
-                person.address.spelling,
-                person.username.shown,
-                "pending" if person.is_pending else "active" if person.is_active else "inactive",
-                "staff" if person.is_staff else "",
-                format_time(person.created_at),
-                format_time(person.last_login),
+                user.address.spelling,
+                user.username.shown,
+                "pending" if user.is_pending else "active" if user.is_active else "inactive",
+                "staff" if user.is_staff else "",
+                format_time(user.created_at),
+                format_time(user.last_login),
             )
-            for person in people
+            for user in users
         ],
     )
 
 
 @users_app.command
 def activate(email: str, /) -> None:
-    """Let an address log in, as the newest link mailed to it would; or an account that was deactivated.
+    """Activate the newest pending registration of an address, or a deactivated account.
 
     Parameters
     ----------
@@ -73,7 +72,7 @@ def activate(email: str, /) -> None:
 
 @users_app.command
 def deactivate(email: str, /) -> None:
-    """Let an account log in no more, and end its sessions.
+    """Deactivate an account and end its sessions.
 
     Parameters
     ----------
@@ -86,22 +85,22 @@ def deactivate(email: str, /) -> None:
 
 @users_app.command
 def staff(email: str, /, *, remove: Annotated[bool, Parameter(negative=())] = False) -> None:
-    """Make an account staff, who may see what operators see.
+    """Grant an account staff rights, or revoke them.
 
     Parameters
     ----------
     email
         Address of the account.
     remove
-        Take it back.
+        Revoke the rights.
     """
     as_staff(lambda administration: administration.set_staff(COMMAND_LINE, email, not remove))
-    print_done(f"{email} is {'not staff any more' if remove else 'staff'}")
+    print_done(f"{email} is {'no longer staff' if remove else 'staff'}")
 
 
 @users_app.command
 def export(email: str, /) -> None:
-    """Print everything stored about an address, as JSON.
+    """Export everything stored about an address, as JSON.
 
     Parameters
     ----------
@@ -114,29 +113,29 @@ def export(email: str, /) -> None:
 
 @users_app.command
 def erase(email: str, /, *, yes: Annotated[bool, Parameter(negative=())] = False) -> None:
-    """Remove everything stored about an address for good: account, registrations, sessions and mails.
+    """Permanently delete everything stored about an address: account, registrations, sessions and emails.
 
     Parameters
     ----------
     email
         Address of the account or registration.
     yes
-        Don't ask; needed where nobody can be asked.
+        Do not ask for confirmation; required if stdin is not a terminal.
     """
     if not yes:
         if not sys.stdin.isatty():
-            raise UsageError("--yes: must be given where nobody can be asked")
-        sys.stderr.write(f"Remove everything about {plain(email)} for good? [y/N] ")
+            raise UsageError("--yes: required if stdin is not a terminal")
+        sys.stderr.write(f"Permanently delete everything stored about {plain(email)}? [y/N] ")
         sys.stderr.flush()
         if sys.stdin.readline().strip().lower() not in ("y", "yes"):
-            raise CommandError("nothing was removed")
+            raise CommandError("nothing was deleted")
     as_staff(lambda administration: administration.erase(COMMAND_LINE, email))
     print_done(f"{email} is erased")
 
 
 @sessions_app.command(name="list")
 def list_sessions(email: str, /) -> None:
-    """Print a line per session, the one used last first: id, device, start, last use.
+    """List the sessions of an account, most recently used first: id, device, start, last use.
 
     Parameters
     ----------
@@ -146,13 +145,16 @@ def list_sessions(email: str, /) -> None:
     sessions = with_accounts(lambda accounts: accounts.sessions_of(email))
     print_lines(
         ("id", "device", "started", "last used"),
-        [(one.id, one.device, format_time(one.created_at), format_time(one.last_used_at)) for one in sessions],
+        [
+            (session.id, session.device, format_time(session.created_at), format_time(session.last_used_at))
+            for session in sessions
+        ],
     )
 
 
 @sessions_app.command(name="end")
 def end_sessions(email: str, /) -> None:
-    """Log an account out everywhere.
+    """End all sessions of an account.
 
     Parameters
     ----------

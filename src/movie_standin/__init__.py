@@ -1,1 +1,1 @@
-"""A stand-in for the third party, with its faults."""
+"""A stand-in for the third-party movie source, with fault injection."""

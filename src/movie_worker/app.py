@@ -1,6 +1,7 @@
 """The composition root of the worker, `create_broker(settings, *overrides)`, and the loops of worker and scheduler.
 
-Mail goes out from the database, in a loop that knows nothing of Redis; the queue makes it sooner.
+Email is delivered from the outbox in the database, by a loop that does not depend on Redis; a queued task only starts
+the delivery sooner.
 """
 
 import asyncio
@@ -29,27 +30,28 @@ from movie_adapters.wiring.providers import create_container
 from movie_core.accounts.outbox import SEND_SECONDS
 from movie_core.accounts.outbox_dispatcher import OutboxDispatcher
 from movie_core.errors import Unavailable
+from movie_core.outage_log import OutageLog
 from movie_core.ports import DeliveryNotifier
-from movie_worker.metrics import CountTasks, MetricsProvider, answer_metrics
+from movie_worker.metrics import MetricsProvider, TaskCountingMiddleware, serve_metrics
 from movie_worker.tasks import TASKS
 
 IDLE_TIMEOUT = 600_000
-"""Milliseconds after which a task that nobody acknowledged is delivered again; tasks must end far sooner."""
-TASKS_AT_ONCE = 10
-CHECK_SECONDS = 2.0
-"""Between looks whether Redis still answers, and between tries to reach it again."""
-FINISH_SECONDS = SEND_SECONDS + 1
-"""How long tasks and the mail in hand may take to finish."""
-HARD_SECONDS = 15.0
-"""After a signal to stop, the process is gone by then, whatever still hangs."""
-SCHEDULE_SECONDS = 15.0
-"""Between two ticks of the scheduler. Each also makes a worker look for tasks that a killed one left."""
+"""Milliseconds after which an unacknowledged task is delivered again; tasks must end long before."""
+MAX_CONCURRENT_TASKS = 10
+REDIS_CHECK_INTERVAL = 2.0
+"""Seconds between health checks of Redis, and between attempts to reconnect."""
+SHUTDOWN_TIMEOUT = SEND_SECONDS + 1
+"""Graceful shutdown: seconds that running tasks and the current email have to finish."""
+FORCED_EXIT_TIMEOUT = 15.0
+"""Seconds after SIGTERM or SIGINT at which the process exits even if something hangs."""
+SCHEDULE_INTERVAL = 15.0
+"""Seconds between two ticks of the scheduler. Each also makes a worker look for tasks left by a killed worker."""
 
 _log = logging.getLogger(__name__)
 
 
-class _DeliversItself(Provider):
-    """In a worker the doorbell wakes its own delivery."""
+class _InProcessNotifierProvider(Provider):
+    """In a worker, a delivery notification wakes the delivery loop of the same process."""
 
     scope = Scope.APP
 
@@ -59,23 +61,24 @@ class _DeliversItself(Provider):
 
 
 def create_broker(settings: Settings, *overrides: Provider) -> AsyncBroker:
-    """The broker with every task: Redis streams where Redis is set, in this process otherwise.
+    """Returns a broker with every task: on Redis streams if `MOVIE_REDIS_URL` is set, otherwise in this process.
 
-    `overrides` are providers that stand in for some of `movie_adapters.wiring.providers`.
+    `overrides` are providers that replace some of `movie_adapters.wiring.providers`.
     """
-    tasks = TaskCounts(TASKS)
-    return _broker(settings, _container(settings, tasks, *overrides), tasks)
+    task_counts = TaskCounts(TASKS)
+    return _create_broker(settings, _create_container(settings, task_counts, *overrides), task_counts)
 
 
-def _container(settings: Settings, tasks: TaskCounts, *overrides: Provider) -> AsyncContainer:
-    return create_container(settings, TaskiqProvider(), _DeliversItself(), MetricsProvider(tasks), *overrides)
+def _create_container(settings: Settings, task_counts: TaskCounts, *overrides: Provider) -> AsyncContainer:
+    own = (TaskiqProvider(), _InProcessNotifierProvider(), MetricsProvider(task_counts))
+    return create_container(settings, *own, *overrides)
 
 
-def _broker(settings: Settings, container: AsyncContainer, tasks: TaskCounts) -> AsyncBroker:
+def _create_broker(settings: Settings, container: AsyncContainer, task_counts: TaskCounts) -> AsyncBroker:
     broker: AsyncBroker = InMemoryBroker()
     if settings.redis_url is not None:
-        # Without socket_timeout=None a blocked read swallows the cancellation that should end the worker. A group made
-        # anew starts with what the stream already holds.
+        # With a socket timeout, a blocking read swallows the cancellation that should end the worker. A new consumer
+        # group (id 0) starts with the entries that the stream already has.
         broker = RedisStreamBroker(
             settings.redis_url,
             queue_name=stream_of(settings.key_prefix),
@@ -85,11 +88,11 @@ def _broker(settings: Settings, container: AsyncContainer, tasks: TaskCounts) ->
             idle_timeout=IDLE_TIMEOUT,
             unacknowledged_lock_timeout=30,
         )
-    broker = broker.with_middlewares(CountTasks(tasks))
+    broker = broker.with_middlewares(TaskCountingMiddleware(task_counts))
     if settings.tasks_url is not None:
-        from movie_worker.task_page import ShowTasks
+        from movie_worker.task_dashboard import TaskDashboardReporter
 
-        broker = broker.with_middlewares(ShowTasks(settings.tasks_url, settings.tasks_token or ""))
+        broker = broker.with_middlewares(TaskDashboardReporter(settings.tasks_url, settings.tasks_token or ""))
     for name, task in TASKS.items():
         broker.register_task(_traced(name, task, container), task_name=name)
     setup_dishka(container, broker)
@@ -111,36 +114,38 @@ def _traced(name: str, task: Callable[..., Awaitable[object]], container: AsyncC
 
 
 def run_worker(settings: Settings, announce: Callable[[], None]) -> int:
-    """Deliver mail and run tasks until SIGTERM or SIGINT; the exit code. Needs Redis in the settings, but Redis and the
-    database may be away for as long as they like."""
-    return asyncio.run(_work(settings, announce))
+    """Delivers email and runs tasks until SIGTERM or SIGINT. Returns the exit code.
+
+    Requires `MOVIE_REDIS_URL`. Redis and the database may be unavailable for any length of time.
+    """
+    return asyncio.run(_run_worker(settings, announce))
 
 
-async def _work(settings: Settings, announce: Callable[[], None]) -> int:
-    logging.getLogger("taskiq").setLevel(logging.WARNING)  # it tells of every task
+async def _run_worker(settings: Settings, announce: Callable[[], None]) -> int:
+    logging.getLogger("taskiq").setLevel(logging.WARNING)  # it logs every task
     stop = _stop_on_signals()
-    tasks = TaskCounts(TASKS)
-    container = _container(settings, tasks)
-    broker = _broker(settings, container, tasks)
+    task_counts = TaskCounts(TASKS)
+    container = _create_container(settings, task_counts)
+    broker = _create_broker(settings, container, task_counts)
     broker.is_worker_process = True
     queue = TaskQueue(settings.redis_url or "", settings.key_prefix)
     notifier = await container.get(DeliveryNotifier)
-    assert isinstance(notifier, EventNotifier)  # noqa: S101  (as provided above)
+    assert isinstance(notifier, EventNotifier)  # noqa: S101  (provided by _InProcessNotifierProvider)
     dispatcher = await container.get(OutboxDispatcher)
-    telling = await answer_metrics(settings, (await container.get(Metrics)).text)
-    stopping = asyncio.create_task(stop.wait())
-    delivering = asyncio.create_task(keep_delivering(dispatcher, notifier, finish_seconds=FINISH_SECONDS))
-    listening = asyncio.create_task(_listen(broker, queue, stop))
+    metrics_server = await serve_metrics(settings, (await container.get(Metrics)).text)
+    stopped = asyncio.create_task(stop.wait())
+    delivery = asyncio.create_task(keep_delivering(dispatcher, notifier, finish_seconds=SHUTDOWN_TIMEOUT))
+    consumer = asyncio.create_task(_consume_tasks(broker, queue, stop))
     announce()
-    await asyncio.wait([stopping, delivering, listening], return_when=asyncio.FIRST_COMPLETED)
+    await asyncio.wait([stopped, delivery, consumer], return_when=asyncio.FIRST_COMPLETED)
     code = 0 if stop.is_set() else 1
     stop.set()
-    delivering.cancel()
-    for ended in await asyncio.gather(delivering, listening, return_exceptions=True):
-        if isinstance(ended, Exception):
-            _log.error("the worker can't go on", exc_info=ended)
-    if telling is not None:
-        telling.close()
+    delivery.cancel()
+    for result in await asyncio.gather(delivery, consumer, return_exceptions=True):
+        if isinstance(result, Exception):
+            _log.error("the worker failed", exc_info=result)
+    if metrics_server is not None:
+        metrics_server.close()
     with contextlib.suppress(TimeoutError):
         async with asyncio.timeout(2):
             await broker.shutdown()
@@ -148,40 +153,42 @@ async def _work(settings: Settings, announce: Callable[[], None]) -> int:
     return code
 
 
-async def _listen(broker: AsyncBroker, queue: TaskQueue, stop: asyncio.Event) -> None:
-    """Run tasks from the queue until `stop`. Redis may go away and come back, also without all that it held."""
-    is_away = False
+async def _consume_tasks(broker: AsyncBroker, queue: TaskQueue, stop: asyncio.Event) -> None:
+    """Runs tasks from the queue until `stop`. Reconnects after an outage of Redis, also if Redis has lost its data."""
+    outage = OutageLog(
+        _log,
+        unavailable="Redis unavailable, not consuming tasks; mail delivery continues: %s",
+        recovered="Redis available again, consuming tasks",
+    )
     while not stop.is_set():
         try:
             await queue.ping()
-            async with asyncio.timeout(CHECK_SECONDS):
-                await broker.startup()  # makes the consumer group where there is none
-            if is_away:
-                _log.info("tasks are taken from Redis again")
-            is_away = False
-            await _listen_once(broker, queue, stop)
-        except Exception as error:  # noqa: BLE001  (what libraries raise for a Redis that is away is many things)
-            if not is_away:
-                _log.warning("no task can be taken from Redis, mail goes out none the less: %s", _reason(error))
-            is_away = True
-            await _pause(stop, CHECK_SECONDS)
+            async with asyncio.timeout(REDIS_CHECK_INTERVAL):
+                await broker.startup()  # creates the consumer group if it is missing
+            outage.recovered()
+            await _consume_until_outage(broker, queue, stop)
+        except Exception as error:  # noqa: BLE001  (the libraries raise many types of errors if Redis is unavailable)
+            outage.failed(_reason(error))
+            await _pause(stop, REDIS_CHECK_INTERVAL)
 
 
-async def _listen_once(broker: AsyncBroker, queue: TaskQueue, stop: asyncio.Event) -> None:
-    """Run tasks until `stop`; raises when Redis went away, also when it froze, which the listening connection itself
-    would never notice."""
-    receiver = Receiver(broker, run_startup=False, max_async_tasks=TASKS_AT_ONCE, wait_tasks_timeout=FINISH_SECONDS)
+async def _consume_until_outage(broker: AsyncBroker, queue: TaskQueue, stop: asyncio.Event) -> None:
+    """Runs tasks until `stop`. Raises if Redis becomes unavailable, also if it freezes, which the blocking read alone
+    would never detect."""
+    receiver = Receiver(
+        broker, run_startup=False, max_async_tasks=MAX_CONCURRENT_TASKS, wait_tasks_timeout=SHUTDOWN_TIMEOUT
+    )
     finish = asyncio.Event()
-    listening = asyncio.create_task(receiver.listen(finish))
-    stopping = asyncio.create_task(stop.wait())
+    listener = asyncio.create_task(receiver.listen(finish))
+    stopped = asyncio.create_task(stop.wait())
     try:
-        while not (listening.done() or stopping.done()):
+        while not (listener.done() or stopped.done()):
             await queue.ping()
-            await asyncio.wait([listening, stopping], timeout=CHECK_SECONDS, return_when=asyncio.FIRST_COMPLETED)
+            await asyncio.wait([listener, stopped], timeout=REDIS_CHECK_INTERVAL, return_when=asyncio.FIRST_COMPLETED)
     finally:
         finish.set()
-        stopping.cancel()
-        await listening
+        stopped.cancel()
+        await listener
 
 
 def _reason(error: BaseException) -> str:
@@ -191,32 +198,32 @@ def _reason(error: BaseException) -> str:
 
 
 def run_scheduler(settings: Settings, announce: Callable[[], None]) -> int:
-    """Queue what is due from time to time, until SIGTERM or SIGINT; the exit code. Any number may run."""
-    return asyncio.run(_schedule(settings, announce))
+    """Queues periodic tasks until SIGTERM or SIGINT. Returns the exit code. Several schedulers may run."""
+    return asyncio.run(_run_scheduler(settings, announce))
 
 
-async def _schedule(settings: Settings, announce: Callable[[], None]) -> int:
+async def _run_scheduler(settings: Settings, announce: Callable[[], None]) -> int:
     stop = _stop_on_signals()
     queue = TaskQueue(settings.redis_url or "", settings.key_prefix)
     announce()
     due = {PURGE: time.monotonic(), TRAIN: time.monotonic()}
-    is_away = False
+    outage = OutageLog(
+        _log,
+        unavailable="Redis unavailable, not queueing tasks: %s",
+        recovered="Redis available again, queueing tasks",
+    )
     while not stop.is_set():
-        wait = SCHEDULE_SECONDS
+        wait = SCHEDULE_INTERVAL
         try:
             await queue.put(DELIVER_MAIL)
             for task, seconds in ((PURGE, PURGE_SECONDS), (TRAIN, TRAIN_SECONDS)):
                 if time.monotonic() >= due[task]:
                     await queue.put(task)
                     due[task] = time.monotonic() + seconds
-            if is_away:
-                _log.info("tasks are queued again")
-            is_away = False
-        except Unavailable as away:
-            if not is_away:
-                _log.warning("%s", away.detail)
-            is_away = True
-            wait = CHECK_SECONDS
+            outage.recovered()
+        except Unavailable as error:
+            outage.failed(error.detail)
+            wait = REDIS_CHECK_INTERVAL
         await _pause(stop, wait)
     await queue.close()
     return 0
@@ -229,18 +236,18 @@ async def _pause(stop: asyncio.Event, seconds: float) -> None:
 
 
 def _stop_on_signals() -> asyncio.Event:
-    """Set by SIGTERM and SIGINT."""
+    """Returns an event that SIGTERM and SIGINT set. They also start a timer that forces the exit."""
     stop = asyncio.Event()
 
-    def asked() -> None:
+    def handle_signal() -> None:
         if not stop.is_set():
-            # A thread, since what hangs may be the loop itself or one of its threads. Nothing is lost: mails and tasks
-            # in hand are taken up by others.
-            limit = threading.Timer(HARD_SECONDS, os._exit, (0,))
-            limit.daemon = True
-            limit.start()
+            # A thread, because the event loop itself or one of its threads may hang. No data is lost: another process
+            # takes over unfinished emails and tasks.
+            timer = threading.Timer(FORCED_EXIT_TIMEOUT, os._exit, (0,))
+            timer.daemon = True
+            timer.start()
         stop.set()
 
     for number in (signal.SIGTERM, signal.SIGINT):
-        asyncio.get_running_loop().add_signal_handler(number, asked)
+        asyncio.get_running_loop().add_signal_handler(number, handle_signal)
     return stop

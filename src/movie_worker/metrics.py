@@ -1,4 +1,4 @@
-"""What a worker tells of itself: tasks are counted, and a port of its own answers Prometheus."""
+"""Metrics of a worker: counts tasks, and serves `/metrics` for Prometheus on a port of its own."""
 
 import asyncio
 import contextlib
@@ -14,13 +14,13 @@ from movie_adapters.observability.metrics import BacklogGauges, Metrics, TaskCou
 from movie_adapters.settings.settings import SettingError, Settings
 
 MAX_HEAD = 8 * 1024
-"""Bytes of a request's head."""
-REQUEST_SECONDS = 5.0
-"""How long a request and its answer may take."""
-CONNECTIONS = 8
-"""At the same time; others are closed."""
+"""Maximum size of a request's headers, in bytes."""
+REQUEST_TIMEOUT = 5.0
+"""Time limit of a request and its response, in seconds."""
+MAX_CONNECTIONS = 8
+"""Concurrent connections; others are closed."""
 
-Answer = tuple[bytes, str]
+Body = tuple[bytes, str]
 """Body and media type."""
 
 
@@ -38,8 +38,8 @@ class MetricsProvider(Provider):
         return Metrics(backlog, source_name=settings.source, tasks=self._tasks)
 
 
-class CountTasks(TaskiqMiddleware):
-    """Counts what becomes of each task."""
+class TaskCountingMiddleware(TaskiqMiddleware):
+    """Counts finished tasks by outcome, and their durations."""
 
     def __init__(self, counts: TaskCounts) -> None:
         super().__init__()
@@ -49,36 +49,39 @@ class CountTasks(TaskiqMiddleware):
         self._counts.count(message.task_name, result.execution_time, is_failed=result.is_err)
 
 
-async def answer_metrics(settings: Settings, text: Callable[[], Awaitable[Answer]]) -> asyncio.Server | None:
-    """Answer `GET /metrics` where `MOVIE_METRICS_LISTEN` says, one request a connection, until the server is closed;
-    None where it says nothing. Raises `SettingError` where nobody can listen there."""
+async def serve_metrics(settings: Settings, text: Callable[[], Awaitable[Body]]) -> asyncio.Server | None:
+    """Serves `GET /metrics` at the bind address `MOVIE_METRICS_LISTEN`, one request per connection, until the returned
+    server is closed. Returns None if the setting is unset; raises `SettingError` if the address cannot be bound."""
     if settings.metrics_listen is None:
         return None
     host, _, port = settings.metrics_listen.rpartition(":")
-    places = asyncio.Semaphore(CONNECTIONS)
+    slots = asyncio.Semaphore(MAX_CONNECTIONS)
 
     async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         with contextlib.closing(writer), contextlib.suppress(OSError, TimeoutError, ValueError, EOFError):
-            if places.locked():
+            if slots.locked():
                 return
-            async with places, asyncio.timeout(REQUEST_SECONDS):
+            async with slots, asyncio.timeout(REQUEST_TIMEOUT):
                 head = (await reader.readuntil(b"\r\n\r\n")).decode("latin-1").split("\r\n")
-                writer.write(await _answer(settings, head, text))
+                writer.write(await _response(settings, head, text))
                 await writer.drain()
 
     try:
         return await asyncio.start_server(serve, host.strip("[]"), int(port), limit=MAX_HEAD)
     except OSError as error:
-        why = error.strerror if isinstance(error, socket.gaierror) else os.strerror(error.errno or 0)
-        raise SettingError("MOVIE_METRICS_LISTEN", f"can't listen there: {(why or str(error)).lower()}") from None
+        reason = error.strerror if isinstance(error, socket.gaierror) else os.strerror(error.errno or 0)
+        detail = (reason or str(error)).lower()
+        raise SettingError("MOVIE_METRICS_LISTEN", f"cannot listen on this address: {detail}") from None
 
 
-async def _answer(settings: Settings, head: list[str], text: Callable[[], Awaitable[Answer]]) -> bytes:
+async def _response(settings: Settings, head: list[str], text: Callable[[], Awaitable[Body]]) -> bytes:
     method, target, *_ = [*head[0].split(" "), "", ""]
     lines = (line.partition(":") for line in head[1:])
     authorization = [value.strip() for name, _, value in lines if name.lower() == "authorization"]
     if method != "GET" or target.partition("?")[0] != "/metrics" or not is_admitted(settings, authorization):
         return b"HTTP/1.1 404 Not Found\r\ncontent-length: 0\r\nconnection: close\r\n\r\n"
     body, media_type = await text()
-    told = f"content-type: {media_type}\r\ncontent-length: {len(body)}\r\ncache-control: no-store\r\nconnection: close"
-    return f"HTTP/1.1 200 OK\r\n{told}\r\n\r\n".encode() + body
+    headers = (
+        f"content-type: {media_type}\r\ncontent-length: {len(body)}\r\ncache-control: no-store\r\nconnection: close\r\n"
+    )
+    return f"HTTP/1.1 200 OK\r\n{headers}\r\n".encode() + body

@@ -1,5 +1,5 @@
-"""What runs outside of requests. Tasks take plain values, may be delivered twice, and end far sooner than the
-broker's idle timeout, after which they would be delivered again.
+"""Background tasks. They take plain values, may be delivered more than once, and must end long before the broker's idle
+timeout, after which they are delivered again.
 """
 
 from collections.abc import Awaitable, Callable, Mapping
@@ -15,25 +15,25 @@ from movie_core.ports import DeliveryNotifier, MovieCatalogue
 
 @inject(patch_module=True)
 async def deliver_mail(notifier: FromDishka[DeliveryNotifier]) -> None:
-    """Wake the delivery of this process: it goes on whatever becomes of the queue, and finishes a mail when stopped."""
+    """Wakes the delivery loop of this process, which works without the queue and finishes an email on shutdown."""
     await notifier.notify()
 
 
 @inject(patch_module=True)
-async def purge(upkeep: FromDishka[Maintenance]) -> int:
-    """Remove what has outlived its use; the number of things removed."""
-    return await upkeep.purge()
+async def purge(maintenance: FromDishka[Maintenance]) -> int:
+    """Deletes expired data. Returns the number of deleted records."""
+    return await maintenance.purge()
 
 
 @inject(patch_module=True)
-async def train(upkeep: FromDishka[Maintenance]) -> bool:
-    """Learn from ratings, where there are new ones; whether there were."""
-    return await upkeep.train()
+async def train(maintenance: FromDishka[Maintenance]) -> bool:
+    """Trains the recommendation model if there are new ratings. Returns whether it did."""
+    return await maintenance.train()
 
 
 @inject(patch_module=True)
 async def prepare_catalogue(settings: FromDishka[Settings], catalogue: FromDishka[MovieCatalogue]) -> bool:
-    """Bring the schema up to date and make the bundled films searchable; True when films were loaded."""
+    """Migrates the database and loads the bundled films if needed. Returns whether films were loaded."""
     return await prepare(settings, catalogue)
 
 
@@ -43,4 +43,4 @@ TASKS: Mapping[str, Callable[..., Awaitable[object]]] = {
     "train": train,
     "prepare_catalogue": prepare_catalogue,
 }
-"""Every task under the name that messages carry."""
+"""All tasks by the name in queue messages."""

@@ -1,4 +1,4 @@
-"""Real servers, one of each kind for the whole run, and programs started as a user starts them."""
+"""Real servers, one of each kind per test run, and programs started like by a user."""
 
 import asyncio
 import contextlib
@@ -35,7 +35,7 @@ START_SECONDS = 60
 
 @pytest.fixture(scope="session")
 def postgres() -> Iterator[str]:
-    """The URL of a server."""
+    """The URL of a PostgreSQL server."""
     with postgres_server() as url:
         yield url
 
@@ -52,7 +52,7 @@ def films(postgres: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[s
 
 @pytest.fixture
 def database_url(postgres: str, films: str) -> Iterator[str]:
-    """The URL of a PostgreSQL database in which the bundled films are searchable already."""
+    """The URL of a PostgreSQL database with the bundled films."""
     with postgres_database(postgres, films) as url:
         yield url
 
@@ -82,9 +82,9 @@ def sqlite_url(tmp_path_factory: pytest.TempPathFactory) -> str:
 
 @pytest.fixture(params=["sqlite", "postgres"])
 def url(request: pytest.FixtureRequest) -> str:
-    """A database with all tables, of either kind."""
-    found: str = request.getfixturevalue(f"{request.param}_url")
-    return found
+    """The URL of a database with all tables, on SQLite and on PostgreSQL."""
+    database_url: str = request.getfixturevalue(f"{request.param}_url")
+    return database_url
 
 
 @pytest.fixture(scope="session")
@@ -95,7 +95,7 @@ def redis_url() -> Iterator[str]:
 
 @pytest.fixture
 def patient(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Databases may take ten times as long as otherwise: for tests of what is written, on machines however busy."""
+    """Multiplies database timeouts by ten, for tests of stored data on busy machines."""
     for module, name in (
         (sql_database, "CONNECT_SECONDS"),
         (sql_tables, "READ_SECONDS"),
@@ -108,21 +108,21 @@ def patient(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @contextlib.contextmanager
 def trouble(redis: OwnServer, kind: str) -> Iterator[None]:
-    """Redis is so for a while. Frozen, it keeps connections and takes new ones but doesn't answer."""
+    """Injects a fault into Redis. If frozen, it accepts connections but does not respond."""
 
-    def tell(command: str) -> None:
+    def execute(command: str) -> None:
         with Redis.from_url(redis.url) as client:
             client.execute_command(*command.split())
 
     begin, end = {
         "stopped": (redis.stop, redis.start),
         "frozen": (lambda: redis.signal(signal.SIGSTOP), lambda: redis.signal(signal.SIGCONT)),
-        "read-only": (lambda: tell("REPLICAOF 127.0.0.1 1"), lambda: tell("REPLICAOF NO ONE")),
+        "read-only": (lambda: execute("REPLICAOF 127.0.0.1 1"), lambda: execute("REPLICAOF NO ONE")),
         "without replicas": (
-            lambda: tell("CONFIG SET min-replicas-to-write 1"),
-            lambda: tell("CONFIG SET min-replicas-to-write 0"),
+            lambda: execute("CONFIG SET min-replicas-to-write 1"),
+            lambda: execute("CONFIG SET min-replicas-to-write 0"),
         ),
-        "full": (lambda: tell("CONFIG SET maxmemory 1"), lambda: tell("CONFIG SET maxmemory 0")),
+        "full": (lambda: execute("CONFIG SET maxmemory 1"), lambda: execute("CONFIG SET maxmemory 0")),
     }[kind]
     begin()
     try:
@@ -132,7 +132,7 @@ def trouble(redis: OwnServer, kind: str) -> Iterator[None]:
 
 
 def clean_environment(**environ: str) -> dict[str, str]:
-    """What a program needs of ours, and no setting of whoever runs the tests."""
+    """Returns the environment that a program needs, without the `MOVIE_*` settings of the caller."""
     kept = {name: os.environ[name] for name in ("PATH", "HOME", "LANG", "COVERAGE_PROCESS_START") if name in os.environ}
     return kept | {"PYTHONUNBUFFERED": "1", "NO_COLOR": "1", "COLUMNS": "120"} | environ
 
@@ -143,7 +143,7 @@ class Program:
     def __init__(
         self, arguments: tuple[str, ...], folder: Path, environ: dict[str, str], descriptors: int | None = None
     ) -> None:
-        """`descriptors` is how many files and connections it may have open; None: as many as the tests may."""
+        """`descriptors` limits open files and connections; None inherits the limit."""
         self.log = folder / f"{arguments[0]}-{time.monotonic_ns()}.log"
         self._output = self.log.open("wb")
         limited = [] if descriptors is None else ["sh", "-c", f'ulimit -n {descriptors}; exec "$0" "$@"']
@@ -159,10 +159,10 @@ class Program:
         return self.log.read_text()
 
     def wait_for(self, pattern: str) -> re.Match[str]:
-        """What the program says, once it does."""
+        """Waits until the output matches a pattern. Returns the match."""
         deadline = time.monotonic() + START_SECONDS
         while (match := re.search(pattern, self.said())) is None:
-            assert self.process.poll() is None, f"it ended with {self.process.returncode}: {self.said()}"
+            assert self.process.poll() is None, f"the program exited with {self.process.returncode}: {self.said()}"
             assert time.monotonic() < deadline, self.said()
             time.sleep(0.02)
         return match
@@ -179,7 +179,7 @@ class Program:
 
 @pytest.fixture(scope="session")
 def prepared(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A data dir with the bundled films in it."""
+    """A data directory with the bundled films."""
     folder = tmp_path_factory.mktemp("prepared")
     program = Program(("migrate",), folder, {})
     program.process.wait(60)
@@ -189,7 +189,7 @@ def prepared(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture
 def folder(tmp_path: Path, prepared: Path) -> Path:
-    """A working directory in which the films are searchable already; remove `var` for a first start."""
+    """A working directory with the bundled films in `var`; delete `var` for a first start."""
     shutil.copytree(prepared, tmp_path / "var")
     return tmp_path
 
@@ -200,7 +200,7 @@ Serve = Callable[..., tuple[Program, httpx.Client]]
 
 @pytest.fixture
 def start(folder: Path) -> Iterator[Start]:
-    """Starts `movie-search` with the given arguments, and settings by keyword; ends it after the test."""
+    """Starts `movie-search` with arguments, and settings as keywords; stops it after the test."""
     with contextlib.ExitStack() as running:
 
         def started(*arguments: str, **environ: str) -> Program:
@@ -213,7 +213,7 @@ def start(folder: Path) -> Iterator[Start]:
 
 @pytest.fixture
 def serve(start: Start) -> Iterator[Serve]:
-    """Starts `movie-search serve` on a free port and gives a client for it; search is public unless said otherwise."""
+    """Starts `movie-search serve` on a free port and returns a client; search is public by default."""
     with contextlib.ExitStack() as clients:
 
         def served(*arguments: str, **environ: str) -> tuple[Program, httpx.Client]:
@@ -228,7 +228,7 @@ def serve(start: Start) -> Iterator[Serve]:
 
 @pytest.fixture
 def run(folder: Path) -> Callable[..., subprocess.CompletedProcess[str]]:
-    """Runs `movie-search` to its end."""
+    """Runs `movie-search` to completion."""
 
     def done(*arguments: str, **environ: str) -> subprocess.CompletedProcess[str]:
         return subprocess.run(
@@ -256,12 +256,12 @@ LIMITS_OFF = {
     "MOVIE_LIMIT_REGISTER": "off",
     "MOVIE_LIMIT_MAIL": "off",
 }
-"""Accounts as they are by default, but for the limits, which hinder tests that register and ask often."""
+"""Default settings of accounts, without rate limits, which would reject the requests of tests."""
 
 
 @dataclass
 class Deployment:
-    """Running processes and what a user of theirs can see. `others` are clients of further API processes."""
+    """Running processes and their emails. `others` are clients of further API processes."""
 
     client: httpx.Client
     folder: Path
@@ -269,18 +269,18 @@ class Deployment:
     others: list[httpx.Client] = field(default_factory=list)
 
     def mails(self, to: str) -> list[tuple[str, str]]:
-        """Subject and text of each mail to an address, oldest first."""
-        found = []
+        """Returns subject and text of each email to an address, oldest first."""
+        mails = []
         for path in sorted(self.folder.glob("var/mail/*.eml"), key=lambda path: path.stat().st_mtime_ns):
             message = email.message_from_bytes(path.read_bytes(), policy=email.policy.default)
             if str(message["To"]).lower() == to.lower():
                 body = message.get_body(("plain",))
                 assert body is not None
-                found.append((str(message["Subject"]), body.get_content()))
-        return found
+                mails.append((str(message["Subject"]), body.get_content()))
+        return mails
 
     def links(self, to: str, count: int = 1) -> list[str]:
-        """The links in the mails to an address, once there are that many mails."""
+        """Waits for that many emails to an address. Returns their links."""
         wait_until(lambda: len(self.mails(to)) >= count)
         return [link for _, text in self.mails(to) for link in re.findall(r"http://\S+", text)]
 
@@ -291,17 +291,17 @@ class Deployment:
         return (client or self.client).post(AUTH + "login/", json={"email": address, "password": password})
 
     def account(self, name: str) -> dict[str, str]:
-        """A pair of tokens of a new and active account."""
+        """Registers and activates an account. Returns its pair of tokens."""
         assert self.register(f"{name}@example.com", name).status_code == 201
         answer = self.client.post(self.links(f"{name}@example.com")[-1])
         assert answer.status_code == 200, answer.text
         return dict(answer.json())
 
 
-def wait_until(holds: Callable[[], bool], seconds: float = 15) -> None:
+def wait_until(condition: Callable[[], bool], seconds: float = 15) -> None:
     deadline = time.monotonic() + seconds
-    while not holds():
-        assert time.monotonic() < deadline, "it did not happen in time"
+    while not condition():
+        assert time.monotonic() < deadline, "the condition did not become true in time"
         time.sleep(0.05)
 
 
@@ -317,7 +317,7 @@ def deployment(request: pytest.FixtureRequest, serve: Serve, start: Start, folde
         return
     redis_url = request.getfixturevalue("redis_url")
     with Redis.from_url(redis_url) as redis:
-        redis.flushall()  # it has served others, with another database
+        redis.flushall()  # other tests used it with another database
     environ = {
         "MOVIE_DATABASE_URL": request.getfixturevalue("database_url"),
         "MOVIE_REDIS_URL": redis_url,
@@ -328,19 +328,19 @@ def deployment(request: pytest.FixtureRequest, serve: Serve, start: Start, folde
     programs = [start("serve", "--port", port, **environ) for port in ports]
     for program in programs:
         program.wait_for("serving catalogue")
-    start("worker", **environ).wait_for("working")
+    start("worker", **environ).wait_for("worker started")
     clients = [httpx.Client(base_url=f"http://127.0.0.1:{port}", timeout=10, trust_env=False) for port in ports]
     yield Deployment(clients[0], folder, environ, clients[1:])
     for client in clients:
         client.close()
 
 
-# --- API processes in front of a source that the test itself plays
+# --- API processes with a source in the test process
 
 
 @pytest.fixture(scope="module")
 def source_port() -> Iterator[int]:
-    """Where a server of ours may listen now and again, and nobody else."""
+    """A reserved port on which a test's server can listen repeatedly."""
     with socket.socket() as sock:
         sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         sock.bind(("127.0.0.1", 0))
@@ -348,7 +348,7 @@ def source_port() -> Iterator[int]:
 
 
 class Fleet:
-    """API processes that serve together, without limits. They share the first one's public URL, and with it tokens."""
+    """API processes of one deployment, without rate limits. They share a public URL, so tokens are valid for all."""
 
     def __init__(self, folder: Path, **environ: str) -> None:
         self._folder = folder
@@ -363,10 +363,10 @@ class Fleet:
         self.programs: list[Program] = []
         self.ports: list[int] = []
         self.numbers = itertools.count(1)
-        """Of movies that nobody has asked for."""
+        """Numbers of movies that have not been searched for."""
 
     def begin(self, count: int = 1, **environ: str) -> None:
-        """Start so many more, all at once, and wait until they serve."""
+        """Starts so many processes concurrently and waits until they are ready."""
         for _ in range(count):
             port = free_port() if self.programs else self._first_port
             self.programs.append(Program(("serve", "--port", str(port)), self._folder, self.environ | environ))
@@ -375,7 +375,7 @@ class Fleet:
             program.wait_for("serving third_party")
 
     def end(self, count: int | None = None) -> None:
-        """Stop the last ones, or all."""
+        """Stops the newest processes, or all."""
         for _ in range(len(self.programs) if count is None else count):
             self.ports.pop()
             program = self.programs.pop()
@@ -383,7 +383,7 @@ class Fleet:
             program.stop(signal.SIGKILL)
 
     def run(self, *arguments: str, **environ: str) -> subprocess.CompletedProcess[str]:
-        """`movie-search` to its end, with the settings of these processes."""
+        """Runs `movie-search` to completion with the settings of these processes."""
         return subprocess.run(
             [Path(sys.executable).with_name("movie-search"), *arguments],
             cwd=self._folder,
@@ -409,22 +409,22 @@ class Scene:
         ]
 
     def cold(self) -> str:
-        """A query that nobody has sent, which one movie matches."""
+        """Returns a new query that matches one movie."""
         return f"river {next(self.fleet.numbers):04}"
 
     async def search(
         self, query: str, at: int = 0, *, headers: dict[str, str] | None = None, **parameters: int
     ) -> httpx.Response:
-        told: dict[str, str | int] = {"query": query, "limit": 10, **parameters}
-        return await self.clients[at].get("/api/v1/movies/", params=told, headers=headers)
+        params: dict[str, str | int] = {"query": query, "limit": 10, **parameters}
+        return await self.clients[at].get("/api/v1/movies/", params=params, headers=headers)
 
     async def complete(self) -> None:
-        """Wait until all processes trust the source: one that has been down is trusted after five answers."""
+        """Waits until every circuit breaker is closed, which takes five successful calls after an outage."""
         deadline = time.monotonic() + 20
         for at in range(len(self.clients)):
             good = 0
             while good < 6:
-                assert time.monotonic() < deadline, "the source is not found again"
+                assert time.monotonic() < deadline, "the circuit breaker did not close"
                 good = good + 1 if state(await self.search(self.cold(), at)) == "live" else 0
                 if not good:
                     await asyncio.sleep(0.05)
@@ -436,5 +436,5 @@ class Scene:
 
 
 def state(answer: httpx.Response) -> str | None:
-    """`meta.state` of a page; None where the answer is none."""
+    """Returns `meta.state` of a page; None for an error."""
     return str(answer.json()["meta"]["state"]) if answer.status_code == 200 else None

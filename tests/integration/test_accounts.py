@@ -218,7 +218,7 @@ def test_a_flushed_redis_brings_no_token_back(
         "MOVIE_REDIS_URL": redis_url,
         "MOVIE_PUBLIC_URL": str(client.base_url),
     }
-    start("worker", **environ).wait_for("working")
+    start("worker", **environ).wait_for("worker started")
     deployment = Deployment(client, folder, environ)
     tokens = deployment.account("jo")
     client.post(AUTH + "logout/", headers=bearer(tokens))

@@ -18,7 +18,8 @@ from tests.integration.conftest import Fleet, Scene, state
 from tests.support.servers import postgres_database
 
 from movie_core.search.movies import Movie
-from movie_standin.server import Behaviour, Upstream, running_upstream
+from movie_standin.faults import Behaviour
+from movie_standin.server import Upstream, running_upstream
 
 MOVIES = [Movie(id=str(n), title=f"River {n:04}") for n in range(1, 4001)]
 GOOD = Behaviour(fail_rate=0, latency_ms=0)
@@ -401,7 +402,7 @@ async def test_the_cache_is_told_and_flushed_from_the_command_line(scene: Scene)
     assert kib >= 1
     flushed = await asyncio.to_thread(scene.fleet.run, "cache", "flush")
     assert flushed.returncode == 0
-    assert re.fullmatch(r"answers forgotten: \d+\n", flushed.stdout)
+    assert re.fullmatch(r"cache entries deleted: \d+\n", flushed.stdout)
     assert int(flushed.stdout.split()[-1]) >= 3
     began = time.monotonic()
     for query in queries:

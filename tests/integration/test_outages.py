@@ -1,4 +1,4 @@
-"""Two API processes over a PostgreSQL and a Redis which stop, freeze, forget, fill up and come back."""
+"""Two API processes during outages of PostgreSQL and Redis: stopped, frozen, without data, full, and recovered."""
 
 import asyncio
 import contextlib
@@ -16,16 +16,17 @@ from tests.integration.conftest import Fleet, Scene, state, trouble
 from tests.support.servers import OwnServer, own_postgres, own_redis
 
 from movie_core.search.movies import Movie
-from movie_standin.server import Behaviour, Upstream, running_upstream
+from movie_standin.faults import Behaviour
+from movie_standin.server import Upstream, running_upstream
 
 MOVIES = [Movie(id=str(n), title=f"River {n:04}") for n in range(1, 5001)]
 AUTH = "/api/v1/authentication/"
 ME = "/api/v1/users/me/"
 LOGIN = {"email": "ann@example.com", "password": "copper lantern walks home"}
 BACK = 5.0
-"""Seconds after which what was away is used again."""
+"""Maximum seconds until a recovered dependency is used again."""
 SLACK = 2.0
-"""Seconds that a busy machine may add."""
+"""Tolerance in seconds for a busy machine."""
 
 
 @pytest.fixture(scope="module")
@@ -44,7 +45,7 @@ def redis() -> Iterator[OwnServer]:
 def fleet(
     database: OwnServer, redis: OwnServer, source_port: int, tmp_path_factory: pytest.TempPathFactory
 ) -> Iterator[Fleet]:
-    """With an account that is active."""
+    """Two API processes and an active account."""
     fleet = Fleet(
         tmp_path_factory.mktemp("outages"),
         MOVIE_DATABASE_URL=database.url,
@@ -71,7 +72,7 @@ async def upstream(source_port: int) -> AsyncIterator[Upstream]:
 
 @pytest.fixture
 async def scene(fleet: Fleet, upstream: Upstream) -> AsyncIterator[Scene]:
-    """Its clients are logged in."""
+    """A scene whose clients are logged in."""
     url = f"http://127.0.0.1:{fleet.ports[0]}{AUTH}login/"
     async with httpx.AsyncClient(trust_env=False, timeout=15) as client:
         token = (await client.post(url, json=LOGIN)).raise_for_status().json()["access"]
@@ -83,24 +84,24 @@ async def scene(fleet: Fleet, upstream: Upstream) -> AsyncIterator[Scene]:
 
 
 async def until_shared(scene: Scene) -> float:
-    """The seconds until the processes share answers again, both ways."""
+    """Waits until both processes share their cached responses. Returns the seconds."""
     began = time.monotonic()
     for here, there in ((0, 1), (1, 0)):
         while True:
             query = scene.cold()
             if state(await scene.search(query, here)) == "live" and state(await scene.search(query, there)) == "fresh":
                 break
-            assert time.monotonic() - began < 20, "they don't share what they know"
+            assert time.monotonic() - began < 20, "the processes do not share cached responses"
             await asyncio.sleep(0.05)
     return time.monotonic() - began
 
 
 async def until_good(scene: Scene, ask: Callable[[int], Any]) -> float:
-    """The seconds until all processes answer 200 to what `ask` sends to the one with a number."""
+    """Waits until `ask` gets a 200 from each process, given its index. Returns the seconds."""
     began = time.monotonic()
     for at in range(len(scene.clients)):
         while (await ask(at)).status_code != 200:
-            assert time.monotonic() - began < 20, "it doesn't come back"
+            assert time.monotonic() - began < 20, "no recovery"
             await asyncio.sleep(0.05)
     return time.monotonic() - began
 
@@ -119,8 +120,8 @@ async def register(scene: Scene, at: int = 0) -> httpx.Response:
     return await scene.clients[at].post(AUTH + "register/", json=account)
 
 
-async def refused_everywhere(scene: Scene, tokens: dict[str, str]) -> None:
-    """Within the second that a logout may take."""
+async def check_tokens_rejected(scene: Scene, tokens: dict[str, str]) -> None:
+    """Checks that both processes reject the tokens within the second allowed for a logout."""
     deadline = time.monotonic() + 1 + SLACK
     for at in (0, 1):
         while (await scene.search("river", at, headers=bearer(tokens))).status_code != 401:
@@ -130,8 +131,8 @@ async def refused_everywhere(scene: Scene, tokens: dict[str, str]) -> None:
     assert (refused.status_code, refused.json()["code"]) == (401, "invalid_token")
 
 
-async def searches_go_on(scene: Scene, warm: str) -> None:
-    """Warm and cold ones, at each process; where Redis doesn't answer, the first ones wait for it and no others."""
+async def check_searches(scene: Scene, warm: str) -> None:
+    """Checks cached and new queries at each process; if Redis does not respond, only the first ones wait for it."""
     before = scene.upstream.total_calls
     for at in (0, 1):
         assert state(await scene.search(warm, at)) == "fresh"
@@ -143,12 +144,12 @@ async def searches_go_on(scene: Scene, warm: str) -> None:
     for at in (0, 1) * 30:
         assert state(await scene.search(scene.cold(), at)) == "live"
         assert state(await scene.search(warm, at)) == "fresh"
-    assert time.monotonic() - began < 4, "each of them waits"
+    assert time.monotonic() - began < 4, "every search waits for Redis"
     assert scene.upstream.total_calls == before + 62
 
 
-async def accounts_go_on(scene: Scene) -> dict[str, str]:
-    """Returns tokens of a session that was ended."""
+async def check_accounts(scene: Scene) -> dict[str, str]:
+    """Checks login, refresh, registration and logout. Returns tokens of an ended session."""
     tokens = (await log_in(scene)).raise_for_status().json()
     refreshed = await scene.clients[1].post(AUTH + "jwt/token/refresh/", json={"refresh": tokens["refresh"]})
     assert refreshed.status_code == 200
@@ -156,24 +157,24 @@ async def accounts_go_on(scene: Scene) -> dict[str, str]:
     tokens = dict(refreshed.json())
     assert (await scene.search("river", headers=bearer(tokens))).status_code == 200
     assert (await scene.clients[0].post(AUTH + "logout/", headers=bearer(tokens))).status_code == 200
-    await refused_everywhere(scene, tokens)
+    await check_tokens_rejected(scene, tokens)
     return tokens
 
 
-async def readiness_tells(scene: Scene, *away: str) -> None:
-    """That these parts are down and all others up; within 5 s, and liveness at once."""
+async def check_readiness(scene: Scene, *unavailable: str) -> None:
+    """Checks that readiness reports exactly these dependencies as down within 5 s, and that liveness is immediate."""
     began = time.monotonic()
     for client in scene.clients:
-        told: dict[str, Any] = {}
-        while {part for part in ("database", "source", "redis") if told.get(part) != "up"} != set(away):
-            assert time.monotonic() - began < 5 + SLACK, told
+        reported: dict[str, Any] = {}
+        while {part for part in ("database", "source", "redis") if reported.get(part) != "up"} != set(unavailable):
+            assert time.monotonic() - began < 5 + SLACK, reported
             answer = await client.get("/health/ready")
             assert (answer.status_code, answer.json()["status"]) in {(200, "ready"), (200, "degraded")}
-            told = {name: part["status"] for name, part in answer.json().items() if name != "status"}
-            asked = time.monotonic()
+            reported = {name: part["status"] for name, part in answer.json().items() if name != "status"}
+            began_live = time.monotonic()
             assert (await client.get("/health/live")).status_code == 200
-            assert time.monotonic() - asked < SLACK
-        assert answer.json()["status"] == ("degraded" if away else "ready")
+            assert time.monotonic() - began_live < SLACK
+        assert answer.json()["status"] == ("degraded" if unavailable else "ready")
 
 
 # --- Redis
@@ -185,13 +186,13 @@ async def test_nothing_fails_while_redis_is_away(scene: Scene, redis: OwnServer,
     for at in (0, 0, 1, 1):
         await scene.search(warm, at)
     with trouble(redis, kind):
-        await searches_go_on(scene, warm)
-        ended = await accounts_go_on(scene)
+        await check_searches(scene, warm)
+        ended = await check_accounts(scene)
         if kind in {"stopped", "frozen"}:
-            await readiness_tells(scene, "redis")
+            await check_readiness(scene, "redis")
     assert await until_shared(scene) < BACK + SLACK
-    await refused_everywhere(scene, ended)
-    await readiness_tells(scene)
+    await check_tokens_rejected(scene, ended)
+    await check_readiness(scene)
 
 
 async def test_a_redis_that_forgets_everything_under_load_fails_nobody(scene: Scene, redis: OwnServer) -> None:
@@ -208,8 +209,8 @@ async def test_a_redis_that_forgets_everything_under_load_fails_nobody(scene: Sc
             client.flushall()
         await asyncio.sleep(0.1)
     assert set().union(*await searching) == {200}
-    await refused_everywhere(scene, tokens)
-    await accounts_go_on(scene)
+    await check_tokens_rejected(scene, tokens)
+    await check_accounts(scene)
     assert await until_shared(scene) < BACK + SLACK
 
 
@@ -225,13 +226,13 @@ async def test_search_goes_on_and_writes_are_refused_while_the_database_is_away(
         await scene.search(warm, at)
     ended, unseen = [(await log_in(scene)).json() for _ in range(2)]
     await scene.clients[0].post(AUTH + "logout/", headers=bearer(ended))
-    await refused_everywhere(scene, ended)
+    await check_tokens_rejected(scene, ended)
     if kind == "stopped":
         await asyncio.to_thread(database.stop)
     else:
         database.signal(signal.SIGSTOP)
     try:
-        await searches_go_on(scene, warm)
+        await check_searches(scene, warm)
         for at in (0, 1):
             assert (await scene.search("river", at, headers=bearer(ended))).status_code == 401
             assert (await scene.search(warm, at, headers=bearer(unseen))).status_code == 200
@@ -242,7 +243,7 @@ async def test_search_goes_on_and_writes_are_refused_while_the_database_is_away(
             assert (answer.status_code, answer.json()["code"]) == (503, "store_unavailable")
             assert int(answer.headers["retry-after"]) >= 1
             assert time.monotonic() - began < 1 + SLACK
-        await readiness_tells(scene, "database")
+        await check_readiness(scene, "database")
     finally:
         if kind == "stopped":
             await asyncio.to_thread(database.start)
@@ -250,53 +251,53 @@ async def test_search_goes_on_and_writes_are_refused_while_the_database_is_away(
             database.signal(signal.SIGCONT)
     assert await until_good(scene, lambda at: log_in(scene, at)) < BACK + SLACK
     assert (await register(scene)).status_code == 201
-    await refused_everywhere(scene, ended)
-    await readiness_tells(scene)
+    await check_tokens_rejected(scene, ended)
+    await check_readiness(scene)
 
 
 async def test_a_source_that_is_away_is_told_and_does_not_count_as_dead(scene: Scene) -> None:
     await scene.upstream.refuse()
-    await readiness_tells(scene, "source")
+    await check_readiness(scene, "source")
     await scene.upstream.start()
-    await readiness_tells(scene)
+    await check_readiness(scene)
 
 
-# --- clients that leave
+# --- clients that disconnect
 
 
 async def test_two_thousand_broken_off_requests_leave_nothing_behind(
     scene: Scene, database: OwnServer, redis: OwnServer
 ) -> None:
-    chance = random.Random(7)
+    rng = random.Random(7)
     scene.upstream.behave(Behaviour(fail_rate=0, latency_ms=5))
     known = [scene.cold() for _ in range(100)]
     for query in known:
         await scene.search(query)
 
     def target() -> str:
-        query = scene.cold() if chance.random() < 0.5 else chance.choice(known)
+        query = scene.cold() if rng.random() < 0.5 else rng.choice(known)
         search = f"/api/v1/movies/?query={query.replace(' ', '+')}"
-        return chance.choice((search, search, f"/api/v1/movies/{chance.randint(1, 100)}/", ME, AUTH + "sessions/"))
+        return rng.choice((search, search, f"/api/v1/movies/{rng.randint(1, 100)}/", ME, AUTH + "sessions/"))
 
-    async def break_off(count: int, at: int) -> None:
+    async def abort_requests(count: int, at: int) -> None:
         for _ in range(count):
             _, writer = await asyncio.open_connection("127.0.0.1", scene.fleet.ports[at])
             head = f"GET {target()} HTTP/1.1\r\nHost: 127.0.0.1\r\nAuthorization: Bearer {scene.token}\r\n\r\n"
             writer.write(head.encode())
-            await asyncio.sleep(chance.random() ** 2 * 0.03)
+            await asyncio.sleep(rng.random() ** 2 * 0.03)
             writer.transport.abort()
             with contextlib.suppress(OSError):
                 await writer.wait_closed()
 
-    await asyncio.gather(*(break_off(100, n % 2) for n in range(20)))
+    await asyncio.gather(*(abort_requests(100, n % 2) for n in range(20)))
 
     async def own_answer(number: int) -> None:
         client = scene.clients[number % 2]
         query = known[number] if number % 2 else scene.cold()
-        found = await scene.search(query, number // 2 % 2)
-        assert [item["title"] for item in found.json()["items"]] == [query.title()]
-        told = await client.get(ME)
-        assert (told.status_code, told.json().get("email")) == (200, LOGIN["email"])
+        page = await scene.search(query, number // 2 % 2)
+        assert [item["title"] for item in page.json()["items"]] == [query.title()]
+        profile = await client.get(ME)
+        assert (profile.status_code, profile.json().get("email")) == (200, LOGIN["email"])
 
     await asyncio.gather(*(own_answer(number) for number in range(100)))
     connection = await asyncpg.connect(database.url.replace("+asyncpg", ""))
@@ -305,7 +306,7 @@ async def test_two_thousand_broken_off_requests_leave_nothing_behind(
         while await connection.fetchval(BUSY_CONNECTIONS):
             assert time.monotonic() < deadline
             await asyncio.sleep(0.05)
-        assert await connection.fetchval(ALL_CONNECTIONS) <= 2 * 10, "more than the pools keep"
+        assert await connection.fetchval(ALL_CONNECTIONS) <= 2 * 10, "more than the connection pools hold"
     finally:
         await connection.close()
     with Redis.from_url(redis.url) as client:

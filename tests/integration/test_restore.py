@@ -69,7 +69,7 @@ def test_a_restored_database_has_everything_but_revives_no_token_and_sends_no_ol
         with httpx.Client(base_url=environ["MOVIE_PUBLIC_URL"], timeout=10, trust_env=False) as client:
             deployment = Deployment(client, tmp_path, environ)
             api, worker = serve(), Program(("worker",), tmp_path, environ)
-            worker.wait_for("working")
+            worker.wait_for("worker started")
             tokens = deployment.account("ann")
             rating = {"rating": 9.5}
             path = "/api/v1/movies/tt0034583/rating/"
@@ -98,7 +98,7 @@ def test_a_restored_database_has_everything_but_revives_no_token_and_sends_no_ol
 
             environ["MOVIE_DATABASE_URL"] = after
             api, worker = serve(), Program(("worker",), tmp_path, environ)
-            worker.wait_for("working")
+            worker.wait_for("worker started")
             again = client.post(AUTH + "jwt/token/refresh/", json={"refresh": tokens["refresh"]})
             assert (again.status_code, again.json()["code"]) == (401, "invalid_token")
             assert client.get(path, headers=bearer(tokens)).status_code == 401

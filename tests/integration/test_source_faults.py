@@ -25,7 +25,8 @@ from movie_core.paging import Window
 from movie_core.search.movies import Movie, MoviePage, MovieQuery
 from movie_core.search.retry_policy import BreakerState, RetryPolicy, StatusSet
 from movie_core.testing import SAMPLE, MovieSourceContract
-from movie_standin.server import KINDS, Behaviour, Upstream, running_upstream, serve_upstream
+from movie_standin.faults import KINDS, Behaviour
+from movie_standin.server import Upstream, running_upstream, serve_upstream
 
 STATUSES = StatusSet.parse("400-409,425,429,5xx")
 GOOD = Behaviour(fail_rate=0, latency_ms=0)

@@ -1,4 +1,4 @@
-"""What processes refuse to start with, and what a first start leaves behind."""
+"""Settings with which processes refuse to start, and the result of a first start."""
 
 import shutil
 import socket
@@ -86,7 +86,7 @@ BAD = [
 
 
 def refused(done: "subprocess.CompletedProcess[str]", name: str) -> bool:
-    """With one line that names the setting and shows nothing of its value."""
+    """Whether the command failed with one line that names the setting and does not contain its value."""
     (line,) = done.stderr.splitlines()
     assert line.startswith(f"movie-search: {name}: "), line
     assert "canary" not in line
@@ -103,21 +103,21 @@ def test_the_api_does_not_start_with_a_setting_that_cannot_be_used(
 
 
 @pytest.mark.parametrize("command", ["worker", "scheduler", "migrate", "config"])
-def test_nothing_else_does_either(run: Run, command: str) -> None:
+def test_other_commands_do_not_start_with_an_unusable_setting(run: Run, command: str) -> None:
     for name, environ in (BAD[0], BAD[-1]):
         assert refused(run(command, **environ), name)
 
 
 @pytest.mark.parametrize("command", ["worker", "scheduler"])
-def test_what_works_through_a_queue_does_not_start_without_one(run: Run, command: str) -> None:
+def test_worker_and_scheduler_require_redis(run: Run, command: str) -> None:
     done = run(command)
     assert (done.returncode, done.stdout, done.stderr.count("\n")) == (2, "", 1)
     assert "MOVIE_REDIS_URL" in done.stderr
 
 
-def test_a_worker_does_not_start_where_its_metrics_cannot_be_asked_for(run: Run, redis_url: str) -> None:
-    with socket.create_server(("127.0.0.1", 0)) as taken:
-        for listen in (f"127.0.0.1:{taken.getsockname()[1]}", "nobody.invalid:9101"):
+def test_a_worker_does_not_start_if_its_metrics_address_cannot_be_bound(run: Run, redis_url: str) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as occupied:
+        for listen in (f"127.0.0.1:{occupied.getsockname()[1]}", "nobody.invalid:9101"):
             done = run("worker", MOVIE_REDIS_URL=redis_url, MOVIE_METRICS_LISTEN=listen)
             assert refused(done, "MOVIE_METRICS_LISTEN")
 

@@ -1,4 +1,4 @@
-"""What the queue tells of its tasks."""
+"""The list of tasks in the queue."""
 
 import time
 from collections.abc import AsyncIterator
@@ -22,7 +22,7 @@ async def queue(redis_url: str) -> AsyncIterator[TaskQueue]:
 
 
 async def listed(queue: TaskQueue) -> list[tuple[str, int]]:
-    return [(one.name, one.deliveries) for one in await queue.listed()]
+    return [(task.name, task.deliveries) for task in await queue.listed()]
 
 
 async def test_tasks_are_listed_until_they_are_done(queue: TaskQueue, redis_url: str) -> None:
@@ -42,19 +42,19 @@ async def test_tasks_are_listed_until_they_are_done(queue: TaskQueue, redis_url:
         assert await listed(queue) == [(DELIVER_MAIL, 0)]
 
 
-async def test_a_task_has_its_id_and_its_age(queue: TaskQueue, redis_url: str) -> None:
-    made = int((time.time() - 90) * 1000)
+async def test_a_listed_task_has_an_id_and_an_age(queue: TaskQueue, redis_url: str) -> None:
+    created = int((time.time() - 90) * 1000)
     with Redis.from_url(redis_url) as redis:
-        redis.xadd(stream_of(PREFIX), {"data": '{"task_name": "purge"}'}, id=f"{made}-7")
-        redis.xadd(stream_of(PREFIX), {"other": "nothing of ours"})
+        redis.xadd(stream_of(PREFIX), {"data": '{"task_name": "purge"}'}, id=f"{created}-7")
+        redis.xadd(stream_of(PREFIX), {"other": "not a task"})
         redis.xadd(stream_of(PREFIX), {"data": "\xff"})
     old, *others = await queue.listed()
-    assert (old.id, old.name) == (f"{made}-7", "purge")
+    assert (old.id, old.name) == (f"{created}-7", "purge")
     assert 89 < old.age < 95
-    assert [(one.name, -1 < one.age < 5) for one in others] == [("", True), ("", True)]
+    assert [(task.name, -1 < task.age < 5) for task in others] == [("", True), ("", True)]
 
 
-async def test_a_taken_task_whose_entry_was_removed_is_listed_without_a_name(queue: TaskQueue, redis_url: str) -> None:
+async def test_a_delivered_task_with_a_removed_entry_has_no_name(queue: TaskQueue, redis_url: str) -> None:
     await queue.put(PURGE)
     with Redis.from_url(redis_url) as redis:
         redis.xgroup_create(stream_of(PREFIX), GROUP, id="0")
@@ -63,7 +63,7 @@ async def test_a_taken_task_whose_entry_was_removed_is_listed_without_a_name(que
     assert await listed(queue) == [("", 1)]
 
 
-async def test_the_group_is_the_one_that_workers_join(queue: TaskQueue, redis_url: str) -> None:
+async def test_the_consumer_group_is_that_of_the_workers(queue: TaskQueue, redis_url: str) -> None:
     broker = RedisStreamBroker(redis_url, queue_name=stream_of(PREFIX), consumer_id="0")
     await broker.startup()
     await queue.put(PURGE)
@@ -75,7 +75,7 @@ async def test_the_group_is_the_one_that_workers_join(queue: TaskQueue, redis_ur
     await broker.shutdown()
 
 
-async def test_redis_that_is_away_is_said_to_be() -> None:
+async def test_listing_raises_unavailable_without_redis() -> None:
     queue = TaskQueue("unix:///nowhere/socket")
     with pytest.raises(Unavailable):
         await queue.listed()

@@ -118,7 +118,7 @@ async def test_a_whole_journey_leaves_no_secret_in_logs_metrics_or_traces(
             start("scheduler", **environ),
         ]
         await started(programs[0], "serving tmdb")
-        await started(programs[1], "working")
+        await started(programs[1], "worker started")
 
         ann = {"email": "ann@example.com", "username": "ann", "password": PASSWORDS[0]}
         login = {"email": ann["email"], "password": ann["password"]}

@@ -1,4 +1,4 @@
-"""The worker and the scheduler as processes, over servers that stop, freeze, forget and come back."""
+"""Worker and scheduler processes during outages of their servers: stopped, frozen, without data, and recovered."""
 
 import asyncio
 import signal
@@ -28,7 +28,7 @@ Register = Callable[[str], None]
 
 
 class RedisProcess:
-    """A server with nothing in it, which can be treated badly."""
+    """An empty Redis server that tests may freeze or kill."""
 
     def __init__(self, server: OwnServer) -> None:
         self._server = server
@@ -42,8 +42,8 @@ class RedisProcess:
         with Redis.from_url(self.url) as client:
             return [fields[b"data"] for _, fields in client.xrange(stream_of(PREFIX))]  # type: ignore[union-attr]
 
-    def is_listened_to(self) -> bool:
-        """Whether somebody took and acknowledged all that the stream holds, and there is something."""
+    def is_consumed(self) -> bool:
+        """Whether a worker has acknowledged all entries of the stream, and there are some."""
         with Redis.from_url(self.url) as client:
             if not client.exists(stream_of(PREFIX)):
                 return False
@@ -55,22 +55,22 @@ class RedisProcess:
 
 
 class SlowSink(SmtpSink):
-    """Takes its time before it says that a mail is taken."""
+    """Delays the acknowledgement of an email."""
 
     delay = 0.0
-    is_asked = False
+    has_received = False
 
     async def handle_DATA(self, server: SMTP, session: Session, envelope: Envelope) -> str:  # noqa: N802
-        self.is_asked = True
+        self.has_received = True
         await asyncio.sleep(self.delay)
         return await super().handle_DATA(server, session, envelope)
 
 
-def wait_until(is_so: Callable[[], bool], seconds: float) -> float:
-    """How long it took."""
+def wait_until(condition: Callable[[], bool], seconds: float) -> float:
+    """Waits for a condition. Returns the seconds."""
     began = time.monotonic()
-    while not is_so():
-        assert time.monotonic() - began < seconds, "it didn't come to pass"
+    while not condition():
+        assert time.monotonic() - began < seconds, "the condition did not become true in time"
         time.sleep(0.02)
     return time.monotonic() - began
 
@@ -85,7 +85,7 @@ def redis() -> Iterator[RedisProcess]:
 
 @pytest.fixture
 def sink() -> Iterator[SlowSink]:
-    """A mail server, on a loop in a thread of its own."""
+    """An SMTP server with its own event loop in a thread."""
     loop = asyncio.new_event_loop()
     thread = threading.Thread(target=loop.run_forever)
     thread.start()
@@ -115,7 +115,7 @@ def schema(environ: dict[str, str]) -> None:
 
 @pytest.fixture
 def register(environ: dict[str, str]) -> Register:
-    """Leaves a mail in the outbox, and rings no bell."""
+    """Stores a registration and its email in the outbox, without a delivery notification."""
 
     async def store(name: str) -> None:
         container = create_container(Settings.load(environ, dotenv=None))
@@ -131,7 +131,7 @@ def register(environ: dict[str, str]) -> Register:
 def work(start: Start, environ: dict[str, str]) -> Callable[[], Program]:
     def started() -> Program:
         program = start("worker", **environ)
-        program.wait_for("movie-search: working")
+        program.wait_for("movie-search: worker started")
         return program
 
     return started
@@ -158,39 +158,41 @@ def seconds_to_stop(program: Program, number: signal.Signals = signal.SIGTERM) -
 
 @pytest.mark.usefixtures("schema")
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
-def test_an_idle_worker_ends_at_once(work: Callable[[], Program], redis: RedisProcess, number: signal.Signals) -> None:
+def test_an_idle_worker_stops_immediately(
+    work: Callable[[], Program], redis: RedisProcess, number: signal.Signals
+) -> None:
     worker = work()
     put(redis)
-    wait_until(redis.is_listened_to, 5)
+    wait_until(redis.is_consumed, 5)
     assert seconds_to_stop(worker, number) < 3
     assert "Traceback" not in worker.said()
 
 
 @pytest.mark.usefixtures("schema")
-def test_a_busy_worker_finishes_the_mail_in_hand_and_leaves_the_others(
+def test_a_stopped_worker_finishes_the_current_email_only(
     work: Callable[[], Program], redis: RedisProcess, sink: SlowSink, register: Register
 ) -> None:
     sink.delay = 2
     for name in ("anna", "bert"):
         register(name)
     first = work()
-    wait_until(lambda: sink.is_asked, 5)
+    wait_until(lambda: sink.has_received, 5)
     put(redis)
     assert seconds_to_stop(first) < 5
     assert recipients(sink) == ["anna@example.org"]
     sink.delay = 0
     work()
-    assert wait_until(lambda: len(sink.mails) == 2, 5) < 4, "its lease was not given back"
+    assert wait_until(lambda: len(sink.mails) == 2, 5) < 4, "its lease was not released"
     assert recipients(sink) == ["anna@example.org", "bert@example.org"]
 
 
 @pytest.mark.usefixtures("schema")
-def test_a_mail_that_was_rung_for_goes_out_at_once(
+def test_a_notified_email_is_sent_immediately(
     work: Callable[[], Program], redis: RedisProcess, sink: SlowSink, register: Register
 ) -> None:
     work()
     put(redis)
-    wait_until(redis.is_listened_to, 5)
+    wait_until(redis.is_consumed, 5)
     for name in ("anna", "bert", "carl"):
         register(name)
         put(redis)
@@ -198,13 +200,13 @@ def test_a_mail_that_was_rung_for_goes_out_at_once(
 
 
 @pytest.mark.usefixtures("schema")
-def test_what_a_killed_worker_held_another_sends_with_nothing_else_happening(
+def test_another_worker_sends_the_email_of_a_killed_worker(
     work: Callable[[], Program], sink: SlowSink, register: Register
 ) -> None:
     sink.delay = 60
     register("anna")
     killed = work()
-    wait_until(lambda: sink.is_asked, 5)
+    wait_until(lambda: sink.has_received, 5)
     killed.stop(signal.SIGKILL)
     sink.delay = 0
     work()
@@ -215,17 +217,17 @@ def test_what_a_killed_worker_held_another_sends_with_nothing_else_happening(
 
 @pytest.mark.usefixtures("schema")
 @pytest.mark.parametrize("trouble", ["restart", "freeze"])
-def test_mail_flows_while_redis_is_away_and_tasks_are_taken_when_it_is_back(
+def test_mail_is_delivered_without_redis_and_tasks_resume_after_recovery(
     work: Callable[[], Program], redis: RedisProcess, sink: SlowSink, register: Register, trouble: str
 ) -> None:
     worker = work()
     put(redis)
-    wait_until(redis.is_listened_to, 5)
+    wait_until(redis.is_consumed, 5)
     if trouble == "restart":
         redis.kill()
     else:
         redis.signal(signal.SIGSTOP)
-    worker.wait_for("no task can be taken from Redis")
+    worker.wait_for("not consuming tasks; mail delivery continues")
     register("anna")
     assert wait_until(lambda: bool(sink.mails), 10) < 7
     if trouble == "restart":
@@ -233,27 +235,27 @@ def test_mail_flows_while_redis_is_away_and_tasks_are_taken_when_it_is_back(
     else:
         redis.signal(signal.SIGCONT)
     put(redis)
-    assert wait_until(redis.is_listened_to, 10) < 7
+    assert wait_until(redis.is_consumed, 10) < 7
     assert seconds_to_stop(worker) < 3
-    assert worker.said().count("no task can be taken") == 1
+    assert worker.said().count("not consuming tasks") == 1
 
 
 @pytest.mark.usefixtures("schema")
-def test_a_redis_that_forgot_everything_is_listened_to_again(work: Callable[[], Program], redis: RedisProcess) -> None:
+def test_tasks_are_consumed_after_redis_has_lost_its_data(work: Callable[[], Program], redis: RedisProcess) -> None:
     work()
     put(redis)
-    wait_until(redis.is_listened_to, 5)
+    wait_until(redis.is_consumed, 5)
     with Redis.from_url(redis.url) as client:
         client.flushall()
     put(redis)
-    assert wait_until(redis.is_listened_to, 10) < 7
+    assert wait_until(redis.is_consumed, 10) < 7
 
 
 @pytest.mark.usefixtures("schema")
-def test_a_worker_ends_while_redis_is_frozen(work: Callable[[], Program], redis: RedisProcess) -> None:
+def test_a_worker_stops_while_redis_is_frozen(work: Callable[[], Program], redis: RedisProcess) -> None:
     worker = work()
     put(redis)
-    wait_until(redis.is_listened_to, 5)
+    wait_until(redis.is_consumed, 5)
     redis.signal(signal.SIGSTOP)
     assert seconds_to_stop(worker) < 6
 
@@ -268,12 +270,12 @@ def test_a_worker_waits_for_a_database_without_tables(
     assert wait_until(lambda: bool(sink.mails), 10) < 7
 
 
-def test_a_scheduler_queues_what_is_due_once_redis_is_there(
+def test_a_scheduler_queues_due_tasks_once_redis_is_available(
     start: Start, redis: RedisProcess, environ: dict[str, str]
 ) -> None:
     redis.kill()
     scheduler = start("scheduler", **environ)
-    scheduler.wait_for("no task can be queued")
+    scheduler.wait_for("Redis unavailable, not queueing tasks")
     redis.start()
     wait_until(lambda: len(redis.entries()) == 3, 6)
     due = (DELIVER_MAIL, PURGE, TRAIN)
@@ -281,8 +283,8 @@ def test_a_scheduler_queues_what_is_due_once_redis_is_there(
     assert seconds_to_stop(scheduler) < 2
 
 
-def test_a_doorbell_costs_nothing_whatever_redis_does(redis: RedisProcess) -> None:
-    async def ring_for(notifier: TaskNotifier, times: int) -> float:
+def test_a_notification_never_waits_for_redis(redis: RedisProcess) -> None:
+    async def notify_repeatedly(notifier: TaskNotifier, times: int) -> float:
         longest = 0.0
         for _ in range(times):
             began = time.monotonic()
@@ -293,18 +295,18 @@ def test_a_doorbell_costs_nothing_whatever_redis_does(redis: RedisProcess) -> No
 
     async def run() -> None:
         notifier = TaskNotifier(redis.url)
-        assert await ring_for(notifier, 20) < 0.1
+        assert await notify_repeatedly(notifier, 20) < 0.1
         await asyncio.sleep(0.5)
-        assert 1 <= len(redis.entries()) <= 3, "rings were not joined"
+        assert 1 <= len(redis.entries()) <= 3, "notifications were not combined"
         before = len(redis.entries())
         redis.signal(signal.SIGSTOP)
-        assert await ring_for(notifier, 20) < 0.1
+        assert await notify_repeatedly(notifier, 20) < 0.1
         await asyncio.sleep(1.3)
-        assert await ring_for(notifier, 20) < 0.1
+        assert await notify_repeatedly(notifier, 20) < 0.1
         redis.signal(signal.SIGCONT)
         await asyncio.sleep(2.2)
         while_quiet = len(redis.entries())
-        assert while_quiet <= before + 1, "it went on trying"
+        assert while_quiet <= before + 1, "it did not pause after the failure"
         await notifier.notify()
         await notifier.close()
         assert len(redis.entries()) == while_quiet + 1

@@ -1,4 +1,4 @@
-"""The stores of accounts over one SQL database, as the contract suites take them."""
+"""The account stores on one SQL database, for the contract suites."""
 
 from sqlalchemy.ext.asyncio import AsyncEngine
 

@@ -1,4 +1,4 @@
-"""Requests that two readers of HTTP may split differently, for the server and for what stands before it."""
+"""HTTP request smuggling: requests that two parsers may delimit differently, for the server and its proxy."""
 
 import asyncio
 import itertools
@@ -7,11 +7,11 @@ from collections import Counter
 from bench.http_server import POST_PATH, Exchange, Target, send
 
 SMUGGLED = "smuggled"
-"""The id of the request inside, which neither an answer nor the application's log may show."""
+"""The id of the smuggled request, which must appear neither in a response nor in the application's log."""
 ODD = "odd"
-"""The id of the requests themselves, which the application's log shows where they reach it."""
+"""The id of the outer requests, which appears in the application's log if they reach it."""
 
-# Beside a length that spans all that follows: who goes by what is hidden here finds another request in there.
+# Beside a Content-Length that covers the rest: a parser that obeys the coding finds another request in the body.
 _CODINGS = [
     b"Transfer-Encoding: chunked", b"Transfer-Encoding : chunked", b"Transfer-Encoding\t: chunked",
     b" Transfer-Encoding: chunked", b"\tTransfer-Encoding: chunked", b"X: y\r\n Transfer-Encoding: chunked",
@@ -26,7 +26,7 @@ _CODINGS = [
 _CHUNKED = [b"0\r\n\r\n", b"2\r\n{}\r\n0\r\n\r\n"]
 _HOPS = [b"", b"Connection: keep-alive, Transfer-Encoding\r\n"]
 
-# Lengths that span all that follows: who reads 0 or nothing finds another request in there.
+# Lengths that cover the rest: a parser that reads 0 or nothing finds another request in the body.
 _LENGTHS = [
     b"Content-Length: 0\r\nContent-Length: %d", b"Content-Length: %d\r\nContent-Length: 0", b"Content-Length: 0, %d",
     b"Content-Length: %d, 0", b"Content-Length: +%d", b"Content-Length: 0x%x", b"Content-Length: %d 0",
@@ -37,7 +37,7 @@ _LENGTHS = [
     b"Content-Length: 0_%d", b"Content-Length: %de0",
 ]  # fmt: skip
 
-# Sizes of the one chunk in which all that follows is.
+# Sizes of a single chunk that contains the rest.
 _SIZES = [
     b"%x", b"%X", b"000%x", b"0x%x", b"0X%x", b"+%x", b"-%x", b" %x", b"\t%x", b"%x ", b"%x\t", b"0 %x", b"0_%x",
     b'%x;a="0\r\n"', b"%x;a=0", b"%x;\n0", b"%x;\r0", b"%x\x00", b"%x\x0b", b"%x,0", b"%xg", b"%x\r", b"%x\n0",
@@ -46,37 +46,37 @@ _SIZES = [
 
 
 def odd_requests(target: Target) -> list[bytes]:
-    """250 of them. Who reads strictly refuses each, or takes it for one request."""
+    """Returns 250 requests. A strict parser rejects each, or parses it as a single request."""
     head = f"POST {POST_PATH} HTTP/1.1\r\nHost: {target.authority}\r\nX-Request-ID: {ODD}\r\n".encode()
     head += b"Content-Type: application/json\r\n"
     inside = f"GET / HTTP/1.1\r\nHost: {target.authority}\r\nX-Request-ID: {SMUGGLED}\r\n\r\n".encode()
-    found = []
+    requests = []
     for coding, chunked, hop, is_first in itertools.product(_CODINGS, _CHUNKED, _HOPS, (True, False)):
         body = chunked + inside
         lines = [coding + b"\r\n", b"Content-Length: %d\r\n" % len(body)]
-        found.append(head + hop + b"".join(lines if is_first else reversed(lines)) + b"\r\n" + body)
-    found += [head + length % len(inside) + b"\r\n\r\n" + inside for length in _LENGTHS]
-    chunk = b"\r\n" + inside  # the blank line ends the trailer of who takes the chunk for the last one
-    found += [
+        requests.append(head + hop + b"".join(lines if is_first else reversed(lines)) + b"\r\n" + body)
+    requests += [head + length % len(inside) + b"\r\n\r\n" + inside for length in _LENGTHS]
+    chunk = b"\r\n" + inside  # the blank line ends the trailer for a parser that takes this chunk for the last one
+    requests += [
         head + b"Transfer-Encoding: chunked\r\n\r\n" + size % len(chunk) + b"\r\n" + chunk + b"\r\n0\r\n\r\n"
         for size in _SIZES
     ]
-    return found
+    return requests
 
 
 async def answers_to_odd_requests(target: Target) -> Counter[int]:
-    """How often each status is the answer.
+    """Returns the number of responses by status.
 
-    Each request has a connection of its own, on which a clean one follows; then there is a clean one on another
-    connection. Clean ones must be answered as usual, where the connection lives on, and nobody else may be answered.
+    Each request has its own connection, followed by a clean request there and by a clean request on another connection.
+    Clean requests must get their usual response, if the connection is still open, and there must be no other responses.
     """
-    at_once = asyncio.Semaphore(25)
+    concurrency = asyncio.Semaphore(25)
 
     def clean(request_id: str) -> bytes:
         return f"GET /health/live HTTP/1.1\r\nHost: {target.authority}\r\nX-Request-ID: {request_id}\r\n\r\n".encode()
 
     async def ask(number: int, data: bytes) -> tuple[Exchange, Exchange]:
-        async with at_once:
+        async with concurrency:
             own = await send(target, data, clean(f"second-{number}"), wait=0.7)
             return own, await send(target, clean(f"other-{number}"), wait=5, until=1)
 
@@ -84,16 +84,16 @@ async def answers_to_odd_requests(target: Target) -> Counter[int]:
     statuses: Counter[int] = Counter()
     exchanges = await asyncio.gather(*(ask(number, data) for number, data in enumerate(requests)))
     for number, (data, (own, other)) in enumerate(zip(requests, exchanges, strict=True)):
-        told = (data, str(own), [answer.header("x-request-id") for answer in own.answers])
-        assert not own.leftover, told
+        context = (data, str(own), [answer.header("x-request-id") for answer in own.answers])
+        assert not own.leftover, context
         for answer in own.answers:
-            assert SMUGGLED not in f"{answer.headers}{answer.body!r}", told
+            assert SMUGGLED not in f"{answer.headers}{answer.body!r}", context
         for second in own.answers[1:]:
             assert (len(own.answers), second.status, second.header("x-request-id")) == (2, 200, f"second-{number}"), (
-                told
+                context
             )
         assert [(answer.status, answer.header("x-request-id")) for answer in other.answers] == [
             (200, f"other-{number}")
-        ], (told, str(other))
+        ], (context, str(other))
         statuses.update(own.statuses[:1])
     return statuses

@@ -1,15 +1,15 @@
-"""How fast the machine is at the moment, so that bounds of processor time hold on any machine."""
+"""Calibration of CPU time limits: the current speed of the machine compared with a reference machine."""
 
 import gc
 import time
 from collections.abc import Callable
 
 REFERENCE_SECONDS = 0.010
-"""What `_work` takes of a processor on the machine where the bounds were chosen."""
+"""CPU seconds of `_work` on the machine where the limits were chosen."""
 
 
 def _work() -> int:
-    """A little of everything: numbers, texts, dictionaries."""
+    """A mixed workload: numbers, strings, dictionaries."""
     seen: dict[str, int] = {}
     for number in range(25_000):
         seen[str(number % 1000)] = seen.get(str(number % 977), 0) + number
@@ -17,7 +17,7 @@ def _work() -> int:
 
 
 def cpu_seconds(work: Callable[[], object]) -> float:
-    """What a call takes of a processor, without collecting the garbage that other tests have left."""
+    """Returns the CPU seconds of a call, without garbage collection of objects from other tests."""
     gc.disable()
     try:
         began = time.thread_time()
@@ -28,5 +28,5 @@ def cpu_seconds(work: Callable[[], object]) -> float:
 
 
 def slowness() -> float:
-    """How many times slower than there, 1 at least."""
+    """Returns how many times slower this machine is than the reference, at least 1."""
     return max(1.0, min(cpu_seconds(_work) for _ in range(5)) / REFERENCE_SECONDS)

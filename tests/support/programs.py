@@ -1,4 +1,4 @@
-"""A running `movie-search` and accounts on it, for the fuzzer and the scanners. Needs the standard library alone."""
+"""Runs `movie-search` and creates accounts, for the fuzzer and the scanners. Uses the standard library only."""
 
 import email
 import email.policy
@@ -20,7 +20,7 @@ from urllib.parse import urlsplit
 PROGRAM = Path(sys.executable).with_name("movie-search")
 LIMITS = ("SEARCH", "LOGIN", "REGISTER", "MAIL", "SUGGEST", "EVENTS")
 WITHOUT_LIMITS = {f"MOVIE_LIMIT_{name}": "off" for name in LIMITS}
-"""Settings of a server that is asked as fast as it answers."""
+"""Settings that disable all rate limits."""
 AUTHENTICATION = "/api/v1/authentication/"
 PASSWORD = "copper lantern walks home"
 START_SECONDS = 60
@@ -28,13 +28,13 @@ MAIL_SECONDS = 20
 
 
 def environment() -> dict[str, str]:
-    """Ours, without the settings of who runs this."""
+    """Returns the environment without `MOVIE_*` variables."""
     return {name: value for name, value in os.environ.items() if not name.startswith("MOVIE_")}
 
 
 @contextmanager
 def running(folder: Path, environ: dict[str, str], port: int, command: str, *options: str) -> Iterator[Path]:
-    """The log of a `movie-search` that answers at the port."""
+    """Runs `movie-search` until it responds at the port. Yields its log file."""
     log = folder / f"{command}.log"
     with log.open("wb") as output:
         arguments: list[str | Path] = [PROGRAM, command, "--port", str(port), *options]
@@ -43,7 +43,7 @@ def running(folder: Path, environ: dict[str, str], port: int, command: str, *opt
         end = time.monotonic() + START_SECONDS
         while True:
             if process.poll() is not None or time.monotonic() > end:
-                raise RuntimeError(f"movie-search {command} does not answer: {log.read_text()}")
+                raise RuntimeError(f"movie-search {command} does not respond: {log.read_text()}")
             try:
                 ask(f"http://127.0.0.1:{port}/health/live", seconds=5)
                 break
@@ -66,53 +66,53 @@ def ask(
     *,
     seconds: float = 30,
 ) -> tuple[int, bytes]:
-    """Status and body of the answer; `content` is sent as JSON. Raises `OSError` where there is none."""
+    """Sends a request, with `content` as JSON. Returns status and body; raises `OSError` if there is no response."""
     parts = urlsplit(url)
     connection = http.client.HTTPConnection(parts.netloc, timeout=seconds)
     try:
-        told = dict(headers or {})
+        sent_headers = dict(headers or {})
         body = None
         if content is not None:
-            body, told["content-type"] = json.dumps(content).encode(), "application/json"
-        connection.request(method, parts.path + (f"?{parts.query}" if parts.query else ""), body, told)
-        answer = connection.getresponse()
-        return answer.status, answer.read()
+            body, sent_headers["content-type"] = json.dumps(content).encode(), "application/json"
+        connection.request(method, parts.path + (f"?{parts.query}" if parts.query else ""), body, sent_headers)
+        response = connection.getresponse()
+        return response.status, response.read()
     except http.client.HTTPException as error:
-        raise ConnectionError(f"{url} gives no answer: {error!r}") from error
+        raise ConnectionError(f"{url} sent no valid response: {error!r}") from error
     finally:
         connection.close()
 
 
 def signed_up(url: str, folder: Path) -> tuple[str, dict[str, Any]]:
-    """The address of a new and activated account, and its pair of tokens; the server runs in `folder`."""
+    """Registers and activates an account at a server running in `folder`. Returns its address and pair of tokens."""
     name = f"user{secrets.token_hex(6)}"
     address = f"{name}@example.com"
     account = {"email": address, "username": name, "password": PASSWORD}
-    status, said = ask(f"{url}{AUTHENTICATION}register/", "POST", account)
+    status, body = ask(f"{url}{AUTHENTICATION}register/", "POST", account)
     if status >= 400:
-        raise RuntimeError(f"no account is made: {said!r}")
-    status, said = ask(_link_to(address, folder), "POST")
+        raise RuntimeError(f"registration failed: {body!r}")
+    status, body = ask(_link_to(address, folder), "POST")
     if status >= 400:
-        raise RuntimeError(f"no account is activated: {said!r}")
-    pair: dict[str, Any] = json.loads(said)
+        raise RuntimeError(f"activation failed: {body!r}")
+    pair: dict[str, Any] = json.loads(body)
     return address, pair
 
 
 def make_staff(address: str, folder: Path, environ: dict[str, str], program: Path = PROGRAM) -> None:
-    """By the command line, with the settings of the server."""
+    """Grants staff rights with the command line and the settings of the server."""
     command = (program, "users", "staff", address)
     subprocess.run(command, cwd=folder, env=environ, check=True, capture_output=True, timeout=60)
 
 
 def _link_to(address: str, folder: Path) -> str:
-    """The link of the first mail to it."""
-    mark = hashlib.sha256(address.encode()).hexdigest()[:16]
+    """Returns the link in the first email to an address."""
+    address_hash = hashlib.sha256(address.encode()).hexdigest()[:16]
     end = time.monotonic() + MAIL_SECONDS
-    while not (found := list((folder / "var" / "mail").glob(f"[!.]*-{mark}-*.eml"))):
+    while not (files := list((folder / "var" / "mail").glob(f"[!.]*-{address_hash}-*.eml"))):
         if time.monotonic() > end:
-            raise TimeoutError(f"no mail to {address}")
+            raise TimeoutError(f"no email to {address}")
         time.sleep(0.02)
-    message = email.message_from_bytes(found[0].read_bytes(), policy=email.policy.default)
+    message = email.message_from_bytes(files[0].read_bytes(), policy=email.policy.default)
     body = message.get_body(("plain",))
     assert body is not None
     link = re.search(r"http\S+/verify-email/\S+", body.get_content())

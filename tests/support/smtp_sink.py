@@ -1,7 +1,7 @@
-"""A mail server that keeps what it gets and misbehaves on demand, for tests and benchmarks.
+"""An SMTP server that stores the emails it receives and injects faults on demand, for tests and benchmarks.
 
-As a program it appends a line of JSON for each mail to a file, before it answers that the mail is taken:
-`python tests/support/smtp_sink.py --port 1025 --record mails.jsonl`. It says its port once it listens.
+As a program, it appends a line of JSON for each email to a file before it accepts the email:
+`python tests/support/smtp_sink.py --port 1025 --record mails.jsonl`. It prints its port once it listens.
 """
 
 import argparse
@@ -26,7 +26,7 @@ AfterData = Literal["answer", "hang", "drop"]
 
 @dataclass(frozen=True, slots=True)
 class Received:
-    """A mail as it came."""
+    """A received email."""
 
     sender: str
     recipients: tuple[str, ...]
@@ -38,7 +38,7 @@ class Received:
 
     @property
     def text(self) -> str:
-        """The plain part."""
+        """The text/plain part."""
         body = self.message.get_body(("plain",))
         return "" if body is None else str(body.get_content())
 
@@ -48,7 +48,7 @@ class Received:
 
 
 class SmtpSink:
-    """Listens on a port of this machine while it is entered."""
+    """An async context manager that listens on a local port."""
 
     def __init__(
         self,
@@ -60,18 +60,18 @@ class SmtpSink:
         knows_utf8: bool = True,
         on_mail: Callable[[Received], None] = lambda _: None,
     ) -> None:
-        """Encryption is required where there is some, and so is the login. Port 0: any that is free."""
+        """TLS and login are required if configured. Port 0 selects a free one."""
         self.port = port
         self.mails: list[Received] = []
         self.connections = 0
-        """How many there were so far."""
+        """Connections accepted so far."""
         self.commands: list[str] = []
-        """What clients asked for, without arguments."""
+        """Commands received, without arguments."""
         self.answers: dict[str, str] = {}
-        """Answers in place of the usual ones, by stage (`greeting`, `MAIL`, `RCPT`, `DATA` once the mail is there) or
-        recipient. The connection ends with 421."""
+        """Replies that replace the usual ones, by stage (`greeting`, `MAIL`, `RCPT`, `DATA` after the email) or
+        recipient. A reply with 421 closes the connection."""
         self.after_data: AfterData = "answer"
-        """With `hang` and `drop` the mail is kept, but its sender isn't told."""
+        """With `hang` and `drop`, the email is stored but not acknowledged."""
         self._tls = tls
         self._tls_context = tls_context
         self._login = login
@@ -87,7 +87,7 @@ class SmtpSink:
         await self.stop()
 
     async def listen(self) -> None:
-        """Listen, on the same port if it was stopped before."""
+        """Starts listening, on the same port after a stop."""
         context = self._tls_context if self._tls == "implicit" else None
         self._server = await asyncio.get_running_loop().create_server(
             lambda: _Connection(self), "127.0.0.1", self.port, ssl=context
@@ -95,22 +95,22 @@ class SmtpSink:
         self.port = self._server.sockets[0].getsockname()[1]
 
     async def stop(self) -> None:
-        """Refuse connections from now on, and end those that are open."""
+        """Refuses new connections and closes open ones."""
         self._server.close()
-        at_work = [connection.task() for connection in self._open]
+        tasks = [connection.task() for connection in self._open]
         self.disconnect()
-        await asyncio.gather(*at_work, return_exceptions=True)
+        await asyncio.gather(*tasks, return_exceptions=True)
         await self._server.wait_closed()
 
     def disconnect(self) -> None:
-        """End the connections that are open, without a word."""
+        """Aborts open connections without a reply."""
         for connection in self._open:
-            connection.task().cancel()  # after a failed handshake nothing else does so
+            connection.task().cancel()  # after a failed handshake, nothing else ends it
             if connection.transport is not None:
-                with contextlib.suppress(AttributeError):  # some Pythons fail so when TLS has ended already
+                with contextlib.suppress(AttributeError):  # some Python versions raise this after the end of TLS
                     cast(asyncio.Transport, connection.transport).abort()
 
-    # What follows is called by the protocol.
+    # Called by the protocol.
 
     async def handle_MAIL(  # noqa: N802
         self, _server: SMTP, session: Session, envelope: Envelope, address: str, options: list[str]
@@ -141,7 +141,7 @@ class SmtpSink:
         if self.after_data == "drop":
             cast(asyncio.Transport, server.transport).abort()
         if self.after_data != "answer":
-            await asyncio.Event().wait()  # until the connection ends
+            await asyncio.Event().wait()  # until the connection is closed
         return "250 2.0.0 OK"
 
 

@@ -1,4 +1,4 @@
-"""A stand-in for TMDB on a socket of this machine: its v3 paths, pages, errors and quirks over made-up movies."""
+"""A stand-in for TMDB on a local socket: its v3 paths, pages, errors and quirks, with generated movies."""
 
 import asyncio
 import contextlib
@@ -14,7 +14,7 @@ TOKEN = "eyJhbGciOiJIUzI1NiJ9.stand-in.read-access"
 KEY = "0123456789abcdef0123456789abcdef"
 
 Answer = tuple[int, Mapping[str, str], Any]
-"""Status, extra headers, and a body: JSON, or bytes as they are."""
+"""Status, additional headers, and a body: JSON, or raw bytes."""
 
 _PAGE_SIZE, _MAX_PAGE = 20, 500
 _MESSAGES = {
@@ -28,13 +28,13 @@ _MESSAGES = {
 
 
 def failure(code: int, **headers: str) -> Answer:
-    """TMDB's own error of that code."""
+    """Returns TMDB's error response for a code."""
     status, message = _MESSAGES[code]
     return status, headers, {"success": False, "status_code": code, "status_message": message}
 
 
 def made_up_movies(count: int) -> tuple[Movie, ...]:
-    """Ids 1 to `count`, the best known first; every title has the word Reel."""
+    """Returns movies with ids 1 to `count`, most popular first; every title contains the word Reel."""
     genres = ("Action", "Comedy", "Drama", "Horror")
     return tuple(
         Movie(
@@ -49,16 +49,16 @@ def made_up_movies(count: int) -> tuple[Movie, ...]:
 
 
 class TmdbStandin:
-    """Serves `movies`, whose ids have to be numbers, while it is entered; `url` takes the place of `TMDB_URL`."""
+    """An async context manager that serves `movies`, whose ids must be numbers; `url` replaces `TMDB_URL`."""
 
     def __init__(self, movies: Sequence[Movie], *, details: Mapping[int, Mapping[str, Any]] | None = None) -> None:
         self.rows = sorted(map(_Row, movies), key=lambda row: (-row.popularity, row.number))
         self.details = details or {}
-        """More fields of `movie/{id}`, by id."""
+        """Additional fields of `movie/{id}`, by id."""
         self.calls: list[tuple[str, dict[str, str]]] = []
-        """Paths and parameters in the order in which they came, refused ones too."""
+        """Paths and parameters of all requests in order, including rejected ones."""
         self.override: Callable[[str, Mapping[str, str]], Answer | None] = lambda _path, _params: None
-        """What it gives for a path and parameters is answered instead, unless None."""
+        """Returns a response that replaces the usual one for a path and parameters, or None."""
         self.url = ""
         self._genres = {name: 10 + place for place, name in enumerate(sorted({g for m in movies for g in m.genres}))}
         self._connections: set[asyncio.Task[None]] = set()
@@ -88,8 +88,12 @@ class TmdbStandin:
             while head := await reader.readuntil(b"\r\n\r\n"):
                 status, headers, body = self._answer(head.decode("ascii"))
                 content = body if isinstance(body, bytes) else json.dumps(body).encode()
-                given = {"Content-Type": "application/json;charset=utf-8", "Content-Length": len(content), **headers}
-                lines = "".join(f"{name}: {value}\r\n" for name, value in given.items())
+                all_headers = {
+                    "Content-Type": "application/json;charset=utf-8",
+                    "Content-Length": len(content),
+                    **headers,
+                }
+                lines = "".join(f"{name}: {value}\r\n" for name, value in all_headers.items())
                 writer.write(f"HTTP/1.1 {status} Status\r\n{lines}\r\n".encode() + content)
                 await writer.drain()
         except (asyncio.IncompleteReadError, ConnectionError):
@@ -106,11 +110,11 @@ class TmdbStandin:
         params = dict(parse_qsl(target.query, keep_blank_values=True, strict_parsing=bool(target.query)))
         path = target.path.removeprefix("/3/")
         self.calls.append((path, params))
-        # The long token is taken in the header only, the key in the query only.
+        # The long token is accepted in the header only, the key in the query only.
         if headers.get("authorization") != f"Bearer {TOKEN}" and params.get("api_key") != KEY:
             return failure(7)
-        instead = self.override(path, params)
-        return instead if instead is not None else self._route(path, params)
+        replacement = self.override(path, params)
+        return replacement if replacement is not None else self._route(path, params)
 
     def _route(self, path: str, params: Mapping[str, str]) -> Answer:
         match path.split("/"):
@@ -124,28 +128,28 @@ class TmdbStandin:
             case ["genre", "movie", "list"]:
                 return 200, {}, {"genres": [{"id": number, "name": name} for name, number in self._genres.items()]}
             case ["movie", number]:
-                found = [row for row in self.rows if str(row.number) == number]
-                return (200, {}, self._details(found[0], params)) if found else failure(34)
+                matches = [row for row in self.rows if str(row.number) == number]
+                return (200, {}, self._details(matches[0], params)) if matches else failure(34)
         return failure(34)
 
     def _search(self, params: Mapping[str, str]) -> list["_Row"]:
-        """A whole title first, then the best known."""
+        """Exact titles first, then the most popular."""
         wanted = words(params["query"])
         year = params.get("primary_release_year")
-        found = [
+        matches = [
             row
             for row in self.rows
             if wanted
             and all(any(word.startswith(part) for word in row.words) for part in wanted)
             and (year is None or row.date.startswith(year))
         ]
-        return sorted(found, key=lambda row: row.words != wanted)
+        return sorted(matches, key=lambda row: row.words != wanted)
 
     def _discover(self, params: Mapping[str, str]) -> list["_Row"]:
         first, last = params.get("primary_release_date.gte", ""), params.get("primary_release_date.lte", "9999-99-99")
         genre = params.get("with_genres")
         is_dated = "primary_release_date.gte" in params
-        found = [
+        matches = [
             row
             for row in self.rows
             if first <= row.date <= last
@@ -153,22 +157,22 @@ class TmdbStandin:
             and (genre is None or int(genre) in self._genre_ids(row))
         ]
         if params["sort_by"] == "primary_release_date.desc":
-            by_number = sorted(found, key=lambda row: row.number)
+            by_number = sorted(matches, key=lambda row: row.number)
             return sorted(by_number, key=lambda row: row.date, reverse=True)
         assert params["sort_by"] == "popularity.desc"
-        return found
+        return matches
 
-    def _page(self, found: list["_Row"], params: Mapping[str, str]) -> Answer:
+    def _page(self, matches: list["_Row"], params: Mapping[str, str]) -> Answer:
         if params.get("include_adult") != "false":
-            return failure(11)  # the tests want it asked for every time
+            return failure(11)  # every request must contain it
         page = int(params.get("page", "1"))
         if not 1 <= page <= _MAX_PAGE:
             return failure(22)
         body = {
             "page": page,
-            "results": [self._row(row) for row in found[(page - 1) * _PAGE_SIZE : page * _PAGE_SIZE]],
-            "total_pages": max(1, -(-len(found) // _PAGE_SIZE)),
-            "total_results": len(found),
+            "results": [self._row(row) for row in matches[(page - 1) * _PAGE_SIZE : page * _PAGE_SIZE]],
+            "total_pages": max(1, -(-len(matches) // _PAGE_SIZE)),
+            "total_results": len(matches),
         }
         return 200, {}, body
 

@@ -11,7 +11,7 @@ import pytest
 from movie_adapters.settings.settings import reference
 from movie_api.openapi import PATHS, SCHEMAS
 from movie_api.problems import PROBLEMS
-from movie_standin.server import KINDS
+from movie_standin.faults import KINDS
 
 ROOT = Path(__file__).parents[2]
 PAGES = sorted([*ROOT.glob("*.md"), *(ROOT / "docs").rglob("*.md")])

@@ -52,7 +52,7 @@ WITH_RANDOM = {
 CONNECTING = {
     "aiosmtplib": {"movie_adapters/email/smtp.py"},
     "asyncpg": {"movie_adapters/catalogue/postgres.py", "movie_adapters/sql/tables.py"},
-    "httpx": {"movie_adapters/sources/http.py", "movie_adapters/sources/tmdb.py", "movie_worker/task_page.py"},
+    "httpx": {"movie_adapters/sources/http.py", "movie_adapters/sources/tmdb.py", "movie_worker/task_dashboard.py"},
     "redis": {
         "movie_adapters/redis/client.py",
         "movie_adapters/redis/task_queue.py",

@@ -1,4 +1,4 @@
-"""The worker's composition root, its broker in this process."""
+"""The worker's composition root with an in-process broker."""
 
 from datetime import datetime, timedelta
 
@@ -27,8 +27,8 @@ from movie_worker.app import create_broker
 from movie_worker.tasks import TASKS
 
 
-class People(MemoryUserRepo):
-    """Users of whom there are always three things to remove."""
+class PurgingUserRepo(MemoryUserRepo):
+    """A user store in which `purge` always deletes three records."""
 
     async def purge(self, now: datetime) -> int:
         self.purged_at = now
@@ -42,7 +42,7 @@ class InMemory(Provider):
         super().__init__()
         self.movies = MemoryMovieCatalogue()
         self.database = MemoryDatabase(MailRules(timedelta(hours=1), None), Keyring(("x" * 32,)))
-        self.list_users = People(self.database)
+        self.user_repo = PurgingUserRepo(self.database)
         self.notifier = MemoryDeliveryNotifier()
 
     @provide(override=True)
@@ -51,7 +51,7 @@ class InMemory(Provider):
 
     @provide(override=True)
     def users(self) -> UserRepo:
-        return self.list_users
+        return self.user_repo
 
     @provide(override=True)
     def ratings(self) -> RatingStore:
@@ -74,58 +74,58 @@ class InMemory(Provider):
         return MemoryAuditLog(self.database)
 
 
-async def done(broker: AsyncBroker, name: str) -> "TaskiqResult[object]":
+async def run_task(broker: AsyncBroker, name: str) -> "TaskiqResult[object]":
     task = broker.find_task(name)
     assert task is not None
     return await (await task.kiq()).wait_result(timeout=30)
 
 
-def test_every_task_is_known_to_the_broker() -> None:
+def test_every_task_is_registered_with_the_broker() -> None:
     broker = create_broker(Settings.load({}, dotenv=None), InMemory())
     assert isinstance(broker, InMemoryBroker)
     assert set(broker.get_all_tasks()) == set(TASKS)
 
 
-async def test_the_bundled_films_are_made_searchable(tmp_path) -> None:
+async def test_the_bundled_films_are_loaded_once(tmp_path) -> None:
     memory = InMemory()
     settings = Settings.load({"MOVIE_DATA_DIR": str(tmp_path)}, dotenv=None)
     broker = create_broker(settings, memory)
     await broker.startup()
     for was_loaded in (True, False):
-        result = await done(broker, "prepare_catalogue")
+        result = await run_task(broker, "prepare_catalogue")
         assert (result.is_err, result.return_value) == (False, was_loaded)
     assert await memory.movies.count() > 40_000
     await broker.shutdown()
 
 
-async def test_the_task_for_mail_wakes_the_delivery_of_the_process() -> None:
+async def test_deliver_mail_wakes_the_delivery_loop() -> None:
     memory = InMemory()
     broker = create_broker(Settings.load({}, dotenv=None), memory)
     await broker.startup()
-    assert not (await done(broker, DELIVER_MAIL)).is_err
+    assert not (await run_task(broker, DELIVER_MAIL)).is_err
     assert memory.notifier.rings == 1
     await broker.shutdown()
 
 
-async def test_the_task_that_purges_does_so_as_of_now() -> None:
+async def test_purge_uses_the_current_time() -> None:
     memory = InMemory()
     broker = create_broker(Settings.load({}, dotenv=None), memory)
     await broker.startup()
-    result = await done(broker, PURGE)
+    result = await run_task(broker, PURGE)
     assert (result.is_err, result.return_value) == (False, 3)
-    assert abs(memory.list_users.purged_at - utc_now()) < timedelta(minutes=1)
+    assert abs(memory.user_repo.purged_at - utc_now()) < timedelta(minutes=1)
     await broker.shutdown()
 
 
-async def test_the_task_that_trains_learns_what_there_is_and_nothing_twice() -> None:
+async def test_train_skips_ratings_already_learned() -> None:
     broker = create_broker(Settings.load({}, dotenv=None), InMemory())
     await broker.startup()
-    results = [await done(broker, TRAIN) for _ in range(2)]
+    results = [await run_task(broker, TRAIN) for _ in range(2)]
     assert [(result.is_err, result.return_value) for result in results] == [(False, True), (False, False)]
     await broker.shutdown()
 
 
-async def test_over_redis_it_listens_to_the_stream_that_is_written_and_never_gives_up_reading() -> None:
+async def test_the_redis_broker_reads_the_task_stream_without_a_socket_timeout() -> None:
     broker = create_broker(Settings.load({"MOVIE_REDIS_URL": "redis://redis.invalid/0"}, dotenv=None), InMemory())
     assert isinstance(broker, RedisStreamBroker)
     assert broker.queue_name == stream_of("movie:")
@@ -133,9 +133,9 @@ async def test_over_redis_it_listens_to_the_stream_that_is_written_and_never_giv
 
 
 @pytest.mark.parametrize("name", [DELIVER_MAIL, PURGE, TRAIN])
-def test_an_entry_of_the_queue_is_read_as_the_task_of_that_name(name: str) -> None:
+def test_a_queue_entry_is_parsed_as_its_task(name: str) -> None:
     message = InMemoryBroker().formatter.loads(entry(name))
     message.parse_labels()
     assert (message.task_name, message.args, message.kwargs) == (name, [], {})
     assert name in TASKS
-    assert entry(name) != entry(name), "each has an id of its own"
+    assert entry(name) != entry(name), "each entry has its own id"

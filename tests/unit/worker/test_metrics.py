@@ -1,4 +1,4 @@
-"""What a worker tells of itself."""
+"""Metrics of a worker."""
 
 import asyncio
 from collections.abc import AsyncIterator, Callable
@@ -10,7 +10,7 @@ from taskiq import InMemoryBroker
 from movie_adapters.observability.metrics import TaskCounts
 from movie_adapters.settings.settings import Settings
 from movie_worker import metrics as module
-from movie_worker.metrics import CountTasks, answer_metrics
+from movie_worker.metrics import TaskCountingMiddleware, serve_metrics
 
 TOKEN = "only-for-metrics-of-tests"
 
@@ -20,11 +20,11 @@ async def text() -> tuple[bytes, str]:
 
 
 @asynccontextmanager
-async def answering(**environ: str) -> AsyncIterator[Callable[[bytes], "asyncio.Future[bytes]"]]:
-    """Sends bytes to the port for metrics; what comes back until its end."""
+async def serving(**environ: str) -> AsyncIterator[Callable[[bytes], "asyncio.Future[bytes]"]]:
+    """Yields a function that sends bytes to the metrics port and returns the response."""
     settings = Settings.load({"MOVIE_METRICS_LISTEN": "127.0.0.1:1", **environ}, dotenv=None)
     object.__setattr__(settings, "metrics_listen", "127.0.0.1:0")
-    server = await answer_metrics(settings, text)
+    server = await serve_metrics(settings, text)
     assert server is not None
     port = server.sockets[0].getsockname()[1]
 
@@ -44,8 +44,8 @@ async def answering(**environ: str) -> AsyncIterator[Callable[[bytes], "asyncio.
         server.close()
 
 
-async def test_metrics_are_answered_on_a_port_of_their_own() -> None:
-    async with answering() as send:
+async def test_metrics_are_served_on_a_separate_port() -> None:
+    async with serving() as send:
         head, _, body = (await send(b"GET /metrics HTTP/1.1\r\nHost: worker:9101\r\n\r\n")).partition(b"\r\n\r\n")
         assert head.startswith(b"HTTP/1.1 200 OK\r\ncontent-type: text/plain; version=1.0.0\r\ncontent-length: 21\r\n")
         assert body == b"movie_build_info 1.0\n"
@@ -53,7 +53,7 @@ async def test_metrics_are_answered_on_a_port_of_their_own() -> None:
             assert (await send(other)).startswith(b"HTTP/1.1 404 ")
 
 
-async def test_in_production_they_need_the_token() -> None:
+async def test_production_requires_the_metrics_token() -> None:
     production = {
         "MOVIE_ENV": "production",
         "MOVIE_PUBLIC_URL": "https://movies.test",
@@ -63,28 +63,28 @@ async def test_in_production_they_need_the_token() -> None:
         "MOVIE_SMTP_URL": "smtps://mail.test",
         "MOVIE_METRICS_TOKEN": TOKEN,
     }
-    async with answering(**production) as send:
+    async with serving(**production) as send:
         request = b"GET /metrics HTTP/1.1\r\nAuthorization: Bearer %b\r\n\r\n"
         assert (await send(request % TOKEN.encode())).startswith(b"HTTP/1.1 200 ")
         assert (await send(request % b"another")).startswith(b"HTTP/1.1 404 ")
         assert (await send(b"GET /metrics HTTP/1.1\r\n\r\n")).startswith(b"HTTP/1.1 404 ")
 
 
-async def test_who_sends_too_much_or_nothing_is_closed(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(module, "REQUEST_SECONDS", 0.05)
-    async with answering() as send:
+async def test_oversized_and_stalled_requests_are_closed(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(module, "REQUEST_TIMEOUT", 0.05)
+    async with serving() as send:
         assert await send(b"GET /metrics HTTP/1.1\r\nX: " + b"x" * 100_000) == b""
         assert await asyncio.wait_for(send(b"GET /metr"), 5) == b""
         assert (await send(b"GET /metrics HTTP/1.1\r\n\r\n")).startswith(b"HTTP/1.1 200 ")
 
 
-async def test_nobody_listens_unless_told_to() -> None:
-    assert await answer_metrics(Settings.load({}, dotenv=None), text) is None
+async def test_metrics_are_not_served_unless_configured() -> None:
+    assert await serve_metrics(Settings.load({}, dotenv=None), text) is None
 
 
-async def test_tasks_are_counted_by_how_they_ended() -> None:
+async def test_tasks_are_counted_by_outcome() -> None:
     counts = TaskCounts(["good", "bad"])
-    broker = InMemoryBroker().with_middlewares(CountTasks(counts))
+    broker = InMemoryBroker().with_middlewares(TaskCountingMiddleware(counts))
 
     async def good() -> int:
         return 1

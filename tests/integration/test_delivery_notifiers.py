@@ -1,4 +1,4 @@
-"""The doorbells keep their contract, with Redis there and away."""
+"""The delivery notifiers fulfil their contract, with Redis available and unavailable."""
 
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -11,14 +11,14 @@ from movie_core.ports import DeliveryNotifier
 from movie_core.testing import DeliveryNotifierContract
 
 
-class TestEventDoorbell(DeliveryNotifierContract):
+class TestEventNotifier(DeliveryNotifierContract):
     @asynccontextmanager
     async def open(self, *, is_away: bool = False) -> AsyncIterator[DeliveryNotifier]:
-        del is_away  # there is nothing that could be
+        del is_away  # it has no dependency
         yield EventNotifier()
 
 
-class TestTaskDoorbell(DeliveryNotifierContract):
+class TestTaskNotifier(DeliveryNotifierContract):
     @pytest.fixture(autouse=True)
     def _redis(self, redis_url: str) -> None:
         self.url = redis_url

@@ -1,4 +1,4 @@
-"""Recommendations and personal order as the programs beside the evaluation's data judge them."""
+"""Quality and speed of recommendations and personal order, measured by the programs of the evaluation folder."""
 
 import json
 import os
@@ -17,34 +17,36 @@ QUALITY = {"temporal": (0.123, 0.176), "newuser": (0.134, 0.204), "history": (0.
 UPLIFT = {"genre": 1.40, "genre_decade": 1.15, "word": 1.15}
 
 
-def recommending(data: Path | None) -> Iterator[Row]:
-    """`data` has `eval/eval_recs.py` and `eval/eval_rerank.py`, and what they read."""
+def recommendations(data: Path | None) -> Iterator[Row]:
+    """`data` contains `eval/eval_recs.py` and `eval/eval_rerank.py` with their data."""
     if data is None or not (data / "eval" / "eval_recs.py").is_file():
-        print("     recommending: left out; --data FOLDER (make bench DATA=…) names the evaluation's folder")
+        print("     recommendations: skipped; it requires --data FOLDER (make bench DATA=…) with the evaluation data")
         return
-    told = _run(data / "eval" / "eval_recs.py", "bench.adapters:recommender", "--json", "--protocol", *QUALITY)
-    results = {row["protocol"]: row for row in map(json.loads, told)}
+    lines = _run(data / "eval" / "eval_recs.py", "bench.adapters:recommender", "--json", "--protocol", *QUALITY)
+    results = {row["protocol"]: row for row in map(json.loads, lines)}
     for protocol, (ndcg, recall) in QUALITY.items():
-        found = results[protocol]
-        yield _at_least(f"recommendations, {protocol}: nDCG@10", found["ndcg10"], ndcg)
+        result = results[protocol]
+        yield _at_least(f"recommendations, {protocol}: nDCG@10", result["ndcg10"], ndcg)
         if recall is not None:
-            yield _at_least(f"recommendations, {protocol}: Recall@20", found["recall20"], recall)
+            yield _at_least(f"recommendations, {protocol}: Recall@20", result["recall20"], recall)
     yield _at_least("recommendations, temporal: coverage@10", results["temporal"]["coverage10"], 0.045)
-    fit = max(found["fit_s"] for found in results.values())
+    fit = max(result["fit_s"] for result in results.values())
     yield Row("recommendations: fit", f"{fit:.2f} s", "≤ 2 s", fit <= 2)
-    slowest = max(found["rec_ms_p99"] for found in results.values())
+    slowest = max(result["rec_ms_p99"] for result in results.values())
     yield Row("recommendations: scoring, p99", f"{slowest:.2f} ms", "≤ 20 ms, better 5", slowest <= 20)
     yield from _personal_order(data)
 
 
 def _personal_order(data: Path) -> Iterator[Row]:
     lines = _run(data / "eval" / "eval_rerank.py", "bench.adapters:reranker")[1:]
-    told: dict[str, Any] = {name: json.loads(figures) for name, figures in (line.split(maxsplit=1) for line in lines)}
+    results: dict[str, Any] = {
+        name: json.loads(figures) for name, figures in (line.split(maxsplit=1) for line in lines)
+    }
     for query, goal in UPLIFT.items():
-        uplift = told[f"{query}/popular"]["uplift"]
+        uplift = results[f"{query}/popular"]["uplift"]
         yield Row(f"personal order, {query}: MRR", f"x {uplift:.3f}", f"≥ x {goal:.2f}", uplift >= goal)
-    guard = told["guard_s1"]
-    yield Row("personal order: exact titles that stay first", f"{guard:.4f}", "1", guard == 1)
+    guard = results["guard_s1"]
+    yield Row("personal order: exact title matches that stay first", f"{guard:.4f}", "1", guard == 1)
 
 
 def _run(program: Path, *arguments: str) -> list[str]:

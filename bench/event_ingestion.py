@@ -1,6 +1,6 @@
-"""Events told over HTTP: how quickly a burst is taken, what goes on and on, and what a full buffer says.
+"""Event ingestion over HTTP: a burst, sustained load, and the responses while the buffer is full.
 
-The server has one core and we another; PostgreSQL, where it is the store, takes what is left of both.
+The server and the client have one core each; PostgreSQL, where it is the store, shares both.
 """
 
 import asyncio
@@ -24,21 +24,21 @@ from bench.load import Connection, connect, post_of, steady
 from bench.rows import Row
 
 BATCH = 100
-"""Events of a request."""
+"""Events per request."""
 BURST = 50_000
-"""Events of a burst."""
+"""Events in a burst."""
 RATE = 22_000
-"""Events a second that a burst comes at."""
+"""Events per second in a burst."""
 SUSTAINED_SECONDS = 10.0
 CONNECTIONS = 4
-STILL_SECONDS = 1.5
-"""Three times as long as events wait for each other."""
+IDLE_SECONDS = 1.5
+"""Three times the maximum delay of a batch of events."""
 
 
-def telling(*, is_full: bool) -> Iterator[Row]:
-    """Embedded, then on PostgreSQL."""
+def event_ingestion(*, is_full: bool) -> Iterator[Row]:
+    """Measures the embedded deployment, then PostgreSQL."""
     if not hasattr(os, "sched_setaffinity"):
-        print("     telling: left out; it needs Linux")
+        print("     event_ingestion: skipped; it requires Linux")
         return
     with ExitStack() as stack:
         folder = Path(stack.enter_context(tempfile.TemporaryDirectory()))
@@ -59,36 +59,37 @@ def _on(name: str, place: Place, count: Callable[[], int], is_full: bool) -> Ite
             time.sleep(1.5)
             rate = RATE / BATCH
             answers = run(steady([api.port], requests, rate, BURST / RATE))
-            taken = BATCH * sum(answer.status == 202 for answer in answers)
+            accepted_events = BATCH * sum(answer.status == 202 for answer in answers)
             times = sorted(answer.seconds * 1e3 for answer in answers)
             p99 = times[int(0.99 * len(times))]
             yield Row(
-                f"{name}: taken of a burst of {BURST:,} at {RATE:,}/s", f"{taken:,}", f"≥ {BURST:,}", taken >= BURST
+                f"{name}: accepted in a burst of {BURST:,} at {RATE:,}/s",
+                f"{accepted_events:,}",
+                f"≥ {BURST:,}",
+                accepted_events >= BURST,
             )
-            yield Row(f"{name}: p99 of its answers", f"{p99:.1f} ms", "≤ 20 ms", p99 <= 20)
-            _wait_until_still(count)
+            yield Row(f"{name}: p99 of the responses", f"{p99:.1f} ms", "≤ 20 ms", p99 <= 20)
+            _wait_until_idle(count)
 
             before, began = count(), time.perf_counter()
-            statuses = run(_tell(api.port, requests, SUSTAINED_SECONDS * (6 if is_full else 1)))
-            _wait_until_still(count)
-            kept, took = count() - before, time.perf_counter() - began - STILL_SECONDS
+            statuses = run(_send_events(api.port, requests, SUSTAINED_SECONDS * (6 if is_full else 1)))
+            _wait_until_idle(count)
+            stored, took = count() - before, time.perf_counter() - began - IDLE_SECONDS
             accepted = statuses[202] * BATCH
-            yield Row(f"{name}: events/s kept, told without a pause", f"{kept / took:,.0f}", "as the store takes", True)
-            yield Row(f"{name}: kept of what was accepted then", f"{kept:,} of {accepted:,}", "all", kept == accepted)
+            yield Row(f"{name}: events/s stored under sustained load", f"{stored / took:,.0f}", "measured only", True)
+            yield Row(f"{name}: stored of those accepted", f"{stored:,} of {accepted:,}", "all", stored == accepted)
             others = statuses.total() - statuses[202] - statuses[503]
-            yield Row(
-                f"{name}: told to come back later / other answers", f"{statuses[503]} / {others}", "any / 0", not others
-            )
+            yield Row(f"{name}: responses 503 / other errors", f"{statuses[503]} / {others}", "any / 0", not others)
         finally:
             os.sched_setaffinity(0, place.cores)
 
 
-async def _tell(port: int, requests: Iterator[bytes], seconds: float) -> Counter[int]:
-    """Tell without a pause over a few connections, and come back when a full buffer says so; the statuses."""
+async def _send_events(port: int, requests: Iterator[bytes], seconds: float) -> Counter[int]:
+    """Sends events continuously over a few connections and honours `Retry-After` of a 503. Returns the statuses."""
     statuses: Counter[int] = Counter()
     end = time.perf_counter() + seconds
 
-    async def go_on(connection: Connection) -> None:
+    async def send_until_end(connection: Connection) -> None:
         while time.perf_counter() < end:
             answer = await connection.get(next(requests))
             statuses[answer.status] += 1
@@ -96,14 +97,14 @@ async def _tell(port: int, requests: Iterator[bytes], seconds: float) -> Counter
                 await asyncio.sleep(int(answer.head.lower().split(b"retry-after: ")[1].split(b"\r\n")[0]))
 
     connections = await connect(port, CONNECTIONS)
-    await asyncio.gather(*(go_on(one) for one in connections))
-    for one in connections:
-        one.close()
+    await asyncio.gather(*(send_until_end(connection) for connection in connections))
+    for connection in connections:
+        connection.close()
     return statuses
 
 
 def _requests(api: Server, place: Place) -> Iterator[bytes]:
-    """Each with other events: the same ones told again would count once."""
+    """Yields requests with different events: repeated ones would count once."""
     headers = {"authorization": f"Bearer {place.token}"}
     with httpx.Client(base_url=api.url, headers=headers, trust_env=False, timeout=30) as client:
         items = (
@@ -118,13 +119,13 @@ def _requests(api: Server, place: Place) -> Iterator[bytes]:
         yield post_of("/api/v1/events/", json.dumps(events).encode(), place.token)
 
 
-def _wait_until_still(count: Callable[[], int]) -> None:
-    """Until nothing more is written for `STILL_SECONDS`."""
-    seen, since = count(), time.perf_counter()
-    while time.perf_counter() < since + STILL_SECONDS:
+def _wait_until_idle(count: Callable[[], int]) -> None:
+    """Waits until nothing has been written for `IDLE_SECONDS`."""
+    last, since = count(), time.perf_counter()
+    while time.perf_counter() < since + IDLE_SECONDS:
         time.sleep(0.1)
-        if (now := count()) != seen:
-            seen, since = now, time.perf_counter()
+        if (current := count()) != last:
+            last, since = current, time.perf_counter()
 
 
 def _sqlite_count(folder: Path) -> int:
@@ -138,11 +139,11 @@ def _sqlite_count(folder: Path) -> int:
 
 
 def _postgres_count(url: str) -> int:
-    async def ask() -> int:
+    async def query() -> int:
         connection = await asyncpg.connect(url.replace("+asyncpg", ""))
         try:
             return int(await connection.fetchval("SELECT COALESCE(SUM(times), 0) FROM events WHERE kind <> 'search'"))
         finally:
             await connection.close()
 
-    return asyncio.run(ask())
+    return asyncio.run(query())

@@ -1,0 +1,131 @@
+"""The commands `migrate`, `config`, `doctor`, `cache …` and `tasks …`."""
+
+import asyncio
+from collections.abc import Awaitable, Callable
+from contextlib import suppress
+
+from dishka import AsyncContainer
+from rich.table import Table
+from rich.text import Text
+
+from movie_adapters.settings.settings import Settings
+from movie_adapters.wiring.providers import SharedRedis, prepare_schema
+from movie_cli.app import OPERATIONS, app, cache_app, tasks_app
+from movie_cli.output import CommandError, out, print_done, print_lines
+from movie_cli.services import T, open_container, prepare_search
+from movie_core.errors import StoreUnavailable
+from movie_core.operations.administration import Administration
+from movie_core.operations.audit import COMMAND_LINE
+from movie_core.operations.health import Readiness
+from movie_core.ports import CacheStore
+
+
+@app.command(group=OPERATIONS)
+def migrate() -> None:
+    """Migrate the database schema; with the embedded source, also load the bundled films."""
+
+    async def run() -> None:
+        settings = Settings.load()
+        async with open_container(settings) as container:
+            await prepare_search(settings, container)
+        out.print("the database schema is up to date")
+
+    asyncio.run(run())
+
+
+def _with_cache(work: Callable[[CacheStore, AsyncContainer], Awaitable[T]]) -> T:
+    async def run() -> T:
+        async with open_container(Settings.load()) as container:
+            cache = (await container.get(SharedRedis)).entries()
+            if cache is None:
+                raise CommandError(
+                    "without MOVIE_REDIS_URL or MOVIE_CACHE_REDIS_URL each process has its own cache, which this "
+                    "command cannot access; restart the process to flush it"
+                )
+            return await work(cache, container)
+
+    return asyncio.run(run())
+
+
+@cache_app.command(name="stats")
+def cache_stats() -> None:
+    """Show the number of cache entries in Redis and their memory usage in KiB."""
+    stats = _with_cache(lambda cache, _: cache.stats())
+    print_lines(("entries", "KiB"), [(str(stats.entries), str(-(-stats.bytes // 1024)))])
+
+
+@cache_app.command(name="flush")
+def flush_cache() -> None:
+    """Delete all cache entries in Redis; running processes flush their own caches within two seconds."""
+
+    async def flush(cache: CacheStore, container: AsyncContainer) -> int:
+        with suppress(StoreUnavailable):  # flushing works without the database; the missing audit entry is reported
+            await prepare_schema(await container.get(Settings))
+        return await (await container.get(Administration)).flush(COMMAND_LINE, cache)
+
+    print_done(f"cache entries deleted: {_with_cache(flush)}")
+
+
+@tasks_app.command(name="list")
+def list_tasks() -> None:
+    """List queued and running tasks, oldest first: id, task, state, seconds since it was queued, number of
+    deliveries."""
+    settings = Settings.load()
+    if settings.redis_url is None:
+        raise CommandError("without MOVIE_REDIS_URL there is no task queue; `serve` does the work itself")
+    from movie_adapters.redis.task_queue import TaskQueue
+
+    async def run(url: str) -> None:
+        queue = TaskQueue(url, settings.key_prefix)
+        try:
+            tasks = await queue.listed()
+        finally:
+            await queue.close()
+        print_lines(
+            ("id", "task", "state", "age s", "deliveries"),
+            [
+                (
+                    task.id,
+                    task.name,
+                    "taken" if task.deliveries else "queued",
+                    f"{task.age:.0f}",
+                    str(task.deliveries),
+                )
+                for task in tasks
+            ],
+        )
+
+    asyncio.run(run(settings.redis_url))
+
+
+@app.command(group=OPERATIONS)
+def config() -> None:
+    """Print every setting, its value (redacted if secret), and its origin."""
+    table = Table(box=None, pad_edge=False, header_style="bold")
+    for heading in ("setting", "value", "origin"):
+        table.add_column(heading, overflow="fold")
+    for row in Settings.load().explain():
+        table.add_row(*row)
+    out.print(table)
+
+
+@app.command(group=OPERATIONS)
+def doctor() -> None:
+    """Check every dependency, and print the remedy for each one that is unavailable."""
+
+    async def run() -> bool:
+        settings = Settings.load()
+        async with open_container(settings) as container:
+            with suppress(StoreUnavailable):  # reported below, with the remedy
+                await prepare_search(settings, container)
+            results = await (await container.get(Readiness)).findings()
+        for result in results:
+            state = Text("ok    ", "green") if result.is_reached else Text("failed", "red")
+            out.print(state, end="  ")
+            out.print(f"{result.part.name}: {result.detail}", highlight=False)
+            if not result.is_reached:
+                out.print(f"        {result.part.advice}", highlight=False)
+        return all(result.is_reached for result in results)
+
+    if not asyncio.run(run()):
+        raise CommandError("not every dependency is available")
