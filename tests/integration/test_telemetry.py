@@ -182,7 +182,7 @@ async def test_a_whole_journey_leaves_no_secret_in_logs_metrics_or_traces(
         assert told["movie_source_attempts_total status"] >= 3
         assert told["movie_mails sent"] == 4 * 2  # two links, two notices of a new password; both processes say so
         assert len(set(re.findall(r'process="(\d+)"', metrics[0]))) == 2
-        assert readings(metrics[1])["movie_tasks_total deliver_mail done"] >= 1
+        assert readings(metrics[1])["movie_tasks_total deliver_mail succeeded"] >= 1
         assert readings(metrics[1])["movie_mails dead"] == 0
 
         for program in programs:
