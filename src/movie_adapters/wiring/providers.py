@@ -113,7 +113,7 @@ class Database:
         from movie_adapters.sql.engine import create_engine
 
         engine = create_engine(self._url)
-        self._tracing.listen(engine)
+        self._tracing.instrument(engine)
         return engine
 
     async def close(self) -> None:
@@ -158,7 +158,7 @@ class Adapters(Provider):
 
     @provide
     async def tracing(self, settings: Settings) -> AsyncIterator[Tracing]:
-        tracing = Tracing.of(settings)
+        tracing = Tracing.for_collector(settings.otlp_url)
         yield tracing
         await tracing.close()
 
