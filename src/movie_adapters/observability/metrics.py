@@ -219,11 +219,12 @@ class BacklogGauges:
 
     async def read(self) -> tuple[OutboxStats, ModelInfo | None] | None:
         """None if the database is unavailable or slow. A failure is cached like a result."""
-        query = self._queries.start(_QUERY, self._query, ttl=BACKLOG_TTL)
         # On a timeout the query continues in the background: drivers do not handle cancellation well.
-        await asyncio.wait({query}, timeout=BACKLOG_TIMEOUT)
-        has_result = query.done() and not query.cancelled() and query.exception() is None
-        return query.result() if has_result else None
+        try:
+            async with asyncio.timeout(BACKLOG_TIMEOUT):
+                return await self._queries.join(_QUERY, self._query, ttl=BACKLOG_TTL)
+        except Exception:  # noqa: BLE001  (a failed query must not fail the scrape)
+            return None
 
     async def _query(self) -> tuple[OutboxStats, ModelInfo | None]:
         return await self._outbox.stats(self._clock()), await self._recommender.model()
@@ -231,7 +232,8 @@ class BacklogGauges:
     async def close(self) -> None:
         """Wait for a running query; the timeout of the database limits it to seconds."""
         if _QUERY in self._queries:
-            await asyncio.wait({self._queries.start(_QUERY, self._query)})
+            with contextlib.suppress(Exception):
+                await self._queries.join(_QUERY, self._query)
 
     def samples(self, backlog: tuple[OutboxStats, ModelInfo | None] | None) -> Iterator[Sample]:
         yield "movie_dependency_up", ("database",), float(backlog is not None)

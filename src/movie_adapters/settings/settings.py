@@ -19,7 +19,9 @@ from movie_core.quotas import Rate
 from movie_core.search.retry_policy import StatusSet
 
 PREFIX = "MOVIE_"
-SOURCES = ("catalogue", "third_party", "tmdb")
+EMBEDDED_SOURCE = "catalogue"
+"""The source whose movies are in the database of this service."""
+SOURCES = (EMBEDDED_SOURCE, "third_party", "tmdb")
 LOOPBACK_HOSTS = ("localhost", "127.0.0.1", "[::1]")
 
 _BYTES = re.compile(r"([1-9][0-9]{0,12})(KiB|MiB|GiB|TiB)", re.ASCII)
@@ -253,7 +255,7 @@ def _default_database(known: Mapping[str, Any]) -> str:
 
 
 def _default_source(known: Mapping[str, Any]) -> str:
-    return "third_party" if known["source_url"] else "catalogue"
+    return "third_party" if known["source_url"] else EMBEDDED_SOURCE
 
 
 def _default_retry_status(known: Mapping[str, Any]) -> StatusSet:
