@@ -23,8 +23,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from movie_adapters.recommender.ease_model import (
-    EXACT_SIDE,
     HALF_LIFE,
+    MAX_EXACT_SIDE,
     MIN_LIKES,
     EaseModel,
     Floats,
@@ -210,7 +210,7 @@ def _read(path: Path) -> tuple[RatingColumns, list[str], int, int]:
     stamps = np.asarray(times, np.float64)
     told = RatingColumns(user_column, movie_column, np.asarray(ratings, np.float32), stamps)
     order = np.lexsort((movie_column, stamps, user_column))
-    columns = told.where(order[np.bincount(user_column)[user_column[order]] >= MIN_RATINGS])
+    columns = told.select(order[np.bincount(user_column)[user_column[order]] >= MIN_RATINGS])
     return columns, sorted(places, key=_key), len(people), skipped
 
 
@@ -257,7 +257,7 @@ def _split(told: RatingColumns, protocol: str) -> tuple[RatingColumns, list[_Req
             requests.append(_Request(told.movies[start:cut], told.ratings[start:cut], told.times[cut - 1], relevant))
     if len(requests) > MAX_USERS:
         requests = [requests[one] for one in sorted(rng.choice(len(requests), MAX_USERS, replace=False).tolist())]
-    return told.where(is_training), requests
+    return told.select(is_training), requests
 
 
 # --- methods
@@ -269,7 +269,7 @@ class _Ours:
         self._numbers = np.sort(most)
         place = np.full(len(films), -1, np.int64)
         place[self._numbers] = np.arange(len(self._numbers))
-        used = RatingColumns(told.users, place[told.movies], told.ratings, told.times).where(place[told.movies] >= 0)
+        used = RatingColumns(told.users, place[told.movies], told.ratings, told.times).select(place[told.movies] >= 0)
         newest = datetime.fromtimestamp(float(told.times.max()), UTC)
         self._ids = [film.id for film in films]
         self._model = EaseModel.fit([films[number] for number in self._numbers], used, newest)
@@ -307,7 +307,7 @@ class _Neighbours:
     def fit(self, films: Sequence[Movie], told: RatingColumns) -> None:
         liked = told.ratings >= LIKED
         likes = np.bincount(told.movies[liked], minlength=len(films))
-        known = np.argsort(-likes, kind="stable")[: min(EXACT_SIDE, int((likes >= MIN_LIKES).sum()))]
+        known = np.argsort(-likes, kind="stable")[: min(MAX_EXACT_SIDE, int((likes >= MIN_LIKES).sum()))]
         self._row = np.full(len(films), -1, np.int64)
         self._row[known] = np.arange(len(known))
         used = liked & (self._row[told.movies] >= 0)
