@@ -351,7 +351,7 @@ def test_too_little_to_evaluate_is_said(run: Run, folder: Path, users: int) -> N
     done = run("recommend", "evaluate", *([str(ratings_file(folder, users))] if users else []))
     assert done.returncode == 1
     assert done.stderr == (
-        f"movie-search: too little to evaluate: users with 10 ratings or more: {users}, needed: 50\n"
+        f"movie-search: not enough ratings to evaluate: users with 10 ratings or more: {users}, needed: 50\n"
     )
 
 

@@ -365,7 +365,7 @@ class EaseModel:
         weight = POPULARITY_WEIGHT * share - POPULARITY_PENALTY * (1 - share)
         catalogue_weight = CATALOGUE_WEIGHT * CATALOGUE_PRIOR / (CATALOGUE_PRIOR + self._like_total)
         common = weight * popularity + catalogue_weight * self._catalogue_popularity  # the same for all users
-        return (scores + (common if movies is None else common[movies])).astype(np.float64)
+        return np.asarray(scores + (common if movies is None else common[movies]), np.float64)
 
     def _profile_vectors(self, profile: Profile, weights: Floats) -> tuple[Floats, Floats]:
         """The user's latent vector and content vector, one row for each row of weights."""
