@@ -190,7 +190,7 @@ def network(text: str) -> str:
 def secrets(text: str) -> tuple[str, ...]:
     values = tuple(value.strip() for value in text.split(","))
     if min(len(value.encode()) for value in values) < MIN_SECRET:
-        raise ValueError(f"must have at least {MIN_SECRET} bytes, each of several values too")
+        raise ValueError(f"must have at least {MIN_SECRET} bytes; with several values, each of them")
     return values
 
 
