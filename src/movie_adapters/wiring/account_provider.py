@@ -6,11 +6,11 @@ import socket
 import sys
 from collections.abc import AsyncIterator
 from datetime import timedelta
-from typing import TYPE_CHECKING
 
 from dishka import Provider, Scope, provide
 
 from movie_adapters.settings.settings import Settings
+from movie_adapters.wiring.connections import Database, SharedRedis
 from movie_adapters.wiring.secret_file import load_or_create_secret
 from movie_core.accounts.keyring import Keyring
 from movie_core.accounts.outbox import MailRules
@@ -36,12 +36,6 @@ from movie_core.ports import (
     UsernameSyntax,
     UserRepo,
 )
-
-if TYPE_CHECKING:
-    pass
-
-
-from movie_adapters.wiring.connections import Database, SharedRedis
 
 
 class AccountProvider(Provider):

@@ -1,15 +1,15 @@
-"""Connections and the movie source that several providers share."""
+"""Connections to database and Redis, and other objects that several providers share."""
 
-from collections.abc import Callable
+from collections.abc import AsyncIterator, Callable
 from dataclasses import dataclass
 from functools import cached_property
 from typing import TYPE_CHECKING
 
+from dishka import Provider, Scope, from_context, provide
+
 from movie_adapters.observability.tracing import Tracing
-from movie_core.ports import (
-    CacheStore,
-    MovieSource,
-)
+from movie_adapters.settings.settings import Settings
+from movie_core.ports import CacheStore, MovieSource
 
 if TYPE_CHECKING:
     from sqlalchemy.ext.asyncio import AsyncEngine
@@ -69,3 +69,37 @@ class SharedRedis:
 
 def _outage_check(client: "RedisClient") -> Callable[[], bool]:
     return lambda: client.is_away
+
+
+class ConnectionProvider(Provider):
+    """Settings, tracing, and the connections to database and Redis."""
+
+    scope = Scope.APP
+    settings = from_context(Settings)
+
+    @provide
+    async def tracing(self, settings: Settings) -> AsyncIterator[Tracing]:
+        tracing = Tracing.for_collector(settings.otlp_url)
+        yield tracing
+        await tracing.close()
+
+    @provide
+    async def database(self, settings: Settings, tracing: Tracing) -> AsyncIterator[Database]:
+        database = Database(settings.database_url, tracing)
+        yield database
+        await database.close()
+
+    @provide
+    async def redis(self, settings: Settings, tracing: Tracing) -> AsyncIterator[SharedRedis]:
+        urls = (settings.redis_url, settings.cache_redis_url)
+        if urls == (None, None):
+            yield SharedRedis(None, None)
+            return
+        from movie_adapters.redis.client import RedisClient
+
+        clients = {
+            url: RedisClient(url, prefix=settings.key_prefix, around=tracing.redis) for url in urls if url is not None
+        }
+        yield SharedRedis(*(None if url is None else clients[url] for url in urls))
+        for client in clients.values():
+            await client.close()

@@ -2,12 +2,12 @@
 
 from collections.abc import AsyncIterator
 from datetime import timedelta
-from typing import TYPE_CHECKING
 
 from dishka import Provider, Scope, provide
 
 from movie_adapters.observability.metrics import BacklogGauges
 from movie_adapters.settings.settings import EMBEDDED_SOURCE, Settings
+from movie_adapters.wiring.connections import Database, SharedRedis, UpstreamSource
 from movie_core.discovery.event_recorder import EventRecorder
 from movie_core.discovery.services import Discovery
 from movie_core.discovery.trending_service import TrendingService
@@ -27,12 +27,6 @@ from movie_core.ports import (
     UserRepo,
 )
 from movie_core.search.movie_search import MovieSearch
-
-if TYPE_CHECKING:
-    pass
-
-
-from movie_adapters.wiring.connections import Database, SharedRedis, UpstreamSource
 
 
 class DiscoveryProvider(Provider):

@@ -2,79 +2,38 @@
 
 API, worker and command line create their container here; tests replace providers by overrides. Adapters are imported
 where they are selected: SQLAlchemy, httpx and redis cost startup time and memory that an embedded deployment does not
-need.
+need. The scope of all providers is the process: each object is created once, at first use.
 """
 
 import logging
 from collections.abc import AsyncIterator
-from typing import TYPE_CHECKING
 
-from dishka import AsyncContainer, Provider, Scope, from_context, make_async_container, provide
+from dishka import AsyncContainer, Provider, Scope, make_async_container, provide
 from dishka.entities.validation_settings import ValidationSettings
 
 from movie_adapters.observability.tracing import Tracing
 from movie_adapters.settings.settings import EMBEDDED_SOURCE, Settings
 from movie_adapters.sources.cached import CachedMovieSource
 from movie_adapters.sources.seen import BatchedSeenMovies
+from movie_adapters.wiring.account_provider import AccountProvider
+from movie_adapters.wiring.connections import ConnectionProvider, Database, SharedRedis, UpstreamSource
+from movie_adapters.wiring.discovery_provider import DiscoveryProvider
 from movie_adapters.wiring.health_checks import database_dependency, redis_dependency, source_dependency
 from movie_core.memory import MemoryCacheStore
 from movie_core.operations.health import Readiness
-from movie_core.ports import (
-    MovieCatalogue,
-    MovieSource,
-    SeenMovies,
-)
+from movie_core.ports import MovieCatalogue, MovieSource, SeenMovies
 from movie_core.search.caching import BLOCK_SIZES, RESPONSE_CACHE_FRACTION, CacheInvalidation, CachePolicy
 from movie_core.search.movie_search import MovieSearch
 from movie_core.search.retry_policy import RetryPolicy
-
-if TYPE_CHECKING:
-    pass
-
-
-from movie_adapters.wiring.account_provider import AccountProvider
-from movie_adapters.wiring.connections import Database, SharedRedis, UpstreamSource
-from movie_adapters.wiring.discovery_provider import DiscoveryProvider
 
 TMDB_BLOCK = 20
 """Movies per block of the cache for TMDB: its own page length, so that no page is fetched twice."""
 
 
 class SearchProvider(Provider):
-    """Movie source, catalogue and cache, and the connections that all providers share.
-
-    The scope of all providers here is the process: each object is created once, at first use.
-    """
+    """Movie source, catalogue, cache and readiness probe."""
 
     scope = Scope.APP
-    settings = from_context(Settings)
-
-    @provide
-    async def tracing(self, settings: Settings) -> AsyncIterator[Tracing]:
-        tracing = Tracing.for_collector(settings.otlp_url)
-        yield tracing
-        await tracing.close()
-
-    @provide
-    async def database(self, settings: Settings, tracing: Tracing) -> AsyncIterator[Database]:
-        database = Database(settings.database_url, tracing)
-        yield database
-        await database.close()
-
-    @provide
-    async def redis(self, settings: Settings, tracing: Tracing) -> AsyncIterator[SharedRedis]:
-        urls = (settings.redis_url, settings.cache_redis_url)
-        if urls == (None, None):
-            yield SharedRedis(None, None)
-            return
-        from movie_adapters.redis.client import RedisClient
-
-        clients = {
-            url: RedisClient(url, prefix=settings.key_prefix, around=tracing.redis) for url in urls if url is not None
-        }
-        yield SharedRedis(*(None if url is None else clients[url] for url in urls))
-        for client in clients.values():
-            await client.close()
 
     @provide
     async def catalogue(self, settings: Settings, database: Database) -> AsyncIterator[MovieCatalogue]:
@@ -191,6 +150,7 @@ def create_container(settings: Settings, *overrides: Provider) -> AsyncContainer
         logging.getLogger(name).setLevel(logging.WARNING)
     strict = ValidationSettings(nothing_overridden=True, implicit_override=True, nothing_decorated=True)
     return make_async_container(
+        ConnectionProvider(),
         SearchProvider(),
         AccountProvider(),
         DiscoveryProvider(),
