@@ -16,7 +16,8 @@ from movie_adapters.observability.logs import request_log
 from movie_adapters.observability.metrics import MetricsPeers, RequestCounts
 from movie_adapters.observability.tracing import Tracing
 from movie_adapters.settings.settings import Settings
-from movie_adapters.wiring.providers import create_container, notice_of, serving
+from movie_adapters.wiring.background import serving
+from movie_adapters.wiring.providers import create_container, notice_of
 from movie_api.middleware.edge import Guard
 from movie_api.middleware.response_cache import CachedSearchMiddleware
 from movie_api.openapi import document

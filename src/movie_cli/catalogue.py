@@ -10,7 +10,7 @@ from rich.table import Table
 
 from movie_adapters.catalogue.files import MovieFile
 from movie_adapters.settings.settings import Settings
-from movie_adapters.wiring.providers import prepare_schema
+from movie_adapters.wiring.preparation import prepare_schema
 from movie_cli.app import catalogue_app
 from movie_cli.output import err, out, show_progress
 from movie_cli.services import open_container, prepare_search

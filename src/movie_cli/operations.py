@@ -9,7 +9,8 @@ from rich.table import Table
 from rich.text import Text
 
 from movie_adapters.settings.settings import Settings
-from movie_adapters.wiring.providers import SharedRedis, prepare_schema
+from movie_adapters.wiring.connections import SharedRedis
+from movie_adapters.wiring.preparation import prepare_schema
 from movie_cli.app import OPERATIONS, app, cache_app, tasks_app
 from movie_cli.output import CommandError, out, print_done, print_lines
 from movie_cli.services import T, open_container, prepare_search

@@ -8,7 +8,8 @@ from typing import TypeVar
 from dishka import AsyncContainer
 
 from movie_adapters.settings.settings import Settings
-from movie_adapters.wiring.providers import create_container, prepare, prepare_schema
+from movie_adapters.wiring.preparation import prepare, prepare_schema
+from movie_adapters.wiring.providers import create_container
 from movie_cli.output import show_progress
 from movie_core.accounts.services import Accounts
 from movie_core.operations.administration import Administration

@@ -12,11 +12,11 @@ _log = logging.getLogger(__name__)
 async def run_periodically(
     work: Callable[[], Awaitable[object]], interval: float, *, retry_interval: float | None = None
 ) -> None:
-    """Run `work` now and again `interval` seconds after each end, until the task is cancelled.
+    """Run `work` immediately, and then again `interval` seconds after the end of each run, until cancelled.
 
-    Errors never end the loop. `StoreUnavailable` is not logged, as every store logs its own outage, and the next run
-    follows after `retry_interval` seconds where that is given; any other error is a bug and is logged with its
-    traceback.
+    Errors do not end the loop. After `StoreUnavailable`, the next run follows in `retry_interval` seconds, if given;
+    it is not logged here, because each user of a store logs its outage once. Any other exception is a bug and is logged
+    with its traceback.
     """
     while True:
         wait = interval

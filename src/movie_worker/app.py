@@ -25,7 +25,8 @@ from movie_adapters.observability.metrics import Metrics, TaskCounts
 from movie_adapters.observability.tracing import Tracing
 from movie_adapters.redis.task_queue import DELIVER_MAIL, MAX_ENTRIES, PURGE, TRAIN, TaskQueue, stream_of
 from movie_adapters.settings.settings import Settings
-from movie_adapters.wiring.background import PURGE_SECONDS, TRAIN_SECONDS, EventNotifier, keep_delivering
+from movie_adapters.wiring.background import PURGE_SECONDS, TRAIN_SECONDS, keep_delivering
+from movie_adapters.wiring.event_notifier import EventNotifier
 from movie_adapters.wiring.providers import create_container
 from movie_core.accounts.outbox import SEND_SECONDS
 from movie_core.accounts.outbox_dispatcher import OutboxDispatcher

@@ -8,7 +8,7 @@ from dishka import FromDishka
 from dishka.integrations.taskiq import inject
 
 from movie_adapters.settings.settings import Settings
-from movie_adapters.wiring.providers import prepare
+from movie_adapters.wiring.preparation import prepare
 from movie_core.operations.maintenance import Maintenance
 from movie_core.ports import DeliveryNotifier, MovieCatalogue
 

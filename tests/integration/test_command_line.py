@@ -19,7 +19,8 @@ from tests.integration.conftest import Serve, Start
 from movie_adapters.redis.client import PREFIX
 from movie_adapters.redis.task_queue import TaskQueue, stream_of
 from movie_adapters.settings.settings import Settings
-from movie_adapters.wiring.providers import create_container, prepare_schema
+from movie_adapters.wiring.preparation import prepare_schema
+from movie_adapters.wiring.providers import create_container
 from movie_core.accounts.keyring import new_id
 from movie_core.accounts.outbox import MailState
 from movie_core.accounts.services import Accounts
@@ -351,7 +352,7 @@ def test_evaluation_requires_enough_ratings(run: Run, folder: Path, users: int) 
     done = run("recommend", "evaluate", *([str(ratings_file(folder, users))] if users else []))
     assert done.returncode == 1
     assert done.stderr == (
-        f"movie-search: too little to evaluate: users with 10 ratings or more: {users}, needed: 50\n"
+        f"movie-search: not enough ratings to evaluate: users with 10 ratings or more: {users}, needed: 50\n"
     )
 
 

@@ -6,7 +6,7 @@ from contextlib import asynccontextmanager
 import pytest
 
 from movie_adapters.redis.task_queue import TaskNotifier
-from movie_adapters.wiring.background import EventNotifier
+from movie_adapters.wiring.event_notifier import EventNotifier
 from movie_core.ports import DeliveryNotifier
 from movie_core.testing import DeliveryNotifierContract
 

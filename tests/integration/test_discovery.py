@@ -23,7 +23,7 @@ Run = Callable[..., Any]
 
 
 class User:
-    """Somebody who is logged in, and may be served by any of the processes."""
+    """A logged-in user whose requests go to all processes in turn."""
 
     def __init__(self, deployment: Deployment, name: str) -> None:
         self.address = f"{name}@example.com"
@@ -32,7 +32,7 @@ class User:
         self._turn = 0
 
     def ask(self, method: str, path: str, *, json: Any = None, at: int | None = None, **options: Any) -> httpx.Response:
-        """One process after the other, unless told."""
+        """Send a request to process `at`, or to the next one in turn."""
         self._turn += 1
         client = self._clients[(self._turn if at is None else at) % len(self._clients)]
         headers = self._headers | options.pop("headers", {})
@@ -48,42 +48,42 @@ class User:
         assert answer.status_code == 200, answer.text
         return answer
 
-    def tell(self, *events: dict[str, Any]) -> Any:
+    def send_events(self, *events: dict[str, Any]) -> Any:
         answer = self.ask("POST", EVENTS, json=list(events))
         assert answer.status_code == 202, answer.text
         return answer.json()
 
     def walk(self, path: str) -> list[dict[str, Any]]:
-        """All items, by the links."""
-        found: list[dict[str, Any]] = []
-        following: str | None = path
-        while following is not None:
-            page = self.get(following)
-            found += page["items"]
-            following = path_of(page["page_info"]["next"])
-        return found
+        """All items, by following the pagination links."""
+        items: list[dict[str, Any]] = []
+        next_path: str | None = path
+        while next_path is not None:
+            page = self.get(next_path)
+            items += page["items"]
+            next_path = path_of(page["page_info"]["next"])
+        return items
 
 
 def path_of(link: str | None) -> str | None:
-    """A link for any process, not just for the one at the public URL."""
+    """The path of a link, for use with any process and not only the one at the public URL."""
     return link and "/" + link.split("/", 3)[3]
 
 
-def test_a_movie_is_rated_listed_and_forgotten(deployment: Deployment) -> None:
+def test_a_rating_is_stored_listed_and_deleted(deployment: Deployment) -> None:
     ann, bob = User(deployment, "ann"), User(deployment, "bob")
     matrix = ann.get(MOVIES, query="the matrix", limit=1)["items"][0]
     path = f"{MOVIES}{matrix['id']}/rating/"
     assert ann.ask("GET", path).status_code == 404
-    given = ann.rate(matrix["id"], 8.5).json()
-    assert given["movie_id"] == matrix["id"]
-    assert given["rating"] == 8.5
-    assert given["rated_at"].endswith("Z")
-    assert ann.get(path) == given
+    rating = ann.rate(matrix["id"], 8.5).json()
+    assert rating["movie_id"] == matrix["id"]
+    assert rating["rating"] == 8.5
+    assert rating["rated_at"].endswith("Z")
+    assert ann.get(path) == rating
     page = ann.get(ME + "ratings/")
     assert page["total"] == 1
-    assert page["items"] == [matrix | {"rating": 8.5, "rated_at": given["rated_at"]}]
+    assert page["items"] == [matrix | {"rating": 8.5, "rated_at": rating["rated_at"]}]
     assert page["page_info"]["next"] is None
-    # Nobody else has it.
+    # Other users do not have it.
     assert bob.ask("GET", path).status_code == 404
     assert bob.get(ME + "ratings/")["total"] == 0
     for _ in range(2):
@@ -95,7 +95,7 @@ def test_a_movie_is_rated_listed_and_forgotten(deployment: Deployment) -> None:
     }
 
 
-def test_two_hundred_ratings_of_one_movie_at_once_are_one(deployment: Deployment) -> None:
+def test_concurrent_ratings_of_one_movie_store_one_rating(deployment: Deployment) -> None:
     ann = User(deployment, "ann")
     movie = ann.get(MOVIES, query="casablanca", limit=1)["items"][0]["id"]
 
@@ -110,7 +110,7 @@ def test_two_hundred_ratings_of_one_movie_at_once_are_one(deployment: Deployment
     assert [one["rating"] for one in ann.get(ME + "ratings/")["items"]] == [9]
 
 
-def test_a_rating_counts_in_the_next_answer_and_reasons_name_it(deployment: Deployment, run: Run) -> None:
+def test_a_rating_affects_the_next_recommendations_and_their_reasons(deployment: Deployment, run: Run) -> None:
     users = [User(deployment, f"user{number}") for number in range(5)]
     westerns = [movie["id"] for movie in users[0].get(MOVIES, genre="Western", order="popularity", limit=12)["items"]]
     horror = [movie["id"] for movie in users[0].get(MOVIES, genre="Horror", order="popularity", limit=12)["items"]]
@@ -130,32 +130,31 @@ def test_a_rating_counts_in_the_next_answer_and_reasons_name_it(deployment: Depl
 
     newcomer.rate(westerns[0], 9)
 
-    def is_learned() -> bool:
-        """By every process."""
+    def all_processes_use_the_model() -> bool:
         pages = [newcomer.get(RECOMMENDATIONS) for _ in range(2)]
         return all(page["meta"]["tier"] == "personal" and page["items"][0]["id"] in westerns for page in pages)
 
-    wait_until(is_learned, seconds=70)  # a model is looked for every 20 s
+    wait_until(all_processes_use_the_model, seconds=70)  # processes check for a newer model every 20 s
     answer = newcomer.get(RECOMMENDATIONS)
     assert answer["meta"] == {"tier": "personal"}
     best = answer["items"][0]
     assert best["id"] in westerns[1:]
     assert {(one["kind"], one["movie_id"]) for one in best["reasons"]} == {("because_you_rated", westerns[0])}
 
-    # The movie just rated is gone from the next answer, whoever gives it, and the walk never shows a rated one.
+    # A movie is excluded as soon as it is rated, in every process and on every page.
     newcomer.rate(best["id"], 9)
     shown = newcomer.walk(f"{RECOMMENDATIONS}?limit=50")
     ids = [one["id"] for one in shown]
     assert len(ids) == len(set(ids))
     assert not {westerns[0], best["id"]} & set(ids)
-    # Everything for one is nothing for another.
+    # Another user gets other recommendations.
     assert users[3].get(RECOMMENDATIONS)["items"] != answer["items"]
     similar = newcomer.get(f"{MOVIES}{westerns[0]}/similar/")
     assert westerns[0] not in [one["id"] for one in similar["items"]]
     assert similar["items"][0]["reasons"]
 
 
-def test_a_lone_process_learns_by_itself(serve: Serve) -> None:
+def test_a_single_process_trains_the_model(serve: Serve) -> None:
     program, client = serve()
     movie = client.get(MOVIES, params={"query": "casablanca", "limit": 1}).json()["items"][0]["id"]
     wait_until(lambda: client.get(f"{MOVIES}{movie}/similar/").json()["total"] > 0, seconds=60)
@@ -163,7 +162,7 @@ def test_a_lone_process_learns_by_itself(serve: Serve) -> None:
     assert "Traceback" not in program.said()
 
 
-def test_the_links_of_a_personal_order_lose_nothing_while_the_user_rates(deployment: Deployment) -> None:
+def test_pages_in_personal_order_are_complete_while_the_user_rates(deployment: Deployment) -> None:
     ann = User(deployment, "ann")
     plain = [one["id"] for one in ann.walk(f"{MOVIES}?query=river&limit=20")]
     ann.rate(plain[50], 10)
@@ -181,7 +180,7 @@ def test_the_links_of_a_personal_order_lose_nothing_while_the_user_rates(deploym
     assert exact["title"] in {"The River", "River"}
 
 
-def test_what_was_rated_is_left_out_on_demand(deployment: Deployment) -> None:
+def test_exclude_rated_removes_rated_movies(deployment: Deployment) -> None:
     ann = User(deployment, "ann")
     plain = ann.get(MOVIES, query="casablanca", limit=5)
     ann.rate(plain["items"][0]["id"], 5)
@@ -201,7 +200,7 @@ LETTERBOXD = """Date,Name,Year,Letterboxd URI,Rating
 """
 
 
-def test_files_of_other_services_are_imported(deployment: Deployment) -> None:
+def test_exports_of_imdb_and_letterboxd_are_imported(deployment: Deployment) -> None:
     ann = User(deployment, "ann")
 
     def put(text: str) -> Any:
@@ -223,18 +222,18 @@ def test_files_of_other_services_are_imported(deployment: Deployment) -> None:
     assert [one["rating"] for one in ann.get(ME + "ratings/")["items"]] == [9]
 
 
-def test_a_view_counts_once_a_day_and_everybody_sees_what_trends(deployment: Deployment) -> None:
+def test_views_count_once_a_day_and_trends_are_the_same_for_all_users(deployment: Deployment) -> None:
     ann, bob = User(deployment, "ann"), User(deployment, "bob")
     first, second = (
         ann.get(MOVIES, query=title, limit=1)["items"][0]["id"] for title in ("casablanca", "wizard of oz")
     )
-    # The store of trends begins its life some seconds after the first process.
+    # The trend store is initialised some seconds after the start of the first process.
     wait_until(lambda: ann.get(MOVIES + "trending/")["meta"]["state"] == "live", seconds=60)
     view = {"type": "view", "movie_id": first}
     for _ in range(10):
-        assert ann.tell(*[view] * 100) == {"accepted": 100, "rejected": []}
+        assert ann.send_events(*[view] * 100) == {"accepted": 100, "rejected": []}
     for user in (ann, bob):
-        user.tell({"type": "view", "movie_id": second}, {"type": "impression", "movie_id": second})
+        user.send_events({"type": "view", "movie_id": second}, {"type": "impression", "movie_id": second})
     ann.rate(second, 8)
 
     def counts() -> dict[str, Any]:
@@ -251,14 +250,14 @@ def test_a_view_counts_once_a_day_and_everybody_sees_what_trends(deployment: Dep
     meta = day["meta"]
     assert (meta["window"], meta["half_life"]) == ("day", 21600)
     assert meta["weights"] == {"view": 1, "click": 1, "rating": 2, "liked": 4}
-    unknown = ann.tell({"type": "click", "movie_id": "nothing"})
+    unknown = ann.send_events({"type": "click", "movie_id": "nothing"})
     assert unknown["accepted"] == 0
     assert [(one["row"], one["code"]) for one in unknown["rejected"]] == [(1, "unknown_movie")]
 
 
-def test_trends_are_filled_again_when_redis_has_lost_them(deployment: Deployment) -> None:
+def test_trends_are_rebuilt_after_redis_lost_its_data(deployment: Deployment) -> None:
     if not deployment.environ:
-        return  # trends live beside the events then, and can't be lost alone
+        return  # trends are in the same database as the events then, and cannot be lost separately
     ann = User(deployment, "ann")
     movie = ann.get(MOVIES, query="casablanca", limit=1)["items"][0]["id"]
 
@@ -268,7 +267,7 @@ def test_trends_are_filled_again_when_redis_has_lost_them(deployment: Deployment
     def state() -> str:
         return str(ann.get(MOVIES + "trending/")["meta"]["state"])
 
-    ann.tell({"type": "click", "movie_id": movie})
+    ann.send_events({"type": "click", "movie_id": movie})
     wait_until(lambda: trends() == [(movie, 1)], seconds=60)
     assert state() == "live"
     with Redis.from_url(deployment.environ["MOVIE_REDIS_URL"]) as redis:
@@ -278,25 +277,25 @@ def test_trends_are_filled_again_when_redis_has_lost_them(deployment: Deployment
     )
 
 
-def test_staff_sees_what_was_done_and_nobody_else_does(deployment: Deployment, run: Run) -> None:
+def test_only_staff_can_read_analytics(deployment: Deployment, run: Run) -> None:
     ann, bob = User(deployment, "ann"), User(deployment, "bob")
     assert ann.ask("GET", ANALYTICS + "summary/").status_code == 403
     promoted = run("users", "staff", ann.address, **deployment.environ)
     assert promoted.returncode == 0, promoted.stderr
 
     clicked = bob.get(MOVIES, query="casablanca", limit=2)["items"][1]["id"]
-    for _ in range(2):  # the second answer comes from the fast lane
+    for _ in range(2):  # the second response comes from the response cache
         bob.get(MOVIES, query="casablanca", limit=2)
-    bob.get(MOVIES, query="casablanca", limit=1, offset=1)  # no search of its own
+    bob.get(MOVIES, query="casablanca", limit=1, offset=1)  # another page is not a search of its own
     assert bob.ask("GET", MOVIES, params={"query": "qqqqxxxx zzzz"}).status_code == 404
-    bob.tell({"type": "click", "movie_id": clicked, "query": "casablanca", "position": 2})
+    bob.send_events({"type": "click", "movie_id": clicked, "query": "casablanca", "position": 2})
     bob.rate(clicked, 7)
 
     def summary() -> dict[str, Any]:
         return {name: value for name, value in ann.get(ANALYTICS + "summary/").items() if name != "meta"}
 
-    told = {"searches": 4, "users": 1, "ratings": 1, "clicks": 1, "zero_result_searches": 1}
-    wait_until(lambda: summary() == told)
+    expected = {"searches": 4, "users": 1, "ratings": 1, "clicks": 1, "zero_result_searches": 1}
+    wait_until(lambda: summary() == expected)
     assert ann.get(ANALYTICS + "searches/top/")["items"] == [
         {"query": "casablanca", "count": 3, "users": 1},
         {"query": "qqqqxxxx zzzz", "count": 1, "users": 1},
@@ -318,30 +317,30 @@ def test_staff_sees_what_was_done_and_nobody_else_does(deployment: Deployment, r
     assert list(csv.reader(io.StringIO(text)))[:2] == [["query", "count", "users"], ["casablanca", "3", "1"]]
 
 
-def test_who_switches_recording_off_leaves_no_events(deployment: Deployment, run: Run) -> None:
+def test_users_who_disable_recording_have_no_events(deployment: Deployment, run: Run) -> None:
     ann = User(deployment, "ann")
     assert ann.ask("PATCH", ME, json={"record_events": False}).status_code == 200
     movie = ann.get(MOVIES, query="casablanca", limit=1)["items"][0]["id"]
-    ann.tell({"type": "view", "movie_id": movie})
+    ann.send_events({"type": "view", "movie_id": movie})
     ann.rate(movie, 9)
     bob = User(deployment, "bob")
-    bob.tell({"type": "view", "movie_id": movie})
+    bob.send_events({"type": "view", "movie_id": movie})
     wait_until(lambda: len(bob.get(ME + "export/")["events"]) == 1)
     exported = ann.get(ME + "export/")
     assert exported["events"] == []
     assert [one["movie_id"] for one in exported["ratings"]] == [movie]
 
 
-def test_an_erased_user_leaves_nothing_behind(serve: Serve, run: Run, folder: Any) -> None:
+def test_erasing_a_user_deletes_all_rows(serve: Serve, run: Run, folder: Any) -> None:
     program, client = serve(**LIMITS_OFF)
     ann = User(Deployment(client, folder, {}), "ann")
     profile = ann.get(ME)
     movie = ann.get(MOVIES, query="casablanca", limit=1)["items"][0]["id"]
     ann.get(MOVIES, query="casablanca", order="personal")
     ann.rate(movie, 9)
-    ann.tell({"type": "view", "movie_id": movie})
+    ann.send_events({"type": "view", "movie_id": movie})
     wait_until(lambda: len(ann.get(ME + "export/")["events"]) >= 3)
-    ann.rate(movie, 4)  # its event waits in memory when the account goes
+    ann.rate(movie, 4)  # its event is still in memory when the account is erased
     assert ann.ask("DELETE", ME).status_code == 204
     assert program.stop() == 0
     database = sqlite3.connect(folder / "var" / "movies.db")
@@ -350,33 +349,33 @@ def test_an_erased_user_leaves_nothing_behind(serve: Serve, run: Run, folder: An
     for name in tables:
         if not name.startswith("movie_index"):
             rows = [row for row in database.execute(f'SELECT * FROM "{name}"') if profile["id"] in map(str, row)]
-            # That a session has ended is remembered for a day.
+            # Ended sessions are stored for a day.
             assert name == "ended_sessions" or rows == [], name
     database.close()
 
 
-def test_what_was_told_just_before_the_end_is_kept(serve: Serve, run: Run, folder: Any) -> None:
+def test_events_sent_just_before_shutdown_are_stored(serve: Serve, run: Run, folder: Any) -> None:
     program, client = serve(**LIMITS_OFF)
     ann = User(Deployment(client, folder, {}), "ann")
     movies = ann.get(MOVIES, query="the", limit=100)["items"]
-    ann.tell(*[{"type": "impression", "movie_id": movie["id"]} for movie in movies])
+    ann.send_events(*[{"type": "impression", "movie_id": movie["id"]} for movie in movies])
     assert len(movies) == 100
     assert program.stop() == 0
     exported = json.loads(run("users", "export", ann.address).stdout)
     assert len(exported["events"]) == 101
 
 
-def test_the_operator_can_switch_events_off(serve: Serve, run: Run, folder: Any) -> None:
+def test_the_operator_can_disable_events(serve: Serve, run: Run, folder: Any) -> None:
     program, client = serve(**LIMITS_OFF, MOVIE_EVENTS="off")
     ann = User(Deployment(client, folder, {}), "ann")
     movie = ann.get(MOVIES, query="casablanca", limit=1)["items"][0]["id"]
-    ann.tell({"type": "view", "movie_id": movie})
+    ann.send_events({"type": "view", "movie_id": movie})
     assert program.stop() == 0
     assert json.loads(run("users", "export", ann.address).stdout)["events"] == []
 
 
 @pytest.mark.parametrize("path", [RECOMMENDATIONS, ME + "ratings/", MOVIES + "1/rating/"])
-def test_what_is_personal_needs_a_token_also_where_search_is_public(serve: Serve, path: str) -> None:
+def test_personal_endpoints_require_authentication_with_public_search(serve: Serve, path: str) -> None:
     _, client = serve()
     nonsense = {"authorization": "Bearer nonsense"}
     assert client.get(path).status_code == 401

@@ -17,7 +17,8 @@ from tests.support.smtp_sink import SmtpSink
 from movie_adapters.redis.client import PREFIX
 from movie_adapters.redis.task_queue import DELIVER_MAIL, PURGE, TRAIN, TaskNotifier, TaskQueue, stream_of
 from movie_adapters.settings.settings import Settings
-from movie_adapters.wiring.providers import create_container, prepare_schema
+from movie_adapters.wiring.preparation import prepare_schema
+from movie_adapters.wiring.providers import create_container
 from movie_core.accounts.keyring import new_id
 from movie_core.accounts.users import Address, Registration, Username
 from movie_core.clock import utc_now

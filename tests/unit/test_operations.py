@@ -1,4 +1,4 @@
-"""What operators are given fits what processes tell: alerts, dashboard and docs name only metrics that there are."""
+"""Alerts, dashboards and documentation use only metrics that exist."""
 
 import json
 import re
@@ -13,15 +13,17 @@ from movie_adapters.observability.metrics import METRICS
 
 PROMETHEUS = ROOT / "deploy" / "prometheus"
 OPERATIONS = "docs/operations.md"
-TOLD = {
+EXPORTED = {
     name
-    for one in METRICS
+    for metric in METRICS
     for name in (
-        [f"{one.name}_{part}" for part in ("bucket", "sum", "count")] if one.kind == "histogram" else [one.name]
+        [f"{metric.name}_{part}" for part in ("bucket", "sum", "count")]
+        if metric.kind == "histogram"
+        else [metric.name]
     )
 }
-LABELS = {label for one in METRICS for label in one.labels} | {"le", "job", "instance", "process"}
-"""Those of Prometheus itself too, and the one that tells processes of one server apart."""
+LABELS = {label for metric in METRICS for label in metric.labels} | {"le", "job", "instance", "process"}
+"""Includes the labels of Prometheus itself, and `process`, which distinguishes the processes of one server."""
 
 
 def rules() -> list[dict[str, Any]]:
@@ -44,16 +46,16 @@ def expressions() -> list[str]:
 
 
 @pytest.mark.parametrize("expression", expressions())
-def test_alerts_and_dashboard_ask_only_for_what_is_told(expression: str) -> None:
+def test_alerts_and_dashboards_query_only_exported_metrics(expression: str) -> None:
     names = set(re.findall(r"\b(?:movie|process)_\w+", re.sub(r'"[^"]*"', "", expression)))
-    assert names <= TOLD
+    assert names <= EXPORTED
     assert names or "up{" in expression
-    asked = re.findall(r"(\w+)(?:=~|!~|!=|=)\"", expression)
+    filtered = re.findall(r"(\w+)(?:=~|!~|!=|=)\"", expression)
     grouped = [label.strip() for part in re.findall(r"\bby \(([^)]*)\)", expression) for label in part.split(",")]
-    assert {*asked, *grouped} <= LABELS
+    assert {*filtered, *grouped} <= LABELS
 
 
-def test_no_panel_lies_over_another_and_all_ask_the_source_that_is_provisioned() -> None:
+def test_panels_do_not_overlap_and_use_the_provisioned_data_source() -> None:
     grafana = ROOT / "deploy" / "grafana"
     sources = yaml.safe_load((grafana / "provisioning/datasources/prometheus.yml").read_text())["datasources"]
     for path in dashboards():
@@ -66,32 +68,36 @@ def test_no_panel_lies_over_another_and_all_ask_the_source_that_is_provisioned()
         ]
         assert len(places) == len(set(places))
         assert max(x for x, _ in places) < 24
-        asked = {target["datasource"]["uid"] for panel in panels for target in (panel, *panel["targets"])}
-        assert asked == {source["uid"] for source in sources}
+        used = {target["datasource"]["uid"] for panel in panels for target in (panel, *panel["targets"])}
+        assert used == {source["uid"] for source in sources}
 
 
-def test_every_metric_of_ours_is_on_the_dashboard() -> None:
+def test_every_application_metric_is_on_a_dashboard() -> None:
     shown = " ".join(path.read_text() for path in dashboards())
-    left_out = {"movie_circuit_breaker_state_seconds"}
-    assert {one.name for one in METRICS if one.name.startswith("movie_") and one.name not in shown} == left_out
+    omitted = {"movie_circuit_breaker_state_seconds"}
+    assert {
+        metric.name for metric in METRICS if metric.name.startswith("movie_") and metric.name not in shown
+    } == omitted
 
 
-def test_every_alert_says_what_is_wrong_what_to_do_and_where_more_is_told() -> None:
+def test_every_alert_has_severity_summary_action_and_runbook() -> None:
     headings = {line.lower() for line in re.findall(r"^### (\w+)$", (ROOT / OPERATIONS).read_text(), re.MULTILINE)}
     for rule in rules():
         assert rule["labels"]["severity"] in {"page", "ticket"}, rule["alert"]
-        told = rule["annotations"]
-        assert told.keys() == {"summary", "action", "runbook"}, rule["alert"]
-        assert told["runbook"] == f"{OPERATIONS}#{rule['alert'].lower()}"
+        annotations = rule["annotations"]
+        assert annotations.keys() == {"summary", "action", "runbook"}, rule["alert"]
+        assert annotations["runbook"] == f"{OPERATIONS}#{rule['alert'].lower()}"
         assert rule["alert"].lower() in headings
 
 
-def test_every_alert_has_a_test_of_its_own() -> None:
+def test_every_alert_has_a_test() -> None:
     tests = yaml.safe_load((PROMETHEUS / "alerts_test.yml").read_text())["tests"]
     fired = {one["alertname"] for test in tests for one in test["alert_rule_test"] if one.get("exp_alerts")}
     assert fired == {rule["alert"] for rule in rules()}
 
 
-def test_the_metrics_are_those_of_the_code() -> None:
-    told = [[cell.replace("`", "") for cell in row] for row in table(OPERATIONS, "metric")]
-    assert told == [[one.name, one.kind, ", ".join(one.labels), one.meaning.replace("`", "")] for one in METRICS]
+def test_documented_metrics_equal_those_in_the_code() -> None:
+    documented = [[cell.replace("`", "") for cell in row] for row in table(OPERATIONS, "metric")]
+    assert documented == [
+        [metric.name, metric.kind, ", ".join(metric.labels), metric.meaning.replace("`", "")] for metric in METRICS
+    ]

@@ -1,4 +1,4 @@
-"""Log lines of a process, on stderr, made by structlog: for people, or one JSON object a line."""
+"""Logging to stderr, rendered by structlog: plain lines for a console, or one JSON object per line."""
 
 import asyncio
 import json
@@ -14,25 +14,25 @@ from typing import Any, TextIO
 import msgspec
 
 _QUIET = {"httpcore": logging.WARNING, "httpx": logging.WARNING, "uvicorn.error": logging.CRITICAL + 1}
-"""Loggers that say what we say ourselves, some of them with whole URLs, and the level from which they are heard."""
+"""Minimum levels of loggers that duplicate lines of our own; some of them log complete URLs."""
 
 REQUESTS = "movie_api.access"
-"""The logger of one line per request."""
+"""Name of the access logger: one line per request."""
 WAIT_SECONDS = 0.1
-"""How long a line may wait for others, so that a busy process writes many at once. Warnings never wait."""
+"""Seconds that a line may be buffered, so that a busy process writes many at once. Warnings are written immediately."""
 MAX_WRITE = 4096
-"""Characters written at once: as much as a pipe keeps in one piece when several processes share it."""
+"""Maximum characters per write to a pipe: larger writes of several processes to one pipe may be interleaved."""
 MAX_WRITE_TO_FILE = 65_536
-"""The same for a file, which keeps any write in one piece, and to which a write costs more."""
+"""Maximum characters per write to a file: a write is never split, and each one costs more than to a pipe."""
 
 Renderer = Callable[[object, str, MutableMapping[str, Any]], str]
-"""The last of structlog's processors, which makes a line of what is told."""
+"""The last structlog processor: renders an event dictionary as a line."""
 
 _encode = msgspec.json.Encoder().encode
 
 
 class Line(msgspec.Struct, omit_defaults=True):
-    """The keys of a line in JSON, in their order."""
+    """The keys of a JSON line, in their order."""
 
     time: str
     level: str
@@ -44,10 +44,10 @@ class Line(msgspec.Struct, omit_defaults=True):
 
 
 class BatchedHandler(logging.Handler):
-    """Writes lines to stderr, several at once where an event loop runs; only a kill loses what still waits."""
+    """Writes lines to stderr, buffered while an event loop runs. Only a killed process loses lines."""
 
     def __init__(self, render: Renderer) -> None:
-        # Some 15 ms and 2 MiB, which a command that logs nothing does without.
+        # Imported here: takes about 15 ms and 2 MiB, which a command that logs nothing does not need.
         from structlog import stdlib
         from structlog.processors import add_log_level, format_exc_info
 
@@ -55,14 +55,14 @@ class BatchedHandler(logging.Handler):
         self._lines: list[str] = []
         self._size = 0
         self._loop: asyncio.AbstractEventLoop | None = None
-        """Which will flush what waits."""
-        self._most = MAX_WRITE_TO_FILE if _is_file(sys.stderr) else MAX_WRITE
+        """The event loop that will flush the buffered lines."""
+        self._max_write = MAX_WRITE_TO_FILE if _is_file(sys.stderr) else MAX_WRITE
         chain = (
             add_log_level,
             stdlib.add_logger_name,
             stdlib.ExtraAdder(["request_id", "user_id"]),
             format_exc_info,
-            _only_known,
+            _select_keys,
             render,
         )
         self.setFormatter(stdlib.ProcessorFormatter(processors=chain))
@@ -71,7 +71,7 @@ class BatchedHandler(logging.Handler):
     def emit(self, record: logging.LogRecord) -> None:
         try:
             line = self.format(record)
-        except Exception:  # noqa: BLE001  (what can't be told must not end what it is about)
+        except Exception:  # noqa: BLE001  (a record that cannot be formatted must not fail the code that logs it)
             self.handleError(record)
             return
         self._add(line)
@@ -79,16 +79,16 @@ class BatchedHandler(logging.Handler):
             self.flush()
 
     def log_request(self, request_id: str, message: str, user_id: str | None = None) -> None:
-        """As a record at level INFO of the requests' logger would be told, at a fraction of its cost: what the chain
-        does before its last processor is known here."""
-        told = {"level": "info", "logger": REQUESTS, "event": message, "request_id": request_id, "user_id": user_id}
-        self._add(self._render(None, "info", told))
+        """Write the line of an INFO record of the access logger at a fraction of its cost: the result of all processors
+        but the last is known in advance."""
+        event = {"level": "info", "logger": REQUESTS, "event": message, "request_id": request_id, "user_id": user_id}
+        self._add(self._render(None, "info", event))
 
     def _add(self, line: str) -> None:
         size = len(line) + 1
         self.acquire()
         try:
-            if self._size + size > self._most:
+            if self._size + size > self._max_write:
                 self.flush()
             self._lines.append(line)
             self._size += size
@@ -96,7 +96,7 @@ class BatchedHandler(logging.Handler):
             if loop is not self._loop:
                 self._loop = loop
                 loop.call_later(WAIT_SECONDS, self.flush)
-        except RuntimeError:  # no loop would come back to this thread
+        except RuntimeError:  # no event loop runs in this thread, so nothing would flush later
             self.flush()
         finally:
             self.release()
@@ -108,7 +108,7 @@ class BatchedHandler(logging.Handler):
             if lines:
                 sys.stderr.write("\n".join(lines) + "\n")
                 sys.stderr.flush()
-        except (OSError, ValueError):  # stderr is closed: nobody is left to tell
+        except (OSError, ValueError):  # stderr is closed: there is nowhere to write
             pass
         finally:
             self.release()
@@ -121,53 +121,53 @@ class BatchedHandler(logging.Handler):
 def _is_file(stream: TextIO) -> bool:
     try:
         return stat.S_ISREG(os.fstat(stream.fileno()).st_mode)
-    except (OSError, ValueError):  # no file at all, or closed
+    except (OSError, ValueError):  # not a file, or closed
         return False
 
 
-def _only_known(_logger: object, _method: str, told: MutableMapping[str, Any]) -> MutableMapping[str, Any]:
-    """Without the record itself, and its stack where somebody asked for that."""
-    return {key: told[key] for key in Line.__struct_fields__ if key in told}
+def _select_keys(_logger: object, _method: str, event: MutableMapping[str, Any]) -> MutableMapping[str, Any]:
+    """Drop the keys that a line does not have: the record itself, and the stack of `stack_info=True`."""
+    return {key: event[key] for key in Line.__struct_fields__ if key in event}
 
 
-def _console_line(_logger: object, _method: str, told: MutableMapping[str, Any]) -> str:
-    """For people, without ids."""
-    line = f"{_clock(int(time.time()))} {told['level'].upper():<7} {_printable(told['event'])}"
-    return "\n".join((line, *map(_printable, told["exception"].split("\n")))) if "exception" in told else line
+def _console_line(_logger: object, _method: str, event: MutableMapping[str, Any]) -> str:
+    """A line for a person: local time, level and message, without ids."""
+    line = f"{_local_time(int(time.time()))} {event['level'].upper():<7} {_printable(event['event'])}"
+    return "\n".join((line, *map(_printable, event["exception"].split("\n")))) if "exception" in event else line
 
 
-def _json_line(_logger: object, _method: str, told: MutableMapping[str, Any]) -> str:
-    line = Line(time=_date(int(time.time() * 1000)), **told)
+def _json_line(_logger: object, _method: str, event: MutableMapping[str, Any]) -> str:
+    line = Line(time=_utc_time(int(time.time() * 1000)), **event)
     try:
         text = _encode(line).decode()
         if text.isascii() and text.isprintable():
             return text
-    except UnicodeEncodeError:  # half of a character
+    except UnicodeEncodeError:  # a lone surrogate
         pass
-    # Several times slower, but it escapes whatever ends a line or commands a terminal.
+    # Several times slower, but escapes line separators and terminal control characters.
     return json.dumps(msgspec.to_builtins(line), separators=(",", ":"))
 
 
-@lru_cache(maxsize=1)  # as many lines have the same, under load
-def _date(thousandths: int) -> str:
-    return f"{time.strftime('%Y-%m-%dT%H:%M:%S', time.gmtime(thousandths // 1000))}.{thousandths % 1000:03}+00:00"
+@lru_cache(maxsize=1)  # under load many lines have the same time
+def _utc_time(milliseconds: int) -> str:
+    return f"{time.strftime('%Y-%m-%dT%H:%M:%S', time.gmtime(milliseconds // 1000))}.{milliseconds % 1000:03}+00:00"
 
 
 @lru_cache(maxsize=1)
-def _clock(second: int) -> str:
-    return time.strftime("%H:%M:%S", time.localtime(second))
+def _local_time(seconds: int) -> str:
+    return time.strftime("%H:%M:%S", time.localtime(seconds))
 
 
 def _printable(text: str) -> str:
-    """Without what ends a line or commands a terminal: some of it was written by strangers."""
+    """Escape line separators and terminal control characters: parts of a message may come from clients."""
     return text if text.isprintable() else "".join(c if c.isprintable() else ascii(c)[1:-1] for c in text)
 
 
 def configure_logging(form: str) -> None:
-    """`console` or `json`, as in `MOVIE_LOG_FORMAT`; replaces what was configured before."""
-    # No line tells these, and looking them up costs a request more than the rest of its line.
+    """Configure the root logger; `form` is `console` or `json`, as in `MOVIE_LOG_FORMAT`. Replaces earlier handlers."""
+    # No line contains these, and looking them up costs a request more than the rest of its line.
     logging.logThreads = logging.logProcesses = logging.logMultiprocessing = False
-    logging._srcfile = None  # the way that the standard library's logging guide names
+    logging._srcfile = None  # the way recommended by the logging HOWTO of the standard library
     handler = BatchedHandler(_json_line if form == "json" else _console_line)
     logging.basicConfig(level=logging.INFO, handlers=[handler], force=True)
     for name, level in _QUIET.items():
@@ -175,15 +175,15 @@ def configure_logging(form: str) -> None:
 
 
 def announce(form: str, message: str) -> None:
-    """Tell what a program has to say of itself, whether logging is set up or not."""
-    told = {"level": "info", "logger": "movie_cli", "event": message}
-    line = _json_line(None, "info", told) if form == "json" else f"movie-search: {message}"
+    """Write a line about the program itself, whether logging is configured or not."""
+    event = {"level": "info", "logger": "movie_cli", "event": message}
+    line = _json_line(None, "info", event) if form == "json" else f"movie-search: {message}"
     sys.stderr.write(line + "\n")
     sys.stderr.flush()
 
 
 def request_log() -> Callable[[str, str, str | None], None] | None:
-    """What writes a request's id, message and user as configured here; None where logging was configured elsewhere."""
+    """A function that logs a request: its id, a message and the user id. None if logging was configured elsewhere."""
     handlers = logging.getLogger().handlers
     if len(handlers) == 1 and isinstance(handlers[0], BatchedHandler):
         return handlers[0].log_request

@@ -1,7 +1,8 @@
-"""Traces for an OpenTelemetry collector: requests, calls of the source, SQL, Redis and tasks.
+"""Traces for an OpenTelemetry collector: requests, calls of the movie source, SQL statements, Redis commands and tasks.
 
-The spans are our own, by the library's documented interface and on objects of ours alone; nothing is patched. They hold
-names and kinds: no path, query, parameter, address or error message. `docs/decisions/0011-telemetry.md` says why.
+Spans are created by the documented API of the library, on objects of this service only; nothing is patched. They
+contain names and kinds, but no path, query, parameter, address or error message. The reasons are in
+`docs/decisions/0011-telemetry.md`.
 """
 
 import asyncio
@@ -12,10 +13,10 @@ from collections.abc import Awaitable, Callable, Coroutine, Iterator, MutableMap
 from importlib.metadata import version
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from movie_adapters.settings.settings import Settings
 from movie_core.paging import Window
 from movie_core.ports import MovieSource
-from movie_core.search.movies import Capability, FoundMovie, Genre, Movie, MoviePage, MovieQuery
+from movie_core.search.decorator import MovieSourceDecorator
+from movie_core.search.movies import FoundMovie, Genre, Movie, MoviePage, MovieQuery
 
 if TYPE_CHECKING:
     from opentelemetry.context import Context
@@ -24,7 +25,7 @@ if TYPE_CHECKING:
     from sqlalchemy.ext.asyncio import AsyncEngine
 
 EXPORT_SECONDS = 2
-"""How long the collector may take for a batch, at the end of the process too."""
+"""Timeout of the export of one batch, also at the end of the process."""
 _TABLE = re.compile(r'\b(?:FROM|INTO|UPDATE)\s+"?([a-z_]+)', re.IGNORECASE)
 
 _Result = TypeVar("_Result")
@@ -33,16 +34,19 @@ _log = logging.getLogger(__name__)
 
 
 class Tracing:
-    """Puts spans around what it is given; made without a provider it gives everything back as it is."""
+    """Wraps calls in spans. Without a provider, tracing is off and every object is returned unchanged."""
 
     def __init__(self, provider: "TracerProvider | None" = None) -> None:
         self._provider = provider
         self._tracer: Tracer | None = None if provider is None else provider.get_tracer("movie_search")
 
     @classmethod
-    def of(cls, settings: Settings) -> "Tracing":
-        """As `MOVIE_OTLP_URL` says; the standard variables for samplers and resources are the library's own."""
-        if settings.otlp_url is None:
+    def for_collector(cls, url: str | None) -> "Tracing":
+        """Export spans to the collector at this base URL (`MOVIE_OTLP_URL`); None switches tracing off.
+
+        OpenTelemetry itself reads its standard environment variables for samplers and resources.
+        """
+        if url is None:
             return cls()
         try:
             from opentelemetry.exporter.otlp.proto.http.trace_exporter import OTLPSpanExporter
@@ -50,21 +54,21 @@ class Tracing:
             from opentelemetry.sdk.trace import TracerProvider
             from opentelemetry.sdk.trace.export import BatchSpanProcessor
         except ModuleNotFoundError:
-            _log.warning("MOVIE_OTLP_URL is set, but there are no traces without movie-search-backend[otel]")
+            _log.warning("MOVIE_OTLP_URL is set, but tracing needs the extra: install movie-search-backend[otel]")
             return cls()
-        named = {"service.name": "movie-search", "service.version": version("movie-search-backend")}
-        provider = TracerProvider(resource=Resource.create(named), shutdown_on_exit=False)
-        exporter = OTLPSpanExporter(f"{settings.otlp_url}/v1/traces", timeout=EXPORT_SECONDS)
+        attributes = {"service.name": "movie-search", "service.version": version("movie-search-backend")}
+        provider = TracerProvider(resource=Resource.create(attributes), shutdown_on_exit=False)
+        exporter = OTLPSpanExporter(f"{url}/v1/traces", timeout=EXPORT_SECONDS)
         provider.add_span_processor(BatchSpanProcessor(exporter))
         return cls(provider)
 
     async def close(self) -> None:
-        """Send what waits."""
+        """Export the buffered spans."""
         if self._provider is not None:
             await asyncio.to_thread(self._provider.shutdown)
 
     def app(self, inner: App) -> App:
-        """A span for each HTTP request that reaches this application, named by the template of its route."""
+        """Wrap an ASGI application: one span for each HTTP request, named by its route template."""
         if self._tracer is None:
             return inner
         from opentelemetry.trace import SpanKind
@@ -76,20 +80,20 @@ class Tracing:
             if scope["type"] != "http":
                 await inner(scope, receive, send)
                 return
-            sent = {name.decode("latin-1"): value.decode("latin-1") for name, value in scope["headers"]}
-            with self._span(scope["method"], SpanKind.SERVER, context=propagator.extract(sent)) as span:
+            headers = {name.decode("latin-1"): value.decode("latin-1") for name, value in scope["headers"]}
+            with self._span(scope["method"], SpanKind.SERVER, context=propagator.extract(headers)) as span:
                 span.set_attribute("http.request.method", scope["method"])
                 span.set_attribute("movie.request_id", scope["state"]["request_id"])
 
-                async def tell(message: Any) -> None:
+                async def send_traced(message: Any) -> None:
                     if message["type"] == "http.response.start":
                         span.set_attribute("http.response.status_code", message["status"])
                         if message["status"] >= 500:
-                            _mark(span, str(message["status"]))
+                            _set_error(span, str(message["status"]))
                     await send(message)
 
                 try:
-                    await inner(scope, receive, tell)
+                    await inner(scope, receive, send_traced)
                 finally:
                     if (route := scope.get("path_template")) is not None:
                         span.update_name(f"{scope['method']} {route}")
@@ -98,11 +102,11 @@ class Tracing:
         return traced
 
     def source(self, inner: MovieSource) -> MovieSource:
-        """A span for each call of a source that is somewhere else."""
-        return inner if self._tracer is None else _TracedMovies(inner, self._call)
+        """Wrap a remote movie source: one span for each call."""
+        return inner if self._tracer is None else _TracedMovieSource(inner, self._call)
 
     def redis(self, send: Callable[..., Coroutine[Any, Any, Any]]) -> Callable[..., Coroutine[Any, Any, Any]]:
-        """A span for each command that is sent for a request or a task."""
+        """Wrap a function that sends Redis commands: one span for each command within a request or a task."""
         if self._tracer is None:
             return send
 
@@ -111,8 +115,8 @@ class Tracing:
 
         return traced
 
-    def listen(self, engine: "AsyncEngine") -> None:
-        """A span for each statement that is executed for a request or a task."""
+    def instrument(self, engine: "AsyncEngine") -> None:
+        """Add listeners to a SQLAlchemy engine: one span for each statement within a request or a task."""
         if self._tracer is None:
             return
         from opentelemetry.trace import SpanKind
@@ -133,7 +137,7 @@ class Tracing:
 
         def fail(failure: Any) -> None:
             if (span := getattr(failure.execution_context, "movie_span", None)) is not None:
-                _mark(span, type(failure.original_exception).__name__)
+                _set_error(span, type(failure.original_exception).__name__)
                 span.end()
 
         event.listen(engine.sync_engine, "before_cursor_execute", begin)
@@ -142,7 +146,7 @@ class Tracing:
 
     @contextlib.contextmanager
     def task(self, name: str) -> Iterator[None]:
-        """A span for a task; its name must be one of those there are."""
+        """A span for a task. `name` must be a task name of this service, because it is exported."""
         if self._tracer is None:
             yield
             return
@@ -154,7 +158,7 @@ class Tracing:
     async def _call(
         self, name: str, call: Callable[[], Awaitable[_Result]], attributes: dict[str, str] | None = None
     ) -> _Result:
-        """What we wait for on behalf of a request or a task; what a process does for itself isn't told."""
+        """A span for a call within a request or a task. Background work of a process is not traced."""
         from opentelemetry.trace import SpanKind
 
         if not _is_traced():
@@ -165,37 +169,29 @@ class Tracing:
 
     @contextlib.contextmanager
     def _span(self, name: str, kind: "SpanKind", context: "Context | None" = None) -> "Iterator[Span]":
-        assert self._tracer is not None  # noqa: S101  (looked at by the callers)
+        assert self._tracer is not None  # noqa: S101  (checked by the callers)
         with self._tracer.start_as_current_span(
             name, context=context, kind=kind, record_exception=False, set_status_on_exception=False
         ) as span:
             try:
                 yield span
             except BaseException as error:
-                _mark(span, getattr(error, "kind", None) or type(error).__name__)
+                _set_error(span, getattr(error, "kind", None) or type(error).__name__)
                 raise
 
 
-class _TracedMovies(MovieSource):
+class _TracedMovieSource(MovieSourceDecorator):
     def __init__(self, inner: MovieSource, call: Callable[..., Coroutine[Any, Any, Any]]) -> None:
-        self._inner = inner
+        super().__init__(inner)
         self._call = call
-
-    @property
-    def name(self) -> str:
-        return self._inner.name
-
-    @property
-    def capabilities(self) -> frozenset[Capability]:
-        return self._inner.capabilities
 
     async def search(self, query: MovieQuery, window: Window) -> MoviePage:
         page: MoviePage = await self._call("source search", lambda: self._inner.search(query, window))
         return page
 
     async def get(self, movie_id: str) -> FoundMovie:
-        found: FoundMovie = await self._call("source get", lambda: self._inner.get(movie_id))
-        return found
+        movie: FoundMovie = await self._call("source get", lambda: self._inner.get(movie_id))
+        return movie
 
     async def suggest(self, text: str, limit: int) -> Sequence[Movie]:
         movies: Sequence[Movie] = await self._call("source suggest", lambda: self._inner.suggest(text, limit))
@@ -212,7 +208,7 @@ def _is_traced() -> bool:
     return get_current_span().is_recording()
 
 
-def _mark(span: "Span", kind: str) -> None:
+def _set_error(span: "Span", kind: str) -> None:
     from opentelemetry.trace import StatusCode
 
     span.set_attribute("error.type", kind)

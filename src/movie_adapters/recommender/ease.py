@@ -1,6 +1,7 @@
-"""Recommendations by `ease_model`, which is trained in one process and answers in all of them."""
+"""Recommender with the EASE model: trained in one process, used by all processes."""
 
 import asyncio
+import contextlib
 import logging
 import os
 import time
@@ -28,14 +29,16 @@ from movie_core.errors import StoreUnavailable
 from movie_core.paging import Window
 from movie_core.ports import ModelStore, MovieCatalogue, RatingStore
 from movie_core.search.movies import Movie
+from movie_core.single_flight import SingleFlight
 
-if TYPE_CHECKING:  # at run time it comes with numpy, which a start should not have to wait for
+if TYPE_CHECKING:  # at run time imported at first use: importing numpy would delay startup
     from movie_adapters.recommender.ease_model import EaseModel
 
-LOOK_SECONDS = 20.0
-"""How old may be what is known of the present model."""
-LOOKED_UP = 500
-"""Movies that are looked up together."""
+RELOAD_INTERVAL = 20.0
+"""Seconds between checks for a newer model."""
+LOOKUP_BATCH = 500
+"""Movies per lookup in the catalogue."""
+_RELOAD = "reload"
 
 _log = logging.getLogger(__name__)
 
@@ -47,9 +50,9 @@ class _Loaded:
 
 
 class EaseRecommender:
-    """A `Recommender` whose model lives in a `ModelStore`. Threads do the counting, so that the event loop goes on.
+    """A `Recommender` whose model is in a `ModelStore`. Computation runs in threads and does not block the event loop.
 
-    A newer model is looked for in the background while the one at hand answers; `close` ends that.
+    The loaded model is used while a newer one is loaded in the background.
     """
 
     def __init__(
@@ -67,64 +70,70 @@ class EaseRecommender:
         self._clock = clock
         self._monotonic = monotonic
         self._loaded: _Loaded | None = None
-        self._looked_at: float | None = None
-        self._look: asyncio.Task[None] | None = None
+        self._checked_at: float | None = None
+        self._reloads: SingleFlight[None] = SingleFlight()
         self._unreadable: datetime | None = None
+        """Time of a stored model that cannot be loaded, which is not tried again."""
 
     async def close(self) -> None:
-        """Wait for a look that is under way, a second or two at most: a driver's thread takes a cancellation badly when
-        its loop ends."""
-        if self._look is not None:
-            await asyncio.gather(self._look, return_exceptions=True)
+        """Wait for a reload in progress, a second or two at most.
 
-    # --- learning
+        It is not cancelled, because the thread of a database driver does not handle that well when its loop ends.
+        """
+        if _RELOAD in self._reloads:
+            with contextlib.suppress(StoreUnavailable):
+                await self._reloads.join(_RELOAD, self._reload)
 
-    async def train(self, progress: Progress = lambda _step, _part: None) -> ModelInfo:
+    # --- training
+
+    async def train(self, progress: Progress = lambda _step, _fraction: None) -> ModelInfo:
         present, version = await self._models.present(), await self._version()
         made_at = self._clock()
-        # A training that begins after another has ended makes a later model, whatever the clocks of the machines say.
+        # A training that starts after the end of another one must produce a later model, even if clocks differ.
         if present is not None:
             made_at = max(made_at, present[0].made_at + timedelta(microseconds=1))
         users, movies, ratings, times = array("q"), array("q"), array("f"), array("d")
-        people: dict[str, int] = {}
-        rated: dict[str, int] = {}
+        user_numbers: dict[str, int] = {}
+        movie_numbers: dict[str, int] = {}
         progress("ratings", 0.0)
         async for batch in self._ratings.iter_all():
             for user_id, rating in batch:
-                users.append(people.setdefault(user_id, len(people)))
-                movies.append(rated.setdefault(rating.movie_id, len(rated)))
+                users.append(user_numbers.setdefault(user_id, len(user_numbers)))
+                movies.append(movie_numbers.setdefault(rating.movie_id, len(movie_numbers)))
                 ratings.append(rating.rating)
                 times.append(rating.rated_at.timestamp())
         progress("ratings", 1.0)
-        films = await self._films(rated, movies, progress)
+        films = await self._select_movies(movie_numbers, movies, progress)
         loop = asyncio.get_running_loop()
 
-        def tell(step: str, part: float) -> None:
-            loop.call_soon_threadsafe(progress, step, part)
+        def report(step: str, fraction: float) -> None:
+            loop.call_soon_threadsafe(progress, step, fraction)
 
-        def learn() -> tuple["EaseModel", bytes]:
+        def fit() -> tuple["EaseModel", bytes]:
             ease_model = _ease_model()
-            told = ease_model.rating_columns(users, movies, ratings, times, list(rated), films)
-            body = ease_model.EaseModel.fit(films, told, made_at, tell).dump(made_at)
-            return ease_model.EaseModel.load(body), body  # answering as every other process will
+            columns = ease_model.rating_columns(users, movies, ratings, times, list(movie_numbers), films)
+            body = ease_model.EaseModel.fit(films, columns, made_at, report).dump(made_at)
+            return ease_model.EaseModel.load(body), body  # loaded, so that all processes give the same results
 
-        model, body = await asyncio.to_thread(learn)
-        info = ModelInfo(made_at, len(ratings), len(people), len(films))
+        model, body = await asyncio.to_thread(fit)
+        info = ModelInfo(made_at, len(ratings), len(user_numbers), len(films))
         if await self._models.save(info, version, body):
             self._loaded = _Loaded(made_at, model)
-            self._looked_at = self._monotonic()
+            self._checked_at = self._monotonic()
         return info
 
-    async def _films(self, rated: Mapping[str, int], movies: "array[int]", progress: Progress) -> list[Movie]:
-        """Those of the catalogue that the model will know: the most rated, then the best known; by id."""
-        counts = [0] * len(rated)
+    async def _select_movies(
+        self, movie_numbers: Mapping[str, int], movies: "array[int]", progress: Progress
+    ) -> list[Movie]:
+        """The movies of the catalogue for the model: the most rated, then the most popular; sorted by id."""
+        counts = [0] * len(movie_numbers)
         for number in movies:
             counts[number] += 1
-        ids = sorted(rated, key=lambda movie_id: (-counts[rated[movie_id]], movie_id))
+        ids = sorted(movie_numbers, key=lambda movie_id: (-counts[movie_numbers[movie_id]], movie_id))
         films: dict[str, Movie] = {}
-        for start in range(0, len(ids), LOOKED_UP):
+        for start in range(0, len(ids), LOOKUP_BATCH):
             progress("movies", start / len(ids))
-            films.update(await self._catalogue.get_many(ids[start : start + LOOKED_UP]))
+            films.update(await self._catalogue.get_many(ids[start : start + LOOKUP_BATCH]))
             if len(films) >= MAX_MODEL_MOVIES:
                 break
         if len(films) < MAX_MODEL_MOVIES:
@@ -145,87 +154,85 @@ class EaseRecommender:
         ratings, count = await self._ratings.version(), await self._catalogue.count()
         return f"{ratings} {count} {await self._catalogue.edition()}"
 
-    # --- answering
+    # --- predictions
 
     async def recommend(self, history: Sequence[Rating], window: Window, now: datetime) -> RecommendationPage:
-        loaded = await self._present()
-        # A model of a time when no search had shown a movie yet knows none.
+        loaded = await self._current()
+        # A model that was trained before the catalogue had a movie contains none.
         if loaded is None or not loaded.model.ids:
             return await self._most_popular(history, window, now)
-        moment = max(now.replace(second=0, microsecond=0), loaded.made_at)
-        return await asyncio.to_thread(_recommend, loaded.model, history, window, moment)
+        minute = max(now.replace(second=0, microsecond=0), loaded.made_at)
+        return await asyncio.to_thread(_recommend, loaded.model, history, window, minute)
 
     async def affinities(
         self, history: Sequence[Rating], movie_ids: Collection[str], now: datetime
     ) -> Mapping[str, float]:
-        loaded = await self._present()
+        loaded = await self._current()
         if loaded is None:
             return {}
         model = loaded.model
         return await asyncio.to_thread(lambda: model.affinities(model.profile(_pairs(history)), movie_ids))
 
     async def similar(self, movie: Movie, window: Window) -> RecommendationPage:
-        loaded = await self._present()
+        loaded = await self._current()
         if loaded is None:
             return RecommendationPage(0, (), Tier.PERSONAL)
-        found = await asyncio.to_thread(loaded.model.similar, movie, MAX_RECOMMENDED)
+        similar = await asyncio.to_thread(loaded.model.similar, movie, MAX_RECOMMENDED)
         items = tuple(
             Recommendation(
                 loaded.model.ids[number], score, tuple(Reason(kind, movie.id, movie.title) for kind in kinds)
             )
-            for number, score, kinds in found[window.offset : window.offset + window.limit]
+            for number, score, kinds in similar[window.offset : window.offset + window.limit]
         )
-        return RecommendationPage(len(found), items, Tier.PERSONAL)
+        return RecommendationPage(len(similar), items, Tier.PERSONAL)
 
     async def _most_popular(self, history: Sequence[Rating], window: Window, now: datetime) -> RecommendationPage:
         rated = {rating.movie_id for rating in history}
-        known = [
+        popular = [
             movie
             for movie in await self._catalogue.most_popular(MAX_RECOMMENDED + len(rated))
             if movie.id not in rated and (movie.year or 0) <= now.year
         ][:MAX_RECOMMENDED]
         items = tuple(
-            Recommendation(movie.id, 1 - place / len(known))
-            for place, movie in enumerate(known)
-            if window.offset <= place < window.offset + window.limit
+            Recommendation(movie.id, 1 - rank / len(popular))
+            for rank, movie in enumerate(popular)
+            if window.offset <= rank < window.offset + window.limit
         )
-        return RecommendationPage(len(known), items, Tier.POPULAR)
+        return RecommendationPage(len(popular), items, Tier.POPULAR)
 
-    # --- the present model
+    # --- the current model
 
-    async def _present(self) -> _Loaded | None:
-        """The model at hand, if any. Only the very first look is waited for."""
-        is_first = self._looked_at is None
-        if self._look is None and (is_first or self._monotonic() - (self._looked_at or 0.0) >= LOOK_SECONDS):
-            self._look = asyncio.create_task(self._look_for_newer())
-        if is_first and self._look is not None:
-            await asyncio.shield(self._look)
+    async def _current(self) -> _Loaded | None:
+        """The loaded model, if there is one. Only the very first check for a model is awaited."""
+        is_first = self._checked_at is None
+        if is_first:
+            await self._reloads.join(_RELOAD, self._reload)
+        elif self._monotonic() - (self._checked_at or 0.0) >= RELOAD_INTERVAL:
+            self._reloads.start(_RELOAD, self._reload)
         return self._loaded
 
-    async def _look_for_newer(self) -> None:
+    async def _reload(self) -> None:
         try:
-            await self._load_present()
-            self._looked_at = self._monotonic()
+            await self._load_newer()
         except StoreUnavailable:
-            if self._looked_at is None:
+            if self._checked_at is None:
                 raise
-            self._looked_at = self._monotonic()  # what is at hand goes on answering
-        finally:
-            self._look = None
+            # The loaded model remains in use.
+        self._checked_at = self._monotonic()
 
-    async def _load_present(self) -> None:
+    async def _load_newer(self) -> None:
         present = await self._models.present()
         made_at = None if present is None else present[0].made_at
         if made_at is None or made_at in (self._unreadable, None if self._loaded is None else self._loaded.made_at):
             return
         body = await self._models.body(made_at)
-        if body is None:  # a newer one is there already; the next look finds it
+        if body is None:  # replaced by a newer one, which the next check finds
             return
         try:
             self._loaded = _Loaded(made_at, await asyncio.to_thread(_load, body))
         except (ValueError, KeyError, IndexError, TypeError) as error:
             self._unreadable = made_at
-            _log.warning("the present model can't be read: %s; `recommend train` makes another", error)
+            _log.warning("the stored model cannot be loaded: %s; create another with `recommend train`", error)
 
 
 def _load(body: bytes) -> "EaseModel":
@@ -234,7 +241,7 @@ def _load(body: bytes) -> "EaseModel":
 
 
 def _ease_model() -> ModuleType:
-    # A pool of threads for each calculation would make requests wait for each other; read when numpy is loaded.
+    # One BLAS thread pool per computation would make concurrent requests wait for each other. Read when numpy loads.
     os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
     from movie_adapters.recommender import ease_model
 
@@ -247,12 +254,13 @@ def _pairs(history: Sequence[Rating]) -> list[tuple[str, float]]:
 
 def _recommend(model: "EaseModel", history: Sequence[Rating], window: Window, now: datetime) -> RecommendationPage:
     profile = model.profile(_pairs(history))
-    found = model.top(profile, now)
-    shown = found[window.offset : window.offset + window.limit]
+    top = model.top(profile, now)
+    page = top[window.offset : window.offset + window.limit]
     titles = {rating.movie_id: rating.title for rating in history}
     items = []
-    for (number, score), places in zip(shown, model.reasons(profile, now, [one for one, _ in shown]), strict=True):
-        ids = [model.ids[profile.movies[place]] for place in places]
+    reasons_by_movie = model.reasons(profile, now, [number for number, _ in page])
+    for (number, score), positions in zip(page, reasons_by_movie, strict=True):
+        ids = [model.ids[profile.movies[position]] for position in positions]
         reasons = tuple(Reason(ReasonKind.BECAUSE_YOU_RATED, movie_id, titles[movie_id]) for movie_id in ids)
         items.append(Recommendation(model.ids[number], score, reasons))
-    return RecommendationPage(len(found), tuple(items), Tier.PERSONAL if len(profile.movies) else Tier.POPULAR)
+    return RecommendationPage(len(top), tuple(items), Tier.PERSONAL if len(profile.movies) else Tier.POPULAR)

@@ -1,12 +1,12 @@
-"""How good recommendations are on a file of ratings, beside simpler methods: what `recommend evaluate` tells.
+"""Offline evaluation of recommendations on a file of ratings, compared with baselines: `recommend evaluate`.
 
-Protocols: `temporal` holds back the last fifth of each user's ratings. `newuser` leaves a fifth of the users out of
-training and gives the first four fifths of their ratings at request time. `history` gives of such users the first five
-ratings alone. What a user rates `LIKED` or better in the part held back is relevant; every movie that isn't in the
-history may be shown. A request is made at the time of the last rating of its history, and nothing later is known of
-popularity; what other users rate later is known to models, as in most published figures.
+Protocols: `temporal` holds out the last fifth of each user's ratings. `newuser` excludes a fifth of the users from
+training; the first four fifths of their ratings are their history. `history` uses only the first five ratings of such
+users as their history. A held-out movie is relevant if the user rates it `LIKED` or better; every movie that is not in
+the history can be recommended. A request is evaluated at the time of the last rating of its history: popularity ignores
+later likes. Later ratings of other users are in the training data, as in most published figures.
 
-Users with fewer than `MIN_RATINGS` ratings are left out; of more than `MAX_USERS`, so many are drawn and asked about.
+Users with fewer than `MIN_RATINGS` ratings are excluded. Of more than `MAX_USERS` users, a random sample is evaluated.
 """
 
 import csv
@@ -17,21 +17,11 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Protocol
 
 import numpy as np
-from numpy.typing import NDArray
 
-from movie_adapters.recommender.ease_model import (
-    EXACT_SIDE,
-    HALF_LIFE,
-    MIN_LIKES,
-    EaseModel,
-    Floats,
-    Ints,
-    RatingColumns,
-    best,
-)
+from movie_adapters.recommender.baselines import SHOWN, DecayedPopular, ItemNeighbours, Method, Popular, Request
+from movie_adapters.recommender.ease_model import EaseModel, Ints, RatingColumns
 from movie_core.discovery.ratings import HIGHEST, LIKED, LOWEST
 from movie_core.discovery.recommendations import MAX_MODEL_MOVIES, Progress
 from movie_core.errors import InvalidParameter
@@ -41,20 +31,26 @@ SEED = 20260101
 MIN_RATINGS = 10
 MIN_USERS = 50
 MAX_USERS = 2_000
-SHOWN = 20
 FEW = 5
-"""Ratings given in the protocol `history`."""
+"""Length of the history in the protocol `history`."""
+PROTOCOLS_TOLD = {
+    "temporal": "the last fifth of each user's ratings is held out",
+    "newuser": "a fifth of the users is not in the training data; four fifths of their ratings come with the request",
+    "history": f"the same users, with only their first {FEW} ratings",
+}
+"""Names and descriptions of the protocols."""
+PROTOCOLS = tuple(PROTOCOLS_TOLD)
 
 _TITLE = re.compile(r"(.*?)(?:\s*\((\d{4})\))?\s*")
 
 
 class TooFewRatings(Exception):
-    """Not enough to say anything."""
+    """There are not enough ratings for an evaluation."""
 
 
 @dataclass(frozen=True, slots=True)
 class Evaluated:
-    """One method under one protocol, means over users."""
+    """Result of one method under one protocol; means over users."""
 
     protocol: str
     method: str
@@ -62,9 +58,9 @@ class Evaluated:
     ndcg: float
     """nDCG@10."""
     recall: float
-    """Recall@20: found of those that 20 places can show."""
+    """Recall@20, relative to the relevant movies that 20 positions can hold."""
     coverage: float
-    """Coverage@10: part of all movies that somebody was shown among ten."""
+    """Coverage@10: share of all movies that are in the first ten positions of any user."""
     fit_seconds: float
     p50_ms: float
     p99_ms: float
@@ -72,116 +68,98 @@ class Evaluated:
 
 @dataclass(frozen=True, slots=True)
 class Evaluation:
-    """What a file came to."""
+    """Results for a file of ratings."""
 
     ratings: int
     users: int
     movies: int
     skipped: int
-    """Rows that could not be read."""
+    """Invalid rows."""
     rows: tuple[Evaluated, ...]
 
 
-@dataclass(frozen=True, slots=True)
-class _Request:
-    movies: Ints
-    ratings: Floats
-    now: float
-    relevant: frozenset[int]
+def evaluate(path: Path, progress: Progress = lambda _step, _fraction: None) -> Evaluation:
+    """Evaluate on a file in the MovieLens format `userId,movieId,rating,timestamp`.
 
-
-class _Method(Protocol):
-    def fit(self, films: Sequence[Movie], told: RatingColumns) -> None: ...
-
-    def top(self, request: _Request) -> list[int]:
-        """At most `SHOWN` movies, none of the history."""
-
-
-def evaluate(path: Path, progress: Progress = lambda _step, _part: None) -> Evaluation:
-    """Of a file in MovieLens' form `userId,movieId,rating,timestamp`; years and genres come from a `movies.csv` beside
-    it, where there is one. Raises `TooFewRatings`, and `InvalidParameter` for a file of another form.
+    Years and genres are read from a `movies.csv` in the same directory, if there is one. Raises `TooFewRatings`, and
+    `InvalidParameter` for a file in another format.
     """
     progress("reading", 0.0)
-    told, ids, user_count, skipped = _read(path)
+    data, ids, user_count, skipped = _read(path)
     films = [Movie(id=movie_id, title="") if film is None else film for movie_id, film in _films(path, ids)]
-    methods: dict[str, Callable[[], _Method]] = {
-        "most popular": _Popular,
-        "popular, halved each year": _Decayed,
-        "item-kNN, cosine": _Neighbours,
-        "ours": _Ours,
+    methods: dict[str, Callable[[], Method]] = {
+        "most popular": Popular,
+        "popular, halved each year": DecayedPopular,
+        "item-kNN, cosine": ItemNeighbours,
+        "ours": _EaseMethod,
     }
     rows: list[Evaluated] = []
     steps = len(PROTOCOLS) * len(methods)
     for protocol in PROTOCOLS:
-        training, requests = _split(told, protocol)
+        training, requests = _split(data, protocol)
         for name, method in methods.items():
             progress(f"{protocol}: {name}", len(rows) / steps)
-            rows.append(_judge(protocol, name, method(), films, training, requests))
+            rows.append(_measure(protocol, name, method(), films, training, requests))
     progress("done", 1.0)
-    return Evaluation(len(told.users), user_count, len(films), skipped, tuple(rows))
+    return Evaluation(len(data.users), user_count, len(films), skipped, tuple(rows))
 
 
-PROTOCOLS_TOLD = {
-    "temporal": "the last fifth of each user's ratings is held back",
-    "newuser": "a fifth of the users is unknown to the model; four fifths of their ratings come with the request",
-    "history": f"the same users, with their first {FEW} ratings alone",
-}
-PROTOCOLS = tuple(PROTOCOLS_TOLD)
-
-
-# --- figures
+# --- metrics
 
 
 def ndcg(hits: Sequence[bool], relevant: int) -> float:
-    """Gain of the first ten places, discounted by log2 of the place + 1, as a part of the best that could be."""
-    gain = sum(1 / np.log2(place + 2) for place, hit in enumerate(hits[:10]) if hit)
-    return float(gain / sum(1 / np.log2(place + 2) for place in range(min(10, relevant))))
+    """nDCG@10: the gain of the first ten positions, discounted by log2(position + 1), relative to the ideal gain."""
+    gain = sum(1 / np.log2(index + 2) for index, hit in enumerate(hits[:10]) if hit)
+    return float(gain / sum(1 / np.log2(index + 2) for index in range(min(10, relevant))))
 
 
 def recall(hits: Sequence[bool], relevant: int) -> float:
-    """Hits among the first twenty, as a part of those that could be there."""
+    """Recall@20: hits in the first twenty positions, relative to the hits that are possible there."""
     return sum(hits[:20]) / min(20, relevant)
 
 
-def _judge(
+def _measure(
     protocol: str,
     name: str,
-    method: _Method,
+    method: Method,
     films: Sequence[Movie],
     training: RatingColumns,
-    requests: Sequence[_Request],
+    requests: Sequence[Request],
 ) -> Evaluated:
-    began = time.perf_counter()
+    started_at = time.perf_counter()
     method.fit(films, training)
-    fitted = time.perf_counter() - began
+    fit_seconds = time.perf_counter() - started_at
     gains, recalls, seconds, shown = [], [], [], set()
     for request in requests:
-        began = time.perf_counter()
-        found = method.top(request)
-        seconds.append(time.perf_counter() - began)
-        hits = [movie in request.relevant for movie in found]
+        started_at = time.perf_counter()
+        recommended = method.top(request)
+        seconds.append(time.perf_counter() - started_at)
+        hits = [movie in request.relevant for movie in recommended]
         gains.append(ndcg(hits, len(request.relevant)))
         recalls.append(recall(hits, len(request.relevant)))
-        shown.update(found[:10])
+        shown.update(recommended[:10])
     p50, p99 = np.percentile(seconds, (50, 99)) * 1000
     means = float(np.mean(gains)), float(np.mean(recalls)), len(shown) / len(films)
-    return Evaluated(protocol, name, len(requests), *means, fitted, float(p50), float(p99))
+    return Evaluated(protocol, name, len(requests), *means, fit_seconds, float(p50), float(p99))
 
 
 # --- data
 
 
 def _read(path: Path) -> tuple[RatingColumns, list[str], int, int]:
-    """Ratings on our scale by user, time and movie; the ids of movies in their order; users; rows passed over."""
+    """Read ratings, sorted by user, time and movie, on our scale up to 10.
+
+    Returns them with the movie ids in order, the number of users, and the number of skipped rows.
+    """
     users, movies, ratings, times = array("q"), array("q"), array("d"), array("d")
-    people: dict[str, int] = {}
-    places: dict[str, int] = {}
+    user_numbers: dict[str, int] = {}
+    movie_numbers: dict[str, int] = {}
     skipped = 0
     try:
         with path.open(encoding="utf-8", newline="") as file:
             rows = csv.DictReader(file)
             if not {"userId", "movieId", "rating", "timestamp"} <= set(rows.fieldnames or ()):
-                raise InvalidParameter(f"{path.name} needs the columns userId, movieId, rating and timestamp")
+                raise InvalidParameter(f"{path.name} must have the columns userId, movieId, rating and timestamp")
             for row in rows:
                 try:
                     rating, at = 2 * float(row["rating"]), float(row["timestamp"])
@@ -191,31 +169,31 @@ def _read(path: Path) -> tuple[RatingColumns, list[str], int, int]:
                 if not LOWEST <= rating <= HIGHEST or not row["userId"] or not row["movieId"]:
                     skipped += 1
                     continue
-                users.append(people.setdefault(row["userId"], len(people)))
-                movies.append(places.setdefault(row["movieId"], len(places)))
+                users.append(user_numbers.setdefault(row["userId"], len(user_numbers)))
+                movies.append(movie_numbers.setdefault(row["movieId"], len(movie_numbers)))
                 ratings.append(rating)
                 times.append(at)
     except (OSError, UnicodeDecodeError, csv.Error) as error:
-        reason = getattr(error, "strerror", None) or "it is no CSV in UTF-8"
-        raise InvalidParameter(f"{path.name} can't be read: {reason}") from None
+        reason = getattr(error, "strerror", None) or "not CSV in UTF-8"
+        raise InvalidParameter(f"{path.name} cannot be read: {reason}") from None
     counts = np.bincount(np.asarray(users, np.int64), minlength=1)
     if (counts >= MIN_RATINGS).sum() < MIN_USERS:
         enough = int((counts >= MIN_RATINGS).sum())
         raise TooFewRatings(
-            f"too little to evaluate: users with {MIN_RATINGS} ratings or more: {enough}, needed: {MIN_USERS}"
+            f"not enough ratings to evaluate: users with {MIN_RATINGS} ratings or more: {enough}, needed: {MIN_USERS}"
         )
-    # Users in their own order, so that who is drawn depends on nothing else; likewise movies.
-    user_ranks, movie_ranks = _ranks(list(people)), _ranks(list(places))
+    # Numbered in the order of their ids, so that the random sample does not depend on the order of rows.
+    user_ranks, movie_ranks = _ranks(list(user_numbers)), _ranks(list(movie_numbers))
     user_column, movie_column = user_ranks[np.asarray(users, np.int64)], movie_ranks[np.asarray(movies, np.int64)]
     stamps = np.asarray(times, np.float64)
-    told = RatingColumns(user_column, movie_column, np.asarray(ratings, np.float32), stamps)
+    data = RatingColumns(user_column, movie_column, np.asarray(ratings, np.float32), stamps)
     order = np.lexsort((movie_column, stamps, user_column))
-    columns = told.where(order[np.bincount(user_column)[user_column[order]] >= MIN_RATINGS])
-    return columns, sorted(places, key=_key), len(people), skipped
+    columns = data.select(order[np.bincount(user_column)[user_column[order]] >= MIN_RATINGS])
+    return columns, sorted(movie_numbers, key=_key), len(user_numbers), skipped
 
 
 def _key(text: str) -> tuple[int, str]:
-    """Numbers by size."""
+    """Sort key that orders decimal numbers by value."""
     return len(text), text
 
 
@@ -226,111 +204,59 @@ def _ranks(ids: Sequence[str]) -> Ints:
 
 
 def _films(path: Path, ids: Sequence[str]) -> Iterator[tuple[str, Movie | None]]:
-    told: dict[str, Movie] = {}
-    beside = path.with_name("movies.csv")
-    if beside.is_file():
-        with beside.open(encoding="utf-8", errors="replace", newline="") as file:
+    films: dict[str, Movie] = {}
+    movies_file = path.with_name("movies.csv")
+    if movies_file.is_file():
+        with movies_file.open(encoding="utf-8", errors="replace", newline="") as file:
             for row in csv.DictReader(file):
                 match = _TITLE.fullmatch(row.get("title") or "")
-                genres = tuple(one for one in (row.get("genres") or "").split("|") if one and one[0] != "(")
+                genres = tuple(genre for genre in (row.get("genres") or "").split("|") if genre and genre[0] != "(")
                 movie_id, title = row.get("movieId") or "", match[1] if match else ""
                 year = int(match[2]) if match and match[2] else None
-                told[movie_id] = Movie(id=movie_id, title=title, year=year, genres=genres)
+                films[movie_id] = Movie(id=movie_id, title=title, year=year, genres=genres)
     for movie_id in ids:
-        yield movie_id, told.get(movie_id)
+        yield movie_id, films.get(movie_id)
 
 
-def _split(told: RatingColumns, protocol: str) -> tuple[RatingColumns, list[_Request]]:
-    starts = np.flatnonzero(np.diff(told.users, prepend=-1))
-    ends = np.append(starts[1:], len(told.users))
+def _split(data: RatingColumns, protocol: str) -> tuple[RatingColumns, list[Request]]:
+    starts = np.flatnonzero(np.diff(data.users, prepend=-1))
+    ends = np.append(starts[1:], len(data.users))
     rng = np.random.default_rng(SEED)
-    fresh = set(rng.choice(len(starts), len(starts) // 5, replace=False).tolist()) if protocol != "temporal" else None
-    is_training = np.ones(len(told.users), bool)
+    new_users = (
+        set(rng.choice(len(starts), len(starts) // 5, replace=False).tolist()) if protocol != "temporal" else None
+    )
+    is_training = np.ones(len(data.users), bool)
     requests = []
     for user, (start, end) in enumerate(zip(starts.tolist(), ends.tolist(), strict=True)):
-        if fresh is not None and user not in fresh:
+        if new_users is not None and user not in new_users:
             continue
         cut = start + FEW if protocol == "history" else end - max(1, (end - start) // 5)
-        is_training[start if fresh is not None else cut : end] = False
-        relevant = frozenset(told.movies[cut:end][told.ratings[cut:end] >= LIKED].tolist())
+        is_training[start if new_users is not None else cut : end] = False
+        relevant = frozenset(data.movies[cut:end][data.ratings[cut:end] >= LIKED].tolist())
         if relevant:
-            requests.append(_Request(told.movies[start:cut], told.ratings[start:cut], told.times[cut - 1], relevant))
+            requests.append(Request(data.movies[start:cut], data.ratings[start:cut], data.times[cut - 1], relevant))
     if len(requests) > MAX_USERS:
-        requests = [requests[one] for one in sorted(rng.choice(len(requests), MAX_USERS, replace=False).tolist())]
-    return told.where(is_training), requests
+        requests = [requests[index] for index in sorted(rng.choice(len(requests), MAX_USERS, replace=False).tolist())]
+    return data.select(is_training), requests
 
 
 # --- methods
 
 
-class _Ours:
-    def fit(self, films: Sequence[Movie], told: RatingColumns) -> None:
-        most = np.argsort(-np.bincount(told.movies, minlength=len(films)), kind="stable")[:MAX_MODEL_MOVIES]
-        self._numbers = np.sort(most)
-        place = np.full(len(films), -1, np.int64)
-        place[self._numbers] = np.arange(len(self._numbers))
-        used = RatingColumns(told.users, place[told.movies], told.ratings, told.times).where(place[told.movies] >= 0)
-        newest = datetime.fromtimestamp(float(told.times.max()), UTC)
+class _EaseMethod:
+    def fit(self, films: Sequence[Movie], data: RatingColumns) -> None:
+        most_rated = np.argsort(-np.bincount(data.movies, minlength=len(films)), kind="stable")[:MAX_MODEL_MOVIES]
+        self._numbers = np.sort(most_rated)
+        index = np.full(len(films), -1, np.int64)
+        index[self._numbers] = np.arange(len(self._numbers))
+        numbers = index[data.movies]
+        used = RatingColumns(data.users, numbers, data.ratings, data.times).select(numbers >= 0)
+        newest = datetime.fromtimestamp(float(data.times.max()), UTC)
         self._ids = [film.id for film in films]
         self._model = EaseModel.fit([films[number] for number in self._numbers], used, newest)
 
-    def top(self, request: _Request) -> list[int]:
+    def top(self, request: Request) -> list[int]:
         rated = zip((self._ids[number] for number in request.movies), request.ratings.tolist(), strict=True)
-        found = self._model.top(self._model.profile(list(rated)), datetime.fromtimestamp(request.now, UTC), limit=SHOWN)
-        return [int(self._numbers[place]) for place, _ in found]
-
-
-class _Popular:
-    def fit(self, films: Sequence[Movie], told: RatingColumns) -> None:
-        self._likes = np.bincount(told.movies[told.ratings >= LIKED], minlength=len(films)).astype(float)
-
-    def top(self, request: _Request) -> list[int]:
-        return _unseen(self._likes, request)
-
-
-class _Decayed:
-    def fit(self, films: Sequence[Movie], told: RatingColumns) -> None:
-        liked = told.ratings >= LIKED
-        order = np.argsort(told.times[liked], kind="stable")
-        self._movies, self._times = told.movies[liked][order], told.times[liked][order]
-        self._count = len(films)
-
-    def top(self, request: _Request) -> list[int]:
-        past = int(np.searchsorted(self._times, request.now, side="right"))
-        weights = 2.0 ** ((self._times[:past] - request.now) / HALF_LIFE)
-        return _unseen(np.bincount(self._movies[:past], weights, self._count).astype(float), request)
-
-
-class _Neighbours:
-    """The sum of cosines of who liked a movie and who liked those of the history, over the most liked movies."""
-
-    def fit(self, films: Sequence[Movie], told: RatingColumns) -> None:
-        liked = told.ratings >= LIKED
-        likes = np.bincount(told.movies[liked], minlength=len(films))
-        known = np.argsort(-likes, kind="stable")[: min(EXACT_SIDE, int((likes >= MIN_LIKES).sum()))]
-        self._row = np.full(len(films), -1, np.int64)
-        self._row[known] = np.arange(len(known))
-        used = liked & (self._row[told.movies] >= 0)
-        together = np.zeros((len(known), len(known)), np.float32)
-        users, columns = told.users[used], self._row[told.movies[used]]
-        bounds = np.flatnonzero(np.diff(users, prepend=-1, append=-1))
-        for start, end in zip(bounds[:-1].tolist(), bounds[1:].tolist(), strict=True):
-            own = columns[start:end]
-            together[np.ix_(own, own)] += 1
-        lengths = np.sqrt(np.maximum(together.diagonal(), 1))
-        self._cosines = together / lengths[:, None] / lengths[None, :]
-        np.fill_diagonal(self._cosines, 0)
-        self._known = known
-        self._count = len(films)
-
-    def top(self, request: _Request) -> list[int]:
-        rows = self._row[request.movies[request.ratings >= LIKED]]
-        scores = np.zeros(self._count)
-        scores[self._known] = self._cosines[rows[rows >= 0]].sum(0)
-        return _unseen(scores, request)
-
-
-def _unseen(scores: NDArray[np.float64], request: _Request) -> list[int]:
-    scores = scores.copy()
-    scores[request.movies] = -np.inf
-    return [number for number, _ in best(scores, SHOWN)]
+        profile = self._model.profile(list(rated))
+        top = self._model.top(profile, datetime.fromtimestamp(request.now, UTC), limit=SHOWN)
+        return [int(self._numbers[number]) for number, _ in top]

@@ -1,1 +1,1 @@
-"""Which adapter is used for which port, by the settings."""
+"""Dependency injection: selects the adapter for each port from the settings."""

@@ -1,81 +1,80 @@
-"""Work that goes on for as long as a process lives: mail is delivered, and the upkeep done."""
+"""Background work of a process: email delivery, maintenance, and refreshing of in-memory state."""
 
 import asyncio
-import contextlib
 import logging
-from collections.abc import Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager
 
+from dishka import AsyncContainer
+
+from movie_adapters.settings.settings import Settings
+from movie_adapters.sources.cached import CachedMovieSource
+from movie_adapters.wiring.event_notifier import EventNotifier
+from movie_adapters.wiring.training import train_in_subprocess
 from movie_core.accounts.outbox_dispatcher import OutboxDispatcher
+from movie_core.accounts.services import Accounts
+from movie_core.accounts.session_registry import SessionRegistry
+from movie_core.discovery.event_recorder import EventRecorder
+from movie_core.discovery.trending_service import TrendingService
 from movie_core.errors import StoreUnavailable
+from movie_core.operations.maintenance import Maintenance
+from movie_core.outage_log import OutageLog
+from movie_core.periodic import run_periodically
+from movie_core.ports import DeliveryNotifier, MovieSource
 
-TICK_SECONDS = 5.0
-"""Between looks for mail that nobody rang for: put off, left by a killed process, or rung for in vain."""
+DELIVERY_INTERVAL = 5.0
+"""Seconds between deliveries without a notification, for emails that were deferred, leased by a killed process, or
+whose notification was lost."""
 PURGE_SECONDS = 3600.0
+"""Seconds between purges of expired data."""
 TRAIN_SECONDS = 600.0
-"""Between looks at whether there is something new to learn."""
-RETRY_SECONDS = 60.0
-"""Until the next try at a store that was away."""
+"""Seconds between checks whether training is due."""
+RETRY_INTERVAL = 60.0
+"""Seconds until maintenance is retried after its store was unavailable."""
 FINISH_SECONDS = 4.0
-"""How long a mail that is being sent may take to finish once its process is to end, beside requests that end too."""
+"""Graceful shutdown: seconds for an email in progress to finish. Running requests get time of their own."""
+INVALIDATION_INTERVAL = 1.0
+"""Seconds between checks whether the shared cache was flushed."""
+FLUSH_INTERVAL = 0.5
+"""Seconds for which events are buffered, to be written in batches."""
+REBUILD_INTERVAL = 5.0
+"""Seconds between checks whether the trend store has lost data."""
+POLL_INTERVAL = 0.3
+"""Seconds between queries for ended sessions: a logout must reach all processes within a second."""
 
 _log = logging.getLogger(__name__)
-
-
-class EventNotifier:
-    """A `DeliveryNotifier` inside one process."""
-
-    def __init__(self) -> None:
-        self._notified = asyncio.Event()
-
-    async def notify(self) -> None:
-        self._notified.set()
-
-    async def wait(self, seconds: float) -> None:
-        """Returns when it has rung since the last time, at the latest after so many seconds."""
-        with contextlib.suppress(TimeoutError):
-            async with asyncio.timeout(seconds):  # wait_for may lose a cancellation that comes together with a ring
-                await self._notified.wait()
-        self._notified.clear()
 
 
 async def keep_delivering(
     dispatcher: OutboxDispatcher, notifier: EventNotifier, *, finish_seconds: float = FINISH_SECONDS
 ) -> None:
-    """Deliver what is due now, whenever the doorbell rings, and every `TICK_SECONDS`, until cancelled; a mail in hand
-    is finished first, for `finish_seconds` at most. A store that is away is waited for."""
+    """Deliver due emails at each notification, and every `DELIVERY_INTERVAL` seconds, until cancelled.
+
+    When cancelled, an email in progress has `finish_seconds` to finish. While the store is unavailable, delivery is
+    retried at the same interval.
+    """
     stop = asyncio.Event()
-    is_away = False
+    outage = OutageLog(
+        _log,
+        unavailable="database unavailable, email delivery is suspended: %s",
+        recovered="database available again, email delivery continues",
+    )
     while True:
-        delivering = asyncio.create_task(dispatcher.deliver_due(stop.is_set))
+        delivery = asyncio.create_task(dispatcher.deliver_due(stop.is_set))
         try:
-            await asyncio.shield(delivering)
-            is_away = False
+            await asyncio.shield(delivery)
+            outage.recovered()
         except asyncio.CancelledError:
             stop.set()
-            await asyncio.wait([delivering], timeout=finish_seconds)
-            delivering.cancel()
-            await asyncio.gather(delivering, return_exceptions=True)
+            await asyncio.wait([delivery], timeout=finish_seconds)
+            delivery.cancel()
+            await asyncio.gather(delivery, return_exceptions=True)
             raise
-        except StoreUnavailable as away:
-            if not is_away:
-                _log.warning("no mail can be delivered until the database is back: %s", away.detail)
-            is_away = True
-        except Exception:  # noqa: BLE001  (one bad mail must not end the delivery of all)
-            _log.exception("mail could not be delivered")
-        await notifier.wait(TICK_SECONDS)
-
-
-async def keep_up(work: Callable[[], Awaitable[object]], seconds: float) -> None:
-    """Do it now and every so many seconds, until cancelled. A store that is away is waited for."""
-    while True:
-        wait = seconds
-        try:
-            await work()
-        except StoreUnavailable:  # told by the delivery beside it
-            wait = min(seconds, RETRY_SECONDS)
-        except Exception:  # noqa: BLE001  (a bug must not end what keeps this process going)
-            _log.exception("some upkeep has failed")
-        await asyncio.sleep(wait)
+        except StoreUnavailable as error:
+            outage.failed(error.detail)
+        except Exception:  # noqa: BLE001  (one invalid email must not end the delivery of all)
+            _log.exception("email delivery failed")
+        await notifier.wait(DELIVERY_INTERVAL)
 
 
 async def run_in_process(
@@ -84,9 +83,47 @@ async def run_in_process(
     train: Callable[[], Awaitable[object]],
     notifier: EventNotifier,
 ) -> None:
-    """All that a worker and a scheduler would do, for a process that has neither beside it; until cancelled, and then
-    for `FINISH_SECONDS` at most."""
+    """The work of worker and scheduler, for a deployment without them. Runs until cancelled, and then for at most
+    `FINISH_SECONDS`."""
     async with asyncio.TaskGroup() as work:
         work.create_task(keep_delivering(dispatcher, notifier))
-        work.create_task(keep_up(purge, PURGE_SECONDS))
-        work.create_task(keep_up(train, TRAIN_SECONDS))
+        work.create_task(run_periodically(purge, PURGE_SECONDS, retry_interval=RETRY_INTERVAL))
+        work.create_task(run_periodically(train, TRAIN_SECONDS, retry_interval=RETRY_INTERVAL))
+
+
+@asynccontextmanager
+async def serving(container: AsyncContainer) -> AsyncIterator[None]:
+    """Run the background work of an API process: read ended sessions, write events, rebuild trends, and follow cache
+    invalidation. Without Redis there is no worker, so email delivery and maintenance run here too."""
+    settings = await container.get(Settings)
+    await container.get(Accounts)  # so that the first request does not wait for imports
+    registry, source = await container.get(SessionRegistry), await container.get(MovieSource)
+    recorder, trends = await container.get(EventRecorder), await container.get(TrendingService)
+    jobs: list[tuple[Callable[[], Awaitable[object]], float]] = [
+        (registry.poll, POLL_INTERVAL),
+        (recorder.flush, FLUSH_INTERVAL),
+        (trends.rebuild, REBUILD_INTERVAL),
+    ]
+    if isinstance(source, CachedMovieSource):
+        jobs.append((source.follow, INVALIDATION_INTERVAL))
+    tasks = [asyncio.create_task(run_periodically(work, interval)) for work, interval in jobs]
+    if settings.redis_url is None:
+        dispatcher, maintenance, notifier = (
+            await container.get(OutboxDispatcher),
+            await container.get(Maintenance),
+            await container.get(DeliveryNotifier),
+        )
+        if isinstance(notifier, EventNotifier):
+
+            async def train() -> None:
+                if await maintenance.is_training_due():
+                    await train_in_subprocess(settings)
+
+            tasks.append(asyncio.create_task(run_in_process(dispatcher, maintenance.purge, train, notifier)))
+    try:
+        yield
+    finally:
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+        await recorder.flush()

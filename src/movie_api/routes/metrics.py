@@ -17,7 +17,7 @@ from movie_adapters.observability.metrics import (
     is_admitted,
 )
 from movie_adapters.settings.settings import Settings
-from movie_adapters.wiring.providers import SharedRedis, UpstreamSource
+from movie_adapters.wiring.connections import SharedRedis, UpstreamSource
 from movie_core.discovery.event_recorder import EventRecorder
 
 METRICS_PATH = "/metrics"

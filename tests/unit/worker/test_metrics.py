@@ -96,10 +96,10 @@ async def test_tasks_are_counted_by_outcome() -> None:
     for task in (*tasks, tasks[0]):
         await (await task.kiq()).wait_result(timeout=5)
     await broker.shutdown()
-    assert counts.ended == {
-        ("good", "done"): 2,
+    assert counts.outcomes == {
+        ("good", "succeeded"): 2,
         ("good", "failed"): 0,
-        ("bad", "done"): 0,
+        ("bad", "succeeded"): 0,
         ("bad", "failed"): 1,
     }
-    assert counts.seconds.keys() == {"good", "bad"}
+    assert [labels for _, labels, _, _ in counts.samples()] == [("good",), ("bad",)]

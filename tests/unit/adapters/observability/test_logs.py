@@ -24,7 +24,7 @@ log = logging.getLogger("tests.logs")
 
 @pytest.fixture(autouse=True)
 def restored(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    """Logging as it was, whatever a test makes of it."""
+    """Restores the logging configuration after each test."""
     root = logging.getLogger()
     level = root.level
     monkeypatch.setattr(root, "handlers", [])
@@ -38,16 +38,16 @@ def restored(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
 
 @pytest.fixture
 def writes(monkeypatch: pytest.MonkeyPatch) -> list[str]:
-    """What is written to stderr, by write."""
+    """Writes to stderr, one item per write."""
     written: list[str] = []
     monkeypatch.setattr(sys.stderr, "write", written.append)
     return written
 
 
-@pytest.mark.parametrize(("kind", "most"), [("pipe", MAX_WRITE), ("file", MAX_WRITE_TO_FILE)])
+@pytest.mark.parametrize(("kind", "max_write"), [("pipe", MAX_WRITE), ("file", MAX_WRITE_TO_FILE)])
 @pytest.mark.parametrize("form", ["console", "json"])
-async def test_lines_are_written_together_and_none_is_lost(
-    form: str, kind: str, most: int, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+async def test_lines_are_written_in_batches_and_none_is_lost(
+    form: str, kind: str, max_write: int, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     reader, writer = os.pipe()
     writes: list[str] = []
@@ -62,11 +62,11 @@ async def test_lines_are_written_together_and_none_is_lost(
             await asyncio.sleep(2 * WAIT_SECONDS)
     lines = "".join(writes).splitlines()
     assert [line.partition("line ")[2].partition('"')[0] for line in lines] == [str(number) for number in range(500)]
-    assert len(writes) < 50 * MAX_WRITE // most
-    assert all(len(write) <= most and write.endswith("\n") for write in writes)
+    assert len(writes) < 50 * MAX_WRITE // max_write
+    assert all(len(write) <= max_write and write.endswith("\n") for write in writes)
 
 
-async def test_a_warning_is_written_at_once_with_what_came_before_it(writes: list[str]) -> None:
+async def test_a_warning_flushes_the_buffer(writes: list[str]) -> None:
     configure_logging("console")
     log.info("before")
     assert writes == []
@@ -77,31 +77,31 @@ async def test_a_warning_is_written_at_once_with_what_came_before_it(writes: lis
     ]
 
 
-def test_without_an_event_loop_lines_are_written_at_once(writes: list[str]) -> None:
+def test_without_an_event_loop_lines_are_written_immediately(writes: list[str]) -> None:
     configure_logging("console")
     log.info("now")
     assert "".join(writes).endswith(" INFO    now\n")
 
 
-async def test_what_waits_is_written_in_the_end(writes: list[str]) -> None:
+async def test_closing_the_handler_flushes_the_buffer(writes: list[str]) -> None:
     configure_logging("console")
     log.info("last words")
     logging.getLogger().handlers[0].close()
     assert "last words" in "".join(writes)
 
 
-async def test_a_line_that_cannot_be_made_harms_nobody(capsys: pytest.CaptureFixture[str]) -> None:
-    class Unspeakable:
+async def test_a_record_that_cannot_be_formatted_raises_nothing(capsys: pytest.CaptureFixture[str]) -> None:
+    class Unformattable:
         def __str__(self) -> str:
             raise RecursionError
 
     configure_logging("console")
-    log.warning("%s", Unspeakable())
+    log.warning("%s", Unformattable())
     log.warning("goes on")
     assert "goes on" in capsys.readouterr().err
 
 
-async def test_a_closed_stderr_ends_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_a_closed_stderr_raises_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
     def closed(_: str) -> int:
         raise BrokenPipeError
 
@@ -110,36 +110,36 @@ async def test_a_closed_stderr_ends_nothing(monkeypatch: pytest.MonkeyPatch) -> 
     log.error("nobody reads this")
 
 
-def test_json_is_one_object_a_line_with_its_trace(writes: list[str]) -> None:
+def test_json_is_one_object_per_line_with_its_stack_trace(writes: list[str]) -> None:
     configure_logging("json")
     log.error("it broke", exc_info=ValueError("two\nlines\u2028"), extra={"request_id": "r-1"})
     (line,) = "".join(writes).splitlines()
-    told = json.loads(line)
-    assert (told["level"], told["logger"], told["message"], told["request_id"]) == (
+    line_dict = json.loads(line)
+    assert (line_dict["level"], line_dict["logger"], line_dict["message"], line_dict["request_id"]) == (
         "error",
         "tests.logs",
         "it broke",
         "r-1",
     )
-    assert "ValueError: two\nlines" in told["trace"]
-    assert told["time"].endswith("+00:00")
+    assert "ValueError: two\nlines" in line_dict["trace"]
+    assert line_dict["time"].endswith("+00:00")
 
 
 ODD = 'odd\r\n\x1b[31m\u2028\u2029\x85\x00\x7f\udcff\u202e {"level": "fine"}'
-"""Ends lines, colours terminals, turns text around, and breaks encodings."""
+"""Line separators, terminal escape codes, a bidirectional override and a lone surrogate."""
 
 
-def say_odd_things() -> None:
-    """Through every field that holds what strangers wrote."""
+def log_odd_text() -> None:
+    """Log `ODD` in every field that may contain client input."""
     log.error("it broke: %s", ODD, exc_info=ValueError(ODD), extra={"request_id": ODD, "user_id": ODD})
-    tell = request_log()
-    assert tell is not None
-    tell(ODD, f"GET {ODD} 200", ODD)
+    log_request = request_log()
+    assert log_request is not None
+    log_request(ODD, f"GET {ODD} 200", ODD)
 
 
-def test_whatever_is_in_a_record_its_json_is_one_line(writes: list[str]) -> None:
+def test_json_escapes_everything_into_one_line(writes: list[str]) -> None:
     configure_logging("json")
-    say_odd_things()
+    log_odd_text()
     logging.getLogger().handlers[0].flush()
     text = "".join(writes)
     assert text.isascii()
@@ -151,7 +151,7 @@ def test_whatever_is_in_a_record_its_json_is_one_line(writes: list[str]) -> None
 
 
 @pytest.mark.parametrize("character", sorted(set(ODD)))
-def test_no_character_by_itself_ends_a_line_or_commands_a_terminal(character: str, writes: list[str]) -> None:
+def test_json_escapes_each_odd_character(character: str, writes: list[str]) -> None:
     configure_logging("json")
     log.info("%s", character)
     line = "".join(writes).removesuffix("\n")
@@ -160,21 +160,21 @@ def test_no_character_by_itself_ends_a_line_or_commands_a_terminal(character: st
     assert json.loads(line)["message"] == character
 
 
-def test_whatever_is_in_a_record_the_console_shows_no_more_lines_and_obeys_nothing(writes: list[str]) -> None:
+def test_the_console_format_escapes_line_separators_and_terminal_codes(writes: list[str]) -> None:
     configure_logging("console")
     log.warning("it broke: %s", ODD)
-    request = request_log()
-    assert request is not None
-    request("an-id", f"GET {ODD} 200", None)
+    log_request = request_log()
+    assert log_request is not None
+    log_request("an-id", f"GET {ODD} 200", None)
     logging.getLogger().handlers[0].flush()
     lines = "".join(writes).split("\n")
     assert [line.isprintable() for line in lines] == [True, True, True]
     assert lines[0].endswith('odd\\r\\n\\x1b[31m\\u2028\\u2029\\x85\\x00\\x7f\\udcff\\u202e {"level": "fine"}')
-    say_odd_things()
+    log_odd_text()
     assert all(line.isprintable() for line in "".join(writes).split("\n"))
 
 
-def test_keys_in_json_have_an_order_and_the_time_is_utc_in_milliseconds(
+def test_json_keys_are_ordered_and_the_time_is_utc_in_milliseconds(
     writes: list[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(time, "time", lambda: 1_700_000_000.25)
@@ -187,7 +187,7 @@ def test_keys_in_json_have_an_order_and_the_time_is_utc_in_milliseconds(
 
 
 @pytest.mark.parametrize("form", ["console", "json"])
-def test_a_line_tells_nothing_else_of_a_record(form: str, writes: list[str]) -> None:
+def test_a_line_omits_other_attributes_of_a_record(form: str, writes: list[str]) -> None:
     configure_logging(form)
     log.info("here", stack_info=True, extra={"token": "secret", "client": "192.0.2.7"})
     (line,) = "".join(writes).splitlines()
@@ -195,51 +195,51 @@ def test_a_line_tells_nothing_else_of_a_record(form: str, writes: list[str]) -> 
     assert not any(word in line for word in ("secret", "192.0.2.7", "Stack"))
 
 
-def test_a_line_says_who_asked_where_that_is_known(writes: list[str]) -> None:
+def test_a_line_has_the_user_id_if_it_is_known(writes: list[str]) -> None:
     configure_logging("json")
-    tell = request_log()
-    assert tell is not None
-    tell("an-id", "GET / 200 0.1 ms", "a-user")
-    tell("an-id", "GET / 200 0.1 ms", None)
+    log_request = request_log()
+    assert log_request is not None
+    log_request("an-id", "GET / 200 0.1 ms", "a-user")
+    log_request("an-id", "GET / 200 0.1 ms", None)
     logging.getLogger(REQUESTS).info("GET / 200 0.1 ms", extra={"request_id": "an-id", "user_id": "a-user"})
-    told = [json.loads(line) for line in "".join(writes).splitlines()]
-    assert [one.get("user_id") for one in told] == ["a-user", None, "a-user"]
+    lines = [json.loads(line) for line in "".join(writes).splitlines()]
+    assert [one.get("user_id") for one in lines] == ["a-user", None, "a-user"]
 
 
 @pytest.mark.parametrize("form", ["console", "json"])
-def test_what_a_program_announces_keeps_the_form_of_its_log(form: str, writes: list[str]) -> None:
+def test_an_announcement_has_the_format_of_the_log(form: str, writes: list[str]) -> None:
     announce(form, "serving")
     if form == "json":
-        told = json.loads("".join(writes))
-        assert (told["message"], told["level"], told["logger"]) == ("serving", "info", "movie_cli")
+        line_dict = json.loads("".join(writes))
+        assert (line_dict["message"], line_dict["level"], line_dict["logger"]) == ("serving", "info", "movie_cli")
     else:
         assert writes == ["movie-search: serving\n"]
 
 
-def test_loggers_that_tell_whole_urls_are_quiet(writes: list[str]) -> None:
+def test_loggers_that_log_complete_urls_are_silenced(writes: list[str]) -> None:
     configure_logging("console")
     logging.getLogger("httpx").info("GET https://example.com/?key=secret")
     assert writes == []
 
 
 @pytest.mark.parametrize("form", ["console", "json"])
-def test_the_line_of_a_request_is_the_one_that_its_logger_would_write(
+def test_the_fast_path_for_requests_writes_the_same_line_as_the_logger(
     form: str, writes: list[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(time, "time", lambda: 1_700_000_000.25)
     configure_logging(form)
-    tell = request_log()
-    assert tell is not None
-    tell("an-id", "GET / 200 0.1 ms", None)
+    log_request = request_log()
+    assert log_request is not None
+    log_request("an-id", "GET / 200 0.1 ms", None)
     logging.getLogger(REQUESTS).info("GET / 200 0.1 ms", extra={"request_id": "an-id"})
     assert writes[0] == writes[1] != ""
 
 
-def test_logging_that_was_set_up_elsewhere_is_left_alone() -> None:
+def test_there_is_no_request_log_if_logging_was_configured_elsewhere() -> None:
     assert request_log() is None
 
 
-def test_a_loop_that_ended_keeps_no_later_line_waiting(writes: list[str]) -> None:
+def test_lines_after_the_end_of_an_event_loop_are_flushed_by_the_next_one(writes: list[str]) -> None:
     configure_logging("console")
 
     async def say() -> None:

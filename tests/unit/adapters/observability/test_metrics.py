@@ -1,4 +1,4 @@
-"""What a process tells of itself, over parts in memory."""
+"""Metrics of a process, with components in memory."""
 
 import asyncio
 import logging
@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
+from tests.support.skipping_loop import SkippingLoop
 
 from movie_adapters.observability import metrics as module
 from movie_adapters.observability.metrics import (
@@ -36,15 +37,15 @@ SECRET = "a token for metrics alone"
 
 class Outbox:
     def __init__(self) -> None:
-        self.looks = 0
-        self.is_away = False
+        self.queries = 0
+        self.is_unavailable = False
         self.gate = asyncio.Event()
         self.gate.set()
 
     async def stats(self, now: datetime) -> OutboxStats:
-        self.looks += 1
+        self.queries += 1
         await self.gate.wait()
-        if self.is_away:
+        if self.is_unavailable:
             raise StoreUnavailable("no database")
         return OutboxStats({MailState.PENDING: 2, MailState.SENT: 5, MailState.DEAD: 1}, NOW - timedelta(seconds=90))
 
@@ -58,25 +59,18 @@ class Recommender:
 
 class Source:
     def __init__(self) -> None:
-        self.outcomes = Counter({"answered": 7, "timeout": 2})
+        self.outcomes = Counter({"success": 7, "timeout": 2})
 
     def state(self) -> Snapshot:
         return Snapshot(BreakerState.OPEN, 12.5, 50, "timeout")
 
 
-class Clock:
-    now = 1000.0
-
-    def __call__(self) -> float:
-        return self.now
+def backlog_of(outbox: Outbox, recommender: Recommender | None = None) -> BacklogGauges:
+    return BacklogGauges(outbox, recommender or Recommender(), clock=lambda: NOW)  # type: ignore[arg-type]
 
 
-def stock_of(outbox: Outbox, clock: Clock | None = None, recommender: Recommender | None = None) -> BacklogGauges:
-    return BacklogGauges(outbox, recommender or Recommender(), clock=lambda: NOW, monotonic=clock or Clock())  # type: ignore[arg-type]
-
-
-def whole(outbox: Outbox) -> Metrics:
-    """Of a process that has every part."""
+def full_metrics(outbox: Outbox) -> Metrics:
+    """Metrics of a process that has every component."""
     requests, tasks = RequestCounts(), TaskCounts(["train", "purge"])
     requests.count("/api/v1/movies", "GET", 200, 0.004)
     tasks.count("train", 1.5, is_failed=True)
@@ -84,7 +78,7 @@ def whole(outbox: Outbox) -> Metrics:
     recorder.search(None, "heat", CacheStatus.STALE)
     recorder.dropped = 3
     return Metrics(
-        stock_of(outbox),
+        backlog_of(outbox),
         source_name="third_party",
         requests=requests,
         recorder=recorder,
@@ -94,111 +88,121 @@ def whole(outbox: Outbox) -> Metrics:
     )
 
 
-async def readings(metrics: Metrics | MetricsPeers) -> dict[str, dict[tuple[str, ...], float]]:
-    """Values by name, and by the values of labels in the order of their names."""
+async def scrape(metrics: Metrics | MetricsPeers) -> dict[str, dict[tuple[str, ...], float]]:
+    """Values by metric name and label values; label values are sorted by label name."""
     body, media_type = await metrics.text()
     assert media_type.startswith("text/plain; version=")
-    told: dict[str, dict[tuple[str, ...], float]] = {}
+    values: dict[str, dict[tuple[str, ...], float]] = {}
     for family in text_string_to_metric_families(body.decode()):
         for sample in family.samples:
             labels = tuple(value for _, value in sorted(sample.labels.items()))
-            told.setdefault(sample.name, {})[labels] = sample.value
-    return told
+            values.setdefault(sample.name, {})[labels] = sample.value
+    return values
 
 
-async def test_every_metric_is_told_by_a_process_that_has_every_part() -> None:
-    told = await readings(whole(Outbox()))
-    names = {name for one in METRICS for name in (f"{one.name}_count" if one.kind == "histogram" else one.name,)}
-    assert names <= set(told)
-    assert {name.removesuffix("_bucket").removesuffix("_sum").removesuffix("_count") for name in told} == {
-        one.name for one in METRICS
+async def test_a_process_with_every_component_exports_every_metric() -> None:
+    values = await scrape(full_metrics(Outbox()))
+    names = {f"{metric.name}_count" if metric.kind == "histogram" else metric.name for metric in METRICS}
+    assert names <= set(values)
+    assert {name.removesuffix("_bucket").removesuffix("_sum").removesuffix("_count") for name in values} == {
+        metric.name for metric in METRICS
     }
-    assert told["movie_searches_total"] == {("live",): 0, ("fresh",): 0, ("stale",): 1, ("fallback",): 0}
-    assert told["movie_source_attempts_total"] == {("answered",): 7, ("timeout",): 2}
-    assert told["movie_breaker_state"] == {("closed",): 0, ("open",): 1, ("half_open",): 0}
-    assert told["movie_breaker_state_seconds"] == {(): 12.5}
-    assert told["movie_part_away"] == {("database",): 0, ("redis",): 1}
-    assert told["movie_events_dropped_total"] == {(): 3}
-    assert told["movie_mails"] == {("pending",): 2, ("sent",): 5, ("dead",): 1}
-    assert told["movie_oldest_unsent_mail_seconds"] == {(): 90}
-    assert told["movie_model_age_seconds"] == {(): 3600}
-    assert told["movie_tasks_total"][("failed", "train")] == 1
-    assert told["movie_tasks_total"][("failed", "purge")] == 0
-    assert told["movie_task_seconds_total"][("train",)] == 1.5
-    assert told["process_resident_memory_bytes"][()] > 1 << 20
+    assert values["movie_searches_total"] == {("live",): 0, ("fresh",): 0, ("stale",): 1, ("fallback",): 0}
+    assert values["movie_source_attempts_total"] == {("success",): 7, ("timeout",): 2}
+    assert values["movie_circuit_breaker_state"] == {("closed",): 0, ("open",): 1, ("half_open",): 0}
+    assert values["movie_circuit_breaker_state_seconds"] == {(): 12.5}
+    assert values["movie_dependency_up"] == {("database",): 1, ("redis",): 0}
+    assert values["movie_events_dropped_total"] == {(): 3}
+    assert values["movie_mails"] == {("pending",): 2, ("sent",): 5, ("dead",): 1}
+    assert values["movie_oldest_pending_mail_seconds"] == {(): 90}
+    assert values["movie_model_age_seconds"] == {(): 3600}
+    assert values["movie_tasks_total"][("failed", "train")] == 1
+    assert values["movie_tasks_total"][("failed", "purge")] == 0
+    assert values["movie_task_duration_seconds_sum"][("train",)] == 1.5
+    assert values["movie_task_duration_seconds_bucket"]["1.0", "train"] == 0
+    assert values["movie_task_duration_seconds_bucket"]["2.5", "train"] == 1
+    assert values["movie_task_duration_seconds_count"][("purge",)] == 0
+    assert values["process_resident_memory_bytes"][()] > 1 << 20
 
 
-async def test_of_parts_that_a_process_has_not_it_tells_nothing() -> None:
-    told = await readings(Metrics(stock_of(Outbox()), source_name="catalogue"))
-    assert "movie_mails" in told
-    assert not any("request" in name or "search" in name or "task" in name or "breaker" in name for name in told)
+async def test_metrics_of_missing_components_are_omitted() -> None:
+    values = await scrape(Metrics(backlog_of(Outbox()), source_name="catalogue"))
+    assert "movie_mails" in values
+    assert not any("request" in name or "search" in name or "task" in name or "breaker" in name for name in values)
 
 
-async def test_requests_are_counted_in_buckets_that_add_up() -> None:
+async def test_request_durations_are_counted_in_cumulative_buckets() -> None:
     requests = RequestCounts()
     for seconds in (0.0001, 0.001, 0.0011, 0.3, 60.0):
         requests.count("/a", "GET", 204, seconds)
     requests.count(None, "BREW", 404, 0.1)
     requests.count(None, "MAKE UP", 404, 0.1)
-    told = await readings(Metrics(stock_of(Outbox()), source_name="catalogue", requests=requests))
+    values = await scrape(Metrics(backlog_of(Outbox()), source_name="catalogue", requests=requests))
     buckets = {
-        labels[0]: value for labels, value in told["movie_request_duration_seconds_bucket"].items() if labels[2] == "/a"
+        labels[0]: value
+        for labels, value in values["movie_request_duration_seconds_bucket"].items()
+        if labels[2] == "/a"
     }
     assert list(map(float, buckets)) == [*BOUNDS, float("inf")]
     assert (buckets["0.001"], buckets["0.0025"], buckets["0.5"], buckets["5.0"], buckets["+Inf"]) == (2, 3, 4, 4, 5)
-    counts = told["movie_request_duration_seconds_count"]
+    counts = values["movie_request_duration_seconds_count"]
     assert counts == {("GET", "/a", "2xx"): 5, ("other", "none", "4xx"): 2}
-    assert told["movie_request_duration_seconds_sum"][("GET", "/a", "2xx")] == pytest.approx(60.3022)
+    assert values["movie_request_duration_seconds_sum"][("GET", "/a", "2xx")] == pytest.approx(60.3022)
 
 
-async def test_the_database_is_asked_once_in_a_while() -> None:
-    outbox, clock = Outbox(), Clock()
-    backlog = stock_of(outbox, clock)
-    await asyncio.gather(*(backlog.look() for _ in range(20)))
-    clock.now += module.LOOK_SECONDS - 0.1
-    await backlog.look()
-    assert outbox.looks == 1
-    clock.now += 0.2
-    await backlog.look()
-    assert outbox.looks == 2
+def test_database_values_are_cached() -> None:
+    async def scrapes() -> None:
+        outbox = Outbox()
+        backlog = backlog_of(outbox)
+        await asyncio.gather(*(backlog.read() for _ in range(20)))
+        await asyncio.sleep(module.BACKLOG_TTL - 0.1)
+        await backlog.read()
+        assert outbox.queries == 1
+        await asyncio.sleep(0.2)
+        await backlog.read()
+        assert outbox.queries == 2
+
+    with asyncio.Runner(loop_factory=SkippingLoop) as runner:
+        runner.run(scrapes())
 
 
-async def test_a_database_that_is_away_is_told_and_fails_nothing() -> None:
+async def test_an_unavailable_database_is_reported_and_does_not_fail_the_scrape() -> None:
     outbox = Outbox()
-    outbox.is_away = True
-    told = await readings(whole(outbox))
-    assert told["movie_part_away"][("database",)] == 1
-    assert "movie_mails" not in told
-    assert "movie_searches_total" in told
+    outbox.is_unavailable = True
+    values = await scrape(full_metrics(outbox))
+    assert values["movie_dependency_up"][("database",)] == 0
+    assert "movie_mails" not in values
+    assert "movie_searches_total" in values
 
 
 @pytest.fixture
 def short_wait(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(module, "WAIT_SECONDS", 0.01)
+    monkeypatch.setattr(module, "BACKLOG_TIMEOUT", 0.01)
+    monkeypatch.setattr(module, "BACKLOG_TTL", 0.01)
 
 
 @pytest.mark.usefixtures("short_wait")
-async def test_a_database_that_hangs_is_not_waited_for_and_not_asked_again_meanwhile(
+async def test_a_hanging_database_delays_no_scrape_and_gets_no_second_query(
     caplog: pytest.LogCaptureFixture,
 ) -> None:
-    outbox, clock = Outbox(), Clock()
+    outbox = Outbox()
     outbox.gate.clear()
-    backlog = stock_of(outbox, clock)
-    assert await backlog.look() is None
-    clock.now += 60
-    assert await backlog.look() is None
-    assert outbox.looks == 1
+    backlog = backlog_of(outbox)
+    assert await backlog.read() is None
+    await asyncio.sleep(0.05)
+    assert await backlog.read() is None
+    assert outbox.queries == 1
     outbox.gate.set()
-    assert await backlog.look() is not None
+    assert await backlog.read() is not None
     await backlog.close()
     assert not [record for record in caplog.records if record.levelno >= logging.WARNING]
 
 
-async def test_before_the_first_model_there_is_no_age() -> None:
+async def test_the_model_age_is_omitted_before_the_first_model() -> None:
     recommender = Recommender()
     recommender.made = None
-    told = await readings(Metrics(stock_of(Outbox(), recommender=recommender), source_name="catalogue"))
-    assert "movie_model_age_seconds" not in told
+    values = await scrape(Metrics(backlog_of(Outbox(), recommender=recommender), source_name="catalogue"))
+    assert "movie_model_age_seconds" not in values
 
 
 def settings(**environ: str) -> Settings:
@@ -216,7 +220,7 @@ PRODUCTION = {
 
 
 @pytest.mark.parametrize(
-    ("token", "given", "is_seen"),
+    ("token", "authorization", "expected"),
     [
         (SECRET.replace(" ", "-"), [f"Bearer {SECRET.replace(' ', '-')}"], True),
         (SECRET.replace(" ", "-"), [f"bearer {SECRET.replace(' ', '-')}"], False),
@@ -228,52 +232,52 @@ PRODUCTION = {
         ("", [], False),
     ],
 )
-def test_in_production_only_who_knows_the_token_sees_metrics(token: str, given: list[str], is_seen: bool) -> None:
-    assert is_admitted(settings(**PRODUCTION, MOVIE_METRICS_TOKEN=token), given) is is_seen
+def test_production_requires_the_metrics_token(token: str, authorization: list[str], expected: bool) -> None:
+    assert is_admitted(settings(**PRODUCTION, MOVIE_METRICS_TOKEN=token), authorization) is expected
 
 
-def test_locally_everybody_sees_metrics() -> None:
+def test_locally_metrics_need_no_token() -> None:
     assert is_admitted(settings(), [])
 
 
-async def test_processes_that_share_a_port_answer_for_each_other(
+async def test_a_scrape_returns_the_metrics_of_all_processes_on_the_port(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    both = []
+    peers = []
     for number, times in ((1, 3), (2, 4)):
         requests = RequestCounts()
         for _ in range(times):
             requests.count("/a", "GET", 200, 0.1)
         monkeypatch.setattr(module.os, "getpid", lambda number=number: number)
-        both.append(MetricsPeers(tmp_path, Metrics(stock_of(Outbox()), source_name="catalogue", requests=requests)))
-        await both[-1].open()
-    (tmp_path / "3.metrics").touch()  # of one that was killed
-    for one in both:
-        told = await readings(one)
-        assert told["movie_request_duration_seconds_count"] == {
+        peers.append(MetricsPeers(tmp_path, Metrics(backlog_of(Outbox()), source_name="catalogue", requests=requests)))
+        await peers[-1].open()
+    (tmp_path / "3.metrics").touch()  # left by a process that was killed
+    for peer in peers:
+        values = await scrape(peer)
+        assert values["movie_request_duration_seconds_count"] == {
             ("GET", "1", "/a", "2xx"): 3,
             ("GET", "2", "/a", "2xx"): 4,
         }
-        assert set(told["process_resident_memory_bytes"]) == {("1",), ("2",)}
-        assert told["movie_mails"]["1", "dead"] == 1
-    both[0].close()
-    assert set((await readings(both[1]))["movie_build_info"]) == {
+        assert set(values["process_resident_memory_bytes"]) == {("1",), ("2",)}
+        assert values["movie_mails"]["1", "dead"] == 1
+    peers[0].close()
+    assert set((await scrape(peers[1]))["movie_build_info"]) == {
         ("2", platform.python_version(), "catalogue", version("movie-search-backend"))
     }
-    both[1].close()
+    peers[1].close()
 
 
-async def test_a_sibling_that_hangs_is_left_out(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(module, "SIBLING_SECONDS", 0.05)
-    asked = asyncio.Event()
+async def test_a_hanging_peer_is_omitted(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(module, "PEER_TIMEOUT", 0.05)
+    connected = asyncio.Event()
 
     async def hang(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        asked.set()
+        connected.set()
         await reader.read()
         writer.close()
 
     server = await asyncio.start_unix_server(hang, str(tmp_path / "9.metrics"))
-    one = MetricsPeers(tmp_path, Metrics(stock_of(Outbox()), source_name="catalogue"))
-    assert len((await readings(one))["movie_part_away"]) == 1
-    assert asked.is_set()
+    peer = MetricsPeers(tmp_path, Metrics(backlog_of(Outbox()), source_name="catalogue"))
+    assert len((await scrape(peer))["movie_dependency_up"]) == 1
+    assert connected.is_set()
     server.close()

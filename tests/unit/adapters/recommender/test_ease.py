@@ -1,4 +1,4 @@
-"""The recommender over a trained model: its contract, newer models, and stores that fail."""
+"""`EaseRecommender`: the port contract, newer models, and unavailable stores."""
 
 import asyncio
 import subprocess
@@ -9,7 +9,7 @@ from datetime import datetime, timedelta
 
 import pytest
 
-from movie_adapters.recommender.ease import LOOK_SECONDS, EaseRecommender
+from movie_adapters.recommender.ease import RELOAD_INTERVAL, EaseRecommender
 from movie_core.accounts.keyring import Keyring
 from movie_core.discovery.ratings import Rating
 from movie_core.discovery.recommendations import ModelInfo, ReasonKind
@@ -32,21 +32,21 @@ class TestEaseRecommender(RecommenderContract):
 
 
 class Models(MemoryModelStore):
-    """Counts looks, and is away when told so."""
+    """A model store that counts its calls and can be made unavailable."""
 
     def __init__(self) -> None:
         super().__init__()
-        self.looks = 0
+        self.checks = 0
         self.loads = 0
-        self.is_away = False
+        self.is_unavailable = False
         self.gate: asyncio.Event | None = None
         self.is_waiting = asyncio.Event()
         self.saved: list[ModelInfo] = []
 
     async def present(self) -> tuple[ModelInfo, str] | None:
-        self.looks += 1
-        if self.is_away:
-            raise StoreUnavailable("away")
+        self.checks += 1
+        if self.is_unavailable:
+            raise StoreUnavailable("down")
         return await super().present()
 
     async def save(self, info: ModelInfo, version: str, body: bytes) -> bool:
@@ -64,7 +64,7 @@ class Models(MemoryModelStore):
 
 
 class World:
-    """Two processes over the same stores: one that trains, one that answers."""
+    """Two processes with the same stores: one trains, the other one recommends."""
 
     def __init__(self) -> None:
         self.models = Models()
@@ -72,7 +72,7 @@ class World:
         self.now = NOW
         self.seconds = 0.0
         ratings = MemoryRatingStore(MemoryDatabase(UNLIMITED, Keyring(["a secret of the tests, 32 bytes or more"])))
-        self.trainer, self.answerer = (
+        self.trainer, self.reader = (
             EaseRecommender(
                 ratings, self.catalogue, self.models, clock=lambda: self.now, monotonic=lambda: self.seconds
             )
@@ -80,39 +80,38 @@ class World:
         )
 
     async def total(self) -> int:
-        return (await self.answerer.recommend([], Window(), self.now)).total
+        return (await self.reader.recommend([], Window(), self.now)).total
 
     async def train(self, films: int) -> None:
         self.now += timedelta(minutes=1)
         await self.catalogue.load(FILMS[:films], replace=True)
         await self.trainer.train()
 
-    async def look(self) -> None:
-        """Let a look that has begun come to its end."""
-        if self.answerer._look is not None:
-            await asyncio.wait([self.answerer._look])
+    async def finish_reload(self) -> None:
+        """Wait for a reload in progress."""
+        await self.reader.close()
 
 
 async def similar(world: World) -> int:
-    return (await world.answerer.similar(FILMS[0], Window())).total
+    return (await world.reader.similar(FILMS[0], Window())).total
 
 
-async def test_another_process_answers_by_a_new_model_within_a_minute() -> None:
+async def test_every_process_uses_a_new_model_within_a_minute() -> None:
     world = World()
     assert await world.total() == 5
     assert await similar(world) == 0
     await world.train(7)
     assert await similar(world) == 0
-    world.seconds += LOOK_SECONDS
-    assert LOOK_SECONDS < 60
+    world.seconds += RELOAD_INTERVAL
+    assert RELOAD_INTERVAL < 60
     await world.total()
-    await world.look()
+    await world.finish_reload()
     assert await world.total() == 7
     assert await similar(world) == 6
-    await world.answerer.close()
+    await world.reader.close()
 
 
-async def test_a_training_that_began_earlier_and_ends_later_replaces_nothing() -> None:
+async def test_a_training_that_started_earlier_does_not_replace_a_newer_model() -> None:
     world = World()
     world.models.gate = asyncio.Event()
     slow = asyncio.create_task(world.trainer.train())
@@ -120,7 +119,7 @@ async def test_a_training_that_began_earlier_and_ends_later_replaces_nothing() -
     world.models.gate, gate = None, world.models.gate
     world.now += timedelta(seconds=1)
     await world.catalogue.load(FILMS[:7], replace=True)
-    newer = await world.answerer.train()
+    newer = await world.reader.train()
     gate.set()
     older = await slow
     assert world.models.saved == [newer, older]
@@ -130,118 +129,118 @@ async def test_a_training_that_began_earlier_and_ends_later_replaces_nothing() -
     assert (await world.trainer.recommend([], Window(), world.now)).total == 7
 
 
-async def test_a_training_on_a_machine_whose_clock_is_behind_replaces_the_model() -> None:
+async def test_a_later_training_replaces_the_model_even_if_the_clock_is_behind() -> None:
     world = World()
     await world.train(5)
     world.now -= timedelta(hours=1)
     await world.catalogue.load(FILMS[:7], replace=True)
-    newer = await world.answerer.train()
+    newer = await world.reader.train()
     assert await world.trainer.model() == newer
     assert await world.total() == 7
 
 
-async def test_movies_that_come_after_an_empty_model_are_recommended() -> None:
+async def test_movies_added_after_an_empty_model_are_recommended() -> None:
     world = World()
     await world.train(0)
     assert await world.total() == 0
     await world.catalogue.load(FILMS[:5], replace=True)
     assert await world.total() == 5
-    await world.answerer.close()
+    await world.reader.close()
 
 
-async def test_looks_are_rare_and_one_at_a_time() -> None:
+async def test_checks_for_a_newer_model_are_rare_and_single_flight() -> None:
     world = World()
     await world.train(7)
-    before = world.models.looks
+    before = world.models.checks
     await asyncio.gather(*(world.total() for _ in range(20)))
-    assert (world.models.looks - before, world.models.loads) == (1, 1)
-    world.seconds += LOOK_SECONDS
+    assert (world.models.checks - before, world.models.loads) == (1, 1)
+    world.seconds += RELOAD_INTERVAL
     await asyncio.gather(*(world.total() for _ in range(20)))
-    await world.look()
-    assert (world.models.looks - before, world.models.loads) == (2, 1)
+    await world.finish_reload()
+    assert (world.models.checks - before, world.models.loads) == (2, 1)
 
 
-async def test_nobody_waits_for_a_newer_model() -> None:
+async def test_requests_do_not_wait_for_a_newer_model() -> None:
     world = World()
     await world.train(5)
     assert await world.total() == 5
     await world.train(9)
-    world.seconds += LOOK_SECONDS
+    world.seconds += RELOAD_INTERVAL
     world.models.gate = asyncio.Event()
     async with asyncio.timeout(1):
         assert [await world.total() for _ in range(3)] == [5, 5, 5]
     world.models.gate.set()
-    await world.look()
+    await world.finish_reload()
     assert await world.total() == 9
 
 
-async def test_the_model_at_hand_answers_while_its_store_is_away() -> None:
+async def test_the_loaded_model_is_used_while_its_store_is_unavailable() -> None:
     world = World()
-    world.models.is_away = True
+    world.models.is_unavailable = True
     with pytest.raises(StoreUnavailable):
         await world.total()
-    world.models.is_away = False
+    world.models.is_unavailable = False
     await world.train(7)
     assert await world.total() == 7
-    world.models.is_away = True
-    world.seconds += LOOK_SECONDS
+    world.models.is_unavailable = True
+    world.seconds += RELOAD_INTERVAL
     assert await world.total() == 7
-    await world.look()
+    await world.finish_reload()
     assert await world.total() == 7
     with pytest.raises(StoreUnavailable):
-        await world.answerer.model()
+        await world.reader.model()
 
 
 @pytest.mark.parametrize(
     "body", [b"", b"another format", b"movie-ease-1\n\xff\xff\xff\x00", b"movie-ease-1\n\x02\x00\x00\x00{}"]
 )
-async def test_a_model_that_cannot_be_read_is_passed_over(body: bytes, caplog: pytest.LogCaptureFixture) -> None:
+async def test_a_model_that_cannot_be_loaded_is_skipped(body: bytes, caplog: pytest.LogCaptureFixture) -> None:
     world = World()
     await world.models.save(ModelInfo(NOW, 0, 0, 0), "", body)
     for _ in range(2):
         assert await world.total() == 5
-        world.seconds += LOOK_SECONDS
+        world.seconds += RELOAD_INTERVAL
         await world.total()
-        await world.look()
+        await world.finish_reload()
     assert world.models.loads == 1
     assert len(caplog.records) == 1
     await world.train(7)
-    world.seconds += LOOK_SECONDS
+    world.seconds += RELOAD_INTERVAL
     await world.total()
-    await world.look()
+    await world.finish_reload()
     assert await world.total() == 7
 
 
-async def test_what_is_released_later_is_not_recommended() -> None:
+async def test_unreleased_movies_are_not_recommended() -> None:
     world = World()
     world.now = datetime(1993, 6, 1, tzinfo=NOW.tzinfo)
     for _ in range(2):
-        found = await world.answerer.recommend([], Window(), world.now)
+        found = await world.reader.recommend([], Window(), world.now)
         assert {item.movie_id for item in found.items} == {"0", "1", "2", "3"}
         await world.trainer.train()
-        world.seconds += LOOK_SECONDS
+        world.seconds += RELOAD_INTERVAL
         await world.total()
-        await world.look()
+        await world.finish_reload()
 
 
-async def test_similar_movies_say_what_they_have_in_common() -> None:
+async def test_similar_movies_have_reasons() -> None:
     world = World()
     await world.train(9)
-    strange = Movie(id="new", title="New", year=1991, genres=("Drama",))
-    found = await world.answerer.similar(strange, Window())
+    unknown = Movie(id="new", title="New", year=1991, genres=("Drama",))
+    found = await world.reader.similar(unknown, Window())
     assert found.total == 9
     assert {reason.kind for item in found.items for reason in item.reasons} == {ReasonKind.ALIKE}
-    assert (await world.answerer.similar(Movie(id="new", title="New"), Window())).total == 0
+    assert (await world.reader.similar(Movie(id="new", title="New"), Window())).total == 0
 
 
-async def test_ratings_of_unknown_movies_alone_leave_what_is_popular() -> None:
+async def test_a_history_of_unknown_movies_gives_popular_movies() -> None:
     world = World()
     await world.train(9)
-    odd = Rating("gone", "Gone", None, 9.0, NOW)
-    plain = await world.answerer.recommend([], Window(), world.now)
-    assert await world.answerer.recommend([odd], Window(), world.now) == plain
+    rating = Rating("gone", "Gone", None, 9.0, NOW)
+    popular = await world.reader.recommend([], Window(), world.now)
+    assert await world.reader.recommend([rating], Window(), world.now) == popular
 
 
-def test_numpy_is_not_loaded_before_it_is_needed() -> None:
+def test_numpy_is_imported_at_first_use() -> None:
     code = "import sys, movie_adapters.recommender.ease, movie_adapters.sql.models; sys.exit('numpy' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0

@@ -1,4 +1,4 @@
-"""The model of tastes against brute force: EASE itself, folding in, popularity, reasons, and its bytes."""
+"""The EASE model against brute force: predictions, folding in, popularity, reasons, and serialisation."""
 
 from datetime import UTC, datetime, timedelta
 
@@ -12,8 +12,8 @@ from movie_adapters.recommender import ease_model
 from movie_adapters.recommender.ease_model import (
     COLUMN_POWER,
     LAMBDA,
-    RECENT,
-    TRUST,
+    POPULARITY_PRIOR,
+    RECENCY_HALF_LIFE,
     EaseModel,
     RatingColumns,
     best,
@@ -31,7 +31,7 @@ FILMS = [
 
 
 def audience(users: int = 60, seed: int = 1, films: int = 40) -> RatingColumns:
-    """Two camps, each of which likes every other film; some films are hardly rated."""
+    """Two groups of users, each of which likes every second film; some films have few ratings."""
     rng = np.random.default_rng(seed)
     rows = []
     for user in range(users):
@@ -47,15 +47,15 @@ def _weights(films: int) -> NDArray[np.float64]:
     return np.asarray(falling / falling.sum())
 
 
-def likes(told: RatingColumns) -> NDArray[np.int64]:
-    return np.bincount(told.movies[told.ratings >= 8], minlength=40)
+def likes(data: RatingColumns) -> NDArray[np.int64]:
+    return np.bincount(data.movies[data.ratings >= 8], minlength=40)
 
 
-def ease(told: RatingColumns) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    """Weights by inverting the dense matrix, and the scales of columns; films without factors have neither."""
-    values = np.zeros((int(told.users.max()) + 1, 40))
-    values[told.users, told.movies] = (told.ratings - 5.0) / 3
-    known = likes(told) >= 3
+def ease(data: RatingColumns) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """Weights by inversion of the dense matrix, and column scales; zero for films without factors."""
+    values = np.zeros((int(data.users.max()) + 1, 40))
+    values[data.users, data.movies] = (data.ratings - 5.0) / 3
+    known = likes(data) >= 3
     scales = np.where(known, np.maximum((values > 0).sum(0), 1.0) ** -COLUMN_POWER, 0)
     inverse = np.linalg.inv((values * scales).T @ (values * scales) + LAMBDA * np.eye(40))
     weights = -inverse / np.diag(inverse)
@@ -66,88 +66,88 @@ def ease(told: RatingColumns) -> tuple[NDArray[np.float64], NDArray[np.float64]]
 HISTORY = [("00", 9.0), ("03", 3.0), ("02", 8.0), ("05", 6.5), ("39", 9.5)]
 
 
-def test_scores_order_unseen_films_as_dense_ease_does() -> None:
-    told = audience()
-    model = EaseModel.fit(FILMS, told, MADE)
-    weights, scales = ease(told)
+def test_predictions_are_proportional_to_dense_ease() -> None:
+    data = audience()
+    model = EaseModel.fit(FILMS, data, MADE)
+    weights, scales = ease(data)
     ages = np.arange(len(HISTORY) - 1, -1, -1)
-    worths = np.array([(rating - 5) / 3 for _, rating in HISTORY]) * (1 + 2.0 ** (-ages / RECENT))
+    values = np.array([(rating - 5) / 3 for _, rating in HISTORY]) * (1 + 2.0 ** (-ages / RECENCY_HALF_LIFE))
     seen = [int(movie_id) for movie_id, _ in HISTORY]
-    dense = (worths * scales[seen]) @ weights[seen]
+    dense = (values * scales[seen]) @ weights[seen]
     profile = model.profile(HISTORY)
-    tastes, _ = model._vectors(profile, profile.weights())
-    found = model._tastes(tastes)[0]
-    unseen = [n for n in range(40) if n not in seen and likes(told)[n] >= 3]
-    ratio = found[unseen] / dense[unseen]
+    latent, _ = model._profile_vectors(profile, profile.weights())
+    predictions = model._predictions(latent)[0]
+    unseen = [n for n in range(40) if n not in seen and likes(data)[n] >= 3]
+    ratio = predictions[unseen] / dense[unseen]
     assert np.allclose(ratio, ratio[0], rtol=1e-3)
     assert ratio[0] > 0
 
 
-def test_the_score_is_the_sum_that_is_documented() -> None:
-    told = audience()
-    model = EaseModel.fit(FILMS, told, MADE)
+def test_the_score_follows_the_documented_formula() -> None:
+    data = audience()
+    model = EaseModel.fit(FILMS, data, MADE)
     profile = model.profile(HISTORY)
-    tastes, contents = model._vectors(profile, profile.weights())
-    taste, content = model._tastes(tastes)[0], model._alike(contents)[0]
-    popularity = model._popular(MADE)
-    f = (TRUST / (4 + TRUST)) ** 3  # one of the five ratings is below neutral
-    expected = (1 - f) * (taste - 0.05 * popularity) + 1.5 * content + 1.5 * f * popularity
-    found = model.top(profile, MADE)
-    assert len(found) == 35
-    assert [score for _, score in found] == pytest.approx([expected[number] for number, _ in found], abs=1e-4)
-    known = likes(told) >= 3
+    latent, contents = model._profile_vectors(profile, profile.weights())
+    prediction, content = model._predictions(latent)[0], model._content_similarities(contents)[0]
+    popularity = model._popularity_at(MADE)
+    f = (POPULARITY_PRIOR / (4 + POPULARITY_PRIOR)) ** 3  # one of the five ratings is below neutral
+    expected = (1 - f) * (prediction - 0.05 * popularity) + 1.5 * content + 1.5 * f * popularity
+    top = model.top(profile, MADE)
+    assert len(top) == 35
+    assert [score for _, score in top] == pytest.approx([expected[number] for number, _ in top], abs=1e-4)
+    known = likes(data) >= 3
     assert np.mean(np.square(popularity)) * 40 / known.sum() == pytest.approx(1, rel=1e-4)
 
 
-def test_popularity_halves_each_year_and_knows_nothing_later() -> None:
+def test_popularity_is_halved_every_year_and_ignores_later_likes() -> None:
     year = 365 * DAY
     start = datetime(2020, 1, 6, tzinfo=UTC).timestamp()
     times = np.array([start, start + year, start + year])
-    told = RatingColumns(np.arange(3), np.array([0, 1, 1]), np.full(3, 9, np.float32), times)
-    model = EaseModel.fit(FILMS, told, MADE)
-    assert not model._decayed(start).any()
-    first = model._decayed(start + 8 * DAY)
+    data = RatingColumns(np.arange(3), np.array([0, 1, 1]), np.full(3, 9, np.float32), times)
+    model = EaseModel.fit(FILMS, data, MADE)
+    assert not model._decayed_likes(start).any()
+    first = model._decayed_likes(start + 8 * DAY)
     assert (first[0] > 0.97, first[1]) == (True, 0)
-    later = model._decayed(start + 2 * year)
+    later = model._decayed_likes(start + 2 * year)
     assert later[1] / later[0] == pytest.approx(4, rel=0.02)
-    assert model._decayed(start + 3 * year)[0] == pytest.approx(later[0] / 2)
+    assert model._decayed_likes(start + 3 * year)[0] == pytest.approx(later[0] / 2)
 
 
-def test_a_model_is_the_same_after_it_was_kept() -> None:
-    told = audience()
-    model = EaseModel.fit(FILMS, told, MADE)
-    body = model.dump(MADE)
-    again = EaseModel.load(body)
+def test_a_model_is_the_same_after_serialisation() -> None:
+    data = audience()
+    original = EaseModel.fit(FILMS, data, MADE)
+    body = original.dump(MADE)
+    loaded = EaseModel.load(body)
     for at in (MADE, MADE + timedelta(days=400)):
-        before, after = (dict(one.top(one.profile(HISTORY), at)) for one in (model, again))
+        before, after = (dict(model.top(model.profile(HISTORY), at)) for model in (original, loaded))
         assert before.keys() == after.keys()
         assert list(after.values()) == pytest.approx(list(before.values()), abs=0.02)
-    assert again.dump(MADE) == body
-    for odd in (b"", body[:-1], body[:40], b"x" + body, b"movie-ease-0\n" + body[13:]):
+    assert loaded.dump(MADE) == body
+    for invalid in (b"", body[:-1], body[:40], b"x" + body, b"movie-ease-0\n" + body[13:]):
         with pytest.raises(ValueError):
-            EaseModel.load(odd)
+            EaseModel.load(invalid)
 
 
-def test_nothing_of_a_single_user_is_kept() -> None:
-    told = audience()
-    model = EaseModel.fit(FILMS, told, MADE)
-    alone = np.flatnonzero(likes(told) < 3)
-    assert len(alone)
-    assert not set(model._known.tolist()) & set(alone.tolist())
-    assert model._factors.shape == (len(model._known), len(model._gains))
-    kept = EaseModel.load(model.dump(MADE))
-    movies, times, _ = kept._likes
+def test_the_model_contains_nothing_of_a_single_user() -> None:
+    data = audience()
+    model = EaseModel.fit(FILMS, data, MADE)
+    unpopular = np.flatnonzero(likes(data) < 3)
+    assert len(unpopular)
+    assert not set(model._factor_movies.tolist()) & set(unpopular.tolist())
+    assert model._factors.shape == (len(model._factor_movies), len(model._gains))
+    loaded = EaseModel.load(model.dump(MADE))
+    movies, times, _ = loaded._likes
     assert len(movies) == len(set(movies.tolist()))
     assert set(times.tolist()) == {MADE.timestamp()}
 
 
 @pytest.mark.parametrize(("users", "films"), [(12, 40), (90, 40)])
-def test_users_and_films_may_be_the_smaller_side(users: int, films: int, monkeypatch: pytest.MonkeyPatch) -> None:
-    told = audience(users)
-    monkeypatch.setattr(ease_model, "BLOCK", 100)
-    scores = dict(_top(EaseModel.fit(FILMS, told, MADE)))
-    monkeypatch.setattr(ease_model, "EXACT_SIDE", 5)  # and neither, by iteration
-    assert dict(_top(EaseModel.fit(FILMS, told, MADE))) == pytest.approx(scores, abs=1e-3)
+def test_all_decompositions_give_the_same_scores(users: int, films: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    data = audience(users)
+    monkeypatch.setattr(ease_model, "BLOCK_SIZE", 100)
+    scores = dict(_top(EaseModel.fit(FILMS, data, MADE)))
+    monkeypatch.setattr(ease_model, "MAX_EXACT_SIDE", 5)  # both exceed the limit: subspace iteration
+    assert dict(_top(EaseModel.fit(FILMS, data, MADE))) == pytest.approx(scores, abs=1e-3)
 
 
 def _top(model: EaseModel) -> list[tuple[int, float]]:
@@ -161,25 +161,25 @@ def _top(model: EaseModel) -> list[tuple[int, float]]:
     ),
     st.integers(0, 3),
 )
-def test_every_reason_is_one_without_which_the_score_is_lower(rows: list[tuple[int, int]], seed: int) -> None:
+def test_the_score_is_lower_without_any_of_its_reasons(rows: list[tuple[int, int]], seed: int) -> None:
     model = _models[seed]
     history = [(f"{movie:02}", half / 2) for movie, half in rows]
     profile = model.profile(history)
     known = [pair for pair in history if pair[0] in model.index]
-    found = model.top(profile, MADE)
-    shown = [number for number, _ in found][:12]
-    for (number, score), places in zip(found, model.reasons(profile, MADE, shown), strict=False):
-        assert len(places) <= 3
-        for place in places:
-            left = [pair for pair in known if pair != known[place]]
-            assert dict(model.top(model.profile(left), MADE))[number] < score
-            assert known[place][1] > 5
+    top = model.top(profile, MADE)
+    shown = [number for number, _ in top][:12]
+    for (number, score), positions in zip(top, model.reasons(profile, MADE, shown), strict=False):
+        assert len(positions) <= 3
+        for position in positions:
+            others = [pair for pair in known if pair != known[position]]
+            assert dict(model.top(model.profile(others), MADE))[number] < score
+            assert known[position][1] > 5
 
 
 _models = [EaseModel.fit(FILMS, audience(seed=seed), MADE) for seed in range(4)]
 
 
-def test_a_reason_that_matters_is_found() -> None:
+def test_a_contributing_rating_is_a_reason() -> None:
     model = _models[0]
     profile = model.profile([("01", 9.0), ("03", 9.0), ("00", 2.0)])
     (number, _), *_ = model.top(profile, MADE)
@@ -190,14 +190,14 @@ def test_a_reason_that_matters_is_found() -> None:
     assert model.reasons(profile, MADE, []) == []
 
 
-def test_films_of_later_years_and_rated_ones_are_left_out() -> None:
+def test_films_of_later_years_and_rated_films_are_excluded() -> None:
     model = _models[0]
     then = datetime(1990, 6, 1, tzinfo=UTC)
-    found = {number for number, _ in model.top(model.profile(HISTORY), then)}
-    assert found == set(range(21)) - {0, 2, 3, 5}
+    recommended = {number for number, _ in model.top(model.profile(HISTORY), then)}
+    assert recommended == set(range(21)) - {0, 2, 3, 5}
 
 
-def test_similar_films_share_what_is_said() -> None:
+def test_similar_films_have_the_similarities_that_are_stated() -> None:
     model = _models[0]
     for movie in (FILMS[0], Movie(id="new", title="New", year=1975, genres=("Drama", "Western"))):
         for number, _, kinds in model.similar(movie):
@@ -208,13 +208,13 @@ def test_similar_films_share_what_is_said() -> None:
     assert 0 not in {number for number, _, _ in model.similar(FILMS[0])}
 
 
-def test_the_best_come_by_score_then_by_number() -> None:
+def test_best_orders_by_score_then_by_index() -> None:
     scores = np.array([0.5, 2.0, 0.5 + 1e-9, -np.inf, 0.5, 1.0])
     assert best(scores, 4) == [(1, 2.0), (5, 1.0), (0, 0.5), (2, 0.5)]
     assert best(scores, 99)[-1] == (4, 0.5)
     assert best(np.full(3, -np.inf), 2) == []
 
 
-def test_columns_leave_out_films_that_are_not_there() -> None:
-    told = rating_columns([0, 1, 1], [0, 1, 2], [9, 8, 7], [1, 2, 3], ["02", "gone", "01"], FILMS)
-    assert (told.users.tolist(), told.movies.tolist(), told.ratings.tolist()) == ([0, 1], [2, 1], [9, 7])
+def test_ratings_of_unknown_films_are_dropped() -> None:
+    data = rating_columns([0, 1, 1], [0, 1, 2], [9, 8, 7], [1, 2, 3], ["02", "gone", "01"], FILMS)
+    assert (data.users.tolist(), data.movies.tolist(), data.ratings.tolist()) == ([0, 1], [2, 1], [9, 7])

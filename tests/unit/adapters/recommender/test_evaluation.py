@@ -1,4 +1,4 @@
-"""The evaluation of recommendations: metrics against values by hand, protocols, and files that don't do."""
+"""The evaluation of recommendations: metrics, protocols, and invalid files."""
 
 import math
 import random
@@ -20,7 +20,7 @@ from movie_core.errors import InvalidParameter
 HEADER = "userId,movieId,rating,timestamp\n"
 
 
-def test_ndcg_is_as_counted_by_hand() -> None:
+def test_ndcg_equals_manually_computed_values() -> None:
     first, third = 1.0, 1 / math.log2(4)
     assert ndcg([True], 1) == 1.0
     assert ndcg([True, False, True], 2) == pytest.approx((first + third) / (1 + 1 / math.log2(3)))
@@ -32,15 +32,15 @@ def test_ndcg_is_as_counted_by_hand() -> None:
     assert ndcg([True] * 20, 500) == pytest.approx(1.0)
 
 
-def test_recall_is_of_what_twenty_places_can_hold() -> None:
+def test_recall_is_relative_to_twenty_positions() -> None:
     assert recall([True, False, True], 4) == 0.5
     assert recall([True] * 20, 100) == 1.0
     assert recall([False] * 19 + [True], 40) == 0.05
     assert recall([], 3) == 0.0
 
 
-def camps(users: int = 120, movies: int = 60, rated: int = 20) -> str:
-    """Half of the users like one half of the movies, the others the other half."""
+def two_groups(users: int = 120, movies: int = 60, rated: int = 20) -> str:
+    """Half of the users like one half of the movies, and the others the other half."""
     rnd = random.Random(3)
     lines = []
     for user in range(users):
@@ -56,11 +56,11 @@ def written(folder: Path, text: str) -> Path:
     return path
 
 
-def test_taste_beats_popularity_where_there_is_taste(tmp_path: Path) -> None:
+def test_the_model_beats_popularity_if_preferences_differ(tmp_path: Path) -> None:
     steps: list[tuple[str, float]] = []
-    found = evaluate(written(tmp_path, camps()), lambda step, part: steps.append((step, part)))
-    assert (found.ratings, found.users, found.movies, found.skipped) == (2400, 120, 60, 0)
-    rows = {(row.protocol, row.method): row for row in found.rows}
+    evaluation = evaluate(written(tmp_path, two_groups()), lambda step, part: steps.append((step, part)))
+    assert (evaluation.ratings, evaluation.users, evaluation.movies, evaluation.skipped) == (2400, 120, 60, 0)
+    rows = {(row.protocol, row.method): row for row in evaluation.rows}
     assert {protocol for protocol, _ in rows} == set(PROTOCOLS)
     for protocol, users in zip(PROTOCOLS, (120, 24, 24), strict=True):
         ours, popular = rows[protocol, "ours"], rows[protocol, "most popular"]
@@ -76,8 +76,8 @@ def test_taste_beats_popularity_where_there_is_taste(tmp_path: Path) -> None:
     assert (parts[0], parts[-1]) == (0.0, 1.0)
 
 
-def test_the_same_file_gives_the_same_figures_in_any_order_of_rows(tmp_path: Path) -> None:
-    text = camps(users=60)
+def test_results_do_not_depend_on_the_order_of_rows(tmp_path: Path) -> None:
+    text = two_groups(users=60)
     lines = text.splitlines(keepends=True)[1:]
     random.Random(1).shuffle(lines)
 
@@ -88,47 +88,47 @@ def test_the_same_file_gives_the_same_figures_in_any_order_of_rows(tmp_path: Pat
     assert figures(text) == figures(HEADER + "".join(lines))
 
 
-def test_more_users_than_are_asked_about_are_drawn_from(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_many_users_are_sampled(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(recommender_evaluation, "MAX_USERS", 30)
-    assert {row.users for row in evaluate(written(tmp_path, camps())).rows} <= {30, 24, 23, 22, 21, 20}
+    assert {row.users for row in evaluate(written(tmp_path, two_groups())).rows} <= {30, 24, 23, 22, 21, 20}
 
 
-def test_too_little_is_said_to_be(tmp_path: Path) -> None:
+def test_too_few_ratings_are_rejected(tmp_path: Path) -> None:
     with pytest.raises(TooFewRatings, match=f"users with 10 ratings or more: 49, needed: {MIN_USERS}"):
-        evaluate(written(tmp_path, camps(users=49)))
+        evaluate(written(tmp_path, two_groups(users=49)))
     with pytest.raises(TooFewRatings, match="more: 0,"):
-        evaluate(written(tmp_path, camps(rated=9)))
+        evaluate(written(tmp_path, two_groups(rated=9)))
     with pytest.raises(TooFewRatings, match="more: 0,"):
         evaluate(written(tmp_path, HEADER))
 
 
 @pytest.mark.parametrize("text", ["", "a,b,c\n1,2,3\n", "userId;movieId;rating;timestamp\n"])
-def test_a_file_of_another_form_is_refused(tmp_path: Path, text: str) -> None:
-    with pytest.raises(InvalidParameter, match="needs the columns"):
+def test_a_file_without_the_columns_is_rejected(tmp_path: Path, text: str) -> None:
+    with pytest.raises(InvalidParameter, match="must have the columns"):
         evaluate(written(tmp_path, text))
 
 
-def test_a_file_that_cannot_be_read_is_refused(tmp_path: Path) -> None:
-    with pytest.raises(InvalidParameter, match="can't be read"):
+def test_an_unreadable_file_is_rejected(tmp_path: Path) -> None:
+    with pytest.raises(InvalidParameter, match="cannot be read"):
         evaluate(tmp_path / "nothing.csv")
     (tmp_path / "ratings.csv").write_bytes(HEADER.encode() + b"\xff\xfe,1,2,3\n")
-    with pytest.raises(InvalidParameter, match="can't be read"):
+    with pytest.raises(InvalidParameter, match="cannot be read"):
         evaluate(tmp_path / "ratings.csv")
 
 
-def test_rows_that_cannot_be_read_are_counted(tmp_path: Path) -> None:
+def test_invalid_rows_are_counted(tmp_path: Path) -> None:
     bad = "1,2,x,5\n1,2,7,5\n1,2,nan,5\n,2,3,5\n1,2,3,1e300\n1\n"
-    assert evaluate(written(tmp_path, camps() + bad)).skipped == 6
+    assert evaluate(written(tmp_path, two_groups() + bad)).skipped == 6
 
 
-def test_years_and_genres_come_from_a_file_beside(tmp_path: Path) -> None:
-    path = written(tmp_path, camps())
+def test_years_and_genres_are_read_from_movies_csv(tmp_path: Path) -> None:
+    path = written(tmp_path, two_groups())
     without = {row.protocol: row for row in evaluate(path).rows if row.method == "ours"}
-    # The requests are of 2001: one half of the films is not out yet then.
+    # The requests are of 2001, when half of the films is not released yet.
     rows = [
         f'{n},"Film, no. {n} ({1990 if n < 30 else 2010})",{"Drama" if n % 2 else "Comedy|War"}\n' for n in range(60)
     ]
     (tmp_path / "movies.csv").write_text("movieId,title,genres\n" + "".join(rows), encoding="utf-8")
-    beside = {row.protocol: row for row in evaluate(path).rows if row.method == "ours"}
+    with_years = {row.protocol: row for row in evaluate(path).rows if row.method == "ours"}
     for protocol in PROTOCOLS:
-        assert beside[protocol].coverage <= 0.5 < without[protocol].coverage
+        assert with_years[protocol].coverage <= 0.5 < without[protocol].coverage

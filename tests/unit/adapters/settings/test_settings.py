@@ -1,8 +1,11 @@
+"""Parsing, defaults and checks of settings."""
+
 from pathlib import Path
 
 import pytest
 
-from movie_adapters.settings.settings import SettingError, Settings, redact_url, reference
+from movie_adapters.settings.parsers import redact_url
+from movie_adapters.settings.settings import SettingError, Settings, reference
 from movie_core.quotas import Rate
 
 
@@ -10,7 +13,7 @@ def load(**environ: str) -> Settings:
     return Settings.load(environ, dotenv=None)
 
 
-def test_the_defaults_serve_on_one_laptop() -> None:
+def test_the_defaults_are_for_one_local_process() -> None:
     settings = load()
     assert (settings.source, settings.public_url, settings.public_search) == (
         "catalogue",
@@ -32,11 +35,11 @@ def test_a_source_url_selects_the_third_party() -> None:
     assert 404 not in load(MOVIE_SOURCE="tmdb", MOVIE_SOURCE_TOKEN="t").source_retry_status
 
 
-def test_the_served_port_stands_in_links() -> None:
+def test_the_default_public_url_has_the_served_port() -> None:
     assert Settings.load({}, dotenv=None, port=9001).public_url == "http://127.0.0.1:9001"
 
 
-def test_the_environment_wins_over_the_file_and_empty_means_unset(tmp_path: Path) -> None:
+def test_the_environment_overrides_the_file_and_empty_means_unset(tmp_path: Path) -> None:
     file = tmp_path / ".env"
     file.write_text("MOVIE_SOURCE_DEADLINE=5s\nMOVIE_SOURCE_TIMEOUT=1s\nMOVIE_DATA_DIR=\n")
     settings = Settings.load({"MOVIE_SOURCE_TIMEOUT": "2s", "MOVIE_PUBLIC_URL": ""}, dotenv=file)
@@ -62,7 +65,7 @@ def test_the_environment_wins_over_the_file_and_empty_means_unset(tmp_path: Path
         ("MOVIE_SOURCE_URL", "http://user:secret@x.test"),
         ("MOVIE_PUBLIC_URL", "http://x.test:99999999"),
         ("MOVIE_METRICS_TOKEN", "short"),
-        ("MOVIE_METRICS_TOKEN", "with blanks in between"),
+        ("MOVIE_METRICS_TOKEN", "with spaces in between"),
         ("MOVIE_METRICS_LISTEN", "9101"),
         ("MOVIE_METRICS_LISTEN", "0.0.0.0:0"),
         ("MOVIE_METRICS_LISTEN", "0.0.0.0:65536"),
@@ -110,7 +113,7 @@ def test_the_environment_wins_over_the_file_and_empty_means_unset(tmp_path: Path
         ("MOVIE_TRUSTED_PROXIES", "10.0.0.1/8"),
     ],
 )
-def test_a_value_that_cant_be_read_is_named_but_not_repeated(name: str, value: str) -> None:
+def test_an_invalid_value_is_rejected_with_its_name_and_without_the_value(name: str, value: str) -> None:
     with pytest.raises(SettingError) as error:
         load(**{name: value})
     assert str(error.value).startswith(f"{name}: ")
@@ -133,23 +136,26 @@ def test_a_value_that_cant_be_read_is_named_but_not_repeated(name: str, value: s
         ("MOVIE_SOURCE_URL", "http://source_1:9000/v1;x=%C3%A4/"),
     ],
 )
-def test_what_looks_odd_but_can_be_read_is_taken(name: str, value: str) -> None:
+def test_unusual_but_valid_values_are_accepted(name: str, value: str) -> None:
     load(**{name: value})
 
 
-def test_a_file_that_cant_be_read_is_told_with_the_line(tmp_path: Path) -> None:
+def test_a_malformed_file_is_rejected_with_its_line_number(tmp_path: Path) -> None:
     file = tmp_path / ".env"
-    for content, told in ((b"MOVIE_ENV=local\nMOVIE_SECRET_KEY='unshut\n", ", line 2: "), (b"MOVIE_ENV=\xff", "UTF-8")):
+    for content, expected in (
+        (b"MOVIE_ENV=local\nMOVIE_SECRET_KEY='unshut\n", ", line 2: "),
+        (b"MOVIE_ENV=\xff", "UTF-8"),
+    ):
         file.write_bytes(content)
         with pytest.raises(SettingError) as error:
             Settings.load({}, dotenv=file)
         assert str(error.value).startswith(str(file))
-        assert told in str(error.value)
+        assert expected in str(error.value)
         assert "unshut" not in str(error.value)
 
 
-def test_other_variables_hinder_nobody() -> None:
-    """Kubernetes sets such ones beside a service that is called movie-api, and a later version's may still be there."""
+def test_other_variables_are_ignored() -> None:
+    """Kubernetes sets `MOVIE_API_PORT` for a service named movie-api; variables of a later version may remain set."""
     assert load(MOVIE_API_PORT="tcp://10.0.0.1:80", MOVIE_NOT_YET="?") == load()
 
 
@@ -160,7 +166,7 @@ def test_other_variables_hinder_nobody() -> None:
         ("MOVIE_SOURCE_TOKEN", {"MOVIE_SOURCE": "tmdb"}),
     ],
 )
-def test_a_source_without_what_it_needs_is_refused(name: str, environ: dict[str, str]) -> None:
+def test_a_source_without_its_required_settings_is_rejected(name: str, environ: dict[str, str]) -> None:
     with pytest.raises(SettingError, match=name):
         load(**environ)
 
@@ -175,7 +181,7 @@ PRODUCTION = {
 }
 
 
-def test_production_starts_with_safe_settings() -> None:
+def test_production_accepts_safe_settings() -> None:
     settings = load(**PRODUCTION)
     assert settings.allowed_hosts == ("movies.example.com",)
     assert settings.log_format == "json"
@@ -198,21 +204,21 @@ def test_production_starts_with_safe_settings() -> None:
         ("MOVIE_CORS_ORIGINS", "https://a.test,*"),
     ],
 )
-def test_production_refuses_what_is_unsafe(name: str, value: str) -> None:
+def test_production_rejects_unsafe_settings(name: str, value: str) -> None:
     with pytest.raises(SettingError, match=name):
         load(**(PRODUCTION | {name: value}))
 
 
-def test_production_sends_no_token_over_plain_http() -> None:
-    given = PRODUCTION | {"MOVIE_SOURCE_TOKEN": "canary", "MOVIE_SOURCE_URL": "http://third-party.example.com"}
+def test_production_rejects_a_source_token_with_a_plain_http_url() -> None:
+    environ = PRODUCTION | {"MOVIE_SOURCE_TOKEN": "canary", "MOVIE_SOURCE_URL": "http://third-party.example.com"}
     with pytest.raises(SettingError, match="MOVIE_SOURCE_URL"):
-        load(**given)
-    load(**given | {"MOVIE_SOURCE_URL": "https://third-party.example.com"})
-    load(**{name: value for name, value in given.items() if name != "MOVIE_SOURCE_TOKEN"})
+        load(**environ)
+    load(**environ | {"MOVIE_SOURCE_URL": "https://third-party.example.com"})
+    load(**{name: value for name, value in environ.items() if name != "MOVIE_SOURCE_TOKEN"})
 
 
-def test_durations_are_shown_as_they_can_be_given() -> None:
-    given = {
+def test_durations_are_shown_in_the_form_that_is_accepted() -> None:
+    environ = {
         "MOVIE_EVENTS_KEEP": "90d",
         "MOVIE_CACHE_STALE": "36h",
         "MOVIE_CACHE_FRESH": "10m",
@@ -220,9 +226,9 @@ def test_durations_are_shown_as_they_can_be_given() -> None:
         "MOVIE_SOURCE_TIMEOUT": "700ms",
         "MOVIE_LINK_TTL": "1.5ms",
     }
-    shown = {name: value for name, value, _ in load(**given).explain()}
-    assert {name: shown[name] for name in given} == given
-    assert load(**{name: shown[name] for name in given}) == load(**given)
+    shown = {name: value for name, value, _ in load(**environ).explain()}
+    assert {name: shown[name] for name in environ} == environ
+    assert load(**{name: shown[name] for name in environ}) == load(**environ)
 
 
 @pytest.mark.parametrize(
@@ -252,7 +258,7 @@ def test_a_password_in_a_url_is_not_shown(url: str, shown: str) -> None:
 
 
 @pytest.mark.parametrize("text", ["0", "-1", "off", "1e3", "٣", "1000000", ""])
-def test_the_number_of_connections_is_a_number(text: str) -> None:
+def test_the_number_of_connections_must_be_a_positive_number(text: str) -> None:
     if text:
         with pytest.raises(SettingError, match="MOVIE_CONNECTIONS_PER_NETWORK"):
             load(MOVIE_CONNECTIONS_PER_NETWORK=text)
@@ -263,7 +269,7 @@ def test_the_number_of_connections_is_a_number(text: str) -> None:
 @pytest.mark.parametrize(
     "text", ["security@example.com", "http://example.com", "mailto:a", "https://a b", "https://a\nb"]
 )
-def test_a_security_contact_is_a_url(text: str) -> None:
+def test_a_security_contact_must_be_a_url(text: str) -> None:
     with pytest.raises(SettingError, match="MOVIE_SECURITY_CONTACT"):
         load(MOVIE_SECURITY_CONTACT=text)
 

@@ -1,4 +1,4 @@
-"""The loops of a process that has no worker beside it, in a time of its own: nothing here waits for real."""
+"""Background work of a process without a worker, in virtual time."""
 
 import asyncio
 import logging
@@ -8,8 +8,10 @@ from typing import TypeVar
 import pytest
 from tests.support.skipping_loop import SkippingLoop
 
-from movie_adapters.wiring.background import FINISH_SECONDS, EventNotifier, keep_delivering, keep_up, run_in_process
+from movie_adapters.wiring.background import FINISH_SECONDS, RETRY_INTERVAL, keep_delivering, run_in_process
+from movie_adapters.wiring.event_notifier import EventNotifier
 from movie_core.errors import StoreUnavailable
+from movie_core.periodic import run_periodically
 
 T = TypeVar("T")
 
@@ -26,16 +28,16 @@ def now() -> float:
     return round(asyncio.get_running_loop().time(), 3)
 
 
-class Room:
-    """A mail room that notes when it was asked to deliver."""
+class Dispatcher:
+    """An `OutboxDispatcher` that records the times of its calls."""
 
     def __init__(self) -> None:
-        self.asked: list[float] = []
+        self.calls: list[float] = []
         self.failure: Exception | None = None
         self.work: Callable[[Callable[[], bool]], Awaitable[None]] | None = None
 
     async def deliver_due(self, is_stopping: Callable[[], bool] = lambda: False) -> int:
-        self.asked.append(now())
+        self.calls.append(now())
         if self.failure is not None:
             raise self.failure
         if self.work is not None:
@@ -44,7 +46,7 @@ class Room:
 
 
 class Work:
-    """Upkeep that notes when it was done."""
+    """Maintenance that records the times of its calls."""
 
     def __init__(self) -> None:
         self.purged: list[float] = []
@@ -68,8 +70,8 @@ async def stop(task: "asyncio.Task[None]") -> None:
         await task
 
 
-def test_mail_is_delivered_at_start_when_rung_and_every_five_seconds() -> None:
-    dispatcher, notifier = Room(), EventNotifier()
+def test_email_is_delivered_at_start_when_notified_and_every_five_seconds() -> None:
+    dispatcher, notifier = Dispatcher(), EventNotifier()
 
     async def work() -> None:
         task = asyncio.create_task(keep_delivering(dispatcher, notifier))
@@ -80,11 +82,11 @@ def test_mail_is_delivered_at_start_when_rung_and_every_five_seconds() -> None:
         await stop(task)
 
     run(work())
-    assert dispatcher.asked == [0, 5, 10, 11, 16]
+    assert dispatcher.calls == [0, 5, 10, 11, 16]
 
 
-def test_a_ring_during_a_delivery_is_followed_by_another_one() -> None:
-    dispatcher, notifier = Room(), EventNotifier()
+def test_a_notification_during_a_delivery_starts_another_one() -> None:
+    dispatcher, notifier = Dispatcher(), EventNotifier()
 
     async def slow(_is_stopping: Callable[[], bool]) -> None:
         await asyncio.sleep(2)
@@ -98,12 +100,12 @@ def test_a_ring_during_a_delivery_is_followed_by_another_one() -> None:
         await stop(task)
 
     run(work())
-    assert dispatcher.asked == [0, 2]
+    assert dispatcher.calls == [0, 2]
 
 
 @pytest.mark.parametrize("failure", [StoreUnavailable("gone"), RuntimeError("a bug")])
-def test_delivery_goes_on_after_an_error(failure: Exception) -> None:
-    dispatcher = Room()
+def test_delivery_continues_after_an_error(failure: Exception) -> None:
+    dispatcher = Dispatcher()
 
     async def work() -> None:
         dispatcher.failure = failure
@@ -112,11 +114,11 @@ def test_delivery_goes_on_after_an_error(failure: Exception) -> None:
         await stop(task)
 
     run(work())
-    assert dispatcher.asked == [0, 5, 10]
+    assert dispatcher.calls == [0, 5, 10]
 
 
-def test_a_database_that_is_away_is_told_once_each_time(caplog: pytest.LogCaptureFixture) -> None:
-    dispatcher = Room()
+def test_each_outage_of_the_database_is_logged_once(caplog: pytest.LogCaptureFixture) -> None:
+    dispatcher = Dispatcher()
 
     async def work() -> None:
         task = asyncio.create_task(keep_delivering(dispatcher, EventNotifier()))
@@ -128,12 +130,12 @@ def test_a_database_that_is_away_is_told_once_each_time(caplog: pytest.LogCaptur
     with caplog.at_level(logging.WARNING, "movie_adapters.wiring.background"):
         run(work())
     assert [record.message for record in caplog.records] == [
-        "no mail can be delivered until the database is back: gone"
+        "database unavailable, email delivery is suspended: gone"
     ] * 2
 
 
-def test_cancelled_it_finishes_the_mail_in_hand() -> None:
-    dispatcher, finished = Room(), []
+def test_an_email_in_progress_is_finished_after_a_cancellation() -> None:
+    dispatcher, finished = Dispatcher(), []
 
     async def send(is_stopping: Callable[[], bool]) -> None:
         await asyncio.sleep(2)
@@ -150,8 +152,8 @@ def test_cancelled_it_finishes_the_mail_in_hand() -> None:
     assert finished == [(2, True)]
 
 
-def test_a_mail_that_hangs_does_not_hold_up_the_end() -> None:
-    dispatcher = Room()
+def test_a_hanging_email_does_not_delay_shutdown_beyond_its_limit() -> None:
+    dispatcher = Dispatcher()
 
     async def hang(_is_stopping: Callable[[], bool]) -> None:
         await asyncio.sleep(1000)
@@ -166,10 +168,10 @@ def test_a_mail_that_hangs_does_not_hold_up_the_end() -> None:
     assert run(work()) == 1 + FINISH_SECONDS
 
 
-def test_a_cancellation_that_comes_with_a_ring_is_not_lost() -> None:
+def test_a_cancellation_that_coincides_with_a_notification_is_not_lost() -> None:
     async def work() -> None:
         notifier = EventNotifier()
-        task = asyncio.create_task(keep_delivering(Room(), notifier))
+        task = asyncio.create_task(keep_delivering(Dispatcher(), notifier))
         await asyncio.sleep(1)
         await notifier.notify()
         await stop(task)
@@ -177,41 +179,41 @@ def test_a_cancellation_that_comes_with_a_ring_is_not_lost() -> None:
     run(work())
 
 
-def test_upkeep_is_done_at_once_and_regularly() -> None:
-    upkeep = Work()
+def test_maintenance_runs_at_start_and_periodically() -> None:
+    maintenance = Work()
 
     async def work() -> None:
-        task = asyncio.create_task(keep_up(upkeep.purge, 3600))
+        task = asyncio.create_task(run_periodically(maintenance.purge, 3600, retry_interval=RETRY_INTERVAL))
         await asyncio.sleep(2 * 3600 + 1)
         await stop(task)
 
     run(work())
-    assert upkeep.purged == [0, 3600, 7200]
+    assert maintenance.purged == [0, 3600, 7200]
 
 
-@pytest.mark.parametrize(("failure", "again"), [(StoreUnavailable("gone"), 60), (RuntimeError("a bug"), 3600)])
-def test_upkeep_that_met_no_store_is_tried_again_after_a_minute(failure: Exception, again: int) -> None:
-    upkeep = Work()
+@pytest.mark.parametrize(("failure", "interval"), [(StoreUnavailable("gone"), 60), (RuntimeError("a bug"), 3600)])
+def test_maintenance_is_retried_after_a_minute_if_the_store_is_unavailable(failure: Exception, interval: int) -> None:
+    maintenance = Work()
 
     async def work() -> None:
-        upkeep.failure = failure
-        task = asyncio.create_task(keep_up(upkeep.purge, 3600))
-        await asyncio.sleep(again + 1)
-        upkeep.failure = None
+        maintenance.failure = failure
+        task = asyncio.create_task(run_periodically(maintenance.purge, 3600, retry_interval=RETRY_INTERVAL))
+        await asyncio.sleep(interval + 1)
+        maintenance.failure = None
         await asyncio.sleep(3600)
         await stop(task)
 
     run(work())
-    assert upkeep.purged == [0, again, 2 * again]
+    assert maintenance.purged == [0, interval, 2 * interval]
 
 
-def test_all_loops_run_and_end_together() -> None:
-    dispatcher, upkeep = Room(), Work()
+def test_delivery_and_maintenance_run_and_end_together() -> None:
+    dispatcher, maintenance = Dispatcher(), Work()
 
     async def work() -> None:
-        task = asyncio.create_task(run_in_process(dispatcher, upkeep.purge, upkeep.train, EventNotifier()))
+        task = asyncio.create_task(run_in_process(dispatcher, maintenance.purge, maintenance.train, EventNotifier()))
         await asyncio.sleep(601)
         await stop(task)
 
     run(work())
-    assert (dispatcher.asked[0], upkeep.purged, upkeep.trained) == (0, [0], [0, 600])
+    assert (dispatcher.calls[0], maintenance.purged, maintenance.trained) == (0, [0], [0, 600])

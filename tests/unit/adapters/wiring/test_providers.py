@@ -1,14 +1,15 @@
-"""Which Redis is used for what."""
+"""Selection of Redis clients by the settings."""
 
 from pathlib import Path
 
 from movie_adapters.settings.settings import Settings
-from movie_adapters.wiring.providers import SharedRedis, create_container
+from movie_adapters.wiring.connections import SharedRedis
+from movie_adapters.wiring.providers import create_container
 from movie_core.operations.health import Readiness
 
 
 async def shared(**environ: str) -> tuple[SharedRedis, list[str]]:
-    """What is shared, and the parts that are looked at."""
+    """The Redis clients, and the names of the dependencies that the readiness probe checks."""
     container = create_container(Settings.load(environ, dotenv=None))
     try:
         return await container.get(SharedRedis), [
@@ -18,30 +19,30 @@ async def shared(**environ: str) -> tuple[SharedRedis, list[str]]:
         await container.close()
 
 
-async def test_without_redis_nothing_is_shared(tmp_path: Path) -> None:
-    redis, parts = await shared(MOVIE_DATA_DIR=str(tmp_path))
-    assert (redis.link, redis.entries()) == (None, None)
-    assert parts == ["database"]
+async def test_without_a_redis_url_there_is_no_client(tmp_path: Path) -> None:
+    redis, names = await shared(MOVIE_DATA_DIR=str(tmp_path))
+    assert (redis.client, redis.entries()) == (None, None)
+    assert names == ["database"]
 
 
-async def test_one_redis_is_reached_over_one_link(tmp_path: Path) -> None:
-    redis, parts = await shared(MOVIE_DATA_DIR=str(tmp_path), MOVIE_REDIS_URL=f"unix://{tmp_path}/nobody")
-    assert redis.link is redis.cache is not None
-    assert parts == ["database", "redis"]
+async def test_one_redis_has_one_client(tmp_path: Path) -> None:
+    redis, names = await shared(MOVIE_DATA_DIR=str(tmp_path), MOVIE_REDIS_URL=f"unix://{tmp_path}/absent")
+    assert redis.client is redis.cache_client is not None
+    assert names == ["database", "redis"]
 
 
-async def test_answers_go_to_the_redis_that_may_forget(tmp_path: Path) -> None:
-    redis, parts = await shared(
+async def test_the_cache_redis_has_a_client_of_its_own(tmp_path: Path) -> None:
+    redis, names = await shared(
         MOVIE_DATA_DIR=str(tmp_path),
-        MOVIE_REDIS_URL=f"unix://{tmp_path}/nobody",
-        MOVIE_CACHE_REDIS_URL=f"unix://{tmp_path}/forgets",
+        MOVIE_REDIS_URL=f"unix://{tmp_path}/absent",
+        MOVIE_CACHE_REDIS_URL=f"unix://{tmp_path}/cache",
     )
-    assert redis.link is not redis.cache
+    assert redis.client is not redis.cache_client
     assert redis.entries() is not None
-    assert parts == ["database", "redis", "cache"]
+    assert names == ["database", "redis", "cache"]
 
 
-async def test_the_redis_that_may_forget_is_no_broker(tmp_path: Path) -> None:
-    redis, _ = await shared(MOVIE_DATA_DIR=str(tmp_path), MOVIE_CACHE_REDIS_URL=f"unix://{tmp_path}/forgets")
-    assert redis.link is None
+async def test_the_cache_redis_alone_is_not_the_broker(tmp_path: Path) -> None:
+    redis, _ = await shared(MOVIE_DATA_DIR=str(tmp_path), MOVIE_CACHE_REDIS_URL=f"unix://{tmp_path}/cache")
+    assert redis.client is None
     assert redis.entries() is not None

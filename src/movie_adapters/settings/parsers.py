@@ -1,0 +1,230 @@
+"""Parsers of setting values.
+
+Each takes the text of a setting and returns its value, or raises `ValueError` with the expected form. The message never
+contains the text, which may be a secret.
+"""
+
+import ipaddress
+import re
+from collections.abc import Callable, Sequence
+from urllib.parse import parse_qsl, urlsplit
+
+from movie_adapters.smtp_url import parse_smtp_url
+from movie_core.accounts.keyring import MIN_SECRET
+from movie_core.search.retry_policy import StatusSet
+
+_BYTES = re.compile(r"([1-9][0-9]{0,12})(KiB|MiB|GiB|TiB)", re.ASCII)
+_UNITS = {"KiB": 1 << 10, "MiB": 1 << 20, "GiB": 1 << 30, "TiB": 1 << 40}
+_MILLISECONDS = {"ms": 1, "s": 1000, "m": 60_000, "h": 3_600_000, "d": 86_400_000}
+_DURATION = re.compile(r"([0-9]+(?:\.[0-9]+)?)(ms|s|m|h|d)", re.ASCII)
+_HOST = re.compile(r"\*|\[[0-9a-f:]+\]|[a-z0-9]([a-z0-9.-]*[a-z0-9])?", re.ASCII)
+_URL_CHARACTERS = re.compile(r"[!#-;=?-\[\]_a-z~]+", re.ASCII)
+_DATABASE_OPTIONS = (
+    "host", "port", "user", "password", "passfile", "ssl", "target_session_attrs", "prepared_statement_cache_size"
+)  # fmt: skip
+_REDIS_OPTIONS = (
+    "db", "username", "password", "ssl_ca_certs", "ssl_cert_reqs", "ssl_certfile", "ssl_keyfile", "ssl_check_hostname"
+)  # fmt: skip
+# A password may contain any character, also without percent-encoding: before the host it ends at the last @.
+_PASSWORD_OPTION = re.compile(r"(?<=[?&]password=).*?(?=&\w+=|$)", re.DOTALL)
+_PASSWORD_BEFORE_HOST = re.compile(r"(?<=://)([^:]*):.*(?=@)", re.DOTALL)
+_REDIS_PREFIX = re.compile(r"[A-Za-z0-9._-]{1,64}", re.ASCII)
+
+
+def redact_url(url: str) -> str:
+    """Replace the passwords in a URL by `***`."""
+    # One password may contain text that looks like the other, so nothing of the URL can be shown.
+    if _PASSWORD_OPTION.search(url) and _PASSWORD_BEFORE_HOST.search(url):
+        return f"{url.partition('://')[0]}://***"
+    return _PASSWORD_BEFORE_HOST.sub(r"\1:***", _PASSWORD_OPTION.sub("***", url))
+
+
+def choice(*values: str) -> Callable[[str], str]:
+    def parse(text: str) -> str:
+        if text not in values:
+            raise ValueError(f"must be one of {', '.join(values)}")
+        return text
+
+    return parse
+
+
+def boolean(text: str) -> bool:
+    values = {"true": True, "on": True, "yes": True, "1": True, "false": False, "off": False, "no": False, "0": False}
+    try:
+        return values[text.lower()]
+    except KeyError:
+        raise ValueError("must be on or off, or true or false") from None
+
+
+def duration(text: str) -> float:
+    match = _DURATION.fullmatch(text)
+    seconds = float(match[1]) * _MILLISECONDS[match[2]] / 1000 if match else 0.0
+    if not 0.001 <= seconds <= 366 * 86400:
+        raise ValueError("must be a duration such as 700ms, 3s, 10m, 24h or 5d, from 1ms to 366d")
+    return seconds
+
+
+def format_duration(seconds: float) -> str:
+    """The inverse of `duration`, in the largest unit that gives a whole number."""
+    milliseconds = round(seconds * 1000, 3)
+    for unit, factor in reversed(_MILLISECONDS.items()):
+        if milliseconds % factor == 0:
+            return f"{milliseconds // factor:.0f}{unit}"
+    return f"{milliseconds:g}ms"
+
+
+class Size(int):
+    """A number of bytes, shown with its unit."""
+
+    def __str__(self) -> str:
+        unit, factor = next(pair for pair in reversed(_UNITS.items()) if self % pair[1] == 0)
+        return f"{self // factor}{unit}"
+
+
+def size(text: str) -> Size:
+    match = _BYTES.fullmatch(text)
+    value = Size(int(match[1]) * _UNITS[match[2]] if match else 0)
+    if not 1 << 20 <= value <= 1 << 40:
+        raise ValueError("must be a size such as 64MiB, from 1MiB to 1TiB")
+    return value
+
+
+def statuses(text: str) -> StatusSet:
+    try:
+        return StatusSet.parse(text)
+    except ValueError:
+        raise ValueError("must be a list of HTTP statuses such as 400-409,425,429,5xx") from None
+
+
+def web_url(text: str) -> str:
+    try:
+        parts = urlsplit(text)
+        parts.port  # noqa: B018  (reading it checks it)
+    except ValueError:
+        parts = urlsplit("")
+    is_absolute = parts.scheme in ("http", "https") and parts.hostname and _URL_CHARACTERS.fullmatch(text)
+    if not is_absolute or parts.query or parts.fragment or parts.username:
+        raise ValueError("must be an absolute http or https URL without user, query and fragment")
+    return text.rstrip("/")
+
+
+def database_url(text: str) -> str:
+    if not re.match(r"(sqlite\+aiosqlite:///[^?]+$|postgresql\+asyncpg://.)", text):
+        raise ValueError("must begin with sqlite+aiosqlite:/// and a file, or with postgresql+asyncpg://")
+    if text.startswith("postgresql"):
+        before, at, server = text.partition("@")
+        options = _check_server(f"//{server if at else before.partition('//')[2]}", _DATABASE_OPTIONS)
+        for name in ("port", "prepared_statement_cache_size"):
+            if not re.fullmatch(r"[0-9]{1,9}", options.get(name, "0")):
+                raise ValueError(f"must have a number as its option {name}")
+    return text
+
+
+def redis_url(text: str) -> str:
+    if not re.match(r"(rediss?|unix)://.", text):
+        raise ValueError("must begin with redis://, rediss:// or unix://")
+    number = _check_server(text, _REDIS_OPTIONS).get("db", "")
+    path = "" if text.startswith("unix") else urlsplit(text).path
+    if not re.fullmatch(r"[0-9]*/?[0-9]*", number + path):
+        raise ValueError("must have the number of a database, as redis://127.0.0.1:6379/0 or unix:///socket?db=0")
+    return text
+
+
+def _check_server(url: str, options: Sequence[str]) -> dict[str, str]:
+    """Return the options in a URL; raises `ValueError` for options that are not in `options`."""
+    try:
+        parts = urlsplit(url)
+        parts.port  # noqa: B018  (reading it checks it)
+    except ValueError:
+        raise ValueError(
+            "must have a port from 0 to 65535, and special characters in a password percent-encoded, such as %2F"
+        ) from None
+    present = dict(parse_qsl(parts.query, keep_blank_values=True))
+    if not set(present) <= set(options):
+        raise ValueError(f"may only have these options: {', '.join(options)}")
+    return present
+
+
+def redis_prefix(text: str) -> str:
+    if not _REDIS_PREFIX.fullmatch(text):
+        raise ValueError("must be 1 to 64 letters, digits, dots, underscores or hyphens")
+    return text
+
+
+def contact_url(text: str) -> str:
+    if not re.fullmatch(r"(?:mailto:[^\s@]+@[^\s@]+|https://[!-~]+)", text):
+        raise ValueError("must be a URL that begins with https:// or mailto:")
+    return text
+
+
+def list_of(item: Callable[[str], str]) -> Callable[[str], tuple[str, ...]]:
+    def parse(text: str) -> tuple[str, ...]:
+        return tuple(item(value.strip()) for value in text.split(",") if value.strip())
+
+    return parse
+
+
+def host(text: str) -> str:
+    if not _HOST.fullmatch(text.lower()):
+        raise ValueError("must be host names without scheme and port, separated by commas")
+    return text.lower()
+
+
+def origin(text: str) -> str:
+    try:
+        is_origin = text == "*" or (web_url(text) == text and not urlsplit(text).path)
+    except ValueError:
+        is_origin = False
+    if not is_origin:
+        raise ValueError("must be origins such as https://app.example.com, separated by commas")
+    return text
+
+
+def network(text: str) -> str:
+    try:
+        return str(ipaddress.ip_network(text))
+    except ValueError:
+        raise ValueError("must be addresses or networks such as 10.0.0.0/8, separated by commas") from None
+
+
+def secrets(text: str) -> tuple[str, ...]:
+    values = tuple(value.strip() for value in text.split(","))
+    if min(len(value.encode()) for value in values) < MIN_SECRET:
+        raise ValueError(f"must have at least {MIN_SECRET} bytes; with several values, each of them")
+    return values
+
+
+def smtp_url(text: str) -> str:
+    parse_smtp_url(text)
+    return text
+
+
+def bind_address(text: str) -> str:
+    match = re.fullmatch(r"(\[[0-9a-f:]+\]|[a-z0-9.-]+):([0-9]{1,5})", text, re.ASCII)
+    if match is None or not 1 <= int(match[2]) <= 65_535:
+        raise ValueError("must be an address and a port such as 127.0.0.1:9101 or 0.0.0.0:9101")
+    return text
+
+
+def token(text: str) -> str:
+    if not re.fullmatch(r"[!-~]{16,256}", text):
+        raise ValueError("must be 16 to 256 printable ASCII characters without spaces")
+    return text
+
+
+def email_address(text: str) -> str:
+    if not re.fullmatch(r"[^@\s<>\"(),:;]+@[A-Za-z0-9-]+(\.[A-Za-z0-9-]+)*", text):
+        raise ValueError("must be a plain address such as noreply@example.com")
+    return text
+
+
+def password_length(text: str) -> int:
+    if not re.fullmatch(r"[0-9]{1,3}", text) or not 8 <= int(text) <= 128:
+        raise ValueError("must be a number of characters from 8 to 128")
+    return int(text)
+
+
+def positive_number(text: str) -> int:
+    if not text.isascii() or not text.isdigit() or not 1 <= len(text) <= 6 or int(text) < 1:
+        raise ValueError("must be a whole number from 1 to 999999")
+    return int(text)

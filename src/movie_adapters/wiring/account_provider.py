@@ -1,0 +1,223 @@
+"""Provider of users, sessions, emails, rate limits and administration."""
+
+import os
+import secrets
+import socket
+import sys
+from collections.abc import AsyncIterator
+from datetime import timedelta
+
+from dishka import Provider, Scope, provide
+
+from movie_adapters.settings.settings import Settings
+from movie_adapters.wiring.connections import Database, SharedRedis
+from movie_adapters.wiring.secret_file import load_or_create_secret
+from movie_core.accounts.keyring import Keyring
+from movie_core.accounts.outbox import MailRules
+from movie_core.accounts.outbox_dispatcher import OutboxDispatcher
+from movie_core.accounts.services import AccountRules, Accounts
+from movie_core.accounts.session_registry import SessionRegistry
+from movie_core.operations.administration import Administration
+from movie_core.operations.rate_limits import RateLimits
+from movie_core.ports import (
+    AccessTokens,
+    AddressSyntax,
+    AuditLog,
+    DeliveryNotifier,
+    EventStore,
+    Mailer,
+    Outbox,
+    PasswordHasher,
+    PasswordStrength,
+    PersonalOrderStore,
+    RateLimiter,
+    RatingStore,
+    SessionStore,
+    UsernameSyntax,
+    UserRepo,
+)
+
+
+class AccountProvider(Provider):
+    """Users, sessions, emails, rate limits and administration."""
+
+    scope = Scope.APP
+
+    @provide
+    def keyring(self, settings: Settings) -> Keyring:
+        return Keyring(settings.secret_key or (load_or_create_secret(settings.data_dir),))
+
+    @provide
+    def mail_rules(self, settings: Settings) -> MailRules:
+        return MailRules(link_ttl=timedelta(seconds=settings.link_ttl), limit=settings.limit_mail)
+
+    @provide
+    def users(self, database: Database, rules: MailRules, keyring: Keyring, syntax: UsernameSyntax) -> UserRepo:
+        from movie_adapters.sql.users import SqlUserRepo
+
+        return SqlUserRepo(database.engine, rules, keyring, syntax)
+
+    @provide
+    def sessions(self, database: Database) -> SessionStore:
+        from movie_adapters.sql.sessions import SqlSessionStore
+
+        return SqlSessionStore(database.engine)
+
+    @provide
+    def outbox(self, database: Database, rules: MailRules, keyring: Keyring) -> Outbox:
+        from movie_adapters.sql.outbox import SqlOutbox
+
+        return SqlOutbox(database.engine, rules, keyring)
+
+    @provide
+    async def mailer(self, settings: Settings) -> AsyncIterator[Mailer]:
+        if settings.smtp_url is None:
+            from movie_adapters.email.files import FileMailer
+
+            yield FileMailer(
+                settings.data_dir / "mail", settings.mail_from, _print_link if settings.shows_links else None
+            )
+            return
+        from movie_adapters.email.smtp import SmtpMailer
+
+        smtp = SmtpMailer(settings.smtp_url, settings.mail_from)
+        yield smtp
+        await smtp.close()
+
+    @provide
+    async def notifier(self, settings: Settings) -> AsyncIterator[DeliveryNotifier]:
+        if settings.redis_url is None:
+            from movie_adapters.wiring.event_notifier import EventNotifier
+
+            yield EventNotifier()
+            return
+        from movie_adapters.redis.task_queue import TaskNotifier
+
+        notifier = TaskNotifier(settings.redis_url, settings.key_prefix)
+        yield notifier
+        await notifier.close()
+
+    @provide
+    async def hasher(self) -> AsyncIterator[PasswordHasher]:
+        from movie_adapters.security.argon2 import Argon2PasswordHasher
+
+        hasher = Argon2PasswordHasher()
+        yield hasher
+        await hasher.close()
+
+    @provide
+    def tokens(self, settings: Settings, keyring: Keyring) -> AccessTokens:
+        from movie_adapters.security.jwt import JwtAccessTokens
+
+        return JwtAccessTokens(keyring, issuer=settings.public_url)
+
+    @provide
+    def syntax(self) -> AddressSyntax:
+        from movie_adapters.email.syntax import EmailValidatorSyntax
+
+        return EmailValidatorSyntax()
+
+    @provide
+    def username_syntax(self) -> UsernameSyntax:
+        from movie_adapters.security.username_syntax import UnicodeUsernameSyntax
+
+        return UnicodeUsernameSyntax()
+
+    @provide
+    def strength(self) -> PasswordStrength:
+        from movie_adapters.security.password_strength import ZxcvbnPasswordStrength
+
+        return ZxcvbnPasswordStrength()
+
+    @provide
+    def rate_limiter(self, redis: SharedRedis) -> RateLimiter:
+        from movie_adapters.redis.rate_limits import SharedRateLimiter
+
+        return SharedRateLimiter(redis.client)
+
+    @provide
+    def limits(self, settings: Settings, limiter: RateLimiter) -> RateLimits:
+        return RateLimits(
+            limiter,
+            login=settings.limit_login,
+            register=settings.limit_register,
+            search=settings.limit_search,
+            suggest=settings.limit_suggest,
+            events=settings.limit_events,
+            writes=settings.limit_writes,
+            imports=settings.limit_imports,
+            exports=settings.limit_exports,
+        )
+
+    @provide
+    def registry(self, sessions: SessionStore) -> SessionRegistry:
+        return SessionRegistry(sessions)
+
+    @provide
+    def account_rules(self, settings: Settings) -> AccountRules:
+        return AccountRules(
+            password_min=settings.password_min,
+            access_ttl=timedelta(seconds=settings.access_ttl),
+            refresh_ttl=timedelta(seconds=settings.refresh_ttl),
+            session_ttl=timedelta(seconds=settings.session_ttl),
+            reauthenticate_after=timedelta(seconds=settings.reauthenticate_after),
+        )
+
+    @provide
+    def accounts(
+        self,
+        users: UserRepo,
+        sessions: SessionStore,
+        registry: SessionRegistry,
+        hasher: PasswordHasher,
+        tokens: AccessTokens,
+        syntax: AddressSyntax,
+        username_syntax: UsernameSyntax,
+        strength: PasswordStrength,
+        mailer: Mailer,
+        notifier: DeliveryNotifier,
+        keyring: Keyring,
+        rules: AccountRules,
+        ratings: RatingStore,
+        events: EventStore,
+        orders: PersonalOrderStore,
+        audit_log: AuditLog,
+    ) -> Accounts:
+        return Accounts(
+            users,
+            sessions,
+            registry,
+            hasher,
+            tokens,
+            syntax,
+            username_syntax,
+            strength,
+            mailer,
+            notifier,
+            keyring,
+            rules,
+            personal=(ratings, events, orders, audit_log),
+        )
+
+    @provide
+    def audit_log(self, database: Database) -> AuditLog:
+        from movie_adapters.sql.audit import SqlAuditLog
+
+        return SqlAuditLog(database.engine)
+
+    @provide
+    def administration(
+        self, accounts: Accounts, users: UserRepo, outbox: Outbox, notifier: DeliveryNotifier, audit_log: AuditLog
+    ) -> Administration:
+        return Administration(accounts, users, outbox, notifier, audit_log)
+
+    @provide
+    def dispatcher(self, settings: Settings, outbox: Outbox, mailer: Mailer, keyring: Keyring) -> OutboxDispatcher:
+        owner = f"{socket.gethostname()[:40]}-{os.getpid()}-{secrets.token_hex(4)}"
+        return OutboxDispatcher(outbox, mailer, keyring, public_url=settings.public_url, owner=owner)
+
+
+def _print_link(line: str) -> None:
+    """Print to the console and not to the log: a link in the line grants access like a password."""
+    sys.stderr.write(f"movie-search: {line}\n")
+    sys.stderr.flush()

@@ -1,0 +1,140 @@
+"""Provider of ratings, events, recommendations, trends and maintenance."""
+
+from collections.abc import AsyncIterator
+from datetime import timedelta
+
+from dishka import Provider, Scope, provide
+
+from movie_adapters.observability.metrics import BacklogGauges
+from movie_adapters.settings.settings import EMBEDDED_SOURCE, Settings
+from movie_adapters.wiring.connections import Database, SharedRedis, UpstreamSource
+from movie_core.discovery.event_recorder import EventRecorder
+from movie_core.discovery.services import Discovery
+from movie_core.discovery.trending_service import TrendingService
+from movie_core.operations.maintenance import Maintenance
+from movie_core.ports import (
+    Analytics,
+    AuditLog,
+    EventStore,
+    ModelStore,
+    MovieCatalogue,
+    Outbox,
+    PersonalOrderStore,
+    RatingStore,
+    Recommender,
+    SeenMovies,
+    TrendStore,
+    UserRepo,
+)
+from movie_core.search.movie_search import MovieSearch
+
+
+class DiscoveryProvider(Provider):
+    """Ratings, events, recommendations and trends for the movies of the configured source, and maintenance."""
+
+    scope = Scope.APP
+
+    @provide
+    def ratings(self, settings: Settings, database: Database) -> RatingStore:
+        from movie_adapters.sql.ratings import SqlRatingStore
+
+        return SqlRatingStore(database.engine, settings.source)
+
+    @provide
+    def events(self, settings: Settings, database: Database) -> EventStore:
+        from movie_adapters.sql.events import SqlEventStore
+
+        return SqlEventStore(database.engine, settings.source)
+
+    @provide
+    def analytics(self, settings: Settings, database: Database) -> Analytics:
+        from movie_adapters.sql.analytics import SqlAnalytics
+
+        return SqlAnalytics(database.engine, settings.source)
+
+    @provide
+    def trend_store(self, settings: Settings, database: Database, redis: SharedRedis) -> TrendStore:
+        if redis.client is None:
+            from movie_adapters.sql.trends import SqlTrendStore
+
+            return SqlTrendStore(database.engine, settings.source)
+        from movie_adapters.redis.trends import RedisTrendStore
+
+        return RedisTrendStore(redis.client, settings.source)
+
+    @provide
+    def trends(self, store: TrendStore, events: EventStore) -> TrendingService:
+        return TrendingService(store, events)
+
+    @provide
+    def recorder(
+        self, settings: Settings, events: EventStore, trends: TrendingService, upstream: UpstreamSource
+    ) -> EventRecorder:
+        def source_calls() -> tuple[int, int]:
+            outcomes = getattr(upstream.source, "outcomes", None)
+            return (0, 0) if outcomes is None else (outcomes.total(), outcomes.total() - outcomes["success"])
+
+        return EventRecorder(events if settings.events else None, trends, calls=source_calls)
+
+    @provide
+    def orders(self, settings: Settings, database: Database) -> PersonalOrderStore:
+        from movie_adapters.sql.personal_orders import SqlPersonalOrderStore
+
+        return SqlPersonalOrderStore(database.engine, settings.source)
+
+    @provide
+    def models(self, settings: Settings, database: Database) -> ModelStore:
+        from movie_adapters.sql.models import SqlModelStore
+
+        return SqlModelStore(database.engine, settings.source)
+
+    @provide
+    async def recommender(
+        self, ratings: RatingStore, catalogue: MovieCatalogue, models: ModelStore
+    ) -> AsyncIterator[Recommender]:
+        from movie_adapters.recommender.ease import EaseRecommender
+
+        recommender = EaseRecommender(ratings, catalogue, models)
+        yield recommender
+        await recommender.close()
+
+    @provide
+    def discovery(
+        self,
+        settings: Settings,
+        movie_search: MovieSearch,
+        catalogue: MovieCatalogue,
+        ratings: RatingStore,
+        recommender: Recommender,
+        orders: PersonalOrderStore,
+        trends: TrendingService,
+        recorder: EventRecorder,
+        seen: SeenMovies,
+    ) -> Discovery:
+        return Discovery(
+            movie_search,
+            catalogue,
+            ratings,
+            recommender,
+            orders,
+            trends,
+            recorder,
+            seen=None if settings.source == EMBEDDED_SOURCE else seen,
+        )
+
+    @provide
+    async def backlog(self, outbox: Outbox, recommender: Recommender) -> AsyncIterator[BacklogGauges]:
+        backlog = BacklogGauges(outbox, recommender)
+        yield backlog
+        await backlog.close()
+
+    @provide
+    def maintenance(
+        self,
+        settings: Settings,
+        users: UserRepo,
+        events: EventStore,
+        recommender: Recommender,
+        audit_log: AuditLog,
+    ) -> Maintenance:
+        return Maintenance(users, events, recommender, audit_log, events_keep=timedelta(seconds=settings.events_keep))
