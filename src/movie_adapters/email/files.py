@@ -10,7 +10,7 @@ from collections.abc import Callable
 from datetime import UTC
 from pathlib import Path
 
-from movie_adapters.email.messages import message_of, split_mailbox
+from movie_adapters.email.messages import build_message, split_mailbox
 from movie_adapters.private_files import make_private_folder
 from movie_core.accounts.outbox import MailRejected, MailUnavailable, OutgoingEmail
 from movie_core.accounts.users import Address
@@ -38,7 +38,7 @@ class FileMailer(Mailer):
 
     async def send(self, email: OutgoingEmail) -> None:
         try:
-            message = message_of(email, self._sender).as_bytes()
+            message = build_message(email, self._sender).as_bytes()
             marked = _mark(address_key(email.recipient))
         except ValueError as error:
             raise MailRejected(str(error), is_final=True) from None

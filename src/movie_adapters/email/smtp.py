@@ -9,7 +9,7 @@ from urllib.parse import parse_qs, unquote, urlsplit
 
 from aiosmtplib import SMTP, SMTPAuthenticationError, SMTPException, SMTPResponseException
 
-from movie_adapters.email.messages import message_of, needs_utf8, split_mailbox
+from movie_adapters.email.messages import build_message, needs_utf8, split_mailbox
 from movie_core.accounts import outbox
 from movie_core.accounts.outbox import MailRejected, MailUnavailable, OutgoingEmail
 from movie_core.accounts.users import Address
@@ -88,7 +88,7 @@ class SmtpMailer(Mailer):
 
     async def send(self, email: OutgoingEmail) -> None:
         try:
-            message = message_of(email, self._sender).as_bytes()
+            message = build_message(email, self._sender).as_bytes()
             recipient = "@".join(split_mailbox(email.recipient))
         except ValueError as error:
             raise MailRejected(str(error), is_final=True) from None
