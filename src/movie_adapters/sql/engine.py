@@ -12,7 +12,7 @@ from sqlalchemy.engine import make_url
 from sqlalchemy.exc import DBAPIError, InvalidatePoolError, SQLAlchemyError
 from sqlalchemy.ext.asyncio import AsyncEngine, create_async_engine
 
-from movie_adapters.private_files import close_to_others, make_private_file, make_private_folder
+from movie_adapters.private_files import make_private_file, make_private_folder, restrict_to_owner
 from movie_core.errors import StoreUnavailable
 
 CONNECT_SECONDS = 1.0
@@ -114,7 +114,7 @@ def _migrate_sqlite(url: str) -> None:
     make_private_folder(path.parent)
     make_private_file(path)
     for beside in ("-wal", "-shm"):  # made as the file itself is; here in case an earlier version has made them
-        close_to_others(path.with_name(path.name + beside))
+        restrict_to_owner(path.with_name(path.name + beside))
     if path.stat().st_size:
         with sqlite3.connect(path, timeout=BUSY_SECONDS) as connection:
             tables = connection.execute("SELECT 1 FROM sqlite_master WHERE name = 'alembic_version'").fetchone()
