@@ -207,7 +207,7 @@ def test_a_flushed_cache_is_in_the_audit_log(run: Run, redis_url: str) -> None:
     unknown = run("cache", "flush", MOVIE_REDIS_URL=redis_url, MOVIE_DATABASE_URL=away)
     assert (unknown.returncode, unknown.stdout) == (1, "")
     assert unknown.stderr == (
-        "movie-search: it is done, but the audit log can't tell so: the database doesn't answer\n"
+        "movie-search: it is done, but the audit log can't tell so: the database is unavailable\n"
     )
 
 

@@ -10,7 +10,7 @@ import pytest
 
 from movie_adapters.recommender.ease import EaseRecommender
 from movie_adapters.sql.engine import create_engine
-from movie_adapters.sql.models import PART, SqlModelStore, model_parts, models
+from movie_adapters.sql.models import CHUNK_BYTES, SqlModelStore, model_parts, models
 from movie_core.discovery.recommendations import ModelInfo
 from movie_core.errors import StoreUnavailable
 from movie_core.ports import MovieCatalogue, RatingStore
@@ -51,12 +51,12 @@ async def test_models_of_two_sources_never_meet(kind: str, request: pytest.Fixtu
     engine = create_engine(request.getfixturevalue(f"{kind}_url"))
     try:
         one, other = SqlModelStore(engine, "one"), SqlModelStore(engine, "other")
-        await one.save(ModelInfo(NOW, 1, 2, 3), "of one", b"1" * (2 * PART))
+        await one.save(ModelInfo(NOW, 1, 2, 3), "of one", b"1" * (2 * CHUNK_BYTES))
         assert await other.present() is None
         assert await other.body(NOW) is None
         await other.save(ModelInfo(NOW, 4, 5, 6), "of the other", b"2")
         assert await one.present() == (ModelInfo(NOW, 1, 2, 3), "of one")
-        assert await one.body(NOW) == b"1" * (2 * PART)
+        assert await one.body(NOW) == b"1" * (2 * CHUNK_BYTES)
     finally:
         await engine.dispose()
 

@@ -27,24 +27,24 @@ from sqlalchemy import (
 from sqlalchemy.exc import IntegrityError
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
-from movie_adapters.sql.audit import take_out
+from movie_adapters.sql.audit import anonymise_entries
 from movie_adapters.sql.outbox import (
     link_row,
-    links_text,
+    links_json,
     mail_row,
-    newest_made,
     pending_registrations,
-    put_notice,
-    put_waiting,
+    queue_mail,
+    queue_notice,
+    recent_mails,
 )
 from movie_adapters.sql.tables import (
     AnyText,
     UtcTime,
+    acquire_address_lock,
+    acquire_user_lock,
     end_sessions,
     ended_sessions,
     links,
-    lock_address,
-    lock_user,
     login_networks,
     mails,
     refresh_tokens,
@@ -84,7 +84,7 @@ class SqlUserRepo:
         # The same statements whether the address is taken or free: nobody should tell from the time that it takes.
         address, name = registration.address, registration.username
         async with transaction(self._engine) as connection:
-            await lock_address(connection, address.key)
+            await acquire_address_lock(connection, address.key)
             found = (await connection.execute(self._facts(registration, now))).all()
             if any(what == "username" for what, _, _ in found):
                 raise _taken()
@@ -110,7 +110,7 @@ class SqlUserRepo:
             kind = MailKind.ACTIVATION if owner is None else MailKind.ADDRESS_TAKEN
             mail = mail_row(kind, address.key, now, free, registration.requested_from)
             if free > now:
-                await put_waiting(connection, mail)
+                await queue_mail(connection, mail)
                 return
             link = NewLink.make(registration.id, self._keys)
             expires_at = now + self._rules.link_ttl
@@ -119,7 +119,7 @@ class SqlUserRepo:
             )
             # Nobody ever gets the token of a decoy.
             told = [] if owner is not None else [EmailLink(link.uid, link.hashed, link.sealed)]
-            ready = {"recipient": owner or address.spelling, "made_at": now, "links": links_text(told)}
+            ready = {"recipient": owner or address.spelling, "made_at": now, "links": links_json(told)}
             await connection.execute(insert(mails).values(mail | ready))
 
     def _facts(self, registration: Registration, now: datetime) -> Any:
@@ -143,14 +143,14 @@ class SqlUserRepo:
             ),
         ]
         if self._rules.total is not None:
-            made = newest_made(key, self._rules.total, now).subquery()
+            made = recent_mails(key, self._rules.total, now).subquery()
             facts.append(select(literal("made", AnyText()), made.c.requested_from, made.c.made_at))
         return union_all(*facts)
 
     async def request_mail(self, kind: MailKind, address_key: str, now: datetime, *, requested_from: str = "") -> None:
         async with transaction(self._engine) as connection:
-            await lock_address(connection, address_key)
-            await put_waiting(connection, mail_row(kind, address_key, now, now, requested_from))
+            await acquire_address_lock(connection, address_key)
+            await queue_mail(connection, mail_row(kind, address_key, now, now, requested_from))
 
     # --- links
 
@@ -190,7 +190,7 @@ class SqlUserRepo:
             owner = await _reset_owner(connection, uid, hashed, now)
             await connection.execute(update(users).where(users.c.id == owner.id).values(password_hash=password_hash))
             await _end_reset_links(connection, owner.id)
-            await put_notice(connection, MailKind.PASSWORD_CHANGED, owner.address.key, now)
+            await queue_notice(connection, MailKind.PASSWORD_CHANGED, owner.address.key, now)
             return await end_sessions(connection, sessions.c.user_id == owner.id, now)
 
     # --- accounts
@@ -206,12 +206,12 @@ class SqlUserRepo:
     ) -> Sequence[str] | None:
         present = (users.c.id == user_id) & (users.c.password_hash == old_hash)
         async with transaction(self._engine) as connection:
-            address_key = await lock_user(connection, user_id)
+            address_key = await acquire_user_lock(connection, user_id)
             changed = await connection.execute(update(users).where(present).values(password_hash=new_hash))
             if address_key is None or not changed.rowcount:
                 return None
             await _end_reset_links(connection, user_id)
-            await put_notice(connection, MailKind.PASSWORD_CHANGED, address_key, now)
+            await queue_notice(connection, MailKind.PASSWORD_CHANGED, address_key, now)
             others = (sessions.c.user_id == user_id) & (sessions.c.id != except_session_id)
             return await end_sessions(connection, others, now)
 
@@ -236,7 +236,7 @@ class SqlUserRepo:
 
     async def set_active(self, address_key: str, is_active: bool, now: datetime) -> Sequence[str]:
         async with transaction(self._engine) as connection:
-            await lock_address(connection, address_key)
+            await acquire_address_lock(connection, address_key)
             changed = update(users).where(users.c.email_key == address_key).values(is_active=is_active)
             user_id = await connection.scalar(changed.returning(users.c.id))
             if user_id is not None:
@@ -310,13 +310,13 @@ class SqlUserRepo:
 
     async def erase(self, address_key: str, now: datetime) -> Sequence[str]:
         async with transaction(self._engine) as connection:
-            await lock_address(connection, address_key)
+            await acquire_address_lock(connection, address_key)
             own = users.c.email_key == address_key
             user_id = await connection.scalar(select(users.c.id).where(own).with_for_update())
             ended: list[str] = []
             if user_id is not None:
                 ended = await end_sessions(connection, sessions.c.user_id == user_id, now)
-                await take_out(connection, user_id)
+                await anonymise_entries(connection, user_id)
             # Mails before links, as whoever leases a mail goes.
             await connection.execute(delete(mails).where(mails.c.address_key == address_key))
             await connection.execute(delete(links).where(links.c.address_key == address_key))
@@ -409,7 +409,7 @@ async def _lock_link(connection: AsyncConnection, hashed: str) -> None:
     """Lock the address of a link, whatever it is good for."""
     address_key = await connection.scalar(select(links.c.address_key).where(links.c.hashed == hashed))
     if address_key is not None:
-        await lock_address(connection, address_key)
+        await acquire_address_lock(connection, address_key)
 
 
 async def _activation_link(connection: AsyncConnection, uid: str, hashed: str, now: datetime) -> Any:
