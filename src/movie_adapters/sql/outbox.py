@@ -9,9 +9,11 @@ from dataclasses import asdict
 from datetime import datetime, timedelta
 from typing import Any
 
-from sqlalchemy import ColumnElement, Select, case, delete, exists, func, insert, or_, select, true, update
+from sqlalchemy import ColumnElement, case, delete, exists, func, insert, or_, select, true, update
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
+from movie_adapters.sql.mail_queue import link_row, links_json, mail_row, recent_mails
+from movie_adapters.sql.registrations import pending_registrations
 from movie_adapters.sql.tables import (
     acquire_address_lock,
     links,
@@ -21,7 +23,7 @@ from movie_adapters.sql.tables import (
     transaction,
     users,
 )
-from movie_core.accounts.keyring import Keyring, new_id
+from movie_core.accounts.keyring import Keyring
 from movie_core.accounts.outbox import (
     ACTIVATIONS,
     FOR_ACCOUNTS,
@@ -40,7 +42,6 @@ from movie_core.accounts.outbox import (
 from movie_core.accounts.users import Address
 from movie_core.operations.rate_limits import widest_network_of
 from movie_core.paging import Window
-from movie_core.quotas import Rate
 
 UNDELIVERABLE_BATCH = 2_000
 """Emails without a recipient that are deleted in one transaction."""
@@ -272,85 +273,10 @@ class SqlOutbox:
         return [(user.email, [user.id] if mail.kind == MailKind.PASSWORD_RESET.value else [])]
 
 
-def pending_registrations(address_key: str) -> Select[Any]:
-    """Select the registrations of an address that can be activated. A decoy never can."""
-    return select(registrations).where(registrations.c.email_key == address_key, ~registrations.c.is_decoy)
-
-
-def recent_mails(address_key: str, limit: Rate, now: datetime) -> Select[Any]:
-    """Select time and requesting network of the newest emails to an address that count for a rate limit.
-
-    Covers the window of the limit, and at most as many emails as it allows.
-    """
-    return (
-        select(mails.c.made_at, mails.c.requested_from)
-        .where(
-            mails.c.address_key == address_key,
-            mails.c.made_at > now - timedelta(seconds=limit.seconds),
-            mails.c.kind.not_in([kind.value for kind in NOTICES]),
-        )
-        .order_by(mails.c.made_at.desc())
-        .limit(limit.amount)
-    )
-
-
 async def _login_networks(connection: AsyncConnection, address_key: str) -> set[str]:
     """Return the widest networks from which the user has logged in."""
     own = select(login_networks.c.network).join(users).where(users.c.email_key == address_key)
     return set(map(widest_network_of, (await connection.scalars(own)).all()))
-
-
-def mail_row(
-    kind: MailKind, address_key: str, created_at: datetime, due_at: datetime, requested_from: str = ""
-) -> dict[str, Any]:
-    """Build the row of a queued email, which has no recipient and links yet."""
-    return {
-        "id": new_id(),
-        "kind": kind.value,
-        "address_key": address_key,
-        "recipient": "",
-        "state": MailState.PENDING.value,
-        "attempts": 0,
-        "last_error": "",
-        "created_at": created_at,
-        "made_at": None,
-        "due_at": due_at,
-        "links": "[]",
-        "served": "[]",
-        "requested_from": requested_from,
-    }
-
-
-async def queue_mail(connection: AsyncConnection, row: dict[str, Any]) -> None:
-    """Queue an email; it replaces a queued one of the same kind and network. The caller holds the address lock."""
-    same = mails.c.made_at.is_(None)
-    for name in ("address_key", "kind", "requested_from"):
-        same &= mails.c[name] == row[name]
-    await connection.execute(delete(mails).where(same))
-    await connection.execute(insert(mails).values(row))
-
-
-async def queue_notice(connection: AsyncConnection, kind: MailKind, address_key: str, now: datetime) -> None:
-    """Queue a security notice to the user of an address. The caller holds the address lock."""
-    await queue_mail(connection, mail_row(kind, address_key, now, now))
-
-
-def links_json(email_links: Sequence[EmailLink]) -> str:
-    # The previous version of the application requires the key `username`.
-    return json.dumps([asdict(link) | {"username": ""} for link in email_links])
-
-
-def link_row(
-    link: EmailLink | NewLink, purpose: Purpose, address_key: str, mail_id: str, expires_at: datetime
-) -> dict[str, Any]:
-    return {
-        "hashed": link.hashed,
-        "uid": link.uid,
-        "purpose": purpose.value,
-        "address_key": address_key,
-        "mail_id": mail_id,
-        "expires_at": expires_at,
-    }
 
 
 _BY_PRIORITY: tuple[ColumnElement[Any], ...] = (case((_IS_FOR_ACCOUNT, 0), else_=1), mails.c.due_at)

@@ -9,7 +9,7 @@ from typing import Any
 from sqlalchemy import delete, exists, func, insert, select, update
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
-from movie_adapters.sql.outbox import queue_notice
+from movie_adapters.sql.mail_queue import queue_notice
 from movie_adapters.sql.tables import (
     acquire_user_lock,
     end_sessions,
