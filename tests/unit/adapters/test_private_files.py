@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from movie_adapters.private_files import restrict_to_owner, make_private_file, make_private_folder
+from movie_adapters.private_files import make_private_file, make_private_folder, restrict_to_owner
 from movie_adapters.sql.engine import migrate
 
 pytestmark = pytest.mark.skipif(sys.platform == "win32", reason="files have no such modes there")
