@@ -1,4 +1,4 @@
-"""The store of models on SQLite and PostgreSQL keeps its contract."""
+"""Contract tests of the model store on SQLite and PostgreSQL."""
 
 import asyncio
 import threading
@@ -47,7 +47,7 @@ class TestOnPostgres(OpenModels, ModelStoreContract):
 
 
 @pytest.mark.parametrize("kind", ["sqlite", "postgres"])
-async def test_models_of_two_sources_never_meet(kind: str, request: pytest.FixtureRequest) -> None:
+async def test_models_of_different_sources_are_separate(kind: str, request: pytest.FixtureRequest) -> None:
     engine = create_engine(request.getfixturevalue(f"{kind}_url"))
     try:
         one, other = SqlModelStore(engine, "one"), SqlModelStore(engine, "other")
@@ -61,7 +61,7 @@ async def test_models_of_two_sources_never_meet(kind: str, request: pytest.Fixtu
         await engine.dispose()
 
 
-async def test_a_database_that_is_away_is_said_to_be(tmp_path: Path) -> None:
+async def test_an_unavailable_database_is_reported(tmp_path: Path) -> None:
     before = set(threading.enumerate())
     engine = create_engine(f"sqlite+aiosqlite:///{tmp_path}/nowhere/movies.db")
     store = SqlModelStore(engine, "catalogue")
@@ -72,13 +72,13 @@ async def test_a_database_that_is_away_is_said_to_be(tmp_path: Path) -> None:
     with pytest.raises(StoreUnavailable):
         await store.save(ModelInfo(NOW, 1, 1, 1), "", b"")
     await engine.dispose()
-    # The driver's threads tell the loop that they end, also where they could not connect: it must still be there then.
+    # The driver's threads notify the event loop when they end, even if they could not connect, so it must still run.
     for thread in set(threading.enumerate()) - before:
         await asyncio.to_thread(thread.join, 10)
 
 
 class TestEaseRecommenderOverSql(RecommenderContract):
-    """Its models go through a database."""
+    """With models stored in a database."""
 
     @pytest.fixture(autouse=True)
     def _database(self, sqlite_url: str) -> None:

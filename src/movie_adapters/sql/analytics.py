@@ -98,7 +98,7 @@ class SqlAnalytics:
         members = (
             select(
                 users.c.id,
-                case(*((users.c.created_at < _week_start(week + 1), week) for week in weeks)).label("cohort"),
+                case(*cohorts).label("cohort"),
             )
             .where(
                 users.c.created_at >= datetime.combine(days.first, time(), UTC),
@@ -123,7 +123,9 @@ class SqlAnalytics:
         returned = {(cohort, in_week): number for cohort, in_week, number in await self._all(query)}
         return [
             Cohort(
-                f"{_week_start(cohort):%G-W%V}", size, tuple(returned.get((cohort, w), 0) for w in weeks if w >= cohort)
+                f"{_week_start(cohort):%G-W%V}",
+                size,
+                tuple(returned.get((cohort, week), 0) for week in weeks if week >= cohort),
             )
             for cohort, size in await self._all(sizes)
         ]

@@ -342,7 +342,7 @@ class SqlEventStore:
     # --- retention
 
     async def purge(self, before: date) -> int:
-        """See `EventStore.purge`. Each transaction covers about `BATCH` events, or one day of a user, to keep locks short."""
+        """See `EventStore.purge`. To keep locks short, a transaction covers `BATCH` events, or one day of a user."""
         await self._close_days(before)
         deleted = 0
         while count := await self._aggregate(before):
@@ -361,7 +361,7 @@ class SqlEventStore:
             row = {"source": self._source, "before": 0}
             await connection.execute(upsert(connection, purges).values(row).on_conflict_do_nothing())
             own = purges.c.source == self._source
-            # Conflicts with the lock of `append`: waits for transactions that read the earlier value, and blocks new ones.
+            # Conflicts with the lock of `append`: waits for transactions that read the old value, and blocks new ones.
             await connection.execute(select(purges.c.before).where(own).with_for_update())
             is_earlier = purges.c.before < before.toordinal()
             await connection.execute(update(purges).where(own, is_earlier).values(before=before.toordinal()))
