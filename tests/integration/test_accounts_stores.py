@@ -1,4 +1,4 @@
-"""The stores of accounts, sessions and mails on SQLite and PostgreSQL keep their contracts."""
+"""Contract tests of the user repository, session store and outbox on SQLite and PostgreSQL, and of transactions."""
 
 import asyncio
 import sqlite3
@@ -37,7 +37,7 @@ TABLES = (
 
 
 class OpenStores:
-    """Opens the stores over the database of a module, emptied."""
+    """Opens the stores over the database of the module, after deleting all rows."""
 
     url: str
 
@@ -104,21 +104,21 @@ async def engine(url: str) -> AsyncIterator[AsyncEngine]:
 
 
 def _shape(connection: Connection) -> dict[str, Any]:
-    """Tables as the database has them: columns, types, keys and indexes."""
-    found = inspect(connection)
+    """Schema of the tables in the database: columns, types, keys and indexes."""
+    inspector = inspect(connection)
     return {
         name: {
-            "columns": {column["name"]: column["nullable"] for column in found.get_columns(name)},
-            "primary": found.get_pk_constraint(name)["constrained_columns"],
+            "columns": {column["name"]: column["nullable"] for column in inspector.get_columns(name)},
+            "primary": inspector.get_pk_constraint(name)["constrained_columns"],
             "foreign": sorted(
                 (key["constrained_columns"], key["referred_table"], key["options"].get("ondelete"))
-                for key in found.get_foreign_keys(name)
+                for key in inspector.get_foreign_keys(name)
             ),
-            "unique": sorted(one["column_names"] for one in found.get_unique_constraints(name)),
+            "unique": sorted(constraint["column_names"] for constraint in inspector.get_unique_constraints(name)),
             "indexes": sorted(
-                (one["name"], one["column_names"], bool(one["unique"])) for one in found.get_indexes(name)
+                (index["name"], index["column_names"], bool(index["unique"])) for index in inspector.get_indexes(name)
             ),
-            "types": {column["name"]: column["type"].__class__.__name__ for column in found.get_columns(name)},
+            "types": {column["name"]: column["type"].__class__.__name__ for column in inspector.get_columns(name)},
         }
         for name in TABLES
     }
@@ -132,7 +132,7 @@ def _declared(connection: Connection) -> dict[str, Any]:
     return _shape(connection)
 
 
-async def test_the_migration_makes_the_tables_that_the_stores_use(engine: AsyncEngine, tmp_path: Path) -> None:
+async def test_the_migration_creates_the_declared_tables(engine: AsyncEngine, tmp_path: Path) -> None:
     is_sqlite = engine.dialect.name == "sqlite"
     other = create_engine(f"sqlite+aiosqlite:///{tmp_path}/declared.db") if is_sqlite else engine
     async with engine.connect() as connection:
@@ -143,7 +143,7 @@ async def test_the_migration_makes_the_tables_that_the_stores_use(engine: AsyncE
     await other.dispose()
 
 
-async def test_the_migration_can_be_taken_back(tmp_path: Path) -> None:
+async def test_the_migration_can_be_downgraded(tmp_path: Path) -> None:
     from alembic import command
     from alembic.config import Config
 
@@ -165,39 +165,39 @@ async def test_the_migration_can_be_taken_back(tmp_path: Path) -> None:
     assert not set(TABLES) & set(left)
 
 
-async def test_a_block_that_raises_changes_nothing_and_its_error_passes(engine: AsyncEngine) -> None:
+async def test_a_transaction_is_rolled_back_if_its_block_raises(engine: AsyncEngine) -> None:
     sessions = SqlSessionStore(engine)
 
     async def fail() -> None:
         async with transaction(engine) as connection:
             await connection.execute(sql_tables.ended_sessions.insert().values(id="undone", ended_at=NOW))
-            raise MovieNotFound("of the block")
+            raise MovieNotFound("raised in the block")
 
     with pytest.raises(MovieNotFound):
         await fail()
     assert "undone" not in await sessions.ended_since(NOW)
 
 
-async def test_a_transaction_is_bounded_in_time(engine: AsyncEngine, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_a_transaction_has_a_timeout(engine: AsyncEngine, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(sql_tables, "WRITE_SECONDS", 0.3)
 
-    async def take_long() -> None:
+    async def run_slowly() -> None:
         async with transaction(engine) as connection:
             await connection.execute(select(users).with_for_update())
             if engine.dialect.name == "postgresql":
                 await connection.execute(text("SELECT pg_sleep(20)"))
             await asyncio.sleep(20)
 
-    began = time.monotonic()
+    start = time.monotonic()
     with pytest.raises(StoreUnavailable) as caught:
-        await take_long()
+        await run_slowly()
     assert caught.value.retry_after == 1
-    assert time.monotonic() - began < 2
-    async with transaction(engine) as connection:  # the next one finds a good connection
+    assert time.monotonic() - start < 2
+    async with transaction(engine) as connection:  # the next transaction gets a working connection
         assert await connection.scalar(select(1)) == 1
 
 
-async def test_a_cancelled_transaction_changes_nothing(engine: AsyncEngine) -> None:
+async def test_a_cancelled_transaction_is_rolled_back(engine: AsyncEngine) -> None:
     async def work() -> None:
         async with transaction(engine) as connection:
             await connection.execute(sql_tables.ended_sessions.insert().values(id="cancelled", ended_at=NOW))
@@ -215,7 +215,7 @@ async def test_a_cancelled_transaction_changes_nothing(engine: AsyncEngine) -> N
     await sessions.end("nobody", NOW)
 
 
-async def test_reading_waits_for_no_writer(sqlite_url: str) -> None:
+async def test_reading_does_not_wait_for_a_writer(sqlite_url: str) -> None:
     engine = create_engine(sqlite_url)
     other = sqlite3.connect(sqlite_url.partition("///")[2], isolation_level=None)
     other.execute("BEGIN IMMEDIATE")
@@ -226,7 +226,7 @@ async def test_reading_waits_for_no_writer(sqlite_url: str) -> None:
     await engine.dispose()
 
 
-async def test_connections_that_the_server_closed_are_replaced(postgres_url: str) -> None:
+async def test_connections_closed_by_the_server_are_replaced(postgres_url: str) -> None:
     engine = create_engine(postgres_url)
     sessions = SqlSessionStore(engine)
     assert not await sessions.is_live("x")
@@ -244,7 +244,7 @@ async def test_connections_that_the_server_closed_are_replaced(postgres_url: str
     await engine.dispose()
 
 
-async def test_a_database_without_tables_is_a_store_that_is_away(tmp_path: Path) -> None:
+async def test_a_database_without_tables_is_reported_as_unavailable(tmp_path: Path) -> None:
     engine = create_engine(f"sqlite+aiosqlite:///{tmp_path}/none.db")
     keys, rules = Keyring(["k" * 32]), MailRules(NOW - NOW, None)
     for call in (

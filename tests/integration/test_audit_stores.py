@@ -1,4 +1,4 @@
-"""The audit log on SQLite and PostgreSQL keeps its contract; its table is as the migration makes it."""
+"""Contract tests of the audit log on SQLite and PostgreSQL."""
 
 import asyncio
 from collections.abc import AsyncIterator
@@ -20,7 +20,7 @@ TABLES = ("audit", "users", "registrations", "links", "mails")
 
 @asynccontextmanager
 async def stores_at(url: str) -> AsyncIterator[AuditStores]:
-    """The log and the accounts over a database, emptied."""
+    """The audit log and the account stores over a database, after deleting all rows."""
     engine, keys = create_engine(url), Keyring(["k" * 32])
     try:
         async with engine.begin() as connection:
@@ -56,7 +56,7 @@ class TestAuditLogOnPostgres(OpenLog):
         self.url = postgres_url
 
 
-async def test_a_purge_of_many_goes_in_batches(url: str) -> None:
+async def test_a_purge_deletes_in_batches(url: str) -> None:
     async with stores_at(url) as stores:
         await stores.log.append([AuditEntry(NOW, COMMAND_LINE, Action.CACHE_FLUSHED) for _ in range(BATCH + 1)])
         assert await stores.log.purge(NOW) == 0
@@ -64,22 +64,21 @@ async def test_a_purge_of_many_goes_in_batches(url: str) -> None:
         assert await stores.log.list_page(Window()) == (0, [])
 
 
-async def test_accounts_that_name_each_other_end_at_the_same_time(url: str) -> None:
+async def test_users_that_refer_to_each_other_can_be_erased_concurrently(url: str) -> None:
     async with stores_at(url) as stores:
-        accounts = [(await join(stores.accounts, f"u{n}@example.com", f"User {n}"))[0] for n in range(8)]
-        pairs = [(one.id, other.id) for one in accounts for other in accounts]
+        users = [(await join(stores.accounts, f"u{n}@example.com", f"User {n}"))[0] for n in range(8)]
+        pairs = [(one.id, other.id) for one in users for other in users]
         for _ in range(3):
             await stores.log.append([AuditEntry(NOW, one, Action.STAFF_GRANTED, other) for one, other in pairs])
         await asyncio.gather(
-            *(stores.log.erase(one.id) for one in accounts[::2]),
-            *(stores.accounts.users.erase(one.address.key, NOW) for one in accounts),
+            *(stores.log.erase(user.id) for user in users[::2]),
+            *(stores.accounts.users.erase(user.address.key, NOW) for user in users),
         )
-        assert {(one.actor, one.account_id) for one in (await stores.log.list_page(Window(limit=100)))[1]} == {
-            ("", None)
-        }
+        _, entries = await stores.log.list_page(Window(limit=100))
+        assert {(entry.actor, entry.account_id) for entry in entries} == {("", None)}
 
 
-async def test_a_database_that_is_away_is_said_to_be(tmp_path_factory: pytest.TempPathFactory) -> None:
+async def test_a_database_without_tables_is_reported_as_unavailable(tmp_path_factory: pytest.TempPathFactory) -> None:
     engine = create_engine(f"sqlite+aiosqlite:///{tmp_path_factory.mktemp('none')}/none.db")
     log = SqlAuditLog(engine)
     entry = AuditEntry(NOW, COMMAND_LINE, Action.CACHE_FLUSHED)

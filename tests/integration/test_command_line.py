@@ -209,7 +209,7 @@ def test_a_flushed_cache_is_in_the_audit_log(run: Run, redis_url: str) -> None:
     unknown = run("cache", "flush", MOVIE_REDIS_URL=redis_url, MOVIE_DATABASE_URL=database_url)
     assert (unknown.returncode, unknown.stdout) == (1, "")
     assert unknown.stderr == (
-        "movie-search: the change was made but could not be written to the audit log: the database doesn't answer\n"
+        "movie-search: the change was made but could not be written to the audit log: the database is unavailable\n"
     )
 
 

@@ -1,4 +1,4 @@
-"""Events and analytics in SQLite and PostgreSQL."""
+"""Contract tests of event stores and analytics on SQLite and PostgreSQL, and tests of concurrent purges."""
 
 import asyncio
 import gc
@@ -104,23 +104,23 @@ def click(user_id: str, movie_id: str, days_ago: int = 0) -> Event:
     return Event(EventKind.CLICK, NOW - timedelta(days=days_ago), user_id, movie_id, "q")
 
 
-async def test_the_migration_makes_the_tables_that_the_stores_use(engine: AsyncEngine) -> None:
+async def test_the_migration_creates_the_declared_tables(engine: AsyncEngine) -> None:
     def differences(connection: Connection) -> list[Any]:
-        def is_ours(name: str | None, kind: str, _: object) -> bool:
+        def is_included(name: str | None, kind: str, _: object) -> bool:
             return kind != "table" or name in TABLES
 
         options = {
-            "include_name": is_ours,
-            "include_object": lambda _item, name, kind, *_: is_ours(name, kind, None),
+            "include_name": is_included,
+            "include_object": lambda _item, name, kind, *_: is_included(name, kind, None),
         }
-        found = compare_metadata(MigrationContext.configure(connection, opts=options), metadata)
-        return [one for one in found if "modify_comment" not in str(one)]
+        changes = compare_metadata(MigrationContext.configure(connection, opts=options), metadata)
+        return [change for change in changes if "modify_comment" not in str(change)]
 
     async with engine.connect() as connection:
         assert await connection.run_sync(differences) == []
 
 
-async def test_a_store_sees_its_own_source_alone_but_personal_data_of_all(engine: AsyncEngine) -> None:
+async def test_sources_are_separate_except_for_export_and_erasure(engine: AsyncEngine) -> None:
     one, other = stores_of(engine, "one"), stores_of(engine, "other")
     ada, _ = await join(one.accounts, at=NOW)
     for stores in (one, other):
@@ -143,13 +143,13 @@ async def test_a_store_sees_its_own_source_alone_but_personal_data_of_all(engine
     assert [batch async for batch in other.events.interactions()] == []
 
 
-async def test_others_go_on_while_a_long_history_is_exported(engine: AsyncEngine) -> None:
+async def test_exporting_a_long_history_does_not_block_the_event_loop(engine: AsyncEngine) -> None:
     stores = stores_of(engine)
     ada, _ = await join(stores.accounts, at=NOW)
     clicks = [click(ada.id, str(n)) for n in range(1_000)]
     for _ in range(40):
         await stores.events.append(clicks, NOW)
-    gc.disable()  # its own pauses aren't meant here
+    gc.disable()  # excludes pauses of the garbage collector
     try:
         export, longest, before = asyncio.create_task(stores.events.export(ada.id)), 0.0, time.thread_time()
         while not export.done():
@@ -158,10 +158,10 @@ async def test_others_go_on_while_a_long_history_is_exported(engine: AsyncEngine
     finally:
         gc.enable()
     assert len((await export)["events"]) == 40_000
-    assert longest < 0.1  # some 0.01 s; made in one go they hold the loop for 0.2 s and more
+    assert longest < 0.1  # about 0.01 s; converting all at once blocks the event loop for 0.2 s and more
 
 
-async def test_a_click_belongs_to_a_search_of_the_same_source(engine: AsyncEngine) -> None:
+async def test_a_click_counts_for_a_search_of_the_same_source_only(engine: AsyncEngine) -> None:
     one, other = stores_of(engine, "one"), stores_of(engine, "other")
     ada, _ = await join(one.accounts, at=NOW)
     early = Event(EventKind.CLICK, NOW - timedelta(minutes=1), ada.id, "1", "q")
@@ -173,7 +173,7 @@ async def test_a_click_belongs_to_a_search_of_the_same_source(engine: AsyncEngin
         await one.events.purge(TODAY + timedelta(days=1))
 
 
-async def test_what_is_kept_of_purged_days_goes_with_the_account(engine: AsyncEngine) -> None:
+async def test_figures_of_purged_days_are_deleted_with_the_user(engine: AsyncEngine) -> None:
     stores = stores_of(engine)
     ada, _ = await join(stores.accounts, at=NOW)
     await stores.events.append([click(ada.id, "1", 3), click(ada.id, "1")], NOW)
@@ -184,30 +184,28 @@ async def test_what_is_kept_of_purged_days_goes_with_the_account(engine: AsyncEn
             assert await connection.scalar(select(func.count()).select_from(metadata.tables[table])) == 0
 
 
-async def test_purges_at_once_and_events_that_come_meanwhile_are_counted_once(engine: AsyncEngine) -> None:
+async def test_concurrent_purges_and_appends_count_each_event_once(engine: AsyncEngine) -> None:
     stores = stores_of(engine)
     users = [(await join(stores.accounts, f"user{n}@example.com", f"user{n}", at=NOW))[0].id for n in range(4)]
 
     async def append(number: int) -> int:
-        """How many of them were kept: each is a deed of its own."""
+        """Append events, each a separate interaction; returns how many were stored for days to be purged."""
         events = [click(one, f"{number}-{n}", n % 6) for one in users for n in range(60)]
         interactions = await stores.events.append(events, NOW)
         return sum(interaction.at.date() < TODAY - timedelta(days=2) for interaction in interactions)
 
-    kept = sum([await append(number) for number in range(5)])
-    assert kept == 5 * 4 * 30
+    stored = sum([await append(number) for number in range(5)])
+    assert stored == 5 * 4 * 30
     purging = [asyncio.create_task(stores.events.purge(TODAY - timedelta(days=2))) for _ in range(3)]
-    kept += sum(await asyncio.gather(*(append(number) for number in range(5, 15))))
-    assert sum(await asyncio.gather(*purging)) == kept
+    stored += sum(await asyncio.gather(*(append(number) for number in range(5, 15))))
+    assert sum(await asyncio.gather(*purging)) == stored
     old = Days(DAYS.first, TODAY - timedelta(days=3))
-    assert (await stores.analytics.summary(old)).clicks == kept
+    assert (await stores.analytics.summary(old)).clicks == stored
     assert await append(99) == 0
-    assert (await stores.analytics.summary(old)).clicks == kept
+    assert (await stores.analytics.summary(old)).clicks == stored
 
 
-async def test_who_goes_while_days_are_purged_is_in_nobodys_way(
-    engine: AsyncEngine, monkeypatch: pytest.MonkeyPatch
-) -> None:
+async def test_users_can_be_erased_during_a_purge(engine: AsyncEngine, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(sql_events, "BATCH", 40)
     stores = stores_of(engine)
     users = [(await join(stores.accounts, f"user{n}@example.com", f"user{n}", at=NOW))[0] for n in range(12)]
@@ -223,21 +221,21 @@ async def test_who_goes_while_days_are_purged_is_in_nobodys_way(
         assert not any((await stores.events.export(one.id)).values())
 
 
-async def test_a_purge_that_breaks_off_goes_on_later(engine: AsyncEngine, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_a_failed_purge_is_resumed(engine: AsyncEngine, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(sql_events, "BATCH", 7)
     stores = stores_of(engine)
     users = [(await join(stores.accounts, f"user{n}@example.com", f"user{n}", at=NOW))[0].id for n in range(4)]
     await stores.events.append([click(one, str(n), 3 + n % 2) for one in users for n in range(10)], NOW)
-    fold, folds = SqlEventStore._fold, 0
+    aggregate, calls = SqlEventStore._aggregate, 0
 
-    async def break_off(self: SqlEventStore, before: Any) -> int:
-        nonlocal folds
-        folds += 1
-        if folds == 3:
-            raise StoreUnavailable("gone")
-        return await fold(self, before)
+    async def fail_third_call(self: SqlEventStore, before: Any) -> int:
+        nonlocal calls
+        calls += 1
+        if calls == 3:
+            raise StoreUnavailable("connection lost")
+        return await aggregate(self, before)
 
-    monkeypatch.setattr(SqlEventStore, "_fold", break_off)
+    monkeypatch.setattr(SqlEventStore, "_aggregate", fail_third_call)
     with pytest.raises(StoreUnavailable):
         await stores.events.purge(TODAY)
     assert (await stores.analytics.summary(DAYS)).clicks == 40
@@ -246,22 +244,20 @@ async def test_a_purge_that_breaks_off_goes_on_later(engine: AsyncEngine, monkey
     assert (await stores.analytics.summary(DAYS)).clicks == 40
 
 
-async def test_a_batch_that_can_not_be_kept_leaves_nothing(
-    engine: AsyncEngine, monkeypatch: pytest.MonkeyPatch
-) -> None:
+async def test_a_failed_append_stores_nothing(engine: AsyncEngine, monkeypatch: pytest.MonkeyPatch) -> None:
     stores = stores_of(engine)
     ada, _ = await join(stores.accounts, at=NOW)
 
     async def fail(_: SqlEventStore, connection: AsyncConnection, *_rest: object) -> None:
         await connection.execute(text("SELECT no_such_column"))
 
-    monkeypatch.setattr(SqlEventStore, "_count_deeds", fail)
+    monkeypatch.setattr(SqlEventStore, "_record_interactions", fail)
     with pytest.raises(StoreUnavailable):
         await stores.events.append([click(ada.id, str(n)) for n in range(600)], NOW)
     assert (await stores.analytics.summary(DAYS)).clicks == 0
 
 
-async def test_a_database_without_tables_is_a_store_that_is_away(tmp_path: Path) -> None:
+async def test_a_database_without_tables_is_reported_as_unavailable(tmp_path: Path) -> None:
     engine = create_engine(f"sqlite+aiosqlite:///{tmp_path}/none.db")
     events, analytics = SqlEventStore(engine, "catalogue"), SqlAnalytics(engine, "catalogue")
     for call in (

@@ -1,4 +1,4 @@
-"""Bringing the tables up to date, while others use them and where a later version has been."""
+"""Migrations, also while other transactions use the tables, and on the schema of a later version."""
 
 import asyncio
 import time
@@ -8,8 +8,8 @@ import pytest
 from sqlalchemy import text
 from tests.support.servers import postgres_database, upgrade_to
 
+from movie_adapters.sql import engine as sql_engine
 from movie_adapters.sql import migrations
-from movie_adapters.sql import engine as sql_database
 from movie_adapters.sql.engine import create_engine, migrate, newest_revision
 from movie_core.errors import StoreUnavailable
 
@@ -25,18 +25,18 @@ async def _execute(url: str, *statements: str) -> None:
 async def _revision(url: str) -> str:
     engine = create_engine(url)
     async with engine.connect() as connection:
-        found = await connection.scalar(text("SELECT version_num FROM alembic_version"))
+        revision = await connection.scalar(text("SELECT version_num FROM alembic_version"))
     await engine.dispose()
-    return str(found)
+    return str(revision)
 
 
-def test_the_newest_revision_is_the_head_of_the_history() -> None:
+def test_the_newest_revision_is_the_head() -> None:
     from alembic.script import ScriptDirectory
 
     assert ScriptDirectory(str(Path(migrations.__file__).parent)).get_heads() == [newest_revision()]
 
 
-def test_an_up_to_date_database_is_left_alone_without_alembic(tmp_path: Path) -> None:
+def test_an_up_to_date_database_is_unchanged(tmp_path: Path) -> None:
     path = tmp_path / "movies.db"
     migrate(f"sqlite+aiosqlite:///{path}")
     before = path.read_bytes()
@@ -45,7 +45,7 @@ def test_an_up_to_date_database_is_left_alone_without_alembic(tmp_path: Path) ->
 
 
 @pytest.mark.parametrize("kind", ["sqlite", "postgres"])
-def test_the_version_before_starts_on_the_tables_of_a_later_one(kind: str, postgres: str, tmp_path: Path) -> None:
+def test_the_schema_of_a_later_version_is_accepted(kind: str, postgres: str, tmp_path: Path) -> None:
     with postgres_database(postgres) as postgres_url:
         url = postgres_url if kind == "postgres" else f"sqlite+aiosqlite:///{tmp_path}/movies.db"
         migrate(url)
@@ -55,18 +55,18 @@ def test_the_version_before_starts_on_the_tables_of_a_later_one(kind: str, postg
 
 
 BEFORE = "0005"
-"""What comes after it makes, among others, a table that refers to accounts, for which it has to lock theirs."""
+"""The next revision creates a table with a foreign key to `users`, so it has to lock that table."""
 
 
-def test_a_migration_that_has_to_wait_for_a_table_lets_others_go_first(empty_database_url: str) -> None:
+def test_a_migration_that_waits_for_a_table_does_not_block_other_transactions(empty_database_url: str) -> None:
     upgrade_to(empty_database_url, BEFORE)
     waits: list[float] = []
 
     async def run() -> None:
         engine = create_engine(empty_database_url)
         migrating = asyncio.create_task(asyncio.to_thread(migrate, empty_database_url))
-        async with engine.begin() as long:  # say, somebody's import
-            await long.execute(text("LOCK TABLE users IN ROW EXCLUSIVE MODE"))
+        async with engine.begin() as long_transaction:  # for example an import
+            await long_transaction.execute(text("LOCK TABLE users IN ROW EXCLUSIVE MODE"))
             end = time.monotonic() + 3
             while time.monotonic() < end:
                 began = time.monotonic()
@@ -79,19 +79,17 @@ def test_a_migration_that_has_to_wait_for_a_table_lets_others_go_first(empty_dat
 
     asyncio.run(run())
     assert asyncio.run(_revision(empty_database_url)) == newest_revision()
-    assert 0.2 < max(waits) < 1, "the migration did wait for the table, and nobody waited for long behind it"
+    assert 0.2 < max(waits) < 1, "the migration waited for the table, and no transaction waited long behind it"
 
 
-def test_a_migration_gives_up_on_a_table_that_is_never_free(
-    empty_database_url: str, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_migration_fails_if_a_table_stays_locked(empty_database_url: str, monkeypatch: pytest.MonkeyPatch) -> None:
     upgrade_to(empty_database_url, BEFORE)
-    monkeypatch.setattr(sql_database, "MIGRATE_SECONDS", 0.0)
+    monkeypatch.setattr(sql_engine, "MIGRATE_SECONDS", 0.0)
 
     async def run() -> None:
         engine = create_engine(empty_database_url)
-        async with engine.begin() as long:
-            await long.execute(text("LOCK TABLE users IN ROW EXCLUSIVE MODE"))
+        async with engine.begin() as long_transaction:
+            await long_transaction.execute(text("LOCK TABLE users IN ROW EXCLUSIVE MODE"))
             with pytest.raises(StoreUnavailable):
                 await asyncio.to_thread(migrate, empty_database_url)
         await engine.dispose()

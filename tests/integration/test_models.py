@@ -1,4 +1,4 @@
-"""The store of models on SQLite and PostgreSQL keeps its contract."""
+"""Contract tests of the model store on SQLite and PostgreSQL."""
 
 import asyncio
 import threading
@@ -10,7 +10,7 @@ import pytest
 
 from movie_adapters.recommender.ease import EaseRecommender
 from movie_adapters.sql.engine import create_engine
-from movie_adapters.sql.models import PART, SqlModelStore, model_parts, models
+from movie_adapters.sql.models import CHUNK_BYTES, SqlModelStore, model_parts, models
 from movie_core.discovery.recommendations import ModelInfo
 from movie_core.errors import StoreUnavailable
 from movie_core.ports import MovieCatalogue, RatingStore
@@ -47,21 +47,21 @@ class TestOnPostgres(OpenModels, ModelStoreContract):
 
 
 @pytest.mark.parametrize("kind", ["sqlite", "postgres"])
-async def test_models_of_two_sources_never_meet(kind: str, request: pytest.FixtureRequest) -> None:
+async def test_models_of_different_sources_are_separate(kind: str, request: pytest.FixtureRequest) -> None:
     engine = create_engine(request.getfixturevalue(f"{kind}_url"))
     try:
         one, other = SqlModelStore(engine, "one"), SqlModelStore(engine, "other")
-        await one.save(ModelInfo(NOW, 1, 2, 3), "of one", b"1" * (2 * PART))
+        await one.save(ModelInfo(NOW, 1, 2, 3), "of one", b"1" * (2 * CHUNK_BYTES))
         assert await other.present() is None
         assert await other.body(NOW) is None
         await other.save(ModelInfo(NOW, 4, 5, 6), "of the other", b"2")
         assert await one.present() == (ModelInfo(NOW, 1, 2, 3), "of one")
-        assert await one.body(NOW) == b"1" * (2 * PART)
+        assert await one.body(NOW) == b"1" * (2 * CHUNK_BYTES)
     finally:
         await engine.dispose()
 
 
-async def test_a_database_that_is_away_is_said_to_be(tmp_path: Path) -> None:
+async def test_an_unavailable_database_is_reported(tmp_path: Path) -> None:
     before = set(threading.enumerate())
     engine = create_engine(f"sqlite+aiosqlite:///{tmp_path}/nowhere/movies.db")
     store = SqlModelStore(engine, "catalogue")
@@ -72,13 +72,13 @@ async def test_a_database_that_is_away_is_said_to_be(tmp_path: Path) -> None:
     with pytest.raises(StoreUnavailable):
         await store.save(ModelInfo(NOW, 1, 1, 1), "", b"")
     await engine.dispose()
-    # The driver's threads tell the loop that they end, also where they could not connect: it must still be there then.
+    # The driver's threads notify the event loop when they end, even if they could not connect, so it must still run.
     for thread in set(threading.enumerate()) - before:
         await asyncio.to_thread(thread.join, 10)
 
 
 class TestEaseRecommenderOverSql(RecommenderContract):
-    """Its models go through a database."""
+    """With models stored in a database."""
 
     @pytest.fixture(autouse=True)
     def _database(self, sqlite_url: str) -> None:

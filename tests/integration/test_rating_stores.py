@@ -1,4 +1,4 @@
-"""The store of ratings on SQLite and PostgreSQL keeps its contract, also when many write."""
+"""Contract tests of the rating store on SQLite and PostgreSQL, and tests of concurrent writes."""
 
 import asyncio
 import json
@@ -30,7 +30,7 @@ TABLES = ("ratings", "rating_versions", "users", "registrations", "links", "mail
 
 @asynccontextmanager
 async def stores_at(url: str) -> AsyncIterator[tuple[AsyncEngine, RatingStores]]:
-    """The stores over a database, emptied."""
+    """The stores over a database, after deleting all rows."""
     engine, keys = create_engine(url), Keyring(["k" * 32])
     try:
         async with engine.begin() as connection:
@@ -66,7 +66,7 @@ class TestRatingsOnPostgres(OpenStores):
         self.url = postgres_url
 
 
-async def test_sources_are_apart_but_for_what_is_exported_and_erased(url: str) -> None:
+async def test_sources_are_separate_except_for_export_and_erasure(url: str) -> None:
     async with stores_at(url) as (engine, stores):
         ada, _ = await join(stores.accounts)
         one, other = stores.ratings, SqlRatingStore(engine, "third_party")
@@ -86,78 +86,81 @@ async def test_sources_are_apart_but_for_what_is_exported_and_erased(url: str) -
 
 
 @pytest.mark.usefixtures("patient")
-async def test_one_row_is_left_of_two_hundred_ratings_of_one_movie_at_once(url: str) -> None:
+async def test_200_concurrent_ratings_of_one_movie_leave_one_row(url: str) -> None:
     async with stores_at(url) as (_, stores):
         ada, _ = await join(stores.accounts)
-        kept: list[float] = []
+        results: list[float] = []
 
         async def rate(number: int) -> None:
             value = 0.5 + number % 20 / 2
-            (one,) = await stores.ratings.put(ada.id, [NewRating("1", "A Film", None, value)], NOW)
-            kept.append(one.rating.rating)
+            (change,) = await stores.ratings.put(ada.id, [NewRating("1", "A Film", None, value)], NOW)
+            results.append(change.rating.rating)
 
         await asyncio.gather(*(rate(number) for number in range(200)))
-        total, (left,) = await stores.ratings.list_page(ada.id, Window())
-        assert (total, len(kept)) == (1, 200)
-        assert left.rating in kept
+        total, (stored,) = await stores.ratings.list_page(ada.id, Window())
+        assert (total, len(results)) == (1, 200)
+        assert stored.rating in results
         await rate(3)
-        assert [one.rating for one in await stores.ratings.history(ada.id)] == [2.0]
+        assert [rating.rating for rating in await stores.ratings.history(ada.id)] == [2.0]
 
 
 @pytest.mark.usefixtures("patient")
-async def test_a_thousand_writes_200_at_a_time_lose_nothing(url: str) -> None:
+async def test_1000_writes_with_200_concurrent_lose_none(url: str) -> None:
     async with stores_at(url) as (_, stores):
-        people = [(await join(stores.accounts, f"p{n}@example.com", f"P {n}"))[0] for n in range(20)]
-        turns = asyncio.Semaphore(200)
+        users = [(await join(stores.accounts, f"p{n}@example.com", f"P {n}"))[0] for n in range(20)]
+        slots = asyncio.Semaphore(200)
 
         async def rate(number: int) -> None:
-            async with turns:
+            async with slots:
                 new = NewRating(str(number // 20), "A Film", None, 5.0)
-                await stores.ratings.put(people[number % 20].id, [new], NOW)
+                await stores.ratings.put(users[number % 20].id, [new], NOW)
 
         await asyncio.gather(*(rate(number) for number in range(1000)))
-        found = [(user, one.movie_id) async for batch in stores.ratings.iter_all() for user, one in batch]
-        assert sorted(found) == sorted((user.id, str(number)) for user in people for number in range(50))
+        stored = [(user, rating.movie_id) async for batch in stores.ratings.iter_all() for user, rating in batch]
+        assert sorted(stored) == sorted((user.id, str(number)) for user in users for number in range(50))
         assert await stores.ratings.version() == "1000"
 
 
 @pytest.mark.usefixtures("patient")
-async def test_a_whole_list_is_read_and_an_import_written_in_well_under_a_transaction(url: str) -> None:
+async def test_a_full_list_and_a_full_import_take_less_than_the_transaction_timeout(url: str) -> None:
     async with stores_at(url) as (_, stores):
         ada, _ = await join(stores.accounts)
         writes, reads = dict[float, list[float]](), list[float]()
-        for start in range(0, MAX_RATINGS, MAX_IMPORT):
-            numbers = range(start, start + MAX_IMPORT)
+        for first in range(0, MAX_RATINGS, MAX_IMPORT):
+            numbers = range(first, first + MAX_IMPORT)
             rows = [NewRating(str(number), f"Film {number}", 2000, 5.0) for number in numbers]
-            for again in (rows, [replace(row, rating=6.0) for row in rows]):
-                began = time.monotonic()
-                assert len(await stores.ratings.put(ada.id, again, NOW)) == MAX_IMPORT
-                writes.setdefault(again[0].rating, []).append(time.monotonic() - began)
-        for durations in writes.values():  # of inserts, and of updates, when the list is longest
-            assert statistics.median(durations[-3:]) < 2 * slowness()  # some 0.3 s on a quiet machine
+            for batch in (rows, [replace(row, rating=6.0) for row in rows]):
+                start = time.monotonic()
+                assert len(await stores.ratings.put(ada.id, batch, NOW)) == MAX_IMPORT
+                writes.setdefault(batch[0].rating, []).append(time.monotonic() - start)
+        for durations in writes.values():  # of inserts and of updates, with the longest list
+            assert statistics.median(durations[-3:]) < 2 * slowness()  # about 0.3 s on an idle machine
         for _ in range(3):
-            began = time.monotonic()
+            start = time.monotonic()
             assert len(await stores.ratings.history(ada.id)) == MAX_RATINGS
-            reads.append(time.monotonic() - began)
+            reads.append(time.monotonic() - start)
         assert min(reads) < 0.9 * slowness()
-        began = time.monotonic()
+        start = time.monotonic()
         await stores.ratings.erase(ada.id)
-        assert time.monotonic() - began < 2 * slowness()
+        assert time.monotonic() - start < 2 * slowness()
 
 
 def _shape(connection: Connection) -> dict[str, Any]:
-    found = inspect(connection)
+    inspector = inspect(connection)
     return {
         name: {
-            "columns": [(one["name"], one["nullable"], type(one["type"]).__name__) for one in found.get_columns(name)],
-            "primary": found.get_pk_constraint(name)["constrained_columns"],
-            "foreign": [(one["constrained_columns"], one["options"]) for one in found.get_foreign_keys(name)],
+            "columns": [
+                (column["name"], column["nullable"], type(column["type"]).__name__)
+                for column in inspector.get_columns(name)
+            ],
+            "primary": inspector.get_pk_constraint(name)["constrained_columns"],
+            "foreign": [(key["constrained_columns"], key["options"]) for key in inspector.get_foreign_keys(name)],
         }
         for name in ("ratings", "rating_versions")
     }
 
 
-async def test_the_migration_makes_the_tables_that_the_store_uses(url: str, tmp_path: Path) -> None:
+async def test_the_migration_creates_the_declared_tables(url: str, tmp_path: Path) -> None:
     def declared(connection: Connection) -> dict[str, Any]:
         if connection.dialect.name == "postgresql":
             connection.exec_driver_sql("CREATE SCHEMA declared")
@@ -176,7 +179,7 @@ async def test_the_migration_makes_the_tables_that_the_store_uses(url: str, tmp_
     await other.dispose()
 
 
-async def test_a_database_without_tables_is_a_store_that_is_away(tmp_path: Path) -> None:
+async def test_a_database_without_tables_is_reported_as_unavailable(tmp_path: Path) -> None:
     engine = create_engine(f"sqlite+aiosqlite:///{tmp_path}/none.db")
     store = SqlRatingStore(engine, "catalogue")
     for call in (
@@ -195,15 +198,15 @@ async def test_a_database_without_tables_is_a_store_that_is_away(tmp_path: Path)
     await engine.dispose()
 
 
-async def test_who_was_erased_while_rating_leaves_nothing(url: str) -> None:
+async def test_a_user_erased_while_rating_leaves_no_ratings(url: str) -> None:
     async with stores_at(url) as (engine, stores):
-        people = [(await join(stores.accounts, f"p{n}@example.com", f"P {n}"))[0] for n in range(5)]
+        users = [(await join(stores.accounts, f"p{n}@example.com", f"P {n}"))[0] for n in range(5)]
 
         async def rate(user_id: str) -> None:
             await stores.ratings.put(user_id, [NewRating(str(n), "A Film", None, 5.0) for n in range(200)], NOW)
 
-        rating = [rate(user.id) for user in people for _ in range(3)]
-        erasing = [stores.accounts.users.erase(user.address.key, NOW) for user in people]
+        rating = [rate(user.id) for user in users for _ in range(3)]
+        erasing = [stores.accounts.users.erase(user.address.key, NOW) for user in users]
         await asyncio.gather(*rating, *erasing, return_exceptions=True)
         async with transaction(engine, read_only=True) as connection:
             left = await connection.exec_driver_sql("SELECT count(*) FROM ratings")

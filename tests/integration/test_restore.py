@@ -1,4 +1,4 @@
-"""A backup is taken, life goes on, the backup is restored: what docs/deployment.md says about it."""
+"""Backup and restore as documented in docs/deployment.md."""
 
 import asyncio
 import os
@@ -39,7 +39,7 @@ def libpq(url: str) -> str:
 
 @pytest.fixture(scope="module")
 def tool(tmp_path_factory: pytest.TempPathFactory) -> Callable[..., None]:
-    """Runs a program of PostgreSQL's, of the server's version."""
+    """Runs a PostgreSQL client program of the server's version."""
     programs = postgres_programs(tmp_path_factory.mktemp("programs"))
 
     def run(name: str, *arguments: str | Path) -> None:
@@ -49,7 +49,7 @@ def tool(tmp_path_factory: pytest.TempPathFactory) -> Callable[..., None]:
     return run
 
 
-def test_a_restored_database_has_everything_but_revives_no_token_and_sends_no_old_mail(
+def test_a_restored_database_is_complete_but_revives_no_token_and_sends_no_old_email(
     server: str, tool: Callable[..., None], tmp_path: Path
 ) -> None:
     port = str(free_port())
@@ -58,7 +58,7 @@ def test_a_restored_database_has_everything_but_revives_no_token_and_sends_no_ol
             "MOVIE_PUBLIC_URL": f"http://127.0.0.1:{port}",
             "MOVIE_SECRET_KEY": "of these tests and long enough for anybody",
             "MOVIE_DATABASE_URL": before,
-            "MOVIE_REDIS_URL": redis.url,  # nothing is mailed but by a worker
+            "MOVIE_REDIS_URL": redis.url,  # with Redis, only a worker sends emails
         }
 
         def serve() -> Program:
@@ -88,13 +88,13 @@ def test_a_restored_database_has_everything_but_revives_no_token_and_sends_no_ol
 
             restore = ("--no-owner", "--exit-on-error", "--single-transaction")
             tool("pg_restore", *restore, f"--dbname={libpq(after)}", tmp_path / "movies.dump")
-            settle = (
+            after_restore = (
                 "--single-transaction",
                 "--set=ON_ERROR_STOP=1",
                 "--file",
                 ROOT / "deploy/postgres/after_restore.sql",
             )
-            tool("psql", *settle, libpq(after))
+            tool("psql", *after_restore, libpq(after))
 
             environ["MOVIE_DATABASE_URL"] = after
             api, worker = serve(), Program(("worker",), tmp_path, environ)
@@ -107,14 +107,14 @@ def test_a_restored_database_has_everything_but_revives_no_token_and_sends_no_ol
             assert client.get(path, headers=bearer(fresh)).json()["rating"] == 9.5
             resend = client.post(AUTH + "verify-email/resend/", json={"email": "bob@example.com"})
             assert resend.status_code == 202
-            wait_until(lambda: len(deployment.mails("bob@example.com")) == 2)  # the old one once, and the new one
+            wait_until(lambda: len(deployment.mails("bob@example.com")) == 2)  # the old one only once, and the new one
             assert worker.stop() == 0
             newest = deployment.mails("bob@example.com")[1][1]
             assert client.post(re.findall(r"http://\S+", newest)[0]).status_code == 200
             assert api.stop() == 0
 
 
-def test_a_lost_disk_costs_nothing_that_the_log_was_kept_of(tmp_path_factory: pytest.TempPathFactory) -> None:
+def test_a_lost_disk_loses_nothing_that_was_archived(tmp_path_factory: pytest.TempPathFactory) -> None:
     command = yaml.safe_load((ROOT / "deploy/compose/backup.yaml").read_text())["services"]["postgres"]["command"]
     assert command[:2] == ["postgres", "-c"]
     programs = postgres_programs(tmp_path_factory.mktemp("programs"))
@@ -127,7 +127,7 @@ def test_a_lost_disk_costs_nothing_that_the_log_was_kept_of(tmp_path_factory: py
             await connection.close()
 
     with tempfile.TemporaryDirectory(dir="/tmp") as place:
-        Path(place).chmod(0o777)  # of whoever runs the server
+        Path(place).chmod(0o777)  # writable by the user that runs the server
         with own_postgres(*(setting.replace("/backup", place) for setting in command[2::2])) as postgres:
             folder = Path(postgres.url.partition("?host=")[2])
             environ = {"PATH": f"{programs}:{os.environ['PATH']}", "BACKUP": place, "PGHOST": str(folder)}

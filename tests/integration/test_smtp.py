@@ -25,7 +25,7 @@ from movie_core.testing import Delivered, MailerContract
 SENDER = "noreply@example.com"
 URL = "https://example.com/api/v1/x/"
 CREATED = datetime(2026, 2, 3, 4, 5, 6, tzinfo=UTC)
-LETTER = OutgoingEmail("ab" * 16, MailKind.ACTIVATION, "ann@example.com", CREATED, (URL,))
+EMAIL = OutgoingEmail("ab" * 16, MailKind.ACTIVATION, "ann@example.com", CREATED, (URL,))
 LOGIN = ("user@example.com", "p/w:@ß%")
 USERINFO = "user%40example.com:p%2Fw%3A%40%C3%9F%25"
 
@@ -90,140 +90,140 @@ class TestSmtpMailer(MailerContract):
         ]
 
 
-async def refused(mailer: SmtpMailer, email: OutgoingEmail = LETTER) -> MailRejected:
+async def rejection(mailer: SmtpMailer, email: OutgoingEmail = EMAIL) -> MailRejected:
     with pytest.raises(MailRejected) as caught:
         await mailer.send(email)
     return caught.value
 
 
-async def away(mailer: SmtpMailer) -> str:
+async def unavailable(mailer: SmtpMailer) -> str:
     with pytest.raises(MailUnavailable) as caught:
-        await mailer.send(LETTER)
+        await mailer.send(EMAIL)
     return caught.value.detail
 
 
 @pytest.mark.parametrize(("tls", "form"), [("starttls", "smtp://{}?tls=starttls"), ("implicit", "smtps://{}")])
-async def test_a_mail_goes_out_encrypted_after_a_login(authority, tls, form):
+async def test_an_email_is_sent_encrypted_after_authentication(authority, tls, form):
     form = form.replace("{}", USERINFO + "@{}")
     async with (
         SmtpSink(tls=tls, tls_context=server_context(authority), login=LOGIN) as sink,
         mailer_to(sink, form, tls_context=client_context(authority)) as mailer,
     ):
         for _ in range(2):
-            await mailer.send(LETTER)
+            await mailer.send(EMAIL)
         assert [mail.links for mail in sink.mails] == [[URL]] * 2
         assert sink.connections == 1
 
 
 @pytest.mark.parametrize(("tls", "form"), [("starttls", "smtp://{}?tls=starttls"), ("implicit", "smtps://{}")])
 @pytest.mark.parametrize(("name", "is_trusted"), [("127.0.0.1", False), ("mail.example.com", True)])
-async def test_a_wrong_certificate_is_refused(authority, tls, form, name, is_trusted):
+async def test_an_invalid_certificate_is_rejected(authority, tls, form, name, is_trusted):
     trusted = authority if is_trusted else trustme.CA()
     async with (
         SmtpSink(tls=tls, tls_context=server_context(authority, name)) as sink,
         mailer_to(sink, form, tls_context=client_context(trusted)) as mailer,
     ):
-        assert "certificate verify failed" in (await away(mailer)).lower()
+        assert "certificate verify failed" in (await unavailable(mailer)).lower()
         assert sink.mails == []
 
 
-async def test_no_mail_goes_out_when_the_server_has_no_encryption_to_offer(sink):
+async def test_nothing_is_sent_if_the_server_does_not_offer_starttls(sink):
     async with mailer_to(sink, "smtp://{}?tls=starttls") as mailer:
-        assert "STARTTLS" in await away(mailer)
+        assert "STARTTLS" in await unavailable(mailer)
         assert sink.mails == []
 
 
-async def test_a_wrong_login_is_told_without_the_password(authority):
+async def test_failed_authentication_is_reported_without_the_password(authority):
     async with (
         SmtpSink(tls="starttls", tls_context=server_context(authority), login=LOGIN) as sink,
         mailer_to(sink, "smtp://me:hunter2@{}?tls=starttls", tls_context=client_context(authority)) as mailer,
     ):
-        detail = await away(mailer)
-        assert detail.startswith("the login was refused: 535")
+        detail = await unavailable(mailer)
+        assert detail.startswith("authentication failed: 535")
         assert "hunter2" not in detail
 
 
-async def test_a_server_that_wants_a_login_blames_no_mail(authority):
+async def test_a_server_that_requires_authentication_is_unavailable(authority):
     async with (
         SmtpSink(tls="implicit", tls_context=server_context(authority), login=LOGIN) as sink,
         mailer_to(sink, "smtps://{}", tls_context=client_context(authority)) as mailer,
     ):
-        assert "530" in await away(mailer)
+        assert "530" in await unavailable(mailer)
 
 
 @pytest.mark.parametrize("stage", ["RCPT", "DATA", "ann@example.com"])
-async def test_a_refusal_for_good_is_final(sink, mailer, stage):
+async def test_a_permanent_rejection_is_final(sink, mailer, stage):
     sink.answers[stage] = "550 5.1.1 <ann@example.com>: no such\x07 user " + "x" * 400
-    error = await refused(mailer)
+    error = await rejection(mailer)
     assert error.is_final
     assert error.detail.startswith("550 5.1.1 <the recipient>: no such user x")
     assert len(error.detail) == mails.MAX_ERROR
 
 
 @pytest.mark.parametrize("stage", ["MAIL", "RCPT", "DATA", "ann@example.com"])
-async def test_a_refusal_for_now_is_not_final(sink, mailer, stage):
+async def test_a_temporary_rejection_is_not_final(sink, mailer, stage):
     sink.answers[stage] = "450 4.2.0 try later"
-    error = await refused(mailer)
+    error = await rejection(mailer)
     assert not error.is_final
     assert error.detail == "450 4.2.0 try later"
 
 
 @pytest.mark.parametrize("stage", ["greeting", "MAIL", "RCPT", "DATA"])
-async def test_a_server_that_closes_blames_no_mail(sink, mailer, stage):
+async def test_a_server_that_closes_the_connection_is_unavailable(sink, mailer, stage):
     sink.answers[stage] = "421 4.3.2 closing"
-    assert "421 4.3.2 closing" in await away(mailer)
+    assert "421 4.3.2 closing" in await unavailable(mailer)
     sink.answers.clear()
-    await mailer.send(LETTER)
+    await mailer.send(EMAIL)
     assert len(sink.mails) == 1
 
 
 @pytest.mark.parametrize("stage", ["greeting", "MAIL"])
-async def test_a_server_that_takes_nothing_from_us_blames_no_mail(sink, mailer, stage):
+async def test_a_server_that_rejects_the_client_or_sender_is_unavailable(sink, mailer, stage):
     sink.answers[stage] = "554 5.7.1 not you"
-    assert "554 5.7.1 not you" in await away(mailer)
+    assert "554 5.7.1 not you" in await unavailable(mailer)
 
 
-async def test_a_refused_mail_is_not_part_of_the_next_one(sink, mailer):
+async def test_a_rejected_email_does_not_affect_the_next_one(sink, mailer):
     sink.answers["bob@example.com"] = "550 5.1.1 no such user"
-    await refused(mailer, replace(LETTER, recipient="bob@example.com"))
-    await mailer.send(LETTER)
+    await rejection(mailer, replace(EMAIL, recipient="bob@example.com"))
+    await mailer.send(EMAIL)
     assert [mail.recipients for mail in sink.mails] == [("ann@example.com",)]
     assert sink.connections == 1
 
 
-async def test_a_server_that_is_not_there_blames_no_mail(sink, mailer):
-    await mailer.send(LETTER)
+async def test_a_server_that_refuses_connections_is_unavailable(sink, mailer):
+    await mailer.send(EMAIL)
     await sink.stop()
-    assert "Connect" in await away(mailer)
+    assert "Connect" in await unavailable(mailer)
     await sink.listen()
-    await mailer.send(LETTER)
+    await mailer.send(EMAIL)
     assert len(sink.mails) == 2
 
 
-async def test_a_lost_answer_makes_it_go_out_again_under_the_same_id(sink, mailer):
+async def test_a_lost_reply_leads_to_a_retry_with_the_same_message_id(sink, mailer):
     sink.after_data = "drop"
-    error = await refused(mailer)
+    error = await rejection(mailer)
     assert not error.is_final
-    assert error.detail == "the answer to the message was lost"
+    assert error.detail == "no reply to the message was received"
     sink.after_data = "answer"
-    await mailer.send(LETTER)
+    await mailer.send(EMAIL)
     assert [mail.message["Message-ID"] for mail in sink.mails] == [f"<{'ab' * 16}@example.com>"] * 2
 
 
-async def test_a_server_that_never_answers_is_given_up_in_time(sink, mailer, monkeypatch):
+async def test_sending_times_out_if_the_server_does_not_reply(sink, mailer, monkeypatch):
     monkeypatch.setattr(mails, "SEND_SECONDS", 0.3)
     sink.after_data = "hang"
     began = time.monotonic()
-    error = await refused(mailer)
+    error = await rejection(mailer)
     assert time.monotonic() - began < 2
     assert not error.is_final
-    assert error.detail == "the answer to the message was lost"
+    assert error.detail == "no reply to the message was received"
     sink.after_data = "answer"
-    await mailer.send(LETTER)
+    await mailer.send(EMAIL)
     assert sink.connections == 2
 
 
-async def test_a_server_without_a_greeting_is_given_up_in_time(monkeypatch):
+async def test_connecting_times_out_without_a_greeting(monkeypatch):
     monkeypatch.setattr(mails, "SEND_SECONDS", 0.3)
     ended = asyncio.Event()
 
@@ -235,95 +235,95 @@ async def test_a_server_without_a_greeting_is_given_up_in_time(monkeypatch):
     server = await asyncio.start_server(say_nothing, "127.0.0.1", 0)
     async with server:
         mailer = SmtpMailer(f"smtp://127.0.0.1:{server.sockets[0].getsockname()[1]}", SENDER)
-        assert await away(mailer) == "no answer in time (connecting)"
+        assert await unavailable(mailer) == "timeout (connecting)"
         async with asyncio.timeout(2):
             await ended.wait()
 
 
-async def test_a_connection_is_not_used_again_after_a_cancelled_mail(sink, mailer):
+async def test_a_connection_is_not_reused_after_a_cancelled_send(sink, mailer):
     sink.after_data = "hang"
-    has_come = asyncio.Event()
-    sink.on_mail = lambda _: has_come.set()
-    sending = asyncio.create_task(mailer.send(LETTER))
+    received = asyncio.Event()
+    sink.on_mail = lambda _: received.set()
+    sending = asyncio.create_task(mailer.send(EMAIL))
     async with asyncio.timeout(5):
-        await has_come.wait()
+        await received.wait()
     sending.cancel()
     with pytest.raises(asyncio.CancelledError):
         await sending
     sink.after_data = "answer"
-    await mailer.send(LETTER)
+    await mailer.send(EMAIL)
     assert sink.connections == 2
 
 
-async def test_mails_share_a_connection_one_after_the_other(sink, mailer):
-    emails = [replace(LETTER, mail_id=f"{number:032x}") for number in range(5)]
+async def test_concurrent_sends_share_one_connection(sink, mailer):
+    emails = [replace(EMAIL, mail_id=f"{number:032x}") for number in range(5)]
     await asyncio.gather(*map(mailer.send, emails))
     assert len({mail.message["Message-ID"] for mail in sink.mails}) == 5
     assert sink.connections == 1
 
 
-async def test_a_connection_that_the_server_closed_is_opened_again(sink, mailer):
-    await mailer.send(LETTER)
+async def test_a_connection_that_the_server_closed_is_reopened(sink, mailer):
+    await mailer.send(EMAIL)
     sink.disconnect()
-    await mailer.send(LETTER)
+    await mailer.send(EMAIL)
     assert len(sink.mails) == 2
     assert sink.connections == 2
 
 
-async def test_a_connection_that_answers_no_more_is_opened_again(sink, mailer, monkeypatch):
+async def test_an_unresponsive_connection_is_reopened(sink, mailer, monkeypatch):
     monkeypatch.setattr(smtp_mail, "CHECK_SECONDS", 0.1)
-    await mailer.send(LETTER)
+    await mailer.send(EMAIL)
 
     async def hang(*_: object) -> str:
         del sink.handle_RSET
         await asyncio.Event().wait()
         return ""
 
-    # The protocol looks its hooks up when a connection begins, so this one gets them by hand.
+    # aiosmtpd collects its hooks when a connection starts, so for this open connection the hook is set directly.
     (connection,) = sink._open
     sink.handle_RSET = hang
     connection._handle_hooks["RSET"] = hang
-    await mailer.send(LETTER)
+    await mailer.send(EMAIL)
     assert len(sink.mails) == 2
     assert sink.connections == 2
 
 
-async def test_a_domain_beyond_ascii_takes_no_special_server():
+async def test_a_non_ascii_domain_does_not_require_smtputf8():
     async with SmtpSink(knows_utf8=False) as sink, mailer_to(sink) as mailer:
-        await mailer.send(replace(LETTER, recipient="ann@Bücher.example"))
+        await mailer.send(replace(EMAIL, recipient="ann@Bücher.example"))
         assert sink.mails[0].recipients == ("ann@xn--bcher-kva.example",)
 
 
-async def test_a_local_part_beyond_ascii_needs_a_server_that_knows_it(sink, mailer):
-    email = replace(LETTER, recipient="zoë@example.com")
+async def test_a_non_ascii_local_part_requires_smtputf8(sink, mailer):
+    email = replace(EMAIL, recipient="zoë@example.com")
     await mailer.send(email)
     assert sink.mails[0].recipients == ("zoë@example.com",)
     assert sink.mails[0].message["To"] == "zoë@example.com"
     async with SmtpSink(knows_utf8=False) as old, mailer_to(old) as other:
-        assert (await refused(other, email)).is_final
-        await other.send(LETTER)
+        assert (await rejection(other, email)).is_final
+        await other.send(EMAIL)
 
 
 @pytest.mark.parametrize(
     "recipient", ["ann@example.com>\r\nRCPT TO:<eve@example.com", "ann@example.com> SIZE=1", "ann"]
 )
 async def test_a_recipient_can_not_add_a_command(sink, mailer, recipient):
-    assert (await refused(mailer, replace(LETTER, recipient=recipient))).is_final
+    assert (await rejection(mailer, replace(EMAIL, recipient=recipient))).is_final
     assert sink.connections == 0
 
 
-async def test_nothing_in_a_link_can_end_the_message_or_add_a_header(sink, mailer):
+async def test_a_link_can_not_end_the_message_or_add_a_header(sink, mailer):
     evil = "x\r\n.\r\nMAIL FROM:<eve@example.com>\r\nBcc: eve@example.com\r\n"
-    await mailer.send(replace(LETTER, links=(evil, URL)))
+    await mailer.send(replace(EMAIL, links=(evil, URL)))
     (mail,) = sink.mails
     assert mail.message["Bcc"] is None
     assert mail.links == [URL]
     assert sink.commands.count("MAIL") == 1
 
 
-async def test_a_closed_mailer_says_good_bye(sink):
+async def test_closing_the_mailer_sends_quit(sink):
     async with mailer_to(sink) as mailer:
-        await mailer.send(LETTER)
+        await mailer.send(EMAIL)
     assert sink.commands[-1] == "QUIT"
 
 
@@ -339,7 +339,7 @@ async def test_a_closed_mailer_says_good_bye(sink):
         ),
     ],
 )
-def test_a_url_names_the_server(url, server):
+def test_a_url_is_parsed_into_a_server(url, server):
     assert parse_smtp_url(url) == server
     assert server.is_encrypted == (server.tls is not Tls.NONE)
     assert LOGIN[1] not in repr(server)
@@ -367,13 +367,13 @@ def test_a_url_names_the_server(url, server):
         "smtp://u:secret@host/path",
     ],
 )
-def test_a_url_that_names_no_server_is_refused_without_its_password(url):
+def test_an_invalid_url_is_rejected_without_showing_its_password(url):
     with pytest.raises(ValueError, match=re.escape("must look like smtp://")) as caught:
         parse_smtp_url(url)
     assert "secret" not in str(caught.value)
 
 
-async def test_the_sink_as_a_program_notes_mails_before_it_takes_them(tmp_path):
+async def test_the_smtp_sink_program_records_emails_before_it_accepts_them(tmp_path):
     record = tmp_path / "mails.jsonl"
     program = await asyncio.create_subprocess_exec(
         sys.executable,
@@ -384,7 +384,7 @@ async def test_the_sink_as_a_program_notes_mails_before_it_takes_them(tmp_path):
     try:
         assert program.stdout is not None
         mailer = SmtpMailer(f"smtp://127.0.0.1:{int(await program.stdout.readline())}", SENDER)
-        await mailer.send(LETTER)
+        await mailer.send(EMAIL)
     finally:
         program.kill()
         await program.wait()

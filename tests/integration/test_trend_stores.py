@@ -1,4 +1,4 @@
-"""The stores of trends and of kept orders on SQLite, PostgreSQL and Redis keep their contracts."""
+"""Contract tests of trend stores and personal order stores on SQLite, PostgreSQL and Redis."""
 
 import time
 from collections.abc import AsyncIterator
@@ -16,9 +16,9 @@ from tests.support.servers import own_redis
 from movie_adapters.redis.client import RedisClient
 from movie_adapters.redis.trends import RedisTrendStore
 from movie_adapters.sql.engine import create_engine, metadata
-from movie_adapters.sql.personal_orders import SqlPersonalOrderStore, kept_orders
+from movie_adapters.sql.personal_orders import SqlPersonalOrderStore, personal_orders
 from movie_adapters.sql.tables import transaction, users
-from movie_adapters.sql.trends import SqlTrendStore, trend_counts, trend_lives, trend_strengths
+from movie_adapters.sql.trends import SqlTrendStore, trend_counts, trend_epochs, trend_strengths
 from movie_core.accounts.keyring import Keyring
 from movie_core.accounts.outbox import MailRules
 from movie_core.discovery.personal_ranking import ORDER_SECONDS
@@ -36,7 +36,7 @@ from movie_core.testing import (
     make_deeds,
 )
 
-TABLES = (trend_lives, trend_strengths, trend_counts, kept_orders)
+TABLES = (trend_epochs, trend_strengths, trend_counts, personal_orders)
 KEYS = Keyring(["k" * 32])
 RULES = MailRules(link_ttl=timedelta(hours=24), limit=None)
 
@@ -54,13 +54,13 @@ async def emptied(url: str) -> AsyncIterator[AsyncEngine]:
 
 
 @asynccontextmanager
-async def link_to(redis_url: str, call_timeout: float = 10.0) -> AsyncIterator[RedisClient]:
-    """Patient, as a busy machine must not look like a Redis that is away."""
-    link = RedisClient(redis_url, timeout=call_timeout)
+async def redis_client(redis_url: str, call_timeout: float = 10.0) -> AsyncIterator[RedisClient]:
+    """A client with a long timeout: on a busy machine Redis must not appear unavailable."""
+    client = RedisClient(redis_url, timeout=call_timeout)
     try:
-        yield link
+        yield client
     finally:
-        await link.close()
+        await client.close()
 
 
 class OnSqlite:
@@ -129,13 +129,13 @@ class TestTrendsOnRedis(TrendStoreContract):
 
     @asynccontextmanager
     async def open(self, kept: int = KEPT_MOVIES) -> AsyncIterator[RedisTrendStore]:
-        async with link_to(self.url) as link:
-            await link.call("FLUSHDB")
-            yield RedisTrendStore(link, "catalogue", kept)
-            assert not link.is_away
+        async with redis_client(self.url) as client:
+            await client.call("FLUSHDB")
+            yield RedisTrendStore(client, "catalogue", kept)
+            assert not client.is_away
 
 
-# --- what only one kind of store has
+# --- behaviour of one implementation
 
 
 @pytest.fixture
@@ -145,10 +145,10 @@ async def engine(url: str) -> AsyncIterator[AsyncEngine]:
 
 
 @pytest.fixture
-async def link(redis_url: str) -> AsyncIterator[RedisClient]:
-    async with link_to(redis_url) as link:
-        await link.call("FLUSHDB")
-        yield link
+async def client(redis_url: str) -> AsyncIterator[RedisClient]:
+    async with redis_client(redis_url) as client:
+        await client.call("FLUSHDB")
+        yield client
 
 
 async def user_of(engine: AsyncEngine, name: str = "ada") -> str:
@@ -176,38 +176,41 @@ async def check_two_sources(one: TrendStore, other: TrendStore) -> None:
     assert trends == [Trend("1", 1.0, {InteractionKind.VIEW: 1})]
 
 
-async def test_two_sources_never_meet_in_sql(engine: AsyncEngine) -> None:
+async def test_sql_separates_trends_of_different_sources(engine: AsyncEngine) -> None:
     await check_two_sources(SqlTrendStore(engine, "catalogue"), SqlTrendStore(engine, "third_party"))
 
 
-async def test_two_sources_never_meet_in_redis(link: RedisClient) -> None:
-    await check_two_sources(RedisTrendStore(link, "catalogue"), RedisTrendStore(link, "third_party"))
+async def test_redis_separates_trends_of_different_sources(client: RedisClient) -> None:
+    await check_two_sources(RedisTrendStore(client, "catalogue"), RedisTrendStore(client, "third_party"))
 
 
-async def test_orders_of_two_sources_never_meet_and_are_erased_together(engine: AsyncEngine) -> None:
+async def test_orders_of_different_sources_are_separate_but_erased_together(engine: AsyncEngine) -> None:
     one, other = SqlPersonalOrderStore(engine, "catalogue"), SqlPersonalOrderStore(engine, "third_party")
     ada = await user_of(engine)
     assert await one.save(ada, "river", ["1"]) == ["1"]
     assert await other.save(ada, "river", ["2"]) == ["2"]
     assert await one.find(ada, "river") == ["1"]
-    told = (await one.export(ada))["orders"]
-    assert [(order["source"], order["movie_ids"]) for order in told] == [("catalogue", ["1"]), ("third_party", ["2"])]
+    exported = [(order["source"], order["movie_ids"]) for order in (await one.export(ada))["orders"]]
+    assert exported == [
+        ("catalogue", ["1"]),
+        ("third_party", ["2"]),
+    ]
     await one.erase(ada)
     assert await other.find(ada, "river") is None
 
 
-async def test_the_migration_makes_the_tables_that_the_stores_use(engine: AsyncEngine) -> None:
+async def test_the_migration_creates_the_declared_tables(engine: AsyncEngine) -> None:
     def shape(connection: Connection) -> dict[str, object]:
-        found = inspect(connection)
+        inspector = inspect(connection)
         return {
             table.name: (
                 {column["name"]: (str(column["type"]).split()[0], column["nullable"]) for column in columns},
-                found.get_pk_constraint(table.name)["constrained_columns"],
-                sorted((str(index["name"]), index["column_names"]) for index in found.get_indexes(table.name)),
-                [(key["referred_table"], key["options"]) for key in found.get_foreign_keys(table.name)],
+                inspector.get_pk_constraint(table.name)["constrained_columns"],
+                sorted((str(index["name"]), index["column_names"]) for index in inspector.get_indexes(table.name)),
+                [(key["referred_table"], key["options"]) for key in inspector.get_foreign_keys(table.name)],
             )
             for table in TABLES
-            if (columns := found.get_columns(table.name))
+            if (columns := inspector.get_columns(table.name))
         }
 
     async with engine.connect() as connection:
@@ -219,8 +222,8 @@ async def test_the_migration_makes_the_tables_that_the_stores_use(engine: AsyncE
         await connection.rollback()
 
 
-async def test_sql_removes_what_nobody_looks_at_any_more(engine: AsyncEngine) -> None:
-    store = SqlTrendStore(engine, "catalogue", kept=50)
+async def test_sql_deletes_weak_movies_old_counts_and_earlier_epochs(engine: AsyncEngine) -> None:
+    store = SqlTrendStore(engine, "catalogue", max_movies=50)
     assert await store.start_epoch(NOW, None)
     await store.add(views(*map(str, range(200))))
     assert await rows(engine, trend_counts) == 2 * 200
@@ -233,7 +236,7 @@ async def test_sql_removes_what_nobody_looks_at_any_more(engine: AsyncEngine) ->
     assert await rows(engine, trend_counts) == await rows(engine, trend_strengths) == 0
 
 
-async def test_sql_keeps_no_outdated_orders_and_none_of_who_is_gone(engine: AsyncEngine) -> None:
+async def test_sql_deletes_expired_orders_and_those_of_deleted_users(engine: AsyncEngine) -> None:
     now = [NOW]
     orders = SqlPersonalOrderStore(engine, "catalogue", lambda: now[0])
     ada, bob = await user_of(engine), await user_of(engine, "bob")
@@ -241,35 +244,35 @@ async def test_sql_keeps_no_outdated_orders_and_none_of_who_is_gone(engine: Asyn
         await orders.save(ada, str(number), ["1"])
     now[0] += timedelta(seconds=ORDER_SECONDS)
     await orders.save(bob, "river", ["1"])
-    assert await rows(engine, kept_orders) == 1
+    assert await rows(engine, personal_orders) == 1
     async with transaction(engine) as connection:
         await connection.execute(delete(users).where(users.c.id == bob))
-    assert await rows(engine, kept_orders) == 0
+    assert await rows(engine, personal_orders) == 0
     assert await orders.save(bob, "river", ["1"]) == ["1"]
-    assert await rows(engine, kept_orders) == 0
+    assert await rows(engine, personal_orders) == 0
 
 
-async def test_redis_lets_go_of_what_nobody_looks_at_any_more(link: RedisClient) -> None:
-    trends = RedisTrendStore(link, "catalogue")
+async def test_redis_counts_expire(client: RedisClient) -> None:
+    trends = RedisTrendStore(client, "catalogue")
     await trends.start_epoch(NOW - timedelta(days=8), None)
     await trends.add(views("1", at=NOW - timedelta(days=6)) + views("2"))
-    left = {key.decode(): await link.call("TTL", key) for key in await link.call("KEYS", "*")}
-    kept = {f"movie:trends:catalogue:{name}" for name in ("life", "day", "week")}
-    assert {key for key, seconds in left.items() if seconds == -1} == kept
-    day, week = ([left.pop(key) for key in sorted(left) if f"{name}:" in key] for name in ("day", "week"))
+    ttls = {key.decode(): await client.call("TTL", key) for key in await client.call("KEYS", "*")}
+    persistent = {f"movie:trends:catalogue:{name}" for name in ("life", "day", "week")}
+    assert {key for key, seconds in ttls.items() if seconds == -1} == persistent
+    day, week = ([ttls.pop(key) for key in sorted(ttls) if f"{name}:" in key] for name in ("day", "week"))
     assert [round(seconds / 3600) for seconds in day] == [25]
     assert [round(seconds / 86_400) for seconds in week] == [2, 8]
-    assert len(left) == len(kept)
+    assert len(ttls) == len(persistent)
 
 
 @pytest.mark.parametrize("lost", ["life", "day", "week"])
-async def test_a_redis_that_lost_one_thing_has_lost_all(link: RedisClient, lost: str) -> None:
-    store = RedisTrendStore(link, "catalogue")
+async def test_a_lost_redis_key_ends_the_epoch(client: RedisClient, lost: str) -> None:
+    store = RedisTrendStore(client, "catalogue")
     assert await store.start_epoch(NOW, None)
     assert await store.claim_rebuild(NOW)
     assert await store.finish_rebuild(Totals(NOW), NOW)
     await store.add(views("1"))
-    await link.call("DEL", f"movie:trends:catalogue:{lost}")
+    await client.call("DEL", f"movie:trends:catalogue:{lost}")
     assert await store.epoch() is None
     await store.add(views("1"))
     assert await store.epoch() is None
@@ -280,28 +283,28 @@ async def test_a_redis_that_lost_one_thing_has_lost_all(link: RedisClient, lost:
     assert await store.top(TrendWindow.WEEK, 10, NOW) == []
 
 
-async def test_a_large_filling_takes_redis_a_little_at_a_time(redis_url: str, link: RedisClient) -> None:
+async def test_a_large_rebuild_blocks_redis_only_briefly(redis_url: str, client: RedisClient) -> None:
     interactions = make_deeds(60_000, NOW, age=timedelta(days=7), movies=30_000)
     totals = Totals(NOW)
     totals.add(interactions)
-    await link.call("CONFIG", "SET", "slowlog-log-slower-than", 20_000)
-    await link.call("SLOWLOG", "RESET")
-    store = RedisTrendStore(link, "catalogue")
+    await client.call("CONFIG", "SET", "slowlog-log-slower-than", 20_000)
+    await client.call("SLOWLOG", "RESET")
+    store = RedisTrendStore(client, "catalogue")
     assert await store.start_epoch(NOW, None)
     assert await store.claim_rebuild(NOW)
     assert await store.finish_rebuild(totals, NOW)
     for window in TrendWindow:
         check_trends(await store.top(window, 100, NOW), brute_force(interactions, window, NOW), limit=100)
-    slow = await link.call("SLOWLOG", "LEN")
-    assert slow <= 3  # calls of more than 20 ms, which a busy machine may have
+    slow = await client.call("SLOWLOG", "LEN")
+    assert slow <= 3  # calls of more than 20 ms; a few may occur on a busy machine
 
 
 @pytest.mark.parametrize("kind", ["stopped", "frozen"])
-async def test_a_redis_that_is_away_is_told_soon(kind: str) -> None:
+async def test_an_unavailable_redis_is_reported_quickly(kind: str) -> None:
     with own_redis() as server:
-        async with link_to(server.url, call_timeout=0.07) as link, link_to(server.url) as patient:
-            await RedisTrendStore(patient, "catalogue").start_epoch(NOW, None)
-            trends = RedisTrendStore(link, "catalogue")
+        async with redis_client(server.url, call_timeout=0.07) as client, redis_client(server.url) as slow_client:
+            await RedisTrendStore(slow_client, "catalogue").start_epoch(NOW, None)
+            trends = RedisTrendStore(client, "catalogue")
             with trouble(server, kind):
                 for call in (
                     lambda: trends.add(views(*map(str, range(2000)))),

@@ -347,10 +347,10 @@ def test_every_level_has_its_protection() -> None:
     assert all(row["protection"] for row in rows)
     kept = {row["data"]: row["deleted after"] for row in table(POLICIES, "Data", 1)}
     days = {
-        "emails": sql_users.KEPT_AFTER_SENDING,
-        "hashes of tokens": sql_users.KEPT_AFTER_LINK,
-        "accounts and registrations": sql_users.KEPT_AFTER_LINK,
-        "ended sessions": sql_users.KEPT_AFTER_SESSION,
+        "emails": sql_users.SENT_MAIL_RETENTION,
+        "hashes of tokens": sql_users.LINK_RETENTION,
+        "accounts and registrations": sql_users.LINK_RETENTION,
+        "ended sessions": sql_users.ENDED_SESSION_RETENTION,
         "audit log": audit.KEEP,
         "events and interactions": analytics.KEPT,
         "figures by day": analytics.KEPT,

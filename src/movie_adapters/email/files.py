@@ -1,4 +1,4 @@
-"""Mails as files, for those who run the service without a mail server."""
+"""Emails written to files, for deployments without an SMTP server."""
 
 import asyncio
 import hashlib
@@ -10,74 +10,76 @@ from collections.abc import Callable
 from datetime import UTC
 from pathlib import Path
 
-from movie_adapters.email.messages import message_of, split_mailbox
+from movie_adapters.email.messages import build_message, split_mailbox
 from movie_adapters.private_files import make_private_folder
 from movie_core.accounts.outbox import MailRejected, MailUnavailable, OutgoingEmail
 from movie_core.accounts.users import Address
 from movie_core.ports import Mailer
 
 MAX_FILES = 1000
-"""Mails kept; beyond, the oldest are removed."""
-_OURS = re.compile(r"\.?\d{8}T\d{6}Z-[0-9a-f]{16}-.+\.(eml|tmp)", re.ASCII)
+"""Email files that are stored; the oldest beyond this number are deleted."""
+_EMAIL_FILE = re.compile(r"\.?\d{8}T\d{6}Z-[0-9a-f]{16}-.+\.(eml|tmp)", re.ASCII)
 
 
 def address_key(spelling: str) -> str:
-    """`Address.key` of an address in the spelling that `parse_address` keeps; raises `ValueError` for no address."""
+    """Compute `Address.key` from `Address.spelling`. Raises `ValueError` for a text that is not an address."""
     local, domain = split_mailbox(spelling)
     return f"{unicodedata.normalize('NFC', local.casefold())}@{domain}"
 
 
 class FileMailer(Mailer):
-    """Writes each mail to an `.eml` file that only the owner may read. The oldest come first by name."""
+    """`Mailer` that writes each email to an `.eml` file of mode 0600. File names sort by creation time."""
 
     def __init__(self, folder: Path, sender: str, announce: Callable[[str], None] | None) -> None:
-        """The folder is made when it is needed. `announce` is told of each mail and its links, a line at a time."""
+        """The folder is created on first use. `announce` is called with one line for each email or link in it."""
         self._folder = folder
         self._sender = sender
         self._announce = announce
 
     async def send(self, email: OutgoingEmail) -> None:
         try:
-            message = message_of(email, self._sender).as_bytes()
-            marked = _mark(address_key(email.recipient))
+            message = build_message(email, self._sender).as_bytes()
+            digest = _digest(address_key(email.recipient))
         except ValueError as error:
             raise MailRejected(str(error), is_final=True) from None
-        name = f"{email.created_at.astimezone(UTC):%Y%m%dT%H%M%SZ}-{marked}-{email.mail_id}"
+        name = f"{email.created_at.astimezone(UTC):%Y%m%dT%H%M%SZ}-{digest}-{email.mail_id}"
         try:
             await asyncio.to_thread(self._write, name, message)
         except OSError as error:
-            raise MailUnavailable(f"no mail can be written in MOVIE_DATA_DIR: {error.strerror}") from None
+            raise MailUnavailable(f"cannot write emails to MOVIE_DATA_DIR: {error.strerror}") from None
         if self._announce is not None:
-            told = f"mail to {email.recipient} ({email.kind.value})"
-            for line in [f"{told}: {url}" for url in email.links] or [told]:
+            description = f"email to {email.recipient} ({email.kind.value})"
+            for line in [f"{description}: {url}" for url in email.links] or [description]:
                 self._announce(line)
 
     async def erase(self, address: Address) -> None:
-        await asyncio.to_thread(self._remove, _mark(address.key))
+        await asyncio.to_thread(self._delete, _digest(address.key))
 
     def _write(self, name: str, message: bytes) -> None:
         make_private_folder(self._folder.parent)
         make_private_folder(self._folder)
-        # The random part lets two processes write the same mail; its mark lets `erase` find what a killed one left.
-        unfinished = self._folder / f".{name}.{secrets.token_hex(4)}.tmp"
+        # The random part lets two processes write the same email; the digest in the name lets `erase` find a file that
+        # a killed process left temporary.
+        temporary = self._folder / f".{name}.{secrets.token_hex(4)}.tmp"
         try:
-            with open(os.open(unfinished, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o600), "wb") as file:
+            with open(os.open(temporary, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o600), "wb") as file:
                 file.write(message)
                 file.flush()
                 os.fsync(file.fileno())
-            unfinished.replace(self._folder / f"{name}.eml")
+            temporary.replace(self._folder / f"{name}.eml")
         except OSError:
-            unfinished.unlink(missing_ok=True)
+            temporary.unlink(missing_ok=True)
             raise
-        ours = (path for path in self._folder.iterdir() if _OURS.fullmatch(path.name))
-        for path in sorted(ours, key=lambda path: path.name.lstrip("."))[:-MAX_FILES]:
+        files = (path for path in self._folder.iterdir() if _EMAIL_FILE.fullmatch(path.name))
+        for path in sorted(files, key=lambda path: path.name.lstrip("."))[:-MAX_FILES]:
             path.unlink(missing_ok=True)
 
-    def _remove(self, marked: str) -> None:
-        for path in self._folder.glob(f"*-{marked}-*"):
-            if _OURS.fullmatch(path.name):
+    def _delete(self, digest: str) -> None:
+        for path in self._folder.glob(f"*-{digest}-*"):
+            if _EMAIL_FILE.fullmatch(path.name):
                 path.unlink(missing_ok=True)
 
 
-def _mark(key: str) -> str:
+def _digest(key: str) -> str:
+    """Return the part of a file name that identifies the recipient without showing the address."""
     return hashlib.sha256(key.encode("utf-8", "surrogatepass")).hexdigest()[:16]

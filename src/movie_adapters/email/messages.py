@@ -1,4 +1,4 @@
-"""What mails say: a letter becomes a message, always the same one for the same letter."""
+"""The texts of emails, and MIME messages built from them: the same bytes for the same `OutgoingEmail`."""
 
 import unicodedata
 from email.headerregistry import Address as Mailbox
@@ -12,43 +12,43 @@ from movie_core.accounts.outbox import SUBJECTS, MailKind, OutgoingEmail
 
 _PRODUCT = "Movie Search"
 _MAX_PLAIN_LINE = 900
-"""Bytes of a line that may be sent as it is (RFC 5322 allows 998)."""
-_BEFORE = {
-    MailKind.ACTIVATION: "Somebody, most likely you, registered this address. To activate the account, open the link "
-    "and enter the password of the registration, or choose a new one.",
-    MailKind.ADDRESS_TAKEN: "Somebody tried to register this address, but you have an account already. Log in with "
-    "it, or have your password reset if you forgot it.",
-    MailKind.PASSWORD_RESET: "Somebody, most likely you, asked to reset the password of your account. The link opens "
-    "a page where you choose a new one.",
+"""Bytes of the longest line that is sent unencoded (RFC 5322 allows 998)."""
+_TEXT_BEFORE_LINKS = {
+    MailKind.ACTIVATION: "Someone, probably you, registered this email address. To activate the account, open the "
+    "link and enter the password that was chosen at registration, or choose a new one.",
+    MailKind.ADDRESS_TAKEN: "Someone tried to register this email address, but you already have an account. Log in "
+    "to it, or reset your password if you have forgotten it.",
+    MailKind.PASSWORD_RESET: "Someone, probably you, requested a password reset for your account. Open the link to "
+    "choose a new password.",
     MailKind.PASSWORD_CHANGED: "The password of your account was changed, and all other devices were logged out.",
-    MailKind.SESSIONS_ENDED: "Sessions of your account were ended: devices were logged out.",
-    MailKind.ACCOUNT_ERASED: "Your account and everything stored about it were deleted.",
+    MailKind.SESSIONS_ENDED: "One or more devices were logged out of your account.",
+    MailKind.ACCOUNT_ERASED: "Your account and all data stored about it were deleted.",
     MailKind.TEST: "This is a test message. Email delivery works.",
 }
-_AFTER = {
-    MailKind.ACTIVATION: "If you didn't register, ignore this mail: there will be no account.",
-    MailKind.ADDRESS_TAKEN: "If it wasn't you, ignore this mail: nothing was changed.",
-    MailKind.PASSWORD_RESET: "If you didn't ask for it, ignore this mail: your password stays as it is.",
-    MailKind.PASSWORD_CHANGED: "If it wasn't you, somebody else knows your password or reads your mail. Reset the "
-    "password now, and change the password of this mailbox.",
-    MailKind.SESSIONS_ENDED: "If neither you nor the operator of this service did this, somebody else uses your "
+_TEXT_AFTER_LINKS = {
+    MailKind.ACTIVATION: "If you did not register, ignore this email: no account will be created.",
+    MailKind.ADDRESS_TAKEN: "If this was not you, ignore this email: nothing was changed.",
+    MailKind.PASSWORD_RESET: "If you did not request this, ignore this email: your password was not changed.",
+    MailKind.PASSWORD_CHANGED: "If this was not you, someone else knows your password or can read your email. Reset "
+    "your password now, and change the password of this mailbox.",
+    MailKind.SESSIONS_ENDED: "If neither you nor the operator of this service did this, someone else is using your "
     "account. Change your password now.",
-    MailKind.ACCOUNT_ERASED: "If you didn't ask for this, contact the operator of this service.",
+    MailKind.ACCOUNT_ERASED: "If you did not request this, contact the operator of this service.",
     MailKind.TEST: "",
 }
-_BEFORE[MailKind.ACTIVATION_RENEWAL] = _BEFORE[MailKind.ACTIVATION]
-_AFTER[MailKind.ACTIVATION_RENEWAL] = _AFTER[MailKind.ACTIVATION]
-_SEVERAL = (
-    "This address was registered several times. Each link asks for the password of its own registration, or for a new "
-    "one. The first link that is used creates the account."
+_TEXT_BEFORE_LINKS[MailKind.ACTIVATION_RENEWAL] = _TEXT_BEFORE_LINKS[MailKind.ACTIVATION]
+_TEXT_AFTER_LINKS[MailKind.ACTIVATION_RENEWAL] = _TEXT_AFTER_LINKS[MailKind.ACTIVATION]
+_SEVERAL_REGISTRATIONS = (
+    "This email address was registered several times. Each link asks for the password of its own registration, or for "
+    "a new one. The first link that is used creates the account."
 )
-_BUTTON = {
+_BUTTON_LABEL = {
     MailKind.ACTIVATION: "Activate",
     MailKind.ACTIVATION_RENEWAL: "Activate",
     MailKind.PASSWORD_RESET: "Choose a new password",
 }
 
-# Colours of text and page are left to the reader's own scheme; those that are set can be read on white and on black.
+# Text and page colours follow the reader's colour scheme. The colours set here are legible on white and on black.
 _HTML = """\
 <!DOCTYPE html>
 <html lang="en" style="color-scheme: light dark">
@@ -78,28 +78,35 @@ font-weight: 600; text-decoration: none">{label}</a></p>
 
 
 def split_mailbox(address: str) -> tuple[str, str]:
-    """Local part, and domain in ASCII (IDNA) and lower case; raises `ValueError` for all but one plain mailbox."""
+    """Split an address into local part and lower-case ASCII (IDNA) domain.
+
+    Raises `ValueError` unless the text is one plain mailbox.
+    """
     local, _, domain = address.rpartition("@")
     if not local or any(c in '@"(),:;<>[]\\' or c.isspace() or unicodedata.category(c)[0] == "C" for c in local):
         raise ValueError("the address is not one plain mailbox")
     try:
-        known = validate_email(f"x@{domain}", check_deliverability=False, globally_deliverable=False)
+        result = validate_email(f"x@{domain}", check_deliverability=False, globally_deliverable=False)
     except EmailNotValidError:
         raise ValueError("the address is not one plain mailbox") from None
-    return local, known.ascii_domain.lower()
+    return local, result.ascii_domain.lower()
 
 
 def needs_utf8(*addresses: str) -> bool:
-    """Whether a mail between these addresses takes a server that knows SMTPUTF8: domains have an ASCII form, local
-    parts don't."""
+    """Whether an email between these addresses requires the SMTPUTF8 extension.
+
+    A domain always has an ASCII form; a local part has none.
+    """
     return not all(split_mailbox(address)[0].isascii() for address in addresses)
 
 
-def message_of(email: OutgoingEmail, sender: str) -> EmailMessage:
-    """The message of a letter, the same bytes each time. Raises `ValueError` for an address that isn't one plain
-    mailbox."""
+def build_message(email: OutgoingEmail, sender: str) -> EmailMessage:
+    """Build the MIME message of an email: the same bytes each time.
+
+    Raises `ValueError` for an address that is not one plain mailbox.
+    """
     local, domain = split_mailbox(sender)
-    # Nothing that users chose but the address gets into a header, and the header classes refuse line breaks.
+    # Header injection: the address is the only user input in a header, and the header classes reject line breaks.
     message = EmailMessage(SMTPUTF8 if needs_utf8(sender, email.recipient) else SMTP)
     message["From"] = Mailbox(_PRODUCT, local, domain)
     message["To"] = Mailbox("", *split_mailbox(email.recipient))
@@ -107,35 +114,36 @@ def message_of(email: OutgoingEmail, sender: str) -> EmailMessage:
     message["Date"] = email.created_at
     message["Message-ID"] = f"<{email.mail_id}@{domain}>"
     message["Auto-Submitted"] = "auto-generated"
-    text, html = _text(email), _html(email)
+    text, html = _plain_text(email), _html(email)
     message.set_content(text, cte=_encoding(text))
     message.add_alternative(html, subtype="html", cte=_encoding(html))
-    # The usual boundary is random.
+    # The default boundary is random.
     message.set_boundary(f"=_{email.mail_id}")
     return message
 
 
 def _encoding(text: str) -> str:
-    # Quoted-printable cuts links over lines, so that they can't be copied from a file by hand.
+    # Quoted-printable breaks links across lines, so that they can't be copied from an .eml file by hand.
     is_plain = text.isascii() and max(map(len, text.splitlines())) <= _MAX_PLAIN_LINE
     return "7bit" if is_plain else "quoted-printable"
 
 
-def _text(email: OutgoingEmail) -> str:
-    # A mail contains nothing that a stranger may have chosen: no username and no other field of a registration.
-    parts = ["Hello,", _BEFORE[email.kind], *email.links]
+def _plain_text(email: OutgoingEmail) -> str:
+    # Abuse prevention: the text contains no username and no other field of a registration, as a stranger may have
+    # chosen it.
+    parts = ["Hello,", _TEXT_BEFORE_LINKS[email.kind], *email.links]
     if len(email.links) > 1:
-        parts.insert(2, _SEVERAL)
-    return "\n\n".join([*parts, *filter(None, [_AFTER[email.kind]]), f"-- \n{_PRODUCT}"]) + "\n"
+        parts.insert(2, _SEVERAL_REGISTRATIONS)
+    return "\n\n".join([*parts, *filter(None, [_TEXT_AFTER_LINKS[email.kind]]), f"-- \n{_PRODUCT}"]) + "\n"
 
 
 def _html(email: OutgoingEmail) -> str:
-    parts = ["<p>Hello,</p>", f"<p>{escape(_BEFORE[email.kind])}</p>"]
+    parts = ["<p>Hello,</p>", f"<p>{escape(_TEXT_BEFORE_LINKS[email.kind])}</p>"]
     for number, url in enumerate(email.links, 1):
-        label = _BUTTON[email.kind] + (f" registration {number}" if len(email.links) > 1 else "")
+        label = _BUTTON_LABEL[email.kind] + (f" registration {number}" if len(email.links) > 1 else "")
         parts.append(_LINK.format(url=escape(url), label=escape(label)))
     if len(email.links) > 1:
-        parts.insert(2, f"<p>{_SEVERAL}</p>")
-    if _AFTER[email.kind]:
-        parts.append(f"<p>{escape(_AFTER[email.kind])}</p>")
+        parts.insert(2, f"<p>{_SEVERAL_REGISTRATIONS}</p>")
+    if _TEXT_AFTER_LINKS[email.kind]:
+        parts.append(f"<p>{escape(_TEXT_AFTER_LINKS[email.kind])}</p>")
     return _HTML.format(title=escape(SUBJECTS[email.kind]), product=_PRODUCT, content="\n".join(parts))

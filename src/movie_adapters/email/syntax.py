@@ -1,4 +1,4 @@
-"""What e-mail addresses may look like, by the library email-validator."""
+"""Validation of email addresses with the library email-validator."""
 
 import email_validator
 
@@ -7,10 +7,11 @@ from movie_core.ports import AddressSyntax
 
 
 class EmailValidatorSyntax(AddressSyntax):
-    """`AddressSyntax` by the standards for internationalised mail; no name server is asked."""
+    """`AddressSyntax` that follows the standards for internationalised email addresses; sends no DNS queries."""
 
     def __init__(self) -> None:
-        # Names such as .test and .local: whether mail goes there is for the mail server to say. There is no option.
+        # Accept special-use domains such as .test and .local: the mail server decides whether it delivers there. The
+        # library has no option for that.
         email_validator.SPECIAL_USE_DOMAIN_NAMES.clear()
 
     def split(self, text: str) -> tuple[str, str]:
@@ -27,6 +28,6 @@ class EmailValidatorSyntax(AddressSyntax):
                 test_environment=False,
                 globally_deliverable=True,
             )
-        except ValueError:  # the library's own and those of the codecs below it; their texts repeat the input
+        except ValueError:  # the library's errors and those of codecs it uses; their texts repeat the input
             raise InvalidEmail("the address must be one plain mailbox, such as name@example.com") from None
         return mailbox.local_part, mailbox.ascii_domain.lower()

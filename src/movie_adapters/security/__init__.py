@@ -1,1 +1,1 @@
-"""Password hashes, access tokens, and checks of passwords and usernames."""
+"""Password hashing, access tokens, password strength and username syntax."""

@@ -1,4 +1,4 @@
-"""Passwords hashed with Argon2id, in threads that give way to everything else."""
+"""Password hashing with Argon2id, in worker threads of low priority."""
 
 import asyncio
 import contextlib
@@ -22,19 +22,19 @@ from movie_core.ports import PasswordHasher
 
 T = TypeVar("T")
 BUSY_SECONDS = 5.0
-"""When to try again: about half of a full queue is done by then."""
+"""`retry_after` of `Busy`: about half of a full queue is processed in this time."""
 NICENESS = 10
-QUEUE_SHARE = 2
-"""A queue with a name may hold one in so many places: half of them."""
+QUEUE_DIVISOR = 2
+"""A named queue may use 1/QUEUE_DIVISOR of the total capacity."""
 
-# The numbers are bounded: a broken hash must cost neither gigabytes nor minutes.
+# The parameters are bounded, so that verifying a corrupt hash costs neither gigabytes nor minutes.
 _ENCODED = re.compile(
     r"\$argon2id\$v=19\$m=[1-9][0-9]{0,5},t=[1-9][0-9]?,p=[1-9][0-9]?\$[A-Za-z0-9+/]{11,86}\$[A-Za-z0-9+/]{16,86}"
 )
 
 
 class Argon2PasswordHasher(PasswordHasher):
-    """A `PasswordHasher` whose hashes are in the usual encoded form, `$argon2id$v=19$m=…,t=…,p=…$salt$hash`."""
+    """A `PasswordHasher` that uses the standard encoded form, `$argon2id$v=19$m=…,t=…,p=…$salt$hash`."""
 
     def __init__(
         self,
@@ -44,30 +44,30 @@ class Argon2PasswordHasher(PasswordHasher):
         threads: int = 1,
         max_waiting: int = 300,
     ) -> None:
-        """`memory_cost` is in KiB and taken once by each thread. Beyond `max_waiting` calls at once comes `Busy`."""
+        """`memory_cost` is in KiB per thread. Calls raise `Busy` while `max_waiting` calls are waiting or running."""
         self._argon2 = Argon2(
             time_cost=time_cost, memory_cost=memory_cost, parallelism=parallelism, salt_len=16, type=Type.ID
         )
-        self._executor = ThreadPoolExecutor(threads, thread_name_prefix="argon2", initializer=_give_way)
-        self._waiting = _TakingTurns()
+        self._executor = ThreadPoolExecutor(threads, thread_name_prefix="argon2", initializer=_lower_priority)
+        self._queue = _FairQueue()
         self._max_waiting = max_waiting
-        self._making_dummy = threading.Lock()
+        self._dummy_lock = threading.Lock()
         self._dummy: str | None = None
 
     async def close(self) -> None:
-        """What is still waiting is cancelled."""
-        self._waiting.cancel()
+        """Cancel waiting calls and stop the threads."""
+        self._queue.cancel()
         self._executor.shutdown(wait=False, cancel_futures=True)
 
     async def hash(self, password: str, *, salt: bytes | None = None, queue: str = "") -> str:
-        """Raises `ValueError` for a password of more than `users.MAX_PASSWORD` bytes."""
-        secret = _bytes(password)
+        """Raises `ValueError` for a password of more than `users.MAX_PASSWORD` bytes, `Busy` if the queue is full."""
+        secret = _encode(password)
         if len(secret) > MAX_PASSWORD:
             raise ValueError(f"a password has at most {MAX_PASSWORD} bytes")
         return await self._run(lambda: self._argon2.hash(secret, salt=salt), queue)
 
     async def verify(self, password: str, hashed: str | None, *, queue: str = "") -> bool:
-        secret = _bytes(password)
+        secret = _encode(password)
         if len(secret) > MAX_PASSWORD:
             secret, hashed = secret[:MAX_PASSWORD], None
         return await self._run(lambda: self._verify(secret, hashed), queue)
@@ -75,23 +75,23 @@ class Argon2PasswordHasher(PasswordHasher):
     def is_outdated(self, hashed: str) -> bool:
         if not _ENCODED.fullmatch(hashed):
             return True
-        made_with = extract_parameters(hashed)
-        return made_with.time_cost < self._argon2.time_cost or made_with.memory_cost < self._argon2.memory_cost
+        parameters = extract_parameters(hashed)
+        return parameters.time_cost < self._argon2.time_cost or parameters.memory_cost < self._argon2.memory_cost
 
     async def _run(self, work: Callable[[], T], queue: str) -> T:
-        if not self._waiting.has_room(queue, self._max_waiting):
-            raise Busy("too many passwords are being checked", retry_after=BUSY_SECONDS)
+        if not self._queue.has_capacity(queue, self._max_waiting):
+            raise Busy("too many password checks in progress", retry_after=BUSY_SECONDS)
         future: Future[T] = Future()
-        self._waiting.add(queue, work, future)
-        self._executor.submit(self._waiting.run_next)
+        self._queue.add(queue, work, future)
+        self._executor.submit(self._queue.run_next)
         try:
             return await asyncio.wrap_future(future)
-        except (HashingError, VerificationError) as error:  # there is no memory for it
-            raise Busy("no password can be checked at the moment", retry_after=BUSY_SECONDS) from error
+        except (HashingError, VerificationError) as error:  # out of memory
+            raise Busy("passwords cannot be checked at the moment", retry_after=BUSY_SECONDS) from error
 
     def _verify(self, secret: bytes, hashed: str | None) -> bool:
-        # Made before any verification, so that the first one costs the same whether there is a hash or not.
-        with self._making_dummy:
+        # Timing: the dummy hash is computed before the first verification, whether or not there is a hash to verify.
+        with self._dummy_lock:
             if self._dummy is None:
                 self._dummy = self._argon2.hash(secrets.token_bytes(16))
         if hashed is not None and _ENCODED.fullmatch(hashed):
@@ -99,35 +99,35 @@ class Argon2PasswordHasher(PasswordHasher):
                 return self._argon2.verify(hashed, secret)
             except VerifyMismatchError:
                 return False
-            except VerificationError:  # its base64 is broken, which was found before any work
+            except VerificationError:  # invalid base64, detected before any hashing: fall through to the dummy
                 pass
         with contextlib.suppress(VerifyMismatchError):
             self._argon2.verify(self._dummy, secret)
         return False
 
 
-class _TakingTurns:
-    """Named queues of work, served round-robin. After each `add`, call `run_next` once, in a worker thread.
+class _FairQueue:
+    """Named work queues, served round-robin. After each `add`, call `run_next` once, in a worker thread.
 
-    A place becomes free when its work ends, or is cancelled before it starts, not when the caller is cancelled.
+    Capacity is released when the work ends or is cancelled before it starts, not when the caller is cancelled.
     """
 
     def __init__(self) -> None:
         self._lock = threading.RLock()
         self._queues: OrderedDict[str, deque[tuple[Callable[[], Any], Future[Any]]]] = OrderedDict()
         self._sizes: Counter[str] = Counter()
-        """Work that waits or is being done, by queue."""
+        """Waiting and running work items, by queue."""
 
-    def has_room(self, queue: str, places: int) -> bool:
+    def has_capacity(self, queue: str, capacity: int) -> bool:
         with self._lock:
-            share = places // QUEUE_SHARE if queue else places
-            return self._sizes.total() < places and self._sizes[queue] < max(1, share)
+            queue_capacity = capacity // QUEUE_DIVISOR if queue else capacity
+            return self._sizes.total() < capacity and self._sizes[queue] < max(1, queue_capacity)
 
     def add(self, queue: str, work: Callable[[], T], future: "Future[T]") -> None:
         with self._lock:
             self._queues.setdefault(queue, deque()).append((work, future))
             self._sizes[queue] += 1
-        future.add_done_callback(lambda _: self._leave(queue))
+        future.add_done_callback(lambda _: self._release(queue))
 
     def run_next(self) -> None:
         with self._lock:
@@ -136,7 +136,7 @@ class _TakingTurns:
             queue, waiting = self._queues.popitem(last=False)
             work, future = waiting.popleft()
             if waiting:
-                self._queues[queue] = waiting  # behind the others
+                self._queues[queue] = waiting  # last in the rotation
         if future.set_running_or_notify_cancel():
             try:
                 result = work()
@@ -152,18 +152,18 @@ class _TakingTurns:
         for future in futures:
             future.cancel()
 
-    def _leave(self, queue: str) -> None:
+    def _release(self, queue: str) -> None:
         with self._lock:
             self._sizes[queue] -= 1
-            self._sizes += Counter()  # forgets queues that are empty
+            self._sizes += Counter()  # drops empty queues
 
 
-def _give_way() -> None:
-    # Argon2 runs without the interpreter's lock, so it's the kernel that shares the processor with the event loop.
+def _lower_priority() -> None:
+    # Argon2 releases the GIL, so the kernel scheduler divides the CPU between hashing and the event loop.
     if sys.platform == "linux":
         with contextlib.suppress(OSError):
             os.setpriority(os.PRIO_PROCESS, threading.get_native_id(), NICENESS)
 
 
-def _bytes(password: str) -> bytes:
+def _encode(password: str) -> bytes:
     return password.encode("utf-8", "surrogatepass")

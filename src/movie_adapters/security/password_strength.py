@@ -1,9 +1,9 @@
-"""How hard passwords are to guess, by zxcvbn.
+"""Password strength estimation with zxcvbn, with bounded CPU time.
 
-zxcvbn tries every way to read signs as letters: `4` or `@` as `a`, `1`, `!` or `|` as `i`. The number of combinations
-is the product over all letters, and zxcvbn holds the GIL meanwhile: 128 characters cost 0.7 s of CPU, 24 still 53 ms.
-So only the first `MAX_EXAMINED` characters are examined, and signs that would exceed `MAX_READINGS` combinations are
-masked.
+zxcvbn tries every combination of "l33t" substitutions: `4` or `@` for `a`, `1`, `!` or `|` for `i`. The number of
+combinations is the product over all letters, and zxcvbn holds the GIL meanwhile: 128 characters cost 0.7 s of CPU, 24
+still 53 ms. So only the first `MAX_EXAMINED` characters are examined, and substitutions that would exceed
+`MAX_READINGS` combinations are masked.
 """
 
 import math
@@ -14,13 +14,13 @@ from zxcvbn_rs_py import zxcvbn
 from movie_core.ports import PasswordStrength
 
 MAX_EXAMINED = 32
-"""Characters of a password. A longer one whose beginning is easily guessed is scored too low at worst."""
+"""Characters of a password that are examined. At worst, a longer one with a weak beginning is scored too low."""
 MAX_READINGS = 16
-"""Ways to read the signs of a password as letters. At 16 the worst of 30,000 searched passwords cost 9 ms of CPU."""
+"""Combinations of substitutions that are tried. At 16 the worst of 30,000 searched passwords cost 9 ms of CPU."""
 MAX_KNOWN = 40
-"""Known words that are looked for, of at most `MAX_EXAMINED` characters each."""
+"""User-specific words (such as email and username) that are searched for; `MAX_EXAMINED` characters of each."""
 
-_SIGNS = {
+_SUBSTITUTIONS = {
     "a": "4@",
     "b": "8",
     "c": "({[<",
@@ -34,37 +34,38 @@ _SIGNS = {
     "x": "%",
     "z": "2",
 }
-"""Which signs zxcvbn reads as which letter."""
+"""The substitutions that zxcvbn knows, by letter."""
 _LETTERS = {
-    sign: [letter for letter, signs in _SIGNS.items() if sign in signs] for sign in set("".join(_SIGNS.values()))
+    character: [letter for letter, characters in _SUBSTITUTIONS.items() if character in characters]
+    for character in set("".join(_SUBSTITUTIONS.values()))
 }
 _NEUTRAL = "_"
-"""Stands in for a sign that is hidden; zxcvbn knows nothing about it."""
+"""Replaces a masked character; not part of any zxcvbn substitution."""
 
 
 class ZxcvbnPasswordStrength(PasswordStrength):
-    """`PasswordStrength` with zxcvbn's scores and its lists of common passwords, names and words."""
+    """`PasswordStrength` by zxcvbn, with its lists of common passwords, names and words."""
 
     def score(self, password: str, known: Sequence[str]) -> int:
-        words = [_plain(word) for word in known if word][:MAX_KNOWN]
-        return int(zxcvbn("".join(_with_few_readings(_plain(password))), words).score)
+        user_inputs = [_truncate(word) for word in known if word][:MAX_KNOWN]
+        return int(zxcvbn("".join(_mask_substitutions(_truncate(password))), user_inputs).score)
 
 
-def _plain(text: str) -> str:
-    # Surrogates can't cross over into Rust.
+def _truncate(text: str) -> str:
+    # Rust strings cannot contain surrogates.
     return text[:MAX_EXAMINED].encode("utf-8", "replace").decode()
 
 
-def _with_few_readings(password: str) -> Iterator[str]:
-    """The characters, those signs replaced that would lead to more than `MAX_READINGS` combinations."""
-    used = dict.fromkeys(_SIGNS, 0)
-    known: set[str] = set()
+def _mask_substitutions(password: str) -> Iterator[str]:
+    """Yield the characters, masking those that would lead to more than `MAX_READINGS` combinations."""
+    used = dict.fromkeys(_SUBSTITUTIONS, 0)
+    counted: set[str] = set()
     for character in password:
-        if character in _LETTERS and character not in known:
+        if character in _LETTERS and character not in counted:
             more = used | {letter: used[letter] + 1 for letter in _LETTERS[character]}
             if math.prod(max(count, 1) for count in more.values()) > MAX_READINGS:
                 yield _NEUTRAL
                 continue
             used = more
-            known.add(character)
+            counted.add(character)
         yield character

@@ -1,4 +1,4 @@
-"""Scripts and look-alike characters of usernames, by the Unicode tables in the package confusable-homoglyphs."""
+"""Scripts and confusable characters of usernames, by the Unicode tables in the package confusable-homoglyphs."""
 
 import functools
 import json
@@ -10,29 +10,31 @@ from confusable_homoglyphs.categories import alias
 
 from movie_core.ports import UsernameSyntax
 
-_EVERY_SCRIPT = frozenset(("COMMON", "INHERITED"))
-_MIXED = (
+_SHARED_SCRIPTS = frozenset(("COMMON", "INHERITED"))
+_SCRIPT_COMBINATIONS = (
     frozenset(("HAN", "HIRAGANA", "KATAKANA")),
     frozenset(("HAN", "HANGUL")),
     frozenset(("HAN", "BOPOMOFO")),
 )
-"""Scripts that one language writes together (UTS 39, section 5.1)."""
+"""Combinations of scripts that one language uses together (UTS 39, section 5.1)."""
 
 
 class UnicodeUsernameSyntax(UsernameSyntax):
-    """`UsernameSyntax` by Unicode's tables. That of look-alikes, 6,000 characters, is read when it is first needed."""
+    """`UsernameSyntax` by Unicode tables. The table of confusables, 6,000 characters, is loaded on first use."""
 
     def is_of_one_script(self, text: str) -> bool:
-        scripts = frozenset(alias(character) for character in text) - _EVERY_SCRIPT
-        return len(scripts) <= 1 or any(scripts <= mixed for mixed in _MIXED)
+        scripts = frozenset(alias(character) for character in text) - _SHARED_SCRIPTS
+        return len(scripts) <= 1 or any(scripts <= combination for combination in _SCRIPT_COMBINATIONS)
 
     def skeleton(self, text: str) -> str:
-        # A capital I looks like l, so that names which differ in case only are one with those that have an l for an i.
-        return _replaced(_replaced(unicodedata.normalize("NFKC", text)).casefold()).replace("i", "l")
+        # Capital I is confusable with l, and usernames are case-insensitive, so i and l have the same skeleton.
+        return _replace_confusables(_replace_confusables(unicodedata.normalize("NFKC", text)).casefold()).replace(
+            "i", "l"
+        )
 
 
-def _replaced(text: str) -> str:
-    """Each character replaced by the one that stands for all that look like it (UTS 39, section 4)."""
+def _replace_confusables(text: str) -> str:
+    """Replace each character by the prototype of its confusables (UTS 39, section 4)."""
     table = _prototypes()
     replaced = "".join(table.get(character, character) for character in unicodedata.normalize("NFD", text))
     return unicodedata.normalize("NFD", replaced)
@@ -40,19 +42,20 @@ def _replaced(text: str) -> str:
 
 @functools.cache
 def _prototypes() -> Mapping[str, str]:
-    """By each character that looks like another: which one or ones it looks like.
+    """Load the mapping from each confusable character to its prototype, one or more characters.
 
-    The package's API only lists look-alikes, and keeps 10 MB for that; its table has each pair in both directions.
+    Reads the package's data file: its API only lists confusables, and holds 10 MB in memory for that. The file contains
+    each pair in both directions.
     """
     text = files("confusable_homoglyphs").joinpath("confusables.json").read_text(encoding="utf-8")
-    # Without direction marks, and of each look-alike, {"c": character, "n": name}, the character alone.
-    table = json.loads(text.replace(r"\u200e", ""), object_hook=lambda one: one["c"] if len(one) == 2 else one)
-    found = {}
+    # Removes direction marks, and reduces each confusable, {"c": character, "n": name}, to the character.
+    table = json.loads(text.replace(r"\u200e", ""), object_hook=lambda item: item["c"] if len(item) == 2 else item)
+    prototypes = {}
     for character, others in table.items():
         if len(character) == 1 and len(others) == 1:
             [other] = others
-            # Of a pair without others either could stand for both: several characters, else the first.
+            # In a pair that has no other confusables either could be the prototype: take the longer, else the first.
             is_prototype = len(other) == 1 and len(table[other]) == 1 and character < other
             if other and not is_prototype:
-                found[character] = other
-    return found
+                prototypes[character] = other
+    return prototypes

@@ -1,1 +1,1 @@
-"""Stores in a SQL database, SQLite or PostgreSQL, and the migrations of its schema."""
+"""Repositories and stores in a SQL database (SQLite or PostgreSQL), and its schema migrations."""

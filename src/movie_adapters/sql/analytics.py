@@ -1,4 +1,4 @@
-"""What the events in a SQL database come to; see `sql_events`."""
+"""Reports computed from the events in a SQL database; see `movie_adapters.sql.events`."""
 
 from collections.abc import Sequence
 from datetime import UTC, date, datetime, time, timedelta
@@ -9,7 +9,7 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 
 from movie_adapters.sql.events import (
     LONG_SECONDS,
-    day_figures,
+    daily_figures,
     events,
     is_search,
     is_zero_search,
@@ -22,10 +22,10 @@ from movie_core.discovery.analytics import MAX_QUERIES, Clicks, Cohort, Days, Fu
 
 
 class SqlAnalytics:
-    """The `Analytics` over what `SqlEventStore` keeps of the same source.
+    """An `Analytics` over the tables of `SqlEventStore`, for the same source.
 
-    Each number is from one statement, so that a purge that goes on meanwhile changes none; it takes `LONG_SECONDS` at
-    most.
+    Each number is computed by a single statement, so that a concurrent purge does not change it. The timeout of a
+    statement is `LONG_SECONDS`.
     """
 
     def __init__(self, engine: AsyncEngine, source: str) -> None:
@@ -35,25 +35,25 @@ class SqlAnalytics:
     async def summary(self, days: Days) -> Summary:
         rows = self._days(days, "searches", "ratings", "clicks", "zero_results")
         sums = [func.sum(rows.c[name]) for name in ("searches", "ratings", "clicks", "zero_results")]
-        found = await self._one(select(*sums, func.count(rows.c.user_id.distinct())))
-        searches, ratings, clicks, zero_results, known = (int(number or 0) for number in found)
-        return Summary(searches, known, ratings, clicks, zero_results)
+        row = await self._one(select(*sums, func.count(rows.c.user_id.distinct())))
+        searches, ratings, clicks, zero_results, user_count = (int(number or 0) for number in row)
+        return Summary(searches, user_count, ratings, clicks, zero_results)
 
     async def top_searches(self, days: Days, *, zero_results: bool = False) -> Sequence[QueryCount]:
-        wanted = (is_zero_search if zero_results else is_search) & (events.c.query != "")
+        condition = (is_zero_search if zero_results else is_search) & (events.c.query != "")
         by_user = (
             select(events.c.query, events.c.user_id, func.sum(events.c.times).label("count"))
-            .where(self._within(events, days), wanted)
+            .where(self._within(events, days), condition)
             .group_by(events.c.query, events.c.user_id)
             .subquery()
         )
-        users_ = func.count(by_user.c.user_id).label("users")
-        raw = select(by_user.c.query, func.sum(by_user.c.count).label("count"), users_).group_by(by_user.c.query)
+        user_count = func.count(by_user.c.user_id).label("users")
+        raw = select(by_user.c.query, func.sum(by_user.c.count).label("count"), user_count).group_by(by_user.c.query)
         names = ("zero_results", "zero_users") if zero_results else ("searches", "users")
-        kept = select(query_days.c.query, *(query_days.c[name] for name in names)).where(self._within(query_days, days))
-        rows = union_all(raw, kept).subquery()
+        purged = select(query_days.c.query, *(query_days.c[name] for name in names))
+        rows = union_all(raw, purged.where(self._within(query_days, days))).subquery()
         count = func.sum(rows.c.count).label("count")
-        # By code point, as Python sorts and SQLite does by itself.
+        # Ties are ordered by code point, as Python sorts; SQLite does so by default.
         text = rows.c.query.collate("C") if self._engine.dialect.name == "postgresql" else rows.c.query
         query = (
             select(rows.c.query, count, func.sum(rows.c.users))
@@ -62,29 +62,30 @@ class SqlAnalytics:
             .order_by(count.desc(), text)
             .limit(MAX_QUERIES)
         )
-        return [QueryCount(text, int(number), int(known)) for text, number, known in await self._all(query)]
+        return [QueryCount(text, int(searches), int(users_)) for text, searches, users_ in await self._all(query)]
 
     async def clicks(self, days: Days) -> Clicks:
         names = ("searches", "clicked_searches", "clicks", "placed_clicks", "positions")
         rows = self._days(days, *names)
-        found = await self._one(select(*(func.sum(rows.c[name]) for name in names)))
-        searches, clicked, clicks, placed, positions = (int(number or 0) for number in found)
+        row = await self._one(select(*(func.sum(rows.c[name]) for name in names)))
+        searches, clicked, clicks, placed, positions = (int(number or 0) for number in row)
         rate = clicked / searches if searches else 0.0
         return Clicks(searches, clicks, rate, positions / placed if placed else None)
 
     async def funnel(self, days: Days) -> Funnel:
         rows = self._days(days, "first_search", "first_click", "click_after_search", "last_rating")
-        began = func.min(rows.c.first_search).over(partition_by=rows.c.user_id).label("began")
-        placed = select(rows, began).where(rows.c.user_id.is_not(None)).subquery()
-        # On the day of the first search it is the click after it; on later days every click is after it.
-        click = case((placed.c.first_click >= placed.c.began, placed.c.first_click), else_=placed.c.click_after_search)
+        first_search = func.min(rows.c.first_search).over(partition_by=rows.c.user_id).label("user_first_search")
+        user_rows = select(rows, first_search).where(rows.c.user_id.is_not(None)).subquery()
+        # On the day of the first search only a click after it counts; on later days every click is after it.
+        is_after = user_rows.c.first_click >= user_rows.c.user_first_search
+        click = case((is_after, user_rows.c.first_click), else_=user_rows.c.click_after_search)
         steps = (
             select(
-                func.min(placed.c.began).label("searched"),
+                func.min(user_rows.c.user_first_search).label("searched"),
                 func.min(click).label("clicked"),
-                func.max(placed.c.last_rating).label("rated"),
+                func.max(user_rows.c.last_rating).label("rated"),
             )
-            .group_by(placed.c.user_id)
+            .group_by(user_rows.c.user_id)
             .subquery()
         )
         is_rated = case((steps.c.rated >= steps.c.clicked, 1))
@@ -93,8 +94,12 @@ class SqlAnalytics:
 
     async def retention(self, days: Days) -> Sequence[Cohort]:
         weeks = range(_week(days.first), _week(days.last) + 1)
+        cohorts = [(users.c.created_at < _week_start(week + 1), week) for week in weeks]
         members = (
-            select(users.c.id, case(*((users.c.created_at < _begin(week + 1), week) for week in weeks)).label("cohort"))
+            select(
+                users.c.id,
+                case(*cohorts).label("cohort"),
+            )
             .where(
                 users.c.created_at >= datetime.combine(days.first, time(), UTC),
                 users.c.created_at < datetime.combine(days.last + timedelta(days=1), time(), UTC),
@@ -117,7 +122,11 @@ class SqlAnalytics:
         sizes = select(members.c.cohort, func.count()).group_by(members.c.cohort).order_by(members.c.cohort)
         returned = {(cohort, in_week): number for cohort, in_week, number in await self._all(query)}
         return [
-            Cohort(f"{_begin(cohort):%G-W%V}", size, tuple(returned.get((cohort, w), 0) for w in weeks if w >= cohort))
+            Cohort(
+                f"{_week_start(cohort):%G-W%V}",
+                size,
+                tuple(returned.get((cohort, week), 0) for week in weeks if week >= cohort),
+            )
             for cohort, size in await self._all(sizes)
         ]
 
@@ -132,11 +141,12 @@ class SqlAnalytics:
         return (table.c.source == self._source) & between
 
     def _days(self, days: Days, *names: str, only: ColumnElement[bool] | None = None) -> Subquery:
-        """Figures of users and days: of events that are there, and of those that were purged."""
-        which = self._within(events, days)
-        raw = day_figures(which if only is None else which & only, names)
-        kept = select(user_days.c.source, user_days.c.user_id, user_days.c.day, *(user_days.c[name] for name in names))
-        return union_all(raw, kept.where(self._within(user_days, days))).subquery()
+        """Select figures by user and day, from stored events and from the figures of purged ones."""
+        condition = self._within(events, days)
+        raw = daily_figures(condition if only is None else condition & only, names)
+        key = (user_days.c.source, user_days.c.user_id, user_days.c.day)
+        purged = select(*key, *(user_days.c[name] for name in names)).where(self._within(user_days, days))
+        return union_all(raw, purged).subquery()
 
     async def _all(self, query: Any) -> Sequence[Any]:
         async with transaction(self._engine, read_only=True, seconds=LONG_SECONDS) as connection:
@@ -147,9 +157,9 @@ class SqlAnalytics:
 
 
 def _week(day: date) -> int:
-    """Weeks since Monday, the first day of the year 1."""
+    """Number of the week, counted from Monday 0001-01-01."""
     return (day.toordinal() - 1) // 7
 
 
-def _begin(week: int) -> datetime:
+def _week_start(week: int) -> datetime:
     return datetime.combine(date.fromordinal(7 * week + 1), time(), UTC)

@@ -1,4 +1,4 @@
-"""What staff did, in a SQL database."""
+"""The audit log in a SQL database."""
 
 from collections.abc import Mapping, Sequence
 from datetime import datetime
@@ -13,7 +13,7 @@ from movie_core.operations.audit import COMMAND_LINE, Action, AuditEntry, export
 from movie_core.paging import Window
 
 BATCH = 500
-"""Rows that a purge removes in one transaction."""
+"""Rows that a purge deletes in one transaction."""
 
 audit = Table(
     "audit",
@@ -29,8 +29,7 @@ audit = Table(
 
 
 class SqlAuditLog:
-    """An `AuditLog` in a table that `engine.migrate` has made. The database itself takes the id of an account out
-    when the account goes."""
+    """An `AuditLog` in a table created by `engine.migrate`. Foreign keys set the id of a deleted user to NULL."""
 
     def __init__(self, engine: AsyncEngine) -> None:
         self._engine = engine
@@ -38,19 +37,19 @@ class SqlAuditLog:
     async def append(self, entries: Sequence[AuditEntry]) -> None:
         if not entries:
             return
-        named = {one for entry in entries for one in (entry.actor, entry.account_id)}
+        user_ids = {user_id for entry in entries for user_id in (entry.actor, entry.account_id)}
         async with transaction(self._engine) as connection:
-            # Held until the end, so that no account goes before its entry is there to be changed.
-            known = select(users.c.id).where(users.c.id.in_(named)).order_by(users.c.id)
-            there = set(await connection.scalars(known.with_for_update(key_share=True)))
+            # Locked until the commit, so that no user is deleted before its entry exists to be anonymised.
+            referenced = select(users.c.id).where(users.c.id.in_(user_ids)).order_by(users.c.id)
+            existing = set(await connection.scalars(referenced.with_for_update(key_share=True)))
             rows = [
                 {
                     "id": entry.id,
                     "at": entry.at,
                     "action": entry.action.value,
                     "is_command_line": entry.actor == COMMAND_LINE,
-                    "actor_id": entry.actor if entry.actor in there else None,
-                    "account_id": entry.account_id if entry.account_id in there else None,
+                    "actor_id": entry.actor if entry.actor in existing else None,
+                    "account_id": entry.account_id if entry.account_id in existing else None,
                     "mail_id": entry.mail_id,
                 }
                 for entry in entries
@@ -64,13 +63,13 @@ class SqlAuditLog:
             return total or 0, [_entry(row) for row in await connection.execute(newest)]
 
     async def purge(self, before: datetime) -> int:
-        amount, removed = BATCH, 0
-        while amount == BATCH:
+        count, deleted = BATCH, 0
+        while count == BATCH:
             async with transaction(self._engine) as connection:
-                some = select(audit.c.id).where(audit.c.at < before).limit(BATCH)
-                amount = (await connection.execute(delete(audit).where(audit.c.id.in_(some)))).rowcount
-            removed += amount
-        return removed
+                batch = select(audit.c.id).where(audit.c.at < before).limit(BATCH)
+                count = (await connection.execute(delete(audit).where(audit.c.id.in_(batch)))).rowcount
+            deleted += count
+        return deleted
 
     async def export(self, user_id: str) -> Mapping[str, Any]:
         own = or_(audit.c.actor_id == user_id, audit.c.account_id == user_id)
@@ -80,16 +79,18 @@ class SqlAuditLog:
 
     async def erase(self, user_id: str) -> None:
         async with transaction(self._engine) as connection:
-            await take_out(connection, user_id)
+            await anonymise_entries(connection, user_id)
 
 
-async def take_out(connection: AsyncConnection, account_id: str) -> None:
-    """Take the id of an account out of the entries. Locks them in one order, so that two accounts that name each other
-    don't get stuck when both end."""
-    own = select(audit.c.id).where(or_(audit.c.actor_id == account_id, audit.c.account_id == account_id))
+async def anonymise_entries(connection: AsyncConnection, user_id: str) -> None:
+    """Remove the id of a user from the entries.
+
+    Locks them in id order, to avoid a deadlock when two users that refer to each other are erased at the same time.
+    """
+    own = select(audit.c.id).where(or_(audit.c.actor_id == user_id, audit.c.account_id == user_id))
     await connection.execute(own.order_by(audit.c.id).with_for_update())
     for column in (audit.c.actor_id, audit.c.account_id):
-        await connection.execute(update(audit).where(column == account_id).values({column: None}))
+        await connection.execute(update(audit).where(column == user_id).values({column: None}))
 
 
 def _entry(row: Any) -> AuditEntry:

@@ -1,4 +1,4 @@
-"""The SQL database: engines for SQLite and PostgreSQL, and the history of its tables."""
+"""The SQL database: engines for SQLite and PostgreSQL, and schema migrations."""
 
 import asyncio
 import logging
@@ -12,17 +12,17 @@ from sqlalchemy.engine import make_url
 from sqlalchemy.exc import DBAPIError, InvalidatePoolError, SQLAlchemyError
 from sqlalchemy.ext.asyncio import AsyncEngine, create_async_engine
 
-from movie_adapters.private_files import close_to_others, make_private_file, make_private_folder
+from movie_adapters.private_files import make_private_file, make_private_folder, restrict_to_owner
 from movie_core.errors import StoreUnavailable
 
 CONNECT_SECONDS = 1.0
-"""How long to wait for a connection, new or pooled."""
+"""Timeout for getting a connection, new or from the pool."""
 BUSY_SECONDS = 5.0
-"""How long a writer waits for another one on SQLite."""
+"""SQLite busy timeout: how long a writer waits for another one."""
 LOCK_SECONDS = 0.5
-"""How long a migration waits for a table on PostgreSQL; everybody else waits behind it meanwhile."""
+"""PostgreSQL lock timeout of a migration. Other transactions on the table queue behind it meanwhile."""
 MIGRATE_SECONDS = 60.0
-"""How long it tries again, with a pause of a second, while others keep a table for longer."""
+"""How long a migration is retried, with a pause of one second, while other transactions hold a lock for longer."""
 
 metadata = MetaData(
     naming_convention={
@@ -35,21 +35,21 @@ metadata = MetaData(
 )
 
 _MIGRATIONS = Path(__file__).parent / "migrations"
-_MIGRATION_LOCK = 0x6D6F766965  # any number that is ours: "movie"
-_IN_USE = frozenset({"55P03", "40P01"})  # lock_not_available, deadlock_detected
+_MIGRATION_LOCK = 0x6D6F766965  # key of the advisory lock, an arbitrary number: "movie"
+_LOCK_CONFLICTS = frozenset({"55P03", "40P01"})  # SQLSTATE lock_not_available, deadlock_detected
 _log = logging.getLogger(__name__)
 
 
 def create_engine(url: str) -> AsyncEngine:
-    """An engine for `sqlite+aiosqlite:///path` or `postgresql+asyncpg://…`.
+    """Create an engine for `sqlite+aiosqlite:///path` or `postgresql+asyncpg://…`.
 
-    On SQLite each transaction begins as `BEGIN IMMEDIATE`, so that what it reads still holds when it writes; with the
-    execution option `read_only=True` it waits for no writer. On PostgreSQL a connection is there within
-    `CONNECT_SECONDS`, or there is an error.
+    On SQLite each transaction starts with `BEGIN IMMEDIATE`, so that rows it has read do not change before it writes;
+    with the execution option `read_only=True` it does not wait for writers. On PostgreSQL, connecting fails after
+    `CONNECT_SECONDS`.
     """
     if make_url(url).get_backend_name() == "sqlite":
         engine = create_async_engine(url, connect_args={"timeout": BUSY_SECONDS})
-        event.listen(engine.sync_engine, "connect", _set_up_sqlite)
+        event.listen(engine.sync_engine, "connect", _configure_sqlite)
         event.listen(engine.sync_engine, "begin", _begin_on_sqlite)
         return engine
     engine = create_async_engine(
@@ -64,19 +64,21 @@ def create_engine(url: str) -> AsyncEngine:
             "server_settings": {"application_name": "movie-search", "jit": "off"},
         },
     )
-    event.listen(engine.sync_engine, "checkout", _refuse_closed)
+    event.listen(engine.sync_engine, "checkout", _reject_closed_connection)
     return engine
 
 
-def _refuse_closed(connection: Any, _record: object, _proxy: object) -> None:
-    """Let the pool replace connections that have ended, by a restart of the server say; unlike a ping this never waits
-    for a server that hangs."""
+def _reject_closed_connection(connection: Any, _record: object, _proxy: object) -> None:
+    """Make the pool replace closed connections, for example after a restart of the server.
+
+    Unlike `pool_pre_ping` this never waits for an unresponsive server.
+    """
     if connection.driver_connection.is_closed():
         raise InvalidatePoolError
 
 
-def _set_up_sqlite(connection: Any, _record: object) -> None:
-    connection.isolation_level = None  # the driver begins nothing by itself
+def _configure_sqlite(connection: Any, _record: object) -> None:
+    connection.isolation_level = None  # the driver starts no transactions of its own
     cursor = connection.cursor()
     for pragma in ("journal_mode = WAL", "synchronous = NORMAL", "foreign_keys = ON"):
         cursor.execute(f"PRAGMA {pragma}")
@@ -89,15 +91,16 @@ def _begin_on_sqlite(connection: Connection) -> None:
 
 
 def newest_revision() -> str:
-    """The revision that `migrate` leads to; revisions are numbered in the names of their files."""
+    """Return the head revision. Revisions are the numbers at the start of the file names."""
     return max(path.name[:4] for path in (_MIGRATIONS / "versions").glob("[0-9][0-9][0-9][0-9]_*.py"))
 
 
 def migrate(url: str) -> None:
-    """Bring the tables up to date; quick when they are. Blocks; not for a thread that runs an event loop.
+    """Migrate the database to the head revision; fast if it is up to date.
 
-    Tables of a later version stay as they are: what it changed, the version before can still use. Processes that start
-    together migrate one after another. Raises `StoreUnavailable`.
+    Blocks, and must not be called in a thread that runs an event loop. A schema of a later version stays unchanged, as
+    migrations are compatible with the previous version of the application. Processes that start at the same time
+    migrate one after another. Raises `StoreUnavailable`.
     """
     try:
         if make_url(url).get_backend_name() == "sqlite":
@@ -105,7 +108,7 @@ def migrate(url: str) -> None:
         else:
             asyncio.run(_migrate_postgres(url))
     except (SQLAlchemyError, sqlite3.Error, OSError, TimeoutError) as error:
-        raise StoreUnavailable(f"the database can't be brought up to date: {_cause(error)}") from error
+        raise StoreUnavailable(f"the database migration failed: {_error_type(error)}") from error
 
 
 def _migrate_sqlite(url: str) -> None:
@@ -113,28 +116,31 @@ def _migrate_sqlite(url: str) -> None:
     check_sqlite()
     make_private_folder(path.parent)
     make_private_file(path)
-    for beside in ("-wal", "-shm"):  # made as the file itself is; here in case an earlier version has made them
-        close_to_others(path.with_name(path.name + beside))
+    for suffix in (
+        "-wal",
+        "-shm",
+    ):  # SQLite gives them the mode of the main file; an earlier version did not restrict it
+        restrict_to_owner(path.with_name(path.name + suffix))
     if path.stat().st_size:
         with sqlite3.connect(path, timeout=BUSY_SECONDS) as connection:
             tables = connection.execute("SELECT 1 FROM sqlite_master WHERE name = 'alembic_version'").fetchone()
-            found = connection.execute("SELECT version_num FROM alembic_version").fetchone() if tables else None
+            row = connection.execute("SELECT version_num FROM alembic_version").fetchone() if tables else None
         connection.close()
-        if found and found[0] >= newest_revision():
+        if row and row[0] >= newest_revision():
             return
     asyncio.run(_migrate(create_engine(url)))
 
 
 async def _migrate_postgres(url: str) -> None:
     engine = create_engine(url)
-    end = time.monotonic() + MIGRATE_SECONDS
+    deadline = time.monotonic() + MIGRATE_SECONDS
     while True:
         try:
             await _migrate(engine)
         except DBAPIError as error:
-            if getattr(error.orig, "sqlstate", None) not in _IN_USE or time.monotonic() > end:
+            if getattr(error.orig, "sqlstate", None) not in _LOCK_CONFLICTS or time.monotonic() > deadline:
                 raise
-            _log.info("the tables are in use; trying again to bring them up to date")
+            _log.info("tables are locked by other transactions, retrying the migration")
             await asyncio.sleep(1)
         else:
             return
@@ -145,9 +151,9 @@ async def _migrate(engine: AsyncEngine) -> None:
         async with engine.begin() as connection:
             if connection.dialect.name == "postgresql":
                 await connection.execute(text("SELECT pg_advisory_xact_lock(:lock)"), {"lock": _MIGRATION_LOCK})
-                there = await connection.scalar(text("SELECT to_regclass('alembic_version')"))
-                found = await connection.scalar(text("SELECT version_num FROM alembic_version")) if there else None
-                if found and found >= newest_revision():
+                exists = await connection.scalar(text("SELECT to_regclass('alembic_version')"))
+                revision = await connection.scalar(text("SELECT version_num FROM alembic_version")) if exists else None
+                if revision and revision >= newest_revision():
                     return
                 await connection.execute(text(f"SET LOCAL lock_timeout = '{LOCK_SECONDS}s'"))
             await connection.run_sync(_upgrade)
@@ -156,7 +162,7 @@ async def _migrate(engine: AsyncEngine) -> None:
 
 
 def _upgrade(connection: Connection) -> None:
-    # Imported here, as a start with everything up to date doesn't need it.
+    # Imported here to speed up a start without pending migrations.
     from alembic import command
     from alembic.config import Config
 
@@ -167,7 +173,7 @@ def _upgrade(connection: Connection) -> None:
 
 
 def check_sqlite() -> None:
-    """Raise `StoreUnavailable` where the SQLite at hand can't hold the index of titles."""
+    """Raise `StoreUnavailable` if SQLite was built without FTS5, which the index of titles needs."""
     connection = sqlite3.connect(":memory:")
     try:
         connection.execute("CREATE VIRTUAL TABLE probe USING fts5 (terms, content='', detail=none)")
@@ -177,7 +183,7 @@ def check_sqlite() -> None:
         connection.close()
 
 
-def _cause(error: BaseException) -> str:
-    """The kind of an error, without what may hold a password or a path."""
+def _error_type(error: BaseException) -> str:
+    """Return the name of the error's class; the message may contain a password or a path."""
     original = error.orig if isinstance(error, DBAPIError) and error.orig is not None else error
     return type(original).__name__

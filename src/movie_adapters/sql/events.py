@@ -1,7 +1,7 @@
-"""What users did, in a SQL database: events, what of them counts for trends, and what days come to.
+"""Events in a SQL database, with the interactions that count for trends and the daily figures of reports.
 
-Events go after a time. What `SqlAnalytics` tells is reckoned from what `day_figures` says of a user and a day; a purge
-keeps just that, by the same expressions, so that the answers stay the same.
+Events are deleted after the retention period. `SqlAnalytics` computes reports from the figures of each user and day
+that `daily_figures` selects. A purge stores these figures, by the same expressions, so that reports do not change.
 """
 
 import asyncio
@@ -51,22 +51,21 @@ from movie_core.discovery.events import Event, EventKind
 from movie_core.discovery.trending import Interaction, InteractionKind, utc_day, weight_of
 
 LONG_SECONDS = 15.0
-"""How long reading through all events of a user, or of many days, may take."""
+"""Timeout of reading all events of a user, or of many days."""
 PAGE = 5_000
-"""Deeds of a batch, and rows that go in one transaction."""
-PIECE = 250
-"""Rows of one statement."""
+"""Interactions in one batch, and rows deleted in one transaction."""
+ROWS_PER_STATEMENT = 250
 
 Row = TypeVar("Row")
 
 
-def _moment(name: str, *, nullable: bool = False) -> Column[Any]:
-    """As `micros_of` tells it."""
+def _micros(name: str, *, nullable: bool = False) -> Column[Any]:
+    """A time in microseconds, see `micros_of`."""
     return Column(name, BigInteger(), nullable=nullable)
 
 
 def _day() -> Column[Any]:
-    """A UTC day as `date.toordinal` counts it, from Monday on."""
+    """A UTC day as `date.toordinal`: day 1 is a Monday."""
     return Column("day", Integer(), nullable=False)
 
 
@@ -88,7 +87,7 @@ events = Table(
     _id(),
     text_column("source"),
     _day(),
-    _moment("at"),
+    _micros("at"),
     text_column("kind"),
     _user(nullable=True),
     text_column("movie_id", nullable=True),
@@ -109,8 +108,8 @@ interactions = Table(
     text_column("movie_id", primary_key=True),
     text_column("kind", primary_key=True),
     Column("weight", Float(), nullable=False),
-    _moment("at"),
-    _moment("kept_at"),
+    _micros("at"),
+    _micros("kept_at"),
 )
 
 user_days = Table(
@@ -127,10 +126,10 @@ user_days = Table(
     _number("placed_clicks"),
     _number("positions"),
     _number("ratings"),
-    _moment("first_search", nullable=True),
-    _moment("first_click", nullable=True),
-    _moment("click_after_search", nullable=True),
-    _moment("last_rating", nullable=True),
+    _micros("first_search", nullable=True),
+    _micros("first_click", nullable=True),
+    _micros("click_after_search", nullable=True),
+    _micros("last_rating", nullable=True),
     Index("ix_user_days_source_day", "source", "day"),
 )
 
@@ -156,7 +155,7 @@ source_days = Table(
 
 purges = Table("purges", metadata, text_column("source", primary_key=True), Column("before", Integer(), nullable=False))
 
-# Written out, not bound: an index over some rows serves only a query that plainly asks for these.
+# Literals, not bound parameters: a partial index is used only for a query with a constant condition.
 is_search = events.c.kind == literal_column("'search'")
 _is_click = events.c.kind == literal_column("'click'")
 _is_rating = events.c.kind == literal_column("'rating'")
@@ -178,33 +177,35 @@ _is_followed = exists().where(
 )
 
 
-def times(which: ColumnElement[bool]) -> ColumnElement[Any]:
-    """How often such events happened."""
-    return func.sum(case((which, events.c.times), else_=0))
+def event_count(condition: ColumnElement[bool]) -> ColumnElement[Any]:
+    """Sum of `times` over the events that meet the condition."""
+    return func.sum(case((condition, events.c.times), else_=0))
 
 
 _FIGURES: Mapping[str, ColumnElement[Any]] = {
-    "searches": times(is_search),
-    "zero_results": times(is_zero_search),
-    "clicked_searches": times(is_search & _is_followed),
-    "clicks": times(_is_click),
-    "placed_clicks": times(_is_click & events.c.position.is_not(None)),
+    "searches": event_count(is_search),
+    "zero_results": event_count(is_zero_search),
+    "clicked_searches": event_count(is_search & _is_followed),
+    "clicks": event_count(_is_click),
+    "placed_clicks": event_count(_is_click & events.c.position.is_not(None)),
     "positions": func.sum(case((_is_click, events.c.times * func.coalesce(events.c.position, 0)), else_=0)),
-    "ratings": times(_is_rating),
+    "ratings": event_count(_is_rating),
     "first_search": func.min(case((is_search, events.c.at))),
     "first_click": func.min(case((_is_click, events.c.at))),
     "last_rating": func.max(case((_is_rating, events.c.at))),
 }
 
 
-def day_figures(which: ColumnElement[bool], names: Sequence[str]) -> Select[Any]:
-    """Source, user and day, and figures of `user_days` under their names, of the events that those of a user and a day
-    are: `which` must choose all of them."""
+def daily_figures(condition: ColumnElement[bool], names: Sequence[str]) -> Select[Any]:
+    """Select source, user, day and the named columns of `user_days`, computed from events.
+
+    The condition must include either all events of a user and day, or none.
+    """
     key = (events.c.source, events.c.user_id, events.c.day)
     if "click_after_search" not in names:
-        return select(*key, *(_FIGURES[name].label(name) for name in names)).where(which, is_active).group_by(*key)
+        return select(*key, *(_FIGURES[name].label(name) for name in names)).where(condition, is_active).group_by(*key)
     needed = dict.fromkeys(("first_search", *(name for name in names if name != "click_after_search")))
-    days = day_figures(which, list(needed)).subquery()
+    days = daily_figures(condition, list(needed)).subquery()
     clicks = events.alias("later_clicks")
     first = (
         select(func.min(clicks.c.at))
@@ -217,17 +218,17 @@ def day_figures(which: ColumnElement[bool], names: Sequence[str]) -> Select[Any]
         )
         .scalar_subquery()
     )
-    own = {"click_after_search": first.label("click_after_search")}
-    return select(days.c.source, days.c.user_id, days.c.day, *(own.get(name, days.c.get(name)) for name in names))
+    computed = {"click_after_search": first.label("click_after_search")}
+    return select(days.c.source, days.c.user_id, days.c.day, *(computed.get(name, days.c.get(name)) for name in names))
 
 
-_KEPT_FIGURES = tuple(column.name for column in user_days.c if column.name not in {"id", "source", "user_id", "day"})
+_FIGURE_NAMES = tuple(column.name for column in user_days.c if column.name not in {"id", "source", "user_id", "day"})
 
 
 class SqlEventStore:
-    """An `EventStore` for the movies of one source, in tables that `engine.migrate` has made.
+    """An `EventStore` for the movies of one source, in tables created by `engine.migrate`.
 
-    The engine stays its owner's to dispose of.
+    The caller disposes of the engine.
     """
 
     def __init__(self, engine: AsyncEngine, source: str) -> None:
@@ -238,17 +239,19 @@ class SqlEventStore:
         if not events:
             return []
         async with transaction(self._engine) as connection:
-            before = await self._purged_before(connection)
-            known = await _lock_users(connection, {event.user_id for event in events if event.user_id is not None})
-            kept = [
+            first_open_day = await self._first_open_day(connection)
+            recorded = await _lock_user_rows(
+                connection, {event.user_id for event in events if event.user_id is not None}
+            )
+            accepted = [
                 (event, day)
                 for event in events
-                if (day := utc_day(event.at).toordinal()) >= before
-                and (event.user_id is None or event.user_id in known)
+                if (day := utc_day(event.at).toordinal()) >= first_open_day
+                and (event.user_id is None or event.user_id in recorded)
             ]
-            for some in _pieces(kept):
-                await connection.execute(insert(_table), [self._row(event, day) for event, day in some])
-            return await self._count_deeds(connection, kept, now)
+            for chunk in _chunks(accepted):
+                await connection.execute(insert(_events), [self._row(event, day) for event, day in chunk])
+            return await self._record_interactions(connection, accepted, now)
 
     def _row(self, event: Event, day: int) -> dict[str, Any]:
         return {
@@ -265,25 +268,26 @@ class SqlEventStore:
             "times": event.times,
         }
 
-    async def _count_deeds(
-        self, connection: AsyncConnection, kept: Sequence[tuple[Event, int]], now: datetime
+    async def _record_interactions(
+        self, connection: AsyncConnection, accepted: Sequence[tuple[Event, int]], now: datetime
     ) -> Sequence[Interaction]:
+        """Store the first interaction per day, user, movie and kind; returns those that were not stored before."""
         first: dict[tuple[int, str, str, str], Interaction] = {}
-        for event, day in kept:
-            if event.user_id is not None and event.movie_id is not None and event.kind.value in _DEED_KINDS:
+        for event, day in accepted:
+            if event.user_id is not None and event.movie_id is not None and event.kind.value in _INTERACTION_KINDS:
                 kind = InteractionKind(event.kind.value)
                 interaction = Interaction(event.movie_id, kind, weight_of(kind, event.rating), event.at, now)
                 first.setdefault((day, event.user_id, as_stored(event.movie_id), kind.value), interaction)
-        key = (interactions.c.day, interactions.c.user_id, interactions.c.movie_id, interactions.c.kind)
-        statement = upsert(connection, interactions).on_conflict_do_nothing().returning(*key)
-        counted: set[tuple[Any, ...]] = set()
-        # In one order, so that those who append at once never wait for each other in a circle.
-        for some in _pieces(sorted(first)):
-            rows = [self._deed_row(one, first[one]) for one in some]
-            counted |= {tuple(row) for row in await connection.execute(statement, rows)}
-        return [interaction for one, interaction in first.items() if one in counted]
+        columns = (interactions.c.day, interactions.c.user_id, interactions.c.movie_id, interactions.c.kind)
+        statement = upsert(connection, interactions).on_conflict_do_nothing().returning(*columns)
+        inserted: set[tuple[Any, ...]] = set()
+        # Sorted, so that concurrent transactions lock in one order and cannot deadlock.
+        for chunk in _chunks(sorted(first)):
+            rows = [self._interaction_row(key, first[key]) for key in chunk]
+            inserted |= {tuple(row) for row in await connection.execute(statement, rows)}
+        return [interaction for key, interaction in first.items() if key in inserted]
 
-    def _deed_row(self, key: tuple[int, str, str, str], interaction: Interaction) -> dict[str, Any]:
+    def _interaction_row(self, key: tuple[int, str, str, str], interaction: Interaction) -> dict[str, Any]:
         day, user_id, movie_id, kind = key
         return {
             "source": self._source,
@@ -300,69 +304,70 @@ class SqlEventStore:
         row: dict[str, Any] = dict.fromkeys(source_days.c.keys(), 0)
         row |= {"source": self._source, "day": day.toordinal(), **counts}
         async with transaction(self._engine) as connection:
-            await connection.execute(_add(upsert(connection, source_days).values(row), source_days))
+            await connection.execute(_add_on_conflict(upsert(connection, source_days).values(row), source_days))
 
     async def interactions(self) -> AsyncIterator[Sequence[Interaction]]:
         key = (interactions.c.day, interactions.c.user_id, interactions.c.movie_id, interactions.c.kind)
         query = select(interactions).where(interactions.c.source == self._source).order_by(*key).limit(PAGE)
         last: tuple[Any, ...] | None = None
         while True:
-            after = query if last is None else query.where(tuple_(*key) > tuple_(*map(literal, last)))
+            page = query if last is None else query.where(tuple_(*key) > tuple_(*map(literal, last)))
             async with transaction(self._engine, read_only=True) as connection:
-                rows = (await connection.execute(after)).all()
+                rows = (await connection.execute(page)).all()
             if rows:
                 yield [_interaction(row) for row in rows]
             if len(rows) < PAGE:
                 return
             last = (rows[-1].day, rows[-1].user_id, rows[-1].movie_id, rows[-1].kind)
 
-    # --- what is personal, whatever the source
+    # --- personal data of all sources
 
     async def export(self, user_id: str) -> Mapping[str, Any]:
         figures = select(user_days).where(user_days.c.user_id == user_id).order_by(user_days.c.day)
-        own = select(_table).where(_table.c.user_id == user_id).order_by(_table.c.at, _table.c.id)
+        own = select(_events).where(_events.c.user_id == user_id).order_by(_events.c.at, _events.c.id)
         async with transaction(self._engine, read_only=True, seconds=LONG_SECONDS) as connection:
-            # Bit by bit: hundreds of thousands at once would keep all other requests waiting for seconds.
-            told: list[dict[str, Any]] = []
-            for some in (await connection.execute(own)).partitions(PIECE):
-                told += [{"source": row.source, **_event(row).told()} for row in some]
+            # In chunks: converting hundreds of thousands at once would block the event loop for seconds.
+            exported: list[dict[str, Any]] = []
+            for chunk in (await connection.execute(own)).partitions(ROWS_PER_STATEMENT):
+                exported += [{"source": row.source, **_event(row).told()} for row in chunk]
                 await asyncio.sleep(0)
-            days = [_told_day(row) for row in await connection.execute(figures)]
-        return {"events": told, "event_days": days}
+            days = [_day_as_json(row) for row in await connection.execute(figures)]
+        return {"events": exported, "event_days": days}
 
     async def erase(self, user_id: str) -> None:
-        # Events first: until they are gone, a purge may make days of them.
-        for table in (_table, interactions, user_days):
-            await self._remove(table, table.c.user_id == user_id, whose=users.c.id == user_id)
+        # Events first: as long as there are any, a purge may add their figures to `user_days`.
+        for table in (_events, interactions, user_days):
+            await self._delete(table, table.c.user_id == user_id, owner=users.c.id == user_id)
 
-    # --- what goes after a time
+    # --- retention
 
     async def purge(self, before: date) -> int:
-        """As `EventStore.purge`, in transactions of some `BATCH` events or one user's day: nobody waits for it."""
-        await self._close(before)
-        removed = 0
-        while amount := await self._fold(before):
-            removed += amount
-        await self._remove(
+        """See `EventStore.purge`. To keep locks short, a transaction covers `BATCH` events, or one day of a user."""
+        await self._close_days(before)
+        deleted = 0
+        while count := await self._aggregate(before):
+            deleted += count
+        await self._delete(
             interactions, (interactions.c.source == self._source) & (interactions.c.day < before.toordinal())
         )
-        ending = before.toordinal() - KEPT.days
+        first_day = before.toordinal() - KEPT.days
         for table in (user_days, query_days, source_days):
-            await self._remove(table, (table.c.source == self._source) & (table.c.day < ending))
-        return removed
+            await self._delete(table, (table.c.source == self._source) & (table.c.day < first_day))
+        return deleted
 
-    async def _close(self, before: date) -> None:
-        """From now on nothing more is kept for the days before."""
+    async def _close_days(self, before: date) -> None:
+        """Make `append` reject events of earlier days from now on."""
         async with transaction(self._engine) as connection:
             row = {"source": self._source, "before": 0}
             await connection.execute(upsert(connection, purges).values(row).on_conflict_do_nothing())
             own = purges.c.source == self._source
-            # The lock waits for those who append by the old day, and they for it.
+            # Conflicts with the lock of `append`: waits for transactions that read the old value, and blocks new ones.
             await connection.execute(select(purges.c.before).where(own).with_for_update())
-            later = purges.c.before < before.toordinal()
-            await connection.execute(update(purges).where(own, later).values(before=before.toordinal()))
+            is_earlier = purges.c.before < before.toordinal()
+            await connection.execute(update(purges).where(own, is_earlier).values(before=before.toordinal()))
 
-    async def _purged_before(self, connection: AsyncConnection) -> int:
+    async def _first_open_day(self, connection: AsyncConnection) -> int:
+        """Return the first day that accepts events, and lock it against a concurrent purge."""
         query = select(purges.c.before).where(purges.c.source == self._source)
         lock = query.with_for_update(read=True, key_share=True)
         before = await connection.scalar(lock)
@@ -372,85 +377,89 @@ class SqlEventStore:
             before = await connection.scalar(lock)
         return int(before or 0)
 
-    async def _fold(self, before: date) -> int:
-        """Make some events of the first day before into what `user_days` and `query_days` keep; how many."""
+    async def _aggregate(self, before: date) -> int:
+        """Replace a batch of events of the earliest day by figures in `user_days` and `query_days`.
+
+        Returns the number of events deleted; 0 if there are none before the given day.
+        """
         async with transaction(self._engine) as connection:
-            # One at a time; those who append go on.
-            mark = select(purges.c.before).where(purges.c.source == self._source).with_for_update(key_share=True)
-            await connection.execute(mark)
-            old = (_table.c.source == self._source) & (_table.c.day < before.toordinal())
-            day = await connection.scalar(select(func.min(_table.c.day)).where(old))
+            # Serialises purges; does not block `append`.
+            lock = select(purges.c.before).where(purges.c.source == self._source).with_for_update(key_share=True)
+            await connection.execute(lock)
+            old = (_events.c.source == self._source) & (_events.c.day < before.toordinal())
+            day = await connection.scalar(select(func.min(_events.c.day)).where(old))
             if day is None:
                 return 0
-            of_day = (_table.c.source == self._source) & (_table.c.day == day)
-            known = select(_table.c.user_id).where(of_day, _table.c.user_id.is_not(None))
-            some = known.order_by(_table.c.user_id).limit(BATCH).subquery()
-            user_ids = (await connection.scalars(select(some.c.user_id).distinct())).all()
+            of_day = (_events.c.source == self._source) & (_events.c.day == day)
+            of_users = select(_events.c.user_id).where(of_day, _events.c.user_id.is_not(None))
+            batch = of_users.order_by(_events.c.user_id).limit(BATCH).subquery()
+            user_ids = (await connection.scalars(select(batch.c.user_id).distinct())).all()
             if user_ids:
-                await _lock_users(connection, user_ids)
-                which = of_day & _table.c.user_id.in_(user_ids)
+                await _lock_user_rows(connection, user_ids)
+                condition = of_day & _events.c.user_id.in_(user_ids)
             else:
-                unknown = select(_table.c.id).where(of_day, _table.c.user_id.is_(None)).limit(BATCH)
-                which = of_day & _table.c.id.in_((await connection.scalars(unknown)).all())
-            figures = day_figures(which, _KEPT_FIGURES)
+                anonymous = select(_events.c.id).where(of_day, _events.c.user_id.is_(None)).limit(BATCH)
+                condition = of_day & _events.c.id.in_((await connection.scalars(anonymous)).all())
+            figures = daily_figures(condition, _FIGURE_NAMES)
             await connection.execute(
-                insert(user_days).from_select(["source", "user_id", "day", *_KEPT_FIGURES], figures)
+                insert(user_days).from_select(["source", "user_id", "day", *_FIGURE_NAMES], figures)
             )
-            added = upsert(connection, query_days).from_select([c.name for c in query_days.c], _query_figures(which))
-            await connection.execute(_add(added, query_days))
-            return (await connection.execute(delete(_table).where(which))).rowcount
+            columns = [column.name for column in query_days.c]
+            insertion = upsert(connection, query_days).from_select(columns, _query_figures(condition))
+            await connection.execute(_add_on_conflict(insertion, query_days))
+            return (await connection.execute(delete(_events).where(condition))).rowcount
 
-    async def _remove(
-        self, table: Table, which: ColumnElement[bool], *, whose: ColumnElement[bool] | None = None
+    async def _delete(
+        self, table: Table, condition: ColumnElement[bool], *, owner: ColumnElement[bool] | None = None
     ) -> None:
-        """Remove rows, those that are being removed by others left out unless it is said whose they are."""
+        """Delete rows in batches. Locks the user that `owner` selects; without it, skips locked rows."""
         key = list(table.primary_key.columns)
-        some = select(*key).where(which).limit(PAGE).with_for_update(skip_locked=whose is None)
-        amount = PAGE
-        while amount == PAGE:
+        batch = select(*key).where(condition).limit(PAGE).with_for_update(skip_locked=owner is None)
+        count = PAGE
+        while count == PAGE:
             async with transaction(self._engine) as connection:
-                if whose is not None:
-                    await connection.execute(select(users.c.id).where(whose).with_for_update())
-                amount = (await connection.execute(delete(table).where(tuple_(*key).in_(some)))).rowcount
+                if owner is not None:
+                    await connection.execute(select(users.c.id).where(owner).with_for_update())
+                count = (await connection.execute(delete(table).where(tuple_(*key).in_(batch)))).rowcount
 
 
-_table = events
-_DEED_KINDS = frozenset(InteractionKind)
+_events = events
+_INTERACTION_KINDS = frozenset(InteractionKind)
 
 
-def _query_figures(which: ColumnElement[bool]) -> Select[Any]:
-    """Rows of `query_days`."""
+def _query_figures(condition: ColumnElement[bool]) -> Select[Any]:
+    """Select rows of `query_days`, computed from events."""
     key = (events.c.source, events.c.day, events.c.query)
     return (
         select(
             *key,
-            times(is_search),
+            event_count(is_search),
             func.count(events.c.user_id.distinct()),
-            times(is_zero_search),
+            event_count(is_zero_search),
             func.count(case((is_zero_search, events.c.user_id)).distinct()),
         )
-        .where(which, is_search, events.c.query != "")
+        .where(condition, is_search, events.c.query != "")
         .group_by(*key)
     )
 
 
-async def _lock_users(connection: AsyncConnection, user_ids: Collection[str]) -> set[str]:
-    """See to it that nobody goes before the transaction ends; those who are there, active and recording."""
+async def _lock_user_rows(connection: AsyncConnection, user_ids: Collection[str]) -> set[str]:
+    """Prevent the deletion of users until the commit. Returns the active ones that have recording enabled."""
     recorded: set[str] = set()
-    for some in _pieces(sorted(user_ids)):
-        query = select(users.c.id, users.c.is_active & users.c.record_events).where(users.c.id.in_(some))
-        found = await connection.execute(query.order_by(users.c.id).with_for_update(read=True, key_share=True))
-        recorded |= {user_id for user_id, is_recorded in found if is_recorded}
+    for chunk in _chunks(sorted(user_ids)):
+        query = select(users.c.id, users.c.is_active & users.c.record_events).where(users.c.id.in_(chunk))
+        rows = await connection.execute(query.order_by(users.c.id).with_for_update(read=True, key_share=True))
+        recorded |= {user_id for user_id, is_recorded in rows if is_recorded}
     return recorded
 
 
-def _pieces(rows: Sequence[Row]) -> Iterator[Sequence[Row]]:
-    """Few enough rows for a statement that its making doesn't hold the event loop for long."""
-    return (rows[start : start + PIECE] for start in range(0, len(rows), PIECE))
+def _chunks(rows: Sequence[Row]) -> Iterator[Sequence[Row]]:
+    """Split rows so that building one statement blocks the event loop only briefly."""
+    return (rows[start : start + ROWS_PER_STATEMENT] for start in range(0, len(rows), ROWS_PER_STATEMENT))
 
 
-def _add(statement: Any, table: Table) -> Any:
-    """The insert, adding to the numbers of a row with the same key."""
+def _add_on_conflict(statement: Any, table: Table) -> Any:
+    """Make an INSERT add its numbers to an existing row with the same key."""
     key = {column.name for column in table.primary_key.columns}
     sums = {c.name: c + statement.excluded[c.name] for c in table.c if c.name not in key}
     return statement.on_conflict_do_update(index_elements=sorted(key), set_=sums)
@@ -474,11 +483,11 @@ def _event(row: Any) -> Event:
     )
 
 
-def _told_day(row: Any) -> dict[str, Any]:
-    """A row of `user_days` as JSON."""
-    told: dict[str, Any] = {"source": row.source, "day": date.fromordinal(row.day).isoformat()}
-    for name in _KEPT_FIGURES:
+def _day_as_json(row: Any) -> dict[str, Any]:
+    """Convert a row of `user_days` to JSON."""
+    values: dict[str, Any] = {"source": row.source, "day": date.fromordinal(row.day).isoformat()}
+    for name in _FIGURE_NAMES:
         value = getattr(row, name)
-        is_moment = name in {"first_search", "first_click", "click_after_search", "last_rating"}
-        told[name] = iso_time(time_of(value)) if is_moment and value is not None else value
-    return told
+        is_time = name in {"first_search", "first_click", "click_after_search", "last_rating"}
+        values[name] = iso_time(time_of(value)) if is_time and value is not None else value
+    return values

@@ -1,4 +1,4 @@
-"""Trained models in a SQL database."""
+"""Trained recommendation models in a SQL database."""
 
 from datetime import datetime
 from itertools import count
@@ -10,8 +10,8 @@ from movie_adapters.sql.engine import metadata
 from movie_adapters.sql.tables import text_column, time_column, transaction, upsert
 from movie_core.discovery.recommendations import ModelInfo
 
-PART = 1 << 20
-"""Bytes of a body that are written and read together."""
+CHUNK_BYTES = 1 << 20
+"""Bytes of a model that are written and read in one statement."""
 
 models = Table(
     "models",
@@ -35,7 +35,7 @@ model_parts = Table(
 
 
 class SqlModelStore:
-    """A `ModelStore` of one movie source, in tables that `engine.migrate` has made."""
+    """A `ModelStore` of one movie source, in tables created by `engine.migrate`."""
 
     def __init__(self, engine: AsyncEngine, source: str) -> None:
         self._engine = engine
@@ -50,7 +50,7 @@ class SqlModelStore:
             "movies": info.movies,
         }
         async with transaction(self._engine) as connection:
-            # The first statement locks the row, so that savers follow each other and no parts of two are mixed.
+            # The first statement locks the row, which serialises writers: chunks of two models are never mixed.
             statement = upsert(connection, models).values(source=self._source, **row)
             statement = statement.on_conflict_do_update(
                 index_elements=["source"], set_=row, where=models.c.made_at <= info.made_at
@@ -58,9 +58,9 @@ class SqlModelStore:
             if (await connection.execute(statement.returning(models.c.source))).first() is None:
                 return False
             await connection.execute(delete(model_parts).where(model_parts.c.source == self._source))
-            for number, start in enumerate(range(0, len(body), PART)):
-                part = {"source": self._source, "part": number, "body": body[start : start + PART]}
-                await connection.execute(insert(model_parts).values(part))
+            for number, start in enumerate(range(0, len(body), CHUNK_BYTES)):
+                chunk = {"source": self._source, "part": number, "body": body[start : start + CHUNK_BYTES]}
+                await connection.execute(insert(model_parts).values(chunk))
         return True
 
     async def present(self) -> tuple[ModelInfo, str] | None:
@@ -70,16 +70,16 @@ class SqlModelStore:
 
     async def body(self, made_at: datetime) -> bytes | None:
         of_source = models.c.source == self._source
-        parts: list[bytes] = []
+        chunks: list[bytes] = []
         for number in count():
-            # Each part in a transaction of its own, however slow the line is; all are of the model that is asked for.
-            is_part = (model_parts.c.source == models.c.source) & (model_parts.c.part == number)
-            query = select(models.c.made_at, model_parts.c.body).select_from(models.outerjoin(model_parts, is_part))
+            # One transaction per chunk, as a slow connection could exceed the timeout; `made_at` identifies the model.
+            is_chunk = (model_parts.c.source == models.c.source) & (model_parts.c.part == number)
+            query = select(models.c.made_at, model_parts.c.body).select_from(models.outerjoin(model_parts, is_chunk))
             async with transaction(self._engine, read_only=True) as connection:
                 row = (await connection.execute(query.where(of_source))).one_or_none()
             if row is None or row.made_at != made_at:
                 return None
             if row.body is None:
-                return b"".join(parts)
-            parts.append(row.body)
+                return b"".join(chunks)
+            chunks.append(row.body)
         raise AssertionError  # pragma: no cover

@@ -1,4 +1,4 @@
-"""Personal orders of search results, kept in a SQL database for a while."""
+"""Personal orders of search results in a SQL database, stored for `ORDER_SECONDS`."""
 
 import hashlib
 import json
@@ -14,10 +14,10 @@ from movie_adapters.sql.tables import text_column, time_column, transaction, use
 from movie_core.clock import iso_time, utc_now
 from movie_core.discovery.personal_ranking import MAX_ORDERS, ORDER_SECONDS
 
-PURGED = 100
-"""Outdated orders that keeping a new one removes."""
+PURGE_BATCH = 100
+"""Expired orders that are deleted when a new one is saved."""
 
-kept_orders = Table(
+personal_orders = Table(
     "kept_orders",
     metadata,
     text_column("user_id", ForeignKey("users.id", ondelete="CASCADE")),
@@ -28,11 +28,11 @@ kept_orders = Table(
     PrimaryKeyConstraint("user_id", "source", "hashed"),
 )
 
-_KEY = list(kept_orders.primary_key.columns)
+_KEY = list(personal_orders.primary_key.columns)
 
 
 class SqlPersonalOrderStore:
-    """`PersonalOrderStore` of one movie source, in a table that `engine.migrate` has made."""
+    """A `PersonalOrderStore` of one movie source, in a table created by `engine.migrate`."""
 
     def __init__(self, engine: AsyncEngine, source: str, clock: Callable[[], datetime] = utc_now) -> None:
         self._engine = engine
@@ -45,20 +45,20 @@ class SqlPersonalOrderStore:
 
     async def save(self, user_id: str, key: str, movie_ids: Sequence[str]) -> Sequence[str]:
         async with transaction(self._engine) as connection:
-            # Whoever keeps an order of the same user waits here, and of a user who is gone nothing is kept.
+            # Serialises writers of the same user; nothing is stored for a deleted user.
             user = select(users.c.id).where(users.c.id == user_id).with_for_update(key_share=True)
             if await connection.scalar(user) is None:
                 return movie_ids
-            if (kept := await self._find(connection, user_id, key)) is not None:
-                return kept
+            if (stored := await self._find(connection, user_id, key)) is not None:
+                return stored
             await self._purge(connection, user_id)
-            row = {"user_id": user_id, "source": self._source, "hashed": _hashed(key), "kept_at": self._clock()}
+            row = {"user_id": user_id, "source": self._source, "hashed": _digest(key), "kept_at": self._clock()}
             body = json.dumps([key, list(movie_ids)])
-            await connection.execute(insert(kept_orders).values(**row, body=body))
+            await connection.execute(insert(personal_orders).values(**row, body=body))
         return movie_ids
 
     async def export(self, user_id: str) -> Mapping[str, Any]:
-        query = select(kept_orders).where(kept_orders.c.user_id == user_id).order_by(kept_orders.c.kept_at)
+        query = select(personal_orders).where(personal_orders.c.user_id == user_id).order_by(personal_orders.c.kept_at)
         async with transaction(self._engine, read_only=True) as connection:
             rows = (await connection.execute(query)).all()
         orders = [(json.loads(row.body), row) for row in rows]
@@ -71,15 +71,15 @@ class SqlPersonalOrderStore:
 
     async def erase(self, user_id: str) -> None:
         async with transaction(self._engine) as connection:
-            await connection.execute(delete(kept_orders).where(kept_orders.c.user_id == user_id))
+            await connection.execute(delete(personal_orders).where(personal_orders.c.user_id == user_id))
 
     async def _find(self, connection: AsyncConnection, user_id: str, key: str) -> Sequence[str] | None:
-        columns = kept_orders.c
+        columns = personal_orders.c
         query = select(columns.body).where(
             columns.user_id == user_id,
             columns.source == self._source,
-            columns.hashed == _hashed(key),
-            columns.kept_at > self._outdated(),
+            columns.hashed == _digest(key),
+            columns.kept_at > self._expiry_limit(),
         )
         body = await connection.scalar(query)
         if body is None:
@@ -88,22 +88,21 @@ class SqlPersonalOrderStore:
         return movie_ids
 
     async def _purge(self, connection: AsyncConnection, user_id: str) -> None:
-        """Make room for one more of the user's, and remove what is outdated of anybody, which nobody else may wait
-        for."""
-        columns = kept_orders.c
-        ours = columns.user_id == user_id
-        newest = select(*_KEY).where(ours, columns.kept_at > self._outdated()).order_by(columns.kept_at.desc())
-        is_left = tuple_(*_KEY).in_(newest.limit(MAX_ORDERS - 1))
-        await connection.execute(delete(kept_orders).where(ours, ~is_left))
-        outdated = select(*_KEY).where(columns.kept_at <= self._outdated()).limit(PURGED)
-        found = (await connection.execute(outdated.with_for_update(skip_locked=True))).all()
-        if found:
-            await connection.execute(delete(kept_orders).where(tuple_(*_KEY).in_([tuple(one) for one in found])))
+        """Delete the user's orders beyond the limit, and some expired ones of any user, skipping locked rows."""
+        columns = personal_orders.c
+        own = columns.user_id == user_id
+        newest = select(*_KEY).where(own, columns.kept_at > self._expiry_limit()).order_by(columns.kept_at.desc())
+        is_retained = tuple_(*_KEY).in_(newest.limit(MAX_ORDERS - 1))
+        await connection.execute(delete(personal_orders).where(own, ~is_retained))
+        expired = select(*_KEY).where(columns.kept_at <= self._expiry_limit()).limit(PURGE_BATCH)
+        keys = (await connection.execute(expired.with_for_update(skip_locked=True))).all()
+        if keys:
+            await connection.execute(delete(personal_orders).where(tuple_(*_KEY).in_([tuple(key) for key in keys])))
 
-    def _outdated(self) -> datetime:
+    def _expiry_limit(self) -> datetime:
         return self._clock() - timedelta(seconds=ORDER_SECONDS)
 
 
-def _hashed(key: str) -> str:
-    """Keys may be any strings, of any length."""
+def _digest(key: str) -> str:
+    """Return the digest of a key, as keys may be strings of any length."""
     return hashlib.sha256(key.encode("utf-8", "surrogatepass")).hexdigest()

@@ -17,14 +17,14 @@ from movie_core.errors import StoreUnavailable, TooManyRatings, UserNotFound
 from movie_core.paging import Window
 
 BATCH = 5_000
-"""Ratings that `iter_all` tells together."""
-LOOKED_UP = 500
-"""Up to so many movies of a user's list are looked up by id; for more, all of it is read."""
-ROWS = 1_000
+"""Ratings in one batch of `iter_all`."""
+MAX_LOOKUP = 500
+"""Up to this many ratings of a user are read by movie id; for more, all ratings of the user are read."""
+ROWS_PER_STATEMENT = 1_000
 """Ratings that one statement writes."""
-WRITERS = 8
-"""Writers of one store at once. The others wait in turn, which connections of a pool aren't given in, and leave some of
-these to everybody else."""
+MAX_WRITERS = 8
+"""Concurrent write transactions of one store. The others wait in FIFO order, which the connection pool does not
+guarantee, and leave connections of the pool to other stores."""
 
 ratings = Table(
     "ratings",
@@ -49,70 +49,69 @@ _RATING = (ratings.c.movie_id, ratings.c.title, ratings.c.year, ratings.c.rating
 
 
 class SqlRatingStore:
-    """A `RatingStore` for the movies of one source, in tables that `engine.migrate` has made; the engine stays
-    its owner's to dispose of.
+    """A `RatingStore` for the movies of one source, in tables created by `engine.migrate`.
 
-    Transactions lock in one order, so that nobody gets stuck: the user, ratings, the version.
+    The caller disposes of the engine. To avoid deadlocks, transactions lock in this order: user, ratings, version.
     """
 
     def __init__(self, engine: AsyncEngine, source: str) -> None:
         self._engine = engine
         self._source = source
-        self._turns = asyncio.Semaphore(WRITERS)
+        self._write_slots = asyncio.Semaphore(MAX_WRITERS)
 
-    async def put(self, user_id: str, given: Sequence[NewRating], now: datetime) -> Sequence[RatingChange]:
-        async with self._writing() as connection:
-            if not await _lock_user(connection, user_id):
-                raise UserNotFound("there is no such account")
-            movie_ids = {one.movie_id for one in given}
-            which = self._of(user_id)
-            if len(movie_ids) <= LOOKED_UP:
-                which &= ratings.c.movie_id.in_(movie_ids)
-            before = {one.movie_id: one for one in await _read(connection, which)}
-            own = dict(before)
-            kept = [apply_rating(own, one, now) for one in given]
-            if len(own) > len(before):
-                count = await connection.scalar(select(func.count()).where(self._of(user_id))) or 0
-                if count + len(own) - len(before) > MAX_RATINGS:
-                    raise TooManyRatings(f"more than {MAX_RATINGS} ratings can't be kept")
-            changed = [one for movie_id, one in own.items() if before.get(movie_id) != one]
+    async def put(self, user_id: str, new_ratings: Sequence[NewRating], now: datetime) -> Sequence[RatingChange]:
+        async with self._write_transaction() as connection:
+            if not await _lock_user_row(connection, user_id):
+                raise UserNotFound("no such user")
+            movie_ids = {new.movie_id for new in new_ratings}
+            condition = self._is_of(user_id)
+            if len(movie_ids) <= MAX_LOOKUP:
+                condition &= ratings.c.movie_id.in_(movie_ids)
+            before = {rating.movie_id: rating for rating in await _read(connection, condition)}
+            after = dict(before)
+            changes = [apply_rating(after, new, now) for new in new_ratings]
+            if len(after) > len(before):
+                count = await connection.scalar(select(func.count()).where(self._is_of(user_id))) or 0
+                if count + len(after) - len(before) > MAX_RATINGS:
+                    raise TooManyRatings(f"a user can have at most {MAX_RATINGS} ratings")
+            changed = [rating for movie_id, rating in after.items() if before.get(movie_id) != rating]
             if changed:
                 await self._write(connection, user_id, changed)
-                await _note_change(connection, self._source)
-            return kept
+                await _increment_version(connection, self._source)
+            return changes
 
     async def _write(self, connection: AsyncConnection, user_id: str, changed: Sequence[Rating]) -> None:
         insert = upsert(connection, ratings)
         new = {name: insert.excluded[name] for name in ("title", "year", "rating", "rated_at")}
         statement = insert.on_conflict_do_update(index_elements=list(ratings.primary_key), set_=new)
-        rows = [{"user_id": user_id, "source": self._source, **asdict(one)} for one in changed]
-        for start in range(0, len(rows), ROWS):
-            await connection.execute(statement, rows[start : start + ROWS])
+        rows = [{"user_id": user_id, "source": self._source, **asdict(rating)} for rating in changed]
+        for start in range(0, len(rows), ROWS_PER_STATEMENT):
+            await connection.execute(statement, rows[start : start + ROWS_PER_STATEMENT])
 
     async def remove(self, user_id: str, movie_id: str) -> bool:
-        async with self._writing() as connection:
-            which = self._of(user_id) & (ratings.c.movie_id == movie_id)
-            removed = await connection.execute(delete(ratings).where(which))
-            if removed.rowcount:
-                await _note_change(connection, self._source)
-            return bool(removed.rowcount)
+        async with self._write_transaction() as connection:
+            condition = self._is_of(user_id) & (ratings.c.movie_id == movie_id)
+            deleted = await connection.execute(delete(ratings).where(condition))
+            if deleted.rowcount:
+                await _increment_version(connection, self._source)
+            return bool(deleted.rowcount)
 
     async def get(self, user_id: str, movie_id: str) -> Rating | None:
         async with transaction(self._engine, read_only=True) as connection:
-            found = await _read(connection, self._of(user_id) & (ratings.c.movie_id == movie_id))
-            return found[0] if found else None
+            rows = await _read(connection, self._is_of(user_id) & (ratings.c.movie_id == movie_id))
+            return rows[0] if rows else None
 
     async def list_page(self, user_id: str, window: Window) -> tuple[int, Sequence[Rating]]:
-        which = self._of(user_id)
-        newest = select(*_RATING).where(which).order_by(ratings.c.rated_at.desc(), ratings.c.movie_id)
+        condition = self._is_of(user_id)
+        newest = select(*_RATING).where(condition).order_by(ratings.c.rated_at.desc(), ratings.c.movie_id)
         async with transaction(self._engine, read_only=True) as connection:
-            total = await connection.scalar(select(func.count()).where(which)) or 0
+            total = await connection.scalar(select(func.count()).where(condition)) or 0
             rows = await connection.execute(newest.offset(window.offset).limit(window.limit))
             return total, [_rating(row) for row in rows]
 
     async def history(self, user_id: str) -> Sequence[Rating]:
         async with transaction(self._engine, read_only=True) as connection:
-            return await _read(connection, self._of(user_id))
+            return await _read(connection, self._is_of(user_id))
 
     async def iter_all(self) -> AsyncIterator[Sequence[tuple[str, Rating]]]:
         user_id = movie_id = ""
@@ -139,46 +138,46 @@ class SqlRatingStore:
             return str(await connection.scalar(changes) or 0)
 
     async def export(self, user_id: str) -> Mapping[str, Any]:
-        """Of every source."""
-        every = (
+        """Includes the ratings of all sources."""
+        query = (
             select(ratings.c.source, *_RATING)
             .where(ratings.c.user_id == user_id)
             .order_by(ratings.c.source, ratings.c.rated_at, ratings.c.movie_id)
         )
         async with transaction(self._engine, read_only=True) as connection:
-            rows = (await connection.execute(every)).all()
+            rows = (await connection.execute(query)).all()
         return {"ratings": [exported(row[0], _rating(row[1:])) for row in rows]}
 
     async def erase(self, user_id: str) -> None:
-        """Of every source."""
+        """Deletes the ratings of all sources."""
         of_user = ratings.c.user_id == user_id
-        async with self._writing() as connection:
-            await _lock_user(connection, user_id)
+        async with self._write_transaction() as connection:
+            await _lock_user_row(connection, user_id)
             sources = (await connection.scalars(select(ratings.c.source).where(of_user).distinct())).all()
             await connection.execute(delete(ratings).where(of_user))
             for source in sorted(sources):
-                await _note_change(connection, source)
+                await _increment_version(connection, source)
 
     @asynccontextmanager
-    async def _writing(self) -> AsyncIterator[AsyncConnection]:
+    async def _write_transaction(self) -> AsyncIterator[AsyncConnection]:
         try:
             async with asyncio.timeout(WRITE_SECONDS):
-                await self._turns.acquire()
+                await self._write_slots.acquire()
         except TimeoutError as error:
-            raise StoreUnavailable("more ratings are being written than the database takes") from error
+            raise StoreUnavailable("too many concurrent writes of ratings") from error
         try:
             async with transaction(self._engine) as connection:
                 yield connection
         finally:
-            self._turns.release()
+            self._write_slots.release()
 
-    def _of(self, user_id: str) -> ColumnElement[bool]:
+    def _is_of(self, user_id: str) -> ColumnElement[bool]:
         return (ratings.c.user_id == user_id) & (ratings.c.source == self._source)
 
 
-async def _read(connection: AsyncConnection, which: ColumnElement[bool]) -> list[Rating]:
-    """Oldest first."""
-    rows = await connection.execute(select(*_RATING).where(which).order_by(ratings.c.rated_at, ratings.c.movie_id))
+async def _read(connection: AsyncConnection, condition: ColumnElement[bool]) -> list[Rating]:
+    """Return matching ratings, oldest first."""
+    rows = await connection.execute(select(*_RATING).where(condition).order_by(ratings.c.rated_at, ratings.c.movie_id))
     return [_rating(row) for row in rows]
 
 
@@ -186,14 +185,14 @@ def _rating(row: Row[Any] | tuple[Any, ...]) -> Rating:
     return Rating(*row)
 
 
-async def _lock_user(connection: AsyncConnection, user_id: str) -> bool:
-    """Let writers of a user's ratings follow each other; False for who isn't there. On SQLite all writers do anyway."""
+async def _lock_user_row(connection: AsyncConnection, user_id: str) -> bool:
+    """Serialise writers of a user's ratings (SQLite serialises all writers). Returns False for an unknown user."""
     user = select(users.c.id).where(users.c.id == user_id).with_for_update(key_share=True)
     return await connection.scalar(user) is not None
 
 
-async def _note_change(connection: AsyncConnection, source: str) -> None:
-    # Last in its transaction: others wait for the row until that is over.
+async def _increment_version(connection: AsyncConnection, source: str) -> None:
+    # The last statement of its transaction: other writers wait for this row until the commit.
     insert = upsert(connection, rating_versions).values(source=source, changes=1)
-    more = {"changes": rating_versions.c.changes + 1}
-    await connection.execute(insert.on_conflict_do_update(index_elements=["source"], set_=more))
+    increment = {"changes": rating_versions.c.changes + 1}
+    await connection.execute(insert.on_conflict_do_update(index_elements=["source"], set_=increment))

@@ -9,11 +9,11 @@ from typing import Any
 from sqlalchemy import delete, exists, func, insert, select, update
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
-from movie_adapters.sql.outbox import put_notice
+from movie_adapters.sql.mail_queue import queue_notice
 from movie_adapters.sql.tables import (
+    acquire_user_lock,
     end_sessions,
     ended_sessions,
-    lock_user,
     login_networks,
     refresh_tokens,
     sessions,
@@ -30,7 +30,7 @@ _log = logging.getLogger(__name__)
 
 
 class SqlSessionStore:
-    """A `SessionStore` in tables that `engine.migrate` has made; the engine stays its owner's to dispose of."""
+    """A `SessionStore` in tables created by `engine.migrate`. The caller disposes of the engine."""
 
     def __init__(self, engine: AsyncEngine) -> None:
         self._engine = engine
@@ -46,22 +46,22 @@ class SqlSessionStore:
         network: str = "",
     ) -> Sequence[str]:
         login = {"last_login": session.created_at, "password_hash": rehashed or password_hash}
-        # One statement says whether the verified hash still counts and locks the row: whoever changes the password
-        # meanwhile either comes first, and then nothing starts, or ends this session too.
-        present_owner = (users.c.id == session.user_id) & users.c.is_active & (users.c.password_hash == password_hash)
+        # One statement checks that the verified hash is still current and locks the row. A concurrent password change
+        # either commits first, and then no session starts, or ends this session too.
+        is_current = (users.c.id == session.user_id) & users.c.is_active & (users.c.password_hash == password_hash)
         async with transaction(self._engine) as connection:
             own = sessions.c.user_id == session.user_id
             count = select(func.count()).select_from(sessions).where(own).scalar_subquery()
-            found = await connection.execute(update(users).where(present_owner).values(login).returning(count))
-            present = found.scalar_one_or_none()
-            if present is None:
-                raise InvalidCredentials("the account is gone or inactive, or its password is another by now")
-            gone: Sequence[str] = []
-            if present >= MAX_SESSIONS:
+            updated = await connection.execute(update(users).where(is_current).values(login).returning(count))
+            session_count = updated.scalar_one_or_none()
+            if session_count is None:
+                raise InvalidCredentials("the user was deleted or deactivated, or the password was changed")
+            ended: Sequence[str] = []
+            if session_count >= MAX_SESSIONS:
                 newest = sessions.c.last_used_at.desc(), sessions.c.id
-                surplus = select(sessions.c.id).where(own).order_by(*newest).offset(MAX_SESSIONS - 1)
-                gone = await end_sessions(
-                    connection, sessions.c.id.in_((await connection.scalars(surplus)).all()), session.created_at
+                excess = select(sessions.c.id).where(own).order_by(*newest).offset(MAX_SESSIONS - 1)
+                ended = await end_sessions(
+                    connection, sessions.c.id.in_((await connection.scalars(excess)).all()), session.created_at
                 )
             row = {
                 "id": session.id,
@@ -72,10 +72,10 @@ class SqlSessionStore:
                 "expires_at": expires_at,
             }
             await connection.execute(insert(sessions).values(row))
-            await _keep_token(connection, refresh_hash, session.id, expires_at)
+            await _insert_token(connection, refresh_hash, session.id, expires_at)
             if network:
-                await _keep_network(connection, session.user_id, network, session.created_at)
-            return gone
+                await _record_network(connection, session.user_id, network, session.created_at)
+            return ended
 
     async def rotate(
         self,
@@ -102,18 +102,18 @@ class SqlSessionStore:
                     .values(spent_at=now, successor=successors[0])
                 )
                 if spent.rowcount:
-                    await _keep_token(connection, successors[0], row.id, expires_at)
+                    await _insert_token(connection, successors[0], row.id, expires_at)
                     used = update(sessions).where(sessions.c.id == row.id)
                     await connection.execute(used.values(last_used_at=now, expires_at=expires_at))
                     return RotationResult(replace(_session(row), last_used_at=now), 0)
-                row = await _find_token(connection, refresh_hash)  # somebody else was quicker
+                row = await _find_token(connection, refresh_hash)  # a concurrent request has rotated the token
                 if row is None:
                     return None
             if classify_reuse(now, row.spent_at, successor_is_unused=row.successor_is_unused) is Reuse.THEFT:
                 await end_sessions(connection, sessions.c.id == row.id, now)
-                _log.warning("refresh token reuse detected: session %s ended, account %s", row.id, row.user_id)
+                _log.warning("refresh token reuse detected: ended session %s of user %s", row.id, row.user_id)
                 return None
-            if row.successor not in successors:  # its secret is set no more
+            if row.successor not in successors:  # derived with a key that is no longer configured
                 return None
             return RotationResult(_session(row), successors.index(row.successor))
 
@@ -135,16 +135,16 @@ class SqlSessionStore:
         except_session_id: str | None = None,
         notify: bool = False,
     ) -> Sequence[str]:
-        which = sessions.c.user_id == user_id
+        condition = sessions.c.user_id == user_id
         if session_id is not None:
-            which &= sessions.c.id == session_id
+            condition &= sessions.c.id == session_id
         if except_session_id is not None:
-            which &= sessions.c.id != except_session_id
+            condition &= sessions.c.id != except_session_id
         async with transaction(self._engine) as connection:
-            address_key = await lock_user(connection, user_id) if notify else None
-            ended = await end_sessions(connection, which, now)
+            address_key = await acquire_user_lock(connection, user_id) if notify else None
+            ended = await end_sessions(connection, condition, now)
             if ended and address_key is not None:
-                await put_notice(connection, MailKind.SESSIONS_ENDED, address_key, now)
+                await queue_notice(connection, MailKind.SESSIONS_ENDED, address_key, now)
             return ended
 
     async def find(self, session_id: str) -> Session | None:
@@ -161,8 +161,7 @@ class SqlSessionStore:
     async def networks(self, address_key: str) -> Sequence[str]:
         own = select(login_networks.c.network).join(users).where(users.c.email_key == address_key)
         async with transaction(self._engine, read_only=True) as connection:
-            found = await connection.scalars(own.order_by(login_networks.c.last_used_at.desc()))
-            return found.all()
+            return (await connection.scalars(own.order_by(login_networks.c.last_used_at.desc()))).all()
 
     async def is_live(self, session_id: str) -> bool:
         async with transaction(self._engine, read_only=True) as connection:
@@ -170,21 +169,21 @@ class SqlSessionStore:
 
     async def ended_since(self, at: datetime) -> Sequence[str]:
         async with transaction(self._engine, read_only=True) as connection:
-            found = await connection.scalars(select(ended_sessions.c.id).where(ended_sessions.c.ended_at >= at))
-            return found.all()
+            ended = await connection.scalars(select(ended_sessions.c.id).where(ended_sessions.c.ended_at >= at))
+            return ended.all()
 
 
-async def _keep_token(connection: AsyncConnection, hashed: str, session_id: str, expires_at: datetime) -> None:
+async def _insert_token(connection: AsyncConnection, hashed: str, session_id: str, expires_at: datetime) -> None:
     row = {"hashed": hashed, "session_id": session_id, "expires_at": expires_at}
     await connection.execute(insert(refresh_tokens).values(row))
 
 
-async def _keep_network(connection: AsyncConnection, user_id: str, network: str, now: datetime) -> None:
-    """Remember that an account logs in from a network, and forget those that it used longest ago."""
+async def _record_network(connection: AsyncConnection, user_id: str, network: str, now: datetime) -> None:
+    """Record that a user logs in from a network. Deletes the least recently used beyond `MAX_NETWORKS`."""
     row = {"user_id": user_id, "network": network, "last_used_at": now}
-    kept = upsert(connection, login_networks).values(row)
+    insertion = upsert(connection, login_networks).values(row)
     await connection.execute(
-        kept.on_conflict_do_update(index_elements=["user_id", "network"], set_={"last_used_at": now})
+        insertion.on_conflict_do_update(index_elements=["user_id", "network"], set_={"last_used_at": now})
     )
     own = login_networks.c.user_id == user_id
     newest = select(login_networks.c.network).where(own).order_by(login_networks.c.last_used_at.desc())
@@ -194,7 +193,7 @@ async def _keep_network(connection: AsyncConnection, user_id: str, network: str,
 
 
 async def _find_token(connection: AsyncConnection, hashed: str) -> Any:
-    """A refresh token with its session, which is locked first, as whoever ends it does."""
+    """Read a refresh token with its session. Locks the session row first, as ending a session does."""
     successors = refresh_tokens.alias()
     rows = await connection.execute(
         select(

@@ -1,4 +1,4 @@
-"""The tables of accounts, sessions and mails, and the transactions that their stores work in."""
+"""Tables of users, registrations, sessions and emails; column types, locks, and transactions with a timeout."""
 
 import asyncio
 import logging
@@ -35,9 +35,9 @@ from movie_adapters.sql.engine import metadata
 from movie_core.errors import StoreUnavailable
 
 READ_SECONDS = 1.0
-"""How long a transaction that only reads may take, connecting included."""
+"""Timeout of a read-only transaction, including the time to connect."""
 WRITE_SECONDS = 3.0
-"""How long any other may take."""
+"""Timeout of any other transaction."""
 MICROSECOND = timedelta(microseconds=1)
 
 _UNSTORABLE = re.compile("[\x00\ud800-\udfff]")
@@ -46,12 +46,15 @@ _log = logging.getLogger(__name__)
 
 
 def as_stored(text: str) -> str:
-    """The text as `AnyText` keeps it."""
+    """Return the text as `AnyText` stores it."""
     return _UNSTORABLE.sub("\x1a", text)
 
 
 class AnyText(TypeDecorator[str]):
-    """Text that takes any string. What no database stores becomes the control character SUB, which no key has."""
+    """Text column that accepts any string.
+
+    NUL and surrogates, which databases cannot store, become the control character SUB, which no key contains.
+    """
 
     impl = Text
     cache_ok = True
@@ -61,7 +64,7 @@ class AnyText(TypeDecorator[str]):
 
 
 class UtcTime(TypeDecorator[datetime]):
-    """Times in UTC; SQLite keeps no zone."""
+    """UTC timestamp. SQLite stores no time zone."""
 
     impl = DateTime(timezone=True)
     cache_ok = True
@@ -76,22 +79,22 @@ class UtcTime(TypeDecorator[datetime]):
 
 
 def text_column(name: str, *rest: Any, nullable: bool = False, **options: Any) -> Column[Any]:
-    """A column of `AnyText`; nothing is nullable unless it says so."""
+    """An `AnyText` column, `NOT NULL` by default."""
     return Column(name, AnyText(), *rest, nullable=nullable, **options)
 
 
 def time_column(name: str, *, nullable: bool = False, **options: Any) -> Column[Any]:
-    """A column of `UtcTime`; nothing is nullable unless it says so."""
+    """A `UtcTime` column, `NOT NULL` by default."""
     return Column(name, UtcTime(), nullable=nullable, **options)
 
 
 def upsert(connection: AsyncConnection, table: Table) -> Any:
-    """An insert that may say what becomes of a conflict."""
+    """An INSERT of the dialect that supports `ON CONFLICT`."""
     return (postgresql if connection.dialect.name == "postgresql" else sqlite).insert(table)
 
 
 def micros_of(at: datetime) -> int:
-    """Microseconds since 1970: times with which both databases can reckon."""
+    """Microseconds since the Unix epoch: an integer, so that SQL arithmetic works on both databases."""
     return (at - _EPOCH) // MICROSECOND
 
 
@@ -210,17 +213,18 @@ Index(
     postgresql_where=mails.c.made_at.is_(None),
 )
 
-_turns: WeakKeyDictionary[AsyncEngine, asyncio.Lock] = WeakKeyDictionary()
+_write_locks: WeakKeyDictionary[AsyncEngine, asyncio.Lock] = WeakKeyDictionary()
 
 
 @asynccontextmanager
 async def transaction(
     engine: AsyncEngine, *, read_only: bool = False, seconds: float | None = None
 ) -> AsyncIterator[AsyncConnection]:
-    """A transaction that is over, for better or worse, within `READ_SECONDS` or `WRITE_SECONDS`, or the seconds given;
-    committed unless the block raises. Each statement of a reading one may see a newer state on PostgreSQL.
+    """Run the block in a transaction, which is rolled back if the block raises.
 
-    Raises `StoreUnavailable` for whatever the database, its pool or the clock put in the way.
+    The timeout is `READ_SECONDS`, `WRITE_SECONDS` or the given `seconds`. A read-only transaction on PostgreSQL has no
+    snapshot: each statement may see newer data. Raises `StoreUnavailable` for a database error, an exhausted pool or a
+    timeout.
     """
     if seconds is None:
         seconds = READ_SECONDS if read_only else WRITE_SECONDS
@@ -233,69 +237,69 @@ async def transaction(
                 async with _on_sqlite(engine, read_only) as connection:
                     yield connection
     except (SQLAlchemyError, OSError, TimeoutError) as error:
-        _log.warning("the database doesn't answer: %s", type(error).__name__, exc_info=_log.isEnabledFor(logging.DEBUG))
-        raise StoreUnavailable("the database doesn't answer") from error
+        _log.warning("the database is unavailable: %s", type(error).__name__, exc_info=_log.isEnabledFor(logging.DEBUG))
+        raise StoreUnavailable("the database is unavailable") from error
 
 
 @asynccontextmanager
 async def _on_sqlite(engine: AsyncEngine, read_only: bool) -> AsyncIterator[AsyncConnection]:
-    async with engine.connect() if read_only else _turn(engine) as connection:
+    async with engine.connect() if read_only else _exclusive_writer(engine) as connection:
         await connection.execution_options(read_only=read_only)
         async with connection.begin():
             yield connection
 
 
 @asynccontextmanager
-async def _turn(engine: AsyncEngine) -> AsyncIterator[AsyncConnection]:
-    # Writers of one process queue here: SQLite itself makes them sleep and try again, in no order.
-    async with _turns.setdefault(engine, asyncio.Lock()), engine.connect() as connection:
+async def _exclusive_writer(engine: AsyncEngine) -> AsyncIterator[AsyncConnection]:
+    # Writers of one process queue here in FIFO order. SQLite's own busy handler sleeps and retries in random order.
+    async with _write_locks.setdefault(engine, asyncio.Lock()), engine.connect() as connection:
         yield connection
 
 
 @asynccontextmanager
 async def _on_postgres(engine: AsyncEngine, seconds: float, read_only: bool) -> AsyncIterator[AsyncConnection]:
-    from asyncpg import InternalClientError  # here, as SQLite does without it
+    from asyncpg import InternalClientError  # imported here, as SQLite does not need asyncpg
 
     loop = asyncio.get_running_loop()
-    began = loop.time()
+    start = loop.time()
     async with engine.connect() as connection:
         driver_connection = (await connection.get_raw_connection()).driver_connection
         assert driver_connection is not None  # noqa: S101
-        # Just before time is up the connection is cut, and what waits for it fails. Cancelled instead, SQLAlchemy would
-        # ask a server that may hang to close it, and wait.
-        cut = loop.call_at(began + seconds - 0.05, driver_connection.terminate)
+        # Shortly before the timeout the connection is terminated, so that pending statements fail. On cancellation
+        # SQLAlchemy would instead close it gracefully, and wait for a server that may be unresponsive.
+        watchdog = loop.call_at(start + seconds - 0.05, driver_connection.terminate)
         try:
             if read_only:
                 await connection.execution_options(isolation_level="AUTOCOMMIT")
             async with connection.begin():
                 yield connection
-        except InternalClientError as error:  # the server has announced the end of the connection
+        except InternalClientError as error:  # the server has announced that it closes the connection
             driver_connection.terminate()
-            raise ConnectionError("the connection is about to end") from error
+            raise ConnectionError("the server closes the connection") from error
         finally:
-            cut.cancel()
+            watchdog.cancel()
 
 
-async def lock_address(connection: AsyncConnection, address_key: str) -> None:
-    """Let transactions about one address follow each other. On SQLite those that write do anyway."""
+async def acquire_address_lock(connection: AsyncConnection, address_key: str) -> None:
+    """Serialise transactions on one address by an advisory lock. On SQLite writers are serialised anyway."""
     if connection.dialect.name == "postgresql":
         key = func.hashtextextended(literal(address_key, AnyText()), 0)
         await connection.execute(select(func.pg_advisory_xact_lock(key)))
 
 
-async def lock_user(connection: AsyncConnection, user_id: str) -> str | None:
-    """Lock the address of an account, before any of its rows; the address' key, None where there is no account."""
-    found: str | None = await connection.scalar(select(users.c.email_key).where(users.c.id == user_id))
-    if found is not None:
-        await lock_address(connection, found)
-    return found
+async def acquire_user_lock(connection: AsyncConnection, user_id: str) -> str | None:
+    """Lock the address of a user and return its key, or None for an unknown user. Call it before locking any rows."""
+    address_key: str | None = await connection.scalar(select(users.c.email_key).where(users.c.id == user_id))
+    if address_key is not None:
+        await acquire_address_lock(connection, address_key)
+    return address_key
 
 
-async def end_sessions(connection: AsyncConnection, which: ColumnElement[bool], now: datetime) -> list[str]:
-    """Remove sessions and leave a mark of each; their ids. Locks them in one order, so that nobody gets stuck."""
-    found = await connection.scalars(select(sessions.c.id).where(which).order_by(sessions.c.id).with_for_update())
-    ids = list(found.all())
+async def end_sessions(connection: AsyncConnection, condition: ColumnElement[bool], now: datetime) -> list[str]:
+    """Delete sessions, record each in `ended_sessions`, and return their ids. Locks by id order to avoid deadlocks."""
+    locked = select(sessions.c.id).where(condition).order_by(sessions.c.id).with_for_update()
+    ids = list((await connection.scalars(locked)).all())
     if ids:
         await connection.execute(delete(sessions).where(sessions.c.id.in_(ids)))
-        await connection.execute(insert(ended_sessions), [{"id": one, "ended_at": now} for one in ids])
+        await connection.execute(insert(ended_sessions), [{"id": session_id, "ended_at": now} for session_id in ids])
     return ids

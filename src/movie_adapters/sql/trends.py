@@ -1,4 +1,4 @@
-"""Trends in a SQL database: the strengths of movies, and counts by bucket of time."""
+"""Trends in a SQL database: the strength of each movie, and interaction counts per time bucket."""
 
 import contextlib
 import math
@@ -42,12 +42,12 @@ from movie_core.discovery.trending import (
 from movie_core.errors import StoreUnavailable
 
 BATCH = 500
-"""Deeds, and twice as many rows, that one transaction writes."""
-PURGED = 2_000
-"""Rows that one transaction removes of what isn't looked at any more."""
+"""Interactions that one transaction adds; it writes up to twice as many rows."""
+PURGE_BATCH = 2_000
+"""Obsolete rows that one transaction deletes."""
 
-# The column `life` is the epoch: the microsecond in which it began.
-trend_lives = Table(
+# The column `life` contains the epoch: its start, in microseconds since the Unix epoch.
+trend_epochs = Table(
     "trend_lives",
     metadata,
     text_column("source", primary_key=True),
@@ -84,105 +84,107 @@ trend_counts = Table(
     sqlite_with_rowid=False,
 )
 
-_NEW = {"is_claimed": False, "is_filled": False, "newest": None}
+_INITIAL_STATE = {"is_claimed": False, "is_filled": False, "newest": None}
 
 
 class SqlTrendStore:
-    """A `TrendStore` for the movies of one source, in tables that `engine.migrate` has made.
+    """A `TrendStore` for the movies of one source, in tables created by `engine.migrate`.
 
-    Strengths are read, added to and written back under the lock of the row that tells the life, so that writers follow
-    each other on either database. Rows belong to a life: a new one begins at once, and old rows are removed later.
+    Strengths are updated by read-modify-write under a lock of the epoch's row, which serialises writers on both
+    databases. Each row belongs to an epoch: a new epoch starts at once, and rows of earlier ones are deleted later.
     """
 
-    def __init__(self, engine: AsyncEngine, source: str, kept: int = KEPT_MOVIES) -> None:
-        """Up to a tenth more than `kept` movies are kept for each window and each process that adds."""
+    def __init__(self, engine: AsyncEngine, source: str, max_movies: int = KEPT_MOVIES) -> None:
+        """`max_movies` are stored for each window. Each writing process may exceed it by a tenth between clean-ups."""
         self._engine = engine
         self._source = source
-        self._kept = kept
-        self._new = 0
-        """Movies that have come since the weakest were removed."""
-        self._purged: dict[TrendWindow, int] = {}
-        """Up to which bucket counts are removed."""
+        self._max_movies = max_movies
+        self._added_movies = 0
+        """Movies added since the weakest were deleted."""
+        self._purged_through: dict[TrendWindow, int] = {}
+        """The last bucket whose counts were deleted."""
 
     async def epoch(self) -> Epoch | None:
         async with transaction(self._engine, read_only=True) as connection:
-            found = await self._epoch(connection)
-        if found is None:
+            row = await self._epoch(connection)
+        if row is None:
             return None
-        newest = None if found.newest is None else time_of(found.newest)
-        return Epoch(time_of(found.life), found.is_claimed, found.is_filled, newest)
+        newest = None if row.newest is None else time_of(row.newest)
+        return Epoch(time_of(row.life), row.is_claimed, row.is_filled, newest)
 
     async def start_epoch(self, since: datetime, instead_of: datetime | None) -> bool:
-        row = {"source": self._source, "life": micros_of(since), **_NEW}
+        row = {"source": self._source, "life": micros_of(since), **_INITIAL_STATE}
         async with transaction(self._engine) as connection:
             if instead_of is None:
-                begun = await connection.execute(upsert(connection, trend_lives).values(row).on_conflict_do_nothing())
+                started = await connection.execute(
+                    upsert(connection, trend_epochs).values(row).on_conflict_do_nothing()
+                )
             else:
-                is_present = (trend_lives.c.source == self._source) & (trend_lives.c.life == micros_of(instead_of))
-                begun = await connection.execute(update(trend_lives).where(is_present).values(row))
-        if not begun.rowcount:
+                is_current = (trend_epochs.c.source == self._source) & (trend_epochs.c.life == micros_of(instead_of))
+                started = await connection.execute(update(trend_epochs).where(is_current).values(row))
+        if not started.rowcount:
             return False
-        present = select(trend_lives.c.life).where(trend_lives.c.source == self._source).scalar_subquery()
+        current = select(trend_epochs.c.life).where(trend_epochs.c.source == self._source).scalar_subquery()
         for table in (trend_strengths, trend_counts):
-            while await self._remove(table, (table.c.source == self._source) & (table.c.life != present)):
+            while await self._delete_batch(table, (table.c.source == self._source) & (table.c.life != current)):
                 pass
         return True
 
     async def claim_rebuild(self, since: datetime) -> bool:
-        columns = trend_lives.c
+        columns = trend_epochs.c
         is_free = (columns.source == self._source) & (columns.life == micros_of(since)) & ~columns.is_claimed
         async with transaction(self._engine) as connection:
-            claimed = await connection.execute(update(trend_lives).where(is_free).values(is_claimed=True))
+            claimed = await connection.execute(update(trend_epochs).where(is_free).values(is_claimed=True))
         return bool(claimed.rowcount)
 
     async def finish_rebuild(self, totals: Totals, since: datetime) -> bool:
-        for part in totals.parts(2 * BATCH, self._kept):
+        for batch in totals.parts(2 * BATCH, self._max_movies):
             async with transaction(self._engine) as connection:
-                found = await self._epoch(connection, lock=True)
-                if found is None or found.life != micros_of(since) or found.is_filled or not found.is_claimed:
+                row = await self._epoch(connection, lock=True)
+                if row is None or row.life != micros_of(since) or row.is_filled or not row.is_claimed:
                     return False
-                await self._merge(connection, micros_of(since), part)
-                if part.is_last:
-                    await self._change(connection, is_filled=True)
+                await self._merge(connection, micros_of(since), batch)
+                if batch.is_last:
+                    await self._update_epoch(connection, is_filled=True)
         return True
 
     async def add(self, interactions: Sequence[Interaction]) -> None:
         for start in range(0, len(interactions), BATCH):
             batch = interactions[start : start + BATCH]
             async with transaction(self._engine) as connection:
-                found = await self._epoch(connection, lock=True)
-                kept = [
+                row = await self._epoch(connection, lock=True)
+                current = [
                     interaction
                     for interaction in batch
-                    if found is not None and micros_of(interaction.kept_at) >= found.life
+                    if row is not None and micros_of(interaction.kept_at) >= row.life
                 ]
-                if found is None or not kept:
+                if row is None or not current:
                     continue
-                totals = Totals(max(interaction.kept_at for interaction in kept))
-                totals.add(kept)
-                for part in totals.parts(2 * BATCH, 2 * BATCH):
-                    await self._merge(connection, found.life, part)
-                await self._change(connection, newest=max(micros_of(totals.now), found.newest or 0))
-            await self._tidy(found.life, totals.now)
+                totals = Totals(max(interaction.kept_at for interaction in current))
+                totals.add(current)
+                for totals_batch in totals.parts(2 * BATCH, 2 * BATCH):
+                    await self._merge(connection, row.life, totals_batch)
+                await self._update_epoch(connection, newest=max(micros_of(totals.now), row.newest or 0))
+            await self._clean_up(row.life, totals.now)
 
     async def top(self, window: TrendWindow, limit: int, now: datetime) -> Sequence[Trend] | None:
         async with transaction(self._engine, read_only=True) as connection:
-            told = await self._epoch(connection)
-            if told is None or not told.is_filled:
+            row = await self._epoch(connection)
+            if row is None or not row.is_filled:
                 return None
             table = trend_strengths
-            strongest = select(table.c.movie_id, table.c.strength).where(self._within(table, told.life, window))
+            strongest = select(table.c.movie_id, table.c.strength).where(self._within(table, row.life, window))
             order = table.c.strength.desc(), table.c.movie_id
-            found = (await connection.execute(strongest.order_by(*order).limit(limit))).all()
-            counts = await self._counts(connection, told.life, window, [movie_id for movie_id, _ in found], now)
-        return [Trend(movie_id, window.score(strength, now), counts[movie_id]) for movie_id, strength in found]
+            movies = (await connection.execute(strongest.order_by(*order).limit(limit))).all()
+            counts = await self._counts(connection, row.life, window, [movie_id for movie_id, _ in movies], now)
+        return [Trend(movie_id, window.score(strength, now), counts[movie_id]) for movie_id, strength in movies]
 
     async def _epoch(self, connection: AsyncConnection, *, lock: bool = False) -> Row[Any] | None:
-        query = select(trend_lives).where(trend_lives.c.source == self._source)
+        query = select(trend_epochs).where(trend_epochs.c.source == self._source)
         return (await connection.execute(query.with_for_update() if lock else query)).one_or_none()
 
-    async def _change(self, connection: AsyncConnection, **values: Any) -> None:
-        await connection.execute(update(trend_lives).where(trend_lives.c.source == self._source).values(**values))
+    async def _update_epoch(self, connection: AsyncConnection, **values: Any) -> None:
+        await connection.execute(update(trend_epochs).where(trend_epochs.c.source == self._source).values(**values))
 
     async def _counts(
         self, connection: AsyncConnection, epoch: int, window: TrendWindow, movie_ids: Sequence[str], now: datetime
@@ -199,71 +201,74 @@ class SqlTrendStore:
             counts[movie_id][InteractionKind(kind)] = int(count)
         return counts
 
-    async def _merge(self, connection: AsyncConnection, epoch: int, part: TotalsBatch) -> None:
-        known = await self._known(connection, epoch, part)
+    async def _merge(self, connection: AsyncConnection, epoch: int, batch: TotalsBatch) -> None:
+        stored = await self._strengths(connection, epoch, batch)
         strengths = [
-            self._row(epoch, window, movie_id, strength=log2_add(known.get((window, movie_id), -math.inf), strength))
-            for window, movie_id, strength in part.strengths
+            self._row(epoch, window, movie_id, strength=log2_add(stored.get((window, movie_id), -math.inf), strength))
+            for window, movie_id, strength in batch.strengths
         ]
         counts = [
             self._row(epoch, window, movie_id, kind=kind.value, bucket=bucket, count=count)
-            for window, bucket, movie_id, kind, count in part.counts
+            for window, bucket, movie_id, kind, count in batch.counts
         ]
-        self._new += len(strengths) - len(known)
-        await _put(connection, trend_strengths, strengths, lambda _, new: new["strength"])
-        await _put(connection, trend_counts, counts, lambda old, new: old["count"] + new["count"])
+        self._added_movies += len(strengths) - len(stored)
+        await _upsert_rows(connection, trend_strengths, strengths, lambda _, new: new["strength"])
+        await _upsert_rows(connection, trend_counts, counts, lambda old, new: old["count"] + new["count"])
 
-    async def _known(
-        self, connection: AsyncConnection, epoch: int, part: TotalsBatch
+    async def _strengths(
+        self, connection: AsyncConnection, epoch: int, batch: TotalsBatch
     ) -> dict[tuple[TrendWindow, str], float]:
-        known = {}
+        """Return the stored strengths of the movies in a batch."""
+        stored = {}
         for window in TrendWindow:
-            movie_ids = [movie_id for its_window, movie_id, _ in part.strengths if its_window is window]
+            movie_ids = [movie_id for of_window, movie_id, _ in batch.strengths if of_window is window]
             query = select(trend_strengths.c.movie_id, trend_strengths.c.strength).where(
                 self._within(trend_strengths, epoch, window), trend_strengths.c.movie_id.in_(movie_ids)
             )
             for movie_id, strength in await connection.execute(query):
-                known[window, movie_id] = strength
-        return known
+                stored[window, movie_id] = strength
+        return stored
 
-    async def _tidy(self, epoch: int, now: datetime) -> None:
-        """Now and then, and a little at a time. What fails is done another time."""
+    async def _clean_up(self, epoch: int, now: datetime) -> None:
+        """Delete weak movies and old counts when due, one batch at a time. After an error the next call retries."""
         with contextlib.suppress(StoreUnavailable):
-            if self._new > self._kept // 10:
-                self._new = 0
+            if self._added_movies > self._max_movies // 10:
+                self._added_movies = 0
                 for window in TrendWindow:
-                    await self._remove(
-                        trend_strengths, self._within(trend_strengths, epoch, window), keep_strongest=self._kept
+                    await self._delete_batch(
+                        trend_strengths, self._within(trend_strengths, epoch, window), keep_strongest=self._max_movies
                     )
             for window in TrendWindow:
                 last, columns = window.bucket(now) - window.buckets, trend_counts.c
-                if self._purged.get(window) != last:
+                if self._purged_through.get(window) != last:
                     is_old = self._within(trend_counts, epoch, window) & (columns.bucket <= last)
-                    if not await self._remove(trend_counts, is_old):
-                        self._purged[window] = last
+                    if not await self._delete_batch(trend_counts, is_old):
+                        self._purged_through[window] = last
 
-    async def _remove(self, table: Table, which: ColumnElement[bool], *, keep_strongest: int | None = None) -> bool:
-        """Whether there may be more. `keep_strongest` so many of the strongest, where given."""
+    async def _delete_batch(
+        self, table: Table, condition: ColumnElement[bool], *, keep_strongest: int | None = None
+    ) -> bool:
+        """Delete up to `PURGE_BATCH` rows, except the `keep_strongest` strongest. Returns whether more may be left."""
         key = list(table.primary_key.columns)
-        chosen = select(*key).where(which).limit(PURGED)
+        batch = select(*key).where(condition).limit(PURGE_BATCH)
         if keep_strongest is not None:
-            chosen = chosen.order_by(table.c.strength.desc(), table.c.movie_id).offset(keep_strongest)
+            batch = batch.order_by(table.c.strength.desc(), table.c.movie_id).offset(keep_strongest)
         async with transaction(self._engine) as connection:
             await self._epoch(connection, lock=True)
-            removed = await connection.execute(delete(table).where(tuple_(*key).in_(chosen)))
-        return bool(removed.rowcount == PURGED)
+            deleted = await connection.execute(delete(table).where(tuple_(*key).in_(batch)))
+        return bool(deleted.rowcount == PURGE_BATCH)
 
-    def _row(self, epoch: int, window: TrendWindow, movie_id: str, **rest: Any) -> dict[str, Any]:
-        return {"source": self._source, "life": epoch, "span": window.value, "movie_id": movie_id, **rest}
+    def _row(self, epoch: int, window: TrendWindow, movie_id: str, **columns: Any) -> dict[str, Any]:
+        return {"source": self._source, "life": epoch, "span": window.value, "movie_id": movie_id, **columns}
 
     def _within(self, table: Table, epoch: int, window: TrendWindow) -> ColumnElement[bool]:
         return (table.c.source == self._source) & (table.c.life == epoch) & (table.c.span == window.value)
 
 
-async def _put(
+async def _upsert_rows(
     connection: AsyncConnection, table: Table, rows: Sequence[Mapping[str, Any]], value: Callable[[Any, Any], Any]
 ) -> None:
-    """Insert rows; `value` of the old and the new row replaces the last column of one with the same key."""
+    """Upsert rows: on conflict, the last column is set to `value(old row, new row)`."""
     if rows:
         insert = upsert(connection, table)
         change = {list(table.c)[-1].name: value(table.c, insert.excluded)}

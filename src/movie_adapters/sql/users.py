@@ -1,4 +1,4 @@
-"""Accounts and registrations in a SQL database."""
+"""Users and registrations in a SQL database."""
 
 import unicodedata
 from collections.abc import Callable, Sequence
@@ -8,9 +8,7 @@ from typing import Any
 from sqlalchemy import (
     ColumnElement,
     CompoundSelect,
-    Delete,
     Table,
-    case,
     delete,
     exists,
     false,
@@ -27,24 +25,24 @@ from sqlalchemy import (
 from sqlalchemy.exc import IntegrityError
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
-from movie_adapters.sql.audit import take_out
-from movie_adapters.sql.outbox import (
-    link_row,
-    links_text,
-    mail_row,
-    newest_made,
+from movie_adapters.sql.audit import anonymise_entries
+from movie_adapters.sql.mail_queue import link_row, links_json, mail_row, queue_mail, queue_notice, recent_mails
+from movie_adapters.sql.registrations import (
+    activate_registration,
+    are_identical,
+    delete_excess_registrations,
     pending_registrations,
-    put_notice,
-    put_waiting,
+    username_conflicts,
+    username_taken,
 )
 from movie_adapters.sql.tables import (
     AnyText,
     UtcTime,
+    acquire_address_lock,
+    acquire_user_lock,
     end_sessions,
     ended_sessions,
     links,
-    lock_address,
-    lock_user,
     login_networks,
     mails,
     refresh_tokens,
@@ -53,26 +51,27 @@ from movie_adapters.sql.tables import (
     transaction,
     users,
 )
+from movie_adapters.sql.user_rows import registration_from_row, summary_from_row, user_from_row, username_columns
 from movie_core.accounts.keyring import Keyring
-from movie_core.accounts.outbox import ACTIVATIONS, EmailLink, MailKind, MailRules, MailState, NewLink, Purpose
-from movie_core.accounts.users import MAX_PENDING, REPEAT, Address, Registration, User, Username, UserState
+from movie_core.accounts.outbox import EmailLink, MailKind, MailRules, MailState, NewLink, Purpose
+from movie_core.accounts.users import REPEAT, Address, Registration, User, Username, UserState
 from movie_core.clock import iso_time
-from movie_core.errors import InvalidLink, PasswordRequired, UsernameTaken, UserNotFound
+from movie_core.errors import InvalidLink, PasswordRequired, UserNotFound
 from movie_core.paging import Window
 from movie_core.ports import ActivationLink, ActivationResult, UsernameSyntax, UserSummary
 
-KEPT_AFTER_LINK = timedelta(days=7)
-"""How long registrations and links outlive the link's end."""
-KEPT_AFTER_SENDING = timedelta(days=30)
-KEPT_AFTER_SESSION = timedelta(days=1)
+LINK_RETENTION = timedelta(days=7)
+"""How long registrations and links are stored after the link has expired."""
+SENT_MAIL_RETENTION = timedelta(days=30)
+ENDED_SESSION_RETENTION = timedelta(days=1)
 LIST_SECONDS = 5.0
-"""How long a list may take: a search in it reads every account, a million in about a second."""
+"""Timeout of listing users: a search scans every row, a million in about a second."""
 BATCH = 500
-"""Rows that a purge removes in one transaction."""
+"""Rows that a purge deletes in one transaction."""
 
 
 class SqlUserRepo:
-    """A `UserRepo` in tables that `engine.migrate` has made; the engine stays its owner's to dispose of."""
+    """A `UserRepo` in tables created by `engine.migrate`. The caller disposes of the engine."""
 
     def __init__(self, engine: AsyncEngine, rules: MailRules, keys: Keyring, syntax: UsernameSyntax) -> None:
         self._engine = engine
@@ -81,26 +80,25 @@ class SqlUserRepo:
         self._syntax = syntax
 
     async def register(self, registration: Registration, now: datetime) -> None:
-        # The same statements whether the address is taken or free: nobody should tell from the time that it takes.
-        address, name = registration.address, registration.username
+        # Timing: the statements are the same for a taken and a free address, to prevent user enumeration.
+        address, username = registration.address, registration.username
         async with transaction(self._engine) as connection:
-            await lock_address(connection, address.key)
-            found = (await connection.execute(self._facts(registration, now))).all()
-            if any(what == "username" for what, _, _ in found):
-                raise _taken()
-            if any(
-                what == "repeat" and Address(text, address.key).mailbox == address.mailbox for what, text, _ in found
-            ):
+            await acquire_address_lock(connection, address.key)
+            rows = (await connection.execute(self._registration_context(registration, now))).all()
+            if any(kind == "username" for kind, _, _ in rows):
+                raise username_taken()
+            repeated = [Address(text, address.key) for kind, text, _ in rows if kind == "repeat"]
+            if any(other.mailbox == address.mailbox for other in repeated):
                 return
-            owner = next((text for what, text, _ in found if what == "owner"), None)
-            made = [(at, network or "") for what, network, at in found if what == "made"]
-            free = self._rules.free_at(now, made, registration.requested_from)
-            await connection.execute(_delete_surplus(registration))
+            owner = next((text for kind, text, _ in rows if kind == "owner"), None)
+            earlier = [(at, network or "") for kind, network, at in rows if kind == "mail"]
+            allowed_at = self._rules.free_at(now, earlier, registration.requested_from)
+            await connection.execute(delete_excess_registrations(registration))
             row = {
                 "id": registration.id,
                 "email": address.spelling,
                 "email_key": address.key,
-                **_username_columns(name),
+                **username_columns(username),
                 "password_hash": registration.password_hash,
                 "created_at": registration.created_at,
                 "is_decoy": owner is not None,
@@ -108,49 +106,52 @@ class SqlUserRepo:
             }
             await connection.execute(insert(registrations).values(row))
             kind = MailKind.ACTIVATION if owner is None else MailKind.ADDRESS_TAKEN
-            mail = mail_row(kind, address.key, now, free, registration.requested_from)
-            if free > now:
-                await put_waiting(connection, mail)
+            mail = mail_row(kind, address.key, now, allowed_at, registration.requested_from)
+            if allowed_at > now:
+                await queue_mail(connection, mail)
                 return
             link = NewLink.make(registration.id, self._keys)
             expires_at = now + self._rules.link_ttl
             await connection.execute(
                 insert(links).values(link_row(link, Purpose.ACTIVATE, address.key, mail["id"], expires_at))
             )
-            # Nobody ever gets the token of a decoy.
-            told = [] if owner is not None else [EmailLink(link.uid, link.hashed, link.sealed)]
-            ready = {"recipient": owner or address.spelling, "made_at": now, "links": links_text(told)}
-            await connection.execute(insert(mails).values(mail | ready))
+            # The token of a decoy is never sent.
+            email_links = [] if owner is not None else [EmailLink(link.uid, link.hashed, link.sealed)]
+            prepared = {"recipient": owner or address.spelling, "made_at": now, "links": links_json(email_links)}
+            await connection.execute(insert(mails).values(mail | prepared))
 
-    def _facts(self, registration: Registration, now: datetime) -> Any:
-        """All that decides what becomes of a registration, in one statement: rows of (what, text, time)."""
+    def _registration_context(self, registration: Registration, now: datetime) -> Any:
+        """Select everything that `register` needs to know, in one statement: rows of (kind, text, time).
 
-        def fact(what: str, text: Any, table: Table, *which: ColumnElement[bool]) -> Any:
-            return select(literal(what, AnyText()).label("what"), text.label("text"), _NO_TIME).where(*which)
+        Kinds: `owner` (email of the user with this address), `username` (it is taken or confusable), `repeat` (email of
+        the same registration within `REPEAT`), `mail` (network and time of a recent email to the address).
+        """
 
-        key, name = registration.address.key, registration.username.key
-        facts = [
-            fact("owner", users.c.email, users, users.c.email_key == key),
-            *(fact("username", users.c.username_key, users, one) for one in _are_like(registration.username)),
-            fact(
+        def context(kind: str, text: Any, *conditions: ColumnElement[bool]) -> Any:
+            return select(literal(kind, AnyText()).label("kind"), text.label("text"), _NO_TIME).where(*conditions)
+
+        key = registration.address.key
+        queries = [
+            context("owner", users.c.email, users.c.email_key == key),
+            *(context("username", users.c.username_key, one) for one in username_conflicts(registration.username)),
+            context(
                 "repeat",
                 registrations.c.email,
-                registrations,
                 registrations.c.email_key == key,
-                registrations.c.username_key == name,
+                registrations.c.username_key == registration.username.key,
                 registrations.c.password_hash == registration.password_hash,
                 registrations.c.created_at >= now - REPEAT,
             ),
         ]
         if self._rules.total is not None:
-            made = newest_made(key, self._rules.total, now).subquery()
-            facts.append(select(literal("made", AnyText()), made.c.requested_from, made.c.made_at))
-        return union_all(*facts)
+            recent = recent_mails(key, self._rules.total, now).subquery()
+            queries.append(select(literal("mail", AnyText()), recent.c.requested_from, recent.c.made_at))
+        return union_all(*queries)
 
     async def request_mail(self, kind: MailKind, address_key: str, now: datetime, *, requested_from: str = "") -> None:
         async with transaction(self._engine) as connection:
-            await lock_address(connection, address_key)
-            await put_waiting(connection, mail_row(kind, address_key, now, now, requested_from))
+            await acquire_address_lock(connection, address_key)
+            await queue_mail(connection, mail_row(kind, address_key, now, now, requested_from))
 
     # --- links
 
@@ -160,10 +161,10 @@ class SqlUserRepo:
             if link.used_at is not None:
                 return ActivationLink(None, is_only=False)
             rows = (await connection.execute(pending_registrations(link.address_key))).all()
-            asked = next((row for row in rows if row.id == uid), None)
-            if asked is None:  # it was activated in between
+            row = next((row for row in rows if row.id == uid), None)
+            if row is None:  # activated by a concurrent request
                 raise _invalid_link()
-            return ActivationLink(_registration(asked), is_only=_are_alike(rows))
+            return ActivationLink(registration_from_row(row), is_only=are_identical(rows))
 
     async def activate(
         self, uid: str, hashed: str, now: datetime, *, password_hash: str | None = None
@@ -172,28 +173,30 @@ class SqlUserRepo:
             await _lock_link(connection, hashed)
             link = await _activation_link(connection, uid, hashed, now)
             if link.used_at is not None:
-                return ActivationResult(await _account_by(connection, users.c.id == uid), is_new=False)
+                return ActivationResult(await _get_user(connection, uid), is_new=False)
             if password_hash is None:
                 rows = (await connection.execute(pending_registrations(link.address_key))).all()
-                if not _are_alike(rows):
-                    raise PasswordRequired("several registrations wait under this address")
-            user = await _activate(connection, uid, link.address_key, now, used=hashed, password_hash=password_hash)
+                if not are_identical(rows):
+                    raise PasswordRequired("this address has several pending registrations")
+            user = await activate_registration(
+                connection, uid, link.address_key, now, used_link=hashed, password_hash=password_hash
+            )
             return ActivationResult(user, is_new=True)
 
     async def find_reset_user(self, uid: str, hashed: str, now: datetime) -> User:
         async with transaction(self._engine, read_only=True) as connection:
-            return await _reset_owner(connection, uid, hashed, now)
+            return await _find_reset_user(connection, uid, hashed, now)
 
     async def reset_password(self, uid: str, hashed: str, password_hash: str, now: datetime) -> Sequence[str]:
         async with transaction(self._engine) as connection:
             await _lock_link(connection, hashed)
-            owner = await _reset_owner(connection, uid, hashed, now)
-            await connection.execute(update(users).where(users.c.id == owner.id).values(password_hash=password_hash))
-            await _end_reset_links(connection, owner.id)
-            await put_notice(connection, MailKind.PASSWORD_CHANGED, owner.address.key, now)
-            return await end_sessions(connection, sessions.c.user_id == owner.id, now)
+            user = await _find_reset_user(connection, uid, hashed, now)
+            await connection.execute(update(users).where(users.c.id == user.id).values(password_hash=password_hash))
+            await _delete_reset_links(connection, user.id)
+            await queue_notice(connection, MailKind.PASSWORD_CHANGED, user.address.key, now)
+            return await end_sessions(connection, sessions.c.user_id == user.id, now)
 
-    # --- accounts
+    # --- users
 
     async def find(self, user_id: str) -> User | None:
         return await self._find(users.c.id == user_id)
@@ -204,120 +207,120 @@ class SqlUserRepo:
     async def change_password(
         self, user_id: str, old_hash: str, new_hash: str, *, except_session_id: str, now: datetime
     ) -> Sequence[str] | None:
-        present = (users.c.id == user_id) & (users.c.password_hash == old_hash)
+        is_current = (users.c.id == user_id) & (users.c.password_hash == old_hash)
         async with transaction(self._engine) as connection:
-            address_key = await lock_user(connection, user_id)
-            changed = await connection.execute(update(users).where(present).values(password_hash=new_hash))
+            address_key = await acquire_user_lock(connection, user_id)
+            changed = await connection.execute(update(users).where(is_current).values(password_hash=new_hash))
             if address_key is None or not changed.rowcount:
                 return None
-            await _end_reset_links(connection, user_id)
-            await put_notice(connection, MailKind.PASSWORD_CHANGED, address_key, now)
+            await _delete_reset_links(connection, user_id)
+            await queue_notice(connection, MailKind.PASSWORD_CHANGED, address_key, now)
             others = (sessions.c.user_id == user_id) & (sessions.c.id != except_session_id)
             return await end_sessions(connection, others, now)
 
     async def change_profile(
         self, user_id: str, *, username: Username | None = None, record_events: bool | None = None
     ) -> User:
-        new: dict[str, Any] = {}
+        values: dict[str, Any] = {}
         if username is not None:
-            new |= _username_columns(username)
+            values |= username_columns(username)
         if record_events is not None:
-            new["record_events"] = record_events
+            values["record_events"] = record_events
         own = users.c.id == user_id
         async with transaction(self._engine) as connection:
-            change = update(users).where(own).values(new).returning(users) if new else select(users).where(own)
+            statement = update(users).where(own).values(values).returning(users) if values else select(users).where(own)
             try:
-                row = (await connection.execute(change)).one_or_none()
+                row = (await connection.execute(statement)).one_or_none()
             except IntegrityError:
-                raise _taken() from None
+                raise username_taken() from None
         if row is None:
-            raise UserNotFound("there is no such account")
-        return _account(row)
+            raise UserNotFound("no such user")
+        return user_from_row(row)
 
     async def set_active(self, address_key: str, is_active: bool, now: datetime) -> Sequence[str]:
         async with transaction(self._engine) as connection:
-            await lock_address(connection, address_key)
-            changed = update(users).where(users.c.email_key == address_key).values(is_active=is_active)
-            user_id = await connection.scalar(changed.returning(users.c.id))
+            await acquire_address_lock(connection, address_key)
+            statement = update(users).where(users.c.email_key == address_key).values(is_active=is_active)
+            user_id = await connection.scalar(statement.returning(users.c.id))
             if user_id is not None:
                 return [] if is_active else await end_sessions(connection, sessions.c.user_id == user_id, now)
             newest = pending_registrations(address_key).order_by(registrations.c.created_at.desc(), registrations.c.id)
             registration = (await connection.execute(newest.limit(1))).one_or_none() if is_active else None
             if registration is None:
-                raise UserNotFound("there is no account with this address")
-            await _activate(connection, registration.id, address_key, now, used=None)
+                raise UserNotFound("no user with this email address")
+            await activate_registration(connection, registration.id, address_key, now, used_link=None)
             return []
 
     async def set_staff(self, address_key: str, is_staff: bool) -> None:
         async with transaction(self._engine) as connection:
-            changed = update(users).where(users.c.email_key == address_key).values(is_staff=is_staff)
-            if not (await connection.execute(changed)).rowcount:
-                raise UserNotFound("there is no account with this address")
+            statement = update(users).where(users.c.email_key == address_key).values(is_staff=is_staff)
+            if not (await connection.execute(statement)).rowcount:
+                raise UserNotFound("no user with this email address")
 
     async def list_users(
         self, window: Window, address_key: str | None = None, *, search: str = "", state: UserState | None = None
     ) -> tuple[int, Sequence[UserSummary]]:
-        everybody = _everybody(
+        listed = _users_and_registrations(
             lambda table: [
                 *([] if address_key is None else [table.c.email_key == address_key]),
-                *([_has(table, search)] if search else []),
+                *([_matches(table, search)] if search else []),
             ]
         ).subquery()
-        wanted: ColumnElement[bool] = true()
+        condition: ColumnElement[bool] = true()
         match state:
             case UserState.PENDING:
-                wanted = everybody.c.is_pending
+                condition = listed.c.is_pending
             case UserState.ACCOUNT:
-                wanted = ~everybody.c.is_pending
+                condition = ~listed.c.is_pending
             case UserState.STAFF:
-                wanted = everybody.c.is_staff
+                condition = listed.c.is_staff
             case UserState.ACTIVE:
-                wanted = everybody.c.is_active
+                condition = listed.c.is_active
             case UserState.INACTIVE:
-                wanted = ~everybody.c.is_active & ~everybody.c.is_pending
-        count = select(func.count()).select_from(everybody).where(wanted)
-        query = select(everybody).where(wanted).order_by(everybody.c.created_at.desc(), everybody.c.id)
+                condition = ~listed.c.is_active & ~listed.c.is_pending
+        count = select(func.count()).select_from(listed).where(condition)
+        query = select(listed).where(condition).order_by(listed.c.created_at.desc(), listed.c.id)
         async with transaction(self._engine, read_only=True, seconds=LIST_SECONDS) as connection:
             total = await connection.scalar(count)
             rows = await connection.execute(query.offset(window.offset).limit(window.limit))
-            return total or 0, [_person(row) for row in rows]
+            return total or 0, [summary_from_row(row) for row in rows]
 
-    async def find_summary(self, person_id: str) -> UserSummary | None:
+    async def find_summary(self, user_id: str) -> UserSummary | None:
         async with transaction(self._engine, read_only=True) as connection:
-            row = (await connection.execute(_everybody(lambda table: [table.c.id == person_id]))).first()
-            return None if row is None else _person(row)
+            row = (await connection.execute(_users_and_registrations(lambda table: [table.c.id == user_id]))).first()
+            return None if row is None else summary_from_row(row)
 
     async def export(self, address_key: str) -> dict[str, Any]:
-        person = ("id", "email", "username", "created_at")
+        shared = ("id", "email", "username", "created_at")
         flags = ("is_active", "is_staff", "record_events", "last_login")
         mail = ("id", "kind", "recipient", "state", "attempts", "last_error", "created_at", "due_at", "sent_at")
         own_sessions = select(sessions).join_from(sessions, users).where(users.c.email_key == address_key)
         own_networks = select(login_networks).join_from(login_networks, users).where(users.c.email_key == address_key)
         queries = {
-            "account": (select(users).where(users.c.email_key == address_key), person + flags),
-            "registrations": (pending_registrations(address_key), person),
+            "account": (select(users).where(users.c.email_key == address_key), shared + flags),
+            "registrations": (pending_registrations(address_key), shared),
             "sessions": (own_sessions, ("id", "device", "created_at", "last_used_at", "expires_at")),
             "login_networks": (own_networks, ("network", "last_used_at")),
             "mails": (select(mails).where(mails.c.address_key == address_key), mail),
         }
         export: dict[str, Any] = {}
         async with transaction(self._engine, read_only=True) as connection:
-            for part, (query, names) in queries.items():
+            for section, (query, names) in queries.items():
                 rows = await connection.execute(query)
-                export[part] = [{name: _as_json(getattr(row, name)) for name in names} for row in rows]
+                export[section] = [{name: _as_json(getattr(row, name)) for name in names} for row in rows]
         export["account"] = export["account"][0] if export["account"] else None
         return export
 
     async def erase(self, address_key: str, now: datetime) -> Sequence[str]:
         async with transaction(self._engine) as connection:
-            await lock_address(connection, address_key)
+            await acquire_address_lock(connection, address_key)
             own = users.c.email_key == address_key
             user_id = await connection.scalar(select(users.c.id).where(own).with_for_update())
             ended: list[str] = []
             if user_id is not None:
                 ended = await end_sessions(connection, sessions.c.user_id == user_id, now)
-                await take_out(connection, user_id)
-            # Mails before links, as whoever leases a mail goes.
+                await anonymise_entries(connection, user_id)
+            # Emails before links: the same lock order as in leasing an email.
             await connection.execute(delete(mails).where(mails.c.address_key == address_key))
             await connection.execute(delete(links).where(links.c.address_key == address_key))
             await connection.execute(delete(registrations).where(registrations.c.email_key == address_key))
@@ -328,185 +331,150 @@ class SqlUserRepo:
             return ended
 
     async def purge(self, now: datetime) -> int:
-        """As `UserRepo.purge`, in transactions of `BATCH` rows, so that nobody waits for it."""
-        link_end = now - KEPT_AFTER_LINK
+        """See `UserRepo.purge`. Uses transactions of `BATCH` rows, so that other transactions do not wait."""
+        link_end = now - LINK_RETENTION
         is_pending = mails.c.state == MailState.PENDING.value
         has_link = exists().where(links.c.uid == registrations.c.id, links.c.expires_at > link_end)
         has_mail = exists().where(is_pending, mails.c.id == links.c.mail_id, links.c.uid == registrations.c.id)
-        waits = exists().where(is_pending, mails.c.address_key == registrations.c.email_key, mails.c.made_at.is_(None))
+        is_queued = is_pending & mails.c.made_at.is_(None)
+        has_queued_mail = exists().where(is_queued, mails.c.address_key == registrations.c.email_key)
         old = registrations.c.created_at <= link_end - self._rules.link_ttl
         link_has_mail = exists().where(is_pending, mails.c.id == links.c.mail_id)
         spent = (refresh_tokens.c.expires_at <= now) & refresh_tokens.c.spent_at.is_not(None)
-        useless = (
+        expired = (
             (refresh_tokens.c.hashed, spent),
-            (ended_sessions.c.id, ended_sessions.c.ended_at <= now - KEPT_AFTER_SESSION),
-            (registrations.c.id, old & ~has_link & ~has_mail & ~waits),
+            (ended_sessions.c.id, ended_sessions.c.ended_at <= now - ENDED_SESSION_RETENTION),
+            (registrations.c.id, old & ~has_link & ~has_mail & ~has_queued_mail),
             (links.c.hashed, (links.c.expires_at <= link_end) & ~link_has_mail),
-            (mails.c.id, mails.c.sent_at <= now - KEPT_AFTER_SENDING),
+            (mails.c.id, mails.c.sent_at <= now - SENT_MAIL_RETENTION),
         )
-        removed = await self._purge_sessions(now)
-        for key, which in useless:
-            removed += await self._purge(key, which)
+        deleted = await self._purge_sessions(now)
+        for key, condition in expired:
+            deleted += await self._purge(key, condition)
         await self._add_skeletons()
-        return removed
+        return deleted
 
     async def _add_skeletons(self) -> None:
-        """Fill in the skeletons of usernames that an earlier version stored. If several look alike, one gets the
-        skeleton, and each of the others a value that no new username can have."""
+        """Backfill the skeletons of usernames that an earlier version stored.
+
+        If several are confusable, one gets the skeleton, and each of the others a value that no new username can have.
+        """
         missing = users.c.username_skeleton.is_(None)
-        amount = BATCH
-        while amount == BATCH:
+        count = BATCH
+        while count == BATCH:
             async with transaction(self._engine, read_only=True) as connection:
                 rows = (
                     await connection.execute(select(users.c.id, users.c.username).where(missing).limit(BATCH))
                 ).all()
-            amount = len(rows)
-            wanted = {row.id: self._syntax.skeleton(row.username) for row in rows}
+            count = len(rows)
+            skeletons = {row.id: self._syntax.skeleton(row.username) for row in rows}
             async with transaction(self._engine) as connection:
                 taken = set(
                     await connection.scalars(
-                        select(users.c.username_skeleton).where(users.c.username_skeleton.in_(wanted.values()))
+                        select(users.c.username_skeleton).where(users.c.username_skeleton.in_(skeletons.values()))
                     )
                 )
-                for user_id, skeleton in wanted.items():
-                    kept = f"{skeleton}\x1f{user_id}" if skeleton in taken else skeleton
+                for user_id, skeleton in skeletons.items():
+                    value = f"{skeleton}\x1f{user_id}" if skeleton in taken else skeleton
                     taken.add(skeleton)
-                    change = update(users).where(users.c.id == user_id, missing).values(username_skeleton=kept)
+                    statement = update(users).where(users.c.id == user_id, missing).values(username_skeleton=value)
                     try:
                         async with connection.begin_nested():
-                            await connection.execute(change)
-                    except IntegrityError:  # one like it has been activated just now
-                        await connection.execute(change.values(username_skeleton=f"{skeleton}\x1f{user_id}"))
+                            await connection.execute(statement)
+                    except IntegrityError:  # a confusable username was activated concurrently
+                        await connection.execute(statement.values(username_skeleton=f"{skeleton}\x1f{user_id}"))
 
     async def _purge_sessions(self, now: datetime) -> int:
-        some = select(sessions.c.id).where(sessions.c.expires_at <= now).limit(BATCH)
-        amount, removed = BATCH, 0
-        while amount == BATCH:
+        batch = select(sessions.c.id).where(sessions.c.expires_at <= now).limit(BATCH)
+        count, deleted = BATCH, 0
+        while count == BATCH:
             async with transaction(self._engine) as connection:
-                amount = len(await end_sessions(connection, sessions.c.id.in_(some), now))
-            removed += amount
-        return removed
+                count = len(await end_sessions(connection, sessions.c.id.in_(batch), now))
+            deleted += count
+        return deleted
 
-    async def _purge(self, key: Any, which: ColumnElement[bool]) -> int:
-        amount, removed = BATCH, 0
-        while amount == BATCH:
+    async def _purge(self, key: Any, condition: ColumnElement[bool]) -> int:
+        count, deleted = BATCH, 0
+        while count == BATCH:
             async with transaction(self._engine) as connection:
-                some = select(key).where(which).limit(BATCH)
-                amount = (await connection.execute(delete(key.table).where(key.in_(some)))).rowcount
-            removed += amount
-        return removed
+                batch = select(key).where(condition).limit(BATCH)
+                count = (await connection.execute(delete(key.table).where(key.in_(batch)))).rowcount
+            deleted += count
+        return deleted
 
-    async def _find(self, which: ColumnElement[bool]) -> User | None:
+    async def _find(self, condition: ColumnElement[bool]) -> User | None:
         async with transaction(self._engine, read_only=True) as connection:
-            row = (await connection.execute(select(users).where(which))).one_or_none()
-            return None if row is None else _account(row)
+            row = (await connection.execute(select(users).where(condition))).one_or_none()
+            return None if row is None else user_from_row(row)
 
 
 _NO_TIME = literal(None, UtcTime()).label("time")
 
 
 async def _lock_link(connection: AsyncConnection, hashed: str) -> None:
-    """Lock the address of a link, whatever it is good for."""
+    """Lock the address of a link, valid or not."""
     address_key = await connection.scalar(select(links.c.address_key).where(links.c.hashed == hashed))
     if address_key is not None:
-        await lock_address(connection, address_key)
+        await acquire_address_lock(connection, address_key)
 
 
 async def _activation_link(connection: AsyncConnection, uid: str, hashed: str, now: datetime) -> Any:
-    """A link that was used, or may be; raises `InvalidLink`."""
-    found = await connection.execute(
+    """Read an activation link that is valid or was used. Raises `InvalidLink`."""
+    result = await connection.execute(
         select(links, registrations.c.id.label("registration_id"), users.c.id.label("user_id"))
         .join_from(links, registrations, (registrations.c.id == links.c.uid) & ~registrations.c.is_decoy, isouter=True)
         .join(users, users.c.id == links.c.uid, isouter=True)
         .where(links.c.hashed == hashed, links.c.uid == uid, links.c.purpose == Purpose.ACTIVATE.value)
     )
-    row = found.one_or_none()
+    row = result.one_or_none()
     was_used = row is not None and row.used_at is not None and row.user_id is not None
-    is_good = row is not None and row.used_at is None and row.registration_id is not None and row.expires_at > now
-    if not (was_used or is_good):
+    is_valid = row is not None and row.used_at is None and row.registration_id is not None and row.expires_at > now
+    if not (was_used or is_valid):
         raise _invalid_link()
     return row
 
 
-async def _activate(
-    connection: AsyncConnection,
-    registration_id: str,
-    address_key: str,
-    now: datetime,
-    *,
-    used: str | None,
-    password_hash: str | None = None,
-) -> User:
-    """Make the account of a registration, whose address is locked, with another password where a hash is given; `used`
-    is the link that goes on to say so."""
-    row = (await connection.execute(select(registrations).where(registrations.c.id == registration_id))).one()
-    username = Username(row.username, row.username_key, row.username_skeleton)
-    if await connection.scalar(select(exists().where(or_(*_are_like(username))))):
-        raise _taken()
-    user = {
-        "id": row.id,
-        "email": row.email,
-        "email_key": row.email_key,
-        **_username_columns(username),
-        "password_hash": password_hash or row.password_hash,
-        "is_active": True,
-        "is_staff": False,
-        "record_events": True,
-        "created_at": now,
-    }
-    try:
-        made = (await connection.execute(insert(users).values(user).returning(users))).one()
-    except IntegrityError:
-        raise _taken() from None
-    waiting = mails.c.kind.in_([kind.value for kind in ACTIVATIONS]) & mails.c.made_at.is_(None)
-    await connection.execute(delete(mails).where(mails.c.address_key == address_key, waiting))
-    ending = (links.c.address_key == address_key) & (links.c.purpose == Purpose.ACTIVATE.value)
-    if used is not None:
-        ending &= links.c.hashed != used
-        await connection.execute(update(links).where(links.c.hashed == used).values(used_at=now))
-    await connection.execute(delete(links).where(ending))
-    await connection.execute(delete(registrations).where(registrations.c.email_key == address_key))
-    return _account(made)
-
-
-async def _reset_owner(connection: AsyncConnection, uid: str, hashed: str, now: datetime) -> User:
-    good = (links.c.hashed == hashed) & (links.c.purpose == Purpose.RESET.value) & (links.c.expires_at > now)
-    found = await connection.execute(
+async def _find_reset_user(connection: AsyncConnection, uid: str, hashed: str, now: datetime) -> User:
+    is_valid = (links.c.hashed == hashed) & (links.c.purpose == Purpose.RESET.value) & (links.c.expires_at > now)
+    result = await connection.execute(
         select(users)
         .join_from(users, links, links.c.uid == users.c.id)
-        .where(users.c.id == uid, users.c.is_active, good)
+        .where(users.c.id == uid, users.c.is_active, is_valid)
     )
-    row = found.one_or_none()
+    row = result.one_or_none()
     if row is None:
         raise _invalid_link()
-    return _account(row)
+    return user_from_row(row)
 
 
-async def _end_reset_links(connection: AsyncConnection, user_id: str) -> None:
+async def _delete_reset_links(connection: AsyncConnection, user_id: str) -> None:
     await connection.execute(delete(links).where(links.c.uid == user_id, links.c.purpose == Purpose.RESET.value))
 
 
-async def _account_by(connection: AsyncConnection, which: ColumnElement[bool]) -> User:
-    return _account((await connection.execute(select(users).where(which))).one())
+async def _get_user(connection: AsyncConnection, user_id: str) -> User:
+    return user_from_row((await connection.execute(select(users).where(users.c.id == user_id))).one())
 
 
-def _everybody(which: Callable[[Table], Sequence[ColumnElement[bool]]]) -> CompoundSelect[Any]:
-    """Accounts and pending registrations, as `_person` reads them; `which` of each of the two tables."""
+def _users_and_registrations(conditions: Callable[[Table], Sequence[ColumnElement[bool]]]) -> CompoundSelect[Any]:
+    """Select users and pending registrations for `summary_from_row`; `conditions` is called for each of the tables."""
     shared = ("id", "email", "email_key", "username", "username_key", "username_skeleton", "created_at")
-    accounts = select(
+    user_rows = select(
         *(users.c[name] for name in shared),
         users.c.last_login,
         users.c.is_active,
         users.c.is_staff,
         false().label("is_pending"),
     )
-    pending = select(*(registrations.c[name] for name in shared), null(), false(), false(), true())
-    return union_all(accounts.where(*which(users)), pending.where(~registrations.c.is_decoy, *which(registrations)))
+    registration_rows = select(*(registrations.c[name] for name in shared), null(), false(), false(), true())
+    is_pending = (~registrations.c.is_decoy, *conditions(registrations))
+    return union_all(user_rows.where(*conditions(users)), registration_rows.where(*is_pending))
 
 
-def _has(table: Table, search: str) -> ColumnElement[bool]:
-    """Whether a text is part of an address or username. In keys case is folded already; a domain's is ASCII there, so
-    that the address as it is spelled is looked into too."""
+def _matches(table: Table, search: str) -> ColumnElement[bool]:
+    """Whether a text is a substring of the email address or username, ignoring case.
+
+    Keys are case-folded. As the domain of an address key is in ASCII, the spelling of the address is searched too.
+    """
     part = unicodedata.normalize("NFC", search.casefold())
     return or_(
         table.c.email_key.contains(part, autoescape=True),
@@ -515,82 +483,8 @@ def _has(table: Table, search: str) -> ColumnElement[bool]:
     )
 
 
-def _person(row: Any) -> UserSummary:
-    return UserSummary(
-        id=row.id,
-        address=Address(row.email, row.email_key),
-        username=Username(row.username, row.username_key, row.username_skeleton),
-        is_pending=row.is_pending,
-        is_active=row.is_active,
-        is_staff=row.is_staff,
-        created_at=row.created_at,
-        last_login=row.last_login,
-    )
-
-
-def _account(row: Any) -> User:
-    return User(
-        id=row.id,
-        address=Address(row.email, row.email_key),
-        username=Username(row.username, row.username_key, row.username_skeleton),
-        password_hash=row.password_hash,
-        is_active=row.is_active,
-        is_staff=row.is_staff,
-        record_events=row.record_events,
-        created_at=row.created_at,
-        last_login=row.last_login,
-    )
-
-
-def _registration(row: Any) -> Registration:
-    return Registration(
-        id=row.id,
-        address=Address(row.email, row.email_key),
-        username=Username(row.username, row.username_key, row.username_skeleton),
-        password_hash=row.password_hash,
-        created_at=row.created_at,
-        requested_from=row.requested_from or "",
-    )
-
-
-def _are_alike(rows: Sequence[Any]) -> bool:
-    """Whether registrations of one address are one, sent several times."""
-    return len({(Address(row.email, row.email_key).mailbox, row.username_key, row.password_hash) for row in rows}) == 1
-
-
-def _are_like(username: Username) -> list[ColumnElement[bool]]:
-    """The conditions by which an account has the same username, or one that looks like it."""
-    same = [users.c.username_key == username.key]
-    return same if username.skeleton is None else [*same, users.c.username_skeleton == username.skeleton]
-
-
-def _username_columns(username: Username) -> dict[str, str | None]:
-    return {
-        "username": username.shown,
-        "username_key": username.key,
-        "username_skeleton": username.skeleton,
-    }
-
-
-def _delete_surplus(registration: Registration) -> Delete:
-    """Make room for a registration: order the others of its address by their rank within their network, newest first,
-    then by age, and delete those beyond `MAX_PENDING`. So the network with most of them loses its oldest one."""
-    same = registrations.c.email_key == registration.address.key
-    # The new one counts as the newest of its network.
-    own = case((registrations.c.requested_from == registration.requested_from, 1), else_=0)
-    newest_first = (registrations.c.created_at.desc(), registrations.c.id)
-    place = func.row_number().over(partition_by=registrations.c.requested_from, order_by=newest_first) + own
-    placed = select(registrations.c.id, place.label("place"), registrations.c.created_at).where(same).subquery()
-    kept = select(placed.c.id).order_by(placed.c.place, placed.c.created_at.desc()).limit(MAX_PENDING - 1)
-    return delete(registrations).where(same, registrations.c.id.not_in(kept))
-
-
 def _invalid_link() -> InvalidLink:
-    return InvalidLink("the link is not valid any more")
-
-
-def _taken() -> UsernameTaken:
-    return UsernameTaken("this username is taken", field="username")
+    return InvalidLink("the link is invalid or has expired")
 
 
 def _as_json(value: Any) -> Any:

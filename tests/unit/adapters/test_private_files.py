@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from movie_adapters.private_files import close_to_others, make_private_file, make_private_folder
+from movie_adapters.private_files import make_private_file, make_private_folder, restrict_to_owner
 from movie_adapters.sql.engine import migrate
 
 pytestmark = pytest.mark.skipif(sys.platform == "win32", reason="files have no such modes there")
@@ -28,7 +28,7 @@ def test_a_new_folder_and_file_are_private(tmp_path: Path) -> None:
     assert (mode(folder), mode(folder / "file"), mode(folder.parent)) == (0o700, 0o600, 0o755)
 
 
-def test_what_an_earlier_version_left_open_is_closed(tmp_path: Path) -> None:
+def test_permissions_left_by_an_earlier_version_are_restricted(tmp_path: Path) -> None:
     folder = tmp_path / "var"
     folder.mkdir(mode=0o755)
     (folder / "movies.db").touch(0o644)
@@ -39,14 +39,14 @@ def test_what_an_earlier_version_left_open_is_closed(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("names", [(), ("movies.db", "notes.txt"), ("else",)])
-def test_a_folder_with_other_things_stays_as_it_is(tmp_path: Path, names: tuple[str, ...]) -> None:
+def test_a_folder_with_other_files_is_unchanged(tmp_path: Path, names: tuple[str, ...]) -> None:
     folder = tmp_path / "shared"
     folder.mkdir(mode=0o755)
     for name in names:
         (folder / name).touch()
     make_private_folder(folder)
     assert mode(folder) == 0o755
-    close_to_others(folder / "nothing")
+    restrict_to_owner(folder / "nothing")
 
 
 def test_a_file_in_place_of_the_folder_is_an_error(tmp_path: Path) -> None:
@@ -55,7 +55,7 @@ def test_a_file_in_place_of_the_folder_is_an_error(tmp_path: Path) -> None:
         make_private_folder(tmp_path / "var")
 
 
-def test_the_database_is_private_with_what_is_beside_it(tmp_path: Path) -> None:
+def test_the_database_and_its_wal_files_are_private(tmp_path: Path) -> None:
     path = tmp_path / "var" / "movies.db"
     migrate(f"sqlite+aiosqlite:///{path}")
     import sqlite3

@@ -1,1 +1,1 @@
-"""The history of the database, the same for SQLite and PostgreSQL; `movie_adapters.sql.engine.migrate` runs it."""
+"""Alembic migrations for SQLite and PostgreSQL, run by `movie_adapters.sql.engine.migrate`."""

@@ -1,4 +1,4 @@
-"""How Alembic runs the history: over the connection that `movie_adapters.sql.engine.migrate` hands it."""
+"""Alembic environment. Uses the connection that `movie_adapters.sql.engine.migrate` passes."""
 
 from alembic import context
 
@@ -8,7 +8,7 @@ context.configure(
     connection=context.config.attributes["connection"],
     target_metadata=metadata,
     render_as_batch=True,
-    transactional_ddl=True,  # SQLite too, as its connection begins its transactions itself
+    transactional_ddl=True,  # also on SQLite, as our engine starts the transactions, not the driver
 )
 with context.begin_transaction():
     context.run_migrations()

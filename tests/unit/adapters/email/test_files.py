@@ -21,7 +21,7 @@ from movie_core.testing import Delivered, MailerContract
 SENDER = "noreply@example.com"
 CREATED = datetime(2026, 2, 3, 4, 5, 6, tzinfo=UTC)
 URL = "http://127.0.0.1:8000/api/v1/x/"
-LETTER = OutgoingEmail("ab" * 16, MailKind.ACTIVATION, "ann@example.com", CREATED, (URL,))
+EMAIL = OutgoingEmail("ab" * 16, MailKind.ACTIVATION, "ann@example.com", CREATED, (URL,))
 
 
 class TestFileMailer(MailerContract):
@@ -34,14 +34,14 @@ class TestFileMailer(MailerContract):
             yield FileMailer(self.folder, SENDER, None)
 
     async def delivered(self, mailer: Mailer) -> Sequence[Delivered]:
-        found = []
+        emails = []
         for path in sorted(self.folder.glob("*.eml")):
             message = email.message_from_bytes(path.read_bytes(), policy=SMTPUTF8)
             body = message.get_body(("plain",))
-            recipients = tuple(one.addr_spec for one in message["To"].addresses)
-            names = frozenset(map(str.lower, message.keys()))
-            found.append(Delivered(recipients, message["Message-ID"], names, body.get_content()))
-        return found
+            recipients = tuple(mailbox.addr_spec for mailbox in message["To"].addresses)
+            headers = frozenset(map(str.lower, message.keys()))
+            emails.append(Delivered(recipients, message["Message-ID"], headers, body.get_content()))
+        return emails
 
 
 @pytest.fixture
@@ -58,8 +58,8 @@ def names(folder):
     return sorted(path.name for path in folder.iterdir())
 
 
-async def test_a_mail_is_a_file_that_only_the_owner_reads(mailer, folder):
-    await mailer.send(LETTER)
+async def test_an_email_is_a_file_that_only_the_owner_can_read(mailer, folder):
+    await mailer.send(EMAIL)
     (path,) = folder.iterdir()
     assert path.name.startswith("20260203T040506Z-")
     assert path.name.endswith("-" + "ab" * 16 + ".eml")
@@ -68,32 +68,32 @@ async def test_a_mail_is_a_file_that_only_the_owner_reads(mailer, folder):
     assert folder.stat().st_mode & 0o777 == 0o700
 
 
-async def test_the_same_letter_twice_is_one_file(mailer, folder):
-    await mailer.send(LETTER)
-    await mailer.send(LETTER)
+async def test_the_same_email_sent_twice_is_one_file(mailer, folder):
+    await mailer.send(EMAIL)
+    await mailer.send(EMAIL)
     assert len(names(folder)) == 1
 
 
-async def test_the_oldest_mails_make_room(mailer, folder, monkeypatch):
+async def test_the_oldest_files_beyond_the_limit_are_deleted(mailer, folder, monkeypatch):
     monkeypatch.setattr(file_mail, "MAX_FILES", 3)
     for number in (2, 0, 1, 3, 4):
-        await mailer.send(replace(LETTER, created_at=CREATED + timedelta(seconds=number)))
+        await mailer.send(replace(EMAIL, created_at=CREATED + timedelta(seconds=number)))
     assert [name[:16] for name in names(folder)] == ["20260203T040508Z", "20260203T040509Z", "20260203T040510Z"]
 
 
-async def test_files_of_others_stay(mailer, folder, monkeypatch):
+async def test_files_of_other_programs_are_kept(mailer, folder, monkeypatch):
     monkeypatch.setattr(file_mail, "MAX_FILES", 1)
     folder.mkdir(parents=True)
     (folder / "0-mine.eml").touch()
     for number in range(3):
-        await mailer.send(replace(LETTER, created_at=CREATED + timedelta(seconds=number)))
+        await mailer.send(replace(EMAIL, created_at=CREATED + timedelta(seconds=number)))
     assert len(names(folder)) == 2
     assert "0-mine.eml" in names(folder)
 
 
-async def test_erasing_finds_every_spelling_and_what_was_never_finished(mailer, folder):
+async def test_erasing_deletes_every_spelling_and_unfinished_files(mailer, folder):
     for number, recipient in enumerate(("Ann@Bücher.example", "ann@xn--bcher-kva.EXAMPLE", "bob@example.com")):
-        await mailer.send(replace(LETTER, mail_id=f"{number:032x}", recipient=recipient))
+        await mailer.send(replace(EMAIL, mail_id=f"{number:032x}", recipient=recipient))
     finished = next(path for path in folder.iterdir() if path.name.endswith("0.eml"))
     finished.with_name(f".{finished.name.removesuffix('.eml')}.0123abcd.tmp").touch()
     await mailer.erase(parse_address("ANN@bücher.example", EmailValidatorSyntax()))
@@ -101,7 +101,7 @@ async def test_erasing_finds_every_spelling_and_what_was_never_finished(mailer, 
     assert left.endswith("2.eml")
 
 
-async def test_erasing_where_no_mail_was_ever_sent_does_nothing(mailer, folder):
+async def test_erasing_without_any_sent_email_does_nothing(mailer, folder):
     await mailer.erase(parse_address("ann@example.com", EmailValidatorSyntax()))
     assert not folder.exists()
 
@@ -122,45 +122,45 @@ async def test_erasing_where_no_mail_was_ever_sent_does_nothing(mailer, folder):
         "ann@ｅｘａｍｐｌｅ.com",
     ],
 )
-def test_the_key_of_a_file_is_that_of_the_address(spelling):
+def test_address_key_equals_the_key_of_the_parsed_address(spelling):
     address = parse_address(spelling, EmailValidatorSyntax())
     assert address_key(address.spelling) == address.key
 
 
-async def test_links_are_announced_one_a_line(folder):
-    told: list[str] = []
-    mailer = FileMailer(folder, SENDER, told.append)
-    await mailer.send(replace(LETTER, links=(URL + "1", URL + "2")))
-    await mailer.send(replace(LETTER, kind=MailKind.ADDRESS_TAKEN, links=()))
-    assert told == [
-        f"mail to ann@example.com (activation): {URL}1",
-        f"mail to ann@example.com (activation): {URL}2",
-        "mail to ann@example.com (address_taken)",
+async def test_links_are_announced_one_per_line(folder):
+    lines: list[str] = []
+    mailer = FileMailer(folder, SENDER, lines.append)
+    await mailer.send(replace(EMAIL, links=(URL + "1", URL + "2")))
+    await mailer.send(replace(EMAIL, kind=MailKind.ADDRESS_TAKEN, links=()))
+    assert lines == [
+        f"email to ann@example.com (activation): {URL}1",
+        f"email to ann@example.com (activation): {URL}2",
+        "email to ann@example.com (address_taken)",
     ]
 
 
-async def test_what_was_not_written_is_not_announced(tmp_path):
+async def test_an_email_that_was_not_written_is_not_announced(tmp_path):
     (tmp_path / "mail").touch()
-    told: list[str] = []
+    lines: list[str] = []
     with pytest.raises(MailUnavailable) as caught:
-        await FileMailer(tmp_path / "mail", SENDER, told.append).send(LETTER)
+        await FileMailer(tmp_path / "mail", SENDER, lines.append).send(EMAIL)
     assert "MOVIE_DATA_DIR" in caught.value.detail
     assert str(tmp_path) not in caught.value.detail
-    assert told == []
+    assert lines == []
 
 
-async def test_a_full_disk_leaves_nothing_behind(mailer, folder, monkeypatch):
+async def test_a_full_disk_leaves_no_file(mailer, folder, monkeypatch):
     def full(_descriptor: int) -> None:
         raise OSError(errno.ENOSPC, "No space left on device")
 
     monkeypatch.setattr(file_mail.os, "fsync", full)
     with pytest.raises(MailUnavailable, match="MOVIE_DATA_DIR: No space left on device"):
-        await mailer.send(LETTER)
+        await mailer.send(EMAIL)
     assert names(folder) == []
 
 
-async def test_a_recipient_that_is_no_address_is_refused_for_good(mailer, folder):
+async def test_an_invalid_recipient_is_a_final_rejection(mailer, folder):
     with pytest.raises(MailRejected) as caught:
-        await mailer.send(replace(LETTER, recipient="ann@example.com\r\nBcc: eve@example.com"))
+        await mailer.send(replace(EMAIL, recipient="ann@example.com\r\nBcc: eve@example.com"))
     assert caught.value.is_final
     assert not folder.exists()

@@ -5,7 +5,7 @@ from email.policy import SMTPUTF8
 
 import pytest
 
-from movie_adapters.email.messages import message_of, needs_utf8, split_mailbox
+from movie_adapters.email.messages import build_message, needs_utf8, split_mailbox
 from movie_core.accounts.outbox import ACTIVATIONS, SUBJECTS, MailKind, OutgoingEmail
 
 SENDER = "noreply@movies.example.com"
@@ -16,8 +16,8 @@ def make_email(*links: str, kind: MailKind = MailKind.ACTIVATION, to: str = "ann
     return OutgoingEmail("ab" * 16, kind, to, datetime(2026, 2, 3, 4, 5, 6, 789, UTC), links)
 
 
-def sent(email: OutgoingEmail, sender: str = SENDER) -> EmailMessage:
-    raw = message_of(email, sender).as_bytes()
+def parse_built(email: OutgoingEmail, sender: str = SENDER) -> EmailMessage:
+    raw = build_message(email, sender).as_bytes()
     return message_from_bytes(raw, policy=SMTPUTF8)
 
 
@@ -27,8 +27,8 @@ def part(message: EmailMessage, subtype: str) -> str:
     return str(body.get_content())
 
 
-def test_the_headers_come_from_the_letter():
-    message = sent(make_email(URL))
+def test_headers_are_derived_from_the_email():
+    message = parse_built(make_email(URL))
     assert message["To"] == "ann@example.com"
     assert message["From"] == f"Movie Search <{SENDER}>"
     assert message["Message-ID"] == f"<{'ab' * 16}@movies.example.com>"
@@ -38,68 +38,70 @@ def test_the_headers_come_from_the_letter():
     assert message.get_content_type() == "multipart/alternative"
 
 
-def test_the_same_letter_is_the_same_bytes():
-    one = make_email(URL)
-    assert message_of(one, SENDER).as_bytes() == message_of(one, SENDER).as_bytes()
+def test_the_same_email_is_built_into_the_same_bytes():
+    email = make_email(URL)
+    assert build_message(email, SENDER).as_bytes() == build_message(email, SENDER).as_bytes()
 
 
-def test_a_link_stands_on_a_line_of_its_own_even_in_the_file():
-    assert f"\r\n{URL}\r\n".encode() in message_of(make_email(URL), SENDER).as_bytes()
+def test_a_link_is_on_its_own_line_in_the_raw_message():
+    assert f"\r\n{URL}\r\n".encode() in build_message(make_email(URL), SENDER).as_bytes()
 
 
-def test_what_is_sent_is_ascii_without_long_lines():
-    raw = message_of(make_email(URL), SENDER).as_bytes()
+def test_the_raw_message_is_ascii_without_long_lines():
+    raw = build_message(make_email(URL), SENDER).as_bytes()
     assert raw.isascii()
     assert max(map(len, raw.split(b"\r\n"))) < 998
 
 
 @pytest.mark.parametrize("subtype", ["plain", "html"])
-def test_several_links_come_in_their_order(subtype):
-    text = part(sent(make_email(URL + "1/", URL + "2/", URL + "3/")), subtype)
+def test_several_links_keep_their_order(subtype):
+    text = part(parse_built(make_email(URL + "1/", URL + "2/", URL + "3/")), subtype)
     assert "several times" in text
-    places = [text.index(one) for one in (URL + "1/", URL + "2/", URL + "3/")]
-    assert places == sorted(places)
+    positions = [text.index(url) for url in (URL + "1/", URL + "2/", URL + "3/")]
+    assert positions == sorted(positions)
 
 
 @pytest.mark.parametrize("kind", MailKind)
-def test_every_kind_has_a_subject_and_both_parts(kind):
+def test_every_kind_has_a_subject_a_text_part_and_an_html_part(kind):
     has_link = kind in (*ACTIVATIONS, MailKind.PASSWORD_RESET)
-    message = sent(make_email(*([URL] if has_link else []), kind=kind))
+    message = parse_built(make_email(*([URL] if has_link else []), kind=kind))
     assert message["Subject"] == SUBJECTS[kind]
     for subtype in ("plain", "html"):
         assert (URL in part(message, subtype)) == has_link
         assert ("://" in part(message, subtype)) == has_link
 
 
-def test_a_link_is_text_and_no_markup():
-    html = part(sent(make_email(URL + "<b>&amp", URL + "'\"><img src=x>")), "html")
+def test_links_are_html_escaped():
+    html = part(parse_built(make_email(URL + "<b>&amp", URL + "'\"><img src=x>")), "html")
     assert "&lt;b&gt;&amp;amp" in html
     assert "<img" not in html
     assert "<b>" not in html
 
 
-def test_nothing_is_loaded_from_elsewhere():
-    html = part(sent(make_email(URL)), "html")
+def test_html_loads_no_remote_content():
+    html = part(parse_built(make_email(URL)), "html")
     assert not [word for word in ("src=", "<link", "@import", "url(", "<script") if word in html]
     assert html.count("://") == html.count(URL) == 3
 
 
-def test_a_domain_beyond_ascii_is_sent_as_idna():
-    one = make_email(URL, to="ann@Bücher.example")
-    assert not needs_utf8(SENDER, one.recipient)
-    raw = message_of(one, SENDER).as_bytes()
+def test_a_non_ascii_domain_is_sent_as_idna():
+    email = make_email(URL, to="ann@Bücher.example")
+    assert not needs_utf8(SENDER, email.recipient)
+    raw = build_message(email, SENDER).as_bytes()
     assert b"\r\nTo: ann@xn--bcher-kva.example\r\n" in raw
 
 
-def test_a_local_part_beyond_ascii_is_sent_as_utf8():
-    one = make_email(URL, to="zoë@example.com")
-    assert needs_utf8(SENDER, one.recipient)
-    assert "\r\nTo: zoë@example.com\r\n".encode() in message_of(one, SENDER).as_bytes()
+def test_a_non_ascii_local_part_is_sent_as_utf8():
+    email = make_email(URL, to="zoë@example.com")
+    assert needs_utf8(SENDER, email.recipient)
+    assert "\r\nTo: zoë@example.com\r\n".encode() in build_message(email, SENDER).as_bytes()
 
 
 @pytest.mark.parametrize("local", ["o'neil+films", "a.b-c_d", "x=y", "50%off", "a!b/c{d}|e~f^g`h#i$j&k*l?m"])
-def test_an_unusual_local_part_stays_as_it_is(local):
-    assert sent(make_email(URL, to=f"{local}@example.com"))["To"].addresses[0].addr_spec == f"{local}@example.com"
+def test_an_unusual_local_part_is_unchanged(local):
+    assert (
+        parse_built(make_email(URL, to=f"{local}@example.com"))["To"].addresses[0].addr_spec == f"{local}@example.com"
+    )
 
 
 @pytest.mark.parametrize(
@@ -119,10 +121,10 @@ def test_an_unusual_local_part_stays_as_it_is(local):
         "ann\x00@example.com",
     ],
 )
-def test_what_is_no_plain_mailbox_is_refused(address):
+def test_an_address_that_is_not_one_plain_mailbox_is_rejected(address):
     with pytest.raises(ValueError, match="not one plain mailbox"):
-        message_of(make_email(URL, to=address), SENDER)
+        build_message(make_email(URL, to=address), SENDER)
 
 
-def test_a_domain_is_lower_case_ascii():
+def test_a_domain_is_converted_to_lower_case_ascii():
     assert split_mailbox("Ann@BÜCHER.Example") == ("Ann", "xn--bcher-kva.example")

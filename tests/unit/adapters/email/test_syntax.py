@@ -20,23 +20,23 @@ class TestEmailValidatorSyntax(AddressSyntaxContract):
 @pytest.mark.parametrize(
     "domain", ["x.test", "example.com", "mail.local", "box.localhost", "nothing.invalid", "a.example"]
 )
-def test_special_domains_are_for_the_mail_server_to_judge(domain: str) -> None:
+def test_special_use_domains_are_accepted(domain: str) -> None:
     assert EmailValidatorSyntax().split(f"ann@{domain}") == ("ann", domain)
 
 
 @pytest.mark.parametrize("text", ["ann@test", "ann@localhost", "ann@com", "ann@1.2.3.4", "@x.test", "ann@x.1"])
-def test_a_domain_needs_a_dot_and_a_name_at_its_end(text: str) -> None:
+def test_a_domain_needs_a_dot_and_an_alphabetic_top_level_domain(text: str) -> None:
     with pytest.raises(InvalidEmail):
         EmailValidatorSyntax().split(text)
 
 
 @pytest.mark.parametrize("spelling", ["ann@bücher.de", "ann@BÜCHER.de", "ann@xn--bcher-kva.de", "ann@XN--BCHER-KVA.de"])
-def test_every_spelling_of_a_domain_is_the_same(spelling: str) -> None:
+def test_spellings_of_a_domain_are_normalised(spelling: str) -> None:
     assert EmailValidatorSyntax().split(spelling)[1] == "xn--bcher-kva.de"
     assert parse_address(spelling, EmailValidatorSyntax()).key == "ann@xn--bcher-kva.de"
 
 
-def test_the_answer_does_not_repeat_the_input() -> None:
+def test_the_error_does_not_repeat_the_input() -> None:
     for text in ("<script>@example.com", "zyzzyva", "zyzzyva@zyzzyva", "\u202ezyzzyva@example.com"):
         with pytest.raises(InvalidEmail) as caught:
             EmailValidatorSyntax().split(text)
@@ -47,7 +47,7 @@ def test_the_answer_does_not_repeat_the_input() -> None:
 
 
 @given(st.text(), st.text())
-def test_any_text_is_split_or_refused(local: str, domain: str) -> None:
+def test_any_text_is_split_or_rejected(local: str, domain: str) -> None:
     for text in (local, f"{local}@{domain}", f"a@{domain}.com", f"{local}@example.com"):
         try:
             _, ascii_domain = EmailValidatorSyntax().split(text)

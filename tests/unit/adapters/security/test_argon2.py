@@ -16,7 +16,7 @@ WEAK = "$argon2id$v=19$m=8,t=1,p=1$c29tZXNhbHRzb21lc2FsdA$pzfyCjALHEvMGgMuqk+3cK
 
 
 @asynccontextmanager
-async def hasher_of(**options: int) -> AsyncIterator[Argon2PasswordHasher]:
+async def open_hasher(**options: int) -> AsyncIterator[Argon2PasswordHasher]:
     hasher = Argon2PasswordHasher(**{"time_cost": 1, "memory_cost": 16, **options})
     try:
         yield hasher
@@ -27,20 +27,20 @@ async def hasher_of(**options: int) -> AsyncIterator[Argon2PasswordHasher]:
 class TestArgon2Hasher(PasswordHasherContract):
     @asynccontextmanager
     async def open(self) -> AsyncIterator[Argon2PasswordHasher]:
-        async with hasher_of() as hasher:
+        async with open_hasher() as hasher:
             yield hasher
 
     def outdated_hash(self) -> str:
         return WEAK
 
 
-async def test_the_parameters_are_those_that_were_asked_for() -> None:
-    async with hasher_of(time_cost=2, memory_cost=64) as hasher:
+async def test_hashes_use_the_configured_parameters() -> None:
+    async with open_hasher(time_cost=2, memory_cost=64) as hasher:
         assert (await hasher.hash("secret")).startswith("$argon2id$v=19$m=64,t=2,p=1$")
 
 
-async def test_a_hash_of_higher_parameters_is_not_outdated_and_verifies() -> None:
-    async with hasher_of(time_cost=3, memory_cost=32) as strong, hasher_of() as weak:
+async def test_a_hash_with_higher_parameters_is_not_outdated_and_verifies() -> None:
+    async with open_hasher(time_cost=3, memory_cost=32) as strong, open_hasher() as weak:
         hashed = await strong.hash("secret")
         assert await weak.verify("secret", hashed)
         assert not weak.is_outdated(hashed)
@@ -48,19 +48,19 @@ async def test_a_hash_of_higher_parameters_is_not_outdated_and_verifies() -> Non
 
 
 @pytest.mark.parametrize("hashed", ["", "\ud800", "secret", "$argon2i$v=19$m=8,t=1,p=1$c29tZXNhbHQ$AAAAAAAAAAAAAAAAAA"])
-async def test_what_is_no_hash_of_ours_is_outdated(hashed: str) -> None:
-    async with hasher_of() as hasher:
+async def test_an_unknown_hash_format_is_outdated(hashed: str) -> None:
+    async with open_hasher() as hasher:
         assert hasher.is_outdated(hashed)
 
 
-async def test_a_broken_hash_that_asks_for_gigabytes_is_not_worked_on() -> None:
-    async with hasher_of() as hasher:
+async def test_a_corrupt_hash_with_huge_parameters_is_not_computed() -> None:
+    async with open_hasher() as hasher:
         hashed = (await hasher.hash("secret")).replace("m=16,t=1", "m=90000000,t=4000000000")
         assert not await asyncio.wait_for(hasher.verify("secret", hashed), 5)
 
 
-async def test_only_the_first_1024_bytes_of_a_longer_password_are_worked_on_and_it_is_never_right() -> None:
-    async with hasher_of() as hasher:
+async def test_a_password_longer_than_1024_bytes_is_truncated_for_hashing_and_never_verifies() -> None:
+    async with open_hasher() as hasher:
         hashed = await hasher.hash("a" * 1024)
         assert await hasher.verify("a" * 1024, hashed)
         assert not await hasher.verify("a" * 1025, hashed)
@@ -68,37 +68,37 @@ async def test_only_the_first_1024_bytes_of_a_longer_password_are_worked_on_and_
             await hasher.hash("a" * 1025)
 
 
-async def test_every_verification_does_the_work_of_one_hash_and_the_stand_in_is_made_once(
+async def test_every_verification_computes_one_hash_and_the_dummy_is_created_once(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    async with hasher_of() as hasher:
+    async with open_hasher() as hasher:
         hashed = await hasher.hash("secret")
-        did: list[str] = []
+        calls: list[str] = []
         argon2 = hasher._argon2
 
         class Counting:
             def hash(self, secret: bytes) -> str:
-                did.append("hash")
+                calls.append("hash")
                 return argon2.hash(secret)
 
             def verify(self, hashed: str, secret: bytes) -> bool:
                 try:
                     return argon2.verify(hashed, secret)
-                except VerifyMismatchError:  # known only after the work
-                    did.append("verify")
+                except VerifyMismatchError:  # raised after the hashing
+                    calls.append("verify")
                     raise
 
         monkeypatch.setattr(hasher, "_argon2", Counting())
         for known in (None, hashed, "broken", hashed[:-5], None):
             await hasher.verify("another", known)
-        assert did == ["hash", *["verify"] * 5]
-        did.clear()
+        assert calls == ["hash", *["verify"] * 5]
+        calls.clear()
         assert not await hasher.verify("a" * 2000, hashed)
-        assert did == ["verify"]
+        assert calls == ["verify"]
 
 
-async def test_beyond_the_bound_a_call_is_refused_and_later_ones_pass() -> None:
-    async with hasher_of(max_waiting=2) as hasher:
+async def test_calls_beyond_the_capacity_are_rejected_and_later_ones_succeed() -> None:
+    async with open_hasher(max_waiting=2) as hasher:
         release = _block(hasher)
         waiting = [asyncio.create_task(hasher.hash("secret")) for _ in range(2)]
         await asyncio.sleep(0)
@@ -110,35 +110,37 @@ async def test_beyond_the_bound_a_call_is_refused_and_later_ones_pass() -> None:
         assert not await hasher.verify("secret", None)
 
 
-async def test_callers_that_go_away_leave_their_places() -> None:
-    async with hasher_of(max_waiting=2) as hasher:
+async def test_cancelled_callers_release_their_capacity() -> None:
+    async with open_hasher(max_waiting=2) as hasher:
         release = _block(hasher)
         for _ in range(5):
             waiting = [asyncio.create_task(hasher.hash("secret")) for _ in range(2)]
             await asyncio.sleep(0)
             for task in waiting:
                 task.cancel()
-            assert all(isinstance(one, BaseException) for one in await asyncio.gather(*waiting, return_exceptions=True))
+            assert all(
+                isinstance(result, BaseException) for result in await asyncio.gather(*waiting, return_exceptions=True)
+            )
         release.set()
         both = await asyncio.gather(*(hasher.hash("secret") for _ in range(2)))
         assert len(set(both)) == 2
 
 
-@pytest.mark.skipif(sys.platform != "linux", reason="elsewhere a thread has no priority of its own")
-async def test_hashing_has_a_lower_priority_than_the_rest() -> None:
-    async with hasher_of() as hasher:
+@pytest.mark.skipif(sys.platform != "linux", reason="threads have their own priority on Linux only")
+async def test_hashing_threads_have_a_lower_priority() -> None:
+    async with open_hasher() as hasher:
 
         def priority() -> int:
             return os.getpriority(os.PRIO_PROCESS, threading.get_native_id())
 
-        mine = priority()
-        theirs = await asyncio.wrap_future(hasher._executor.submit(priority))
-        assert theirs == max(mine, NICENESS)
-        assert priority() == mine
+        own = priority()
+        worker = await asyncio.wrap_future(hasher._executor.submit(priority))
+        assert worker == max(own, NICENESS)
+        assert priority() == own
 
 
-async def test_a_lack_of_memory_is_no_wrong_password(monkeypatch: pytest.MonkeyPatch) -> None:
-    async with hasher_of() as hasher:
+async def test_running_out_of_memory_is_not_reported_as_a_wrong_password(monkeypatch: pytest.MonkeyPatch) -> None:
+    async with open_hasher() as hasher:
 
         class Exhausted:
             def hash(self, secret: bytes) -> str:
@@ -154,14 +156,14 @@ async def test_a_lack_of_memory_is_no_wrong_password(monkeypatch: pytest.MonkeyP
 
 
 def _block(hasher: Argon2PasswordHasher) -> threading.Event:
-    """Keep the hasher's only thread busy until the event is set."""
+    """Block the hasher's only thread until the returned event is set."""
     release = threading.Event()
     hasher._executor.submit(release.wait, 10)
     return release
 
 
-async def test_queues_take_turns_and_none_fills_all_places() -> None:
-    async with hasher_of(max_waiting=20) as hasher:
+async def test_queues_are_served_round_robin_and_none_uses_the_whole_capacity() -> None:
+    async with open_hasher(max_waiting=20) as hasher:
         release = _block(hasher)
         done: list[str] = []
 
@@ -178,11 +180,11 @@ async def test_queues_take_turns_and_none_fills_all_places() -> None:
         release.set()
         await asyncio.gather(*waiting)
         assert sorted(done[:3]) == ["another", "attacked", "other"]
-        assert not hasher._waiting._sizes
+        assert not hasher._queue._sizes
 
 
-async def test_without_parameters_a_hash_is_as_dear_as_recommended() -> None:
-    """OWASP's Password Storage Cheat Sheet: Argon2id with 19 MiB, 2 passes and 1 lane at least."""
+async def test_default_parameters_meet_the_recommended_cost() -> None:
+    """OWASP Password Storage Cheat Sheet: Argon2id with at least 19 MiB, 2 passes and 1 lane."""
     hasher = Argon2PasswordHasher()
     try:
         _, kind, _, parameters, salt, digest = (await hasher.hash("secret")).split("$")

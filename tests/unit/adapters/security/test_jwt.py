@@ -32,12 +32,12 @@ class TestJwtTokens(AccessTokensContract):
         yield JwtAccessTokens(keys, issuer=ISSUER)
 
 
-def tokens_of(*secrets: str, now: datetime = NOW) -> JwtAccessTokens:
+def tokens_with(*secrets: str, now: datetime = NOW) -> JwtAccessTokens:
     return JwtAccessTokens(Keyring(secrets or (SECRET,)), issuer=ISSUER, clock=lambda: now)
 
 
-def an_access(life: int = 900) -> AccessClaims:
-    return AccessClaims(new_id(), new_id(), new_id(), NOW, NOW + timedelta(seconds=life))
+def make_claims(lifetime: int = 900) -> AccessClaims:
+    return AccessClaims(new_id(), new_id(), new_id(), NOW, NOW + timedelta(seconds=lifetime))
 
 
 def kid_of(secret: str) -> str:
@@ -57,7 +57,7 @@ def b64(raw: bytes) -> str:
 
 
 def forge(header: Any = HEADER, claims: Any = None, secret: str = SECRET, digest: str = "sha256") -> str:
-    """A token that is signed rightly, whatever it says; bytes are taken as they are."""
+    """A correctly signed token with any header and claims; bytes are used unencoded."""
     parts = [
         one if isinstance(one, bytes) else json.dumps(one).encode()
         for one in (header, claims_of() if claims is None else claims)
@@ -73,7 +73,7 @@ def without(members: dict[str, Any], name: str) -> dict[str, Any]:
     return {one: value for one, value in members.items() if one != name}
 
 
-def forged() -> Iterator[tuple[str, str]]:
+def forged_tokens() -> Iterator[tuple[str, str]]:
     """What is wrong with a token, and the token."""
     good = forge()
     header, payload, signature = good.split(".")
@@ -183,9 +183,9 @@ def forged() -> Iterator[tuple[str, str]]:
     yield "JSON instead of the compact form", json.dumps({"payload": payload, "signature": signature})
 
 
-def test_no_forged_token_is_read_and_each_is_refused_alike() -> None:
-    tokens, seen = tokens_of(), 0
-    for wrong, token in forged():
+def test_every_forged_token_is_rejected_with_the_same_error() -> None:
+    tokens, seen = tokens_with(), 0
+    for wrong, token in forged_tokens():
         with pytest.raises(InvalidToken) as caught:
             pytest.fail(f"{wrong}: {tokens.read(token)}")
         assert caught.value.detail == "the token is not valid", wrong
@@ -206,59 +206,59 @@ def test_no_forged_token_is_read_and_each_is_refused_alike() -> None:
         {"scope": "of a later version"},
     ],
 )
-def test_what_the_forged_ones_were_made_from_is_read(changes: dict[str, Any]) -> None:
-    access = tokens_of().read(forge(claims=claims_of(**changes)))
+def test_the_valid_tokens_that_forgeries_are_derived_from_are_accepted(changes: dict[str, Any]) -> None:
+    access = tokens_with().read(forge(claims=claims_of(**changes)))
     assert (access.user_id, access.session_id, access.token_id) == ("a" * 32, "b" * 32, "c" * 32)
-    assert tokens_of().read(forge(without(HEADER, "typ"))).expires_at == NOW + timedelta(seconds=900)
+    assert tokens_with().read(forge(without(HEADER, "typ"))).expires_at == NOW + timedelta(seconds=900)
 
 
-def test_a_token_says_what_the_contract_says() -> None:
-    access = an_access()
-    token = tokens_of().issue(access)
+def test_issued_tokens_have_the_documented_header_and_claims() -> None:
+    access = make_claims()
+    token = tokens_with().issue(access)
     assert jwt.get_unverified_header(token) == HEADER
     assert jwt.decode(token, options={"verify_signature": False}) == claims_of(
         sub=access.user_id, sid=access.session_id, jti=access.token_id
     )
 
 
-def test_a_token_ends_at_its_second() -> None:
-    token = tokens_of().issue(an_access(60))
-    assert tokens_of(now=NOW + timedelta(seconds=59, microseconds=999_999)).read(token)
+def test_a_token_expires_at_exp() -> None:
+    token = tokens_with().issue(make_claims(60))
+    assert tokens_with(now=NOW + timedelta(seconds=59, microseconds=999_999)).read(token)
     with pytest.raises(InvalidToken):
-        tokens_of(now=NOW + timedelta(seconds=60)).read(token)
+        tokens_with(now=NOW + timedelta(seconds=60)).read(token)
 
 
-def test_another_service_with_the_same_secret_is_not_ours() -> None:
-    token = JwtAccessTokens(Keyring([SECRET]), issuer="https://other.example", clock=lambda: NOW).issue(an_access())
+def test_a_token_of_another_issuer_with_the_same_secret_is_rejected() -> None:
+    token = JwtAccessTokens(Keyring([SECRET]), issuer="https://other.example", clock=lambda: NOW).issue(make_claims())
     with pytest.raises(InvalidToken):
-        tokens_of().read(token)
+        tokens_with().read(token)
 
 
-def test_while_rotating_tokens_of_every_configured_key_are_read_and_the_first_signs() -> None:
+def test_key_rotation_accepts_all_configured_keys_and_signs_with_the_first() -> None:
     old, new = "o" * 32, "n" * 32
-    access = an_access()
-    of_old, of_both = tokens_of(old).issue(access), tokens_of(new, old).issue(access)
+    access = make_claims()
+    of_old, of_both = tokens_with(old).issue(access), tokens_with(new, old).issue(access)
     assert jwt.get_unverified_header(of_both)["kid"] == kid_of(new)
-    assert tokens_of(new, old).read(of_old) == tokens_of(old, new).read(of_both) == access
-    assert tokens_of(new).read(of_both) == access
+    assert tokens_with(new, old).read(of_old) == tokens_with(old, new).read(of_both) == access
+    assert tokens_with(new).read(of_both) == access
     with pytest.raises(InvalidToken):
-        tokens_of(new).read(of_old)
+        tokens_with(new).read(of_old)
 
 
-def test_nothing_is_fetched_to_read_a_token(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_validating_a_token_opens_no_connection(monkeypatch: pytest.MonkeyPatch) -> None:
     def refused(*_: object, **__: object) -> None:
-        raise AssertionError("a connection was tried")
+        raise AssertionError("opened a connection")
 
     monkeypatch.setattr(socket, "socket", refused)
     monkeypatch.setattr(socket, "getaddrinfo", refused)
     for name in ("jku", "x5u"):
         with pytest.raises(InvalidToken):
-            tokens_of().read(forge(HEADER | {name: "https://evil.example/keys"}))
+            tokens_with().read(forge(HEADER | {name: "https://evil.example/keys"}))
 
 
 @given(st.text(st.characters(codec=None)))
-def test_any_text_is_refused_in_every_place(text: str) -> None:
+def test_any_text_is_rejected_in_every_segment(text: str) -> None:
     header, payload, signature = forge().split(".")
     for token in (text, f"{text}.{payload}.{signature}", f"{header}.{text}.{signature}", f"{header}.{payload}.{text}"):
         with pytest.raises(InvalidToken):
-            tokens_of().read(token)
+            tokens_with().read(token)

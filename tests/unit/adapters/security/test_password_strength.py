@@ -12,11 +12,11 @@ from movie_core.accounts.users import MIN_STRENGTH
 from movie_core.testing import PasswordStrengthContract
 
 ANY_TEXT = st.text(st.characters(codec=None))
-MOST_SECONDS = 0.05
-"""Of CPU for one password, whatever it contains."""
+MAX_CPU_SECONDS = 0.05
+"""Upper bound of CPU time for any password."""
 
 LOOK_ALIKE = "4a@a8b(c{c[c<c3e6g9g&g#g!i1i/i|i0o$s5s+t7t%s2z"
-"""Each sign next to the letter that it stands for: the password of the security review that blocked the server."""
+"""Each substitution next to its letter: the password of the security review that blocked the server."""
 FOUND_BY_SEARCH = [
     "gag![1e/6|e0o$95<+b7(2{c",
     "<S![49@$y5s+17t(c6t0g!$|",
@@ -28,14 +28,14 @@ FOUND_BY_SEARCH = [
     "I170045日65S1x17A17A17009001$2009",
     "i178i|i|111I_ra111f_118xT1111_11",
 ]
-"""The dearest passwords that searches found, for no bound but the length and for the bounds there are now."""
+"""The slowest passwords that searches found, with only the length bounded and with the present bounds."""
 COMMON = """
 password asdfghjk bulldogs 01011980 sweetpea ghbdtnbr guardian kingston viktoria jamesbon skorpion 12131415 thegreat
 dolphin1 elizaveta 50spanks concorde 02011984 01011900 pipeline marines1 02081980 vendetta 08081988 26031988 mandrake
 nineinch 02021971 apollo11 123456789qwe playmate ronaldinho jurassic deathnote gizmodo1 skydiver bajingan undertow
 businessbabe mackenzi 43046721 maurolarastefy cxfcnkbdfz golfclub dragon11 teamwork
 """
-"""One in sixty of the 3,000 most common leaked passwords with at least 8 characters, down to the last."""
+"""Every sixtieth of the 3,000 most common leaked passwords with at least 8 characters."""
 PIECES = [
     *"4@8({[<369&#!1/|0$5+7%2",
     *"abcegiostlzxACEGIOST ",
@@ -56,15 +56,15 @@ class TestZxcvbnStrength(PasswordStrengthContract):
 
 def cpu_seconds(password: str, known: tuple[str, ...] = ()) -> float:
     strength = ZxcvbnPasswordStrength()
-    took = []
+    durations = []
     for _ in range(3):
         began = time.thread_time()
         strength.score(password, known)
-        took.append(time.thread_time() - began)
-    return min(took)
+        durations.append(time.thread_time() - began)
+    return min(durations)
 
 
-def test_common_passwords_are_weak_and_a_few_uncommon_words_strong() -> None:
+def test_common_passwords_are_weak_and_a_few_uncommon_words_are_strong() -> None:
     for weak in (
         "password1",
         "iloveyou",
@@ -82,8 +82,8 @@ def test_common_passwords_are_weak_and_a_few_uncommon_words_strong() -> None:
 
 @pytest.mark.parametrize("password", COMMON.split())
 def test_the_3000_most_common_passwords_are_weak(password: str) -> None:
-    for written in (password, password.upper(), password.capitalize()):
-        assert ZxcvbnPasswordStrength().score(written, ()) < MIN_STRENGTH
+    for spelling in (password, password.upper(), password.capitalize()):
+        assert ZxcvbnPasswordStrength().score(spelling, ()) < MIN_STRENGTH
 
 
 def test_only_the_first_characters_are_examined() -> None:
@@ -96,13 +96,13 @@ def test_only_the_first_characters_are_examined() -> None:
 
 
 @pytest.mark.parametrize("password", [LOOK_ALIKE, LOOK_ALIKE * 3, LOOK_ALIKE[::-1], *FOUND_BY_SEARCH])
-def test_the_dearest_passwords_known_cost_little(password: str) -> None:
+def test_the_slowest_known_passwords_are_scored_within_the_time_limit(password: str) -> None:
     known = (f"{'4@8({[<' * 9}@{'.'.join(['1!|7'] * 40)}.example", LOOK_ALIKE, *["$5+%"] * 60)
-    assert cpu_seconds(password) < MOST_SECONDS
-    assert cpu_seconds(password, known) < MOST_SECONDS
+    assert cpu_seconds(password) < MAX_CPU_SECONDS
+    assert cpu_seconds(password, known) < MAX_CPU_SECONDS
 
 
-def test_a_search_finds_no_dearer_password() -> None:
+def test_a_search_finds_no_password_beyond_the_time_limit() -> None:
     rng = random.Random(12)
     best = [(cpu_seconds(one), one) for one in FOUND_BY_SEARCH]
     for _ in range(150):
@@ -111,7 +111,7 @@ def test_a_search_finds_no_dearer_password() -> None:
         cut = rng.randrange(MAX_EXAMINED)
         child = one[:cut] + rng.choice(PIECES) + other[cut:]
         best = sorted([*best, (cpu_seconds(child), child)], reverse=True)[:10]
-    assert best[0][0] < MOST_SECONDS, best[0]
+    assert best[0][0] < MAX_CPU_SECONDS, best[0]
 
 
 @given(ANY_TEXT, st.lists(ANY_TEXT, max_size=5))

@@ -27,16 +27,16 @@ class TestUnicodeUsernameSyntax(UsernameSyntaxContract):
         ("\u00aadmin", "admin"),
     ],
 )
-def test_names_that_look_alike_have_one_skeleton(one: str, other: str) -> None:
+def test_confusable_names_have_the_same_skeleton(one: str, other: str) -> None:
     syntax = UnicodeUsernameSyntax()
     assert syntax.skeleton(one) == syntax.skeleton(other)
 
 
 @pytest.mark.parametrize("text", ["ねこcat", "猫cat", "Ann\u0430", "\u0391nn"])
-def test_scripts_that_no_language_mixes_are_refused(text: str) -> None:
+def test_combinations_of_scripts_that_no_language_uses_are_rejected(text: str) -> None:
     assert not UnicodeUsernameSyntax().is_of_one_script(text)
 
 
 @pytest.mark.parametrize("text", ["東京タワー", "서울特別", "נועה", "محمد", "Nguyễn Văn", "नमस्ते 2"])
-def test_names_of_many_languages_are_of_one_script(text: str) -> None:
+def test_names_of_many_languages_are_accepted_as_one_script(text: str) -> None:
     assert UnicodeUsernameSyntax().is_of_one_script(text)

@@ -1,4 +1,4 @@
-"""Movies, kept per catalogue (the name of a source), with their index of titles."""
+"""Movies by catalogue (the name of a source), with the title index."""
 
 import sqlalchemy as sa
 from alembic import op

@@ -1,4 +1,4 @@
-"""Accounts, registrations, mailed links, sessions and the mails that wait or were sent."""
+"""Users, registrations, links in emails, sessions and the outbox."""
 
 import sqlalchemy as sa
 from alembic import op

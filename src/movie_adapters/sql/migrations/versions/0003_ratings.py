@@ -1,4 +1,4 @@
-"""Ratings of users, and the indexes that tell which movies the rows of their files are."""
+"""Ratings of users, and the indexes that match rows of imported files to movies."""
 
 import sqlalchemy as sa
 from alembic import op

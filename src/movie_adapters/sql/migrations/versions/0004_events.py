@@ -1,4 +1,4 @@
-"""Events, the deeds that count for trends, and what days come to."""
+"""Events, the interactions that count for trends, and daily figures."""
 
 import sqlalchemy as sa
 from alembic import op

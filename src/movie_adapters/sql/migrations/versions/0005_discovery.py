@@ -1,4 +1,4 @@
-"""Strengths of trends, kept personal orders, and trained models."""
+"""Trend strengths and counts, personal orders, and trained models."""
 
 import sqlalchemy as sa
 from alembic import op

@@ -1,4 +1,4 @@
-"""What staff did."""
+"""The audit log."""
 
 import sqlalchemy as sa
 from alembic import op
@@ -9,7 +9,7 @@ down_revision = "0005"
 
 def upgrade() -> None:
     def account() -> sa.ForeignKey:
-        """Its id goes with the account, the entry stays."""
+        """The entry is kept when the user is deleted; the id becomes NULL."""
         return sa.ForeignKey("users.id", ondelete="SET NULL")
 
     op.create_table(

@@ -1,4 +1,4 @@
-"""What keeps strangers from harming an account: who requested what, from where it logs in, which names look alike."""
+"""Account security: requesting networks, login networks, and skeletons that detect confusable usernames."""
 
 import sqlalchemy as sa
 from alembic import op
