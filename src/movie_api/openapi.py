@@ -507,18 +507,13 @@ def _content(media_type: str, schema: Json) -> Json:
     return {media_type: {"schema": schema}}
 
 
-_LINK = "invalid_token@400"
-"""`invalid_token` as the link of a mail has it."""
-
-
 def _problems(*codes: str, headers: Iterable[str] = (), is_page_too: bool = False, is_limited: bool = False) -> Json:
     """The error answers of an operation, those that every operation has included."""
     codes = (*codes, "rate_limited") if is_limited else codes
     codes = (*codes, "invalid_host", "method_not_allowed", "uri_too_long", "headers_too_large", "internal_error")
     by_status: dict[int, list[str]] = {}
     for code in codes:
-        name, _, status = code.partition("@")
-        by_status.setdefault(int(status or PROBLEMS[name].status), []).append(name)
+        by_status.setdefault(PROBLEMS[code].status, []).append(code)
     content = _content(MEDIA_TYPE, _schema("Problem")) | (_PAGE if is_page_too else {})
     return {
         str(status): {
@@ -858,7 +853,7 @@ PATHS: Json = {
             "showActivation",
             "What an activation link leads to; changes nothing. A page where `Accept` names `text/html`",
             "ActivationLink",
-            _LINK,
+            "invalid_link",
             parameters=_LINK_PARAMETERS,
             is_open=True,
             is_page_too=True,
@@ -868,7 +863,7 @@ PATHS: Json = {
             "activate",
             "Activate the account; logs a JSON client in",
             "Activated",
-            *(_LINK, "invalid_password", "weak_password", "username_taken", "password_required", "busy"),
+            *("invalid_link", "invalid_password", "weak_password", "username_taken", "password_required", "busy"),
             body="Activation",
             form="ActivationForm",
             is_body_needed=False,
@@ -936,7 +931,7 @@ PATHS: Json = {
         "resetPassword",
         "Set a new password by a mailed link; ends all sessions",
         None,
-        *(_LINK, "weak_password", "busy"),
+        *("invalid_link", "weak_password", "busy"),
         status=204,
         body="NewPassword",
         is_open=True,
@@ -948,7 +943,7 @@ PATHS: Json = {
             "showReset",
             "What a reset link leads to; changes nothing. A form where `Accept` names `text/html`",
             "Message",
-            _LINK,
+            "invalid_link",
             parameters=_LINK_PARAMETERS,
             is_open=True,
             is_page_too=True,
@@ -958,7 +953,7 @@ PATHS: Json = {
             "resetPasswordByForm",
             "The form's own way to set a new password; ends all sessions",
             None,
-            *(_LINK, "weak_password", "busy"),
+            *("invalid_link", "weak_password", "busy"),
             form="PasswordForm",
             parameters=_LINK_PARAMETERS,
             is_open=True,

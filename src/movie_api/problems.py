@@ -17,9 +17,9 @@ MEDIA_TYPE = "application/problem+json"
 MAX_ECHO = 200
 """Characters of any text in a problem document, so that no answer echoes long input."""
 LINK_DETAIL = (
-    "the link is wrong, expired, or replaced by a newer one; verify-email/resend/ and password/forgot/ mail a new one"
+    "the link is invalid, expired or superseded by a newer one; verify-email/resend/ and password/forgot/ send a new one"
 )
-"""The same for every link that isn't good, wherever that was found out. As a link `invalid_token` is 400, not 401."""
+"""The detail of every `InvalidLink`, so that a response does not disclose why the link is invalid."""
 
 _log = logging.getLogger(__name__)
 
@@ -71,6 +71,12 @@ PROBLEMS: dict[str, Kind] = {
         "A username has 1 to 30 characters: letters of one script, digits, dots, underscores, hyphens, and single "
         "blanks inside. It must not look like a web or email address.",
     ),
+    "invalid_link": Kind(
+        400,
+        "Invalid link",
+        "The activation or password reset link is malformed, expired, used or superseded by a newer one. Request a new "
+        "link.",
+    ),
     "weak_password": Kind(
         400,
         "Weak password",
@@ -114,8 +120,7 @@ PROBLEMS: dict[str, Kind] = {
     "invalid_token": Kind(
         401,
         "Invalid token",
-        "The token is malformed, expired, revoked or unknown. For the link of a mail the status is 400: ask for a new "
-        "one.",
+        "The access or refresh token is malformed, expired, revoked or unknown. Log in again.",
     ),
     "invalid_credentials": Kind(
         401,
@@ -232,12 +237,11 @@ def describe(
     detail: str = "",
     *,
     errors: tuple[FieldProblem, ...] = (),
-    status: int | None = None,
     retry_after: float = 1.0,
 ) -> tuple[dict[str, str], Problem]:
     """Headers and document of a problem; `retry_after` (seconds) is told with 429 and 503."""
     kind = PROBLEMS[code]
-    status = status or kind.status
+    status = kind.status
     body = Problem(
         type=f"{public_url}/errors/{code}",
         title=kind.title,
@@ -270,7 +274,7 @@ def describe_error(request: AnyRequest, error: Exception) -> tuple[dict[str, str
     extra: dict[str, str] = {}
     match error:
         case InvalidLink():
-            code, told = error.code, {"detail": LINK_DETAIL, "status": 400}
+            code, told = error.code, {"detail": LINK_DETAIL}
         case RateLimited():
             code, told = error.code, {"detail": error.detail, "retry_after": error.quota.reset}
             state["quota"] = error.quota

@@ -150,7 +150,7 @@ def test_resend_renews_and_the_earlier_link_ends(deployment: Deployment) -> None
         assert answer.status_code == 202
     second = deployment.links("finn@example.com", 2)[-1]
     refused = deployment.client.post(first)
-    assert (refused.status_code, refused.json()["code"]) == (400, "invalid_token")
+    assert (refused.status_code, refused.json()["code"]) == (400, "invalid_link")
     assert deployment.client.post(second).status_code == 200
     assert deployment.mails("nobody@example.com") == []
 

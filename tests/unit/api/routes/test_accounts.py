@@ -165,7 +165,7 @@ async def test_a_strangers_registration_leaves_no_strangers_password_in_force(ap
     assert "at least 8 characters" in page.text
     answer = await api.post(stranger, json={"new_password": "amber kites over quarry"})
     assert set(answer.json()) == {"message", "access", "refresh"}
-    assert_problem(await api.post(own, json={"password": ANN["password"]}), 400, "invalid_token")
+    assert_problem(await api.post(own, json={"password": ANN["password"]}), 400, "invalid_link")
     for password, status in ((strange, 401), (ANN["password"], 401), ("amber kites over quarry", 200)):
         assert (await api.post(LOGIN, json=CREDENTIALS | {"password": password})).status_code == status
 
@@ -200,7 +200,7 @@ async def test_every_bad_link_is_answered_alike(api: Api) -> None:
     for method in ("GET", "POST"):
         answers = [await api.request(method, f"{AUTHENTICATION}verify-email/{uid}/{token}/") for uid, token in bad]
         for answer in answers:
-            assert_problem(answer, 400, "invalid_token")
+            assert_problem(answer, 400, "invalid_link")
         assert len({told(answer)[2] for answer in answers}) == 1
 
 
@@ -212,7 +212,7 @@ async def test_a_resent_link_replaces_the_first(api: Api) -> None:
     unknown = await api.post(RESEND, json={"email": "bob@example.com"})
     assert known.status_code == 202
     assert told(known) == told(unknown)
-    assert_problem(await api.post(first), 400, "invalid_token")
+    assert_problem(await api.post(first), 400, "invalid_link")
     assert (await api.post(second)).status_code == 200
     assert_problem(await api.post(RESEND, json={"email": "nobody"}), 400, "invalid_email")
 
@@ -427,10 +427,10 @@ async def test_a_forgotten_password_is_replaced(api: Api) -> None:
     uid, token = link.rstrip("/").split("/")[-2:]
     body = {"uid": uid, "token": token}
     assert_problem(await api.post(RESET, json=body | {"password": "short"}), 400, "weak_password")
-    assert_problem(await api.post(RESET, json=body | {"uid": "\x00", "password": OTHER_PASSWORD}), 400, "invalid_token")
+    assert_problem(await api.post(RESET, json=body | {"uid": "\x00", "password": OTHER_PASSWORD}), 400, "invalid_link")
     assert (await api.post(RESET, json=body | {"password": OTHER_PASSWORD})).status_code == 204
-    assert_problem(await api.post(RESET, json=body | {"password": OTHER_PASSWORD}), 400, "invalid_token")
-    assert_problem(await api.get(link), 400, "invalid_token")
+    assert_problem(await api.post(RESET, json=body | {"password": OTHER_PASSWORD}), 400, "invalid_link")
+    assert_problem(await api.get(link), 400, "invalid_link")
     assert_problem(await api.get(ME, headers=session), 401, "invalid_token")
     assert_problem(await api.post(LOGIN, json=CREDENTIALS), 401, "invalid_credentials")
     assert (await api.post(LOGIN, json=CREDENTIALS | {"password": OTHER_PASSWORD})).status_code == 200

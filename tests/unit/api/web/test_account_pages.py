@@ -113,7 +113,7 @@ async def test_a_bad_link_says_how_to_get_another(api: Api) -> None:
         for answer in answers:
             assert_page(answer, 400, link, buttons=0)
             assert way in answer.text
-        assert_problem(await api.get(link), 400, "invalid_token")
+        assert_problem(await api.get(link), 400, "invalid_link")
 
 
 async def test_a_password_is_reset_by_a_form(open_api: OpenApi) -> None:

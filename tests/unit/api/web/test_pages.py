@@ -29,9 +29,19 @@ def test_every_error_of_the_core_has_a_status() -> None:
     codes = {leaf.code for leaf in leaves(MovieError) if hasattr(leaf, "code")}
     assert {"invalid_query", "movie_not_found", "source_unavailable"} <= codes
     assert codes <= PROBLEMS.keys()
-    invalid = {leaf.code for leaf in leaves(Invalid) if leaf is not Invalid} - {"invalid_token"}  # 401 but for links
+    invalid = {leaf.code for leaf in leaves(Invalid) if leaf is not Invalid}
     assert {PROBLEMS[code].status for code in invalid} == {400}
     assert all(hasattr(leaf, "code") or leaf.__name__ in FAMILIES | {"MovieError"} for leaf in leaves(MovieError))
+
+
+def test_an_error_code_has_exactly_one_status() -> None:
+    for path, operations in PATHS.items():
+        for method, operation in operations.items():
+            for status, response in operation["responses"].items():
+                if "application/problem+json" in response.get("content", {}):
+                    codes = re.findall(r"`(\w+)`", response["description"])
+                    assert codes, (method, path, status)
+                    assert {PROBLEMS[code].status for code in codes} == {int(status)}, (method, path)
 
 
 def test_the_document_is_valid_openapi_3_1() -> None:
