@@ -30,6 +30,8 @@ from movie_api.routes.health import HEALTH_ROUTES
 from movie_api.routes.metrics import MetricsProvider, show_metrics
 from movie_api.routes.movies import MOVIE_ROUTES, ResponseCache
 from movie_api.routes.ratings import RATING_ROUTES
+from movie_api.routes.sessions import SESSION_ROUTES
+from movie_api.routes.users import USER_ROUTES
 from movie_api.web.dashboard import dashboard_router
 from movie_api.web.pages import error_page, pages_router
 from movie_core.accounts.services import Accounts
@@ -93,6 +95,8 @@ def create_app(settings: Settings, *overrides: Provider, peers: Path | None = No
                 *RATING_ROUTES,
                 *EVENT_ROUTES,
                 *ACCOUNT_ROUTES,
+                *SESSION_ROUTES,
+                *USER_ROUTES,
                 *ANALYTICS_ROUTES,
                 *ADMIN_ROUTES,
                 *HEALTH_ROUTES,

@@ -11,7 +11,7 @@ from movie_core.errors import Invalid, InvalidOffsetOrLimit
 from movie_core.paging import PageLinks, Window
 
 PAGING_PARAMETERS: Mapping[str, type[Invalid]] = {"offset": InvalidOffsetOrLimit, "limit": InvalidOffsetOrLimit}
-"""The parameters of every list, for `movie_api.routes.movies.parse_parameters`."""
+"""The parameters of every list, for `movie_api.parameters.parse_parameters`."""
 
 
 def parse_window(parameters: Mapping[str, str]) -> Window:

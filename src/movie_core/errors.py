@@ -158,7 +158,7 @@ class SeveralUsers(Invalid):
 
 
 class InvalidLink(Invalid):
-    """An activation or reset link that is malformed, unknown, used, superseded or expired; the cause is not disclosed."""
+    """An activation or reset link that is malformed, used, superseded or expired; the cause is not disclosed."""
 
     code = "invalid_link"
 

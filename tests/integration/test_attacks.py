@@ -44,7 +44,7 @@ def test_no_password_takes_much_longer_to_check_than_another(serve: Serve) -> No
     assert cost("1234567890" * 12) < cost(PASSWORD) + 0.1
 
 
-@pytest.mark.parametrize("way", ["change", "reset"])
+@pytest.mark.parametrize("method", ["change", "reset"])
 def test_logins_in_progress_fail_after_a_password_change(deployment: Deployment, method: str) -> None:
     """All logins start before the password changes, and most of them end after the change."""
     client = deployment.client

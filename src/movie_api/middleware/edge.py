@@ -120,7 +120,7 @@ class EdgeMiddleware:
         state = scope.setdefault("state", {})
         state["request_id"], state["public_url"] = head.request_id, self._public_url
         state["client"] = self._client(scope, head.forwarded)
-        response = _Response(send, scope, head.request_id, self._common_headers)
+        response = _ResponseSender(send, scope, head.request_id, self._common_headers)
         inner: Scope = scope
         try:
             rejection = self._rejection(scope, head)
@@ -148,7 +148,7 @@ class EdgeMiddleware:
             self._log(head.request_id, f"{scope['method']} {path} {status} {duration * 1e3:.1f} ms", user_id)
             self._count(inner.get("path_template"), scope["method"], status, duration)
 
-    async def _fail(self, response: "_Response", error: BaseException) -> None:
+    async def _fail(self, response: "_ResponseSender", error: BaseException) -> None:
         """Respond to an unhandled error, unless a response has started; raises if the response is incomplete or the
         request was cancelled."""
         task = asyncio.current_task()
@@ -160,11 +160,11 @@ class EdgeMiddleware:
             _log.error("request %s failed", response.request_id, exc_info=error)
         if not response.is_started:
             await self._send_problem(response, "busy" if is_cancelled else "internal_error")
-        # The server then aborts the connection, so that the client does not take a part for the whole.
+        # The server then aborts the connection, so that the client detects the incomplete response.
         if is_cancelled or not response.is_complete:
             raise error
 
-    async def _send_problem(self, response: "_Response", code: str, detail: str = "") -> None:
+    async def _send_problem(self, response: "_ResponseSender", code: str, detail: str = "") -> None:
         status, headers, body = problem(self._public_url, response.request_id, code, detail)
         pairs = [(name.encode(), value.encode()) for name, value in headers.items()]
         pairs.append((b"content-length", b"%d" % len(body)))
@@ -255,7 +255,7 @@ class RequestHead:
         self.request_id = sent_id.decode() if is_valid else f"{getrandbits(128):032x}"
 
 
-class _Response:
+class _ResponseSender:
     """Sends the response to one request; it is the `send` callable of the application."""
 
     __slots__ = (

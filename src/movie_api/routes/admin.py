@@ -10,10 +10,10 @@ from litestar.params import FromPath
 
 from movie_api.auth import require_staff, require_writer
 from movie_api.pagination import PAGING_PARAMETERS, page_response, parse_window
+from movie_api.parameters import parse_parameters
 from movie_api.problems import AnyRequest
 from movie_api.request_body import read_empty, read_json, value_or_none
 from movie_api.responses import json_response, timestamp
-from movie_api.routes.movies import parse_parameters
 from movie_core.accounts.outbox import SUBJECTS, Mail, MailState
 from movie_core.accounts.services import Caller
 from movie_core.accounts.users import MAX_ADDRESS, UserState

@@ -12,9 +12,9 @@ from dishka import FromDishka
 from litestar import Response, get
 
 from movie_api.auth import require_staff
+from movie_api.parameters import parse_parameters
 from movie_api.problems import AnyRequest
 from movie_api.responses import json_response
-from movie_api.routes.movies import parse_parameters
 from movie_core.clock import utc_now
 from movie_core.discovery.analytics import Clicks, Cohort, Days, Funnel, QueryCount, SourceDay, Summary
 from movie_core.errors import InvalidParameter

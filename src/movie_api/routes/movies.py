@@ -6,13 +6,11 @@ bytes again. The routes of a movie's rating are in `ratings`.
 
 import hashlib
 import math
-import re
 import time
 from collections import OrderedDict
 from collections.abc import Mapping
 from dataclasses import dataclass, fields
 from typing import Any
-from urllib.parse import unquote_to_bytes
 
 import msgspec
 from dishka import FromDishka
@@ -20,6 +18,7 @@ from litestar import Response, get
 from litestar.params import FromPath
 
 from movie_api.auth import require_search_access, require_suggest_access
+from movie_api.parameters import parse_parameters
 from movie_api.problems import AnyRequest
 from movie_api.responses import PRIVATE, json_response, timestamp
 from movie_core.accounts.services import Caller
@@ -39,7 +38,6 @@ MICRO_TTL = 0.5
 """Seconds for which a response that is not fresh from the cache is reused for the same query string."""
 ENTRY_OVERHEAD = 800
 """Bytes that an entry of the response cache takes in addition to its content."""
-_BROKEN_ESCAPE = re.compile(rb"%(?![0-9A-Fa-f]{2})")
 _SEARCH_PARAMETERS: Mapping[str, type[Invalid]] = {
     "offset": InvalidOffsetOrLimit,
     "limit": InvalidOffsetOrLimit,
@@ -59,35 +57,6 @@ class Meta:
     source: str
     state: str
     fetched_at: str
-
-
-def parse_parameters(query_string: bytes, known: Mapping[str, type[Invalid]] = _SEARCH_PARAMETERS) -> dict[str, str]:
-    """Decode the `known` parameters strictly; raises the error type of a parameter that is malformed or repeated.
-    Unknown parameters are ignored."""
-    parameters: dict[str, str] = {}
-    for pair in query_string.split(b"&"):
-        raw_name, _, raw_value = pair.partition(b"=")
-        name = _decoded(raw_name)
-        error = known.get(name or "")
-        if error is None:
-            continue
-        value = _decoded(raw_value)
-        if value is None:
-            raise error(f"{name} must be percent-encoded UTF-8", field=name)
-        if name in parameters:
-            raise error(f"{name} must be given once", field=name)
-        parameters[str(name)] = value
-    return parameters
-
-
-def _decoded(raw: bytes) -> str | None:
-    """None if the bytes are not percent-encoded UTF-8."""
-    if _BROKEN_ESCAPE.search(raw):
-        return None
-    try:
-        return unquote_to_bytes(raw.replace(b"+", b" ")).decode()
-    except UnicodeDecodeError:
-        return None
 
 
 @dataclass(frozen=True, slots=True)
@@ -111,7 +80,7 @@ class SearchRequest:
 
 def parse_search(query_string: bytes) -> SearchRequest:
     """Raises an error of the `Invalid` family."""
-    parameters = parse_parameters(query_string)
+    parameters = parse_parameters(query_string, _SEARCH_PARAMETERS)
     if parameters.get("exclude", EXCLUDE_RATED) != EXCLUDE_RATED:
         raise InvalidParameter(f"exclude must be {EXCLUDE_RATED}", field="exclude")
     window = Window.parse(parameters.get("offset"), parameters.get("limit"))
@@ -277,7 +246,7 @@ async def search_movies(
 
 @get("/api/v1/movies/suggest/", guards=[require_suggest_access])
 async def suggest_movies(request: AnyRequest, movie_search: FromDishka[MovieSearch]) -> Response[bytes]:
-    parameters = parse_parameters(request.scope["query_string"])
+    parameters = parse_parameters(request.scope["query_string"], _SEARCH_PARAMETERS)
     movies = await movie_search.suggest(normalise_query(parameters.get("query", "")))
     items = [
         {"id": movie.id, "title": movie.title} | ({} if movie.year is None else {"year": movie.year})

@@ -12,11 +12,12 @@ from litestar.params import FromPath
 
 from movie_api.auth import require_importer, require_search_access, require_user, require_writer
 from movie_api.pagination import PAGING_PARAMETERS, page_response, parse_window
+from movie_api.parameters import parse_parameters
 from movie_api.problems import AnyRequest
 from movie_api.request_body import CSV, media_type_of, read_file, read_json, read_rows
 from movie_api.responses import NO_STORE, PRIVATE, json_response, no_content, timestamp
-from movie_api.routes.accounts import ME
-from movie_api.routes.movies import SEARCH_PATH, movie_fields, parse_parameters
+from movie_api.routes.movies import SEARCH_PATH, movie_fields
+from movie_api.routes.users import ME
 from movie_core.accounts.services import Caller
 from movie_core.discovery.rating_files import parse_ratings
 from movie_core.discovery.ratings import MAX_IMPORT, ImportRow, MovieIdentity, Rating, Rejection, check_rating

@@ -192,7 +192,7 @@ def client_of(*messages: Message | BaseException) -> httpx.AsyncClient:
 
 
 @pytest.mark.parametrize("error", ERRORS, ids=lambda error: type(error).__name__)
-@pytest.mark.parametrize("said", [[], [START]], ids=["before the start", "after the start"])
+@pytest.mark.parametrize("messages", [[], [START]], ids=["before the start", "after the start"])
 async def test_an_unhandled_error_gets_a_response_without_details(
     messages: list[Message], error: BaseException, caplog: pytest.LogCaptureFixture
 ) -> None:
@@ -204,7 +204,7 @@ async def test_an_unhandled_error_gets_a_response_without_details(
     assert (record.getMessage(), record.exc_info and record.exc_info[1]) == ("request r-1 failed", error)
 
 
-@pytest.mark.parametrize("said", [[], [START]], ids=["nothing", "only the start"])
+@pytest.mark.parametrize("messages", [[], [START]], ids=["nothing", "only the start"])
 async def test_an_application_without_a_response_is_an_internal_error(messages: list[Message]) -> None:
     async with client_of(*messages) as client:
         assert_problem(await client.get(MOVIES), 500, "internal_error")

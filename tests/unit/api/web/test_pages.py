@@ -14,8 +14,7 @@ from movie_adapters.settings.settings import Settings
 from movie_api.app import create_app
 from movie_api.openapi import PATHS, document
 from movie_api.problems import PROBLEMS
-from movie_core.errors import Invalid, MovieError, Unavailable
-from movie_core.operations.health import Dependency, Readiness
+from movie_core.errors import Invalid, MovieError
 
 FAMILIES = {"Invalid", "Denied", "NotFound", "Conflict", "Unavailable"}
 
@@ -206,48 +205,12 @@ async def test_every_error_code_has_a_page(api: httpx.AsyncClient) -> None:
     assert_problem(await api.get("/errors/nonsense"), 404, "not_found")
 
 
-async def _unavailable() -> str:
-    raise Unavailable("connection refused")
-
-
-async def _up() -> str:
-    return "ok"
-
-
-@pytest.mark.parametrize(
-    ("is_required", "status_code", "status"), [(False, 200, "degraded"), (True, 503, "unavailable")]
-)
-async def test_an_unavailable_dependency_is_reported(
-    open_api: OpenApi, is_required: bool, status_code: int, status: str
-) -> None:
-    readiness = Readiness([Dependency("database", _up, ""), Dependency("source", _unavailable, "", is_required)])
-    async with open_api(readiness=readiness) as api:
-        response = await api.get("/health/ready")
-        assert response.status_code == status_code
-        assert response.json() == {
-            "status": status,
-            "database": {"status": "up", "detail": "ok"},
-            "source": {"status": "down", "detail": "connection refused"},
-        }
-        assert (await api.get("/health/live")).json() == {"status": "live"}
-
-
 async def test_the_attribution_of_the_source_is_shown(open_api: OpenApi) -> None:
     async with open_api(MOVIE_SOURCE="tmdb", MOVIE_SOURCE_TOKEN="token") as api:
         for path in ("/", "/openapi.json"):
             assert "TMDB" in (await api.get(path)).text
     async with open_api() as api:
         assert "TMDB" not in (await api.get("/")).text
-
-
-async def test_a_process_that_shuts_down_is_not_ready() -> None:
-    app = create_app(Settings.load({"MOVIE_SECRET_KEY": SECRET}, dotenv=None), InMemory())
-    app.state.is_draining = True
-    transport = httpx.ASGITransport(app=app)  # type: ignore[arg-type]
-    async with httpx.AsyncClient(transport=transport, base_url="http://127.0.0.1:8000") as client:
-        response = await client.get("/health/ready")
-        assert (response.status_code, response.json()["status"]) == (503, "unavailable")
-        assert int(response.headers["retry-after"]) > 0
 
 
 async def test_the_start_page_states_whether_search_requires_an_account(open_api: OpenApi) -> None:
