@@ -86,7 +86,7 @@ class FaultyServer:
             self.process = subprocess.Popen(
                 [sys.executable, "-c", FAULTY_PROGRAM, str(self.port)],
                 cwd=folder,
-                env=clean_environment(PYTHONPATH=str(ROOT)),
+                env=clean_environment(PYTHONPATH=f"{ROOT}{os.pathsep}{ROOT / 'src'}"),
                 stdout=log,
                 stderr=log,
             )
