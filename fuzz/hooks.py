@@ -115,10 +115,10 @@ def _code(response: Any) -> str:
 def documented_code(ctx: Any, response: Any, case: Any) -> None:
     """Check that the OpenAPI document lists the error code under its status."""
     code = _code(response)
-    told = _definition(case.operation)["responses"].get(str(response.status_code))
-    if code and told is not None and response.status_code >= 400 and f"`{code}`" not in told["description"]:
+    documented = _definition(case.operation)["responses"].get(str(response.status_code))
+    if code and documented is not None and response.status_code >= 400 and f"`{code}`" not in documented["description"]:
         raise AssertionError(
-            f"{response.status_code} has {code}, which the document does not list: {told['description']}"
+            f"{response.status_code} has {code}, which the document does not list: {documented['description']}"
         )
 
 

@@ -18,53 +18,57 @@ from movie_adapters.observability.tracing import Tracing
 from movie_adapters.settings.settings import Settings
 from movie_adapters.wiring.background import serving
 from movie_adapters.wiring.providers import create_container, notice_of
-from movie_api.middleware.edge import Guard
+from movie_api.auth import AccessControl, CallerProvider
+from movie_api.middleware.edge import EdgeMiddleware
 from movie_api.middleware.response_cache import CachedSearchMiddleware
 from movie_api.openapi import document
-from movie_api.problems import answer
-from movie_api.routes.accounts import ACCOUNT_ROUTES, Callers
+from movie_api.problems import handle_error
+from movie_api.routes.accounts import ACCOUNT_ROUTES
 from movie_api.routes.admin import ADMIN_ROUTES
 from movie_api.routes.analytics import ANALYTICS_ROUTES
 from movie_api.routes.events import EVENT_ROUTES
+from movie_api.routes.health import HEALTH_ROUTES
 from movie_api.routes.metrics import MetricsProvider, show_metrics
-from movie_api.routes.movies import MOVIE_ROUTES, ResponseCache, SearchAccess
+from movie_api.routes.movies import MOVIE_ROUTES, ResponseCache
 from movie_api.routes.ratings import RATING_ROUTES
+from movie_api.routes.sessions import SESSION_ROUTES
+from movie_api.routes.users import USER_ROUTES
 from movie_api.web.dashboard import dashboard_router
-from movie_api.web.pages import explain_error, is_live, is_ready, reading_router
+from movie_api.web.pages import error_page, pages_router
 from movie_core.accounts.services import Accounts
 from movie_core.discovery.event_recorder import EventRecorder
 from movie_core.operations.rate_limits import RateLimits
 from movie_core.search.caching import RESPONSE_CACHE_FRACTION, CacheInvalidation
 
 MAX_BODY = 64 * 1024
-"""Bytes of a request's body."""
+"""Bytes of a request body."""
 
 
-class Searches(Provider):
-    """What the two ways to answer a search share."""
+class SearchProvider(Provider):
+    """Provides what the search handler and `CachedSearchMiddleware` share."""
 
     scope = Scope.APP
 
     @provide
-    def access(self, settings: Settings, accounts: Accounts, limits: RateLimits) -> SearchAccess:
-        return SearchAccess(accounts, limits, is_public=settings.public_search)
+    def access(self, settings: Settings, accounts: Accounts, limits: RateLimits) -> AccessControl:
+        return AccessControl(accounts, limits, is_public=settings.public_search)
 
     @provide
-    def ready(self, settings: Settings, invalidation: CacheInvalidation) -> ResponseCache:
-        ready = ResponseCache(settings.cache_bytes // RESPONSE_CACHE_FRACTION)
-        invalidation.subscribe(ready.clear)
-        return ready
+    def response_cache(self, settings: Settings, invalidation: CacheInvalidation) -> ResponseCache:
+        cache = ResponseCache(settings.cache_bytes // RESPONSE_CACHE_FRACTION)
+        invalidation.subscribe(cache.clear)
+        return cache
 
 
 def create_app(settings: Settings, *overrides: Provider, peers: Path | None = None) -> Litestar:
-    """The ASGI application; `overrides` are providers that stand in for some of `movie_adapters.wiring.providers`.
-    Processes that share a port share the folder `peers` too, to tell their metrics together."""
+    """Create the ASGI application. `overrides` are providers that replace some of `movie_adapters.wiring.providers`.
+    Processes that share a port also share the folder `peers`, through which each of them reports the metrics of all."""
     requests = RequestCounts()
     container = create_container(
-        settings, LitestarProvider(), Callers(), Searches(), MetricsProvider(requests, peers), *overrides
+        settings, LitestarProvider(), CallerProvider(), SearchProvider(), MetricsProvider(requests, peers), *overrides
     )
     notice = notice_of(settings)
-    described = document(
+    openapi = document(
         settings.public_url,
         version=version("movie-search-backend"),
         public_search=settings.public_search,
@@ -74,17 +78,17 @@ def create_app(settings: Settings, *overrides: Provider, peers: Path | None = No
     @asynccontextmanager
     async def lifespan(_: Litestar) -> AsyncIterator[None]:
         await container.get(MetricsPeers)
-        guard.put_between((await container.get(Tracing)).app)
+        edge.wrap_app((await container.get(Tracing)).app)
         async with serving(container):
-            lane.open(
-                await container.get(SearchAccess),
+            cached_search.enable(
+                await container.get(AccessControl),
                 await container.get(ResponseCache),
                 await container.get(EventRecorder),
             )
             yield
         await container.close()
 
-    routes = _telling_all_methods(
+    routes = _without_options_handlers(
         DishkaRouter(
             "/",
             route_handlers=[
@@ -92,11 +96,12 @@ def create_app(settings: Settings, *overrides: Provider, peers: Path | None = No
                 *RATING_ROUTES,
                 *EVENT_ROUTES,
                 *ACCOUNT_ROUTES,
+                *SESSION_ROUTES,
+                *USER_ROUTES,
                 *ANALYTICS_ROUTES,
                 *ADMIN_ROUTES,
-                is_live,
-                is_ready,
-                explain_error,
+                *HEALTH_ROUTES,
+                error_page,
                 show_metrics,
             ],
         )
@@ -104,8 +109,8 @@ def create_app(settings: Settings, *overrides: Provider, peers: Path | None = No
     app = Litestar(
         route_handlers=[
             routes,
-            reading_router(
-                described,
+            pages_router(
+                openapi,
                 notice,
                 public_search=settings.public_search,
                 public_url=settings.public_url,
@@ -114,19 +119,19 @@ def create_app(settings: Settings, *overrides: Provider, peers: Path | None = No
             dashboard_router(),
         ],
         lifespan=[lifespan],
-        exception_handlers={Exception: answer},
+        exception_handlers={Exception: handle_error},
         cors_config=CORSConfig(allow_origins=list(settings.cors_origins)) if settings.cors_origins else None,
         request_max_body_size=MAX_BODY,
         state=State({"settings": settings, "is_draining": False}),
         openapi_config=None,
         logging_config=None,
-        debug=False,  # whatever LITESTAR_DEBUG says
+        debug=False,  # overrides LITESTAR_DEBUG
     )
     setup_dishka(container, app)
-    lane = CachedSearchMiddleware()
-    app.asgi_handler = guard = Guard(
+    cached_search = CachedSearchMiddleware()
+    app.asgi_handler = edge = EdgeMiddleware(
         app.asgi_handler,
-        at_once=lane,
+        find_cached=cached_search,
         log=request_log(),
         count=requests.count,
         public_url=settings.public_url,
@@ -136,9 +141,12 @@ def create_app(settings: Settings, *overrides: Provider, peers: Path | None = No
     return app
 
 
-def _telling_all_methods(router: Router) -> Router:
-    """Litestar answers OPTIONS for the first handler of a path alone; without that, it makes another for them all."""
+def _without_options_handlers(router: Router) -> Router:
+    """Removes the generated OPTIONS handlers, which cover only the first handler of a path; Litestar then generates one
+    that lists the methods of all of them."""
     for route in router.routes:
         if isinstance(route, HTTPRoute):
-            route.route_handlers = [one for one in route.route_handlers if "OPTIONS" not in one.http_methods]
+            route.route_handlers = [
+                handler for handler in route.route_handlers if "OPTIONS" not in handler.http_methods
+            ]
     return router

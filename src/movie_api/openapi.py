@@ -1,7 +1,7 @@
-"""The OpenAPI 3.1 document of the API, built once at start: every path, parameter, header and error.
+"""The OpenAPI 3.1 document of the API, built once at startup: every path, parameter, header and error.
 
-It is written out here rather than derived from handlers, because handlers parse the raw query string themselves; a
-test compares its paths and methods with the routes there are.
+It is written by hand rather than derived from the handlers, because they parse the raw query string themselves. A test
+compares its paths and methods with the registered routes.
 """
 
 from collections.abc import Iterable
@@ -42,19 +42,18 @@ _USERNAME: Json = {
     "type": "string",
     "minLength": 1,
     "maxLength": MAX_USERNAME,
-    "description": "Letters and digits of any script, `. _ -`, and single blanks inside.",
+    "description": "Letters and digits of any script, `. _ -`, and single spaces inside.",
     "examples": ["ann"],
 }
 _PASSWORD: Json = {
     "type": "string",
     "format": "password",
-    "description": "At most 1,024 bytes; long enough, not common or easily guessed, and unlike address and username.",
+    "description": "At most 1,024 bytes, not short, common, easily guessed, or similar to email address or username.",
     "examples": ["velvet harbour quill tundra"],
 }
-_GIVEN_PASSWORD: Json = {"type": "string", "format": "password", "examples": _PASSWORD["examples"]}
-"""An existing password; the rules for new ones need not hold."""
+_EXISTING_PASSWORD: Json = {"type": "string", "format": "password", "examples": _PASSWORD["examples"]}
+"""An existing password, to which the rules for new passwords do not apply."""
 _TOKEN: Json = {"type": "string"}
-_NO_CONTROLS = r"^[^\x00-\x1f\x7f-\x9f]*$"
 
 
 def _object(required: Iterable[str], **properties: Json) -> Json:
@@ -70,7 +69,7 @@ def _schema(name: str) -> Json:
 
 
 def _page_of(item: Json, **more: Json) -> Json:
-    """A page of a list that may be empty; `more` stands beside its items."""
+    """A page of a list that may be empty; `more` are further properties."""
     return _object(
         ("total", "items", "page_info", *more),
         total={"type": "integer", "minimum": 0},
@@ -81,9 +80,9 @@ def _page_of(item: Json, **more: Json) -> Json:
 
 
 _SCORE: Json = {"type": "number", "minimum": LOWEST, "maximum": HIGHEST, "multipleOf": 0.5, "examples": [8.5]}
-_TIERS = "`personal`: by the user's ratings. `popular`: there are none yet."
+_TIERS = "`personal`: based on the user's ratings. `popular`: the user has no ratings yet."
 _MOVIE_PROPERTIES: Json = {
-    "id": {"type": "string", "description": "Opaque; belongs to the source.", "examples": ["tt0133093"]},
+    "id": {"type": "string", "description": "Opaque; assigned by the source.", "examples": ["tt0133093"]},
     "title": {"type": "string", "examples": ["The Matrix"]},
     "year": {"type": "integer"},
     "genres": _TEXTS,
@@ -96,19 +95,19 @@ _MOVIE_PROPERTIES: Json = {
     "poster_url": _URL,
     "imdb_id": _TEXT,
     "tmdb_id": _TEXT,
-    "popularity": {"type": "number", "description": "On the source's own scale; greater is better known."},
+    "popularity": {"type": "number", "description": "On the source's own scale; greater means more popular."},
 }
 _ID_AND_TITLE = ("id", "title")
 
 _STATES = (
-    "`live`: just fetched from the source. `fresh`: remembered. `stale`: remembered and past its time, as it is being "
-    "fetched anew or the source fails. `fallback`: the source is away; from what it gave before."
+    "`live`: just fetched from the source. `fresh`: from the cache. `stale`: from the cache, past its freshness, as it "
+    "is being refreshed or the source is failing. `fallback`: from the local catalogue, as the source is unavailable."
 )
 _COUNT: Json = {"type": "integer", "minimum": 0}
 
 
 def _figures(**properties: Json) -> Json:
-    """Of the days that `meta` tells."""
+    """Figures for the days in `meta`."""
     return _object((*properties, "meta"), **properties, meta=_schema("DaysMeta"))
 
 
@@ -129,12 +128,12 @@ SCHEMAS: Json = {
         ("current_page", "total_pages", "previous", "next"),
         current_page={"type": "integer", "minimum": 1},
         total_pages={"type": "integer", "minimum": 0},
-        previous={"type": ["string", "null"], "format": "uri", "description": "null at offset 0 only"},
+        previous={"type": ["string", "null"], "format": "uri", "description": "`null` at offset 0 only."},
         next={"type": ["string", "null"], "format": "uri"},
     ),
     "MoviePage": _object(
         ("total", "items", "page_info", "meta"),
-        total={"type": "integer", "minimum": 1, "description": "Matches in all, the source's own count."},
+        total={"type": "integer", "minimum": 1, "description": "Number of all matches, as counted by the source."},
         items=_list(_schema("Movie"), minItems=1, maxItems=MAX_LIMIT),
         page_info=_schema("PageInfo"),
         meta=_schema("Meta"),
@@ -149,12 +148,12 @@ SCHEMAS: Json = {
     ),
     "NewAccount": _object(("email", "username", "password"), email=_EMAIL, username=_USERNAME, password=_PASSWORD),
     "Registered": _object(("email", "username"), email=_TEXT, username=_TEXT),
-    "Credentials": _object(("email", "password"), email=_EMAIL, password=_GIVEN_PASSWORD),
+    "Credentials": _object(("email", "password"), email=_EMAIL, password=_EXISTING_PASSWORD),
     "Address": _object(("email",), email=_EMAIL),
     "TokenPair": _object(
         ("access", "refresh"),
-        access=_TOKEN | {"description": "A JWT, for `Authorization: Bearer …`; good for minutes."},
-        refresh=_TOKEN | {"description": "For `jwt/token/refresh/`, once; good for days."},
+        access=_TOKEN | {"description": "A JWT for `Authorization: Bearer <token>`; valid for minutes."},
+        refresh=_TOKEN | {"description": "For one use with `jwt/token/refresh/`; valid for days."},
     ),
     "RefreshToken": _object(("refresh",), refresh=_TOKEN),
     "Activated": _object(
@@ -162,14 +161,14 @@ SCHEMAS: Json = {
         message=_TEXT,
         access=_TOKEN,
         refresh=_TOKEN,
-        code={"const": "already_verified", "description": "The link was used before; then there are no tokens."},
+        code={"const": "already_verified", "description": "The link was used before; no tokens are returned."},
     ),
     "ActivationLink": _object(("message",), message=_TEXT, code={"const": "already_verified"}),
     "Message": _object(("message",), message=_TEXT),
     "Activation": _object(
         (),
-        password=_GIVEN_PASSWORD | {"description": "The password of the registration."},
-        new_password=_PASSWORD | {"description": "A new password, which replaces that of the registration."},
+        password=_EXISTING_PASSWORD | {"description": "The password of the registration."},
+        new_password=_PASSWORD | {"description": "A new password, which replaces the password of the registration."},
     )
     | {
         "not": {"required": ["password", "new_password"]},
@@ -180,21 +179,23 @@ SCHEMAS: Json = {
         password=_PASSWORD,
         new={"type": "string", "description": "If present, `password` is a new password."},
     ),
-    "GivenPassword": _object(("password",), password=_GIVEN_PASSWORD),
+    "GivenPassword": _object(("password",), password=_EXISTING_PASSWORD),
     "Nothing": _object(()),
     "NewPassword": _object(("uid", "token", "password"), uid=_TEXT, token=_TOKEN, password=_PASSWORD),
     "PasswordForm": _object(("password",), password=_PASSWORD),
-    "PasswordChange": _object(("old_password", "new_password"), old_password=_GIVEN_PASSWORD, new_password=_PASSWORD),
+    "PasswordChange": _object(
+        ("old_password", "new_password"), old_password=_EXISTING_PASSWORD, new_password=_PASSWORD
+    ),
     "Sessions": _object(
         ("items",),
         items=_list(
             _object(
                 ("id", "device", "created_at", "last_used_at", "current"),
                 id=_TEXT,
-                device={"type": "string", "maxLength": MAX_DEVICE, "description": "The `User-Agent` that logged in."},
+                device={"type": "string", "maxLength": MAX_DEVICE, "description": "The `User-Agent` of the login."},
                 created_at=_TIME,
-                last_used_at=_TIME | {"description": "The last login or refresh."},
-                current={"type": "boolean", "description": "Whether it is the one that asks."},
+                last_used_at=_TIME | {"description": "Time of the last login or refresh."},
+                current={"type": "boolean", "description": "Whether this request belongs to the session."},
             ),
             maxItems=MAX_SESSIONS,
         ),
@@ -209,11 +210,11 @@ SCHEMAS: Json = {
     ),
     "Imported": _object(
         ("accepted", "rejected"),
-        accepted={"type": "integer", "minimum": 0, "description": "Rows that were taken."},
+        accepted={"type": "integer", "minimum": 0, "description": "Number of accepted rows."},
         rejected=_list(
             _object(
                 ("row", "code", "detail"),
-                row={"type": "integer", "minimum": 1, "description": "Counted from 1, without a header."},
+                row={"type": "integer", "minimum": 1, "description": "Counted from 1, without the header row."},
                 code=_TEXT,
                 detail=_TEXT,
             )
@@ -227,7 +228,7 @@ SCHEMAS: Json = {
     "SuggestedMovie": _object(
         (*_ID_AND_TITLE, "score", "reasons"),
         **_MOVIE_PROPERTIES,
-        score={"type": "number", "description": "Compares within this list only."},
+        score={"type": "number", "description": "Comparable within this list only."},
         reasons=_list(
             _object(
                 ("kind", "movie_id", "title"),
@@ -244,7 +245,7 @@ SCHEMAS: Json = {
             _object(
                 (*_ID_AND_TITLE, "score", "counts"),
                 **_MOVIE_PROPERTIES,
-                score={"type": "number", "description": "The sum of the weights, each halved every half-life."},
+                score={"type": "number", "description": "The sum of the weights, each halved after every half-life."},
                 counts=_object(
                     tuple(InteractionKind),
                     **{kind.value: {"type": "integer", "minimum": 0} for kind in InteractionKind},
@@ -260,7 +261,7 @@ SCHEMAS: Json = {
             state={
                 "type": "string",
                 "enum": ["live", "stale"],
-                "description": "`stale`: the store is away or being filled, and this is what it told last, at `as_of`.",
+                "description": "`stale`: the result of `as_of`, as the store is unavailable or being rebuilt.",
             },
             as_of=_TIME,
         ),
@@ -274,15 +275,15 @@ SCHEMAS: Json = {
                 "type": "string",
                 "maxLength": MAX_QUERY,
                 "pattern": _NO_CONTROLS,
-                "description": "Of the search that showed the movie.",
+                "description": "The query of the search that showed the movie.",
             },
             position={
                 "type": "integer",
                 "minimum": 1,
                 "maximum": MAX_POSITION,
-                "description": "Among all matches of that search, from 1.",
+                "description": "Position among all matches of that search, from 1.",
             },
-            at={"type": "string", "format": "date-time", "description": "Now where left out, or to come."},
+            at={"type": "string", "format": "date-time", "description": "Defaults to now; a future time becomes now."},
         ),
         minItems=1,
         maxItems=MAX_EVENTS,
@@ -293,7 +294,7 @@ SCHEMAS: Json = {
         email=_TEXT,
         username=_TEXT,
         is_staff={"type": "boolean"},
-        record_events={"type": "boolean", "description": "Whether what the user does is recorded."},
+        record_events={"type": "boolean", "description": "Whether events of this user are recorded."},
         created_at=_TIME,
         last_login={"type": ["string", "null"], "format": "date-time"},
     ),
@@ -314,11 +315,11 @@ SCHEMAS: Json = {
     },
     "DaysMeta": _object(
         ("from", "to"),
-        **{name: {"type": "string", "format": "date", "description": "Included; of UTC."} for name in ("from", "to")},
+        **{name: {"type": "string", "format": "date", "description": "UTC day, included."} for name in ("from", "to")},
     ),
     "Summary": _figures(
         searches=_COUNT,
-        users=_COUNT | {"description": "Who searched, clicked or rated, as far as they are known."},
+        users=_COUNT | {"description": "Authenticated users who searched, clicked or rated."},
         ratings=_COUNT,
         clicks=_COUNT,
         zero_result_searches=_COUNT,
@@ -327,30 +328,34 @@ SCHEMAS: Json = {
         items=_list(_object(("query", "count", "users"), query=_TEXT, count=_COUNT, users=_COUNT), maxItems=MAX_QUERIES)
     ),
     "Clicks": _figures(
-        searches=_COUNT | {"description": "First pages, answered with matches or with none."},
+        searches=_COUNT | {"description": "Searches for the first page, with or without matches."},
         clicks=_COUNT,
         click_through_rate={
             "type": "number",
             "minimum": 0,
             "maximum": 1,
-            "description": "Of the searches, those with a click by the same user for the same query within 30 minutes.",
+            "description": "Share of searches followed by a click of the same user on that query within 30 minutes.",
         },
-        mean_position={"type": ["number", "null"], "description": "Of the clicks; 1 is the first result of all."},
+        mean_position={
+            "type": ["number", "null"],
+            "description": "Mean position of the clicked results; 1 is the first result.",
+        },
     ),
     "Funnel": _figures(
-        searched=_COUNT | {"description": "Users, as in the other steps."},
-        clicked=_COUNT | {"description": "Those of them who clicked afterwards."},
-        rated=_COUNT | {"description": "Those of them who rated afterwards."},
+        searched=_COUNT | {"description": "Number of users, as in the other steps."},
+        clicked=_COUNT | {"description": "Those of them who then clicked."},
+        rated=_COUNT | {"description": "Those of them who then rated."},
     ),
     "Retention": _rows(
         cohort={"type": "string", "description": "ISO week of the activation.", "examples": ["2026-W47"]},
         size=_COUNT,
-        returned=_list(_COUNT) | {"description": "How many searched in that week, in the next, and so on."},
+        returned=_list(_COUNT)
+        | {"description": "Number of users who searched in that week, the next week, and so on."},
     ),
     "SourceDays": _rows(
         day={"type": "string", "format": "date"},
-        attempts=_COUNT | {"description": "Calls of the movie source."},
-        failures=_COUNT | {"description": "Calls without a usable answer."},
+        attempts=_COUNT | {"description": "Calls to the movie source."},
+        failures=_COUNT | {"description": "Calls without a usable response."},
         live=_COUNT,
         fresh=_COUNT,
         stale=_COUNT,
@@ -361,7 +366,7 @@ SCHEMAS: Json = {
         id=_TEXT,
         email=_TEXT,
         username=_TEXT,
-        is_active={"type": "boolean", "description": "False for registrations that wait for their activation, too."},
+        is_active={"type": "boolean", "description": "Also false for pending registrations."},
         is_staff={"type": "boolean"},
         created_at=_TIME,
         last_login={"type": ["string", "null"], "format": "date-time"},
@@ -371,11 +376,11 @@ SCHEMAS: Json = {
     "KeptMail": _object(
         ("id", "to", "subject", "state", "attempts", "last_error", "created_at", "sent_at"),
         id=_TEXT,
-        to={"type": "string", "description": "Empty until the mail is made, which a limit may put off."},
+        to={"type": "string", "description": "Empty until the email is created, which a rate limit may delay."},
         subject=_TEXT,
-        state={"type": "string", "enum": list(MailState), "description": "`dead`: given up."},
+        state={"type": "string", "enum": list(MailState), "description": "`dead`: no longer retried."},
         attempts=_COUNT,
-        last_error={"type": "string", "description": "What the mail server said last; empty where nothing."},
+        last_error={"type": "string", "description": "The last response of the mail server; empty if there was none."},
         created_at=_TIME,
         sent_at={"type": ["string", "null"], "format": "date-time"},
     ),
@@ -387,11 +392,11 @@ SCHEMAS: Json = {
             at=_TIME,
             actor={
                 "type": "string",
-                "description": f"The id of an account, or `{COMMAND_LINE}`; empty where that account was erased.",
+                "description": f"The id of a user, or `{COMMAND_LINE}`; empty if that user was erased.",
             },
             action={"type": "string", "enum": list(Action)},
-            account_id={"type": ["string", "null"], "description": "Whom it was about, unless erased since."},
-            mail_id={"type": ["string", "null"], "description": "Which mail it was about."},
+            account_id={"type": ["string", "null"], "description": "The affected user, unless erased since."},
+            mail_id={"type": ["string", "null"], "description": "The affected email."},
         )
     ),
     "Health": {
@@ -401,7 +406,7 @@ SCHEMAS: Json = {
         "additionalProperties": _object(
             ("status", "detail"), status={"type": "string", "enum": ["up", "down"]}, detail=_TEXT
         ),
-        "description": "Beside `status`, one member for each part that the process leans on.",
+        "description": "Besides `status`, one member for each dependency of the process.",
     },
     "Live": _object(("status",), status={"const": "live"}),
     "Problem": _object(
@@ -424,7 +429,7 @@ def _parameter(name: str, description: str, schema: Json, example: Any = None, w
 
 _QUERY = _parameter(
     "query",
-    f"What to look for; empty or left out: all movies. Up to {MAX_QUERY} characters after NFC and joining blanks, "
+    f"Search text; empty or omitted: all movies. At most {MAX_QUERY} characters after NFC and collapsing of spaces, "
     "no control characters.",
     {"type": "string", "maxLength": MAX_QUERY, "pattern": _NO_CONTROLS, "default": ""},
     "matrix",
@@ -433,12 +438,12 @@ _SEARCH_PARAMETERS = [
     _QUERY,
     _parameter(
         "offset",
-        "Matches to pass over.",
+        "Number of matches to skip.",
         {"type": "integer", "minimum": 0, "maximum": MAX_OFFSET, "default": 0},
     ),
     _parameter(
         "limit",
-        "Matches on a page.",
+        "Maximum number of matches on a page.",
         {"type": "integer", "minimum": 1, "maximum": MAX_LIMIT, "default": DEFAULT_LIMIT},
     ),
     _parameter(
@@ -448,55 +453,60 @@ _SEARCH_PARAMETERS = [
     ),
     _parameter(
         "genre",
-        "A genre as `/api/v1/genres/` names it; case doesn't matter.",
+        "A genre as listed by `/api/v1/genres/`; case-insensitive.",
         {"type": "string", "minLength": 1, "maxLength": MAX_GENRE, "pattern": _NO_CONTROLS},
     ),
     _parameter(
         "order",
-        "Best match, best known, or newest first; or `personal`, which needs a token: the first 100 matches by the "
-        "caller's taste.",
+        "`relevance`: best match first. `popularity`: most popular first. `year`: newest first. `personal` (requires "
+        "authentication): the first 100 matches by the user's preferences.",
         {"type": "string", "enum": list(Order), "default": Order.RELEVANCE.value},
     ),
     _parameter(
         "exclude",
-        "Leaves out what the caller has rated; needs a token.",
+        "Omits movies that the user has rated; requires authentication.",
         {"type": "string", "enum": ["rated"]},
     ),
 ]
 _PAGING = _SEARCH_PARAMETERS[1:3]
-_MOVIE_ID = _parameter("movie_id", "As a search answered it.", {"type": "string", "minLength": 1}, "tt0133093", "path")
+_MOVIE_ID = _parameter(
+    "movie_id", "The id of a movie in a search result.", {"type": "string", "minLength": 1}, "tt0133093", "path"
+)
 
 _HEADERS: dict[str, Json] = {
     "X-Request-ID": {
-        "description": "The request's own id where it sent a usable one, else a new one.",
+        "description": "The id sent by the client if it is valid, else a generated one.",
         "schema": _TEXT,
     },
     "Link": {"description": "`first`, `prev`, `next`, `last` (RFC 8288), as in `page_info`.", "schema": _TEXT},
-    "ETag": {"description": "Weak; of items, total and links.", "schema": _TEXT},
+    "ETag": {"description": "Weak; computed from items, total and links.", "schema": _TEXT},
     "Cache-Control": {
         "description": "`private`; `no-store` for accounts, ratings, recommendations and staff routes.",
         "schema": _TEXT,
     },
     "Cache-Status": {
-        "description": "RFC 9211: `movies; fwd=miss`, or of what is remembered `movies; hit; ttl=…`.",
+        "description": "RFC 9211: `movies; fwd=miss`, or `movies; hit; ttl=…` for a cached response.",
         "schema": _TEXT,
     },
     "Age": {
-        "description": "Seconds since a remembered answer was fetched.",
+        "description": "Seconds since a cached response was fetched.",
         "schema": {"type": "integer", "minimum": 0},
     },
     "Vary": {"description": "`Accept`", "schema": _TEXT},
-    "Content-Disposition": {"description": "With CSV: the name of a file.", "schema": _TEXT},
+    "Content-Disposition": {"description": "For CSV: the name of the file.", "schema": _TEXT},
     "WWW-Authenticate": {"description": "`Bearer`", "schema": _TEXT},
-    "Allow": {"description": "The methods of the path.", "schema": _TEXT},
+    "Allow": {"description": "The methods that the path supports.", "schema": _TEXT},
     "Retry-After": {"description": "Seconds.", "schema": {"type": "integer", "minimum": 1}},
-    "RateLimit": {"description": "What is left (`r`), and in how many seconds more is (`t`).", "schema": _TEXT},
-    "RateLimit-Policy": {"description": "At most `q` in any `w` seconds.", "schema": _TEXT},
+    "RateLimit": {
+        "description": "Remaining requests (`r`), and seconds until more are available (`t`).",
+        "schema": _TEXT,
+    },
+    "RateLimit-Policy": {"description": "At most `q` requests in any `w` seconds.", "schema": _TEXT},
 }
 _LIMITS = ("RateLimit", "RateLimit-Policy")
 _FOR_STATUS = {401: ("WWW-Authenticate",), 405: ("Allow",), 429: ("Retry-After", *_LIMITS), 503: ("Retry-After",)}
 _BEFORE_LIMITS = (401, 405, 414, 431)
-"""Statuses of answers to searches that were not counted."""
+"""Statuses of responses to searches that were not counted."""
 
 
 def _headers(*names: str) -> Json:
@@ -507,19 +517,14 @@ def _content(media_type: str, schema: Json) -> Json:
     return {media_type: {"schema": schema}}
 
 
-_LINK = "invalid_token@400"
-"""`invalid_token` as the link of a mail has it."""
-
-
-def _problems(*codes: str, headers: Iterable[str] = (), is_page_too: bool = False, is_limited: bool = False) -> Json:
-    """The error answers of an operation, those that every operation has included."""
+def _problems(*codes: str, headers: Iterable[str] = (), is_html_too: bool = False, is_limited: bool = False) -> Json:
+    """The error responses of an operation, including those that every operation has."""
     codes = (*codes, "rate_limited") if is_limited else codes
     codes = (*codes, "invalid_host", "method_not_allowed", "uri_too_long", "headers_too_large", "internal_error")
     by_status: dict[int, list[str]] = {}
     for code in codes:
-        name, _, status = code.partition("@")
-        by_status.setdefault(int(status or PROBLEMS[name].status), []).append(name)
-    content = _content(MEDIA_TYPE, _schema("Problem")) | (_PAGE if is_page_too else {})
+        by_status.setdefault(PROBLEMS[code].status, []).append(code)
+    content = _content(MEDIA_TYPE, _schema("Problem")) | (_PAGE if is_html_too else {})
     return {
         str(status): {
             "description": ", ".join(f"`{code}`" for code in listed),
@@ -550,15 +555,15 @@ def _get(
     is_limited: bool = False,
     more: Json | None = None,
 ) -> Json:
-    told = (*headers, *(_LIMITS if is_limited else ()))
-    answered = {"description": summary, "headers": _headers(*told), "content": _content(media_type, schema)}
+    names = (*headers, *(_LIMITS if is_limited else ()))
+    success = {"description": summary, "headers": _headers(*names), "content": _content(media_type, schema)}
     return {
         "get": {
             "operationId": name,
             "tags": [tag],
             "summary": summary,
             "parameters": list(parameters),
-            "responses": {"200": answered, **(more or {}), **_problems(*errors, is_limited=is_limited)},
+            "responses": {"200": success, **(more or {}), **_problems(*errors, is_limited=is_limited)},
             **({"security": []} if is_open else {}),
         }
     }
@@ -571,25 +576,25 @@ def _account(
     method: str,
     name: str,
     summary: str,
-    answered: str | None,
+    response: str | None,
     *errors: str,
     status: int = 200,
     body: str | None = None,
     form: str | None = None,
     parameters: Iterable[Json] = (),
     is_open: bool = False,
-    is_body_needed: bool = True,
+    is_body_required: bool = True,
     is_limited: bool = False,
-    is_page_too: bool = False,
+    is_html_too: bool = False,
 ) -> Json:
-    """An operation of the accounts. `answered`, `body` and `form` name schemas; `is_open` ones need no token."""
+    """An operation on accounts. `response`, `body` and `form` name schemas; `is_open`: no token is required."""
     always = ("Cache-Control", *(_LIMITS if is_limited else ()))
-    told: Json = {"description": summary, "headers": _headers(*always)}
-    pages = _PAGE if is_page_too else {}
-    if answered is not None or pages:
-        told["content"] = (_content(JSON, _schema(answered)) if answered else {}) | pages
-    taken = (_content(JSON, _schema(body)) if body else {}) | (_content(FORM, _schema(form)) if form else {})
-    codes = (*errors, *(_BODY if taken else ()), *(() if is_open else _ACCESS), "store_unavailable")
+    success: Json = {"description": summary, "headers": _headers(*always)}
+    pages = _PAGE if is_html_too else {}
+    if response is not None or pages:
+        success["content"] = (_content(JSON, _schema(response)) if response else {}) | pages
+    request = (_content(JSON, _schema(body)) if body else {}) | (_content(FORM, _schema(form)) if form else {})
+    codes = (*errors, *(_BODY if request else ()), *(() if is_open else _ACCESS), "store_unavailable")
     if is_limited:
         codes = (*codes, "rate_limited")
     return {
@@ -598,15 +603,15 @@ def _account(
             "tags": ["accounts"],
             "summary": summary,
             "parameters": list(parameters),
-            **({"requestBody": {"required": is_body_needed, "content": taken}} if taken else {}),
-            "responses": {str(status): told, **_problems(*codes, headers=always, is_page_too=is_page_too)},
+            **({"requestBody": {"required": is_body_required, "content": request}} if request else {}),
+            "responses": {str(status): success, **_problems(*codes, headers=always, is_html_too=is_html_too)},
             "security": [] if is_open else [{"bearer": []}],
         }
     }
 
 
 def _analytics(name: str, summary: str, schema: str) -> Json:
-    """An operation for staff. As CSV the same names are columns, with values joined by `|` where there are several."""
+    """An operation for staff. In CSV the same names are columns, and the values of a list are joined by `|`."""
     operation = _get(
         name,
         "analytics",
@@ -625,13 +630,13 @@ def _admin(
     method: str,
     name: str,
     summary: str,
-    answered: str,
+    response: str,
     *errors: str,
     body: str | None = None,
-    is_body_needed: bool = True,
+    is_body_required: bool = True,
     parameters: Iterable[Json] = (),
 ) -> Json:
-    """An operation for staff. `answered` and `body` name schemas; one without a body is a list."""
+    """An operation for staff. `response` and `body` name schemas; an operation without a body is a list."""
     is_limited = body is not None
     headers = ("Cache-Control", *_LIMITS) if is_limited else ("Cache-Control", "Link")
     codes = (*errors, *(_BODY if body else _LIST), *_ACCESS, "not_allowed", "store_unavailable")
@@ -642,12 +647,12 @@ def _admin(
             "tags": ["administration"],
             "summary": summary,
             "parameters": [*parameters, *([] if body else _PAGING)],
-            **({"requestBody": {"required": is_body_needed, **content}} if body else {}),
+            **({"requestBody": {"required": is_body_required, **content}} if body else {}),
             "responses": {
                 "200": {
                     "description": summary,
                     "headers": _headers(*headers),
-                    "content": _content(JSON, _schema(answered)),
+                    "content": _content(JSON, _schema(response)),
                 },
                 **_problems(*codes, headers=("Cache-Control",), is_limited=is_limited),
             },
@@ -660,7 +665,7 @@ def _personal(
     method: str,
     name: str,
     summary: str,
-    answered: str | None,
+    response: str | None,
     *errors: str,
     status: int = 200,
     body: Json | None = None,
@@ -668,13 +673,13 @@ def _personal(
     headers: Iterable[str] = (),
     is_limited: bool = False,
 ) -> Json:
-    """An operation on what belongs to who calls. `answered` names a schema; `body` is what it takes, by media type."""
-    told: Json = {
+    """An operation on data of the caller. `response` names a schema; `body` is the content by media type."""
+    success: Json = {
         "description": summary,
         "headers": _headers("Cache-Control", *headers, *(_LIMITS if is_limited else ())),
-        **({"content": _content(JSON, _schema(answered))} if answered else {}),
+        **({"content": _content(JSON, _schema(response))} if response else {}),
     }
-    codes = (*errors, *(_BODY if body else ()), *_ACCESS, *_AWAY)
+    codes = (*errors, *(_BODY if body else ()), *_ACCESS, *_UNAVAILABLE)
     return {
         method: {
             "operationId": name,
@@ -682,7 +687,7 @@ def _personal(
             "summary": summary,
             "parameters": list(parameters),
             **({"requestBody": {"required": True, "content": body}} if body else {}),
-            "responses": {str(status): told, **_problems(*codes, is_limited=is_limited)},
+            "responses": {str(status): success, **_problems(*codes, is_limited=is_limited)},
             "security": [{"bearer": []}],
         }
     }
@@ -690,37 +695,37 @@ def _personal(
 
 _ACCESS = ("not_authenticated", "invalid_token")
 _LIST = ("invalid_offset_or_limit", "page_out_of_range")
-_AWAY = ("source_unavailable", "store_unavailable")
+_UNAVAILABLE = ("source_unavailable", "store_unavailable")
 _NOT_MODIFIED = {
     "304": {
-        "description": "As `If-None-Match` has it.",
+        "description": "Not modified: the ETag matches `If-None-Match`.",
         "headers": _headers("Link", "ETag", "Cache-Control", "Cache-Status", "Age", *_LIMITS),
     }
 }
 _DAYS = [
     _parameter(
         "from",
-        f"The first day (UTC); {DEFAULT_DAYS} days up to the last one where left out, at most {MAX_DAYS}.",
+        f"First day (UTC), included; by default the range has {DEFAULT_DAYS} days, at most {MAX_DAYS}.",
         {"type": "string", "format": "date"},
     ),
-    _parameter("to", "The last day (UTC), included; today where left out.", {"type": "string", "format": "date"}),
+    _parameter("to", "Last day (UTC), included; today by default.", {"type": "string", "format": "date"}),
 ]
-_LETTERBOXD = "Date,Name,Year,Letterboxd URI,Rating\n2024-03-03,Casablanca,1942,https://boxd.it/2b0k,4.5\n"
+_LETTERBOXD_EXAMPLE = "Date,Name,Year,Letterboxd URI,Rating\n2024-03-03,Casablanca,1942,https://boxd.it/2b0k,4.5\n"
 _LINK_PARAMETERS = [
-    _parameter("uid", "As the mail has it.", _TEXT, where="path"),
-    _parameter("token", "As the mail has it.", _TEXT, where="path"),
+    _parameter("uid", "From the mailed link.", _TEXT, where="path"),
+    _parameter("token", "From the mailed link.", _TEXT, where="path"),
 ]
 _LOGIN = ("invalid_credentials", "busy")
-_IF_NONE_MATCH = _parameter("If-None-Match", "ETags of answers at hand.", _TEXT, where="header")
+_IF_NONE_MATCH = _parameter("If-None-Match", "ETags of responses that the client has stored.", _TEXT, where="header")
 
 PATHS: Json = {
     "/api/v1/movies/": _get(
         "searchMovies",
         "movies",
-        "Search movies, a page at a time",
+        "Search movies",
         _schema("MoviePage"),
         *("invalid_offset_or_limit", "invalid_query", "invalid_parameter", "filter_unsupported", "page_out_of_range"),
-        *("movie_not_found", *_ACCESS, *_AWAY),
+        *("movie_not_found", *_ACCESS, *_UNAVAILABLE),
         parameters=[*_SEARCH_PARAMETERS, _IF_NONE_MATCH],
         headers=("Link", "ETag", "Cache-Control", "Cache-Status", "Age"),
         is_limited=True,
@@ -729,9 +734,9 @@ PATHS: Json = {
     "/api/v1/movies/suggest/": _get(
         "suggestMovies",
         "movies",
-        "Titles for a text that is being typed",
+        "Suggest titles for a partial query",
         _schema("Suggestions"),
-        *("invalid_query", *_ACCESS, *_AWAY),
+        *("invalid_query", *_ACCESS, *_UNAVAILABLE),
         parameters=[_QUERY],
         headers=("Cache-Control",),
         is_limited=True,
@@ -739,9 +744,9 @@ PATHS: Json = {
     "/api/v1/movies/{movie_id}/": _get(
         "getMovie",
         "movies",
-        "Everything known of one movie",
+        "Details of a movie",
         _schema("MovieDetails"),
-        *("movie_not_found", *_ACCESS, *_AWAY),
+        *("movie_not_found", *_ACCESS, *_UNAVAILABLE),
         parameters=[_MOVIE_ID],
         headers=("Cache-Control",),
         is_limited=True,
@@ -749,9 +754,9 @@ PATHS: Json = {
     "/api/v1/movies/{movie_id}/similar/": _get(
         "listSimilarMovies",
         "movies",
-        "Movies like this one, best first",
+        "Similar movies, most similar first",
         _schema("SimilarMovies"),
-        *(*_LIST, "movie_not_found", *_ACCESS, *_AWAY),
+        *(*_LIST, "movie_not_found", *_ACCESS, *_UNAVAILABLE),
         parameters=[_MOVIE_ID, *_PAGING],
         headers=("Link", "Cache-Control"),
         is_limited=True,
@@ -759,13 +764,13 @@ PATHS: Json = {
     "/api/v1/movies/trending/": _get(
         "listTrendingMovies",
         "movies",
-        "What people turn to now",
+        "Trending movies",
         _schema("Trending"),
-        *("invalid_parameter", "invalid_offset_or_limit", *_ACCESS, *_AWAY),
+        *("invalid_parameter", "invalid_offset_or_limit", *_ACCESS, *_UNAVAILABLE),
         parameters=[
             _parameter(
                 "window",
-                "How quickly the past is forgotten: halved every 6 hours, or every 2 days.",
+                "Half-life of the weights: 6 hours for `day`, 2 days for `week`.",
                 {"type": "string", "enum": list(TrendWindow), "default": TrendWindow.DAY.value},
             ),
             *_PAGING,
@@ -777,7 +782,7 @@ PATHS: Json = {
         **_personal(
             "put",
             "rateMovie",
-            "Rate a movie that a search has shown",
+            "Rate a movie from a search result",
             "Rating",
             *("invalid_rating", "movie_not_found", "too_many_ratings"),
             body=_content(JSON, _schema("NewRating")),
@@ -785,17 +790,22 @@ PATHS: Json = {
             is_limited=True,
         ),
         **_personal(
-            "get", "getRating", "What the caller gave the movie", "Rating", "rating_not_found", parameters=[_MOVIE_ID]
+            "get",
+            "getRating",
+            "The rating that the user gave the movie",
+            "Rating",
+            "rating_not_found",
+            parameters=[_MOVIE_ID],
         ),
         **_personal(
-            "delete", "removeRating", "Take a rating back", None, status=204, parameters=[_MOVIE_ID], is_limited=True
+            "delete", "removeRating", "Delete a rating", None, status=204, parameters=[_MOVIE_ID], is_limited=True
         ),
     },
     "/api/v1/users/me/ratings/": {
         **_personal(
             "get",
             "listRatings",
-            "The movies that the caller has rated, newest rating first",
+            "The movies that the user has rated, newest rating first",
             "RatedMovies",
             *_LIST,
             parameters=_PAGING,
@@ -805,17 +815,17 @@ PATHS: Json = {
         **_personal(
             "put",
             "importRatings",
-            f"Import up to {MAX_IMPORT} ratings: JSON, or a file as IMDb, Letterboxd and MovieLens export it",
+            f"Import up to {MAX_IMPORT} ratings, as JSON or as a file exported by IMDb, Letterboxd or MovieLens",
             "Imported",
             *("too_many_rows", "several_users", "too_many_ratings"),
-            body=_content(JSON, _schema("RatingImport")) | _content(CSV, _TEXT | {"examples": [_LETTERBOXD]}),
+            body=_content(JSON, _schema("RatingImport")) | _content(CSV, _TEXT | {"examples": [_LETTERBOXD_EXAMPLE]}),
             is_limited=True,
         ),
     },
     "/api/v1/recommendations/": _personal(
         "get",
         "recommendMovies",
-        "Movies for the caller, by all ratings up to this moment",
+        "Recommended movies, based on all ratings so far",
         "Recommendations",
         *_LIST,
         parameters=_PAGING,
@@ -825,7 +835,7 @@ PATHS: Json = {
     "/api/v1/events/": _personal(
         "post",
         "tellEvents",
-        "Tell what the caller was shown, clicked and viewed",
+        "Record impressions, clicks and views of the user",
         "Imported",
         *("invalid_event", "too_many_rows", "busy"),
         status=202,
@@ -835,16 +845,16 @@ PATHS: Json = {
     "/api/v1/genres/": _get(
         "listGenres",
         "movies",
-        "Genres, with the number of their movies",
+        "Genres, with their number of movies",
         _schema("Genres"),
-        *(*_ACCESS, *_AWAY),
+        *(*_ACCESS, *_UNAVAILABLE),
         headers=("Cache-Control",),
         is_limited=True,
     ),
     "/api/v1/authentication/register/": _account(
         "post",
         "register",
-        "Register; a mail with a link that activates the account follows",
+        "Register; an email with an activation link follows",
         "Registered",
         *("invalid_email", "invalid_username", "weak_password", "username_taken", "busy"),
         status=201,
@@ -856,32 +866,32 @@ PATHS: Json = {
         **_account(
             "get",
             "showActivation",
-            "What an activation link leads to; changes nothing. A page where `Accept` names `text/html`",
+            "Show what the activation link does, without any change; an HTML page if `Accept` has `text/html`",
             "ActivationLink",
-            _LINK,
+            "invalid_link",
             parameters=_LINK_PARAMETERS,
             is_open=True,
-            is_page_too=True,
+            is_html_too=True,
         ),
         **_account(
             "post",
             "activate",
-            "Activate the account; logs a JSON client in",
+            "Activate the account; a JSON client is logged in",
             "Activated",
-            *(_LINK, "invalid_password", "weak_password", "username_taken", "password_required", "busy"),
+            *("invalid_link", "invalid_password", "weak_password", "username_taken", "password_required", "busy"),
             body="Activation",
             form="ActivationForm",
-            is_body_needed=False,
+            is_body_required=False,
             parameters=_LINK_PARAMETERS,
             is_open=True,
             is_limited=True,
-            is_page_too=True,
+            is_html_too=True,
         ),
     },
     "/api/v1/authentication/verify-email/resend/": _account(
         "post",
         "resendActivation",
-        "Mail new activation links, where registrations wait",
+        "Send new activation links if registrations are pending",
         "Message",
         *("invalid_email", "rate_limited"),
         status=202,
@@ -894,7 +904,7 @@ PATHS: Json = {
     "/api/v1/authentication/jwt/token/": _account(
         "post",
         "createToken",
-        "The same as `login/`",
+        "Log in (same as `login/`)",
         "TokenPair",
         *_LOGIN,
         body="Credentials",
@@ -914,7 +924,7 @@ PATHS: Json = {
     "/api/v1/authentication/reauthenticate/": _account(
         "post",
         "reauthenticate",
-        "Confirm the password; starts a new session, which counts as a recent login",
+        "Confirm the password; starts a new session that counts as a recent login",
         "TokenPair",
         *("invalid_password", "busy"),
         body="GivenPassword",
@@ -924,7 +934,7 @@ PATHS: Json = {
     "/api/v1/authentication/password/forgot/": _account(
         "post",
         "forgotPassword",
-        "Mail a link that resets the password, where there is an account",
+        "Send a password reset link if the account exists",
         "Message",
         *("invalid_email", "rate_limited"),
         status=202,
@@ -934,9 +944,9 @@ PATHS: Json = {
     "/api/v1/authentication/password/reset/": _account(
         "post",
         "resetPassword",
-        "Set a new password by a mailed link; ends all sessions",
+        "Set a new password with a mailed link; ends all sessions",
         None,
-        *(_LINK, "weak_password", "busy"),
+        *("invalid_link", "weak_password", "busy"),
         status=204,
         body="NewPassword",
         is_open=True,
@@ -946,30 +956,30 @@ PATHS: Json = {
         **_account(
             "get",
             "showReset",
-            "What a reset link leads to; changes nothing. A form where `Accept` names `text/html`",
+            "Show what the reset link does, without any change; an HTML form if `Accept` has `text/html`",
             "Message",
-            _LINK,
+            "invalid_link",
             parameters=_LINK_PARAMETERS,
             is_open=True,
-            is_page_too=True,
+            is_html_too=True,
         ),
         **_account(
             "post",
             "resetPasswordByForm",
-            "The form's own way to set a new password; ends all sessions",
+            "Set a new password from the HTML form; ends all sessions",
             None,
-            *(_LINK, "weak_password", "busy"),
+            *("invalid_link", "weak_password", "busy"),
             form="PasswordForm",
             parameters=_LINK_PARAMETERS,
             is_open=True,
             is_limited=True,
-            is_page_too=True,
+            is_html_too=True,
         ),
     },
     "/api/v1/authentication/password/change/": _account(
         "post",
         "changePassword",
-        "Set a new password by the old one; ends the other sessions",
+        "Change the password; ends all other sessions",
         None,
         *("invalid_password", "weak_password", "busy"),
         status=204,
@@ -980,13 +990,13 @@ PATHS: Json = {
         **_account(
             "get",
             "listSessions",
-            "The sessions of this account, by the last login or refresh, newest first",
+            "The sessions of the user, most recently used first",
             "Sessions",
         ),
         **_account(
             "delete",
             "endOtherSessions",
-            "End all other sessions; needs a recent login",
+            "End all other sessions; requires a recent login",
             None,
             "reauthentication_required",
             status=204,
@@ -996,19 +1006,19 @@ PATHS: Json = {
     "/api/v1/authentication/sessions/{session_id}/": _account(
         "delete",
         "endSession",
-        "End one session; needs a recent login, except for the current session",
+        "End one session; requires a recent login, except for the current session",
         None,
         *("session_not_found", "reauthentication_required"),
         status=204,
         is_limited=True,
-        parameters=[_parameter("session_id", "As `sessions/` lists it.", _TEXT, where="path")],
+        parameters=[_parameter("session_id", "From `sessions/`.", _TEXT, where="path")],
     ),
     "/api/v1/users/me/": {
         **_account("get", "getProfile", "The profile", "Profile"),
         **_account(
             "patch",
             "changeProfile",
-            "Change the username (needs a recent login), or whether events are recorded",
+            "Change the username (requires a recent login), or whether events are recorded",
             "Profile",
             *("invalid_username", "username_taken", "user_not_found", "reauthentication_required"),
             body="ProfileChange",
@@ -1017,7 +1027,7 @@ PATHS: Json = {
         **_account(
             "delete",
             "eraseProfile",
-            "Erase everything about this account; needs a recent login",
+            "Delete the account and all its data; requires a recent login",
             None,
             "reauthentication_required",
             status=204,
@@ -1025,34 +1035,36 @@ PATHS: Json = {
         ),
     },
     "/api/v1/users/me/export/": _account(
-        "get", "exportProfile", "Everything stored about this account", "Export", is_limited=True
+        "get", "exportProfile", "Export everything stored about the user", "Export", is_limited=True
     ),
-    "/api/v1/analytics/summary/": _analytics("getSummary", "What everyone did, in numbers", "Summary"),
+    "/api/v1/analytics/summary/": _analytics("getSummary", "Numbers of searches, users, ratings and clicks", "Summary"),
     "/api/v1/analytics/searches/top/": _analytics("listTopSearches", "The most frequent searches", "QueryCounts"),
     "/api/v1/analytics/searches/zero-results/": _analytics(
-        "listZeroResultSearches", "The most frequent searches that found nothing", "QueryCounts"
+        "listZeroResultSearches", "The most frequent searches without results", "QueryCounts"
     ),
-    "/api/v1/analytics/clicks/": _analytics("getClicks", "How searches lead to clicks", "Clicks"),
-    "/api/v1/analytics/funnel/": _analytics("getFunnel", "Users from search to click to rating", "Funnel"),
-    "/api/v1/analytics/retention/": _analytics("listRetention", "Who comes back, by week of activation", "Retention"),
+    "/api/v1/analytics/clicks/": _analytics("getClicks", "Click-through rate of searches", "Clicks"),
+    "/api/v1/analytics/funnel/": _analytics(
+        "getFunnel", "Conversion funnel: users who searched, clicked and rated", "Funnel"
+    ),
+    "/api/v1/analytics/retention/": _analytics("listRetention", "Retention by week of activation", "Retention"),
     "/api/v1/analytics/source/": _analytics(
-        "listSourceDays", "How the movie source and the cache did, by day", "SourceDays"
+        "listSourceDays", "Calls to the movie source and states of responses, by day", "SourceDays"
     ),
     "/api/v1/admin/users/": _admin(
         "get",
         "listUsers",
-        "Accounts, newest first, or registrations that wait",
+        "Users or pending registrations, newest first",
         "People",
         "invalid_parameter",
         parameters=[
             _parameter(
                 "search",
-                "Part of the address or username, without regard to case.",
+                "Part of the email address or username; case-insensitive.",
                 {"type": "string", "maxLength": MAX_ADDRESS, "pattern": _NO_CONTROLS},
             ),
             _parameter(
                 "state",
-                "`account`: all of them. `staff`: active or not. `pending`: registrations, not accounts.",
+                "`account`: all users. `staff`: staff, active or not. `pending`: registrations that are not activated.",
                 {"type": "string", "enum": list(UserState), "default": UserState.ACCOUNT.value},
             ),
         ],
@@ -1060,45 +1072,47 @@ PATHS: Json = {
     "/api/v1/admin/users/{person_id}/": _admin(
         "patch",
         "changeUser",
-        "Activate, deactivate, make staff or not; activated, the newest registration of an address is its account",
+        "Activate or deactivate a user, grant or revoke staff rights; activates the newest registration of an address",
         "Person",
         *("user_not_found", "username_taken", "own_account"),
         body="PersonChange",
-        parameters=[_parameter("person_id", "As the list has it.", {"type": "string", "minLength": 1}, where="path")],
+        parameters=[
+            _parameter("person_id", "From the list of users.", {"type": "string", "minLength": 1}, where="path")
+        ],
     ),
     "/api/v1/admin/mail/": _admin(
         "get",
         "listMails",
-        "Mails, newest first",
+        "Emails, newest first",
         "KeptMails",
         "invalid_parameter",
         parameters=[
-            _parameter("state", "Of any state where left out.", {"type": "string", "enum": list(MailState)}),
+            _parameter("state", "Only emails in this state.", {"type": "string", "enum": list(MailState)}),
         ],
     ),
     "/api/v1/admin/mail/{mail_id}/retry/": _admin(
         "post",
         "retryMail",
-        "Try a dead mail again",
+        "Retry a dead email",
         "KeptMail",
         *("mail_not_found", "mail_not_dead"),
         body="Nothing",
-        is_body_needed=False,
-        parameters=[_parameter("mail_id", "As the list has it.", {"type": "string", "minLength": 1}, where="path")],
+        is_body_required=False,
+        parameters=[
+            _parameter("mail_id", "From the list of emails.", {"type": "string", "minLength": 1}, where="path")
+        ],
     ),
-    "/api/v1/admin/audit/": _admin("get", "listAudit", "What staff did, newest first", "AuditEntries"),
-    "/health/live": _get(
-        "isLive", "operation", "Whether the process runs; touches nothing", _schema("Live"), is_open=True
-    ),
+    "/api/v1/admin/audit/": _admin("get", "listAudit", "Audit log, newest first", "AuditEntries"),
+    "/health/live": _get("isLive", "operation", "Liveness probe; checks no dependency", _schema("Live"), is_open=True),
     "/health/ready": _get(
         "isReady",
         "operation",
-        "Whether the process can serve, and which parts are away",
+        "Readiness probe, with the status of every dependency",
         _schema("Health"),
         is_open=True,
         more={
             "503": {
-                "description": "Nothing can be served, or the process is ending.",
+                "description": "Not ready: a required dependency is down, or the process is shutting down.",
                 "headers": _headers("Retry-After"),
                 "content": _content("application/json", _schema("Health")),
             }
@@ -1107,7 +1121,7 @@ PATHS: Json = {
     "/metrics": _get(
         "showMetrics",
         "operation",
-        "What this process tells of itself, for Prometheus; in production for the metrics token alone",
+        "Prometheus metrics; in production only with the metrics token",
         _TEXT,
         "not_found",
         media_type="text/plain",
@@ -1121,7 +1135,7 @@ PATHS: Json = {
         "not_found",
         parameters=[
             _parameter(
-                "code", "As problem documents carry it.", {"type": "string", "enum": sorted(PROBLEMS)}, None, "path"
+                "code", "The `code` of a problem document.", {"type": "string", "enum": sorted(PROBLEMS)}, None, "path"
             )
         ],
         media_type="text/html",
@@ -1131,8 +1145,9 @@ PATHS: Json = {
 
 
 def document(public_url: str, *, version: str, public_search: bool, notice: str = "") -> Json:
-    """The whole document. `notice` is what the source in use asks to be said of it."""
-    description = "Searches movies held by a source that may fail, and answers in pages." + (notice and f"\n\n{notice}")
+    """The whole document. `notice` is the attribution that the movie source requires."""
+    description = "Paginated movie search over a source that may fail, with accounts and recommendations."
+    description += notice and f"\n\n{notice}"
     bearer: Json = {"bearer": []}
     return {
         "openapi": "3.1.0",
@@ -1145,12 +1160,12 @@ def document(public_url: str, *, version: str, public_search: bool, notice: str 
         "servers": [{"url": public_url}],
         "security": [{}, bearer] if public_search else [bearer],
         "tags": [
-            {"name": "movies", "description": "Search, details, suggestions, genres, similar movies, trends."},
+            {"name": "movies", "description": "Search, details, suggestions, genres, similar and trending movies."},
             {"name": "ratings", "description": "Ratings, recommendations, events."},
-            {"name": "accounts", "description": "Register, log in, sessions, passwords, profile."},
-            {"name": "analytics", "description": "What everyone did, in numbers; for staff. JSON, or CSV by `Accept`."},
-            {"name": "administration", "description": "Accounts, mails, and what staff did with them; for staff."},
-            {"name": "operation", "description": "For operators and readers."},
+            {"name": "accounts", "description": "Registration, login, sessions, passwords, profile."},
+            {"name": "analytics", "description": "Reports on usage, for staff. JSON, or CSV by `Accept`."},
+            {"name": "administration", "description": "Users, emails and the audit log, for staff."},
+            {"name": "operation", "description": "Health, metrics and error codes."},
         ],
         "paths": PATHS,
         "components": {

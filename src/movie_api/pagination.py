@@ -1,24 +1,24 @@
-"""Lists, a page at a time: which part is asked for, and the answer with its links."""
+"""Pagination: the parameters of lists, and responses with one page and its links."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-import msgspec
 from litestar import Response
 
 from movie_api.problems import AnyRequest
+from movie_api.responses import json_response
 from movie_core.errors import Invalid, InvalidOffsetOrLimit
 from movie_core.paging import PageLinks, Window
 
-PAGED: Mapping[str, type[Invalid]] = {"offset": InvalidOffsetOrLimit, "limit": InvalidOffsetOrLimit}
-"""The parameters of every list, as `movie_api.routes.movies.parse_parameters` takes them."""
+PAGING_PARAMETERS: Mapping[str, type[Invalid]] = {"offset": InvalidOffsetOrLimit, "limit": InvalidOffsetOrLimit}
+"""The parameters of every list, for `movie_api.parameters.parse_parameters`."""
 
 
-def window_of(given: Mapping[str, str]) -> Window:
-    return Window.parse(given.get("offset"), given.get("limit"))
+def parse_window(parameters: Mapping[str, str]) -> Window:
+    return Window.parse(parameters.get("offset"), parameters.get("limit"))
 
 
-def listing(
+def page_response(
     request: AnyRequest,
     path: str,
     window: Window,
@@ -26,11 +26,9 @@ def listing(
     items: Sequence[Mapping[str, Any]],
     headers: Mapping[str, str],
     parameters: Sequence[tuple[str, str]] = (),
-    **more: Any,
+    **extra: Any,
 ) -> Response[bytes]:
-    """A page; `parameters` are kept in its links, `more` stands beside its items."""
+    """A page of a list; its links repeat `parameters`, and `extra` are further members of the JSON object."""
     links = PageLinks.of(request.scope["state"]["public_url"] + path, window, total, parameters)
-    content = {"total": total, "items": items, "page_info": links.info(window, total), **more}
-    return Response(
-        msgspec.json.encode(content), media_type="application/json", headers={**headers, "link": links.header()}
-    )
+    content = {"total": total, "items": items, "page_info": links.info(window, total), **extra}
+    return json_response(content, headers={**headers, "link": links.header()})

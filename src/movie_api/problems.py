@@ -1,7 +1,8 @@
-"""Errors on the wire: one table from code to status, and problem documents (RFC 9457) for every 4xx and 5xx."""
+"""Problem documents (RFC 9457) for every 4xx and 5xx response, and the table from error code to status."""
 
 import logging
 import math
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -15,182 +16,186 @@ AnyRequest = Request[Any, Any, Any]
 
 MEDIA_TYPE = "application/problem+json"
 MAX_ECHO = 200
-"""Characters of any text in a problem document, so that no answer echoes long input."""
-LINK_DETAIL = (
-    "the link is wrong, expired, or replaced by a newer one; verify-email/resend/ and password/forgot/ mail a new one"
-)
-"""The same for every link that isn't good, wherever that was found out. As a link `invalid_token` is 400, not 401."""
+"""Characters of each text in a problem document, so that no response echoes long input."""
+LINK_DETAIL = "the link is invalid, expired or superseded; verify-email/resend/ and password/forgot/ send a new one"
+"""The detail of every `InvalidLink`, so that a response does not disclose why the link is invalid."""
 
 _log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
-class Kind:
-    """A kind of problem: its status, its title, and what a person should know about it."""
+class ProblemType:
+    """A type of problem: its status, its title, and an explanation for users."""
 
     status: int
     title: str
     explanation: str
 
 
-PROBLEMS: dict[str, Kind] = {
-    "invalid_offset_or_limit": Kind(
+PROBLEMS: dict[str, ProblemType] = {
+    "invalid_offset_or_limit": ProblemType(
         400,
         "Invalid offset or limit",
-        "`offset` must be a whole number from 0 to 10000 and `limit` one from 1 to 100, each given once, in plain "
-        "digits without sign, blanks or leading zeros.",
+        "`offset` must be an integer from 0 to 10000 and `limit` one from 1 to 100, each given once, in decimal digits "
+        "without sign, spaces or leading zeros.",
     ),
-    "invalid_query": Kind(
+    "invalid_query": ProblemType(
         400,
         "Invalid query",
-        "`query` may have up to 200 characters, in UTF-8, percent-encoded, without control characters, and is given "
-        "once.",
+        "`query` must be given once, in percent-encoded UTF-8, with at most 200 characters and no control characters.",
     ),
-    "invalid_parameter": Kind(
+    "invalid_parameter": ProblemType(
         400,
         "Invalid parameter",
-        "A parameter is malformed, given twice, or not offered by this deployment; `errors` names it.",
+        "A parameter is malformed, repeated, or not supported by this deployment; `errors` names it.",
     ),
-    "filter_unsupported": Kind(
+    "filter_unsupported": ProblemType(
         400,
         "Filter not supported by the source",
-        "The movie source in use can't apply this filter or order. Leave it out, or ask without a text where the "
-        "detail says so.",
+        "The movie source does not support this filter or order. Omit it, or omit the query where the detail says so.",
     ),
-    "page_out_of_range": Kind(
+    "page_out_of_range": ProblemType(
         400,
         "Page out of range",
-        "The offset lies at or past the end of the matches; the detail says how many there are.",
+        "`offset` is not less than the number of matches, which the detail states.",
     ),
-    "invalid_email": Kind(
-        400, "Invalid address", "An address is one plain mailbox of at most 254 bytes, such as name@example.com."
+    "invalid_email": ProblemType(
+        400,
+        "Invalid email address",
+        "An email address must be one plain mailbox of at most 254 bytes, such as name@example.com.",
     ),
-    "invalid_username": Kind(
+    "invalid_username": ProblemType(
         400,
         "Invalid username",
         "A username has 1 to 30 characters: letters of one script, digits, dots, underscores, hyphens, and single "
-        "blanks inside. It must not look like a web or email address.",
+        "spaces inside. It must not look like a web or email address.",
     ),
-    "weak_password": Kind(
+    "invalid_link": ProblemType(
+        400,
+        "Invalid link",
+        "The activation or password reset link is malformed, expired, used, or superseded by a newer one. Request a "
+        "new link.",
+    ),
+    "weak_password": ProblemType(
         400,
         "Weak password",
-        "The password is too short, too long, like the address or username, common, or easily guessed; the detail says "
-        "which.",
+        "The password is too short, too long, similar to the email address or username, common, or easily guessed; the "
+        "detail states which.",
     ),
-    "invalid_password": Kind(
+    "invalid_password": ProblemType(
         400, "Invalid password", "The current password, or the password of the registration to activate, is wrong."
     ),
-    "invalid_body": Kind(
+    "invalid_body": ProblemType(
         400,
         "Invalid body",
-        "The body isn't JSON in UTF-8 with just the fields that the route takes, each once and of its type; `errors` "
-        "names those at fault.",
+        "The body must be JSON in UTF-8 with the fields of this route only, each given once and of its type; `errors` "
+        "names the invalid fields.",
     ),
-    "invalid_rating": Kind(400, "Invalid rating", "A rating is a number from 0.5 to 10 in steps of a half."),
-    "invalid_event": Kind(
-        400,
-        "Invalid event",
-        "One of the events can't be one, so that none was kept; `errors` names the field at fault.",
+    "invalid_rating": ProblemType(
+        400, "Invalid rating", "A rating must be a number from 0.5 to 10, in multiples of 0.5."
     ),
-    "too_many_rows": Kind(
-        400,
-        "Too many rows",
-        "The list is longer than may be given at once, so that nothing of it was kept; the detail says how long it may "
-        "be.",
+    "invalid_event": ProblemType(
+        400, "Invalid event", "An event is invalid, so none was stored; `errors` names the invalid field."
     ),
-    "several_users": Kind(
+    "too_many_rows": ProblemType(
+        400, "Too many rows", "The list has too many rows, so none was stored; the detail states the limit."
+    ),
+    "several_users": ProblemType(
         400,
         "Ratings of several users",
-        "The file has ratings of more than one user. Send those of one user alone.",
+        "The file has ratings of more than one user. Send the ratings of one user only.",
     ),
-    "invalid_host": Kind(
+    "invalid_host": ProblemType(
         400,
         "Invalid host",
-        "The request's Host header is missing, repeated, malformed, or names a host that this deployment doesn't serve "
-        "(`MOVIE_ALLOWED_HOSTS`).",
+        "The Host header is missing, repeated or malformed, or its host is not one of `MOVIE_ALLOWED_HOSTS`.",
     ),
-    "bad_request": Kind(400, "Bad request", "The request can't be read."),
-    "not_authenticated": Kind(401, "Not authenticated", "The request needs a token: `Authorization: Bearer …`."),
-    "invalid_token": Kind(
-        401,
-        "Invalid token",
-        "The token is malformed, expired, revoked or unknown. For the link of a mail the status is 400: ask for a new "
-        "one.",
+    "bad_request": ProblemType(400, "Bad request", "The request can't be read."),
+    "not_authenticated": ProblemType(
+        401, "Not authenticated", "Authentication is required: send `Authorization: Bearer <token>`."
     ),
-    "invalid_credentials": Kind(
+    "invalid_token": ProblemType(
+        401, "Invalid token", "The access or refresh token is malformed, expired, revoked or unknown. Log in again."
+    ),
+    "invalid_credentials": ProblemType(
         401,
         "Invalid credentials",
-        "Address and password don't belong together, or the account isn't active; nobody is told which.",
+        "The email address or password is wrong, or the account is not active; the response does not disclose which.",
     ),
-    "reauthentication_required": Kind(
+    "reauthentication_required": ProblemType(
         403,
         "Reauthentication required",
         "This request requires a recent login. Send the password to `authentication/reauthenticate/`, or log in again, "
         "and repeat the request with the new access token.",
     ),
-    "not_allowed": Kind(403, "Not allowed", "The token is good, but the route is for staff alone."),
-    "movie_not_found": Kind(404, "Movie not found", "No movie matches the query, or none has this id."),
-    "rating_not_found": Kind(404, "Rating not found", "You haven't rated this movie."),
-    "user_not_found": Kind(404, "User not found", "There is no account like that, or it is gone."),
-    "session_not_found": Kind(404, "Session not found", "The account has no such session, or it has ended."),
-    "mail_not_found": Kind(404, "Mail not found", "There is no such mail; sent ones are removed after a while."),
-    "not_found": Kind(404, "Not found", "There is nothing at this path; /docs lists what there is."),
-    "method_not_allowed": Kind(
-        405, "Method not allowed", "The path exists but not with this method; the `Allow` header lists its methods."
+    "not_allowed": ProblemType(403, "Not allowed", "The token is valid, but this route is for staff only."),
+    "movie_not_found": ProblemType(404, "Movie not found", "No movie matches the query or has this id."),
+    "rating_not_found": ProblemType(404, "Rating not found", "You have not rated this movie."),
+    "user_not_found": ProblemType(404, "User not found", "The user does not exist or was deleted."),
+    "session_not_found": ProblemType(404, "Session not found", "The session does not exist or has ended."),
+    "mail_not_found": ProblemType(
+        404, "Email not found", "The email does not exist, or was sent and has since been deleted."
     ),
-    "request_timeout": Kind(
-        408, "Request timeout", "The body did not arrive in time; a stalled connection is closed within 15 seconds."
+    "not_found": ProblemType(404, "Not found", "No resource has this path; see /docs for all paths."),
+    "method_not_allowed": ProblemType(
+        405, "Method not allowed", "This path does not support the method; the `Allow` header lists those it supports."
     ),
-    "username_taken": Kind(409, "Username taken", "Somebody has this username. Choose another."),
-    "password_required": Kind(
+    "request_timeout": ProblemType(
+        408, "Request timeout", "The body did not arrive in time; stalled connections are closed within 15 seconds."
+    ),
+    "username_taken": ProblemType(409, "Username taken", "The username is taken. Choose another one."),
+    "password_required": ProblemType(
         409,
         "Password required",
         "Several registrations are pending for this address. Send the `password` of the one to activate, or a "
         "`new_password`.",
     ),
-    "own_account": Kind(
+    "own_account": ProblemType(
         409,
         "Own account",
-        "Nobody deactivates their own account or takes their own right as staff: there might be nobody left who could "
-        "undo it. Others of staff and the command line can.",
+        "Staff can't deactivate their own account or remove their own staff rights, which could leave no staff. "
+        "Another member of staff or the command line can.",
     ),
-    "mail_not_dead": Kind(409, "Mail not dead", "The mail waits or was sent; only dead ones are tried again."),
-    "too_many_ratings": Kind(
-        409, "Too many ratings", "You have as many ratings as can be kept. Remove some before you add others."
+    "mail_not_dead": ProblemType(
+        409, "Email not dead", "The email is pending or was sent; only dead emails can be retried."
     ),
-    "content_too_large": Kind(
-        413, "Content too large", "The body is larger than 64 KiB, or than 2 MiB where it is an import."
+    "too_many_ratings": ProblemType(
+        409, "Too many ratings", "You have reached the maximum number of ratings. Delete some before you add others."
     ),
-    "uri_too_long": Kind(414, "URI too long", "Path and query string together are longer than 8 KiB."),
-    "unsupported_media_type": Kind(
+    "content_too_large": ProblemType(
+        413, "Content too large", "The body is larger than 64 KiB, or than 2 MiB for an import."
+    ),
+    "uri_too_long": ProblemType(414, "URI too long", "Path and query string together are longer than 8 KiB."),
+    "unsupported_media_type": ProblemType(
         415,
         "Unsupported media type",
-        "`Content-Type` must be `application/json`, for the import of a file `text/csv`, for a form of our pages "
-        "`application/x-www-form-urlencoded`; in UTF-8, not compressed.",
+        "`Content-Type` must be `application/json`, `text/csv` for the import of a file, or "
+        "`application/x-www-form-urlencoded` for an HTML form; the body must be UTF-8 and not compressed.",
     ),
-    "headers_too_large": Kind(431, "Headers too large", "The request has more than 100 headers or 16 KiB of them."),
-    "rate_limited": Kind(
+    "headers_too_large": ProblemType(
+        431, "Headers too large", "The request has more than 100 headers, or headers of more than 16 KiB."
+    ),
+    "rate_limited": ProblemType(
         429,
         "Rate limited",
-        "Too many tries in too short a time. Try again after the seconds that `Retry-After` tells; `RateLimit` and "
-        "`RateLimit-Policy` tell the limit.",
+        "Too many requests. Retry after `Retry-After` seconds; `RateLimit` and `RateLimit-Policy` state the limit.",
     ),
-    "internal_error": Kind(
-        500, "Internal error", "A bug of ours. The log has its trace under the answer's `request_id`."
+    "internal_error": ProblemType(
+        500,
+        "Internal error",
+        "An unexpected error, which is a bug. The log has its stack trace under the `request_id` of the response.",
     ),
-    "source_unavailable": Kind(
+    "source_unavailable": ProblemType(
         503,
         "Movie source unavailable",
-        "The movie source gave no usable answer in time. Try again after the seconds that `Retry-After` tells.",
+        "The movie source returned no usable response in time. Retry after `Retry-After` seconds.",
     ),
-    "store_unavailable": Kind(
-        503, "Database unavailable", "The database is away. Try again after the seconds that `Retry-After` tells."
+    "store_unavailable": ProblemType(
+        503, "Database unavailable", "The database is unavailable. Retry after `Retry-After` seconds."
     ),
-    "busy": Kind(
-        503, "Busy", "There is more to do than this process takes on. Try again after the seconds of `Retry-After`."
-    ),
+    "busy": ProblemType(503, "Busy", "The process is at capacity. Retry after `Retry-After` seconds."),
 }
-"""Every code that an answer can carry. A test keeps it total over the errors of the core."""
+"""Every error code, with its one status. A test checks that every error of the core is in this table."""
 
 _FOR_STATUS = {
     400: "bad_request",
@@ -205,7 +210,7 @@ _FOR_STATUS = {
 
 @dataclass(frozen=True, slots=True)
 class FieldProblem:
-    """What is wrong with one parameter or field."""
+    """The error of one parameter or field."""
 
     field: str
     code: str
@@ -232,17 +237,16 @@ def describe(
     detail: str = "",
     *,
     errors: tuple[FieldProblem, ...] = (),
-    status: int | None = None,
     retry_after: float = 1.0,
 ) -> tuple[dict[str, str], Problem]:
-    """Headers and document of a problem; `retry_after` (seconds) is told with 429 and 503."""
-    kind = PROBLEMS[code]
-    status = status or kind.status
+    """Headers and document of a problem; `retry_after` (seconds) is sent with 429 and 503 only."""
+    problem_type = PROBLEMS[code]
+    status = problem_type.status
     body = Problem(
         type=f"{public_url}/errors/{code}",
-        title=kind.title,
+        title=problem_type.title,
         status=status,
-        detail=(detail or kind.explanation)[:MAX_ECHO],
+        detail=(detail or problem_type.explanation)[:MAX_ECHO],
         code=code,
         request_id=request_id,
         errors=errors,
@@ -251,33 +255,33 @@ def describe(
     if status == 401:
         headers["www-authenticate"] = f'Bearer error="{code}"' if code == "invalid_token" else "Bearer"
     if status == 413:
-        headers["connection"] = "close"  # or the server would go on swallowing a body that nobody reads
+        headers["connection"] = "close"  # or the server would go on reading a body that is not used
     if status in (429, 503):
         headers["retry-after"] = str(max(1, math.ceil(retry_after)))
     return headers, body
 
 
 def problem(public_url: str, request_id: str, code: str, detail: str = "") -> tuple[int, dict[str, str], bytes]:
-    """Status, headers and body of a problem that no route has met."""
+    """Status, headers and encoded body of a problem that is detected outside the routes."""
     headers, body = describe(public_url, request_id, code, detail)
     return body.status, headers, msgspec.json.encode(body)
 
 
 def describe_error(request: AnyRequest, error: Exception) -> tuple[dict[str, str], Problem]:
-    """Headers and document of the problem that an error comes to."""
+    """Headers and document of the problem that an exception maps to; logs an unexpected exception."""
     state = request.scope["state"]
-    told: dict[str, Any] = {}
+    arguments: dict[str, Any] = {}
     extra: dict[str, str] = {}
     match error:
         case InvalidLink():
-            code, told = error.code, {"detail": LINK_DETAIL, "status": 400}
+            code, arguments = error.code, {"detail": LINK_DETAIL}
         case RateLimited():
-            code, told = error.code, {"detail": error.detail, "retry_after": error.quota.reset}
+            code, arguments = error.code, {"detail": error.detail, "retry_after": error.quota.reset}
             state["quota"] = error.quota
         case Unavailable():
-            code, told = error.code, {"detail": error.detail, "retry_after": error.retry_after}
+            code, arguments = error.code, {"detail": error.detail, "retry_after": error.retry_after}
         case MovieError():
-            code, told = error.code, {"detail": error.detail, "errors": _rows(error)}
+            code, arguments = error.code, {"detail": error.detail, "errors": _field_problems(error)}
         case HTTPException() if error.status_code in _FOR_STATUS:
             code = _FOR_STATUS[error.status_code]
             extra = {name.lower(): value for name, value in (error.headers or {}).items() if name.lower() == "allow"}
@@ -286,18 +290,23 @@ def describe_error(request: AnyRequest, error: Exception) -> tuple[dict[str, str
         case _:
             _log.error("request %s failed", state["request_id"], exc_info=error)
             code = "internal_error"
-    headers, body = describe(state["public_url"], state["request_id"], code, **told)
+    headers, body = describe(state["public_url"], state["request_id"], code, **arguments)
     return headers | extra, body
 
 
-def _rows(error: MovieError) -> tuple[FieldProblem, ...]:
-    found = (error, *(error.others if isinstance(error, Invalid) else ()))
+def _field_problems(error: MovieError) -> tuple[FieldProblem, ...]:
+    errors = (error, *(error.others if isinstance(error, Invalid) else ()))
     return tuple(
-        FieldProblem(one.field[:MAX_ECHO], one.code, one.detail[:MAX_ECHO]) for one in found if one.field is not None
+        FieldProblem(each.field[:MAX_ECHO], each.code, each.detail[:MAX_ECHO])
+        for each in errors
+        if each.field is not None
     )
 
 
-def answer(request: AnyRequest, error: Exception) -> Response[bytes]:
+def problem_response(headers: Mapping[str, str], body: Problem) -> Response[bytes]:
+    return Response(msgspec.json.encode(body), status_code=body.status, headers=dict(headers), media_type=MEDIA_TYPE)
+
+
+def handle_error(request: AnyRequest, error: Exception) -> Response[bytes]:
     """The exception handler of the whole application."""
-    headers, body = describe_error(request, error)
-    return Response(msgspec.json.encode(body), status_code=body.status, headers=headers, media_type=MEDIA_TYPE)
+    return problem_response(*describe_error(request, error))

@@ -166,9 +166,9 @@ class SeveralUsers(Invalid):
 
 
 class InvalidLink(Invalid):
-    """A mailed link that is malformed, unknown, used up, superseded or expired: all the same to who holds it."""
+    """An activation or reset link that is malformed, used, superseded or expired; the cause is not disclosed."""
 
-    code = "invalid_token"
+    code = "invalid_link"
 
 
 class InvalidCredentials(Denied):

@@ -1,4 +1,4 @@
-"""Accounts through running processes: embedded, and as two API processes and a worker over PostgreSQL and Redis."""
+"""Accounts on running processes: one with SQLite, or two API processes and a worker with PostgreSQL and Redis."""
 
 import json
 import os
@@ -26,17 +26,17 @@ from tests.support.servers import free_port, postgres_database, postgres_server
 
 
 def is_logged_in(client: httpx.Client, tokens: dict[str, Any]) -> bool:
-    answer = client.get("/api/v1/movies/?query=casablanca", headers=bearer(tokens))
-    assert answer.status_code in (200, 401), answer.text
-    return answer.status_code == 200
+    response = client.get("/api/v1/movies/?query=casablanca", headers=bearer(tokens))
+    assert response.status_code in (200, 401), response.text
+    return response.status_code == 200
 
 
 def test_register_activate_log_in_search_log_out(deployment: Deployment) -> None:
     client = deployment.client
     assert client.get("/api/v1/movies/?query=casablanca").status_code == 401
-    answer = deployment.register("Ann@Example.com", "ann")
-    assert (answer.status_code, answer.json()) == (201, {"email": "Ann@Example.com", "username": "ann"})
-    assert answer.headers["cache-control"] == "no-store"
+    response = deployment.register("Ann@Example.com", "ann")
+    assert (response.status_code, response.json()) == (201, {"email": "Ann@Example.com", "username": "ann"})
+    assert response.headers["cache-control"] == "no-store"
     assert deployment.log_in("ann@example.com").status_code == 401
     link = deployment.links("Ann@Example.com")[0]
     assert link.startswith(str(client.base_url).rstrip("/") + AUTH + "verify-email/")
@@ -59,27 +59,27 @@ def test_register_activate_log_in_search_log_out(deployment: Deployment) -> None
     tokens = deployment.log_in("ANN@EXAMPLE.COM").json()
     assert set(tokens) == {"access", "refresh"}
     assert is_logged_in(client, tokens)
-    told = client.post(AUTH + "logout/", headers=bearer(tokens))
-    assert (told.status_code, told.json()) == (200, {"message": "Logged out successfully."})
+    logged_out = client.post(AUTH + "logout/", headers=bearer(tokens))
+    assert (logged_out.status_code, logged_out.json()) == (200, {"message": "Logged out successfully."})
     assert not is_logged_in(client, tokens)
     for other in deployment.others:
         wait_until(lambda other=other: not is_logged_in(other, tokens), 1)  # type: ignore[misc]
-    refused = client.post(AUTH + "jwt/token/refresh/", json={"refresh": tokens["refresh"]})
-    assert (refused.status_code, refused.json()["code"]) == (401, "invalid_token")
+    rejected = client.post(AUTH + "jwt/token/refresh/", json={"refresh": tokens["refresh"]})
+    assert (rejected.status_code, rejected.json()["code"]) == (401, "invalid_token")
     assert is_logged_in(client, activated.json())  # another session
 
 
-def test_a_person_activates_and_resets_in_a_browser(deployment: Deployment) -> None:
+def test_activation_and_reset_in_a_browser(deployment: Deployment) -> None:
     client, html = deployment.client, {"Accept": "text/html,*/*;q=0.8"}
     deployment.register("ben@example.com", "ben")
     link = deployment.links("ben@example.com")[0]
     form = {"Content-Type": "application/x-www-form-urlencoded", **html}
     assert 'name="password"' in client.get(link, headers=html).text
-    refused = client.post(link, headers=form, content="password=somebody+elses+lantern")
-    assert (refused.status_code, 'role="alert"' in refused.text) == (400, True)
-    done = client.post(link, headers=form, content="password=copper+lantern+walks+home")
-    assert done.status_code == 200
-    assert "eyJ" not in done.text
+    rejected = client.post(link, headers=form, content="password=somebody+elses+lantern")
+    assert (rejected.status_code, 'role="alert"' in rejected.text) == (400, True)
+    response = client.post(link, headers=form, content="password=copper+lantern+walks+home")
+    assert response.status_code == 200
+    assert "eyJ" not in response.text
     tokens = deployment.log_in("ben@example.com").json()
 
     assert client.post(AUTH + "password/forgot/", json={"email": "ben@example.com"}).status_code == 202
@@ -94,7 +94,7 @@ def test_a_person_activates_and_resets_in_a_browser(deployment: Deployment) -> N
     assert deployment.log_in("ben@example.com", "amber kites over quarry").status_code == 200
 
 
-def test_refresh_rotates_once_however_many_ask(deployment: Deployment) -> None:
+def test_concurrent_refreshes_rotate_once(deployment: Deployment) -> None:
     first = deployment.account("cleo")
     clients = [deployment.client, *deployment.others]
 
@@ -103,12 +103,12 @@ def test_refresh_rotates_once_however_many_ask(deployment: Deployment) -> None:
         return client.post(AUTH + "jwt/token/refresh/", json={"refresh": first["refresh"]})
 
     with ThreadPoolExecutor(20) as threads:
-        answers = list(threads.map(refresh, range(100)))
-    assert {answer.status_code for answer in answers} == {200}
-    (successor,) = {answer.json()["refresh"] for answer in answers}
+        responses = list(threads.map(refresh, range(100)))
+    assert {response.status_code for response in responses} == {200}
+    (successor,) = {response.json()["refresh"] for response in responses}
     second = deployment.client.post(AUTH + "jwt/token/refresh/", json={"refresh": successor})
     assert second.status_code == 200
-    # The successor was used: whoever comes with the first one now isn't who got it.
+    # The successor was used, so a reuse of the first token means that it was stolen.
     assert refresh(0).status_code == 401
     third = deployment.client.post(AUTH + "jwt/token/refresh/", json={"refresh": second.json()["refresh"]})
     assert third.status_code == 401
@@ -118,20 +118,20 @@ def test_refresh_rotates_once_however_many_ask(deployment: Deployment) -> None:
 
 def test_fifty_identical_registrations_are_one(deployment: Deployment) -> None:
     with ThreadPoolExecutor(25) as threads:
-        answers = list(threads.map(lambda _: deployment.register("dora@example.com", "dora"), range(50)))
-    assert {(answer.status_code, answer.text) for answer in answers} == {
+        responses = list(threads.map(lambda _: deployment.register("dora@example.com", "dora"), range(50)))
+    assert {(response.status_code, response.text) for response in responses} == {
         (201, '{"email":"dora@example.com","username":"dora"}')
     }
     deployment.register("flag@example.com", "flag")
-    deployment.links("flag@example.com")  # written after what came before
+    deployment.links("flag@example.com")  # emails are written in order
     (link,) = deployment.links("dora@example.com")
     with ThreadPoolExecutor(20) as threads:
         used = list(threads.map(lambda _: deployment.client.post(link), range(20)))
-    assert sum("access" in answer.json() for answer in used) == 1
-    assert {answer.status_code for answer in used} == {200}
+    assert sum("access" in response.json() for response in used) == 1
+    assert {response.status_code for response in used} == {200}
 
 
-def test_a_taken_address_answers_the_same_and_tells_its_owner(deployment: Deployment) -> None:
+def test_a_taken_address_gets_the_same_response_and_its_owner_an_email(deployment: Deployment) -> None:
     deployment.account("eve")
     fresh = deployment.register("unknown@example.com", "somebody")
     taken = deployment.register("eve@example.com", "someone")
@@ -142,15 +142,15 @@ def test_a_taken_address_answers_the_same_and_tells_its_owner(deployment: Deploy
     assert deployment.register("new@example.com", "EVE").json()["code"] == "username_taken"
 
 
-def test_resend_renews_and_the_earlier_link_ends(deployment: Deployment) -> None:
+def test_resend_supersedes_the_earlier_link(deployment: Deployment) -> None:
     deployment.register("finn@example.com", "finn")
     first = deployment.links("finn@example.com")[0]
     for address in ("finn@example.com", "nobody@example.com"):
-        answer = deployment.client.post(AUTH + "verify-email/resend/", json={"email": address})
-        assert answer.status_code == 202
+        response = deployment.client.post(AUTH + "verify-email/resend/", json={"email": address})
+        assert response.status_code == 202
     second = deployment.links("finn@example.com", 2)[-1]
-    refused = deployment.client.post(first)
-    assert (refused.status_code, refused.json()["code"]) == (400, "invalid_token")
+    rejected = deployment.client.post(first)
+    assert (rejected.status_code, rejected.json()["code"]) == (400, "invalid_link")
     assert deployment.client.post(second).status_code == 200
     assert deployment.mails("nobody@example.com") == []
 
@@ -159,13 +159,13 @@ def test_sessions_and_profile(deployment: Deployment) -> None:
     client = deployment.client
     tokens = deployment.account("gus")
     other = deployment.log_in("gus@example.com").json()
-    listed = client.get(AUTH + "sessions/", headers=bearer(tokens)).json()["items"]
-    assert [one["current"] for one in listed].count(True) == 1
-    assert len(listed) == 2
-    (foreign,) = [one["id"] for one in listed if not one["current"]]
-    assert client.delete(AUTH + f"sessions/{foreign}/", headers=bearer(tokens)).status_code == 204
+    sessions = client.get(AUTH + "sessions/", headers=bearer(tokens)).json()["items"]
+    assert [one["current"] for one in sessions].count(True) == 1
+    assert len(sessions) == 2
+    (other_id,) = [one["id"] for one in sessions if not one["current"]]
+    assert client.delete(AUTH + f"sessions/{other_id}/", headers=bearer(tokens)).status_code == 204
     assert not is_logged_in(client, other)
-    assert client.delete(AUTH + f"sessions/{foreign}/", headers=bearer(tokens)).status_code == 404
+    assert client.delete(AUTH + f"sessions/{other_id}/", headers=bearer(tokens)).status_code == 404
 
     changed = client.patch(ME, headers=bearer(tokens), json={"username": "Gustav", "record_events": False})
     assert (changed.json()["username"], changed.json()["record_events"]) == ("Gustav", False)
@@ -183,31 +183,31 @@ def test_sessions_and_profile(deployment: Deployment) -> None:
     assert deployment.register("gus@example.com", "gustav").status_code == 201
 
 
-def test_staff_acts_from_the_command_line(deployment: Deployment, run: Any) -> None:
+def test_administration_from_the_command_line(deployment: Deployment, run: Any) -> None:
     tokens = deployment.account("hal")
     assert run("users", "staff", "hal@example.com", **deployment.environ).returncode == 0
     assert deployment.client.get(ME, headers=bearer(tokens)).json()["is_staff"] is True
-    done = run("users", "deactivate", "hal@example.com", **deployment.environ)
-    assert done.returncode == 0, done.stderr
+    response = run("users", "deactivate", "hal@example.com", **deployment.environ)
+    assert response.returncode == 0, response.stderr
     for client in (deployment.client, *deployment.others):
         wait_until(lambda client=client: not is_logged_in(client, tokens), 1)  # type: ignore[misc]
     assert deployment.log_in("hal@example.com").status_code == 401
     deployment.register("ida@example.com", "ida")
     assert run("users", "activate", "IDA@example.com", **deployment.environ).returncode == 0
     assert deployment.log_in("ida@example.com").status_code == 200
-    listed = run("users", "list", **deployment.environ).stdout
-    assert "hal@example.com" in listed
-    assert "ida@example.com" in listed
+    sessions = run("users", "list", **deployment.environ).stdout
+    assert "hal@example.com" in sessions
+    assert "ida@example.com" in sessions
 
 
-def test_no_default_account_and_nothing_at_the_usual_places(deployment: Deployment) -> None:
+def test_no_default_account_or_admin_page_exists(deployment: Deployment) -> None:
     for path in ("/admin/", "/.env", "/api/v1/admin/"):
         assert deployment.client.get(path).status_code in (401, 404), path
     for name in ("admin@example.com", "root@localhost.test", "admin"):
         assert deployment.log_in(name, "admin").status_code == 401
 
 
-def test_a_flushed_redis_brings_no_token_back(
+def test_flushing_redis_restores_no_revoked_token(
     serve: Serve, start: Start, database_url: str, redis_url: str, folder: Path
 ) -> None:
     from redis import Redis
@@ -226,11 +226,11 @@ def test_a_flushed_redis_brings_no_token_back(
         redis.flushall()
     assert not is_logged_in(client, tokens)
     assert client.post(AUTH + "jwt/token/refresh/", json={"refresh": tokens["refresh"]}).status_code == 401
-    assert is_logged_in(client, deployment.account("kit"))  # mail flows on without the stream's consumer group
+    assert is_logged_in(client, deployment.account("kit"))  # email is delivered without the stream's consumer group
 
 
-def test_search_goes_on_without_the_database(serve: Serve, folder: Path) -> None:
-    """The source is a third party; PostgreSQL is killed and comes back."""
+def test_search_continues_without_the_database(serve: Serve, folder: Path) -> None:
+    """With a third-party source, while PostgreSQL is frozen and after it resumes."""
     upstream = Program(("upstream", "--port", str(port := free_port()), "--fail-rate", "0"), folder, {})
     upstream.wait_for(str(port))
     try:
@@ -238,8 +238,8 @@ def test_search_goes_on_without_the_database(serve: Serve, folder: Path) -> None
             environ = {"MOVIE_DATABASE_URL": url, "MOVIE_SOURCE_URL": f"http://127.0.0.1:{port}", **LIMITS_OFF}
             _, client = serve(**environ)
             deployment = Deployment(client, folder, environ)
-            gone, tokens = deployment.account("lea"), deployment.log_in("lea@example.com").json()
-            client.post(AUTH + "logout/", headers=bearer(gone))
+            revoked, tokens = deployment.account("lea"), deployment.log_in("lea@example.com").json()
+            client.post(AUTH + "logout/", headers=bearer(revoked))
             pid = int((Path(url.partition("host=")[2]) / "data" / "postmaster.pid").read_text().split()[0])
             os.kill(pid, signal.SIGSTOP)
             children = Path(f"/proc/{pid}/task/{pid}/children").read_text().split()
@@ -248,12 +248,12 @@ def test_search_goes_on_without_the_database(serve: Serve, folder: Path) -> None
             try:
                 for _ in range(20):
                     assert is_logged_in(client, tokens)
-                assert not is_logged_in(client, gone)
-                began = time.monotonic()
-                answer = deployment.log_in("lea@example.com")
-                assert (answer.status_code, answer.json()["code"]) == (503, "store_unavailable")
-                assert "retry-after" in answer.headers
-                assert time.monotonic() - began < 3
+                assert not is_logged_in(client, revoked)
+                started = time.monotonic()
+                response = deployment.log_in("lea@example.com")
+                assert (response.status_code, response.json()["code"]) == (503, "store_unavailable")
+                assert "retry-after" in response.headers
+                assert time.monotonic() - started < 3
             finally:
                 for child in (pid, *map(int, children)):
                     os.kill(child, signal.SIGCONT)

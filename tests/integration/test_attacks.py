@@ -1,4 +1,4 @@
-"""Attacks that once worked, made again on running processes."""
+"""Attacks that once succeeded, repeated against running processes."""
 
 import asyncio
 import itertools
@@ -21,14 +21,14 @@ from movie_adapters.catalogue.files import bundled_films
 MOVIES = "/api/v1/movies/"
 LOOKALIKES = "4a@a8b(c{c[c<c3e6g9g&g#g!i1i/i|i0o$s5s+t7t%s2z" * 3
 BEHIND_PROXY = {"MOVIE_PUBLIC_SEARCH": "false", "MOVIE_TRUSTED_PROXIES": "127.0.0.1"}
-"""Limits as they are by default, and addresses of clients as `X-Forwarded-For` says."""
+"""Default rate limits, and client addresses from `X-Forwarded-For`."""
 
 
-def seen_from(address: str) -> dict[str, str]:
+def forwarded_for(address: str) -> dict[str, str]:
     return {"X-Forwarded-For": address}
 
 
-def test_no_password_costs_much_more_than_another(serve: Serve) -> None:
+def test_no_password_takes_much_longer_to_check_than_another(serve: Serve) -> None:
     program, client = serve(**LIMITS_OFF)
 
     def cost(password: str, count: int = 5) -> float:
@@ -40,107 +40,107 @@ def test_no_password_costs_much_more_than_another(serve: Serve) -> None:
 
     cost(PASSWORD)
     assert cost(LOOKALIKES[:128]) < 4 * cost(PASSWORD) + 0.1
-    # One that is weak isn't even hashed.
+    # A weak password is not hashed at all.
     assert cost("1234567890" * 12) < cost(PASSWORD) + 0.1
 
 
-@pytest.mark.parametrize("way", ["change", "reset"])
-def test_logins_in_progress_end_with_the_password(deployment: Deployment, way: str) -> None:
-    """They all begin before the password is new, and most of them end after that."""
+@pytest.mark.parametrize("method", ["change", "reset"])
+def test_logins_in_progress_fail_after_a_password_change(deployment: Deployment, method: str) -> None:
+    """All logins start before the password changes, and most of them end after the change."""
     client = deployment.client
     tokens = deployment.account("ann")
     new = "amber kites over quarry"
-    if way == "reset":
+    if method == "reset":
         assert client.post(AUTH + "password/forgot/", json={"email": "ann@example.com"}).status_code == 202
         link = deployment.links("ann@example.com", 2)[-1]
     with ThreadPoolExecutor(41) as threads:
         logins = [threads.submit(deployment.log_in, "ann@example.com") for _ in range(20)]
-        if way == "reset":
-            done = client.post(link, data={"password": new})
+        if method == "reset":
+            response = client.post(link, data={"password": new})
         else:
             body = {"old_password": PASSWORD, "new_password": new}
-            done = client.post(AUTH + "password/change/", headers=bearer(tokens), json=body)
+            response = client.post(AUTH + "password/change/", headers=bearer(tokens), json=body)
         logins += [threads.submit(deployment.log_in, "ann@example.com") for _ in range(20)]
-        assert done.status_code in (200, 204), done.text
-        answers = [login.result() for login in logins]
-    assert {answer.status_code for answer in answers} <= {200, 401}
-    for answer in answers:
-        if answer.status_code == 200:
-            refreshed = client.post(AUTH + "jwt/token/refresh/", json={"refresh": answer.json()["refresh"]})
+        assert response.status_code in (200, 204), response.text
+        responses = [login.result() for login in logins]
+    assert {response.status_code for response in responses} <= {200, 401}
+    for response in responses:
+        if response.status_code == 200:
+            refreshed = client.post(AUTH + "jwt/token/refresh/", json={"refresh": response.json()["refresh"]})
             assert refreshed.status_code == 401
     assert deployment.log_in("ann@example.com", new).status_code == 200
     wait_until(lambda: "Your password was changed" in [subject for subject, _ in deployment.mails("ann@example.com")])
 
 
-def activated(deployment: Deployment, name: str, address: str = "192.0.2.1") -> dict[str, Any]:
-    """Tokens of a new account that has logged in from the address."""
+def activated_user(deployment: Deployment, name: str, address: str = "192.0.2.1") -> dict[str, Any]:
+    """Tokens of a new user that was activated from the address."""
     body = {"email": f"{name}@example.com", "username": name, "password": PASSWORD}
-    assert deployment.client.post(AUTH + "register/", json=body, headers=seen_from(address)).status_code == 201
+    assert deployment.client.post(AUTH + "register/", json=body, headers=forwarded_for(address)).status_code == 201
     link = deployment.links(f"{name}@example.com")[-1]
-    answer = deployment.client.post(link, json={"password": PASSWORD}, headers=seen_from(address))
-    assert answer.status_code == 200, answer.text
-    return dict(answer.json())
+    response = deployment.client.post(link, json={"password": PASSWORD}, headers=forwarded_for(address))
+    assert response.status_code == 200, response.text
+    return dict(response.json())
 
 
 @pytest.fixture
 def limited(serve: Serve, folder: Path) -> Deployment:
-    """With the limits that there are by default."""
+    """With the default rate limits."""
     _, client = serve(**BEHIND_PROXY)
     return Deployment(client, folder, {})
 
 
 def test_a_stolen_token_cannot_guess_the_password(limited: Deployment) -> None:
-    tokens = activated(limited, "ann")
-    client, asked = limited.client, Counter[int]()
+    tokens = activated_user(limited, "ann")
+    client, statuses = limited.client, Counter[int]()
     for path, body in (
         ("password/change/", {"old_password": "wrong lantern", "new_password": "amber kites over quarry"}),
         ("reauthenticate/", {"password": "wrong lantern"}),
     ):
         for _ in range(30):
-            answer = client.post(AUTH + path, headers=bearer(tokens) | seen_from("198.51.100.1"), json=body)
-            asked[answer.status_code] += 1
-    assert asked == {400: 10, 429: 50}
+            response = client.post(AUTH + path, headers=bearer(tokens) | forwarded_for("198.51.100.1"), json=body)
+            statuses[response.status_code] += 1
+    assert statuses == {400: 10, 429: 50}
     own = client.post(
-        AUTH + "login/", json={"email": "ann@example.com", "password": PASSWORD}, headers=seen_from("192.0.2.1")
+        AUTH + "login/", json={"email": "ann@example.com", "password": PASSWORD}, headers=forwarded_for("192.0.2.1")
     )
     assert own.status_code == 200
 
 
-def test_nobody_can_lock_an_account_out(limited: Deployment) -> None:
-    activated(limited, "ann", "2001:db8:a::1")
+def test_an_attacker_can_not_lock_out_an_account(limited: Deployment) -> None:
+    activated_user(limited, "ann", "2001:db8:a::1")
     client = limited.client
     right = {"email": "ann@example.com", "password": PASSWORD}
     guess = right | {"password": "wrong lantern"}
 
     def guess_from(number: int) -> int:
         network = f"2001:db8:bad:{number:x}::1"  # 200 networks in a /48
-        return client.post(AUTH + "login/", json=guess, headers=seen_from(network)).status_code
+        return client.post(AUTH + "login/", json=guess, headers=forwarded_for(network)).status_code
 
     with ThreadPoolExecutor(10) as threads:
         guesses = Counter(threads.map(guess_from, (number * 251 for number in range(200))))
     assert guesses == {401: 40, 429: 160}
-    for address in ["2001:db8:a::1", "2001:db8:a::2", "192.0.2.77"] * 4:  # known networks, and one never seen before
-        assert client.post(AUTH + "login/", json=right, headers=seen_from(address)).status_code == 200
+    for address in ["2001:db8:a::1", "2001:db8:a::2", "192.0.2.77"] * 4:  # known networks and a new one
+        assert client.post(AUTH + "login/", json=right, headers=forwarded_for(address)).status_code == 200
 
 
-def test_requests_for_mail_are_limited_per_network_and_owners_get_theirs(limited: Deployment) -> None:
-    activated(limited, "ann")
+def test_requests_for_email_are_limited_per_network_and_owners_get_theirs(limited: Deployment) -> None:
+    activated_user(limited, "ann")
     client = limited.client
-    asked = Counter[int]()
+    statuses = Counter[int]()
     for number in range(60):
         for path in ("password/forgot/", "verify-email/resend/"):
             body = {"email": f"stranger{number}@example.com"}
-            asked[client.post(AUTH + path, json=body, headers=seen_from("198.51.100.1")).status_code] += 1
-    assert asked == {202: 20, 429: 100}
+            statuses[client.post(AUTH + path, json=body, headers=forwarded_for("198.51.100.1")).status_code] += 1
+    assert statuses == {202: 20, 429: 100}
 
     def ask_from(address: str) -> None:
         body = {"email": "ann@example.com"}
-        assert client.post(AUTH + "password/forgot/", json=body, headers=seen_from(address)).status_code == 202
+        assert client.post(AUTH + "password/forgot/", json=body, headers=forwarded_for(address)).status_code == 202
 
     def links() -> list[str]:
         return [link for link in limited.links("ann@example.com") if "/reset/" in link]
 
-    for count, network in enumerate(("198.51.101", "203.0.113") * 3, start=1):  # what two networks are allowed
+    for count, network in enumerate(("198.51.101", "203.0.113") * 3, start=1):  # the limit of two networks
         ask_from(f"{network}.1")
         wait_until(lambda count=count: len(links()) == count)  # type: ignore[misc]
     ask_from("198.51.101.2")
@@ -150,7 +150,7 @@ def test_requests_for_mail_are_limited_per_network_and_owners_get_theirs(limited
         assert client.get(link).status_code == 200
 
 
-def test_a_strangers_registration_gets_no_account(deployment: Deployment) -> None:
+def test_registering_the_address_of_another_person_gives_no_account(deployment: Deployment) -> None:
     client, stranger = deployment.client, "stranger lantern walks home"
     victim = "ann@example.com"
     for _ in range(2):
@@ -159,15 +159,15 @@ def test_a_strangers_registration_gets_no_account(deployment: Deployment) -> Non
     links = deployment.links(victim, 2)
     assert "ann" not in "".join(text.replace(victim, "") for _, text in deployment.mails(victim)).split()
     for link in links:
-        answer = client.post(link)
-        assert (answer.status_code, answer.json()["code"]) == (409, "password_required")
+        response = client.post(link)
+        assert (response.status_code, response.json()["code"]) == (409, "password_required")
     wrong = [link for link in links if client.post(link, json={"password": PASSWORD}).status_code != 200]
-    assert len(wrong) < len(links)  # the victim's own link was good
+    assert len(wrong) < len(links)  # the victim's own link was valid
     assert deployment.log_in(victim, stranger).status_code == 401
     assert deployment.log_in(victim).status_code == 200
 
 
-def test_the_mailbox_decides_with_a_new_password(deployment: Deployment) -> None:
+def test_the_owner_of_the_mailbox_activates_with_a_new_password(deployment: Deployment) -> None:
     victim, new = "ann@example.com", "amber kites over quarry"
     assert deployment.register(victim, "stranger", "stranger lantern walks home").status_code == 201
     (link,) = deployment.links(victim)
@@ -176,7 +176,7 @@ def test_the_mailbox_decides_with_a_new_password(deployment: Deployment) -> None
     assert deployment.log_in(victim, new).status_code == 200
 
 
-def test_a_stolen_session_needs_the_password_to_do_harm(serve: Serve, folder: Path) -> None:
+def test_sensitive_changes_with_a_stolen_session_require_the_password(serve: Serve, folder: Path) -> None:
     _, client = serve(**LIMITS_OFF, MOVIE_REAUTHENTICATE_AFTER="5s")
     deployment = Deployment(client, folder, {})
     tokens = deployment.account("ann")
@@ -188,23 +188,23 @@ def test_a_stolen_session_needs_the_password_to_do_harm(serve: Serve, folder: Pa
         if not one["current"]
     )
     for method, path in (("DELETE", ME), ("DELETE", AUTH + "sessions/"), ("DELETE", f"{AUTH}sessions/{other}/")):
-        answer = client.request(method, path, headers=bearer(tokens))
-        assert (answer.status_code, answer.json()["code"]) == (403, "reauthentication_required"), path
+        response = client.request(method, path, headers=bearer(tokens))
+        assert (response.status_code, response.json()["code"]) == (403, "reauthentication_required"), path
     confirmed = client.post(AUTH + "reauthenticate/", headers=bearer(tokens), json={"password": PASSWORD})
     assert confirmed.status_code == 200
     assert client.delete(ME, headers=bearer(confirmed.json())).status_code == 204
     wait_until(lambda: [subject for subject, _ in deployment.mails("ann@example.com")] == ["Your account was deleted"])
 
 
-def test_sessions_end_however_often_they_are_refreshed(serve: Serve, folder: Path) -> None:
+def test_sessions_expire_however_often_they_are_refreshed(serve: Serve, folder: Path) -> None:
     _, client = serve(**LIMITS_OFF, MOVIE_SESSION_TTL="3s")
     tokens = Deployment(client, folder, {}).account("ann")
 
     def refresh() -> int:
         nonlocal tokens
-        answer = client.post(AUTH + "jwt/token/refresh/", json={"refresh": tokens["refresh"]})
-        tokens = answer.json() if answer.status_code == 200 else tokens
-        return answer.status_code
+        response = client.post(AUTH + "jwt/token/refresh/", json={"refresh": tokens["refresh"]})
+        tokens = response.json() if response.status_code == 200 else tokens
+        return response.status_code
 
     assert refresh() == 200
     wait_until(lambda: refresh() == 401)
@@ -212,7 +212,7 @@ def test_sessions_end_however_often_they_are_refreshed(serve: Serve, folder: Pat
 
 
 def queries() -> dict[str, list[str]]:
-    """Titles, and what matches nothing in several ways, of which each took PostgreSQL 20 to 170 times as long."""
+    """Titles, and several kinds of nonsense, each of which once took PostgreSQL 20 to 170 times as long."""
     chance = random.Random(1)
     titles = [film.title for film in itertools.islice(bundled_films(), 3000)]
 
@@ -234,7 +234,7 @@ def queries() -> dict[str, list[str]]:
     }
 
 
-def test_nonsense_costs_postgresql_at_most_five_times_what_a_title_costs(serve: Serve, database_url: str) -> None:
+def test_a_nonsense_query_costs_postgresql_at_most_five_times_a_title(serve: Serve, database_url: str) -> None:
     _, client = serve(MOVIE_DATABASE_URL=database_url, MOVIE_LIMIT_SEARCH="off")
 
     async def backends() -> list[int]:
@@ -270,44 +270,44 @@ def test_nonsense_costs_postgresql_at_most_five_times_what_a_title_costs(serve: 
     assert {kind: cost for kind, cost in costs.items() if cost > 5 * costs["titles"]} == {}, costs
 
 
-def test_others_on_the_machine_can_read_nothing(serve: Serve, folder: Path) -> None:
+def test_files_are_not_readable_by_other_users_of_the_machine(serve: Serve, folder: Path) -> None:
     subprocess.run(["rm", "-r", folder / "var"], check=True)
     _, client = serve(**LIMITS_OFF)
     Deployment(client, folder, {}).account("ann")
-    found = {path: stat.S_IMODE(path.stat().st_mode) for path in (folder / "var").rglob("*")}
-    assert {path.name for path in found} >= {"movies.db", "movies.db-wal", "movies.db-shm"}
+    modes = {path: stat.S_IMODE(path.stat().st_mode) for path in (folder / "var").rglob("*")}
+    assert {path.name for path in modes} >= {"movies.db", "movies.db-wal", "movies.db-shm"}
     assert stat.S_IMODE((folder / "var").stat().st_mode) == 0o700
-    assert not {path: oct(mode) for path, mode in found.items() if mode & 0o077 and path.parent == folder / "var"}
+    assert not {path: oct(mode) for path, mode in modes.items() if mode & 0o077 and path.parent == folder / "var"}
 
 
-def test_config_shows_no_part_of_a_password(run: Any) -> None:
+def test_config_masks_passwords(run: Any) -> None:
     for password in ("pa/ss/canary", "pa:canary", "pa@canary", "p?a=canary"):
         shown = run("config", MOVIE_CACHE_REDIS_URL=f"redis://u:{password}@127.0.0.1/0")
         assert "canary" not in shown.stdout + shown.stderr
 
 
-def test_writing_is_limited_per_account(limited: Deployment) -> None:
-    tokens = activated(limited, "ann")
-    client, asked = limited.client, Counter[tuple[str, int]]()
+def test_writes_are_limited_per_user(limited: Deployment) -> None:
+    tokens = activated_user(limited, "ann")
+    client, statuses = limited.client, Counter[tuple[str, int]]()
     path = f"{MOVIES}tt0034583/rating/"
     with ThreadPoolExecutor(10) as threads:
-        answers = threads.map(
+        responses = threads.map(
             lambda number: client.put(path, headers=bearer(tokens), json={"rating": number % 10 + 0.5}), range(600)
         )
-        asked.update(("rating", answer.status_code) for answer in answers)
-    asked.update(("export", client.get(ME + "export/", headers=bearer(tokens)).status_code) for _ in range(11))
-    assert asked["rating", 429] > 0
-    assert asked["rating", 200] + asked["rating", 201] <= 2 * 300  # a minute may end in between
-    assert asked["export", 429] == 1
+        statuses.update(("rating", response.status_code) for response in responses)
+    statuses.update(("export", client.get(ME + "export/", headers=bearer(tokens)).status_code) for _ in range(11))
+    assert statuses["rating", 429] > 0
+    assert statuses["rating", 200] + statuses["rating", 201] <= 2 * 300  # a minute may end in between
+    assert statuses["export", 429] == 1
 
 
-def test_an_event_told_ten_thousand_times_is_one(serve: Serve, folder: Path) -> None:
+def test_an_event_sent_ten_thousand_times_counts_once(serve: Serve, folder: Path) -> None:
     _, client = serve(**LIMITS_OFF, MOVIE_LIMIT_EVENTS="off")
     tokens = Deployment(client, folder, {}).account("ann")
     event = {"type": "click", "movie_id": "tt0034583", "query": "casablanca", "position": 1}
     for _ in range(100):
-        told = client.post("/api/v1/events/", headers=bearer(tokens), json=[event] * 100)
-        assert told.status_code in (200, 202), told.text
+        response = client.post("/api/v1/events/", headers=bearer(tokens), json=[event] * 100)
+        assert response.status_code in (200, 202), response.text
     wait_until(lambda: "tt0034583" in client.get(ME + "export/", headers=bearer(tokens)).text)
     exported = json.dumps(client.get(ME + "export/", headers=bearer(tokens)).json())
     assert exported.count('"click"') <= 3  # one in ten seconds

@@ -1,4 +1,4 @@
-"""What liveness and readiness say while each part that processes lean on is stopped or frozen, one after the other."""
+"""Liveness and readiness while each dependency is stopped or frozen."""
 
 import asyncio
 import contextlib
@@ -14,18 +14,18 @@ import pytest
 from tests.integration.conftest import Program
 from tests.support.servers import OwnServer, free_port, own_postgres, own_redis
 
-TOLD = 5.0
-"""Seconds until readiness tells what is away, or back."""
-SLACK = 5.0
+DETECTION_SECONDS = 5.0
+"""Seconds until readiness reports an outage or a recovery."""
+MARGIN = 5.0
 """Seconds that a busy machine may add."""
-LIVE = 0.5
-"""Seconds for an answer about liveness, generously: it takes a thousandth of one."""
+LIVENESS_SECONDS = 0.5
+"""Maximum seconds for a liveness probe, a generous limit: it usually takes a millisecond."""
 SEARCH = "/api/v1/movies/?query=casablanca"
 PARTS = ("database", "redis", "cache", "source")
 
 
 class Source:
-    """The third party's stand-in as a process that can be treated badly, as an `OwnServer` can."""
+    """The third-party stand-in as a process that can be stopped and frozen, like an `OwnServer`."""
 
     def __init__(self, folder: Path) -> None:
         self.port = free_port()
@@ -46,14 +46,14 @@ class Source:
 
 @dataclass
 class Deployment:
-    """All parts, and two processes: one serves what the third party has, one what it has itself."""
+    """All dependencies and two API processes, one with the third-party source, one with the embedded catalogue."""
 
     parts: dict[str, OwnServer | Source]
     searching: str
     embedded: str
 
     @contextlib.contextmanager
-    def away(self, kind: str, *parts: str) -> Iterator[None]:
+    def unavailable(self, kind: str, *parts: str) -> Iterator[None]:
         for part in parts:
             if kind == "stopped":
                 self.parts[part].stop()
@@ -81,7 +81,7 @@ def deployment(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Deployment]
             "MOVIE_REDIS_URL": redis.url,
             "MOVIE_CACHE_REDIS_URL": cache.url,
             "MOVIE_SOURCE_URL": f"http://127.0.0.1:{source.port}",
-            "MOVIE_SMTP_URL": f"smtp://127.0.0.1:{free_port()}",  # away all the time, which is nobody's concern here
+            "MOVIE_SMTP_URL": f"smtp://127.0.0.1:{free_port()}",  # unavailable all the time, which must not matter
             "MOVIE_PUBLIC_SEARCH": "true",
         }
         films = folder / "films.csv"
@@ -99,82 +99,82 @@ def deployment(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Deployment]
 
 
 @dataclass
-class Told:
-    """What a process has said of itself."""
+class HealthLog:
+    """The health responses of a process."""
 
     client: httpx.AsyncClient
     ready: list[tuple[int, str]]
-    """Each answer's status, as HTTP has it and in words."""
+    """HTTP status and `status` of each readiness response."""
     live: list[tuple[int, float]]
-    """Each answer's status and how many seconds it took."""
+    """HTTP status and duration in seconds of each liveness response."""
 
-    async def look(self) -> set[str]:
-        """Which parts are away."""
-        answer = await self.client.get("/health/ready")
-        told = answer.json()
-        self.ready.append((answer.status_code, told.pop("status")))
-        return {name for name, part in told.items() if part["status"] == "down"}
+    async def check(self) -> set[str]:
+        """Names of the unavailable dependencies."""
+        response = await self.client.get("/health/ready")
+        log = response.json()
+        self.ready.append((response.status_code, log.pop("status")))
+        return {name for name, part in log.items() if part["status"] == "down"}
 
-    async def until(self, away: set[str]) -> None:
-        began = time.monotonic()
-        while (found := await self.look()) != away:
-            assert time.monotonic() - began < TOLD + SLACK, (found, away)
+    async def until(self, unavailable: set[str]) -> None:
+        started = time.monotonic()
+        while (found := await self.check()) != unavailable:
+            assert time.monotonic() - started < DETECTION_SECONDS + MARGIN, (found, unavailable)
             await asyncio.sleep(0.05)
 
     async def assert_live(self) -> None:
-        """A busy machine delays single answers; a process that waits for an unavailable part delays most of them."""
+        """A busy machine delays single responses; a process that waits for a dependency delays most of them."""
         durations = []
         for _ in range(5):
-            began = time.perf_counter()
+            started = time.perf_counter()
             assert (await self.client.get("/health/live")).status_code == 200
-            durations.append(time.perf_counter() - began)
-        assert statistics.median(durations) < LIVE, durations
+            durations.append(time.perf_counter() - started)
+        assert statistics.median(durations) < LIVENESS_SECONDS, durations
 
 
 @contextlib.asynccontextmanager
-async def watched(url: str) -> AsyncIterator[Told]:
-    """Asks all the while whether the process lives."""
+async def monitored(url: str) -> AsyncIterator[HealthLog]:
+    """Sends liveness probes continuously."""
     async with httpx.AsyncClient(base_url=url, timeout=15, trust_env=False) as client:
-        told = Told(client, [], [])
+        log = HealthLog(client, [], [])
 
         async def ask() -> None:
             while True:
-                began = time.perf_counter()
-                answer = await client.get("/health/live")
-                told.live.append((answer.status_code, time.perf_counter() - began))
+                started = time.perf_counter()
+                response = await client.get("/health/live")
+                log.live.append((response.status_code, time.perf_counter() - started))
                 await asyncio.sleep(0.05)
 
         asking = asyncio.create_task(ask())
         try:
-            yield told
+            yield log
             assert not asking.done()
         finally:
             asking.cancel()
             with contextlib.suppress(asyncio.CancelledError):
                 await asking
-    assert {status for status, _ in told.live} == {200}
-    assert max(seconds for _, seconds in told.live) < LIVE + SLACK
+    assert {status for status, _ in log.live} == {200}
+    assert max(seconds for _, seconds in log.live) < LIVENESS_SECONDS + MARGIN
 
 
 @pytest.mark.parametrize("kind", ["stopped", "frozen"])
 @pytest.mark.parametrize("part", PARTS)
-async def test_a_part_that_is_away_takes_no_process_out_of_service_that_can_do_without(
+async def test_a_process_stays_ready_without_an_optional_dependency(
     deployment: Deployment, part: str, kind: str
 ) -> None:
-    """The database is all that a process of its own catalogue has; nothing else ever makes one unready."""
-    async with watched(deployment.searching) as searching, watched(deployment.embedded) as embedded:
+    """Only the process with the embedded catalogue requires a dependency, the database."""
+    async with monitored(deployment.searching) as searching, monitored(deployment.embedded) as embedded:
         await asyncio.gather(searching.until(set()), embedded.until(set()))
-        for told in (searching, embedded):
-            assert (await told.client.get(SEARCH)).json()["items"][0]["title"] == "Casablanca"
-            told.ready.clear()
-        leant_on = {part} - {"source"}
+        for log in (searching, embedded):
+            assert (await log.client.get(SEARCH)).json()["items"][0]["title"] == "Casablanca"
+            log.ready.clear()
+        dependencies = {part} - {"source"}
         is_required = part == "database"
-        with deployment.away(kind, part):
-            await asyncio.gather(searching.until({part}), embedded.until(leant_on))
+        with deployment.unavailable(kind, part):
+            await asyncio.gather(searching.until({part}), embedded.until(dependencies))
             await asyncio.gather(searching.assert_live(), embedded.assert_live())
             assert searching.ready[-1] == (200, "degraded")
             assert embedded.ready[-1] == (
-                (503, "unavailable") if is_required else (200, "degraded" if leant_on else "ready")
+                (503, "unavailable") if is_required else (200, "degraded" if dependencies else "ready")
             )
             assert (await searching.client.get(SEARCH)).status_code == 200
             assert (await embedded.client.get(SEARCH)).status_code == (503 if is_required else 200)
@@ -185,14 +185,14 @@ async def test_a_part_that_is_away_takes_no_process_out_of_service_that_can_do_w
 
 
 @pytest.mark.parametrize("kind", ["stopped", "frozen"])
-async def test_a_process_that_still_has_answers_is_ready_without_any_part(deployment: Deployment, kind: str) -> None:
-    async with watched(deployment.searching) as told:
-        await told.until(set())
-        assert (await told.client.get(SEARCH)).status_code == 200
-        with deployment.away(kind, *PARTS):
-            await told.until(set(PARTS))
-            await told.assert_live()
-            assert told.ready[-1] == (200, "degraded")
-            assert (await told.client.get(SEARCH)).status_code == 200
-        await told.until(set())
-        assert {status for status, _ in told.ready} == {200}
+async def test_a_process_with_cached_responses_is_ready_without_dependencies(deployment: Deployment, kind: str) -> None:
+    async with monitored(deployment.searching) as log:
+        await log.until(set())
+        assert (await log.client.get(SEARCH)).status_code == 200
+        with deployment.unavailable(kind, *PARTS):
+            await log.until(set(PARTS))
+            await log.assert_live()
+            assert log.ready[-1] == (200, "degraded")
+            assert (await log.client.get(SEARCH)).status_code == 200
+        await log.until(set())
+        assert {status for status, _ in log.ready} == {200}

@@ -1,4 +1,4 @@
-"""Through the running program, started as a user starts it."""
+"""End-to-end tests of the running program, started as a user starts it."""
 
 import json
 import re
@@ -51,41 +51,43 @@ def test_the_first_five_minutes(serve: Serve, folder: Path) -> None:
     assert program.stop() == 0
 
 
-def test_a_second_start_finds_everything_in_place(serve: Serve) -> None:
+def test_a_second_start_needs_no_preparation(serve: Serve) -> None:
     program, api = serve()
     assert "the bundled films are loaded" not in program.said()
     assert api.get(MOVIES, params={"query": "metropolis"}).json()["items"][0]["year"] == 1927
 
 
 def test_the_examples_of_the_readme_run(start: Start, folder: Path) -> None:
-    """On the port that the README names, moved to a free one."""
+    """With the port of the README replaced by a free one."""
     port = str(free_port())
     api = start("serve", "--port", port)
     api.wait_for("serving")
 
     def shell(text: str) -> str:
         text = text.replace(":8000", f":{port}").replace(".venv/bin/", f"{Path(sys.executable).parent}/")
-        done = subprocess.run(["bash", "-c", text], cwd=folder, capture_output=True, text=True, timeout=60, check=False)
-        assert done.returncode == 0, done.stderr
-        return done.stdout
+        completed = subprocess.run(
+            ["bash", "-c", text], cwd=folder, capture_output=True, text=True, timeout=60, check=False
+        )
+        assert completed.returncode == 0, completed.stderr
+        return completed.stdout
 
     json.loads(shell(example("README.md", "register")))
     link = api.wait_for(r"activation\): (http\S+)")[1]
     assert "access" in json.loads(shell(f"LINK={link}\n" + example("README.md", "activate")))
     tokens = json.loads(shell(example("README.md", "log in")))
     page = json.loads(shell(f"ACCESS={tokens['access']}\n" + example("README.md", "curl")))
-    told = re.search(r"```json\n(.*?)```", (ROOT / "README.md").read_text(), re.DOTALL)
-    assert told
-    promised = json.loads(told[1])
-    assert set(page) == set(promised)
+    output = re.search(r"```json\n(.*?)```", (ROOT / "README.md").read_text(), re.DOTALL)
+    assert output
+    expected = json.loads(output[1])
+    assert set(page) == set(expected)
     assert (page["total"], page["items"][0]["id"], page["items"][0]["title"], page["items"][0]["directors"]) == (
-        promised["total"],
-        *(promised["items"][0][name] for name in ("id", "title", "directors")),
+        expected["total"],
+        *(expected["items"][0][name] for name in ("id", "title", "directors")),
     )
     access = f"ACCESS={tokens['access']}\n"
     rated = shell(access + example("README.md", "rate"))
-    given, end = json.JSONDecoder().raw_decode(rated)
-    assert given["rating"] == 9.5
+    rating, end = json.JSONDecoder().raw_decode(rated)
+    assert rating["rating"] == 9.5
     assert json.loads(rated[end:])["items"]
     assert json.loads(shell(access + example("docs/ratings.md", "rate")))["movie_id"] == "tt0034583"
     (folder / "ratings.csv").write_text(
@@ -97,26 +99,26 @@ def test_the_examples_of_the_readme_run(start: Start, folder: Path) -> None:
     script = folder / "example.py"
     script.write_text(example("README.md", "python api").replace(":8000", f":{port}"))
     environ = {"ACCESS": tokens["access"], "PATH": ""}
-    shown = subprocess.run(
+    printed = subprocess.run(
         [sys.executable, script], capture_output=True, text=True, timeout=60, check=True, env=environ
     )
-    assert shown.stdout == "The Matrix\n"
+    assert printed.stdout == "The Matrix\n"
 
 
 def test_the_steps_of_the_adapter_guide_run(tmp_path: Path) -> None:
-    """In order, from an empty folder; the packages are those of the environment of the tests."""
+    """In order, in an empty folder, with the packages of the test environment."""
     port = str(free_port())
     environ = environment() | {"MOVIE_PUBLIC_URL": f"http://127.0.0.1:{port}"}
 
     def step(name: str, **variables: str) -> str:
         text = example("docs/adapters.md", name).replace(":8000", f":{port}")
         text = text.replace(".venv/bin/", f"{Path(sys.executable).parent}/")
-        done = subprocess.run(
+        completed = subprocess.run(
             ["bash", "-ec", text], cwd=tmp_path, env=environ | variables, capture_output=True, text=True, timeout=60,
             check=False,
         )  # fmt: skip
-        assert done.returncode == 0, done.stdout + done.stderr
-        return done.stdout
+        assert completed.returncode == 0, completed.stdout + completed.stderr
+        return completed.stdout
 
     step("data")
     write_adapter_guide(tmp_path)
@@ -142,9 +144,9 @@ def test_the_steps_of_the_adapter_guide_run(tmp_path: Path) -> None:
     assert [item["title"] for item in found["items"]] == ["The Third Man", "The Third Miracle", "Third Star"]
     assert found["meta"]["source"] == "third_party"
     _, length = json.JSONDecoder().raw_decode(responses[end:])
-    shown = re.search(r"```json\n(.*?)```", (ROOT / "docs/adapters.md").read_text(), re.DOTALL)
-    assert shown
-    assert json.loads(responses[end + length :]) == json.loads(shown[1])
+    printed = re.search(r"```json\n(.*?)```", (ROOT / "docs/adapters.md").read_text(), re.DOTALL)
+    assert printed
+    assert json.loads(responses[end + length :]) == json.loads(printed[1])
 
 
 def third_party(start: Start, *arguments: str) -> tuple[Program, str]:
@@ -154,7 +156,7 @@ def third_party(start: Start, *arguments: str) -> tuple[Program, str]:
     return program, f"http://127.0.0.1:{port}"
 
 
-def test_a_source_that_fails_a_third_of_the_time_is_searched_all_the_same(start: Start, serve: Serve) -> None:
+def test_search_works_if_a_third_of_the_source_calls_fail(start: Start, serve: Serve) -> None:
     upstream, url = third_party(start, "--fail-rate", "0.3", "--latency-ms", "5", "--seed", "1")
     _, api = serve(MOVIE_SOURCE_URL=url)
     words = ["river", "night", "love", "gold", "city", "house", "king", "girl", "west", "star"]
@@ -172,22 +174,22 @@ def test_a_source_that_fails_a_third_of_the_time_is_searched_all_the_same(start:
         time.sleep(0.05)
     assert details.json()["meta"]["source"] == "local"
     assert api.get(f"{MOVIES}suggest/?query=casab").json()["items"]
-    refused = api.get(MOVIES, params={"genre": "Drama"})
-    assert (refused.status_code, refused.json()["code"]) == (400, "filter_unsupported")
+    rejected = api.get(MOVIES, params={"genre": "Drama"})
+    assert (rejected.status_code, rejected.json()["code"]) == (400, "filter_unsupported")
     assert upstream.stop() == 0
 
 
-def test_a_source_that_goes_away_is_told_and_found_again(start: Start, serve: Serve) -> None:
+def test_an_outage_of_the_source_is_reported_and_its_recovery_detected(start: Start, serve: Serve) -> None:
     upstream, url = third_party(start, "--fail-rate", "0", "--latency-ms", "5")
     _, api = serve(MOVIE_SOURCE_URL=url)
     assert api.get("/health/ready").json()["status"] == "ready"
     port = url.rpartition(":")[2]
     upstream.stop()
-    began = time.monotonic()
-    away = api.get(MOVIES, params={"query": "river"})
-    assert time.monotonic() - began <= 3.2 + MARGIN
-    assert (away.status_code, away.json()["code"]) == (503, "source_unavailable")
-    assert int(away.headers["retry-after"]) >= 1
+    started = time.monotonic()
+    unavailable = api.get(MOVIES, params={"query": "river"})
+    assert time.monotonic() - started <= 3.2 + MARGIN
+    assert (unavailable.status_code, unavailable.json()["code"]) == (503, "source_unavailable")
+    assert int(unavailable.headers["retry-after"]) >= 1
     ready = api.get("/health/ready")
     assert (ready.status_code, ready.json()["status"], ready.json()["source"]["status"]) == (200, "degraded", "down")
     assert api.get("/health/live").status_code == 200
@@ -197,12 +199,12 @@ def test_a_source_that_goes_away_is_told_and_found_again(start: Start, serve: Se
     while api.get(MOVIES, params={"query": "river"}).status_code != 200:
         assert time.monotonic() < deadline
         time.sleep(0.1)
-    time.sleep(0.6)  # what readiness remembers
+    time.sleep(0.6)  # the readiness result is cached
     assert api.get("/health/ready").json()["status"] == "ready"
 
 
 MARGIN = 1.0
-"""Seconds that a busy machine may add to what a request takes."""
+"""Seconds that a busy machine may add to the duration of a request."""
 
 
 def test_the_catalogue_on_postgresql(serve: Serve, empty_database_url: str) -> None:
@@ -214,27 +216,27 @@ def test_the_catalogue_on_postgresql(serve: Serve, empty_database_url: str) -> N
     }
 
 
-def test_a_database_that_is_away_is_told(start: Start, serve: Serve, tmp_path: Path) -> None:
-    away = f"postgresql+asyncpg://postgres@/movies?host={tmp_path}"
-    program, api = serve(MOVIE_DATABASE_URL=away)
+def test_an_unavailable_database_is_reported(start: Start, serve: Serve, tmp_path: Path) -> None:
+    unavailable = f"postgresql+asyncpg://postgres@/movies?host={tmp_path}"
+    program, api = serve(MOVIE_DATABASE_URL=unavailable)
     assert "starting without the database" in program.said()
-    began = time.monotonic()
-    answer = api.get(MOVIES)
-    assert time.monotonic() - began < 1 + MARGIN
-    assert (answer.status_code, answer.json()["code"]) == (503, "store_unavailable")
-    assert "retry-after" in answer.headers
+    started = time.monotonic()
+    response = api.get(MOVIES)
+    assert time.monotonic() - started < 1 + MARGIN
+    assert (response.status_code, response.json()["code"]) == (503, "store_unavailable")
+    assert "retry-after" in response.headers
     ready = api.get("/health/ready")
     assert (ready.status_code, ready.json()["status"]) == (503, "unavailable")
     assert api.get("/health/live").status_code == 200
     _, url = third_party(start, "--fail-rate", "0")
-    _, searched = serve(MOVIE_DATABASE_URL=away, MOVIE_SOURCE_URL=url)
+    _, searched = serve(MOVIE_DATABASE_URL=unavailable, MOVIE_SOURCE_URL=url)
     assert searched.get(MOVIES, params={"query": "river"}).status_code == 200
     ready = searched.get("/health/ready")
     assert (ready.status_code, ready.json()["status"], ready.json()["database"]["status"]) == (200, "degraded", "down")
-    assert str(tmp_path) not in answer.text + ready.text
+    assert str(tmp_path) not in response.text + ready.text
 
 
-async def test_broken_requests_and_limits(serve: Serve) -> None:
+async def test_malformed_requests_and_limits(serve: Serve) -> None:
     program, api = serve()
     target = Target.parse(str(api.base_url))
     verdicts = await run_cases(target, [*FRAMING, *LIMITS, *ODD])
@@ -245,21 +247,21 @@ async def test_broken_requests_and_limits(serve: Serve) -> None:
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
-def test_a_signal_ends_it_with_exit_code_0_after_the_running_request(
+def test_a_signal_stops_the_server_with_exit_code_0_after_the_request_in_progress(
     start: Start, serve: Serve, number: signal.Signals
 ) -> None:
     _, url = third_party(start, "--fail-rate", "0", "--latency-ms", "600")
     program, api = serve(MOVIE_SOURCE_URL=url)
-    answers: list[httpx.Response] = []
-    asking = threading.Thread(target=lambda: answers.append(api.get(MOVIES, params={"query": "river"})))
-    asking.start()
+    responses: list[httpx.Response] = []
+    thread = threading.Thread(target=lambda: responses.append(api.get(MOVIES, params={"query": "river"})))
+    thread.start()
     time.sleep(0.3)
     assert program.stop(number) == 0
-    asking.join()
-    assert [answer.status_code for answer in answers] == [200]
+    thread.join()
+    assert [response.status_code for response in responses] == [200]
 
 
-def test_several_workers_serve_side_by_side(serve: Serve, redis_url: str) -> None:
+def test_several_workers_share_a_port(serve: Serve, redis_url: str) -> None:
     program, api = serve("--workers", "2", MOVIE_REDIS_URL=redis_url)
     for _ in range(20):
         assert httpx.get(f"{api.base_url}{MOVIES}?query=metropolis", trust_env=False).status_code == 200
@@ -268,7 +270,7 @@ def test_several_workers_serve_side_by_side(serve: Serve, redis_url: str) -> Non
     assert program.stop() == 0
 
 
-def test_workers_end_with_the_process_that_started_them_even_if_that_is_killed(serve: Serve, redis_url: str) -> None:
+def test_workers_stop_with_their_parent_process_even_if_it_is_killed(serve: Serve, redis_url: str) -> None:
     program, api = serve("--workers", "2", MOVIE_REDIS_URL=redis_url)
     assert api.get("/health/live").status_code == 200
     program.stop(signal.SIGKILL)
@@ -285,14 +287,14 @@ def test_workers_end_with_the_process_that_started_them_even_if_that_is_killed(s
     wait_until(is_gone)
 
 
-def test_json_logs_are_one_object_a_line_without_what_was_looked_for(serve: Serve) -> None:
+def test_json_logs_have_one_object_per_line_without_queries(serve: Serve) -> None:
     program, api = serve(MOVIE_LOG_FORMAT="json")
     api.get(MOVIES, params={"query": "canary"}, headers={"x-request-id": "journey-1"})
     api.get("/%0d%0a%1b[31m")
     program.stop()
-    told = [one for one in map(json.loads, program.said().splitlines()) if one["logger"] != "movie_cli"]
-    assert [one["request_id"] for one in told][:1] == ["journey-1"]
-    assert len(told) == 2
+    output = [one for one in map(json.loads, program.said().splitlines()) if one["logger"] != "movie_cli"]
+    assert [one["request_id"] for one in output][:1] == ["journey-1"]
+    assert len(output) == 2
     assert "canary" not in program.said()
 
 
@@ -300,8 +302,8 @@ Run = Callable[..., "subprocess.CompletedProcess[str]"]
 
 
 def test_search_on_the_command_line(run: Run) -> None:
-    shown = run("search", "wizard of oz", "--limit", "2")
-    assert (shown.returncode, "The Wizard of Oz" in shown.stdout, shown.stderr) == (0, True, "")
+    printed = run("search", "wizard of oz", "--limit", "2")
+    assert (printed.returncode, "The Wizard of Oz" in printed.stdout, printed.stderr) == (0, True, "")
     page = json.loads(run("search", "casablanca", "--json", "--limit", "1").stdout)
     assert (len(page["items"]), page["items"][0]["title"]) == (1, "Casablanca")
     filtered = json.loads(run("search", "", "--json", "--year", "1939", "--genre", "western").stdout)
@@ -331,51 +333,51 @@ def test_search_on_the_command_line(run: Run) -> None:
         (("config",), {"MOVIE_PUBLIC_SEARCH": "perhaps"}, 2, "MOVIE_PUBLIC_SEARCH"),
     ],
 )
-def test_an_error_is_one_line_that_names_what_is_wrong(
+def test_an_error_is_one_line_that_names_its_cause(
     run: Run, arguments: tuple[str, ...], environ: dict[str, str], code: int, said: str
 ) -> None:
-    done = run(*arguments, **environ)
-    assert (done.returncode, done.stdout) == (code, ""), done.stderr
-    assert len(done.stderr.splitlines()) == 1, done.stderr
-    assert said.lower() in done.stderr.lower()
+    completed = run(*arguments, **environ)
+    assert (completed.returncode, completed.stdout) == (code, ""), completed.stderr
+    assert len(completed.stderr.splitlines()) == 1, completed.stderr
+    assert said.lower() in completed.stderr.lower()
 
 
-def test_a_port_that_is_taken_is_told(serve: Serve, run: Run) -> None:
+def test_a_port_in_use_is_reported(serve: Serve, run: Run) -> None:
     _, api = serve()
-    done = run("serve", "--port", str(api.base_url.port))
-    assert (done.returncode, len(done.stderr.splitlines())) == (1, 1)
-    assert "--port" in done.stderr
+    completed = run("serve", "--port", str(api.base_url.port))
+    assert (completed.returncode, len(completed.stderr.splitlines())) == (1, 1)
+    assert "--port" in completed.stderr
 
 
-def test_one_own_films_are_imported_and_searched(run: Run, tmp_path: Path) -> None:
+def test_own_movies_can_be_imported_and_searched(run: Run, tmp_path: Path) -> None:
     (tmp_path / "mine.csv").write_text("id,title,year,genres\nm1,Zanzibar Quokka Heist,2024,Comedy|Crime\nm2,,2024,\n")
-    done = run("catalogue", "import", "mine.csv")
-    assert done.returncode == 0
-    assert "1 added" in done.stdout
-    assert "row 2: no_title" in done.stderr
+    completed = run("catalogue", "import", "mine.csv")
+    assert completed.returncode == 0
+    assert "1 added" in completed.stdout
+    assert "row 2: no_title" in completed.stderr
     assert json.loads(run("search", "zanzibar quokka", "--json").stdout)["items"][0]["id"] == "m1"
     assert json.loads(run("search", "casablanca", "--json").stdout)["total"] >= 1
     assert "1 unchanged" in run("catalogue", "import", "mine.csv").stdout
     assert "1 movies in total" in run("catalogue", "import", "mine.csv", "--replace").stdout
     assert run("search", "casablanca").returncode == 1
-    told = run("catalogue", "info").stdout
-    assert "imported" in told
+    output = run("catalogue", "info").stdout
+    assert "imported" in output
 
 
 def test_config_and_doctor(run: Run, start: Start) -> None:
-    told = run(
+    output = run(
         "config", MOVIE_SOURCE="tmdb", MOVIE_SOURCE_TOKEN="canary", MOVIE_REDIS_URL="redis://:canary@127.0.0.1:1"
     )
-    assert told.returncode == 0
-    assert "canary" not in told.stdout
-    assert re.search(r"MOVIE_SOURCE\s+tmdb\s+environment", told.stdout)
-    well = run("doctor")
-    assert (well.returncode, "40097 movies" in well.stdout) == (0, True)
-    ill = run("doctor", MOVIE_SOURCE_URL="http://127.0.0.1:9", MOVIE_REDIS_URL="redis://127.0.0.1:9")
-    assert ill.returncode == 1
-    assert "MOVIE_SOURCE_URL" in ill.stdout
-    assert "MOVIE_REDIS_URL" in ill.stdout
-    assert len(ill.stderr.splitlines()) == 1
+    assert output.returncode == 0
+    assert "canary" not in output.stdout
+    assert re.search(r"MOVIE_SOURCE\s+tmdb\s+environment", output.stdout)
+    healthy = run("doctor")
+    assert (healthy.returncode, "40097 movies" in healthy.stdout) == (0, True)
+    unhealthy = run("doctor", MOVIE_SOURCE_URL="http://127.0.0.1:9", MOVIE_REDIS_URL="redis://127.0.0.1:9")
+    assert unhealthy.returncode == 1
+    assert "MOVIE_SOURCE_URL" in unhealthy.stdout
+    assert "MOVIE_REDIS_URL" in unhealthy.stdout
+    assert len(unhealthy.stderr.splitlines()) == 1
 
 
 def test_every_command_has_help(run: Run) -> None:
@@ -384,15 +386,15 @@ def test_every_command_has_help(run: Run) -> None:
     assert all(command in run("--help").stdout for command in ("serve", "search", "upstream", "catalogue", "doctor"))
 
 
-def test_the_core_needs_the_standard_library_alone() -> None:
-    """As from a wheel without extras: no site-packages, only the core's own folder."""
+def test_the_core_requires_only_the_standard_library() -> None:
+    """Like a wheel without extras: no site-packages, only the folder of the core."""
     code = (
         "import sys; sys.path.insert(0, sys.argv[1]); import doctest, movie_core, movie_core.testing\n"
         "assert doctest.testmod(movie_core).failed == 0\n"
         "known = sys.stdlib_module_names | {'movie_core', '__main__'}\n"
         "print(sorted({name.partition('.')[0] for name in sys.modules} - known))"
     )
-    done = subprocess.run(
+    completed = subprocess.run(
         [sys.executable, "-I", "-S", "-c", code, str(ROOT / "src")], capture_output=True, text=True, check=True
     )
-    assert done.stdout == "[]\n"
+    assert completed.stdout == "[]\n"

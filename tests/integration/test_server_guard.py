@@ -1,4 +1,4 @@
-"""What the server and the guard promise, over real connections to running processes."""
+"""The server and the edge middleware, tested over real connections to running processes."""
 
 import asyncio
 import contextlib
@@ -29,20 +29,20 @@ LOGIN = "/api/v1/authentication/login/"
 MARGIN = 10.0
 """Seconds that a busy machine may add."""
 
-# The application over memory, with a source that does what the query says, served as `movie-search serve` does.
-FAULTY = """
+# The application with in-memory adapters and a source that fails as the query says, run like `movie-search serve`.
+FAULTY_PROGRAM = """
 import asyncio, functools, socket, sys
 from litestar import get
 from litestar.response import Stream
 from tests.unit.api.conftest import SECRET, InMemory
 from movie_adapters.observability.logs import configure_logging
 from movie_adapters.settings.settings import Settings
-from movie_api.server import protocol
 from movie_api.app import create_app
+from movie_api.server import protocol
 from movie_core.memory import MemoryMovieCatalogue
 from movie_core.testing import SAMPLE
 
-protocol.DRAIN_SECONDS, protocol.STOP_SECONDS = 3.0, 2
+protocol.DRAIN_SECONDS, protocol.SHUTDOWN_TIMEOUT = 3.0, 2
 RAISED = {"value": ValueError, "recursion": RecursionError, "memory": MemoryError, "cancelled": asyncio.CancelledError,
           "exit": SystemExit}
 
@@ -76,7 +76,7 @@ sys.exit(protocol.serve_one(functools.partial(make, int(sys.argv[1])), sock, lam
 """
 
 
-class Faulty:
+class FaultyServer:
     """A running server that fails on demand."""
 
     def __init__(self, folder: Path) -> None:
@@ -84,9 +84,9 @@ class Faulty:
         self.log = folder / "faulty.log"
         with self.log.open("wb") as log:
             self.process = subprocess.Popen(
-                [sys.executable, "-c", FAULTY, str(self.port)],
+                [sys.executable, "-c", FAULTY_PROGRAM, str(self.port)],
                 cwd=folder,
-                env=clean_environment(PYTHONPATH=str(ROOT)),
+                env=clean_environment(PYTHONPATH=f"{ROOT}{os.pathsep}{ROOT / 'src'}"),
                 stdout=log,
                 stderr=log,
             )
@@ -96,8 +96,8 @@ class Faulty:
 
 
 @pytest.fixture
-def faulty(tmp_path: Path) -> Iterator[Faulty]:
-    server = Faulty(tmp_path)
+def faulty_server(tmp_path: Path) -> Iterator[FaultyServer]:
+    server = FaultyServer(tmp_path)
     try:
         deadline = time.monotonic() + START_SECONDS
         while True:
@@ -115,53 +115,55 @@ def faulty(tmp_path: Path) -> Iterator[Faulty]:
         server.process.wait()
 
 
-def test_whatever_escapes_is_answered_on_a_connection_that_lives_on(faulty: Faulty) -> None:
+def test_an_unhandled_error_gets_a_response_and_keeps_the_connection(faulty_server: FaultyServer) -> None:
     kinds = ["value", "recursion", "memory", "cancelled", "exit"]
-    with faulty.client() as client:
+    with faulty_server.client() as client:
         for kind in kinds:
-            answer = client.get(MOVIES, params={"query": kind}, headers={"x-request-id": kind})
-            assert (answer.status_code, answer.headers["content-type"]) == (500, "application/problem+json"), kind
-            assert (answer.json()["code"], answer.json()["request_id"]) == ("internal_error", kind)
-            assert "canary" not in answer.text + str(answer.headers)
+            response = client.get(MOVIES, params={"query": kind}, headers={"x-request-id": kind})
+            assert (response.status_code, response.headers["content-type"]) == (500, "application/problem+json"), kind
+            assert (response.json()["code"], response.json()["request_id"]) == ("internal_error", kind)
+            assert "canary" not in response.text + str(response.headers)
             assert client.get("/health/live").status_code == 200
-        before_a_part = client.get("/stream/0")
-        assert (before_a_part.status_code, before_a_part.json()["code"]) == (500, "internal_error")
-        with pytest.raises(httpx.RemoteProtocolError):  # a part must not pass for the whole
+        before_body = client.get("/stream/0")
+        assert (before_body.status_code, before_body.json()["code"]) == (500, "internal_error")
+        with pytest.raises(httpx.RemoteProtocolError):  # the client must detect an incomplete response
             client.get("/stream/2")
         assert client.get("/health/live").status_code == 200
-    told = [json.loads(line) for line in faulty.log.read_text().splitlines()]
+    records = [json.loads(line) for line in faulty_server.log.read_text().splitlines()]
     traced = [
-        line["request_id"] if "request_id" in line else line["message"].split()[1] for line in told if "trace" in line
+        line["request_id"] if "request_id" in line else line["message"].split()[1]
+        for line in records
+        if "trace" in line
     ]
     assert traced[: len(kinds)] == kinds
     assert len(traced) == len(kinds) + 2
 
 
-def test_a_process_that_ends_says_so_and_answers_what_cannot_finish(faulty: Faulty) -> None:
-    """In-flight requests have a time to finish; kept connections can still ask meanwhile."""
-    target = Target("127.0.0.1", faulty.port)
+def test_shutdown_is_reported_and_unfinished_requests_get_a_response(faulty_server: FaultyServer) -> None:
+    """Requests in progress have time to complete; idle keep-alive connections can still send requests."""
+    target = Target("127.0.0.1", faulty_server.port)
     endless = f"GET {MOVIES}?query=endless HTTP/1.1\r\nHost: {target.authority}\r\n\r\n".encode()
 
     async def ask() -> tuple[httpx.Response, list[int], bytes]:
         waiting = asyncio.create_task(send(target, endless, wait=15))
-        url = f"http://127.0.0.1:{faulty.port}"
+        url = f"http://127.0.0.1:{faulty_server.port}"
         async with httpx.AsyncClient(base_url=url, timeout=10, trust_env=False) as client:
             assert (await client.get("/health/ready")).status_code == 200
             await asyncio.sleep(0.2)
-            faulty.process.send_signal(signal.SIGTERM)
+            faulty_server.process.send_signal(signal.SIGTERM)
             while (ready := await client.get("/health/ready")).status_code == 200:  # noqa: ASYNC110
                 await asyncio.sleep(0.02)
-        cut_off = await waiting
-        return ready, cut_off.statuses, cut_off.answers[0].body
+        result = await waiting
+        return ready, result.statuses, result.answers[0].body
 
     ready, statuses, body = asyncio.run(ask())
     assert (ready.status_code, ready.json()["status"]) == (503, "unavailable")
     assert (statuses, json.loads(body)["code"]) == ([503], "busy")
-    assert faulty.process.wait(20) == 0
-    assert "Traceback" not in faulty.log.read_text()
+    assert faulty_server.process.wait(20) == 0
+    assert "Traceback" not in faulty_server.log.read_text()
 
 
-async def test_stalled_clients_are_closed_and_others_served_meanwhile(serve: Serve) -> None:
+async def test_stalled_clients_are_disconnected_and_others_are_served(serve: Serve) -> None:
     program, api = serve(MOVIE_LIMIT_LOGIN="off")
     target = Target.parse(str(api.base_url))
     kinds: list[Stall] = ["header", "header-drip", "body", "body-drip", "idle", "silent"]
@@ -173,29 +175,29 @@ async def test_stalled_clients_are_closed_and_others_served_meanwhile(serve: Ser
         assert set(result.statuses) <= ({408} if kind.startswith("body") else {200}), (kind, str(result))
     program.stop()
     assert "Traceback" not in program.said()
-    told = re.findall(r" INFO    (POST \S+ \d+|broken .*)", program.said())
-    assert told == [f"POST {LOGIN} 408"] * 80
+    records = re.findall(r" INFO    (POST \S+ \d+|malformed .*)", program.said())
+    assert records == [f"POST {LOGIN} 408"] * 80
 
 
 @pytest.mark.parametrize(
     "sent", [b"GET /health/live HTTP/1.1\r\n", b"", b"POST / HTTP/1.1\r\nContent-Length: 9\r\n\r\n"]
 )
-def test_half_open_requests_of_one_peer_keep_nobody_out(folder: Path, sent: bytes) -> None:
+def test_incomplete_requests_of_one_client_lock_no_others_out(folder: Path, sent: bytes) -> None:
     port = free_port()
     program = Program(("serve", "--port", str(port)), folder, {"MOVIE_PUBLIC_SEARCH": "true"}, descriptors=128)
-    with contextlib.ExitStack() as held:
-        held.callback(program.stop)
+    with contextlib.ExitStack() as stack:
+        stack.callback(program.stop)
         program.wait_for("serving")
         for _ in range(400):
-            connection = held.enter_context(socket.create_connection(("127.0.0.1", port), timeout=5))
+            connection = stack.enter_context(socket.create_connection(("127.0.0.1", port), timeout=5))
             with contextlib.suppress(OSError):  # it may be closed already
                 connection.sendall(sent)
-        client = held.enter_context(httpx.Client(base_url=f"http://127.0.0.1:{port}", timeout=5, trust_env=False))
+        client = stack.enter_context(httpx.Client(base_url=f"http://127.0.0.1:{port}", timeout=5, trust_env=False))
         for query in ("matrix", "dune", "alien"):
             assert client.get("/health/ready").json()["status"] == "ready"
             assert client.get(MOVIES, params={"query": query}).status_code == 200
         assert len(os.listdir(f"/proc/{program.process.pid}/fd")) < 120
-        program.wait_for(r"WARNING .*\d+ connections closed to make room for others")
+        program.wait_for(r"WARNING .*connection limit reached, \d+ connections closed")
     assert "Traceback" not in program.said()
 
 
@@ -206,15 +208,15 @@ def resident_megabytes(program: Program) -> int:
     return int(kilobytes) // 1024
 
 
-def test_slow_readers_of_a_large_file_cost_no_copies_of_it_and_may_go_at_any_time(serve: Serve) -> None:
+def test_slow_clients_of_a_large_file_share_one_copy(serve: Serve) -> None:
     program, api = serve()
     path = "/docs/assets/swagger-ui-bundle.js"
     size = len(api.get(path).content)
     before, readers = resident_megabytes(program), 100
     request = f"GET {path} HTTP/1.1\r\nHost: 127.0.0.1\r\n\r\n".encode() * 4
-    with contextlib.ExitStack() as held:
+    with contextlib.ExitStack() as stack:
         for _ in range(readers):
-            connection = held.enter_context(socket.socket())
+            connection = stack.enter_context(socket.socket())
             connection.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
             connection.connect(("127.0.0.1", api.base_url.port))
             connection.sendall(request)
@@ -226,7 +228,7 @@ def test_slow_readers_of_a_large_file_cost_no_copies_of_it_and_may_go_at_any_tim
     assert "Traceback" not in program.said()
 
 
-async def test_a_body_beyond_its_limit_is_refused_while_it_comes(serve: Serve) -> None:
+async def test_a_body_over_the_limit_is_rejected_while_it_arrives(serve: Serve) -> None:
     program, api = serve(MOVIE_LIMIT_LOGIN="off")
     target = Target.parse(str(api.base_url))
     head = f"POST {LOGIN} HTTP/1.1\r\nHost: {target.authority}\r\nContent-Type: application/json\r\n"
@@ -236,14 +238,14 @@ async def test_a_body_beyond_its_limit_is_refused_while_it_comes(serve: Serve) -
         (f"{head}Content-Length: 80000\r\n\r\n".encode(), half, half),
         (f"{head}Transfer-Encoding: chunked\r\n\r\n".encode(), chunk, chunk, b"0\r\n\r\n"),
     ):
-        got = await send(target, *chunks)
-        assert (got.statuses, got.closed) == ([413], True)
-        assert json.loads(got.answers[-1].body)["code"] == "content_too_large"
+        result = await send(target, *chunks)
+        assert (result.statuses, result.closed) == ([413], True)
+        assert json.loads(result.answers[-1].body)["code"] == "content_too_large"
     assert "Traceback" not in program.said()
 
 
 DEEP = b'{"email": ' + b"[" * 32 + b"]" * 32 + b"}"
-BEYOND: dict[str, tuple[str, str, dict[str, Any], int, str]] = {
+OVER_THE_LIMITS: dict[str, tuple[str, str, dict[str, Any], int, str]] = {
     "a body of 64 KiB + 1": ("POST", LOGIN, {"content": b" " * (64 * 1024 + 1)}, 413, "content_too_large"),
     "a URL of 8 KiB + 1": ("GET", f"{MOVIES}?x=".ljust(8 * 1024 + 1, "a"), {}, 414, "uri_too_long"),
     "headers of 16 KiB": ("GET", MOVIES, {"headers": {"x": "a" * 16 * 1024}}, 431, "headers_too_large"),
@@ -253,28 +255,28 @@ BEYOND: dict[str, tuple[str, str, dict[str, Any], int, str]] = {
     "a limit of 101": ("GET", f"{MOVIES}?limit=101", {}, 400, "invalid_offset_or_limit"),
     "an offset of 10,001": ("GET", f"{MOVIES}?offset=10001", {}, 400, "invalid_offset_or_limit"),
 }
-"""What asks just beyond each limit, and what refuses it."""
+"""Requests just over each limit, with their expected status and error code."""
 
 
-def test_what_is_just_beyond_a_limit_is_refused_at_once(serve: Serve) -> None:
-    """In 20 ms, that is; the quickest of some tries, for the machine may be busy with other things."""
+def test_requests_just_over_a_limit_are_rejected_at_once(serve: Serve) -> None:
+    """Within 20 ms; the fastest of several attempts, because the machine may be busy."""
     _, api = serve(MOVIE_LIMIT_LOGIN="off")
-    for what, (method, path, sent, status, code) in BEYOND.items():
-        took = []
+    for name, (method, path, sent, status, code) in OVER_THE_LIMITS.items():
+        durations = []
         for _ in range(5):
             headers = {"content-type": "application/json"} | sent.get("headers", {})
-            began = time.perf_counter()
-            answer = api.request(method, path, **sent | {"headers": headers})
-            took.append(time.perf_counter() - began)
-            assert (answer.status_code, answer.json()["code"]) == (status, code), what
-        assert min(took) <= 0.02, (what, took)
+            started = time.perf_counter()
+            response = api.request(method, path, **sent | {"headers": headers})
+            durations.append(time.perf_counter() - started)
+            assert (response.status_code, response.json()["code"]) == (status, code), name
+        assert min(durations) <= 0.02, (name, durations)
 
 
-async def test_no_disguise_makes_two_requests_of_one(serve: Serve) -> None:
+async def test_request_smuggling_is_rejected(serve: Serve) -> None:
     program, api = serve(MOVIE_LIMIT_LOGIN="off", MOVIE_LOG_FORMAT="json")
     statuses = await answers_to_odd_requests(Target.parse(str(api.base_url)))
     assert set(statuses) == {400}, statuses
-    assert statuses.total() >= 249  # one chunk is said to be larger than what ever comes
+    assert statuses.total() >= 249  # one chunk declares more bytes than are sent
     said = program.said()
     assert "Traceback" not in said
     assert f'"{ODD}"' in said
@@ -282,12 +284,12 @@ async def test_no_disguise_makes_two_requests_of_one(serve: Serve) -> None:
 
 
 def workers_of(program: Program) -> list[int]:
-    """The process ids of those that answer."""
+    """The process ids of the workers."""
     children = Path(f"/proc/{program.process.pid}/task/{program.process.pid}/children").read_text().split()
     return [int(pid) for pid in children if b"spawn_main" in Path(f"/proc/{pid}/cmdline").read_bytes()]
 
 
-async def test_two_workers_end_in_turn_under_load_and_no_request_is_lost(serve: Serve, redis_url: str) -> None:
+async def test_restarting_two_workers_under_load_loses_no_request(serve: Serve, redis_url: str) -> None:
     program, api = serve("--workers", "2", MOVIE_REDIS_URL=redis_url, MOVIE_LIMIT_SEARCH="off")
     target = Target.parse(str(api.base_url))
     workers = workers_of(program)
@@ -301,8 +303,8 @@ async def test_two_workers_end_in_turn_under_load_and_no_request_is_lost(serve: 
     assert len(re.findall(rf"^\S+ INFO    GET {MOVIES} 200 \S+ ms$", program.said(), re.MULTILINE)) == 6 * 250
 
 
-async def test_a_process_that_ends_under_load_loses_no_request(serve: Serve) -> None:
-    """Who comes later finds nobody listening, and goes to another process."""
+async def test_shutdown_under_load_loses_no_request(serve: Serve) -> None:
+    """Later connections are refused, so that clients go to another process."""
     program, api = serve(MOVIE_LIMIT_SEARCH="off")
     load = await stop_under_load(Target.parse(str(api.base_url)), program.process.pid, seconds=3)
     assert load.failed == 0, str(load)
@@ -316,24 +318,24 @@ def pause_redis(url: str) -> None:
 
 
 @pytest.mark.parametrize("part", ["redis", "frozen redis", "database"])
-def test_a_part_that_goes_away_is_told_and_search_goes_on(
+def test_search_continues_while_a_dependency_is_unavailable(
     start: Start, serve: Serve, part: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    for name in ("TEST_DATABASE_URL", "TEST_REDIS_URL"):  # these may serve others, who would miss them
+    for name in ("TEST_DATABASE_URL", "TEST_REDIS_URL"):  # other tests may use these servers
         monkeypatch.delenv(name, raising=False)
     _, source_url = third_party(start, "--fail-rate", "0", "--latency-ms", "5")
-    with contextlib.ExitStack() as away:
+    with contextlib.ExitStack() as servers:
         if part == "database":
-            url = away.enter_context(postgres_server())
+            url = servers.enter_context(postgres_server())
             _, api = serve(MOVIE_DATABASE_URL=url, MOVIE_SOURCE_URL=source_url)
         else:
-            url = away.enter_context(redis_server())
+            url = servers.enter_context(redis_server())
             _, api = serve(MOVIE_REDIS_URL=url, MOVIE_SOURCE_URL=source_url)
         assert api.get("/health/ready").json()["status"] == "ready"
         if part == "frozen redis":
             pause_redis(url)
         else:
-            away.close()
+            servers.close()
         deadline = time.monotonic() + 5 + MARGIN
         while (ready := api.get("/health/ready")).json()["status"] == "ready":
             assert time.monotonic() < deadline

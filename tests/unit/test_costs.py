@@ -13,7 +13,7 @@ from movie_adapters.email.syntax import EmailValidatorSyntax
 from movie_adapters.security.jwt import JwtAccessTokens
 from movie_adapters.security.password_strength import ZxcvbnPasswordStrength
 from movie_adapters.security.username_syntax import UnicodeUsernameSyntax
-from movie_api.middleware.edge import MAX_HEADER_BYTES, MAX_TARGET, Head
+from movie_api.middleware.edge import MAX_HEADER_BYTES, MAX_TARGET, RequestHead
 from movie_api.request_body import _parsed as parse_json
 from movie_api.routes.analytics import prefers_csv
 from movie_api.routes.movies import matches_etag, parse_search
@@ -69,7 +69,10 @@ CHECKS: dict[str, tuple[Callable[[str], object], int]] = {
     "JSON text": (lambda text: parse_json(b'{"a": "' + text.encode()), BODY),
     "query string": (lambda text: parse_search(text.encode()), MAX_TARGET),
     "days": (lambda text: Days.parse(text, text, date(2026, 11, 20)), MAX_TARGET),
-    "header lines": (lambda text: Head([(b"host", text.encode()), (b"x-request-id", text.encode())]), MAX_HEADER_BYTES),
+    "header lines": (
+        lambda text: RequestHead([(b"host", text.encode()), (b"x-request-id", text.encode())]),
+        MAX_HEADER_BYTES,
+    ),
     "access token": (TOKENS.read, MAX_HEADER_BYTES),
     "If-None-Match": (lambda text: matches_etag(text, 'W/"0"'), MAX_HEADER_BYTES),
     "Accept": (lambda text: prefers_csv([text]), MAX_HEADER_BYTES),

@@ -1,7 +1,8 @@
-"""What stands in front of every route: limits, hosts, request ids, who calls, answers that are known at once, HEAD, a
-last answer to whatever escapes the application, and one log line for each request.
+"""The edge middleware, outermost around the application: size limits, allowed hosts, request ids, the client's address
+behind proxies, cached responses, HEAD, security and rate-limit headers, a problem document for every unhandled error,
+and one access log line per request.
 
-Plain ASGI, so that it sees a request before any framework does and an answer after every framework has.
+Plain ASGI, so that it receives a request before the framework does and a response after it.
 """
 
 import asyncio
@@ -27,20 +28,20 @@ MAX_HEADERS = 100
 MAX_HEADER_BYTES = 16 * 1024
 """Bytes of all header lines, with their separators."""
 
-MAX_OFTEN = 100
-"""Bytes of a path that may be asked for often enough to remember how it is shown."""
-MAX_HOSTS = 64
-"""Spellings of Host that are remembered."""
+MAX_CACHED_PATH = 100
+"""Bytes of a path whose form in the log is cached."""
+MAX_CACHED_HOSTS = 64
+"""Accepted values of Host that are cached."""
 
 _REQUEST_ID = re.compile(rb"[A-Za-z0-9._-]{1,64}")
 _HOST = re.compile(rb"(\[[0-9A-Fa-f:.]+\]|[A-Za-z0-9._-]+)(?::([0-9]{1,5}))?")
-# Slashes repeat, because the router takes several for one.
-_PERSONAL = re.compile(r"/+api/+v1/+(?:authentication|users|admin)(?:/|$)")
-"""Paths whose answers nobody may keep."""
-_MAILED = re.compile(r"(.*?/(?:verify-email|password/+reset)/+[^/]+/+).+", re.DOTALL)
-"""Paths that carry a token after a user's id."""
+# Slashes repeat, because the router treats several as one.
+_NO_STORE_PATH = re.compile(r"/+api/+v1/+(?:authentication|users|admin)(?:/|$)")
+"""Paths whose responses must not be stored by any cache."""
+_LINK_PATH = re.compile(r"(.*?/(?:verify-email|password/+reset)/+[^/]+/+).+", re.DOTALL)
+"""Paths of mailed links, which have a token after a user's id."""
 
-_TELLING = frozenset(
+_RELEVANT_HEADERS = frozenset(
     (
         b"host",
         b"authorization",
@@ -53,23 +54,23 @@ _TELLING = frozenset(
         b"expect",
     )
 )
-"""Headers that `Head` looks at; those from `origin` on make a request one that isn't plain."""
+"""Headers that `RequestHead` reads. A request with one of those from `origin` on is not simple."""
 _NOSNIFF = (b"x-content-type-options", b"nosniff")
 _NO_STORE = (b"cache-control", b"no-store")
 _NO_REFERRER = (b"referrer-policy", b"no-referrer")
-_NOTHING_MORE = (b"content-security-policy", b"default-src 'none'; base-uri 'none'; frame-ancestors 'none'")
-"""The Content-Security-Policy of responses that set none; our pages set their own."""
+_DEFAULT_POLICY = (b"content-security-policy", b"default-src 'none'; base-uri 'none'; frame-ancestors 'none'")
+"""The Content-Security-Policy of responses without one; the pages set their own."""
 
 _access = logging.getLogger("movie_api.access")
 _log = logging.getLogger(__name__)
 
-AtOnce = Callable[[HTTPScope, "Head"], tuple[int, list[tuple[bytes, bytes]], bytes] | None]
-"""Status, headers and body, where they are known without asking the application."""
+FindCached = Callable[[HTTPScope, "RequestHead"], tuple[int, list[tuple[bytes, bytes]], bytes] | None]
+"""Returns status, headers and body of a cached response; None if the application must handle the request."""
 
 RequestLog = Callable[[str, str, str | None], None]
-"""Takes id and message of a request, and the id of the user who asks, where one is known."""
+"""Takes the request id, the message, and the id of the user if known."""
 RequestCount = Callable[[str | None, str, int, float], None]
-"""Takes the template of a request's route (None: none matched), its method, status and seconds."""
+"""Takes the template of the route (None if no route matched), method, status and duration in seconds."""
 
 
 def transport_security(public_url: str) -> tuple[tuple[bytes, bytes], ...]:
@@ -78,8 +79,8 @@ def transport_security(public_url: str) -> tuple[tuple[bytes, bytes], ...]:
     return (header,) if public_url.startswith("https://") else ()
 
 
-class Guard:
-    """Wraps the application's outermost ASGI handler."""
+class EdgeMiddleware:
+    """Wraps the outermost ASGI handler of the application."""
 
     def __init__(
         self,
@@ -88,87 +89,90 @@ class Guard:
         public_url: str,
         allowed_hosts: Sequence[str],
         trusted_proxies: Sequence[str] = (),
-        at_once: AtOnce = lambda _scope, _head: None,
+        find_cached: FindCached = lambda _scope, _head: None,
         log: RequestLog | None = None,
         count: RequestCount = lambda _route, _method, _status, _seconds: None,
     ) -> None:
-        """`trusted_proxies` are networks (or addresses) whose `X-Forwarded-For` is believed. `at_once` may know the
-        answer to a request that has passed; then the application isn't asked. `log` tells of each request, in place
-        of the logger for them, and `count` counts it."""
+        """`trusted_proxies` are networks (or addresses) whose `X-Forwarded-For` is trusted. `find_cached` is called
+        for each accepted request, and the application only if it returns None. `log` replaces the access logger;
+        `count` receives the metrics of each request."""
         self._app = app
-        self._at_once = at_once
+        self._find_cached = find_cached
         self._log = log or _log_request
         self._count = count
         self._public_url = public_url
-        self._everywhere = (_NOSNIFF, *transport_security(public_url))
+        self._common_headers = (_NOSNIFF, *transport_security(public_url))
         self._allowed_hosts = frozenset(allowed_hosts)
-        self._good_hosts: set[bytes] = set()
-        """Values of Host that were found good."""
+        self._accepted_hosts: set[bytes] = set()
+        """Values of Host that were accepted before."""
         self._proxies = tuple(ipaddress.ip_network(proxy) for proxy in trusted_proxies)
 
-    def put_between(self, layer: Callable[[ASGIApp], ASGIApp]) -> None:
-        """Have another layer between this one and the application."""
-        self._app = layer(self._app)
+    def wrap_app(self, middleware: Callable[[ASGIApp], ASGIApp]) -> None:
+        """Insert another middleware between this one and the application."""
+        self._app = middleware(self._app)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        if scope["type"] != ScopeType.HTTP:  # the process's start and end; websockets are not served
+        if scope["type"] != ScopeType.HTTP:  # lifespan events; websockets are not supported
             await self._app(scope, receive, send)
             return
-        began = time.perf_counter()
-        head = Head(list(scope["headers"]))
+        started = time.perf_counter()
+        head = RequestHead(list(scope["headers"]))
         state = scope.setdefault("state", {})
         state["request_id"], state["public_url"] = head.request_id, self._public_url
         state["client"] = self._client(scope, head.forwarded)
-        answer = _Answer(send, scope, head.request_id, self._everywhere)
+        response = _ResponseSender(send, scope, head.request_id, self._common_headers)
         inner: Scope = scope
         try:
-            refusal = self._refusal(scope, head)
-            found = self._at_once(scope, head) if refusal is None else None
-            if found is not None:
-                await answer.whole(*found)
-            elif refusal is not None:
-                await self._tell(answer, *refusal)
+            rejection = self._rejection(scope, head)
+            cached = self._find_cached(scope, head) if rejection is None else None
+            if cached is not None:
+                await response.send_cached(*cached)
+            elif rejection is not None:
+                await self._send_problem(response, *rejection)
             else:
-                # Routes know GET only: the same answer, its body left out on its way. The server goes by its own scope.
-                inner = cast("Scope", {**scope, "method": "GET"}) if answer.is_head else scope
-                await self._app(inner, receive, answer)
-                if not answer.has_begun:
-                    await self._end(answer, RuntimeError("the application gave no answer"))
-        except GeneratorExit:  # the loop is gone, nothing can be sent
+                # Routes handle GET only, so HEAD is GET with the body removed. The server uses the original scope.
+                inner = cast("Scope", {**scope, "method": "GET"}) if response.is_head else scope
+                await self._app(inner, receive, response)
+                if not response.is_started:
+                    await self._fail(response, RuntimeError("the application sent no response"))
+        except GeneratorExit:  # the event loop is closed, nothing can be sent
             raise
-        except BaseException as error:  # noqa: BLE001  (whatever escapes, the client gets an answer)
-            await self._end(answer, error)
+        except BaseException as error:  # noqa: BLE001  (the client gets a response to every error)
+            await self._fail(response, error)
         finally:
-            path, status = _printable(scope["path"], scope.get("raw_path")), state.get("refused") or answer.status
-            took = time.perf_counter() - began
+            path = _loggable_path(scope["path"], scope.get("raw_path"))
+            status = state.get("rejected_status") or response.status
+            duration = time.perf_counter() - started
             caller = state.get("caller")
             user_id = None if caller is None else caller.user_id
-            self._log(head.request_id, f"{scope['method']} {path} {status} {took * 1e3:.1f} ms", user_id)
-            self._count(inner.get("path_template"), scope["method"], status, took)
+            self._log(head.request_id, f"{scope['method']} {path} {status} {duration * 1e3:.1f} ms", user_id)
+            self._count(inner.get("path_template"), scope["method"], status, duration)
 
-    async def _end(self, answer: "_Answer", error: BaseException) -> None:
-        """What escaped the application gets a proper answer, unless one has begun; raises where it was broken off."""
+    async def _fail(self, response: "_ResponseSender", error: BaseException) -> None:
+        """Respond to an unhandled error, unless a response has started; raises if the response is incomplete or the
+        request was cancelled."""
         task = asyncio.current_task()
-        # A task that waits for one that was cancelled fails in the same way, and is no request that has to end.
-        is_cut_off = isinstance(error, asyncio.CancelledError) and task is not None and task.cancelling() > 0
-        if is_cut_off:
-            _log.warning("request %s had to end with the process", answer.request_id)
+        # A task that awaits a cancelled one raises the same error, but is not itself cancelled.
+        is_cancelled = isinstance(error, asyncio.CancelledError) and task is not None and task.cancelling() > 0
+        if is_cancelled:
+            _log.warning("request %s cancelled by shutdown", response.request_id)
         else:
-            _log.error("request %s failed", answer.request_id, exc_info=error)
-        if not answer.has_begun:
-            await self._tell(answer, "busy" if is_cut_off else "internal_error")
-        if is_cut_off or not answer.is_whole:  # the server then ends the connection: a part must not pass for the whole
+            _log.error("request %s failed", response.request_id, exc_info=error)
+        if not response.is_started:
+            await self._send_problem(response, "busy" if is_cancelled else "internal_error")
+        # The server then aborts the connection, so that the client detects the incomplete response.
+        if is_cancelled or not response.is_complete:
             raise error
 
-    async def _tell(self, answer: "_Answer", code: str, detail: str = "") -> None:
-        status, headers, body = problem(self._public_url, answer.request_id, code, detail)
+    async def _send_problem(self, response: "_ResponseSender", code: str, detail: str = "") -> None:
+        status, headers, body = problem(self._public_url, response.request_id, code, detail)
         pairs = [(name.encode(), value.encode()) for name, value in headers.items()]
         pairs.append((b"content-length", b"%d" % len(body)))
-        await answer({"type": "http.response.start", "status": status, "headers": pairs})
-        await answer({"type": "http.response.body", "body": body, "more_body": False})
+        await response({"type": "http.response.start", "status": status, "headers": pairs})
+        await response({"type": "http.response.body", "body": body, "more_body": False})
 
     def _client(self, scope: HTTPScope, forwarded: bytes) -> str:
-        """The address that calls: the peer, or whom the trusted proxies say that they speak for; empty if unknown."""
+        """The client's address: the peer, or the one that the trusted proxies forward; empty if unknown."""
         client = (scope.get("client") or ("", 0))[0]
         if not forwarded or not self._proxies:
             return client
@@ -183,28 +187,28 @@ class Guard:
         address = _address(client)
         return address is not None and any(address in network for network in self._proxies)
 
-    def _refusal(self, scope: HTTPScope, head: "Head") -> tuple[str, str] | None:
-        """Code and detail of the problem with this request; None when it may pass."""
+    def _rejection(self, scope: HTTPScope, head: "RequestHead") -> tuple[str, str] | None:
+        """Error code and detail if the request is rejected, else None."""
         if len(_raw_path(scope)) + 1 + len(scope["query_string"]) > MAX_TARGET:
             return "uri_too_long", ""
         if head.lines > MAX_HEADERS or head.size > MAX_HEADER_BYTES:
             return "headers_too_large", ""
-        if head.hosts == 1 and head.host in self._good_hosts:
+        if head.hosts == 1 and head.host in self._accepted_hosts:
             return None
         match = _HOST.fullmatch(head.host) if head.hosts == 1 else None
         if match is None or int(match[2] or 0) > 65_535:
-            return "invalid_host", "the request needs exactly one well-formed Host header"
+            return "invalid_host", "exactly one well-formed Host header is required"
         if match[1].decode().lower() in self._allowed_hosts or "*" in self._allowed_hosts:
-            if len(self._good_hosts) < MAX_HOSTS:
-                self._good_hosts.add(head.host)
+            if len(self._accepted_hosts) < MAX_CACHED_HOSTS:
+                self._accepted_hosts.add(head.host)
             return None
-        # Probes of an orchestrator, and Prometheus, address a container by whatever it is called there.
+        # Orchestrators and Prometheus send their probes to a container under any name or address.
         is_probe = scope["path"].startswith("/health/") or scope["path"] == "/metrics"
-        return None if is_probe else ("invalid_host", "this host is not served here")
+        return None if is_probe else ("invalid_host", "this host is not allowed")
 
 
-class Head:
-    """What matters of a request's header lines before any framework sees them, read in one pass."""
+class RequestHead:
+    """The headers that this middleware needs, read in one pass over the header lines."""
 
     __slots__ = (
         "authorization",
@@ -212,7 +216,7 @@ class Head:
         "host",
         "hosts",
         "if_none_match",
-        "is_plain",
+        "is_simple",
         "lines",
         "request_id",
         "size",
@@ -220,105 +224,115 @@ class Head:
 
     def __init__(self, headers: Sequence[tuple[bytes, bytes]]) -> None:
         self.lines = len(headers)
-        self.host = self.forwarded = given = b""
+        self.host = self.forwarded = sent_id = b""
         self.authorization: bytes | None = None
         self.if_none_match: bytes | None = None
-        self.is_plain = True
-        """Neither a body, nor another site's page behind it, nor one of the two above more than once."""
+        self.is_simple = True
+        """False for a request with a body, an `Origin`, or a repeated `Authorization` or `If-None-Match`."""
         self.hosts = ids = size = 0
         for name, value in headers if self.lines <= MAX_HEADERS else headers[:MAX_HEADERS]:
             size += len(name) + len(value) + 4
-            if name not in _TELLING:
+            if name not in _RELEVANT_HEADERS:
                 continue
             if name == b"host":
                 self.hosts += 1
                 self.host = value
             elif name == b"authorization":
-                self.is_plain = self.is_plain and self.authorization is None
+                self.is_simple = self.is_simple and self.authorization is None
                 self.authorization = value
             elif name == b"if-none-match":
-                self.is_plain = self.is_plain and self.if_none_match is None
+                self.is_simple = self.is_simple and self.if_none_match is None
                 self.if_none_match = value
             elif name == b"x-request-id":
                 ids += 1
-                given = value
+                sent_id = value
             elif name == b"x-forwarded-for":
                 self.forwarded += b"," + value
             else:
-                self.is_plain = False
+                self.is_simple = False
         self.size = size
-        is_usable = ids == 1 and _REQUEST_ID.fullmatch(given)
-        self.request_id = given.decode() if is_usable else f"{getrandbits(128):032x}"
+        is_valid = ids == 1 and _REQUEST_ID.fullmatch(sent_id)
+        self.request_id = sent_id.decode() if is_valid else f"{getrandbits(128):032x}"
 
 
-class _Answer:
-    """The answer to one request, on its way out."""
+class _ResponseSender:
+    """Sends the response to one request; it is the `send` callable of the application."""
 
-    __slots__ = ("_everywhere", "_scope", "_send", "_start", "has_begun", "is_head", "is_whole", "request_id", "status")
+    __slots__ = (
+        "_common_headers",
+        "_scope",
+        "_send",
+        "_start",
+        "is_complete",
+        "is_head",
+        "is_started",
+        "request_id",
+        "status",
+    )
 
     def __init__(
-        self, send: Send, scope: HTTPScope, request_id: str, everywhere: Sequence[tuple[bytes, bytes]]
+        self, send: Send, scope: HTTPScope, request_id: str, common_headers: Sequence[tuple[bytes, bytes]]
     ) -> None:
-        """`everywhere` are headers that every answer has."""
+        """`common_headers` are added to every response."""
         self._send = send
-        self._everywhere = everywhere
+        self._common_headers = common_headers
         self._scope = scope
         self._start: HTTPResponseStartEvent | None = None
         self.request_id = request_id
         self.is_head = scope["method"] == "HEAD"
         self.status = 0
-        self.has_begun = False
-        self.is_whole = False
+        self.is_started = False
+        self.is_complete = False
 
-    async def whole(self, status: int, headers: list[tuple[bytes, bytes]], body: bytes) -> None:
-        """All of it at once, where no path is personal."""
-        self.status, self.has_begun, self.is_whole = status, True, True
-        headers = [*self._dressed(headers), _NOTHING_MORE]
+    async def send_cached(self, status: int, headers: list[tuple[bytes, bytes]], body: bytes) -> None:
+        """Send a complete response; only for paths whose responses may be stored."""
+        self.status, self.is_started, self.is_complete = status, True, True
+        headers = [*self._with_common_headers(headers), _DEFAULT_POLICY]
         await self._send({"type": "http.response.start", "status": status, "headers": headers})
         body = b"" if self.is_head else body
         await self._send({"type": "http.response.body", "body": body, "more_body": False})
 
     async def __call__(self, message: Message) -> None:
         if message["type"] == "http.response.start":
-            # Held until the body begins: what fails before that can still be answered properly.
+            # Held back until the body starts: an error before that can still get a problem document.
             self._start, self.status = message, message["status"]
             return
-        if self._start is not None and not self.has_begun:
-            self.has_begun = True
-            headers = self._dressed(self._start["headers"])
+        if self._start is not None and not self.is_started:
+            self.is_started = True
+            headers = self._with_common_headers(self._start["headers"])
             if self.status == 405 or self._scope["method"] == "OPTIONS":
                 headers = [_with_head(*header) for header in headers]
-            if _PERSONAL.match(self._scope["path"]):
+            if _NO_STORE_PATH.match(self._scope["path"]):
                 headers.append(_NO_STORE)
             known = {name.lower() for name, _ in headers}
-            if _NOTHING_MORE[0] not in known:
-                headers.append(_NOTHING_MORE)
-            if _NO_REFERRER[0] not in known and _MAILED.match(self._scope["path"]):
+            if _DEFAULT_POLICY[0] not in known:
+                headers.append(_DEFAULT_POLICY)
+            if _NO_REFERRER[0] not in known and _LINK_PATH.match(self._scope["path"]):
                 headers.append(_NO_REFERRER)
             await self._send({"type": "http.response.start", "status": self.status, "headers": headers})
         if self.is_head and message["type"] == "http.response.body":
             message = {"type": "http.response.body", "body": b"", "more_body": message.get("more_body", False)}
         await self._send(message)
-        self.is_whole = not message.get("more_body", False)
+        self.is_complete = not message.get("more_body", False)
 
-    def _dressed(self, given: Iterable[tuple[bytes, bytes]]) -> list[tuple[bytes, bytes]]:
-        """With the headers that every answer has; a new list, for the given one may serve again."""
-        headers = [*given, (b"x-request-id", self.request_id.encode()), *self._everywhere]
+    def _with_common_headers(self, headers: Iterable[tuple[bytes, bytes]]) -> list[tuple[bytes, bytes]]:
+        """With the headers that every response has; a new list, because the given one may be cached."""
+        extended = [*headers, (b"x-request-id", self.request_id.encode()), *self._common_headers]
         if (quota := self._scope["state"].get("quota")) is not None:
-            headers += _quota_headers(quota)
-        return headers
+            extended += _quota_headers(quota)
+        return extended
 
 
 def _with_head(name: bytes, value: bytes) -> tuple[bytes, bytes]:
-    """Routes know GET only, but whatever answers GET answers HEAD."""
-    listed = value.split(b", ")
-    if name.lower() != b"allow" or b"GET" not in listed or b"HEAD" in listed:
+    """Adds HEAD to an `Allow` header with GET: routes declare GET only, and this middleware handles HEAD."""
+    methods = value.split(b", ")
+    if name.lower() != b"allow" or b"GET" not in methods or b"HEAD" in methods:
         return name, value
-    return name, b", ".join([*listed, b"HEAD"])
+    return name, b", ".join([*methods, b"HEAD"])
 
 
 def _address(text: str) -> ipaddress.IPv4Address | ipaddress.IPv6Address | None:
-    """None where it is no address; one server may call an IPv4 address what another maps into IPv6."""
+    """None if the text is not an IP address. IPv4-mapped IPv6 addresses become IPv4, so that both forms are equal."""
     try:
         address = ipaddress.ip_address(text)
     except ValueError:
@@ -327,7 +341,7 @@ def _address(text: str) -> ipaddress.IPv4Address | ipaddress.IPv6Address | None:
 
 
 def _quota_headers(quota: Quota) -> list[tuple[bytes, bytes]]:
-    """Where the caller stands with the limit of this route, as the IETF's draft has it."""
+    """`RateLimit` and `RateLimit-Policy` as in the IETF draft."""
     rate = quota.rate
     state = f'"{quota.name}";r={quota.remaining};t={max(0, math.ceil(quota.reset))}'
     return [(b"ratelimit", state.encode()), _policy_header(quota.name, rate.amount, rate.seconds)]
@@ -346,19 +360,19 @@ def _raw_path(scope: HTTPScope) -> bytes:
     return scope.get("raw_path") or scope["path"].encode("utf-8", "surrogateescape")
 
 
-def _printable(named: str, raw: bytes | None) -> str:
-    """The path as one safe piece of a log line, without a token in it. The query string stays out: it says what
-    somebody looks for."""
-    # Decoded, as the router reads it: a token must not slip through because something before it is encoded.
-    mailed = _MAILED.fullmatch(named) if "verify-email" in named or "password" in named else None
-    if mailed is not None:
-        return f"{_shown(mailed[1].encode('utf-8', 'surrogateescape'))}…"
-    path = raw or named.encode("utf-8", "surrogateescape")
-    return _shown_often(path) if len(path) <= MAX_OFTEN else _shown(path[:MAX_TARGET])
+def _loggable_path(decoded: str, raw: bytes | None) -> str:
+    """The path, escaped for a log line and without the token of a mailed link. The query string is not logged, because
+    it has the search text of a user."""
+    # Matches the decoded path, as the router does: percent-encoding must not let a token into the log.
+    link = _LINK_PATH.fullmatch(decoded) if "verify-email" in decoded or "password" in decoded else None
+    if link is not None:
+        return f"{_escaped(link[1].encode('utf-8', 'surrogateescape'))}…"
+    path = raw or decoded.encode("utf-8", "surrogateescape")
+    return _escaped_cached(path) if len(path) <= MAX_CACHED_PATH else _escaped(path[:MAX_TARGET])
 
 
-def _shown(path: bytes) -> str:
+def _escaped(path: bytes) -> str:
     return path.decode("ascii", "backslashreplace").encode("unicode_escape").decode("ascii")
 
 
-_shown_often = lru_cache(maxsize=256)(_shown)
+_escaped_cached = lru_cache(maxsize=256)(_escaped)

@@ -1,49 +1,50 @@
-"""The fast lane: a search that was answered a moment ago is answered again before any framework sees it.
+"""Serves recent search responses from memory, before the framework handles the request.
 
-It knows three things: who calls, by a token that was found good before; what is asked, by the query string as it is
-spelled; and the bytes that the handler gave. Whatever it doesn't know, and whatever is unusual about a request, goes on
-to the handler: the lane never refuses anything, and renders nothing itself.
+A response is served if the access token was verified before, the raw query string is in the `ResponseCache`, and the
+rate limit can be counted without I/O. Every other request, and every unusual one, is passed on to the handler: this
+middleware rejects nothing and renders nothing.
 """
 
 import time
 
 from litestar.types import HTTPScope
 
-from movie_api.middleware.edge import Head
-from movie_api.routes.movies import SEARCH_PATH, ResponseCache, SearchAccess, matches_etag
+from movie_api.auth import AccessControl
+from movie_api.middleware.edge import RequestHead
+from movie_api.routes.movies import SEARCH_PATH, ResponseCache, matches_etag
 from movie_core.discovery.event_recorder import EventRecorder
 
 _ROUTE = SEARCH_PATH.rstrip("/")
-"""As the framework calls the handler's route."""
+"""The path template of the handler, as the framework spells it."""
 _PATHS = frozenset((SEARCH_PATH, _ROUTE))
 
 
 class CachedSearchMiddleware:
-    """Answers what it knows; nothing until `open` was called."""
+    """Finds cached responses for the edge middleware; finds none until `enable` is called."""
 
     def __init__(self) -> None:
-        self._access: SearchAccess | None = None
-        self._ready: ResponseCache | None = None
+        self._access: AccessControl | None = None
+        self._response_cache: ResponseCache | None = None
         self._recorder: EventRecorder | None = None
 
-    def open(self, access: SearchAccess, ready: ResponseCache, recorder: EventRecorder) -> None:
-        self._access, self._ready, self._recorder = access, ready, recorder
+    def enable(self, access: AccessControl, response_cache: ResponseCache, recorder: EventRecorder) -> None:
+        self._access, self._response_cache, self._recorder = access, response_cache, recorder
 
-    def __call__(self, scope: HTTPScope, head: Head) -> tuple[int, list[tuple[bytes, bytes]], bytes] | None:
-        """Status, headers and body, where all is known."""
-        if scope["path"] not in _PATHS or not head.is_plain or scope["method"] not in {"GET", "HEAD"}:
+    def __call__(self, scope: HTTPScope, head: RequestHead) -> tuple[int, list[tuple[bytes, bytes]], bytes] | None:
+        """Status, headers and body of a cached response, or None."""
+        if scope["path"] not in _PATHS or not head.is_simple or scope["method"] not in {"GET", "HEAD"}:
             return None
-        if self._ready is None or self._access is None or self._recorder is None:
+        if self._response_cache is None or self._access is None or self._recorder is None:
             return None
         now = time.time()
-        answer = self._ready.find(scope["query_string"], now)
-        # Whether the caller may have it comes last, as that counts the search.
-        if answer is None or not self._access.admit_at_once(scope, head.authorization):
+        response = self._response_cache.get(scope["query_string"], now)
+        # The access check is last, because it counts the search.
+        if response is None or not self._access.try_admit(scope, head.authorization):
             return None
         scope["path_template"] = _ROUTE
-        caller, asked = scope["state"]["caller"], answer.asked
+        caller, search, page = scope["state"]["caller"], response.request, response.page
         user_id = None if caller is None else caller.user_id
-        self._recorder.search(user_id, asked.query.text, answer.rendered.state, is_first=not asked.window.offset)
-        if head.if_none_match is not None and matches_etag(head.if_none_match.decode("latin-1"), answer.rendered.etag):
-            return 304, answer.headers(now, with_body=False), b""
-        return 200, answer.headers(now), answer.rendered.body
+        self._recorder.search(user_id, search.query.text, page.state, is_first=not search.window.offset)
+        if head.if_none_match is not None and matches_etag(head.if_none_match.decode("latin-1"), page.etag):
+            return 304, response.headers(now, with_body=False), b""
+        return 200, response.headers(now), page.body

@@ -1,1 +1,1 @@
-"""The handlers of each path."""
+"""The HTTP routes, one module per resource: parse the request, call a service, render the response."""

@@ -1,7 +1,6 @@
-"""`/api/v1/admin/…`: accounts, mails and what staff did with them, for staff."""
+"""`/api/v1/admin/…`, for staff: users, emails and the audit log."""
 
 import unicodedata
-from datetime import datetime
 from typing import Any, TypeVar
 
 import msgspec
@@ -9,11 +8,12 @@ from dishka import FromDishka
 from litestar import Response, get, patch, post
 from litestar.params import FromPath
 
-from movie_api.pagination import PAGED, listing, window_of
+from movie_api.auth import require_staff, require_writer
+from movie_api.pagination import PAGING_PARAMETERS, page_response, parse_window
+from movie_api.parameters import parse_parameters
 from movie_api.problems import AnyRequest
-from movie_api.request_body import given_or_none, read_json, read_no_json
-from movie_api.routes.analytics import require_staff
-from movie_api.routes.movies import parse_parameters, require_writer
+from movie_api.request_body import read_empty, read_json, value_or_none
+from movie_api.responses import json_response, timestamp
 from movie_core.accounts.outbox import SUBJECTS, Mail, MailState
 from movie_core.accounts.services import Caller
 from movie_core.accounts.users import MAX_ADDRESS, UserState
@@ -27,25 +27,27 @@ USERS = ADMIN + "users/"
 MAILS = ADMIN + "mail/"
 AUDIT = ADMIN + "audit/"
 
-CacheStatus = TypeVar("CacheStatus", UserState, MailState)
+State = TypeVar("State", UserState, MailState)
 
 
-class UserChange(msgspec.Struct):
+class UserUpdateRequest(msgspec.Struct):
     is_active: bool | msgspec.UnsetType = msgspec.UNSET
     is_staff: bool | msgspec.UnsetType = msgspec.UNSET
 
 
 @get(USERS, guards=[require_staff])
 async def list_users(request: AnyRequest, administration: FromDishka[Administration]) -> Response[bytes]:
-    given = _given(request, "search", "state")
-    state = _state(UserState, given.get("state", UserState.ACCOUNT))
-    search = given.get("search", "")
-    if len(search) > MAX_ADDRESS or any(unicodedata.category(c) == "Cc" for c in search):
-        raise InvalidParameter(f"search has up to {MAX_ADDRESS} characters, none of control", field="search")
-    window = window_of(given)
-    total, people = await administration.list_users(window, search, state)
-    kept = [(name, given[name]) for name in ("search", "state") if name in given]
-    return listing(request, USERS, window, total, [_user(one) for one in people], {}, kept)
+    parameters = _parameters(request, "search", "state")
+    state = _parse_state(UserState, parameters.get("state", UserState.ACCOUNT))
+    search = parameters.get("search", "")
+    if len(search) > MAX_ADDRESS or any(unicodedata.category(character) == "Cc" for character in search):
+        raise InvalidParameter(
+            f"search may have at most {MAX_ADDRESS} characters and no control characters", field="search"
+        )
+    window = parse_window(parameters)
+    total, users = await administration.list_users(window, search, state)
+    filters = [(name, parameters[name]) for name in ("search", "state") if name in parameters]
+    return page_response(request, USERS, window, total, [_user(user) for user in users], {}, filters)
 
 
 @patch(USERS + "{person_id:str}/", guards=[require_staff, require_writer])
@@ -55,65 +57,62 @@ async def change_user(
     caller: FromDishka[Caller],
     administration: FromDishka[Administration],
 ) -> Response[bytes]:
-    change = await read_json(request, UserChange)
-    person = await administration.change(
+    body = await read_json(request, UserUpdateRequest)
+    user = await administration.change(
         caller.user_id,
         person_id,
-        is_active=given_or_none(change.is_active),
-        is_staff=given_or_none(change.is_staff),
+        is_active=value_or_none(body.is_active),
+        is_staff=value_or_none(body.is_staff),
     )
-    return _json(_user(person))
+    return json_response(_user(user))
 
 
 @get(MAILS, guards=[require_staff])
 async def list_mails(request: AnyRequest, administration: FromDishka[Administration]) -> Response[bytes]:
-    given = _given(request, "state")
-    state = _state(MailState, given["state"]) if "state" in given else None
-    window = window_of(given)
+    parameters = _parameters(request, "state")
+    state = _parse_state(MailState, parameters["state"]) if "state" in parameters else None
+    window = parse_window(parameters)
     total, mails = await administration.mails(window, state)
-    kept = [("state", state.value)] if state is not None else []
-    return listing(request, MAILS, window, total, [_mail(one) for one in mails], {}, kept)
+    filters = [("state", state.value)] if state is not None else []
+    return page_response(request, MAILS, window, total, [_mail(mail) for mail in mails], {}, filters)
 
 
 @post(MAILS + "{mail_id:str}/retry/", guards=[require_staff, require_writer])
 async def retry_mail(
     request: AnyRequest, mail_id: FromPath[str], caller: FromDishka[Caller], administration: FromDishka[Administration]
 ) -> Response[bytes]:
-    await read_no_json(request)
-    return _json(_mail(await administration.retry_one(caller.user_id, mail_id)))
+    await read_empty(request)
+    return json_response(_mail(await administration.retry_one(caller.user_id, mail_id)))
 
 
 @get(AUDIT, guards=[require_staff])
 async def list_audit(request: AnyRequest, administration: FromDishka[Administration]) -> Response[bytes]:
-    window = window_of(_given(request))
+    window = parse_window(_parameters(request))
     total, entries = await administration.audit(window)
-    return listing(request, AUDIT, window, total, [_entry(one) for one in entries], {})
+    return page_response(request, AUDIT, window, total, [_entry(entry) for entry in entries], {})
 
 
-def _given(request: AnyRequest, *names: str) -> dict[str, str]:
-    return parse_parameters(request.scope["query_string"], {**PAGED, **dict.fromkeys(names, InvalidParameter)})
+def _parameters(request: AnyRequest, *names: str) -> dict[str, str]:
+    known = {**PAGING_PARAMETERS, **dict.fromkeys(names, InvalidParameter)}
+    return parse_parameters(request.scope["query_string"], known)
 
 
-def _state(states: type[CacheStatus], text: str) -> CacheStatus:
+def _parse_state(states: type[State], text: str) -> State:
     try:
         return states(text)
     except ValueError:
         raise InvalidParameter(f"state must be one of {', '.join(states)}", field="state") from None
 
 
-def _json(content: Any) -> Response[bytes]:
-    return Response(msgspec.json.encode(content), status_code=200, media_type="application/json")
-
-
-def _user(person: UserSummary) -> dict[str, Any]:
+def _user(user: UserSummary) -> dict[str, Any]:
     return {
-        "id": person.id,
-        "email": person.address.spelling,
-        "username": person.username.shown,
-        "is_active": person.is_active,
-        "is_staff": person.is_staff,
-        "created_at": _time(person.created_at),
-        "last_login": _time(person.last_login),
+        "id": user.id,
+        "email": user.address.spelling,
+        "username": user.username.shown,
+        "is_active": user.is_active,
+        "is_staff": user.is_staff,
+        "created_at": timestamp(user.created_at),
+        "last_login": None if user.last_login is None else timestamp(user.last_login),
     }
 
 
@@ -125,24 +124,20 @@ def _mail(mail: Mail) -> dict[str, Any]:
         "state": mail.state,
         "attempts": mail.attempts,
         "last_error": mail.last_error,
-        "created_at": _time(mail.created_at),
-        "sent_at": _time(mail.sent_at),
+        "created_at": timestamp(mail.created_at),
+        "sent_at": None if mail.sent_at is None else timestamp(mail.sent_at),
     }
 
 
 def _entry(entry: AuditEntry) -> dict[str, Any]:
     return {
         "id": entry.id,
-        "at": _time(entry.at),
+        "at": timestamp(entry.at),
         "actor": entry.actor,
         "action": entry.action,
         "account_id": entry.account_id,
         "mail_id": entry.mail_id,
     }
-
-
-def _time(at: datetime | None) -> datetime | None:
-    return None if at is None else at.replace(microsecond=0)
 
 
 ADMIN_ROUTES = (list_users, change_user, list_mails, retry_mail, list_audit)

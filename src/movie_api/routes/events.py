@@ -1,4 +1,4 @@
-"""`/api/v1/events/`: what clients tell of their users. Searches and ratings are recorded by themselves."""
+"""`/api/v1/events/`: events sent by clients. Searches and ratings are recorded automatically."""
 
 from datetime import datetime
 from typing import Annotated
@@ -7,9 +7,10 @@ import msgspec
 from dishka import FromDishka
 from litestar import Response, post
 
+from movie_api.auth import require_event_access
 from movie_api.problems import AnyRequest
-from movie_api.request_body import given_or_none, read_rows
-from movie_api.routes.movies import require_teller
+from movie_api.request_body import read_rows, value_or_none
+from movie_api.responses import PRIVATE, json_response
 from movie_core.clock import utc_now
 from movie_core.discovery.events import MAX_EVENTS, check_event
 from movie_core.discovery.services import Discovery
@@ -18,7 +19,7 @@ from movie_core.errors import Invalid, InvalidEvent
 EVENTS = "/api/v1/events/"
 
 
-class GivenEvent(msgspec.Struct, forbid_unknown_fields=True):
+class EventRequest(msgspec.Struct, forbid_unknown_fields=True):
     type: str
     movie_id: str
     query: str | msgspec.UnsetType = msgspec.UNSET
@@ -26,21 +27,18 @@ class GivenEvent(msgspec.Struct, forbid_unknown_fields=True):
     at: Annotated[datetime, msgspec.Meta(tz=True)] | msgspec.UnsetType = msgspec.UNSET
 
 
-@post(EVENTS, guards=[require_teller])
-async def tell_events(request: AnyRequest, discovery: FromDishka[Discovery]) -> Response[bytes]:
-    given = await read_rows(request, GivenEvent, least=1, most=MAX_EVENTS)
+@post(EVENTS, guards=[require_event_access])
+async def record_events(request: AnyRequest, discovery: FromDishka[Discovery]) -> Response[bytes]:
+    rows = await read_rows(request, EventRequest, least=1, most=MAX_EVENTS)
     user_id, now = request.scope["state"]["caller"].user_id, utc_now()
     events = []
-    for row, one in enumerate(given, 1):
-        query, position, at = given_or_none(one.query), given_or_none(one.position), given_or_none(one.at)
+    for number, row in enumerate(rows, 1):
+        query, position, at = value_or_none(row.query), value_or_none(row.position), value_or_none(row.at)
         try:
-            events.append(check_event(one.type, user_id, one.movie_id, query, position, at, now))
-        except Invalid as wrong:
-            raise InvalidEvent(f"row {row}: {wrong.detail}", field=f"{row}.{wrong.field}") from None
-    taken = await discovery.take_events(events)
-    return Response(
-        msgspec.json.encode(taken), status_code=202, media_type="application/json", headers={"cache-control": "private"}
-    )
+            events.append(check_event(row.type, user_id, row.movie_id, query, position, at, now))
+        except Invalid as error:
+            raise InvalidEvent(f"row {number}: {error.detail}", field=f"{number}.{error.field}") from None
+    return json_response(await discovery.take_events(events), status_code=202, headers=PRIVATE)
 
 
-EVENT_ROUTES = (tell_events,)
+EVENT_ROUTES = (record_events,)

@@ -1,4 +1,4 @@
-"""`/metrics`: what this process tells of itself, for Prometheus."""
+"""`/metrics`: the metrics of this process, for Prometheus."""
 
 from collections.abc import AsyncIterator
 from pathlib import Path
@@ -24,7 +24,7 @@ METRICS_PATH = "/metrics"
 
 
 class MetricsProvider(Provider):
-    """The metrics of a process that serves, and of those beside it that share `folder`."""
+    """Provides the metrics of a server process and of its peers, which share `folder`."""
 
     scope = Scope.APP
 

@@ -1,7 +1,7 @@
-"""Ratings and what they lead to: a user's list, recommendations, similar movies, trends."""
+"""Routes of ratings, recommendations, similar movies and trending movies."""
 
 import asyncio
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 from datetime import UTC, datetime
 from typing import Annotated, Any
 
@@ -10,19 +10,14 @@ from dishka import FromDishka
 from litestar import Response, delete, get, put
 from litestar.params import FromPath
 
-from movie_api.pagination import PAGED, listing, window_of
+from movie_api.auth import require_importer, require_search_access, require_user, require_writer
+from movie_api.pagination import PAGING_PARAMETERS, page_response, parse_window
+from movie_api.parameters import parse_parameters
 from movie_api.problems import AnyRequest
 from movie_api.request_body import CSV, media_type_of, read_file, read_json, read_rows
-from movie_api.routes.accounts import ME
-from movie_api.routes.movies import (
-    SEARCH_PATH,
-    movie_fields,
-    parse_parameters,
-    require_importer,
-    require_search_access,
-    require_user,
-    require_writer,
-)
+from movie_api.responses import NO_STORE, PRIVATE, json_response, no_content, timestamp
+from movie_api.routes.movies import SEARCH_PATH, movie_fields
+from movie_api.routes.users import ME
 from movie_core.accounts.services import Caller
 from movie_core.discovery.rating_files import parse_ratings
 from movie_core.discovery.ratings import MAX_IMPORT, ImportRow, MovieIdentity, Rating, Rejection, check_rating
@@ -38,14 +33,14 @@ SIMILAR = SEARCH_PATH + "{movie_id:str}/similar/"
 TRENDING = SEARCH_PATH + "trending/"
 
 MAX_IMPORT_BODY = 2 * 1024 * 1024
-"""Bytes of a bulk import."""
+"""Bytes of the body of an import."""
 
 
-class GivenRating(msgspec.Struct):
+class RatingRequest(msgspec.Struct):
     rating: float
 
 
-class ImportedRating(msgspec.Struct, forbid_unknown_fields=True):
+class RatingImportRow(msgspec.Struct, forbid_unknown_fields=True):
     movie_id: str
     rating: float
     rated_at: Annotated[datetime, msgspec.Meta(tz=True)] | msgspec.UnsetType = msgspec.UNSET
@@ -55,15 +50,15 @@ class ImportedRating(msgspec.Struct, forbid_unknown_fields=True):
 async def rate_movie(
     request: AnyRequest, movie_id: FromPath[str], caller: FromDishka[Caller], discovery: FromDishka[Discovery]
 ) -> Response[bytes]:
-    given = await read_json(request, GivenRating)
-    return _rating(await discovery.rate(caller.user_id, movie_id, given.rating))
+    body = await read_json(request, RatingRequest)
+    return _rating_response(await discovery.rate(caller.user_id, movie_id, body.rating))
 
 
 @get(RATING)
 async def show_rating(
     movie_id: FromPath[str], caller: FromDishka[Caller], discovery: FromDishka[Discovery]
 ) -> Response[bytes]:
-    return _rating(await discovery.rating(caller.user_id, movie_id))
+    return _rating_response(await discovery.rating(caller.user_id, movie_id))
 
 
 @delete(RATING, guards=[require_writer])
@@ -71,7 +66,7 @@ async def remove_rating(
     movie_id: FromPath[str], caller: FromDishka[Caller], discovery: FromDishka[Discovery]
 ) -> Response[None]:
     await discovery.unrate(caller.user_id, movie_id)
-    return Response(None, status_code=204, headers=_NO_STORE)
+    return no_content(NO_STORE)
 
 
 @get(RATINGS, guards=[require_user])
@@ -79,9 +74,11 @@ async def list_ratings(
     request: AnyRequest, caller: FromDishka[Caller], discovery: FromDishka[Discovery]
 ) -> Response[bytes]:
     window = _window(request)
-    found = await discovery.rated(caller.user_id, window)
-    items = [movie_fields(one.movie) | {"rating": one.rating, "rated_at": _time(one.rated_at)} for one in found.items]
-    return listing(request, RATINGS, window, found.total, items, {})
+    rated = await discovery.rated(caller.user_id, window)
+    items = [
+        movie_fields(item.movie) | {"rating": item.rating, "rated_at": timestamp(item.rated_at)} for item in rated.items
+    ]
+    return page_response(request, RATINGS, window, rated.total, items, {})
 
 
 @put(RATINGS, guards=[require_importer], request_max_body_size=MAX_IMPORT_BODY)
@@ -91,25 +88,25 @@ async def import_ratings(
     if media_type_of(request) == CSV:
         rows, rejected = await asyncio.to_thread(parse_ratings, await read_file(request, CSV))
     else:
-        rows, rejected = _checked(await read_rows(request, ImportedRating, least=0, most=MAX_IMPORT))
-    return _json(await discovery.import_ratings(caller.user_id, rows, rejected), {})
+        rows, rejected = _validate(await read_rows(request, RatingImportRow, least=0, most=MAX_IMPORT))
+    return json_response(await discovery.import_ratings(caller.user_id, rows, rejected))
 
 
-def _checked(given: Iterable[ImportedRating]) -> tuple[list[ImportRow], list[Rejection]]:
-    rows, rejected = [], []
-    for number, one in enumerate(given, 1):
+def _validate(rows: Iterable[RatingImportRow]) -> tuple[list[ImportRow], list[Rejection]]:
+    accepted, rejected = [], []
+    for number, row in enumerate(rows, 1):
         try:
-            rating = check_rating(one.rating)
-        except InvalidRating as wrong:
-            rejected.append(Rejection(number, wrong.code, wrong.detail))
+            rating = check_rating(row.rating)
+        except InvalidRating as error:
+            rejected.append(Rejection(number, error.code, error.detail))
             continue
         try:
-            at = None if isinstance(one.rated_at, msgspec.UnsetType) else one.rated_at.astimezone(UTC)
+            at = None if isinstance(row.rated_at, msgspec.UnsetType) else row.rated_at.astimezone(UTC)
         except OverflowError:
-            rejected.append(Rejection(number, "invalid_row", "rated_at lies before the year 1 in UTC"))
+            rejected.append(Rejection(number, "invalid_row", "rated_at is before the year 1 in UTC"))
             continue
-        rows.append(ImportRow(number, MovieIdentity(movie_id=one.movie_id), rating, at))
-    return rows, rejected
+        accepted.append(ImportRow(number, MovieIdentity(movie_id=row.movie_id), rating, at))
+    return accepted, rejected
 
 
 @get(RECOMMENDATIONS, guards=[require_user])
@@ -117,9 +114,9 @@ async def recommend_movies(
     request: AnyRequest, caller: FromDishka[Caller], discovery: FromDishka[Discovery]
 ) -> Response[bytes]:
     window = _window(request)
-    found = await discovery.recommendations(caller.user_id, window)
-    return listing(
-        request, RECOMMENDATIONS, window, found.total, _suggested(found), _NO_STORE, meta={"tier": found.tier}
+    page = await discovery.recommendations(caller.user_id, window)
+    return page_response(
+        request, RECOMMENDATIONS, window, page.total, _suggested(page), NO_STORE, meta={"tier": page.tier}
     )
 
 
@@ -128,59 +125,45 @@ async def similar_movies(
     request: AnyRequest, movie_id: FromPath[str], discovery: FromDishka[Discovery]
 ) -> Response[bytes]:
     window = _window(request)
-    found = await discovery.similar(movie_id, window)
+    page = await discovery.similar(movie_id, window)
     path = request.scope["raw_path"].decode("ascii").rstrip("/") + "/"
-    return listing(request, path, window, found.total, _suggested(found), _PRIVATE)
+    return page_response(request, path, window, page.total, _suggested(page), PRIVATE)
 
 
 @get(TRENDING, guards=[require_search_access])
 async def trending_movies(request: AnyRequest, discovery: FromDishka[Discovery]) -> Response[bytes]:
-    given = parse_parameters(request.scope["query_string"], {**PAGED, "window": InvalidParameter})
+    parameters = parse_parameters(request.scope["query_string"], {**PAGING_PARAMETERS, "window": InvalidParameter})
     try:
-        window = TrendWindow(given.get("window", TrendWindow.DAY))
+        window = TrendWindow(parameters.get("window", TrendWindow.DAY))
     except ValueError:
         raise InvalidParameter("window must be day or week", field="window") from None
-    page = window_of(given)
-    found = await discovery.trending(window, page)
+    result = await discovery.trending(window, parse_window(parameters))
     items = [
         movie_fields(movie)
         | {"score": trend.score, "counts": {kind.value: trend.counts.get(kind, 0) for kind in InteractionKind}}
-        for movie, trend in found.items
+        for movie, trend in result.items
     ]
     meta = {
         "window": window,
         "half_life": window.half_life,
         "weights": WEIGHTS,
-        "state": "stale" if found.trending.is_stale else "live",
-        "as_of": _time(found.trending.as_of),
+        "state": "stale" if result.trending.is_stale else "live",
+        "as_of": timestamp(result.trending.as_of),
     }
-    return _json({"items": items, "meta": meta})
-
-
-_PRIVATE: Mapping[str, str] = {"cache-control": "private"}
-_NO_STORE: Mapping[str, str] = {"cache-control": "no-store"}
-"""For answers that say what a user likes. Those below `users/` get it from the guard."""
-
-
-def _json(content: Any, headers: Mapping[str, str] = _PRIVATE) -> Response[bytes]:
-    return Response(msgspec.json.encode(content), media_type="application/json", headers=dict(headers))
+    return json_response({"items": items, "meta": meta}, headers=PRIVATE)
 
 
 def _window(request: AnyRequest) -> Window:
-    return window_of(parse_parameters(request.scope["query_string"], PAGED))
+    return parse_window(parse_parameters(request.scope["query_string"], PAGING_PARAMETERS))
 
 
-def _rating(rating: Rating) -> Response[bytes]:
-    content = {"movie_id": rating.movie_id, "rating": rating.rating, "rated_at": _time(rating.rated_at)}
-    return _json(content, _NO_STORE)
+def _rating_response(rating: Rating) -> Response[bytes]:
+    content = {"movie_id": rating.movie_id, "rating": rating.rating, "rated_at": timestamp(rating.rated_at)}
+    return json_response(content, headers=NO_STORE)
 
 
-def _suggested(found: SuggestedMovies) -> list[dict[str, Any]]:
-    return [movie_fields(one.movie) | {"score": one.score, "reasons": one.reasons} for one in found.items]
-
-
-def _time(at: datetime) -> datetime:
-    return at.replace(microsecond=0)
+def _suggested(page: SuggestedMovies) -> list[dict[str, Any]]:
+    return [movie_fields(item.movie) | {"score": item.score, "reasons": item.reasons} for item in page.items]
 
 
 RATING_ROUTES = (

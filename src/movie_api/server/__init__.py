@@ -1,1 +1,1 @@
-"""The HTTP server: its protocol class, limits of connections, and processes."""
+"""The HTTP server: protocol, connection limits and processes."""

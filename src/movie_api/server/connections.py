@@ -1,4 +1,4 @@
-"""Limits on open connections, in total and per network; a new one replaces the one that has been idle longest."""
+"""Limits on open connections, in total and per network; a new connection replaces the one that is idle longest."""
 
 import contextlib
 import ipaddress
@@ -15,82 +15,82 @@ except ImportError:  # pragma: no cover  (Windows has no such limits)
     resource = None  # type: ignore[assignment]
 
 MAX_DESCRIPTORS: Final = 65_536
-"""How far a process raises its own limit of open files, where its hard limit allows."""
-RESERVE: Final = 256
-"""Descriptors kept for everything else: database, Redis, the third party, files; half of all, where there are few."""
-WITHOUT_LIMIT: Final = 1024
-"""Connections where the system tells no limit."""
-LOOKED_AT: Final = 64
-"""How many of the longest idle connections are tried when room is needed; those that are busy come last next time."""
+"""A process raises its limit of open files up to this number, within its hard limit."""
+RESERVED_DESCRIPTORS: Final = 256
+"""File descriptors reserved for other uses: database, Redis, movie source, files. At most half of all descriptors."""
+DEFAULT_CAPACITY: Final = 1024
+"""Connections on a system that does not report a limit of open files."""
+MAX_EVICTION_TRIES: Final = 64
+"""Connections that are tried when one must be closed, longest idle first. Busy ones move to the end of the list."""
 
 
 class Connection(Protocol):
-    """What is asked of a connection."""
+    """An open connection."""
 
-    def give_way(self) -> bool:
-        """End it, unless a request that was received in full is being answered."""
+    def evict(self) -> bool:
+        """Close the connection unless it is busy with a completely received request; returns whether it was closed."""
         ...
 
 
 class Connections:
-    """The open connections of a process, the one that has been idle longest first.
+    """The open connections of a process, longest idle first.
 
-    When a network, or the process, has reached its limit, a new connection closes the one that has been idle longest,
-    so that idle connections and half-sent requests can't keep others out. If all are busy, the new one is closed.
+    When a network or the process has reached its limit, a new connection closes the longest idle one, so that idle
+    connections and incomplete requests can't lock out others. If all are busy, the new connection is closed.
     """
 
     def __init__(self, total: int, per_network: int, proxies: Sequence[str] = ()) -> None:
-        """`per_network` is for one IPv4 address or IPv6 /64, and at most three quarters of `total`. The connections of
-        `proxies` (addresses or networks) speak for many clients: only `total` counts for them."""
-        self.ended = 0
-        """How many were closed to make room or turned away, so far."""
+        """`per_network` applies to one IPv4 address or IPv6 /64, and is at most three quarters of `total`. Connections
+        of `proxies` (addresses or networks) carry many clients, so only `total` applies to them."""
+        self.closed = 0
+        """Number of connections closed by a limit since startup."""
         self._total = total
         self._per_network = min(per_network, max(1, total * 3 // 4))
         self._proxies = tuple(ipaddress.ip_network(proxy) for proxy in proxies)
         self._all: OrderedDict[Connection, str | None] = OrderedDict()
-        self._of: dict[str, OrderedDict[Connection, None]] = {}
+        self._by_network: dict[str, OrderedDict[Connection, None]] = {}
 
     def __len__(self) -> int:
         return len(self._all)
 
     def add(self, connection: Connection, address: str) -> bool:
-        """Whether it may stay."""
+        """Add a new connection; returns False if it must be closed."""
         network = None if self._is_proxy(address) else network_of(address)
-        peers = () if network is None else self._of.get(network, ())
-        if (len(peers) >= self._per_network and not self._make_room(peers)) or (
-            len(self._all) >= self._total and not self._make_room(self._all)
+        peers = () if network is None else self._by_network.get(network, ())
+        if (len(peers) >= self._per_network and not self._evict_one(peers)) or (
+            len(self._all) >= self._total and not self._evict_one(self._all)
         ):
-            self.ended += 1
+            self.closed += 1
             return False
         self._all[connection] = network
         if network is not None:
-            self._of.setdefault(network, OrderedDict())[connection] = None
+            self._by_network.setdefault(network, OrderedDict())[connection] = None
         return True
 
-    def heard(self, connection: Connection) -> None:
-        """Data arrived: the connection moves to the end of the list."""
+    def mark_active(self, connection: Connection) -> None:
+        """Move the connection to the end of the list, because it received data."""
         if connection in self._all:
             self._all.move_to_end(connection)
             network = self._all[connection]
             if network is not None:
-                self._of[network].move_to_end(connection)
+                self._by_network[network].move_to_end(connection)
 
     def remove(self, connection: Connection) -> None:
-        """It is closed."""
+        """Remove a closed connection."""
         network = self._all.pop(connection, None)
         if network is not None:
-            peers = self._of[network]
+            peers = self._by_network[network]
             peers.pop(connection, None)
             if not peers:
-                del self._of[network]
+                del self._by_network[network]
 
-    def _make_room(self, among: Iterable[Connection]) -> bool:
-        for connection in list(itertools.islice(among, LOOKED_AT)):
-            if connection.give_way():
+    def _evict_one(self, candidates: Iterable[Connection]) -> bool:
+        for connection in list(itertools.islice(candidates, MAX_EVICTION_TRIES)):
+            if connection.evict():
                 self.remove(connection)
-                self.ended += 1
+                self.closed += 1
                 return True
-            self.heard(connection)
+            self.mark_active(connection)
         return False
 
     def _is_proxy(self, address: str) -> bool:
@@ -100,15 +100,15 @@ class Connections:
             peer = ipaddress.ip_address(address)
         except ValueError:
             return False
-        if isinstance(peer, ipaddress.IPv6Address) and peer.ipv4_mapped is not None:  # of a socket for both versions
+        if isinstance(peer, ipaddress.IPv6Address) and peer.ipv4_mapped is not None:  # from a dual-stack socket
             peer = peer.ipv4_mapped
         return any(peer in proxy for proxy in self._proxies)
 
 
 def capacity() -> int:
-    """How many connections this process can hold; raises its limit of open files as far as it may."""
+    """The number of connections that this process can hold; raises its limit of open files as far as allowed."""
     if resource is None:
-        return WITHOUT_LIMIT
+        return DEFAULT_CAPACITY
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     wanted = MAX_DESCRIPTORS if hard == resource.RLIM_INFINITY else min(hard, MAX_DESCRIPTORS)
     if soft != resource.RLIM_INFINITY and soft < wanted:
@@ -116,4 +116,4 @@ def capacity() -> int:
             resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, hard))
             soft = wanted
     descriptors = MAX_DESCRIPTORS if soft == resource.RLIM_INFINITY else min(soft, MAX_DESCRIPTORS)
-    return descriptors - min(RESERVE, descriptors // 2)
+    return descriptors - min(RESERVED_DESCRIPTORS, descriptors // 2)

@@ -1,6 +1,7 @@
-"""uvicorn with httptools, and what it lacks: deadlines, a cap on the head, orderly refusals, a polite stop.
+"""uvicorn with httptools, extended by timeouts, a size limit of the request head, problem documents for requests that
+can't be parsed, and graceful shutdown.
 
-Everything that uvicorn does not do by itself is in this module; nothing else knows which server runs.
+All code that depends on uvicorn is in this module.
 """
 
 import asyncio
@@ -30,20 +31,22 @@ from movie_api.server.connections import Connections, capacity
 _access = logging.getLogger("movie_api.access")
 _log = logging.getLogger(__name__)
 
-HEAD_SECONDS: Final = 10.0  # a whole request head, from its first byte (or from the connection)
-BODY_SECONDS: Final = 10.0  # a body gets this long, and longer as it keeps coming at MIN_RATE
-WRITE_SECONDS: Final = 10.0  # a reader must take MIN_RATE bytes in this time
-LINGER_SECONDS: Final = 2.0  # how long input is swallowed after a refusal, so that the answer is not reset away
-DRAIN_SECONDS: Final = 0.5  # how long a kept connection may still bring a request after SIGTERM
-STOP_SECONDS: Final = 15  # how long running requests may take to finish
-MIN_RATE: Final = 16 * 1024  # bytes
-SEND_BUFFER: Final = 256 * 1024  # bytes that the kernel takes for a slow reader; left alone, that grows to 4 MiB
-HEAD_BYTES: Final = 64 * 1024  # beyond this the server itself refuses; the application's own limits lie far below
-TELL_SECONDS: Final = 60.0  # least time between two warnings that connections were closed
+HEAD_TIMEOUT: Final = 10.0  # seconds for a complete request head, from its first byte (or from the connection)
+BODY_TIMEOUT: Final = 10.0  # seconds for a body, extended while it arrives at MIN_BYTES per second
+WRITE_TIMEOUT: Final = 10.0  # seconds in which a client must read MIN_BYTES of a response
+LINGER_TIMEOUT: Final = (
+    2.0  # seconds to discard input after a rejection, so that a TCP reset does not lose the response
+)
+DRAIN_SECONDS: Final = 0.5  # seconds in which an idle connection may still send a request after SIGTERM
+SHUTDOWN_TIMEOUT: Final = 15  # seconds for requests in progress to complete
+MIN_BYTES: Final = 16 * 1024
+SEND_BUFFER: Final = 256 * 1024  # bytes of the kernel's buffer for a slow client; by default it grows to 4 MiB
+MAX_HEAD_BYTES: Final = 64 * 1024  # the server rejects more; the limits of the edge middleware are far lower
+WARNING_INTERVAL: Final = 60.0  # minimum seconds between two warnings about closed connections
 
 
 class _Transport:
-    """The connection as uvicorn sees it: closing goes through the protocol, which may have to linger."""
+    """The transport for uvicorn: `close` is delegated to the protocol, which may have to discard input first."""
 
     __slots__ = (
         "_inner",
@@ -56,7 +59,7 @@ class _Transport:
         "write",
     )
 
-    def __init__(self, inner: asyncio.Transport, protocol: "GuardedProtocol") -> None:
+    def __init__(self, inner: asyncio.Transport, protocol: "HttpProtocol") -> None:
         self._inner = inner
         self._protocol = protocol
         self.abort = inner.abort
@@ -67,30 +70,30 @@ class _Transport:
         self.write = inner.write
 
     def is_closing(self) -> bool:
-        return self._protocol.ended or self._inner.is_closing()
+        return self._protocol.is_closing or self._inner.is_closing()
 
     def close(self) -> None:
-        self._protocol.end()
+        self._protocol.close_gracefully()
 
 
-class GuardedProtocol(HttpToolsProtocol):
-    """One connection with deadlines, a cap on the head and exactly one answer per request."""
+class HttpProtocol(HttpToolsProtocol):
+    """One connection, with timeouts, a limit of the request head and exactly one response per request."""
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         self.inner = cast("asyncio.Transport", transport)
         state = cast("Litestar", self.config.app).state
         self.public_url: str = state.settings.public_url
         self.open_connections: Connections = state.connections
-        self.ended = False  # no more input is parsed; the connection lingers or closes
-        self.deaf = False  # nothing more is parsed, but an answer may still be due
-        self.draining = False
-        self.in_head = True
+        self.is_closing = False  # input is discarded until the connection is closed
+        self.ignores_input = False  # no more input is parsed, but a response may be pending
+        self.is_draining = False
+        self.is_in_head = True
         self.head_bytes = 0
         self.body_bytes = 0
         self.body_since = 0.0
         self.unsent = 0
         self.active: RequestResponseCycle | None = None
-        self.deadline = self.loop.time() + HEAD_SECONDS
+        self.deadline = self.loop.time() + HEAD_TIMEOUT
         self.write_deadline = 0.0
         self.url = b""
         super().connection_made(cast("asyncio.Transport", _Transport(self.inner, self)))
@@ -99,49 +102,49 @@ class GuardedProtocol(HttpToolsProtocol):
 
     def connection_lost(self, exc: Exception | None) -> None:
         self.open_connections.remove(self)
-        # The client is gone: drop the response in progress and the pipelined requests.
+        # The client has disconnected: drop the response in progress and the pipelined requests.
         self.pipeline.clear()
         if self.active is not None and not self.active.response_complete:
             self.active.disconnected = True
             self.active.message_event.set()
         super().connection_lost(exc)
 
-    def give_way(self) -> bool:
-        """Close at once, for a newcomer, unless a request that came in full is being answered."""
+    def evict(self) -> bool:
+        """Close the connection for a new one, unless a completely received request is in progress."""
         is_busy = self.active is not None and not self.active.response_complete
-        if is_busy and (self.in_head or self.flow.read_paused):
+        if is_busy and (self.is_in_head or self.flow.read_paused):
             return False
         self.inner.abort()
         return True
 
     def data_received(self, data: bytes) -> None:
-        if self.deaf or self.ended:
+        if self.ignores_input or self.is_closing:
             return
-        self.open_connections.heard(self)
-        if self.in_head:
+        self.open_connections.mark_active(self)
+        if self.is_in_head:
             if not self.head_bytes:
-                self.deadline = self.loop.time() + HEAD_SECONDS
+                self.deadline = self.loop.time() + HEAD_TIMEOUT
             self.head_bytes += len(data)
         super().data_received(data)
-        if self.in_head and self.head_bytes > HEAD_BYTES and not self.deaf:
-            self.refuse("uri_too_long" if len(self.url) > MAX_TARGET else "headers_too_large")
+        if self.is_in_head and self.head_bytes > MAX_HEAD_BYTES and not self.ignores_input:
+            self.reject("uri_too_long" if len(self.url) > MAX_TARGET else "headers_too_large")
 
     def on_message_begin(self) -> None:
         super().on_message_begin()
-        self.in_head = True
+        self.is_in_head = True
 
     def on_headers_complete(self) -> None:
         if len(self.url) > 0xFFFF:
-            raise ValueError("the URL parser takes no more than 65,535 bytes")
+            raise ValueError("the URL parser accepts at most 65,535 bytes")
         if self.parser.get_http_version() == "1.0" and any(name == b"transfer-encoding" for name, _ in self.headers):
-            raise ValueError("HTTP/1.0 knows no transfer coding")
+            raise ValueError("HTTP/1.0 has no transfer codings")
         if self.url[:1] not in b"/*" and not self._same_authority():
-            raise ValueError("the target names another host than the Host header")
-        self.in_head = False
+            raise ValueError("the request target and the Host header name different hosts")
+        self.is_in_head = False
         self.head_bytes = self.body_bytes = 0
         self.body_since = self.loop.time()
         super().on_headers_complete()
-        if self.draining:
+        if self.is_draining:
             self.cycle.keep_alive = False
 
     def _same_authority(self) -> bool:
@@ -154,36 +157,36 @@ class GuardedProtocol(HttpToolsProtocol):
 
     def on_message_complete(self) -> None:
         super().on_message_complete()
-        self.in_head = True
+        self.is_in_head = True
         self.head_bytes = 0
-        self.deadline = self.loop.time() + HEAD_SECONDS
+        self.deadline = self.loop.time() + HEAD_TIMEOUT
 
     def _start_asgi_task(self, cycle: RequestResponseCycle, app: Any) -> None:
         self.active = cycle
-        if self.draining:
+        if self.is_draining:
             cycle.keep_alive = False
         super()._start_asgi_task(cycle, app)
 
     def send_400_response(self, msg: str) -> None:
-        """uvicorn calls this for whatever its parser can't read."""
+        """Called by uvicorn for input that its parser rejects."""
         if len(self.url) > MAX_TARGET:
-            self.refuse("uri_too_long")
+            self.reject("uri_too_long")
         else:
-            self.refuse("bad_request")
+            self.reject("bad_request")
 
-    def refuse(self, code: str) -> None:
-        """Answer a request that can't be served, unless that would be a second answer, and end the connection."""
-        self.deaf = True
+    def reject(self, code: str) -> None:
+        """Send a problem document, unless the request has a response already, and close the connection."""
+        self.ignores_input = True
         busy = self.active if self.active is not None and not self.active.response_complete else None
-        own = not self.in_head and self.active is self.cycle  # the fault lies in the body of the request being served
-        if busy is not None and (busy.response_started or not own):
-            busy.keep_alive = False  # an answer is due or has begun: it is this connection's last
+        is_in_body = not self.is_in_head and self.active is self.cycle  # the invalid input is the body of this request
+        if busy is not None and (busy.response_started or not is_in_body):
+            busy.keep_alive = False  # a response is pending or has started: it is the last of this connection
             self.pipeline.clear()
             return
         if busy is not None:
             busy.disconnected = True
             busy.message_event.set()
-        if busy is not None or not own:  # else the request has had its answer
+        if busy is not None or not is_in_body:  # otherwise the request has had its response
             state = {} if busy is None else busy.scope["state"]
             request_id = state.get("request_id") or uuid.uuid4().hex
             status, headers, body = problem(self.public_url, request_id, code)
@@ -195,19 +198,20 @@ class GuardedProtocol(HttpToolsProtocol):
                 head += f"{text}: {value_text}\r\n".encode()
             self.inner.write(head + b"\r\n" + body)
             if busy is None:
-                _access.info("broken request refused: %d %s", status, code, extra={"request_id": request_id})
+                _access.info("malformed request rejected: %d %s", status, code, extra={"request_id": request_id})
             else:
-                state["refused"] = status  # the line of this request comes from the guard
-        self.end(ttl=True)
+                state["rejected_status"] = status  # for the access log of the edge middleware
+        self.close_gracefully(linger=True)
 
-    def end(self, *, ttl: bool = False) -> None:
-        """Close; while the client is still sending, swallow that first, or the reset would take our answer along."""
-        if self.ended:
+    def close_gracefully(self, *, linger: bool = False) -> None:
+        """Close the connection; while the client is still sending, discard its input first, because a TCP reset could
+        lose the response."""
+        if self.is_closing:
             return
-        self.ended = True
+        self.is_closing = True
         self._unset_keepalive_if_required()
-        if (ttl or not self.in_head) and not self.inner.is_closing():
-            self.deadline = self.loop.time() + LINGER_SECONDS
+        if (linger or not self.is_in_head) and not self.inner.is_closing():
+            self.deadline = self.loop.time() + LINGER_TIMEOUT
             self.flow.resume_reading()
             with contextlib.suppress(OSError, NotImplementedError, RuntimeError):
                 self.inner.write_eof()
@@ -215,25 +219,25 @@ class GuardedProtocol(HttpToolsProtocol):
         self.inner.close()
 
     def eof_received(self) -> None:
-        if self.ended:
+        if self.is_closing:
             self.inner.close()
 
     def shutdown(self) -> None:
-        """Called when the server stops: from now on each answer is the connection's last."""
-        if self.draining:
+        """Called when the server shuts down: the next response is the last of the connection."""
+        if self.is_draining:
             if self.active is None or self.active.response_complete:
-                self.end()
+                self.close_gracefully()
             return
-        self.draining = True
+        self.is_draining = True
         if self.active is not None and not self.active.response_complete:
             self.active.keep_alive = False
 
     def check(self, now: float) -> None:
-        """Called about once a second: end what has stalled."""
+        """Close the connection if it has stalled; called about once a second."""
         unsent = self.inner.get_write_buffer_size()
         if unsent:
-            if not self.unsent or unsent <= self.unsent - MIN_RATE:
-                self.unsent, self.write_deadline = unsent, now + WRITE_SECONDS
+            if not self.unsent or unsent <= self.unsent - MIN_BYTES:
+                self.unsent, self.write_deadline = unsent, now + WRITE_TIMEOUT
             elif now > self.write_deadline:
                 self.inner.abort()
                 return
@@ -241,21 +245,21 @@ class GuardedProtocol(HttpToolsProtocol):
                 self.unsent = max(self.unsent, unsent)
             return
         self.unsent = 0
-        if self.ended:
+        if self.is_closing:
             if now > self.deadline:
                 self.inner.abort()
-        elif self.deaf or self.flow.read_paused:
-            self.body_since = now  # we are the slow ones
-        elif self.in_head:
+        elif self.ignores_input or self.flow.read_paused:
+            self.body_since = now  # the server is the slow side
+        elif self.is_in_head:
             busy = self.active is not None and not self.active.response_complete
             if not busy and now > self.deadline and (self.head_bytes or self.active is None):
-                self.end()
-        elif now > self.body_since + BODY_SECONDS + self.body_bytes / MIN_RATE:
-            self.refuse("request_timeout")
+                self.close_gracefully()
+        elif now > self.body_since + BODY_TIMEOUT + self.body_bytes / MIN_BYTES:
+            self.reject("request_timeout")
 
 
-class GuardedServer(uvicorn.Server):
-    """Leaves politely and with exit code 0, tells the application first, and watches the deadlines."""
+class HttpServer(uvicorn.Server):
+    """A server with graceful shutdown and exit code 0, which calls `on_stop` first; also enforces the timeouts."""
 
     def __init__(
         self, config: uvicorn.Config, *, on_started: Callable[[], object], on_stop: Callable[[], None]
@@ -266,7 +270,7 @@ class GuardedServer(uvicorn.Server):
         self.watcher: asyncio.Task[None] | None = None
 
     def handle_exit(self, sig: int, frame: FrameType | None) -> None:
-        # Not remembering the signal keeps uvicorn from raising it again at the end, which would be exit code -15.
+        # The signal is not recorded, so that uvicorn does not raise it again at the end, with exit code -15.
         if self.should_exit and sig == signal.SIGINT:
             self.force_exit = True
         self.should_exit = True
@@ -274,11 +278,11 @@ class GuardedServer(uvicorn.Server):
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
         await super().startup(sockets)
-        # What is there by now stays. Looking through all of it again and again, the garbage collector would keep every
-        # request waiting for a tenth of a second.
+        # The objects that exist now live until the end. Scanning them in every full collection would block all requests
+        # for a tenth of a second.
         gc.collect()
         gc.freeze()
-        gc.collect()  # finds nothing, and learns that: how much there was decides when it looks again
+        gc.collect()  # finds nothing; the size of the last collection decides when the next one runs
         self.watcher = asyncio.create_task(self.watch())
         self.on_started()
 
@@ -286,47 +290,47 @@ class GuardedServer(uvicorn.Server):
         loop = asyncio.get_running_loop()
         parent = multiprocessing.parent_process()
         connections: Connections = cast("Litestar", self.config.app).state.connections
-        told, tell_at = 0, 0.0
+        reported, next_report = 0, 0.0
         while True:
             await asyncio.sleep(1)
-            if parent is not None and not parent.is_alive():  # killed: nobody else would end this process
+            if parent is not None and not parent.is_alive():  # killed: no other process would stop this one
                 self.handle_exit(signal.SIGTERM, None)
             now = loop.time()
             for connection in list(self.server_state.connections):
                 connection.check(now)  # type: ignore[union-attr]
-            if connections.ended > told and now >= tell_at:
-                _log.warning("%d connections closed to make room for others", connections.ended - told)
-                told, tell_at = connections.ended, now + TELL_SECONDS
+            if connections.closed > reported and now >= next_report:
+                _log.warning("connection limit reached, %d connections closed", connections.closed - reported)
+                reported, next_report = connections.closed, now + WARNING_INTERVAL
 
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
         loop = asyncio.get_running_loop()
-        waiting = []
-        for sock in sockets or []:  # take what the kernel has already accepted: closing would reset it
+        accepted = []
+        for sock in sockets or []:  # closing the socket would reset connections that the kernel has accepted
             with contextlib.suppress(BlockingIOError, OSError):
                 while True:
-                    waiting.append(sock.accept()[0])
+                    accepted.append(sock.accept()[0])
         for server in self.servers:
             server.close()
         for sock in sockets or []:
             sock.close()
-        for sock in waiting:
+        for sock in accepted:
             sock.setblocking(False)
             await loop.connect_accepted_socket(self._protocol, sock)
         for connection in list(self.server_state.connections):
             connection.shutdown()
         end = loop.time() + DRAIN_SECONDS
-        while self.server_state.connections and loop.time() < end:  # noqa: ASYNC110  (uvicorn's own set, it tells nobody)
+        while self.server_state.connections and loop.time() < end:  # noqa: ASYNC110  (uvicorn's own set, without notifications)
             await asyncio.sleep(0.02)
         await super().shutdown(sockets)
         if self.watcher is not None:
             self.watcher.cancel()
 
     def _protocol(self) -> asyncio.Protocol:
-        return GuardedProtocol(config=self.config, server_state=self.server_state, app_state=self.lifespan.state)
+        return HttpProtocol(config=self.config, server_state=self.server_state, app_state=self.lifespan.state)
 
 
 def serve_one(make: Callable[[], Litestar], sock: socket.socket, started: Callable[[], object]) -> int:
-    """Serve in this process until SIGTERM or SIGINT; returns the exit code."""
+    """Run the server in this process until SIGTERM or SIGINT; returns the exit code."""
     app = make()
     settings = app.state.settings
     app.state.connections = Connections(capacity(), settings.connections_per_network, settings.trusted_proxies)
@@ -336,7 +340,7 @@ def serve_one(make: Callable[[], Litestar], sock: socket.socket, started: Callab
 
     config = uvicorn.Config(
         app,
-        http=GuardedProtocol,
+        http=HttpProtocol,
         ws="none",
         lifespan="on",
         log_config=None,
@@ -344,11 +348,11 @@ def serve_one(make: Callable[[], Litestar], sock: socket.socket, started: Callab
         server_header=False,
         proxy_headers=False,
         timeout_keep_alive=10,
-        timeout_graceful_shutdown=STOP_SECONDS,
+        timeout_graceful_shutdown=SHUTDOWN_TIMEOUT,
         interface="asgi3",
     )
-    sock.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, SEND_BUFFER)  # connections inherit it
-    server = GuardedServer(config, on_started=started, on_stop=begin_draining)
+    sock.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, SEND_BUFFER)  # inherited by the connections
+    server = HttpServer(config, on_started=started, on_stop=begin_draining)
     try:
         server.run(sockets=[sock])
     except SystemExit as stopped:
@@ -357,14 +361,15 @@ def serve_one(make: Callable[[], Litestar], sock: socket.socket, started: Callab
     return 0
 
 
-def _child(make: Callable[[], Litestar], sock: socket.socket, ready: Any) -> None:
+def _run_worker(make: Callable[[], Litestar], sock: socket.socket, ready: Any) -> None:
     sys.exit(serve_one(make, sock, ready.release))
 
 
 def serve_many(make: Callable[[], Litestar], sock: socket.socket, workers: int, started: Callable[[], object]) -> int:
-    """Several processes that share one listening socket, so that none takes its queue along when it dies.
+    """Run several worker processes that share one listening socket, so that a crash loses no queued connection.
 
-    `make` is sent to each of them, so it must be importable. One that dies is replaced; one that can't start ends all.
+    `make` is pickled for each worker, so it must be importable. A worker that dies is replaced; a worker that can't
+    start stops all. Returns the exit code.
     """
     context = multiprocessing.get_context("spawn")
     ready = context.Semaphore(0)
@@ -378,7 +383,7 @@ def serve_many(make: Callable[[], Litestar], sock: socket.socket, workers: int, 
         signal.signal(number, stop)
 
     def spawn() -> tuple[Any, float]:
-        process = context.Process(target=_child, args=(make, sock, ready), name="movie-search serve")
+        process = context.Process(target=_run_worker, args=(make, sock, ready), name="movie-search serve")
         process.start()
         return process, time.monotonic()
 
@@ -394,20 +399,22 @@ def serve_many(make: Callable[[], Litestar], sock: socket.socket, workers: int, 
         for place, (process, born) in enumerate(running):
             if process.is_alive() or stopping:
                 continue
-            if process.exitcode == 1 or time.monotonic() - born < 1:  # could not start: it would only die again
+            if process.exitcode == 1 or time.monotonic() - born < 1:  # failed at startup, and would fail again
                 stopping, code = True, 1
             else:
                 running[place] = spawn()
-    sock.close()  # ours would go on queueing connections that nobody takes
+    sock.close()  # otherwise connections would queue on it that no process accepts
     for process, _ in running:
         if process.is_alive():
             process.terminate()
-    end = time.monotonic() + STOP_SECONDS + 3
+    end = time.monotonic() + SHUTDOWN_TIMEOUT + 3
     for process, _ in running:
         process.join(max(0.1, end - time.monotonic()))
         if process.is_alive():
             process.kill()
             process.join()
             code = 1
-        code = code or int(process.exitcode not in {0, -signal.SIGTERM, -signal.SIGINT})  # told before it listened
+        code = code or int(
+            process.exitcode not in {0, -signal.SIGTERM, -signal.SIGINT}
+        )  # stopped before its handlers were set
     return code

@@ -1,4 +1,4 @@
-"""For operators and readers: the start page, `/docs`, `/openapi.json`, `/errors/{code}`, `security.txt` and health."""
+"""HTML pages: the start page, `/docs` and `/errors/{code}`; also `/openapi.json` and `security.txt`."""
 
 import asyncio
 from datetime import UTC, datetime, timedelta
@@ -8,15 +8,14 @@ from pathlib import Path
 from typing import Any
 
 import msgspec
-from dishka import FromDishka
-from litestar import Request, Response, get
+from litestar import Response, get
 from litestar.exceptions import NotFoundException
 from litestar.params import FromPath
 from litestar.router import Router
 from swagger_ui_bundle import swagger_ui_path
 
 from movie_api.problems import PROBLEMS
-from movie_core.operations.health import Readiness, Status
+from movie_core.clock import iso_time
 
 _PAGE = """<!doctype html>
 <html lang="en">
@@ -73,102 +72,84 @@ _DOCS_START = """SwaggerUIBundle({
 });
 """
 _ASSETS = {"swagger-ui.css": "text/css", "swagger-ui-bundle.js": "text/javascript"}
-"""What the page loads of Swagger UI's files, with their types; the others, HTML among them, are not served."""
-# Swagger UI styles its elements in place and draws icons from data URLs; nothing comes from elsewhere.
+"""The files of Swagger UI that the page loads, with their media types; the others, such as HTML, are not served."""
+# Swagger UI uses inline styles and icons in data URLs; it loads nothing from other origins.
 _POLICY = "default-src 'none'; connect-src 'self'; img-src 'self' data:; script-src 'self'; frame-ancestors 'none'; "
 _DOCS_POLICY = _POLICY + "style-src 'self' 'unsafe-inline'; base-uri 'none'; form-action 'none'"
-SECURITY_TXT_LASTS = timedelta(days=180)
-"""How long `security.txt` is good from the day on which it is fetched; RFC 9116 recommends less than a year."""
+SECURITY_TXT_LIFETIME = timedelta(days=180)
+"""Validity of `security.txt` from the day on which it is requested; RFC 9116 recommends less than a year."""
 _PAGE_POLICY = _POLICY + "style-src 'self'; base-uri 'none'; form-action 'none'"
 
 
 def page(title: str, content: str) -> str:
-    """A whole page; `title` is text, `content` HTML."""
+    """A complete HTML page; `title` is plain text, `content` is HTML."""
     return _PAGE.format(title=escape(title), content=content)
 
 
-def html(content: str, policy: str = _PAGE_POLICY, *, status_code: int = 200) -> Response[str]:
+def html_response(content: str, policy: str = _PAGE_POLICY, *, status_code: int = 200) -> Response[str]:
     headers = {"content-security-policy": policy, "referrer-policy": "no-referrer"}
     return Response(content, status_code=status_code, media_type="text/html", headers=headers)
 
 
-@get("/health/live")
-async def is_live() -> Response[bytes]:
-    return Response(b'{"status":"live"}', media_type="application/json", headers={"cache-control": "no-store"})
-
-
-@get("/health/ready")
-async def is_ready(request: Request[Any, Any, Any], readiness: FromDishka[Readiness]) -> Response[bytes]:
-    status, findings = await readiness.status()
-    if request.app.state.is_draining:
-        status = Status.UNAVAILABLE
-    parts = {one.part.name: {"status": "up" if one.is_reached else "down", "detail": one.detail} for one in findings}
-    headers = {"cache-control": "no-store"}
-    if status is Status.UNAVAILABLE:
-        headers["retry-after"] = "5"
-    return Response(
-        msgspec.json.encode({"status": status.value} | parts),
-        status_code=503 if status is Status.UNAVAILABLE else 200,
-        media_type="application/json",
-        headers=headers,
-    )
-
-
 @get("/errors/{code:str}")
-async def explain_error(code: FromPath[str]) -> Response[str]:
-    kind = PROBLEMS.get(code)
-    if kind is None:
+async def error_page(code: FromPath[str]) -> Response[str]:
+    problem_type = PROBLEMS.get(code)
+    if problem_type is None:
         raise NotFoundException
     content = (
-        f"<p>{_code_marks(kind.explanation)}</p><dl><dt>Code</dt><dd><code>{code}</code></dd>"
-        f'<dt>HTTP status</dt><dd>{kind.status}</dd></dl><p><a href="/docs">API documentation</a></p>'
+        f"<p>{_code_marks(problem_type.explanation)}</p><dl><dt>Code</dt><dd><code>{code}</code></dd>"
+        f'<dt>HTTP status</dt><dd>{problem_type.status}</dd></dl><p><a href="/docs">API documentation</a></p>'
     )
-    return html(page(kind.title, content))
+    return html_response(page(problem_type.title, content))
 
 
 def _code_marks(text: str) -> str:
-    """Escaped, with what stands between backticks as code."""
+    """The text as HTML, with text between backticks as code."""
     parts = escape(text).split("`")
     return "".join(f"<code>{part}</code>" if index % 2 else part for index, part in enumerate(parts))
 
 
 @cache
 def _asset(name: str) -> bytes:
-    """Read once: it is 1.4 MB, and each slow reader would keep a copy in memory."""
+    """Read once: the file has 1.4 MB, and each slow client would hold a copy in memory."""
     return (Path(swagger_ui_path) / name).read_bytes()
 
 
-def reading_router(
+def pages_router(
     document: dict[str, Any], notice: str, *, public_search: bool, public_url: str, security_contact: str | None
 ) -> Router:
-    """The pages that depend on the deployment. `notice` is what the source in use asks to be said of it;
-    `security_contact` is the URL where vulnerabilities are reported, published as RFC 9116 says."""
+    """The pages whose content depends on the settings. `notice` is the attribution that the movie source requires;
+    `security_contact` is the URL for reporting vulnerabilities, published as in RFC 9116."""
     encoded = msgspec.json.encode(document)
     version = document["info"]["version"]
-    is_open = "Searching needs no account here, a profile does" if public_search else "To search you need an account"
+    access = (
+        "Search is public; ratings and recommendations require an account"
+        if public_search
+        else "Search requires an account"
+    )
     start = page(
         "Movie Search",
-        f"""<p>A movie search backend, version {escape(version)}. {is_open}:</p>
+        f"""<p>Movie search backend, version {escape(version)}. {access}:</p>
 <ol>
 <li>Register with <code>POST /api/v1/authentication/register/</code>.</li>
 <li>Open the link in the email and enter the password.</li>
-<li>Log in with <code>POST /api/v1/authentication/login/</code>; the answer has a token.</li>
+<li>Log in with <code>POST /api/v1/authentication/login/</code>; the response has an access token.</li>
 <li>Search with <code>GET /api/v1/movies/?query=matrix</code> and the header
-<code>Authorization: Bearer …</code>.</li>
+<code>Authorization: Bearer &lt;token&gt;</code>.</li>
 </ol>
-<p>All of it can be tried out at <a href="/docs">/docs</a>; its Authorize button takes the token.</p>
+<p>To try the API, open <a href="/docs">/docs</a> and enter the token with its Authorize button.</p>
 <dl>
-<dt><a href="/docs">/docs</a></dt><dd>The API, to read and to try out</dd>
-<dt><a href="/openapi.json">/openapi.json</a></dt><dd>The same for programs (OpenAPI 3.1)</dd>
-<dt><a href="/dashboard">/dashboard</a></dt><dd>What everyone searches for, in numbers, for staff</dd>
-<dt><a href="/health/ready">/health/ready</a></dt><dd>Whether every part can be reached</dd>
+<dt><a href="/docs">/docs</a></dt><dd>API documentation, with forms to send requests</dd>
+<dt><a href="/openapi.json">/openapi.json</a></dt><dd>The OpenAPI 3.1 document</dd>
+<dt><a href="/dashboard">/dashboard</a></dt><dd>Reports on searches, clicks and ratings, for staff</dd>
+<dt><a href="/health/ready">/health/ready</a></dt><dd>Readiness, with the status of every dependency</dd>
 </dl>
 <footer>{escape(notice)}</footer>""",
     )
 
     @get("/")
     async def start_page() -> Response[str]:
-        return html(start)
+        return html_response(start)
 
     @get("/style.css")
     async def style() -> Response[str]:
@@ -176,7 +157,7 @@ def reading_router(
 
     @get("/docs")
     async def docs() -> Response[str]:
-        return html(_DOCS, _DOCS_POLICY)
+        return html_response(_DOCS, _DOCS_POLICY)
 
     @get("/docs/start.js")
     async def docs_start() -> Response[str]:
@@ -197,10 +178,10 @@ def reading_router(
     async def security_txt() -> Response[str]:
         if security_contact is None:
             raise NotFoundException
-        expires = datetime.now(UTC).replace(hour=0, minute=0, second=0, microsecond=0) + SECURITY_TXT_LASTS
+        expires = datetime.now(UTC).replace(hour=0, minute=0, second=0, microsecond=0) + SECURITY_TXT_LIFETIME
         lines = (
             f"Contact: {security_contact}",
-            f"Expires: {expires:%Y-%m-%dT%H:%M:%SZ}",
+            f"Expires: {iso_time(expires)}",
             "Preferred-Languages: en",
             f"Canonical: {public_url}/.well-known/security.txt",
         )

@@ -1,4 +1,4 @@
-"""The API over everything in memory, called without a socket."""
+"""The API with in-memory adapters, called without a socket."""
 
 from collections.abc import AsyncIterator, Callable
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
@@ -69,7 +69,7 @@ SECRET = "a secret of thirty-two bytes or more"
 
 
 class InMemory(Provider):
-    """Stands in for every adapter that reaches out of the process."""
+    """Replaces every adapter that does I/O."""
 
     scope = Scope.APP
 
@@ -178,7 +178,7 @@ class InMemory(Provider):
 
 
 class Api(httpx.AsyncClient):
-    """A client of the API, and a look into the mailbox behind it."""
+    """A client of the API with access to the emails it sent."""
 
     def __init__(self, app: Litestar, memory: InMemory, client: tuple[str, int] = ("192.0.2.1", 1234)) -> None:
         transport: Any = httpx.ASGITransport(app=app, client=client)  # type: ignore[arg-type]
@@ -187,30 +187,30 @@ class Api(httpx.AsyncClient):
         self.memory = memory
 
     async def emails(self) -> list[OutgoingEmail]:
-        """Every mail so far, what was due just now too."""
+        """All emails so far, including those that are due now."""
         dispatcher = await self.app.state.dishka_container.get(OutboxDispatcher)
         await dispatcher.deliver_due()
         return list(self.memory.mailer.emails)
 
     async def newest_link(self) -> str:
-        """The path of the first link in the newest mail."""
+        """The path of the first link in the newest email."""
         url = (await self.emails())[-1].links[0]
         return url.removeprefix("http://127.0.0.1:8000")
 
     async def registered(self, **changed: str) -> str:
-        """Register Ann; the path of the link that activates her."""
+        """Register Ann; returns the path of her activation link."""
         answer = await self.post(f"{AUTHENTICATION}register/", json=ANN | changed)
         assert answer.status_code == 201, answer.text
         return await self.newest_link()
 
     async def activated(self, **changed: str) -> dict[str, str]:
-        """Register and activate Ann; the header that proves that it is her."""
+        """Register and activate Ann; returns her `Authorization` header."""
         answer = await self.post(await self.registered(**changed))
         assert answer.status_code == 200, answer.text
         return bearer(answer.json()["access"])
 
-    def elsewhere(self, client: str) -> "Api":
-        """Another client of the same API, at another address."""
+    def from_address(self, client: str) -> "Api":
+        """Another client of the same API, from another address."""
         return Api(self.app, self.memory, (client, 1234))
 
 
@@ -223,7 +223,7 @@ OpenApi = Callable[..., AbstractAsyncContextManager[Api]]
 
 @pytest.fixture
 def open_api() -> OpenApi:
-    """Opens a client of the API; environment variables and stand-ins by keyword."""
+    """Opens a client of the API; takes settings and replacements by keyword."""
 
     @asynccontextmanager
     async def opened(

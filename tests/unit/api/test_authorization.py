@@ -1,4 +1,4 @@
-"""Who may call which route, as the security policies say."""
+"""The callers of each route are those of the security policies."""
 
 import re
 
@@ -18,16 +18,16 @@ PRODUCTION = {
     "MOVIE_SMTP_URL": "smtps://movies:secret@smtp.invalid",
 }
 ENDING = {"POST /api/v1/authentication/logout/", "DELETE /api/v1/users/me/"}
-"""What ends the session that asks."""
+"""Operations that end the session of the request."""
 
 
-def code(answer: httpx.Response) -> str:
-    is_problem = answer.headers.get("content-type", "") == "application/problem+json"
-    return str(answer.json()["code"]) if is_problem else ""
+def code(response: httpx.Response) -> str:
+    is_problem = response.headers.get("content-type", "") == "application/problem+json"
+    return str(response.json()["code"]) if is_problem else ""
 
 
-async def asked(api: Api, headers: dict[str, str] | None = None) -> dict[str, str]:
-    """The code of the problem that each route answers with, empty for none; a body is missing everywhere."""
+async def request_all(api: Api, headers: dict[str, str] | None = None) -> dict[str, str]:
+    """The error code of each route for a request without a body; empty if there is none."""
     routes = [(method.upper(), path) for path, operations in PATHS.items() for method in operations]
     routes.sort(key=lambda route: f"{route[0]} {route[1]}" in ENDING)
     return {
@@ -37,31 +37,33 @@ async def asked(api: Api, headers: dict[str, str] | None = None) -> dict[str, st
     }
 
 
-async def test_routes_are_for_those_whom_the_policy_names(open_api: OpenApi) -> None:
+async def test_routes_are_open_to_the_callers_of_the_policy(open_api: OpenApi) -> None:
     async with open_api(MOVIE_PUBLIC_SEARCH="false", **LIMITS_OFF) as api:
-        nobody = await asked(api)
-        forged = await asked(api, {"authorization": "Bearer forged"})
+        anonymous = await request_all(api)
+        forged = await request_all(api, {"authorization": "Bearer forged"})
         ann = await api.activated()
-        user = await asked(api, ann)
+        user = await request_all(api, ann)
         await (await accounts_of(api)).set_staff(ANN["email"], True)
-        staff = await asked(api, ann)
+        staff = await request_all(api, ann)
     async with open_api(MOVIE_PUBLIC_SEARCH="true", **LIMITS_OFF) as api:
-        public = await asked(api)
+        public = await request_all(api)
     async with open_api(MOVIE_PUBLIC_SEARCH="true", **PRODUCTION, **LIMITS_OFF) as api:
         metrics = (await api.get("/metrics")).status_code
 
-    refused = {route for route, told in nobody.items() if told == "not_authenticated"}
-    for_staff = {route for route, told in user.items() if told == "not_allowed"}
-    public_search = {route for route in refused if public[route] != "not_authenticated"}
-    found = {
-        "anyone": nobody.keys() - refused - {"GET /metrics"},
+    protected = {route for route, error_code in anonymous.items() if error_code == "not_authenticated"}
+    for_staff = {route for route, error_code in user.items() if error_code == "not_allowed"}
+    public_search = {route for route in protected if public[route] != "not_authenticated"}
+    actual = {
+        "anyone": anonymous.keys() - protected - {"GET /metrics"},
         "users; anyone where `MOVIE_PUBLIC_SEARCH` is on": public_search,
-        "users, each for themselves": refused - public_search - for_staff,
+        "users, each for themselves": protected - public_search - for_staff,
         "staff": for_staff,
         "holders of `MOVIE_METRICS_TOKEN`; anyone where `MOVIE_ENV` is `local`": {"GET /metrics"},
     }
-    named = {row["who may call"]: quoted(row["routes"]) for row in table(POLICIES, "Authorization")}
-    assert {who: sorted(routes) for who, routes in named.items()} == {who: sorted(one) for who, one in found.items()}
-    assert {told for route, told in forged.items() if route in refused} == {"invalid_token"}
+    documented = {row["who may call"]: quoted(row["routes"]) for row in table(POLICIES, "Authorization")}
+    assert {who: sorted(routes) for who, routes in documented.items()} == {
+        who: sorted(one) for who, one in actual.items()
+    }
+    assert {error_code for route, error_code in forged.items() if route in protected} == {"invalid_token"}
     assert not {"not_authenticated", "invalid_token", "not_allowed"} & {staff[route] for route in for_staff}
     assert metrics == 404

@@ -1,4 +1,4 @@
-"""How often somebody may search: per user, and per network where search is public."""
+"""The rate limits of searches: per user, or per network if search is public."""
 
 import re
 from typing import Any
@@ -8,47 +8,48 @@ import pytest
 from tests.unit.api.conftest import ANN, OpenApi
 from tests.unit.api.web.test_pages import assert_as_documented
 
-from movie_api.middleware.edge import Guard
+from movie_api.auth import AccessControl
+from movie_api.middleware.edge import EdgeMiddleware
 from movie_api.middleware.response_cache import CachedSearchMiddleware
-from movie_api.routes.movies import ResponseCache, SearchAccess
+from movie_api.routes.movies import ResponseCache
 from movie_core.discovery.event_recorder import EventRecorder
 
 MOVIES = "/api/v1/movies/"
 SUGGEST = "/api/v1/movies/suggest/"
-ELSE = {"email": "bob@example.com", "username": "bob", "password": ANN["password"]}
+BOB = {"email": "bob@example.com", "username": "bob", "password": ANN["password"]}
 
 
-def left(answer: httpx.Response) -> int:
-    """What the answer says that remains."""
-    match = re.fullmatch(r'"(?:search|suggest)";r=(\d+);t=\d+', answer.headers["ratelimit"])
-    assert match, answer.headers
+def remaining(response: httpx.Response) -> int:
+    """The remaining requests according to the response."""
+    match = re.fullmatch(r'"(?:search|suggest)";r=(\d+);t=\d+', response.headers["ratelimit"])
+    assert match, response.headers
     return int(match[1])
 
 
-def assert_refused(answer: httpx.Response, name: str, amount: int) -> None:
-    assert answer.status_code == 429, answer.text
-    assert answer.headers["content-type"] == "application/problem+json"
-    assert answer.json()["code"] == "rate_limited"
-    assert 1 <= int(answer.headers["retry-after"]) <= 60
-    assert re.fullmatch(rf'"{name}";r=0;t=\d+', answer.headers["ratelimit"])
-    assert answer.headers["ratelimit-policy"] == f'"{name}";q={amount};w=60'
+def assert_rate_limited(response: httpx.Response, name: str, amount: int) -> None:
+    assert response.status_code == 429, response.text
+    assert response.headers["content-type"] == "application/problem+json"
+    assert response.json()["code"] == "rate_limited"
+    assert 1 <= int(response.headers["retry-after"]) <= 60
+    assert re.fullmatch(rf'"{name}";r=0;t=\d+', response.headers["ratelimit"])
+    assert response.headers["ratelimit-policy"] == f'"{name}";q={amount};w=60'
 
 
-async def test_each_search_says_what_remains_and_none_passes_beyond(open_api: OpenApi) -> None:
+async def test_each_search_reports_the_remaining_requests_until_the_limit(open_api: OpenApi) -> None:
     async with open_api(MOVIE_LIMIT_SEARCH="45/minute") as api:
         for n in range(45):
-            answer = await api.get(f"{MOVIES}?query=river")
-            assert answer.status_code == 200
-            assert left(answer) == 44 - n
-            assert answer.headers["ratelimit-policy"] == '"search";q=45;w=60'
+            response = await api.get(f"{MOVIES}?query=river")
+            assert response.status_code == 200
+            assert remaining(response) == 44 - n
+            assert response.headers["ratelimit-policy"] == '"search";q=45;w=60'
         for _ in range(3):
-            assert_refused(await api.get(f"{MOVIES}?query=river"), "search", 45)
+            assert_rate_limited(await api.get(f"{MOVIES}?query=river"), "search", 45)
 
 
-async def test_details_and_genres_count_as_searches_whatever_they_answer(open_api: OpenApi) -> None:
+async def test_details_and_genres_count_as_searches_whatever_their_status(open_api: OpenApi) -> None:
     async with open_api(MOVIE_LIMIT_SEARCH="9/minute") as api:
         etag = (await api.get(f"{MOVIES}?query=river")).headers["etag"]
-        asked: list[tuple[str, dict[str, str], int]] = [
+        requests: list[tuple[str, dict[str, str], int]] = [
             (f"{MOVIES}201/", {}, 200),
             (f"{MOVIES}999/", {}, 404),
             ("/api/v1/genres/", {}, 200),
@@ -56,24 +57,24 @@ async def test_details_and_genres_count_as_searches_whatever_they_answer(open_ap
             (f"{MOVIES}?query=nothing like that", {}, 404),
             (f"{MOVIES}?query=river", {"if-none-match": etag}, 304),
         ]
-        for n, (path, headers, status) in enumerate(asked):
-            answer = await api.get(path, headers=headers)
-            assert answer.status_code == status
-            assert left(answer) == 7 - n
-        assert left(await api.head(MOVIES)) == 1
+        for n, (path, headers, status) in enumerate(requests):
+            response = await api.get(path, headers=headers)
+            assert response.status_code == status
+            assert remaining(response) == 7 - n
+        assert remaining(await api.head(MOVIES)) == 1
         assert (await api.post(MOVIES)).status_code == 405
-        assert left(await api.get(MOVIES.rstrip("/"))) == 0
+        assert remaining(await api.get(MOVIES.rstrip("/"))) == 0
         for path in (f"{MOVIES}201/", "/api/v1/genres/", MOVIES):
-            assert_refused(await api.get(path), "search", 9)
+            assert_rate_limited(await api.get(path), "search", 9)
 
 
-async def test_suggestions_count_apart(open_api: OpenApi) -> None:
+async def test_suggestions_have_their_own_limit(open_api: OpenApi) -> None:
     async with open_api(MOVIE_LIMIT_SEARCH="1/minute", MOVIE_LIMIT_SUGGEST="2/minute") as api:
-        assert left(await api.get(f"{SUGGEST}?query=ri")) == 1
-        assert left(await api.get(f"{MOVIES}?query=river")) == 0
-        assert left(await api.get(f"{SUGGEST}?query=riv")) == 0
-        assert_refused(await api.get(f"{SUGGEST}?query=rive"), "suggest", 2)
-        assert_refused(await api.get(f"{MOVIES}?query=river"), "search", 1)
+        assert remaining(await api.get(f"{SUGGEST}?query=ri")) == 1
+        assert remaining(await api.get(f"{MOVIES}?query=river")) == 0
+        assert remaining(await api.get(f"{SUGGEST}?query=riv")) == 0
+        assert_rate_limited(await api.get(f"{SUGGEST}?query=rive"), "suggest", 2)
+        assert_rate_limited(await api.get(f"{MOVIES}?query=river"), "search", 1)
 
 
 async def test_public_searches_count_per_network(open_api: OpenApi) -> None:
@@ -81,36 +82,36 @@ async def test_public_searches_count_per_network(open_api: OpenApi) -> None:
     async with open_api(**environ) as api:
         for _ in range(2):
             assert (await api.get(MOVIES)).status_code == 200
-        assert_refused(await api.get(MOVIES), "search", 2)
-        assert_refused(await api.get(MOVIES, headers={"x-forwarded-for": "192.0.2.99"}), "search", 2)
-        assert (await api.elsewhere("192.0.2.2").get(MOVIES)).status_code == 200
+        assert_rate_limited(await api.get(MOVIES), "search", 2)
+        assert_rate_limited(await api.get(MOVIES, headers={"x-forwarded-for": "192.0.2.99"}), "search", 2)
+        assert (await api.from_address("192.0.2.2").get(MOVIES)).status_code == 200
         for host in (1, 2):
-            assert left(await api.elsewhere(f"2001:db8:1:2::{host}").get(MOVIES)) == 2 - host
-        proxy = api.elsewhere("10.0.0.1")
-        assert left(await proxy.get(MOVIES, headers={"x-forwarded-for": "192.0.2.2"})) == 0
+            assert remaining(await api.from_address(f"2001:db8:1:2::{host}").get(MOVIES)) == 2 - host
+        proxy = api.from_address("10.0.0.1")
+        assert remaining(await proxy.get(MOVIES, headers={"x-forwarded-for": "192.0.2.2"})) == 0
 
 
-async def test_users_count_each_for_themselves_wherever_they_are(open_api: OpenApi) -> None:
+async def test_searches_count_per_user_from_any_network(open_api: OpenApi) -> None:
     async with open_api(MOVIE_PUBLIC_SEARCH="false", MOVIE_LIMIT_SEARCH="3/minute") as api:
         ann = await api.activated()
-        bob = await api.activated(**ELSE)
+        bob = await api.activated(**BOB)
         credentials = {"email": ANN["email"], "password": ANN["password"]}
         again = await api.post("/api/v1/authentication/login/", json=credentials)
         ann_elsewhere = {"authorization": f"Bearer {again.json()['access']}"}
-        assert left(await api.get(MOVIES, headers=ann)) == 2
-        assert left(await api.elsewhere("198.51.100.7").get(MOVIES, headers=ann_elsewhere)) == 1
-        assert left(await api.get(MOVIES, headers=ann)) == 0
-        assert_refused(await api.elsewhere("198.51.100.7").get(MOVIES, headers=ann_elsewhere), "search", 3)
-        assert left(await api.get(MOVIES, headers=bob)) == 2
+        assert remaining(await api.get(MOVIES, headers=ann)) == 2
+        assert remaining(await api.from_address("198.51.100.7").get(MOVIES, headers=ann_elsewhere)) == 1
+        assert remaining(await api.get(MOVIES, headers=ann)) == 0
+        assert_rate_limited(await api.from_address("198.51.100.7").get(MOVIES, headers=ann_elsewhere), "search", 3)
+        assert remaining(await api.get(MOVIES, headers=bob)) == 2
 
 
-async def test_who_is_not_let_in_is_not_counted(open_api: OpenApi) -> None:
+async def test_unauthenticated_requests_are_not_counted(open_api: OpenApi) -> None:
     async with open_api(MOVIE_PUBLIC_SEARCH="false", MOVIE_LIMIT_SEARCH="1/minute") as api:
         for headers in ({}, {"authorization": "Bearer x"}):
             for _ in range(3):
-                answer = await api.get(MOVIES, headers=headers)
-                assert answer.status_code == 401
-                assert "ratelimit" not in answer.headers
+                response = await api.get(MOVIES, headers=headers)
+                assert response.status_code == 401
+                assert "ratelimit" not in response.headers
         assert (await api.get(MOVIES, headers=await api.activated())).status_code == 200
 
 
@@ -118,51 +119,51 @@ async def test_who_is_not_let_in_is_not_counted(open_api: OpenApi) -> None:
 async def test_without_limits_nothing_is_counted(open_api: OpenApi, path: str) -> None:
     async with open_api(MOVIE_LIMIT_SEARCH="off", MOVIE_LIMIT_SUGGEST="off") as api:
         for _ in range(50):
-            answer = await api.get(path)
-            assert answer.status_code == 200
-            assert "ratelimit" not in answer.headers
+            response = await api.get(path)
+            assert response.status_code == 200
+            assert "ratelimit" not in response.headers
 
 
-async def test_answers_are_as_the_document_says(open_api: OpenApi) -> None:
+async def test_responses_conform_to_the_document(open_api: OpenApi) -> None:
     async with open_api(MOVIE_LIMIT_SEARCH="4/minute", MOVIE_LIMIT_SUGGEST="1/minute") as api:
         served: dict[str, Any] = (await api.get("/openapi.json")).json()
 
-        async def ask(path: str, asked: str, status: int) -> None:
-            answer = await api.get(asked)
-            assert answer.status_code == status
-            assert_as_documented(served, answer, path)
+        async def ask(path: str, requests: str, status: int) -> None:
+            response = await api.get(requests)
+            assert response.status_code == status
+            assert_as_documented(served, response, path)
 
         await ask(MOVIES, f"{MOVIES}?query=river", 200)
         await ask(MOVIES, f"{MOVIES}?limit=0", 400)
         await ask("/api/v1/movies/{movie_id}/", f"{MOVIES}999/", 404)
         await ask("/api/v1/genres/", "/api/v1/genres/", 200)
-        for path, asked in (
+        for path, requests in (
             (MOVIES, MOVIES),
             ("/api/v1/movies/{movie_id}/", f"{MOVIES}201/"),
             ("/api/v1/genres/", "/api/v1/genres/"),
         ):
-            await ask(path, asked, 429)
+            await ask(path, requests, 429)
         await ask(SUGGEST, SUGGEST, 200)
         await ask(SUGGEST, SUGGEST, 429)
 
 
-async def test_the_cached_search_middleware_counts_too(open_api: OpenApi) -> None:
+async def test_the_cached_search_middleware_counts_searches(open_api: OpenApi) -> None:
     async with open_api(MOVIE_LIMIT_SEARCH="600/minute") as api:
-        guard = api.app.asgi_handler
-        assert isinstance(guard, Guard)
-        assert isinstance(guard._at_once, CachedSearchMiddleware)
-        lane, routes, routed = guard._at_once, guard._app, 0
+        edge = api.app.asgi_handler
+        assert isinstance(edge, EdgeMiddleware)
+        assert isinstance(edge._find_cached, CachedSearchMiddleware)
+        middleware, routes, routed = edge._find_cached, edge._app, 0
         container = api.app.state.dishka_container
-        lane.open(
-            await container.get(SearchAccess), await container.get(ResponseCache), await container.get(EventRecorder)
+        middleware.enable(
+            await container.get(AccessControl), await container.get(ResponseCache), await container.get(EventRecorder)
         )
 
-        async def counted(*call: Any) -> None:
+        async def count_and_route(*call: Any) -> None:
             nonlocal routed
             routed += 1
             await routes(*call)
 
-        guard._app = counted
-        told = [left(await api.get(f"{MOVIES}?query=river")) for _ in range(100)]
-        assert told == list(range(599, 499, -1))
-        assert routed < 50, "most of them need neither routing nor a call of the limiter"
+        edge._app = count_and_route
+        counts = [remaining(await api.get(f"{MOVIES}?query=river")) for _ in range(100)]
+        assert counts == list(range(599, 499, -1))
+        assert routed < 50, "most of them need neither routing nor a call to the rate limiter"

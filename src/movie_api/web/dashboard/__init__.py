@@ -1,5 +1,7 @@
-"""`/dashboard`: what `analytics/` tells, at a glance. The files beside this one, the same for everybody; whoever opens
-the page logs in on it, and its script asks for the figures.
+"""`/dashboard`: the reports of `analytics/` as charts and tables.
+
+The page, style sheet and script are static files in this folder, the same for everyone. Staff log in on the page, and
+its script requests the reports.
 """
 
 from pathlib import Path
@@ -7,25 +9,25 @@ from pathlib import Path
 from litestar import Response, get
 from litestar.router import Router
 
-from movie_api.web.pages import html
+from movie_api.web.pages import html_response
 
 _FILES = Path(__file__).parent
 
 
 def dashboard_router() -> Router:
-    """Reads the files once."""
+    """Reads the files once, at startup."""
     page, style, script = (
         (_FILES / name).read_text(encoding="utf-8") for name in ("index.html", "style.css", "app.js")
     )
 
     @get("/dashboard")
     async def dashboard() -> Response[str]:
-        answer = html(page)
-        answer.headers["x-robots-tag"] = "noindex"
-        answer.headers["cache-control"] = "no-cache"
-        return answer
+        response = html_response(page)
+        response.headers["x-robots-tag"] = "noindex"
+        response.headers["cache-control"] = "no-cache"
+        return response
 
-    # Not kept without asking: page, style and script have to be of one release.
+    # `no-cache` (revalidate): page, style sheet and script must be of the same release.
     @get("/dashboard/style.css")
     async def dashboard_style() -> Response[str]:
         return Response(style, media_type="text/css", headers={"cache-control": "no-cache"})

@@ -1,18 +1,18 @@
-// The dashboard: logs in, asks `analytics/`, draws. What comes from the API is only ever set as text, never as HTML:
-// queries are strangers' words. The tokens live in `session` and nowhere else.
+// The dashboard: logs in, requests the reports of `analytics/`, draws charts. Data of the API is inserted as text, never
+// as HTML, because queries are untrusted. The tokens are stored in `session` only.
 
 const API = "/api/v1/";
-const PATIENCE = 20_000; // milliseconds for one request
+const REQUEST_TIMEOUT = 20_000; // milliseconds
 const DAY = 86_400_000; // milliseconds
-const SHOWN = 10; // rows of a list before somebody asks for all
+const INITIAL_ROWS = 10; // rows of a list until the user requests all
 
-let session = null; // {access, refresh}; another object for each login
+let session = null; // {access, refresh}; a new object for each login
 let range = null; // {from, to}, days such as "2026-11-01"
-let run = 0; // counts what was asked for, so that late answers to an earlier question are passed over
+let generation = 0; // number of the current load, so that responses to an earlier one are ignored
 
 const byId = (id) => document.getElementById(id);
 
-// --- talking to the API
+// --- requests
 
 class Problem extends Error {
   constructor(status, code, detail, retryAfter = null) {
@@ -33,10 +33,10 @@ async function send(path, { method = "GET", token = null, body = null, accept = 
       body: body === null ? undefined : JSON.stringify(body),
       cache: "no-store",
       credentials: "omit",
-      signal: AbortSignal.timeout(PATIENCE),
+      signal: AbortSignal.timeout(REQUEST_TIMEOUT),
     });
   } catch {
-    throw new Problem(0, "unreachable", "the server can't be reached, or doesn't answer in time");
+    throw new Problem(0, "unreachable", "the server is unavailable or did not respond in time");
   }
   if (response.ok) return response;
   const problem = await response.json().catch(() => ({}));
@@ -44,39 +44,39 @@ async function send(path, { method = "GET", token = null, body = null, accept = 
   throw new Problem(response.status, problem.code ?? "", problem.detail ?? `status ${response.status}`, retryAfter);
 }
 
-// As who is logged in. An access token that has expired is renewed once.
-async function ask(path, options = {}) {
+// An authenticated request. An expired access token is refreshed once.
+async function sendAuthenticated(path, options = {}) {
   const mine = session;
-  if (mine === null) throw new Problem(401, "not_authenticated", "nobody is logged in");
+  if (mine === null) throw new Problem(401, "not_authenticated", "not logged in");
   const token = mine.access;
   try {
     return await send(path, { ...options, token });
   } catch (problem) {
     if (problem.status !== 401) throw problem;
-    if (mine.access === token) await renew(mine);
+    if (mine.access === token) await refreshTokens(mine);
     return send(path, { ...options, token: mine.access });
   }
 }
 
-// A refresh token is good for one use: requests that find the access token expired together share the renewal.
-function renew(mine) {
-  mine.renewal ??= send("authentication/jwt/token/refresh/", { method: "POST", body: { refresh: mine.refresh } })
+// A refresh token is valid for one use, so concurrent requests share one refresh.
+function refreshTokens(mine) {
+  mine.pendingRefresh ??= send("authentication/jwt/token/refresh/", { method: "POST", body: { refresh: mine.refresh } })
     .then(async (response) => {
       const { access, refresh } = await response.json();
       Object.assign(mine, { access, refresh });
     })
     .finally(() => {
-      mine.renewal = null;
+      mine.pendingRefresh = null;
     });
-  return mine.renewal;
+  return mine.pendingRefresh;
 }
 
-async function figures(name, { from, to } = range) {
-  const response = await ask(`analytics/${name}?from=${from}&to=${to}`);
+async function fetchReport(name, { from, to } = range) {
+  const response = await sendAuthenticated(`analytics/${name}?from=${from}&to=${to}`);
   try {
     return await response.json();
   } catch {
-    throw new Problem(0, "unreachable", "the answer broke off");
+    throw new Problem(0, "unreachable", "the response is incomplete");
   }
 }
 
@@ -124,14 +124,14 @@ function tile(name, figure, ...more) {
   );
 }
 
-// What to say of a figure beside the one of the period before.
+// Compares a figure with that of the previous period.
 function change(now, before) {
-  if (before === 0) return now === 0 ? "none before either" : "none before";
+  if (before === 0) return now === 0 ? "none in the previous period either" : "none in the previous period";
   const grown = (now - before) / before;
-  if (grown === 0) return "as many as before";
+  if (grown === 0) return "unchanged";
   const arrow = el("span", { "aria-hidden": "true" }, grown > 0 ? "▲ " : "▼ ");
   const word = el("span", { class: "unseen" }, grown > 0 ? "up " : "down ");
-  return [arrow, word, `${shares.format(Math.abs(grown))} (${numbers.format(before)} before)`];
+  return [arrow, word, `${shares.format(Math.abs(grown))} (${numbers.format(before)} in the previous period)`];
 }
 
 const scrolled = (table, name) =>
@@ -150,7 +150,7 @@ function table(name, caption, headings, rows) {
 const cell = (text) => el("td", {}, text);
 const nothing = (text) => [el("p", { class: "note" }, text)];
 
-// Beside text that says the same in figures.
+// Decorative: the text next to it has the same figures.
 function bar(part) {
   const box = { class: "bar", viewBox: "0 0 100 10", preserveAspectRatio: "none", "aria-hidden": "true" };
   const width = Math.max(part > 0 ? 0.5 : 0, 100 * part);
@@ -177,9 +177,9 @@ function ticks(max) {
   return Array.from({ length: Math.ceil(Math.max(max, 1) / step) + 1 }, (_, index) => index * step);
 }
 
-// An empty chart: rules, days along the bottom, and a strip of each day which tells its figures when pointed at.
-// `draw` adds what there is to see of the day between `x` and `x + step`, with `y` from a value to its height.
-function chart({ id, width, height, title, description, days, labels, format, tell, draw }) {
+// A chart with grid lines, days on the x axis, and a tooltip for each day. `draw` returns the elements of a day, which
+// lie between `x` and `x + step`; `y` converts a value to its height.
+function chart({ id, width, height, title, description, days, labels, format, describe, draw }) {
   const top = labels.at(-1);
   const inner = { width: width - EDGE.left - EDGE.right, height: height - EDGE.top - EDGE.bottom };
   const step = inner.width / days.length;
@@ -199,14 +199,14 @@ function chart({ id, width, height, title, description, days, labels, format, te
   }
   const every = Math.ceil(days.length / Math.max(1, Math.floor(inner.width / 70)));
   for (let place = days.length - 1; place >= 0; place -= every) {
-    // In the middle of its day, but within the chart.
+    // Centered on its day, but within the chart.
     const at = Math.min(Math.max(x(place) + step / 2, EDGE.left), width - 20);
     const text = shortDates.format(timeOf(days[place].day));
     drawn.append(svg("text", { x: at, y: height - 6, "text-anchor": "middle" }, text));
   }
   days.forEach((day, index) => {
     const strip = { class: "target", x: x(index), y: EDGE.top, width: step, height: inner.height };
-    const group = svg("g", { class: "day" }, svg("title", {}, tell(day)), svg("rect", strip));
+    const group = svg("g", { class: "day" }, svg("title", {}, describe(day)), svg("rect", strip));
     group.append(...draw(day, { x: x(index), step, y, index }));
     drawn.append(group);
   });
@@ -216,35 +216,35 @@ function chart({ id, width, height, title, description, days, labels, format, te
 const STATES = {
   fresh: "Fresh: from the cache",
   live: "Live: from the source",
-  stale: "Stale: from the cache, past its time",
-  fallback: "Fallback: the source was away",
+  stale: "Stale: from the cache, past its freshness",
+  fallback: "Fallback: from the local catalogue, source unavailable",
 };
-const answersOf = (day) => day.live + day.fresh + day.stale + day.fallback;
+const responsesOf = (day) => day.live + day.fresh + day.stale + day.fallback;
 
-const tellAnswers = (day) =>
+const describeResponses = (day) =>
   `${dates.format(timeOf(day.day))}: ${Object.keys(STATES)
     .map((state) => `${state} ${numbers.format(day[state])}`)
     .join(", ")}`;
-const tellCalls = (day) =>
+const describeCalls = (day) =>
   `${dates.format(timeOf(day.day))}: ${numbers.format(day.failures)} of ${count(day.attempts, "call")} failed`;
 
-function answersChart(days, width, description) {
+function responsesChart(days, width, description) {
   return chart({
-    id: "answers",
+    id: "responses",
     width,
     height: 240,
-    title: "Answers to searches, by day and state",
+    title: "Search responses by day and state",
     description,
     days,
-    labels: ticks(Math.max(...days.map(answersOf))),
+    labels: ticks(Math.max(...days.map(responsesOf))),
     format: (label) => short.format(label),
-    tell: tellAnswers,
+    describe: describeResponses,
     draw: (day, { x, step, y }) => {
       const gap = step > 4 ? step * 0.15 : 0;
       let sum = 0;
       return Object.keys(STATES).flatMap((state) => {
         if (day[state] === 0) return [];
-        const height = Math.max(0.5, y(sum) - y(sum + day[state]) - 0.75); // a hair of background between the parts
+        const height = Math.max(0.5, y(sum) - y(sum + day[state]) - 0.75); // a thin gap between the segments
         sum += day[state];
         return [svg("rect", { class: state, x: x + gap / 2, width: step - gap, y: y(sum), height })];
       });
@@ -259,12 +259,12 @@ function failuresChart(days, width, description) {
     id: "failures",
     width,
     height: 160,
-    title: "Failed calls of the movie source, by day",
+    title: "Failed calls to the movie source by day",
     description,
     days,
     labels: [0, 0.5, 1],
     format: (label) => shares.format(label),
-    tell: tellCalls,
+    describe: describeCalls,
     draw: (day, { x, step, y }) => {
       if (day.attempts === 0) {
         isPenDown = false;
@@ -280,17 +280,17 @@ function failuresChart(days, width, description) {
   return drawn;
 }
 
-// --- what the page shows: how each part is asked for, and how it is drawn
+// --- the sections of the page: how each is loaded and drawn
 
-const PARTS = {
+const SECTIONS = {
   summary: {
-    ask: () => {
+    load: () => {
       const before = periodBefore(range);
       return Promise.all([
-        figures("summary/"),
-        figures("summary/", before),
-        figures("clicks/"),
-        figures("clicks/", before),
+        fetchReport("summary/"),
+        fetchReport("summary/", before),
+        fetchReport("clicks/"),
+        fetchReport("clicks/", before),
       ]);
     },
     draw: ([now, before, clicks, clicksBefore]) => {
@@ -308,62 +308,64 @@ const PARTS = {
         tile(
           "Click-through rate",
           clicks.searches > 0 ? shares.format(clicks.click_through_rate) : "–",
-          clicksBefore.searches > 0 ? `${shares.format(clicksBefore.click_through_rate)} before` : "none before",
+          clicksBefore.searches > 0 ? `${shares.format(clicksBefore.click_through_rate)} in the previous period` : "none in the previous period",
           "searches followed by a click within 30 minutes",
         ),
         tile(
           "Mean clicked position",
           clicks.mean_position === null ? "–" : numbers.format(clicks.mean_position),
-          clicksBefore.mean_position === null ? "none before" : `${numbers.format(clicksBefore.mean_position)} before`,
+          clicksBefore.mean_position === null
+            ? "none in the previous period"
+            : `${numbers.format(clicksBefore.mean_position)} in the previous period`,
           "1 is the first result",
         ),
       ];
       const days = daysIn(now.meta);
-      const compared = days === 1 ? "the day before" : `the ${days} days before`;
-      const rest = now.meta.to >= isoDay(Date.now()) ? " Today isn't over yet." : "";
-      return [el("dl", { class: "tiles" }, ...tiles), el("p", { class: "note" }, `“Before” is ${compared}.${rest}`)];
+      const previous = days === 1 ? "the day before" : `the ${days} days before`;
+      const rest = now.meta.to >= isoDay(Date.now()) ? " Today is incomplete." : "";
+      return [el("dl", { class: "tiles" }, ...tiles), el("p", { class: "note" }, `The previous period is ${previous}.${rest}`)];
     },
   },
 
   source: {
-    ask: () => figures("source/"),
+    load: () => fetchReport("source/"),
     draw: ({ items, meta }, width) => {
-      if (items.length === 0) return nothing("No search was answered in these days.");
+      if (items.length === 0) return nothing("No searches in this period.");
       const days = everyDay(items, meta);
-      const [answers, attempts, failures] = [answersOf, (day) => day.attempts, (day) => day.failures].map((figure) =>
+      const [responses, attempts, failures] = [responsesOf, (day) => day.attempts, (day) => day.failures].map((figure) =>
         days.reduce((sum, day) => sum + figure(day), 0),
       );
       const total = (state) => days.reduce((sum, day) => sum + day[state], 0);
-      const remembered = total("fresh") + total("stale");
-      const states = Object.keys(STATES).map((state) => `${state} ${share(total(state), answers)}`);
+      const cached = total("fresh") + total("stale");
+      const states = Object.keys(STATES).map((state) => `${state} ${share(total(state), responses)}`);
       const worst = days.reduce((one, other) => (failureRate(other) > failureRate(one) ? other : one));
       const facts = [
-        ["Answered from the cache", remembered, answers, "answer"],
-        ["Answered while the source was away", total("fallback"), answers, "answer"],
-        ["Failed calls of the source", failures, attempts, "call"],
+        ["Responses from the cache", cached, responses, "response"],
+        ["Responses while the source was unavailable", total("fallback"), responses, "response"],
+        ["Failed calls to the source", failures, attempts, "call"],
       ].map(([name, part, whole, one]) =>
         tile(name, share(part, whole), `${numbers.format(part)} of ${count(whole, one)}`),
       );
       const legend = Object.entries(STATES).map(([state, name]) =>
         el("li", {}, el("span", { class: state, "aria-hidden": "true" }), name),
       );
-      const calls = `${share(failures, attempts)} in all. The worst day: ${tellCalls(worst)}.`;
+      const calls = `${share(failures, attempts)} in total. The worst day: ${describeCalls(worst)}.`;
       return [
         el("dl", { class: "tiles" }, ...facts),
-        el("h3", {}, "Answers by day"),
-        answersChart(days, width, `${count(answers, "answer")} in all: ${states.join(", ")}.`),
+        el("h3", {}, "Responses by day"),
+        responsesChart(days, width, `${count(responses, "response")} in total: ${states.join(", ")}.`),
         el("ul", { class: "legend" }, ...legend),
-        el("h3", {}, "Failed calls of the source by day"),
-        ...(attempts === 0 ? nothing("The source wasn't called in these days.") : [failuresChart(days, width, calls)]),
-        el("details", {}, el("summary", {}, "The figures of each day"), daysTable(days)),
+        el("h3", {}, "Failed calls to the source by day"),
+        ...(attempts === 0 ? nothing("No calls to the source in this period.") : [failuresChart(days, width, calls)]),
+        el("details", {}, el("summary", {}, "Table by day"), daysTable(days)),
       ];
     },
   },
 
   funnel: {
-    ask: () => figures("funnel/"),
+    load: () => fetchReport("funnel/"),
     draw: ({ searched, clicked, rated }) => {
-      if (searched === 0) return nothing("Nobody who was logged in searched in these days.");
+      if (searched === 0) return nothing("No searches by logged-in users in this period.");
       const step = (name, users, note) =>
         el(
           "li",
@@ -374,18 +376,18 @@ const PARTS = {
           bar(users / searched),
         );
       const steps = [
-        step("searched", searched, "users who were logged in"),
-        step("then clicked", clicked, `${share(clicked, searched)} of who searched`),
-        step("then rated", rated, `${share(rated, clicked)} of who clicked, ${share(rated, searched)} of who searched`),
+        step("searched", searched, "logged-in users"),
+        step("then clicked", clicked, `${share(clicked, searched)} of those who searched`),
+        step("then rated", rated, `${share(rated, clicked)} of those who clicked, ${share(rated, searched)} of those who searched`),
       ];
       return [el("ol", { class: "steps" }, ...steps)];
     },
   },
 
   retention: {
-    ask: () => figures("retention/"),
+    load: () => fetchReport("retention/"),
     draw: ({ items }) => {
-      if (items.length === 0) return nothing("No account was activated in these days.");
+      if (items.length === 0) return nothing("No accounts were activated in this period.");
       const weeks = Math.max(...items.map((item) => item.returned.length));
       const headings = ["Week of activation", "Users", ...Array.from({ length: weeks }, (_, week) => `+${week}`)];
       const rows = items.map(({ cohort, size, returned }) => [
@@ -398,26 +400,26 @@ const PARTS = {
           return heat;
         }),
       ]);
-      const caption = "Part of the users who searched in the week of their activation (+0) and in the weeks after it";
-      return [scrolled(table("cohorts", caption, headings, rows), "Who comes back, by week")];
+      const caption = "Share of users who searched in the week of their activation (+0) and in the following weeks";
+      return [scrolled(table("cohorts", caption, headings, rows), "Retention by week")];
     },
   },
 
   top: {
-    ask: () => figures("searches/top/"),
-    draw: ({ items }) => queries(items, "Most frequent searches", "Nobody searched for anything in these days."),
+    load: () => fetchReport("searches/top/"),
+    draw: ({ items }) => queries(items, "Most frequent searches", "No searches in this period."),
   },
 
   zero: {
-    ask: () => figures("searches/zero-results/"),
+    load: () => fetchReport("searches/zero-results/"),
     draw: ({ items }) =>
-      queries(items, "Most frequent searches that found nothing", "No search without results in these days."),
+      queries(items, "Most frequent searches without results", "No searches without results in this period."),
   },
 };
 
 const failureRate = (day) => (day.attempts === 0 ? -1 : day.failures / day.attempts);
 
-// Also those of which nothing is told.
+// One item per day of the range, with zeros for days that the report omits.
 function everyDay(items, range) {
   const known = new Map(items.map((item) => [item.day, item]));
   const none = { attempts: 0, failures: 0, live: 0, fresh: 0, stale: 0, fallback: 0 };
@@ -431,8 +433,8 @@ function daysTable(days) {
   const names = ["live", "fresh", "stale", "fallback", "attempts", "failures"];
   const rows = days.map((day) => [[day.day], ...names.map((name) => cell(numbers.format(day[name])))]);
   const headings = ["Day", "Live", "Fresh", "Stale", "Fallback", "Calls", "Failed calls"];
-  const caption = "Answers to searches, and calls of the movie source, by UTC day";
-  return scrolled(table("days", caption, headings, rows), "Figures of each day");
+  const caption = "Search responses and calls to the movie source by UTC day";
+  return scrolled(table("days", caption, headings, rows), "Table by day");
 }
 
 function queries(items, caption, empty) {
@@ -444,7 +446,7 @@ function queries(items, caption, empty) {
     cell(numbers.format(users)),
   ]);
   const shown = table("queries", caption, ["Query", "Searches", "Users"], rows);
-  const rest = [...shown.tBodies[0].rows].slice(SHOWN);
+  const rest = [...shown.tBodies[0].rows].slice(INITIAL_ROWS);
   if (rest.length === 0) return [shown];
   for (const row of rest) row.hidden = true;
   const more = el(
@@ -466,62 +468,62 @@ function queries(items, caption, empty) {
 
 // --- loading
 
-const drawnParts = new Map(); // what each part shows, to draw it anew in another width
+const loadedReports = new Map(); // the data of each section, to draw it again at another width
 
 function draw(name) {
   const body = byId(name).querySelector(".body");
   const isOpen = body.querySelector("details")?.open ?? false;
-  body.replaceChildren(...PARTS[name].draw(drawnParts.get(name), Math.max(240, body.clientWidth)));
+  body.replaceChildren(...SECTIONS[name].draw(loadedReports.get(name), Math.max(240, body.clientWidth)));
   if (isOpen) body.querySelector("details")?.setAttribute("open", "");
 }
 
 async function load(name, mine) {
   const body = byId(name).querySelector(".body");
   body.setAttribute("aria-busy", "true");
-  tellState();
-  if (!drawnParts.has(name)) body.replaceChildren(el("p", { class: "note" }, "Loading…"));
+  showStatus();
+  if (!loadedReports.has(name)) body.replaceChildren(el("p", { class: "note" }, "Loading…"));
   try {
-    const found = await PARTS[name].ask();
-    if (mine !== run) return;
-    drawnParts.set(name, found);
+    const report = await SECTIONS[name].load();
+    if (mine !== generation) return;
+    loadedReports.set(name, report);
     draw(name);
   } catch (problem) {
-    if (mine !== run || ends(problem)) return;
-    drawnParts.delete(name);
+    if (mine !== generation || endsLogin(problem)) return;
+    loadedReports.delete(name);
     if (problem.status === 400) {
-      byId("alert").textContent = told(problem); // the days are to blame: for all parts alike
+      byId("alert").textContent = errorMessage(problem); // the range is invalid: the same error for all sections
       body.replaceChildren();
       return;
     }
-    const retry = el("button", { type: "button", class: "quiet", click: () => loadMissing(name) }, "Try again");
-    body.replaceChildren(el("p", { class: "failure" }, told(problem)), retry);
+    const retry = el("button", { type: "button", class: "quiet", click: () => loadMissing(name) }, "Retry");
+    body.replaceChildren(el("p", { class: "failure" }, errorMessage(problem)), retry);
   } finally {
-    if (mine === run) {
+    if (mine === generation) {
       body.removeAttribute("aria-busy");
-      tellState();
+      showStatus();
     }
   }
 }
 
-// Every part that is missing, and the keyboard stays at the one where somebody asked.
+// Reloads every section that failed; the keyboard focus stays at the section of the button.
 function loadMissing(name) {
   byId(`${name}-title`).tabIndex = -1;
   byId(`${name}-title`).focus();
-  for (const missing of Object.keys(PARTS).filter((one) => !drawnParts.has(one))) load(missing, run);
+  for (const missing of Object.keys(SECTIONS).filter((one) => !loadedReports.has(one))) load(missing, generation);
 }
 
-function tellState() {
+function showStatus() {
   const [first, last] = [range.from, range.to].map((day) => dates.format(timeOf(day)));
   const period = `${first} to ${last}, ${count(daysIn(range), "day")} in UTC`;
-  const missing = Object.keys(PARTS).length - drawnParts.size;
+  const missing = Object.keys(SECTIONS).length - loadedReports.size;
   let state = `${period}.`;
   if (document.querySelector("[aria-busy]") !== null) state = `Loading ${period}…`;
-  else if (missing > 0) state = `${period}; ${count(missing, "part")} could not be loaded.`;
+  else if (missing > 0) state = `${period}; ${count(missing, "section")} could not be loaded.`;
   if (byId("status").textContent !== state) byId("status").textContent = state;
 }
 
 async function loadAll() {
-  const mine = ++run;
+  const mine = ++generation;
   byId("from").value = range.from;
   byId("to").value = range.to;
   for (const button of document.querySelectorAll("[data-days]")) {
@@ -529,26 +531,26 @@ async function loadAll() {
     button.setAttribute("aria-pressed", String(preset.from === range.from && preset.to === range.to));
   }
   byId("alert").textContent = "";
-  await Promise.all(Object.keys(PARTS).map((name) => load(name, mine)));
+  await Promise.all(Object.keys(SECTIONS).map((name) => load(name, mine)));
 }
 
-function told(problem) {
+function errorMessage(problem) {
   if (!(problem instanceof Problem)) throw problem;
-  const wait = problem.retryAfter === null ? "" : ` Try again in ${count(problem.retryAfter, "second")}.`;
-  if (problem.code === "store_unavailable") return `The database is away.${wait}`;
+  const wait = problem.retryAfter === null ? "" : ` Retry in ${count(problem.retryAfter, "second")}.`;
+  if (problem.code === "store_unavailable") return `The database is unavailable.${wait}`;
   if (problem.code === "invalid_credentials")
-    return "E-mail and password don't belong together, or the account isn't active.";
-  if (problem.code === "rate_limited") return `Too many tries.${wait}`;
+    return "The email address or password is wrong, or the account is not active.";
+  if (problem.code === "rate_limited") return `Too many requests.${wait}`;
   return sentence(problem.message) + wait;
 }
 
-// Whether the problem ends the login; then the page says so.
-function ends(problem) {
+// Whether the problem ends the login; if so, shows the login form with a message.
+function endsLogin(problem) {
   if (problem.status === 403) {
-    endSession(session).catch(() => {}); // of no use to anybody; else it ends by itself
-    leave("This account is not staff. Somebody who operates the service can make it so.");
+    endSession(session).catch(() => {}); // not needed any more; on failure it expires by itself
+    leave("This account has no staff rights. An operator of the service can grant them.");
   } else if (problem.status === 401) {
-    leave("Your login has ended. Log in again.");
+    leave("Your session has ended. Log in again.");
   }
   return session === null;
 }
@@ -566,7 +568,7 @@ async function logIn(event) {
     const { access, refresh } = await response.json();
     session = { access, refresh };
   } catch (problem) {
-    byId("login-alert").textContent = told(problem);
+    byId("login-alert").textContent = errorMessage(problem);
     byId("password").focus();
     return;
   } finally {
@@ -584,7 +586,7 @@ async function endSession(mine) {
     await send("authentication/logout/", { method: "POST", token: mine.access });
   } catch (problem) {
     if (problem.status !== 401) throw problem;
-    await renew(mine);
+    await refreshTokens(mine);
     await send("authentication/logout/", { method: "POST", token: mine.access });
   }
 }
@@ -595,18 +597,18 @@ async function logOut() {
   try {
     await endSession(mine);
   } catch (problem) {
-    if (problem.status === 401) return; // it had ended already
+    if (problem.status === 401) return; // the session had ended already
     byId("login-alert").textContent =
-      "Logged out of this page, but the server could not be told; there the session ends by itself after some days.";
+      "Logged out on this page, but the server could not be reached; the session on the server expires after some days.";
   }
 }
 
-// Forget the tokens and every figure.
+// Discards the tokens and all data.
 function leave(message) {
   session = null;
-  run += 1;
-  drawnParts.clear();
-  for (const name of Object.keys(PARTS)) {
+  generation += 1;
+  loadedReports.clear();
+  for (const name of Object.keys(SECTIONS)) {
     const body = byId(name).querySelector(".body");
     body.removeAttribute("aria-busy");
     body.replaceChildren();
@@ -625,21 +627,21 @@ function show(isLoggedIn) {
 // --- downloads
 
 async function download(name) {
-  const mine = run;
+  const mine = generation;
   byId("alert").textContent = "";
   try {
-    const response = await ask(`analytics/${name}?from=${range.from}&to=${range.to}`, { accept: "text/csv" });
+    const response = await sendAuthenticated(`analytics/${name}?from=${range.from}&to=${range.to}`, { accept: "text/csv" });
     const file = /filename="([^"]+)"/.exec(response.headers.get("content-disposition") ?? "")?.[1] ?? "analytics.csv";
     const url = URL.createObjectURL(await response.blob());
     el("a", { href: url, download: file }).click();
     setTimeout(() => URL.revokeObjectURL(url), 10_000);
   } catch (problem) {
-    if (mine !== run || ends(problem)) return;
-    byId("alert").textContent = told(problem);
+    if (mine !== generation || endsLogin(problem)) return;
+    byId("alert").textContent = errorMessage(problem);
   }
 }
 
-// --- the page begins
+// --- initialization
 
 byId("login-form").addEventListener("submit", logIn);
 byId("log-out").addEventListener("click", logOut);
@@ -647,7 +649,7 @@ byId("range").addEventListener("submit", (event) => {
   event.preventDefault();
   const wanted = { from: byId("from").value, to: byId("to").value };
   if (wanted.from > wanted.to) {
-    byId("alert").textContent = "The first day must not come after the last.";
+    byId("alert").textContent = "The first day must not be after the last day.";
     return;
   }
   range = wanted;
@@ -668,10 +670,10 @@ addEventListener("resize", () => {
   if (innerWidth === width) return;
   width = innerWidth;
   requestAnimationFrame(() => {
-    if (drawnParts.has("source")) draw("source");
+    if (loadedReports.has("source")) draw("source");
   });
 });
-// A page that the browser brings back from its memory must not show what somebody has left.
+// A page restored from the back/forward cache must not show data after the user has left.
 addEventListener("pageshow", (event) => {
   if (event.persisted) location.reload();
 });

@@ -14,32 +14,32 @@ from tests.unit.api.routes.test_movies import MOVIES, assert_problem
 
 from movie_adapters.settings.settings import Settings
 from movie_api.app import create_app
-from movie_api.middleware.edge import Guard
+from movie_api.middleware.edge import EdgeMiddleware
 from movie_core.discovery.services import Discovery
 
 
-async def test_a_request_id_is_taken_over_or_made(api: httpx.AsyncClient) -> None:
+async def test_a_valid_request_id_is_used_and_another_is_replaced(api: httpx.AsyncClient) -> None:
     assert (await api.get(MOVIES, headers={"x-request-id": "a-B_1."})).headers["x-request-id"] == "a-B_1."
-    for odd in (b"", b"a b", b"a" * 65, "ä".encode(), b"<x>"):
-        made = (await api.get(MOVIES, headers={b"x-request-id": odd})).headers["x-request-id"]
-        assert re.fullmatch(r"[0-9a-f]{32}", made), odd
+    for invalid in (b"", b"a b", b"a" * 65, "ä".encode(), b"<x>"):
+        generated = (await api.get(MOVIES, headers={b"x-request-id": invalid})).headers["x-request-id"]
+        assert re.fullmatch(r"[0-9a-f]{32}", generated), invalid
 
 
 @pytest.mark.parametrize("path", [MOVIES, "/nothing", "/", "/docs"])
-async def test_a_host_that_is_not_served_is_refused(api: httpx.AsyncClient, path: str) -> None:
+async def test_an_unknown_host_is_rejected(api: httpx.AsyncClient, path: str) -> None:
     for host in ("evil.test", "127.0.0.1.evil.test", "evil.test:8000"):
         assert_problem(await api.get(path, headers={"host": host}), 400, "invalid_host")
 
 
 @pytest.mark.parametrize("host", ["", "a/b", "user@127.0.0.1", "127.0.0.1:99999", "127.0.0.1:x", "127.0.0.1:", "a b"])
-async def test_a_malformed_host_is_refused(api: httpx.AsyncClient, host: str) -> None:
+async def test_a_malformed_host_is_rejected(api: httpx.AsyncClient, host: str) -> None:
     for path in (MOVIES, "/health/live"):
         assert_problem(await api.get(path, headers={"host": host}), 400, "invalid_host")
 
 
-async def test_two_hosts_are_refused(api: httpx.AsyncClient) -> None:
-    answer = await api.get(MOVIES, headers=[("host", "127.0.0.1"), ("host", "127.0.0.1")])
-    assert_problem(answer, 400, "invalid_host")
+async def test_two_host_headers_are_rejected(api: httpx.AsyncClient) -> None:
+    response = await api.get(MOVIES, headers=[("host", "127.0.0.1"), ("host", "127.0.0.1")])
+    assert_problem(response, 400, "invalid_host")
 
 
 @pytest.mark.parametrize("host", ["127.0.0.1", "127.0.0.1:9", "LOCALHOST:8000", "[::1]:8000"])
@@ -47,14 +47,14 @@ async def test_loopback_is_served_locally(api: httpx.AsyncClient, host: str) -> 
     assert (await api.get(MOVIES, headers={"host": host})).status_code == 200
 
 
-async def test_links_never_follow_the_host(open_api: OpenApi) -> None:
+async def test_links_do_not_depend_on_the_host_header(open_api: OpenApi) -> None:
     async with open_api(MOVIE_PUBLIC_URL="https://movies.example.com", MOVIE_ALLOWED_HOSTS="*") as api:
-        answer = await api.get(MOVIES, headers={"host": "evil.test", "x-forwarded-host": "evil.test"})
-        assert answer.json()["page_info"]["next"].startswith("https://movies.example.com/api/v1/movies/?")
-        assert "evil" not in answer.text + str(answer.headers)
+        response = await api.get(MOVIES, headers={"host": "evil.test", "x-forwarded-host": "evil.test"})
+        assert response.json()["page_info"]["next"].startswith("https://movies.example.com/api/v1/movies/?")
+        assert "evil" not in response.text + str(response.headers)
 
 
-async def test_a_probe_may_use_any_name(api: httpx.AsyncClient) -> None:
+async def test_probes_may_use_any_host(api: httpx.AsyncClient) -> None:
     assert (await api.get("/health/live", headers={"host": "10.1.2.3:8000"})).status_code == 200
 
 
@@ -86,7 +86,7 @@ async def test_a_path_that_does_not_exist_is_a_problem_document(api: httpx.Async
         assert_problem(await api.get(path), 404, "not_found")
 
 
-async def test_one_request_is_one_line_without_what_was_looked_for(
+async def test_a_request_has_one_log_line_without_the_query(
     api: httpx.AsyncClient, caplog: pytest.LogCaptureFixture
 ) -> None:
     with caplog.at_level(logging.INFO, "movie_api.access"):
@@ -102,7 +102,7 @@ async def test_one_request_is_one_line_without_what_was_looked_for(
 
 
 ORIGIN = "https://app.example.com"
-STRANGERS = [
+OTHER_ORIGINS = [
     "https://evil.test",
     "null",
     "https://app.example.com.evil.test",
@@ -126,110 +126,110 @@ PREFLIGHT = {"access-control-request-method": "PUT", "access-control-request-hea
 
 async def test_cors_is_off_unless_origins_are_set(open_api: OpenApi) -> None:
     async with open_api() as api:
-        for origin in (ORIGIN, *STRANGERS):
-            for answer in (
+        for origin in (ORIGIN, *OTHER_ORIGINS):
+            for response in (
                 await api.get(MOVIES, headers={"origin": origin}),
                 await api.options(MOVIES, headers={"origin": origin} | PREFLIGHT),
             ):
-                assert not [name for name in answer.headers if name.startswith("access-control-")], origin
+                assert not [name for name in response.headers if name.startswith("access-control-")], origin
 
 
-async def test_pages_of_an_allowed_origin_may_call_with_a_token_and_read_errors(open_api: OpenApi) -> None:
+async def test_an_allowed_origin_may_send_a_token_and_read_errors(open_api: OpenApi) -> None:
     async with open_api(MOVIE_CORS_ORIGINS=f"https://other.example.com,{ORIGIN}", MOVIE_PUBLIC_SEARCH="false") as api:
-        asked = await api.options(MOVIES, headers={"origin": ORIGIN} | PREFLIGHT)
-        assert (asked.status_code, asked.headers["access-control-allow-origin"]) == (204, ORIGIN)
-        assert "authorization" in asked.headers["access-control-allow-headers"].lower()
-        refused = await api.get(MOVIES, headers={"origin": ORIGIN})
-        assert_problem(refused, 401, "not_authenticated")
-        for answer in (asked, refused):
-            assert answer.headers["access-control-allow-origin"] == ORIGIN
-            assert "origin" in answer.headers["vary"].lower()
-            assert "access-control-allow-credentials" not in answer.headers
+        preflight = await api.options(MOVIES, headers={"origin": ORIGIN} | PREFLIGHT)
+        assert (preflight.status_code, preflight.headers["access-control-allow-origin"]) == (204, ORIGIN)
+        assert "authorization" in preflight.headers["access-control-allow-headers"].lower()
+        rejected = await api.get(MOVIES, headers={"origin": ORIGIN})
+        assert_problem(rejected, 401, "not_authenticated")
+        for response in (preflight, rejected):
+            assert response.headers["access-control-allow-origin"] == ORIGIN
+            assert "origin" in response.headers["vary"].lower()
+            assert "access-control-allow-credentials" not in response.headers
 
 
-@pytest.mark.parametrize("origin", STRANGERS)
-async def test_no_trick_makes_another_origin_an_allowed_one(open_api: OpenApi, origin: str) -> None:
+@pytest.mark.parametrize("origin", OTHER_ORIGINS)
+async def test_no_similar_origin_is_allowed(open_api: OpenApi, origin: str) -> None:
     async with open_api(MOVIE_CORS_ORIGINS=ORIGIN) as api:
-        for answer in (
+        for response in (
             await api.get(MOVIES, headers={"origin": origin}),
             await api.get(f"{MOVIES}?limit=0", headers={"origin": origin}),
             await api.get("/nothing", headers={"origin": origin}),
             await api.options(MOVIES, headers={"origin": origin} | PREFLIGHT),
         ):
-            assert "access-control-allow-origin" not in answer.headers
-            assert "access-control-allow-credentials" not in answer.headers
+            assert "access-control-allow-origin" not in response.headers
+            assert "access-control-allow-credentials" not in response.headers
 
 
-class Escape(BaseException):
-    """What nobody expects."""
+class UnexpectedError(BaseException):
+    """An exception outside the `Exception` hierarchy."""
 
 
 START: Message = {"type": "http.response.start", "status": 200, "headers": [(b"content-length", b"4")]}
-PART: Message = {"type": "http.response.body", "body": b"ab", "more_body": True}
-WHOLE: Message = {"type": "http.response.body", "body": b"abcd", "more_body": False}
-ESCAPES = [
+PARTIAL_BODY: Message = {"type": "http.response.body", "body": b"ab", "more_body": True}
+BODY: Message = {"type": "http.response.body", "body": b"abcd", "more_body": False}
+ERRORS = [
     ValueError("canary"),
     RecursionError("canary"),
     MemoryError("canary"),
     asyncio.CancelledError("canary"),
-    BaseExceptionGroup("canary", [Escape("canary")]),
+    BaseExceptionGroup("canary", [UnexpectedError("canary")]),
     SystemExit("canary"),
-    Escape("canary"),
+    UnexpectedError("canary"),
 ]
 
 
-def guarded(*said: Message | BaseException) -> httpx.AsyncClient:
-    """A client of an application that says just this, and then raises or returns."""
+def client_of(*messages: Message | BaseException) -> httpx.AsyncClient:
+    """A client of an application that sends these messages, and then raises or returns."""
 
     async def app(scope: Any, receive: Receive, send: Send) -> None:
-        for one in said:
+        for one in messages:
             if isinstance(one, BaseException):
                 raise one
             await send(one)
 
-    guard: Any = Guard(app, public_url="http://127.0.0.1:8000", allowed_hosts=["127.0.0.1"])
-    return httpx.AsyncClient(transport=httpx.ASGITransport(guard), base_url="http://127.0.0.1")
+    edge: Any = EdgeMiddleware(app, public_url="http://127.0.0.1:8000", allowed_hosts=["127.0.0.1"])
+    return httpx.AsyncClient(transport=httpx.ASGITransport(edge), base_url="http://127.0.0.1")
 
 
-@pytest.mark.parametrize("error", ESCAPES, ids=lambda error: type(error).__name__)
-@pytest.mark.parametrize("said", [[], [START]], ids=["at once", "after the head"])
-async def test_whatever_escapes_is_answered_without_details(
-    said: list[Message], error: BaseException, caplog: pytest.LogCaptureFixture
+@pytest.mark.parametrize("error", ERRORS, ids=lambda error: type(error).__name__)
+@pytest.mark.parametrize("messages", [[], [START]], ids=["before the start", "after the start"])
+async def test_an_unhandled_error_gets_a_response_without_details(
+    messages: list[Message], error: BaseException, caplog: pytest.LogCaptureFixture
 ) -> None:
-    async with guarded(*said, error) as client:
-        answer = await client.get(MOVIES, headers={"x-request-id": "r-1"})
-    assert assert_problem(answer, 500, "internal_error")["request_id"] == "r-1"
-    assert "canary" not in answer.text + str(answer.headers)
+    async with client_of(*messages, error) as client:
+        response = await client.get(MOVIES, headers={"x-request-id": "r-1"})
+    assert assert_problem(response, 500, "internal_error")["request_id"] == "r-1"
+    assert "canary" not in response.text + str(response.headers)
     (record,) = [record for record in caplog.records if record.levelno == logging.ERROR]
     assert (record.getMessage(), record.exc_info and record.exc_info[1]) == ("request r-1 failed", error)
 
 
-@pytest.mark.parametrize("said", [[], [START]], ids=["nothing", "a head alone"])
-async def test_an_application_that_gives_no_answer_is_a_bug(said: list[Message]) -> None:
-    async with guarded(*said) as client:
+@pytest.mark.parametrize("messages", [[], [START]], ids=["nothing", "only the start"])
+async def test_an_application_without_a_response_is_an_internal_error(messages: list[Message]) -> None:
+    async with client_of(*messages) as client:
         assert_problem(await client.get(MOVIES), 500, "internal_error")
 
 
-async def test_a_part_of_an_answer_does_not_pass_for_the_whole() -> None:
-    async with guarded(START, PART, Escape()) as client:
-        with pytest.raises(Escape):  # the server ends the connection then
+async def test_an_incomplete_response_aborts_the_connection() -> None:
+    async with client_of(START, PARTIAL_BODY, UnexpectedError()) as client:
+        with pytest.raises(UnexpectedError):  # the server then closes the connection
             await client.get(MOVIES)
 
 
-async def test_what_fails_after_the_answer_changes_nothing_of_it(caplog: pytest.LogCaptureFixture) -> None:
-    async with guarded(START, WHOLE, ValueError()) as client:
+async def test_an_error_after_the_response_is_only_logged(caplog: pytest.LogCaptureFixture) -> None:
+    async with client_of(START, BODY, ValueError()) as client:
         assert (await client.get(MOVIES)).text == "abcd"
     assert "failed" in caplog.text
 
 
-async def test_a_message_that_is_sent_again_is_dressed_once() -> None:
-    async with guarded(START, WHOLE) as client:
+async def test_headers_are_added_once_to_a_reused_message() -> None:
+    async with client_of(START, BODY) as client:
         ids = [(await client.get(MOVIES)).headers.get_list("x-request-id") for _ in range(2)]
     assert [len(each) for each in ids] == [1, 1]
     assert ids[0] != ids[1]
 
 
-async def test_a_request_that_has_to_end_with_the_process_is_told_to_come_back() -> None:
+async def test_a_request_cancelled_by_shutdown_gets_503_with_retry_after() -> None:
     async def app(scope: Any, receive: Receive, send: Send) -> None:
         await asyncio.Event().wait()
 
@@ -238,9 +238,9 @@ async def test_a_request_that_has_to_end_with_the_process_is_told_to_come_back()
     async def send(message: Message) -> None:
         sent.append(message)
 
-    guard: Any = Guard(app, public_url="http://127.0.0.1:8000", allowed_hosts=["127.0.0.1"])
+    edge: Any = EdgeMiddleware(app, public_url="http://127.0.0.1:8000", allowed_hosts=["127.0.0.1"])
     scope = {"type": "http", "method": "GET", "path": "/", "query_string": b"", "headers": [(b"host", b"127.0.0.1")]}
-    running = asyncio.create_task(guard(scope, None, send))
+    running = asyncio.create_task(edge(scope, None, send))
     await asyncio.sleep(0)
     running.cancel()
     with pytest.raises(asyncio.CancelledError):
@@ -250,28 +250,28 @@ async def test_a_request_that_has_to_end_with_the_process_is_told_to_come_back()
     assert b'"code":"busy"' in sent[1]["body"]
 
 
-async def test_what_escapes_the_container_is_answered(caplog: pytest.LogCaptureFixture) -> None:
+async def test_an_error_in_the_container_gets_a_response(caplog: pytest.LogCaptureFixture) -> None:
     class Broken(Provider):
         @provide(scope=Scope.REQUEST, override=True)
         def discovery(self) -> Iterator[Discovery]:
-            raise Escape("canary")
+            raise UnexpectedError("canary")
             yield
 
     settings = Settings.load({"MOVIE_SECRET_KEY": SECRET, "MOVIE_PUBLIC_SEARCH": "true"}, dotenv=None)
     app: Any = create_app(settings, InMemory(), Broken())
     async with httpx.AsyncClient(transport=httpx.ASGITransport(app), base_url="http://127.0.0.1") as api:
-        answer = await api.get(MOVIES)
-        assert_problem(answer, 500, "internal_error")
-        assert "canary" not in answer.text
+        response = await api.get(MOVIES)
+        assert_problem(response, 500, "internal_error")
+        assert "canary" not in response.text
         assert "canary" in caplog.text
         assert (await api.get("/health/live")).status_code == 200
 
 
-async def test_browsers_come_by_https_alone_where_the_public_url_is_https(open_api: OpenApi) -> None:
+async def test_hsts_is_sent_if_the_public_url_is_https(open_api: OpenApi) -> None:
     async with open_api(MOVIE_PUBLIC_URL="https://movies.example.com") as api:
         for path in ("/", "/health/live", "/nothing", MOVIES, "/docs", "/api/v1/users/me/"):
-            answer = await api.get(path, headers={"host": "movies.example.com"})
-            assert answer.headers["strict-transport-security"] == "max-age=31536000; includeSubDomains", path
+            response = await api.get(path, headers={"host": "movies.example.com"})
+            assert response.headers["strict-transport-security"] == "max-age=31536000; includeSubDomains", path
         assert "strict-transport-security" in (await api.get("/", headers={"host": "evil.test"})).headers
     async with open_api() as api:
         assert "strict-transport-security" not in (await api.get("/")).headers
@@ -286,112 +286,114 @@ async def test_no_page_can_be_framed(api: Api) -> None:
     pages = 0
     for path in (*sorted(paths), "/errors/busy", "/errors/none", *mailed, *assets):
         for method in ("GET", "POST"):
-            answer = await api.request(method, path, headers={"accept": "text/html"})
-            if answer.headers.get("content-type", "").startswith("text/html"):
+            response = await api.request(method, path, headers={"accept": "text/html"})
+            if response.headers.get("content-type", "").startswith("text/html"):
                 pages += 1
-                assert "frame-ancestors 'none'" in answer.headers["content-security-policy"], path
+                assert "frame-ancestors 'none'" in response.headers["content-security-policy"], path
     assert pages >= 8
 
 
-async def test_only_the_files_that_the_documentation_loads_are_served(api: Api) -> None:
+async def test_only_the_assets_that_the_docs_load_are_served(api: Api) -> None:
     page = (await api.get("/docs")).text
     loaded = set(re.findall(r"/docs/assets/([\w.-]+)", page))
     for name in (*loaded, "index.html", "oauth2-redirect.html", "swagger-ui.js", "index.j2", "swagger-ui.css.map"):
         assert (await api.get(f"/docs/assets/{name}")).status_code == (200 if name in loaded else 404), name
 
 
-async def everything(api: Api) -> list[httpx.Response]:
-    """An answer of each method to each path there is, to some that there are not, and to requests that are refused."""
+async def all_responses(api: Api) -> list[httpx.Response]:
+    """The responses to every method on every path, on unknown paths, and to rejected requests."""
     link = await api.registered()
     routes = [route for route in api.app.routes if isinstance(route, HTTPRoute)]
     paths = {re.sub(r"\{\w+:\w+\}", "0", route.path) for route in routes}
     paths |= {f"{path}/" for path in paths if path != "/"}
     paths |= {"/nothing", "/docs/assets/", "/docs/assets/swagger-ui.css", "/errors/busy", "/errors/", "/.git/"}
     paths |= {link, link.replace("verify-email", "password/reset"), f"{MOVIES}201/"}
-    asked = [
+    preflight = [
         (method, path, {"accept": "text/html"} if path == link or method == "GET" else {})
         for path in sorted(paths)
         for method in ("GET", "HEAD", "OPTIONS", "POST", "PUT", "PATCH", "DELETE", "TRACE")
     ]
-    answers = [await api.request(method, path, headers=headers) for method, path, headers in asked]
-    answers.append(await api.get("/", headers={"host": "evil.test"}))
-    answers.append(await api.get(f"/{'a' * 9000}"))
-    answers += [await api.get(f"{MOVIES}?query=river") for _ in range(4)]  # the last ones by the fast lane
-    return answers
+    responses = [await api.request(method, path, headers=headers) for method, path, headers in preflight]
+    responses.append(await api.get("/", headers={"host": "evil.test"}))
+    responses.append(await api.get(f"/{'a' * 9000}"))
+    responses += [await api.get(f"{MOVIES}?query=river") for _ in range(4)]  # the last ones from the response cache
+    return responses
 
 
-def pages(answers: list[httpx.Response]) -> list[httpx.Response]:
-    found = [one for one in answers if one.headers.get("content-type", "").startswith("text/html")]
-    assert len(found) > 12
-    return found
+def pages(responses: list[httpx.Response]) -> list[httpx.Response]:
+    selected = [one for one in responses if one.headers.get("content-type", "").startswith("text/html")]
+    assert len(selected) > 12
+    return selected
 
 
-def told(answer: httpx.Response) -> str:
-    return f"{answer.request.method} {answer.request.url} {answer.status_code}"
+def describe_response(response: httpx.Response) -> str:
+    return f"{response.request.method} {response.request.url} {response.status_code}"
 
 
-async def test_no_answer_may_be_taken_for_another_type(open_api: OpenApi) -> None:
-    """Nothing is sniffed, and each text says that it is UTF-8; JSON can be nothing else."""
+async def test_no_response_can_be_sniffed_as_another_type(open_api: OpenApi) -> None:
+    """`nosniff` is set, and every text type declares UTF-8; JSON is always UTF-8."""
     async with open_api(MOVIE_LIMIT_LOGIN="off", MOVIE_LIMIT_REGISTER="off", MOVIE_LIMIT_EVENTS="off") as api:
-        answers = await everything(api)
-    assert {200, 204, 400, 401, 404, 405, 414} <= {answer.status_code for answer in answers}
-    for answer in answers:
-        assert answer.headers.get_list("x-content-type-options") == ["nosniff"], told(answer)
-        media_type = answer.headers.get("content-type", "")
-        assert media_type or not answer.content, told(answer)
+        responses = await all_responses(api)
+    assert {200, 204, 400, 401, 404, 405, 414} <= {response.status_code for response in responses}
+    for response in responses:
+        assert response.headers.get_list("x-content-type-options") == ["nosniff"], describe_response(response)
+        media_type = response.headers.get("content-type", "")
+        assert media_type or not response.content, describe_response(response)
         if media_type.startswith("text/"):
-            assert media_type.endswith("; charset=utf-8"), told(answer)
+            assert media_type.endswith("; charset=utf-8"), describe_response(response)
 
 
-async def test_pages_load_nothing_but_our_own_and_tell_nobody_where_they_are(open_api: OpenApi) -> None:
+async def test_pages_load_nothing_external_and_send_no_referrer(open_api: OpenApi) -> None:
     async with open_api(MOVIE_LIMIT_LOGIN="off", MOVIE_LIMIT_REGISTER="off", MOVIE_LIMIT_EVENTS="off") as api:
-        found = pages(await everything(api))
-    for page in found:
+        selected = pages(await all_responses(api))
+    for page in selected:
         policy = dict(part.strip().split(" ", 1) for part in page.headers["content-security-policy"].split(";"))
-        assert (policy["default-src"], policy["base-uri"]) == ("'none'", "'none'"), told(page)  # so object-src is, too
-        assert policy.get("script-src", "'none'") in ("'self'", "'none'"), told(page)
-        assert "unsafe-eval" not in str(policy), told(page)
-        assert page.headers["referrer-policy"] == "no-referrer", told(page)
-        assert not re.search(r"<(?:object|embed|applet|iframe|frame)\b", page.text), told(page)
+        assert (policy["default-src"], policy["base-uri"]) == ("'none'", "'none'"), describe_response(
+            page
+        )  # so object-src is, too
+        assert policy.get("script-src", "'none'") in ("'self'", "'none'"), describe_response(page)
+        assert "unsafe-eval" not in str(policy), describe_response(page)
+        assert page.headers["referrer-policy"] == "no-referrer", describe_response(page)
+        assert not re.search(r"<(?:object|embed|applet|iframe|frame)\b", page.text), describe_response(page)
 
 
-async def test_no_answer_can_be_framed(open_api: OpenApi) -> None:
+async def test_no_response_can_be_framed(open_api: OpenApi) -> None:
     async with open_api(MOVIE_LIMIT_LOGIN="off", MOVIE_LIMIT_REGISTER="off", MOVIE_LIMIT_EVENTS="off") as api:
-        for answer in await everything(api):
-            (policy,) = answer.headers.get_list("content-security-policy")
-            assert "frame-ancestors 'none'" in policy, told(answer)
+        for response in await all_responses(api):
+            (policy,) = response.headers.get_list("content-security-policy")
+            assert "frame-ancestors 'none'" in policy, describe_response(response)
 
 
-async def test_no_answer_under_a_mailed_link_sends_a_referrer(api: Api) -> None:
+async def test_no_response_under_a_mailed_link_sends_a_referrer(api: Api) -> None:
     link = await api.registered()
     for path in (link, link.replace("verify-email", "password/reset"), f"{link}x/"):
         for accept in ("text/html", "application/json"):
             for method in ("GET", "POST", "DELETE"):
-                answer = await api.request(method, path, headers={"accept": accept})
-                assert answer.headers.get_list("referrer-policy") == ["no-referrer"], told(answer)
+                response = await api.request(method, path, headers={"accept": accept})
+                assert response.headers.get_list("referrer-policy") == ["no-referrer"], describe_response(response)
 
 
-async def test_no_answer_leads_elsewhere_sets_a_cookie_or_lists_a_folder(open_api: OpenApi) -> None:
+async def test_no_response_redirects_sets_a_cookie_or_lists_a_folder(open_api: OpenApi) -> None:
     async with open_api(MOVIE_LIMIT_LOGIN="off", MOVIE_LIMIT_REGISTER="off", MOVIE_LIMIT_EVENTS="off") as api:
-        answers = await everything(api)
+        responses = await all_responses(api)
         folders = [await api.get(path) for path in ("/docs/assets/", "/errors/", "/dashboard/assets/", "/.git/")]
-    for answer in answers:
-        assert not 300 <= answer.status_code < 400, told(answer)
-        assert not {"location", "refresh", "set-cookie"} & set(answer.headers), told(answer)
-        assert 'http-equiv="refresh"' not in answer.text, told(answer)
-    assert [answer.status_code for answer in folders] == [404] * 4
+    for response in responses:
+        assert not 300 <= response.status_code < 400, describe_response(response)
+        assert not {"location", "refresh", "set-cookie"} & set(response.headers), describe_response(response)
+        assert 'http-equiv="refresh"' not in response.text, describe_response(response)
+    assert [response.status_code for response in folders] == [404] * 4
 
 
-async def test_trace_is_answered_nowhere(open_api: OpenApi) -> None:
+async def test_trace_is_not_supported(open_api: OpenApi) -> None:
     async with open_api(MOVIE_LIMIT_LOGIN="off", MOVIE_LIMIT_REGISTER="off", MOVIE_LIMIT_EVENTS="off") as api:
-        traced = [answer for answer in await everything(api) if answer.request.method == "TRACE"]
+        traced = [response for response in await all_responses(api) if response.request.method == "TRACE"]
     assert len(traced) > 40
-    for answer in traced:
-        assert answer.status_code in (404, 405), told(answer)
-        assert "accept" not in answer.text, told(answer)
+    for response in traced:
+        assert response.status_code in (404, 405), describe_response(response)
+        assert "accept" not in response.text, describe_response(response)
 
 
-async def test_what_is_refused_has_a_line_in_the_log(open_api: OpenApi, caplog: pytest.LogCaptureFixture) -> None:
+async def test_every_rejected_request_is_logged(open_api: OpenApi, caplog: pytest.LogCaptureFixture) -> None:
     async with open_api(MOVIE_LIMIT_REGISTER="1/minute", MOVIE_PUBLIC_SEARCH="false") as api:
         register, ann = "/api/v1/authentication/register/", await api.activated()
         with caplog.at_level(logging.INFO, "movie_api.access"):

@@ -1,4 +1,4 @@
-"""The same searches with the fast lane and without it, over a cached source, at times that stand still."""
+"""The same searches with and without `CachedSearchMiddleware`, over a cached source, with a manual clock."""
 
 import itertools
 from collections.abc import AsyncIterator
@@ -10,8 +10,9 @@ import pytest
 from tests.unit.api.conftest import AUTHENTICATION, Api, OpenApi, bearer
 
 from movie_adapters.sources.cached import CachedMovieSource
+from movie_api import auth
 from movie_api.middleware import response_cache
-from movie_api.middleware.edge import Guard
+from movie_api.middleware.edge import EdgeMiddleware
 from movie_api.routes import movies
 from movie_core import MemoryMovieCatalogue, MoviePage, MovieQuery, SourceUnavailable, Window
 from movie_core.discovery.event_recorder import EventRecorder
@@ -20,11 +21,11 @@ from movie_core.search.caching import CachePolicy
 from movie_core.testing import SAMPLE
 
 MOVIES = "/api/v1/movies/"
-PASSING = {"x-request-id", "date", "ratelimit"}
+VARYING_HEADERS = {"x-request-id", "date", "ratelimit"}
 
 
 class Clock:
-    """Seconds since the epoch, for everything that remembers answers."""
+    """Seconds since the Unix epoch, for all caches."""
 
     def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
         self.now = 1_700_000_000.25
@@ -38,13 +39,13 @@ class Clock:
 class Source(MemoryMovieCatalogue):
     def __init__(self) -> None:
         super().__init__(SAMPLE, source="third_party")
-        self.is_away = False
+        self.is_unavailable = False
         self.calls = 0
 
     async def search(self, query: MovieQuery, window: Window) -> MoviePage:
         self.calls += 1
-        if self.is_away:
-            raise SourceUnavailable("away")
+        if self.is_unavailable:
+            raise SourceUnavailable("unavailable")
         return await super().search(query, window)
 
 
@@ -58,43 +59,43 @@ def inner() -> Source:
     return Source()
 
 
-class Lanes:
-    """Two equal deployments, one with its cached-search middleware open, and what the framework was asked of that one."""
+class Deployments:
+    """Two equal deployments, one with the cached-search middleware; counts its requests that reach the framework."""
 
-    def __init__(self, fast: Api, slow: Api) -> None:
-        self.fast, self.slow = fast, slow
+    def __init__(self, cached: Api, uncached: Api) -> None:
+        self.cached, self.uncached = cached, uncached
         self.routed = 0
-        guard = fast.app.asgi_handler
-        assert isinstance(guard, Guard)
-        lane, routes = guard._at_once, guard._app
-        assert isinstance(lane, response_cache.CachedSearchMiddleware)
-        self.lane = lane
+        edge = cached.app.asgi_handler
+        assert isinstance(edge, EdgeMiddleware)
+        middleware, routes = edge._find_cached, edge._app
+        assert isinstance(middleware, response_cache.CachedSearchMiddleware)
+        self.middleware = middleware
 
-        async def counted(*call: Any) -> None:
+        async def count_and_route(*call: Any) -> None:
             self.routed += 1
             await routes(*call)
 
-        guard._app = counted
+        edge._app = count_and_route
 
     async def ask(self, path: str, headers: Any = (), method: str = "GET") -> tuple[httpx.Response, bool]:
-        """The answer, which must be the same, and whether the fast lane gave it."""
+        """The response, which both must send, and whether it came from the middleware."""
         before = self.routed
-        quick = await self.fast.request(method, path, headers=headers)
-        was_fast = self.routed == before
-        slow = await self.slow.request(method, path, headers=headers)
-        assert quick.status_code == slow.status_code
-        assert quick.content == slow.content or quick.status_code >= 400
-        names = [sorted(name for name, _ in answer.headers.multi_items()) for answer in (quick, slow)]
+        first = await self.cached.request(method, path, headers=headers)
+        is_cached = self.routed == before
+        uncached = await self.uncached.request(method, path, headers=headers)
+        assert first.status_code == uncached.status_code
+        assert first.content == uncached.content or first.status_code >= 400
+        names = [sorted(name for name, _ in response.headers.multi_items()) for response in (first, uncached)]
         assert names[0] == names[1]
-        for name in quick.headers.keys() - PASSING:
-            assert quick.headers[name] == slow.headers[name] or quick.status_code >= 400, name
-        return quick, was_fast
+        for name in first.headers.keys() - VARYING_HEADERS:
+            assert first.headers[name] == uncached.headers[name] or first.status_code >= 400, name
+        return first, is_cached
 
 
 @pytest.fixture
-def open_lanes(open_api: OpenApi, inner: Source, clock: Clock) -> Any:
+def open_deployments(open_api: OpenApi, inner: Source, clock: Clock) -> Any:
     @asynccontextmanager
-    async def opened(**environ: str) -> AsyncIterator[Lanes]:
+    async def opened(**environ: str) -> AsyncIterator[Deployments]:
         environ = {"MOVIE_LIMIT_SEARCH": "off"} | environ
         async with AsyncExitStack() as stack:
             apis = []
@@ -107,26 +108,26 @@ def open_lanes(open_api: OpenApi, inner: Source, clock: Clock) -> Any:
                     chance=lambda: 0.0,
                 )
                 apis.append(await stack.enter_async_context(open_api(source, **environ)))
-            lanes, container = Lanes(*apis), apis[0].app.state.dishka_container
-            access, ready = await container.get(movies.SearchAccess), await container.get(movies.ResponseCache)
-            lanes.lane.open(access, ready, await container.get(EventRecorder))
-            yield lanes
+            deployments, container = Deployments(*apis), apis[0].app.state.dishka_container
+            access, cache = await container.get(auth.AccessControl), await container.get(movies.ResponseCache)
+            deployments.middleware.enable(access, cache, await container.get(EventRecorder))
+            yield deployments
 
     return opened
 
 
 @pytest.fixture
-async def lanes(open_lanes: Any) -> AsyncIterator[Lanes]:
-    async with open_lanes() as lanes:
-        yield lanes
+async def deployments(open_deployments: Any) -> AsyncIterator[Deployments]:
+    async with open_deployments() as deployments:
+        yield deployments
 
 
-async def test_the_third_time_an_answer_comes_from_the_cached_search_middleware(lanes: Lanes) -> None:
-    asked = [await lanes.ask(f"{MOVIES}?query=river&offset=10") for _ in range(4)]
-    assert [was_fast for _, was_fast in asked] == [False, False, True, True]
-    states = [answer.json()["meta"]["state"] for answer, _ in asked]
+async def test_the_third_response_comes_from_the_cached_search_middleware(deployments: Deployments) -> None:
+    results = [await deployments.ask(f"{MOVIES}?query=river&offset=10") for _ in range(4)]
+    assert [is_cached for _, is_cached in results] == [False, False, True, True]
+    states = [response.json()["meta"]["state"] for response, _ in results]
     assert states == ["live", "fresh", "fresh", "fresh"]
-    assert asked[3][0].headers["cache-status"] == "movies; hit; ttl=60"
+    assert results[3][0].headers["cache-status"] == "movies; hit; ttl=60"
 
 
 @pytest.mark.parametrize(
@@ -148,96 +149,98 @@ async def test_the_third_time_an_answer_comes_from_the_cached_search_middleware(
     ],
 )
 @pytest.mark.parametrize("path", [MOVIES, MOVIES[:-1]])
-async def test_both_ways_answer_alike(lanes: Lanes, path: str, query: str) -> None:
+async def test_middleware_and_handler_send_the_same_response(deployments: Deployments, path: str, query: str) -> None:
     etags: list[str] = []
     for method, _ in itertools.product(("GET", "HEAD"), range(3)):
-        answer, _ = await lanes.ask(path + query, method=method)
-        etags.append(answer.headers.get("etag", '"none"'))
+        response, _ = await deployments.ask(path + query, method=method)
+        etags.append(response.headers.get("etag", '"none"'))
     for value in (etags[0], '"other"', f'"other", {etags[0]}', "*", ""):
-        await lanes.ask(path + query, {"if-none-match": value})
-        await lanes.ask(path + query, [("if-none-match", value), ("if-none-match", '"x"')])
+        await deployments.ask(path + query, {"if-none-match": value})
+        await deployments.ask(path + query, [("if-none-match", value), ("if-none-match", '"x"')])
     for header in ({"origin": "https://example.com"}, {"content-length": "0"}, {"accept": "text/html"}):
-        await lanes.ask(path + query, header)
+        await deployments.ask(path + query, header)
 
 
-async def test_an_answer_that_the_client_has_is_not_sent_again(lanes: Lanes, inner: Source) -> None:
+async def test_a_matching_etag_gets_304(deployments: Deployments, inner: Source) -> None:
     for _ in range(3):
-        answer, _ = await lanes.ask(MOVIES)
+        response, _ = await deployments.ask(MOVIES)
     calls = inner.calls
-    unchanged, was_fast = await lanes.ask(MOVIES, {"if-none-match": answer.headers["etag"]})
-    assert (unchanged.status_code, unchanged.content, was_fast) == (304, b"", True)
+    unchanged, is_cached = await deployments.ask(MOVIES, {"if-none-match": response.headers["etag"]})
+    assert (unchanged.status_code, unchanged.content, is_cached) == (304, b"", True)
     assert inner.calls == calls
 
 
-async def test_age_and_remaining_freshness_are_told_by_the_second(lanes: Lanes, clock: Clock) -> None:
+async def test_age_and_ttl_change_every_second(deployments: Deployments, clock: Clock) -> None:
     for _ in range(2):
-        await lanes.ask(MOVIES)
+        await deployments.ask(MOVIES)
     clock.now += 12
-    answer, was_fast = await lanes.ask(MOVIES)
-    assert was_fast
-    assert (answer.headers["age"], answer.headers["cache-status"]) == ("12", "movies; hit; ttl=48")
+    response, is_cached = await deployments.ask(MOVIES)
+    assert is_cached
+    assert (response.headers["age"], response.headers["cache-status"]) == ("12", "movies; hit; ttl=48")
 
 
-async def test_what_is_stale_is_asked_for_about_once_a_second(lanes: Lanes, clock: Clock, inner: Source) -> None:
+async def test_a_stale_response_is_cached_for_less_than_a_second(
+    deployments: Deployments, clock: Clock, inner: Source
+) -> None:
     for _ in range(2):
-        await lanes.ask(MOVIES)
-    inner.is_away = True
+        await deployments.ask(MOVIES)
+    inner.is_unavailable = True
     clock.now += 90
-    asked = [await lanes.ask(MOVIES) for _ in range(5)]
-    assert [was_fast for _, was_fast in asked] == [False, True, True, True, True]
-    assert asked[4][0].json()["meta"]["state"] == "stale"
-    assert asked[4][0].headers["cache-status"] == "movies; hit; ttl=-30"
+    results = [await deployments.ask(MOVIES) for _ in range(5)]
+    assert [is_cached for _, is_cached in results] == [False, True, True, True, True]
+    assert results[4][0].json()["meta"]["state"] == "stale"
+    assert results[4][0].headers["cache-status"] == "movies; hit; ttl=-30"
     clock.now += 1.5
-    assert not (await lanes.ask(MOVIES))[1]
+    assert not (await deployments.ask(MOVIES))[1]
 
 
-async def test_only_a_token_that_is_good_and_alive_is_let_pass(open_lanes: Any) -> None:
-    async with open_lanes(MOVIE_PUBLIC_SEARCH="false") as lanes:
-        mine = [await lanes.fast.activated(), await lanes.slow.activated()]
+async def test_only_a_valid_token_of_an_active_session_is_admitted(open_deployments: Any) -> None:
+    async with open_deployments(MOVIE_PUBLIC_SEARCH="false") as deployments:
+        sessions = [await deployments.cached.activated(), await deployments.uncached.activated()]
 
         async def ask(*change: str) -> tuple[list[int], bool]:
-            before = lanes.routed
+            before = deployments.routed
             statuses = []
-            for api, header in zip((lanes.fast, lanes.slow), mine, strict=True):
+            for api, header in zip((deployments.cached, deployments.uncached), sessions, strict=True):
                 value = "".join((header["authorization"], *change))
                 statuses.append((await api.get(MOVIES, headers={"authorization": value})).status_code)
-            return statuses, lanes.routed == before
+            return statuses, deployments.routed == before
 
-        asked = [await ask() for _ in range(4)]
-        assert asked[-1] == ([200, 200], True)
+        results = [await ask() for _ in range(4)]
+        assert results[-1] == ([200, 200], True)
         assert await ask("x") == ([401, 401], False)
         assert await ask(" ") in (([401, 401], False), ([200, 200], True))
         for headers in ({}, {"authorization": ""}, {"authorization": "bearer x"}, {"authorization": "Basic eDp5"}):
-            answer, was_fast = await lanes.ask(MOVIES, headers)
-            assert (answer.status_code, was_fast) == (401, False)
-        twice = [("authorization", mine[0]["authorization"])] * 2
-        before = lanes.routed
-        assert (await lanes.fast.get(MOVIES, headers=twice)).status_code == 401
-        assert lanes.routed == before + 1
-        for api, header in zip((lanes.fast, lanes.slow), mine, strict=True):
+            response, is_cached = await deployments.ask(MOVIES, headers)
+            assert (response.status_code, is_cached) == (401, False)
+        twice = [("authorization", sessions[0]["authorization"])] * 2
+        before = deployments.routed
+        assert (await deployments.cached.get(MOVIES, headers=twice)).status_code == 401
+        assert deployments.routed == before + 1
+        for api, header in zip((deployments.cached, deployments.uncached), sessions, strict=True):
             assert (await api.post(f"{AUTHENTICATION}logout/", headers=header)).status_code == 200
         assert await ask() == ([401, 401], False)
 
 
-async def test_another_token_of_a_known_session_needs_no_routing(open_lanes: Any) -> None:
-    async with open_lanes(MOVIE_PUBLIC_SEARCH="false") as lanes:
-        answer = await lanes.fast.post(await lanes.fast.registered())
-        pair = answer.json()
+async def test_another_token_of_a_known_session_needs_no_routing(open_deployments: Any) -> None:
+    async with open_deployments(MOVIE_PUBLIC_SEARCH="false") as deployments:
+        response = await deployments.cached.post(await deployments.cached.registered())
+        pair = response.json()
         for _ in range(3):
-            await lanes.fast.get(MOVIES, headers=bearer(pair["access"]))
-        renewed = (
-            await lanes.fast.post(f"{AUTHENTICATION}jwt/token/refresh/", json={"refresh": pair["refresh"]})
+            await deployments.cached.get(MOVIES, headers=bearer(pair["access"]))
+        refreshed = (
+            await deployments.cached.post(f"{AUTHENTICATION}jwt/token/refresh/", json={"refresh": pair["refresh"]})
         ).json()
-        before = lanes.routed
-        assert (await lanes.fast.get(MOVIES, headers=bearer(renewed["access"]))).status_code == 200
-        assert lanes.routed == before
+        before = deployments.routed
+        assert (await deployments.cached.get(MOVIES, headers=bearer(refreshed["access"]))).status_code == 200
+        assert deployments.routed == before
 
 
-async def test_what_the_limit_refuses_is_refused_on_both_ways(open_lanes: Any) -> None:
-    async with open_lanes(MOVIE_LIMIT_SEARCH="40/hour") as lanes:
-        asked = [await lanes.ask(MOVIES) for _ in range(45)]
-        assert [answer.status_code for answer, _ in asked] == [200] * 40 + [429] * 5
-        assert any(was_fast for _, was_fast in asked)
-        assert [answer.headers["ratelimit"].split(";")[1] for answer, _ in asked[:40]] == [
+async def test_the_rate_limit_applies_to_middleware_and_handler(open_deployments: Any) -> None:
+    async with open_deployments(MOVIE_LIMIT_SEARCH="40/hour") as deployments:
+        results = [await deployments.ask(MOVIES) for _ in range(45)]
+        assert [response.status_code for response, _ in results] == [200] * 40 + [429] * 5
+        assert any(is_cached for _, is_cached in results)
+        assert [response.headers["ratelimit"].split(";")[1] for response, _ in results[:40]] == [
             f"r={left}" for left in range(39, -1, -1)
         ]

@@ -21,20 +21,20 @@ BOB = {"email": "Bob@example.com", "username": "bob"}
 
 
 async def listed(api: Api, header: Mapping[str, str], url: str) -> list[dict[str, Any]]:
-    answer = await api.get(url, headers=header)
-    assert answer.status_code == 200, answer.text
-    items: list[dict[str, Any]] = answer.json()["items"]
-    assert answer.json()["total"] == len(items)
+    response = await api.get(url, headers=header)
+    assert response.status_code == 200, response.text
+    items: list[dict[str, Any]] = response.json()["items"]
+    assert response.json()["total"] == len(items)
     return items
 
 
-async def interactions(api: Api, header: Mapping[str, str]) -> list[tuple[str, str, str | None]]:
-    """Who did what to which account, newest first."""
+async def audit_entries(api: Api, header: Mapping[str, str]) -> list[tuple[str, str, str | None]]:
+    """Actor, action and user of each audit entry, newest first."""
     return [(one["actor"], one["action"], one["account_id"]) for one in await listed(api, header, AUDIT)]
 
 
 async def dead_mail(api: Api) -> str:
-    """The id of a mail that was given up."""
+    """The id of a dead email."""
     await api.post(f"{AUTHENTICATION}register/", json=ANN | {"email": "zoe@example.com", "username": "zoe"})
     outbox = await api.app.state.dishka_container.get(Outbox)
     (mail,) = await outbox.claim("test", utc_now(), 20, timedelta(seconds=20))
@@ -52,14 +52,14 @@ async def dead_mail(api: Api) -> str:
         ("GET", AUDIT),
     ],
 )
-async def test_administration_is_for_staff_alone_and_never_stored(api: Api, method: str, url: str) -> None:
+async def test_administration_is_for_staff_only_and_never_cached(api: Api, method: str, url: str) -> None:
     ann = await api.activated()
 
     async def ask(headers: Mapping[str, str]) -> httpx.Response:
         sent = {} if method == "GET" else {"json": {}}
-        answer = await api.request(method, url, headers=headers, **sent)
-        assert answer.headers["cache-control"] == "no-store"
-        return answer
+        response = await api.request(method, url, headers=headers, **sent)
+        assert response.headers["cache-control"] == "no-store"
+        return response
 
     assert_problem(await ask({}), 401, "not_authenticated")
     assert_problem(await ask({"authorization": "Bearer x"}), 401, "invalid_token")
@@ -71,7 +71,7 @@ async def test_administration_is_for_staff_alone_and_never_stored(api: Api, meth
     assert_problem(await ask(ann), 403, "not_allowed")
 
 
-async def test_users_are_listed_with_just_what_staff_needs(api: Api) -> None:
+async def test_users_are_listed_with_only_the_documented_fields(api: Api) -> None:
     header = await staff(api)
     await api.registered(**BOB)
     (ann,) = await listed(api, header, USERS)
@@ -96,34 +96,34 @@ async def test_users_are_found_by_state_and_search(api: Api) -> None:
     await (await accounts_of(api)).set_active(BOB["email"], False)
     await api.registered(email="eve_100%@example.com", username="eve")
 
-    async def found(query: str) -> list[str]:
+    async def usernames(query: str) -> list[str]:
         return [one["username"] for one in await listed(api, header, f"{USERS}?{query}")]
 
-    assert await found("") == await found("state=account") == ["bob", "ann"]
-    assert await found("state=active") == ["ann"]
-    assert await found("state=staff") == ["ann"]
-    assert await found("state=inactive") == ["bob"]
-    assert await found("state=pending") == ["eve"]
-    assert await found("search=BOB@") == await found("search=%20bob%20") == ["bob"]
-    assert await found("search=bob&state=active") == []
-    assert await found("search=%25") == await found("search=_") == []
-    assert await found("search=_100%25&state=pending") == ["eve"]
+    assert await usernames("") == await usernames("state=account") == ["bob", "ann"]
+    assert await usernames("state=active") == ["ann"]
+    assert await usernames("state=staff") == ["ann"]
+    assert await usernames("state=inactive") == ["bob"]
+    assert await usernames("state=pending") == ["eve"]
+    assert await usernames("search=BOB@") == await usernames("search=%20bob%20") == ["bob"]
+    assert await usernames("search=bob&state=active") == []
+    assert await usernames("search=%25") == await usernames("search=_") == []
+    assert await usernames("search=_100%25&state=pending") == ["eve"]
 
 
-async def test_pages_of_users_have_links_that_keep_what_was_asked(api: Api) -> None:
+async def test_pagination_links_repeat_the_filters(api: Api) -> None:
     header = await staff(api)
     for number in range(4):
         await api.activated(email=f"u{number}@example.com", username=f"user {number}")
     url, seen = f"{USERS}?search=User+&state=active&limit=2&offset=0&other=1", []
     while url is not None:
-        answer = await api.get(url, headers=header)
-        page = answer.json()
-        assert (answer.status_code, page["total"], page["page_info"]["total_pages"]) == (200, 4, 2)
+        response = await api.get(url, headers=header)
+        page = response.json()
+        assert (response.status_code, page["total"], page["page_info"]["total_pages"]) == (200, 4, 2)
         seen += [one["username"] for one in page["items"]]
         url = page["page_info"]["next"]
         assert (url or "").partition("&limit=2")[2] == ("&search=User%20&state=active" if url else "")
     assert seen == [f"user {number}" for number in (3, 2, 1, 0)]
-    assert 'rel="last"' in answer.headers["link"]
+    assert 'rel="last"' in response.headers["link"]
     assert_problem(await api.get(f"{USERS}?offset=5", headers=header), 400, "page_out_of_range")
     empty = await api.get(f"{USERS}?search=nobody&offset=5", headers=header)
     assert (empty.status_code, empty.json()["total"], empty.json()["items"]) == (200, 0, [])
@@ -144,11 +144,11 @@ async def test_pages_of_users_have_links_that_keep_what_was_asked(api: Api) -> N
         (f"{AUDIT}?offset=10001", "invalid_offset_or_limit"),
     ],
 )
-async def test_what_is_asked_for_in_a_wrong_way_is_refused(api: Api, url: str, code: str) -> None:
+async def test_invalid_parameters_are_rejected(api: Api, url: str, code: str) -> None:
     assert_problem(await api.get(url, headers=await staff(api)), 400, code)
 
 
-async def test_who_is_deactivated_is_out_at_once_and_in_again_when_activated(api: Api) -> None:
+async def test_deactivation_ends_access_at_once_and_activation_restores_it(api: Api) -> None:
     header = await staff(api)
     bob = await api.activated(**BOB)
     bob_id = await user_id_of(api, bob)
@@ -163,7 +163,7 @@ async def test_who_is_deactivated_is_out_at_once_and_in_again_when_activated(api
     assert (await api.post(f"{AUTHENTICATION}login/", json=credentials)).status_code == 200
 
 
-async def test_who_is_made_staff_administers_at_once(api: Api) -> None:
+async def test_staff_rights_are_effective_at_once(api: Api) -> None:
     header = await staff(api)
     bob = await api.activated(**BOB)
     url = f"{USERS}{await user_id_of(api, bob)}/"
@@ -173,23 +173,23 @@ async def test_who_is_made_staff_administers_at_once(api: Api) -> None:
     assert_problem(await api.get(AUDIT, headers=bob), 403, "not_allowed")
 
 
-async def test_a_registration_becomes_an_account_of_its_newest_password(api: Api) -> None:
+async def test_activation_by_staff_uses_the_newest_registration(api: Api) -> None:
     header = await staff(api)
     await api.registered(**BOB)
     second = {**ANN, **BOB, "username": "bobby", "password": "seven lanterns over Trieste"}
     await api.post(f"{AUTHENTICATION}register/", json=second)
     newest, oldest = await listed(api, header, f"{USERS}?state=pending")
-    made = await api.patch(f"{USERS}{oldest['id']}/", json={"is_active": True, "is_staff": True}, headers=header)
-    assert made.status_code == 200, made.text
-    assert (made.json()["id"], made.json()["username"]) == (newest["id"], "bobby")
-    assert (made.json()["is_active"], made.json()["is_staff"]) == (True, True)
+    activated = await api.patch(f"{USERS}{oldest['id']}/", json={"is_active": True, "is_staff": True}, headers=header)
+    assert activated.status_code == 200, activated.text
+    assert (activated.json()["id"], activated.json()["username"]) == (newest["id"], "bobby")
+    assert (activated.json()["is_active"], activated.json()["is_staff"]) == (True, True)
     assert await listed(api, header, f"{USERS}?state=pending") == []
     assert (await api.post(f"{AUTHENTICATION}login/", json={k: second[k] for k in ("email", "password")})).is_success
-    gone = await api.patch(f"{USERS}{oldest['id']}/", json={"is_active": True}, headers=header)
-    assert_problem(gone, 404, "user_not_found")
+    missing = await api.patch(f"{USERS}{oldest['id']}/", json={"is_active": True}, headers=header)
+    assert_problem(missing, 404, "user_not_found")
 
 
-async def test_a_registration_is_activated_and_nothing_else(api: Api) -> None:
+async def test_a_registration_can_only_be_activated(api: Api) -> None:
     header = await staff(api)
     await api.registered(**BOB)
     (bob,) = await listed(api, header, f"{USERS}?state=pending")
@@ -199,35 +199,35 @@ async def test_a_registration_is_activated_and_nothing_else(api: Api) -> None:
         {"is_staff": False},
         {"is_active": False, "is_staff": True},
     ):
-        answer = await api.patch(f"{USERS}{bob['id']}/", json=change, headers=header)
-        assert_problem(answer, 404, "user_not_found")
+        response = await api.patch(f"{USERS}{bob['id']}/", json=change, headers=header)
+        assert_problem(response, 404, "user_not_found")
     assert (await api.patch(f"{USERS}{bob['id']}/", json={}, headers=header)).json() == bob
-    assert await interactions(api, header) == []
+    assert await audit_entries(api, header) == []
 
 
-async def test_a_username_that_was_taken_meanwhile_stays_taken(api: Api) -> None:
+async def test_a_taken_username_prevents_activation(api: Api) -> None:
     header = await staff(api)
     await api.registered(**BOB)
     await api.activated(email="robert@example.com", username="Bob")
     (bob,) = await listed(api, header, f"{USERS}?state=pending")
-    answer = await api.patch(f"{USERS}{bob['id']}/", json={"is_active": True}, headers=header)
-    assert_problem(answer, 409, "username_taken")
-    assert await interactions(api, header) == []
+    response = await api.patch(f"{USERS}{bob['id']}/", json={"is_active": True}, headers=header)
+    assert_problem(response, 409, "username_taken")
+    assert await audit_entries(api, header) == []
 
 
-async def test_nobody_shuts_themselves_out(api: Api) -> None:
+async def test_staff_can_not_lock_themselves_out(api: Api) -> None:
     header = await staff(api)
     ann_id = await user_id_of(api, header)
     for change in ({"is_active": False}, {"is_staff": False}, {"is_active": True, "is_staff": False}):
-        answer = await api.patch(f"{USERS}{ann_id}/", json=change, headers=header)
-        assert_problem(answer, 409, "own_account")
-    assert await interactions(api, header) == []
-    answer = await api.patch(f"{USERS}{ann_id}/", json={"is_active": True, "is_staff": True}, headers=header)
-    assert (answer.status_code, answer.json()["is_staff"]) == (200, True)
+        response = await api.patch(f"{USERS}{ann_id}/", json=change, headers=header)
+        assert_problem(response, 409, "own_account")
+    assert await audit_entries(api, header) == []
+    response = await api.patch(f"{USERS}{ann_id}/", json={"is_active": True, "is_staff": True}, headers=header)
+    assert (response.status_code, response.json()["is_staff"]) == (200, True)
 
 
 @pytest.mark.parametrize("body", ['{"email": "x@example.com"}', '{"is_staff": 1}', '{"is_active": null}', "[]", ""])
-async def test_a_change_takes_its_two_fields_alone(api: Api, body: str) -> None:
+async def test_a_change_accepts_only_its_two_fields(api: Api, body: str) -> None:
     header = await staff(api)
     url, sent = f"{USERS}{await user_id_of(api, header)}/", {"content-type": "application/json"}
     assert_problem(await api.patch(url, content=body, headers=header | sent), 400, "invalid_body")
@@ -235,11 +235,11 @@ async def test_a_change_takes_its_two_fields_alone(api: Api, body: str) -> None:
 
 @pytest.mark.parametrize("user_id", ["x", "0" * 32, "%00", "%F0%9F%92%A1", "a" * 2000])
 async def test_an_unknown_user_is_not_found(api: Api, user_id: str) -> None:
-    answer = await api.patch(f"{USERS}{user_id}/", json={"is_staff": True}, headers=await staff(api))
-    assert_problem(answer, 404, "user_not_found")
+    response = await api.patch(f"{USERS}{user_id}/", json={"is_staff": True}, headers=await staff(api))
+    assert_problem(response, 404, "user_not_found")
 
 
-async def test_mails_are_listed_by_state_without_their_links(api: Api) -> None:
+async def test_emails_are_listed_by_state_without_their_links(api: Api) -> None:
     header = await staff(api)
     mail_id = await dead_mail(api)
     (dead,) = await listed(api, header, f"{MAILS}?state=dead")
@@ -261,12 +261,12 @@ async def test_mails_are_listed_by_state_without_their_links(api: Api) -> None:
     assert "offset=0&limit=1&state=dead" in page
 
 
-async def test_a_dead_mail_is_tried_again_and_told_in_the_audit_log(api: Api) -> None:
+async def test_retrying_a_dead_email_is_audited(api: Api) -> None:
     header = await staff(api)
     mail_id = await dead_mail(api)
-    answer = await api.post(f"{MAILS}{mail_id}/retry/", headers=header)
-    assert answer.status_code == 200, answer.text
-    assert (answer.json()["id"], answer.json()["state"], answer.json()["attempts"]) == (mail_id, "pending", 0)
+    response = await api.post(f"{MAILS}{mail_id}/retry/", headers=header)
+    assert response.status_code == 200, response.text
+    assert (response.json()["id"], response.json()["state"], response.json()["attempts"]) == (mail_id, "pending", 0)
     again = await api.post(f"{MAILS}{mail_id}/retry/", headers=header)
     assert_problem(again, 409, "mail_not_dead")
     assert (await api.emails())[-1].recipient == "zoe@example.com"
@@ -277,26 +277,26 @@ async def test_a_dead_mail_is_tried_again_and_told_in_the_audit_log(api: Api) ->
 
 
 @pytest.mark.parametrize("mail_id", ["x", "0" * 32, "%00", "%F0%9F%92%A1"])
-async def test_an_unknown_mail_is_not_found(api: Api, mail_id: str) -> None:
-    answer = await api.post(f"{MAILS}{mail_id}/retry/", headers=await staff(api))
-    assert_problem(answer, 404, "mail_not_found")
+async def test_an_unknown_email_is_not_found(api: Api, mail_id: str) -> None:
+    response = await api.post(f"{MAILS}{mail_id}/retry/", headers=await staff(api))
+    assert_problem(response, 404, "mail_not_found")
 
 
-async def test_what_staff_does_is_told_newest_first_without_addresses(api: Api) -> None:
+async def test_the_audit_log_is_newest_first_and_has_no_addresses(api: Api) -> None:
     header = await staff(api)
     bob_id = await user_id_of(api, await api.activated(**BOB))
     for change in ({"is_staff": True}, {"is_active": False, "is_staff": False}, {"is_active": True}):
         assert (await api.patch(f"{USERS}{bob_id}/", json=change, headers=header)).status_code == 200
     ann_id = await user_id_of(api, header)
     actions = ["user_activated", "staff_revoked", "user_deactivated", "staff_granted"]
-    assert await interactions(api, header) == [(ann_id, action, bob_id) for action in actions]
-    told = (await api.get(f"{AUDIT}?limit=1", headers=header)).json()
-    assert (told["total"], len(told["items"])) == (4, 1)
-    assert set(told["items"][0]) == {"id", "at", "actor", "action", "account_id", "mail_id"}
+    assert await audit_entries(api, header) == [(ann_id, action, bob_id) for action in actions]
+    page_body = (await api.get(f"{AUDIT}?limit=1", headers=header)).json()
+    assert (page_body["total"], len(page_body["items"])) == (4, 1)
+    assert set(page_body["items"][0]) == {"id", "at", "actor", "action", "account_id", "mail_id"}
     assert "@" not in (await api.get(AUDIT, headers=header)).text
 
 
-async def test_of_who_is_erased_the_deeds_stay_without_a_name(api: Api) -> None:
+async def test_audit_entries_of_an_erased_user_are_anonymous(api: Api) -> None:
     header = await staff(api)
     bob = await api.activated(**BOB)
     bob_id, ann_id = await user_id_of(api, bob), await user_id_of(api, header)
@@ -308,11 +308,11 @@ async def test_of_who_is_erased_the_deeds_stay_without_a_name(api: Api) -> None:
         ("user_activated", True, False),
     ]
     assert (await api.delete(ME, headers=bob)).status_code == 204
-    assert await interactions(api, header) == [("", "user_activated", ann_id), (ann_id, "staff_granted", None)]
+    assert await audit_entries(api, header) == [("", "user_activated", ann_id), (ann_id, "staff_granted", None)]
     assert bob_id not in (await api.get(AUDIT, headers=header)).text
 
 
-async def test_a_deed_that_the_audit_log_cannot_take_says_that_it_is_done(
+async def test_a_failure_of_the_audit_log_is_reported_after_the_change(
     api: Api, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     header = await staff(api)
@@ -325,16 +325,16 @@ async def test_a_deed_that_the_audit_log_cannot_take_says_that_it_is_done(
 
     with monkeypatch.context() as patched:
         patched.setattr(log, "append", fail)
-        answer = await api.patch(f"{USERS}{bob_id}/", json={"is_active": False}, headers=header)
-        assert_problem(answer, 503, "store_unavailable")
+        response = await api.patch(f"{USERS}{bob_id}/", json={"is_active": False}, headers=header)
+        assert_problem(response, 503, "store_unavailable")
         detail = "the change was made but could not be written to the audit log: the database doesn't answer"
-        assert answer.json()["detail"] == detail
+        assert response.json()["detail"] == detail
     assert_problem(await api.get(ME, headers=bob), 401, "invalid_token")
     assert (await api.patch(f"{USERS}{bob_id}/", json={"is_active": False}, headers=header)).status_code == 200
-    assert [action for _, action, _ in await interactions(api, header)] == ["user_deactivated"]
+    assert [action for _, action, _ in await audit_entries(api, header)] == ["user_deactivated"]
 
 
-async def test_answers_of_administration_are_as_the_document_says(api: Api) -> None:
+async def test_responses_of_administration_conform_to_the_document(api: Api) -> None:
     header = await staff(api)
     served = (await api.get("/openapi.json")).json()
     bob_id = await user_id_of(api, await api.activated(**BOB))
@@ -356,8 +356,8 @@ async def test_answers_of_administration_are_as_the_document_says(api: Api) -> N
         (retry, "POST", f"{MAILS}x/retry/", {}),
         (AUDIT, "GET", AUDIT, {}),
     ):
-        answer = await api.request(method, url, headers=header, **sent)
-        assert_as_documented(served, answer, path)
+        response = await api.request(method, url, headers=header, **sent)
+        assert_as_documented(served, response, path)
     for path, operations in served["paths"].items():
         assert all(
             (operation["tags"] == ["administration"]) is path.startswith(ADMIN) for operation in operations.values()

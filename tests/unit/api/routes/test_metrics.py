@@ -1,4 +1,4 @@
-"""`/metrics`, and what requests leave there."""
+"""`/metrics`, and the metrics of requests."""
 
 import logging
 
@@ -6,7 +6,8 @@ import pytest
 from prometheus_client.parser import text_string_to_metric_families
 from tests.unit.api.conftest import AUTHENTICATION, Api, OpenApi, bearer
 
-from movie_api.middleware.edge import Guard
+from movie_api import auth
+from movie_api.middleware.edge import EdgeMiddleware
 from movie_api.middleware.response_cache import CachedSearchMiddleware
 from movie_api.routes import movies
 from movie_core.discovery.event_recorder import EventRecorder
@@ -23,20 +24,20 @@ PRODUCTION = {
 TOKEN = "only-for-metrics-of-tests"
 
 
-async def counted(api: Api) -> dict[tuple[str, str, str], float]:
-    """Requests so far, by route, method and class of status."""
-    answer = await api.get("/metrics")
-    assert answer.status_code == 200, answer.text
-    assert answer.headers["content-type"].startswith("text/plain; version=")
+async def request_counts(api: Api) -> dict[tuple[str, str, str], float]:
+    """Number of requests by route, method and status class."""
+    response = await api.get("/metrics")
+    assert response.status_code == 200, response.text
+    assert response.headers["content-type"].startswith("text/plain; version=")
     return {
         (sample.labels["route"], sample.labels["method"], sample.labels["status"]): sample.value
-        for family in text_string_to_metric_families(answer.text)
+        for family in text_string_to_metric_families(response.text)
         for sample in family.samples
         if sample.name == "movie_request_duration_seconds_count"
     }
 
 
-async def test_requests_are_told_by_route_and_never_by_path(api: Api) -> None:
+async def test_requests_are_counted_by_route_and_not_by_path(api: Api) -> None:
     for path in (
         "/api/v1/movies/?query=heat",
         "/api/v1/movies/tt1/",
@@ -52,8 +53,8 @@ async def test_requests_are_told_by_route_and_never_by_path(api: Api) -> None:
     await api.get("/docs/assets/swagger-ui.css")
     await api.get("/docs/assets/none.css")
     await api.get("/", headers={"host": "elsewhere.test"})
-    told = await counted(api)
-    assert told == {
+    counts = await request_counts(api)
+    assert counts == {
         ("/api/v1/movies", "GET", "4xx"): 1,
         ("/api/v1/movies/{movie_id}", "GET", "4xx"): 2,
         ("none", "GET", "4xx"): 3,
@@ -71,29 +72,29 @@ async def test_the_cached_search_middleware_counts_as_the_handler_does(
 ) -> None:
     monkeypatch.setattr(movies, "MICRO_TTL", 60)
     async with open_api(MOVIE_LIMIT_SEARCH="off") as api:
-        guard, container = api.app.asgi_handler, api.app.state.dishka_container
-        assert isinstance(guard, Guard)
-        lane = guard._at_once
-        assert isinstance(lane, CachedSearchMiddleware)
-        access, ready = await container.get(movies.SearchAccess), await container.get(movies.ResponseCache)
-        lane.open(access, ready, await container.get(EventRecorder))
+        edge, container = api.app.asgi_handler, api.app.state.dishka_container
+        assert isinstance(edge, EdgeMiddleware)
+        middleware = edge._find_cached
+        assert isinstance(middleware, CachedSearchMiddleware)
+        access, cache = await container.get(auth.AccessControl), await container.get(movies.ResponseCache)
+        middleware.enable(access, cache, await container.get(EventRecorder))
         for _ in range(3):
             assert (await api.get("/api/v1/movies/?query=river")).status_code == 200
-        told = await counted(api)
-        assert told == {("/api/v1/movies", "GET", "2xx"): 3}
-        routed = guard._app
+        counts = await request_counts(api)
+        assert counts == {("/api/v1/movies", "GET", "2xx"): 3}
+        routed = edge._app
 
         async def unreachable(*_: object) -> None:
-            raise AssertionError("the framework was asked")
+            raise AssertionError("the request reached the framework")
 
-        guard._app = unreachable  # type: ignore[assignment]
+        edge._app = unreachable  # type: ignore[assignment]
         await api.get("/api/v1/movies/?query=river")
-        guard._app = routed
-        assert (await counted(api))["/api/v1/movies", "GET", "2xx"] == 4
+        edge._app = routed
+        assert (await request_counts(api))["/api/v1/movies", "GET", "2xx"] == 4
         assert (await container.get(EventRecorder)).answered == {"live": 4}
 
 
-async def test_in_production_metrics_are_for_the_token_alone(open_api: OpenApi) -> None:
+async def test_in_production_metrics_require_the_token(open_api: OpenApi) -> None:
     async with open_api(**PRODUCTION, MOVIE_METRICS_TOKEN=TOKEN) as api:
         hidden = [
             await api.get("/metrics"),
@@ -102,22 +103,22 @@ async def test_in_production_metrics_are_for_the_token_alone(open_api: OpenApi) 
         ]
         seen = await api.get("/metrics", headers=bearer(TOKEN))
         elsewhere = await api.get("/metrics", headers=bearer(TOKEN) | {"host": "10.1.2.3:8000"})
-    assert [answer.status_code for answer in hidden] == [404, 404, 404]
+    assert [response.status_code for response in hidden] == [404, 404, 404]
     unlike = {"request_id"}
-    bodies = [{name: told for name, told in answer.json().items() if name not in unlike} for answer in hidden]
+    bodies = [{name: counts for name, counts in response.json().items() if name not in unlike} for response in hidden]
     assert bodies[0] == bodies[1] == bodies[2]
     assert (seen.status_code, elsewhere.status_code) == (200, 200)
     assert seen.headers["cache-control"] == "no-store"
     assert TOKEN not in seen.text
 
 
-async def test_in_production_without_a_token_nobody_sees_metrics(open_api: OpenApi) -> None:
+async def test_in_production_metrics_are_off_without_a_token_setting(open_api: OpenApi) -> None:
     async with open_api(**PRODUCTION) as api:
         for headers in ({}, bearer(""), bearer("None"), bearer(TOKEN)):
             assert (await api.get("/metrics", headers=headers)).status_code == 404
 
 
-async def test_the_line_of_a_request_names_who_asked(api: Api, caplog: pytest.LogCaptureFixture) -> None:
+async def test_the_access_log_has_the_user_id(api: Api, caplog: pytest.LogCaptureFixture) -> None:
     ann = await api.activated()
     me = (await api.get("/api/v1/users/me/export/", headers=ann)).json()
     with caplog.at_level(logging.INFO):
@@ -128,8 +129,8 @@ async def test_the_line_of_a_request_names_who_asked(api: Api, caplog: pytest.Lo
             (f"{AUTHENTICATION}sessions/", bearer("none")),
         ):
             await api.get(path, headers=headers)
-    told = [getattr(record, "user_id", "") for record in caplog.records if record.name == "movie_api.access"]
-    assert told[0] == told[1] is not None
-    assert told[2:] == [None, None]
-    assert str(told[0]) in str(me)
+    counts = [getattr(record, "user_id", "") for record in caplog.records if record.name == "movie_api.access"]
+    assert counts[0] == counts[1] is not None
+    assert counts[2:] == [None, None]
+    assert str(counts[0]) in str(me)
     assert "192.0.2.1" not in caplog.text

@@ -21,23 +21,23 @@ class FailingSource(MemoryMovieCatalogue):
         raise self.error
 
 
-def assert_problem(answer: httpx.Response, status: int, code: str) -> dict[str, object]:
-    assert answer.status_code == status
-    assert answer.headers["content-type"] == "application/problem+json"
-    body: dict[str, object] = answer.json()
+def assert_problem(response: httpx.Response, status: int, code: str) -> dict[str, object]:
+    assert response.status_code == status
+    assert response.headers["content-type"] == "application/problem+json"
+    body: dict[str, object] = response.json()
     assert set(body) == {"type", "title", "status", "detail", "code", "request_id", "errors"}
     assert (body["status"], body["code"]) == (status, code)
     assert body["type"] == f"http://127.0.0.1:8000/errors/{code}"
-    assert body["request_id"] == answer.headers["x-request-id"]
-    assert len(answer.content) < 4096
+    assert body["request_id"] == response.headers["x-request-id"]
+    assert len(response.content) < 4096
     return body
 
 
 async def test_a_page_has_the_wire_format_of_the_original(api: httpx.AsyncClient) -> None:
-    answer = await api.get(MOVIES, params={"query": "river", "offset": 10})
-    assert answer.status_code == 200
-    assert answer.headers["content-type"] == "application/json"
-    body = answer.json()
+    response = await api.get(MOVIES, params={"query": "river", "offset": 10})
+    assert response.status_code == 200
+    assert response.headers["content-type"] == "application/json"
+    body = response.json()
     assert set(body) == {"total", "items", "page_info", "meta"}
     assert body["total"] == 23
     assert len(body["items"]) == 10
@@ -55,7 +55,7 @@ async def test_a_page_has_the_wire_format_of_the_original(api: httpx.AsyncClient
     assert re.fullmatch(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\dZ", body["meta"]["fetched_at"])
 
 
-async def test_what_is_not_known_of_a_movie_is_left_out(api: httpx.AsyncClient) -> None:
+async def test_unknown_fields_of_a_movie_are_omitted(api: httpx.AsyncClient) -> None:
     item = (await api.get(MOVIES, params={"query": "undated"})).json()["items"][0]
     assert item == {"id": "203", "title": "Undated", "genres": ["Comedy"], "popularity": 1.0}
 
@@ -65,7 +65,7 @@ async def test_the_defaults_are_those_of_the_original(api: httpx.AsyncClient) ->
     assert (body["total"], len(body["items"]), body["page_info"]["previous"]) == (26, 10, None)
 
 
-async def test_the_form_without_the_slash_answers_by_itself(api: httpx.AsyncClient) -> None:
+async def test_the_path_without_the_trailing_slash_works_without_a_redirect(api: httpx.AsyncClient) -> None:
     for path in ("/api/v1/movies", "/api/v1/movies/201", "/api/v1/movies/suggest", "/api/v1/genres"):
         assert (await api.get(path)).status_code == 200, path
 
@@ -73,7 +73,7 @@ async def test_the_form_without_the_slash_answers_by_itself(api: httpx.AsyncClie
 @pytest.mark.parametrize(
     "limit", ["0", "-1", "101", "abc", "", "1.0", "1e2", "0x10", "%2B5", "+5", "%205", "5%20", "٣", "１０", "1_000"]
 )
-async def test_a_bad_limit_is_refused(api: httpx.AsyncClient, limit: str) -> None:
+async def test_an_invalid_limit_is_rejected(api: httpx.AsyncClient, limit: str) -> None:
     body = assert_problem(await api.get(f"{MOVIES}?limit={limit}"), 400, "invalid_offset_or_limit")
     assert body["errors"] == [{"field": "limit", "code": "invalid_offset_or_limit", "detail": body["detail"]}]
 
@@ -81,7 +81,7 @@ async def test_a_bad_limit_is_refused(api: httpx.AsyncClient, limit: str) -> Non
 @pytest.mark.parametrize(
     "offset", ["-1", "1000000", "10001", str(2**31), str(2**63), str(2**64), "9" * 5000, "00", "x"]
 )
-async def test_a_bad_offset_is_refused(api: httpx.AsyncClient, offset: str) -> None:
+async def test_an_invalid_offset_is_rejected(api: httpx.AsyncClient, offset: str) -> None:
     assert_problem(await api.get(f"{MOVIES}?offset={offset}"), 400, "invalid_offset_or_limit")
 
 
@@ -112,12 +112,12 @@ async def test_a_bad_offset_is_refused(api: httpx.AsyncClient, offset: str) -> N
         ("exclude=seen", "invalid_parameter"),
     ],
 )
-async def test_bad_input_is_refused_with_its_code(api: httpx.AsyncClient, query: str, code: str) -> None:
+async def test_invalid_input_is_rejected_with_its_code(api: httpx.AsyncClient, query: str, code: str) -> None:
     assert_problem(await api.get(f"{MOVIES}?{query}"), 400, code)
 
 
 @pytest.mark.parametrize("query", ["a" * 200, "𝔸" * 200])
-async def test_200_characters_are_no_bad_input(api: httpx.AsyncClient, query: str) -> None:
+async def test_200_characters_are_valid(api: httpx.AsyncClient, query: str) -> None:
     assert_problem(await api.get(MOVIES, params={"query": query}), 404, "movie_not_found")
 
 
@@ -131,9 +131,9 @@ async def test_unknown_parameters_are_ignored_and_not_kept_in_links(api: httpx.A
 
 
 @pytest.mark.parametrize("accept", ["application/xml", "text/html", "*/*"])
-async def test_json_is_answered_whatever_is_accepted(api: httpx.AsyncClient, accept: str) -> None:
-    answer = await api.get(MOVIES, headers={"accept": accept})
-    assert (answer.status_code, answer.headers["content-type"]) == (200, "application/json")
+async def test_the_response_is_json_whatever_accept_says(api: httpx.AsyncClient, accept: str) -> None:
+    response = await api.get(MOVIES, headers={"accept": accept})
+    assert (response.status_code, response.headers["content-type"]) == (200, "application/json")
 
 
 @pytest.mark.parametrize("offset", [0, 3, 7])
@@ -158,11 +158,11 @@ async def test_a_link_leads_back_to_the_same_query(open_api: OpenApi) -> None:
         assert (await api.get(body["page_info"]["next"])).json()["page_info"]["current_page"] == 2
 
 
-async def test_a_plus_is_read_as_a_blank(api: httpx.AsyncClient) -> None:
+async def test_a_plus_is_decoded_as_a_space(api: httpx.AsyncClient) -> None:
     assert (await api.get(f"{MOVIES}?query=glass+orrery")).json()["total"] == 1
 
 
-async def test_a_page_past_the_end_names_the_pages(api: httpx.AsyncClient) -> None:
+async def test_a_page_past_the_end_reports_the_number_of_pages(api: httpx.AsyncClient) -> None:
     body = assert_problem(await api.get(f"{MOVIES}?query=river&offset=23"), 400, "page_out_of_range")
     assert "3 pages" in str(body["detail"])
 
@@ -178,16 +178,16 @@ async def test_filters_are_applied_and_kept_in_links(api: httpx.AsyncClient) -> 
     assert body["page_info"]["next"].endswith("?offset=2&limit=2&year=1950..1969&genre=western&order=year")
 
 
-async def test_the_link_header_says_what_the_body_says(api: httpx.AsyncClient) -> None:
-    answer = await api.get(f"{MOVIES}?query=river&offset=3&limit=10")
-    links = {rel: url for url, rel in re.findall(r'<([^>]+)>; rel="(\w+)"', answer.headers["link"])}
-    info = answer.json()["page_info"]
+async def test_the_link_header_matches_the_body(api: httpx.AsyncClient) -> None:
+    response = await api.get(f"{MOVIES}?query=river&offset=3&limit=10")
+    links = {rel: url for url, rel in re.findall(r'<([^>]+)>; rel="(\w+)"', response.headers["link"])}
+    info = response.json()["page_info"]
     assert (links["prev"], links["next"]) == (info["previous"], info["next"])
     assert "offset=0&" in links["first"]
     assert "offset=13&" in links["last"]
 
 
-async def test_an_answer_at_hand_is_not_sent_again(api: httpx.AsyncClient) -> None:
+async def test_a_matching_etag_gets_304(api: httpx.AsyncClient) -> None:
     first = await api.get(f"{MOVIES}?query=river")
     etag = first.headers["etag"]
     assert etag.startswith('W/"')
@@ -196,41 +196,41 @@ async def test_an_answer_at_hand_is_not_sent_again(api: httpx.AsyncClient) -> No
     assert (await api.get(f"{MOVIES}?query=river&limit=9", headers={"if-none-match": etag})).status_code == 200
 
 
-async def test_head_tells_the_headers_of_get(api: httpx.AsyncClient) -> None:
-    told, got = await api.head(f"{MOVIES}?query=river"), await api.get(f"{MOVIES}?query=river")
-    assert (told.status_code, told.content) == (200, b"")
-    assert told.headers["etag"] == got.headers["etag"]
+async def test_head_has_the_headers_of_get(api: httpx.AsyncClient) -> None:
+    head, get = await api.head(f"{MOVIES}?query=river"), await api.get(f"{MOVIES}?query=river")
+    assert (head.status_code, head.content) == (200, b"")
+    assert head.headers["etag"] == get.headers["etag"]
 
 
 @pytest.mark.parametrize("method", ["POST", "PUT", "DELETE", "PATCH", "TRACE"])
 async def test_another_method_is_not_allowed(api: httpx.AsyncClient, method: str) -> None:
-    answer = await api.request(method, MOVIES)
-    assert_problem(answer, 405, "method_not_allowed")
-    assert {"GET", "HEAD", "OPTIONS"} == set(answer.headers["allow"].split(", "))
+    response = await api.request(method, MOVIES)
+    assert_problem(response, 405, "method_not_allowed")
+    assert {"GET", "HEAD", "OPTIONS"} == set(response.headers["allow"].split(", "))
 
 
-async def test_a_source_that_is_away_is_told_with_the_time_to_wait(open_api: OpenApi) -> None:
-    async with open_api(FailingSource(SourceUnavailable("the source is away", retry_after=7.2))) as api:
-        answer = await api.get(MOVIES)
-        assert_problem(answer, 503, "source_unavailable")
-        assert answer.headers["retry-after"] == "8"
+async def test_an_unavailable_source_is_reported_with_retry_after(open_api: OpenApi) -> None:
+    async with open_api(FailingSource(SourceUnavailable("the source is unavailable", retry_after=7.2))) as api:
+        response = await api.get(MOVIES)
+        assert_problem(response, 503, "source_unavailable")
+        assert response.headers["retry-after"] == "8"
 
 
-async def test_a_store_that_is_away_is_told(open_api: OpenApi) -> None:
-    async with open_api(FailingSource(StoreUnavailable("the database is away"))) as api:
+async def test_an_unavailable_database_is_reported(open_api: OpenApi) -> None:
+    async with open_api(FailingSource(StoreUnavailable("the database is unavailable"))) as api:
         assert_problem(await api.get(MOVIES), 503, "store_unavailable")
 
 
-async def test_a_bug_is_told_without_its_trace(open_api: OpenApi, caplog: pytest.LogCaptureFixture) -> None:
+async def test_an_internal_error_has_no_stack_trace(open_api: OpenApi, caplog: pytest.LogCaptureFixture) -> None:
     async with open_api(FailingSource(RuntimeError("secret /etc/path"))) as api:
-        answer = await api.get(MOVIES, headers={"x-request-id": "abc.1"})
-        body = assert_problem(answer, 500, "internal_error")
+        response = await api.get(MOVIES, headers={"x-request-id": "abc.1"})
+        body = assert_problem(response, 500, "internal_error")
         assert "secret" not in json.dumps(body)
     assert "abc.1" in caplog.text
     assert "secret /etc/path" in caplog.text
 
 
-async def test_details_say_where_they_come_from(api: httpx.AsyncClient) -> None:
+async def test_details_have_their_source(api: httpx.AsyncClient) -> None:
     body = (await api.get(f"{MOVIES}202/")).json()
     assert body["title"] == "Café Münchhausen"
     assert body["meta"]["source"] == "catalogue"
@@ -238,9 +238,9 @@ async def test_details_say_where_they_come_from(api: httpx.AsyncClient) -> None:
 
 
 @pytest.mark.parametrize("movie_id", ["%00", "%FF", "..%2F", "a" * 5000, "%E2%80%A8"])
-async def test_an_odd_id_is_no_movie(api: httpx.AsyncClient, movie_id: str) -> None:
-    answer = await api.get(f"{MOVIES}{movie_id}/")
-    assert answer.status_code == 404
+async def test_an_invalid_id_is_not_found(api: httpx.AsyncClient, movie_id: str) -> None:
+    response = await api.get(f"{MOVIES}{movie_id}/")
+    assert response.status_code == 404
 
 
 async def test_suggestions_are_short(api: httpx.AsyncClient) -> None:
@@ -257,15 +257,15 @@ async def test_genres_are_listed_with_their_movies(api: httpx.AsyncClient) -> No
     assert body["items"][0] == {"name": "Comedy", "movies": 2}
 
 
-async def test_a_private_search_needs_a_token(open_api: OpenApi) -> None:
+async def test_a_private_search_requires_a_token(open_api: OpenApi) -> None:
     async with open_api(MOVIE_PUBLIC_SEARCH="false") as api:
         for path in (MOVIES, f"{MOVIES}201/", f"{MOVIES}suggest/?query=a", "/api/v1/genres/"):
-            answer = await api.get(path)
-            assert_problem(answer, 401, "not_authenticated")
-            assert answer.headers["www-authenticate"] == "Bearer"
-        answer = await api.get(MOVIES, headers={"authorization": "Bearer abc"})
-        assert_problem(answer, 401, "invalid_token")
-        assert answer.headers["www-authenticate"].startswith("Bearer ")
+            response = await api.get(path)
+            assert_problem(response, 401, "not_authenticated")
+            assert response.headers["www-authenticate"] == "Bearer"
+        response = await api.get(MOVIES, headers={"authorization": "Bearer abc"})
+        assert_problem(response, 401, "invalid_token")
+        assert response.headers["www-authenticate"].startswith("Bearer ")
         assert (await api.get("/health/live")).status_code == 200
 
 
@@ -275,15 +275,15 @@ async def test_a_parameter_is_decoded_once(api: httpx.AsyncClient) -> None:
     assert_problem(await api.get(f"{MOVIES}?query=%2500"), 404, "movie_not_found")
 
 
-async def test_no_text_changes_the_structure_of_an_answer(open_api: OpenApi) -> None:
+async def test_no_text_changes_the_structure_of_a_response(open_api: OpenApi) -> None:
     odd = '"}],"total":0,"x":[{"y":"</script><script>&quot;\\u0022 >; rel="next'
     movies = [Movie(id=str(at), title=f"{odd} {at}", genres=(odd,)) for at in range(3)]
     async with open_api(MemoryMovieCatalogue(movies)) as api:
-        answer = await api.get(MOVIES, params={"query": odd, "limit": 2})
-        body = json.loads(answer.text)
+        response = await api.get(MOVIES, params={"query": odd, "limit": 2})
+        body = json.loads(response.text)
         assert (body["total"], [item["title"] for item in body["items"]]) == (3, [f"{odd} 0", f"{odd} 1"])
         assert set(body) == {"total", "items", "page_info", "meta"}
-        links = re.findall(r'<([^<>]*)>; rel="(\w+)"', answer.headers["link"])
+        links = re.findall(r'<([^<>]*)>; rel="(\w+)"', response.headers["link"])
         assert [rel for _, rel in links] == ["first", "next", "last"]
         assert parse_qs(urlsplit(links[1][0]).query)["query"] == [odd]
         refused = await api.get(MOVIES, params={"query": "x", "order": odd})

@@ -1,4 +1,4 @@
-"""Ratings and what they lead to over HTTP: what is refused and how, and what answers look like."""
+"""The routes of ratings, recommendations, trending movies and events: validation and responses."""
 
 from typing import Any
 
@@ -18,11 +18,11 @@ JSON = {"content-type": "application/json"}
 
 
 @pytest.mark.parametrize("body", ["0", "10.5", "5.3", '"5"', "null", "NaN", "true", "1e400", "[]", "-1", "0.0"])
-async def test_a_rating_off_the_scale_is_refused(api: Api, body: str) -> None:
+async def test_a_rating_off_the_scale_is_rejected(api: Api, body: str) -> None:
     ann = await api.activated()
-    answer = await api.put(RATING, content=f'{{"rating": {body}}}', headers=ann | JSON)
-    assert answer.status_code == 400
-    assert answer.json()["code"] in {"invalid_rating", "invalid_body"}
+    response = await api.put(RATING, content=f'{{"rating": {body}}}', headers=ann | JSON)
+    assert response.status_code == 400
+    assert response.json()["code"] in {"invalid_rating", "invalid_body"}
     assert (await api.get(RATING, headers=ann)).status_code == 404
 
 
@@ -30,22 +30,22 @@ async def test_a_rating_off_the_scale_is_refused(api: Api, body: str) -> None:
 async def test_an_unknown_movie_cannot_be_rated(api: Api, movie_id: str) -> None:
     ann = await api.activated()
     for _ in range(3):
-        answer = await api.put(f"{MOVIES}{movie_id}/rating/", json={"rating": 5}, headers=ann)
-        assert answer.status_code == 404, answer.text
+        response = await api.put(f"{MOVIES}{movie_id}/rating/", json={"rating": 5}, headers=ann)
+        assert response.status_code == 404, response.text
     assert (await api.delete(f"{MOVIES}{movie_id}/rating/", headers=ann)).status_code in {204, 404}
 
 
-async def test_a_rating_repeated_has_one_effect(api: Api) -> None:
+async def test_rating_is_idempotent(api: Api) -> None:
     ann = await api.activated()
-    answers = [await api.put(RATING, json={"rating": 7.5}, headers=ann) for _ in range(10)]
-    assert {answer.text for answer in answers} == {answers[0].text}
-    assert answers[0].json() == {"movie_id": "101", "rating": 7.5, "rated_at": answers[0].json()["rated_at"]}
-    assert answers[0].headers["cache-control"] == "no-store"
+    responses = [await api.put(RATING, json={"rating": 7.5}, headers=ann) for _ in range(10)]
+    assert {response.text for response in responses} == {responses[0].text}
+    assert responses[0].json() == {"movie_id": "101", "rating": 7.5, "rated_at": responses[0].json()["rated_at"]}
+    assert responses[0].headers["cache-control"] == "no-store"
     page = (await api.get(RATINGS, headers=ann)).json()
     assert (page["total"], page["items"][0]["title"], page["items"][0]["rating"]) == (1, "Bay River", 7.5)
 
 
-async def test_nobody_reads_or_changes_the_ratings_of_another(api: Api) -> None:
+async def test_ratings_are_private_to_their_user(api: Api) -> None:
     ann = await api.activated()
     bob = await api.activated(email="bob@example.com", username="bob")
     await api.put(RATING, json={"rating": 7.5}, headers=ann)
@@ -55,20 +55,20 @@ async def test_nobody_reads_or_changes_the_ratings_of_another(api: Api) -> None:
     assert (await api.get(RATING)).status_code == 401
 
 
-async def test_the_list_is_paged_with_links_and_never_stored(api: Api) -> None:
+async def test_the_list_is_paginated_and_never_cached(api: Api) -> None:
     ann = await api.activated()
     for number in range(5):
         await api.put(f"{MOVIES}{100 + number}/rating/", json={"rating": 5}, headers=ann)
-    answer = await api.get(RATINGS, params={"offset": 2, "limit": 2}, headers=ann)
-    page = answer.json()
+    response = await api.get(RATINGS, params={"offset": 2, "limit": 2}, headers=ann)
+    page = response.json()
     assert page["page_info"] == {
         "current_page": 2,
         "total_pages": 3,
         "previous": "http://127.0.0.1:8000/api/v1/users/me/ratings/?offset=0&limit=2",
         "next": "http://127.0.0.1:8000/api/v1/users/me/ratings/?offset=4&limit=2",
     }
-    assert 'rel="last"' in answer.headers["link"]
-    assert answer.headers.get_list("cache-control") == ["no-store"]
+    assert 'rel="last"' in response.headers["link"]
+    assert response.headers.get_list("cache-control") == ["no-store"]
     past = await api.get(RATINGS, params={"offset": 5}, headers=ann)
     assert (past.status_code, past.json()["code"]) == (400, "page_out_of_range")
 
@@ -87,15 +87,15 @@ async def test_the_list_is_paged_with_links_and_never_stored(api: Api) -> None:
         "limit=%FF",
     ],
 )
-async def test_pages_are_asked_for_as_strictly_as_those_of_a_search(api: Api, path: str, query: str) -> None:
-    answer = await api.get(f"{path}?{query}", headers=await api.activated())
-    assert (answer.status_code, answer.json()["code"]) == (400, "invalid_offset_or_limit")
+async def test_pagination_parameters_are_validated(api: Api, path: str, query: str) -> None:
+    response = await api.get(f"{path}?{query}", headers=await api.activated())
+    assert (response.status_code, response.json()["code"]) == (400, "invalid_offset_or_limit")
 
 
 # --- imports
 
 
-async def test_an_import_says_what_became_of_each_row(api: Api) -> None:
+async def test_an_import_reports_every_rejected_row(api: Api) -> None:
     ann = await api.activated()
     rows = [
         {"movie_id": "101", "rating": 8},
@@ -104,10 +104,10 @@ async def test_an_import_says_what_became_of_each_row(api: Api) -> None:
         {"movie_id": "102", "rating": 3, "rated_at": "2024-05-01T12:00:00+02:00"},
         {"movie_id": "103", "rating": 3, "rated_at": "0001-01-01T00:00:00+05:00"},
     ]
-    answer = await api.put(RATINGS, json=rows, headers=ann)
-    assert answer.status_code == 200, answer.text
-    assert answer.json()["accepted"] == 2
-    assert [(row["row"], row["code"]) for row in answer.json()["rejected"]] == [
+    response = await api.put(RATINGS, json=rows, headers=ann)
+    assert response.status_code == 200, response.text
+    assert response.json()["accepted"] == 2
+    assert [(row["row"], row["code"]) for row in response.json()["rejected"]] == [
         (2, "invalid_rating"),
         (3, "unknown_movie"),
         (5, "invalid_row"),
@@ -130,14 +130,14 @@ async def test_an_import_says_what_became_of_each_row(api: Api) -> None:
         ("[" + ",".join(['{"movie_id": "101", "rating": 8}'] * 5001) + "]", "too_many_rows"),
     ],
 )
-async def test_an_import_that_is_none_keeps_nothing(api: Api, body: str, code: str) -> None:
+async def test_an_invalid_import_stores_nothing(api: Api, body: str, code: str) -> None:
     ann = await api.activated()
-    answer = await api.put(RATINGS, content=body, headers=ann | JSON)
-    assert (answer.status_code, answer.json()["code"]) == (400, code)
+    response = await api.put(RATINGS, content=body, headers=ann | JSON)
+    assert (response.status_code, response.json()["code"]) == (400, code)
     assert (await api.get(RATINGS, headers=ann)).json()["total"] == 0
 
 
-async def test_an_import_may_have_two_mebibytes_and_no_more(api: Api) -> None:
+async def test_an_import_is_limited_to_two_mebibytes(api: Api) -> None:
     ann = await api.activated()
     row = '{"movie_id": "101", "rating": 8}'
     body = "[" + row + " " * (2 * 1024 * 1024 - len(row) - 2) + "]"
@@ -145,11 +145,11 @@ async def test_an_import_may_have_two_mebibytes_and_no_more(api: Api) -> None:
     assert (await api.put(RATINGS, content=body + " ", headers=ann | JSON)).status_code == 413
 
 
-async def test_a_file_is_taken_by_its_media_type(api: Api) -> None:
+async def test_a_file_is_parsed_by_its_media_type(api: Api) -> None:
     ann = await api.activated()
     file = "Date,Name,Year,Letterboxd URI,Rating\r\n2024-03-03,Bay River,1951,https://x,4.5\r\n"
-    answer = await api.put(RATINGS, content=file, headers=ann | {"content-type": "text/csv; charset=utf-8"})
-    assert answer.json() == {"accepted": 1, "rejected": []}
+    response = await api.put(RATINGS, content=file, headers=ann | {"content-type": "text/csv; charset=utf-8"})
+    assert response.json() == {"accepted": 1, "rejected": []}
     assert (await api.get(RATING, headers=ann)).json() == {
         "movie_id": "101",
         "rating": 9.0,
@@ -159,24 +159,24 @@ async def test_a_file_is_taken_by_its_media_type(api: Api) -> None:
         refused = await api.put(RATINGS, content=file, headers=ann | {"content-type": wrong})
         assert refused.status_code == 415
     several = "userId,movieId,rating,timestamp\n1,1,4.0,964982703\n2,1,4.0,964982703\n"
-    answer = await api.put(RATINGS, content=several, headers=ann | {"content-type": "text/csv"})
-    assert (answer.status_code, answer.json()["code"]) == (400, "several_users")
+    response = await api.put(RATINGS, content=several, headers=ann | {"content-type": "text/csv"})
+    assert (response.status_code, response.json()["code"]) == (400, "several_users")
 
 
-# --- what ratings lead to
+# --- recommendations, similar and trending movies
 
 
-async def test_who_has_rated_nothing_gets_what_is_popular(api: Api) -> None:
-    answer = await api.get(RECOMMENDATIONS, params={"limit": 3}, headers=await api.activated())
-    page = answer.json()
-    assert (answer.status_code, page["meta"]) == (200, {"tier": "popular"})
+async def test_a_user_without_ratings_gets_popular_movies(api: Api) -> None:
+    response = await api.get(RECOMMENDATIONS, params={"limit": 3}, headers=await api.activated())
+    page = response.json()
+    assert (response.status_code, page["meta"]) == (200, {"tier": "popular"})
     assert page["items"][0]["title"] == "The Glass Orrery"
     assert {"score", "reasons"} <= page["items"][0].keys()
     assert page["page_info"]["next"] == "http://127.0.0.1:8000/api/v1/recommendations/?offset=3&limit=3"
-    assert answer.headers["cache-control"] == "no-store"
+    assert response.headers["cache-control"] == "no-store"
 
 
-async def test_nobody_gets_the_list_of_another_on_the_same_connection(api: Api) -> None:
+async def test_recommendations_differ_by_user_on_the_same_connection(api: Api) -> None:
     ann = await api.activated()
     bob = await api.activated(email="bob@example.com", username="bob")
     await api.put(f"{MOVIES}201/rating/", json={"rating": 9}, headers=ann)
@@ -188,19 +188,19 @@ async def test_nobody_gets_the_list_of_another_on_the_same_connection(api: Api) 
         assert ("201" in of_bob, "122" in of_bob) == (True, False)
 
 
-async def test_similar_movies_are_of_a_movie_that_is_there(api: Api) -> None:
-    answer = await api.get(MOVIES + "101/similar/")
-    assert (answer.status_code, set(answer.json())) == (200, {"total", "items", "page_info"})
+async def test_similar_movies_of_an_unknown_movie_are_not_found(api: Api) -> None:
+    response = await api.get(MOVIES + "101/similar/")
+    assert (response.status_code, set(response.json())) == (200, {"total", "items", "page_info"})
     assert (await api.get(MOVIES + "nothing/similar/")).json()["code"] == "movie_not_found"
 
 
 @pytest.mark.parametrize("query", ["window=year", "window=", "window=day&window=day", "window=%FF"])
-async def test_an_unknown_window_of_trends_is_refused(api: Api, query: str) -> None:
-    answer = await api.get(f"{TRENDING}?{query}")
-    assert (answer.status_code, answer.json()["code"]) == (400, "invalid_parameter")
+async def test_an_unknown_trending_window_is_rejected(api: Api, query: str) -> None:
+    response = await api.get(f"{TRENDING}?{query}")
+    assert (response.status_code, response.json()["code"]) == (400, "invalid_parameter")
 
 
-async def test_trends_say_how_they_are_counted(api: Api) -> None:
+async def test_trending_reports_its_weights_and_half_life(api: Api) -> None:
     meta = (await api.get(TRENDING, params={"window": "week"})).json()["meta"]
     assert (meta["window"], meta["half_life"]) == ("week", 172_800)
     assert meta["weights"] == {"view": 1.0, "click": 1.0, "rating": 2.0, "liked": 4.0}
@@ -209,7 +209,7 @@ async def test_trends_say_how_they_are_counted(api: Api) -> None:
 # --- personal searches
 
 
-async def test_a_personal_answer_is_for_who_asks_alone(api: Api) -> None:
+async def test_personal_results_require_a_token_and_are_not_cached(api: Api) -> None:
     ann = await api.activated()
     plain = await api.get(MOVIES, params={"query": "river", "limit": 5}, headers=ann)
     await api.put(f"{MOVIES}{plain.json()['items'][0]['id']}/rating/", json={"rating": 9}, headers=ann)
@@ -220,20 +220,20 @@ async def test_a_personal_answer_is_for_who_asks_alone(api: Api) -> None:
             assert f"{name}={value}" in personal.json()["page_info"]["next"]
         assert (await api.get(MOVIES, params={"query": "river", "limit": 5} | parameters)).status_code == 401
         bad = {"authorization": "Bearer nonsense"}
-        answer = await api.get(MOVIES, params={"query": "river", "limit": 5} | parameters, headers=bad)
-        assert (answer.status_code, answer.json()["code"]) == (401, "invalid_token")
+        response = await api.get(MOVIES, params={"query": "river", "limit": 5} | parameters, headers=bad)
+        assert (response.status_code, response.json()["code"]) == (401, "invalid_token")
     assert personal.json()["total"] == plain.json()["total"] - 1
 
 
-async def test_exclude_takes_one_word(api: Api) -> None:
-    answer = await api.get(MOVIES, params={"exclude": "seen"}, headers=await api.activated())
-    assert (answer.status_code, answer.json()["code"]) == (400, "invalid_parameter")
+async def test_exclude_accepts_only_rated(api: Api) -> None:
+    response = await api.get(MOVIES, params={"exclude": "seen"}, headers=await api.activated())
+    assert (response.status_code, response.json()["code"]) == (400, "invalid_parameter")
 
 
 # --- events
 
 
-async def kept(api: Api) -> list[dict[str, Any]]:
+async def stored_events(api: Api) -> list[dict[str, Any]]:
     container = api.app.state.dishka_container
     await (await container.get(EventRecorder)).flush()
     user = (await api.get(ME, headers=await _login(api))).json()["id"]
@@ -242,11 +242,11 @@ async def kept(api: Api) -> list[dict[str, Any]]:
 
 async def _login(api: Api) -> dict[str, str]:
     given = {"email": "ann@example.com", "password": "velvet harbour quill tundra"}
-    answer = await api.post("/api/v1/authentication/login/", json=given)
-    return {"authorization": f"Bearer {answer.json()['access']}"}
+    response = await api.post("/api/v1/authentication/login/", json=given)
+    return {"authorization": f"Bearer {response.json()['access']}"}
 
 
-async def test_events_are_taken_row_by_row(api: Api) -> None:
+async def test_events_are_accepted_row_by_row(api: Api) -> None:
     ann = await api.activated()
     rows = [
         {"type": "view", "movie_id": "101"},
@@ -254,11 +254,11 @@ async def test_events_are_taken_row_by_row(api: Api) -> None:
         {"type": "impression", "movie_id": "102", "at": "2020-01-01T00:00:00Z"},
         {"type": "click", "movie_id": "102", "query": "  the   river ", "position": 10_100},
     ]
-    answer = await api.post(EVENTS, json=rows, headers=ann)
-    assert answer.status_code == 202
-    assert answer.json()["accepted"] == 2
-    assert [(row["row"], row["code"]) for row in answer.json()["rejected"]] == [(2, "unknown_movie"), (3, "too_old")]
-    assert [(one["type"], one["movie_id"], one.get("query")) for one in await kept(api)] == [
+    response = await api.post(EVENTS, json=rows, headers=ann)
+    assert response.status_code == 202
+    assert response.json()["accepted"] == 2
+    assert [(row["row"], row["code"]) for row in response.json()["rejected"]] == [(2, "unknown_movie"), (3, "too_old")]
+    assert [(one["type"], one["movie_id"], one.get("query")) for one in await stored_events(api)] == [
         ("view", "101", None),
         ("click", "102", "the river"),
     ]
@@ -281,17 +281,17 @@ async def test_events_are_taken_row_by_row(api: Api) -> None:
         ("[" + ",".join(['{"type": "view", "movie_id": "101"}'] * 101) + "]", "too_many_rows"),
     ],
 )
-async def test_one_malformed_event_refuses_all(api: Api, body: str, code: str) -> None:
+async def test_one_malformed_event_rejects_all(api: Api, body: str, code: str) -> None:
     ann = await api.activated()
     good = '{"type": "view", "movie_id": "101"}'
     if body.startswith("[{") and code != "too_many_rows":
         body = f"[{good},{body[1:]}"
-    answer = await api.post(EVENTS, content=body, headers=ann | JSON)
-    assert (answer.status_code, answer.json()["code"]) == (400, code)
-    assert await kept(api) == []
+    response = await api.post(EVENTS, content=body, headers=ann | JSON)
+    assert (response.status_code, response.json()["code"]) == (400, code)
+    assert await stored_events(api) == []
 
 
-async def test_events_need_a_token_and_are_limited(open_api: OpenApi) -> None:
+async def test_events_require_a_token_and_are_rate_limited(open_api: OpenApi) -> None:
     async with open_api(MOVIE_LIMIT_EVENTS="2/minute") as api:
         rows = [{"type": "view", "movie_id": "101"}]
         assert (await api.post(EVENTS, json=rows)).status_code == 401
@@ -300,30 +300,30 @@ async def test_events_need_a_token_and_are_limited(open_api: OpenApi) -> None:
         assert statuses == [202, 202, 429]
 
 
-async def test_searches_are_recorded_by_who_makes_them(api: Api) -> None:
+async def test_searches_are_recorded_per_user(api: Api) -> None:
     ann = await api.activated()
     for _ in range(2):
         await api.get(MOVIES, params={"query": "river", "limit": 2}, headers=ann)
     await api.get(MOVIES, params={"query": "river", "limit": 2, "offset": 2}, headers=ann)
     await api.get(MOVIES, params={"query": "nothing like it"}, headers=ann)
     await api.get(MOVIES, params={"query": "\x00"}, headers=ann)
-    found = [(one["type"], one["query"], one["found"], one["times"]) for one in await kept(api)]
-    assert sorted(found) == [("search", "nothing like it", False, 1), ("search", "river", True, 2)]
+    searches = [(one["type"], one["query"], one["found"], one["times"]) for one in await stored_events(api)]
+    assert sorted(searches) == [("search", "nothing like it", False, 1), ("search", "river", True, 2)]
 
 
-async def test_nothing_is_recorded_where_the_operator_says_so(open_api: OpenApi) -> None:
+async def test_nothing_is_recorded_if_events_are_off(open_api: OpenApi) -> None:
     async with open_api(MOVIE_EVENTS="off") as api:
         ann = await api.activated()
         await api.get(MOVIES, params={"query": "river"}, headers=ann)
-        answer = await api.post(EVENTS, json=[{"type": "view", "movie_id": "101"}], headers=ann)
-        assert answer.status_code == 202
-        assert await kept(api) == []
+        response = await api.post(EVENTS, json=[{"type": "view", "movie_id": "101"}], headers=ann)
+        assert response.status_code == 202
+        assert await stored_events(api) == []
 
 
-async def test_what_is_kept_of_a_user_is_exported_and_erased(api: Api) -> None:
+async def test_stored_data_of_a_user_is_exported_and_erased(api: Api) -> None:
     ann = await api.activated()
     await api.put(RATING, json={"rating": 7.5}, headers=ann)
-    assert len(await kept(api)) == 1
+    assert len(await stored_events(api)) == 1
     stored = (await api.get(ME + "export/", headers=ann)).json()
     assert [one["movie_id"] for one in stored["ratings"]] == ["101"]
     assert [one["type"] for one in stored["events"]] == ["rating"]

@@ -30,17 +30,17 @@ async def script(api: httpx.AsyncClient) -> str:
     return (await api.get("/dashboard/app.js")).text
 
 
-async def test_the_page_is_for_anybody_to_open(api: httpx.AsyncClient) -> None:
+async def test_the_page_is_public(api: httpx.AsyncClient) -> None:
     for path in ("/dashboard", "/dashboard/"):
-        answer = await api.get(path)
-        assert answer.status_code == 200
-        headers = answer.headers
+        response = await api.get(path)
+        assert response.status_code == 200
+        headers = response.headers
         assert dict(part.strip().split(" ", 1) for part in headers["content-security-policy"].split(";")) == POLICY
         assert (headers["referrer-policy"], headers["cache-control"]) == ("no-referrer", "no-cache")
         assert "set-cookie" not in headers
 
 
-async def test_everything_on_it_comes_from_here(api: httpx.AsyncClient, page: Page) -> None:
+async def test_the_page_loads_nothing_external(api: httpx.AsyncClient, page: Page) -> None:
     linked = [str(one.get("href") or one.get("src")) for one in page.all("link") + page.all("script") + page.all("a")]
     assert {"/dashboard/style.css", "/dashboard/app.js"} <= set(linked)
     for url in set(linked) - {"data:,"}:
@@ -50,13 +50,13 @@ async def test_everything_on_it_comes_from_here(api: httpx.AsyncClient, page: Pa
     assert types == ["text/css; charset=utf-8", "text/javascript; charset=utf-8"]
 
 
-async def test_nothing_on_it_needs_a_laxer_policy(page: Page) -> None:
+async def test_the_page_has_no_inline_script_or_style(page: Page) -> None:
     assert [one.get("src") for one in page.all("script")] == ["/dashboard/app.js"]
     assert not page.all("style")
     assert not any(name.startswith("on") or name == "style" for _, attributes in page.elements for name in attributes)
 
 
-async def test_it_can_be_used_without_seeing_it(page: Page) -> None:
+async def test_the_page_is_accessible(page: Page) -> None:
     assert page.all("html") == [{"lang": "en"}]
     assert len(page.all("h1")) == len(page.all("main")) == 1
     labelled = {label["for"] for label in page.all("label")}
@@ -70,18 +70,18 @@ async def test_it_can_be_used_without_seeing_it(page: Page) -> None:
     }
 
 
-async def test_the_script_knows_the_page_and_the_routes(page: Page, script: str) -> None:
+async def test_the_script_matches_the_page_and_the_routes(page: Page, script: str) -> None:
     ids = {attributes["id"] for _, attributes in page.elements if "id" in attributes}
     assert set(re.findall(r'byId\("([\w-]+)"\)', script)) <= ids
-    parts = set(re.findall(r"^  (\w+): \{$", script.partition("const PARTS")[2], re.MULTILINE))
-    assert parts == {"summary", "source", "funnel", "retention", "top", "zero"} <= ids
-    shown = set(re.findall(r'figures\("([^"]+)"', script))
-    saved = {str(one["data-csv"]) for one in page.all("button") if "data-csv" in one}
-    there_are = {path.removeprefix("/api/v1/analytics/") for path in PATHS if path.startswith("/api/v1/analytics/")}
-    assert shown == saved == there_are
-    asked = re.findall(r'send\("([^"]+)", \{ method: "POST"', script)
-    assert {f"/api/v1/{name}" for name in asked} <= {path for path, methods in PATHS.items() if "post" in methods}
-    assert len(set(asked)) == 3
+    sections = set(re.findall(r"^  (\w+): \{$", script.partition("const SECTIONS")[2], re.MULTILINE))
+    assert sections == {"summary", "source", "funnel", "retention", "top", "zero"} <= ids
+    loaded = set(re.findall(r'fetchReport\("([^"]+)"', script))
+    downloads = {str(one["data-csv"]) for one in page.all("button") if "data-csv" in one}
+    routes = {path.removeprefix("/api/v1/analytics/") for path in PATHS if path.startswith("/api/v1/analytics/")}
+    assert loaded == downloads == routes
+    posted = re.findall(r'send\("([^"]+)", \{ method: "POST"', script)
+    assert {f"/api/v1/{name}" for name in posted} <= {path for path, methods in PATHS.items() if "post" in methods}
+    assert len(set(posted)) == 3
 
 
 async def test_the_script_makes_no_html_of_data_and_stores_nothing(script: str) -> None:
@@ -91,29 +91,29 @@ async def test_the_script_makes_no_html_of_data_and_stores_nothing(script: str) 
         assert word not in script
 
 
-async def test_it_is_for_light_and_dark_and_for_who_wants_no_motion(api: httpx.AsyncClient) -> None:
+async def test_the_style_supports_dark_mode_and_reduced_motion(api: httpx.AsyncClient) -> None:
     style = (await api.get("/dashboard/style.css")).text
     assert "color-scheme: light dark" in style
     assert set(re.findall(r"(?:transition|animation)\b", style.partition("@media (prefers-reduced-motion")[0])) == set()
     assert "http" not in style
 
 
-async def test_its_files_lie_beside_the_code() -> None:
+async def test_the_files_are_in_the_package() -> None:
     folder = Path(movie_api.__file__).parent / "web" / "dashboard"
     assert {"index.html", "style.css", "app.js"} <= {path.name for path in folder.iterdir()}
 
 
-async def test_logging_out_is_a_button_that_is_there_for_as_long_as_the_login(page: Page, script: str) -> None:
+async def test_the_logout_button_is_visible_while_logged_in(page: Page, script: str) -> None:
     (button,) = [one for one in page.all("button") if one.get("id") == "log-out"]
-    assert "hidden" in button  # until somebody has logged in
+    assert "hidden" in button  # until the user has logged in
     assert 'byId("report").hidden = byId("log-out").hidden = !isLoggedIn;' in script
     assert 'byId("log-out").addEventListener("click", logOut);' in script
 
 
-async def test_the_end_of_a_login_forgets_tokens_and_figures(script: str) -> None:
-    """Also without a connection, as nothing is waited for; and what the browser keeps of the page is loaded anew."""
+async def test_logout_discards_tokens_and_data(script: str) -> None:
+    """Before any request, so also without a connection; a page restored from the browser's cache is reloaded."""
     leave = script.partition("function leave(message) {")[2].partition("\n}\n")[0]
-    for done in ("session = null;", "drawnParts.clear();", "body.replaceChildren();", "show(false);"):
+    for done in ("session = null;", "loadedReports.clear();", "body.replaceChildren();", "show(false);"):
         assert done in leave
     log_out = script.partition("async function logOut() {")[2].partition("\n}\n")[0]
     assert log_out.index("leave(") < log_out.index("await ")
@@ -122,7 +122,7 @@ async def test_the_end_of_a_login_forgets_tokens_and_figures(script: str) -> Non
 
 
 async def test_no_name_in_data_becomes_a_property(script: str) -> None:
-    """What comes from the API is looked up in a Map or by names of ours, so that no prototype can be changed."""
+    """Data of the API is stored in a Map or under constant names, so that it can't change a prototype."""
     assert re.findall(r"\w\[(?!\")[^\]]+\]\s*=[^=>]", script) == []
     assert "__proto__" not in script
     assert re.findall(r"Object\.assign\((\w+), ([^)]*)\)", script) == [

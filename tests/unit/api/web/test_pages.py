@@ -14,58 +14,67 @@ from movie_adapters.settings.settings import Settings
 from movie_api.app import create_app
 from movie_api.openapi import PATHS, document
 from movie_api.problems import PROBLEMS
-from movie_core.errors import Invalid, MovieError, Unavailable
-from movie_core.operations.health import Dependency, Readiness
+from movie_core.errors import Invalid, MovieError
 
 FAMILIES = {"Invalid", "Denied", "NotFound", "Conflict", "Unavailable"}
 
 
 def leaves(error: type[MovieError]) -> set[type[MovieError]]:
     below = error.__subclasses__()
-    return {error}.union(*(leaves(one) for one in below)) if below else {error}
+    return {error}.union(*(leaves(subclass) for subclass in below)) if below else {error}
 
 
 def test_every_error_of_the_core_has_a_status() -> None:
     codes = {leaf.code for leaf in leaves(MovieError) if hasattr(leaf, "code")}
     assert {"invalid_query", "movie_not_found", "source_unavailable"} <= codes
     assert codes <= PROBLEMS.keys()
-    invalid = {leaf.code for leaf in leaves(Invalid) if leaf is not Invalid} - {"invalid_token"}  # 401 but for links
+    invalid = {leaf.code for leaf in leaves(Invalid) if leaf is not Invalid}
     assert {PROBLEMS[code].status for code in invalid} == {400}
     assert all(hasattr(leaf, "code") or leaf.__name__ in FAMILIES | {"MovieError"} for leaf in leaves(MovieError))
+
+
+def test_an_error_code_has_exactly_one_status() -> None:
+    for path, operations in PATHS.items():
+        for method, operation in operations.items():
+            for status, response in operation["responses"].items():
+                if "application/problem+json" in response.get("content", {}):
+                    codes = re.findall(r"`(\w+)`", response["description"])
+                    assert codes, (method, path, status)
+                    assert {PROBLEMS[code].status for code in codes} == {int(status)}, (method, path)
 
 
 def test_the_document_is_valid_openapi_3_1() -> None:
     OpenAPIV31SpecValidator(document("http://127.0.0.1:8000", version="1", public_search=False)).validate()  # type: ignore[arg-type]
 
 
-def test_the_document_lists_the_routes_there_are() -> None:
+def test_the_document_lists_every_route() -> None:
     app = create_app(Settings.load({"MOVIE_SECRET_KEY": SECRET}, dotenv=None), InMemory())
-    reading = {"/", "/style.css", "/docs", "/docs/start.js", "/openapi.json"}
-    reading |= {"/.well-known/security.txt", "/dashboard", "/dashboard/style.css", "/dashboard/app.js"}
+    undocumented = {"/", "/style.css", "/docs", "/docs/start.js", "/openapi.json"}
+    undocumented |= {"/.well-known/security.txt", "/dashboard", "/dashboard/style.css", "/dashboard/app.js"}
     routes = {
         re.sub(r"\{(\w+):\w+\}", r"{\1}", route.path): {method.lower() for method in route.methods} - {"options"}
         for route in app.routes
-        if isinstance(route, HTTPRoute) and not route.path.startswith("/docs/assets") and route.path not in reading
+        if isinstance(route, HTTPRoute) and not route.path.startswith("/docs/assets") and route.path not in undocumented
     }
     assert routes == {path.rstrip("/"): set(operations) for path, operations in PATHS.items()}
 
 
-def test_no_variable_of_the_framework_switches_debugging_on(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_debug_mode_can_not_be_enabled_by_the_environment(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("LITESTAR_DEBUG", "1")
     assert not create_app(Settings.load({"MOVIE_SECRET_KEY": SECRET}, dotenv=None), InMemory()).debug
 
 
-async def test_every_operation_says_whether_it_needs_a_token(api: Api) -> None:
+async def test_every_operation_declares_whether_it_requires_a_token(api: Api) -> None:
     for path, operations in PATHS.items():
         for method, operation in operations.items():
             if "accounts" in operation["tags"]:
-                answer = await api.request(method, path.format(uid="0", token="0", session_id="0"), json={})
-                assert (answer.status_code == 401 and answer.json()["code"] == "not_authenticated") is (
+                response = await api.request(method, path.format(uid="0", token="0", session_id="0"), json={})
+                assert (response.status_code == 401 and response.json()["code"] == "not_authenticated") is (
                     operation["security"] == [{"bearer": []}]
                 ), (method, path)
 
 
-async def test_options_tells_every_method_of_a_path(api: httpx.AsyncClient) -> None:
+async def test_options_lists_every_method_of_a_path(api: httpx.AsyncClient) -> None:
     for path, operations in PATHS.items():
         allowed = (await api.options(re.sub(r"\{\w+\}", "0", path))).headers["allow"].split(", ")
         methods = {method.upper() for method in operations}
@@ -78,9 +87,9 @@ async def test_the_document_is_served(api: httpx.AsyncClient) -> None:
     assert served["servers"] == [{"url": "http://127.0.0.1:8000"}]
 
 
-async def test_answers_are_as_the_document_says(api: httpx.AsyncClient) -> None:
+async def test_responses_conform_to_the_document(api: httpx.AsyncClient) -> None:
     served = (await api.get("/openapi.json")).json()
-    for path, asked in (
+    for path, url in (
         (MOVIES, f"{MOVIES}?query=river&offset=3"),
         ("/api/v1/movies/suggest/", "/api/v1/movies/suggest/?query=ri"),
         ("/api/v1/movies/{movie_id}/", "/api/v1/movies/201/"),
@@ -90,38 +99,40 @@ async def test_answers_are_as_the_document_says(api: httpx.AsyncClient) -> None:
         (MOVIES, f"{MOVIES}?limit=0"),
         ("/api/v1/movies/{movie_id}/", "/api/v1/movies/999/"),
     ):
-        assert_as_documented(served, await api.get(asked), path)
+        assert_as_documented(served, await api.get(url), path)
 
 
-def assert_as_documented(served: dict[str, Any], answer: httpx.Response, path: str) -> None:
+def assert_as_documented(served: dict[str, Any], response: httpx.Response, path: str) -> None:
     from jsonschema import Draft202012Validator  # comes with openapi-spec-validator
 
-    operation = served["paths"][path][answer.request.method.lower()]
-    told = operation["responses"][str(answer.status_code)]
+    operation = served["paths"][path][response.request.method.lower()]
+    documented = operation["responses"][str(response.status_code)]
     optional = {"Age", "Content-Disposition"} | (
-        {"RateLimit", "RateLimit-Policy"} if answer.status_code in (413, 415) else set()
+        {"RateLimit", "RateLimit-Policy"} if response.status_code in (413, 415) else set()
     )
-    assert {name.lower() for name in set(told["headers"]) - optional} <= set(answer.headers), path
-    if answer.content:
-        schema = told["content"][answer.headers["content-type"].partition(";")[0]]["schema"]
-        if "html" not in answer.headers["content-type"]:
-            Draft202012Validator(schema | {"components": served["components"]}).validate(answer.json())
-    if answer.request.content and answer.is_success:
-        taken = operation["requestBody"]["content"]["application/json"]["schema"]
-        Draft202012Validator(taken | {"components": served["components"]}).validate(json.loads(answer.request.content))
+    assert {name.lower() for name in set(documented["headers"]) - optional} <= set(response.headers), path
+    if response.content:
+        schema = documented["content"][response.headers["content-type"].partition(";")[0]]["schema"]
+        if "html" not in response.headers["content-type"]:
+            Draft202012Validator(schema | {"components": served["components"]}).validate(response.json())
+    if response.request.content and response.is_success:
+        request_schema = operation["requestBody"]["content"]["application/json"]["schema"]
+        Draft202012Validator(request_schema | {"components": served["components"]}).validate(
+            json.loads(response.request.content)
+        )
 
 
-async def test_answers_of_accounts_are_as_the_document_says(api: Api) -> None:
+async def test_responses_of_accounts_conform_to_the_document(api: Api) -> None:
     served = (await api.get("/openapi.json")).json()
 
     async def ask(method: str, name: str, path: str | None = None, **sent: Any) -> httpx.Response:
-        answer = await api.request(method, name if path is None else path, **sent)
-        assert_as_documented(served, answer, name)
-        return answer
+        response = await api.request(method, name if path is None else path, **sent)
+        assert_as_documented(served, response, name)
+        return response
 
     schemas = served["components"]["schemas"]
     example = {name: field["examples"][0] for name, field in schemas["NewAccount"]["properties"].items()}
-    assert example == ANN  # so that what /docs offers works
+    assert example == ANN  # so that the examples in /docs work
     await ask("POST", f"{AUTHENTICATION}register/", json=example)
     await ask("POST", f"{AUTHENTICATION}register/", json={})
     await ask("POST", f"{AUTHENTICATION}register/", content=b"")
@@ -151,7 +162,7 @@ async def test_answers_of_accounts_are_as_the_document_says(api: Api) -> None:
     await ask("POST", f"{AUTHENTICATION}logout/", headers=session)
 
 
-async def test_the_docs_come_from_here_alone(api: httpx.AsyncClient) -> None:
+async def test_the_docs_load_nothing_external(api: httpx.AsyncClient) -> None:
     page = await api.get("/docs")
     assert page.status_code == 200
     linked = re.findall(r'(?:src|href)="([^"]+)"', page.text)
@@ -163,62 +174,38 @@ async def test_the_docs_come_from_here_alone(api: httpx.AsyncClient) -> None:
     assert "unsafe-inline" not in page.headers["content-security-policy"].split("script-src")[1].split(";")[0]
 
 
-async def test_security_txt_says_whom_to_tell_of_a_vulnerability(open_api: OpenApi) -> None:
+async def test_security_txt_has_the_contact(open_api: OpenApi) -> None:
     path = "/.well-known/security.txt"
     async with open_api(MOVIE_SECURITY_CONTACT="mailto:security@example.com", MOVIE_PUBLIC_URL="https://m.test") as api:
-        answer = await api.get(path, headers={"host": "m.test"})
-        assert (answer.status_code, answer.headers["content-type"]) == (200, "text/plain; charset=utf-8")
-        fields = dict(line.split(": ", 1) for line in answer.text.splitlines())
+        response = await api.get(path, headers={"host": "m.test"})
+        assert (response.status_code, response.headers["content-type"]) == (200, "text/plain; charset=utf-8")
+        fields = dict(line.split(": ", 1) for line in response.text.splitlines())
         assert fields.keys() == {"Contact", "Expires", "Preferred-Languages", "Canonical"}
         assert fields["Contact"] == "mailto:security@example.com"
         assert fields["Canonical"] == f"https://m.test{path}"
-        left = datetime.fromisoformat(fields["Expires"]) - datetime.now(UTC)
-        assert timedelta(days=30) < left < timedelta(days=365)
+        remaining = datetime.fromisoformat(fields["Expires"]) - datetime.now(UTC)
+        assert timedelta(days=30) < remaining < timedelta(days=365)
     async with open_api() as api:
         assert_problem(await api.get(path), 404, "not_found")
 
 
-async def test_the_start_page_leads_on(api: httpx.AsyncClient) -> None:
+async def test_the_links_of_the_start_page_work(api: httpx.AsyncClient) -> None:
     page = await api.get("/")
     assert page.headers["content-type"].startswith("text/html")
     for url in re.findall(r'href="([^"]+)"', page.text):
         assert (await api.get(url.replace("matrix", "river"))).status_code == 200, url
 
 
-async def test_every_code_is_explained(api: httpx.AsyncClient) -> None:
-    for code, kind in PROBLEMS.items():
+async def test_every_error_code_has_a_page(api: httpx.AsyncClient) -> None:
+    for code, problem_type in PROBLEMS.items():
         page = await api.get(f"/errors/{code}")
         assert page.status_code == 200
-        assert str(kind.status) in page.text
+        assert str(problem_type.status) in page.text
         assert code in page.text
     assert_problem(await api.get("/errors/nonsense"), 404, "not_found")
 
 
-async def _away() -> str:
-    raise Unavailable("it can't be reached")
-
-
-async def _fine() -> str:
-    return "fine"
-
-
-@pytest.mark.parametrize(
-    ("is_required", "status_code", "status"), [(False, 200, "degraded"), (True, 503, "unavailable")]
-)
-async def test_a_part_that_is_away_is_told(open_api: OpenApi, is_required: bool, status_code: int, status: str) -> None:
-    readiness = Readiness([Dependency("database", _fine, ""), Dependency("source", _away, "", is_required)])
-    async with open_api(readiness=readiness) as api:
-        answer = await api.get("/health/ready")
-        assert answer.status_code == status_code
-        assert answer.json() == {
-            "status": status,
-            "database": {"status": "up", "detail": "fine"},
-            "source": {"status": "down", "detail": "it can't be reached"},
-        }
-        assert (await api.get("/health/live")).json() == {"status": "live"}
-
-
-async def test_the_source_is_credited_where_it_asks_for_it(open_api: OpenApi) -> None:
+async def test_the_attribution_of_the_source_is_shown(open_api: OpenApi) -> None:
     async with open_api(MOVIE_SOURCE="tmdb", MOVIE_SOURCE_TOKEN="token") as api:
         for path in ("/", "/openapi.json"):
             assert "TMDB" in (await api.get(path)).text
@@ -226,18 +213,8 @@ async def test_the_source_is_credited_where_it_asks_for_it(open_api: OpenApi) ->
         assert "TMDB" not in (await api.get("/")).text
 
 
-async def test_a_process_that_ends_is_not_ready() -> None:
-    app = create_app(Settings.load({"MOVIE_SECRET_KEY": SECRET}, dotenv=None), InMemory())
-    app.state.is_draining = True
-    transport = httpx.ASGITransport(app=app)  # type: ignore[arg-type]
-    async with httpx.AsyncClient(transport=transport, base_url="http://127.0.0.1:8000") as client:
-        answer = await client.get("/health/ready")
-        assert (answer.status_code, answer.json()["status"]) == (503, "unavailable")
-        assert int(answer.headers["retry-after"]) > 0
-
-
-async def test_the_start_page_says_whether_searching_needs_an_account(open_api: OpenApi) -> None:
+async def test_the_start_page_states_whether_search_requires_an_account(open_api: OpenApi) -> None:
     async with open_api(MOVIE_PUBLIC_SEARCH="true") as api:
-        assert "Searching needs no account" in (await api.get("/")).text
+        assert "Search is public" in (await api.get("/")).text
     async with open_api(MOVIE_PUBLIC_SEARCH="false") as api:
-        assert "To search you need an account" in (await api.get("/")).text
+        assert "Search requires an account" in (await api.get("/")).text

@@ -1,0 +1,136 @@
+"""Authentication, authorization and rate limits of requests: the guards of the routes.
+
+After a guard has run, `caller` in the state of the request's scope is the authenticated user, or None.
+"""
+
+import re
+from typing import Any
+
+from dishka import Provider, Scope, provide
+from litestar import Request
+from litestar.connection import ASGIConnection
+from litestar.handlers import BaseRouteHandler
+from litestar.types import Guard, HTTPScope, WebSocketScope
+
+from movie_api.problems import AnyRequest
+from movie_core.accounts.services import Accounts, Caller
+from movie_core.errors import Denied, InvalidToken, NotAllowed, NotAuthenticated, RateLimited
+from movie_core.operations.rate_limits import LeasedLimit, RateLimits, UserLimit, network_of, networks_of
+
+AnyConnection = ASGIConnection[Any, Any, Any, Any]
+
+_BEARER = re.compile(r"Bearer ([!-~]+)")
+
+
+class CallerProvider(Provider):
+    """Provides the `Caller`: a handler with this parameter requires a valid access token."""
+
+    scope = Scope.REQUEST
+
+    @provide
+    async def caller(self, request: Request, accounts: Accounts) -> Caller:  # type: ignore[type-arg]  # dishka's key
+        caller = await authenticate(request, accounts)
+        request.scope["state"]["caller"] = caller  # for the access log
+        return caller
+
+
+async def authenticate(request: AnyRequest, accounts: Accounts) -> Caller:
+    """The user of the access token in the `Authorization` header; raises `NotAuthenticated` without the header, and
+    `InvalidToken`."""
+    headers = request.headers.getall("authorization", [])
+    if not headers:
+        raise NotAuthenticated("authentication required: send `Authorization: Bearer <token>`")
+    match = _BEARER.fullmatch(headers[0])
+    if len(headers) > 1 or match is None:
+        raise InvalidToken("send exactly one header `Authorization: Bearer <token>`")
+    return await accounts.authenticate(match[1])
+
+
+class AccessControl:
+    """Checks who may search, and counts requests against rate limits.
+
+    Every user with a valid token may search. If search is public, so may everyone else; they are counted by network.
+    """
+
+    def __init__(self, accounts: Accounts, limits: RateLimits, *, is_public: bool) -> None:
+        self._accounts = accounts
+        self._limits = limits
+        self._is_public = is_public
+
+    def try_admit(self, scope: HTTPScope, authorization: bytes | None) -> bool:
+        """Admit and count a search without I/O. If that is not possible, returns False and counts nothing; `admit` has
+        to decide then."""
+        caller = None
+        if authorization is not None or not self._is_public:
+            if authorization is None or not authorization.startswith(b"Bearer "):
+                return False
+            caller = self._accounts.recognise(authorization[7:].decode("latin-1"))
+            if caller is None:
+                return False
+        scope["state"]["caller"] = caller
+        if self._limits.search is None:
+            return True
+        try:
+            quota = self._limits.search.spend(_rate_limit_key(scope, caller))
+        except RateLimited:
+            return False
+        if quota is not None:
+            scope["state"]["quota"] = quota
+        return quota is not None
+
+    async def admit(
+        self, connection: AnyConnection, limit: LeasedLimit | UserLimit | None, *, requires_user: bool = False
+    ) -> None:
+        """Authenticate the caller and count the request; raises errors of the `Denied` family, and `RateLimited`.
+
+        If search is public, an invalid token is ignored, unless the route `requires_user`. A `UserLimit` is for such
+        routes only.
+        """
+        caller: Caller | None = None
+        try:
+            caller = await connection.state.dishka_container.get(Caller)
+        except Denied:
+            if requires_user or not self._is_public:
+                raise
+        state = connection.scope["state"]
+        state["caller"] = caller
+        if isinstance(limit, UserLimit) and caller is not None:
+            state["quota"] = await limit.hit(caller.user_id, networks_of(state["client"]))
+        elif isinstance(limit, LeasedLimit):
+            state["quota"] = await limit.hit(_rate_limit_key(connection.scope, caller))
+
+
+def _rate_limit_key(scope: HTTPScope | WebSocketScope, caller: Caller | None) -> str:
+    return f"network:{network_of(scope['state']['client'])}" if caller is None else f"user:{caller.user_id}"
+
+
+def _guard(limit: str, *, requires_user: bool = False) -> Guard:
+    async def admit(connection: AnyConnection, _: BaseRouteHandler) -> None:
+        container = connection.state.dishka_container
+        access, limits = await container.get(AccessControl), await container.get(RateLimits)
+        await access.admit(connection, getattr(limits, limit), requires_user=requires_user)
+
+    return admit
+
+
+require_search_access = _guard("search")
+"""Requires a valid token unless search is public; counted by the search limit."""
+require_suggest_access = _guard("suggest")
+"""Like `require_search_access`, with a limit of its own: clients request suggestions at every key press."""
+require_user = _guard("search", requires_user=True)
+"""Requires a valid token; counted by the search limit."""
+require_event_access = _guard("events", requires_user=True)
+"""Requires a valid token; for recording events."""
+require_writer = _guard("writes", requires_user=True)
+"""Requires a valid token; for changes of the user's data."""
+require_importer = _guard("imports", requires_user=True)
+require_exporter = _guard("exports", requires_user=True)
+
+
+async def require_staff(connection: AnyConnection, _: BaseRouteHandler) -> None:
+    """Requires a token of a user that is staff now, according to the database."""
+    container = connection.state.dishka_container
+    caller = await container.get(Caller)
+    user = await (await container.get(Accounts)).profile(caller)
+    if not user.is_staff:
+        raise NotAllowed("this route is for staff only")

@@ -1,0 +1,167 @@
+"""`/api/v1/authentication/…`: login, tokens, logout and the sessions of a user."""
+
+import contextlib
+import re
+from collections.abc import AsyncIterator
+
+import msgspec
+from dishka import FromDishka
+from litestar import Response, delete, get, post
+from litestar.params import FromPath
+
+from movie_api.auth import require_writer
+from movie_api.problems import AnyRequest
+from movie_api.request_body import read_body, read_json
+from movie_api.responses import json_response, message_response, no_content, timestamp
+from movie_core.accounts.services import Accounts, Caller, TokenPair
+from movie_core.errors import InvalidCredentials, InvalidPassword, SessionNotFound
+from movie_core.operations.rate_limits import LoginAttempt, RateLimits, networks_of
+from movie_core.quotas import Quota
+
+AUTHENTICATION = "/api/v1/authentication/"
+SESSIONS = AUTHENTICATION + "sessions/"
+
+ID_OR_TOKEN = re.compile(r"[A-Za-z0-9_-]{1,128}")
+"""The format of our ids and tokens; nothing else is looked up in a store."""
+
+
+class LoginRequest(msgspec.Struct):
+    email: str
+    password: str
+
+
+class ReauthenticationRequest(msgspec.Struct):
+    password: str
+
+
+class RefreshRequest(msgspec.Struct):
+    refresh: str
+
+
+def _tokens(pair: TokenPair) -> dict[str, str]:
+    return {"access": pair.access, "refresh": pair.refresh}
+
+
+def device_of(request: AnyRequest) -> str:
+    """The `User-Agent`, by which users recognise a session."""
+    return request.headers.get("user-agent", "")
+
+
+def client_networks(request: AnyRequest) -> tuple[str, ...]:
+    """The networks of the client, narrowest first, against which attempts are counted."""
+    return networks_of(request.scope["state"]["client"])
+
+
+async def count_login(request: AnyRequest, address_key: str, accounts: Accounts, limits: RateLimits) -> LoginAttempt:
+    """Count a login attempt, before the password is checked; raises `RateLimited`."""
+    networks = client_networks(request)
+    await limits.login_work(networks)
+    attempt = await limits.login(address_key, networks, await accounts.networks_of(address_key))
+    set_quota(request, attempt.quota)
+    return attempt
+
+
+@contextlib.asynccontextmanager
+async def refund_unless_wrong(limits: RateLimits, attempt: LoginAttempt) -> AsyncIterator[None]:
+    """Undo the count of a login attempt against its account's limit unless the password was wrong: only wrong passwords
+    count there."""
+    try:
+        yield
+    except (InvalidCredentials, InvalidPassword):
+        raise
+    except Exception:
+        await limits.succeeded(attempt)
+        raise
+    await limits.succeeded(attempt)
+
+
+def set_quota(request: AnyRequest, quota: Quota | None) -> None:
+    """Add the `RateLimit` headers to the response, also if it is an error."""
+    request.scope["state"]["quota"] = quota
+
+
+@post([AUTHENTICATION + "login/", AUTHENTICATION + "jwt/token/"])
+async def log_in(
+    request: AnyRequest, accounts: FromDishka[Accounts], limits: FromDishka[RateLimits]
+) -> Response[bytes]:
+    body = await read_json(request, LoginRequest)
+    attempt = await count_login(request, accounts.address_key(body.email), accounts, limits)
+    async with refund_unless_wrong(limits, attempt):
+        pair = await accounts.log_in(body.email, body.password, device_of(request), network=client_networks(request)[0])
+    return json_response(_tokens(pair))
+
+
+@post(AUTHENTICATION + "reauthenticate/")
+async def reauthenticate(
+    request: AnyRequest, caller: FromDishka[Caller], accounts: FromDishka[Accounts], limits: FromDishka[RateLimits]
+) -> Response[bytes]:
+    body = await read_json(request, ReauthenticationRequest)
+    user = await accounts.profile(caller)
+    attempt = await count_login(request, user.address.key, accounts, limits)
+    async with refund_unless_wrong(limits, attempt):
+        pair = await accounts.reauthenticate(
+            caller, body.password, device_of(request), network=client_networks(request)[0]
+        )
+    return json_response(_tokens(pair))
+
+
+@post(AUTHENTICATION + "jwt/token/refresh/")
+async def refresh(
+    request: AnyRequest, accounts: FromDishka[Accounts], limits: FromDishka[RateLimits]
+) -> Response[bytes]:
+    await read_body(request)
+    set_quota(request, await limits.refresh_work(client_networks(request)))
+    body = await read_json(request, RefreshRequest)
+    owner = await accounts.find_owner(body.refresh)
+    if owner is not None:
+        await limits.refresh(owner)
+    return json_response(_tokens(await accounts.refresh(body.refresh)))
+
+
+@post(AUTHENTICATION + "logout/")
+async def log_out(caller: FromDishka[Caller], accounts: FromDishka[Accounts]) -> Response[bytes]:
+    with contextlib.suppress(SessionNotFound):  # ended by another request at the same time
+        await accounts.log_out(caller)
+    return message_response("Logged out successfully.")
+
+
+@get(SESSIONS)
+async def list_sessions(caller: FromDishka[Caller], accounts: FromDishka[Accounts]) -> Response[bytes]:
+    items = [
+        {
+            "id": session.id,
+            "device": session.device,
+            "created_at": timestamp(session.created_at),
+            "last_used_at": timestamp(session.last_used_at),
+            "current": session.id == caller.session_id,
+        }
+        for session in await accounts.sessions(caller)
+    ]
+    return json_response({"items": items})
+
+
+@delete(SESSIONS, guards=[require_writer])
+async def end_other_sessions(caller: FromDishka[Caller], accounts: FromDishka[Accounts]) -> Response[None]:
+    await accounts.end_other_sessions(caller)
+    return no_content()
+
+
+@delete(SESSIONS + "{session_id:str}/", guards=[require_writer])
+async def end_session(
+    session_id: FromPath[str], caller: FromDishka[Caller], accounts: FromDishka[Accounts]
+) -> Response[None]:
+    if not ID_OR_TOKEN.fullmatch(session_id):
+        raise SessionNotFound("session not found")
+    await accounts.end_session(caller, session_id)
+    return no_content()
+
+
+SESSION_ROUTES = (
+    log_in,
+    reauthenticate,
+    refresh,
+    log_out,
+    list_sessions,
+    end_other_sessions,
+    end_session,
+)
