@@ -22,8 +22,8 @@ from typing import Any
 from rapidfuzz import fuzz, process
 from rapidfuzz.distance import OSA
 
-from movie_core.discovery.ratings import title_spellings
 from movie_core.search.movies import Movie, MovieQuery, Order, Years
+from movie_core.text import title_spellings
 
 HEAD = 120
 """Movies of a tier that are ordered by likeness."""
