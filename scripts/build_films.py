@@ -3,7 +3,7 @@
     python scripts/build_films.py DATA_DIR [OUT]
 
 `DATA_DIR` contains `catalogue_wikipedia.tsv.gz` and `catalogue_wikidata.tsv.gz`. The build is reproducible: the same
-input gives the same bytes. Afterwards copy the printed edition and count to `movie_adapters.catalogue.files`.
+input gives the same bytes. Afterwards copy the printed edition and count to `movie_adapters.catalogue.bundled`.
 """
 
 import csv
@@ -29,7 +29,8 @@ from urllib.parse import unquote
 
 import msgspec
 
-from movie_adapters.catalogue.files import BUNDLED_EDITION, BUNDLED_FILMS, BUNDLED_NAME, bundled_path, read_movies
+from movie_adapters.catalogue.bundled import BUNDLED_EDITION, BUNDLED_FILMS, BUNDLED_NAME, bundled_path
+from movie_adapters.catalogue.files import read_movies
 from movie_core.search.movies import Movie
 
 COLUMNS = ("imdb_id", "title", "year", "genres", "director", "cast", "runtime", "country", "popularity")
@@ -486,7 +487,7 @@ def main(arguments: Sequence[str]) -> None:
     print(f"{len(films)} films ({sum(film.sources == 2 for film in films)} in both sources), {len(packed)} bytes")
     print(f"BUNDLED_EDITION ends in {edition.removeprefix(BUNDLED_NAME)}, BUNDLED_FILMS = {len(films)}")
     if (edition, len(films)) != (BUNDLED_EDITION, BUNDLED_FILMS):
-        print("update both values in movie_adapters/catalogue/files.py: they differ")
+        print("update both values in movie_adapters/catalogue/bundled.py: they differ")
 
 
 if __name__ == "__main__":

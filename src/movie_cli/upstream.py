@@ -44,7 +44,7 @@ def upstream(
     seed
         Makes the randomness repeatable.
     """
-    from movie_adapters.catalogue.files import bundled_films
+    from movie_adapters.catalogue.bundled import bundled_films
     from movie_standin.server import Behaviour, serve_upstream
 
     changes: dict[str, object] = {

@@ -504,7 +504,7 @@ def test_movies_of_before_are_found_by_their_imdb_ids_once_the_database_is_broug
     from alembic import command
     from alembic.config import Config
 
-    from movie_adapters import migrations
+    from movie_adapters.sql import migrations
 
     path = tmp_path / "movies.db"
 

@@ -6,14 +6,14 @@ from collections import Counter
 
 import pytest
 
-from movie_adapters.catalogue.files import (
+from movie_adapters.catalogue.bundled import (
     BUNDLED_EDITION,
     BUNDLED_FILMS,
     BUNDLED_NAME,
     bundled_films,
     bundled_path,
-    read_movies,
 )
+from movie_adapters.catalogue.files import read_movies
 from movie_core.search.movies import Movie
 
 

@@ -14,7 +14,10 @@ import pytest
 from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
-from movie_adapters.catalogue.files import BUNDLED_FILMS, MAX_LINE, MovieFile, made_id, read_movies
+from movie_adapters.catalogue.bundled import BUNDLED_FILMS
+from movie_adapters.catalogue.files import MovieFile, read_movies
+from movie_adapters.catalogue.ids import generate_id
+from movie_adapters.catalogue.streams import MAX_LINE
 from movie_core.errors import InvalidParameter
 from movie_core.search.movies import Movie
 from movie_core.text import normalise_query
@@ -281,11 +284,11 @@ def test_the_imdb_id_serves_as_id_where_there_is_none(write: Write) -> None:
 
 
 def test_made_ids_tell_titles_in_other_scripts_apart() -> None:
-    first, second = made_id("七人の侍", 1954, None), made_id("羅生門", 1954, None)
+    first, second = generate_id("七人の侍", 1954, None), generate_id("羅生門", 1954, None)
     assert first != second
     assert first.isascii()
     assert first.endswith("-1954")
-    assert made_id("!!!", None, None)
+    assert generate_id("!!!", None, None)
 
 
 def test_thousands_of_rows_without_any_difference_get_an_id_each(write: Write) -> None:
@@ -409,7 +412,7 @@ def test_a_packed_file_that_is_cut_off_is_refused_when_its_end_is_reached(
 ) -> None:
     rows = "".join(f"Film {number * 7919 % 100_003},1999\n" for number in range(100_000))
     file = read_movies(write(pack(f"title,year\n{rows}".encode())[:-2_000], "m.csv"))
-    with pytest.raises(InvalidParameter, match="cut off or damaged"):
+    with pytest.raises(InvalidParameter, match="truncated or damaged"):
         for _ in file:
             pass
     assert file.movies > 1_000
