@@ -152,7 +152,8 @@ def read(path: Path) -> Iterator[dict[str, str]]:
 
 
 def fold(text: str) -> str:
-    """Normalised form, equal for different spellings of a title."""
+    """Normalised form, equal for different spellings of a title. Simpler than `movie_core.text.fold`, with which the build
+    would not reproduce the present `BUNDLED_EDITION`."""
     bare = "".join(c for c in unicodedata.normalize("NFKD", text.casefold()) if not unicodedata.combining(c))
     return " ".join(re.findall(r"\w+", bare.replace("&", " and ").replace("'", "").replace("\u2019", "")))
 
@@ -262,7 +263,7 @@ def from_wikidata(rows: Iterable[dict[str, str]]) -> Iterator[Film]:
         )
 
 
-class Entry(NamedTuple):
+class ImdbEntry(NamedTuple):
     """Year in which an IMDb number was assigned; `exact`: the number was assigned in order of release year."""
 
     year: float
@@ -276,17 +277,17 @@ class ImdbYears:
         known = sorted((int(film.imdb_id[2:]), film.year) for film in films if film.imdb_id)
         self._known = [pair for pair in known if pair[0] < IN_ORDER]
 
-    def of(self, imdb_id: str) -> Entry:
+    def of(self, imdb_id: str) -> ImdbEntry:
         number = int(imdb_id[2:])
         if number < IN_ORDER:
             at = bisect_left(self._known, (number, 0))
-            return Entry(median(year for _, year in self._known[max(0, at - 4) : at + 5]), True)
+            return ImdbEntry(median(year for _, year in self._known[max(0, at - 4) : at + 5]), True)
         at = min(max(1, bisect_right(IMDB_ENTRY, (number, 0.0))), len(IMDB_ENTRY) - 1)
         (low, first), (high, last) = IMDB_ENTRY[at - 1], IMDB_ENTRY[at]
-        return Entry(first + (last - first) * min(1.0, (number - low) / (high - low)), False)
+        return ImdbEntry(first + (last - first) * min(1.0, (number - low) / (high - low)), False)
 
 
-def is_same(listed: Film, known: Film, entry: Entry, *, alone: bool) -> bool:
+def is_same(listed: Film, known: Film, entry: ImdbEntry, *, alone: bool) -> bool:
     """Whether two films with the same title are the same film. `alone`: no other listed film within a year has it."""
     if listed.year == known.year:
         return True
