@@ -152,8 +152,8 @@ def read(path: Path) -> Iterator[dict[str, str]]:
 
 
 def fold(text: str) -> str:
-    """Normalised form, equal for different spellings of a title. Simpler than `movie_core.text.fold`, with which the build
-    would not reproduce the present `BUNDLED_EDITION`."""
+    """Normalised form, equal for different spellings of a title. Simpler than `movie_core.text.fold`, with which the
+    build would not reproduce the present `BUNDLED_EDITION`."""
     bare = "".join(c for c in unicodedata.normalize("NFKD", text.casefold()) if not unicodedata.combining(c))
     return " ".join(re.findall(r"\w+", bare.replace("&", " and ").replace("'", "").replace("\u2019", "")))
 
