@@ -61,8 +61,8 @@ _MARKS = re.compile("[\u0300-\u036f]+")
 _WORD = re.compile(r"[^\W_]{1,60}")  # a longer word becomes several: stores limit the length of a term
 
 _APOSTROPHE = "['\N{RIGHT SINGLE QUOTATION MARK}]"
-_ARTICLE = "|".join(sorted({word.replace("'", _APOSTROPHE) for words in ARTICLES.values() for word in words}))
-_ARTICLE_LAST = re.compile(rf"(.+),\s*({_ARTICLE})", re.IGNORECASE | re.DOTALL)
+_ALL_ARTICLES = frozenset(word for words in ARTICLES.values() for word in words)
+_ARTICLE = "|".join(sorted(word.replace("'", _APOSTROPHE) for word in _ALL_ARTICLES))
 _ARTICLE_FIRST = re.compile(rf"(?:(l{_APOSTROPHE})|({_ARTICLE})\s)\s*(.+)", re.IGNORECASE | re.DOTALL)
 _IMDB_ID = re.compile(r"(?:tt)?(\d{1,10})", re.ASCII)
 
@@ -131,11 +131,11 @@ def article_first(title: str) -> str:
     ('La Strada', "L'Avventura", 'Heat')
     """
     title = title.strip()
-    match = _ARTICLE_LAST.fullmatch(title)
-    if match is None:
+    rest, _, article = (part.strip() for part in title.rpartition(","))
+    plain = article.lower().replace("\N{RIGHT SINGLE QUOTATION MARK}", "'")
+    if not rest or plain not in _ALL_ARTICLES:
         return title
-    is_elided = match[2][-1] in "'\N{RIGHT SINGLE QUOTATION MARK}"
-    return f"{match[2]}{match[1]}" if is_elided else f"{match[2]} {match[1]}"
+    return f"{article}{rest}" if plain.endswith("'") else f"{article} {rest}"
 
 
 def title_spellings(title: str) -> tuple[str, ...]:
@@ -145,8 +145,8 @@ def title_spellings(title: str) -> tuple[str, ...]:
     ('The Matrix', 'Matrix, The')
     """
     title = title.strip()
-    if _ARTICLE_LAST.fullmatch(title):
-        return article_first(title), title
+    if (moved := article_first(title)) != title:
+        return moved, title
     if match := _ARTICLE_FIRST.fullmatch(title):
         return title, f"{match[3]}, {match[1] or match[2]}"
     return (title,)
