@@ -31,7 +31,7 @@ from tests.support.servers import free_port, redis_server
 
 from bench.load import Answer, Stretch, burst, connect, hammer, request_of, steady
 from bench.rows import Row
-from movie_adapters.catalogue.files import bundled_films
+from movie_adapters.catalogue.bundled import bundled_films
 from movie_adapters.security.jwt import JwtAccessTokens
 from movie_core.accounts.keyring import Keyring, new_id
 

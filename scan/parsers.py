@@ -20,7 +20,8 @@ with atheris.instrument_imports(include=["movie_core", "movie_adapters", "movie_
     from litestar.datastructures import Headers
 
     from movie_adapters.catalogue import files as movie_files
-    from movie_adapters.catalogue import ranking as title_order
+    from movie_adapters.catalogue.query import Interpretation
+    from movie_adapters.catalogue.terms import index_entry
     from movie_adapters.security import jwt as jwt_tokens
     from movie_api import request_body as bodies
     from movie_api.routes import movies, ratings
@@ -56,14 +57,14 @@ def read_query(data: bytes) -> None:
     first = movies.parse_search(links.first.partition("?")[2].encode("ascii"))
     if (first.query, first.exclude_rated) != (asked.query, asked.exclude_rated):
         raise AssertionError(f"{asked} became {first}")
-    reading = title_order.Reading.of(asked.query.text)
-    for one in filter(None, (reading, reading.without_year())):
-        if not one.words or not one.plain:
-            raise AssertionError(f"no word in {one}")
-        one.has_words()
-        for form in one.forms:
-            one.equals(form)
-            one.begins(form)
+    typed = Interpretation.of(asked.query.text)
+    for interpretation in filter(None, (typed, typed.without_year())):
+        if not interpretation.words or not interpretation.canonical:
+            raise AssertionError(f"no word in {interpretation}")
+        interpretation.has_words()
+        for form in interpretation.forms:
+            interpretation.equals(form)
+            interpretation.starts_with(form)
 
 
 def read_rating_file(data: bytes) -> None:
@@ -99,7 +100,7 @@ def movie_file_reader(folder: Path) -> Callable[[bytes], None]:
             raise AssertionError("duplicate id")
         msgspec.json.encode(found)
         for one in found:
-            title_order.index_entry(one)
+            index_entry(one)
 
     return read_movie_file
 

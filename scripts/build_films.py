@@ -3,7 +3,7 @@
     python scripts/build_films.py DATA_DIR [OUT]
 
 `DATA_DIR` contains `catalogue_wikipedia.tsv.gz` and `catalogue_wikidata.tsv.gz`. The build is reproducible: the same
-input gives the same bytes. Afterwards copy the printed edition and count to `movie_adapters.catalogue.files`.
+input gives the same bytes. Afterwards copy the printed edition and count to `movie_adapters.catalogue.bundled`.
 """
 
 import csv
@@ -29,7 +29,8 @@ from urllib.parse import unquote
 
 import msgspec
 
-from movie_adapters.catalogue.files import BUNDLED_EDITION, BUNDLED_FILMS, BUNDLED_NAME, bundled_path, read_movies
+from movie_adapters.catalogue.bundled import BUNDLED_EDITION, BUNDLED_FILMS, BUNDLED_NAME, bundled_path
+from movie_adapters.catalogue.files import read_movies
 from movie_core.search.movies import Movie
 
 COLUMNS = ("imdb_id", "title", "year", "genres", "director", "cast", "runtime", "country", "popularity")
@@ -151,7 +152,8 @@ def read(path: Path) -> Iterator[dict[str, str]]:
 
 
 def fold(text: str) -> str:
-    """Normalised form, equal for different spellings of a title."""
+    """Normalised form, equal for different spellings of a title. Simpler than `movie_core.text.fold`, with which the
+    build would not reproduce the present `BUNDLED_EDITION`."""
     bare = "".join(c for c in unicodedata.normalize("NFKD", text.casefold()) if not unicodedata.combining(c))
     return " ".join(re.findall(r"\w+", bare.replace("&", " and ").replace("'", "").replace("\u2019", "")))
 
@@ -261,7 +263,7 @@ def from_wikidata(rows: Iterable[dict[str, str]]) -> Iterator[Film]:
         )
 
 
-class Entry(NamedTuple):
+class ImdbEntry(NamedTuple):
     """Year in which an IMDb number was assigned; `exact`: the number was assigned in order of release year."""
 
     year: float
@@ -275,17 +277,17 @@ class ImdbYears:
         known = sorted((int(film.imdb_id[2:]), film.year) for film in films if film.imdb_id)
         self._known = [pair for pair in known if pair[0] < IN_ORDER]
 
-    def of(self, imdb_id: str) -> Entry:
+    def of(self, imdb_id: str) -> ImdbEntry:
         number = int(imdb_id[2:])
         if number < IN_ORDER:
             at = bisect_left(self._known, (number, 0))
-            return Entry(median(year for _, year in self._known[max(0, at - 4) : at + 5]), True)
+            return ImdbEntry(median(year for _, year in self._known[max(0, at - 4) : at + 5]), True)
         at = min(max(1, bisect_right(IMDB_ENTRY, (number, 0.0))), len(IMDB_ENTRY) - 1)
         (low, first), (high, last) = IMDB_ENTRY[at - 1], IMDB_ENTRY[at]
-        return Entry(first + (last - first) * min(1.0, (number - low) / (high - low)), False)
+        return ImdbEntry(first + (last - first) * min(1.0, (number - low) / (high - low)), False)
 
 
-def is_same(listed: Film, known: Film, entry: Entry, *, alone: bool) -> bool:
+def is_same(listed: Film, known: Film, entry: ImdbEntry, *, alone: bool) -> bool:
     """Whether two films with the same title are the same film. `alone`: no other listed film within a year has it."""
     if listed.year == known.year:
         return True
@@ -486,7 +488,7 @@ def main(arguments: Sequence[str]) -> None:
     print(f"{len(films)} films ({sum(film.sources == 2 for film in films)} in both sources), {len(packed)} bytes")
     print(f"BUNDLED_EDITION ends in {edition.removeprefix(BUNDLED_NAME)}, BUNDLED_FILMS = {len(films)}")
     if (edition, len(films)) != (BUNDLED_EDITION, BUNDLED_FILMS):
-        print("update both values in movie_adapters/catalogue/files.py: they differ")
+        print("update both values in movie_adapters/catalogue/bundled.py: they differ")
 
 
 if __name__ == "__main__":

@@ -44,7 +44,7 @@ def upstream(
     seed
         Seed of the random number generator, for repeatable runs.
     """
-    from movie_adapters.catalogue.files import bundled_films
+    from movie_adapters.catalogue.bundled import bundled_films
     from movie_standin.faults import Behaviour
     from movie_standin.server import serve_upstream
 

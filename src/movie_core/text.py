@@ -1,23 +1,79 @@
-"""Text as users type it: normalisation and limits."""
+"""Normalisation of text: queries, titles, articles and IMDb ids. Every comparison of titles uses this module."""
 
+import re
 import unicodedata
+from types import MappingProxyType
 
 from movie_core.errors import InvalidQuery
 
 MAX_QUERY = 200
-"""Characters of a query once normalised."""
+"""Characters of a normalised query."""
 NFC_SHARE = 4
-"""NFC makes a text at most so many times shorter, in characters and in bytes of UTF-8. Longer ones are too long without
-being composed, and must not be: the time for that grows with the square of how many marks follow each other."""
+"""Upper bound of the factor by which NFC shortens a text, in characters and in bytes of UTF-8. A text that exceeds a
+limit by more is too long without composing it, and must not be composed: the time for that is quadratic in the number
+of consecutive combining marks."""
+MAX_TITLE = 1_000
+"""Characters of a title that `normalise_title` compares; decomposition is quadratic like composition."""
+MAX_SYMBOLS = 60
+"""Characters that identify a title without letters and digits."""
+
+ARTICLES = MappingProxyType(
+    {
+        "Dutch": ("de", "het", "een"),
+        "English": ("the", "a", "an"),
+        "French": ("le", "la", "les", "l'", "un", "une", "des"),
+        "German": ("der", "die", "das", "den", "ein", "eine"),
+        "Italian": ("il", "lo", "la", "i", "gli", "le", "l'", "un", "uno", "una"),
+        "Portuguese": ("o", "a", "os", "as", "um", "uma"),
+        "Scandinavian": ("den", "det", "en", "ett", "de"),
+        "Spanish": ("el", "la", "los", "las", "lo", "un", "una"),
+    }
+)
+"""Articles by language, in lower case. A title may have its article in front or, after a comma, at the end."""
+OPTIONAL_ARTICLES = frozenset(ARTICLES["English"])
+"""Leading articles that may be omitted: `matrix` is an exact title match for `The Matrix`. Only the English ones,
+because those of other languages are words of English titles: `Die Hard`, `I, Robot`, `As Good as It Gets`."""
+
+_APOSTROPHES = dict.fromkeys(
+    map(ord, "'`\N{LEFT SINGLE QUOTATION MARK}\N{RIGHT SINGLE QUOTATION MARK}\N{ACUTE ACCENT}\N{PRIME}")
+)
+_LETTERS = str.maketrans(
+    {
+        **{
+            "ø": "o",
+            "ł": "l",
+            "đ": "d",
+            "ð": "d",
+            "þ": "th",
+            "æ": "ae",
+            "œ": "oe",
+            "\N{LATIN SMALL LETTER DOTLESS I}": "i",
+            "ħ": "h",
+            "ŋ": "n",
+        },
+        **{"½": " half ", "¼": " quarter ", "¹": " 1 ", "²": " 2 ", "³": " 3 ", "&": " and "},
+    }
+)
+_SYMBOLS = re.compile("['`&,]|1/2")
+_HALF = re.compile(r"(?<!\d)1/2(?!\d)")
+_THOUSANDS = re.compile(r"(?<=\d),(?=\d{3}(?!\d))")
+_MARKS = re.compile("[\u0300-\u036f]+")
+_WORD = re.compile(r"[^\W_]{1,60}")  # a longer word becomes several: stores limit the length of a term
+
+_APOSTROPHE = "['\N{RIGHT SINGLE QUOTATION MARK}]"
+_ALL_ARTICLES = frozenset(word for words in ARTICLES.values() for word in words)
+_ARTICLE = "|".join(sorted(word.replace("'", _APOSTROPHE) for word in _ALL_ARTICLES))
+_ARTICLE_FIRST = re.compile(rf"(?:(l{_APOSTROPHE})|({_ARTICLE})\s)\s*(.+)", re.IGNORECASE | re.DOTALL)
+_IMDB_ID = re.compile(r"(?:tt)?(\d{1,10})", re.ASCII)
 
 
 def normalise_query(text: str) -> str:
-    """NFC, outer blanks (any Unicode space) stripped, inner runs of them made one space.
+    """Normalise to NFC, without leading and trailing blanks (any Unicode space), and with single inner spaces.
 
-    Control characters (tab and NUL too, looked for before stripping), lone surrogates, and more than `MAX_QUERY`
-    characters afterwards raise `InvalidQuery`. Every other character stays as it is. Idempotent.
+    Raises `InvalidQuery` for control characters (including tab and NUL, checked before stripping), lone surrogates, and
+    more than `MAX_QUERY` characters after normalisation. Every other character is preserved. Idempotent.
     """
-    if len(text) > 16 * MAX_QUERY:  # before any work on it, blanks included
+    if len(text) > 16 * MAX_QUERY:  # before any work on the text, blanks included
         raise InvalidQuery(f"query must have at most {MAX_QUERY} characters", field="query")
     for character in text:
         if unicodedata.category(character) in {"Cc", "Cs"}:
@@ -28,3 +84,100 @@ def normalise_query(text: str) -> str:
     if len(normal) > MAX_QUERY:
         raise InvalidQuery(f"query must have at most {MAX_QUERY} characters", field="query")
     return normal
+
+
+def fold(text: str) -> str:
+    """Fold to lower case without accents and apostrophes, with full-width and other compatibility characters replaced
+    by plain ones and with symbols that are read as words (`&`, `½`) spelled out. Other punctuation is preserved.
+
+    >>> fold("Léon & Łódź: 8½")
+    'leon  and  lodz: 8 half '
+    """
+    text = text.lower()
+    if not text.isascii():
+        text = text.translate(_APOSTROPHES).translate(_LETTERS)
+        # Twice: mathematical bold and similar capitals have a lower case only after the first pass.
+        text = unicodedata.normalize("NFKD", unicodedata.normalize("NFKD", text).casefold())
+        text = _MARKS.sub("", text)
+        if not text.isascii():
+            text = "".join(c for c in text if unicodedata.category(c)[0] != "M").translate(_LETTERS)
+    if _SYMBOLS.search(text):
+        text = text.translate(_APOSTROPHES).replace("&", " and ")
+        text = _THOUSANDS.sub("", _HALF.sub(" half", text))
+    return text
+
+
+def split_folded(folded: str) -> list[str]:
+    """Split a text that `fold` returned into words: runs of at most 60 letters and digits."""
+    if len(folded) <= 60 and folded.replace(" ", "").isalnum():
+        return folded.split()  # the common case, several times faster
+    return _WORD.findall(folded)
+
+
+def split_words(text: str) -> list[str]:
+    """Split a text into folded words. Never empty: a text without letters and digits becomes one word that encodes the
+    code points of its first `MAX_SYMBOLS` characters.
+
+    >>> split_words("Schindler's List"), split_words("?!")
+    (['schindlers', 'list'], ['_3f_21'])
+    """
+    return split_folded(fold(text)) or ["".join(f"_{ord(c):x}" for c in text[:MAX_SYMBOLS] if not c.isspace()) or "_"]
+
+
+def article_first(title: str) -> str:
+    """Move an article at the end of a title to its front.
+
+    >>> article_first("Strada, La"), article_first("Avventura, L'"), article_first("Heat")
+    ('La Strada', "L'Avventura", 'Heat')
+    """
+    title = title.strip()
+    rest, _, article = (part.strip() for part in title.rpartition(","))
+    plain = article.lower().replace("\N{RIGHT SINGLE QUOTATION MARK}", "'")
+    if not rest or plain not in _ALL_ARTICLES:
+        return title
+    return f"{article}{rest}" if plain.endswith("'") else f"{article} {rest}"
+
+
+def title_spellings(title: str) -> tuple[str, ...]:
+    """The title with its article in front and at the end; only the title if it has no article.
+
+    >>> title_spellings("Matrix, The")
+    ('The Matrix', 'Matrix, The')
+    """
+    title = title.strip()
+    if (moved := article_first(title)) != title:
+        return moved, title
+    if match := _ARTICLE_FIRST.fullmatch(title):
+        return title, f"{match[3]}, {match[1] or match[2]}"
+    return (title,)
+
+
+def normalise_title(title: str) -> str:
+    """The key by which titles of different sources are equal: the folded words with the article in front, without
+    spaces. An article is part of the key.
+
+    >>> normalise_title("Matrix, The") == normalise_title("the MATRIX") != normalise_title("Matrix")
+    True
+    """
+    return "".join(split_words(article_first(title[:MAX_TITLE])))
+
+
+def title_words(title: str) -> list[str]:
+    """The folded words with the article in front, without a leading one of `OPTIONAL_ARTICLES`: equal for two titles of
+    which one is an exact match for the other.
+
+    >>> title_words("Strada, La") == title_words("la strada"), title_words("The Matrix") == title_words("matrix")
+    (True, True)
+    """
+    words = split_words(article_first(title[:MAX_TITLE]))
+    return words[1:] if len(words) > 1 and words[0] in OPTIONAL_ARTICLES else words
+
+
+def normalise_imdb_id(text: str) -> str | None:
+    """An IMDb id as `tt` and at least seven digits, from one with or without `tt`; None if the text is not an IMDb id.
+
+    >>> normalise_imdb_id("133093"), normalise_imdb_id("nm0000206")
+    ('tt0133093', None)
+    """
+    match = _IMDB_ID.fullmatch(text.strip())
+    return None if match is None else f"tt{match[1].lstrip('0'):0>7}"

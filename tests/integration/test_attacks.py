@@ -16,7 +16,7 @@ import pytest
 from tests.integration.conftest import AUTH, LIMITS_OFF, ME, PASSWORD, Deployment, Serve, bearer, wait_until
 from tests.support.servers import processor_seconds
 
-from movie_adapters.catalogue.files import bundled_films
+from movie_adapters.catalogue.bundled import bundled_films
 
 MOVIES = "/api/v1/movies/"
 LOOKALIKES = "4a@a8b(c{c[c<c3e6g9g&g#g!i1i/i|i0o$s5s+t7t%s2z" * 3

@@ -35,8 +35,8 @@ OS_CALLS = {
 }
 SQL = re.compile(r"\b(SELECT|INSERT|UPDATE|DELETE|CREATE|DROP|WHERE|PRAGMA|SET LOCAL|ORDER BY|NOT IN)\b")
 SQL_PARTS = {
-    "COLUMNS", "LOCK_SECONDS", "column", "marks", "more", "name", "number", "order", "pragma", "rank", "table", "told",
-    "where",
+    "COLUMNS", "LOCK_SECONDS", "column", "condition", "marks", "name", "number", "order", "pragma", "rank", "table",
+    "told", "where",
 }  # fmt: skip
 """What is put into SQL: names of tables and columns, conditions, numbers of parameters, each a constant there."""
 WITH_RANDOM = {

@@ -1,6 +1,7 @@
-"""The catalogue of movies on PostgreSQL: a GIN index of terms, order by `title_order`.
+"""Movie catalogue on PostgreSQL: a GIN index of terms, ordered by `ranking`.
 
-The pool is SQLAlchemy's, the statements go to asyncpg directly: a search is up to a dozen small ones.
+Uses the connection pool of SQLAlchemy and executes statements on asyncpg directly, because a search consists of up to a
+dozen small ones.
 """
 
 import asyncio
@@ -15,10 +16,11 @@ import asyncpg
 from sqlalchemy.exc import SQLAlchemyError
 from sqlalchemy.ext.asyncio import AsyncEngine
 
-from movie_adapters.catalogue import ranking
-from movie_adapters.catalogue.ranking import AllOf, AnyOf, Candidate, Expression, Found, Term, Vocabulary
-from movie_adapters.catalogue.rows import COLUMNS, Change, batches, match_movies, movie_of, row_of, storable
-from movie_adapters.catalogue.vocabulary import LAST, Remembered, begun_ranges, ended_range
+from movie_adapters.catalogue import lookups, ranking
+from movie_adapters.catalogue.lookups import AllOf, AnyOf, Candidate, Expression, RankedPage, Steps, Term, TermCounts
+from movie_adapters.catalogue.rows import COLUMNS, PendingChanges, batches, match_movies, movie_of, row_of, storable
+from movie_adapters.catalogue.terms import movie_rank, rank_range
+from movie_adapters.catalogue.vocabulary import LAST, RevisionCache, prefix_ranges, suffix_range
 from movie_core.discovery.ratings import MovieIdentity
 from movie_core.errors import MovieNotFound, StoreUnavailable
 from movie_core.paging import Window
@@ -27,34 +29,34 @@ from movie_core.search.movies import Capability, FoundMovie, Genre, LoadResult, 
 BATCH = 5000
 """Movies that a load writes in one transaction."""
 MATCH_COST = "0.25"
-"""`cpu_operator_cost` for the planner, a hundred times its default. Matching an expression of a hundred terms is that
-expensive; with the default the planner would test it on every movie instead of using the index."""
+"""`cpu_operator_cost` for the planner, a hundred times the default: the cost of matching an expression of a hundred
+terms. With the default, the planner would evaluate it for every movie instead of using the index."""
 READ_SECONDS = 1.0
-"""How long reading may take, connecting included."""
+"""Timeout of a read, including the connection."""
 WRITE_SECONDS = 60.0
-"""How long one transaction of a load may take."""
+"""Timeout of one transaction of a load."""
 
 _IMDB_ID, _TMDB_ID = (f"(details::json ->> '{name}')" for name in ("imdb_id", "tmdb_id"))
-"""As they are indexed."""
+"""The expressions that are indexed."""
 _T = TypeVar("_T")
-# `InternalClientError` is how the driver refuses a connection whose end the server has announced.
-_CUT = (asyncpg.PostgresConnectionError, asyncpg.InterfaceError, asyncpg.InternalClientError, OSError)
+# The driver raises `InternalClientError` on a connection that the server is about to close.
+_CONNECTION_ERRORS = (asyncpg.PostgresConnectionError, asyncpg.InterfaceError, asyncpg.InternalClientError, OSError)
 _log = logging.getLogger(__name__)
 
 
 class PostgresMovieCatalogue:
-    """A `MovieCatalogue` in tables that `sql_database.migrate` has made; the engine stays its owner's to dispose of."""
+    """A `MovieCatalogue` in tables created by `movie_adapters.sql.engine.migrate`. Does not dispose of the engine."""
 
     capabilities = frozenset(Capability)
 
     def __init__(self, engine: AsyncEngine, source: str) -> None:
         self.name = source
         self._engine = engine
-        self._remembered = Remembered(-1)
+        self._cache = RevisionCache(-1)
 
     async def search(self, query: MovieQuery, window: Window) -> MoviePage:
         total, movies = await self._find(
-            lambda left_out: ranking.search(query, window.limit, window.offset, left_out), query.without
+            lambda excluded: ranking.search(query, window.limit, window.offset, excluded), query.without
         )
         return MoviePage(total=total, items=movies, source=self.name)
 
@@ -115,22 +117,22 @@ class PostgresMovieCatalogue:
         return [movie_of(row) for row in rows]
 
     async def match(self, wanted: Sequence[MovieIdentity]) -> Sequence[Movie | None]:
-        return await match_movies(wanted, self._get_many, self._of_terms)
+        return await match_movies(wanted, self._get_many, self._with_terms)
 
     # --- writing
 
     async def load(self, movies: Iterable[Movie], *, replace: bool = False, edition: str | None = None) -> LoadResult:
-        """As `MovieCatalogue.load`; `movies` is iterated in a thread, and written in batches of `BATCH`."""
+        """Implement `MovieCatalogue.load`: `movies` is iterated in a thread, and written in batches of `BATCH`."""
         total = Counter[str]()
-        kept: set[str] = set()
-        waiting = batches(movies, BATCH)
-        while batch := await asyncio.to_thread(lambda: next(waiting, None)):
+        loaded: set[str] = set()
+        pending = batches(movies, BATCH)
+        while batch := await asyncio.to_thread(lambda: next(pending, None)):
             if replace:
-                kept.update(movie.id for movie in batch)
+                loaded.update(movie.id for movie in batch)
             async with self._transaction() as connection:
                 total.update(await self._write(connection, batch))
         if replace:
-            total["removed"] = await self._remove_others(kept)
+            total["removed"] = await self._remove_others(loaded)
         if edition is not None:
             async with self._transaction() as connection:
                 number, _ = await self._own_number(connection)
@@ -138,7 +140,7 @@ class PostgresMovieCatalogue:
         return LoadResult(**total)
 
     async def _write(self, connection: Any, movies: Sequence[Movie]) -> dict[str, int]:
-        """Add or update movies of different ids."""
+        """Add or update movies with distinct ids."""
         number, sequence = await self._own_number(connection)
         rows = await connection.fetch(
             f"SELECT {COLUMNS}, rank FROM movies WHERE catalogue = $1 AND id = ANY($2::text[])",
@@ -147,48 +149,48 @@ class PostgresMovieCatalogue:
         )
         stored = {row["id"]: tuple(row) for row in rows}
 
-        def compare() -> tuple[Change, int]:
-            change, last = Change(), sequence
+        def compare() -> tuple[PendingChanges, int]:
+            changes, last = PendingChanges(), sequence
             for movie in movies:
                 row, old = row_of(movie), stored.get(movie.id)
                 if old is None:
                     last += 1
-                    change.add(ranking.movie_rank(number, movie.popularity, last), movie, row)
+                    changes.add(movie_rank(number, movie.popularity, last), movie, row)
                 elif old[:-1] != row:
-                    rank = ranking.movie_rank(number, movie.popularity, old[-1])
-                    change.replace(old[-1], movie_of(old[:-1]), rank, movie, row)
-            return change, last
+                    rank = movie_rank(number, movie.popularity, old[-1])
+                    changes.replace(old[-1], movie_of(old[:-1]), rank, movie, row)
+            return changes, last
 
-        change, last = await asyncio.to_thread(compare)
-        added, updated = last - sequence, len(change.removed)
-        if change.rows:
-            await self._apply(connection, number, change, added)
+        changes, last = await asyncio.to_thread(compare)
+        added, updated = last - sequence, len(changes.removed)
+        if changes.rows:
+            await self._apply(connection, number, changes, added)
             await connection.execute("UPDATE catalogues SET sequence = $1 WHERE number = $2", last, number)
         return {"added": added, "updated": updated, "unchanged": len(movies) - added - updated}
 
-    async def _remove_others(self, kept: set[str]) -> int:
+    async def _remove_others(self, loaded: set[str]) -> int:
         async with self._transaction() as connection:
             number, _ = await self._own_number(connection)
             ids = await connection.fetch("SELECT rank, id FROM movies WHERE catalogue = $1", number)
-        gone = iter(sorted(rank for rank, movie_id in ids if movie_id not in kept))
+        unlisted = iter(sorted(rank for rank, movie_id in ids if movie_id not in loaded))
         removed = 0
-        while ranks := list(islice(gone, BATCH)):
+        while ranks := list(islice(unlisted, BATCH)):
             async with self._transaction() as connection:
                 number, _ = await self._own_number(connection)
                 rows = await connection.fetch(f"SELECT {COLUMNS}, rank FROM movies WHERE rank = ANY($1)", ranks)
-                change = Change()
+                changes = PendingChanges()
                 for *row, rank in rows:
-                    change.remove(rank, movie_of(row))
-                await self._apply(connection, number, change, -len(rows))
+                    changes.remove(rank, movie_of(row))
+                await self._apply(connection, number, changes, -len(rows))
             removed += len(rows)
         return removed
 
-    async def _apply(self, connection: Any, number: int, change: Change, more: int) -> None:
+    async def _apply(self, connection: Any, number: int, changes: PendingChanges, added: int) -> None:
         execute = connection.execute
-        if change.removed:
-            await execute("DELETE FROM movies WHERE rank = ANY($1::bigint[])", [rank for (rank,) in change.removed])
-        if change.rows:
-            rows = ((rank, *row, terms) for (rank, row), terms in zip(change.rows, change.terms, strict=True))
+        if changes.removed:
+            await execute("DELETE FROM movies WHERE rank = ANY($1::bigint[])", [rank for (rank,) in changes.removed])
+        if changes.rows:
+            rows = ((rank, *row, terms) for (rank, row), terms in zip(changes.rows, changes.terms, strict=True))
             columns = zip(*rows, strict=True)
             await execute(
                 f"INSERT INTO movies (rank, catalogue, {COLUMNS}, names, terms) "
@@ -199,7 +201,7 @@ class PostgresMovieCatalogue:
                 number,
                 *map(list, columns),
             )
-        for table, column, counts in (("movie_words", "term", change.words), ("movie_genres", "name", change.genres)):
+        for table, column, counts in (("movie_words", "term", changes.words), ("movie_genres", "name", changes.genres)):
             changed = sorted(counts.items())
             await execute(
                 f"INSERT INTO {table} (catalogue, {column}, movies) SELECT $1, * FROM unnest($2::text[], $3::int[]) "
@@ -208,23 +210,23 @@ class PostgresMovieCatalogue:
                 [key for key, _ in changed],
                 [by for _, by in changed],
             )
-            fewer = [key for key, by in changed if by < 0]
-            if fewer:
+            decreased = [key for key, by in changed if by < 0]
+            if decreased:
                 await execute(
                     f"DELETE FROM {table} WHERE catalogue = $1 AND {column} = ANY($2::text[]) AND movies <= 0",
                     number,
-                    fewer,
+                    decreased,
                 )
         await execute(
-            "UPDATE catalogues SET revision = revision + 1, movies = movies + $1 WHERE number = $2", more, number
+            "UPDATE catalogues SET revision = revision + 1, movies = movies + $1 WHERE number = $2", added, number
         )
 
     async def _own_number(self, connection: Any) -> tuple[int, int]:
-        """The catalogue's number, given out with the first movie written, and its sequence; locks its row."""
+        """The number of the catalogue, assigned by the first write, and its sequence number; locks the row."""
         select = "SELECT number, sequence FROM catalogues WHERE source = $1 FOR UPDATE"
         row = await connection.fetchrow(select, self.name)
         if row is None:
-            # The lock keeps two first writers of different sources from taking one number.
+            # The lock prevents the first writers of two sources from assigning the same number.
             await connection.execute("LOCK TABLE catalogues IN SHARE ROW EXCLUSIVE MODE")
             await connection.execute(
                 "INSERT INTO catalogues (number, source) SELECT coalesce(max(number), 0) + 1, $1 FROM catalogues "
@@ -239,12 +241,12 @@ class PostgresMovieCatalogue:
     async def _get_many(
         self, movie_ids: list[str], imdb_ids: Sequence[str] = (), tmdb_ids: Sequence[str] = ()
     ) -> list[Movie]:
-        """The movies that have one of these ids."""
-        wanted = {"id": movie_ids, _IMDB_ID: imdb_ids, _TMDB_ID: tmdb_ids}
+        """The movies with one of these ids."""
+        ids = {"id": movie_ids, _IMDB_ID: imdb_ids, _TMDB_ID: tmdb_ids}
 
-        async def look(connection: Any) -> list[Movie]:
-            found: list[Movie] = []
-            for column, values in wanted.items():
+        async def read(connection: Any) -> list[Movie]:
+            movies: list[Movie] = []
+            for column, values in ids.items():
                 if values:
                     rows = await connection.fetch(
                         f"SELECT {COLUMNS} FROM movies WHERE {column} = ANY($2::text[]) "
@@ -252,14 +254,14 @@ class PostgresMovieCatalogue:
                         self.name,
                         values,
                     )
-                    found += map(movie_of, rows)
-            return found
+                    movies += map(movie_of, rows)
+            return movies
 
-        return await self._read(look)
+        return await self._read(read)
 
-    async def _of_terms(self, terms: list[str]) -> list[Movie]:
-        # One look into the index for each, and other catalogues left out afterwards: where a table has just been
-        # loaded, and its statistics are missing still, the planner would rather test all movies of the catalogue.
+    async def _with_terms(self, terms: list[str]) -> list[Movie]:
+        # One index lookup per term; movies of other catalogues are removed afterwards. Otherwise the planner would scan
+        # the whole catalogue after a load, while statistics are missing.
         rows = await self._read(
             lambda connection: connection.fetch(
                 "WITH found AS MATERIALIZED (SELECT movies.* FROM unnest($2::text[]) AS asked (term) "
@@ -272,7 +274,7 @@ class PostgresMovieCatalogue:
         return [movie_of(row) for row in rows]
 
     async def _find(
-        self, steps: Callable[[frozenset[int]], ranking.Steps], without: Collection[str] = ()
+        self, steps: Callable[[frozenset[int]], Steps], without: Collection[str] = ()
     ) -> tuple[int, tuple[Movie, ...]]:
         async def run(connection: Any) -> tuple[int, tuple[Movie, ...]]:
             async with connection.transaction(isolation="repeatable_read", readonly=True):
@@ -284,24 +286,24 @@ class PostgresMovieCatalogue:
                 )
                 if row is None:
                     return 0, ()
-                number, left_out = row["number"], frozenset[int]()
-                remembered = self._remembered
-                if remembered.revision != row["revision"]:
-                    remembered = self._remembered = Remembered(row["revision"])
+                number, excluded = row["number"], frozenset[int]()
+                cache = self._cache
+                if cache.revision != row["revision"]:
+                    cache = self._cache = RevisionCache(row["revision"])
                 if without:
-                    gone = await connection.fetch(
+                    ranks = await connection.fetch(
                         "SELECT rank FROM movies WHERE catalogue = $1 AND id = ANY($2::text[])",
                         number,
                         storable(without),
                     )
-                    left_out = frozenset(rank for (rank,) in gone)
-                lookup = _Lookup(connection, number, row["movies"], remembered, left_out)
-                found = await _run(steps(left_out), lookup)
+                    excluded = frozenset(rank for (rank,) in ranks)
+                executor = _LookupExecutor(connection, number, row["movies"], cache, excluded)
+                page = await _run(steps(excluded), executor)
                 rows = await connection.fetch(
-                    f"SELECT {COLUMNS}, rank FROM movies WHERE rank = ANY($1::bigint[])", found.ranks
+                    f"SELECT {COLUMNS}, rank FROM movies WHERE rank = ANY($1::bigint[])", page.ranks
                 )
             by_rank = {rank: row for *row, rank in rows}
-            return found.total, tuple(movie_of(by_rank[rank]) for rank in found.ranks)
+            return page.total, tuple(movie_of(by_rank[rank]) for rank in page.ranks)
 
         return await self._read(run)
 
@@ -316,88 +318,88 @@ class PostgresMovieCatalogue:
 
     @asynccontextmanager
     async def _connection(self, seconds: float) -> AsyncIterator[Any]:
-        """A connection of asyncpg; its type is left open, as the package has no complete types."""
+        """A connection of asyncpg, untyped because the package has no complete type information."""
         try:
             async with asyncio.timeout(seconds), self._engine.connect() as connection:
                 raw = await connection.get_raw_connection()
                 try:
                     yield raw.driver_connection
-                except (*_CUT, asyncio.CancelledError):
-                    # Whatever state it is in, nobody should get this one again. SQLAlchemy would ask it to close and
-                    # wait; closed already, the pool replaces it.
+                except (*_CONNECTION_ERRORS, asyncio.CancelledError):
+                    # The state of the connection is unknown, so it must not be reused. SQLAlchemy would wait for it to
+                    # close; the pool replaces a terminated one at once.
                     if raw.driver_connection is not None:
                         raw.driver_connection.terminate()
                     raise
-        except (SQLAlchemyError, asyncpg.PostgresError, TimeoutError, *_CUT) as error:
+        except (SQLAlchemyError, asyncpg.PostgresError, TimeoutError, *_CONNECTION_ERRORS) as error:
             _log.warning(
-                "PostgreSQL doesn't answer: %s", type(error).__name__, exc_info=_log.isEnabledFor(logging.DEBUG)
+                "PostgreSQL is unavailable: %s", type(error).__name__, exc_info=_log.isEnabledFor(logging.DEBUG)
             )
-            raise StoreUnavailable("the database doesn't answer") from error
+            raise StoreUnavailable("the database is unavailable") from error
 
 
-async def _run(steps: ranking.Steps, lookup: "_Lookup") -> Found:
-    """Answer what the search asks, until it has found."""
+async def _run(steps: Steps, executor: "_LookupExecutor") -> RankedPage:
+    """Execute the lookups of a search and return its page."""
 
-    def go_on(answer: Any) -> ranking.Ask | Found:
+    def advance(result: Any) -> lookups.Lookup | RankedPage:
         try:
-            return steps.send(answer)
-        except StopIteration as done:
-            found: Found = done.value
-            return found
+            return steps.send(result)
+        except StopIteration as stop:
+            page: RankedPage = stop.value
+            return page
 
-    next_ask = go_on(None)
-    while not isinstance(next_ask, Found):
-        answer = await lookup.answer(next_ask)
-        # Comparing words with long lists of terms takes milliseconds, during which others are served.
-        is_long = isinstance(next_ask, ranking.Similar | ranking.Begun)
-        next_ask = await asyncio.to_thread(go_on, answer) if is_long else go_on(answer)
-    return next_ask
+    step = advance(None)
+    while not isinstance(step, RankedPage):
+        result = await executor.execute(step)
+        # Comparing words with long lists of terms takes milliseconds; a thread does not block the event loop.
+        is_slow = isinstance(step, lookups.SimilarTerms | lookups.PrefixTerms)
+        step = await asyncio.to_thread(advance, result) if is_slow else advance(result)
+    return step
 
 
-class _Lookup:
-    """Answers what `ranking.search` asks, within one transaction."""
+class _LookupExecutor:
+    """Executes the lookups of `ranking.search` within one transaction."""
 
     def __init__(
-        self, connection: Any, catalogue: int, movies: int, remembered: Remembered, left_out: frozenset[int]
+        self, connection: Any, catalogue: int, movies: int, cache: RevisionCache, excluded: frozenset[int]
     ) -> None:
         self._fetch = connection.fetch
         self._catalogue = catalogue
         self._movies = movies
-        self._remembered = remembered
-        self._left_out = list(left_out)
+        self._cache = cache
+        self._excluded = list(excluded)
 
-    async def answer(self, ask: ranking.Ask) -> Any:
-        match ask:
-            case ranking.Find():
-                return await self._find(ask)
-            case ranking.Count():
-                return await self._count(ask.expression)
-            case ranking.CountLeftOut():
-                return await self._count_left_out(ask.expression)
-            case ranking.Listing():
-                return await self._listing(ask)
-            case ranking.BestKnown():
-                return await self._most_popular()
-            case ranking.Known():
-                return await self._known(ask.terms)
-            case ranking.Similar():
-                return {term: [*await self._begun(term), await self._ended(term)] for term in ask.terms}
-            case ranking.Begun():
-                return await self._begun(ask.term)
+    async def execute(self, lookup: lookups.Lookup) -> Any:
+        match lookup:
+            case lookups.FindCandidates():
+                return await self._find(lookup)
+            case lookups.CountMatches():
+                return await self._count(lookup.expression)
+            case lookups.CountExcluded():
+                return await self._count_excluded(lookup.expression)
+            case lookups.ListRanks():
+                return await self._list(lookup)
+            case lookups.TopPopularity():
+                return await self._top_popularity()
+            case lookups.ExistingTerms():
+                return await self._existing(lookup.terms)
+            case lookups.SimilarTerms():
+                return {term: [*await self._with_prefix(term), await self._with_suffix(term)] for term in lookup.terms}
+            case lookups.PrefixTerms():
+                return await self._with_prefix(lookup.term)
 
-    async def _find(self, ask: ranking.Find) -> list[Candidate]:
-        more, values = self._lessening(ask, 5)
-        # Materialised, or the planner may walk the ranks and test each movie for a term that is rare.
+    async def _find(self, lookup: lookups.FindCandidates) -> list[Candidate]:
+        condition, values = self._exclusion(lookup, 5)
+        # Materialised, because the planner might scan the ranks and test every movie for a rare term.
         rows = await self._fetch(
             "WITH found AS MATERIALIZED "
-            f"(SELECT rank FROM movies WHERE terms @@ $2::text::tsquery AND catalogue = $1 {more}) "
+            f"(SELECT rank FROM movies WHERE terms @@ $2::text::tsquery AND catalogue = $1 {condition}) "
             "SELECT rank, names, year, popularity "
             "FROM (SELECT rank FROM found ORDER BY rank LIMIT $3 OFFSET $4) AS few JOIN movies USING (rank) "
             "ORDER BY rank",
             self._catalogue,
-            _match(ask.expression),
-            ask.limit,
-            ask.offset,
+            _match(lookup.expression),
+            lookup.limit,
+            lookup.offset,
             *values,
         )
         return [Candidate(*row) for row in rows]
@@ -413,80 +415,82 @@ class _Lookup:
         count: int = rows[0][0]
         return count
 
-    async def _count_left_out(self, expression: Expression | None) -> int:
+    async def _count_excluded(self, expression: Expression | None) -> int:
         if expression is None:
-            return len(self._left_out)
-        # Materialised, so that just these are tested.
+            return len(self._excluded)
+        # Materialised, so that only the excluded movies are tested.
         rows = await self._fetch(
-            "WITH gone AS MATERIALIZED (SELECT terms FROM movies WHERE rank = ANY($1::bigint[])) "
-            "SELECT count(*) FROM gone WHERE terms @@ $2::text::tsquery",
-            self._left_out,
+            "WITH excluded AS MATERIALIZED (SELECT terms FROM movies WHERE rank = ANY($1::bigint[])) "
+            "SELECT count(*) FROM excluded WHERE terms @@ $2::text::tsquery",
+            self._excluded,
             _match(expression),
         )
         count: int = rows[0][0]
         return count
 
-    async def _listing(self, ask: ranking.Listing) -> list[int]:
-        column = "year" if ask.order is Order.YEAR else "popularity"
+    async def _list(self, lookup: lookups.ListRanks) -> list[int]:
+        column = "year" if lookup.order is Order.YEAR else "popularity"
         where, values = (
-            ("", ()) if ask.expression is None else ("AND terms @@ $4::text::tsquery", (_match(ask.expression),))
+            ("", ()) if lookup.expression is None else ("AND terms @@ $4::text::tsquery", (_match(lookup.expression),))
         )
-        more, ranks = self._lessening(ask, 4 + len(values))
+        condition, ranks = self._exclusion(lookup, 4 + len(values))
         rows = await self._fetch(
-            f"SELECT rank FROM movies WHERE catalogue = $1 {where} {more} ORDER BY {column} DESC NULLS LAST, rank "
+            f"SELECT rank FROM movies WHERE catalogue = $1 {where} {condition} ORDER BY {column} DESC NULLS LAST, rank "
             "LIMIT $2 OFFSET $3",
             self._catalogue,
-            ask.limit,
-            ask.offset,
+            lookup.limit,
+            lookup.offset,
             *values,
             *ranks,
         )
         return [rank for (rank,) in rows]
 
-    def _lessening(self, ask: ranking.Find | ranking.Listing, number: int) -> tuple[str, tuple[list[int], ...]]:
-        """The condition that leaves movies out, and the value of its parameter, which has this number."""
-        if not ask.lessened:
+    def _exclusion(
+        self, lookup: lookups.FindCandidates | lookups.ListRanks, number: int
+    ) -> tuple[str, tuple[list[int], ...]]:
+        """The condition that excludes movies, and its parameter, which has this number."""
+        if not lookup.excluding:
             return "", ()
-        return f"AND rank NOT IN (SELECT unnest(${number}::bigint[]))", (self._left_out,)
+        return f"AND rank NOT IN (SELECT unnest(${number}::bigint[]))", (self._excluded,)
 
-    async def _most_popular(self) -> float | None:
+    async def _top_popularity(self) -> float | None:
         rows = await self._fetch(
             "SELECT popularity FROM movies WHERE rank BETWEEN $1 AND $2 ORDER BY rank LIMIT 1",
-            *ranking.rank_range(self._catalogue),
+            *rank_range(self._catalogue),
         )
         return rows[0][0] if rows else None
 
-    async def _known(self, terms: Sequence[Term]) -> frozenset[Term]:
+    async def _existing(self, terms: Sequence[Term]) -> frozenset[Term]:
         rows = await self._fetch(
             "SELECT at FROM unnest($2::text[], $3::text[]) WITH ORDINALITY AS asked (first, last, at) WHERE EXISTS "
             "(SELECT 1 FROM movie_words WHERE catalogue = $1 AND term BETWEEN first AND last)",
             self._catalogue,
             [term.text for term in terms],
-            [term.text + LAST if term.begun else term.text for term in terms],
+            [term.text + LAST if term.prefix else term.text for term in terms],
         )
         return frozenset(terms[at - 1] for (at,) in rows)
 
-    async def _begun(self, term: str) -> list[Vocabulary]:
-        return [await self._vocabulary("term BETWEEN $2 AND $3", *values) for values in begun_ranges(term)]
+    async def _with_prefix(self, term: str) -> list[TermCounts]:
+        return [await self._read_terms("term BETWEEN $2 AND $3", *values) for values in prefix_ranges(term)]
 
-    async def _ended(self, term: str) -> Vocabulary:
-        return await self._vocabulary('right(term, 2) = $2 COLLATE "C" AND term BETWEEN $3 AND $4', *ended_range(term))
+    async def _with_suffix(self, term: str) -> TermCounts:
+        return await self._read_terms('right(term, 2) = $2 COLLATE "C" AND term BETWEEN $3 AND $4', *suffix_range(term))
 
-    async def _vocabulary(self, where: str, *values: str) -> Vocabulary:
-        known = self._remembered.terms.get(values)
-        if known is not None:
-            return known
+    async def _read_terms(self, where: str, *values: str) -> TermCounts:
+        cached = self._cache.terms.get(values)
+        if cached is not None:
+            return cached
         rows = await self._fetch(
             f"SELECT term, movies FROM movie_words WHERE catalogue = $1 AND {where}", self._catalogue, *values
         )
-        return self._remembered.keep_terms(values, ([term for term, _ in rows], [movies for _, movies in rows]))
+        return self._cache.put_terms(values, ([term for term, _ in rows], [movies for _, movies in rows]))
 
 
 def _match(expression: Expression) -> str:
-    """The expression as a tsquery; terms hold neither quotes nor backslashes."""
+    """Render an expression as a tsquery; terms contain neither quotes nor backslashes."""
     match expression:
-        case Term(text, begun):
-            return f"'{text}':*" if begun else f"'{text}'"
+        case Term(text, prefix):
+            return f"'{text}':*" if prefix else f"'{text}'"
         case AllOf(parts):
             return "(" + " & ".join(map(_match, parts)) + ")"
         case AnyOf(parts):

@@ -1,4 +1,4 @@
-"""Movies as rows: what the tables on SQLite and PostgreSQL hold alike, and how a load changes them."""
+"""Movies as rows of the tables that SQLite and PostgreSQL share, and the changes of a load."""
 
 import re
 from collections import Counter
@@ -10,13 +10,12 @@ from typing import Any
 
 import msgspec
 
-from movie_adapters.catalogue import ranking
-from movie_adapters.catalogue.ranking import Entry
+from movie_adapters.catalogue.terms import IndexEntry, index_entry, is_word, title_terms
 from movie_core.discovery.ratings import MovieIdentity, MovieIndex
 from movie_core.search.movies import Movie
 
-IDENTIFIED = 200
-"""Rows that are identified together: some milliseconds of work."""
+MATCH_BATCH = 200
+"""Rows matched together: some milliseconds of work."""
 COLUMNS = "id, title, year, popularity, details"
 """The columns of `row_of` and `movie_of`."""
 
@@ -27,7 +26,7 @@ _LISTS = frozenset(("genres", "directors", "cast", "countries", "alt_titles"))
 
 
 def batches(movies: Iterable[Movie], size: int) -> Iterator[list[Movie]]:
-    """Of several movies of one id in a batch only the last."""
+    """Split movies into batches; of several movies with one id in a batch, only the last is included."""
     iterator = iter(movies)
     while batch := list(islice(iterator, size)):
         yield list({movie.id: movie for movie in batch}.values())
@@ -47,52 +46,54 @@ def movie_of(row: Sequence[Any]) -> Movie:
 
 
 def storable(texts: Iterable[str | None]) -> list[str]:
-    """Each that a store may hold, once."""
+    """The distinct texts that a database can store."""
     return [text for text in dict.fromkeys(texts) if text and not _UNSTORABLE.search(text)]
 
 
 async def match_movies(
-    wanted: Sequence[MovieIdentity],
+    identities: Sequence[MovieIdentity],
     by_ids: Callable[[list[str], list[str], list[str]], Awaitable[Iterable[Movie]]],
     by_terms: Callable[[list[str]], Awaitable[Iterable[Movie]]],
 ) -> list[Movie | None]:
-    """As `MovieCatalogue.match`, where `by_ids` finds the movies of our ids, IMDb ids and TMDB ids, and `by_terms`
-    those that have any of the terms."""
+    """Implement `MovieCatalogue.match`. `by_ids` finds movies by our ids, IMDb ids and TMDB ids; `by_terms` finds those
+    with any of the terms."""
     movies: list[Movie | None] = []
-    for start in range(0, len(wanted), IDENTIFIED):
-        some = wanted[start : start + IDENTIFIED]
-        known = MovieIndex(
+    for start in range(0, len(identities), MATCH_BATCH):
+        batch = identities[start : start + MATCH_BATCH]
+        index = MovieIndex(
             await by_ids(
-                storable(one.movie_id for one in some),
-                storable(one.imdb_id for one in some),
-                storable(one.tmdb_id for one in some),
+                storable(identity.movie_id for identity in batch),
+                storable(identity.imdb_id for identity in batch),
+                storable(identity.tmdb_id for identity in batch),
             )
         )
-        titles = {one.title for one in some if one.title and not known.by_id(one)}
+        titles = {identity.title for identity in batch if identity.title and not index.by_id(identity)}
         if titles:
-            for movie in await by_terms(ranking.title_terms(titles)):
-                known.add(movie)
-        movies += map(known.find, some)
+            for movie in await by_terms(title_terms(titles)):
+                index.add(movie)
+        movies += map(index.find, batch)
     return movies
 
 
-class Change:
-    """What a transaction changes, collected so that each table is written in one go."""
+class PendingChanges:
+    """The changes of one transaction, collected so that each table is written once."""
 
     def __init__(self) -> None:
         self.rows: list[tuple[int, tuple[Any, ...]]] = []
-        """Rank, and the values of `COLUMNS` and `names`, of movies to be written."""
+        """Rank, and the values of `COLUMNS` and `names`, of the movies to be written."""
         self.terms: list[str] = []
         """The terms of each of `rows`."""
         self.removed: list[tuple[int]] = []
+        """Ranks of the movies to be deleted."""
         self.indexed: list[tuple[int, str]] = []
-        """Rank and terms, where these two change: for an index that stands beside the rows."""
+        """New ranks and terms, if either has changed: for an index stored apart from the rows."""
         self.unindexed: list[tuple[int, str]] = []
+        """The old ones."""
         self._terms: tuple[list[str], list[str]] = ([], [])
         self._genres: tuple[list[str], list[str]] = ([], [])
 
     def add(self, rank: int, movie: Movie, row: tuple[Any, ...]) -> None:
-        entry = ranking.index_entry(movie)
+        entry = index_entry(movie)
         terms = " ".join(entry.terms)
         self.rows.append((rank, (*row, entry.names)))
         self.terms.append(terms)
@@ -100,13 +101,13 @@ class Change:
         self._count(movie, entry, 1)
 
     def remove(self, rank: int, movie: Movie) -> None:
-        entry = ranking.index_entry(movie)
+        entry = index_entry(movie)
         self.removed.append((rank,))
         self.unindexed.append((rank, " ".join(entry.terms)))
         self._count(movie, entry, -1)
 
     def replace(self, old_rank: int, old: Movie, rank: int, movie: Movie, row: tuple[Any, ...]) -> None:
-        before, after = ranking.index_entry(old), ranking.index_entry(movie)
+        before, after = index_entry(old), index_entry(movie)
         self.removed.append((old_rank,))
         self.rows.append((rank, (*row, after.names)))
         self.terms.append(" ".join(after.terms))
@@ -118,20 +119,20 @@ class Change:
 
     @property
     def words(self) -> dict[str, int]:
-        """By how many movies each word of the vocabulary has gained or lost, where it has."""
-        return {term: by for term, by in _balance(self._terms).items() if ranking.is_word(term)}
+        """Changes of the number of movies per word of the vocabulary, without zeros."""
+        return {term: change for term, change in _balance(self._terms).items() if is_word(term)}
 
     @property
     def genres(self) -> dict[str, int]:
-        """By how many movies each genre has gained or lost, where it has."""
+        """Changes of the number of movies per genre, without zeros."""
         return _balance(self._genres)
 
-    def _count(self, movie: Movie, entry: Entry, by: int) -> None:
-        self._terms[by < 0].extend(entry.terms)
-        self._genres[by < 0].extend(dict.fromkeys(movie.genres))
+    def _count(self, movie: Movie, entry: IndexEntry, change: int) -> None:
+        self._terms[change < 0].extend(entry.terms)
+        self._genres[change < 0].extend(dict.fromkeys(movie.genres))
 
 
 def _balance(lists: tuple[list[str], list[str]]) -> dict[str, int]:
     balance = Counter(lists[0])
     balance.subtract(lists[1])
-    return {key: by for key, by in balance.items() if by}
+    return {key: change for key, change in balance.items() if change}

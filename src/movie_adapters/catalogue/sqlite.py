@@ -1,7 +1,7 @@
-"""The catalogue of movies on SQLite: full-text index FTS5, order by `title_order`.
+"""Movie catalogue on SQLite: a full-text index (FTS5), ordered by `ranking`.
 
-The driver of the standard library is used directly, on threads of this module's own: a search is a dozen small
-statements of some ten microseconds each, which no layer between should make dearer.
+Uses the driver of the standard library directly, on a thread pool of its own: a search consists of a dozen statements
+of about ten microseconds each, to which a layer in between would add a large share.
 """
 
 import asyncio
@@ -16,33 +16,34 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeVar
 
-from movie_adapters.catalogue import ranking
-from movie_adapters.catalogue.ranking import AllOf, AnyOf, Candidate, Expression, Found, Term, Vocabulary
-from movie_adapters.catalogue.rows import COLUMNS, Change, batches, match_movies, movie_of, row_of, storable
-from movie_adapters.catalogue.vocabulary import LAST, Remembered, begun_ranges, ended_range
+from movie_adapters.catalogue import lookups, ranking
+from movie_adapters.catalogue.lookups import AllOf, AnyOf, Candidate, Expression, RankedPage, Steps, Term, TermCounts
+from movie_adapters.catalogue.rows import COLUMNS, PendingChanges, batches, match_movies, movie_of, row_of, storable
+from movie_adapters.catalogue.terms import movie_rank, rank_range
+from movie_adapters.catalogue.vocabulary import LAST, RevisionCache, prefix_ranges, suffix_range
 from movie_core.discovery.ratings import MovieIdentity
 from movie_core.errors import MovieNotFound, StoreUnavailable
 from movie_core.paging import Window
 from movie_core.search.movies import Capability, FoundMovie, Genre, LoadResult, Movie, MoviePage, MovieQuery, Order
 
 BATCH = 10_000
-"""Movies that a load writes in one transaction, about a second's work: so long other writers wait."""
+"""Movies that a load writes in one transaction: about a second, during which other writers wait."""
 FIRST_BATCH = 50_000
-"""The same while a catalogue is empty: bulk goes quicker, and nobody searches or writes yet."""
+"""The same for an empty catalogue: larger transactions are faster, and there are no searches or writes to delay."""
 INDEX_MEMORY = 64 * 1024 * 1024
-"""Bytes of postings that FTS5 collects before it writes them out; small transactions need little of it."""
-TIDY_FROM = 100_000
-"""Changes of one load after which the index is tidied up; below, its parts are too few to matter."""
+"""Bytes of postings that FTS5 buffers before it writes them; small transactions use little of it."""
+MERGE_FROM = 100_000
+"""Changes of one load from which the segments of the index are merged; with fewer, there are too few to matter."""
 READERS = 2
-"""Threads that search."""
+"""Number of reader threads."""
 
 _IMDB_ID, _TMDB_ID = (f"json_extract(details, '$.{name}')" for name in ("imdb_id", "tmdb_id"))
-"""As they are indexed."""
+"""The expressions that are indexed."""
 _T = TypeVar("_T")
 
 
 class SqliteMovieCatalogue:
-    """A `MovieCatalogue` in an SQLite file whose tables `sql_database.migrate` has made; for any event loop."""
+    """A `MovieCatalogue` in an SQLite file migrated by `movie_adapters.sql.engine.migrate`, for any event loop."""
 
     capabilities = frozenset(Capability)
 
@@ -53,7 +54,7 @@ class SqliteMovieCatalogue:
         self._writer = ThreadPoolExecutor(1, thread_name_prefix="movies-write")
 
     async def close(self) -> None:
-        """Wait for what is under way, and let the file go."""
+        """Wait for running calls, and close the file."""
         await asyncio.to_thread(self._readers.shutdown)
         await asyncio.to_thread(self._writer.shutdown)
         self._file.close()
@@ -72,7 +73,7 @@ class SqliteMovieCatalogue:
         return await self._read(self._file.genres)
 
     async def load(self, movies: Iterable[Movie], *, replace: bool = False, edition: str | None = None) -> LoadResult:
-        """As `MovieCatalogue.load`; `movies` is iterated in a thread, and written in batches of `BATCH`."""
+        """Implement `MovieCatalogue.load`: `movies` is iterated in a thread, and written in batches of `BATCH`."""
         work = asyncio.get_running_loop().run_in_executor(
             self._writer, lambda: self._file.load(movies, replace=replace, edition=edition)
         )
@@ -94,7 +95,7 @@ class SqliteMovieCatalogue:
         return await match_movies(
             wanted,
             lambda *ids: self._read(lambda: self._file.get_many(*ids)),
-            lambda terms: self._read(lambda: self._file.of_terms(terms)),
+            lambda terms: self._read(lambda: self._file.with_terms(terms)),
         )
 
     async def _read(self, work: Callable[[], _T]) -> _T:
@@ -103,7 +104,7 @@ class SqliteMovieCatalogue:
 
 @dataclass(frozen=True, slots=True)
 class _Catalogue:
-    """The row of a catalogue."""
+    """A row of the table `catalogues`."""
 
     number: int
     movies: int
@@ -113,14 +114,14 @@ class _Catalogue:
 
 
 class SqliteCatalogueFile:
-    """The same catalogue for callers that may block: each thread has a connection of its own."""
+    """The blocking implementation of the catalogue, with one connection per thread."""
 
     def __init__(self, path: Path, source: str) -> None:
         self._path = path
         self._source = source
         self._local = threading.local()
         self._connections: list[sqlite3.Connection] = []
-        self._known = Remembered(-1)
+        self._cache = RevisionCache(-1)
 
     def close(self) -> None:
         for connection in self._connections:
@@ -129,15 +130,15 @@ class SqliteCatalogueFile:
     # --- reading
 
     def search(self, query: MovieQuery, window: Window) -> tuple[int, tuple[Movie, ...]]:
-        """The total and the movies of the window."""
+        """The total number of matches, and the movies of the window."""
         with self._transaction("BEGIN") as connection:
             catalogue = self._catalogue(connection)
             if catalogue is None:
                 return 0, ()
-            left_out = self._ranks(connection, catalogue, query.without) if query.without else frozenset()
-            steps = ranking.search(query, window.limit, window.offset, left_out)
-            found = self._run(connection, catalogue, steps, left_out)
-            return found.total, _movies(connection, found.ranks)
+            excluded = self._ranks(connection, catalogue, query.without) if query.without else frozenset()
+            steps = ranking.search(query, window.limit, window.offset, excluded)
+            page = self._run(connection, catalogue, steps, excluded)
+            return page.total, _movies(connection, page.ranks)
 
     def suggest(self, text: str, limit: int) -> tuple[Movie, ...]:
         query = MovieQuery(text)
@@ -182,22 +183,22 @@ class SqliteCatalogueFile:
     def get_many(
         self, movie_ids: Iterable[str], imdb_ids: Iterable[str] = (), tmdb_ids: Iterable[str] = ()
     ) -> list[Movie]:
-        """The movies that have one of these ids."""
-        found: list[Movie] = []
-        wanted = {"id": movie_ids, _IMDB_ID: imdb_ids, _TMDB_ID: tmdb_ids}
+        """The movies with one of these ids."""
+        movies: list[Movie] = []
+        ids = {"id": movie_ids, _IMDB_ID: imdb_ids, _TMDB_ID: tmdb_ids}
         with self._transaction("BEGIN") as connection:
-            for column, values in wanted.items():
+            for column, values in ids.items():
                 if texts := storable(values):
                     rows = connection.execute(
                         f"SELECT {COLUMNS} FROM movies WHERE catalogue = (SELECT number FROM catalogues "
                         f"WHERE source = ?) AND {column} IN (SELECT value FROM json_each(?))",
                         (self._source, json.dumps(texts)),
                     )
-                    found += map(movie_of, rows)
-        return found
+                    movies += map(movie_of, rows)
+        return movies
 
-    def of_terms(self, terms: Sequence[str]) -> list[Movie]:
-        """The movies that have one of these terms."""
+    def with_terms(self, terms: Sequence[str]) -> list[Movie]:
+        """The movies with one of these terms."""
         with self._transaction("BEGIN") as connection:
             catalogue = self._catalogue(connection)
             if catalogue is None:
@@ -205,7 +206,7 @@ class SqliteCatalogueFile:
             rows = connection.execute(
                 f"SELECT {COLUMNS} FROM movie_index JOIN movies ON movies.rank = movie_index.rowid "
                 "WHERE movie_index MATCH ? AND movie_index.rowid BETWEEN ? AND ?",
-                (_match(AnyOf(tuple(map(Term, terms)))), *ranking.rank_range(catalogue.number)),
+                (_match(AnyOf(tuple(map(Term, terms)))), *rank_range(catalogue.number)),
             )
             return [movie_of(row) for row in rows]
 
@@ -229,22 +230,22 @@ class SqliteCatalogueFile:
         self,
         connection: sqlite3.Connection,
         catalogue: _Catalogue,
-        steps: ranking.Steps,
-        left_out: frozenset[int] = frozenset(),
-    ) -> Found:
-        """Answer what the search asks, until it has found."""
-        known = self._known
-        if known.revision != catalogue.revision:
-            known = self._known = Remembered(catalogue.revision)
-        lookup = _Lookup(connection, catalogue, known, left_out)
-        answer: Any = None
+        steps: Steps,
+        excluded: frozenset[int] = frozenset(),
+    ) -> RankedPage:
+        """Execute the lookups of a search and return its page."""
+        cache = self._cache
+        if cache.revision != catalogue.revision:
+            cache = self._cache = RevisionCache(catalogue.revision)
+        executor = _LookupExecutor(connection, catalogue, cache, excluded)
+        result: Any = None
         while True:
             try:
-                ask = steps.send(answer)
-            except StopIteration as done:
-                found: Found = done.value
-                return found
-            answer = lookup.answer(ask)
+                lookup = steps.send(result)
+            except StopIteration as stop:
+                page: RankedPage = stop.value
+                return page
+            result = executor.execute(lookup)
 
     # --- writing
 
@@ -253,10 +254,10 @@ class SqliteCatalogueFile:
         if replace:
             with self._errors():
                 self._connection().executescript(
-                    "DROP TABLE IF EXISTS temp.kept; CREATE TEMP TABLE kept (id TEXT PRIMARY KEY) WITHOUT ROWID;"
+                    "DROP TABLE IF EXISTS temp.loaded; CREATE TEMP TABLE loaded (id TEXT PRIMARY KEY) WITHOUT ROWID;"
                 )
         with self._errors():
-            # One checkpoint after each batch, rather than one every thousand pages within it.
+            # One checkpoint after each batch instead of one per thousand pages.
             self._connection().execute("PRAGMA wal_autocheckpoint = 0")
         for batch in batches(movies, BATCH if self.count() else FIRST_BATCH):
             with self._transaction("BEGIN IMMEDIATE") as connection:
@@ -264,22 +265,22 @@ class SqliteCatalogueFile:
                     "INSERT INTO movie_index (movie_index, rank) VALUES ('hashsize', ?)", (INDEX_MEMORY,)
                 )
                 if replace:
-                    connection.executemany("INSERT OR IGNORE INTO kept VALUES (?)", ((movie.id,) for movie in batch))
+                    connection.executemany("INSERT OR IGNORE INTO loaded VALUES (?)", ((movie.id,) for movie in batch))
                 total.update(self._write(connection, batch))
             with self._errors():
                 self._connection().execute("PRAGMA wal_checkpoint(PASSIVE)")
         if replace:
             total["removed"] = self._remove_others()
-        if total["added"] + total["updated"] + total["removed"] >= TIDY_FROM:
-            self._tidy()
+        if total["added"] + total["updated"] + total["removed"] >= MERGE_FROM:
+            self._merge_segments()
         if edition is not None:
             with self._transaction("BEGIN IMMEDIATE") as connection:
                 number = self._own_number(connection)
                 connection.execute("UPDATE catalogues SET edition = ? WHERE number = ?", (edition, number))
         return LoadResult(**total)
 
-    def _tidy(self) -> None:
-        """Merge the parts of the index that a large load leaves behind, step by step: searches are faster then."""
+    def _merge_segments(self) -> None:
+        """Merge the index segments of a large load in small transactions, which speeds up searches."""
         merged = True
         while merged:
             with self._transaction("BEGIN IMMEDIATE") as connection:
@@ -288,7 +289,7 @@ class SqliteCatalogueFile:
                 merged = connection.total_changes - before >= 2
 
     def _write(self, connection: sqlite3.Connection, movies: Sequence[Movie]) -> dict[str, int]:
-        """Add or update movies of different ids."""
+        """Add or update movies with distinct ids."""
         number = self._own_number(connection)
         sequence: int = connection.execute("SELECT sequence FROM catalogues WHERE number = ?", (number,)).fetchone()[0]
         stored = {
@@ -298,7 +299,7 @@ class SqliteCatalogueFile:
                 (number, json.dumps([movie.id for movie in movies])),
             )
         }
-        change = Change()
+        changes = PendingChanges()
         added = 0
         for movie in movies:
             row = row_of(movie)
@@ -306,55 +307,55 @@ class SqliteCatalogueFile:
             if old is None:
                 added += 1
                 sequence += 1
-                rank = ranking.movie_rank(number, movie.popularity, sequence)
-                change.add(rank, movie, row)
+                rank = movie_rank(number, movie.popularity, sequence)
+                changes.add(rank, movie, row)
             elif old[1:] != row:
-                rank = ranking.movie_rank(number, movie.popularity, old[0])
-                change.replace(old[0], movie_of(old[1:]), rank, movie, row)
-        updated = len(change.removed)
-        if change.rows:
-            self._apply(connection, number, change, added)
+                rank = movie_rank(number, movie.popularity, old[0])
+                changes.replace(old[0], movie_of(old[1:]), rank, movie, row)
+        updated = len(changes.removed)
+        if changes.rows:
+            self._apply(connection, number, changes, added)
             connection.execute("UPDATE catalogues SET sequence = ? WHERE number = ?", (sequence, number))
         return {"added": added, "updated": updated, "unchanged": len(movies) - added - updated}
 
     def _remove_others(self) -> int:
-        """Remove the movies that the temporary table `kept` lacks."""
+        """Delete the movies that are not in the temporary table `loaded`."""
         removed = after = 0
         while True:
             with self._transaction("BEGIN IMMEDIATE") as connection:
                 number = self._own_number(connection)
-                first, last = ranking.rank_range(number)
+                first, last = rank_range(number)
                 rows = connection.execute(
                     f"SELECT rank, {COLUMNS} FROM movies WHERE rank BETWEEN ? AND ? "
-                    "AND id NOT IN (SELECT id FROM kept) ORDER BY rank LIMIT ?",
+                    "AND id NOT IN (SELECT id FROM loaded) ORDER BY rank LIMIT ?",
                     (max(first, after), last, BATCH),
                 ).fetchall()
                 if not rows:
                     return removed
-                change = Change()
+                changes = PendingChanges()
                 for rank, *row in rows:
-                    change.remove(rank, movie_of(row))
-                self._apply(connection, number, change, -len(rows))
+                    changes.remove(rank, movie_of(row))
+                self._apply(connection, number, changes, -len(rows))
             removed += len(rows)
             after = rows[-1][0] + 1
 
-    def _apply(self, connection: sqlite3.Connection, number: int, change: Change, more: int) -> None:
+    def _apply(self, connection: sqlite3.Connection, number: int, changes: PendingChanges, added: int) -> None:
         execute, many = connection.execute, connection.executemany
-        # By rank, deletions first: FTS5 collects postings in memory as long as ranks rise.
-        many("INSERT INTO movie_index (movie_index, rowid, terms) VALUES ('delete', ?, ?)", sorted(change.unindexed))
-        many("DELETE FROM movies WHERE rank = ?", change.removed)
-        rows = ((rank, number, *row) for rank, row in sorted(change.rows))
+        # Ordered by rank, deletions first: FTS5 buffers postings as long as the ranks increase.
+        many("INSERT INTO movie_index (movie_index, rowid, terms) VALUES ('delete', ?, ?)", sorted(changes.unindexed))
+        many("DELETE FROM movies WHERE rank = ?", changes.removed)
+        rows = ((rank, number, *row) for rank, row in sorted(changes.rows))
         many(f"INSERT INTO movies (rank, catalogue, {COLUMNS}, names) VALUES (?, ?, ?, ?, ?, ?, ?, ?)", rows)
-        many("INSERT INTO movie_index (rowid, terms) VALUES (?, ?)", sorted(change.indexed))
-        for table, column, counts in (("movie_words", "term", change.words), ("movie_genres", "name", change.genres)):
+        many("INSERT INTO movie_index (rowid, terms) VALUES (?, ?)", sorted(changes.indexed))
+        for table, column, counts in (("movie_words", "term", changes.words), ("movie_genres", "name", changes.genres)):
             many(
                 f"INSERT INTO {table} (catalogue, {column}, movies) VALUES (?, ?, ?) "
                 "ON CONFLICT DO UPDATE SET movies = movies + excluded.movies",
                 sorted((number, key, by) for key, by in counts.items()),
             )
-            gone = [(number, key) for key, by in counts.items() if by < 0]
-            many(f"DELETE FROM {table} WHERE catalogue = ? AND {column} = ? AND movies <= 0", gone)
-        execute("UPDATE catalogues SET revision = revision + 1, movies = movies + ? WHERE number = ?", (more, number))
+            decreased = [(number, key) for key, by in counts.items() if by < 0]
+            many(f"DELETE FROM {table} WHERE catalogue = ? AND {column} = ? AND movies <= 0", decreased)
+        execute("UPDATE catalogues SET revision = revision + 1, movies = movies + ? WHERE number = ?", (added, number))
 
     # --- connections
 
@@ -365,7 +366,7 @@ class SqliteCatalogueFile:
         return None if row is None else _Catalogue(*row)
 
     def _own_number(self, connection: sqlite3.Connection) -> int:
-        """The catalogue's number, given out with the first movie written."""
+        """The number of the catalogue, assigned by the first write."""
         catalogue = self._catalogue(connection)
         if catalogue is not None:
             return catalogue.number
@@ -377,7 +378,7 @@ class SqliteCatalogueFile:
         connection: sqlite3.Connection | None = getattr(self._local, "connection", None)
         if connection is None:
             connection = sqlite3.connect(
-                f"{self._path.absolute().as_uri()}?mode=rw",  # never makes an empty file in place of a missing one
+                f"{self._path.absolute().as_uri()}?mode=rw",  # does not create a missing file
                 uri=True,
                 timeout=5.0,
                 isolation_level=None,
@@ -407,49 +408,49 @@ class SqliteCatalogueFile:
         try:
             yield
         except sqlite3.Error as error:
-            raise StoreUnavailable("the database doesn't answer") from error
+            raise StoreUnavailable("the database is unavailable") from error
 
 
-class _Lookup:
-    """Answers what `ranking.search` asks, within one transaction."""
+class _LookupExecutor:
+    """Executes the lookups of `ranking.search` within one transaction."""
 
     def __init__(
-        self, connection: sqlite3.Connection, catalogue: _Catalogue, known: Remembered, left_out: frozenset[int]
+        self, connection: sqlite3.Connection, catalogue: _Catalogue, cache: RevisionCache, excluded: frozenset[int]
     ) -> None:
         self._execute = connection.execute
         self._catalogue = catalogue
-        self._known = known
-        self._range = ranking.rank_range(catalogue.number)
-        self._left_out = left_out
-        self._left_out_text = json.dumps(list(left_out)) if left_out else ""
+        self._cache = cache
+        self._range = rank_range(catalogue.number)
+        self._excluded = excluded
+        self._excluded_text = json.dumps(list(excluded)) if excluded else ""
 
-    def answer(self, ask: ranking.Ask) -> Any:
-        match ask:
-            case ranking.Find():
-                return self._find(ask)
-            case ranking.Count():
-                return self._count(ask.expression)
-            case ranking.CountLeftOut():
-                return self._count_left_out(ask.expression)
-            case ranking.Listing():
-                return self._listing(ask)
-            case ranking.BestKnown():
-                return self._most_popular()
-            case ranking.Known():
-                return frozenset(term for term in ask.terms if self._is_known(term))
-            case ranking.Similar():
-                return {term: [*self._begun(term), self._ended(term)] for term in ask.terms}
-            case ranking.Begun():
-                return self._begun(ask.term)
+    def execute(self, lookup: lookups.Lookup) -> Any:
+        match lookup:
+            case lookups.FindCandidates():
+                return self._find(lookup)
+            case lookups.CountMatches():
+                return self._count(lookup.expression)
+            case lookups.CountExcluded():
+                return self._count_excluded(lookup.expression)
+            case lookups.ListRanks():
+                return self._list(lookup)
+            case lookups.TopPopularity():
+                return self._top_popularity()
+            case lookups.ExistingTerms():
+                return frozenset(term for term in lookup.terms if self._exists(term))
+            case lookups.SimilarTerms():
+                return {term: [*self._with_prefix(term), self._with_suffix(term)] for term in lookup.terms}
+            case lookups.PrefixTerms():
+                return self._with_prefix(lookup.term)
 
-    def _find(self, ask: ranking.Find) -> list[Candidate]:
-        more, values = self._lessening(ask, "movie_index.rowid")
+    def _find(self, lookup: lookups.FindCandidates) -> list[Candidate]:
+        condition, values = self._exclusion(lookup, "movie_index.rowid")
         rows = self._execute(
             "SELECT movies.rank, names, year, popularity "
             "FROM movie_index JOIN movies ON movies.rank = movie_index.rowid "
-            f"WHERE movie_index MATCH ? AND movie_index.rowid BETWEEN ? AND ? {more}"
+            f"WHERE movie_index MATCH ? AND movie_index.rowid BETWEEN ? AND ? {condition}"
             "ORDER BY movie_index.rowid LIMIT ? OFFSET ?",
-            (_match(ask.expression), *self._range, *values, ask.limit, ask.offset),
+            (_match(lookup.expression), *self._range, *values, lookup.limit, lookup.offset),
         )
         return [Candidate(*row) for row in rows]
 
@@ -457,87 +458,87 @@ class _Lookup:
         if expression is None:
             return self._catalogue.movies
         match = _match(expression)
-        count = self._known.counts.get(match)
+        count = self._cache.counts.get(match)
         if count is None:
             count = self._execute(
                 "SELECT count(*) FROM movie_index WHERE movie_index MATCH ? AND rowid BETWEEN ? AND ?",
                 (match, *self._range),
             ).fetchone()[0]
-            self._known.counts.put(match, count)
+            self._cache.counts.put(match, count)
         return count
 
-    def _count_left_out(self, expression: Expression | None) -> int:
+    def _count_excluded(self, expression: Expression | None) -> int:
         if expression is None:
-            return len(self._left_out)
+            return len(self._excluded)
         count: int = self._execute(
-            # Plus 0, or the index would be asked once for each of them.
+            # Without `+ 0`, SQLite would query the index once per excluded movie.
             "SELECT count(*) FROM movie_index WHERE movie_index MATCH ? "
             "AND rowid + 0 IN (SELECT value FROM json_each(?))",
-            (_match(expression), self._left_out_text),
+            (_match(expression), self._excluded_text),
         ).fetchone()[0]
         return count
 
-    def _lessening(self, ask: ranking.Find | ranking.Listing, rank: str) -> tuple[str, tuple[str, ...]]:
-        """The condition that leaves movies out, and its values."""
-        if not ask.lessened:
+    def _exclusion(self, lookup: lookups.FindCandidates | lookups.ListRanks, rank: str) -> tuple[str, tuple[str, ...]]:
+        """The condition that excludes movies, and its parameters."""
+        if not lookup.excluding:
             return "", ()
-        return f"AND {rank} NOT IN (SELECT value FROM json_each(?)) ", (self._left_out_text,)
+        return f"AND {rank} NOT IN (SELECT value FROM json_each(?)) ", (self._excluded_text,)
 
-    def _listing(self, ask: ranking.Listing) -> list[int]:
-        order = "year DESC, movies.rank" if ask.order is Order.YEAR else "popularity DESC, movies.rank"
-        more, values = self._lessening(ask, "movies.rank")
-        if ask.expression is None:
+    def _list(self, lookup: lookups.ListRanks) -> list[int]:
+        order = "year DESC, movies.rank" if lookup.order is Order.YEAR else "popularity DESC, movies.rank"
+        condition, values = self._exclusion(lookup, "movies.rank")
+        if lookup.expression is None:
             rows = self._execute(
-                f"SELECT rank FROM movies WHERE catalogue = ? {more}ORDER BY {order} LIMIT ? OFFSET ?",
-                (self._catalogue.number, *values, ask.limit, ask.offset),
+                f"SELECT rank FROM movies WHERE catalogue = ? {condition}ORDER BY {order} LIMIT ? OFFSET ?",
+                (self._catalogue.number, *values, lookup.limit, lookup.offset),
             )
         else:
             rows = self._execute(
                 "SELECT movies.rank FROM movie_index JOIN movies ON movies.rank = movie_index.rowid "
-                f"WHERE movie_index MATCH ? AND movie_index.rowid BETWEEN ? AND ? {more}"
+                f"WHERE movie_index MATCH ? AND movie_index.rowid BETWEEN ? AND ? {condition}"
                 f"ORDER BY {order} LIMIT ? OFFSET ?",
-                (_match(ask.expression), *self._range, *values, ask.limit, ask.offset),
+                (_match(lookup.expression), *self._range, *values, lookup.limit, lookup.offset),
             )
         return [rank for (rank,) in rows]
 
-    def _most_popular(self) -> float | None:
-        if self._known.best is None:
+    def _top_popularity(self) -> float | None:
+        if self._cache.top_popularity is None:
             row = self._execute(
                 "SELECT popularity FROM movies WHERE rank BETWEEN ? AND ? ORDER BY rank LIMIT 1", self._range
             ).fetchone()
-            self._known.best = row or (None,)
-        return self._known.best[0]
+            self._cache.top_popularity = row or (None,)
+        return self._cache.top_popularity[0]
 
-    def _is_known(self, term: Term) -> bool:
+    def _exists(self, term: Term) -> bool:
         return bool(
             self._execute(
                 "SELECT EXISTS (SELECT 1 FROM movie_words WHERE catalogue = ? AND term BETWEEN ? AND ?)",
-                (self._catalogue.number, term.text, term.text + LAST if term.begun else term.text),
+                (self._catalogue.number, term.text, term.text + LAST if term.prefix else term.text),
             ).fetchone()[0]
         )
 
-    def _begun(self, term: str) -> list[Vocabulary]:
-        return [self._vocabulary("term BETWEEN ? AND ?", *values) for values in begun_ranges(term)]
+    def _with_prefix(self, term: str) -> list[TermCounts]:
+        return [self._read_terms("term BETWEEN ? AND ?", *values) for values in prefix_ranges(term)]
 
-    def _ended(self, term: str) -> Vocabulary:
-        return self._vocabulary("substr(term, -2) = ? AND term BETWEEN ? AND ?", *ended_range(term))
+    def _with_suffix(self, term: str) -> TermCounts:
+        return self._read_terms("substr(term, -2) = ? AND term BETWEEN ? AND ?", *suffix_range(term))
 
-    def _vocabulary(self, where: str, *values: str) -> Vocabulary:
-        known = self._known.terms.get(values)
-        if known is not None:
-            return known
+    def _read_terms(self, where: str, *values: str) -> TermCounts:
+        cached = self._cache.terms.get(values)
+        if cached is not None:
+            return cached
         rows = self._execute(
             f"SELECT term, movies FROM movie_words WHERE catalogue = ? AND {where}",
             (self._catalogue.number, *values),
         ).fetchall()
-        return self._known.keep_terms(values, ([term for term, _ in rows], [movies for _, movies in rows]))
+        return self._cache.put_terms(values, ([term for term, _ in rows], [movies for _, movies in rows]))
 
 
 def _match(expression: Expression) -> str:
-    """The expression in the query language of FTS5; terms hold no quotes."""
+    """Render an expression in the query syntax of FTS5; terms contain no quotes."""
     match expression:
-        case Term(text, begun):
-            return f'"{text}"*' if begun else f'"{text}"'
+        case Term(text, prefix):
+            return f'"{text}"*' if prefix else f'"{text}"'
         case AllOf(parts):
             return "(" + " AND ".join(map(_match, parts)) + ")"
         case AnyOf(parts):
@@ -546,7 +547,7 @@ def _match(expression: Expression) -> str:
 
 
 def _movies(connection: sqlite3.Connection, ranks: Sequence[int]) -> tuple[Movie, ...]:
-    """In the order of `ranks`."""
+    """The movies with these ranks, in that order."""
     marks = ",".join("?" * len(ranks))
     rows = connection.execute(f"SELECT rank, {COLUMNS} FROM movies WHERE rank IN ({marks})", tuple(ranks)).fetchall()
     by_rank = {rank: row for rank, *row in rows}

@@ -36,7 +36,7 @@ async def prepare(
     await prepare_schema(settings)
     if settings.source != EMBEDDED_SOURCE:
         return False
-    from movie_adapters.catalogue.files import BUNDLED_EDITION, BUNDLED_FILMS, BUNDLED_NAME, bundled_films
+    from movie_adapters.catalogue.bundled import BUNDLED_EDITION, BUNDLED_FILMS, BUNDLED_NAME, bundled_films
 
     edition = await catalogue.edition()
     if edition is not None and (edition == BUNDLED_EDITION or not edition.startswith(BUNDLED_NAME)):

@@ -3,7 +3,6 @@
 import math
 import secrets
 import time
-import unicodedata
 from collections import OrderedDict
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 
@@ -12,6 +11,7 @@ from movie_core.errors import MovieNotFound
 from movie_core.paging import Window
 from movie_core.search.caching import CacheEntry, CacheStats, Lease
 from movie_core.search.movies import Capability, FoundMovie, Genre, LoadResult, Movie, MoviePage, MovieQuery, Order
+from movie_core.text import split_words
 
 MAX_PENDING = 10_000
 """Movies that `MemorySeenMovies` holds before it writes them."""
@@ -20,10 +20,7 @@ ENTRY_BYTES = 420
 what CPython 3.11 takes for 100,000 of them."""
 
 
-def words(text: str) -> list[str]:
-    """The words of a text without case, accents and punctuation."""
-    emails = (c for c in unicodedata.normalize("NFKD", text.casefold()) if not unicodedata.combining(c))
-    return "".join(c if c.isalnum() else " " for c in emails).split()
+words = split_words  # exported by `movie_core.memory`
 
 
 class MemoryMovieCatalogue:
@@ -50,7 +47,7 @@ class MemoryMovieCatalogue:
             raise MovieNotFound("no such movie") from None
 
     async def suggest(self, text: str, limit: int) -> Sequence[Movie]:
-        return (await self.search(MovieQuery(text), Window(limit=limit))).items if words(text) else ()
+        return (await self.search(MovieQuery(text), Window(limit=limit))).items if text.strip() else ()
 
     async def genres(self) -> Sequence[Genre]:
         counts: dict[str, int] = {}
@@ -91,12 +88,12 @@ class MemoryMovieCatalogue:
             return None
         if query.genre is not None and query.genre.casefold() not in (genre.casefold() for genre in movie.genres):
             return None
-        asked = words(query.text)
-        if not asked:
-            return None if query.text else 0
+        if not query.text:
+            return 0
+        asked = split_words(query.text)
         tiers = []
         for title in (movie.title, *movie.alt_titles):
-            own = words(title)
+            own = split_words(title)
             if own == asked:
                 tiers.append(0)
             elif " ".join(own).startswith(" ".join(asked)):

@@ -1,4 +1,4 @@
-"""Reading movies from files: every form, every reason for a rejected row, and files that are none."""
+"""Import of movie files: every form, every reason to reject a row, and unsupported files."""
 
 import csv
 import gzip
@@ -14,7 +14,10 @@ import pytest
 from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
-from movie_adapters.catalogue.files import BUNDLED_FILMS, MAX_LINE, MovieFile, made_id, read_movies
+from movie_adapters.catalogue.bundled import BUNDLED_FILMS
+from movie_adapters.catalogue.files import MovieFile, read_movies
+from movie_adapters.catalogue.ids import generate_id
+from movie_adapters.catalogue.streams import MAX_LINE
 from movie_core.errors import InvalidParameter
 from movie_core.search.movies import Movie
 from movie_core.text import normalise_query
@@ -24,7 +27,7 @@ Write = Callable[..., Path]
 
 @pytest.fixture
 def write(tmp_path: Path) -> Write:
-    """Writes a file beside the others of the test."""
+    """Writes a file into the folder of the test."""
 
     def write_file(content: str | bytes, name: str = "movies.csv") -> Path:
         path = tmp_path / name
@@ -73,7 +76,7 @@ def test_csv_columns_are_found_by_name_in_any_order_and_case(write: Write) -> No
     ]
 
 
-def test_quotes_commas_and_line_ends_within_a_csv_cell_are_kept(write: Write) -> None:
+def test_quotes_commas_and_line_ends_within_a_csv_cell_are_preserved(write: Write) -> None:
     path = write('title,year\r\n"Say ""Yes"", now",2001\r\n"Two\r\nlines",2002\r\nThree,2003\r\n')
     assert [(movie.title, movie.year) for movie in read(path)] == [
         ('Say "Yes", now', 2001),
@@ -82,15 +85,15 @@ def test_quotes_commas_and_line_ends_within_a_csv_cell_are_kept(write: Write) ->
     ]
 
 
-def test_semicolons_may_separate(write: Write) -> None:
+def test_a_semicolon_may_be_the_delimiter(write: Write) -> None:
     assert [movie.title for movie in read(write("title;year\nHello, You;1999\n"))] == ["Hello, You"]
 
 
-def test_a_file_may_have_the_one_column_title(write: Write) -> None:
+def test_title_is_the_only_required_column(write: Write) -> None:
     assert [movie.title for movie in read(write("title\nAlone\n\nAgain\n"))] == ["Alone", "Again"]
 
 
-def test_tsv_keeps_quotes_but_for_those_of_a_spreadsheet(write: Write) -> None:
+def test_tsv_preserves_quotes_except_those_of_spreadsheets(write: Write) -> None:
     path = write('title\tyear\n"Quo" Vadis\t1999\n"Fish, Fried"\t2000\n"The ""Best"""\t2001\n5" Gun\t\n', "m.tsv")
     assert [movie.title for movie in read(path)] == ['"Quo" Vadis', "Fish, Fried", 'The "Best"', '5" Gun']
 
@@ -109,9 +112,7 @@ def test_json_lines_may_use_lists_numbers_and_objects_with_names(write: Write) -
 
 @pytest.mark.parametrize("pack", [bytes, gzip.compress, lzma.compress])
 @pytest.mark.parametrize("mark", ["", "\ufeff"])
-def test_packed_or_not_with_a_byte_order_mark_or_without(
-    write: Write, pack: Callable[[bytes], bytes], mark: str
-) -> None:
+def test_compression_and_byte_order_mark_are_optional(write: Write, pack: Callable[[bytes], bytes], mark: str) -> None:
     path = write(pack(f"{mark}title,year\nÉté,1999\n".encode()), "movies.data")
     assert [(movie.title, movie.year) for movie in read(path)] == [("Été", 1999)]
 
@@ -142,7 +143,7 @@ BASICS = (
 RATINGS = "tconst\taverageRating\tnumVotes\ntt10900005\t5.0\t17\ntt0900001\t7.1\t4321\ntt0900002\t6.0\t9\n"
 
 
-def test_imdbs_list_gives_its_movies_and_leaves_out_shorts_and_what_is_for_adults(write: Write) -> None:
+def test_shorts_and_adult_titles_of_imdb_are_skipped(write: Write) -> None:
     file = read_movies(write(BASICS, "title.basics.tsv"))
     lamp, quoted, later = list(file)
     assert lamp == Movie(
@@ -160,7 +161,7 @@ def test_imdbs_list_gives_its_movies_and_leaves_out_shorts_and_what_is_for_adult
 
 
 @pytest.mark.parametrize("is_packed", [False, True])
-def test_imdbs_ratings_beside_its_list_give_popularity(write: Write, is_packed: bool) -> None:
+def test_popularity_comes_from_the_imdb_ratings_in_the_same_folder(write: Write, is_packed: bool) -> None:
     write(gzip.compress(RATINGS.encode()) if is_packed else RATINGS, f"title.ratings.tsv{'.gz' if is_packed else ''}")
     file = read_movies(write(gzip.compress(BASICS.encode()), "title.basics.tsv.gz"))
     assert [movie.popularity for movie in file] == [4321.0, None, 17.0]
@@ -190,7 +191,7 @@ MOVIELENS = (
 )
 
 
-def test_movielens_titles_come_apart(write: Write) -> None:
+def test_movielens_titles_are_split_into_title_year_and_alternative_titles(write: Write) -> None:
     lamp, nothing, ombre, babylon = read(write(MOVIELENS))
     assert lamp == Movie(
         id="901", title="The Lamp", year=1999, alt_titles=("Light", "Die Lampe"), genres=("Drama", "War")
@@ -200,7 +201,7 @@ def test_movielens_titles_come_apart(write: Write) -> None:
     assert (babylon.title, babylon.year) == ("Babylon 5", None)
 
 
-def test_movielens_links_and_ratings_beside_the_movies_are_used(write: Write) -> None:
+def test_movielens_links_and_ratings_in_the_same_folder_are_used(write: Write) -> None:
     write("movieId,imdbId,tmdbId\n901,0900001,55\n902,,\n", "links.csv")
     write("userId,movieId,rating,timestamp\n1,901,4.0,964982703\n2,901,3.5,964982704\n2,904,3.5,9\n", "ratings.csv")
     file = read_movies(write(MOVIELENS))
@@ -211,7 +212,7 @@ def test_movielens_links_and_ratings_beside_the_movies_are_used(write: Write) ->
     assert file.bytes_read == file.bytes_total > file.path.stat().st_size
 
 
-def test_a_file_beside_that_lacks_its_columns_is_named(write: Write) -> None:
+def test_a_companion_file_without_its_columns_is_an_error(write: Write) -> None:
     write("a,b\n1,2\n", "links.csv")
     with pytest.raises(InvalidParameter, match=r"links\.csv lacks"):
         list(read_movies(write(MOVIELENS)))
@@ -229,32 +230,32 @@ def test_a_year_may_be_part_of_a_date(write: Write, cell: str, year: int | None)
 
 
 @pytest.mark.parametrize("cell", ["99", "soon", "1869", "2101", "19990331", "1999-2003", "-", "٢٠٠١"])
-def test_what_is_no_year_is_rejected(write: Write, cell: str) -> None:
+def test_an_invalid_year_is_rejected(write: Write, cell: str) -> None:
     assert rejects(write(f"title,year\nA,{cell}\n")) == [(1, "invalid_year")]
 
 
 @pytest.mark.parametrize("cell", ["many", "-1", "nan", "inf", "1e300"])
-def test_what_is_no_popularity_is_rejected(write: Write, cell: str) -> None:
+def test_an_invalid_popularity_is_rejected(write: Write, cell: str) -> None:
     assert rejects(write(f"title,popularity\nA,{cell}\n")) == [(1, "invalid_popularity")]
 
 
-def test_side_facts_that_cannot_be_read_are_unknown(write: Write) -> None:
+def test_invalid_optional_values_are_ignored(write: Write) -> None:
     path = write("title,imdb_id,tmdb_id,runtime,poster_url\nA,nm12,abc,long,javascript:alert(1)\n")
     assert read(path) == [Movie(id="a", title="A")]
 
 
-def test_control_characters_and_runs_of_blanks_are_cleaned(write: Write) -> None:
+def test_control_characters_and_repeated_blanks_are_removed(write: Write) -> None:
     (movie,) = read(
         write("title\tcast\tunknown\n A\x00\x07  B\u00a0\u00a0C \tX\x1b | | Y |X\t" + "-" * 200 + "\n", "m.tsv")
     )
     assert (movie.title, movie.cast) == ("A B C", ("X", "Y"))
 
 
-def test_text_becomes_nfc(write: Write) -> None:
+def test_text_is_normalised_to_nfc(write: Write) -> None:
     assert [movie.title for movie in read(write("title\nE\u0301te\u0301\n"))] == ["\u00c9t\u00e9"]
 
 
-def test_lists_are_bounded_and_an_overview_is_cut(write: Write) -> None:
+def test_lists_are_bounded_and_an_overview_is_truncated(write: Write) -> None:
     cast = "|".join(f"Actor {number}" for number in range(300))
     (movie,) = read(write(f"title,cast,genres,overview\nA,{cast},{'x' * 500}|Drama,{'word ' * 2000}\n"))
     assert len(movie.cast) == 50
@@ -266,7 +267,7 @@ def test_lists_are_bounded_and_an_overview_is_cut(write: Write) -> None:
 # Ids
 
 
-def test_an_id_is_made_from_title_year_and_first_person(write: Write) -> None:
+def test_an_id_is_generated_from_title_year_and_first_person(write: Write) -> None:
     path = write(
         "title,year,director,cast\n"
         "Don't Go,1999,Zoë Été,Ann Ray\nDon't Go,1999,,Ann Ray\nDon't Go,,,\nDon't Go,1999,,Ann Ray\n"
@@ -276,19 +277,19 @@ def test_an_id_is_made_from_title_year_and_first_person(write: Write) -> None:
     assert [movie.id for movie in read(path)] == ids
 
 
-def test_the_imdb_id_serves_as_id_where_there_is_none(write: Write) -> None:
+def test_the_imdb_id_is_the_default_id(write: Write) -> None:
     assert [movie.id for movie in read(write("title,imdb_id\nA,900001\nB,\n"))] == ["tt0900001", "b"]
 
 
-def test_made_ids_tell_titles_in_other_scripts_apart() -> None:
-    first, second = made_id("七人の侍", 1954, None), made_id("羅生門", 1954, None)
+def test_generated_ids_of_titles_in_other_scripts_differ() -> None:
+    first, second = generate_id("七人の侍", 1954, None), generate_id("羅生門", 1954, None)
     assert first != second
     assert first.isascii()
     assert first.endswith("-1954")
-    assert made_id("!!!", None, None)
+    assert generate_id("!!!", None, None)
 
 
-def test_thousands_of_rows_without_any_difference_get_an_id_each(write: Write) -> None:
+def test_thousands_of_equal_rows_get_distinct_ids(write: Write) -> None:
     movies = read(write("title\n" + "Same\n" * 20_000))
     assert len({movie.id for movie in movies}) == 20_000
 
@@ -296,7 +297,7 @@ def test_thousands_of_rows_without_any_difference_get_an_id_each(write: Write) -
 # Rejected rows
 
 
-def test_every_bad_row_is_counted_with_its_reason_and_the_good_ones_are_read(write: Write) -> None:
+def test_invalid_rows_are_counted_by_reason_and_valid_rows_are_read(write: Write) -> None:
     long = "x" * 501
     rows = [
         b"1,Good,1999",
@@ -330,14 +331,14 @@ def test_every_bad_row_is_counted_with_its_reason_and_the_good_ones_are_read(wri
     assert all(rejected.detail.isprintable() and len(rejected.detail) < 300 for rejected in file.rejected)
 
 
-def test_only_the_first_rejected_rows_are_kept_but_all_are_counted(write: Write) -> None:
+def test_only_the_first_rejected_rows_are_stored_but_all_are_counted(write: Write) -> None:
     file = read_movies(write("title,year\n" + "A,soon\n" * 100), keep=3)
     assert list(file) == []
     assert [rejected.row for rejected in file.rejected] == [1, 2, 3]
     assert file.reasons == {"invalid_year": 100}
 
 
-def test_a_quote_that_is_never_closed_costs_its_own_row_only(write: Write) -> None:
+def test_an_unclosed_quote_rejects_only_its_own_row(write: Write) -> None:
     rows = "".join(f"Film {number},1999\n" for number in range(500))
     file = read_movies(write(f'title,year\nFirst,1998\n"Open,1999\n{rows}'))
     assert [movie.title for movie in file] == ["First", *(f"Film {number}" for number in range(500))]
@@ -345,19 +346,19 @@ def test_a_quote_that_is_never_closed_costs_its_own_row_only(write: Write) -> No
 
 
 @pytest.mark.parametrize("line", ["not json", "[1]", '{"title": ', '{"title": "A"} x', "[" * 100_000, "1" * 5_000])
-def test_a_line_that_is_no_json_object_is_rejected(write: Write, line: str) -> None:
+def test_a_line_that_is_not_a_json_object_is_rejected(write: Write, line: str) -> None:
     file = read_movies(write(f'{{"title": "A"}}\n{line}\n{{"title": "B"}}\n', "m.jsonl"))
     assert [movie.title for movie in file] == ["A", "B"]
     assert [(rejected.row, rejected.code) for rejected in file.rejected] == [(2, "bad_json")]
 
 
 @pytest.mark.parametrize("value", ["true", "[]", "{}", "null", '""', '"\\u0000"'])
-def test_a_json_title_that_is_none_is_rejected(write: Write, value: str) -> None:
+def test_an_empty_json_title_is_rejected(write: Write, value: str) -> None:
     expected = [] if value == "true" else [(1, "no_title")]  # a film may be called true
     assert rejects(write(f'{{"title": {value}}}\n', "m.jsonl")) == expected
 
 
-def test_a_lone_surrogate_in_json_does_not_reach_a_movie(write: Write) -> None:
+def test_a_lone_surrogate_in_json_is_removed(write: Write) -> None:
     (movie,) = read(write('{"title": "A \\ud800 B"}\n', "m.jsonl"))
     assert movie.title == "A B"
 
@@ -385,7 +386,9 @@ def test_a_lone_surrogate_in_json_does_not_reach_a_movie(write: Write) -> None:
         (b"movieId,imdbId,tmdbId\n", "links.csv", "has no titles"),
     ],
 )
-def test_a_file_without_movies_is_refused_in_one_sentence(write: Write, content: bytes, name: str, reason: str) -> None:
+def test_an_unsupported_file_is_rejected_with_one_sentence(
+    write: Write, content: bytes, name: str, reason: str
+) -> None:
     with pytest.raises(InvalidParameter) as caught:
         read_movies(write(content, name))
     assert reason in caught.value.detail
@@ -394,7 +397,7 @@ def test_a_file_without_movies_is_refused_in_one_sentence(write: Write, content:
     assert "\n" not in caught.value.detail
 
 
-def test_a_missing_file_and_a_directory_are_refused(tmp_path: Path) -> None:
+def test_a_missing_file_and_a_directory_are_rejected(tmp_path: Path) -> None:
     with pytest.raises(InvalidParameter, match="does not exist"):
         read_movies(tmp_path / "missing.csv")
     with pytest.raises(InvalidParameter, match="is not a file"):
@@ -404,12 +407,10 @@ def test_a_missing_file_and_a_directory_are_refused(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("pack", [gzip.compress, lzma.compress])
-def test_a_packed_file_that_is_cut_off_is_refused_when_its_end_is_reached(
-    write: Write, pack: Callable[[bytes], bytes]
-) -> None:
+def test_a_truncated_compressed_file_is_rejected_at_its_end(write: Write, pack: Callable[[bytes], bytes]) -> None:
     rows = "".join(f"Film {number * 7919 % 100_003},1999\n" for number in range(100_000))
     file = read_movies(write(pack(f"title,year\n{rows}".encode())[:-2_000], "m.csv"))
-    with pytest.raises(InvalidParameter, match="cut off or damaged"):
+    with pytest.raises(InvalidParameter, match="truncated or damaged"):
         for _ in file:
             pass
     assert file.movies > 1_000
@@ -418,7 +419,7 @@ def test_a_packed_file_that_is_cut_off_is_refused_when_its_end_is_reached(
 # Size
 
 
-def test_a_line_of_many_megabytes_and_a_gzip_bomb_are_not_held_in_memory(write: Write) -> None:
+def test_a_huge_line_and_a_gzip_bomb_are_not_loaded_into_memory(write: Write) -> None:
     content = io.BytesIO()
     with gzip.open(content, "wb", compresslevel=1) as packed:
         packed.write(b"title\nA\n")
@@ -446,7 +447,7 @@ def test_a_line_of_many_megabytes_and_a_gzip_bomb_are_not_held_in_memory(write: 
     assert file.reasons == {"line_too_long": 1}
 
 
-def test_reading_tells_how_far_it_is(write: Write) -> None:
+def test_progress_is_reported_in_bytes(write: Write) -> None:
     file = read_movies(write("title\n" + "".join(f"Film {number}\n" for number in range(50_000))))
     seen = [file.bytes_read for _ in file]
     assert seen == sorted(seen)
@@ -472,7 +473,7 @@ TEXT = st.lists(WORDS, min_size=1, max_size=4).map(" ".join).map(normalise_query
 )
 @example(rows=[('"A" and "B"', 1999, ['"'])], form="csv")
 @example(rows=[('"A', 1999, ['""'])], form="tsv")
-def test_what_is_written_is_read(tmp_path: Path, rows: list[tuple[str, int, list[str]]], form: str) -> None:
+def test_written_movies_are_read_back(tmp_path: Path, rows: list[tuple[str, int, list[str]]], form: str) -> None:
     path = tmp_path / f"movies.{form}"
     with path.open("w", encoding="utf-8", newline="") as out:
         if form == "jsonl":
@@ -492,7 +493,7 @@ def test_what_is_written_is_read(tmp_path: Path, rows: list[tuple[str, int, list
 
 @settings(suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None)
 @given(body=st.binary(max_size=400), header=st.sampled_from([b"title,year\n", b"id\ttitle\n", b'{"title": "A"}\n']))
-def test_no_bytes_make_reading_fail_in_another_way(tmp_path: Path, body: bytes, header: bytes) -> None:
+def test_any_bytes_are_read_or_rejected(tmp_path: Path, body: bytes, header: bytes) -> None:
     path = tmp_path / "movies"
     path.write_bytes(header + body)
     try:

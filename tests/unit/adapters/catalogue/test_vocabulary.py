@@ -3,41 +3,41 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from movie_adapters.catalogue import vocabulary
-from movie_adapters.catalogue.vocabulary import LIST_WEIGHT, Recent, Remembered
+from movie_adapters.catalogue.vocabulary import LIST_WEIGHT, RevisionCache, WeightedLruCache
 
 
-def test_what_was_used_longest_ago_goes() -> None:
-    recent = Recent[str, int](3)
+def test_the_least_recently_used_value_is_evicted() -> None:
+    cache = WeightedLruCache[str, int](3)
     for number, key in enumerate("abc"):
-        recent.put(key, number)
-    assert recent.get("a") == 0
-    recent.put("d", 3)
-    assert [recent.get(key) for key in "abcd"] == [0, None, 2, 3]
+        cache.put(key, number)
+    assert cache.get("a") == 0
+    cache.put("d", 3)
+    assert [cache.get(key) for key in "abcd"] == [0, None, 2, 3]
 
 
-def test_a_value_may_be_heavier_than_all_that_fits_and_then_is_alone() -> None:
-    recent = Recent[str, int](10)
-    recent.put("a", 1, 4)
-    recent.put("b", 2, 40)
-    assert (len(recent), recent.get("b"), recent.weight) == (1, 2, 40)
-    recent.put("c", 3, 4)
-    assert (len(recent), recent.get("c"), recent.weight) == (1, 3, 4)
+def test_a_value_heavier_than_the_maximum_is_stored_alone() -> None:
+    cache = WeightedLruCache[str, int](10)
+    cache.put("a", 1, 4)
+    cache.put("b", 2, 40)
+    assert (len(cache), cache.get("b"), cache.weight) == (1, 2, 40)
+    cache.put("c", 3, 4)
+    assert (len(cache), cache.get("c"), cache.weight) == (1, 3, 4)
 
 
 @given(st.lists(st.tuples(st.integers(0, 9), st.integers(1, 12))))
-def test_the_weight_is_that_of_what_is_there(puts: list[tuple[int, int]]) -> None:
-    recent, weights = Recent[int, int](30), dict[int, int]()
+def test_the_weight_is_the_sum_of_the_cached_values(puts: list[tuple[int, int]]) -> None:
+    cache, weights = WeightedLruCache[int, int](30), dict[int, int]()
     for key, weight in puts:
-        recent.put(key, weight, weight)
+        cache.put(key, weight, weight)
         weights[key] = weight
-        there = [key for key in weights if recent.get(key) is not None]
-        assert recent.weight == sum(weights[key] for key in there) <= 30
-        assert key in there
+        cached = [key for key in weights if cache.get(key) is not None]
+        assert cache.weight == sum(weights[key] for key in cached) <= 30
+        assert key in cached
 
 
-def test_lists_of_terms_are_bounded_even_where_they_are_empty(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_number_of_empty_lists_of_terms_is_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(vocabulary, "MAX_TERMS", 100 * LIST_WEIGHT)
-    remembered = Remembered(1)
+    cache = RevisionCache(1)
     for number in range(1000):
-        remembered.keep_terms((str(number),), ([], []))
-    assert len(remembered.terms) == 100
+        cache.put_terms((str(number),), ([], []))
+    assert len(cache.terms) == 100

@@ -1,4 +1,4 @@
-"""The bundled films: complete, clean, and the best known of a name on top."""
+"""The bundled films: complete, clean, and with plausible popularity."""
 
 import gzip
 import zlib
@@ -6,14 +6,14 @@ from collections import Counter
 
 import pytest
 
-from movie_adapters.catalogue.files import (
+from movie_adapters.catalogue.bundled import (
     BUNDLED_EDITION,
     BUNDLED_FILMS,
     BUNDLED_NAME,
     bundled_films,
     bundled_path,
-    read_movies,
 )
+from movie_adapters.catalogue.files import read_movies
 from movie_core.search.movies import Movie
 
 
@@ -22,12 +22,12 @@ def films() -> list[Movie]:
     return list(bundled_films())
 
 
-def test_the_number_and_the_edition_are_those_of_the_file(films: list[Movie]) -> None:
+def test_number_and_edition_match_the_file(films: list[Movie]) -> None:
     assert len(films) == BUNDLED_FILMS
     assert f"{BUNDLED_NAME}-{zlib.crc32(gzip.decompress(bundled_path().read_bytes())):08x}" == BUNDLED_EDITION
 
 
-def test_no_row_is_rejected_and_no_id_is_there_twice(films: list[Movie]) -> None:
+def test_no_row_is_rejected_and_ids_are_distinct(films: list[Movie]) -> None:
     file = read_movies(bundled_path())
     assert sum(1 for _ in file) == file.rows
     assert not file.reasons
@@ -35,7 +35,7 @@ def test_no_row_is_rejected_and_no_id_is_there_twice(films: list[Movie]) -> None
     assert len({film.id for film in films}) == len(films)
 
 
-def test_the_file_is_small_and_tells_no_time() -> None:
+def test_the_file_is_small_and_contains_no_timestamp() -> None:
     packed = bundled_path().read_bytes()
     assert len(packed) < 2_000_000
     assert packed[4:8] == bytes(4)
@@ -76,12 +76,12 @@ def test_genres_come_from_one_small_vocabulary(films: list[Movie]) -> None:
         ("Ben-Hur", 1959),
     ],
 )
-def test_the_best_known_film_of_a_name_is_on_top(films: list[Movie], title: str, year: int) -> None:
+def test_the_best_known_film_of_a_title_is_the_most_popular(films: list[Movie], title: str, year: int) -> None:
     best = max((film for film in films if film.title == title), key=lambda film: film.popularity or 0)
     assert best.year == year
 
 
-def test_a_film_in_both_sources_is_there_once_with_what_both_tell(films: list[Movie]) -> None:
+def test_a_film_in_both_sources_is_merged(films: list[Movie]) -> None:
     (film,) = [film for film in films if film.title == "The Dark Knight"]
     assert (film.id, film.year) == ("tt0468569", 2008)
     assert film.directors == ("Christopher Nolan",)

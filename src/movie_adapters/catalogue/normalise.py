@@ -1,0 +1,123 @@
+"""The canonical form of the words of a title: the search's layer on top of `movie_core.text`.
+
+Titles that differ in numerals (`Rocky II`, `Rocky Two`), stop words or series words have equal canonical words. The
+index stores them, so changing this form requires rebuilding stored catalogues.
+"""
+
+import re
+from collections.abc import Sequence
+
+from movie_core.text import OPTIONAL_ARTICLES
+
+STOP_WORDS = OPTIONAL_ARTICLES | {"of", "and"}
+"""Words that are not looked up."""
+
+_SERIES_WORDS = frozenset(("part", "episode", "vol", "volume", "chapter"))
+"""Words without information beyond that of the number that follows."""
+_ORDINAL = re.compile(r"(\d+)(?:st|nd|rd|th)")
+_ROMAN = {
+    tens + ones: str(10 * (tens == "x") + number)
+    for tens in ("", "x")
+    for number, ones in enumerate(("i", "ii", "iii", "iv", "v", "vi", "vii", "viii", "ix", "x"), start=1)
+}
+_UNITS = {
+    word: number
+    for number, words in enumerate(
+        (
+            *("one first", "two second", "three third", "four fourth", "five fifth", "six sixth", "seven seventh"),
+            *("eight eighth", "nine ninth", "ten tenth", "eleven eleventh", "twelve twelfth", "thirteen thirteenth"),
+            *("fourteen fourteenth", "fifteen fifteenth", "sixteen sixteenth", "seventeen seventeenth"),
+            *("eighteen eighteenth", "nineteen nineteenth"),
+        ),
+        start=1,
+    )
+    for word in words.split()
+}
+_TENS = {
+    word: 10 * number
+    for number, words in enumerate(
+        (
+            *("twenty twentieth", "thirty thirtieth", "forty fortieth", "fifty fiftieth"),
+            *("sixty sixtieth", "seventy seventieth", "eighty eightieth", "ninety ninetieth"),
+        ),
+        start=2,
+    )
+    for word in words.split()
+}
+_SCALES = {"hundred": 100, "thousand": 1000}
+NUMBER_WORDS = frozenset((*_ROMAN, *_UNITS, *_TENS))
+"""Roman numerals and spelled-out numbers."""
+_CHANGED_WORDS = NUMBER_WORDS | STOP_WORDS | _SERIES_WORDS
+
+
+def canonical_words(words: Sequence[str]) -> list[str]:
+    """Numbers as digits, without stop words and without series words before a number; if nothing remains, all words.
+
+    >>> canonical_words(["the", "godfather", "part", "iii"])
+    ['godfather', '3']
+    """
+    if _CHANGED_WORDS.isdisjoint(words) and "".join(words).isalpha():
+        return list(words)
+    words = numbers_as_digits(words)
+    if _SERIES_WORDS.isdisjoint(words):
+        return [word for word in words if word not in STOP_WORDS] or list(words)
+    next_words = (*words[1:], "")
+    return [
+        word
+        for word, next_word in zip(words, next_words, strict=True)
+        if word not in STOP_WORDS and not (word in _SERIES_WORDS and next_word.isdecimal())
+    ] or list(words)
+
+
+def numbers_as_digits(words: Sequence[str]) -> Sequence[str]:
+    """Replace Roman numerals, number words and ordinals by digits, except for a leading `i`, `v` or `x`."""
+    if NUMBER_WORDS.isdisjoint(words) and all(word.isalpha() or word.isdigit() for word in words):
+        return words
+    replaced: list[str] = []
+    at = 0
+    while at < len(words):
+        word = words[at]
+        value, length = _parse_number(words, at)
+        if length:
+            replaced.append(str(value))
+            at += length
+            continue
+        if word in _ROMAN and (at > 0 or len(word) > 1):
+            word = _ROMAN[word]
+        elif ordinal := _ORDINAL.fullmatch(word):
+            word = ordinal[1]
+        replaced.append(word)
+        at += 1
+    return replaced
+
+
+def _parse_number(words: Sequence[str], at: int) -> tuple[int, int]:
+    """The value of the number spelled out at this position, and its length in words; length 0 if there is none."""
+    total = length = 0
+    value, taken = _parse_below_hundred(words, at)
+    while taken:
+        length += taken
+        end = at + length
+        if end < len(words) and words[end] in _SCALES:
+            total += value * _SCALES[words[end]]
+            length += 1
+            has_and = at + length < len(words) and words[at + length] == "and"
+            value, taken = _parse_below_hundred(words, at + length + has_and)
+            length += has_and if taken else 0
+            if not taken:
+                return total, length
+        else:
+            return total + value, length
+    return total, length
+
+
+def _parse_below_hundred(words: Sequence[str], at: int) -> tuple[int, int]:
+    if at >= len(words):
+        return 0, 0
+    word = words[at]
+    if word in _UNITS:
+        return _UNITS[word], 1
+    if word in _TENS:
+        unit = _UNITS.get(words[at + 1], 0) if at + 1 < len(words) else 0
+        return (_TENS[word] + unit, 2) if 0 < unit < 10 else (_TENS[word], 1)
+    return 0, 0

@@ -1,0 +1,188 @@
+"""Normalisation of titles, articles and IMDb ids. Queries are tested in `search/test_movies.py`."""
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from movie_core.text import (
+    ARTICLES,
+    MAX_SYMBOLS,
+    article_first,
+    fold,
+    normalise_imdb_id,
+    normalise_title,
+    split_words,
+    title_spellings,
+    title_words,
+)
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        ("The Matrix", ["the", "matrix"]),
+        ("ＡＬＩＥＮ ３", ["alien", "3"]),
+        ("𝔸𝕝𝕚𝕖𝕟", ["alien"]),
+        ("\ufb01re", ["fire"]),
+        ("Amélie", ["amelie"]),
+        ("Les Mise\u0301rables", ["les", "miserables"]),
+        ("Ærøskøbing Łódź", ["aeroskobing", "lodz"]),
+        ("Straße", ["strasse"]),
+        ("İstanbul ısı", ["istanbul", "isi"]),
+        ("ΟΔΥΣΣΕΥΣ", ["οδυσσευσ"]),
+        ("Schindler\u2019s `List´", ["schindlers", "list"]),
+        ("WALL·E", ["wall", "e"]),
+        ("Spider-Man: No Way Home!", ["spider", "man", "no", "way", "home"]),
+        ("snake_case", ["snake", "case"]),
+        ("Fast & Furious", ["fast", "and", "furious"]),
+        ("8½", ["8", "half"]),
+        ("8 1/2", ["8", "half"]),
+        ("11/2", ["11", "2"]),
+        ("[Rec]³", ["rec", "3"]),
+        ("20,000 Leagues", ["20000", "leagues"]),
+        ("1,2,3", ["1", "2", "3"]),
+        ("千と千尋の神隠し", ["千と千尋の神隠し"]),
+        ("हिन्दी", ["हनद"]),
+        ("x" * 130, ["x" * 60, "x" * 60, "x" * 10]),
+        ("!?", ["_21_3f"]),
+        ("? ! ", ["_3f_21"]),
+        ("", ["_"]),
+        (" ", ["_"]),
+    ],
+)
+def test_words_are_folded(text: str, words: list[str]) -> None:
+    assert split_words(text) == words
+
+
+def test_a_title_of_symbols_is_bounded() -> None:
+    assert split_words("!" * 1000) == ["_21" * MAX_SYMBOLS]
+
+
+@pytest.mark.parametrize(
+    ("title", "expected"),
+    [
+        ("Matrix, The", "The Matrix"),
+        ("American in Paris, An", "An American in Paris"),
+        ("Strada, La", "La Strada"),
+        ("Misérables,Les", "Les Misérables"),
+        ("Avventura, L'", "L'Avventura"),
+        ("Avventura, L\u2019", "L\u2019Avventura"),
+        ("Postino, Il", "Il Postino"),
+        ("Boot, Das", "Das Boot"),
+        ("Andere Leben, EIN", "EIN Andere Leben"),
+        ("Espíritu, El", "El Espíritu"),
+        ("Quatrilho, O", "O Quatrilho"),
+        ("Sjunde inseglet, Det", "Det Sjunde inseglet"),
+        ("Aanslag, De", "De Aanslag"),
+        ("Good, the Bad and the Ugly, The", "The Good, the Bad and the Ugly"),
+        (" Heat ", "Heat"),
+        ("The Matrix", "The Matrix"),
+        ("Yes, Then", "Yes, Then"),
+        (", The", ", The"),
+        ("The", "The"),
+        ("", ""),
+    ],
+)
+def test_an_article_moves_from_the_end_to_the_front(title: str, expected: str) -> None:
+    assert article_first(title) == expected
+
+
+@pytest.mark.parametrize("article", sorted({article for articles in ARTICLES.values() for article in articles}))
+def test_every_article_is_recognised_at_both_ends(article: str) -> None:
+    front = f"{article}Lamp" if article.endswith("'") else f"{article} Lamp"
+    assert title_spellings(front) == (front, f"Lamp, {article}")
+    assert title_spellings(f"Lamp, {article}") == (front, f"Lamp, {article}")
+    assert normalise_title(f"LAMP, {article.upper()}") == normalise_title(front)
+    assert title_words(f"Lamp, {article}") == title_words(front)
+
+
+@pytest.mark.parametrize("title", ["Theremin", "The", "Heat", "", "Yes, Then"])
+def test_a_title_without_an_article_has_one_spelling(title: str) -> None:
+    assert title_spellings(title) == (title,)
+
+
+@pytest.mark.parametrize(
+    ("one", "other"),
+    [
+        ("The Matrix", "Matrix, The"),
+        ("the matrix", "MATRIX,THE "),
+        ("L'avventura", "Avventura, L\u2019"),
+        ("Amélie", "AMELIE"),
+        ("Spider-Man: No Way Home", "Spider Man - No Way Home!"),
+        ("Schindler's List", "Schindler\u2019s List"),
+        ("Fast & Furious", "Fast and Furious"),
+        ("Straße", "STRASSE"),
+        ("\ufb01re", "Fire"),
+        ("ＨＥＡＴ", "Heat"),
+        ("Søn", "Son"),
+        ("8½", "8 1/2"),
+        ("WALL·E", "Wall-E"),
+        (" ??? ", "? ? ?"),
+    ],
+)
+def test_spellings_of_one_title_have_one_key(one: str, other: str) -> None:
+    assert normalise_title(one) == normalise_title(other)
+
+
+@pytest.mark.parametrize(
+    ("one", "other"),
+    [
+        ("The Matrix", "Matrix"),
+        ("Alien", "Aliens"),
+        ("Me, Myself and I", "I Me, Myself"),
+        ("!", "!!"),
+        ("8", "8½"),
+        ("La Strada", "Strada"),
+    ],
+)
+def test_different_titles_have_different_keys(one: str, other: str) -> None:
+    assert normalise_title(one) != normalise_title(other)
+
+
+@pytest.mark.parametrize(
+    ("title", "words"),
+    [
+        ("The Matrix", ["matrix"]),
+        ("Matrix, The", ["matrix"]),
+        ("A An", ["an"]),
+        ("The", ["the"]),
+        ("Strada, La", ["la", "strada"]),
+        ("Die Hard", ["die", "hard"]),
+        ("I, Robot", ["i", "robot"]),
+    ],
+)
+def test_only_a_leading_english_article_is_optional(title: str, words: list[str]) -> None:
+    assert title_words(title) == words
+
+
+@given(st.text("aéÉzZ7 '-,!", max_size=12))
+def test_case_makes_no_difference_to_a_key(title: str) -> None:
+    assert normalise_title(title) == normalise_title(title.swapcase())
+    assert " " not in normalise_title(title)
+
+
+@given(st.text(max_size=300))
+def test_folding_words_again_changes_nothing(text: str) -> None:
+    words = split_words(text)
+    if not words[0].startswith("_"):
+        assert split_words(" ".join(words)) == words
+        assert fold(words[0]) == words[0]
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("tt0133093", "tt0133093"),
+        ("133093", "tt0133093"),
+        (" tt10872600 ", "tt10872600"),
+        ("tt0000133093", "tt0133093"),
+        ("1", "tt0000001"),
+        ("nm0000206", None),
+        ("tt", None),
+        ("", None),
+        ("tt12345678901", None),
+        ("١٢٣", None),
+    ],
+)
+def test_imdb_ids_have_one_form(text: str, expected: str | None) -> None:
+    assert normalise_imdb_id(text) == expected
