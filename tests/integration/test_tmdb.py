@@ -117,7 +117,7 @@ async def test_a_wait_that_tmdb_asks_for_is_told() -> None:
         standin.override = lambda _path, _params: failure(25, **{"Retry-After": "7"})
         with pytest.raises(SourceFault) as fault:
             await source.search(MovieQuery("reel"), Window())
-        assert (fault.value.status, fault.value.retryable, fault.value.asked_wait) == (429, True, 7.0)
+        assert (fault.value.status, fault.value.retryable, fault.value.requested_wait) == (429, True, 7.0)
 
 
 async def test_callers_who_come_together_share_the_list_of_genres() -> None:

@@ -25,7 +25,7 @@ MAX_IDLE = 64
 """Connections kept for later."""
 KEEP_ALIVE = 5.0
 """Seconds after which an idle connection isn't used again."""
-MAX_ASKED_WAIT = 86_400.0
+MAX_RETRY_AFTER = 86_400.0
 """Seconds: a longer Retry-After counts as this."""
 
 Kind = Literal[
@@ -51,16 +51,16 @@ class SourceFault(SourceUnavailable):
         *,
         status: int | None = None,
         retryable: bool = True,
-        asked_wait: float | None = None,
+        requested_wait: float | None = None,
     ) -> None:
-        super().__init__(f"the movie source {detail}", retry_after=1.0 if asked_wait is None else asked_wait)
+        super().__init__(f"the movie source {detail}", retry_after=1.0 if requested_wait is None else requested_wait)
         self.kind: Kind = kind
         """Fit for a metric's label; `resting`: the source was not asked, because it was failing just before."""
         self.status = status
         """The HTTP status, where one came."""
         self.retryable = retryable
         """Whether the same try may succeed a moment later."""
-        self.asked_wait = asked_wait
+        self.requested_wait = requested_wait
         """Seconds that the source asked to be left alone (Retry-After); None when it didn't."""
 
 
@@ -168,7 +168,7 @@ class SourceHttp:
             f"answered with status {status}",
             status=status,
             retryable=status < 300 or status in self._retry_status,
-            asked_wait=parse_retry_after(response.headers.get("retry-after")),
+            requested_wait=parse_retry_after(response.headers.get("retry-after")),
         )
 
 
@@ -243,10 +243,10 @@ def _mend_escape(match: re.Match[bytes]) -> bytes:
 
 
 def parse_retry_after(value: str | None, *, now: datetime.datetime | None = None) -> float | None:
-    """Seconds of a Retry-After header, given as such or as a date: 0 to `MAX_ASKED_WAIT`; None when unreadable."""
+    """Seconds of a Retry-After header, given as such or as a date: 0 to `MAX_RETRY_AFTER`; None when unreadable."""
     text = (value or "").strip()
     if text.isascii() and text.isdigit():
-        return min(float(text[:9]), MAX_ASKED_WAIT)
+        return min(float(text[:9]), MAX_RETRY_AFTER)
     try:
         when = email.utils.parsedate_to_datetime(text)
     except ValueError:
@@ -254,7 +254,7 @@ def parse_retry_after(value: str | None, *, now: datetime.datetime | None = None
     if when.tzinfo is None:
         when = when.replace(tzinfo=datetime.UTC)
     seconds = (when - (now or datetime.datetime.now(datetime.UTC))).total_seconds()
-    return min(max(seconds, 0.0), MAX_ASKED_WAIT)
+    return min(max(seconds, 0.0), MAX_RETRY_AFTER)
 
 
 def clean_text(text: str) -> str:

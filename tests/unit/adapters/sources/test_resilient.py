@@ -1,4 +1,4 @@
-"""Patience around a scripted source, in a time of its own: nothing here waits for real."""
+"""Retries and the circuit breaker around a scripted source, in virtual time."""
 
 import asyncio
 import itertools
@@ -38,7 +38,7 @@ def now() -> float:
 
 
 def status(code: int, *, retryable: bool = True, wait: float | None = None) -> SourceFault:
-    return SourceFault("status", f"answered with status {code}", status=code, retryable=retryable, asked_wait=wait)
+    return SourceFault("status", f"answered with status {code}", status=code, retryable=retryable, requested_wait=wait)
 
 
 Step = Exception | float | None
@@ -211,7 +211,7 @@ def test_a_movie_that_is_not_there_is_an_answer() -> None:
             with pytest.raises(MovieNotFound):
                 await source.get("1")
         assert source.state().state is BreakerState.CLOSED
-        return source.outcomes["answered"]
+        return source.outcomes["success"]
 
     assert run(scene) == 60
 

@@ -11,7 +11,7 @@ import httpx
 import pytest
 
 from movie_adapters.sources.http import (
-    MAX_ASKED_WAIT,
+    MAX_RETRY_AFTER,
     MAX_BODY,
     SourceFault,
     SourceHttp,
@@ -224,21 +224,21 @@ async def test_filters_and_what_it_has_not_are_refused_without_a_call() -> None:
 async def test_a_status_is_worth_another_try_by_the_setting(status: int, kind: str, retryable: bool) -> None:
     headers = {"Location": "http://169.254.169.254/"}
     fault = await fault_of(source_of(lambda _: httpx.Response(status, headers=headers, json={"items": [], "total": 0})))
-    assert (fault.kind, fault.status, fault.retryable, fault.asked_wait) == (kind, status, retryable, None)
+    assert (fault.kind, fault.status, fault.retryable, fault.requested_wait) == (kind, status, retryable, None)
 
 
 async def test_retry_after_is_told() -> None:
     fault = await fault_of(source_of(lambda _: httpx.Response(429, headers={"Retry-After": "7"})))
-    assert (fault.asked_wait, fault.retry_after) == (7.0, 7.0)
+    assert (fault.requested_wait, fault.retry_after) == (7.0, 7.0)
 
 
 @pytest.mark.parametrize(
     ("value", "seconds"),
     [
-        *(("0", 0.0), ("1", 1.0), (" 120 ", 120.0), ("9" * 500, MAX_ASKED_WAIT)),
+        *(("0", 0.0), ("1", 1.0), (" 120 ", 120.0), ("9" * 500, MAX_RETRY_AFTER)),
         *((None, None), ("", None), ("-1", None), ("1.5", None), ("soon", None), ("٣", None), ("1,2", None)),
         *(("Mon, 23 Nov 2026 12:00:30 GMT", 30.0), ("Mon, 23 Nov 2026 11:00:00 GMT", 0.0)),
-        ("Mon, 23 Nov 2099 11:00:00 GMT", MAX_ASKED_WAIT),
+        ("Mon, 23 Nov 2099 11:00:00 GMT", MAX_RETRY_AFTER),
         ("Mon, 99 Nov 2026 11:00:00 GMT", None),
     ],
 )

@@ -1,4 +1,4 @@
-"""The circuit breaker and the arithmetic of patience, under a clock that the test turns."""
+"""The retry policy and the circuit breaker, with a clock that the test advances."""
 
 import itertools
 
@@ -72,16 +72,16 @@ def test_a_status_that_is_no_number_is_in_no_set() -> None:
 
 def test_waits_lie_within_their_bounds_and_grow() -> None:
     retry_policy = RetryPolicy()
-    highest = [retry_policy.wait_after(failures, 1.0) for failures in range(1, 2000)]
-    assert {retry_policy.wait_after(failures, 0.0) for failures in range(1, 2000)} == {0.025}
+    highest = [retry_policy.backoff(failures, 1.0) for failures in range(1, 2000)]
+    assert {retry_policy.backoff(failures, 0.0) for failures in range(1, 2000)} == {0.025}
     assert highest == sorted(highest)
     assert (highest[0], highest[-1]) == (0.05, 0.25)
 
 
 def test_fourteen_quick_failures_fit_the_deadline() -> None:
     retry_policy = RetryPolicy()
-    waits = sum(retry_policy.wait_after(failures, 0.5) for failures in range(1, retry_policy.tries))
-    assert retry_policy.tries == 14
+    waits = sum(retry_policy.backoff(failures, 0.5) for failures in range(1, retry_policy.max_attempts))
+    assert retry_policy.max_attempts == 14
     assert waits + 14 * 0.06 < retry_policy.deadline - 0.5
 
 
@@ -126,7 +126,7 @@ def test_while_open_five_calls_a_second_leave(breaker: CircuitBreaker, clock: Ha
     fail(breaker, clock, 50)
     left = []
     while clock.now < 1010:
-        if breaker.arrive() is not Admission.REJECTED:
+        if breaker.admit() is not Admission.REJECTED:
             left.append(clock.now)
             breaker.failed("status")
         if breaker.retry() == 0:
@@ -140,12 +140,12 @@ def test_while_open_five_calls_a_second_leave(breaker: CircuitBreaker, clock: Ha
 def test_after_a_silence_one_request_may_wait_for_the_answer(breaker: CircuitBreaker, clock: HandClock) -> None:
     fail(breaker, clock, 50)
     clock.now += 0.3
-    assert breaker.arrive() is Admission.PROBE
-    assert breaker.arrive() is Admission.REJECTED
+    assert breaker.admit() is Admission.PROBE
+    assert breaker.admit() is Admission.REJECTED
     clock.now += 2
-    assert breaker.arrive() is Admission.TRIAL
+    assert breaker.admit() is Admission.TRIAL
     clock.now += 0.3
-    assert breaker.arrive() is Admission.PROBE
+    assert breaker.admit() is Admission.PROBE
 
 
 def test_requests_under_way_wait_for_a_probe_while_the_source_may_just_be_unlucky(
@@ -188,15 +188,15 @@ def test_it_opens_again_from_half_open(breaker: CircuitBreaker, clock: HandClock
     breaker.succeeded()
     fail(breaker, clock, 50)
     assert breaker.state is BreakerState.OPEN
-    assert breaker.arrive() is Admission.REJECTED
+    assert breaker.admit() is Admission.REJECTED
 
 
 def test_retries_are_limited_while_half_open_and_only_then(clock: HandClock) -> None:
-    breaker = CircuitBreaker(RetryPolicy(retry_share=0.25), clock)
+    breaker = CircuitBreaker(RetryPolicy(retry_ratio=0.25), clock)
     assert all(breaker.retry() == 0 for _ in range(1000))
     fail(breaker, clock, 50)
     breaker.succeeded()
-    assert all(breaker.arrive() is Admission.ALLOWED for _ in range(100))
+    assert all(breaker.admit() is Admission.ALLOWED for _ in range(100))
     granted = sum(breaker.retry() == 0 for _ in range(100))
     assert granted == 26  # a quarter of the requests, and one on top
     wait = breaker.retry()
@@ -222,11 +222,11 @@ def test_a_snapshot_tells_state_duration_and_fault(breaker: CircuitBreaker, cloc
 def test_a_slow_source_is_not_taken_for_a_hanging_one(clock: HandClock) -> None:
     latency = LatencyTracker(clock)
     for _ in range(100):
-        latency.answered(0.5)
-    assert latency.is_hanging_after() is None, "nothing hung so far"
+        latency.succeeded(0.5)
+    assert latency.hedge_delay() is None, "nothing hung so far"
     for _ in range(3):
         latency.hung()
-    assert latency.is_hanging_after() == pytest.approx(1.25)
+    assert latency.hedge_delay() == pytest.approx(1.25)
 
 
 def test_hanging_calls_among_quick_ones_are_told(clock: HandClock) -> None:
@@ -234,9 +234,9 @@ def test_hanging_calls_among_quick_ones_are_told(clock: HandClock) -> None:
     for _ in range(3):
         latency.hung()
     for number in range(49):
-        latency.answered(0.06 if number % 20 else 0.6)
-    assert latency.is_hanging_after() is None, "too few answers to judge by"
-    latency.answered(0.06)
-    assert latency.is_hanging_after() == pytest.approx(0.15)
+        latency.succeeded(0.06 if number % 20 else 0.6)
+    assert latency.hedge_delay() is None, "too few answers to judge by"
+    latency.succeeded(0.06)
+    assert latency.hedge_delay() == pytest.approx(0.15)
     clock.now += 5.1
-    assert latency.is_hanging_after() is None, "that was long ago"
+    assert latency.hedge_delay() is None, "that was long ago"
