@@ -92,7 +92,7 @@ def server() -> Iterator[OwnServer]:
 
 
 async def test_a_frozen_redis_costs_one_short_wait_and_limits_hold_until_it_is_back(server: OwnServer) -> None:
-    link = RedisClient(server.url, pause=0.05)
+    link = RedisClient(server.url, probe_interval=0.05)
     limiter, rate = SharedRateLimiter(link), Rate(3, 3600)
     try:
         assert [(await limiter.hit("login", "ada", rate))[0] for _ in range(2)] == [True, True]

@@ -16,7 +16,7 @@ from tests.integration.conftest import trouble
 from tests.support.servers import OwnServer, own_redis
 
 from movie_adapters.redis.cache import FORMAT, RedisCacheStore
-from movie_adapters.redis.client import CALL_TIMEOUT, CONNECTIONS, PAUSE, RedisClient
+from movie_adapters.redis.client import CALL_TIMEOUT, CONNECTIONS, PROBE_INTERVAL, RedisClient
 from movie_core.errors import StoreUnavailable
 from movie_core.search.caching import CacheEntry, CacheStats, Lease
 from movie_core.testing import CacheStoreContract
@@ -26,8 +26,8 @@ PATIENT = 10.0
 
 
 @asynccontextmanager
-async def link_to(redis_url: str, *, call_timeout: float = PATIENT, pause: float = 0.1) -> AsyncIterator[RedisClient]:
-    link = RedisClient(redis_url, timeout=call_timeout, pause=pause)
+async def link_to(redis_url: str, *, call_timeout: float = PATIENT, probe_interval: float = 0.1) -> AsyncIterator[RedisClient]:
+    link = RedisClient(redis_url, timeout=call_timeout, probe_interval=probe_interval)
     try:
         yield link
     finally:
@@ -231,7 +231,7 @@ async def test_a_redis_in_trouble_is_left_alone_and_used_again_within_five_secon
     server: OwnServer, kind: str, caplog: pytest.LogCaptureFixture
 ) -> None:
     caplog.set_level(logging.INFO, "movie_adapters")
-    async with link_to(server.url, call_timeout=0.5, pause=PAUSE) as link:
+    async with link_to(server.url, call_timeout=0.5, probe_interval=PROBE_INTERVAL) as link:
         store, entry = RedisCacheStore(link), an_entry()
         assert await store.write("a", entry)
         with trouble(server, kind):
@@ -251,7 +251,7 @@ async def test_a_redis_in_trouble_is_left_alone_and_used_again_within_five_secon
                 with pytest.raises(StoreUnavailable):
                     await call()
             assert time.monotonic() - began < 0.5, "they don't wait"
-            await asyncio.sleep(1.2 * PAUSE)
+            await asyncio.sleep(1.2 * PROBE_INTERVAL)
             assert link.is_away, "it is looked for by writing"
         began = time.monotonic()
         await until(lambda: not link.is_away)
@@ -266,7 +266,7 @@ async def test_a_redis_in_trouble_is_left_alone_and_used_again_within_five_secon
 
 
 async def test_a_frozen_redis_costs_a_tenth_of_a_second_once(server: OwnServer) -> None:
-    async with link_to(server.url, call_timeout=CALL_TIMEOUT, pause=60) as link:
+    async with link_to(server.url, call_timeout=CALL_TIMEOUT, probe_interval=60) as link:
         store = RedisCacheStore(link)
         with contextlib.suppress(StoreUnavailable):
             await store.read("a")  # connects
@@ -281,7 +281,7 @@ async def test_a_frozen_redis_costs_a_tenth_of_a_second_once(server: OwnServer) 
 async def test_calls_cancelled_while_redis_hangs_leave_nothing_behind(
     server: OwnServer, caplog: pytest.LogCaptureFixture
 ) -> None:
-    async with link_to(server.url, call_timeout=0.5, pause=0.05) as link:
+    async with link_to(server.url, call_timeout=0.5, probe_interval=0.05) as link:
         store = RedisCacheStore(link)
         assert await store.write("a", an_entry())
         with trouble(server, "frozen"):

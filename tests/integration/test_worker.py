@@ -273,7 +273,7 @@ def test_a_scheduler_queues_what_is_due_once_redis_is_there(
 ) -> None:
     redis.kill()
     scheduler = start("scheduler", **environ)
-    scheduler.wait_for("no task can be queued")
+    scheduler.wait_for("cannot queue tasks")
     redis.start()
     wait_until(lambda: len(redis.entries()) == 3, 6)
     due = (DELIVER_MAIL, PURGE, TRAIN)

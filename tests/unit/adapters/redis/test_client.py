@@ -53,9 +53,9 @@ class Server:
 
 @asynccontextmanager
 async def link_and_server(
-    *, call_timeout: float = PATIENT, pause: float = 0.01
+    *, call_timeout: float = PATIENT, probe_interval: float = 0.01
 ) -> AsyncIterator[tuple[RedisClient, Server]]:
-    link, server = RedisClient("redis://nowhere.invalid", timeout=call_timeout, pause=pause), Server()
+    link, server = RedisClient("redis://nowhere.invalid", timeout=call_timeout, probe_interval=probe_interval), Server()
     link._send = server
     try:
         yield link, server
@@ -118,7 +118,7 @@ async def test_after_a_failure_redis_is_left_alone_until_it_can_be_written_to(
 
 
 async def test_no_call_waits_for_a_look_at_whether_redis_is_back() -> None:
-    async with link_and_server(call_timeout=0.1, pause=0.0) as (link, server):
+    async with link_and_server(call_timeout=0.1, probe_interval=0.0) as (link, server):
         server.is_frozen = True
         with pytest.raises(StoreUnavailable):
             await link.call("GET", "a")
@@ -137,7 +137,7 @@ async def test_a_command_that_redis_refuses_by_itself_does_not_send_it_away() ->
 
 
 async def test_a_frozen_redis_is_given_up_and_its_command_broken_off() -> None:
-    async with link_and_server(call_timeout=0.05, pause=60) as (link, server):
+    async with link_and_server(call_timeout=0.05, probe_interval=60) as (link, server):
         server.is_frozen = True
         began = time.monotonic()
         with pytest.raises(StoreUnavailable):
@@ -157,7 +157,7 @@ async def test_a_process_that_was_busy_does_not_take_redis_for_away() -> None:
 
 
 async def test_who_waits_for_a_connection_does_not_ask_a_redis_that_has_gone_meanwhile() -> None:
-    async with link_and_server(pause=60) as (link, server):
+    async with link_and_server(probe_interval=60) as (link, server):
         server.failure = ConnectionError()
         outcomes = await asyncio.gather(*(link.call("GET", n) for n in range(200)), return_exceptions=True)
         assert {type(outcome) for outcome in outcomes} == {StoreUnavailable}
@@ -193,7 +193,7 @@ async def test_a_cancelled_call_is_carried_through_and_its_place_is_free_afterwa
 async def test_the_error_of_a_call_that_nobody_waits_for_is_not_complained_of(
     caplog: pytest.LogCaptureFixture,
 ) -> None:
-    async with link_and_server(pause=60) as (link, server):
+    async with link_and_server(probe_interval=60) as (link, server):
         server.failure = ConnectionError()
         call = asyncio.create_task(link.call("GET", "a"))
         await asyncio.sleep(0)
