@@ -91,7 +91,7 @@ async def test_a_flood_of_keys_is_dropped(monkeypatch: pytest.MonkeyPatch) -> No
     for n in range(1000):
         await limiter.hit("login", str(n), Rate(1, 86400))
         await limiter.hit("login", "ada", Rate(1, 86400))
-    assert len(limiter._own._hits) == 100
+    assert len(limiter._local._hits) == 100
     assert not (await limiter.hit("login", "ada", Rate(1, 86400)))[0], "who goes on trying isn't forgotten"
 
 
@@ -102,8 +102,8 @@ async def test_what_is_kept_of_all_keys_together_is_bounded(monkeypatch: pytest.
         for _ in range(10):
             await limiter.hit("login", str(n), rate)
             await limiter.lease("search", str(n), rate, prefetch=9, seconds=3, returned=None)
-    assert sum(map(len, limiter._own._hits._windows.values())) == limiter._own._hits._counts <= 1000
-    assert sum(map(len, limiter._own._leases._windows.values())) == limiter._own._leases._counts <= 1000
+    assert sum(map(len, limiter._local._hits._windows.values())) == limiter._local._hits._counts <= 1000
+    assert sum(map(len, limiter._local._leases._windows.values())) == limiter._local._leases._counts <= 1000
     _, quota, _ = await limiter.lease("search", "299", rate, prefetch=0, seconds=3, returned=None)
     assert quota.remaining == 600 - 10 * 10 - 1, "who came last isn't forgotten"
 

@@ -501,12 +501,12 @@ async def test_what_another_process_gives_back_is_used_within_a_second() -> None
 
 
 async def test_keys_beyond_a_bound_are_given_up(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(limits, "MAX_HELD", 100)
+    monkeypatch.setattr(limits, "MAX_KEYS", 100)
     clock = Clock()
     limit = LeasedLimit(Counting(clock), "search", Rate(600, 60), clock)
     for n in range(1000):
         await limit.hit(str(n))
-    assert len(limit._held) == 100
+    assert len(limit._leases) == 100
     assert len(limit._calls._tasks) == 0
 
 
