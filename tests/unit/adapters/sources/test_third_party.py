@@ -11,8 +11,8 @@ import httpx
 import pytest
 
 from movie_adapters.sources.http import (
-    MAX_RETRY_AFTER,
     MAX_BODY,
+    MAX_RETRY_AFTER,
     SourceFault,
     SourceHttp,
     clean_text,

@@ -10,14 +10,14 @@ import pytest
 from movie_adapters.sources.http import SourceFault, SourceHttp
 from movie_adapters.sources.tmdb import (
     DAY,
-    KEEP_LISTINGS,
-    MAX_AT_ONCE,
-    RETRY_DAILY,
+    MAX_CONCURRENT,
+    PAGE_TTL,
+    REFRESH_BACKOFF,
     TMDB_URL,
     TmdbMovieSource,
     page_of,
     parse_genres,
-    parse_listing,
+    parse_list_page,
     parse_movie,
     tmdb_http,
 )
@@ -223,10 +223,10 @@ async def test_no_more_movies_are_shown_than_the_total_says() -> None:
 
 
 async def test_pages_that_count_differently_lose_no_movie() -> None:
-    listings = [parse_listing(body(page, total), page) for page, total in ((1, 20), (2, 21))]
-    page = page_of(MovieQuery("movie"), Window(0, 40), 1, listings, GENRES)
+    pages = [parse_list_page(body(page, total), page) for page, total in ((1, 20), (2, 21))]
+    page = page_of(MovieQuery("movie"), Window(0, 40), 1, pages, GENRES)
     assert (page.total, len(page.items)) == (21, 21)
-    assert page.fetched_at == listings[0].fetched_at
+    assert page.fetched_at == pages[0].fetched_at
 
 
 def body(page: int, total: int) -> dict[str, Any]:
@@ -261,15 +261,15 @@ async def test_a_window_below_the_total_without_a_usable_movie_is_a_fault(rows: 
 )
 def test_a_page_of_the_wrong_shape_is_a_fault(changes: dict[str, Any]) -> None:
     good = {"page": 1, "results": [row(1)], "total_pages": 1, "total_results": 1}
-    assert parse_listing(good, 1).total == 1
+    assert parse_list_page(good, 1).total == 1
     with pytest.raises(SourceFault) as fault:
-        parse_listing({**good, **changes}, 1)
+        parse_list_page({**good, **changes}, 1)
     assert fault.value.kind == "wrong_shape"
 
 
 @pytest.mark.parametrize("answer", [None, [], "x", 3, {}, {"success": False, "status_code": 11}])
 def test_a_body_that_is_no_list_is_a_fault(answer: Any) -> None:
-    for parse in (lambda: parse_listing(answer, 1), lambda: parse_genres(answer)):
+    for parse in (lambda: parse_list_page(answer, 1), lambda: parse_genres(answer)):
         with pytest.raises(SourceFault, match="the movie source"):
             parse()
 
@@ -413,7 +413,7 @@ async def test_yesterdays_genres_serve_on_while_tmdb_gives_no_new_ones() -> None
         page = await movies.search(MovieQuery("movie"), Window())
         assert page.items[0].genres == ("Drama",)
     assert [path for path, _ in tmdb.calls].count("genre/movie/list") == 2
-    tmdb.now += RETRY_DAILY
+    tmdb.now += REFRESH_BACKOFF
     await movies.search(MovieQuery("movie"), Window())
     assert [path for path, _ in tmdb.calls].count("genre/movie/list") == 3
 
@@ -448,7 +448,7 @@ async def test_pages_wait_for_a_repeat_only_for_seconds() -> None:
         await movies.search(MovieQuery("movie"), Window(0, 40))
     tmdb.refuse = lambda _path, _params: None
     tmdb.calls.clear()
-    tmdb.now += KEEP_LISTINGS + 0.1
+    tmdb.now += PAGE_TTL + 0.1
     await movies.search(MovieQuery("movie"), Window(0, 40))
     assert tmdb.pages() == [1, 2]
 
@@ -469,7 +469,7 @@ async def test_only_a_few_requests_are_under_way_at_once() -> None:
 
     http = tmdb_http(LONG_TOKEN, timeout=5, retry_status=RETRY, transport=httpx.MockTransport(slowly))
     assert len(await TmdbMovieSource(http).genres()) == 19
-    assert most == MAX_AT_ONCE
+    assert most == MAX_CONCURRENT
 
 
 async def test_of_several_faults_one_that_no_repeat_mends_is_told() -> None:
