@@ -120,7 +120,7 @@ class CachedMovieSource(MovieSourceDecorator):
         self._has_read_generation = False
 
     async def search(self, query: MovieQuery, window: Window) -> MoviePage:
-        self._require(*query.needs)
+        self._require(*query.required_capabilities)
         try:
             # Covers the whole search: it may need several calls to the source, and the store may be slow too.
             async with asyncio.timeout(self._deadline + DEADLINE_MARGIN):

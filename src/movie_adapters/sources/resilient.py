@@ -79,7 +79,7 @@ class ResilientMovieSource(MovieSourceDecorator):
         """Calls to the source by outcome: `success`, or the kind of the fault."""
 
     async def search(self, query: MovieQuery, window: Window) -> MoviePage:
-        return await self._call(query.needs, functools.partial(self._inner.search, query, window))
+        return await self._call(query.required_capabilities, functools.partial(self._inner.search, query, window))
 
     async def get(self, movie_id: str) -> FoundMovie:
         return await self._call({Capability.DETAILS}, functools.partial(self._inner.get, movie_id))

@@ -33,7 +33,7 @@ class ThirdPartyMovieSource:
         """Items that were left out since it lives: without a usable id or title, or with an id that was there."""
 
     async def search(self, query: MovieQuery, window: Window) -> MoviePage:
-        for ability in sorted(query.needs):
+        for ability in sorted(query.required_capabilities):
             raise FilterUnsupported(f"the source {self.name} can't apply {ability}", field=ability)
         parameters = (("skip", str(window.offset)), ("limit", str(window.limit)), ("query", query.text))
         answer = await self._http.get("movies/", parameters)

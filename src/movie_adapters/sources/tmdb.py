@@ -117,7 +117,7 @@ class TmdbMovieSource:
         )
 
     async def search(self, query: MovieQuery, window: Window) -> MoviePage:
-        for capability in sorted(query.needs - self.capabilities):
+        for capability in sorted(query.required_capabilities - self.capabilities):
             raise FilterUnsupported(f"the source tmdb does not support {capability}", field=capability)
         check_query(query)
         if query.years is not None and query.years.last < FIRST_YEAR:

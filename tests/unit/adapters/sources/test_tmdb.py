@@ -526,7 +526,7 @@ async def test_a_long_token_goes_into_the_header_and_a_key_into_the_query() -> N
 
 @pytest.mark.parametrize("token", ["", "two words", "line\nbreak", "schlüssel"])
 def test_a_token_that_cannot_be_sent_is_refused_without_telling_it(token: str) -> None:
-    with pytest.raises(ValueError, match="a TMDB token is one word") as error:
+    with pytest.raises(ValueError, match="a TMDB token must be one word") as error:
         tmdb_http(token, timeout=1, retry_status=RETRY)
     assert not token or token not in str(error.value)
 

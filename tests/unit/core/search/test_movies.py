@@ -80,7 +80,7 @@ def test_a_malformed_genre_is_refused(genre: str) -> None:
 def test_a_query_says_what_it_needs_and_how_it_is_spelled() -> None:
     query = MovieQuery.parse("  the   matrix ", year="1990..1999", genre="Drama", order="popularity")
     assert query == MovieQuery("the matrix", Years(1990, 1999), "Drama", Order.POPULARITY)
-    assert query.needs == {Capability.YEAR, Capability.GENRE, Capability.ORDER}
+    assert query.required_capabilities == {Capability.YEAR, Capability.GENRE, Capability.ORDER}
     assert query.parameters() == (
         ("query", "the matrix"),
         ("year", "1990..1999"),
@@ -88,4 +88,4 @@ def test_a_query_says_what_it_needs_and_how_it_is_spelled() -> None:
         ("order", "popularity"),
     )
     assert MovieQuery.parse().parameters() == ()
-    assert MovieQuery.parse().needs == frozenset()
+    assert MovieQuery.parse().required_capabilities == frozenset()
