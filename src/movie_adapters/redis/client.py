@@ -138,7 +138,7 @@ class RedisClient:
         return task.result()
 
     async def _acquire_connection(self) -> None:
-        """Wait for a free connection, in slices: after a stall of this process, the event loop runs before time is up."""
+        """Wait for a free connection. In slices, so that a stall of this process does not use up the whole time."""
         if not self._free_connections.locked():
             await self._free_connections.acquire()
             return
@@ -168,8 +168,10 @@ class RedisClient:
         return task
 
     def _count_down(self, task: "asyncio.Task[Any]", slices: int) -> None:
-        """Cancel a call after its timeout; redis-py then closes the connection, so that no late response is read as that
-        of another call. In slices: after a stall of this process, a response that has arrived meanwhile is read first.
+        """Cancel a call after its timeout.
+
+        redis-py then closes the connection, so that no late response is read as that of another call. In slices, so
+        that after a stall of this process a response that has arrived meanwhile is read first.
         """
         if task.done():
             return

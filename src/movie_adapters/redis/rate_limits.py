@@ -44,8 +44,8 @@ end
 return {allowed, amount - count, (tonumber(oldest) or now) + window - now}
 """
 
-# The algorithm of `PermitWindow` in movie_core, by the server's clock and in microseconds. One key stores all counts: by
-# the id of a lease that may be returned, or by slot, the latest time of use and the number of permits.
+# The algorithm of `PermitWindow` in movie_core, by the server's clock and in microseconds. One key stores all counts:
+# by the id of a lease that may be returned, or by slot, the latest time of use and the number of permits.
 _LEASE = """
 local amount, window = tonumber(ARGV[1]), tonumber(ARGV[2]) * 1000000
 local prefetch, validity, id = tonumber(ARGV[3]), tonumber(ARGV[4]), ARGV[5]
@@ -153,7 +153,7 @@ class SharedRateLimiter(RateLimiter):
 
 
 def _quota(name: str, rate: Rate, remaining: int, reset: int) -> Quota:
-    """The quota from a script's result; `reset` is in microseconds and limited, as the server's clock may be set back."""
+    """`reset` is in microseconds; it is limited, as the server's clock may be set back."""
     return Quota(name, rate, remaining, min(reset / 1e6, rate.seconds))
 
 

@@ -161,8 +161,8 @@ class ResilientMovieSource(MovieSourceDecorator):
     async def _wait_while_open(self) -> None:
         """Wait briefly for the circuit breaker to leave the open state; raises `SourceFault` where it does not.
 
-        The wait applies only where the failures may be bad luck: without it, a lone client that retries at once would be
-        rejected hundreds of times before the next probe.
+        It waits only where the failures may be bad luck: otherwise a lone client that retries at once would be rejected
+        hundreds of times before the next probe.
         """
         if not self._breaker.is_outage_confirmed:
             with contextlib.suppress(TimeoutError):
@@ -254,7 +254,7 @@ def is_refusal(error: Exception) -> bool:
 
 
 def _circuit_open() -> SourceFault:
-    return SourceFault("resting", "is failing; its circuit breaker is open", retryable=False)
+    return SourceFault("circuit_open", "is failing; its circuit breaker is open", retryable=False)
 
 
 async def _first(pending: "list[asyncio.Task[_Result]]", hedge_delay: float | None) -> _Result:

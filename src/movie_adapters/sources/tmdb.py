@@ -1,7 +1,7 @@
 """TMDB (The Movie Database) as a source: search, discover and details of its API v3.
 
-The API reference is https://developer.themoviedb.org/reference. Lists have pages of 20 items, numbered from 1 to 500, so
-that 10,000 movies of any list can be reached.
+The API reference is https://developer.themoviedb.org/reference. Lists have pages of 20 items, numbered from 1 to 500,
+so that 10,000 movies of any list can be reached.
 """
 
 import asyncio

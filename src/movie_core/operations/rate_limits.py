@@ -25,8 +25,8 @@ MAX_LEASE_SECONDS = 5.0
 REJECTION_SECONDS = 1.0
 """How long a process rejects from memory before it checks whether other processes have returned permits."""
 MAX_KEYS = 20_000
-"""Keys per limit for which a process holds permits, at about 400 bytes each. The least recently renewed ones are dropped
-first."""
+"""Keys per limit for which a process holds permits, at about 400 bytes each. The least recently renewed ones are
+dropped first."""
 SLOTS = 60
 """Number of slots of a window in which leased permits are counted: permits used in one slot expire together, so that
 the memory of a key is bounded whatever its limit."""
@@ -115,7 +115,7 @@ class PermitWindow:
     def take(
         self, now: float, permits_id: str, *, prefetch: int, seconds: float, returned: Permits | None
     ) -> tuple[bool, int, float, Permits]:
-        """As `RateLimiter.lease`: returns whether it is allowed, how many remain, the quota's reset, and the permits."""
+        """As `RateLimiter.lease`: returns whether one is allowed, how many remain, the quota's reset, and permits."""
         is_crowded = len(self._counts) > 2 * SLOTS  # with leases that were not returned in time
         counts, self._counts = self._counts, {}
         for key, (used_until, count) in counts.items():

@@ -19,7 +19,7 @@ SEEN_SECONDS = 0.35
 LOCAL = "local"
 """Value of `meta.source` for movies stored from earlier results."""
 FALLBACK_TIMEOUT = 0.1
-"""Seconds for a search in the stored movies while the source is unavailable: the request's own time is used up by then."""
+"""Timeout of a search in the stored movies while the source is unavailable: the deadline has passed by then."""
 FALLBACK_TTL = 1.0
 """Seconds for which equal requests share such a result: the stored movies hardly change meanwhile."""
 

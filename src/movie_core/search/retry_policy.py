@@ -56,7 +56,7 @@ def _format_range(first: int, last: int) -> str:
 class RetryPolicy:
     """Deadline, timeouts, retries and circuit breaker thresholds of calls to a movie source. Times are seconds.
 
-    The defaults let 14 attempts that fail within 60 ms each fit the deadline: their backoff adds up to 1.3 s on average.
+    With the defaults, 14 attempts that fail within 60 ms each fit the deadline: their backoff takes 1.3 s on average.
     """
 
     deadline: float = 3.0
@@ -174,7 +174,7 @@ class CircuitBreaker:
         return Admission.TRIAL if is_unknown else Admission.PROBE
 
     def retry(self) -> float | None:
-        """Decide on a retry of a running request: 0 allows it, seconds mean to call again then, None means to give up."""
+        """Decide on a retry: 0 allows it, a positive number means to call again after that many seconds, None to give up."""
         now = self._clock()
         if self._state is BreakerState.CLOSED:
             return 0.0
@@ -234,8 +234,8 @@ class CircuitBreaker:
 class LatencyTracker:
     """Tracks recent latencies, to detect calls that hang while others are quick.
 
-    It reports nothing unless the last `WINDOW` seconds contain both `MIN_SAMPLES` finished calls and `MIN_HANGS` hanging
-    ones. So a source that became slow as a whole gets no hedged requests.
+    It reports nothing unless the last `WINDOW` seconds contain both `MIN_SAMPLES` successful calls and `MIN_HANGS`
+    hanging ones. So a source that became slow as a whole gets no hedged requests.
     """
 
     WINDOW = 5.0

@@ -19,7 +19,7 @@ from movie_adapters.sources.http import (
     decode_json,
     parse_retry_after,
 )
-from movie_adapters.sources.third_party import ThirdPartyMovieSource, read_movie
+from movie_adapters.sources.third_party import ThirdPartyMovieSource, parse_movie
 from movie_core.errors import FilterUnsupported
 from movie_core.paging import Window
 from movie_core.search.movies import Movie, MoviePage, MovieQuery, Order, Years
@@ -145,7 +145,7 @@ async def test_an_error_that_is_null_is_none() -> None:
 
 
 def test_known_fields_are_taken_where_they_fit() -> None:
-    movie = read_movie(
+    movie = parse_movie(
         GOOD
         | {"year": 1999, "genres": ["Action", "", 5, "Action", "Science\nFiction"], "original_title": " The  Matrix "}
         | {"overview": "Long.", "runtime_minutes": 136, "directors": ["A", "B"], "cast": [], "countries": ["US"]}
@@ -178,7 +178,7 @@ def test_fields_that_do_not_fit_are_left_out() -> None:
         "tmdb_id": [],
         "directors": None,
     }
-    assert read_movie(GOOD | odd) == Movie(id="603", title="The Matrix")
+    assert parse_movie(GOOD | odd) == Movie(id="603", title="The Matrix")
 
 
 @pytest.mark.parametrize(
