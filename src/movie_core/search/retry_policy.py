@@ -174,7 +174,7 @@ class CircuitBreaker:
         return Admission.TRIAL if is_unknown else Admission.PROBE
 
     def retry(self) -> float | None:
-        """Decide on a retry: 0 allows it, a positive number means to call again after that many seconds, None to give up."""
+        """Decide on a retry: 0 allows it, seconds mean to call this method again then, None denies it."""
         now = self._clock()
         if self._state is BreakerState.CLOSED:
             return 0.0
