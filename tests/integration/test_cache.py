@@ -104,14 +104,14 @@ async def calls_are(upstream: Upstream, count: int) -> None:
 # --- what is remembered
 
 
-async def test_that_nothing_matches_is_remembered_for_all_processes(scene: Scene) -> None:
+async def test_an_empty_result_is_cached_for_all_processes(scene: Scene) -> None:
     for at in (0, 0, 1, 1):
         answer = await scene.search("zebra", at)
         assert (answer.status_code, answer.json()["code"]) == (404, "movie_not_found")
     assert scene.upstream.total_calls == 1
 
 
-async def test_what_the_client_has_already_is_not_sent_again_nor_fetched(scene: Scene) -> None:
+async def test_a_matching_etag_is_answered_with_304_without_a_fetch(scene: Scene) -> None:
     query = scene.cold()
     first = await scene.search(query)
     etag = first.headers["etag"]
@@ -123,7 +123,7 @@ async def test_what_the_client_has_already_is_not_sent_again_nor_fetched(scene: 
     assert scene.upstream.total_calls == 1
 
 
-async def test_all_lanes_answer_the_same(scene: Scene) -> None:
+async def test_all_paths_return_the_same_response(scene: Scene) -> None:
     query = scene.cold()
     target = f"/api/v1/movies/?query={quote(query)}&limit=10"
     for _ in range(2):  # fetched, then from memory: the lane knows it from here on
@@ -145,7 +145,7 @@ async def test_all_lanes_answer_the_same(scene: Scene) -> None:
     assert scene.upstream.total_calls == 1
 
 
-async def test_spellings_that_mean_the_same_are_asked_for_once_and_no_others(scene: Scene) -> None:
+async def test_equal_spellings_share_one_call_and_others_do_not(scene: Scene) -> None:
     cats = ("cat", "cat%20", "c%61t", "%20cat++", "cat&foo=1", "cat&offset=0&limit=20")
     composed = ("caf%C3%A9", "cafe%CC%81")
     for same, others in ((cats, ("Cat", "CAT")), (composed, ("cafe",))):
@@ -171,7 +171,7 @@ async def test_browsing_fifty_pages_of_ten_takes_ten_calls(scene: Scene) -> None
     assert scene.upstream.total_calls == calls, "pages of another size are made of the same blocks"
 
 
-async def test_an_answer_is_live_then_fresh_then_stale_then_fresh_again(brief_scene: Scene) -> None:
+async def test_a_result_is_live_then_fresh_then_stale_then_fresh_again(brief_scene: Scene) -> None:
     scene, query = brief_scene, brief_scene.cold()
     live = await scene.search(query)
     assert (state(live), live.headers["cache-status"]) == ("live", "movies; fwd=miss")
@@ -202,7 +202,7 @@ async def test_an_answer_is_live_then_fresh_then_stale_then_fresh_again(brief_sc
 # --- a source that is away
 
 
-async def test_all_that_was_ever_asked_for_is_answered_while_the_source_is_away(brief_scene: Scene) -> None:
+async def test_all_cached_searches_are_answered_while_the_source_is_unavailable(brief_scene: Scene) -> None:
     scene = brief_scene
     primed = [scene.cold() for _ in range(200)]
     for query in primed:
@@ -236,7 +236,7 @@ async def test_all_that_was_ever_asked_for_is_answered_while_the_source_is_away(
         await asyncio.sleep(0.02)
 
 
-async def test_a_source_that_hangs_keeps_nobody_beyond_the_deadline(brief_scene: Scene) -> None:
+async def test_a_hanging_source_delays_no_request_beyond_the_deadline(brief_scene: Scene) -> None:
     scene = brief_scene
     primed, unknown = scene.cold(), [f"xqzv wkjj {letter}" for letter in "abcdefghij"]
     await scene.search(primed)
@@ -258,9 +258,7 @@ async def test_a_source_that_hangs_keeps_nobody_beyond_the_deadline(brief_scene:
 @pytest.mark.parametrize(
     ("keys", "failures", "calls"), [(1, 0, 1), (1, 3, 4), (100, 0, 100)], ids=["one key", "three fail", "100 keys"]
 )
-async def test_a_thousand_clients_cost_one_call_for_each_question(
-    scene: Scene, keys: int, failures: int, calls: int
-) -> None:
+async def test_a_thousand_clients_cost_one_call_per_query(scene: Scene, keys: int, failures: int, calls: int) -> None:
     ports = scene.fleet.ports
     for _ in range(5):
         scene.upstream.forget()
@@ -277,7 +275,7 @@ async def test_a_thousand_clients_cost_one_call_for_each_question(
     assert scene.upstream.total_calls == calls
 
 
-async def test_a_hot_key_is_fetched_once_each_time_it_expires_and_nobody_notices(brief_scene: Scene) -> None:
+async def test_a_hot_key_is_refreshed_once_per_expiry_without_delay(brief_scene: Scene) -> None:
     scene, query = brief_scene, brief_scene.cold()
     scene.upstream.behave(Behaviour(fail_rate=0, latency_ms=100))
     for at in (0, 1):
@@ -292,7 +290,7 @@ async def test_a_hot_key_is_fetched_once_each_time_it_expires_and_nobody_notices
     assert min(later - earlier for earlier, later in itertools.pairwise(times)) > 0.45
 
 
-async def test_who_asked_first_may_leave(scene: Scene) -> None:
+async def test_the_first_caller_may_be_cancelled(scene: Scene) -> None:
     scene.upstream.behave(SLOW)
     query, alone = scene.cold(), scene.cold()
     first, lonely, *others = await connect(scene.fleet.ports[0], 12)
@@ -314,7 +312,7 @@ async def test_who_asked_first_may_leave(scene: Scene) -> None:
 
 
 @pytest.mark.parametrize("trouble", [signal.SIGKILL, signal.SIGSTOP])
-async def test_who_fetches_for_all_may_die_or_freeze(
+async def test_the_fetching_process_may_die_or_freeze(
     lasting: Fleet, upstream: Upstream, trouble: signal.Signals
 ) -> None:
     await asyncio.to_thread(lasting.begin, 1)
@@ -358,7 +356,7 @@ def mebibytes(pid: int) -> float:
     return int(Path(f"/proc/{pid}/statm").read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE") / (1 << 20)
 
 
-async def test_memory_is_bounded_and_what_is_used_stays(tmp_path: Path) -> None:
+async def test_memory_is_bounded_and_used_entries_stay(tmp_path: Path) -> None:
     """Each of the 2,000 queries counted has an answer of some 12 KiB: without a bound they would take 30 MiB."""
     text = "".join(f"{number:03}" for number in range(66))
     async with running_upstream([Movie(id=str(n), title=f"{text} {n}") for n in range(50)], GOOD) as upstream:
@@ -389,7 +387,7 @@ async def test_memory_is_bounded_and_what_is_used_stays(tmp_path: Path) -> None:
             fleet.end()
 
 
-async def test_the_cache_is_told_and_flushed_from_the_command_line(scene: Scene) -> None:
+async def test_the_command_line_shows_and_flushes_the_cache(scene: Scene) -> None:
     queries = [scene.cold() for _ in range(3)]
     for query in queries:
         for at in (0, 0, 1, 1):
@@ -419,7 +417,7 @@ async def test_the_cache_is_told_and_flushed_from_the_command_line(scene: Scene)
 
 @pytest.mark.parametrize("command", ["stats", "flush"])
 @pytest.mark.parametrize("url", ["", "redis://127.0.0.1:1"])
-def test_without_redis_the_command_line_says_that_it_cannot(lasting: Fleet, command: str, url: str) -> None:
+def test_without_redis_the_command_line_fails_with_a_message(lasting: Fleet, command: str, url: str) -> None:
     told = lasting.run("cache", command, MOVIE_REDIS_URL=url)
     assert (told.returncode, told.stdout, told.stderr.count("\n")) == (1, "", 1)
     assert told.stderr.startswith("movie-search: ")

@@ -58,7 +58,7 @@ async def test_several_limiters_on_one_redis_let_just_the_limit_pass(redis_url: 
             assert remaining == list(range(amount))
 
 
-async def test_windows_are_forgotten_by_redis_too(redis_url: str) -> None:
+async def test_windows_expire_in_redis(redis_url: str) -> None:
     async with limiter_on(redis_url) as limiter, Redis.from_url(redis_url) as redis:
         await redis.flushdb()
         await limiter.hit("login", "ada@example.com", Rate(5, 60))
@@ -67,7 +67,7 @@ async def test_windows_are_forgotten_by_redis_too(redis_url: str) -> None:
         assert b"ada" not in key
 
 
-async def test_who_goes_away_leaves_no_answer_behind_for_another(redis_url: str) -> None:
+async def test_a_cancelled_caller_leaves_no_response_for_another(redis_url: str) -> None:
     chance = random.Random(7)
     async with limiter_on(redis_url) as limiter:
         for amount in range(2, 60):
@@ -113,7 +113,7 @@ async def test_a_frozen_redis_costs_one_short_wait_and_limits_hold_until_it_is_b
         await link.close()
 
 
-async def test_a_burst_at_a_frozen_redis_waits_once(server: OwnServer) -> None:
+async def test_a_burst_at_a_frozen_redis_waits_for_one_timeout(server: OwnServer) -> None:
     durations = []
     for _ in range(3):  # the shortest counts, as other programs may delay any one
         link = RedisClient(server.url)
@@ -129,7 +129,7 @@ async def test_a_burst_at_a_frozen_redis_waits_once(server: OwnServer) -> None:
     assert min(durations) < 1
 
 
-async def test_a_redis_that_takes_no_writes_is_made_up_for(server: OwnServer) -> None:
+async def test_without_a_writable_redis_the_process_counts(server: OwnServer) -> None:
     async with Redis.from_url(server.url) as redis:
         for name, value, usual in (("maxmemory", "1", "0"), ("min-replicas-to-write", "1", "0")):
             await redis.config_set(name, value)
@@ -139,7 +139,7 @@ async def test_a_redis_that_takes_no_writes_is_made_up_for(server: OwnServer) ->
             await redis.config_set(name, usual)
 
 
-async def test_a_redis_that_is_not_there_is_made_up_for() -> None:
+async def test_without_a_reachable_redis_the_process_counts() -> None:
     async with limiter_on("unix:///nowhere/socket", is_away=True) as limiter:
         answers = [(await limiter.hit("login", "ada", Rate(2, 60)))[0] for _ in range(4)]
         assert answers == [True, True, False, False]

@@ -26,7 +26,9 @@ PATIENT = 10.0
 
 
 @asynccontextmanager
-async def link_to(redis_url: str, *, call_timeout: float = PATIENT, probe_interval: float = 0.1) -> AsyncIterator[RedisClient]:
+async def link_to(
+    redis_url: str, *, call_timeout: float = PATIENT, probe_interval: float = 0.1
+) -> AsyncIterator[RedisClient]:
     link = RedisClient(redis_url, timeout=call_timeout, probe_interval=probe_interval)
     try:
         yield link
@@ -68,7 +70,7 @@ async def redis(redis_url: str) -> AsyncIterator[Redis]:
         yield client
 
 
-async def test_redis_lets_go_of_what_nobody_needs_any_more(redis_url: str, redis: Redis) -> None:
+async def test_entries_expire_in_redis(redis_url: str, redis: Redis) -> None:
     async with link_to(redis_url) as link:
         store = RedisCacheStore(link)
         lease = await store.lease("a", 30)
@@ -94,7 +96,7 @@ async def test_processes_share_entries_and_leases(redis_url: str, redis: Redis) 
         assert await stores[1].generation() != generation
 
 
-async def test_fences_are_of_the_servers_clock_and_grow_where_that_is_set_back(redis_url: str, redis: Redis) -> None:
+async def test_fences_follow_the_servers_clock_and_grow_even_if_it_is_set_back(redis_url: str, redis: Redis) -> None:
     async with link_to(redis_url) as link:
         store = RedisCacheStore(link)
         lease = await store.lease("a", 30)
@@ -105,7 +107,7 @@ async def test_fences_are_of_the_servers_clock_and_grow_where_that_is_set_back(r
         assert lease == Lease("b", 2**52 + 1)
 
 
-async def test_what_is_lost_is_gone_with_its_generation(redis_url: str, redis: Redis) -> None:
+async def test_lost_data_has_no_generation(redis_url: str, redis: Redis) -> None:
     async with link_to(redis_url) as link:
         store = RedisCacheStore(link)
         before = await store.lease("a", 30)
@@ -173,7 +175,7 @@ async def test_the_example_of_times_can_be_read(redis_url: str, redis: Redis) ->
         assert await RedisCacheStore(link).read("a") == CacheEntry(b"x", 1e9, 3e9, 3e9, 1)
 
 
-async def test_after_2000_cancelled_calls_every_answer_belongs_to_its_question(redis_url: str, redis: Redis) -> None:
+async def test_after_2000_cancelled_calls_every_response_belongs_to_its_command(redis_url: str, redis: Redis) -> None:
     chance = random.Random(7)
     async with link_to(redis_url) as link:
         store = RedisCacheStore(link)
@@ -203,7 +205,7 @@ async def test_after_2000_cancelled_calls_every_answer_belongs_to_its_question(r
         assert len(link._client.connection_pool._available_connections) <= CONNECTIONS
 
 
-async def test_a_link_connects_when_it_is_first_used_and_has_few_connections(redis_url: str, redis: Redis) -> None:
+async def test_a_client_connects_on_first_use_and_has_few_connections(redis_url: str, redis: Redis) -> None:
     async def others() -> int:
         return len(await redis.client_list()) - 1
 
@@ -227,7 +229,7 @@ def server() -> Iterator[OwnServer]:
 
 
 @pytest.mark.parametrize("kind", ["stopped", "frozen", "read-only", "without replicas", "full"])
-async def test_a_redis_in_trouble_is_left_alone_and_used_again_within_five_seconds(
+async def test_an_unavailable_redis_is_not_called_and_used_again_within_five_seconds(
     server: OwnServer, kind: str, caplog: pytest.LogCaptureFixture
 ) -> None:
     caplog.set_level(logging.INFO, "movie_adapters")
@@ -265,7 +267,7 @@ async def test_a_redis_in_trouble_is_left_alone_and_used_again_within_five_secon
         assert [record.levelno for record in caplog.records] == [logging.WARNING, logging.INFO]
 
 
-async def test_a_frozen_redis_costs_a_tenth_of_a_second_once(server: OwnServer) -> None:
+async def test_a_frozen_redis_costs_one_timeout_of_a_tenth_of_a_second(server: OwnServer) -> None:
     async with link_to(server.url, call_timeout=CALL_TIMEOUT, probe_interval=60) as link:
         store = RedisCacheStore(link)
         with contextlib.suppress(StoreUnavailable):
@@ -278,7 +280,7 @@ async def test_a_frozen_redis_costs_a_tenth_of_a_second_once(server: OwnServer) 
             assert took < 10 * CALL_TIMEOUT
 
 
-async def test_calls_cancelled_while_redis_hangs_leave_nothing_behind(
+async def test_calls_cancelled_while_redis_hangs_leave_no_tasks_and_connections(
     server: OwnServer, caplog: pytest.LogCaptureFixture
 ) -> None:
     async with link_to(server.url, call_timeout=0.5, probe_interval=0.05) as link:

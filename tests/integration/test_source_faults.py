@@ -87,34 +87,34 @@ class TestResilientContract(MovieSourceContract):
             await scene.close()
 
 
-async def test_five_times_500_and_an_answer_are_exactly_six_calls() -> None:
+async def test_five_times_500_and_a_success_are_exactly_six_calls() -> None:
     async with scene_of(*["500"] * 5) as scene:
         assert (await scene.search()).total == 23
         assert scene.upstream.total_calls == 6
 
 
 @pytest.mark.parametrize("kind", sorted(RETRIED))
-async def test_a_passing_fault_is_tried_again(kind: str) -> None:
+async def test_a_temporary_fault_is_retried(kind: str) -> None:
     async with scene_of(kind) as scene:
         assert len((await scene.search()).items) == 10
         assert scene.upstream.total_calls == 2
 
 
-async def test_the_next_call_keeps_the_wait_of_retry_after() -> None:
+async def test_the_next_call_waits_for_retry_after() -> None:
     async with scene_of("429", retry_after="1") as scene:
         await scene.search()
         first, second = (call["at"] for call in scene.upstream.calls)
         assert second - first >= 1.0
 
 
-async def test_a_retry_after_beyond_the_deadline_is_handed_on_at_once() -> None:
+async def test_a_retry_after_beyond_the_deadline_is_returned_at_once() -> None:
     async with scene_of(then="503", retry_after="20") as scene:
         error, seconds = await scene.refused()
         assert (error.retry_after, scene.upstream.total_calls) == (20.0, 1)
         assert seconds < 0.5
 
 
-async def test_a_refusing_source_is_unavailable_and_soon_at_once() -> None:
+async def test_a_source_that_refuses_connections_is_unavailable_and_soon_fails_at_once() -> None:
     async with scene_of() as scene:
         await scene.upstream.refuse()
         error, seconds = await scene.refused()
@@ -140,7 +140,7 @@ async def test_a_refusing_source_is_unavailable_and_soon_at_once() -> None:
 
 
 @pytest.mark.parametrize("kind", ["hang", "drip", "drip_head", "endless_head", "huge", "gzip_bomb"])
-async def test_whatever_takes_for_ever_is_given_up_at_the_deadline(kind: str) -> None:
+async def test_an_endless_response_ends_at_the_deadline(kind: str) -> None:
     async with scene_of(then=kind) as scene:
         _, seconds = await scene.refused()
         assert seconds <= 3.2
@@ -159,7 +159,7 @@ async def test_a_redirect_is_never_followed() -> None:
 
 
 @pytest.mark.parametrize("kind", sorted(KINDS.keys() - ANSWERED - {"hang", "drip", "drip_head"}))
-async def test_a_broken_answer_is_a_fault_and_nothing_of_it_is_shown(kind: str) -> None:
+async def test_a_broken_response_is_a_fault_without_its_content(kind: str) -> None:
     async with scene_of(then=kind) as scene:
         with pytest.raises(SourceFault) as caught:
             await scene.plain.search(MovieQuery("river"), Window())
@@ -169,7 +169,7 @@ async def test_a_broken_answer_is_a_fault_and_nothing_of_it_is_shown(kind: str) 
 
 
 @pytest.mark.parametrize("kind", sorted(ANSWERED))
-async def test_an_odd_but_usable_answer_is_clean(kind: str) -> None:
+async def test_an_odd_but_usable_response_is_cleaned(kind: str) -> None:
     async with scene_of(then=kind) as scene:
         page = await scene.search(limit=100)
         assert page.items
@@ -190,7 +190,7 @@ async def test_odd_titles_lose_what_does_not_belong_on_one_line() -> None:
         assert json.loads(json.dumps(titles)) == titles
 
 
-async def test_a_query_arrives_as_one_parameter_with_its_value() -> None:
+async def test_a_query_is_sent_unchanged_in_one_parameter() -> None:
     odd = ["a&limit=1#?/../", "' OR 1=1 --", "{{7*7}}", "%00 %0d%0a", "*)(uid=*", "é千💡", "+ +", "skip=5", "\\"]
     async with scene_of() as scene:
         for text in odd:
@@ -241,7 +241,7 @@ async def test_a_cancelled_search_leaves_no_task_and_no_connection(kind: str) ->
         assert (await scene.plain.search(MovieQuery("river"), Window())).total == 23
 
 
-async def test_requests_that_were_broken_off_spoil_no_connection_for_later_ones() -> None:
+async def test_aborted_requests_leave_usable_connections() -> None:
     rng = random.Random(4)
     faults = ("ok", "hang", "500", "reset_body", "drip", "short_body")
     async with running_upstream(SAMPLE, Behaviour(fail_rate=1, faults=faults, latency_ms=3, seed=4)) as upstream:
@@ -262,7 +262,7 @@ async def test_requests_that_were_broken_off_spoil_no_connection_for_later_ones(
 
 
 @pytest.mark.parametrize("kind", ["ok", "500", "gzip"])
-async def test_a_request_may_be_broken_off_at_any_step_and_the_next_finds_a_usable_connection(kind: str) -> None:
+async def test_a_request_cancelled_at_any_step_leaves_a_usable_connection(kind: str) -> None:
     async with scene_of(then=kind) as scene:
         for steps in range(120):
             search = asyncio.create_task(scene.plain.search(MovieQuery("river"), Window()))
@@ -354,7 +354,7 @@ def mutated(rng: random.Random) -> bytes:
     return bytes(body)
 
 
-async def test_no_mutated_answer_gets_through_unclean() -> None:
+async def test_no_mutated_response_is_returned_uncleaned() -> None:
     rng = random.Random(2026)
     bodies = [mutated(rng) for _ in range(800)]
     script = tuple("body:" + body.decode("utf-8", "surrogateescape") for body in bodies)
@@ -373,7 +373,7 @@ async def test_no_mutated_answer_gets_through_unclean() -> None:
     assert 200 <= shown <= 600
 
 
-async def test_half_of_the_calls_fail_and_searches_are_answered_all_the_same() -> None:
+async def test_searches_succeed_while_half_of_the_calls_fail() -> None:
     faults = ("400", "403", "408", "429", "500", "502", "503", "504", "reset", "html", "cut_json")
     behaviour = Behaviour(fail_rate=0.5, faults=faults, latency_ms=5, seed=5)
     async with running_upstream(SAMPLE, behaviour) as upstream:

@@ -69,7 +69,7 @@ async def until(condition: Callable[[], bool]) -> None:
             await asyncio.sleep(0.001)
 
 
-async def test_an_answer_is_passed_on() -> None:
+async def test_a_result_is_returned() -> None:
     async with link_and_server() as (link, server):
         assert await link.call("GET", "a") == ("GET", "a")
         assert not link.is_away
@@ -117,7 +117,7 @@ async def test_after_a_failure_redis_is_left_alone_until_it_can_be_written_to(
         assert [record.levelno for record in caplog.records] == [logging.WARNING, logging.INFO]
 
 
-async def test_no_call_waits_for_a_look_at_whether_redis_is_back() -> None:
+async def test_no_call_waits_for_a_probe() -> None:
     async with link_and_server(call_timeout=0.1, probe_interval=0.0) as (link, server):
         server.is_frozen = True
         with pytest.raises(StoreUnavailable):
@@ -128,7 +128,7 @@ async def test_no_call_waits_for_a_look_at_whether_redis_is_back() -> None:
         assert len(server.asked) == 1
 
 
-async def test_a_command_that_redis_refuses_by_itself_does_not_send_it_away() -> None:
+async def test_an_error_of_a_single_command_is_no_outage() -> None:
     async with link_and_server() as (link, server):
         server.failure = ResponseError("WRONGTYPE Operation against a key holding the wrong kind of value")
         with pytest.raises(StoreUnavailable):
@@ -136,7 +136,7 @@ async def test_a_command_that_redis_refuses_by_itself_does_not_send_it_away() ->
         assert not link.is_away
 
 
-async def test_a_frozen_redis_is_given_up_and_its_command_broken_off() -> None:
+async def test_a_command_to_a_frozen_redis_is_cancelled_after_the_timeout() -> None:
     async with link_and_server(call_timeout=0.05, probe_interval=60) as (link, server):
         server.is_frozen = True
         began = time.monotonic()
@@ -147,7 +147,7 @@ async def test_a_frozen_redis_is_given_up_and_its_command_broken_off() -> None:
         assert link.is_away
 
 
-async def test_a_process_that_was_busy_does_not_take_redis_for_away() -> None:
+async def test_a_stalled_process_does_not_treat_redis_as_unavailable() -> None:
     async with link_and_server(call_timeout=0.05) as (link, _):
         asking = asyncio.create_task(link.call("GET", "a"))
         await asyncio.sleep(0)
@@ -156,7 +156,7 @@ async def test_a_process_that_was_busy_does_not_take_redis_for_away() -> None:
         assert not link.is_away
 
 
-async def test_who_waits_for_a_connection_does_not_ask_a_redis_that_has_gone_meanwhile() -> None:
+async def test_calls_that_wait_for_a_connection_fail_when_redis_becomes_unavailable() -> None:
     async with link_and_server(probe_interval=60) as (link, server):
         server.failure = ConnectionError()
         outcomes = await asyncio.gather(*(link.call("GET", n) for n in range(200)), return_exceptions=True)
@@ -164,7 +164,7 @@ async def test_who_waits_for_a_connection_does_not_ask_a_redis_that_has_gone_mea
         assert len(server.asked) == CONNECTIONS
 
 
-async def test_nobody_waits_for_a_connection_for_ever(monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_waiting_for_a_connection_has_a_timeout(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(redis_link, "QUEUE_SECONDS", 0.02)
     async with link_and_server() as (link, server):
         server.is_frozen = True
@@ -177,7 +177,7 @@ async def test_nobody_waits_for_a_connection_for_ever(monkeypatch: pytest.Monkey
         await asyncio.gather(*stuck, return_exceptions=True)
 
 
-async def test_a_cancelled_call_is_carried_through_and_its_place_is_free_afterwards() -> None:
+async def test_the_command_of_a_cancelled_call_completes_and_frees_its_connection() -> None:
     async with link_and_server() as (link, server):
         for _ in range(50):
             calls = [asyncio.create_task(link.call("GET", n)) for n in range(2 * CONNECTIONS)]
@@ -190,7 +190,7 @@ async def test_a_cancelled_call_is_carried_through_and_its_place_is_free_afterwa
         assert await asyncio.gather(*(link.call("GET", n) for n in range(20))) == [("GET", n) for n in range(20)]
 
 
-async def test_the_error_of_a_call_that_nobody_waits_for_is_not_complained_of(
+async def test_asyncio_does_not_report_the_error_of_a_cancelled_call(
     caplog: pytest.LogCaptureFixture,
 ) -> None:
     async with link_and_server(probe_interval=60) as (link, server):
@@ -206,7 +206,7 @@ async def test_the_error_of_a_call_that_nobody_waits_for_is_not_complained_of(
         assert [record.levelno for record in caplog.records] == [logging.WARNING]
 
 
-async def test_closing_ends_what_is_under_way_and_what_comes_later() -> None:
+async def test_closing_cancels_running_calls_and_rejects_later_ones() -> None:
     async with link_and_server() as (link, server):
         server.is_frozen = True
         call = asyncio.create_task(link.call("GET", "a"))

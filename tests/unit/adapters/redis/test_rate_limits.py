@@ -65,13 +65,13 @@ class Link(RedisClient):
         return list(self.answer)
 
 
-async def test_what_redis_says_counts() -> None:
+async def test_the_result_of_redis_is_returned() -> None:
     is_allowed, quota = await SharedRateLimiter(Link()).hit("login", "ada", Rate(10, 60))
     assert is_allowed
     assert (quota.name, quota.rate, quota.remaining, quota.reset) == ("login", Rate(10, 60), 7, 3.5)
 
 
-async def test_while_redis_is_away_the_process_counts_and_later_redis_does_again() -> None:
+async def test_the_process_counts_during_an_outage_and_redis_afterwards() -> None:
     link, rate = Link(StoreUnavailable("away")), Rate(3, 60)
     limiter = SharedRateLimiter(link, clock=Clock())
     assert [(await limiter.hit("login", "ada", rate))[0] for _ in range(5)] == [True, True, True, False, False]
@@ -80,12 +80,12 @@ async def test_while_redis_is_away_the_process_counts_and_later_redis_does_again
     assert link.asked == 8
 
 
-async def test_a_mistake_of_ours_is_not_taken_for_an_outage() -> None:
+async def test_a_bug_is_not_treated_as_an_outage() -> None:
     with pytest.raises(ZeroDivisionError):
         await SharedRateLimiter(Link(ZeroDivisionError())).hit("login", "ada", Rate(3, 60))
 
 
-async def test_a_flood_of_keys_is_dropped(monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_a_flood_of_keys_evicts_the_least_recently_used_ones(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(rate_limits, "MAX_KEYS", 100)
     limiter = SharedRateLimiter(None, clock=Clock())
     for n in range(1000):
@@ -95,7 +95,7 @@ async def test_a_flood_of_keys_is_dropped(monkeypatch: pytest.MonkeyPatch) -> No
     assert not (await limiter.hit("login", "ada", Rate(1, 86400)))[0], "who goes on trying isn't forgotten"
 
 
-async def test_what_is_kept_of_all_keys_together_is_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_the_counts_of_all_keys_together_are_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(rate_limits, "MAX_COUNTS", 1000)
     limiter, rate = SharedRateLimiter(None, clock=Clock()), Rate(600, 60)
     for n in range(300):
@@ -108,7 +108,7 @@ async def test_what_is_kept_of_all_keys_together_is_bounded(monkeypatch: pytest.
     assert quota.remaining == 600 - 10 * 10 - 1, "who came last isn't forgotten"
 
 
-async def test_permits_taken_of_redis_can_come_back_to_a_process_that_goes_on_alone() -> None:
+async def test_permits_leased_from_redis_can_be_returned_during_an_outage() -> None:
     link, rate = Link(answer=(1, 300, 60_000_000, 9)), Rate(600, 60)
     limiter = SharedRateLimiter(link, clock=Clock())
     is_allowed, quota, permits = await limiter.lease("search", "ada", rate, prefetch=9, seconds=3, returned=None)
@@ -144,7 +144,7 @@ def test_in_no_window_more_pass_than_the_rate_and_a_reset_is_exact(rate: Rate, g
 
 @pytest.mark.parametrize("make", [lambda clock: SharedRateLimiter(None, clock=clock), MemoryRateLimiter])
 @given(now=st.floats(0, 1e9))
-def test_a_first_hit_leaves_just_the_whole_window(make: Any, now: float) -> None:
+def test_the_reset_of_a_first_hit_is_exactly_the_window(make: Any, now: float) -> None:
     """At any time of the clock: one window would be told as a second more, and tell tries apart."""
 
     async def hit() -> float:

@@ -110,7 +110,7 @@ def silent_retries() -> Iterable[None]:
     stamina.instrumentation.set_on_retry_hooks(None)
 
 
-def test_five_failures_and_an_answer_are_six_calls() -> None:
+def test_five_failures_and_a_success_are_six_calls() -> None:
     async def scene() -> list[float]:
         inner = Scripted([status(500)] * 5)
         assert await search(resilient(inner)) is PAGE
@@ -122,7 +122,7 @@ def test_five_failures_and_an_answer_are_six_calls() -> None:
     assert all(0.024 <= wait <= 0.251 for wait in waits)
 
 
-def test_only_the_given_clock_counts(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_only_the_injected_clock_is_used(monkeypatch: pytest.MonkeyPatch) -> None:
     hours = itertools.count(0, 3600)
 
     async def scene() -> int:
@@ -135,7 +135,7 @@ def test_only_the_given_clock_counts(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.mark.parametrize("method", ["search", "get", "suggest", "genres"])
-def test_every_method_is_tried_again(method: str) -> None:
+def test_every_method_is_retried(method: str) -> None:
     async def scene() -> int:
         inner = Scripted([SourceFault("reset", "broke off"), SourceFault("not_json", "sent a page")])
         source = resilient(inner)
@@ -151,7 +151,7 @@ def test_every_method_is_tried_again(method: str) -> None:
     assert run(scene) == 3
 
 
-def test_fourteen_tries_fit_the_deadline_and_then_it_is_over() -> None:
+def test_fourteen_attempts_fit_the_deadline_and_none_follows() -> None:
     async def scene() -> tuple[int, float]:
         inner = Scripted(then=lambda: status(500))
         # This is about the tries; the breaker keeps out of it.
@@ -167,7 +167,7 @@ def test_fourteen_tries_fit_the_deadline_and_then_it_is_over() -> None:
         assert ended <= 3.0
 
 
-def test_the_wait_that_the_source_asks_for_is_kept() -> None:
+def test_retry_after_of_the_source_is_respected() -> None:
     async def scene() -> list[float]:
         inner = Scripted([status(429, wait=1.0), status(503, wait=0.5)])
         await search(resilient(inner))
@@ -178,7 +178,7 @@ def test_the_wait_that_the_source_asks_for_is_kept() -> None:
     assert third - second >= 0.56
 
 
-def test_a_wait_beyond_the_deadline_is_answered_at_once() -> None:
+def test_a_retry_after_beyond_the_deadline_fails_at_once() -> None:
     async def scene() -> tuple[int, float, float]:
         inner = Scripted(then=lambda: status(429, wait=30.0))
         with pytest.raises(SourceUnavailable) as caught:
@@ -190,7 +190,7 @@ def test_a_wait_beyond_the_deadline_is_answered_at_once() -> None:
     assert ended < 0.1
 
 
-def test_a_fault_that_is_not_worth_it_is_answered_at_once_and_opens_nothing() -> None:
+def test_a_fault_that_is_not_retryable_is_raised_at_once_and_does_not_open_the_breaker() -> None:
     async def scene() -> int:
         inner = Scripted(then=lambda: status(422, retryable=False))
         source = resilient(inner)
@@ -203,7 +203,7 @@ def test_a_fault_that_is_not_worth_it_is_answered_at_once_and_opens_nothing() ->
     assert run(scene) == 60
 
 
-def test_a_movie_that_is_not_there_is_an_answer() -> None:
+def test_movie_not_found_counts_as_success() -> None:
     async def scene() -> int:
         inner = Scripted(then=lambda: MovieNotFound("no such movie"))
         source = resilient(inner)
@@ -216,7 +216,7 @@ def test_a_movie_that_is_not_there_is_an_answer() -> None:
     assert run(scene) == 60
 
 
-def test_what_the_source_is_not_able_to_do_is_refused_without_a_call_even_while_open() -> None:
+def test_unsupported_methods_are_rejected_without_a_call_even_while_open() -> None:
     async def scene() -> int:
         inner = Scripted(then=lambda: status(500), able=())
         source = resilient(inner)
@@ -279,7 +279,7 @@ def test_half_of_the_calls_fail_and_the_breaker_stays_closed_at_500_requests_a_s
 
 @pytest.mark.parametrize(("rate", "goal"), [(0.3, 0.9999), (0.5, 0.9995), (0.7, 0.99)])
 @pytest.mark.parametrize("clients", [4, 32])
-def test_the_share_of_answers_from_cold(rate: float, goal: float, clients: int) -> None:
+def test_the_success_rate_of_a_new_process(rate: float, goal: float, clients: int) -> None:
     async def scene() -> float:
         rng = random.Random(1)
         inner = Scripted(then=lambda: status(500) if rng.random() < rate else None)
@@ -322,7 +322,7 @@ def test_while_the_source_is_down_answers_are_quick_and_probes_few(fault: Callab
     assert 10 <= probes <= 51
 
 
-def test_a_source_that_is_back_is_noticed_within_two_seconds() -> None:
+def test_recovery_of_the_source_is_detected_within_two_seconds() -> None:
     async def scene() -> float:
         inner = Scripted()
         source = resilient(inner)
@@ -343,7 +343,7 @@ def test_a_source_that_is_back_is_noticed_within_two_seconds() -> None:
     assert run(scene) <= 0.5
 
 
-def test_after_a_silence_the_first_request_gets_the_answer() -> None:
+def test_without_recent_failures_the_first_request_gets_the_result() -> None:
     async def scene() -> None:
         inner = Scripted()
         source = resilient(inner)
@@ -355,7 +355,7 @@ def test_after_a_silence_the_first_request_gets_the_answer() -> None:
     run(scene)
 
 
-def test_a_lone_request_outlasts_an_unlucky_second() -> None:
+def test_a_lone_request_survives_a_second_of_failures() -> None:
     async def scene() -> tuple[MoviePage, int]:
         inner = Scripted([status(500)] * 11)
         source = resilient(inner)
@@ -381,7 +381,7 @@ def test_a_cancelled_request_leaves_nothing_behind() -> None:
     run(scene)
 
 
-def test_a_cancelled_request_takes_its_probe_along() -> None:
+def test_a_cancelled_request_cancels_its_probe() -> None:
     async def scene() -> None:
         inner = Scripted()
         source = resilient(inner)
@@ -399,7 +399,7 @@ def test_a_cancelled_request_takes_its_probe_along() -> None:
     run(scene)
 
 
-def test_closing_ends_a_probe_under_way() -> None:
+def test_closing_cancels_a_running_probe() -> None:
     async def scene() -> None:
         inner = Scripted()
         source = resilient(inner)
@@ -414,7 +414,7 @@ def test_closing_ends_a_probe_under_way() -> None:
     run(scene)
 
 
-def test_a_call_that_hangs_where_others_are_quick_gets_company() -> None:
+def test_a_call_that_hangs_while_others_are_quick_gets_a_hedged_request() -> None:
     async def scene() -> tuple[float, int]:
         inner = Scripted([1000.0] * 3)
         source = resilient(inner)
@@ -429,7 +429,7 @@ def test_a_call_that_hangs_where_others_are_quick_gets_company() -> None:
     assert seconds <= 0.15 + 0.06 + 0.01
 
 
-def test_a_source_that_got_slow_as_a_whole_is_asked_once() -> None:
+def test_a_slow_source_gets_no_hedged_requests() -> None:
     async def scene() -> int:
         inner = Scripted()
         source = resilient(inner)
@@ -442,7 +442,7 @@ def test_a_source_that_got_slow_as_a_whole_is_asked_once() -> None:
     assert run(scene) == 1
 
 
-def test_a_try_that_ended_behind_another_is_no_loose_end(recwarn: pytest.WarningsRecorder) -> None:
+def test_asyncio_reports_no_attempt_that_ended_after_another(recwarn: pytest.WarningsRecorder) -> None:
     async def scene() -> None:
         complaints: list[dict[str, Any]] = []
         asyncio.get_running_loop().set_exception_handler(lambda _, context: complaints.append(context))

@@ -26,7 +26,7 @@ class CountedCatalogue(MemoryMovieCatalogue):
         return await super().load(movies, replace=replace, edition=edition)
 
 
-async def test_many_answers_are_written_in_one_batch() -> None:
+async def test_many_results_are_written_in_one_batch() -> None:
     catalogue = CountedCatalogue()
     seen = BatchedSeenMovies(catalogue)
     for movie in SAMPLE:
@@ -35,7 +35,7 @@ async def test_many_answers_are_written_in_one_batch() -> None:
     assert (catalogue.loads, await catalogue.count()) == (1, len(SAMPLE))
 
 
-async def test_movies_wait_for_a_store_that_is_away() -> None:
+async def test_movies_are_buffered_while_the_store_is_unavailable() -> None:
     catalogue = CountedCatalogue()
     catalogue.is_away = True
     seen = BatchedSeenMovies(catalogue)
@@ -51,7 +51,7 @@ async def test_movies_wait_for_a_store_that_is_away() -> None:
     assert (await catalogue.get(renamed.id)).movie == renamed
 
 
-async def test_a_store_that_stays_away_costs_movies_but_no_error() -> None:
+async def test_a_store_that_stays_unavailable_drops_movies_without_an_error() -> None:
     catalogue = CountedCatalogue()
     catalogue.is_away = True
     seen = BatchedSeenMovies(catalogue)

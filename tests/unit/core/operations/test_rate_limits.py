@@ -32,12 +32,12 @@ NOW = datetime(2026, 11, 24, 9, 0, tzinfo=UTC)
     ("text", "amount", "seconds"),
     [("1/second", 1, 1), ("10/minute", 10, 60), ("3/hour", 3, 3600), ("9999999/day", 9_999_999, 86400)],
 )
-def test_a_rate_is_read_and_written_alike(text: str, amount: int, seconds: int) -> None:
+def test_a_rate_is_parsed_and_formatted_alike(text: str, amount: int, seconds: int) -> None:
     assert Rate.parse(text) == Rate(amount, seconds)
     assert str(Rate.parse(text)) == text
 
 
-def test_off_is_no_rate() -> None:
+def test_off_means_no_rate() -> None:
     assert Rate.parse("off") is None
 
 
@@ -58,7 +58,7 @@ def test_off_is_no_rate() -> None:
         "10000000/day",
     ],
 )
-def test_anything_else_is_no_rate(text: str) -> None:
+def test_an_invalid_rate_is_rejected(text: str) -> None:
     with pytest.raises(ValueError, match="number per second"):
         Rate.parse(text)
 
@@ -107,7 +107,7 @@ def counted(at: datetime, rate: Rate, earlier: list[datetime]) -> int:
 
 
 @given(rates, times)
-def test_one_is_free_as_soon_as_the_window_has_room_and_no_sooner(rate: Rate, earlier: list[datetime]) -> None:
+def test_one_is_allowed_as_soon_as_the_window_has_room(rate: Rate, earlier: list[datetime]) -> None:
     free = free_at(NOW, rate, earlier)
     assert free >= NOW
     assert counted(free, rate, earlier) < rate.amount
@@ -115,7 +115,7 @@ def test_one_is_free_as_soon_as_the_window_has_room_and_no_sooner(rate: Rate, ea
 
 
 @given(rates, st.lists(st.integers(0, 100), max_size=30))
-def test_who_waits_as_told_never_exceeds_the_rate_in_any_window(rate: Rate, gaps: list[int]) -> None:
+def test_waiting_as_free_at_says_never_exceeds_the_rate(rate: Rate, gaps: list[int]) -> None:
     now, done = NOW, list[datetime]()
     for gap in gaps:
         now = free_at(now + timedelta(seconds=gap), rate, done)
@@ -124,7 +124,7 @@ def test_who_waits_as_told_never_exceeds_the_rate_in_any_window(rate: Rate, gaps
 
 
 @given(times)
-def test_without_a_rate_one_is_free_at_once(earlier: list[datetime]) -> None:
+def test_without_a_rate_one_is_allowed_at_once(earlier: list[datetime]) -> None:
     assert free_at(NOW, None, earlier) == NOW
 
 
@@ -230,7 +230,7 @@ async def test_only_failures_count_for_an_account() -> None:
     assert [await is_admitted(limits, V4) for _ in range(11)] == [True] * 10 + [False]
 
 
-async def test_what_is_refused_counts_nowhere() -> None:
+async def test_a_rejected_login_is_refunded() -> None:
     limiter = Recording("account:")
     with pytest.raises(RateLimited) as caught:
         await limits_over(limiter).login(ADA, V4)
@@ -262,7 +262,7 @@ async def test_a_48_guesses_at_many_accounts_no_more_than_400_times() -> None:
     assert admitted == 4 * SINGLE_FACTOR_MULTIPLIER * LOGIN.amount
 
 
-async def test_many_networks_lock_out_who_comes_from_a_new_one_only() -> None:
+async def test_failures_from_many_networks_lock_out_new_networks_only() -> None:
     limits = limits_over(MemoryRateLimiter())
     strangers = [networks_of(f"203.{n}.113.{host}") for n in range(20) for host in range(20)]
     assert sum([await is_admitted(limits, one) for one in strangers]) == SINGLE_FACTOR_MULTIPLIER * LOGIN.amount
@@ -270,7 +270,7 @@ async def test_many_networks_lock_out_who_comes_from_a_new_one_only() -> None:
     assert [await is_admitted(limits, V4, [V4[0]]) for _ in range(11)] == [True] * 10 + [False]
 
 
-async def test_keys_hold_no_address() -> None:
+async def test_keys_contain_no_address() -> None:
     limiter = Recording()
     limits = limits_over(limiter)
     for key in (ADA, "\ud800", ""):
@@ -281,7 +281,7 @@ async def test_keys_hold_no_address() -> None:
 
 
 @pytest.mark.parametrize(("name", "amount"), [("register", 20), ("mail", 20), ("refresh", 1000), ("link", 100)])
-async def test_what_a_network_does_counts_for_wider_ones_at_twice_the_rate(name: str, amount: int) -> None:
+async def test_hits_of_a_network_count_for_wider_ones_at_twice_the_rate(name: str, amount: int) -> None:
     async def count(limiter: MemoryRateLimiter) -> Quota | None:
         limits = limits_over(limiter)
         calls = {
@@ -303,7 +303,7 @@ async def test_what_a_network_does_counts_for_wider_ones_at_twice_the_rate(name:
             await count(Recording(refused))
 
 
-async def test_a_link_and_a_refresh_count_for_whose_they_are() -> None:
+async def test_links_and_refreshes_count_for_their_user() -> None:
     with pytest.raises(RateLimited):
         await limits_over(Recording("uid:")).link("uid", V4)
     with pytest.raises(RateLimited):
@@ -326,7 +326,7 @@ async def test_a_user_limit_counts_for_users_and_for_their_network() -> None:
     ) + [False, False]
 
 
-async def test_a_limit_that_is_off_counts_nothing() -> None:
+async def test_a_disabled_limit_counts_nothing() -> None:
     limiter = Recording("")
     limits = RateLimits(limiter, login=None, register=None)
     assert await limits.login(ADA, V4) == LoginAttempt(None)
@@ -387,7 +387,7 @@ def leased(amount: int = 600) -> "tuple[Clock, Counting, LeasedLimit]":
     return clock, limiter, LeasedLimit(limiter, "search", Rate(amount, 60), clock)
 
 
-async def test_most_of_what_is_done_often_is_counted_without_a_call() -> None:
+async def test_most_frequent_hits_are_counted_without_a_call() -> None:
     _clock, limiter, limit = leased()
     for n in range(600):
         quota = await limit.hit("ada")
@@ -397,7 +397,7 @@ async def test_most_of_what_is_done_often_is_counted_without_a_call() -> None:
     assert not await passes(limit)
 
 
-async def test_who_comes_seldom_has_nothing_taken_ahead() -> None:
+async def test_rare_hits_lease_no_permits() -> None:
     clock, limiter, limit = leased()
     for _ in range(50):
         await limit.hit("ada")
@@ -405,7 +405,7 @@ async def test_who_comes_seldom_has_nothing_taken_ahead() -> None:
     assert set(limiter.asked) == {1}
 
 
-async def test_after_a_burst_what_was_not_used_is_given_back() -> None:
+async def test_after_a_burst_unused_permits_are_returned() -> None:
     clock, limiter, limit = leased()
     for _ in range(32):
         await limit.hit("ada")
@@ -417,7 +417,7 @@ async def test_after_a_burst_what_was_not_used_is_given_back() -> None:
     assert limiter.asked[6:] == [1, 1]
 
 
-async def test_a_search_each_second_wastes_nothing_to_speak_of() -> None:
+async def test_one_search_per_second_wastes_few_permits() -> None:
     clock, limiter, limit = leased()
     for n in range(300):
         quota = await limit.hit("ada")
@@ -427,7 +427,7 @@ async def test_a_search_each_second_wastes_nothing_to_speak_of() -> None:
     assert max(limiter.asked) <= 4
 
 
-async def test_permits_are_void_after_their_time() -> None:
+async def test_permits_expire() -> None:
     clock, _limiter, limit = leased()
     for _ in range(2):
         await limit.hit("ada")
@@ -439,7 +439,7 @@ async def test_permits_are_void_after_their_time() -> None:
     assert limit.spend("ada") is None
 
 
-async def test_time_that_the_call_took_counts() -> None:
+async def test_the_duration_of_the_call_shortens_the_lease() -> None:
     _clock, limiter, limit = leased()
     await limit.hit("ada")
     limiter.latency = 2.0  # there and back again
@@ -447,14 +447,14 @@ async def test_time_that_the_call_took_counts() -> None:
     assert limit.spend("ada") is None
 
 
-async def test_many_at_once_make_one_call_at_a_time() -> None:
+async def test_concurrent_hits_make_one_call_at_a_time() -> None:
     _clock, limiter, limit = leased()
     passed = await asyncio.gather(*(passes(limit) for _ in range(1000)))
     assert passed.count(True) == 600
     assert len(limiter.asked) <= 26
 
 
-async def test_a_caller_that_leaves_does_not_take_the_others_along() -> None:
+async def test_a_cancelled_caller_does_not_cancel_the_others() -> None:
     clock = Clock()
     limit = LeasedLimit(Counting(clock), "search", Rate(600, 60), clock)
     tasks = [asyncio.create_task(passes(limit)) for _ in range(3)]
@@ -463,7 +463,7 @@ async def test_a_caller_that_leaves_does_not_take_the_others_along() -> None:
     assert await asyncio.gather(*tasks[1:]) == [True, True]
 
 
-async def test_a_refusal_comes_from_memory_and_tells_when_to_come_again() -> None:
+async def test_a_rejection_comes_from_memory_with_its_reset() -> None:
     clock, limiter, limit = leased(3)
     for _ in range(3):
         await limit.hit("ada")
@@ -485,7 +485,7 @@ async def test_a_refusal_comes_from_memory_and_tells_when_to_come_again() -> Non
     assert await passes(limit), "never refused when some are free again"
 
 
-async def test_what_another_process_gives_back_is_used_within_a_second() -> None:
+async def test_permits_returned_by_another_process_are_used_within_a_second() -> None:
     clock = Clock()
     limiter = Counting(clock)
     one, other = (LeasedLimit(limiter, "search", Rate(600, 60), clock) for _ in range(2))
@@ -500,7 +500,7 @@ async def test_what_another_process_gives_back_is_used_within_a_second() -> None
     assert [await passes(other) for _ in range(29)] == [True] * 28 + [False]
 
 
-async def test_keys_beyond_a_bound_are_given_up(monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_keys_beyond_the_maximum_are_dropped(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(limits, "MAX_KEYS", 100)
     clock = Clock()
     limit = LeasedLimit(Counting(clock), "search", Rate(600, 60), clock)
@@ -510,7 +510,7 @@ async def test_keys_beyond_a_bound_are_given_up(monkeypatch: pytest.MonkeyPatch)
     assert len(limit._calls._tasks) == 0
 
 
-def test_what_is_forgotten_together_is_forgotten_with_the_last_of_it() -> None:
+def test_permits_of_one_slot_expire_with_the_last_of_them() -> None:
     window = PermitWindow(Rate(2, 60))
     for now in (60.1, 60.9):
         assert window.take(now, "", prefetch=0, seconds=3, returned=None)[0]

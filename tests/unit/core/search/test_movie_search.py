@@ -62,7 +62,7 @@ def plain() -> tuple[PlainSource, MemorySeenMovies, MovieSearch]:
     return source, seen, MovieSearch(source, seen)
 
 
-async def test_nothing_found_is_not_found_whatever_the_offset() -> None:
+async def test_no_match_is_not_found_whatever_the_offset() -> None:
     movie_search = MovieSearch(MemoryMovieCatalogue(SAMPLE))
     for offset in (0, 500):
         with pytest.raises(MovieNotFound):
@@ -77,14 +77,14 @@ async def test_a_page_past_the_end_is_refused() -> None:
 @pytest.mark.parametrize(
     "query", [MovieQuery(order=Order.YEAR), MovieQuery(genre="Drama"), MovieQuery.parse(year="1999")]
 )
-async def test_a_filter_that_the_source_cant_apply_is_refused_before_it_is_asked(query: MovieQuery) -> None:
+async def test_an_unsupported_filter_is_rejected_without_a_call(query: MovieQuery) -> None:
     source, _, movie_search = plain()
     source.is_away = True
     with pytest.raises(FilterUnsupported):
         await movie_search.search(query, Window())
 
 
-async def test_what_searches_have_shown_can_be_looked_up() -> None:
+async def test_movies_of_results_have_details() -> None:
     _, seen, movie_search = plain()
     with pytest.raises(MovieNotFound):
         await movie_search.get("201")
@@ -96,7 +96,7 @@ async def test_what_searches_have_shown_can_be_looked_up() -> None:
     assert await movie_search.genres() == (Genre("Mystery", 1),)
 
 
-async def test_what_a_search_has_shown_just_now_can_be_looked_up_here_and_in_another_process() -> None:
+async def test_movies_of_the_latest_results_have_details_in_every_process() -> None:
     source, seen, movie_search = plain()
     other = MovieSearch(source, MemorySeenMovies(seen.movies))
     await movie_search.search(MovieQuery("glass"), Window())
@@ -128,22 +128,20 @@ async def shown_then_away() -> tuple[PlainSource, MemorySeenMovies, MovieSearch]
     return source, seen, movie_search
 
 
-async def test_what_searches_have_shown_answers_for_a_source_that_is_away() -> None:
+async def test_stored_movies_replace_an_unavailable_source() -> None:
     _, _, movie_search = await shown_then_away()
     page = await movie_search.search(MovieQuery("glass"), Window())
     assert ([movie.id for movie in page.items], page.source, page.state) == (["201"], "local", CacheStatus.FALLBACK)
 
 
 @pytest.mark.parametrize(("text", "offset"), [("never shown", 0), ("glass", 10), ("river", 5000)])
-async def test_what_was_never_shown_stays_unavailable_and_is_neither_missing_nor_out_of_range(
-    text: str, offset: int
-) -> None:
+async def test_without_a_stored_match_the_source_error_is_raised(text: str, offset: int) -> None:
     _, _, movie_search = await shown_then_away()
     with pytest.raises(SourceUnavailable, match="away"):
         await movie_search.search(MovieQuery(text), Window(offset))
 
 
-async def test_many_who_ask_the_same_while_the_source_is_away_search_the_store_once() -> None:
+async def test_equal_searches_while_the_source_is_unavailable_search_the_stored_movies_once() -> None:
     _, seen, movie_search = await shown_then_away()
     asked: list[MovieQuery] = []
     search = seen.movies.search
@@ -160,7 +158,9 @@ async def test_many_who_ask_the_same_while_the_source_is_away_search_the_store_o
 
 
 @pytest.mark.parametrize("seconds", [None, 60.0])
-async def test_a_store_that_is_away_or_slow_too_leaves_the_error_of_the_source(seconds: float | None) -> None:
+async def test_if_the_stored_movies_are_unavailable_too_the_error_of_the_source_is_raised(
+    seconds: float | None,
+) -> None:
     _, seen, movie_search = await shown_then_away()
 
     async def broken(query: MovieQuery, window: Window) -> MoviePage:
@@ -174,12 +174,12 @@ async def test_a_store_that_is_away_or_slow_too_leaves_the_error_of_the_source(s
         await movie_search.search(MovieQuery("river"), Window())
 
 
-async def test_a_source_without_memory_has_no_details_to_ask_for() -> None:
+async def test_without_stored_movies_details_are_not_found() -> None:
     with pytest.raises(MovieNotFound):
         await MovieSearch(PlainSource(SAMPLE)).get("201")
 
 
-async def test_a_suggestion_needs_a_text_and_a_legal_one() -> None:
+async def test_a_suggestion_requires_a_valid_text() -> None:
     movie_search = MovieSearch(MemoryMovieCatalogue(SAMPLE))
     assert await movie_search.suggest("   ") == ()
     assert len(await movie_search.suggest("river")) == 10

@@ -50,7 +50,7 @@ def fail(breaker: CircuitBreaker, clock: HandClock, times: int, every: float = 0
         (" 408 , 4xx ", (400, 408, 499), (500,)),
     ],
 )
-def test_a_status_set_holds_what_it_names(text: str, inside: tuple[int, ...], outside: tuple[int, ...]) -> None:
+def test_a_status_set_contains_the_named_statuses(text: str, inside: tuple[int, ...], outside: tuple[int, ...]) -> None:
     statuses = StatusSet.parse(text)
     assert [status for status in inside + outside if status in statuses] == list(inside)
     assert StatusSet.parse(str(statuses)) == statuses
@@ -60,17 +60,17 @@ def test_a_status_set_holds_what_it_names(text: str, inside: tuple[int, ...], ou
     "text",
     ["", ",", "400,", "40", "4000", "6xx", "0xx", "5XX", "409-400", "099", "600", "400-", "-40", "٤٠٠", "a", "1-2"],
 )
-def test_nonsense_is_no_status_set(text: str) -> None:
+def test_an_invalid_status_set_is_rejected(text: str) -> None:
     with pytest.raises(ValueError):
         StatusSet.parse(text)
 
 
-def test_a_status_that_is_no_number_is_in_no_set() -> None:
+def test_a_status_set_contains_only_numbers() -> None:
     assert "500" not in StatusSet.parse("5xx")
     assert None not in StatusSet.parse("5xx")
 
 
-def test_waits_lie_within_their_bounds_and_grow() -> None:
+def test_backoff_grows_within_its_bounds() -> None:
     retry_policy = RetryPolicy()
     highest = [retry_policy.backoff(failures, 1.0) for failures in range(1, 2000)]
     assert {retry_policy.backoff(failures, 0.0) for failures in range(1, 2000)} == {0.025}
@@ -99,14 +99,14 @@ def test_it_opens_after_a_second_of_failures_without_a_success(breaker: CircuitB
     assert breaker.state is BreakerState.OPEN
 
 
-def test_it_never_opens_by_share_of_failures(breaker: CircuitBreaker, clock: HandClock) -> None:
+def test_it_never_opens_by_the_share_of_failures(breaker: CircuitBreaker, clock: HandClock) -> None:
     for _ in range(200):
         fail(breaker, clock, 49, every=0.002)
         breaker.succeeded()
     assert breaker.state is BreakerState.CLOSED
 
 
-def test_an_idle_hour_is_no_hour_of_failures(breaker: CircuitBreaker, clock: HandClock) -> None:
+def test_an_idle_hour_does_not_count_as_failures(breaker: CircuitBreaker, clock: HandClock) -> None:
     for _ in range(5):
         fail(breaker, clock, 1, every=3600)
     assert breaker.state is BreakerState.CLOSED
@@ -116,13 +116,13 @@ def test_an_idle_hour_is_no_hour_of_failures(breaker: CircuitBreaker, clock: Han
     assert breaker.state is BreakerState.CLOSED
 
 
-def test_tries_that_each_take_their_whole_time_still_open_it(clock: HandClock) -> None:
+def test_attempts_that_each_time_out_open_it(clock: HandClock) -> None:
     breaker = CircuitBreaker(RetryPolicy(timeout=5), clock)
     fail(breaker, clock, 2, every=5.2)
     assert breaker.state is BreakerState.OPEN
 
 
-def test_while_open_five_calls_a_second_leave(breaker: CircuitBreaker, clock: HandClock) -> None:
+def test_while_open_five_calls_a_second_are_allowed(breaker: CircuitBreaker, clock: HandClock) -> None:
     fail(breaker, clock, 50)
     left = []
     while clock.now < 1010:
@@ -137,7 +137,7 @@ def test_while_open_five_calls_a_second_leave(breaker: CircuitBreaker, clock: Ha
     assert all(later - earlier >= 0.2 for earlier, later in itertools.pairwise(left))
 
 
-def test_after_a_silence_one_request_may_wait_for_the_answer(breaker: CircuitBreaker, clock: HandClock) -> None:
+def test_without_recent_failures_one_request_may_wait_for_the_result(breaker: CircuitBreaker, clock: HandClock) -> None:
     fail(breaker, clock, 50)
     clock.now += 0.3
     assert breaker.admit() is Admission.PROBE
@@ -148,7 +148,7 @@ def test_after_a_silence_one_request_may_wait_for_the_answer(breaker: CircuitBre
     assert breaker.admit() is Admission.PROBE
 
 
-def test_requests_under_way_wait_for_a_probe_while_the_source_may_just_be_unlucky(
+def test_running_requests_wait_for_a_probe_while_the_outage_is_not_confirmed(
     breaker: CircuitBreaker, clock: HandClock
 ) -> None:
     fail(breaker, clock, 7, every=0.18)
@@ -160,7 +160,7 @@ def test_requests_under_way_wait_for_a_probe_while_the_source_may_just_be_unluck
     assert breaker.retry() == 0
 
 
-def test_requests_under_way_give_up_when_the_source_is_down_for_sure(breaker: CircuitBreaker, clock: HandClock) -> None:
+def test_running_requests_give_up_when_the_outage_is_confirmed(breaker: CircuitBreaker, clock: HandClock) -> None:
     fail(breaker, clock, 50)
     clock.now += 10
     assert breaker.retry() is None
@@ -209,7 +209,7 @@ def test_retries_are_limited_while_half_open_and_only_then(clock: HandClock) -> 
     assert all(breaker.retry() == 0 for _ in range(1000))
 
 
-def test_a_snapshot_tells_state_duration_and_fault(breaker: CircuitBreaker, clock: HandClock) -> None:
+def test_a_snapshot_has_state_duration_and_fault(breaker: CircuitBreaker, clock: HandClock) -> None:
     assert (breaker.snapshot().state, breaker.snapshot().last_fault) == (BreakerState.CLOSED, None)
     for _ in range(50):
         breaker.failed("timeout")
@@ -219,7 +219,7 @@ def test_a_snapshot_tells_state_duration_and_fault(breaker: CircuitBreaker, cloc
     assert now.seconds == pytest.approx(7)
 
 
-def test_a_slow_source_is_not_taken_for_a_hanging_one(clock: HandClock) -> None:
+def test_a_slow_source_does_not_count_as_hanging(clock: HandClock) -> None:
     latency = LatencyTracker(clock)
     for _ in range(100):
         latency.succeeded(0.5)
@@ -229,7 +229,7 @@ def test_a_slow_source_is_not_taken_for_a_hanging_one(clock: HandClock) -> None:
     assert latency.hedge_delay() == pytest.approx(1.25)
 
 
-def test_hanging_calls_among_quick_ones_are_told(clock: HandClock) -> None:
+def test_hanging_calls_among_quick_ones_are_detected(clock: HandClock) -> None:
     latency = LatencyTracker(clock)
     for _ in range(3):
         latency.hung()
