@@ -1,4 +1,4 @@
-"""Memory around a counting source, in a time of its own: nothing here waits for real."""
+"""The cache around a source that counts its calls, in virtual time."""
 
 import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
@@ -29,7 +29,7 @@ RIVER = MovieQuery("river")
 def run(scene: Callable[[], Awaitable[T]]) -> T:
     async def act() -> T:
         answer = await scene()
-        await asyncio.sleep(5)  # what lingers ends
+        await asyncio.sleep(5)  # background tasks end
         left = asyncio.all_tasks() - {asyncio.current_task()}
         assert not left, "a task was left behind"
         return answer
@@ -43,7 +43,7 @@ def now() -> float:
 
 
 class Counted(MemoryMovieCatalogue):
-    """Answers after `seconds`, at most `most` movies at once, and counts; `faults` of the next calls fail."""
+    """Returns at most `most` movies per call after `seconds`, and counts calls; the next `faults` calls fail."""
 
     def __init__(self, movies: Sequence[Movie] = MANY, *, seconds: float = 0.5, most: int = 100) -> None:
         super().__init__(movies, source="third_party")
@@ -62,20 +62,20 @@ class Counted(MemoryMovieCatalogue):
         return MoviePage(page.total, page.items[: self.most], page.source)
 
 
-class Away(MemoryCacheStore):
-    """A store that can't be reached."""
+class UnavailableStore(MemoryCacheStore):
+    """An unavailable store."""
 
     async def read(self, key: str) -> CacheEntry | None:
-        raise StoreUnavailable("away")
+        raise StoreUnavailable("unavailable")
 
     async def lease(self, key: str, seconds: float) -> Lease | None:
-        raise StoreUnavailable("away")
+        raise StoreUnavailable("unavailable")
 
     async def write(self, key: str, entry: CacheEntry) -> bool:
-        raise StoreUnavailable("away")
+        raise StoreUnavailable("unavailable")
 
     async def generation(self) -> str:
-        raise StoreUnavailable("away")
+        raise StoreUnavailable("unavailable")
 
 
 def cached(inner: MemoryMovieCatalogue, **options: Any) -> CachedMovieSource:
@@ -238,7 +238,7 @@ def test_a_process_that_dies_with_the_lease_delays_nobody_beyond_the_deadline() 
         inner, store = Counted(), MemoryCacheStore(clock=now)
         alive = cached(inner, store=store)
         key = alive._key("search", RIVER.parameters(), 0, 50)
-        assert await store.lease(key, 1.0) is not None  # and is never heard of again
+        assert await store.lease(key, 1.0) is not None  # by a process that dies
         pages = await asyncio.gather(*(seconds_of(alive.search(RIVER, Window())) for _ in range(100)))
         assert max(seconds for _, seconds in pages) <= 1.0 + 0.5 + 0.1
         assert len(inner.calls) == 1
@@ -253,7 +253,7 @@ def test_a_process_that_lost_the_lease_cancels_its_fetch() -> None:
         loser, winner = cached(slow, store=store), cached(quick, store=store)
         losing = asyncio.ensure_future(loser.search(RIVER, Window()))
         await asyncio.sleep(0.1)
-        store._leases.clear()  # as if it had been frozen for too long to renew it
+        store._leases.clear()  # as after a suspension without a heartbeat
         assert (await winner.search(RIVER, Window())).state is CacheStatus.LIVE
         page, seconds = await seconds_of(losing)
         assert (page.total, seconds < 0.1) == (500, True)
@@ -267,7 +267,7 @@ def test_after_a_failure_the_entry_of_another_process_is_used() -> None:
         store = MemoryCacheStore(clock=now)
         failing = Counted(seconds=2.5)
         failing.faults = 1
-        unlucky = cached(failing, store=Away())
+        unlucky = cached(failing, store=UnavailableStore())
         asked = asyncio.ensure_future(unlucky.search(RIVER, Window()))
         await asyncio.sleep(0.1)
         unlucky._store = store
@@ -285,10 +285,10 @@ def test_a_suspended_process_does_not_overwrite_a_newer_entry() -> None:
         sleeping = asyncio.ensure_future(asleep.search(RIVER, Window()))
         await asyncio.sleep(0.1)
         key = asleep._key("search", RIVER.parameters(), 0, 50)
-        store._leases.clear()  # as if it hadn't renewed it
+        store._leases.clear()  # as after a suspension without a heartbeat
         awake = cached(inner, store=store)
         assert (await awake.search(RIVER, Window())).total == 500
-        assert (await sleeping).total == 500  # it notices that somebody else came later
+        assert (await sleeping).total == 500  # it adopts the newer entry
         assert (await asleep.search(RIVER, Window())).total == 500
         kept = await store.read(key)
         assert kept is not None
@@ -358,7 +358,7 @@ def test_a_source_with_small_pages_is_read_completely(most: int) -> None:
 
 
 def test_a_total_far_too_high_costs_few_calls() -> None:
-    class Boaster(Counted):
+    class InflatedTotal(Counted):
         async def search(self, query: MovieQuery, window: Window) -> MoviePage:
             page = await super().search(query, window)
             if not page.items:
@@ -366,7 +366,7 @@ def test_a_total_far_too_high_costs_few_calls() -> None:
             return MoviePage(1000, page.items, page.source)
 
     async def scene() -> None:
-        inner = Boaster(MANY[:48], seconds=0.0)
+        inner = InflatedTotal(MANY[:48], seconds=0.0)
         source = cached(inner)
         assert len((await source.search(RIVER, Window(0))).items) == 10
         assert len((await source.search(RIVER, Window(40))).items) == 8
@@ -379,13 +379,13 @@ def test_a_total_far_too_high_costs_few_calls() -> None:
 
 
 def test_a_reduced_block_size_applies_to_one_query_only() -> None:
-    class Boaster(Counted):
+    class InflatedTotal(Counted):
         async def search(self, query: MovieQuery, window: Window) -> MoviePage:
             page = await super().search(query, window)
             return page if query == RIVER else MoviePage(42, page.items[:1] if window.offset == 0 else (), page.source)
 
     async def scene() -> None:
-        inner = Boaster(seconds=0.0)
+        inner = InflatedTotal(seconds=0.0)
         source = cached(inner)
         await source.search(RIVER, Window())
         assert len((await source.search(MovieQuery("river 0001"), Window(0, 100))).items) == 1
@@ -400,13 +400,13 @@ def test_a_reduced_block_size_applies_to_one_query_only() -> None:
 
 
 def test_a_total_that_is_one_too_high_costs_few_calls() -> None:
-    class Boaster(Counted):
+    class InflatedTotal(Counted):
         async def search(self, query: MovieQuery, window: Window) -> MoviePage:
             page = await super().search(query, window)
             return MoviePage(page.total + 1, page.items, page.source)
 
     async def scene() -> None:
-        inner = Boaster(MANY[:11], seconds=0.0)
+        inner = InflatedTotal(MANY[:11], seconds=0.0)
         source = cached(inner)
         for _ in range(5):
             assert [len((await source.search(RIVER, Window(offset))).items) for offset in (0, 10)] == [10, 1]
@@ -454,7 +454,7 @@ def test_store_entries_from_before_an_outage_are_older_than_later_ones() -> None
         inner, store = Counted(), MemoryCacheStore(clock=now)
         source = cached(inner, store=store)
         await source.search(RIVER, Window())
-        source._store = Away()
+        source._store = UnavailableStore()
         await asyncio.sleep(601)
         await source.search(RIVER, Window())
         await asyncio.sleep(1)
@@ -506,7 +506,7 @@ def test_unusable_items_do_not_reduce_the_block_size() -> None:
 def test_without_its_store_each_process_caches_for_itself() -> None:
     async def scene() -> None:
         inner = Counted()
-        source = cached(inner, store=Away())
+        source = cached(inner, store=UnavailableStore())
         assert (await source.search(RIVER, Window())).state is CacheStatus.LIVE
         assert (await source.search(RIVER, Window())).state is CacheStatus.FRESH
         await asyncio.sleep(601)
@@ -522,7 +522,7 @@ def test_without_its_store_each_process_caches_for_itself() -> None:
 def test_entries_fetched_during_an_outage_of_the_store_are_replaced_by_later_ones() -> None:
     async def scene() -> None:
         inner, memory, store = Counted(), MemoryCacheStore(clock=now), MemoryCacheStore(clock=now)
-        await cached(inner, memory=memory, store=Away()).search(RIVER, Window())
+        await cached(inner, memory=memory, store=UnavailableStore()).search(RIVER, Window())
         source = cached(inner, memory=memory, store=store)
         await asyncio.sleep(601)
         assert (await source.search(RIVER, Window())).state is CacheStatus.STALE
@@ -535,9 +535,9 @@ def test_entries_fetched_during_an_outage_of_the_store_are_replaced_by_later_one
 def test_clearing_the_store_reaches_every_process() -> None:
     async def scene() -> None:
         inner, store = Counted(), MemoryCacheStore(clock=now)
-        told: list[bool] = []
+        flushes: list[bool] = []
         invalidation = CacheInvalidation()
-        invalidation.subscribe(lambda: told.append(True))
+        invalidation.subscribe(lambda: flushes.append(True))
         source = cached(inner, store=store, invalidation=invalidation)
         await source.follow()
         await source.search(RIVER, Window())
@@ -545,7 +545,7 @@ def test_clearing_the_store_reaches_every_process() -> None:
         assert (await source.search(RIVER, Window())).state is CacheStatus.FRESH
         await store.clear()
         await source.follow()
-        assert told == [True]
+        assert flushes == [True]
         assert (await source.search(RIVER, Window())).state is CacheStatus.LIVE
 
     run(scene)
@@ -620,7 +620,7 @@ def test_details_and_suggestions_are_cached_too() -> None:
             with pytest.raises(MovieNotFound):
                 await source.get("unknown")
         assert [await source.suggest("riv", 3) for _ in range(3)] == [MANY[:3]] * 3
-        assert len(inner.calls) == 3  # suggestions are a search of this source
+        assert len(inner.calls) == 3  # suggestions call `search` of this source
         await asyncio.sleep(601)
         assert (await source.get("0007")).state is CacheStatus.STALE
 

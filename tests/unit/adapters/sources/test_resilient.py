@@ -42,11 +42,11 @@ def status(code: int, *, retryable: bool = True, wait: float | None = None) -> S
 
 
 Step = Exception | float | None
-"""What a call meets: an error, an answer after so many seconds, or one after 60 ms."""
+"""Outcome of a call: an error, a result after so many seconds, or None for a result after 60 ms."""
 
 
 class Scripted:
-    """A source that does as told; `then` counts once the script is at its end."""
+    """A source that follows a script; `then` makes the outcomes after its end."""
 
     name = "scripted"
 
@@ -60,16 +60,16 @@ class Scripted:
         self.script = list(script)
         self.then = then
         self.calls: list[float] = []
-        self.under_way = 0
+        self.running = 0
 
     async def _answer(self, value: T) -> T:
         self.calls.append(now())
         step = self.script.pop(0) if self.script else self.then()
-        self.under_way += 1
+        self.running += 1
         try:
             await asyncio.sleep(step if isinstance(step, float) else 0.06)
         finally:
-            self.under_way -= 1
+            self.running -= 1
         if isinstance(step, Exception):
             raise step
         return value
@@ -154,7 +154,7 @@ def test_every_method_is_retried(method: str) -> None:
 def test_fourteen_attempts_fit_the_deadline_and_none_follows() -> None:
     async def scene() -> tuple[int, float]:
         inner = Scripted(then=lambda: status(500))
-        # This is about the tries; the breaker keeps out of it.
+        # This test is about attempts; the circuit breaker stays closed.
         retry_policy = RetryPolicy(seconds_to_open=60)
         with pytest.raises(SourceFault) as caught:
             await search(resilient(inner, retry_policy))
@@ -239,7 +239,7 @@ def test_unsupported_methods_are_rejected_without_a_call_even_while_open() -> No
 
 def test_an_error_of_another_kind_passes() -> None:
     async def scene() -> int:
-        inner = Scripted([StoreUnavailable("away")])
+        inner = Scripted([StoreUnavailable("unavailable")])
         with pytest.raises(StoreUnavailable):
             await search(resilient(inner))
         return len(inner.calls)
@@ -252,11 +252,11 @@ def test_a_hanging_source_is_given_up_at_the_deadline() -> None:
         inner = Scripted(then=lambda: 1000.0)
         with pytest.raises(SourceUnavailable):
             await search(resilient(inner))
-        return now(), inner.under_way
+        return now(), inner.running
 
-    ended, under_way = run(scene)
+    ended, running = run(scene)
     assert 2.0 <= ended <= 3.01
-    assert under_way == 0
+    assert running == 0
 
 
 def test_half_of_the_calls_fail_and_the_breaker_stays_closed_at_500_requests_a_second() -> None:
@@ -371,11 +371,11 @@ def test_a_cancelled_request_leaves_nothing_behind() -> None:
         source = resilient(inner)
         requests = [asyncio.ensure_future(search(source)) for _ in range(20)]
         await asyncio.sleep(0.1)
-        assert inner.under_way == 20
+        assert inner.running == 20
         for request in requests:
             request.cancel()
         await asyncio.gather(*requests, return_exceptions=True)
-        assert inner.under_way == 0
+        assert inner.running == 0
         assert source.state().failures == 0
 
     run(scene)
@@ -390,11 +390,11 @@ def test_a_cancelled_request_cancels_its_probe() -> None:
         await asyncio.sleep(0.3)
         request = asyncio.ensure_future(search(source))
         await asyncio.sleep(0.01)
-        assert inner.under_way == 1
+        assert inner.running == 1
         request.cancel()
         with pytest.raises(asyncio.CancelledError):
             await request
-        assert inner.under_way == 0
+        assert inner.running == 0
 
     run(scene)
 
@@ -407,9 +407,9 @@ def test_closing_cancels_a_running_probe() -> None:
         inner.then = lambda: 0.6
         await asyncio.sleep(0.3)
         assert not await is_answered(source)
-        assert inner.under_way == 1
+        assert inner.running == 1
         await source.close()
-        assert inner.under_way == 0
+        assert inner.running == 0
 
     run(scene)
 
@@ -444,14 +444,14 @@ def test_a_slow_source_gets_no_hedged_requests() -> None:
 
 def test_asyncio_reports_no_attempt_that_ended_after_another(recwarn: pytest.WarningsRecorder) -> None:
     async def scene() -> None:
-        complaints: list[dict[str, Any]] = []
-        asyncio.get_running_loop().set_exception_handler(lambda _, context: complaints.append(context))
+        reports: list[dict[str, Any]] = []
+        asyncio.get_running_loop().set_exception_handler(lambda _, context: reports.append(context))
         rng = random.Random(3)
         inner = Scripted(then=lambda: rng.choice([0.06, 0.06, 1000.0, status(500)]))
         source = resilient(inner)
         await asyncio.gather(*(is_answered(source) for _ in range(400)))
         await source.close()
         del source, inner
-        assert complaints == []
+        assert reports == []
 
     run(scene)

@@ -1,4 +1,4 @@
-"""How answers of the third party become movies, and what is no answer."""
+"""Parsing of responses of the third party, and rejection of invalid ones."""
 
 import json
 import logging

@@ -37,7 +37,7 @@ def row(number: int, **fields: Any) -> dict[str, Any]:
 
 
 class Tmdb:
-    """Answers like TMDB over `rows`, in this process; `refuse` gives a status instead for the calls that it names."""
+    """An in-process TMDB over `rows`; `refuse` returns the status with which a call fails."""
 
     def __init__(self, rows: list[Any] | None = None, total: int | None = None) -> None:
         self.rows = [row(number) for number in range(1, 101)] if rows is None else rows
@@ -76,7 +76,7 @@ class Tmdb:
         return self.json({**whole, **self.changes})
 
     def json(self, body: Any, status: int = 200) -> httpx.Response:
-        # As a stream: SourceHttp reads raw bytes, which a response that was read already doesn't give.
+        # As a stream: SourceHttp reads raw bytes, which a response that was already read cannot provide.
         content = httpx.Response(status, json=body).content
         return httpx.Response(status, stream=_Stream(content))
 

@@ -95,7 +95,7 @@ def test_a_client_counts_as_wider_networks_too(client: str, networks: tuple[str,
     assert widest_network_of(networks[0]) == networks[-1]
 
 
-# --- moving windows
+# --- sliding windows
 
 
 times = st.lists(st.integers(0, 7200).map(lambda seconds: NOW - timedelta(seconds=seconds)), max_size=30)
@@ -128,17 +128,17 @@ def test_without_a_rate_one_is_allowed_at_once(earlier: list[datetime]) -> None:
     assert free_at(NOW, None, earlier) == NOW
 
 
-# --- which limits logins, registrations and mails pass
+# --- limits of logins, registrations and emails
 
 
 class Recording(MemoryRateLimiter):
-    """A limiter that refuses the keys it is told to."""
+    """A limiter that records its calls and rejects keys with a prefix."""
 
     def __init__(self, refused: str | None = None) -> None:
         super().__init__()
         self.refused = refused
         self.hits: list[tuple[str, str, Rate]] = []
-        self.taken_back: list[tuple[str, str, Rate]] = []
+        self.refunded: list[tuple[str, str, Rate]] = []
 
     async def hit(self, name: str, key: str, rate: Rate) -> tuple[bool, Quota]:
         self.hits.append((name, key, rate))
@@ -146,7 +146,7 @@ class Recording(MemoryRateLimiter):
         return is_allowed, Quota(name, rate, int(is_allowed), 1.0)
 
     async def refund(self, name: str, key: str, rate: Rate) -> None:
-        self.taken_back.append((name, key, rate))
+        self.refunded.append((name, key, rate))
 
 
 LOGIN, REGISTER = Rate(10, 60), Rate(20, 60)
@@ -156,7 +156,7 @@ V6 = networks_of("2001:db8:1:203::1")
 
 
 def of_accounts(hits: list[tuple[str, str, Rate]]) -> list[tuple[str, str, Rate]]:
-    """Those that are not of networks alone."""
+    """Hits that are not of a network alone."""
     return [hit for hit in hits if not hit[1].startswith("network:")]
 
 
@@ -165,7 +165,7 @@ def limits_over(limiter: MemoryRateLimiter) -> RateLimits:
 
 
 async def is_admitted(limits: RateLimits, networks: tuple[str, ...], known: Iterable[str] = ()) -> bool:
-    """Whether a login passes, which then fails."""
+    """Whether a login with a wrong password is allowed."""
     try:
         await limits.login(ADA, networks, frozenset(known))
     except RateLimited:
@@ -203,7 +203,7 @@ async def test_a_password_to_check_counts_for_its_networks_whatever_the_account(
     limits = limits_over(Recording("network:2001:db8:1::/48"))
     with pytest.raises(RateLimited):
         await limits.login(ADA, V6)
-    await limits.login(ADA, V6, ["2001:db8:1:203::/64"])  # neighbours can't use up what a known network may do
+    await limits.login(ADA, V6, ["2001:db8:1:203::/64"])  # neighbours cannot use up the limit of a known network
 
 
 @pytest.mark.parametrize(
@@ -235,7 +235,7 @@ async def test_a_rejected_login_is_refunded() -> None:
     with pytest.raises(RateLimited) as caught:
         await limits_over(limiter).login(ADA, V4)
     assert caught.value.quota.rate == LOGIN.times(SINGLE_FACTOR_MULTIPLIER)
-    assert limiter.taken_back == limiter.hits[:-1]
+    assert limiter.refunded == limiter.hits[:-1]
     limiter = Recording("")
     with pytest.raises(RateLimited) as caught:
         await limits_over(limiter).login(ADA, V4)
@@ -339,7 +339,7 @@ async def test_a_disabled_limit_counts_nothing() -> None:
     assert [limits.events, limits.writes, limits.imports, limits.exports] == [None] * 4
 
 
-# --- permits taken ahead
+# --- leased permits
 
 
 class Clock:
@@ -351,7 +351,7 @@ class Clock:
 
 
 class Counting(MemoryRateLimiter):
-    """Says how many were asked for at once, takes a moment, and knows when each call was answered."""
+    """Records the time and prefetch of each call; calls take `latency`."""
 
     def __init__(self, clock: Clock) -> None:
         super().__init__(clock)
@@ -381,7 +381,7 @@ async def passes(limit: LeasedLimit, key: str = "ada") -> bool:
 
 
 def leased(amount: int = 600) -> "tuple[Clock, Counting, LeasedLimit]":
-    """So many a minute."""
+    """Hits per minute."""
     clock = Clock()
     limiter = Counting(clock)
     return clock, limiter, LeasedLimit(limiter, "search", Rate(amount, 60), clock)
@@ -442,7 +442,7 @@ async def test_permits_expire() -> None:
 async def test_the_duration_of_the_call_shortens_the_lease() -> None:
     _clock, limiter, limit = leased()
     await limit.hit("ada")
-    limiter.latency = 2.0  # there and back again
+    limiter.latency = 2.0  # seconds per call
     await limit.hit("ada")
     assert limit.spend("ada") is None
 
@@ -490,7 +490,7 @@ async def test_permits_returned_by_another_process_are_used_within_a_second() ->
     limiter = Counting(clock)
     one, other = (LeasedLimit(limiter, "search", Rate(600, 60), clock) for _ in range(2))
     for _ in range(32):
-        await one.hit("ada")  # and has 29 left
+        await one.hit("ada")  # has 29 left
     while await passes(other):
         pass
     clock.now += 3
@@ -530,13 +530,13 @@ moves = st.lists(
 )
 
 
-# One takes permits and uses them late, another the rest; then both come when the former may be forgotten.
+# One process uses its permits late, another takes the rest; then both return when the first may have expired.
 @example(200, 60, [(0, 0.0, 0.08), (1, 0.0, 1.0), (0, 0.045, 0.07), (1, 0.96, 1.0)], 0.0)
 @given(st.sampled_from((1, 3, 45, 100, 200)), st.sampled_from((1, 60)), moves, st.sampled_from((0.0, 0.001, 0.02)))
 def test_in_no_window_more_pass_in_all_processes_than_the_rate(
     amount: int, seconds: int, moves: list[tuple[int, float, float]], latency: float
 ) -> None:
-    """Processes, pauses in windows, and bursts in limits."""
+    """Process, pause in windows and burst in limits of each step."""
     clock, rate = Clock(), Rate(amount, seconds)
     limiter = Counting(clock)
     limiter.latency = latency * seconds
@@ -554,7 +554,7 @@ def test_in_no_window_more_pass_in_all_processes_than_the_rate(
                 if quota is None:
                     continue
                 assert 0 <= quota.remaining < amount
-                # What a call counted was done when the limiter heard of it.
+                # A hit counted by a call happens when the limiter gets the call.
                 now = clock.now if len(limiter.asked) == calls else limiter.answered_at
                 while passed and passed[0] <= now - seconds:
                     passed.popleft()

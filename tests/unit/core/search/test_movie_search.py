@@ -27,32 +27,32 @@ from movie_core.testing import SAMPLE
 
 
 class PlainSource(MemoryMovieCatalogue):
-    """A source that can do nothing but search, and can be switched off."""
+    """A source that supports text search only, and can be unavailable."""
 
     name = "third_party"
     capabilities: frozenset[Capability] = frozenset()
-    is_away = False
+    is_unavailable = False
 
-    def _ask(self, ability: Capability | None = None) -> None:
-        if ability is not None and ability not in self.capabilities:
-            raise FilterUnsupported(f"no {ability}")
-        if self.is_away:
-            raise SourceUnavailable("away")
+    def _check(self, capability: Capability | None = None) -> None:
+        if capability is not None and capability not in self.capabilities:
+            raise FilterUnsupported(f"no {capability}")
+        if self.is_unavailable:
+            raise SourceUnavailable("unavailable")
 
     async def search(self, query: MovieQuery, window: Window) -> MoviePage:
-        self._ask()
+        self._check()
         return await super().search(query, window)
 
     async def get(self, movie_id: str) -> FoundMovie:
-        self._ask(Capability.DETAILS)
+        self._check(Capability.DETAILS)
         return await super().get(movie_id)
 
     async def suggest(self, text: str, limit: int) -> Sequence[Movie]:
-        self._ask(Capability.SUGGEST)
+        self._check(Capability.SUGGEST)
         return await super().suggest(text, limit)
 
     async def genres(self) -> Sequence[Genre]:
-        self._ask(Capability.GENRES)
+        self._check(Capability.GENRES)
         return await super().genres()
 
 
@@ -79,7 +79,7 @@ async def test_a_page_past_the_end_is_refused() -> None:
 )
 async def test_an_unsupported_filter_is_rejected_without_a_call(query: MovieQuery) -> None:
     source, _, movie_search = plain()
-    source.is_away = True
+    source.is_unavailable = True
     with pytest.raises(FilterUnsupported):
         await movie_search.search(query, Window())
 
@@ -112,48 +112,48 @@ async def test_details_survive_an_outage_of_the_source() -> None:
     assert (await movie_search.get("201")).source == "third_party"
     await movie_search.search(MovieQuery("glass"), Window())
     await seen.flush()
-    source.is_away = True
+    source.is_unavailable = True
     assert (await movie_search.get("201")).source == "local"
     with pytest.raises(SourceUnavailable):
         await movie_search.get("202")
 
 
-async def shown_then_away() -> tuple[PlainSource, MemorySeenMovies, MovieSearch]:
-    """All rivers and the glass orrery were shown, and the source is away."""
+async def stored_then_unavailable() -> tuple[PlainSource, MemorySeenMovies, MovieSearch]:
+    """All rivers and the glass orrery are stored, and the source is unavailable."""
     source, seen, movie_search = plain()
     for text in ("river", "glass"):
         await movie_search.search(MovieQuery(text), Window(0, 100))
     await seen.flush()
-    source.is_away = True
+    source.is_unavailable = True
     return source, seen, movie_search
 
 
 async def test_stored_movies_replace_an_unavailable_source() -> None:
-    _, _, movie_search = await shown_then_away()
+    _, _, movie_search = await stored_then_unavailable()
     page = await movie_search.search(MovieQuery("glass"), Window())
     assert ([movie.id for movie in page.items], page.source, page.state) == (["201"], "local", CacheStatus.FALLBACK)
 
 
 @pytest.mark.parametrize(("text", "offset"), [("never shown", 0), ("glass", 10), ("river", 5000)])
 async def test_without_a_stored_match_the_source_error_is_raised(text: str, offset: int) -> None:
-    _, _, movie_search = await shown_then_away()
-    with pytest.raises(SourceUnavailable, match="away"):
+    _, _, movie_search = await stored_then_unavailable()
+    with pytest.raises(SourceUnavailable, match="unavailable"):
         await movie_search.search(MovieQuery(text), Window(offset))
 
 
 async def test_equal_searches_while_the_source_is_unavailable_search_the_stored_movies_once() -> None:
-    _, seen, movie_search = await shown_then_away()
-    asked: list[MovieQuery] = []
+    _, seen, movie_search = await stored_then_unavailable()
+    searches: list[MovieQuery] = []
     search = seen.movies.search
 
     async def counted(query: MovieQuery, window: Window) -> MoviePage:
-        asked.append(query)
+        searches.append(query)
         await asyncio.sleep(0)
         return await search(query, window)
 
     seen.movies.search = counted  # type: ignore[method-assign]
     pages = await asyncio.gather(*(movie_search.search(MovieQuery("river"), Window()) for _ in range(100)))
-    assert len(asked) == 1
+    assert len(searches) == 1
     assert len({page.items for page in pages}) == 1
 
 
@@ -161,16 +161,16 @@ async def test_equal_searches_while_the_source_is_unavailable_search_the_stored_
 async def test_if_the_stored_movies_are_unavailable_too_the_error_of_the_source_is_raised(
     seconds: float | None,
 ) -> None:
-    _, seen, movie_search = await shown_then_away()
+    _, seen, movie_search = await stored_then_unavailable()
 
     async def broken(query: MovieQuery, window: Window) -> MoviePage:
         if seconds is None:
-            raise StoreUnavailable("the database is away")
+            raise StoreUnavailable("the database failed")
         await asyncio.sleep(seconds)
         raise AssertionError("unreachable")
 
     seen.movies.search = broken  # type: ignore[method-assign]
-    with pytest.raises(SourceUnavailable, match="away"):
+    with pytest.raises(SourceUnavailable, match="unavailable"):
         await movie_search.search(MovieQuery("river"), Window())
 
 

@@ -16,8 +16,8 @@ from movie_core.search.retry_policy import (
 STEP = 0.01
 
 
-class HandClock:
-    """Seconds that pass when a test says so."""
+class ManualClock:
+    """A clock that the test advances."""
 
     def __init__(self) -> None:
         self.now = 1000.0
@@ -27,16 +27,16 @@ class HandClock:
 
 
 @pytest.fixture
-def clock() -> HandClock:
-    return HandClock()
+def clock() -> ManualClock:
+    return ManualClock()
 
 
 @pytest.fixture
-def breaker(clock: HandClock) -> CircuitBreaker:
+def breaker(clock: ManualClock) -> CircuitBreaker:
     return CircuitBreaker(RetryPolicy(), clock)
 
 
-def fail(breaker: CircuitBreaker, clock: HandClock, times: int, every: float = 0.001) -> None:
+def fail(breaker: CircuitBreaker, clock: ManualClock, times: int, every: float = 0.001) -> None:
     for _ in range(times):
         breaker.failed("status")
         clock.now += every
@@ -85,28 +85,28 @@ def test_fourteen_quick_failures_fit_the_deadline() -> None:
     assert waits + 14 * 0.06 < retry_policy.deadline - 0.5
 
 
-def test_the_breaker_opens_at_the_fiftieth_failure_in_a_row(breaker: CircuitBreaker, clock: HandClock) -> None:
+def test_the_breaker_opens_at_the_fiftieth_failure_in_a_row(breaker: CircuitBreaker, clock: ManualClock) -> None:
     fail(breaker, clock, 49)
     assert breaker.state is BreakerState.CLOSED
     fail(breaker, clock, 1)
     assert breaker.state is BreakerState.OPEN
 
 
-def test_it_opens_after_a_second_of_failures_without_a_success(breaker: CircuitBreaker, clock: HandClock) -> None:
+def test_it_opens_after_a_second_of_failures_without_a_success(breaker: CircuitBreaker, clock: ManualClock) -> None:
     fail(breaker, clock, 5, every=0.2)
     assert breaker.state is BreakerState.CLOSED
     fail(breaker, clock, 1)
     assert breaker.state is BreakerState.OPEN
 
 
-def test_it_never_opens_by_the_share_of_failures(breaker: CircuitBreaker, clock: HandClock) -> None:
+def test_it_never_opens_by_the_share_of_failures(breaker: CircuitBreaker, clock: ManualClock) -> None:
     for _ in range(200):
         fail(breaker, clock, 49, every=0.002)
         breaker.succeeded()
     assert breaker.state is BreakerState.CLOSED
 
 
-def test_an_idle_hour_does_not_count_as_failures(breaker: CircuitBreaker, clock: HandClock) -> None:
+def test_an_idle_hour_does_not_count_as_failures(breaker: CircuitBreaker, clock: ManualClock) -> None:
     for _ in range(5):
         fail(breaker, clock, 1, every=3600)
     assert breaker.state is BreakerState.CLOSED
@@ -116,13 +116,13 @@ def test_an_idle_hour_does_not_count_as_failures(breaker: CircuitBreaker, clock:
     assert breaker.state is BreakerState.CLOSED
 
 
-def test_attempts_that_each_time_out_open_it(clock: HandClock) -> None:
+def test_attempts_that_each_time_out_open_it(clock: ManualClock) -> None:
     breaker = CircuitBreaker(RetryPolicy(timeout=5), clock)
     fail(breaker, clock, 2, every=5.2)
     assert breaker.state is BreakerState.OPEN
 
 
-def test_while_open_five_calls_a_second_are_allowed(breaker: CircuitBreaker, clock: HandClock) -> None:
+def test_while_open_five_calls_a_second_are_allowed(breaker: CircuitBreaker, clock: ManualClock) -> None:
     fail(breaker, clock, 50)
     left = []
     while clock.now < 1010:
@@ -137,7 +137,9 @@ def test_while_open_five_calls_a_second_are_allowed(breaker: CircuitBreaker, clo
     assert all(later - earlier >= 0.2 for earlier, later in itertools.pairwise(left))
 
 
-def test_without_recent_failures_one_request_may_wait_for_the_result(breaker: CircuitBreaker, clock: HandClock) -> None:
+def test_without_recent_failures_one_request_may_wait_for_the_result(
+    breaker: CircuitBreaker, clock: ManualClock
+) -> None:
     fail(breaker, clock, 50)
     clock.now += 0.3
     assert breaker.admit() is Admission.PROBE
@@ -149,7 +151,7 @@ def test_without_recent_failures_one_request_may_wait_for_the_result(breaker: Ci
 
 
 def test_running_requests_wait_for_a_probe_while_the_outage_is_not_confirmed(
-    breaker: CircuitBreaker, clock: HandClock
+    breaker: CircuitBreaker, clock: ManualClock
 ) -> None:
     fail(breaker, clock, 7, every=0.18)
     assert breaker.state is BreakerState.OPEN
@@ -160,13 +162,13 @@ def test_running_requests_wait_for_a_probe_while_the_outage_is_not_confirmed(
     assert breaker.retry() == 0
 
 
-def test_running_requests_give_up_when_the_outage_is_confirmed(breaker: CircuitBreaker, clock: HandClock) -> None:
+def test_running_requests_give_up_when_the_outage_is_confirmed(breaker: CircuitBreaker, clock: ManualClock) -> None:
     fail(breaker, clock, 50)
     clock.now += 10
     assert breaker.retry() is None
 
 
-def test_a_success_half_opens_and_five_close(breaker: CircuitBreaker, clock: HandClock) -> None:
+def test_a_success_half_opens_and_five_close(breaker: CircuitBreaker, clock: ManualClock) -> None:
     fail(breaker, clock, 50)
     states = []
     for _ in range(5):
@@ -175,7 +177,7 @@ def test_a_success_half_opens_and_five_close(breaker: CircuitBreaker, clock: Han
     assert states == [BreakerState.HALF_OPEN] * 4 + [BreakerState.CLOSED]
 
 
-def test_failures_between_successes_do_not_keep_it_from_closing(breaker: CircuitBreaker, clock: HandClock) -> None:
+def test_failures_between_successes_do_not_keep_it_from_closing(breaker: CircuitBreaker, clock: ManualClock) -> None:
     fail(breaker, clock, 50)
     for _ in range(5):
         breaker.succeeded()
@@ -183,7 +185,7 @@ def test_failures_between_successes_do_not_keep_it_from_closing(breaker: Circuit
     assert breaker.state is BreakerState.CLOSED
 
 
-def test_it_opens_again_from_half_open(breaker: CircuitBreaker, clock: HandClock) -> None:
+def test_it_opens_again_from_half_open(breaker: CircuitBreaker, clock: ManualClock) -> None:
     fail(breaker, clock, 50)
     breaker.succeeded()
     fail(breaker, clock, 50)
@@ -191,14 +193,14 @@ def test_it_opens_again_from_half_open(breaker: CircuitBreaker, clock: HandClock
     assert breaker.admit() is Admission.REJECTED
 
 
-def test_retries_are_limited_while_half_open_and_only_then(clock: HandClock) -> None:
+def test_retries_are_limited_while_half_open_and_only_then(clock: ManualClock) -> None:
     breaker = CircuitBreaker(RetryPolicy(retry_ratio=0.25), clock)
     assert all(breaker.retry() == 0 for _ in range(1000))
     fail(breaker, clock, 50)
     breaker.succeeded()
     assert all(breaker.admit() is Admission.ALLOWED for _ in range(100))
     granted = sum(breaker.retry() == 0 for _ in range(100))
-    assert granted == 26  # a quarter of the requests, and one on top
+    assert granted == 26  # a quarter of the requests, and one by time
     wait = breaker.retry()
     assert wait is not None
     assert wait == pytest.approx(0.1)
@@ -209,7 +211,7 @@ def test_retries_are_limited_while_half_open_and_only_then(clock: HandClock) -> 
     assert all(breaker.retry() == 0 for _ in range(1000))
 
 
-def test_a_snapshot_has_state_duration_and_fault(breaker: CircuitBreaker, clock: HandClock) -> None:
+def test_a_snapshot_has_state_duration_and_fault(breaker: CircuitBreaker, clock: ManualClock) -> None:
     assert (breaker.snapshot().state, breaker.snapshot().last_fault) == (BreakerState.CLOSED, None)
     for _ in range(50):
         breaker.failed("timeout")
@@ -219,24 +221,24 @@ def test_a_snapshot_has_state_duration_and_fault(breaker: CircuitBreaker, clock:
     assert now.seconds == pytest.approx(7)
 
 
-def test_a_slow_source_does_not_count_as_hanging(clock: HandClock) -> None:
+def test_a_slow_source_does_not_count_as_hanging(clock: ManualClock) -> None:
     latency = LatencyTracker(clock)
     for _ in range(100):
         latency.succeeded(0.5)
-    assert latency.hedge_delay() is None, "nothing hung so far"
+    assert latency.hedge_delay() is None, "no call has hung"
     for _ in range(3):
         latency.hung()
     assert latency.hedge_delay() == pytest.approx(1.25)
 
 
-def test_hanging_calls_among_quick_ones_are_detected(clock: HandClock) -> None:
+def test_hanging_calls_among_quick_ones_are_detected(clock: ManualClock) -> None:
     latency = LatencyTracker(clock)
     for _ in range(3):
         latency.hung()
     for number in range(49):
         latency.succeeded(0.06 if number % 20 else 0.6)
-    assert latency.hedge_delay() is None, "too few answers to judge by"
+    assert latency.hedge_delay() is None, "too few samples"
     latency.succeeded(0.06)
     assert latency.hedge_delay() == pytest.approx(0.15)
     clock.now += 5.1
-    assert latency.hedge_delay() is None, "that was long ago"
+    assert latency.hedge_delay() is None, "the samples are too old"
