@@ -1,4 +1,4 @@
-"""The cache through running processes: two API processes over PostgreSQL and Redis, and a source that misbehaves."""
+"""The cache through running processes: two API processes over PostgreSQL and Redis, and a faulty source."""
 
 import asyncio
 import itertools
@@ -24,10 +24,10 @@ MOVIES = [Movie(id=str(n), title=f"River {n:04}") for n in range(1, 4001)]
 GOOD = Behaviour(fail_rate=0, latency_ms=0)
 SLOW = Behaviour(fail_rate=0, latency_ms=500)
 PATIENT = "2500ms"
-"""For one try: a busy machine must not look like a source that hangs."""
+"""Timeout of one attempt, so that a busy machine does not look like a hanging source."""
 DEADLINE = 3.2
 SLACK = 1.8
-"""Seconds that a busy machine may add."""
+"""Seconds of extra time for a busy machine."""
 
 
 @pytest.fixture(scope="module")
@@ -43,7 +43,7 @@ def environ(postgres: str, redis_url: str, source_port: int) -> Iterator[dict[st
 
 @pytest.fixture(scope="module")
 def lasting(environ: dict[str, str], tmp_path_factory: pytest.TempPathFactory) -> Iterator[Fleet]:
-    """Its answers stay fresh. It waits for its source however busy the machine is."""
+    """Its entries stay fresh, and its timeouts are long enough for a busy machine."""
     patient = {"MOVIE_SOURCE_TIMEOUT": "15s", "MOVIE_SOURCE_DEADLINE": "15s"}
     fleet = Fleet(tmp_path_factory.mktemp("lasting"), **environ | patient)
     try:
@@ -55,7 +55,7 @@ def lasting(environ: dict[str, str], tmp_path_factory: pytest.TempPathFactory) -
 
 @pytest.fixture(scope="module")
 def brief(environ: dict[str, str], source_port: int, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Fleet]:
-    """Its answers are fresh for 450 to 500 ms."""
+    """Its entries are fresh for 450 to 500 ms."""
     own = {"MOVIE_SOURCE_URL": f"http://127.0.0.1:{source_port}/brief", "MOVIE_CACHE_FRESH": "500ms"}
     fleet = Fleet(tmp_path_factory.mktemp("brief"), **environ | own)
     try:
@@ -97,11 +97,11 @@ def items(answer: Answer) -> str:
 
 async def calls_are(upstream: Upstream, count: int) -> None:
     async with asyncio.timeout(10):
-        while upstream.total_calls < count:  # noqa: ASYNC110  (its counter rings no bell)
+        while upstream.total_calls < count:  # noqa: ASYNC110  (its counter has no event)
             await asyncio.sleep(0.01)
 
 
-# --- what is remembered
+# --- cached results
 
 
 async def test_an_empty_result_is_cached_for_all_processes(scene: Scene) -> None:
@@ -116,7 +116,7 @@ async def test_a_matching_etag_is_answered_with_304_without_a_fetch(scene: Scene
     first = await scene.search(query)
     etag = first.headers["etag"]
     assert etag.startswith('W/"')
-    for at in (0, 0, 0, 1, 1):  # by the handler, then by the fast lane
+    for at in (0, 0, 0, 1, 1):  # by the handler, then by the response cache
         same = await scene.search(query, at, headers={"If-None-Match": f'"other", {etag}'})
         assert (same.status_code, same.content, same.headers["etag"]) == (304, b"", etag)
     assert (await scene.search(query, headers={"If-None-Match": '"other"'})).status_code == 200
@@ -126,7 +126,7 @@ async def test_a_matching_etag_is_answered_with_304_without_a_fetch(scene: Scene
 async def test_all_paths_return_the_same_response(scene: Scene) -> None:
     query = scene.cold()
     target = f"/api/v1/movies/?query={quote(query)}&limit=10"
-    for _ in range(2):  # fetched, then from memory: the lane knows it from here on
+    for _ in range(2):  # fetched, then cached: the response cache has it from here on
         await scene.search(query)
     by_lane = await scene.search(query)
     by_handler = await scene.clients[0].get(target + "&unknown=parameter")
@@ -188,7 +188,7 @@ async def test_a_result_is_live_then_fresh_then_stale_then_fresh_again(brief_sce
     assert {answer.headers["etag"] for answer in (live, fresh, stale)} == {live.headers["etag"]}
     assert live.json()["meta"]["fetched_at"] == stale.json()["meta"]["fetched_at"]
     await calls_are(scene.upstream, 2)
-    # Spelled anew each time, as an answer that was stale a moment ago is given for another moment.
+    # Another spelling each time, as a stale response may be served from the response cache for a moment.
     again = stale
     async with asyncio.timeout(10):
         for number in itertools.count():
@@ -199,7 +199,7 @@ async def test_a_result_is_live_then_fresh_then_stale_then_fresh_again(brief_sce
     assert again.json()["meta"]["fetched_at"] > stale.json()["meta"]["fetched_at"]
 
 
-# --- a source that is away
+# --- an unavailable source
 
 
 async def test_all_cached_searches_are_answered_while_the_source_is_unavailable(brief_scene: Scene) -> None:
@@ -207,7 +207,7 @@ async def test_all_cached_searches_are_answered_while_the_source_is_unavailable(
     primed = [scene.cold() for _ in range(200)]
     for query in primed:
         assert state(await scene.search(query)) == "live"
-    await asyncio.sleep(1)  # the last ones pass their time, and what was shown gets into the database
+    await asyncio.sleep(1)  # the last entries become stale, and the movies of results are stored
     await scene.upstream.refuse()
     for at in (0, 1):
         for query in primed:
@@ -348,16 +348,16 @@ async def test_the_fetching_process_may_die_or_freeze(
         lasting.end(1)
 
 
-# --- bounds and upkeep
+# --- limits and maintenance
 
 
 def mebibytes(pid: int) -> float:
-    """Resident."""
+    """Resident memory."""
     return int(Path(f"/proc/{pid}/statm").read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE") / (1 << 20)
 
 
 async def test_memory_is_bounded_and_used_entries_stay(tmp_path: Path) -> None:
-    """Each of the 2,000 queries counted has an answer of some 12 KiB: without a bound they would take 30 MiB."""
+    """Each of the 2,000 queries counted has a response of some 12 KiB: without a limit they would take 30 MiB."""
     text = "".join(f"{number:03}" for number in range(66))
     async with running_upstream([Movie(id=str(n), title=f"{text} {n}") for n in range(50)], GOOD) as upstream:
         fleet = Fleet(tmp_path, MOVIE_SOURCE_URL=upstream.url, MOVIE_CACHE_BYTES="1MiB")
@@ -408,7 +408,7 @@ async def test_the_command_line_shows_and_flushes_the_cache(scene: Scene) -> Non
             await asyncio.sleep(0.02)
     assert scene.upstream.total_calls == 6
     await asyncio.sleep(1)
-    # The other one has forgotten too, and learns anew from Redis.
+    # The other process has flushed its cache too, and reads from Redis again.
     for query in queries:
         page = (await scene.search(query)).json()
         assert (await scene.search(query, 1)).json()["meta"]["fetched_at"] == page["meta"]["fetched_at"]

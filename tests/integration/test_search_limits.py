@@ -1,4 +1,4 @@
-"""Limits whose permits are taken ahead, over a real Redis."""
+"""Limits with leased permits, with a real Redis."""
 
 import asyncio
 import multiprocessing
@@ -19,18 +19,18 @@ from movie_core.operations.rate_limits import LEASE_DIVISOR, SLOTS, LeasedLimit,
 from movie_core.quotas import Permits, Rate
 
 PATIENT = 10.0
-"""Seconds, where a busy machine must not look like a Redis that is away."""
+"""Timeout in seconds, so that a busy machine does not look like an outage of Redis."""
 LIMIT = Rate(600, 60)
 
 
 @asynccontextmanager
 async def limiter_on(redis_url: str) -> AsyncIterator[SharedRateLimiter]:
-    link = RedisClient(redis_url, timeout=PATIENT)
+    client = RedisClient(redis_url, timeout=PATIENT)
     try:
-        yield SharedRateLimiter(link)
-        assert not link.is_away
+        yield SharedRateLimiter(client)
+        assert not client.is_away
     finally:
-        await link.close()
+        await client.close()
 
 
 async def passes(limit: LeasedLimit, key: str) -> bool:

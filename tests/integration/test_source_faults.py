@@ -1,4 +1,4 @@
-"""The third-party source against a server that really misbehaves, over real sockets."""
+"""The third-party source against a faulty server, over real sockets."""
 
 import asyncio
 import contextlib
@@ -30,12 +30,12 @@ from movie_standin.server import KINDS, Behaviour, Upstream, running_upstream, s
 STATUSES = StatusSet.parse("400-409,425,429,5xx")
 GOOD = Behaviour(fail_rate=0, latency_ms=0)
 ANSWERED = {"ok", "200", "gzip", "bom", "many_items", "odd_items", "odd_titles"}
-"""Kinds of answers that can be used."""
+"""Kinds of usable responses."""
 RETRIED = {"reset", "reset_body", "close", "html", "cut_json", "short_body", "cut_chunks", "400", "403", "404", "204"}
 
 
 class Scene:
-    """A stand-in and the source in front of it."""
+    """A stand-in of the third party, and the source that calls it."""
 
     def __init__(self, upstream: Upstream, retry_policy: RetryPolicy | None = None, base_path: str = "") -> None:
         self.upstream = upstream
@@ -62,7 +62,7 @@ class Scene:
 async def scene_of(
     *script: str, movies: Sequence[Movie] = SAMPLE, then: str | None = None, **behaviour: Any
 ) -> AsyncIterator[Scene]:
-    """First the script, then `then` for ever, or good answers."""
+    """The script first, then `then` for all later calls, or successes."""
     rest = {"fail_rate": 1.0, "faults": (then,)} if then else {"fail_rate": 0.0}
     async with running_upstream(movies, Behaviour(script=script, latency_ms=0, **rest, **behaviour)) as upstream:
         scene = Scene(upstream)
@@ -120,7 +120,7 @@ async def test_a_source_that_refuses_connections_is_unavailable_and_soon_fails_a
         error, seconds = await scene.refused()
         assert error.retry_after >= 1
         assert seconds <= 3.2
-        # Fourteen quick refusals may take less than the second that opens the breaker; fifty in a row always do it.
+        # Fourteen quick failures may take less than the second that opens the breaker; fifty in a row always open it.
         for _ in range(3):
             if scene.patient.state().state is not BreakerState.OPEN:
                 await scene.refused()
@@ -277,7 +277,7 @@ async def test_a_request_cancelled_at_any_step_leaves_a_usable_connection(kind: 
 
 
 def resident_kib() -> int:
-    """Memory of this process that is in use now."""
+    """Current memory of this process."""
     return int(Path("/proc/self/statm").read_text().split()[1]) * os.sysconf("SC_PAGESIZE") // 1024
 
 
@@ -304,7 +304,7 @@ async def test_memory_stays_flat(kind: str) -> None:
 
 
 def check(page: MoviePage, window: Window) -> None:
-    """What holds for every page that is shown, whatever the source sent."""
+    """Check the invariants of every result page."""
     assert type(page.total) is int
     assert 0 <= page.total <= 10**9
     assert len(page.items) <= window.limit
@@ -321,7 +321,7 @@ def check(page: MoviePage, window: Window) -> None:
 
 
 def mutated(rng: random.Random) -> bytes:
-    """A good answer, broken in its values or in its bytes."""
+    """A valid response with a mutated value or byte."""
     odd: list[Any] = [None, True, -1, 0, 1.5, 10**30, "", "x", "a\nb", "\ud800", [], {}, [[]], "\u202e", float("nan")]
     answer: Any = {"items": [{"id": number, "title": f"Movie {number}"} for number in range(5)], "total": 5}
     for _ in range(rng.randint(0, 3)):
@@ -388,7 +388,7 @@ async def test_searches_succeed_while_half_of_the_calls_fail() -> None:
 
         await asyncio.gather(*(client(number) for number in range(8)))
         await scene.close()
-        # A search has 14 tries, all of which fail once in 16,384 times: one of 200 in every eightieth run.
+        # All 14 attempts of a search fail once in 16,384 times: for one of 200 searches in every eightieth run.
         assert len(unanswered) <= 1
         assert upstream.total_calls <= 2.3 * 200
 

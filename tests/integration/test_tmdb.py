@@ -36,7 +36,7 @@ class TestTmdbMovies(MovieSourceContract):
 
 
 class TestResilientTmdbMovies(MovieSourceContract):
-    """The same behind patience, and every third answer a failure."""
+    """The same source with retries; every third response is a failure."""
 
     @asynccontextmanager
     async def open(self, movies: Sequence[Movie]) -> AsyncIterator[MovieSource]:
@@ -89,7 +89,7 @@ async def test_the_pages_of_one_result_are_fetched_concurrently() -> None:
 async def test_an_api_key_works_as_the_long_token_does_and_stays_out_of_the_log(
     caplog: pytest.LogCaptureFixture,
 ) -> None:
-    for name in ("httpx", "httpcore"):  # which a container made by another test has made quiet
+    for name in ("httpx", "httpcore"):  # silenced by the container of another test
         caplog.set_level(logging.DEBUG, logger=name)
     async with TmdbStandin(made_up_movies(3)) as standin, over(standin, KEY) as source:
         with caplog.at_level(logging.DEBUG):
