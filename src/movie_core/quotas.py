@@ -1,4 +1,4 @@
-"""Rates, and what is left of them."""
+"""Rates, quotas and permits of rate limits."""
 
 import re
 from collections.abc import Sequence
@@ -11,14 +11,14 @@ _RATE = re.compile(r"([1-9][0-9]{0,6})/(second|minute|hour|day)", re.ASCII)
 
 @dataclass(frozen=True, slots=True)
 class Rate:
-    """At most `amount` in any `seconds`."""
+    """A limit of `amount` in any period of `seconds`."""
 
     amount: int
     seconds: int
 
     @classmethod
     def parse(cls, text: str) -> "Rate | None":
-        """`10/minute`; `off` is None. Raises `ValueError`."""
+        """Parse a rate such as `10/minute`; `off` is None. Raises `ValueError`."""
         if text == "off":
             return None
         match = _RATE.fullmatch(text)
@@ -27,7 +27,7 @@ class Rate:
         return cls(int(match[1]), _SECONDS[match[2]])
 
     def times(self, factor: int) -> "Rate":
-        """So many times as often."""
+        """Return the rate with its amount multiplied."""
         return Rate(self.amount * factor, self.seconds)
 
     def __str__(self) -> str:
@@ -37,27 +37,27 @@ class Rate:
 
 @dataclass(frozen=True, slots=True)
 class Quota:
-    """Where somebody stands with a limit."""
+    """The state of a rate limit for one key."""
 
     name: str
     rate: Rate
     remaining: int
     reset: float
-    """Seconds until the oldest of what counts is forgotten; until the next try is allowed, when none remains."""
+    """Seconds until the oldest counted hit expires; if none remains, until the next attempt is allowed."""
 
 
 @dataclass(frozen=True, slots=True)
 class Permits:
-    """Taken ahead: the right to do something `count` times."""
+    """Permits leased in advance, for `count` uses."""
 
     id: str
     count: int
 
 
 def free_at(now: datetime, rate: Rate | None, earlier: Sequence[datetime]) -> datetime:
-    """When one more is allowed, after those at `earlier`: `now` at the soonest."""
+    """Return the earliest time, from `now` on, at which one more is allowed after those at `earlier`."""
     if rate is None:
         return now
     window = timedelta(seconds=rate.seconds)
-    counting = sorted(at for at in earlier if at > now - window)
-    return now if len(counting) < rate.amount else counting[-rate.amount] + window
+    counted = sorted(at for at in earlier if at > now - window)
+    return now if len(counted) < rate.amount else counted[-rate.amount] + window

@@ -210,7 +210,7 @@ async def _run_scheduler(settings: Settings, announce: Callable[[], None]) -> in
     due = {PURGE: time.monotonic(), TRAIN: time.monotonic()}
     outage = OutageLog(
         _log,
-        unavailable="Redis unavailable, not queueing tasks: %s",
+        unavailable="scheduler paused: %s",
         recovered="Redis available again, queueing tasks",
     )
     while not stop.is_set():

@@ -1,4 +1,4 @@
-"""The cache through running processes: two API processes over PostgreSQL and Redis, and a source that misbehaves."""
+"""The cache through running processes: two API processes over PostgreSQL and Redis, and a faulty source."""
 
 import asyncio
 import itertools
@@ -25,10 +25,10 @@ MOVIES = [Movie(id=str(n), title=f"River {n:04}") for n in range(1, 4001)]
 GOOD = Behaviour(fail_rate=0, latency_ms=0)
 SLOW = Behaviour(fail_rate=0, latency_ms=500)
 PATIENT = "2500ms"
-"""For one try: a busy machine must not look like a source that hangs."""
+"""Timeout of one attempt, so that a busy machine does not look like a hanging source."""
 DEADLINE = 3.2
 SLACK = 1.8
-"""Seconds that a busy machine may add."""
+"""Seconds of extra time for a busy machine."""
 
 
 @pytest.fixture(scope="module")
@@ -44,7 +44,7 @@ def environ(postgres: str, redis_url: str, source_port: int) -> Iterator[dict[st
 
 @pytest.fixture(scope="module")
 def lasting(environ: dict[str, str], tmp_path_factory: pytest.TempPathFactory) -> Iterator[Fleet]:
-    """Its answers stay fresh. It waits for its source however busy the machine is."""
+    """Its entries stay fresh, and its timeouts are long enough for a busy machine."""
     patient = {"MOVIE_SOURCE_TIMEOUT": "15s", "MOVIE_SOURCE_DEADLINE": "15s"}
     fleet = Fleet(tmp_path_factory.mktemp("lasting"), **environ | patient)
     try:
@@ -56,7 +56,7 @@ def lasting(environ: dict[str, str], tmp_path_factory: pytest.TempPathFactory) -
 
 @pytest.fixture(scope="module")
 def brief(environ: dict[str, str], source_port: int, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Fleet]:
-    """Its answers are fresh for 450 to 500 ms."""
+    """Its entries are fresh for 450 to 500 ms."""
     own = {"MOVIE_SOURCE_URL": f"http://127.0.0.1:{source_port}/brief", "MOVIE_CACHE_FRESH": "500ms"}
     fleet = Fleet(tmp_path_factory.mktemp("brief"), **environ | own)
     try:
@@ -98,36 +98,36 @@ def items(answer: Answer) -> str:
 
 async def calls_are(upstream: Upstream, count: int) -> None:
     async with asyncio.timeout(10):
-        while upstream.total_calls < count:  # noqa: ASYNC110  (its counter rings no bell)
+        while upstream.total_calls < count:  # noqa: ASYNC110  (its counter has no event)
             await asyncio.sleep(0.01)
 
 
-# --- what is remembered
+# --- cached results
 
 
-async def test_that_nothing_matches_is_remembered_for_all_processes(scene: Scene) -> None:
+async def test_an_empty_result_is_cached_for_all_processes(scene: Scene) -> None:
     for at in (0, 0, 1, 1):
         answer = await scene.search("zebra", at)
         assert (answer.status_code, answer.json()["code"]) == (404, "movie_not_found")
     assert scene.upstream.total_calls == 1
 
 
-async def test_what_the_client_has_already_is_not_sent_again_nor_fetched(scene: Scene) -> None:
+async def test_a_matching_etag_is_answered_with_304_without_a_fetch(scene: Scene) -> None:
     query = scene.cold()
     first = await scene.search(query)
     etag = first.headers["etag"]
     assert etag.startswith('W/"')
-    for at in (0, 0, 0, 1, 1):  # by the handler, then by the fast lane
+    for at in (0, 0, 0, 1, 1):  # by the handler, then by the response cache
         same = await scene.search(query, at, headers={"If-None-Match": f'"other", {etag}'})
         assert (same.status_code, same.content, same.headers["etag"]) == (304, b"", etag)
     assert (await scene.search(query, headers={"If-None-Match": '"other"'})).status_code == 200
     assert scene.upstream.total_calls == 1
 
 
-async def test_all_lanes_answer_the_same(scene: Scene) -> None:
+async def test_all_paths_return_the_same_response(scene: Scene) -> None:
     query = scene.cold()
     target = f"/api/v1/movies/?query={quote(query)}&limit=10"
-    for _ in range(2):  # fetched, then from memory: the lane knows it from here on
+    for _ in range(2):  # fetched, then cached: the response cache has it from here on
         await scene.search(query)
     by_lane = await scene.search(query)
     by_handler = await scene.clients[0].get(target + "&unknown=parameter")
@@ -146,7 +146,7 @@ async def test_all_lanes_answer_the_same(scene: Scene) -> None:
     assert scene.upstream.total_calls == 1
 
 
-async def test_spellings_that_mean_the_same_are_asked_for_once_and_no_others(scene: Scene) -> None:
+async def test_equal_spellings_share_one_call_and_others_do_not(scene: Scene) -> None:
     cats = ("cat", "cat%20", "c%61t", "%20cat++", "cat&foo=1", "cat&offset=0&limit=20")
     composed = ("caf%C3%A9", "cafe%CC%81")
     for same, others in ((cats, ("Cat", "CAT")), (composed, ("cafe",))):
@@ -172,7 +172,7 @@ async def test_browsing_fifty_pages_of_ten_takes_ten_calls(scene: Scene) -> None
     assert scene.upstream.total_calls == calls, "pages of another size are made of the same blocks"
 
 
-async def test_an_answer_is_live_then_fresh_then_stale_then_fresh_again(brief_scene: Scene) -> None:
+async def test_a_result_is_live_then_fresh_then_stale_then_fresh_again(brief_scene: Scene) -> None:
     scene, query = brief_scene, brief_scene.cold()
     live = await scene.search(query)
     assert (state(live), live.headers["cache-status"]) == ("live", "movies; fwd=miss")
@@ -189,7 +189,7 @@ async def test_an_answer_is_live_then_fresh_then_stale_then_fresh_again(brief_sc
     assert {answer.headers["etag"] for answer in (live, fresh, stale)} == {live.headers["etag"]}
     assert live.json()["meta"]["fetched_at"] == stale.json()["meta"]["fetched_at"]
     await calls_are(scene.upstream, 2)
-    # Spelled anew each time, as an answer that was stale a moment ago is given for another moment.
+    # Another spelling each time, as a stale response may be served from the response cache for a moment.
     again = stale
     async with asyncio.timeout(10):
         for number in itertools.count():
@@ -200,15 +200,15 @@ async def test_an_answer_is_live_then_fresh_then_stale_then_fresh_again(brief_sc
     assert again.json()["meta"]["fetched_at"] > stale.json()["meta"]["fetched_at"]
 
 
-# --- a source that is away
+# --- an unavailable source
 
 
-async def test_all_that_was_ever_asked_for_is_answered_while_the_source_is_away(brief_scene: Scene) -> None:
+async def test_all_cached_searches_are_answered_while_the_source_is_unavailable(brief_scene: Scene) -> None:
     scene = brief_scene
     primed = [scene.cold() for _ in range(200)]
     for query in primed:
         assert state(await scene.search(query)) == "live"
-    await asyncio.sleep(1)  # the last ones pass their time, and what was shown gets into the database
+    await asyncio.sleep(1)  # the last entries become stale, and the movies of results are stored
     await scene.upstream.refuse()
     for at in (0, 1):
         for query in primed:
@@ -237,7 +237,7 @@ async def test_all_that_was_ever_asked_for_is_answered_while_the_source_is_away(
         await asyncio.sleep(0.02)
 
 
-async def test_a_source_that_hangs_keeps_nobody_beyond_the_deadline(brief_scene: Scene) -> None:
+async def test_a_hanging_source_delays_no_request_beyond_the_deadline(brief_scene: Scene) -> None:
     scene = brief_scene
     primed, unknown = scene.cold(), [f"xqzv wkjj {letter}" for letter in "abcdefghij"]
     await scene.search(primed)
@@ -259,9 +259,7 @@ async def test_a_source_that_hangs_keeps_nobody_beyond_the_deadline(brief_scene:
 @pytest.mark.parametrize(
     ("keys", "failures", "calls"), [(1, 0, 1), (1, 3, 4), (100, 0, 100)], ids=["one key", "three fail", "100 keys"]
 )
-async def test_a_thousand_clients_cost_one_call_for_each_question(
-    scene: Scene, keys: int, failures: int, calls: int
-) -> None:
+async def test_a_thousand_clients_cost_one_call_per_query(scene: Scene, keys: int, failures: int, calls: int) -> None:
     ports = scene.fleet.ports
     for _ in range(5):
         scene.upstream.forget()
@@ -278,7 +276,7 @@ async def test_a_thousand_clients_cost_one_call_for_each_question(
     assert scene.upstream.total_calls == calls
 
 
-async def test_a_hot_key_is_fetched_once_each_time_it_expires_and_nobody_notices(brief_scene: Scene) -> None:
+async def test_a_hot_key_is_refreshed_once_per_expiry_without_delay(brief_scene: Scene) -> None:
     scene, query = brief_scene, brief_scene.cold()
     scene.upstream.behave(Behaviour(fail_rate=0, latency_ms=100))
     for at in (0, 1):
@@ -293,7 +291,7 @@ async def test_a_hot_key_is_fetched_once_each_time_it_expires_and_nobody_notices
     assert min(later - earlier for earlier, later in itertools.pairwise(times)) > 0.45
 
 
-async def test_who_asked_first_may_leave(scene: Scene) -> None:
+async def test_the_first_caller_may_be_cancelled(scene: Scene) -> None:
     scene.upstream.behave(SLOW)
     query, alone = scene.cold(), scene.cold()
     first, lonely, *others = await connect(scene.fleet.ports[0], 12)
@@ -315,7 +313,7 @@ async def test_who_asked_first_may_leave(scene: Scene) -> None:
 
 
 @pytest.mark.parametrize("trouble", [signal.SIGKILL, signal.SIGSTOP])
-async def test_who_fetches_for_all_may_die_or_freeze(
+async def test_the_fetching_process_may_die_or_freeze(
     lasting: Fleet, upstream: Upstream, trouble: signal.Signals
 ) -> None:
     await asyncio.to_thread(lasting.begin, 1)
@@ -351,16 +349,16 @@ async def test_who_fetches_for_all_may_die_or_freeze(
         lasting.end(1)
 
 
-# --- bounds and upkeep
+# --- limits and maintenance
 
 
 def mebibytes(pid: int) -> float:
-    """Resident."""
+    """Resident memory."""
     return int(Path(f"/proc/{pid}/statm").read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE") / (1 << 20)
 
 
-async def test_memory_is_bounded_and_what_is_used_stays(tmp_path: Path) -> None:
-    """Each of the 2,000 queries counted has an answer of some 12 KiB: without a bound they would take 30 MiB."""
+async def test_memory_is_bounded_and_used_entries_stay(tmp_path: Path) -> None:
+    """Each of the 2,000 queries counted has a response of some 12 KiB: without a limit they would take 30 MiB."""
     text = "".join(f"{number:03}" for number in range(66))
     async with running_upstream([Movie(id=str(n), title=f"{text} {n}") for n in range(50)], GOOD) as upstream:
         fleet = Fleet(tmp_path, MOVIE_SOURCE_URL=upstream.url, MOVIE_CACHE_BYTES="1MiB")
@@ -390,7 +388,7 @@ async def test_memory_is_bounded_and_what_is_used_stays(tmp_path: Path) -> None:
             fleet.end()
 
 
-async def test_the_cache_is_told_and_flushed_from_the_command_line(scene: Scene) -> None:
+async def test_the_command_line_shows_and_flushes_the_cache(scene: Scene) -> None:
     queries = [scene.cold() for _ in range(3)]
     for query in queries:
         for at in (0, 0, 1, 1):
@@ -411,7 +409,7 @@ async def test_the_cache_is_told_and_flushed_from_the_command_line(scene: Scene)
             await asyncio.sleep(0.02)
     assert scene.upstream.total_calls == 6
     await asyncio.sleep(1)
-    # The other one has forgotten too, and learns anew from Redis.
+    # The other process has flushed its cache too, and reads from Redis again.
     for query in queries:
         page = (await scene.search(query)).json()
         assert (await scene.search(query, 1)).json()["meta"]["fetched_at"] == page["meta"]["fetched_at"]
@@ -420,7 +418,7 @@ async def test_the_cache_is_told_and_flushed_from_the_command_line(scene: Scene)
 
 @pytest.mark.parametrize("command", ["stats", "flush"])
 @pytest.mark.parametrize("url", ["", "redis://127.0.0.1:1"])
-def test_without_redis_the_command_line_says_that_it_cannot(lasting: Fleet, command: str, url: str) -> None:
+def test_without_redis_the_command_line_fails_with_a_message(lasting: Fleet, command: str, url: str) -> None:
     told = lasting.run("cache", command, MOVIE_REDIS_URL=url)
     assert (told.returncode, told.stdout, told.stderr.count("\n")) == (1, "", 1)
     assert told.stderr.startswith("movie-search: ")

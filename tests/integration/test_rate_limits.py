@@ -1,4 +1,4 @@
-"""Rate limits over a real Redis, and one that stops answering."""
+"""Rate limits with a real Redis, also a frozen one."""
 
 import asyncio
 import random
@@ -19,18 +19,18 @@ from movie_core.quotas import Rate
 from movie_core.testing import RateLimiterContract
 
 PATIENT = 10.0
-"""Seconds, where a busy machine must not look like a Redis that is away."""
+"""Timeout in seconds, so that a busy machine does not look like an outage of Redis."""
 
 
 @asynccontextmanager
 async def limiter_on(redis_url: str, *, is_away: bool = False) -> AsyncIterator[SharedRateLimiter]:
-    """`is_away` says how Redis is found to be at the end."""
-    link = RedisClient(redis_url, timeout=PATIENT)
+    """Checks at the end that `is_away` is as given."""
+    client = RedisClient(redis_url, timeout=PATIENT)
     try:
-        yield SharedRateLimiter(link)
-        assert link.is_away == is_away
+        yield SharedRateLimiter(client)
+        assert client.is_away == is_away
     finally:
-        await link.close()
+        await client.close()
 
 
 class TestSharedRateLimiter(RateLimiterContract):
@@ -58,7 +58,7 @@ async def test_several_limiters_on_one_redis_let_just_the_limit_pass(redis_url: 
             assert remaining == list(range(amount))
 
 
-async def test_windows_are_forgotten_by_redis_too(redis_url: str) -> None:
+async def test_windows_expire_in_redis(redis_url: str) -> None:
     async with limiter_on(redis_url) as limiter, Redis.from_url(redis_url) as redis:
         await redis.flushdb()
         await limiter.hit("login", "ada@example.com", Rate(5, 60))
@@ -67,7 +67,7 @@ async def test_windows_are_forgotten_by_redis_too(redis_url: str) -> None:
         assert b"ada" not in key
 
 
-async def test_who_goes_away_leaves_no_answer_behind_for_another(redis_url: str) -> None:
+async def test_a_cancelled_caller_leaves_no_response_for_another(redis_url: str) -> None:
     chance = random.Random(7)
     async with limiter_on(redis_url) as limiter:
         for amount in range(2, 60):
@@ -92,8 +92,8 @@ def server() -> Iterator[OwnServer]:
 
 
 async def test_a_frozen_redis_costs_one_short_wait_and_limits_hold_until_it_is_back(server: OwnServer) -> None:
-    link = RedisClient(server.url, pause=0.05)
-    limiter, rate = SharedRateLimiter(link), Rate(3, 3600)
+    client = RedisClient(server.url, probe_interval=0.05)
+    limiter, rate = SharedRateLimiter(client), Rate(3, 3600)
     try:
         assert [(await limiter.hit("login", "ada", rate))[0] for _ in range(2)] == [True, True]
         with trouble(server, "frozen"):
@@ -102,34 +102,34 @@ async def test_a_frozen_redis_costs_one_short_wait_and_limits_hold_until_it_is_b
             assert time.monotonic() - began < slowness()
             assert [is_allowed for is_allowed, _ in answers].count(True) == 3
         async with asyncio.timeout(5):
-            while link.is_away:  # noqa: ASYNC110  (nobody tells it)
+            while client.is_away:  # noqa: ASYNC110  (nobody tells it)
                 await asyncio.sleep(0.01)
-        # What the frozen one was asked while nobody waited any more may count, but must not answer anybody else.
+        # A command to the frozen Redis may count later, but no other call gets its response.
         for amount in range(50, 60):
             _, quota = await limiter.hit("login", f"other {amount}", Rate(amount, 3600))
             assert quota.remaining == amount - 1
         assert not any([(await limiter.hit("login", "ada", rate))[0] for _ in range(3)][1:])
     finally:
-        await link.close()
+        await client.close()
 
 
-async def test_a_burst_at_a_frozen_redis_waits_once(server: OwnServer) -> None:
+async def test_a_burst_at_a_frozen_redis_waits_for_one_timeout(server: OwnServer) -> None:
     durations = []
-    for _ in range(3):  # the shortest counts, as other programs may delay any one
-        link = RedisClient(server.url)
+    for _ in range(3):  # the shortest run counts, as other programs may cause delays
+        client = RedisClient(server.url)
         try:
-            limiter = SharedRateLimiter(link)
+            limiter = SharedRateLimiter(client)
             with trouble(server, "frozen"):
                 began = time.monotonic()
                 answers = await asyncio.gather(*(limiter.hit("login", "ada", Rate(5, 60)) for _ in range(200)))
                 durations.append(time.monotonic() - began)
             assert [is_allowed for is_allowed, _ in answers].count(True) == 5
         finally:
-            await link.close()
+            await client.close()
     assert min(durations) < 1
 
 
-async def test_a_redis_that_takes_no_writes_is_made_up_for(server: OwnServer) -> None:
+async def test_without_a_writable_redis_the_process_counts(server: OwnServer) -> None:
     async with Redis.from_url(server.url) as redis:
         for name, value, usual in (("maxmemory", "1", "0"), ("min-replicas-to-write", "1", "0")):
             await redis.config_set(name, value)
@@ -139,7 +139,7 @@ async def test_a_redis_that_takes_no_writes_is_made_up_for(server: OwnServer) ->
             await redis.config_set(name, usual)
 
 
-async def test_a_redis_that_is_not_there_is_made_up_for() -> None:
+async def test_without_a_reachable_redis_the_process_counts() -> None:
     async with limiter_on("unix:///nowhere/socket", is_away=True) as limiter:
         answers = [(await limiter.hit("login", "ada", Rate(2, 60)))[0] for _ in range(4)]
         assert answers == [True, True, False, False]

@@ -1,4 +1,4 @@
-"""Remembered answers over a real Redis, and over one that stops, hangs, fills up or forgets."""
+"""The cache store with a real Redis, also a stopped, frozen, full or flushed one."""
 
 import asyncio
 import contextlib
@@ -16,22 +16,24 @@ from tests.integration.conftest import trouble
 from tests.support.servers import OwnServer, own_redis
 
 from movie_adapters.redis.cache import FORMAT, RedisCacheStore
-from movie_adapters.redis.client import CALL_TIMEOUT, CONNECTIONS, PAUSE, RedisClient
+from movie_adapters.redis.client import CALL_TIMEOUT, CONNECTIONS, PROBE_INTERVAL, RedisClient
 from movie_core.errors import StoreUnavailable
 from movie_core.search.caching import CacheEntry, CacheStats, Lease
 from movie_core.testing import CacheStoreContract
 
 PATIENT = 10.0
-"""Seconds, where a busy machine must not look like a Redis that is away."""
+"""Timeout in seconds, so that a busy machine does not look like an outage of Redis."""
 
 
 @asynccontextmanager
-async def link_to(redis_url: str, *, call_timeout: float = PATIENT, pause: float = 0.1) -> AsyncIterator[RedisClient]:
-    link = RedisClient(redis_url, timeout=call_timeout, pause=pause)
+async def client_to(
+    redis_url: str, *, call_timeout: float = PATIENT, probe_interval: float = 0.1
+) -> AsyncIterator[RedisClient]:
+    client = RedisClient(redis_url, timeout=call_timeout, probe_interval=probe_interval)
     try:
-        yield link
+        yield client
     finally:
-        await link.close()
+        await client.close()
 
 
 async def until(condition: Callable[[], bool]) -> None:
@@ -56,9 +58,9 @@ class TestRedisEntries(CacheStoreContract):
     async def open(self) -> AsyncIterator[RedisCacheStore]:
         async with Redis.from_url(self.redis_url) as redis:
             await redis.flushdb()
-        async with link_to(self.redis_url) as link:
-            yield RedisCacheStore(link)
-            assert not link.is_away
+        async with client_to(self.redis_url) as client:
+            yield RedisCacheStore(client)
+            assert not client.is_away
 
 
 @pytest.fixture
@@ -68,9 +70,9 @@ async def redis(redis_url: str) -> AsyncIterator[Redis]:
         yield client
 
 
-async def test_redis_lets_go_of_what_nobody_needs_any_more(redis_url: str, redis: Redis) -> None:
-    async with link_to(redis_url) as link:
-        store = RedisCacheStore(link)
+async def test_entries_expire_in_redis(redis_url: str, redis: Redis) -> None:
+    async with client_to(redis_url) as client:
+        store = RedisCacheStore(client)
         lease = await store.lease("a", 30)
         assert lease is not None
         await store.write("a", an_entry(fence=lease.fence, seconds=3600))
@@ -82,7 +84,7 @@ async def test_redis_lets_go_of_what_nobody_needs_any_more(redis_url: str, redis
 
 
 async def test_processes_share_entries_and_leases(redis_url: str, redis: Redis) -> None:
-    async with link_to(redis_url) as one, link_to(redis_url) as other:
+    async with client_to(redis_url) as one, client_to(redis_url) as other:
         stores = RedisCacheStore(one), RedisCacheStore(other)
         leases = await asyncio.gather(*(store.lease("a", 30) for _ in range(20) for store in stores))
         (lease,) = (one for one in leases if one is not None)
@@ -94,9 +96,9 @@ async def test_processes_share_entries_and_leases(redis_url: str, redis: Redis) 
         assert await stores[1].generation() != generation
 
 
-async def test_fences_are_of_the_servers_clock_and_grow_where_that_is_set_back(redis_url: str, redis: Redis) -> None:
-    async with link_to(redis_url) as link:
-        store = RedisCacheStore(link)
+async def test_fences_follow_the_servers_clock_and_grow_even_if_it_is_set_back(redis_url: str, redis: Redis) -> None:
+    async with client_to(redis_url) as client:
+        store = RedisCacheStore(client)
         lease = await store.lease("a", 30)
         assert lease is not None
         assert abs(lease.fence / 1e6 - time.time()) < 60
@@ -105,9 +107,9 @@ async def test_fences_are_of_the_servers_clock_and_grow_where_that_is_set_back(r
         assert lease == Lease("b", 2**52 + 1)
 
 
-async def test_what_is_lost_is_gone_with_its_generation(redis_url: str, redis: Redis) -> None:
-    async with link_to(redis_url) as link:
-        store = RedisCacheStore(link)
+async def test_lost_data_has_no_generation(redis_url: str, redis: Redis) -> None:
+    async with client_to(redis_url) as client:
+        store = RedisCacheStore(client)
         before = await store.lease("a", 30)
         assert before is not None
         await store.clear()
@@ -120,7 +122,7 @@ async def test_what_is_lost_is_gone_with_its_generation(redis_url: str, redis: R
         assert after is not None
         assert after.fence > before.fence
         assert await store.stats() == CacheStats(0, 0)
-        assert not link.is_away
+        assert not client.is_away
 
 
 TIMES = msgspec.msgpack.encode((FORMAT, 1e9, 3e9, 3e9))
@@ -154,8 +156,8 @@ async def test_what_can_not_be_read_counts_as_nothing(
         await redis.lpush("movie:cache:entry:a", "of another type")
     else:
         await redis.hset("movie:cache:entry:a", mapping=fields)
-    async with link_to(redis_url) as link:
-        store = RedisCacheStore(link)
+    async with client_to(redis_url) as client:
+        store = RedisCacheStore(client)
         assert await store.read("a") is None
         assert (await store.stats()).entries == 1
         lease = await store.lease("a", 30)
@@ -163,25 +165,25 @@ async def test_what_can_not_be_read_counts_as_nothing(
         entry = an_entry(fence=lease.fence)
         assert await store.write("a", entry)
         assert await store.read("a") == entry
-        assert not link.is_away
+        assert not client.is_away
 
 
 async def test_the_example_of_times_can_be_read(redis_url: str, redis: Redis) -> None:
-    """So that the test above tests what it says."""
+    """Makes sure that the test above uses a readable format."""
     await redis.hset("movie:cache:entry:a", mapping={"fence": b"1", "times": TIMES, "value": b"x"})
-    async with link_to(redis_url) as link:
-        assert await RedisCacheStore(link).read("a") == CacheEntry(b"x", 1e9, 3e9, 3e9, 1)
+    async with client_to(redis_url) as client:
+        assert await RedisCacheStore(client).read("a") == CacheEntry(b"x", 1e9, 3e9, 3e9, 1)
 
 
-async def test_after_2000_cancelled_calls_every_answer_belongs_to_its_question(redis_url: str, redis: Redis) -> None:
+async def test_after_2000_cancelled_calls_every_response_belongs_to_its_command(redis_url: str, redis: Redis) -> None:
     chance = random.Random(7)
-    async with link_to(redis_url) as link:
-        store = RedisCacheStore(link)
+    async with client_to(redis_url) as client:
+        store = RedisCacheStore(client)
         for number in range(40):
             await store.write(f"key:{number}", an_entry(b"value:%d" % number))
 
         async def ask(number: int) -> None:
-            entry, echo = await asyncio.gather(store.read(f"key:{number}"), link.call("ECHO", f"echo:{number}"))
+            entry, echo = await asyncio.gather(store.read(f"key:{number}"), client.call("ECHO", f"echo:{number}"))
             assert entry is not None
             assert (entry.value, echo) == (b"value:%d" % number, b"echo:%d" % number)
 
@@ -199,18 +201,18 @@ async def test_after_2000_cancelled_calls_every_answer_belongs_to_its_question(r
             for outcome in await asyncio.gather(*leaving, return_exceptions=True):
                 assert outcome is None or isinstance(outcome, asyncio.CancelledError)
         await asyncio.gather(*(ask(number) for number in range(40)))
-        assert not link.is_away
-        assert len(link._client.connection_pool._available_connections) <= CONNECTIONS
+        assert not client.is_away
+        assert len(client._client.connection_pool._available_connections) <= CONNECTIONS
 
 
-async def test_a_link_connects_when_it_is_first_used_and_has_few_connections(redis_url: str, redis: Redis) -> None:
+async def test_a_client_connects_on_first_use_and_has_few_connections(redis_url: str, redis: Redis) -> None:
     async def others() -> int:
         return len(await redis.client_list()) - 1
 
     before = await others()
-    async with link_to(redis_url) as link:
+    async with client_to(redis_url) as client:
         assert await others() == before
-        await asyncio.gather(*(link.call("ECHO", number) for number in range(200)))
+        await asyncio.gather(*(client.call("ECHO", number) for number in range(200)))
         assert before < await others() <= before + CONNECTIONS
     for _ in range(100):
         if await others() == before:
@@ -221,18 +223,18 @@ async def test_a_link_connects_when_it_is_first_used_and_has_few_connections(red
 
 @pytest.fixture
 def server() -> Iterator[OwnServer]:
-    """One that no other test uses."""
+    """A server for one test."""
     with own_redis() as server:
         yield server
 
 
 @pytest.mark.parametrize("kind", ["stopped", "frozen", "read-only", "without replicas", "full"])
-async def test_a_redis_in_trouble_is_left_alone_and_used_again_within_five_seconds(
+async def test_an_unavailable_redis_is_not_called_and_used_again_within_five_seconds(
     server: OwnServer, kind: str, caplog: pytest.LogCaptureFixture
 ) -> None:
     caplog.set_level(logging.INFO, "movie_adapters")
-    async with link_to(server.url, call_timeout=0.5, pause=PAUSE) as link:
-        store, entry = RedisCacheStore(link), an_entry()
+    async with client_to(server.url, call_timeout=0.5, probe_interval=PROBE_INTERVAL) as client:
+        store, entry = RedisCacheStore(client), an_entry()
         assert await store.write("a", entry)
         with trouble(server, kind):
             with pytest.raises(StoreUnavailable):
@@ -251,12 +253,12 @@ async def test_a_redis_in_trouble_is_left_alone_and_used_again_within_five_secon
                 with pytest.raises(StoreUnavailable):
                     await call()
             assert time.monotonic() - began < 0.5, "they don't wait"
-            await asyncio.sleep(1.2 * PAUSE)
-            assert link.is_away, "it is looked for by writing"
+            await asyncio.sleep(1.2 * PROBE_INTERVAL)
+            assert client.is_away, "it is looked for by writing"
         began = time.monotonic()
-        await until(lambda: not link.is_away)
+        await until(lambda: not client.is_away)
         assert time.monotonic() - began < 5
-        # What was asked of a frozen one may have been done, but nobody else gets the answer to it.
+        # A command to the frozen Redis may have been executed, but no other call gets its response.
         found = await store.read("a")
         assert found is None if kind == "stopped" else found is not None and found.fence in {1, 2}
         lease = await store.lease("c", 30)
@@ -265,9 +267,9 @@ async def test_a_redis_in_trouble_is_left_alone_and_used_again_within_five_secon
         assert [record.levelno for record in caplog.records] == [logging.WARNING, logging.INFO]
 
 
-async def test_a_frozen_redis_costs_a_tenth_of_a_second_once(server: OwnServer) -> None:
-    async with link_to(server.url, call_timeout=CALL_TIMEOUT, pause=60) as link:
-        store = RedisCacheStore(link)
+async def test_a_frozen_redis_costs_one_timeout_of_a_tenth_of_a_second(server: OwnServer) -> None:
+    async with client_to(server.url, call_timeout=CALL_TIMEOUT, probe_interval=60) as client:
+        store = RedisCacheStore(client)
         with contextlib.suppress(StoreUnavailable):
             await store.read("a")  # connects
         with trouble(server, "frozen"):
@@ -278,11 +280,11 @@ async def test_a_frozen_redis_costs_a_tenth_of_a_second_once(server: OwnServer) 
             assert took < 10 * CALL_TIMEOUT
 
 
-async def test_calls_cancelled_while_redis_hangs_leave_nothing_behind(
+async def test_calls_cancelled_while_redis_hangs_leave_no_tasks_and_connections(
     server: OwnServer, caplog: pytest.LogCaptureFixture
 ) -> None:
-    async with link_to(server.url, call_timeout=0.5, pause=0.05) as link:
-        store = RedisCacheStore(link)
+    async with client_to(server.url, call_timeout=0.5, probe_interval=0.05) as client:
+        store = RedisCacheStore(client)
         assert await store.write("a", an_entry())
         with trouble(server, "frozen"):
             calls = [asyncio.create_task(store.read("a")) for _ in range(20)]
@@ -290,9 +292,9 @@ async def test_calls_cancelled_while_redis_hangs_leave_nothing_behind(
             for call in calls:
                 call.cancel()
             await asyncio.gather(*calls, return_exceptions=True)
-            await until(lambda: link.is_away)
-        await until(lambda: not link.is_away)
-        echoes = await asyncio.gather(*(link.call("ECHO", f"echo:{n}") for n in range(50)))
+            await until(lambda: client.is_away)
+        await until(lambda: not client.is_away)
+        echoes = await asyncio.gather(*(client.call("ECHO", f"echo:{n}") for n in range(50)))
         assert echoes == [b"echo:%d" % n for n in range(50)]
     gc.collect()
     assert {record.name for record in caplog.records} <= {"movie_adapters.redis.client"}

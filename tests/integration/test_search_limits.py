@@ -1,4 +1,4 @@
-"""Limits whose permits are taken ahead, over a real Redis."""
+"""Limits with leased permits, with a real Redis."""
 
 import asyncio
 import multiprocessing
@@ -19,18 +19,18 @@ from movie_core.operations.rate_limits import LEASE_DIVISOR, SLOTS, LeasedLimit,
 from movie_core.quotas import Permits, Rate
 
 PATIENT = 10.0
-"""Seconds, where a busy machine must not look like a Redis that is away."""
+"""Timeout in seconds, so that a busy machine does not look like an outage of Redis."""
 LIMIT = Rate(600, 60)
 
 
 @asynccontextmanager
 async def limiter_on(redis_url: str) -> AsyncIterator[SharedRateLimiter]:
-    link = RedisClient(redis_url, timeout=PATIENT)
+    client = RedisClient(redis_url, timeout=PATIENT)
     try:
-        yield SharedRateLimiter(link)
-        assert not link.is_away
+        yield SharedRateLimiter(client)
+        assert not client.is_away
     finally:
-        await link.close()
+        await client.close()
 
 
 async def passes(limit: LeasedLimit, key: str) -> bool:
@@ -54,7 +54,7 @@ def hammering(redis_url: str, key: str, told: "Queue[int]") -> None:
     told.put(asyncio.run(hammer(redis_url, key, 1000)))
 
 
-def test_processes_that_share_redis_let_the_limit_pass_and_no_more(redis_url: str) -> None:
+def test_processes_that_share_redis_allow_exactly_the_limit(redis_url: str) -> None:
     processes = multiprocessing.get_context("spawn")
     told: Queue[int] = processes.Queue()
     key = secrets.token_hex()
@@ -91,7 +91,7 @@ async def scripts_run(redis: "Redis") -> int:
     return sum(stats.get(f"cmdstat_{name}", {"calls": 0})["calls"] for name in ("eval", "evalsha"))
 
 
-async def test_permits_that_nobody_gives_back_are_counted_together(redis_url: str) -> None:
+async def test_permits_that_are_not_returned_are_counted_together(redis_url: str) -> None:
     async with limiter_on(redis_url) as limiter, Redis.from_url(redis_url) as redis:
         await redis.flushdb()
         rate = Rate(100_000, 86_400)
@@ -103,7 +103,7 @@ async def test_permits_that_nobody_gives_back_are_counted_together(redis_url: st
 
 
 @pytest.mark.parametrize("seed", range(5))
-async def test_the_script_counts_as_the_rules_do(redis_url: str, seed: int) -> None:
+async def test_the_script_counts_like_permit_window(redis_url: str, seed: int) -> None:
     chance = random.Random(seed)
     rate, key = Rate(chance.choice((1, 7, 300)), 86_400), secrets.token_hex()
     window, taken = PermitWindow(rate), list[tuple[Permits, Permits]]()

@@ -1,4 +1,4 @@
-"""The third-party source against a server that really misbehaves, over real sockets."""
+"""The third-party source against a faulty server, over real sockets."""
 
 import asyncio
 import contextlib
@@ -31,12 +31,12 @@ from movie_standin.server import Upstream, running_upstream, serve_upstream
 STATUSES = StatusSet.parse("400-409,425,429,5xx")
 GOOD = Behaviour(fail_rate=0, latency_ms=0)
 ANSWERED = {"ok", "200", "gzip", "bom", "many_items", "odd_items", "odd_titles"}
-"""Kinds of answers that can be used."""
+"""Kinds of usable responses."""
 RETRIED = {"reset", "reset_body", "close", "html", "cut_json", "short_body", "cut_chunks", "400", "403", "404", "204"}
 
 
 class Scene:
-    """A stand-in and the source in front of it."""
+    """A stand-in of the third party, and the source that calls it."""
 
     def __init__(self, upstream: Upstream, retry_policy: RetryPolicy | None = None, base_path: str = "") -> None:
         self.upstream = upstream
@@ -63,7 +63,7 @@ class Scene:
 async def scene_of(
     *script: str, movies: Sequence[Movie] = SAMPLE, then: str | None = None, **behaviour: Any
 ) -> AsyncIterator[Scene]:
-    """First the script, then `then` for ever, or good answers."""
+    """The script first, then `then` for all later calls, or successes."""
     rest = {"fail_rate": 1.0, "faults": (then,)} if then else {"fail_rate": 0.0}
     async with running_upstream(movies, Behaviour(script=script, latency_ms=0, **rest, **behaviour)) as upstream:
         scene = Scene(upstream)
@@ -88,40 +88,40 @@ class TestResilientContract(MovieSourceContract):
             await scene.close()
 
 
-async def test_five_times_500_and_an_answer_are_exactly_six_calls() -> None:
+async def test_five_times_500_and_a_success_are_exactly_six_calls() -> None:
     async with scene_of(*["500"] * 5) as scene:
         assert (await scene.search()).total == 23
         assert scene.upstream.total_calls == 6
 
 
 @pytest.mark.parametrize("kind", sorted(RETRIED))
-async def test_a_passing_fault_is_tried_again(kind: str) -> None:
+async def test_a_temporary_fault_is_retried(kind: str) -> None:
     async with scene_of(kind) as scene:
         assert len((await scene.search()).items) == 10
         assert scene.upstream.total_calls == 2
 
 
-async def test_the_next_call_keeps_the_wait_of_retry_after() -> None:
+async def test_the_next_call_waits_for_retry_after() -> None:
     async with scene_of("429", retry_after="1") as scene:
         await scene.search()
         first, second = (call["at"] for call in scene.upstream.calls)
         assert second - first >= 1.0
 
 
-async def test_a_retry_after_beyond_the_deadline_is_handed_on_at_once() -> None:
+async def test_a_retry_after_beyond_the_deadline_is_returned_at_once() -> None:
     async with scene_of(then="503", retry_after="20") as scene:
         error, seconds = await scene.refused()
         assert (error.retry_after, scene.upstream.total_calls) == (20.0, 1)
         assert seconds < 0.5
 
 
-async def test_a_refusing_source_is_unavailable_and_soon_at_once() -> None:
+async def test_a_source_that_refuses_connections_is_unavailable_and_soon_fails_at_once() -> None:
     async with scene_of() as scene:
         await scene.upstream.refuse()
         error, seconds = await scene.refused()
         assert error.retry_after >= 1
         assert seconds <= 3.2
-        # Fourteen quick refusals may take less than the second that opens the breaker; fifty in a row always do it.
+        # Fourteen quick failures may take less than the second that opens the breaker; fifty in a row always open it.
         for _ in range(3):
             if scene.patient.state().state is not BreakerState.OPEN:
                 await scene.refused()
@@ -141,7 +141,7 @@ async def test_a_refusing_source_is_unavailable_and_soon_at_once() -> None:
 
 
 @pytest.mark.parametrize("kind", ["hang", "drip", "drip_head", "endless_head", "huge", "gzip_bomb"])
-async def test_whatever_takes_for_ever_is_given_up_at_the_deadline(kind: str) -> None:
+async def test_an_endless_response_ends_at_the_deadline(kind: str) -> None:
     async with scene_of(then=kind) as scene:
         _, seconds = await scene.refused()
         assert seconds <= 3.2
@@ -160,7 +160,7 @@ async def test_a_redirect_is_never_followed() -> None:
 
 
 @pytest.mark.parametrize("kind", sorted(KINDS.keys() - ANSWERED - {"hang", "drip", "drip_head"}))
-async def test_a_broken_answer_is_a_fault_and_nothing_of_it_is_shown(kind: str) -> None:
+async def test_a_broken_response_is_a_fault_without_its_content(kind: str) -> None:
     async with scene_of(then=kind) as scene:
         with pytest.raises(SourceFault) as caught:
             await scene.plain.search(MovieQuery("river"), Window())
@@ -170,7 +170,7 @@ async def test_a_broken_answer_is_a_fault_and_nothing_of_it_is_shown(kind: str) 
 
 
 @pytest.mark.parametrize("kind", sorted(ANSWERED))
-async def test_an_odd_but_usable_answer_is_clean(kind: str) -> None:
+async def test_an_odd_but_usable_response_is_cleaned(kind: str) -> None:
     async with scene_of(then=kind) as scene:
         page = await scene.search(limit=100)
         assert page.items
@@ -191,7 +191,7 @@ async def test_odd_titles_lose_what_does_not_belong_on_one_line() -> None:
         assert json.loads(json.dumps(titles)) == titles
 
 
-async def test_a_query_arrives_as_one_parameter_with_its_value() -> None:
+async def test_a_query_is_sent_unchanged_in_one_parameter() -> None:
     odd = ["a&limit=1#?/../", "' OR 1=1 --", "{{7*7}}", "%00 %0d%0a", "*)(uid=*", "é千💡", "+ +", "skip=5", "\\"]
     async with scene_of() as scene:
         for text in odd:
@@ -242,7 +242,7 @@ async def test_a_cancelled_search_leaves_no_task_and_no_connection(kind: str) ->
         assert (await scene.plain.search(MovieQuery("river"), Window())).total == 23
 
 
-async def test_requests_that_were_broken_off_spoil_no_connection_for_later_ones() -> None:
+async def test_aborted_requests_leave_usable_connections() -> None:
     rng = random.Random(4)
     faults = ("ok", "hang", "500", "reset_body", "drip", "short_body")
     async with running_upstream(SAMPLE, Behaviour(fail_rate=1, faults=faults, latency_ms=3, seed=4)) as upstream:
@@ -263,7 +263,7 @@ async def test_requests_that_were_broken_off_spoil_no_connection_for_later_ones(
 
 
 @pytest.mark.parametrize("kind", ["ok", "500", "gzip"])
-async def test_a_request_may_be_broken_off_at_any_step_and_the_next_finds_a_usable_connection(kind: str) -> None:
+async def test_a_request_cancelled_at_any_step_leaves_a_usable_connection(kind: str) -> None:
     async with scene_of(then=kind) as scene:
         for steps in range(120):
             search = asyncio.create_task(scene.plain.search(MovieQuery("river"), Window()))
@@ -278,7 +278,7 @@ async def test_a_request_may_be_broken_off_at_any_step_and_the_next_finds_a_usab
 
 
 def resident_kib() -> int:
-    """Memory of this process that is in use now."""
+    """Current memory of this process."""
     return int(Path("/proc/self/statm").read_text().split()[1]) * os.sysconf("SC_PAGESIZE") // 1024
 
 
@@ -305,7 +305,7 @@ async def test_memory_stays_flat(kind: str) -> None:
 
 
 def check(page: MoviePage, window: Window) -> None:
-    """What holds for every page that is shown, whatever the source sent."""
+    """Check the invariants of every result page."""
     assert type(page.total) is int
     assert 0 <= page.total <= 10**9
     assert len(page.items) <= window.limit
@@ -322,7 +322,7 @@ def check(page: MoviePage, window: Window) -> None:
 
 
 def mutated(rng: random.Random) -> bytes:
-    """A good answer, broken in its values or in its bytes."""
+    """A valid response with a mutated value or byte."""
     odd: list[Any] = [None, True, -1, 0, 1.5, 10**30, "", "x", "a\nb", "\ud800", [], {}, [[]], "\u202e", float("nan")]
     answer: Any = {"items": [{"id": number, "title": f"Movie {number}"} for number in range(5)], "total": 5}
     for _ in range(rng.randint(0, 3)):
@@ -355,7 +355,7 @@ def mutated(rng: random.Random) -> bytes:
     return bytes(body)
 
 
-async def test_no_mutated_answer_gets_through_unclean() -> None:
+async def test_no_mutated_response_is_returned_uncleaned() -> None:
     rng = random.Random(2026)
     bodies = [mutated(rng) for _ in range(800)]
     script = tuple("body:" + body.decode("utf-8", "surrogateescape") for body in bodies)
@@ -374,7 +374,7 @@ async def test_no_mutated_answer_gets_through_unclean() -> None:
     assert 200 <= shown <= 600
 
 
-async def test_half_of_the_calls_fail_and_searches_are_answered_all_the_same() -> None:
+async def test_searches_succeed_while_half_of_the_calls_fail() -> None:
     faults = ("400", "403", "408", "429", "500", "502", "503", "504", "reset", "html", "cut_json")
     behaviour = Behaviour(fail_rate=0.5, faults=faults, latency_ms=5, seed=5)
     async with running_upstream(SAMPLE, behaviour) as upstream:
@@ -389,7 +389,7 @@ async def test_half_of_the_calls_fail_and_searches_are_answered_all_the_same() -
 
         await asyncio.gather(*(client(number) for number in range(8)))
         await scene.close()
-        # A search has 14 tries, all of which fail once in 16,384 times: one of 200 in every eightieth run.
+        # All 14 attempts of a search fail once in 16,384 times: for one of 200 searches in every eightieth run.
         assert len(unanswered) <= 1
         assert upstream.total_calls <= 2.3 * 200
 

@@ -36,7 +36,7 @@ class TestTmdbMovies(MovieSourceContract):
 
 
 class TestResilientTmdbMovies(MovieSourceContract):
-    """The same behind patience, and every third answer a failure."""
+    """The same source with retries; every third response is a failure."""
 
     @asynccontextmanager
     async def open(self, movies: Sequence[Movie]) -> AsyncIterator[MovieSource]:
@@ -78,7 +78,7 @@ async def test_walking_from_any_offset_visits_each_movie_once(start: int, limit:
         assert found == [str(number) for number in range(start + 1, 48)]
 
 
-async def test_the_pages_of_one_answer_are_asked_for_at_once() -> None:
+async def test_the_pages_of_one_result_are_fetched_concurrently() -> None:
     async with TmdbStandin(made_up_movies(200)) as standin, over(standin) as source:
         await source.search(MovieQuery("reel"), Window(10, 100))
         pages = [params["page"] for path, params in standin.calls if path == "search/movie"]
@@ -89,7 +89,7 @@ async def test_the_pages_of_one_answer_are_asked_for_at_once() -> None:
 async def test_an_api_key_works_as_the_long_token_does_and_stays_out_of_the_log(
     caplog: pytest.LogCaptureFixture,
 ) -> None:
-    for name in ("httpx", "httpcore"):  # which a container made by another test has made quiet
+    for name in ("httpx", "httpcore"):  # silenced by the container of another test
         caplog.set_level(logging.DEBUG, logger=name)
     async with TmdbStandin(made_up_movies(3)) as standin, over(standin, KEY) as source:
         with caplog.at_level(logging.DEBUG):
@@ -100,7 +100,7 @@ async def test_an_api_key_works_as_the_long_token_does_and_stays_out_of_the_log(
 
 
 @pytest.mark.parametrize("token", ["wrong", "f" * 32])
-async def test_a_wrong_token_is_not_tried_again(token: str, caplog: pytest.LogCaptureFixture) -> None:
+async def test_a_wrong_token_is_not_retried(token: str, caplog: pytest.LogCaptureFixture) -> None:
     async with TmdbStandin(made_up_movies(3)) as standin, over(standin, token) as source:
         resilient = ResilientMovieSource(source, RetryPolicy(deadline=3.0))
         with pytest.raises(SourceFault) as fault:
@@ -112,22 +112,22 @@ async def test_a_wrong_token_is_not_tried_again(token: str, caplog: pytest.LogCa
     assert token not in caplog.text
 
 
-async def test_a_wait_that_tmdb_asks_for_is_told() -> None:
+async def test_the_retry_after_of_tmdb_is_returned() -> None:
     async with TmdbStandin(made_up_movies(3)) as standin, over(standin) as source:
         standin.override = lambda _path, _params: failure(25, **{"Retry-After": "7"})
         with pytest.raises(SourceFault) as fault:
             await source.search(MovieQuery("reel"), Window())
-        assert (fault.value.status, fault.value.retryable, fault.value.asked_wait) == (429, True, 7.0)
+        assert (fault.value.status, fault.value.retryable, fault.value.requested_wait) == (429, True, 7.0)
 
 
-async def test_callers_who_come_together_share_the_list_of_genres() -> None:
+async def test_concurrent_callers_share_the_list_of_genres() -> None:
     async with TmdbStandin(made_up_movies(50)) as standin, over(standin) as source:
         pages = await asyncio.gather(*(source.search(MovieQuery(f"reel {n}"), Window()) for n in range(1, 21)))
         assert all(page.items[0].genres for page in pages)
         assert standin.paths().count("genre/movie/list") == 1
 
 
-async def test_a_caller_who_leaves_does_not_end_the_counting_for_others() -> None:
+async def test_a_cancelled_caller_does_not_cancel_the_genre_count_of_others() -> None:
     async with TmdbStandin(made_up_movies(8)) as standin, over(standin) as source:
         impatient = asyncio.create_task(source.genres())
         patient = asyncio.create_task(source.genres())
@@ -147,7 +147,7 @@ async def test_an_order_and_a_genre_go_together() -> None:
         ]
 
 
-async def test_details_tell_everything() -> None:
+async def test_details_have_all_fields() -> None:
     details: dict[str, Any] = {
         "imdb_id": "tt0000002",
         "runtime": 91,

@@ -276,7 +276,7 @@ def test_a_scheduler_queues_due_tasks_once_redis_is_available(
 ) -> None:
     redis.kill()
     scheduler = start("scheduler", **environ)
-    scheduler.wait_for("Redis unavailable, not queueing tasks")
+    scheduler.wait_for("cannot queue tasks")
     redis.start()
     wait_until(lambda: len(redis.entries()) == 3, 6)
     due = (DELIVER_MAIL, PURGE, TRAIN)

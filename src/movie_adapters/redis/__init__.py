@@ -1,1 +1,1 @@
-"""Stores in Redis or Valkey: cached answers, rate limits, trends and the task queue."""
+"""Adapters for Redis or Valkey: the shared cache, rate limits, trends and the task queue."""

@@ -1,6 +1,6 @@
-"""Remembered answers in Redis, for all processes of a deployment.
+"""The cache store in Redis, shared by all processes of a deployment.
 
-An entry is a hash of its fence, its times and its value; a lease is a string with its fence, which Redis lets expire.
+An entry is a hash of its fence, times and value; a lease is a string with its fence, which expires in Redis.
 """
 
 import math
@@ -15,32 +15,32 @@ from movie_core.ports import CacheStore
 from movie_core.search.caching import CacheEntry, CacheStats, Lease
 
 FORMAT = 1
-"""Changes with how entries are written; those of another format are as good as none."""
+"""Version of the entry format; entries of another format are ignored."""
 BATCH = 500
-"""Keys looked at by one call, where all are gone through."""
+"""Keys per call where all keys are scanned."""
 
 _times = msgspec.msgpack.Decoder(tuple[int, float, float, float])
 
-# What isn't of ours counts as if it weren't there. Greater numbers than this one aren't exact in Lua.
+# Invalid values count as 0. Numbers from 2^53 on are not exact in Lua.
 _NUMBER = """
 local function number(text)
-  local found = type(text) == 'string' and string.match(text, '^%d+$') and tonumber(text) or 0
-  return found < 9007199254740992 and found or 0
+  local value = type(text) == 'string' and string.match(text, '^%d+$') and tonumber(text) or 0
+  return value < 9007199254740992 and value or 0
 end
 """
 _READ = """
-local found = redis.pcall('HMGET', KEYS[1], 'fence', 'times', 'value')
-return not found.err and found
+local fields = redis.pcall('HMGET', KEYS[1], 'fence', 'times', 'value')
+return not fields.err and fields
 """
-# Fences are microseconds of the server's clock, and greater than all before even where that is set back.
+# A fence is the server's time in microseconds, and greater than all earlier ones even if the clock is set back.
 _LEASE = (
     _NUMBER
     + """
 if redis.call('EXISTS', KEYS[1]) == 1 then return false end
 local time = redis.call('TIME')
 local now = tonumber(time[1]) * 1000000 + tonumber(time[2])
-local known = math.max(number(redis.pcall('HGET', KEYS[2], 'fence')), number(redis.pcall('GET', KEYS[3])))
-local fence = string.format('%.0f', math.max(now, known + 1))
+local last = math.max(number(redis.pcall('HGET', KEYS[2], 'fence')), number(redis.pcall('GET', KEYS[3])))
+local fence = string.format('%.0f', math.max(now, last + 1))
 redis.call('SET', KEYS[3], fence)
 redis.call('SET', KEYS[1], fence, 'PX', ARGV[1])
 return fence
@@ -69,39 +69,38 @@ return bytes
 
 
 class RedisCacheStore(CacheStore):
-    """An `CacheStore` over a link. `clear` and `stats` go through all keys of the database, a batch per call: each call
-    is bounded, not the whole."""
+    """A `CacheStore` in Redis. `clear` and `stats` scan all keys of the database, in batches of limited duration."""
 
-    def __init__(self, link: RedisClient, *, clock: Callable[[], float] = time.time) -> None:
-        self._link = link
+    def __init__(self, client: RedisClient, *, clock: Callable[[], float] = time.time) -> None:
+        self._client = client
         self._clock = clock
-        prefix = f"{link.prefix}cache:"
+        prefix = f"{client.prefix}cache:"
         self._entries, self._leases = prefix + "entry:", prefix + "lease:"
         self._last_fence, self._generation = prefix + "fence", prefix + "generation"
 
     async def read(self, key: str) -> CacheEntry | None:
-        found = await self._link.run(_READ, [self._entries + key])
-        entry = None if found is None else _entry(*found)
+        fields = await self._client.run(_READ, [self._entries + key])
+        entry = None if fields is None else _entry(*fields)
         return None if entry is None or entry.stale_until <= self._clock() else entry
 
     async def lease(self, key: str, seconds: float) -> Lease | None:
         keys = [self._leases + key, self._entries + key, self._last_fence]
-        fence = await self._link.run(_LEASE, keys, _milliseconds(seconds))
+        fence = await self._client.run(_LEASE, keys, _milliseconds(seconds))
         return None if fence is None else Lease(key, int(fence))
 
     async def renew(self, lease: Lease, seconds: float) -> bool:
-        return bool(await self._link.run(_RENEW, [self._leases + lease.key], lease.fence, _milliseconds(seconds)))
+        return bool(await self._client.run(_RENEW, [self._leases + lease.key], lease.fence, _milliseconds(seconds)))
 
     async def release(self, lease: Lease) -> None:
-        await self._link.run(_RELEASE, [self._leases + lease.key], lease.fence)
+        await self._client.run(_RELEASE, [self._leases + lease.key], lease.fence)
 
     async def write(self, key: str, entry: CacheEntry) -> bool:
-        # By our clock, as whoever reads it judges by theirs too: the server's may differ from both.
+        # By this process's clock, as readers use theirs too: the server's clock may differ from both.
         seconds = entry.stale_until - self._clock()
         if seconds <= 0:
             return False
         times = msgspec.msgpack.encode((FORMAT, entry.fetched_at, entry.fresh_until, entry.stale_until))
-        written = await self._link.run(
+        written = await self._client.run(
             _WRITE, [self._entries + key, self._last_fence], entry.fence, times, entry.value, _milliseconds(seconds)
         )
         return bool(written)
@@ -109,26 +108,26 @@ class RedisCacheStore(CacheStore):
     async def clear(self) -> int:
         count = 0
         async for keys in self._batches():
-            count += await self._link.call("UNLINK", *keys)
-        # Afterwards, so that whoever has read what was there until just now forgets it too.
-        await self._link.call("SET", self._generation, secrets.token_hex(8))
+            count += await self._client.call("UNLINK", *keys)
+        # Afterwards, so that processes that have just read a deleted entry drop it too.
+        await self._client.call("SET", self._generation, secrets.token_hex(8))
         return count
 
     async def generation(self) -> str | None:
-        found = await self._link.call("GET", self._generation)
-        return None if found is None else str(found, "ascii", "replace")
+        value = await self._client.call("GET", self._generation)
+        return None if value is None else str(value, "ascii", "replace")
 
     async def stats(self) -> CacheStats:
         entries = size = 0
         async for keys in self._batches():
             entries += len(keys)
-            size += await self._link.run(_SIZES, keys) - len(self._entries) * len(keys)
+            size += await self._client.run(_SIZES, keys) - len(self._entries) * len(keys)
         return CacheStats(entries, size)
 
     async def _batches(self) -> AsyncIterator[list[bytes]]:
         cursor = 0
         while True:
-            cursor, keys = await self._link.call("SCAN", cursor, "MATCH", self._entries + "*", "COUNT", BATCH)
+            cursor, keys = await self._client.call("SCAN", cursor, "MATCH", self._entries + "*", "COUNT", BATCH)
             if keys:
                 yield keys
             if not cursor:

@@ -1,7 +1,7 @@
-"""Redis as an optimisation: calls that are over soon, and none at all while Redis is away.
+"""Redis as an optional dependency: calls have a short timeout, and fail at once while Redis is unavailable.
 
-A process has one `RedisClient`, shared by all who can do without Redis: what one of them learns of an outage spares the
-others the wait.
+A process has one `RedisClient`, shared by all users that can work without Redis: an outage that one of them detects
+costs the others no timeout.
 """
 
 import asyncio
@@ -18,22 +18,24 @@ from redis.backoff import NoBackoff
 from redis.exceptions import NoScriptError, RedisError, ResponseError
 
 from movie_core.errors import StoreUnavailable
+from movie_core.outage_log import OutageLog
+from movie_core.single_flight import SingleFlight
 
 CALL_TIMEOUT = 0.07
-"""Seconds that Redis gets for a call, connecting included."""
-PAUSE = 1.0
-"""Seconds between two looks at whether Redis is back."""
+"""Timeout of a call in seconds, including the connect."""
+PROBE_INTERVAL = 1.0
+"""Seconds between two probes while Redis is unavailable."""
 CONNECTIONS = 8
 QUEUE_SECONDS = 0.1
-"""How long a call waits for a connection while Redis answers others."""
+"""How long a call waits for a connection of the pool while Redis responds to others."""
 
 PREFIX = "movie:"
-"""Of keys, where the deployment has set no other."""
+"""The default key prefix of a deployment."""
 
 _SLICES = 10
-_REFUSALS = ("READONLY", "OOM", "NOREPLICAS", "MISCONF", "MASTERDOWN", "CLUSTERDOWN", "BUSY", "LOADING")
-"""Errors by which Redis says that it can't serve us at all; others are about the one command. Old servers put them into
-the middle of a script's error."""
+_OUTAGE_ERRORS = ("READONLY", "OOM", "NOREPLICAS", "MISCONF", "MASTERDOWN", "CLUSTERDOWN", "BUSY", "LOADING")
+"""Errors that mean Redis cannot serve any write; other errors concern a single command. Old servers put them into the
+middle of a script's error."""
 
 _log = logging.getLogger(__name__)
 
@@ -44,11 +46,10 @@ Send = Callable[..., Coroutine[Any, Any, Any]]
 
 
 class RedisClient:
-    """Calls Redis; every call raises `StoreUnavailable` when it can't be had in time.
+    """Calls Redis with a timeout; every call raises `StoreUnavailable` when Redis does not respond in time.
 
-    After a failure Redis is left alone: calls fail at once, and a task in the background looks whether Redis can be
-    written to again, so that one that is full or read-only stays away too. Nothing connects before the first call.
-    Must be used within a running event loop.
+    After a failure, calls fail at once, and a background task probes Redis with a write, so that a full or read-only
+    Redis counts as unavailable too. Nothing connects before the first call. Must be used within a running event loop.
     """
 
     def __init__(
@@ -57,16 +58,16 @@ class RedisClient:
         *,
         prefix: str = PREFIX,
         timeout: float = CALL_TIMEOUT,
-        pause: float = PAUSE,
+        probe_interval: float = PROBE_INTERVAL,
         around: Callable[[Send], Send] = lambda send: send,
     ) -> None:
-        """`url` begins with redis://, rediss:// or unix://. `around` may wrap what sends a command. Keys begin with
-        `prefix`: who makes them puts it there."""
+        """`url` begins with redis://, rediss:// or unix://. `probe_interval` is in seconds. `around` may wrap
+        the function that sends a command. Callers must prepend `prefix` to their keys."""
         self.prefix = prefix
         self._timeout = timeout
-        self._pause = pause
-        # The client's own timeouts are off, as they would take a process that was busy for a Redis that isn't there.
-        # The older protocol and no driver info: a connection needs no round trip before its first command.
+        self._probe_interval = probe_interval
+        # redis-py's own timeouts are off: they would mistake a busy process for an unavailable Redis.
+        # Protocol 2 without driver info: a connection needs no round trip before its first command.
         self._client = Redis.from_url(
             url,
             socket_timeout=None,
@@ -76,52 +77,58 @@ class RedisClient:
             driver_info=None,
         )
         self._send: Send = around(self._client.execute_command)
-        # Bounded here and not by the pool, as those who wait for a place must notice that Redis has gone meanwhile.
-        self._places = asyncio.Semaphore(CONNECTIONS)
+        # Limited here instead of by the pool: calls that wait for a connection must notice an outage.
+        self._free_connections = asyncio.Semaphore(CONNECTIONS)
         self._running: set[asyncio.Task[Any]] = set()
-        self._looking: asyncio.Task[None] | None = None
+        self._outage = OutageLog(
+            _log,
+            unavailable="Redis unavailable, each process works without it: %s",
+            recovered="Redis available again",
+        )
+        self._probes: SingleFlight[None] = SingleFlight()
         self._is_closed = False
 
     @property
     def is_away(self) -> bool:
-        return self._looking is not None
+        """Whether Redis is unavailable."""
+        return self._outage.is_unavailable
 
     async def call(self, *command: Argument) -> Any:
-        """The answer to one command, as redis-py gives it without decoding."""
+        """Run one command; returns redis-py's result, not decoded."""
         return await self._bounded(self._send, *command)
 
     async def run(self, script: str, keys: Sequence[str | bytes], *arguments: Argument) -> Any:
-        """What a Lua script returns; it is sent in full only to a server that doesn't know it yet."""
+        """Run a Lua script; its text is sent only to a server that has not cached it yet."""
         return await self._bounded(self._run, script, keys, *arguments)
 
     async def close(self) -> None:
-        """Ends calls that are under way."""
+        """Cancel running calls; later ones raise `StoreUnavailable`."""
         self._is_closed = True
-        tasks = [*self._running, *([self._looking] if self._looking is not None else [])]
-        for task in tasks:
+        await self._probes.close()
+        for task in self._running:
             task.cancel()
-        await asyncio.gather(*tasks, return_exceptions=True)
+        await asyncio.gather(*self._running, return_exceptions=True)
         with contextlib.suppress(RedisError, OSError):
             await self._client.aclose()
 
     async def _run(self, script: str, keys: Sequence[str | bytes], *arguments: Argument) -> Any:
-        rest = (len(keys), *keys, *arguments)
+        parameters = (len(keys), *keys, *arguments)
         try:
-            return await self._send("EVALSHA", _digest(script), *rest)
+            return await self._send("EVALSHA", _digest(script), *parameters)
         except NoScriptError:
-            return await self._send("EVAL", script, *rest)
+            return await self._send("EVAL", script, *parameters)
 
     async def _bounded(self, command: Callable[..., Coroutine[Any, Any, Any]], *arguments: Any) -> Any:
-        self._refuse_if_away()
-        await self._queue()
+        self._fail_if_unavailable()
+        await self._acquire_connection()
         try:
-            self._refuse_if_away()
-            # A task of its own, so that a caller who is cancelled doesn't break off a command half way.
-            task = self._begin(command(*arguments))
+            self._fail_if_unavailable()
+            # A separate task: cancelling the caller must not abort a command half way.
+            task = self._start(command(*arguments))
         except BaseException:
-            self._places.release()
+            self._free_connections.release()
             raise
-        task.add_done_callback(lambda _: self._places.release())
+        task.add_done_callback(lambda _: self._free_connections.release())
         await asyncio.wait({task})
         if task.cancelled():
             raise StoreUnavailable("Redis did not answer in time")
@@ -130,12 +137,12 @@ class RedisClient:
             raise StoreUnavailable(f"Redis failed: {type(error).__name__}") from error
         return task.result()
 
-    async def _queue(self) -> None:
-        """Take one of the places. In slices, as calls are timed: a process that was busy isn't a queue that is long."""
-        if not self._places.locked():
-            await self._places.acquire()
+    async def _acquire_connection(self) -> None:
+        """Wait for a free connection. In slices, so that a stall of this process does not use up the whole time."""
+        if not self._free_connections.locked():
+            await self._free_connections.acquire()
             return
-        waiting = asyncio.ensure_future(self._places.acquire())
+        waiting = asyncio.ensure_future(self._free_connections.acquire())
         try:
             for _ in range(_SLICES):
                 await asyncio.wait({waiting}, timeout=QUEUE_SECONDS / _SLICES)
@@ -143,66 +150,66 @@ class RedisClient:
                     return
         except asyncio.CancelledError:
             if waiting.done():
-                self._places.release()
+                self._free_connections.release()
             raise
         finally:
             waiting.cancel()
-        raise StoreUnavailable("there are too many calls of Redis at once")
+        raise StoreUnavailable("too many concurrent calls to Redis")
 
-    def _refuse_if_away(self) -> None:
+    def _fail_if_unavailable(self) -> None:
         if self.is_away or self._is_closed:
-            raise StoreUnavailable("Redis is away")
+            raise StoreUnavailable("Redis is unavailable")
 
-    def _begin(self, call: Coroutine[Any, Any, Any]) -> "asyncio.Task[Any]":
+    def _start(self, call: Coroutine[Any, Any, Any]) -> "asyncio.Task[Any]":
         task = asyncio.get_running_loop().create_task(call)
         self._running.add(task)
-        task.add_done_callback(self._landed)
+        task.add_done_callback(self._ended)
         self._count_down(task, _SLICES)
         return task
 
-    def _count_down(self, task: "asyncio.Task[Any]", left: int) -> None:
-        """Cancel what has used up the patience; the client then closes the connection, so that no late answer is taken
-        for another call's. In slices: while this process is busy an answer may lie unread for long, and is seen in the
-        next turn of the event loop.
+    def _count_down(self, task: "asyncio.Task[Any]", slices: int) -> None:
+        """Cancel a call after its timeout.
+
+        redis-py then closes the connection, so that no late response is read as that of another call. In slices, so
+        that after a stall of this process a response that has arrived meanwhile is read first.
         """
         if task.done():
             return
-        if left:
-            task.get_loop().call_later(self._timeout / _SLICES, self._count_down, task, left - 1)
+        if slices:
+            task.get_loop().call_later(self._timeout / _SLICES, self._count_down, task, slices - 1)
         else:
             task.cancel()
 
-    def _landed(self, task: "asyncio.Task[Any]") -> None:
-        # Also where nobody waits any more: asyncio would complain of an error that nobody saw.
+    def _ended(self, task: "asyncio.Task[Any]") -> None:
+        # The error is retrieved even if the caller was cancelled: asyncio would report it as never retrieved.
         self._running.discard(task)
         if task.cancelled():
-            self._leave("no answer in time")
+            self._failed("timeout")
         elif _is_outage(error := task.exception()):
-            self._leave(type(error).__name__)
+            self._failed(type(error).__name__)
 
-    def _leave(self, reason: str) -> None:
-        if self._looking is None and not self._is_closed:
-            _log.warning("Redis is away, so each process goes on alone: %s", reason)
-            self._looking = asyncio.get_running_loop().create_task(self._look())
+    def _failed(self, reason: str) -> None:
+        if not self._is_closed:
+            self._outage.failed(reason)
+            self._probes.start("probe", self._probe_until_available)
 
-    async def _look(self) -> None:
+    async def _probe_until_available(self) -> None:
         while True:
-            await asyncio.sleep(self._pause)
-            probe = self._begin(self._send("SET", f"{self.prefix}probe", "1", "PX", 10_000))
+            await asyncio.sleep(self._probe_interval)
+            probe = self._start(self._send("SET", f"{self.prefix}probe", "1", "PX", 10_000))
             await asyncio.wait({probe})
             if not probe.cancelled() and probe.exception() is None:
-                self._looking = None
-                _log.info("Redis is back")
+                self._outage.recovered()
                 return
 
 
 @cache
 def _digest(script: str) -> str:
-    """As servers name scripts."""
+    """The SHA-1 by which the server identifies a script."""
     return hashlib.sha1(script.encode(), usedforsecurity=False).hexdigest()
 
 
 def _is_outage(error: BaseException | None) -> bool:
     if type(error) is ResponseError:
-        return any(word in str(error) for word in _REFUSALS)
+        return any(word in str(error) for word in _OUTAGE_ERRORS)
     return isinstance(error, (RedisError, OSError))

@@ -1,7 +1,6 @@
-"""The queue in front of the worker: how tasks are put into its Redis stream, and the doorbell over it.
+"""The worker's task queue in a Redis stream, and the delivery notifier that uses it.
 
-Entries are as taskiq reads them; taskiq itself is needed by the worker alone, and costs each process that imports it
-some 0.3 s.
+Entries have the format of taskiq. taskiq itself is imported by the worker only: the import takes some 0.3 s.
 """
 
 import asyncio
@@ -20,50 +19,54 @@ from redis.exceptions import RedisError
 
 from movie_adapters.redis.client import PREFIX
 from movie_core.errors import Unavailable
+from movie_core.outage_log import OutageLog
+from movie_core.single_flight import SingleFlight
 
 MAX_ENTRIES = 10_000
-"""Entries that the stream keeps, about; acknowledged ones are not removed by themselves."""
+"""The approximate maximum length of the stream; Redis does not remove acknowledged entries by itself."""
 GROUP = "taskiq"
-"""Of the workers that share the stream, as taskiq names it."""
+"""The consumer group of the workers, as taskiq names it."""
 DELIVER_MAIL = "deliver_mail"
 PURGE = "purge"
 TRAIN = "train"
 SEND_SECONDS = 1.0
-"""How long each step of sending may take: connecting, writing, waiting for the answer."""
-QUIET_SECONDS = 2.0
-"""How long a doorbell tries nothing after a failure."""
+"""Timeout of each step of sending: connect, write, wait for the response."""
+RETRY_INTERVAL = 2.0
+"""Seconds without another attempt after a failed notification."""
 
 _log = logging.getLogger(__name__)
 
 
 def stream_of(prefix: str) -> str:
-    """The key of the stream, in a deployment whose keys begin with `prefix`."""
+    """The key of the stream, for a deployment's key prefix."""
     return f"{prefix}tasks"
 
 
 def entry(task_name: str) -> bytes:
-    """A message for the task of that name, without arguments."""
-    empty: dict[str, object] = {"labels": {}, "labels_types": None, "args": [], "kwargs": {}}
-    return json.dumps({"task_id": uuid4().hex, "task_name": task_name} | empty).encode()
+    """A taskiq message for the task of that name, without arguments."""
+    message: dict[str, object] = {"labels": {}, "labels_types": None, "args": [], "kwargs": {}}
+    return json.dumps({"task_id": uuid4().hex, "task_name": task_name} | message).encode()
 
 
 @dataclass(frozen=True, slots=True)
 class QueuedTask:
-    """A task that waits for a worker, or that one has taken and not finished."""
+    """A task that is queued, or delivered to a worker and not acknowledged."""
 
     id: str
-    """Of its entry in the stream."""
+    """The id of its stream entry."""
     name: str
-    """Empty where the entry was removed, so that nobody will do it again."""
+    """Empty where the stream entry was removed, so that the task will not run."""
     age: float
     """Seconds since it was queued."""
     deliveries: int
-    """How often a worker has taken it; 0: it waits."""
+    """How often it was delivered to a worker; 0 while it is queued."""
 
 
 class TaskQueue:
-    """Sends tasks to the worker. Its connections are its own: those that listen must wait without limit, these must
-    not. Every method raises `Unavailable` within seconds when Redis is away, frozen or full."""
+    """Sends tasks to the worker, over connections of its own with timeouts: those of the worker block without limit.
+
+    Every method raises `Unavailable` within seconds when Redis is unavailable, frozen or full.
+    """
 
     def __init__(self, redis_url: str, prefix: str = PREFIX) -> None:
         self._stream = stream_of(prefix)
@@ -78,35 +81,36 @@ class TaskQueue:
         try:
             await self._redis.xadd(self._stream, {b"data": entry(task_name)}, maxlen=MAX_ENTRIES, approximate=True)
         except (RedisError, OSError) as error:
-            raise Unavailable(f"no task can be queued in Redis: {type(error).__name__}") from error
+            raise Unavailable(f"Redis unavailable, cannot queue tasks: {type(error).__name__}") from error
 
     async def ping(self) -> None:
         try:
             await self._redis.ping()
         except (RedisError, OSError) as error:
-            raise Unavailable(f"Redis doesn't answer: {type(error).__name__}") from error
+            raise Unavailable(f"Redis unavailable: {type(error).__name__}") from error
 
     async def listed(self) -> list[QueuedTask]:
-        """What isn't done yet, oldest first."""
+        """The tasks that are queued or not acknowledged, oldest first."""
         redis: Any = self._redis  # typed for all protocols and decodings at once
         try:
             seconds, micros = await redis.time()
             groups = await redis.xinfo_groups(self._stream) if await redis.exists(self._stream) else []
-            delivered = [one["last-delivered-id"] for one in groups if one["name"] == GROUP.encode()]
-            found = []
+            delivered = [group["last-delivered-id"] for group in groups if group["name"] == GROUP.encode()]
+            entries = []
             if delivered:
-                for one in await redis.xpending_range(self._stream, GROUP, min="-", max="+", count=MAX_ENTRIES):
-                    kept = await redis.xrange(self._stream, one["message_id"], one["message_id"])
-                    found.append((one["message_id"], kept[0][1] if kept else {}, one["times_delivered"]))
-            waiting = await redis.xrange(self._stream, min=b"(" + delivered[0] if delivered else "-")
-            found += [(entry_id, fields, 0) for entry_id, fields in waiting]
+                for pending in await redis.xpending_range(self._stream, GROUP, min="-", max="+", count=MAX_ENTRIES):
+                    entry_id = pending["message_id"]
+                    stored = await redis.xrange(self._stream, entry_id, entry_id)
+                    entries.append((entry_id, stored[0][1] if stored else {}, pending["times_delivered"]))
+            queued = await redis.xrange(self._stream, min=b"(" + delivered[0] if delivered else "-")
+            entries += [(entry_id, fields, 0) for entry_id, fields in queued]
         except (RedisError, OSError) as error:
-            raise Unavailable(f"Redis doesn't answer: {type(error).__name__}") from error
+            raise Unavailable(f"Redis unavailable: {type(error).__name__}") from error
         now = seconds + micros / 1e6
         return [
-            # The first part of an id is when its entry was made, in milliseconds by the server's clock.
+            # An id begins with the time of its entry, in milliseconds of the server's clock.
             QueuedTask(entry_id.decode(), _name(fields), now - int(entry_id.partition(b"-")[0]) / 1e3, deliveries)
-            for entry_id, fields, deliveries in found
+            for entry_id, fields, deliveries in entries
         ]
 
     async def close(self) -> None:
@@ -114,7 +118,7 @@ class TaskQueue:
 
 
 def _name(fields: Mapping[bytes, bytes]) -> str:
-    """Of the task in an entry; empty where the entry is none of ours."""
+    """The name of the task in an entry; empty where the entry has another format."""
     try:
         return str(json.loads(fields[b"data"])["task_name"])
     except (KeyError, TypeError, ValueError):
@@ -122,35 +126,43 @@ def _name(fields: Mapping[bytes, bytes]) -> str:
 
 
 class TaskNotifier:
-    """A `DeliveryNotifier` heard by whichever worker is free. It sends in the background, so that no caller waits or,
-    when cancelled, leaves half a command on a connection. Rings while one is being sent become one more."""
+    """A `DeliveryNotifier` that queues a task for any worker.
+
+    It sends in the background: callers never wait, and a cancelled caller leaves no half command on a connection.
+    Notifications during a running send are merged into one.
+    """
 
     def __init__(self, redis_url: str, prefix: str = PREFIX) -> None:
         self._queue = TaskQueue(redis_url, prefix)
-        self._sending: asyncio.Task[None] | None = None
-        self._is_wanted = False
-        self._quiet_until = 0.0
+        self._outage = OutageLog(
+            _log,
+            unavailable="emails are delivered later: %s",
+            recovered="Redis available again; emails are delivered at once",
+        )
+        self._sends: SingleFlight[None] = SingleFlight()
+        self._is_pending = False
+        self._retry_at = 0.0
 
     async def notify(self) -> None:
-        if time.monotonic() < self._quiet_until:
+        if time.monotonic() < self._retry_at:
             return
-        self._is_wanted = True
-        if self._sending is None or self._sending.done():
-            self._sending = asyncio.create_task(self._send())
+        self._is_pending = True
+        self._sends.start("pending", self._send_pending)
 
-    async def _send(self) -> None:
-        while self._is_wanted:
-            self._is_wanted = False
+    async def _send_pending(self) -> None:
+        while self._is_pending:
+            self._is_pending = False
             try:
                 await self._queue.put(DELIVER_MAIL)
-            except Unavailable as away:
-                self._is_wanted = False
-                self._quiet_until = time.monotonic() + QUIET_SECONDS
-                _log.warning("mail goes out a bit later: %s", away.detail)
+            except Unavailable as error:
+                self._is_pending = False
+                self._retry_at = time.monotonic() + RETRY_INTERVAL
+                self._outage.failed(error.detail)
+            else:
+                self._outage.recovered()
 
     async def close(self) -> None:
-        """Sends what has been rung, if that takes no longer than a second."""
-        if self._sending is not None:
-            await asyncio.wait([self._sending], timeout=SEND_SECONDS)
-            self._sending.cancel()
+        """Send the pending notification, within `SEND_SECONDS`, and close the connections."""
+        await asyncio.wait([self._sends.start("pending", self._send_pending)], timeout=SEND_SECONDS)
+        await self._sends.close()
         await self._queue.close()

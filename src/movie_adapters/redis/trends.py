@@ -1,7 +1,7 @@
-"""Trends in Redis, for all processes of a deployment.
+"""Trends in Redis, shared by all processes of a deployment.
 
-A life is a hash; each window has a sorted set of movies by falling strength, and a hash of counts for each bucket of
-time, which Redis lets expire.
+An epoch is a hash; each window has a sorted set of movies by descending strength, and a hash of counts per time bucket,
+which expires in Redis.
 """
 
 from collections import defaultdict
@@ -22,25 +22,25 @@ from movie_core.discovery.trending import (
 )
 
 BATCH = 400
-"""Strengths, and counts, that one call adds: some milliseconds of Redis."""
+"""Maximum number of strengths, and of counts, that one call adds: some milliseconds in Redis."""
 
-_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+_UNIX_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _MICROSECOND = timedelta(microseconds=1)
 _KINDS = tuple(InteractionKind)
 
-# Where something is lost, by eviction say, everything is. The sets have a mark, so that they are there without movies;
-# it is first of all, and no UTF-8.
-_LIFE = """
-local function life()
+# If one key is lost, for example by eviction, the whole epoch is lost. The sets contain a marker, so that they exist
+# without movies; it sorts first and is not valid UTF-8.
+_EPOCH_FIELDS = """
+local function epoch()
   if redis.call('EXISTS', KEYS[1], KEYS[2], KEYS[3]) < 3 then return {false, false, false, false} end
   return redis.call('HMGET', KEYS[1], 'since', 'claimed', 'filled', 'newest')
 end
 """
-_READ_LIFE = _LIFE + "return life()"
-_BEGIN = (
-    _LIFE
+_READ_EPOCH = _EPOCH_FIELDS + "return epoch()"
+_START = (
+    _EPOCH_FIELDS
     + """
-if (life()[1] or '') ~= ARGV[2] then return 0 end
+if (epoch()[1] or '') ~= ARGV[2] then return 0 end
 redis.call('UNLINK', unpack(KEYS))
 redis.call('HSET', KEYS[1], 'since', ARGV[1])
 for n = 2, 3 do redis.call('ZADD', KEYS[n], '-inf', '\\255') end
@@ -48,19 +48,19 @@ return 1
 """
 )
 _CLAIM = (
-    _LIFE
+    _EPOCH_FIELDS
     + """
-local since, claimed = unpack(life())
+local since, claimed = unpack(epoch())
 if since ~= ARGV[1] or claimed then return 0 end
 return redis.call('HSET', KEYS[1], 'claimed', '1')
 """
 )
-# Strengths are kept with their sign changed, as Redis breaks ties by rising bytes where scores rise. All digits of them
-# are written: without a format Lua would give 14.
+# Strengths are stored negated, as Redis breaks ties by ascending bytes where scores ascend. The format writes all
+# digits: without it Lua would write 14.
 _MERGE = (
-    _LIFE
+    _EPOCH_FIELDS
     + """
-local since, claimed, filled, newest = unpack(life())
+local since, claimed, filled, newest = unpack(epoch())
 if ARGV[1] == 'add' then
   if not since or tonumber(ARGV[2]) < tonumber(since) then return 0 end
   if tonumber(newest or since) <= tonumber(ARGV[2]) then redis.call('HSET', KEYS[1], 'newest', ARGV[2]) end
@@ -92,15 +92,15 @@ return 1
 """
 )
 _TOP = (
-    _LIFE
+    _EPOCH_FIELDS
     + """
-local since, _, filled = unpack(life())
+local since, _, filled = unpack(epoch())
 if not since or not filled then return false end
-local found = redis.call('ZRANGE', KEYS[tonumber(ARGV[1])], 1, ARGV[2], 'WITHSCORES')
+local members = redis.call('ZRANGE', KEYS[tonumber(ARGV[1])], 1, ARGV[2], 'WITHSCORES')
 local fields, sums = {}, {}
-for n = 1, #found, 2 do
+for n = 1, #members, 2 do
   for kind = 3, #ARGV do
-    fields[#fields + 1] = ARGV[kind] .. found[n]
+    fields[#fields + 1] = ARGV[kind] .. members[n]
     sums[#fields] = 0
   end
 end
@@ -114,35 +114,34 @@ for bucket = 4, #KEYS do
     end
   end
 end
-return {found, sums}
+return {members, sums}
 """
 )
 
 
 class RedisTrendStore:
-    """A `TrendStore` over a link, for the movies of one source. What is added or filled in at once is split into calls
-    of bounded time."""
+    """A `TrendStore` in Redis, for the movies of one source. Large updates are split into calls of limited duration."""
 
-    def __init__(self, link: RedisClient, source: str, kept: int = KEPT_MOVIES) -> None:
-        """Between `kept` and twice as many movies are kept for each window."""
-        self._link = link
-        self._prefix = f"{link.prefix}trends:{source}:"
+    def __init__(self, client: RedisClient, source: str, kept: int = KEPT_MOVIES) -> None:
+        """Each window stores between `kept` movies and twice as many."""
+        self._client = client
+        self._prefix = f"{client.prefix}trends:{source}:"
         self._keys = [self._prefix + "life", *(self._prefix + window.value for window in TrendWindow)]
         self._kept = kept
 
     async def epoch(self) -> Epoch | None:
-        since, claimed, filled, newest = await self._link.run(_READ_LIFE, self._keys)
+        since, claimed, filled, newest = await self._client.run(_READ_EPOCH, self._keys)
         if since is None:
             return None
         return Epoch(_time(since), claimed is not None, filled is not None, newest and _time(newest))
 
     async def start_epoch(self, since: datetime, instead_of: datetime | None) -> bool:
         present = "" if instead_of is None else _micros(instead_of)
-        counted = [key for window in TrendWindow for key in self._counted(window, since)]
-        return bool(await self._link.run(_BEGIN, [*self._keys, *counted], _micros(since), present))
+        bucket_keys = [key for window in TrendWindow for key in self._bucket_keys(window, since)]
+        return bool(await self._client.run(_START, [*self._keys, *bucket_keys], _micros(since), present))
 
     async def claim_rebuild(self, since: datetime) -> bool:
-        return bool(await self._link.run(_CLAIM, self._keys, _micros(since)))
+        return bool(await self._client.run(_CLAIM, self._keys, _micros(since)))
 
     async def finish_rebuild(self, totals: Totals, since: datetime) -> bool:
         for part in totals.parts(BATCH, self._kept):
@@ -158,35 +157,35 @@ class RedisTrendStore:
                 await self._merge(part, kept_at, "add", _micros(kept_at), 0)
 
     async def top(self, window: TrendWindow, limit: int, now: datetime) -> Sequence[Trend] | None:
-        keys = [*self._keys, *self._counted(window, now)]
-        place = 2 + list(TrendWindow).index(window)
-        answer = await self._link.run(_TOP, keys, place, limit, *(f"{kind.value}:" for kind in _KINDS))
-        if answer is None:
+        keys = [*self._keys, *self._bucket_keys(window, now)]
+        set_index = 2 + list(TrendWindow).index(window)
+        result = await self._client.run(_TOP, keys, set_index, limit, *(f"{kind.value}:" for kind in _KINDS))
+        if result is None:
             return None
-        (found, sums), kinds = answer, len(_KINDS)
+        (members, sums), kinds = result, len(_KINDS)
         return [
             Trend(
                 movie_id.decode("utf-8", "surrogatepass"),
                 window.score(-float(score), now),
                 _counts(sums[kinds * n : kinds * (n + 1)]),
             )
-            for n, (movie_id, score) in enumerate(zip(found[::2], found[1::2], strict=True))
+            for n, (movie_id, score) in enumerate(zip(members[::2], members[1::2], strict=True))
         ]
 
-    async def _merge(self, part: TotalsBatch, now: datetime, *how: Argument) -> bool:
-        places = {window: 2 + n for n, window in enumerate(TrendWindow)}
-        arguments: list[Argument] = [*how, self._kept, len(part.strengths)]
+    async def _merge(self, part: TotalsBatch, now: datetime, *mode: Argument) -> bool:
+        set_indexes = {window: 2 + n for n, window in enumerate(TrendWindow)}
+        arguments: list[Argument] = [*mode, self._kept, len(part.strengths)]
         for window, movie_id, strength in part.strengths:
-            arguments += places[window], _bytes(movie_id), repr(strength)
+            arguments += set_indexes[window], _bytes(movie_id), repr(strength)
         buckets: dict[tuple[TrendWindow, int], int] = defaultdict(lambda: 4 + len(buckets))
         for window, bucket, movie_id, kind, count in part.counts:
             arguments += buckets[window, bucket], f"{kind.value}:".encode() + _bytes(movie_id), count
         keys = [*self._keys, *(f"{self._prefix}{window.value}:{bucket}" for window, bucket in buckets)]
         arguments += (_seconds_left(window, bucket, now) for window, bucket in buckets)
-        return bool(await self._link.run(_MERGE, keys, *arguments))
+        return bool(await self._client.run(_MERGE, keys, *arguments))
 
-    def _counted(self, window: TrendWindow, now: datetime) -> list[str]:
-        """The keys of the buckets that a window looks at."""
+    def _bucket_keys(self, window: TrendWindow, now: datetime) -> list[str]:
+        """The keys of the buckets that a window covers."""
         last = window.bucket(now)
         return [f"{self._prefix}{window.value}:{last - ago}" for ago in range(window.buckets)]
 
@@ -196,7 +195,7 @@ def _counts(sums: Sequence[int]) -> Mapping[InteractionKind, int]:
 
 
 def _seconds_left(window: TrendWindow, bucket: int, now: datetime) -> int:
-    """How long a bucket may be looked at, and a bucket more, as clocks differ."""
+    """Seconds until a bucket is no longer covered, plus one bucket, as clocks differ."""
     return (bucket + window.buckets + 1) * window.bucket_seconds - int(now.timestamp())
 
 
@@ -209,8 +208,8 @@ def _bytes(movie_id: str) -> bytes:
 
 
 def _time(micros: bytes) -> datetime:
-    return _EPOCH + int(micros) * _MICROSECOND
+    return _UNIX_EPOCH + int(micros) * _MICROSECOND
 
 
 def _micros(at: datetime) -> int:
-    return (at - _EPOCH) // _MICROSECOND
+    return (at - _UNIX_EPOCH) // _MICROSECOND

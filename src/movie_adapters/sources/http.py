@@ -1,4 +1,4 @@
-"""JSON from one HTTP source: bounded in time and size, never redirected, and every fault told by its kind."""
+"""JSON over HTTP from one movie source: limited in time and size, without redirects; each fault has a kind."""
 
 import asyncio
 import contextlib
@@ -19,30 +19,39 @@ from movie_core.paging import encode
 from movie_core.search.retry_policy import StatusSet
 
 MAX_BODY = 1 << 20
-"""Bytes of one answer, decoded."""
+"""Maximum size of a response body in bytes, decompressed."""
 MAX_CONNECTIONS = 256
 MAX_IDLE = 64
-"""Connections kept for later."""
+"""Maximum number of idle connections."""
 KEEP_ALIVE = 5.0
-"""Seconds after which an idle connection isn't used again."""
-MAX_ASKED_WAIT = 86_400.0
-"""Seconds: a longer Retry-After counts as this."""
+"""Seconds after which an idle connection is not reused."""
+MAX_RETRY_AFTER = 86_400.0
+"""Upper limit of `Retry-After` in seconds; longer ones are reduced to it."""
 
 Kind = Literal[
-    "status", "redirect", "timeout", "connect", "reset", "too_large", "encoding", "not_json", "wrong_shape", "resting"
+    "status",
+    "redirect",
+    "timeout",
+    "connect",
+    "reset",
+    "too_large",
+    "encoding",
+    "not_json",
+    "wrong_shape",
+    "circuit_open",
 ]
 
 _BOM = b"\xef\xbb\xbf"
 _ESCAPE = re.compile(
     rb"\\(?:u[dD][89abAB][0-9a-fA-F]{2}\\u[dD][c-fC-F][0-9a-fA-F]{2}|(u[dD][89a-fA-F][0-9a-fA-F]{2})|.)", re.DOTALL
 )
-# What reorders the text around it (bidirectional embeddings, overrides, isolates): a title needs none, and a page or
-# a log line would show its neighbours wrongly.
-_REORDERING = frozenset("\u202a\u202b\u202c\u202d\u202e\u2066\u2067\u2068\u2069")
+# Bidirectional embeddings, overrides and isolates: no title needs them, and they reorder the text around a title on
+# pages and in log lines.
+_BIDI_CONTROLS = frozenset("\u202a\u202b\u202c\u202d\u202e\u2066\u2067\u2068\u2069")
 
 
 class SourceFault(SourceUnavailable):
-    """One try gave no usable answer. `retry_after` is what the source asked for, or a second."""
+    """An attempt without a usable response. `retry_after` is the source's `Retry-After`, or one second."""
 
     def __init__(
         self,
@@ -51,30 +60,31 @@ class SourceFault(SourceUnavailable):
         *,
         status: int | None = None,
         retryable: bool = True,
-        asked_wait: float | None = None,
+        requested_wait: float | None = None,
     ) -> None:
-        super().__init__(f"the movie source {detail}", retry_after=1.0 if asked_wait is None else asked_wait)
+        super().__init__(f"the movie source {detail}", retry_after=1.0 if requested_wait is None else requested_wait)
         self.kind: Kind = kind
-        """Fit for a metric's label; `resting`: the source was not asked, because it was failing just before."""
+        """Usable as a metric label; `circuit_open`: the source was not called, as its circuit breaker is open."""
         self.status = status
-        """The HTTP status, where one came."""
+        """The HTTP status; None without a response."""
         self.retryable = retryable
-        """Whether the same try may succeed a moment later."""
-        self.asked_wait = asked_wait
-        """Seconds that the source asked to be left alone (Retry-After); None when it didn't."""
+        """Whether a retry may succeed."""
+        self.requested_wait = requested_wait
+        """Seconds of the source's `Retry-After`; None without one."""
 
 
 class SourceHttp:
-    """GETs JSON below one base URL, and from nowhere else: redirects, cookies, and proxies and netrc of the environment
-    are left alone.
+    """An HTTP client for JSON below one base URL.
+
+    It ignores redirects, cookies, and the proxies and netrc of the environment.
 
     `base_url` is http or https, may have a path, and may end in a slash; anything else raises `ValueError`. `timeout`
-    is seconds for one whole try: connecting, waiting, and the last byte of the body. `headers` and `parameters` go with
-    every request. Nothing of a request or an answer is logged. `transport` takes the place of the network in tests.
+    is in seconds for a whole attempt, from the connect to the last byte of the body. `headers` and `parameters` are
+    added to every request. Neither requests nor responses are logged. `transport` replaces the network in tests.
     """
 
-    # Each transport holds one connection. A pool of httpx holds many, but looks at each pair of them for each request:
-    # at 50 connections that alone takes some 4 ms.
+    # Each transport has one connection. A connection pool of httpx compares each pair of its connections for each
+    # request: at 50 connections that alone takes some 4 ms.
 
     def __init__(
         self,
@@ -89,7 +99,7 @@ class SourceHttp:
         parts = urlsplit(base_url)
         is_usable = parts.scheme in {"http", "https"} and parts.hostname and "@" not in parts.netloc
         if not is_usable or parts.query or parts.fragment:
-            raise ValueError("the URL of a source is http://… or https://…, without user, query or fragment")
+            raise ValueError("the URL of a source must be http://… or https://…, without user, query or fragment")
         self._base = base_url.rstrip("/")
         self._timeout = timeout
         self._retry_status = retry_status
@@ -100,37 +110,37 @@ class SourceHttp:
             **(headers or {}),
         }
         self._parameters = tuple(parameters)
-        self._given = transport
+        self._transport = transport
         self._ssl = httpx.create_ssl_context(trust_env=False) if parts.scheme == "https" else None
-        self._places = asyncio.Semaphore(MAX_CONNECTIONS)
+        self._connections = asyncio.Semaphore(MAX_CONNECTIONS)
         self._idle: list[httpx.AsyncBaseTransport] = []
 
     async def get(self, path: str, params: Sequence[tuple[str, str]] = ()) -> Any:
-        """One try; raises `SourceFault` and nothing else.
+        """One attempt; raises `SourceFault` only.
 
-        `path` is relative to the base URL and percent-encoded already; values of `params` reach the source as they
-        are. Of a repeated JSON key the last counts, and half of a surrogate pair becomes U+FFFD.
+        `path` is relative to the base URL and percent-encoded; `params` are encoded here. Of a repeated JSON key the
+        last value is used, and an unpaired surrogate becomes U+FFFD.
         """
         query = "&".join(f"{encode(name)}={encode(value)}" for name, value in (*params, *self._parameters))
         url = f"{self._base}/{path.lstrip('/')}" + (f"?{query}" if query else "")
         try:
-            async with asyncio.timeout(self._timeout), self._places:
+            async with asyncio.timeout(self._timeout), self._connections:
                 return await self._get(httpx.Request("GET", url, headers=self._headers))
         except (TimeoutError, httpx.TimeoutException):
             raise SourceFault("timeout", "did not answer in time") from None
         except httpx.ConnectError:
-            raise SourceFault("connect", "refuses connections") from None
+            raise SourceFault("connect", "refused the connection") from None
         except (httpx.HTTPError, httpx.InvalidURL, httpx.StreamError, OSError):
-            raise SourceFault("reset", "broke off its answer") from None
+            raise SourceFault("reset", "closed the connection early") from None
 
     async def close(self) -> None:
-        if self._given is not None:
-            await self._given.aclose()
+        if self._transport is not None:
+            await self._transport.aclose()
         while self._idle:
             await self._idle.pop().aclose()
 
     async def _get(self, request: httpx.Request) -> Any:
-        transport = self._given or (self._idle.pop() if self._idle else self._connection())
+        transport = self._transport or (self._idle.pop() if self._idle else self._open_transport())
         is_clean = False
         try:
             response = await transport.handle_async_request(request)
@@ -140,7 +150,7 @@ class SourceHttp:
                 is_read = is_usable or await _finish(response)
             finally:
                 await response.aclose()
-            is_clean = is_read  # not before: a request that is broken off in `aclose` keeps its place in the transport
+            is_clean = is_read  # not before `aclose`: cancelled there, a request still occupies its transport
         finally:
             await self._put_back(transport, is_clean)
         if not is_usable:
@@ -148,105 +158,105 @@ class SourceHttp:
         return decode_json(body)
 
     async def _put_back(self, transport: httpx.AsyncBaseTransport, is_clean: bool) -> None:
-        if transport is self._given:
+        if transport is self._transport:
             return
         if is_clean and len(self._idle) < MAX_IDLE:
             self._idle.append(transport)
         else:
-            # A transport whose request was broken off in the middle may take its one place for occupied ever after.
+            # After an aborted request, a transport may treat its only connection as occupied forever.
             await transport.aclose()
 
-    def _connection(self) -> httpx.AsyncBaseTransport:
-        one = httpx.Limits(max_connections=1, max_keepalive_connections=1, keepalive_expiry=KEEP_ALIVE)
-        return httpx.AsyncHTTPTransport(verify=self._ssl or False, trust_env=False, limits=one)
+    def _open_transport(self) -> httpx.AsyncBaseTransport:
+        limits = httpx.Limits(max_connections=1, max_keepalive_connections=1, keepalive_expiry=KEEP_ALIVE)
+        return httpx.AsyncHTTPTransport(verify=self._ssl or False, trust_env=False, limits=limits)
 
     def _fault_of(self, response: httpx.Response) -> SourceFault:
         status = response.status_code
-        # An odd success (204) has no body to read: worth another try like any unreadable one.
+        # Another success status (204) has no usable body: retryable, like any unreadable response.
         return SourceFault(
             "redirect" if 300 <= status < 400 else "status",
             f"answered with status {status}",
             status=status,
             retryable=status < 300 or status in self._retry_status,
-            asked_wait=parse_retry_after(response.headers.get("retry-after")),
+            requested_wait=parse_retry_after(response.headers.get("retry-after")),
         )
 
 
 async def _finish(response: httpx.Response) -> bool:
-    """Read the rest of an answer that is of no use, where it is short and quick; whether that is done."""
-    left = 16_384
+    """Read the rest of an unused response where it is short and quick; returns whether all of it was read."""
+    remaining = 16_384
     with contextlib.suppress(httpx.HTTPError, httpx.StreamError, OSError):  # a timeout is an OSError too
         async with asyncio.timeout(0.05):
             async for chunk in _raw(response):
-                left -= len(chunk)
-                if left < 0:
+                remaining -= len(chunk)
+                if remaining < 0:
                     return False
             return True
     return False
 
 
 def _raw(response: httpx.Response) -> httpx.AsyncByteStream:
-    # Not `aiter_raw`, which refuses the ready-made responses of httpx's own stand-in for a network.
+    # Not `aiter_raw`: it rejects the prepared responses of httpx's MockTransport.
     if not isinstance(response.stream, httpx.AsyncByteStream):
-        raise TypeError("a transport for asyncio answers with a stream for asyncio")
+        raise TypeError("the transport must return an asynchronous stream")
     return response.stream
 
 
 async def _read(response: httpx.Response) -> bytes:
-    """The body, decoded, while it is at most `MAX_BODY` bytes."""
+    """Read and decompress the body, at most `MAX_BODY` bytes."""
     body = bytearray()
     async for piece in _decoded(response):
         body += piece
         if len(body) > MAX_BODY:
-            raise SourceFault("too_large", "sent too much", status=response.status_code)
+            raise SourceFault("too_large", "sent too large a response", status=response.status_code)
     return bytes(body)
 
 
 async def _decoded(response: httpx.Response) -> AsyncIterator[bytes]:
-    # httpx would inflate each chunk as a whole: 64 KiB of a gzip bomb become 64 MiB before anyone can count them.
+    # httpx decompresses each chunk as a whole: 64 KiB of a gzip bomb become 64 MiB before they can be counted.
     coding = response.headers.get("content-encoding", "").strip().lower()
     if coding in {"", "identity"}:
         async for chunk in _raw(response):
             yield chunk
         return
     if coding not in {"gzip", "x-gzip"}:
-        raise SourceFault("encoding", "used an encoding that it was not asked for", status=response.status_code)
+        raise SourceFault("encoding", "used an unsupported content encoding", status=response.status_code)
     inflate = zlib.decompressobj(zlib.MAX_WBITS | 16)
     try:
         async for chunk in _raw(response):
             yield inflate.decompress(chunk, MAX_BODY + 1)
             if inflate.unconsumed_tail:
-                raise SourceFault("too_large", "sent too much", status=response.status_code)
+                raise SourceFault("too_large", "sent too large a response", status=response.status_code)
     except zlib.error:
-        raise SourceFault("encoding", "sent a broken gzip stream", status=response.status_code) from None
+        raise SourceFault("encoding", "sent an invalid gzip stream", status=response.status_code) from None
     if not inflate.eof:
-        raise SourceFault("encoding", "sent a cut gzip stream", status=response.status_code)
+        raise SourceFault("encoding", "sent a truncated gzip stream", status=response.status_code)
 
 
 def decode_json(body: bytes) -> Any:
-    """What the bytes say in JSON; `SourceFault` of kind `not_json` for anything else, NaN and deep nesting too."""
+    """Decode JSON; raises `SourceFault` of kind `not_json`, also for NaN and deep nesting."""
     body = body.removeprefix(_BOM)
     try:
         try:
             return msgspec.json.decode(body)
         except msgspec.DecodeError:
-            mended = _ESCAPE.sub(_mend_escape, body)
-            if mended == body:
+            repaired = _ESCAPE.sub(_repair_escape, body)
+            if repaired == body:
                 raise
-            return msgspec.json.decode(mended)
-    except (ValueError, RecursionError):  # msgspec's errors are ValueErrors, and so is broken UTF-8
-        raise SourceFault("not_json", "sent something that is not JSON", status=200) from None
+            return msgspec.json.decode(repaired)
+    except (ValueError, RecursionError):  # msgspec's errors are ValueErrors, and so is invalid UTF-8
+        raise SourceFault("not_json", "sent invalid JSON", status=200) from None
 
 
-def _mend_escape(match: re.Match[bytes]) -> bytes:
+def _repair_escape(match: re.Match[bytes]) -> bytes:
     return rb"\ufffd" if match[1] else match[0]
 
 
 def parse_retry_after(value: str | None, *, now: datetime.datetime | None = None) -> float | None:
-    """Seconds of a Retry-After header, given as such or as a date: 0 to `MAX_ASKED_WAIT`; None when unreadable."""
+    """Parse a `Retry-After` header of seconds or a date; returns 0 to `MAX_RETRY_AFTER` seconds, or None if invalid."""
     text = (value or "").strip()
     if text.isascii() and text.isdigit():
-        return min(float(text[:9]), MAX_ASKED_WAIT)
+        return min(float(text[:9]), MAX_RETRY_AFTER)
     try:
         when = email.utils.parsedate_to_datetime(text)
     except ValueError:
@@ -254,18 +264,18 @@ def parse_retry_after(value: str | None, *, now: datetime.datetime | None = None
     if when.tzinfo is None:
         when = when.replace(tzinfo=datetime.UTC)
     seconds = (when - (now or datetime.datetime.now(datetime.UTC))).total_seconds()
-    return min(max(seconds, 0.0), MAX_ASKED_WAIT)
+    return min(max(seconds, 0.0), MAX_RETRY_AFTER)
 
 
 def clean_text(text: str) -> str:
-    """A source's text fit for one line: blanks and line breaks become single spaces, control characters, broken
-    Unicode and what reorders text around it go.
+    """Make a source's text fit for one line: whitespace and line breaks become single spaces; control characters,
+    unpaired surrogates and bidirectional controls are removed.
     """
-    if text.isprintable():  # true for nearly every text, and quick; of all blanks only the plain space passes
+    if text.isprintable():  # fast, and true for nearly every text; the only printable whitespace is the space
         return " ".join(text.split()) if text[:1] == " " or text[-1:] == " " or "  " in text else text
-    kept = (
+    characters = (
         character
         for character in text
-        if character.isspace() or not (character in _REORDERING or unicodedata.category(character) in {"Cc", "Cs"})
+        if character.isspace() or not (character in _BIDI_CONTROLS or unicodedata.category(character) in {"Cc", "Cs"})
     )
-    return " ".join("".join(kept).split())
+    return " ".join("".join(characters).split())

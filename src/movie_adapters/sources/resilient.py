@@ -1,4 +1,4 @@
-"""Patience around any movie source: one deadline, retries with back-off, and a circuit breaker."""
+"""Retries, hedged requests and a circuit breaker around any movie source, within one deadline per request."""
 
 import asyncio
 import contextlib
@@ -14,8 +14,10 @@ import stamina
 
 from movie_adapters.sources.http import SourceFault
 from movie_core.errors import FilterUnsupported, MovieNotFound, SourceUnavailable
+from movie_core.outage_log import OutageLog
 from movie_core.paging import Window
 from movie_core.ports import MovieSource
+from movie_core.search.decorator import MovieSourceDecorator
 from movie_core.search.movies import Capability, FoundMovie, Genre, Movie, MoviePage, MovieQuery
 from movie_core.search.retry_policy import (
     Admission,
@@ -28,25 +30,25 @@ from movie_core.search.retry_policy import (
 )
 
 PROBE_WAIT = 0.03
-"""Seconds that a request waits for news while the source is down; a probe that it sent goes on without it."""
+"""Seconds that a request waits while the circuit breaker is open; its probe continues in the background."""
 MAX_PARALLEL = 3
-"""Tries of one request at the same time, all but the last of them hanging."""
+"""Concurrent attempts of one request: the original and its hedged requests."""
 
-_Answer = TypeVar("_Answer")
+_Result = TypeVar("_Result")
 _log = logging.getLogger(__name__)
 
 
-class _StillWaiting(Exception):
-    """A try seems to hang; another may start beside it."""
+class _HedgeDue(Exception):
+    """No result within the hedge delay: a hedged request may start."""
 
 
-class ResilientMovieSource:
-    """A `MovieSource` that asks `inner` until it answers, at most `retry_policy.deadline` seconds.
+class ResilientMovieSource(MovieSourceDecorator):
+    """A `MovieSource` that retries calls to `inner`, for at most `retry_policy.deadline` seconds per request.
 
-    Faults that are worth it are tried again after a jittered wait, or after the wait that the source asked for; one
-    that lies beyond the deadline is answered at once. Once the breaker is open, requests fail at once, and a few calls
-    a second look whether the source is back. A call that hangs where others are quick gets company.
-    Must be used within a running event loop.
+    Retryable faults are retried after an exponential backoff with jitter, or after the source's `Retry-After`; one
+    beyond the deadline fails at once. While the circuit breaker is open, requests fail at once, except for a few probes
+    per second. A call that takes far longer than recent ones gets a hedged request. Must be used within a running event
+    loop.
     """
 
     def __init__(
@@ -57,234 +59,229 @@ class ResilientMovieSource:
         clock: Clock = time.monotonic,
         chance: Callable[[], float] = random.random,
     ) -> None:
-        self._inner = inner
+        """`clock` returns monotonic seconds; `chance` returns random numbers from 0 to 1 for the jitter."""
+        super().__init__(inner)
         self._retry_policy = retry_policy or RetryPolicy()
         self._clock = clock
         self._chance = chance
         self._breaker = CircuitBreaker(self._retry_policy, clock)
         self._latency = LatencyTracker(clock)
-        self._passing = asyncio.Event()
-        """Set while the breaker isn't open."""
-        self._passing.set()
+        self._outage = OutageLog(
+            _log,
+            unavailable="movie source %s unavailable: %d consecutive failures, the last one %s",
+            recovered=f"movie source {inner.name} available again",
+        )
+        self._not_open = asyncio.Event()
+        """Set while the circuit breaker is not open."""
+        self._not_open.set()
         self._probes: set[asyncio.Task[object]] = set()
         self.outcomes: Counter[str] = Counter()
-        """Calls to the source by how they ended: `answered`, or the kind of the fault."""
-
-    @property
-    def name(self) -> str:
-        return self._inner.name
-
-    @property
-    def capabilities(self) -> frozenset[Capability]:
-        return self._inner.capabilities
+        """Calls to the source by outcome: `success`, or the kind of the fault."""
 
     async def search(self, query: MovieQuery, window: Window) -> MoviePage:
-        return await self._ask(query.needs, functools.partial(self._inner.search, query, window))
+        return await self._call(query.required_capabilities, functools.partial(self._inner.search, query, window))
 
     async def get(self, movie_id: str) -> FoundMovie:
-        return await self._ask({Capability.DETAILS}, functools.partial(self._inner.get, movie_id))
+        return await self._call({Capability.DETAILS}, functools.partial(self._inner.get, movie_id))
 
     async def suggest(self, text: str, limit: int) -> Sequence[Movie]:
-        return await self._ask({Capability.SUGGEST}, functools.partial(self._inner.suggest, text, limit))
+        return await self._call({Capability.SUGGEST}, functools.partial(self._inner.suggest, text, limit))
 
     async def genres(self) -> Sequence[Genre]:
-        return await self._ask({Capability.GENRES}, self._inner.genres)
+        return await self._call({Capability.GENRES}, self._inner.genres)
 
     def state(self) -> Snapshot:
-        """How the source is doing, without asking it."""
+        """The state of the circuit breaker; makes no call."""
         return self._breaker.snapshot()
 
     async def close(self) -> None:
-        """End the probes under way. The inner source stays open."""
-        await _end(self._probes)
+        """Cancel the running probes. The inner source stays open."""
+        await _cancel(self._probes)
 
-    async def _ask(
-        self, needs: frozenset[Capability] | set[Capability], call: Callable[[], Awaitable[_Answer]]
-    ) -> _Answer:
-        for ability in sorted(needs - self.capabilities):
-            raise FilterUnsupported(f"the source {self.name} can't do {ability}", field=ability)
-        until = self._clock() + self._retry_policy.deadline
-        match self._breaker.arrive():
+    async def _call(
+        self, required: frozenset[Capability] | set[Capability], call: Callable[[], Awaitable[_Result]]
+    ) -> _Result:
+        for capability in sorted(required - self.capabilities):
+            raise FilterUnsupported(f"the source {self.name} does not support {capability}", field=capability)
+        deadline = self._clock() + self._retry_policy.deadline
+        match self._breaker.admit():
             case Admission.ALLOWED:
-                return await self._persist(call, until)
+                return await self._retry(call, deadline)
             case Admission.TRIAL:
-                return await self._try(call, until)
+                return await self._attempt(call, deadline)
             case Admission.PROBE:
-                return await self._probe(call, until)
+                return await self._probe(call, deadline)
             case Admission.REJECTED:
-                await self._glance()
-                return await self._persist(call, until)
+                await self._wait_while_open()
+                return await self._retry(call, deadline)
 
-    async def _persist(self, call: Callable[[], Awaitable[_Answer]], until: float) -> _Answer:
-        """Try until an answer comes, the deadline is near, or the tries are used up."""
-        pending: list[asyncio.Task[_Answer]] = []
+    async def _retry(self, call: Callable[[], Awaitable[_Result]], deadline: float) -> _Result:
+        """Attempt the call until it succeeds, the deadline is near, or all attempts have failed."""
+        pending: list[asyncio.Task[_Result]] = []
         failures = 0
 
         def wait_before_next(error: Exception) -> bool | float:
             nonlocal failures
-            if isinstance(error, _StillWaiting):
+            if isinstance(error, _HedgeDue):
                 self._latency.hung()
                 return 0.0
-            if not is_worth_another_try(error):
+            if not is_retryable(error):
                 return False
             failures += 1
-            wait = self._retry_policy.wait_after(failures, self._chance())
+            wait = self._retry_policy.backoff(failures, self._chance())
             if isinstance(error, SourceFault):
-                # Who ran into a timeout has waited already.
+                # After a timeout the request has waited long enough.
                 wait = max(
-                    self._retry_policy.shortest_wait if error.kind == "timeout" else wait, error.asked_wait or 0.0
+                    self._retry_policy.min_backoff if error.kind == "timeout" else wait, error.requested_wait or 0.0
                 )
-            return wait if self._clock() + wait < until else False
+            return wait if self._clock() + wait < deadline else False
 
         try:
-            # The deadline is kept by `wait_before_next` and `_try`: stamina's own would be by another clock.
+            # `wait_before_next` and `_attempt` enforce the deadline: stamina's own timeout uses another clock.
             async for attempt in stamina.retry_context(
-                on=wait_before_next, attempts=self._retry_policy.tries, timeout=None
+                on=wait_before_next, attempts=self._retry_policy.max_attempts, timeout=None
             ):
                 with attempt:
                     if attempt.num > 1:
-                        await self._turn(until)
-                    if not any(_has_answered(task) for task in pending):
-                        pending.append(asyncio.create_task(self._try(call, until)))
-                    return await _first(pending, self._hangs_after(until) if len(pending) < MAX_PARALLEL else None)
-        except _StillWaiting:  # there are no more tries, but those under way may still answer
+                        await self._wait_for_retry(deadline)
+                    if not any(_has_succeeded(task) for task in pending):
+                        pending.append(asyncio.create_task(self._attempt(call, deadline)))
+                    return await _first(pending, self._hedge_delay(deadline) if len(pending) < MAX_PARALLEL else None)
+        except _HedgeDue:  # no attempts are left, but the running ones may still succeed
             return await _first(pending, None)
         finally:
-            await _end(pending)
+            await _cancel(pending)
         raise AssertionError("unreachable: the last attempt returns or raises")
 
-    def _hangs_after(self, until: float) -> float | None:
-        seconds = self._latency.is_hanging_after()
-        return seconds if seconds is not None and self._clock() + 2 * seconds < until else None
+    def _hedge_delay(self, deadline: float) -> float | None:
+        """Seconds until a hedged request starts; None where it would not leave enough time before the deadline."""
+        seconds = self._latency.hedge_delay()
+        return seconds if seconds is not None and self._clock() + 2 * seconds < deadline else None
 
-    async def _glance(self) -> None:
-        """Raises unless the breaker lets requests pass a moment later. A source that may just be unlucky is given that
-        moment: a lone client that asks again at once would otherwise be refused hundreds of times until a probe.
+    async def _wait_while_open(self) -> None:
+        """Wait briefly for the circuit breaker to leave the open state; raises `SourceFault` where it does not.
+
+        It waits only where the failures may be bad luck: otherwise a lone client that retries at once would be rejected
+        hundreds of times before the next probe.
         """
-        if not self._breaker.is_sure:
+        if not self._breaker.is_outage_confirmed:
             with contextlib.suppress(TimeoutError):
                 async with asyncio.timeout(PROBE_WAIT):
-                    await self._passing.wait()
+                    await self._not_open.wait()
         if self._breaker.state is BreakerState.OPEN:
-            raise _resting()
+            raise _circuit_open()
 
-    async def _turn(self, until: float) -> None:
-        """Wait until the breaker lets another try go; raises `SourceUnavailable` when that won't be in time."""
+    async def _wait_for_retry(self, deadline: float) -> None:
+        """Wait until the circuit breaker allows a retry; raises `SourceFault` where that is after the deadline."""
         while (wait := self._breaker.retry()) != 0:
-            if wait is None or self._clock() + wait >= until:
-                raise _resting()
+            if wait is None or self._clock() + wait >= deadline:
+                raise _circuit_open()
             await asyncio.sleep(wait)
 
-    async def _try(self, call: Callable[[], Awaitable[_Answer]], until: float) -> _Answer:
-        """One call; tells the breaker how it went."""
-        began = self._clock()
+    async def _attempt(self, call: Callable[[], Awaitable[_Result]], deadline: float) -> _Result:
+        """One call; its outcome is reported to the circuit breaker."""
+        started_at = self._clock()
         try:
-            async with asyncio.timeout(max(0.0, min(self._retry_policy.timeout, until - began))):
-                answer = await call()
+            async with asyncio.timeout(max(0.0, min(self._retry_policy.timeout, deadline - started_at))):
+                result = await call()
         except TimeoutError:
-            self._failed("timeout")
+            self._record_failure("timeout")
             raise SourceFault("timeout", "did not answer in time") from None
         except MovieNotFound:
-            self._answered(began)
+            self._record_success(started_at)
             raise
         except SourceUnavailable as error:
             if is_refusal(error):
-                self._answered(began)
+                self._record_success(started_at)
             else:
-                self._failed(error.kind if isinstance(error, SourceFault) else "unknown")
+                self._record_failure(error.kind if isinstance(error, SourceFault) else "unknown")
             raise
-        self._answered(began)
-        return answer
+        self._record_success(started_at)
+        return result
 
-    async def _probe(self, call: Callable[[], Awaitable[_Answer]], until: float) -> _Answer:
-        """See whether the source is back; its answer, where it comes at once."""
-        probe = asyncio.create_task(self._try(call, until))
+    async def _probe(self, call: Callable[[], Awaitable[_Result]], deadline: float) -> _Result:
+        """Probe the source; return its result where it arrives within `PROBE_WAIT`."""
+        probe = asyncio.create_task(self._attempt(call, deadline))
         try:
             done, _ = await asyncio.wait({probe}, timeout=PROBE_WAIT)
         except asyncio.CancelledError:
-            await _end({probe})
+            await _cancel({probe})
             raise
         if done:
             return probe.result()
         self._probes.add(probe)
-        probe.add_done_callback(self._forget)
-        raise _resting()
+        probe.add_done_callback(self._probe_ended)
+        raise _circuit_open()
 
-    def _forget(self, probe: "asyncio.Task[object]") -> None:
+    def _probe_ended(self, probe: "asyncio.Task[object]") -> None:
         self._probes.discard(probe)
         if not probe.cancelled():
-            probe.exception()  # the breaker knows already; asyncio would complain of an error that nobody saw
+            probe.exception()  # recorded by the circuit breaker; asyncio would report it as never retrieved
 
-    def _answered(self, began: float) -> None:
-        self.outcomes["answered"] += 1
-        self._latency.answered(self._clock() - began)
-        self._tell(self._breaker.succeeded)
+    def _record_success(self, started_at: float) -> None:
+        self.outcomes["success"] += 1
+        self._latency.succeeded(self._clock() - started_at)
+        self._breaker.succeeded()
+        self._log_transition()
 
-    def _failed(self, kind: str) -> None:
+    def _record_failure(self, kind: str) -> None:
         self.outcomes[kind] += 1
         if kind == "timeout":
             self._latency.hung()
-        self._tell(functools.partial(self._breaker.failed, kind))
+        self._breaker.failed(kind)
+        self._log_transition()
 
-    def _tell(self, news: Callable[[], None]) -> None:
-        before = self._breaker.state
-        news()
-        now = self._breaker.snapshot()
-        if now.state is before:
+    def _log_transition(self) -> None:
+        if self._breaker.state is BreakerState.OPEN:
+            self._not_open.clear()
+            if not self._outage.is_unavailable:
+                snapshot = self._breaker.snapshot()
+                self._outage.failed(self.name, snapshot.failures, snapshot.last_fault)
             return
-        if now.state is BreakerState.OPEN:
-            self._passing.clear()
-            _log.warning(
-                "the movie source %s is down: %d failures in a row, the last one %s",
-                self.name,
-                now.failures,
-                now.last_fault,
-            )
-            return
-        self._passing.set()
-        if now.state is BreakerState.CLOSED:
-            _log.info("the movie source %s is back", self.name)
+        self._not_open.set()
+        if self._breaker.state is BreakerState.CLOSED:
+            self._outage.recovered()
 
 
-def is_worth_another_try(error: Exception) -> bool:
-    """Whether the same call may succeed a moment later."""
+def is_retryable(error: Exception) -> bool:
+    """Whether a retry of the same call may succeed."""
     return error.retryable if isinstance(error, SourceFault) else isinstance(error, SourceUnavailable)
 
 
 def is_refusal(error: Exception) -> bool:
-    """Whether the source is well and just won't answer this call: a status that isn't worth another try."""
+    """Whether the source works but rejects this call: an HTTP status that is not retryable."""
     return isinstance(error, SourceFault) and error.kind == "status" and not error.retryable
 
 
-def _resting() -> SourceFault:
-    return SourceFault("resting", "is failing and is given a rest", retryable=False)
+def _circuit_open() -> SourceFault:
+    return SourceFault("circuit_open", "is failing; its circuit breaker is open", retryable=False)
 
 
-async def _first(pending: "list[asyncio.Task[_Answer]]", seconds: float | None) -> _Answer:
-    """The first answer of the tries under way, or the error of the newest; what ended leaves the list.
+async def _first(pending: "list[asyncio.Task[_Result]]", hedge_delay: float | None) -> _Result:
+    """Return the first result of the running attempts, or raise the error of the newest; ended ones leave the list.
 
-    Raises `_StillWaiting` when there is neither within `seconds`.
+    Raises `_HedgeDue` where none has ended within `hedge_delay` seconds.
     """
     newest, loop = pending[-1], asyncio.get_running_loop()
-    end = None if seconds is None else loop.time() + seconds
+    end = None if hedge_delay is None else loop.time() + hedge_delay
     while newest in pending:
-        left = None if end is None else max(0.0, end - loop.time())
-        done, _ = await asyncio.wait(pending, timeout=left, return_when=asyncio.FIRST_COMPLETED)
+        timeout = None if end is None else max(0.0, end - loop.time())
+        done, _ = await asyncio.wait(pending, timeout=timeout, return_when=asyncio.FIRST_COMPLETED)
         if not done:
-            raise _StillWaiting
+            raise _HedgeDue
         pending[:] = [task for task in pending if task not in done]
-        answered = [task for task in done if _has_answered(task)]
-        if answered:
-            return answered[0].result()
+        succeeded = [task for task in done if _has_succeeded(task)]
+        if succeeded:
+            return succeeded[0].result()
     return newest.result()
 
 
-def _has_answered(task: "asyncio.Task[_Answer]") -> bool:
+def _has_succeeded(task: "asyncio.Task[_Result]") -> bool:
     return task.done() and not task.cancelled() and task.exception() is None
 
 
-async def _end(tasks: "Collection[asyncio.Task[_Answer]]") -> None:
-    """Cancel what still runs, and wait until it is gone."""
+async def _cancel(tasks: "Collection[asyncio.Task[_Result]]") -> None:
+    """Cancel the running tasks and wait until they have ended."""
     for task in tasks:
         task.cancel()
     if tasks:

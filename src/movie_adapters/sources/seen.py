@@ -1,4 +1,4 @@
-"""The movies that searches have shown, written to a catalogue of our own in batches, off the request path."""
+"""Stores the movies of search results in a local catalogue, in batches and off the request path."""
 
 import asyncio
 import logging
@@ -6,15 +6,17 @@ from collections.abc import Sequence
 from itertools import islice
 
 from movie_core.errors import StoreUnavailable
+from movie_core.outage_log import OutageLog
 from movie_core.ports import MovieCatalogue
 from movie_core.search.movies import Movie
+from movie_core.single_flight import SingleFlight
 
 MAX_PENDING = 10_000
-"""Movies that wait in memory; what comes on top is dropped and counted."""
-BATCH_SECONDS = 0.25
-"""How long a movie waits for others to be written with it."""
-AWAY_SECONDS = 2.0
-"""Between two tries to write while the store is away."""
+"""Movies buffered in memory. Further ones are dropped and counted."""
+BATCH_INTERVAL = 0.25
+"""Seconds between two batches: a movie waits at most this long for others."""
+RETRY_INTERVAL = 2.0
+"""Seconds between two attempts to write while the catalogue is unavailable."""
 
 _log = logging.getLogger(__name__)
 
@@ -25,11 +27,15 @@ class BatchedSeenMovies:
     def __init__(self, movies: MovieCatalogue) -> None:
         self.movies = movies
         self.dropped = 0
-        """Movies lost because memory was full, or because the store was away to the end."""
-        self._is_away = False
+        """Movies lost because the buffer was full, or because the catalogue was unavailable until the end."""
+        self._outage = OutageLog(
+            _log,
+            unavailable="database unavailable, buffering the movies of search results: %s",
+            recovered="database available again, the buffered movies of search results are stored",
+        )
         self._pending: dict[str, Movie] = {}
-        self._writing = asyncio.Lock()
-        self._timer: asyncio.Task[None] | None = None
+        self._write_lock = asyncio.Lock()
+        self._writes: SingleFlight[None] = SingleFlight()
 
     def remember(self, movies: Sequence[Movie]) -> None:
         for movie in movies:
@@ -37,34 +43,30 @@ class BatchedSeenMovies:
                 self._pending[movie.id] = movie
             else:
                 self.dropped += 1
-        if self._timer is None or self._timer.done():
-            self._timer = asyncio.get_running_loop().create_task(self._write_soon())
+        self._writes.start("pending", self._write_pending)
 
     async def flush(self) -> None:
-        async with self._writing:
+        async with self._write_lock:
             while self._pending:
-                pending, self._pending = self._pending, {}
+                batch, self._pending = self._pending, {}
                 try:
-                    await self.movies.load(pending.values())
+                    await self.movies.load(batch.values())
                 except StoreUnavailable as error:
-                    if not self._is_away:
-                        _log.warning("movies that searches have shown wait for the database: %s", error.detail)
-                    self._is_away = True
-                    # What came meanwhile is newer.
-                    waiting = pending | self._pending
-                    self.dropped += max(0, len(waiting) - MAX_PENDING)
-                    self._pending = dict(islice(waiting.items(), MAX_PENDING))
+                    self._outage.failed(error.detail)
+                    # Movies that arrived during the attempt are newer.
+                    unsaved = batch | self._pending
+                    self.dropped += max(0, len(unsaved) - MAX_PENDING)
+                    self._pending = dict(islice(unsaved.items(), MAX_PENDING))
                     return
-                self._is_away = False
+                self._outage.recovered()
 
     async def close(self) -> None:
-        """Write what waits, and end."""
+        """Write the buffered movies and stop."""
         await self.flush()
         self.dropped += len(self._pending)
-        if self._timer is not None:
-            self._timer.cancel()
+        await self._writes.close()
 
-    async def _write_soon(self) -> None:
+    async def _write_pending(self) -> None:
         while self._pending:
-            await asyncio.sleep(AWAY_SECONDS if self._is_away else BATCH_SECONDS)
+            await asyncio.sleep(RETRY_INTERVAL if self._outage.is_unavailable else BATCH_INTERVAL)
             await self.flush()

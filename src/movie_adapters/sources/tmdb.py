@@ -1,7 +1,7 @@
 """TMDB (The Movie Database) as a source: search, discover and details of its API v3.
 
-https://developer.themoviedb.org/reference tells what it speaks. Its lists come in pages of 20, numbered from 1, and
-no page past 500 is given out, so that 10,000 movies of any list can be reached.
+The API reference is https://developer.themoviedb.org/reference. Lists have pages of 20 items, numbered from 1 to 500,
+so that 10,000 movies of any list can be reached.
 """
 
 import asyncio
@@ -19,38 +19,40 @@ import httpx
 from movie_adapters.sources.http import SourceFault, SourceHttp, clean_text
 from movie_core.clock import utc_now
 from movie_core.errors import FilterUnsupported, MovieNotFound
+from movie_core.outage_log import OutageLog
 from movie_core.paging import Window
 from movie_core.search.movies import Capability, FoundMovie, Genre, Movie, MoviePage, MovieQuery, Order
 from movie_core.search.retry_policy import StatusSet
+from movie_core.single_flight import SingleFlight
 
 TMDB_URL = "https://api.themoviedb.org/3"
 TMDB_ATTRIBUTION = "This product uses the TMDB API but is not endorsed or certified by TMDB."
-"""What TMDB asks every product to show, beside its logo where there is a page (its FAQ, "attribution")."""
+"""The text that TMDB requires every product to show, with its logo where there is a page (its FAQ, "attribution")."""
 POSTER_URL = "https://image.tmdb.org/t/p/w500"
-"""Posters 500 pixels wide."""
+"""Base URL of posters, 500 pixels wide."""
 
 PAGE_SIZE = 20
 MAX_PAGE = 500
 REACHABLE = PAGE_SIZE * MAX_PAGE
-MAX_AT_ONCE = 6
-"""Requests under way at once for one call; TMDB bears some 50 a second."""
+MAX_CONCURRENT = 6
+"""Concurrent requests of one call; TMDB allows some 50 per second."""
 MAX_CAST = 10
 MAX_TITLE, MAX_NAME, MAX_OVERVIEW = 500, 200, 2000
-"""Characters; longer texts are cut."""
+"""Maximum lengths in characters; longer texts are cut."""
 MAX_NUMBER = 1_000_000_000
-"""Ids, totals and measures stay below; whatever claims more is broken."""
+"""Ids, totals and measures are smaller; a greater number is invalid."""
 DAY = 86_400.0
-"""Seconds that the genres are kept."""
-RETRY_DAILY = 600.0
-"""Seconds until a daily value that couldn't be read anew is tried again."""
-KEEP_LISTINGS = 5.0
-"""Seconds that the pages of an answer that failed wait for its repeat."""
-MAX_LISTINGS = 500
+"""Seconds for which the genres are cached."""
+REFRESH_BACKOFF = 600.0
+"""Seconds until a failed refresh of the genres is retried."""
+PAGE_TTL = 5.0
+"""Seconds for which the list pages of a failed call are cached, so that its retry does not fetch them again."""
+MAX_CACHED_PAGES = 500
 FIRST_YEAR = 1800
-"""No film is older."""
+"""No movie is older."""
 
 _SORT = {
-    Order.RELEVANCE: "popularity.desc",  # nothing was asked for, so what is best known fits best
+    Order.RELEVANCE: "popularity.desc",  # without a text, the most popular movies are the most relevant
     Order.POPULARITY: "popularity.desc",
     Order.YEAR: "primary_release_date.desc",
 }
@@ -73,29 +75,29 @@ def tmdb_http(
     base_url: str | None = None,
     transport: httpx.AsyncBaseTransport | None = None,
 ) -> SourceHttp:
-    """The way to TMDB. `token` is the read access token of an account there, or its API key of 32 hex digits.
+    """Make the HTTP client for TMDB. `token` is an account's API read access token, or its API key of 32 hex digits.
 
-    `timeout` is seconds for one try; `base_url`, with its `/3`, replaces `TMDB_URL`. Raises `ValueError`, which tells
-    nothing of the token, for one that can't be sent.
+    `timeout` is in seconds, for one attempt; `base_url`, including its `/3`, replaces `TMDB_URL`. Raises `ValueError`,
+    without the token in its text, for a token that cannot be sent.
     """
     if not (token and token.isascii() and token.isprintable() and " " not in token):
-        raise ValueError("a TMDB token is one word of letters, digits and punctuation")
+        raise ValueError("a TMDB token must be one word of letters, digits and punctuation")
     is_key = _V3_KEY.fullmatch(token) is not None
     return SourceHttp(
         base_url or TMDB_URL,
         timeout=timeout,
         retry_status=retry_status,
         headers={} if is_key else {"Authorization": f"Bearer {token}"},
-        parameters=(("api_key", token),) if is_key else (),  # TMDB takes it nowhere else
+        parameters=(("api_key", token),) if is_key else (),  # TMDB accepts it nowhere else
         transport=transport,
     )
 
 
 class TmdbMovieSource:
-    """A `MovieSource` over TMDB. Each request is tried once; `ResilientMovieSource` brings the patience.
+    """A `MovieSource` over TMDB. Each request is attempted once; `ResilientMovieSource` adds retries.
 
-    TMDB searches by text, optionally within one year, or lists by genre, years and order; a query that wants both
-    raises `FilterUnsupported`. Totals end at `REACHABLE`. Movies that TMDB marks as adult are left out, in details too.
+    TMDB searches by text, optionally within one year, or lists by genre, years and order; a query that combines both
+    raises `FilterUnsupported`. Totals end at `REACHABLE`. Movies that TMDB marks as adult are left out, also by `get`.
     """
 
     name = "tmdb"
@@ -104,14 +106,19 @@ class TmdbMovieSource:
     def __init__(self, http: SourceHttp, clock: Callable[[], float] = time.monotonic) -> None:
         self._http = http
         self._clock = clock
-        self._genre_names = _Daily(self._read_genre_names, clock)
-        self._genre_counts = _Daily(self._count_genres, clock)
-        self._listings: dict[tuple[str, _Params], tuple[float, _Listing]] = {}
-        self._is_refused = False
+        self._genre_names = _DailyValue(self._fetch_genre_names, clock)
+        self._genre_counts = _DailyValue(self._count_genres, clock)
+        self._pages: dict[tuple[str, _Params], tuple[float, _ListPage]] = {}
+        self._token_rejection = OutageLog(
+            _log,
+            unavailable="TMDB rejects the token in MOVIE_SOURCE_TOKEN (status %d)",
+            recovered="TMDB accepts the token in MOVIE_SOURCE_TOKEN again",
+            level=logging.ERROR,
+        )
 
     async def search(self, query: MovieQuery, window: Window) -> MoviePage:
-        for ability in query.needs - self.capabilities:
-            raise FilterUnsupported(f"TMDB can't apply {ability}", field=ability)
+        for capability in sorted(query.required_capabilities - self.capabilities):
+            raise FilterUnsupported(f"the source tmdb does not support {capability}", field=capability)
         check_query(query)
         if query.years is not None and query.years.last < FIRST_YEAR:
             return MoviePage(total=0, items=(), source=self.name)
@@ -121,12 +128,12 @@ class TmdbMovieSource:
             return MoviePage(total=0, items=(), source=self.name)
         path, params = list_request(query, genre_id)
         first = min(window.offset // PAGE_SIZE + 1, MAX_PAGE)
-        # The first page says how many there are, so that no page is asked for in vain.
-        listings = [await self._listing(path, _on_page(params, first))]
-        last = min((window.offset + window.limit - 1) // PAGE_SIZE + 1, MAX_PAGE, listings[0].pages)
-        listings += await self._all_listings([(path, _on_page(params, page)) for page in range(first + 1, last + 1)])
-        self._forget(path, [_on_page(params, page) for page in range(first, last + 1)])
-        return page_of(query, window, first, listings, names)
+        # The first page has the total, so that no page past the end is requested.
+        pages = [await self._list_page(path, _with_page(params, first))]
+        last = min((window.offset + window.limit - 1) // PAGE_SIZE + 1, MAX_PAGE, pages[0].pages)
+        pages += await self._list_pages([(path, _with_page(params, page)) for page in range(first + 1, last + 1)])
+        self._drop(path, [_with_page(params, page) for page in range(first, last + 1)])
+        return page_of(query, window, first, pages, names)
 
     async def get(self, movie_id: str) -> FoundMovie:
         if not _MOVIE_ID.fullmatch(movie_id):
@@ -139,7 +146,7 @@ class TmdbMovieSource:
             raise
         movie = parse_movie(body, {})
         if movie is None or movie.id != movie_id:
-            raise _wrong_shape("told of another movie, or of none")
+            raise _wrong_shape("sent another movie, or none")
         if body.get("adult") is True:
             raise MovieNotFound("no such movie")
         return FoundMovie(movie, self.name)
@@ -150,56 +157,57 @@ class TmdbMovieSource:
             return ()
         names = await self._genre_names.get()
         path, params = list_request(query, None)
-        listing = await self._listing(path, _on_page(params, 1))
-        self._forget(path, [_on_page(params, 1)])
-        return pick_movies(listing.results, query, names)[:limit]
+        page = await self._list_page(path, _with_page(params, 1))
+        self._drop(path, [_with_page(params, 1)])
+        return pick_movies(page.results, query, names)[:limit]
 
     async def genres(self) -> Sequence[Genre]:
         return await self._genre_counts.get()
 
-    async def _read_genre_names(self) -> Mapping[int, str]:
+    async def _fetch_genre_names(self) -> Mapping[int, str]:
         return parse_genres(await self._get("genre/movie/list", ()))
 
     async def _count_genres(self) -> Sequence[Genre]:
         names = await self._genre_names.get()
         queries = [list_request(MovieQuery(genre=name), genre_id) for genre_id, name in names.items()]
-        requests = [(path, _on_page(params, 1)) for path, params in queries]
-        totals = [listing.total for listing in await self._all_listings(requests)]
+        requests = [(path, _with_page(params, 1)) for path, params in queries]
+        totals = [page.total for page in await self._list_pages(requests)]
         for path, params in requests:
-            self._forget(path, [params])
+            self._drop(path, [params])
         counts = dict(zip(names.values(), totals, strict=True))
         return tuple(Genre(name, counts[name]) for name in sorted(counts) if counts[name])
 
-    async def _all_listings(self, requests: Sequence[tuple[str, _Params]]) -> list["_Listing"]:
-        """In their order, at most `MAX_AT_ONCE` at a time. When some fail, the others are waited for all the same: a
-        repeat finds them.
+    async def _list_pages(self, requests: Sequence[tuple[str, _Params]]) -> list["_ListPage"]:
+        """Fetch pages, at most `MAX_CONCURRENT` at a time; returns them in the order of the requests.
+
+        If some fail, the others are completed and cached for a retry.
         """
-        places = asyncio.Semaphore(MAX_AT_ONCE)
+        semaphore = asyncio.Semaphore(MAX_CONCURRENT)
 
-        async def one(path: str, params: _Params) -> "_Listing":
-            async with places:
-                return await self._listing(path, params)
+        async def fetch(path: str, params: _Params) -> "_ListPage":
+            async with semaphore:
+                return await self._list_page(path, params)
 
-        outcomes = await asyncio.gather(*(one(*request) for request in requests), return_exceptions=True)
-        faults = [outcome for outcome in outcomes if isinstance(outcome, BaseException)]
-        if faults:  # one that no repeat can mend goes first
+        results = await asyncio.gather(*(fetch(*request) for request in requests), return_exceptions=True)
+        faults = [result for result in results if isinstance(result, BaseException)]
+        if faults:  # a fault that no retry can resolve takes precedence
             raise min(faults, key=lambda fault: isinstance(fault, SourceFault) and fault.retryable)
-        return [outcome for outcome in outcomes if not isinstance(outcome, BaseException)]
+        return [result for result in results if not isinstance(result, BaseException)]
 
-    async def _listing(self, path: str, params: _Params) -> "_Listing":
-        """One page. It is kept for a repeat until `_forget`, `KEEP_LISTINGS` at the longest."""
+    async def _list_page(self, path: str, params: _Params) -> "_ListPage":
+        """Fetch one page; it is cached for a retry until `_drop`, for at most `PAGE_TTL`."""
         now = self._clock()
-        when, kept = self._listings.pop((path, params), (0.0, None))
-        if kept is None or now - when > KEEP_LISTINGS:
-            when, kept = now, parse_listing(await self._get(path, params), int(dict(params)["page"]))
-        while len(self._listings) >= MAX_LISTINGS:
-            del self._listings[next(iter(self._listings))]
-        self._listings[path, params] = when, kept
-        return kept
+        stored_at, page = self._pages.pop((path, params), (0.0, None))
+        if page is None or now - stored_at > PAGE_TTL:
+            stored_at, page = now, parse_list_page(await self._get(path, params), int(dict(params)["page"]))
+        while len(self._pages) >= MAX_CACHED_PAGES:
+            del self._pages[next(iter(self._pages))]
+        self._pages[path, params] = stored_at, page
+        return page
 
-    def _forget(self, path: str, every_params: Iterable[_Params]) -> None:
+    def _drop(self, path: str, every_params: Iterable[_Params]) -> None:
         for params in every_params:
-            self._listings.pop((path, params), None)
+            self._pages.pop((path, params), None)
 
     async def _get(self, path: str, params: _Params) -> Any:
         try:
@@ -207,62 +215,49 @@ class TmdbMovieSource:
         except SourceFault as fault:
             if fault.status not in {401, 403}:
                 raise
-            if not self._is_refused:  # once, not for every search until somebody mends it
-                _log.error("TMDB refuses the token in MOVIE_SOURCE_TOKEN (status %d)", fault.status)
-            self._is_refused = True
-            raise SourceFault("status", "refuses our token", status=fault.status, retryable=False) from None
-        self._is_refused = False
+            self._token_rejection.failed(fault.status)
+            raise SourceFault("status", "rejects the configured token", status=fault.status, retryable=False) from None
+        self._token_rejection.recovered()
         return body
 
 
-class _Daily(Generic[_T]):
-    """A value that is read when it is first wanted and again a day later.
+class _DailyValue(Generic[_T]):
+    """A value that is fetched on first use and refreshed after a day.
 
-    Callers who come while it is being read share that reading. The value of yesterday serves on while TMDB gives no
-    new one; without one the fault goes to the callers.
+    Concurrent callers share one fetch. A failed refresh leaves the old value in use; without one the fault is raised.
     """
 
-    def __init__(self, read: Callable[[], Awaitable[_T]], clock: Callable[[], float]) -> None:
-        self._read = read
+    def __init__(self, fetch: Callable[[], Awaitable[_T]], clock: Callable[[], float]) -> None:
+        self._fetch = fetch
         self._clock = clock
         self._value: _T | None = None
-        self._until = float("-inf")
-        self._reading: asyncio.Task[_T] | None = None
+        self._fresh_until = float("-inf")
+        self._refreshes: SingleFlight[_T] = SingleFlight()
 
     async def get(self) -> _T:
-        if self._value is not None and self._clock() < self._until:
+        if self._value is not None and self._clock() < self._fresh_until:
             return self._value
-        if self._reading is None or self._reading.done():
-            self._reading = asyncio.get_running_loop().create_task(self._renew())
-            self._reading.add_done_callback(_retrieve)
-        # Shielded: one caller who leaves must not end the reading for the others.
-        return await asyncio.shield(self._reading)
+        return await self._refreshes.join("value", self._refresh)
 
-    async def _renew(self) -> _T:
+    async def _refresh(self) -> _T:
         try:
-            self._value = await self._read()
+            self._value = await self._fetch()
         except SourceFault as fault:
             if self._value is None:
                 raise
-            _log.warning("TMDB's genres could not be read anew: %s", fault.detail)
-            self._until = self._clock() + RETRY_DAILY
+            _log.warning("refreshing the TMDB genres failed: %s", fault.detail)
+            self._fresh_until = self._clock() + REFRESH_BACKOFF
         else:
-            self._until = self._clock() + DAY
+            self._fresh_until = self._clock() + DAY
         return self._value
 
 
-def _retrieve(reading: asyncio.Task[Any]) -> None:
-    # So that a fault which all callers were too impatient to see isn't reported as lost.
-    if not reading.cancelled():
-        reading.exception()
-
-
 @dataclass(frozen=True, slots=True)
-class _Listing:
-    """One page of a list, as TMDB tells it."""
+class _ListPage:
+    """One page of a TMDB list."""
 
     total: int
-    """Movies of the whole list, also those that no page gives out."""
+    """Movies in the whole list, including those beyond the last page."""
     pages: int
     results: Sequence[Any]
     fetched_at: datetime = field(default_factory=utc_now)
@@ -273,25 +268,27 @@ class _Listing:
 
 
 def check_query(query: MovieQuery) -> None:
-    """Raise `FilterUnsupported` for what TMDB can't do: its text search knows one year and no more."""
+    """Raise `FilterUnsupported` for queries beyond TMDB: its text search supports no filter but a single year."""
     if not query.text:
         return
     if query.genre is not None:
-        raise FilterUnsupported("the source tmdb can't look for a text within a genre", field="genre")
+        raise FilterUnsupported("the source tmdb does not support a text search within a genre", field="genre")
     if query.order is not Order.RELEVANCE:
-        raise FilterUnsupported("the source tmdb orders what a text finds by relevance only", field="order")
+        raise FilterUnsupported("the source tmdb supports only order=relevance for a text search", field="order")
     if query.years is not None and query.years.first != query.years.last:
-        raise FilterUnsupported("the source tmdb can look for a text within one year, not within several", field="year")
+        raise FilterUnsupported(
+            "the source tmdb supports a text search within one year, not within a range", field="year"
+        )
 
 
 def find_genre(names: Mapping[int, str], name: str | None) -> int | None:
-    """The id of a genre, whatever the case of its name; None when there is none."""
+    """Return the id of a genre by its name, ignoring case; None where there is none."""
     wanted = (name or "").casefold()
-    return next((genre_id for genre_id, known in names.items() if known.casefold() == wanted), None)
+    return next((genre_id for genre_id, genre in names.items() if genre.casefold() == wanted), None)
 
 
 def list_request(query: MovieQuery, genre_id: int | None) -> tuple[str, _Params]:
-    """Path and parameters, but the page's number, that ask TMDB for what `check_query` let pass."""
+    """Return path and parameters, without the page number, of the TMDB request for a checked query."""
     adult = ("include_adult", "false")
     if query.text:
         year = () if query.years is None else (("primary_release_year", f"{query.years.first}"),)
@@ -306,71 +303,74 @@ def list_request(query: MovieQuery, genre_id: int | None) -> tuple[str, _Params]
     return "discover/movie", (adult, ("sort_by", _SORT[query.order]), *years, *genre)
 
 
-def _on_page(params: _Params, page: int) -> _Params:
+def _with_page(params: _Params, page: int) -> _Params:
     return (*params, ("page", str(page)))
 
 
 def page_of(
-    query: MovieQuery, window: Window, first: int, listings: Sequence[_Listing], names: Mapping[int, str]
+    query: MovieQuery, window: Window, first: int, pages: Sequence[_ListPage], names: Mapping[int, str]
 ) -> MoviePage:
-    """The window of a list whose pages from `first` on are `listings`. No usable movie in it is a `SourceFault`."""
-    # Pages are cached apart from each other over there and may differ by a few; the greatest total contradicts none.
-    total = max(listing.reachable for listing in listings)
+    """Return the window of a list from its `pages`, the first of which has the number `first`.
+
+    Raises `SourceFault` where a window within the total has no usable movie.
+    """
+    # TMDB caches pages independently, so totals may differ by a few; the greatest one contradicts no page.
+    total = max(page.reachable for page in pages)
     rows = {
         (first + number - 1) * PAGE_SIZE + place: row
-        for number, listing in enumerate(listings)
-        for place, row in enumerate(listing.results)
+        for number, page in enumerate(pages)
+        for place, row in enumerate(page.results)
     }
     items: dict[str, Movie] = {}
     skipped = []
     for place in range(window.offset, min(window.offset + window.limit, total)):
-        picked = pick_movies([rows[place]] if place in rows else [], query, names)
-        if picked and picked[0].id not in items:
-            items[picked[0].id] = picked[0]
+        movies = pick_movies([rows[place]] if place in rows else [], query, names)
+        if movies and movies[0].id not in items:
+            items[movies[0].id] = movies[0]
         else:
             skipped.append(place - window.offset)
     if window.offset < total and not items:
-        raise _wrong_shape("answered with a page that holds no usable movie")
+        raise _wrong_shape("sent a page without a usable movie")
     return MoviePage(
         total=total,
         items=tuple(items.values()),
         source=TmdbMovieSource.name,
-        fetched_at=min(listing.fetched_at for listing in listings),
+        fetched_at=min(page.fetched_at for page in pages),
         skipped=tuple(skipped),
     )
 
 
 def pick_movies(rows: Sequence[Any], query: MovieQuery, names: Mapping[int, str]) -> tuple[Movie, ...]:
-    """The movies of these rows that can be used and fit the query, each once."""
-    found: dict[str, Movie] = {}
+    """Return the usable movies of these rows that match the query, without duplicates."""
+    movies: dict[str, Movie] = {}
     for row in rows:
         movie = parse_movie(row, names)
         if movie is None or row.get("adult") is True:
             continue
-        # TMDB filters by an index that may lag behind the data it shows.
+        # TMDB filters by an index that may lag behind the data it returns.
         if query.years is not None and movie.year not in query.years:
             continue
         if query.genre is not None and query.genre.casefold() not in {genre.casefold() for genre in movie.genres}:
             continue
-        found[movie.id] = movie
-    return tuple(found.values())
+        movies[movie.id] = movie
+    return tuple(movies.values())
 
 
-def parse_listing(body: Any, page: int) -> _Listing:
-    """A list's page of that number; `SourceFault` of kind `wrong_shape` for anything else."""
-    known = body if isinstance(body, dict) else {}
-    total, pages, results = known.get("total_results"), known.get("total_pages"), known.get("results")
+def parse_list_page(body: Any, page: int) -> _ListPage:
+    """Parse the list page of that number; raises `SourceFault` of kind `wrong_shape`."""
+    fields = body if isinstance(body, dict) else {}
+    total, pages, results = fields.get("total_results"), fields.get("total_pages"), fields.get("results")
     if not isinstance(results, list) or not _is_count(total) or not _is_count(pages):
-        raise _wrong_shape("answered without a list of movies and their number")
-    if known.get("page") != page:
-        raise _wrong_shape("answered with another page than was asked for")
+        raise _wrong_shape("sent no list of movies with a total")
+    if fields.get("page") != page:
+        raise _wrong_shape("sent another page than the requested one")
     if (total == 0 and results) or (total > 0 and pages == 0):
-        raise _wrong_shape("contradicts itself about the number of movies")
-    return _Listing(total, pages, results[:PAGE_SIZE])
+        raise _wrong_shape("sent contradictory totals")
+    return _ListPage(total, pages, results[:PAGE_SIZE])
 
 
 def parse_genres(body: Any) -> Mapping[int, str]:
-    """Names of genres by id; `SourceFault` of kind `wrong_shape` for anything else."""
+    """Parse the names of genres by id; raises `SourceFault` of kind `wrong_shape`."""
     rows = body.get("genres") if isinstance(body, dict) else None
     if rows == []:
         return {}
@@ -380,12 +380,12 @@ def parse_genres(body: Any) -> Mapping[int, str]:
         if _is_count(row.get("id")) and (name := _text(row.get("name"), MAX_NAME)) is not None
     }
     if not names:
-        raise _wrong_shape("answered without genres")
+        raise _wrong_shape("sent no genres")
     return names
 
 
 def parse_movie(row: Any, names: Mapping[int, str]) -> Movie | None:
-    """A row of a list, or details with their credits; None without an id and a title. `names` are genres by id."""
+    """Parse a list row, or details with credits; None without a valid id and title. `names` are genres by id."""
     if not isinstance(row, dict):
         return None
     number, title = row.get("id"), _text(row.get("title"), MAX_TITLE)

@@ -9,7 +9,7 @@ import re
 import secrets
 import time
 import unicodedata
-from collections import Counter, deque
+from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
@@ -46,7 +46,7 @@ from movie_core.errors import (
     UsernameTaken,
     UserNotFound,
 )
-from movie_core.operations.rate_limits import PermitWindow, widest_network_of
+from movie_core.operations.rate_limits import HitWindow, PermitWindow, widest_network_of
 from movie_core.paging import Window
 from movie_core.ports import ActivationLink, ActivationResult, RotationResult, UserSummary
 from movie_core.quotas import Permits, Quota, Rate
@@ -923,32 +923,26 @@ class PlainPasswordStrength:
 
 
 class MemoryRateLimiter:
-    """A `RateLimiter` for one process, exact; keys whose window is empty are forgotten."""
+    """A `RateLimiter` for one process, exact; keys without counts are deleted."""
 
     _SWEEP = 1000
-    """Hits between looks for what can be forgotten."""
+    """Calls between two deletions of expired keys."""
 
     def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
         self._clock = clock
-        self._hits: dict[tuple[str, str, Rate], deque[float]] = {}
+        self._hits: dict[tuple[str, str, Rate], HitWindow] = {}
         self._leases: dict[tuple[str, str, Rate], PermitWindow] = {}
         self._until_sweep = self._SWEEP
 
     async def hit(self, name: str, key: str, rate: Rate) -> tuple[bool, Quota]:
         now = self._clock()
         self._sweep(now)
-        hits = self._hits.setdefault((name, key, rate), deque())
-        while hits and hits[0] <= now - rate.seconds:
-            hits.popleft()
-        is_allowed = len(hits) < rate.amount
-        if is_allowed:
-            hits.append(now)
-        # In this order a hit of this very moment leaves just the whole window: rounding could make it more.
-        return is_allowed, Quota(name, rate, rate.amount - len(hits), rate.seconds - (now - hits[0]))
+        is_allowed, remaining, reset = self._hits.setdefault((name, key, rate), HitWindow(rate)).hit(now)
+        return is_allowed, Quota(name, rate, remaining, reset)
 
     async def refund(self, name: str, key: str, rate: Rate) -> None:
-        if hits := self._hits.get((name, key, rate)):
-            hits.pop()
+        if window := self._hits.get((name, key, rate)):
+            window.refund()
 
     async def lease(
         self, name: str, key: str, rate: Rate, *, prefetch: int, seconds: float, returned: Permits | None
@@ -965,5 +959,5 @@ class MemoryRateLimiter:
         self._until_sweep -= 1
         if self._until_sweep <= 0:
             self._until_sweep = max(self._SWEEP, len(self._hits) + len(self._leases))
-            self._hits = {kept: hits for kept, hits in self._hits.items() if hits and hits[-1] > now - kept[2].seconds}
-            self._leases = {kept: window for kept, window in self._leases.items() if not window.is_over(now)}
+            self._hits = {key: window for key, window in self._hits.items() if not window.is_over(now)}
+            self._leases = {key: window for key, window in self._leases.items() if not window.is_over(now)}

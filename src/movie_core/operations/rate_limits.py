@@ -1,4 +1,4 @@
-"""How often somebody may do something: moving windows, permits taken ahead of their use, and which limits there are."""
+"""Rate limits: sliding windows, permits leased in advance, and the limits of logins, registrations and searches."""
 
 import contextlib
 import functools
@@ -6,6 +6,7 @@ import hashlib
 import ipaddress
 import math
 import time
+from bisect import bisect_right
 from collections import OrderedDict
 from collections.abc import Callable, Collection, Iterator, Sequence
 from dataclasses import dataclass
@@ -16,25 +17,26 @@ from movie_core.quotas import Permits, Quota, Rate
 from movie_core.single_flight import SingleFlight
 
 SINGLE_FACTOR_MULTIPLIER = 10
-"""Factor of the limit of an account alone, or of a network alone, to the limit of both together."""
+"""Factor of the limit per user alone, or per network alone, relative to the limit of both together."""
 LEASE_DIVISOR = 20
-"""A process takes at most this part of a limit ahead, and for at most this part of its window."""
-PERMIT_SECONDS = 5.0
-"""How long permits taken ahead are good at most, however long the window."""
-ASK_AGAIN = 1.0
-"""Seconds between looks whether others have given permits back, where none remain."""
-MAX_HELD = 20_000
-"""Keys of a limit that a process holds permits of, at about 400 bytes each. Beyond, those that were renewed longest ago
-are given up."""
+"""A process leases at most this part of a limit, and for at most this part of its window."""
+MAX_LEASE_SECONDS = 5.0
+"""The longest validity of leased permits, however long the window."""
+REJECTION_SECONDS = 1.0
+"""How long a process rejects from memory before it checks whether other processes have returned permits."""
+MAX_KEYS = 20_000
+"""Keys per limit for which a process holds permits, at about 400 bytes each. The least recently renewed ones are
+dropped first."""
 SLOTS = 60
-"""Into how many parts a window is divided where permits are counted: what was done in one part is forgotten together,
-so that a key's memory is bounded whatever its limit."""
+"""Number of slots of a window in which leased permits are counted: permits used in one slot expire together, so that
+the memory of a key is bounded whatever its limit."""
 
 
 @functools.lru_cache(4096)
 def networks_of(client: str) -> tuple[str, ...]:
-    """The networks that a client's address counts for, the narrowest first: /32 and /24 of IPv4, /64, /56 and /48 of
-    IPv6. Anything else is the network `unknown`. Addresses among which a subscriber can choose share at least one.
+    """Return the networks for which an address counts, narrowest first: /32 and /24 of IPv4, /64, /56 and /48 of IPv6.
+
+    Anything else is the network `unknown`. The addresses that one subscriber can choose share at least one network.
     """
     try:
         address = ipaddress.ip_address(client.partition("%")[0])
@@ -48,162 +50,198 @@ def networks_of(client: str) -> tuple[str, ...]:
 
 
 def network_of(client: str) -> str:
-    """The narrowest of `networks_of`."""
+    """Return the narrowest of `networks_of`."""
     return networks_of(client)[0]
 
 
 def widest_network_of(network: str) -> str:
-    """The widest of `networks_of`, for the narrowest."""
+    """Return the widest of `networks_of` for a narrowest network."""
     return networks_of(network.partition("/")[0])[-1]
 
 
+class HitWindow:
+    """The sliding window of one key, exact for every hit. Times are seconds of any one clock.
+
+    A `PermitWindow` cannot replace it: with its slots, hits would expire up to a sixtieth of the window late; without
+    them, the cost of each hit would be proportional to the limit.
+    """
+
+    __slots__ = ("_hits", "_rate")
+
+    def __init__(self, rate: Rate) -> None:
+        self._rate = rate
+        self._hits: list[float] = []
+
+    def __len__(self) -> int:
+        return len(self._hits)
+
+    def is_over(self, now: float) -> bool:
+        """Whether all hits have expired."""
+        return not self._hits or self._hits[-1] <= now - self._rate.seconds
+
+    def hit(self, now: float) -> tuple[bool, int, float]:
+        """As `RateLimiter.hit`: returns whether it is allowed, how many remain, and the quota's reset."""
+        hits = self._hits
+        del hits[: bisect_right(hits, now - self._rate.seconds)]
+        is_allowed = len(hits) < self._rate.amount
+        if is_allowed:
+            hits.append(now)
+        # In this order, rounding cannot make the reset of a hit at this moment longer than the window.
+        return is_allowed, self._rate.amount - len(hits), self._rate.seconds - (now - hits[0])
+
+    def refund(self) -> None:
+        """Remove the newest hit."""
+        if self._hits:
+            self._hits.pop()
+
+
 class PermitWindow:
-    """The moving window of one key whose permits are taken ahead of their use. Times are seconds of any one clock."""
+    """The sliding window of one key whose permits are leased in advance. Times are seconds of any one clock."""
 
     __slots__ = ("_counts", "_rate")
 
     def __init__(self, rate: Rate) -> None:
         self._rate = rate
-        # By the id of permits that may come back, or by the slot that they fell into: until when they may have been
-        # used, and how many.
+        # By the id of a lease that may be returned, or by slot: the latest time of use, and the number of permits.
         self._counts: dict[str | int, tuple[float, int]] = {}
 
     def __len__(self) -> int:
         return len(self._counts)
 
     def is_over(self, now: float) -> bool:
-        """Whether nothing counts any more."""
-        return all(till <= now - self._rate.seconds for till, _ in self._counts.values())
+        """Whether all permits have expired."""
+        return all(used_until <= now - self._rate.seconds for used_until, _ in self._counts.values())
 
     def take(
         self, now: float, permits_id: str, *, prefetch: int, seconds: float, returned: Permits | None
     ) -> tuple[bool, int, float, Permits]:
-        """As `RateLimiter.lease`: whether one is allowed, how many remain, the quota's reset, and what was taken."""
-        is_crowded = len(self._counts) > 2 * SLOTS  # by permits that nobody gave back in time
-        before, self._counts = self._counts, {}
-        for key, (till, count) in before.items():
+        """As `RateLimiter.lease`: returns whether one is allowed, how many remain, the quota's reset, and permits."""
+        is_crowded = len(self._counts) > 2 * SLOTS  # with leases that were not returned in time
+        counts, self._counts = self._counts, {}
+        for key, (used_until, count) in counts.items():
             if returned is not None and key == returned.id:
-                self._count(None, min(till, now), count - returned.count, now)
+                self._count(None, min(used_until, now), count - returned.count, now)
             else:
-                is_open = isinstance(key, str) and not (is_crowded and till <= now)
-                self._count(key if is_open else None, till, count, now)
+                is_open = isinstance(key, str) and not (is_crowded and used_until <= now)
+                self._count(key if is_open else None, used_until, count, now)
         free = self._rate.amount - sum(count for _, count in self._counts.values())
         is_allowed = free > 0
-        taken = Permits(permits_id, max(0, min(prefetch, free - 1)))
+        permits = Permits(permits_id, max(0, min(prefetch, free - 1)))
         if is_allowed:
             self._count(None, now, 1, now)
-            self._count(permits_id, now + seconds, taken.count, now)
-        oldest = min(till for till, _ in self._counts.values())
-        # In this order, or rounding could make it more than the window.
-        return is_allowed, free - is_allowed - taken.count, self._rate.seconds - (now - oldest), taken
+            self._count(permits_id, now + seconds, permits.count, now)
+        oldest = min(used_until for used_until, _ in self._counts.values())
+        # In this order, rounding cannot make the reset longer than the window.
+        return is_allowed, free - is_allowed - permits.count, self._rate.seconds - (now - oldest), permits
 
-    def _count(self, key: str | int | None, till: float, count: int, now: float) -> None:
-        """Keep it under this key; without one in the slot that it fell into."""
-        if count <= 0 or till <= now - self._rate.seconds:
+    def _count(self, key: str | int | None, used_until: float, count: int, now: float) -> None:
+        """Add permits under this key, or without one in their slot; expired ones are dropped."""
+        if count <= 0 or used_until <= now - self._rate.seconds:
             return
         if key is None:
-            key = int(till * SLOTS // self._rate.seconds)
-        other_till, others = self._counts.get(key, (till, 0))
-        self._counts[key] = max(till, other_till), count + others
+            key = int(used_until * SLOTS // self._rate.seconds)
+        other_until, other_count = self._counts.get(key, (used_until, 0))
+        self._counts[key] = max(used_until, other_until), count + other_count
 
 
 class LeasedLimit:
-    """A limit that hardly ever asks its limiter: the process takes permits ahead, and counts them in memory.
+    """A limit that seldom calls its limiter: the process leases permits in advance and counts them in memory.
 
-    It begins with one, doubles that while what it took is used up in time, up to a `LEASE_DIVISOR`th of the limit, and falls
-    back to what was used. Whoever is to be refused is refused from memory too.
+    A lease begins with one permit. The number doubles while all permits are used in time, up to a `LEASE_DIVISOR`th of
+    the limit, and falls back to the number used. Rejections are answered from memory too.
     """
 
     def __init__(
         self, limiter: "RateLimiter", name: str, rate: Rate, clock: Callable[[], float] = time.monotonic
     ) -> None:
-        """`clock` counts seconds, and is never set back."""
+        """`clock` returns seconds and is never set back."""
         self._limiter = limiter
         self._name = name
         self._rate = rate
         self._clock = clock
-        self._most = max(1, rate.amount // LEASE_DIVISOR)
-        self._seconds = min(rate.seconds / LEASE_DIVISOR, PERMIT_SECONDS)
-        self._held: OrderedDict[str, _Held] = OrderedDict()
+        self._max_permits = max(1, rate.amount // LEASE_DIVISOR)
+        self._seconds = min(rate.seconds / LEASE_DIVISOR, MAX_LEASE_SECONDS)
+        self._leases: OrderedDict[str, _HeldLease] = OrderedDict()
         self._calls: SingleFlight[Quota] = SingleFlight()
 
     def spend(self, key: str) -> Quota | None:
-        """Count one, where that can be done at once; None where the limiter must be asked, by `hit`. Raises
-        `RateLimited`.
-        """
-        held = self._held.get(key)
-        if held is None:
+        """Count one from memory; None where `hit` has to call the limiter. Raises `RateLimited`."""
+        lease = self._leases.get(key)
+        if lease is None:
             return None
         now = self._clock()
-        if held.unspent and now < held.until:
-            held.unspent -= 1
-            return Quota(self._name, self._rate, held.remaining + held.unspent, max(0.0, held.free_at - now))
-        if now < held.refused_until:
-            raise self._refusal(held.free_at - now)
+        if lease.unused and now < lease.until:
+            lease.unused -= 1
+            return Quota(self._name, self._rate, lease.remaining + lease.unused, max(0.0, lease.free_at - now))
+        if now < lease.rejected_until:
+            raise self._rejection(lease.free_at - now)
         return None
 
     async def hit(self, key: str) -> Quota:
-        """Count one; raises `RateLimited`. Many at once ask the limiter one after the other, until there is enough for
-        all of them.
+        """Count one; raises `RateLimited`. Concurrent callers call the limiter one after the other, until the permits
+        suffice for all of them.
         """
         while (quota := self.spend(key)) is None:
             if key not in self._calls:
                 return await self._calls.join(key, lambda: self._renew(key))
-            with contextlib.suppress(RateLimited):  # another's, who may have been told so
+            with contextlib.suppress(RateLimited):  # of the caller that started the call
                 await self._calls.join(key, lambda: self._renew(key))
         return quota
 
     async def _renew(self, key: str) -> Quota:
-        """Count one, and take permits for the next ones."""
-        held = self._held.setdefault(key, _Held())
-        self._held.move_to_end(key)
-        if len(self._held) > MAX_HELD:
-            self._held.popitem(last=False)
-        # From before the call, so that no permit is used later than the limiter counts it.
-        began = self._clock()
-        spent = held.taken - held.unspent
-        wanted = 2 * spent if not held.unspent and began < held.until else spent
+        """Count one, and lease permits for the next ones."""
+        lease = self._leases.setdefault(key, _HeldLease())
+        self._leases.move_to_end(key)
+        if len(self._leases) > MAX_KEYS:
+            self._leases.popitem(last=False)
+        # The time before the call, so that no permit is used later than the limiter assumes.
+        started_at = self._clock()
+        used = lease.taken - lease.unused
+        wanted = 2 * used if not lease.unused and started_at < lease.until else used
         is_allowed, quota, permits = await self._limiter.lease(
             self._name,
             key,
             self._rate,
-            prefetch=max(1, min(wanted, self._most)) - 1,
+            prefetch=max(1, min(wanted, self._max_permits)) - 1,
             seconds=self._seconds,
-            # What is left is void by now, or there would be no call.
-            returned=Permits(held.permits_id, held.unspent) if held.permits_id else None,
+            # Unused permits have expired, otherwise `spend` would have used one.
+            returned=Permits(lease.permits_id, lease.unused) if lease.permits_id else None,
         )
-        held.permits_id, held.unspent, held.taken = permits.id, permits.count, is_allowed + permits.count
-        held.remaining = quota.remaining
-        held.until = began + self._seconds
-        held.free_at = began + quota.reset
+        lease.permits_id, lease.unused, lease.taken = permits.id, permits.count, is_allowed + permits.count
+        lease.remaining = quota.remaining
+        lease.until = started_at + self._seconds
+        lease.free_at = started_at + quota.reset
         if not is_allowed:
-            held.refused_until = min(held.free_at, began + ASK_AGAIN)
-            raise self._refusal(quota.reset)
+            lease.rejected_until = min(lease.free_at, started_at + REJECTION_SECONDS)
+            raise self._rejection(quota.reset)
         return Quota(self._name, self._rate, quota.remaining + permits.count, quota.reset)
 
-    def _refusal(self, reset: float) -> RateLimited:
-        return RateLimited("too many requests; wait a little", quota=Quota(self._name, self._rate, 0, reset))
+    def _rejection(self, reset: float) -> RateLimited:
+        return RateLimited("too many requests; retry later", quota=Quota(self._name, self._rate, 0, reset))
 
 
 @dataclass(slots=True)
-class _Held:
-    """What a process holds of one key. Times are of its own clock."""
+class _HeldLease:
+    """The permits that a process holds for one key. Times are those of its own clock."""
 
     permits_id: str = ""
     taken: int = 0
-    """Of the last call, with the one that was for its caller."""
-    unspent: int = 0
+    """Permits of the last call, including the one for its caller."""
+    unused: int = 0
     until: float = -math.inf
-    """When what is unspent is void."""
+    """When unused permits expire."""
     remaining: int = 0
-    """Beyond what is unspent."""
+    """The quota left in addition to `unused`."""
     free_at: float = -math.inf
-    """When the oldest of what counts is forgotten."""
-    refused_until: float = -math.inf
+    """When the oldest counted permit expires."""
+    rejected_until: float = -math.inf
 
 
 class UserLimit:
-    """A limit per user, and `SINGLE_FACTOR_MULTIPLIER` times that per network. Both are leased, so few calls ask the limiter."""
+    """A limit per user, and `SINGLE_FACTOR_MULTIPLIER` times that per network.
+
+    Permits of both are leased, so few requests call the limiter.
+    """
 
     def __init__(self, limiter: "RateLimiter", name: str, rate: Rate) -> None:
         self._users = LeasedLimit(limiter, name, rate)
@@ -218,19 +256,19 @@ class UserLimit:
 
 @dataclass(frozen=True, slots=True)
 class LoginAttempt:
-    """A login that was counted before its password is checked."""
+    """A login attempt, counted before its password is checked."""
 
     quota: Quota | None
-    """Of the account and the narrowest network together; None without a limit."""
+    """The quota of the user and the narrowest network together; None without a limit."""
     counted: tuple[tuple[str, Rate], ...] = ()
-    """Keys of this account that were counted, with their rates; `succeeded` takes them back."""
+    """Keys of this user that were counted, with their rates; `succeeded` refunds them."""
 
 
 class RateLimits:
-    """The limits there are, over any `RateLimiter`; None is no limit. Keys hold hashes of mail addresses, not them.
+    """All rate limits of the service, over any `RateLimiter`; None means no limit.
 
-    A client counts for several networks (see `networks_of`), and each wider one has twice the rate. So a client that
-    can choose among many addresses gets little more than a client that has one.
+    Keys contain hashes of email addresses, not the addresses. A client counts for several networks (see `networks_of`),
+    and each wider one has twice the rate. So a client with many addresses may do little more than a client with one.
     """
 
     def __init__(
@@ -257,39 +295,39 @@ class RateLimits:
         self.exports = None if exports is None else UserLimit(limiter, "exports", exports)
 
     async def login_work(self, networks: Sequence[str]) -> None:
-        """Count a password to be checked for the narrowest network, whatever the account; raises `RateLimited`."""
+        """Count a password check for the narrowest network, whoever the user; raises `RateLimited`."""
         if self._login is not None:
             await self._count("login", f"network:{networks[0]}", self._login.times(SINGLE_FACTOR_MULTIPLIER))
 
     async def login(
         self, address_key: str, networks: Sequence[str], known: Collection[str] = frozenset()
     ) -> LoginAttempt:
-        """Count a login for the wider networks, and for its account from each of its networks and from all; raises
-        `RateLimited`, and then nothing is counted for the account.
+        """Count a login for the wider networks, and for its user from each of its networks and from all.
 
-        `known` are the narrowest networks from which this account has logged in before. The narrowest network of the
-        client that contains one of them is the last to be counted: wider ones, and the account as a whole, are skipped,
-        so that others can't use up the limit. Call `succeeded` when the password was right.
+        Raises `RateLimited`; then nothing is counted for the user. `known` are the narrowest networks from which this
+        user has logged in before. The narrowest network of the client that contains one of them is the last that is
+        counted: wider ones, and the user as a whole, are skipped, so that strangers cannot use up the limit. Call
+        `succeeded` after a correct password.
         """
         if self._login is None:
             return LoginAttempt(None)
-        account = _hashed(address_key)
-        known_networks = {network for one in known for network in networks_of(one.partition("/")[0])}
-        wider, wanted = [], []
-        for factor, network in _widening(networks):
-            wider.append((f"network:{network}", self._login.times(SINGLE_FACTOR_MULTIPLIER * factor)))
-            wanted.append((f"{account}:{network}", self._login.times(factor)))
+        user = _hash(address_key)
+        known_networks = {wider for network in known for wider in networks_of(network.partition("/")[0])}
+        network_counts, user_counts = [], []
+        for factor, network in _with_factors(networks):
+            network_counts.append((f"network:{network}", self._login.times(SINGLE_FACTOR_MULTIPLIER * factor)))
+            user_counts.append((f"{user}:{network}", self._login.times(factor)))
             if network in known_networks:
                 break
         else:
-            wanted.append((f"account:{account}", self._login.times(SINGLE_FACTOR_MULTIPLIER)))
+            user_counts.append((f"account:{user}", self._login.times(SINGLE_FACTOR_MULTIPLIER)))
         quota, counted = None, list[tuple[str, Rate]]()
         try:
-            for key, rate in wanted:
-                now = await self._count("login", key, rate)
-                quota = quota or now
+            for key, rate in user_counts:
+                current = await self._count("login", key, rate)
+                quota = quota or current
                 counted.append((key, rate))
-            for key, rate in wider[1:]:
+            for key, rate in network_counts[1:]:
                 await self._count("login", key, rate)
         except RateLimited:
             await self._refund("login", counted)
@@ -297,7 +335,7 @@ class RateLimits:
         return LoginAttempt(quota, tuple(counted))
 
     async def succeeded(self, attempt: LoginAttempt) -> None:
-        """The password was right: only failures count for an account."""
+        """Refund the counts of the user: only failed logins count for a user."""
         await self._refund("login", attempt.counted)
 
     async def register(self, networks: Sequence[str]) -> Quota | None:
@@ -305,40 +343,40 @@ class RateLimits:
         return await self._count_networks("register", networks, self._register)
 
     async def mail(self, networks: Sequence[str]) -> Quota | None:
-        """Count a request for mail to some address; raises `RateLimited`. As often as registrations, beside them."""
+        """Count a request for an email; raises `RateLimited`. The rate is that of registrations, counted separately."""
         return await self._count_networks("mail", networks, self._register)
 
     async def link(self, uid: str, networks: Sequence[str]) -> Quota | None:
-        """Count a use of a mailed link, whose password may have to be hashed; raises `RateLimited`."""
+        """Count a use of an emailed link, which may hash a password; raises `RateLimited`."""
         if self._login is None:
             return None
         quota = await self._count_networks("link", networks, self._login.times(SINGLE_FACTOR_MULTIPLIER))
-        await self._count("link", f"uid:{_hashed(uid)}", self._login.times(SINGLE_FACTOR_MULTIPLIER))
+        await self._count("link", f"uid:{_hash(uid)}", self._login.times(SINGLE_FACTOR_MULTIPLIER))
         return quota
 
     async def refresh_work(self, networks: Sequence[str]) -> Quota | None:
-        """Count a refresh for its network, which many users may share; raises `RateLimited`."""
+        """Count a token refresh for its network, which many users may share; raises `RateLimited`."""
         rate = None if self._login is None else self._login.times(SINGLE_FACTOR_MULTIPLIER * SINGLE_FACTOR_MULTIPLIER)
         return await self._count_networks("refresh", networks, rate)
 
     async def refresh(self, user_id: str) -> None:
-        """Count a refresh for its user; raises `RateLimited`."""
+        """Count a token refresh for its user; raises `RateLimited`."""
         if self._login is not None:
             await self._count("refresh", f"user:{user_id}", self._login.times(SINGLE_FACTOR_MULTIPLIER))
 
     async def _count_networks(self, name: str, networks: Sequence[str], rate: Rate | None) -> Quota | None:
-        """Returns the quota of the narrowest network."""
+        """Return the quota of the narrowest network."""
         quota = None
         if rate is not None:
-            for factor, network in _widening(networks):
-                now = await self._count(name, f"network:{network}", rate.times(factor))
-                quota = quota or now
+            for factor, network in _with_factors(networks):
+                current = await self._count(name, f"network:{network}", rate.times(factor))
+                quota = quota or current
         return quota
 
     async def _count(self, name: str, key: str, rate: Rate) -> Quota:
         is_allowed, quota = await self._limiter.hit(name, key, rate)
         if not is_allowed:
-            raise RateLimited("too many tries; wait a little", quota=quota)
+            raise RateLimited("too many attempts; retry later", quota=quota)
         return quota
 
     async def _refund(self, name: str, counted: Sequence[tuple[str, Rate]]) -> None:
@@ -346,10 +384,10 @@ class RateLimits:
             await self._limiter.refund(name, key, rate)
 
 
-def _widening(networks: Sequence[str]) -> Iterator[tuple[int, str]]:
-    """Each network with the factor of its rate, the narrowest first."""
-    return ((1 << place, network) for place, network in enumerate(networks))
+def _with_factors(networks: Sequence[str]) -> Iterator[tuple[int, str]]:
+    """Return each network with the factor of its rate, narrowest first."""
+    return ((1 << position, network) for position, network in enumerate(networks))
 
 
-def _hashed(text: str) -> str:
+def _hash(text: str) -> str:
     return hashlib.sha256(text.encode("utf-8", "surrogatepass")).hexdigest()[:32]

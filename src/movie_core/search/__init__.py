@@ -1,1 +1,1 @@
-"""Movies, searches for them, and the rules of caching and retrying."""
+"""Movies, the search service, and the rules of caching and retries."""

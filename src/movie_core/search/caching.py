@@ -1,51 +1,43 @@
-"""Remembered answers: how long they are fresh and may be served, and the blocks in which a source is asked."""
+"""Caching rules: how long responses are fresh and stale, and the aligned blocks in which a source is queried."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from enum import Enum
 
 from movie_core.paging import MAX_LIMIT, MAX_OFFSET, Window
+from movie_core.provenance import CacheStatus
 
 BLOCK_SIZES = (50, 25, 20, 10, 5, 2, 1)
-"""How many movies a source is asked for at once: the first, and a later one where it gives no more than that."""
+"""Movies per call to a source: the first, or the largest later one that the source fills."""
 NO_MATCH_SECONDS = 30.0
-"""How long it is remembered that nothing matches."""
+"""How long an empty result is cached."""
 JITTER = 0.1
-"""By how much of it freshness is shortened at most, so that what was fetched together doesn't expire together."""
+"""The fraction by which freshness is shortened at most, so that entries fetched together do not expire together."""
 
 RESPONSE_CACHE_FRACTION = 4
-"""The part of the cache's memory that answers ready to be sent may take: one in so many bytes."""
-
-
-class Freshness(Enum):
-    """What an entry is good for."""
-
-    FRESH = "fresh"
-    STALE = "stale"
-    """To be served while it is fetched anew, and while the source is away."""
-    GONE = "gone"
+"""The response cache may use one in so many bytes of the cache's memory."""
 
 
 @dataclass(frozen=True, slots=True)
 class CacheEntry:
-    """An answer as it is kept. Times are seconds since the epoch."""
+    """A cached response. Times are seconds since the epoch."""
 
     value: bytes
     fetched_at: float
     fresh_until: float
     stale_until: float
     fence: int
-    """Of two entries of one key, the one with the greater fence is newer, whoever writes it and whenever."""
+    """Fencing token: of two entries of one key, the one with the greater fence is newer, whenever it was written."""
 
-    def freshness(self, now: float) -> Freshness:
+    def status(self, now: float) -> CacheStatus | None:
+        """`FRESH` or `STALE`; None where the entry has expired."""
         if now < self.fresh_until:
-            return Freshness.FRESH
-        return Freshness.STALE if now < self.stale_until else Freshness.GONE
+            return CacheStatus.FRESH
+        return CacheStatus.STALE if now < self.stale_until else None
 
 
 @dataclass(frozen=True, slots=True)
 class Lease:
-    """The right to fetch what belongs under a key, for a short time."""
+    """The exclusive right to fetch the entry of a key, for a short time."""
 
     key: str
     fence: int
@@ -53,7 +45,7 @@ class Lease:
 
 @dataclass(frozen=True, slots=True)
 class CacheStats:
-    """What a cache holds."""
+    """Size of a cache."""
 
     entries: int
     bytes: int
@@ -61,14 +53,14 @@ class CacheStats:
 
 @dataclass(frozen=True, slots=True)
 class CachePolicy:
-    """How long answers are kept, in seconds."""
+    """How long responses are cached, in seconds."""
 
     fresh: float = 600.0
     stale: float = 86_400.0
-    """Beyond `fresh`."""
+    """In addition to `fresh`: the time during which a stale response may be served."""
 
     def entry(self, value: bytes, *, fence: int, now: float, chance: float, is_match: bool = True) -> CacheEntry:
-        """A new entry; `chance` is a random number from 0 to 1. What says that nothing matches is soon forgotten."""
+        """Make an entry. `chance` is a random number from 0 to 1; an entry without a match expires early."""
         if not is_match:
             until = now + min(NO_MATCH_SECONDS, self.fresh)
             return CacheEntry(value, now, until, until, fence)
@@ -77,7 +69,9 @@ class CachePolicy:
 
 
 def blocks_of(window: Window, size: int) -> Sequence[Window]:
-    """The aligned blocks of `size` movies that cover a window, in order; past `MAX_OFFSET` one block ends them all."""
+    """Return the aligned blocks of `size` movies that cover a window, in order; the last one past `MAX_OFFSET` ends the
+    list.
+    """
     first = window.offset - window.offset % size
     starts = range(first, min(window.offset + window.limit, MAX_OFFSET), size)
     blocks = [Window(start, size) for start in starts if start + size <= MAX_OFFSET]

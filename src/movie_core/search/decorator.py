@@ -7,7 +7,7 @@ from movie_core.ports import MovieSource
 from movie_core.search.movies import Capability, FoundMovie, Genre, Movie, MoviePage, MovieQuery
 
 
-class MovieSourceDecorator:
+class MovieSourceDecorator(MovieSource):
     """A `MovieSource` that delegates every method to `inner`; subclasses override what they change."""
 
     def __init__(self, inner: MovieSource) -> None:

@@ -1,4 +1,4 @@
-"""The service behind search: it checks what is asked, asks the source, and remembers what was shown."""
+"""The movie search service: it checks queries, calls the source, and stores the movies of results as a fallback."""
 
 import asyncio
 from collections.abc import Iterable, Sequence
@@ -15,20 +15,21 @@ from movie_core.text import normalise_query
 
 MAX_SUGGESTIONS = 10
 SEEN_SECONDS = 0.35
-"""How long another process may need to write down what its search has just shown."""
+"""How long another process may need to store the movies of its latest results."""
 LOCAL = "local"
-"""As `meta.source` names the movies that searches have shown."""
-FALLBACK_SECONDS = 0.1
-"""How long the movies seen so far may take to answer for a source that is away: its own time is used up by then."""
-FALLBACK_KEPT = 1.0
-"""Seconds for which such an answer serves for the same question: whoever asks meanwhile would learn nothing new."""
+"""Value of `meta.source` for movies stored from earlier results."""
+FALLBACK_TIMEOUT = 0.1
+"""Timeout of a search in the stored movies while the source is unavailable: the deadline has passed by then."""
+FALLBACK_TTL = 1.0
+"""Seconds for which equal requests share such a result: the stored movies hardly change meanwhile."""
 
 
 class MovieSearch:
     """Search, details, suggestions and genres over one source.
 
-    `seen` keeps what searches have shown; it answers where the source has no details, suggestions or genres to ask
-    for, and searches and details also when the source is away. A source that keeps its movies itself needs none.
+    `seen` stores the movies of search results. It replaces details, suggestions and genres where the source lacks the
+    capability, and search results and details while the source is unavailable. A source that stores its movies itself
+    needs none.
     """
 
     def __init__(self, source: MovieSource, seen: SeenMovies | None = None) -> None:
@@ -37,18 +38,18 @@ class MovieSearch:
         self._fallbacks: SingleFlight[MoviePage] = SingleFlight()
 
     async def search(self, query: MovieQuery, window: Window) -> MoviePage:
-        """One page of matches.
+        """Return one page of matches.
 
-        Raises `MovieNotFound` when nothing matches, `PageOutOfRange` for a window past the end, `FilterUnsupported`,
-        and `SourceUnavailable` or `StoreUnavailable`.
+        Raises `MovieNotFound` where nothing matches, `PageOutOfRange` for a window past the end, `FilterUnsupported`,
+        `SourceUnavailable` or `StoreUnavailable`.
         """
         if query.order is Order.PERSONAL:
-            raise FilterUnsupported("a personal order needs somebody whose taste it follows", field="order")
-        self.require(query.needs)
+            raise FilterUnsupported("order=personal requires authentication", field="order")
+        self.require(query.required_capabilities)
         try:
             page = await self._source.search(query, window)
-        except SourceUnavailable as away:
-            return await self._from_seen(query, window, away)
+        except SourceUnavailable as error:
+            return await self._search_seen(query, window, error)
         if page.total == 0:
             raise MovieNotFound("no movie matches", state=page.state)
         window.check(page.total)
@@ -57,66 +58,68 @@ class MovieSearch:
         return page
 
     def require(self, capabilities: Iterable[Capability]) -> None:
-        """Raises `FilterUnsupported` for one that the source lacks."""
-        for ability in sorted(set(capabilities) - self._source.capabilities):
-            raise FilterUnsupported(f"the source {self._source.name} can't apply {ability}", field=ability)
+        """Raise `FilterUnsupported` for a capability that the source lacks."""
+        for capability in sorted(set(capabilities) - self._source.capabilities):
+            raise FilterUnsupported(f"the source {self._source.name} does not support {capability}", field=capability)
 
-    async def _from_seen(self, query: MovieQuery, window: Window, away: SourceUnavailable) -> MoviePage:
-        """What is known of the matches; raises `away` when that is nothing. How many there are in truth isn't known, so
-        a page past the end of what we have isn't out of range."""
+    async def _search_seen(self, query: MovieQuery, window: Window, error: SourceUnavailable) -> MoviePage:
+        """Search the stored movies; raises `error` where they have no match.
+
+        The real total is unknown, so a page past the end of the stored movies is not out of range.
+        """
         if self._seen is None:
-            raise away
+            raise error
         movies = self._seen.movies
 
-        async def ask() -> MoviePage:
-            async with asyncio.timeout(FALLBACK_SECONDS):
+        async def search() -> MoviePage:
+            async with asyncio.timeout(FALLBACK_TIMEOUT):
                 return await movies.search(query, window)
 
         try:
-            page = await self._fallbacks.join((query, window), ask, ttl=FALLBACK_KEPT)
+            page = await self._fallbacks.join((query, window), search, ttl=FALLBACK_TTL)
         except (TimeoutError, StoreUnavailable):
-            raise away from None
+            raise error from None
         if not page.items:
-            raise away
+            raise error
         return replace(page, source=LOCAL, state=CacheStatus.FALLBACK)
 
     async def get(self, movie_id: str) -> FoundMovie:
-        """Everything known of one movie; raises `MovieNotFound`."""
+        """Return the details of one movie; raises `MovieNotFound`."""
         if Capability.DETAILS not in self._source.capabilities:
-            return replace(await self._shown(movie_id), source=LOCAL)
+            return replace(await self._get_seen(movie_id), source=LOCAL)
         try:
             return await self._source.get(movie_id)
-        except SourceUnavailable as away:
+        except SourceUnavailable as error:
             if self._seen is None:
                 raise
             try:
                 return replace(await self._seen.movies.get(movie_id), source=LOCAL, state=CacheStatus.FALLBACK)
             except MovieNotFound:
-                raise away from None
+                raise error from None
 
-    async def _shown(self, movie_id: str) -> FoundMovie:
-        """A movie that a search has shown; what one has shown just now, here or in another process, is waited for."""
-        known = self._known()
+    async def _get_seen(self, movie_id: str) -> FoundMovie:
+        """Return a stored movie; waits for one of a very recent result, of this process or another one."""
+        seen = self._require_seen()
         with suppress(MovieNotFound):
-            return await known.movies.get(movie_id)
-        await known.flush()
+            return await seen.movies.get(movie_id)
+        await seen.flush()
         with suppress(MovieNotFound):
-            return await known.movies.get(movie_id)
+            return await seen.movies.get(movie_id)
         await asyncio.sleep(SEEN_SECONDS)
-        return await known.movies.get(movie_id)
+        return await seen.movies.get(movie_id)
 
     async def suggest(self, text: str) -> Sequence[Movie]:
-        """At most `MAX_SUGGESTIONS` movies for a text that is being typed; raises `InvalidQuery`."""
+        """Return at most `MAX_SUGGESTIONS` movies for a partial title; raises `InvalidQuery`."""
         text = normalise_query(text)
-        asked = self._source if Capability.SUGGEST in self._source.capabilities else self._known().movies
-        return await asked.suggest(text, MAX_SUGGESTIONS) if text else ()
+        source = self._source if Capability.SUGGEST in self._source.capabilities else self._require_seen().movies
+        return await source.suggest(text, MAX_SUGGESTIONS) if text else ()
 
     async def genres(self) -> Sequence[Genre]:
-        """The genres there are, by name."""
-        asked = self._source if Capability.GENRES in self._source.capabilities else self._known().movies
-        return await asked.genres()
+        """Return all genres, ordered by name."""
+        source = self._source if Capability.GENRES in self._source.capabilities else self._require_seen().movies
+        return await source.genres()
 
-    def _known(self) -> SeenMovies:
+    def _require_seen(self) -> SeenMovies:
         if self._seen is None:
-            raise MovieNotFound("nothing is known but what searches answer")
+            raise MovieNotFound("the source supports only search, and no movies are stored")
         return self._seen

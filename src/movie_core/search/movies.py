@@ -1,4 +1,4 @@
-"""Movies, what is asked about them, and the pages that answer."""
+"""Movies, queries for them, and result pages."""
 
 import re
 from dataclasses import dataclass, field
@@ -11,19 +11,18 @@ from movie_core.provenance import CacheStatus
 from movie_core.text import normalise_query
 
 MAX_ID = 200
-"""Characters of a movie's id."""
+"""Maximum length of a movie id, in characters."""
 MAX_GENRE = 60
-"""Characters of a genre's name in a filter."""
-
+"""Maximum length of a genre name in a filter, in characters."""
 
 _YEARS = re.compile(r"([0-9]{4})(?:\.\.([0-9]{4}))?", re.ASCII)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Movie:
-    """A movie as a source tells it; what the source doesn't know stays empty and is left out of answers.
+    """A movie as a source returns it; unknown fields are empty and left out of responses.
 
-    `id` is opaque and belongs to its source: stores key a movie by (source, id).
+    `id` is opaque and unique within its source: stores identify a movie by (source, id).
     """
 
     id: str
@@ -40,25 +39,25 @@ class Movie:
     imdb_id: str | None = None
     tmdb_id: str | None = None
     popularity: float | None = None
-    """Any scale of the source's own, greater is better known; only its order counts."""
+    """On any scale of the source, greater is more popular; only the order is used."""
     alt_titles: tuple[str, ...] = ()
-    """Other titles that a search should find it by; not part of answers."""
+    """Other titles that a search matches; not part of responses."""
 
 
 class Order(StrEnum):
-    """How matches are ordered; ties are broken by the source so that the order is total."""
+    """Order of matches. Sources break ties, so that the order is total."""
 
     RELEVANCE = "relevance"
     POPULARITY = "popularity"
-    """Best known first."""
+    """Most popular first."""
     YEAR = "year"
     """Newest first, unknown years last."""
     PERSONAL = "personal"
-    """By the taste of who asks. Sources never see it: `Discovery` makes it of the order of relevance."""
+    """By the user's affinities. Sources never get it: `Discovery` derives it from the order of relevance."""
 
 
 class Capability(StrEnum):
-    """What a source can do beyond searching by text; the services ask before they use it."""
+    """An optional feature of a source, beyond text search; services check for it before they use it."""
 
     DETAILS = "details"
     SUGGEST = "suggest"
@@ -67,7 +66,7 @@ class Capability(StrEnum):
     GENRE = "genre"
     ORDER = "order"
     EXCLUDE = "exclude"
-    """Leave given movies out, and out of the total."""
+    """Exclude given movies from the results and the total."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,13 +78,13 @@ class Years:
 
     @classmethod
     def parse(cls, text: str) -> "Years":
-        """`1999` or `1990..1999`; anything else raises `InvalidParameter`."""
+        """Parse `1999` or `1990..1999`. Raises `InvalidParameter`."""
         match = _YEARS.fullmatch(text)
         if match is None:
-            raise InvalidParameter("year must be spelled 1999 or 1990..1999", field="year")
+            raise InvalidParameter("year must be written as 1999 or 1990..1999", field="year")
         first, last = int(match[1]), int(match[2] or match[1])
         if first > last:
-            raise InvalidParameter("the first year of a range must not be greater than its last", field="year")
+            raise InvalidParameter("the first year of a range must not be after its last", field="year")
         return cls(first, last)
 
     def __contains__(self, year: object) -> bool:
@@ -97,15 +96,15 @@ class Years:
 
 @dataclass(frozen=True, slots=True)
 class MovieQuery:
-    """What is looked for. Always normal: `text` is what `normalise_query` makes of the text given."""
+    """A search query; its `text` is always normalised by `normalise_query`."""
 
     text: str = ""
-    """Empty asks for all movies."""
+    """Empty matches all movies."""
     years: Years | None = None
     genre: str | None = None
     order: Order = Order.RELEVANCE
     without: frozenset[str] = frozenset()
-    """Ids of movies to be left out of the matches."""
+    """Ids of movies excluded from the matches."""
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "text", normalise_query(self.text))
@@ -114,7 +113,7 @@ class MovieQuery:
     def parse(
         cls, text: str | None = None, *, year: str | None = None, genre: str | None = None, order: str | None = None
     ) -> "MovieQuery":
-        """From the strings of a request; None means left out. Raises `InvalidQuery` or `InvalidParameter`."""
+        """Parse request parameters; None means absent. Raises `InvalidQuery` or `InvalidParameter`."""
         return cls(
             text=text or "",
             years=None if year is None else Years.parse(year),
@@ -123,18 +122,18 @@ class MovieQuery:
         )
 
     @property
-    def needs(self) -> frozenset[Capability]:
-        """What a source must be able to do to answer this."""
-        wanted = {
+    def required_capabilities(self) -> frozenset[Capability]:
+        """The capabilities that a source needs for this query."""
+        required = {
             Capability.YEAR: self.years is not None,
             Capability.GENRE: self.genre is not None,
             Capability.ORDER: self.order not in {Order.RELEVANCE, Order.PERSONAL},
             Capability.EXCLUDE: bool(self.without),
         }
-        return frozenset(ability for ability, is_wanted in wanted.items() if is_wanted)
+        return frozenset(capability for capability, is_required in required.items() if is_required)
 
     def parameters(self) -> tuple[tuple[str, str], ...]:
-        """The query as request parameters, defaults left out, always in the same order."""
+        """Return the query as request parameters, without defaults, always in the same order."""
         pairs = (
             ("query", self.text),
             ("year", "" if self.years is None else str(self.years)),
@@ -164,25 +163,25 @@ def _parse_order(text: str) -> Order:
 
 @dataclass(frozen=True, slots=True)
 class MoviePage:
-    """One page of matches, and where it comes from."""
+    """One page of matches and its provenance."""
 
     total: int
-    """Matches in all, not only on this page; the source's own count."""
+    """Number of all matches, as the source counts them."""
     items: tuple[Movie, ...]
     source: str
     """The name of the source: `third_party`, `tmdb`, `catalogue` or `local`."""
     fetched_at: datetime = field(default_factory=utc_now)
-    """When the source said so; aware, UTC."""
+    """When the source returned it; aware, UTC."""
     state: CacheStatus = CacheStatus.LIVE
     fresh_until: datetime | None = None
-    """Of what is remembered: when it becomes stale, or became so."""
+    """For a cached page: when it becomes or became stale."""
     skipped: tuple[int, ...] = ()
-    """Places on this page, the first is 0, whose item could not be used and is left out of `items`."""
+    """Positions on this page, from 0, whose item is unusable and missing from `items`."""
 
 
 @dataclass(frozen=True, slots=True)
 class FoundMovie:
-    """One movie, and where it comes from."""
+    """One movie and its provenance."""
 
     movie: Movie
     source: str
@@ -192,7 +191,7 @@ class FoundMovie:
 
 @dataclass(frozen=True, slots=True)
 class Genre:
-    """A genre and how many movies of the source have it."""
+    """A genre and the number of movies that have it."""
 
     name: str
     movies: int
@@ -200,7 +199,7 @@ class Genre:
 
 @dataclass(frozen=True, slots=True)
 class LoadResult:
-    """What a load did to a catalogue, in movies. `unchanged` were there already, field for field."""
+    """Numbers of movies that a load changed in a catalogue. `unchanged` ones were present with equal fields."""
 
     added: int = 0
     updated: int = 0

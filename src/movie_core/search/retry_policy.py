@@ -1,5 +1,6 @@
-"""How long a failing source is waited for: what is worth another try, the waits between tries, and the circuit breaker
-that spares a source that is down. Pure arithmetic over an injected clock (seconds, monotonic).
+"""The retry policy, exponential backoff and the circuit breaker of movie sources.
+
+Pure arithmetic over an injected clock (seconds, monotonic).
 """
 
 import time
@@ -9,27 +10,27 @@ from dataclasses import dataclass
 from enum import Enum, StrEnum
 
 Clock = Callable[[], float]
-SILENCE = 1.5
-"""Seconds after which a failure says nothing any more about the source."""
+FAILURE_MAX_AGE = 1.5
+"""Seconds after which a failure says nothing about the current state of the source."""
 
 
 @dataclass(frozen=True, slots=True)
 class StatusSet:
-    """A set of HTTP statuses, spelled `400-409,425,429,5xx`."""
+    """A set of HTTP statuses, written as `400-409,425,429,5xx`."""
 
     ranges: tuple[tuple[int, int], ...] = ()
     """Inclusive ranges."""
 
     @classmethod
     def parse(cls, text: str) -> "StatusSet":
-        """Single statuses, ranges and classes with commas between; `ValueError` on anything else."""
+        """Parse single statuses, ranges and classes, separated by commas. Raises `ValueError`."""
         return cls(tuple(_parse_range(part.strip()) for part in text.split(",")))
 
     def __contains__(self, status: object) -> bool:
         return isinstance(status, int) and any(first <= status <= last for first, last in self.ranges)
 
     def __str__(self) -> str:
-        return ",".join(_spell(first, last) for first, last in self.ranges)
+        return ",".join(_format_range(first, last) for first, last in self.ranges)
 
 
 def _parse_range(text: str) -> tuple[int, int]:
@@ -38,14 +39,14 @@ def _parse_range(text: str) -> tuple[int, int]:
     first, dash, last = text.partition("-")
     numbers = (first, last) if dash else (first, first)
     if not all(len(number) == 3 and number.isascii() and number.isdigit() for number in numbers):
-        raise ValueError(f"statuses are spelled like 400-409,425,5xx, not {text[:20]!r}")
+        raise ValueError(f"statuses must be written like 400-409,425,5xx, not {text[:20]!r}")
     low, high = int(numbers[0]), int(numbers[1])
     if not 100 <= low <= high <= 599:
-        raise ValueError(f"statuses lie between 100 and 599, the smaller one first, unlike {text!r}")
+        raise ValueError(f"statuses must be between 100 and 599, the smaller one first, not {text!r}")
     return low, high
 
 
-def _spell(first: int, last: int) -> str:
+def _format_range(first: int, last: int) -> str:
     if first % 100 == 0 and last == first + 99:
         return f"{first // 100}xx"
     return str(first) if first == last else f"{first}-{last}"
@@ -53,41 +54,41 @@ def _spell(first: int, last: int) -> str:
 
 @dataclass(frozen=True, slots=True)
 class RetryPolicy:
-    """What a request may spend on a source, and when the source is spared. Times are seconds.
+    """Deadline, timeouts, retries and circuit breaker thresholds of calls to a movie source. Times are seconds.
 
-    The defaults let 14 tries that fail within 60 ms each fit the deadline: their waits add up to 1.3 s on average.
+    With the defaults, 14 attempts that fail within 60 ms each fit the deadline: their backoff takes 1.3 s on average.
     """
 
     deadline: float = 3.0
     """For a whole request."""
     timeout: float = 0.7
-    """For one try; the rest of the deadline where that is less."""
-    tries: int = 14
-    shortest_wait: float = 0.025
-    longest_wait: float = 0.25
+    """For one attempt; the rest of the deadline where that is less."""
+    max_attempts: int = 14
+    min_backoff: float = 0.025
+    max_backoff: float = 0.25
     failures_to_open: int = 50
-    """Failures in a row that open the breaker."""
+    """Consecutive failures that open the circuit breaker."""
     seconds_to_open: float = 1.0
-    """Seconds of failures without a success that open the breaker."""
+    """Seconds of failures without a success that open the circuit breaker."""
     probes_per_second: float = 5.0
-    """Calls that leave while the breaker is open; a number of processes share the figure by dividing it."""
+    """Calls allowed while the circuit breaker is open; several processes share the rate by dividing it."""
     successes_to_close: int = 5
-    """Successes that close a half-open breaker."""
-    retry_share: float = 0.2
-    """Retries per request while the breaker is half open; twice the probes a second are granted on top."""
+    """Successes that close a half-open circuit breaker."""
+    retry_ratio: float = 0.2
+    """Retries per request while the circuit breaker is half open; twice `probes_per_second` are allowed in addition."""
 
-    def wait_after(self, failures: int, chance: float) -> float:
-        """The back-off after that many failures of one request, from 1; `chance` is even between 0 and 1.
+    def backoff(self, failures: int, chance: float) -> float:
+        """Seconds to wait after that many failures of one request, from 1; `chance` is a random number from 0 to 1.
 
-        Even between the shortest wait and a ceiling that begins at twice that and grows by a quarter with each failure.
+        Uniform between `min_backoff` and a ceiling that starts at twice that and grows by a quarter with each failure.
         """
-        ceiling = min(self.longest_wait, 2 * self.shortest_wait * 1.25 ** min(failures - 1, 50))
-        return self.shortest_wait + chance * max(0.0, ceiling - self.shortest_wait)
+        ceiling = min(self.max_backoff, 2 * self.min_backoff * 1.25 ** min(failures - 1, 50))
+        return self.min_backoff + chance * max(0.0, ceiling - self.min_backoff)
 
 
 class BreakerState(StrEnum):
     CLOSED = "closed"
-    """All calls pass; how many of them fail doesn't matter as long as some succeed."""
+    """All calls pass. The share of failures does not matter as long as some calls succeed."""
     OPEN = "open"
     """Only probes pass."""
     HALF_OPEN = "half_open"
@@ -95,36 +96,36 @@ class BreakerState(StrEnum):
 
 
 class Admission(Enum):
-    """What a request that arrives may do."""
+    """Decision of the circuit breaker on a new request."""
 
-    ALLOWED = "go"
+    ALLOWED = "allowed"
     PROBE = "probe"
-    """One call may leave, but the source failed a moment ago: who asks shouldn't wait for it."""
-    TRIAL = "ask"
-    """One call may leave, and nothing recent speaks against waiting for its answer."""
-    REJECTED = "refused"
+    """One call may be made, but the source failed recently: the request should not wait for its result."""
+    TRIAL = "trial"
+    """One call may be made, and no recent failure speaks against waiting for its result."""
+    REJECTED = "rejected"
 
 
 @dataclass(frozen=True, slots=True)
 class Snapshot:
-    """A breaker as doctors and health checks see it."""
+    """The state of a circuit breaker, for health checks and metrics."""
 
     state: BreakerState
     seconds: float
-    """For so long."""
+    """Seconds since the state was entered."""
     failures: int
-    """In a row, until now."""
+    """Consecutive failures until now."""
     last_fault: str | None
-    """The kind of the last failure, also when successes followed."""
+    """The kind of the last failure, even if successes followed."""
 
 
 class CircuitBreaker:
-    """Opens after `failures_to_open` failures in a row, or when failures went on for `seconds_to_open` without a
-    success, never by the share of failures: this kind of source fails half the time when all is well.
+    """Opens after `failures_to_open` consecutive failures, or after `seconds_to_open` of failures without a success.
 
-    A request that arrives calls `arrive`, one that wants another try `retry`; each call that left ends in `succeeded`,
-    `failed`, or, where it tells nothing of the source (cancelled), in neither. Nobody holds a place that a cancelled
-    caller could forget to give back: probes are spaced in time.
+    It never opens by the share of failures: half of the calls to this kind of source fail in normal operation. Call
+    `admit` for a new request and `retry` before a retry; report the end of each call with `succeeded` or `failed`, or
+    with neither where it says nothing about the source (cancelled). Probes are spaced in time and reserve nothing, so a
+    cancelled caller has nothing to release.
     """
 
     def __init__(self, retry_policy: RetryPolicy, clock: Clock = time.monotonic) -> None:
@@ -133,9 +134,9 @@ class CircuitBreaker:
         self._state = BreakerState.CLOSED
         self._since = clock()
         self._failures = 0
-        self._run_began = 0.0
+        self._first_failure_at = 0.0
         self._failed_at = float("-inf")
-        self._asked_at = float("-inf")
+        self._trial_at = float("-inf")
         self._next_probe = 0.0
         self._successes = 0
         self._budget = 0.0
@@ -147,38 +148,38 @@ class CircuitBreaker:
         return self._state
 
     @property
-    def is_sure(self) -> bool:
-        """Whether so many calls failed in a row that bad luck is no explanation."""
+    def is_outage_confirmed(self) -> bool:
+        """Whether the number of consecutive failures rules out bad luck."""
         return self._failures >= self._retry_policy.failures_to_open
 
     def snapshot(self) -> Snapshot:
         return Snapshot(self._state, self._clock() - self._since, self._failures, self._last_fault)
 
-    def arrive(self) -> Admission:
-        """For a request's first try."""
+    def admit(self) -> Admission:
+        """Decide on the first attempt of a request."""
         if self._state is BreakerState.OPEN:
-            return self._arrive_at_open()
+            return self._admit_while_open()
         if self._state is BreakerState.HALF_OPEN:
-            self._budget = min(self._budget + self._retry_policy.retry_share, self._retry_policy.failures_to_open)
+            self._budget = min(self._budget + self._retry_policy.retry_ratio, self._retry_policy.failures_to_open)
         return Admission.ALLOWED
 
-    def _arrive_at_open(self) -> Admission:
+    def _admit_while_open(self) -> Admission:
         if not self._take_probe():
             return Admission.REJECTED
         now = self._clock()
-        # After a silence nobody knows how the source is; then one request may wait and see, the others may not.
-        is_stale = now - max(self._failed_at, self._asked_at) > SILENCE
-        if is_stale:
-            self._asked_at = now
-        return Admission.TRIAL if is_stale else Admission.PROBE
+        # Without a recent failure the state of the source is unknown: one request may wait for the result.
+        is_unknown = now - max(self._failed_at, self._trial_at) > FAILURE_MAX_AGE
+        if is_unknown:
+            self._trial_at = now
+        return Admission.TRIAL if is_unknown else Admission.PROBE
 
     def retry(self) -> float | None:
-        """For another try of a request under way: 0 means go, seconds mean ask again then, None means give up."""
+        """Decide on a retry: 0 allows it, seconds mean to call this method again then, None denies it."""
         now = self._clock()
         if self._state is BreakerState.CLOSED:
             return 0.0
         if self._state is BreakerState.OPEN:
-            if self.is_sure:
+            if self.is_outage_confirmed:
                 return None
             return 0.0 if self._take_probe() else max(self._next_probe - now, 0.001)
         if self._budget >= 1:
@@ -201,18 +202,18 @@ class CircuitBreaker:
                 self._enter(BreakerState.CLOSED)
 
     def failed(self, fault: str) -> None:
-        """`fault` names the kind of failure, for the snapshot."""
+        """Record a failure; `fault` is its kind, for the snapshot."""
         now = self._clock()
-        # Two failures with silence between them don't tell that the source was down meanwhile.
-        silence = self._retry_policy.seconds_to_open + self._retry_policy.timeout
-        if self._failures == 0 or now - self._failed_at > silence:
-            self._run_began = now
+        # Two failures with a long gap between them do not prove an outage in between.
+        max_gap = self._retry_policy.seconds_to_open + self._retry_policy.timeout
+        if self._failures == 0 or now - self._failed_at > max_gap:
+            self._first_failure_at = now
         self._failures += 1
         self._failed_at = now
         self._last_fault = fault
         is_down = (
             self._failures >= self._retry_policy.failures_to_open
-            or now - self._run_began >= self._retry_policy.seconds_to_open
+            or now - self._first_failure_at >= self._retry_policy.seconds_to_open
         )
         if is_down and self._state is not BreakerState.OPEN:
             self._enter(BreakerState.OPEN)
@@ -231,34 +232,36 @@ class CircuitBreaker:
 
 
 class LatencyTracker:
-    """How quick a source is, so that a call that hangs can be told from one that is merely slow.
+    """Tracks recent latencies, to detect calls that hang while others are quick.
 
-    Knows nothing unless both hold within the last `MEMORY` seconds: there were `ANSWERS` answers to judge by, and
-    `HANGS` calls hung. A source that became slow as a whole is therefore never asked twice.
+    It reports nothing unless the last `WINDOW` seconds contain both `MIN_SAMPLES` successful calls and `MIN_HANGS`
+    hanging ones. So a source that became slow as a whole gets no hedged requests.
     """
 
-    MEMORY = 5.0
-    ANSWERS = 50
-    HANGS = 3
-    SHORTEST = 0.15
-    """Seconds: a quicker call is never taken for a hanging one."""
+    WINDOW = 5.0
+    MIN_SAMPLES = 50
+    MIN_HANGS = 3
+    MIN_HEDGE_DELAY = 0.15
+    """Seconds: a quicker call never counts as hanging."""
 
     def __init__(self, clock: Clock = time.monotonic) -> None:
         self._clock = clock
-        self._answers: deque[tuple[float, float]] = deque(maxlen=self.ANSWERS)
-        self._hangs: deque[float] = deque(maxlen=self.HANGS)
+        self._samples: deque[tuple[float, float]] = deque(maxlen=self.MIN_SAMPLES)
+        self._hangs: deque[float] = deque(maxlen=self.MIN_HANGS)
 
-    def answered(self, seconds: float) -> None:
-        self._answers.append((self._clock(), seconds))
+    def succeeded(self, seconds: float) -> None:
+        """Record the latency of a call that got an answer."""
+        self._samples.append((self._clock(), seconds))
 
     def hung(self) -> None:
+        """Record a call that timed out or needed a hedged request."""
         self._hangs.append(self._clock())
 
-    def is_hanging_after(self) -> float | None:
-        """Seconds after which a call is taken for hanging: two and a half times what 90 % of answers need."""
-        if len(self._answers) < self.ANSWERS or len(self._hangs) < self.HANGS:
+    def hedge_delay(self) -> float | None:
+        """Seconds after which a call counts as hanging: 2.5 times the 90th percentile of recent latencies."""
+        if len(self._samples) < self.MIN_SAMPLES or len(self._hangs) < self.MIN_HANGS:
             return None
-        if min(self._answers[0][0], self._hangs[0]) < self._clock() - self.MEMORY:
+        if min(self._samples[0][0], self._hangs[0]) < self._clock() - self.WINDOW:
             return None
-        durations = sorted(seconds for _, seconds in self._answers)
-        return max(self.SHORTEST, 2.5 * durations[self.ANSWERS * 9 // 10])
+        latencies = sorted(seconds for _, seconds in self._samples)
+        return max(self.MIN_HEDGE_DELAY, 2.5 * latencies[self.MIN_SAMPLES * 9 // 10])

@@ -1,4 +1,4 @@
-"""The link to a Redis that does what a test says; tests/integration has real ones."""
+"""The Redis client with a scripted server; tests/integration uses real ones."""
 
 import asyncio
 import gc
@@ -18,33 +18,33 @@ from redis.exceptions import (
     ResponseError,
 )
 
-from movie_adapters.redis import client as redis_link
+from movie_adapters.redis import client as redis_client
 from movie_adapters.redis.client import CONNECTIONS, RedisClient
 from movie_core.errors import StoreUnavailable
 
 PATIENT = 10.0
-"""Seconds, where a busy machine must not look like a Redis that is away."""
+"""Timeout in seconds, so that a busy machine does not look like an outage of Redis."""
 
 
 class Server:
-    """Stands in for redis-py's client: answers each command with the command, or fails or waits as it is told."""
+    """Replaces redis-py: returns each command, or fails or hangs."""
 
     def __init__(self) -> None:
         self.failure: Exception | None = None
         self.is_frozen = False
-        self.asked: list[tuple[Any, ...]] = []
+        self.commands: list[tuple[Any, ...]] = []
         self.probes = 0
-        self.broken_off = 0
+        self.cancelled = 0
 
     async def __call__(self, *command: Any) -> Any:
         if command[0] == "SET":
             self.probes += 1
         else:
-            self.asked.append(command)
+            self.commands.append(command)
         try:
             await asyncio.sleep(3600 if self.is_frozen else 0)
         except asyncio.CancelledError:
-            self.broken_off += 1
+            self.cancelled += 1
             raise
         if self.failure is not None:
             raise self.failure
@@ -52,15 +52,18 @@ class Server:
 
 
 @asynccontextmanager
-async def link_and_server(
-    *, call_timeout: float = PATIENT, pause: float = 0.01
+async def client_and_server(
+    *, call_timeout: float = PATIENT, probe_interval: float = 0.01
 ) -> AsyncIterator[tuple[RedisClient, Server]]:
-    link, server = RedisClient("redis://nowhere.invalid", timeout=call_timeout, pause=pause), Server()
-    link._send = server
+    client, server = (
+        RedisClient("redis://nowhere.invalid", timeout=call_timeout, probe_interval=probe_interval),
+        Server(),
+    )
+    client._send = server
     try:
-        yield link, server
+        yield client, server
     finally:
-        await link.close()
+        await client.close()
 
 
 async def until(condition: Callable[[], bool]) -> None:
@@ -69,22 +72,22 @@ async def until(condition: Callable[[], bool]) -> None:
             await asyncio.sleep(0.001)
 
 
-async def test_an_answer_is_passed_on() -> None:
-    async with link_and_server() as (link, server):
-        assert await link.call("GET", "a") == ("GET", "a")
-        assert not link.is_away
-        assert server.asked == [("GET", "a")]
+async def test_a_result_is_returned() -> None:
+    async with client_and_server() as (client, server):
+        assert await client.call("GET", "a") == ("GET", "a")
+        assert not client.is_away
+        assert server.commands == [("GET", "a")]
 
 
 async def test_a_script_is_sent_in_full_only_where_the_server_does_not_know_it() -> None:
-    async with link_and_server() as (link, server):
+    async with client_and_server() as (client, server):
         known = "return 1"
-        answer = await link.run(known, ["key"], 7)
+        answer = await client.run(known, ["key"], 7)
         assert answer == ("EVALSHA", "e0e1f9fabfc9d4800c877a703b823ac0578ff8db", 1, "key", 7)
         server.failure = NoScriptError()
         with pytest.raises(StoreUnavailable):
-            await link.run(known, ["key"], 7)
-        assert server.asked[-1] == ("EVAL", known, 1, "key", 7)
+            await client.run(known, ["key"], 7)
+        assert server.commands[-1] == ("EVAL", known, 1, "key", 7)
 
 
 @pytest.mark.parametrize(
@@ -103,118 +106,118 @@ async def test_after_a_failure_redis_is_left_alone_until_it_can_be_written_to(
     failure: Exception, caplog: pytest.LogCaptureFixture
 ) -> None:
     caplog.set_level(logging.INFO)
-    async with link_and_server() as (link, server):
+    async with client_and_server() as (client, server):
         server.failure = failure
         for _ in range(20):
             with pytest.raises(StoreUnavailable):
-                await link.call("GET", "a")
-        assert len(server.asked) == 1
+                await client.call("GET", "a")
+        assert len(server.commands) == 1
         await until(lambda: server.probes == 3)
-        assert link.is_away
+        assert client.is_away
         server.failure = None
-        await until(lambda: not link.is_away)
-        assert await link.call("GET", "b") == ("GET", "b")
+        await until(lambda: not client.is_away)
+        assert await client.call("GET", "b") == ("GET", "b")
         assert [record.levelno for record in caplog.records] == [logging.WARNING, logging.INFO]
 
 
-async def test_no_call_waits_for_a_look_at_whether_redis_is_back() -> None:
-    async with link_and_server(call_timeout=0.1, pause=0.0) as (link, server):
+async def test_no_call_waits_for_a_probe() -> None:
+    async with client_and_server(call_timeout=0.1, probe_interval=0.0) as (client, server):
         server.is_frozen = True
         with pytest.raises(StoreUnavailable):
-            await link.call("GET", "a")
+            await client.call("GET", "a")
         await until(lambda: server.probes > 0)
         with pytest.raises(StoreUnavailable):
-            link.call("GET", "a").send(None)  # the first step of the call
-        assert len(server.asked) == 1
+            client.call("GET", "a").send(None)  # the first step of the call
+        assert len(server.commands) == 1
 
 
-async def test_a_command_that_redis_refuses_by_itself_does_not_send_it_away() -> None:
-    async with link_and_server() as (link, server):
+async def test_an_error_of_a_single_command_is_no_outage() -> None:
+    async with client_and_server() as (client, server):
         server.failure = ResponseError("WRONGTYPE Operation against a key holding the wrong kind of value")
         with pytest.raises(StoreUnavailable):
-            await link.call("GET", "a")
-        assert not link.is_away
+            await client.call("GET", "a")
+        assert not client.is_away
 
 
-async def test_a_frozen_redis_is_given_up_and_its_command_broken_off() -> None:
-    async with link_and_server(call_timeout=0.05, pause=60) as (link, server):
+async def test_a_command_to_a_frozen_redis_is_cancelled_after_the_timeout() -> None:
+    async with client_and_server(call_timeout=0.05, probe_interval=60) as (client, server):
         server.is_frozen = True
         began = time.monotonic()
         with pytest.raises(StoreUnavailable):
-            await link.call("GET", "a")
+            await client.call("GET", "a")
         assert 0.04 < time.monotonic() - began < 1
-        assert server.broken_off == 1
-        assert link.is_away
+        assert server.cancelled == 1
+        assert client.is_away
 
 
-async def test_a_process_that_was_busy_does_not_take_redis_for_away() -> None:
-    async with link_and_server(call_timeout=0.05) as (link, _):
-        asking = asyncio.create_task(link.call("GET", "a"))
+async def test_a_stalled_process_does_not_treat_redis_as_unavailable() -> None:
+    async with client_and_server(call_timeout=0.05) as (client, _):
+        call = asyncio.create_task(client.call("GET", "a"))
         await asyncio.sleep(0)
         time.sleep(0.2)  # noqa: ASYNC251  (the stall that is meant)
-        assert await asking == ("GET", "a")
-        assert not link.is_away
+        assert await call == ("GET", "a")
+        assert not client.is_away
 
 
-async def test_who_waits_for_a_connection_does_not_ask_a_redis_that_has_gone_meanwhile() -> None:
-    async with link_and_server(pause=60) as (link, server):
+async def test_calls_that_wait_for_a_connection_fail_when_redis_becomes_unavailable() -> None:
+    async with client_and_server(probe_interval=60) as (client, server):
         server.failure = ConnectionError()
-        outcomes = await asyncio.gather(*(link.call("GET", n) for n in range(200)), return_exceptions=True)
+        outcomes = await asyncio.gather(*(client.call("GET", n) for n in range(200)), return_exceptions=True)
         assert {type(outcome) for outcome in outcomes} == {StoreUnavailable}
-        assert len(server.asked) == CONNECTIONS
+        assert len(server.commands) == CONNECTIONS
 
 
-async def test_nobody_waits_for_a_connection_for_ever(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(redis_link, "QUEUE_SECONDS", 0.02)
-    async with link_and_server() as (link, server):
+async def test_waiting_for_a_connection_has_a_timeout(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(redis_client, "QUEUE_SECONDS", 0.02)
+    async with client_and_server() as (client, server):
         server.is_frozen = True
-        stuck = [asyncio.create_task(link.call("GET", n)) for n in range(CONNECTIONS)]
-        await until(lambda: len(server.asked) == CONNECTIONS)
+        stuck = [asyncio.create_task(client.call("GET", n)) for n in range(CONNECTIONS)]
+        await until(lambda: len(server.commands) == CONNECTIONS)
         with pytest.raises(StoreUnavailable, match="too many"):
-            await link.call("GET", "one more")
-        assert not link.is_away
-        await link.close()
+            await client.call("GET", "one more")
+        assert not client.is_away
+        await client.close()
         await asyncio.gather(*stuck, return_exceptions=True)
 
 
-async def test_a_cancelled_call_is_carried_through_and_its_place_is_free_afterwards() -> None:
-    async with link_and_server() as (link, server):
+async def test_the_command_of_a_cancelled_call_completes_and_frees_its_connection() -> None:
+    async with client_and_server() as (client, server):
         for _ in range(50):
-            calls = [asyncio.create_task(link.call("GET", n)) for n in range(2 * CONNECTIONS)]
+            calls = [asyncio.create_task(client.call("GET", n)) for n in range(2 * CONNECTIONS)]
             await asyncio.sleep(0)
             for call in calls:
                 call.cancel()
             outcomes = await asyncio.gather(*calls, return_exceptions=True)
             assert {type(outcome) for outcome in outcomes} == {asyncio.CancelledError}
-        assert server.broken_off == 0
-        assert await asyncio.gather(*(link.call("GET", n) for n in range(20))) == [("GET", n) for n in range(20)]
+        assert server.cancelled == 0
+        assert await asyncio.gather(*(client.call("GET", n) for n in range(20))) == [("GET", n) for n in range(20)]
 
 
-async def test_the_error_of_a_call_that_nobody_waits_for_is_not_complained_of(
+async def test_asyncio_does_not_report_the_error_of_a_cancelled_call(
     caplog: pytest.LogCaptureFixture,
 ) -> None:
-    async with link_and_server(pause=60) as (link, server):
+    async with client_and_server(probe_interval=60) as (client, server):
         server.failure = ConnectionError()
-        call = asyncio.create_task(link.call("GET", "a"))
+        call = asyncio.create_task(client.call("GET", "a"))
         await asyncio.sleep(0)
         call.cancel()
         await asyncio.gather(call, return_exceptions=True)
         for _ in range(5):
             await asyncio.sleep(0)
         gc.collect()
-        assert link.is_away, "it counts as a failure all the same"
+        assert client.is_away, "the failure was not recorded"
         assert [record.levelno for record in caplog.records] == [logging.WARNING]
 
 
-async def test_closing_ends_what_is_under_way_and_what_comes_later() -> None:
-    async with link_and_server() as (link, server):
+async def test_closing_cancels_running_calls_and_rejects_later_ones() -> None:
+    async with client_and_server() as (client, server):
         server.is_frozen = True
-        call = asyncio.create_task(link.call("GET", "a"))
-        await until(lambda: bool(server.asked))
-        await link.close()
+        call = asyncio.create_task(client.call("GET", "a"))
+        await until(lambda: bool(server.commands))
+        await client.close()
         with pytest.raises(StoreUnavailable):
             await call
         with pytest.raises(StoreUnavailable):
-            await link.call("GET", "a")
-        assert not link.is_away
-        assert len(server.asked) == 1
+            await client.call("GET", "a")
+        assert not client.is_away
+        assert len(server.commands) == 1

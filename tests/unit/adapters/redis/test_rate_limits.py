@@ -1,4 +1,4 @@
-"""The limiter without Redis, and with one that can't be reached; tests/integration has a real one."""
+"""The limiter without Redis, and with an unavailable one; tests/integration uses a real one."""
 
 import asyncio
 from collections.abc import AsyncIterator
@@ -37,83 +37,83 @@ class TestWithoutRedis(RateLimiterContract):
         self.clock.now += seconds
 
 
-class TestWithRedisAway(RateLimiterContract):
+class TestWithUnavailableRedis(RateLimiterContract):
     clock = Clock()
 
     @asynccontextmanager
     async def open(self) -> AsyncIterator[SharedRateLimiter]:
-        yield SharedRateLimiter(Link(StoreUnavailable("away")), clock=self.clock)
+        yield SharedRateLimiter(FakeClient(StoreUnavailable("unavailable")), clock=self.clock)
 
     async def pass_time(self, seconds: float) -> None:
         self.clock.now += seconds
 
 
-class Link(RedisClient):
-    """Stands in for Redis and its scripts."""
+class FakeClient(RedisClient):
+    """Replaces Redis and its scripts."""
 
     def __init__(self, failure: Exception | None = None, answer: tuple[int, ...] = (1, 7, 3_500_000)) -> None:
         super().__init__("redis://nowhere.invalid")
         self.failure = failure
         self.answer = answer
-        self.asked = 0
+        self.calls = 0
 
     async def run(self, script: str, keys: Any, *arguments: Any) -> list[int]:
-        self.asked += 1
+        self.calls += 1
         await asyncio.sleep(0)
         if self.failure is not None:
             raise self.failure
         return list(self.answer)
 
 
-async def test_what_redis_says_counts() -> None:
-    is_allowed, quota = await SharedRateLimiter(Link()).hit("login", "ada", Rate(10, 60))
+async def test_the_result_of_redis_is_returned() -> None:
+    is_allowed, quota = await SharedRateLimiter(FakeClient()).hit("login", "ada", Rate(10, 60))
     assert is_allowed
     assert (quota.name, quota.rate, quota.remaining, quota.reset) == ("login", Rate(10, 60), 7, 3.5)
 
 
-async def test_while_redis_is_away_the_process_counts_and_later_redis_does_again() -> None:
-    link, rate = Link(StoreUnavailable("away")), Rate(3, 60)
-    limiter = SharedRateLimiter(link, clock=Clock())
+async def test_the_process_counts_during_an_outage_and_redis_afterwards() -> None:
+    client, rate = FakeClient(StoreUnavailable("unavailable")), Rate(3, 60)
+    limiter = SharedRateLimiter(client, clock=Clock())
     assert [(await limiter.hit("login", "ada", rate))[0] for _ in range(5)] == [True, True, True, False, False]
-    link.failure = None
+    client.failure = None
     assert [(await limiter.hit("login", "ada", rate))[1].remaining for _ in range(3)] == [7, 7, 7]
-    assert link.asked == 8
+    assert client.calls == 8
 
 
-async def test_a_mistake_of_ours_is_not_taken_for_an_outage() -> None:
+async def test_a_bug_is_not_treated_as_an_outage() -> None:
     with pytest.raises(ZeroDivisionError):
-        await SharedRateLimiter(Link(ZeroDivisionError())).hit("login", "ada", Rate(3, 60))
+        await SharedRateLimiter(FakeClient(ZeroDivisionError())).hit("login", "ada", Rate(3, 60))
 
 
-async def test_a_flood_of_keys_is_dropped(monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_a_flood_of_keys_evicts_the_least_recently_used_ones(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(rate_limits, "MAX_KEYS", 100)
     limiter = SharedRateLimiter(None, clock=Clock())
     for n in range(1000):
         await limiter.hit("login", str(n), Rate(1, 86400))
         await limiter.hit("login", "ada", Rate(1, 86400))
-    assert len(limiter._own._hits) == 100
-    assert not (await limiter.hit("login", "ada", Rate(1, 86400)))[0], "who goes on trying isn't forgotten"
+    assert len(limiter._local._hits) == 100
+    assert not (await limiter.hit("login", "ada", Rate(1, 86400)))[0], "a key in use was evicted"
 
 
-async def test_what_is_kept_of_all_keys_together_is_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_the_counts_of_all_keys_together_are_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(rate_limits, "MAX_COUNTS", 1000)
     limiter, rate = SharedRateLimiter(None, clock=Clock()), Rate(600, 60)
     for n in range(300):
         for _ in range(10):
             await limiter.hit("login", str(n), rate)
             await limiter.lease("search", str(n), rate, prefetch=9, seconds=3, returned=None)
-    assert sum(map(len, limiter._own._hits._windows.values())) == limiter._own._hits._counts <= 1000
-    assert sum(map(len, limiter._own._leases._windows.values())) == limiter._own._leases._counts <= 1000
+    assert sum(map(len, limiter._local._hits._windows.values())) == limiter._local._hits._counts <= 1000
+    assert sum(map(len, limiter._local._leases._windows.values())) == limiter._local._leases._counts <= 1000
     _, quota, _ = await limiter.lease("search", "299", rate, prefetch=0, seconds=3, returned=None)
-    assert quota.remaining == 600 - 10 * 10 - 1, "who came last isn't forgotten"
+    assert quota.remaining == 600 - 10 * 10 - 1, "the latest key was evicted"
 
 
-async def test_permits_taken_of_redis_can_come_back_to_a_process_that_goes_on_alone() -> None:
-    link, rate = Link(answer=(1, 300, 60_000_000, 9)), Rate(600, 60)
-    limiter = SharedRateLimiter(link, clock=Clock())
+async def test_permits_leased_from_redis_can_be_returned_during_an_outage() -> None:
+    client, rate = FakeClient(answer=(1, 300, 60_000_000, 9)), Rate(600, 60)
+    limiter = SharedRateLimiter(client, clock=Clock())
     is_allowed, quota, permits = await limiter.lease("search", "ada", rate, prefetch=9, seconds=3, returned=None)
     assert (is_allowed, quota.remaining, quota.reset, permits.count) == (True, 300, 60, 9)
-    link.failure = StoreUnavailable("away")
+    client.failure = StoreUnavailable("unavailable")
     is_allowed, quota, later = await limiter.lease("search", "ada", rate, prefetch=4, seconds=3, returned=permits)
     assert (is_allowed, quota.remaining, later.count) == (True, 595, 4)
 
@@ -144,8 +144,8 @@ def test_in_no_window_more_pass_than_the_rate_and_a_reset_is_exact(rate: Rate, g
 
 @pytest.mark.parametrize("make", [lambda clock: SharedRateLimiter(None, clock=clock), MemoryRateLimiter])
 @given(now=st.floats(0, 1e9))
-def test_a_first_hit_leaves_just_the_whole_window(make: Any, now: float) -> None:
-    """At any time of the clock: one window would be told as a second more, and tell tries apart."""
+def test_the_reset_of_a_first_hit_is_exactly_the_window(make: Any, now: float) -> None:
+    """At any time of the clock: a rounding error would report a window one second longer."""
 
     async def hit() -> float:
         _, quota = await make(lambda: now).hit("login", "anybody", Rate(10, 60))

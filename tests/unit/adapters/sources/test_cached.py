@@ -1,4 +1,4 @@
-"""Memory around a counting source, in a time of its own: nothing here waits for real."""
+"""The cache around a source that counts its calls, in virtual time."""
 
 import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
@@ -29,7 +29,7 @@ RIVER = MovieQuery("river")
 def run(scene: Callable[[], Awaitable[T]]) -> T:
     async def act() -> T:
         answer = await scene()
-        await asyncio.sleep(5)  # what lingers ends
+        await asyncio.sleep(5)  # background tasks end
         left = asyncio.all_tasks() - {asyncio.current_task()}
         assert not left, "a task was left behind"
         return answer
@@ -43,7 +43,7 @@ def now() -> float:
 
 
 class Counted(MemoryMovieCatalogue):
-    """Answers after `seconds`, at most `most` movies at once, and counts; `faults` of the next calls fail."""
+    """Returns at most `most` movies per call after `seconds`, and counts calls; the next `faults` calls fail."""
 
     def __init__(self, movies: Sequence[Movie] = MANY, *, seconds: float = 0.5, most: int = 100) -> None:
         super().__init__(movies, source="third_party")
@@ -62,20 +62,20 @@ class Counted(MemoryMovieCatalogue):
         return MoviePage(page.total, page.items[: self.most], page.source)
 
 
-class Away(MemoryCacheStore):
-    """A store that can't be reached."""
+class UnavailableStore(MemoryCacheStore):
+    """An unavailable store."""
 
     async def read(self, key: str) -> CacheEntry | None:
-        raise StoreUnavailable("away")
+        raise StoreUnavailable("unavailable")
 
     async def lease(self, key: str, seconds: float) -> Lease | None:
-        raise StoreUnavailable("away")
+        raise StoreUnavailable("unavailable")
 
     async def write(self, key: str, entry: CacheEntry) -> bool:
-        raise StoreUnavailable("away")
+        raise StoreUnavailable("unavailable")
 
     async def generation(self) -> str:
-        raise StoreUnavailable("away")
+        raise StoreUnavailable("unavailable")
 
 
 def cached(inner: MemoryMovieCatalogue, **options: Any) -> CachedMovieSource:
@@ -88,7 +88,7 @@ async def seconds_of(call: Awaitable[T]) -> tuple[T, float]:
     return await call, now() - began
 
 
-def test_an_answer_is_remembered_and_says_so() -> None:
+def test_a_result_is_cached_and_has_its_status() -> None:
     async def scene() -> None:
         inner = Counted()
         source = cached(inner)
@@ -114,7 +114,7 @@ def test_a_thousand_at_once_are_one_call_and_one_answer() -> None:
     run(scene)
 
 
-def test_a_fetch_outlives_who_began_it() -> None:
+def test_a_fetch_continues_when_its_first_caller_is_cancelled() -> None:
     async def scene() -> None:
         inner = Counted()
         source = cached(inner)
@@ -130,7 +130,7 @@ def test_a_fetch_outlives_who_began_it() -> None:
     run(scene)
 
 
-def test_what_is_stale_is_served_at_once_and_refreshed_once() -> None:
+def test_a_stale_entry_is_served_at_once_and_refreshed_once() -> None:
     async def scene() -> None:
         inner = Counted()
         source = cached(inner)
@@ -149,7 +149,7 @@ def test_what_is_stale_is_served_at_once_and_refreshed_once() -> None:
     run(scene)
 
 
-def test_a_source_that_is_away_is_covered_for_as_long_as_the_policy_says() -> None:
+def test_an_unavailable_source_is_covered_by_stale_entries_as_the_policy_says() -> None:
     async def scene() -> None:
         inner = Counted()
         source = cached(inner, policy=CachePolicy(fresh=600, stale=DAY))
@@ -166,7 +166,7 @@ def test_a_source_that_is_away_is_covered_for_as_long_as_the_policy_says() -> No
     run(scene)
 
 
-def test_refreshing_that_fails_is_tried_about_once_a_second() -> None:
+def test_a_failed_refresh_is_retried_about_once_a_second() -> None:
     async def scene() -> None:
         inner = Counted(seconds=0.01)
         source = cached(inner)
@@ -181,7 +181,7 @@ def test_refreshing_that_fails_is_tried_about_once_a_second() -> None:
     run(scene)
 
 
-def test_no_match_is_remembered_for_half_a_minute_and_an_error_not_at_all() -> None:
+def test_no_match_is_cached_for_half_a_minute_and_an_error_is_not_cached() -> None:
     async def scene() -> None:
         inner = Counted()
         source = cached(inner)
@@ -218,7 +218,7 @@ def test_processes_share_one_fetch_and_one_refresh() -> None:
     run(scene)
 
 
-def test_a_late_process_finds_what_others_have_fetched() -> None:
+def test_a_late_process_uses_the_entries_of_others() -> None:
     async def scene() -> None:
         inner, store = Counted(), MemoryCacheStore(clock=now)
         await cached(inner, store=store).search(RIVER, Window())
@@ -233,12 +233,12 @@ def test_a_late_process_finds_what_others_have_fetched() -> None:
     run(scene)
 
 
-def test_who_dies_with_the_lease_delays_nobody_beyond_the_deadline() -> None:
+def test_a_process_that_dies_with_the_lease_delays_nobody_beyond_the_deadline() -> None:
     async def scene() -> None:
         inner, store = Counted(), MemoryCacheStore(clock=now)
         alive = cached(inner, store=store)
         key = alive._key("search", RIVER.parameters(), 0, 50)
-        assert await store.lease(key, 1.0) is not None  # and is never heard of again
+        assert await store.lease(key, 1.0) is not None  # by a process that dies
         pages = await asyncio.gather(*(seconds_of(alive.search(RIVER, Window())) for _ in range(100)))
         assert max(seconds for _, seconds in pages) <= 1.0 + 0.5 + 0.1
         assert len(inner.calls) == 1
@@ -246,14 +246,14 @@ def test_who_dies_with_the_lease_delays_nobody_beyond_the_deadline() -> None:
     run(scene)
 
 
-def test_who_has_lost_the_lease_asks_no_more() -> None:
+def test_a_process_that_lost_the_lease_cancels_its_fetch() -> None:
     async def scene() -> None:
         store = MemoryCacheStore(clock=now)
         slow, quick = Counted(seconds=2.5), Counted()
         loser, winner = cached(slow, store=store), cached(quick, store=store)
         losing = asyncio.ensure_future(loser.search(RIVER, Window()))
         await asyncio.sleep(0.1)
-        store._leases.clear()  # as if it had been frozen for too long to renew it
+        store._leases.clear()  # as after a suspension without a heartbeat
         assert (await winner.search(RIVER, Window())).state is CacheStatus.LIVE
         page, seconds = await seconds_of(losing)
         assert (page.total, seconds < 0.1) == (500, True)
@@ -262,12 +262,12 @@ def test_who_has_lost_the_lease_asks_no_more() -> None:
     run(scene)
 
 
-def test_a_source_that_fails_gives_way_to_what_others_have_learned_meanwhile() -> None:
+def test_after_a_failure_the_entry_of_another_process_is_used() -> None:
     async def scene() -> None:
         store = MemoryCacheStore(clock=now)
         failing = Counted(seconds=2.5)
         failing.faults = 1
-        unlucky = cached(failing, store=Away())
+        unlucky = cached(failing, store=UnavailableStore())
         asked = asyncio.ensure_future(unlucky.search(RIVER, Window()))
         await asyncio.sleep(0.1)
         unlucky._store = store
@@ -277,7 +277,7 @@ def test_a_source_that_fails_gives_way_to_what_others_have_learned_meanwhile() -
     run(scene)
 
 
-def test_who_slept_with_the_lease_overwrites_nothing_newer() -> None:
+def test_a_suspended_process_does_not_overwrite_a_newer_entry() -> None:
     async def scene() -> None:
         store = MemoryCacheStore(clock=now)
         asleep_source, inner = Counted(MANY[:1], seconds=0.25), Counted(seconds=0.01)
@@ -285,10 +285,10 @@ def test_who_slept_with_the_lease_overwrites_nothing_newer() -> None:
         sleeping = asyncio.ensure_future(asleep.search(RIVER, Window()))
         await asyncio.sleep(0.1)
         key = asleep._key("search", RIVER.parameters(), 0, 50)
-        store._leases.clear()  # as if it hadn't renewed it
+        store._leases.clear()  # as after a suspension without a heartbeat
         awake = cached(inner, store=store)
         assert (await awake.search(RIVER, Window())).total == 500
-        assert (await sleeping).total == 500  # it notices that somebody else came later
+        assert (await sleeping).total == 500  # it adopts the newer entry
         assert (await asleep.search(RIVER, Window())).total == 500
         kept = await store.read(key)
         assert kept is not None
@@ -297,7 +297,7 @@ def test_who_slept_with_the_lease_overwrites_nothing_newer() -> None:
     run(scene)
 
 
-def test_a_source_that_hangs_is_given_up_at_the_deadline() -> None:
+def test_a_search_of_a_hanging_source_ends_at_the_deadline() -> None:
     async def scene() -> None:
         source = cached(Counted(seconds=60), deadline=3.0)
         began = now()
@@ -323,7 +323,7 @@ def test_browsing_pages_of_ten_is_one_call_in_five_and_page_sizes_share_them() -
 
 
 @given(st.integers(0, 520), st.integers(1, 100), st.sampled_from([50, 20]))
-def test_a_window_shows_what_the_source_would_show(offset: int, limit: int, block: int) -> None:
+def test_a_window_is_equal_to_that_of_the_source(offset: int, limit: int, block: int) -> None:
     async def scene() -> None:
         inner = Counted(seconds=0.0)
         page = await cached(inner, block=block).search(RIVER, Window(offset, limit))
@@ -344,7 +344,7 @@ def test_blocks_are_aligned_and_cover_the_window_without_overlapping(offset: int
 
 
 @pytest.mark.parametrize("most", [1, 3, 7, 20, 49])
-def test_a_source_that_gives_less_than_a_block_is_seen_whole(most: int) -> None:
+def test_a_source_with_small_pages_is_read_completely(most: int) -> None:
     async def scene() -> None:
         inner = Counted(MANY[:120], seconds=0.0, most=most)
         source = cached(inner)
@@ -357,8 +357,8 @@ def test_a_source_that_gives_less_than_a_block_is_seen_whole(most: int) -> None:
     run(scene)
 
 
-def test_a_source_that_promises_more_than_it_has_is_not_asked_without_end() -> None:
-    class Boaster(Counted):
+def test_a_total_far_too_high_costs_few_calls() -> None:
+    class InflatedTotal(Counted):
         async def search(self, query: MovieQuery, window: Window) -> MoviePage:
             page = await super().search(query, window)
             if not page.items:
@@ -366,7 +366,7 @@ def test_a_source_that_promises_more_than_it_has_is_not_asked_without_end() -> N
             return MoviePage(1000, page.items, page.source)
 
     async def scene() -> None:
-        inner = Boaster(MANY[:48], seconds=0.0)
+        inner = InflatedTotal(MANY[:48], seconds=0.0)
         source = cached(inner)
         assert len((await source.search(RIVER, Window(0))).items) == 10
         assert len((await source.search(RIVER, Window(40))).items) == 8
@@ -378,14 +378,14 @@ def test_a_source_that_promises_more_than_it_has_is_not_asked_without_end() -> N
     run(scene)
 
 
-def test_a_source_that_gives_little_of_one_query_is_asked_in_whole_blocks_for_all_others() -> None:
-    class Boaster(Counted):
+def test_a_reduced_block_size_applies_to_one_query_only() -> None:
+    class InflatedTotal(Counted):
         async def search(self, query: MovieQuery, window: Window) -> MoviePage:
             page = await super().search(query, window)
             return page if query == RIVER else MoviePage(42, page.items[:1] if window.offset == 0 else (), page.source)
 
     async def scene() -> None:
-        inner = Boaster(seconds=0.0)
+        inner = InflatedTotal(seconds=0.0)
         source = cached(inner)
         await source.search(RIVER, Window())
         assert len((await source.search(MovieQuery("river 0001"), Window(0, 100))).items) == 1
@@ -399,14 +399,14 @@ def test_a_source_that_gives_little_of_one_query_is_asked_in_whole_blocks_for_al
     run(scene)
 
 
-def test_a_total_that_is_one_too_high_costs_no_more_than_a_few_calls() -> None:
-    class Boaster(Counted):
+def test_a_total_that_is_one_too_high_costs_few_calls() -> None:
+    class InflatedTotal(Counted):
         async def search(self, query: MovieQuery, window: Window) -> MoviePage:
             page = await super().search(query, window)
             return MoviePage(page.total + 1, page.items, page.source)
 
     async def scene() -> None:
-        inner = Boaster(MANY[:11], seconds=0.0)
+        inner = InflatedTotal(MANY[:11], seconds=0.0)
         source = cached(inner)
         for _ in range(5):
             assert [len((await source.search(RIVER, Window(offset))).items) for offset in (0, 10)] == [10, 1]
@@ -415,7 +415,7 @@ def test_a_total_that_is_one_too_high_costs_no_more_than_a_few_calls() -> None:
     run(scene)
 
 
-def test_no_block_past_the_end_is_asked_for() -> None:
+def test_no_block_past_the_end_is_fetched() -> None:
     async def scene() -> None:
         inner = Counted(MANY[:3], seconds=0.0)
         assert len((await cached(inner, block=20).search(RIVER, Window(0, 100))).items) == 3
@@ -424,7 +424,7 @@ def test_no_block_past_the_end_is_asked_for() -> None:
     run(scene)
 
 
-def test_a_search_that_asks_twice_has_one_deadline() -> None:
+def test_a_search_with_two_calls_has_one_deadline() -> None:
     async def scene() -> None:
         source = cached(Counted(seconds=0.5, most=20), deadline=0.6)
         began = now()
@@ -435,7 +435,7 @@ def test_a_search_that_asks_twice_has_one_deadline() -> None:
     run(scene)
 
 
-def test_a_store_that_lost_everything_leaves_the_process_what_it_has() -> None:
+def test_a_store_that_lost_its_data_does_not_flush_the_process() -> None:
     async def scene() -> None:
         inner, store = Counted(), MemoryCacheStore(clock=now)
         source = cached(inner, store=store)
@@ -449,12 +449,12 @@ def test_a_store_that_lost_everything_leaves_the_process_what_it_has() -> None:
     run(scene)
 
 
-def test_what_the_store_has_from_before_it_was_away_is_older_than_what_came_since() -> None:
+def test_store_entries_from_before_an_outage_are_older_than_later_ones() -> None:
     async def scene() -> None:
         inner, store = Counted(), MemoryCacheStore(clock=now)
         source = cached(inner, store=store)
         await source.search(RIVER, Window())
-        source._store = Away()
+        source._store = UnavailableStore()
         await asyncio.sleep(601)
         await source.search(RIVER, Window())
         await asyncio.sleep(1)
@@ -472,7 +472,7 @@ def test_what_the_store_has_from_before_it_was_away_is_older_than_what_came_sinc
 @pytest.mark.parametrize(
     "page", [MoviePage(10**30, MANY[:1], "x"), MoviePage(1, (Movie(id="1", title="\ud800"),), "x")]
 )
-def test_what_cant_be_kept_is_a_failure_of_the_source(page: MoviePage) -> None:
+def test_a_result_that_cannot_be_stored_is_a_source_failure(page: MoviePage) -> None:
     class Odd(Counted):
         async def search(self, query: MovieQuery, window: Window) -> MoviePage:
             return page
@@ -484,7 +484,7 @@ def test_what_cant_be_kept_is_a_failure_of_the_source(page: MoviePage) -> None:
     run(scene)
 
 
-def test_items_that_cant_be_used_make_no_smaller_blocks() -> None:
+def test_unusable_items_do_not_reduce_the_block_size() -> None:
     class Holes(Counted):
         async def search(self, query: MovieQuery, window: Window) -> MoviePage:
             page = await super().search(query, window)
@@ -503,10 +503,10 @@ def test_items_that_cant_be_used_make_no_smaller_blocks() -> None:
     run(scene)
 
 
-def test_without_its_store_each_process_goes_on_alone() -> None:
+def test_without_its_store_each_process_caches_for_itself() -> None:
     async def scene() -> None:
         inner = Counted()
-        source = cached(inner, store=Away())
+        source = cached(inner, store=UnavailableStore())
         assert (await source.search(RIVER, Window())).state is CacheStatus.LIVE
         assert (await source.search(RIVER, Window())).state is CacheStatus.FRESH
         await asyncio.sleep(601)
@@ -519,10 +519,10 @@ def test_without_its_store_each_process_goes_on_alone() -> None:
     run(scene)
 
 
-def test_what_was_fetched_while_the_store_was_away_gives_way_to_what_comes_later() -> None:
+def test_entries_fetched_during_an_outage_of_the_store_are_replaced_by_later_ones() -> None:
     async def scene() -> None:
         inner, memory, store = Counted(), MemoryCacheStore(clock=now), MemoryCacheStore(clock=now)
-        await cached(inner, memory=memory, store=Away()).search(RIVER, Window())
+        await cached(inner, memory=memory, store=UnavailableStore()).search(RIVER, Window())
         source = cached(inner, memory=memory, store=store)
         await asyncio.sleep(601)
         assert (await source.search(RIVER, Window())).state is CacheStatus.STALE
@@ -535,9 +535,9 @@ def test_what_was_fetched_while_the_store_was_away_gives_way_to_what_comes_later
 def test_clearing_the_store_reaches_every_process() -> None:
     async def scene() -> None:
         inner, store = Counted(), MemoryCacheStore(clock=now)
-        told: list[bool] = []
+        flushes: list[bool] = []
         invalidation = CacheInvalidation()
-        invalidation.subscribe(lambda: told.append(True))
+        invalidation.subscribe(lambda: flushes.append(True))
         source = cached(inner, store=store, invalidation=invalidation)
         await source.follow()
         await source.search(RIVER, Window())
@@ -545,14 +545,14 @@ def test_clearing_the_store_reaches_every_process() -> None:
         assert (await source.search(RIVER, Window())).state is CacheStatus.FRESH
         await store.clear()
         await source.follow()
-        assert told == [True]
+        assert flushes == [True]
         assert (await source.search(RIVER, Window())).state is CacheStatus.LIVE
 
     run(scene)
 
 
 @pytest.mark.parametrize("value", [b"", b"\xc1", b"\x94\xa1x\x01\x00\x91\x81\xa2id\xa1\xff"])
-def test_bytes_that_make_no_sense_are_fetched_anew(value: bytes) -> None:
+def test_an_unreadable_entry_is_fetched_again(value: bytes) -> None:
     async def scene() -> None:
         inner, store = Counted(), MemoryCacheStore(clock=now)
         source = cached(inner, store=store)
@@ -564,7 +564,7 @@ def test_bytes_that_make_no_sense_are_fetched_anew(value: bytes) -> None:
     run(scene)
 
 
-def test_what_the_source_answered_is_handed_on_whole() -> None:
+def test_all_fetched_movies_are_passed_to_keep() -> None:
     async def scene() -> None:
         kept: list[Movie] = []
         inner = Counted()
@@ -601,7 +601,7 @@ def test_jitter_only_shortens_freshness(chance: float, fresh: float) -> None:
     assert entry.stale_until == entry.fresh_until + 10
 
 
-def test_details_and_suggestions_are_remembered_too() -> None:
+def test_details_and_suggestions_are_cached_too() -> None:
     class SearchRequest(Counted):
         async def get(self, movie_id: str) -> FoundMovie:
             self.calls.append(Window())
@@ -620,7 +620,7 @@ def test_details_and_suggestions_are_remembered_too() -> None:
             with pytest.raises(MovieNotFound):
                 await source.get("unknown")
         assert [await source.suggest("riv", 3) for _ in range(3)] == [MANY[:3]] * 3
-        assert len(inner.calls) == 3  # suggestions are a search of this source
+        assert len(inner.calls) == 3  # suggestions call `search` of this source
         await asyncio.sleep(601)
         assert (await source.get("0007")).state is CacheStatus.STALE
 
@@ -635,7 +635,7 @@ class TestContract(MovieSourceContract):
         await source.close()
 
 
-def test_the_sample_comes_back_as_it_is() -> None:
+def test_the_sample_is_returned_unchanged() -> None:
     async def scene() -> None:
         source = cached(MemoryMovieCatalogue(SAMPLE))
         for _ in range(2):

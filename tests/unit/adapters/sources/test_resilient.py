@@ -1,4 +1,4 @@
-"""Patience around a scripted source, in a time of its own: nothing here waits for real."""
+"""Retries and the circuit breaker around a scripted source, in virtual time."""
 
 import asyncio
 import itertools
@@ -38,15 +38,15 @@ def now() -> float:
 
 
 def status(code: int, *, retryable: bool = True, wait: float | None = None) -> SourceFault:
-    return SourceFault("status", f"answered with status {code}", status=code, retryable=retryable, asked_wait=wait)
+    return SourceFault("status", f"answered with status {code}", status=code, retryable=retryable, requested_wait=wait)
 
 
 Step = Exception | float | None
-"""What a call meets: an error, an answer after so many seconds, or one after 60 ms."""
+"""Outcome of a call: an error, a result after so many seconds, or None for a result after 60 ms."""
 
 
 class Scripted:
-    """A source that does as told; `then` counts once the script is at its end."""
+    """A source that follows a script; `then` makes the outcomes after its end."""
 
     name = "scripted"
 
@@ -60,16 +60,16 @@ class Scripted:
         self.script = list(script)
         self.then = then
         self.calls: list[float] = []
-        self.under_way = 0
+        self.running = 0
 
     async def _answer(self, value: T) -> T:
         self.calls.append(now())
         step = self.script.pop(0) if self.script else self.then()
-        self.under_way += 1
+        self.running += 1
         try:
             await asyncio.sleep(step if isinstance(step, float) else 0.06)
         finally:
-            self.under_way -= 1
+            self.running -= 1
         if isinstance(step, Exception):
             raise step
         return value
@@ -110,7 +110,7 @@ def silent_retries() -> Iterable[None]:
     stamina.instrumentation.set_on_retry_hooks(None)
 
 
-def test_five_failures_and_an_answer_are_six_calls() -> None:
+def test_five_failures_and_a_success_are_six_calls() -> None:
     async def scene() -> list[float]:
         inner = Scripted([status(500)] * 5)
         assert await search(resilient(inner)) is PAGE
@@ -122,7 +122,7 @@ def test_five_failures_and_an_answer_are_six_calls() -> None:
     assert all(0.024 <= wait <= 0.251 for wait in waits)
 
 
-def test_only_the_given_clock_counts(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_only_the_injected_clock_is_used(monkeypatch: pytest.MonkeyPatch) -> None:
     hours = itertools.count(0, 3600)
 
     async def scene() -> int:
@@ -135,7 +135,7 @@ def test_only_the_given_clock_counts(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.mark.parametrize("method", ["search", "get", "suggest", "genres"])
-def test_every_method_is_tried_again(method: str) -> None:
+def test_every_method_is_retried(method: str) -> None:
     async def scene() -> int:
         inner = Scripted([SourceFault("reset", "broke off"), SourceFault("not_json", "sent a page")])
         source = resilient(inner)
@@ -151,10 +151,10 @@ def test_every_method_is_tried_again(method: str) -> None:
     assert run(scene) == 3
 
 
-def test_fourteen_tries_fit_the_deadline_and_then_it_is_over() -> None:
+def test_fourteen_attempts_fit_the_deadline_and_none_follows() -> None:
     async def scene() -> tuple[int, float]:
         inner = Scripted(then=lambda: status(500))
-        # This is about the tries; the breaker keeps out of it.
+        # This test is about attempts; the circuit breaker stays closed.
         retry_policy = RetryPolicy(seconds_to_open=60)
         with pytest.raises(SourceFault) as caught:
             await search(resilient(inner, retry_policy))
@@ -167,7 +167,7 @@ def test_fourteen_tries_fit_the_deadline_and_then_it_is_over() -> None:
         assert ended <= 3.0
 
 
-def test_the_wait_that_the_source_asks_for_is_kept() -> None:
+def test_retry_after_of_the_source_is_respected() -> None:
     async def scene() -> list[float]:
         inner = Scripted([status(429, wait=1.0), status(503, wait=0.5)])
         await search(resilient(inner))
@@ -178,7 +178,7 @@ def test_the_wait_that_the_source_asks_for_is_kept() -> None:
     assert third - second >= 0.56
 
 
-def test_a_wait_beyond_the_deadline_is_answered_at_once() -> None:
+def test_a_retry_after_beyond_the_deadline_fails_at_once() -> None:
     async def scene() -> tuple[int, float, float]:
         inner = Scripted(then=lambda: status(429, wait=30.0))
         with pytest.raises(SourceUnavailable) as caught:
@@ -190,7 +190,7 @@ def test_a_wait_beyond_the_deadline_is_answered_at_once() -> None:
     assert ended < 0.1
 
 
-def test_a_fault_that_is_not_worth_it_is_answered_at_once_and_opens_nothing() -> None:
+def test_a_fault_that_is_not_retryable_is_raised_at_once_and_does_not_open_the_breaker() -> None:
     async def scene() -> int:
         inner = Scripted(then=lambda: status(422, retryable=False))
         source = resilient(inner)
@@ -203,7 +203,7 @@ def test_a_fault_that_is_not_worth_it_is_answered_at_once_and_opens_nothing() ->
     assert run(scene) == 60
 
 
-def test_a_movie_that_is_not_there_is_an_answer() -> None:
+def test_movie_not_found_counts_as_success() -> None:
     async def scene() -> int:
         inner = Scripted(then=lambda: MovieNotFound("no such movie"))
         source = resilient(inner)
@@ -211,12 +211,12 @@ def test_a_movie_that_is_not_there_is_an_answer() -> None:
             with pytest.raises(MovieNotFound):
                 await source.get("1")
         assert source.state().state is BreakerState.CLOSED
-        return source.outcomes["answered"]
+        return source.outcomes["success"]
 
     assert run(scene) == 60
 
 
-def test_what_the_source_is_not_able_to_do_is_refused_without_a_call_even_while_open() -> None:
+def test_unsupported_methods_are_rejected_without_a_call_even_while_open() -> None:
     async def scene() -> int:
         inner = Scripted(then=lambda: status(500), able=())
         source = resilient(inner)
@@ -239,7 +239,7 @@ def test_what_the_source_is_not_able_to_do_is_refused_without_a_call_even_while_
 
 def test_an_error_of_another_kind_passes() -> None:
     async def scene() -> int:
-        inner = Scripted([StoreUnavailable("away")])
+        inner = Scripted([StoreUnavailable("unavailable")])
         with pytest.raises(StoreUnavailable):
             await search(resilient(inner))
         return len(inner.calls)
@@ -252,11 +252,11 @@ def test_a_hanging_source_is_given_up_at_the_deadline() -> None:
         inner = Scripted(then=lambda: 1000.0)
         with pytest.raises(SourceUnavailable):
             await search(resilient(inner))
-        return now(), inner.under_way
+        return now(), inner.running
 
-    ended, under_way = run(scene)
+    ended, running = run(scene)
     assert 2.0 <= ended <= 3.01
-    assert under_way == 0
+    assert running == 0
 
 
 def test_half_of_the_calls_fail_and_the_breaker_stays_closed_at_500_requests_a_second() -> None:
@@ -279,7 +279,7 @@ def test_half_of_the_calls_fail_and_the_breaker_stays_closed_at_500_requests_a_s
 
 @pytest.mark.parametrize(("rate", "goal"), [(0.3, 0.9999), (0.5, 0.9995), (0.7, 0.99)])
 @pytest.mark.parametrize("clients", [4, 32])
-def test_the_share_of_answers_from_cold(rate: float, goal: float, clients: int) -> None:
+def test_the_success_rate_of_a_new_process(rate: float, goal: float, clients: int) -> None:
     async def scene() -> float:
         rng = random.Random(1)
         inner = Scripted(then=lambda: status(500) if rng.random() < rate else None)
@@ -322,7 +322,7 @@ def test_while_the_source_is_down_answers_are_quick_and_probes_few(fault: Callab
     assert 10 <= probes <= 51
 
 
-def test_a_source_that_is_back_is_noticed_within_two_seconds() -> None:
+def test_recovery_of_the_source_is_detected_within_two_seconds() -> None:
     async def scene() -> float:
         inner = Scripted()
         source = resilient(inner)
@@ -343,7 +343,7 @@ def test_a_source_that_is_back_is_noticed_within_two_seconds() -> None:
     assert run(scene) <= 0.5
 
 
-def test_after_a_silence_the_first_request_gets_the_answer() -> None:
+def test_without_recent_failures_the_first_request_gets_the_result() -> None:
     async def scene() -> None:
         inner = Scripted()
         source = resilient(inner)
@@ -355,7 +355,7 @@ def test_after_a_silence_the_first_request_gets_the_answer() -> None:
     run(scene)
 
 
-def test_a_lone_request_outlasts_an_unlucky_second() -> None:
+def test_a_lone_request_survives_a_second_of_failures() -> None:
     async def scene() -> tuple[MoviePage, int]:
         inner = Scripted([status(500)] * 11)
         source = resilient(inner)
@@ -371,17 +371,17 @@ def test_a_cancelled_request_leaves_nothing_behind() -> None:
         source = resilient(inner)
         requests = [asyncio.ensure_future(search(source)) for _ in range(20)]
         await asyncio.sleep(0.1)
-        assert inner.under_way == 20
+        assert inner.running == 20
         for request in requests:
             request.cancel()
         await asyncio.gather(*requests, return_exceptions=True)
-        assert inner.under_way == 0
+        assert inner.running == 0
         assert source.state().failures == 0
 
     run(scene)
 
 
-def test_a_cancelled_request_takes_its_probe_along() -> None:
+def test_a_cancelled_request_cancels_its_probe() -> None:
     async def scene() -> None:
         inner = Scripted()
         source = resilient(inner)
@@ -390,16 +390,16 @@ def test_a_cancelled_request_takes_its_probe_along() -> None:
         await asyncio.sleep(0.3)
         request = asyncio.ensure_future(search(source))
         await asyncio.sleep(0.01)
-        assert inner.under_way == 1
+        assert inner.running == 1
         request.cancel()
         with pytest.raises(asyncio.CancelledError):
             await request
-        assert inner.under_way == 0
+        assert inner.running == 0
 
     run(scene)
 
 
-def test_closing_ends_a_probe_under_way() -> None:
+def test_closing_cancels_a_running_probe() -> None:
     async def scene() -> None:
         inner = Scripted()
         source = resilient(inner)
@@ -407,14 +407,14 @@ def test_closing_ends_a_probe_under_way() -> None:
         inner.then = lambda: 0.6
         await asyncio.sleep(0.3)
         assert not await is_answered(source)
-        assert inner.under_way == 1
+        assert inner.running == 1
         await source.close()
-        assert inner.under_way == 0
+        assert inner.running == 0
 
     run(scene)
 
 
-def test_a_call_that_hangs_where_others_are_quick_gets_company() -> None:
+def test_a_call_that_hangs_while_others_are_quick_gets_a_hedged_request() -> None:
     async def scene() -> tuple[float, int]:
         inner = Scripted([1000.0] * 3)
         source = resilient(inner)
@@ -429,7 +429,7 @@ def test_a_call_that_hangs_where_others_are_quick_gets_company() -> None:
     assert seconds <= 0.15 + 0.06 + 0.01
 
 
-def test_a_source_that_got_slow_as_a_whole_is_asked_once() -> None:
+def test_a_slow_source_gets_no_hedged_requests() -> None:
     async def scene() -> int:
         inner = Scripted()
         source = resilient(inner)
@@ -442,16 +442,16 @@ def test_a_source_that_got_slow_as_a_whole_is_asked_once() -> None:
     assert run(scene) == 1
 
 
-def test_a_try_that_ended_behind_another_is_no_loose_end(recwarn: pytest.WarningsRecorder) -> None:
+def test_asyncio_reports_no_attempt_that_ended_after_another(recwarn: pytest.WarningsRecorder) -> None:
     async def scene() -> None:
-        complaints: list[dict[str, Any]] = []
-        asyncio.get_running_loop().set_exception_handler(lambda _, context: complaints.append(context))
+        reports: list[dict[str, Any]] = []
+        asyncio.get_running_loop().set_exception_handler(lambda _, context: reports.append(context))
         rng = random.Random(3)
         inner = Scripted(then=lambda: rng.choice([0.06, 0.06, 1000.0, status(500)]))
         source = resilient(inner)
         await asyncio.gather(*(is_answered(source) for _ in range(400)))
         await source.close()
         del source, inner
-        assert complaints == []
+        assert reports == []
 
     run(scene)

@@ -18,16 +18,16 @@ class TestBatchedSeenMovies(SeenMoviesContract):
 
 class CountedCatalogue(MemoryMovieCatalogue):
     loads = 0
-    is_away = False
+    is_unavailable = False
 
     async def load(self, movies: Iterable[Movie], *, replace: bool = False, edition: str | None = None) -> LoadResult:
         self.loads += 1
-        if self.is_away:
-            raise StoreUnavailable("away")
+        if self.is_unavailable:
+            raise StoreUnavailable("unavailable")
         return await super().load(movies, replace=replace, edition=edition)
 
 
-async def test_many_answers_are_written_in_one_batch() -> None:
+async def test_many_results_are_written_in_one_batch() -> None:
     catalogue = CountedCatalogue()
     seen = BatchedSeenMovies(catalogue)
     for movie in SAMPLE:
@@ -36,9 +36,9 @@ async def test_many_answers_are_written_in_one_batch() -> None:
     assert (catalogue.loads, await catalogue.count()) == (1, len(SAMPLE))
 
 
-async def test_movies_wait_for_a_store_that_is_away() -> None:
+async def test_movies_are_buffered_while_the_store_is_unavailable() -> None:
     catalogue = CountedCatalogue()
-    catalogue.is_away = True
+    catalogue.is_unavailable = True
     seen = BatchedSeenMovies(catalogue)
     seen.remember(SAMPLE)
     await seen.flush()
@@ -46,15 +46,15 @@ async def test_movies_wait_for_a_store_that_is_away() -> None:
     seen.remember([renamed])
     await seen.flush()
     assert seen.dropped == 0
-    catalogue.is_away = False
+    catalogue.is_unavailable = False
     await seen.close()
     assert await catalogue.count() == len(SAMPLE)
     assert (await catalogue.get(renamed.id)).movie == renamed
 
 
-async def test_a_store_that_stays_away_costs_movies_but_no_error() -> None:
+async def test_a_store_that_stays_unavailable_drops_movies_without_an_error() -> None:
     catalogue = CountedCatalogue()
-    catalogue.is_away = True
+    catalogue.is_unavailable = True
     seen = BatchedSeenMovies(catalogue)
     for number in range(MAX_PENDING + 5):
         seen.remember([Movie(id=str(number), title="A film")])

@@ -1,4 +1,4 @@
-"""How answers of the third party become movies, and what is no answer."""
+"""Parsing of responses of the third party, and rejection of invalid ones."""
 
 import json
 import logging
@@ -11,15 +11,15 @@ import httpx
 import pytest
 
 from movie_adapters.sources.http import (
-    MAX_ASKED_WAIT,
     MAX_BODY,
+    MAX_RETRY_AFTER,
     SourceFault,
     SourceHttp,
     clean_text,
     decode_json,
     parse_retry_after,
 )
-from movie_adapters.sources.third_party import ThirdPartyMovieSource, read_movie
+from movie_adapters.sources.third_party import ThirdPartyMovieSource, parse_movie
 from movie_core.errors import FilterUnsupported
 from movie_core.paging import Window
 from movie_core.search.movies import Movie, MoviePage, MovieQuery, Order, Years
@@ -76,7 +76,7 @@ async def test_a_query_reaches_the_source_unchanged_in_one_parameter(text: str) 
     assert asked[0].path == "/movies/"
 
 
-async def test_a_page_is_read() -> None:
+async def test_a_page_is_parsed() -> None:
     page = await search(answering({"items": [GOOD, {"id": "b", "title": "Other", "rating": 5}], "total": 42}))
     assert (page.total, page.source) == (42, "third_party")
     assert page.items == (Movie(id="603", title="The Matrix"), Movie(id="b", title="Other"))
@@ -108,7 +108,7 @@ async def test_bad_and_repeated_items_are_dropped_and_counted() -> None:
     assert source.dropped == len(bad)
 
 
-async def test_more_items_than_asked_are_cut() -> None:
+async def test_more_items_than_requested_are_cut() -> None:
     source = answering({"items": [{"id": number, "title": "x"} for number in range(50)], "total": 50})
     assert [movie.id for movie in (await search(source, limit=3)).items] == ["0", "1", "2"]
     assert source.dropped == 0
@@ -135,7 +135,7 @@ async def test_more_items_than_asked_are_cut() -> None:
         {"items": [{"id": 1}, {"title": "x"}], "total": 5},
     ],
 )
-async def test_an_answer_of_the_wrong_shape_is_a_fault(answer: Any) -> None:
+async def test_a_response_of_the_wrong_shape_is_a_fault(answer: Any) -> None:
     fault = await fault_of(answering(answer))
     assert (fault.kind, fault.retryable) == ("wrong_shape", True)
 
@@ -144,8 +144,8 @@ async def test_an_error_that_is_null_is_none() -> None:
     assert (await search(answering({"items": [GOOD], "total": 1, "error": None}))).total == 1
 
 
-def test_known_fields_are_taken_where_they_fit() -> None:
-    movie = read_movie(
+def test_optional_fields_are_parsed_where_valid() -> None:
+    movie = parse_movie(
         GOOD
         | {"year": 1999, "genres": ["Action", "", 5, "Action", "Science\nFiction"], "original_title": " The  Matrix "}
         | {"overview": "Long.", "runtime_minutes": 136, "directors": ["A", "B"], "cast": [], "countries": ["US"]}
@@ -178,7 +178,7 @@ def test_fields_that_do_not_fit_are_left_out() -> None:
         "tmdb_id": [],
         "directors": None,
     }
-    assert read_movie(GOOD | odd) == Movie(id="603", title="The Matrix")
+    assert parse_movie(GOOD | odd) == Movie(id="603", title="The Matrix")
 
 
 @pytest.mark.parametrize(
@@ -202,7 +202,7 @@ def test_text_is_cleaned(text: str, clean: str) -> None:
     assert not any(unicodedata.category(character) in {"Cc", "Cs", "Zl", "Zp"} for character in clean)
 
 
-async def test_filters_and_what_it_has_not_are_refused_without_a_call() -> None:
+async def test_unsupported_filters_and_methods_are_rejected_without_a_call() -> None:
     source = answering({"items": [GOOD], "total": 1})
     for query in (MovieQuery(years=Years(1999, 1999)), MovieQuery(genre="Drama"), MovieQuery(order=Order.YEAR)):
         with pytest.raises(FilterUnsupported):
@@ -221,28 +221,28 @@ async def test_filters_and_what_it_has_not_are_refused_without_a_call() -> None:
         *((status, "redirect", False) for status in (301, 302, 304, 307, 308)),
     ],
 )
-async def test_a_status_is_worth_another_try_by_the_setting(status: int, kind: str, retryable: bool) -> None:
+async def test_the_setting_decides_which_statuses_are_retryable(status: int, kind: str, retryable: bool) -> None:
     headers = {"Location": "http://169.254.169.254/"}
     fault = await fault_of(source_of(lambda _: httpx.Response(status, headers=headers, json={"items": [], "total": 0})))
-    assert (fault.kind, fault.status, fault.retryable, fault.asked_wait) == (kind, status, retryable, None)
+    assert (fault.kind, fault.status, fault.retryable, fault.requested_wait) == (kind, status, retryable, None)
 
 
-async def test_retry_after_is_told() -> None:
+async def test_retry_after_is_returned() -> None:
     fault = await fault_of(source_of(lambda _: httpx.Response(429, headers={"Retry-After": "7"})))
-    assert (fault.asked_wait, fault.retry_after) == (7.0, 7.0)
+    assert (fault.requested_wait, fault.retry_after) == (7.0, 7.0)
 
 
 @pytest.mark.parametrize(
     ("value", "seconds"),
     [
-        *(("0", 0.0), ("1", 1.0), (" 120 ", 120.0), ("9" * 500, MAX_ASKED_WAIT)),
+        *(("0", 0.0), ("1", 1.0), (" 120 ", 120.0), ("9" * 500, MAX_RETRY_AFTER)),
         *((None, None), ("", None), ("-1", None), ("1.5", None), ("soon", None), ("٣", None), ("1,2", None)),
         *(("Mon, 23 Nov 2026 12:00:30 GMT", 30.0), ("Mon, 23 Nov 2026 11:00:00 GMT", 0.0)),
-        ("Mon, 23 Nov 2099 11:00:00 GMT", MAX_ASKED_WAIT),
+        ("Mon, 23 Nov 2099 11:00:00 GMT", MAX_RETRY_AFTER),
         ("Mon, 99 Nov 2026 11:00:00 GMT", None),
     ],
 )
-def test_retry_after_is_read(value: str | None, seconds: float | None) -> None:
+def test_retry_after_is_parsed(value: str | None, seconds: float | None) -> None:
     assert parse_retry_after(value, now=datetime(2026, 11, 23, 12, tzinfo=UTC)) == seconds
 
 
@@ -253,7 +253,7 @@ def test_retry_after_is_read(value: str | None, seconds: float | None) -> None:
         *(b"[" * 100_000 + b"]" * 100_000, '{"a":1}'.encode("utf-16"), b"'a'", b'{"a":"\\ud8"}', b"9" * 5000),
     ],
 )
-def test_what_is_no_json_is_a_fault(body: bytes) -> None:
+def test_invalid_json_is_a_fault(body: bytes) -> None:
     with pytest.raises(SourceFault) as caught:
         decode_json(body)
     assert caught.value.kind == "not_json"
@@ -271,11 +271,11 @@ def test_what_is_no_json_is_a_fault(body: bytes) -> None:
         (rb'"\\ud83d \ud83d"', "\\ud83d \ufffd"),
     ],
 )
-def test_odd_json_is_read(body: bytes, value: Any) -> None:
+def test_odd_json_is_decoded(body: bytes, value: Any) -> None:
     assert decode_json(body) == value
 
 
-async def test_a_body_of_a_mebibyte_is_read_and_a_byte_more_is_not() -> None:
+async def test_a_body_of_one_mebibyte_is_the_limit() -> None:
     def body(size: int) -> bytes:
         text = json.dumps({"items": [GOOD], "total": 1})
         return text.encode() + b" " * (size - len(text))
@@ -285,7 +285,7 @@ async def test_a_body_of_a_mebibyte_is_read_and_a_byte_more_is_not() -> None:
 
 
 @pytest.mark.parametrize("coding", ["br", "deflate", "gzip, gzip", "zstd"])
-async def test_an_encoding_that_was_not_asked_for_is_a_fault(coding: str) -> None:
+async def test_an_unsupported_encoding_is_a_fault(coding: str) -> None:
     class Packed(httpx.AsyncByteStream):
         async def __aiter__(self):  # type: ignore[no-untyped-def]  # the generator's own type says nothing more
             yield b"\x1f\x8b"

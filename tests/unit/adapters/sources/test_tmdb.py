@@ -10,14 +10,14 @@ import pytest
 from movie_adapters.sources.http import SourceFault, SourceHttp
 from movie_adapters.sources.tmdb import (
     DAY,
-    KEEP_LISTINGS,
-    MAX_AT_ONCE,
-    RETRY_DAILY,
+    MAX_CONCURRENT,
+    PAGE_TTL,
+    REFRESH_BACKOFF,
     TMDB_URL,
     TmdbMovieSource,
     page_of,
     parse_genres,
-    parse_listing,
+    parse_list_page,
     parse_movie,
     tmdb_http,
 )
@@ -37,7 +37,7 @@ def row(number: int, **fields: Any) -> dict[str, Any]:
 
 
 class Tmdb:
-    """Answers like TMDB over `rows`, in this process; `refuse` gives a status instead for the calls that it names."""
+    """An in-process TMDB over `rows`; `refuse` returns the status with which a call fails."""
 
     def __init__(self, rows: list[Any] | None = None, total: int | None = None) -> None:
         self.rows = [row(number) for number in range(1, 101)] if rows is None else rows
@@ -76,7 +76,7 @@ class Tmdb:
         return self.json({**whole, **self.changes})
 
     def json(self, body: Any, status: int = 200) -> httpx.Response:
-        # As a stream: SourceHttp reads raw bytes, which a response that was read already doesn't give.
+        # As a stream: SourceHttp reads raw bytes, which a response that was already read cannot provide.
         content = httpx.Response(status, json=body).content
         return httpx.Response(status, stream=_Stream(content))
 
@@ -105,7 +105,7 @@ class _Stream(httpx.AsyncByteStream):
         (95, 100, [5]),
     ],
 )
-async def test_a_window_becomes_the_pages_that_hold_it(offset: int, limit: int, pages: list[int]) -> None:
+async def test_a_window_is_fetched_as_the_pages_that_cover_it(offset: int, limit: int, pages: list[int]) -> None:
     tmdb = Tmdb()
     page = await tmdb.movies().search(MovieQuery("movie"), Window(offset, limit))
     assert [movie.id for movie in page.items] == [str(n) for n in range(offset + 1, min(offset + limit, 100) + 1)]
@@ -119,7 +119,7 @@ async def test_a_window_past_the_end_gives_the_total_and_no_items() -> None:
 
 
 @pytest.mark.parametrize("offset", [9_970, 9_990, 9_999, 10_000])
-async def test_no_page_past_500_is_asked_for_and_the_total_ends_there(offset: int) -> None:
+async def test_no_page_past_500_is_fetched_and_the_total_ends_there(offset: int) -> None:
     tmdb = Tmdb([row(number) for number in range(1, 10_201)])
     page = await tmdb.movies().search(MovieQuery(), Window(offset, 100))
     assert page.total == 10_000
@@ -127,7 +127,7 @@ async def test_no_page_past_500_is_asked_for_and_the_total_ends_there(offset: in
     assert max(tmdb.pages()) <= 500
 
 
-async def test_the_total_is_what_the_pages_can_hold() -> None:
+async def test_the_total_is_limited_to_the_reachable_movies() -> None:
     tmdb = Tmdb([row(number) for number in range(1, 41)], total=70)
     tmdb.changes = {"total_pages": 2}
     assert (await tmdb.movies().search(MovieQuery("movie"), Window(30, 50))).total == 40
@@ -157,7 +157,9 @@ async def test_the_total_is_what_the_pages_can_hold() -> None:
         ),
     ],
 )
-async def test_a_query_is_asked_in_the_words_of_tmdb(query: MovieQuery, path: str, params: dict[str, str]) -> None:
+async def test_a_query_is_translated_to_parameters_of_tmdb(
+    query: MovieQuery, path: str, params: dict[str, str]
+) -> None:
     tmdb = Tmdb()
     await tmdb.movies().search(query, Window(0, 5))
     assert tmdb.calls[-1] == (path, {**params, "include_adult": "false", "page": "1"})
@@ -172,7 +174,9 @@ async def test_a_query_is_asked_in_the_words_of_tmdb(query: MovieQuery, path: st
         (MovieQuery("up", years=Years(1990, 1999)), "year"),
     ],
 )
-async def test_a_filter_that_tmdb_cannot_apply_to_a_text_is_refused_unasked(query: MovieQuery, field: str) -> None:
+async def test_a_filter_that_tmdb_cannot_combine_with_a_text_is_rejected_without_a_call(
+    query: MovieQuery, field: str
+) -> None:
     tmdb = Tmdb()
     with pytest.raises(FilterUnsupported) as refused:
         await tmdb.movies().search(query, Window())
@@ -180,7 +184,7 @@ async def test_a_filter_that_tmdb_cannot_apply_to_a_text_is_refused_unasked(quer
     assert tmdb.calls == []
 
 
-async def test_no_year_before_film_and_no_unknown_genre_is_asked_for() -> None:
+async def test_an_unknown_genre_or_a_year_before_1800_causes_no_call() -> None:
     tmdb = Tmdb()
     movies = tmdb.movies()
     assert (await movies.search(MovieQuery(years=Years(0, 1799)), Window())).total == 0
@@ -188,7 +192,7 @@ async def test_no_year_before_film_and_no_unknown_genre_is_asked_for() -> None:
     assert tmdb.pages() == []
 
 
-async def test_rows_that_repeat_are_adult_or_of_another_year_are_left_out() -> None:
+async def test_duplicate_adult_and_other_years_rows_are_left_out() -> None:
     rows = [
         row(1),
         row(1),
@@ -210,7 +214,7 @@ async def test_a_row_of_another_genre_is_left_out() -> None:
     assert [movie.id for movie in page.items] == ["1", "3"]
 
 
-async def test_a_page_of_more_than_20_is_cut_so_that_the_next_one_repeats_nothing() -> None:
+async def test_a_page_of_more_than_20_items_is_cut() -> None:
     tmdb = Tmdb()
     tmdb.changes = {"results": [row(number) for number in range(1, 31)]}
     assert len((await tmdb.movies().search(MovieQuery("movie"), Window(0, 40))).items) == 20
@@ -222,11 +226,11 @@ async def test_no_more_movies_are_shown_than_the_total_says() -> None:
     assert (page.total, len(page.items)) == (7, 7)
 
 
-async def test_pages_that_count_differently_lose_no_movie() -> None:
-    listings = [parse_listing(body(page, total), page) for page, total in ((1, 20), (2, 21))]
-    page = page_of(MovieQuery("movie"), Window(0, 40), 1, listings, GENRES)
+async def test_pages_with_different_totals_lose_no_movie() -> None:
+    pages = [parse_list_page(body(page, total), page) for page, total in ((1, 20), (2, 21))]
+    page = page_of(MovieQuery("movie"), Window(0, 40), 1, pages, GENRES)
     assert (page.total, len(page.items)) == (21, 21)
-    assert page.fetched_at == listings[0].fetched_at
+    assert page.fetched_at == pages[0].fetched_at
 
 
 def body(page: int, total: int) -> dict[str, Any]:
@@ -261,15 +265,15 @@ async def test_a_window_below_the_total_without_a_usable_movie_is_a_fault(rows: 
 )
 def test_a_page_of_the_wrong_shape_is_a_fault(changes: dict[str, Any]) -> None:
     good = {"page": 1, "results": [row(1)], "total_pages": 1, "total_results": 1}
-    assert parse_listing(good, 1).total == 1
+    assert parse_list_page(good, 1).total == 1
     with pytest.raises(SourceFault) as fault:
-        parse_listing({**good, **changes}, 1)
+        parse_list_page({**good, **changes}, 1)
     assert fault.value.kind == "wrong_shape"
 
 
 @pytest.mark.parametrize("answer", [None, [], "x", 3, {}, {"success": False, "status_code": 11}])
 def test_a_body_that_is_no_list_is_a_fault(answer: Any) -> None:
-    for parse in (lambda: parse_listing(answer, 1), lambda: parse_genres(answer)):
+    for parse in (lambda: parse_list_page(answer, 1), lambda: parse_genres(answer)):
         with pytest.raises(SourceFault, match="the movie source"):
             parse()
 
@@ -311,7 +315,7 @@ def test_a_movie_is_mapped_field_by_field() -> None:
     assert movie.countries == ("United States of America",)
 
 
-def test_what_tmdb_leaves_open_stays_unknown() -> None:
+def test_fields_that_tmdb_leaves_empty_stay_unknown() -> None:
     bare = parse_movie(
         row(
             7,
@@ -403,7 +407,7 @@ async def test_the_genres_are_counted_once_a_day() -> None:
     assert len(tmdb.calls) == 6
 
 
-async def test_yesterdays_genres_serve_on_while_tmdb_gives_no_new_ones() -> None:
+async def test_old_genres_stay_in_use_while_a_refresh_fails() -> None:
     tmdb = Tmdb()
     movies = tmdb.movies()
     await movies.search(MovieQuery("movie"), Window())
@@ -413,12 +417,12 @@ async def test_yesterdays_genres_serve_on_while_tmdb_gives_no_new_ones() -> None
         page = await movies.search(MovieQuery("movie"), Window())
         assert page.items[0].genres == ("Drama",)
     assert [path for path, _ in tmdb.calls].count("genre/movie/list") == 2
-    tmdb.now += RETRY_DAILY
+    tmdb.now += REFRESH_BACKOFF
     await movies.search(MovieQuery("movie"), Window())
     assert [path for path, _ in tmdb.calls].count("genre/movie/list") == 3
 
 
-async def test_a_search_never_answers_without_the_genres() -> None:
+async def test_a_search_fails_without_the_genres() -> None:
     tmdb = Tmdb()
     tmdb.refuse = lambda path, _params: 503 if path == "genre/movie/list" else None
     with pytest.raises(SourceFault) as fault:
@@ -426,7 +430,7 @@ async def test_a_search_never_answers_without_the_genres() -> None:
     assert (fault.value.status, fault.value.retryable) == (503, True)
 
 
-async def test_a_repeat_asks_only_for_the_pages_that_failed() -> None:
+async def test_a_retry_fetches_only_the_pages_that_failed() -> None:
     tmdb = Tmdb()
     movies = tmdb.movies()
     tmdb.refuse = lambda _path, params: 503 if params.get("page") == "3" else None
@@ -440,7 +444,7 @@ async def test_a_repeat_asks_only_for_the_pages_that_failed() -> None:
     assert tmdb.pages() == [1, 2, 3, 3, 4, 5], "an answer that was given keeps no pages"
 
 
-async def test_pages_wait_for_a_repeat_only_for_seconds() -> None:
+async def test_pages_are_cached_for_a_retry_for_seconds_only() -> None:
     tmdb = Tmdb()
     movies = tmdb.movies()
     tmdb.refuse = lambda _path, params: 503 if params.get("page") == "2" else None
@@ -448,12 +452,12 @@ async def test_pages_wait_for_a_repeat_only_for_seconds() -> None:
         await movies.search(MovieQuery("movie"), Window(0, 40))
     tmdb.refuse = lambda _path, _params: None
     tmdb.calls.clear()
-    tmdb.now += KEEP_LISTINGS + 0.1
+    tmdb.now += PAGE_TTL + 0.1
     await movies.search(MovieQuery("movie"), Window(0, 40))
     assert tmdb.pages() == [1, 2]
 
 
-async def test_only_a_few_requests_are_under_way_at_once() -> None:
+async def test_only_a_few_requests_run_concurrently() -> None:
     tmdb = Tmdb()
     tmdb.genres = {"genres": [{"id": number, "name": f"Genre {number}"} for number in range(1, 20)]}
     under_way, most = 0, 0
@@ -469,10 +473,10 @@ async def test_only_a_few_requests_are_under_way_at_once() -> None:
 
     http = tmdb_http(LONG_TOKEN, timeout=5, retry_status=RETRY, transport=httpx.MockTransport(slowly))
     assert len(await TmdbMovieSource(http).genres()) == 19
-    assert most == MAX_AT_ONCE
+    assert most == MAX_CONCURRENT
 
 
-async def test_of_several_faults_one_that_no_repeat_mends_is_told() -> None:
+async def test_of_several_faults_one_that_is_not_retryable_is_raised() -> None:
     tmdb = Tmdb()
     tmdb.refuse = lambda _path, params: {"2": 503, "3": 401}.get(params.get("page", ""))
     with pytest.raises(SourceFault) as fault:
@@ -482,7 +486,7 @@ async def test_of_several_faults_one_that_no_repeat_mends_is_told() -> None:
 
 @pytest.mark.parametrize("token", [LONG_TOKEN, V3_KEY])
 @pytest.mark.parametrize("status", [401, 403])
-async def test_a_refused_token_is_told_once_by_the_name_of_its_setting(
+async def test_a_rejected_token_is_logged_once_with_the_name_of_its_setting(
     token: str, status: int, caplog: pytest.LogCaptureFixture
 ) -> None:
     tmdb = Tmdb()
@@ -525,8 +529,8 @@ async def test_a_long_token_goes_into_the_header_and_a_key_into_the_query() -> N
 
 
 @pytest.mark.parametrize("token", ["", "two words", "line\nbreak", "schlüssel"])
-def test_a_token_that_cannot_be_sent_is_refused_without_telling_it(token: str) -> None:
-    with pytest.raises(ValueError, match="a TMDB token is one word") as error:
+def test_a_token_that_cannot_be_sent_is_rejected_without_showing_it(token: str) -> None:
+    with pytest.raises(ValueError, match="a TMDB token must be one word") as error:
         tmdb_http(token, timeout=1, retry_status=RETRY)
     assert not token or token not in str(error.value)
 
@@ -536,5 +540,5 @@ def test_the_base_url_can_be_replaced() -> None:
         tmdb_http(LONG_TOKEN, timeout=1, retry_status=RETRY, base_url="ftp://elsewhere")
 
 
-def test_it_is_able_to_do_everything_but_leave_movies_out() -> None:
+def test_it_has_all_capabilities_except_exclude() -> None:
     assert Tmdb().movies().capabilities == frozenset(Capability) - {Capability.EXCLUDE}

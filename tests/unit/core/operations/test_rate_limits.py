@@ -32,12 +32,12 @@ NOW = datetime(2026, 11, 24, 9, 0, tzinfo=UTC)
     ("text", "amount", "seconds"),
     [("1/second", 1, 1), ("10/minute", 10, 60), ("3/hour", 3, 3600), ("9999999/day", 9_999_999, 86400)],
 )
-def test_a_rate_is_read_and_written_alike(text: str, amount: int, seconds: int) -> None:
+def test_a_rate_is_parsed_and_formatted_alike(text: str, amount: int, seconds: int) -> None:
     assert Rate.parse(text) == Rate(amount, seconds)
     assert str(Rate.parse(text)) == text
 
 
-def test_off_is_no_rate() -> None:
+def test_off_means_no_rate() -> None:
     assert Rate.parse("off") is None
 
 
@@ -58,7 +58,7 @@ def test_off_is_no_rate() -> None:
         "10000000/day",
     ],
 )
-def test_anything_else_is_no_rate(text: str) -> None:
+def test_an_invalid_rate_is_rejected(text: str) -> None:
     with pytest.raises(ValueError, match="number per second"):
         Rate.parse(text)
 
@@ -95,7 +95,7 @@ def test_a_client_counts_as_wider_networks_too(client: str, networks: tuple[str,
     assert widest_network_of(networks[0]) == networks[-1]
 
 
-# --- moving windows
+# --- sliding windows
 
 
 times = st.lists(st.integers(0, 7200).map(lambda seconds: NOW - timedelta(seconds=seconds)), max_size=30)
@@ -107,7 +107,7 @@ def counted(at: datetime, rate: Rate, earlier: list[datetime]) -> int:
 
 
 @given(rates, times)
-def test_one_is_free_as_soon_as_the_window_has_room_and_no_sooner(rate: Rate, earlier: list[datetime]) -> None:
+def test_one_is_allowed_as_soon_as_the_window_has_room(rate: Rate, earlier: list[datetime]) -> None:
     free = free_at(NOW, rate, earlier)
     assert free >= NOW
     assert counted(free, rate, earlier) < rate.amount
@@ -115,7 +115,7 @@ def test_one_is_free_as_soon_as_the_window_has_room_and_no_sooner(rate: Rate, ea
 
 
 @given(rates, st.lists(st.integers(0, 100), max_size=30))
-def test_who_waits_as_told_never_exceeds_the_rate_in_any_window(rate: Rate, gaps: list[int]) -> None:
+def test_waiting_as_free_at_says_never_exceeds_the_rate(rate: Rate, gaps: list[int]) -> None:
     now, done = NOW, list[datetime]()
     for gap in gaps:
         now = free_at(now + timedelta(seconds=gap), rate, done)
@@ -124,21 +124,21 @@ def test_who_waits_as_told_never_exceeds_the_rate_in_any_window(rate: Rate, gaps
 
 
 @given(times)
-def test_without_a_rate_one_is_free_at_once(earlier: list[datetime]) -> None:
+def test_without_a_rate_one_is_allowed_at_once(earlier: list[datetime]) -> None:
     assert free_at(NOW, None, earlier) == NOW
 
 
-# --- which limits logins, registrations and mails pass
+# --- limits of logins, registrations and emails
 
 
 class Recording(MemoryRateLimiter):
-    """A limiter that refuses the keys it is told to."""
+    """A limiter that records its calls and rejects keys with a prefix."""
 
     def __init__(self, refused: str | None = None) -> None:
         super().__init__()
         self.refused = refused
         self.hits: list[tuple[str, str, Rate]] = []
-        self.taken_back: list[tuple[str, str, Rate]] = []
+        self.refunded: list[tuple[str, str, Rate]] = []
 
     async def hit(self, name: str, key: str, rate: Rate) -> tuple[bool, Quota]:
         self.hits.append((name, key, rate))
@@ -146,7 +146,7 @@ class Recording(MemoryRateLimiter):
         return is_allowed, Quota(name, rate, int(is_allowed), 1.0)
 
     async def refund(self, name: str, key: str, rate: Rate) -> None:
-        self.taken_back.append((name, key, rate))
+        self.refunded.append((name, key, rate))
 
 
 LOGIN, REGISTER = Rate(10, 60), Rate(20, 60)
@@ -156,7 +156,7 @@ V6 = networks_of("2001:db8:1:203::1")
 
 
 def of_accounts(hits: list[tuple[str, str, Rate]]) -> list[tuple[str, str, Rate]]:
-    """Those that are not of networks alone."""
+    """Hits that are not of a network alone."""
     return [hit for hit in hits if not hit[1].startswith("network:")]
 
 
@@ -165,7 +165,7 @@ def limits_over(limiter: MemoryRateLimiter) -> RateLimits:
 
 
 async def is_admitted(limits: RateLimits, networks: tuple[str, ...], known: Iterable[str] = ()) -> bool:
-    """Whether a login passes, which then fails."""
+    """Whether a login with a wrong password is allowed."""
     try:
         await limits.login(ADA, networks, frozenset(known))
     except RateLimited:
@@ -203,7 +203,7 @@ async def test_a_password_to_check_counts_for_its_networks_whatever_the_account(
     limits = limits_over(Recording("network:2001:db8:1::/48"))
     with pytest.raises(RateLimited):
         await limits.login(ADA, V6)
-    await limits.login(ADA, V6, ["2001:db8:1:203::/64"])  # neighbours can't use up what a known network may do
+    await limits.login(ADA, V6, ["2001:db8:1:203::/64"])  # neighbours cannot use up the limit of a known network
 
 
 @pytest.mark.parametrize(
@@ -230,12 +230,12 @@ async def test_only_failures_count_for_an_account() -> None:
     assert [await is_admitted(limits, V4) for _ in range(11)] == [True] * 10 + [False]
 
 
-async def test_what_is_refused_counts_nowhere() -> None:
+async def test_a_rejected_login_is_refunded() -> None:
     limiter = Recording("account:")
     with pytest.raises(RateLimited) as caught:
         await limits_over(limiter).login(ADA, V4)
     assert caught.value.quota.rate == LOGIN.times(SINGLE_FACTOR_MULTIPLIER)
-    assert limiter.taken_back == limiter.hits[:-1]
+    assert limiter.refunded == limiter.hits[:-1]
     limiter = Recording("")
     with pytest.raises(RateLimited) as caught:
         await limits_over(limiter).login(ADA, V4)
@@ -262,7 +262,7 @@ async def test_a_48_guesses_at_many_accounts_no_more_than_400_times() -> None:
     assert admitted == 4 * SINGLE_FACTOR_MULTIPLIER * LOGIN.amount
 
 
-async def test_many_networks_lock_out_who_comes_from_a_new_one_only() -> None:
+async def test_failures_from_many_networks_lock_out_new_networks_only() -> None:
     limits = limits_over(MemoryRateLimiter())
     strangers = [networks_of(f"203.{n}.113.{host}") for n in range(20) for host in range(20)]
     assert sum([await is_admitted(limits, one) for one in strangers]) == SINGLE_FACTOR_MULTIPLIER * LOGIN.amount
@@ -270,7 +270,7 @@ async def test_many_networks_lock_out_who_comes_from_a_new_one_only() -> None:
     assert [await is_admitted(limits, V4, [V4[0]]) for _ in range(11)] == [True] * 10 + [False]
 
 
-async def test_keys_hold_no_address() -> None:
+async def test_keys_contain_no_address() -> None:
     limiter = Recording()
     limits = limits_over(limiter)
     for key in (ADA, "\ud800", ""):
@@ -281,7 +281,7 @@ async def test_keys_hold_no_address() -> None:
 
 
 @pytest.mark.parametrize(("name", "amount"), [("register", 20), ("mail", 20), ("refresh", 1000), ("link", 100)])
-async def test_what_a_network_does_counts_for_wider_ones_at_twice_the_rate(name: str, amount: int) -> None:
+async def test_hits_of_a_network_count_for_wider_ones_at_twice_the_rate(name: str, amount: int) -> None:
     async def count(limiter: MemoryRateLimiter) -> Quota | None:
         limits = limits_over(limiter)
         calls = {
@@ -303,7 +303,7 @@ async def test_what_a_network_does_counts_for_wider_ones_at_twice_the_rate(name:
             await count(Recording(refused))
 
 
-async def test_a_link_and_a_refresh_count_for_whose_they_are() -> None:
+async def test_links_and_refreshes_count_for_their_user() -> None:
     with pytest.raises(RateLimited):
         await limits_over(Recording("uid:")).link("uid", V4)
     with pytest.raises(RateLimited):
@@ -326,7 +326,7 @@ async def test_a_user_limit_counts_for_users_and_for_their_network() -> None:
     ) + [False, False]
 
 
-async def test_a_limit_that_is_off_counts_nothing() -> None:
+async def test_a_disabled_limit_counts_nothing() -> None:
     limiter = Recording("")
     limits = RateLimits(limiter, login=None, register=None)
     assert await limits.login(ADA, V4) == LoginAttempt(None)
@@ -339,7 +339,7 @@ async def test_a_limit_that_is_off_counts_nothing() -> None:
     assert [limits.events, limits.writes, limits.imports, limits.exports] == [None] * 4
 
 
-# --- permits taken ahead
+# --- leased permits
 
 
 class Clock:
@@ -351,7 +351,7 @@ class Clock:
 
 
 class Counting(MemoryRateLimiter):
-    """Says how many were asked for at once, takes a moment, and knows when each call was answered."""
+    """Records the time and prefetch of each call; calls take `latency`."""
 
     def __init__(self, clock: Clock) -> None:
         super().__init__(clock)
@@ -381,13 +381,13 @@ async def passes(limit: LeasedLimit, key: str = "ada") -> bool:
 
 
 def leased(amount: int = 600) -> "tuple[Clock, Counting, LeasedLimit]":
-    """So many a minute."""
+    """Hits per minute."""
     clock = Clock()
     limiter = Counting(clock)
     return clock, limiter, LeasedLimit(limiter, "search", Rate(amount, 60), clock)
 
 
-async def test_most_of_what_is_done_often_is_counted_without_a_call() -> None:
+async def test_most_frequent_hits_are_counted_without_a_call() -> None:
     _clock, limiter, limit = leased()
     for n in range(600):
         quota = await limit.hit("ada")
@@ -397,7 +397,7 @@ async def test_most_of_what_is_done_often_is_counted_without_a_call() -> None:
     assert not await passes(limit)
 
 
-async def test_who_comes_seldom_has_nothing_taken_ahead() -> None:
+async def test_rare_hits_lease_no_permits() -> None:
     clock, limiter, limit = leased()
     for _ in range(50):
         await limit.hit("ada")
@@ -405,7 +405,7 @@ async def test_who_comes_seldom_has_nothing_taken_ahead() -> None:
     assert set(limiter.asked) == {1}
 
 
-async def test_after_a_burst_what_was_not_used_is_given_back() -> None:
+async def test_after_a_burst_unused_permits_are_returned() -> None:
     clock, limiter, limit = leased()
     for _ in range(32):
         await limit.hit("ada")
@@ -417,7 +417,7 @@ async def test_after_a_burst_what_was_not_used_is_given_back() -> None:
     assert limiter.asked[6:] == [1, 1]
 
 
-async def test_a_search_each_second_wastes_nothing_to_speak_of() -> None:
+async def test_one_search_per_second_wastes_few_permits() -> None:
     clock, limiter, limit = leased()
     for n in range(300):
         quota = await limit.hit("ada")
@@ -427,7 +427,7 @@ async def test_a_search_each_second_wastes_nothing_to_speak_of() -> None:
     assert max(limiter.asked) <= 4
 
 
-async def test_permits_are_void_after_their_time() -> None:
+async def test_permits_expire() -> None:
     clock, _limiter, limit = leased()
     for _ in range(2):
         await limit.hit("ada")
@@ -439,22 +439,22 @@ async def test_permits_are_void_after_their_time() -> None:
     assert limit.spend("ada") is None
 
 
-async def test_time_that_the_call_took_counts() -> None:
+async def test_the_duration_of_the_call_shortens_the_lease() -> None:
     _clock, limiter, limit = leased()
     await limit.hit("ada")
-    limiter.latency = 2.0  # there and back again
+    limiter.latency = 2.0  # seconds per call
     await limit.hit("ada")
     assert limit.spend("ada") is None
 
 
-async def test_many_at_once_make_one_call_at_a_time() -> None:
+async def test_concurrent_hits_make_one_call_at_a_time() -> None:
     _clock, limiter, limit = leased()
     passed = await asyncio.gather(*(passes(limit) for _ in range(1000)))
     assert passed.count(True) == 600
     assert len(limiter.asked) <= 26
 
 
-async def test_a_caller_that_leaves_does_not_take_the_others_along() -> None:
+async def test_a_cancelled_caller_does_not_cancel_the_others() -> None:
     clock = Clock()
     limit = LeasedLimit(Counting(clock), "search", Rate(600, 60), clock)
     tasks = [asyncio.create_task(passes(limit)) for _ in range(3)]
@@ -463,7 +463,7 @@ async def test_a_caller_that_leaves_does_not_take_the_others_along() -> None:
     assert await asyncio.gather(*tasks[1:]) == [True, True]
 
 
-async def test_a_refusal_comes_from_memory_and_tells_when_to_come_again() -> None:
+async def test_a_rejection_comes_from_memory_with_its_reset() -> None:
     clock, limiter, limit = leased(3)
     for _ in range(3):
         await limit.hit("ada")
@@ -485,12 +485,12 @@ async def test_a_refusal_comes_from_memory_and_tells_when_to_come_again() -> Non
     assert await passes(limit), "never refused when some are free again"
 
 
-async def test_what_another_process_gives_back_is_used_within_a_second() -> None:
+async def test_permits_returned_by_another_process_are_used_within_a_second() -> None:
     clock = Clock()
     limiter = Counting(clock)
     one, other = (LeasedLimit(limiter, "search", Rate(600, 60), clock) for _ in range(2))
     for _ in range(32):
-        await one.hit("ada")  # and has 29 left
+        await one.hit("ada")  # has 29 left
     while await passes(other):
         pass
     clock.now += 3
@@ -500,17 +500,17 @@ async def test_what_another_process_gives_back_is_used_within_a_second() -> None
     assert [await passes(other) for _ in range(29)] == [True] * 28 + [False]
 
 
-async def test_keys_beyond_a_bound_are_given_up(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(limits, "MAX_HELD", 100)
+async def test_keys_beyond_the_maximum_are_dropped(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(limits, "MAX_KEYS", 100)
     clock = Clock()
     limit = LeasedLimit(Counting(clock), "search", Rate(600, 60), clock)
     for n in range(1000):
         await limit.hit(str(n))
-    assert len(limit._held) == 100
+    assert len(limit._leases) == 100
     assert len(limit._calls._tasks) == 0
 
 
-def test_what_is_forgotten_together_is_forgotten_with_the_last_of_it() -> None:
+def test_permits_of_one_slot_expire_with_the_last_of_them() -> None:
     window = PermitWindow(Rate(2, 60))
     for now in (60.1, 60.9):
         assert window.take(now, "", prefetch=0, seconds=3, returned=None)[0]
@@ -530,13 +530,13 @@ moves = st.lists(
 )
 
 
-# One takes permits and uses them late, another the rest; then both come when the former may be forgotten.
+# One process uses its permits late, another takes the rest; then both return when the first may have expired.
 @example(200, 60, [(0, 0.0, 0.08), (1, 0.0, 1.0), (0, 0.045, 0.07), (1, 0.96, 1.0)], 0.0)
 @given(st.sampled_from((1, 3, 45, 100, 200)), st.sampled_from((1, 60)), moves, st.sampled_from((0.0, 0.001, 0.02)))
 def test_in_no_window_more_pass_in_all_processes_than_the_rate(
     amount: int, seconds: int, moves: list[tuple[int, float, float]], latency: float
 ) -> None:
-    """Processes, pauses in windows, and bursts in limits."""
+    """Process, pause in windows and burst in limits of each step."""
     clock, rate = Clock(), Rate(amount, seconds)
     limiter = Counting(clock)
     limiter.latency = latency * seconds
@@ -554,7 +554,7 @@ def test_in_no_window_more_pass_in_all_processes_than_the_rate(
                 if quota is None:
                     continue
                 assert 0 <= quota.remaining < amount
-                # What a call counted was done when the limiter heard of it.
+                # A hit counted by a call happens when the limiter gets the call.
                 now = clock.now if len(limiter.asked) == calls else limiter.answered_at
                 while passed and passed[0] <= now - seconds:
                     passed.popleft()

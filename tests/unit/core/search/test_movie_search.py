@@ -26,32 +26,32 @@ from movie_core.testing import SAMPLE
 
 
 class PlainSource(MemoryMovieCatalogue):
-    """A source that can do nothing but search, and can be switched off."""
+    """A source that supports text search only, and can be unavailable."""
 
     name = "third_party"
     capabilities: frozenset[Capability] = frozenset()
-    is_away = False
+    is_unavailable = False
 
-    def _ask(self, ability: Capability | None = None) -> None:
-        if ability is not None and ability not in self.capabilities:
-            raise FilterUnsupported(f"no {ability}")
-        if self.is_away:
-            raise SourceUnavailable("away")
+    def _check(self, capability: Capability | None = None) -> None:
+        if capability is not None and capability not in self.capabilities:
+            raise FilterUnsupported(f"no {capability}")
+        if self.is_unavailable:
+            raise SourceUnavailable("unavailable")
 
     async def search(self, query: MovieQuery, window: Window) -> MoviePage:
-        self._ask()
+        self._check()
         return await super().search(query, window)
 
     async def get(self, movie_id: str) -> FoundMovie:
-        self._ask(Capability.DETAILS)
+        self._check(Capability.DETAILS)
         return await super().get(movie_id)
 
     async def suggest(self, text: str, limit: int) -> Sequence[Movie]:
-        self._ask(Capability.SUGGEST)
+        self._check(Capability.SUGGEST)
         return await super().suggest(text, limit)
 
     async def genres(self) -> Sequence[Genre]:
-        self._ask(Capability.GENRES)
+        self._check(Capability.GENRES)
         return await super().genres()
 
 
@@ -61,7 +61,7 @@ def plain() -> tuple[PlainSource, MemorySeenMovies, MovieSearch]:
     return source, seen, MovieSearch(source, seen)
 
 
-async def test_nothing_found_is_not_found_whatever_the_offset() -> None:
+async def test_no_match_is_not_found_whatever_the_offset() -> None:
     movie_search = MovieSearch(MemoryMovieCatalogue(SAMPLE))
     for offset in (0, 500):
         with pytest.raises(MovieNotFound):
@@ -76,14 +76,14 @@ async def test_a_page_past_the_end_is_refused() -> None:
 @pytest.mark.parametrize(
     "query", [MovieQuery(order=Order.YEAR), MovieQuery(genre="Drama"), MovieQuery.parse(year="1999")]
 )
-async def test_a_filter_that_the_source_cant_apply_is_refused_before_it_is_asked(query: MovieQuery) -> None:
+async def test_an_unsupported_filter_is_rejected_without_a_call(query: MovieQuery) -> None:
     source, _, movie_search = plain()
-    source.is_away = True
+    source.is_unavailable = True
     with pytest.raises(FilterUnsupported):
         await movie_search.search(query, Window())
 
 
-async def test_what_searches_have_shown_can_be_looked_up() -> None:
+async def test_movies_of_results_have_details() -> None:
     _, seen, movie_search = plain()
     with pytest.raises(MovieNotFound):
         await movie_search.get("201")
@@ -95,7 +95,7 @@ async def test_what_searches_have_shown_can_be_looked_up() -> None:
     assert await movie_search.genres() == (Genre("Mystery", 1),)
 
 
-async def test_what_a_search_has_shown_just_now_can_be_looked_up_here_and_in_another_process() -> None:
+async def test_movies_of_the_latest_results_have_details_in_every_process() -> None:
     source, seen, movie_search = plain()
     other = MovieSearch(source, MemorySeenMovies(seen.movies))
     await movie_search.search(MovieQuery("glass"), Window())
@@ -111,74 +111,74 @@ async def test_details_survive_an_outage_of_the_source() -> None:
     assert (await movie_search.get("201")).source == "third_party"
     await movie_search.search(MovieQuery("glass"), Window())
     await seen.flush()
-    source.is_away = True
+    source.is_unavailable = True
     assert (await movie_search.get("201")).source == "local"
     with pytest.raises(SourceUnavailable):
         await movie_search.get("202")
 
 
-async def shown_then_away() -> tuple[PlainSource, MemorySeenMovies, MovieSearch]:
-    """All rivers and the glass orrery were shown, and the source is away."""
+async def stored_then_unavailable() -> tuple[PlainSource, MemorySeenMovies, MovieSearch]:
+    """All rivers and the glass orrery are stored, and the source is unavailable."""
     source, seen, movie_search = plain()
     for text in ("river", "glass"):
         await movie_search.search(MovieQuery(text), Window(0, 100))
     await seen.flush()
-    source.is_away = True
+    source.is_unavailable = True
     return source, seen, movie_search
 
 
-async def test_what_searches_have_shown_answers_for_a_source_that_is_away() -> None:
-    _, _, movie_search = await shown_then_away()
+async def test_stored_movies_replace_an_unavailable_source() -> None:
+    _, _, movie_search = await stored_then_unavailable()
     page = await movie_search.search(MovieQuery("glass"), Window())
     assert ([movie.id for movie in page.items], page.source, page.state) == (["201"], "local", CacheStatus.FALLBACK)
 
 
 @pytest.mark.parametrize(("text", "offset"), [("never shown", 0), ("glass", 10), ("river", 5000)])
-async def test_what_was_never_shown_stays_unavailable_and_is_neither_missing_nor_out_of_range(
-    text: str, offset: int
-) -> None:
-    _, _, movie_search = await shown_then_away()
-    with pytest.raises(SourceUnavailable, match="away"):
+async def test_without_a_stored_match_the_source_error_is_raised(text: str, offset: int) -> None:
+    _, _, movie_search = await stored_then_unavailable()
+    with pytest.raises(SourceUnavailable, match="unavailable"):
         await movie_search.search(MovieQuery(text), Window(offset))
 
 
-async def test_many_who_ask_the_same_while_the_source_is_away_search_the_store_once() -> None:
-    _, seen, movie_search = await shown_then_away()
-    asked: list[MovieQuery] = []
+async def test_equal_searches_while_the_source_is_unavailable_search_the_stored_movies_once() -> None:
+    _, seen, movie_search = await stored_then_unavailable()
+    searches: list[MovieQuery] = []
     search = seen.movies.search
 
     async def counted(query: MovieQuery, window: Window) -> MoviePage:
-        asked.append(query)
+        searches.append(query)
         await asyncio.sleep(0)
         return await search(query, window)
 
     seen.movies.search = counted  # type: ignore[method-assign]
     pages = await asyncio.gather(*(movie_search.search(MovieQuery("river"), Window()) for _ in range(100)))
-    assert len(asked) == 1
+    assert len(searches) == 1
     assert len({page.items for page in pages}) == 1
 
 
 @pytest.mark.parametrize("seconds", [None, 60.0])
-async def test_a_store_that_is_away_or_slow_too_leaves_the_error_of_the_source(seconds: float | None) -> None:
-    _, seen, movie_search = await shown_then_away()
+async def test_if_the_stored_movies_are_unavailable_too_the_error_of_the_source_is_raised(
+    seconds: float | None,
+) -> None:
+    _, seen, movie_search = await stored_then_unavailable()
 
     async def broken(query: MovieQuery, window: Window) -> MoviePage:
         if seconds is None:
-            raise StoreUnavailable("the database is away")
+            raise StoreUnavailable("the database failed")
         await asyncio.sleep(seconds)
         raise AssertionError("unreachable")
 
     seen.movies.search = broken  # type: ignore[method-assign]
-    with pytest.raises(SourceUnavailable, match="away"):
+    with pytest.raises(SourceUnavailable, match="unavailable"):
         await movie_search.search(MovieQuery("river"), Window())
 
 
-async def test_a_source_without_memory_has_no_details_to_ask_for() -> None:
+async def test_without_stored_movies_details_are_not_found() -> None:
     with pytest.raises(MovieNotFound):
         await MovieSearch(PlainSource(SAMPLE)).get("201")
 
 
-async def test_a_suggestion_needs_a_text_and_a_legal_one() -> None:
+async def test_a_suggestion_requires_a_valid_text() -> None:
     movie_search = MovieSearch(MemoryMovieCatalogue(SAMPLE))
     assert await movie_search.suggest("   ") == ()
     assert len(await movie_search.suggest("river")) == 10

@@ -31,7 +31,7 @@ def test_composed_and_decomposed_are_one_query(text: str) -> None:
 
 
 @given(text=st.text(st.characters(categories=("L", "N", "P", "S")), max_size=50))
-def test_what_is_no_blank_reaches_the_source_unchanged(text: str) -> None:
+def test_other_characters_than_whitespace_reach_the_source_unchanged(text: str) -> None:
     assert normalise_query(text) == " ".join(unicodedata.normalize("NFC", text).split())
 
 
@@ -59,7 +59,7 @@ def test_a_malformed_year_is_refused(text: str) -> None:
 
 
 @pytest.mark.parametrize(("text", "years"), [("1999", Years(1999, 1999)), ("1990..1999", Years(1990, 1999))])
-def test_a_year_or_a_range_is_read(text: str, years: Years) -> None:
+def test_a_year_or_a_range_is_parsed(text: str, years: Years) -> None:
     assert Years.parse(text) == years
     assert str(years) == text
     assert 1999 in years
@@ -78,10 +78,10 @@ def test_a_malformed_genre_is_refused(genre: str) -> None:
         MovieQuery.parse(genre=genre)
 
 
-def test_a_query_says_what_it_needs_and_how_it_is_spelled() -> None:
+def test_a_query_has_its_required_capabilities_and_parameters() -> None:
     query = MovieQuery.parse("  the   matrix ", year="1990..1999", genre="Drama", order="popularity")
     assert query == MovieQuery("the matrix", Years(1990, 1999), "Drama", Order.POPULARITY)
-    assert query.needs == {Capability.YEAR, Capability.GENRE, Capability.ORDER}
+    assert query.required_capabilities == {Capability.YEAR, Capability.GENRE, Capability.ORDER}
     assert query.parameters() == (
         ("query", "the matrix"),
         ("year", "1990..1999"),
@@ -89,4 +89,4 @@ def test_a_query_says_what_it_needs_and_how_it_is_spelled() -> None:
         ("order", "popularity"),
     )
     assert MovieQuery.parse().parameters() == ()
-    assert MovieQuery.parse().needs == frozenset()
+    assert MovieQuery.parse().required_capabilities == frozenset()

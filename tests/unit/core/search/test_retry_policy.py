@@ -1,4 +1,4 @@
-"""The circuit breaker and the arithmetic of patience, under a clock that the test turns."""
+"""The retry policy and the circuit breaker, with a clock that the test advances."""
 
 import itertools
 
@@ -16,8 +16,8 @@ from movie_core.search.retry_policy import (
 STEP = 0.01
 
 
-class HandClock:
-    """Seconds that pass when a test says so."""
+class ManualClock:
+    """A clock that the test advances."""
 
     def __init__(self) -> None:
         self.now = 1000.0
@@ -27,16 +27,16 @@ class HandClock:
 
 
 @pytest.fixture
-def clock() -> HandClock:
-    return HandClock()
+def clock() -> ManualClock:
+    return ManualClock()
 
 
 @pytest.fixture
-def breaker(clock: HandClock) -> CircuitBreaker:
+def breaker(clock: ManualClock) -> CircuitBreaker:
     return CircuitBreaker(RetryPolicy(), clock)
 
 
-def fail(breaker: CircuitBreaker, clock: HandClock, times: int, every: float = 0.001) -> None:
+def fail(breaker: CircuitBreaker, clock: ManualClock, times: int, every: float = 0.001) -> None:
     for _ in range(times):
         breaker.failed("status")
         clock.now += every
@@ -50,7 +50,7 @@ def fail(breaker: CircuitBreaker, clock: HandClock, times: int, every: float = 0
         (" 408 , 4xx ", (400, 408, 499), (500,)),
     ],
 )
-def test_a_status_set_holds_what_it_names(text: str, inside: tuple[int, ...], outside: tuple[int, ...]) -> None:
+def test_a_status_set_contains_the_named_statuses(text: str, inside: tuple[int, ...], outside: tuple[int, ...]) -> None:
     statuses = StatusSet.parse(text)
     assert [status for status in inside + outside if status in statuses] == list(inside)
     assert StatusSet.parse(str(statuses)) == statuses
@@ -60,53 +60,53 @@ def test_a_status_set_holds_what_it_names(text: str, inside: tuple[int, ...], ou
     "text",
     ["", ",", "400,", "40", "4000", "6xx", "0xx", "5XX", "409-400", "099", "600", "400-", "-40", "٤٠٠", "a", "1-2"],
 )
-def test_nonsense_is_no_status_set(text: str) -> None:
+def test_an_invalid_status_set_is_rejected(text: str) -> None:
     with pytest.raises(ValueError):
         StatusSet.parse(text)
 
 
-def test_a_status_that_is_no_number_is_in_no_set() -> None:
+def test_a_status_set_contains_only_numbers() -> None:
     assert "500" not in StatusSet.parse("5xx")
     assert None not in StatusSet.parse("5xx")
 
 
-def test_waits_lie_within_their_bounds_and_grow() -> None:
+def test_backoff_grows_within_its_bounds() -> None:
     retry_policy = RetryPolicy()
-    highest = [retry_policy.wait_after(failures, 1.0) for failures in range(1, 2000)]
-    assert {retry_policy.wait_after(failures, 0.0) for failures in range(1, 2000)} == {0.025}
+    highest = [retry_policy.backoff(failures, 1.0) for failures in range(1, 2000)]
+    assert {retry_policy.backoff(failures, 0.0) for failures in range(1, 2000)} == {0.025}
     assert highest == sorted(highest)
     assert (highest[0], highest[-1]) == (0.05, 0.25)
 
 
 def test_fourteen_quick_failures_fit_the_deadline() -> None:
     retry_policy = RetryPolicy()
-    waits = sum(retry_policy.wait_after(failures, 0.5) for failures in range(1, retry_policy.tries))
-    assert retry_policy.tries == 14
+    waits = sum(retry_policy.backoff(failures, 0.5) for failures in range(1, retry_policy.max_attempts))
+    assert retry_policy.max_attempts == 14
     assert waits + 14 * 0.06 < retry_policy.deadline - 0.5
 
 
-def test_the_breaker_opens_at_the_fiftieth_failure_in_a_row(breaker: CircuitBreaker, clock: HandClock) -> None:
+def test_the_breaker_opens_at_the_fiftieth_failure_in_a_row(breaker: CircuitBreaker, clock: ManualClock) -> None:
     fail(breaker, clock, 49)
     assert breaker.state is BreakerState.CLOSED
     fail(breaker, clock, 1)
     assert breaker.state is BreakerState.OPEN
 
 
-def test_it_opens_after_a_second_of_failures_without_a_success(breaker: CircuitBreaker, clock: HandClock) -> None:
+def test_it_opens_after_a_second_of_failures_without_a_success(breaker: CircuitBreaker, clock: ManualClock) -> None:
     fail(breaker, clock, 5, every=0.2)
     assert breaker.state is BreakerState.CLOSED
     fail(breaker, clock, 1)
     assert breaker.state is BreakerState.OPEN
 
 
-def test_it_never_opens_by_share_of_failures(breaker: CircuitBreaker, clock: HandClock) -> None:
+def test_it_never_opens_by_the_share_of_failures(breaker: CircuitBreaker, clock: ManualClock) -> None:
     for _ in range(200):
         fail(breaker, clock, 49, every=0.002)
         breaker.succeeded()
     assert breaker.state is BreakerState.CLOSED
 
 
-def test_an_idle_hour_is_no_hour_of_failures(breaker: CircuitBreaker, clock: HandClock) -> None:
+def test_an_idle_hour_does_not_count_as_failures(breaker: CircuitBreaker, clock: ManualClock) -> None:
     for _ in range(5):
         fail(breaker, clock, 1, every=3600)
     assert breaker.state is BreakerState.CLOSED
@@ -116,17 +116,17 @@ def test_an_idle_hour_is_no_hour_of_failures(breaker: CircuitBreaker, clock: Han
     assert breaker.state is BreakerState.CLOSED
 
 
-def test_tries_that_each_take_their_whole_time_still_open_it(clock: HandClock) -> None:
+def test_attempts_that_each_time_out_open_it(clock: ManualClock) -> None:
     breaker = CircuitBreaker(RetryPolicy(timeout=5), clock)
     fail(breaker, clock, 2, every=5.2)
     assert breaker.state is BreakerState.OPEN
 
 
-def test_while_open_five_calls_a_second_leave(breaker: CircuitBreaker, clock: HandClock) -> None:
+def test_while_open_five_calls_a_second_are_allowed(breaker: CircuitBreaker, clock: ManualClock) -> None:
     fail(breaker, clock, 50)
     left = []
     while clock.now < 1010:
-        if breaker.arrive() is not Admission.REJECTED:
+        if breaker.admit() is not Admission.REJECTED:
             left.append(clock.now)
             breaker.failed("status")
         if breaker.retry() == 0:
@@ -137,19 +137,21 @@ def test_while_open_five_calls_a_second_leave(breaker: CircuitBreaker, clock: Ha
     assert all(later - earlier >= 0.2 for earlier, later in itertools.pairwise(left))
 
 
-def test_after_a_silence_one_request_may_wait_for_the_answer(breaker: CircuitBreaker, clock: HandClock) -> None:
+def test_without_recent_failures_one_request_may_wait_for_the_result(
+    breaker: CircuitBreaker, clock: ManualClock
+) -> None:
     fail(breaker, clock, 50)
     clock.now += 0.3
-    assert breaker.arrive() is Admission.PROBE
-    assert breaker.arrive() is Admission.REJECTED
+    assert breaker.admit() is Admission.PROBE
+    assert breaker.admit() is Admission.REJECTED
     clock.now += 2
-    assert breaker.arrive() is Admission.TRIAL
+    assert breaker.admit() is Admission.TRIAL
     clock.now += 0.3
-    assert breaker.arrive() is Admission.PROBE
+    assert breaker.admit() is Admission.PROBE
 
 
-def test_requests_under_way_wait_for_a_probe_while_the_source_may_just_be_unlucky(
-    breaker: CircuitBreaker, clock: HandClock
+def test_running_requests_wait_for_a_probe_while_the_outage_is_not_confirmed(
+    breaker: CircuitBreaker, clock: ManualClock
 ) -> None:
     fail(breaker, clock, 7, every=0.18)
     assert breaker.state is BreakerState.OPEN
@@ -160,13 +162,13 @@ def test_requests_under_way_wait_for_a_probe_while_the_source_may_just_be_unluck
     assert breaker.retry() == 0
 
 
-def test_requests_under_way_give_up_when_the_source_is_down_for_sure(breaker: CircuitBreaker, clock: HandClock) -> None:
+def test_running_requests_give_up_when_the_outage_is_confirmed(breaker: CircuitBreaker, clock: ManualClock) -> None:
     fail(breaker, clock, 50)
     clock.now += 10
     assert breaker.retry() is None
 
 
-def test_a_success_half_opens_and_five_close(breaker: CircuitBreaker, clock: HandClock) -> None:
+def test_a_success_half_opens_and_five_close(breaker: CircuitBreaker, clock: ManualClock) -> None:
     fail(breaker, clock, 50)
     states = []
     for _ in range(5):
@@ -175,7 +177,7 @@ def test_a_success_half_opens_and_five_close(breaker: CircuitBreaker, clock: Han
     assert states == [BreakerState.HALF_OPEN] * 4 + [BreakerState.CLOSED]
 
 
-def test_failures_between_successes_do_not_keep_it_from_closing(breaker: CircuitBreaker, clock: HandClock) -> None:
+def test_failures_between_successes_do_not_keep_it_from_closing(breaker: CircuitBreaker, clock: ManualClock) -> None:
     fail(breaker, clock, 50)
     for _ in range(5):
         breaker.succeeded()
@@ -183,22 +185,22 @@ def test_failures_between_successes_do_not_keep_it_from_closing(breaker: Circuit
     assert breaker.state is BreakerState.CLOSED
 
 
-def test_it_opens_again_from_half_open(breaker: CircuitBreaker, clock: HandClock) -> None:
+def test_it_opens_again_from_half_open(breaker: CircuitBreaker, clock: ManualClock) -> None:
     fail(breaker, clock, 50)
     breaker.succeeded()
     fail(breaker, clock, 50)
     assert breaker.state is BreakerState.OPEN
-    assert breaker.arrive() is Admission.REJECTED
+    assert breaker.admit() is Admission.REJECTED
 
 
-def test_retries_are_limited_while_half_open_and_only_then(clock: HandClock) -> None:
-    breaker = CircuitBreaker(RetryPolicy(retry_share=0.25), clock)
+def test_retries_are_limited_while_half_open_and_only_then(clock: ManualClock) -> None:
+    breaker = CircuitBreaker(RetryPolicy(retry_ratio=0.25), clock)
     assert all(breaker.retry() == 0 for _ in range(1000))
     fail(breaker, clock, 50)
     breaker.succeeded()
-    assert all(breaker.arrive() is Admission.ALLOWED for _ in range(100))
+    assert all(breaker.admit() is Admission.ALLOWED for _ in range(100))
     granted = sum(breaker.retry() == 0 for _ in range(100))
-    assert granted == 26  # a quarter of the requests, and one on top
+    assert granted == 26  # a quarter of the requests, and one by time
     wait = breaker.retry()
     assert wait is not None
     assert wait == pytest.approx(0.1)
@@ -209,7 +211,7 @@ def test_retries_are_limited_while_half_open_and_only_then(clock: HandClock) -> 
     assert all(breaker.retry() == 0 for _ in range(1000))
 
 
-def test_a_snapshot_tells_state_duration_and_fault(breaker: CircuitBreaker, clock: HandClock) -> None:
+def test_a_snapshot_has_state_duration_and_fault(breaker: CircuitBreaker, clock: ManualClock) -> None:
     assert (breaker.snapshot().state, breaker.snapshot().last_fault) == (BreakerState.CLOSED, None)
     for _ in range(50):
         breaker.failed("timeout")
@@ -219,24 +221,24 @@ def test_a_snapshot_tells_state_duration_and_fault(breaker: CircuitBreaker, cloc
     assert now.seconds == pytest.approx(7)
 
 
-def test_a_slow_source_is_not_taken_for_a_hanging_one(clock: HandClock) -> None:
+def test_a_slow_source_does_not_count_as_hanging(clock: ManualClock) -> None:
     latency = LatencyTracker(clock)
     for _ in range(100):
-        latency.answered(0.5)
-    assert latency.is_hanging_after() is None, "nothing hung so far"
+        latency.succeeded(0.5)
+    assert latency.hedge_delay() is None, "no call has hung"
     for _ in range(3):
         latency.hung()
-    assert latency.is_hanging_after() == pytest.approx(1.25)
+    assert latency.hedge_delay() == pytest.approx(1.25)
 
 
-def test_hanging_calls_among_quick_ones_are_told(clock: HandClock) -> None:
+def test_hanging_calls_among_quick_ones_are_detected(clock: ManualClock) -> None:
     latency = LatencyTracker(clock)
     for _ in range(3):
         latency.hung()
     for number in range(49):
-        latency.answered(0.06 if number % 20 else 0.6)
-    assert latency.is_hanging_after() is None, "too few answers to judge by"
-    latency.answered(0.06)
-    assert latency.is_hanging_after() == pytest.approx(0.15)
+        latency.succeeded(0.06 if number % 20 else 0.6)
+    assert latency.hedge_delay() is None, "too few samples"
+    latency.succeeded(0.06)
+    assert latency.hedge_delay() == pytest.approx(0.15)
     clock.now += 5.1
-    assert latency.is_hanging_after() is None, "that was long ago"
+    assert latency.hedge_delay() is None, "the samples are too old"
