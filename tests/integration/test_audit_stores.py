@@ -13,7 +13,7 @@ from movie_core.accounts.keyring import Keyring
 from movie_core.errors import StoreUnavailable
 from movie_core.operations.audit import COMMAND_LINE, Action, AuditEntry
 from movie_core.paging import Window
-from movie_core.testing import NOW, UNLIMITED, AuditLogContract, AuditStores, join
+from movie_core.testing import NOW, UNLIMITED, AuditLogContract, AuditStores, create_user
 
 TABLES = ("audit", "users", "registrations", "links", "mails")
 
@@ -66,7 +66,7 @@ async def test_a_purge_of_many_goes_in_batches(url: str) -> None:
 
 async def test_accounts_that_name_each_other_end_at_the_same_time(url: str) -> None:
     async with stores_at(url) as stores:
-        accounts = [(await join(stores.accounts, f"u{n}@example.com", f"User {n}"))[0] for n in range(8)]
+        accounts = [(await create_user(stores.accounts, f"u{n}@example.com", f"User {n}"))[0] for n in range(8)]
         pairs = [(one.id, other.id) for one in accounts for other in accounts]
         for _ in range(3):
             await stores.log.append([AuditEntry(NOW, one, Action.STAFF_GRANTED, other) for one, other in pairs])

@@ -23,7 +23,7 @@ from movie_core.accounts.keyring import Keyring
 from movie_core.discovery.ratings import MAX_IMPORT, MAX_RATINGS, NewRating
 from movie_core.errors import StoreUnavailable
 from movie_core.paging import Window
-from movie_core.testing import NOW, UNLIMITED, RatingStoreContract, RatingStores, join
+from movie_core.testing import NOW, UNLIMITED, RatingStoreContract, RatingStores, create_user
 
 TABLES = ("ratings", "rating_versions", "users", "registrations", "links", "mails")
 
@@ -68,7 +68,7 @@ class TestRatingsOnPostgres(OpenStores):
 
 async def test_sources_are_apart_but_for_what_is_exported_and_erased(url: str) -> None:
     async with stores_at(url) as (engine, stores):
-        ada, _ = await join(stores.accounts)
+        ada, _ = await create_user(stores.accounts)
         one, other = stores.ratings, SqlRatingStore(engine, "third_party")
         await one.put(ada.id, [NewRating("1", "One", 1990, 5.0)], NOW)
         assert (await other.version(), await other.history(ada.id)) == ("0", [])
@@ -88,7 +88,7 @@ async def test_sources_are_apart_but_for_what_is_exported_and_erased(url: str) -
 @pytest.mark.usefixtures("patient")
 async def test_one_row_is_left_of_two_hundred_ratings_of_one_movie_at_once(url: str) -> None:
     async with stores_at(url) as (_, stores):
-        ada, _ = await join(stores.accounts)
+        ada, _ = await create_user(stores.accounts)
         kept: list[float] = []
 
         async def rate(number: int) -> None:
@@ -107,7 +107,7 @@ async def test_one_row_is_left_of_two_hundred_ratings_of_one_movie_at_once(url: 
 @pytest.mark.usefixtures("patient")
 async def test_a_thousand_writes_200_at_a_time_lose_nothing(url: str) -> None:
     async with stores_at(url) as (_, stores):
-        people = [(await join(stores.accounts, f"p{n}@example.com", f"P {n}"))[0] for n in range(20)]
+        people = [(await create_user(stores.accounts, f"p{n}@example.com", f"P {n}"))[0] for n in range(20)]
         turns = asyncio.Semaphore(200)
 
         async def rate(number: int) -> None:
@@ -124,7 +124,7 @@ async def test_a_thousand_writes_200_at_a_time_lose_nothing(url: str) -> None:
 @pytest.mark.usefixtures("patient")
 async def test_a_whole_list_is_read_and_an_import_written_in_well_under_a_transaction(url: str) -> None:
     async with stores_at(url) as (_, stores):
-        ada, _ = await join(stores.accounts)
+        ada, _ = await create_user(stores.accounts)
         writes, reads = dict[float, list[float]](), list[float]()
         for start in range(0, MAX_RATINGS, MAX_IMPORT):
             numbers = range(start, start + MAX_IMPORT)
@@ -197,7 +197,7 @@ async def test_a_database_without_tables_is_a_store_that_is_away(tmp_path: Path)
 
 async def test_who_was_erased_while_rating_leaves_nothing(url: str) -> None:
     async with stores_at(url) as (engine, stores):
-        people = [(await join(stores.accounts, f"p{n}@example.com", f"P {n}"))[0] for n in range(5)]
+        people = [(await create_user(stores.accounts, f"p{n}@example.com", f"P {n}"))[0] for n in range(5)]
 
         async def rate(user_id: str) -> None:
             await stores.ratings.put(user_id, [NewRating(str(n), "A Film", None, 5.0) for n in range(200)], NOW)

@@ -8,9 +8,9 @@ from movie_adapters.sql.sessions import SqlSessionStore
 from movie_adapters.sql.users import SqlUserRepo
 from movie_core.accounts.keyring import Keyring
 from movie_core.accounts.outbox import MailRules
-from movie_core.testing import Stores
+from movie_core.testing import AccountStores
 
 
-def sql_account_stores(engine: AsyncEngine, rules: MailRules, keys: Keyring) -> Stores:
+def sql_account_stores(engine: AsyncEngine, rules: MailRules, keys: Keyring) -> AccountStores:
     users = SqlUserRepo(engine, rules, keys, UnicodeUsernameSyntax())
-    return Stores(users, SqlSessionStore(engine), SqlOutbox(engine, rules, keys), keys)
+    return AccountStores(users, SqlSessionStore(engine), SqlOutbox(engine, rules, keys), keys)

@@ -3,7 +3,7 @@
 import asyncio
 import functools
 from collections.abc import Awaitable, Callable
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from typing import TypeVar
 
 from movie_core.paging import Window
@@ -35,6 +35,8 @@ SAMPLE: tuple[Movie, ...] = (
     Movie(id="203", title="Undated", genres=("Comedy",), popularity=1.0),
 )
 """Made-up movies: 23 with the word River in their title, in years 1950 to 1972, and three others."""
+RIVER_IDS = frozenset(movie.id for movie in SAMPLE if "River" in movie.title)
+"""Ids of the movies with the word River in their title."""
 
 
 def clause(test: Callable[[Suite], Awaitable[None]]) -> Callable[[Suite], None]:
@@ -51,7 +53,7 @@ def clause(test: Callable[[Suite], Awaitable[None]]) -> Callable[[Suite], None]:
     return run
 
 
-async def walk(source: MovieSource, query: MovieQuery, limit: int) -> list[Movie]:
+async def collect_pages(source: MovieSource, query: MovieQuery, limit: int) -> list[Movie]:
     """Every match, by following windows from the start."""
     found: list[Movie] = []
     offset: int | None = 0
@@ -63,11 +65,15 @@ async def walk(source: MovieSource, query: MovieQuery, limit: int) -> list[Movie
 
 
 NOW = datetime(2026, 11, 24, 9, 0, tzinfo=UTC)
+SECOND = timedelta(seconds=1)
+MINUTE = timedelta(minutes=1)
+HOUR = timedelta(hours=1)
+DAY = timedelta(days=1)
 ODD_STRINGS = ("", "\x00", "a\x00b", "\ud800", "💡", "' OR 1=1 --", "%", "a" * 10_240, "0" * 32, "0" * 64)
 """What a client may send in place of an id, a token or a key."""
 
 
-async def refused(error: type[Exception], call: Awaitable[object]) -> None:
+async def assert_raises(error: type[Exception], call: Awaitable[object]) -> None:
     try:
         await call
     except error:

@@ -36,7 +36,7 @@ from movie_core.memory import (
     MemoryUserRepo,
 )
 from movie_core.search.movies import Capability, FoundMovie, MoviePage, Order
-from movie_core.testing import NOW, Stores, join
+from movie_core.testing import NOW, AccountStores, create_user
 
 KEYS = Keyring(["a secret of the tests, 32 bytes or more"])
 RULES = MailRules(link_ttl=timedelta(hours=24), limit=None)
@@ -106,10 +106,10 @@ class World:
         return self.now
 
     async def ann(self, name: str = "Ann") -> str:
-        stores = Stores(
+        stores = AccountStores(
             MemoryUserRepo(self.database), MemorySessionStore(self.database), MemoryOutbox(self.database), KEYS
         )
-        user, _ = await join(stores, f"{name}@example.com", name, at=self.now)
+        user, _ = await create_user(stores, f"{name}@example.com", name, at=self.now)
         return user.id
 
     async def recorded(self) -> list[Event]:

@@ -5,7 +5,7 @@ from contextlib import asynccontextmanager
 
 from movie_core.accounts.keyring import Keyring
 from movie_core.memory import MemoryAuditLog, MemoryDatabase, MemoryOutbox, MemorySessionStore, MemoryUserRepo
-from movie_core.testing import UNLIMITED, AuditLogContract, AuditStores, Stores
+from movie_core.testing import UNLIMITED, AccountStores, AuditLogContract, AuditStores
 
 
 class TestMemoryAuditLog(AuditLogContract):
@@ -13,5 +13,5 @@ class TestMemoryAuditLog(AuditLogContract):
     async def open(self) -> AsyncIterator[AuditStores]:
         keys = Keyring(["a secret of the tests, 32 bytes or more"])
         database = MemoryDatabase(UNLIMITED, keys)
-        accounts = Stores(MemoryUserRepo(database), MemorySessionStore(database), MemoryOutbox(database), keys)
+        accounts = AccountStores(MemoryUserRepo(database), MemorySessionStore(database), MemoryOutbox(database), keys)
         yield AuditStores(MemoryAuditLog(database), accounts)

@@ -5,7 +5,7 @@ from contextlib import asynccontextmanager
 
 from movie_core.accounts.keyring import Keyring
 from movie_core.memory import MemoryDatabase, MemoryEventStore, MemoryOutbox, MemorySessionStore, MemoryUserRepo
-from movie_core.testing import UNLIMITED, AnalyticsContract, EventStoreContract, EventStores, Stores
+from movie_core.testing import UNLIMITED, AccountStores, AnalyticsContract, EventStoreContract, EventStores
 
 KEYS = Keyring(["a secret of the tests, 32 bytes or more"])
 
@@ -15,7 +15,7 @@ class OverMemory:
     async def open(self) -> AsyncIterator[EventStores]:
         database = MemoryDatabase(UNLIMITED, KEYS)
         events = MemoryEventStore(database)
-        accounts = Stores(MemoryUserRepo(database), MemorySessionStore(database), MemoryOutbox(database), KEYS)
+        accounts = AccountStores(MemoryUserRepo(database), MemorySessionStore(database), MemoryOutbox(database), KEYS)
         yield EventStores(accounts, events, events)
 
 

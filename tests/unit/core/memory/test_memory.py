@@ -28,9 +28,10 @@ from movie_core.quotas import Rate
 from movie_core.search.caching import CacheEntry, CacheStats
 from movie_core.testing import (
     AccessTokensContract,
+    AccountStores,
     AddressSyntaxContract,
     CacheStoreContract,
-    Delivered,
+    DeliveredEmail,
     DeliveryNotifierContract,
     MailerContract,
     MovieCatalogueContract,
@@ -40,7 +41,6 @@ from movie_core.testing import (
     RateLimiterContract,
     SeenMoviesContract,
     SessionStoreContract,
-    Stores,
     UserRepoContract,
 )
 
@@ -65,9 +65,9 @@ class TestMemorySeenMovies(SeenMoviesContract):
 
 class OverMemory:
     @asynccontextmanager
-    async def open(self, rules: MailRules) -> AsyncIterator[Stores]:
+    async def open(self, rules: MailRules) -> AsyncIterator[AccountStores]:
         database = MemoryDatabase(rules, KEYS)
-        yield Stores(MemoryUserRepo(database), MemorySessionStore(database), MemoryOutbox(database), KEYS)
+        yield AccountStores(MemoryUserRepo(database), MemorySessionStore(database), MemoryOutbox(database), KEYS)
 
 
 class TestMemoryUsers(OverMemory, UserRepoContract):
@@ -89,9 +89,11 @@ class TestMemoryMailer(MailerContract):
         mailer.failure = failure
         yield mailer
 
-    async def delivered(self, mailer: Mailer) -> Sequence[Delivered]:
+    async def delivered(self, mailer: Mailer) -> Sequence[DeliveredEmail]:
         assert isinstance(mailer, MemoryMailer)
-        return [Delivered((one.recipient,), one.mail_id, frozenset(), " ".join(one.links)) for one in mailer.emails]
+        return [
+            DeliveredEmail((one.recipient,), one.mail_id, frozenset(), " ".join(one.links)) for one in mailer.emails
+        ]
 
 
 class TestMemoryDoorbell(DeliveryNotifierContract):

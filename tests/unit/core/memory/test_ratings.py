@@ -5,7 +5,7 @@ from contextlib import asynccontextmanager
 
 from movie_core.accounts.keyring import Keyring
 from movie_core.memory import MemoryDatabase, MemoryOutbox, MemoryRatingStore, MemorySessionStore, MemoryUserRepo
-from movie_core.testing import UNLIMITED, RatingStoreContract, RatingStores, Stores
+from movie_core.testing import UNLIMITED, AccountStores, RatingStoreContract, RatingStores
 
 
 class TestMemoryRatings(RatingStoreContract):
@@ -13,5 +13,5 @@ class TestMemoryRatings(RatingStoreContract):
     async def open(self) -> AsyncIterator[RatingStores]:
         keys = Keyring(["a secret of the tests, 32 bytes or more"])
         database = MemoryDatabase(UNLIMITED, keys)
-        accounts = Stores(MemoryUserRepo(database), MemorySessionStore(database), MemoryOutbox(database), keys)
+        accounts = AccountStores(MemoryUserRepo(database), MemorySessionStore(database), MemoryOutbox(database), keys)
         yield RatingStores(MemoryRatingStore(database), accounts)

@@ -15,7 +15,7 @@ from movie_core.memory import (
     MemoryTrendStore,
     MemoryUserRepo,
 )
-from movie_core.testing import NOW, OrderStores, PersonalOrderStoreContract, Stores, TrendStoreContract
+from movie_core.testing import NOW, AccountStores, OrderStores, PersonalOrderStoreContract, TrendStoreContract
 
 
 class TestMemoryTrends(TrendStoreContract):
@@ -31,7 +31,7 @@ class TestMemoryOrders(PersonalOrderStoreContract):
     async def open(self) -> AsyncIterator[OrderStores]:
         keys = Keyring(["k" * 32])
         database = MemoryDatabase(MailRules(link_ttl=timedelta(hours=24), limit=None), keys)
-        accounts = Stores(MemoryUserRepo(database), MemorySessionStore(database), MemoryOutbox(database), keys)
+        accounts = AccountStores(MemoryUserRepo(database), MemorySessionStore(database), MemoryOutbox(database), keys)
         yield OrderStores(MemoryPersonalOrderStore(lambda: self.now), accounts)
 
     async def pass_time(self, seconds: float) -> None:

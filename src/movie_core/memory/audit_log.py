@@ -5,7 +5,7 @@ from dataclasses import replace
 from datetime import datetime
 from typing import Any
 
-from movie_core.memory.accounts import MemoryDatabase
+from movie_core.memory.database import MemoryDatabase
 from movie_core.operations.audit import COMMAND_LINE, AuditEntry, exported
 from movie_core.paging import Window
 

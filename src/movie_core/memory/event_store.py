@@ -20,7 +20,7 @@ from movie_core.discovery.analytics import (
 )
 from movie_core.discovery.events import Event, EventKind
 from movie_core.discovery.trending import Interaction, InteractionKind, utc_day, weight_of
-from movie_core.memory.accounts import MemoryDatabase
+from movie_core.memory.database import MemoryDatabase
 
 _ACTIVE = (EventKind.SEARCH, EventKind.CLICK, EventKind.RATING)
 

@@ -11,18 +11,20 @@ from movie_core.discovery.ratings import NewRating, Rating
 from movie_core.discovery.recommendations import (
     MAX_REASONS,
     MAX_RECOMMENDED,
-    ModelInfo,
     ReasonKind,
     Recommendation,
     Tier,
 )
-from movie_core.memory.accounts import MemoryDatabase, MemoryOutbox, MemorySessionStore, MemoryUserRepo
+from movie_core.memory.database import MemoryDatabase
 from movie_core.memory.movies import MemoryMovieCatalogue
-from movie_core.memory.ratings import MemoryRatingStore
+from movie_core.memory.outbox import MemoryOutbox
+from movie_core.memory.rating_store import MemoryRatingStore
+from movie_core.memory.session_store import MemorySessionStore
+from movie_core.memory.user_repo import MemoryUserRepo
 from movie_core.paging import Window
-from movie_core.ports import ModelStore, MovieCatalogue, RatingStore, Recommender
+from movie_core.ports import MovieCatalogue, RatingStore, Recommender
 from movie_core.search.movies import Movie
-from movie_core.testing.accounts import UNLIMITED, Stores, join
+from movie_core.testing.account_fixtures import UNLIMITED, AccountStores, create_user
 from movie_core.testing.shared import NOW, ODD_STRINGS, clause
 
 _FILMS = tuple(
@@ -52,12 +54,14 @@ class _Audience:
         database = MemoryDatabase(UNLIMITED, keys)
         self.ratings = MemoryRatingStore(database)
         self.movies = MemoryMovieCatalogue(_FILMS)
-        self._accounts = Stores(MemoryUserRepo(database), MemorySessionStore(database), MemoryOutbox(database), keys)
+        self._accounts = AccountStores(
+            MemoryUserRepo(database), MemorySessionStore(database), MemoryOutbox(database), keys
+        )
         self.users: list[str] = []
 
     async def arrive(self) -> None:
         for number in range(12):
-            user, _ = await join(self._accounts, f"u{number}@example.com", f"User {number}")
+            user, _ = await create_user(self._accounts, f"u{number}@example.com", f"User {number}")
             self.users.append(user.id)
             liked, other = ("w", "m") if number % 2 else ("m", "w")
             rows = [(f"{liked}{place}", 9.0 if place % 2 else 8.0) for place in range(12) if (place + number) % 4]
@@ -261,66 +265,3 @@ class RecommenderContract:
             parts = [(await recommender.similar(movie, Window(offset, 4))).items for offset in (0, 4)]
             assert [one.movie_id for part in parts for one in part] == ids[:8]
             await recommender.similar(Movie(id="x" * 1000, title="X", genres=("Western",), year=1965), Window())
-
-
-class ModelStoreContract:
-    """What every `ModelStore` keeps; the numbers are the clauses of `movie_core.ports`."""
-
-    def open(self) -> AbstractAsyncContextManager[ModelStore]:
-        """The store under test, empty."""
-        raise NotImplementedError
-
-    @clause
-    async def test_1_and_2_the_model_saved_last_is_the_present_one(self) -> None:
-        async with self.open() as models:
-            assert await models.present() is None
-            for number in range(3):
-                info = ModelInfo(NOW + timedelta(microseconds=number), 100_000 + number, 600, 9_000)
-                assert await models.save(info, f"version {number}", bytes([number]) * 1000)
-                assert await models.present() == (info, f"version {number}")
-                assert await models.body(info.made_at) == bytes([number]) * 1000
-
-    @clause
-    async def test_1_a_model_saved_again_replaces_itself(self) -> None:
-        async with self.open() as models:
-            for body in (b"long" * 1_000_000, b"short"):
-                await models.save(ModelInfo(NOW, 1, 1, 1), "v", body)
-                assert await models.body(NOW) == body
-
-    @clause
-    async def test_1_a_model_made_earlier_than_the_present_one_is_not_kept(self) -> None:
-        async with self.open() as models:
-            later = ModelInfo(NOW + timedelta(microseconds=1), 2, 2, 2)
-            assert await models.save(later, "later", b"later" * 500_000)
-            assert not await models.save(ModelInfo(NOW, 1, 1, 1), "earlier", b"earlier")
-            assert await models.present() == (later, "later")
-            assert await models.body(later.made_at) == b"later" * 500_000
-            assert await models.body(NOW) is None
-
-    @clause
-    async def test_3_a_model_that_is_no_longer_present_has_no_body(self) -> None:
-        async with self.open() as models:
-            assert await models.body(NOW) is None
-            await models.save(ModelInfo(NOW, 1, 1, 1), "old", b"old")
-            await models.save(ModelInfo(NOW + timedelta(days=1), 2, 2, 2), "new", b"new")
-            assert await models.body(NOW) is None
-            assert await models.body(NOW + timedelta(days=1)) == b"new"
-
-    @clause
-    async def test_3_large_and_empty_bodies_come_back_as_they_were(self) -> None:
-        async with self.open() as models:
-            for number, body in enumerate((b"", bytes(range(256)) * 12_000, b"\x00")):
-                at = NOW + timedelta(seconds=number)
-                await models.save(ModelInfo(at, 1, 1, 1), "v\x00\ud800", body)
-                assert await models.body(at) == body
-
-    @clause
-    async def test_1_savers_at_once_leave_one_whole_model(self) -> None:
-        async with self.open() as models:
-            bodies = {NOW + timedelta(seconds=n): bytes([n]) * 300_000 for n in range(5)}
-            await asyncio.gather(
-                *(models.save(ModelInfo(at, 1, 1, 1), str(body[:1]), body) for at, body in bodies.items())
-            )
-            found = await models.present()
-            assert found == (ModelInfo(max(bodies), 1, 1, 1), str(bodies[max(bodies)][:1]))
-            assert await models.body(max(bodies)) == bodies[max(bodies)]

@@ -6,7 +6,7 @@ from typing import Any
 
 from movie_core.discovery.ratings import MAX_RATINGS, NewRating, Rating, RatingChange, apply_rating, exported
 from movie_core.errors import TooManyRatings, UserNotFound
-from movie_core.memory.accounts import MemoryDatabase
+from movie_core.memory.database import MemoryDatabase
 from movie_core.paging import Window
 
 BATCH = 1000

@@ -11,10 +11,8 @@ from movie_core.discovery.ratings import MAX_IMPORT, MAX_RATINGS, NewRating, Rat
 from movie_core.errors import TooManyRatings, UserNotFound
 from movie_core.paging import Window
 from movie_core.ports import PersonalData, RatingStore
-from movie_core.testing.accounts import Stores, join
-from movie_core.testing.shared import NOW, ODD_STRINGS, clause, refused
-
-_DAY = timedelta(days=1)
+from movie_core.testing.account_fixtures import AccountStores, create_user
+from movie_core.testing.shared import DAY, NOW, ODD_STRINGS, assert_raises, clause
 
 
 @dataclass(frozen=True, slots=True)
@@ -22,7 +20,7 @@ class RatingStores:
     """A store of ratings, and the accounts of its users."""
 
     ratings: RatingStore
-    accounts: Stores
+    accounts: AccountStores
 
 
 async def check_personal_data(data: PersonalData, user_id: str, other_id: str) -> None:
@@ -41,7 +39,7 @@ async def check_personal_data(data: PersonalData, user_id: str, other_id: str) -
 
 def _new(number: int = 1, rating: float = 7.5, *, at: int | None = None) -> NewRating:
     """A rating of a movie of that number, `at` so many days before now."""
-    when = None if at is None else NOW - at * _DAY
+    when = None if at is None else NOW - at * DAY
     return NewRating(f"m{number}", f"Film {number}", 1900 + number % 100 if number % 7 else None, rating, when)
 
 
@@ -63,8 +61,8 @@ class RatingStoreContract:
     @clause
     async def test_1_and_2_everything_kept_of_a_user_is_exported_and_erased(self) -> None:
         async with self.open() as stores:
-            ada, _ = await join(stores.accounts)
-            bob, _ = await join(stores.accounts, "bob@example.com", "Bob")
+            ada, _ = await create_user(stores.accounts)
+            bob, _ = await create_user(stores.accounts, "bob@example.com", "Bob")
             for user in (ada, bob):
                 await stores.ratings.put(user.id, [_new(1, 3.0, at=2), _new(7, 9.5, at=1)], NOW)
             exported = (await stores.ratings.export(ada.id))["ratings"]
@@ -81,7 +79,7 @@ class RatingStoreContract:
     @clause
     async def test_3_a_rating_is_kept_as_it_was_given(self) -> None:
         async with self.open() as stores:
-            ada, _ = await join(stores.accounts)
+            ada, _ = await create_user(stores.accounts)
             odd = NewRating("x/1 ä", "Ein \u201eTitel\u201c 💡 " + "é" * 500, None, 0.5)
             assert await stores.ratings.put(ada.id, [odd], NOW) == [RatingChange(_rating(odd), is_change=True)]
             assert await stores.ratings.get(ada.id, odd.movie_id) == _rating(odd)
@@ -92,7 +90,7 @@ class RatingStoreContract:
     @clause
     async def test_3_the_last_rating_of_a_movie_counts(self) -> None:
         async with self.open() as stores:
-            ada, _ = await join(stores.accounts)
+            ada, _ = await create_user(stores.accounts)
             given = [_new(1, 4.0), _new(2, 5.0), _new(1, 6.0, at=3), _new(1, 6.0), _new(1, 8.5)]
             kept = await stores.ratings.put(ada.id, given, NOW)
             assert [(one.rating.movie_id, one.rating.rating, one.is_change) for one in kept] == [
@@ -102,19 +100,19 @@ class RatingStoreContract:
                 ("m1", 6.0, False),
                 ("m1", 8.5, True),
             ]
-            assert kept[3].rating.rated_at == NOW - 3 * _DAY
+            assert kept[3].rating.rated_at == NOW - 3 * DAY
             assert await stores.ratings.list_page(ada.id, Window()) == (
                 2,
                 [_rating(_new(1, 8.5)), _rating(_new(2, 5.0))],
             )
-            later = await stores.ratings.put(ada.id, [_new(2, 1.0, at=9)], NOW + _DAY)
+            later = await stores.ratings.put(ada.id, [_new(2, 1.0, at=9)], NOW + DAY)
             assert later == [RatingChange(_rating(_new(2, 1.0, at=9)), is_change=True)]
             assert await stores.ratings.get(ada.id, "m2") == later[0].rating
 
     @clause
     async def test_3_one_rating_is_left_of_many_at_once(self) -> None:
         async with self.open() as stores:
-            ada, _ = await join(stores.accounts)
+            ada, _ = await create_user(stores.accounts)
             values = [0.5 + number % 20 / 2 for number in range(40)]
             kept = await asyncio.gather(*(stores.ratings.put(ada.id, [_new(1, value)], NOW) for value in values))
             assert sorted(one.rating.rating for (one,) in kept) == sorted(values)
@@ -124,31 +122,31 @@ class RatingStoreContract:
     @clause
     async def test_4_the_same_again_changes_nothing_unless_it_tells_when(self) -> None:
         async with self.open() as stores:
-            ada, _ = await join(stores.accounts)
+            ada, _ = await create_user(stores.accounts)
             await stores.ratings.put(ada.id, [_new()], NOW)
             before = await stores.ratings.version()
-            again = await stores.ratings.put(ada.id, [replace(_new(), title="Another Name")], NOW + _DAY)
+            again = await stores.ratings.put(ada.id, [replace(_new(), title="Another Name")], NOW + DAY)
             assert again == [RatingChange(_rating(_new()), is_change=False)]
             assert await stores.ratings.get(ada.id, "m1") == _rating(_new())
             assert await stores.ratings.version() == before
-            dated = await stores.ratings.put(ada.id, [_new(at=4)], NOW + _DAY)
+            dated = await stores.ratings.put(ada.id, [_new(at=4)], NOW + DAY)
             assert dated == [RatingChange(_rating(_new(at=4)), is_change=False)]
             assert await stores.ratings.get(ada.id, "m1") == _rating(_new(at=4))
 
     @clause
     async def test_5_nobody_has_more_than_a_bounded_number(self) -> None:
         async with self.open() as stores:
-            ada, _ = await join(stores.accounts)
+            ada, _ = await create_user(stores.accounts)
             for start in range(0, MAX_RATINGS - 1, MAX_IMPORT):
                 end = min(start + MAX_IMPORT, MAX_RATINGS - 1)
                 await stores.ratings.put(ada.id, [_new(number) for number in range(start, end)], NOW)
             before = await stores.ratings.version()
             two = [_new(1, 1.0), _new(MAX_RATINGS), _new(MAX_RATINGS + 1)]
-            await refused(TooManyRatings, stores.ratings.put(ada.id, two, NOW))
+            await assert_raises(TooManyRatings, stores.ratings.put(ada.id, two, NOW))
             assert await stores.ratings.get(ada.id, "m1") == _rating(_new(1))
             assert await stores.ratings.version() == before
             await stores.ratings.put(ada.id, [_new(1, 1.0), _new(MAX_RATINGS)], NOW)
-            await refused(TooManyRatings, stores.ratings.put(ada.id, [_new(MAX_RATINGS + 1)], NOW))
+            await assert_raises(TooManyRatings, stores.ratings.put(ada.id, [_new(MAX_RATINGS + 1)], NOW))
             await stores.ratings.put(ada.id, [_new(2, 1.0)], NOW)
             assert len(await stores.ratings.history(ada.id)) == MAX_RATINGS
             assert (await stores.ratings.list_page(ada.id, Window(10_000, 1)))[0] == MAX_RATINGS
@@ -157,13 +155,13 @@ class RatingStoreContract:
     @clause
     async def test_5_who_is_not_there_rates_nothing(self) -> None:
         async with self.open() as stores:
-            ada, _ = await join(stores.accounts)
+            ada, _ = await create_user(stores.accounts)
             await stores.ratings.put(ada.id, [_new()], NOW)
             for stranger in ("0" * 31 + "1", *ODD_STRINGS):
-                await refused(UserNotFound, stores.ratings.put(stranger, [_new()], NOW))
+                await assert_raises(UserNotFound, stores.ratings.put(stranger, [_new()], NOW))
                 assert await stores.ratings.list_page(stranger, Window()) == (0, [])
             await stores.accounts.users.erase(ada.address.key, NOW)
-            await refused(UserNotFound, stores.ratings.put(ada.id, [_new()], NOW))
+            await assert_raises(UserNotFound, stores.ratings.put(ada.id, [_new()], NOW))
             assert await stores.ratings.history(ada.id) == []
             assert await stores.ratings.get(ada.id, "m1") is None
             assert not any((await stores.ratings.export(ada.id)).values())
@@ -172,8 +170,8 @@ class RatingStoreContract:
     @clause
     async def test_6_a_rating_is_removed_once(self) -> None:
         async with self.open() as stores:
-            ada, _ = await join(stores.accounts)
-            bob, _ = await join(stores.accounts, "bob@example.com", "Bob")
+            ada, _ = await create_user(stores.accounts)
+            bob, _ = await create_user(stores.accounts, "bob@example.com", "Bob")
             for user in (ada, bob):
                 await stores.ratings.put(user.id, [_new(1), _new(2)], NOW)
             removals = await asyncio.gather(*(stores.ratings.remove(ada.id, "m1") for _ in range(5)))
@@ -188,9 +186,9 @@ class RatingStoreContract:
     @clause
     async def test_8_and_9_lists_are_in_order(self) -> None:
         async with self.open() as stores:
-            ada, _ = await join(stores.accounts)
+            ada, _ = await create_user(stores.accounts)
             ids = ("b", "B", "a", "é", "Z", "10", "9", "_", "💡", "\uffee")
-            given = [NewRating(one, one, None, 5.0, NOW - (at % 3) * _DAY) for at, one in enumerate(ids)]
+            given = [NewRating(one, one, None, 5.0, NOW - (at % 3) * DAY) for at, one in enumerate(ids)]
             await stores.ratings.put(ada.id, given, NOW)
             oldest = sorted(map(_rating, given), key=lambda one: (one.rated_at, one.movie_id))
             assert await stores.ratings.history(ada.id) == oldest
@@ -202,7 +200,7 @@ class RatingStoreContract:
     @clause
     async def test_10_everyone_is_every_rating_of_active_users_once(self) -> None:
         async with self.open() as stores:
-            people = [(await join(stores.accounts, f"p{n}@example.com", f"P {n}"))[0] for n in range(4)]
+            people = [(await create_user(stores.accounts, f"p{n}@example.com", f"P {n}"))[0] for n in range(4)]
             given = {0: range(1, 3001), 1: range(2), 2: range(5, 8), 3: range(0)}
             for at, numbers in given.items():
                 await stores.ratings.put(people[at].id, [_new(number, at=0) for number in numbers], NOW)
@@ -216,8 +214,8 @@ class RatingStoreContract:
     @clause
     async def test_11_the_version_is_another_one_after_every_change(self) -> None:
         async with self.open() as stores:
-            ada, _ = await join(stores.accounts)
-            bob, _ = await join(stores.accounts, "bob@example.com", "Bob")
+            ada, _ = await create_user(stores.accounts)
+            bob, _ = await create_user(stores.accounts, "bob@example.com", "Bob")
             told = [await stores.ratings.version()]
             for change in (
                 lambda: stores.ratings.put(ada.id, [_new(1)], NOW),

@@ -3,17 +3,14 @@
 import asyncio
 from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass, replace
-from datetime import timedelta
 
 from movie_core.accounts.keyring import new_id
 from movie_core.operations.audit import COMMAND_LINE, Action, AuditEntry
 from movie_core.paging import Window
 from movie_core.ports import AuditLog
-from movie_core.testing.accounts import Stores, join
-from movie_core.testing.ratings import check_personal_data
-from movie_core.testing.shared import NOW, ODD_STRINGS, clause
-
-_DAY = timedelta(days=1)
+from movie_core.testing.account_fixtures import AccountStores, create_user
+from movie_core.testing.rating_store import check_personal_data
+from movie_core.testing.shared import DAY, NOW, ODD_STRINGS, clause
 
 
 @dataclass(frozen=True, slots=True)
@@ -21,7 +18,7 @@ class AuditStores:
     """A log, and the accounts that it may name."""
 
     log: AuditLog
-    accounts: Stores
+    accounts: AccountStores
 
 
 async def _all(log: AuditLog) -> list[AuditEntry]:
@@ -38,11 +35,11 @@ class AuditLogContract:
     @clause
     async def test_1_and_2_everything_kept_of_a_user_is_exported_and_erased(self) -> None:
         async with self.open() as stores:
-            ada, _ = await join(stores.accounts)
-            bob, _ = await join(stores.accounts, "bob@example.com", "Bob")
+            ada, _ = await create_user(stores.accounts)
+            bob, _ = await create_user(stores.accounts, "bob@example.com", "Bob")
             by_ada = AuditEntry(NOW, ada.id, Action.USER_DEACTIVATED, bob.id)
-            about_ada = AuditEntry(NOW + _DAY, bob.id, Action.STAFF_REVOKED, ada.id)
-            by_nobody = AuditEntry(NOW + 2 * _DAY, COMMAND_LINE, Action.SESSIONS_ENDED, ada.id)
+            about_ada = AuditEntry(NOW + DAY, bob.id, Action.STAFF_REVOKED, ada.id)
+            by_nobody = AuditEntry(NOW + 2 * DAY, COMMAND_LINE, Action.SESSIONS_ENDED, ada.id)
             await stores.log.append([by_ada, about_ada, by_nobody])
             assert (await stores.log.export(ada.id))["audit"] == [
                 {"action": "user_deactivated", "at": "2026-11-24T09:00:00Z"}
@@ -64,16 +61,16 @@ class AuditLogContract:
     @clause
     async def test_1_and_2_hold_for_any_two_users(self) -> None:
         async with self.open() as stores:
-            ada, _ = await join(stores.accounts)
-            bob, _ = await join(stores.accounts, "bob@example.com", "Bob")
+            ada, _ = await create_user(stores.accounts)
+            bob, _ = await create_user(stores.accounts, "bob@example.com", "Bob")
             await stores.log.append([AuditEntry(NOW, one.id, Action.CACHE_FLUSHED) for one in (ada, bob)])
             await check_personal_data(stores.log, ada.id, bob.id)
 
     @clause
     async def test_2_an_account_that_ends_is_named_no_more(self) -> None:
         async with self.open() as stores:
-            ada, _ = await join(stores.accounts)
-            bob, _ = await join(stores.accounts, "bob@example.com", "Bob")
+            ada, _ = await create_user(stores.accounts)
+            bob, _ = await create_user(stores.accounts, "bob@example.com", "Bob")
             entry = AuditEntry(NOW, ada.id, Action.STAFF_GRANTED, bob.id)
             await stores.log.append([entry])
             await stores.accounts.users.erase(ada.address.key, NOW)
@@ -84,7 +81,7 @@ class AuditLogContract:
     @clause
     async def test_3_an_entry_is_kept_as_it_is(self) -> None:
         async with self.open() as stores:
-            ada, _ = await join(stores.accounts)
+            ada, _ = await create_user(stores.accounts)
             entries = [AuditEntry(NOW, ada.id, action, ada.id) for action in Action]
             entries += [AuditEntry(NOW, COMMAND_LINE, Action.MAIL_RETRIED, mail_id=new_id())]
             await stores.log.append(entries)
@@ -101,7 +98,7 @@ class AuditLogContract:
     @clause
     async def test_3_accounts_that_end_meanwhile_are_not_named(self) -> None:
         async with self.open() as stores:
-            accounts = [(await join(stores.accounts, f"u{n}@example.com", f"User {n}"))[0] for n in range(10)]
+            accounts = [(await create_user(stores.accounts, f"u{n}@example.com", f"User {n}"))[0] for n in range(10)]
 
             async def note(number: int) -> None:
                 about = accounts[number].id
@@ -116,7 +113,7 @@ class AuditLogContract:
     async def test_4_entries_come_newest_first(self) -> None:
         async with self.open() as stores:
             assert await stores.log.list_page(Window()) == (0, [])
-            entries = [AuditEntry(NOW + n // 2 * _DAY, COMMAND_LINE, Action.CACHE_FLUSHED) for n in range(6)]
+            entries = [AuditEntry(NOW + n // 2 * DAY, COMMAND_LINE, Action.CACHE_FLUSHED) for n in range(6)]
             await stores.log.append(entries)
             ordered = sorted(sorted(entries, key=lambda one: one.id), key=lambda one: one.at, reverse=True)
             assert await _all(stores.log) == ordered
@@ -126,8 +123,8 @@ class AuditLogContract:
     @clause
     async def test_5_a_purge_leaves_what_is_not_older(self) -> None:
         async with self.open() as stores:
-            entries = [AuditEntry(NOW + n * _DAY, COMMAND_LINE, Action.CACHE_FLUSHED) for n in range(4)]
+            entries = [AuditEntry(NOW + n * DAY, COMMAND_LINE, Action.CACHE_FLUSHED) for n in range(4)]
             await stores.log.append(entries)
-            assert await stores.log.purge(NOW + 2 * _DAY) == 2
+            assert await stores.log.purge(NOW + 2 * DAY) == 2
             assert await _all(stores.log) == [entries[3], entries[2]]
-            assert await stores.log.purge(NOW + 2 * _DAY) == 0
+            assert await stores.log.purge(NOW + 2 * DAY) == 0

@@ -1,0 +1,56 @@
+"""The `RateLimiter` port in memory."""
+
+import time
+from collections import deque
+from collections.abc import Callable
+
+from movie_core.accounts.keyring import new_id
+from movie_core.operations.rate_limits import PermitWindow
+from movie_core.quotas import Permits, Quota, Rate
+
+
+class MemoryRateLimiter:
+    """A `RateLimiter` for one process, exact; keys whose window is empty are forgotten."""
+
+    _SWEEP = 1000
+    """Hits between looks for what can be forgotten."""
+
+    def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
+        self._clock = clock
+        self._hits: dict[tuple[str, str, Rate], deque[float]] = {}
+        self._leases: dict[tuple[str, str, Rate], PermitWindow] = {}
+        self._until_sweep = self._SWEEP
+
+    async def hit(self, name: str, key: str, rate: Rate) -> tuple[bool, Quota]:
+        now = self._clock()
+        self._sweep(now)
+        hits = self._hits.setdefault((name, key, rate), deque())
+        while hits and hits[0] <= now - rate.seconds:
+            hits.popleft()
+        is_allowed = len(hits) < rate.amount
+        if is_allowed:
+            hits.append(now)
+        # In this order a hit of this very moment leaves just the whole window: rounding could make it more.
+        return is_allowed, Quota(name, rate, rate.amount - len(hits), rate.seconds - (now - hits[0]))
+
+    async def refund(self, name: str, key: str, rate: Rate) -> None:
+        if hits := self._hits.get((name, key, rate)):
+            hits.pop()
+
+    async def lease(
+        self, name: str, key: str, rate: Rate, *, prefetch: int, seconds: float, returned: Permits | None
+    ) -> tuple[bool, Quota, Permits]:
+        now = self._clock()
+        self._sweep(now)
+        window = self._leases.setdefault((name, key, rate), PermitWindow(rate))
+        is_allowed, remaining, reset, permits = window.take(
+            now, new_id(), prefetch=prefetch, seconds=seconds, returned=returned
+        )
+        return is_allowed, Quota(name, rate, remaining, reset), permits
+
+    def _sweep(self, now: float) -> None:
+        self._until_sweep -= 1
+        if self._until_sweep <= 0:
+            self._until_sweep = max(self._SWEEP, len(self._hits) + len(self._leases))
+            self._hits = {kept: hits for kept, hits in self._hits.items() if hits and hits[-1] > now - kept[2].seconds}
+            self._leases = {kept: window for kept, window in self._leases.items() if not window.is_over(now)}

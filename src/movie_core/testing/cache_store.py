@@ -1,0 +1,231 @@
+"""Contract of the `CacheStore` port."""
+
+import asyncio
+import random
+import time
+from contextlib import AbstractAsyncContextManager
+
+from movie_core.ports import CacheStore
+from movie_core.search.caching import CacheEntry, CacheStats, Lease
+from movie_core.testing.shared import clause
+
+
+class CacheStoreContract:
+    """What every `CacheStore` keeps; the numbers are the clauses of `movie_core.ports`."""
+
+    fills = 1000
+    """How many answers of holders that may have lost their lease are written in a random order."""
+
+    def open(self) -> AbstractAsyncContextManager[CacheStore]:
+        """The store under test, without entries and leases."""
+        raise NotImplementedError
+
+    def now(self) -> float:
+        """Overridden where the store has a clock of its own, as is `pass_time`."""
+        return time.time()
+
+    async def pass_time(self, seconds: float) -> None:
+        await asyncio.sleep(seconds)
+
+    def entry(self, value: bytes = b"an answer", *, fence: int = 1, seconds: float = 60.0) -> CacheEntry:
+        """An entry that is past its `stale_until` after so many seconds."""
+        now = self.now()
+        return CacheEntry(value, now, now + seconds / 2, now + seconds, fence)
+
+    @clause
+    async def test_2_any_key_and_any_value_will_do(self) -> None:
+        keys = ("a", "A", "a:b", "a*", "a?", "[a]", "{a}", "\\a", "x" * 200, '"', "%", "\x7f")
+        values = (b"", b"\x00", b"\xff\xfe", b"\r\n", b"x" * 200_000)
+        async with self.open() as store:
+            entries = {key: self.entry(key.encode(), fence=number) for number, key in enumerate(keys, 1)}
+            entries |= {f"value:{number}": self.entry(value) for number, value in enumerate(values)}
+            for key, entry in entries.items():
+                assert await store.write(key, entry), key
+            for key, entry in entries.items():
+                assert await store.read(key) == entry, key
+            assert await store.clear() == len(entries)
+
+    @clause
+    async def test_3_there_is_no_entry_before_one_is_written(self) -> None:
+        async with self.open() as store:
+            assert await store.read("a") is None
+            await store.lease("a", 30)
+            assert await store.read("a") is None
+
+    @clause
+    async def test_3_an_entry_is_gone_after_its_stale_until(self) -> None:
+        async with self.open() as store:
+            assert await store.write("a", self.entry(seconds=1))
+            assert await store.write("b", self.entry())
+            await self.pass_time(1.1)
+            assert await store.read("a") is None
+            assert await store.read("b") is not None
+
+    @clause
+    async def test_4_one_of_many_at_once_has_the_lease(self) -> None:
+        async with self.open() as store:
+            leases = [one for one in await asyncio.gather(*(store.lease("a", 30) for _ in range(50))) if one]
+            assert [lease.key for lease in leases] == ["a"]
+            assert await store.lease("b", 30) is not None
+
+    @clause
+    async def test_4_a_lease_ends_by_itself_and_the_next_fence_is_greater(self) -> None:
+        async with self.open() as store:
+            fences = []
+            for _ in range(3):
+                lease = await store.lease("a", 0.05)
+                assert lease is not None
+                fences.append(lease.fence)
+                await self.pass_time(0.1)
+            assert fences == sorted(set(fences))
+
+    @clause
+    async def test_4_a_fence_is_greater_than_that_of_every_entry_and_lease_before(self) -> None:
+        async with self.open() as store:
+            newest = 0
+            for ahead in (0, 3_600_000_000, 1):
+                for is_cleared in (False, True):
+                    lease = await store.lease("a", 30)
+                    assert lease is not None
+                    assert lease.fence > newest
+                    newest = lease.fence + ahead
+                    assert await store.write("a", self.entry(fence=newest))
+                    await store.release(lease)
+                    if is_cleared:
+                        await store.clear()
+
+    @clause
+    async def test_5_a_lease_is_renewed(self) -> None:
+        async with self.open() as store:
+            lease = await store.lease("a", 1)
+            assert lease is not None
+            assert await store.renew(lease, 30)
+            await self.pass_time(1.1)
+            assert await store.lease("a", 30) is None
+            assert await store.renew(lease, 0.05)
+            await self.pass_time(0.1)
+            assert await store.lease("a", 30) is not None
+
+    @clause
+    async def test_5_a_lease_that_has_ended_is_not_renewed(self) -> None:
+        async with self.open() as store:
+            old = await store.lease("a", 0.05)
+            assert old is not None
+            await self.pass_time(0.1)
+            assert not await store.renew(old, 30)
+            new = await store.lease("a", 1)
+            assert new is not None
+            assert not await store.renew(old, 30)
+            assert not await store.renew(Lease("b", new.fence), 30)
+            await self.pass_time(1.1)
+            assert await store.lease("a", 30) is not None
+            assert await store.lease("b", 30) is not None
+
+    @clause
+    async def test_6_a_released_lease_is_free(self) -> None:
+        async with self.open() as store:
+            first = await store.lease("a", 30)
+            assert first is not None
+            await store.release(first)
+            second = await store.lease("a", 30)
+            assert second is not None
+            assert second.fence > first.fence
+            assert not await store.renew(first, 30)
+
+    @clause
+    async def test_6_who_has_lost_a_lease_can_not_release_that_of_another(self) -> None:
+        async with self.open() as store:
+            old = await store.lease("a", 0.05)
+            assert old is not None
+            await self.pass_time(0.1)
+            new = await store.lease("a", 30)
+            assert new is not None
+            await store.release(old)
+            await store.release(Lease("nobody's", 1))
+            assert await store.lease("a", 30) is None
+            assert await store.renew(new, 30)
+
+    @clause
+    async def test_7_what_has_a_lesser_fence_changes_nothing(self) -> None:
+        async with self.open() as store:
+            newer = self.entry(b"newer", fence=1_700_000_000_000_002)
+            assert await store.write("a", newer)
+            assert not await store.write("a", self.entry(b"older", fence=1_700_000_000_000_001, seconds=3600))
+            assert await store.read("a") == newer
+            newest = self.entry(b"newest", fence=1_700_000_000_000_003)
+            assert await store.write("a", newest)
+            assert await store.read("a") == newest
+
+    @clause
+    async def test_7_what_is_past_its_stale_until_changes_nothing(self) -> None:
+        async with self.open() as store:
+            kept = self.entry(fence=1)
+            assert await store.write("a", kept)
+            for seconds in (0, -0.001, -3600):
+                assert not await store.write("a", self.entry(b"too late", fence=2, seconds=seconds))
+            assert await store.read("a") == kept
+
+    @clause
+    async def test_7_freshness_is_never_set_back_whoever_writes_and_when(self) -> None:
+        chance = random.Random(11)
+        async with self.open() as store:
+            held: list[Lease] = []
+            newest = 0
+
+            async def fill() -> None:
+                nonlocal newest
+                for _ in range(self.fills // 8):
+                    if (lease := await store.lease("a", 0.001)) is not None:
+                        held.append(lease)
+                    if held:
+                        lease, before = chance.choice(held[-50:]), newest
+                        is_kept = await store.write("a", self.entry(b"%d" % lease.fence, fence=lease.fence))
+                        assert not (is_kept and lease.fence < before)
+                        newest = max(newest, lease.fence)
+                    before = newest
+                    entry = await store.read("a")
+                    assert entry is None or entry.value == b"%d" % entry.fence
+                    assert (0 if entry is None else entry.fence) >= before
+                    await self.pass_time(0.0)
+
+            await asyncio.gather(*(fill() for _ in range(8)))
+            assert newest
+
+    @clause
+    async def test_8_clear_forgets_entries_but_no_lease(self) -> None:
+        async with self.open() as store:
+            assert await store.clear() == 0
+            lease = await store.lease("a", 30)
+            assert lease is not None
+            for number in range(1200):
+                await store.write(f"key:{number}", self.entry())
+            assert await store.clear() == 1200
+            assert await store.read("key:7") is None
+            assert await store.lease("a", 30) is None
+            assert await store.renew(lease, 30)
+            assert await store.clear() == 0
+
+    @clause
+    async def test_9_the_generation_changes_when_entries_are_cleared(self) -> None:
+        async with self.open() as store:
+            assert await store.generation() is None
+            told = []
+            for _ in range(2):
+                await store.clear()
+                told.append(await store.generation())
+                await store.write("a", self.entry())
+                await store.lease("a", 30)
+                assert await store.generation() == told[-1]
+            assert len({None, *told}) == 3
+
+    @clause
+    async def test_10_entries_and_their_bytes_are_counted(self) -> None:
+        async with self.open() as store:
+            assert await store.stats() == CacheStats(0, 0)
+            for number in range(1000, 2200):
+                await store.write(f"key:{number}", self.entry(b"x" * 100, fence=1))
+                await store.write(f"key:{number}", self.entry(b"x" * 92, fence=2))
+            await store.lease("a", 30)
+            assert await store.stats() == CacheStats(1200, 120_000)
+            await store.clear()
+            assert await store.stats() == CacheStats(0, 0)

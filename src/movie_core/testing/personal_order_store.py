@@ -1,0 +1,127 @@
+"""Contract of the `PersonalOrderStore` port."""
+
+import asyncio
+from contextlib import AbstractAsyncContextManager
+from dataclasses import dataclass
+from datetime import datetime
+
+from movie_core.clock import utc_now
+from movie_core.discovery.personal_ranking import MAX_ORDERS, ORDER_SECONDS
+from movie_core.ports import PersonalOrderStore
+from movie_core.testing.account_fixtures import AccountStores, create_user
+from movie_core.testing.rating_store import check_personal_data
+from movie_core.testing.shared import DAY, ODD_STRINGS, clause
+
+
+@dataclass(frozen=True, slots=True)
+class OrderStores:
+    """Kept orders, and the accounts of the users whose they are."""
+
+    orders: PersonalOrderStore
+    accounts: AccountStores
+
+
+class PersonalOrderStoreContract:
+    """What every `PersonalOrderStore` keeps; the numbers are the clauses of `movie_core.ports`."""
+
+    seconds: float = ORDER_SECONDS
+    """How long the adapter under test keeps an order."""
+
+    def open(self) -> AbstractAsyncContextManager[OrderStores]:
+        """The store under test, over one empty database with the accounts."""
+        raise NotImplementedError
+
+    async def pass_time(self, seconds: float) -> None:
+        """Let so much time pass for the store."""
+        raise NotImplementedError
+
+    @clause
+    async def test_1_and_2_everything_kept_of_a_user_is_exported_and_erased(self) -> None:
+        async with self.open() as stores:
+            ada, bob = [
+                (await create_user(stores.accounts, f"{name}@example.com", name))[0].id for name in ("ada", "bob")
+            ]
+            for user in (ada, bob):
+                for key in ("river", "\ud800 odd"):
+                    await stores.orders.save(user, key, ["1", "2"])
+            (river, _) = sorted((await stores.orders.export(ada))["orders"], key=lambda one: str(one["key"]))
+            assert (river["key"], river["movie_ids"]) == ("river", ["1", "2"])
+            assert river["kept_at"].endswith("Z")
+            assert abs(datetime.fromisoformat(river["kept_at"]) - utc_now()) < 3650 * DAY
+            await check_personal_data(stores.orders, ada, bob)
+            assert await stores.orders.find(ada, "river") is None
+            assert await stores.orders.find(bob, "river") == ["1", "2"]
+
+    @clause
+    async def test_3_an_order_is_found_by_its_user_and_key(self) -> None:
+        async with self.open() as stores:
+            ada, bob = [
+                (await create_user(stores.accounts, f"{name}@example.com", name))[0].id for name in ("ada", "bob")
+            ]
+            assert await stores.orders.find(ada, "river") is None
+            ids = [str(number) for number in range(100)]
+            assert await stores.orders.save(ada, "river", ids) == ids
+            assert await stores.orders.save(ada, "rivers", ids[::-1]) == ids[::-1]
+            assert await stores.orders.save(ada, "none", []) == []
+            assert await stores.orders.find(ada, "river") == ids
+            assert await stores.orders.find(ada, "rivers") == ids[::-1]
+            assert await stores.orders.find(ada, "none") == []
+            assert await stores.orders.find(bob, "river") is None
+            assert await stores.orders.find(ada, "River") is None
+
+    @clause
+    async def test_3_an_order_is_kept_for_its_time(self) -> None:
+        async with self.open() as stores:
+            ada = (await create_user(stores.accounts))[0].id
+            await stores.orders.save(ada, "river", ["1"])
+            await self.pass_time(0.6 * self.seconds)
+            assert await stores.orders.save(ada, "river", ["2"]) == ["1"]
+            await stores.orders.save(ada, "lake", ["3"])
+            await self.pass_time(0.6 * self.seconds)
+            assert await stores.orders.find(ada, "river") is None
+            assert await stores.orders.find(ada, "lake") == ["3"]
+            assert await stores.orders.save(ada, "river", ["4"]) == ["4"]
+            assert await stores.orders.find(ada, "river") == ["4"]
+
+    @clause
+    async def test_4_the_first_of_many_who_keep_an_order_wins(self) -> None:
+        async with self.open() as stores:
+            ada = (await create_user(stores.accounts))[0].id
+            for key in ("river", "lake", "sea"):
+                given = [[str(number), "9"] for number in range(8)]
+                kept = await asyncio.gather(*(stores.orders.save(ada, key, ids) for ids in given))
+                assert kept[0] in given
+                assert all(ids == kept[0] for ids in kept)
+                assert await stores.orders.find(ada, key) == kept[0]
+                assert await stores.orders.save(ada, key, ["other"]) == kept[0]
+
+    @clause
+    async def test_4_the_oldest_of_many_orders_give_way(self) -> None:
+        async with self.open() as stores:
+            ada, bob = [
+                (await create_user(stores.accounts, f"{name}@example.com", name))[0].id for name in ("ada", "bob")
+            ]
+            await stores.orders.save(bob, "river", ["1"])
+            for number in range(MAX_ORDERS + 3):
+                await self.pass_time(0.002)
+                await stores.orders.save(ada, f"river {number}", [str(number)])
+            found = [await stores.orders.find(ada, f"river {number}") for number in range(MAX_ORDERS + 3)]
+            assert found == [None] * 3 + [[str(number)] for number in range(3, MAX_ORDERS + 3)]
+            assert await stores.orders.find(bob, "river") == ["1"]
+            more = await asyncio.gather(*(stores.orders.save(ada, f"lake {n}", [str(n)]) for n in range(MAX_ORDERS)))
+            assert more == [[str(number)] for number in range(MAX_ORDERS)]
+            assert len((await stores.orders.export(ada))["orders"]) == MAX_ORDERS
+
+    @clause
+    async def test_4_keys_and_ids_may_be_any_strings(self) -> None:
+        async with self.open() as stores:
+            ada = (await create_user(stores.accounts))[0].id
+            for number, text in enumerate(ODD_STRINGS):
+                await stores.orders.save(ada, text, [str(number), text])
+            for number, text in enumerate(ODD_STRINGS):
+                assert await stores.orders.find(ada, text) == [str(number), text]
+
+    @clause
+    async def test_4_for_who_has_no_account_an_order_need_not_be_kept(self) -> None:
+        async with self.open() as stores:
+            assert await stores.orders.save("0" * 32, "river", ["1"]) == ["1"]
