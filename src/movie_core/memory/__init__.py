@@ -1,8 +1,12 @@
-"""Every port in memory: for tests, for small collections, and as the shortest example of an adapter."""
+"""Every port in memory: for tests, for small collections, and as the shortest example of an adapter.
+
+`deployment` wires all of them with the services into a whole `Deployment`.
+"""
 
 from movie_core.memory.audit_log import MemoryAuditLog
 from movie_core.memory.cache_store import ENTRY_BYTES, MemoryCacheStore
 from movie_core.memory.database import MemoryDatabase
+from movie_core.memory.deployments import Deployment, deployment
 from movie_core.memory.event_store import MemoryEventStore
 from movie_core.memory.mailer import MemoryDeliveryNotifier, MemoryMailer
 from movie_core.memory.model_store import MemoryModelStore
@@ -21,6 +25,7 @@ from movie_core.memory.user_repo import MemoryUserRepo
 __all__ = [
     "ENTRY_BYTES",
     "MAX_PENDING",
+    "Deployment",
     "MemoryAccessTokens",
     "MemoryAuditLog",
     "MemoryCacheStore",
@@ -43,5 +48,6 @@ __all__ = [
     "PlainAddressSyntax",
     "PlainPasswordStrength",
     "PlainUsernameSyntax",
+    "deployment",
     "words",
 ]

@@ -1,4 +1,4 @@
-"""The audit log in memory."""
+"""The `AuditLog` port in memory."""
 
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import replace
@@ -11,7 +11,7 @@ from movie_core.paging import Window
 
 
 class MemoryAuditLog:
-    """An `AuditLog` for the accounts of a book."""
+    """An `AuditLog` for the users of a `MemoryDatabase`."""
 
     def __init__(self, database: MemoryDatabase) -> None:
         self._database = database
@@ -21,33 +21,33 @@ class MemoryAuditLog:
         self._entries += entries
 
     async def list_page(self, window: Window) -> tuple[int, Sequence[AuditEntry]]:
-        entries = sorted(self._shown(), key=lambda one: one.id)
-        entries.sort(key=lambda one: one.at, reverse=True)
+        entries = sorted(self._visible(), key=lambda entry: entry.id)
+        entries.sort(key=lambda entry: entry.at, reverse=True)
         return len(entries), entries[window.offset : window.offset + window.limit]
 
     async def purge(self, before: datetime) -> int:
-        amount = len(self._entries)
-        self._entries = [one for one in self._entries if one.at >= before]
-        return amount - len(self._entries)
+        count = len(self._entries)
+        self._entries = [entry for entry in self._entries if entry.at >= before]
+        return count - len(self._entries)
 
     async def export(self, user_id: str) -> Mapping[str, Any]:
-        known = self._shown() if user_id in self._database.accounts else []
-        own = [one for one in known if user_id in (one.actor, one.account_id)]
-        return {"audit": [exported(one, user_id) for one in sorted(own, key=lambda one: (one.at, one.id))]}
+        entries = self._visible() if user_id in self._database.users else []
+        own = [entry for entry in entries if user_id in (entry.actor, entry.account_id)]
+        return {"audit": [exported(entry, user_id) for entry in sorted(own, key=lambda entry: (entry.at, entry.id))]}
 
     async def erase(self, user_id: str) -> None:
-        self._entries = self._named(set(self._database.accounts) - {user_id})
+        self._entries = self._redacted(set(self._database.users) - {user_id})
 
-    def _shown(self) -> list[AuditEntry]:
-        return self._named(self._database.accounts)
+    def _visible(self) -> list[AuditEntry]:
+        return self._redacted(self._database.users)
 
-    def _named(self, account_ids: Collection[str]) -> list[AuditEntry]:
-        """The entries as they are where these accounts may be named."""
+    def _redacted(self, user_ids: Collection[str]) -> list[AuditEntry]:
+        """The entries without the ids of users that are not in `user_ids`."""
         return [
             replace(
-                one,
-                actor=one.actor if one.actor == COMMAND_LINE or one.actor in account_ids else "",
-                account_id=one.account_id if one.account_id in account_ids else None,
+                entry,
+                actor=entry.actor if entry.actor == COMMAND_LINE or entry.actor in user_ids else "",
+                account_id=entry.account_id if entry.account_id in user_ids else None,
             )
-            for one in self._entries
+            for entry in self._entries
         ]

@@ -9,18 +9,21 @@ from collections.abc import Callable
 from movie_core.search.caching import CacheEntry, CacheStats, Lease
 
 ENTRY_BYTES = 420
-"""What `MemoryCacheStore` needs for an entry beside the characters of its key and the bytes of its value, rounded up from
-what CPython 3.11 takes for 100,000 of them."""
+"""Overhead per entry of `MemoryCacheStore` in bytes, beside the characters of the key and the bytes of the value.
+
+Measured on CPython 3.11 with 100,000 entries and rounded up.
+"""
 
 
 class MemoryCacheStore:
-    """An `CacheStore` for one process, in at most `max_bytes`; the entry used longest ago is forgotten first.
+    """A `CacheStore` for one process: an LRU cache of at most `max_bytes`.
 
-    Also the layer above a store that processes share; `peek`, `keep` and `forget` are for that, and never wait.
+    Also the in-process layer above a store that processes share, which uses the synchronous methods `peek`, `keep` and
+    `forget`.
     """
 
     _SWEEP = 1000
-    """Leases between looks for those that have ended."""
+    """Number of leases at which expired ones are deleted first, at least."""
 
     def __init__(self, max_bytes: int | None = None, clock: Callable[[], float] = time.time) -> None:
         self._max_bytes = math.inf if max_bytes is None else max_bytes
@@ -33,16 +36,19 @@ class MemoryCacheStore:
         self._generation: str | None = None
 
     def peek(self, key: str) -> CacheEntry | None:
-        """The entry of the key, also when it is past its `stale_until`; counts as used."""
+        """The entry of the key, even past its `stale_until`. Marks it as recently used."""
         entry = self._entries.get(key)
         if entry is not None:
             self._entries.move_to_end(key)
         return entry
 
     def keep(self, key: str, entry: CacheEntry) -> bool:
-        """As `write`. False too where the entry needs more than a tenth of `max_bytes`; an older one is forgotten."""
-        known = self._entries.get(key)
-        if (known is not None and known.fence > entry.fence) or entry.stale_until <= self._clock():
+        """Like `write`, but also returns False for an entry of more than a tenth of `max_bytes`.
+
+        The previous entry of the key is deleted even then.
+        """
+        previous = self._entries.get(key)
+        if (previous is not None and previous.fence > entry.fence) or entry.stale_until <= self._clock():
             return False
         self._fence = max(self._fence, entry.fence)
         self._drop(key)
@@ -56,7 +62,7 @@ class MemoryCacheStore:
         return True
 
     def forget(self) -> int:
-        """As `clear`."""
+        """Like `clear`."""
         count = len(self._entries)
         self._entries.clear()
         self._bytes = 0
@@ -75,9 +81,9 @@ class MemoryCacheStore:
         if self._holder(key, now) is not None:
             return None
         if len(self._leases) >= self._sweep_at:
-            self._leases = {kept: lease for kept, lease in self._leases.items() if lease[1] > now}
+            self._leases = {held: lease for held, lease in self._leases.items() if lease[1] > now}
             self._sweep_at = max(self._SWEEP, 2 * len(self._leases))
-        self._fence = max(self._fence + 1, int(now * 1e6))  # as other stores count, microseconds of their clock
+        self._fence = max(self._fence + 1, int(now * 1e6))  # microseconds of the clock, as in the other stores
         self._leases[key] = (self._fence, now + seconds)
         return Lease(key, self._fence)
 
@@ -105,7 +111,7 @@ class MemoryCacheStore:
         return CacheStats(len(self._entries), self._bytes - ENTRY_BYTES * len(self._entries))
 
     def _holder(self, key: str, now: float) -> int | None:
-        """The fence of the lease that hasn't ended."""
+        """The fencing token of the lease, None if there is none or it has expired."""
         fence, until = self._leases.get(key, (0, 0.0))
         return fence if now < until else None
 

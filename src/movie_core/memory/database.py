@@ -1,4 +1,4 @@
-"""Tables of users, sessions and outgoing mail that the adapters of `movie_core.memory` share."""
+"""Users, registrations, sessions and the transactional outbox: the state that several adapters in memory share."""
 
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
@@ -26,8 +26,8 @@ from movie_core.operations.rate_limits import widest_network_of
 
 
 @dataclass(slots=True)
-class _Link:
-    """A link that is good, or the one that activated its account."""
+class LinkRow:
+    """A valid link, or the one that activated its user."""
 
     new: NewLink
     purpose: Purpose
@@ -37,23 +37,27 @@ class _Link:
 
 
 @dataclass(slots=True)
-class _Mail:
-    """A row of the outbox."""
+class OutboxRow:
+    """A row of the outbox.
+
+    A deferred email (`prepared_at` is None) has no recipient and no links before it is due.
+    """
 
     mail: Mail
     address_key: str
     requested_from: str = ""
-    made_at: datetime | None = None
+    prepared_at: datetime | None = None
     mailbox: str | None = None
-    """The only one that a waiting mail is for, when it had to wait while another mailbox got its own."""
+    """Restricts a deferred email to one mailbox: the rate limit allowed only the email to another mailbox with the same
+    address key."""
     hashes: tuple[str, ...] = ()
     owner: str | None = None
     leased_until: datetime | None = None
 
 
 @dataclass(slots=True)
-class _Token:
-    """A refresh token; one with a successor is used."""
+class RefreshTokenRow:
+    """A refresh token; used if it has a successor."""
 
     session_id: str
     expires_at: datetime
@@ -62,45 +66,50 @@ class _Token:
 
 
 class MemoryDatabase:
-    """What `MemoryUserRepo`, `MemorySessionStore` and `MemoryOutbox` share. Their methods never wait inside, so that each is
-    one transaction for all that runs on the same event loop."""
+    """The database of `MemoryUserRepo`, `MemorySessionStore`, `MemoryOutbox` and the stores of personal data.
+
+    The methods of the adapters do not await anything, so each is one transaction for all tasks of the event loop.
+    """
 
     def __init__(self, rules: MailRules, keys: Keyring) -> None:
         self._rules = rules
         self._keys = keys
-        self.accounts: dict[str, User] = {}
+        self.users: dict[str, User] = {}
         self.registrations: list[Registration] = []
-        self.decoys: set[str] = set()
-        """Ids of registrations for addresses that were taken already."""
-        self.links: dict[str, _Link] = {}
-        self.mails: list[_Mail] = []
+        self.decoy_ids: set[str] = set()
+        """Ids of registrations for an address that already belonged to a user."""
+        self.links: dict[str, LinkRow] = {}
+        self.outbox: list[OutboxRow] = []
         self.sessions: dict[str, Session] = {}
-        self.tokens: dict[str, _Token] = {}
-        self.ended: dict[str, datetime] = {}
-        self.networks: dict[str, dict[str, datetime]] = {}
-        """By account, those that it has logged in from, the last one last."""
+        self.refresh_tokens: dict[str, RefreshTokenRow] = {}
+        self.ended_sessions: dict[str, datetime] = {}
+        self.login_networks: dict[str, dict[str, datetime]] = {}
+        """By user id, the networks of logins with the time of the last one, most recent last."""
 
     def find_by_address(self, address_key: str) -> User | None:
-        return next((one for one in self.accounts.values() if one.address.key == address_key), None)
+        return next((user for user in self.users.values() if user.address.key == address_key), None)
 
-    def pending(self, address_key: str) -> list[Registration]:
-        """The registrations that may become an account, newest first."""
-        own = [one for one in self.registrations if one.address.key == address_key and one.id not in self.decoys]
-        own.reverse()
-        return sorted(own, key=lambda one: one.created_at, reverse=True)
+    def pending_registrations(self, address_key: str) -> list[Registration]:
+        """The registrations that can become a user (not decoys), newest first."""
+        pending = [
+            registration
+            for registration in reversed(self.registrations)
+            if registration.address.key == address_key and registration.id not in self.decoy_ids
+        ]
+        return sorted(pending, key=lambda registration: registration.created_at, reverse=True)
 
     def check_username(self, username: Username, *, except_user_id: str | None = None) -> None:
-        others = (one.username for one in self.accounts.values() if one.id != except_user_id)
+        others = (user.username for user in self.users.values() if user.id != except_user_id)
         if any(
-            one.key == username.key or (one.skeleton is not None and one.skeleton == username.skeleton)
-            for one in others
+            other.key == username.key or (other.skeleton is not None and other.skeleton == username.skeleton)
+            for other in others
         ):
             raise UsernameTaken("the username is taken", field="username")
 
     def activate(
         self, registration: Registration, now: datetime, *, used: str | None, password_hash: str | None = None
     ) -> User:
-        """The account of a registration; its address' other registrations and links end."""
+        """Create the user of a registration; delete the other registrations and links of the address."""
         self.check_username(registration.username)
         user = User(
             id=registration.id,
@@ -112,132 +121,145 @@ class MemoryDatabase:
             record_events=True,
             created_at=now,
         )
-        self.accounts[user.id] = user
+        self.users[user.id] = user
         key = user.address.key
-        self.registrations = [one for one in self.registrations if one.address.key != key]
+        self.registrations = [other for other in self.registrations if other.address.key != key]
         self.links = {hashed: link for hashed, link in self.links.items() if link.address_key != key or hashed == used}
         if used is not None:
             self.links[used].is_used = True
         for kind in ACTIVATIONS:
-            self.drop_waiting(kind, key)
+            self.drop_deferred(kind, key)
         return user
 
     def end_sessions(self, session_ids: Iterable[str], now: datetime) -> list[str]:
         ids = list(session_ids)
         for session_id in ids:
             del self.sessions[session_id]
-            self.ended[session_id] = now
-        self.tokens = {hashed: token for hashed, token in self.tokens.items() if token.session_id in self.sessions}
+            self.ended_sessions[session_id] = now
+        self.refresh_tokens = {
+            hashed: token for hashed, token in self.refresh_tokens.items() if token.session_id in self.sessions
+        }
         return ids
 
     def sessions_of(self, user_id: str) -> list[Session]:
-        """The one used last first."""
-        own = [one for one in self.sessions.values() if one.user_id == user_id]
-        own.reverse()
-        return sorted(own, key=lambda one: one.last_used_at, reverse=True)
+        """The sessions of a user, most recently used first."""
+        sessions = [session for session in reversed(self.sessions.values()) if session.user_id == user_id]
+        return sorted(sessions, key=lambda session: session.last_used_at, reverse=True)
 
-    def end_resets(self, user_id: str) -> None:
+    def delete_reset_links(self, user_id: str) -> None:
         self.links = {
             hashed: link
             for hashed, link in self.links.items()
             if link.purpose is not Purpose.RESET or link.new.uid != user_id
         }
 
-    # --- mails
+    # --- the outbox
 
-    def free_at(self, address_key: str, now: datetime, requested_from: str) -> datetime:
-        made = [
-            (row.made_at, row.requested_from)
-            for row in self.mails
-            if row.address_key == address_key and row.made_at is not None and row.mail.kind not in NOTICES
+    def next_allowed_at(self, address_key: str, now: datetime, requested_from: str) -> datetime:
+        """The earliest time at which the rate limit allows another email to the address."""
+        prepared = [
+            (row.prepared_at, row.requested_from)
+            for row in self.outbox
+            if row.address_key == address_key and row.prepared_at is not None and row.mail.kind not in NOTICES
         ]
         user = self.find_by_address(address_key)
-        known = () if user is None else map(widest_network_of, self.networks.get(user.id, ()))
-        return self._rules.free_at(now, made, requested_from, is_known=requested_from in known)
+        known = () if user is None else map(widest_network_of, self.login_networks.get(user.id, ()))
+        return self._rules.free_at(now, prepared, requested_from, is_known=requested_from in known)
 
-    def drop_waiting(self, kind: MailKind, address_key: str, requested_from: str | None = None) -> None:
-        """The mails of a kind that wait, those that one network has requested, or all."""
-        self.mails = [
+    def drop_deferred(self, kind: MailKind, address_key: str, requested_from: str | None = None) -> None:
+        """Delete the deferred emails of a kind: those that one network has requested, or all."""
+        self.outbox = [
             row
-            for row in self.mails
-            if row.made_at is not None
+            for row in self.outbox
+            if row.prepared_at is not None
             or (row.mail.kind, row.address_key) != (kind, address_key)
             or requested_from not in (None, row.requested_from)
         ]
 
-    def wait(self, kind: MailKind, address_key: str, now: datetime, due_at: datetime, requested_from: str = "") -> None:
-        """Keep a mail that is made later, in place of one like it that waits."""
-        self.drop_waiting(kind, address_key, requested_from)
+    def defer_email(
+        self, kind: MailKind, address_key: str, now: datetime, due_at: datetime, requested_from: str = ""
+    ) -> None:
+        """Add a deferred email; it replaces a deferred one of the same kind, address and network."""
+        self.drop_deferred(kind, address_key, requested_from)
         mail = Mail(new_id(), kind, "", MailState.PENDING, 0, "", now, due_at)
-        self.mails.append(_Mail(mail, address_key, requested_from))
+        self.outbox.append(OutboxRow(mail, address_key, requested_from))
 
-    def add(self, kind: MailKind, address: Address, now: datetime, requested_from: str = "") -> _Mail:
+    def add_email(self, kind: MailKind, address: Address, now: datetime, requested_from: str = "") -> OutboxRow:
+        """Add an email that is due now."""
         mail = Mail(new_id(), kind, address.spelling, MailState.PENDING, 0, "", now, now)
-        row = _Mail(mail, address.key, requested_from, made_at=now)
-        self.mails.append(row)
+        row = OutboxRow(mail, address.key, requested_from, prepared_at=now)
+        self.outbox.append(row)
         return row
 
-    def add_link(self, row: _Mail, purpose: Purpose, uid: str, now: datetime) -> None:
+    def add_link(self, row: OutboxRow, purpose: Purpose, uid: str, now: datetime) -> None:
         new = NewLink.make(uid, self._keys)
-        self.links[new.hashed] = _Link(new, purpose, row.address_key, now + self._rules.link_ttl)
+        self.links[new.hashed] = LinkRow(new, purpose, row.address_key, now + self._rules.link_ttl)
         row.hashes += (new.hashed,)
 
-    def is_for_nobody(self, row: _Mail) -> bool:
-        """Whether a waiting mail is for an address that has neither a registration nor an active account."""
+    def has_no_recipient(self, row: OutboxRow) -> bool:
+        """Whether the address of a deferred email has neither a registration nor an active user."""
         if row.mail.kind in ACTIVATIONS:
-            return not self.pending(row.address_key)
+            return not self.pending_registrations(row.address_key)
         user = self.find_by_address(row.address_key)
         return user is None or not user.is_active
 
-    def make(self, row: _Mail, now: datetime) -> None:
-        """Make a waiting mail, or put it off; one that nobody is there for is removed."""
+    def prepare(self, row: OutboxRow, now: datetime) -> None:
+        """Replace a deferred email by one email per mailbox, or defer it further while the rate limit allows none.
+
+        A deferred email without a recipient is deleted.
+        """
         key, kind = row.address_key, row.mail.kind
         user = self.find_by_address(key)
         groups: list[list[Registration]]
         if kind in ACTIVATIONS:
-            pending = [] if user else self.pending(key)
+            pending = [] if user else self.pending_registrations(key)
             if kind is MailKind.ACTIVATION:
                 linked = {link.new.uid for link in self.links.values()}
-                pending = [one for one in pending if one.requested_from == row.requested_from and one.id not in linked]
-            pending.sort(key=lambda one: one.requested_from != row.requested_from)
-            groups = self._mailboxes(pending, row.mailbox)
+                pending = [
+                    registration
+                    for registration in pending
+                    if registration.requested_from == row.requested_from and registration.id not in linked
+                ]
+            pending.sort(key=lambda registration: registration.requested_from != row.requested_from)
+            groups = self._by_mailbox(pending, row.mailbox)
         else:
-            groups = [] if self.is_for_nobody(row) else [[]]
-        for place, group in enumerate(groups):
-            due_at = now if kind in NOTICES else self.free_at(key, now, row.requested_from)
+            groups = [] if self.has_no_recipient(row) else [[]]
+        for position, group in enumerate(groups):
+            due_at = now if kind in NOTICES else self.next_allowed_at(key, now, row.requested_from)
             if due_at > now:
-                if place == 0:
+                if position == 0:
                     row.mail = replace(row.mail, due_at=due_at)
                     return
-                late = replace(row.mail, id=new_id(), due_at=due_at)
-                self.mails.append(_Mail(late, key, row.requested_from, mailbox=group[0].address.mailbox))
+                deferred = replace(row.mail, id=new_id(), due_at=due_at)
+                self.outbox.append(OutboxRow(deferred, key, row.requested_from, mailbox=group[0].address.mailbox))
                 continue
-            made = self.add(kind, user.address if user else group[0].address, now, row.requested_from)
-            made.mail = replace(made.mail, created_at=row.mail.created_at)
+            prepared = self.add_email(kind, user.address if user else group[0].address, now, row.requested_from)
+            prepared.mail = replace(prepared.mail, created_at=row.mail.created_at)
             if kind is MailKind.PASSWORD_RESET and user:
-                self.add_link(made, Purpose.RESET, user.id, now)
-            renewed = {one.id for one in group}
+                self.add_link(prepared, Purpose.RESET, user.id, now)
+            renewed = {registration.id for registration in group}
             self.links = {hashed: link for hashed, link in self.links.items() if link.new.uid not in renewed}
-            for one in group:
-                self.add_link(made, Purpose.ACTIVATE, one.id, now)
-        self.mails.remove(row)
+            for registration in group:
+                self.add_link(prepared, Purpose.ACTIVATE, registration.id, now)
+        self.outbox.remove(row)
 
     @staticmethod
-    def _mailboxes(pending: list[Registration], mailbox: str | None) -> list[list[Registration]]:
+    def _by_mailbox(pending: list[Registration], mailbox: str | None) -> list[list[Registration]]:
         groups: dict[str, list[Registration]] = {}
-        for one in pending:
-            groups.setdefault(one.address.mailbox, []).append(one)
-        return [group[:RENEWED] for one, group in groups.items() if mailbox in (None, one)]
+        for registration in pending:
+            groups.setdefault(registration.address.mailbox, []).append(registration)
+        return [group[:RENEWED] for name, group in groups.items() if mailbox in (None, name)]
 
-    def shown(self, row: _Mail) -> Mail:
-        """A mail with those of its links that are good still."""
+    def with_links(self, row: OutboxRow) -> Mail:
+        """The email with those of its links that are still valid."""
         links = (self.links[hashed] for hashed in row.hashes if hashed in self.links)
         return replace(
             row.mail,
-            links=tuple(EmailLink(one.new.uid, one.new.hashed, one.new.sealed) for one in links),
+            links=tuple(EmailLink(link.new.uid, link.new.hashed, link.new.sealed) for link in links),
         )
 
-    def extend_links(self, row: _Mail, now: datetime) -> None:
+    def extend_links(self, row: OutboxRow, now: datetime) -> None:
+        """Let the links of an email expire a whole `link_ttl` from now."""
         for hashed in row.hashes:
             if hashed in self.links:
                 self.links[hashed].expires_at = now + self._rules.link_ttl

@@ -1,4 +1,4 @@
-"""What users did, and what it comes to, in memory."""
+"""The ports `EventStore` and `Analytics` in memory."""
 
 from collections import Counter, defaultdict
 from collections.abc import AsyncIterator, Callable, Iterator, Mapping, Sequence
@@ -26,9 +26,9 @@ _ACTIVE = (EventKind.SEARCH, EventKind.CLICK, EventKind.RATING)
 
 
 class MemoryEventStore:
-    """An `EventStore`, and the `Analytics` that count through all of its events, one by one.
+    """An `EventStore` and the `Analytics` over it, which scan all events for each report.
 
-    Events that are purged are out of `export` and `interactions`, yet kept to be counted.
+    Purged events are excluded from `export` and `interactions`; reports still count them.
     """
 
     def __init__(self, database: MemoryDatabase) -> None:
@@ -40,7 +40,7 @@ class MemoryEventStore:
         self._source: dict[date, SourceDay] = {}
 
     async def export(self, user_id: str) -> Mapping[str, Any]:
-        own = [event for event in self._events if event.user_id == user_id and user_id in self._database.accounts]
+        own = [event for event in self._events if event.user_id == user_id and user_id in self._database.users]
         return {"events": [event.told() for event in sorted(own, key=lambda event: event.at)]}
 
     async def erase(self, user_id: str) -> None:
@@ -67,7 +67,7 @@ class MemoryEventStore:
         return counted
 
     def _is_recorded(self, user_id: str | None) -> bool:
-        user = None if user_id is None else self._database.accounts.get(user_id)
+        user = None if user_id is None else self._database.users.get(user_id)
         return user_id is None or (user is not None and user.is_active and user.record_events)
 
     async def count(self, day: date, counts: Mapping[str, int]) -> None:
@@ -76,9 +76,7 @@ class MemoryEventStore:
 
     async def interactions(self) -> AsyncIterator[Sequence[Interaction]]:
         yield [
-            interaction
-            for (user_id, *_), interaction in self._interactions.items()
-            if user_id in self._database.accounts
+            interaction for (user_id, *_), interaction in self._interactions.items() if user_id in self._database.users
         ]
 
     async def purge(self, before: date) -> int:
@@ -90,11 +88,11 @@ class MemoryEventStore:
         self._source = {day: figures for day, figures in self._source.items() if day >= before - KEPT}
         return len(old)
 
-    # --- analytics
+    # --- reports
 
     def _all(self) -> Iterator[Event]:
         for event in (*self._purged, *self._events):
-            if event.user_id is None or event.user_id in self._database.accounts:
+            if event.user_id is None or event.user_id in self._database.users:
                 yield event
 
     def _in(self, days: Days) -> list[Event]:
@@ -103,11 +101,11 @@ class MemoryEventStore:
     async def summary(self, days: Days) -> Summary:
         events = self._in(days)
         return Summary(
-            searches=_times(events, lambda event: event.kind is EventKind.SEARCH),
+            searches=_count(events, lambda event: event.kind is EventKind.SEARCH),
             users=len({event.user_id for event in events if event.kind in _ACTIVE and event.user_id is not None}),
-            ratings=_times(events, lambda event: event.kind is EventKind.RATING),
-            clicks=_times(events, lambda event: event.kind is EventKind.CLICK),
-            zero_result_searches=_times(events, lambda event: event.kind is EventKind.SEARCH and event.found is False),
+            ratings=_count(events, lambda event: event.kind is EventKind.RATING),
+            clicks=_count(events, lambda event: event.kind is EventKind.CLICK),
+            zero_result_searches=_count(events, lambda event: event.kind is EventKind.SEARCH and event.found is False),
         )
 
     async def top_searches(self, days: Days, *, zero_results: bool = False) -> Sequence[QueryCount]:
@@ -132,14 +130,14 @@ class MemoryEventStore:
             )
 
         events = self._in(days)
-        searches = _times(events, lambda event: event.kind is EventKind.SEARCH)
+        searches = _count(events, lambda event: event.kind is EventKind.SEARCH)
         placed = [event for event in events if event.kind is EventKind.CLICK and event.position is not None]
         positions = sum(event.times * (event.position or 0) for event in placed)
         return Clicks(
             searches=searches,
-            clicks=_times(events, lambda event: event.kind is EventKind.CLICK),
-            click_through_rate=_times(events, is_followed) / searches if searches else 0.0,
-            mean_position=positions / _times(placed, lambda _: True) if placed else None,
+            clicks=_count(events, lambda event: event.kind is EventKind.CLICK),
+            click_through_rate=_count(events, is_followed) / searches if searches else 0.0,
+            mean_position=positions / _count(placed, lambda _: True) if placed else None,
         )
 
     async def funnel(self, days: Days) -> Funnel:
@@ -164,7 +162,7 @@ class MemoryEventStore:
 
     async def retention(self, days: Days) -> Sequence[Cohort]:
         members: dict[date, set[str]] = defaultdict(set)
-        for user in self._database.accounts.values():
+        for user in self._database.users.values():
             began = utc_day(user.created_at)
             if days.first <= began <= days.last:
                 members[_monday(began)].add(user.id)
@@ -183,8 +181,8 @@ class MemoryEventStore:
         return [self._source[day] for day in sorted(self._source) if days.first <= day <= days.last]
 
 
-def _times(events: Sequence[Event], is_one: Callable[[Event], bool]) -> int:
-    return sum(event.times for event in events if is_one(event))
+def _count(events: Sequence[Event], matches: Callable[[Event], bool]) -> int:
+    return sum(event.times for event in events if matches(event))
 
 
 def _monday(day: date) -> date:

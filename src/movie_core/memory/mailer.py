@@ -8,12 +8,12 @@ from movie_core.accounts.users import Address
 
 
 class MemoryMailer:
-    """A `Mailer` that keeps its letters."""
+    """A `Mailer` that stores the emails it is given in `emails`."""
 
     def __init__(self) -> None:
         self.emails: list[OutgoingEmail] = []
         self.failure: Exception | None = None
-        """What `send` raises, while it is set."""
+        """Raised by `send` while it is set."""
 
     async def send(self, email: OutgoingEmail) -> None:
         if self.failure is not None:
@@ -27,10 +27,10 @@ class MemoryMailer:
 
 
 class MemoryDeliveryNotifier:
-    """A `DeliveryNotifier` that counts."""
+    """A `DeliveryNotifier` that counts its notifications."""
 
     def __init__(self) -> None:
-        self.rings = 0
+        self.notifications = 0
 
     async def notify(self) -> None:
-        self.rings += 1
+        self.notifications += 1

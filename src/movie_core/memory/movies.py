@@ -1,4 +1,4 @@
-"""Movies, and answers about them, in memory."""
+"""The ports `MovieCatalogue` and `SeenMovies` in memory."""
 
 import unicodedata
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
@@ -9,18 +9,20 @@ from movie_core.paging import Window
 from movie_core.search.movies import Capability, FoundMovie, Genre, LoadResult, Movie, MoviePage, MovieQuery, Order
 
 MAX_PENDING = 10_000
-"""Movies that `MemorySeenMovies` holds before it writes them."""
+"""Movies that `MemorySeenMovies` buffers at most between two writes."""
 
 
 def words(text: str) -> list[str]:
     """The words of a text without case, accents and punctuation."""
-    emails = (c for c in unicodedata.normalize("NFKD", text.casefold()) if not unicodedata.combining(c))
-    return "".join(c if c.isalnum() else " " for c in emails).split()
+    letters = (c for c in unicodedata.normalize("NFKD", text.casefold()) if not unicodedata.combining(c))
+    return "".join(c if c.isalnum() else " " for c in letters).split()
 
 
 class MemoryMovieCatalogue:
-    """A `MovieCatalogue` over a dict. Titles match when they have every word of the query, its last word begun or
-    whole."""
+    """A `MovieCatalogue` over a dict.
+
+    A title matches if it contains every word of the query; the last word of the query may be a prefix.
+    """
 
     capabilities = frozenset(Capability)
 
@@ -52,13 +54,13 @@ class MemoryMovieCatalogue:
         return tuple(Genre(name, counts[name]) for name in sorted(counts))
 
     async def load(self, movies: Iterable[Movie], *, replace: bool = False, edition: str | None = None) -> LoadResult:
-        given = {movie.id: movie for movie in movies}
-        added = sum(movie_id not in self._movies for movie_id in given)
-        unchanged = sum(self._movies.get(movie_id) == movie for movie_id, movie in given.items())
-        removed = len(self._movies.keys() - given.keys()) if replace else 0
-        self._movies = given if replace else self._movies | given
+        loaded = {movie.id: movie for movie in movies}
+        added = sum(movie_id not in self._movies for movie_id in loaded)
+        unchanged = sum(self._movies.get(movie_id) == movie for movie_id, movie in loaded.items())
+        removed = len(self._movies.keys() - loaded.keys()) if replace else 0
+        self._movies = loaded if replace else self._movies | loaded
         self._edition = edition or self._edition
-        return LoadResult(added, len(given) - added - unchanged, unchanged, removed)
+        return LoadResult(added, len(loaded) - added - unchanged, unchanged, removed)
 
     async def count(self) -> int:
         return len(self._movies)
@@ -70,15 +72,15 @@ class MemoryMovieCatalogue:
         return {movie_id: self._movies[movie_id] for movie_id in movie_ids if movie_id in self._movies}
 
     async def most_popular(self, limit: int) -> Sequence[Movie]:
-        return sorted(self._movies.values(), key=_fame)[:limit]
+        return sorted(self._movies.values(), key=_by_popularity)[:limit]
 
     async def match(self, wanted: Sequence[MovieIdentity]) -> Sequence[Movie | None]:
-        known = MovieIndex(self._movies.values())
-        return [known.find(identity) for identity in wanted]
+        index = MovieIndex(self._movies.values())
+        return [index.find(identity) for identity in wanted]
 
     @staticmethod
     def _tier(query: MovieQuery, movie: Movie) -> int | None:
-        """0 exact, 1 prefix, 2 words; None where the movie doesn't match."""
+        """0 exact title, 1 prefix, 2 words; None if the movie does not match."""
         if movie.id in query.without or (query.years is not None and movie.year not in query.years):
             return None
         if query.genre is not None and query.genre.casefold() not in (genre.casefold() for genre in movie.genres):
@@ -98,30 +100,30 @@ class MemoryMovieCatalogue:
         return min(tiers, default=None)
 
 
-def _fame(movie: Movie) -> tuple[bool, float, str]:
-    """Best known first, unknown last."""
+def _by_popularity(movie: Movie) -> tuple[bool, float, str]:
+    """Most popular first, movies without a popularity last."""
     return movie.popularity is None, -(movie.popularity or 0.0), movie.id
 
 
 def _ordering(order: Order) -> Callable[[int, Movie], tuple[float, float, float, str]]:
     def key(tier: int, movie: Movie) -> tuple[float, float, float, str]:
-        fame, year = -(movie.popularity or 0.0), -(movie.year or 0)
+        popularity, year = -(movie.popularity or 0.0), -(movie.year or 0)
         if order is Order.POPULARITY:
-            return fame, tier, year, movie.id
+            return popularity, tier, year, movie.id
         if order is Order.YEAR:
-            return year, tier, fame, movie.id
-        return tier, fame, year, movie.id
+            return year, tier, popularity, movie.id
+        return tier, popularity, year, movie.id
 
     return key
 
 
 class MemorySeenMovies:
-    """`SeenMovies` that writes when `flush` is called."""
+    """`SeenMovies` that buffers movies in memory and writes them to the catalogue when `flush` is called."""
 
     def __init__(self, movies: MemoryMovieCatalogue) -> None:
         self.movies = movies
         self.dropped = 0
-        """Movies that didn't fit in memory."""
+        """Number of movies dropped because the buffer was full."""
         self._pending: dict[str, Movie] = {}
 
     def remember(self, movies: Sequence[Movie]) -> None:

@@ -10,17 +10,17 @@ from movie_core.discovery.personal_ranking import MAX_ORDERS, ORDER_SECONDS
 
 
 @dataclass(frozen=True, slots=True)
-class _Order:
+class _StoredOrder:
     movie_ids: Sequence[str]
     kept_at: datetime
 
 
 class MemoryPersonalOrderStore:
-    """`PersonalOrderStore` for one process."""
+    """A `PersonalOrderStore` for one process."""
 
     def __init__(self, clock: Callable[[], datetime] = utc_now) -> None:
         self._clock = clock
-        self._orders: dict[str, dict[str, _Order]] = {}
+        self._orders: dict[str, dict[str, _StoredOrder]] = {}
 
     async def find(self, user_id: str, key: str) -> Sequence[str] | None:
         order = self._fresh(user_id).get(key)
@@ -28,10 +28,10 @@ class MemoryPersonalOrderStore:
 
     async def save(self, user_id: str, key: str, movie_ids: Sequence[str]) -> Sequence[str]:
         orders = self._orders[user_id] = self._fresh(user_id)
-        kept = orders.setdefault(key, _Order(list(movie_ids), self._clock()))
+        stored = orders.setdefault(key, _StoredOrder(list(movie_ids), self._clock()))
         while len(orders) > MAX_ORDERS:
             del orders[next(iter(orders))]
-        return kept.movie_ids
+        return stored.movie_ids
 
     async def export(self, user_id: str) -> Mapping[str, Any]:
         return {
@@ -44,7 +44,7 @@ class MemoryPersonalOrderStore:
     async def erase(self, user_id: str) -> None:
         self._orders.pop(user_id, None)
 
-    def _fresh(self, user_id: str) -> dict[str, _Order]:
-        """Oldest first."""
+    def _fresh(self, user_id: str) -> dict[str, _StoredOrder]:
+        """The orders of a user that have not expired, oldest first."""
         since = self._clock() - timedelta(seconds=ORDER_SECONDS)
         return {key: order for key, order in self._orders.get(user_id, {}).items() if order.kept_at > since}

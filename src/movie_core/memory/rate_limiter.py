@@ -10,10 +10,10 @@ from movie_core.quotas import Permits, Quota, Rate
 
 
 class MemoryRateLimiter:
-    """A `RateLimiter` for one process, exact; keys whose window is empty are forgotten."""
+    """A `RateLimiter` for one process: an exact sliding window. Keys with an empty window are deleted."""
 
     _SWEEP = 1000
-    """Hits between looks for what can be forgotten."""
+    """Calls between two deletions of empty windows, at least."""
 
     def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
         self._clock = clock
@@ -30,7 +30,7 @@ class MemoryRateLimiter:
         is_allowed = len(hits) < rate.amount
         if is_allowed:
             hits.append(now)
-        # In this order a hit of this very moment leaves just the whole window: rounding could make it more.
+        # In this order a hit at `now` leaves exactly the whole window; otherwise rounding could exceed it.
         return is_allowed, Quota(name, rate, rate.amount - len(hits), rate.seconds - (now - hits[0]))
 
     async def refund(self, name: str, key: str, rate: Rate) -> None:
@@ -52,5 +52,7 @@ class MemoryRateLimiter:
         self._until_sweep -= 1
         if self._until_sweep <= 0:
             self._until_sweep = max(self._SWEEP, len(self._hits) + len(self._leases))
-            self._hits = {kept: hits for kept, hits in self._hits.items() if hits and hits[-1] > now - kept[2].seconds}
-            self._leases = {kept: window for kept, window in self._leases.items() if not window.is_over(now)}
+            self._hits = {
+                counter: hits for counter, hits in self._hits.items() if hits and hits[-1] > now - counter[2].seconds
+            }
+            self._leases = {counter: window for counter, window in self._leases.items() if not window.is_over(now)}

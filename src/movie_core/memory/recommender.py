@@ -1,4 +1,4 @@
-"""Recommendations in memory, by who liked what together; and models in memory."""
+"""The `Recommender` port in memory: item-based collaborative filtering."""
 
 import math
 from collections.abc import Callable, Collection, Mapping, Sequence
@@ -23,12 +23,14 @@ from movie_core.ports import MovieCatalogue, RatingStore
 from movie_core.search.movies import Movie
 
 NEUTRAL = 5.0
-"""A rating that says neither."""
+"""The rating that expresses neither liking nor disliking."""
 
 
 class MemoryRecommender:
-    """A `Recommender` of one process. Two movies are as close as the cosine of who liked them; a movie's score is the
-    sum over the history of its closeness, times how far the rating lies from `NEUTRAL`; the best liked break ties.
+    """A `Recommender` for one process.
+
+    The similarity of two movies is the cosine of the sets of users who liked them. The score of a movie is the sum over
+    the history of similarity times (rating - `NEUTRAL`). Ties are broken by the number of users who liked the movie.
     """
 
     def __init__(
@@ -37,9 +39,9 @@ class MemoryRecommender:
         self._ratings = ratings
         self._catalogue = catalogue
         self._clock = clock
-        self._made: tuple[ModelInfo, str] | None = None
+        self._model: tuple[ModelInfo, str] | None = None
         self._movies: dict[str, Movie] = {}
-        """The model's, best known first."""
+        """The movies of the model, most liked first."""
         self._likers: dict[str, set[str]] = {}
 
     async def train(self, progress: Progress = lambda _step, _part: None) -> ModelInfo:
@@ -53,70 +55,78 @@ class MemoryRecommender:
                 own.add(user_id)
         progress("movies", 0.5)
         rated = await self._catalogue.get_many(likers)
-        known = [rated[one] for one in sorted(rated, key=lambda one: (-len(likers[one]), one))]
-        known += [one for one in await self._catalogue.most_popular(MAX_MODEL_MOVIES) if one.id not in rated]
-        self._movies = {movie.id: movie for movie in known[:MAX_MODEL_MOVIES]}
+        movies = [
+            rated[movie_id] for movie_id in sorted(rated, key=lambda movie_id: (-len(likers[movie_id]), movie_id))
+        ]
+        movies += [movie for movie in await self._catalogue.most_popular(MAX_MODEL_MOVIES) if movie.id not in rated]
+        self._movies = {movie.id: movie for movie in movies[:MAX_MODEL_MOVIES]}
         self._likers = likers
         info = ModelInfo(made_at, len(pairs), len({user_id for user_id, _ in pairs}), len(self._movies))
-        self._made = info, version
+        self._model = info, version
         progress("movies", 1.0)
         return info
 
     async def model(self) -> ModelInfo | None:
-        return None if self._made is None else self._made[0]
+        return None if self._model is None else self._model[0]
 
     async def is_outdated(self) -> bool:
-        return self._made is None or self._made[1] != await self._version()
+        return self._model is None or self._model[1] != await self._version()
 
     async def recommend(self, history: Sequence[Rating], window: Window, now: datetime) -> RecommendationPage:
         movies: Collection[str] = self._movies
-        if self._made is None:
+        if self._model is None:
             movies = [movie.id for movie in await self._catalogue.most_popular(MAX_RECOMMENDED + len(history))]
         rated = {rating.movie_id for rating in history}
-        places = {movie_id: place for place, movie_id in enumerate(movies)}
+        ranks = {movie_id: rank for rank, movie_id in enumerate(movies)}
         scores = {
-            one: self._liking(history, one) - places[one] / (1000 * len(places)) for one in places if one not in rated
+            movie_id: self._affinity(history, movie_id) - rank / (1000 * len(ranks))
+            for movie_id, rank in ranks.items()
+            if movie_id not in rated
         }
-        ranked = sorted(scores, key=lambda one: (-scores[one], places[one]))[:MAX_RECOMMENDED]
+        ranked = sorted(scores, key=lambda movie_id: (-scores[movie_id], ranks[movie_id]))[:MAX_RECOMMENDED]
         items = tuple(
-            Recommendation(one, scores[one], self._reasons(history, one))
-            for one in ranked[window.offset : window.offset + window.limit]
+            Recommendation(movie_id, scores[movie_id], self._reasons(history, movie_id))
+            for movie_id in ranked[window.offset : window.offset + window.limit]
         )
-        return RecommendationPage(len(ranked), items, Tier.PERSONAL if history and self._made else Tier.POPULAR)
+        return RecommendationPage(len(ranked), items, Tier.PERSONAL if history and self._model else Tier.POPULAR)
 
     async def affinities(
         self, history: Sequence[Rating], movie_ids: Collection[str], now: datetime
     ) -> Mapping[str, float]:
-        if self._made is None:
+        if self._model is None:
             return {}
-        return {one: self._liking(history, one) for one in movie_ids if one in self._movies}
+        return {movie_id: self._affinity(history, movie_id) for movie_id in movie_ids if movie_id in self._movies}
 
     async def similar(self, movie: Movie, window: Window) -> RecommendationPage:
-        close = {} if self._made is None else {one: self._closeness(movie.id, one) for one in self._movies}
-        places = {movie_id: place for place, movie_id in enumerate(close)}
+        similarities = (
+            {} if self._model is None else {other: self._similarity(movie.id, other) for other in self._movies}
+        )
+        ranks = {movie_id: rank for rank, movie_id in enumerate(similarities)}
         ranked = sorted(
-            (one for one in close if close[one] > 0 and one != movie.id), key=lambda one: (-close[one], places[one])
+            (other for other in similarities if similarities[other] > 0 and other != movie.id),
+            key=lambda other: (-similarities[other], ranks[other]),
         )[:MAX_RECOMMENDED]
         reason = Reason(ReasonKind.LIKED_TOGETHER, movie.id, movie.title)
-        shown = ranked[window.offset : window.offset + window.limit]
-        return RecommendationPage(
-            len(ranked), tuple(Recommendation(one, close[one], (reason,)) for one in shown), Tier.PERSONAL
+        items = tuple(
+            Recommendation(other, similarities[other], (reason,))
+            for other in ranked[window.offset : window.offset + window.limit]
         )
+        return RecommendationPage(len(ranked), items, Tier.PERSONAL)
 
     def _reasons(self, history: Sequence[Rating], movie_id: str) -> tuple[Reason, ...]:
-        parts = [(self._part(rating, movie_id), rating) for rating in history if rating.rating > NEUTRAL]
-        parts = sorted((pair for pair in parts if pair[0] > 0), key=lambda pair: -pair[0])[:MAX_REASONS]
-        return tuple(Reason(ReasonKind.BECAUSE_YOU_RATED, one.movie_id, one.title) for _, one in parts)
+        terms = [(self._term(rating, movie_id), rating) for rating in history if rating.rating > NEUTRAL]
+        terms = sorted((pair for pair in terms if pair[0] > 0), key=lambda pair: -pair[0])[:MAX_REASONS]
+        return tuple(Reason(ReasonKind.BECAUSE_YOU_RATED, rating.movie_id, rating.title) for _, rating in terms)
 
-    def _liking(self, history: Sequence[Rating], movie_id: str) -> float:
-        return math.fsum(self._part(rating, movie_id) for rating in history)
+    def _affinity(self, history: Sequence[Rating], movie_id: str) -> float:
+        return math.fsum(self._term(rating, movie_id) for rating in history)
 
-    def _part(self, rating: Rating, movie_id: str) -> float:
-        return (rating.rating - NEUTRAL) * self._closeness(rating.movie_id, movie_id)
+    def _term(self, rating: Rating, movie_id: str) -> float:
+        return (rating.rating - NEUTRAL) * self._similarity(rating.movie_id, movie_id)
 
-    def _closeness(self, one: str, other: str) -> float:
-        mine, theirs = self._likers.get(one), self._likers.get(other)
-        return len(mine & theirs) / math.sqrt(len(mine) * len(theirs)) if mine and theirs else 0.0
+    def _similarity(self, movie_id: str, other_id: str) -> float:
+        likers, others = self._likers.get(movie_id), self._likers.get(other_id)
+        return len(likers & others) / math.sqrt(len(likers) * len(others)) if likers and others else 0.0
 
     async def _version(self) -> str:
         return f"{await self._ratings.version()} {await self._catalogue.count()} {await self._catalogue.edition()}"

@@ -19,7 +19,7 @@ from movie_core.errors import (
 
 
 class MemoryPasswordHasher:
-    """A `PasswordHasher` for tests: quick, so no protection at all."""
+    """A `PasswordHasher` for tests: salted SHA-256, too fast to protect real passwords."""
 
     _PREFIX = "sha256$"
 
@@ -30,39 +30,46 @@ class MemoryPasswordHasher:
 
     async def verify(self, password: str, hashed: str | None, *, queue: str = "") -> bool:
         match = re.fullmatch(r"sha256\$([0-9a-f]{32})\$[0-9a-f]{64}", hashed or "")
-        made = await self.hash(password, salt=bytes.fromhex(match[1]) if match else bytes(16))
-        return match is not None and hmac.compare_digest(made, match[0])
+        computed = await self.hash(password, salt=bytes.fromhex(match[1]) if match else bytes(16))
+        return match is not None and hmac.compare_digest(computed, match[0])
 
     def is_outdated(self, hashed: str) -> bool:
         return not hashed.startswith(self._PREFIX)
 
 
 class MemoryAccessTokens:
-    """`AccessTokens` as JSON with an HMAC; in a form of its own, so a token is good for no other adapter."""
+    """`AccessTokens` as JSON with an HMAC, in a format of their own that other adapters reject."""
 
     def __init__(self, keys: Keyring, clock: Callable[[], datetime] = utc_now) -> None:
         self._secrets = tuple(keys.by_id.values())
         self._clock = clock
 
     def issue(self, access: AccessClaims) -> str:
-        said = [
+        claims = [
             access.user_id,
             access.session_id,
             access.token_id,
             int(access.issued_at.timestamp()),
             int(access.expires_at.timestamp()),
         ]
-        body = base64.urlsafe_b64encode(json.dumps(said).encode()).decode()
+        body = base64.urlsafe_b64encode(json.dumps(claims).encode()).decode()
         return f"{body}.{self._mac(self._secrets[0], body)}"
 
     def read(self, token: str) -> AccessClaims:
         body, dot, mac = token.partition(".")
-        is_ours = token.isascii() and any(hmac.compare_digest(mac, self._mac(one, body)) for one in self._secrets)
-        if not dot or not is_ours:
+        is_signed = token.isascii() and any(
+            hmac.compare_digest(mac, self._mac(secret, body)) for secret in self._secrets
+        )
+        if not dot or not is_signed:
             raise InvalidToken("the token is not valid")
         user_id, session_id, token_id, issued_at, expires_at = json.loads(base64.urlsafe_b64decode(body))
-        at, until = (datetime.fromtimestamp(seconds, UTC) for seconds in (issued_at, expires_at))
-        access = AccessClaims(user_id, session_id, token_id, at, until)
+        access = AccessClaims(
+            user_id,
+            session_id,
+            token_id,
+            datetime.fromtimestamp(issued_at, UTC),
+            datetime.fromtimestamp(expires_at, UTC),
+        )
         if not access.issued_at <= self._clock() < access.expires_at:
             raise InvalidToken("the token has expired")
         return access
@@ -93,16 +100,19 @@ _COMMON = frozenset(
 
 
 class PlainPasswordStrength:
-    """`PasswordStrength` by a rough estimate: how many characters there are, of how many kinds, once common words and
-    those that are known count as one character each. Good for tests; too kind to passwords of real people."""
+    """`PasswordStrength` by a rough estimate of entropy.
+
+    It multiplies the number of distinct characters by the bits of their classes; common and known words count as one
+    character each. For tests only: it overrates passwords of real users.
+    """
 
     def score(self, password: str, known: Sequence[str]) -> int:
         rest = password.casefold()[:100]
-        for word in sorted(_COMMON.union(one.casefold() for one in known), key=len, reverse=True):
+        for word in sorted(_COMMON.union(word.casefold() for word in known), key=len, reverse=True):
             if len(word) >= 3:
                 rest = rest.replace(word, "*")
         variety = min(len(set(rest)), len(rest))
-        kinds = sum(
+        classes = sum(
             (
                 any(c.islower() for c in password),
                 any(c.isupper() for c in password),
@@ -110,5 +120,5 @@ class PlainPasswordStrength:
                 any(not c.isalnum() for c in password),
             )
         )
-        bits = variety * math.log2(8 * max(kinds, 1))
+        bits = variety * math.log2(8 * max(classes, 1))
         return sum(bits >= threshold for threshold in (12, 24, 36, 48))

@@ -11,12 +11,12 @@ from movie_core.accounts.sessions import MAX_NETWORKS, MAX_SESSIONS, Reuse, Sess
 from movie_core.errors import (
     InvalidCredentials,
 )
-from movie_core.memory.database import MemoryDatabase, _Token
+from movie_core.memory.database import MemoryDatabase, RefreshTokenRow
 from movie_core.ports import RotationResult
 
 
 class MemorySessionStore:
-    """A `SessionStore`."""
+    """A `SessionStore` over a `MemoryDatabase`."""
 
     def __init__(self, database: MemoryDatabase) -> None:
         self._database = database
@@ -32,23 +32,21 @@ class MemorySessionStore:
         network: str = "",
     ) -> Sequence[str]:
         database = self._database
-        user = database.accounts.get(session.user_id)
+        user = database.users.get(session.user_id)
         if user is None or not user.is_active or user.password_hash != password_hash:
             raise InvalidCredentials("the account is gone or inactive, or its password is another by now")
-        database.accounts[user.id] = replace(
-            user, password_hash=rehashed or password_hash, last_login=session.created_at
-        )
-        gone = [one.id for one in database.sessions_of(user.id)[MAX_SESSIONS - 1 :]]
-        database.end_sessions(gone, session.created_at)
+        database.users[user.id] = replace(user, password_hash=rehashed or password_hash, last_login=session.created_at)
+        surplus = [session.id for session in database.sessions_of(user.id)[MAX_SESSIONS - 1 :]]
+        database.end_sessions(surplus, session.created_at)
         database.sessions[session.id] = session
-        database.tokens[refresh_hash] = _Token(session.id, expires_at)
+        database.refresh_tokens[refresh_hash] = RefreshTokenRow(session.id, expires_at)
         if network:
-            networks = database.networks.setdefault(user.id, {})
+            networks = database.login_networks.setdefault(user.id, {})
             networks.pop(network, None)
             networks[network] = session.created_at
             while len(networks) > MAX_NETWORKS:
                 del networks[next(iter(networks))]
-        return gone
+        return surplus
 
     async def rotate(
         self,
@@ -60,7 +58,7 @@ class MemorySessionStore:
         lifetime: timedelta | None = None,
     ) -> RotationResult | None:
         database = self._database
-        token = database.tokens.get(refresh_hash)
+        token = database.refresh_tokens.get(refresh_hash)
         if token is None or token.expires_at <= now:
             return None
         if lifetime is not None:
@@ -70,16 +68,16 @@ class MemorySessionStore:
             expires_at = min(expires_at, end)
         if token.spent_at is None or token.successor is None:
             token.spent_at, token.successor = now, successors[0]
-            database.tokens[successors[0]] = _Token(token.session_id, expires_at)
+            database.refresh_tokens[successors[0]] = RefreshTokenRow(token.session_id, expires_at)
             session = replace(database.sessions[token.session_id], last_used_at=now)
             database.sessions[session.id] = session
             return RotationResult(session, 0)
-        following = database.tokens.get(token.successor)
-        is_unused = following is not None and following.spent_at is None
+        successor = database.refresh_tokens.get(token.successor)
+        is_unused = successor is not None and successor.spent_at is None
         if classify_reuse(now, token.spent_at, successor_is_unused=is_unused) is Reuse.THEFT:
             database.end_sessions([token.session_id], now)
             return None
-        if token.successor not in successors:  # made with a secret that is no longer set
+        if token.successor not in successors:  # derived from a secret that is no longer configured
             return None
         return RotationResult(database.sessions[token.session_id], list(successors).index(token.successor))
 
@@ -95,27 +93,31 @@ class MemorySessionStore:
         except_session_id: str | None = None,
         notify: bool = False,
     ) -> Sequence[str]:
-        own = (one.id for one in self._database.sessions_of(user_id))
         ended = self._database.end_sessions(
-            (one for one in own if session_id in (None, one) and one != except_session_id), now
+            [
+                session.id
+                for session in self._database.sessions_of(user_id)
+                if session_id in (None, session.id) and session.id != except_session_id
+            ],
+            now,
         )
         if ended and notify:
-            self._database.wait(MailKind.SESSIONS_ENDED, self._database.accounts[user_id].address.key, now, now)
+            self._database.defer_email(MailKind.SESSIONS_ENDED, self._database.users[user_id].address.key, now, now)
         return ended
 
     async def find(self, session_id: str) -> Session | None:
         return self._database.sessions.get(session_id)
 
     async def find_owner(self, refresh_hash: str) -> str | None:
-        token = self._database.tokens.get(refresh_hash)
+        token = self._database.refresh_tokens.get(refresh_hash)
         return None if token is None else self._database.sessions[token.session_id].user_id
 
     async def networks(self, address_key: str) -> Sequence[str]:
         user = self._database.find_by_address(address_key)
-        return [] if user is None else list(reversed(self._database.networks.get(user.id, {})))
+        return [] if user is None else list(reversed(self._database.login_networks.get(user.id, {})))
 
     async def is_live(self, session_id: str) -> bool:
         return session_id in self._database.sessions
 
     async def ended_since(self, at: datetime) -> Sequence[str]:
-        return [session_id for session_id, ended_at in self._database.ended.items() if ended_at >= at]
+        return [session_id for session_id, ended_at in self._database.ended_sessions.items() if ended_at >= at]

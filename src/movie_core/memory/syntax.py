@@ -9,7 +9,7 @@ from movie_core.errors import (
 
 
 class PlainUsernameSyntax:
-    """`UsernameSyntax` by the names that characters have; of look-alikes it knows some Greek and Cyrillic letters."""
+    """`UsernameSyntax` by the Unicode names of characters; it knows some confusable letters of Greek and Cyrillic."""
 
     _ALIKE = str.maketrans("\u0430\u0435\u043e\u0440\u0441\u0443\u0445\u0456\u03b1\u03bf\u03c101", "aeopcyxiaopol")
     _TOGETHER = frozenset(("CJK", "HIRAGANA", "KATAKANA", "HANGUL"))
@@ -28,8 +28,10 @@ _LABEL = re.compile(r"[a-z0-9](?:[a-z0-9-]{0,61}[a-z0-9])?")
 
 
 class PlainAddressSyntax:
-    """`AddressSyntax` by the structure alone: which domains exist, or may, isn't known here. Domains of other scripts
-    are read by IDNA of 2003, where ß is ss."""
+    """`AddressSyntax` by structure alone, without a list of reserved domains.
+
+    Internationalised domains are converted by IDNA 2003, which maps ß to ss.
+    """
 
     def split(self, text: str) -> tuple[str, str]:
         local, _, domain = text.rpartition("@")

@@ -1,4 +1,4 @@
-"""Trends and kept orders in memory."""
+"""The `TrendStore` port in memory."""
 
 import math
 from collections.abc import Mapping, Sequence
@@ -22,7 +22,7 @@ class MemoryTrendStore:
     """A `TrendStore` for one process."""
 
     def __init__(self, kept: int = KEPT_MOVIES) -> None:
-        """Between `kept` and twice as many movies are kept for each window."""
+        """Each window stores between `kept` and twice as many movies."""
         self._kept = kept
         self._epoch: Epoch | None = None
         self._strengths: dict[TrendWindow, dict[str, float]] = {}
@@ -56,10 +56,10 @@ class MemoryTrendStore:
         if self._epoch is None:
             return
         since = self._epoch.since
-        kept = [interaction for interaction in interactions if interaction.kept_at >= since]
-        if kept:
-            totals = Totals(max(interaction.kept_at for interaction in kept))
-            totals.add(kept)
+        current = [interaction for interaction in interactions if interaction.kept_at >= since]
+        if current:
+            totals = Totals(max(interaction.kept_at for interaction in current))
+            totals.add(current)
             self._merge(totals)
             self._epoch = replace(self._epoch, newest=max(totals.now, self._epoch.newest or totals.now))
 
@@ -78,11 +78,11 @@ class MemoryTrendStore:
         return {kind: count for kind, count in sums.items() if count}
 
     def _merge(self, totals: Totals) -> None:
-        for window, known in self._strengths.items():
+        for window, strengths in self._strengths.items():
             for movie_id, strength in totals.strengths[window].items():
-                known[movie_id] = log2_add(known.get(movie_id, -math.inf), strength)
-            if len(known) > 2 * self._kept:
-                self._strengths[window] = dict(strongest(known, self._kept))
+                strengths[movie_id] = log2_add(strengths.get(movie_id, -math.inf), strength)
+            if len(strengths) > 2 * self._kept:
+                self._strengths[window] = dict(strongest(strengths, self._kept))
             counts = self._counts[window]
             for (bucket, movie_id, kind), count in totals.counts[window].items():
                 counted = counts.setdefault(bucket, {})

@@ -181,9 +181,7 @@ async def _compare_all(stores: EventStores, chance: random.Random) -> None:
     await stores.accounts.users.set_active(inactive.address.key, False, NOW)
     await stores.accounts.users.change_profile(silent.id, record_events=False)
     database = MemoryDatabase(UNLIMITED, stores.accounts.keys)
-    database.accounts = {
-        user.id: user for one in users if (user := await stores.accounts.users.find(one.id)) is not None
-    }
+    database.users = {user.id: user for one in users if (user := await stores.accounts.users.find(one.id)) is not None}
     brute = MemoryEventStore(database)
 
     async def append(first: datetime, last: datetime, count: int) -> None:
