@@ -40,7 +40,7 @@ class LinkRow:
 class OutboxRow:
     """A row of the outbox.
 
-    A deferred email (`prepared_at` is None) has no recipient and no links before it is due.
+    A delayed email (`prepared_at` is None) has no recipient and no links before it is due.
     """
 
     mail: Mail
@@ -48,7 +48,7 @@ class OutboxRow:
     requested_from: str = ""
     prepared_at: datetime | None = None
     mailbox: str | None = None
-    """Restricts a deferred email to one mailbox: the rate limit allowed only the email to another mailbox with the same
+    """Restricts a delayed email to one mailbox: the rate limit allowed only the email to another mailbox with the same
     address key."""
     hashes: tuple[str, ...] = ()
     owner: str | None = None
@@ -128,7 +128,7 @@ class MemoryDatabase:
         if used is not None:
             self.links[used].is_used = True
         for kind in ACTIVATIONS:
-            self.drop_deferred(kind, key)
+            self.drop_delayed(kind, key)
         return user
 
     def end_sessions(self, session_ids: Iterable[str], now: datetime) -> list[str]:
@@ -166,8 +166,8 @@ class MemoryDatabase:
         known = () if user is None else map(widest_network_of, self.login_networks.get(user.id, ()))
         return self._rules.free_at(now, prepared, requested_from, is_known=requested_from in known)
 
-    def drop_deferred(self, kind: MailKind, address_key: str, requested_from: str | None = None) -> None:
-        """Delete the deferred emails of a kind: those that one network has requested, or all."""
+    def drop_delayed(self, kind: MailKind, address_key: str, requested_from: str | None = None) -> None:
+        """Delete the delayed emails of a kind: those that one network has requested, or all."""
         self.outbox = [
             row
             for row in self.outbox
@@ -176,11 +176,11 @@ class MemoryDatabase:
             or requested_from not in (None, row.requested_from)
         ]
 
-    def defer_email(
+    def delay_email(
         self, kind: MailKind, address_key: str, now: datetime, due_at: datetime, requested_from: str = ""
     ) -> None:
-        """Add a deferred email; it replaces a deferred one of the same kind, address and network."""
-        self.drop_deferred(kind, address_key, requested_from)
+        """Add a delayed email; it replaces a delayed one of the same kind, address and network."""
+        self.drop_delayed(kind, address_key, requested_from)
         mail = Mail(new_id(), kind, "", MailState.PENDING, 0, "", now, due_at)
         self.outbox.append(OutboxRow(mail, address_key, requested_from))
 
@@ -197,16 +197,16 @@ class MemoryDatabase:
         row.hashes += (new.hashed,)
 
     def has_no_recipient(self, row: OutboxRow) -> bool:
-        """Whether the address of a deferred email has neither a registration nor an active user."""
+        """Whether the address of a delayed email has neither a registration nor an active user."""
         if row.mail.kind in ACTIVATIONS:
             return not self.pending_registrations(row.address_key)
         user = self.find_by_address(row.address_key)
         return user is None or not user.is_active
 
     def prepare(self, row: OutboxRow, now: datetime) -> None:
-        """Replace a deferred email by one email per mailbox, or defer it further while the rate limit allows none.
+        """Replace a delayed email by one email per mailbox, or delay it further while the rate limit allows none.
 
-        A deferred email without a recipient is deleted.
+        A delayed email without a recipient is deleted.
         """
         key, kind = row.address_key, row.mail.kind
         user = self.find_by_address(key)
@@ -230,8 +230,8 @@ class MemoryDatabase:
                 if position == 0:
                     row.mail = replace(row.mail, due_at=due_at)
                     return
-                deferred = replace(row.mail, id=new_id(), due_at=due_at)
-                self.outbox.append(OutboxRow(deferred, key, row.requested_from, mailbox=group[0].address.mailbox))
+                delayed = replace(row.mail, id=new_id(), due_at=due_at)
+                self.outbox.append(OutboxRow(delayed, key, row.requested_from, mailbox=group[0].address.mailbox))
                 continue
             prepared = self.add_email(kind, user.address if user else group[0].address, now, row.requested_from)
             prepared.mail = replace(prepared.mail, created_at=row.mail.created_at)

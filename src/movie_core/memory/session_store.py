@@ -102,7 +102,7 @@ class MemorySessionStore:
             now,
         )
         if ended and notify:
-            self._database.defer_email(MailKind.SESSIONS_ENDED, self._database.users[user_id].address.key, now, now)
+            self._database.delay_email(MailKind.SESSIONS_ENDED, self._database.users[user_id].address.key, now, now)
         return ended
 
     async def find(self, session_id: str) -> Session | None:

@@ -46,7 +46,7 @@ class MemoryUserRepo:
         kind = MailKind.ACTIVATION if user is None else MailKind.ADDRESS_TAKEN
         due_at = database.next_allowed_at(address.key, now, registration.requested_from)
         if due_at > now:
-            database.defer_email(kind, address.key, now, due_at, registration.requested_from)
+            database.delay_email(kind, address.key, now, due_at, registration.requested_from)
             return
         recipient = address if user is None else user.address
         row = database.add_email(kind, recipient, now, registration.requested_from)
@@ -54,7 +54,7 @@ class MemoryUserRepo:
             database.add_link(row, Purpose.ACTIVATE, registration.id, now)
 
     async def request_mail(self, kind: MailKind, address_key: str, now: datetime, *, requested_from: str = "") -> None:
-        self._database.defer_email(kind, address_key, now, now, requested_from)
+        self._database.delay_email(kind, address_key, now, now, requested_from)
 
     async def find_activation_link(self, uid: str, hashed: str, now: datetime) -> ActivationLink:
         if self._valid_link(Purpose.ACTIVATE, uid, hashed, now).is_used:
@@ -277,7 +277,7 @@ class MemoryUserRepo:
         }
         pending = [row for row in database.outbox if row.mail.state is MailState.PENDING]
         pending_hashes = {hashed for row in pending for hashed in row.hashes}
-        deferred = {row.address_key for row in pending if row.prepared_at is None}
+        delayed = {row.address_key for row in pending if row.prepared_at is None}
         oldest = now - timedelta(days=7)
         database.links = {
             hashed: link
@@ -287,7 +287,7 @@ class MemoryUserRepo:
         linked = {link.new.uid for link in database.links.values()}
         for registration in list(database.registrations):
             is_expired = registration.created_at + database.link_ttl < oldest
-            if is_expired and registration.id not in linked and registration.address.key not in deferred:
+            if is_expired and registration.id not in linked and registration.address.key not in delayed:
                 self._delete_registration(registration)
         database.outbox = [
             row for row in database.outbox if row.mail.sent_at is None or now - row.mail.sent_at <= timedelta(days=30)
@@ -325,7 +325,7 @@ class MemoryUserRepo:
     def _set_password(self, user: User, new_hash: str, except_session_id: str | None, now: datetime) -> list[str]:
         self._database.users[user.id] = replace(user, password_hash=new_hash)
         self._database.delete_reset_links(user.id)
-        self._database.defer_email(MailKind.PASSWORD_CHANGED, user.address.key, now, now)
+        self._database.delay_email(MailKind.PASSWORD_CHANGED, user.address.key, now, now)
         sessions = self._database.sessions_of(user.id)
         return self._database.end_sessions((session.id for session in sessions if session.id != except_session_id), now)
 

@@ -24,13 +24,13 @@ class AccessTokensContract:
         raise NotImplementedError
 
     @clause
-    async def test_1_a_token_reads_as_it_was_issued(self) -> None:
+    async def test_1_a_token_returns_the_issued_claims(self) -> None:
         async with self.open(self._keys("a")) as tokens:
             access = self._access()
             assert tokens.read(tokens.issue(access)) == access
 
     @clause
-    async def test_2_any_other_string_is_refused(self) -> None:
+    async def test_2_any_other_string_is_rejected(self) -> None:
         async with self.open(self._keys("a")) as tokens:
             token = tokens.issue(self._access())
             changed = [
@@ -40,7 +40,7 @@ class AccessTokensContract:
                 self._is_refused(tokens, odd)
 
     @clause
-    async def test_2_a_token_has_its_time(self) -> None:
+    async def test_2_a_token_is_rejected_outside_its_validity_period(self) -> None:
         async with self.open(self._keys("a")) as tokens:
             access = self._access()
             for shift in (timedelta(hours=-2), timedelta(hours=2)):
@@ -48,7 +48,7 @@ class AccessTokensContract:
                 self._is_refused(tokens, tokens.issue(moved))
 
     @clause
-    async def test_2_only_secrets_at_hand_verify(self) -> None:
+    async def test_2_only_configured_secrets_verify(self) -> None:
         async with (
             self.open(self._keys("a")) as old,
             self.open(self._keys("b", "a")) as both,

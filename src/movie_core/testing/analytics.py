@@ -57,7 +57,7 @@ class AnalyticsContract(EventStoresContract):
             assert await stores.analytics.summary(Days(date(2020, 1, 1), date(2020, 1, 1))) == Summary(0, 0, 0, 0, 0)
 
     @clause
-    async def test_2_the_most_frequent_queries_come_first_and_then_by_query(self) -> None:
+    async def test_2_queries_are_ordered_by_frequency_then_text(self) -> None:
         async with self.open() as stores:
             ada, eve = await new_user(stores, "ada"), await new_user(stores, "eve")
             events = [
@@ -78,14 +78,14 @@ class AnalyticsContract(EventStoresContract):
             ]
 
     @clause
-    async def test_2_there_are_no_more_queries_than_a_list_has(self) -> None:
+    async def test_2_the_number_of_queries_is_limited(self) -> None:
         async with self.open() as stores:
             await stores.events.append([search_event(None, f"q{n:03}", NOW) for n in range(MAX_QUERIES + 5)], NOW)
             told = await stores.analytics.top_searches(Days(TODAY, TODAY))
             assert [one.query for one in told] == [f"q{n:03}" for n in range(MAX_QUERIES)]
 
     @clause
-    async def test_3_a_click_belongs_to_a_search_of_its_user_and_query_shortly_before(self) -> None:
+    async def test_3_a_click_belongs_to_a_recent_search_with_the_same_user_and_query(self) -> None:
         async with self.open() as stores:
             ada, eve = await new_user(stores, "ada"), await new_user(stores, "eve")
             events = [
@@ -111,7 +111,7 @@ class AnalyticsContract(EventStoresContract):
             assert await stores.analytics.clicks(Days(TODAY + DAY, TODAY + DAY)) == Clicks(0, 1, 0.0, None)
 
     @clause
-    async def test_4_each_step_of_the_funnel_comes_after_the_one_before(self) -> None:
+    async def test_4_each_step_of_the_funnel_follows_the_previous_one(self) -> None:
         async with self.open() as stores:
             names = ("all", "same moment", "rated first", "clicked first", "clicked twice", "days apart", "only rated")
             users = [await new_user(stores, name.replace(" ", ""), NOW - 30 * DAY) for name in names]
@@ -144,7 +144,7 @@ class AnalyticsContract(EventStoresContract):
                 await stores.events.purge(TODAY - DAY)
 
     @clause
-    async def test_5_cohorts_are_told_by_the_iso_week_in_which_accounts_began(self) -> None:
+    async def test_5_cohorts_are_grouped_by_iso_week_of_registration(self) -> None:
         async with self.open() as stores:
             sunday = datetime(2026, 11, 1, 23, 59, tzinfo=UTC)  # the last day of 2026-W44
             ada, eve, bob = [await new_user(stores, name, sunday) for name in ("ada", "eve", "bob")]
@@ -166,7 +166,7 @@ class AnalyticsContract(EventStoresContract):
             assert list(await stores.analytics.retention(Days(first + DAY, first + DAY))) == []
 
     @clause
-    async def test_every_answer_is_the_one_that_counting_all_events_gives_also_after_a_purge(self) -> None:
+    async def test_every_report_equals_a_full_scan_of_all_events_also_after_a_purge(self) -> None:
         for seed in range(3):
             async with self.open() as stores:
                 await _compare_all(stores, random.Random(seed))

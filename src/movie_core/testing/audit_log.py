@@ -33,7 +33,7 @@ class AuditLogContract:
         raise NotImplementedError
 
     @clause
-    async def test_1_and_2_everything_kept_of_a_user_is_exported_and_erased(self) -> None:
+    async def test_1_and_2_all_data_of_a_user_is_exported_and_erased(self) -> None:
         async with self.open() as stores:
             ada, _ = await create_user(stores.accounts)
             bob, _ = await create_user(stores.accounts, "bob@example.com", "Bob")
@@ -59,7 +59,7 @@ class AuditLogContract:
             ]
 
     @clause
-    async def test_1_and_2_hold_for_any_two_users(self) -> None:
+    async def test_1_and_2_export_and_erase_affect_one_user_only(self) -> None:
         async with self.open() as stores:
             ada, _ = await create_user(stores.accounts)
             bob, _ = await create_user(stores.accounts, "bob@example.com", "Bob")
@@ -67,7 +67,7 @@ class AuditLogContract:
             await check_personal_data(stores.log, ada.id, bob.id)
 
     @clause
-    async def test_2_an_account_that_ends_is_named_no_more(self) -> None:
+    async def test_2_an_erased_user_is_no_longer_named(self) -> None:
         async with self.open() as stores:
             ada, _ = await create_user(stores.accounts)
             bob, _ = await create_user(stores.accounts, "bob@example.com", "Bob")
@@ -79,7 +79,7 @@ class AuditLogContract:
             assert await _all(stores.log) == [replace(entry, actor="", account_id=None)]
 
     @clause
-    async def test_3_an_entry_is_kept_as_it_is(self) -> None:
+    async def test_3_an_entry_is_stored_unchanged(self) -> None:
         async with self.open() as stores:
             ada, _ = await create_user(stores.accounts)
             entries = [AuditEntry(NOW, ada.id, action, ada.id) for action in Action]
@@ -89,14 +89,14 @@ class AuditLogContract:
             assert sorted(await _all(stores.log), key=lambda one: one.id) == sorted(entries, key=lambda one: one.id)
 
     @clause
-    async def test_3_an_account_that_is_gone_is_not_named(self) -> None:
+    async def test_3_a_deleted_user_is_not_named(self) -> None:
         async with self.open() as stores:
             for odd in (*ODD_STRINGS, new_id()):
                 await stores.log.append([AuditEntry(NOW, odd, Action.SESSIONS_ENDED, odd)])
             assert {(one.actor, one.account_id) for one in await _all(stores.log)} == {("", None)}
 
     @clause
-    async def test_3_accounts_that_end_meanwhile_are_not_named(self) -> None:
+    async def test_3_users_deleted_concurrently_are_not_named(self) -> None:
         async with self.open() as stores:
             accounts = [(await create_user(stores.accounts, f"u{n}@example.com", f"User {n}"))[0] for n in range(10)]
 
@@ -110,7 +110,7 @@ class AuditLogContract:
             assert len(await _all(stores.log)) == 20
 
     @clause
-    async def test_4_entries_come_newest_first(self) -> None:
+    async def test_4_entries_are_listed_newest_first(self) -> None:
         async with self.open() as stores:
             assert await stores.log.list_page(Window()) == (0, [])
             entries = [AuditEntry(NOW + n // 2 * DAY, COMMAND_LINE, Action.CACHE_FLUSHED) for n in range(6)]
@@ -121,7 +121,7 @@ class AuditLogContract:
             assert await stores.log.list_page(Window(6, 3)) == (6, [])
 
     @clause
-    async def test_5_a_purge_leaves_what_is_not_older(self) -> None:
+    async def test_5_a_purge_deletes_older_entries_only(self) -> None:
         async with self.open() as stores:
             entries = [AuditEntry(NOW + n * DAY, COMMAND_LINE, Action.CACHE_FLUSHED) for n in range(4)]
             await stores.log.append(entries)

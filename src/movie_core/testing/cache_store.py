@@ -33,7 +33,7 @@ class CacheStoreContract:
         return CacheEntry(value, now, now + seconds / 2, now + seconds, fence)
 
     @clause
-    async def test_2_any_key_and_any_value_will_do(self) -> None:
+    async def test_2_keys_and_values_are_arbitrary(self) -> None:
         keys = ("a", "A", "a:b", "a*", "a?", "[a]", "{a}", "\\a", "x" * 200, '"', "%", "\x7f")
         values = (b"", b"\x00", b"\xff\xfe", b"\r\n", b"x" * 200_000)
         async with self.open() as store:
@@ -46,14 +46,14 @@ class CacheStoreContract:
             assert await store.clear() == len(entries)
 
     @clause
-    async def test_3_there_is_no_entry_before_one_is_written(self) -> None:
+    async def test_3_an_unknown_key_has_no_entry(self) -> None:
         async with self.open() as store:
             assert await store.read("a") is None
             await store.lease("a", 30)
             assert await store.read("a") is None
 
     @clause
-    async def test_3_an_entry_is_gone_after_its_stale_until(self) -> None:
+    async def test_3_an_entry_expires_at_its_stale_until(self) -> None:
         async with self.open() as store:
             assert await store.write("a", self.entry(seconds=1))
             assert await store.write("b", self.entry())
@@ -62,14 +62,14 @@ class CacheStoreContract:
             assert await store.read("b") is not None
 
     @clause
-    async def test_4_one_of_many_at_once_has_the_lease(self) -> None:
+    async def test_4_one_of_many_concurrent_callers_gets_the_lease(self) -> None:
         async with self.open() as store:
             leases = [one for one in await asyncio.gather(*(store.lease("a", 30) for _ in range(50))) if one]
             assert [lease.key for lease in leases] == ["a"]
             assert await store.lease("b", 30) is not None
 
     @clause
-    async def test_4_a_lease_ends_by_itself_and_the_next_fence_is_greater(self) -> None:
+    async def test_4_a_lease_expires_and_the_next_fencing_token_is_greater(self) -> None:
         async with self.open() as store:
             fences = []
             for _ in range(3):
@@ -80,7 +80,7 @@ class CacheStoreContract:
             assert fences == sorted(set(fences))
 
     @clause
-    async def test_4_a_fence_is_greater_than_that_of_every_entry_and_lease_before(self) -> None:
+    async def test_4_a_fencing_token_is_greater_than_all_before_it(self) -> None:
         async with self.open() as store:
             newest = 0
             for ahead in (0, 3_600_000_000, 1):
@@ -107,7 +107,7 @@ class CacheStoreContract:
             assert await store.lease("a", 30) is not None
 
     @clause
-    async def test_5_a_lease_that_has_ended_is_not_renewed(self) -> None:
+    async def test_5_an_expired_lease_is_not_renewed(self) -> None:
         async with self.open() as store:
             old = await store.lease("a", 0.05)
             assert old is not None
@@ -122,7 +122,7 @@ class CacheStoreContract:
             assert await store.lease("b", 30) is not None
 
     @clause
-    async def test_6_a_released_lease_is_free(self) -> None:
+    async def test_6_a_released_lease_can_be_taken_again(self) -> None:
         async with self.open() as store:
             first = await store.lease("a", 30)
             assert first is not None
@@ -133,7 +133,7 @@ class CacheStoreContract:
             assert not await store.renew(first, 30)
 
     @clause
-    async def test_6_who_has_lost_a_lease_can_not_release_that_of_another(self) -> None:
+    async def test_6_a_lost_lease_cannot_release_the_lease_of_another_holder(self) -> None:
         async with self.open() as store:
             old = await store.lease("a", 0.05)
             assert old is not None
@@ -146,7 +146,7 @@ class CacheStoreContract:
             assert await store.renew(new, 30)
 
     @clause
-    async def test_7_what_has_a_lesser_fence_changes_nothing(self) -> None:
+    async def test_7_a_write_with_a_lower_fencing_token_is_ignored(self) -> None:
         async with self.open() as store:
             newer = self.entry(b"newer", fence=1_700_000_000_000_002)
             assert await store.write("a", newer)
@@ -157,7 +157,7 @@ class CacheStoreContract:
             assert await store.read("a") == newest
 
     @clause
-    async def test_7_what_is_past_its_stale_until_changes_nothing(self) -> None:
+    async def test_7_a_write_of_an_expired_entry_is_ignored(self) -> None:
         async with self.open() as store:
             kept = self.entry(fence=1)
             assert await store.write("a", kept)
@@ -166,7 +166,7 @@ class CacheStoreContract:
             assert await store.read("a") == kept
 
     @clause
-    async def test_7_freshness_is_never_set_back_whoever_writes_and_when(self) -> None:
+    async def test_7_concurrent_writes_never_replace_a_newer_entry_by_an_older_one(self) -> None:
         chance = random.Random(11)
         async with self.open() as store:
             held: list[Lease] = []
@@ -192,7 +192,7 @@ class CacheStoreContract:
             assert newest
 
     @clause
-    async def test_8_clear_forgets_entries_but_no_lease(self) -> None:
+    async def test_8_clear_deletes_entries_but_no_lease(self) -> None:
         async with self.open() as store:
             assert await store.clear() == 0
             lease = await store.lease("a", 30)
@@ -219,7 +219,7 @@ class CacheStoreContract:
             assert len({None, *told}) == 3
 
     @clause
-    async def test_10_entries_and_their_bytes_are_counted(self) -> None:
+    async def test_10_stats_count_entries_and_their_bytes(self) -> None:
         async with self.open() as store:
             assert await store.stats() == CacheStats(0, 0)
             for number in range(1000, 2200):

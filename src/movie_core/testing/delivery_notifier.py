@@ -17,7 +17,7 @@ class DeliveryNotifierContract:
         raise NotImplementedError
 
     @clause
-    async def test_1_it_never_raises_and_soon_returns(self) -> None:
+    async def test_1_it_never_raises_and_returns_within_0_3_seconds(self) -> None:
         for is_away in (False, True):
             async with self.open(is_away=is_away) as notifier:
                 for _ in range(3):

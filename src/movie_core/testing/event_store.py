@@ -37,7 +37,7 @@ class EventStoreContract(EventStoresContract):
     """What every `EventStore` keeps; the numbers are the clauses of `movie_core.ports`."""
 
     @clause
-    async def test_1_an_export_has_ones_own_events_and_nobody_elses(self) -> None:
+    async def test_1_an_export_has_only_the_events_of_the_user(self) -> None:
         async with self.open() as stores:
             ada, eve = await new_user(stores, "ada"), await new_user(stores, "eve")
             events = (
@@ -55,7 +55,7 @@ class EventStoreContract(EventStoresContract):
                 assert not any((await stores.events.export(odd)).values())
 
     @clause
-    async def test_2_nothing_of_who_is_erased_is_there_or_counts(self) -> None:
+    async def test_2_events_of_an_erased_user_are_deleted_and_not_counted(self) -> None:
         async with self.open() as stores:
             ada, eve = await new_user(stores, "ada"), await new_user(stores, "eve")
             for who in (ada.id, eve.id):
@@ -76,7 +76,7 @@ class EventStoreContract(EventStoresContract):
             assert await stores.analytics.funnel(days) == Funnel(1, 1, 1)
 
     @clause
-    async def test_2_events_go_with_the_account(self) -> None:
+    async def test_2_events_are_deleted_with_the_user(self) -> None:
         async with self.open() as stores:
             ada = await new_user(stores)
             for at in (NOW, NOW - DAY):
@@ -88,7 +88,7 @@ class EventStoreContract(EventStoresContract):
             assert await stores.analytics.summary(Days(TODAY - DAY, TODAY)) == Summary(0, 0, 0, 0, 0)
 
     @clause
-    async def test_3_only_events_of_active_users_who_record_them_are_kept(self) -> None:
+    async def test_3_only_events_of_active_users_with_recording_enabled_are_stored(self) -> None:
         async with self.open() as stores:
             names = ("ada", "gone", "inactive", "silent")
             ada, gone, inactive, silent = [await new_user(stores, name) for name in names]
@@ -110,7 +110,7 @@ class EventStoreContract(EventStoresContract):
                 assert not any((await stores.events.export(who)).values())
 
     @clause
-    async def test_3_users_who_go_meanwhile_take_nothing_with_them(self) -> None:
+    async def test_3_users_deleted_concurrently_do_not_affect_other_events(self) -> None:
         async with self.open() as stores:
             stays = await new_user(stores, "stays")
             going = [await new_user(stores, f"user{n}") for n in range(8)]
@@ -129,7 +129,7 @@ class EventStoreContract(EventStoresContract):
             assert len((await stores.events.export(stays.id))["events"]) == 8 * 20
 
     @clause
-    async def test_3_any_strings_can_be_kept(self) -> None:
+    async def test_3_arbitrary_strings_are_stored(self) -> None:
         async with self.open() as stores:
             ada = await new_user(stores)
             events = [click_event(ada.id, odd, NOW, movie_id=odd) for odd in ODD_STRINGS]
@@ -138,13 +138,13 @@ class EventStoreContract(EventStoresContract):
             json.dumps(await stores.events.export(ada.id))
 
     @clause
-    async def test_3_no_events_are_fine(self) -> None:
+    async def test_3_an_empty_batch_is_accepted(self) -> None:
         async with self.open() as stores:
             assert list(await stores.events.append([], NOW)) == []
             assert await all_interactions(stores.events) == []
 
     @clause
-    async def test_4_the_first_of_a_user_movie_kind_and_day_counts(self) -> None:
+    async def test_4_the_first_interaction_of_a_user_movie_kind_and_day_counts(self) -> None:
         async with self.open() as stores:
             ada, eve = await new_user(stores, "ada"), await new_user(stores, "eve")
             late = MIDNIGHT - MOMENT
@@ -179,7 +179,7 @@ class EventStoreContract(EventStoresContract):
             assert Counter(await all_interactions(stores.events)) == Counter(counted + more)
 
     @clause
-    async def test_4_however_many_append_at_once_each_counts_once(self) -> None:
+    async def test_4_concurrent_appends_count_each_interaction_once(self) -> None:
         async with self.open() as stores:
             users = [await new_user(stores, f"user{n}") for n in range(3)]
 
@@ -198,7 +198,7 @@ class EventStoreContract(EventStoresContract):
             assert Counter(await all_interactions(stores.events)) == Counter(counted)
 
     @clause
-    async def test_5_figures_of_a_day_add_up(self) -> None:
+    async def test_5_daily_counts_are_summed(self) -> None:
         async with self.open() as stores:
             yesterday = TODAY - DAY
             await stores.events.count(TODAY, {"attempts": 5, "failures": 2})
@@ -212,7 +212,7 @@ class EventStoreContract(EventStoresContract):
             assert list(await stores.analytics.source(Days(TODAY + DAY, TODAY + DAY))) == []
 
     @clause
-    async def test_6_every_deed_is_told_once_in_batches(self) -> None:
+    async def test_6_every_interaction_is_returned_once_in_batches(self) -> None:
         async with self.open() as stores:
             ada, eve = await new_user(stores, "ada"), await new_user(stores, "eve")
             counted: list[Interaction] = []
@@ -225,7 +225,7 @@ class EventStoreContract(EventStoresContract):
             assert Counter(await all_interactions(stores.events)) == Counter(counted)
 
     @clause
-    async def test_7_events_and_deeds_of_the_days_before_are_removed(self) -> None:
+    async def test_7_a_purge_deletes_events_and_interactions_of_earlier_days(self) -> None:
         async with self.open() as stores:
             ada = await new_user(stores)
             kept = [view_event(ada.id, "1", MIDNIGHT), search_event(ada.id, "q", MIDNIGHT)]
@@ -238,7 +238,7 @@ class EventStoreContract(EventStoresContract):
             assert await all_interactions(stores.events) == [make_interaction("1", InteractionKind.VIEW, 1.0, MIDNIGHT)]
 
     @clause
-    async def test_7_what_comes_for_a_purged_day_is_not_kept(self) -> None:
+    async def test_7_events_of_a_purged_day_are_rejected(self) -> None:
         async with self.open() as stores:
             ada = await new_user(stores)
             events = [view_event(ada.id, "1", MIDNIGHT - MOMENT), click_event(ada.id, "q", MIDNIGHT - MOMENT)]
@@ -251,7 +251,7 @@ class EventStoreContract(EventStoresContract):
             assert (await stores.analytics.summary(days)).clicks == 1
 
     @clause
-    async def test_7_many_events_of_a_day_are_purged_whole(self) -> None:
+    async def test_7_a_day_with_many_events_is_purged_completely(self) -> None:
         async with self.open() as stores:
             users = [await new_user(stores, f"user{n}") for n in range(3)]
             at = NOW - 2 * DAY
@@ -263,7 +263,7 @@ class EventStoreContract(EventStoresContract):
             assert (await stores.analytics.summary(days), await stores.analytics.top_searches(days)) == before
 
     @clause
-    async def test_7_what_days_come_to_ends_too(self) -> None:
+    async def test_7_daily_figures_expire_too(self) -> None:
         async with self.open() as stores:
             ada = await new_user(stores)
             old = MIDNIGHT - KEPT

@@ -46,7 +46,7 @@ class MailerContract:
         raise NotImplementedError
 
     @clause
-    async def test_1_a_letter_arrives_with_its_links(self) -> None:
+    async def test_1_an_email_arrives_with_its_links(self) -> None:
         async with self.open() as mailer:
             await mailer.send(self._email())
             (one,) = await self.delivered(mailer)
@@ -54,7 +54,7 @@ class MailerContract:
             assert "https://example.com/api/v1/x/" in one.text
 
     @clause
-    async def test_1_sending_again_is_the_same_letter(self) -> None:
+    async def test_1_sending_again_sends_the_same_message(self) -> None:
         async with self.open() as mailer:
             email = self._email()
             for _ in range(2):
@@ -81,7 +81,7 @@ class MailerContract:
                 assert not one.header_names & {"bcc", "x-evil"}
 
     @clause
-    async def test_1_failures_are_told_apart(self) -> None:
+    async def test_1_rejections_and_outages_are_distinguished(self) -> None:
         if not self.can_fail:
             return
         for failure in (MailRejected("550 no", is_final=True), MailRejected("450 later", is_final=False)):
@@ -96,7 +96,7 @@ class MailerContract:
             await assert_raises(MailUnavailable, mailer.send(self._email()))
 
     @clause
-    async def test_2_letters_to_an_address_are_erased(self) -> None:
+    async def test_2_emails_to_an_address_are_erased(self) -> None:
         async with self.open() as mailer:
             await mailer.send(self._email())
             await mailer.send(replace(self._email(), recipient="bob@example.com"))

@@ -19,7 +19,7 @@ class ModelStoreContract:
         raise NotImplementedError
 
     @clause
-    async def test_1_and_2_the_model_saved_last_is_the_present_one(self) -> None:
+    async def test_1_and_2_the_last_saved_model_is_the_current_one(self) -> None:
         async with self.open() as models:
             assert await models.present() is None
             for number in range(3):
@@ -36,7 +36,7 @@ class ModelStoreContract:
                 assert await models.body(NOW) == body
 
     @clause
-    async def test_1_a_model_made_earlier_than_the_present_one_is_not_kept(self) -> None:
+    async def test_1_a_model_older_than_the_current_one_is_rejected(self) -> None:
         async with self.open() as models:
             later = ModelInfo(NOW + timedelta(microseconds=1), 2, 2, 2)
             assert await models.save(later, "later", b"later" * 500_000)
@@ -46,7 +46,7 @@ class ModelStoreContract:
             assert await models.body(NOW) is None
 
     @clause
-    async def test_3_a_model_that_is_no_longer_present_has_no_body(self) -> None:
+    async def test_3_a_replaced_model_has_no_body(self) -> None:
         async with self.open() as models:
             assert await models.body(NOW) is None
             await models.save(ModelInfo(NOW, 1, 1, 1), "old", b"old")
@@ -55,7 +55,7 @@ class ModelStoreContract:
             assert await models.body(NOW + timedelta(days=1)) == b"new"
 
     @clause
-    async def test_3_large_and_empty_bodies_come_back_as_they_were(self) -> None:
+    async def test_3_large_and_empty_bodies_are_returned_unchanged(self) -> None:
         async with self.open() as models:
             for number, body in enumerate((b"", bytes(range(256)) * 12_000, b"\x00")):
                 at = NOW + timedelta(seconds=number)
@@ -63,7 +63,7 @@ class ModelStoreContract:
                 assert await models.body(at) == body
 
     @clause
-    async def test_1_savers_at_once_leave_one_whole_model(self) -> None:
+    async def test_1_concurrent_saves_leave_one_complete_model(self) -> None:
         async with self.open() as models:
             bodies = {NOW + timedelta(seconds=n): bytes([n]) * 300_000 for n in range(5)}
             await asyncio.gather(

@@ -25,7 +25,7 @@ class MovieCatalogueContract(MovieSourceContract):
         raise NotImplementedError
 
     @clause
-    async def test_a_catalogue_is_able_to_do_everything(self) -> None:
+    async def test_a_catalogue_has_every_capability(self) -> None:
         async with self.open(()) as catalogue:
             assert catalogue.capabilities == frozenset(Capability)
 
@@ -38,14 +38,14 @@ class MovieCatalogueContract(MovieSourceContract):
             assert [movie.title for movie in found] == list(reversed(titles))
 
     @clause
-    async def test_case_accents_and_alternative_titles_are_seen_through(self) -> None:
+    async def test_matching_ignores_case_and_accents_and_includes_alternative_titles(self) -> None:
         other = Movie(id="900", title="Spirit of the Lake", alt_titles=("Le génie du lac",))
         async with self.open((*SAMPLE, other)) as catalogue:
             for text, movie_id in (("CAFE MUNCHHAUSEN", "202"), ("café munchhausen", "202"), ("genie du lac", "900")):
                 assert (await catalogue.search(MovieQuery(text), Window())).items[0].id == movie_id, text
 
     @clause
-    async def test_a_movie_comes_back_as_it_was_loaded(self) -> None:
+    async def test_a_movie_is_returned_as_loaded(self) -> None:
         whole = Movie(
             id="x/1 ä",
             title="Whole",
@@ -68,7 +68,7 @@ class MovieCatalogueContract(MovieSourceContract):
             assert (await catalogue.search(MovieQuery("whole"), Window())).items == (whole,)
 
     @clause
-    async def test_11_a_load_adds_updates_and_may_be_repeated(self) -> None:
+    async def test_11_a_load_adds_and_updates_and_is_idempotent(self) -> None:
         async with self.open(SAMPLE[:5]) as catalogue:
             renamed = replace(SAMPLE[0], title="Renamed Brook", popularity=99.0)
             assert await catalogue.load((renamed, *SAMPLE[1:7])) == LoadResult(added=2, updated=1, unchanged=4)
@@ -78,14 +78,14 @@ class MovieCatalogueContract(MovieSourceContract):
             assert (await catalogue.search(MovieQuery(SAMPLE[0].title), Window())).items[:1] != (renamed,)
 
     @clause
-    async def test_11_the_last_of_several_with_one_id_counts(self) -> None:
+    async def test_11_the_last_of_several_movies_with_one_id_is_stored(self) -> None:
         async with self.open(()) as catalogue:
             await catalogue.load([replace(SAMPLE[0], title=title) for title in ("First", "Second", "Third")])
             assert await catalogue.count() == 1
             assert (await catalogue.get(SAMPLE[0].id)).movie.title == "Third"
 
     @clause
-    async def test_12_replace_removes_what_is_lacking(self) -> None:
+    async def test_12_replace_deletes_missing_movies(self) -> None:
         async with self.open(SAMPLE) as catalogue:
             loaded = await catalogue.load(SAMPLE[:3], replace=True)
             assert loaded == LoadResult(unchanged=3, removed=len(SAMPLE) - 3)
@@ -95,7 +95,7 @@ class MovieCatalogueContract(MovieSourceContract):
             assert (await catalogue.search(MovieQuery("glass orrery"), Window())).total == 0
 
     @clause
-    async def test_12_an_iterable_that_raises_leaves_nothing_removed(self) -> None:
+    async def test_12_a_failing_iterable_deletes_nothing(self) -> None:
         def broken() -> Iterable[Movie]:
             yield SAMPLE[0]
             raise RuntimeError("broken file")
@@ -111,7 +111,7 @@ class MovieCatalogueContract(MovieSourceContract):
             assert (await catalogue.search(MovieQuery("river"), Window())).total == len(RIVER_IDS)
 
     @clause
-    async def test_13_an_edition_is_kept_with_its_load(self) -> None:
+    async def test_13_the_edition_of_a_load_is_stored(self) -> None:
         async with self.open(()) as catalogue:
             assert await catalogue.edition() is None
             await catalogue.load(SAMPLE, edition="spring")
@@ -120,7 +120,7 @@ class MovieCatalogueContract(MovieSourceContract):
             assert await catalogue.edition() == "spring"
 
     @clause
-    async def test_two_names_never_mix(self) -> None:
+    async def test_catalogues_with_different_names_are_separate(self) -> None:
         async with self.open_two() as (one, other):
             await one.load(SAMPLE, edition="one")
             twin = replace(SAMPLE[0], title="Twin Brook")
@@ -134,7 +134,7 @@ class MovieCatalogueContract(MovieSourceContract):
             assert (await one.count(), await other.count()) == (len(SAMPLE), 0)
 
     @clause
-    async def test_movies_are_left_out_of_a_search_and_its_total(self) -> None:
+    async def test_excluded_movies_are_not_found_or_counted(self) -> None:
         async with self.open(SAMPLE) as catalogue:
             asked = (
                 *(MovieQuery("river", order=order) for order in (Order.RELEVANCE, Order.POPULARITY, Order.YEAR)),
@@ -152,7 +152,7 @@ class MovieCatalogueContract(MovieSourceContract):
                     assert (await catalogue.search(lessened, Window(500, 10))).total == len(left)
 
     @clause
-    async def test_nothing_else_is_found_in_place_of_a_match_that_is_left_out(self) -> None:
+    async def test_an_excluded_match_is_not_replaced_by_a_weaker_one(self) -> None:
         movies = (Movie(id="1", title="Quiet Harbour"), Movie(id="2", title="Quiet Hardour"))
         async with self.open(movies) as catalogue:
             for text in ("quiet harbour", "quiet harbou"):
@@ -169,7 +169,7 @@ class MovieCatalogueContract(MovieSourceContract):
             assert await catalogue.get_many(many) == {movie.id: movie for movie in SAMPLE}
 
     @clause
-    async def test_18_the_best_known_come_first(self) -> None:
+    async def test_18_the_most_popular_movies_are_returned_first(self) -> None:
         fames = (1.0, 1.002, None, 0.0, 300.0, -1.0, 1.001)
         movies = [Movie(id=str(number), title=f"Film {number}", popularity=fame) for number, fame in enumerate(fames)]
         async with self.open(movies) as catalogue:
@@ -179,7 +179,7 @@ class MovieCatalogueContract(MovieSourceContract):
                 assert all(movie in movies for movie in found)
 
     @clause
-    async def test_19_ids_decide_before_titles(self) -> None:
+    async def test_19_ids_take_precedence_over_titles(self) -> None:
         one = Movie(id="1", title="Marble", year=1990, imdb_id="tt0000001", tmdb_id="11")
         two = Movie(id="2", title="Granite", year=1991, imdb_id="tt0000002", tmdb_id="12")
         three, four = (Movie(id=movie_id, title="Slate", imdb_id="tt0000003") for movie_id in "34")
@@ -200,7 +200,7 @@ class MovieCatalogueContract(MovieSourceContract):
             assert not await catalogue.match(())
 
     @clause
-    async def test_19_a_title_is_seen_through_its_spelling(self) -> None:
+    async def test_19_a_title_matches_in_any_spelling(self) -> None:
         movies = (
             *SAMPLE,
             Movie(id="1", title="The Marble, Cut", year=1990, alt_titles=("Der Marmor",)),
@@ -232,7 +232,7 @@ class MovieCatalogueContract(MovieSourceContract):
             assert await catalogue.match(odd) == [None] * len(odd)
 
     @clause
-    async def test_19_the_year_tells_movies_of_one_title_apart(self) -> None:
+    async def test_19_the_year_distinguishes_movies_with_the_same_title(self) -> None:
         years = {
             "1": ("Dusk", 1950),
             "2": ("Dusk", 1951),
@@ -273,7 +273,7 @@ class MovieCatalogueContract(MovieSourceContract):
                 assert (found.id if found else None) == movie_id, (title, year)
 
     @clause
-    async def test_19_many_are_told_at_once_in_their_order(self) -> None:
+    async def test_19_many_identities_are_matched_in_order(self) -> None:
         async with self.open(SAMPLE) as catalogue:
             wanted = [
                 MovieIdentity(title=f"{movie.title} {number}" if number % 2 else movie.title, year=movie.year)

@@ -27,7 +27,7 @@ class MovieSourceContract:
         raise NotImplementedError
 
     @clause
-    async def test_2_what_a_source_is_not_able_to_do_is_refused(self) -> None:
+    async def test_2_a_filter_without_its_capability_is_rejected(self) -> None:
         async with self.open(SAMPLE) as source:
             lacking = frozenset(Capability) - source.capabilities
             calls: dict[Capability, Callable[[], Awaitable[object]]] = {
@@ -47,7 +47,7 @@ class MovieSourceContract:
                 raise AssertionError(f"{ability} is not among the abilities, but was answered")
 
     @clause
-    async def test_3_the_total_counts_all_matches_whatever_the_window(self) -> None:
+    async def test_3_the_total_counts_all_matches_for_any_window(self) -> None:
         async with self.open(SAMPLE) as source:
             for window in (Window(0, 1), Window(5, 10), Window(20, 100)):
                 page = await source.search(MovieQuery("river"), window)
@@ -68,7 +68,7 @@ class MovieSourceContract:
             assert (page.total, page.items) == (0, ())
 
     @clause
-    async def test_4_a_window_is_filled_and_never_overfilled(self) -> None:
+    async def test_4_a_window_is_filled_exactly(self) -> None:
         async with self.open(SAMPLE) as source:
             assert len((await source.search(MovieQuery("river"), Window(0, 10))).items) == 10
             assert len((await source.search(MovieQuery("river"), Window(20, 10))).items) == 3
@@ -96,7 +96,7 @@ class MovieSourceContract:
             assert len(await collect_pages(source, MovieQuery(), 10)) == len(SAMPLE)
 
     @clause
-    async def test_6_every_item_is_of_the_years_and_the_genre(self) -> None:
+    async def test_6_every_item_matches_years_and_genre(self) -> None:
         async with self.open(SAMPLE) as source:
             if Capability.YEAR in source.capabilities:
                 years = [movie.year for movie in await collect_pages(source, MovieQuery(years=Years(1960, 1969)), 4)]
@@ -110,7 +110,7 @@ class MovieSourceContract:
                 assert (none.total, none.items) == (0, ())
 
     @clause
-    async def test_6_an_order_is_kept(self) -> None:
+    async def test_6_items_follow_the_requested_order(self) -> None:
         async with self.open(SAMPLE) as source:
             if Capability.ORDER in source.capabilities:
                 by_year = [movie.year or 0 for movie in await collect_pages(source, MovieQuery(order=Order.YEAR), 9)]
@@ -135,7 +135,7 @@ class MovieSourceContract:
                 assert page.total >= len(page.items)
 
     @clause
-    async def test_8_an_id_leads_to_its_movie(self) -> None:
+    async def test_8_a_movie_is_found_by_its_id(self) -> None:
         async with self.open(SAMPLE) as source:
             if Capability.DETAILS in source.capabilities:
                 shown = (await source.search(MovieQuery("glass orrery"), Window())).items[0]
@@ -154,7 +154,7 @@ class MovieSourceContract:
                     raise AssertionError(f"{movie_id[:20]!r} was found")
 
     @clause
-    async def test_9_suggestions_come_while_typing(self) -> None:
+    async def test_9_suggestions_match_an_incomplete_word(self) -> None:
         async with self.open(SAMPLE) as source:
             if Capability.SUGGEST in source.capabilities:
                 assert [movie.title for movie in await source.suggest("the glass", 10)][:1] == ["The Glass Orrery"]

@@ -43,7 +43,7 @@ class OutboxContract(AccountStoresContract):
     """What every `Outbox` keeps."""
 
     @clause
-    async def test_1_an_address_gets_no_more_than_the_limit_in_any_window(self) -> None:
+    async def test_1_an_address_gets_at_most_the_limit_in_any_window(self) -> None:
         async with self.open(LIMITED) as stores:
             sent: list[datetime] = []
             for n in range(40):
@@ -59,7 +59,7 @@ class OutboxContract(AccountStoresContract):
             assert not await list_mail(stores, Window(), MailState.PENDING)
 
     @clause
-    async def test_1_all_kinds_count_together(self) -> None:
+    async def test_1_all_kinds_of_email_share_one_limit(self) -> None:
         async with self.open(LIMITED) as stores:
             user, _ = await create_user(stores)
             await stores.users.register(make_registration(username="Eve"), NOW)
@@ -73,7 +73,7 @@ class OutboxContract(AccountStoresContract):
             assert all(mail.recipient == user.address.spelling for mail in late)
 
     @clause
-    async def test_1_another_address_has_a_limit_of_its_own(self) -> None:
+    async def test_1_each_address_has_a_separate_limit(self) -> None:
         async with self.open(LIMITED) as stores:
             for name in ("ada", "bob"):
                 for n in range(4):
@@ -82,7 +82,7 @@ class OutboxContract(AccountStoresContract):
             assert recipients == ["ada@example.com"] * 3 + ["bob@example.com"] * 3
 
     @clause
-    async def test_1_a_mail_over_the_limit_waits_without_links_until_it_is_allowed(self) -> None:
+    async def test_1_an_email_over_the_limit_is_delayed_without_links(self) -> None:
         async with self.open(LIMITED) as stores:
             for n in range(6):
                 at = NOW + n * MINUTE
@@ -99,7 +99,7 @@ class OutboxContract(AccountStoresContract):
             assert mail.recipient == "Ada@example.com"
 
     @clause
-    async def test_1_a_wanted_mail_over_the_limit_is_put_off(self) -> None:
+    async def test_1_a_requested_email_over_the_limit_is_delayed(self) -> None:
         async with self.open(LIMITED) as stores:
             user, _ = await create_user(stores)
             links = [await request_reset_link(stores, user, NOW + n * MINUTE) for n in (1, 2)]
@@ -112,7 +112,7 @@ class OutboxContract(AccountStoresContract):
             assert mail.kind is MailKind.PASSWORD_RESET
 
     @clause
-    async def test_1_strangers_use_up_no_limit_but_their_own(self) -> None:
+    async def test_1_each_network_has_a_separate_limit(self) -> None:
         async with self.open(LIMITED) as stores:
             for n in range(4):
                 strange = make_registration(username=f"Eve {n}", requested_from="198.51.100.0/24")
@@ -124,7 +124,7 @@ class OutboxContract(AccountStoresContract):
             assert [link.uid for link in mail.links] == [own.id]
 
     @clause
-    async def test_1_all_networks_together_have_a_limit(self) -> None:
+    async def test_1_all_networks_together_have_a_total_limit(self) -> None:
         async with self.open(LIMITED) as stores:
             user, _ = await create_user(stores)
             await log_in(stores, user, NOW, network="2001:db8:1:2::/64")
@@ -140,7 +140,7 @@ class OutboxContract(AccountStoresContract):
             assert mail.kind is MailKind.PASSWORD_RESET
 
     @clause
-    async def test_1_no_limit_holds_back_what_says_what_has_happened(self) -> None:
+    async def test_1_notices_neither_count_nor_wait(self) -> None:
         async with self.open(LIMITED) as stores:
             user, _ = await create_user(stores)
             for n in range(TOTAL * 3):
@@ -157,14 +157,14 @@ class OutboxContract(AccountStoresContract):
             assert due.kind is MailKind.PASSWORD_RESET, "notices don't count"
 
     @clause
-    async def test_1_without_a_limit_nothing_waits(self) -> None:
+    async def test_1_without_a_limit_no_email_is_delayed(self) -> None:
         async with self.open(UNLIMITED) as stores:
             for n in range(30):
                 await stores.users.register(make_registration(username=f"Ada {n}"), NOW)
             assert len(await deliver_due_mail(stores, NOW)) == 30
 
     @clause
-    async def test_1_many_at_once_stay_within_the_limit(self) -> None:
+    async def test_1_concurrent_registrations_stay_within_the_limit(self) -> None:
         async with self.open(LIMITED) as stores:
             asked = [make_registration(username=f"Ada {n}") for n in range(20)]
             await asyncio.gather(*(stores.users.register(one, NOW) for one in asked))
@@ -173,7 +173,7 @@ class OutboxContract(AccountStoresContract):
             assert len(await list_users(stores, Window(limit=100))) == 20
 
     @clause
-    async def test_2_a_mail_made_late_renews_the_newest_registrations(self) -> None:
+    async def test_2_a_renewal_email_has_new_links_for_the_newest_registrations(self) -> None:
         async with self.open(UNLIMITED) as stores:
             for n in range(5):
                 at = NOW + n * MINUTE
@@ -197,7 +197,7 @@ class OutboxContract(AccountStoresContract):
                 assert token is not None
 
     @clause
-    async def test_2_a_registration_whose_link_expired_is_renewed(self) -> None:
+    async def test_2_a_registration_with_an_expired_link_is_renewed(self) -> None:
         async with self.open(UNLIMITED) as stores:
             await stores.users.register(make_registration(), NOW)
             (old,) = (await due_links(stores, NOW)).values()
@@ -209,7 +209,7 @@ class OutboxContract(AccountStoresContract):
             assert (await stores.users.activate(new.uid, new.hashed, late)).is_new
 
     @clause
-    async def test_2_registrations_that_wait_for_their_mail_end_no_link_of_others(self) -> None:
+    async def test_2_a_delayed_activation_email_ends_no_other_links(self) -> None:
         async with self.open(MailRules(LINK_TTL, Rate(1, 3600))) as stores:
             own = make_registration(username="Ada", requested_from="192.0.2.0/24")
             await stores.users.register(own, NOW)
@@ -224,7 +224,7 @@ class OutboxContract(AccountStoresContract):
                 assert await can_activate(stores, link, NOW + HOUR)
 
     @clause
-    async def test_2_a_renewal_begins_with_what_its_own_network_has_registered(self) -> None:
+    async def test_2_a_renewal_lists_registrations_of_its_own_network_first(self) -> None:
         async with self.open(UNLIMITED) as stores:
             own = make_registration(username="Ada", requested_from="192.0.2.0/24")
             await stores.users.register(own, NOW)
@@ -241,7 +241,7 @@ class OutboxContract(AccountStoresContract):
             assert len(mail.links) == RENEWED
 
     @clause
-    async def test_2_mailboxes_that_share_a_key_get_mails_of_their_own(self) -> None:
+    async def test_2_mailboxes_with_the_same_key_get_separate_emails(self) -> None:
         async with self.open(UNLIMITED) as stores:
             sharp, plain = make_address("straße@example.com"), make_address("strasse@example.com")
             assert sharp.key == plain.key
@@ -258,7 +258,7 @@ class OutboxContract(AccountStoresContract):
             assert await can_activate(stores, renewed, NOW + MINUTE)
 
     @clause
-    async def test_2_spellings_of_one_mailbox_share_a_mail(self) -> None:
+    async def test_2_spellings_of_one_mailbox_share_an_email(self) -> None:
         async with self.open(UNLIMITED) as stores:
             for n, spelling in enumerate(("ada@example.com", "ADA@Example.com")):
                 at = NOW + n * MINUTE
@@ -270,7 +270,7 @@ class OutboxContract(AccountStoresContract):
             assert len(mail.links) == 2
 
     @clause
-    async def test_2_another_mailbox_waits_for_its_mail_like_everybody(self) -> None:
+    async def test_2_the_limit_applies_to_mailboxes_with_the_same_key(self) -> None:
         async with self.open(MailRules(LINK_TTL, Rate(1, 3600))) as stores:
             for spelling, name in (("straße@example.com", "Sharp"), ("strasse@example.com", "Plain")):
                 await stores.users.register(make_registration(spelling, name), NOW)
@@ -281,7 +281,7 @@ class OutboxContract(AccountStoresContract):
             assert not await list_mail(stores, Window(), MailState.PENDING)
 
     @clause
-    async def test_2_a_reset_goes_to_the_spelling_of_the_account(self) -> None:
+    async def test_2_a_reset_email_goes_to_the_spelling_of_the_user(self) -> None:
         async with self.open(UNLIMITED) as stores:
             user, _ = await create_user(stores, "Straße@Example.com", "Sharp")
             await stores.users.request_mail(MailKind.PASSWORD_RESET, "strasse@example.com", NOW)
@@ -290,7 +290,7 @@ class OutboxContract(AccountStoresContract):
             assert [link.uid for link in mail.links] == [user.id]
 
     @clause
-    async def test_2_a_reset_mail_leaves_earlier_reset_links_as_they_are(self) -> None:
+    async def test_2_a_reset_email_leaves_earlier_reset_links_valid(self) -> None:
         async with self.open(UNLIMITED) as stores:
             user, _ = await create_user(stores)
             links = [await request_reset_link(stores, user, NOW) for _ in range(2)]
@@ -298,7 +298,7 @@ class OutboxContract(AccountStoresContract):
                 assert await stores.users.find_reset_user(link.uid, link.hashed, NOW) == user
 
     @clause
-    async def test_2_mails_that_nobody_is_there_for_are_removed(self) -> None:
+    async def test_2_emails_without_a_recipient_are_deleted(self) -> None:
         async with self.open(UNLIMITED) as stores:
             user, _ = await create_user(stores)
             await stores.users.set_active(user.address.key, False, NOW)
@@ -313,7 +313,7 @@ class OutboxContract(AccountStoresContract):
             assert not await list_mail(stores, Window(), MailState.PENDING)
 
     @clause
-    async def test_2_a_mail_to_the_owner_that_waits_ends_with_the_account(self) -> None:
+    async def test_2_a_delayed_email_is_deleted_with_its_user(self) -> None:
         async with self.open(MailRules(LINK_TTL, Rate(1, 3600))) as stores:
             user, _ = await create_user(stores)
             await stores.users.register(make_registration("ADA@example.com", "Eve"), NOW)
@@ -323,7 +323,7 @@ class OutboxContract(AccountStoresContract):
             assert [mail.kind for mail in await deliver_due_mail(stores, NOW + HOUR)] == [MailKind.ACCOUNT_ERASED]
 
     @clause
-    async def test_2_requests_for_unknown_addresses_delay_nobody(self) -> None:
+    async def test_2_requests_for_unknown_addresses_delay_no_other_email(self) -> None:
         async with self.open(UNLIMITED) as stores:
             user, _ = await create_user(stores)
             for n in range(60):
@@ -335,7 +335,7 @@ class OutboxContract(AccountStoresContract):
             assert len(await list_mail(stores, Window(limit=100), MailState.PENDING)) == 1
 
     @clause
-    async def test_3_mails_for_accounts_come_before_those_of_registrations(self) -> None:
+    async def test_3_emails_for_users_are_claimed_before_those_for_registrations(self) -> None:
         async with self.open(UNLIMITED) as stores:
             user, _ = await create_user(stores)
             for n in range(5):
@@ -349,7 +349,7 @@ class OutboxContract(AccountStoresContract):
             assert kinds[2:] == [MailKind.ACTIVATION]
 
     @clause
-    async def test_3_mails_are_leased_oldest_first_up_to_a_limit(self) -> None:
+    async def test_3_emails_are_leased_oldest_first_up_to_a_limit(self) -> None:
         async with self.open(UNLIMITED) as stores:
             for n in range(5):
                 at = NOW + n * MINUTE
@@ -361,7 +361,7 @@ class OutboxContract(AccountStoresContract):
             assert claimed == [[f"u{n}@example.com" for n in part] for part in ((0, 1), (2, 3), (4,), ())]
 
     @clause
-    async def test_3_what_is_not_due_is_not_leased(self) -> None:
+    async def test_3_an_email_that_is_not_due_is_not_leased(self) -> None:
         async with self.open(UNLIMITED) as stores:
             await stores.users.register(make_registration(), NOW)
             (mail,) = await stores.outbox.claim("post", NOW, 10, MAIL_LEASE)
@@ -371,7 +371,7 @@ class OutboxContract(AccountStoresContract):
             assert list(await stores.outbox.claim("post", NOW + MINUTE, 10, MAIL_LEASE)) == [put_off]
 
     @clause
-    async def test_3_no_mail_is_leased_to_two(self) -> None:
+    async def test_3_no_email_is_leased_to_two_owners(self) -> None:
         async with self.open(UNLIMITED) as stores:
             for n in range(20):
                 await stores.users.register(make_registration(f"u{n}@example.com", f"User {n}"), NOW)
@@ -390,7 +390,7 @@ class OutboxContract(AccountStoresContract):
             assert len(claimed) == len(set(claimed)) == 21
 
     @clause
-    async def test_3_a_lease_that_ran_out_goes_to_the_next(self) -> None:
+    async def test_3_an_expired_lease_goes_to_the_next_owner(self) -> None:
         async with self.open(UNLIMITED) as stores:
             await stores.users.register(make_registration(), NOW)
             (mail,) = await stores.outbox.claim("killed", NOW, 10, MAIL_LEASE)
@@ -399,7 +399,7 @@ class OutboxContract(AccountStoresContract):
             assert again == mail
 
     @clause
-    async def test_3_the_links_of_leased_mails_are_good_from_then_on(self) -> None:
+    async def test_3_the_links_of_an_email_are_valid_from_its_lease_on(self) -> None:
         async with self.open(UNLIMITED) as stores:
             await stores.users.register(make_registration(), NOW)
             late = NOW + 3 * DAY
@@ -410,7 +410,7 @@ class OutboxContract(AccountStoresContract):
             )
 
     @clause
-    async def test_4_a_settled_mail_is_kept_as_it_went(self) -> None:
+    async def test_4_a_completed_email_stores_its_outcome(self) -> None:
         async with self.open(UNLIMITED) as stores:
             await stores.users.register(make_registration(), NOW)
             (mail,) = await stores.outbox.claim("post", NOW, 10, MAIL_LEASE)
@@ -422,7 +422,7 @@ class OutboxContract(AccountStoresContract):
             assert list(await list_mail(stores, Window())) == [replace(sent, links=())]
 
     @clause
-    async def test_4_who_lost_the_lease_changes_nothing(self) -> None:
+    async def test_4_an_owner_without_the_lease_changes_nothing(self) -> None:
         async with self.open(UNLIMITED) as stores:
             await stores.users.register(make_registration(), NOW)
             (mail,) = await stores.outbox.claim("slow", NOW, 10, MAIL_LEASE)
@@ -433,7 +433,7 @@ class OutboxContract(AccountStoresContract):
             assert await stores.outbox.complete("next", replace(mail, state=MailState.SENT, attempts=1, sent_at=NOW))
 
     @clause
-    async def test_5_a_released_mail_is_as_if_never_claimed(self) -> None:
+    async def test_5_a_released_email_can_be_claimed_again(self) -> None:
         async with self.open(UNLIMITED) as stores:
             for n in range(2):
                 await stores.users.register(make_registration(username=f"Ada {n}"), NOW)
@@ -447,7 +447,7 @@ class OutboxContract(AccountStoresContract):
             assert await stores.outbox.complete("post", replace(claimed[1], state=MailState.DEAD))
 
     @clause
-    async def test_6_mails_are_listed_newest_first_without_links(self) -> None:
+    async def test_6_emails_are_listed_newest_first_without_links(self) -> None:
         async with self.open(UNLIMITED) as stores:
             for n in range(5):
                 at = NOW + n * MINUTE
@@ -467,7 +467,7 @@ class OutboxContract(AccountStoresContract):
             assert (await list_mail(stores, Window(), MailState.DEAD))[0].last_error == "550 no"
 
     @clause
-    async def test_7_dead_mails_are_tried_again(self) -> None:
+    async def test_7_dead_emails_are_retried(self) -> None:
         async with self.open(UNLIMITED) as stores:
             for n in range(4):
                 await stores.users.register(make_registration(f"u{n}@example.com", f"User {n}"), NOW)
@@ -489,7 +489,7 @@ class OutboxContract(AccountStoresContract):
                 assert await can_activate(stores, link, late)
 
     @clause
-    async def test_8_mails_are_counted_and_the_oldest_that_could_have_gone_is_known(self) -> None:
+    async def test_8_stats_count_emails_and_report_the_oldest_waiting_one(self) -> None:
         async with self.open(UNLIMITED) as stores:
             empty = await stores.outbox.stats(NOW)
             assert (dict(empty.counts), empty.waiting_since) == (dict.fromkeys(MailState, 0), None)
@@ -507,7 +507,7 @@ class OutboxContract(AccountStoresContract):
             assert told.waiting_since == NOW + 2 * MINUTE
 
     @clause
-    async def test_8_a_mail_that_a_limit_holds_back_does_not_wait_until_it_may_go(self) -> None:
+    async def test_8_an_email_delayed_by_a_limit_does_not_count_as_waiting(self) -> None:
         async with self.open(MailRules(LINK_TTL, Rate(1, 3600))) as stores:
             await stores.users.register(make_registration("ada@example.com", "Ada"), NOW)
             await deliver_due_mail(stores, NOW)
@@ -517,7 +517,7 @@ class OutboxContract(AccountStoresContract):
             assert (await stores.outbox.stats(later)).waiting_since == NOW + HOUR
 
     @clause
-    async def test_9_a_mail_is_found_by_id(self) -> None:
+    async def test_9_an_email_is_found_by_id(self) -> None:
         async with self.open(UNLIMITED) as stores:
             await stores.users.register(make_registration(), NOW)
             await stores.users.request_mail(MailKind.PASSWORD_RESET, "bob@example.com", NOW)

@@ -36,7 +36,7 @@ class PersonalOrderStoreContract:
         raise NotImplementedError
 
     @clause
-    async def test_1_and_2_everything_kept_of_a_user_is_exported_and_erased(self) -> None:
+    async def test_1_and_2_all_data_of_a_user_is_exported_and_erased(self) -> None:
         async with self.open() as stores:
             ada, bob = [
                 (await create_user(stores.accounts, f"{name}@example.com", name))[0].id for name in ("ada", "bob")
@@ -53,7 +53,7 @@ class PersonalOrderStoreContract:
             assert await stores.orders.find(bob, "river") == ["1", "2"]
 
     @clause
-    async def test_3_an_order_is_found_by_its_user_and_key(self) -> None:
+    async def test_3_an_order_is_found_by_user_and_key(self) -> None:
         async with self.open() as stores:
             ada, bob = [
                 (await create_user(stores.accounts, f"{name}@example.com", name))[0].id for name in ("ada", "bob")
@@ -70,7 +70,7 @@ class PersonalOrderStoreContract:
             assert await stores.orders.find(ada, "River") is None
 
     @clause
-    async def test_3_an_order_is_kept_for_its_time(self) -> None:
+    async def test_3_an_order_expires_after_its_ttl(self) -> None:
         async with self.open() as stores:
             ada = (await create_user(stores.accounts))[0].id
             await stores.orders.save(ada, "river", ["1"])
@@ -84,7 +84,7 @@ class PersonalOrderStoreContract:
             assert await stores.orders.find(ada, "river") == ["4"]
 
     @clause
-    async def test_4_the_first_of_many_who_keep_an_order_wins(self) -> None:
+    async def test_4_of_concurrent_saves_the_first_wins(self) -> None:
         async with self.open() as stores:
             ada = (await create_user(stores.accounts))[0].id
             for key in ("river", "lake", "sea"):
@@ -96,7 +96,7 @@ class PersonalOrderStoreContract:
                 assert await stores.orders.save(ada, key, ["other"]) == kept[0]
 
     @clause
-    async def test_4_the_oldest_of_many_orders_give_way(self) -> None:
+    async def test_4_the_oldest_orders_are_evicted_at_the_limit(self) -> None:
         async with self.open() as stores:
             ada, bob = [
                 (await create_user(stores.accounts, f"{name}@example.com", name))[0].id for name in ("ada", "bob")
@@ -113,7 +113,7 @@ class PersonalOrderStoreContract:
             assert len((await stores.orders.export(ada))["orders"]) == MAX_ORDERS
 
     @clause
-    async def test_4_keys_and_ids_may_be_any_strings(self) -> None:
+    async def test_4_keys_and_ids_are_arbitrary_strings(self) -> None:
         async with self.open() as stores:
             ada = (await create_user(stores.accounts))[0].id
             for number, text in enumerate(ODD_STRINGS):
@@ -122,6 +122,6 @@ class PersonalOrderStoreContract:
                 assert await stores.orders.find(ada, text) == [str(number), text]
 
     @clause
-    async def test_4_for_who_has_no_account_an_order_need_not_be_kept(self) -> None:
+    async def test_4_an_order_of_an_unknown_user_may_be_discarded(self) -> None:
         async with self.open() as stores:
             assert await stores.orders.save("0" * 32, "river", ["1"]) == ["1"]

@@ -21,7 +21,7 @@ class RateLimiterContract:
         await asyncio.sleep(seconds)
 
     @clause
-    async def test_5_what_is_taken_back_counts_no_longer(self) -> None:
+    async def test_5_a_refunded_hit_does_not_count(self) -> None:
         async with self.open() as limiter:
             rate = Rate(2, 60)
             for _ in range(5):
@@ -33,7 +33,7 @@ class RateLimiterContract:
             assert [(await limiter.hit("login", "nobody", rate))[1].remaining for _ in range(2)] == [1, 0]
 
     @clause
-    async def test_1_of_many_at_once_as_many_pass_as_may(self) -> None:
+    async def test_1_concurrent_hits_never_exceed_the_rate(self) -> None:
         async with self.open() as limiter:
             rate = Rate(5, 60)
             answers = await asyncio.gather(*(limiter.hit("login", "ada", rate) for _ in range(50)))
@@ -45,7 +45,7 @@ class RateLimiterContract:
                 assert 0 < quota.reset <= 60
 
     @clause
-    async def test_1_names_and_keys_never_meet(self) -> None:
+    async def test_1_each_name_and_key_has_a_separate_window(self) -> None:
         async with self.open() as limiter:
             pairs = [
                 ("a", "b:c"),
@@ -62,7 +62,7 @@ class RateLimiterContract:
                 assert not (await limiter.hit(name, key, Rate(1, 60)))[0], (name, key)
 
     @clause
-    async def test_1_the_window_moves_and_what_is_refused_does_not_count(self) -> None:
+    async def test_1_the_window_slides_and_rejected_hits_do_not_count(self) -> None:
         async with self.open() as limiter:
             rate = Rate(2, 1)
             assert (await limiter.hit("login", "ada", rate))[0]
@@ -78,7 +78,7 @@ class RateLimiterContract:
             assert (await limiter.hit("login", "ada", rate))[0]
 
     @clause
-    async def test_2_of_many_leases_at_once_as_many_are_granted_as_may(self) -> None:
+    async def test_2_concurrent_leases_never_exceed_the_rate(self) -> None:
         async with self.open() as limiter:
             rate = Rate(50, 60)
             answers = await asyncio.gather(
@@ -98,7 +98,7 @@ class RateLimiterContract:
             assert len({permits.id for _, _, permits in answers if permits.count}) == len([n for n in granted if n > 1])
 
     @clause
-    async def test_2_permits_count_as_if_used_at_the_end_of_their_time(self) -> None:
+    async def test_2_leased_permits_count_as_used_at_the_end_of_the_lease(self) -> None:
         async with self.open() as limiter:
             rate = Rate(4, 2)
 
@@ -116,7 +116,7 @@ class RateLimiterContract:
             assert await lease(0) == (1, 1)
 
     @clause
-    async def test_2_who_waits_as_told_is_granted_one(self) -> None:
+    async def test_2_a_permit_is_available_after_the_reported_reset(self) -> None:
         async with self.open() as limiter:
             rate = Rate(3, 1)
             await limiter.lease("search", "ada", rate, prefetch=2, seconds=0.1, returned=None)
@@ -128,7 +128,7 @@ class RateLimiterContract:
             assert (await limiter.lease("search", "ada", rate, prefetch=0, seconds=0.1, returned=None))[0]
 
     @clause
-    async def test_3_permits_given_back_count_no_longer_and_the_others_as_of_now(self) -> None:
+    async def test_3_returned_permits_do_not_count_and_used_ones_count_from_now(self) -> None:
         async with self.open() as limiter:
             rate = Rate(10, 2)
             _, _, permits = await limiter.lease("search", "ada", rate, prefetch=9, seconds=1.9, returned=None)
@@ -146,7 +146,7 @@ class RateLimiterContract:
             assert quota.remaining == 9, "the two that were used no longer wait for the end of their time"
 
     @clause
-    async def test_3_permits_can_be_given_back_after_their_time(self) -> None:
+    async def test_3_permits_can_be_returned_after_the_lease(self) -> None:
         async with self.open() as limiter:
             rate = Rate(5, 60)
             _, _, permits = await limiter.lease("search", "ada", rate, prefetch=4, seconds=0.1, returned=None)
@@ -159,7 +159,7 @@ class RateLimiterContract:
             assert quota.remaining == 2
 
     @clause
-    async def test_4_leases_and_hits_and_names_and_keys_never_meet(self) -> None:
+    async def test_4_leases_and_hits_have_separate_windows_per_name_and_key(self) -> None:
         async with self.open() as limiter:
             rate = Rate(1, 60)
             for name, key in (("a", "b:c"), ("a:b", "c"), ("a", "b"), ("a", "B"), ("b", "a"), ("a", ""), ("a", "💡")):

@@ -59,7 +59,7 @@ class RatingStoreContract:
         raise NotImplementedError
 
     @clause
-    async def test_1_and_2_everything_kept_of_a_user_is_exported_and_erased(self) -> None:
+    async def test_1_and_2_all_data_of_a_user_is_exported_and_erased(self) -> None:
         async with self.open() as stores:
             ada, _ = await create_user(stores.accounts)
             bob, _ = await create_user(stores.accounts, "bob@example.com", "Bob")
@@ -77,7 +77,7 @@ class RatingStoreContract:
             assert [user_id for user_id, _ in await _iter_all(stores.ratings)] == [bob.id, bob.id]
 
     @clause
-    async def test_3_a_rating_is_kept_as_it_was_given(self) -> None:
+    async def test_3_a_rating_is_stored_unchanged(self) -> None:
         async with self.open() as stores:
             ada, _ = await create_user(stores.accounts)
             odd = NewRating("x/1 ä", "Ein \u201eTitel\u201c 💡 " + "é" * 500, None, 0.5)
@@ -88,7 +88,7 @@ class RatingStoreContract:
             assert await stores.ratings.get(ada.id, exact.movie_id) == _rating(exact)
 
     @clause
-    async def test_3_the_last_rating_of_a_movie_counts(self) -> None:
+    async def test_3_a_new_rating_of_a_movie_replaces_the_old_one(self) -> None:
         async with self.open() as stores:
             ada, _ = await create_user(stores.accounts)
             given = [_new(1, 4.0), _new(2, 5.0), _new(1, 6.0, at=3), _new(1, 6.0), _new(1, 8.5)]
@@ -110,7 +110,7 @@ class RatingStoreContract:
             assert await stores.ratings.get(ada.id, "m2") == later[0].rating
 
     @clause
-    async def test_3_one_rating_is_left_of_many_at_once(self) -> None:
+    async def test_3_concurrent_ratings_of_a_movie_leave_one(self) -> None:
         async with self.open() as stores:
             ada, _ = await create_user(stores.accounts)
             values = [0.5 + number % 20 / 2 for number in range(40)]
@@ -120,7 +120,7 @@ class RatingStoreContract:
             assert (total, left.rating in values) == (1, True)
 
     @clause
-    async def test_4_the_same_again_changes_nothing_unless_it_tells_when(self) -> None:
+    async def test_4_the_same_rating_changes_nothing_unless_it_has_a_time(self) -> None:
         async with self.open() as stores:
             ada, _ = await create_user(stores.accounts)
             await stores.ratings.put(ada.id, [_new()], NOW)
@@ -134,7 +134,7 @@ class RatingStoreContract:
             assert await stores.ratings.get(ada.id, "m1") == _rating(_new(at=4))
 
     @clause
-    async def test_5_nobody_has_more_than_a_bounded_number(self) -> None:
+    async def test_5_the_number_of_ratings_per_user_is_limited(self) -> None:
         async with self.open() as stores:
             ada, _ = await create_user(stores.accounts)
             for start in range(0, MAX_RATINGS - 1, MAX_IMPORT):
@@ -153,7 +153,7 @@ class RatingStoreContract:
             assert len({rating.movie_id for _, rating in await _iter_all(stores.ratings)}) == MAX_RATINGS
 
     @clause
-    async def test_5_who_is_not_there_rates_nothing(self) -> None:
+    async def test_5_an_unknown_user_cannot_rate(self) -> None:
         async with self.open() as stores:
             ada, _ = await create_user(stores.accounts)
             await stores.ratings.put(ada.id, [_new()], NOW)
@@ -184,7 +184,7 @@ class RatingStoreContract:
                 assert await stores.ratings.get(ada.id, odd) is None
 
     @clause
-    async def test_8_and_9_lists_are_in_order(self) -> None:
+    async def test_8_and_9_lists_are_ordered(self) -> None:
         async with self.open() as stores:
             ada, _ = await create_user(stores.accounts)
             ids = ("b", "B", "a", "é", "Z", "10", "9", "_", "💡", "\uffee")
@@ -198,7 +198,7 @@ class RatingStoreContract:
                 assert await stores.ratings.list_page(ada.id, window) == (len(ids), shown)
 
     @clause
-    async def test_10_everyone_is_every_rating_of_active_users_once(self) -> None:
+    async def test_10_iter_all_returns_every_rating_of_active_users_once(self) -> None:
         async with self.open() as stores:
             people = [(await create_user(stores.accounts, f"p{n}@example.com", f"P {n}"))[0] for n in range(4)]
             given = {0: range(1, 3001), 1: range(2), 2: range(5, 8), 3: range(0)}
@@ -212,7 +212,7 @@ class RatingStoreContract:
             }
 
     @clause
-    async def test_11_the_version_is_another_one_after_every_change(self) -> None:
+    async def test_11_every_change_changes_the_version(self) -> None:
         async with self.open() as stores:
             ada, _ = await create_user(stores.accounts)
             bob, _ = await create_user(stores.accounts, "bob@example.com", "Bob")

@@ -97,7 +97,7 @@ class RecommenderContract:
         raise NotImplementedError
 
     @clause
-    async def test_1_and_2_a_model_says_what_it_was_made_of(self) -> None:
+    async def test_1_and_2_a_model_reports_its_training_data(self) -> None:
         audience = _Audience()
         await audience.arrive()
         async with self.open(audience.ratings, audience.movies) as recommender:
@@ -112,7 +112,7 @@ class RecommenderContract:
             assert all(step and 0 <= part <= 1 for step, part in steps)
 
     @clause
-    async def test_1_nothing_is_learned_from_nothing(self) -> None:
+    async def test_1_training_without_data_succeeds(self) -> None:
         for films in ((), _FILMS):
             audience = _Audience()
             await audience.movies.load(films, replace=True)
@@ -123,7 +123,7 @@ class RecommenderContract:
                 assert len(await _whole(recommender, [_rating("w0", 9.0)])) == max(0, len(films) - 1)
 
     @clause
-    async def test_1_ratings_of_movies_that_are_gone_do_no_harm(self) -> None:
+    async def test_1_ratings_of_deleted_movies_are_ignored(self) -> None:
         audience = _Audience()
         await audience.arrive()
         await audience.movies.load([film for film in _FILMS if film.id != "w3"], replace=True)
@@ -149,7 +149,7 @@ class RecommenderContract:
             assert await recommender.is_outdated()
 
     @clause
-    async def test_4_pages_fit_together_and_hold_nothing_twice_or_rated(self) -> None:
+    async def test_4_pages_are_consistent_without_duplicates_or_rated_movies(self) -> None:
         audience = _Audience()
         await audience.arrive()
         async with self.open(audience.ratings, audience.movies) as recommender:
@@ -169,7 +169,7 @@ class RecommenderContract:
                 await recommender.train()
 
     @clause
-    async def test_4_a_list_is_no_longer_than_promised(self) -> None:
+    async def test_4_the_length_of_the_list_is_limited(self) -> None:
         audience = _Audience()
         await audience.movies.load([Movie(id=f"x{number:04}", title=f"X {number}") for number in range(600)])
         async with self.open(audience.ratings, audience.movies) as recommender:
@@ -179,7 +179,7 @@ class RecommenderContract:
                 await recommender.train()
 
     @clause
-    async def test_5_each_rating_counts_at_once(self) -> None:
+    async def test_5_a_new_rating_takes_effect_immediately(self) -> None:
         audience = _Audience()
         await audience.arrive()
         async with self.open(audience.ratings, audience.movies) as recommender:
@@ -195,7 +195,7 @@ class RecommenderContract:
             assert len(rest) == len(_FILMS) - 5
 
     @clause
-    async def test_5_what_is_popular_comes_without_a_history_or_a_model(self) -> None:
+    async def test_5_popular_movies_are_recommended_without_a_history_or_a_model(self) -> None:
         audience = _Audience()
         await audience.arrive()
         async with self.open(audience.ratings, audience.movies) as recommender:
@@ -231,7 +231,7 @@ class RecommenderContract:
                     assert without[one.movie_id] < one.score, (one, reason)
 
     @clause
-    async def test_7_taste_tells_what_is_liked_from_what_is_not(self) -> None:
+    async def test_7_affinities_rank_liked_movies_above_disliked_ones(self) -> None:
         audience = _Audience()
         await audience.arrive()
         async with self.open(audience.ratings, audience.movies) as recommender:
@@ -247,7 +247,7 @@ class RecommenderContract:
             assert set(await recommender.affinities([], ids, NOW)) == set(ids)
 
     @clause
-    async def test_8_similar_movies_are_of_the_same_camp(self) -> None:
+    async def test_8_similar_movies_are_liked_by_the_same_users(self) -> None:
         audience = _Audience()
         await audience.arrive()
         async with self.open(audience.ratings, audience.movies) as recommender:

@@ -16,7 +16,7 @@ class SeenMoviesContract:
         raise NotImplementedError
 
     @clause
-    async def test_1_and_2_what_is_remembered_is_found_after_a_flush(self) -> None:
+    async def test_1_and_2_remembered_movies_are_found_after_a_flush(self) -> None:
         async with self.open() as seen:
             seen.remember(SAMPLE[:4])
             seen.remember((replace(SAMPLE[0], title="Seen Again"), *SAMPLE[2:6]))

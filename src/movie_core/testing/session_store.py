@@ -35,7 +35,7 @@ class SessionStoreContract(AccountStoresContract):
     """What every `SessionStore` keeps."""
 
     @clause
-    async def test_1_a_login_is_kept(self) -> None:
+    async def test_1_a_login_stores_session_and_last_login(self) -> None:
         async with self.open(UNLIMITED) as stores:
             user, _ = await create_user(stores)
             session = Session(new_id(), user.id, "phone ☎", NOW + HOUR, NOW + HOUR)
@@ -48,7 +48,7 @@ class SessionStoreContract(AccountStoresContract):
             assert person.last_login == NOW + HOUR
 
     @clause
-    async def test_1_the_session_used_longest_ago_gives_way(self) -> None:
+    async def test_1_the_least_recently_used_session_ends_at_the_limit(self) -> None:
         async with self.open(UNLIMITED) as stores:
             user, _ = await create_user(stores)
             started = [await log_in(stores, user, NOW + timedelta(seconds=n)) for n in range(MAX_SESSIONS)]
@@ -64,7 +64,7 @@ class SessionStoreContract(AccountStoresContract):
             assert await stores.sessions.rotate(second[1], random_hashes(1), NOW + 2 * HOUR, NOW + DAY) is None
 
     @clause
-    async def test_2_a_new_hash_takes_the_place_of_the_old_one(self) -> None:
+    async def test_2_a_rehashed_password_replaces_the_stored_hash(self) -> None:
         async with self.open(UNLIMITED) as stores:
             user, _ = await create_user(stores)
             session = Session(new_id(), user.id, "phone", NOW, NOW)
@@ -76,7 +76,7 @@ class SessionStoreContract(AccountStoresContract):
             assert found.password_hash == NEW_HASH
 
     @clause
-    async def test_3_no_session_starts_without_an_active_account(self) -> None:
+    async def test_3_no_session_starts_for_an_inactive_user(self) -> None:
         async with self.open(UNLIMITED) as stores:
             user, _ = await create_user(stores)
             await stores.users.set_active(user.address.key, False, NOW)
@@ -87,7 +87,7 @@ class SessionStoreContract(AccountStoresContract):
             assert found.last_login is None
 
     @clause
-    async def test_3_no_session_starts_by_a_password_that_was_changed(self) -> None:
+    async def test_3_no_session_starts_with_an_outdated_password(self) -> None:
         async with self.open(UNLIMITED) as stores:
             user, _ = await create_user(stores)
             link = await request_reset_link(stores, user, NOW)
@@ -100,7 +100,7 @@ class SessionStoreContract(AccountStoresContract):
             assert (found.password_hash, found.last_login) == ("$made-up$3", None)
 
     @clause
-    async def test_3_of_logins_in_progress_none_outlives_a_new_password(self) -> None:
+    async def test_3_no_login_in_progress_survives_a_password_reset(self) -> None:
         async with self.open(UNLIMITED) as stores:
             user, _ = await create_user(stores)
             link = await request_reset_link(stores, user, NOW)
@@ -130,7 +130,7 @@ class SessionStoreContract(AccountStoresContract):
         assert not await stores.sessions.is_live(session.id)
 
     @clause
-    async def test_4_tokens_follow_each_other(self) -> None:
+    async def test_4_each_refresh_token_is_exchanged_for_the_next(self) -> None:
         async with self.open(UNLIMITED) as stores:
             user, _ = await create_user(stores)
             session, current = await log_in(stores, user, NOW)
@@ -144,7 +144,7 @@ class SessionStoreContract(AccountStoresContract):
             assert listed.last_used_at == NOW + 4 * DAY
 
     @clause
-    async def test_4_no_token_is_good_longer_than_a_session_may_last(self) -> None:
+    async def test_4_no_token_outlives_the_lifetime_of_its_session(self) -> None:
         async with self.open(UNLIMITED) as stores:
             user, _ = await create_user(stores)
             _, current = await log_in(stores, user, NOW)
@@ -162,7 +162,7 @@ class SessionStoreContract(AccountStoresContract):
             assert await stores.sessions.rotate(other, random_hashes(1), NOW + DAY, NOW + 5 * DAY, lifetime=DAY) is None
 
     @clause
-    async def test_4_of_a_hundred_who_rotate_at_once_one_decides(self) -> None:
+    async def test_4_of_a_hundred_concurrent_rotations_one_succeeds(self) -> None:
         async with self.open(UNLIMITED) as stores:
             user, _ = await create_user(stores)
             session, current = await log_in(stores, user, NOW)
@@ -181,7 +181,7 @@ class SessionStoreContract(AccountStoresContract):
                     assert await stores.sessions.rotate(loser, random_hashes(1), NOW, NOW + DAY) is None
 
     @clause
-    async def test_5_a_repeat_gets_the_same_successor_for_a_while(self) -> None:
+    async def test_5_a_repeat_within_the_grace_period_gets_the_same_successor(self) -> None:
         async with self.open(UNLIMITED) as stores:
             user, _ = await create_user(stores)
             session, current = await log_in(stores, user, NOW)
@@ -194,7 +194,7 @@ class SessionStoreContract(AccountStoresContract):
             assert await stores.sessions.is_live(session.id)
 
     @clause
-    async def test_5_a_token_that_comes_late_again_ends_the_session(self) -> None:
+    async def test_5_a_reuse_after_the_grace_period_ends_the_session(self) -> None:
         async with self.open(UNLIMITED) as stores:
             user, _ = await create_user(stores)
             session, current = await log_in(stores, user, NOW)
@@ -209,7 +209,7 @@ class SessionStoreContract(AccountStoresContract):
             assert await stores.sessions.rotate(successors[0], random_hashes(1), late, NOW + DAY) is None
 
     @clause
-    async def test_5_a_token_whose_successor_was_used_ends_the_session(self) -> None:
+    async def test_5_a_reuse_after_use_of_the_successor_ends_the_session(self) -> None:
         async with self.open(UNLIMITED) as stores:
             user, _ = await create_user(stores)
             session, current = await log_in(stores, user, NOW)
@@ -232,7 +232,7 @@ class SessionStoreContract(AccountStoresContract):
             assert session.last_used_at == (await stores.sessions.list_page(user.id))[0].last_used_at
 
     @clause
-    async def test_7_sessions_are_listed_by_last_use_for_their_account(self) -> None:
+    async def test_7_sessions_of_a_user_are_listed_by_last_use(self) -> None:
         async with self.open(UNLIMITED) as stores:
             user, _ = await create_user(stores)
             bystander, _ = await create_user(stores, "bob@example.com", "Bob")
@@ -244,7 +244,7 @@ class SessionStoreContract(AccountStoresContract):
                 assert not await stores.sessions.list_page(odd)
 
     @clause
-    async def test_8_sessions_end_one_or_all_but_one_or_all(self) -> None:
+    async def test_8_one_session_or_all_but_one_or_all_are_ended(self) -> None:
         async with self.open(UNLIMITED) as stores:
             user, _ = await create_user(stores)
             bystander, _ = await create_user(stores, "bob@example.com", "Bob")
@@ -266,7 +266,7 @@ class SessionStoreContract(AccountStoresContract):
                 assert await stores.sessions.rotate(refresh_hash, random_hashes(1), NOW, NOW + DAY) is None
 
     @clause
-    async def test_8_of_many_who_end_one_session_one_did(self) -> None:
+    async def test_8_of_many_concurrent_calls_one_ends_the_session(self) -> None:
         async with self.open(UNLIMITED) as stores:
             user, _ = await create_user(stores)
             session, _ = await log_in(stores, user, NOW)
@@ -274,7 +274,7 @@ class SessionStoreContract(AccountStoresContract):
             assert [list(result) for result in results if result] == [[session.id]]
 
     @clause
-    async def test_8_the_owner_is_notified_where_that_is_asked_for(self) -> None:
+    async def test_8_the_user_is_notified_on_request(self) -> None:
         async with self.open(UNLIMITED) as stores:
             user, _ = await create_user(stores)
             for notify in (False, True):
@@ -290,7 +290,7 @@ class SessionStoreContract(AccountStoresContract):
             assert not await deliver_due_mail(stores, NOW)
 
     @clause
-    async def test_9_any_string_may_be_asked_whether_it_lives(self) -> None:
+    async def test_9_any_string_is_accepted_as_a_session_id(self) -> None:
         async with self.open(UNLIMITED) as stores:
             user, _ = await create_user(stores)
             session, _ = await log_in(stores, user, NOW)
@@ -301,7 +301,7 @@ class SessionStoreContract(AccountStoresContract):
             assert not await stores.sessions.is_live(session.id)
 
     @clause
-    async def test_10_sessions_that_ended_are_told_from_their_time_on(self) -> None:
+    async def test_10_ended_sessions_are_listed_by_the_time_of_their_end(self) -> None:
         async with self.open(UNLIMITED) as stores:
             user, _ = await create_user(stores)
             ids = []
@@ -314,7 +314,7 @@ class SessionStoreContract(AccountStoresContract):
                 assert sorted(told) == sorted(ids[n:])
 
     @clause
-    async def test_10_whatever_ends_a_session_is_told(self) -> None:
+    async def test_10_sessions_ended_for_any_reason_are_listed(self) -> None:
         async with self.open(UNLIMITED) as stores:
             user, _ = await create_user(stores)
             ids = [(await log_in(stores, user, NOW))[0].id]
@@ -332,7 +332,7 @@ class SessionStoreContract(AccountStoresContract):
             assert sorted(await stores.sessions.ended_since(NOW + HOUR)) == sorted(ids)
 
     @clause
-    async def test_11_and_12_a_session_is_found_by_its_id_and_its_owner_by_a_token(self) -> None:
+    async def test_11_and_12_a_session_is_found_by_id_and_its_owner_by_refresh_token(self) -> None:
         async with self.open(UNLIMITED) as stores:
             user, _ = await create_user(stores)
             session, first = await log_in(stores, user, NOW)
@@ -349,7 +349,7 @@ class SessionStoreContract(AccountStoresContract):
             assert await stores.sessions.find_owner(second) is None
 
     @clause
-    async def test_13_networks_that_logged_in_are_remembered_for_their_account(self) -> None:
+    async def test_13_login_networks_of_a_user_are_stored(self) -> None:
         async with self.open(UNLIMITED) as stores:
             user, _ = await create_user(stores)
             key = user.address.key

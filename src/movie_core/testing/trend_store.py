@@ -96,7 +96,7 @@ class TrendStoreContract:
         raise NotImplementedError
 
     @clause
-    async def test_1_a_life_is_told_once_it_is_begun_and_once_it_is_filled(self) -> None:
+    async def test_1_an_epoch_is_reported_once_started_and_once_filled(self) -> None:
         async with self.open() as store:
             assert await store.epoch() is None
             since = NOW + timedelta(microseconds=123457)
@@ -108,7 +108,7 @@ class TrendStoreContract:
             assert await store.epoch() == Epoch(since, is_claimed=True, is_filled=True)
 
     @clause
-    async def test_1_a_life_tells_the_newest_that_was_added(self) -> None:
+    async def test_1_an_epoch_reports_the_newest_interaction(self) -> None:
         async with self.open() as store:
             assert await store.start_epoch(NOW, None)
             await store.add([make_view("1", NOW - HOUR)])
@@ -124,7 +124,7 @@ class TrendStoreContract:
             assert await store.epoch() == Epoch(NOW + HOUR)
 
     @clause
-    async def test_2_a_life_begins_only_instead_of_the_one_that_is_named(self) -> None:
+    async def test_2_an_epoch_starts_by_compare_and_swap(self) -> None:
         async with self.open() as store:
             assert not await store.start_epoch(NOW, NOW - HOUR)
             assert await store.start_epoch(NOW, None)
@@ -135,7 +135,7 @@ class TrendStoreContract:
             assert await store.epoch() == Epoch(NOW + HOUR)
 
     @clause
-    async def test_2_of_many_who_begin_one_does(self) -> None:
+    async def test_2_of_many_concurrent_starts_one_succeeds(self) -> None:
         async with self.open() as store:
             for instead_of in (None, NOW):
                 times = [(instead_of or NOW - HOUR) + (1 + number) * HOUR for number in range(8)]
@@ -145,7 +145,7 @@ class TrendStoreContract:
                 await store.start_epoch(NOW, times[begun.index(True)])
 
     @clause
-    async def test_2_a_new_life_has_forgotten_everything(self) -> None:
+    async def test_2_a_new_epoch_starts_empty(self) -> None:
         async with self.open() as store:
             await finish_rebuild(store, [make_view("1", NOW - HOUR)])
             await store.add([make_view("2", NOW)])
@@ -158,7 +158,7 @@ class TrendStoreContract:
                 check_trends(await store.top(window, 10, NOW), expected_trends([make_view("1", NOW)], window, NOW))
 
     @clause
-    async def test_3_one_claims_a_life(self) -> None:
+    async def test_3_one_caller_claims_the_rebuild(self) -> None:
         async with self.open() as store:
             assert not await store.claim_rebuild(NOW)
             for since, instead_of in ((NOW, None), (NOW + HOUR, NOW)):
@@ -170,7 +170,7 @@ class TrendStoreContract:
             assert not await store.claim_rebuild(NOW + HOUR)
 
     @clause
-    async def test_4_and_5_what_was_kept_before_a_life_is_filled_in_and_the_rest_added(self) -> None:
+    async def test_4_and_5_interactions_before_an_epoch_are_filled_in_and_later_ones_added(self) -> None:
         async with self.open() as store:
             before = [make_view("1", NOW - HOUR), make_view("2", NOW - HOUR, NOW - SECOND)]
             after = [make_view("1", NOW - 2 * HOUR, NOW), make_view("3", NOW, NOW + SECOND)]
@@ -186,7 +186,7 @@ class TrendStoreContract:
                 check_trends(await store.top(window, 10, NOW + HOUR), expected)
 
     @clause
-    async def test_4_a_life_is_filled_once_and_by_its_time(self) -> None:
+    async def test_4_an_epoch_is_filled_once_and_identified_by_its_start(self) -> None:
         async with self.open() as store:
             totals = totals_of([make_view("1", NOW)], NOW)
             assert not await store.finish_rebuild(totals, NOW)
@@ -202,7 +202,7 @@ class TrendStoreContract:
             )
 
     @clause
-    async def test_5_trends_are_what_brute_force_computes(self) -> None:
+    async def test_5_trends_equal_their_definition(self) -> None:
         async with self.open() as store:
             now = NOW + timedelta(minutes=29, microseconds=7)
             interactions = make_interactions(self.interactions, now, age=20 * DAY)
@@ -222,7 +222,7 @@ class TrendStoreContract:
                     check_trends(await store.top(window, 100, later), expected_trends(interactions, window, later))
 
     @clause
-    async def test_5_many_add_to_the_same_movies_at_once(self) -> None:
+    async def test_5_concurrent_additions_to_the_same_movies_are_all_counted(self) -> None:
         async with self.open() as store:
             await finish_rebuild(store, since=NOW - 9 * DAY)
             interactions = make_interactions(1000, NOW, age=2 * DAY, movies=3)
@@ -231,7 +231,7 @@ class TrendStoreContract:
                 check_trends(await store.top(window, 10, NOW), expected_trends(interactions, window, NOW))
 
     @clause
-    async def test_5_one_batch_may_have_thousands(self) -> None:
+    async def test_5_a_batch_may_have_thousands_of_interactions(self) -> None:
         async with self.open() as store:
             await finish_rebuild(store, since=NOW - 9 * DAY)
             interactions = [
@@ -245,7 +245,7 @@ class TrendStoreContract:
             )
 
     @clause
-    async def test_5_any_strings_are_taken_for_ids(self) -> None:
+    async def test_5_ids_are_arbitrary_strings(self) -> None:
         async with self.open() as store:
             await finish_rebuild(store)
             await store.add([make_view(text, NOW) for text in (*ODD_STRINGS, "é")])
@@ -255,7 +255,7 @@ class TrendStoreContract:
             assert all(trend.counts == {InteractionKind.VIEW: 2} for trend in trends or ())
 
     @clause
-    async def test_6_nothing_is_told_before_a_store_is_filled(self) -> None:
+    async def test_6_an_unfilled_store_returns_no_trends(self) -> None:
         async with self.open() as store:
             assert await store.top(TrendWindow.DAY, 10, NOW) is None
             assert await store.start_epoch(NOW, None)
@@ -266,7 +266,7 @@ class TrendStoreContract:
             assert [trend.movie_id for trend in await store.top(TrendWindow.DAY, 10, NOW) or ()] == ["1"]
 
     @clause
-    async def test_6_a_store_that_is_filled_may_have_no_trend(self) -> None:
+    async def test_6_a_filled_store_may_have_no_trend(self) -> None:
         async with self.open() as store:
             await finish_rebuild(store)
             for window in TrendWindow:
@@ -275,7 +275,7 @@ class TrendStoreContract:
                 assert not trends
 
     @clause
-    async def test_6_equal_scores_are_in_the_order_of_ids(self) -> None:
+    async def test_6_equal_scores_are_ordered_by_id(self) -> None:
         async with self.open() as store:
             names = ["10", "9", "B", "a", "Z", "é", "b", "_", "-"]
             await finish_rebuild(store, [make_view(name, NOW - HOUR) for name in names[:4]])
@@ -285,7 +285,7 @@ class TrendStoreContract:
                 assert [trend.movie_id for trend in trends or ()] == sorted(names)[:limit]
 
     @clause
-    async def test_6_counts_are_of_the_buckets_that_a_window_looks_at(self) -> None:
+    async def test_6_counts_cover_the_buckets_of_the_window(self) -> None:
         now = NOW.replace(hour=9, minute=59)
         ages = {
             TrendWindow.DAY: (timedelta(hours=23, minutes=58), timedelta(hours=24), 24 * HOUR),
@@ -310,7 +310,7 @@ class TrendStoreContract:
         return {trend.movie_id: trend.counts for trend in await store.top(window, 10, now) or ()}
 
     @clause
-    async def test_6_the_weakest_movies_give_way(self) -> None:
+    async def test_6_the_weakest_movies_are_evicted(self) -> None:
         async with self.open(kept=50) as store:
             interactions = [make_view(str(number), NOW - number * SECOND, NOW) for number in range(200)]
             await finish_rebuild(store, interactions[40:])

@@ -55,7 +55,7 @@ class UserRepoContract(AccountStoresContract):
     """What every `UserRepo` keeps; the numbers are the clauses of `movie_core.ports`."""
 
     @clause
-    async def test_1_of_many_who_activate_one_username_one_gets_it(self) -> None:
+    async def test_1_of_concurrent_activations_of_a_username_one_succeeds(self) -> None:
         async with self.open(UNLIMITED) as stores:
             asked = [make_registration(f"ada{n}@example.com", ("ADA", "ada", "Ada")[n % 3]) for n in range(9)]
             await asyncio.gather(*(stores.users.register(one, NOW) for one in asked))
@@ -71,7 +71,7 @@ class UserRepoContract(AccountStoresContract):
             assert sum(person.is_pending for person in people) == 8
 
     @clause
-    async def test_1_of_many_who_activate_one_address_one_gets_it(self) -> None:
+    async def test_1_of_concurrent_activations_of_an_address_one_succeeds(self) -> None:
         async with self.open(UNLIMITED) as stores:
             asked = [make_registration(username=f"Ada {n}") for n in range(9)]
             await asyncio.gather(*(stores.users.register(one, NOW) for one in asked))
@@ -93,7 +93,7 @@ class UserRepoContract(AccountStoresContract):
             assert len(await list_users(stores, Window())) == 2
 
     @clause
-    async def test_3_a_registration_is_kept_with_one_mail_and_one_link(self) -> None:
+    async def test_3_a_registration_is_stored_with_one_email_and_one_link(self) -> None:
         async with self.open(UNLIMITED) as stores:
             asked = make_registration("Ada@example.com", "Ada")
             await stores.users.register(asked, NOW)
@@ -114,7 +114,7 @@ class UserRepoContract(AccountStoresContract):
             assert token_hash(token) == link.hashed
 
     @clause
-    async def test_3_another_registration_leaves_the_links_of_the_first_alone(self) -> None:
+    async def test_3_another_registration_leaves_earlier_links_valid(self) -> None:
         async with self.open(UNLIMITED) as stores:
             first, second = make_registration(username="Ada"), make_registration(username="Eve")
             await stores.users.register(first, NOW)
@@ -125,7 +125,7 @@ class UserRepoContract(AccountStoresContract):
                 assert await can_activate(stores, link, NOW + MINUTE)
 
     @clause
-    async def test_3_a_taken_address_is_told_to_its_owner_alone(self) -> None:
+    async def test_3_only_the_owner_of_a_taken_address_is_notified(self) -> None:
         async with self.open(UNLIMITED) as stores:
             user, _ = await create_user(stores, "Ada@example.com", "Ada")
             decoy = make_registration("ADA@example.com", "Eve", at=NOW + MINUTE)
@@ -142,7 +142,7 @@ class UserRepoContract(AccountStoresContract):
             assert not await list_users(stores, Window())
 
     @clause
-    async def test_3_a_decoy_is_nothing_that_staff_could_activate(self) -> None:
+    async def test_3_staff_cannot_activate_a_decoy(self) -> None:
         async with self.open(UNLIMITED) as stores:
             user, _ = await create_user(stores, "ada@example.com", "Ada")
             await stores.users.set_active(user.address.key, False, NOW)
@@ -151,7 +151,7 @@ class UserRepoContract(AccountStoresContract):
             assert await stores.users.find_by_address(user.address.key) == user
 
     @clause
-    async def test_4_a_username_of_an_account_is_taken_whatever_the_address(self) -> None:
+    async def test_4_the_username_of_a_user_is_taken_for_any_address(self) -> None:
         async with self.open(UNLIMITED) as stores:
             await create_user(stores, "ada@example.com", "Ada")
             for spelling in ("bob@example.com", "ada@example.com"):
@@ -162,7 +162,7 @@ class UserRepoContract(AccountStoresContract):
             assert not await deliver_due_mail(stores, NOW + HOUR)
 
     @clause
-    async def test_4_a_username_that_looks_like_an_account_s_is_taken(self) -> None:
+    async def test_4_a_username_confusable_with_that_of_a_user_is_taken(self) -> None:
         async with self.open(UNLIMITED) as stores:
             await stores.users.register(make_registration("bob@example.com", "paypa1", skeleton="paypal"), NOW)
             (late,) = (await due_links(stores, NOW)).values()
@@ -181,7 +181,7 @@ class UserRepoContract(AccountStoresContract):
             assert renamed.username == alike
 
     @clause
-    async def test_5_the_same_registration_again_is_one(self) -> None:
+    async def test_5_a_repeated_registration_is_stored_once(self) -> None:
         async with self.open(UNLIMITED) as stores:
             first = make_registration("Ada@example.com", "Ada")
             await stores.users.register(first, NOW)
@@ -195,7 +195,7 @@ class UserRepoContract(AccountStoresContract):
             assert len(await list_users(stores, Window())) == 2
 
     @clause
-    async def test_5_another_password_username_or_mailbox_is_another_registration(self) -> None:
+    async def test_5_a_different_password_username_or_mailbox_makes_another_registration(self) -> None:
         async with self.open(UNLIMITED) as stores:
             first = make_registration("strasse@example.com", "Ada")
             others = (
@@ -208,7 +208,7 @@ class UserRepoContract(AccountStoresContract):
             assert len(await list_users(stores, Window(), first.address.key)) == 4
 
     @clause
-    async def test_5_fifty_identical_registrations_at_once_are_one(self) -> None:
+    async def test_5_fifty_identical_concurrent_registrations_are_stored_once(self) -> None:
         async with self.open(UNLIMITED) as stores:
             first = make_registration()
             await asyncio.gather(*(stores.users.register(replace(first, id=new_id()), NOW) for _ in range(50)))
@@ -216,7 +216,7 @@ class UserRepoContract(AccountStoresContract):
             assert len(await deliver_due_mail(stores, NOW)) == 1
 
     @clause
-    async def test_5_a_decoy_sent_twice_is_told_once(self) -> None:
+    async def test_5_a_repeated_decoy_notifies_the_owner_once(self) -> None:
         async with self.open(UNLIMITED) as stores:
             await create_user(stores, "ada@example.com", "Ada")
             decoy = make_registration("ada@example.com", "Eve", at=NOW + MINUTE)
@@ -225,7 +225,7 @@ class UserRepoContract(AccountStoresContract):
             assert len(await deliver_due_mail(stores, NOW + MINUTE)) == 1
 
     @clause
-    async def test_6_an_address_keeps_its_newest_registrations(self) -> None:
+    async def test_6_only_the_newest_registrations_of_an_address_are_stored(self) -> None:
         async with self.open(LIMITED) as stores:
             for n in range(MAX_PENDING + 3):
                 at = NOW + timedelta(seconds=n)
@@ -236,7 +236,7 @@ class UserRepoContract(AccountStoresContract):
             assert {link.uid for link in late.links} == {person.id for person in people[:RENEWED]}
 
     @clause
-    async def test_6_registrations_of_one_network_push_out_none_of_another(self) -> None:
+    async def test_6_registrations_of_one_network_do_not_evict_those_of_another(self) -> None:
         async with self.open(UNLIMITED) as stores:
             own = make_registration(username="Owner", requested_from="192.0.2.0/24")
             await stores.users.register(own, NOW)
@@ -251,7 +251,7 @@ class UserRepoContract(AccountStoresContract):
             assert (await activate(stores, link, NOW + MINUTE)).id == own.id
 
     @clause
-    async def test_7_a_mail_is_wanted_for_any_address_at_the_same_work(self) -> None:
+    async def test_7_an_email_can_be_requested_for_any_address(self) -> None:
         async with self.open(UNLIMITED) as stores:
             for kind in (MailKind.ACTIVATION_RENEWAL, MailKind.PASSWORD_RESET):
                 await stores.users.request_mail(kind, "nobody@example.com", NOW)
@@ -260,7 +260,7 @@ class UserRepoContract(AccountStoresContract):
             assert all((mail.recipient, mail.due_at, mail.state) == ("", NOW, MailState.PENDING) for mail in waiting)
 
     @clause
-    async def test_7_a_mail_of_the_kind_that_waits_is_replaced(self) -> None:
+    async def test_7_a_pending_request_of_the_same_kind_is_replaced(self) -> None:
         async with self.open(UNLIMITED) as stores:
             user, _ = await create_user(stores)
             for n in range(5):
@@ -271,7 +271,7 @@ class UserRepoContract(AccountStoresContract):
             assert len(await deliver_due_mail(stores, NOW + 4 * MINUTE)) == 1
 
     @clause
-    async def test_7_what_one_network_requests_replaces_nothing_of_another(self) -> None:
+    async def test_7_a_request_does_not_replace_that_of_another_network(self) -> None:
         async with self.open(LIMITED) as stores:
             user, _ = await create_user(stores)
             key, kind = user.address.key, MailKind.PASSWORD_RESET
@@ -286,7 +286,7 @@ class UserRepoContract(AccountStoresContract):
             assert waiting.due_at == NOW + HOUR
 
     @clause
-    async def test_7_many_who_want_one_mail_at_once_get_one(self) -> None:
+    async def test_7_concurrent_requests_for_an_email_send_one(self) -> None:
         async with self.open(UNLIMITED) as stores:
             user, _ = await create_user(stores)
             key = user.address.key
@@ -294,7 +294,7 @@ class UserRepoContract(AccountStoresContract):
             assert len(await deliver_due_mail(stores, NOW)) == 1
 
     @clause
-    async def test_8_looking_at_a_link_changes_nothing(self) -> None:
+    async def test_8_reading_a_link_changes_nothing(self) -> None:
         async with self.open(UNLIMITED) as stores:
             await stores.users.register(make_registration(), NOW)
             (link,) = (await due_links(stores, NOW)).values()
@@ -305,7 +305,7 @@ class UserRepoContract(AccountStoresContract):
             assert await is_used(stores, link, NOW)
 
     @clause
-    async def test_8_a_link_names_its_registration_and_whether_there_are_others(self) -> None:
+    async def test_8_a_link_returns_its_registration_and_whether_it_is_the_only_one(self) -> None:
         async with self.open(UNLIMITED) as stores:
             asked = make_registration(requested_from="192.0.2.0/24")
             await stores.users.register(asked, NOW)
@@ -325,7 +325,7 @@ class UserRepoContract(AccountStoresContract):
                 assert not (await stores.users.find_activation_link(link.uid, link.hashed, later)).is_only
 
     @clause
-    async def test_9_the_account_is_what_the_registration_asked_for(self) -> None:
+    async def test_9_the_user_has_the_data_of_the_registration(self) -> None:
         async with self.open(UNLIMITED) as stores:
             asked = make_registration("Ada@example.com", "Ada L")
             await stores.users.register(asked, NOW)
@@ -349,7 +349,7 @@ class UserRepoContract(AccountStoresContract):
             assert (person.id, person.is_pending, person.is_active) == (asked.id, False, True)
 
     @clause
-    async def test_9_the_link_used_goes_on_to_say_so_and_the_others_end(self) -> None:
+    async def test_9_a_used_link_stays_recognisable_and_the_others_become_invalid(self) -> None:
         async with self.open(UNLIMITED) as stores:
             used, other = make_registration(username="Ada"), make_registration(username="Eve")
             for one in (used, other):
@@ -364,7 +364,7 @@ class UserRepoContract(AccountStoresContract):
             assert await usernames_at(stores, user.address.key) == ["Ada"]
 
     @clause
-    async def test_9_a_password_given_counts_and_is_needed_where_others_are_registered(self) -> None:
+    async def test_9_a_new_password_replaces_that_of_the_registration_and_is_required_if_there_are_others(self) -> None:
         async with self.open(UNLIMITED) as stores:
             strange, own = make_registration(username="Eve"), make_registration(username="Ada")
             for one in (strange, own):
@@ -377,7 +377,7 @@ class UserRepoContract(AccountStoresContract):
             assert await stores.users.find(strange.id) == made.user
 
     @clause
-    async def test_9_of_many_who_use_one_link_one_is_new(self) -> None:
+    async def test_9_of_concurrent_uses_of_a_link_one_activates(self) -> None:
         async with self.open(UNLIMITED) as stores:
             await stores.users.register(make_registration(), NOW)
             (link,) = (await due_links(stores, NOW)).values()
@@ -386,7 +386,7 @@ class UserRepoContract(AccountStoresContract):
             assert len({result.user.id for result in results}) == 1
 
     @clause
-    async def test_9_an_activation_mail_that_waits_ends_with_the_registrations(self) -> None:
+    async def test_9_a_delayed_activation_email_is_dropped_after_activation(self) -> None:
         async with self.open(UNLIMITED) as stores:
             await stores.users.register(make_registration(), NOW)
             (link,) = (await due_links(stores, NOW)).values()
@@ -395,7 +395,7 @@ class UserRepoContract(AccountStoresContract):
             assert not await list_mail(stores, Window(), MailState.PENDING)
 
     @clause
-    async def test_10_a_link_must_be_of_its_uid_and_purpose_and_time(self) -> None:
+    async def test_10_a_link_is_rejected_with_another_uid_or_purpose_or_after_expiry(self) -> None:
         async with self.open(UNLIMITED) as stores:
             user, used = await create_user(stores, "eve@example.com", "Eve")
             reset = await request_reset_link(stores, user, NOW)
@@ -418,7 +418,7 @@ class UserRepoContract(AccountStoresContract):
             assert await can_activate(stores, links[one.id], NOW + LINK_TTL - MINUTE)
 
     @clause
-    async def test_10_any_string_may_come_as_a_link(self) -> None:
+    async def test_10_any_string_is_accepted_as_a_link(self) -> None:
         async with self.open(UNLIMITED) as stores:
             await stores.users.register(make_registration(), NOW)
             (link,) = (await due_links(stores, NOW)).values()
@@ -435,7 +435,7 @@ class UserRepoContract(AccountStoresContract):
                     await assert_raises(InvalidLink, call(odd, odd, NOW))
 
     @clause
-    async def test_10_a_username_that_was_taken_meanwhile_changes_nothing(self) -> None:
+    async def test_10_activation_fails_without_effect_if_the_username_is_taken(self) -> None:
         async with self.open(UNLIMITED) as stores:
             asked = make_registration("bob@example.com", "Ada")
             await stores.users.register(asked, NOW)
@@ -447,7 +447,7 @@ class UserRepoContract(AccountStoresContract):
             assert (await stores.users.activate(link.uid, link.hashed, NOW)).is_new
 
     @clause
-    async def test_11_a_reset_link_names_its_owner_and_changes_nothing(self) -> None:
+    async def test_11_reading_a_reset_link_returns_its_user_and_changes_nothing(self) -> None:
         async with self.open(UNLIMITED) as stores:
             user, _ = await create_user(stores)
             link = await request_reset_link(stores, user, NOW)
@@ -460,7 +460,7 @@ class UserRepoContract(AccountStoresContract):
             assert await stores.users.find(user.id) == user
 
     @clause
-    async def test_12_a_reset_ends_all_sessions_and_its_link(self) -> None:
+    async def test_12_a_password_reset_ends_all_sessions_and_its_link(self) -> None:
         async with self.open(UNLIMITED) as stores:
             user, _ = await create_user(stores)
             bystander, _ = await create_user(stores, "bob@example.com", "Bob")
@@ -481,7 +481,7 @@ class UserRepoContract(AccountStoresContract):
             assert not notice.links
 
     @clause
-    async def test_12_a_reset_ends_all_links_that_could_reset(self) -> None:
+    async def test_12_a_password_reset_ends_all_reset_links(self) -> None:
         async with self.open(UNLIMITED) as stores:
             user, _ = await create_user(stores)
             links = [await request_reset_link(stores, user, NOW + n * MINUTE) for n in range(3)]
@@ -491,7 +491,7 @@ class UserRepoContract(AccountStoresContract):
                 await assert_raises(InvalidLink, stores.users.find_reset_user(link.uid, link.hashed, later))
 
     @clause
-    async def test_12_of_many_who_use_one_reset_link_one_succeeds(self) -> None:
+    async def test_12_of_concurrent_uses_of_a_reset_link_one_succeeds(self) -> None:
         async with self.open(UNLIMITED) as stores:
             user, _ = await create_user(stores)
             link = await request_reset_link(stores, user, NOW)
@@ -506,7 +506,7 @@ class UserRepoContract(AccountStoresContract):
             assert found.password_hash == new[winner]
 
     @clause
-    async def test_13_and_14_an_account_is_found_by_id_and_address(self) -> None:
+    async def test_13_and_14_a_user_is_found_by_id_and_address(self) -> None:
         async with self.open(UNLIMITED) as stores:
             user, _ = await create_user(stores)
             await stores.users.set_active(user.address.key, False, NOW)
@@ -536,7 +536,7 @@ class UserRepoContract(AccountStoresContract):
             assert (notice.kind, notice.recipient) == (MailKind.PASSWORD_CHANGED, user.address.spelling)
 
     @clause
-    async def test_15_an_old_hash_that_is_not_the_present_one_changes_nothing(self) -> None:
+    async def test_15_a_wrong_old_hash_changes_nothing(self) -> None:
         async with self.open(UNLIMITED) as stores:
             user, _ = await create_user(stores)
             session, _ = await log_in(stores, user, NOW)
@@ -550,7 +550,7 @@ class UserRepoContract(AccountStoresContract):
             assert found.password_hash == user.password_hash
 
     @clause
-    async def test_15_of_many_changes_at_once_one_succeeds(self) -> None:
+    async def test_15_of_concurrent_password_changes_one_succeeds(self) -> None:
         async with self.open(UNLIMITED) as stores:
             user, _ = await create_user(stores)
             results = await asyncio.gather(
@@ -564,7 +564,7 @@ class UserRepoContract(AccountStoresContract):
             assert [result is None for result in results].count(False) == 1
 
     @clause
-    async def test_16_a_profile_changes_where_it_is_told_to(self) -> None:
+    async def test_16_only_the_given_fields_of_a_profile_change(self) -> None:
         async with self.open(UNLIMITED) as stores:
             user, _ = await create_user(stores)
             await create_user(stores, "bob@example.com", "Bob")
@@ -579,7 +579,7 @@ class UserRepoContract(AccountStoresContract):
                 await assert_raises(UserNotFound, stores.users.change_profile(odd, record_events=True))
 
     @clause
-    async def test_16_of_many_who_take_one_username_one_gets_it(self) -> None:
+    async def test_16_of_concurrent_changes_to_a_username_one_succeeds(self) -> None:
         async with self.open(UNLIMITED) as stores:
             accounts = [(await create_user(stores, f"u{n}@example.com", f"User {n}"))[0] for n in range(6)]
             results = await asyncio.gather(
@@ -590,7 +590,7 @@ class UserRepoContract(AccountStoresContract):
             assert sum(isinstance(result, UsernameTaken) for result in results) == 5
 
     @clause
-    async def test_17_a_deactivated_account_loses_its_sessions(self) -> None:
+    async def test_17_deactivation_ends_all_sessions(self) -> None:
         async with self.open(UNLIMITED) as stores:
             user, _ = await create_user(stores)
             session, refresh_hash = await log_in(stores, user, NOW)
@@ -608,7 +608,7 @@ class UserRepoContract(AccountStoresContract):
             assert found.is_active
 
     @clause
-    async def test_17_a_pending_address_is_activated_by_its_newest_registration(self) -> None:
+    async def test_17_a_pending_address_is_activated_from_its_newest_registration(self) -> None:
         async with self.open(UNLIMITED) as stores:
             older = make_registration(username="Older")
             newer = make_registration("ADA@example.com", "Newer", at=NOW + MINUTE)
@@ -624,7 +624,7 @@ class UserRepoContract(AccountStoresContract):
             await assert_raises(InvalidLink, stores.users.activate(older.id, links[older.id].hashed, NOW + HOUR))
 
     @clause
-    async def test_17_staff_can_neither_activate_nobody_nor_a_taken_username(self) -> None:
+    async def test_17_activation_of_an_unknown_address_or_taken_username_fails(self) -> None:
         async with self.open(UNLIMITED) as stores:
             await stores.users.register(make_registration("bob@example.com", "Ada"), NOW)
             await create_user(stores, "ada@example.com", "Ada")
@@ -634,7 +634,7 @@ class UserRepoContract(AccountStoresContract):
                     await assert_raises(UserNotFound, stores.users.set_active(odd, is_active, NOW))
 
     @clause
-    async def test_18_staff_are_accounts(self) -> None:
+    async def test_18_only_users_can_be_staff(self) -> None:
         async with self.open(UNLIMITED) as stores:
             user, _ = await create_user(stores)
             for is_staff in (True, False):
@@ -647,7 +647,7 @@ class UserRepoContract(AccountStoresContract):
                 await assert_raises(UserNotFound, stores.users.set_staff(odd, True))
 
     @clause
-    async def test_19_people_come_newest_first_and_by_address(self) -> None:
+    async def test_19_users_are_listed_newest_first_and_filtered_by_address(self) -> None:
         async with self.open(UNLIMITED) as stores:
             await create_user(stores, "ada@example.com", "Ada", at=NOW)
             for n in range(1, 6):
@@ -663,7 +663,7 @@ class UserRepoContract(AccountStoresContract):
                 assert await stores.users.list_users(Window(), odd) == (0, [])
 
     @clause
-    async def test_19_people_of_the_same_time_have_one_order(self) -> None:
+    async def test_19_users_created_at_the_same_time_are_ordered_by_id(self) -> None:
         async with self.open(UNLIMITED) as stores:
             for n in range(4):
                 await stores.users.register(make_registration(f"u{n}@example.com", f"User {n}"), NOW)
@@ -673,7 +673,7 @@ class UserRepoContract(AccountStoresContract):
             assert [(await list_users(stores, Window(n, 1)))[0].id for n in range(8)] == everybody
 
     @clause
-    async def test_19_people_are_of_one_state(self) -> None:
+    async def test_19_users_are_filtered_by_state(self) -> None:
         async with self.open(UNLIMITED) as stores:
             for n, name in enumerate(("plain", "staff", "gone", "gone staff")):
                 user, _ = await create_user(stores, f"u{n}@example.com", name, at=NOW + n * MINUTE)
@@ -698,7 +698,7 @@ class UserRepoContract(AccountStoresContract):
                 assert [person.username.shown for person in listed] == names
 
     @clause
-    async def test_19_a_search_finds_parts_of_addresses_and_usernames(self) -> None:
+    async def test_19_a_search_matches_substrings_of_addresses_and_usernames(self) -> None:
         async with self.open(UNLIMITED) as stores:
             await create_user(stores, "Ada.L@Bücher.example", "Straße 1", at=NOW)
             await create_user(stores, "bob_1@example.com", "Éva", at=NOW + MINUTE)
@@ -729,7 +729,7 @@ class UserRepoContract(AccountStoresContract):
                 assert await stores.users.list_users(Window(), search=odd) == (0, [])
 
     @clause
-    async def test_20_an_export_has_everything_but_secrets(self) -> None:
+    async def test_20_an_export_contains_all_data_except_secrets(self) -> None:
         async with self.open(UNLIMITED) as stores:
             user, link = await create_user(stores)
             _, refresh_hash = await log_in(stores, user, NOW, device="Ada's phone", network="192.0.2.1")
@@ -756,7 +756,7 @@ class UserRepoContract(AccountStoresContract):
             assert not [secret for secret in secrets if secret in text]
 
     @clause
-    async def test_20_nobody_has_an_empty_export(self) -> None:
+    async def test_20_the_export_of_an_unknown_address_is_empty(self) -> None:
         async with self.open(UNLIMITED) as stores:
             for odd in ODD_STRINGS:
                 export = await stores.users.export(odd)
@@ -764,7 +764,7 @@ class UserRepoContract(AccountStoresContract):
                 assert not any(export.values())
 
     @clause
-    async def test_21_an_erased_address_leaves_nothing(self) -> None:
+    async def test_21_erasing_an_address_deletes_all_its_data(self) -> None:
         async with self.open(UNLIMITED) as stores:
             user, link = await create_user(stores)
             bystander, _ = await create_user(stores, "bob@example.com", "Bob")
@@ -810,7 +810,7 @@ class UserRepoContract(AccountStoresContract):
                 assert list(await stores.users.erase(odd, NOW)) == []
 
     @clause
-    async def test_22_a_purge_leaves_what_is_of_use(self) -> None:
+    async def test_22_a_purge_leaves_data_in_use(self) -> None:
         async with self.open(UNLIMITED) as stores:
             user, link = await create_user(stores)
             session, refresh_hash = await log_in(stores, user, NOW)
@@ -824,7 +824,7 @@ class UserRepoContract(AccountStoresContract):
             assert not await stores.sessions.is_live(session.id)
 
     @clause
-    async def test_22_registrations_go_7_days_after_their_link_unless_a_mail_is_pending(self) -> None:
+    async def test_22_registrations_are_purged_7_days_after_their_link_unless_an_email_is_pending(self) -> None:
         async with self.open(UNLIMITED) as stores:
             _, used = await create_user(stores)
             for name in ("sent", "stuck"):
@@ -843,7 +843,7 @@ class UserRepoContract(AccountStoresContract):
             assert await can_activate(stores, mail.links[0], NOW + 60 * DAY)
 
     @clause
-    async def test_22_sent_mails_go_after_30_days(self) -> None:
+    async def test_22_sent_emails_are_purged_after_30_days(self) -> None:
         async with self.open(UNLIMITED) as stores:
             user, _ = await create_user(stores)
             await stores.users.purge(NOW + 29 * DAY)
@@ -853,7 +853,7 @@ class UserRepoContract(AccountStoresContract):
             assert (await stores.users.export(user.address.key))["mails"] == []
 
     @clause
-    async def test_22_marks_of_ended_sessions_go_after_a_day(self) -> None:
+    async def test_22_records_of_ended_sessions_are_purged_after_a_day(self) -> None:
         async with self.open(UNLIMITED) as stores:
             user, _ = await create_user(stores)
             session, _ = await log_in(stores, user, NOW)
@@ -865,7 +865,7 @@ class UserRepoContract(AccountStoresContract):
             assert not await stores.sessions.is_live(session.id)
 
     @clause
-    async def test_23_a_person_is_found_by_id(self) -> None:
+    async def test_23_a_user_or_registration_is_found_by_id(self) -> None:
         async with self.open(UNLIMITED) as stores:
             user, _ = await create_user(stores)
             pending = make_registration("bob@example.com", "Bob")

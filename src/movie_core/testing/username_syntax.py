@@ -15,7 +15,7 @@ class UsernameSyntaxContract:
         raise NotImplementedError
 
     @clause
-    async def test_1_letters_of_one_script_go_together(self) -> None:
+    async def test_1_mixed_scripts_are_detected(self) -> None:
         async with self.open() as syntax:
             for good in (
                 "Ada",
@@ -32,7 +32,7 @@ class UsernameSyntaxContract:
                 assert not syntax.is_of_one_script(mixed), mixed
 
     @clause
-    async def test_2_what_looks_alike_has_one_skeleton(self) -> None:
+    async def test_2_confusable_usernames_have_the_same_skeleton(self) -> None:
         async with self.open() as syntax:
             for alike in (
                 ("paypal", "PayPal", "paypa1", "PAYPAI", "p\u0430ypal"),
