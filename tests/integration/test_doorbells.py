@@ -13,8 +13,8 @@ from movie_core.testing import DeliveryNotifierContract
 
 class TestEventDoorbell(DeliveryNotifierContract):
     @asynccontextmanager
-    async def open(self, *, is_away: bool = False) -> AsyncIterator[DeliveryNotifier]:
-        del is_away  # there is nothing that could be
+    async def open(self, *, is_unavailable: bool = False) -> AsyncIterator[DeliveryNotifier]:
+        del is_unavailable  # there is nothing that could be
         yield EventNotifier()
 
 
@@ -24,7 +24,7 @@ class TestTaskDoorbell(DeliveryNotifierContract):
         self.url = redis_url
 
     @asynccontextmanager
-    async def open(self, *, is_away: bool = False) -> AsyncIterator[DeliveryNotifier]:
-        notifier = TaskNotifier("unix:///nowhere/socket" if is_away else self.url)
+    async def open(self, *, is_unavailable: bool = False) -> AsyncIterator[DeliveryNotifier]:
+        notifier = TaskNotifier("unix:///nowhere/socket" if is_unavailable else self.url)
         yield notifier
         await notifier.close()

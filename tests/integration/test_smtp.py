@@ -67,7 +67,7 @@ def client_context(authority: trustme.CA) -> ssl.SSLContext:
 
 
 class TestSmtpMailer(MailerContract):
-    keeps_letters = False
+    stores_messages = False
 
     @asynccontextmanager
     async def open(self, failure: MailRejected | MailUnavailable | None = None) -> AsyncIterator[Mailer]:

@@ -17,10 +17,10 @@ from movie_core.testing.shared import ODD_STRINGS, clause
 
 
 class AccessTokensContract:
-    """What every `AccessTokens` keeps."""
+    """Contract of every `AccessTokens`. The numbers in test names are the clauses of the port."""
 
     def open(self, keys: Keyring) -> AbstractAsyncContextManager[AccessTokens]:
-        """The adapter under test; all that are opened are of one service, and tell the real time."""
+        """The adapter under test. All opened adapters belong to the same service and use the system clock."""
         raise NotImplementedError
 
     @clause
@@ -37,7 +37,7 @@ class AccessTokensContract:
                 token[:n] + ("A" if token[n] != "A" else "B") + token[n + 1 :] for n in range(0, len(token) - 1, 7)
             ]
             for odd in (*ODD_STRINGS, *changed, token + ".", "." + token, token[:-3], f" {token}", token + "\n"):
-                self._is_refused(tokens, odd)
+                self._assert_rejected(tokens, odd)
 
     @clause
     async def test_2_a_token_is_rejected_outside_its_validity_period(self) -> None:
@@ -45,7 +45,7 @@ class AccessTokensContract:
             access = self._access()
             for shift in (timedelta(hours=-2), timedelta(hours=2)):
                 moved = replace(access, issued_at=access.issued_at + shift, expires_at=access.expires_at + shift)
-                self._is_refused(tokens, tokens.issue(moved))
+                self._assert_rejected(tokens, tokens.issue(moved))
 
     @clause
     async def test_2_only_configured_secrets_verify(self) -> None:
@@ -57,7 +57,7 @@ class AccessTokensContract:
             access = self._access()
             assert both.read(old.issue(access)) == access
             assert new.read(both.issue(access)) == access
-            self._is_refused(new, old.issue(access))
+            self._assert_rejected(new, old.issue(access))
 
     @staticmethod
     def _keys(*names: str) -> Keyring:
@@ -69,9 +69,9 @@ class AccessTokensContract:
         return AccessClaims(new_id(), new_id(), new_id(), now, now + timedelta(minutes=15))
 
     @staticmethod
-    def _is_refused(tokens: AccessTokens, token: str) -> None:
+    def _assert_rejected(tokens: AccessTokens, token: str) -> None:
         try:
             tokens.read(token)
         except InvalidToken:
             return
-        raise AssertionError(f"{token[:80]!r} was read")
+        raise AssertionError(f"{token[:80]!r} was accepted")

@@ -35,7 +35,7 @@ MAIL_LEASE = timedelta(seconds=20)
 
 @dataclass(frozen=True, slots=True)
 class AccountStores:
-    """The three stores over one database, and the keys that they seal with."""
+    """The three account stores over one database, and the keys that encrypt their tokens."""
 
     users: UserRepo
     sessions: SessionStore
@@ -44,7 +44,7 @@ class AccountStores:
 
 
 def make_address(spelling: str) -> Address:
-    """An address as `users.parse_address` makes it of a spelling with a domain in ASCII."""
+    """The address that `identifiers.parse_address` returns for a spelling with an ASCII domain."""
     local, _, domain = spelling.rpartition("@")
     return Address(spelling, f"{local.casefold()}@{domain.lower()}")
 
@@ -58,7 +58,7 @@ def make_registration(
     at: datetime = NOW,
     requested_from: str = "",
 ) -> Registration:
-    """A registration with an id of its own, and a password of its own unless one is given."""
+    """A registration with a new id, and with a new password unless `password_hash` is given."""
     return Registration(
         id=new_id(),
         address=make_address(spelling),
@@ -70,34 +70,36 @@ def make_registration(
 
 
 async def deliver_due_mail(stores: AccountStores, now: datetime) -> list[Mail]:
-    """All that is due, claimed and settled as sent; as it was claimed, oldest first."""
-    claimed = list(await stores.outbox.claim("post", now, 100, MAIL_LEASE))
+    """Claim all due emails and complete them as sent. Returns them as claimed, oldest first."""
+    claimed = list(await stores.outbox.claim("dispatcher", now, 100, MAIL_LEASE))
     for mail in claimed:
         sent = replace(mail, state=MailState.SENT, attempts=mail.attempts + 1, sent_at=now)
-        assert await stores.outbox.complete("post", sent)
+        assert await stores.outbox.complete("dispatcher", sent)
     return claimed
 
 
 async def create_user(
     stores: AccountStores, spelling: str = "Ada@example.com", username: str = "Ada", *, at: datetime = NOW
 ) -> tuple[User, EmailLink]:
-    """An account that was registered and activated at that time, and the link that did it."""
-    asked = make_registration(spelling, username, at=at)
-    await stores.users.register(asked, at)
-    link = next(link for mail in await deliver_due_mail(stores, at) for link in mail.links if link.uid == asked.id)
+    """Register and activate a user. Returns the user and the activation link."""
+    registration = make_registration(spelling, username, at=at)
+    await stores.users.register(registration, at)
+    link = next(
+        link for mail in await deliver_due_mail(stores, at) for link in mail.links if link.uid == registration.id
+    )
     return await activate(stores, link, at), link
 
 
 async def activate(stores: AccountStores, link: EmailLink, now: datetime) -> User:
-    """The account of a link whose registration's password was given."""
+    """Activate the registration of a link with its own password."""
     registration = (await stores.users.find_activation_link(link.uid, link.hashed, now)).registration
     assert registration is not None
-    made = await stores.users.activate(link.uid, link.hashed, now, password_hash=registration.password_hash)
-    return made.user
+    result = await stores.users.activate(link.uid, link.hashed, now, password_hash=registration.password_hash)
+    return result.user
 
 
 async def request_reset_link(stores: AccountStores, user: User, now: datetime) -> EmailLink:
-    """A new link that resets the account's password."""
+    """Request a password reset and return its link."""
     await stores.users.request_mail(MailKind.PASSWORD_RESET, user.address.key, now)
     (link,) = (link for mail in await deliver_due_mail(stores, now) for link in mail.links)
     return link
@@ -106,29 +108,29 @@ async def request_reset_link(stores: AccountStores, user: User, now: datetime) -
 async def log_in(
     stores: AccountStores, user: User, now: datetime, device: str = "phone", *, network: str = ""
 ) -> tuple[Session, str]:
-    """A new session, good for 5 days, by the present password, and the hash of its refresh token."""
+    """Start a session that is valid for 5 days. Returns it and the hash of its refresh token."""
     session = Session(new_id(), user.id, device, created_at=now, last_used_at=now)
     refresh_hash = token_hash(new_token())
-    present = await stores.users.find(user.id)
-    assert present is not None
+    stored = await stores.users.find(user.id)
+    assert stored is not None
     await stores.sessions.start(
-        session, refresh_hash, now + timedelta(days=5), password_hash=present.password_hash, network=network
+        session, refresh_hash, now + timedelta(days=5), password_hash=stored.password_hash, network=network
     )
     return session, refresh_hash
 
 
-def random_hashes(amount: int) -> list[str]:
-    return [token_hash(new_token()) for _ in range(amount)]
+def random_hashes(count: int) -> list[str]:
+    return [token_hash(new_token()) for _ in range(count)]
 
 
 async def due_links(stores: AccountStores, now: datetime) -> dict[str, EmailLink]:
-    """The links of all that is due, by their uid."""
+    """Deliver all due emails and return their links by uid."""
     return {link.uid: link for mail in await deliver_due_mail(stores, now) for link in mail.links}
 
 
-async def list_users(stores: AccountStores, window: Window, *which: str, **more: Any) -> Sequence[UserSummary]:
-    _, people = await stores.users.list_users(window, *which, **more)
-    return people
+async def list_users(stores: AccountStores, window: Window, *args: str, **filters: Any) -> Sequence[UserSummary]:
+    _, users = await stores.users.list_users(window, *args, **filters)
+    return users
 
 
 async def list_mail(stores: AccountStores, window: Window, state: MailState | None = None) -> Sequence[Mail]:
@@ -137,7 +139,7 @@ async def list_mail(stores: AccountStores, window: Window, state: MailState | No
 
 
 async def can_activate(stores: AccountStores, link: EmailLink, now: datetime) -> bool:
-    """Whether a link can activate a registration; raises `InvalidLink` where it can do nothing."""
+    """Whether a link can activate a registration: False if it was used. Raises `InvalidLink` if it is not valid."""
     return (await stores.users.find_activation_link(link.uid, link.hashed, now)).registration is not None
 
 
@@ -146,17 +148,17 @@ async def is_used(stores: AccountStores, link: EmailLink, now: datetime) -> bool
 
 
 async def link_usernames(stores: AccountStores, links: Iterable[EmailLink]) -> list[str]:
-    """The usernames of whom links are for, sorted."""
-    known = {person.id: person.username.shown for person in await list_users(stores, Window(limit=100))}
-    return sorted(known[link.uid] for link in links)
+    """The usernames of the registrations of links, sorted."""
+    usernames = {user.id: user.username.shown for user in await list_users(stores, Window(limit=100))}
+    return sorted(usernames[link.uid] for link in links)
 
 
 async def usernames_at(stores: AccountStores, address_key: str) -> list[str]:
-    return [person.username.shown for person in await list_users(stores, Window(limit=100), address_key)]
+    return [user.username.shown for user in await list_users(stores, Window(limit=100), address_key)]
 
 
 class AccountStoresContract:
-    """What the suites of the three stores share: how to open them."""
+    """Base class of the contracts of the three account stores."""
 
     def open(self, rules: MailRules) -> AbstractAsyncContextManager[AccountStores]:
         """Stores over one empty database."""

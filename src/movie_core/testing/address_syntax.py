@@ -12,7 +12,7 @@ from movie_core.testing.shared import clause
 
 
 class AddressSyntaxContract:
-    """What every `AddressSyntax` keeps."""
+    """Contract of every `AddressSyntax`. The numbers in test names are the clauses of the port."""
 
     def open(self) -> AbstractAsyncContextManager[AddressSyntax]:
         raise NotImplementedError
@@ -46,4 +46,4 @@ class AddressSyntaxContract:
                     syntax.split(text)
                 except InvalidEmail:
                     continue
-                raise AssertionError(f"{text[:80]!r} was taken")
+                raise AssertionError(f"{text[:80]!r} was accepted")

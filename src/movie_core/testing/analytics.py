@@ -36,7 +36,7 @@ from movie_core.testing.shared import DAY, MINUTE, NOW, clause
 
 
 class AnalyticsContract(EventStoresContract):
-    """What every `Analytics` keeps; the numbers are the clauses of `movie_core.ports`."""
+    """Contract of every `Analytics`. The numbers in test names are the clauses of the port."""
 
     @clause
     async def test_1_a_summary_counts_whole_days(self) -> None:
@@ -61,7 +61,7 @@ class AnalyticsContract(EventStoresContract):
         async with self.open() as stores:
             ada, eve = await new_user(stores, "ada"), await new_user(stores, "eve")
             events = [
-                *(search_event(who, "ärger", NOW) for who in (ada.id, ada.id, eve.id)),
+                *(search_event(user_id, "ärger", NOW) for user_id in (ada.id, ada.id, eve.id)),
                 *(search_event(None, query, NOW, found=False) for query in ("b", "B", "a", "é", "💡")),
                 search_event(ada.id, "b", NOW),
                 search_event(ada.id, "", NOW, times=9),
@@ -81,8 +81,8 @@ class AnalyticsContract(EventStoresContract):
     async def test_2_the_number_of_queries_is_limited(self) -> None:
         async with self.open() as stores:
             await stores.events.append([search_event(None, f"q{n:03}", NOW) for n in range(MAX_QUERIES + 5)], NOW)
-            told = await stores.analytics.top_searches(Days(TODAY, TODAY))
-            assert [one.query for one in told] == [f"q{n:03}" for n in range(MAX_QUERIES)]
+            queries = await stores.analytics.top_searches(Days(TODAY, TODAY))
+            assert [one.query for one in queries] == [f"q{n:03}" for n in range(MAX_QUERIES)]
 
     @clause
     async def test_3_a_click_belongs_to_a_recent_search_with_the_same_user_and_query(self) -> None:
@@ -104,10 +104,10 @@ class AnalyticsContract(EventStoresContract):
                 click_event(ada.id, "over midnight", MIDNIGHT + DAY),
             ]
             await stores.events.append(events, NOW)
-            told = Clicks(searches=8, clicks=5, click_through_rate=3 / 8, mean_position=2.0)
-            assert await stores.analytics.clicks(Days(TODAY, TODAY)) == told
+            expected = Clicks(searches=8, clicks=5, click_through_rate=3 / 8, mean_position=2.0)
+            assert await stores.analytics.clicks(Days(TODAY, TODAY)) == expected
             await stores.events.purge(TODAY + DAY)
-            assert await stores.analytics.clicks(Days(TODAY, TODAY)) == told
+            assert await stores.analytics.clicks(Days(TODAY, TODAY)) == expected
             assert await stores.analytics.clicks(Days(TODAY + DAY, TODAY + DAY)) == Clicks(0, 1, 0.0, None)
 
     @clause
@@ -172,7 +172,7 @@ class AnalyticsContract(EventStoresContract):
                 await _compare_all(stores, random.Random(seed))
 
 
-async def _compare_all(stores: EventStores, chance: random.Random) -> None:
+async def _compare_all(stores: EventStores, rng: random.Random) -> None:
     start = datetime(2026, 10, 28, tzinfo=UTC)  # a Wednesday
     span = 26
     users = [await new_user(stores, f"user{n}", start + n * 2 * DAY) for n in range(9)]
@@ -182,72 +182,72 @@ async def _compare_all(stores: EventStores, chance: random.Random) -> None:
     await stores.accounts.users.change_profile(silent.id, record_events=False)
     database = MemoryDatabase(UNLIMITED, stores.accounts.keys)
     database.users = {user.id: user for one in users if (user := await stores.accounts.users.find(one.id)) is not None}
-    brute = MemoryEventStore(database)
+    full_scan = MemoryEventStore(database)
 
     async def append(first: datetime, last: datetime, count: int) -> None:
-        events = [
-            _random_event(chance, [*(user.id for user in users), None, new_id()], first, last) for _ in range(count)
-        ]
+        events = [_random_event(rng, [*(user.id for user in users), None, new_id()], first, last) for _ in range(count)]
         for at in range(0, count, 100):
-            part = events[at : at + 100]
-            assert list(await stores.events.append(part, NOW)) == list(await brute.append(part, NOW))
+            batch = events[at : at + 100]
+            assert list(await stores.events.append(batch, NOW)) == list(await full_scan.append(batch, NOW))
 
     for day in range(0, span, 3):
-        figures = {"attempts": chance.randrange(9), "stale": chance.randrange(9)}
-        for store in (stores.events, brute):
+        figures = {"attempts": rng.randrange(9), "stale": rng.randrange(9)}
+        for store in (stores.events, full_scan):
             await store.count((start + day * DAY).date(), figures)
     await append(start, start + span * DAY, 700)
     days = [start.date() + n * DAY for n in range(span)]
     ranges = [Days(days[0], days[-1]), Days(days[0] - 9 * DAY, days[0] - DAY), Days(days[0] - DAY, days[-1] + DAY)]
     ranges += [Days(day, day) for day in days[8:16]]
-    ranges += [Days(*sorted(chance.choices(days, k=2))) for _ in range(8)]
-    await _compare(stores.analytics, brute, ranges)
+    ranges += [Days(*sorted(rng.choices(days, k=2))) for _ in range(8)]
+    await _compare(stores.analytics, full_scan, ranges)
     for before in (days[6], days[14]):
-        assert await stores.events.purge(before) == await brute.purge(before)
-        await _compare(stores.analytics, brute, ranges, before)
-        # Not right after midnight: a click there belongs to a search of the day before, which has been counted.
+        assert await stores.events.purge(before) == await full_scan.purge(before)
+        await _compare(stores.analytics, full_scan, ranges, before)
+        # Not right after midnight: such a click belongs to a search of the previous day, which is already aggregated.
         later = datetime(before.year, before.month, before.day, 1, tzinfo=UTC)
         await append(start, datetime(before.year, before.month, before.day, tzinfo=UTC) - MOMENT, 100)
         await append(later, start + span * DAY, 100)
-        await _compare(stores.analytics, brute, ranges, before)
-    for store in (stores.events, brute):
+        await _compare(stores.analytics, full_scan, ranges, before)
+    for store in (stores.events, full_scan):
         await store.erase(erased.id)
-    await _compare(stores.analytics, brute, [one for one in ranges if one.first >= days[14]], days[14])
+    await _compare(stores.analytics, full_scan, [one for one in ranges if one.first >= days[14]], days[14])
     for one in ranges:
-        assert await stores.analytics.summary(one) == await brute.summary(one), one
-        assert await stores.analytics.clicks(one) == await brute.clicks(one), one
+        assert await stores.analytics.summary(one) == await full_scan.summary(one), one
+        assert await stores.analytics.clicks(one) == await full_scan.clicks(one), one
 
 
-def _random_event(chance: random.Random, users: Sequence[str | None], first: datetime, last: datetime) -> Event:
-    """Of few queries and movies, often around midnight or at the very same time as another."""
-    at = first + chance.random() * (last - first)
+def _random_event(rng: random.Random, users: Sequence[str | None], first: datetime, last: datetime) -> Event:
+    """A random event with one of few queries and movies, often near midnight or at the same time as another event."""
+    at = first + rng.random() * (last - first)
     midnight = datetime(at.year, at.month, at.day, tzinfo=UTC)
-    near = midnight + chance.randrange(-8, 9) * 10 * MINUTE
-    if chance.random() < 0.7 and first <= near <= last:
+    near = midnight + rng.randrange(-8, 9) * 10 * MINUTE
+    if rng.random() < 0.7 and first <= near <= last:
         at = near
-    who, kind = chance.choice(users), chance.choice([*EventKind, EventKind.SEARCH, EventKind.CLICK])
-    query = chance.choice(["", "river", "amber", "Amber", "ärger"])
-    times = chance.choice((1, 1, 1, 2, 5))
-    if kind is EventKind.SEARCH or who is None:
-        return search_event(who, query, at, found=chance.random() < 0.7, times=times)
-    movie_id = str(chance.randrange(5))
+    user_id, kind = rng.choice(users), rng.choice([*EventKind, EventKind.SEARCH, EventKind.CLICK])
+    query = rng.choice(["", "river", "amber", "Amber", "ärger"])
+    times = rng.choice((1, 1, 1, 2, 5))
+    if kind is EventKind.SEARCH or user_id is None:
+        return search_event(user_id, query, at, found=rng.random() < 0.7, times=times)
+    movie_id = str(rng.randrange(5))
     if kind is EventKind.RATING:
-        return rating_event(who, at, chance.randrange(1, 21) / 2, movie_id)
-    position = chance.choice((None, chance.randrange(1, 50)))
-    return Event(kind, at, who, movie_id, chance.choice((None, query)), position, times=times)
+        return rating_event(user_id, at, rng.randrange(1, 21) / 2, movie_id)
+    position = rng.choice((None, rng.randrange(1, 50)))
+    return Event(kind, at, user_id, movie_id, rng.choice((None, query)), position, times=times)
 
 
-async def _compare(told: Analytics, brute: Analytics, ranges: Sequence[Days], purged_before: date = date.min) -> None:
+async def _compare(
+    analytics: Analytics, full_scan: Analytics, ranges: Sequence[Days], purged_before: date = date.min
+) -> None:
     for days in ranges:
-        assert await told.summary(days) == await brute.summary(days), days
-        assert await told.clicks(days) == await brute.clicks(days), days
-        assert await told.funnel(days) == await brute.funnel(days), days
-        assert list(await told.retention(days)) == list(await brute.retention(days)), days
-        assert list(await told.source(days)) == list(await brute.source(days)), days
+        assert await analytics.summary(days) == await full_scan.summary(days), days
+        assert await analytics.clicks(days) == await full_scan.clicks(days), days
+        assert await analytics.funnel(days) == await full_scan.funnel(days), days
+        assert list(await analytics.retention(days)) == list(await full_scan.retention(days)), days
+        assert list(await analytics.source(days)) == list(await full_scan.source(days)), days
         for zero_results in (False, True):
-            found = await told.top_searches(days, zero_results=zero_results)
-            exact = await brute.top_searches(days, zero_results=zero_results)
-            assert [(one.query, one.count) for one in found] == [(one.query, one.count) for one in exact], days
+            found = await analytics.top_searches(days, zero_results=zero_results)
+            expected = await full_scan.top_searches(days, zero_results=zero_results)
+            assert [(one.query, one.count) for one in found] == [(one.query, one.count) for one in expected], days
             if days.first >= purged_before or days.first == days.last:
-                assert list(found) == list(exact), days
-            assert all(one.users >= other.users for one, other in zip(found, exact, strict=True)), days
+                assert list(found) == list(expected), days
+            assert all(one.users >= other.users for one, other in zip(found, expected, strict=True)), days

@@ -1,4 +1,4 @@
-"""The suite of the audit log."""
+"""Contract of the `AuditLog` port."""
 
 import asyncio
 from contextlib import AbstractAsyncContextManager
@@ -15,7 +15,7 @@ from movie_core.testing.shared import DAY, NOW, ODD_STRINGS, clause
 
 @dataclass(frozen=True, slots=True)
 class AuditStores:
-    """A log, and the accounts that it may name."""
+    """The audit log, and the stores of the users that it names."""
 
     log: AuditLog
     accounts: AccountStores
@@ -26,10 +26,10 @@ async def _all(log: AuditLog) -> list[AuditEntry]:
 
 
 class AuditLogContract:
-    """What every `AuditLog` keeps; the numbers are the clauses of `movie_core.ports`."""
+    """Contract of every `AuditLog`. The numbers in test names are the clauses of the port."""
 
     def open(self) -> AbstractAsyncContextManager[AuditStores]:
-        """The log under test, over one empty database with the accounts."""
+        """The log under test and the stores of its users, over one empty database."""
         raise NotImplementedError
 
     @clause

@@ -11,24 +11,24 @@ from movie_core.testing.shared import clause
 
 
 class CacheStoreContract:
-    """What every `CacheStore` keeps; the numbers are the clauses of `movie_core.ports`."""
+    """Contract of every `CacheStore`. The numbers in test names are the clauses of the port."""
 
     fills = 1000
-    """How many answers of holders that may have lost their lease are written in a random order."""
+    """Number of writes in random order, by holders that may have lost their lease."""
 
     def open(self) -> AbstractAsyncContextManager[CacheStore]:
         """The store under test, without entries and leases."""
         raise NotImplementedError
 
     def now(self) -> float:
-        """Overridden where the store has a clock of its own, as is `pass_time`."""
+        """The clock of the store. Override this and `pass_time` if it is not the system clock."""
         return time.time()
 
     async def pass_time(self, seconds: float) -> None:
         await asyncio.sleep(seconds)
 
     def entry(self, value: bytes = b"an answer", *, fence: int = 1, seconds: float = 60.0) -> CacheEntry:
-        """An entry that is past its `stale_until` after so many seconds."""
+        """An entry that expires (reaches its `stale_until`) after so many seconds."""
         now = self.now()
         return CacheEntry(value, now, now + seconds / 2, now + seconds, fence)
 
@@ -64,7 +64,7 @@ class CacheStoreContract:
     @clause
     async def test_4_one_of_many_concurrent_callers_gets_the_lease(self) -> None:
         async with self.open() as store:
-            leases = [one for one in await asyncio.gather(*(store.lease("a", 30) for _ in range(50))) if one]
+            leases = [lease for lease in await asyncio.gather(*(store.lease("a", 30) for _ in range(50))) if lease]
             assert [lease.key for lease in leases] == ["a"]
             assert await store.lease("b", 30) is not None
 
@@ -159,15 +159,15 @@ class CacheStoreContract:
     @clause
     async def test_7_a_write_of_an_expired_entry_is_ignored(self) -> None:
         async with self.open() as store:
-            kept = self.entry(fence=1)
-            assert await store.write("a", kept)
+            stored = self.entry(fence=1)
+            assert await store.write("a", stored)
             for seconds in (0, -0.001, -3600):
                 assert not await store.write("a", self.entry(b"too late", fence=2, seconds=seconds))
-            assert await store.read("a") == kept
+            assert await store.read("a") == stored
 
     @clause
     async def test_7_concurrent_writes_never_replace_a_newer_entry_by_an_older_one(self) -> None:
-        chance = random.Random(11)
+        rng = random.Random(11)
         async with self.open() as store:
             held: list[Lease] = []
             newest = 0
@@ -178,9 +178,9 @@ class CacheStoreContract:
                     if (lease := await store.lease("a", 0.001)) is not None:
                         held.append(lease)
                     if held:
-                        lease, before = chance.choice(held[-50:]), newest
-                        is_kept = await store.write("a", self.entry(b"%d" % lease.fence, fence=lease.fence))
-                        assert not (is_kept and lease.fence < before)
+                        lease, before = rng.choice(held[-50:]), newest
+                        is_written = await store.write("a", self.entry(b"%d" % lease.fence, fence=lease.fence))
+                        assert not (is_written and lease.fence < before)
                         newest = max(newest, lease.fence)
                     before = newest
                     entry = await store.read("a")
@@ -209,14 +209,14 @@ class CacheStoreContract:
     async def test_9_the_generation_changes_when_entries_are_cleared(self) -> None:
         async with self.open() as store:
             assert await store.generation() is None
-            told = []
+            generations = []
             for _ in range(2):
                 await store.clear()
-                told.append(await store.generation())
+                generations.append(await store.generation())
                 await store.write("a", self.entry())
                 await store.lease("a", 30)
-                assert await store.generation() == told[-1]
-            assert len({None, *told}) == 3
+                assert await store.generation() == generations[-1]
+            assert len({None, *generations}) == 3
 
     @clause
     async def test_10_stats_count_entries_and_their_bytes(self) -> None:

@@ -10,16 +10,16 @@ from movie_core.testing.shared import clause
 
 
 class DeliveryNotifierContract:
-    """What every `DeliveryNotifier` keeps."""
+    """Contract of every `DeliveryNotifier`. The numbers in test names are the clauses of the port."""
 
-    def open(self, *, is_away: bool = False) -> AbstractAsyncContextManager[DeliveryNotifier]:
-        """The adapter under test; or one whose other end is away."""
+    def open(self, *, is_unavailable: bool = False) -> AbstractAsyncContextManager[DeliveryNotifier]:
+        """The adapter under test; with `is_unavailable`, one whose server cannot be reached."""
         raise NotImplementedError
 
     @clause
     async def test_1_it_never_raises_and_returns_within_0_3_seconds(self) -> None:
-        for is_away in (False, True):
-            async with self.open(is_away=is_away) as notifier:
+        for is_unavailable in (False, True):
+            async with self.open(is_unavailable=is_unavailable) as notifier:
                 for _ in range(3):
                     began = time.monotonic()
                     await notifier.notify()

@@ -18,7 +18,7 @@ MOMENT = timedelta(microseconds=1)
 
 @dataclass(frozen=True, slots=True)
 class EventStores:
-    """The events and analytics of one movie source, and the accounts whose they are, over one database."""
+    """The event store and analytics of one movie source, and the stores of its users, over one database."""
 
     accounts: AccountStores
     events: EventStore
@@ -26,7 +26,7 @@ class EventStores:
 
 
 class EventStoresContract:
-    """What the two suites share: how to open both."""
+    """Base class of the contracts of `EventStore` and `Analytics`."""
 
     def open(self) -> AbstractAsyncContextManager[EventStores]:
         """Stores over one empty database."""
@@ -39,27 +39,27 @@ async def new_user(stores: EventStores, name: str = "ada", at: datetime = NOW - 
 
 
 async def all_interactions(store: EventStore) -> list[Interaction]:
-    found = [interaction async for batch in store.interactions() for interaction in batch]
-    return sorted(found, key=lambda interaction: (interaction.at, interaction.movie_id, interaction.kind))
+    interactions = [interaction async for batch in store.interactions() for interaction in batch]
+    return sorted(interactions, key=lambda interaction: (interaction.at, interaction.movie_id, interaction.kind))
 
 
 def make_interaction(movie_id: str, kind: InteractionKind, weight: float, at: datetime) -> Interaction:
     return Interaction(movie_id, kind, weight, at, kept_at=NOW)
 
 
-def search_event(who: str | None, query: str, at: datetime, *, found: bool = True, times: int = 1) -> Event:
-    return Event(EventKind.SEARCH, at, who, query=query, found=found, times=times)
+def search_event(user_id: str | None, query: str, at: datetime, *, found: bool = True, times: int = 1) -> Event:
+    return Event(EventKind.SEARCH, at, user_id, query=query, found=found, times=times)
 
 
 def click_event(
-    who: str | None, query: str | None, at: datetime, *, movie_id: str = "1", position: int | None = None
+    user_id: str | None, query: str | None, at: datetime, *, movie_id: str = "1", position: int | None = None
 ) -> Event:
-    return Event(EventKind.CLICK, at, who, movie_id, query, position)
+    return Event(EventKind.CLICK, at, user_id, movie_id, query, position)
 
 
-def rating_event(who: str, at: datetime, rating: float = 7.0, movie_id: str = "1") -> Event:
-    return Event(EventKind.RATING, at, who, movie_id, rating=rating)
+def rating_event(user_id: str, at: datetime, rating: float = 7.0, movie_id: str = "1") -> Event:
+    return Event(EventKind.RATING, at, user_id, movie_id, rating=rating)
 
 
-def view_event(who: str | None, movie_id: str, at: datetime) -> Event:
-    return Event(EventKind.VIEW, at, who, movie_id)
+def view_event(user_id: str | None, movie_id: str, at: datetime) -> Event:
+    return Event(EventKind.VIEW, at, user_id, movie_id)

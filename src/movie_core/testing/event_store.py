@@ -34,7 +34,7 @@ from movie_core.testing.shared import DAY, MINUTE, NOW, ODD_STRINGS, clause
 
 
 class EventStoreContract(EventStoresContract):
-    """What every `EventStore` keeps; the numbers are the clauses of `movie_core.ports`."""
+    """Contract of every `EventStore`. The numbers in test names are the clauses of the port."""
 
     @clause
     async def test_1_an_export_has_only_the_events_of_the_user(self) -> None:
@@ -49,8 +49,8 @@ class EventStoreContract(EventStoresContract):
             await stores.events.append(events, NOW)
             export = await stores.events.export(ada.id)
             assert "secret" not in json.dumps(export)
-            told = [{name: value for name, value in one.items() if name != "source"} for one in export["events"]]
-            assert told == [events[1].told(), events[0].told()]
+            exported = [{name: value for name, value in row.items() if name != "source"} for row in export["events"]]
+            assert exported == [events[1].told(), events[0].told()]
             for odd in ("nobody", *ODD_STRINGS):
                 assert not any((await stores.events.export(odd)).values())
 
@@ -58,11 +58,11 @@ class EventStoreContract(EventStoresContract):
     async def test_2_events_of_an_erased_user_are_deleted_and_not_counted(self) -> None:
         async with self.open() as stores:
             ada, eve = await new_user(stores, "ada"), await new_user(stores, "eve")
-            for who in (ada.id, eve.id):
+            for user_id in (ada.id, eve.id):
                 for day in range(3):
                     at = NOW - day * DAY
                     await stores.events.append(
-                        [search_event(who, "q", at), click_event(who, "q", at), rating_event(who, at)], NOW
+                        [search_event(user_id, "q", at), click_event(user_id, "q", at), rating_event(user_id, at)], NOW
                     )
             await stores.events.purge(TODAY - DAY)
             await stores.events.erase(ada.id)
@@ -95,19 +95,19 @@ class EventStoreContract(EventStoresContract):
             await stores.accounts.users.erase(gone.address.key, NOW)
             await stores.accounts.users.set_active(inactive.address.key, False, NOW)
             await stores.accounts.users.change_profile(silent.id, record_events=False)
-            everyone = [ada.id, gone.id, inactive.id, silent.id, "nobody"]
+            all_ids = [ada.id, gone.id, inactive.id, silent.id, "nobody"]
             interactions = await stores.events.append(
                 [
-                    *(view_event(who, "1", NOW) for who in everyone),
-                    *(search_event(who, "q", NOW) for who in (None, *everyone)),
+                    *(view_event(user_id, "1", NOW) for user_id in all_ids),
+                    *(search_event(user_id, "q", NOW) for user_id in (None, *all_ids)),
                 ],
                 NOW,
             )
             assert interactions == [make_interaction("1", InteractionKind.VIEW, 1.0, NOW)]
             days = Days(TODAY, TODAY)
             assert await stores.analytics.summary(days) == Summary(2, 1, 0, 0, 0)
-            for who in everyone[1:]:
-                assert not any((await stores.events.export(who)).values())
+            for user_id in all_ids[1:]:
+                assert not any((await stores.events.export(user_id)).values())
 
     @clause
     async def test_3_users_deleted_concurrently_do_not_affect_other_events(self) -> None:
@@ -116,9 +116,9 @@ class EventStoreContract(EventStoresContract):
             going = [await new_user(stores, f"user{n}") for n in range(8)]
 
             async def record(number: int) -> None:
-                who = [one.id for one in going]
-                random.Random(number).shuffle(who)
-                events = [view_event(one, str(n), NOW) for one in (*who, stays.id) for n in range(20)]
+                user_id = [one.id for one in going]
+                random.Random(number).shuffle(user_id)
+                events = [view_event(one, str(n), NOW) for one in (*user_id, stays.id) for n in range(20)]
                 await stores.events.append(events, NOW)
 
             await asyncio.gather(
@@ -216,9 +216,9 @@ class EventStoreContract(EventStoresContract):
         async with self.open() as stores:
             ada, eve = await new_user(stores, "ada"), await new_user(stores, "eve")
             counted: list[Interaction] = []
-            for who in (ada, eve):
+            for user_id in (ada, eve):
                 for start in range(0, 3_000, 1_000):
-                    events = [view_event(who.id, str(n), NOW - n % 3 * DAY) for n in range(start, start + 1_000)]
+                    events = [view_event(user_id.id, str(n), NOW - n % 3 * DAY) for n in range(start, start + 1_000)]
                     counted += await stores.events.append(events, NOW)
             sizes = [len(batch) async for batch in stores.events.interactions()]
             assert sum(sizes) == len(counted) == 6_000
@@ -255,8 +255,10 @@ class EventStoreContract(EventStoresContract):
         async with self.open() as stores:
             users = [await new_user(stores, f"user{n}") for n in range(3)]
             at = NOW - 2 * DAY
-            for who in (None, *(user.id for user in users)):
-                await stores.events.append([search_event(who, f"q{n % 7}", at + n * MOMENT) for n in range(BATCH)], NOW)
+            for user_id in (None, *(user.id for user in users)):
+                await stores.events.append(
+                    [search_event(user_id, f"q{n % 7}", at + n * MOMENT) for n in range(BATCH)], NOW
+                )
             days = Days(at.date(), at.date())
             before = await stores.analytics.summary(days), await stores.analytics.top_searches(days)
             assert await stores.events.purge(TODAY) == 4 * BATCH

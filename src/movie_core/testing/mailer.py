@@ -20,29 +20,29 @@ from movie_core.testing.shared import NOW, assert_raises, clause
 
 @dataclass(frozen=True, slots=True)
 class DeliveredEmail:
-    """A letter as it arrived."""
+    """An email as it arrived."""
 
     recipients: tuple[str, ...]
     message_id: str
     header_names: frozenset[str]
-    """In lower case."""
+    """Names of the headers in lower case."""
     text: str
 
 
 class MailerContract:
-    """What every `Mailer` keeps."""
+    """Contract of every `Mailer`. The numbers in test names are the clauses of the port."""
 
-    keeps_letters = True
-    """Whether letters stay with the mailer, so that `erase` has something to do."""
+    stores_messages = True
+    """Whether the mailer itself stores messages, so that `erase` deletes them."""
     can_fail = True
-    """Whether letters go to somebody who may refuse them."""
+    """Whether messages go to a server that can reject them."""
 
     def open(self, failure: MailRejected | MailUnavailable | None = None) -> AbstractAsyncContextManager[Mailer]:
-        """The adapter under test; with a failure, whoever takes its letters fails like that."""
+        """The adapter under test; with `failure`, its server fails like that."""
         raise NotImplementedError
 
     async def delivered(self, mailer: Mailer) -> Sequence[DeliveredEmail]:
-        """What has arrived so far."""
+        """The emails that have arrived so far."""
         raise NotImplementedError
 
     @clause
@@ -91,7 +91,7 @@ class MailerContract:
                 except MailRejected as refusal:
                     assert refusal.is_final is failure.is_final
                 else:
-                    raise AssertionError("a assert_raises letter was taken")
+                    raise AssertionError("a rejected message was accepted")
         async with self.open(MailUnavailable("nobody there")) as mailer:
             await assert_raises(MailUnavailable, mailer.send(self._email()))
 
@@ -101,7 +101,7 @@ class MailerContract:
             await mailer.send(self._email())
             await mailer.send(replace(self._email(), recipient="bob@example.com"))
             await mailer.erase(make_address("ada@example.com"))
-            if self.keeps_letters:
+            if self.stores_messages:
                 assert [one.recipients for one in await self.delivered(mailer)] == [("bob@example.com",)]
 
     @staticmethod

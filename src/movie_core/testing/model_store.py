@@ -12,7 +12,7 @@ from movie_core.testing.shared import NOW, clause
 
 
 class ModelStoreContract:
-    """What every `ModelStore` keeps; the numbers are the clauses of `movie_core.ports`."""
+    """Contract of every `ModelStore`. The numbers in test names are the clauses of the port."""
 
     def open(self) -> AbstractAsyncContextManager[ModelStore]:
         """The store under test, empty."""

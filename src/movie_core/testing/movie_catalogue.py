@@ -15,7 +15,7 @@ _UNKNOWN_IDS = frozenset((*ODD_STRINGS, *(str(number) for number in range(10_000
 
 
 class MovieCatalogueContract(MovieSourceContract):
-    """What every `MovieCatalogue` keeps on top."""
+    """Contract of every `MovieCatalogue`, in addition to that of `MovieSource`."""
 
     def open(self, movies: Sequence[Movie]) -> AbstractAsyncContextManager[MovieCatalogue]:
         raise NotImplementedError
@@ -106,7 +106,7 @@ class MovieCatalogueContract(MovieSourceContract):
             except RuntimeError:
                 pass
             else:
-                raise AssertionError("the error of the iterable was lost")
+                raise AssertionError("the error of the iterable was swallowed")
             assert await catalogue.count() == len(SAMPLE)
             assert (await catalogue.search(MovieQuery("river"), Window())).total == len(RIVER_IDS)
 
@@ -136,20 +136,22 @@ class MovieCatalogueContract(MovieSourceContract):
     @clause
     async def test_excluded_movies_are_not_found_or_counted(self) -> None:
         async with self.open(SAMPLE) as catalogue:
-            asked = (
+            queries = (
                 *(MovieQuery("river", order=order) for order in (Order.RELEVANCE, Order.POPULARITY, Order.YEAR)),
                 *(MovieQuery("amber river"), MovieQuery("amber rivr"), MovieQuery("glass orrery"), MovieQuery()),
                 *(MovieQuery("river", genre="Western"), MovieQuery(years=Years(1955, 1999), order=Order.YEAR)),
             )
-            some = frozenset(movie.id for movie in SAMPLE if int(movie.id) % 3 == 0)
-            for without in (some, frozenset(("201",)), frozenset(movie.id for movie in SAMPLE), _UNKNOWN_IDS):
-                for query in asked:
-                    every = [movie.id for movie in await collect_pages(catalogue, query, 100)]
-                    lessened = replace(query, without=without)
-                    left = [movie_id for movie_id in every if movie_id not in without]
+            every_third = frozenset(movie.id for movie in SAMPLE if int(movie.id) % 3 == 0)
+            for without in (every_third, frozenset(("201",)), frozenset(movie.id for movie in SAMPLE), _UNKNOWN_IDS):
+                for query in queries:
+                    all_ids = [movie.id for movie in await collect_pages(catalogue, query, 100)]
+                    excluding = replace(query, without=without)
+                    expected = [movie_id for movie_id in all_ids if movie_id not in without]
                     for limit in (3, 100):
-                        assert [movie.id for movie in await collect_pages(catalogue, lessened, limit)] == left, query
-                    assert (await catalogue.search(lessened, Window(500, 10))).total == len(left)
+                        assert [movie.id for movie in await collect_pages(catalogue, excluding, limit)] == expected, (
+                            query
+                        )
+                    assert (await catalogue.search(excluding, Window(500, 10))).total == len(expected)
 
     @clause
     async def test_an_excluded_match_is_not_replaced_by_a_weaker_one(self) -> None:
@@ -162,16 +164,19 @@ class MovieCatalogueContract(MovieSourceContract):
     @clause
     async def test_17_movies_are_found_by_their_ids(self) -> None:
         async with self.open(SAMPLE) as catalogue:
-            asked = [SAMPLE[3].id, "999999", *ODD_STRINGS, SAMPLE[-1].id, SAMPLE[3].id]
-            assert await catalogue.get_many(asked) == {movie.id: movie for movie in (SAMPLE[3], SAMPLE[-1])}
+            ids = [SAMPLE[3].id, "999999", *ODD_STRINGS, SAMPLE[-1].id, SAMPLE[3].id]
+            assert await catalogue.get_many(ids) == {movie.id: movie for movie in (SAMPLE[3], SAMPLE[-1])}
             assert await catalogue.get_many(()) == {}
             many = {movie.id for movie in SAMPLE} | {str(number) for number in range(10_000, 50_000)}
             assert await catalogue.get_many(many) == {movie.id: movie for movie in SAMPLE}
 
     @clause
     async def test_18_the_most_popular_movies_are_returned_first(self) -> None:
-        fames = (1.0, 1.002, None, 0.0, 300.0, -1.0, 1.001)
-        movies = [Movie(id=str(number), title=f"Film {number}", popularity=fame) for number, fame in enumerate(fames)]
+        popularities = (1.0, 1.002, None, 0.0, 300.0, -1.0, 1.001)
+        movies = [
+            Movie(id=str(number), title=f"Film {number}", popularity=popularity)
+            for number, popularity in enumerate(popularities)
+        ]
         async with self.open(movies) as catalogue:
             for limit in (0, 1, 4, 7, 30_000):
                 found = await catalogue.most_popular(limit)
@@ -184,7 +189,7 @@ class MovieCatalogueContract(MovieSourceContract):
         two = Movie(id="2", title="Granite", year=1991, imdb_id="tt0000002", tmdb_id="12")
         three, four = (Movie(id=movie_id, title="Slate", imdb_id="tt0000003") for movie_id in "34")
         async with self.open((one, two, three, four)) as catalogue:
-            told = {
+            expected = {
                 MovieIdentity(movie_id="1", imdb_id="tt0000002"): one,
                 MovieIdentity(movie_id="77", imdb_id="tt0000002", tmdb_id="11"): two,
                 MovieIdentity(imdb_id="tt0000077", tmdb_id="11", title="Granite", year=1991): one,
@@ -196,7 +201,7 @@ class MovieCatalogueContract(MovieSourceContract):
                 MovieIdentity(imdb_id="", tmdb_id="", movie_id="", title="", year=None): None,
                 MovieIdentity(): None,
             }
-            assert await catalogue.match(list(told)) == list(told.values())
+            assert await catalogue.match(list(expected)) == list(expected.values())
             assert not await catalogue.match(())
 
     @clause
@@ -275,12 +280,12 @@ class MovieCatalogueContract(MovieSourceContract):
     @clause
     async def test_19_many_identities_are_matched_in_order(self) -> None:
         async with self.open(SAMPLE) as catalogue:
-            wanted = [
+            identities = [
                 MovieIdentity(title=f"{movie.title} {number}" if number % 2 else movie.title, year=movie.year)
                 for number in range(200)
                 for movie in SAMPLE[:25]
             ]
-            found = await catalogue.match(wanted)
+            found = await catalogue.match(identities)
             assert [one and one.id for one in found] == [
                 None if number % 2 else movie.id for number in range(200) for movie in SAMPLE[:25]
             ]

@@ -17,19 +17,19 @@ _ODD_QUERIES = (
 
 
 class MovieSourceContract:
-    """What every `MovieSource` keeps; the numbers are the clauses of `movie_core.ports`."""
+    """Contract of every `MovieSource`. The numbers in test names are the clauses of the port."""
 
-    ids_are_kept = True
-    """Whether the source answers with the ids of the movies that it was opened with."""
+    preserves_ids = True
+    """Whether the source returns the ids of the movies that it was opened with."""
 
     def open(self, movies: Sequence[Movie]) -> AbstractAsyncContextManager[MovieSource]:
-        """The adapter under test, holding just these movies."""
+        """The adapter under test, with exactly these movies."""
         raise NotImplementedError
 
     @clause
     async def test_2_a_filter_without_its_capability_is_rejected(self) -> None:
         async with self.open(SAMPLE) as source:
-            lacking = frozenset(Capability) - source.capabilities
+            missing = frozenset(Capability) - source.capabilities
             calls: dict[Capability, Callable[[], Awaitable[object]]] = {
                 Capability.DETAILS: lambda: source.get("201"),
                 Capability.SUGGEST: lambda: source.suggest("gla", 5),
@@ -39,12 +39,12 @@ class MovieSourceContract:
                 Capability.ORDER: lambda: source.search(MovieQuery(order=Order.YEAR), Window()),
                 Capability.EXCLUDE: lambda: source.search(MovieQuery(without=frozenset(("201",))), Window()),
             }
-            for ability in sorted(lacking):
+            for capability in sorted(missing):
                 try:
-                    await calls[ability]()
+                    await calls[capability]()
                 except FilterUnsupported:
                     continue
-                raise AssertionError(f"{ability} is not among the abilities, but was answered")
+                raise AssertionError(f"{capability} is not among the capabilities, but the call succeeded")
 
     @clause
     async def test_3_the_total_counts_all_matches_for_any_window(self) -> None:
@@ -81,14 +81,14 @@ class MovieSourceContract:
             for limit in (1, 7, 10, 23, 24, 100):
                 found = [movie.id for movie in await collect_pages(source, MovieQuery("river"), limit)]
                 assert len(found) == len(set(found)) == len(RIVER_IDS), limit
-                if self.ids_are_kept:
+                if self.preserves_ids:
                     assert set(found) == RIVER_IDS
 
     @clause
     async def test_5_the_order_is_the_same_for_every_window_size(self) -> None:
         async with self.open(SAMPLE) as source:
-            whole = [movie.id for movie in await collect_pages(source, MovieQuery("river"), 100)]
-            assert [movie.id for movie in await collect_pages(source, MovieQuery("river"), 4)] == whole
+            expected = [movie.id for movie in await collect_pages(source, MovieQuery("river"), 100)]
+            assert [movie.id for movie in await collect_pages(source, MovieQuery("river"), 4)] == expected
 
     @clause
     async def test_an_empty_query_finds_every_movie(self) -> None:
@@ -115,9 +115,9 @@ class MovieSourceContract:
             if Capability.ORDER in source.capabilities:
                 by_year = [movie.year or 0 for movie in await collect_pages(source, MovieQuery(order=Order.YEAR), 9)]
                 assert by_year == sorted(by_year, reverse=True)
-                known = await collect_pages(source, MovieQuery(order=Order.POPULARITY), 9)
-                assert known[0].title == "The Glass Orrery"
-                assert len(known) == len(SAMPLE)
+                by_popularity = await collect_pages(source, MovieQuery(order=Order.POPULARITY), 9)
+                assert by_popularity[0].title == "The Glass Orrery"
+                assert len(by_popularity) == len(SAMPLE)
 
     @clause
     async def test_7_items_have_an_id_and_a_clean_title(self) -> None:

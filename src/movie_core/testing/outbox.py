@@ -40,7 +40,7 @@ from movie_core.testing.shared import DAY, HOUR, MINUTE, NOW, ODD_STRINGS, asser
 
 
 class OutboxContract(AccountStoresContract):
-    """What every `Outbox` keeps."""
+    """Contract of every `Outbox`. The numbers in test names are the clauses of the port."""
 
     @clause
     async def test_1_an_address_gets_at_most_the_limit_in_any_window(self) -> None:
@@ -49,8 +49,8 @@ class OutboxContract(AccountStoresContract):
             for n in range(40):
                 at = NOW + n * timedelta(minutes=7)
                 if n < 25:
-                    asked = make_registration(("ada@example.com", "ADA@example.com")[n % 2], f"Ada {n}", at=at)
-                    await stores.users.register(asked, at)
+                    registration = make_registration(("ada@example.com", "ADA@example.com")[n % 2], f"Ada {n}", at=at)
+                    await stores.users.register(registration, at)
                     await stores.users.request_mail(MailKind.ACTIVATION_RENEWAL, "ada@example.com", at)
                 sent += [at for _ in await deliver_due_mail(stores, at)]
             for at in sent:
@@ -68,9 +68,9 @@ class OutboxContract(AccountStoresContract):
             await stores.users.request_mail(MailKind.PASSWORD_RESET, user.address.key, NOW)
             for at in (NOW, NOW + HOUR - MINUTE):
                 assert not await deliver_due_mail(stores, at)
-            late = await deliver_due_mail(stores, NOW + HOUR)
-            assert {mail.kind for mail in late} == {MailKind.ADDRESS_TAKEN, MailKind.PASSWORD_RESET}
-            assert all(mail.recipient == user.address.spelling for mail in late)
+            delayed = await deliver_due_mail(stores, NOW + HOUR)
+            assert {mail.kind for mail in delayed} == {MailKind.ADDRESS_TAKEN, MailKind.PASSWORD_RESET}
+            assert all(mail.recipient == user.address.spelling for mail in delayed)
 
     @clause
     async def test_1_each_address_has_a_separate_limit(self) -> None:
@@ -90,8 +90,8 @@ class OutboxContract(AccountStoresContract):
             later = NOW + 6 * MINUTE
             first = await due_links(stores, later)
             assert await link_usernames(stores, first.values()) == ["Ada 0", "Ada 1", "Ada 2"]
-            (waiting,) = await list_mail(stores, Window(), MailState.PENDING)
-            assert (waiting.kind, waiting.recipient, waiting.due_at) == (MailKind.ACTIVATION, "", NOW + HOUR)
+            (pending,) = await list_mail(stores, Window(), MailState.PENDING)
+            assert (pending.kind, pending.recipient, pending.due_at) == (MailKind.ACTIVATION, "", NOW + HOUR)
             (mail,) = await deliver_due_mail(stores, NOW + HOUR)
             assert await link_usernames(stores, mail.links) == ["Ada 3", "Ada 4", "Ada 5"]
             for link in (*first.values(), *mail.links):
@@ -105,8 +105,8 @@ class OutboxContract(AccountStoresContract):
             links = [await request_reset_link(stores, user, NOW + n * MINUTE) for n in (1, 2)]
             await stores.users.request_mail(MailKind.PASSWORD_RESET, user.address.key, NOW + 3 * MINUTE)
             assert not await deliver_due_mail(stores, NOW + 3 * MINUTE)
-            (waiting,) = await list_mail(stores, Window(), MailState.PENDING)
-            assert (waiting.recipient, waiting.due_at) == ("", NOW + HOUR)
+            (pending,) = await list_mail(stores, Window(), MailState.PENDING)
+            assert (pending.recipient, pending.due_at) == ("", NOW + HOUR)
             assert await stores.users.find_reset_user(links[1].uid, links[1].hashed, NOW + 3 * MINUTE) == user
             (mail,) = await deliver_due_mail(stores, NOW + HOUR)
             assert mail.kind is MailKind.PASSWORD_RESET
@@ -115,8 +115,8 @@ class OutboxContract(AccountStoresContract):
     async def test_1_each_network_has_a_separate_limit(self) -> None:
         async with self.open(LIMITED) as stores:
             for n in range(4):
-                strange = make_registration(username=f"Eve {n}", requested_from="198.51.100.0/24")
-                await stores.users.register(strange, NOW)
+                foreign = make_registration(username=f"Eve {n}", requested_from="198.51.100.0/24")
+                await stores.users.register(foreign, NOW)
             assert len(await deliver_due_mail(stores, NOW)) == 3
             own = make_registration(username="Ada", requested_from="192.0.2.0/24")
             await stores.users.register(own, NOW)
@@ -132,9 +132,9 @@ class OutboxContract(AccountStoresContract):
                 await stores.users.request_mail(
                     MailKind.PASSWORD_RESET, user.address.key, NOW, requested_from=f"198.51.{n}.0/24"
                 )
-            assert len(await deliver_due_mail(stores, NOW)) == TOTAL * 3 - 1, "one was the activation"
-            known, strange = "2001:db8:1::/48", "2001:db8:2::/48"
-            for network in (strange, known):
+            assert len(await deliver_due_mail(stores, NOW)) == TOTAL * 3 - 1, "the activation email is one of them"
+            known, foreign = "2001:db8:1::/48", "2001:db8:2::/48"
+            for network in (foreign, known):
                 await stores.users.request_mail(MailKind.PASSWORD_RESET, user.address.key, NOW, requested_from=network)
             (mail,) = await deliver_due_mail(stores, NOW)
             assert mail.kind is MailKind.PASSWORD_RESET
@@ -154,7 +154,7 @@ class OutboxContract(AccountStoresContract):
                 (notice,) = await deliver_due_mail(stores, now)
                 assert notice.kind is MailKind.PASSWORD_CHANGED
             (due,) = await deliver_due_mail(stores, NOW + HOUR)
-            assert due.kind is MailKind.PASSWORD_RESET, "notices don't count"
+            assert due.kind is MailKind.PASSWORD_RESET, "notices do not count towards the limit"
 
     @clause
     async def test_1_without_a_limit_no_email_is_delayed(self) -> None:
@@ -166,8 +166,8 @@ class OutboxContract(AccountStoresContract):
     @clause
     async def test_1_concurrent_registrations_stay_within_the_limit(self) -> None:
         async with self.open(LIMITED) as stores:
-            asked = [make_registration(username=f"Ada {n}") for n in range(20)]
-            await asyncio.gather(*(stores.users.register(one, NOW) for one in asked))
+            registrations = [make_registration(username=f"Ada {n}") for n in range(20)]
+            await asyncio.gather(*(stores.users.register(registration, NOW) for registration in registrations))
             assert len(await deliver_due_mail(stores, NOW)) == 3
             assert len(await list_mail(stores, Window(), MailState.PENDING)) == 1
             assert len(await list_users(stores, Window(limit=100))) == 20
@@ -214,13 +214,13 @@ class OutboxContract(AccountStoresContract):
             own = make_registration(username="Ada", requested_from="192.0.2.0/24")
             await stores.users.register(own, NOW)
             for n in range(5):
-                strange = make_registration(username=f"Eve {n}", requested_from="198.51.100.0/24")
-                await stores.users.register(strange, NOW)
+                foreign = make_registration(username=f"Eve {n}", requested_from="198.51.100.0/24")
+                await stores.users.register(foreign, NOW)
             links = await due_links(stores, NOW)
             assert len(links) == 2
-            (late,) = await deliver_due_mail(stores, NOW + HOUR)
-            assert len(late.links) == RENEWED
-            for link in (*links.values(), *late.links):
+            (delayed,) = await deliver_due_mail(stores, NOW + HOUR)
+            assert len(delayed.links) == RENEWED
+            for link in (*links.values(), *delayed.links):
                 assert await can_activate(stores, link, NOW + HOUR)
 
     @clause
@@ -230,8 +230,8 @@ class OutboxContract(AccountStoresContract):
             await stores.users.register(own, NOW)
             for n in range(5):
                 at = NOW + MINUTE
-                strange = make_registration(username=f"Eve {n}", at=at, requested_from="198.51.100.0/24")
-                await stores.users.register(strange, at)
+                foreign = make_registration(username=f"Eve {n}", at=at, requested_from="198.51.100.0/24")
+                await stores.users.register(foreign, at)
             await deliver_due_mail(stores, NOW + MINUTE)
             await stores.users.request_mail(
                 MailKind.ACTIVATION_RENEWAL, own.address.key, NOW + HOUR, requested_from=own.requested_from
@@ -252,8 +252,8 @@ class OutboxContract(AccountStoresContract):
             mails = await deliver_due_mail(stores, NOW + MINUTE)
             assert {mail.recipient for mail in mails} == {sharp.spelling, plain.spelling}
             for mail in mails:
-                wanted = "Sharp" if mail.recipient == sharp.spelling else "Plain"
-                assert await link_usernames(stores, mail.links) == [wanted]
+                expected = "Sharp" if mail.recipient == sharp.spelling else "Plain"
+                assert await link_usernames(stores, mail.links) == [expected]
             renewed = [mail for mail in mails if mail.recipient == sharp.spelling][-1].links[0]
             assert await can_activate(stores, renewed, NOW + MINUTE)
 
@@ -317,8 +317,8 @@ class OutboxContract(AccountStoresContract):
         async with self.open(MailRules(LINK_TTL, Rate(1, 3600))) as stores:
             user, _ = await create_user(stores)
             await stores.users.register(make_registration("ADA@example.com", "Eve"), NOW)
-            (waiting,) = await list_mail(stores, Window(), MailState.PENDING)
-            assert (waiting.kind, waiting.due_at) == (MailKind.ADDRESS_TAKEN, NOW + HOUR)
+            (pending,) = await list_mail(stores, Window(), MailState.PENDING)
+            assert (pending.kind, pending.due_at) == (MailKind.ADDRESS_TAKEN, NOW + HOUR)
             await stores.users.erase(user.address.key, NOW)
             assert [mail.kind for mail in await deliver_due_mail(stores, NOW + HOUR)] == [MailKind.ACCOUNT_ERASED]
 
@@ -330,7 +330,7 @@ class OutboxContract(AccountStoresContract):
                 kind = (MailKind.PASSWORD_RESET, MailKind.ACTIVATION_RENEWAL)[n % 2]
                 await stores.users.request_mail(kind, f"nobody{n}@example.com", NOW)
             await stores.users.request_mail(MailKind.PASSWORD_RESET, user.address.key, NOW + MINUTE)
-            (mail,) = await stores.outbox.claim("post", NOW + MINUTE, 1, MAIL_LEASE)
+            (mail,) = await stores.outbox.claim("dispatcher", NOW + MINUTE, 1, MAIL_LEASE)
             assert mail.recipient == user.address.spelling
             assert len(await list_mail(stores, Window(limit=100), MailState.PENDING)) == 1
 
@@ -343,7 +343,7 @@ class OutboxContract(AccountStoresContract):
             later = NOW + HOUR
             await stores.users.request_mail(MailKind.PASSWORD_RESET, user.address.key, later)
             await stores.users.change_password(user.id, user.password_hash, NEW_HASH, except_session_id="", now=later)
-            claimed = await stores.outbox.claim("post", later, 3, MAIL_LEASE)
+            claimed = await stores.outbox.claim("dispatcher", later, 3, MAIL_LEASE)
             kinds = [mail.kind for mail in claimed]
             assert set(kinds[:2]) == {MailKind.PASSWORD_RESET, MailKind.PASSWORD_CHANGED}
             assert kinds[2:] == [MailKind.ACTIVATION]
@@ -364,11 +364,11 @@ class OutboxContract(AccountStoresContract):
     async def test_3_an_email_that_is_not_due_is_not_leased(self) -> None:
         async with self.open(UNLIMITED) as stores:
             await stores.users.register(make_registration(), NOW)
-            (mail,) = await stores.outbox.claim("post", NOW, 10, MAIL_LEASE)
+            (mail,) = await stores.outbox.claim("dispatcher", NOW, 10, MAIL_LEASE)
             put_off = replace(mail, attempts=1, last_error="450 later", due_at=NOW + MINUTE)
-            assert await stores.outbox.complete("post", put_off)
-            assert not await stores.outbox.claim("post", NOW + timedelta(seconds=59), 10, MAIL_LEASE)
-            assert list(await stores.outbox.claim("post", NOW + MINUTE, 10, MAIL_LEASE)) == [put_off]
+            assert await stores.outbox.complete("dispatcher", put_off)
+            assert not await stores.outbox.claim("dispatcher", NOW + timedelta(seconds=59), 10, MAIL_LEASE)
+            assert list(await stores.outbox.claim("dispatcher", NOW + MINUTE, 10, MAIL_LEASE)) == [put_off]
 
     @clause
     async def test_3_no_email_is_leased_to_two_owners(self) -> None:
@@ -413,12 +413,12 @@ class OutboxContract(AccountStoresContract):
     async def test_4_a_completed_email_stores_its_outcome(self) -> None:
         async with self.open(UNLIMITED) as stores:
             await stores.users.register(make_registration(), NOW)
-            (mail,) = await stores.outbox.claim("post", NOW, 10, MAIL_LEASE)
+            (mail,) = await stores.outbox.claim("dispatcher", NOW, 10, MAIL_LEASE)
             sent = replace(mail, state=MailState.SENT, attempts=1, last_error="", sent_at=NOW + MINUTE)
-            assert await stores.outbox.complete("post", sent)
+            assert await stores.outbox.complete("dispatcher", sent)
             assert list(await list_mail(stores, Window())) == [replace(sent, links=())]
-            assert not await stores.outbox.complete("post", replace(sent, attempts=9))
-            assert not await stores.outbox.claim("post", NOW + DAY, 10, MAIL_LEASE)
+            assert not await stores.outbox.complete("dispatcher", replace(sent, attempts=9))
+            assert not await stores.outbox.claim("dispatcher", NOW + DAY, 10, MAIL_LEASE)
             assert list(await list_mail(stores, Window())) == [replace(sent, links=())]
 
     @clause
@@ -437,14 +437,14 @@ class OutboxContract(AccountStoresContract):
         async with self.open(UNLIMITED) as stores:
             for n in range(2):
                 await stores.users.register(make_registration(username=f"Ada {n}"), NOW)
-            claimed = await stores.outbox.claim("post", NOW, 10, MAIL_LEASE)
+            claimed = await stores.outbox.claim("dispatcher", NOW, 10, MAIL_LEASE)
             ids = [mail.id for mail in claimed]
             await stores.outbox.release("stranger", ids, NOW)
-            await stores.outbox.release("post", [*ODD_STRINGS, ids[0]], NOW)
-            await stores.outbox.release("post", [], NOW)
+            await stores.outbox.release("dispatcher", [*ODD_STRINGS, ids[0]], NOW)
+            await stores.outbox.release("dispatcher", [], NOW)
             assert [mail.id for mail in await stores.outbox.claim("next", NOW, 10, MAIL_LEASE)] == [ids[0]]
-            assert not await stores.outbox.complete("post", replace(claimed[0], state=MailState.DEAD))
-            assert await stores.outbox.complete("post", replace(claimed[1], state=MailState.DEAD))
+            assert not await stores.outbox.complete("dispatcher", replace(claimed[0], state=MailState.DEAD))
+            assert await stores.outbox.complete("dispatcher", replace(claimed[1], state=MailState.DEAD))
 
     @clause
     async def test_6_emails_are_listed_newest_first_without_links(self) -> None:
@@ -452,18 +452,18 @@ class OutboxContract(AccountStoresContract):
             for n in range(5):
                 at = NOW + n * MINUTE
                 await stores.users.register(make_registration(f"u{n}@example.com", f"User {n}", at=at), at)
-            claimed = await stores.outbox.claim("post", NOW + HOUR, 2, MAIL_LEASE)
-            await stores.outbox.complete("post", replace(claimed[0], state=MailState.SENT, sent_at=NOW + HOUR))
-            await stores.outbox.complete("post", replace(claimed[1], state=MailState.DEAD, last_error="550 no"))
+            claimed = await stores.outbox.claim("dispatcher", NOW + HOUR, 2, MAIL_LEASE)
+            await stores.outbox.complete("dispatcher", replace(claimed[0], state=MailState.SENT, sent_at=NOW + HOUR))
+            await stores.outbox.complete("dispatcher", replace(claimed[1], state=MailState.DEAD, last_error="550 no"))
             listed = await list_mail(stores, Window())
             assert [mail.recipient for mail in listed] == [f"u{n}@example.com" for n in (4, 3, 2, 1, 0)]
             assert not any(mail.links for mail in listed)
             assert await stores.outbox.list_page(Window(1, 2)) == (5, list(listed[1:3]))
             assert await stores.outbox.list_page(Window(5, 2)) == (5, [])
-            for state, amount in ((MailState.PENDING, 3), (MailState.SENT, 1), (MailState.DEAD, 1)):
-                total, some = await stores.outbox.list_page(Window(limit=2), state)
-                assert total == amount
-                assert [mail.state for mail in some] == [state] * min(amount, 2)
+            for state, count in ((MailState.PENDING, 3), (MailState.SENT, 1), (MailState.DEAD, 1)):
+                total, page = await stores.outbox.list_page(Window(limit=2), state)
+                assert total == count
+                assert [mail.state for mail in page] == [state] * min(count, 2)
             assert (await list_mail(stores, Window(), MailState.DEAD))[0].last_error == "550 no"
 
     @clause
@@ -471,16 +471,18 @@ class OutboxContract(AccountStoresContract):
         async with self.open(UNLIMITED) as stores:
             for n in range(4):
                 await stores.users.register(make_registration(f"u{n}@example.com", f"User {n}"), NOW)
-            claimed = await stores.outbox.claim("post", NOW, 3, MAIL_LEASE)
+            claimed = await stores.outbox.claim("dispatcher", NOW, 3, MAIL_LEASE)
             for mail in claimed:
-                assert await stores.outbox.complete("post", replace(mail, state=MailState.DEAD, attempts=8))
+                assert await stores.outbox.complete("dispatcher", replace(mail, state=MailState.DEAD, attempts=8))
             late = NOW + 2 * DAY
             assert not await stores.outbox.retry([*ODD_STRINGS, new_id()], late)
             assert not await stores.outbox.retry([], late)
             assert list(await stores.outbox.retry([claimed[0].id], late)) == [claimed[0].id]
             assert not await stores.outbox.retry([claimed[0].id], late)
             assert sorted(await stores.outbox.retry(None, late)) == sorted(mail.id for mail in claimed[1:])
-            again = [mail for mail in await stores.outbox.claim("post", late, 10, MAIL_LEASE) if mail.due_at == late]
+            again = [
+                mail for mail in await stores.outbox.claim("dispatcher", late, 10, MAIL_LEASE) if mail.due_at == late
+            ]
             assert sorted(mail.id for mail in again) == sorted(mail.id for mail in claimed)
             for mail in again:
                 assert (mail.attempts, mail.state) == (0, MailState.PENDING)
@@ -497,14 +499,14 @@ class OutboxContract(AccountStoresContract):
                 at = NOW + n * MINUTE
                 await stores.users.register(make_registration(f"u{n}@example.com", f"User {n}", at=at), at)
             late = NOW + HOUR
-            claimed = await stores.outbox.claim("post", late, 3, MAIL_LEASE)
-            await stores.outbox.complete("post", replace(claimed[0], state=MailState.SENT, sent_at=late))
-            await stores.outbox.complete("post", replace(claimed[1], state=MailState.DEAD))
-            # A try that failed makes it due later, and waiting no less.
-            await stores.outbox.complete("post", replace(claimed[2], attempts=1, due_at=late + HOUR))
-            told = await stores.outbox.stats(late)
-            assert dict(told.counts) == {MailState.PENDING: 2, MailState.SENT: 1, MailState.DEAD: 1}
-            assert told.waiting_since == NOW + 2 * MINUTE
+            claimed = await stores.outbox.claim("dispatcher", late, 3, MAIL_LEASE)
+            await stores.outbox.complete("dispatcher", replace(claimed[0], state=MailState.SENT, sent_at=late))
+            await stores.outbox.complete("dispatcher", replace(claimed[1], state=MailState.DEAD))
+            # A failed attempt delays the email, but it has been waiting since its creation.
+            await stores.outbox.complete("dispatcher", replace(claimed[2], attempts=1, due_at=late + HOUR))
+            stats = await stores.outbox.stats(late)
+            assert dict(stats.counts) == {MailState.PENDING: 2, MailState.SENT: 1, MailState.DEAD: 1}
+            assert stats.waiting_since == NOW + 2 * MINUTE
 
     @clause
     async def test_8_an_email_delayed_by_a_limit_does_not_count_as_waiting(self) -> None:

@@ -9,13 +9,13 @@ from movie_core.testing.shared import clause
 
 
 class PasswordHasherContract:
-    """What every `PasswordHasher` keeps."""
+    """Contract of every `PasswordHasher`. The numbers in test names are the clauses of the port."""
 
     def open(self) -> AbstractAsyncContextManager[PasswordHasher]:
         raise NotImplementedError
 
     def outdated_hash(self) -> str:
-        """A hash that was made with lower parameters than those of `open`."""
+        """A hash with lower parameters than those of the adapter that `open` returns."""
         raise NotImplementedError
 
     @clause

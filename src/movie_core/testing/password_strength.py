@@ -10,7 +10,7 @@ from movie_core.testing.shared import clause
 
 
 class PasswordStrengthContract:
-    """What every `PasswordStrength` keeps."""
+    """Contract of every `PasswordStrength`. The numbers in test names are the clauses of the port."""
 
     def open(self) -> AbstractAsyncContextManager[PasswordStrength]:
         raise NotImplementedError

@@ -15,20 +15,20 @@ from movie_core.testing.shared import DAY, ODD_STRINGS, clause
 
 @dataclass(frozen=True, slots=True)
 class OrderStores:
-    """Kept orders, and the accounts of the users whose they are."""
+    """The store of personal orders, and the stores of its users."""
 
     orders: PersonalOrderStore
     accounts: AccountStores
 
 
 class PersonalOrderStoreContract:
-    """What every `PersonalOrderStore` keeps; the numbers are the clauses of `movie_core.ports`."""
+    """Contract of every `PersonalOrderStore`. The numbers in test names are the clauses of the port."""
 
     seconds: float = ORDER_SECONDS
-    """How long the adapter under test keeps an order."""
+    """TTL of an order in the adapter under test."""
 
     def open(self) -> AbstractAsyncContextManager[OrderStores]:
-        """The store under test, over one empty database with the accounts."""
+        """The store under test and the stores of its users, over one empty database."""
         raise NotImplementedError
 
     async def pass_time(self, seconds: float) -> None:
@@ -88,12 +88,12 @@ class PersonalOrderStoreContract:
         async with self.open() as stores:
             ada = (await create_user(stores.accounts))[0].id
             for key in ("river", "lake", "sea"):
-                given = [[str(number), "9"] for number in range(8)]
-                kept = await asyncio.gather(*(stores.orders.save(ada, key, ids) for ids in given))
-                assert kept[0] in given
-                assert all(ids == kept[0] for ids in kept)
-                assert await stores.orders.find(ada, key) == kept[0]
-                assert await stores.orders.save(ada, key, ["other"]) == kept[0]
+                orders = [[str(number), "9"] for number in range(8)]
+                results = await asyncio.gather(*(stores.orders.save(ada, key, ids) for ids in orders))
+                assert results[0] in orders
+                assert all(ids == results[0] for ids in results)
+                assert await stores.orders.find(ada, key) == results[0]
+                assert await stores.orders.save(ada, key, ["other"]) == results[0]
 
     @clause
     async def test_4_the_oldest_orders_are_evicted_at_the_limit(self) -> None:

@@ -11,13 +11,13 @@ from movie_core.testing.shared import clause
 
 
 class RateLimiterContract:
-    """What every `RateLimiter` keeps."""
+    """Contract of every `RateLimiter`. The numbers in test names are the clauses of the port."""
 
     def open(self) -> AbstractAsyncContextManager[RateLimiter]:
         raise NotImplementedError
 
     async def pass_time(self, seconds: float) -> None:
-        """Overridden where the limiter has a clock of its own."""
+        """Let time pass for the limiter. Override this if it does not use the system clock."""
         await asyncio.sleep(seconds)
 
     @clause
@@ -36,11 +36,11 @@ class RateLimiterContract:
     async def test_1_concurrent_hits_never_exceed_the_rate(self) -> None:
         async with self.open() as limiter:
             rate = Rate(5, 60)
-            answers = await asyncio.gather(*(limiter.hit("login", "ada", rate) for _ in range(50)))
-            assert [is_allowed for is_allowed, _ in answers].count(True) == 5
-            assert all(0 <= quota.remaining < 5 for _, quota in answers)
-            assert {quota.remaining for is_allowed, quota in answers if not is_allowed} == {0}
-            for _, quota in answers:
+            results = await asyncio.gather(*(limiter.hit("login", "ada", rate) for _ in range(50)))
+            assert [is_allowed for is_allowed, _ in results].count(True) == 5
+            assert all(0 <= quota.remaining < 5 for _, quota in results)
+            assert {quota.remaining for is_allowed, quota in results if not is_allowed} == {0}
+            for _, quota in results:
                 assert (quota.name, quota.rate) == ("login", rate)
                 assert 0 < quota.reset <= 60
 
@@ -81,21 +81,21 @@ class RateLimiterContract:
     async def test_2_concurrent_leases_never_exceed_the_rate(self) -> None:
         async with self.open() as limiter:
             rate = Rate(50, 60)
-            answers = await asyncio.gather(
+            results = await asyncio.gather(
                 *(
                     limiter.lease("search", "ada", rate, prefetch=prefetch % 7, seconds=3, returned=None)
                     for prefetch in range(40)
                 )
             )
-            granted = [is_allowed + permits.count for is_allowed, _, permits in answers]
+            granted = [is_allowed + permits.count for is_allowed, _, permits in results]
             assert sum(granted) == 50
-            assert sorted(quota.remaining for _, quota, _ in answers)[0] == 0
-            for prefetch, (is_allowed, quota, permits) in enumerate(answers):
+            assert sorted(quota.remaining for _, quota, _ in results)[0] == 0
+            for prefetch, (is_allowed, quota, permits) in enumerate(results):
                 assert (quota.name, quota.rate) == ("search", rate)
                 assert 0 < quota.reset <= 60
                 assert 0 <= permits.count <= (prefetch % 7) * is_allowed
                 assert permits.count == prefetch % 7 or quota.remaining == 0
-            assert len({permits.id for _, _, permits in answers if permits.count}) == len([n for n in granted if n > 1])
+            assert len({permits.id for _, _, permits in results if permits.count}) == len([n for n in granted if n > 1])
 
     @clause
     async def test_2_leased_permits_count_as_used_at_the_end_of_the_lease(self) -> None:
@@ -109,7 +109,7 @@ class RateLimiterContract:
                 return is_allowed + permits.count, quota.remaining
 
             assert await lease(2) == (3, 1)
-            await self.pass_time(2.2)  # the one for the call itself is forgotten, the others may be 1.2 s old
+            await self.pass_time(2.2)  # the permit of the call itself has expired; the others may be 1.2 s old
             assert await lease(9) == (2, 0)
             assert await lease(9) == (0, 0)
             await self.pass_time(1)
@@ -138,12 +138,12 @@ class RateLimiterContract:
                 "search", "ada", rate, prefetch=0, seconds=1, returned=returned
             )
             assert (is_allowed, quota.remaining, second.count) == (True, 6, 0)
-            for again in (returned, Permits("never heard of", 3), Permits(second.id, 3)):
+            for again in (returned, Permits("unknown", 3), Permits(second.id, 3)):
                 _, quota, _ = await limiter.lease("search", "ada", rate, prefetch=0, seconds=1, returned=again)
-            assert quota.remaining == 3, "nothing comes back twice"
+            assert quota.remaining == 3, "permits are returned only once"
             await self.pass_time(2.1)
             _, quota, _ = await limiter.lease("search", "ada", rate, prefetch=0, seconds=1, returned=None)
-            assert quota.remaining == 9, "the two that were used no longer wait for the end of their time"
+            assert quota.remaining == 9, "the two used permits no longer count until the end of the lease"
 
     @clause
     async def test_3_permits_can_be_returned_after_the_lease(self) -> None:

@@ -1,4 +1,4 @@
-"""The suite of the store of ratings, and what every suite of personal data shares."""
+"""Contract of the `RatingStore` port, and the check that all stores of personal data share."""
 
 import asyncio
 import json
@@ -17,16 +17,16 @@ from movie_core.testing.shared import DAY, NOW, ODD_STRINGS, assert_raises, clau
 
 @dataclass(frozen=True, slots=True)
 class RatingStores:
-    """A store of ratings, and the accounts of its users."""
+    """The store of ratings, and the stores of its users."""
 
     ratings: RatingStore
     accounts: AccountStores
 
 
 async def check_personal_data(data: PersonalData, user_id: str, other_id: str) -> None:
-    """The clauses of `PersonalData`, for two users of whom something is kept."""
+    """The clauses of `PersonalData`, for two users with stored data."""
     before = [json.loads(json.dumps(await data.export(one))) for one in (user_id, other_id)]
-    assert all(any(kept.values()) for kept in before)
+    assert all(any(data_of_user.values()) for data_of_user in before)
     for stranger in ("0" * 32, *ODD_STRINGS):
         assert not any((await data.export(stranger)).values())
         await data.erase(stranger)
@@ -38,7 +38,7 @@ async def check_personal_data(data: PersonalData, user_id: str, other_id: str) -
 
 
 def _new(number: int = 1, rating: float = 7.5, *, at: int | None = None) -> NewRating:
-    """A rating of a movie of that number, `at` so many days before now."""
+    """A rating of the movie with this number, `at` days before `NOW`."""
     when = None if at is None else NOW - at * DAY
     return NewRating(f"m{number}", f"Film {number}", 1900 + number % 100 if number % 7 else None, rating, when)
 
@@ -52,10 +52,10 @@ async def _iter_all(ratings: RatingStore) -> list[tuple[str, Rating]]:
 
 
 class RatingStoreContract:
-    """What every `RatingStore` keeps; the numbers are the clauses of `movie_core.ports`."""
+    """Contract of every `RatingStore`. The numbers in test names are the clauses of the port."""
 
     def open(self) -> AbstractAsyncContextManager[RatingStores]:
-        """The store under test, over one empty database with the accounts."""
+        """The store under test and the stores of its users, over one empty database."""
         raise NotImplementedError
 
     @clause
@@ -91,16 +91,16 @@ class RatingStoreContract:
     async def test_3_a_new_rating_of_a_movie_replaces_the_old_one(self) -> None:
         async with self.open() as stores:
             ada, _ = await create_user(stores.accounts)
-            given = [_new(1, 4.0), _new(2, 5.0), _new(1, 6.0, at=3), _new(1, 6.0), _new(1, 8.5)]
-            kept = await stores.ratings.put(ada.id, given, NOW)
-            assert [(one.rating.movie_id, one.rating.rating, one.is_change) for one in kept] == [
+            ratings = [_new(1, 4.0), _new(2, 5.0), _new(1, 6.0, at=3), _new(1, 6.0), _new(1, 8.5)]
+            changes = await stores.ratings.put(ada.id, ratings, NOW)
+            assert [(one.rating.movie_id, one.rating.rating, one.is_change) for one in changes] == [
                 ("m1", 4.0, True),
                 ("m2", 5.0, True),
                 ("m1", 6.0, True),
                 ("m1", 6.0, False),
                 ("m1", 8.5, True),
             ]
-            assert kept[3].rating.rated_at == NOW - 3 * DAY
+            assert changes[3].rating.rated_at == NOW - 3 * DAY
             assert await stores.ratings.list_page(ada.id, Window()) == (
                 2,
                 [_rating(_new(1, 8.5)), _rating(_new(2, 5.0))],
@@ -114,10 +114,10 @@ class RatingStoreContract:
         async with self.open() as stores:
             ada, _ = await create_user(stores.accounts)
             values = [0.5 + number % 20 / 2 for number in range(40)]
-            kept = await asyncio.gather(*(stores.ratings.put(ada.id, [_new(1, value)], NOW) for value in values))
-            assert sorted(one.rating.rating for (one,) in kept) == sorted(values)
-            total, (left,) = await stores.ratings.list_page(ada.id, Window())
-            assert (total, left.rating in values) == (1, True)
+            changes = await asyncio.gather(*(stores.ratings.put(ada.id, [_new(1, value)], NOW) for value in values))
+            assert sorted(one.rating.rating for (one,) in changes) == sorted(values)
+            total, (stored,) = await stores.ratings.list_page(ada.id, Window())
+            assert (total, stored.rating in values) == (1, True)
 
     @clause
     async def test_4_the_same_rating_changes_nothing_unless_it_has_a_time(self) -> None:
@@ -188,27 +188,29 @@ class RatingStoreContract:
         async with self.open() as stores:
             ada, _ = await create_user(stores.accounts)
             ids = ("b", "B", "a", "é", "Z", "10", "9", "_", "💡", "\uffee")
-            given = [NewRating(one, one, None, 5.0, NOW - (at % 3) * DAY) for at, one in enumerate(ids)]
-            await stores.ratings.put(ada.id, given, NOW)
-            oldest = sorted(map(_rating, given), key=lambda one: (one.rated_at, one.movie_id))
+            ratings = [NewRating(one, one, None, 5.0, NOW - (at % 3) * DAY) for at, one in enumerate(ids)]
+            await stores.ratings.put(ada.id, ratings, NOW)
+            oldest = sorted(map(_rating, ratings), key=lambda one: (one.rated_at, one.movie_id))
             assert await stores.ratings.history(ada.id) == oldest
             newest = sorted(oldest, key=lambda one: (NOW - one.rated_at, one.movie_id))
             for window in (Window(0, 4), Window(4, 4), Window(8, 4), Window(0, 100), Window(100, 4)):
-                shown: Sequence[Rating] = newest[window.offset : window.offset + window.limit]
-                assert await stores.ratings.list_page(ada.id, window) == (len(ids), shown)
+                expected: Sequence[Rating] = newest[window.offset : window.offset + window.limit]
+                assert await stores.ratings.list_page(ada.id, window) == (len(ids), expected)
 
     @clause
     async def test_10_iter_all_returns_every_rating_of_active_users_once(self) -> None:
         async with self.open() as stores:
-            people = [(await create_user(stores.accounts, f"p{n}@example.com", f"P {n}"))[0] for n in range(4)]
-            given = {0: range(1, 3001), 1: range(2), 2: range(5, 8), 3: range(0)}
-            for at, numbers in given.items():
-                await stores.ratings.put(people[at].id, [_new(number, at=0) for number in numbers], NOW)
-            await stores.accounts.users.set_active(people[1].address.key, False, NOW)
-            found = await _iter_all(stores.ratings)
-            assert len(found) == 3003
-            assert {(user_id, one.movie_id): one for user_id, one in found} == {
-                (people[at].id, f"m{number}"): _rating(_new(number, at=0)) for at in (0, 2) for number in given[at]
+            users = [(await create_user(stores.accounts, f"p{n}@example.com", f"P {n}"))[0] for n in range(4)]
+            numbers_by_user = {0: range(1, 3001), 1: range(2), 2: range(5, 8), 3: range(0)}
+            for at, numbers in numbers_by_user.items():
+                await stores.ratings.put(users[at].id, [_new(number, at=0) for number in numbers], NOW)
+            await stores.accounts.users.set_active(users[1].address.key, False, NOW)
+            pairs = await _iter_all(stores.ratings)
+            assert len(pairs) == 3003
+            assert {(user_id, one.movie_id): one for user_id, one in pairs} == {
+                (users[at].id, f"m{number}"): _rating(_new(number, at=0))
+                for at in (0, 2)
+                for number in numbers_by_user[at]
             }
 
     @clause
@@ -216,7 +218,7 @@ class RatingStoreContract:
         async with self.open() as stores:
             ada, _ = await create_user(stores.accounts)
             bob, _ = await create_user(stores.accounts, "bob@example.com", "Bob")
-            told = [await stores.ratings.version()]
+            versions = [await stores.ratings.version()]
             for change in (
                 lambda: stores.ratings.put(ada.id, [_new(1)], NOW),
                 lambda: stores.ratings.put(bob.id, [_new(1)], NOW),
@@ -228,12 +230,12 @@ class RatingStoreContract:
                 lambda: stores.ratings.erase(ada.id),
             ):
                 await change()
-                told.append(await stores.ratings.version())
-            assert len(set(told)) == len(told)
-            for nothing in (
+                versions.append(await stores.ratings.version())
+            assert len(set(versions)) == len(versions)
+            for no_change in (
                 lambda: stores.ratings.put(ada.id, [], NOW),
                 lambda: stores.ratings.remove(ada.id, "m1"),
                 lambda: stores.ratings.erase(ada.id),
             ):
-                await nothing()
-                assert await stores.ratings.version() == told[-1]
+                await no_change()
+                assert await stores.ratings.version() == versions[-1]

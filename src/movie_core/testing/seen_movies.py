@@ -9,7 +9,7 @@ from movie_core.testing.shared import SAMPLE, clause
 
 
 class SeenMoviesContract:
-    """What every `SeenMovies` keeps."""
+    """Contract of every `SeenMovies`. The numbers in test names are the clauses of the port."""
 
     def open(self) -> AbstractAsyncContextManager[SeenMovies]:
         """The adapter under test, empty."""
@@ -28,6 +28,6 @@ class SeenMoviesContract:
     async def test_1_memory_is_bounded(self) -> None:
         async with self.open() as seen:
             for number in range(30_000):
-                seen.remember((Movie(id=str(number), title="A flood"),))
+                seen.remember((Movie(id=str(number), title="Movie"),))
             await seen.flush()
             assert 1 <= await seen.movies.count() < 30_000

@@ -32,7 +32,7 @@ from movie_core.testing.shared import DAY, HOUR, MINUTE, NOW, ODD_STRINGS, asser
 
 
 class SessionStoreContract(AccountStoresContract):
-    """What every `SessionStore` keeps."""
+    """Contract of every `SessionStore`. The numbers in test names are the clauses of the port."""
 
     @clause
     async def test_1_a_login_stores_session_and_last_login(self) -> None:
@@ -54,12 +54,12 @@ class SessionStoreContract(AccountStoresContract):
             started = [await log_in(stores, user, NOW + timedelta(seconds=n)) for n in range(MAX_SESSIONS)]
             first, second = started[0], started[1]
             assert await stores.sessions.rotate(first[1], random_hashes(1), NOW + HOUR, NOW + DAY) is not None
-            late = Session(new_id(), user.id, "late", NOW + 2 * HOUR, NOW + 2 * HOUR)
-            start = stores.sessions.start(late, random_hashes(1)[0], NOW + DAY, password_hash=user.password_hash)
+            newest = Session(new_id(), user.id, "late", NOW + 2 * HOUR, NOW + 2 * HOUR)
+            start = stores.sessions.start(newest, random_hashes(1)[0], NOW + DAY, password_hash=user.password_hash)
             assert list(await start) == [second[0].id]
             listed = [session.id for session in await stores.sessions.list_page(user.id)]
             assert len(listed) == MAX_SESSIONS
-            assert listed[:2] == [late.id, first[0].id]
+            assert listed[:2] == [newest.id, first[0].id]
             assert second[0].id in await stores.sessions.ended_since(NOW + 2 * HOUR)
             assert await stores.sessions.rotate(second[1], random_hashes(1), NOW + 2 * HOUR, NOW + DAY) is None
 
@@ -109,13 +109,13 @@ class SessionStoreContract(AccountStoresContract):
                 session = Session(new_id(), user.id, "phone", NOW, NOW)
                 await stores.sessions.start(session, random_hashes(1)[0], NOW + DAY, password_hash=user.password_hash)
 
-            begun = [start() for _ in range(20)]
+            starts = [start() for _ in range(20)]
             reset = stores.users.reset_password(link.uid, link.hashed, NEW_HASH, NOW)
-            results = await asyncio.gather(*begun[:10], reset, *begun[10:], return_exceptions=True)
+            results = await asyncio.gather(*starts[:10], reset, *starts[10:], return_exceptions=True)
             assert all(
                 result is None or isinstance(result, InvalidCredentials)
-                for place, result in enumerate(results)
-                if place != 10
+                for position, result in enumerate(results)
+                if position != 10
             )
             assert not isinstance(results[10], BaseException)
             assert not await stores.sessions.list_page(user.id)
@@ -156,7 +156,7 @@ class SessionStoreContract(AccountStoresContract):
                 current = successors[0]
             end = NOW + lifetime
             assert await stores.sessions.rotate(current, random_hashes(1), end, end + DAY) is None, (
-                "its last token has ended"
+                "the session has reached its lifetime"
             )
             _, other = await log_in(stores, user, NOW)
             assert await stores.sessions.rotate(other, random_hashes(1), NOW + DAY, NOW + 5 * DAY, lifetime=DAY) is None
@@ -171,7 +171,9 @@ class SessionStoreContract(AccountStoresContract):
             results = await asyncio.gather(
                 *(stores.sessions.rotate(current, offer, NOW, NOW + DAY) for offer in offers)
             )
-            chosen = {offer[one.successor] for offer, one in zip(offers, results, strict=True) if one is not None}
+            chosen = {
+                offer[result.successor] for offer, result in zip(offers, results, strict=True) if result is not None
+            }
             assert all(results)
             assert len(chosen) == 1
             assert await stores.sessions.is_live(session.id)
@@ -187,10 +189,10 @@ class SessionStoreContract(AccountStoresContract):
             session, current = await log_in(stores, user, NOW)
             successors = random_hashes(2)
             assert await stores.sessions.rotate(current, successors, NOW, NOW + DAY) is not None
-            for offer, place in ((successors, 0), (random_hashes(1) + successors, 1)):
+            for offer, position in ((successors, 0), (random_hashes(1) + successors, 1)):
                 again = await stores.sessions.rotate(current, offer, NOW + GRACE, NOW + DAY)
                 assert again is not None
-                assert (again.session.id, again.successor) == (session.id, place)
+                assert (again.session.id, again.successor) == (session.id, position)
             assert await stores.sessions.is_live(session.id)
 
     @clause
@@ -310,8 +312,8 @@ class SessionStoreContract(AccountStoresContract):
                 await stores.sessions.end(user.id, NOW + n * HOUR)
                 ids.append(session.id)
             for n in range(4):
-                told = await stores.sessions.ended_since(NOW + n * HOUR)
-                assert sorted(told) == sorted(ids[n:])
+                ended = await stores.sessions.ended_since(NOW + n * HOUR)
+                assert sorted(ended) == sorted(ids[n:])
 
     @clause
     async def test_10_sessions_ended_for_any_reason_are_listed(self) -> None:
@@ -359,8 +361,8 @@ class SessionStoreContract(AccountStoresContract):
             for n, name in enumerate(names):
                 await log_in(stores, user, NOW + n * MINUTE, network=name)
             await log_in(stores, user, NOW + HOUR, network=names[2])
-            kept = [names[2], *(name for name in reversed(names[2:]) if name != names[2])]
-            assert list(await stores.sessions.networks(key)) == kept
+            expected = [names[2], *(name for name in reversed(names[2:]) if name != names[2])]
+            assert list(await stores.sessions.networks(key)) == expected
             for odd in (*ODD_STRINGS, "nobody@example.com"):
                 assert list(await stores.sessions.networks(odd)) == []
             await stores.users.erase(key, NOW)

@@ -22,43 +22,43 @@ from movie_core.ports import TrendStore
 from movie_core.testing.shared import DAY, HOUR, NOW, ODD_STRINGS, SECOND, clause
 
 PRECISION = 1e-9
-"""What a score may be off, as a part of it."""
+"""Greatest relative error of a score."""
 
 
 def make_interactions(
     count: int, now: datetime, *, age: timedelta, movies: int = 300, seed: int = 5
 ) -> list[Interaction]:
-    """Made-up deeds of that age at most, in no order, of a few movies much more often than of others."""
-    chance = random.Random(seed)
+    """Random interactions of at most this age, in random order; a few movies are much more frequent than others."""
+    rng = random.Random(seed)
 
-    def one() -> Interaction:
-        kind, at = chance.choice(tuple(InteractionKind)), now - chance.random() * age
-        weight = (
-            chance.choice((WEIGHTS["rating"], WEIGHTS["liked"])) if kind is InteractionKind.RATING else WEIGHTS[kind]
-        )
-        return Interaction(str(min(int(chance.paretovariate(0.6)), movies)), kind, weight, at, at)
+    def interaction() -> Interaction:
+        kind, at = rng.choice(tuple(InteractionKind)), now - rng.random() * age
+        weight = rng.choice((WEIGHTS["rating"], WEIGHTS["liked"])) if kind is InteractionKind.RATING else WEIGHTS[kind]
+        return Interaction(str(min(int(rng.paretovariate(0.6)), movies)), kind, weight, at, at)
 
-    return [one() for _ in range(count)]
+    return [interaction() for _ in range(count)]
 
 
 def expected_trends(interactions: Iterable[Interaction], window: TrendWindow, now: datetime) -> list[Trend]:
-    """All trends by the definition: T is the sum of w * 2^(-age/H), counts are of whole hours or UTC days."""
-    parts: dict[str, list[float]] = {}
+    """All trends by definition: the score is the sum of w * 2^(-age/H); counts cover whole hours or UTC days."""
+    terms: dict[str, list[float]] = {}
     counts: dict[str, Counter[InteractionKind]] = {}
     size = timedelta(seconds=window.bucket_seconds)
     end = now - (now - datetime.min.replace(tzinfo=now.tzinfo)) % size + size
     for interaction in interactions:
         age = (now - interaction.at) / SECOND
-        parts.setdefault(interaction.movie_id, []).append(interaction.weight * 2.0 ** (-age / window.half_life))
+        terms.setdefault(interaction.movie_id, []).append(interaction.weight * 2.0 ** (-age / window.half_life))
         counted = counts.setdefault(interaction.movie_id, Counter())
         if end - window.buckets * size <= interaction.at < end:
             counted[interaction.kind] += 1
-    trends = [Trend(movie_id, math.fsum(one), dict(counts[movie_id])) for movie_id, one in parts.items()]
+    trends = [
+        Trend(movie_id, math.fsum(movie_terms), dict(counts[movie_id])) for movie_id, movie_terms in terms.items()
+    ]
     return sorted(trends, key=lambda trend: (-trend.score, trend.movie_id))
 
 
 def check_trends(found: Sequence[Trend] | None, expected: Sequence[Trend], limit: int = 50) -> float:
-    """That the first so many are the same within `PRECISION`; the greatest error, as a part of the score."""
+    """Assert that the first `limit` trends are equal within `PRECISION`. Returns the greatest relative error."""
     assert found is not None
     assert [trend.movie_id for trend in found[:limit]] == [trend.movie_id for trend in expected[:limit]]
     assert [trend.counts for trend in found[:limit]] == [trend.counts for trend in expected[:limit]]
@@ -79,20 +79,20 @@ def make_view(movie_id: str, at: datetime, kept_at: datetime | None = None) -> I
 
 
 async def finish_rebuild(store: TrendStore, interactions: Iterable[Interaction] = (), since: datetime = NOW) -> None:
-    """Begin the first life and fill it at once."""
+    """Start the first epoch and finish its rebuild with these interactions."""
     assert await store.start_epoch(since, None)
     assert await store.claim_rebuild(since)
     assert await store.finish_rebuild(totals_of(interactions, NOW), since)
 
 
 class TrendStoreContract:
-    """What every `TrendStore` keeps; the numbers are the clauses of `movie_core.ports`."""
+    """Contract of every `TrendStore`. The numbers in test names are the clauses of the port."""
 
     interactions = 4000
-    """Those that are compared with brute force."""
+    """Number of interactions in the comparison with the definition."""
 
     def open(self, kept: int = KEPT_MOVIES) -> AbstractAsyncContextManager[TrendStore]:
-        """The store under test, which has lost everything, and keeps about so many movies."""
+        """The store under test, empty, without an epoch; it stores about `kept` movies per window."""
         raise NotImplementedError
 
     @clause
@@ -139,10 +139,10 @@ class TrendStoreContract:
         async with self.open() as store:
             for instead_of in (None, NOW):
                 times = [(instead_of or NOW - HOUR) + (1 + number) * HOUR for number in range(8)]
-                begun = await asyncio.gather(*(store.start_epoch(time, instead_of) for time in times))
-                assert sum(begun) == 1
-                assert await store.epoch() == Epoch(times[begun.index(True)])
-                await store.start_epoch(NOW, times[begun.index(True)])
+                started = await asyncio.gather(*(store.start_epoch(time, instead_of) for time in times))
+                assert sum(started) == 1
+                assert await store.epoch() == Epoch(times[started.index(True)])
+                await store.start_epoch(NOW, times[started.index(True)])
 
     @clause
     async def test_2_a_new_epoch_starts_empty(self) -> None:
@@ -175,7 +175,7 @@ class TrendStoreContract:
             before = [make_view("1", NOW - HOUR), make_view("2", NOW - HOUR, NOW - SECOND)]
             after = [make_view("1", NOW - 2 * HOUR, NOW), make_view("3", NOW, NOW + SECOND)]
             later = [make_view("2", NOW - HOUR, NOW + HOUR), make_view("4", NOW - 8 * DAY, NOW + HOUR)]
-            await store.add(before + after)  # nobody's life: they're lost
+            await store.add(before + after)  # ignored: there is no epoch
             assert await store.start_epoch(NOW, None)
             await store.add(before + after)
             assert await store.claim_rebuild(NOW)

@@ -52,13 +52,13 @@ from movie_core.testing.shared import DAY, HOUR, MINUTE, NOW, ODD_STRINGS, asser
 
 
 class UserRepoContract(AccountStoresContract):
-    """What every `UserRepo` keeps; the numbers are the clauses of `movie_core.ports`."""
+    """Contract of every `UserRepo`. The numbers in test names are the clauses of the port."""
 
     @clause
     async def test_1_of_concurrent_activations_of_a_username_one_succeeds(self) -> None:
         async with self.open(UNLIMITED) as stores:
-            asked = [make_registration(f"ada{n}@example.com", ("ADA", "ada", "Ada")[n % 3]) for n in range(9)]
-            await asyncio.gather(*(stores.users.register(one, NOW) for one in asked))
+            registrations = [make_registration(f"ada{n}@example.com", ("ADA", "ada", "Ada")[n % 3]) for n in range(9)]
+            await asyncio.gather(*(stores.users.register(registration, NOW) for registration in registrations))
             links = await due_links(stores, NOW)
             assert len(links) == 9
             results = await asyncio.gather(
@@ -66,15 +66,15 @@ class UserRepoContract(AccountStoresContract):
             )
             assert sum(isinstance(result, ActivationResult) for result in results) == 1
             assert sum(isinstance(result, UsernameTaken) for result in results) == 8
-            people = await list_users(stores, Window(limit=100))
-            assert sum(not person.is_pending for person in people) == 1
-            assert sum(person.is_pending for person in people) == 8
+            summaries = await list_users(stores, Window(limit=100))
+            assert sum(not summary.is_pending for summary in summaries) == 1
+            assert sum(summary.is_pending for summary in summaries) == 8
 
     @clause
     async def test_1_of_concurrent_activations_of_an_address_one_succeeds(self) -> None:
         async with self.open(UNLIMITED) as stores:
-            asked = [make_registration(username=f"Ada {n}") for n in range(9)]
-            await asyncio.gather(*(stores.users.register(one, NOW) for one in asked))
+            registrations = [make_registration(username=f"Ada {n}") for n in range(9)]
+            await asyncio.gather(*(stores.users.register(registration, NOW) for registration in registrations))
             links = await due_links(stores, NOW)
             assert len(links) == 9
             results = await asyncio.gather(
@@ -95,20 +95,22 @@ class UserRepoContract(AccountStoresContract):
     @clause
     async def test_3_a_registration_is_stored_with_one_email_and_one_link(self) -> None:
         async with self.open(UNLIMITED) as stores:
-            asked = make_registration("Ada@example.com", "Ada")
-            await stores.users.register(asked, NOW)
-            (person,) = await list_users(stores, Window(), asked.address.key)
-            assert person == UserSummary(asked.id, asked.address, asked.username, True, False, False, NOW, None)
-            assert await stores.users.find_by_address(asked.address.key) is None
-            assert await stores.users.find(asked.id) is None
-            (mail,) = await stores.outbox.claim("post", NOW, 10, MAIL_LEASE)
+            registration = make_registration("Ada@example.com", "Ada")
+            await stores.users.register(registration, NOW)
+            (summary,) = await list_users(stores, Window(), registration.address.key)
+            assert summary == UserSummary(
+                registration.id, registration.address, registration.username, True, False, False, NOW, None
+            )
+            assert await stores.users.find_by_address(registration.address.key) is None
+            assert await stores.users.find(registration.id) is None
+            (mail,) = await stores.outbox.claim("dispatcher", NOW, 10, MAIL_LEASE)
             assert (mail.kind, mail.recipient, mail.state) == (
                 MailKind.ACTIVATION,
-                asked.address.spelling,
+                registration.address.spelling,
                 MailState.PENDING,
             )
             (link,) = mail.links
-            assert link.uid == asked.id
+            assert link.uid == registration.id
             token = stores.keys.decrypt_token(link.sealed, link.hashed)
             assert token is not None
             assert token_hash(token) == link.hashed
@@ -165,15 +167,15 @@ class UserRepoContract(AccountStoresContract):
     async def test_4_a_username_confusable_with_that_of_a_user_is_taken(self) -> None:
         async with self.open(UNLIMITED) as stores:
             await stores.users.register(make_registration("bob@example.com", "paypa1", skeleton="paypal"), NOW)
-            (late,) = (await due_links(stores, NOW)).values()
-            asked = make_registration("ada@example.com", "paypal", skeleton="paypal")
-            await stores.users.register(asked, NOW)
+            (pending_link,) = (await due_links(stores, NOW)).values()
+            registration = make_registration("ada@example.com", "paypal", skeleton="paypal")
+            await stores.users.register(registration, NOW)
             (link,) = (await due_links(stores, NOW)).values()
             user = await activate(stores, link, NOW)
-            assert user.username == asked.username
+            assert user.username == registration.username
             again = make_registration("eve@example.com", "PAYPAI", skeleton="paypal")
             await assert_raises(UsernameTaken, stores.users.register(again, NOW))
-            await assert_raises(UsernameTaken, stores.users.activate(late.uid, late.hashed, NOW))
+            await assert_raises(UsernameTaken, stores.users.activate(pending_link.uid, pending_link.hashed, NOW))
             other, _ = await create_user(stores, "dan@example.com", "Dan")
             alike = Username("PayPaI", "paypai", "paypal")
             await assert_raises(UsernameTaken, stores.users.change_profile(other.id, username=alike))
@@ -230,10 +232,12 @@ class UserRepoContract(AccountStoresContract):
             for n in range(MAX_PENDING + 3):
                 at = NOW + timedelta(seconds=n)
                 await stores.users.register(make_registration(username=f"Ada {n}", at=at), at)
-            people = await list_users(stores, Window(limit=100), "ada@example.com")
-            assert [person.username.shown for person in people] == [f"Ada {n}" for n in range(MAX_PENDING + 2, 2, -1)]
-            (late,) = [mail for mail in await deliver_due_mail(stores, NOW + 2 * HOUR) if len(mail.links) > 1]
-            assert {link.uid for link in late.links} == {person.id for person in people[:RENEWED]}
+            summaries = await list_users(stores, Window(limit=100), "ada@example.com")
+            assert [summary.username.shown for summary in summaries] == [
+                f"Ada {n}" for n in range(MAX_PENDING + 2, 2, -1)
+            ]
+            (delayed,) = [mail for mail in await deliver_due_mail(stores, NOW + 2 * HOUR) if len(mail.links) > 1]
+            assert {link.uid for link in delayed.links} == {summary.id for summary in summaries[:RENEWED]}
 
     @clause
     async def test_6_registrations_of_one_network_do_not_evict_those_of_another(self) -> None:
@@ -242,11 +246,11 @@ class UserRepoContract(AccountStoresContract):
             await stores.users.register(own, NOW)
             for n in range(MAX_PENDING + 5):
                 at = NOW + timedelta(seconds=n)
-                strange = make_registration(username=f"Eve {n}", at=at, requested_from=f"198.51.100.{n % 3}")
-                await stores.users.register(strange, at)
-            people = await list_users(stores, Window(limit=100), own.address.key)
-            assert len(people) == MAX_PENDING
-            assert own.id in {person.id for person in people}
+                foreign = make_registration(username=f"Eve {n}", at=at, requested_from=f"198.51.100.{n % 3}")
+                await stores.users.register(foreign, at)
+            summaries = await list_users(stores, Window(limit=100), own.address.key)
+            assert len(summaries) == MAX_PENDING
+            assert own.id in {summary.id for summary in summaries}
             link = (await due_links(stores, NOW + MINUTE))[own.id]
             assert (await activate(stores, link, NOW + MINUTE)).id == own.id
 
@@ -255,9 +259,9 @@ class UserRepoContract(AccountStoresContract):
         async with self.open(UNLIMITED) as stores:
             for kind in (MailKind.ACTIVATION_RENEWAL, MailKind.PASSWORD_RESET):
                 await stores.users.request_mail(kind, "nobody@example.com", NOW)
-            waiting = await list_mail(stores, Window())
-            assert {mail.kind for mail in waiting} == {MailKind.ACTIVATION_RENEWAL, MailKind.PASSWORD_RESET}
-            assert all((mail.recipient, mail.due_at, mail.state) == ("", NOW, MailState.PENDING) for mail in waiting)
+            pending = await list_mail(stores, Window())
+            assert {mail.kind for mail in pending} == {MailKind.ACTIVATION_RENEWAL, MailKind.PASSWORD_RESET}
+            assert all((mail.recipient, mail.due_at, mail.state) == ("", NOW, MailState.PENDING) for mail in pending)
 
     @clause
     async def test_7_a_pending_request_of_the_same_kind_is_replaced(self) -> None:
@@ -266,8 +270,8 @@ class UserRepoContract(AccountStoresContract):
             for n in range(5):
                 at = NOW + n * MINUTE
                 await stores.users.request_mail(MailKind.PASSWORD_RESET, user.address.key, at)
-            waiting = await list_mail(stores, Window(), MailState.PENDING)
-            assert [mail.due_at for mail in waiting] == [NOW + 4 * MINUTE]
+            pending = await list_mail(stores, Window(), MailState.PENDING)
+            assert [mail.due_at for mail in pending] == [NOW + 4 * MINUTE]
             assert len(await deliver_due_mail(stores, NOW + 4 * MINUTE)) == 1
 
     @clause
@@ -282,8 +286,8 @@ class UserRepoContract(AccountStoresContract):
             await stores.users.request_mail(kind, key, NOW + 6 * MINUTE, requested_from="192.0.2.0/24")
             await stores.users.request_mail(kind, key, NOW + 7 * MINUTE, requested_from="198.51.100.0/24")
             assert len(await deliver_due_mail(stores, NOW + 7 * MINUTE)) == 1
-            (waiting,) = await list_mail(stores, Window(), MailState.PENDING)
-            assert waiting.due_at == NOW + HOUR
+            (pending,) = await list_mail(stores, Window(), MailState.PENDING)
+            assert pending.due_at == NOW + HOUR
 
     @clause
     async def test_7_concurrent_requests_for_an_email_send_one(self) -> None:
@@ -307,19 +311,19 @@ class UserRepoContract(AccountStoresContract):
     @clause
     async def test_8_a_link_returns_its_registration_and_whether_it_is_the_only_one(self) -> None:
         async with self.open(UNLIMITED) as stores:
-            asked = make_registration(requested_from="192.0.2.0/24")
-            await stores.users.register(asked, NOW)
+            registration = make_registration(requested_from="192.0.2.0/24")
+            await stores.users.register(registration, NOW)
             (link,) = (await due_links(stores, NOW)).values()
             assert await stores.users.find_activation_link(link.uid, link.hashed, NOW) == ActivationLink(
-                asked, is_only=True
+                registration, is_only=True
             )
             later = NOW + REPEAT + MINUTE
-            again = replace(asked, id=new_id(), address=make_address("ADA@Example.com"), created_at=later)
+            again = replace(registration, id=new_id(), address=make_address("ADA@Example.com"), created_at=later)
             await stores.users.register(again, later)
             assert (await stores.users.find_activation_link(link.uid, link.hashed, later)).is_only
             for other in (
                 make_registration(),
-                make_registration(username="Eve", password_hash=asked.password_hash),
+                make_registration(username="Eve", password_hash=registration.password_hash),
             ):
                 await stores.users.register(other, later)
                 assert not (await stores.users.find_activation_link(link.uid, link.hashed, later)).is_only
@@ -327,26 +331,26 @@ class UserRepoContract(AccountStoresContract):
     @clause
     async def test_9_the_user_has_the_data_of_the_registration(self) -> None:
         async with self.open(UNLIMITED) as stores:
-            asked = make_registration("Ada@example.com", "Ada L")
-            await stores.users.register(asked, NOW)
+            registration = make_registration("Ada@example.com", "Ada L")
+            await stores.users.register(registration, NOW)
             (link,) = (await due_links(stores, NOW)).values()
             activated = await stores.users.activate(link.uid, link.hashed, NOW + HOUR)
             assert activated.is_new
             user = activated.user
             assert user == User(
-                id=asked.id,
-                address=asked.address,
-                username=asked.username,
-                password_hash=asked.password_hash,
+                id=registration.id,
+                address=registration.address,
+                username=registration.username,
+                password_hash=registration.password_hash,
                 is_active=True,
                 is_staff=False,
                 record_events=True,
                 created_at=NOW + HOUR,
             )
-            assert await stores.users.find(asked.id) == user
-            assert await stores.users.find_by_address(asked.address.key) == user
-            (person,) = await list_users(stores, Window())
-            assert (person.id, person.is_pending, person.is_active) == (asked.id, False, True)
+            assert await stores.users.find(registration.id) == user
+            assert await stores.users.find_by_address(registration.address.key) == user
+            (summary,) = await list_users(stores, Window())
+            assert (summary.id, summary.is_pending, summary.is_active) == (registration.id, False, True)
 
     @clause
     async def test_9_a_used_link_stays_recognisable_and_the_others_become_invalid(self) -> None:
@@ -366,15 +370,15 @@ class UserRepoContract(AccountStoresContract):
     @clause
     async def test_9_a_new_password_replaces_that_of_the_registration_and_is_required_if_there_are_others(self) -> None:
         async with self.open(UNLIMITED) as stores:
-            strange, own = make_registration(username="Eve"), make_registration(username="Ada")
-            for one in (strange, own):
-                await stores.users.register(one, NOW)
-            link = (await due_links(stores, NOW))[strange.id]
+            foreign, own = make_registration(username="Eve"), make_registration(username="Ada")
+            for registration in (foreign, own):
+                await stores.users.register(registration, NOW)
+            link = (await due_links(stores, NOW))[foreign.id]
             await assert_raises(PasswordRequired, stores.users.activate(link.uid, link.hashed, NOW))
             assert await stores.users.find_by_address("ada@example.com") is None
-            made = await stores.users.activate(link.uid, link.hashed, NOW, password_hash=NEW_HASH)
-            assert (made.user.id, made.user.password_hash) == (strange.id, NEW_HASH)
-            assert await stores.users.find(strange.id) == made.user
+            result = await stores.users.activate(link.uid, link.hashed, NOW, password_hash=NEW_HASH)
+            assert (result.user.id, result.user.password_hash) == (foreign.id, NEW_HASH)
+            assert await stores.users.find(foreign.id) == result.user
 
     @clause
     async def test_9_of_concurrent_uses_of_a_link_one_activates(self) -> None:
@@ -399,23 +403,23 @@ class UserRepoContract(AccountStoresContract):
         async with self.open(UNLIMITED) as stores:
             user, used = await create_user(stores, "eve@example.com", "Eve")
             reset = await request_reset_link(stores, user, NOW)
-            one, other = make_registration(username="Ada"), make_registration(username="Bob")
-            for asked in (one, other):
-                await stores.users.register(asked, NOW)
+            first, other = make_registration(username="Ada"), make_registration(username="Bob")
+            for registration in (first, other):
+                await stores.users.register(registration, NOW)
             links = await due_links(stores, NOW)
             for call in (stores.users.find_activation_link, stores.users.activate):
-                await assert_raises(InvalidLink, call(one.id, links[other.id].hashed, NOW))
-                await assert_raises(InvalidLink, call(one.id, random_hashes(1)[0], NOW))
+                await assert_raises(InvalidLink, call(first.id, links[other.id].hashed, NOW))
+                await assert_raises(InvalidLink, call(first.id, random_hashes(1)[0], NOW))
                 await assert_raises(InvalidLink, call(reset.uid, reset.hashed, NOW))
-                await assert_raises(InvalidLink, call(one.id, links[one.id].hashed, NOW + LINK_TTL + MINUTE))
+                await assert_raises(InvalidLink, call(first.id, links[first.id].hashed, NOW + LINK_TTL + MINUTE))
             resets: tuple[Callable[[str, str, datetime], Awaitable[object]], ...] = (
                 stores.users.find_reset_user,
                 self._reset(stores),
             )
             for reset_by in resets:
-                await assert_raises(InvalidLink, reset_by(one.id, links[one.id].hashed, NOW))
+                await assert_raises(InvalidLink, reset_by(first.id, links[first.id].hashed, NOW))
                 await assert_raises(InvalidLink, reset_by(used.uid, used.hashed, NOW))
-            assert await can_activate(stores, links[one.id], NOW + LINK_TTL - MINUTE)
+            assert await can_activate(stores, links[first.id], NOW + LINK_TTL - MINUTE)
 
     @clause
     async def test_10_any_string_is_accepted_as_a_link(self) -> None:
@@ -437,8 +441,8 @@ class UserRepoContract(AccountStoresContract):
     @clause
     async def test_10_activation_fails_without_effect_if_the_username_is_taken(self) -> None:
         async with self.open(UNLIMITED) as stores:
-            asked = make_registration("bob@example.com", "Ada")
-            await stores.users.register(asked, NOW)
+            registration = make_registration("bob@example.com", "Ada")
+            await stores.users.register(registration, NOW)
             (link,) = (await due_links(stores, NOW)).values()
             rival, _ = await create_user(stores, "ada@example.com", "ADA")
             await assert_raises(UsernameTaken, stores.users.activate(link.uid, link.hashed, NOW))
@@ -581,9 +585,9 @@ class UserRepoContract(AccountStoresContract):
     @clause
     async def test_16_of_concurrent_changes_to_a_username_one_succeeds(self) -> None:
         async with self.open(UNLIMITED) as stores:
-            accounts = [(await create_user(stores, f"u{n}@example.com", f"User {n}"))[0] for n in range(6)]
+            users = [(await create_user(stores, f"u{n}@example.com", f"User {n}"))[0] for n in range(6)]
             results = await asyncio.gather(
-                *(stores.users.change_profile(one.id, username=Username("Star", "star")) for one in accounts),
+                *(stores.users.change_profile(user.id, username=Username("Star", "star")) for user in users),
                 return_exceptions=True,
             )
             assert sum(isinstance(result, User) for result in results) == 1
@@ -653,10 +657,10 @@ class UserRepoContract(AccountStoresContract):
             for n in range(1, 6):
                 at = NOW + n * MINUTE
                 await stores.users.register(make_registration(f"u{n % 2}@example.com", f"User {n}", at=at), at)
-            everybody = [person.username.shown for person in await list_users(stores, Window())]
-            assert everybody == ["User 5", "User 4", "User 3", "User 2", "User 1", "Ada"]
-            part = [person.username.shown for person in await list_users(stores, Window(1, 3))]
-            assert part == everybody[1:4]
+            all_names = [user.username.shown for user in await list_users(stores, Window())]
+            assert all_names == ["User 5", "User 4", "User 3", "User 2", "User 1", "Ada"]
+            page = [user.username.shown for user in await list_users(stores, Window(1, 3))]
+            assert page == all_names[1:4]
             assert await stores.users.list_users(Window(6, 3)) == (6, [])
             assert await usernames_at(stores, "u1@example.com") == ["User 5", "User 3", "User 1"]
             for odd in ODD_STRINGS:
@@ -668,9 +672,9 @@ class UserRepoContract(AccountStoresContract):
             for n in range(4):
                 await stores.users.register(make_registration(f"u{n}@example.com", f"User {n}"), NOW)
                 await create_user(stores, f"v{n}@example.com", f"Voter {n}")
-            everybody = [person.id for person in await list_users(stores, Window())]
-            assert everybody == sorted(everybody)
-            assert [(await list_users(stores, Window(n, 1)))[0].id for n in range(8)] == everybody
+            all_ids = [user.id for user in await list_users(stores, Window())]
+            assert all_ids == sorted(all_ids)
+            assert [(await list_users(stores, Window(n, 1)))[0].id for n in range(8)] == all_ids
 
     @clause
     async def test_19_users_are_filtered_by_state(self) -> None:
@@ -692,10 +696,10 @@ class UserRepoContract(AccountStoresContract):
                 UserState.PENDING: ["waits"],
             }
             for state, names in expected.items():
-                total, people = await stores.users.list_users(Window(limit=1), state=state)
-                assert (total, [person.username.shown for person in people]) == (len(names), names[:1])
+                total, users = await stores.users.list_users(Window(limit=1), state=state)
+                assert (total, [summary.username.shown for summary in users]) == (len(names), names[:1])
                 listed = await list_users(stores, Window(), state=state)
-                assert [person.username.shown for person in listed] == names
+                assert [summary.username.shown for summary in listed] == names
 
     @clause
     async def test_19_a_search_matches_substrings_of_addresses_and_usernames(self) -> None:
@@ -719,9 +723,9 @@ class UserRepoContract(AccountStoresContract):
                 "": ["Éva", "Straße 1", "100%"],
             }
             for search, names in searches.items():
-                total, people = await stores.users.list_users(Window(), search=search)
+                total, matches = await stores.users.list_users(Window(), search=search)
                 assert total == len(names), search
-                assert sorted(person.username.shown for person in people) == sorted(names), search
+                assert sorted(user.username.shown for user in matches) == sorted(names), search
             (pending,) = await list_users(stores, Window(), search="BOB", state=UserState.PENDING)
             assert pending.username.shown == "100%"
             assert await stores.users.list_users(Window(), "bob_1@example.com", search="ada") == (0, [])
@@ -749,7 +753,7 @@ class UserRepoContract(AccountStoresContract):
             assert (other["account"], other["sessions"]) == (None, [])
             assert [one["username"] for one in other["registrations"]] == ["Bob"]
             assert len(other["mails"]) == 1
-            (claimed,) = await stores.outbox.claim("post", NOW, 1, MAIL_LEASE)
+            (claimed,) = await stores.outbox.claim("dispatcher", NOW, 1, MAIL_LEASE)
             text = json.dumps([export, other], allow_nan=False)
             secrets = [user.password_hash, pending.password_hash, refresh_hash, link.hashed, reset.hashed]
             secrets += [kept for one in (link, reset, *claimed.links) for kept in (one.hashed, one.sealed)]
@@ -774,7 +778,7 @@ class UserRepoContract(AccountStoresContract):
             await stores.users.request_mail(MailKind.PASSWORD_RESET, user.address.key, NOW)
             (leased,) = [
                 mail
-                for mail in await stores.outbox.claim("post", NOW, 10, MAIL_LEASE)
+                for mail in await stores.outbox.claim("dispatcher", NOW, 10, MAIL_LEASE)
                 if mail.kind is MailKind.ADDRESS_TAKEN
             ]
             assert list(await stores.users.erase(user.address.key, NOW)) == [session.id]
@@ -787,13 +791,13 @@ class UserRepoContract(AccountStoresContract):
             assert await stores.sessions.rotate(refresh_hash, random_hashes(1), NOW, NOW + DAY) is None
             await assert_raises(InvalidLink, stores.users.find_activation_link(link.uid, link.hashed, NOW))
             await assert_raises(InvalidLink, stores.users.find_reset_user(reset.uid, reset.hashed, NOW))
-            assert not await stores.outbox.complete("post", replace(leased, state=MailState.SENT, sent_at=NOW))
+            assert not await stores.outbox.complete("dispatcher", replace(leased, state=MailState.SENT, sent_at=NOW))
             (notice,) = await deliver_due_mail(stores, NOW + HOUR)
             assert (notice.kind, notice.recipient) == (MailKind.ACCOUNT_ERASED, user.address.spelling)
             assert (await stores.users.export(user.address.key))["mails"] == []
             assert list(await stores.users.erase(user.address.key, NOW)) == []
             assert not await deliver_due_mail(stores, NOW + HOUR)
-            assert [person.id for person in await list_users(stores, Window())] == [bystander.id]
+            assert [summary.id for summary in await list_users(stores, Window())] == [bystander.id]
             await create_user(stores, at=NOW + HOUR)
 
     @clause
@@ -829,15 +833,15 @@ class UserRepoContract(AccountStoresContract):
             _, used = await create_user(stores)
             for name in ("sent", "stuck"):
                 await stores.users.register(make_registration(f"{name}@example.com", name), NOW)
-            for mail in await stores.outbox.claim("post", NOW, 10, MAIL_LEASE):
+            for mail in await stores.outbox.claim("dispatcher", NOW, 10, MAIL_LEASE):
                 if mail.recipient.startswith("sent"):
-                    await stores.outbox.complete("post", replace(mail, state=MailState.SENT, sent_at=NOW))
+                    await stores.outbox.complete("dispatcher", replace(mail, state=MailState.SENT, sent_at=NOW))
                 else:
-                    await stores.outbox.complete("post", replace(mail, due_at=NOW + 60 * DAY))
+                    await stores.outbox.complete("dispatcher", replace(mail, due_at=NOW + 60 * DAY))
             late = NOW + LINK_TTL + 7 * DAY + MINUTE
             assert await stores.users.purge(late) > 0
             assert await stores.users.purge(late) == 0
-            assert {person.username.shown for person in await list_users(stores, Window())} == {"Ada", "stuck"}
+            assert {summary.username.shown for summary in await list_users(stores, Window())} == {"Ada", "stuck"}
             await assert_raises(InvalidLink, stores.users.find_activation_link(used.uid, used.hashed, late))
             (mail,) = await deliver_due_mail(stores, NOW + 60 * DAY)
             assert await can_activate(stores, mail.links[0], NOW + 60 * DAY)
@@ -872,10 +876,10 @@ class UserRepoContract(AccountStoresContract):
             await stores.users.register(pending, NOW)
             decoy = make_registration("ada@example.com", "Someone")
             await stores.users.register(decoy, NOW)
-            for person in await list_users(stores, Window()):
-                assert await stores.users.find_summary(person.id) == person
+            for summary in await list_users(stores, Window()):
+                assert await stores.users.find_summary(summary.id) == summary
             found = [await stores.users.find_summary(one) for one in (user.id, pending.id)]
-            assert [person and person.is_pending for person in found] == [False, True]
+            assert [summary and summary.is_pending for summary in found] == [False, True]
             for odd in (*ODD_STRINGS, new_id(), decoy.id):
                 assert await stores.users.find_summary(odd) is None
 

@@ -9,7 +9,7 @@ from movie_core.testing.shared import ODD_STRINGS, clause
 
 
 class UsernameSyntaxContract:
-    """What every `UsernameSyntax` keeps."""
+    """Contract of every `UsernameSyntax`. The numbers in test names are the clauses of the port."""
 
     def open(self) -> AbstractAsyncContextManager[UsernameSyntax]:
         raise NotImplementedError
@@ -17,7 +17,7 @@ class UsernameSyntaxContract:
     @clause
     async def test_1_mixed_scripts_are_detected(self) -> None:
         async with self.open() as syntax:
-            for good in (
+            for allowed in (
                 "Ada",
                 "ada 1",
                 "\u0410\u043d\u043d\u0430 1",
@@ -27,20 +27,20 @@ class UsernameSyntaxContract:
                 "",
                 "\xc9va",
             ):
-                assert syntax.is_of_one_script(good), good
+                assert syntax.is_of_one_script(allowed), allowed
             for mixed in ("\u0430dmin", "Ad\u03b1", "ada \u0430\u043d\u043d\u0430", "ada\u5c71"):
                 assert not syntax.is_of_one_script(mixed), mixed
 
     @clause
     async def test_2_confusable_usernames_have_the_same_skeleton(self) -> None:
         async with self.open() as syntax:
-            for alike in (
+            for confusable in (
                 ("paypal", "PayPal", "paypa1", "PAYPAI", "p\u0430ypal"),
                 ("Oscar", "0scar", "OSCAR"),
                 ("mary", "rnary"),
                 ("\u0430\u0441\u0435", "ace"),
             ):
-                assert len({syntax.skeleton(one) for one in alike}) == 1, alike
+                assert len({syntax.skeleton(one) for one in confusable}) == 1, confusable
             different = ["ada", "eve", "anna", "ann", "bob", "u1", "u2", "\u0430\u043d\u043d\u0430"]
             assert len({syntax.skeleton(one) for one in different}) == len(different)
             for odd in ODD_STRINGS:

@@ -26,5 +26,5 @@ class TestMemoryMailer(MailerContract):
 
 class TestMemoryDeliveryNotifier(DeliveryNotifierContract):
     @asynccontextmanager
-    async def open(self, *, is_away: bool = False) -> AsyncIterator[MemoryDeliveryNotifier]:
+    async def open(self, *, is_unavailable: bool = False) -> AsyncIterator[MemoryDeliveryNotifier]:
         yield MemoryDeliveryNotifier()
