@@ -14,8 +14,8 @@ MAX_PENDING = 10_000
 
 def words(text: str) -> list[str]:
     """The words of a text without case, accents and punctuation."""
-    letters = (c for c in unicodedata.normalize("NFKD", text.casefold()) if not unicodedata.combining(c))
-    return "".join(c if c.isalnum() else " " for c in letters).split()
+    emails = (c for c in unicodedata.normalize("NFKD", text.casefold()) if not unicodedata.combining(c))
+    return "".join(c if c.isalnum() else " " for c in emails).split()
 
 
 class MemoryMovieCatalogue:

@@ -87,5 +87,5 @@ class MemoryTrendStore:
             for (bucket, movie_id, kind), count in totals.counts[window].items():
                 counted = counts.setdefault(bucket, {})
                 counted[movie_id, kind] = counted.get((movie_id, kind), 0) + count
-            for bucket in [one for one in counts if one <= max(counts) - 2 * window.buckets]:
+            for bucket in [number for number in counts if number <= max(counts) - 2 * window.buckets]:
                 del counts[bucket]

@@ -84,9 +84,7 @@ async def create_user(
     """Register and activate a user. Returns the user and the activation link."""
     registration = make_registration(spelling, username, at=at)
     await stores.users.register(registration, at)
-    link = next(
-        link for mail in await deliver_due_mail(stores, at) for link in mail.links if link.uid == registration.id
-    )
+    link = (await due_links(stores, at))[registration.id]
     return await activate(stores, link, at), link
 
 

@@ -73,7 +73,7 @@ class AnalyticsContract(EventStoresContract):
                 QueryCount("b", 2, 1),
                 *(QueryCount(query, 1, 0) for query in ("B", "a", "é", "💡")),
             ]
-            assert [one.query for one in await stores.analytics.top_searches(days, zero_results=True)] == [
+            assert [row.query for row in await stores.analytics.top_searches(days, zero_results=True)] == [
                 *("B", "a", "b", "é", "💡")
             ]
 
@@ -82,7 +82,7 @@ class AnalyticsContract(EventStoresContract):
         async with self.open() as stores:
             await stores.events.append([search_event(None, f"q{n:03}", NOW) for n in range(MAX_QUERIES + 5)], NOW)
             queries = await stores.analytics.top_searches(Days(TODAY, TODAY))
-            assert [one.query for one in queries] == [f"q{n:03}" for n in range(MAX_QUERIES)]
+            assert [row.query for row in queries] == [f"q{n:03}" for n in range(MAX_QUERIES)]
 
     @clause
     async def test_3_a_click_belongs_to_a_recent_search_with_the_same_user_and_query(self) -> None:
@@ -181,7 +181,9 @@ async def _compare_all(stores: EventStores, rng: random.Random) -> None:
     await stores.accounts.users.set_active(inactive.address.key, False, NOW)
     await stores.accounts.users.change_profile(silent.id, record_events=False)
     database = MemoryDatabase(UNLIMITED, stores.accounts.keys)
-    database.users = {user.id: user for one in users if (user := await stores.accounts.users.find(one.id)) is not None}
+    database.users = {
+        user.id: user for known in users if (user := await stores.accounts.users.find(known.id)) is not None
+    }
     full_scan = MemoryEventStore(database)
 
     async def append(first: datetime, last: datetime, count: int) -> None:
@@ -210,10 +212,12 @@ async def _compare_all(stores: EventStores, rng: random.Random) -> None:
         await _compare(stores.analytics, full_scan, ranges, before)
     for store in (stores.events, full_scan):
         await store.erase(erased.id)
-    await _compare(stores.analytics, full_scan, [one for one in ranges if one.first >= days[14]], days[14])
-    for one in ranges:
-        assert await stores.analytics.summary(one) == await full_scan.summary(one), one
-        assert await stores.analytics.clicks(one) == await full_scan.clicks(one), one
+    await _compare(
+        stores.analytics, full_scan, [days_range for days_range in ranges if days_range.first >= days[14]], days[14]
+    )
+    for days_range in ranges:
+        assert await stores.analytics.summary(days_range) == await full_scan.summary(days_range), days_range
+        assert await stores.analytics.clicks(days_range) == await full_scan.clicks(days_range), days_range
 
 
 def _random_event(rng: random.Random, users: Sequence[str | None], first: datetime, last: datetime) -> Event:
@@ -247,7 +251,7 @@ async def _compare(
         for zero_results in (False, True):
             found = await analytics.top_searches(days, zero_results=zero_results)
             expected = await full_scan.top_searches(days, zero_results=zero_results)
-            assert [(one.query, one.count) for one in found] == [(one.query, one.count) for one in expected], days
+            assert [(row.query, row.count) for row in found] == [(row.query, row.count) for row in expected], days
             if days.first >= purged_before or days.first == days.last:
                 assert list(found) == list(expected), days
-            assert all(one.users >= other.users for one, other in zip(found, expected, strict=True)), days
+            assert all(row.users >= other.users for row, other in zip(found, expected, strict=True)), days

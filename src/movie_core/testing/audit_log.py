@@ -63,7 +63,7 @@ class AuditLogContract:
         async with self.open() as stores:
             ada, _ = await create_user(stores.accounts)
             bob, _ = await create_user(stores.accounts, "bob@example.com", "Bob")
-            await stores.log.append([AuditEntry(NOW, one.id, Action.CACHE_FLUSHED) for one in (ada, bob)])
+            await stores.log.append([AuditEntry(NOW, entry.id, Action.CACHE_FLUSHED) for entry in (ada, bob)])
             await check_personal_data(stores.log, ada.id, bob.id)
 
     @clause
@@ -86,27 +86,29 @@ class AuditLogContract:
             entries += [AuditEntry(NOW, COMMAND_LINE, Action.MAIL_RETRIED, mail_id=new_id())]
             await stores.log.append(entries)
             await stores.log.append([])
-            assert sorted(await _all(stores.log), key=lambda one: one.id) == sorted(entries, key=lambda one: one.id)
+            assert sorted(await _all(stores.log), key=lambda entry: entry.id) == sorted(
+                entries, key=lambda entry: entry.id
+            )
 
     @clause
     async def test_3_a_deleted_user_is_not_named(self) -> None:
         async with self.open() as stores:
             for odd in (*ODD_STRINGS, new_id()):
                 await stores.log.append([AuditEntry(NOW, odd, Action.SESSIONS_ENDED, odd)])
-            assert {(one.actor, one.account_id) for one in await _all(stores.log)} == {("", None)}
+            assert {(entry.actor, entry.account_id) for entry in await _all(stores.log)} == {("", None)}
 
     @clause
     async def test_3_users_deleted_concurrently_are_not_named(self) -> None:
         async with self.open() as stores:
-            accounts = [(await create_user(stores.accounts, f"u{n}@example.com", f"User {n}"))[0] for n in range(10)]
+            users = [(await create_user(stores.accounts, f"u{n}@example.com", f"User {n}"))[0] for n in range(10)]
 
-            async def note(number: int) -> None:
-                about = accounts[number].id
-                await stores.log.append([AuditEntry(NOW, accounts[-number].id, Action.USER_ACTIVATED, about)])
+            async def append(number: int) -> None:
+                subject_id = users[number].id
+                await stores.log.append([AuditEntry(NOW, users[-number].id, Action.USER_ACTIVATED, subject_id)])
 
-            erasing = [stores.accounts.users.erase(one.address.key, NOW) for one in accounts]
-            await asyncio.gather(*(work for n in range(10) for work in (note(n), erasing[n], note(n))))
-            assert {(one.actor, one.account_id) for one in await _all(stores.log)} == {("", None)}
+            erasing = [stores.accounts.users.erase(entry.address.key, NOW) for entry in users]
+            await asyncio.gather(*(work for n in range(10) for work in (append(n), erasing[n], append(n))))
+            assert {(entry.actor, entry.account_id) for entry in await _all(stores.log)} == {("", None)}
             assert len(await _all(stores.log)) == 20
 
     @clause
@@ -115,7 +117,7 @@ class AuditLogContract:
             assert await stores.log.list_page(Window()) == (0, [])
             entries = [AuditEntry(NOW + n // 2 * DAY, COMMAND_LINE, Action.CACHE_FLUSHED) for n in range(6)]
             await stores.log.append(entries)
-            ordered = sorted(sorted(entries, key=lambda one: one.id), key=lambda one: one.at, reverse=True)
+            ordered = sorted(sorted(entries, key=lambda entry: entry.id), key=lambda entry: entry.at, reverse=True)
             assert await _all(stores.log) == ordered
             assert await stores.log.list_page(Window(1, 3)) == (6, ordered[1:4])
             assert await stores.log.list_page(Window(6, 3)) == (6, [])

@@ -116,14 +116,14 @@ class EventStoreContract(EventStoresContract):
             going = [await new_user(stores, f"user{n}") for n in range(8)]
 
             async def record(number: int) -> None:
-                user_id = [one.id for one in going]
-                random.Random(number).shuffle(user_id)
-                events = [view_event(one, str(n), NOW) for one in (*user_id, stays.id) for n in range(20)]
+                user_ids = [user.id for user in going]
+                random.Random(number).shuffle(user_ids)
+                events = [view_event(user_id, str(n), NOW) for user_id in (*user_ids, stays.id) for n in range(20)]
                 await stores.events.append(events, NOW)
 
             await asyncio.gather(
                 *(record(number) for number in range(8)),
-                *(stores.accounts.users.erase(one.address.key, NOW) for one in going),
+                *(stores.accounts.users.erase(user.address.key, NOW) for user in going),
             )
             assert len(await all_interactions(stores.events)) == 20
             assert len((await stores.events.export(stays.id))["events"]) == 8 * 20
@@ -184,7 +184,7 @@ class EventStoreContract(EventStoresContract):
             users = [await new_user(stores, f"user{n}") for n in range(3)]
 
             async def record(number: int) -> Sequence[Interaction]:
-                events = [view_event(one.id, str(n), NOW) for one in users for n in range(40)]
+                events = [view_event(user_id.id, str(n), NOW) for user_id in users for n in range(40)]
                 random.Random(number).shuffle(events)
                 return await stores.events.append(events, NOW)
 
@@ -204,8 +204,8 @@ class EventStoreContract(EventStoresContract):
             await stores.events.count(TODAY, {"attempts": 5, "failures": 2})
             await asyncio.gather(*(stores.events.count(TODAY, {"attempts": 1, "live": 2}) for _ in range(5)))
             await stores.events.count(yesterday, {"fresh": 1, "stale": 2, "fallback": 3})
-            told = await stores.analytics.source(Days(yesterday, TODAY))
-            assert list(told) == [
+            source_days = await stores.analytics.source(Days(yesterday, TODAY))
+            assert list(source_days) == [
                 SourceDay(yesterday, fresh=1, stale=2, fallback=3),
                 SourceDay(TODAY, attempts=10, failures=2, live=10),
             ]
@@ -228,9 +228,9 @@ class EventStoreContract(EventStoresContract):
     async def test_7_a_purge_deletes_events_and_interactions_of_earlier_days(self) -> None:
         async with self.open() as stores:
             ada = await new_user(stores)
-            kept = [view_event(ada.id, "1", MIDNIGHT), search_event(ada.id, "q", MIDNIGHT)]
+            recent = [view_event(ada.id, "1", MIDNIGHT), search_event(ada.id, "q", MIDNIGHT)]
             old = [view_event(ada.id, "1", MIDNIGHT - MOMENT), search_event(ada.id, "q", MIDNIGHT - 5 * DAY)]
-            await stores.events.append([*kept, *old, search_event(None, "q", MIDNIGHT - MOMENT)], NOW)
+            await stores.events.append([*recent, *old, search_event(None, "q", MIDNIGHT - MOMENT)], NOW)
             assert await stores.events.purge(TODAY) == 3
             assert await stores.events.purge(TODAY) == 0
             assert await stores.events.purge(TODAY - 9 * DAY) == 0

@@ -49,9 +49,9 @@ class MailerContract:
     async def test_1_an_email_arrives_with_its_links(self) -> None:
         async with self.open() as mailer:
             await mailer.send(self._email())
-            (one,) = await self.delivered(mailer)
-            assert one.recipients == ("ada@example.com",)
-            assert "https://example.com/api/v1/x/" in one.text
+            (email,) = await self.delivered(mailer)
+            assert email.recipients == ("ada@example.com",)
+            assert "https://example.com/api/v1/x/" in email.text
 
     @clause
     async def test_1_sending_again_sends_the_same_message(self) -> None:
@@ -59,10 +59,10 @@ class MailerContract:
             email = self._email()
             for _ in range(2):
                 await mailer.send(email)
-            found = await self.delivered(mailer)
-            assert len({(one.message_id, one.text) for one in found}) == 1
+            delivered = await self.delivered(mailer)
+            assert len({(copy.message_id, copy.text) for copy in delivered}) == 1
             await mailer.send(replace(email, mail_id=new_id()))
-            assert len({one.message_id for one in await self.delivered(mailer)}) == 2
+            assert len({copy.message_id for copy in await self.delivered(mailer)}) == 2
 
     @clause
     async def test_1_no_text_adds_a_header_or_a_recipient(self) -> None:
@@ -74,11 +74,11 @@ class MailerContract:
                     await mailer.send(replace(self._email(), recipient=recipient))
                 except MailRejected as refusal:
                     assert refusal.is_final
-            found = await self.delivered(mailer)
-            assert found
-            for one in found:
-                assert one.recipients == ("ada@example.com",)
-                assert not one.header_names & {"bcc", "x-evil"}
+            delivered = await self.delivered(mailer)
+            assert delivered
+            for email in delivered:
+                assert email.recipients == ("ada@example.com",)
+                assert not email.header_names & {"bcc", "x-evil"}
 
     @clause
     async def test_1_rejections_and_outages_are_distinguished(self) -> None:
@@ -102,7 +102,7 @@ class MailerContract:
             await mailer.send(replace(self._email(), recipient="bob@example.com"))
             await mailer.erase(make_address("ada@example.com"))
             if self.stores_messages:
-                assert [one.recipients for one in await self.delivered(mailer)] == [("bob@example.com",)]
+                assert [email.recipients for email in await self.delivered(mailer)] == [("bob@example.com",)]
 
     @staticmethod
     def _email() -> OutgoingEmail:

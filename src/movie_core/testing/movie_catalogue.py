@@ -121,17 +121,17 @@ class MovieCatalogueContract(MovieSourceContract):
 
     @clause
     async def test_catalogues_with_different_names_are_separate(self) -> None:
-        async with self.open_two() as (one, other):
-            await one.load(SAMPLE, edition="one")
+        async with self.open_two() as (first, second):
+            await first.load(SAMPLE, edition="one")
             twin = replace(SAMPLE[0], title="Twin Brook")
-            await other.load((twin,))
-            assert [(await each.get(twin.id)).movie for each in (one, other)] == [SAMPLE[0], twin]
-            assert (await one.count(), await other.count()) == (len(SAMPLE), 1)
-            assert (await other.search(MovieQuery("river"), Window())).total == 0
-            assert [genre.name for genre in await other.genres()] == ["Drama", "Western"]
-            assert await other.edition() is None
-            await other.load((), replace=True)
-            assert (await one.count(), await other.count()) == (len(SAMPLE), 0)
+            await second.load((twin,))
+            assert [(await each.get(twin.id)).movie for each in (first, second)] == [SAMPLE[0], twin]
+            assert (await first.count(), await second.count()) == (len(SAMPLE), 1)
+            assert (await second.search(MovieQuery("river"), Window())).total == 0
+            assert [genre.name for genre in await second.genres()] == ["Drama", "Western"]
+            assert await second.edition() is None
+            await second.load((), replace=True)
+            assert (await first.count(), await second.count()) == (len(SAMPLE), 0)
 
     @clause
     async def test_excluded_movies_are_not_found_or_counted(self) -> None:
@@ -185,16 +185,16 @@ class MovieCatalogueContract(MovieSourceContract):
 
     @clause
     async def test_19_ids_take_precedence_over_titles(self) -> None:
-        one = Movie(id="1", title="Marble", year=1990, imdb_id="tt0000001", tmdb_id="11")
-        two = Movie(id="2", title="Granite", year=1991, imdb_id="tt0000002", tmdb_id="12")
-        three, four = (Movie(id=movie_id, title="Slate", imdb_id="tt0000003") for movie_id in "34")
-        async with self.open((one, two, three, four)) as catalogue:
+        first = Movie(id="1", title="Marble", year=1990, imdb_id="tt0000001", tmdb_id="11")
+        second = Movie(id="2", title="Granite", year=1991, imdb_id="tt0000002", tmdb_id="12")
+        third, fourth = (Movie(id=movie_id, title="Slate", imdb_id="tt0000003") for movie_id in "34")
+        async with self.open((first, second, third, fourth)) as catalogue:
             expected = {
-                MovieIdentity(movie_id="1", imdb_id="tt0000002"): one,
-                MovieIdentity(movie_id="77", imdb_id="tt0000002", tmdb_id="11"): two,
-                MovieIdentity(imdb_id="tt0000077", tmdb_id="11", title="Granite", year=1991): one,
-                MovieIdentity(imdb_id="tt0000001", title="Granite", year=1991): one,
-                MovieIdentity(imdb_id="tt0000077", tmdb_id="77", title="Granite", year=1991): two,
+                MovieIdentity(movie_id="1", imdb_id="tt0000002"): first,
+                MovieIdentity(movie_id="77", imdb_id="tt0000002", tmdb_id="11"): second,
+                MovieIdentity(imdb_id="tt0000077", tmdb_id="11", title="Granite", year=1991): first,
+                MovieIdentity(imdb_id="tt0000001", title="Granite", year=1991): first,
+                MovieIdentity(imdb_id="tt0000077", tmdb_id="77", title="Granite", year=1991): second,
                 MovieIdentity(imdb_id="tt0000003", title="Granite", year=1991): None,
                 MovieIdentity(imdb_id="tt0000077"): None,
                 MovieIdentity(tmdb_id="tt0000001"): None,
@@ -286,6 +286,6 @@ class MovieCatalogueContract(MovieSourceContract):
                 for movie in SAMPLE[:25]
             ]
             found = await catalogue.match(identities)
-            assert [one and one.id for one in found] == [
+            assert [match and match.id for match in found] == [
                 None if number % 2 else movie.id for number in range(200) for movie in SAMPLE[:25]
             ]

@@ -428,7 +428,7 @@ class OutboxContract(AccountStoresContract):
             (mail,) = await stores.outbox.claim("slow", NOW, 10, MAIL_LEASE)
             await stores.outbox.claim("next", NOW + MAIL_LEASE, 10, MAIL_LEASE)
             assert not await stores.outbox.complete("slow", replace(mail, state=MailState.DEAD, attempts=1))
-            assert not await stores.outbox.complete("stranger", replace(mail, state=MailState.DEAD, attempts=1))
+            assert not await stores.outbox.complete("other", replace(mail, state=MailState.DEAD, attempts=1))
             assert list(await list_mail(stores, Window())) == [replace(mail, links=())]
             assert await stores.outbox.complete("next", replace(mail, state=MailState.SENT, attempts=1, sent_at=NOW))
 
@@ -439,7 +439,7 @@ class OutboxContract(AccountStoresContract):
                 await stores.users.register(make_registration(username=f"Ada {n}"), NOW)
             claimed = await stores.outbox.claim("dispatcher", NOW, 10, MAIL_LEASE)
             ids = [mail.id for mail in claimed]
-            await stores.outbox.release("stranger", ids, NOW)
+            await stores.outbox.release("other", ids, NOW)
             await stores.outbox.release("dispatcher", [*ODD_STRINGS, ids[0]], NOW)
             await stores.outbox.release("dispatcher", [], NOW)
             assert [mail.id for mail in await stores.outbox.claim("next", NOW, 10, MAIL_LEASE)] == [ids[0]]

@@ -44,7 +44,7 @@ class PersonalOrderStoreContract:
             for user in (ada, bob):
                 for key in ("river", "\ud800 odd"):
                     await stores.orders.save(user, key, ["1", "2"])
-            (river, _) = sorted((await stores.orders.export(ada))["orders"], key=lambda one: str(one["key"]))
+            (river, _) = sorted((await stores.orders.export(ada))["orders"], key=lambda order: str(order["key"]))
             assert (river["key"], river["movie_ids"]) == ("river", ["1", "2"])
             assert river["kept_at"].endswith("Z")
             assert abs(datetime.fromisoformat(river["kept_at"]) - utc_now()) < 3650 * DAY

@@ -27,9 +27,9 @@ async def check_personal_data(data: PersonalData, user_id: str, other_id: str) -
     """The clauses of `PersonalData`, for two users with stored data."""
     before = [json.loads(json.dumps(await data.export(one))) for one in (user_id, other_id)]
     assert all(any(data_of_user.values()) for data_of_user in before)
-    for stranger in ("0" * 32, *ODD_STRINGS):
-        assert not any((await data.export(stranger)).values())
-        await data.erase(stranger)
+    for unknown_id in ("0" * 32, *ODD_STRINGS):
+        assert not any((await data.export(unknown_id)).values())
+        await data.erase(unknown_id)
     assert [json.loads(json.dumps(await data.export(one))) for one in (user_id, other_id)] == before
     for _ in range(2):
         await data.erase(user_id)
@@ -93,7 +93,7 @@ class RatingStoreContract:
             ada, _ = await create_user(stores.accounts)
             ratings = [_new(1, 4.0), _new(2, 5.0), _new(1, 6.0, at=3), _new(1, 6.0), _new(1, 8.5)]
             changes = await stores.ratings.put(ada.id, ratings, NOW)
-            assert [(one.rating.movie_id, one.rating.rating, one.is_change) for one in changes] == [
+            assert [(change.rating.movie_id, change.rating.rating, change.is_change) for change in changes] == [
                 ("m1", 4.0, True),
                 ("m2", 5.0, True),
                 ("m1", 6.0, True),
@@ -115,7 +115,7 @@ class RatingStoreContract:
             ada, _ = await create_user(stores.accounts)
             values = [0.5 + number % 20 / 2 for number in range(40)]
             changes = await asyncio.gather(*(stores.ratings.put(ada.id, [_new(1, value)], NOW) for value in values))
-            assert sorted(one.rating.rating for (one,) in changes) == sorted(values)
+            assert sorted(change.rating.rating for (change,) in changes) == sorted(values)
             total, (stored,) = await stores.ratings.list_page(ada.id, Window())
             assert (total, stored.rating in values) == (1, True)
 
@@ -157,9 +157,9 @@ class RatingStoreContract:
         async with self.open() as stores:
             ada, _ = await create_user(stores.accounts)
             await stores.ratings.put(ada.id, [_new()], NOW)
-            for stranger in ("0" * 31 + "1", *ODD_STRINGS):
-                await assert_raises(UserNotFound, stores.ratings.put(stranger, [_new()], NOW))
-                assert await stores.ratings.list_page(stranger, Window()) == (0, [])
+            for unknown_id in ("0" * 31 + "1", *ODD_STRINGS):
+                await assert_raises(UserNotFound, stores.ratings.put(unknown_id, [_new()], NOW))
+                assert await stores.ratings.list_page(unknown_id, Window()) == (0, [])
             await stores.accounts.users.erase(ada.address.key, NOW)
             await assert_raises(UserNotFound, stores.ratings.put(ada.id, [_new()], NOW))
             assert await stores.ratings.history(ada.id) == []
@@ -188,11 +188,11 @@ class RatingStoreContract:
         async with self.open() as stores:
             ada, _ = await create_user(stores.accounts)
             ids = ("b", "B", "a", "é", "Z", "10", "9", "_", "💡", "\uffee")
-            ratings = [NewRating(one, one, None, 5.0, NOW - (at % 3) * DAY) for at, one in enumerate(ids)]
+            ratings = [NewRating(rating, rating, None, 5.0, NOW - (at % 3) * DAY) for at, rating in enumerate(ids)]
             await stores.ratings.put(ada.id, ratings, NOW)
-            oldest = sorted(map(_rating, ratings), key=lambda one: (one.rated_at, one.movie_id))
+            oldest = sorted(map(_rating, ratings), key=lambda rating: (rating.rated_at, rating.movie_id))
             assert await stores.ratings.history(ada.id) == oldest
-            newest = sorted(oldest, key=lambda one: (NOW - one.rated_at, one.movie_id))
+            newest = sorted(oldest, key=lambda rating: (NOW - rating.rated_at, rating.movie_id))
             for window in (Window(0, 4), Window(4, 4), Window(8, 4), Window(0, 100), Window(100, 4)):
                 expected: Sequence[Rating] = newest[window.offset : window.offset + window.limit]
                 assert await stores.ratings.list_page(ada.id, window) == (len(ids), expected)
@@ -207,7 +207,7 @@ class RatingStoreContract:
             await stores.accounts.users.set_active(users[1].address.key, False, NOW)
             pairs = await _iter_all(stores.ratings)
             assert len(pairs) == 3003
-            assert {(user_id, one.movie_id): one for user_id, one in pairs} == {
+            assert {(user_id, rating.movie_id): rating for user_id, rating in pairs} == {
                 (users[at].id, f"m{number}"): _rating(_new(number, at=0))
                 for at in (0, 2)
                 for number in numbers_by_user[at]

@@ -60,7 +60,9 @@ class _Dataset:
 
     async def rate(self, user_id: str, *rows: tuple[str, float]) -> None:
         ratings = [_rating(movie_id, rating, day=day) for day, (movie_id, rating) in enumerate(rows)]
-        new = [NewRating(one.movie_id, one.title, one.year, one.rating, one.rated_at) for one in ratings]
+        new = [
+            NewRating(rating.movie_id, rating.title, rating.year, rating.rating, rating.rated_at) for rating in ratings
+        ]
         await self.ratings.put(user_id, new, NOW)
 
 
@@ -95,10 +97,10 @@ class RecommenderContract:
         async with self.open(dataset.ratings, dataset.movies) as recommender:
             assert await recommender.model() is None
             steps: list[tuple[str, float]] = []
-            made = await recommender.train(lambda step, part: steps.append((step, part)))
-            count = len([one async for batch in dataset.ratings.iter_all() for one in batch])
-            assert (made.ratings, made.users, made.movies) == (count, 12, len(_MOVIES))
-            assert await recommender.model() == made
+            model = await recommender.train(lambda step, part: steps.append((step, part)))
+            count = len([item async for batch in dataset.ratings.iter_all() for item in batch])
+            assert (model.ratings, model.users, model.movies) == (count, 12, len(_MOVIES))
+            assert await recommender.model() == model
             await asyncio.sleep(0)
             assert steps
             assert all(step and 0 <= part <= 1 for step, part in steps)
@@ -109,8 +111,8 @@ class RecommenderContract:
             dataset = _Dataset()
             await dataset.movies.load(movies, replace=True)
             async with self.open(dataset.ratings, dataset.movies) as recommender:
-                made = await recommender.train()
-                assert (made.ratings, made.users, made.movies) == (0, 0, len(movies))
+                model = await recommender.train()
+                assert (model.ratings, model.users, model.movies) == (0, 0, len(movies))
                 assert len(await _all_recommendations(recommender, [])) == len(movies)
                 assert len(await _all_recommendations(recommender, [_rating("w0", 9.0)])) == max(0, len(movies) - 1)
 
@@ -122,7 +124,7 @@ class RecommenderContract:
         async with self.open(dataset.ratings, dataset.movies) as recommender:
             await recommender.train()
             found = await _all_recommendations(recommender, [_rating("w3", 9.0), _rating("w4", 9.0)])
-            assert "w3" not in {one.movie_id for one in found}
+            assert "w3" not in {item.movie_id for item in found}
             assert await recommender.affinities([_rating("w3", 9.0)], ["w3"], NOW) == {}
 
     @clause
@@ -148,14 +150,16 @@ class RecommenderContract:
             for _ in range(2):  # without a model, then with one
                 for history in ([], [_rating("w0", 9.0), _rating("m5", 2.0)]):
                     expected = await _all_recommendations(recommender, history)
-                    ids = [one.movie_id for one in expected]
+                    ids = [item.movie_id for item in expected]
                     assert len(ids) == len(set(ids)) == len(_MOVIES) - len(history)
-                    assert not {one.movie_id for one in history} & set(ids)
-                    assert [one.score for one in expected] == sorted((one.score for one in expected), reverse=True)
+                    assert not {item.movie_id for item in history} & set(ids)
+                    assert [item.score for item in expected] == sorted((item.score for item in expected), reverse=True)
                     for limit in (1, 7):
-                        assert [one.movie_id for one in await _all_recommendations(recommender, history, limit)] == ids
-                    later = await recommender.recommend(history, Window(0, 100), NOW + timedelta(seconds=59))
-                    assert list(later.items) == expected
+                        assert [
+                            item.movie_id for item in await _all_recommendations(recommender, history, limit)
+                        ] == ids
+                    later_page = await recommender.recommend(history, Window(0, 100), NOW + timedelta(seconds=59))
+                    assert list(later_page.items) == expected
                     past = await recommender.recommend(history, Window(5000, 10), NOW)
                     assert (past.total, past.items) == (len(expected), ())
                 await recommender.train()
@@ -178,12 +182,12 @@ class RecommenderContract:
             await recommender.train()
             likes = [_rating(f"w{number}", 9.0, day=number) for number in range(4)]
             assert _groups((await _all_recommendations(recommender, likes))[:6]) == "wwwwww"
-            turned = [replace(one, rating=1.0) for one in likes]
-            turned += [_rating(f"m{number}", 9.0, day=number + 4) for number in range(4)]
-            assert _groups((await _all_recommendations(recommender, turned))[:6]) == "mmmmmm"
+            changed = [replace(item, rating=1.0) for item in likes]
+            changed += [_rating(f"m{number}", 9.0, day=number + 4) for number in range(4)]
+            assert _groups((await _all_recommendations(recommender, changed))[:6]) == "mmmmmm"
             first = (await _all_recommendations(recommender, likes))[0].movie_id
             rest = [
-                one.movie_id for one in await _all_recommendations(recommender, [*likes, _rating(first, 9.0, day=50)])
+                item.movie_id for item in await _all_recommendations(recommender, [*likes, _rating(first, 9.0, day=50)])
             ]
             assert first not in rest
             assert len(rest) == len(_MOVIES) - 5
@@ -196,12 +200,12 @@ class RecommenderContract:
             for history in ([], [_rating("w0", 9.0)]):
                 found = await recommender.recommend(history, Window(0, 4), NOW)
                 assert found.tier is Tier.POPULAR
-                assert {one.movie_id for one in found.items} <= {"w0", "m0", "w1", "m1", "w2", "m2"}
+                assert {item.movie_id for item in found.items} <= {"w0", "m0", "w1", "m1", "w2", "m2"}
             await recommender.train()
             found = await recommender.recommend([], Window(0, 24), NOW)
             assert found.tier is Tier.POPULAR
             assert "n" not in _groups(found.items)
-            assert not any(one.reasons for one in found.items)
+            assert not any(item.reasons for item in found.items)
             assert (await recommender.recommend([_rating("w0", 9.0)], Window(), NOW)).tier is Tier.PERSONAL
 
     @clause
@@ -212,17 +216,17 @@ class RecommenderContract:
             await recommender.train()
             history = [_rating(f"w{number}", 9.5 - number, day=number) for number in range(8)]
             history += [_rating(f"m{number}", 2.0 + 3 * number, day=20 + number) for number in range(3)]
-            shown = (await _all_recommendations(recommender, history))[:20]
-            assert any(one.reasons for one in shown)
-            for one in shown:
-                assert len(one.reasons) <= MAX_REASONS
-                for reason in one.reasons:
+            recommended = (await _all_recommendations(recommender, history))[:20]
+            assert any(item.reasons for item in recommended)
+            for item in recommended:
+                assert len(item.reasons) <= MAX_REASONS
+                for reason in item.reasons:
                     assert reason.kind is ReasonKind.BECAUSE_YOU_RATED
                     left = [rating for rating in history if rating.movie_id != reason.movie_id]
                     assert len(left) == len(history) - 1
                     assert reason.title in {rating.title for rating in history}
                     without = {found.movie_id: found.score for found in await _all_recommendations(recommender, left)}
-                    assert without[one.movie_id] < one.score, (one, reason)
+                    assert without[item.movie_id] < item.score, (item, reason)
 
     @clause
     async def test_7_affinities_rank_liked_movies_above_disliked_ones(self) -> None:
@@ -233,9 +237,9 @@ class RecommenderContract:
             ids = [movie.id for movie in _MOVIES]
             assert await recommender.affinities(history, ids, NOW) == {}
             await recommender.train()
-            taste = await recommender.affinities(history, [*ids, *ODD_STRINGS], NOW)
-            assert set(taste) == set(ids)
-            western, musical = ([taste[one] for one in ids if one[0] == group] for group in "wm")
+            affinities = await recommender.affinities(history, [*ids, *ODD_STRINGS], NOW)
+            assert set(affinities) == set(ids)
+            western, musical = ([affinities[movie_id] for movie_id in ids if movie_id[0] == group] for group in "wm")
             assert min(western) > max(musical)
             assert await recommender.affinities(history, [], NOW) == {}
             assert set(await recommender.affinities([], ids, NOW)) == set(ids)
@@ -250,12 +254,12 @@ class RecommenderContract:
             assert (before.total, before.items) == (0, ())
             await recommender.train()
             expected = await recommender.similar(movie, Window(0, 100))
-            ids = [one.movie_id for one in expected.items]
+            ids = [item.movie_id for item in expected.items]
             assert len(ids) == len(set(ids)) == expected.total
             assert "w5" not in ids
             assert _groups(expected.items[:6]) == "wwwwww"
-            assert all(reason.movie_id == "w5" for one in expected.items for reason in one.reasons)
+            assert all(reason.movie_id == "w5" for item in expected.items for reason in item.reasons)
             assert expected.items[0].reasons
-            parts = [(await recommender.similar(movie, Window(offset, 4))).items for offset in (0, 4)]
-            assert [one.movie_id for part in parts for one in part] == ids[:8]
+            pages = [(await recommender.similar(movie, Window(offset, 4))).items for offset in (0, 4)]
+            assert [item.movie_id for page in pages for item in page] == ids[:8]
             await recommender.similar(Movie(id="x" * 1000, title="X", genres=("Western",), year=1965), Window())

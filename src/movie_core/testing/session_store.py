@@ -44,8 +44,8 @@ class SessionStoreContract(AccountStoresContract):
             assert list(await stores.sessions.list_page(user.id)) == [session]
             assert await stores.sessions.is_live(session.id)
             assert await stores.users.find(user.id) == replace(user, last_login=NOW + HOUR)
-            (person,) = await list_users(stores, Window())
-            assert person.last_login == NOW + HOUR
+            (summary,) = await list_users(stores, Window())
+            assert summary.last_login == NOW + HOUR
 
     @clause
     async def test_1_the_least_recently_used_session_ends_at_the_limit(self) -> None:

@@ -205,8 +205,8 @@ class UserRepoContract(AccountStoresContract):
                 replace(first, id=new_id(), username=Username("Eve", "eve")),
                 replace(first, id=new_id(), address=make_address("straße@example.com")),
             )
-            for one in (first, *others):
-                await stores.users.register(one, NOW)
+            for registration in (first, *others):
+                await stores.users.register(registration, NOW)
             assert len(await list_users(stores, Window(), first.address.key)) == 4
 
     @clause
@@ -356,8 +356,8 @@ class UserRepoContract(AccountStoresContract):
     async def test_9_a_used_link_stays_recognisable_and_the_others_become_invalid(self) -> None:
         async with self.open(UNLIMITED) as stores:
             used, other = make_registration(username="Ada"), make_registration(username="Eve")
-            for one in (used, other):
-                await stores.users.register(one, NOW)
+            for registration in (used, other):
+                await stores.users.register(registration, NOW)
             links = await due_links(stores, NOW)
             user = await activate(stores, links[used.id], NOW)
             again = await stores.users.activate(used.id, links[used.id].hashed, NOW + HOUR)
@@ -756,7 +756,7 @@ class UserRepoContract(AccountStoresContract):
             (claimed,) = await stores.outbox.claim("dispatcher", NOW, 1, MAIL_LEASE)
             text = json.dumps([export, other], allow_nan=False)
             secrets = [user.password_hash, pending.password_hash, refresh_hash, link.hashed, reset.hashed]
-            secrets += [kept for one in (link, reset, *claimed.links) for kept in (one.hashed, one.sealed)]
+            secrets += [secret for issued in (link, reset, *claimed.links) for secret in (issued.hashed, issued.sealed)]
             assert not [secret for secret in secrets if secret in text]
 
     @clause

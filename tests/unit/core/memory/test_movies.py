@@ -3,7 +3,8 @@
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 
-from movie_core import MemoryMovieCatalogue, MemorySeenMovies, Movie
+from movie_core.memory import MemoryMovieCatalogue, MemorySeenMovies
+from movie_core.search.movies import Movie
 from movie_core.testing import MovieCatalogueContract, SeenMoviesContract
 
 
