@@ -24,7 +24,7 @@ from movie_core.clock import utc_now
 from movie_core.discovery.events import MAX_AGE
 from movie_core.discovery.trending import Interaction, Totals, TrendWindow
 from movie_core.ports import TrendStore
-from movie_core.testing import PRECISION, brute_force, make_deeds
+from movie_core.testing import PRECISION, expected_trends, make_interactions
 
 OpenStores = Callable[[], AbstractAsyncContextManager[tuple[TrendStore, TrendStore]]]
 
@@ -66,10 +66,10 @@ async def _measure(open_stores: OpenStores, count: int) -> tuple[float, dict[Tre
     """Returns interactions per second, the greatest error for each window, and whether the lists are equal."""
     now = utc_now()
     age = HALF_LIVES * timedelta(seconds=TrendWindow.DAY.half_life)
-    filled = make_deeds(count // 2, now, age=age, movies=MOVIES)
+    filled = make_interactions(count // 2, now, age=age, movies=MOVIES)
     added = [
         replace(interaction, kept_at=now)
-        for interaction in make_deeds(count // 2, now, age=MAX_AGE, movies=MOVIES, seed=6)
+        for interaction in make_interactions(count // 2, now, age=MAX_AGE, movies=MOVIES, seed=6)
     ]
     interactions = filled + added
     async with open_stores() as (one, other):
@@ -84,7 +84,10 @@ async def _measure(open_stores: OpenStores, count: int) -> tuple[float, dict[Tre
         seconds = time.perf_counter() - began
         errors, are_same = {}, True
         for window in TrendWindow:
-            trends, expected = await one.top(window, LISTED, now) or [], brute_force(interactions, window, now)[:LISTED]
+            trends, expected = (
+                await one.top(window, LISTED, now) or [],
+                expected_trends(interactions, window, now)[:LISTED],
+            )
             are_same &= [trend.movie_id for trend in trends] == [trend.movie_id for trend in expected]
             scores = {trend.movie_id: trend.score for trend in trends}
             errors[window] = max(abs(scores.get(trend.movie_id, 0.0) - trend.score) / trend.score for trend in expected)

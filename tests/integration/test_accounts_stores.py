@@ -22,7 +22,14 @@ from movie_adapters.sql.tables import transaction, users
 from movie_core.accounts.keyring import Keyring
 from movie_core.accounts.outbox import MailRules
 from movie_core.errors import MovieNotFound, StoreUnavailable
-from movie_core.testing import NOW, OutboxContract, SessionStoreContract, Stores, UserRepoContract, make_registration
+from movie_core.testing import (
+    NOW,
+    AccountStores,
+    OutboxContract,
+    SessionStoreContract,
+    UserRepoContract,
+    make_registration,
+)
 
 TABLES = (
     "users",
@@ -42,7 +49,7 @@ class OpenStores:
     url: str
 
     @asynccontextmanager
-    async def open(self, rules: MailRules) -> AsyncIterator[Stores]:
+    async def open(self, rules: MailRules) -> AsyncIterator[AccountStores]:
         engine, keys = create_engine(self.url), Keyring(["k" * 32])
         try:
             async with engine.begin() as connection:

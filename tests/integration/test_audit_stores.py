@@ -13,7 +13,7 @@ from movie_core.accounts.keyring import Keyring
 from movie_core.errors import StoreUnavailable
 from movie_core.operations.audit import COMMAND_LINE, Action, AuditEntry
 from movie_core.paging import Window
-from movie_core.testing import NOW, UNLIMITED, AuditLogContract, AuditStores, join
+from movie_core.testing import NOW, UNLIMITED, AuditLogContract, AuditStores, create_user
 
 TABLES = ("audit", "users", "registrations", "links", "mails")
 
@@ -66,7 +66,7 @@ async def test_a_purge_deletes_in_batches(url: str) -> None:
 
 async def test_users_that_refer_to_each_other_can_be_erased_concurrently(url: str) -> None:
     async with stores_at(url) as stores:
-        users = [(await join(stores.accounts, f"u{n}@example.com", f"User {n}"))[0] for n in range(8)]
+        users = [(await create_user(stores.accounts, f"u{n}@example.com", f"User {n}"))[0] for n in range(8)]
         pairs = [(one.id, other.id) for one in users for other in users]
         for _ in range(3):
             await stores.log.append([AuditEntry(NOW, one, Action.STAFF_GRANTED, other) for one, other in pairs])

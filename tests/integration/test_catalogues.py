@@ -22,7 +22,7 @@ from movie_core.errors import MovieNotFound, StoreUnavailable
 from movie_core.paging import Window
 from movie_core.ports import MovieCatalogue
 from movie_core.search.movies import LoadResult, Movie, MovieQuery, Order, Years
-from movie_core.testing import MovieCatalogueContract, walk
+from movie_core.testing import MovieCatalogueContract, collect_pages
 
 
 @pytest.fixture(scope="module")
@@ -133,7 +133,7 @@ class CatalogueSearch:
 
     async def test_tiers_are_exact_then_beginning_then_words_then_people(self) -> None:
         async with self.open((*FILMS, _film(21, "Sea", 1990, 9.0, cast=("Q. Quiet",)))) as catalogue:
-            found = [movie.id for movie in await walk(catalogue, MovieQuery("quiet"), 2)]
+            found = [movie.id for movie in await collect_pages(catalogue, MovieQuery("quiet"), 2)]
             assert found == ["10", "11", "12", "9", "21"]
 
     async def test_a_title_does_not_begin_with_what_ends_inside_its_next_word(self) -> None:
@@ -144,7 +144,7 @@ class CatalogueSearch:
 
     async def test_no_typo_is_looked_for_where_words_match(self) -> None:
         async with self.open((*FILMS, _film(21, "Quiet Rover", 1990, 500.0))) as catalogue:
-            found = await walk(catalogue, MovieQuery("quiet river"), 5)
+            found = await collect_pages(catalogue, MovieQuery("quiet river"), 5)
             assert [movie.title for movie in found] == ["Quiet Is the River"]
 
     async def test_filters_do_not_turn_a_match_into_a_typo(self) -> None:
@@ -155,10 +155,10 @@ class CatalogueSearch:
     async def test_filters_and_orders_work_inside_a_query(self) -> None:
         async with self.open(FILMS) as catalogue:
             query = MovieQuery("harbour", years=Years(2000, 2009), order=Order.YEAR)
-            assert [movie.id for movie in await walk(catalogue, query, 1)] == ["6", "5"]
+            assert [movie.id for movie in await collect_pages(catalogue, query, 1)] == ["6", "5"]
             query = MovieQuery("harbour", genre="DRAMA", order=Order.POPULARITY)
-            assert [movie.id for movie in await walk(catalogue, query, 1)] == ["4"]
-            newest = await walk(catalogue, MovieQuery(order=Order.YEAR), 7)
+            assert [movie.id for movie in await collect_pages(catalogue, query, 1)] == ["4"]
+            newest = await collect_pages(catalogue, MovieQuery(order=Order.YEAR), 7)
             assert newest[0].year == 2018
             assert newest[-1].year is None
 
@@ -167,7 +167,7 @@ class CatalogueSearch:
         movies = [_film(number, f"Same {number}", 2000, fame) for number, fame in enumerate(fames)]
         async with self.open(movies) as catalogue:
             for text_ in ("", "same"):
-                found = await walk(catalogue, MovieQuery(text_, order=Order.POPULARITY), 3)
+                found = await collect_pages(catalogue, MovieQuery(text_, order=Order.POPULARITY), 3)
                 known = [movie.popularity for movie in found]
                 assert known == [5e9, 1.002, 1.001, 1.0, 0.999, 0.0, -1.0, None], text_
 
@@ -181,12 +181,12 @@ class CatalogueSearch:
         async with self.open(movies) as catalogue:
             for typed in ("amber", "a", "cedar birch"):
                 for limit in (100, 37):
-                    found = await walk(catalogue, MovieQuery(typed), limit)
+                    found = await collect_pages(catalogue, MovieQuery(typed), limit)
                     assert len(found) == len({movie.id for movie in found}) > 120
                     assert len(found) == (await catalogue.search(MovieQuery(typed), Window(0, 1))).total
                     tiers = [_tier(movie.title, typed) for movie in found]
                     assert tiers == sorted(tiers), typed
-            assert {movie.id for movie in await walk(catalogue, MovieQuery("amber"), 100)} == {
+            assert {movie.id for movie in await collect_pages(catalogue, MovieQuery("amber"), 100)} == {
                 movie.id for movie in movies if "amber" in movie.title
             }
 
@@ -206,11 +206,11 @@ class CatalogueSearch:
             for share in (0.01, 0.4, 0.97):
                 without = frozenset(movie.id for movie in movies if chance.random() < share) | {"none", "\x00"}
                 for query in queries:
-                    every = [movie.id for movie in await walk(catalogue, query, 100)]
+                    every = [movie.id for movie in await collect_pages(catalogue, query, 100)]
                     left = [movie_id for movie_id in every if movie_id not in without]
                     lessened = replace(query, without=without)
                     for limit in (100, 41):
-                        assert [movie.id for movie in await walk(catalogue, lessened, limit)] == left, query
+                        assert [movie.id for movie in await collect_pages(catalogue, lessened, limit)] == left, query
                     assert (await catalogue.search(lessened, Window(0, 1))).total == len(left)
 
     async def test_a_changed_movie_leaves_nothing_behind(self) -> None:
@@ -270,7 +270,7 @@ class CatalogueSearch:
             parts = [[_film(100 * part + number, f"Film {number}") for number in range(100)] for part in range(4)]
             await asyncio.gather(*(catalogue.load(part) for part in parts))
             assert await catalogue.count() == 400
-            assert len(await walk(catalogue, MovieQuery("film"), 100)) == 400
+            assert len(await collect_pages(catalogue, MovieQuery("film"), 100)) == 400
 
 
 def _tier(title: str, typed: str) -> int:

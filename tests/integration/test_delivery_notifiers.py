@@ -13,8 +13,8 @@ from movie_core.testing import DeliveryNotifierContract
 
 class TestEventNotifier(DeliveryNotifierContract):
     @asynccontextmanager
-    async def open(self, *, is_away: bool = False) -> AsyncIterator[DeliveryNotifier]:
-        del is_away  # it has no dependency
+    async def open(self, *, is_unavailable: bool = False) -> AsyncIterator[DeliveryNotifier]:
+        del is_unavailable  # it has no dependency
         yield EventNotifier()
 
 
@@ -24,7 +24,7 @@ class TestTaskNotifier(DeliveryNotifierContract):
         self.url = redis_url
 
     @asynccontextmanager
-    async def open(self, *, is_away: bool = False) -> AsyncIterator[DeliveryNotifier]:
-        notifier = TaskNotifier("unix:///nowhere/socket" if is_away else self.url)
+    async def open(self, *, is_unavailable: bool = False) -> AsyncIterator[DeliveryNotifier]:
+        notifier = TaskNotifier("unix:///nowhere/socket" if is_unavailable else self.url)
         yield notifier
         await notifier.close()

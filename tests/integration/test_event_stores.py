@@ -25,7 +25,7 @@ from movie_core.accounts.keyring import Keyring
 from movie_core.discovery.analytics import Days, Funnel, Summary
 from movie_core.discovery.events import Event, EventKind
 from movie_core.errors import StoreUnavailable
-from movie_core.testing import NOW, UNLIMITED, AnalyticsContract, EventStoreContract, EventStores, join
+from movie_core.testing import NOW, UNLIMITED, AnalyticsContract, EventStoreContract, EventStores, create_user
 
 TABLES = ("events", "deeds", "user_days", "query_days", "source_days", "purges")
 TODAY = NOW.date()
@@ -122,7 +122,7 @@ async def test_the_migration_creates_the_declared_tables(engine: AsyncEngine) ->
 
 async def test_sources_are_separate_except_for_export_and_erasure(engine: AsyncEngine) -> None:
     one, other = stores_of(engine, "one"), stores_of(engine, "other")
-    ada, _ = await join(one.accounts, at=NOW)
+    ada, _ = await create_user(one.accounts, at=NOW)
     for stores in (one, other):
         search = Event(EventKind.SEARCH, NOW - timedelta(days=9), ada.id, query="q", found=True)
         assert len(await stores.events.append([click(ada.id, "1"), click(ada.id, "1", 9), search], NOW)) == 2
@@ -145,7 +145,7 @@ async def test_sources_are_separate_except_for_export_and_erasure(engine: AsyncE
 
 async def test_exporting_a_long_history_does_not_block_the_event_loop(engine: AsyncEngine) -> None:
     stores = stores_of(engine)
-    ada, _ = await join(stores.accounts, at=NOW)
+    ada, _ = await create_user(stores.accounts, at=NOW)
     clicks = [click(ada.id, str(n)) for n in range(1_000)]
     for _ in range(40):
         await stores.events.append(clicks, NOW)
@@ -163,7 +163,7 @@ async def test_exporting_a_long_history_does_not_block_the_event_loop(engine: As
 
 async def test_a_click_counts_for_a_search_of_the_same_source_only(engine: AsyncEngine) -> None:
     one, other = stores_of(engine, "one"), stores_of(engine, "other")
-    ada, _ = await join(one.accounts, at=NOW)
+    ada, _ = await create_user(one.accounts, at=NOW)
     early = Event(EventKind.CLICK, NOW - timedelta(minutes=1), ada.id, "1", "q")
     await one.events.append([early, Event(EventKind.SEARCH, NOW, ada.id, query="q", found=True)], NOW)
     await other.events.append([click(ada.id, "1")], NOW)
@@ -175,7 +175,7 @@ async def test_a_click_counts_for_a_search_of_the_same_source_only(engine: Async
 
 async def test_figures_of_purged_days_are_deleted_with_the_user(engine: AsyncEngine) -> None:
     stores = stores_of(engine)
-    ada, _ = await join(stores.accounts, at=NOW)
+    ada, _ = await create_user(stores.accounts, at=NOW)
     await stores.events.append([click(ada.id, "1", 3), click(ada.id, "1")], NOW)
     await stores.events.purge(TODAY)
     await stores.accounts.users.erase(ada.address.key, NOW)
@@ -186,7 +186,7 @@ async def test_figures_of_purged_days_are_deleted_with_the_user(engine: AsyncEng
 
 async def test_concurrent_purges_and_appends_count_each_event_once(engine: AsyncEngine) -> None:
     stores = stores_of(engine)
-    users = [(await join(stores.accounts, f"user{n}@example.com", f"user{n}", at=NOW))[0].id for n in range(4)]
+    users = [(await create_user(stores.accounts, f"user{n}@example.com", f"user{n}", at=NOW))[0].id for n in range(4)]
 
     async def append(number: int) -> int:
         """Append events, each a separate interaction; returns how many were stored for days to be purged."""
@@ -208,7 +208,7 @@ async def test_concurrent_purges_and_appends_count_each_event_once(engine: Async
 async def test_users_can_be_erased_during_a_purge(engine: AsyncEngine, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(sql_events, "BATCH", 40)
     stores = stores_of(engine)
-    users = [(await join(stores.accounts, f"user{n}@example.com", f"user{n}", at=NOW))[0] for n in range(12)]
+    users = [(await create_user(stores.accounts, f"user{n}@example.com", f"user{n}", at=NOW))[0] for n in range(12)]
     for one in users:
         await stores.events.append([click(one.id, str(n), n % 3) for n in range(90)], NOW)
     await asyncio.gather(
@@ -224,7 +224,7 @@ async def test_users_can_be_erased_during_a_purge(engine: AsyncEngine, monkeypat
 async def test_a_failed_purge_is_resumed(engine: AsyncEngine, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(sql_events, "BATCH", 7)
     stores = stores_of(engine)
-    users = [(await join(stores.accounts, f"user{n}@example.com", f"user{n}", at=NOW))[0].id for n in range(4)]
+    users = [(await create_user(stores.accounts, f"user{n}@example.com", f"user{n}", at=NOW))[0].id for n in range(4)]
     await stores.events.append([click(one, str(n), 3 + n % 2) for one in users for n in range(10)], NOW)
     aggregate, calls = SqlEventStore._aggregate, 0
 
@@ -246,7 +246,7 @@ async def test_a_failed_purge_is_resumed(engine: AsyncEngine, monkeypatch: pytes
 
 async def test_a_failed_append_stores_nothing(engine: AsyncEngine, monkeypatch: pytest.MonkeyPatch) -> None:
     stores = stores_of(engine)
-    ada, _ = await join(stores.accounts, at=NOW)
+    ada, _ = await create_user(stores.accounts, at=NOW)
 
     async def fail(_: SqlEventStore, connection: AsyncConnection, *_rest: object) -> None:
         await connection.execute(text("SELECT no_such_column"))

@@ -23,7 +23,7 @@ from movie_core.accounts.keyring import Keyring
 from movie_core.discovery.ratings import MAX_IMPORT, MAX_RATINGS, NewRating
 from movie_core.errors import StoreUnavailable
 from movie_core.paging import Window
-from movie_core.testing import NOW, UNLIMITED, RatingStoreContract, RatingStores, join
+from movie_core.testing import NOW, UNLIMITED, RatingStoreContract, RatingStores, create_user
 
 TABLES = ("ratings", "rating_versions", "users", "registrations", "links", "mails")
 
@@ -68,7 +68,7 @@ class TestRatingsOnPostgres(OpenStores):
 
 async def test_sources_are_separate_except_for_export_and_erasure(url: str) -> None:
     async with stores_at(url) as (engine, stores):
-        ada, _ = await join(stores.accounts)
+        ada, _ = await create_user(stores.accounts)
         one, other = stores.ratings, SqlRatingStore(engine, "third_party")
         await one.put(ada.id, [NewRating("1", "One", 1990, 5.0)], NOW)
         assert (await other.version(), await other.history(ada.id)) == ("0", [])
@@ -88,7 +88,7 @@ async def test_sources_are_separate_except_for_export_and_erasure(url: str) -> N
 @pytest.mark.usefixtures("patient")
 async def test_200_concurrent_ratings_of_one_movie_leave_one_row(url: str) -> None:
     async with stores_at(url) as (_, stores):
-        ada, _ = await join(stores.accounts)
+        ada, _ = await create_user(stores.accounts)
         results: list[float] = []
 
         async def rate(number: int) -> None:
@@ -107,7 +107,7 @@ async def test_200_concurrent_ratings_of_one_movie_leave_one_row(url: str) -> No
 @pytest.mark.usefixtures("patient")
 async def test_1000_writes_with_200_concurrent_lose_none(url: str) -> None:
     async with stores_at(url) as (_, stores):
-        users = [(await join(stores.accounts, f"p{n}@example.com", f"P {n}"))[0] for n in range(20)]
+        users = [(await create_user(stores.accounts, f"p{n}@example.com", f"P {n}"))[0] for n in range(20)]
         slots = asyncio.Semaphore(200)
 
         async def rate(number: int) -> None:
@@ -124,7 +124,7 @@ async def test_1000_writes_with_200_concurrent_lose_none(url: str) -> None:
 @pytest.mark.usefixtures("patient")
 async def test_a_full_list_and_a_full_import_take_less_than_the_transaction_timeout(url: str) -> None:
     async with stores_at(url) as (_, stores):
-        ada, _ = await join(stores.accounts)
+        ada, _ = await create_user(stores.accounts)
         writes, reads = dict[float, list[float]](), list[float]()
         for first in range(0, MAX_RATINGS, MAX_IMPORT):
             numbers = range(first, first + MAX_IMPORT)
@@ -200,7 +200,7 @@ async def test_a_database_without_tables_is_reported_as_unavailable(tmp_path: Pa
 
 async def test_a_user_erased_while_rating_leaves_no_ratings(url: str) -> None:
     async with stores_at(url) as (engine, stores):
-        users = [(await join(stores.accounts, f"p{n}@example.com", f"P {n}"))[0] for n in range(5)]
+        users = [(await create_user(stores.accounts, f"p{n}@example.com", f"P {n}"))[0] for n in range(5)]
 
         async def rate(user_id: str) -> None:
             await stores.ratings.put(user_id, [NewRating(str(n), "A Film", None, 5.0) for n in range(200)], NOW)

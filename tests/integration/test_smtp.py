@@ -20,7 +20,7 @@ from movie_adapters.email.smtp import SmtpMailer, SmtpServer, Tls, parse_smtp_ur
 from movie_core.accounts import outbox as mails
 from movie_core.accounts.outbox import MailKind, MailRejected, MailUnavailable, OutgoingEmail
 from movie_core.ports import Mailer
-from movie_core.testing import Delivered, MailerContract
+from movie_core.testing import DeliveredEmail, MailerContract
 
 SENDER = "noreply@example.com"
 URL = "https://example.com/api/v1/x/"
@@ -67,7 +67,7 @@ def client_context(authority: trustme.CA) -> ssl.SSLContext:
 
 
 class TestSmtpMailer(MailerContract):
-    keeps_letters = False
+    stores_messages = False
 
     @asynccontextmanager
     async def open(self, failure: MailRejected | MailUnavailable | None = None) -> AsyncIterator[Mailer]:
@@ -78,9 +78,9 @@ class TestSmtpMailer(MailerContract):
                 await self.sink.stop()
             yield mailer
 
-    async def delivered(self, mailer: Mailer) -> Sequence[Delivered]:
+    async def delivered(self, mailer: Mailer) -> Sequence[DeliveredEmail]:
         return [
-            Delivered(
+            DeliveredEmail(
                 mail.recipients,
                 mail.message["Message-ID"],
                 frozenset(map(str.lower, mail.message.keys())),

@@ -14,7 +14,7 @@ from movie_core.paging import Window
 from movie_core.ports import MovieSource
 from movie_core.search.movies import Genre, Movie, MovieQuery, Order
 from movie_core.search.retry_policy import RetryPolicy, StatusSet
-from movie_core.testing import MovieSourceContract, walk
+from movie_core.testing import MovieSourceContract, collect_pages
 
 RETRY = StatusSet.parse("408,425,429,5xx")
 
@@ -61,7 +61,7 @@ class EveryThird:
 
 async def test_walking_next_visits_ten_thousand_of_more_movies_once() -> None:
     async with TmdbStandin(made_up_movies(10_060)) as standin, over(standin) as source:
-        found = [movie.id for movie in await walk(source, MovieQuery(), 100)]
+        found = [movie.id for movie in await collect_pages(source, MovieQuery(), 100)]
         assert found == [str(number) for number in range(1, 10_001)]
         assert max(int(params.get("page", 0)) for _, params in standin.calls) == 500
 

@@ -30,10 +30,10 @@ from movie_core.testing import (
     OrderStores,
     PersonalOrderStoreContract,
     TrendStoreContract,
-    brute_force,
     check_trends,
-    join,
-    make_deeds,
+    create_user,
+    expected_trends,
+    make_interactions,
 )
 
 TABLES = (trend_epochs, trend_strengths, trend_counts, personal_orders)
@@ -153,7 +153,7 @@ async def client(redis_url: str) -> AsyncIterator[RedisClient]:
 
 async def user_of(engine: AsyncEngine, name: str = "ada") -> str:
     stores = sql_account_stores(engine, RULES, KEYS)
-    return (await join(stores, f"{name}@example.com", name))[0].id
+    return (await create_user(stores, f"{name}@example.com", name))[0].id
 
 
 def views(*movie_ids: str, at: datetime = NOW, kept_at: datetime = NOW) -> list[Interaction]:
@@ -284,7 +284,7 @@ async def test_a_lost_redis_key_ends_the_epoch(client: RedisClient, lost: str) -
 
 
 async def test_a_large_rebuild_blocks_redis_only_briefly(redis_url: str, client: RedisClient) -> None:
-    interactions = make_deeds(60_000, NOW, age=timedelta(days=7), movies=30_000)
+    interactions = make_interactions(60_000, NOW, age=timedelta(days=7), movies=30_000)
     totals = Totals(NOW)
     totals.add(interactions)
     await client.call("CONFIG", "SET", "slowlog-log-slower-than", 20_000)
@@ -294,7 +294,7 @@ async def test_a_large_rebuild_blocks_redis_only_briefly(redis_url: str, client:
     assert await store.claim_rebuild(NOW)
     assert await store.finish_rebuild(totals, NOW)
     for window in TrendWindow:
-        check_trends(await store.top(window, 100, NOW), brute_force(interactions, window, NOW), limit=100)
+        check_trends(await store.top(window, 100, NOW), expected_trends(interactions, window, NOW), limit=100)
     slow = await client.call("SLOWLOG", "LEN")
     assert slow <= 3  # calls of more than 20 ms; a few may occur on a busy machine
 

@@ -44,9 +44,10 @@ WITH_RANDOM = {
     "movie_adapters/sources/resilient.py",  # jitter
     "movie_standin/server.py",  # the failures of the stand-in
     "movie_api/middleware/edge.py",  # ids of requests
-    "movie_core/testing/events.py",
-    "movie_core/testing/movies.py",
-    "movie_core/testing/trends.py",
+    "movie_core/testing/analytics.py",
+    "movie_core/testing/cache_store.py",
+    "movie_core/testing/event_store.py",
+    "movie_core/testing/trend_store.py",
 }
 """What draws from a generator that can be predicted, none of it a secret."""
 CONNECTING = {

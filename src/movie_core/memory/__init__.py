@@ -1,36 +1,31 @@
-"""Every port in memory: for tests, for small collections, and as the shortest example of an adapter."""
+"""Every port in memory: for tests, for small collections, and as the shortest example of an adapter.
 
-from movie_core.memory.accounts import (
-    MemoryAccessTokens,
-    MemoryDatabase,
-    MemoryDeliveryNotifier,
-    MemoryMailer,
-    MemoryOutbox,
-    MemoryPasswordHasher,
-    MemoryRateLimiter,
-    MemorySessionStore,
-    MemoryUserRepo,
-    PlainAddressSyntax,
-    PlainPasswordStrength,
-    PlainUsernameSyntax,
-)
-from movie_core.memory.audit import MemoryAuditLog
-from movie_core.memory.events import MemoryEventStore
-from movie_core.memory.movies import (
-    ENTRY_BYTES,
-    MAX_PENDING,
-    MemoryCacheStore,
-    MemoryMovieCatalogue,
-    MemorySeenMovies,
-    words,
-)
-from movie_core.memory.ratings import MemoryRatingStore
-from movie_core.memory.recommending import MemoryModelStore, MemoryRecommender
-from movie_core.memory.trends import MemoryPersonalOrderStore, MemoryTrendStore
+`deployment` wires all of them with the services into a whole `Deployment`.
+"""
+
+from movie_core.memory.audit_log import MemoryAuditLog
+from movie_core.memory.cache_store import ENTRY_BYTES, MemoryCacheStore
+from movie_core.memory.database import MemoryDatabase
+from movie_core.memory.deployments import Deployment, deployment
+from movie_core.memory.event_store import MemoryEventStore
+from movie_core.memory.mailer import MemoryDeliveryNotifier, MemoryMailer
+from movie_core.memory.model_store import MemoryModelStore
+from movie_core.memory.movies import MAX_PENDING, MemoryMovieCatalogue, MemorySeenMovies, words
+from movie_core.memory.outbox import MemoryOutbox
+from movie_core.memory.personal_order_store import MemoryPersonalOrderStore
+from movie_core.memory.rate_limiter import MemoryRateLimiter
+from movie_core.memory.rating_store import MemoryRatingStore
+from movie_core.memory.recommender import MemoryRecommender
+from movie_core.memory.security import MemoryAccessTokens, MemoryPasswordHasher, PlainPasswordStrength
+from movie_core.memory.session_store import MemorySessionStore
+from movie_core.memory.syntax import PlainAddressSyntax, PlainUsernameSyntax
+from movie_core.memory.trend_store import MemoryTrendStore
+from movie_core.memory.user_repo import MemoryUserRepo
 
 __all__ = [
     "ENTRY_BYTES",
     "MAX_PENDING",
+    "Deployment",
     "MemoryAccessTokens",
     "MemoryAuditLog",
     "MemoryCacheStore",
@@ -53,5 +48,6 @@ __all__ = [
     "PlainAddressSyntax",
     "PlainPasswordStrength",
     "PlainUsernameSyntax",
+    "deployment",
     "words",
 ]

@@ -1,69 +1,90 @@
-"""One contract suite per port. Run it against your own adapter:
+"""One contract suite per port. An adapter that passes the suite of its port works with the services of `movie_core`.
 
-    class TestMyStore(CatalogueContract):
+Subclass the contract and implement `open`:
+
+    class TestMyCatalogue(MovieCatalogueContract):
         @asynccontextmanager
         async def open(self, movies):
-            store = MyStore(...)
-            await store.load(movies)
-            yield store
-            await store.close()
+            catalogue = MyCatalogue(...)
+            await catalogue.load(movies)
+            yield catalogue
+            await catalogue.close()
 
-Any runner that collects `test_*` methods of a class will do (pytest does). Each test opens the adapter anew in an
-event loop of its own, and has a minute.
+Any runner that collects the `test_*` methods of classes works (pytest does). Each test opens the adapter in an event
+loop of its own and has a timeout of 60 seconds. The number in the name of a test is the number of the clause in the
+docstring of the port (see `movie_core.ports`).
+
+| Port | Contract |
+|---|---|
+| `MovieSource` | `MovieSourceContract` |
+| `MovieCatalogue` | `MovieCatalogueContract` |
+| `SeenMovies` | `SeenMoviesContract` |
+| `CacheStore` | `CacheStoreContract` |
+| `UserRepo` | `UserRepoContract` |
+| `SessionStore` | `SessionStoreContract` |
+| `Outbox` | `OutboxContract` |
+| `Mailer` | `MailerContract` |
+| `DeliveryNotifier` | `DeliveryNotifierContract` |
+| `PasswordHasher` | `PasswordHasherContract` |
+| `PasswordStrength` | `PasswordStrengthContract` |
+| `AccessTokens` | `AccessTokensContract` |
+| `AddressSyntax` | `AddressSyntaxContract` |
+| `UsernameSyntax` | `UsernameSyntaxContract` |
+| `RateLimiter` | `RateLimiterContract` |
+| `AuditLog` | `AuditLogContract` |
+| `RatingStore` | `RatingStoreContract` |
+| `EventStore` | `EventStoreContract` |
+| `Analytics` | `AnalyticsContract` |
+| `TrendStore` | `TrendStoreContract` |
+| `PersonalOrderStore` | `PersonalOrderStoreContract` |
+| `Recommender` | `RecommenderContract` |
+| `ModelStore` | `ModelStoreContract` |
+| `PersonalData` | `check_personal_data`, part of the contracts of the stores of personal data |
 """
 
-from movie_core.testing.accounts import (
+from movie_core.testing.access_tokens import AccessTokensContract
+from movie_core.testing.account_fixtures import (
     LIMITED,
     LINK_TTL,
     UNLIMITED,
-    AccessTokensContract,
-    AddressSyntaxContract,
-    Delivered,
-    DeliveryNotifierContract,
-    MailerContract,
-    OutboxContract,
-    PasswordHasherContract,
-    PasswordStrengthContract,
-    RateLimiterContract,
-    SessionStoreContract,
-    Stores,
-    StoresContract,
-    UsernameSyntaxContract,
-    UserRepoContract,
-    deliver,
-    join,
+    AccountStores,
+    create_user,
+    deliver_due_mail,
     log_in,
     make_address,
     make_registration,
-    reset_link,
+    request_reset_link,
 )
-from movie_core.testing.audit import AuditLogContract, AuditStores
-from movie_core.testing.events import AnalyticsContract, EventStoreContract, EventStores, EventStoresContract
-from movie_core.testing.movies import (
-    CacheStoreContract,
-    MovieCatalogueContract,
-    MovieSourceContract,
-    SeenMoviesContract,
-)
-from movie_core.testing.ratings import RatingStoreContract, RatingStores, check_personal_data
-from movie_core.testing.recommending import ModelStoreContract, RecommenderContract
-from movie_core.testing.shared import (
-    NOW,
-    ODD_STRINGS,
-    SAMPLE,
-    clause,
-    refused,
-    walk,
-)
-from movie_core.testing.trends import (
+from movie_core.testing.address_syntax import AddressSyntaxContract
+from movie_core.testing.analytics import AnalyticsContract
+from movie_core.testing.audit_log import AuditLogContract, AuditStores
+from movie_core.testing.cache_store import CacheStoreContract
+from movie_core.testing.delivery_notifier import DeliveryNotifierContract
+from movie_core.testing.event_fixtures import EventStores
+from movie_core.testing.event_store import EventStoreContract
+from movie_core.testing.mailer import DeliveredEmail, MailerContract
+from movie_core.testing.model_store import ModelStoreContract
+from movie_core.testing.movie_catalogue import MovieCatalogueContract
+from movie_core.testing.movie_source import MovieSourceContract
+from movie_core.testing.outbox import OutboxContract
+from movie_core.testing.password_hasher import PasswordHasherContract
+from movie_core.testing.password_strength import PasswordStrengthContract
+from movie_core.testing.personal_order_store import OrderStores, PersonalOrderStoreContract
+from movie_core.testing.rate_limiter import RateLimiterContract
+from movie_core.testing.rating_store import RatingStoreContract, RatingStores, check_personal_data
+from movie_core.testing.recommender import RecommenderContract
+from movie_core.testing.seen_movies import SeenMoviesContract
+from movie_core.testing.session_store import SessionStoreContract
+from movie_core.testing.shared import NOW, ODD_STRINGS, SAMPLE, assert_raises, clause, collect_pages
+from movie_core.testing.trend_store import (
     PRECISION,
-    OrderStores,
-    PersonalOrderStoreContract,
     TrendStoreContract,
-    brute_force,
     check_trends,
-    make_deeds,
+    expected_trends,
+    make_interactions,
 )
+from movie_core.testing.user_repo import UserRepoContract
+from movie_core.testing.username_syntax import UsernameSyntaxContract
 
 __all__ = [
     "LIMITED",
@@ -74,16 +95,16 @@ __all__ = [
     "SAMPLE",
     "UNLIMITED",
     "AccessTokensContract",
+    "AccountStores",
     "AddressSyntaxContract",
     "AnalyticsContract",
     "AuditLogContract",
     "AuditStores",
     "CacheStoreContract",
-    "Delivered",
+    "DeliveredEmail",
     "DeliveryNotifierContract",
     "EventStoreContract",
     "EventStores",
-    "EventStoresContract",
     "MailerContract",
     "ModelStoreContract",
     "MovieCatalogueContract",
@@ -99,22 +120,20 @@ __all__ = [
     "RecommenderContract",
     "SeenMoviesContract",
     "SessionStoreContract",
-    "Stores",
-    "StoresContract",
     "TrendStoreContract",
     "UserRepoContract",
     "UsernameSyntaxContract",
-    "brute_force",
+    "assert_raises",
     "check_personal_data",
     "check_trends",
     "clause",
-    "deliver",
-    "join",
+    "collect_pages",
+    "create_user",
+    "deliver_due_mail",
+    "expected_trends",
     "log_in",
     "make_address",
-    "make_deeds",
+    "make_interactions",
     "make_registration",
-    "refused",
-    "reset_link",
-    "walk",
+    "request_reset_link",
 ]

@@ -1,15 +1,13 @@
-"""What the suites share."""
+"""Test data and helpers that several contracts share."""
 
 import asyncio
 import functools
 from collections.abc import Awaitable, Callable
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from typing import TypeVar
 
 from movie_core.paging import Window
-from movie_core.ports import (
-    MovieSource,
-)
+from movie_core.ports import MovieSource
 from movie_core.search.movies import Movie, MovieQuery
 
 Suite = TypeVar("Suite")
@@ -34,11 +32,13 @@ SAMPLE: tuple[Movie, ...] = (
     Movie(id="202", title="Café Münchhausen", year=2004, genres=("Comedy", "Mystery"), popularity=7.0),
     Movie(id="203", title="Undated", genres=("Comedy",), popularity=1.0),
 )
-"""Made-up movies: 23 with the word River in their title, in years 1950 to 1972, and three others."""
+"""Fictional movies: 23 with the word River in the title, of the years 1950 to 1972, and three others."""
+RIVER_IDS = frozenset(movie.id for movie in SAMPLE if "River" in movie.title)
+"""Ids of the movies with the word River in their title."""
 
 
 def clause(test: Callable[[Suite], Awaitable[None]]) -> Callable[[Suite], None]:
-    """A synchronous test, so that no runner needs a plug-in for it."""
+    """Make an async test synchronous, so that it runs without a plug-in, with a timeout of 60 seconds."""
 
     @functools.wraps(test)
     def run(self: Suite) -> None:
@@ -51,23 +51,27 @@ def clause(test: Callable[[Suite], Awaitable[None]]) -> Callable[[Suite], None]:
     return run
 
 
-async def walk(source: MovieSource, query: MovieQuery, limit: int) -> list[Movie]:
-    """Every match, by following windows from the start."""
-    found: list[Movie] = []
+async def collect_pages(source: MovieSource, query: MovieQuery, limit: int) -> list[Movie]:
+    """All matches of a query, fetched in pages of `limit` items."""
+    movies: list[Movie] = []
     offset: int | None = 0
     while offset is not None:
         page = await source.search(query, Window(offset, limit))
-        found += page.items
+        movies += page.items
         offset = Window(offset, limit).next_offset(page.total)
-    return found
+    return movies
 
 
 NOW = datetime(2026, 11, 24, 9, 0, tzinfo=UTC)
+SECOND = timedelta(seconds=1)
+MINUTE = timedelta(minutes=1)
+HOUR = timedelta(hours=1)
+DAY = timedelta(days=1)
 ODD_STRINGS = ("", "\x00", "a\x00b", "\ud800", "💡", "' OR 1=1 --", "%", "a" * 10_240, "0" * 32, "0" * 64)
-"""What a client may send in place of an id, a token or a key."""
+"""Strings that a client may send as an id, a token or a key."""
 
 
-async def refused(error: type[Exception], call: Awaitable[object]) -> None:
+async def assert_raises(error: type[Exception], call: Awaitable[object]) -> None:
     try:
         await call
     except error:

@@ -103,7 +103,7 @@ async def test_deliver_mail_wakes_the_delivery_loop() -> None:
     broker = create_broker(Settings.load({}, dotenv=None), memory)
     await broker.startup()
     assert not (await run_task(broker, DELIVER_MAIL)).is_err
-    assert memory.notifier.rings == 1
+    assert memory.notifier.notifications == 1
     await broker.shutdown()
 
 

@@ -16,7 +16,7 @@ from movie_adapters.email.syntax import EmailValidatorSyntax
 from movie_core.accounts.identifiers import parse_address
 from movie_core.accounts.outbox import MailKind, MailRejected, MailUnavailable, OutgoingEmail
 from movie_core.ports import Mailer
-from movie_core.testing import Delivered, MailerContract
+from movie_core.testing import DeliveredEmail, MailerContract
 
 SENDER = "noreply@example.com"
 CREATED = datetime(2026, 2, 3, 4, 5, 6, tzinfo=UTC)
@@ -33,14 +33,14 @@ class TestFileMailer(MailerContract):
             self.folder = Path(folder) / "mail"
             yield FileMailer(self.folder, SENDER, None)
 
-    async def delivered(self, mailer: Mailer) -> Sequence[Delivered]:
+    async def delivered(self, mailer: Mailer) -> Sequence[DeliveredEmail]:
         emails = []
         for path in sorted(self.folder.glob("*.eml")):
             message = email.message_from_bytes(path.read_bytes(), policy=SMTPUTF8)
             body = message.get_body(("plain",))
             recipients = tuple(mailbox.addr_spec for mailbox in message["To"].addresses)
             headers = frozenset(map(str.lower, message.keys()))
-            emails.append(Delivered(recipients, message["Message-ID"], headers, body.get_content()))
+            emails.append(DeliveredEmail(recipients, message["Message-ID"], headers, body.get_content()))
         return emails
 
 

@@ -9,11 +9,7 @@ from datetime import UTC, datetime, timedelta
 import pytest
 
 from movie_core import memory
-from movie_core.accounts.keyring import Keyring
 from movie_core.accounts.outbox import MailKind, MailRules
-from movie_core.accounts.outbox_dispatcher import OutboxDispatcher
-from movie_core.accounts.services import AccountRules, Accounts
-from movie_core.accounts.session_registry import SessionRegistry
 from movie_core.accounts.sessions import GRACE
 from movie_core.errors import (
     InvalidCredentials,
@@ -40,35 +36,9 @@ class Deployment:
 
     def __init__(self, limit: Rate | None = None) -> None:
         self.now = datetime.now(UTC).replace(microsecond=0)
-        keys = Keyring(["k" * 32])
-        database = memory.MemoryDatabase(MailRules(timedelta(hours=24), limit), keys)
-        sessions = memory.MemorySessionStore(database)
-        self.registry = SessionRegistry(sessions, self.clock)
-        self.mailer, self.notifier, self.hasher = (
-            memory.MemoryMailer(),
-            memory.MemoryDeliveryNotifier(),
-            memory.MemoryPasswordHasher(),
-        )
-        outbox = memory.MemoryOutbox(database)
-        self.dispatcher = OutboxDispatcher(
-            outbox, self.mailer, keys, public_url="https://m.test", owner="t", clock=self.clock
-        )
-        rules = AccountRules(password_min=8, access_ttl=timedelta(minutes=15), refresh_ttl=timedelta(days=5))
-        self.accounts = Accounts(
-            memory.MemoryUserRepo(database),
-            sessions,
-            self.registry,
-            self.hasher,
-            memory.MemoryAccessTokens(keys, self.clock),
-            memory.PlainAddressSyntax(),
-            memory.PlainUsernameSyntax(),
-            memory.PlainPasswordStrength(),
-            self.mailer,
-            self.notifier,
-            keys,
-            rules,
-            self.clock,
-        )
+        deployment = memory.deployment(clock=self.clock, mail_rules=MailRules(timedelta(hours=24), limit))
+        self.accounts, self.registry, self.dispatcher = deployment.accounts, deployment.registry, deployment.dispatcher
+        self.mailer, self.notifier, self.hasher = deployment.mailer, deployment.notifier, deployment.hasher
 
     def clock(self) -> datetime:
         return self.now
@@ -93,7 +63,7 @@ async def test_all_errors_of_a_registration_are_reported_together() -> None:
     assert [type(other) for other in error.value.others] == [InvalidUsername]
     with pytest.raises(WeakPassword):
         await deployment.accounts.register(ANN, "ann", "12345678")
-    assert deployment.notifier.rings == 0
+    assert deployment.notifier.notifications == 0
 
 
 async def test_the_registration_whose_link_is_used_becomes_the_user() -> None:

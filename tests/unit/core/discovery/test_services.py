@@ -5,17 +5,14 @@ from dataclasses import replace
 from datetime import datetime, timedelta
 
 import pytest
+from tests.support.account_stores import memory_account_stores
 
-from movie_core import MemoryMovieCatalogue, Movie, MovieQuery, MovieSearch, Window
-from movie_core.accounts.keyring import Keyring
-from movie_core.accounts.outbox import MailRules
-from movie_core.discovery.event_recorder import MAX_PENDING, EventRecorder
+from movie_core import Movie, MovieQuery, Window, memory
+from movie_core.discovery.event_recorder import MAX_PENDING
 from movie_core.discovery.events import Event, EventKind
 from movie_core.discovery.ratings import ImportRow, MovieIdentity, Rating, Rejection
 from movie_core.discovery.recommendations import Recommendation, RecommendationPage, Tier
-from movie_core.discovery.services import Discovery
 from movie_core.discovery.trending import TrendWindow
-from movie_core.discovery.trending_service import TrendingService
 from movie_core.errors import (
     Busy,
     FilterUnsupported,
@@ -25,22 +22,9 @@ from movie_core.errors import (
     RatingNotFound,
     SourceUnavailable,
 )
-from movie_core.memory import (
-    MemoryDatabase,
-    MemoryEventStore,
-    MemoryOutbox,
-    MemoryPersonalOrderStore,
-    MemoryRatingStore,
-    MemorySeenMovies,
-    MemorySessionStore,
-    MemoryTrendStore,
-    MemoryUserRepo,
-)
 from movie_core.search.movies import Capability, FoundMovie, MoviePage, Order
-from movie_core.testing import NOW, Stores, join
+from movie_core.testing import NOW, create_user
 
-KEYS = Keyring(["a secret of the tests, 32 bytes or more"])
-RULES = MailRules(link_ttl=timedelta(hours=24), limit=None)
 RIVERS = [Movie(id=str(n), title=f"River {n:03}", year=1900 + n % 100, popularity=1000.0 - n) for n in range(250)]
 EXACT = Movie(id="exact", title="River", year=1951, popularity=5000.0)
 OTHER = Movie(id="lake", title="The Lake", year=2006, imdb_id="tt0410297", popularity=9.0)
@@ -83,36 +67,24 @@ class Deployment:
         source: "ThirdParty | None" = None,
     ) -> None:
         self.now = NOW
-        self.movies = MemoryMovieCatalogue(movies, source="catalogue" if source is None else "third_party")
-        self.seen = None if source is None else MemorySeenMovies(self.movies)
-        self.movie_search = MovieSearch(source or self.movies, self.seen)
-        self.database = MemoryDatabase(RULES, KEYS)
-        self.ratings = MemoryRatingStore(self.database)
-        self.events = MemoryEventStore(self.database)
-        self.trends = TrendingService(MemoryTrendStore(), self.events, self.clock)
-        self.recorder = EventRecorder(self.events, self.trends, clock=self.clock)
-        self.orders = MemoryPersonalOrderStore(clock=self.clock)
         self.recommender = FixedRecommender(scores or {})
-        self.discovery = Discovery(
-            self.movie_search,
-            self.movies,
-            self.ratings,
-            self.recommender,  # type: ignore[arg-type]
-            self.orders,
-            self.trends,
-            self.recorder,
-            seen=self.seen,
+        deployment = memory.deployment(
+            movies,
             clock=self.clock,
+            source=source,
+            recommender=self.recommender,  # type: ignore[arg-type]
         )
+        self.deployment = deployment
+        self.movies, self.seen, self.movie_search = deployment.catalogue, deployment.seen, deployment.movie_search
+        self.ratings, self.events, self.orders = deployment.ratings, deployment.events, deployment.orders
+        self.trends, self.recorder, self.discovery = deployment.trends, deployment.recorder, deployment.discovery
 
     def clock(self) -> datetime:
         return self.now
 
     async def ann(self, name: str = "Ann") -> str:
-        stores = Stores(
-            MemoryUserRepo(self.database), MemorySessionStore(self.database), MemoryOutbox(self.database), KEYS
-        )
-        user, _ = await join(stores, f"{name}@example.com", name, at=self.now)
+        stores = memory_account_stores(self.deployment)
+        user, _ = await create_user(stores, f"{name}@example.com", name, at=self.now)
         return user.id
 
     async def recorded(self) -> list[Event]:

@@ -36,7 +36,7 @@ from movie_core.discovery.trending_service import TrendingService
 from movie_core.errors import StoreUnavailable
 from movie_core.memory import MemoryTrendStore
 from movie_core.ports import EventStore
-from movie_core.testing import NOW, brute_force, check_trends, make_deeds
+from movie_core.testing import NOW, check_trends, expected_trends, make_interactions
 
 HOUR = timedelta(hours=1)
 SECOND = timedelta(seconds=1)
@@ -79,18 +79,18 @@ def without_counts(trends: Sequence[Trend]) -> list[Trend]:
 @pytest.mark.parametrize("seed", range(3))
 def test_scores_over_hundreds_of_half_lives_equal_brute_force(window: TrendWindow, seed: int) -> None:
     age = 900 * timedelta(seconds=window.half_life)
-    interactions = make_deeds(20_000, NOW, age=age, movies=1000, seed=seed)
+    interactions = make_interactions(20_000, NOW, age=age, movies=1000, seed=seed)
     totals = Totals(NOW)
     totals.add(interactions)
     for now in (NOW, NOW + 40 * timedelta(seconds=window.half_life)):
-        expected = without_counts(brute_force(interactions, window, now))
+        expected = without_counts(expected_trends(interactions, window, now))
         error = check_trends(trends_of(totals, window, now), expected)
         assert error < 1e-10
 
 
 @pytest.mark.parametrize("window", TrendWindow)
 def test_merged_shards_equal_one_store(window: TrendWindow) -> None:
-    interactions = make_deeds(20_000, NOW, age=900 * timedelta(seconds=window.half_life))
+    interactions = make_interactions(20_000, NOW, age=900 * timedelta(seconds=window.half_life))
     chance, merged = random.Random(3), Totals(NOW)
     shards = [Totals(NOW) for _ in range(7)]
     for interaction in interactions:
@@ -99,7 +99,7 @@ def test_merged_shards_equal_one_store(window: TrendWindow) -> None:
         for movie_id, strength in shard.strengths[window].items():
             known = merged.strengths[window].get(movie_id, -math.inf)
             merged.strengths[window][movie_id] = log2_add(known, strength)
-    check_trends(trends_of(merged, window, NOW), without_counts(brute_force(interactions, window, NOW)))
+    check_trends(trends_of(merged, window, NOW), without_counts(expected_trends(interactions, window, NOW)))
 
 
 interactions_of_one = st.lists(
@@ -127,7 +127,7 @@ def test_many_interactions_of_one_movie_add_up_without_loss_of_precision() -> No
     totals = Totals(NOW)
     totals.add(interactions)
     for window in TrendWindow:
-        check_trends(trends_of(totals, window, NOW), without_counts(brute_force(interactions, window, NOW)))
+        check_trends(trends_of(totals, window, NOW), without_counts(expected_trends(interactions, window, NOW)))
 
 
 @pytest.mark.parametrize("year", [1970, 2026, 2126, 9999])
@@ -277,7 +277,7 @@ class Deployment:
             for window in TrendWindow:
                 found = await trends.top(window, 100)
                 assert not found.is_stale
-                check_trends(found.items, brute_force(self.events.kept, window, self.now))
+                check_trends(found.items, expected_trends(self.events.kept, window, self.now))
 
 
 async def test_a_new_store_is_rebuilt_from_the_events() -> None:
@@ -569,7 +569,7 @@ def test_every_interaction_counts_once_in_the_end_despite_failures(seed: int) ->
             for window in TrendWindow:
                 found = await trends.top(window, 100)
                 assert not found.is_stale
-                check_trends(found.items, brute_force(events.kept, window, found.as_of))
+                check_trends(found.items, expected_trends(events.kept, window, found.as_of))
 
     with asyncio.Runner(loop_factory=SkippingLoop) as runner:
         runner.run(live())

@@ -7,10 +7,7 @@ from datetime import datetime, timedelta
 import pytest
 
 from movie_core import memory
-from movie_core.accounts.keyring import Keyring
-from movie_core.accounts.outbox import MailRules, MailState
-from movie_core.accounts.services import AccountRules, Accounts
-from movie_core.accounts.session_registry import SessionRegistry
+from movie_core.accounts.outbox import MailState
 from movie_core.accounts.users import User, UserState
 from movie_core.errors import (
     InvalidEmail,
@@ -22,7 +19,6 @@ from movie_core.errors import (
     StoreUnavailable,
     UserNotFound,
 )
-from movie_core.operations.administration import Administration
 from movie_core.operations.audit import COMMAND_LINE, Action, AuditEntry
 from movie_core.paging import Window
 from movie_core.search.caching import CacheEntry
@@ -37,31 +33,9 @@ class Deployment:
 
     def __init__(self) -> None:
         self.now = NOW
-        keys = Keyring(["k" * 32])
-        database = memory.MemoryDatabase(MailRules(timedelta(hours=24), None), keys)
-        users, sessions = memory.MemoryUserRepo(database), memory.MemorySessionStore(database)
-        self.outbox, self.log, self.notifier = (
-            memory.MemoryOutbox(database),
-            memory.MemoryAuditLog(database),
-            memory.MemoryDeliveryNotifier(),
-        )
-        self.accounts = Accounts(
-            users,
-            sessions,
-            SessionRegistry(sessions, self.clock),
-            memory.MemoryPasswordHasher(),
-            memory.MemoryAccessTokens(keys, self.clock),
-            memory.PlainAddressSyntax(),
-            memory.PlainUsernameSyntax(),
-            memory.PlainPasswordStrength(),
-            memory.MemoryMailer(),
-            self.notifier,
-            keys,
-            AccountRules(password_min=8, access_ttl=timedelta(minutes=15), refresh_ttl=timedelta(days=5)),
-            self.clock,
-            personal=[self.log],
-        )
-        self.administration = Administration(self.accounts, users, self.outbox, self.notifier, self.log, self.clock)
+        deployment = memory.deployment(clock=self.clock)
+        self.accounts, self.administration = deployment.accounts, deployment.administration
+        self.outbox, self.log, self.notifier = deployment.outbox, deployment.audit_log, deployment.notifier
 
     def clock(self) -> datetime:
         return self.now
@@ -180,13 +154,13 @@ async def test_a_change_without_fields_is_not_logged() -> None:
 async def test_dead_emails_are_retried_immediately_and_each_retry_is_logged() -> None:
     deployment = Deployment()
     mail_ids = await deployment.dead_mails("cleo", "dora")
-    rings = deployment.notifier.rings
+    rings = deployment.notifier.notifications
     assert sorted(await deployment.administration.retry(COMMAND_LINE, None)) == sorted(mail_ids)
-    assert deployment.notifier.rings == rings + 1
+    assert deployment.notifier.notifications == rings + 1
     assert sorted(one.mail_id or "" for one in await deployment.entries()) == sorted(mail_ids)
     assert {one.action for one in await deployment.entries()} == {Action.MAIL_RETRIED}
     assert not await deployment.administration.retry(COMMAND_LINE, None)
-    assert (deployment.notifier.rings, len(await deployment.entries())) == (rings + 1, 2)
+    assert (deployment.notifier.notifications, len(await deployment.entries())) == (rings + 1, 2)
 
 
 async def test_retrying_one_email_requires_that_it_is_dead() -> None:

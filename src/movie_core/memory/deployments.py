@@ -1,0 +1,216 @@
+"""A whole deployment in memory: every port, and the services over them."""
+
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+
+from movie_core.accounts.keyring import Keyring
+from movie_core.accounts.outbox import MailRules
+from movie_core.accounts.outbox_dispatcher import OutboxDispatcher
+from movie_core.accounts.services import AccountRules, Accounts
+from movie_core.accounts.session_registry import SessionRegistry
+from movie_core.clock import utc_now
+from movie_core.discovery.event_recorder import EventRecorder
+from movie_core.discovery.services import Discovery
+from movie_core.discovery.trending_service import TrendingService
+from movie_core.memory.audit_log import MemoryAuditLog
+from movie_core.memory.cache_store import MemoryCacheStore
+from movie_core.memory.database import MemoryDatabase
+from movie_core.memory.event_store import MemoryEventStore
+from movie_core.memory.mailer import MemoryDeliveryNotifier, MemoryMailer
+from movie_core.memory.model_store import MemoryModelStore
+from movie_core.memory.movies import MemoryMovieCatalogue, MemorySeenMovies
+from movie_core.memory.outbox import MemoryOutbox
+from movie_core.memory.personal_order_store import MemoryPersonalOrderStore
+from movie_core.memory.rate_limiter import MemoryRateLimiter
+from movie_core.memory.rating_store import MemoryRatingStore
+from movie_core.memory.recommender import MemoryRecommender
+from movie_core.memory.security import MemoryAccessTokens, MemoryPasswordHasher, PlainPasswordStrength
+from movie_core.memory.session_store import MemorySessionStore
+from movie_core.memory.syntax import PlainAddressSyntax, PlainUsernameSyntax
+from movie_core.memory.trend_store import MemoryTrendStore
+from movie_core.memory.user_repo import MemoryUserRepo
+from movie_core.operations.administration import Administration
+from movie_core.operations.maintenance import Maintenance
+from movie_core.ports import MovieSource, Recommender
+from movie_core.search.movie_search import MovieSearch
+from movie_core.search.movies import Movie
+
+_EXAMPLE_KEY = "an example that is 32 bytes or longer"
+
+
+@dataclass(frozen=True, slots=True)
+class Deployment:
+    """Every port in memory and the services over them, as `deployment` wires them."""
+
+    clock: Callable[[], datetime]
+    keys: Keyring
+    mail_rules: MailRules
+
+    # Search
+    catalogue: MemoryMovieCatalogue
+    source: MovieSource
+    """The catalogue, unless another source was given."""
+    seen: MemorySeenMovies | None
+    """Only with a source other than the catalogue; it stores its movies in the catalogue."""
+    cache_store: MemoryCacheStore
+    movie_search: MovieSearch
+
+    # Accounts
+    database: MemoryDatabase
+    users: MemoryUserRepo
+    sessions: MemorySessionStore
+    outbox: MemoryOutbox
+    mailer: MemoryMailer
+    notifier: MemoryDeliveryNotifier
+    hasher: MemoryPasswordHasher
+    tokens: MemoryAccessTokens
+    address_syntax: PlainAddressSyntax
+    username_syntax: PlainUsernameSyntax
+    password_strength: PlainPasswordStrength
+    registry: SessionRegistry
+    accounts: Accounts
+    dispatcher: OutboxDispatcher
+
+    # Discovery
+    ratings: MemoryRatingStore
+    events: MemoryEventStore
+    trend_store: MemoryTrendStore
+    orders: MemoryPersonalOrderStore
+    models: MemoryModelStore
+    recommender: Recommender
+    trends: TrendingService
+    recorder: EventRecorder
+    discovery: Discovery
+
+    # Operations
+    rate_limiter: MemoryRateLimiter
+    audit_log: MemoryAuditLog
+    administration: Administration
+    maintenance: Maintenance
+
+    @property
+    def analytics(self) -> MemoryEventStore:
+        """The port `Analytics`; the event store implements both."""
+        return self.events
+
+
+def deployment(
+    movies: Iterable[Movie] = (),
+    *,
+    clock: Callable[[], datetime] = utc_now,
+    secret: str = _EXAMPLE_KEY,
+    mail_rules: MailRules | None = None,
+    account_rules: AccountRules | None = None,
+    public_url: str = "https://movies.example.com",
+    source: MovieSource | None = None,
+    recommender: Recommender | None = None,
+) -> Deployment:
+    """Build a whole deployment in memory, for tests and examples.
+
+    Links expire after 24 hours, access tokens after 15 minutes, refresh tokens after 5 days; passwords have at least 8
+    characters; the number of emails is not limited. `source` replaces the catalogue as the searched source; the
+    catalogue then stores the movies that searches have returned. `recommender` replaces `MemoryRecommender`.
+
+    >>> import asyncio
+    >>> from movie_core import Movie, MovieQuery, Window, memory
+    >>> world = memory.deployment([Movie(id="603", title="The Matrix", year=1999)])
+    >>> async def example() -> list[str]:
+    ...     await world.accounts.register("ann@example.com", "ann", "copper lantern walks home")
+    ...     await world.dispatcher.deliver_due()
+    ...     [link] = world.mailer.emails[0].links
+    ...     uid, token = link.rstrip("/").split("/")[-2:]
+    ...     tokens = await world.accounts.activate(uid, token, device="a phone")
+    ...     caller = await world.accounts.authenticate(tokens.access)
+    ...     page = await world.movie_search.search(MovieQuery("matrix"), Window())
+    ...     await world.discovery.rate(caller.user_id, page.items[0].id, 9.5)
+    ...     return [rating.title for rating in await world.ratings.history(caller.user_id)]
+    >>> asyncio.run(example())
+    ['The Matrix']
+    """
+    keys = Keyring([secret])
+    mail_rules = mail_rules or MailRules(link_ttl=timedelta(hours=24), limit=None)
+    account_rules = account_rules or AccountRules(
+        password_min=8, access_ttl=timedelta(minutes=15), refresh_ttl=timedelta(days=5)
+    )
+
+    def timestamp() -> float:
+        return clock().timestamp()
+
+    catalogue = MemoryMovieCatalogue(movies, source="catalogue" if source is None else source.name)
+    seen = None if source is None else MemorySeenMovies(catalogue)
+    movie_search = MovieSearch(source or catalogue, seen)
+
+    database = MemoryDatabase(mail_rules, keys)
+    users, sessions, outbox = MemoryUserRepo(database), MemorySessionStore(database), MemoryOutbox(database)
+    ratings, events, audit_log = MemoryRatingStore(database), MemoryEventStore(database), MemoryAuditLog(database)
+    orders = MemoryPersonalOrderStore(clock)
+
+    mailer, notifier, hasher = MemoryMailer(), MemoryDeliveryNotifier(), MemoryPasswordHasher()
+    tokens = MemoryAccessTokens(keys, clock)
+    address_syntax, username_syntax = PlainAddressSyntax(), PlainUsernameSyntax()
+    password_strength = PlainPasswordStrength()
+    registry = SessionRegistry(sessions, clock)
+    accounts = Accounts(
+        users,
+        sessions,
+        registry,
+        hasher,
+        tokens,
+        address_syntax,
+        username_syntax,
+        password_strength,
+        mailer,
+        notifier,
+        keys,
+        account_rules,
+        clock,
+        personal=(ratings, events, orders, audit_log),
+    )
+    dispatcher = OutboxDispatcher(outbox, mailer, keys, public_url=public_url, owner="memory", clock=clock)
+
+    trend_store = MemoryTrendStore()
+    trends = TrendingService(trend_store, events, clock)
+    recorder = EventRecorder(events, trends, clock=clock)
+    recommender = recommender or MemoryRecommender(ratings, catalogue, clock)
+    discovery = Discovery(
+        movie_search, catalogue, ratings, recommender, orders, trends, recorder, seen=seen, clock=clock
+    )
+
+    return Deployment(
+        clock=clock,
+        keys=keys,
+        mail_rules=mail_rules,
+        catalogue=catalogue,
+        source=source or catalogue,
+        seen=seen,
+        cache_store=MemoryCacheStore(clock=timestamp),
+        movie_search=movie_search,
+        database=database,
+        users=users,
+        sessions=sessions,
+        outbox=outbox,
+        mailer=mailer,
+        notifier=notifier,
+        hasher=hasher,
+        tokens=tokens,
+        address_syntax=address_syntax,
+        username_syntax=username_syntax,
+        password_strength=password_strength,
+        registry=registry,
+        accounts=accounts,
+        dispatcher=dispatcher,
+        ratings=ratings,
+        events=events,
+        trend_store=trend_store,
+        orders=orders,
+        models=MemoryModelStore(),
+        recommender=recommender,
+        trends=trends,
+        recorder=recorder,
+        discovery=discovery,
+        rate_limiter=MemoryRateLimiter(timestamp),
+        audit_log=audit_log,
+        administration=Administration(accounts, users, outbox, notifier, audit_log, clock),
+        maintenance=Maintenance(users, events, recommender, audit_log, events_keep=timedelta(days=90), clock=clock),
+    )

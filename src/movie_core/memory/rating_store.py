@@ -1,0 +1,69 @@
+"""The `RatingStore` port in memory."""
+
+from collections.abc import AsyncIterator, Mapping, Sequence
+from datetime import datetime
+from typing import Any
+
+from movie_core.discovery.ratings import MAX_RATINGS, NewRating, Rating, RatingChange, apply_rating, exported
+from movie_core.errors import TooManyRatings, UserNotFound
+from movie_core.memory.database import MemoryDatabase
+from movie_core.paging import Window
+
+BATCH = 1000
+"""Ratings per batch of `iter_all`."""
+
+
+class MemoryRatingStore:
+    """A `RatingStore` for the users of a `MemoryDatabase`."""
+
+    def __init__(self, database: MemoryDatabase, source: str = "catalogue") -> None:
+        self._database = database
+        self._source = source
+        self._ratings: dict[str, dict[str, Rating]] = {}
+        self._changes = 0
+
+    async def put(self, user_id: str, ratings: Sequence[NewRating], now: datetime) -> Sequence[RatingChange]:
+        if user_id not in self._database.users:
+            raise UserNotFound("there is no such account")
+        own = dict(self._of(user_id))
+        changes = [apply_rating(own, rating, now) for rating in ratings]
+        if len(own) > MAX_RATINGS:
+            raise TooManyRatings(f"more than {MAX_RATINGS} ratings can't be kept")
+        self._changes += own != self._of(user_id)
+        self._ratings[user_id] = own
+        return changes
+
+    async def remove(self, user_id: str, movie_id: str) -> bool:
+        is_removed = self._of(user_id).pop(movie_id, None) is not None
+        self._changes += is_removed
+        return is_removed
+
+    async def get(self, user_id: str, movie_id: str) -> Rating | None:
+        return self._of(user_id).get(movie_id)
+
+    async def list_page(self, user_id: str, window: Window) -> tuple[int, Sequence[Rating]]:
+        own = sorted(self._of(user_id).values(), key=lambda rating: rating.movie_id)
+        own.sort(key=lambda rating: rating.rated_at, reverse=True)
+        return len(own), own[window.offset : window.offset + window.limit]
+
+    async def history(self, user_id: str) -> Sequence[Rating]:
+        return sorted(self._of(user_id).values(), key=lambda rating: (rating.rated_at, rating.movie_id))
+
+    async def iter_all(self) -> AsyncIterator[Sequence[tuple[str, Rating]]]:
+        active = [user.id for user in self._database.users.values() if user.is_active]
+        pairs = [(user_id, rating) for user_id in active for rating in self._of(user_id).values()]
+        for start in range(0, len(pairs), BATCH):
+            yield pairs[start : start + BATCH]
+
+    async def version(self) -> str:
+        return str(self._changes)
+
+    async def export(self, user_id: str) -> Mapping[str, Any]:
+        return {"ratings": [exported(self._source, rating) for rating in await self.history(user_id)]}
+
+    async def erase(self, user_id: str) -> None:
+        self._changes += bool(self._ratings.pop(user_id, None))
+
+    def _of(self, user_id: str) -> dict[str, Rating]:
+        """The ratings of a user by movie id; none for a user that was erased."""
+        return self._ratings.get(user_id, {}) if user_id in self._database.users else {}

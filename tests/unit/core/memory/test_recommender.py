@@ -1,0 +1,14 @@
+"""`MemoryRecommender` follows the contract of its port."""
+
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+
+from movie_core.memory import MemoryRecommender
+from movie_core.ports import MovieCatalogue, RatingStore
+from movie_core.testing import RecommenderContract
+
+
+class TestMemoryRecommender(RecommenderContract):
+    @asynccontextmanager
+    async def open(self, ratings: RatingStore, movies: MovieCatalogue) -> AsyncIterator[MemoryRecommender]:
+        yield MemoryRecommender(ratings, movies)

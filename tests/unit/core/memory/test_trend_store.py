@@ -1,0 +1,14 @@
+"""`MemoryTrendStore` follows the contract of its port."""
+
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+
+from movie_core.discovery.trending import KEPT_MOVIES
+from movie_core.memory import MemoryTrendStore
+from movie_core.testing import TrendStoreContract
+
+
+class TestMemoryTrendStore(TrendStoreContract):
+    @asynccontextmanager
+    async def open(self, kept: int = KEPT_MOVIES) -> AsyncIterator[MemoryTrendStore]:
+        yield MemoryTrendStore(kept)
