@@ -26,7 +26,7 @@ from movie_core.paging import Window
 from movie_core.search.movies import Movie, MovieQuery
 from movie_core.search.retry_policy import BreakerState, RetryPolicy, StatusSet
 from movie_standin.faults import Behaviour
-from movie_standin.server import Upstream, running_upstream
+from movie_standin.server import StandInServer, running_standin
 
 CLIENTS = 24
 LATENCY_MS = 60.0
@@ -90,7 +90,7 @@ def _rate_rows(rate: float, goal: float, run: Run, note: str = "") -> list[Row]:
 class Harness:
     """The source under test, connected to a stand-in."""
 
-    def __init__(self, upstream: Upstream) -> None:
+    def __init__(self, upstream: StandInServer) -> None:
         statuses = StatusSet.parse("400-409,425,429,5xx")
         self.upstream = upstream
         self.http = SourceHttp(upstream.url, timeout=RETRY_POLICY.timeout, retry_status=statuses)
@@ -115,7 +115,7 @@ class Harness:
 async def _drive(count: int, behaviour: Behaviour, clients: int = CLIENTS) -> Run:
     behaviour = behaviour.changed({"latency_ms": LATENCY_MS})
     run = Run([], [], 0)
-    async with running_upstream(MOVIES, behaviour) as upstream:
+    async with running_standin(MOVIES, behaviour) as upstream:
         harness = Harness(upstream)
         left = iter(range(count))
 
@@ -130,7 +130,7 @@ async def _drive(count: int, behaviour: Behaviour, clients: int = CLIENTS) -> Ru
 
 async def _down_rows(name: str, fault: str, seconds: float = 4.0) -> list[Row]:
     healthy = Behaviour(fail_rate=0, latency_ms=LATENCY_MS)
-    async with running_upstream(MOVIES, healthy) as upstream:
+    async with running_standin(MOVIES, healthy) as upstream:
         harness = Harness(upstream)
         await _steady(harness, 1.0, lambda: False)
         if fault:

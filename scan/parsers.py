@@ -94,8 +94,8 @@ def movie_file_reader(folder: Path) -> Callable[[bytes], None]:
         except errors.InvalidParameter as error:
             check_error(error)
             return
-        if file.rows != file.movies + file.reasons.total() + file.left_out.total() or len(found) != file.movies:
-            raise AssertionError(f"{file.rows} rows, {file.movies} movies, {file.reasons}, {file.left_out}")
+        if file.rows != file.movies + file.reasons.total() + file.skipped.total() or len(found) != file.movies:
+            raise AssertionError(f"{file.rows} rows, {file.movies} movies, {file.reasons}, {file.skipped}")
         if len({one.id for one in found}) != len(found):
             raise AssertionError("duplicate id")
         msgspec.json.encode(found)
@@ -131,7 +131,7 @@ def token_reader() -> Callable[[bytes], None]:
             return
         if data[:1] != SIGNED:
             raise AssertionError("accepted a token with a forged signature")
-        if not (access.issued_at <= NOW + timedelta(seconds=jwt_tokens.MAX_AHEAD) and access.expires_at > NOW):
+        if not (access.issued_at <= NOW + timedelta(seconds=jwt_tokens.MAX_CLOCK_SKEW) and access.expires_at > NOW):
             raise AssertionError(f"{access} is accepted at {NOW}")
         if tokens.read(tokens.issue(access)) != access:
             raise AssertionError(f"{access} changes in a round trip")

@@ -120,7 +120,7 @@ def _bodies(
         is_list = schema["type"] == "array"
         fields = {name: samples[name] for name in (schema["items"] if is_list else schema).get("properties", {})}
         alone = EITHER.get(operation["operationId"], {}).get(media_type, ())
-        for left_out in alone[::-1] or ("",):
-            sent = {name: value for name, value in fields.items() if name != left_out}
+        for skipped in alone[::-1] or ("",):
+            sent = {name: value for name, value in fields.items() if name != skipped}
             body = json.dumps([sent] if is_list else sent) if media_type == "application/json" else urlencode(sent)
             yield media_type, body, tuple(sent)

@@ -16,8 +16,8 @@ from movie_adapters.observability.logs import request_log
 from movie_adapters.observability.metrics import MetricsPeers, RequestCounts
 from movie_adapters.observability.tracing import Tracing
 from movie_adapters.settings.settings import Settings
-from movie_adapters.wiring.background import serving
-from movie_adapters.wiring.providers import create_container, notice_of
+from movie_adapters.wiring.background import run_background_work
+from movie_adapters.wiring.providers import create_container, source_attribution
 from movie_api.auth import AccessControl, CallerProvider
 from movie_api.middleware.edge import EdgeMiddleware
 from movie_api.middleware.response_cache import CachedSearchMiddleware
@@ -67,7 +67,7 @@ def create_app(settings: Settings, *overrides: Provider, peers: Path | None = No
     container = create_container(
         settings, LitestarProvider(), CallerProvider(), SearchProvider(), MetricsProvider(requests, peers), *overrides
     )
-    notice = notice_of(settings)
+    notice = source_attribution(settings)
     openapi = document(
         settings.public_url,
         version=version("movie-search-backend"),
@@ -79,7 +79,7 @@ def create_app(settings: Settings, *overrides: Provider, peers: Path | None = No
     async def lifespan(_: Litestar) -> AsyncIterator[None]:
         await container.get(MetricsPeers)
         edge.wrap_app((await container.get(Tracing)).app)
-        async with serving(container):
+        async with run_background_work(container):
             cached_search.enable(
                 await container.get(AccessControl),
                 await container.get(ResponseCache),

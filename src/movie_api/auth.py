@@ -64,7 +64,7 @@ class AccessControl:
         if authorization is not None or not self._is_public:
             if authorization is None or not authorization.startswith(b"Bearer "):
                 return False
-            caller = self._accounts.recognise(authorization[7:].decode("latin-1"))
+            caller = self._accounts.authenticate_cached(authorization[7:].decode("latin-1"))
             if caller is None:
                 return False
         scope["state"]["caller"] = caller

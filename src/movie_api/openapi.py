@@ -13,7 +13,7 @@ from movie_core.accounts.outbox import MailState
 from movie_core.accounts.sessions import MAX_DEVICE, MAX_SESSIONS
 from movie_core.accounts.users import MAX_ADDRESS, MAX_USERNAME, UserState
 from movie_core.discovery.analytics import DEFAULT_DAYS, MAX_DAYS, MAX_QUERIES
-from movie_core.discovery.events import MAX_EVENTS, MAX_POSITION, TOLD
+from movie_core.discovery.events import CLIENT_EVENT_KINDS, MAX_EVENTS, MAX_POSITION
 from movie_core.discovery.ratings import HIGHEST, LOWEST, MAX_IMPORT
 from movie_core.discovery.recommendations import MAX_REASONS, ReasonKind, Tier
 from movie_core.discovery.trending import WEIGHTS, InteractionKind, TrendWindow
@@ -269,7 +269,7 @@ SCHEMAS: Json = {
     "Events": _list(
         _object(
             ("type", "movie_id"),
-            type={"type": "string", "enum": sorted(TOLD)},
+            type={"type": "string", "enum": sorted(CLIENT_EVENT_KINDS)},
             movie_id=_TEXT,
             query={
                 "type": "string",

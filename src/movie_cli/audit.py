@@ -27,7 +27,7 @@ def list_audit(
     offset
         Number of entries to skip, 0 to 10000.
     """
-    _, entries = as_staff(lambda administration: administration.audit(Window(offset, limit)))
+    _, entries = as_staff(lambda administration: administration.list_audit(Window(offset, limit)))
     print_lines(
         ("time", "actor", "action", "target"),
         [

@@ -54,7 +54,7 @@ def import_file(file: Path, *, replace: Annotated[bool, Parameter(negative=())] 
             count = await catalogue.count()
         out.print(
             f"{result.added} added, {result.updated} updated, {result.unchanged} unchanged, {result.removed} removed; "
-            f"{movie_file.reasons.total()} rows rejected, {movie_file.left_out.total()} skipped; "
+            f"{movie_file.reasons.total()} rows rejected, {movie_file.skipped.total()} skipped; "
             f"{count} movies in total",
             highlight=False,
         )

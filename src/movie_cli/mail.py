@@ -73,7 +73,7 @@ def retry(*ids: str, all: Annotated[bool, Parameter(negative=())] = False) -> No
     requested = sorted(set(ids))
     # An argument may contain bytes that are not valid text.
     mail_ids = None if all else [mail_id for mail_id in requested if mail_id.isascii()]
-    queued = len(as_staff(lambda administration: administration.retry(COMMAND_LINE, mail_ids)))
+    queued = len(as_staff(lambda administration: administration.retry_mails(COMMAND_LINE, mail_ids)))
     if queued < len(requested):
         raise CommandError(
             f"emails queued for retry: {queued} of {len(requested)}; the others are not dead or not found"

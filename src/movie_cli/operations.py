@@ -37,7 +37,7 @@ def migrate() -> None:
 def _with_cache(work: Callable[[CacheStore, AsyncContainer], Awaitable[T]]) -> T:
     async def run() -> T:
         async with open_container(Settings.load()) as container:
-            cache = (await container.get(SharedRedis)).entries()
+            cache = (await container.get(SharedRedis)).cache_store()
             if cache is None:
                 raise CommandError(
                     "without MOVIE_REDIS_URL or MOVIE_CACHE_REDIS_URL each process has its own cache, which this "
@@ -62,7 +62,7 @@ def flush_cache() -> None:
     async def flush(cache: CacheStore, container: AsyncContainer) -> int:
         with suppress(StoreUnavailable):  # flushing works without the database; the missing audit entry is reported
             await prepare_schema(await container.get(Settings))
-        return await (await container.get(Administration)).flush(COMMAND_LINE, cache)
+        return await (await container.get(Administration)).flush_cache(COMMAND_LINE, cache)
 
     print_done(f"cache entries deleted: {_with_cache(flush)}")
 
@@ -79,7 +79,7 @@ def list_tasks() -> None:
     async def run(url: str) -> None:
         queue = TaskQueue(url, settings.key_prefix)
         try:
-            tasks = await queue.listed()
+            tasks = await queue.list_tasks()
         finally:
             await queue.close()
         print_lines(
@@ -119,14 +119,14 @@ def doctor() -> None:
         async with open_container(settings) as container:
             with suppress(StoreUnavailable):  # reported below, with the remedy
                 await prepare_search(settings, container)
-            results = await (await container.get(Readiness)).findings()
+            results = await (await container.get(Readiness)).results()
         for result in results:
-            state = Text("ok    ", "green") if result.is_reached else Text("failed", "red")
+            state = Text("ok    ", "green") if result.is_reachable else Text("failed", "red")
             out.print(state, end="  ")
-            out.print(f"{result.part.name}: {result.detail}", highlight=False)
-            if not result.is_reached:
-                out.print(f"        {result.part.advice}", highlight=False)
-        return all(result.is_reached for result in results)
+            out.print(f"{result.dependency.name}: {result.detail}", highlight=False)
+            if not result.is_reachable:
+                out.print(f"        {result.dependency.advice}", highlight=False)
+        return all(result.is_reachable for result in results)
 
     if not asyncio.run(run()):
         raise CommandError("not every dependency is available")

@@ -34,7 +34,7 @@ def evaluate(file: Path | None = None, /) -> None:
         Ratings in the MovieLens format, userId,movieId,rating,timestamp; years and genres are read from a movies.csv in
         the same directory. Default: the ratings in the database.
     """
-    from movie_adapters.recommender.evaluation import PROTOCOLS_TOLD, TooFewRatings
+    from movie_adapters.recommender.evaluation import PROTOCOL_DESCRIPTIONS, TooFewRatings
     from movie_adapters.recommender.evaluation import evaluate as evaluate_file
 
     try:
@@ -46,7 +46,7 @@ def evaluate(file: Path | None = None, /) -> None:
         f"ratings: {evaluation.ratings}, movies: {evaluation.movies}, users: {evaluation.users}; "
         f"rows skipped: {evaluation.skipped}"
     )
-    for protocol, meaning in PROTOCOLS_TOLD.items():
+    for protocol, meaning in PROTOCOL_DESCRIPTIONS.items():
         print_done(f"{protocol}: {meaning}")
     print_lines(
         ("protocol", "method", "users", "nDCG@10", "Recall@20", "coverage@10", "fit s", "p50 ms", "p99 ms"),

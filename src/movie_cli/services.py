@@ -8,7 +8,7 @@ from typing import TypeVar
 from dishka import AsyncContainer
 
 from movie_adapters.settings.settings import Settings
-from movie_adapters.wiring.preparation import prepare, prepare_schema
+from movie_adapters.wiring.preparation import prepare_database, prepare_schema
 from movie_adapters.wiring.providers import create_container
 from movie_cli.output import show_progress
 from movie_core.accounts.services import Accounts
@@ -30,7 +30,7 @@ async def open_container(settings: Settings) -> AsyncIterator[AsyncContainer]:
 async def prepare_search(settings: Settings, container: AsyncContainer) -> bool:
     """Migrates the database and loads the bundled films if needed. Returns whether movies were loaded."""
     with show_progress("loading the bundled films") as progress:
-        return await prepare(settings, await container.get(MovieCatalogue), progress)
+        return await prepare_database(settings, await container.get(MovieCatalogue), progress)
 
 
 @asynccontextmanager

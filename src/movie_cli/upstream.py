@@ -46,7 +46,7 @@ def upstream(
     """
     from movie_adapters.catalogue.bundled import bundled_films
     from movie_standin.faults import Behaviour
-    from movie_standin.server import serve_upstream
+    from movie_standin.server import serve_standin
 
     changes: dict[str, object] = {
         "fail_rate": fail_rate, "latency_ms": latency_ms, "retry_after": retry_after, "seed": seed
@@ -57,4 +57,4 @@ def upstream(
         behaviour = Behaviour().changed(changes)
     except ValueError as error:
         raise UsageError(f"--faults: {error}") from None
-    asyncio.run(serve_upstream(bundled_films(), behaviour, host=host, port=port))
+    asyncio.run(serve_standin(bundled_films(), behaviour, host=host, port=port))

@@ -107,7 +107,7 @@ def export(email: str, /) -> None:
     email
         Address of the account or registration.
     """
-    stored = with_accounts(lambda accounts: accounts.export_of(email))
+    stored = with_accounts(lambda accounts: accounts.export_address(email))
     sys.stdout.write(json.dumps(stored, indent=2, ensure_ascii=False) + "\n")
 
 
@@ -142,7 +142,7 @@ def list_sessions(email: str, /) -> None:
     email
         Address of the account.
     """
-    sessions = with_accounts(lambda accounts: accounts.sessions_of(email))
+    sessions = with_accounts(lambda accounts: accounts.list_sessions_of(email))
     print_lines(
         ("id", "device", "started", "last used"),
         [

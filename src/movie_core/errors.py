@@ -97,9 +97,9 @@ class InvalidToken(Denied):
 class MovieNotFound(NotFound):
     code = "movie_not_found"
 
-    def __init__(self, detail: str, *, state: CacheStatus | None = None) -> None:
+    def __init__(self, detail: str, *, cache_status: CacheStatus | None = None) -> None:
         super().__init__(detail)
-        self.state = state
+        self.cache_status = cache_status
         """For a search: the cache status of the empty result."""
 
 

@@ -26,7 +26,7 @@ class Rate:
             raise ValueError("must be a number per second, minute, hour or day, such as 10/minute, or off")
         return cls(int(match[1]), _SECONDS[match[2]])
 
-    def times(self, factor: int) -> "Rate":
+    def multiplied(self, factor: int) -> "Rate":
         """Return the rate with its amount multiplied."""
         return Rate(self.amount * factor, self.seconds)
 

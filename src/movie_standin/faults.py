@@ -1,4 +1,4 @@
-"""The faults of the stand-in: `KINDS` names every kind of response, `Behaviour` selects among them."""
+"""The faults of the stand-in: `RESPONSE_KINDS` names every kind of response, `Behaviour` selects among them."""
 
 import asyncio
 import contextlib
@@ -15,7 +15,7 @@ from typing import Any
 
 import msgspec
 
-KINDS: Mapping[str, str] = MappingProxyType(
+RESPONSE_KINDS: Mapping[str, str] = MappingProxyType(
     {
         "ok": "a valid response",
         "400": "that status; likewise every number from 200 to 599",
@@ -78,7 +78,7 @@ class Behaviour:
     fail_rate: float = 0.3
     """Fraction of calls that fail, 0 to 1."""
     faults: tuple[str, ...] = tuple(str(status) for status in range(400, 410))
-    """Faults, equally likely: names of `KINDS`, or `body:` followed by the text of a body."""
+    """Faults, equally likely: names of `RESPONSE_KINDS`, or `body:` followed by the text of a body."""
     latency_ms: float = 50.0
     """Delay before each response, in milliseconds."""
     script: tuple[str, ...] = ()
@@ -99,7 +99,7 @@ class Behaviour:
             raise ValueError(f"faults must not be empty, and script has at most {MAX_SCRIPT} entries")
         for kind in (*self.faults, *self.script):
             if not is_kind(kind):
-                raise ValueError(f"{kind[:40]!r} is not a kind of response: {', '.join(KINDS)}, body:…")
+                raise ValueError(f"{kind[:40]!r} is not a kind of response: {', '.join(RESPONSE_KINDS)}, body:…")
         if "\n" in f"{self.location}{self.retry_after}":
             raise ValueError("location and retry_after must not contain a line break")
 
@@ -112,11 +112,11 @@ class Behaviour:
 
 
 def is_kind(name: object) -> bool:
-    """Whether `name` is a kind of response: a name of `KINDS`, a status from 200 to 599, or `body:` with a text."""
+    """Whether `name` is a kind of response: in `RESPONSE_KINDS`, a status from 200 to 599, or `body:` with a text."""
     if not isinstance(name, str):
         return False
     is_status = len(name) == 3 and name.isascii() and name.isdigit() and 200 <= int(name) <= 599
-    return name in KINDS or is_status or name.startswith(BODY_PREFIX)
+    return name in RESPONSE_KINDS or is_status or name.startswith(BODY_PREFIX)
 
 
 def http_response(status: int, body: bytes, *, extra: str = "", type_: str = "application/json") -> bytes:

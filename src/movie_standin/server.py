@@ -47,8 +47,8 @@ class Request:
         return parse_qs(urlsplit(self.target).query, keep_blank_values=True).get(name, [])
 
 
-class Upstream:
-    """The HTTP server. Use `start` and `stop`, or `running_upstream`; `behave` replaces the behaviour at any time."""
+class StandInServer:
+    """The HTTP server. Use `start` and `stop`, or `running_standin`; `behave` replaces the behaviour at any time."""
 
     def __init__(self, movies: Iterable[Movie], behaviour: Behaviour | None = None) -> None:
         self._movies = [(movie.title.casefold(), _item(movie)) for movie in movies]
@@ -236,11 +236,11 @@ async def _read_request(reader: asyncio.StreamReader) -> Request | None:
 
 
 @contextlib.asynccontextmanager
-async def running_upstream(
+async def running_standin(
     movies: Iterable[Movie] = (), behaviour: Behaviour | None = None, *, host: str = "127.0.0.1", port: int = 0
-) -> AsyncIterator[Upstream]:
-    """Runs an `Upstream` in this event loop and stops it at the end."""
-    server = Upstream(movies, behaviour)
+) -> AsyncIterator[StandInServer]:
+    """Runs an `StandInServer` in this event loop and stops it at the end."""
+    server = StandInServer(movies, behaviour)
     await server.start(host, port)
     try:
         yield server
@@ -248,7 +248,7 @@ async def running_upstream(
         await server.stop()
 
 
-async def serve_upstream(
+async def serve_standin(
     movies: Iterable[Movie],
     behaviour: Behaviour | None = None,
     *,
@@ -263,7 +263,7 @@ async def serve_upstream(
     announce = announce or (lambda line: print(line, file=sys.stdout, flush=True))  # noqa: T201
     stop = asyncio.Event()
     loop = asyncio.get_running_loop()
-    async with running_upstream(movies, behaviour, host=host, port=port) as server:
+    async with running_standin(movies, behaviour, host=host, port=port) as server:
         for number in (signal.SIGTERM, signal.SIGINT):
             loop.add_signal_handler(number, stop.set)
         current = server.behaviour

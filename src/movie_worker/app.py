@@ -25,7 +25,7 @@ from movie_adapters.observability.metrics import Metrics, TaskCounts
 from movie_adapters.observability.tracing import Tracing
 from movie_adapters.redis.task_queue import DELIVER_MAIL, MAX_ENTRIES, PURGE, TRAIN, TaskQueue, stream_of
 from movie_adapters.settings.settings import Settings
-from movie_adapters.wiring.background import PURGE_SECONDS, TRAIN_SECONDS, keep_delivering
+from movie_adapters.wiring.background import PURGE_INTERVAL, TRAIN_INTERVAL, run_email_delivery
 from movie_adapters.wiring.event_notifier import EventNotifier
 from movie_adapters.wiring.providers import create_container
 from movie_core.accounts.outbox import SEND_SECONDS
@@ -135,7 +135,7 @@ async def _run_worker(settings: Settings, announce: Callable[[], None]) -> int:
     dispatcher = await container.get(OutboxDispatcher)
     metrics_server = await serve_metrics(settings, (await container.get(Metrics)).text)
     stopped = asyncio.create_task(stop.wait())
-    delivery = asyncio.create_task(keep_delivering(dispatcher, notifier, finish_seconds=SHUTDOWN_TIMEOUT))
+    delivery = asyncio.create_task(run_email_delivery(dispatcher, notifier, finish_seconds=SHUTDOWN_TIMEOUT))
     consumer = asyncio.create_task(_consume_tasks(broker, queue, stop))
     announce()
     await asyncio.wait([stopped, delivery, consumer], return_when=asyncio.FIRST_COMPLETED)
@@ -217,7 +217,7 @@ async def _run_scheduler(settings: Settings, announce: Callable[[], None]) -> in
         wait = SCHEDULE_INTERVAL
         try:
             await queue.put(DELIVER_MAIL)
-            for task, seconds in ((PURGE, PURGE_SECONDS), (TRAIN, TRAIN_SECONDS)):
+            for task, seconds in ((PURGE, PURGE_INTERVAL), (TRAIN, TRAIN_INTERVAL)):
                 if time.monotonic() >= due[task]:
                     await queue.put(task)
                     due[task] = time.monotonic() + seconds

@@ -10,7 +10,7 @@ from typing import Any
 from dishka import Provider, Scope, provide
 from taskiq import TaskiqMessage, TaskiqMiddleware, TaskiqResult
 
-from movie_adapters.observability.metrics import BacklogGauges, Metrics, TaskCounts, is_admitted
+from movie_adapters.observability.metrics import BacklogGauges, Metrics, TaskCounts, is_scrape_authorized
 from movie_adapters.settings.settings import SettingError, Settings
 
 MAX_HEAD = 8 * 1024
@@ -78,7 +78,7 @@ async def _response(settings: Settings, head: list[str], text: Callable[[], Awai
     method, target, *_ = [*head[0].split(" "), "", ""]
     lines = (line.partition(":") for line in head[1:])
     authorization = [value.strip() for name, _, value in lines if name.lower() == "authorization"]
-    if method != "GET" or target.partition("?")[0] != "/metrics" or not is_admitted(settings, authorization):
+    if method != "GET" or target.partition("?")[0] != "/metrics" or not is_scrape_authorized(settings, authorization):
         return b"HTTP/1.1 404 Not Found\r\ncontent-length: 0\r\nconnection: close\r\n\r\n"
     body, media_type = await text()
     headers = (

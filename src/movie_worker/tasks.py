@@ -8,7 +8,7 @@ from dishka import FromDishka
 from dishka.integrations.taskiq import inject
 
 from movie_adapters.settings.settings import Settings
-from movie_adapters.wiring.preparation import prepare
+from movie_adapters.wiring.preparation import prepare_database
 from movie_core.operations.maintenance import Maintenance
 from movie_core.ports import DeliveryNotifier, MovieCatalogue
 
@@ -34,7 +34,7 @@ async def train(maintenance: FromDishka[Maintenance]) -> bool:
 @inject(patch_module=True)
 async def prepare_catalogue(settings: FromDishka[Settings], catalogue: FromDishka[MovieCatalogue]) -> bool:
     """Migrates the database and loads the bundled films if needed. Returns whether films were loaded."""
-    return await prepare(settings, catalogue)
+    return await prepare_database(settings, catalogue)
 
 
 TASKS: Mapping[str, Callable[..., Awaitable[object]]] = {

@@ -28,7 +28,7 @@ from movie_adapters.sql import engine as sql_database
 from movie_adapters.sql import ratings as sql_ratings
 from movie_adapters.sql import tables as sql_tables
 from movie_adapters.sql.engine import migrate
-from movie_standin.server import Upstream
+from movie_standin.server import StandInServer
 
 START_SECONDS = 60
 
@@ -398,7 +398,7 @@ class Fleet:
 class Scene:
     """A fleet and its source in a test's event loop."""
 
-    def __init__(self, fleet: Fleet, upstream: Upstream, token: str | None = None) -> None:
+    def __init__(self, fleet: Fleet, upstream: StandInServer, token: str | None = None) -> None:
         self.fleet = fleet
         self.upstream = upstream
         self.token = token

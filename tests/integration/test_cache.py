@@ -19,7 +19,7 @@ from tests.support.servers import postgres_database
 
 from movie_core.search.movies import Movie
 from movie_standin.faults import Behaviour
-from movie_standin.server import Upstream, running_upstream
+from movie_standin.server import StandInServer, running_standin
 
 MOVIES = [Movie(id=str(n), title=f"River {n:04}") for n in range(1, 4001)]
 GOOD = Behaviour(fail_rate=0, latency_ms=0)
@@ -67,13 +67,13 @@ def brief(environ: dict[str, str], source_port: int, tmp_path_factory: pytest.Te
 
 
 @pytest.fixture
-async def upstream(source_port: int) -> AsyncIterator[Upstream]:
-    async with running_upstream(MOVIES, GOOD, port=source_port) as upstream:
+async def upstream(source_port: int) -> AsyncIterator[StandInServer]:
+    async with running_standin(MOVIES, GOOD, port=source_port) as upstream:
         yield upstream
 
 
 @pytest.fixture
-async def scene(lasting: Fleet, upstream: Upstream) -> AsyncIterator[Scene]:
+async def scene(lasting: Fleet, upstream: StandInServer) -> AsyncIterator[Scene]:
     scene = Scene(lasting, upstream)
     await scene.complete()
     yield scene
@@ -81,7 +81,7 @@ async def scene(lasting: Fleet, upstream: Upstream) -> AsyncIterator[Scene]:
 
 
 @pytest.fixture
-async def brief_scene(brief: Fleet, upstream: Upstream) -> AsyncIterator[Scene]:
+async def brief_scene(brief: Fleet, upstream: StandInServer) -> AsyncIterator[Scene]:
     scene = Scene(brief, upstream)
     await scene.complete()
     yield scene
@@ -96,7 +96,7 @@ def items(answer: Answer) -> str:
     return json.dumps(json.loads(answer.body)["items"])
 
 
-async def calls_are(upstream: Upstream, count: int) -> None:
+async def calls_are(upstream: StandInServer, count: int) -> None:
     async with asyncio.timeout(10):
         while upstream.total_calls < count:  # noqa: ASYNC110  (its counter has no event)
             await asyncio.sleep(0.01)
@@ -314,7 +314,7 @@ async def test_the_first_caller_may_be_cancelled(scene: Scene) -> None:
 
 @pytest.mark.parametrize("trouble", [signal.SIGKILL, signal.SIGSTOP])
 async def test_the_fetching_process_may_die_or_freeze(
-    lasting: Fleet, upstream: Upstream, trouble: signal.Signals
+    lasting: Fleet, upstream: StandInServer, trouble: signal.Signals
 ) -> None:
     await asyncio.to_thread(lasting.begin, 1)
     scene = Scene(lasting, upstream)
@@ -360,7 +360,7 @@ def mebibytes(pid: int) -> float:
 async def test_memory_is_bounded_and_used_entries_stay(tmp_path: Path) -> None:
     """Each of the 2,000 queries counted has a response of some 12 KiB: without a limit they would take 30 MiB."""
     text = "".join(f"{number:03}" for number in range(66))
-    async with running_upstream([Movie(id=str(n), title=f"{text} {n}") for n in range(50)], GOOD) as upstream:
+    async with running_standin([Movie(id=str(n), title=f"{text} {n}") for n in range(50)], GOOD) as upstream:
         fleet = Fleet(tmp_path, MOVIE_SOURCE_URL=upstream.url, MOVIE_CACHE_BYTES="1MiB")
         fleet.begin()
         try:

@@ -208,7 +208,7 @@ class CatalogueSearch:
                 for query in queries:
                     every = [movie.id for movie in await collect_pages(catalogue, query, 100)]
                     left = [movie_id for movie_id in every if movie_id not in without]
-                    lessened = replace(query, without=without)
+                    lessened = replace(query, exclude_ids=without)
                     for limit in (100, 41):
                         assert [movie.id for movie in await collect_pages(catalogue, lessened, limit)] == left, query
                     assert (await catalogue.search(lessened, Window(0, 1))).total == len(left)
@@ -324,7 +324,7 @@ class TestPostgresMovies(CatalogueSearch, MovieCatalogueContract):
             await engine.dispose()
 
 
-async def test_a_missing_file_is_a_store_that_is_away(tmp_path: Path) -> None:
+async def test_a_missing_file_is_an_unavailable_store(tmp_path: Path) -> None:
     catalogue = SqliteMovieCatalogue(tmp_path / "none.db", "catalogue")
     for call in (
         catalogue.count(),
@@ -338,7 +338,7 @@ async def test_a_missing_file_is_a_store_that_is_away(tmp_path: Path) -> None:
     assert not (tmp_path / "none.db").exists()
 
 
-async def test_a_file_that_is_no_database_is_a_store_that_is_away(tmp_path: Path) -> None:
+async def test_a_file_that_is_not_a_database_is_an_unavailable_store(tmp_path: Path) -> None:
     (tmp_path / "movies.db").write_bytes(b"not a database" * 1000)
     catalogue = SqliteMovieCatalogue(tmp_path / "movies.db", "catalogue")
     with pytest.raises(StoreUnavailable):
@@ -382,7 +382,7 @@ def test_no_query_is_slow(sqlite_path: Path) -> None:
     assert max(took) < 0.5
 
 
-def test_an_unknown_server_is_a_store_that_is_away(tmp_path: Path) -> None:
+def test_an_unknown_server_is_an_unavailable_store(tmp_path: Path) -> None:
     url = f"postgresql+asyncpg://nobody@/none?host={tmp_path}"
     with pytest.raises(StoreUnavailable):
         migrate(url)

@@ -17,7 +17,7 @@ from tests.support.servers import OwnServer, own_postgres, own_redis
 
 from movie_core.search.movies import Movie
 from movie_standin.faults import Behaviour
-from movie_standin.server import Upstream, running_upstream
+from movie_standin.server import StandInServer, running_standin
 
 MOVIES = [Movie(id=str(n), title=f"River {n:04}") for n in range(1, 5001)]
 AUTH = "/api/v1/authentication/"
@@ -65,13 +65,13 @@ def fleet(
 
 
 @pytest.fixture
-async def upstream(source_port: int) -> AsyncIterator[Upstream]:
-    async with running_upstream(MOVIES, Behaviour(fail_rate=0, latency_ms=0), port=source_port) as upstream:
+async def upstream(source_port: int) -> AsyncIterator[StandInServer]:
+    async with running_standin(MOVIES, Behaviour(fail_rate=0, latency_ms=0), port=source_port) as upstream:
         yield upstream
 
 
 @pytest.fixture
-async def scene(fleet: Fleet, upstream: Upstream) -> AsyncIterator[Scene]:
+async def scene(fleet: Fleet, upstream: StandInServer) -> AsyncIterator[Scene]:
     """A scene whose clients are logged in."""
     url = f"http://127.0.0.1:{fleet.ports[0]}{AUTH}login/"
     async with httpx.AsyncClient(trust_env=False, timeout=15) as client:
@@ -181,7 +181,7 @@ async def check_readiness(scene: Scene, *unavailable: str) -> None:
 
 
 @pytest.mark.parametrize("kind", ["stopped", "frozen", "read-only", "full"])
-async def test_nothing_fails_while_redis_is_away(scene: Scene, redis: OwnServer, kind: str) -> None:
+async def test_nothing_fails_while_redis_is_unavailable(scene: Scene, redis: OwnServer, kind: str) -> None:
     warm = scene.cold()
     for at in (0, 0, 1, 1):
         await scene.search(warm, at)
@@ -218,7 +218,7 @@ async def test_a_redis_that_forgets_everything_under_load_fails_nobody(scene: Sc
 
 
 @pytest.mark.parametrize("kind", ["stopped", "frozen"])
-async def test_search_goes_on_and_writes_are_refused_while_the_database_is_away(
+async def test_search_continues_and_writes_are_rejected_without_the_database(
     scene: Scene, database: OwnServer, kind: str
 ) -> None:
     warm = scene.cold()
@@ -255,7 +255,7 @@ async def test_search_goes_on_and_writes_are_refused_while_the_database_is_away(
     await check_readiness(scene)
 
 
-async def test_a_source_that_is_away_is_told_and_does_not_count_as_dead(scene: Scene) -> None:
+async def test_an_unavailable_source_is_reported_but_the_process_stays_live(scene: Scene) -> None:
     await scene.upstream.refuse()
     await check_readiness(scene, "source")
     await scene.upstream.start()

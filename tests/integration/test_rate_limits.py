@@ -23,12 +23,12 @@ PATIENT = 10.0
 
 
 @asynccontextmanager
-async def limiter_on(redis_url: str, *, is_away: bool = False) -> AsyncIterator[SharedRateLimiter]:
-    """Checks at the end that `is_away` is as given."""
+async def limiter_on(redis_url: str, *, is_unavailable: bool = False) -> AsyncIterator[SharedRateLimiter]:
+    """Checks at the end that `is_unavailable` is as given."""
     client = RedisClient(redis_url, timeout=PATIENT)
     try:
         yield SharedRateLimiter(client)
-        assert client.is_away == is_away
+        assert client.is_unavailable == is_unavailable
     finally:
         await client.close()
 
@@ -102,7 +102,7 @@ async def test_a_frozen_redis_costs_one_short_wait_and_limits_hold_until_it_is_b
             assert time.monotonic() - began < slowness()
             assert [is_allowed for is_allowed, _ in answers].count(True) == 3
         async with asyncio.timeout(5):
-            while client.is_away:  # noqa: ASYNC110  (nobody tells it)
+            while client.is_unavailable:  # noqa: ASYNC110  (nobody tells it)
                 await asyncio.sleep(0.01)
         # A command to the frozen Redis may count later, but no other call gets its response.
         for amount in range(50, 60):
@@ -133,13 +133,13 @@ async def test_without_a_writable_redis_the_process_counts(server: OwnServer) ->
     async with Redis.from_url(server.url) as redis:
         for name, value, usual in (("maxmemory", "1", "0"), ("min-replicas-to-write", "1", "0")):
             await redis.config_set(name, value)
-            async with limiter_on(server.url, is_away=True) as limiter:
+            async with limiter_on(server.url, is_unavailable=True) as limiter:
                 answers = [(await limiter.hit("login", name, Rate(2, 60)))[0] for _ in range(4)]
                 assert answers == [True, True, False, False]
             await redis.config_set(name, usual)
 
 
 async def test_without_a_reachable_redis_the_process_counts() -> None:
-    async with limiter_on("unix:///nowhere/socket", is_away=True) as limiter:
+    async with limiter_on("unix:///nowhere/socket", is_unavailable=True) as limiter:
         answers = [(await limiter.hit("login", "ada", Rate(2, 60)))[0] for _ in range(4)]
         assert answers == [True, True, False, False]

@@ -60,7 +60,7 @@ class TestRedisEntries(CacheStoreContract):
             await redis.flushdb()
         async with client_to(self.redis_url) as client:
             yield RedisCacheStore(client)
-            assert not client.is_away
+            assert not client.is_unavailable
 
 
 @pytest.fixture
@@ -122,7 +122,7 @@ async def test_lost_data_has_no_generation(redis_url: str, redis: Redis) -> None
         assert after is not None
         assert after.fence > before.fence
         assert await store.stats() == CacheStats(0, 0)
-        assert not client.is_away
+        assert not client.is_unavailable
 
 
 TIMES = msgspec.msgpack.encode((FORMAT, 1e9, 3e9, 3e9))
@@ -165,7 +165,7 @@ async def test_what_can_not_be_read_counts_as_nothing(
         entry = an_entry(fence=lease.fence)
         assert await store.write("a", entry)
         assert await store.read("a") == entry
-        assert not client.is_away
+        assert not client.is_unavailable
 
 
 async def test_the_example_of_times_can_be_read(redis_url: str, redis: Redis) -> None:
@@ -201,7 +201,7 @@ async def test_after_2000_cancelled_calls_every_response_belongs_to_its_command(
             for outcome in await asyncio.gather(*leaving, return_exceptions=True):
                 assert outcome is None or isinstance(outcome, asyncio.CancelledError)
         await asyncio.gather(*(ask(number) for number in range(40)))
-        assert not client.is_away
+        assert not client.is_unavailable
         assert len(client._client.connection_pool._available_connections) <= CONNECTIONS
 
 
@@ -254,9 +254,9 @@ async def test_an_unavailable_redis_is_not_called_and_used_again_within_five_sec
                     await call()
             assert time.monotonic() - began < 0.5, "they don't wait"
             await asyncio.sleep(1.2 * PROBE_INTERVAL)
-            assert client.is_away, "it is looked for by writing"
+            assert client.is_unavailable, "it is looked for by writing"
         began = time.monotonic()
-        await until(lambda: not client.is_away)
+        await until(lambda: not client.is_unavailable)
         assert time.monotonic() - began < 5
         # A command to the frozen Redis may have been executed, but no other call gets its response.
         found = await store.read("a")
@@ -292,8 +292,8 @@ async def test_calls_cancelled_while_redis_hangs_leave_no_tasks_and_connections(
             for call in calls:
                 call.cancel()
             await asyncio.gather(*calls, return_exceptions=True)
-            await until(lambda: client.is_away)
-        await until(lambda: not client.is_away)
+            await until(lambda: client.is_unavailable)
+        await until(lambda: not client.is_unavailable)
         echoes = await asyncio.gather(*(client.call("ECHO", f"echo:{n}") for n in range(50)))
         assert echoes == [b"echo:%d" % n for n in range(50)]
     gc.collect()

@@ -28,7 +28,7 @@ async def limiter_on(redis_url: str) -> AsyncIterator[SharedRateLimiter]:
     client = RedisClient(redis_url, timeout=PATIENT)
     try:
         yield SharedRateLimiter(client)
-        assert not client.is_away
+        assert not client.is_unavailable
     finally:
         await client.close()
 

@@ -16,7 +16,8 @@ from tests.support import smtp_sink
 from tests.support.smtp_sink import SmtpSink
 
 from movie_adapters.email import smtp as smtp_mail
-from movie_adapters.email.smtp import SmtpMailer, SmtpServer, Tls, parse_smtp_url
+from movie_adapters.email.smtp import SmtpMailer
+from movie_adapters.smtp_url import SmtpServer, Tls, parse_smtp_url
 from movie_core.accounts import outbox as mails
 from movie_core.accounts.outbox import MailKind, MailRejected, MailUnavailable, OutgoingEmail
 from movie_core.ports import Mailer

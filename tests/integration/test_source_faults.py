@@ -25,8 +25,8 @@ from movie_core.paging import Window
 from movie_core.search.movies import Movie, MoviePage, MovieQuery
 from movie_core.search.retry_policy import BreakerState, RetryPolicy, StatusSet
 from movie_core.testing import SAMPLE, MovieSourceContract
-from movie_standin.faults import KINDS, Behaviour
-from movie_standin.server import Upstream, running_upstream, serve_upstream
+from movie_standin.faults import RESPONSE_KINDS, Behaviour
+from movie_standin.server import StandInServer, running_standin, serve_standin
 
 STATUSES = StatusSet.parse("400-409,425,429,5xx")
 GOOD = Behaviour(fail_rate=0, latency_ms=0)
@@ -38,7 +38,7 @@ RETRIED = {"reset", "reset_body", "close", "html", "cut_json", "short_body", "cu
 class Scene:
     """A stand-in of the third party, and the source that calls it."""
 
-    def __init__(self, upstream: Upstream, retry_policy: RetryPolicy | None = None, base_path: str = "") -> None:
+    def __init__(self, upstream: StandInServer, retry_policy: RetryPolicy | None = None, base_path: str = "") -> None:
         self.upstream = upstream
         self.http = SourceHttp(upstream.url + base_path, timeout=0.7, retry_status=STATUSES)
         self.plain = ThirdPartyMovieSource(self.http)
@@ -65,7 +65,7 @@ async def scene_of(
 ) -> AsyncIterator[Scene]:
     """The script first, then `then` for all later calls, or successes."""
     rest = {"fail_rate": 1.0, "faults": (then,)} if then else {"fail_rate": 0.0}
-    async with running_upstream(movies, Behaviour(script=script, latency_ms=0, **rest, **behaviour)) as upstream:
+    async with running_standin(movies, Behaviour(script=script, latency_ms=0, **rest, **behaviour)) as upstream:
         scene = Scene(upstream)
         yield scene
         await scene.close()
@@ -82,7 +82,7 @@ class TestResilientContract(MovieSourceContract):
     @asynccontextmanager
     async def open(self, movies: Sequence[Movie]) -> AsyncIterator[ResilientMovieSource]:
         behaviour = Behaviour(fail_rate=0.3, latency_ms=0, seed=11)
-        async with running_upstream(movies, behaviour) as upstream:
+        async with running_standin(movies, behaviour) as upstream:
             scene = Scene(upstream)
             yield scene.patient
             await scene.close()
@@ -151,7 +151,7 @@ async def test_an_endless_response_ends_at_the_deadline(kind: str) -> None:
 
 
 async def test_a_redirect_is_never_followed() -> None:
-    async with running_upstream(SAMPLE, GOOD) as elsewhere, scene_of(then="redirect", location=elsewhere.url) as scene:
+    async with running_standin(SAMPLE, GOOD) as elsewhere, scene_of(then="redirect", location=elsewhere.url) as scene:
         error, _ = await scene.refused()
         assert isinstance(error, SourceFault)
         assert (error.kind, error.status) == ("redirect", 302)
@@ -159,7 +159,7 @@ async def test_a_redirect_is_never_followed() -> None:
         assert scene.patient.state().failures == 1, "it counts as a failure"
 
 
-@pytest.mark.parametrize("kind", sorted(KINDS.keys() - ANSWERED - {"hang", "drip", "drip_head"}))
+@pytest.mark.parametrize("kind", sorted(RESPONSE_KINDS.keys() - ANSWERED - {"hang", "drip", "drip_head"}))
 async def test_a_broken_response_is_a_fault_without_its_content(kind: str) -> None:
     async with scene_of(then=kind) as scene:
         with pytest.raises(SourceFault) as caught:
@@ -202,7 +202,7 @@ async def test_a_query_is_sent_unchanged_in_one_parameter() -> None:
 
 @pytest.mark.parametrize("base_path", ["/", "/v1", "/v1/"])
 async def test_the_base_url_may_have_a_path_and_a_slash(base_path: str) -> None:
-    async with running_upstream(SAMPLE, GOOD) as upstream:
+    async with running_standin(SAMPLE, GOOD) as upstream:
         scene = Scene(upstream, base_path=base_path)
         await scene.search()
         await scene.close()
@@ -210,7 +210,7 @@ async def test_the_base_url_may_have_a_path_and_a_slash(base_path: str) -> None:
 
 
 async def test_proxies_of_the_environment_are_left_alone(monkeypatch: pytest.MonkeyPatch) -> None:
-    async with running_upstream((), GOOD) as proxy:
+    async with running_standin((), GOOD) as proxy:
         for name in ("HTTP_PROXY", "http_proxy", "ALL_PROXY", "all_proxy"):
             monkeypatch.setenv(name, proxy.url)
         async with scene_of() as scene:
@@ -245,7 +245,7 @@ async def test_a_cancelled_search_leaves_no_task_and_no_connection(kind: str) ->
 async def test_aborted_requests_leave_usable_connections() -> None:
     rng = random.Random(4)
     faults = ("ok", "hang", "500", "reset_body", "drip", "short_body")
-    async with running_upstream(SAMPLE, Behaviour(fail_rate=1, faults=faults, latency_ms=3, seed=4)) as upstream:
+    async with running_standin(SAMPLE, Behaviour(fail_rate=1, faults=faults, latency_ms=3, seed=4)) as upstream:
         scene = Scene(upstream)
 
         async def leave_early() -> None:
@@ -377,7 +377,7 @@ async def test_no_mutated_response_is_returned_uncleaned() -> None:
 async def test_searches_succeed_while_half_of_the_calls_fail() -> None:
     faults = ("400", "403", "408", "429", "500", "502", "503", "504", "reset", "html", "cut_json")
     behaviour = Behaviour(fail_rate=0.5, faults=faults, latency_ms=5, seed=5)
-    async with running_upstream(SAMPLE, behaviour) as upstream:
+    async with running_standin(SAMPLE, behaviour) as upstream:
         scene, unanswered = Scene(upstream), []
 
         async def client(number: int) -> None:
@@ -394,7 +394,7 @@ async def test_searches_succeed_while_half_of_the_calls_fail() -> None:
         assert upstream.total_calls <= 2.3 * 200
 
 
-async def call(upstream: Upstream, method: str, path: str, body: bytes = b"") -> tuple[int, Any]:
+async def call(upstream: StandInServer, method: str, path: str, body: bytes = b"") -> tuple[int, Any]:
     reader, writer = await asyncio.open_connection("127.0.0.1", upstream.port)
     writer.write(f"{method} {path} HTTP/1.1\r\nHost: x\r\nContent-Length: {len(body)}\r\n\r\n".encode() + body)
     head = await reader.readuntil(b"\r\n\r\n")
@@ -452,6 +452,6 @@ def test_the_stand_in_ends_with_0_on_sigterm() -> None:
 
 
 async def test_a_taken_address_is_an_os_error() -> None:
-    async with running_upstream((), GOOD) as upstream:
+    async with running_standin((), GOOD) as upstream:
         with pytest.raises(OSError, match="address"):
-            await serve_upstream((), port=upstream.port)
+            await serve_standin((), port=upstream.port)

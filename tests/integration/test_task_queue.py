@@ -22,11 +22,11 @@ async def queue(redis_url: str) -> AsyncIterator[TaskQueue]:
 
 
 async def listed(queue: TaskQueue) -> list[tuple[str, int]]:
-    return [(task.name, task.deliveries) for task in await queue.listed()]
+    return [(task.name, task.deliveries) for task in await queue.list_tasks()]
 
 
 async def test_tasks_are_listed_until_they_are_done(queue: TaskQueue, redis_url: str) -> None:
-    assert await queue.listed() == []
+    assert await queue.list_tasks() == []
     for name in (PURGE, TRAIN, DELIVER_MAIL):
         await queue.put(name)
     assert await listed(queue) == [(PURGE, 0), (TRAIN, 0), (DELIVER_MAIL, 0)]
@@ -48,7 +48,7 @@ async def test_a_listed_task_has_an_id_and_an_age(queue: TaskQueue, redis_url: s
         redis.xadd(stream_of(PREFIX), {"data": '{"task_name": "purge"}'}, id=f"{created}-7")
         redis.xadd(stream_of(PREFIX), {"other": "not a task"})
         redis.xadd(stream_of(PREFIX), {"data": "\xff"})
-    old, *others = await queue.listed()
+    old, *others = await queue.list_tasks()
     assert (old.id, old.name) == (f"{created}-7", "purge")
     assert 89 < old.age < 95
     assert [(task.name, -1 < task.age < 5) for task in others] == [("", True), ("", True)]
@@ -78,5 +78,5 @@ async def test_the_consumer_group_is_that_of_the_workers(queue: TaskQueue, redis
 async def test_listing_raises_unavailable_without_redis() -> None:
     queue = TaskQueue("unix:///nowhere/socket")
     with pytest.raises(Unavailable):
-        await queue.listed()
+        await queue.list_tasks()
     await queue.close()

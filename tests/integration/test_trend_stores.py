@@ -22,7 +22,7 @@ from movie_adapters.sql.trends import SqlTrendStore, trend_counts, trend_epochs,
 from movie_core.accounts.keyring import Keyring
 from movie_core.accounts.outbox import MailRules
 from movie_core.discovery.personal_ranking import ORDER_SECONDS
-from movie_core.discovery.trending import KEPT_MOVIES, Interaction, InteractionKind, Totals, Trend, TrendWindow
+from movie_core.discovery.trending import MAX_TREND_MOVIES, Interaction, InteractionKind, Totals, Trend, TrendWindow
 from movie_core.errors import StoreUnavailable
 from movie_core.ports import TrendStore
 from movie_core.testing import (
@@ -83,7 +83,7 @@ class SqlTrendStores(TrendStoreContract):
     url: str
 
     @asynccontextmanager
-    async def open(self, kept: int = KEPT_MOVIES) -> AsyncIterator[SqlTrendStore]:
+    async def open(self, kept: int = MAX_TREND_MOVIES) -> AsyncIterator[SqlTrendStore]:
         async with emptied(self.url) as engine:
             yield SqlTrendStore(engine, "catalogue", kept)
 
@@ -128,11 +128,11 @@ class TestTrendsOnRedis(TrendStoreContract):
         self.url = redis_url
 
     @asynccontextmanager
-    async def open(self, kept: int = KEPT_MOVIES) -> AsyncIterator[RedisTrendStore]:
+    async def open(self, kept: int = MAX_TREND_MOVIES) -> AsyncIterator[RedisTrendStore]:
         async with redis_client(self.url) as client:
             await client.call("FLUSHDB")
             yield RedisTrendStore(client, "catalogue", kept)
-            assert not client.is_away
+            assert not client.is_unavailable
 
 
 # --- behaviour of one implementation

@@ -14,7 +14,7 @@ from movie_adapters.security.jwt import JwtAccessTokens
 from movie_adapters.security.password_strength import ZxcvbnPasswordStrength
 from movie_adapters.security.username_syntax import UnicodeUsernameSyntax
 from movie_api.middleware.edge import MAX_HEADER_BYTES, MAX_TARGET, RequestHead
-from movie_api.request_body import _parsed as parse_json
+from movie_api.request_body import _parse as parse_json
 from movie_api.routes.analytics import prefers_csv
 from movie_api.routes.movies import matches_etag, parse_search
 from movie_core.accounts.identifiers import parse_address, parse_username

@@ -11,7 +11,7 @@ import pytest
 from movie_adapters.settings.settings import reference
 from movie_api.openapi import PATHS, SCHEMAS
 from movie_api.problems import PROBLEMS
-from movie_standin.faults import KINDS
+from movie_standin.faults import RESPONSE_KINDS
 
 ROOT = Path(__file__).parents[2]
 PAGES = sorted([*ROOT.glob("*.md"), *(ROOT / "docs").rglob("*.md")])
@@ -102,7 +102,7 @@ def test_the_adapter_guide_passes_its_contract_and_is_wired(tmp_path: Path, monk
 
 def test_the_faults_of_the_stand_in_are_those_of_the_code() -> None:
     listed = [name for _, names in table("docs/movie-sources.md", "group") for name in names.replace("`", "").split()]
-    assert sorted([*listed, "400"]) == sorted(KINDS)  # "400" stands for every status
+    assert sorted([*listed, "400"]) == sorted(RESPONSE_KINDS)  # "400" stands for every status
 
 
 def test_the_changelog_has_the_version() -> None:

@@ -351,7 +351,7 @@ def test_every_level_has_its_protection() -> None:
         "hashes of tokens": sql_users.LINK_RETENTION,
         "accounts and registrations": sql_users.LINK_RETENTION,
         "ended sessions": sql_users.ENDED_SESSION_RETENTION,
-        "audit log": audit.KEEP,
+        "audit log": audit.RETENTION,
         "events and interactions": analytics.KEPT,
         "figures by day": analytics.KEPT,
     }
@@ -375,7 +375,7 @@ def test_the_log_inventory_is_that_of_the_code() -> None:
     ]
     beginnings = set(quoted(text.partition("Security events in the log")[2].partition(". ")[0]))
     assert {re.split(r"[:,]", str(message))[0] for message in messages} == beginnings
-    assert f"{audit.KEEP.days} days" in text
+    assert f"{audit.RETENTION.days} days" in text
 
 
 def test_the_connections_are_those_of_the_settings() -> None:

@@ -86,7 +86,7 @@ class MovieFile:
         """The first `keep` rejected rows."""
         self.reasons: Counter[str] = Counter()
         """Numbers of rejected rows by code."""
-        self.left_out: Counter[str] = Counter()
+        self.skipped: Counter[str] = Counter()
         """Numbers of skipped rows, which are not rejected: not movies (`title_type`), or for adults only (`adult`)."""
         self._keep = keep
         self._opener = FileOpener()
@@ -110,7 +110,7 @@ class MovieFile:
 
     def __iter__(self) -> Iterator[Movie]:
         self.rows = self.movies = 0
-        self.rejected, self.reasons, self.left_out = [], Counter(), Counter()
+        self.rejected, self.reasons, self.skipped = [], Counter(), Counter()
         self._ids, self._suffixes = set(), {}
         self._opener.reset()
         complete = self._completion()
@@ -215,10 +215,10 @@ class MovieFile:
             original, overview, runtime, countries, poster, title_type, is_adult,
         ) = values  # fmt: skip
         if title_type and title_type not in _TITLE_TYPES:
-            self.left_out["title_type"] += 1
+            self.skipped["title_type"] += 1
             return None
         if is_adult == "1":
-            self.left_out["adult"] += 1
+            self.skipped["adult"] += 1
             return None
         title = cells.parse_title(title)
         commas = self._is_imdb  # IMDb separates names by commas; no name there contains one

@@ -56,7 +56,7 @@ class PostgresMovieCatalogue:
 
     async def search(self, query: MovieQuery, window: Window) -> MoviePage:
         total, movies = await self._find(
-            lambda excluded: ranking.search(query, window.limit, window.offset, excluded), query.without
+            lambda excluded: ranking.search(query, window.limit, window.offset, excluded), query.exclude_ids
         )
         return MoviePage(total=total, items=movies, source=self.name)
 

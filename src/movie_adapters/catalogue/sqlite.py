@@ -135,7 +135,7 @@ class SqliteCatalogueFile:
             catalogue = self._catalogue(connection)
             if catalogue is None:
                 return 0, ()
-            excluded = self._ranks(connection, catalogue, query.without) if query.without else frozenset()
+            excluded = self._ranks(connection, catalogue, query.exclude_ids) if query.exclude_ids else frozenset()
             steps = ranking.search(query, window.limit, window.offset, excluded)
             page = self._run(connection, catalogue, steps, excluded)
             return page.total, _movies(connection, page.ranks)

@@ -137,7 +137,7 @@ class ScrapeSettings(Protocol):
     def metrics_token(self) -> str | None: ...
 
 
-def is_admitted(settings: ScrapeSettings, authorization: Sequence[str]) -> bool:
+def is_scrape_authorized(settings: ScrapeSettings, authorization: Sequence[str]) -> bool:
     """Whether a request with these `Authorization` headers may read the metrics. Locally every request may."""
     if settings.env == "local":
         return True
@@ -243,7 +243,7 @@ class BacklogGauges:
         now = self._clock()
         for state, count in stats.counts.items():
             yield "movie_mails", (state.value,), count
-        age = 0.0 if stats.waiting_since is None else (now - stats.waiting_since).total_seconds()
+        age = 0.0 if stats.oldest_pending_since is None else (now - stats.oldest_pending_since).total_seconds()
         yield "movie_oldest_pending_mail_seconds", (), max(0.0, age)
         if model is not None:
             yield "movie_model_age_seconds", (), max(0.0, (now - model.made_at).total_seconds())
@@ -285,8 +285,8 @@ class Metrics:
     def _samples(self) -> Iterator[Sample]:
         if self._recorder is not None:
             for status in CacheStatus:
-                yield "movie_searches_total", (status.value,), self._recorder.answered[status.value]
-            yield "movie_events_pending", (), self._recorder.waiting
+                yield "movie_searches_total", (status.value,), self._recorder.searches_by_status[status.value]
+            yield "movie_events_pending", (), self._recorder.pending
             yield "movie_events_dropped_total", (), self._recorder.dropped
         if self._source is not None:
             for outcome, count in ({"success": 0} | self._source.outcomes).items():

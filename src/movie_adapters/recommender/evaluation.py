@@ -33,13 +33,13 @@ MIN_USERS = 50
 MAX_USERS = 2_000
 FEW = 5
 """Length of the history in the protocol `history`."""
-PROTOCOLS_TOLD = {
+PROTOCOL_DESCRIPTIONS = {
     "temporal": "the last fifth of each user's ratings is held out",
     "newuser": "a fifth of the users is not in the training data; four fifths of their ratings come with the request",
     "history": f"the same users, with only their first {FEW} ratings",
 }
 """Names and descriptions of the protocols."""
-PROTOCOLS = tuple(PROTOCOLS_TOLD)
+PROTOCOLS = tuple(PROTOCOL_DESCRIPTIONS)
 
 _TITLE = re.compile(r"(.*?)(?:\s*\((\d{4})\))?\s*")
 

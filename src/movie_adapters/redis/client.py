@@ -89,7 +89,7 @@ class RedisClient:
         self._is_closed = False
 
     @property
-    def is_away(self) -> bool:
+    def is_unavailable(self) -> bool:
         """Whether Redis is unavailable."""
         return self._outage.is_unavailable
 
@@ -157,7 +157,7 @@ class RedisClient:
         raise StoreUnavailable("too many concurrent calls to Redis")
 
     def _fail_if_unavailable(self) -> None:
-        if self.is_away or self._is_closed:
+        if self.is_unavailable or self._is_closed:
             raise StoreUnavailable("Redis is unavailable")
 
     def _start(self, call: Coroutine[Any, Any, Any]) -> "asyncio.Task[Any]":

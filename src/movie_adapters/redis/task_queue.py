@@ -89,7 +89,7 @@ class TaskQueue:
         except (RedisError, OSError) as error:
             raise Unavailable(f"Redis unavailable: {type(error).__name__}") from error
 
-    async def listed(self) -> list[QueuedTask]:
+    async def list_tasks(self) -> list[QueuedTask]:
         """The tasks that are queued or not acknowledged, oldest first."""
         redis: Any = self._redis  # typed for all protocols and decodings at once
         try:

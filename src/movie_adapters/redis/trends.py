@@ -11,7 +11,7 @@ from itertools import groupby
 
 from movie_adapters.redis.client import Argument, RedisClient
 from movie_core.discovery.trending import (
-    KEPT_MOVIES,
+    MAX_TREND_MOVIES,
     Epoch,
     Interaction,
     InteractionKind,
@@ -122,7 +122,7 @@ return {members, sums}
 class RedisTrendStore:
     """A `TrendStore` in Redis, for the movies of one source. Large updates are split into calls of limited duration."""
 
-    def __init__(self, client: RedisClient, source: str, kept: int = KEPT_MOVIES) -> None:
+    def __init__(self, client: RedisClient, source: str, kept: int = MAX_TREND_MOVIES) -> None:
         """Each window stores between `kept` movies and twice as many."""
         self._client = client
         self._prefix = f"{client.prefix}trends:{source}:"
@@ -144,7 +144,7 @@ class RedisTrendStore:
         return bool(await self._client.run(_CLAIM, self._keys, _micros(since)))
 
     async def finish_rebuild(self, totals: Totals, since: datetime) -> bool:
-        for part in totals.parts(BATCH, self._kept):
+        for part in totals.batches(BATCH, self._kept):
             if not await self._merge(part, totals.now, "fill", _micros(since), int(part.is_last)):
                 return False
         return True
@@ -153,7 +153,7 @@ class RedisTrendStore:
         for kept_at, batch in groupby(sorted(interactions, key=_kept_at), _kept_at):
             totals = Totals(kept_at)
             totals.add(batch)
-            for part in totals.parts(BATCH, len(interactions)):
+            for part in totals.batches(BATCH, len(interactions)):
                 await self._merge(part, kept_at, "add", _micros(kept_at), 0)
 
     async def top(self, window: TrendWindow, limit: int, now: datetime) -> Sequence[Trend] | None:

@@ -20,7 +20,7 @@ AUDIENCE = "movie-api"
 ALGORITHM = "HS256"
 MAX_TOKEN = 4096
 """Characters."""
-MAX_AHEAD = 5
+MAX_CLOCK_SKEW = 5
 """Seconds of clock skew that are tolerated: how far `iat` and `nbf` may be in the future."""
 MAX_LIFETIME = 366 * 86400
 """Seconds between `iat` and `exp`."""
@@ -98,7 +98,11 @@ class JwtAccessTokens(AccessTokens):
         if not type(not_before) is type(issued_at) is type(expires_at) is int:
             raise ValueError("iat, nbf or exp is not an integer")
         now = self._clock().timestamp()
-        if max(issued_at, not_before) > now + MAX_AHEAD or expires_at <= now or expires_at - issued_at > MAX_LIFETIME:
+        if (
+            max(issued_at, not_before) > now + MAX_CLOCK_SKEW
+            or expires_at <= now
+            or expires_at - issued_at > MAX_LIFETIME
+        ):
             raise ValueError("expired, not yet valid, or valid for too long")
         return AccessClaims(
             user_id,

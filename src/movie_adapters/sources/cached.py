@@ -157,7 +157,7 @@ class CachedMovieSource(MovieSourceDecorator):
         entry, _ = await self._entry(self._key("suggestions", text, limit), fetch)
         return _decoder.decode(entry.value).movies
 
-    async def follow(self) -> None:
+    async def check_generation(self) -> None:
         """Flush this process's cache if the store was flushed since the last call; call it about once a second."""
         if self._store is None:
             return
@@ -445,6 +445,6 @@ def _assemble(
         items=movies,
         source=newest.source,
         fetched_at=datetime.fromtimestamp(oldest, UTC),
-        state=status,
+        cache_status=status,
         fresh_until=datetime.fromtimestamp(until, UTC),
     )

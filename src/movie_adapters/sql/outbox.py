@@ -25,11 +25,11 @@ from movie_adapters.sql.tables import (
 )
 from movie_core.accounts.keyring import Keyring
 from movie_core.accounts.outbox import (
-    ACTIVATIONS,
-    FOR_ACCOUNTS,
-    MAX_TALLY,
+    ACTIVATION_KINDS,
+    MAX_COUNT,
+    MAX_LINKS,
     NOTICES,
-    RENEWED,
+    USER_KINDS,
     EmailLink,
     Mail,
     MailKind,
@@ -47,8 +47,8 @@ UNDELIVERABLE_BATCH = 2_000
 """Emails without a recipient that are deleted in one transaction."""
 
 _PENDING = mails.c.state == MailState.PENDING.value
-_IS_ACTIVATION = mails.c.kind.in_([kind.value for kind in ACTIVATIONS])
-_IS_FOR_ACCOUNT = mails.c.kind.in_([kind.value for kind in FOR_ACCOUNTS])
+_IS_ACTIVATION = mails.c.kind.in_([kind.value for kind in ACTIVATION_KINDS])
+_IS_FOR_ACCOUNT = mails.c.kind.in_([kind.value for kind in USER_KINDS])
 _HAS_RECIPIENT = or_(
     _IS_ACTIVATION & exists().where(registrations.c.email_key == mails.c.address_key, ~registrations.c.is_decoy),
     ~_IS_ACTIVATION & exists().where(users.c.email_key == mails.c.address_key, users.c.is_active),
@@ -132,7 +132,7 @@ class SqlOutbox:
     async def stats(self, now: datetime) -> OutboxStats:
         counts = [
             select(func.count())
-            .select_from(select(mails.c.id).where(mails.c.state == state.value).limit(MAX_TALLY).subquery())
+            .select_from(select(mails.c.id).where(mails.c.state == state.value).limit(MAX_COUNT).subquery())
             .scalar_subquery()
             for state in MailState
         ]
@@ -254,13 +254,13 @@ class SqlOutbox:
 
     async def _find_recipients(self, connection: AsyncConnection, mail: Any) -> list[tuple[str, list[str]]]:
         """Return the recipient addresses of an email, one per mailbox, each with the uids of its links."""
-        if mail.kind in ACTIVATIONS:
+        if mail.kind in ACTIVATION_KINDS:
             query = pending_registrations(mail.address_key)
             is_own = func.coalesce(registrations.c.requested_from, "") == (mail.requested_from or "")
             if mail.kind == MailKind.ACTIVATION.value:
                 query = query.where(is_own, ~exists().where(links.c.uid == registrations.c.id))
             own_first = (case((is_own, 0), else_=1), registrations.c.created_at.desc(), registrations.c.id)
-            newest = query.order_by(*own_first).limit(RENEWED)
+            newest = query.order_by(*own_first).limit(MAX_LINKS)
             recipients: dict[str, tuple[str, list[str]]] = {}
             for row in await connection.execute(newest):
                 mailbox = Address(row.email, mail.address_key).mailbox

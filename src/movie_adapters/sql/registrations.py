@@ -10,7 +10,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 
 from movie_adapters.sql.tables import links, mails, registrations, users
 from movie_adapters.sql.user_rows import user_from_row, username_columns
-from movie_core.accounts.outbox import ACTIVATIONS, Purpose
+from movie_core.accounts.outbox import ACTIVATION_KINDS, Purpose
 from movie_core.accounts.users import MAX_PENDING, Address, Registration, User, Username
 from movie_core.errors import UsernameTaken
 
@@ -73,7 +73,7 @@ async def activate_registration(
         user = (await connection.execute(insert(users).values(values).returning(users))).one()
     except IntegrityError:
         raise username_taken() from None
-    queued = mails.c.kind.in_([kind.value for kind in ACTIVATIONS]) & mails.c.made_at.is_(None)
+    queued = mails.c.kind.in_([kind.value for kind in ACTIVATION_KINDS]) & mails.c.made_at.is_(None)
     await connection.execute(delete(mails).where(mails.c.address_key == address_key, queued))
     other_links = (links.c.address_key == address_key) & (links.c.purpose == Purpose.ACTIVATE.value)
     if used_link is not None:

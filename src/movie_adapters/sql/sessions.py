@@ -42,10 +42,10 @@ class SqlSessionStore:
         expires_at: datetime,
         *,
         password_hash: str,
-        rehashed: str | None = None,
+        new_password_hash: str | None = None,
         network: str = "",
     ) -> Sequence[str]:
-        login = {"last_login": session.created_at, "password_hash": rehashed or password_hash}
+        login = {"last_login": session.created_at, "password_hash": new_password_hash or password_hash}
         # One statement checks that the verified hash is still current and locks the row. A concurrent password change
         # either commits first, and then no session starts, or ends this session too.
         is_current = (users.c.id == session.user_id) & users.c.is_active & (users.c.password_hash == password_hash)

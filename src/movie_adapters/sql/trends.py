@@ -29,7 +29,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 from movie_adapters.sql.engine import metadata
 from movie_adapters.sql.tables import micros_of, text_column, time_of, transaction, upsert
 from movie_core.discovery.trending import (
-    KEPT_MOVIES,
+    MAX_TREND_MOVIES,
     Epoch,
     Interaction,
     InteractionKind,
@@ -94,7 +94,7 @@ class SqlTrendStore:
     databases. Each row belongs to an epoch: a new epoch starts at once, and rows of earlier ones are deleted later.
     """
 
-    def __init__(self, engine: AsyncEngine, source: str, max_movies: int = KEPT_MOVIES) -> None:
+    def __init__(self, engine: AsyncEngine, source: str, max_movies: int = MAX_TREND_MOVIES) -> None:
         """`max_movies` are stored for each window. Each writing process may exceed it by a tenth between clean-ups."""
         self._engine = engine
         self._source = source
@@ -138,7 +138,7 @@ class SqlTrendStore:
         return bool(claimed.rowcount)
 
     async def finish_rebuild(self, totals: Totals, since: datetime) -> bool:
-        for batch in totals.parts(2 * BATCH, self._max_movies):
+        for batch in totals.batches(2 * BATCH, self._max_movies):
             async with transaction(self._engine) as connection:
                 row = await self._epoch(connection, lock=True)
                 if row is None or row.life != micros_of(since) or row.is_filled or not row.is_claimed:
@@ -162,7 +162,7 @@ class SqlTrendStore:
                     continue
                 totals = Totals(max(interaction.kept_at for interaction in current))
                 totals.add(current)
-                for totals_batch in totals.parts(2 * BATCH, 2 * BATCH):
+                for totals_batch in totals.batches(2 * BATCH, 2 * BATCH):
                     await self._merge(connection, row.life, totals_batch)
                 await self._update_epoch(connection, newest=max(micros_of(totals.now), row.newest or 0))
             await self._clean_up(row.life, totals.now)

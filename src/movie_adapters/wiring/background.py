@@ -25,9 +25,9 @@ from movie_core.ports import DeliveryNotifier, MovieSource
 DELIVERY_INTERVAL = 5.0
 """Seconds between deliveries without a notification, for emails that were deferred, leased by a killed process, or
 whose notification was lost."""
-PURGE_SECONDS = 3600.0
+PURGE_INTERVAL = 3600.0
 """Seconds between purges of expired data."""
-TRAIN_SECONDS = 600.0
+TRAIN_INTERVAL = 600.0
 """Seconds between checks whether training is due."""
 RETRY_INTERVAL = 60.0
 """Seconds until maintenance is retried after its store was unavailable."""
@@ -45,7 +45,7 @@ POLL_INTERVAL = 0.3
 _log = logging.getLogger(__name__)
 
 
-async def keep_delivering(
+async def run_email_delivery(
     dispatcher: OutboxDispatcher, notifier: EventNotifier, *, finish_seconds: float = FINISH_SECONDS
 ) -> None:
     """Deliver due emails at each notification, and every `DELIVERY_INTERVAL` seconds, until cancelled.
@@ -86,13 +86,13 @@ async def run_in_process(
     """The work of worker and scheduler, for a deployment without them. Runs until cancelled, and then for at most
     `FINISH_SECONDS`."""
     async with asyncio.TaskGroup() as work:
-        work.create_task(keep_delivering(dispatcher, notifier))
-        work.create_task(run_periodically(purge, PURGE_SECONDS, retry_interval=RETRY_INTERVAL))
-        work.create_task(run_periodically(train, TRAIN_SECONDS, retry_interval=RETRY_INTERVAL))
+        work.create_task(run_email_delivery(dispatcher, notifier))
+        work.create_task(run_periodically(purge, PURGE_INTERVAL, retry_interval=RETRY_INTERVAL))
+        work.create_task(run_periodically(train, TRAIN_INTERVAL, retry_interval=RETRY_INTERVAL))
 
 
 @asynccontextmanager
-async def serving(container: AsyncContainer) -> AsyncIterator[None]:
+async def run_background_work(container: AsyncContainer) -> AsyncIterator[None]:
     """Run the background work of an API process: read ended sessions, write events, rebuild trends, and follow cache
     invalidation. Without Redis there is no worker, so email delivery and maintenance run here too."""
     settings = await container.get(Settings)
@@ -105,7 +105,7 @@ async def serving(container: AsyncContainer) -> AsyncIterator[None]:
         (trends.rebuild, REBUILD_INTERVAL),
     ]
     if isinstance(source, CachedMovieSource):
-        jobs.append((source.follow, INVALIDATION_INTERVAL))
+        jobs.append((source.check_generation, INVALIDATION_INTERVAL))
     tasks = [asyncio.create_task(run_periodically(work, interval)) for work, interval in jobs]
     if settings.redis_url is None:
         dispatcher, maintenance, notifier = (

@@ -41,7 +41,7 @@ class Database:
 class UpstreamSource:
     """The movie source without its cache; a remote source has retries and a circuit breaker."""
 
-    source: MovieSource
+    movie_source: MovieSource
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,7 +52,7 @@ class SharedRedis:
     cache_client: "RedisClient | None"
     """For `MOVIE_CACHE_REDIS_URL`; the same client if both URLs are equal."""
 
-    def entries(self) -> CacheStore | None:
+    def cache_store(self) -> CacheStore | None:
         """The cache that all processes share."""
         if self.cache_client is None:
             return None
@@ -60,7 +60,7 @@ class SharedRedis:
 
         return RedisCacheStore(self.cache_client)
 
-    def states(self) -> dict[str, Callable[[], bool]]:
+    def outage_checks(self) -> dict[str, Callable[[], bool]]:
         """For each Redis in use, a function that returns whether it is unavailable."""
         cache_client = None if self.cache_client is self.client else self.cache_client
         clients = {"redis": self.client, "cache_redis": cache_client}
@@ -68,7 +68,7 @@ class SharedRedis:
 
 
 def _outage_check(client: "RedisClient") -> Callable[[], bool]:
-    return lambda: client.is_away
+    return lambda: client.is_unavailable
 
 
 class ConnectionProvider(Provider):

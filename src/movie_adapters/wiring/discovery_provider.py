@@ -71,7 +71,7 @@ class DiscoveryProvider(Provider):
         self, settings: Settings, events: EventStore, trends: TrendingService, upstream: UpstreamSource
     ) -> EventRecorder:
         def source_calls() -> tuple[int, int]:
-            outcomes = getattr(upstream.source, "outcomes", None)
+            outcomes = getattr(upstream.movie_source, "outcomes", None)
             return (0, 0) if outcomes is None else (outcomes.total(), outcomes.total() - outcomes["success"])
 
         return EventRecorder(events if settings.events else None, trends, calls=source_calls)

@@ -24,7 +24,7 @@ async def prepare_schema(settings: Settings) -> None:
     await asyncio.to_thread(migrate, settings.database_url)
 
 
-async def prepare(
+async def prepare_database(
     settings: Settings, catalogue: MovieCatalogue, progress: Callable[[int, int], None] = lambda _done, _total: None
 ) -> bool:
     """Run pending migrations and load the bundled films; returns True if films were loaded.

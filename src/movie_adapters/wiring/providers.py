@@ -96,11 +96,11 @@ class SearchProvider(Provider):
     ) -> AsyncIterator[MovieSource]:
         """The source that searches use: cached, unless it is the embedded catalogue."""
         if settings.source == EMBEDDED_SOURCE:
-            yield upstream.source
+            yield upstream.movie_source
             return
         cached = CachedMovieSource(
-            upstream.source,
-            store=redis.entries(),
+            upstream.movie_source,
+            store=redis.cache_store(),
             memory=MemoryCacheStore(settings.cache_bytes - settings.cache_bytes // RESPONSE_CACHE_FRACTION),
             policy=CachePolicy(settings.cache_fresh, settings.cache_stale),
             deadline=settings.source_deadline,
@@ -128,7 +128,7 @@ class SearchProvider(Provider):
     ) -> AsyncIterator[Readiness]:
         dependencies = [database_dependency(catalogue, is_required=settings.source == EMBEDDED_SOURCE)]
         if settings.source != EMBEDDED_SOURCE:
-            dependencies.append(source_dependency(upstream.source))
+            dependencies.append(source_dependency(upstream.movie_source))
         redis_urls = {"redis": settings.redis_url}
         if settings.cache_redis_url != settings.redis_url:
             redis_urls["cache"] = settings.cache_redis_url
@@ -160,7 +160,7 @@ def create_container(settings: Settings, *overrides: Provider) -> AsyncContainer
     )
 
 
-def notice_of(settings: Settings) -> str:
+def source_attribution(settings: Settings) -> str:
     """The attribution that the configured source requires; empty if it requires none."""
     if settings.source != "tmdb":
         return ""

@@ -44,7 +44,7 @@ class CachedSearchMiddleware:
         scope["path_template"] = _ROUTE
         caller, search, page = scope["state"]["caller"], response.request, response.page
         user_id = None if caller is None else caller.user_id
-        self._recorder.search(user_id, search.query.text, page.state, is_first=not search.window.offset)
+        self._recorder.record_search(user_id, search.query.text, page.state, is_first=not search.window.offset)
         if head.if_none_match is not None and matches_etag(head.if_none_match.decode("latin-1"), page.etag):
             return 304, response.headers(now, with_body=False), b""
         return 200, response.headers(now), page.body

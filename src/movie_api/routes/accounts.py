@@ -149,7 +149,7 @@ async def resend(
     await read_body(request)
     networks = client_networks(request)
     await limits.mail(networks)  # no RateLimit headers, so that responses do not disclose whether the address is known
-    await accounts.resend((await read_json(request, AddressRequest)).email, requested_from=networks[-1])
+    await accounts.resend_activation((await read_json(request, AddressRequest)).email, requested_from=networks[-1])
     return message_response(_EMAIL_SENT, status_code=202)
 
 
@@ -181,7 +181,7 @@ async def reset_password(
 async def show_reset(
     request: AnyRequest, uid: FromPath[str], token: FromPath[str], accounts: FromDishka[Accounts]
 ) -> Response[Any]:
-    await accounts.check_reset(*_link(uid, token))
+    await accounts.check_reset_link(*_link(uid, token))
     if wants_html(request):
         return account_pages.password_form(request.app.state.settings.password_min)
     return message_response("POST uid, token and password to password/reset/ to set a new password")

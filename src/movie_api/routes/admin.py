@@ -72,7 +72,7 @@ async def list_mails(request: AnyRequest, administration: FromDishka[Administrat
     parameters = _parameters(request, "state")
     state = _parse_state(MailState, parameters["state"]) if "state" in parameters else None
     window = parse_window(parameters)
-    total, mails = await administration.mails(window, state)
+    total, mails = await administration.list_mails(window, state)
     filters = [("state", state.value)] if state is not None else []
     return page_response(request, MAILS, window, total, [_mail(mail) for mail in mails], {}, filters)
 
@@ -88,7 +88,7 @@ async def retry_mail(
 @get(AUDIT, guards=[require_staff])
 async def list_audit(request: AnyRequest, administration: FromDishka[Administration]) -> Response[bytes]:
     window = parse_window(_parameters(request))
-    total, entries = await administration.audit(window)
+    total, entries = await administration.list_audit(window)
     return page_response(request, AUDIT, window, total, [_entry(entry) for entry in entries], {})
 
 

@@ -38,7 +38,7 @@ async def record_events(request: AnyRequest, discovery: FromDishka[Discovery]) -
             events.append(check_event(row.type, user_id, row.movie_id, query, position, at, now))
         except Invalid as error:
             raise InvalidEvent(f"row {number}: {error.detail}", field=f"{number}.{error.field}") from None
-    return json_response(await discovery.take_events(events), status_code=202, headers=PRIVATE)
+    return json_response(await discovery.submit_events(events), status_code=202, headers=PRIVATE)
 
 
 EVENT_ROUTES = (record_events,)

@@ -19,7 +19,7 @@ async def show_readiness(request: AnyRequest, readiness: FromDishka[Readiness]) 
     if request.app.state.is_draining:
         status = Status.UNAVAILABLE
     dependencies = {
-        result.part.name: {"status": "up" if result.is_reached else "down", "detail": result.detail}
+        result.dependency.name: {"status": "up" if result.is_reachable else "down", "detail": result.detail}
         for result in results
     }
     content = {"status": status.value} | dependencies

@@ -14,7 +14,7 @@ from movie_adapters.observability.metrics import (
     MetricsPeers,
     RequestCounts,
     SourceMetrics,
-    is_admitted,
+    is_scrape_authorized,
 )
 from movie_adapters.settings.settings import Settings
 from movie_adapters.wiring.connections import SharedRedis, UpstreamSource
@@ -42,14 +42,14 @@ class MetricsProvider(Provider):
         upstream: UpstreamSource,
         redis: SharedRedis,
     ) -> Metrics:
-        source = upstream.source
+        source = upstream.movie_source
         return Metrics(
             backlog,
             source_name=settings.source,
             requests=self._requests,
             recorder=recorder,
             source=cast(SourceMetrics, source) if hasattr(source, "outcomes") else None,
-            redis=redis.states(),
+            redis=redis.outage_checks(),
         )
 
     @provide
@@ -64,7 +64,7 @@ class MetricsProvider(Provider):
 async def show_metrics(
     request: Request[Any, Any, Any], settings: FromDishka[Settings], peers: FromDishka[MetricsPeers]
 ) -> Response[bytes]:
-    if not is_admitted(settings, request.headers.getall("authorization", [])):
+    if not is_scrape_authorized(settings, request.headers.getall("authorization", [])):
         raise NotFoundException
     body, media_type = await peers.text()
     return Response(body, media_type=media_type, headers={"cache-control": "no-store"})

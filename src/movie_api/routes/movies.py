@@ -99,7 +99,7 @@ def movie_fields(movie: Movie) -> dict[str, Any]:
 
 
 def _meta(page: MoviePage | FoundMovie) -> Meta:
-    return Meta(page.source, page.state.value, timestamp(page.fetched_at))
+    return Meta(page.source, page.cache_status.value, timestamp(page.fetched_at))
 
 
 @dataclass(frozen=True, slots=True)
@@ -139,7 +139,7 @@ def render_page(page: MoviePage, request: SearchRequest, public_url: str) -> Ren
     # Computed from items, total and links only, because state and age of the same content may differ.
     etag = f'W/"{hashlib.blake2b(content, digest_size=12).hexdigest()}"'
     fresh_until = None if page.fresh_until is None else page.fresh_until.timestamp()
-    return RenderedPage(body, links.header(), etag, page.state, page.fetched_at.timestamp(), fresh_until)
+    return RenderedPage(body, links.header(), etag, page.cache_status, page.fetched_at.timestamp(), fresh_until)
 
 
 def matches_etag(if_none_match: str | None, etag: str) -> bool:
@@ -231,9 +231,11 @@ async def search_movies(
     try:
         page = await discovery.search(query, window, user_id, exclude_rated=search.exclude_rated)
     except MovieNotFound as error:
-        recorder.search(user_id, query.text, error.state or CacheStatus.LIVE, is_first=not window.offset, found=False)
+        recorder.record_search(
+            user_id, query.text, error.cache_status or CacheStatus.LIVE, is_first=not window.offset, found=False
+        )
         raise
-    recorder.search(user_id, query.text, page.state, is_first=not window.offset)
+    recorder.record_search(user_id, query.text, page.cache_status, is_first=not window.offset)
     rendered = render_page(page, search, request.scope["state"]["public_url"])
     now = time.time()
     if not search.is_personal:

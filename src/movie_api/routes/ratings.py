@@ -58,14 +58,14 @@ async def rate_movie(
 async def show_rating(
     movie_id: FromPath[str], caller: FromDishka[Caller], discovery: FromDishka[Discovery]
 ) -> Response[bytes]:
-    return _rating_response(await discovery.rating(caller.user_id, movie_id))
+    return _rating_response(await discovery.get_rating(caller.user_id, movie_id))
 
 
 @delete(RATING, guards=[require_writer])
 async def remove_rating(
     movie_id: FromPath[str], caller: FromDishka[Caller], discovery: FromDishka[Discovery]
 ) -> Response[None]:
-    await discovery.unrate(caller.user_id, movie_id)
+    await discovery.delete_rating(caller.user_id, movie_id)
     return no_content(NO_STORE)
 
 
@@ -74,7 +74,7 @@ async def list_ratings(
     request: AnyRequest, caller: FromDishka[Caller], discovery: FromDishka[Discovery]
 ) -> Response[bytes]:
     window = _window(request)
-    rated = await discovery.rated(caller.user_id, window)
+    rated = await discovery.list_ratings(caller.user_id, window)
     items = [
         movie_fields(item.movie) | {"rating": item.rating, "rated_at": timestamp(item.rated_at)} for item in rated.items
     ]

@@ -135,7 +135,7 @@ async def list_sessions(caller: FromDishka[Caller], accounts: FromDishka[Account
             "last_used_at": timestamp(session.last_used_at),
             "current": session.id == caller.session_id,
         }
-        for session in await accounts.sessions(caller)
+        for session in await accounts.list_sessions(caller)
     ]
     return json_response({"items": items})
 

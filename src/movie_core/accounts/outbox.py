@@ -19,9 +19,9 @@ SEND_SECONDS = 12.0
 """Timeout of one attempt to send; well below the lease."""
 BATCH = 20
 """Emails claimed at a time."""
-RENEWED = 3
+MAX_LINKS = 3
 """Maximum number of registrations for which one delayed email has links."""
-TOTAL = 4
+ALL_NETWORKS_FACTOR = 4
 """The limit of emails requested from all networks together, as a multiple of the limit of one network."""
 RETRY_SECONDS = (2, 5, 15, 45, 60, 300, 300)
 """Delays after the attempts of an email that the server rejects temporarily; after one more attempt it is dead."""
@@ -31,7 +31,7 @@ UNAVAILABLE_SECONDS = (1, 2, 5, 10, 15)
 causes them."""
 MAX_ERROR = 300
 """Characters stored of a server's reply."""
-MAX_TALLY = 100_000
+MAX_COUNT = 100_000
 """Maximum count of emails of one state."""
 
 
@@ -49,13 +49,13 @@ class MailKind(StrEnum):
     """Requested by an operator; sent immediately and not stored."""
 
 
-FOR_ACCOUNTS = frozenset(
+USER_KINDS = frozenset(
     (MailKind.PASSWORD_RESET, MailKind.PASSWORD_CHANGED, MailKind.SESSIONS_ENDED, MailKind.ACCOUNT_ERASED)
 )
 """Kinds that only users get, and that registrations by strangers must not delay."""
-NOTICES = FOR_ACCOUNTS - {MailKind.PASSWORD_RESET}
+NOTICES = USER_KINDS - {MailKind.PASSWORD_RESET}
 """Kinds that notify users of a change of their account. No limit applies to them, as strangers could exhaust it."""
-ACTIVATIONS = frozenset((MailKind.ACTIVATION, MailKind.ACTIVATION_RENEWAL))
+ACTIVATION_KINDS = frozenset((MailKind.ACTIVATION, MailKind.ACTIVATION_RENEWAL))
 
 SUBJECTS = {
     MailKind.ACTIVATION: "Activate your account",
@@ -93,7 +93,7 @@ class MailRules:
     @property
     def total(self) -> Rate | None:
         """Rate limit of emails to one address requested from all networks together."""
-        return None if self.limit is None else self.limit.times(TOTAL)
+        return None if self.limit is None else self.limit.multiplied(ALL_NETWORKS_FACTOR)
 
     def free_at(
         self, now: datetime, earlier: Sequence[tuple[datetime, str]], requested_from: str, *, is_known: bool = False
@@ -149,8 +149,8 @@ class OutboxStats:
     """Statistics of the outbox."""
 
     counts: Mapping[MailState, int]
-    """Number of emails by state, at most `MAX_TALLY` each."""
-    waiting_since: datetime | None
+    """Number of emails by state, at most `MAX_COUNT` each."""
+    oldest_pending_since: datetime | None
     """Since when the oldest due email has been waiting; None without one."""
 
 

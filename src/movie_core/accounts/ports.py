@@ -170,13 +170,13 @@ class SessionStore(Protocol):
         expires_at: datetime,
         *,
         password_hash: str,
-        rehashed: str | None = None,
+        new_password_hash: str | None = None,
         network: str = "",
     ) -> Sequence[str]:
         """1. Stores a new session, the user's `last_login`, and the network of the login, if given. A user has at most
         `sessions.MAX_SESSIONS` sessions and `sessions.MAX_NETWORKS` networks; the least recently used ones are deleted.
         Returns the ids of deleted sessions.
-        2. `rehashed` is a new hash of the same password and replaces the stored one.
+        2. `new_password_hash` is a new hash of the same password and replaces the stored one.
         3. Raises `InvalidCredentials`, changing nothing, if the user is inactive or deleted, or if the stored hash is
            no longer `password_hash`, which was verified: a login in progress starts no session after a change of the
            password.

@@ -221,7 +221,7 @@ class Accounts:
             return None
         return await self._start_session(activated.user, device, network=network)
 
-    async def resend(self, email: str, *, requested_from: str = "") -> None:
+    async def resend_activation(self, email: str, *, requested_from: str = "") -> None:
         """Queues an email with new links for the pending registrations of this address, if there are any; raises
         `InvalidEmail`."""
         await self._request_mail(MailKind.ACTIVATION_RENEWAL, email, requested_from)
@@ -232,7 +232,7 @@ class Accounts:
         """Queues an email with a password reset link, if a user has this address; raises `InvalidEmail`."""
         await self._request_mail(MailKind.PASSWORD_RESET, email, requested_from)
 
-    async def check_reset(self, uid: str, token: str) -> None:
+    async def check_reset_link(self, uid: str, token: str) -> None:
         """Raises `InvalidLink` unless the link can reset a password. Changes nothing."""
         await self._users.find_reset_user(uid, token_hash(token), self._clock())
 
@@ -241,7 +241,7 @@ class Accounts:
         link_hash = token_hash(token)
         user = await self._users.find_reset_user(uid, link_hash, self._clock())
         new_hash = await self._hash_new_password(user, password)
-        self._registry.forget(await self._users.reset_password(uid, link_hash, new_hash, self._clock()))
+        self._registry.mark_ended(await self._users.reset_password(uid, link_hash, new_hash, self._clock()))
         await self._notifier.notify()
         _log.info("password reset: account %s", user.id)
 
@@ -258,7 +258,7 @@ class Accounts:
         )
         if ended is None:  # another session has changed the password since
             raise wrong
-        self._registry.forget(ended)
+        self._registry.mark_ended(ended)
         await self._notifier.notify()
         _log.info("password changed: account %s", user.id)
 
@@ -275,13 +275,13 @@ class Accounts:
             reason = "unknown address" if user is None else "wrong password" if not is_correct else "inactive account"
             _log.info("login failed: %s, account %s", reason, "none" if user is None else user.id)
             raise wrong
-        rehashed = None
+        new_password_hash = None
         if self._hasher.is_outdated(user.password_hash):
-            rehashed = await self._hasher.hash(normalise_password(password), queue=key)
+            new_password_hash = await self._hasher.hash(normalise_password(password), queue=key)
         try:
-            pair = await self._start_session(user, device, rehashed=rehashed, network=network)
+            pair = await self._start_session(user, device, new_password_hash=new_password_hash, network=network)
         except InvalidCredentials:
-            if rehashed is not None:  # another login may have stored a stronger hash of the same password
+            if new_password_hash is not None:  # another login may have stored a stronger hash of the same password
                 return await self.log_in(email, password, device, network=network)
             _log.info("login failed: the password was changed concurrently, account %s", user.id)
             raise wrong from None
@@ -304,7 +304,7 @@ class Accounts:
         except InvalidCredentials:
             _log.info("reauthentication failed: the password was changed concurrently, account %s", user.id)
             raise wrong from None
-        self._registry.forget(await self._sessions.end(user.id, self._clock(), session_id=caller.session_id))
+        self._registry.mark_ended(await self._sessions.end(user.id, self._clock(), session_id=caller.session_id))
         _log.info("reauthentication succeeded: account %s", user.id)
         return pair
 
@@ -349,7 +349,7 @@ class Accounts:
         await self._registry.check(caller.session_id)
         return caller
 
-    def recognise(self, access_token: str) -> Caller | None:
+    def authenticate_cached(self, access_token: str) -> Caller | None:
         """Verifies an access token without a query; None if that is not possible or the token is invalid, and then
         `authenticate` decides."""
         try:
@@ -374,7 +374,7 @@ class Accounts:
         """Ends this session. Its tokens are rejected from now on, by other processes within a second."""
         await self.end_session(caller, caller.session_id)
 
-    async def sessions(self, caller: Caller) -> Sequence[Session]:
+    async def list_sessions(self, caller: Caller) -> Sequence[Session]:
         """Returns the caller's sessions, most recently used first."""
         return await self._sessions.list_page(caller.user_id)
 
@@ -384,7 +384,7 @@ class Accounts:
         if session_id != caller.session_id:
             await self.require_recent_login(caller)
         ended = await self._sessions.end(caller.user_id, self._clock(), session_id=session_id)
-        self._registry.forget(ended)
+        self._registry.mark_ended(ended)
         if not ended:
             raise SessionNotFound("there is no such session")
 
@@ -394,7 +394,7 @@ class Accounts:
         ended = await self._sessions.end(
             caller.user_id, self._clock(), except_session_id=caller.session_id, notify=True
         )
-        self._registry.forget(ended)
+        self._registry.mark_ended(ended)
         await self._notifier.notify()
 
     # --- the profile
@@ -432,7 +432,7 @@ class Accounts:
 
     async def set_active(self, email: str, is_active: bool) -> User:
         """Activates a user or pending registration, or deactivates a user and ends the sessions. Returns the user."""
-        self._registry.forget(await self._users.set_active(self._parsed(email).key, is_active, self._clock()))
+        self._registry.mark_ended(await self._users.set_active(self._parsed(email).key, is_active, self._clock()))
         return await self.find_user(email)
 
     async def set_staff(self, email: str, is_staff: bool) -> User:
@@ -447,18 +447,18 @@ class Accounts:
             raise UserNotFound("no user has this address")
         return user
 
-    async def sessions_of(self, email: str) -> Sequence[Session]:
+    async def list_sessions_of(self, email: str) -> Sequence[Session]:
         """Returns the sessions of a user, most recently used first."""
         return await self._sessions.list_page((await self.find_user(email)).id)
 
     async def end_all_sessions(self, user: User) -> int:
         """Ends all sessions of a user and returns their number."""
         ended = await self._sessions.end(user.id, self._clock(), notify=True)
-        self._registry.forget(ended)
+        self._registry.mark_ended(ended)
         await self._notifier.notify()
         return len(ended)
 
-    async def export_of(self, email: str) -> dict[str, Any]:
+    async def export_address(self, email: str) -> dict[str, Any]:
         """Returns all data stored about an address, even if it has pending registrations only."""
         return await self._export(await self._existing_address(email))
 
@@ -495,7 +495,7 @@ class Accounts:
         if (user := await self._users.find_by_address(address.key)) is not None:
             for store in self._personal:  # before the user: if a store is unavailable, the user can retry
                 await store.erase(user.id)
-        self._registry.forget(await self._users.erase(address.key, self._clock()))
+        self._registry.mark_ended(await self._users.erase(address.key, self._clock()))
         await self._mailer.erase(address)
         await self._notifier.notify()  # only now, so that the mailer does not delete the notice of the erasure
 
@@ -527,7 +527,7 @@ class Accounts:
         return self._tokens.issue(AccessClaims(session.user_id, session.id, new_id(), now, expires_at))
 
     async def _start_session(
-        self, user: User, device: str, *, rehashed: str | None = None, network: str = ""
+        self, user: User, device: str, *, new_password_hash: str | None = None, network: str = ""
     ) -> TokenPair:
         now = self._clock()
         device = "".join(c if c.isprintable() else " " for c in device)[:MAX_DEVICE]
@@ -538,8 +538,8 @@ class Accounts:
             token_hash(refresh),
             now + min(self._rules.refresh_ttl, self._rules.session_ttl),
             password_hash=user.password_hash,
-            rehashed=rehashed,
+            new_password_hash=new_password_hash,
             network=network,
         )
-        self._registry.forget(ended)
+        self._registry.mark_ended(ended)
         return TokenPair(self._issue_access_token(session, now), refresh)

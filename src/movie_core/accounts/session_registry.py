@@ -37,7 +37,7 @@ class SessionRegistry:
             recovered="ended sessions can be read again",
         )
 
-    def forget(self, session_ids: Sequence[str]) -> None:
+    def mark_ended(self, session_ids: Sequence[str]) -> None:
         """Marks sessions as ended; their tokens are rejected from now on."""
         for session_id in session_ids:
             self._live.pop(session_id, None)
@@ -72,7 +72,7 @@ class SessionRegistry:
             return
         self._outage.recovered()
         self._since = started_at
-        self.forget(ended)
+        self.mark_ended(ended)
 
     @staticmethod
     def _add(cache: OrderedDict[str, None], session_id: str) -> None:

@@ -66,21 +66,21 @@ class EventRecorder:
             unavailable="database unavailable, events stay buffered: %s",
             recovered="database available again, events are written",
         )
-        self.answered: Counter[str] = Counter()
+        self.searches_by_status: Counter[str] = Counter()
         """Searches by cache status, counted even if events are disabled."""
         self.dropped = 0
         """Number of events dropped or rejected because the buffer was full."""
 
     @property
-    def waiting(self) -> int:
+    def pending(self) -> int:
         """Number of buffered events."""
         return len(self._pending) + len(self._searches)
 
-    def search(
+    def record_search(
         self, user_id: str | None, query: str, state: CacheStatus, *, is_first: bool = True, found: bool = True
     ) -> None:
         """Records a served search. Only updates counters, as the cached search middleware calls it on its fast path."""
-        self.answered[state.value] += 1
+        self.searches_by_status[state.value] += 1
         if is_first and self._store is not None:
             key = (user_id, query, found)
             pending = self._searches.get(key)
@@ -129,7 +129,7 @@ class EventRecorder:
     def _has_room(self, count: int) -> bool:
         if self._store is None:
             return False
-        has_room = self.waiting + count <= MAX_PENDING
+        has_room = self.pending + count <= MAX_PENDING
         self.dropped += 0 if has_room else count
         return has_room
 
@@ -167,7 +167,7 @@ class EventRecorder:
             self._finish_search(key)
 
     async def _write_counts(self, store: EventStore) -> None:
-        (attempts, failures), answered = self._calls(), self.answered.copy()
+        (attempts, failures), answered = self._calls(), self.searches_by_status.copy()
         counts = (answered - self._written_answered) + Counter(
             attempts=attempts - self._written_calls[0], failures=failures - self._written_calls[1]
         )

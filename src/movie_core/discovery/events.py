@@ -29,7 +29,7 @@ class EventKind(StrEnum):
     RATING = "rating"
 
 
-TOLD = frozenset((EventKind.IMPRESSION, EventKind.CLICK, EventKind.VIEW))
+CLIENT_EVENT_KINDS = frozenset((EventKind.IMPRESSION, EventKind.CLICK, EventKind.VIEW))
 """Kinds that clients send; the service records the others itself."""
 
 
@@ -67,8 +67,8 @@ def check_event(
 ) -> Event:
     """Validates an event sent by a client. A future time becomes `now`; the maximum age is not checked here. Raises
     `InvalidEvent`."""
-    if kind not in TOLD:
-        raise InvalidEvent(f"type must be one of {', '.join(sorted(TOLD))}", field="type")
+    if kind not in CLIENT_EVENT_KINDS:
+        raise InvalidEvent(f"type must be one of {', '.join(sorted(CLIENT_EVENT_KINDS))}", field="type")
     if position is not None and not 1 <= position <= MAX_POSITION:
         raise InvalidEvent(f"position must be between 1 and {MAX_POSITION}", field="position")
     if at is not None and at.tzinfo is None:

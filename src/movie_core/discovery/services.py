@@ -27,7 +27,7 @@ from movie_core.discovery.trending_service import TrendingService
 from movie_core.errors import MovieNotFound, RatingNotFound
 from movie_core.paging import Window
 from movie_core.ports import MovieCatalogue, PersonalOrderStore, RatingStore, Recommender, SeenMovies
-from movie_core.search.movie_search import SEEN_SECONDS, MovieSearch
+from movie_core.search.movie_search import SEEN_DELAY, MovieSearch
 from movie_core.search.movies import MAX_ID, Capability, Movie, MoviePage, MovieQuery, Order
 
 MAX_KNOWN_IDS = 100_000
@@ -95,18 +95,18 @@ class Discovery:
             self._recorder.record_rating(user_id, movie.id, rating)
         return result.rating
 
-    async def unrate(self, user_id: str, movie_id: str) -> None:
+    async def delete_rating(self, user_id: str, movie_id: str) -> None:
         """Deletes a rating, if there is one."""
         await self._ratings.remove(user_id, movie_id)
 
-    async def rating(self, user_id: str, movie_id: str) -> Rating:
+    async def get_rating(self, user_id: str, movie_id: str) -> Rating:
         """Returns the user's rating of the movie. Raises `RatingNotFound`."""
         rating = await self._ratings.get(user_id, movie_id)
         if rating is None:
             raise RatingNotFound("you have not rated this movie")
         return rating
 
-    async def rated(self, user_id: str, window: Window) -> RatedMovies:
+    async def list_ratings(self, user_id: str, window: Window) -> RatedMovies:
         """Returns the user's rated movies, newest first. Raises `PageOutOfRange`, except for an empty list."""
         total, ratings = await self._ratings.list_page(user_id, window)
         if total:
@@ -171,7 +171,7 @@ class Discovery:
         if user_id is not None and exclude_rated:
             self._movie_search.require([Capability.EXCLUDE])
             history = await self._ratings.history(user_id)
-            query = replace(query, without=frozenset(rating.movie_id for rating in history))
+            query = replace(query, exclude_ids=frozenset(rating.movie_id for rating in history))
         if user_id is None or query.order is not Order.PERSONAL:
             return await self._movie_search.search(query, window)
         plain = replace(query, order=Order.RELEVANCE)
@@ -215,7 +215,7 @@ class Discovery:
         items = [(movies[trend.movie_id], trend) for trend in trending.items if trend.movie_id in movies]
         return TrendingMovies(trending, tuple(items[page.offset : page.offset + page.limit]))
 
-    async def take_events(self, events: Sequence[Event]) -> ImportResult:
+    async def submit_events(self, events: Sequence[Event]) -> ImportResult:
         """Queues the events of a client for recording; rejected rows count from 1. Raises `Busy` and then records
         nothing."""
         oldest = self._clock() - MAX_AGE
@@ -266,7 +266,7 @@ class Discovery:
         movies = dict(await self._movies.get_many(movie_ids))
         if len(movies) == len(set(movie_ids)):
             return movies
-        await asyncio.sleep(SEEN_SECONDS)
+        await asyncio.sleep(SEEN_DELAY)
         return dict(await self._movies.get_many(movie_ids))
 
 

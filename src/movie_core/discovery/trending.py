@@ -18,7 +18,7 @@ from movie_core.discovery.ratings import LIKED
 
 MAX_TREND = 100
 """Maximum length of a list of trends."""
-KEPT_MOVIES = 10_000
+MAX_TREND_MOVIES = 10_000
 """Approximate number of movies stored per window; those with the lowest scores are deleted."""
 LANDMARK = datetime(2026, 1, 1, tzinfo=UTC)
 """The origin of t. Any time works; a recent one gives the fraction of S more precision."""
@@ -145,7 +145,7 @@ class Totals:
                 if (bucket := window.bucket(interaction.at)) > self._since[window]:
                     self.counts[window][bucket, interaction.movie_id, interaction.kind] += 1
 
-    def parts(self, size: int, limit: int) -> Iterator["TotalsBatch"]:
+    def batches(self, size: int, limit: int) -> Iterator["TotalsBatch"]:
         """Yields the `limit` strongest movies of each window in batches of at most `size` strengths and counts; at
         least one batch."""
         strengths: list[tuple[TrendWindow, str, float]] = []

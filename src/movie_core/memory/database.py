@@ -6,9 +6,9 @@ from datetime import datetime, timedelta
 
 from movie_core.accounts.keyring import Keyring, new_id
 from movie_core.accounts.outbox import (
-    ACTIVATIONS,
+    ACTIVATION_KINDS,
+    MAX_LINKS,
     NOTICES,
-    RENEWED,
     EmailLink,
     Mail,
     MailKind,
@@ -127,7 +127,7 @@ class MemoryDatabase:
         self.links = {hashed: link for hashed, link in self.links.items() if link.address_key != key or hashed == used}
         if used is not None:
             self.links[used].is_used = True
-        for kind in ACTIVATIONS:
+        for kind in ACTIVATION_KINDS:
             self.drop_delayed(kind, key)
         return user
 
@@ -141,7 +141,7 @@ class MemoryDatabase:
         }
         return ids
 
-    def sessions_of(self, user_id: str) -> list[Session]:
+    def list_sessions_of(self, user_id: str) -> list[Session]:
         """The sessions of a user, most recently used first."""
         sessions = [session for session in reversed(self.sessions.values()) if session.user_id == user_id]
         return sorted(sessions, key=lambda session: session.last_used_at, reverse=True)
@@ -198,7 +198,7 @@ class MemoryDatabase:
 
     def has_no_recipient(self, row: OutboxRow) -> bool:
         """Whether the address of a delayed email has neither a registration nor an active user."""
-        if row.mail.kind in ACTIVATIONS:
+        if row.mail.kind in ACTIVATION_KINDS:
             return not self.pending_registrations(row.address_key)
         user = self.find_by_address(row.address_key)
         return user is None or not user.is_active
@@ -211,7 +211,7 @@ class MemoryDatabase:
         key, kind = row.address_key, row.mail.kind
         user = self.find_by_address(key)
         groups: list[list[Registration]]
-        if kind in ACTIVATIONS:
+        if kind in ACTIVATION_KINDS:
             pending = [] if user else self.pending_registrations(key)
             if kind is MailKind.ACTIVATION:
                 linked = {link.new.uid for link in self.links.values()}
@@ -248,7 +248,7 @@ class MemoryDatabase:
         groups: dict[str, list[Registration]] = {}
         for registration in pending:
             groups.setdefault(registration.address.mailbox, []).append(registration)
-        return [group[:RENEWED] for name, group in groups.items() if mailbox in (None, name)]
+        return [group[:MAX_LINKS] for name, group in groups.items() if mailbox in (None, name)]
 
     def with_links(self, row: OutboxRow) -> Mail:
         """The email with those of its links that are still valid."""

@@ -78,7 +78,7 @@ class MemoryMovieCatalogue:
     @staticmethod
     def _tier(query: MovieQuery, movie: Movie) -> int | None:
         """0 exact title, 1 prefix, 2 words; None if the movie does not match."""
-        if movie.id in query.without or (query.years is not None and movie.year not in query.years):
+        if movie.id in query.exclude_ids or (query.years is not None and movie.year not in query.years):
             return None
         if query.genre is not None and query.genre.casefold() not in (genre.casefold() for genre in movie.genres):
             return None

@@ -6,8 +6,8 @@ from dataclasses import replace
 from datetime import datetime, timedelta
 
 from movie_core.accounts.outbox import (
-    FOR_ACCOUNTS,
-    MAX_TALLY,
+    MAX_COUNT,
+    USER_KINDS,
     Mail,
     MailKind,
     MailState,
@@ -44,7 +44,7 @@ class MemoryOutbox:
             and row.mail.due_at <= now
             and (row.leased_until is None or row.leased_until <= now)
         ]
-        claimed = sorted(claimable, key=lambda row: (row.mail.kind not in FOR_ACCOUNTS, row.mail.due_at))[:limit]
+        claimed = sorted(claimable, key=lambda row: (row.mail.kind not in USER_KINDS, row.mail.due_at))[:limit]
         for row in claimed:
             row.owner, row.leased_until = owner, now + lease
             database.extend_links(row, now)
@@ -102,4 +102,4 @@ class MemoryOutbox:
             for row in self._database.outbox
             if row.mail.state is MailState.PENDING and (row.prepared_at is not None or row.mail.due_at <= now)
         ]
-        return OutboxStats({state: min(counts[state], MAX_TALLY) for state in MailState}, min(waiting, default=None))
+        return OutboxStats({state: min(counts[state], MAX_COUNT) for state in MailState}, min(waiting, default=None))

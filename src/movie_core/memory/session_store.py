@@ -28,15 +28,17 @@ class MemorySessionStore:
         expires_at: datetime,
         *,
         password_hash: str,
-        rehashed: str | None = None,
+        new_password_hash: str | None = None,
         network: str = "",
     ) -> Sequence[str]:
         database = self._database
         user = database.users.get(session.user_id)
         if user is None or not user.is_active or user.password_hash != password_hash:
             raise InvalidCredentials("the account is gone or inactive, or its password is another by now")
-        database.users[user.id] = replace(user, password_hash=rehashed or password_hash, last_login=session.created_at)
-        surplus = [session.id for session in database.sessions_of(user.id)[MAX_SESSIONS - 1 :]]
+        database.users[user.id] = replace(
+            user, password_hash=new_password_hash or password_hash, last_login=session.created_at
+        )
+        surplus = [session.id for session in database.list_sessions_of(user.id)[MAX_SESSIONS - 1 :]]
         database.end_sessions(surplus, session.created_at)
         database.sessions[session.id] = session
         database.refresh_tokens[refresh_hash] = RefreshTokenRow(session.id, expires_at)
@@ -82,7 +84,7 @@ class MemorySessionStore:
         return RotationResult(database.sessions[token.session_id], list(successors).index(token.successor))
 
     async def list_page(self, user_id: str) -> Sequence[Session]:
-        return self._database.sessions_of(user_id)
+        return self._database.list_sessions_of(user_id)
 
     async def end(
         self,
@@ -96,7 +98,7 @@ class MemorySessionStore:
         ended = self._database.end_sessions(
             [
                 session.id
-                for session in self._database.sessions_of(user_id)
+                for session in self._database.list_sessions_of(user_id)
                 if session_id in (None, session.id) and session.id != except_session_id
             ],
             now,

@@ -6,7 +6,7 @@ from dataclasses import replace
 from datetime import datetime
 
 from movie_core.discovery.trending import (
-    KEPT_MOVIES,
+    MAX_TREND_MOVIES,
     Epoch,
     Interaction,
     InteractionKind,
@@ -21,7 +21,7 @@ from movie_core.discovery.trending import (
 class MemoryTrendStore:
     """A `TrendStore` for one process."""
 
-    def __init__(self, kept: int = KEPT_MOVIES) -> None:
+    def __init__(self, kept: int = MAX_TREND_MOVIES) -> None:
         """Each window stores between `kept` and twice as many movies."""
         self._kept = kept
         self._epoch: Epoch | None = None

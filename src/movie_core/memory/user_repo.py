@@ -127,7 +127,7 @@ class MemoryUserRepo:
         if user is None:
             raise UserNotFound("nobody has this address")
         self._database.users[user.id] = replace(user, is_active=is_active)
-        ended = [] if is_active else self._database.sessions_of(user.id)
+        ended = [] if is_active else self._database.list_sessions_of(user.id)
         return self._database.end_sessions((session.id for session in ended), now)
 
     async def set_staff(self, address_key: str, is_staff: bool) -> None:
@@ -218,7 +218,7 @@ class MemoryUserRepo:
                     "created_at": iso_time(session.created_at),
                     "last_used_at": iso_time(session.last_used_at),
                 }
-                for session in (database.sessions_of(user.id) if user else ())
+                for session in (database.list_sessions_of(user.id) if user else ())
             ],
             "login_networks": [
                 {"network": network, "last_used_at": iso_time(at)}
@@ -245,7 +245,7 @@ class MemoryUserRepo:
         user = database.find_by_address(address_key)
         ended = []
         if user is not None:
-            ended = database.end_sessions((session.id for session in database.sessions_of(user.id)), now)
+            ended = database.end_sessions((session.id for session in database.list_sessions_of(user.id)), now)
             del database.users[user.id]
             database.login_networks.pop(user.id, None)
         for registration in list(database.registrations):
@@ -326,7 +326,7 @@ class MemoryUserRepo:
         self._database.users[user.id] = replace(user, password_hash=new_hash)
         self._database.delete_reset_links(user.id)
         self._database.delay_email(MailKind.PASSWORD_CHANGED, user.address.key, now, now)
-        sessions = self._database.sessions_of(user.id)
+        sessions = self._database.list_sessions_of(user.id)
         return self._database.end_sessions((session.id for session in sessions if session.id != except_session_id), now)
 
 

@@ -99,11 +99,11 @@ class Administration:
 
     # --- emails
 
-    async def mails(self, window: Window, state: MailState | None) -> tuple[int, Sequence[Mail]]:
+    async def list_mails(self, window: Window, state: MailState | None) -> tuple[int, Sequence[Mail]]:
         """Returns the emails of the outbox, newest first, without links; `state` filters them."""
         return _in_range(window, await self._outbox.list_page(window, state))
 
-    async def retry(self, actor: str, mail_ids: Sequence[str] | None) -> Sequence[str]:
+    async def retry_mails(self, actor: str, mail_ids: Sequence[str] | None) -> Sequence[str]:
         """Retries dead emails, all of them for None. Returns the ids of those that were dead."""
         now = self._clock()
         retried = await self._outbox.retry(mail_ids, now)
@@ -115,7 +115,7 @@ class Administration:
 
     async def retry_one(self, actor: str, mail_id: str) -> Mail:
         """Retries a dead email. Raises `MailNotFound` and `MailNotDead`."""
-        retried = await self.retry(actor, [mail_id])
+        retried = await self.retry_mails(actor, [mail_id])
         mail = await self._outbox.find(mail_id)
         if mail is None:
             raise MailNotFound("there is no email with this id; it may have been deleted")
@@ -125,13 +125,13 @@ class Administration:
 
     # --- cache and audit log
 
-    async def flush(self, actor: str, cache: CacheStore) -> int:
+    async def flush_cache(self, actor: str, cache: CacheStore) -> int:
         """Deletes all cache entries and returns their number."""
         deleted = await cache.clear()
         await self._log_action(actor, Action.CACHE_FLUSHED)
         return deleted
 
-    async def audit(self, window: Window) -> tuple[int, Sequence[AuditEntry]]:
+    async def list_audit(self, window: Window) -> tuple[int, Sequence[AuditEntry]]:
         """Returns the entries of the audit log, newest first."""
         return _in_range(window, await self._audit_log.list_page(window))
 

@@ -7,7 +7,7 @@ from enum import StrEnum
 from movie_core.accounts.keyring import new_id
 from movie_core.clock import iso_time
 
-KEEP = timedelta(days=400)
+RETENTION = timedelta(days=400)
 """Retention of entries: a year, and time to investigate."""
 COMMAND_LINE = "command line"
 """The actor of an action on the command line."""

@@ -32,8 +32,8 @@ class Dependency:
 class CheckResult:
     """Result of a check. `detail` contains no address and no secret."""
 
-    part: Dependency
-    is_reached: bool
+    dependency: Dependency
+    is_reachable: bool
     detail: str
 
 
@@ -57,7 +57,7 @@ class Readiness:
         self._results: tuple[CheckResult, ...] | None = None
         self._checked_at = float("-inf")
 
-    async def findings(self) -> tuple[CheckResult, ...]:
+    async def results(self) -> tuple[CheckResult, ...]:
         """Returns one result per dependency, at most `CHECK_SECONDS` + `CACHE_SECONDS` old."""
         if self._results is not None and self._clock() - self._checked_at <= CACHE_SECONDS:
             return self._results
@@ -65,9 +65,9 @@ class Readiness:
 
     async def status(self) -> tuple[Status, tuple[CheckResult, ...]]:
         """Returns the readiness of the process and the results on which it is based."""
-        results = await self.findings()
-        unavailable = [result for result in results if not result.is_reached]
-        if any(result.part.is_required for result in unavailable):
+        results = await self.results()
+        unavailable = [result for result in results if not result.is_reachable]
+        if any(result.dependency.is_required for result in unavailable):
             return Status.UNAVAILABLE, results
         return (Status.DEGRADED if unavailable else Status.READY), results
 

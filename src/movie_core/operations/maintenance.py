@@ -34,7 +34,7 @@ class Maintenance:
         """Deletes expired data of users, events and the audit log; returns the number of deleted records."""
         now = self._clock()
         removed = await self._users.purge(now) + await self._events.purge(utc_day(now - self._events_keep))
-        return removed + await self._audit_log.purge(now - audit.KEEP)
+        return removed + await self._audit_log.purge(now - audit.RETENTION)
 
     async def is_training_due(self) -> bool:
         """Returns whether ratings or movies have changed since the current model was trained."""

@@ -245,7 +245,7 @@ class UserLimit:
 
     def __init__(self, limiter: "RateLimiter", name: str, rate: Rate) -> None:
         self._users = LeasedLimit(limiter, name, rate)
-        self._networks = LeasedLimit(limiter, name, rate.times(SINGLE_FACTOR_MULTIPLIER))
+        self._networks = LeasedLimit(limiter, name, rate.multiplied(SINGLE_FACTOR_MULTIPLIER))
 
     async def hit(self, user_id: str, networks: Sequence[str]) -> Quota:
         """Count one; raises `RateLimited`. Returns the quota of the user."""
@@ -297,7 +297,7 @@ class RateLimits:
     async def login_work(self, networks: Sequence[str]) -> None:
         """Count a password check for the narrowest network, whoever the user; raises `RateLimited`."""
         if self._login is not None:
-            await self._count("login", f"network:{networks[0]}", self._login.times(SINGLE_FACTOR_MULTIPLIER))
+            await self._count("login", f"network:{networks[0]}", self._login.multiplied(SINGLE_FACTOR_MULTIPLIER))
 
     async def login(
         self, address_key: str, networks: Sequence[str], known: Collection[str] = frozenset()
@@ -315,12 +315,12 @@ class RateLimits:
         known_networks = {wider for network in known for wider in networks_of(network.partition("/")[0])}
         network_counts, user_counts = [], []
         for factor, network in _with_factors(networks):
-            network_counts.append((f"network:{network}", self._login.times(SINGLE_FACTOR_MULTIPLIER * factor)))
-            user_counts.append((f"{user}:{network}", self._login.times(factor)))
+            network_counts.append((f"network:{network}", self._login.multiplied(SINGLE_FACTOR_MULTIPLIER * factor)))
+            user_counts.append((f"{user}:{network}", self._login.multiplied(factor)))
             if network in known_networks:
                 break
         else:
-            user_counts.append((f"account:{user}", self._login.times(SINGLE_FACTOR_MULTIPLIER)))
+            user_counts.append((f"account:{user}", self._login.multiplied(SINGLE_FACTOR_MULTIPLIER)))
         quota, counted = None, list[tuple[str, Rate]]()
         try:
             for key, rate in user_counts:
@@ -350,26 +350,28 @@ class RateLimits:
         """Count a use of an emailed link, which may hash a password; raises `RateLimited`."""
         if self._login is None:
             return None
-        quota = await self._count_networks("link", networks, self._login.times(SINGLE_FACTOR_MULTIPLIER))
-        await self._count("link", f"uid:{_hash(uid)}", self._login.times(SINGLE_FACTOR_MULTIPLIER))
+        quota = await self._count_networks("link", networks, self._login.multiplied(SINGLE_FACTOR_MULTIPLIER))
+        await self._count("link", f"uid:{_hash(uid)}", self._login.multiplied(SINGLE_FACTOR_MULTIPLIER))
         return quota
 
     async def refresh_work(self, networks: Sequence[str]) -> Quota | None:
         """Count a token refresh for its network, which many users may share; raises `RateLimited`."""
-        rate = None if self._login is None else self._login.times(SINGLE_FACTOR_MULTIPLIER * SINGLE_FACTOR_MULTIPLIER)
+        rate = (
+            None if self._login is None else self._login.multiplied(SINGLE_FACTOR_MULTIPLIER * SINGLE_FACTOR_MULTIPLIER)
+        )
         return await self._count_networks("refresh", networks, rate)
 
     async def refresh(self, user_id: str) -> None:
         """Count a token refresh for its user; raises `RateLimited`."""
         if self._login is not None:
-            await self._count("refresh", f"user:{user_id}", self._login.times(SINGLE_FACTOR_MULTIPLIER))
+            await self._count("refresh", f"user:{user_id}", self._login.multiplied(SINGLE_FACTOR_MULTIPLIER))
 
     async def _count_networks(self, name: str, networks: Sequence[str], rate: Rate | None) -> Quota | None:
         """Return the quota of the narrowest network."""
         quota = None
         if rate is not None:
             for factor, network in _with_factors(networks):
-                current = await self._count(name, f"network:{network}", rate.times(factor))
+                current = await self._count(name, f"network:{network}", rate.multiplied(factor))
                 quota = quota or current
         return quota
 

@@ -14,7 +14,7 @@ from movie_core.single_flight import SingleFlight
 from movie_core.text import normalise_query
 
 MAX_SUGGESTIONS = 10
-SEEN_SECONDS = 0.35
+SEEN_DELAY = 0.35
 """How long another process may need to store the movies of its latest results."""
 LOCAL = "local"
 """Value of `meta.source` for movies stored from earlier results."""
@@ -51,9 +51,9 @@ class MovieSearch:
         except SourceUnavailable as error:
             return await self._search_seen(query, window, error)
         if page.total == 0:
-            raise MovieNotFound("no movie matches", state=page.state)
+            raise MovieNotFound("no movie matches", cache_status=page.cache_status)
         window.check(page.total)
-        if self._seen is not None and page.state is CacheStatus.LIVE:
+        if self._seen is not None and page.cache_status is CacheStatus.LIVE:
             self._seen.remember(page.items)
         return page
 
@@ -81,7 +81,7 @@ class MovieSearch:
             raise error from None
         if not page.items:
             raise error
-        return replace(page, source=LOCAL, state=CacheStatus.FALLBACK)
+        return replace(page, source=LOCAL, cache_status=CacheStatus.FALLBACK)
 
     async def get(self, movie_id: str) -> FoundMovie:
         """Return the details of one movie; raises `MovieNotFound`."""
@@ -93,7 +93,7 @@ class MovieSearch:
             if self._seen is None:
                 raise
             try:
-                return replace(await self._seen.movies.get(movie_id), source=LOCAL, state=CacheStatus.FALLBACK)
+                return replace(await self._seen.movies.get(movie_id), source=LOCAL, cache_status=CacheStatus.FALLBACK)
             except MovieNotFound:
                 raise error from None
 
@@ -105,7 +105,7 @@ class MovieSearch:
         await seen.flush()
         with suppress(MovieNotFound):
             return await seen.movies.get(movie_id)
-        await asyncio.sleep(SEEN_SECONDS)
+        await asyncio.sleep(SEEN_DELAY)
         return await seen.movies.get(movie_id)
 
     async def suggest(self, text: str) -> Sequence[Movie]:

@@ -103,7 +103,7 @@ class MovieQuery:
     years: Years | None = None
     genre: str | None = None
     order: Order = Order.RELEVANCE
-    without: frozenset[str] = frozenset()
+    exclude_ids: frozenset[str] = frozenset()
     """Ids of movies excluded from the matches."""
 
     def __post_init__(self) -> None:
@@ -128,7 +128,7 @@ class MovieQuery:
             Capability.YEAR: self.years is not None,
             Capability.GENRE: self.genre is not None,
             Capability.ORDER: self.order not in {Order.RELEVANCE, Order.PERSONAL},
-            Capability.EXCLUDE: bool(self.without),
+            Capability.EXCLUDE: bool(self.exclude_ids),
         }
         return frozenset(capability for capability, is_required in required.items() if is_required)
 
@@ -172,7 +172,7 @@ class MoviePage:
     """The name of the source: `third_party`, `tmdb`, `catalogue` or `local`."""
     fetched_at: datetime = field(default_factory=utc_now)
     """When the source returned it; aware, UTC."""
-    state: CacheStatus = CacheStatus.LIVE
+    cache_status: CacheStatus = CacheStatus.LIVE
     fresh_until: datetime | None = None
     """For a cached page: when it becomes or became stale."""
     skipped: tuple[int, ...] = ()
@@ -186,7 +186,7 @@ class FoundMovie:
     movie: Movie
     source: str
     fetched_at: datetime = field(default_factory=utc_now)
-    state: CacheStatus = CacheStatus.LIVE
+    cache_status: CacheStatus = CacheStatus.LIVE
 
 
 @dataclass(frozen=True, slots=True)

@@ -145,7 +145,7 @@ class MovieCatalogueContract(MovieSourceContract):
             for without in (every_third, frozenset(("201",)), frozenset(movie.id for movie in SAMPLE), _UNKNOWN_IDS):
                 for query in queries:
                     all_ids = [movie.id for movie in await collect_pages(catalogue, query, 100)]
-                    excluding = replace(query, without=without)
+                    excluding = replace(query, exclude_ids=without)
                     expected = [movie_id for movie_id in all_ids if movie_id not in without]
                     for limit in (3, 100):
                         assert [movie.id for movie in await collect_pages(catalogue, excluding, limit)] == expected, (
@@ -158,7 +158,7 @@ class MovieCatalogueContract(MovieSourceContract):
         movies = (Movie(id="1", title="Quiet Harbour"), Movie(id="2", title="Quiet Hardour"))
         async with self.open(movies) as catalogue:
             for text in ("quiet harbour", "quiet harbou"):
-                page = await catalogue.search(MovieQuery(text, without=frozenset("1")), Window())
+                page = await catalogue.search(MovieQuery(text, exclude_ids=frozenset("1")), Window())
                 assert (page.total, page.items) == (0, ())
 
     @clause

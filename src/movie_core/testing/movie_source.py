@@ -37,7 +37,7 @@ class MovieSourceContract:
                 Capability.YEAR: lambda: source.search(MovieQuery(years=Years(1999, 1999)), Window()),
                 Capability.GENRE: lambda: source.search(MovieQuery(genre="Drama"), Window()),
                 Capability.ORDER: lambda: source.search(MovieQuery(order=Order.YEAR), Window()),
-                Capability.EXCLUDE: lambda: source.search(MovieQuery(without=frozenset(("201",))), Window()),
+                Capability.EXCLUDE: lambda: source.search(MovieQuery(exclude_ids=frozenset(("201",))), Window()),
             }
             for capability in sorted(missing):
                 try:

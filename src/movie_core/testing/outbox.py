@@ -6,8 +6,8 @@ from datetime import datetime, timedelta
 
 from movie_core.accounts.keyring import new_id
 from movie_core.accounts.outbox import (
-    RENEWED,
-    TOTAL,
+    ALL_NETWORKS_FACTOR,
+    MAX_LINKS,
     MailKind,
     MailRules,
     MailState,
@@ -132,7 +132,9 @@ class OutboxContract(AccountStoresContract):
                 await stores.users.request_mail(
                     MailKind.PASSWORD_RESET, user.address.key, NOW, requested_from=f"198.51.{n}.0/24"
                 )
-            assert len(await deliver_due_mail(stores, NOW)) == TOTAL * 3 - 1, "the activation email is one of them"
+            assert len(await deliver_due_mail(stores, NOW)) == ALL_NETWORKS_FACTOR * 3 - 1, (
+                "the activation email is one of them"
+            )
             known, foreign = "2001:db8:1::/48", "2001:db8:2::/48"
             for network in (foreign, known):
                 await stores.users.request_mail(MailKind.PASSWORD_RESET, user.address.key, NOW, requested_from=network)
@@ -143,7 +145,7 @@ class OutboxContract(AccountStoresContract):
     async def test_1_notices_neither_count_nor_wait(self) -> None:
         async with self.open(LIMITED) as stores:
             user, _ = await create_user(stores)
-            for n in range(TOTAL * 3):
+            for n in range(ALL_NETWORKS_FACTOR * 3):
                 await stores.users.request_mail(
                     MailKind.PASSWORD_RESET, user.address.key, NOW, requested_from=f"198.51.{n}.0/24"
                 )
@@ -184,7 +186,7 @@ class OutboxContract(AccountStoresContract):
             for link in before.values():
                 assert await can_activate(stores, link, at)
             (mail,) = await deliver_due_mail(stores, at)
-            assert await link_usernames(stores, mail.links) == [f"Ada {n}" for n in range(5 - RENEWED, 5)]
+            assert await link_usernames(stores, mail.links) == [f"Ada {n}" for n in range(5 - MAX_LINKS, 5)]
             renewed = {link.uid for link in mail.links}
             for link in before.values():
                 if link.uid in renewed:
@@ -219,7 +221,7 @@ class OutboxContract(AccountStoresContract):
             links = await due_links(stores, NOW)
             assert len(links) == 2
             (delayed,) = await deliver_due_mail(stores, NOW + HOUR)
-            assert len(delayed.links) == RENEWED
+            assert len(delayed.links) == MAX_LINKS
             for link in (*links.values(), *delayed.links):
                 assert await can_activate(stores, link, NOW + HOUR)
 
@@ -238,7 +240,7 @@ class OutboxContract(AccountStoresContract):
             )
             (mail,) = await deliver_due_mail(stores, NOW + HOUR)
             assert mail.links[0].uid == own.id
-            assert len(mail.links) == RENEWED
+            assert len(mail.links) == MAX_LINKS
 
     @clause
     async def test_2_mailboxes_with_the_same_key_get_separate_emails(self) -> None:
@@ -494,7 +496,7 @@ class OutboxContract(AccountStoresContract):
     async def test_8_stats_count_emails_and_report_the_oldest_waiting_one(self) -> None:
         async with self.open(UNLIMITED) as stores:
             empty = await stores.outbox.stats(NOW)
-            assert (dict(empty.counts), empty.waiting_since) == (dict.fromkeys(MailState, 0), None)
+            assert (dict(empty.counts), empty.oldest_pending_since) == (dict.fromkeys(MailState, 0), None)
             for n in range(4):
                 at = NOW + n * MINUTE
                 await stores.users.register(make_registration(f"u{n}@example.com", f"User {n}", at=at), at)
@@ -506,7 +508,7 @@ class OutboxContract(AccountStoresContract):
             await stores.outbox.complete("dispatcher", replace(claimed[2], attempts=1, due_at=late + HOUR))
             stats = await stores.outbox.stats(late)
             assert dict(stats.counts) == {MailState.PENDING: 2, MailState.SENT: 1, MailState.DEAD: 1}
-            assert stats.waiting_since == NOW + 2 * MINUTE
+            assert stats.oldest_pending_since == NOW + 2 * MINUTE
 
     @clause
     async def test_8_an_email_delayed_by_a_limit_does_not_count_as_waiting(self) -> None:
@@ -514,9 +516,9 @@ class OutboxContract(AccountStoresContract):
             await stores.users.register(make_registration("ada@example.com", "Ada"), NOW)
             await deliver_due_mail(stores, NOW)
             await stores.users.register(make_registration("ada@example.com", "Eve", at=NOW + MINUTE), NOW + MINUTE)
-            assert (await stores.outbox.stats(NOW + 2 * MINUTE)).waiting_since is None
+            assert (await stores.outbox.stats(NOW + 2 * MINUTE)).oldest_pending_since is None
             later = NOW + 2 * HOUR
-            assert (await stores.outbox.stats(later)).waiting_since == NOW + HOUR
+            assert (await stores.outbox.stats(later)).oldest_pending_since == NOW + HOUR
 
     @clause
     async def test_9_an_email_is_found_by_id(self) -> None:

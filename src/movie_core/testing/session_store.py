@@ -69,7 +69,7 @@ class SessionStoreContract(AccountStoresContract):
             user, _ = await create_user(stores)
             session = Session(new_id(), user.id, "phone", NOW, NOW)
             await stores.sessions.start(
-                session, random_hashes(1)[0], NOW + DAY, password_hash=user.password_hash, rehashed=NEW_HASH
+                session, random_hashes(1)[0], NOW + DAY, password_hash=user.password_hash, new_password_hash=NEW_HASH
             )
             found = await stores.users.find(user.id)
             assert found is not None
@@ -92,7 +92,7 @@ class SessionStoreContract(AccountStoresContract):
             user, _ = await create_user(stores)
             link = await request_reset_link(stores, user, NOW)
             await stores.users.reset_password(link.uid, link.hashed, NEW_HASH, NOW)
-            await self._refused(stores, user.id, user.password_hash, rehashed="$made-up$rehashed")
+            await self._refused(stores, user.id, user.password_hash, new_password_hash="$made-up$rehashed")  # noqa: S106
             await stores.users.change_password(user.id, NEW_HASH, "$made-up$3", except_session_id="", now=NOW)
             await self._refused(stores, user.id, NEW_HASH)
             found = await stores.users.find(user.id)
@@ -121,10 +121,17 @@ class SessionStoreContract(AccountStoresContract):
             assert not await stores.sessions.list_page(user.id)
 
     @staticmethod
-    async def _refused(stores: AccountStores, user_id: str, password_hash: str, rehashed: str | None = None) -> None:
+    async def _refused(
+        stores: AccountStores, user_id: str, password_hash: str, new_password_hash: str | None = None
+    ) -> None:
         session = Session(new_id(), user_id, "phone", NOW, NOW)
         start = stores.sessions.start(
-            session, random_hashes(1)[0], NOW + DAY, password_hash=password_hash, rehashed=rehashed, network="192.0.2.1"
+            session,
+            random_hashes(1)[0],
+            NOW + DAY,
+            password_hash=password_hash,
+            new_password_hash=new_password_hash,
+            network="192.0.2.1",
         )
         await assert_raises(InvalidCredentials, start)
         assert not await stores.sessions.is_live(session.id)

@@ -9,7 +9,7 @@ from contextlib import AbstractAsyncContextManager
 from datetime import datetime, timedelta
 
 from movie_core.discovery.trending import (
-    KEPT_MOVIES,
+    MAX_TREND_MOVIES,
     WEIGHTS,
     Epoch,
     Interaction,
@@ -91,7 +91,7 @@ class TrendStoreContract:
     interactions = 4000
     """Number of interactions in the comparison with the definition."""
 
-    def open(self, kept: int = KEPT_MOVIES) -> AbstractAsyncContextManager[TrendStore]:
+    def open(self, kept: int = MAX_TREND_MOVIES) -> AbstractAsyncContextManager[TrendStore]:
         """The store under test, empty, without an epoch; it stores about `kept` movies per window."""
         raise NotImplementedError
 

@@ -8,7 +8,7 @@ from datetime import datetime, timedelta
 
 from movie_core.accounts.keyring import new_id, token_hash
 from movie_core.accounts.outbox import (
-    RENEWED,
+    MAX_LINKS,
     MailKind,
     MailState,
 )
@@ -237,7 +237,7 @@ class UserRepoContract(AccountStoresContract):
                 f"Ada {n}" for n in range(MAX_PENDING + 2, 2, -1)
             ]
             (delayed,) = [mail for mail in await deliver_due_mail(stores, NOW + 2 * HOUR) if len(mail.links) > 1]
-            assert {link.uid for link in delayed.links} == {summary.id for summary in summaries[:RENEWED]}
+            assert {link.uid for link in delayed.links} == {summary.id for summary in summaries[:MAX_LINKS]}
 
     @clause
     async def test_6_registrations_of_one_network_do_not_evict_those_of_another(self) -> None:

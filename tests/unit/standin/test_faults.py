@@ -4,11 +4,11 @@ from typing import Any
 
 import pytest
 
-from movie_adapters.sources.third_party import MAX_TOTAL, read_movie
-from movie_standin.faults import KINDS, ODD_ITEMS, Behaviour, is_kind
+from movie_adapters.sources.third_party import MAX_TOTAL, parse_movie
+from movie_standin.faults import ODD_ITEMS, RESPONSE_KINDS, Behaviour, is_kind
 
 
-@pytest.mark.parametrize("name", [*KINDS, "200", "404", "599", "body:{}", "body:"])
+@pytest.mark.parametrize("name", [*RESPONSE_KINDS, "200", "404", "599", "body:{}", "body:"])
 def test_a_known_kind_is_accepted(name: str) -> None:
     assert is_kind(name)
 
@@ -39,5 +39,5 @@ def test_a_change_leaves_other_fields_unchanged() -> None:
 
 
 def test_the_adapter_rejects_the_odd_items_and_the_huge_total() -> None:
-    assert not any(read_movie(item) for item in ODD_ITEMS)
+    assert not any(parse_movie(item) for item in ODD_ITEMS)
     assert MAX_TOTAL < 10**30

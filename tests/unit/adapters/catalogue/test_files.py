@@ -157,7 +157,7 @@ def test_shorts_and_adult_titles_of_imdb_are_skipped(write: Write) -> None:
     )
     assert quoted == Movie(id="tt0900003", imdb_id="tt0900003", title='"Quoted" Lamp')
     assert later.original_title is None
-    assert (dict(file.left_out), file.reasons.total()) == ({"title_type": 1, "adult": 1}, 0)
+    assert (dict(file.skipped), file.reasons.total()) == ({"title_type": 1, "adult": 1}, 0)
 
 
 @pytest.mark.parametrize("is_packed", [False, True])

@@ -6,7 +6,7 @@ from email.policy import SMTPUTF8
 import pytest
 
 from movie_adapters.email.messages import build_message, needs_utf8, split_mailbox
-from movie_core.accounts.outbox import ACTIVATIONS, SUBJECTS, MailKind, OutgoingEmail
+from movie_core.accounts.outbox import ACTIVATION_KINDS, SUBJECTS, MailKind, OutgoingEmail
 
 SENDER = "noreply@movies.example.com"
 URL = "https://movies.example.com/api/v1/authentication/verify-email/" + "0" * 32 + "/" + "x" * 43 + "/"
@@ -63,7 +63,7 @@ def test_several_links_keep_their_order(subtype):
 
 @pytest.mark.parametrize("kind", MailKind)
 def test_every_kind_has_a_subject_a_text_part_and_an_html_part(kind):
-    has_link = kind in (*ACTIVATIONS, MailKind.PASSWORD_RESET)
+    has_link = kind in (*ACTIVATION_KINDS, MailKind.PASSWORD_RESET)
     message = parse_built(make_email(*([URL] if has_link else []), kind=kind))
     assert message["Subject"] == SUBJECTS[kind]
     for subtype in ("plain", "html"):

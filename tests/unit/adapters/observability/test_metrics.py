@@ -21,7 +21,7 @@ from movie_adapters.observability.metrics import (
     MetricsPeers,
     RequestCounts,
     TaskCounts,
-    is_admitted,
+    is_scrape_authorized,
 )
 from movie_adapters.settings.settings import Settings
 from movie_core.accounts.outbox import MailState, OutboxStats
@@ -75,7 +75,7 @@ def full_metrics(outbox: Outbox) -> Metrics:
     requests.count("/api/v1/movies", "GET", 200, 0.004)
     tasks.count("train", 1.5, is_failed=True)
     recorder = EventRecorder(None)
-    recorder.search(None, "heat", CacheStatus.STALE)
+    recorder.record_search(None, "heat", CacheStatus.STALE)
     recorder.dropped = 3
     return Metrics(
         backlog_of(outbox),
@@ -233,11 +233,11 @@ PRODUCTION = {
     ],
 )
 def test_production_requires_the_metrics_token(token: str, authorization: list[str], expected: bool) -> None:
-    assert is_admitted(settings(**PRODUCTION, MOVIE_METRICS_TOKEN=token), authorization) is expected
+    assert is_scrape_authorized(settings(**PRODUCTION, MOVIE_METRICS_TOKEN=token), authorization) is expected
 
 
 def test_locally_metrics_need_no_token() -> None:
-    assert is_admitted(settings(), [])
+    assert is_scrape_authorized(settings(), [])
 
 
 async def test_a_scrape_returns_the_metrics_of_all_processes_on_the_port(

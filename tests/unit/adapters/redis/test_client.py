@@ -75,7 +75,7 @@ async def until(condition: Callable[[], bool]) -> None:
 async def test_a_result_is_returned() -> None:
     async with client_and_server() as (client, server):
         assert await client.call("GET", "a") == ("GET", "a")
-        assert not client.is_away
+        assert not client.is_unavailable
         assert server.commands == [("GET", "a")]
 
 
@@ -113,9 +113,9 @@ async def test_after_a_failure_redis_is_left_alone_until_it_can_be_written_to(
                 await client.call("GET", "a")
         assert len(server.commands) == 1
         await until(lambda: server.probes == 3)
-        assert client.is_away
+        assert client.is_unavailable
         server.failure = None
-        await until(lambda: not client.is_away)
+        await until(lambda: not client.is_unavailable)
         assert await client.call("GET", "b") == ("GET", "b")
         assert [record.levelno for record in caplog.records] == [logging.WARNING, logging.INFO]
 
@@ -136,7 +136,7 @@ async def test_an_error_of_a_single_command_is_no_outage() -> None:
         server.failure = ResponseError("WRONGTYPE Operation against a key holding the wrong kind of value")
         with pytest.raises(StoreUnavailable):
             await client.call("GET", "a")
-        assert not client.is_away
+        assert not client.is_unavailable
 
 
 async def test_a_command_to_a_frozen_redis_is_cancelled_after_the_timeout() -> None:
@@ -147,7 +147,7 @@ async def test_a_command_to_a_frozen_redis_is_cancelled_after_the_timeout() -> N
             await client.call("GET", "a")
         assert 0.04 < time.monotonic() - began < 1
         assert server.cancelled == 1
-        assert client.is_away
+        assert client.is_unavailable
 
 
 async def test_a_stalled_process_does_not_treat_redis_as_unavailable() -> None:
@@ -156,7 +156,7 @@ async def test_a_stalled_process_does_not_treat_redis_as_unavailable() -> None:
         await asyncio.sleep(0)
         time.sleep(0.2)  # noqa: ASYNC251  (the stall that is meant)
         assert await call == ("GET", "a")
-        assert not client.is_away
+        assert not client.is_unavailable
 
 
 async def test_calls_that_wait_for_a_connection_fail_when_redis_becomes_unavailable() -> None:
@@ -175,7 +175,7 @@ async def test_waiting_for_a_connection_has_a_timeout(monkeypatch: pytest.Monkey
         await until(lambda: len(server.commands) == CONNECTIONS)
         with pytest.raises(StoreUnavailable, match="too many"):
             await client.call("GET", "one more")
-        assert not client.is_away
+        assert not client.is_unavailable
         await client.close()
         await asyncio.gather(*stuck, return_exceptions=True)
 
@@ -205,7 +205,7 @@ async def test_asyncio_does_not_report_the_error_of_a_cancelled_call(
         for _ in range(5):
             await asyncio.sleep(0)
         gc.collect()
-        assert client.is_away, "the failure was not recorded"
+        assert client.is_unavailable, "the failure was not recorded"
         assert [record.levelno for record in caplog.records] == [logging.WARNING]
 
 
@@ -219,5 +219,5 @@ async def test_closing_cancels_running_calls_and_rejects_later_ones() -> None:
             await call
         with pytest.raises(StoreUnavailable):
             await client.call("GET", "a")
-        assert not client.is_away
+        assert not client.is_unavailable
         assert len(server.commands) == 1

@@ -94,7 +94,7 @@ def test_a_result_is_cached_and_has_its_status() -> None:
         source = cached(inner)
         first = await source.search(RIVER, Window())
         again, seconds = await seconds_of(source.search(RIVER, Window()))
-        assert (first.state, again.state, seconds) == (CacheStatus.LIVE, CacheStatus.FRESH, 0)
+        assert (first.cache_status, again.cache_status, seconds) == (CacheStatus.LIVE, CacheStatus.FRESH, 0)
         assert (again.items, again.total, again.fetched_at) == (first.items, first.total, first.fetched_at)
         assert again.fresh_until is not None
         assert (again.fresh_until - again.fetched_at).total_seconds() == pytest.approx(600)
@@ -139,10 +139,10 @@ def test_a_stale_entry_is_served_at_once_and_refreshed_once() -> None:
             await asyncio.sleep(601)
             before = len(inner.calls)
             stale = [await seconds_of(source.search(RIVER, Window())) for _ in range(20)]
-            assert {(page.state, seconds) for page, seconds in stale} == {(CacheStatus.STALE, 0)}
+            assert {(page.cache_status, seconds) for page, seconds in stale} == {(CacheStatus.STALE, 0)}
             await asyncio.sleep(1)
             fresh = await source.search(RIVER, Window())
-            assert fresh.state is CacheStatus.FRESH
+            assert fresh.cache_status is CacheStatus.FRESH
             assert fresh.fetched_at > first.fetched_at
             assert len(inner.calls) == before + 1
 
@@ -156,12 +156,12 @@ def test_an_unavailable_source_is_covered_by_stale_entries_as_the_policy_says() 
         await source.search(RIVER, Window())
         inner.faults = float("inf")
         await asyncio.sleep(600 + DAY - 2)
-        assert (await source.search(RIVER, Window())).state is CacheStatus.STALE
+        assert (await source.search(RIVER, Window())).cache_status is CacheStatus.STALE
         await asyncio.sleep(4)
         with pytest.raises(SourceUnavailable):
             await source.search(RIVER, Window())
         inner.faults = 0
-        assert (await source.search(RIVER, Window())).state is CacheStatus.LIVE
+        assert (await source.search(RIVER, Window())).cache_status is CacheStatus.LIVE
 
     run(scene)
 
@@ -174,7 +174,7 @@ def test_a_failed_refresh_is_retried_about_once_a_second() -> None:
         inner.faults = float("inf")
         await asyncio.sleep(700)
         for _ in range(1000):
-            assert (await source.search(RIVER, Window())).state is CacheStatus.STALE
+            assert (await source.search(RIVER, Window())).cache_status is CacheStatus.STALE
             await asyncio.sleep(0.01)
         assert 8 <= len(inner.calls) - 1 <= 11
 
@@ -189,7 +189,7 @@ def test_no_match_is_cached_for_half_a_minute_and_an_error_is_not_cached() -> No
             assert (await source.search(MovieQuery("zzqxj"), Window())).total == 0
         assert len(inner.calls) == 1
         await asyncio.sleep(31)
-        assert (await source.search(MovieQuery("zzqxj"), Window())).state is CacheStatus.LIVE
+        assert (await source.search(MovieQuery("zzqxj"), Window())).cache_status is CacheStatus.LIVE
         assert len(inner.calls) == 2
         inner.faults = 2
         for _ in range(2):
@@ -209,10 +209,10 @@ def test_processes_share_one_fetch_and_one_refresh() -> None:
         assert len(set(pages)) == 1
         await asyncio.sleep(601)
         stale = await asyncio.gather(*(one.search(RIVER, Window()) for one in processes for _ in range(50)))
-        assert {page.state for page in stale} == {CacheStatus.STALE}
+        assert {page.cache_status for page in stale} == {CacheStatus.STALE}
         await asyncio.sleep(2)
         fresh = [await one.search(RIVER, Window()) for one in processes]
-        assert {page.state for page in fresh} == {CacheStatus.FRESH}
+        assert {page.cache_status for page in fresh} == {CacheStatus.FRESH}
         assert len(inner.calls) == 2
 
     run(scene)
@@ -223,10 +223,10 @@ def test_a_late_process_uses_the_entries_of_others() -> None:
         inner, store = Counted(), MemoryCacheStore(clock=now)
         await cached(inner, store=store).search(RIVER, Window())
         late = cached(inner, store=store)
-        assert (await late.search(RIVER, Window())).state is CacheStatus.FRESH
+        assert (await late.search(RIVER, Window())).cache_status is CacheStatus.FRESH
         await asyncio.sleep(700)
         later = cached(inner, store=store)
-        assert (await later.search(RIVER, Window())).state is CacheStatus.STALE
+        assert (await later.search(RIVER, Window())).cache_status is CacheStatus.STALE
         await asyncio.sleep(1)
         assert len(inner.calls) == 2
 
@@ -254,7 +254,7 @@ def test_a_process_that_lost_the_lease_cancels_its_fetch() -> None:
         losing = asyncio.ensure_future(loser.search(RIVER, Window()))
         await asyncio.sleep(0.1)
         store._leases.clear()  # as after a suspension without a heartbeat
-        assert (await winner.search(RIVER, Window())).state is CacheStatus.LIVE
+        assert (await winner.search(RIVER, Window())).cache_status is CacheStatus.LIVE
         page, seconds = await seconds_of(losing)
         assert (page.total, seconds < 0.1) == (500, True)
         assert (len(slow.calls), len(quick.calls)) == (1, 1)
@@ -272,7 +272,7 @@ def test_after_a_failure_the_entry_of_another_process_is_used() -> None:
         await asyncio.sleep(0.1)
         unlucky._store = store
         await cached(Counted(), store=store).search(RIVER, Window())
-        assert (await asked).state is CacheStatus.FRESH
+        assert (await asked).cache_status is CacheStatus.FRESH
 
     run(scene)
 
@@ -390,7 +390,7 @@ def test_a_reduced_block_size_applies_to_one_query_only() -> None:
         await source.search(RIVER, Window())
         assert len((await source.search(MovieQuery("river 0001"), Window(0, 100))).items) == 1
         assert len(inner.calls) <= 4
-        assert (await source.search(RIVER, Window())).state is CacheStatus.FRESH
+        assert (await source.search(RIVER, Window())).cache_status is CacheStatus.FRESH
         before = len(inner.calls)
         for offset in range(0, 500, 10):
             await source.search(RIVER, Window(offset))
@@ -440,11 +440,11 @@ def test_a_store_that_lost_its_data_does_not_flush_the_process() -> None:
         inner, store = Counted(), MemoryCacheStore(clock=now)
         source = cached(inner, store=store)
         await store.clear()
-        await source.follow()
+        await source.check_generation()
         await source.search(RIVER, Window())
         source._store = MemoryCacheStore(clock=now)
-        await source.follow()
-        assert (await source.search(RIVER, Window())).state is CacheStatus.FRESH
+        await source.check_generation()
+        assert (await source.search(RIVER, Window())).cache_status is CacheStatus.FRESH
 
     run(scene)
 
@@ -507,13 +507,13 @@ def test_without_its_store_each_process_caches_for_itself() -> None:
     async def scene() -> None:
         inner = Counted()
         source = cached(inner, store=UnavailableStore())
-        assert (await source.search(RIVER, Window())).state is CacheStatus.LIVE
-        assert (await source.search(RIVER, Window())).state is CacheStatus.FRESH
+        assert (await source.search(RIVER, Window())).cache_status is CacheStatus.LIVE
+        assert (await source.search(RIVER, Window())).cache_status is CacheStatus.FRESH
         await asyncio.sleep(601)
-        assert (await source.search(RIVER, Window())).state is CacheStatus.STALE
+        assert (await source.search(RIVER, Window())).cache_status is CacheStatus.STALE
         await asyncio.sleep(1)
-        assert (await source.search(RIVER, Window())).state is CacheStatus.FRESH
-        await source.follow()
+        assert (await source.search(RIVER, Window())).cache_status is CacheStatus.FRESH
+        await source.check_generation()
         assert len(inner.calls) == 2
 
     run(scene)
@@ -525,9 +525,9 @@ def test_entries_fetched_during_an_outage_of_the_store_are_replaced_by_later_one
         await cached(inner, memory=memory, store=UnavailableStore()).search(RIVER, Window())
         source = cached(inner, memory=memory, store=store)
         await asyncio.sleep(601)
-        assert (await source.search(RIVER, Window())).state is CacheStatus.STALE
+        assert (await source.search(RIVER, Window())).cache_status is CacheStatus.STALE
         await asyncio.sleep(1)
-        assert (await source.search(RIVER, Window())).state is CacheStatus.FRESH
+        assert (await source.search(RIVER, Window())).cache_status is CacheStatus.FRESH
 
     run(scene)
 
@@ -539,14 +539,14 @@ def test_clearing_the_store_reaches_every_process() -> None:
         invalidation = CacheInvalidation()
         invalidation.subscribe(lambda: flushes.append(True))
         source = cached(inner, store=store, invalidation=invalidation)
-        await source.follow()
+        await source.check_generation()
         await source.search(RIVER, Window())
-        await source.follow()
-        assert (await source.search(RIVER, Window())).state is CacheStatus.FRESH
+        await source.check_generation()
+        assert (await source.search(RIVER, Window())).cache_status is CacheStatus.FRESH
         await store.clear()
-        await source.follow()
+        await source.check_generation()
         assert flushes == [True]
-        assert (await source.search(RIVER, Window())).state is CacheStatus.LIVE
+        assert (await source.search(RIVER, Window())).cache_status is CacheStatus.LIVE
 
     run(scene)
 
@@ -559,7 +559,7 @@ def test_an_unreadable_entry_is_fetched_again(value: bytes) -> None:
         key = source._key("search", RIVER.parameters(), 0, 50)
         await store.write(key, CacheEntry(value, now(), now() + 600, now() + 700, 1))
         page = await source.search(RIVER, Window())
-        assert (page.state, page.total) in {(CacheStatus.LIVE, 500)}
+        assert (page.cache_status, page.total) in {(CacheStatus.LIVE, 500)}
 
     run(scene)
 
@@ -610,7 +610,7 @@ def test_details_and_suggestions_are_cached_too() -> None:
     async def scene() -> None:
         inner = SearchRequest()
         source = cached(inner)
-        assert [(await source.get("0007")).state for _ in range(3)] == [
+        assert [(await source.get("0007")).cache_status for _ in range(3)] == [
             CacheStatus.LIVE,
             CacheStatus.FRESH,
             CacheStatus.FRESH,
@@ -622,7 +622,7 @@ def test_details_and_suggestions_are_cached_too() -> None:
         assert [await source.suggest("riv", 3) for _ in range(3)] == [MANY[:3]] * 3
         assert len(inner.calls) == 3  # suggestions call `search` of this source
         await asyncio.sleep(601)
-        assert (await source.get("0007")).state is CacheStatus.STALE
+        assert (await source.get("0007")).cache_status is CacheStatus.STALE
 
     run(scene)
 

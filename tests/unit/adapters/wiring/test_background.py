@@ -8,7 +8,7 @@ from typing import TypeVar
 import pytest
 from tests.support.skipping_loop import SkippingLoop
 
-from movie_adapters.wiring.background import FINISH_SECONDS, RETRY_INTERVAL, keep_delivering, run_in_process
+from movie_adapters.wiring.background import FINISH_SECONDS, RETRY_INTERVAL, run_email_delivery, run_in_process
 from movie_adapters.wiring.event_notifier import EventNotifier
 from movie_core.errors import StoreUnavailable
 from movie_core.periodic import run_periodically
@@ -74,7 +74,7 @@ def test_email_is_delivered_at_start_when_notified_and_every_five_seconds() -> N
     dispatcher, notifier = Dispatcher(), EventNotifier()
 
     async def work() -> None:
-        task = asyncio.create_task(keep_delivering(dispatcher, notifier))
+        task = asyncio.create_task(run_email_delivery(dispatcher, notifier))
         await asyncio.sleep(11)
         await notifier.notify()
         await notifier.notify()
@@ -93,7 +93,7 @@ def test_a_notification_during_a_delivery_starts_another_one() -> None:
 
     async def work() -> None:
         dispatcher.work = slow
-        task = asyncio.create_task(keep_delivering(dispatcher, notifier))
+        task = asyncio.create_task(run_email_delivery(dispatcher, notifier))
         await asyncio.sleep(1)
         await notifier.notify()
         await asyncio.sleep(2)
@@ -109,7 +109,7 @@ def test_delivery_continues_after_an_error(failure: Exception) -> None:
 
     async def work() -> None:
         dispatcher.failure = failure
-        task = asyncio.create_task(keep_delivering(dispatcher, EventNotifier()))
+        task = asyncio.create_task(run_email_delivery(dispatcher, EventNotifier()))
         await asyncio.sleep(11)
         await stop(task)
 
@@ -121,7 +121,7 @@ def test_each_outage_of_the_database_is_logged_once(caplog: pytest.LogCaptureFix
     dispatcher = Dispatcher()
 
     async def work() -> None:
-        task = asyncio.create_task(keep_delivering(dispatcher, EventNotifier()))
+        task = asyncio.create_task(run_email_delivery(dispatcher, EventNotifier()))
         for failure in (StoreUnavailable("gone"), None, StoreUnavailable("gone"), None):
             dispatcher.failure = failure
             await asyncio.sleep(20)
@@ -143,7 +143,7 @@ def test_an_email_in_progress_is_finished_after_a_cancellation() -> None:
 
     async def work() -> float:
         dispatcher.work = send
-        task = asyncio.create_task(keep_delivering(dispatcher, EventNotifier()))
+        task = asyncio.create_task(run_email_delivery(dispatcher, EventNotifier()))
         await asyncio.sleep(1)
         await stop(task)
         return now()
@@ -160,7 +160,7 @@ def test_a_hanging_email_does_not_delay_shutdown_beyond_its_limit() -> None:
 
     async def work() -> float:
         dispatcher.work = hang
-        task = asyncio.create_task(keep_delivering(dispatcher, EventNotifier()))
+        task = asyncio.create_task(run_email_delivery(dispatcher, EventNotifier()))
         await asyncio.sleep(1)
         await stop(task)
         return now()
@@ -171,7 +171,7 @@ def test_a_hanging_email_does_not_delay_shutdown_beyond_its_limit() -> None:
 def test_a_cancellation_that_coincides_with_a_notification_is_not_lost() -> None:
     async def work() -> None:
         notifier = EventNotifier()
-        task = asyncio.create_task(keep_delivering(Dispatcher(), notifier))
+        task = asyncio.create_task(run_email_delivery(Dispatcher(), notifier))
         await asyncio.sleep(1)
         await notifier.notify()
         await stop(task)

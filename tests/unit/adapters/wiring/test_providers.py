@@ -13,7 +13,7 @@ async def shared(**environ: str) -> tuple[SharedRedis, list[str]]:
     container = create_container(Settings.load(environ, dotenv=None))
     try:
         return await container.get(SharedRedis), [
-            finding.part.name for finding in await (await container.get(Readiness)).findings()
+            result.dependency.name for result in await (await container.get(Readiness)).results()
         ]
     finally:
         await container.close()
@@ -21,7 +21,7 @@ async def shared(**environ: str) -> tuple[SharedRedis, list[str]]:
 
 async def test_without_a_redis_url_there_is_no_client(tmp_path: Path) -> None:
     redis, names = await shared(MOVIE_DATA_DIR=str(tmp_path))
-    assert (redis.client, redis.entries()) == (None, None)
+    assert (redis.client, redis.cache_store()) == (None, None)
     assert names == ["database"]
 
 
@@ -38,11 +38,11 @@ async def test_the_cache_redis_has_a_client_of_its_own(tmp_path: Path) -> None:
         MOVIE_CACHE_REDIS_URL=f"unix://{tmp_path}/cache",
     )
     assert redis.client is not redis.cache_client
-    assert redis.entries() is not None
+    assert redis.cache_store() is not None
     assert names == ["database", "redis", "cache"]
 
 
 async def test_the_cache_redis_alone_is_not_the_broker(tmp_path: Path) -> None:
     redis, _ = await shared(MOVIE_DATA_DIR=str(tmp_path), MOVIE_CACHE_REDIS_URL=f"unix://{tmp_path}/cache")
     assert redis.client is None
-    assert redis.entries() is not None
+    assert redis.cache_store() is not None

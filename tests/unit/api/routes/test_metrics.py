@@ -91,7 +91,7 @@ async def test_the_cached_search_middleware_counts_as_the_handler_does(
         await api.get("/api/v1/movies/?query=river")
         edge._app = routed
         assert (await request_counts(api))["/api/v1/movies", "GET", "2xx"] == 4
-        assert (await container.get(EventRecorder)).answered == {"live": 4}
+        assert (await container.get(EventRecorder)).searches_by_status == {"live": 4}
 
 
 async def test_in_production_metrics_require_the_token(open_api: OpenApi) -> None:

@@ -164,7 +164,7 @@ async def test_reuse_of_a_refresh_token_repeats_within_the_grace_period_and_late
     await deployment.registry.poll()
     with pytest.raises(InvalidToken):
         await deployment.accounts.authenticate(second.access)
-    assert await deployment.accounts.sessions(caller) == []
+    assert await deployment.accounts.list_sessions(caller) == []
 
 
 async def test_a_password_reset_ends_all_sessions_and_a_password_change_the_others() -> None:
@@ -186,7 +186,7 @@ async def test_a_password_reset_ends_all_sessions_and_a_password_change_the_othe
     with pytest.raises(InvalidToken):
         await deployment.accounts.authenticate(one.access)
     with pytest.raises(InvalidLink):
-        await deployment.accounts.check_reset(*reset)
+        await deployment.accounts.check_reset_link(*reset)
 
 
 async def test_a_login_in_progress_starts_no_session_after_a_password_change() -> None:
@@ -207,7 +207,7 @@ async def test_a_login_in_progress_starts_no_session_after_a_password_change() -
     with pytest.raises(InvalidCredentials) as afterwards:
         await deployment.accounts.log_in(ANN, PASSWORD, "d")
     assert in_progress.value.detail == afterwards.value.detail
-    assert len(await deployment.accounts.sessions(caller)) == 1
+    assert len(await deployment.accounts.list_sessions(caller)) == 1
 
 
 async def test_a_session_ends_after_its_maximum_lifetime_however_often_it_is_refreshed() -> None:
@@ -261,7 +261,7 @@ async def test_reauthentication_replaces_the_current_session() -> None:
     fresh = await deployment.accounts.authenticate(
         (await deployment.accounts.reauthenticate(caller, PASSWORD, "d")).access
     )
-    assert [session.id for session in await deployment.accounts.sessions(fresh)] == [fresh.session_id]
+    assert [session.id for session in await deployment.accounts.list_sessions(fresh)] == [fresh.session_id]
     with pytest.raises(InvalidToken):
         await deployment.accounts.authenticate(tokens.access)
     with pytest.raises(InvalidToken):
@@ -337,8 +337,8 @@ async def test_a_user_cannot_end_the_session_of_another_user() -> None:
         await deployment.accounts.end_session(ben, ann.session_id)
     await deployment.accounts.erase(ben)
     with pytest.raises(UserNotFound):
-        await deployment.accounts.sessions_of("ben@example.com")
-    assert len(await deployment.accounts.sessions(ann)) == 1
+        await deployment.accounts.list_sessions_of("ben@example.com")
+    assert len(await deployment.accounts.list_sessions(ann)) == 1
 
 
 async def test_a_password_does_not_expire() -> None:

@@ -70,7 +70,7 @@ async def test_cached_sessions_stay_valid_while_the_store_is_unavailable() -> No
     store = Store("a", "b", "c")
     registry = registry_of(store)
     await registry.check("a")
-    registry.forget(["b"])
+    registry.mark_ended(["b"])
     store.is_unavailable = True
     await registry.poll()
     await registry.check("a")

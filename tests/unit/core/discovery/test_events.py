@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from movie_core.discovery import event_recorder
 from movie_core.discovery.event_recorder import BATCH, EventRecorder
-from movie_core.discovery.events import MAX_POSITION, TOLD, Event, EventKind, check_event
+from movie_core.discovery.events import CLIENT_EVENT_KINDS, MAX_POSITION, Event, EventKind, check_event
 from movie_core.discovery.trending import Interaction, InteractionKind
 from movie_core.errors import Busy, InvalidEvent, StoreUnavailable
 from movie_core.provenance import CacheStatus
@@ -75,7 +75,7 @@ def client_event(
     return check_event(kind, "u", "7", query, position, at, NOW)
 
 
-@pytest.mark.parametrize("kind", sorted(TOLD))
+@pytest.mark.parametrize("kind", sorted(CLIENT_EVENT_KINDS))
 def test_clients_send_impressions_clicks_and_views(kind: str) -> None:
     assert client_event(kind) == Event(EventKind(kind), NOW, "u", "7")
 
@@ -181,18 +181,18 @@ async def test_the_memory_of_the_deduplication_is_bounded(monkeypatch: pytest.Mo
     recorder.record_client_events(views(100))
     assert len(recorder._recent) == 10
     recorder.record_client_events(views(1, 99))
-    assert recorder.waiting == 100
+    assert recorder.pending == 100
 
 
 async def test_equal_searches_between_two_flushes_are_one_event() -> None:
     store = Store()
     recorder = recorder_of(store)
     for _ in range(3):
-        recorder.search("u", "river", CacheStatus.FRESH)
-    recorder.search("u", "river", CacheStatus.FRESH, found=False)
-    recorder.search(None, "river", CacheStatus.LIVE)
+        recorder.record_search("u", "river", CacheStatus.FRESH)
+    recorder.record_search("u", "river", CacheStatus.FRESH, found=False)
+    recorder.record_search(None, "river", CacheStatus.LIVE)
     await recorder.flush()
-    recorder.search("u", "river", CacheStatus.FRESH)
+    recorder.record_search("u", "river", CacheStatus.FRESH)
     await recorder.flush()
     assert [(event.user_id, event.found, event.times) for event in store.stored] == [
         ("u", True, 3),
@@ -205,12 +205,12 @@ async def test_equal_searches_between_two_flushes_are_one_event() -> None:
 async def test_equal_searches_before_and_after_a_click_are_two_events() -> None:
     store, now = Store(), NOW
     recorder = EventRecorder(store, clock=lambda: now)  # type: ignore[arg-type]
-    recorder.search("u", "river", CacheStatus.LIVE)
-    recorder.search("v", "river", CacheStatus.LIVE)
+    recorder.record_search("u", "river", CacheStatus.LIVE)
+    recorder.record_search("v", "river", CacheStatus.LIVE)
     recorder.record_client_events([Event(EventKind.CLICK, now, "u", "7", query="river", position=1)])
     now += timedelta(milliseconds=100)
-    recorder.search("u", "river", CacheStatus.LIVE)
-    recorder.search("v", "river", CacheStatus.LIVE)
+    recorder.record_search("u", "river", CacheStatus.LIVE)
+    recorder.record_search("v", "river", CacheStatus.LIVE)
     await recorder.flush()
     found = [(event.kind, event.user_id, event.at - NOW, event.times) for event in store.stored]
     later = timedelta(milliseconds=100)
@@ -228,8 +228,8 @@ async def test_equal_searches_before_and_after_a_click_are_two_events() -> None:
 async def test_a_later_page_is_no_search_event_but_counts_for_the_day() -> None:
     store = Store()
     recorder = recorder_of(store)
-    recorder.search("u", "river", CacheStatus.STALE, is_first=False)
-    recorder.search("u", "river", CacheStatus.LIVE)
+    recorder.record_search("u", "river", CacheStatus.STALE, is_first=False)
+    recorder.record_search("u", "river", CacheStatus.LIVE)
     await recorder.flush()
     assert len(store.stored) == 1
     assert store.counted == [(NOW.date(), {"stale": 1, "live": 1})]
@@ -242,11 +242,11 @@ async def test_calls_of_the_source_are_counted_between_flushes() -> None:
     await recorder.flush()
     made.append((8, 1))
     store.is_unavailable = True
-    recorder.search("u", "q", CacheStatus.LIVE)
+    recorder.record_search("u", "q", CacheStatus.LIVE)
     await recorder.flush()
     made.append((9, 3))
     store.is_unavailable = False
-    recorder.search("u", "q", CacheStatus.LIVE)
+    recorder.record_search("u", "q", CacheStatus.LIVE)
     await recorder.flush()
     assert [counts for _, counts in store.counted] == [
         {"attempts": 3, "failures": 1},
@@ -257,10 +257,10 @@ async def test_calls_of_the_source_are_counted_between_flushes() -> None:
 async def test_counts_that_cannot_be_written_are_written_later() -> None:
     store = Store()
     recorder = recorder_of(store)
-    recorder.search("u", "q", CacheStatus.LIVE)
+    recorder.record_search("u", "q", CacheStatus.LIVE)
     store.is_unavailable = True
     await recorder.flush()
-    recorder.search("u", "q", CacheStatus.LIVE)
+    recorder.record_search("u", "q", CacheStatus.LIVE)
     store.is_unavailable = False
     await recorder.flush()
     assert [counts for _, counts in store.counted] == [{"live": 2}]
@@ -291,15 +291,15 @@ async def test_a_full_buffer_rejects_client_events_and_drops_others(
     store = Store()
     recorder = recorder_of(store)
     recorder.record_client_events(views(7))
-    recorder.search("u", "q", CacheStatus.LIVE)
+    recorder.record_search("u", "q", CacheStatus.LIVE)
     with pytest.raises(Busy) as caught:
         recorder.record_client_events(views(3, 7))
     assert caught.value.retry_after
     assert recorder.dropped == 3
     recorder.record_client_events(views(2, 7))
     recorder.record_rating("u", "1", 5.0)
-    recorder.search("u", "another", CacheStatus.LIVE)
-    recorder.search("u", "q", CacheStatus.LIVE)  # an equal search needs no space
+    recorder.record_search("u", "another", CacheStatus.LIVE)
+    recorder.record_search("u", "q", CacheStatus.LIVE)  # an equal search needs no space
     assert recorder.dropped == 5
     await recorder.flush()
     assert [event.movie_id for event in store.stored] == [*map(str, range(9)), None]
@@ -336,7 +336,7 @@ async def test_a_cancelled_flush_loses_and_duplicates_nothing() -> None:
     store, trends = Store(), TrendingService()
     recorder = recorder_of(store, trends)
     recorder.record_client_events(views(BATCH + 1))
-    recorder.search("u", "q", CacheStatus.LIVE)
+    recorder.record_search("u", "q", CacheStatus.LIVE)
     store.gate.clear()
     flush = asyncio.create_task(recorder.flush())
     await asyncio.sleep(0)
@@ -354,7 +354,7 @@ async def test_a_cancelled_flush_loses_and_duplicates_nothing() -> None:
 
 async def test_a_disabled_recorder_accepts_everything_and_stores_nothing() -> None:
     recorder = recorder_of(None)
-    recorder.search("u", "q", CacheStatus.LIVE)
+    recorder.record_search("u", "q", CacheStatus.LIVE)
     recorder.record_rating("u", "1", 5.0)
     recorder.record_client_events(views(100_000))
     await recorder.flush()

@@ -130,7 +130,7 @@ async def test_a_rating_is_stored_and_recorded_as_an_event() -> None:
     ann = await deployment.ann()
     rating = await deployment.discovery.rate(ann, "3", 8.5)
     assert rating == Rating("3", "River 003", 1903, 8.5, NOW)
-    assert await deployment.discovery.rating(ann, "3") == rating
+    assert await deployment.discovery.get_rating(ann, "3") == rating
     [event] = await deployment.recorded()
     assert (event.kind, event.user_id, event.movie_id, event.rating) == (EventKind.RATING, ann, "3", 8.5)
 
@@ -151,7 +151,7 @@ async def test_a_rating_off_the_scale_is_rejected(rating: float) -> None:
     with pytest.raises(InvalidRating):
         await deployment.discovery.rate(ann, "3", rating)
     with pytest.raises(RatingNotFound):
-        await deployment.discovery.rating(ann, "3")
+        await deployment.discovery.get_rating(ann, "3")
 
 
 @pytest.mark.parametrize("movie_id", ["nothing", "", "\x00", "../", "a" * 10_240])
@@ -165,10 +165,10 @@ async def test_deleting_a_rating_is_idempotent() -> None:
     deployment = Deployment()
     ann = await deployment.ann()
     await deployment.discovery.rate(ann, "3", 5)
-    await deployment.discovery.unrate(ann, "3")
-    await deployment.discovery.unrate(ann, "3")
+    await deployment.discovery.delete_rating(ann, "3")
+    await deployment.discovery.delete_rating(ann, "3")
     with pytest.raises(RatingNotFound):
-        await deployment.discovery.rating(ann, "3")
+        await deployment.discovery.get_rating(ann, "3")
 
 
 async def test_rated_movies_are_newest_first_and_include_deleted_movies() -> None:
@@ -178,19 +178,19 @@ async def test_rated_movies_are_newest_first_and_include_deleted_movies() -> Non
         await deployment.discovery.rate(ann, str(number), 6)
         deployment.now += timedelta(seconds=1)
     await deployment.movies.load([OTHER], replace=True)
-    page = await deployment.discovery.rated(ann, Window(0, 2))
+    page = await deployment.discovery.list_ratings(ann, Window(0, 2))
     assert page.total == 3
     assert [(one.movie.id, one.movie.title, one.movie.year) for one in page.items] == [
         ("2", "River 002", 1902),
         ("1", "River 001", 1901),
     ]
     with pytest.raises(PageOutOfRange):
-        await deployment.discovery.rated(ann, Window(3, 2))
+        await deployment.discovery.list_ratings(ann, Window(3, 2))
 
 
 async def test_any_page_of_an_empty_list_is_empty() -> None:
     deployment = Deployment()
-    assert (await deployment.discovery.rated(await deployment.ann(), Window(10, 2))).total == 0
+    assert (await deployment.discovery.list_ratings(await deployment.ann(), Window(10, 2))).total == 0
 
 
 async def test_movies_of_earlier_results_can_be_rated_while_the_third_party_is_down() -> None:
@@ -231,8 +231,8 @@ async def test_an_import_reports_every_rejected_row() -> None:
         (4, "unknown_movie"),
         (5, "unknown_movie"),
     ]
-    assert (await deployment.discovery.rating(ann, "lake")).rating == 3.5
-    assert (await deployment.discovery.rating(ann, "7")).rating == 7
+    assert (await deployment.discovery.get_rating(ann, "lake")).rating == 3.5
+    assert (await deployment.discovery.get_rating(ann, "7")).rating == 7
 
 
 async def test_an_import_records_only_recent_ratings_as_events() -> None:
@@ -249,7 +249,7 @@ async def test_imported_ratings_from_the_future_are_dated_now() -> None:
     deployment = Deployment()
     ann = await deployment.ann()
     await deployment.discovery.import_ratings(ann, [row(1, at=NOW + timedelta(days=400), movie_id="1")])
-    assert (await deployment.discovery.rating(ann, "1")).rated_at == NOW
+    assert (await deployment.discovery.get_rating(ann, "1")).rated_at == NOW
 
 
 async def test_an_import_without_rows_is_valid() -> None:
@@ -399,7 +399,7 @@ def view(user_id: str, movie_id: str, at: datetime = NOW) -> Event:
 async def test_events_of_unknown_movies_are_rejected_individually() -> None:
     deployment = Deployment()
     ann = await deployment.ann()
-    result = await deployment.discovery.take_events(
+    result = await deployment.discovery.submit_events(
         [view(ann, "1"), view(ann, "nothing"), view(ann, "2", NOW - timedelta(days=8)), view(ann, "a" * 300)]
     )
     assert result.accepted == 1
@@ -422,9 +422,9 @@ async def test_a_full_buffer_rejects_all_events_and_counts_them() -> None:
         return [replace(event, position=1 + number // 60) for event in full(number)]
 
     for number in range(MAX_PENDING // 100):
-        await deployment.discovery.take_events(others(number))
+        await deployment.discovery.submit_events(others(number))
     with pytest.raises(Busy):
-        await deployment.discovery.take_events(others(MAX_PENDING))
+        await deployment.discovery.submit_events(others(MAX_PENDING))
     assert deployment.recorder.dropped == 100
 
 
@@ -435,7 +435,7 @@ async def test_trends_contain_movies_with_their_scores() -> None:
         await deployment.trends.rebuild()
         deployment.now += timedelta(minutes=1)
     await deployment.discovery.rate(ann, "5", 9)
-    await deployment.discovery.take_events([view(ann, "6", deployment.now), view(ann, "6", deployment.now)])
+    await deployment.discovery.submit_events([view(ann, "6", deployment.now), view(ann, "6", deployment.now)])
     await deployment.recorder.flush()
     found = await deployment.discovery.trending(TrendWindow.DAY, Window(0, 10))
     assert [(movie.id, round(trend.score, 6)) for movie, trend in found.items] == [("5", 4.0), ("6", 1.0)]

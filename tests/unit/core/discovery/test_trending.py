@@ -163,13 +163,13 @@ def test_a_day_is_utc() -> None:
 def test_totals_are_split_into_batches_of_the_strongest_movies() -> None:
     totals = Totals(NOW)
     totals.add(a_view(str(number), NOW - number * SECOND) for number in range(100))
-    batches = list(totals.parts(30, 60))
+    batches = list(totals.batches(30, 60))
     assert [len(batch.strengths) for batch in batches] == [30, 30, 30, 30]
     assert [batch.is_last for batch in batches] == [False, False, False, True]
     movies = [(window, movie_id) for batch in batches for window, movie_id, _ in batch.strengths]
     assert movies == [(window, str(number)) for window in TrendWindow for number in range(60)]
     assert {(window, movie) for batch in batches for window, _, movie, _, _ in batch.counts} == set(movies)
-    (nothing,) = Totals(NOW).parts(30, 60)
+    (nothing,) = Totals(NOW).batches(30, 60)
     assert (nothing.strengths, nothing.counts, nothing.is_last) == ([], [], True)
 
 

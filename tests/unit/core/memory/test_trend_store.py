@@ -3,12 +3,12 @@
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
-from movie_core.discovery.trending import KEPT_MOVIES
+from movie_core.discovery.trending import MAX_TREND_MOVIES
 from movie_core.memory import MemoryTrendStore
 from movie_core.testing import TrendStoreContract
 
 
 class TestMemoryTrendStore(TrendStoreContract):
     @asynccontextmanager
-    async def open(self, kept: int = KEPT_MOVIES) -> AsyncIterator[MemoryTrendStore]:
+    async def open(self, kept: int = MAX_TREND_MOVIES) -> AsyncIterator[MemoryTrendStore]:
         yield MemoryTrendStore(kept)

@@ -46,7 +46,7 @@ class Deployment:
         return await self.accounts.set_active(email, True)
 
     async def entries(self) -> Sequence[AuditEntry]:
-        return (await self.administration.audit(Window(limit=100)))[1]
+        return (await self.administration.list_audit(Window(limit=100)))[1]
 
     async def dead_mails(self, *names: str) -> list[str]:
         for name in names:
@@ -155,11 +155,11 @@ async def test_dead_emails_are_retried_immediately_and_each_retry_is_logged() ->
     deployment = Deployment()
     mail_ids = await deployment.dead_mails("cleo", "dora")
     rings = deployment.notifier.notifications
-    assert sorted(await deployment.administration.retry(COMMAND_LINE, None)) == sorted(mail_ids)
+    assert sorted(await deployment.administration.retry_mails(COMMAND_LINE, None)) == sorted(mail_ids)
     assert deployment.notifier.notifications == rings + 1
     assert sorted(one.mail_id or "" for one in await deployment.entries()) == sorted(mail_ids)
     assert {one.action for one in await deployment.entries()} == {Action.MAIL_RETRIED}
-    assert not await deployment.administration.retry(COMMAND_LINE, None)
+    assert not await deployment.administration.retry_mails(COMMAND_LINE, None)
     assert (deployment.notifier.notifications, len(await deployment.entries())) == (rings + 1, 2)
 
 
@@ -181,7 +181,7 @@ async def test_a_flush_returns_the_number_of_entries_and_is_logged() -> None:
     assert lease is not None
     entry = CacheEntry(b"{}", 0.0, 1e12, 1e12, lease.fence)
     assert await entries.write("a", entry)
-    assert await deployment.administration.flush(COMMAND_LINE, entries) == 1
+    assert await deployment.administration.flush_cache(COMMAND_LINE, entries) == 1
     assert [one.action for one in await deployment.entries()] == [Action.CACHE_FLUSHED]
 
 
@@ -206,8 +206,8 @@ async def test_a_page_past_the_end_is_rejected_except_for_an_empty_list() -> Non
     past = Window(5, 10)
     for empty in (
         deployment.administration.list_users(past, "", UserState.ACCOUNT),
-        deployment.administration.mails(past, None),
-        deployment.administration.audit(past),
+        deployment.administration.list_mails(past, None),
+        deployment.administration.list_audit(past),
     ):
         assert await empty == (0, [])
     await deployment.join()
@@ -215,8 +215,8 @@ async def test_a_page_past_the_end_is_rejected_except_for_an_empty_list() -> Non
     await deployment.administration.set_staff(COMMAND_LINE, ANN, True)
     for full in (
         deployment.administration.list_users(past, " ANN ", UserState.ACCOUNT),
-        deployment.administration.mails(past, MailState.DEAD),
-        deployment.administration.audit(past),
+        deployment.administration.list_mails(past, MailState.DEAD),
+        deployment.administration.list_audit(past),
     ):
         with pytest.raises(PageOutOfRange):
             await full

@@ -27,7 +27,7 @@ async def test_an_unavailable_dependency_degrades_and_a_required_one_makes_unava
     source.is_unavailable = True
     now += 2 * CACHE_SECONDS
     status, results = await readiness.status()
-    assert (status, [result.is_reached for result in results]) == (Status.DEGRADED, [True, False])
+    assert (status, [result.is_reachable for result in results]) == (Status.DEGRADED, [True, False])
     database.is_unavailable = True
     now += 2 * CACHE_SECONDS
     assert (await readiness.status())[0] is Status.UNAVAILABLE

@@ -234,7 +234,7 @@ async def test_a_rejected_login_is_refunded() -> None:
     limiter = Recording("account:")
     with pytest.raises(RateLimited) as caught:
         await limits_over(limiter).login(ADA, V4)
-    assert caught.value.quota.rate == LOGIN.times(SINGLE_FACTOR_MULTIPLIER)
+    assert caught.value.quota.rate == LOGIN.multiplied(SINGLE_FACTOR_MULTIPLIER)
     assert limiter.refunded == limiter.hits[:-1]
     limiter = Recording("")
     with pytest.raises(RateLimited) as caught:

@@ -130,7 +130,11 @@ async def stored_then_unavailable() -> tuple[PlainSource, MemorySeenMovies, Movi
 async def test_stored_movies_replace_an_unavailable_source() -> None:
     _, _, movie_search = await stored_then_unavailable()
     page = await movie_search.search(MovieQuery("glass"), Window())
-    assert ([movie.id for movie in page.items], page.source, page.state) == (["201"], "local", CacheStatus.FALLBACK)
+    assert ([movie.id for movie in page.items], page.source, page.cache_status) == (
+        ["201"],
+        "local",
+        CacheStatus.FALLBACK,
+    )
 
 
 @pytest.mark.parametrize(("text", "offset"), [("never shown", 0), ("glass", 10), ("river", 5000)])
