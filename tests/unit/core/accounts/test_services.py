@@ -322,7 +322,7 @@ async def test_a_taken_address_is_reported_only_to_its_user() -> None:
     assert (deployment.mailer.emails[-1].kind, deployment.mailer.emails[-1].links) == (MailKind.ADDRESS_TAKEN, ())
     with pytest.raises(UsernameTaken):
         await deployment.accounts.register("new@example.com", "ANN", PASSWORD)
-    for request in (deployment.accounts.resend, deployment.accounts.forgot_password):
+    for request in (deployment.accounts.resend_activation, deployment.accounts.forgot_password):
         await request("nobody@example.com")
     count = len(deployment.mailer.emails)
     await deployment.dispatcher.deliver_due()
