@@ -41,31 +41,32 @@ def call(url: str, body: object = None, *, token: str | None = None, method: str
         headers["Content-Type"] = "application/json"
     request = Request(url, data, headers, method=method)
     try:
-        with _open(request, timeout=30) as answer:
-            status, text = answer.status, answer.read()
+        with _open(request, timeout=30) as response:
+            status, text = response.status, response.read()
     except HTTPError as error:
         status, text = error.code, error.read()
     return status, json.loads(text) if text else None
 
 
-def expect(wanted: int, answer: tuple[int, Any], what: str) -> Any:
-    if answer[0] != wanted:
-        raise Failed(f"{what}: {answer[0]} instead of {wanted}: {answer[1]}")
-    return answer[1]
+def expect(status: int, response: tuple[int, Any], step: str) -> Any:
+    """Return the body of a response. Raises `Failed` if its status is another."""
+    if response[0] != status:
+        raise Failed(f"{step}: status {response[0]} instead of {status}: {response[1]}")
+    return response[1]
 
 
-def wait_for(holds: Callable[[], Any], what: str, seconds: float = TIMEOUT) -> Any:
-    """Poll `holds` until it returns a truthy value, and return it. Retries on `OSError`, `ValueError`, `Failed`."""
+def wait_for(poll: Callable[[], Any], step: str, seconds: float = TIMEOUT) -> Any:
+    """Call `poll` until it returns a truthy value, and return that. Retries on `OSError`, `ValueError`, `Failed`."""
     deadline = time.monotonic() + seconds
     while True:
-        last: object = None
+        last_error: object = None
         try:
-            if found := holds():
-                return found
+            if value := poll():
+                return value
         except (OSError, ValueError, Failed) as error:
-            last = error
+            last_error = error
         if time.monotonic() > deadline:
-            raise Failed(f"{what}: timed out after {seconds:g} s (last error: {last})")
+            raise Failed(f"{step}: timed out after {seconds:g} s (last error: {last_error})")
         time.sleep(0.25)
 
 
@@ -84,14 +85,14 @@ def mailpit(url: str) -> Callable[[str], str | None]:
 def journey(url: str, text_to: Callable[[str], str | None], name: str) -> str:
     """Register, activate by email, log in, search, rate, get recommendations. Returns the access token."""
     address = f"{name}@example.com"
-    new = {"email": address, "username": name, "password": PASSWORD}
-    expect(201, call(f"{url}{API}authentication/register/", new), "register")
+    registration = {"email": address, "username": name, "password": PASSWORD}
+    expect(201, call(f"{url}{API}authentication/register/", registration), "register")
     link = re.search(r"https?://\S+/verify-email/\S+", wait_for(lambda: text_to(address), "activation email"))
     if link is None or not link[0].startswith(url):
         raise Failed(f"the email has no activation link that starts with {url}")
     expect(200, call(link[0], method="POST"), "activate")
-    known = {"email": address, "password": PASSWORD}
-    token = str(expect(200, call(f"{url}{API}authentication/login/", known), "log in")["access"])
+    credentials = {"email": address, "password": PASSWORD}
+    token = str(expect(200, call(f"{url}{API}authentication/login/", credentials), "log in")["access"])
     search(url, token)
     rated = call(f"{url}{API}movies/tt0034583/rating/", {"rating": 9.5}, token=token, method="PUT")
     expect(200, rated, "rate")
@@ -100,6 +101,7 @@ def journey(url: str, text_to: Callable[[str], str | None], name: str) -> str:
 
 
 def search(url: str, token: str, text: str = "casablanca") -> bool:
+    """True, or raises `Failed`; for `wait_for`."""
     page = expect(200, call(f"{url}{API}movies/?query={text}", token=token), "search")
     if not any(item["title"] == "Casablanca" for item in page["items"]):
         raise Failed("search doesn't find Casablanca")
@@ -117,7 +119,7 @@ def _containers() -> dict[str, str]:
     return {_docker("inspect", "-f", label, row).strip(): row for row in rows}
 
 
-def restarted(service: str, container: str) -> None:
+def kill_and_wait(service: str, container: str) -> None:
     """Kill the container's main process, then wait until Docker has restarted it and reports it healthy."""
     before = _docker("inspect", "-f", "{{.State.StartedAt}}", container)
     pid = int(_docker("inspect", "-f", "{{.State.Pid}}", container))
@@ -142,12 +144,12 @@ def main() -> int:
         token = journey(arguments.url, text_to, f"ann{secrets.token_hex(4)}")
         print("journey: passed")
         for service, container in _containers().items() if arguments.kill else ():
-            began = time.monotonic()
-            restarted(service, container)
+            started_at = time.monotonic()
+            kill_and_wait(service, container)
             wait_for(lambda: search(arguments.url, token), f"search after {service} was killed")
             if service != "mailpit":  # its mailbox is in memory and is empty after a restart
                 journey(arguments.url, text_to, f"ann{secrets.token_hex(4)}")
-            print(f"{service}: killed, journey passed again after {time.monotonic() - began:.1f} s")
+            print(f"{service}: killed, journey passed again after {time.monotonic() - started_at:.1f} s")
     except (Failed, subprocess.CalledProcessError) as error:
         print(f"{urlsplit(arguments.url).netloc}: {error}", file=sys.stderr)
         return 1

@@ -18,33 +18,34 @@ import urllib.request
 mails: list[dict[str, object]] = []
 
 
-async def take_mail(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-    def say(line: str) -> None:
+async def handle_smtp(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    def reply(line: str) -> None:
         writer.write(f"{line}\r\n".encode())
 
-    say("220 mailbox")
+    reply("220 mailbox")
     with contextlib.suppress(asyncio.IncompleteReadError, ConnectionError):
         while not (line := await reader.readuntil(b"\n")).upper().startswith(b"QUIT"):
             if not line.upper().startswith(b"DATA"):
-                say("250 mailbox")
+                reply("250 mailbox")
                 continue
-            say("354 go on")
+            reply("354 go on")
             raw = (await reader.readuntil(b"\r\n.\r\n"))[:-3].replace(b"\r\n..", b"\r\n.")
             message = email.message_from_bytes(raw, policy=email.policy.SMTPUTF8)
             body = message.get_body(("plain",))
             text = body.get_content() if body is not None else ""
             to = [{"Address": str(message["To"])}]
             mails.insert(0, {"ID": str(len(mails)), "To": to, "Subject": str(message["Subject"]), "Text": text})
-            say("250 taken")
-        say("221 bye")
+            reply("250 taken")
+        reply("221 bye")
     writer.close()
 
 
-async def show_mail(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+async def handle_http(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
     with contextlib.suppress(asyncio.IncompleteReadError, ConnectionError):
         path = (await reader.readuntil(b"\r\n\r\n")).split()[1].decode()
-        found = {f"/api/v1/message/{mail['ID']}": mail for mail in mails} | {"/api/v1/messages": {"messages": mails}}
-        body = json.dumps(found.get(path, {})).encode()
+        resources = {f"/api/v1/message/{mail['ID']}": mail for mail in mails}
+        resources["/api/v1/messages"] = {"messages": mails}
+        body = json.dumps(resources.get(path, {})).encode()
         writer.write(b"HTTP/1.1 200 OK\r\nConnection: close\r\nContent-Length: %d\r\n\r\n%b" % (len(body), body))
         await writer.drain()
     writer.close()
@@ -53,8 +54,8 @@ async def show_mail(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) 
 async def main() -> None:
     host, ports = ("127.0.0.1", sys.argv[1:]) if len(sys.argv) == 3 else (None, ["1025", "8025"])
     servers = [
-        await asyncio.start_server(work, host, int(port))
-        for work, port in zip((take_mail, show_mail), ports, strict=True)
+        await asyncio.start_server(handler, host, int(port))
+        for handler, port in zip((handle_smtp, handle_http), ports, strict=True)
     ]
     await asyncio.gather(*(server.serve_forever() for server in servers))
 

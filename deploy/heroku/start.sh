@@ -4,7 +4,7 @@
 # trust. Without DATABASE_CA, the CA certificates of the image are trusted.
 set -eu
 
-stop() {
+fail() {
   echo "heroku/start.sh: $1" >&2
   exit 1
 }
@@ -24,7 +24,7 @@ if [ -n "${REDIS_CA:-}" ]; then
 elif [ "${REDIS_UNVERIFIED:-}" = accepted ]; then
   redis_options="ssl_cert_reqs=none"
 else
-  stop "the certificate of Heroku's Redis is self-signed: set REDIS_CA to it, or REDIS_UNVERIFIED=accepted to skip verification"
+  fail "the certificate of Heroku's Redis is self-signed: set REDIS_CA to it, or REDIS_UNVERIFIED=accepted to skip verification"
 fi
 export PGSSLROOTCERT
 export MOVIE_DATABASE_URL="postgresql+asyncpg://${DATABASE_URL#*://}?ssl=verify-full"
