@@ -49,7 +49,7 @@ def call(url: str, body: object = None, *, token: str | None = None, method: str
 
 
 def expect(status: int, response: tuple[int, Any], step: str) -> Any:
-    """Return the body of a response. Raises `Failed` if its status is another."""
+    """Return the body of a response. Raises `Failed` unless it has this status."""
     if response[0] != status:
         raise Failed(f"{step}: status {response[0]} instead of {status}: {response[1]}")
     return response[1]
