@@ -7,6 +7,7 @@ from typing import Any
 from rapidfuzz import process
 from rapidfuzz.distance import OSA
 
+from movie_adapters.catalogue.canonical_words import NUMBER_WORDS, STOP_WORDS, numbers_as_digits
 from movie_adapters.catalogue.lookups import (
     AllOf,
     AnyOf,
@@ -21,7 +22,6 @@ from movie_adapters.catalogue.lookups import (
     all_of,
     any_of,
 )
-from movie_adapters.catalogue.normalise import NUMBER_WORDS, STOP_WORDS, numbers_as_digits
 from movie_adapters.catalogue.scoring import Scorer
 from movie_adapters.catalogue.terms import MAX_KEY, is_word, title_key
 

@@ -15,6 +15,7 @@ from collections.abc import Generator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from movie_adapters.catalogue.canonical_words import STOP_WORDS
 from movie_adapters.catalogue.fuzzy import fuzzy_search
 from movie_adapters.catalogue.lookups import (
     AllOf,
@@ -35,7 +36,6 @@ from movie_adapters.catalogue.lookups import (
     all_of,
     any_of,
 )
-from movie_adapters.catalogue.normalise import STOP_WORDS
 from movie_adapters.catalogue.query import year_range
 from movie_adapters.catalogue.scoring import Score, Scorer
 from movie_adapters.catalogue.terms import genre_term, title_key, year_term

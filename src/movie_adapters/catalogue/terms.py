@@ -7,7 +7,7 @@ import struct
 from collections.abc import Iterable
 from dataclasses import dataclass
 
-from movie_adapters.catalogue.normalise import STOP_WORDS, canonical_words, numbers_as_digits
+from movie_adapters.catalogue.canonical_words import STOP_WORDS, canonical_words, numbers_as_digits
 from movie_core.search.movies import Movie
 from movie_core.text import OPTIONAL_ARTICLES, fold, split_folded, split_words, title_spellings
 

@@ -124,7 +124,7 @@ class SqlOutbox:
             await connection.execute(
                 update(links)
                 .where(links.c.mail_id.in_(select(mails.c.id).where(condition)))
-                .values(expires_at=now + self._rules.link_ttl)
+                .values(expires_at=self._rules.link_expiry(now))
             )
             retried = update(mails).where(condition).values(state=MailState.PENDING.value, attempts=0, due_at=now)
             return (await connection.scalars(retried.returning(mails.c.id))).all()
@@ -191,7 +191,7 @@ class SqlOutbox:
                 leased = update(mails).where(mails.c.id.in_(ids))
                 await connection.execute(leased.values(lease_owner=owner, leased_until=now + lease))
                 renewed = update(links).where(links.c.mail_id.in_(ids))
-                await connection.execute(renewed.values(expires_at=now + self._rules.link_ttl))
+                await connection.execute(renewed.values(expires_at=self._rules.link_expiry(now)))
             return [_mail(row, with_links=True) for row in rows]
 
     # --- preparing emails
@@ -236,7 +236,7 @@ class SqlOutbox:
                     if mail.kind == MailKind.ACTIVATION_RENEWAL.value:
                         replaced = links.c.uid.in_(uids) & (links.c.purpose == purpose.value)
                         await connection.execute(delete(links).where(replaced))
-                    expires_at = now + self._rules.link_ttl
+                    expires_at = self._rules.link_expiry(now)
                     await connection.execute(
                         insert(links),
                         [link_row(link, purpose, address_key, row["id"], expires_at) for link in new_links],

@@ -111,7 +111,7 @@ class SqlUserRepo:
                 await queue_mail(connection, mail)
                 return
             link = NewLink.make(registration.id, self._keys)
-            expires_at = now + self._rules.link_ttl
+            expires_at = self._rules.link_expiry(now)
             await connection.execute(
                 insert(links).values(link_row(link, Purpose.ACTIVATE, address.key, mail["id"], expires_at))
             )

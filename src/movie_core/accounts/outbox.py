@@ -90,6 +90,10 @@ class MailRules:
     limit: Rate | None
     """Rate limit of emails of all kinds to one address requested from one network; further ones are delayed."""
 
+    def link_expiry(self, now: datetime) -> datetime:
+        """Returns when a mailed link expires that is created, renewed or sent at `now`."""
+        return now + self.link_ttl
+
     @property
     def total(self) -> Rate | None:
         """Rate limit of emails to one address requested from all networks together."""

@@ -193,7 +193,7 @@ class MemoryDatabase:
 
     def add_link(self, row: OutboxRow, purpose: Purpose, uid: str, now: datetime) -> None:
         new = NewLink.make(uid, self._keys)
-        self.links[new.hashed] = LinkRow(new, purpose, row.address_key, now + self._rules.link_ttl)
+        self.links[new.hashed] = LinkRow(new, purpose, row.address_key, self._rules.link_expiry(now))
         row.hashes += (new.hashed,)
 
     def has_no_recipient(self, row: OutboxRow) -> bool:
@@ -262,7 +262,7 @@ class MemoryDatabase:
         """Let the links of an email expire a whole `link_ttl` from now."""
         for hashed in row.hashes:
             if hashed in self.links:
-                self.links[hashed].expires_at = now + self._rules.link_ttl
+                self.links[hashed].expires_at = self._rules.link_expiry(now)
 
     @property
     def link_ttl(self) -> timedelta:

@@ -2,7 +2,7 @@
 
 import pytest
 
-from movie_adapters.catalogue.normalise import canonical_words
+from movie_adapters.catalogue.canonical_words import canonical_words
 from movie_core.text import split_words
 
 
