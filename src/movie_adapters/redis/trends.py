@@ -144,17 +144,17 @@ class RedisTrendStore:
         return bool(await self._client.run(_CLAIM, self._keys, _micros(since)))
 
     async def finish_rebuild(self, totals: Totals, since: datetime) -> bool:
-        for part in totals.batches(BATCH, self._kept):
-            if not await self._merge(part, totals.now, "fill", _micros(since), int(part.is_last)):
+        for batch in totals.batches(BATCH, self._kept):
+            if not await self._merge(batch, totals.now, "fill", _micros(since), int(batch.is_last)):
                 return False
         return True
 
     async def add(self, interactions: Sequence[Interaction]) -> None:
-        for kept_at, batch in groupby(sorted(interactions, key=_kept_at), _kept_at):
+        for kept_at, group in groupby(sorted(interactions, key=_kept_at), _kept_at):
             totals = Totals(kept_at)
-            totals.add(batch)
-            for part in totals.batches(BATCH, len(interactions)):
-                await self._merge(part, kept_at, "add", _micros(kept_at), 0)
+            totals.add(group)
+            for batch in totals.batches(BATCH, len(interactions)):
+                await self._merge(batch, kept_at, "add", _micros(kept_at), 0)
 
     async def top(self, window: TrendWindow, limit: int, now: datetime) -> Sequence[Trend] | None:
         keys = [*self._keys, *self._bucket_keys(window, now)]
@@ -172,13 +172,13 @@ class RedisTrendStore:
             for n, (movie_id, score) in enumerate(zip(members[::2], members[1::2], strict=True))
         ]
 
-    async def _merge(self, part: TotalsBatch, now: datetime, *mode: Argument) -> bool:
+    async def _merge(self, batch: TotalsBatch, now: datetime, *mode: Argument) -> bool:
         set_indexes = {window: 2 + n for n, window in enumerate(TrendWindow)}
-        arguments: list[Argument] = [*mode, self._kept, len(part.strengths)]
-        for window, movie_id, strength in part.strengths:
+        arguments: list[Argument] = [*mode, self._kept, len(batch.strengths)]
+        for window, movie_id, strength in batch.strengths:
             arguments += set_indexes[window], _bytes(movie_id), repr(strength)
         buckets: dict[tuple[TrendWindow, int], int] = defaultdict(lambda: 4 + len(buckets))
-        for window, bucket, movie_id, kind, count in part.counts:
+        for window, bucket, movie_id, kind, count in batch.counts:
             arguments += buckets[window, bucket], f"{kind.value}:".encode() + _bytes(movie_id), count
         keys = [*self._keys, *(f"{self._prefix}{window.value}:{bucket}" for window, bucket in buckets)]
         arguments += (_seconds_left(window, bucket, now) for window, bucket in buckets)

@@ -21,7 +21,7 @@ def pending_registrations(address_key: str) -> Select[Any]:
 
 
 def are_identical(rows: Sequence[Any]) -> bool:
-    """Whether registrations of one address are repetitions of a single one."""
+    """Whether registrations of one address are all the same: mailbox, username and password hash."""
     return len({(Address(row.email, row.email_key).mailbox, row.username_key, row.password_hash) for row in rows}) == 1
 
 
@@ -85,7 +85,7 @@ async def activate_registration(
 
 
 def username_conflicts(username: Username) -> list[ColumnElement[bool]]:
-    """Conditions, one of which a user with the same or a confusable username meets."""
+    """Conditions of which a user with the same or a confusable username meets at least one."""
     same = [users.c.username_key == username.key]
     return same if username.skeleton is None else [*same, users.c.username_skeleton == username.skeleton]
 

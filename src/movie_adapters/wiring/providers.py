@@ -106,7 +106,7 @@ class SearchProvider(Provider):
             deadline=settings.source_deadline,
             block=TMDB_BLOCK if settings.source == "tmdb" else BLOCK_SIZES[0],
             namespace=settings.source_url or "",
-            keep=seen.remember,
+            remember=seen.remember,
             invalidation=invalidation,
         )
         yield cached

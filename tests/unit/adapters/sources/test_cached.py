@@ -568,7 +568,7 @@ def test_all_fetched_movies_are_passed_to_keep() -> None:
     async def scene() -> None:
         kept: list[Movie] = []
         inner = Counted()
-        source = cached(inner, keep=kept.extend)
+        source = cached(inner, remember=kept.extend)
         await source.search(RIVER, Window(0, 1))
         assert kept == list(MANY[:50])
         await source.search(RIVER, Window(0, 1))
