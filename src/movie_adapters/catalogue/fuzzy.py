@@ -48,7 +48,7 @@ _CONFIDENT = 88.0
 
 
 def fuzzy_search(scorer: Scorer, filters: Expression | None) -> Generator[Lookup, Any, list[Candidate]]:
-    """Find movies whose titles or people's names are spelled similarly to the query; best first, at most a few hundred."""
+    """Find movies with a title or person's name spelled similarly to the query; best first, at most a few hundred."""
     interpretation = scorer.dated or scorer.typed
     words = list(dict.fromkeys(interpretation.significant_words))
     longest = sorted(words, key=len, reverse=True)[:_CORRECTED_WORDS]
