@@ -7,6 +7,7 @@ from collections.abc import Awaitable, Callable, Mapping
 from dishka import FromDishka
 from dishka.integrations.taskiq import inject
 
+from movie_adapters.redis.task_queue import DELIVER_MAIL, PURGE, TRAIN
 from movie_adapters.settings.settings import Settings
 from movie_adapters.wiring.preparation import prepare_database
 from movie_core.operations.maintenance import Maintenance
@@ -38,9 +39,9 @@ async def prepare_catalogue(settings: FromDishka[Settings], catalogue: FromDishk
 
 
 TASKS: Mapping[str, Callable[..., Awaitable[object]]] = {
-    "deliver_mail": deliver_mail,
-    "purge": purge,
-    "train": train,
+    DELIVER_MAIL: deliver_mail,
+    PURGE: purge,
+    TRAIN: train,
     "prepare_catalogue": prepare_catalogue,
 }
-"""All tasks by the name in queue messages."""
+"""All tasks by their names in queue messages."""

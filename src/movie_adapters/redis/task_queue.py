@@ -29,6 +29,7 @@ GROUP = "taskiq"
 DELIVER_MAIL = "deliver_mail"
 PURGE = "purge"
 TRAIN = "train"
+"""Names of tasks in queue messages; `movie_worker.tasks` implements them."""
 SEND_SECONDS = 1.0
 """Timeout of each step of sending: connect, write, wait for the response."""
 RETRY_INTERVAL = 2.0

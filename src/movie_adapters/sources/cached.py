@@ -94,7 +94,7 @@ class CachedMovieSource(MovieSourceDecorator):
         store: CacheStore | None = None,
         policy: CachePolicy | None = None,
         deadline: float = 3.0,
-        block: int = BLOCK_SIZES[0],
+        block_size: int = BLOCK_SIZES[0],
         namespace: str = "",
         remember: Callable[[Sequence[Movie]], None] = lambda _: None,
         invalidation: CacheInvalidation | None = None,
@@ -111,7 +111,7 @@ class CachedMovieSource(MovieSourceDecorator):
         self._invalidation = invalidation or CacheInvalidation()
         self._clock = clock
         self._chance = chance
-        self._default_block_size = block
+        self._default_block_size = block_size
         self._block_sizes: OrderedDict[Hashable, tuple[int, float]] = OrderedDict()
         """By query: the reduced block size, and until when it applies."""
         self._lookups: SingleFlight[CachedEntry] = SingleFlight()

@@ -37,8 +37,8 @@ def delete_excess_registrations(registration: Registration) -> Delete:
     newest_first = (registrations.c.created_at.desc(), registrations.c.id)
     rank = func.row_number().over(partition_by=registrations.c.requested_from, order_by=newest_first) + offset
     ranked = select(registrations.c.id, rank.label("rank"), registrations.c.created_at).where(same_address).subquery()
-    kept = select(ranked.c.id).order_by(ranked.c.rank, ranked.c.created_at.desc()).limit(MAX_PENDING - 1)
-    return delete(registrations).where(same_address, registrations.c.id.not_in(kept))
+    retained = select(ranked.c.id).order_by(ranked.c.rank, ranked.c.created_at.desc()).limit(MAX_PENDING - 1)
+    return delete(registrations).where(same_address, registrations.c.id.not_in(retained))
 
 
 async def activate_registration(
