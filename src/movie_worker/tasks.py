@@ -7,7 +7,6 @@ from collections.abc import Awaitable, Callable, Mapping
 from dishka import FromDishka
 from dishka.integrations.taskiq import inject
 
-from movie_adapters.redis.task_queue import DELIVER_MAIL, PURGE, TRAIN
 from movie_adapters.settings.settings import Settings
 from movie_adapters.wiring.preparation import prepare_database
 from movie_core.operations.maintenance import Maintenance
@@ -39,9 +38,9 @@ async def prepare_catalogue(settings: FromDishka[Settings], catalogue: FromDishk
 
 
 TASKS: Mapping[str, Callable[..., Awaitable[object]]] = {
-    DELIVER_MAIL: deliver_mail,
-    PURGE: purge,
-    TRAIN: train,
+    "deliver_mail": deliver_mail,
+    "purge": purge,
+    "train": train,
     "prepare_catalogue": prepare_catalogue,
 }
-"""All tasks by their names in queue messages."""
+"""All tasks by their names in queue messages, of which `movie_adapters.redis.task_queue` has constants."""

@@ -80,7 +80,9 @@ for n = 1, strengths do
   at = at + 3
 end
 for n = 2, 3 do
-  if redis.call('ZCARD', KEYS[n]) > 2 * max_movies + 1 then redis.call('ZREMRANGEBYRANK', KEYS[n], max_movies + 1, -1) end
+  if redis.call('ZCARD', KEYS[n]) > 2 * max_movies + 1 then
+    redis.call('ZREMRANGEBYRANK', KEYS[n], max_movies + 1, -1)
+  end
 end
 local expiries = #ARGV - #KEYS + 4
 for n = at, expiries - 1, 3 do
