@@ -7,7 +7,7 @@ from cyclopts.validators import Number
 
 from movie_cli.app import audit_app
 from movie_cli.output import format_time, print_lines
-from movie_cli.services import as_staff
+from movie_cli.services import with_administration
 from movie_core.paging import MAX_LIMIT, MAX_OFFSET, Window
 
 
@@ -27,7 +27,7 @@ def list_audit(
     offset
         Number of entries to skip, 0 to 10000.
     """
-    _, entries = as_staff(lambda administration: administration.list_audit(Window(offset, limit)))
+    _, entries = with_administration(lambda administration: administration.list_audit(Window(offset, limit)))
     print_lines(
         ("time", "actor", "action", "target"),
         [

@@ -26,7 +26,7 @@ def import_file(file: Path, *, replace: Annotated[bool, Parameter(negative=())] 
     ----------
     file
         CSV, TSV or JSON lines, optionally gzipped; also IMDb's title.basics.tsv and MovieLens' movies.csv. Companion
-        files (title.ratings.tsv, links.csv) are movie_file from the same directory.
+        files (title.ratings.tsv, links.csv) are read from the same directory.
     replace
         Delete the movies that are not in the file.
     """

@@ -9,7 +9,7 @@ from cyclopts.validators import Number
 from movie_adapters.settings.settings import Settings
 from movie_cli.app import mail_app
 from movie_cli.output import CommandError, UsageError, format_time, print_done, print_lines
-from movie_cli.services import as_staff, open_container, open_migrated_container
+from movie_cli.services import open_container, open_migrated_container, with_administration
 from movie_core.accounts.identifiers import parse_address
 from movie_core.accounts.keyring import new_id
 from movie_core.accounts.outbox import MailKind, MailRejected, MailState, MailUnavailable, OutgoingEmail
@@ -73,7 +73,7 @@ def retry(*ids: str, all: Annotated[bool, Parameter(negative=())] = False) -> No
     requested = sorted(set(ids))
     # An argument may contain bytes that are not valid text.
     mail_ids = None if all else [mail_id for mail_id in requested if mail_id.isascii()]
-    queued = len(as_staff(lambda administration: administration.retry_mails(COMMAND_LINE, mail_ids)))
+    queued = len(with_administration(lambda administration: administration.retry_mails(COMMAND_LINE, mail_ids)))
     if queued < len(requested):
         raise CommandError(
             f"emails queued for retry: {queued} of {len(requested)}; the others are not dead or not found"

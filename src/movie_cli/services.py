@@ -52,7 +52,7 @@ def with_accounts(work: Callable[[Accounts], Awaitable[T]]) -> T:
     return asyncio.run(run())
 
 
-def as_staff(work: Callable[[Administration], Awaitable[T]]) -> T:
+def with_administration(work: Callable[[Administration], Awaitable[T]]) -> T:
     """Runs `work` with the administration service, which records changes in the audit log."""
 
     async def run() -> T:

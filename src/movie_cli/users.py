@@ -8,7 +8,7 @@ from cyclopts import Parameter
 
 from movie_cli.app import sessions_app, users_app
 from movie_cli.output import CommandError, UsageError, format_time, plain, print_done, print_lines, print_message
-from movie_cli.services import as_staff, with_accounts
+from movie_cli.services import with_accounts, with_administration
 from movie_core.accounts.services import Accounts
 from movie_core.errors import UserNotFound
 from movie_core.operations.audit import COMMAND_LINE
@@ -66,7 +66,7 @@ def activate(email: str, /) -> None:
     email
         Address of the account or registration.
     """
-    as_staff(lambda administration: administration.set_active(COMMAND_LINE, email, True))
+    with_administration(lambda administration: administration.set_active(COMMAND_LINE, email, True))
     print_done(f"{email} is active")
 
 
@@ -79,7 +79,7 @@ def deactivate(email: str, /) -> None:
     email
         Address of the account.
     """
-    as_staff(lambda administration: administration.set_active(COMMAND_LINE, email, False))
+    with_administration(lambda administration: administration.set_active(COMMAND_LINE, email, False))
     print_done(f"{email} is inactive")
 
 
@@ -94,7 +94,7 @@ def staff(email: str, /, *, remove: Annotated[bool, Parameter(negative=())] = Fa
     remove
         Revoke the rights.
     """
-    as_staff(lambda administration: administration.set_staff(COMMAND_LINE, email, not remove))
+    with_administration(lambda administration: administration.set_staff(COMMAND_LINE, email, not remove))
     print_done(f"{email} is {'no longer staff' if remove else 'staff'}")
 
 
@@ -129,7 +129,7 @@ def erase(email: str, /, *, yes: Annotated[bool, Parameter(negative=())] = False
         sys.stderr.flush()
         if sys.stdin.readline().strip().lower() not in ("y", "yes"):
             raise CommandError("nothing was deleted")
-    as_staff(lambda administration: administration.erase(COMMAND_LINE, email))
+    with_administration(lambda administration: administration.erase(COMMAND_LINE, email))
     print_done(f"{email} is erased")
 
 
@@ -161,5 +161,5 @@ def end_sessions(email: str, /) -> None:
     email
         Address of the account.
     """
-    ended = as_staff(lambda administration: administration.end_sessions(COMMAND_LINE, email))
+    ended = with_administration(lambda administration: administration.end_sessions(COMMAND_LINE, email))
     print_done(f"sessions ended: {ended}")

@@ -27,7 +27,7 @@ RESPONSE_KINDS: Mapping[str, str] = MappingProxyType(
         "reset_body": "resets the connection in the middle of the body",
         "redirect": "status 302 to `location`",
         "html": "status 200 with a page",
-        "cut_json": "first_half of the JSON",
+        "cut_json": "half of the JSON",
         "short_body": "a body shorter than Content-Length, then closes",
         "long_body": "a body longer than Content-Length",
         "cut_chunks": "chunked encoding without the last chunk",
@@ -35,7 +35,7 @@ RESPONSE_KINDS: Mapping[str, str] = MappingProxyType(
         "huge": "200 MB",
         "gzip": "a valid response, compressed",
         "gzip_bomb": "1 MB that expands to 1 GB",
-        "cut_gzip": "first_half of a compressed response",
+        "cut_gzip": "half of a compressed response",
         "endless_head": "endless headers",
         "latin1": "titles in ISO 8859-1, declared as UTF-8",
         "utf16": "JSON in UTF-16",
@@ -52,15 +52,15 @@ RESPONSE_KINDS: Mapping[str, str] = MappingProxyType(
         "float_total": "a total with a decimal point",
         "bool_total": "a total that is true",
         "huge_total": "a total with 30 digits",
-        "zero_total": "a total of 0 beside items",
+        "zero_total": "a total of 0 with items",
         "no_items": "no items",
         "object_items": "items that are an object",
         "empty_items": "a positive total without items",
-        "unusable_items": "a positive total beside items none of which has both id and title",
-        "error": "an error beside items",
+        "unusable_items": "a positive total with items, none of which has both id and title",
+        "error": "an error in addition to items",
         "odd_items": "items without id or title, of wrong types and repeated, before the valid ones",
         "many_items": "more items than requested",
-        "odd_titles": "control characters, markup and first_half a surrogate pair in titles",
+        "odd_titles": "control characters, markup and half a surrogate pair in titles",
         "huge_number": "a popularity of 1e999",
     }
 )
@@ -88,7 +88,7 @@ class Behaviour:
     location: str = "http://127.0.0.1:9/"
     """Target of `redirect`."""
     seed: int | None = None
-    """Seed of the random number generator; None: a new one each time."""
+    """Seed of the random number generator; None selects a random one."""
 
     def __post_init__(self) -> None:
         if not 0 <= self.fail_rate <= 1:
@@ -292,7 +292,7 @@ def _gzip_bomb() -> Iterable[bytes]:
 
 
 async def _has_disconnected(reader: asyncio.StreamReader, seconds: float) -> bool:
-    """Whether the client sends data or disconnects within so many seconds; waits that long otherwise."""
+    """Whether the client sends data or disconnects within `seconds`. If it does neither, waits for the whole time."""
     with contextlib.suppress(TimeoutError):
         async with asyncio.timeout(seconds):
             await reader.read(1)

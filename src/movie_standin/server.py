@@ -1,6 +1,6 @@
 """An HTTP server that stands in for the third party: it searches a list of movies and injects faults.
 
-`GET /movies/?skip=&limit=&query=` responds like the original's endpoint; `movie_standin.faults.KINDS` lists the faults.
+`GET /movies/?skip=&limit=&query=` responds like the original's endpoint; `faults.RESPONSE_KINDS` lists the faults.
 At run time, `POST /_control` changes the behaviour (a JSON object with fields of `Behaviour`, and `refuse_seconds`),
 `GET /_calls` returns the recorded calls and `DELETE /_calls` clears them. These paths serve loopback addresses only.
 """
@@ -239,7 +239,7 @@ async def _read_request(reader: asyncio.StreamReader) -> Request | None:
 async def running_standin(
     movies: Iterable[Movie] = (), behaviour: Behaviour | None = None, *, host: str = "127.0.0.1", port: int = 0
 ) -> AsyncIterator[StandInServer]:
-    """Runs an `StandInServer` in this event loop and stops it at the end."""
+    """Runs a `StandInServer` in this event loop and stops it at the end."""
     server = StandInServer(movies, behaviour)
     await server.start(host, port)
     try:

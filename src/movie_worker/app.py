@@ -71,14 +71,14 @@ def create_broker(settings: Settings, *overrides: Provider) -> AsyncBroker:
 
 
 def _create_container(settings: Settings, task_counts: TaskCounts, *overrides: Provider) -> AsyncContainer:
-    own = (TaskiqProvider(), _InProcessNotifierProvider(), MetricsProvider(task_counts))
-    return create_container(settings, *own, *overrides)
+    worker_providers = (TaskiqProvider(), _InProcessNotifierProvider(), MetricsProvider(task_counts))
+    return create_container(settings, *worker_providers, *overrides)
 
 
 def _create_broker(settings: Settings, container: AsyncContainer, task_counts: TaskCounts) -> AsyncBroker:
     broker: AsyncBroker = InMemoryBroker()
     if settings.redis_url is not None:
-        # With a socket timeout, a blocking read swallows the cancellation that should end the worker. A new consumer
+        # With a socket timeout, a blocking read suppresses the cancellation that should end the worker. A new consumer
         # group (id 0) starts with the entries that the stream already has.
         broker = RedisStreamBroker(
             settings.redis_url,
@@ -107,9 +107,9 @@ def _create_broker(settings: Settings, container: AsyncContainer, task_counts: T
 
 def _traced(name: str, task: Callable[..., Awaitable[object]], container: AsyncContainer) -> Callable[..., Any]:
     @functools.wraps(task)
-    async def traced(*arguments: Any, **named: Any) -> object:
+    async def traced(*arguments: Any, **keywords: Any) -> object:
         with (await container.get(Tracing)).task(name):
-            return await task(*arguments, **named)
+            return await task(*arguments, **keywords)
 
     return traced
 

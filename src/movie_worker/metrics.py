@@ -1,4 +1,4 @@
-"""Metrics of a worker: counts tasks, and serves `/metrics` for Prometheus on a port of its own."""
+"""Metrics of a worker: counts tasks, and serves `/metrics` for Prometheus on a separate port."""
 
 import asyncio
 import contextlib

@@ -43,4 +43,4 @@ TASKS: Mapping[str, Callable[..., Awaitable[object]]] = {
     "train": train,
     "prepare_catalogue": prepare_catalogue,
 }
-"""All tasks by the name in queue messages."""
+"""All tasks by their names in queue messages, of which `movie_adapters.redis.task_queue` has constants."""

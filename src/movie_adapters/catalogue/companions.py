@@ -24,7 +24,7 @@ from movie_core.errors import InvalidParameter
 from movie_core.text import article_first
 
 Completion = Callable[[Sequence[str]], Sequence[str]]
-"""Adds to the values of a row, in the order of `FIELDS`, those of companion files."""
+"""Completes the values of a row from companion files; input and output are in the order of `FIELDS`."""
 
 _YEAR_LAST = re.compile(r"\s*\((\d{4})(?:[-\u2013]\d{0,4})?\)$", re.ASCII)
 _IN_BRACKETS = re.compile(r"\s*\(([^()]*)\)")

@@ -1,4 +1,4 @@
-"""Import of movies from files in the forms in which they are usually published.
+"""Import of movies from the file formats in which movie lists are usually published.
 
 A file is CSV, TSV or JSON lines in UTF-8, plain or compressed with gzip or xz; `docs/catalogue.md` lists the accepted
 columns. Files are streamed: memory grows only with the number of ids, not with the length of a line or the uncompressed
@@ -149,7 +149,8 @@ class MovieFile:
             if head.startswith(magic):
                 raise self._error(f"is {name}; {_EXPECTED}")
         first = next((line for line in head.split(b"\n") if line.strip()), b"")
-        if b"\x00" in first or head.count(b"\x00") > len(head) // 100:  # a few in titles are removed later
+        # A few NUL characters in titles are removed later.
+        if b"\x00" in first or head.count(b"\x00") > len(head) // 100:
             raise self._error(f"is not text; {_EXPECTED}")
         if not first:
             raise self._error(f"is empty; {_EXPECTED}")
@@ -211,7 +212,7 @@ class MovieFile:
     def _movie(self, values: Sequence[str]) -> Movie | None:
         """The movie of a row; None for a row that is skipped."""
         (
-            given_id, title, year, genres, alt_titles, popularity, imdb, tmdb, directors, cast,
+            row_id, title, year, genres, alt_titles, popularity, imdb, tmdb, directors, cast,
             original, overview, runtime, countries, poster, title_type, is_adult,
         ) = values  # fmt: skip
         if title_type and title_type not in _TITLE_TYPES:
@@ -222,33 +223,33 @@ class MovieFile:
             return None
         title = cells.parse_title(title)
         commas = self._is_imdb  # IMDb separates names by commas; no name there contains one
-        people = cells.parse_names(directors, commas=commas) if directors else ()
-        actors = cells.parse_names(cast, commas=commas) if cast else ()
-        number = cells.parse_year(year) if year else None
+        director_names = cells.parse_names(directors, commas=commas) if directors else ()
+        cast_names = cells.parse_names(cast, commas=commas) if cast else ()
+        release_year = cells.parse_year(year) if year else None
         imdb_id = normalise_imdb_id(imdb) if imdb else None
-        votes = cells.parse_popularity(popularity) if popularity else None
+        parsed_popularity = cells.parse_popularity(popularity) if popularity else None
         original = cells.clean(original) if original else ""
         return Movie(
-            id=self._id(given_id, imdb_id, title, number, people or actors),
+            id=self._id(row_id, imdb_id, title, release_year, director_names or cast_names),
             title=title,
-            year=number,
+            year=release_year,
             genres=cells.parse_genres(genres) if genres else (),
             original_title=original if original != title and 0 < len(original) <= MAX_TITLE else None,
             overview=cells.clean(overview)[:MAX_OVERVIEW].rstrip() or None if overview else None,
             runtime_minutes=cells.parse_runtime(runtime) if runtime else None,
-            directors=people,
-            cast=actors,
+            directors=director_names,
+            cast=cast_names,
             countries=cells.parse_names(countries, commas=commas) if countries else (),
             poster_url=cells.parse_url(poster) if poster else None,
             imdb_id=imdb_id,
             tmdb_id=cells.parse_tmdb_id(tmdb) if tmdb else None,
-            popularity=votes,
+            popularity=parsed_popularity,
             alt_titles=cells.parse_names(alt_titles, limit=MAX_TITLE) if alt_titles else (),
         )
 
-    def _id(self, given_id: str, imdb_id: str | None, title: str, year: int | None, people: tuple[str, ...]) -> str:
+    def _id(self, row_id: str, imdb_id: str | None, title: str, year: int | None, people: tuple[str, ...]) -> str:
         """The id of the row, the IMDb id, or a generated id, which is unique within the file."""
-        movie_id = given_id.strip() or imdb_id
+        movie_id = row_id.strip() or imdb_id
         if movie_id:
             if len(movie_id) > MAX_ID or not movie_id.isprintable():
                 raise RowError("invalid_id", f"an id must have at most {MAX_ID} characters and no control characters")
@@ -264,5 +265,5 @@ class MovieFile:
 
 
 def read_movies(path: Path, *, keep: int = KEPT_REJECTIONS) -> MovieFile:
-    """Open a file of movies in any accepted form; raise `InvalidParameter` if it is none. See `MovieFile`."""
+    """Open a file of movies in any accepted format; raises `InvalidParameter` for any other file. See `MovieFile`."""
     return MovieFile(path, keep=keep)

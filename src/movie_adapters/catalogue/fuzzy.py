@@ -48,7 +48,7 @@ _CONFIDENT = 88.0
 
 
 def fuzzy_search(scorer: Scorer, filters: Expression | None) -> Generator[Lookup, Any, list[Candidate]]:
-    """Movies whose titles, or people, are spelled similarly to the query; best first, at most a few hundred."""
+    """Find movies with a title or person's name spelled similarly to the query; best first, at most a few hundred."""
     interpretation = scorer.dated or scorer.typed
     words = list(dict.fromkeys(interpretation.significant_words))
     longest = sorted(words, key=len, reverse=True)[:_CORRECTED_WORDS]
@@ -93,10 +93,12 @@ def fuzzy_search(scorer: Scorer, filters: Expression | None) -> Generator[Lookup
         yield from collect(_respaced(words, choices, similar))
     if not is_confident() and len(choices) > 1:
         # Long words are the most selective: omit one of them, then all but two.
-        long = sorted(sorted(range(len(words)), key=lambda at: -len(words[at]))[:_OMITTABLE_WORDS])
-        yield from collect(any_of(*(all_of(*(choices[at] for at in long if at != omitted)) for omitted in long)))
+        long = sorted(sorted(range(len(words)), key=lambda index: -len(words[index]))[:_OMITTABLE_WORDS])
+        yield from collect(
+            any_of(*(all_of(*(choices[index] for index in long if index != omitted)) for omitted in long))
+        )
         if not is_confident() and len(long) > 3:
-            paired = sorted(sorted(long, key=lambda at: -len(words[at]))[:_PAIRED_WORDS])
+            paired = sorted(sorted(long, key=lambda index: -len(words[index]))[:_PAIRED_WORDS])
             pairs = [AllOf((choices[a], choices[b])) for a in paired for b in paired if a < b]
             yield from collect(any_of(*pairs))
     ordered = [
@@ -122,16 +124,16 @@ def _respaced(
     """Two adjacent words joined, or one word split into two: `bat man` and `darkknight`."""
     if len(words) > _OMITTABLE_WORDS:  # with many words, wrong spacing is not combined with other corrections
         choices = [*map(Term, words[:-1]), Term(words[-1], prefix=len(words[-1]) > 1)]
-    ways: list[Expression | None] = []
-    for at, word in enumerate(words):
-        before, after = choices[:at], choices[at + 1 :]
-        if at + 1 < len(words):
-            joined = Term((word + words[at + 1])[:MAX_KEY], prefix=at + 2 == len(words))
-            ways.append(all_of(*before, joined, *after[1:]))
+    alternatives: list[Expression | None] = []
+    for index, word in enumerate(words):
+        before, after = choices[:index], choices[index + 1 :]
+        if index + 1 < len(words):
+            joined = Term((word + words[index + 1])[:MAX_KEY], prefix=index + 2 == len(words))
+            alternatives.append(all_of(*before, joined, *after[1:]))
         if 5 < len(word) <= MAX_COMPOUND:
             pairs = tuple(AllOf((Term(first), Term(second))) for first, second in _splits(word, similar.get(word, ())))
-            ways.append(all_of(*before, AnyOf(pairs), *after) if pairs else None)
-    return any_of(*ways)
+            alternatives.append(all_of(*before, AnyOf(pairs), *after) if pairs else None)
+    return any_of(*alternatives)
 
 
 def _splits(word: str, vocabularies: Iterable[TermCounts]) -> Iterator[tuple[str, str]]:
@@ -149,9 +151,9 @@ def _corrections(word: str, vocabularies: Iterable[TermCounts], limit: int) -> l
     frequency."""
     max_edits = 1 if len(word) < 4 else 2 if len(word) < 9 else 3
     costs: dict[str, float] = {}
-    for terms, movies in vocabularies:
-        for term, edits, at in process.extract(word, terms, scorer=OSA.distance, score_cutoff=max_edits, limit=None):
-            costs[term] = edits - 0.1 * math.log(movies[at])
+    for terms, movie_counts in vocabularies:
+        for term, edits, index in process.extract(word, terms, scorer=OSA.distance, score_cutoff=max_edits, limit=None):
+            costs[term] = edits - 0.1 * math.log(movie_counts[index])
     costs.pop(word, None)
     return sorted(costs, key=lambda term: (costs[term], term))[:limit]
 
@@ -163,7 +165,7 @@ def _prefix_corrections(word: str, vocabularies: Iterable[TermCounts], limit: in
     for terms, _ in vocabularies:
         for length in range(len(word) - 1, len(word) + 2):
             prefixes = list({term[:length] for term in terms if len(term) > length})
-            near = process.extract(word, prefixes, scorer=OSA.distance, score_cutoff=max_edits, limit=None)
-            costs.update((prefix, edits) for prefix, edits, _ in near)
+            matches = process.extract(word, prefixes, scorer=OSA.distance, score_cutoff=max_edits, limit=None)
+            costs.update((prefix, edits) for prefix, edits, _ in matches)
     costs.pop(word, None)
     return sorted(costs, key=lambda prefix: (costs[prefix], prefix))[:limit]

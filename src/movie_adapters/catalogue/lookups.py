@@ -83,63 +83,69 @@ class Candidate:
 
 @dataclass(frozen=True, slots=True)
 class FindCandidates:
-    """The matching `Candidate`s, ordered by rank: a list."""
+    """Finds matches. Result: a list of `Candidate`s, ordered by rank."""
 
     expression: Expression
     limit: int
     offset: int = 0
     excluding: bool = False
-    """Without the movies that the query excludes."""
+    """Whether to omit the movies that the query excludes."""
 
 
 @dataclass(frozen=True, slots=True)
 class CountMatches:
-    """The number of matching movies, of all movies for None: an int."""
+    """Counts the matches, or all movies if `expression` is None. Result: an int."""
 
     expression: Expression | None
 
 
 @dataclass(frozen=True, slots=True)
 class CountExcluded:
-    """The number of matching movies that the query excludes, all of these for None: an int."""
+    """Counts the excluded movies that match, or all excluded ones if `expression` is None. Result: an int."""
 
     expression: Expression | None
 
 
 @dataclass(frozen=True, slots=True)
 class ListRanks:
-    """The ranks of one page of the matches, of all movies for None, ordered by `order`, then rank: a list."""
+    """Lists one page of the matches, or of all movies if `expression` is None, sorted by `order`, then by rank.
+
+    Result: a list of ranks.
+    """
 
     expression: Expression | None
     order: Order
     limit: int
     offset: int
     excluding: bool = False
-    """Without the movies that the query excludes."""
+    """Whether to omit the movies that the query excludes."""
 
 
 @dataclass(frozen=True, slots=True)
 class TopPopularity:
-    """The popularity of the movie with the lowest rank: a float or None."""
+    """Reads the popularity of the movie with the lowest rank. Result: a float or None."""
 
 
 @dataclass(frozen=True, slots=True)
 class ExistingTerms:
-    """Those of the terms that occur in the vocabulary: a frozenset."""
+    """Selects the terms that occur in the vocabulary. Result: a frozenset of `Term`s."""
 
     terms: tuple[Term, ...]
 
 
 @dataclass(frozen=True, slots=True)
 class SimilarTerms:
-    """Candidates for the correction of each term, of the same kind (title words or people): lists of `TermCounts`."""
+    """Finds candidates for the correction of each term, of the same kind (title words or people).
+
+    Result: a list of `TermCounts` by term.
+    """
 
     terms: tuple[str, ...]
 
 
 @dataclass(frozen=True, slots=True)
 class PrefixTerms:
-    """Candidates for the correction of the beginning of a term: a list of `TermCounts`."""
+    """Finds candidates for the correction of a prefix. Result: a list of `TermCounts`."""
 
     term: str
 

@@ -264,7 +264,7 @@ class PostgresMovieCatalogue:
         # the whole catalogue after a load, while statistics are missing.
         rows = await self._read(
             lambda connection: connection.fetch(
-                "WITH found AS MATERIALIZED (SELECT movies.* FROM unnest($2::text[]) AS asked (term) "
+                "WITH found AS MATERIALIZED (SELECT movies.* FROM unnest($2::text[]) AS requested (term) "
                 "JOIN movies ON terms @@ term::tsquery) "
                 f"SELECT {COLUMNS} FROM found WHERE catalogue = (SELECT number FROM catalogues WHERE source = $1)",
                 self.name,
@@ -274,7 +274,7 @@ class PostgresMovieCatalogue:
         return [movie_of(row) for row in rows]
 
     async def _find(
-        self, steps: Callable[[frozenset[int]], Steps], without: Collection[str] = ()
+        self, steps: Callable[[frozenset[int]], Steps], exclude_ids: Collection[str] = ()
     ) -> tuple[int, tuple[Movie, ...]]:
         async def run(connection: Any) -> tuple[int, tuple[Movie, ...]]:
             async with connection.transaction(isolation="repeatable_read", readonly=True):
@@ -290,11 +290,11 @@ class PostgresMovieCatalogue:
                 cache = self._cache
                 if cache.revision != row["revision"]:
                     cache = self._cache = RevisionCache(row["revision"])
-                if without:
+                if exclude_ids:
                     ranks = await connection.fetch(
                         "SELECT rank FROM movies WHERE catalogue = $1 AND id = ANY($2::text[])",
                         number,
-                        storable(without),
+                        storable(exclude_ids),
                     )
                     excluded = frozenset(rank for (rank,) in ranks)
                 executor = _LookupExecutor(connection, number, row["movies"], cache, excluded)
@@ -394,7 +394,7 @@ class _LookupExecutor:
             "WITH found AS MATERIALIZED "
             f"(SELECT rank FROM movies WHERE terms @@ $2::text::tsquery AND catalogue = $1 {condition}) "
             "SELECT rank, names, year, popularity "
-            "FROM (SELECT rank FROM found ORDER BY rank LIMIT $3 OFFSET $4) AS few JOIN movies USING (rank) "
+            "FROM (SELECT rank FROM found ORDER BY rank LIMIT $3 OFFSET $4) AS page JOIN movies USING (rank) "
             "ORDER BY rank",
             self._catalogue,
             _match(lookup.expression),
@@ -462,7 +462,7 @@ class _LookupExecutor:
 
     async def _existing(self, terms: Sequence[Term]) -> frozenset[Term]:
         rows = await self._fetch(
-            "SELECT at FROM unnest($2::text[], $3::text[]) WITH ORDINALITY AS asked (first, last, at) WHERE EXISTS "
+            "SELECT at FROM unnest($2::text[], $3::text[]) WITH ORDINALITY AS requested (first, last, at) WHERE EXISTS "
             "(SELECT 1 FROM movie_words WHERE catalogue = $1 AND term BETWEEN first AND last)",
             self._catalogue,
             [term.text for term in terms],

@@ -98,7 +98,10 @@ def year_range(years: Years) -> Expression:
 
 
 def _terms(words: Sequence[str]) -> list[Term]:
-    """Terms for the words, the last one a prefix. A single letter alone is none: it would match half of all titles."""
+    """Terms for the words, the last one a prefix.
+
+    A single letter is looked up as a whole word: as a prefix it would match half of all titles.
+    """
     words = words[:MAX_WORDS]
     is_prefix = len(words) > 1 or len(words[0]) > 1
     return [*map(Term, words[:-1]), Term(words[-1], is_prefix)]

@@ -1,8 +1,8 @@
 """Title search: the tiers of matches and their order, without I/O; SQLite and PostgreSQL differ only in the lookups.
 
-A store keeps with each movie its `index_entry`, in the order of `movie_rank`, and the words of titles and names as a
-vocabulary. `search` yields the lookups to execute (`FindCandidates`, `CountMatches`, `SimilarTerms`, …) and receives
-their results.
+A store saves the `index_entry` of each movie, sorted by `movie_rank`, and a vocabulary of the words of titles and
+names. `search` yields the lookups to execute (`FindCandidates`, `CountMatches`, `SimilarTerms`, …) and receives their
+results.
 
 A match belongs to the first tier that contains it: exact title, n-th film of a series, title prefix, all words in any
 order, words of people's names; if all of these are empty, fuzzy matches. Within a tier, the `HEAD` most popular movies
@@ -76,9 +76,9 @@ def search(query: MovieQuery, limit: int, offset: int = 0, excluded: frozenset[i
     scorer = Scorer(query.text, (yield TopPopularity()))
     tiers = yield from _exact_tiers(scorer, filters)
     if not tiers:
-        # The query is not misspelled if it has matches that only the filters remove.
-        is_spelled_right = bool(filters and (yield from _exact_tiers(scorer, None)))
-        fuzzy = [] if is_spelled_right else (yield from fuzzy_search(scorer, filters))
+        # If the query has matches without the filters, it is not misspelled.
+        is_correctly_spelled = bool(filters and (yield from _exact_tiers(scorer, None)))
+        fuzzy = [] if is_correctly_spelled else (yield from fuzzy_search(scorer, filters))
         fuzzy = _in_order([candidate for candidate in fuzzy if candidate.rank not in excluded], query.order)
         return RankedPage(len(fuzzy), [candidate.rank for candidate in fuzzy[offset : offset + limit]])
     if excluded:
@@ -91,13 +91,15 @@ def search(query: MovieQuery, limit: int, offset: int = 0, excluded: frozenset[i
     ranks = []
     for tier in tiers:
         if offset < tier.total and limit > 0:
-            part = tier.head[offset : offset + limit]
-            if len(part) < limit and offset + len(part) < tier.total:
+            ranks_of_tier = tier.head[offset : offset + limit]
+            if len(ranks_of_tier) < limit and offset + len(ranks_of_tier) < tier.total:
                 # The head has the lowest ranks of the tier, with and without the excluded movies.
-                tail = yield FindCandidates(tier.expression, limit - len(part), max(offset, len(tier.head)), excluding)
-                part = part + [candidate.rank for candidate in tail]
-            ranks += part
-            limit -= len(part)
+                tail = yield FindCandidates(
+                    tier.expression, limit - len(ranks_of_tier), max(offset, len(tier.head)), excluding
+                )
+                ranks_of_tier = ranks_of_tier + [candidate.rank for candidate in tail]
+            ranks += ranks_of_tier
+            limit -= len(ranks_of_tier)
         offset = max(0, offset - tier.total)
     return RankedPage(total, ranks)
 

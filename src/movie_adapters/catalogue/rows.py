@@ -86,9 +86,9 @@ class PendingChanges:
         self.removed: list[tuple[int]] = []
         """Ranks of the movies to be deleted."""
         self.indexed: list[tuple[int, str]] = []
-        """New ranks and terms, if either has changed: for an index stored apart from the rows."""
+        """New ranks and terms, where either has changed, for an index stored separately from the rows."""
         self.unindexed: list[tuple[int, str]] = []
-        """The old ones."""
+        """Old ranks and terms of the same movies, to be deleted from that index."""
         self._terms: tuple[list[str], list[str]] = ([], [])
         self._genres: tuple[list[str], list[str]] = ([], [])
 
@@ -120,19 +120,19 @@ class PendingChanges:
     @property
     def words(self) -> dict[str, int]:
         """Changes of the number of movies per word of the vocabulary, without zeros."""
-        return {term: change for term, change in _balance(self._terms).items() if is_word(term)}
+        return {term: change for term, change in _net_changes(self._terms).items() if is_word(term)}
 
     @property
     def genres(self) -> dict[str, int]:
         """Changes of the number of movies per genre, without zeros."""
-        return _balance(self._genres)
+        return _net_changes(self._genres)
 
     def _count(self, movie: Movie, entry: IndexEntry, change: int) -> None:
         self._terms[change < 0].extend(entry.terms)
         self._genres[change < 0].extend(dict.fromkeys(movie.genres))
 
 
-def _balance(lists: tuple[list[str], list[str]]) -> dict[str, int]:
-    balance = Counter(lists[0])
-    balance.subtract(lists[1])
-    return {key: change for key, change in balance.items() if change}
+def _net_changes(lists: tuple[list[str], list[str]]) -> dict[str, int]:
+    net = Counter(lists[0])
+    net.subtract(lists[1])
+    return {key: change for key, change in net.items() if change}

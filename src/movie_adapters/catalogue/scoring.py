@@ -11,9 +11,9 @@ from movie_adapters.catalogue.query import Interpretation
 Score = Callable[[Candidate], float]
 
 _POPULARITY_WEIGHT = 2.0
-"""Percent of similarity per factor of e in popularity."""
+"""Percent of similarity that a popularity e times as high is worth."""
 _POPULARITY_SCALE = 300.0
-"""Popularity of the most popular movie on the scale of the scores, whatever the scale of the source."""
+"""The popularity of the most popular movie is scaled to this value, so that scores do not depend on the source."""
 
 
 class Scorer:
@@ -31,7 +31,7 @@ class Scorer:
         self._undated = (" ".join(undated.words), " ".join(undated.canonical))
 
     def sorted(self, candidates: list[Candidate], score: Score) -> list[Candidate]:
-        """By falling score, then by rank."""
+        """Sort by descending score, then by rank."""
         return sorted(candidates, key=lambda candidate: (-score(candidate), candidate.rank))
 
     def exact(self, candidate: Candidate) -> float:

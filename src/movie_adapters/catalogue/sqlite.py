@@ -1,7 +1,7 @@
 """Movie catalogue on SQLite: a full-text index (FTS5), ordered by `ranking`.
 
-Uses the driver of the standard library directly, on a thread pool of its own: a search consists of a dozen statements
-of about ten microseconds each, to which a layer in between would add a large share.
+Uses the driver of the standard library directly, on its own thread pool: a search consists of a dozen statements of
+about ten microseconds each, and an abstraction layer would slow each of them down considerably.
 """
 
 import asyncio
@@ -33,7 +33,7 @@ FIRST_BATCH = 50_000
 INDEX_MEMORY = 64 * 1024 * 1024
 """Bytes of postings that FTS5 buffers before it writes them; small transactions use little of it."""
 MERGE_FROM = 100_000
-"""Changes of one load from which the segments of the index are merged; with fewer, there are too few to matter."""
+"""Minimum number of changes after which a load merges the index segments; fewer changes create too few segments."""
 READERS = 2
 """Number of reader threads."""
 
@@ -43,7 +43,7 @@ _T = TypeVar("_T")
 
 
 class SqliteMovieCatalogue:
-    """A `MovieCatalogue` in an SQLite file migrated by `movie_adapters.sql.engine.migrate`, for any event loop."""
+    """A `MovieCatalogue` in an SQLite file migrated by `movie_adapters.sql.engine.migrate`; works in any event loop."""
 
     capabilities = frozenset(Capability)
 

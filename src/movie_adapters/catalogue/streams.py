@@ -23,16 +23,16 @@ class FileOpener:
     """Opens files and counts the bytes that are read from disk."""
 
     def __init__(self) -> None:
-        self._finished = 0
+        self._bytes_of_closed_files = 0
         self._raw: io.FileIO | None = None
 
     @property
     def bytes_read(self) -> int:
         """Compressed bytes read since `reset`."""
-        return self._finished + (0 if self._raw is None or self._raw.closed else self._raw.tell())
+        return self._bytes_of_closed_files + (0 if self._raw is None or self._raw.closed else self._raw.tell())
 
     def reset(self) -> None:
-        self._finished = 0
+        self._bytes_of_closed_files = 0
 
     @contextmanager
     def open(self, path: Path) -> Iterator[BinaryIO]:
@@ -53,7 +53,7 @@ class FileOpener:
                 if stream.peek(3)[:3] == b"\xef\xbb\xbf":
                     stream.read(3)
                 yield stream
-                self._finished += raw.tell()
+                self._bytes_of_closed_files += raw.tell()
         except FileNotFoundError:
             raise InvalidParameter(f"{path} does not exist", field="FILE") from None
         except (EOFError, zlib.error, lzma.LZMAError, gzip.BadGzipFile) as error:

@@ -126,7 +126,7 @@ def _is_file(stream: TextIO) -> bool:
 
 
 def _select_keys(_logger: object, _method: str, event: MutableMapping[str, Any]) -> MutableMapping[str, Any]:
-    """Drop the keys that a line does not have: the record itself, and the stack of `stack_info=True`."""
+    """Select the keys of `Line`: drops the record itself and the stack of `stack_info=True`."""
     return {key: event[key] for key in Line.__struct_fields__ if key in event}
 
 
@@ -165,7 +165,7 @@ def _printable(text: str) -> str:
 
 def configure_logging(form: str) -> None:
     """Configure the root logger; `form` is `console` or `json`, as in `MOVIE_LOG_FORMAT`. Replaces earlier handlers."""
-    # No line contains these, and looking them up costs a request more than the rest of its line.
+    # No line contains thread, process or caller, and looking them up takes longer than the rest of a line.
     logging.logThreads = logging.logProcesses = logging.logMultiprocessing = False
     logging._srcfile = None  # the way recommended by the logging HOWTO of the standard library
     handler = BatchedHandler(_json_line if form == "json" else _console_line)

@@ -1,4 +1,4 @@
-"""Metrics of a process in the Prometheus text format, from a registry of their own.
+"""Metrics of a process in the Prometheus text format, with a registry separate from the global one.
 
 Frequent events are counted in plain numbers: `prometheus_client` takes 40 ms to import and is loaded at the first
 scrape. No label has a value that a client can choose. `METRICS` is the only list of metrics; tests compare
@@ -250,7 +250,7 @@ class BacklogGauges:
 
 
 class Metrics:
-    """All metrics of one process; those of components that it does not have are omitted."""
+    """All metrics of one process; metrics of components that the process does not run are omitted."""
 
     def __init__(
         self,
@@ -337,7 +337,7 @@ def _families(samples: Sequence[Sample], histograms: Sequence[HistogramSample]) 
 
 
 class MetricsPeers:
-    """Processes that share one port, so that a scrape cannot choose one of them.
+    """Merges the metrics of all processes that share one port, because a scrape reaches any one of them.
 
     Each process serves its metrics on a Unix socket in `folder`, which only these processes may use. The process that
     is scraped returns the metrics of all, with the label `process`. Without a folder a process has no peers.
@@ -417,7 +417,7 @@ class _FamilyCollector:
 
 
 def _cumulative(buckets: Sequence[float]) -> list[tuple[str, float]]:
-    """Upper bounds and cumulative counts, as the text format wants them."""
+    """Upper bounds and cumulative counts, as the text format requires."""
     cumulative: list[tuple[str, float]] = []
     total = 0.0
     for bound, count in zip((*map(str, BOUNDS), "+Inf"), buckets, strict=True):

@@ -19,7 +19,7 @@ from movie_adapters.recommender.ease_model import (
 from movie_core.discovery.ratings import LIKED
 from movie_core.search.movies import Movie
 
-SHOWN = 20
+MAX_SHOWN = 20
 """Maximum number of recommendations for a request."""
 
 
@@ -33,6 +33,7 @@ class Request:
     now: float
     """Time of the request: that of the last rating in the history."""
     relevant: frozenset[int]
+    """The held-out movies that the user rated `LIKED` or better."""
 
 
 class Method(Protocol):
@@ -41,7 +42,7 @@ class Method(Protocol):
     def fit(self, films: Sequence[Movie], data: RatingColumns) -> None: ...
 
     def top(self, request: Request) -> list[int]:
-        """At most `SHOWN` movies, none of the history."""
+        """At most `MAX_SHOWN` movies, none of the history."""
 
 
 class Popular:
@@ -102,4 +103,4 @@ class ItemNeighbours:
 def _best_unrated(scores: NDArray[np.float64], request: Request) -> list[int]:
     scores = scores.copy()
     scores[request.movies] = -np.inf
-    return [number for number, _ in best(scores, SHOWN)]
+    return [number for number, _ in best(scores, MAX_SHOWN)]

@@ -73,7 +73,7 @@ class EaseRecommender:
         self._checked_at: float | None = None
         self._reloads: SingleFlight[None] = SingleFlight()
         self._unreadable: datetime | None = None
-        """Time of a stored model that cannot be loaded, which is not tried again."""
+        """`made_at` of a stored model that cannot be loaded; loading it is not retried."""
 
     async def close(self) -> None:
         """Wait for a reload in progress, a second or two at most.
@@ -87,11 +87,11 @@ class EaseRecommender:
     # --- training
 
     async def train(self, progress: Progress = lambda _step, _fraction: None) -> ModelInfo:
-        present, version = await self._models.present(), await self._version()
+        stored, version = await self._models.present(), await self._version()
         made_at = self._clock()
         # A training that starts after the end of another one must produce a later model, even if clocks differ.
-        if present is not None:
-            made_at = max(made_at, present[0].made_at + timedelta(microseconds=1))
+        if stored is not None:
+            made_at = max(made_at, stored[0].made_at + timedelta(microseconds=1))
         users, movies, ratings, times = array("q"), array("q"), array("f"), array("d")
         user_numbers: dict[str, int] = {}
         movie_numbers: dict[str, int] = {}
@@ -113,7 +113,8 @@ class EaseRecommender:
             ease_model = _ease_model()
             columns = ease_model.rating_columns(users, movies, ratings, times, list(movie_numbers), films)
             body = ease_model.EaseModel.fit(films, columns, made_at, report).dump(made_at)
-            return ease_model.EaseModel.load(body), body  # loaded, so that all processes give the same results
+            # Serialising rounds the factors: loaded from the bytes, so that all processes return the same results.
+            return ease_model.EaseModel.load(body), body
 
         model, body = await asyncio.to_thread(fit)
         info = ModelInfo(made_at, len(ratings), len(user_numbers), len(films))
@@ -143,12 +144,12 @@ class EaseRecommender:
         return sorted(list(films.values())[:MAX_MODEL_MOVIES], key=lambda movie: movie.id)
 
     async def model(self) -> ModelInfo | None:
-        present = await self._models.present()
-        return None if present is None else present[0]
+        stored = await self._models.present()
+        return None if stored is None else stored[0]
 
     async def is_outdated(self) -> bool:
-        present = await self._models.present()
-        return present is None or present[1] != await self._version()
+        stored = await self._models.present()
+        return stored is None or stored[1] != await self._version()
 
     async def _version(self) -> str:
         ratings, count = await self._ratings.version(), await self._catalogue.count()
@@ -158,7 +159,7 @@ class EaseRecommender:
 
     async def recommend(self, history: Sequence[Rating], window: Window, now: datetime) -> RecommendationPage:
         loaded = await self._current()
-        # A model that was trained before the catalogue had a movie contains none.
+        # A model that was trained on an empty catalogue contains no movies.
         if loaded is None or not loaded.model.ids:
             return await self._most_popular(history, window, now)
         minute = max(now.replace(second=0, microsecond=0), loaded.made_at)
@@ -221,8 +222,8 @@ class EaseRecommender:
         self._checked_at = self._monotonic()
 
     async def _load_newer(self) -> None:
-        present = await self._models.present()
-        made_at = None if present is None else present[0].made_at
+        stored = await self._models.present()
+        made_at = None if stored is None else stored[0].made_at
         if made_at is None or made_at in (self._unreadable, None if self._loaded is None else self._loaded.made_at):
             return
         body = await self._models.body(made_at)

@@ -3,8 +3,8 @@ singular value decomposition, combined with content and popularity. Numpy only, 
 
 The matrix X of users and movies contains a rating r as v = (r - 5) / 3; its columns are scaled by
 (ratings above 5)^-0.1. Of X = U S V' only V and the gains s^2 / (s^2 + lambda) are stored, because EASE's matrix
-P = (X'X + lambda I)^-1 is (I - V diag(gains) V') / lambda. So the model contains nothing of a single user, and any user
-is folded in exactly. The score of a movie for a user with n ratings above 5 is, with f = (16 / (n + 16))^3,
+P = (X'X + lambda I)^-1 is (I - V diag(gains) V') / lambda. So the model contains no data of a single user, and folding
+in is exact for any user. The score of a movie for a user with n ratings above 5 is, with f = (16 / (n + 16))^3,
 
     (1 - f) * (prediction - 0.05 * popularity) + 1.5 * content + 1.5 * f * popularity
 

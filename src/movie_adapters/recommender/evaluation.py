@@ -20,7 +20,7 @@ from pathlib import Path
 
 import numpy as np
 
-from movie_adapters.recommender.baselines import SHOWN, DecayedPopular, ItemNeighbours, Method, Popular, Request
+from movie_adapters.recommender.baselines import MAX_SHOWN, DecayedPopular, ItemNeighbours, Method, Popular, Request
 from movie_adapters.recommender.ease_model import EaseModel, Ints, RatingColumns
 from movie_core.discovery.ratings import HIGHEST, LIKED, LOWEST
 from movie_core.discovery.recommendations import MAX_MODEL_MOVIES, Progress
@@ -31,12 +31,12 @@ SEED = 20260101
 MIN_RATINGS = 10
 MIN_USERS = 50
 MAX_USERS = 2_000
-FEW = 5
+HISTORY_LENGTH = 5
 """Length of the history in the protocol `history`."""
 PROTOCOL_DESCRIPTIONS = {
     "temporal": "the last fifth of each user's ratings is held out",
     "newuser": "a fifth of the users is not in the training data; four fifths of their ratings come with the request",
-    "history": f"the same users, with only their first {FEW} ratings",
+    "history": f"the same users, with only their first {HISTORY_LENGTH} ratings",
 }
 """Names and descriptions of the protocols."""
 PROTOCOLS = tuple(PROTOCOL_DESCRIPTIONS)
@@ -49,7 +49,7 @@ class TooFewRatings(Exception):
 
 
 @dataclass(frozen=True, slots=True)
-class Evaluated:
+class EvaluationRow:
     """Result of one method under one protocol; means over users."""
 
     protocol: str
@@ -75,7 +75,7 @@ class Evaluation:
     movies: int
     skipped: int
     """Invalid rows."""
-    rows: tuple[Evaluated, ...]
+    rows: tuple[EvaluationRow, ...]
 
 
 def evaluate(path: Path, progress: Progress = lambda _step, _fraction: None) -> Evaluation:
@@ -93,7 +93,7 @@ def evaluate(path: Path, progress: Progress = lambda _step, _fraction: None) -> 
         "item-kNN, cosine": ItemNeighbours,
         "ours": _EaseMethod,
     }
-    rows: list[Evaluated] = []
+    rows: list[EvaluationRow] = []
     steps = len(PROTOCOLS) * len(methods)
     for protocol in PROTOCOLS:
         training, requests = _split(data, protocol)
@@ -125,7 +125,7 @@ def _measure(
     films: Sequence[Movie],
     training: RatingColumns,
     requests: Sequence[Request],
-) -> Evaluated:
+) -> EvaluationRow:
     started_at = time.perf_counter()
     method.fit(films, training)
     fit_seconds = time.perf_counter() - started_at
@@ -140,7 +140,7 @@ def _measure(
         shown.update(recommended[:10])
     p50, p99 = np.percentile(seconds, (50, 99)) * 1000
     means = float(np.mean(gains)), float(np.mean(recalls)), len(shown) / len(films)
-    return Evaluated(protocol, name, len(requests), *means, fit_seconds, float(p50), float(p99))
+    return EvaluationRow(protocol, name, len(requests), *means, fit_seconds, float(p50), float(p99))
 
 
 # --- data
@@ -189,17 +189,17 @@ def _read(path: Path) -> tuple[RatingColumns, list[str], int, int]:
     data = RatingColumns(user_column, movie_column, np.asarray(ratings, np.float32), stamps)
     order = np.lexsort((movie_column, stamps, user_column))
     columns = data.select(order[np.bincount(user_column)[user_column[order]] >= MIN_RATINGS])
-    return columns, sorted(movie_numbers, key=_key), len(user_numbers), skipped
+    return columns, sorted(movie_numbers, key=_numeric_key), len(user_numbers), skipped
 
 
-def _key(text: str) -> tuple[int, str]:
+def _numeric_key(text: str) -> tuple[int, str]:
     """Sort key that orders decimal numbers by value."""
     return len(text), text
 
 
 def _ranks(ids: Sequence[str]) -> Ints:
     ranks = np.empty(len(ids), np.int64)
-    ranks[sorted(range(len(ids)), key=lambda number: _key(ids[number]))] = np.arange(len(ids))
+    ranks[sorted(range(len(ids)), key=lambda number: _numeric_key(ids[number]))] = np.arange(len(ids))
     return ranks
 
 
@@ -230,7 +230,7 @@ def _split(data: RatingColumns, protocol: str) -> tuple[RatingColumns, list[Requ
     for user, (start, end) in enumerate(zip(starts.tolist(), ends.tolist(), strict=True)):
         if new_users is not None and user not in new_users:
             continue
-        cut = start + FEW if protocol == "history" else end - max(1, (end - start) // 5)
+        cut = start + HISTORY_LENGTH if protocol == "history" else end - max(1, (end - start) // 5)
         is_training[start if new_users is not None else cut : end] = False
         relevant = frozenset(data.movies[cut:end][data.ratings[cut:end] >= LIKED].tolist())
         if relevant:
@@ -258,5 +258,5 @@ class _EaseMethod:
     def top(self, request: Request) -> list[int]:
         rated = zip((self._ids[number] for number in request.movies), request.ratings.tolist(), strict=True)
         profile = self._model.profile(list(rated))
-        top = self._model.top(profile, datetime.fromtimestamp(request.now, UTC), limit=SHOWN)
+        top = self._model.top(profile, datetime.fromtimestamp(request.now, UTC), limit=MAX_SHOWN)
         return [int(self._numbers[number]) for number, _ in top]

@@ -95,7 +95,7 @@ class RedisCacheStore(CacheStore):
         await self._client.run(_RELEASE, [self._leases + lease.key], lease.fence)
 
     async def write(self, key: str, entry: CacheEntry) -> bool:
-        # By this process's clock, as readers use theirs too: the server's clock may differ from both.
+        # Computed with this process's clock, because readers compare with their own; the server's clock may differ.
         seconds = entry.stale_until - self._clock()
         if seconds <= 0:
             return False
@@ -109,7 +109,7 @@ class RedisCacheStore(CacheStore):
         count = 0
         async for keys in self._batches():
             count += await self._client.call("UNLINK", *keys)
-        # Afterwards, so that processes that have just read a deleted entry drop it too.
+        # Set after the deletion, so that processes that have just read a deleted entry drop it too.
         await self._client.call("SET", self._generation, secrets.token_hex(8))
         return count
 

@@ -1,7 +1,7 @@
 """Redis as an optional dependency: calls have a short timeout, and fail at once while Redis is unavailable.
 
-A process has one `RedisClient`, shared by all users that can work without Redis: an outage that one of them detects
-costs the others no timeout.
+A process has one `RedisClient`, shared by all components that can work without Redis: after one of them has detected an
+outage, the others do not wait for a timeout.
 """
 
 import asyncio
@@ -26,6 +26,7 @@ CALL_TIMEOUT = 0.07
 PROBE_INTERVAL = 1.0
 """Seconds between two probes while Redis is unavailable."""
 CONNECTIONS = 8
+"""Maximum number of concurrent calls."""
 QUEUE_SECONDS = 0.1
 """How long a call waits for a connection of the pool while Redis responds to others."""
 
@@ -33,6 +34,7 @@ PREFIX = "movie:"
 """The default key prefix of a deployment."""
 
 _SLICES = 10
+"""Number of short timers into which each timeout is divided, see `_cancel_after`."""
 _OUTAGE_ERRORS = ("READONLY", "OOM", "NOREPLICAS", "MISCONF", "MASTERDOWN", "CLUSTERDOWN", "BUSY", "LOADING")
 """Errors that mean Redis cannot serve any write; other errors concern a single command. Old servers put them into the
 middle of a script's error."""
@@ -59,9 +61,9 @@ class RedisClient:
         prefix: str = PREFIX,
         timeout: float = CALL_TIMEOUT,
         probe_interval: float = PROBE_INTERVAL,
-        around: Callable[[Send], Send] = lambda send: send,
+        wrap_send: Callable[[Send], Send] = lambda send: send,
     ) -> None:
-        """`url` begins with redis://, rediss:// or unix://. `probe_interval` is in seconds. `around` may wrap
+        """`url` begins with redis://, rediss:// or unix://. `probe_interval` is in seconds. `wrap_send` may wrap
         the function that sends a command. Callers must prepend `prefix` to their keys."""
         self.prefix = prefix
         self._timeout = timeout
@@ -76,7 +78,7 @@ class RedisClient:
             protocol=2,
             driver_info=None,
         )
-        self._send: Send = around(self._client.execute_command)
+        self._send: Send = wrap_send(self._client.execute_command)
         # Limited here instead of by the pool: calls that wait for a connection must notice an outage.
         self._free_connections = asyncio.Semaphore(CONNECTIONS)
         self._running: set[asyncio.Task[Any]] = set()
@@ -164,10 +166,10 @@ class RedisClient:
         task = asyncio.get_running_loop().create_task(call)
         self._running.add(task)
         task.add_done_callback(self._ended)
-        self._count_down(task, _SLICES)
+        self._cancel_after(task, _SLICES)
         return task
 
-    def _count_down(self, task: "asyncio.Task[Any]", slices: int) -> None:
+    def _cancel_after(self, task: "asyncio.Task[Any]", slices: int) -> None:
         """Cancel a call after its timeout.
 
         redis-py then closes the connection, so that no late response is read as that of another call. In slices, so
@@ -176,7 +178,7 @@ class RedisClient:
         if task.done():
             return
         if slices:
-            task.get_loop().call_later(self._timeout / _SLICES, self._count_down, task, slices - 1)
+            task.get_loop().call_later(self._timeout / _SLICES, self._cancel_after, task, slices - 1)
         else:
             task.cancel()
 

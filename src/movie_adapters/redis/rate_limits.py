@@ -25,7 +25,7 @@ MAX_COUNTS = 100_000
 may exceed it, up to its rate."""
 
 # The hits of one key are a list of times in microseconds, oldest first. The script checks, counts and returns the quota
-# in one step, by the server's clock: exact for any number of processes, whatever their clocks.
+# atomically, with the server's clock: exact for any number of processes, even if their clocks differ.
 _HIT = """
 local amount, window = tonumber(ARGV[1]), tonumber(ARGV[2]) * 1000000
 local time = redis.call('TIME')
@@ -44,8 +44,9 @@ end
 return {allowed, amount - count, (tonumber(oldest) or now) + window - now}
 """
 
-# The algorithm of `PermitWindow` in movie_core, by the server's clock and in microseconds. One key stores all counts:
-# by the id of a lease that may be returned, or by slot, the latest time of use and the number of permits.
+# The algorithm of `PermitWindow` in movie_core, with the server's clock, in microseconds. One Redis key stores a map:
+# from the id of a lease whose permits may be returned, or from a slot, to the latest time of use and the number of
+# permits.
 _LEASE = """
 local amount, window = tonumber(ARGV[1]), tonumber(ARGV[2]) * 1000000
 local prefetch, validity, id = tonumber(ARGV[3]), tonumber(ARGV[4]), ARGV[5]
@@ -94,7 +95,7 @@ W = TypeVar("W", bound=Sized)
 
 
 class SharedRateLimiter(RateLimiter):
-    """A `RateLimiter` in Redis where a client is given, else in this process; keys are stored as hashes.
+    """A `RateLimiter` in Redis or, without a client, in this process. Only hashes of the keys are stored.
 
     While Redis is unavailable, frozen, full or read-only, each process counts for itself, from zero.
     """

@@ -29,6 +29,7 @@ GROUP = "taskiq"
 DELIVER_MAIL = "deliver_mail"
 PURGE = "purge"
 TRAIN = "train"
+"""Names of tasks in queue messages; `movie_worker.tasks` implements them."""
 SEND_SECONDS = 1.0
 """Timeout of each step of sending: connect, write, wait for the response."""
 RETRY_INTERVAL = 2.0
@@ -55,7 +56,7 @@ class QueuedTask:
     id: str
     """The id of its stream entry."""
     name: str
-    """Empty where the stream entry was removed, so that the task will not run."""
+    """Empty if the stream entry was removed; then the task will not run."""
     age: float
     """Seconds since it was queued."""
     deliveries: int
@@ -63,7 +64,7 @@ class QueuedTask:
 
 
 class TaskQueue:
-    """Sends tasks to the worker, over connections of its own with timeouts: those of the worker block without limit.
+    """Sends tasks to the worker. Uses its own connections, with timeouts: the worker's connections block without limit.
 
     Every method raises `Unavailable` within seconds when Redis is unavailable, frozen or full.
     """

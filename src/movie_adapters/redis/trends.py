@@ -67,7 +67,7 @@ if ARGV[1] == 'add' then
 elseif since ~= ARGV[2] or filled or not claimed then
   return 0
 end
-local kept, strengths = tonumber(ARGV[4]), tonumber(ARGV[5])
+local max_movies, strengths = tonumber(ARGV[4]), tonumber(ARGV[5])
 local at = 6
 for n = 1, strengths do
   local key, movie, b = KEYS[tonumber(ARGV[at])], ARGV[at + 1], tonumber(ARGV[at + 2])
@@ -80,7 +80,9 @@ for n = 1, strengths do
   at = at + 3
 end
 for n = 2, 3 do
-  if redis.call('ZCARD', KEYS[n]) > 2 * kept + 1 then redis.call('ZREMRANGEBYRANK', KEYS[n], kept + 1, -1) end
+  if redis.call('ZCARD', KEYS[n]) > 2 * max_movies + 1 then
+    redis.call('ZREMRANGEBYRANK', KEYS[n], max_movies + 1, -1)
+  end
 end
 local expiries = #ARGV - #KEYS + 4
 for n = at, expiries - 1, 3 do
@@ -122,12 +124,12 @@ return {members, sums}
 class RedisTrendStore:
     """A `TrendStore` in Redis, for the movies of one source. Large updates are split into calls of limited duration."""
 
-    def __init__(self, client: RedisClient, source: str, kept: int = MAX_TREND_MOVIES) -> None:
-        """Each window stores between `kept` movies and twice as many."""
+    def __init__(self, client: RedisClient, source: str, max_movies: int = MAX_TREND_MOVIES) -> None:
+        """Each window stores the `max_movies` strongest movies, and up to as many weaker ones until it is trimmed."""
         self._client = client
         self._prefix = f"{client.prefix}trends:{source}:"
         self._keys = [self._prefix + "life", *(self._prefix + window.value for window in TrendWindow)]
-        self._kept = kept
+        self._max_movies = max_movies
 
     async def epoch(self) -> Epoch | None:
         since, claimed, filled, newest = await self._client.run(_READ_EPOCH, self._keys)
@@ -144,17 +146,17 @@ class RedisTrendStore:
         return bool(await self._client.run(_CLAIM, self._keys, _micros(since)))
 
     async def finish_rebuild(self, totals: Totals, since: datetime) -> bool:
-        for part in totals.batches(BATCH, self._kept):
-            if not await self._merge(part, totals.now, "fill", _micros(since), int(part.is_last)):
+        for batch in totals.batches(BATCH, self._max_movies):
+            if not await self._merge(batch, totals.now, "fill", _micros(since), int(batch.is_last)):
                 return False
         return True
 
     async def add(self, interactions: Sequence[Interaction]) -> None:
-        for kept_at, batch in groupby(sorted(interactions, key=_kept_at), _kept_at):
+        for kept_at, group in groupby(sorted(interactions, key=_kept_at), _kept_at):
             totals = Totals(kept_at)
-            totals.add(batch)
-            for part in totals.batches(BATCH, len(interactions)):
-                await self._merge(part, kept_at, "add", _micros(kept_at), 0)
+            totals.add(group)
+            for batch in totals.batches(BATCH, len(interactions)):
+                await self._merge(batch, kept_at, "add", _micros(kept_at), 0)
 
     async def top(self, window: TrendWindow, limit: int, now: datetime) -> Sequence[Trend] | None:
         keys = [*self._keys, *self._bucket_keys(window, now)]
@@ -172,13 +174,13 @@ class RedisTrendStore:
             for n, (movie_id, score) in enumerate(zip(members[::2], members[1::2], strict=True))
         ]
 
-    async def _merge(self, part: TotalsBatch, now: datetime, *mode: Argument) -> bool:
+    async def _merge(self, batch: TotalsBatch, now: datetime, *mode: Argument) -> bool:
         set_indexes = {window: 2 + n for n, window in enumerate(TrendWindow)}
-        arguments: list[Argument] = [*mode, self._kept, len(part.strengths)]
-        for window, movie_id, strength in part.strengths:
+        arguments: list[Argument] = [*mode, self._max_movies, len(batch.strengths)]
+        for window, movie_id, strength in batch.strengths:
             arguments += set_indexes[window], _bytes(movie_id), repr(strength)
         buckets: dict[tuple[TrendWindow, int], int] = defaultdict(lambda: 4 + len(buckets))
-        for window, bucket, movie_id, kind, count in part.counts:
+        for window, bucket, movie_id, kind, count in batch.counts:
             arguments += buckets[window, bucket], f"{kind.value}:".encode() + _bytes(movie_id), count
         keys = [*self._keys, *(f"{self._prefix}{window.value}:{bucket}" for window, bucket in buckets)]
         arguments += (_seconds_left(window, bucket, now) for window, bucket in buckets)

@@ -47,7 +47,7 @@ CachedEntry = tuple[CacheEntry, CacheStatus]
 
 
 class _LocalLease(Lease):
-    """A lease within this process, where there is no store or it is unavailable."""
+    """A lease within this process, used without a store or while the store is unavailable."""
 
 
 class _CachedPage(msgspec.Struct, array_like=True, frozen=True):
@@ -78,12 +78,12 @@ _decoder = msgspec.msgpack.Decoder(_CachedPage)
 
 
 class CachedMovieSource(MovieSourceDecorator):
-    """A `MovieSource` that caches the results of `inner`, block by block, as `policy` says.
+    """A `MovieSource` that caches the results of `inner`, block by block, according to `policy`.
 
     `memory` is the cache of this process, `store` is shared by all processes; without a store, or while it is
     unavailable, each process caches for itself. A search takes at most `deadline` seconds (and `DEADLINE_MARGIN`).
-    `namespace` separates the entries of different deployments or source settings. `keep` is called with all movies that
-    the source returned. Must be used within a running event loop.
+    `namespace` separates the entries of different deployments or source settings. `remember` is called with all movies
+    that the source returned. Must be used within a running event loop.
     """
 
     def __init__(
@@ -94,9 +94,9 @@ class CachedMovieSource(MovieSourceDecorator):
         store: CacheStore | None = None,
         policy: CachePolicy | None = None,
         deadline: float = 3.0,
-        block: int = BLOCK_SIZES[0],
+        block_size: int = BLOCK_SIZES[0],
         namespace: str = "",
-        keep: Callable[[Sequence[Movie]], None] = lambda _: None,
+        remember: Callable[[Sequence[Movie]], None] = lambda _: None,
         invalidation: CacheInvalidation | None = None,
         clock: Callable[[], float] = time.time,
         chance: Callable[[], float] = random.random,
@@ -107,11 +107,11 @@ class CachedMovieSource(MovieSourceDecorator):
         self._policy = policy or CachePolicy()
         self._deadline = deadline
         self._namespace = namespace
-        self._keep = keep
+        self._remember = remember
         self._invalidation = invalidation or CacheInvalidation()
         self._clock = clock
         self._chance = chance
-        self._default_block_size = block
+        self._default_block_size = block_size
         self._block_sizes: OrderedDict[Hashable, tuple[int, float]] = OrderedDict()
         """By query: the reduced block size, and until when it applies."""
         self._lookups: SingleFlight[CachedEntry] = SingleFlight()
@@ -134,7 +134,7 @@ class CachedMovieSource(MovieSourceDecorator):
             return await self._inner.get(movie_id)
 
         async def fetch() -> MoviePage:
-            """As a page with one movie, or none."""
+            """Fetch the movie as a page with one item, or with none if it does not exist."""
             try:
                 found = await self._inner.get(movie_id)
             except MovieNotFound:
@@ -184,7 +184,7 @@ class CachedMovieSource(MovieSourceDecorator):
         short = None if is_reduced else _find_short_block(window, windows, blocks)
         if short is not None:
             smaller, end = short
-            # The source may also report a greater total than it has: then nothing follows its first result.
+            # A short block may also mean that the reported total is too large: then the source has no further items.
             if not await self._has_more(query, smaller, end):
                 smaller = self._default_block_size
             self._block_sizes[parameters] = smaller, self._clock() + BLOCK_SIZE_TTL
@@ -267,7 +267,7 @@ class CachedMovieSource(MovieSourceDecorator):
     async def _fetch(self, key: str, fetch: Fetch) -> CacheEntry:
         """Call the source, or wait for the process that does; return the first result."""
         while True:
-            # One call per check, as many processes may wait: the lease is released once the entry is written.
+            # Many processes may wait, so each check is one call: the lease is released only after the entry is written.
             lease = await self._lease(key)
             if lease is not None:
                 entry = await self._read(key)
@@ -282,7 +282,8 @@ class CachedMovieSource(MovieSourceDecorator):
     async def _refresh(self, key: str, fetch: Fetch, stale: CacheEntry) -> None:
         """Refresh a stale entry. One process calls the source; the others wait for its result.
 
-        After a failure the stale entry stays in use, and this call goes on for `REFRESH_BACKOFF` before the next one.
+        After a failure the stale entry stays in use, and this task sleeps for `REFRESH_BACKOFF`, during which no other
+        refresh starts.
         """
         wait, is_first = POLL_INTERVAL, True
         try:
@@ -299,7 +300,7 @@ class CachedMovieSource(MovieSourceDecorator):
                     await self._adopt(entry if is_newer else None, lease)
         except (TimeoutError, SourceUnavailable):
             await asyncio.sleep(REFRESH_BACKOFF)
-        except Exception:  # noqa: BLE001  (nobody awaits this task, so nobody else would report a bug)
+        except Exception:  # noqa: BLE001  (no caller awaits this task, so a bug would not be reported)
             _log.exception("refreshing a stale cache entry failed")
             await asyncio.sleep(REFRESH_BACKOFF)
 
@@ -309,7 +310,7 @@ class CachedMovieSource(MovieSourceDecorator):
         await self._release(lease)
 
     async def _call_source(self, lease: Lease, fetch: Fetch) -> CacheEntry | None:
-        """Fetch from the source and store the entry; None where the lease was lost, as another process fetches now."""
+        """Fetch from the source and store the entry; None if another process has taken the lease."""
         call = asyncio.ensure_future(fetch())
         heartbeat = None if isinstance(lease, _LocalLease) else asyncio.ensure_future(self._heartbeat(lease, call))
         try:
@@ -327,7 +328,7 @@ class CachedMovieSource(MovieSourceDecorator):
         finally:
             if heartbeat is not None:
                 heartbeat.cancel()
-        self._keep(page.items)
+        self._remember(page.items)
         entry = self._policy.entry(
             value, fence=lease.fence, now=self._clock(), chance=self._chance(), is_match=page.total > 0
         )
@@ -368,7 +369,7 @@ class CachedMovieSource(MovieSourceDecorator):
         if self._store is not None:
             with contextlib.suppress(StoreUnavailable):
                 return await self._store.lease(key, LEASE_SECONDS)
-        # Numbered like the store's fences, in microseconds: its earlier entries are older, and its later ones newer.
+        # Microseconds, like the store's fences, so that local entries and stored ones are ordered by age.
         present = self._memory.peek(key)
         return _LocalLease(key, max(0 if present is None else present.fence + 1, int(self._clock() * 1e6)))
 
@@ -419,8 +420,8 @@ def _find_short_block(
     Returns the block size that the source fills, and the position at which its result ended.
     """
     for block, (_, page) in zip(windows, blocks, strict=False):
-        wanted = min(window.offset + window.limit, block.offset + block.limit, page.total) - block.offset
-        if 0 < page.item_count < wanted and block.offset + page.item_count < MAX_OFFSET:
+        expected = min(window.offset + window.limit, block.offset + block.limit, page.total) - block.offset
+        if 0 < page.item_count < expected and block.offset + page.item_count < MAX_OFFSET:
             return next(size for size in BLOCK_SIZES if size <= page.item_count), block.offset + page.item_count
     return None
 
@@ -439,12 +440,12 @@ def _assemble(
     movies = tuple(items.values())[: max(0, total - window.offset)]
     if window.offset < total and not movies:
         raise SourceUnavailable("the movie source sent a page without a usable movie")
-    until = min(entry.fresh_until for entry, _ in blocks)
+    fresh_until = min(entry.fresh_until for entry, _ in blocks)
     return MoviePage(
         total=total,
         items=movies,
         source=newest.source,
         fetched_at=datetime.fromtimestamp(oldest, UTC),
         cache_status=status,
-        fresh_until=datetime.fromtimestamp(until, UTC),
+        fresh_until=datetime.fromtimestamp(fresh_until, UTC),
     )

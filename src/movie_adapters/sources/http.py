@@ -1,4 +1,4 @@
-"""JSON over HTTP from one movie source: limited in time and size, without redirects; each fault has a kind."""
+"""JSON over HTTP from one movie source: limited in time and size, without redirects; faults are classified by kind."""
 
 import asyncio
 import contextlib
@@ -150,7 +150,7 @@ class SourceHttp:
                 is_read = is_usable or await _finish(response)
             finally:
                 await response.aclose()
-            is_clean = is_read  # not before `aclose`: cancelled there, a request still occupies its transport
+            is_clean = is_read  # only after `aclose`: if it is cancelled, the request still occupies the transport
         finally:
             await self._put_back(transport, is_clean)
         if not is_usable:
@@ -183,7 +183,7 @@ class SourceHttp:
 
 
 async def _finish(response: httpx.Response) -> bool:
-    """Read the rest of an unused response where it is short and quick; returns whether all of it was read."""
+    """Read the body of an unused response if it is short and arrives quickly; returns whether all of it was read."""
     remaining = 16_384
     with contextlib.suppress(httpx.HTTPError, httpx.StreamError, OSError):  # a timeout is an OSError too
         async with asyncio.timeout(0.05):

@@ -45,10 +45,10 @@ class _HedgeDue(Exception):
 class ResilientMovieSource(MovieSourceDecorator):
     """A `MovieSource` that retries calls to `inner`, for at most `retry_policy.deadline` seconds per request.
 
-    Retryable faults are retried after an exponential backoff with jitter, or after the source's `Retry-After`; one
-    beyond the deadline fails at once. While the circuit breaker is open, requests fail at once, except for a few probes
-    per second. A call that takes far longer than recent ones gets a hedged request. Must be used within a running event
-    loop.
+    Retryable faults are retried after an exponential backoff with jitter, or after the source's `Retry-After`. If the
+    retry would start after the deadline, the request fails at once. While the circuit breaker is open, requests fail at
+    once, except for a few probes per second. A call that takes far longer than recent ones gets a hedged request. Must
+    be used within a running event loop.
     """
 
     def __init__(
@@ -130,7 +130,7 @@ class ResilientMovieSource(MovieSourceDecorator):
             failures += 1
             wait = self._retry_policy.backoff(failures, self._chance())
             if isinstance(error, SourceFault):
-                # After a timeout the request has waited long enough.
+                # A timeout was itself a long wait, so the minimum backoff suffices.
                 wait = max(
                     self._retry_policy.min_backoff if error.kind == "timeout" else wait, error.requested_wait or 0.0
                 )
@@ -154,15 +154,15 @@ class ResilientMovieSource(MovieSourceDecorator):
         raise AssertionError("unreachable: the last attempt returns or raises")
 
     def _hedge_delay(self, deadline: float) -> float | None:
-        """Seconds until a hedged request starts; None where it would not leave enough time before the deadline."""
+        """Seconds until a hedged request starts; None if too little time would remain before the deadline."""
         seconds = self._latency.hedge_delay()
         return seconds if seconds is not None and self._clock() + 2 * seconds < deadline else None
 
     async def _wait_while_open(self) -> None:
-        """Wait briefly for the circuit breaker to leave the open state; raises `SourceFault` where it does not.
+        """Wait briefly for the circuit breaker to leave the open state; raises `SourceFault` if it does not.
 
-        It waits only where the failures may be bad luck: otherwise a lone client that retries at once would be rejected
-        hundreds of times before the next probe.
+        It waits only while the outage is not confirmed, as the failures may be chance: otherwise a lone client that
+        retries at once would be rejected hundreds of times before the next probe.
         """
         if not self._breaker.is_outage_confirmed:
             with contextlib.suppress(TimeoutError):
@@ -172,7 +172,7 @@ class ResilientMovieSource(MovieSourceDecorator):
             raise _circuit_open()
 
     async def _wait_for_retry(self, deadline: float) -> None:
-        """Wait until the circuit breaker allows a retry; raises `SourceFault` where that is after the deadline."""
+        """Wait until the circuit breaker allows a retry; raises `SourceFault` if that is after the deadline."""
         while (wait := self._breaker.retry()) != 0:
             if wait is None or self._clock() + wait >= deadline:
                 raise _circuit_open()
@@ -200,7 +200,7 @@ class ResilientMovieSource(MovieSourceDecorator):
         return result
 
     async def _probe(self, call: Callable[[], Awaitable[_Result]], deadline: float) -> _Result:
-        """Probe the source; return its result where it arrives within `PROBE_WAIT`."""
+        """Probe the source; return its result if it arrives within `PROBE_WAIT`."""
         probe = asyncio.create_task(self._attempt(call, deadline))
         try:
             done, _ = await asyncio.wait({probe}, timeout=PROBE_WAIT)
@@ -260,7 +260,7 @@ def _circuit_open() -> SourceFault:
 async def _first(pending: "list[asyncio.Task[_Result]]", hedge_delay: float | None) -> _Result:
     """Return the first result of the running attempts, or raise the error of the newest; ended ones leave the list.
 
-    Raises `_HedgeDue` where none has ended within `hedge_delay` seconds.
+    Raises `_HedgeDue` if none has ended within `hedge_delay` seconds.
     """
     newest, loop = pending[-1], asyncio.get_running_loop()
     end = None if hedge_delay is None else loop.time() + hedge_delay

@@ -27,7 +27,7 @@ class BatchedSeenMovies:
     def __init__(self, movies: MovieCatalogue) -> None:
         self.movies = movies
         self.dropped = 0
-        """Movies lost because the buffer was full, or because the catalogue was unavailable until the end."""
+        """Movies lost because the buffer was full, or because the catalogue was unavailable until the process ended."""
         self._outage = OutageLog(
             _log,
             unavailable="database unavailable, buffering the movies of search results: %s",

@@ -69,7 +69,7 @@ class ThirdPartyMovieSource:
 
 
 def _parse_envelope(body: Any) -> tuple[int, list[Any]]:
-    """Return the total and the raw items; raises `SourceFault` where they are invalid or contradictory."""
+    """Return the total and the raw items; raises `SourceFault` if they are invalid or contradictory."""
     if not isinstance(body, dict):
         raise _wrong_shape("sent no object")
     if body.get("error"):
@@ -89,7 +89,7 @@ def _wrong_shape(detail: str) -> SourceFault:
 
 
 def parse_movie(item: Any) -> Movie | None:
-    """Parse a movie; None without a usable id and title. Other fields are left out where they are invalid."""
+    """Parse a movie; None without a usable id and title. Other fields are left out if they are invalid."""
     if not isinstance(item, dict):
         return None
     movie_id, title = _identifier(item.get("id")), _text(item.get("title"))

@@ -34,6 +34,7 @@ POSTER_URL = "https://image.tmdb.org/t/p/w500"
 PAGE_SIZE = 20
 MAX_PAGE = 500
 REACHABLE = PAGE_SIZE * MAX_PAGE
+"""Maximum number of movies of one list that can be requested."""
 MAX_CONCURRENT = 6
 """Concurrent requests of one call; TMDB allows some 50 per second."""
 MAX_CAST = 10
@@ -132,7 +133,7 @@ class TmdbMovieSource:
         pages = [await self._list_page(path, _with_page(params, first))]
         last = min((window.offset + window.limit - 1) // PAGE_SIZE + 1, MAX_PAGE, pages[0].pages)
         pages += await self._list_pages([(path, _with_page(params, page)) for page in range(first + 1, last + 1)])
-        self._drop(path, [_with_page(params, page) for page in range(first, last + 1)])
+        self._drop_cached(path, [_with_page(params, page) for page in range(first, last + 1)])
         return page_of(query, window, first, pages, names)
 
     async def get(self, movie_id: str) -> FoundMovie:
@@ -158,7 +159,7 @@ class TmdbMovieSource:
         names = await self._genre_names.get()
         path, params = list_request(query, None)
         page = await self._list_page(path, _with_page(params, 1))
-        self._drop(path, [_with_page(params, 1)])
+        self._drop_cached(path, [_with_page(params, 1)])
         return pick_movies(page.results, query, names)[:limit]
 
     async def genres(self) -> Sequence[Genre]:
@@ -173,7 +174,7 @@ class TmdbMovieSource:
         requests = [(path, _with_page(params, 1)) for path, params in queries]
         totals = [page.total for page in await self._list_pages(requests)]
         for path, params in requests:
-            self._drop(path, [params])
+            self._drop_cached(path, [params])
         counts = dict(zip(names.values(), totals, strict=True))
         return tuple(Genre(name, counts[name]) for name in sorted(counts) if counts[name])
 
@@ -195,7 +196,7 @@ class TmdbMovieSource:
         return [result for result in results if not isinstance(result, BaseException)]
 
     async def _list_page(self, path: str, params: _Params) -> "_ListPage":
-        """Fetch one page; it is cached for a retry until `_drop`, for at most `PAGE_TTL`."""
+        """Fetch one page; it is cached for a retry until `_drop_cached`, for at most `PAGE_TTL`."""
         now = self._clock()
         stored_at, page = self._pages.pop((path, params), (0.0, None))
         if page is None or now - stored_at > PAGE_TTL:
@@ -205,8 +206,8 @@ class TmdbMovieSource:
         self._pages[path, params] = stored_at, page
         return page
 
-    def _drop(self, path: str, every_params: Iterable[_Params]) -> None:
-        for params in every_params:
+    def _drop_cached(self, path: str, params_of_pages: Iterable[_Params]) -> None:
+        for params in params_of_pages:
             self._pages.pop((path, params), None)
 
     async def _get(self, path: str, params: _Params) -> Any:
@@ -268,7 +269,7 @@ class _ListPage:
 
 
 def check_query(query: MovieQuery) -> None:
-    """Raise `FilterUnsupported` for queries beyond TMDB: its text search supports no filter but a single year."""
+    """Raise `FilterUnsupported` for a query that TMDB cannot answer: the only filter of its text search is one year."""
     if not query.text:
         return
     if query.genre is not None:
@@ -282,7 +283,7 @@ def check_query(query: MovieQuery) -> None:
 
 
 def find_genre(names: Mapping[int, str], name: str | None) -> int | None:
-    """Return the id of a genre by its name, ignoring case; None where there is none."""
+    """Return the id of a genre by its name, ignoring case; None if there is none."""
     wanted = (name or "").casefold()
     return next((genre_id for genre_id, genre in names.items() if genre.casefold() == wanted), None)
 
@@ -312,7 +313,7 @@ def page_of(
 ) -> MoviePage:
     """Return the window of a list from its `pages`, the first of which has the number `first`.
 
-    Raises `SourceFault` where a window within the total has no usable movie.
+    Raises `SourceFault` if a window within the total has no usable movie.
     """
     # TMDB caches pages independently, so totals may differ by a few; the greatest one contradicts no page.
     total = max(page.reachable for page in pages)
@@ -411,7 +412,7 @@ def parse_movie(row: Any, names: Mapping[int, str]) -> Movie | None:
         overview=_text(row.get("overview"), MAX_OVERVIEW),
         runtime_minutes=runtime if _is_count(runtime) and runtime else None,
         directors=_names(person for person in crew if person.get("job") == "Director"),
-        cast=_names(sorted(cast, key=_billing))[:MAX_CAST],
+        cast=_names(sorted(cast, key=_billing_order))[:MAX_CAST],
         countries=_names(_dicts(row.get("production_countries"))),
         poster_url=_matching(_IMAGE_PATH, row.get("poster_path"), prefix=POSTER_URL),
         imdb_id=_matching(_IMDB_ID, row.get("imdb_id")),
@@ -437,13 +438,13 @@ def _names(rows: Iterable[dict[str, Any]]) -> tuple[str, ...]:
     return tuple(dict.fromkeys(name for name in names if name is not None))
 
 
-def _billing(person: dict[str, Any]) -> float:
+def _billing_order(person: dict[str, Any]) -> float:
     place = person.get("order")
     return float(place) if _is_measure(place) else math.inf
 
 
-def _text(value: Any, longest: int) -> str | None:
-    return (clean_text(value)[:longest].rstrip() or None) if isinstance(value, str) else None
+def _text(value: Any, max_length: int) -> str | None:
+    return (clean_text(value)[:max_length].rstrip() or None) if isinstance(value, str) else None
 
 
 def _year(date: Any) -> int | None:

@@ -141,7 +141,7 @@ class SqlAnalytics:
         return (table.c.source == self._source) & between
 
     def _days(self, days: Days, *names: str, only: ColumnElement[bool] | None = None) -> Subquery:
-        """Select figures by user and day, from stored events and from the figures of purged ones."""
+        """Select figures by user and day: computed from stored events, and stored for purged ones."""
         condition = self._within(events, days)
         raw = daily_figures(condition if only is None else condition & only, names)
         key = (user_days.c.source, user_days.c.user_id, user_days.c.day)

@@ -423,7 +423,7 @@ class SqlEventStore:
                 count = (await connection.execute(delete(table).where(tuple_(*key).in_(batch)))).rowcount
 
 
-_events = events
+_events = events  # the table; a parameter of `append` hides its name
 _INTERACTION_KINDS = frozenset(InteractionKind)
 
 

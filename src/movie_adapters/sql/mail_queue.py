@@ -18,7 +18,7 @@ from movie_core.quotas import Rate
 def mail_row(
     kind: MailKind, address_key: str, created_at: datetime, due_at: datetime, requested_from: str = ""
 ) -> dict[str, Any]:
-    """Build the row of a queued email, which has no recipient and links yet."""
+    """Build the row of a queued email. It has neither recipient nor links yet."""
     return {
         "id": new_id(),
         "kind": kind.value,

@@ -1,6 +1,7 @@
 """The transactional outbox in a SQL database.
 
 An email is queued without recipient and links (`made_at` is NULL), prepared (all three are set), leased and sent.
+Its links expire `MailRules.link_ttl` after it was last leased, that is, after the last attempt to send it.
 """
 
 import json
@@ -48,7 +49,7 @@ UNDELIVERABLE_BATCH = 2_000
 
 _PENDING = mails.c.state == MailState.PENDING.value
 _IS_ACTIVATION = mails.c.kind.in_([kind.value for kind in ACTIVATION_KINDS])
-_IS_FOR_ACCOUNT = mails.c.kind.in_([kind.value for kind in USER_KINDS])
+_IS_FOR_USER = mails.c.kind.in_([kind.value for kind in USER_KINDS])
 _HAS_RECIPIENT = or_(
     _IS_ACTIVATION & exists().where(registrations.c.email_key == mails.c.address_key, ~registrations.c.is_decoy),
     ~_IS_ACTIVATION & exists().where(users.c.email_key == mails.c.address_key, users.c.is_active),
@@ -199,7 +200,7 @@ class SqlOutbox:
     async def _prepare(self, mail_id: str, address_key: str, now: datetime) -> None:
         """Set recipient and links of a queued email, or one email for each mailbox of the address.
 
-        Deletes it if there is no recipient. Postpones what the rate limit does not allow yet.
+        Deletes it if there is no recipient. Postpones emails that the rate limit does not allow yet.
         """
         async with transaction(self._engine) as connection:
             await acquire_address_lock(connection, address_key)
@@ -279,7 +280,7 @@ async def _login_networks(connection: AsyncConnection, address_key: str) -> set[
     return set(map(widest_network_of, (await connection.scalars(own)).all()))
 
 
-_BY_PRIORITY: tuple[ColumnElement[Any], ...] = (case((_IS_FOR_ACCOUNT, 0), else_=1), mails.c.due_at)
+_BY_PRIORITY: tuple[ColumnElement[Any], ...] = (case((_IS_FOR_USER, 0), else_=1), mails.c.due_at)
 
 
 def _is_unleased(now: datetime) -> Any:

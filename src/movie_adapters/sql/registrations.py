@@ -21,7 +21,7 @@ def pending_registrations(address_key: str) -> Select[Any]:
 
 
 def are_identical(rows: Sequence[Any]) -> bool:
-    """Whether registrations of one address are repetitions of a single one."""
+    """Whether registrations of one address are all the same: mailbox, username and password hash."""
     return len({(Address(row.email, row.email_key).mailbox, row.username_key, row.password_hash) for row in rows}) == 1
 
 
@@ -37,8 +37,8 @@ def delete_excess_registrations(registration: Registration) -> Delete:
     newest_first = (registrations.c.created_at.desc(), registrations.c.id)
     rank = func.row_number().over(partition_by=registrations.c.requested_from, order_by=newest_first) + offset
     ranked = select(registrations.c.id, rank.label("rank"), registrations.c.created_at).where(same_address).subquery()
-    kept = select(ranked.c.id).order_by(ranked.c.rank, ranked.c.created_at.desc()).limit(MAX_PENDING - 1)
-    return delete(registrations).where(same_address, registrations.c.id.not_in(kept))
+    retained = select(ranked.c.id).order_by(ranked.c.rank, ranked.c.created_at.desc()).limit(MAX_PENDING - 1)
+    return delete(registrations).where(same_address, registrations.c.id.not_in(retained))
 
 
 async def activate_registration(
@@ -85,7 +85,7 @@ async def activate_registration(
 
 
 def username_conflicts(username: Username) -> list[ColumnElement[bool]]:
-    """Conditions, one of which a user with the same or a confusable username meets."""
+    """Conditions of which a user with the same or a confusable username meets at least one."""
     same = [users.c.username_key == username.key]
     return same if username.skeleton is None else [*same, users.c.username_skeleton == username.skeleton]
 

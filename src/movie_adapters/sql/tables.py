@@ -231,10 +231,10 @@ async def transaction(
     try:
         async with asyncio.timeout(seconds):
             if engine.dialect.name == "postgresql":
-                async with _on_postgres(engine, seconds, read_only) as connection:
+                async with _postgres_transaction(engine, seconds, read_only) as connection:
                     yield connection
             else:
-                async with _on_sqlite(engine, read_only) as connection:
+                async with _sqlite_transaction(engine, read_only) as connection:
                     yield connection
     except (SQLAlchemyError, OSError, TimeoutError) as error:
         _log.warning("the database is unavailable: %s", type(error).__name__, exc_info=_log.isEnabledFor(logging.DEBUG))
@@ -242,7 +242,7 @@ async def transaction(
 
 
 @asynccontextmanager
-async def _on_sqlite(engine: AsyncEngine, read_only: bool) -> AsyncIterator[AsyncConnection]:
+async def _sqlite_transaction(engine: AsyncEngine, read_only: bool) -> AsyncIterator[AsyncConnection]:
     async with engine.connect() if read_only else _exclusive_writer(engine) as connection:
         await connection.execution_options(read_only=read_only)
         async with connection.begin():
@@ -257,7 +257,7 @@ async def _exclusive_writer(engine: AsyncEngine) -> AsyncIterator[AsyncConnectio
 
 
 @asynccontextmanager
-async def _on_postgres(engine: AsyncEngine, seconds: float, read_only: bool) -> AsyncIterator[AsyncConnection]:
+async def _postgres_transaction(engine: AsyncEngine, seconds: float, read_only: bool) -> AsyncIterator[AsyncConnection]:
     from asyncpg import InternalClientError  # imported here, as SQLite does not need asyncpg
 
     loop = asyncio.get_running_loop()

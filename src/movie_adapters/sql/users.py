@@ -121,7 +121,7 @@ class SqlUserRepo:
             await connection.execute(insert(mails).values(mail | prepared))
 
     def _registration_context(self, registration: Registration, now: datetime) -> Any:
-        """Select everything that `register` needs to know, in one statement: rows of (kind, text, time).
+        """Select all stored data on which `register` depends, in one statement: rows of (kind, text, time).
 
         Kinds: `owner` (email of the user with this address), `username` (it is taken or confusable), `repeat` (email of
         the same registration within `REPEAT`), `mail` (network and time of a recent email to the address).
@@ -133,7 +133,10 @@ class SqlUserRepo:
         key = registration.address.key
         queries = [
             context("owner", users.c.email, users.c.email_key == key),
-            *(context("username", users.c.username_key, one) for one in username_conflicts(registration.username)),
+            *(
+                context("username", users.c.username_key, conflict)
+                for conflict in username_conflicts(registration.username)
+            ),
             context(
                 "repeat",
                 registrations.c.email,
@@ -292,16 +295,16 @@ class SqlUserRepo:
 
     async def export(self, address_key: str) -> dict[str, Any]:
         shared = ("id", "email", "username", "created_at")
-        flags = ("is_active", "is_staff", "record_events", "last_login")
-        mail = ("id", "kind", "recipient", "state", "attempts", "last_error", "created_at", "due_at", "sent_at")
+        user_columns = ("is_active", "is_staff", "record_events", "last_login")
+        mail_columns = ("id", "kind", "recipient", "state", "attempts", "last_error", "created_at", "due_at", "sent_at")
         own_sessions = select(sessions).join_from(sessions, users).where(users.c.email_key == address_key)
         own_networks = select(login_networks).join_from(login_networks, users).where(users.c.email_key == address_key)
         queries = {
-            "account": (select(users).where(users.c.email_key == address_key), shared + flags),
+            "account": (select(users).where(users.c.email_key == address_key), shared + user_columns),
             "registrations": (pending_registrations(address_key), shared),
             "sessions": (own_sessions, ("id", "device", "created_at", "last_used_at", "expires_at")),
             "login_networks": (own_networks, ("network", "last_used_at")),
-            "mails": (select(mails).where(mails.c.address_key == address_key), mail),
+            "mails": (select(mails).where(mails.c.address_key == address_key), mail_columns),
         }
         export: dict[str, Any] = {}
         async with transaction(self._engine, read_only=True) as connection:
@@ -471,14 +474,14 @@ def _users_and_registrations(conditions: Callable[[Table], Sequence[ColumnElemen
 
 
 def _matches(table: Table, search: str) -> ColumnElement[bool]:
-    """Whether a text is a substring of the email address or username, ignoring case.
+    """The condition that `search` is a substring of the email address or username, ignoring case.
 
     Keys are case-folded. As the domain of an address key is in ASCII, the spelling of the address is searched too.
     """
-    part = unicodedata.normalize("NFC", search.casefold())
+    folded = unicodedata.normalize("NFC", search.casefold())
     return or_(
-        table.c.email_key.contains(part, autoescape=True),
-        table.c.username_key.contains(part, autoescape=True),
+        table.c.email_key.contains(folded, autoescape=True),
+        table.c.username_key.contains(folded, autoescape=True),
         table.c.email.icontains(search, autoescape=True),
     )
 

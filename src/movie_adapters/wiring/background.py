@@ -32,7 +32,7 @@ TRAIN_INTERVAL = 600.0
 RETRY_INTERVAL = 60.0
 """Seconds until maintenance is retried after its store was unavailable."""
 FINISH_SECONDS = 4.0
-"""Graceful shutdown: seconds for an email in progress to finish. Running requests get time of their own."""
+"""Graceful shutdown: seconds for an email in progress to finish. Running requests have a separate time limit."""
 INVALIDATION_INTERVAL = 1.0
 """Seconds between checks whether the shared cache was flushed."""
 FLUSH_INTERVAL = 0.5
@@ -83,8 +83,10 @@ async def run_in_process(
     train: Callable[[], Awaitable[object]],
     notifier: EventNotifier,
 ) -> None:
-    """The work of worker and scheduler, for a deployment without them. Runs until cancelled, and then for at most
-    `FINISH_SECONDS`."""
+    """Do the work of worker and scheduler in a deployment without them: email delivery, purges and training.
+
+    Runs until cancelled, and then for at most `FINISH_SECONDS`.
+    """
     async with asyncio.TaskGroup() as work:
         work.create_task(run_email_delivery(dispatcher, notifier))
         work.create_task(run_periodically(purge, PURGE_INTERVAL, retry_interval=RETRY_INTERVAL))
@@ -93,8 +95,8 @@ async def run_in_process(
 
 @asynccontextmanager
 async def run_background_work(container: AsyncContainer) -> AsyncIterator[None]:
-    """Run the background work of an API process: read ended sessions, write events, rebuild trends, and follow cache
-    invalidation. Without Redis there is no worker, so email delivery and maintenance run here too."""
+    """Run the background work of an API process: read ended sessions, write events, rebuild trends, and detect a
+    flush of the shared cache. Without Redis there is no worker, so email delivery and maintenance run here too."""
     settings = await container.get(Settings)
     await container.get(Accounts)  # so that the first request does not wait for imports
     registry, source = await container.get(SessionRegistry), await container.get(MovieSource)

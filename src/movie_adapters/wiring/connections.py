@@ -46,7 +46,7 @@ class UpstreamSource:
 
 @dataclass(frozen=True, slots=True)
 class SharedRedis:
-    """The Redis clients of the process; None where no URL is set. The process also works while Redis is unavailable."""
+    """The Redis clients of the process; None if no URL is set. The process also works while Redis is unavailable."""
 
     client: "RedisClient | None"
     cache_client: "RedisClient | None"
@@ -98,7 +98,9 @@ class ConnectionProvider(Provider):
         from movie_adapters.redis.client import RedisClient
 
         clients = {
-            url: RedisClient(url, prefix=settings.key_prefix, around=tracing.redis) for url in urls if url is not None
+            url: RedisClient(url, prefix=settings.key_prefix, wrap_send=tracing.redis)
+            for url in urls
+            if url is not None
         }
         yield SharedRedis(*(None if url is None else clients[url] for url in urls))
         for client in clients.values():

@@ -26,7 +26,7 @@ from movie_core.search.caching import BLOCK_SIZES, RESPONSE_CACHE_FRACTION, Cach
 from movie_core.search.movie_search import MovieSearch
 from movie_core.search.retry_policy import RetryPolicy
 
-TMDB_BLOCK = 20
+TMDB_BLOCK_SIZE = 20
 """Movies per block of the cache for TMDB: its own page length, so that no page is fetched twice."""
 
 
@@ -104,9 +104,9 @@ class SearchProvider(Provider):
             memory=MemoryCacheStore(settings.cache_bytes - settings.cache_bytes // RESPONSE_CACHE_FRACTION),
             policy=CachePolicy(settings.cache_fresh, settings.cache_stale),
             deadline=settings.source_deadline,
-            block=TMDB_BLOCK if settings.source == "tmdb" else BLOCK_SIZES[0],
+            block_size=TMDB_BLOCK_SIZE if settings.source == "tmdb" else BLOCK_SIZES[0],
             namespace=settings.source_url or "",
-            keep=seen.remember,
+            remember=seen.remember,
             invalidation=invalidation,
         )
         yield cached

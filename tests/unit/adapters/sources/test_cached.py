@@ -326,7 +326,7 @@ def test_browsing_pages_of_ten_is_one_call_in_five_and_page_sizes_share_them() -
 def test_a_window_is_equal_to_that_of_the_source(offset: int, limit: int, block: int) -> None:
     async def scene() -> None:
         inner = Counted(seconds=0.0)
-        page = await cached(inner, block=block).search(RIVER, Window(offset, limit))
+        page = await cached(inner, block_size=block).search(RIVER, Window(offset, limit))
         assert page.items == MANY[offset : offset + limit]
         assert page.total == 500
 
@@ -418,7 +418,7 @@ def test_a_total_that_is_one_too_high_costs_few_calls() -> None:
 def test_no_block_past_the_end_is_fetched() -> None:
     async def scene() -> None:
         inner = Counted(MANY[:3], seconds=0.0)
-        assert len((await cached(inner, block=20).search(RIVER, Window(0, 100))).items) == 3
+        assert len((await cached(inner, block_size=20).search(RIVER, Window(0, 100))).items) == 3
         assert len(inner.calls) == 1
 
     run(scene)
@@ -568,7 +568,7 @@ def test_all_fetched_movies_are_passed_to_keep() -> None:
     async def scene() -> None:
         kept: list[Movie] = []
         inner = Counted()
-        source = cached(inner, keep=kept.extend)
+        source = cached(inner, remember=kept.extend)
         await source.search(RIVER, Window(0, 1))
         assert kept == list(MANY[:50])
         await source.search(RIVER, Window(0, 1))
