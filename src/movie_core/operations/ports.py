@@ -16,8 +16,8 @@ class RateLimiter(Protocol):
 
     @abstractmethod
     async def hit(self, name: str, key: str, rate: Rate) -> tuple[bool, Quota]:
-        """1. Counts one hit if that keeps within the rate in every window, and returns whether it was allowed. Rejected
-        hits do not count. Exact for any number of concurrent callers. Keys of different names are independent. Never
+        """1. Counts one hit and returns True, unless a window would then exceed the rate; then returns False and counts
+        nothing. Exact for any number of concurrent callers. Keys of different names are independent. Never
         raises: while the store is unavailable, a fallback counts.
         """
 
