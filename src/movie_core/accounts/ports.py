@@ -288,8 +288,8 @@ class Outbox(Protocol):
 
     @abstractmethod
     async def stats(self, now: datetime) -> OutboxStats:
-        """8. Returns the number of emails by state, at most `outbox.MAX_COUNT` of each. The wait of an email begins when
-        it was prepared, or else when it became due, so a delay by a rate limit does not count.
+        """8. Returns the number of emails by state, at most `outbox.MAX_COUNT` of each. The wait of an email begins
+        when it is prepared, or else when it is due, so a delay by a rate limit does not count.
         """
 
     @abstractmethod

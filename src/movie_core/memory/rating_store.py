@@ -24,11 +24,11 @@ class MemoryRatingStore:
 
     async def put(self, user_id: str, ratings: Sequence[NewRating], now: datetime) -> Sequence[RatingChange]:
         if user_id not in self._database.users:
-            raise UserNotFound("there is no such account")
+            raise UserNotFound("no such user")
         own = dict(self._of(user_id))
         changes = [apply_rating(own, rating, now) for rating in ratings]
         if len(own) > MAX_RATINGS:
-            raise TooManyRatings(f"more than {MAX_RATINGS} ratings can't be kept")
+            raise TooManyRatings(f"a user can have at most {MAX_RATINGS} ratings")
         self._changes += own != self._of(user_id)
         self._ratings[user_id] = own
         return changes
