@@ -210,6 +210,6 @@ def _check_fields(
         *(InvalidBody(f"{name} is not a field of this body", field=name) for name in unknown[:MAX_REPORTED_FIELDS]),
     ]
     if errors:
-        first, *rest = errors
-        first.others = tuple(rest)
+        first, *others = errors
+        first.others = tuple(others)
         raise first

@@ -304,10 +304,10 @@ class _ResponseSender:
                 headers = [_with_head(*header) for header in headers]
             if _NO_STORE_PATH.match(self._scope["path"]):
                 headers.append(_NO_STORE)
-            known = {name.lower() for name, _ in headers}
-            if _DEFAULT_POLICY[0] not in known:
+            names = {name.lower() for name, _ in headers}
+            if _DEFAULT_POLICY[0] not in names:
                 headers.append(_DEFAULT_POLICY)
-            if _NO_REFERRER[0] not in known and _LINK_PATH.match(self._scope["path"]):
+            if _NO_REFERRER[0] not in names and _LINK_PATH.match(self._scope["path"]):
                 headers.append(_NO_REFERRER)
             await self._send({"type": "http.response.start", "status": self.status, "headers": headers})
         if self.is_head and message["type"] == "http.response.body":

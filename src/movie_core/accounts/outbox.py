@@ -101,8 +101,10 @@ class MailRules:
         """Returns when the next email to an address may be prepared. `earlier` has the time and requesting network of
         each earlier one. `is_known`: the user has logged in from this network, so the total of all networks does not
         apply."""
-        own = free_at(now, self.limit, [at for at, network in earlier if network == requested_from])
-        return own if is_known else max(own, free_at(now, self.total, [at for at, _ in earlier]))
+        network_free_at = free_at(now, self.limit, [at for at, network in earlier if network == requested_from])
+        if is_known:
+            return network_free_at
+        return max(network_free_at, free_at(now, self.total, [at for at, _ in earlier]))
 
 
 @dataclass(frozen=True, slots=True)

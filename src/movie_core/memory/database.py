@@ -161,8 +161,8 @@ class MemoryDatabase:
             if row.address_key == address_key and row.prepared_at is not None and row.mail.kind not in NOTICES
         ]
         user = self.find_by_address(address_key)
-        known = () if user is None else map(widest_network_of, self.login_networks.get(user.id, ()))
-        return self._rules.free_at(now, prepared, requested_from, is_known=requested_from in known)
+        known_networks = () if user is None else map(widest_network_of, self.login_networks.get(user.id, ()))
+        return self._rules.free_at(now, prepared, requested_from, is_known=requested_from in known_networks)
 
     def drop_delayed(self, kind: MailKind, address_key: str, requested_from: str | None = None) -> None:
         """Delete the delayed emails of a kind: those that one network has requested, or all."""

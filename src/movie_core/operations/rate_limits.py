@@ -197,12 +197,12 @@ class LeasedLimit:
         # The time before the call, so that no permit is used later than the limiter assumes.
         started_at = self._clock()
         used = lease.taken - lease.unused
-        wanted = 2 * used if not lease.unused and started_at < lease.until else used
+        target = 2 * used if not lease.unused and started_at < lease.until else used
         is_allowed, quota, permits = await self._limiter.lease(
             self._name,
             key,
             self._rate,
-            prefetch=max(1, min(wanted, self._max_permits)) - 1,
+            prefetch=max(1, min(target, self._max_permits)) - 1,
             seconds=self._seconds,
             # Unused permits have expired, otherwise `spend` would have used one.
             returned=Permits(lease.permits_id, lease.unused) if lease.permits_id else None,
