@@ -1077,7 +1077,7 @@ PATHS: Json = {
     "/api/v1/admin/users/{person_id}/": _admin(
         "patch",
         "changeUser",
-        "Activate or deactivate a user or registration, grant or revoke staff rights",
+        "Activate (also the newest registration of a pending address) or deactivate a user; change staff rights",
         "Person",
         *("user_not_found", "username_taken", "own_account"),
         body="PersonChange",
