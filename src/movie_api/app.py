@@ -41,7 +41,7 @@ from movie_core.operations.rate_limits import RateLimits
 from movie_core.search.caching import RESPONSE_CACHE_FRACTION, CacheInvalidation
 
 MAX_BODY = 64 * 1024
-"""Bytes of a request body."""
+"""Maximum bytes of a request body."""
 
 
 class SearchProvider(Provider):
@@ -62,7 +62,7 @@ class SearchProvider(Provider):
 
 def create_app(settings: Settings, *overrides: Provider, peers: Path | None = None) -> Litestar:
     """Create the ASGI application. `overrides` are providers that replace some of `movie_adapters.wiring.providers`.
-    Processes that share a port also share the folder `peers`, through which each of them reports the metrics of all."""
+    `peers` is a folder that the processes of one server share, so that each of them reports the metrics of all."""
     requests = RequestCounts()
     container = create_container(
         settings, LitestarProvider(), CallerProvider(), SearchProvider(), MetricsProvider(requests, peers), *overrides

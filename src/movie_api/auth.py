@@ -47,9 +47,10 @@ async def authenticate(request: AnyRequest, accounts: Accounts) -> Caller:
 
 
 class AccessControl:
-    """Checks who may search, and counts requests against rate limits.
+    """Decides whether a request may search, and counts requests against rate limits.
 
-    Every user with a valid token may search. If search is public, so may everyone else; they are counted by network.
+    A valid token permits every search. If search is public, requests without a valid token are permitted too, and
+    counted by network.
     """
 
     def __init__(self, accounts: Accounts, limits: RateLimits, *, is_public: bool) -> None:
@@ -58,8 +59,8 @@ class AccessControl:
         self._is_public = is_public
 
     def try_admit(self, scope: HTTPScope, authorization: bytes | None) -> bool:
-        """Admit and count a search without I/O. If that is not possible, returns False and counts nothing; `admit` has
-        to decide then."""
+        """Admit and count a search without I/O. If that is not possible, returns False and counts nothing; call `admit`
+        then."""
         caller = None
         if authorization is not None or not self._is_public:
             if authorization is None or not authorization.startswith(b"Bearer "):
@@ -124,11 +125,13 @@ require_event_access = _guard("events", requires_user=True)
 require_writer = _guard("writes", requires_user=True)
 """Requires a valid token; for changes of the user's data."""
 require_importer = _guard("imports", requires_user=True)
+"""Requires a valid token; for imports of ratings."""
 require_exporter = _guard("exports", requires_user=True)
+"""Requires a valid token; for exports of the user's data."""
 
 
 async def require_staff(connection: AnyConnection, _: BaseRouteHandler) -> None:
-    """Requires a token of a user that is staff now, according to the database."""
+    """Requires a token of a staff user; reads the user from the database, so that revoked rights end immediately."""
     container = connection.state.dishka_container
     caller = await container.get(Caller)
     user = await (await container.get(Accounts)).profile(caller)

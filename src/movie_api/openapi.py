@@ -343,8 +343,8 @@ SCHEMAS: Json = {
     ),
     "Funnel": _figures(
         searched=_COUNT | {"description": "Number of users, as in the other steps."},
-        clicked=_COUNT | {"description": "Those of them who then clicked."},
-        rated=_COUNT | {"description": "Those of them who then rated."},
+        clicked=_COUNT | {"description": "Number of these users who then clicked."},
+        rated=_COUNT | {"description": "Number of these users who then rated."},
     ),
     "Retention": _rows(
         cohort={"type": "string", "description": "ISO week of the activation.", "examples": ["2026-W47"]},
@@ -376,7 +376,7 @@ SCHEMAS: Json = {
     "KeptMail": _object(
         ("id", "to", "subject", "state", "attempts", "last_error", "created_at", "sent_at"),
         id=_TEXT,
-        to={"type": "string", "description": "Empty until the email is created, which a rate limit may delay."},
+        to={"type": "string", "description": "Empty until the email is prepared, which a rate limit may delay."},
         subject=_TEXT,
         state={"type": "string", "enum": list(MailState), "description": "`dead`: no longer retried."},
         attempts=_COUNT,
@@ -504,9 +504,14 @@ _HEADERS: dict[str, Json] = {
     "RateLimit-Policy": {"description": "At most `q` requests in any `w` seconds.", "schema": _TEXT},
 }
 _LIMITS = ("RateLimit", "RateLimit-Policy")
-_FOR_STATUS = {401: ("WWW-Authenticate",), 405: ("Allow",), 429: ("Retry-After", *_LIMITS), 503: ("Retry-After",)}
-_BEFORE_LIMITS = (401, 405, 414, 431)
-"""Statuses of responses to searches that were not counted."""
+_HEADERS_OF_STATUS = {
+    401: ("WWW-Authenticate",),
+    405: ("Allow",),
+    429: ("Retry-After", *_LIMITS),
+    503: ("Retry-After",),
+}
+_UNCOUNTED_STATUSES = (401, 405, 414, 431)
+"""Statuses of responses that are sent before the rate limit is counted, so they have no `RateLimit` headers."""
 
 
 def _headers(*names: str) -> Json:
@@ -530,8 +535,8 @@ def _problems(*codes: str, headers: Iterable[str] = (), is_html_too: bool = Fals
             "description": ", ".join(f"`{code}`" for code in listed),
             "headers": _headers(
                 *headers,
-                *(_LIMITS if is_limited and status not in _BEFORE_LIMITS else ()),
-                *_FOR_STATUS.get(status, ()),
+                *(_LIMITS if is_limited and status not in _UNCOUNTED_STATUSES else ()),
+                *_HEADERS_OF_STATUS.get(status, ()),
             ),
             "content": content,
         }
@@ -924,7 +929,7 @@ PATHS: Json = {
     "/api/v1/authentication/reauthenticate/": _account(
         "post",
         "reauthenticate",
-        "Confirm the password; starts a new session that counts as a recent login",
+        "Confirm the password; replaces the session by a new one, which counts as a recent login",
         "TokenPair",
         *("invalid_password", "busy"),
         body="GivenPassword",
@@ -1072,7 +1077,7 @@ PATHS: Json = {
     "/api/v1/admin/users/{person_id}/": _admin(
         "patch",
         "changeUser",
-        "Activate or deactivate a user, grant or revoke staff rights; activates the newest registration of an address",
+        "Activate (also the newest registration of a pending address) or deactivate a user; change staff rights",
         "Person",
         *("user_not_found", "username_taken", "own_account"),
         body="PersonChange",
@@ -1145,7 +1150,7 @@ PATHS: Json = {
 
 
 def document(public_url: str, *, version: str, public_search: bool, notice: str = "") -> Json:
-    """The whole document. `notice` is the attribution that the movie source requires."""
+    """The complete document. `notice` is the attribution that the movie source requires."""
     description = "Paginated movie search over a source that may fail, with accounts and recommendations."
     description += notice and f"\n\n{notice}"
     bearer: Json = {"bearer": []}

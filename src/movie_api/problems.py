@@ -16,7 +16,7 @@ AnyRequest = Request[Any, Any, Any]
 
 MEDIA_TYPE = "application/problem+json"
 MAX_ECHO = 200
-"""Characters of each text in a problem document, so that no response echoes long input."""
+"""Maximum characters of each text in a problem document, so that no response repeats long input."""
 LINK_DETAIL = "the link is invalid, expired or superseded; verify-email/resend/ and password/forgot/ send a new one"
 """The detail of every `InvalidLink`, so that a response does not disclose why the link is invalid."""
 
@@ -110,7 +110,7 @@ PROBLEMS: dict[str, ProblemType] = {
         "Invalid host",
         "The Host header is missing, repeated or malformed, or its host is not one of `MOVIE_ALLOWED_HOSTS`.",
     ),
-    "bad_request": ProblemType(400, "Bad request", "The request can't be read."),
+    "bad_request": ProblemType(400, "Bad request", "The request is malformed."),
     "not_authenticated": ProblemType(
         401, "Not authenticated", "Authentication is required: send `Authorization: Bearer <token>`."
     ),
@@ -197,7 +197,7 @@ PROBLEMS: dict[str, ProblemType] = {
 }
 """Every error code, with its one status. A test checks that every error of the core is in this table."""
 
-_FOR_STATUS = {
+_CODE_OF_STATUS = {
     400: "bad_request",
     404: "not_found",
     405: "method_not_allowed",
@@ -255,7 +255,7 @@ def describe(
     if status == 401:
         headers["www-authenticate"] = f'Bearer error="{code}"' if code == "invalid_token" else "Bearer"
     if status == 413:
-        headers["connection"] = "close"  # or the server would go on reading a body that is not used
+        headers["connection"] = "close"  # otherwise the server would read the rest of the unused body
     if status in (429, 503):
         headers["retry-after"] = str(max(1, math.ceil(retry_after)))
     return headers, body
@@ -282,8 +282,8 @@ def describe_error(request: AnyRequest, error: Exception) -> tuple[dict[str, str
             code, arguments = error.code, {"detail": error.detail, "retry_after": error.retry_after}
         case MovieError():
             code, arguments = error.code, {"detail": error.detail, "errors": _field_problems(error)}
-        case HTTPException() if error.status_code in _FOR_STATUS:
-            code = _FOR_STATUS[error.status_code]
+        case HTTPException() if error.status_code in _CODE_OF_STATUS:
+            code = _CODE_OF_STATUS[error.status_code]
             extra = {name.lower(): value for name, value in (error.headers or {}).items() if name.lower() == "allow"}
         case HTTPException() if error.status_code < 500:
             code = "bad_request"

@@ -22,7 +22,7 @@ MAX_REPORTED_NAME = 40
 """Characters of an unknown field's name that an error repeats."""
 
 MAX_EXACT = 2**53
-"""Up to this number every integer has an exact float."""
+"""The greatest number up to which a float represents every integer exactly."""
 THREAD_THRESHOLD = 64 * 1024
 """Bytes of a body above which it is parsed in a thread, because parsing would block other requests."""
 
@@ -30,9 +30,9 @@ JSON = "application/json"
 CSV = "text/csv"
 FORM = "application/x-www-form-urlencoded"
 
-# The last quote is optional and the quantifier is possessive, so that an unterminated string takes linear time too.
+# The closing quote is optional and the quantifier possessive, so that an unterminated string takes linear time too.
 _STRING = re.compile(r'"(?:[^"\\]|\\.)*+"?', re.DOTALL)
-_DEPTH_CHANGES = {"[": 1, "{": 1, "]": -1, "}": -1}
+_DEPTH_CHANGE = {"[": 1, "{": 1, "]": -1, "}": -1}
 _BRACKETS = re.compile(r"[\[\]{}]")
 
 T = TypeVar("T", bound=msgspec.Struct)
@@ -150,7 +150,7 @@ def _parse(body: bytes) -> Any:
         raise InvalidBody("the body must be UTF-8") from None
     depth = 0
     for bracket in _BRACKETS.findall(_STRING.sub("", text)):
-        depth += _DEPTH_CHANGES[bracket]
+        depth += _DEPTH_CHANGE[bracket]
         if depth > MAX_DEPTH:
             raise InvalidBody(f"arrays and objects in the body may be nested at most {MAX_DEPTH} deep")
     try:
@@ -177,7 +177,7 @@ def _unique_fields(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
 
 
 def _number(text: str) -> int | float:
-    """2.0 is an integer in JSON Schema, and therefore in the OpenAPI document."""
+    """Parse a JSON number with a fraction. 2.0 becomes an integer, as in JSON Schema and thus the OpenAPI document."""
     value = float(text)
     return int(value) if abs(value) <= MAX_EXACT and value.is_integer() else value
 
@@ -210,6 +210,6 @@ def _check_fields(
         *(InvalidBody(f"{name} is not a field of this body", field=name) for name in unknown[:MAX_REPORTED_FIELDS]),
     ]
     if errors:
-        first, *rest = errors
-        first.others = tuple(rest)
+        first, *others = errors
+        first.others = tuple(others)
         raise first

@@ -6,8 +6,8 @@ import logging
 class OutageLog:
     """Logs the start and the end of an outage of one dependency.
 
-    Call `failed` after each failed attempt and `recovered` after each successful one. Only the first of a run of equal
-    calls is logged: the start with level WARNING, or another `level`, the end with level INFO.
+    Call `failed` after each failed attempt and `recovered` after each successful one. Of consecutive
+    calls of one kind only the first is logged: the start at `level` (WARNING by default), the end at INFO.
     """
 
     def __init__(

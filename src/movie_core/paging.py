@@ -68,7 +68,8 @@ class Window:
         return following if following < total and following <= MAX_OFFSET else None
 
     def last_offset(self, total: int) -> int:
-        """Returns the greatest offset reached by `next`: at most `MAX_OFFSET`, below `total`, congruent to `offset`."""
+        """Returns the greatest offset reached by `next`: at most `MAX_OFFSET`, below `total`, and a multiple of
+        `limit` away from `offset`."""
         top = max(0, min(MAX_OFFSET, total - 1))
         return top - (top - self.offset) % self.limit
 

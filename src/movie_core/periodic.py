@@ -15,8 +15,8 @@ async def run_periodically(
     """Run `work` immediately, and then again `interval` seconds after the end of each run, until cancelled.
 
     Errors do not end the loop. After `StoreUnavailable`, the next run follows in `retry_interval` seconds, if given;
-    it is not logged here, because each user of a store logs its outage once. Any other exception is a bug and is logged
-    with its traceback.
+    the outage is not logged here, because the component that uses the store logs it once. Any other exception is a bug
+    and is logged with its traceback.
     """
     while True:
         wait = interval

@@ -55,7 +55,7 @@ class Permits:
 
 
 def free_at(now: datetime, rate: Rate | None, earlier: Sequence[datetime]) -> datetime:
-    """Return the earliest time, from `now` on, at which one more is allowed after those at `earlier`."""
+    """Return the earliest time from `now` on at which the rate allows another hit, after hits at `earlier` times."""
     if rate is None:
         return now
     window = timedelta(seconds=rate.seconds)

@@ -24,10 +24,11 @@ class SingleFlight(Generic[T]):
 
     def start(self, key: Hashable, call: Callable[[], Awaitable[T]], *, ttl: float = 0.0) -> asyncio.Task[T]:
         """Return the running task for this key, or start one. Its result is shared for `ttl` more seconds after it
-        ends. Without `join`, asyncio reports an error that nobody retrieves.
+        ends. Unless `join` is called, asyncio reports an unretrieved error of the
+        task.
         """
         task = self._tasks.get(key)
-        # A task that has just ended may still be stored: a caller that polls in a loop would get it forever.
+        # A task that has just ended may still be stored: a caller in a loop would get its result again and again.
         if task is None or (task.done() and not ttl):
             task = self._tasks[key] = asyncio.ensure_future(_run(call))
             task.add_done_callback(lambda done: self._ended(key, done, ttl))

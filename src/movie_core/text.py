@@ -8,10 +8,10 @@ from movie_core.errors import InvalidQuery
 
 MAX_QUERY = 200
 """Characters of a normalised query."""
-NFC_SHARE = 4
-"""Upper bound of the factor by which NFC shortens a text, in characters and in bytes of UTF-8. A text that exceeds a
-limit by more is too long without composing it, and must not be composed: the time for that is quadratic in the number
-of consecutive combining marks."""
+NFC_MAX_RATIO = 4
+"""Upper bound of the factor by which NFC shortens a text, in characters and in bytes of UTF-8. A text that exceeds its
+limit by a greater factor is too long in any case, and must not be composed: composition takes time quadratic in the
+number of consecutive combining marks."""
 MAX_TITLE = 1_000
 """Characters of a title that `normalise_title` compares; decomposition is quadratic like composition."""
 MAX_SYMBOLS = 60
@@ -79,7 +79,7 @@ def normalise_query(text: str) -> str:
         if unicodedata.category(character) in {"Cc", "Cs"}:
             raise InvalidQuery("query must not contain control characters or broken Unicode", field="query")
     normal = " ".join(text.split())
-    if len(normal) <= NFC_SHARE * MAX_QUERY:
+    if len(normal) <= NFC_MAX_RATIO * MAX_QUERY:
         normal = " ".join(unicodedata.normalize("NFC", normal).split())
     if len(normal) > MAX_QUERY:
         raise InvalidQuery(f"query must have at most {MAX_QUERY} characters", field="query")

@@ -7,8 +7,8 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 from urllib.parse import parse_qsl, urlsplit
 
-from movie_core.memory import words
 from movie_core.search.movies import Movie
+from movie_core.text import split_words
 
 TOKEN = "eyJhbGciOiJIUzI1NiJ9.stand-in.read-access"
 KEY = "0123456789abcdef0123456789abcdef"
@@ -134,7 +134,7 @@ class TmdbStandin:
 
     def _search(self, params: Mapping[str, str]) -> list["_Row"]:
         """Exact titles first, then the most popular."""
-        wanted = words(params["query"])
+        wanted = split_words(params["query"])
         year = params.get("primary_release_year")
         matches = [
             row
@@ -213,6 +213,6 @@ class _Row:
     def __init__(self, movie: Movie) -> None:
         self.movie = movie
         self.number = int(movie.id)
-        self.words = words(movie.title)
+        self.words = split_words(movie.title)
         self.date = "" if movie.year is None else f"{movie.year}-06-15"
         self.popularity = movie.popularity or 0.0

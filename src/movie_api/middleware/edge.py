@@ -29,9 +29,9 @@ MAX_HEADER_BYTES = 16 * 1024
 """Bytes of all header lines, with their separators."""
 
 MAX_CACHED_PATH = 100
-"""Bytes of a path whose form in the log is cached."""
+"""Maximum bytes of a path whose escaped form for the log is cached."""
 MAX_CACHED_HOSTS = 64
-"""Accepted values of Host that are cached."""
+"""Maximum number of accepted Host values that are cached."""
 
 _REQUEST_ID = re.compile(rb"[A-Za-z0-9._-]{1,64}")
 _HOST = re.compile(rb"(\[[0-9A-Fa-f:.]+\]|[A-Za-z0-9._-]+)(?::([0-9]{1,5}))?")
@@ -54,7 +54,7 @@ _RELEVANT_HEADERS = frozenset(
         b"expect",
     )
 )
-"""Headers that `RequestHead` reads. A request with one of those from `origin` on is not simple."""
+"""Headers that `RequestHead` reads. A request with one of the last four is not simple (see `RequestHead.is_simple`)."""
 _NOSNIFF = (b"x-content-type-options", b"nosniff")
 _NO_STORE = (b"cache-control", b"no-store")
 _NO_REFERRER = (b"referrer-policy", b"no-referrer")
@@ -294,7 +294,7 @@ class _ResponseSender:
 
     async def __call__(self, message: Message) -> None:
         if message["type"] == "http.response.start":
-            # Held back until the body starts: an error before that can still get a problem document.
+            # Sent with the first part of the body, so that an error before that still gets a problem document.
             self._start, self.status = message, message["status"]
             return
         if self._start is not None and not self.is_started:
@@ -304,10 +304,10 @@ class _ResponseSender:
                 headers = [_with_head(*header) for header in headers]
             if _NO_STORE_PATH.match(self._scope["path"]):
                 headers.append(_NO_STORE)
-            known = {name.lower() for name, _ in headers}
-            if _DEFAULT_POLICY[0] not in known:
+            names = {name.lower() for name, _ in headers}
+            if _DEFAULT_POLICY[0] not in names:
                 headers.append(_DEFAULT_POLICY)
-            if _NO_REFERRER[0] not in known and _LINK_PATH.match(self._scope["path"]):
+            if _NO_REFERRER[0] not in names and _LINK_PATH.match(self._scope["path"]):
                 headers.append(_NO_REFERRER)
             await self._send({"type": "http.response.start", "status": self.status, "headers": headers})
         if self.is_head and message["type"] == "http.response.body":

@@ -1,8 +1,8 @@
 """Serves recent search responses from memory, before the framework handles the request.
 
 A response is served if the access token was verified before, the raw query string is in the `ResponseCache`, and the
-rate limit can be counted without I/O. Every other request, and every unusual one, is passed on to the handler: this
-middleware rejects nothing and renders nothing.
+rate limit can be counted without I/O. All other requests are passed on to the handler: this middleware rejects
+nothing and renders nothing.
 """
 
 import time

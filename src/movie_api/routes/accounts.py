@@ -195,10 +195,10 @@ async def reset_by_form(
     accounts: FromDishka[Accounts],
     limits: FromDishka[RateLimits],
 ) -> Response[str]:
-    given = await read_form(request, ("password",))
+    form = await read_form(request, ("password",))
     set_quota(request, await limits.link(uid, client_networks(request)))
     try:
-        await accounts.reset_password(*_link(uid, token), given["password"])
+        await accounts.reset_password(*_link(uid, token), form["password"])
     except WeakPassword as error:
         return account_pages.password_form(request.app.state.settings.password_min, error.detail)
     return account_pages.password_changed()

@@ -31,7 +31,7 @@ _FORMULA = re.compile(
 """The start of a spreadsheet formula, including full-width signs: at the start of a cell, or after a character at which
 some spreadsheets split cells. Queries are untrusted text (CSV injection)."""
 MAX_RANGES = 64
-"""Media ranges of `Accept` that are read; the others are ignored."""
+"""Maximum number of media ranges of `Accept` that are parsed; further ones are ignored."""
 _QUALITY = re.compile(r"[01](?:\.[0-9]{0,3})?")
 
 

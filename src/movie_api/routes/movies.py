@@ -37,7 +37,7 @@ EXCLUDE_RATED = "rated"
 MICRO_TTL = 0.5
 """Seconds for which a response that is not fresh from the cache is reused for the same query string."""
 ENTRY_OVERHEAD = 800
-"""Bytes that an entry of the response cache takes in addition to its content."""
+"""Bytes of memory that an entry of the response cache uses in addition to its content."""
 _SEARCH_PARAMETERS: Mapping[str, type[Invalid]] = {
     "offset": InvalidOffsetOrLimit,
     "limit": InvalidOffsetOrLimit,
@@ -79,7 +79,7 @@ class SearchRequest:
 
 
 def parse_search(query_string: bytes) -> SearchRequest:
-    """Raises an error of the `Invalid` family."""
+    """Parse the query string of a search; raises an error of the `Invalid` family."""
     parameters = parse_parameters(query_string, _SEARCH_PARAMETERS)
     if parameters.get("exclude", EXCLUDE_RATED) != EXCLUDE_RATED:
         raise InvalidParameter(f"exclude must be {EXCLUDE_RATED}", field="exclude")
@@ -119,7 +119,7 @@ class RenderedPage:
         headers = {"link": self.link, "etag": self.etag, "cache-control": "private"}
         if self.state in {CacheStatus.FRESH, CacheStatus.STALE} and self.fresh_until is not None:
             remaining = self.fresh_until - now
-            # A response that was stale at first must not become fresh by a difference between clocks.
+            # A stale response must not appear fresh because clocks differ.
             ttl = max(0, int(remaining)) if self.state is CacheStatus.FRESH else min(-1, math.floor(remaining))
             headers["cache-status"] = f"movies; hit; ttl={ttl}"
             headers["age"] = str(max(0, int(now - self.fetched_at)))
@@ -176,8 +176,9 @@ class CachedResponse:
 class ResponseCache:
     """An LRU cache of recent search responses by raw query string, of at most `max_bytes`.
 
-    A fresh response is cached until it becomes stale, a stale or fallback one, and one of a source that is never
-    cached, for `MICRO_TTL`. A response just fetched into the cache is not stored: the next one has the state `fresh`.
+    A fresh response is cached until it becomes stale. A stale response, a fallback, and a response of a source without
+    a cache are cached for `MICRO_TTL`. A live response of a source with a cache is not stored, because the next
+    response has another state, `fresh`.
     """
 
     def __init__(self, max_bytes: int) -> None:

@@ -22,7 +22,7 @@ AUTHENTICATION = "/api/v1/authentication/"
 SESSIONS = AUTHENTICATION + "sessions/"
 
 ID_OR_TOKEN = re.compile(r"[A-Za-z0-9_-]{1,128}")
-"""The format of our ids and tokens; nothing else is looked up in a store."""
+"""The format of ids and tokens of this service; other strings are rejected without a query."""
 
 
 class LoginRequest(msgspec.Struct):
@@ -63,8 +63,8 @@ async def count_login(request: AnyRequest, address_key: str, accounts: Accounts,
 
 @contextlib.asynccontextmanager
 async def refund_unless_wrong(limits: RateLimits, attempt: LoginAttempt) -> AsyncIterator[None]:
-    """Undo the count of a login attempt against its account's limit unless the password was wrong: only wrong passwords
-    count there."""
+    """Refund a login attempt to the rate limit of the user unless the password was wrong: only wrong passwords count
+    there."""
     try:
         yield
     except (InvalidCredentials, InvalidPassword):

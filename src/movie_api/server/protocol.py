@@ -34,9 +34,7 @@ _log = logging.getLogger(__name__)
 HEAD_TIMEOUT: Final = 10.0  # seconds for a complete request head, from its first byte (or from the connection)
 BODY_TIMEOUT: Final = 10.0  # seconds for a body, extended while it arrives at MIN_BYTES per second
 WRITE_TIMEOUT: Final = 10.0  # seconds in which a client must read MIN_BYTES of a response
-LINGER_TIMEOUT: Final = (
-    2.0  # seconds to discard input after a rejection, so that a TCP reset does not lose the response
-)
+LINGER_TIMEOUT: Final = 2.0  # seconds to discard input after a rejection; a TCP reset could lose the response
 DRAIN_SECONDS: Final = 0.5  # seconds in which an idle connection may still send a request after SIGTERM
 SHUTDOWN_TIMEOUT: Final = 15  # seconds for requests in progress to complete
 MIN_BYTES: Final = 16 * 1024
@@ -249,7 +247,7 @@ class HttpProtocol(HttpToolsProtocol):
             if now > self.deadline:
                 self.inner.abort()
         elif self.ignores_input or self.flow.read_paused:
-            self.body_since = now  # the server is the slow side
+            self.body_since = now  # the server is slow, not the client
         elif self.is_in_head:
             busy = self.active is not None and not self.active.response_complete
             if not busy and now > self.deadline and (self.head_bytes or self.active is None):
@@ -278,8 +276,8 @@ class HttpServer(uvicorn.Server):
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
         await super().startup(sockets)
-        # The objects that exist now live until the end. Scanning them in every full collection would block all requests
-        # for a tenth of a second.
+        # The objects that exist now live as long as the process. Without `freeze`, every full garbage collection would
+        # scan them and block all requests for a tenth of a second.
         gc.collect()
         gc.freeze()
         gc.collect()  # finds nothing; the size of the last collection decides when the next one runs
@@ -329,9 +327,9 @@ class HttpServer(uvicorn.Server):
         return HttpProtocol(config=self.config, server_state=self.server_state, app_state=self.lifespan.state)
 
 
-def serve_one(make: Callable[[], Litestar], sock: socket.socket, started: Callable[[], object]) -> int:
+def serve_one(make_app: Callable[[], Litestar], sock: socket.socket, on_started: Callable[[], object]) -> int:
     """Run the server in this process until SIGTERM or SIGINT; returns the exit code."""
-    app = make()
+    app = make_app()
     settings = app.state.settings
     app.state.connections = Connections(capacity(), settings.connections_per_network, settings.trusted_proxies)
 
@@ -352,7 +350,7 @@ def serve_one(make: Callable[[], Litestar], sock: socket.socket, started: Callab
         interface="asgi3",
     )
     sock.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, SEND_BUFFER)  # inherited by the connections
-    server = HttpServer(config, on_started=started, on_stop=begin_draining)
+    server = HttpServer(config, on_started=on_started, on_stop=begin_draining)
     try:
         server.run(sockets=[sock])
     except SystemExit as stopped:
@@ -361,15 +359,17 @@ def serve_one(make: Callable[[], Litestar], sock: socket.socket, started: Callab
     return 0
 
 
-def _run_worker(make: Callable[[], Litestar], sock: socket.socket, ready: Any) -> None:
-    sys.exit(serve_one(make, sock, ready.release))
+def _run_worker(make_app: Callable[[], Litestar], sock: socket.socket, ready: Any) -> None:
+    sys.exit(serve_one(make_app, sock, ready.release))
 
 
-def serve_many(make: Callable[[], Litestar], sock: socket.socket, workers: int, started: Callable[[], object]) -> int:
+def serve_many(
+    make_app: Callable[[], Litestar], sock: socket.socket, workers: int, on_started: Callable[[], object]
+) -> int:
     """Run several worker processes that share one listening socket, so that a crash loses no queued connection.
 
-    `make` is pickled for each worker, so it must be importable. A worker that dies is replaced; a worker that can't
-    start stops all. Returns the exit code.
+    `make_app` is pickled for each worker, so it must be importable. `on_started` is called once all workers have
+    started. A worker that dies is replaced; a worker that can't start stops all. Returns the exit code.
     """
     context = multiprocessing.get_context("spawn")
     ready = context.Semaphore(0)
@@ -383,26 +383,26 @@ def serve_many(make: Callable[[], Litestar], sock: socket.socket, workers: int, 
         signal.signal(number, stop)
 
     def spawn() -> tuple[Any, float]:
-        process = context.Process(target=_run_worker, args=(make, sock, ready), name="movie-search serve")
+        process = context.Process(target=_run_worker, args=(make_app, sock, ready), name="movie-search serve")
         process.start()
         return process, time.monotonic()
 
     running = [spawn() for _ in range(workers)]
-    awaited = workers
+    starting = workers
     code = 0
     while not stopping:
         wait_for_any([process.sentinel for process, _ in running], timeout=0.1)
-        while awaited and ready.acquire(block=False):
-            awaited -= 1
-            if not awaited:
-                started()
-        for place, (process, born) in enumerate(running):
+        while starting and ready.acquire(block=False):
+            starting -= 1
+            if not starting:
+                on_started()
+        for index, (process, spawned_at) in enumerate(running):
             if process.is_alive() or stopping:
                 continue
-            if process.exitcode == 1 or time.monotonic() - born < 1:  # failed at startup, and would fail again
+            if process.exitcode == 1 or time.monotonic() - spawned_at < 1:  # a replacement would fail at startup too
                 stopping, code = True, 1
             else:
-                running[place] = spawn()
+                running[index] = spawn()
     sock.close()  # otherwise connections would queue on it that no process accepts
     for process, _ in running:
         if process.is_alive():
@@ -414,7 +414,6 @@ def serve_many(make: Callable[[], Litestar], sock: socket.socket, workers: int, 
             process.kill()
             process.join()
             code = 1
-        code = code or int(
-            process.exitcode not in {0, -signal.SIGTERM, -signal.SIGINT}
-        )  # stopped before its handlers were set
+        # A process that is stopped before it has set its handlers ends by the signal.
+        code = code or int(process.exitcode not in {0, -signal.SIGTERM, -signal.SIGINT})
     return code

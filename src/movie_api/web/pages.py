@@ -97,21 +97,21 @@ async def error_page(code: FromPath[str]) -> Response[str]:
     if problem_type is None:
         raise NotFoundException
     content = (
-        f"<p>{_code_marks(problem_type.explanation)}</p><dl><dt>Code</dt><dd><code>{code}</code></dd>"
+        f"<p>{_code_html(problem_type.explanation)}</p><dl><dt>Code</dt><dd><code>{code}</code></dd>"
         f'<dt>HTTP status</dt><dd>{problem_type.status}</dd></dl><p><a href="/docs">API documentation</a></p>'
     )
     return html_response(page(problem_type.title, content))
 
 
-def _code_marks(text: str) -> str:
-    """The text as HTML, with text between backticks as code."""
+def _code_html(text: str) -> str:
+    """The text as HTML; text between backticks becomes `<code>`."""
     parts = escape(text).split("`")
     return "".join(f"<code>{part}</code>" if index % 2 else part for index, part in enumerate(parts))
 
 
 @cache
 def _asset(name: str) -> bytes:
-    """Read once: the file has 1.4 MB, and each slow client would hold a copy in memory."""
+    """Cached, because the file has 1.4 MB and each slow client would otherwise hold its own copy in memory."""
     return (Path(swagger_ui_path) / name).read_bytes()
 
 

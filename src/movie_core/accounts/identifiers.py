@@ -6,7 +6,7 @@ import unicodedata
 from movie_core.accounts.users import MAX_ADDRESS, MAX_USERNAME, Address, Username
 from movie_core.errors import InvalidEmail, InvalidUsername
 from movie_core.ports import AddressSyntax, UsernameSyntax
-from movie_core.text import NFC_SHARE
+from movie_core.text import NFC_MAX_RATIO
 
 _INVISIBLE = re.compile("[\u034f\u115f\u1160\u17b4\u17b5\u180b-\u180f\u3164\ufe00-\ufe0f\uffa0\U000e0100-\U000e01ef]")
 """Invisible letters and marks (Unicode's `Default_Ignorable_Code_Point`)."""
@@ -98,7 +98,7 @@ def _without_marks(text: str) -> str:
 
 def compose(text: str, max_bytes: int) -> str:
     """Normalises to NFC; returns texts that would exceed `max_bytes` even in NFC unchanged."""
-    return unicodedata.normalize("NFC", text) if utf8_size(text) <= NFC_SHARE * max_bytes else text
+    return unicodedata.normalize("NFC", text) if utf8_size(text) <= NFC_MAX_RATIO * max_bytes else text
 
 
 def utf8_size(text: str) -> int:

@@ -48,7 +48,7 @@ class Keyring:
         return self._mac(self._secrets[0], "salt", *parts)[:16]
 
     def encrypt_token(self, token: str) -> str:
-        """Encrypts a token for storage until it is emailed; useless without a secret. Each token has its own pad."""
+        """Encrypts a token for storage until it is emailed, with a pad derived from its hash and the first secret."""
         pad = self._mac(self._secrets[0], "seal", token_hash(token))
         return bytes(a ^ b for a, b in zip(_bytes(token), pad, strict=True)).hex()
 

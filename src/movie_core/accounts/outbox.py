@@ -1,8 +1,8 @@
 """The transactional outbox: emails are stored in the transaction that causes them and deleted only after a server has
 accepted them, so that none is lost.
 
-An email is *due* when it may be sent, *created* when its links exist, *claimed* while a process holds its lease, and
-finally sent or dead (a dead letter).
+An email is *due* from the time at which it may be sent, *prepared* once its recipient and links are set, *claimed*
+while a process holds its lease, and finally *sent* or *dead* (a dead letter).
 """
 
 from collections.abc import Mapping, Sequence
@@ -14,7 +14,7 @@ from movie_core.accounts.keyring import Keyring, new_token, token_hash
 from movie_core.quotas import Rate, free_at
 
 LEASE = timedelta(seconds=20)
-"""Time for which a process holds an email. The emails of a killed process are sent after that."""
+"""Duration of the lease of an email. The emails of a killed process are sent by another one after it."""
 SEND_SECONDS = 12.0
 """Timeout of one attempt to send; well below the lease."""
 BATCH = 20
@@ -40,7 +40,7 @@ class MailKind(StrEnum):
     ACTIVATION_RENEWAL = "activation_renewal"
     """An activation email that was requested again."""
     ADDRESS_TAKEN = "address_taken"
-    """To an existing user, when somebody registers with the user's address."""
+    """Notifies a user that another registration used the address."""
     PASSWORD_RESET = "password_reset"  # noqa: S105
     PASSWORD_CHANGED = "password_changed"  # noqa: S105
     SESSIONS_ENDED = "sessions_ended"
@@ -52,7 +52,7 @@ class MailKind(StrEnum):
 USER_KINDS = frozenset(
     (MailKind.PASSWORD_RESET, MailKind.PASSWORD_CHANGED, MailKind.SESSIONS_ENDED, MailKind.ACCOUNT_ERASED)
 )
-"""Kinds that only users get, and that registrations by strangers must not delay."""
+"""Kinds that only users get. They are sent before the others, so that registrations by strangers do not delay them."""
 NOTICES = USER_KINDS - {MailKind.PASSWORD_RESET}
 """Kinds that notify users of a change of their account. No limit applies to them, as strangers could exhaust it."""
 ACTIVATION_KINDS = frozenset((MailKind.ACTIVATION, MailKind.ACTIVATION_RENEWAL))
@@ -83,7 +83,7 @@ class Purpose(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class MailRules:
-    """Rules by which stores create emails."""
+    """The validity of links and the rate limit of emails."""
 
     link_ttl: timedelta
     """Validity of a link, from the last attempt to send it."""
@@ -102,11 +102,13 @@ class MailRules:
     def free_at(
         self, now: datetime, earlier: Sequence[tuple[datetime, str]], requested_from: str, *, is_known: bool = False
     ) -> datetime:
-        """Returns when the next email to an address may be created. `earlier` has the time and requesting network of
+        """Returns when the next email to an address may be prepared. `earlier` has the time and requesting network of
         each earlier one. `is_known`: the user has logged in from this network, so the total of all networks does not
         apply."""
-        own = free_at(now, self.limit, [at for at, network in earlier if network == requested_from])
-        return own if is_known else max(own, free_at(now, self.total, [at for at, _ in earlier]))
+        network_free_at = free_at(now, self.limit, [at for at, network in earlier if network == requested_from])
+        if is_known:
+            return network_free_at
+        return max(network_free_at, free_at(now, self.total, [at for at, _ in earlier]))
 
 
 @dataclass(frozen=True, slots=True)
@@ -134,7 +136,7 @@ class EmailLink:
 
 @dataclass(frozen=True, slots=True)
 class Mail:
-    """A record of the outbox. `recipient` is empty until the email is created."""
+    """A record of the outbox. `recipient` is empty until the email is prepared."""
 
     id: str
     kind: MailKind

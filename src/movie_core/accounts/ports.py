@@ -245,12 +245,13 @@ class Outbox(Protocol):
     """A transactional outbox of emails. Every method raises `StoreUnavailable` if the store is unavailable.
 
     1. In any window an address gets at most the limit of `MailRules` in emails requested from one network, of all kinds
-       together, counted when emails are created; and at most `outbox.TOTAL` times that limit in emails requested from
-       all networks. The total does not apply to a network from which the user has logged in. `outbox.NOTICES` neither
-       count nor wait. A delayed email has no links yet, and earlier links stay valid. At most one email per address,
-       kind and network is delayed; it is dropped only when a newer one of the same kind and network replaces it.
-    2. A delayed `ACTIVATION` email is created with links for the `outbox.RENEWED` newest pending registrations of the
-       address and network that have no link yet. An `ACTIVATION_RENEWAL` email has new links for the same number of
+       together, counted when emails are prepared; and at most `outbox.ALL_NETWORKS_FACTOR` times that limit in emails
+       requested from all networks. The total does not apply to a network from which the user has logged in.
+       `outbox.NOTICES` neither count nor wait. A delayed email has no links yet, and earlier links stay valid. At most
+       one email per address, kind and network is delayed; it is dropped only when a newer one of the same kind and
+       network replaces it.
+    2. A delayed `ACTIVATION` email is prepared with links for the `outbox.MAX_LINKS` newest pending registrations of
+       the address and network that have no link yet. An `ACTIVATION_RENEWAL` email has new links for the same number of
        pending registrations of the address, those of its network first, then the newest; their earlier links end.
        Registrations of another mailbox get a separate email. A `PASSWORD_RESET` email leaves earlier reset links valid.
        An email without a recipient (no pending registration, no active user) is deleted; any number of these delays no
@@ -259,8 +260,8 @@ class Outbox(Protocol):
 
     @abstractmethod
     async def claim(self, owner: str, now: datetime, limit: int, lease: timedelta) -> Sequence[Mail]:
-        """3. Creates the emails whose requests are due, then leases due emails: those of `outbox.FOR_ACCOUNTS` first,
-        then the oldest. No email is leased twice until its lease expires. The links of leased emails are valid for
+        """3. Prepares the emails that are due, then leases due emails: those of `outbox.USER_KINDS` first, then the
+        oldest. No email is leased twice until its lease expires. The links of leased emails are valid for
         `link_ttl` of the rules from `now`.
         """
 
@@ -287,9 +288,8 @@ class Outbox(Protocol):
 
     @abstractmethod
     async def stats(self, now: datetime) -> OutboxStats:
-        """8. Returns the number of emails by state, at most `outbox.MAX_TALLY` of each. A pending email waits since its
-        creation, a request whose email is not created yet since its due time; so a delay by a limit does not count as
-        waiting.
+        """8. Returns the number of emails by state, at most `outbox.MAX_COUNT` of each. The wait of an email begins
+        when it is prepared, or else when it is due, so a delay by a rate limit does not count.
         """
 
     @abstractmethod
@@ -298,7 +298,7 @@ class Outbox(Protocol):
 
 
 class DeliveryNotifier(Protocol):
-    """A wake-up signal for the deliverer of email. A hint only: due email is delivered without it, a bit later."""
+    """A wake-up signal for the outbox dispatcher. Only a hint: without it, due emails are delivered seconds later."""
 
     @abstractmethod
     async def notify(self) -> None:
@@ -315,8 +315,8 @@ class PasswordHasher(Protocol):
 
     @abstractmethod
     async def verify(self, password: str, password_hash: str | None, *, queue: str = "") -> bool:
-        """2. Returns whether the hash belongs to this password; for None or a malformed hash False after the same work.
-        Raises `Busy`."""
+        """2. Returns whether the hash belongs to this password. For None or a malformed hash it does the same work and
+        returns False. Raises `Busy`."""
 
     @abstractmethod
     def is_outdated(self, password_hash: str) -> bool:

@@ -134,7 +134,7 @@ class Accounts:
     async def register(self, email: str, username: str, password: str, *, requested_from: str = "") -> Registration:
         """Stores a registration and queues an email with its activation link. If the address belongs to a user, the
         result is the same and that user gets an email instead. `requested_from` is the client's widest network (see
-        `rate_limits.networks_of`), to which the email is counted.
+        `rate_limits.networks_of`), against whose rate limit the email counts.
 
         Raises the `Invalid` error of the first invalid field, with those of the other fields in `others`, and
         `UsernameTaken`.
@@ -265,8 +265,8 @@ class Accounts:
     # --- sessions
 
     async def log_in(self, email: str, password: str, device: str, *, network: str = "") -> TokenPair:
-        """Starts a session. Raises `InvalidCredentials`, after the same work for every reason. `network` is the
-        client's narrowest network (see `rate_limits.networks_of`)."""
+        """Starts a session. Raises `InvalidCredentials`, at the same cost for every cause. `network` is the narrowest
+        network of the client (see `rate_limits.networks_of`)."""
         key = self.address_key(email)
         user = await self._users.find_by_address(key)
         is_correct = await self._verify(password, None if user is None else user.password_hash, key)
@@ -350,8 +350,8 @@ class Accounts:
         return caller
 
     def authenticate_cached(self, access_token: str) -> Caller | None:
-        """Verifies an access token without a query; None if that is not possible or the token is invalid, and then
-        `authenticate` decides."""
+        """Verifies an access token without a query. Returns None if the token is invalid or its session is not cached;
+        call `authenticate` then."""
         try:
             caller = self._caller(access_token)
         except InvalidToken:

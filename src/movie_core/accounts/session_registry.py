@@ -13,16 +13,16 @@ from movie_core.ports import SessionStore
 OVERLAP = timedelta(seconds=60)
 """Overlap of consecutive polls; longer than any transaction and than the difference between clocks."""
 MAX_CACHED = 200_000
-"""Live sessions, and ended sessions, that a process caches."""
+"""Maximum number of live sessions, and of ended ones, that a process caches."""
 _log = logging.getLogger(__name__)
 
 
 class SessionRegistry:
     """Checks sessions without a query per request.
 
-    A session is looked up once; afterwards `poll`, called a few times per second, reports which sessions have ended.
-    While the store is unavailable, cached results remain valid and unknown sessions are accepted: their unexpired token
-    is sufficient proof.
+    A session is looked up once. After that, `poll`, which must be called a few times per second, reads which sessions
+    have ended. While the store is unavailable, cached results remain valid, and unknown sessions are accepted because
+    of their unexpired token.
     """
 
     def __init__(self, store: SessionStore, clock: Callable[[], datetime] = utc_now) -> None:
@@ -57,7 +57,7 @@ class SessionRegistry:
             except StoreUnavailable as error:
                 self._outage.failed(error.detail)  # until the next successful poll
             else:
-                # `forget` may have been called during the query; its information is newer than the store's reply.
+                # `mark_ended` may have been called during the query; it is newer than the reply of the store.
                 self._add(self._live if is_live and session_id not in self._ended else self._ended, session_id)
         if session_id in self._ended:
             raise InvalidToken("the session has ended")

@@ -11,13 +11,13 @@ MAX_USERNAME = 30
 MAX_PASSWORD = 1024
 """Bytes of a password. Longer ones are rejected, never truncated."""
 MIN_STRENGTH = 3
-"""Minimum zxcvbn score, 0 to 4. A password with score 3 withstands an offline attack for a while."""
+"""Minimum zxcvbn score, 0 to 4. Score 3 gives moderate protection against offline attacks on a slow hash."""
 MAX_SIMILARITY = 0.7
 """Similarity to the address or username, 0 to 1, from which a password is rejected; the same value as in Django."""
 
 MAX_PENDING = 50
 """Pending registrations of one address. A further one deletes the oldest of the network that has most of them, so that
-displacing another network's registration takes as many networks."""
+displacing a registration of another network takes this number of networks."""
 REPEAT = timedelta(seconds=10)
 """An identical registration within this time counts as a repeat of the same request."""
 
@@ -69,7 +69,7 @@ class User:
 
 @dataclass(frozen=True, slots=True)
 class Registration:
-    """A registration, by somebody who may or may not own the address. Its id becomes the user's id."""
+    """A pending registration. The registrant may not own the address. Its id becomes the id of the user."""
 
     id: str
     address: Address

@@ -52,7 +52,7 @@ class EventRecorder:
         self._trends = trends
         self._calls = calls
         self._written_calls = (0, 0)
-        self._written_answered: Counter[str] = Counter()
+        self._written_statuses: Counter[str] = Counter()
         self._clock = clock
         self._pending: deque[Event] = deque()
         self._recent: dict[tuple[object, ...], datetime] = {}
@@ -145,7 +145,7 @@ class EventRecorder:
     async def _flush(self, store: EventStore) -> None:
         async with self._flushing:
             self._finish_searches()
-            remaining = len(self._pending)  # later events are left to the next flush, or this one might never end
+            remaining = len(self._pending)  # later events wait for the next flush; otherwise this one might never end
             try:
                 while remaining > 0:
                     batch = list(islice(self._pending, min(BATCH, remaining)))
@@ -167,10 +167,10 @@ class EventRecorder:
             self._finish_search(key)
 
     async def _write_counts(self, store: EventStore) -> None:
-        (attempts, failures), answered = self._calls(), self.searches_by_status.copy()
-        counts = (answered - self._written_answered) + Counter(
+        (attempts, failures), statuses = self._calls(), self.searches_by_status.copy()
+        counts = (statuses - self._written_statuses) + Counter(
             attempts=attempts - self._written_calls[0], failures=failures - self._written_calls[1]
         )
         if counts:
             await store.count(utc_day(self._clock()), counts)
-            self._written_calls, self._written_answered = (attempts, failures), answered
+            self._written_calls, self._written_statuses = (attempts, failures), statuses

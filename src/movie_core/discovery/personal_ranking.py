@@ -32,14 +32,17 @@ def personal_order(
     the standard score (distance from the mean in standard deviations), and w is `WEIGHT` * n / (n + `HALF_TRUSTED`)
     after n ratings. A movie without affinity counts as 0.
     """
-    places = [place for place, movie in enumerate(movies) if movie.id not in rated and not is_exact(text, movie)]
+    positions = [
+        position for position, movie in enumerate(movies) if movie.id not in rated and not is_exact(text, movie)
+    ]
     weight = WEIGHT * len(rated) / (len(rated) + HALF_TRUSTED)
-    affinity = _standard_scores([affinities.get(movies[place].id, 0.0) for place in places])
-    relevance = _standard_scores([-place for place in places])
-    scores = {place: relevance[n] + weight * affinity[n] for n, place in enumerate(places)}
+    affinity = _standard_scores([affinities.get(movies[position].id, 0.0) for position in positions])
+    relevance = _standard_scores([-position for position in positions])
+    scores = {position: relevance[n] + weight * affinity[n] for n, position in enumerate(positions)}
     ordered = list(movies)
-    for place, source in zip(places, sorted(places, key=lambda place: (-scores[place], place)), strict=True):
-        ordered[place] = movies[source]
+    ranked = sorted(positions, key=lambda position: (-scores[position], position))
+    for position, original in zip(positions, ranked, strict=True):
+        ordered[position] = movies[original]
     return ordered
 
 

@@ -146,7 +146,7 @@ class TrendStore(Protocol):
 
     @abstractmethod
     async def finish_rebuild(self, totals: Totals, since: datetime) -> bool:
-        """4. Adds the totals to what `add` adds; the epoch is filled then. False, adding nothing from then on, if the
+        """4. Adds the totals to those of `add` and marks the epoch as filled. False, without further additions, if the
         epoch is already filled, is not claimed, or did not start at `since`.
         """
 
@@ -158,8 +158,8 @@ class TrendStore(Protocol):
 
     @abstractmethod
     async def top(self, window: TrendWindow, limit: int, now: datetime) -> Sequence[Trend] | None:
-        """6. Returns trends by descending score, then by id; None if the store is not filled. Counts cover the window's
-        `buckets`: the current one and those before it. The store holds about `trending.KEPT_MOVIES` movies, the
+        """6. Returns trends by descending score, then by id; None unless the epoch is filled. Counts cover the window's
+        `buckets`: the current one and those before it. The store holds about `trending.MAX_TREND_MOVIES` movies, the
         strongest.
         """
 

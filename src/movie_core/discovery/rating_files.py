@@ -9,6 +9,7 @@ from datetime import UTC, date, datetime, time
 
 from movie_core.discovery.ratings import HIGHEST, MAX_IMPORT, ImportRow, MovieIdentity, Rejection
 from movie_core.errors import InvalidBody, SeveralUsers, TooManyRows
+from movie_core.text import normalise_imdb_id
 
 MAX_TITLE = 1000
 """Maximum characters of a title."""
@@ -17,7 +18,6 @@ MAX_QUOTED = 40
 
 _RATING = re.compile(r"[0-9]{1,2}(?:\.[0-9]{1,3})?")
 _YEAR = re.compile(r"([0-9]{4})(?:\.0)?")
-_IMDB_ID = re.compile(r"(?:tt)?([0-9]{1,10})")
 _TMDB_ID = re.compile(r"([0-9]{1,10})(?:\.0)?")
 _YEAR_IN_PARENTHESES = re.compile(r"\(([0-9]{4})(?:[-\N{EN DASH}][0-9]{0,4})?\)")
 
@@ -112,10 +112,10 @@ def _row(number: int, layout: _Format, cells: dict[str, str], *, is_longer: bool
         raise _RowError("invalid_row", "the row has more cells than the header has columns")
     rating = _rating(cells.get(layout.rating, ""), layout)
     title, year = _title_and_year(layout, cells)
-    imdb_id = _IMDB_ID.fullmatch(cells.get(layout.imdb_id, ""))
+    imdb_id = normalise_imdb_id(cells.get(layout.imdb_id, ""))
     tmdb_id = _TMDB_ID.fullmatch(cells.get(layout.tmdb_id, ""))
     identity = MovieIdentity(
-        imdb_id=f"tt{imdb_id[1].lstrip('0'):0>7}" if imdb_id else None,
+        imdb_id=imdb_id,
         tmdb_id=str(int(tmdb_id[1])) if tmdb_id else None,
         title=title,
         year=year,

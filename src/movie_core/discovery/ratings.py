@@ -60,12 +60,12 @@ class RatingChange:
     """False if the stored rating already had this value."""
 
 
-def apply_rating(own: dict[str, Rating], new: NewRating, now: datetime) -> RatingChange:
-    """Add a rating to a user's ratings by movie id (`own`, changed in place), by the rules of `RatingStore.put`."""
-    old = own.get(new.movie_id)
+def apply_rating(ratings: dict[str, Rating], new: NewRating, now: datetime) -> RatingChange:
+    """Add a rating to a user's ratings by movie id (`ratings`, changed in place), by the rules of `RatingStore.put`."""
+    old = ratings.get(new.movie_id)
     is_change = old is None or old.rating != new.rating
     if old is None or is_change or new.rated_at is not None:
-        old = own[new.movie_id] = Rating(
+        old = ratings[new.movie_id] = Rating(
             new.movie_id, new.title, new.year, new.rating, (new.rated_at or now).astimezone(UTC)
         )
     return RatingChange(old, is_change)

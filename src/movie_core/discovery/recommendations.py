@@ -33,7 +33,7 @@ class ReasonKind(StrEnum):
     LIKED_TOGETHER = "liked_together"
     """Users who liked one movie also liked the other."""
     ALIKE = "alike"
-    """The movies have genres and about the release year in common."""
+    """The movies share genres and have similar release years."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -23,12 +23,12 @@ MAX_TREND_MOVIES = 10_000
 LANDMARK = datetime(2026, 1, 1, tzinfo=UTC)
 """The origin of t. Any time works; a recent one gives the fraction of S more precision."""
 EPOCH_LEAD = timedelta(seconds=1)
-"""An epoch starts this far in the future; longer than starting it takes, and than clocks differ."""
+"""Time from the request for an epoch to its start: longer than the request takes, and than clocks differ."""
 REBUILD_DELAY = timedelta(seconds=4)
 """Time from the start of an epoch to its rebuild: longer than a write to the event store takes, clock differences
 included, so that the rebuild reads every interaction stored before the epoch."""
 REBUILD_TIMEOUT = timedelta(minutes=5)
-"""Timeout of a rebuild; after it another process starts a new epoch."""
+"""Timeout of a rebuild; then another process starts a new epoch."""
 REBUILD_BATCH = 1_000
 """Interactions summed, within some milliseconds, before the event loop runs other tasks."""
 CACHE_TTL = timedelta(seconds=1)

@@ -10,7 +10,7 @@ from movie_core.memory.deployments import Deployment, deployment
 from movie_core.memory.event_store import MemoryEventStore
 from movie_core.memory.mailer import MemoryDeliveryNotifier, MemoryMailer
 from movie_core.memory.model_store import MemoryModelStore
-from movie_core.memory.movies import MAX_PENDING, MemoryMovieCatalogue, MemorySeenMovies, words
+from movie_core.memory.movies import MAX_PENDING, MemoryMovieCatalogue, MemorySeenMovies
 from movie_core.memory.outbox import MemoryOutbox
 from movie_core.memory.personal_order_store import MemoryPersonalOrderStore
 from movie_core.memory.rate_limiter import MemoryRateLimiter
@@ -49,5 +49,4 @@ __all__ = [
     "PlainPasswordStrength",
     "PlainUsernameSyntax",
     "deployment",
-    "words",
 ]

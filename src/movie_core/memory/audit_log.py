@@ -32,8 +32,12 @@ class MemoryAuditLog:
 
     async def export(self, user_id: str) -> Mapping[str, Any]:
         entries = self._visible() if user_id in self._database.users else []
-        own = [entry for entry in entries if user_id in (entry.actor, entry.account_id)]
-        return {"audit": [exported(entry, user_id) for entry in sorted(own, key=lambda entry: (entry.at, entry.id))]}
+        user_entries = [entry for entry in entries if user_id in (entry.actor, entry.account_id)]
+        return {
+            "audit": [
+                exported(entry, user_id) for entry in sorted(user_entries, key=lambda entry: (entry.at, entry.id))
+            ]
+        }
 
     async def erase(self, user_id: str) -> None:
         self._entries = self._redacted(set(self._database.users) - {user_id})

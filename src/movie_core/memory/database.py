@@ -19,9 +19,7 @@ from movie_core.accounts.outbox import (
 )
 from movie_core.accounts.sessions import Session
 from movie_core.accounts.users import Address, Registration, User, Username
-from movie_core.errors import (
-    UsernameTaken,
-)
+from movie_core.errors import UsernameTaken
 from movie_core.operations.rate_limits import widest_network_of
 
 
@@ -71,9 +69,9 @@ class MemoryDatabase:
     The methods of the adapters do not await anything, so each is one transaction for all tasks of the event loop.
     """
 
-    def __init__(self, rules: MailRules, keys: Keyring) -> None:
+    def __init__(self, rules: MailRules, keyring: Keyring) -> None:
         self._rules = rules
-        self._keys = keys
+        self._keyring = keyring
         self.users: dict[str, User] = {}
         self.registrations: list[Registration] = []
         self.decoy_ids: set[str] = set()
@@ -163,8 +161,8 @@ class MemoryDatabase:
             if row.address_key == address_key and row.prepared_at is not None and row.mail.kind not in NOTICES
         ]
         user = self.find_by_address(address_key)
-        known = () if user is None else map(widest_network_of, self.login_networks.get(user.id, ()))
-        return self._rules.free_at(now, prepared, requested_from, is_known=requested_from in known)
+        known_networks = () if user is None else map(widest_network_of, self.login_networks.get(user.id, ()))
+        return self._rules.free_at(now, prepared, requested_from, is_known=requested_from in known_networks)
 
     def drop_delayed(self, kind: MailKind, address_key: str, requested_from: str | None = None) -> None:
         """Delete the delayed emails of a kind: those that one network has requested, or all."""
@@ -192,7 +190,7 @@ class MemoryDatabase:
         return row
 
     def add_link(self, row: OutboxRow, purpose: Purpose, uid: str, now: datetime) -> None:
-        new = NewLink.make(uid, self._keys)
+        new = NewLink.make(uid, self._keyring)
         self.links[new.hashed] = LinkRow(new, purpose, row.address_key, self._rules.link_expiry(now))
         row.hashes += (new.hashed,)
 
@@ -259,7 +257,7 @@ class MemoryDatabase:
         )
 
     def extend_links(self, row: OutboxRow, now: datetime) -> None:
-        """Let the links of an email expire a whole `link_ttl` from now."""
+        """Restart the validity of the links of an email: they expire `link_ttl` from now."""
         for hashed in row.hashes:
             if hashed in self.links:
                 self.links[hashed].expires_at = self._rules.link_expiry(now)

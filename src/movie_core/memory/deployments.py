@@ -128,7 +128,7 @@ def deployment(
     >>> asyncio.run(example())
     ['The Matrix']
     """
-    keys = Keyring([secret])
+    keyring = Keyring([secret])
     mail_rules = mail_rules or MailRules(link_ttl=timedelta(hours=24), limit=None)
     account_rules = account_rules or AccountRules(
         password_min=8, access_ttl=timedelta(minutes=15), refresh_ttl=timedelta(days=5)
@@ -141,13 +141,13 @@ def deployment(
     seen = None if source is None else MemorySeenMovies(catalogue)
     movie_search = MovieSearch(source or catalogue, seen)
 
-    database = MemoryDatabase(mail_rules, keys)
+    database = MemoryDatabase(mail_rules, keyring)
     users, sessions, outbox = MemoryUserRepo(database), MemorySessionStore(database), MemoryOutbox(database)
     ratings, events, audit_log = MemoryRatingStore(database), MemoryEventStore(database), MemoryAuditLog(database)
     orders = MemoryPersonalOrderStore(clock)
 
     mailer, notifier, hasher = MemoryMailer(), MemoryDeliveryNotifier(), MemoryPasswordHasher()
-    tokens = MemoryAccessTokens(keys, clock)
+    tokens = MemoryAccessTokens(keyring, clock)
     address_syntax, username_syntax = PlainAddressSyntax(), PlainUsernameSyntax()
     password_strength = PlainPasswordStrength()
     registry = SessionRegistry(sessions, clock)
@@ -162,12 +162,12 @@ def deployment(
         password_strength,
         mailer,
         notifier,
-        keys,
+        keyring,
         account_rules,
         clock,
         personal=(ratings, events, orders, audit_log),
     )
-    dispatcher = OutboxDispatcher(outbox, mailer, keys, public_url=public_url, owner="memory", clock=clock)
+    dispatcher = OutboxDispatcher(outbox, mailer, keyring, public_url=public_url, owner="memory", clock=clock)
 
     trend_store = MemoryTrendStore()
     trends = TrendingService(trend_store, events, clock)
@@ -179,7 +179,7 @@ def deployment(
 
     return Deployment(
         clock=clock,
-        keys=keys,
+        keys=keyring,
         mail_rules=mail_rules,
         catalogue=catalogue,
         source=source or catalogue,

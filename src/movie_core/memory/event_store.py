@@ -40,8 +40,8 @@ class MemoryEventStore:
         self._source: dict[date, SourceDay] = {}
 
     async def export(self, user_id: str) -> Mapping[str, Any]:
-        own = [event for event in self._events if event.user_id == user_id and user_id in self._database.users]
-        return {"events": [event.told() for event in sorted(own, key=lambda event: event.at)]}
+        user_events = [event for event in self._events if event.user_id == user_id and user_id in self._database.users]
+        return {"events": [event.told() for event in sorted(user_events, key=lambda event: event.at)]}
 
     async def erase(self, user_id: str) -> None:
         self._events = [event for event in self._events if event.user_id != user_id]
@@ -71,8 +71,10 @@ class MemoryEventStore:
         return user_id is None or (user is not None and user.is_active and user.record_events)
 
     async def count(self, day: date, counts: Mapping[str, int]) -> None:
-        known = self._source.get(day, SourceDay(day))
-        self._source[day] = replace(known, **{name: getattr(known, name) + more for name, more in counts.items()})
+        source_day = self._source.get(day, SourceDay(day))
+        self._source[day] = replace(
+            source_day, **{name: getattr(source_day, name) + increment for name, increment in counts.items()}
+        )
 
     async def interactions(self) -> AsyncIterator[Sequence[Interaction]]:
         yield [
@@ -142,11 +144,11 @@ class MemoryEventStore:
 
     async def funnel(self, days: Days) -> Funnel:
         searched = clicked = rated = 0
-        own: dict[str, list[Event]] = defaultdict(list)
+        events_by_user: dict[str, list[Event]] = defaultdict(list)
         for event in self._in(days):
             if event.user_id is not None:
-                own[event.user_id].append(event)
-        for events in own.values():
+                events_by_user[event.user_id].append(event)
+        for events in events_by_user.values():
             search = min((event.at for event in events if event.kind is EventKind.SEARCH), default=None)
             if search is None:
                 continue

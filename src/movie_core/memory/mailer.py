@@ -1,9 +1,6 @@
 """The ports `Mailer` and `DeliveryNotifier` in memory."""
 
-from movie_core.accounts.outbox import (
-    MailRejected,
-    OutgoingEmail,
-)
+from movie_core.accounts.outbox import MailRejected, OutgoingEmail
 from movie_core.accounts.users import Address
 
 
@@ -19,7 +16,7 @@ class MemoryMailer:
         if self.failure is not None:
             raise self.failure
         if not email.recipient.isprintable() or any(c in " ,;<>" for c in email.recipient):
-            raise MailRejected("the recipient is no address", is_final=True)
+            raise MailRejected("the recipient is not an address", is_final=True)
         self.emails.append(email)
 
     async def erase(self, address: Address) -> None:

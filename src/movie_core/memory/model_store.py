@@ -2,9 +2,7 @@
 
 from datetime import datetime
 
-from movie_core.discovery.recommendations import (
-    ModelInfo,
-)
+from movie_core.discovery.recommendations import ModelInfo
 
 
 class MemoryModelStore:

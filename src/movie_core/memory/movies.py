@@ -9,10 +9,7 @@ from movie_core.search.movies import Capability, FoundMovie, Genre, LoadResult, 
 from movie_core.text import split_words
 
 MAX_PENDING = 10_000
-"""Movies that `MemorySeenMovies` buffers at most between two writes."""
-
-
-words = split_words  # exported by `movie_core.memory`
+"""Maximum number of movies that `MemorySeenMovies` buffers between two writes."""
 
 
 class MemoryMovieCatalogue:
@@ -71,9 +68,9 @@ class MemoryMovieCatalogue:
     async def most_popular(self, limit: int) -> Sequence[Movie]:
         return sorted(self._movies.values(), key=_by_popularity)[:limit]
 
-    async def match(self, wanted: Sequence[MovieIdentity]) -> Sequence[Movie | None]:
+    async def match(self, identities: Sequence[MovieIdentity]) -> Sequence[Movie | None]:
         index = MovieIndex(self._movies.values())
-        return [index.find(identity) for identity in wanted]
+        return [index.find(identity) for identity in identities]
 
     @staticmethod
     def _tier(query: MovieQuery, movie: Movie) -> int | None:
@@ -84,15 +81,15 @@ class MemoryMovieCatalogue:
             return None
         if not query.text:
             return 0
-        asked = split_words(query.text)
+        query_words = split_words(query.text)
         tiers = []
         for title in (movie.title, *movie.alt_titles):
-            own = split_words(title)
-            if own == asked:
+            words = split_words(title)
+            if words == query_words:
                 tiers.append(0)
-            elif " ".join(own).startswith(" ".join(asked)):
+            elif " ".join(words).startswith(" ".join(query_words)):
                 tiers.append(1)
-            elif set(asked[:-1]) <= set(own) and any(word.startswith(asked[-1]) for word in own):
+            elif set(query_words[:-1]) <= set(words) and any(word.startswith(query_words[-1]) for word in words):
                 tiers.append(2)
         return min(tiers, default=None)
 

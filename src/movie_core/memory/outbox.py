@@ -5,14 +5,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 from datetime import datetime, timedelta
 
-from movie_core.accounts.outbox import (
-    MAX_COUNT,
-    USER_KINDS,
-    Mail,
-    MailKind,
-    MailState,
-    OutboxStats,
-)
+from movie_core.accounts.outbox import MAX_COUNT, USER_KINDS, Mail, MailKind, MailState, OutboxStats
 from movie_core.memory.database import MemoryDatabase
 from movie_core.paging import Window
 
@@ -27,7 +20,7 @@ class MemoryOutbox:
         database = self._database
         for row in [row for row in database.outbox if row.prepared_at is None and row.mail.due_at <= now]:
             database.prepare(row, now)
-        # An email whose links have all been deleted meanwhile has lost its purpose.
+        # A pending email is deleted if all of its links have been deleted.
         database.outbox = [
             row
             for row in database.outbox

@@ -12,7 +12,7 @@ from movie_core.discovery.personal_ranking import MAX_ORDERS, ORDER_SECONDS
 @dataclass(frozen=True, slots=True)
 class _StoredOrder:
     movie_ids: Sequence[str]
-    kept_at: datetime
+    stored_at: datetime
 
 
 class MemoryPersonalOrderStore:
@@ -23,11 +23,11 @@ class MemoryPersonalOrderStore:
         self._orders: dict[str, dict[str, _StoredOrder]] = {}
 
     async def find(self, user_id: str, key: str) -> Sequence[str] | None:
-        order = self._fresh(user_id).get(key)
+        order = self._unexpired(user_id).get(key)
         return None if order is None else order.movie_ids
 
     async def save(self, user_id: str, key: str, movie_ids: Sequence[str]) -> Sequence[str]:
-        orders = self._orders[user_id] = self._fresh(user_id)
+        orders = self._orders[user_id] = self._unexpired(user_id)
         stored = orders.setdefault(key, _StoredOrder(list(movie_ids), self._clock()))
         while len(orders) > MAX_ORDERS:
             del orders[next(iter(orders))]
@@ -36,15 +36,15 @@ class MemoryPersonalOrderStore:
     async def export(self, user_id: str) -> Mapping[str, Any]:
         return {
             "orders": [
-                {"key": key, "movie_ids": list(order.movie_ids), "kept_at": iso_time(order.kept_at)}
-                for key, order in self._fresh(user_id).items()
+                {"key": key, "movie_ids": list(order.movie_ids), "kept_at": iso_time(order.stored_at)}
+                for key, order in self._unexpired(user_id).items()
             ]
         }
 
     async def erase(self, user_id: str) -> None:
         self._orders.pop(user_id, None)
 
-    def _fresh(self, user_id: str) -> dict[str, _StoredOrder]:
+    def _unexpired(self, user_id: str) -> dict[str, _StoredOrder]:
         """The orders of a user that have not expired, oldest first."""
         since = self._clock() - timedelta(seconds=ORDER_SECONDS)
-        return {key: order for key, order in self._orders.get(user_id, {}).items() if order.kept_at > since}
+        return {key: order for key, order in self._orders.get(user_id, {}).items() if order.stored_at > since}

@@ -24,34 +24,34 @@ class MemoryRatingStore:
 
     async def put(self, user_id: str, ratings: Sequence[NewRating], now: datetime) -> Sequence[RatingChange]:
         if user_id not in self._database.users:
-            raise UserNotFound("there is no such account")
-        own = dict(self._of(user_id))
-        changes = [apply_rating(own, rating, now) for rating in ratings]
-        if len(own) > MAX_RATINGS:
-            raise TooManyRatings(f"more than {MAX_RATINGS} ratings can't be kept")
-        self._changes += own != self._of(user_id)
-        self._ratings[user_id] = own
+            raise UserNotFound("no such user")
+        user_ratings = dict(self._ratings_of(user_id))
+        changes = [apply_rating(user_ratings, rating, now) for rating in ratings]
+        if len(user_ratings) > MAX_RATINGS:
+            raise TooManyRatings(f"a user can have at most {MAX_RATINGS} ratings")
+        self._changes += user_ratings != self._ratings_of(user_id)
+        self._ratings[user_id] = user_ratings
         return changes
 
     async def remove(self, user_id: str, movie_id: str) -> bool:
-        is_removed = self._of(user_id).pop(movie_id, None) is not None
+        is_removed = self._ratings_of(user_id).pop(movie_id, None) is not None
         self._changes += is_removed
         return is_removed
 
     async def get(self, user_id: str, movie_id: str) -> Rating | None:
-        return self._of(user_id).get(movie_id)
+        return self._ratings_of(user_id).get(movie_id)
 
     async def list_page(self, user_id: str, window: Window) -> tuple[int, Sequence[Rating]]:
-        own = sorted(self._of(user_id).values(), key=lambda rating: rating.movie_id)
-        own.sort(key=lambda rating: rating.rated_at, reverse=True)
-        return len(own), own[window.offset : window.offset + window.limit]
+        user_ratings = sorted(self._ratings_of(user_id).values(), key=lambda rating: rating.movie_id)
+        user_ratings.sort(key=lambda rating: rating.rated_at, reverse=True)
+        return len(user_ratings), user_ratings[window.offset : window.offset + window.limit]
 
     async def history(self, user_id: str) -> Sequence[Rating]:
-        return sorted(self._of(user_id).values(), key=lambda rating: (rating.rated_at, rating.movie_id))
+        return sorted(self._ratings_of(user_id).values(), key=lambda rating: (rating.rated_at, rating.movie_id))
 
     async def iter_all(self) -> AsyncIterator[Sequence[tuple[str, Rating]]]:
         active = [user.id for user in self._database.users.values() if user.is_active]
-        pairs = [(user_id, rating) for user_id in active for rating in self._of(user_id).values()]
+        pairs = [(user_id, rating) for user_id in active for rating in self._ratings_of(user_id).values()]
         for start in range(0, len(pairs), BATCH):
             yield pairs[start : start + BATCH]
 
@@ -64,6 +64,6 @@ class MemoryRatingStore:
     async def erase(self, user_id: str) -> None:
         self._changes += bool(self._ratings.pop(user_id, None))
 
-    def _of(self, user_id: str) -> dict[str, Rating]:
+    def _ratings_of(self, user_id: str) -> dict[str, Rating]:
         """The ratings of a user by movie id; none for a user that was erased."""
         return self._ratings.get(user_id, {}) if user_id in self._database.users else {}

@@ -50,9 +50,9 @@ class MemoryRecommender:
         pairs = [pair async for batch in self._ratings.iter_all() for pair in batch]
         likers: dict[str, set[str]] = {}
         for user_id, rating in pairs:
-            own = likers.setdefault(rating.movie_id, set())
+            movie_likers = likers.setdefault(rating.movie_id, set())
             if rating.rating >= LIKED:
-                own.add(user_id)
+                movie_likers.add(user_id)
         progress("movies", 0.5)
         rated = await self._catalogue.get_many(likers)
         movies = [

@@ -4,13 +4,9 @@ from collections.abc import Sequence
 from dataclasses import replace
 from datetime import datetime, timedelta
 
-from movie_core.accounts.outbox import (
-    MailKind,
-)
+from movie_core.accounts.outbox import MailKind
 from movie_core.accounts.sessions import MAX_NETWORKS, MAX_SESSIONS, Reuse, Session, classify_reuse
-from movie_core.errors import (
-    InvalidCredentials,
-)
+from movie_core.errors import InvalidCredentials
 from movie_core.memory.database import MemoryDatabase, RefreshTokenRow
 from movie_core.ports import RotationResult
 
@@ -34,7 +30,7 @@ class MemorySessionStore:
         database = self._database
         user = database.users.get(session.user_id)
         if user is None or not user.is_active or user.password_hash != password_hash:
-            raise InvalidCredentials("the account is gone or inactive, or its password is another by now")
+            raise InvalidCredentials("the user was deleted or deactivated, or the password was changed")
         database.users[user.id] = replace(
             user, password_hash=new_password_hash or password_hash, last_login=session.created_at
         )
@@ -79,7 +75,7 @@ class MemorySessionStore:
         if classify_reuse(now, token.spent_at, successor_is_unused=is_unused) is Reuse.THEFT:
             database.end_sessions([token.session_id], now)
             return None
-        if token.successor not in successors:  # derived from a secret that is no longer configured
+        if token.successor not in successors:  # derived from a secret that is no longer set
             return None
         return RotationResult(database.sessions[token.session_id], list(successors).index(token.successor))
 
@@ -121,5 +117,5 @@ class MemorySessionStore:
     async def is_live(self, session_id: str) -> bool:
         return session_id in self._database.sessions
 
-    async def ended_since(self, at: datetime) -> Sequence[str]:
-        return [session_id for session_id, ended_at in self._database.ended_sessions.items() if ended_at >= at]
+    async def ended_since(self, since: datetime) -> Sequence[str]:
+        return [session_id for session_id, ended_at in self._database.ended_sessions.items() if ended_at >= since]

@@ -21,9 +21,9 @@ from movie_core.discovery.trending import (
 class MemoryTrendStore:
     """A `TrendStore` for one process."""
 
-    def __init__(self, kept: int = MAX_TREND_MOVIES) -> None:
-        """Each window stores between `kept` and twice as many movies."""
-        self._kept = kept
+    def __init__(self, max_movies: int = MAX_TREND_MOVIES) -> None:
+        """Each window stores at most `2 * max_movies` movies, and then deletes all but the `max_movies` strongest."""
+        self._max_movies = max_movies
         self._epoch: Epoch | None = None
         self._strengths: dict[TrendWindow, dict[str, float]] = {}
         self._counts: dict[TrendWindow, dict[int, dict[tuple[str, InteractionKind], int]]] = {}
@@ -31,8 +31,8 @@ class MemoryTrendStore:
     async def epoch(self) -> Epoch | None:
         return self._epoch
 
-    async def start_epoch(self, since: datetime, instead_of: datetime | None) -> bool:
-        if (None if self._epoch is None else self._epoch.since) != instead_of:
+    async def start_epoch(self, since: datetime, expected: datetime | None) -> bool:
+        if (None if self._epoch is None else self._epoch.since) != expected:
             return False
         self._epoch = Epoch(since)
         self._strengths = {window: {} for window in TrendWindow}
@@ -67,11 +67,11 @@ class MemoryTrendStore:
         if self._epoch is None or not self._epoch.is_filled:
             return None
         return [
-            Trend(movie_id, window.score(strength, now), self._counted(window, movie_id, now))
+            Trend(movie_id, window.score(strength, now), self._counts_of(window, movie_id, now))
             for movie_id, strength in strongest(self._strengths[window], limit)
         ]
 
-    def _counted(self, window: TrendWindow, movie_id: str, now: datetime) -> Mapping[InteractionKind, int]:
+    def _counts_of(self, window: TrendWindow, movie_id: str, now: datetime) -> Mapping[InteractionKind, int]:
         last = window.bucket(now)
         buckets = [self._counts[window].get(bucket, {}) for bucket in range(last - window.buckets + 1, last + 1)]
         sums = {kind: sum(bucket.get((movie_id, kind), 0) for bucket in buckets) for kind in InteractionKind}
@@ -81,8 +81,8 @@ class MemoryTrendStore:
         for window, strengths in self._strengths.items():
             for movie_id, strength in totals.strengths[window].items():
                 strengths[movie_id] = log2_add(strengths.get(movie_id, -math.inf), strength)
-            if len(strengths) > 2 * self._kept:
-                self._strengths[window] = dict(strongest(strengths, self._kept))
+            if len(strengths) > 2 * self._max_movies:
+                self._strengths[window] = dict(strongest(strengths, self._max_movies))
             counts = self._counts[window]
             for (bucket, movie_id, kind), count in totals.counts[window].items():
                 counted = counts.setdefault(bucket, {})

@@ -7,19 +7,11 @@ from dataclasses import replace
 from datetime import datetime, timedelta
 from typing import Any
 
-from movie_core.accounts.outbox import (
-    MailKind,
-    MailState,
-    Purpose,
-)
+from movie_core.accounts.outbox import MailKind, MailState, Purpose
 from movie_core.accounts.users import MAX_PENDING as MAX_REGISTRATIONS
 from movie_core.accounts.users import REPEAT, Registration, User, Username, UserState
 from movie_core.clock import iso_time
-from movie_core.errors import (
-    InvalidLink,
-    PasswordRequired,
-    UserNotFound,
-)
+from movie_core.errors import InvalidLink, PasswordRequired, UserNotFound
 from movie_core.memory.database import LinkRow, MemoryDatabase
 from movie_core.paging import Window
 from movie_core.ports import ActivationLink, ActivationResult, UserSummary
@@ -56,21 +48,21 @@ class MemoryUserRepo:
     async def request_mail(self, kind: MailKind, address_key: str, now: datetime, *, requested_from: str = "") -> None:
         self._database.delay_email(kind, address_key, now, now, requested_from)
 
-    async def find_activation_link(self, uid: str, hashed: str, now: datetime) -> ActivationLink:
-        if self._valid_link(Purpose.ACTIVATE, uid, hashed, now).is_used:
+    async def find_activation_link(self, uid: str, token_hash: str, now: datetime) -> ActivationLink:
+        if self._valid_link(Purpose.ACTIVATE, uid, token_hash, now).is_used:
             return ActivationLink(None, is_only=False)
         registration = self._registration(uid)
         return ActivationLink(registration, is_only=self._is_only(registration))
 
     async def activate(
-        self, uid: str, hashed: str, now: datetime, *, password_hash: str | None = None
+        self, uid: str, token_hash: str, now: datetime, *, password_hash: str | None = None
     ) -> ActivationResult:
-        if self._valid_link(Purpose.ACTIVATE, uid, hashed, now).is_used:
+        if self._valid_link(Purpose.ACTIVATE, uid, token_hash, now).is_used:
             return ActivationResult(self._database.users[uid], is_new=False)
         registration = self._registration(uid)
         if password_hash is None and not self._is_only(registration):
-            raise PasswordRequired("several registrations wait under this address")
-        user = self._database.activate(registration, now, used=hashed, password_hash=password_hash)
+            raise PasswordRequired("this address has several pending registrations")
+        user = self._database.activate(registration, now, used=token_hash, password_hash=password_hash)
         return ActivationResult(user, is_new=True)
 
     def _registration(self, uid: str) -> Registration:
@@ -80,15 +72,15 @@ class MemoryUserRepo:
         pending = self._database.pending_registrations(registration.address.key)
         return len({_identity(other) for other in pending}) == 1
 
-    async def find_reset_user(self, uid: str, hashed: str, now: datetime) -> User:
-        self._valid_link(Purpose.RESET, uid, hashed, now)
+    async def find_reset_user(self, uid: str, token_hash: str, now: datetime) -> User:
+        self._valid_link(Purpose.RESET, uid, token_hash, now)
         user = self._database.users[uid]
         if not user.is_active:
-            raise InvalidLink("the link is not valid")
+            raise InvalidLink("the link is invalid or has expired")
         return user
 
-    async def reset_password(self, uid: str, hashed: str, password_hash: str, now: datetime) -> Sequence[str]:
-        user = await self.find_reset_user(uid, hashed, now)
+    async def reset_password(self, uid: str, token_hash: str, password_hash: str, now: datetime) -> Sequence[str]:
+        user = await self.find_reset_user(uid, token_hash, now)
         return self._set_password(user, password_hash, None, now)
 
     async def find(self, user_id: str) -> User | None:
@@ -110,7 +102,7 @@ class MemoryUserRepo:
     ) -> User:
         user = self._database.users.get(user_id)
         if user is None:
-            raise UserNotFound("there is no such account")
+            raise UserNotFound("no such user")
         if username is not None:
             self._database.check_username(username, except_user_id=user_id)
             user = replace(user, username=username)
@@ -125,7 +117,7 @@ class MemoryUserRepo:
         if user is None and is_active and pending:
             user = self._database.activate(pending[0], now, used=None)
         if user is None:
-            raise UserNotFound("nobody has this address")
+            raise UserNotFound("no user with this email address")
         self._database.users[user.id] = replace(user, is_active=is_active)
         ended = [] if is_active else self._database.list_sessions_of(user.id)
         return self._database.end_sessions((session.id for session in ended), now)
@@ -133,7 +125,7 @@ class MemoryUserRepo:
     async def set_staff(self, address_key: str, is_staff: bool) -> None:
         user = self._database.find_by_address(address_key)
         if user is None:
-            raise UserNotFound("there is no account with this address")
+            raise UserNotFound("no user with this email address")
         self._database.users[user.id] = replace(user, is_staff=is_staff)
 
     async def list_users(
@@ -153,8 +145,8 @@ class MemoryUserRepo:
         matches.sort(key=lambda user: user.created_at, reverse=True)
         return len(matches), matches[window.offset : window.offset + window.limit]
 
-    async def find_summary(self, person_id: str) -> UserSummary | None:
-        return next((user for user in self._summaries() if user.id == person_id), None)
+    async def find_summary(self, user_id: str) -> UserSummary | None:
+        return next((user for user in self._summaries() if user.id == user_id), None)
 
     def _summaries(self) -> list[UserSummary]:
         database = self._database
@@ -263,12 +255,12 @@ class MemoryUserRepo:
         database.refresh_tokens = {
             hashed: token for hashed, token in database.refresh_tokens.items() if token.expires_at > now
         }
-        alive = {token.session_id for token in database.refresh_tokens.values() if token.spent_at is None}
+        active_ids = {token.session_id for token in database.refresh_tokens.values() if token.spent_at is None}
         database.sessions = {
-            session_id: session for session_id, session in database.sessions.items() if session_id in alive
+            session_id: session for session_id, session in database.sessions.items() if session_id in active_ids
         }
         database.refresh_tokens = {
-            hashed: token for hashed, token in database.refresh_tokens.items() if token.session_id in alive
+            hashed: token for hashed, token in database.refresh_tokens.items() if token.session_id in active_ids
         }
         database.ended_sessions = {
             session_id: ended_at
@@ -311,15 +303,15 @@ class MemoryUserRepo:
         database.decoy_ids.discard(registration.id)
         database.links = {hashed: link for hashed, link in database.links.items() if link.new.uid != registration.id}
 
-    def _valid_link(self, purpose: Purpose, uid: str, hashed: str, now: datetime) -> LinkRow:
-        link = self._database.links.get(hashed)
+    def _valid_link(self, purpose: Purpose, uid: str, token_hash: str, now: datetime) -> LinkRow:
+        link = self._database.links.get(token_hash)
         if (
             link is None
             or link.purpose is not purpose
             or link.new.uid != uid
             or (link.expires_at <= now and not link.is_used)
         ):
-            raise InvalidLink("the link is not valid")
+            raise InvalidLink("the link is invalid or has expired")
         return link
 
     def _set_password(self, user: User, new_hash: str, except_session_id: str | None, now: datetime) -> list[str]:

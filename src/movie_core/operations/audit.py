@@ -1,4 +1,4 @@
-"""Audit log entries: who did what to which user or email, and when. They contain no address and no secret."""
+"""Audit log entries: time, actor, action, affected user or email. They contain no address and no secret."""
 
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta

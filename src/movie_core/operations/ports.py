@@ -16,14 +16,10 @@ class RateLimiter(Protocol):
 
     @abstractmethod
     async def hit(self, name: str, key: str, rate: Rate) -> tuple[bool, Quota]:
-        """1. Counts one hit if that keeps within the rate in every window, and returns whether it was allowed. Rejected
-        hits do not count. Exact for any number of concurrent callers. Keys of different names are independent. Never
+        """1. Counts one hit and returns True with the quota. If any window would exceed the rate, counts nothing and
+        returns False. Exact for any number of concurrent callers. Keys of different names are independent. Never
         raises: while the store is unavailable, a fallback counts.
         """
-
-    @abstractmethod
-    async def refund(self, name: str, key: str, rate: Rate) -> None:
-        """5. Removes the newest hit of the key, if there is one. Never raises."""
 
     @abstractmethod
     async def lease(
@@ -37,6 +33,10 @@ class RateLimiter(Protocol):
         4. The memory of a key is bounded: permits used within the same sixtieth of the window expire together, with
         the last of them. Leases and hits are counted separately, even under the same name and key.
         """
+
+    @abstractmethod
+    async def refund(self, name: str, key: str, rate: Rate) -> None:
+        """5. Removes the newest hit of the key, if there is one. Never raises."""
 
 
 class AuditLog(PersonalData, Protocol):

@@ -19,7 +19,7 @@ from movie_core.single_flight import SingleFlight
 SINGLE_FACTOR_MULTIPLIER = 10
 """Factor of the limit per user alone, or per network alone, relative to the limit of both together."""
 LEASE_DIVISOR = 20
-"""A process leases at most this part of a limit, and for at most this part of its window."""
+"""A process leases at most a 20th of a limit, for at most a 20th of its window."""
 MAX_LEASE_SECONDS = 5.0
 """The longest validity of leased permits, however long the window."""
 REJECTION_SECONDS = 1.0
@@ -145,10 +145,10 @@ class PermitWindow:
 
 
 class LeasedLimit:
-    """A limit that seldom calls its limiter: the process leases permits in advance and counts them in memory.
+    """A rate limit that seldom calls its `RateLimiter`: the process leases permits in advance and counts in memory.
 
     A lease begins with one permit. The number doubles while all permits are used in time, up to a `LEASE_DIVISOR`th of
-    the limit, and falls back to the number used. Rejections are answered from memory too.
+    the limit, and falls back to the number used. Repeated rejections do not call the limiter either.
     """
 
     def __init__(
@@ -197,12 +197,12 @@ class LeasedLimit:
         # The time before the call, so that no permit is used later than the limiter assumes.
         started_at = self._clock()
         used = lease.taken - lease.unused
-        wanted = 2 * used if not lease.unused and started_at < lease.until else used
+        target = 2 * used if not lease.unused and started_at < lease.until else used
         is_allowed, quota, permits = await self._limiter.lease(
             self._name,
             key,
             self._rate,
-            prefetch=max(1, min(wanted, self._max_permits)) - 1,
+            prefetch=max(1, min(target, self._max_permits)) - 1,
             seconds=self._seconds,
             # Unused permits have expired, otherwise `spend` would have used one.
             returned=Permits(lease.permits_id, lease.unused) if lease.permits_id else None,
@@ -295,7 +295,7 @@ class RateLimits:
         self.exports = None if exports is None else UserLimit(limiter, "exports", exports)
 
     async def login_work(self, networks: Sequence[str]) -> None:
-        """Count a password check for the narrowest network, whoever the user; raises `RateLimited`."""
+        """Count a password check for the narrowest network, regardless of the user; raises `RateLimited`."""
         if self._login is not None:
             await self._count("login", f"network:{networks[0]}", self._login.multiplied(SINGLE_FACTOR_MULTIPLIER))
 

@@ -7,19 +7,20 @@ from movie_core.paging import MAX_LIMIT, MAX_OFFSET, Window
 from movie_core.provenance import CacheStatus
 
 BLOCK_SIZES = (50, 25, 20, 10, 5, 2, 1)
-"""Movies per call to a source: the first, or the largest later one that the source fills."""
+"""Movies per call to a source: the first size or, if the source returns fewer movies per call, the largest size that
+it fills."""
 NO_MATCH_SECONDS = 30.0
 """How long an empty result is cached."""
 JITTER = 0.1
-"""The fraction by which freshness is shortened at most, so that entries fetched together do not expire together."""
+"""Maximum fraction by which freshness is shortened, so that entries fetched together do not expire together."""
 
 RESPONSE_CACHE_FRACTION = 4
-"""The response cache may use one in so many bytes of the cache's memory."""
+"""The response cache may use a quarter of the memory of the cache."""
 
 
 @dataclass(frozen=True, slots=True)
 class CacheEntry:
-    """A cached response. Times are seconds since the epoch."""
+    """A cached response. Times are seconds since the Unix epoch."""
 
     value: bytes
     fetched_at: float
@@ -69,8 +70,8 @@ class CachePolicy:
 
 
 def blocks_of(window: Window, size: int) -> Sequence[Window]:
-    """Return the aligned blocks of `size` movies that cover a window, in order; the last one past `MAX_OFFSET` ends the
-    list.
+    """Return the aligned blocks of `size` movies that cover a window, in order. Where no whole block fits below
+    `MAX_OFFSET`, the last block has `MAX_LIMIT` movies instead.
     """
     first = window.offset - window.offset % size
     starts = range(first, min(window.offset + window.limit, MAX_OFFSET), size)

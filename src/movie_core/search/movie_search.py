@@ -15,13 +15,13 @@ from movie_core.text import normalise_query
 
 MAX_SUGGESTIONS = 10
 SEEN_DELAY = 0.35
-"""How long another process may need to store the movies of its latest results."""
+"""Seconds that another process may need to store the movies of its latest results."""
 LOCAL = "local"
 """Value of `meta.source` for movies stored from earlier results."""
 FALLBACK_TIMEOUT = 0.1
-"""Timeout of a search in the stored movies while the source is unavailable: the deadline has passed by then."""
+"""Timeout in seconds of a fallback search; short, as the deadline of the request has passed by then."""
 FALLBACK_TTL = 1.0
-"""Seconds for which equal requests share such a result: the stored movies hardly change meanwhile."""
+"""Seconds for which equal requests share the result of a fallback search; the stored movies hardly change meanwhile."""
 
 
 class MovieSearch:

@@ -58,8 +58,8 @@ class MovieSource(Protocol):
 class MovieCatalogue(MovieSource, Protocol):
     """Movies in our own storage, stored under the name of their source; movies of different sources never mix.
 
-    A catalogue has every capability, but `order` and filters may be slower than a search by text. A search excludes the
-    movies of `MovieQuery.without` from its items and its total.
+    A catalogue has every capability; a search with an order or a filter may be slower than one by text alone. A search
+    excludes the movies of `MovieQuery.exclude_ids` from its items and its total.
     """
 
     @abstractmethod

@@ -102,7 +102,7 @@ class Admission(Enum):
     PROBE = "probe"
     """One call may be made, but the source failed recently: the request should not wait for its result."""
     TRIAL = "trial"
-    """One call may be made, and no recent failure speaks against waiting for its result."""
+    """One call may be made, and the source has not failed recently: the request may wait for its result."""
     REJECTED = "rejected"
 
 
@@ -123,9 +123,9 @@ class CircuitBreaker:
     """Opens after `failures_to_open` consecutive failures, or after `seconds_to_open` of failures without a success.
 
     It never opens by the share of failures: half of the calls to this kind of source fail in normal operation. Call
-    `admit` for a new request and `retry` before a retry; report the end of each call with `succeeded` or `failed`, or
-    with neither where it says nothing about the source (cancelled). Probes are spaced in time and reserve nothing, so a
-    cancelled caller has nothing to release.
+    `admit` for a new request and `retry` before a retry; report the end of each call with `succeeded` or `failed`. A
+    cancelled call is not reported, because it says nothing about the source; probes are limited by time and reserve
+    nothing, so it has nothing to release either.
     """
 
     def __init__(self, retry_policy: RetryPolicy, clock: Clock = time.monotonic) -> None:
@@ -149,7 +149,7 @@ class CircuitBreaker:
 
     @property
     def is_outage_confirmed(self) -> bool:
-        """Whether the number of consecutive failures rules out bad luck."""
+        """Whether there are too many consecutive failures to be chance."""
         return self._failures >= self._retry_policy.failures_to_open
 
     def snapshot(self) -> Snapshot:
@@ -174,7 +174,7 @@ class CircuitBreaker:
         return Admission.TRIAL if is_unknown else Admission.PROBE
 
     def retry(self) -> float | None:
-        """Decide on a retry: 0 allows it, seconds mean to call this method again then, None denies it."""
+        """Return 0 if a retry is allowed now, the seconds after which to ask again, or None if no retry is allowed."""
         now = self._clock()
         if self._state is BreakerState.CLOSED:
             return 0.0
@@ -250,7 +250,7 @@ class LatencyTracker:
         self._hangs: deque[float] = deque(maxlen=self.MIN_HANGS)
 
     def succeeded(self, seconds: float) -> None:
-        """Record the latency of a call that got an answer."""
+        """Record the latency of a successful call."""
         self._samples.append((self._clock(), seconds))
 
     def hung(self) -> None:
