@@ -123,7 +123,7 @@ class CatalogueSearch:
     def open(self, movies: Sequence[Movie]) -> AbstractAsyncContextManager[MovieCatalogue]:
         raise NotImplementedError
 
-    async def test_films_are_found_as_people_type_them(self) -> None:
+    async def test_films_are_found_by_queries_as_users_type_them(self) -> None:
         async with self.open(FILMS) as catalogue:
             first = {}
             for typed in AS_TYPED:
@@ -131,28 +131,28 @@ class CatalogueSearch:
                 first[typed] = int(page.items[0].id) if page.items else None
             assert first == AS_TYPED
 
-    async def test_tiers_are_exact_then_beginning_then_words_then_people(self) -> None:
+    async def test_tiers_are_exact_then_prefix_then_words_then_people(self) -> None:
         async with self.open((*FILMS, _film(21, "Sea", 1990, 9.0, cast=("Q. Quiet",)))) as catalogue:
             found = [movie.id for movie in await collect_pages(catalogue, MovieQuery("quiet"), 2)]
             assert found == ["10", "11", "12", "9", "21"]
 
-    async def test_a_title_does_not_begin_with_what_ends_inside_its_next_word(self) -> None:
+    async def test_a_prefix_match_ends_at_a_word_boundary_of_the_title(self) -> None:
         movies = (_film(1, "Moment of Glass", 1990, 1.0), _film(2, "Memento Road", 2000, 100.0))
         async with self.open(movies) as catalogue:
             assert (await catalogue.search(MovieQuery("momento"), Window())).items[0].id == "2"
             assert (await catalogue.search(MovieQuery("moment o"), Window())).items[0].id == "1"
 
-    async def test_no_typo_is_looked_for_where_words_match(self) -> None:
+    async def test_fuzzy_matching_runs_only_without_exact_word_matches(self) -> None:
         async with self.open((*FILMS, _film(21, "Quiet Rover", 1990, 500.0))) as catalogue:
             found = await collect_pages(catalogue, MovieQuery("quiet river"), 5)
             assert [movie.title for movie in found] == ["Quiet Is the River"]
 
-    async def test_filters_do_not_turn_a_match_into_a_typo(self) -> None:
+    async def test_filters_do_not_enable_fuzzy_matching(self) -> None:
         async with self.open((*FILMS, _film(21, "Harbor of Volves", 1960))) as catalogue:
             page = await catalogue.search(MovieQuery("harbour of wolves", years=Years(1960, 1960)), Window())
             assert (page.total, page.items) == (0, ())
 
-    async def test_filters_and_orders_work_inside_a_query(self) -> None:
+    async def test_filters_and_orders_apply_to_a_text_query(self) -> None:
         async with self.open(FILMS) as catalogue:
             query = MovieQuery("harbour", years=Years(2000, 2009), order=Order.YEAR)
             assert [movie.id for movie in await collect_pages(catalogue, query, 1)] == ["6", "5"]
@@ -162,7 +162,7 @@ class CatalogueSearch:
             assert newest[0].year == 2018
             assert newest[-1].year is None
 
-    async def test_order_by_popularity_is_exact_and_unknown_comes_last(self) -> None:
+    async def test_order_by_popularity_is_exact_with_unknown_popularity_last(self) -> None:
         fames = [1.0, 1.001, 1.002, 0.999, 0.0, -1.0, None, 5e9]
         movies = [_film(number, f"Same {number}", 2000, fame) for number, fame in enumerate(fames)]
         async with self.open(movies) as catalogue:
@@ -171,7 +171,7 @@ class CatalogueSearch:
                 known = [movie.popularity for movie in found]
                 assert known == [5e9, 1.002, 1.001, 1.0, 0.999, 0.0, -1.0, None], text_
 
-    async def test_every_match_of_a_large_set_is_visited_once_and_tiers_hold_over_all_of_it(self) -> None:
+    async def test_pages_of_a_large_result_visit_every_match_once_in_tier_order(self) -> None:
         chance = random.Random(4)
         words = ("amber", "birch", "cedar", "delta", "ember")
         movies = [
@@ -190,7 +190,7 @@ class CatalogueSearch:
                 movie.id for movie in movies if "amber" in movie.title
             }
 
-    async def test_what_is_left_out_of_a_large_set_leaves_the_rest_in_order(self) -> None:
+    async def test_excluding_ids_from_a_large_result_preserves_the_order(self) -> None:
         chance = random.Random(5)
         words = ("amber", "birch", "cedar", "delta", "ember")
         movies = [
@@ -213,7 +213,7 @@ class CatalogueSearch:
                         assert [movie.id for movie in await collect_pages(catalogue, lessened, limit)] == left, query
                     assert (await catalogue.search(lessened, Window(0, 1))).total == len(left)
 
-    async def test_a_changed_movie_leaves_nothing_behind(self) -> None:
+    async def test_updating_a_movie_removes_its_old_index_terms(self) -> None:
         movie = replace(FILMS[0], genres=("Mystery",))
         async with self.open([movie]) as catalogue:
             for changed in (
@@ -238,13 +238,13 @@ class CatalogueSearch:
             for typed in ("", "copper lantern", "pewter candle", "copper lantrn", "new face", "ingrid vale"):
                 assert (await catalogue.search(MovieQuery(typed), Window())).total == 0
 
-    async def test_suggestions_follow_the_typing(self) -> None:
+    async def test_suggestions_match_each_prefix(self) -> None:
         async with self.open(FILMS) as catalogue:
             for typed in ("harb", "harbour o", "harbour of w", "harbour of wolves", "harbuor of wo"):
                 assert (await catalogue.suggest(typed, 3))[0].id == "4", typed
             assert len(await catalogue.suggest("q", 2)) == 2
 
-    async def test_searches_see_whole_movies_while_a_load_goes_on(self) -> None:
+    async def test_searches_during_a_load_return_complete_movies(self) -> None:
         old = [_film(number, f"Old Number {number}", 1990) for number in range(400)]
         async with self.open(old) as catalogue:
             done = asyncio.Event()
@@ -265,7 +265,7 @@ class CatalogueSearch:
             done.set()
             assert await reading > 0
 
-    async def test_two_writers_at_once_lose_nothing(self) -> None:
+    async def test_concurrent_writers_lose_no_movie(self) -> None:
         async with self.open(()) as catalogue:
             parts = [[_film(100 * part + number, f"Film {number}") for number in range(100)] for part in range(4)]
             await asyncio.gather(*(catalogue.load(part) for part in parts))
@@ -324,7 +324,7 @@ class TestPostgresMovies(CatalogueSearch, MovieCatalogueContract):
             await engine.dispose()
 
 
-async def test_a_missing_file_is_an_unavailable_store(tmp_path: Path) -> None:
+async def test_a_missing_file_raises_store_unavailable(tmp_path: Path) -> None:
     catalogue = SqliteMovieCatalogue(tmp_path / "none.db", "catalogue")
     for call in (
         catalogue.count(),
@@ -338,7 +338,7 @@ async def test_a_missing_file_is_an_unavailable_store(tmp_path: Path) -> None:
     assert not (tmp_path / "none.db").exists()
 
 
-async def test_a_file_that_is_not_a_database_is_an_unavailable_store(tmp_path: Path) -> None:
+async def test_a_file_that_is_not_a_database_raises_store_unavailable(tmp_path: Path) -> None:
     (tmp_path / "movies.db").write_bytes(b"not a database" * 1000)
     catalogue = SqliteMovieCatalogue(tmp_path / "movies.db", "catalogue")
     with pytest.raises(StoreUnavailable):
@@ -348,7 +348,7 @@ async def test_a_file_that_is_not_a_database_is_an_unavailable_store(tmp_path: P
         await asyncio.to_thread(migrate, f"sqlite+aiosqlite:///{tmp_path}/movies.db")
 
 
-async def test_searches_go_on_while_another_process_writes(sqlite_path: Path) -> None:
+async def test_searches_continue_while_another_process_writes(sqlite_path: Path) -> None:
     catalogue = SqliteMovieCatalogue(sqlite_path, "catalogue")
     await catalogue.load(FILMS)
     other = sqlite3.connect(sqlite_path, isolation_level=None)
@@ -382,7 +382,7 @@ def test_no_query_is_slow(sqlite_path: Path) -> None:
     assert max(took) < 0.5
 
 
-def test_an_unknown_server_is_an_unavailable_store(tmp_path: Path) -> None:
+def test_an_unknown_server_raises_store_unavailable(tmp_path: Path) -> None:
     url = f"postgresql+asyncpg://nobody@/none?host={tmp_path}"
     with pytest.raises(StoreUnavailable):
         migrate(url)
@@ -399,7 +399,7 @@ def test_an_unknown_server_is_an_unavailable_store(tmp_path: Path) -> None:
     asyncio.run(ask())
 
 
-def test_a_server_that_hangs_is_given_up_within_a_second_and_used_again_after(tmp_path: Path) -> None:
+def test_a_hanging_server_times_out_within_a_second_and_is_used_after_recovery(tmp_path: Path) -> None:
     async def run(url: str, proxy: "_Proxy") -> None:
         engine = create_engine(url)
         catalogue = PostgresMovieCatalogue(engine, "catalogue")
@@ -417,7 +417,7 @@ def test_a_server_that_hangs_is_given_up_within_a_second_and_used_again_after(tm
     _behind_a_proxy(tmp_path, run)
 
 
-def test_a_connection_whose_end_the_server_has_only_announced_is_given_up(tmp_path: Path) -> None:
+def test_a_connection_that_the_server_is_about_to_close_is_replaced(tmp_path: Path) -> None:
     """The driver then refuses what is asked with an error of its own."""
 
     async def run(url: str, proxy: "_Proxy") -> None:
@@ -500,7 +500,7 @@ class _Proxy:
             target.close()
 
 
-def test_movies_of_before_are_found_by_their_imdb_ids_once_the_database_is_brought_up_to_date(tmp_path: Path) -> None:
+def test_a_migration_makes_existing_movies_findable_by_imdb_id(tmp_path: Path) -> None:
     from alembic import command
     from alembic.config import Config
 
@@ -538,7 +538,7 @@ def test_movies_of_before_are_found_by_their_imdb_ids_once_the_database_is_broug
     database.close()
 
 
-async def test_an_id_that_no_store_can_hold_is_not_found(sqlite_path: Path) -> None:
+async def test_an_id_that_no_store_can_store_is_not_found(sqlite_path: Path) -> None:
     catalogue = SqliteMovieCatalogue(sqlite_path, "catalogue")
     for movie_id in ("\ud800", "\x00", "x" * 100_000):
         with pytest.raises(MovieNotFound):

@@ -89,7 +89,7 @@ def test_the_version_is_that_of_the_distribution(run: Run) -> None:
 
 
 @pytest.mark.usefixtures("anna")
-def test_an_account_from_its_registration_to_its_end(run: Run, folder: Path) -> None:
+def test_an_account_from_registration_to_erasure(run: Run, folder: Path) -> None:
     assert [cells[:4] for cells in lines(run("users", "list"))] == [[ANNA, "Anna K", "pending", "-"]]
     assert lines(run("users", "activate", "anna@EXAMPLE.org")) == [["anna@EXAMPLE.org is active"]]
     log_in(folder)
@@ -290,9 +290,7 @@ def test_changes_take_effect_in_a_running_server(serve: Serve, run: Run) -> None
         (("scheduler",), 2, "MOVIE_REDIS_URL"),
     ],
 )
-def test_an_error_is_one_line_that_names_what_is_wrong(
-    run: Run, arguments: tuple[str, ...], code: int, said: str
-) -> None:
+def test_an_error_is_one_line_that_states_its_cause(run: Run, arguments: tuple[str, ...], code: int, said: str) -> None:
     done = run(*arguments)
     assert (done.returncode, done.stdout, done.stderr.count("\n")) == (code, "", 1), done.stderr
     assert done.stderr.startswith("movie-search: ")

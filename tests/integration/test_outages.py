@@ -195,7 +195,7 @@ async def test_nothing_fails_while_redis_is_unavailable(scene: Scene, redis: Own
     await check_readiness(scene)
 
 
-async def test_a_redis_that_forgets_everything_under_load_fails_nobody(scene: Scene, redis: OwnServer) -> None:
+async def test_a_redis_flush_under_load_fails_no_request(scene: Scene, redis: OwnServer) -> None:
     tokens = (await log_in(scene)).json()
     await scene.clients[0].post(AUTH + "logout/", headers=bearer(tokens))
     warm = scene.cold()
@@ -265,7 +265,7 @@ async def test_an_unavailable_source_is_reported_but_the_process_stays_live(scen
 # --- clients that disconnect
 
 
-async def test_two_thousand_broken_off_requests_leave_nothing_behind(
+async def test_2000_aborted_requests_leak_no_task_or_connection(
     scene: Scene, database: OwnServer, redis: OwnServer
 ) -> None:
     rng = random.Random(7)

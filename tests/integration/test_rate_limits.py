@@ -46,7 +46,7 @@ class TestSharedRateLimiter(RateLimiterContract):
             yield limiter
 
 
-async def test_several_limiters_on_one_redis_let_just_the_limit_pass(redis_url: str) -> None:
+async def test_several_limiters_on_one_redis_allow_exactly_the_limit(redis_url: str) -> None:
     async with AsyncExitStack() as stack:
         limiters = [await stack.enter_async_context(limiter_on(redis_url)) for _ in range(2)]
         for amount in (1, 5, 40):

@@ -149,7 +149,7 @@ TIMES = msgspec.msgpack.encode((FORMAT, 1e9, 3e9, 3e9))
         None,
     ],
 )
-async def test_what_can_not_be_read_counts_as_nothing(
+async def test_an_unreadable_entry_counts_as_missing(
     redis_url: str, redis: Redis, fields: dict[str, bytes] | None
 ) -> None:
     if fields is None:
@@ -168,7 +168,7 @@ async def test_what_can_not_be_read_counts_as_nothing(
         assert not client.is_unavailable
 
 
-async def test_the_example_of_times_can_be_read(redis_url: str, redis: Redis) -> None:
+async def test_the_entry_with_valid_times_is_readable(redis_url: str, redis: Redis) -> None:
     """Makes sure that the test above uses a readable format."""
     await redis.hset("movie:cache:entry:a", mapping={"fence": b"1", "times": TIMES, "value": b"x"})
     async with client_to(redis_url) as client:

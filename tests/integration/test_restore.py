@@ -114,7 +114,7 @@ def test_a_restored_database_is_complete_but_revives_no_token_and_sends_no_old_e
             assert api.stop() == 0
 
 
-def test_a_lost_disk_loses_nothing_that_was_archived(tmp_path_factory: pytest.TempPathFactory) -> None:
+def test_recovery_after_a_lost_disk_restores_all_archived_data(tmp_path_factory: pytest.TempPathFactory) -> None:
     command = yaml.safe_load((ROOT / "deploy/compose/backup.yaml").read_text())["services"]["postgres"]["command"]
     assert command[:2] == ["postgres", "-c"]
     programs = postgres_programs(tmp_path_factory.mktemp("programs"))

@@ -88,7 +88,7 @@ def filled(environ: dict[str, str], **given: str) -> dict[str, str]:
 
 
 @pytest.mark.parametrize("name", SERVICES)
-def test_every_service_is_confined(name: str) -> None:
+def test_every_service_has_container_restrictions(name: str) -> None:
     service = SERVICES[name]
     assert service["read_only"] is True
     assert service["cap_drop"] == ["ALL"]
@@ -100,21 +100,21 @@ def test_every_service_is_confined(name: str) -> None:
     assert service.get("healthcheck", {}).get("test") or service["healthcheck"] == {"disable": True}
 
 
-def test_what_is_ours_runs_as_the_user_of_its_image_with_no_capability() -> None:
+def test_own_services_run_as_the_image_user_without_capabilities() -> None:
     ours = {name: one for name, one in SERVICES.items() if is_ours(one)}
     assert set(ours) == {"api", "worker", "scheduler", "migrate", "upstream"}
     for name, one in ours.items():
         assert not {"user", "cap_add"} & set(one), name
 
 
-def test_what_is_not_ours_runs_as_somebody_without_rights_too() -> None:
+def test_third_party_services_run_unprivileged() -> None:
     """By its image where nothing is said; but the proxy, whose image knows nobody else, is a root without rights."""
     told = {name: one["user"] for name, one in SERVICES.items() if "user" in one}
     assert told == {"postgres": "999:999", "queue": "999:999", "cache": "999:999", "mailpit": "1000:1000"}
     assert {name for name, one in SERVICES.items() if "cap_add" in one} == {"proxy", "pgadmin"}
 
 
-def test_production_weakens_nothing_and_publishes_the_proxy_alone() -> None:
+def test_production_weakens_no_restriction_and_publishes_only_the_proxy() -> None:
     production = read("deploy/compose/production.yaml")["services"]
     for name, one in production.items():
         assert set(one) <= {"environment", "profiles"} | ({"ports"} if name == "proxy" else set()), name
@@ -125,7 +125,7 @@ def test_production_weakens_nothing_and_publishes_the_proxy_alone() -> None:
     assert {"upstream", "mailpit"} == {name for name, one in production.items() if one.get("profiles")}
 
 
-def test_only_what_ends_has_no_health_check() -> None:
+def test_every_long_running_service_has_a_health_check() -> None:
     unchecked = {name for name, one in SERVICES.items() if one["healthcheck"] == {"disable": True}}
     ending = {
         awaited
@@ -136,24 +136,24 @@ def test_only_what_ends_has_no_health_check() -> None:
     assert unchecked == ending == {"migrate"}
 
 
-def test_nothing_is_published_beyond_loopback_but_the_proxy_in_production() -> None:
+def test_ports_are_published_only_on_loopback_except_the_production_proxy() -> None:
     published = {name: one["ports"] for name, one in SERVICES.items() if "ports" in one}
     assert all(port.startswith("127.0.0.1:") for ports in published.values() for port in ports)
     assert not {"api", "worker", "postgres", "queue", "cache"} & set(published)
 
 
-def test_the_stores_are_on_a_network_without_a_way_out() -> None:
+def test_the_stores_are_on_an_internal_network() -> None:
     assert COMPOSE["networks"]["back"] == {"internal": True}
     assert all(SERVICES[name]["networks"] == ["back"] for name in ("postgres", "queue", "cache", "upstream"))
     assert {name for name, one in SERVICES.items() if "front" in one["networks"]} == {"proxy", "api"}
 
 
-def test_the_api_believes_the_network_of_the_proxy_alone() -> None:
+def test_the_api_trusts_only_the_network_of_the_proxy() -> None:
     subnet = COMPOSE["networks"]["front"]["ipam"]["config"][0]["subnet"]
     assert SERVICES["api"]["environment"]["MOVIE_TRUSTED_PROXIES"] == subnet
 
 
-def test_what_is_waited_for_is_there_and_comes_up_without_a_profile() -> None:
+def test_service_dependencies_exist_and_need_no_profile() -> None:
     for name, one in SERVICES.items():
         for awaited in one.get("depends_on", {}):
             assert set(SERVICES[awaited].get("profiles", [])) <= set(one.get("profiles", [])), (name, awaited)
@@ -170,7 +170,7 @@ def test_images_are_pinned() -> None:
         assert re.fullmatch(r"[\w./-]+:v?\d+\.\d+[\w.-]*", image), image
 
 
-def test_no_secret_stands_in_a_file() -> None:
+def test_no_file_contains_a_secret() -> None:
     secret = re.compile(r"PASSWORD|SECRET|TOKEN|_KEY|AUTH|DATABASE_URL|REDIS_URL|SMTP_URL")
     production = read("deploy/compose/production.yaml")["services"]
     for service in (*SERVICES.values(), *production.values()):
@@ -186,7 +186,7 @@ def test_no_secret_stands_in_a_file() -> None:
     assert not [one for one in kustomized() if one["kind"] == "Secret"]
 
 
-def test_what_compose_asks_for_is_what_make_secrets_makes(tmp_path: Path) -> None:
+def test_make_secrets_creates_every_secret_that_compose_requires(tmp_path: Path) -> None:
     asked = {name for name, _ in FROM_SECRETS.findall((ROOT / "compose.yaml").read_text())}
     assert asked == set(NAMES)
     file = tmp_path / ".env"
@@ -200,7 +200,7 @@ def test_what_compose_asks_for_is_what_make_secrets_makes(tmp_path: Path) -> Non
     assert len(set(re.findall(r"=([0-9a-f]{64})$", made, re.MULTILINE))) == len(NAMES) - 1
 
 
-def test_compose_sets_settings_of_ours_that_can_be_read() -> None:
+def test_compose_sets_only_valid_settings() -> None:
     told = SERVICES["api"]["environment"]
     settings = Settings.load(filled(told), dotenv=None)
     assert set(told) <= SETTINGS
@@ -211,7 +211,7 @@ def test_compose_sets_settings_of_ours_that_can_be_read() -> None:
             assert one["environment"] == told, name
 
 
-def test_production_refuses_nothing_that_its_file_sets() -> None:
+def test_the_production_file_passes_the_settings_checks() -> None:
     base = SERVICES["api"]["environment"] | read("deploy/compose/production.yaml")["services"]["api"]["environment"]
     given = {"DOMAIN": "movies.example.org", "SMTP_URL": "smtps://u:p@mail.example.org", "SOURCE": "catalogue"}
     given["MAIL_FROM"] = "movies@example.org"
@@ -220,11 +220,11 @@ def test_production_refuses_nothing_that_its_file_sets() -> None:
 
 
 @pytest.mark.parametrize("name", [name for name, one in SERVICES.items() if is_ours(one)])
-def test_the_commands_of_compose_are_commands(name: str) -> None:
+def test_compose_runs_existing_commands(name: str) -> None:
     assert accepts(SERVICES[name]["command"])
 
 
-def test_what_compose_mounts_is_there() -> None:
+def test_files_mounted_by_compose_exist() -> None:
     for name, one in SERVICES.items():
         for volume in one.get("volumes", []):
             source = volume.split(":")[0]
@@ -234,7 +234,7 @@ def test_what_compose_mounts_is_there() -> None:
 # --- deploy/caddy
 
 
-def test_the_proxy_reaches_the_api_and_nothing_else() -> None:
+def test_the_proxy_forwards_only_to_the_api() -> None:
     text = re.sub(r"#.*", "", (ROOT / "deploy/caddy/Caddyfile").read_text())
     assert re.findall(r"reverse_proxy\b.*", text) == ["reverse_proxy {"]
     assert re.findall(r"dynamic a \{\s*name (\S+)\s*port (\S+)", text) == [("{$API_HOST:api}", "{$API_PORT:8000}")]
@@ -242,7 +242,7 @@ def test_the_proxy_reaches_the_api_and_nothing_else() -> None:
         assert not re.search(rf"^\s*{word}\b", text, re.MULTILINE), word
 
 
-def test_certificates_of_the_public_name_come_from_a_public_authority() -> None:
+def test_the_public_certificate_is_issued_by_a_public_authority() -> None:
     """Caddy asks one by itself for a name, unless its file says otherwise."""
     text = re.sub(r"#.*", "", (ROOT / "deploy/caddy/Caddyfile").read_text())
     for word in ("tls", "auto_https", "local_certs", "acme_ca", "cert_issuer", "default_sni", "protocols"):
@@ -259,7 +259,7 @@ def test_certificates_of_the_public_name_come_from_a_public_authority() -> None:
 # --- Dockerfile
 
 
-def test_the_image_runs_as_nobody_special_without_a_shell() -> None:
+def test_the_image_runs_as_an_unprivileged_user_without_a_shell() -> None:
     text = (ROOT / "Dockerfile").read_text()
     assert re.findall(r"^USER (.*)", text, re.MULTILINE) == ["10001:10001"]
     assert json.loads(re.findall(r"^ENTRYPOINT (.*)", text, re.MULTILINE)[-1]) == ["movie-search"]
@@ -276,7 +276,7 @@ def test_the_image_is_built_from_the_lock_file_by_the_uv_of_the_makefile() -> No
     assert text.count("uv sync --locked --no-dev") == 2
 
 
-def test_nothing_secret_goes_into_a_build() -> None:
+def test_secrets_are_excluded_from_the_build_context() -> None:
     lines = (ROOT / ".dockerignore").read_text().splitlines()
     assert lines[1] == "*"
     allowed = {line[1:] for line in lines if line.startswith("!")}
@@ -287,7 +287,7 @@ def test_nothing_secret_goes_into_a_build() -> None:
 
 
 @pytest.mark.parametrize("folder", ["base", "staging", "production"])
-def test_what_kustomize_refers_to_is_there(folder: str) -> None:
+def test_files_referenced_by_kustomize_exist(folder: str) -> None:
     kustomization = read(KUBERNETES / folder / "kustomization.yaml")
     for name in kustomization["resources"]:
         assert (KUBERNETES / folder / name).exists(), name
@@ -299,7 +299,7 @@ def test_what_kustomize_refers_to_is_there(folder: str) -> None:
 
 
 @pytest.mark.parametrize(("where", "container"), containers(), ids=lambda one: one if isinstance(one, str) else "")
-def test_what_others_run_are_commands_and_settings_of_ours(where: str, container: dict[str, Any]) -> None:
+def test_platform_manifests_use_existing_commands_and_valid_settings(where: str, container: dict[str, Any]) -> None:
     assert accepts(container.get("args") or container["command"])
     for one in (*container.get("env", ()), *container.get("environment", ()), *container.get("secrets", ())):
         assert one["name"] in SETTINGS, where
@@ -312,7 +312,7 @@ def test_what_others_run_are_commands_and_settings_of_ours(where: str, container
     [one for one in kustomized() if one["kind"] in ("Deployment", "Job")],
     ids=lambda one: f"{one['kind']} {one['metadata']['name']}",
 )
-def test_pods_are_confined_and_bounded(one: dict[str, Any]) -> None:
+def test_pods_have_security_contexts_and_resource_limits(one: dict[str, Any]) -> None:
     pod = one["spec"]["template"]["spec"]
     assert pod["securityContext"]["runAsNonRoot"] is True
     assert pod["securityContext"]["seccompProfile"] == {"type": "RuntimeDefault"}
@@ -326,7 +326,7 @@ def test_pods_are_confined_and_bounded(one: dict[str, Any]) -> None:
         assert set(container["resources"]) == {"requests", "limits"}
 
 
-def test_nothing_on_kubernetes_is_published_past_the_ingress() -> None:
+def test_kubernetes_publishes_only_the_ingress() -> None:
     for one in kustomized():
         if one["kind"] == "Service":
             assert one["spec"].get("type", "ClusterIP") == "ClusterIP", one["metadata"]["name"]
@@ -337,7 +337,7 @@ def test_nothing_on_kubernetes_is_published_past_the_ingress() -> None:
 
 
 @pytest.mark.parametrize("path", sorted((ROOT / "deploy/ecs").glob("*.json")), ids=lambda path: path.stem)
-def test_tasks_on_ecs_are_confined(path: Path) -> None:
+def test_ecs_tasks_have_container_restrictions(path: Path) -> None:
     """As far as Fargate knows: it has no option that forbids new privileges, and none that gives any."""
     for container in json.loads(path.read_text())["containerDefinitions"]:
         assert container["user"] == "10001:10001"
@@ -346,7 +346,7 @@ def test_tasks_on_ecs_are_confined(path: Path) -> None:
         assert not container.get("privileged")
 
 
-def test_every_pod_on_kubernetes_talks_to_those_alone_whom_a_policy_names() -> None:
+def test_kubernetes_network_policies_restrict_every_pod() -> None:
     every = list(kustomized())
     pods = {
         one["spec"]["template"]["metadata"]["labels"]["app.kubernetes.io/name"]
@@ -368,7 +368,7 @@ def test_every_pod_on_kubernetes_talks_to_those_alone_whom_a_policy_names() -> N
     assert all(rule["from"] for rules in allowed.values() for rule in rules)
 
 
-def test_budgets_and_the_autoscaler_are_about_pods_that_exist() -> None:
+def test_disruption_budgets_and_autoscaler_select_existing_pods() -> None:
     every = list(kustomized())
     labels = {
         one["spec"]["template"]["metadata"]["labels"]["app.kubernetes.io/name"]
@@ -386,14 +386,14 @@ def test_budgets_and_the_autoscaler_are_about_pods_that_exist() -> None:
     assert scaler["spec"]["minReplicas"] >= 2
 
 
-def test_probes_ask_what_is_answered() -> None:
+def test_probes_use_existing_routes() -> None:
     (api,) = (one for one in kustomized() if one["kind"] == "Deployment" and one["metadata"]["name"] == "movie-api")
     container = api["spec"]["template"]["spec"]["containers"][0]
     paths = {name: container[name]["httpGet"]["path"] for name in ("startupProbe", "livenessProbe", "readinessProbe")}
     assert paths == {"startupProbe": "/health/live", "livenessProbe": "/health/live", "readinessProbe": "/health/ready"}
 
 
-def test_probes_wait_for_a_part_that_does_not_answer() -> None:
+def test_probe_timeouts_exceed_the_dependency_check_timeout() -> None:
     """Who gave up before would take every process out of service because of one frozen part."""
     (api,) = (one for one in kustomized() if one["kind"] == "Deployment" and one["metadata"]["name"] == "movie-api")
     probe = api["spec"]["template"]["spec"]["containers"][0]["readinessProbe"]
@@ -453,7 +453,7 @@ def test_heroku_verifies_the_certificates_of_database_and_redis(tmp_path: Path) 
     assert environ["PGSSLROOTCERT"] == "/etc/ssl/certs/ca-certificates.crt"
 
 
-def test_heroku_leaves_redis_unverified_only_where_that_is_accepted(tmp_path: Path) -> None:
+def test_heroku_skips_redis_verification_only_if_explicitly_allowed(tmp_path: Path) -> None:
     environ, said = run_heroku(tmp_path, **HEROKU)
     assert not environ
     assert said.count("\n") == 1
@@ -463,7 +463,7 @@ def test_heroku_leaves_redis_unverified_only_where_that_is_accepted(tmp_path: Pa
     assert environ["MOVIE_DATABASE_URL"].endswith("?ssl=verify-full")
 
 
-def test_the_version_that_is_deployed_is_the_one_that_is_built() -> None:
+def test_the_deployed_version_is_the_built_version() -> None:
     version = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["version"]
     for folder in ("staging", "production"):
         assert read(KUBERNETES / folder / "kustomization.yaml")["images"][0]["newTag"] == version

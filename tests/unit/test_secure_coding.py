@@ -113,18 +113,18 @@ def is_constant(node: ast.expr) -> bool:
 
 
 @pytest.mark.parametrize("kind", FORBIDDEN)
-def test_what_is_dangerous_is_not_imported(kind: str) -> None:
+def test_dangerous_modules_are_not_imported(kind: str) -> None:
     assert {package: importers(package) for package in FORBIDDEN[kind] if importers(package)} == {}
 
 
-def test_no_text_is_run_as_code_or_as_a_command() -> None:
+def test_no_text_is_executed_as_code_or_a_command() -> None:
     for path, node in nodes(ast.Call):
         owner, name = called(node)
         assert not (owner in ("", "builtins") and name in DYNAMIC), (path, node.lineno)
         assert not (owner == "os" and name in OS_CALLS), (path, node.lineno)
 
 
-def test_only_constants_are_put_into_sql() -> None:
+def test_sql_statements_are_constants() -> None:
     """Values are parameters; what a value may be is tried by the contract suites on both databases."""
     found = 0
     for path, node in nodes(ast.JoinedStr):
@@ -143,7 +143,7 @@ def test_only_constants_are_put_into_sql() -> None:
             assert not is_sql or is_constant(joined.right), (path, joined.lineno)
 
 
-def test_patterns_are_constants_and_what_is_put_into_one_is_escaped() -> None:
+def test_regex_patterns_are_constants_with_escaped_values() -> None:
     found = 0
     for path, node in nodes(ast.Call):
         owner, name = called(node)
@@ -157,7 +157,7 @@ def test_patterns_are_constants_and_what_is_put_into_one_is_escaped() -> None:
     assert "pattern = re.escape(media_type) + " in (SRC / "movie_api/request_body.py").read_text()
 
 
-def test_formats_and_messages_of_the_log_are_constants() -> None:
+def test_format_strings_and_log_messages_are_constants() -> None:
     for path, node in nodes(ast.Call):
         owner, name = called(node)
         if name in ("format", "format_map") and owner != "self":
@@ -170,14 +170,14 @@ def test_formats_and_messages_of_the_log_are_constants() -> None:
             assert not is_text or is_constant(applied.left), (path, applied.lineno)
 
 
-def test_nothing_secret_is_drawn_from_a_generator_that_can_be_predicted() -> None:
+def test_secrets_come_from_a_cryptographic_random_generator() -> None:
     assert importers("random") == WITH_RANDOM
     seeded = {path for path, node in nodes(ast.Attribute) if node.attr == "random" and ast.unparse(node) == "np.random"}
     assert seeded == {"movie_adapters/recommender/ease_model.py", "movie_adapters/recommender/evaluation.py"}
     assert {"movie_core/accounts/keyring.py", "movie_adapters/security/argon2.py"} <= importers("secrets")
 
 
-def test_hash_functions_are_strong_where_it_matters() -> None:
+def test_weak_hash_functions_are_used_only_without_security_purpose() -> None:
     used = [(node, called(node)[1]) for _, node in nodes(ast.Call) if called(node)[0] == "hashlib"]
     assert {name for _, name in used} == {"sha256", "blake2b", "sha1"}
     for node, name in used:
@@ -195,7 +195,7 @@ def test_cryptography_comes_from_known_libraries() -> None:
     assert {name.partition(".")[0] for _, name in IMPORTED} & known == CRYPTOGRAPHY
 
 
-def test_connections_begin_in_a_few_modules() -> None:
+def test_network_connections_are_opened_only_in_listed_modules() -> None:
     for package, modules in CONNECTING.items():
         assert importers(package) == modules
     assert {package for package in OTHER_CLIENTS if importers(package)} == set()
@@ -206,14 +206,14 @@ def test_connections_begin_in_a_few_modules() -> None:
     }
 
 
-def test_no_certificate_goes_unchecked() -> None:
+def test_certificate_verification_is_never_disabled() -> None:
     for path, tree in TREES.items():
         text = ast.unparse(tree)
         for word in ("CERT_NONE", "_create_unverified_context", "verify=False", "check_hostname = False"):
             assert word not in text, (path, word)
 
 
-def test_lines_are_logged_to_stderr_alone() -> None:
+def test_logs_are_written_only_to_stderr() -> None:
     handlers = re.compile(r"\b(?:\w*FileHandler|SysLogHandler|SocketHandler|DatagramHandler|HTTPHandler|SMTPHandler)\b")
     assert [path for path, tree in TREES.items() if handlers.search(ast.unparse(tree))] == []
     configured = {path for path, node in nodes(ast.Call) if called(node) == ("logging", "basicConfig")}

@@ -124,14 +124,14 @@ def test_every_requirement_of_levels_1_and_2_has_one_row() -> None:
     assert [row["number"] for row in requirements()] == list(REQUIRED)
 
 
-def test_every_row_stands_in_the_table_of_its_chapter() -> None:
+def test_every_row_is_in_the_table_of_its_chapter() -> None:
     for heading, found in tables(ASVS).items():
         if re.match(r"V\d+ ", heading):
             assert {chapter(row) for row in found[0]} == {heading.split()[0]}
 
 
 @pytest.mark.parametrize("row", requirements(), ids=lambda row: row["number"])
-def test_a_row_has_a_verdict_and_what_it_rests_on(row: dict[str, str]) -> None:
+def test_a_row_has_a_verdict_and_its_evidence(row: dict[str, str]) -> None:
     assert row["verdict"] in VERDICTS
     assert row["how or why"].endswith(".")
     named = quoted(row["tests"])
@@ -163,14 +163,14 @@ def test_the_counts_are_those_of_the_rows() -> None:
     assert [list(row.values()) for row in table(ASVS, "OWASP ASVS 5.0, levels 1 and 2")] == expected
 
 
-def test_nine_of_ten_applicable_requirements_are_shown_by_a_test() -> None:
+def test_nine_of_ten_applicable_requirements_are_verified_by_a_test() -> None:
     now = [row for row in requirements() if not row["how or why"].startswith(LATER)]
     counts = Counter(row["verdict"] for row in now)
     assert counts["satisfied"] / (counts["satisfied"] + counts["open"]) >= GOAL
 
 
 @pytest.mark.parametrize("page", [ASVS, POLICIES])
-def test_every_test_that_is_named_anywhere_exists(page: str) -> None:
+def test_every_test_named_in_the_documents_exists(page: str) -> None:
     text = (ROOT / page).read_text(encoding="utf-8")
     named = [one for one in quoted(text) if "::" in one]
     assert named
@@ -210,7 +210,7 @@ def test_the_limits_are_those_of_the_code() -> None:
         assert number_of(row["value"]) == constant(row["constant"].strip("`")), row["limit"]
 
 
-def test_rules_for_values_that_belong_together_name_their_tests() -> None:
+def test_cross_field_validation_rules_name_their_tests() -> None:
     rows = table(POLICIES, "Input", 1)
     assert len(rows) > 5
     assert_names_tests(rows)
@@ -243,7 +243,7 @@ def gives_tokens(operation: dict[str, Any]) -> bool:
     return {"access", "refresh"} <= set(schema.get("properties", {}))
 
 
-def test_the_pathways_are_those_of_the_api() -> None:
+def test_the_authentication_pathways_are_those_of_the_api() -> None:
     """Whatever checks a password or gives tokens is one; a registration does neither."""
     secret = {"password", "new_password", "old_password", "refresh"}
     found = {
@@ -256,7 +256,7 @@ def test_the_pathways_are_those_of_the_api() -> None:
     assert {one for one in named if not one.startswith("movie-search")} == found - {"POST authentication/register/"}
 
 
-def test_controls_against_guessing_name_settings_there_are() -> None:
+def test_anti_guessing_controls_name_existing_settings() -> None:
     text = section(POLICIES, "Authentication")
     settings = {name for name, _, _ in reference()}
     assert {one for one in quoted(text) if one.startswith("MOVIE_")} <= settings
@@ -264,7 +264,7 @@ def test_controls_against_guessing_name_settings_there_are() -> None:
     assert "No account is locked." in text
 
 
-def test_the_words_that_no_password_may_rest_on_are_those_of_the_code() -> None:
+def test_the_context_specific_password_words_are_those_of_the_code() -> None:
     sentence = section(POLICIES, "Authentication").partition("Words that a password may not be based on")[2]
     assert tuple(quoted(sentence)) == passwords._PRODUCT
 
@@ -341,7 +341,7 @@ def test_every_table_has_a_level_of_protection() -> None:
     assert {one for one in columns if one.endswith(".password_hash")} <= secret
 
 
-def test_every_level_has_its_protection() -> None:
+def test_every_protection_level_is_described() -> None:
     rows = table(POLICIES, "Data")
     assert [row["level"] for row in rows] == ["secret", "account", "personal", "internal", "public"]
     assert all(row["protection"] for row in rows)

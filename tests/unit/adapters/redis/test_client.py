@@ -79,7 +79,7 @@ async def test_a_result_is_returned() -> None:
         assert server.commands == [("GET", "a")]
 
 
-async def test_a_script_is_sent_in_full_only_where_the_server_does_not_know_it() -> None:
+async def test_a_script_is_sent_in_full_only_if_the_server_does_not_know_it() -> None:
     async with client_and_server() as (client, server):
         known = "return 1"
         answer = await client.run(known, ["key"], 7)
@@ -102,7 +102,7 @@ async def test_a_script_is_sent_in_full_only_where_the_server_does_not_know_it()
         ResponseError("Error running script: @user_script:1: -READONLY You can't write against a read only replica."),
     ],
 )
-async def test_after_a_failure_redis_is_left_alone_until_it_can_be_written_to(
+async def test_after_a_failure_redis_is_not_called_until_a_write_succeeds(
     failure: Exception, caplog: pytest.LogCaptureFixture
 ) -> None:
     caplog.set_level(logging.INFO)

@@ -103,7 +103,7 @@ def test_a_result_is_cached_and_has_its_status() -> None:
     run(scene)
 
 
-def test_a_thousand_at_once_are_one_call_and_one_answer() -> None:
+def test_a_thousand_concurrent_searches_share_one_call() -> None:
     async def scene() -> None:
         inner = Counted()
         source = cached(inner)
@@ -149,7 +149,7 @@ def test_a_stale_entry_is_served_at_once_and_refreshed_once() -> None:
     run(scene)
 
 
-def test_an_unavailable_source_is_covered_by_stale_entries_as_the_policy_says() -> None:
+def test_stale_entries_are_served_while_the_source_is_unavailable() -> None:
     async def scene() -> None:
         inner = Counted()
         source = cached(inner, policy=CachePolicy(fresh=600, stale=DAY))
@@ -577,7 +577,7 @@ def test_all_fetched_movies_are_passed_to_keep() -> None:
     run(scene)
 
 
-def test_only_what_asks_the_same_shares_an_answer() -> None:
+def test_only_equal_queries_share_a_cache_entry() -> None:
     source, other = cached(MemoryMovieCatalogue()), cached(MemoryMovieCatalogue(), namespace="another URL")
     asked = [
         MovieQuery(text, years=None, genre=genre)

@@ -138,7 +138,7 @@ async def test_the_response_is_json_whatever_accept_says(api: httpx.AsyncClient,
 
 @pytest.mark.parametrize("offset", [0, 3, 7])
 @pytest.mark.parametrize("limit", [1, 4, 10, 23, 100])
-async def test_walking_next_visits_every_item_once(api: httpx.AsyncClient, offset: int, limit: int) -> None:
+async def test_following_next_visits_every_item_once(api: httpx.AsyncClient, offset: int, limit: int) -> None:
     url: str | None = f"{MOVIES}?query=river&offset={offset}&limit={limit}"
     seen: list[str] = []
     while url is not None:
