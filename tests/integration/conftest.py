@@ -46,7 +46,7 @@ def films(postgres: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[s
     with postgres_database(postgres) as url:
         program = Program(("migrate",), tmp_path_factory.mktemp("films"), {"MOVIE_DATABASE_URL": url})
         program.process.wait(120)
-        assert program.stop() == 0, program.said()
+        assert program.stop() == 0, program.output()
         yield url.partition("?")[0].rpartition("/")[2]
 
 
@@ -94,7 +94,7 @@ def redis_url() -> Iterator[str]:
 
 
 @pytest.fixture
-def patient(monkeypatch: pytest.MonkeyPatch) -> None:
+def long_database_timeouts(monkeypatch: pytest.MonkeyPatch) -> None:
     """Multiplies database timeouts by ten, for tests of stored data on busy machines."""
     for module, name in (
         (sql_database, "CONNECT_SECONDS"),
@@ -107,7 +107,7 @@ def patient(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @contextlib.contextmanager
-def trouble(redis: OwnServer, kind: str) -> Iterator[None]:
+def redis_fault(redis: OwnServer, kind: str) -> Iterator[None]:
     """Injects a fault into Redis. If frozen, it accepts connections but does not respond."""
 
     def execute(command: str) -> None:
@@ -133,8 +133,10 @@ def trouble(redis: OwnServer, kind: str) -> Iterator[None]:
 
 def clean_environment(**environ: str) -> dict[str, str]:
     """Returns the environment that a program needs, without the `MOVIE_*` settings of the caller."""
-    kept = {name: os.environ[name] for name in ("PATH", "HOME", "LANG", "COVERAGE_PROCESS_START") if name in os.environ}
-    return kept | {"PYTHONUNBUFFERED": "1", "NO_COLOR": "1", "COLUMNS": "120"} | environ
+    inherited = {
+        name: os.environ[name] for name in ("PATH", "HOME", "LANG", "COVERAGE_PROCESS_START") if name in os.environ
+    }
+    return inherited | {"PYTHONUNBUFFERED": "1", "NO_COLOR": "1", "COLUMNS": "120"} | environ
 
 
 class Program:
@@ -155,15 +157,15 @@ class Program:
             stderr=subprocess.STDOUT,
         )
 
-    def said(self) -> str:
+    def output(self) -> str:
         return self.log.read_text()
 
     def wait_for(self, pattern: str) -> re.Match[str]:
         """Waits until the output matches a pattern. Returns the match."""
         deadline = time.monotonic() + START_SECONDS
-        while (match := re.search(pattern, self.said())) is None:
-            assert self.process.poll() is None, f"the program exited with {self.process.returncode}: {self.said()}"
-            assert time.monotonic() < deadline, self.said()
+        while (match := re.search(pattern, self.output())) is None:
+            assert self.process.poll() is None, f"the program exited with {self.process.returncode}: {self.output()}"
+            assert time.monotonic() < deadline, self.output()
             time.sleep(0.02)
         return match
 
@@ -183,7 +185,7 @@ def prepared(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("prepared")
     program = Program(("migrate",), folder, {})
     program.process.wait(60)
-    assert program.stop() == 0, program.said()
+    assert program.stop() == 0, program.output()
     return folder / "var"
 
 

@@ -1,4 +1,4 @@
-"""The catalogues on SQLite and PostgreSQL keep the contract of catalogues."""
+"""Contract and search tests of the movie catalogue on SQLite and PostgreSQL."""
 
 import asyncio
 import random
@@ -39,8 +39,10 @@ def sqlite_path(tmp_path: Path) -> Path:
     return path
 
 
-def _film(number: int, title: str, year: int | None = None, fame: float | None = 1.0, **more: tuple[str, ...]) -> Movie:
-    return Movie(id=str(number), title=title, year=year, popularity=fame, **more)  # type: ignore[arg-type]
+def _film(
+    number: int, title: str, year: int | None = None, popularity: float | None = 1.0, **more: tuple[str, ...]
+) -> Movie:
+    return Movie(id=str(number), title=title, year=year, popularity=popularity, **more)  # type: ignore[arg-type]
 
 
 _ORDERS = (Order.RELEVANCE, Order.POPULARITY, Order.YEAR)
@@ -69,7 +71,7 @@ FILMS = (
 )
 """Made-up films."""
 
-AS_TYPED = {
+EXPECTED_FIRST = {
     "the copper lantern": 1,
     "copper lantern": 1,
     "THE COPPER LANTERN": 1,
@@ -118,7 +120,7 @@ AS_TYPED = {
 
 
 class CatalogueSearch:
-    """What the search of both stores finds, in tests that each test class inherits."""
+    """Search tests that the test class of each store inherits."""
 
     def open(self, movies: Sequence[Movie]) -> AbstractAsyncContextManager[MovieCatalogue]:
         raise NotImplementedError
@@ -126,10 +128,10 @@ class CatalogueSearch:
     async def test_films_are_found_by_queries_as_users_type_them(self) -> None:
         async with self.open(FILMS) as catalogue:
             first = {}
-            for typed in AS_TYPED:
+            for typed in EXPECTED_FIRST:
                 page = await catalogue.search(MovieQuery(typed), Window())
                 first[typed] = int(page.items[0].id) if page.items else None
-            assert first == AS_TYPED
+            assert first == EXPECTED_FIRST
 
     async def test_tiers_are_exact_then_prefix_then_words_then_people(self) -> None:
         async with self.open((*FILMS, _film(21, "Sea", 1990, 9.0, cast=("Q. Quiet",)))) as catalogue:
@@ -163,8 +165,8 @@ class CatalogueSearch:
             assert newest[-1].year is None
 
     async def test_order_by_popularity_is_exact_with_unknown_popularity_last(self) -> None:
-        fames = [1.0, 1.001, 1.002, 0.999, 0.0, -1.0, None, 5e9]
-        movies = [_film(number, f"Same {number}", 2000, fame) for number, fame in enumerate(fames)]
+        popularities = [1.0, 1.001, 1.002, 0.999, 0.0, -1.0, None, 5e9]
+        movies = [_film(number, f"Same {number}", 2000, popularity) for number, popularity in enumerate(popularities)]
         async with self.open(movies) as catalogue:
             for text_ in ("", "same"):
                 found = await collect_pages(catalogue, MovieQuery(text_, order=Order.POPULARITY), 3)
@@ -208,10 +210,10 @@ class CatalogueSearch:
                 for query in queries:
                     every = [movie.id for movie in await collect_pages(catalogue, query, 100)]
                     left = [movie_id for movie_id in every if movie_id not in without]
-                    lessened = replace(query, exclude_ids=without)
+                    excluding = replace(query, exclude_ids=without)
                     for limit in (100, 41):
-                        assert [movie.id for movie in await collect_pages(catalogue, lessened, limit)] == left, query
-                    assert (await catalogue.search(lessened, Window(0, 1))).total == len(left)
+                        assert [movie.id for movie in await collect_pages(catalogue, excluding, limit)] == left, query
+                    assert (await catalogue.search(excluding, Window(0, 1))).total == len(left)
 
     async def test_updating_a_movie_removes_its_old_index_terms(self) -> None:
         movie = replace(FILMS[0], genres=("Mystery",))
@@ -279,7 +281,7 @@ def _tier(title: str, typed: str) -> int:
     return 1 if title.replace(" ", "").startswith(typed.replace(" ", "")) else 2
 
 
-@pytest.mark.usefixtures("patient")
+@pytest.mark.usefixtures("long_database_timeouts")
 class TestSqliteMovies(CatalogueSearch, MovieCatalogueContract):
     @pytest.fixture(autouse=True)
     def _file(self, sqlite_path: Path) -> None:
@@ -301,7 +303,7 @@ class TestSqliteMovies(CatalogueSearch, MovieCatalogueContract):
                 await catalogue.close()
 
 
-@pytest.mark.usefixtures("patient")
+@pytest.mark.usefixtures("long_database_timeouts")
 class TestPostgresMovies(CatalogueSearch, MovieCatalogueContract):
     @pytest.fixture(autouse=True)
     def _database(self, postgres_url: str) -> None:
@@ -378,7 +380,7 @@ def test_no_query_is_slow(sqlite_path: Path) -> None:
         file.search(MovieQuery(query), Window())
         took.append(time.perf_counter() - started)
     file.close()
-    # Some 30 ms on a quiet machine; the bound leaves room for a busy one, and would not for work that isn't bounded.
+    # About 30 ms on an idle machine. A busy machine stays below the limit; unbounded work does not.
     assert max(took) < 0.5
 
 
@@ -410,7 +412,7 @@ def test_a_hanging_server_times_out_within_a_second_and_is_used_after_recovery(t
             answers = await asyncio.gather(*(catalogue.count() for _ in range(calls)), return_exceptions=True)
             assert all(isinstance(answer, StoreUnavailable) for answer in answers)
             assert time.monotonic() - started < 1.5
-        proxy.go_on()
+        proxy.resume()
         assert await catalogue.count() == 0
         await engine.dispose()
 
@@ -418,14 +420,14 @@ def test_a_hanging_server_times_out_within_a_second_and_is_used_after_recovery(t
 
 
 def test_a_connection_that_the_server_is_about_to_close_is_replaced(tmp_path: Path) -> None:
-    """The driver then refuses what is asked with an error of its own."""
+    """The driver then rejects the next call with its own exception."""
 
     async def run(url: str, proxy: "_Proxy") -> None:
         engine = create_engine(url)
         stores = (PostgresMovieCatalogue(engine, "catalogue").count, SqlRatingStore(engine, "catalogue").version)
         for ask in stores:
             await ask()
-            proxy.announce_the_end()
+            proxy.send_shutdown_notice()
             await asyncio.sleep(0.05)
             with pytest.raises(StoreUnavailable):
                 await ask()
@@ -436,7 +438,7 @@ def test_a_connection_that_the_server_is_about_to_close_is_replaced(tmp_path: Pa
 
 
 def _behind_a_proxy(folder: Path, run: Callable[[str, "_Proxy"], Coroutine[Any, Any, None]]) -> None:
-    """With the URL of a database that is reached through the proxy."""
+    """Calls `run` with the URL of a database behind a proxy, and the proxy."""
 
     async def main() -> None:
         async with _Proxy(server_folder, folder) as proxy:
@@ -449,27 +451,27 @@ def _behind_a_proxy(folder: Path, run: Callable[[str, "_Proxy"], Coroutine[Any, 
 
 
 class _Proxy:
-    """Stands between a client and the server's socket, and passes nothing on after `hang`."""
+    """Forwards between clients and the server's socket; between `hang` and `resume`, forwards nothing."""
 
     def __init__(self, server: str, folder: Path) -> None:
-        self._passes = asyncio.Event()
-        self._passes.set()
+        self._is_forwarding = asyncio.Event()
+        self._is_forwarding.set()
         self._server = f"{server}/.s.PGSQL.5432"
         self._path = str(folder / ".s.PGSQL.5432")
         self._tasks: set[asyncio.Task[None]] = set()
         self._clients: list[asyncio.StreamWriter] = []
 
-    def announce_the_end(self) -> None:
-        """As a server does that is about to close its connections."""
-        told = b"SFATAL\0VFATAL\0C57P01\0Mterminating connection due to administrator command\0\0"
+    def send_shutdown_notice(self) -> None:
+        """Sends the message that PostgreSQL sends before it closes a connection."""
+        message = b"SFATAL\0VFATAL\0C57P01\0Mterminating connection due to administrator command\0\0"
         for client in self._clients:
-            client.write(b"E" + (len(told) + 4).to_bytes(4, "big") + told)
+            client.write(b"E" + (len(message) + 4).to_bytes(4, "big") + message)
 
     def hang(self) -> None:
-        self._passes.clear()
+        self._is_forwarding.clear()
 
-    def go_on(self) -> None:
-        self._passes.set()
+    def resume(self) -> None:
+        self._is_forwarding.set()
 
     async def __aenter__(self) -> "_Proxy":
         self._listener = await asyncio.start_unix_server(self._accept, self._path)
@@ -484,14 +486,14 @@ class _Proxy:
         self._clients.append(writer)
         from_server, to_server = await asyncio.open_unix_connection(self._server)
         for source, target in ((reader, to_server), (from_server, writer)):
-            task = asyncio.create_task(self._pass_on(source, target))
+            task = asyncio.create_task(self._forward(source, target))
             self._tasks.add(task)
             task.add_done_callback(self._tasks.discard)
 
-    async def _pass_on(self, source: asyncio.StreamReader, target: asyncio.StreamWriter) -> None:
+    async def _forward(self, source: asyncio.StreamReader, target: asyncio.StreamWriter) -> None:
         try:
             while data := await source.read(65536):
-                await self._passes.wait()
+                await self._is_forwarding.wait()
                 target.write(data)
                 await target.drain()
         except ConnectionError:

@@ -248,7 +248,7 @@ def test_a_test_mail_is_sent_immediately(run: Run, folder: Path) -> None:
 @pytest.mark.usefixtures("anna")
 def test_changes_take_effect_in_a_running_server(serve: Serve, run: Run) -> None:
     program, api = serve()
-    assert "emails are stored in var/mail" in program.said()
+    assert "emails are stored in var/mail" in program.output()
     program.wait_for("verify-email")
     lines(run("users", "activate", ANNA))
     login = api.post("/api/v1/authentication/login/", json={"email": ANNA, "password": PASSWORD})
@@ -264,7 +264,7 @@ def test_changes_take_effect_in_a_running_server(serve: Serve, run: Run) -> None
 
 
 @pytest.mark.parametrize(
-    ("arguments", "code", "said"),
+    ("arguments", "code", "message"),
     [
         (("users", "activate", "nobody@example.org"), 1, "no"),
         (("users", "deactivate", "nobody@example.org"), 1, "no"),
@@ -290,19 +290,21 @@ def test_changes_take_effect_in_a_running_server(serve: Serve, run: Run) -> None
         (("scheduler",), 2, "MOVIE_REDIS_URL"),
     ],
 )
-def test_an_error_is_one_line_that_states_its_cause(run: Run, arguments: tuple[str, ...], code: int, said: str) -> None:
+def test_an_error_is_one_line_that_states_its_cause(
+    run: Run, arguments: tuple[str, ...], code: int, message: str
+) -> None:
     done = run(*arguments)
     assert (done.returncode, done.stdout, done.stderr.count("\n")) == (code, "", 1), done.stderr
     assert done.stderr.startswith("movie-search: ")
-    assert said in done.stderr
+    assert message in done.stderr
 
 
-@pytest.mark.parametrize(("command", "said"), [("worker", "worker started"), ("scheduler", "scheduler started")])
-def test_worker_and_scheduler_stop_with_exit_code_0(start: Start, redis_url: str, command: str, said: str) -> None:
+@pytest.mark.parametrize(("command", "message"), [("worker", "worker started"), ("scheduler", "scheduler started")])
+def test_worker_and_scheduler_stop_with_exit_code_0(start: Start, redis_url: str, command: str, message: str) -> None:
     program = start(command, MOVIE_REDIS_URL=redis_url)
-    program.wait_for(f"movie-search: {said}")
+    program.wait_for(f"movie-search: {message}")
     assert program.stop() == 0
-    assert "Traceback" not in program.said()
+    assert "Traceback" not in program.output()
 
 
 def test_every_command_has_help(run: Run) -> None:

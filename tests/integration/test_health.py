@@ -88,7 +88,7 @@ def deployment(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Deployment]
         films.write_text("id,title,year\n1,Casablanca,1942\n")
         loading = Program(("catalogue", "import", str(films), "--replace"), folder, environ)
         loading.process.wait(60)
-        assert loading.stop() == 0, loading.said()
+        assert loading.stop() == 0, loading.output()
         programs = {}
         for name in ("third_party", "catalogue"):
             arguments = ("serve", "--port", str(free_port()))

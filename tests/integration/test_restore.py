@@ -136,16 +136,16 @@ def test_recovery_after_a_lost_disk_restores_all_archived_data(tmp_path_factory:
 
             with pytest.raises(RuntimeError, match="there is no backup"):
                 run_as_server(restore, environ)
-            asyncio.run(run(postgres.url, "CREATE TABLE kept (id int)"))
+            asyncio.run(run(postgres.url, "CREATE TABLE numbers (id int)"))
             for number in (1, 2):
-                asyncio.run(run(postgres.url, f"INSERT INTO kept VALUES ({number})"))
+                asyncio.run(run(postgres.url, f"INSERT INTO numbers VALUES ({number})"))
                 run_as_server(("sh", ROOT / "deploy/postgres/backup.sh"), environ)
             with pytest.raises(RuntimeError, match="stop PostgreSQL first"):
                 run_as_server(restore, environ)
-            asyncio.run(run(postgres.url, "INSERT INTO kept VALUES (3)"))
+            asyncio.run(run(postgres.url, "INSERT INTO numbers VALUES (3)"))
             asyncio.run(run(postgres.url, "SELECT pg_switch_wal()::text"))
             wait_until(lambda: not list((folder / "data/pg_wal/archive_status").glob("*.ready")))
-            asyncio.run(run(postgres.url, "INSERT INTO kept VALUES (4)"))
+            asyncio.run(run(postgres.url, "INSERT INTO numbers VALUES (4)"))
 
             postgres.signal(signal.SIGKILL)
             postgres.stop()
@@ -153,6 +153,6 @@ def test_recovery_after_a_lost_disk_restores_all_archived_data(tmp_path_factory:
             run_as_server(restore, environ)
             postgres.start()
             wait_until(lambda: asyncio.run(run(postgres.url, "SELECT pg_is_in_recovery()::int")) == [(0,)])
-            assert asyncio.run(run(postgres.url, "SELECT id FROM kept ORDER BY id")) == [(1,), (2,), (3,)]
-            asyncio.run(run(postgres.url, "INSERT INTO kept VALUES (5)"))
+            assert asyncio.run(run(postgres.url, "SELECT id FROM numbers ORDER BY id")) == [(1,), (2,), (3,)]
+            asyncio.run(run(postgres.url, "INSERT INTO numbers VALUES (5)"))
             run_as_server(("sh", ROOT / "deploy/postgres/backup.sh"), environ)

@@ -42,10 +42,10 @@ class Scene:
         self.upstream = upstream
         self.http = SourceHttp(upstream.url + base_path, timeout=0.7, retry_status=STATUSES)
         self.plain = ThirdPartyMovieSource(self.http)
-        self.patient = ResilientMovieSource(self.plain, retry_policy)
+        self.resilient = ResilientMovieSource(self.plain, retry_policy)
 
     async def search(self, text: str = "river", limit: int = 10) -> MoviePage:
-        return await self.patient.search(MovieQuery(text), Window(limit=limit))
+        return await self.resilient.search(MovieQuery(text), Window(limit=limit))
 
     async def refused(self) -> tuple[SourceUnavailable, float]:
         """The error of a search and the seconds it took."""
@@ -55,7 +55,7 @@ class Scene:
         return caught.value, time.perf_counter() - began
 
     async def close(self) -> None:
-        await self.patient.close()
+        await self.resilient.close()
         await self.http.close()
 
 
@@ -84,7 +84,7 @@ class TestResilientContract(MovieSourceContract):
         behaviour = Behaviour(fail_rate=0.3, latency_ms=0, seed=11)
         async with running_standin(movies, behaviour) as upstream:
             scene = Scene(upstream)
-            yield scene.patient
+            yield scene.resilient
             await scene.close()
 
 
@@ -123,9 +123,9 @@ async def test_a_source_that_refuses_connections_opens_the_circuit_breaker() -> 
         assert seconds <= 3.2
         # Fourteen quick failures may take less than the second that opens the breaker; fifty in a row always open it.
         for _ in range(3):
-            if scene.patient.state().state is not BreakerState.OPEN:
+            if scene.resilient.state().state is not BreakerState.OPEN:
                 await scene.refused()
-        assert scene.patient.state().state is BreakerState.OPEN
+        assert scene.resilient.state().state is BreakerState.OPEN
         for _ in range(20):
             _, seconds = await scene.refused()
             assert seconds <= 0.05
@@ -156,7 +156,7 @@ async def test_a_redirect_is_never_followed() -> None:
         assert isinstance(error, SourceFault)
         assert (error.kind, error.status) == ("redirect", 302)
         assert elsewhere.connections == 0
-        assert scene.patient.state().failures == 1, "it counts as a failure"
+        assert scene.resilient.state().failures == 1, "it counts as a failure"
 
 
 @pytest.mark.parametrize("kind", sorted(RESPONSE_KINDS.keys() - ANSWERED - {"hang", "drip", "drip_head"}))

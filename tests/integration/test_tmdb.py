@@ -129,11 +129,11 @@ async def test_concurrent_callers_share_the_list_of_genres() -> None:
 
 async def test_a_cancelled_caller_does_not_cancel_the_genre_count_of_others() -> None:
     async with TmdbStandin(made_up_movies(8)) as standin, over(standin) as source:
-        impatient = asyncio.create_task(source.genres())
-        patient = asyncio.create_task(source.genres())
+        cancelled_caller = asyncio.create_task(source.genres())
+        waiting_caller = asyncio.create_task(source.genres())
         await asyncio.sleep(0)
-        impatient.cancel()
-        assert await patient == tuple(Genre(name, 2) for name in ("Action", "Comedy", "Drama", "Horror"))
+        cancelled_caller.cancel()
+        assert await waiting_caller == tuple(Genre(name, 2) for name in ("Action", "Comedy", "Drama", "Horror"))
         assert len(standin.calls) == 5
 
 

@@ -1,4 +1,4 @@
-"""What the scanners say is read right: a finding is never taken for silence."""
+"""The output of each scanner is parsed correctly; no finding is missed."""
 
 from typing import Any
 
@@ -45,7 +45,7 @@ def test_bandit_must_have_read_every_file() -> None:
         bandit.read_report({"errors": [{"filename": "src/a.py"}], "results": []})
 
 
-NOTHING = """\
+NOT_INJECTABLE = """\
 [00:00:01] [INFO] testing for SQL injection on GET parameter 'query'
 [00:00:02] [WARNING] GET parameter 'query' does not seem to be injectable
 [00:00:02] [INFO] testing for SQL injection on (custom) POST parameter 'JSON email'
@@ -74,7 +74,7 @@ FALSE_POSITIVE = """\
 
 def test_sqlmap_output_is_parsed() -> None:
     tested = ("GET parameter 'query'", "(custom) POST parameter 'JSON email'")
-    assert sqlmap.read_output(NOTHING) == sqlmap.Outcome(tested, (), (), True)
+    assert sqlmap.read_output(NOT_INJECTABLE) == sqlmap.Outcome(tested, (), (), True)
     found = sqlmap.read_output(INJECTABLE)
     assert found.injectable == ("title (GET)", "GET parameter 'title'")
     assert found.suspected == ("GET parameter 'title' might be injectable (possible DBMS: 'SQLite')",)
@@ -84,14 +84,14 @@ def test_sqlmap_output_is_parsed() -> None:
 
 def test_the_sqlmap_requests_cover_every_api_parameter() -> None:
     api = document("http://localhost", version="1", public_search=False)
-    asked: dict[str, set[str]] = {}
+    covered: dict[str, set[str]] = {}
     for request in requests_of(api):
-        asked.setdefault(request.operation, set()).update(request.parameters)
+        covered.setdefault(request.operation, set()).update(request.parameters)
     for methods in api["paths"].values():
         for operation in methods.values():
-            wanted = {one["name"] for one in operation.get("parameters", ())}
-            assert wanted <= asked.get(operation["operationId"], set()), operation["operationId"]
-            assert not operation.get("requestBody") or operation["operationId"] in asked
+            expected = {one["name"] for one in operation.get("parameters", ())}
+            assert expected <= covered.get(operation["operationId"], set()), operation["operationId"]
+            assert not operation.get("requestBody") or operation["operationId"] in covered
 
 
 def test_request_schemas_are_distinguished_from_response_schemas() -> None:
@@ -100,14 +100,14 @@ def test_request_schemas_are_distinguished_from_response_schemas() -> None:
 
     inner = {"properties": {"at": {"$ref": "#/components/schemas/Inner"}}}
     api = {
-        "paths": {"/": {"post": {"requestBody": body("Asked"), "responses": {"200": body("Told")}}}},
-        "components": {"schemas": {"Asked": inner, "Inner": {}, "Told": {}}},
+        "paths": {"/": {"post": {"requestBody": body("Request"), "responses": {"200": body("Response")}}}},
+        "components": {"schemas": {"Request": inner, "Inner": {}, "Response": {}}},
     }
-    assert spectral.request_schemas(api) == {"Asked", "Inner"}
+    assert spectral.request_schemas(api) == {"Request", "Inner"}
     rule = "owasp:api4:2023-string-limit"
     places = [
         ["components", "schemas", "Inner"],
-        ["components", "schemas", "Told"],
+        ["components", "schemas", "Response"],
         ["paths", "/", "post", "responses"],
     ]
     results = [{"code": rule, "path": place, "message": ""} for place in [*places, places[0]]]
@@ -122,6 +122,6 @@ def test_slowhttptest_connection_states_are_parsed() -> None:
 
 
 def test_wapiti_anomalies_are_findings() -> None:
-    one = {"method": "GET", "path": "/", "module": "sql", "info": "it said 500"}
-    told = {"vulnerabilities": {"SQL Injection": [], "CRLF": [one]}, "anomalies": {"Internal Server Error": [one]}}
-    assert [found.rule for found in wapiti.read_report(told)] == ["crlf", "internal-server-error"]
+    one = {"method": "GET", "path": "/", "module": "sql", "info": "status 500"}
+    results = {"vulnerabilities": {"SQL Injection": [], "CRLF": [one]}, "anomalies": {"Internal Server Error": [one]}}
+    assert [found.rule for found in wapiti.read_report(results)] == ["crlf", "internal-server-error"]

@@ -1,4 +1,4 @@
-"""What the documents on security say holds: tables are compared with the code, and tests that they name exist."""
+"""The security documents match the code: tables are compared with it, and the tests they name exist."""
 
 import ast
 import importlib
@@ -64,7 +64,7 @@ Table = list[dict[str, str]]
 
 @cache
 def tables(page: str) -> dict[str, list[Table]]:
-    """The tables of a page under their headings, each row by its columns."""
+    """Returns the tables of a page by heading; a row maps column names to cells."""
     found: dict[str, list[Table]] = {}
     heading, rows = "", list[list[str]]()
     for line in [*(ROOT / page).read_text(encoding="utf-8").splitlines(), "#"]:
@@ -86,7 +86,7 @@ def table(page: str, heading: str, number: int = 0) -> Table:
 
 
 def section(page: str, heading: str) -> str:
-    """The text between a heading and the next one of its level."""
+    """Returns the text between a heading and the next one of its level."""
     _, marks, text = re.split(rf"^(#+) {re.escape(heading)}$", (ROOT / page).read_text(encoding="utf-8"), flags=re.M)
     return re.split(rf"^{marks} ", text, flags=re.M)[0]
 
@@ -96,8 +96,8 @@ def quoted(text: str) -> list[str]:
 
 
 @cache
-def named_in(path: str) -> set[str]:
-    """The names of the tests in a file, those in classes after the name of the class."""
+def defined_tests(path: str) -> set[str]:
+    """Returns the names of the tests in a file; a method is named `Class::test`."""
     tree = ast.parse((ROOT / path).read_text(encoding="utf-8"))
     functions = (ast.FunctionDef, ast.AsyncFunctionDef)
     found = {node.name for node in tree.body if isinstance(node, functions)}
@@ -138,12 +138,12 @@ def test_a_row_has_a_verdict_and_its_evidence(row: dict[str, str]) -> None:
     for one in named:
         match = TEST.fullmatch(one)
         assert match is not None, one
-        assert one.partition("::")[2] in named_in(match[1]), one
+        assert one.partition("::")[2] in defined_tests(match[1]), one
     assert len(named) == len(set(named))
     assert row["tests"] == ", ".join(f"`{one}`" for one in named)
     match row["verdict"]:
         case "satisfied":
-            assert named, "a test must show it"
+            assert named, "a satisfied requirement names a test"
         case "open":
             reason = row["how or why"]
             for later in LATER:
@@ -177,14 +177,14 @@ def test_every_test_named_in_the_documents_exists(page: str) -> None:
     for one in named:
         match = TEST.fullmatch(one)
         assert match is not None, one
-        assert one.partition("::")[2] in named_in(match[1]), one
+        assert one.partition("::")[2] in defined_tests(match[1]), one
 
 
 # --- policies
 
 
 def number_of(text: str) -> int:
-    """`64 KiB` and `5,000`."""
+    """Parses amounts like `64 KiB` and `5,000`."""
     amount, _, unit = text.partition(" ")
     return int(amount.replace(",", "")) * {"": 1, "KiB": 1 << 10, "MiB": 1 << 20}[unit]
 
@@ -200,7 +200,7 @@ def default_of(setting: str) -> str:
 
 def assert_names_tests(rows: Table) -> None:
     for row in rows:
-        assert TEST.fullmatch(row["test"].strip("`")), row  # that they exist is tested above
+        assert TEST.fullmatch(row["test"].strip("`")), row  # their existence is tested above
 
 
 def test_the_limits_are_those_of_the_code() -> None:
@@ -231,26 +231,26 @@ def test_the_upload_is_described() -> None:
 
 
 def fields_of(operation: dict[str, Any]) -> set[str]:
-    """The names of the fields that a route takes."""
+    """Returns the names of the fields in the request body of an operation."""
     content = operation.get("requestBody", {}).get("content", {}).values()
     names = [one["schema"].get("$ref", "").rpartition("/")[2] for one in content]
     return {field for name in names if name for field in SCHEMAS[name].get("properties", {})}
 
 
-def gives_tokens(operation: dict[str, Any]) -> bool:
+def issues_tokens(operation: dict[str, Any]) -> bool:
     content = operation["responses"].get("200", {}).get("content", {}).get("application/json", {})
     schema = SCHEMAS.get(content.get("schema", {}).get("$ref", "").rpartition("/")[2], {})
     return {"access", "refresh"} <= set(schema.get("properties", {}))
 
 
 def test_the_authentication_pathways_are_those_of_the_api() -> None:
-    """Whatever checks a password or gives tokens is one; a registration does neither."""
+    """A pathway is an operation that checks a password or issues tokens; a registration does neither."""
     secret = {"password", "new_password", "old_password", "refresh"}
     found = {
         f"{method.upper()} {path}".replace("/api/v1/", "")
         for path, operations in PATHS.items()
         for method, operation in operations.items()
-        if gives_tokens(operation) or fields_of(operation) & secret
+        if issues_tokens(operation) or fields_of(operation) & secret
     }
     named = {one for row in table(POLICIES, "Authentication") for one in quoted(row["pathway"])}
     assert {one for one in named if not one.startswith("movie-search")} == found - {"POST authentication/register/"}
@@ -321,7 +321,7 @@ def test_the_algorithms_are_those_of_the_code() -> None:
 
 
 def movie_tables() -> set[str]:
-    """They are made by a migration alone; a full-text index is one of them."""
+    """Returns the tables of the movies, including a full-text index. They are defined only in a migration."""
     text = (ROOT / "src/movie_adapters/sql/migrations/versions/0001_movies.py").read_text(encoding="utf-8")
     return set(re.findall(r'create_table\(\s*"(\w+)"', text)) | set(re.findall(r"CREATE VIRTUAL TABLE (\w+)", text))
 
@@ -329,7 +329,7 @@ def movie_tables() -> set[str]:
 def test_every_table_has_a_level_of_protection() -> None:
     assert all(
         (sql_audit, sql_events, sql_models, sql_orders, sql_ratings, sql_trends, sql_users)
-    )  # all tables are known
+    )  # these modules define all tables
     rows = table(POLICIES, "Data", 1)
     places = Counter(one for row in rows for one in quoted(row["where"]))
     assert {one.partition(".")[0] for one in places if "/" not in one} == set(metadata.tables) | movie_tables()
@@ -345,7 +345,7 @@ def test_every_protection_level_is_described() -> None:
     rows = table(POLICIES, "Data")
     assert [row["level"] for row in rows] == ["secret", "account", "personal", "internal", "public"]
     assert all(row["protection"] for row in rows)
-    kept = {row["data"]: row["deleted after"] for row in table(POLICIES, "Data", 1)}
+    retention = {row["data"]: row["deleted after"] for row in table(POLICIES, "Data", 1)}
     days = {
         "emails": sql_users.SENT_MAIL_RETENTION,
         "hashes of tokens": sql_users.LINK_RETENTION,
@@ -356,15 +356,15 @@ def test_every_protection_level_is_described() -> None:
         "figures by day": analytics.KEPT,
     }
     for data, time in days.items():
-        assert re.search(rf"\b{time.days} days?\b", kept[data]), data
-    assert f"the newest {file_mail.MAX_FILES:,} files" in kept["emails"]
-    assert f"the {sessions.MAX_NETWORKS} newest networks" in kept["sessions, networks of logins"]
+        assert re.search(rf"\b{time.days} days?\b", retention[data]), data
+    assert f"the newest {file_mail.MAX_FILES:,} files" in retention["emails"]
+    assert f"the {sessions.MAX_NETWORKS} newest networks" in retention["sessions, networks of logins"]
 
 
 def test_the_log_inventory_is_that_of_the_code() -> None:
     text = section(POLICIES, "Logs")
     names = {path.partition("/")[0] for path, node in nodes(ast.Call) if called(node) == ("logging", "getLogger")}
-    for package in names - {"movie_cli"}:  # which logs nothing
+    for package in names - {"movie_cli"}:  # which logs nothing itself
         assert package in text
     messages = [
         node.args[0].value

@@ -6,7 +6,7 @@ from tests.unit.test_docs import ROOT
 
 
 def test_every_installed_package_is_listed_with_its_licence() -> None:
-    assert {"litestar", "uvloop", "numpy", "mdurl"} <= needed()  # asked for, on some platforms, by extras, by others
+    assert {"litestar", "uvloop", "numpy", "mdurl"} <= needed()  # direct, platform-specific, optional, transitive
     assert not {"pytest", "schemathesis", "pip-audit"} & needed()
     assert PAGE.read_text() == page(), "run `make licences`"
 

@@ -290,9 +290,9 @@ def test_a_suspended_process_does_not_overwrite_a_newer_entry() -> None:
         assert (await awake.search(RIVER, Window())).total == 500
         assert (await sleeping).total == 500  # it adopts the newer entry
         assert (await asleep.search(RIVER, Window())).total == 500
-        kept = await store.read(key)
-        assert kept is not None
-        assert kept.fetched_at < EPOCH + 1
+        stored = await store.read(key)
+        assert stored is not None
+        assert stored.fetched_at < EPOCH + 1
 
     run(scene)
 
@@ -566,13 +566,13 @@ def test_an_unreadable_entry_is_fetched_again(value: bytes) -> None:
 
 def test_all_fetched_movies_are_passed_to_keep() -> None:
     async def scene() -> None:
-        kept: list[Movie] = []
+        stored: list[Movie] = []
         inner = Counted()
-        source = cached(inner, keep=kept.extend)
+        source = cached(inner, keep=stored.extend)
         await source.search(RIVER, Window(0, 1))
-        assert kept == list(MANY[:50])
+        assert stored == list(MANY[:50])
         await source.search(RIVER, Window(0, 1))
-        assert len(kept) == 50
+        assert len(stored) == 50
 
     run(scene)
 
