@@ -13,7 +13,7 @@ from typing import Any
 
 import asyncpg
 import pytest
-from tests.integration.conftest import AUTH, LIMITS_OFF, ME, PASSWORD, Deployment, Serve, bearer, wait_until
+from tests.support.deployment import AUTH, LIMITS_OFF, ME, PASSWORD, Deployment, Serve, bearer, wait_until
 from tests.support.servers import processor_seconds
 
 from movie_adapters.catalogue.bundled import bundled_films

@@ -14,7 +14,7 @@ from urllib.parse import quote
 import httpx
 import pytest
 from bench.load import Answer, burst, connect, request_of, steady
-from tests.integration.conftest import Fleet, Scene, state
+from tests.support.deployment import Fleet, Scene, state
 from tests.support.servers import postgres_database
 
 from movie_core.search.movies import Movie

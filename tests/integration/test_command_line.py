@@ -2,9 +2,8 @@
 
 import asyncio
 import json
-import subprocess
 import time
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import replace
 from datetime import timedelta
@@ -14,7 +13,7 @@ from pathlib import Path
 import pytest
 from dishka import AsyncContainer
 from redis import Redis
-from tests.integration.conftest import Serve, Start
+from tests.support.deployment import Run, Serve, Start, lines
 
 from movie_adapters.redis.client import PREFIX
 from movie_adapters.redis.task_queue import TaskQueue, stream_of
@@ -28,8 +27,6 @@ from movie_core.accounts.users import Address, Registration, Username
 from movie_core.clock import utc_now
 from movie_core.discovery.ratings import NewRating
 from movie_core.ports import Outbox, RatingStore, UserRepo
-
-Run = Callable[..., "subprocess.CompletedProcess[str]"]
 
 ANNA, PASSWORD = "Anna@example.org", "seven lanterns over Trieste"
 
@@ -76,12 +73,6 @@ def mark_all_mails_dead(folder: Path) -> list[str]:
             return [mail.id for mail in claimed]
 
     return asyncio.run(run())
-
-
-def lines(done: "subprocess.CompletedProcess[str]") -> list[list[str]]:
-    """Returns the cells of each printed line of a successful command."""
-    assert (done.returncode, done.stderr) == (0, "")
-    return [line.split("\t") for line in done.stdout.splitlines()]
 
 
 def test_the_version_is_that_of_the_distribution(run: Run) -> None:

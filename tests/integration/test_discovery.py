@@ -13,7 +13,7 @@ from typing import Any
 import httpx
 import pytest
 from redis import Redis
-from tests.integration.conftest import LIMITS_OFF, ME, Deployment, Serve, bearer, wait_until
+from tests.support.deployment import LIMITS_OFF, ME, Deployment, Serve, bearer, wait_until
 
 MOVIES = "/api/v1/movies/"
 EVENTS = "/api/v1/events/"

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import httpx
 import pytest
-from tests.integration.conftest import Program
+from tests.support.deployment import Program
 from tests.support.servers import OwnServer, free_port, own_postgres, own_redis
 
 DETECTION_SECONDS = 5.0

@@ -15,12 +15,11 @@ from pathlib import Path
 import httpx
 import pytest
 from bench.http_server import FRAMING, HOSTS, LIMITS, ODD, Target, pipeline, run_cases
-from tests.integration.conftest import Program, Serve, Start, wait_until
+from tests.support.deployment import Serve, Start, third_party, wait_until
+from tests.support.documents import ROOT, example, write_adapter_guide
 from tests.support.programs import environment
 from tests.support.servers import free_port
-from tests.unit.test_docs import example, write_adapter_guide
 
-ROOT = Path(__file__).parents[2]
 MOVIES = "/api/v1/movies/"
 
 
@@ -147,13 +146,6 @@ def test_the_steps_of_the_adapter_guide_run(tmp_path: Path) -> None:
     printed = re.search(r"```json\n(.*?)```", (ROOT / "docs/adapters.md").read_text(), re.DOTALL)
     assert printed
     assert json.loads(responses[end + length :]) == json.loads(printed[1])
-
-
-def third_party(start: Start, *arguments: str) -> tuple[Program, str]:
-    port = str(free_port())
-    program = start("upstream", "--port", port, *arguments)
-    program.wait_for("serves GET")
-    return program, f"http://127.0.0.1:{port}"
 
 
 def test_search_works_if_a_third_of_the_source_calls_fail(start: Start, serve: Serve) -> None:

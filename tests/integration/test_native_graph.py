@@ -4,8 +4,6 @@ API processes, worker, scheduler, PostgreSQL, two Valkeys, the third party's sta
 import asyncio
 import contextlib
 import json
-import signal
-import subprocess
 import sys
 import time
 from collections.abc import Iterator
@@ -18,24 +16,10 @@ import pytest
 from bench.http_server import Target, send
 from deploy.compose.compose_journey import journey, mailpit, search, wait_for
 from redis import Redis
-from tests.integration.conftest import Program, clean_environment
+from tests.support.deployment import Program, running
+from tests.support.documents import ROOT
 from tests.support.framing import ODD, SMUGGLED, answers_to_odd_requests
 from tests.support.servers import OwnServer, free_port, own_postgres, own_redis, postgres_database
-
-ROOT = Path(__file__).parents[2]
-
-
-@contextlib.contextmanager
-def running(arguments: list[str | Path], folder: Path, **environ: str) -> Iterator[None]:
-    with (folder / f"{Path(arguments[0]).name}.log").open("wb") as log:
-        process = subprocess.Popen(
-            arguments, env=clean_environment(**environ), stdout=log, stderr=subprocess.STDOUT, cwd=folder
-        )
-        try:
-            yield
-        finally:
-            process.send_signal(signal.SIGTERM)
-            process.wait(20)
 
 
 @dataclass

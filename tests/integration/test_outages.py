@@ -12,7 +12,7 @@ import asyncpg
 import httpx
 import pytest
 from redis import Redis
-from tests.integration.conftest import Fleet, Scene, redis_fault, state
+from tests.support.deployment import Fleet, Scene, redis_fault, state
 from tests.support.servers import OwnServer, own_postgres, own_redis
 
 from movie_core.search.movies import Movie

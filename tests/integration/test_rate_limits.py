@@ -9,7 +9,7 @@ from contextlib import AsyncExitStack, asynccontextmanager
 
 import pytest
 from redis.asyncio import Redis
-from tests.integration.conftest import redis_fault
+from tests.support.deployment import redis_fault
 from tests.support.pace import slowness
 from tests.support.servers import OwnServer, own_redis
 

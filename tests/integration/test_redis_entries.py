@@ -12,7 +12,7 @@ from contextlib import asynccontextmanager
 import msgspec
 import pytest
 from redis.asyncio import Redis
-from tests.integration.conftest import redis_fault
+from tests.support.deployment import redis_fault
 from tests.support.servers import OwnServer, own_redis
 
 from movie_adapters.redis.cache import FORMAT, RedisCacheStore

@@ -14,7 +14,7 @@ import asyncpg
 import httpx
 import pytest
 import yaml
-from tests.integration.conftest import AUTH, LIMITS_OFF, Deployment, Program, bearer, wait_until
+from tests.support.deployment import AUTH, LIMITS_OFF, Deployment, Program, bearer, wait_until
 from tests.support.servers import (
     free_port,
     own_postgres,

@@ -18,8 +18,7 @@ import httpx
 import pytest
 from bench.http_server import Stall, Target, send, stall, steady, stop_under_load
 from redis import Redis
-from tests.integration.conftest import START_SECONDS, Program, Serve, Start, clean_environment
-from tests.integration.test_journeys import third_party
+from tests.support.deployment import START_SECONDS, Program, Serve, Start, clean_environment, third_party
 from tests.support.framing import ODD, SMUGGLED, answers_to_odd_requests
 from tests.support.servers import free_port, postgres_server, redis_server
 
@@ -34,7 +33,7 @@ FAULTY_PROGRAM = """
 import asyncio, functools, socket, sys
 from litestar import get
 from litestar.response import Stream
-from tests.unit.api.conftest import SECRET, InMemory
+from tests.support.api import SECRET, InMemory
 from movie_adapters.observability.logs import configure_logging
 from movie_adapters.settings.settings import Settings
 from movie_api.app import create_app

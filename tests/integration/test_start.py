@@ -8,7 +8,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from tests.integration.conftest import Serve
+from tests.support.deployment import Serve
 from tests.support.servers import free_port
 
 Run = Callable[..., "subprocess.CompletedProcess[str]"]

@@ -14,7 +14,8 @@ import httpx
 import pytest
 from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceRequest
 from prometheus_client.parser import text_string_to_metric_families
-from tests.integration.conftest import AUTH, LIMITS_OFF, ME, Program, Start, free_port
+from tests.support.deployment import AUTH, LIMITS_OFF, ME, Program, Start
+from tests.support.servers import free_port
 from tests.support.smtp_sink import SmtpSink
 from tests.support.tmdb_standin import TOKEN, TmdbStandin, failure, made_up_movies
 

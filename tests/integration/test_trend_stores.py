@@ -9,8 +9,8 @@ import pytest
 from sqlalchemy import Connection, Table, delete, func, inspect, select
 from sqlalchemy.ext.asyncio import AsyncEngine
 from sqlalchemy.schema import DropTable
-from tests.integration.conftest import redis_fault
 from tests.support.account_stores import sql_account_stores
+from tests.support.deployment import redis_fault
 from tests.support.servers import own_redis
 
 from movie_adapters.redis.client import RedisClient

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 from aiosmtpd.smtp import SMTP, Envelope, Session
 from redis import Redis
-from tests.integration.conftest import Program, Start
+from tests.support.deployment import Program, Start
 from tests.support.servers import OwnServer, own_redis
 from tests.support.smtp_sink import SmtpSink
 

@@ -6,8 +6,8 @@ from datetime import UTC, date, datetime
 from typing import Any
 
 import pytest
+from tests.support.api import SECRET
 from tests.support.pace import cpu_seconds, slowness
-from tests.unit.api.conftest import SECRET
 
 from movie_adapters.email.syntax import EmailValidatorSyntax
 from movie_adapters.security.jwt import JwtAccessTokens

@@ -7,29 +7,14 @@ import tomllib
 from pathlib import Path
 
 import pytest
+from tests.support.documents import ROOT, example, table, write_adapter_guide
 
 from movie_adapters.settings.settings import reference
 from movie_api.openapi import PATHS, SCHEMAS
 from movie_api.problems import PROBLEMS
 from movie_standin.faults import RESPONSE_KINDS
 
-ROOT = Path(__file__).parents[2]
 PAGES = sorted([*ROOT.glob("*.md"), *(ROOT / "docs").rglob("*.md")])
-
-
-def example(page: str, name: str) -> str:
-    """Returns the code block that follows `<!-- test: name -->`."""
-    match = re.search(rf"<!-- test: {re.escape(name)} -->\n```\w+\n(.*?)```", (ROOT / page).read_text(), re.DOTALL)
-    assert match, f"{page} has no example {name!r}"
-    return match[1]
-
-
-def table(page: str, first_column: str) -> list[list[str]]:
-    """Returns the rows of the table whose first heading is `first_column`."""
-    text = (ROOT / page).read_text()
-    match = re.search(rf"^\| {first_column} \|.*?\n\|[-|]+\|\n((?:\|.*\n)+)", text, re.MULTILINE)
-    assert match, f"{page} has no table {first_column!r}"
-    return [[cell.strip() for cell in row.strip().strip("|").split("|")] for row in match[1].splitlines()]
 
 
 def test_the_errors_are_those_of_the_code() -> None:
@@ -73,17 +58,6 @@ def test_documentation_links_have_existing_targets(page: Path) -> None:
 def test_the_library_example_of_the_readme_runs(capsys: pytest.CaptureFixture[str]) -> None:
     exec(example("README.md", "python library"), {})
     assert capsys.readouterr().out == "The Third Man\n"
-
-
-def write_adapter_guide(folder: Path) -> None:
-    """Writes the files of the adapter guide with the names stated there."""
-    for name, block in (
-        ("text_file_movies.py", "python adapter"),
-        ("test_text_file_movies.py", "python proof"),
-        ("my_movies.py", "python wired"),
-    ):
-        assert f"`{name}`" in (ROOT / "docs/adapters.md").read_text()
-        (folder / name).write_text(example("docs/adapters.md", block), encoding="utf-8")
 
 
 def test_the_adapter_guide_passes_its_contract_and_is_wired(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -10,8 +10,9 @@ from functools import cache
 from typing import Any
 
 import pytest
-from tests.unit.test_docs import ROOT
-from tests.unit.test_secure_coding import called, importers, nodes
+from tests.support.documents import ROOT
+from tests.support.security_documents import POLICIES, Table, quoted, section, table, tables
+from tests.support.source_code import called, importers, nodes
 
 from movie_adapters.email import files as file_mail
 from movie_adapters.security import password_strength
@@ -31,7 +32,6 @@ from movie_core.discovery import analytics
 from movie_core.operations import audit
 
 ASVS = "docs/security.md"
-POLICIES = "docs/security-policies.md"
 GOAL = 0.9
 """Share of the applicable requirements that a test must show, those left out that need what comes later."""
 LATER = ("needs MFA: ", "needs federation: ")
@@ -58,41 +58,6 @@ REQUIRED = {
 """The requirements of levels 1 and 2."""
 
 TEST = re.compile(r"((?:tests|src)/[\w/]+\.py)::(?:(\w+)::)?(test_\w+)")
-
-Table = list[dict[str, str]]
-
-
-@cache
-def tables(page: str) -> dict[str, list[Table]]:
-    """Returns the tables of a page by heading; a row maps column names to cells."""
-    found: dict[str, list[Table]] = {}
-    heading, rows = "", list[list[str]]()
-    for line in [*(ROOT / page).read_text(encoding="utf-8").splitlines(), "#"]:
-        if line.startswith("|"):
-            rows.append([cell.strip() for cell in line.strip().strip("|").split("|")])
-            continue
-        if rows:
-            names, _, *cells = rows
-            assert [row for row in cells if len(row) != len(names)] == [], (page, heading)
-            found.setdefault(heading, []).append([dict(zip(names, row, strict=True)) for row in cells])
-            rows = []
-        if line.startswith("#"):
-            heading = line.lstrip("#").strip()
-    return found
-
-
-def table(page: str, heading: str, number: int = 0) -> Table:
-    return tables(page)[heading][number]
-
-
-def section(page: str, heading: str) -> str:
-    """Returns the text between a heading and the next one of its level."""
-    _, marks, text = re.split(rf"^(#+) {re.escape(heading)}$", (ROOT / page).read_text(encoding="utf-8"), flags=re.M)
-    return re.split(rf"^{marks} ", text, flags=re.M)[0]
-
-
-def quoted(text: str) -> list[str]:
-    return re.findall(r"`([^`]+)`", text)
 
 
 @cache

@@ -2,7 +2,7 @@ import tomllib
 
 import pytest
 from scripts.licences import PAGE, is_good, licence_of, needed, page
-from tests.unit.test_docs import ROOT
+from tests.support.documents import ROOT
 
 
 def test_every_installed_package_is_listed_with_its_licence() -> None:
