@@ -309,7 +309,7 @@ async def test_the_first_caller_may_be_cancelled(scene: Scene) -> None:
             pass
     for other in others:
         other.close()
-    assert scene.upstream.total_calls == 2, "nobody waited for one of them, but it had begun"
+    assert scene.upstream.total_calls == 2, "one of the calls has no waiting client left, but had already started"
 
 
 @pytest.mark.parametrize("fault", [signal.SIGKILL, signal.SIGSTOP])

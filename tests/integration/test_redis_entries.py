@@ -263,7 +263,7 @@ async def test_an_unavailable_redis_is_not_called_and_used_again_within_five_sec
         assert found is None if kind == "stopped" else found is not None and found.fence in {1, 2}
         lease = await store.lease("c", 30)
         assert lease is not None
-        assert await store.write("c", an_entry(b"anew", fence=lease.fence))
+        assert await store.write("c", an_entry(b"new value", fence=lease.fence))
         assert [record.levelno for record in caplog.records] == [logging.WARNING, logging.INFO]
 
 
