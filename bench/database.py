@@ -310,7 +310,7 @@ def _disk_lost(deployment: Deployment, programs: Path, backup: Path, amount: int
         shutil.rmtree(socket / "data")
 
         began = time.perf_counter()
-        for name in deployment.ours:
+        for name in deployment.process_names:
             deployment.stop_one(name)
         run_as_server(("sh", ROOT / "deploy/postgres/restore.sh"), environ)
         postgres.start()
@@ -323,7 +323,7 @@ def _disk_lost(deployment: Deployment, programs: Path, backup: Path, amount: int
         )
         _until_promoted(programs, environ)
         run_as_server((programs / "psql", *complete), environ)
-        for name in deployment.ours:
+        for name in deployment.process_names:
             deployment.start(name)
         for port in deployment.ports:
             until_ready(port)

@@ -365,7 +365,7 @@ def _hot_key(place: Place, is_full: bool) -> Iterator[Row]:
     enough = expiries >= 0.6 * seconds
     is_one = len(times) == expiries and enough
     yield Row(f"{name}: calls in {expiries} expiries", str(len(times)), "1 each", is_one)
-    yield _all_good_row(answers)
+    yield _all_succeeded_row(answers)
     waited = sum(answer.seconds >= 0.2 for answer in answers)
     yield Row("the same: responses that took as long as a call", str(waited), "0", waited == 0)
     yield _slowest_row("the same: slowest response", answers, 0.05)
@@ -386,7 +386,12 @@ def _holders(place: Place, _: bool) -> Iterator[Row]:
         upstream.behave()
         answers = run(_answers_without_holder(holder, holder, ask, None))
         calls = upstream.calls()
-        yield Row("first client disconnects: other clients answered", _good_of(answers), "100", _are_good(answers))
+        yield Row(
+            "first client disconnects: other clients answered",
+            _count_succeeded(answers),
+            "100",
+            _all_succeeded(answers),
+        )
         yield Row("the same: calls", str(calls), "1", calls == 1)
         for name, number in (("frozen", signal.SIGSTOP), ("killed", signal.SIGKILL)):
             ask = place.ask(next(titles))
@@ -395,7 +400,12 @@ def _holders(place: Place, _: bool) -> Iterator[Row]:
             holder.process.send_signal(signal.SIGCONT)
             time.sleep(1.5)  # a frozen process may continue its fetch
             calls = upstream.calls()
-            yield Row(f"fetching process {name}: answered by the other", _good_of(answers), "100", _are_good(answers))
+            yield Row(
+                f"fetching process {name}: answered by the other",
+                _count_succeeded(answers),
+                "100",
+                _all_succeeded(answers),
+            )
             yield _slowest_row("the same: slowest of them", answers, DEADLINE)
             yield Row("the same: calls", str(calls), "≤ 2", calls <= 2)
 
@@ -525,7 +535,7 @@ async def _without_redis(place: Place, one: Server, other: Server, redis: int) -
         Row("the same: p50 of the next 100, above normal", _ms(later), "≤ 10 ms", later <= 0.01),
         Row("Redis resumes: used again after", f"{back:.2f} s", "≤ 5 s", again and back <= 5),
         Row("Redis killed, first 20: slowest, above normal", _ms(first_gone), "≤ 50 ms", first_gone <= 0.05),
-        Row("frozen or killed: answered 200", _good_of(good), str(len(good)), _are_good(good)),
+        Row("frozen or killed: answered 200", _count_succeeded(good), str(len(good)), _all_succeeded(good)),
     ]
 
 
@@ -561,15 +571,15 @@ def _is_hit(answer: Answer) -> bool:
     return b"\r\ncache-status: movies; hit" in answer.head
 
 
-def _are_good(answers: Sequence[Answer]) -> bool:
+def _all_succeeded(answers: Sequence[Answer]) -> bool:
     return all(answer.status == 200 for answer in answers)
 
 
-def _good_of(answers: Sequence[Answer]) -> str:
+def _count_succeeded(answers: Sequence[Answer]) -> str:
     return str(sum(answer.status == 200 for answer in answers))
 
 
-def _all_good_row(answers: Sequence[Answer]) -> Row:
+def _all_succeeded_row(answers: Sequence[Answer]) -> Row:
     share = sum(answer.status == 200 for answer in answers) / len(answers)
     return Row(f"the same: {len(answers):,} responses, of them 200", f"{share:.3%}", "100 %", share == 1)
 

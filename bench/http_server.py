@@ -4,11 +4,10 @@
     python bench/http_server.py http://127.0.0.1:8000 --only framing,limits
     python bench/http_server.py http://127.0.0.1:8000 --only stop --stop PID
 
-Everything goes over raw sockets, so that nothing between this program and the server repairs a request. Only loopback
-addresses are accepted, counts and times are bounded, and only what this program opened is closed. The names are meant
-to be imported by tests: `FRAMING`, `HOSTS`, `LIMITS` and `ODD` are lists of `Case`, `run_case` judges one of them,
-`send` is one raw exchange, `stall` holds many half-finished connections, `pipeline` checks ordered answers and
-`steady` is a polite client at a fixed rate.
+All requests are sent over raw sockets, so no client library corrects them. Only loopback addresses are accepted, and
+counts and times are bounded. Tests import these names: `FRAMING`, `HOSTS`, `LIMITS` and `ODD` are lists of `Case`,
+`run_case` evaluates one of them, `send` is one raw exchange, `stall` opens many incomplete connections, `pipeline`
+checks the order of pipelined responses, and `steady` is a well-behaved client at a fixed rate.
 """
 
 from __future__ import annotations
@@ -44,7 +43,7 @@ ANY_4XX: Final[Status] = frozenset(range(400, 500))
 
 @dataclass(frozen=True)
 class Target:
-    """Where the server listens, and one path for each kind of request."""
+    """Address of the server, and a path for each kind of request."""
 
     host: str
     port: int
@@ -55,7 +54,7 @@ class Target:
 
     @property
     def authority(self) -> str:
-        """The value of a proper Host header."""
+        """The value of a valid Host header."""
         host = f"[{self.host}]" if ":" in self.host else self.host
         return f"{host}:{self.port}"
 
@@ -114,10 +113,10 @@ class Exchange:
 
 
 def parse_answers(data: bytes, *, heads: int = 0, at_end: bool = False) -> tuple[list[Answer], bytes]:
-    """Split a byte stream into answers; returns them and what is left over.
+    """Splits a byte stream into responses; returns them and the remaining bytes.
 
-    The first `heads` answers belong to HEAD requests and have no body. `at_end` says that the connection has ended, so
-    that an answer without a length is whole.
+    The first `heads` responses belong to HEAD requests and have no body. With `at_end`, the connection has ended, so a
+    response without a length is complete.
     """
     answers: list[Answer] = []
     while data:
@@ -173,10 +172,10 @@ async def send(
     heads: int = 0,
     until: int | None = None,
 ) -> Exchange:
-    """Send bytes on a new connection and read until the server closes or `wait` seconds bring nothing more.
+    """Sends bytes on a new connection and reads until the server closes it or sends nothing for `wait` seconds.
 
-    `pause` lies between the chunks, `half_close` ends our side after the last one, `until` stops after so many final
-    answers (the connection then counts as open).
+    `pause` is the delay between chunks, `half_close` closes the sending side after the last one, and `until` stops
+    after so many final responses (the connection then counts as open).
     """
     exchange = Exchange()
     started = time.perf_counter()
@@ -439,7 +438,7 @@ async def run_case(target: Target, case: Case, *, wait: float = 1.5) -> Verdict:
 
 
 async def run_cases(target: Target, cases: Sequence[Case], *, at_once: int = 16) -> list[Verdict]:
-    """Run many cases, some at a time, in the given order of results."""
+    """Runs many cases, some concurrently. Returns the verdicts in the order of the cases."""
     gate = asyncio.Semaphore(at_once)
 
     async def one(case: Case) -> Verdict:
@@ -450,7 +449,7 @@ async def run_cases(target: Target, cases: Sequence[Case], *, at_once: int = 16)
 
 
 async def pipeline(target: Target, count: int = 100) -> Verdict:
-    """Send many GETs at once: all answered in order (identified by the request id), or a clean end."""
+    """Sends many pipelined GETs. All responses must arrive in order (by request id), or the connection ends cleanly."""
     requests = b"".join(
         f"GET {target.get_path} HTTP/1.1\r\nHost: {target.authority}\r\nX-Request-ID: p{number}\r\n\r\n".encode()
         for number in range(count)
@@ -498,7 +497,7 @@ class Stalled:
 
 
 async def _probe(target: Target, seconds: float, every: float = 0.02) -> tuple[list[float], int]:
-    """Latencies of single GETs on new connections, and how many failed."""
+    """Returns latencies of single GETs on new connections, and the number of failures."""
     request = f"GET {target.get_path} HTTP/1.1\r\nHost: {target.authority}\r\nConnection: close\r\n\r\n".encode()
     latencies: list[float] = []
     failures = 0
@@ -527,7 +526,7 @@ _STALLED_REQUEST: Final[dict[Stall, bytes]] = {
 
 
 class _StalledClient(asyncio.Protocol):
-    """Sends the beginning of something, and notes when the server gives up."""
+    """Sends an incomplete request, and records when the server closes the connection."""
 
     def __init__(self, first: bytes, *, reads: bool) -> None:
         self.first = first
@@ -554,7 +553,7 @@ class _StalledClient(asyncio.Protocol):
             self.closed_after = time.perf_counter() - self.since
 
     def drip(self) -> None:
-        """One more byte, if the connection still stands."""
+        """Sends one more byte if the connection is still open."""
         if self.transport is not None and not self.transport.is_closing():
             self.transport.write(b"a")
 
@@ -562,10 +561,10 @@ class _StalledClient(asyncio.Protocol):
 async def stall(
     target: Target, kind: Stall, *, count: int = 500, hold: float = 20.0, probe: bool = True, first: bytes | None = None
 ) -> Stalled:
-    """Open `count` connections that stall in the given way, hold them, and watch another client meanwhile.
+    """Opens `count` connections that stall in the given way, and measures another client meanwhile.
 
-    `reader` asks for `first` (give a request whose answer is large) and never reads; the end of such a connection is
-    seen when reading resumes after `hold` seconds, so that only "closed by then" is known, not when.
+    `reader` sends `first` (a request with a large response) and does not read for `hold` seconds; the end of such a
+    connection is detected only after that, so its time is unknown.
     """
     if not 1 <= count <= MAX_STALLED or not 0 < hold <= MAX_SECONDS:
         raise ValueError(f"count up to {MAX_STALLED}, hold up to {MAX_SECONDS:.0f} s")
@@ -666,9 +665,9 @@ class Load:
 async def steady(
     target: Target, *, rate: int = 300, seconds: float = 10.0, path: str | None = None, keep_alive: bool = True
 ) -> Load:
-    """GETs at a fixed rate over kept connections, by a client that obeys `Connection: close`.
+    """Sends GETs at a fixed rate over keep-alive connections, and honours `Connection: close`.
 
-    As every HTTP client does, it repeats a GET on a new connection when a kept one ends without a byte of an answer.
+    Like every HTTP client, it repeats a GET on a new connection if a reused one ends without a byte of a response.
     """
     if not 1 <= rate <= MAX_RATE or not 0 < seconds <= MAX_SECONDS:
         raise ValueError(f"rate up to {MAX_RATE}, seconds up to {MAX_SECONDS:.0f}")
@@ -679,7 +678,7 @@ async def steady(
     idle: list[tuple[asyncio.StreamReader, asyncio.StreamWriter]] = []
 
     async def attempt(reader: asyncio.StreamReader, writer: asyncio.StreamWriter, *, used: bool) -> bool:
-        """One request on this connection; False: nothing came, try a new one."""
+        """Sends a request on this connection. Returns False without a response: a new connection is needed."""
         data = b""
         try:
             writer.write(request)
@@ -753,7 +752,7 @@ async def steady(
 
 
 async def stop_under_load(target: Target, pid: int, *, rate: int = 300, seconds: float = 6.0) -> Load:
-    """SIGTERM to `pid` after a third of the time; nothing but refusals may come after."""
+    """Sends SIGTERM to `pid` after a third of the time; after that, only refused connections are allowed."""
     loop = asyncio.get_running_loop()
     loop.call_later(seconds / 3, os.kill, pid, signal.SIGTERM)
     return await steady(target, rate=rate, seconds=seconds)
@@ -764,7 +763,7 @@ STALLS: Final[tuple[Stall, ...]] = ("header", "header-drip", "body", "body-drip"
 
 
 async def run(target: Target, groups: Sequence[str], *, count: int, hold: float, pid: int | None) -> list[Verdict]:
-    """Run the named groups and return every verdict."""
+    """Runs the named groups. Returns all verdicts."""
     verdicts: list[Verdict] = []
     for group, cases in (("framing", FRAMING), ("hosts", HOSTS), ("limits", LIMITS), ("odd", ODD)):
         if group in groups:
@@ -783,7 +782,7 @@ async def run(target: Target, groups: Sequence[str], *, count: int, hold: float,
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Print one line per case; exit 1 if any went wrong, 2 on misuse."""
+    """Prints one line per case. The exit code is 1 if a case failed, 2 for invalid arguments."""
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0] if __doc__ else None)
     parser.add_argument("url", help="http://127.0.0.1:8000")
     parser.add_argument("--only", default=",".join(GROUPS[:-1]), help=f"some of {','.join(GROUPS)}")

@@ -106,7 +106,7 @@ class Deployment(Fleet):
         }
 
     @property
-    def ours(self) -> list[str]:
+    def process_names(self) -> list[str]:
         """Returns the names of the deployment's own processes."""
         return [name for names in ROLES.values() for name in names]
 
@@ -343,8 +343,8 @@ async def _sample(deployment: Deployment, samples: Samples, end: float) -> None:
     while (now := time.monotonic()) < end:
         with suppress(OSError, asyncpg.PostgresError):
             connection = await asyncpg.connect(deployment.postgres.url.replace("+asyncpg", ""), timeout=5)
-            ours = "SELECT count(*) FROM pg_stat_activity WHERE application_name = 'movie-search'"
-            samples.database.append(float(await connection.fetchval(ours)))
+            count_connections = "SELECT count(*) FROM pg_stat_activity WHERE application_name = 'movie-search'"
+            samples.database.append(float(await connection.fetchval(count_connections)))
             await connection.close()
         for name in names:
             process = Path("/proc", str(deployment.running[name].pid))

@@ -85,7 +85,7 @@ def processes(*, is_full: bool) -> Iterator[Row]:
     embedded = environ | {"MOVIE_PUBLIC_SEARCH": "true", "MOVIE_LOG_FORMAT": "json"}
     embedded |= {f"MOVIE_LIMIT_{name}": "off" for name in ("SEARCH", "LOGIN", "REGISTER", "MAIL", "SUGGEST")}
     with tempfile.TemporaryDirectory() as empty:
-        yield from _one("embedded", Path(empty), embedded, 10 if is_full else 5)
+        yield from _measure_process("embedded", Path(empty), embedded, 10 if is_full else 5)
     with ExitStack() as stack:
         folder = Path(stack.enter_context(tempfile.TemporaryDirectory()))
         database_url = stack.enter_context(postgres_database(stack.enter_context(postgres_server())))
@@ -111,14 +111,14 @@ def processes(*, is_full: bool) -> Iterator[Row]:
             "MOVIE_REDIS_URL": redis_url,
             "MOVIE_SOURCE_URL": f"http://127.0.0.1:{port}",
         }
-        yield from _one("PostgreSQL, Redis, third party", folder, full, 3)
+        yield from _measure_process("PostgreSQL, Redis, third party", folder, full, 3)
         seconds = 20.0 if is_full else 10.0
         yield _restart("two processes on two ports", folder, full, _restart_two, seconds)
         yield _restart("--workers 2", folder, full, _restart_workers, seconds)
 
 
-def _one(what: str, folder: Path, environ: dict[str, str], starts: int) -> Iterator[Row]:
-    """Start-up and memory of one process."""
+def _measure_process(what: str, folder: Path, environ: dict[str, str], starts: int) -> Iterator[Row]:
+    """Measures start-up time and memory of one process."""
     slowest = 0.0
     for number in range(starts + 1):  # the first one creates the schema and loads the films
         api = Served(folder, environ)
@@ -224,7 +224,7 @@ async def balanced(ports: tuple[int, int]) -> AsyncIterator[int]:
         for port in next(turns):
             with suppress(ConnectionRefusedError):
                 upstream_reader, upstream_writer = await asyncio.open_connection("127.0.0.1", port)
-                # The end of one side closes measure_restart: an idle client must notice that its connection is closed.
+                # The end of one side closes both: an idle client must notice that its connection is closed.
                 upward = asyncio.create_task(copy(reader, upstream_writer))
                 await copy(upstream_reader, writer)
                 upward.cancel()
@@ -246,7 +246,7 @@ async def balanced(ports: tuple[int, int]) -> AsyncIterator[int]:
 
 
 def _restart_workers(folder: Path, environ: dict[str, str], seconds: float) -> Load:
-    """Stops measure_restart processes behind one port in turn; the other one continues, and a new one replaces it."""
+    """Stops both processes behind one port in turn; the other one continues, and a new one replaces it."""
     api = Served(folder, environ, "--workers", "2")
     try:
         api.wait_until_ready()

@@ -36,25 +36,25 @@ def main() -> int:
     of_slow.add_argument("--program", default="slowhttptest")
     of_slow.add_argument("--connections", type=int, default=400)
     of_slow.add_argument("--seconds", type=int, default=30, help="duration of each attack")
-    given = parser.parse_args()
+    args = parser.parse_args()
     try:
-        match given.scanner:
+        match args.scanner:
             case "bandit":
-                is_good = bandit.scan()
+                is_accepted = bandit.scan()
             case "spectral":
-                is_good = spectral.scan()
+                is_accepted = spectral.scan()
             case "wapiti":
-                is_good = wapiti.scan()
+                is_accepted = wapiti.scan()
             case "atheris":
-                is_good = atheris.scan(given.runs, given.seed, tuple(given.target or atheris.TARGETS))
+                is_accepted = atheris.scan(args.runs, args.seed, tuple(args.target or atheris.TARGETS))
             case "sqlmap":
-                is_good = sqlmap.scan(given.level, tuple(given.database or sqlmap.DATABASES), given.operation)
+                is_accepted = sqlmap.scan(args.level, tuple(args.database or sqlmap.DATABASES), args.operation)
             case _:
-                is_good = slow.scan(given.program, given.connections, given.seconds)
+                is_accepted = slow.scan(args.program, args.connections, args.seconds)
     except (ScanError, subprocess.TimeoutExpired) as error:
         print(f"scan: {error}", file=sys.stderr)
         return 1
-    return 0 if is_good else 1
+    return 0 if is_accepted else 1
 
 
 sys.exit(main())

@@ -48,8 +48,8 @@ def read_result(output: str) -> Result | None:
 def fuzz(target: str, runs: int, seed: int) -> tuple[int, str]:
     """Returns the exit code and output of libFuzzer. An input that fails is stored in `dist/scan`."""
     python = tool("atheris", ROOT / ".venv-atheris" / "bin" / "python", "make .venv-atheris/.synced")
-    kept = DIST / f"atheris-{target}-"
-    kept.parent.mkdir(parents=True, exist_ok=True)
+    artifact_prefix = DIST / f"atheris-{target}-"
+    artifact_prefix.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(prefix="scan-") as folder:
         corpus, words = Path(folder) / "corpus", Path(folder) / "words"
         corpus.mkdir()
@@ -57,7 +57,13 @@ def fuzz(target: str, runs: int, seed: int) -> tuple[int, str]:
             (corpus / f"seed-{number}").write_bytes(text)
         words.write_text("".join(f'"{"".join(f"{chr(92)}x{byte:02x}" for byte in word)}"\n' for word in WORDS[target]))
         options = (
-            *(f"-runs={runs}", f"-seed={seed}", f"-max_len={MAX_LENGTH}", f"-dict={words}", f"-artifact_prefix={kept}"),
+            *(
+                f"-runs={runs}",
+                f"-seed={seed}",
+                f"-max_len={MAX_LENGTH}",
+                f"-dict={words}",
+                f"-artifact_prefix={artifact_prefix}",
+            ),
             *(f"-timeout={INPUT_SECONDS}", f"-rss_limit_mb={MEMORY_MIB}", "-print_final_stats=0", corpus),
         )
         environ = {name: value for name, value in os.environ.items() if not name.startswith("MOVIE_")}
@@ -98,8 +104,8 @@ def scan(runs: int, seed: int, targets: tuple[str, ...] = TARGETS) -> bool:
                 flush=True,
             )
             return True
-        told = re.sub(r"^(?:INFO|WARNING|#\d+).*\n", "", output, flags=re.MULTILINE)
-        print(f"atheris {target}: FAILED, see the input in {DIST.relative_to(ROOT)}\n{told[-3000:]}", flush=True)
+        messages = re.sub(r"^(?:INFO|WARNING|#\d+).*\n", "", output, flags=re.MULTILINE)
+        print(f"atheris {target}: FAILED, see the input in {DIST.relative_to(ROOT)}\n{messages[-3000:]}", flush=True)
         return False
 
     with ThreadPoolExecutor(AT_ONCE) as pool:

@@ -20,13 +20,13 @@ ACCEPTED = {
 PLANTED = "import subprocess\nsubprocess.run(input(), shell=True)\n"
 
 
-def read_report(told: dict[str, Any]) -> list[Finding]:
+def read_report(data: dict[str, Any]) -> list[Finding]:
     """The findings of a JSON report; raises `ScanError` if a file could not be read."""
-    if told["errors"]:
-        raise ScanError(f"bandit could not read all files: {told['errors']}")
+    if data["errors"]:
+        raise ScanError(f"bandit could not read all files: {data['errors']}")
     return [
         Finding(one["test_id"], one["filename"].removeprefix("./"), f"line {one['line_number']}: {one['issue_text']}")
-        for one in told["results"]
+        for one in data["results"]
     ]
 
 
@@ -36,10 +36,10 @@ def bandit(*arguments: str, text: str = "") -> dict[str, Any]:
     command: tuple[str | Path, ...] = (program, "--quiet", "--format", "json", *arguments)
     ran = subprocess.run(command, cwd=ROOT, input=text, capture_output=True, text=True, check=False)
     try:
-        told: dict[str, Any] = json.loads(ran.stdout)
+        data: dict[str, Any] = json.loads(ran.stdout)
     except ValueError:
         raise ScanError(f"bandit wrote no report: {ran.stdout}{ran.stderr}") from None
-    return told
+    return data
 
 
 def scan() -> bool:
@@ -47,8 +47,8 @@ def scan() -> bool:
     if "B602" not in {one.rule for one in read_report(bandit("-", text=PLANTED))}:
         raise ScanError("bandit does not find the planted shell command")
     # The contract suites consist of assertions and are used in tests only.
-    told = bandit("--recursive", "src", "--exclude", "src/movie_core/testing")
+    data = bandit("--recursive", "src", "--exclude", "src/movie_core/testing")
     DIST.mkdir(parents=True, exist_ok=True)
-    (DIST / "bandit.json").write_text(json.dumps(told, indent=1))
-    lines = told["metrics"]["_totals"]["loc"]
-    return report("bandit", f"{lines:,} lines", read_report(told), ACCEPTED)
+    (DIST / "bandit.json").write_text(json.dumps(data, indent=1))
+    lines = data["metrics"]["_totals"]["loc"]
+    return report("bandit", f"{lines:,} lines", read_report(data), ACCEPTED)

@@ -43,12 +43,12 @@ ACCEPTED = {
 }
 
 
-def read_report(told: dict[str, Any]) -> list[Finding]:
+def read_report(results: dict[str, Any]) -> list[Finding]:
     """Vulnerabilities, and anomalies (server errors and timeouts)."""
     return [
         Finding(kind.lower().replace(" ", "-"), f"{one['method']} {one['path']}", f"{one['module']}: {one['info']}")
         for group in ("vulnerabilities", "anomalies")
-        for kind, found in told[group].items()
+        for kind, found in results[group].items()
         for one in found
     ]
 
@@ -57,9 +57,9 @@ def wapiti(url: str, modules: tuple[str, ...], *options: str) -> dict[str, Any]:
     """Run Wapiti and return its JSON report."""
     program = tool("wapiti", ROOT / ".venv-wapiti" / "bin" / "wapiti", "make .venv-wapiti/.synced")
     with tempfile.TemporaryDirectory(prefix="scan-") as folder:
-        told = Path(folder) / "report.json"
+        path = Path(folder) / "report.json"
         command: tuple[str | Path, ...] = (
-            *(program, "--url", url, "--module", ",".join(modules), "--format", "json", "--output", told),
+            *(program, "--url", url, "--module", ",".join(modules), "--format", "json", "--output", path),
             *("--store-session", folder, "--store-config", folder, "--flush-session", "--no-bugreport"),
             *("--max-attack-time", str(MODULE_SECONDS), "--timeout", "30", "--verbose", "2", "--level", "2", *options),
         )
@@ -75,9 +75,9 @@ def wapiti(url: str, modules: tuple[str, ...], *options: str) -> dict[str, Any]:
                 timeout=RUN_SECONDS,
                 check=False,
             )
-        if not told.exists():
+        if not path.exists():
             raise ScanError(f"wapiti wrote no report, see {DIST.relative_to(ROOT)}/wapiti.log")
-        found: dict[str, Any] = json.loads(told.read_text())
+        found: dict[str, Any] = json.loads(path.read_text())
     return found
 
 
@@ -94,20 +94,20 @@ def scan() -> bool:
         path.write_text(json.dumps(document))
         authorization = {"Authorization": f"Bearer {server.staff_token}"}
         header = "".join(f"{name}: {value}" for name, value in authorization.items())
-        told = wapiti(f"{server.url}/", MODULES, "--swagger", str(path), "--header", header)
+        results = wapiti(f"{server.url}/", MODULES, "--swagger", str(path), "--header", header)
         requests = sum(" INFO " in line for line in server.log.read_text().splitlines())
         status, _ = ask(f"{server.url}/api/v1/users/me/", headers=authorization)
     if status != 200:
         raise ScanError("the session ended before wapiti did, so the scan is incomplete")
-    (DIST / "wapiti.json").write_text(json.dumps(told, indent=1))
+    (DIST / "wapiti.json").write_text(json.dumps(results, indent=1))
     cut_off = re.findall(
         r"^Max attack time was reached for module (\w+)", (DIST / "wapiti.log").read_text(), re.MULTILINE
     )
-    pages = told["infos"]["crawled_pages_nbr"]
+    pages = results["infos"]["crawled_pages_nbr"]
     looked_at = f"{pages} addresses, {len(MODULES)} modules, {requests:,} requests"
     if cut_off:
         looked_at += f"; cut off after {MODULE_SECONDS} s: {', '.join(cut_off)}"
-    return report("wapiti", looked_at, read_report(told), ACCEPTED)
+    return report("wapiti", looked_at, read_report(results), ACCEPTED)
 
 
 def _lasting(methods: dict[str, Any]) -> dict[str, Any]:

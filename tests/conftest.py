@@ -6,7 +6,10 @@ Property tests use the same cases every time; `HYPOTHESIS_PROFILE=explore` searc
 import gc
 import os
 
+import pytest
 from hypothesis import settings
+
+pytest.register_assert_rewrite("tests.support")
 
 settings.register_profile("repeatable", derandomize=True, deadline=None)
 settings.register_profile("explore", max_examples=1000, deadline=None)

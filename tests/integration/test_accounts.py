@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import httpx
-from tests.integration.conftest import (
+from tests.support.deployment import (
     AUTH,
     LIMITS_OFF,
     ME,

@@ -73,32 +73,32 @@ class OnPostgres(OpenStores):
         self.url = postgres_url
 
 
-@pytest.mark.usefixtures("patient")
+@pytest.mark.usefixtures("long_database_timeouts")
 class TestUsersOnSqlite(OnSqlite, UserRepoContract):
     pass
 
 
-@pytest.mark.usefixtures("patient")
+@pytest.mark.usefixtures("long_database_timeouts")
 class TestSessionsOnSqlite(OnSqlite, SessionStoreContract):
     pass
 
 
-@pytest.mark.usefixtures("patient")
+@pytest.mark.usefixtures("long_database_timeouts")
 class TestOutboxOnSqlite(OnSqlite, OutboxContract):
     pass
 
 
-@pytest.mark.usefixtures("patient")
+@pytest.mark.usefixtures("long_database_timeouts")
 class TestUsersOnPostgres(OnPostgres, UserRepoContract):
     pass
 
 
-@pytest.mark.usefixtures("patient")
+@pytest.mark.usefixtures("long_database_timeouts")
 class TestSessionsOnPostgres(OnPostgres, SessionStoreContract):
     pass
 
 
-@pytest.mark.usefixtures("patient")
+@pytest.mark.usefixtures("long_database_timeouts")
 class TestOutboxOnPostgres(OnPostgres, OutboxContract):
     pass
 

@@ -1,8 +1,7 @@
 """Administration on running processes: a change on one is effective on all, and every change is audited."""
 
 import httpx
-from tests.integration.conftest import AUTH, ME, Deployment, bearer, wait_until
-from tests.integration.test_command_line import Run, lines
+from tests.support.deployment import AUTH, ME, Deployment, Run, bearer, lines, wait_until
 
 USERS, MAILS, AUDIT = "/api/v1/admin/users/", "/api/v1/admin/mail/", "/api/v1/admin/audit/"
 

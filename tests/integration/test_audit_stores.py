@@ -42,14 +42,14 @@ class OpenLog(AuditLogContract):
             yield stores
 
 
-@pytest.mark.usefixtures("patient")
+@pytest.mark.usefixtures("long_database_timeouts")
 class TestAuditLogOnSqlite(OpenLog):
     @pytest.fixture(autouse=True)
     def _database(self, sqlite_url: str) -> None:
         self.url = sqlite_url
 
 
-@pytest.mark.usefixtures("patient")
+@pytest.mark.usefixtures("long_database_timeouts")
 class TestAuditLogOnPostgres(OpenLog):
     @pytest.fixture(autouse=True)
     def _database(self, postgres_url: str) -> None:

@@ -14,7 +14,7 @@ from urllib.parse import quote
 import httpx
 import pytest
 from bench.load import Answer, burst, connect, request_of, steady
-from tests.integration.conftest import Fleet, Scene, state
+from tests.support.deployment import Fleet, Scene, state
 from tests.support.servers import postgres_database
 
 from movie_core.search.movies import Movie
@@ -24,7 +24,7 @@ from movie_standin.server import StandInServer, running_standin
 MOVIES = [Movie(id=str(n), title=f"River {n:04}") for n in range(1, 4001)]
 GOOD = Behaviour(fail_rate=0, latency_ms=0)
 SLOW = Behaviour(fail_rate=0, latency_ms=500)
-PATIENT = "2500ms"
+LONG_TIMEOUT = "2500ms"
 """Timeout of one attempt, so that a busy machine does not look like a hanging source."""
 DEADLINE = 3.2
 SLACK = 1.8
@@ -38,7 +38,7 @@ def environ(postgres: str, redis_url: str, source_port: int) -> Iterator[dict[st
             "MOVIE_DATABASE_URL": url,
             "MOVIE_REDIS_URL": redis_url,
             "MOVIE_SOURCE_URL": f"http://127.0.0.1:{source_port}/lasting",
-            "MOVIE_SOURCE_TIMEOUT": PATIENT,
+            "MOVIE_SOURCE_TIMEOUT": LONG_TIMEOUT,
         }
 
 
@@ -134,11 +134,11 @@ async def test_all_paths_return_the_same_response(scene: Scene) -> None:
     elsewhere = await scene.search(query, 1)
     head = await scene.clients[0].head(target)
     changing = {"date", "x-request-id", "age", "cache-status"}
-    told = [
+    responses = [
         {name: value for name, value in answer.headers.items() if name not in changing}
         for answer in (by_lane, by_handler, elsewhere, head)
     ]
-    assert told[0] == told[1] == told[2] == told[3]
+    assert responses[0] == responses[1] == responses[2] == responses[3]
     assert by_lane.json() == by_handler.json() == elsewhere.json()
     assert (head.status_code, head.content) == (200, b"")
     for answer in (by_lane, by_handler, elsewhere, head):
@@ -309,12 +309,12 @@ async def test_the_first_caller_may_be_cancelled(scene: Scene) -> None:
             pass
     for other in others:
         other.close()
-    assert scene.upstream.total_calls == 2, "nobody waited for one of them, but it had begun"
+    assert scene.upstream.total_calls == 2, "one of the calls has no waiting client left, but had already started"
 
 
-@pytest.mark.parametrize("trouble", [signal.SIGKILL, signal.SIGSTOP])
+@pytest.mark.parametrize("fault", [signal.SIGKILL, signal.SIGSTOP])
 async def test_the_fetching_process_may_die_or_freeze(
-    lasting: Fleet, upstream: StandInServer, trouble: signal.Signals
+    lasting: Fleet, upstream: StandInServer, fault: signal.Signals
 ) -> None:
     await asyncio.to_thread(lasting.begin, 1)
     scene = Scene(lasting, upstream)
@@ -328,13 +328,13 @@ async def test_the_fetching_process_may_die_or_freeze(
         began = time.monotonic()
         waiting = [asyncio.create_task(scene.search(query, at)) for at in (0, 1) * 10]
         await asyncio.sleep(0.1)
-        holder.send_signal(trouble)
+        holder.send_signal(fault)
         answers = await asyncio.gather(*waiting)
         assert time.monotonic() - began < DEADLINE + SLACK
         assert {answer.status_code for answer in answers} == {200}
         assert {answer.json()["items"][0]["title"] for answer in answers} == {"New"}
         assert upstream.total_calls == 2
-        if trouble is signal.SIGSTOP:
+        if fault is signal.SIGSTOP:
             holder.send_signal(signal.SIGCONT)
             late = await fetching
             assert late.status_code == 200
@@ -393,9 +393,9 @@ async def test_the_command_line_shows_and_flushes_the_cache(scene: Scene) -> Non
     for query in queries:
         for at in (0, 0, 1, 1):
             await scene.search(query, at)
-    told = await asyncio.to_thread(scene.fleet.run, "cache", "stats")
-    assert (told.returncode, told.stderr) == (0, "")
-    answers, kib = map(int, told.stdout.split("\t"))
+    completed = await asyncio.to_thread(scene.fleet.run, "cache", "stats")
+    assert (completed.returncode, completed.stderr) == (0, "")
+    answers, kib = map(int, completed.stdout.split("\t"))
     assert answers >= 3
     assert kib >= 1
     flushed = await asyncio.to_thread(scene.fleet.run, "cache", "flush")
@@ -419,6 +419,6 @@ async def test_the_command_line_shows_and_flushes_the_cache(scene: Scene) -> Non
 @pytest.mark.parametrize("command", ["stats", "flush"])
 @pytest.mark.parametrize("url", ["", "redis://127.0.0.1:1"])
 def test_without_redis_the_command_line_fails_with_a_message(lasting: Fleet, command: str, url: str) -> None:
-    told = lasting.run("cache", command, MOVIE_REDIS_URL=url)
-    assert (told.returncode, told.stdout, told.stderr.count("\n")) == (1, "", 1)
-    assert told.stderr.startswith("movie-search: ")
+    completed = lasting.run("cache", command, MOVIE_REDIS_URL=url)
+    assert (completed.returncode, completed.stdout, completed.stderr.count("\n")) == (1, "", 1)
+    assert completed.stderr.startswith("movie-search: ")

@@ -1,4 +1,4 @@
-"""The catalogues on SQLite and PostgreSQL keep the contract of catalogues."""
+"""Contract and search tests of the movie catalogue on SQLite and PostgreSQL."""
 
 import asyncio
 import random
@@ -39,8 +39,10 @@ def sqlite_path(tmp_path: Path) -> Path:
     return path
 
 
-def _film(number: int, title: str, year: int | None = None, fame: float | None = 1.0, **more: tuple[str, ...]) -> Movie:
-    return Movie(id=str(number), title=title, year=year, popularity=fame, **more)  # type: ignore[arg-type]
+def _film(
+    number: int, title: str, year: int | None = None, popularity: float | None = 1.0, **more: tuple[str, ...]
+) -> Movie:
+    return Movie(id=str(number), title=title, year=year, popularity=popularity, **more)  # type: ignore[arg-type]
 
 
 _ORDERS = (Order.RELEVANCE, Order.POPULARITY, Order.YEAR)
@@ -69,7 +71,7 @@ FILMS = (
 )
 """Made-up films."""
 
-AS_TYPED = {
+EXPECTED_FIRST = {
     "the copper lantern": 1,
     "copper lantern": 1,
     "THE COPPER LANTERN": 1,
@@ -118,41 +120,41 @@ AS_TYPED = {
 
 
 class CatalogueSearch:
-    """What the search of both stores finds, in tests that each test class inherits."""
+    """Search tests that the test class of each store inherits."""
 
     def open(self, movies: Sequence[Movie]) -> AbstractAsyncContextManager[MovieCatalogue]:
         raise NotImplementedError
 
-    async def test_films_are_found_as_people_type_them(self) -> None:
+    async def test_films_are_found_by_queries_as_users_type_them(self) -> None:
         async with self.open(FILMS) as catalogue:
             first = {}
-            for typed in AS_TYPED:
+            for typed in EXPECTED_FIRST:
                 page = await catalogue.search(MovieQuery(typed), Window())
                 first[typed] = int(page.items[0].id) if page.items else None
-            assert first == AS_TYPED
+            assert first == EXPECTED_FIRST
 
-    async def test_tiers_are_exact_then_beginning_then_words_then_people(self) -> None:
+    async def test_tiers_are_exact_then_prefix_then_words_then_people(self) -> None:
         async with self.open((*FILMS, _film(21, "Sea", 1990, 9.0, cast=("Q. Quiet",)))) as catalogue:
             found = [movie.id for movie in await collect_pages(catalogue, MovieQuery("quiet"), 2)]
             assert found == ["10", "11", "12", "9", "21"]
 
-    async def test_a_title_does_not_begin_with_what_ends_inside_its_next_word(self) -> None:
+    async def test_a_prefix_match_ends_at_a_word_boundary_of_the_title(self) -> None:
         movies = (_film(1, "Moment of Glass", 1990, 1.0), _film(2, "Memento Road", 2000, 100.0))
         async with self.open(movies) as catalogue:
             assert (await catalogue.search(MovieQuery("momento"), Window())).items[0].id == "2"
             assert (await catalogue.search(MovieQuery("moment o"), Window())).items[0].id == "1"
 
-    async def test_no_typo_is_looked_for_where_words_match(self) -> None:
+    async def test_fuzzy_matching_runs_only_without_exact_word_matches(self) -> None:
         async with self.open((*FILMS, _film(21, "Quiet Rover", 1990, 500.0))) as catalogue:
             found = await collect_pages(catalogue, MovieQuery("quiet river"), 5)
             assert [movie.title for movie in found] == ["Quiet Is the River"]
 
-    async def test_filters_do_not_turn_a_match_into_a_typo(self) -> None:
+    async def test_filters_do_not_enable_fuzzy_matching(self) -> None:
         async with self.open((*FILMS, _film(21, "Harbor of Volves", 1960))) as catalogue:
             page = await catalogue.search(MovieQuery("harbour of wolves", years=Years(1960, 1960)), Window())
             assert (page.total, page.items) == (0, ())
 
-    async def test_filters_and_orders_work_inside_a_query(self) -> None:
+    async def test_filters_and_orders_apply_to_a_text_query(self) -> None:
         async with self.open(FILMS) as catalogue:
             query = MovieQuery("harbour", years=Years(2000, 2009), order=Order.YEAR)
             assert [movie.id for movie in await collect_pages(catalogue, query, 1)] == ["6", "5"]
@@ -162,16 +164,16 @@ class CatalogueSearch:
             assert newest[0].year == 2018
             assert newest[-1].year is None
 
-    async def test_order_by_popularity_is_exact_and_unknown_comes_last(self) -> None:
-        fames = [1.0, 1.001, 1.002, 0.999, 0.0, -1.0, None, 5e9]
-        movies = [_film(number, f"Same {number}", 2000, fame) for number, fame in enumerate(fames)]
+    async def test_order_by_popularity_is_exact_with_unknown_popularity_last(self) -> None:
+        popularities = [1.0, 1.001, 1.002, 0.999, 0.0, -1.0, None, 5e9]
+        movies = [_film(number, f"Same {number}", 2000, popularity) for number, popularity in enumerate(popularities)]
         async with self.open(movies) as catalogue:
             for text_ in ("", "same"):
                 found = await collect_pages(catalogue, MovieQuery(text_, order=Order.POPULARITY), 3)
                 known = [movie.popularity for movie in found]
                 assert known == [5e9, 1.002, 1.001, 1.0, 0.999, 0.0, -1.0, None], text_
 
-    async def test_every_match_of_a_large_set_is_visited_once_and_tiers_hold_over_all_of_it(self) -> None:
+    async def test_pages_of_a_large_result_visit_every_match_once_in_tier_order(self) -> None:
         chance = random.Random(4)
         words = ("amber", "birch", "cedar", "delta", "ember")
         movies = [
@@ -190,7 +192,7 @@ class CatalogueSearch:
                 movie.id for movie in movies if "amber" in movie.title
             }
 
-    async def test_what_is_left_out_of_a_large_set_leaves_the_rest_in_order(self) -> None:
+    async def test_excluding_ids_from_a_large_result_preserves_the_order(self) -> None:
         chance = random.Random(5)
         words = ("amber", "birch", "cedar", "delta", "ember")
         movies = [
@@ -208,12 +210,12 @@ class CatalogueSearch:
                 for query in queries:
                     every = [movie.id for movie in await collect_pages(catalogue, query, 100)]
                     left = [movie_id for movie_id in every if movie_id not in without]
-                    lessened = replace(query, exclude_ids=without)
+                    excluding = replace(query, exclude_ids=without)
                     for limit in (100, 41):
-                        assert [movie.id for movie in await collect_pages(catalogue, lessened, limit)] == left, query
-                    assert (await catalogue.search(lessened, Window(0, 1))).total == len(left)
+                        assert [movie.id for movie in await collect_pages(catalogue, excluding, limit)] == left, query
+                    assert (await catalogue.search(excluding, Window(0, 1))).total == len(left)
 
-    async def test_a_changed_movie_leaves_nothing_behind(self) -> None:
+    async def test_updating_a_movie_removes_its_old_index_terms(self) -> None:
         movie = replace(FILMS[0], genres=("Mystery",))
         async with self.open([movie]) as catalogue:
             for changed in (
@@ -238,13 +240,13 @@ class CatalogueSearch:
             for typed in ("", "copper lantern", "pewter candle", "copper lantrn", "new face", "ingrid vale"):
                 assert (await catalogue.search(MovieQuery(typed), Window())).total == 0
 
-    async def test_suggestions_follow_the_typing(self) -> None:
+    async def test_suggestions_match_each_prefix(self) -> None:
         async with self.open(FILMS) as catalogue:
             for typed in ("harb", "harbour o", "harbour of w", "harbour of wolves", "harbuor of wo"):
                 assert (await catalogue.suggest(typed, 3))[0].id == "4", typed
             assert len(await catalogue.suggest("q", 2)) == 2
 
-    async def test_searches_see_whole_movies_while_a_load_goes_on(self) -> None:
+    async def test_searches_during_a_load_return_complete_movies(self) -> None:
         old = [_film(number, f"Old Number {number}", 1990) for number in range(400)]
         async with self.open(old) as catalogue:
             done = asyncio.Event()
@@ -265,7 +267,7 @@ class CatalogueSearch:
             done.set()
             assert await reading > 0
 
-    async def test_two_writers_at_once_lose_nothing(self) -> None:
+    async def test_concurrent_writers_lose_no_movie(self) -> None:
         async with self.open(()) as catalogue:
             parts = [[_film(100 * part + number, f"Film {number}") for number in range(100)] for part in range(4)]
             await asyncio.gather(*(catalogue.load(part) for part in parts))
@@ -279,7 +281,7 @@ def _tier(title: str, typed: str) -> int:
     return 1 if title.replace(" ", "").startswith(typed.replace(" ", "")) else 2
 
 
-@pytest.mark.usefixtures("patient")
+@pytest.mark.usefixtures("long_database_timeouts")
 class TestSqliteMovies(CatalogueSearch, MovieCatalogueContract):
     @pytest.fixture(autouse=True)
     def _file(self, sqlite_path: Path) -> None:
@@ -301,7 +303,7 @@ class TestSqliteMovies(CatalogueSearch, MovieCatalogueContract):
                 await catalogue.close()
 
 
-@pytest.mark.usefixtures("patient")
+@pytest.mark.usefixtures("long_database_timeouts")
 class TestPostgresMovies(CatalogueSearch, MovieCatalogueContract):
     @pytest.fixture(autouse=True)
     def _database(self, postgres_url: str) -> None:
@@ -324,7 +326,7 @@ class TestPostgresMovies(CatalogueSearch, MovieCatalogueContract):
             await engine.dispose()
 
 
-async def test_a_missing_file_is_an_unavailable_store(tmp_path: Path) -> None:
+async def test_a_missing_file_raises_store_unavailable(tmp_path: Path) -> None:
     catalogue = SqliteMovieCatalogue(tmp_path / "none.db", "catalogue")
     for call in (
         catalogue.count(),
@@ -338,7 +340,7 @@ async def test_a_missing_file_is_an_unavailable_store(tmp_path: Path) -> None:
     assert not (tmp_path / "none.db").exists()
 
 
-async def test_a_file_that_is_not_a_database_is_an_unavailable_store(tmp_path: Path) -> None:
+async def test_a_file_that_is_not_a_database_raises_store_unavailable(tmp_path: Path) -> None:
     (tmp_path / "movies.db").write_bytes(b"not a database" * 1000)
     catalogue = SqliteMovieCatalogue(tmp_path / "movies.db", "catalogue")
     with pytest.raises(StoreUnavailable):
@@ -348,7 +350,7 @@ async def test_a_file_that_is_not_a_database_is_an_unavailable_store(tmp_path: P
         await asyncio.to_thread(migrate, f"sqlite+aiosqlite:///{tmp_path}/movies.db")
 
 
-async def test_searches_go_on_while_another_process_writes(sqlite_path: Path) -> None:
+async def test_searches_continue_while_another_process_writes(sqlite_path: Path) -> None:
     catalogue = SqliteMovieCatalogue(sqlite_path, "catalogue")
     await catalogue.load(FILMS)
     other = sqlite3.connect(sqlite_path, isolation_level=None)
@@ -378,11 +380,11 @@ def test_no_query_is_slow(sqlite_path: Path) -> None:
         file.search(MovieQuery(query), Window())
         took.append(time.perf_counter() - started)
     file.close()
-    # Some 30 ms on a quiet machine; the bound leaves room for a busy one, and would not for work that isn't bounded.
+    # About 30 ms on an idle machine. A busy machine stays below the limit; unbounded work does not.
     assert max(took) < 0.5
 
 
-def test_an_unknown_server_is_an_unavailable_store(tmp_path: Path) -> None:
+def test_an_unknown_server_raises_store_unavailable(tmp_path: Path) -> None:
     url = f"postgresql+asyncpg://nobody@/none?host={tmp_path}"
     with pytest.raises(StoreUnavailable):
         migrate(url)
@@ -399,7 +401,7 @@ def test_an_unknown_server_is_an_unavailable_store(tmp_path: Path) -> None:
     asyncio.run(ask())
 
 
-def test_a_server_that_hangs_is_given_up_within_a_second_and_used_again_after(tmp_path: Path) -> None:
+def test_a_hanging_server_times_out_within_a_second_and_is_used_after_recovery(tmp_path: Path) -> None:
     async def run(url: str, proxy: "_Proxy") -> None:
         engine = create_engine(url)
         catalogue = PostgresMovieCatalogue(engine, "catalogue")
@@ -410,22 +412,22 @@ def test_a_server_that_hangs_is_given_up_within_a_second_and_used_again_after(tm
             answers = await asyncio.gather(*(catalogue.count() for _ in range(calls)), return_exceptions=True)
             assert all(isinstance(answer, StoreUnavailable) for answer in answers)
             assert time.monotonic() - started < 1.5
-        proxy.go_on()
+        proxy.resume()
         assert await catalogue.count() == 0
         await engine.dispose()
 
     _behind_a_proxy(tmp_path, run)
 
 
-def test_a_connection_whose_end_the_server_has_only_announced_is_given_up(tmp_path: Path) -> None:
-    """The driver then refuses what is asked with an error of its own."""
+def test_a_connection_that_the_server_is_about_to_close_is_replaced(tmp_path: Path) -> None:
+    """The driver then rejects the next call with its own exception."""
 
     async def run(url: str, proxy: "_Proxy") -> None:
         engine = create_engine(url)
         stores = (PostgresMovieCatalogue(engine, "catalogue").count, SqlRatingStore(engine, "catalogue").version)
         for ask in stores:
             await ask()
-            proxy.announce_the_end()
+            proxy.send_shutdown_notice()
             await asyncio.sleep(0.05)
             with pytest.raises(StoreUnavailable):
                 await ask()
@@ -436,7 +438,7 @@ def test_a_connection_whose_end_the_server_has_only_announced_is_given_up(tmp_pa
 
 
 def _behind_a_proxy(folder: Path, run: Callable[[str, "_Proxy"], Coroutine[Any, Any, None]]) -> None:
-    """With the URL of a database that is reached through the proxy."""
+    """Calls `run` with the URL of a database behind a proxy, and the proxy."""
 
     async def main() -> None:
         async with _Proxy(server_folder, folder) as proxy:
@@ -449,27 +451,27 @@ def _behind_a_proxy(folder: Path, run: Callable[[str, "_Proxy"], Coroutine[Any, 
 
 
 class _Proxy:
-    """Stands between a client and the server's socket, and passes nothing on after `hang`."""
+    """Forwards between clients and the server's socket; between `hang` and `resume`, forwards nothing."""
 
     def __init__(self, server: str, folder: Path) -> None:
-        self._passes = asyncio.Event()
-        self._passes.set()
+        self._is_forwarding = asyncio.Event()
+        self._is_forwarding.set()
         self._server = f"{server}/.s.PGSQL.5432"
         self._path = str(folder / ".s.PGSQL.5432")
         self._tasks: set[asyncio.Task[None]] = set()
         self._clients: list[asyncio.StreamWriter] = []
 
-    def announce_the_end(self) -> None:
-        """As a server does that is about to close its connections."""
-        told = b"SFATAL\0VFATAL\0C57P01\0Mterminating connection due to administrator command\0\0"
+    def send_shutdown_notice(self) -> None:
+        """Sends the message that PostgreSQL sends before it closes a connection."""
+        message = b"SFATAL\0VFATAL\0C57P01\0Mterminating connection due to administrator command\0\0"
         for client in self._clients:
-            client.write(b"E" + (len(told) + 4).to_bytes(4, "big") + told)
+            client.write(b"E" + (len(message) + 4).to_bytes(4, "big") + message)
 
     def hang(self) -> None:
-        self._passes.clear()
+        self._is_forwarding.clear()
 
-    def go_on(self) -> None:
-        self._passes.set()
+    def resume(self) -> None:
+        self._is_forwarding.set()
 
     async def __aenter__(self) -> "_Proxy":
         self._listener = await asyncio.start_unix_server(self._accept, self._path)
@@ -484,14 +486,14 @@ class _Proxy:
         self._clients.append(writer)
         from_server, to_server = await asyncio.open_unix_connection(self._server)
         for source, target in ((reader, to_server), (from_server, writer)):
-            task = asyncio.create_task(self._pass_on(source, target))
+            task = asyncio.create_task(self._forward(source, target))
             self._tasks.add(task)
             task.add_done_callback(self._tasks.discard)
 
-    async def _pass_on(self, source: asyncio.StreamReader, target: asyncio.StreamWriter) -> None:
+    async def _forward(self, source: asyncio.StreamReader, target: asyncio.StreamWriter) -> None:
         try:
             while data := await source.read(65536):
-                await self._passes.wait()
+                await self._is_forwarding.wait()
                 target.write(data)
                 await target.drain()
         except ConnectionError:
@@ -500,7 +502,7 @@ class _Proxy:
             target.close()
 
 
-def test_movies_of_before_are_found_by_their_imdb_ids_once_the_database_is_brought_up_to_date(tmp_path: Path) -> None:
+def test_a_migration_makes_existing_movies_findable_by_imdb_id(tmp_path: Path) -> None:
     from alembic import command
     from alembic.config import Config
 
@@ -538,7 +540,7 @@ def test_movies_of_before_are_found_by_their_imdb_ids_once_the_database_is_broug
     database.close()
 
 
-async def test_an_id_that_no_store_can_hold_is_not_found(sqlite_path: Path) -> None:
+async def test_an_id_that_no_store_can_store_is_not_found(sqlite_path: Path) -> None:
     catalogue = SqliteMovieCatalogue(sqlite_path, "catalogue")
     for movie_id in ("\ud800", "\x00", "x" * 100_000):
         with pytest.raises(MovieNotFound):

@@ -2,9 +2,8 @@
 
 import asyncio
 import json
-import subprocess
 import time
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import replace
 from datetime import timedelta
@@ -14,7 +13,7 @@ from pathlib import Path
 import pytest
 from dishka import AsyncContainer
 from redis import Redis
-from tests.integration.conftest import Serve, Start
+from tests.support.deployment import Run, Serve, Start, lines
 
 from movie_adapters.redis.client import PREFIX
 from movie_adapters.redis.task_queue import TaskQueue, stream_of
@@ -28,8 +27,6 @@ from movie_core.accounts.users import Address, Registration, Username
 from movie_core.clock import utc_now
 from movie_core.discovery.ratings import NewRating
 from movie_core.ports import Outbox, RatingStore, UserRepo
-
-Run = Callable[..., "subprocess.CompletedProcess[str]"]
 
 ANNA, PASSWORD = "Anna@example.org", "seven lanterns over Trieste"
 
@@ -78,18 +75,12 @@ def mark_all_mails_dead(folder: Path) -> list[str]:
     return asyncio.run(run())
 
 
-def lines(done: "subprocess.CompletedProcess[str]") -> list[list[str]]:
-    """Returns the cells of each printed line of a successful command."""
-    assert (done.returncode, done.stderr) == (0, "")
-    return [line.split("\t") for line in done.stdout.splitlines()]
-
-
 def test_the_version_is_that_of_the_distribution(run: Run) -> None:
     assert lines(run("--version")) == [[version("movie-search-backend")]]
 
 
 @pytest.mark.usefixtures("anna")
-def test_an_account_from_its_registration_to_its_end(run: Run, folder: Path) -> None:
+def test_an_account_from_registration_to_erasure(run: Run, folder: Path) -> None:
     assert [cells[:4] for cells in lines(run("users", "list"))] == [[ANNA, "Anna K", "pending", "-"]]
     assert lines(run("users", "activate", "anna@EXAMPLE.org")) == [["anna@EXAMPLE.org is active"]]
     log_in(folder)
@@ -248,7 +239,7 @@ def test_a_test_mail_is_sent_immediately(run: Run, folder: Path) -> None:
 @pytest.mark.usefixtures("anna")
 def test_changes_take_effect_in_a_running_server(serve: Serve, run: Run) -> None:
     program, api = serve()
-    assert "emails are stored in var/mail" in program.said()
+    assert "emails are stored in var/mail" in program.output()
     program.wait_for("verify-email")
     lines(run("users", "activate", ANNA))
     login = api.post("/api/v1/authentication/login/", json={"email": ANNA, "password": PASSWORD})
@@ -264,7 +255,7 @@ def test_changes_take_effect_in_a_running_server(serve: Serve, run: Run) -> None
 
 
 @pytest.mark.parametrize(
-    ("arguments", "code", "said"),
+    ("arguments", "code", "message"),
     [
         (("users", "activate", "nobody@example.org"), 1, "no"),
         (("users", "deactivate", "nobody@example.org"), 1, "no"),
@@ -290,21 +281,21 @@ def test_changes_take_effect_in_a_running_server(serve: Serve, run: Run) -> None
         (("scheduler",), 2, "MOVIE_REDIS_URL"),
     ],
 )
-def test_an_error_is_one_line_that_names_what_is_wrong(
-    run: Run, arguments: tuple[str, ...], code: int, said: str
+def test_an_error_is_one_line_that_states_its_cause(
+    run: Run, arguments: tuple[str, ...], code: int, message: str
 ) -> None:
     done = run(*arguments)
     assert (done.returncode, done.stdout, done.stderr.count("\n")) == (code, "", 1), done.stderr
     assert done.stderr.startswith("movie-search: ")
-    assert said in done.stderr
+    assert message in done.stderr
 
 
-@pytest.mark.parametrize(("command", "said"), [("worker", "worker started"), ("scheduler", "scheduler started")])
-def test_worker_and_scheduler_stop_with_exit_code_0(start: Start, redis_url: str, command: str, said: str) -> None:
+@pytest.mark.parametrize(("command", "message"), [("worker", "worker started"), ("scheduler", "scheduler started")])
+def test_worker_and_scheduler_stop_with_exit_code_0(start: Start, redis_url: str, command: str, message: str) -> None:
     program = start(command, MOVIE_REDIS_URL=redis_url)
-    program.wait_for(f"movie-search: {said}")
+    program.wait_for(f"movie-search: {message}")
     assert program.stop() == 0
-    assert "Traceback" not in program.said()
+    assert "Traceback" not in program.output()
 
 
 def test_every_command_has_help(run: Run) -> None:

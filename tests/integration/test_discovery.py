@@ -13,7 +13,7 @@ from typing import Any
 import httpx
 import pytest
 from redis import Redis
-from tests.integration.conftest import LIMITS_OFF, ME, Deployment, Serve, bearer, wait_until
+from tests.support.deployment import LIMITS_OFF, ME, Deployment, Serve, bearer, wait_until
 
 MOVIES = "/api/v1/movies/"
 EVENTS = "/api/v1/events/"
@@ -159,7 +159,7 @@ def test_a_single_process_trains_the_model(serve: Serve) -> None:
     movie = client.get(MOVIES, params={"query": "casablanca", "limit": 1}).json()["items"][0]["id"]
     wait_until(lambda: client.get(f"{MOVIES}{movie}/similar/").json()["total"] > 0, seconds=60)
     assert program.stop() == 0
-    assert "Traceback" not in program.said()
+    assert "Traceback" not in program.output()
 
 
 def test_pages_in_personal_order_are_complete_while_the_user_rates(deployment: Deployment) -> None:

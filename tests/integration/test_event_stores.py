@@ -71,22 +71,22 @@ class OnPostgres(OpenStores):
         self.url = postgres_url
 
 
-@pytest.mark.usefixtures("patient")
+@pytest.mark.usefixtures("long_database_timeouts")
 class TestEventsOnSqlite(OnSqlite, EventStoreContract):
     pass
 
 
-@pytest.mark.usefixtures("patient")
+@pytest.mark.usefixtures("long_database_timeouts")
 class TestAnalyticsOnSqlite(OnSqlite, AnalyticsContract):
     pass
 
 
-@pytest.mark.usefixtures("patient")
+@pytest.mark.usefixtures("long_database_timeouts")
 class TestEventsOnPostgres(OnPostgres, EventStoreContract):
     pass
 
 
-@pytest.mark.usefixtures("patient")
+@pytest.mark.usefixtures("long_database_timeouts")
 class TestAnalyticsOnPostgres(OnPostgres, AnalyticsContract):
     pass
 

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import httpx
 import pytest
-from tests.integration.conftest import Program
+from tests.support.deployment import Program
 from tests.support.servers import OwnServer, free_port, own_postgres, own_redis
 
 DETECTION_SECONDS = 5.0
@@ -88,7 +88,7 @@ def deployment(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Deployment]
         films.write_text("id,title,year\n1,Casablanca,1942\n")
         loading = Program(("catalogue", "import", str(films), "--replace"), folder, environ)
         loading.process.wait(60)
-        assert loading.stop() == 0, loading.said()
+        assert loading.stop() == 0, loading.output()
         programs = {}
         for name in ("third_party", "catalogue"):
             arguments = ("serve", "--port", str(free_port()))

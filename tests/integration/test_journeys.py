@@ -15,20 +15,19 @@ from pathlib import Path
 import httpx
 import pytest
 from bench.http_server import FRAMING, HOSTS, LIMITS, ODD, Target, pipeline, run_cases
-from tests.integration.conftest import Program, Serve, Start, wait_until
+from tests.support.deployment import Serve, Start, third_party, wait_until
+from tests.support.documents import ROOT, example, write_adapter_guide
 from tests.support.programs import environment
 from tests.support.servers import free_port
-from tests.unit.test_docs import example, write_adapter_guide
 
-ROOT = Path(__file__).parents[2]
 MOVIES = "/api/v1/movies/"
 
 
 def test_the_first_five_minutes(serve: Serve, folder: Path) -> None:
     shutil.rmtree(folder / "var")
     program, api = serve()
-    assert "the bundled films are loaded" in program.said()
-    assert "search is public" in program.said()
+    assert "the bundled films are loaded" in program.output()
+    assert "search is public" in program.output()
     page = api.get(MOVIES, params={"query": "casablanca", "limit": 1}).json()
     assert (page["items"][0]["title"], page["items"][0]["year"]) == ("Casablanca", 1942)
     assert api.get(MOVIES, params={"query": "teh matirx"}).json()["items"][0]["title"] == "The Matrix"
@@ -53,7 +52,7 @@ def test_the_first_five_minutes(serve: Serve, folder: Path) -> None:
 
 def test_a_second_start_needs_no_preparation(serve: Serve) -> None:
     program, api = serve()
-    assert "the bundled films are loaded" not in program.said()
+    assert "the bundled films are loaded" not in program.output()
     assert api.get(MOVIES, params={"query": "metropolis"}).json()["items"][0]["year"] == 1927
 
 
@@ -149,13 +148,6 @@ def test_the_steps_of_the_adapter_guide_run(tmp_path: Path) -> None:
     assert json.loads(responses[end + length :]) == json.loads(printed[1])
 
 
-def third_party(start: Start, *arguments: str) -> tuple[Program, str]:
-    port = str(free_port())
-    program = start("upstream", "--port", port, *arguments)
-    program.wait_for("serves GET")
-    return program, f"http://127.0.0.1:{port}"
-
-
 def test_search_works_if_a_third_of_the_source_calls_fail(start: Start, serve: Serve) -> None:
     upstream, url = third_party(start, "--fail-rate", "0.3", "--latency-ms", "5", "--seed", "1")
     _, api = serve(MOVIE_SOURCE_URL=url)
@@ -219,7 +211,7 @@ def test_the_catalogue_on_postgresql(serve: Serve, empty_database_url: str) -> N
 def test_an_unavailable_database_is_reported(start: Start, serve: Serve, tmp_path: Path) -> None:
     unavailable = f"postgresql+asyncpg://postgres@/movies?host={tmp_path}"
     program, api = serve(MOVIE_DATABASE_URL=unavailable)
-    assert "starting without the database" in program.said()
+    assert "starting without the database" in program.output()
     started = time.monotonic()
     response = api.get(MOVIES)
     assert time.monotonic() - started < 1 + MARGIN
@@ -243,7 +235,7 @@ async def test_malformed_requests_and_limits(serve: Serve) -> None:
     verdicts += await run_cases(Target.parse(str(api.base_url), get_path="/"), HOSTS)
     verdicts.append(await pipeline(target))
     assert [verdict for verdict in verdicts if not verdict.ok] == []
-    assert "Traceback" not in program.said()
+    assert "Traceback" not in program.output()
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
@@ -292,10 +284,10 @@ def test_json_logs_have_one_object_per_line_without_queries(serve: Serve) -> Non
     api.get(MOVIES, params={"query": "canary"}, headers={"x-request-id": "journey-1"})
     api.get("/%0d%0a%1b[31m")
     program.stop()
-    output = [one for one in map(json.loads, program.said().splitlines()) if one["logger"] != "movie_cli"]
+    output = [one for one in map(json.loads, program.output().splitlines()) if one["logger"] != "movie_cli"]
     assert [one["request_id"] for one in output][:1] == ["journey-1"]
     assert len(output) == 2
-    assert "canary" not in program.said()
+    assert "canary" not in program.output()
 
 
 Run = Callable[..., "subprocess.CompletedProcess[str]"]
@@ -311,7 +303,7 @@ def test_search_on_the_command_line(run: Run) -> None:
 
 
 @pytest.mark.parametrize(
-    ("arguments", "environ", "code", "said"),
+    ("arguments", "environ", "code", "message"),
     [
         (("search", "zzqxj wvvqk"), {}, 1, "no movie matches"),
         (("search", "a" * 201), {}, 2, "200 characters"),
@@ -334,12 +326,12 @@ def test_search_on_the_command_line(run: Run) -> None:
     ],
 )
 def test_an_error_is_one_line_that_names_its_cause(
-    run: Run, arguments: tuple[str, ...], environ: dict[str, str], code: int, said: str
+    run: Run, arguments: tuple[str, ...], environ: dict[str, str], code: int, message: str
 ) -> None:
     completed = run(*arguments, **environ)
     assert (completed.returncode, completed.stdout) == (code, ""), completed.stderr
     assert len(completed.stderr.splitlines()) == 1, completed.stderr
-    assert said.lower() in completed.stderr.lower()
+    assert message.lower() in completed.stderr.lower()
 
 
 def test_a_port_in_use_is_reported(serve: Serve, run: Run) -> None:

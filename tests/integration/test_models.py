@@ -32,14 +32,14 @@ class OpenModels:
             await engine.dispose()
 
 
-@pytest.mark.usefixtures("patient")
+@pytest.mark.usefixtures("long_database_timeouts")
 class TestOnSqlite(OpenModels, ModelStoreContract):
     @pytest.fixture(autouse=True)
     def _database(self, sqlite_url: str) -> None:
         self.url = sqlite_url
 
 
-@pytest.mark.usefixtures("patient")
+@pytest.mark.usefixtures("long_database_timeouts")
 class TestOnPostgres(OpenModels, ModelStoreContract):
     @pytest.fixture(autouse=True)
     def _database(self, postgres_url: str) -> None:

@@ -4,8 +4,6 @@ API processes, worker, scheduler, PostgreSQL, two Valkeys, the third party's sta
 import asyncio
 import contextlib
 import json
-import signal
-import subprocess
 import sys
 import time
 from collections.abc import Iterator
@@ -18,24 +16,10 @@ import pytest
 from bench.http_server import Target, send
 from deploy.compose.compose_journey import journey, mailpit, search, wait_for
 from redis import Redis
-from tests.integration.conftest import Program, clean_environment
+from tests.support.deployment import Program, running
+from tests.support.documents import ROOT
 from tests.support.framing import ODD, SMUGGLED, answers_to_odd_requests
 from tests.support.servers import OwnServer, free_port, own_postgres, own_redis, postgres_database
-
-ROOT = Path(__file__).parents[2]
-
-
-@contextlib.contextmanager
-def running(arguments: list[str | Path], folder: Path, **environ: str) -> Iterator[None]:
-    with (folder / f"{Path(arguments[0]).name}.log").open("wb") as log:
-        process = subprocess.Popen(
-            arguments, env=clean_environment(**environ), stdout=log, stderr=subprocess.STDOUT, cwd=folder
-        )
-        try:
-            yield
-        finally:
-            process.send_signal(signal.SIGTERM)
-            process.wait(20)
 
 
 @dataclass
@@ -126,7 +110,7 @@ def test_the_readme_journey_works_through_the_proxy(graph: Graph) -> None:
         assert queue.exists("movie:tasks")
 
 
-def test_who_calls_cannot_say_whom_the_call_is_from(graph: Graph, client: httpx.Client) -> None:
+def test_a_forged_x_forwarded_for_header_is_ignored(graph: Graph, client: httpx.Client) -> None:
     """Registrations are rate-limited per network; a forged `X-Forwarded-For` does not bypass the limit."""
     statuses = [
         client.post(
@@ -139,7 +123,7 @@ def test_who_calls_cannot_say_whom_the_call_is_from(graph: Graph, client: httpx.
     assert set(statuses) == {201, 429}
 
 
-def test_the_metrics_are_not_for_the_world(client: httpx.Client) -> None:
+def test_the_proxy_does_not_expose_metrics(client: httpx.Client) -> None:
     assert problem(client.get("/metrics")) == (404, "application/problem+json", "not_found")
 
 
@@ -156,7 +140,7 @@ def test_an_oversized_body_gets_the_same_problem_from_proxy_and_api(
     assert problem(answer) == (413, "application/problem+json", "content_too_large")
 
 
-async def test_no_disguise_makes_two_requests_of_one_on_their_way_through_the_proxy(graph: Graph) -> None:
+async def test_the_proxy_prevents_request_smuggling(graph: Graph) -> None:
     """The proxy rejects unknown codings with 501, according to RFC 9112 (6.1); there is no other 5xx."""
     statuses = await answers_to_odd_requests(Target.parse(graph.url))
     assert set(statuses) == {400, 415, 501}, statuses
@@ -188,7 +172,7 @@ def test_broken_chunks_get_a_problem_and_close_the_connection(graph: Graph) -> N
         assert json.loads(exchange.answers[0].body)["code"] == "bad_request"
 
 
-def test_searches_go_on_without_the_cache(graph: Graph, token: str) -> None:
+def test_searches_continue_without_the_cache(graph: Graph, token: str) -> None:
     graph.cache.stop()
     try:
         assert search(graph.url, token)
@@ -196,7 +180,9 @@ def test_searches_go_on_without_the_cache(graph: Graph, token: str) -> None:
         graph.cache.start()
 
 
-def test_the_proxy_answers_for_a_stopped_api_and_finds_it_again(graph: Graph, client: httpx.Client, token: str) -> None:
+def test_the_proxy_returns_503_for_a_stopped_api_and_detects_its_recovery(
+    graph: Graph, client: httpx.Client, token: str
+) -> None:
     assert graph.api.stop() == 0
     answer = client.get("/api/v1/movies/")
     assert problem(answer) == (503, "application/problem+json", "busy")

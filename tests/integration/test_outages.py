@@ -12,7 +12,7 @@ import asyncpg
 import httpx
 import pytest
 from redis import Redis
-from tests.integration.conftest import Fleet, Scene, state, trouble
+from tests.support.deployment import Fleet, Scene, redis_fault, state
 from tests.support.servers import OwnServer, own_postgres, own_redis
 
 from movie_core.search.movies import Movie
@@ -96,7 +96,7 @@ async def until_shared(scene: Scene) -> float:
     return time.monotonic() - began
 
 
-async def until_good(scene: Scene, ask: Callable[[int], Any]) -> float:
+async def until_successful(scene: Scene, ask: Callable[[int], Any]) -> float:
     """Waits until `ask` gets a 200 from each process, given its index. Returns the seconds."""
     began = time.monotonic()
     for at in range(len(scene.clients)):
@@ -185,7 +185,7 @@ async def test_nothing_fails_while_redis_is_unavailable(scene: Scene, redis: Own
     warm = scene.cold()
     for at in (0, 0, 1, 1):
         await scene.search(warm, at)
-    with trouble(redis, kind):
+    with redis_fault(redis, kind):
         await check_searches(scene, warm)
         ended = await check_accounts(scene)
         if kind in {"stopped", "frozen"}:
@@ -195,7 +195,7 @@ async def test_nothing_fails_while_redis_is_unavailable(scene: Scene, redis: Own
     await check_readiness(scene)
 
 
-async def test_a_redis_that_forgets_everything_under_load_fails_nobody(scene: Scene, redis: OwnServer) -> None:
+async def test_a_redis_flush_under_load_fails_no_request(scene: Scene, redis: OwnServer) -> None:
     tokens = (await log_in(scene)).json()
     await scene.clients[0].post(AUTH + "logout/", headers=bearer(tokens))
     warm = scene.cold()
@@ -249,7 +249,7 @@ async def test_search_continues_and_writes_are_rejected_without_the_database(
             await asyncio.to_thread(database.start)
         else:
             database.signal(signal.SIGCONT)
-    assert await until_good(scene, lambda at: log_in(scene, at)) < BACK + SLACK
+    assert await until_successful(scene, lambda at: log_in(scene, at)) < BACK + SLACK
     assert (await register(scene)).status_code == 201
     await check_tokens_rejected(scene, ended)
     await check_readiness(scene)
@@ -265,7 +265,7 @@ async def test_an_unavailable_source_is_reported_but_the_process_stays_live(scen
 # --- clients that disconnect
 
 
-async def test_two_thousand_broken_off_requests_leave_nothing_behind(
+async def test_2000_aborted_requests_leak_no_task_or_connection(
     scene: Scene, database: OwnServer, redis: OwnServer
 ) -> None:
     rng = random.Random(7)
@@ -311,7 +311,7 @@ async def test_two_thousand_broken_off_requests_leave_nothing_behind(
         await connection.close()
     with Redis.from_url(redis.url) as client:
         assert len(client.client_list()) <= 2 * 12
-    assert not any("Traceback" in program.said() for program in scene.fleet.programs)
+    assert not any("Traceback" in program.output() for program in scene.fleet.programs)
 
 
 ALL_CONNECTIONS = "SELECT count(*) FROM pg_stat_activity WHERE application_name = 'movie-search'"

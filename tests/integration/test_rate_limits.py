@@ -9,7 +9,7 @@ from contextlib import AsyncExitStack, asynccontextmanager
 
 import pytest
 from redis.asyncio import Redis
-from tests.integration.conftest import trouble
+from tests.support.deployment import redis_fault
 from tests.support.pace import slowness
 from tests.support.servers import OwnServer, own_redis
 
@@ -18,14 +18,14 @@ from movie_adapters.redis.rate_limits import SharedRateLimiter
 from movie_core.quotas import Rate
 from movie_core.testing import RateLimiterContract
 
-PATIENT = 10.0
+LONG_TIMEOUT = 10.0
 """Timeout in seconds, so that a busy machine does not look like an outage of Redis."""
 
 
 @asynccontextmanager
 async def limiter_on(redis_url: str, *, is_unavailable: bool = False) -> AsyncIterator[SharedRateLimiter]:
     """Checks at the end that `is_unavailable` is as given."""
-    client = RedisClient(redis_url, timeout=PATIENT)
+    client = RedisClient(redis_url, timeout=LONG_TIMEOUT)
     try:
         yield SharedRateLimiter(client)
         assert client.is_unavailable == is_unavailable
@@ -46,7 +46,7 @@ class TestSharedRateLimiter(RateLimiterContract):
             yield limiter
 
 
-async def test_several_limiters_on_one_redis_let_just_the_limit_pass(redis_url: str) -> None:
+async def test_several_limiters_on_one_redis_allow_exactly_the_limit(redis_url: str) -> None:
     async with AsyncExitStack() as stack:
         limiters = [await stack.enter_async_context(limiter_on(redis_url)) for _ in range(2)]
         for amount in (1, 5, 40):
@@ -96,13 +96,13 @@ async def test_a_frozen_redis_costs_one_short_wait_and_limits_hold_until_it_is_b
     limiter, rate = SharedRateLimiter(client), Rate(3, 3600)
     try:
         assert [(await limiter.hit("login", "ada", rate))[0] for _ in range(2)] == [True, True]
-        with trouble(server, "frozen"):
+        with redis_fault(server, "frozen"):
             began = time.monotonic()
             answers = [await limiter.hit("login", "ada", rate) for _ in range(20)]
             assert time.monotonic() - began < slowness()
             assert [is_allowed for is_allowed, _ in answers].count(True) == 3
         async with asyncio.timeout(5):
-            while client.is_unavailable:  # noqa: ASYNC110  (nobody tells it)
+            while client.is_unavailable:  # noqa: ASYNC110  (there is no event to wait for)
                 await asyncio.sleep(0.01)
         # A command to the frozen Redis may count later, but no other call gets its response.
         for amount in range(50, 60):
@@ -119,7 +119,7 @@ async def test_a_burst_at_a_frozen_redis_waits_for_one_timeout(server: OwnServer
         client = RedisClient(server.url)
         try:
             limiter = SharedRateLimiter(client)
-            with trouble(server, "frozen"):
+            with redis_fault(server, "frozen"):
                 began = time.monotonic()
                 answers = await asyncio.gather(*(limiter.hit("login", "ada", Rate(5, 60)) for _ in range(200)))
                 durations.append(time.monotonic() - began)

@@ -52,14 +52,14 @@ class OpenStores(RatingStoreContract):
             yield stores
 
 
-@pytest.mark.usefixtures("patient")
+@pytest.mark.usefixtures("long_database_timeouts")
 class TestRatingsOnSqlite(OpenStores):
     @pytest.fixture(autouse=True)
     def _database(self, sqlite_url: str) -> None:
         self.url = sqlite_url
 
 
-@pytest.mark.usefixtures("patient")
+@pytest.mark.usefixtures("long_database_timeouts")
 class TestRatingsOnPostgres(OpenStores):
     @pytest.fixture(autouse=True)
     def _database(self, postgres_url: str) -> None:
@@ -85,7 +85,7 @@ async def test_sources_are_separate_except_for_export_and_erasure(url: str) -> N
         assert all(old != new for old, new in zip(before, (await one.version(), await other.version()), strict=True))
 
 
-@pytest.mark.usefixtures("patient")
+@pytest.mark.usefixtures("long_database_timeouts")
 async def test_200_concurrent_ratings_of_one_movie_leave_one_row(url: str) -> None:
     async with stores_at(url) as (_, stores):
         ada, _ = await create_user(stores.accounts)
@@ -104,7 +104,7 @@ async def test_200_concurrent_ratings_of_one_movie_leave_one_row(url: str) -> No
         assert [rating.rating for rating in await stores.ratings.history(ada.id)] == [2.0]
 
 
-@pytest.mark.usefixtures("patient")
+@pytest.mark.usefixtures("long_database_timeouts")
 async def test_1000_writes_with_200_concurrent_lose_none(url: str) -> None:
     async with stores_at(url) as (_, stores):
         users = [(await create_user(stores.accounts, f"p{n}@example.com", f"P {n}"))[0] for n in range(20)]
@@ -121,7 +121,7 @@ async def test_1000_writes_with_200_concurrent_lose_none(url: str) -> None:
         assert await stores.ratings.version() == "1000"
 
 
-@pytest.mark.usefixtures("patient")
+@pytest.mark.usefixtures("long_database_timeouts")
 async def test_a_full_list_and_a_full_import_take_less_than_the_transaction_timeout(url: str) -> None:
     async with stores_at(url) as (_, stores):
         ada, _ = await create_user(stores.accounts)

@@ -12,7 +12,7 @@ from contextlib import asynccontextmanager
 import msgspec
 import pytest
 from redis.asyncio import Redis
-from tests.integration.conftest import trouble
+from tests.support.deployment import redis_fault
 from tests.support.servers import OwnServer, own_redis
 
 from movie_adapters.redis.cache import FORMAT, RedisCacheStore
@@ -21,13 +21,13 @@ from movie_core.errors import StoreUnavailable
 from movie_core.search.caching import CacheEntry, CacheStats, Lease
 from movie_core.testing import CacheStoreContract
 
-PATIENT = 10.0
+LONG_TIMEOUT = 10.0
 """Timeout in seconds, so that a busy machine does not look like an outage of Redis."""
 
 
 @asynccontextmanager
 async def client_to(
-    redis_url: str, *, call_timeout: float = PATIENT, probe_interval: float = 0.1
+    redis_url: str, *, call_timeout: float = LONG_TIMEOUT, probe_interval: float = 0.1
 ) -> AsyncIterator[RedisClient]:
     client = RedisClient(redis_url, timeout=call_timeout, probe_interval=probe_interval)
     try:
@@ -38,7 +38,7 @@ async def client_to(
 
 async def until(condition: Callable[[], bool]) -> None:
     async with asyncio.timeout(20):
-        while not condition():  # noqa: ASYNC110  (nobody tells it)
+        while not condition():  # noqa: ASYNC110  (there is no event to wait for)
             await asyncio.sleep(0.01)
 
 
@@ -149,7 +149,7 @@ TIMES = msgspec.msgpack.encode((FORMAT, 1e9, 3e9, 3e9))
         None,
     ],
 )
-async def test_what_can_not_be_read_counts_as_nothing(
+async def test_an_unreadable_entry_counts_as_missing(
     redis_url: str, redis: Redis, fields: dict[str, bytes] | None
 ) -> None:
     if fields is None:
@@ -168,7 +168,7 @@ async def test_what_can_not_be_read_counts_as_nothing(
         assert not client.is_unavailable
 
 
-async def test_the_example_of_times_can_be_read(redis_url: str, redis: Redis) -> None:
+async def test_the_entry_with_valid_times_is_readable(redis_url: str, redis: Redis) -> None:
     """Makes sure that the test above uses a readable format."""
     await redis.hset("movie:cache:entry:a", mapping={"fence": b"1", "times": TIMES, "value": b"x"})
     async with client_to(redis_url) as client:
@@ -236,7 +236,7 @@ async def test_an_unavailable_redis_is_not_called_and_used_again_within_five_sec
     async with client_to(server.url, call_timeout=0.5, probe_interval=PROBE_INTERVAL) as client:
         store, entry = RedisCacheStore(client), an_entry()
         assert await store.write("a", entry)
-        with trouble(server, kind):
+        with redis_fault(server, kind):
             with pytest.raises(StoreUnavailable):
                 await store.write("a", an_entry(b"newer", fence=2))
             began = time.monotonic()
@@ -263,7 +263,7 @@ async def test_an_unavailable_redis_is_not_called_and_used_again_within_five_sec
         assert found is None if kind == "stopped" else found is not None and found.fence in {1, 2}
         lease = await store.lease("c", 30)
         assert lease is not None
-        assert await store.write("c", an_entry(b"anew", fence=lease.fence))
+        assert await store.write("c", an_entry(b"new value", fence=lease.fence))
         assert [record.levelno for record in caplog.records] == [logging.WARNING, logging.INFO]
 
 
@@ -272,7 +272,7 @@ async def test_a_frozen_redis_costs_one_timeout_of_a_tenth_of_a_second(server: O
         store = RedisCacheStore(client)
         with contextlib.suppress(StoreUnavailable):
             await store.read("a")  # connects
-        with trouble(server, "frozen"):
+        with redis_fault(server, "frozen"):
             began = time.monotonic()
             outcomes = await asyncio.gather(*(store.read("a") for _ in range(300)), return_exceptions=True)
             took = time.monotonic() - began
@@ -286,7 +286,7 @@ async def test_calls_cancelled_while_redis_hangs_leave_no_tasks_and_connections(
     async with client_to(server.url, call_timeout=0.5, probe_interval=0.05) as client:
         store = RedisCacheStore(client)
         assert await store.write("a", an_entry())
-        with trouble(server, "frozen"):
+        with redis_fault(server, "frozen"):
             calls = [asyncio.create_task(store.read("a")) for _ in range(20)]
             await asyncio.sleep(0.02)
             for call in calls:

@@ -14,7 +14,7 @@ import asyncpg
 import httpx
 import pytest
 import yaml
-from tests.integration.conftest import AUTH, LIMITS_OFF, Deployment, Program, bearer, wait_until
+from tests.support.deployment import AUTH, LIMITS_OFF, Deployment, Program, bearer, wait_until
 from tests.support.servers import (
     free_port,
     own_postgres,
@@ -114,7 +114,7 @@ def test_a_restored_database_is_complete_but_revives_no_token_and_sends_no_old_e
             assert api.stop() == 0
 
 
-def test_a_lost_disk_loses_nothing_that_was_archived(tmp_path_factory: pytest.TempPathFactory) -> None:
+def test_recovery_after_a_lost_disk_restores_all_archived_data(tmp_path_factory: pytest.TempPathFactory) -> None:
     command = yaml.safe_load((ROOT / "deploy/compose/backup.yaml").read_text())["services"]["postgres"]["command"]
     assert command[:2] == ["postgres", "-c"]
     programs = postgres_programs(tmp_path_factory.mktemp("programs"))
@@ -136,16 +136,16 @@ def test_a_lost_disk_loses_nothing_that_was_archived(tmp_path_factory: pytest.Te
 
             with pytest.raises(RuntimeError, match="there is no backup"):
                 run_as_server(restore, environ)
-            asyncio.run(run(postgres.url, "CREATE TABLE kept (id int)"))
+            asyncio.run(run(postgres.url, "CREATE TABLE numbers (id int)"))
             for number in (1, 2):
-                asyncio.run(run(postgres.url, f"INSERT INTO kept VALUES ({number})"))
+                asyncio.run(run(postgres.url, f"INSERT INTO numbers VALUES ({number})"))
                 run_as_server(("sh", ROOT / "deploy/postgres/backup.sh"), environ)
             with pytest.raises(RuntimeError, match="stop PostgreSQL first"):
                 run_as_server(restore, environ)
-            asyncio.run(run(postgres.url, "INSERT INTO kept VALUES (3)"))
+            asyncio.run(run(postgres.url, "INSERT INTO numbers VALUES (3)"))
             asyncio.run(run(postgres.url, "SELECT pg_switch_wal()::text"))
             wait_until(lambda: not list((folder / "data/pg_wal/archive_status").glob("*.ready")))
-            asyncio.run(run(postgres.url, "INSERT INTO kept VALUES (4)"))
+            asyncio.run(run(postgres.url, "INSERT INTO numbers VALUES (4)"))
 
             postgres.signal(signal.SIGKILL)
             postgres.stop()
@@ -153,6 +153,6 @@ def test_a_lost_disk_loses_nothing_that_was_archived(tmp_path_factory: pytest.Te
             run_as_server(restore, environ)
             postgres.start()
             wait_until(lambda: asyncio.run(run(postgres.url, "SELECT pg_is_in_recovery()::int")) == [(0,)])
-            assert asyncio.run(run(postgres.url, "SELECT id FROM kept ORDER BY id")) == [(1,), (2,), (3,)]
-            asyncio.run(run(postgres.url, "INSERT INTO kept VALUES (5)"))
+            assert asyncio.run(run(postgres.url, "SELECT id FROM numbers ORDER BY id")) == [(1,), (2,), (3,)]
+            asyncio.run(run(postgres.url, "INSERT INTO numbers VALUES (5)"))
             run_as_server(("sh", ROOT / "deploy/postgres/backup.sh"), environ)

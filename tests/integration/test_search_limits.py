@@ -18,14 +18,14 @@ from movie_core.errors import RateLimited
 from movie_core.operations.rate_limits import LEASE_DIVISOR, SLOTS, LeasedLimit, PermitWindow
 from movie_core.quotas import Permits, Rate
 
-PATIENT = 10.0
+LONG_TIMEOUT = 10.0
 """Timeout in seconds, so that a busy machine does not look like an outage of Redis."""
 LIMIT = Rate(600, 60)
 
 
 @asynccontextmanager
 async def limiter_on(redis_url: str) -> AsyncIterator[SharedRateLimiter]:
-    client = RedisClient(redis_url, timeout=PATIENT)
+    client = RedisClient(redis_url, timeout=LONG_TIMEOUT)
     try:
         yield SharedRateLimiter(client)
         assert not client.is_unavailable
@@ -50,20 +50,20 @@ async def hammer(redis_url: str, key: str, tries: int) -> int:
         return passed
 
 
-def hammering(redis_url: str, key: str, told: "Queue[int]") -> None:
-    told.put(asyncio.run(hammer(redis_url, key, 1000)))
+def hammering(redis_url: str, key: str, results: "Queue[int]") -> None:
+    results.put(asyncio.run(hammer(redis_url, key, 1000)))
 
 
 def test_processes_that_share_redis_allow_exactly_the_limit(redis_url: str) -> None:
     processes = multiprocessing.get_context("spawn")
-    told: Queue[int] = processes.Queue()
+    results: Queue[int] = processes.Queue()
     key = secrets.token_hex()
-    running = [processes.Process(target=hammering, args=(redis_url, key, told)) for _ in range(2)]
+    running = [processes.Process(target=hammering, args=(redis_url, key, results)) for _ in range(2)]
     began = time.monotonic()
     for process in running:
         process.start()
     try:
-        passed = sum(told.get(timeout=60) for _ in running)
+        passed = sum(results.get(timeout=60) for _ in running)
     finally:
         for process in running:
             process.join(10)
@@ -115,9 +115,9 @@ async def test_the_script_counts_like_permit_window(redis_url: str, seed: int) -
             is_allowed, quota, permits = await limiter.lease(
                 "search", key, rate, prefetch=prefetch, seconds=seconds, returned=theirs and Permits(theirs.id, unspent)
             )
-            told = window.take(
+            expected = window.take(
                 time.time(), str(n), prefetch=prefetch, seconds=seconds, returned=mine and Permits(mine.id, unspent)
             )
-            assert (is_allowed, quota.remaining, permits.count) == (told[0], told[1], told[3].count)
+            assert (is_allowed, quota.remaining, permits.count) == (expected[0], expected[1], expected[3].count)
             if permits.count:
-                taken.append((told[3], permits))
+                taken.append((expected[3], permits))

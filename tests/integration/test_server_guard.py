@@ -18,8 +18,7 @@ import httpx
 import pytest
 from bench.http_server import Stall, Target, send, stall, steady, stop_under_load
 from redis import Redis
-from tests.integration.conftest import START_SECONDS, Program, Serve, Start, clean_environment
-from tests.integration.test_journeys import third_party
+from tests.support.deployment import START_SECONDS, Program, Serve, Start, clean_environment, third_party
 from tests.support.framing import ODD, SMUGGLED, answers_to_odd_requests
 from tests.support.servers import free_port, postgres_server, redis_server
 
@@ -34,7 +33,7 @@ FAULTY_PROGRAM = """
 import asyncio, functools, socket, sys
 from litestar import get
 from litestar.response import Stream
-from tests.unit.api.conftest import SECRET, InMemory
+from tests.support.api import SECRET, InMemory
 from movie_adapters.observability.logs import configure_logging
 from movie_adapters.settings.settings import Settings
 from movie_api.app import create_app
@@ -174,8 +173,8 @@ async def test_stalled_clients_are_disconnected_and_others_are_served(serve: Ser
         assert (result.opened, result.open_at_end) == (40, 0), (kind, str(result))
         assert set(result.statuses) <= ({408} if kind.startswith("body") else {200}), (kind, str(result))
     program.stop()
-    assert "Traceback" not in program.said()
-    records = re.findall(r" INFO    (POST \S+ \d+|malformed .*)", program.said())
+    assert "Traceback" not in program.output()
+    records = re.findall(r" INFO    (POST \S+ \d+|malformed .*)", program.output())
     assert records == [f"POST {LOGIN} 408"] * 80
 
 
@@ -198,7 +197,7 @@ def test_incomplete_requests_of_one_client_lock_no_others_out(folder: Path, sent
             assert client.get(MOVIES, params={"query": query}).status_code == 200
         assert len(os.listdir(f"/proc/{program.process.pid}/fd")) < 120
         program.wait_for(r"WARNING .*connection limit reached, \d+ connections closed")
-    assert "Traceback" not in program.said()
+    assert "Traceback" not in program.output()
 
 
 def resident_megabytes(program: Program) -> int:
@@ -225,7 +224,7 @@ def test_slow_clients_of_a_large_file_share_one_copy(serve: Serve) -> None:
         assert resident_megabytes(program) - before < readers * size / 2**20 / 3
     assert api.get("/health/live").status_code == 200
     program.stop()
-    assert "Traceback" not in program.said()
+    assert "Traceback" not in program.output()
 
 
 async def test_a_body_over_the_limit_is_rejected_while_it_arrives(serve: Serve) -> None:
@@ -241,7 +240,7 @@ async def test_a_body_over_the_limit_is_rejected_while_it_arrives(serve: Serve) 
         result = await send(target, *chunks)
         assert (result.statuses, result.closed) == ([413], True)
         assert json.loads(result.answers[-1].body)["code"] == "content_too_large"
-    assert "Traceback" not in program.said()
+    assert "Traceback" not in program.output()
 
 
 DEEP = b'{"email": ' + b"[" * 32 + b"]" * 32 + b"}"
@@ -277,10 +276,10 @@ async def test_request_smuggling_is_rejected(serve: Serve) -> None:
     statuses = await answers_to_odd_requests(Target.parse(str(api.base_url)))
     assert set(statuses) == {400}, statuses
     assert statuses.total() >= 249  # one chunk declares more bytes than are sent
-    said = program.said()
-    assert "Traceback" not in said
-    assert f'"{ODD}"' in said
-    assert SMUGGLED not in said
+    output = program.output()
+    assert "Traceback" not in output
+    assert f'"{ODD}"' in output
+    assert SMUGGLED not in output
 
 
 def workers_of(program: Program) -> list[int]:
@@ -300,7 +299,7 @@ async def test_restarting_two_workers_under_load_loses_no_request(serve: Serve, 
     loads = await asyncio.gather(*(steady(target, rate=50, seconds=5, path=path) for _ in range(6)))
     assert [(load.ok, load.failed, load.refused) for load in loads] == [(250, 0, 0)] * 6
     assert program.stop() == 0
-    assert len(re.findall(rf"^\S+ INFO    GET {MOVIES} 200 \S+ ms$", program.said(), re.MULTILINE)) == 6 * 250
+    assert len(re.findall(rf"^\S+ INFO    GET {MOVIES} 200 \S+ ms$", program.output(), re.MULTILINE)) == 6 * 250
 
 
 async def test_shutdown_under_load_loses_no_request(serve: Serve) -> None:

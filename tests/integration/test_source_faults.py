@@ -42,10 +42,10 @@ class Scene:
         self.upstream = upstream
         self.http = SourceHttp(upstream.url + base_path, timeout=0.7, retry_status=STATUSES)
         self.plain = ThirdPartyMovieSource(self.http)
-        self.patient = ResilientMovieSource(self.plain, retry_policy)
+        self.resilient = ResilientMovieSource(self.plain, retry_policy)
 
     async def search(self, text: str = "river", limit: int = 10) -> MoviePage:
-        return await self.patient.search(MovieQuery(text), Window(limit=limit))
+        return await self.resilient.search(MovieQuery(text), Window(limit=limit))
 
     async def refused(self) -> tuple[SourceUnavailable, float]:
         """The error of a search and the seconds it took."""
@@ -55,7 +55,7 @@ class Scene:
         return caught.value, time.perf_counter() - began
 
     async def close(self) -> None:
-        await self.patient.close()
+        await self.resilient.close()
         await self.http.close()
 
 
@@ -84,7 +84,7 @@ class TestResilientContract(MovieSourceContract):
         behaviour = Behaviour(fail_rate=0.3, latency_ms=0, seed=11)
         async with running_standin(movies, behaviour) as upstream:
             scene = Scene(upstream)
-            yield scene.patient
+            yield scene.resilient
             await scene.close()
 
 
@@ -108,14 +108,14 @@ async def test_the_next_call_waits_for_retry_after() -> None:
         assert second - first >= 1.0
 
 
-async def test_a_retry_after_beyond_the_deadline_is_returned_at_once() -> None:
+async def test_a_retry_after_beyond_the_deadline_fails_immediately() -> None:
     async with scene_of(then="503", retry_after="20") as scene:
         error, seconds = await scene.refused()
         assert (error.retry_after, scene.upstream.total_calls) == (20.0, 1)
         assert seconds < 0.5
 
 
-async def test_a_source_that_refuses_connections_is_unavailable_and_soon_fails_at_once() -> None:
+async def test_a_source_that_refuses_connections_opens_the_circuit_breaker() -> None:
     async with scene_of() as scene:
         await scene.upstream.refuse()
         error, seconds = await scene.refused()
@@ -123,9 +123,9 @@ async def test_a_source_that_refuses_connections_is_unavailable_and_soon_fails_a
         assert seconds <= 3.2
         # Fourteen quick failures may take less than the second that opens the breaker; fifty in a row always open it.
         for _ in range(3):
-            if scene.patient.state().state is not BreakerState.OPEN:
+            if scene.resilient.state().state is not BreakerState.OPEN:
                 await scene.refused()
-        assert scene.patient.state().state is BreakerState.OPEN
+        assert scene.resilient.state().state is BreakerState.OPEN
         for _ in range(20):
             _, seconds = await scene.refused()
             assert seconds <= 0.05
@@ -156,7 +156,7 @@ async def test_a_redirect_is_never_followed() -> None:
         assert isinstance(error, SourceFault)
         assert (error.kind, error.status) == ("redirect", 302)
         assert elsewhere.connections == 0
-        assert scene.patient.state().failures == 1, "it counts as a failure"
+        assert scene.resilient.state().failures == 1, "it counts as a failure"
 
 
 @pytest.mark.parametrize("kind", sorted(RESPONSE_KINDS.keys() - ANSWERED - {"hang", "drip", "drip_head"}))
@@ -170,14 +170,14 @@ async def test_a_broken_response_is_a_fault_without_its_content(kind: str) -> No
 
 
 @pytest.mark.parametrize("kind", sorted(ANSWERED))
-async def test_an_odd_but_usable_response_is_cleaned(kind: str) -> None:
+async def test_a_malformed_but_usable_response_is_cleaned(kind: str) -> None:
     async with scene_of(then=kind) as scene:
         page = await scene.search(limit=100)
         assert page.items
         check(page, Window(limit=100))
 
 
-async def test_odd_titles_lose_what_does_not_belong_on_one_line() -> None:
+async def test_control_characters_are_removed_from_titles() -> None:
     async with scene_of("odd_titles") as scene:
         titles = [movie.title for movie in (await scene.search()).items]
         assert titles == [
@@ -209,7 +209,7 @@ async def test_the_base_url_may_have_a_path_and_a_slash(base_path: str) -> None:
         assert upstream.calls[0]["target"].startswith(f"{base_path.rstrip('/')}/movies/?skip=0&limit=10&query=river")
 
 
-async def test_proxies_of_the_environment_are_left_alone(monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_proxy_environment_variables_are_ignored(monkeypatch: pytest.MonkeyPatch) -> None:
     async with running_standin((), GOOD) as proxy:
         for name in ("HTTP_PROXY", "http_proxy", "ALL_PROXY", "all_proxy"):
             monkeypatch.setenv(name, proxy.url)
@@ -218,7 +218,7 @@ async def test_proxies_of_the_environment_are_left_alone(monkeypatch: pytest.Mon
         assert proxy.connections == 0
 
 
-async def test_connections_are_kept_also_after_failures() -> None:
+async def test_connections_are_reused_after_failures() -> None:
     async with scene_of(*["500", "ok", "404", "ok"] * 5) as scene:
         for _ in range(10):
             await scene.search()
@@ -284,7 +284,7 @@ def resident_kib() -> int:
 
 @pytest.mark.skipif(not Path("/proc/self/statm").exists(), reason="memory is read from /proc")
 @pytest.mark.parametrize("kind", ["huge", "gzip_bomb", "endless_head"])
-async def test_memory_stays_flat(kind: str) -> None:
+async def test_memory_does_not_grow_with_requests(kind: str) -> None:
     async with scene_of(then=kind) as scene:
         with pytest.raises(SourceFault):
             await scene.plain.search(MovieQuery("river"), Window())
@@ -430,7 +430,7 @@ async def test_the_stand_in_refuses_connections_for_a_while() -> None:
         assert (await scene.search()).total == 23
 
 
-async def test_the_stand_in_outlives_rude_clients() -> None:
+async def test_the_stand_in_survives_malformed_requests_and_disconnects() -> None:
     async with scene_of() as scene:
         negative = b"GET /movies/ HTTP/1.1\r\nContent-Length: -1\r\n\r\n"
         for rudeness in (b"", b"\r\n\r\n", b"nonsense\r\n\r\n", b"x" * 100_000, negative):
@@ -451,7 +451,7 @@ def test_the_stand_in_ends_with_0_on_sigterm() -> None:
         assert process.stdout.read() == ""
 
 
-async def test_a_taken_address_is_an_os_error() -> None:
+async def test_an_address_in_use_raises_os_error() -> None:
     async with running_standin((), GOOD) as upstream:
         with pytest.raises(OSError, match="address"):
             await serve_standin((), port=upstream.port)

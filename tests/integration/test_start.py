@@ -8,7 +8,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from tests.integration.conftest import Serve
+from tests.support.deployment import Serve
 from tests.support.servers import free_port
 
 Run = Callable[..., "subprocess.CompletedProcess[str]"]
@@ -94,9 +94,7 @@ def refused(done: "subprocess.CompletedProcess[str]", name: str) -> bool:
 
 
 @pytest.mark.parametrize(("name", "environ"), BAD, ids=lambda part: part if isinstance(part, str) else "")
-def test_the_api_does_not_start_with_a_setting_that_cannot_be_used(
-    run: Run, name: str, environ: dict[str, str]
-) -> None:
+def test_the_api_does_not_start_with_an_unusable_setting(run: Run, name: str, environ: dict[str, str]) -> None:
     began = time.monotonic()
     assert refused(run("serve", "--port", str(free_port()), **environ), name)
     assert time.monotonic() - began < 15
@@ -123,7 +121,7 @@ def test_a_worker_does_not_start_if_its_metrics_address_cannot_be_bound(run: Run
 
 
 @pytest.mark.parametrize("database", ["sqlite", "postgres"])
-def test_a_first_start_makes_no_account(
+def test_a_first_start_creates_no_account(
     request: pytest.FixtureRequest, serve: Serve, run: Run, folder: Path, database: str
 ) -> None:
     shutil.rmtree(folder / "var")

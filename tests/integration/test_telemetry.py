@@ -14,7 +14,8 @@ import httpx
 import pytest
 from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceRequest
 from prometheus_client.parser import text_string_to_metric_families
-from tests.integration.conftest import AUTH, LIMITS_OFF, ME, Program, Start, free_port
+from tests.support.deployment import AUTH, LIMITS_OFF, ME, Program, Start
+from tests.support.servers import free_port
 from tests.support.smtp_sink import SmtpSink
 from tests.support.tmdb_standin import TOKEN, TmdbStandin, failure, made_up_movies
 
@@ -123,7 +124,7 @@ async def test_a_whole_journey_leaves_no_secret_in_logs_metrics_or_traces(
         ann = {"email": "ann@example.com", "username": "ann", "password": PASSWORDS[0]}
         login = {"email": ann["email"], "password": ann["password"]}
         assert (await api.post(AUTH + "register/", json=ann)).status_code == 201
-        await until(lambda: "email delivery unavailable" in programs[1].said())
+        await until(lambda: "email delivery unavailable" in programs[1].output())
         sink.answers.clear()
         await until(lambda: len(sink.mails) == 1)
         link = sink.mails[0].links[0].removeprefix(url)
@@ -188,7 +189,7 @@ async def test_a_whole_journey_leaves_no_secret_in_logs_metrics_or_traces(
         assert readings(metrics[1])["movie_mails dead"] == 0
 
         for program in programs:
-            assert await asyncio.to_thread(program.stop) == 0, program.said()
+            assert await asyncio.to_thread(program.stop) == 0, program.output()
         names = spans.names()
 
     assert {"GET /api/v1/movies", "POST /api/v1/authentication/login", "source search", "task deliver_mail"} <= names
@@ -221,7 +222,7 @@ async def test_links_are_printed_only_with_the_console_format(start: Start, form
     folder = program.log.parent
     await until(lambda: list(folder.glob("var/mail/*.eml")))
     await asyncio.to_thread(program.stop)
-    said = program.said()
-    assert ("verify-email/" in said) is (form == "console")
+    output = program.output()
+    assert ("verify-email/" in output) is (form == "console")
     if form == "json":
-        assert all(json.loads(line) for line in said.splitlines())
+        assert all(json.loads(line) for line in output.splitlines())

@@ -14,7 +14,8 @@ from pathlib import Path
 import httpx
 import pytest
 import trustme
-from tests.integration.test_native_graph import ROOT, running
+from tests.support.deployment import running
+from tests.support.documents import ROOT
 from tests.support.servers import free_port
 
 from movie_adapters.redis.client import RedisClient

@@ -59,7 +59,7 @@ class EveryThird:
         return kinds[self.calls // 3 % 4] if self.calls % 3 == 0 else None
 
 
-async def test_walking_next_visits_ten_thousand_of_more_movies_once() -> None:
+async def test_following_next_visits_the_first_ten_thousand_movies_once() -> None:
     async with TmdbStandin(made_up_movies(10_060)) as standin, over(standin) as source:
         found = [movie.id for movie in await collect_pages(source, MovieQuery(), 100)]
         assert found == [str(number) for number in range(1, 10_001)]
@@ -67,7 +67,7 @@ async def test_walking_next_visits_ten_thousand_of_more_movies_once() -> None:
 
 
 @pytest.mark.parametrize(("start", "limit"), [(0, 1), (3, 7), (19, 2), (5, 33)])
-async def test_walking_from_any_offset_visits_each_movie_once(start: int, limit: int) -> None:
+async def test_following_next_from_any_offset_visits_each_movie_once(start: int, limit: int) -> None:
     async with TmdbStandin(made_up_movies(47)) as standin, over(standin) as source:
         found: list[str] = []
         offset: int | None = start
@@ -86,7 +86,7 @@ async def test_the_pages_of_one_result_are_fetched_concurrently() -> None:
         assert sorted(pages) == ["1", "2", "3", "4", "5", "6"]
 
 
-async def test_an_api_key_works_as_the_long_token_does_and_stays_out_of_the_log(
+async def test_an_api_key_authenticates_like_the_long_token_and_is_not_logged(
     caplog: pytest.LogCaptureFixture,
 ) -> None:
     for name in ("httpx", "httpcore"):  # silenced by the container of another test
@@ -129,15 +129,15 @@ async def test_concurrent_callers_share_the_list_of_genres() -> None:
 
 async def test_a_cancelled_caller_does_not_cancel_the_genre_count_of_others() -> None:
     async with TmdbStandin(made_up_movies(8)) as standin, over(standin) as source:
-        impatient = asyncio.create_task(source.genres())
-        patient = asyncio.create_task(source.genres())
+        cancelled_caller = asyncio.create_task(source.genres())
+        waiting_caller = asyncio.create_task(source.genres())
         await asyncio.sleep(0)
-        impatient.cancel()
-        assert await patient == tuple(Genre(name, 2) for name in ("Action", "Comedy", "Drama", "Horror"))
+        cancelled_caller.cancel()
+        assert await waiting_caller == tuple(Genre(name, 2) for name in ("Action", "Comedy", "Drama", "Horror"))
         assert len(standin.calls) == 5
 
 
-async def test_an_order_and_a_genre_go_together() -> None:
+async def test_an_order_and_a_genre_can_be_combined() -> None:
     async with TmdbStandin(made_up_movies(40)) as standin, over(standin) as source:
         page = await source.search(MovieQuery(genre="horror", order=Order.YEAR), Window(limit=3))
         assert [(movie.year, movie.genres) for movie in page.items] == [

@@ -9,8 +9,8 @@ import pytest
 from sqlalchemy import Connection, Table, delete, func, inspect, select
 from sqlalchemy.ext.asyncio import AsyncEngine
 from sqlalchemy.schema import DropTable
-from tests.integration.conftest import trouble
 from tests.support.account_stores import sql_account_stores
+from tests.support.deployment import redis_fault
 from tests.support.servers import own_redis
 
 from movie_adapters.redis.client import RedisClient
@@ -83,17 +83,17 @@ class SqlTrendStores(TrendStoreContract):
     url: str
 
     @asynccontextmanager
-    async def open(self, kept: int = MAX_TREND_MOVIES) -> AsyncIterator[SqlTrendStore]:
+    async def open(self, max_movies: int = MAX_TREND_MOVIES) -> AsyncIterator[SqlTrendStore]:
         async with emptied(self.url) as engine:
-            yield SqlTrendStore(engine, "catalogue", kept)
+            yield SqlTrendStore(engine, "catalogue", max_movies)
 
 
-@pytest.mark.usefixtures("patient")
+@pytest.mark.usefixtures("long_database_timeouts")
 class TestTrendsOnSqlite(OnSqlite, SqlTrendStores):
     pass
 
 
-@pytest.mark.usefixtures("patient")
+@pytest.mark.usefixtures("long_database_timeouts")
 class TestTrendsOnPostgres(OnPostgres, SqlTrendStores):
     pass
 
@@ -112,12 +112,12 @@ class SqlOrderStores(PersonalOrderStoreContract):
         self.now += timedelta(seconds=seconds)
 
 
-@pytest.mark.usefixtures("patient")
+@pytest.mark.usefixtures("long_database_timeouts")
 class TestOrdersOnSqlite(OnSqlite, SqlOrderStores):
     pass
 
 
-@pytest.mark.usefixtures("patient")
+@pytest.mark.usefixtures("long_database_timeouts")
 class TestOrdersOnPostgres(OnPostgres, SqlOrderStores):
     pass
 
@@ -128,10 +128,10 @@ class TestTrendsOnRedis(TrendStoreContract):
         self.url = redis_url
 
     @asynccontextmanager
-    async def open(self, kept: int = MAX_TREND_MOVIES) -> AsyncIterator[RedisTrendStore]:
+    async def open(self, max_movies: int = MAX_TREND_MOVIES) -> AsyncIterator[RedisTrendStore]:
         async with redis_client(self.url) as client:
             await client.call("FLUSHDB")
-            yield RedisTrendStore(client, "catalogue", kept)
+            yield RedisTrendStore(client, "catalogue", max_movies)
             assert not client.is_unavailable
 
 
@@ -305,7 +305,7 @@ async def test_an_unavailable_redis_is_reported_quickly(kind: str) -> None:
         async with redis_client(server.url, call_timeout=0.07) as client, redis_client(server.url) as slow_client:
             await RedisTrendStore(slow_client, "catalogue").start_epoch(NOW, None)
             trends = RedisTrendStore(client, "catalogue")
-            with trouble(server, kind):
+            with redis_fault(server, kind):
                 for call in (
                     lambda: trends.add(views(*map(str, range(2000)))),
                     trends.epoch,

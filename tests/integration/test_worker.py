@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 from aiosmtpd.smtp import SMTP, Envelope, Session
 from redis import Redis
-from tests.integration.conftest import Program, Start
+from tests.support.deployment import Program, Start
 from tests.support.servers import OwnServer, own_redis
 from tests.support.smtp_sink import SmtpSink
 
@@ -153,7 +153,7 @@ def recipients(sink: SmtpSink) -> list[str]:
 
 def seconds_to_stop(program: Program, number: signal.Signals = signal.SIGTERM) -> float:
     began = time.monotonic()
-    assert program.stop(number) == 0, program.said()
+    assert program.stop(number) == 0, program.output()
     return time.monotonic() - began
 
 
@@ -166,7 +166,7 @@ def test_an_idle_worker_stops_immediately(
     put(redis)
     wait_until(redis.is_consumed, 5)
     assert seconds_to_stop(worker, number) < 3
-    assert "Traceback" not in worker.said()
+    assert "Traceback" not in worker.output()
 
 
 @pytest.mark.usefixtures("schema")
@@ -217,28 +217,28 @@ def test_another_worker_sends_the_email_of_a_killed_worker(
 
 
 @pytest.mark.usefixtures("schema")
-@pytest.mark.parametrize("trouble", ["restart", "freeze"])
+@pytest.mark.parametrize("fault", ["restart", "freeze"])
 def test_mail_is_delivered_without_redis_and_tasks_resume_after_recovery(
-    work: Callable[[], Program], redis: RedisProcess, sink: SlowSink, register: Register, trouble: str
+    work: Callable[[], Program], redis: RedisProcess, sink: SlowSink, register: Register, fault: str
 ) -> None:
     worker = work()
     put(redis)
     wait_until(redis.is_consumed, 5)
-    if trouble == "restart":
+    if fault == "restart":
         redis.kill()
     else:
         redis.signal(signal.SIGSTOP)
     worker.wait_for("not consuming tasks; mail delivery continues")
     register("anna")
     assert wait_until(lambda: bool(sink.mails), 10) < 7
-    if trouble == "restart":
+    if fault == "restart":
         redis.start()
     else:
         redis.signal(signal.SIGCONT)
     put(redis)
     assert wait_until(redis.is_consumed, 10) < 7
     assert seconds_to_stop(worker) < 3
-    assert worker.said().count("not consuming tasks") == 1
+    assert worker.output().count("not consuming tasks") == 1
 
 
 @pytest.mark.usefixtures("schema")

@@ -6,8 +6,8 @@ from datetime import UTC, date, datetime
 from typing import Any
 
 import pytest
+from tests.support.api import SECRET
 from tests.support.pace import cpu_seconds, slowness
-from tests.unit.api.conftest import SECRET
 
 from movie_adapters.email.syntax import EmailValidatorSyntax
 from movie_adapters.security.jwt import JwtAccessTokens
@@ -43,7 +43,7 @@ TOKENS = JwtAccessTokens(Keyring([SECRET]), issuer="http://127.0.0.1:8000")
 
 
 def worst_cases(size: int) -> Iterator[str]:
-    """Texts of at most `size` bytes that are the worst case of some check."""
+    """Yields texts of at most `size` bytes; each is the worst case of some check."""
     for unit in REPEATED:
         yield unit * (size // len(unit.encode()))
     yield "a" + " " * (size - 2) + "a"

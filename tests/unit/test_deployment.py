@@ -1,4 +1,4 @@
-"""What deploys the service agrees with the service: files are parsed, nothing is started."""
+"""Deployment files match the code. Files are parsed; nothing is started."""
 
 import json
 import os
@@ -23,11 +23,11 @@ from movie_core.operations.health import CHECK_SECONDS
 
 ROOT = Path(__file__).parents[2]
 SETTINGS = {name for name, _, _ in reference()}
-FROM_SECRETS = re.compile(r"\$\{(SECRET_KEY|\w+_PASSWORD)(:\?[^}]*)?\}")
+REQUIRED_SECRETS = re.compile(r"\$\{(SECRET_KEY|\w+_PASSWORD)(:\?[^}]*)?\}")
 
 
 class Loader(yaml.SafeLoader):
-    """Knows Compose's tags, which say how files are merged."""
+    """A YAML loader that supports Compose's merge tags."""
 
 
 Loader.add_constructor("!override", lambda loader, node: loader.construct_sequence(node))
@@ -42,16 +42,16 @@ SERVICES: dict[str, Any] = COMPOSE["services"]
 KUBERNETES = ROOT / "deploy/kubernetes"
 
 
-def kustomized() -> Iterator[dict[str, Any]]:
+def manifests() -> Iterator[dict[str, Any]]:
     for path in KUBERNETES.glob("*/*.yaml"):
         yield from (one for one in yaml.safe_load_all(path.read_text()) if one["kind"] != "Kustomization")
 
 
 def containers() -> list[tuple[str, dict[str, Any]]]:
-    """Every container of ours that the manifests describe, by file."""
+    """Every container of this project in the manifests, with its name."""
     found = [
         (one["metadata"]["name"], container)
-        for one in kustomized()
+        for one in manifests()
         if one["kind"] in ("Deployment", "Job")
         for container in one["spec"]["template"]["spec"]["containers"]
     ]
@@ -64,18 +64,18 @@ def containers() -> list[tuple[str, dict[str, Any]]]:
     return found
 
 
-def is_ours(service: dict[str, Any]) -> bool:
+def is_own_image(service: dict[str, Any]) -> bool:
     return bool(service["image"] == "movie-search:local")
 
 
 def accepts(words: list[str]) -> bool:
-    """Whether `movie-search` has such a command with such options; nothing is run."""
+    """Returns whether `movie-search` has such a command with such options; raises otherwise. Nothing is run."""
     app.parse_args([word.replace("$PORT", "8000") for word in words], exit_on_error=False, print_error=False)
     return True
 
 
-def filled(environ: dict[str, str], **given: str) -> dict[str, str]:
-    """As Compose fills in variables; a secret that isn't given is some forty characters."""
+def substituted(environ: dict[str, str], **given: str) -> dict[str, str]:
+    """Substitutes variables like Compose; a required variable without a value gets 40 characters."""
 
     def value(match: re.Match[str]) -> str:
         name, operator, default = match.groups()
@@ -88,7 +88,7 @@ def filled(environ: dict[str, str], **given: str) -> dict[str, str]:
 
 
 @pytest.mark.parametrize("name", SERVICES)
-def test_every_service_is_confined(name: str) -> None:
+def test_every_service_has_container_restrictions(name: str) -> None:
     service = SERVICES[name]
     assert service["read_only"] is True
     assert service["cap_drop"] == ["ALL"]
@@ -100,63 +100,63 @@ def test_every_service_is_confined(name: str) -> None:
     assert service.get("healthcheck", {}).get("test") or service["healthcheck"] == {"disable": True}
 
 
-def test_what_is_ours_runs_as_the_user_of_its_image_with_no_capability() -> None:
-    ours = {name: one for name, one in SERVICES.items() if is_ours(one)}
-    assert set(ours) == {"api", "worker", "scheduler", "migrate", "upstream"}
-    for name, one in ours.items():
+def test_own_services_run_as_the_image_user_without_capabilities() -> None:
+    own_services = {name: one for name, one in SERVICES.items() if is_own_image(one)}
+    assert set(own_services) == {"api", "worker", "scheduler", "migrate", "upstream"}
+    for name, one in own_services.items():
         assert not {"user", "cap_add"} & set(one), name
 
 
-def test_what_is_not_ours_runs_as_somebody_without_rights_too() -> None:
-    """By its image where nothing is said; but the proxy, whose image knows nobody else, is a root without rights."""
-    told = {name: one["user"] for name, one in SERVICES.items() if "user" in one}
-    assert told == {"postgres": "999:999", "queue": "999:999", "cache": "999:999", "mailpit": "1000:1000"}
+def test_third_party_services_run_unprivileged() -> None:
+    """Services without `user` run as the user of their image. The proxy's image has only root, here without rights."""
+    users = {name: one["user"] for name, one in SERVICES.items() if "user" in one}
+    assert users == {"postgres": "999:999", "queue": "999:999", "cache": "999:999", "mailpit": "1000:1000"}
     assert {name for name, one in SERVICES.items() if "cap_add" in one} == {"proxy", "pgadmin"}
 
 
-def test_production_weakens_nothing_and_publishes_the_proxy_alone() -> None:
+def test_production_weakens_no_restriction_and_publishes_only_the_proxy() -> None:
     production = read("deploy/compose/production.yaml")["services"]
     for name, one in production.items():
         assert set(one) <= {"environment", "profiles"} | ({"ports"} if name == "proxy" else set()), name
     assert production["proxy"]["ports"] == ["80:8080", "443:8443"]
     assert (
         "ports: !override [" in (ROOT / "deploy/compose/production.yaml").read_text()
-    )  # else those of compose.yaml stay
+    )  # otherwise the ports of compose.yaml remain
     assert {"upstream", "mailpit"} == {name for name, one in production.items() if one.get("profiles")}
 
 
-def test_only_what_ends_has_no_health_check() -> None:
+def test_every_long_running_service_has_a_health_check() -> None:
     unchecked = {name for name, one in SERVICES.items() if one["healthcheck"] == {"disable": True}}
-    ending = {
-        awaited
+    one_off = {
+        dependency
         for one in SERVICES.values()
-        for awaited, how in one.get("depends_on", {}).items()
+        for dependency, how in one.get("depends_on", {}).items()
         if how["condition"] == "service_completed_successfully"
     }
-    assert unchecked == ending == {"migrate"}
+    assert unchecked == one_off == {"migrate"}
 
 
-def test_nothing_is_published_beyond_loopback_but_the_proxy_in_production() -> None:
+def test_ports_are_published_only_on_loopback_except_the_production_proxy() -> None:
     published = {name: one["ports"] for name, one in SERVICES.items() if "ports" in one}
     assert all(port.startswith("127.0.0.1:") for ports in published.values() for port in ports)
     assert not {"api", "worker", "postgres", "queue", "cache"} & set(published)
 
 
-def test_the_stores_are_on_a_network_without_a_way_out() -> None:
+def test_the_stores_are_on_an_internal_network() -> None:
     assert COMPOSE["networks"]["back"] == {"internal": True}
     assert all(SERVICES[name]["networks"] == ["back"] for name in ("postgres", "queue", "cache", "upstream"))
     assert {name for name, one in SERVICES.items() if "front" in one["networks"]} == {"proxy", "api"}
 
 
-def test_the_api_believes_the_network_of_the_proxy_alone() -> None:
+def test_the_api_trusts_only_the_network_of_the_proxy() -> None:
     subnet = COMPOSE["networks"]["front"]["ipam"]["config"][0]["subnet"]
     assert SERVICES["api"]["environment"]["MOVIE_TRUSTED_PROXIES"] == subnet
 
 
-def test_what_is_waited_for_is_there_and_comes_up_without_a_profile() -> None:
+def test_service_dependencies_exist_and_need_no_profile() -> None:
     for name, one in SERVICES.items():
-        for awaited in one.get("depends_on", {}):
-            assert set(SERVICES[awaited].get("profiles", [])) <= set(one.get("profiles", [])), (name, awaited)
+        for dependency in one.get("depends_on", {}):
+            assert set(SERVICES[dependency].get("profiles", [])) <= set(one.get("profiles", [])), (name, dependency)
     assert {name for name, one in SERVICES.items() if "profiles" not in one} == {
         "proxy", "api", "worker", "scheduler", "migrate", "postgres", "queue", "cache", "upstream", "mailpit"
     }  # fmt: skip
@@ -165,12 +165,12 @@ def test_what_is_waited_for_is_there_and_comes_up_without_a_profile() -> None:
 def test_images_are_pinned() -> None:
     bases = re.findall(r"^FROM (\S+:\S+)", (ROOT / "Dockerfile").read_text(), re.MULTILINE)
     assert len(set(bases)) == 1
-    images = [*bases, *(one["image"] for one in SERVICES.values() if not is_ours(one))]
+    images = [*bases, *(one["image"] for one in SERVICES.values() if not is_own_image(one))]
     for image in images:
         assert re.fullmatch(r"[\w./-]+:v?\d+\.\d+[\w.-]*", image), image
 
 
-def test_no_secret_stands_in_a_file() -> None:
+def test_no_file_contains_a_secret() -> None:
     secret = re.compile(r"PASSWORD|SECRET|TOKEN|_KEY|AUTH|DATABASE_URL|REDIS_URL|SMTP_URL")
     production = read("deploy/compose/production.yaml")["services"]
     for service in (*SERVICES.values(), *production.values()):
@@ -179,52 +179,52 @@ def test_no_secret_stands_in_a_file() -> None:
                 assert re.search(r"\$\{\w+(:\?|:-\})", value), name
         assert not [word for word in service.get("command", []) if "PASSWORD}" in word or "--requirepass" in word]
     for where, container in containers():
-        told = (*container.get("env", ()), *container.get("environment", ()))
-        assert not [one["name"] for one in told if "value" in one and secret.search(one["name"])], where
+        variables = (*container.get("env", ()), *container.get("environment", ()))
+        assert not [one["name"] for one in variables if "value" in one and secret.search(one["name"])], where
     for path in KUBERNETES.glob("*/kustomization.yaml"):
         assert not [line for line in read(path)["configMapGenerator"][0]["literals"] if secret.search(line)]
-    assert not [one for one in kustomized() if one["kind"] == "Secret"]
+    assert not [one for one in manifests() if one["kind"] == "Secret"]
 
 
-def test_what_compose_asks_for_is_what_make_secrets_makes(tmp_path: Path) -> None:
-    asked = {name for name, _ in FROM_SECRETS.findall((ROOT / "compose.yaml").read_text())}
-    assert asked == set(NAMES)
+def test_make_secrets_creates_every_secret_that_compose_requires(tmp_path: Path) -> None:
+    required = {name for name, _ in REQUIRED_SECRETS.findall((ROOT / "compose.yaml").read_text())}
+    assert required == set(NAMES)
     file = tmp_path / ".env"
     file.write_text("VALKEY_PASSWORD=mine")
     assert add_secrets(file) == [name for name in NAMES if name != "VALKEY_PASSWORD"]
-    made = file.read_text()
-    assert made.startswith("VALKEY_PASSWORD=mine\n")
+    content = file.read_text()
+    assert content.startswith("VALKEY_PASSWORD=mine\n")
     assert stat.S_IMODE(file.stat().st_mode) == 0o600
     assert add_secrets(file) == []
-    assert file.read_text() == made
-    assert len(set(re.findall(r"=([0-9a-f]{64})$", made, re.MULTILINE))) == len(NAMES) - 1
+    assert file.read_text() == content
+    assert len(set(re.findall(r"=([0-9a-f]{64})$", content, re.MULTILINE))) == len(NAMES) - 1
 
 
-def test_compose_sets_settings_of_ours_that_can_be_read() -> None:
-    told = SERVICES["api"]["environment"]
-    settings = Settings.load(filled(told), dotenv=None)
-    assert set(told) <= SETTINGS
+def test_compose_sets_only_valid_settings() -> None:
+    environ = SERVICES["api"]["environment"]
+    settings = Settings.load(substituted(environ), dotenv=None)
+    assert set(environ) <= SETTINGS
     assert settings.source == "third_party"
     assert settings.redis_url != settings.cache_redis_url
     for name, one in SERVICES.items():
-        if is_ours(one) and "environment" in one:
-            assert one["environment"] == told, name
+        if is_own_image(one) and "environment" in one:
+            assert one["environment"] == environ, name
 
 
-def test_production_refuses_nothing_that_its_file_sets() -> None:
+def test_the_production_file_passes_the_settings_checks() -> None:
     base = SERVICES["api"]["environment"] | read("deploy/compose/production.yaml")["services"]["api"]["environment"]
     given = {"DOMAIN": "movies.example.org", "SMTP_URL": "smtps://u:p@mail.example.org", "SOURCE": "catalogue"}
     given["MAIL_FROM"] = "movies@example.org"
-    settings = Settings.load(filled(base, **given), dotenv=None)
+    settings = Settings.load(substituted(base, **given), dotenv=None)
     assert (settings.env, settings.allowed_hosts) == ("production", ("movies.example.org",))
 
 
-@pytest.mark.parametrize("name", [name for name, one in SERVICES.items() if is_ours(one)])
-def test_the_commands_of_compose_are_commands(name: str) -> None:
+@pytest.mark.parametrize("name", [name for name, one in SERVICES.items() if is_own_image(one)])
+def test_compose_runs_existing_commands(name: str) -> None:
     assert accepts(SERVICES[name]["command"])
 
 
-def test_what_compose_mounts_is_there() -> None:
+def test_files_mounted_by_compose_exist() -> None:
     for name, one in SERVICES.items():
         for volume in one.get("volumes", []):
             source = volume.split(":")[0]
@@ -234,7 +234,7 @@ def test_what_compose_mounts_is_there() -> None:
 # --- deploy/caddy
 
 
-def test_the_proxy_reaches_the_api_and_nothing_else() -> None:
+def test_the_proxy_forwards_only_to_the_api() -> None:
     text = re.sub(r"#.*", "", (ROOT / "deploy/caddy/Caddyfile").read_text())
     assert re.findall(r"reverse_proxy\b.*", text) == ["reverse_proxy {"]
     assert re.findall(r"dynamic a \{\s*name (\S+)\s*port (\S+)", text) == [("{$API_HOST:api}", "{$API_PORT:8000}")]
@@ -242,13 +242,13 @@ def test_the_proxy_reaches_the_api_and_nothing_else() -> None:
         assert not re.search(rf"^\s*{word}\b", text, re.MULTILINE), word
 
 
-def test_certificates_of_the_public_name_come_from_a_public_authority() -> None:
-    """Caddy asks one by itself for a name, unless its file says otherwise."""
+def test_the_public_certificate_is_issued_by_a_public_authority() -> None:
+    """Caddy requests a certificate from a public authority by default; its configuration must not override that."""
     text = re.sub(r"#.*", "", (ROOT / "deploy/caddy/Caddyfile").read_text())
     for word in ("tls", "auto_https", "local_certs", "acme_ca", "cert_issuer", "default_sni", "protocols"):
         assert not re.search(rf"^\s*{word}\b", text, re.MULTILINE), word
     assert read("deploy/compose/production.yaml")["services"]["proxy"]["environment"]["SITE"] == "${DOMAIN}"
-    ingresses = [one for one in kustomized() if one["kind"] == "Ingress"]
+    ingresses = [one for one in manifests() if one["kind"] == "Ingress"]
     assert len(ingresses) == 2
     for one in ingresses:
         assert one["metadata"]["annotations"]["cert-manager.io/cluster-issuer"] == "letsencrypt"
@@ -259,7 +259,7 @@ def test_certificates_of_the_public_name_come_from_a_public_authority() -> None:
 # --- Dockerfile
 
 
-def test_the_image_runs_as_nobody_special_without_a_shell() -> None:
+def test_the_image_runs_as_an_unprivileged_user_without_a_shell() -> None:
     text = (ROOT / "Dockerfile").read_text()
     assert re.findall(r"^USER (.*)", text, re.MULTILINE) == ["10001:10001"]
     assert json.loads(re.findall(r"^ENTRYPOINT (.*)", text, re.MULTILINE)[-1]) == ["movie-search"]
@@ -276,7 +276,7 @@ def test_the_image_is_built_from_the_lock_file_by_the_uv_of_the_makefile() -> No
     assert text.count("uv sync --locked --no-dev") == 2
 
 
-def test_nothing_secret_goes_into_a_build() -> None:
+def test_secrets_are_excluded_from_the_build_context() -> None:
     lines = (ROOT / ".dockerignore").read_text().splitlines()
     assert lines[1] == "*"
     allowed = {line[1:] for line in lines if line.startswith("!")}
@@ -287,11 +287,11 @@ def test_nothing_secret_goes_into_a_build() -> None:
 
 
 @pytest.mark.parametrize("folder", ["base", "staging", "production"])
-def test_what_kustomize_refers_to_is_there(folder: str) -> None:
+def test_files_referenced_by_kustomize_exist(folder: str) -> None:
     kustomization = read(KUBERNETES / folder / "kustomization.yaml")
     for name in kustomization["resources"]:
         assert (KUBERNETES / folder / name).exists(), name
-    names = {one["metadata"]["name"] for one in kustomized()}
+    names = {one["metadata"]["name"] for one in manifests()}
     for patch in kustomization.get("patches", []):
         assert patch["target"].get("name", "movie-api") in names
     for literal in kustomization["configMapGenerator"][0]["literals"]:
@@ -299,7 +299,7 @@ def test_what_kustomize_refers_to_is_there(folder: str) -> None:
 
 
 @pytest.mark.parametrize(("where", "container"), containers(), ids=lambda one: one if isinstance(one, str) else "")
-def test_what_others_run_are_commands_and_settings_of_ours(where: str, container: dict[str, Any]) -> None:
+def test_platform_manifests_use_existing_commands_and_valid_settings(where: str, container: dict[str, Any]) -> None:
     assert accepts(container.get("args") or container["command"])
     for one in (*container.get("env", ()), *container.get("environment", ()), *container.get("secrets", ())):
         assert one["name"] in SETTINGS, where
@@ -309,10 +309,10 @@ def test_what_others_run_are_commands_and_settings_of_ours(where: str, container
 
 @pytest.mark.parametrize(
     "one",
-    [one for one in kustomized() if one["kind"] in ("Deployment", "Job")],
+    [one for one in manifests() if one["kind"] in ("Deployment", "Job")],
     ids=lambda one: f"{one['kind']} {one['metadata']['name']}",
 )
-def test_pods_are_confined_and_bounded(one: dict[str, Any]) -> None:
+def test_pods_have_security_contexts_and_resource_limits(one: dict[str, Any]) -> None:
     pod = one["spec"]["template"]["spec"]
     assert pod["securityContext"]["runAsNonRoot"] is True
     assert pod["securityContext"]["seccompProfile"] == {"type": "RuntimeDefault"}
@@ -326,8 +326,8 @@ def test_pods_are_confined_and_bounded(one: dict[str, Any]) -> None:
         assert set(container["resources"]) == {"requests", "limits"}
 
 
-def test_nothing_on_kubernetes_is_published_past_the_ingress() -> None:
-    for one in kustomized():
+def test_kubernetes_publishes_only_the_ingress() -> None:
+    for one in manifests():
         if one["kind"] == "Service":
             assert one["spec"].get("type", "ClusterIP") == "ClusterIP", one["metadata"]["name"]
         if one["kind"] in ("Deployment", "Job"):
@@ -337,8 +337,8 @@ def test_nothing_on_kubernetes_is_published_past_the_ingress() -> None:
 
 
 @pytest.mark.parametrize("path", sorted((ROOT / "deploy/ecs").glob("*.json")), ids=lambda path: path.stem)
-def test_tasks_on_ecs_are_confined(path: Path) -> None:
-    """As far as Fargate knows: it has no option that forbids new privileges, and none that gives any."""
+def test_ecs_tasks_have_container_restrictions(path: Path) -> None:
+    """As far as Fargate supports it: it has no option to forbid new privileges, and none to grant any."""
     for container in json.loads(path.read_text())["containerDefinitions"]:
         assert container["user"] == "10001:10001"
         assert container["readonlyRootFilesystem"] is True
@@ -346,20 +346,20 @@ def test_tasks_on_ecs_are_confined(path: Path) -> None:
         assert not container.get("privileged")
 
 
-def test_every_pod_on_kubernetes_talks_to_those_alone_whom_a_policy_names() -> None:
-    every = list(kustomized())
+def test_kubernetes_network_policies_restrict_every_pod() -> None:
+    resources = list(manifests())
     pods = {
         one["spec"]["template"]["metadata"]["labels"]["app.kubernetes.io/name"]
-        for one in every
+        for one in resources
         if one["kind"] in ("Deployment", "Job")
     }
-    policies = {one["metadata"]["name"]: one["spec"] for one in every if one["kind"] == "NetworkPolicy"}
+    policies = {one["metadata"]["name"]: one["spec"] for one in resources if one["kind"] == "NetworkPolicy"}
     (chosen,) = policies["movie-search"]["podSelector"]["matchExpressions"]
     assert (chosen["operator"], set(chosen["values"])) == ("In", pods)
     assert policies["movie-search"]["policyTypes"] == ["Ingress", "Egress"]
     assert policies["movie-search"]["ingress"] == []
     anywhere = policies["movie-search"]["egress"][0]["to"][0]["ipBlock"]
-    assert "169.254.0.0/16" in anywhere["except"]  # credentials of the machine, on every large cloud
+    assert "169.254.0.0/16" in anywhere["except"]  # instance metadata with credentials, on resources large cloud
     allowed = {name: spec["ingress"] for name, spec in policies.items() if spec["ingress"]}
     assert {name: [one["ports"] for one in rules] for name, rules in allowed.items()} == {
         "movie-api": [[{"port": "http"}]],
@@ -368,39 +368,39 @@ def test_every_pod_on_kubernetes_talks_to_those_alone_whom_a_policy_names() -> N
     assert all(rule["from"] for rules in allowed.values() for rule in rules)
 
 
-def test_budgets_and_the_autoscaler_are_about_pods_that_exist() -> None:
-    every = list(kustomized())
+def test_disruption_budgets_and_autoscaler_select_existing_pods() -> None:
+    resources = list(manifests())
     labels = {
         one["spec"]["template"]["metadata"]["labels"]["app.kubernetes.io/name"]
-        for one in every
+        for one in resources
         if one["kind"] == "Deployment"
     }
     budgets = {
         one["spec"]["selector"]["matchLabels"]["app.kubernetes.io/name"]
-        for one in every
+        for one in resources
         if one["kind"] == "PodDisruptionBudget"
     }
-    (scaler,) = (one for one in every if one["kind"] == "HorizontalPodAutoscaler")
+    (scaler,) = (one for one in resources if one["kind"] == "HorizontalPodAutoscaler")
     assert budgets == {"movie-api", "movie-worker"} < labels
     assert scaler["spec"]["scaleTargetRef"]["name"] in labels
     assert scaler["spec"]["minReplicas"] >= 2
 
 
-def test_probes_ask_what_is_answered() -> None:
-    (api,) = (one for one in kustomized() if one["kind"] == "Deployment" and one["metadata"]["name"] == "movie-api")
+def test_probes_use_existing_routes() -> None:
+    (api,) = (one for one in manifests() if one["kind"] == "Deployment" and one["metadata"]["name"] == "movie-api")
     container = api["spec"]["template"]["spec"]["containers"][0]
     paths = {name: container[name]["httpGet"]["path"] for name in ("startupProbe", "livenessProbe", "readinessProbe")}
     assert paths == {"startupProbe": "/health/live", "livenessProbe": "/health/live", "readinessProbe": "/health/ready"}
 
 
-def test_probes_wait_for_a_part_that_does_not_answer() -> None:
-    """Who gave up before would take every process out of service because of one frozen part."""
-    (api,) = (one for one in kustomized() if one["kind"] == "Deployment" and one["metadata"]["name"] == "movie-api")
+def test_probe_timeouts_exceed_the_dependency_check_timeout() -> None:
+    """Otherwise one frozen dependency would take resources process out of service."""
+    (api,) = (one for one in manifests() if one["kind"] == "Deployment" and one["metadata"]["name"] == "movie-api")
     probe = api["spec"]["template"]["spec"]["containers"][0]["readinessProbe"]
     assert probe["timeoutSeconds"] > CHECK_SECONDS + 1
     check = SERVICES["api"]["healthcheck"]
-    (asked,) = re.findall(r"timeout=(\d+)", check["test"][-1])
-    assert int(check["timeout"].removesuffix("s")) > int(asked) > CHECK_SECONDS + 1
+    (request_timeout,) = re.findall(r"timeout=(\d+)", check["test"][-1])
+    assert int(check["timeout"].removesuffix("s")) > int(request_timeout) > CHECK_SECONDS + 1
 
 
 # --- Heroku
@@ -408,22 +408,22 @@ def test_probes_wait_for_a_part_that_does_not_answer() -> None:
 
 def test_heroku_runs_commands_that_exist() -> None:
     processes = dict(line.split(": ", 1) for line in (ROOT / "Procfile").read_text().splitlines())
-    told = read("heroku.yml")
-    runs = {"release": told["release"], **told["run"]}
-    assert {name: run if isinstance(run, str) else run["command"][0] for name, run in runs.items()} == processes
+    heroku = read("heroku.yml")
+    commands = {"release": heroku["release"], **heroku["run"]}
+    assert {name: run if isinstance(run, str) else run["command"][0] for name, run in commands.items()} == processes
     for line in processes.values():
         shell, script, *words = shlex.split(line)
         assert shell == "sh"
         assert (ROOT / script).is_file()
         assert accepts(words)
-    described = json.loads((ROOT / "app.json").read_text())
-    assert set(described["formation"]) == set(processes) - {"release"}
-    assert set(described["env"]) <= SETTINGS
-    assert f"AS {told['build']['docker']['web']['target']}\n" in (ROOT / "Dockerfile").read_text()
+    app_json = json.loads((ROOT / "app.json").read_text())
+    assert set(app_json["formation"]) == set(processes) - {"release"}
+    assert set(app_json["env"]) <= SETTINGS
+    assert f"AS {heroku['build']['docker']['web']['target']}\n" in (ROOT / "Dockerfile").read_text()
 
 
 def run_heroku(folder: Path, **environ: str) -> tuple[dict[str, str], str]:
-    """The environment in which `deploy/heroku/start.sh` starts the program, empty if it doesn't; and what it says."""
+    """Runs `deploy/heroku/start.sh`. Returns the environment of the program, empty if not started, and stderr."""
     program = folder / "movie-search"
     program.write_text("#!/bin/sh\nenv -0\n")
     program.chmod(0o755)
@@ -453,17 +453,17 @@ def test_heroku_verifies_the_certificates_of_database_and_redis(tmp_path: Path) 
     assert environ["PGSSLROOTCERT"] == "/etc/ssl/certs/ca-certificates.crt"
 
 
-def test_heroku_leaves_redis_unverified_only_where_that_is_accepted(tmp_path: Path) -> None:
-    environ, said = run_heroku(tmp_path, **HEROKU)
+def test_heroku_skips_redis_verification_only_if_explicitly_allowed(tmp_path: Path) -> None:
+    environ, stderr = run_heroku(tmp_path, **HEROKU)
     assert not environ
-    assert said.count("\n") == 1
-    assert "REDIS_CA" in said
+    assert stderr.count("\n") == 1
+    assert "REDIS_CA" in stderr
     environ, _ = run_heroku(tmp_path, **HEROKU, REDIS_UNVERIFIED="accepted")
     assert environ["MOVIE_REDIS_URL"].endswith("?ssl_cert_reqs=none")
     assert environ["MOVIE_DATABASE_URL"].endswith("?ssl=verify-full")
 
 
-def test_the_version_that_is_deployed_is_the_one_that_is_built() -> None:
+def test_the_deployed_version_is_the_built_version() -> None:
     version = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["version"]
     for folder in ("staging", "production"):
         assert read(KUBERNETES / folder / "kustomization.yaml")["images"][0]["newTag"] == version

@@ -1,4 +1,4 @@
-"""The documentation says what the code does: tables are compared with it, examples run."""
+"""The documentation matches the code: tables are compared with it, and examples run."""
 
 import importlib
 import re
@@ -7,34 +7,19 @@ import tomllib
 from pathlib import Path
 
 import pytest
+from tests.support.documents import ROOT, example, table, write_adapter_guide
 
 from movie_adapters.settings.settings import reference
 from movie_api.openapi import PATHS, SCHEMAS
 from movie_api.problems import PROBLEMS
 from movie_standin.faults import RESPONSE_KINDS
 
-ROOT = Path(__file__).parents[2]
 PAGES = sorted([*ROOT.glob("*.md"), *(ROOT / "docs").rglob("*.md")])
 
 
-def example(page: str, name: str) -> str:
-    """The block that follows `<!-- test: name -->`."""
-    match = re.search(rf"<!-- test: {re.escape(name)} -->\n```\w+\n(.*?)```", (ROOT / page).read_text(), re.DOTALL)
-    assert match, f"{page} has no example {name!r}"
-    return match[1]
-
-
-def table(page: str, first_column: str) -> list[list[str]]:
-    """The rows of the table whose first heading is `first_column`."""
-    text = (ROOT / page).read_text()
-    match = re.search(rf"^\| {first_column} \|.*?\n\|[-|]+\|\n((?:\|.*\n)+)", text, re.MULTILINE)
-    assert match, f"{page} has no table {first_column!r}"
-    return [[cell.strip() for cell in row.strip().strip("|").split("|")] for row in match[1].splitlines()]
-
-
 def test_the_errors_are_those_of_the_code() -> None:
-    told = {row[0].strip("`"): (int(row[1]), row[2]) for row in table("docs/errors.md", "code")}
-    assert told == {code: (kind.status, kind.explanation) for code, kind in PROBLEMS.items()}
+    documented = {row[0].strip("`"): (int(row[1]), row[2]) for row in table("docs/errors.md", "code")}
+    assert documented == {code: (kind.status, kind.explanation) for code, kind in PROBLEMS.items()}
 
 
 def test_the_requests_of_accounts_are_those_of_the_code() -> None:
@@ -54,17 +39,17 @@ def test_the_requests_of_accounts_are_those_of_the_code() -> None:
 
 
 def test_the_settings_are_those_of_the_code() -> None:
-    told = [[cell.strip("`") for cell in row] for row in table("docs/settings.md", "setting")]
-    assert told == [[cell.strip("`") for cell in row] for row in reference()]
+    documented = [[cell.strip("`") for cell in row] for row in table("docs/settings.md", "setting")]
+    assert documented == [[cell.strip("`") for cell in row] for row in reference()]
 
 
 def test_the_example_environment_lists_every_setting() -> None:
-    told = re.findall(r"^# (MOVIE_\w+)=", (ROOT / ".env.example").read_text(), re.MULTILINE)
-    assert told == [name for name, _, _ in reference()]
+    documented = re.findall(r"^# (MOVIE_\w+)=", (ROOT / ".env.example").read_text(), re.MULTILINE)
+    assert documented == [name for name, _, _ in reference()]
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))
-def test_links_lead_somewhere(page: Path) -> None:
+def test_documentation_links_have_existing_targets(page: Path) -> None:
     for target in re.findall(r"\]\(([^)#]+)(?:#[^)]*)?\)", page.read_text()):
         if not target.startswith(("http:", "https:")):
             assert (page.parent / target).exists(), target
@@ -73,17 +58,6 @@ def test_links_lead_somewhere(page: Path) -> None:
 def test_the_library_example_of_the_readme_runs(capsys: pytest.CaptureFixture[str]) -> None:
     exec(example("README.md", "python library"), {})
     assert capsys.readouterr().out == "The Third Man\n"
-
-
-def write_adapter_guide(folder: Path) -> None:
-    """Save the files of the adapter guide under the names that it gives them."""
-    for name, block in (
-        ("text_file_movies.py", "python adapter"),
-        ("test_text_file_movies.py", "python proof"),
-        ("my_movies.py", "python wired"),
-    ):
-        assert f"`{name}`" in (ROOT / "docs/adapters.md").read_text()
-        (folder / name).write_text(example("docs/adapters.md", block), encoding="utf-8")
 
 
 def test_the_adapter_guide_passes_its_contract_and_is_wired(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -102,7 +76,7 @@ def test_the_adapter_guide_passes_its_contract_and_is_wired(tmp_path: Path, monk
 
 def test_the_faults_of_the_stand_in_are_those_of_the_code() -> None:
     listed = [name for _, names in table("docs/movie-sources.md", "group") for name in names.replace("`", "").split()]
-    assert sorted([*listed, "400"]) == sorted(RESPONSE_KINDS)  # "400" stands for every status
+    assert sorted([*listed, "400"]) == sorted(RESPONSE_KINDS)  # "400" represents every status
 
 
 def test_the_changelog_has_the_version() -> None:

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 import yaml
-from tests.unit.test_docs import ROOT, table
+from tests.support.documents import ROOT, table
 
 from movie_adapters.observability.metrics import METRICS
 

@@ -1,4 +1,4 @@
-"""What the scanners say is read right: a finding is never taken for silence."""
+"""The output of each scanner is parsed correctly; no finding is missed."""
 
 from typing import Any
 
@@ -20,17 +20,17 @@ def test_a_finding_is_accepted_by_its_rule_or_by_its_rule_and_place(capsys: pyte
     assert "FOUND R2 at a.py" in capsys.readouterr().out
 
 
-def test_what_is_accepted_must_be_found() -> None:
+def test_an_accepted_finding_must_still_occur() -> None:
     assert report("it", "nothing", [], {})
     assert not report("it", "nothing", [], {"R1": "why"})
 
 
-def test_a_tool_that_is_missing_is_named() -> None:
+def test_a_missing_tool_is_named_in_the_error() -> None:
     with pytest.raises(ScanError, match=r"^it is missing: install it$"):
         tool("it", "no-such-program", "install it")
 
 
-def test_a_run_of_atheris_counts_when_it_came_to_its_end() -> None:
+def test_an_unfinished_atheris_run_has_no_result() -> None:
     end = "#20000\tDONE   cov: 91 ft: 160 corp: 53/387b lim: 98 exec/s: 5000 rss: 71Mb\n"
     done = "Done 20000 runs in 4 second(s)\n"
     assert atheris.read_result(f"INFO: Seed: 1\n{end}{done}") == atheris.Result(20_000, 4, 91, 53)
@@ -45,7 +45,7 @@ def test_bandit_must_have_read_every_file() -> None:
         bandit.read_report({"errors": [{"filename": "src/a.py"}], "results": []})
 
 
-NOTHING = """\
+NOT_INJECTABLE = """\
 [00:00:01] [INFO] testing for SQL injection on GET parameter 'query'
 [00:00:02] [WARNING] GET parameter 'query' does not seem to be injectable
 [00:00:02] [INFO] testing for SQL injection on (custom) POST parameter 'JSON email'
@@ -72,9 +72,9 @@ FALSE_POSITIVE = """\
 """
 
 
-def test_sqlmap_is_heard() -> None:
+def test_sqlmap_output_is_parsed() -> None:
     tested = ("GET parameter 'query'", "(custom) POST parameter 'JSON email'")
-    assert sqlmap.read_output(NOTHING) == sqlmap.Outcome(tested, (), (), True)
+    assert sqlmap.read_output(NOT_INJECTABLE) == sqlmap.Outcome(tested, (), (), True)
     found = sqlmap.read_output(INJECTABLE)
     assert found.injectable == ("title (GET)", "GET parameter 'title'")
     assert found.suspected == ("GET parameter 'title' might be injectable (possible DBMS: 'SQLite')",)
@@ -82,32 +82,32 @@ def test_sqlmap_is_heard() -> None:
     assert not sqlmap.read_output("[00:00:01] [CRITICAL] unable to connect to the target URL").is_complete
 
 
-def test_every_parameter_of_the_api_is_in_a_request() -> None:
+def test_the_sqlmap_requests_cover_every_api_parameter() -> None:
     api = document("http://localhost", version="1", public_search=False)
-    asked: dict[str, set[str]] = {}
+    covered: dict[str, set[str]] = {}
     for request in requests_of(api):
-        asked.setdefault(request.operation, set()).update(request.parameters)
+        covered.setdefault(request.operation, set()).update(request.parameters)
     for methods in api["paths"].values():
         for operation in methods.values():
-            wanted = {one["name"] for one in operation.get("parameters", ())}
-            assert wanted <= asked.get(operation["operationId"], set()), operation["operationId"]
-            assert not operation.get("requestBody") or operation["operationId"] in asked
+            expected = {one["name"] for one in operation.get("parameters", ())}
+            assert expected <= covered.get(operation["operationId"], set()), operation["operationId"]
+            assert not operation.get("requestBody") or operation["operationId"] in covered
 
 
-def test_schemas_of_requests_are_told_from_those_of_responses() -> None:
+def test_request_schemas_are_distinguished_from_response_schemas() -> None:
     def body(name: str) -> Json:
         return {"content": {"application/json": {"schema": {"$ref": f"#/components/schemas/{name}"}}}}
 
     inner = {"properties": {"at": {"$ref": "#/components/schemas/Inner"}}}
     api = {
-        "paths": {"/": {"post": {"requestBody": body("Asked"), "responses": {"200": body("Told")}}}},
-        "components": {"schemas": {"Asked": inner, "Inner": {}, "Told": {}}},
+        "paths": {"/": {"post": {"requestBody": body("Request"), "responses": {"200": body("Response")}}}},
+        "components": {"schemas": {"Request": inner, "Inner": {}, "Response": {}}},
     }
-    assert spectral.request_schemas(api) == {"Asked", "Inner"}
+    assert spectral.request_schemas(api) == {"Request", "Inner"}
     rule = "owasp:api4:2023-string-limit"
     places = [
         ["components", "schemas", "Inner"],
-        ["components", "schemas", "Told"],
+        ["components", "schemas", "Response"],
         ["paths", "/", "post", "responses"],
     ]
     results = [{"code": rule, "path": place, "message": ""} for place in [*places, places[0]]]
@@ -115,13 +115,13 @@ def test_schemas_of_requests_are_told_from_those_of_responses() -> None:
     assert rules == ["string-limit request", "string-limit response", "string-limit response"]
 
 
-def test_slowhttptest_tells_what_became_of_its_connections() -> None:
+def test_slowhttptest_connection_states_are_parsed() -> None:
     text = "\x1b[1;32minitializing:\x1b[1;32m        0\n\x1b[1;32mconnected:   \x1b[1;32m        {0}\nclosed:   1\n"
     assert slow.read_output(text.format(3) + text.format(400)) == {"initializing": 0, "connected": 400, "closed": 1}
     assert slow.read_output("") == {}
 
 
-def test_anomalies_that_wapiti_meets_are_findings() -> None:
-    one = {"method": "GET", "path": "/", "module": "sql", "info": "it said 500"}
-    told = {"vulnerabilities": {"SQL Injection": [], "CRLF": [one]}, "anomalies": {"Internal Server Error": [one]}}
-    assert [found.rule for found in wapiti.read_report(told)] == ["crlf", "internal-server-error"]
+def test_wapiti_anomalies_are_findings() -> None:
+    one = {"method": "GET", "path": "/", "module": "sql", "info": "status 500"}
+    results = {"vulnerabilities": {"SQL Injection": [], "CRLF": [one]}, "anomalies": {"Internal Server Error": [one]}}
+    assert [found.rule for found in wapiti.read_report(results)] == ["crlf", "internal-server-error"]

@@ -1,15 +1,10 @@
-"""What the source must not do anywhere: found by parsing it, nothing is run."""
+"""Secure coding rules for all source files, checked by parsing them; nothing is run."""
 
 import ast
 import re
-from pathlib import Path
-from typing import Any, TypeVar
 
 import pytest
-
-SRC = Path(__file__).parents[2] / "src"
-TREES = {str(path.relative_to(SRC)): ast.parse(path.read_text(encoding="utf-8")) for path in SRC.rglob("*.py")}
-"""Every module of ours by its path."""
+from tests.support.source_code import IMPORTED, SRC, TREES, called, importers, nodes
 
 FORBIDDEN = {
     "other programs": {"subprocess", "pty", "pexpect"},
@@ -38,19 +33,19 @@ SQL_PARTS = {
     "COLUMNS", "LOCK_SECONDS", "column", "condition", "marks", "name", "number", "order", "pragma", "rank", "table",
     "told", "where",
 }  # fmt: skip
-"""What is put into SQL: names of tables and columns, conditions, numbers of parameters, each a constant there."""
-WITH_RANDOM = {
+"""Allowed in f-strings of SQL: names of tables and columns, conditions, parameter counts; all constants."""
+MAY_USE_RANDOM = {
     "movie_adapters/sources/cached.py",  # jitter
     "movie_adapters/sources/resilient.py",  # jitter
-    "movie_standin/server.py",  # the failures of the stand-in
-    "movie_api/middleware/edge.py",  # ids of requests
+    "movie_standin/server.py",  # simulated failures
+    "movie_api/middleware/edge.py",  # request ids
     "movie_core/testing/analytics.py",
     "movie_core/testing/cache_store.py",
     "movie_core/testing/event_store.py",
     "movie_core/testing/trend_store.py",
 }
-"""What draws from a generator that can be predicted, none of it a secret."""
-CONNECTING = {
+"""Modules that may use the predictable generator `random`, because none of their values is a secret."""
+CLIENT_USERS = {
     "aiosmtplib": {"movie_adapters/email/smtp.py"},
     "asyncpg": {"movie_adapters/catalogue/postgres.py", "movie_adapters/sql/tables.py"},
     "httpx": {"movie_adapters/sources/http.py", "movie_adapters/sources/tmdb.py", "movie_worker/task_dashboard.py"},
@@ -61,41 +56,13 @@ CONNECTING = {
         "movie_adapters/wiring/providers.py",
     },
 }
-"""The clients of other servers, and who uses them."""
+"""Client libraries of other servers, and the modules that may import them."""
 OTHER_CLIENTS = {"aiohttp", "ftplib", "paramiko", "pycurl", "requests", "smtplib", "telnetlib", "urllib3", "websockets"}
 CRYPTOGRAPHY = {"argon2", "hashlib", "hmac", "jwt", "secrets", "ssl"}
 
-Node = TypeVar("Node", bound=ast.AST)
-NODES: dict[type[ast.AST], list[tuple[str, Any]]] = {}
-"""Every part of every module by its kind, with the module's path: walked through once."""
-for _path, _tree in TREES.items():
-    for _node in ast.walk(_tree):
-        NODES.setdefault(type(_node), []).append((_path, _node))
-
-
-def nodes(kind: type[Node]) -> list[tuple[str, Node]]:
-    return NODES[kind]
-
-
-IMPORTED = [(path, alias.name) for path, node in nodes(ast.Import) for alias in node.names]
-IMPORTED += [(path, node.module or "") for path, node in nodes(ast.ImportFrom)]
-"""Each module with the full names that it imports."""
-
-
-def importers(package: str) -> set[str]:
-    return {path for path, name in IMPORTED if name.partition(".")[0] == package}
-
-
-def called(node: ast.Call) -> tuple[str, str]:
-    """What a call is made on and its name: `os.system()` is ("os", "system"), `eval()` is ("", "eval")."""
-    if isinstance(node.func, ast.Attribute):
-        owner = node.func.value
-        return owner.id if isinstance(owner, ast.Name) else ast.unparse(owner), node.func.attr
-    return "", node.func.id if isinstance(node.func, ast.Name) else ""
-
 
 def is_constant(node: ast.expr) -> bool:
-    """Text that stands in the source, in one piece or in several, escaped values of patterns included."""
+    """Returns whether an expression consists of constants, and of values escaped with `re.escape`."""
     match node:
         case ast.Constant():
             return True
@@ -113,19 +80,19 @@ def is_constant(node: ast.expr) -> bool:
 
 
 @pytest.mark.parametrize("kind", FORBIDDEN)
-def test_what_is_dangerous_is_not_imported(kind: str) -> None:
+def test_dangerous_modules_are_not_imported(kind: str) -> None:
     assert {package: importers(package) for package in FORBIDDEN[kind] if importers(package)} == {}
 
 
-def test_no_text_is_run_as_code_or_as_a_command() -> None:
+def test_no_text_is_executed_as_code_or_a_command() -> None:
     for path, node in nodes(ast.Call):
         owner, name = called(node)
         assert not (owner in ("", "builtins") and name in DYNAMIC), (path, node.lineno)
         assert not (owner == "os" and name in OS_CALLS), (path, node.lineno)
 
 
-def test_only_constants_are_put_into_sql() -> None:
-    """Values are parameters; what a value may be is tried by the contract suites on both databases."""
+def test_sql_statements_are_constants() -> None:
+    """Values are passed as parameters. The contract suites test unusual values on both databases."""
     found = 0
     for path, node in nodes(ast.JoinedStr):
         text = "".join(str(part.value) for part in node.values if isinstance(part, ast.Constant))
@@ -143,13 +110,13 @@ def test_only_constants_are_put_into_sql() -> None:
             assert not is_sql or is_constant(joined.right), (path, joined.lineno)
 
 
-def test_patterns_are_constants_and_what_is_put_into_one_is_escaped() -> None:
+def test_regex_patterns_are_constants_with_escaped_values() -> None:
     found = 0
     for path, node in nodes(ast.Call):
         owner, name = called(node)
         if owner == "re" and name != "escape":
             found += 1
-            # A pattern that was made in the line before, of constants and an escaped value.
+            # built in the line before from constants and an escaped value, see the last assertion
             is_named = path == "movie_api/request_body.py" and ast.unparse(node.args[0]) == "pattern"
             is_number = path == "movie_adapters/catalogue/ranking.py" and "{number}" in ast.unparse(node.args[0])
             assert is_constant(node.args[0]) or is_named or is_number, (path, node.lineno)
@@ -157,7 +124,7 @@ def test_patterns_are_constants_and_what_is_put_into_one_is_escaped() -> None:
     assert "pattern = re.escape(media_type) + " in (SRC / "movie_api/request_body.py").read_text()
 
 
-def test_formats_and_messages_of_the_log_are_constants() -> None:
+def test_format_strings_and_log_messages_are_constants() -> None:
     for path, node in nodes(ast.Call):
         owner, name = called(node)
         if name in ("format", "format_map") and owner != "self":
@@ -165,23 +132,23 @@ def test_formats_and_messages_of_the_log_are_constants() -> None:
         if owner in ("_log", "_access") and name != "isEnabledFor":
             assert isinstance(node.args[0], ast.Constant), (path, node.lineno)
     for path, applied in nodes(ast.BinOp):
-        if isinstance(applied.op, ast.Mod):  # of a text, or of numbers
+        if isinstance(applied.op, ast.Mod):  # string formatting, or arithmetic
             is_text = isinstance(applied.right, ast.Tuple | ast.Dict)
             assert not is_text or is_constant(applied.left), (path, applied.lineno)
 
 
-def test_nothing_secret_is_drawn_from_a_generator_that_can_be_predicted() -> None:
-    assert importers("random") == WITH_RANDOM
+def test_secrets_come_from_a_cryptographic_random_generator() -> None:
+    assert importers("random") == MAY_USE_RANDOM
     seeded = {path for path, node in nodes(ast.Attribute) if node.attr == "random" and ast.unparse(node) == "np.random"}
     assert seeded == {"movie_adapters/recommender/ease_model.py", "movie_adapters/recommender/evaluation.py"}
     assert {"movie_core/accounts/keyring.py", "movie_adapters/security/argon2.py"} <= importers("secrets")
 
 
-def test_hash_functions_are_strong_where_it_matters() -> None:
+def test_weak_hash_functions_are_used_only_without_security_purpose() -> None:
     used = [(node, called(node)[1]) for _, node in nodes(ast.Call) if called(node)[0] == "hashlib"]
     assert {name for _, name in used} == {"sha256", "blake2b", "sha1"}
     for node, name in used:
-        if name == "sha1":  # the name that Redis gives to a script
+        if name == "sha1":  # the id of a script in Redis
             assert [(word.arg, ast.unparse(word.value)) for word in node.keywords] == [("usedforsecurity", "False")]
 
 
@@ -195,25 +162,25 @@ def test_cryptography_comes_from_known_libraries() -> None:
     assert {name.partition(".")[0] for _, name in IMPORTED} & known == CRYPTOGRAPHY
 
 
-def test_connections_begin_in_a_few_modules() -> None:
-    for package, modules in CONNECTING.items():
+def test_network_connections_are_opened_only_in_listed_modules() -> None:
+    for package, modules in CLIENT_USERS.items():
         assert importers(package) == modules
     assert {package for package in OTHER_CLIENTS if importers(package)} == set()
     assert {path for path, name in IMPORTED if name in ("urllib.request", "http.client")} == set()
-    dialling = {"create_connection", "open_connection", "open_unix_connection"}
-    assert {path for path, node in nodes(ast.Call) if called(node)[1] in dialling} <= {
+    connecting_calls = {"create_connection", "open_connection", "open_unix_connection"}
+    assert {path for path, node in nodes(ast.Call) if called(node)[1] in connecting_calls} <= {
         "movie_adapters/observability/metrics.py"
     }
 
 
-def test_no_certificate_goes_unchecked() -> None:
+def test_certificate_verification_is_never_disabled() -> None:
     for path, tree in TREES.items():
         text = ast.unparse(tree)
         for word in ("CERT_NONE", "_create_unverified_context", "verify=False", "check_hostname = False"):
             assert word not in text, (path, word)
 
 
-def test_lines_are_logged_to_stderr_alone() -> None:
+def test_logs_are_written_only_to_stderr() -> None:
     handlers = re.compile(r"\b(?:\w*FileHandler|SysLogHandler|SocketHandler|DatagramHandler|HTTPHandler|SMTPHandler)\b")
     assert [path for path, tree in TREES.items() if handlers.search(ast.unparse(tree))] == []
     configured = {path for path, node in nodes(ast.Call) if called(node) == ("logging", "basicConfig")}

@@ -1,4 +1,4 @@
-"""What the documents on security say holds: tables are compared with the code, and tests that they name exist."""
+"""The security documents match the code: tables are compared with it, and the tests they name exist."""
 
 import ast
 import importlib
@@ -10,8 +10,9 @@ from functools import cache
 from typing import Any
 
 import pytest
-from tests.unit.test_docs import ROOT
-from tests.unit.test_secure_coding import called, importers, nodes
+from tests.support.documents import ROOT
+from tests.support.security_documents import POLICIES, Table, quoted, section, table, tables
+from tests.support.source_code import called, importers, nodes
 
 from movie_adapters.email import files as file_mail
 from movie_adapters.security import password_strength
@@ -31,7 +32,6 @@ from movie_core.discovery import analytics
 from movie_core.operations import audit
 
 ASVS = "docs/security.md"
-POLICIES = "docs/security-policies.md"
 GOAL = 0.9
 """Share of the applicable requirements that a test must show, those left out that need what comes later."""
 LATER = ("needs MFA: ", "needs federation: ")
@@ -59,45 +59,10 @@ REQUIRED = {
 
 TEST = re.compile(r"((?:tests|src)/[\w/]+\.py)::(?:(\w+)::)?(test_\w+)")
 
-Table = list[dict[str, str]]
-
 
 @cache
-def tables(page: str) -> dict[str, list[Table]]:
-    """The tables of a page under their headings, each row by its columns."""
-    found: dict[str, list[Table]] = {}
-    heading, rows = "", list[list[str]]()
-    for line in [*(ROOT / page).read_text(encoding="utf-8").splitlines(), "#"]:
-        if line.startswith("|"):
-            rows.append([cell.strip() for cell in line.strip().strip("|").split("|")])
-            continue
-        if rows:
-            names, _, *cells = rows
-            assert [row for row in cells if len(row) != len(names)] == [], (page, heading)
-            found.setdefault(heading, []).append([dict(zip(names, row, strict=True)) for row in cells])
-            rows = []
-        if line.startswith("#"):
-            heading = line.lstrip("#").strip()
-    return found
-
-
-def table(page: str, heading: str, number: int = 0) -> Table:
-    return tables(page)[heading][number]
-
-
-def section(page: str, heading: str) -> str:
-    """The text between a heading and the next one of its level."""
-    _, marks, text = re.split(rf"^(#+) {re.escape(heading)}$", (ROOT / page).read_text(encoding="utf-8"), flags=re.M)
-    return re.split(rf"^{marks} ", text, flags=re.M)[0]
-
-
-def quoted(text: str) -> list[str]:
-    return re.findall(r"`([^`]+)`", text)
-
-
-@cache
-def named_in(path: str) -> set[str]:
-    """The names of the tests in a file, those in classes after the name of the class."""
+def defined_tests(path: str) -> set[str]:
+    """Returns the names of the tests in a file; a method is named `Class::test`."""
     tree = ast.parse((ROOT / path).read_text(encoding="utf-8"))
     functions = (ast.FunctionDef, ast.AsyncFunctionDef)
     found = {node.name for node in tree.body if isinstance(node, functions)}
@@ -124,26 +89,26 @@ def test_every_requirement_of_levels_1_and_2_has_one_row() -> None:
     assert [row["number"] for row in requirements()] == list(REQUIRED)
 
 
-def test_every_row_stands_in_the_table_of_its_chapter() -> None:
+def test_every_row_is_in_the_table_of_its_chapter() -> None:
     for heading, found in tables(ASVS).items():
         if re.match(r"V\d+ ", heading):
             assert {chapter(row) for row in found[0]} == {heading.split()[0]}
 
 
 @pytest.mark.parametrize("row", requirements(), ids=lambda row: row["number"])
-def test_a_row_has_a_verdict_and_what_it_rests_on(row: dict[str, str]) -> None:
+def test_a_row_has_a_verdict_and_its_evidence(row: dict[str, str]) -> None:
     assert row["verdict"] in VERDICTS
     assert row["how or why"].endswith(".")
     named = quoted(row["tests"])
     for one in named:
         match = TEST.fullmatch(one)
         assert match is not None, one
-        assert one.partition("::")[2] in named_in(match[1]), one
+        assert one.partition("::")[2] in defined_tests(match[1]), one
     assert len(named) == len(set(named))
     assert row["tests"] == ", ".join(f"`{one}`" for one in named)
     match row["verdict"]:
         case "satisfied":
-            assert named, "a test must show it"
+            assert named, "a satisfied requirement names a test"
         case "open":
             reason = row["how or why"]
             for later in LATER:
@@ -163,28 +128,28 @@ def test_the_counts_are_those_of_the_rows() -> None:
     assert [list(row.values()) for row in table(ASVS, "OWASP ASVS 5.0, levels 1 and 2")] == expected
 
 
-def test_nine_of_ten_applicable_requirements_are_shown_by_a_test() -> None:
+def test_nine_of_ten_applicable_requirements_are_verified_by_a_test() -> None:
     now = [row for row in requirements() if not row["how or why"].startswith(LATER)]
     counts = Counter(row["verdict"] for row in now)
     assert counts["satisfied"] / (counts["satisfied"] + counts["open"]) >= GOAL
 
 
 @pytest.mark.parametrize("page", [ASVS, POLICIES])
-def test_every_test_that_is_named_anywhere_exists(page: str) -> None:
+def test_every_test_named_in_the_documents_exists(page: str) -> None:
     text = (ROOT / page).read_text(encoding="utf-8")
     named = [one for one in quoted(text) if "::" in one]
     assert named
     for one in named:
         match = TEST.fullmatch(one)
         assert match is not None, one
-        assert one.partition("::")[2] in named_in(match[1]), one
+        assert one.partition("::")[2] in defined_tests(match[1]), one
 
 
 # --- policies
 
 
 def number_of(text: str) -> int:
-    """`64 KiB` and `5,000`."""
+    """Parses amounts like `64 KiB` and `5,000`."""
     amount, _, unit = text.partition(" ")
     return int(amount.replace(",", "")) * {"": 1, "KiB": 1 << 10, "MiB": 1 << 20}[unit]
 
@@ -200,7 +165,7 @@ def default_of(setting: str) -> str:
 
 def assert_names_tests(rows: Table) -> None:
     for row in rows:
-        assert TEST.fullmatch(row["test"].strip("`")), row  # that they exist is tested above
+        assert TEST.fullmatch(row["test"].strip("`")), row  # their existence is tested above
 
 
 def test_the_limits_are_those_of_the_code() -> None:
@@ -210,7 +175,7 @@ def test_the_limits_are_those_of_the_code() -> None:
         assert number_of(row["value"]) == constant(row["constant"].strip("`")), row["limit"]
 
 
-def test_rules_for_values_that_belong_together_name_their_tests() -> None:
+def test_cross_field_validation_rules_name_their_tests() -> None:
     rows = table(POLICIES, "Input", 1)
     assert len(rows) > 5
     assert_names_tests(rows)
@@ -231,32 +196,32 @@ def test_the_upload_is_described() -> None:
 
 
 def fields_of(operation: dict[str, Any]) -> set[str]:
-    """The names of the fields that a route takes."""
+    """Returns the names of the fields in the request body of an operation."""
     content = operation.get("requestBody", {}).get("content", {}).values()
     names = [one["schema"].get("$ref", "").rpartition("/")[2] for one in content]
     return {field for name in names if name for field in SCHEMAS[name].get("properties", {})}
 
 
-def gives_tokens(operation: dict[str, Any]) -> bool:
+def issues_tokens(operation: dict[str, Any]) -> bool:
     content = operation["responses"].get("200", {}).get("content", {}).get("application/json", {})
     schema = SCHEMAS.get(content.get("schema", {}).get("$ref", "").rpartition("/")[2], {})
     return {"access", "refresh"} <= set(schema.get("properties", {}))
 
 
-def test_the_pathways_are_those_of_the_api() -> None:
-    """Whatever checks a password or gives tokens is one; a registration does neither."""
+def test_the_authentication_pathways_are_those_of_the_api() -> None:
+    """A pathway is an operation that checks a password or issues tokens; a registration does neither."""
     secret = {"password", "new_password", "old_password", "refresh"}
     found = {
         f"{method.upper()} {path}".replace("/api/v1/", "")
         for path, operations in PATHS.items()
         for method, operation in operations.items()
-        if gives_tokens(operation) or fields_of(operation) & secret
+        if issues_tokens(operation) or fields_of(operation) & secret
     }
     named = {one for row in table(POLICIES, "Authentication") for one in quoted(row["pathway"])}
     assert {one for one in named if not one.startswith("movie-search")} == found - {"POST authentication/register/"}
 
 
-def test_controls_against_guessing_name_settings_there_are() -> None:
+def test_anti_guessing_controls_name_existing_settings() -> None:
     text = section(POLICIES, "Authentication")
     settings = {name for name, _, _ in reference()}
     assert {one for one in quoted(text) if one.startswith("MOVIE_")} <= settings
@@ -264,7 +229,7 @@ def test_controls_against_guessing_name_settings_there_are() -> None:
     assert "No account is locked." in text
 
 
-def test_the_words_that_no_password_may_rest_on_are_those_of_the_code() -> None:
+def test_the_context_specific_password_words_are_those_of_the_code() -> None:
     sentence = section(POLICIES, "Authentication").partition("Words that a password may not be based on")[2]
     assert tuple(quoted(sentence)) == passwords._PRODUCT
 
@@ -321,7 +286,7 @@ def test_the_algorithms_are_those_of_the_code() -> None:
 
 
 def movie_tables() -> set[str]:
-    """They are made by a migration alone; a full-text index is one of them."""
+    """Returns the tables of the movies, including a full-text index. They are defined only in a migration."""
     text = (ROOT / "src/movie_adapters/sql/migrations/versions/0001_movies.py").read_text(encoding="utf-8")
     return set(re.findall(r'create_table\(\s*"(\w+)"', text)) | set(re.findall(r"CREATE VIRTUAL TABLE (\w+)", text))
 
@@ -329,7 +294,7 @@ def movie_tables() -> set[str]:
 def test_every_table_has_a_level_of_protection() -> None:
     assert all(
         (sql_audit, sql_events, sql_models, sql_orders, sql_ratings, sql_trends, sql_users)
-    )  # all tables are known
+    )  # these modules define all tables
     rows = table(POLICIES, "Data", 1)
     places = Counter(one for row in rows for one in quoted(row["where"]))
     assert {one.partition(".")[0] for one in places if "/" not in one} == set(metadata.tables) | movie_tables()
@@ -341,11 +306,11 @@ def test_every_table_has_a_level_of_protection() -> None:
     assert {one for one in columns if one.endswith(".password_hash")} <= secret
 
 
-def test_every_level_has_its_protection() -> None:
+def test_every_protection_level_is_described() -> None:
     rows = table(POLICIES, "Data")
     assert [row["level"] for row in rows] == ["secret", "account", "personal", "internal", "public"]
     assert all(row["protection"] for row in rows)
-    kept = {row["data"]: row["deleted after"] for row in table(POLICIES, "Data", 1)}
+    retention = {row["data"]: row["deleted after"] for row in table(POLICIES, "Data", 1)}
     days = {
         "emails": sql_users.SENT_MAIL_RETENTION,
         "hashes of tokens": sql_users.LINK_RETENTION,
@@ -356,15 +321,15 @@ def test_every_level_has_its_protection() -> None:
         "figures by day": analytics.KEPT,
     }
     for data, time in days.items():
-        assert re.search(rf"\b{time.days} days?\b", kept[data]), data
-    assert f"the newest {file_mail.MAX_FILES:,} files" in kept["emails"]
-    assert f"the {sessions.MAX_NETWORKS} newest networks" in kept["sessions, networks of logins"]
+        assert re.search(rf"\b{time.days} days?\b", retention[data]), data
+    assert f"the newest {file_mail.MAX_FILES:,} files" in retention["emails"]
+    assert f"the {sessions.MAX_NETWORKS} newest networks" in retention["sessions, networks of logins"]
 
 
 def test_the_log_inventory_is_that_of_the_code() -> None:
     text = section(POLICIES, "Logs")
     names = {path.partition("/")[0] for path, node in nodes(ast.Call) if called(node) == ("logging", "getLogger")}
-    for package in names - {"movie_cli"}:  # which logs nothing
+    for package in names - {"movie_cli"}:  # which logs nothing itself
         assert package in text
     messages = [
         node.args[0].value

@@ -2,11 +2,11 @@ import tomllib
 
 import pytest
 from scripts.licences import PAGE, is_good, licence_of, needed, page
-from tests.unit.test_docs import ROOT
+from tests.support.documents import ROOT
 
 
-def test_every_package_of_an_installation_is_listed_with_its_licence() -> None:
-    assert {"litestar", "uvloop", "numpy", "mdurl"} <= needed()  # asked for, on some platforms, by extras, by others
+def test_every_installed_package_is_listed_with_its_licence() -> None:
+    assert {"litestar", "uvloop", "numpy", "mdurl"} <= needed()  # direct, platform-specific, optional, transitive
     assert not {"pytest", "schemathesis", "pip-audit"} & needed()
     assert PAGE.read_text() == page(), "run `make licences`"
 
@@ -16,16 +16,16 @@ def test_every_licence_allows_commercial_use() -> None:
 
 
 @pytest.mark.parametrize("licence", ["CC-BY-NC-4.0", "MIT AND CC-BY-NC-4.0", "Proprietary", ""])
-def test_a_licence_that_may_not_allow_it_is_found(licence: str) -> None:
+def test_a_licence_that_may_forbid_commercial_use_is_reported(licence: str) -> None:
     assert not is_good(licence)
 
 
 @pytest.mark.parametrize("licence", ["MIT", "BSD-3-Clause AND MIT", "MIT OR CC-BY-NC-4.0", "(MIT OR GPL-3.0-only)"])
-def test_one_good_choice_is_enough(licence: str) -> None:
+def test_one_allowed_alternative_of_a_licence_expression_suffices(licence: str) -> None:
     assert is_good(licence)
 
 
-def test_a_package_without_a_known_licence_is_refused() -> None:
+def test_a_package_without_a_known_licence_is_rejected() -> None:
     with pytest.raises(LookupError):
         licence_of("no-such-package")
 

@@ -91,8 +91,8 @@ class TrendStoreContract:
     interactions = 4000
     """Number of interactions in the comparison with the definition."""
 
-    def open(self, kept: int = MAX_TREND_MOVIES) -> AbstractAsyncContextManager[TrendStore]:
-        """The store under test, empty, without an epoch; it stores about `kept` movies per window."""
+    def open(self, max_movies: int = MAX_TREND_MOVIES) -> AbstractAsyncContextManager[TrendStore]:
+        """The store under test, empty, without an epoch; it stores about `max_movies` movies per window."""
         raise NotImplementedError
 
     @clause
@@ -311,7 +311,7 @@ class TrendStoreContract:
 
     @clause
     async def test_6_the_weakest_movies_are_evicted(self) -> None:
-        async with self.open(kept=50) as store:
+        async with self.open(max_movies=50) as store:
             interactions = [make_view(str(number), NOW - number * SECOND, NOW) for number in range(200)]
             await finish_rebuild(store, interactions[40:])
             for turn in range(8):

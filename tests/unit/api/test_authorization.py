@@ -3,9 +3,8 @@
 import re
 
 import httpx
-from tests.unit.api.conftest import ANN, Api, OpenApi
-from tests.unit.api.routes.test_analytics import accounts_of
-from tests.unit.test_security_docs import POLICIES, quoted, table
+from tests.support.api import ANN, Api, OpenApi, accounts_of
+from tests.support.security_documents import POLICIES, quoted, table
 
 from movie_api.openapi import PATHS
 

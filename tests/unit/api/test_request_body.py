@@ -3,8 +3,7 @@ from collections.abc import AsyncIterator
 
 import httpx
 import pytest
-from tests.unit.api.conftest import ANN, AUTHENTICATION, Api
-from tests.unit.api.routes.test_movies import assert_problem
+from tests.support.api import ANN, AUTHENTICATION, Api, assert_problem
 
 RESEND = f"{AUTHENTICATION}verify-email/resend/"
 VALID_BODY = b'{"email": "ann@example.com"}'

@@ -5,8 +5,7 @@ from typing import Any
 
 import httpx
 import pytest
-from tests.unit.api.conftest import ANN, OpenApi
-from tests.unit.api.web.test_pages import assert_as_documented
+from tests.support.api import ANN, OpenApi, assert_as_documented
 
 from movie_api.auth import AccessControl
 from movie_api.middleware.edge import EdgeMiddleware

@@ -363,7 +363,7 @@ def test_a_lone_surrogate_in_json_is_removed(write: Write) -> None:
     assert movie.title == "A B"
 
 
-# Files that are none
+# Unsupported files
 
 
 @pytest.mark.parametrize(
@@ -429,7 +429,7 @@ def test_a_huge_line_and_a_gzip_bomb_are_not_loaded_into_memory(write: Write) ->
     path = write(content.getvalue(), "m.csv.gz")
     tracemalloc.start()
     try:
-        # The first line that is looked at is short; the NUL bytes of the bomb make the file no text.
+        # The header line is short; the NUL bytes of the gzip bomb are not text.
         with pytest.raises(InvalidParameter, match="is not text"):
             read_movies(path)
         content = io.BytesIO()

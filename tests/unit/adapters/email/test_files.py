@@ -81,7 +81,7 @@ async def test_the_oldest_files_beyond_the_limit_are_deleted(mailer, folder, mon
     assert [name[:16] for name in names(folder)] == ["20260203T040508Z", "20260203T040509Z", "20260203T040510Z"]
 
 
-async def test_files_of_other_programs_are_kept(mailer, folder, monkeypatch):
+async def test_files_of_other_programs_are_not_deleted(mailer, folder, monkeypatch):
     monkeypatch.setattr(file_mail, "MAX_FILES", 1)
     folder.mkdir(parents=True)
     (folder / "0-mine.eml").touch()

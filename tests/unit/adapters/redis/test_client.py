@@ -22,7 +22,7 @@ from movie_adapters.redis import client as redis_client
 from movie_adapters.redis.client import CONNECTIONS, RedisClient
 from movie_core.errors import StoreUnavailable
 
-PATIENT = 10.0
+LONG_TIMEOUT = 10.0
 """Timeout in seconds, so that a busy machine does not look like an outage of Redis."""
 
 
@@ -53,7 +53,7 @@ class Server:
 
 @asynccontextmanager
 async def client_and_server(
-    *, call_timeout: float = PATIENT, probe_interval: float = 0.01
+    *, call_timeout: float = LONG_TIMEOUT, probe_interval: float = 0.01
 ) -> AsyncIterator[tuple[RedisClient, Server]]:
     client, server = (
         RedisClient("redis://nowhere.invalid", timeout=call_timeout, probe_interval=probe_interval),
@@ -68,7 +68,7 @@ async def client_and_server(
 
 async def until(condition: Callable[[], bool]) -> None:
     async with asyncio.timeout(10):
-        while not condition():  # noqa: ASYNC110  (nobody tells it)
+        while not condition():  # noqa: ASYNC110  (there is no event to wait for)
             await asyncio.sleep(0.001)
 
 
@@ -79,7 +79,7 @@ async def test_a_result_is_returned() -> None:
         assert server.commands == [("GET", "a")]
 
 
-async def test_a_script_is_sent_in_full_only_where_the_server_does_not_know_it() -> None:
+async def test_a_script_is_sent_in_full_only_if_the_server_does_not_know_it() -> None:
     async with client_and_server() as (client, server):
         known = "return 1"
         answer = await client.run(known, ["key"], 7)
@@ -102,7 +102,7 @@ async def test_a_script_is_sent_in_full_only_where_the_server_does_not_know_it()
         ResponseError("Error running script: @user_script:1: -READONLY You can't write against a read only replica."),
     ],
 )
-async def test_after_a_failure_redis_is_left_alone_until_it_can_be_written_to(
+async def test_after_a_failure_redis_is_not_called_until_a_write_succeeds(
     failure: Exception, caplog: pytest.LogCaptureFixture
 ) -> None:
     caplog.set_level(logging.INFO)

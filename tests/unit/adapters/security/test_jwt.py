@@ -178,7 +178,7 @@ def forged_tokens() -> Iterator[tuple[str, str]]:
     yield "a megabyte", "a" * 1_000_000 + "." + good
     yield "nothing", ""
     yield "a refresh token", new_token()
-    yield "an activation token, sealed", Keyring([SECRET]).encrypt_token(new_token())
+    yield "an encrypted activation token", Keyring([SECRET]).encrypt_token(new_token())
     yield "a refresh token's successor", Keyring([SECRET]).successors(new_token())[0]
     yield "JSON instead of the compact form", json.dumps({"payload": payload, "signature": signature})
 

@@ -103,7 +103,7 @@ def test_a_result_is_cached_and_has_its_status() -> None:
     run(scene)
 
 
-def test_a_thousand_at_once_are_one_call_and_one_answer() -> None:
+def test_a_thousand_concurrent_searches_share_one_call() -> None:
     async def scene() -> None:
         inner = Counted()
         source = cached(inner)
@@ -149,7 +149,7 @@ def test_a_stale_entry_is_served_at_once_and_refreshed_once() -> None:
     run(scene)
 
 
-def test_an_unavailable_source_is_covered_by_stale_entries_as_the_policy_says() -> None:
+def test_stale_entries_are_served_while_the_source_is_unavailable() -> None:
     async def scene() -> None:
         inner = Counted()
         source = cached(inner, policy=CachePolicy(fresh=600, stale=DAY))
@@ -290,9 +290,9 @@ def test_a_suspended_process_does_not_overwrite_a_newer_entry() -> None:
         assert (await awake.search(RIVER, Window())).total == 500
         assert (await sleeping).total == 500  # it adopts the newer entry
         assert (await asleep.search(RIVER, Window())).total == 500
-        kept = await store.read(key)
-        assert kept is not None
-        assert kept.fetched_at < EPOCH + 1
+        stored = await store.read(key)
+        assert stored is not None
+        assert stored.fetched_at < EPOCH + 1
 
     run(scene)
 
@@ -566,18 +566,18 @@ def test_an_unreadable_entry_is_fetched_again(value: bytes) -> None:
 
 def test_all_fetched_movies_are_passed_to_keep() -> None:
     async def scene() -> None:
-        kept: list[Movie] = []
+        stored: list[Movie] = []
         inner = Counted()
-        source = cached(inner, remember=kept.extend)
+        source = cached(inner, remember=stored.extend)
         await source.search(RIVER, Window(0, 1))
-        assert kept == list(MANY[:50])
+        assert stored == list(MANY[:50])
         await source.search(RIVER, Window(0, 1))
-        assert len(kept) == 50
+        assert len(stored) == 50
 
     run(scene)
 
 
-def test_only_what_asks_the_same_shares_an_answer() -> None:
+def test_only_equal_queries_share_a_cache_entry() -> None:
     source, other = cached(MemoryMovieCatalogue()), cached(MemoryMovieCatalogue(), namespace="another URL")
     asked = [
         MovieQuery(text, years=None, genre=genre)

@@ -301,7 +301,7 @@ async def bring_down(source: ResilientMovieSource, inner: Scripted, fault: Calla
 
 
 @pytest.mark.parametrize("fault", [lambda: status(500), lambda: 1000.0, lambda: SourceFault("connect", "refuses")])
-def test_while_the_source_is_down_answers_are_quick_and_probes_few(fault: Callable[[], Step]) -> None:
+def test_while_the_source_is_down_requests_fail_quickly_and_probes_are_few(fault: Callable[[], Step]) -> None:
     async def scene() -> tuple[float, int]:
         inner = Scripted()
         source = resilient(inner)

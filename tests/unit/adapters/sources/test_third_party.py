@@ -108,7 +108,7 @@ async def test_bad_and_repeated_items_are_dropped_and_counted() -> None:
     assert source.dropped == len(bad)
 
 
-async def test_more_items_than_requested_are_cut() -> None:
+async def test_items_beyond_the_limit_are_truncated() -> None:
     source = answering({"items": [{"id": number, "title": "x"} for number in range(50)], "total": 50})
     assert [movie.id for movie in (await search(source, limit=3)).items] == ["0", "1", "2"]
     assert source.dropped == 0
@@ -168,7 +168,7 @@ def test_optional_fields_are_parsed_where_valid() -> None:
     )
 
 
-def test_fields_that_do_not_fit_are_left_out() -> None:
+def test_invalid_optional_fields_are_omitted() -> None:
     odd = {"year": "1999", "genres": "Action", "runtime_minutes": True, "poster_url": "javascript:alert(1)"}
     odd |= {
         "imdb_id": "0133093",
@@ -317,12 +317,12 @@ async def test_a_broken_connection_is_a_fault(error: Exception, kind: str) -> No
     "url",
     ["", "source.test", "ftp://source.test", "http://", "http://x/?a=1", "http://x/#a", "http://u:p@x/", "file:///a"],
 )
-def test_a_base_url_that_can_not_be_used_is_refused(url: str) -> None:
+def test_an_invalid_base_url_is_rejected(url: str) -> None:
     with pytest.raises(ValueError):
         SourceHttp(url, timeout=1, retry_status=STATUSES)
 
 
-async def test_headers_and_parameters_go_with_every_request_and_cookies_with_none(
+async def test_every_request_has_the_configured_headers_and_parameters_and_no_cookies(
     caplog: pytest.LogCaptureFixture,
 ) -> None:
     asked = []

@@ -221,7 +221,7 @@ async def test_a_page_of_more_than_20_items_is_cut() -> None:
     assert len((await tmdb.movies().search(MovieQuery("movie"), Window(10, 10))).items) == 10
 
 
-async def test_no_more_movies_are_shown_than_the_total_says() -> None:
+async def test_no_more_movies_than_the_total_are_returned() -> None:
     page = await Tmdb(total=7).movies().search(MovieQuery("movie"), Window(0, 20))
     assert (page.total, len(page.items)) == (7, 7)
 
@@ -364,7 +364,7 @@ async def test_details_come_with_credits() -> None:
 
 
 @pytest.mark.parametrize("movie_id", ["", "0", "007", "-1", "1.0", "x", "١", "1234567890", "603/credits", "603?a=b"])
-async def test_an_id_that_tmdb_never_gives_is_not_asked_for(movie_id: str) -> None:
+async def test_an_id_that_is_not_a_tmdb_id_causes_no_call(movie_id: str) -> None:
     tmdb = Tmdb()
     with pytest.raises(MovieNotFound):
         await tmdb.movies().get(movie_id)
@@ -540,5 +540,5 @@ def test_the_base_url_can_be_replaced() -> None:
         tmdb_http(LONG_TOKEN, timeout=1, retry_status=RETRY, base_url="ftp://elsewhere")
 
 
-def test_it_has_all_capabilities_except_exclude() -> None:
+def test_the_source_has_all_capabilities_except_exclude() -> None:
     assert Tmdb().movies().capabilities == frozenset(Capability) - {Capability.EXCLUDE}

@@ -9,8 +9,7 @@ import pytest
 from dishka import Provider, Scope, provide
 from litestar.routes import HTTPRoute
 from litestar.types import Message, Receive, Send
-from tests.unit.api.conftest import SECRET, Api, InMemory, OpenApi
-from tests.unit.api.routes.test_movies import MOVIES, assert_problem
+from tests.support.api import MOVIES, SECRET, Api, InMemory, OpenApi, assert_problem
 
 from movie_adapters.settings.settings import Settings
 from movie_api.app import create_app

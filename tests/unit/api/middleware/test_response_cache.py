@@ -7,7 +7,7 @@ from typing import Any
 
 import httpx
 import pytest
-from tests.unit.api.conftest import AUTHENTICATION, Api, OpenApi, bearer
+from tests.support.api import AUTHENTICATION, Api, OpenApi, bearer
 
 from movie_adapters.sources.cached import CachedMovieSource
 from movie_api import auth

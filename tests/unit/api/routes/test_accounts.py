@@ -1,32 +1,33 @@
 import asyncio
 import logging
-import re
 
-import httpx
 import pytest
-from tests.unit.api.conftest import ANN, AUTHENTICATION, ME, Api, OpenApi, bearer
-from tests.unit.api.routes.test_movies import MOVIES, assert_problem
+from tests.support.api import (
+    ANN,
+    AUTHENTICATION,
+    CHANGE,
+    CREDENTIALS,
+    FORGOT,
+    LOGIN,
+    LOGOUT,
+    ME,
+    MOVIES,
+    OTHER_PASSWORD,
+    REFRESH,
+    REGISTER,
+    RESEND,
+    RESET,
+    SESSIONS,
+    Api,
+    OpenApi,
+    assert_problem,
+    bearer,
+    comparable,
+    logged_in,
+)
 
-REGISTER = f"{AUTHENTICATION}register/"
-LOGIN = f"{AUTHENTICATION}login/"
-REFRESH = f"{AUTHENTICATION}jwt/token/refresh/"
-LOGOUT = f"{AUTHENTICATION}logout/"
-RESEND = f"{AUTHENTICATION}verify-email/resend/"
-FORGOT = f"{AUTHENTICATION}password/forgot/"
-RESET = f"{AUTHENTICATION}password/reset/"
-CHANGE = f"{AUTHENTICATION}password/change/"
-REAUTHENTICATE = f"{AUTHENTICATION}reauthenticate/"
-SESSIONS = f"{AUTHENTICATION}sessions/"
-CREDENTIALS = {"email": ANN["email"], "password": ANN["password"]}
-OTHER_PASSWORD = "granite lantern mosaic ferry"
 FORM = {"content-type": "application/x-www-form-urlencoded"}
 HTML = {"accept": "text/html,application/xhtml+xml,*/*;q=0.8"}
-
-
-def comparable(response: httpx.Response) -> tuple[int, dict[str, str], bytes]:
-    """A response without the parts that differ in every response."""
-    headers = {name: value for name, value in response.headers.items() if name != "x-request-id"}
-    return response.status_code, headers, re.sub(rb'"request_id":"[^"]*"', b"", response.content)
 
 
 # --- registration and activation
@@ -183,10 +184,6 @@ async def test_a_repeated_registration_requires_no_password(api: Api) -> None:
     await api.registered()
     link = await api.registered()
     assert (await api.post(link)).status_code == 200
-
-
-async def logged_in(api: Api, **changed: str) -> dict[str, str]:
-    return bearer((await api.post(LOGIN, json=CREDENTIALS | changed)).json()["access"])
 
 
 async def test_every_invalid_link_gets_the_same_response(api: Api) -> None:

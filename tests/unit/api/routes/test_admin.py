@@ -5,10 +5,17 @@ from typing import Any
 
 import httpx
 import pytest
-from tests.unit.api.conftest import ANN, AUTHENTICATION, ME, Api
-from tests.unit.api.routes.test_analytics import accounts_of, staff, user_id_of
-from tests.unit.api.routes.test_movies import assert_problem
-from tests.unit.api.web.test_pages import assert_as_documented
+from tests.support.api import (
+    ANN,
+    AUTHENTICATION,
+    ME,
+    Api,
+    accounts_of,
+    assert_as_documented,
+    assert_problem,
+    staff,
+    user_id_of,
+)
 
 from movie_core.accounts.outbox import MailState
 from movie_core.clock import utc_now

@@ -6,13 +6,10 @@ from typing import Any
 
 import httpx
 import pytest
-from tests.unit.api.conftest import ANN, Api
-from tests.unit.api.routes.test_movies import assert_problem
-from tests.unit.api.web.test_pages import assert_as_documented
+from tests.support.api import ANN, Api, accounts_of, assert_as_documented, assert_problem, staff, user_id_of
 
 from movie_api.openapi import PATHS
 from movie_api.routes.analytics import prefers_csv
-from movie_core.accounts.services import Accounts
 from movie_core.discovery.analytics import Days
 from movie_core.discovery.events import Event, EventKind
 from movie_core.errors import StoreUnavailable
@@ -25,22 +22,6 @@ ROUTES = [
 CSV = {"accept": "text/csv"}
 NOVEMBER = {"from": "2026-11-01", "to": "2026-11-30"}
 NOON = datetime(2026, 11, 10, 12, tzinfo=UTC)
-
-
-async def accounts_of(api: Api) -> Accounts:
-    accounts: Accounts = await api.app.state.dishka_container.get(Accounts)
-    return accounts
-
-
-async def staff(api: Api) -> dict[str, str]:
-    """Register Ann as staff; returns her `Authorization` header."""
-    header = await api.activated()
-    await (await accounts_of(api)).set_staff(ANN["email"], True)
-    return header
-
-
-async def user_id_of(api: Api, header: Mapping[str, str]) -> str:
-    return str((await api.get("/api/v1/users/me/", headers=header)).json()["id"])
 
 
 async def store_events(api: Api, *events: Event) -> None:

@@ -1,6 +1,6 @@
 import httpx
 import pytest
-from tests.unit.api.conftest import SECRET, InMemory, OpenApi
+from tests.support.api import SECRET, InMemory, OpenApi
 
 from movie_adapters.settings.settings import Settings
 from movie_api.app import create_app

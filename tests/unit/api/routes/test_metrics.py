@@ -4,7 +4,7 @@ import logging
 
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
-from tests.unit.api.conftest import AUTHENTICATION, Api, OpenApi, bearer
+from tests.support.api import AUTHENTICATION, Api, OpenApi, bearer
 
 from movie_api import auth
 from movie_api.middleware.edge import EdgeMiddleware

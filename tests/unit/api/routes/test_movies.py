@@ -4,12 +4,10 @@ from urllib.parse import parse_qs, urlsplit
 
 import httpx
 import pytest
-from tests.unit.api.conftest import OpenApi
+from tests.support.api import MOVIES, OpenApi, assert_problem
 
 from movie_api.routes.movies import parse_search
 from movie_core import MemoryMovieCatalogue, Movie, MoviePage, MovieQuery, SourceUnavailable, StoreUnavailable, Window
-
-MOVIES = "/api/v1/movies/"
 
 
 class FailingSource(MemoryMovieCatalogue):
@@ -19,18 +17,6 @@ class FailingSource(MemoryMovieCatalogue):
 
     async def search(self, query: MovieQuery, window: Window) -> MoviePage:
         raise self.error
-
-
-def assert_problem(response: httpx.Response, status: int, code: str) -> dict[str, object]:
-    assert response.status_code == status
-    assert response.headers["content-type"] == "application/problem+json"
-    body: dict[str, object] = response.json()
-    assert set(body) == {"type", "title", "status", "detail", "code", "request_id", "errors"}
-    assert (body["status"], body["code"]) == (status, code)
-    assert body["type"] == f"http://127.0.0.1:8000/errors/{code}"
-    assert body["request_id"] == response.headers["x-request-id"]
-    assert len(response.content) < 4096
-    return body
 
 
 async def test_a_page_has_the_wire_format_of_the_original(api: httpx.AsyncClient) -> None:
@@ -138,7 +124,7 @@ async def test_the_response_is_json_whatever_accept_says(api: httpx.AsyncClient,
 
 @pytest.mark.parametrize("offset", [0, 3, 7])
 @pytest.mark.parametrize("limit", [1, 4, 10, 23, 100])
-async def test_walking_next_visits_every_item_once(api: httpx.AsyncClient, offset: int, limit: int) -> None:
+async def test_following_next_visits_every_item_once(api: httpx.AsyncClient, offset: int, limit: int) -> None:
     url: str | None = f"{MOVIES}?query=river&offset={offset}&limit={limit}"
     seen: list[str] = []
     while url is not None:

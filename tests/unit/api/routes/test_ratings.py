@@ -3,7 +3,7 @@
 from typing import Any
 
 import pytest
-from tests.unit.api.conftest import ME, Api, OpenApi
+from tests.support.api import ME, Api, OpenApi
 
 from movie_core.discovery.event_recorder import EventRecorder
 from movie_core.ports import EventStore

@@ -2,18 +2,24 @@ import re
 from typing import Any
 
 import pytest
-from tests.unit.api.conftest import ANN, AUTHENTICATION, ME, Api, OpenApi, bearer
-from tests.unit.api.routes.test_accounts import (
+from tests.support.api import (
+    ANN,
+    AUTHENTICATION,
     CREDENTIALS,
     LOGIN,
     LOGOUT,
+    ME,
+    MOVIES,
     REAUTHENTICATE,
     REFRESH,
     SESSIONS,
+    Api,
+    OpenApi,
+    assert_problem,
+    bearer,
     comparable,
     logged_in,
 )
-from tests.unit.api.routes.test_movies import MOVIES, assert_problem
 
 from movie_core.accounts.services import Accounts
 from movie_core.errors import StoreUnavailable

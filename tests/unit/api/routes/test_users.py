@@ -1,9 +1,7 @@
 import re
 
 import pytest
-from tests.unit.api.conftest import ANN, ME, Api, OpenApi
-from tests.unit.api.routes.test_accounts import CREDENTIALS, LOGIN, REGISTER, SESSIONS
-from tests.unit.api.routes.test_movies import MOVIES, assert_problem
+from tests.support.api import ANN, CREDENTIALS, LOGIN, ME, MOVIES, REGISTER, SESSIONS, Api, OpenApi, assert_problem
 
 
 async def test_changes_are_limited_per_user(open_api: OpenApi) -> None:

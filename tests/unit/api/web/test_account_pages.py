@@ -1,9 +1,7 @@
 import re
-from html.parser import HTMLParser
 
 import httpx
-from tests.unit.api.conftest import ANN, AUTHENTICATION, Api, OpenApi
-from tests.unit.api.routes.test_movies import assert_problem
+from tests.support.api import ANN, AUTHENTICATION, Api, OpenApi, Page, assert_problem
 
 from movie_api.web import pages
 from movie_api.web.account_pages import activation_form, password_form
@@ -11,22 +9,6 @@ from movie_api.web.account_pages import activation_form, password_form
 BROWSER = {"accept": "text/html,application/xhtml+xml,application/xml;q=0.9,*/*;q=0.8"}
 FORM = BROWSER | {"content-type": "application/x-www-form-urlencoded"}
 OTHER_PASSWORD = "granite lantern mosaic ferry"
-
-
-class Page(HTMLParser):
-    """The elements of a page with their attributes."""
-
-    def __init__(self, response: httpx.Response) -> None:
-        super().__init__()
-        assert response.headers["content-type"] == "text/html; charset=utf-8"
-        self.elements: list[tuple[str, dict[str, str | None]]] = []
-        self.feed(response.text)
-
-    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
-        self.elements.append((tag, dict(attrs)))
-
-    def all(self, tag: str) -> list[dict[str, str | None]]:
-        return [attributes for name, attributes in self.elements if name == tag]
 
 
 def assert_page(response: httpx.Response, status_code: int, link: str, *, buttons: int) -> Page:

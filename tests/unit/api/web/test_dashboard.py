@@ -3,7 +3,7 @@ from pathlib import Path
 
 import httpx
 import pytest
-from tests.unit.api.web.test_account_pages import Page
+from tests.support.api import Page
 
 import movie_api
 from movie_api.openapi import PATHS

@@ -1,4 +1,3 @@
-import json
 import re
 from datetime import UTC, datetime, timedelta
 from typing import Any
@@ -7,8 +6,18 @@ import httpx
 import pytest
 from litestar.routes import HTTPRoute
 from openapi_spec_validator import OpenAPIV31SpecValidator
-from tests.unit.api.conftest import ANN, AUTHENTICATION, ME, SECRET, Api, InMemory, OpenApi
-from tests.unit.api.routes.test_movies import MOVIES, assert_problem
+from tests.support.api import (
+    ANN,
+    AUTHENTICATION,
+    ME,
+    MOVIES,
+    SECRET,
+    Api,
+    InMemory,
+    OpenApi,
+    assert_as_documented,
+    assert_problem,
+)
 
 from movie_adapters.settings.settings import Settings
 from movie_api.app import create_app
@@ -100,26 +109,6 @@ async def test_responses_conform_to_the_document(api: httpx.AsyncClient) -> None
         ("/api/v1/movies/{movie_id}/", "/api/v1/movies/999/"),
     ):
         assert_as_documented(served, await api.get(url), path)
-
-
-def assert_as_documented(served: dict[str, Any], response: httpx.Response, path: str) -> None:
-    from jsonschema import Draft202012Validator  # comes with openapi-spec-validator
-
-    operation = served["paths"][path][response.request.method.lower()]
-    documented = operation["responses"][str(response.status_code)]
-    optional = {"Age", "Content-Disposition"} | (
-        {"RateLimit", "RateLimit-Policy"} if response.status_code in (413, 415) else set()
-    )
-    assert {name.lower() for name in set(documented["headers"]) - optional} <= set(response.headers), path
-    if response.content:
-        schema = documented["content"][response.headers["content-type"].partition(";")[0]]["schema"]
-        if "html" not in response.headers["content-type"]:
-            Draft202012Validator(schema | {"components": served["components"]}).validate(response.json())
-    if response.request.content and response.is_success:
-        request_schema = operation["requestBody"]["content"]["application/json"]["schema"]
-        Draft202012Validator(request_schema | {"components": served["components"]}).validate(
-            json.loads(response.request.content)
-        )
 
 
 async def test_responses_of_accounts_conform_to_the_document(api: Api) -> None:

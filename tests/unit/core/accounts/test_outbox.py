@@ -154,7 +154,7 @@ async def test_retrying_a_dead_email_resets_it() -> None:
 
 
 async def test_an_email_encrypted_with_a_lost_secret_is_dead_with_that_error() -> None:
-    deployment = Deployment(keys=Keyring(("another secret that never sealed anything",)))
+    deployment = Deployment(keys=Keyring(("another secret that encrypted no token",)))
     await deployment.register("anna")
     assert await deployment.dispatcher.deliver_due() == 1
     [mail] = await deployment.mails()

@@ -44,7 +44,7 @@ SECOND = timedelta(seconds=1)
 strengths = st.floats(-20_000, 20_000)
 
 
-def a_view(movie_id: str, at: datetime = NOW, kept_at: datetime | None = None) -> Interaction:
+def make_view(movie_id: str, at: datetime = NOW, kept_at: datetime | None = None) -> Interaction:
     return Interaction(movie_id, InteractionKind.VIEW, 1.0, at, kept_at or at)
 
 
@@ -123,7 +123,7 @@ def test_a_score_is_the_sum_of_decayed_weights_in_any_order(
 
 
 def test_many_interactions_of_one_movie_add_up_without_loss_of_precision() -> None:
-    interactions = [a_view("1", NOW - timedelta(milliseconds=7 * number)) for number in range(50_000)]
+    interactions = [make_view("1", NOW - timedelta(milliseconds=7 * number)) for number in range(50_000)]
     totals = Totals(NOW)
     totals.add(interactions)
     for window in TrendWindow:
@@ -135,8 +135,8 @@ def test_any_time_has_a_score(year: int) -> None:
     now = datetime(year, 6, 1, tzinfo=UTC)
     for window in TrendWindow:
         half_life = timedelta(seconds=window.half_life)
-        assert window.score(window.strength(a_view("1", now)), now) == pytest.approx(1, rel=1e-9)
-        assert window.score(window.strength(a_view("1", now - half_life)), now) == pytest.approx(0.5, rel=1e-9)
+        assert window.score(window.strength(make_view("1", now)), now) == pytest.approx(1, rel=1e-9)
+        assert window.score(window.strength(make_view("1", now - half_life)), now) == pytest.approx(0.5, rel=1e-9)
     assert TrendWindow.DAY.score(-math.inf, now) == 0
 
 
@@ -162,7 +162,7 @@ def test_a_day_is_utc() -> None:
 
 def test_totals_are_split_into_batches_of_the_strongest_movies() -> None:
     totals = Totals(NOW)
-    totals.add(a_view(str(number), NOW - number * SECOND) for number in range(100))
+    totals.add(make_view(str(number), NOW - number * SECOND) for number in range(100))
     batches = list(totals.batches(30, 60))
     assert [len(batch.strengths) for batch in batches] == [30, 30, 30, 30]
     assert [batch.is_last for batch in batches] == [False, False, False, True]
@@ -180,23 +180,23 @@ class Events:
     """The part of an `EventStore` that trends use. Events are stored after `delay()` seconds."""
 
     def __init__(self, clock: Callable[[], datetime] = lambda: NOW, delay: Callable[[], float] = lambda: 0.0) -> None:
-        self.kept: list[Interaction] = []
+        self.stored: list[Interaction] = []
         self.is_unavailable = False
         self._clock = clock
         self._delay = delay
 
     async def append(self, *movie_ids: str) -> list[Interaction]:
-        interactions = [a_view(movie_id, self._clock()) for movie_id in movie_ids]
+        interactions = [make_view(movie_id, self._clock()) for movie_id in movie_ids]
         await asyncio.sleep(self._delay())
-        self.kept += interactions
+        self.stored += interactions
         return interactions
 
     async def interactions(self) -> AsyncIterator[Sequence[Interaction]]:
-        kept = tuple(self.kept)
-        for start in range(0, len(kept), 5):
+        stored = tuple(self.stored)
+        for start in range(0, len(stored), 5):
             if self.is_unavailable:
                 raise StoreUnavailable("unavailable")
-            yield kept[start : start + 5]
+            yield stored[start : start + 5]
             await asyncio.sleep(0)
 
 
@@ -277,7 +277,7 @@ class Deployment:
             for window in TrendWindow:
                 found = await trends.top(window, 100)
                 assert not found.is_stale
-                check_trends(found.items, expected_trends(self.events.kept, window, self.now))
+                check_trends(found.items, expected_trends(self.events.stored, window, self.now))
 
 
 async def test_a_new_store_is_rebuilt_from_the_events() -> None:
@@ -493,7 +493,9 @@ async def test_a_clock_that_was_ahead_causes_one_rebuild() -> None:
     await deployment.do("2")
     deployment.now -= HOUR - SECOND
     deployment.store.is_unavailable = False
-    deployment.events.kept = [a_view(interaction.movie_id, deployment.now) for interaction in deployment.events.kept]
+    deployment.events.stored = [
+        make_view(interaction.movie_id, deployment.now) for interaction in deployment.events.stored
+    ]
     await deployment.rebuild()
     epoch = await deployment.store.epoch()
     assert epoch is not None
@@ -564,12 +566,12 @@ def test_every_interaction_counts_once_in_the_end_despite_failures(seed: int) ->
                     await asyncio.sleep(8 * chance.random())
                     store.is_unavailable = False
         await asyncio.gather(*running)
-        assert len(events.kept) > 300
+        assert len(events.stored) > 300
         for trends in processes:
             for window in TrendWindow:
                 found = await trends.top(window, 100)
                 assert not found.is_stale
-                check_trends(found.items, expected_trends(events.kept, window, found.as_of))
+                check_trends(found.items, expected_trends(events.stored, window, found.as_of))
 
     with asyncio.Runner(loop_factory=SkippingLoop) as runner:
         runner.run(live())

@@ -82,7 +82,7 @@ async def test_the_byte_count_stays_exact_after_random_writes() -> None:
     assert await store.stats() == CacheStats(len(remaining), sum(1 + len(entry.value) for entry in remaining))
 
 
-async def test_peek_shows_make_entry_past_its_stale_until_as_long_as_it_is_there() -> None:
+async def test_peek_returns_an_entry_past_its_stale_until() -> None:
     now = [0.0]
     store = MemoryCacheStore(clock=lambda: now[0])
     entry = make_entry(1)
@@ -92,7 +92,7 @@ async def test_peek_shows_make_entry_past_its_stale_until_as_long_as_it_is_there
     assert await store.read("a") is None
 
 
-async def test_forget_clears_the_store_and_starts_a_new_generation() -> None:
+async def test_forget_deletes_all_entries_and_starts_a_new_generation() -> None:
     store = MemoryCacheStore(clock=lambda: 0.0)
     generation = await store.generation()
     store.keep("a", make_entry(1))

@@ -10,5 +10,5 @@ from movie_core.testing import TrendStoreContract
 
 class TestMemoryTrendStore(TrendStoreContract):
     @asynccontextmanager
-    async def open(self, kept: int = MAX_TREND_MOVIES) -> AsyncIterator[MemoryTrendStore]:
-        yield MemoryTrendStore(kept)
+    async def open(self, max_movies: int = MAX_TREND_MOVIES) -> AsyncIterator[MemoryTrendStore]:
+        yield MemoryTrendStore(max_movies)

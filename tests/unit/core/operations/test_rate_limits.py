@@ -107,7 +107,7 @@ def counted(at: datetime, rate: Rate, earlier: list[datetime]) -> int:
 
 
 @given(rates, times)
-def test_one_is_allowed_as_soon_as_the_window_has_room(rate: Rate, earlier: list[datetime]) -> None:
+def test_a_hit_is_allowed_as_soon_as_the_window_has_room(rate: Rate, earlier: list[datetime]) -> None:
     free = free_at(NOW, rate, earlier)
     assert free >= NOW
     assert counted(free, rate, earlier) < rate.amount
@@ -115,7 +115,7 @@ def test_one_is_allowed_as_soon_as_the_window_has_room(rate: Rate, earlier: list
 
 
 @given(rates, st.lists(st.integers(0, 100), max_size=30))
-def test_waiting_as_free_at_says_never_exceeds_the_rate(rate: Rate, gaps: list[int]) -> None:
+def test_waiting_until_free_at_never_exceeds_the_rate(rate: Rate, gaps: list[int]) -> None:
     now, done = NOW, list[datetime]()
     for gap in gaps:
         now = free_at(now + timedelta(seconds=gap), rate, done)
@@ -124,7 +124,7 @@ def test_waiting_as_free_at_says_never_exceeds_the_rate(rate: Rate, gaps: list[i
 
 
 @given(times)
-def test_without_a_rate_one_is_allowed_at_once(earlier: list[datetime]) -> None:
+def test_without_a_rate_every_hit_is_allowed(earlier: list[datetime]) -> None:
     assert free_at(NOW, None, earlier) == NOW
 
 
@@ -570,7 +570,7 @@ def test_in_no_window_more_pass_in_all_processes_than_the_rate(
     st.sampled_from((Rate(600, 60), Rate(1200, 60), Rate(10, 60), Rate(40, 60), Rate(100, 1), Rate(30, 3600))),
     st.floats(0, 1),
 )
-def test_a_steady_client_below_the_limit_is_never_refused(rate: Rate, start: float) -> None:
+def test_a_steady_client_below_the_limit_is_never_rejected(rate: Rate, start: float) -> None:
     clock = Clock()
     clock.now += start * rate.seconds
     limit = LeasedLimit(Counting(clock), "search", rate, clock)

@@ -68,7 +68,7 @@ async def test_no_match_is_not_found_whatever_the_offset() -> None:
             await movie_search.search(MovieQuery("zzqxj"), Window(offset))
 
 
-async def test_a_page_past_the_end_is_refused() -> None:
+async def test_a_page_past_the_end_is_rejected() -> None:
     with pytest.raises(PageOutOfRange, match="23 items on 3 pages"):
         await MovieSearch(MemoryMovieCatalogue(SAMPLE)).search(MovieQuery("river"), Window(23))
 

@@ -12,7 +12,7 @@ legal = st.text(st.characters(exclude_categories=("Cc", "Cs")), max_size=MAX_QUE
 
 
 @given(text=legal)
-def test_a_normal_query_stays_as_it_is(text: str) -> None:
+def test_a_normal_query_is_unchanged(text: str) -> None:
     normal = normalise_query(text)
     assert normalise_query(normal) == normal
     assert unicodedata.is_normalized("NFC", normal)
@@ -21,12 +21,12 @@ def test_a_normal_query_stays_as_it_is(text: str) -> None:
 
 
 @given(text=legal, blanks=st.text("  \u2003\u3000\u2028", min_size=1, max_size=5))
-def test_blanks_around_and_between_words_make_no_difference(text: str, blanks: str) -> None:
+def test_whitespace_is_normalised(text: str, blanks: str) -> None:
     assert normalise_query(blanks + blanks.join(text.split()) + blanks) == normalise_query(text)
 
 
 @given(text=legal)
-def test_composed_and_decomposed_are_one_query(text: str) -> None:
+def test_composed_and_decomposed_unicode_is_the_same_query(text: str) -> None:
     assert normalise_query(unicodedata.normalize("NFD", text)) == normalise_query(unicodedata.normalize("NFC", text))
 
 
@@ -37,7 +37,7 @@ def test_other_characters_than_whitespace_reach_the_source_unchanged(text: str) 
 
 @pytest.mark.parametrize("character", ["\x00", "\t", "\n", "\r", "\x1f", "\x7f", "\x85", "\ud800"])
 @pytest.mark.parametrize("form", ["{}", "a{}b", " {} ", "a{}"])
-def test_control_characters_and_broken_unicode_are_refused(character: str, form: str) -> None:
+def test_control_characters_and_invalid_unicode_are_rejected(character: str, form: str) -> None:
     with pytest.raises(InvalidQuery):
         normalise_query(form.format(character))
 
@@ -53,7 +53,7 @@ def test_200_characters_are_allowed_once_normalised() -> None:
 @pytest.mark.parametrize(
     "text", ["", "99", "19999", "1999..", "..1999", "1999-2001", "1999..1990", "abcd", "١٩٩٩", "1999 "]
 )
-def test_a_malformed_year_is_refused(text: str) -> None:
+def test_a_malformed_year_is_rejected(text: str) -> None:
     with pytest.raises(InvalidParameter):
         Years.parse(text)
 
@@ -67,13 +67,13 @@ def test_a_year_or_a_range_is_parsed(text: str, years: Years) -> None:
 
 
 @pytest.mark.parametrize("order", ["", "Relevance", "title"])
-def test_an_unknown_order_is_refused(order: str) -> None:
+def test_an_unknown_order_is_rejected(order: str) -> None:
     with pytest.raises(InvalidParameter):
         MovieQuery.parse(order=order)
 
 
 @pytest.mark.parametrize("genre", ["", "  ", "a" * 61, "a\x00"])
-def test_a_malformed_genre_is_refused(genre: str) -> None:
+def test_a_malformed_genre_is_rejected(genre: str) -> None:
     with pytest.raises(InvalidParameter):
         MovieQuery.parse(genre=genre)
 

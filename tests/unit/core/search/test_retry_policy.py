@@ -92,14 +92,16 @@ def test_the_breaker_opens_at_the_fiftieth_failure_in_a_row(breaker: CircuitBrea
     assert breaker.state is BreakerState.OPEN
 
 
-def test_it_opens_after_a_second_of_failures_without_a_success(breaker: CircuitBreaker, clock: ManualClock) -> None:
+def test_the_breaker_opens_after_a_second_of_failures_without_a_success(
+    breaker: CircuitBreaker, clock: ManualClock
+) -> None:
     fail(breaker, clock, 5, every=0.2)
     assert breaker.state is BreakerState.CLOSED
     fail(breaker, clock, 1)
     assert breaker.state is BreakerState.OPEN
 
 
-def test_it_never_opens_by_the_share_of_failures(breaker: CircuitBreaker, clock: ManualClock) -> None:
+def test_the_breaker_does_not_open_by_failure_rate(breaker: CircuitBreaker, clock: ManualClock) -> None:
     for _ in range(200):
         fail(breaker, clock, 49, every=0.002)
         breaker.succeeded()
@@ -116,7 +118,7 @@ def test_an_idle_hour_does_not_count_as_failures(breaker: CircuitBreaker, clock:
     assert breaker.state is BreakerState.CLOSED
 
 
-def test_attempts_that_each_time_out_open_it(clock: ManualClock) -> None:
+def test_consecutive_timeouts_open_the_breaker(clock: ManualClock) -> None:
     breaker = CircuitBreaker(RetryPolicy(timeout=5), clock)
     fail(breaker, clock, 2, every=5.2)
     assert breaker.state is BreakerState.OPEN
@@ -185,7 +187,7 @@ def test_failures_between_successes_do_not_keep_it_from_closing(breaker: Circuit
     assert breaker.state is BreakerState.CLOSED
 
 
-def test_it_opens_again_from_half_open(breaker: CircuitBreaker, clock: ManualClock) -> None:
+def test_the_breaker_reopens_from_half_open(breaker: CircuitBreaker, clock: ManualClock) -> None:
     fail(breaker, clock, 50)
     breaker.succeeded()
     fail(breaker, clock, 50)

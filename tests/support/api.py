@@ -1,0 +1,312 @@
+"""The API with in-memory adapters, called without a socket; requests and checks that several test modules share."""
+
+import json
+import re
+from collections.abc import Callable, Mapping
+from contextlib import AbstractAsyncContextManager
+from html.parser import HTMLParser
+from typing import Any
+
+import httpx
+from dishka import Provider, Scope, provide
+from litestar import Litestar
+
+from movie_core.accounts.keyring import Keyring
+from movie_core.accounts.outbox import MailRules, OutgoingEmail
+from movie_core.accounts.outbox_dispatcher import OutboxDispatcher
+from movie_core.accounts.services import Accounts
+from movie_core.memory import (
+    MemoryAccessTokens,
+    MemoryAuditLog,
+    MemoryDatabase,
+    MemoryDeliveryNotifier,
+    MemoryEventStore,
+    MemoryMailer,
+    MemoryMovieCatalogue,
+    MemoryOutbox,
+    MemoryPasswordHasher,
+    MemoryPersonalOrderStore,
+    MemoryRateLimiter,
+    MemoryRatingStore,
+    MemoryRecommender,
+    MemorySeenMovies,
+    MemorySessionStore,
+    MemoryTrendStore,
+    MemoryUserRepo,
+    PlainAddressSyntax,
+    PlainPasswordStrength,
+    PlainUsernameSyntax,
+)
+from movie_core.operations.health import Readiness
+from movie_core.ports import (
+    AccessTokens,
+    AddressSyntax,
+    Analytics,
+    AuditLog,
+    DeliveryNotifier,
+    EventStore,
+    Mailer,
+    MovieCatalogue,
+    MovieSource,
+    Outbox,
+    PasswordHasher,
+    PasswordStrength,
+    PersonalOrderStore,
+    RateLimiter,
+    RatingStore,
+    Recommender,
+    SeenMovies,
+    SessionStore,
+    TrendStore,
+    UsernameSyntax,
+    UserRepo,
+)
+from movie_core.testing import SAMPLE
+
+AUTHENTICATION = "/api/v1/authentication/"
+ME = "/api/v1/users/me/"
+ANN = {"email": "ann@example.com", "username": "ann", "password": "velvet harbour quill tundra"}
+SECRET = "a secret of thirty-two bytes or more"
+
+
+class InMemory(Provider):
+    """Replaces every adapter that does I/O."""
+
+    scope = Scope.APP
+
+    def __init__(self, source: MovieSource | None = None, readiness: Readiness | None = None) -> None:
+        super().__init__()
+        self._movies = MemoryMovieCatalogue(SAMPLE)
+        self._source = source or self._movies
+        self._readiness = readiness or Readiness([])
+        self.mailer = MemoryMailer()
+
+    @provide(override=True)
+    def catalogue(self) -> MovieCatalogue:
+        return self._movies
+
+    @provide(override=True)
+    def source(self) -> MovieSource:
+        return self._source
+
+    @provide(override=True)
+    def seen(self) -> SeenMovies:
+        return MemorySeenMovies(self._movies)
+
+    @provide(override=True)
+    def readiness(self) -> Readiness:
+        return self._readiness
+
+    @provide
+    def database(self, rules: MailRules, keys: Keyring) -> MemoryDatabase:
+        return MemoryDatabase(rules, keys)
+
+    @provide(override=True)
+    def users(self, database: MemoryDatabase) -> UserRepo:
+        return MemoryUserRepo(database)
+
+    @provide(override=True)
+    def sessions(self, database: MemoryDatabase) -> SessionStore:
+        return MemorySessionStore(database)
+
+    @provide(override=True)
+    def outbox(self, database: MemoryDatabase) -> Outbox:
+        return MemoryOutbox(database)
+
+    @provide(override=True)
+    def emails(self) -> Mailer:
+        return self.mailer
+
+    @provide(override=True)
+    def notifier(self) -> DeliveryNotifier:
+        return MemoryDeliveryNotifier()
+
+    @provide(override=True)
+    def hasher(self) -> PasswordHasher:
+        return MemoryPasswordHasher()
+
+    @provide(override=True)
+    def tokens(self, keys: Keyring) -> AccessTokens:
+        return MemoryAccessTokens(keys)
+
+    @provide(override=True)
+    def syntax(self) -> AddressSyntax:
+        return PlainAddressSyntax()
+
+    @provide(override=True)
+    def username_syntax(self) -> UsernameSyntax:
+        return PlainUsernameSyntax()
+
+    @provide(override=True)
+    def strength(self) -> PasswordStrength:
+        return PlainPasswordStrength()
+
+    @provide(override=True)
+    def rate_limiter(self) -> RateLimiter:
+        return MemoryRateLimiter()
+
+    @provide(override=True)
+    def ratings(self, database: MemoryDatabase) -> RatingStore:
+        return MemoryRatingStore(database)
+
+    @provide
+    def memory_events(self, database: MemoryDatabase) -> MemoryEventStore:
+        return MemoryEventStore(database)
+
+    @provide(override=True)
+    def events(self, events: MemoryEventStore) -> EventStore:
+        return events
+
+    @provide(override=True)
+    def analytics(self, events: MemoryEventStore) -> Analytics:
+        return events
+
+    @provide(override=True)
+    def trend_store(self) -> TrendStore:
+        return MemoryTrendStore()
+
+    @provide(override=True)
+    def orders(self) -> PersonalOrderStore:
+        return MemoryPersonalOrderStore()
+
+    @provide(override=True)
+    def audit_log(self, database: MemoryDatabase) -> AuditLog:
+        return MemoryAuditLog(database)
+
+    @provide(override=True)
+    def recommender(self, ratings: RatingStore, catalogue: MovieCatalogue) -> Recommender:
+        return MemoryRecommender(ratings, catalogue)
+
+
+class Api(httpx.AsyncClient):
+    """A client of the API with access to the emails it sent."""
+
+    def __init__(self, app: Litestar, memory: InMemory, client: tuple[str, int] = ("192.0.2.1", 1234)) -> None:
+        transport: Any = httpx.ASGITransport(app=app, client=client)  # type: ignore[arg-type]
+        super().__init__(transport=transport, base_url="http://127.0.0.1:8000")
+        self.app = app
+        self.memory = memory
+
+    async def emails(self) -> list[OutgoingEmail]:
+        """All emails so far, including those that are due now."""
+        dispatcher = await self.app.state.dishka_container.get(OutboxDispatcher)
+        await dispatcher.deliver_due()
+        return list(self.memory.mailer.emails)
+
+    async def newest_link(self) -> str:
+        """The path of the first link in the newest email."""
+        url = (await self.emails())[-1].links[0]
+        return url.removeprefix("http://127.0.0.1:8000")
+
+    async def registered(self, **changed: str) -> str:
+        """Register Ann; returns the path of her activation link."""
+        answer = await self.post(f"{AUTHENTICATION}register/", json=ANN | changed)
+        assert answer.status_code == 201, answer.text
+        return await self.newest_link()
+
+    async def activated(self, **changed: str) -> dict[str, str]:
+        """Register and activate Ann; returns her `Authorization` header."""
+        answer = await self.post(await self.registered(**changed))
+        assert answer.status_code == 200, answer.text
+        return bearer(answer.json()["access"])
+
+    def from_address(self, client: str) -> "Api":
+        """Another client of the same API, from another address."""
+        return Api(self.app, self.memory, (client, 1234))
+
+
+def bearer(token: str) -> dict[str, str]:
+    return {"authorization": f"Bearer {token}"}
+
+
+OpenApi = Callable[..., AbstractAsyncContextManager[Api]]
+
+MOVIES = "/api/v1/movies/"
+
+
+def assert_problem(response: httpx.Response, status: int, code: str) -> dict[str, object]:
+    assert response.status_code == status
+    assert response.headers["content-type"] == "application/problem+json"
+    body: dict[str, object] = response.json()
+    assert set(body) == {"type", "title", "status", "detail", "code", "request_id", "errors"}
+    assert (body["status"], body["code"]) == (status, code)
+    assert body["type"] == f"http://127.0.0.1:8000/errors/{code}"
+    assert body["request_id"] == response.headers["x-request-id"]
+    assert len(response.content) < 4096
+    return body
+
+
+def assert_as_documented(served: dict[str, Any], response: httpx.Response, path: str) -> None:
+    from jsonschema import Draft202012Validator  # comes with openapi-spec-validator
+
+    operation = served["paths"][path][response.request.method.lower()]
+    documented = operation["responses"][str(response.status_code)]
+    optional = {"Age", "Content-Disposition"} | (
+        {"RateLimit", "RateLimit-Policy"} if response.status_code in (413, 415) else set()
+    )
+    assert {name.lower() for name in set(documented["headers"]) - optional} <= set(response.headers), path
+    if response.content:
+        schema = documented["content"][response.headers["content-type"].partition(";")[0]]["schema"]
+        if "html" not in response.headers["content-type"]:
+            Draft202012Validator(schema | {"components": served["components"]}).validate(response.json())
+    if response.request.content and response.is_success:
+        request_schema = operation["requestBody"]["content"]["application/json"]["schema"]
+        Draft202012Validator(request_schema | {"components": served["components"]}).validate(
+            json.loads(response.request.content)
+        )
+
+
+async def accounts_of(api: Api) -> Accounts:
+    accounts: Accounts = await api.app.state.dishka_container.get(Accounts)
+    return accounts
+
+
+async def staff(api: Api) -> dict[str, str]:
+    """Register Ann as staff; returns her `Authorization` header."""
+    header = await api.activated()
+    await (await accounts_of(api)).set_staff(ANN["email"], True)
+    return header
+
+
+async def user_id_of(api: Api, header: Mapping[str, str]) -> str:
+    return str((await api.get("/api/v1/users/me/", headers=header)).json()["id"])
+
+
+REGISTER = f"{AUTHENTICATION}register/"
+LOGIN = f"{AUTHENTICATION}login/"
+REFRESH = f"{AUTHENTICATION}jwt/token/refresh/"
+LOGOUT = f"{AUTHENTICATION}logout/"
+RESEND = f"{AUTHENTICATION}verify-email/resend/"
+FORGOT = f"{AUTHENTICATION}password/forgot/"
+RESET = f"{AUTHENTICATION}password/reset/"
+CHANGE = f"{AUTHENTICATION}password/change/"
+REAUTHENTICATE = f"{AUTHENTICATION}reauthenticate/"
+SESSIONS = f"{AUTHENTICATION}sessions/"
+CREDENTIALS = {"email": ANN["email"], "password": ANN["password"]}
+OTHER_PASSWORD = "granite lantern mosaic ferry"
+
+
+def comparable(response: httpx.Response) -> tuple[int, dict[str, str], bytes]:
+    """A response without the parts that differ in every response."""
+    headers = {name: value for name, value in response.headers.items() if name != "x-request-id"}
+    return response.status_code, headers, re.sub(rb'"request_id":"[^"]*"', b"", response.content)
+
+
+async def logged_in(api: Api, **changed: str) -> dict[str, str]:
+    return bearer((await api.post(LOGIN, json=CREDENTIALS | changed)).json()["access"])
+
+
+class Page(HTMLParser):
+    """The elements of a page with their attributes."""
+
+    def __init__(self, response: httpx.Response) -> None:
+        super().__init__()
+        assert response.headers["content-type"] == "text/html; charset=utf-8"
+        self.elements: list[tuple[str, dict[str, str | None]]] = []
+        self.feed(response.text)
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.elements.append((tag, dict(attrs)))
+
+    def all(self, tag: str) -> list[dict[str, str | None]]:
+        return [attributes for name, attributes in self.elements if name == tag]
