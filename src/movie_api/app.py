@@ -31,6 +31,7 @@ from movie_api.routes.health import HEALTH_ROUTES
 from movie_api.routes.metrics import MetricsProvider, show_metrics
 from movie_api.routes.movies import MOVIE_ROUTES, ResponseCache
 from movie_api.routes.ratings import RATING_ROUTES
+from movie_api.routes.recommendations import RECOMMENDATION_ROUTES
 from movie_api.routes.sessions import SESSION_ROUTES
 from movie_api.routes.users import USER_ROUTES
 from movie_api.web.dashboard import dashboard_router
@@ -94,6 +95,7 @@ def create_app(settings: Settings, *overrides: Provider, peers: Path | None = No
             route_handlers=[
                 *MOVIE_ROUTES,
                 *RATING_ROUTES,
+                *RECOMMENDATION_ROUTES,
                 *EVENT_ROUTES,
                 *ACCOUNT_ROUTES,
                 *SESSION_ROUTES,

@@ -5,6 +5,7 @@ from typing import Any
 
 from litestar import Response
 
+from movie_api.parameters import parse_parameters
 from movie_api.problems import AnyRequest
 from movie_api.responses import json_response
 from movie_core.errors import Invalid, InvalidOffsetOrLimit
@@ -32,3 +33,8 @@ def page_response(
     links = PageLinks.of(request.scope["state"]["public_url"] + path, window, total, parameters)
     content = {"total": total, "items": items, "page_info": links.info(window, total), **extra}
     return json_response(content, headers={**headers, "link": links.header()})
+
+
+def request_window(request: AnyRequest) -> Window:
+    """Returns the window that the parameters `offset` and `limit` of a request state, where it takes no others."""
+    return parse_window(parse_parameters(request.scope["query_string"], PAGING_PARAMETERS))

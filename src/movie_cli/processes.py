@@ -95,7 +95,7 @@ def worker() -> None:
 def scheduler() -> None:
     """Queue periodic tasks until SIGTERM or SIGINT; requires MOVIE_REDIS_URL. One instance is enough."""
     settings = _load_queue_settings()
-    from movie_worker.app import run_scheduler
+    from movie_worker.schedule import run_scheduler
 
     _check_exit_code(run_scheduler(settings, lambda: announce(settings.log_format, "scheduler started")))
 

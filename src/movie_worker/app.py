@@ -8,10 +8,6 @@ import asyncio
 import contextlib
 import functools
 import logging
-import os
-import signal
-import threading
-import time
 from collections.abc import Awaitable, Callable
 from typing import Any
 
@@ -23,17 +19,17 @@ from taskiq_redis import RedisStreamBroker
 
 from movie_adapters.observability.metrics import Metrics, TaskCounts
 from movie_adapters.observability.tracing import Tracing
-from movie_adapters.redis.task_queue import DELIVER_MAIL, MAX_ENTRIES, PURGE, TRAIN, TaskQueue, stream_of
+from movie_adapters.redis.task_queue import MAX_ENTRIES, TaskQueue, stream_of
 from movie_adapters.settings.settings import Settings
-from movie_adapters.wiring.background import PURGE_INTERVAL, TRAIN_INTERVAL, run_email_delivery
+from movie_adapters.wiring.background import run_email_delivery
 from movie_adapters.wiring.event_notifier import EventNotifier
 from movie_adapters.wiring.providers import create_container
 from movie_core.accounts.outbox import SEND_SECONDS
 from movie_core.accounts.outbox_dispatcher import OutboxDispatcher
-from movie_core.errors import Unavailable
 from movie_core.outage_log import OutageLog
 from movie_core.ports import DeliveryNotifier
 from movie_worker.metrics import MetricsProvider, TaskCountingMiddleware, serve_metrics
+from movie_worker.shutdown import stop_on_signals, wait_for_stop
 from movie_worker.tasks import TASKS
 
 IDLE_TIMEOUT = 600_000
@@ -43,10 +39,6 @@ REDIS_CHECK_INTERVAL = 2.0
 """Seconds between health checks of Redis, and between attempts to reconnect."""
 SHUTDOWN_TIMEOUT = SEND_SECONDS + 1
 """Graceful shutdown: seconds that running tasks and the current email have to finish."""
-FORCED_EXIT_TIMEOUT = 15.0
-"""Seconds after SIGTERM or SIGINT at which the process exits even if something hangs."""
-SCHEDULE_INTERVAL = 15.0
-"""Seconds between two ticks of the scheduler. Each also makes a worker look for tasks left by a killed worker."""
 
 _log = logging.getLogger(__name__)
 
@@ -124,7 +116,7 @@ def run_worker(settings: Settings, announce: Callable[[], None]) -> int:
 
 async def _run_worker(settings: Settings, announce: Callable[[], None]) -> int:
     logging.getLogger("taskiq").setLevel(logging.WARNING)  # it logs every task
-    stop = _stop_on_signals()
+    stop = stop_on_signals()
     task_counts = TaskCounts(TASKS)
     container = _create_container(settings, task_counts)
     broker = _create_broker(settings, container, task_counts)
@@ -170,7 +162,7 @@ async def _consume_tasks(broker: AsyncBroker, queue: TaskQueue, stop: asyncio.Ev
             await _consume_until_outage(broker, queue, stop)
         except Exception as error:  # noqa: BLE001  (the libraries raise many types of errors if Redis is unavailable)
             outage.failed(_reason(error))
-            await _pause(stop, REDIS_CHECK_INTERVAL)
+            await wait_for_stop(stop, REDIS_CHECK_INTERVAL)
 
 
 async def _consume_until_outage(broker: AsyncBroker, queue: TaskQueue, stop: asyncio.Event) -> None:
@@ -196,59 +188,3 @@ def _reason(error: BaseException) -> str:
     while isinstance(error, BaseExceptionGroup):
         error = error.exceptions[0]
     return getattr(error, "detail", None) or f"{type(error).__name__}: {error}"
-
-
-def run_scheduler(settings: Settings, announce: Callable[[], None]) -> int:
-    """Queues periodic tasks until SIGTERM or SIGINT. Returns the exit code. Several schedulers may run."""
-    return asyncio.run(_run_scheduler(settings, announce))
-
-
-async def _run_scheduler(settings: Settings, announce: Callable[[], None]) -> int:
-    stop = _stop_on_signals()
-    queue = TaskQueue(settings.redis_url or "", settings.key_prefix)
-    announce()
-    due = {PURGE: time.monotonic(), TRAIN: time.monotonic()}
-    outage = OutageLog(
-        _log,
-        unavailable="scheduler paused: %s",
-        recovered="Redis available again, queueing tasks",
-    )
-    while not stop.is_set():
-        wait = SCHEDULE_INTERVAL
-        try:
-            await queue.put(DELIVER_MAIL)
-            for task, seconds in ((PURGE, PURGE_INTERVAL), (TRAIN, TRAIN_INTERVAL)):
-                if time.monotonic() >= due[task]:
-                    await queue.put(task)
-                    due[task] = time.monotonic() + seconds
-            outage.recovered()
-        except Unavailable as error:
-            outage.failed(error.detail)
-            wait = REDIS_CHECK_INTERVAL
-        await _pause(stop, wait)
-    await queue.close()
-    return 0
-
-
-async def _pause(stop: asyncio.Event, seconds: float) -> None:
-    with contextlib.suppress(TimeoutError):
-        async with asyncio.timeout(seconds):
-            await stop.wait()
-
-
-def _stop_on_signals() -> asyncio.Event:
-    """Returns an event that SIGTERM and SIGINT set. They also start a timer that forces the exit."""
-    stop = asyncio.Event()
-
-    def handle_signal() -> None:
-        if not stop.is_set():
-            # A thread, because the event loop itself or one of its threads may hang. No data is lost: another process
-            # takes over unfinished emails and tasks.
-            timer = threading.Timer(FORCED_EXIT_TIMEOUT, os._exit, (0,))
-            timer.daemon = True
-            timer.start()
-        stop.set()
-
-    for number in (signal.SIGTERM, signal.SIGINT):
-        asyncio.get_running_loop().add_signal_handler(number, handle_signal)
-    return stop

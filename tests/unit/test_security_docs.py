@@ -317,8 +317,8 @@ def test_every_protection_level_is_described() -> None:
         "accounts and registrations": sql_users.LINK_RETENTION,
         "ended sessions": sql_users.ENDED_SESSION_RETENTION,
         "audit log": audit.RETENTION,
-        "events and interactions": analytics.KEPT,
-        "figures by day": analytics.KEPT,
+        "events and interactions": analytics.FIGURES_RETENTION,
+        "figures by day": analytics.FIGURES_RETENTION,
     }
     for data, time in days.items():
         assert re.search(rf"\b{time.days} days?\b", retention[data]), data

@@ -25,7 +25,7 @@ from movie_core.discovery.event_recorder import EventRecorder
 from movie_core.discovery.recommendations import ModelInfo
 from movie_core.ports import Outbox, Recommender
 from movie_core.provenance import CacheStatus
-from movie_core.search.retry_policy import BreakerState, Snapshot
+from movie_core.search.retry_policy import BreakerState, CircuitBreakerSnapshot
 from movie_core.single_flight import SingleFlight
 
 if TYPE_CHECKING:
@@ -205,7 +205,7 @@ class SourceMetrics(Protocol):
 
     outcomes: Counter[str]
 
-    def state(self) -> Snapshot: ...
+    def state(self) -> CircuitBreakerSnapshot: ...
 
 
 class BacklogGauges:

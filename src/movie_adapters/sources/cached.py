@@ -165,7 +165,7 @@ class CachedMovieSource(MovieSourceDecorator):
             generation = await self._store.generation()
             # A store that lost its data has no generation. Local entries stay: they can bridge an outage.
             if generation is not None and self._has_read_generation and generation != self._generation:
-                self._memory.forget()
+                self._memory.clear_now()
                 self._invalidation.publish()
             self._generation = generation or self._generation
             self._has_read_generation = True
@@ -261,7 +261,7 @@ class CachedMovieSource(MovieSourceDecorator):
         status = None if entry is None else entry.status(self._clock())
         if entry is None or status is None:
             return None
-        self._memory.keep(key, entry)
+        self._memory.put(key, entry)
         return entry, status
 
     async def _fetch(self, key: str, fetch: Fetch) -> CacheEntry:
@@ -306,7 +306,7 @@ class CachedMovieSource(MovieSourceDecorator):
 
     async def _adopt(self, entry: CacheEntry | None, lease: Lease) -> None:
         if entry is not None:
-            self._memory.keep(lease.key, entry)
+            self._memory.put(lease.key, entry)
         await self._release(lease)
 
     async def _call_source(self, lease: Lease, fetch: Fetch) -> CacheEntry | None:
@@ -335,12 +335,12 @@ class CachedMovieSource(MovieSourceDecorator):
         present = self._memory.peek(lease.key)
         # A local lease's fence comes from this process's clock, which may be ahead of the store's.
         fence = entry.fence if present is None else max(entry.fence, present.fence)
-        self._memory.keep(lease.key, replace(entry, fence=fence))
+        self._memory.put(lease.key, replace(entry, fence=fence))
         if not await self._write(lease.key, entry):
             # This process was suspended, and another one has fetched a newer entry meanwhile.
             newer = await self._read(lease.key)
             if newer is not None:
-                self._memory.keep(lease.key, newer)
+                self._memory.put(lease.key, newer)
                 entry = newer
         await self._release(lease)
         return entry

@@ -23,10 +23,10 @@ from movie_core.search.retry_policy import (
     Admission,
     BreakerState,
     CircuitBreaker,
+    CircuitBreakerSnapshot,
     Clock,
     LatencyTracker,
     RetryPolicy,
-    Snapshot,
 )
 
 PROBE_WAIT = 0.03
@@ -90,7 +90,7 @@ class ResilientMovieSource(MovieSourceDecorator):
     async def genres(self) -> Sequence[Genre]:
         return await self._call({Capability.GENRES}, self._inner.genres)
 
-    def state(self) -> Snapshot:
+    def state(self) -> CircuitBreakerSnapshot:
         """The state of the circuit breaker; makes no call."""
         return self._breaker.snapshot()
 

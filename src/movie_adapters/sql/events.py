@@ -45,7 +45,7 @@ from movie_adapters.sql.tables import (
     users,
 )
 from movie_core.clock import iso_time
-from movie_core.discovery.analytics import CLICK_WINDOW, KEPT
+from movie_core.discovery.analytics import CLICK_WINDOW, FIGURES_RETENTION
 from movie_core.discovery.event_recorder import BATCH
 from movie_core.discovery.events import Event, EventKind
 from movie_core.discovery.trending import Interaction, InteractionKind, utc_day, weight_of
@@ -329,7 +329,7 @@ class SqlEventStore:
             # In chunks: converting hundreds of thousands at once would block the event loop for seconds.
             exported: list[dict[str, Any]] = []
             for chunk in (await connection.execute(own)).partitions(ROWS_PER_STATEMENT):
-                exported += [{"source": row.source, **_event(row).told()} for row in chunk]
+                exported += [{"source": row.source, **_event(row).exported()} for row in chunk]
                 await asyncio.sleep(0)
             days = [_day_as_json(row) for row in await connection.execute(figures)]
         return {"events": exported, "event_days": days}
@@ -350,7 +350,7 @@ class SqlEventStore:
         await self._delete(
             interactions, (interactions.c.source == self._source) & (interactions.c.day < before.toordinal())
         )
-        first_day = before.toordinal() - KEPT.days
+        first_day = before.toordinal() - FIGURES_RETENTION.days
         for table in (user_days, query_days, source_days):
             await self._delete(table, (table.c.source == self._source) & (table.c.day < first_day))
         return deleted

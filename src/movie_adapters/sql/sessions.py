@@ -117,7 +117,7 @@ class SqlSessionStore:
                 return None
             return RotationResult(_session(row), successors.index(row.successor))
 
-    async def list_page(self, user_id: str) -> Sequence[Session]:
+    async def list_for_user(self, user_id: str) -> Sequence[Session]:
         async with transaction(self._engine, read_only=True) as connection:
             rows = await connection.execute(
                 select(sessions)

@@ -1,36 +1,30 @@
-"""Routes of ratings, recommendations, similar movies and trending movies."""
+"""Routes of ratings."""
 
 import asyncio
 from collections.abc import Iterable
 from datetime import UTC, datetime
-from typing import Annotated, Any
+from typing import Annotated
 
 import msgspec
 from dishka import FromDishka
 from litestar import Response, delete, get, put
 from litestar.params import FromPath
 
-from movie_api.auth import require_importer, require_search_access, require_user, require_writer
-from movie_api.pagination import PAGING_PARAMETERS, page_response, parse_window
-from movie_api.parameters import parse_parameters
+from movie_api.auth import require_importer, require_user, require_writer
+from movie_api.pagination import page_response, request_window
 from movie_api.problems import AnyRequest
 from movie_api.request_body import CSV, media_type_of, read_file, read_json, read_rows
-from movie_api.responses import NO_STORE, PRIVATE, json_response, no_content, timestamp
+from movie_api.responses import NO_STORE, json_response, no_content, timestamp
 from movie_api.routes.movies import SEARCH_PATH, movie_fields
 from movie_api.routes.users import ME
 from movie_core.accounts.services import Caller
 from movie_core.discovery.rating_files import parse_ratings
 from movie_core.discovery.ratings import MAX_IMPORT, ImportRow, MovieIdentity, Rating, Rejection, check_rating
-from movie_core.discovery.services import Discovery, SuggestedMovies
-from movie_core.discovery.trending import WEIGHTS, InteractionKind, TrendWindow
-from movie_core.errors import InvalidParameter, InvalidRating
-from movie_core.paging import Window
+from movie_core.discovery.services import Discovery
+from movie_core.errors import InvalidRating
 
 RATING = SEARCH_PATH + "{movie_id:str}/rating/"
 RATINGS = ME + "ratings/"
-RECOMMENDATIONS = "/api/v1/recommendations/"
-SIMILAR = SEARCH_PATH + "{movie_id:str}/similar/"
-TRENDING = SEARCH_PATH + "trending/"
 
 MAX_IMPORT_BODY = 2 * 1024 * 1024
 """Bytes of the body of an import."""
@@ -73,7 +67,7 @@ async def remove_rating(
 async def list_ratings(
     request: AnyRequest, caller: FromDishka[Caller], discovery: FromDishka[Discovery]
 ) -> Response[bytes]:
-    window = _window(request)
+    window = request_window(request)
     rated = await discovery.list_ratings(caller.user_id, window)
     items = [
         movie_fields(item.movie) | {"rating": item.rating, "rated_at": timestamp(item.rated_at)} for item in rated.items
@@ -109,61 +103,9 @@ def _validate(rows: Iterable[RatingImportRow]) -> tuple[list[ImportRow], list[Re
     return accepted, rejected
 
 
-@get(RECOMMENDATIONS, guards=[require_user])
-async def recommend_movies(
-    request: AnyRequest, caller: FromDishka[Caller], discovery: FromDishka[Discovery]
-) -> Response[bytes]:
-    window = _window(request)
-    page = await discovery.recommendations(caller.user_id, window)
-    return page_response(
-        request, RECOMMENDATIONS, window, page.total, _suggested(page), NO_STORE, meta={"tier": page.tier}
-    )
-
-
-@get(SIMILAR, guards=[require_search_access])
-async def similar_movies(
-    request: AnyRequest, movie_id: FromPath[str], discovery: FromDishka[Discovery]
-) -> Response[bytes]:
-    window = _window(request)
-    page = await discovery.similar(movie_id, window)
-    path = request.scope["raw_path"].decode("ascii").rstrip("/") + "/"
-    return page_response(request, path, window, page.total, _suggested(page), PRIVATE)
-
-
-@get(TRENDING, guards=[require_search_access])
-async def trending_movies(request: AnyRequest, discovery: FromDishka[Discovery]) -> Response[bytes]:
-    parameters = parse_parameters(request.scope["query_string"], {**PAGING_PARAMETERS, "window": InvalidParameter})
-    try:
-        window = TrendWindow(parameters.get("window", TrendWindow.DAY))
-    except ValueError:
-        raise InvalidParameter("window must be day or week", field="window") from None
-    result = await discovery.trending(window, parse_window(parameters))
-    items = [
-        movie_fields(movie)
-        | {"score": trend.score, "counts": {kind.value: trend.counts.get(kind, 0) for kind in InteractionKind}}
-        for movie, trend in result.items
-    ]
-    meta = {
-        "window": window,
-        "half_life": window.half_life,
-        "weights": WEIGHTS,
-        "state": "stale" if result.trending.is_stale else "live",
-        "as_of": timestamp(result.trending.as_of),
-    }
-    return json_response({"items": items, "meta": meta}, headers=PRIVATE)
-
-
-def _window(request: AnyRequest) -> Window:
-    return parse_window(parse_parameters(request.scope["query_string"], PAGING_PARAMETERS))
-
-
 def _rating_response(rating: Rating) -> Response[bytes]:
     content = {"movie_id": rating.movie_id, "rating": rating.rating, "rated_at": timestamp(rating.rated_at)}
     return json_response(content, headers=NO_STORE)
-
-
-def _suggested(page: SuggestedMovies) -> list[dict[str, Any]]:
-    return [movie_fields(item.movie) | {"score": item.score, "reasons": item.reasons} for item in page.items]
 
 
 RATING_ROUTES = (
@@ -172,7 +114,4 @@ RATING_ROUTES = (
     remove_rating,
     list_ratings,
     import_ratings,
-    recommend_movies,
-    similar_movies,
-    trending_movies,
 )

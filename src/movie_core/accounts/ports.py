@@ -201,7 +201,7 @@ class SessionStore(Protocol):
         """
 
     @abstractmethod
-    async def list_page(self, user_id: str) -> Sequence[Session]:
+    async def list_for_user(self, user_id: str) -> Sequence[Session]:
         """7. Returns the sessions of a user, most recently used first."""
 
     @abstractmethod

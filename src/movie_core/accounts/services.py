@@ -376,7 +376,7 @@ class Accounts:
 
     async def list_sessions(self, caller: Caller) -> Sequence[Session]:
         """Returns the caller's sessions, most recently used first."""
-        return await self._sessions.list_page(caller.user_id)
+        return await self._sessions.list_for_user(caller.user_id)
 
     async def end_session(self, caller: Caller, session_id: str) -> None:
         """Ends one of the caller's sessions; another one than the current requires a recent login. Raises
@@ -449,7 +449,7 @@ class Accounts:
 
     async def list_sessions_of(self, email: str) -> Sequence[Session]:
         """Returns the sessions of a user, most recently used first."""
-        return await self._sessions.list_page((await self.find_user(email)).id)
+        return await self._sessions.list_for_user((await self.find_user(email)).id)
 
     async def end_all_sessions(self, user: User) -> int:
         """Ends all sessions of a user and returns their number."""

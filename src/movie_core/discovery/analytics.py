@@ -13,7 +13,7 @@ DEFAULT_DAYS = 30
 MAX_DAYS = 366
 MAX_QUERIES = 100
 """Maximum length of the list of the most frequent queries."""
-KEPT = timedelta(days=731)
+FIGURES_RETENTION = timedelta(days=731)
 """Time for which the figures of a day remain available after its events were deleted."""
 CLICK_WINDOW = timedelta(minutes=30)
 """Maximum time between a search and a click of the same user for the same query."""

@@ -53,7 +53,7 @@ class Event:
     times: int = 1
     """Number of equal events merged between two flushes."""
 
-    def told(self) -> dict[str, Any]:
+    def exported(self) -> dict[str, Any]:
         """Returns the event for the user's export in JSON-compatible types, under the names of the API, without empty
         fields."""
         names = ("movie_id", "query", "position", "rating", "found", "times")

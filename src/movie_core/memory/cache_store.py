@@ -42,7 +42,7 @@ class MemoryCacheStore:
             self._entries.move_to_end(key)
         return entry
 
-    def keep(self, key: str, entry: CacheEntry) -> bool:
+    def put(self, key: str, entry: CacheEntry) -> bool:
         """Like `write`, but also returns False for an entry of more than a tenth of `max_bytes`.
 
         The previous entry of the key is deleted even then.
@@ -61,7 +61,7 @@ class MemoryCacheStore:
             self._drop(next(iter(self._entries)))
         return True
 
-    def forget(self) -> int:
+    def clear_now(self) -> int:
         """Like `clear`."""
         count = len(self._entries)
         self._entries.clear()
@@ -99,10 +99,10 @@ class MemoryCacheStore:
             del self._leases[lease.key]
 
     async def write(self, key: str, entry: CacheEntry) -> bool:
-        return self.keep(key, entry)
+        return self.put(key, entry)
 
     async def clear(self) -> int:
-        return self.forget()
+        return self.clear_now()
 
     async def generation(self) -> str | None:
         return self._generation

@@ -8,7 +8,7 @@ from typing import Any
 
 from movie_core.discovery.analytics import (
     CLICK_WINDOW,
-    KEPT,
+    FIGURES_RETENTION,
     MAX_QUERIES,
     Clicks,
     Cohort,
@@ -41,7 +41,7 @@ class MemoryEventStore:
 
     async def export(self, user_id: str) -> Mapping[str, Any]:
         user_events = [event for event in self._events if event.user_id == user_id and user_id in self._database.users]
-        return {"events": [event.told() for event in sorted(user_events, key=lambda event: event.at)]}
+        return {"events": [event.exported() for event in sorted(user_events, key=lambda event: event.at)]}
 
     async def erase(self, user_id: str) -> None:
         self._events = [event for event in self._events if event.user_id != user_id]
@@ -86,8 +86,8 @@ class MemoryEventStore:
         old = [event for event in self._events if utc_day(event.at) < before]
         self._events = [event for event in self._events if utc_day(event.at) >= before]
         self._interactions = {key: interaction for key, interaction in self._interactions.items() if key[3] >= before}
-        self._purged = [event for event in self._purged + old if utc_day(event.at) >= before - KEPT]
-        self._source = {day: figures for day, figures in self._source.items() if day >= before - KEPT}
+        self._purged = [event for event in self._purged + old if utc_day(event.at) >= before - FIGURES_RETENTION]
+        self._source = {day: figures for day, figures in self._source.items() if day >= before - FIGURES_RETENTION}
         return len(old)
 
     # --- reports

@@ -79,7 +79,7 @@ class MemorySessionStore:
             return None
         return RotationResult(database.sessions[token.session_id], list(successors).index(token.successor))
 
-    async def list_page(self, user_id: str) -> Sequence[Session]:
+    async def list_for_user(self, user_id: str) -> Sequence[Session]:
         return self._database.list_sessions_of(user_id)
 
     async def end(

@@ -107,7 +107,7 @@ class Admission(Enum):
 
 
 @dataclass(frozen=True, slots=True)
-class Snapshot:
+class CircuitBreakerSnapshot:
     """The state of a circuit breaker, for health checks and metrics."""
 
     state: BreakerState
@@ -152,8 +152,8 @@ class CircuitBreaker:
         """Whether there are too many consecutive failures to be chance."""
         return self._failures >= self._retry_policy.failures_to_open
 
-    def snapshot(self) -> Snapshot:
-        return Snapshot(self._state, self._clock() - self._since, self._failures, self._last_fault)
+    def snapshot(self) -> CircuitBreakerSnapshot:
+        return CircuitBreakerSnapshot(self._state, self._clock() - self._since, self._failures, self._last_fault)
 
     def admit(self) -> Admission:
         """Decide on the first attempt of a request."""

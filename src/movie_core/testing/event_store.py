@@ -7,7 +7,7 @@ from collections import Counter
 from collections.abc import Sequence
 
 from movie_core.discovery.analytics import (
-    KEPT,
+    FIGURES_RETENTION,
     Days,
     Funnel,
     QueryCount,
@@ -50,7 +50,7 @@ class EventStoreContract(EventStoresContract):
             export = await stores.events.export(ada.id)
             assert "secret" not in json.dumps(export)
             exported = [{name: value for name, value in row.items() if name != "source"} for row in export["events"]]
-            assert exported == [events[1].told(), events[0].told()]
+            assert exported == [events[1].exported(), events[0].exported()]
             for odd in ("nobody", *ODD_STRINGS):
                 assert not any((await stores.events.export(odd)).values())
 
@@ -268,7 +268,7 @@ class EventStoreContract(EventStoresContract):
     async def test_7_daily_figures_expire_too(self) -> None:
         async with self.open() as stores:
             ada = await new_user(stores)
-            old = MIDNIGHT - KEPT
+            old = MIDNIGHT - FIGURES_RETENTION
             for at in (old, old - MOMENT):
                 await stores.events.append([search_event(ada.id, "q", at), search_event(None, "q", at)], NOW)
                 await stores.events.count(at.date(), {"live": 1})

@@ -41,7 +41,7 @@ class SessionStoreContract(AccountStoresContract):
             session = Session(new_id(), user.id, "phone ☎", NOW + HOUR, NOW + HOUR)
             start = stores.sessions.start(session, random_hashes(1)[0], NOW + DAY, password_hash=user.password_hash)
             assert list(await start) == []
-            assert list(await stores.sessions.list_page(user.id)) == [session]
+            assert list(await stores.sessions.list_for_user(user.id)) == [session]
             assert await stores.sessions.is_live(session.id)
             assert await stores.users.find(user.id) == replace(user, last_login=NOW + HOUR)
             (summary,) = await list_users(stores, Window())
@@ -57,7 +57,7 @@ class SessionStoreContract(AccountStoresContract):
             newest = Session(new_id(), user.id, "late", NOW + 2 * HOUR, NOW + 2 * HOUR)
             start = stores.sessions.start(newest, random_hashes(1)[0], NOW + DAY, password_hash=user.password_hash)
             assert list(await start) == [second[0].id]
-            listed = [session.id for session in await stores.sessions.list_page(user.id)]
+            listed = [session.id for session in await stores.sessions.list_for_user(user.id)]
             assert len(listed) == MAX_SESSIONS
             assert listed[:2] == [newest.id, first[0].id]
             assert second[0].id in await stores.sessions.ended_since(NOW + 2 * HOUR)
@@ -118,7 +118,7 @@ class SessionStoreContract(AccountStoresContract):
                 if position != 10
             )
             assert not isinstance(results[10], BaseException)
-            assert not await stores.sessions.list_page(user.id)
+            assert not await stores.sessions.list_for_user(user.id)
 
     @staticmethod
     async def _refused(
@@ -147,7 +147,7 @@ class SessionStoreContract(AccountStoresContract):
                 rotated = await stores.sessions.rotate(current, successors, at, at + 5 * DAY)
                 assert rotated == RotationResult(replace(session, last_used_at=at), 0)
                 current = successors[0]
-            (listed,) = await stores.sessions.list_page(user.id)
+            (listed,) = await stores.sessions.list_for_user(user.id)
             assert listed.last_used_at == NOW + 4 * DAY
 
     @clause
@@ -238,7 +238,7 @@ class SessionStoreContract(AccountStoresContract):
                 assert await stores.sessions.rotate(odd, random_hashes(1), NOW, NOW + DAY) is None
             late = NOW + 5 * DAY + MINUTE
             assert await stores.sessions.rotate(current, random_hashes(1), late, late + DAY) is None
-            assert session.last_used_at == (await stores.sessions.list_page(user.id))[0].last_used_at
+            assert session.last_used_at == (await stores.sessions.list_for_user(user.id))[0].last_used_at
 
     @clause
     async def test_7_sessions_of_a_user_are_listed_by_last_use(self) -> None:
@@ -248,9 +248,9 @@ class SessionStoreContract(AccountStoresContract):
             await log_in(stores, bystander, NOW)
             started = [await log_in(stores, user, NOW + n * MINUTE, device=str(n)) for n in range(3)]
             await stores.sessions.rotate(started[1][1], random_hashes(1), NOW + HOUR, NOW + DAY)
-            assert [session.device for session in await stores.sessions.list_page(user.id)] == ["1", "2", "0"]
+            assert [session.device for session in await stores.sessions.list_for_user(user.id)] == ["1", "2", "0"]
             for odd in ODD_STRINGS:
-                assert not await stores.sessions.list_page(odd)
+                assert not await stores.sessions.list_for_user(odd)
 
     @clause
     async def test_8_one_session_or_all_but_one_or_all_are_ended(self) -> None:
@@ -268,7 +268,7 @@ class SessionStoreContract(AccountStoresContract):
                 assert list(await end(user.id, NOW, session_id=odd)) == []
                 assert list(await end(odd, NOW)) == []
             assert sorted(await end(user.id, NOW, except_session_id=ids[4])) == sorted(ids[1:4])
-            assert [session.id for session in await stores.sessions.list_page(user.id)] == [ids[4]]
+            assert [session.id for session in await stores.sessions.list_for_user(user.id)] == [ids[4]]
             assert list(await end(user.id, NOW)) == [ids[4]]
             assert await stores.sessions.is_live(other.id)
             for _, refresh_hash in started:

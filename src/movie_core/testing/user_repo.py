@@ -473,8 +473,8 @@ class UserRepoContract(AccountStoresContract):
             other, _ = await log_in(stores, bystander, NOW)
             ended = await stores.users.reset_password(link.uid, link.hashed, NEW_HASH, NOW + MINUTE)
             assert sorted(ended) == sorted(own)
-            assert not await stores.sessions.list_page(user.id)
-            assert [session.id for session in await stores.sessions.list_page(bystander.id)] == [other.id]
+            assert not await stores.sessions.list_for_user(user.id)
+            assert [session.id for session in await stores.sessions.list_for_user(bystander.id)] == [other.id]
             assert await stores.users.find(user.id) == replace(user, password_hash=NEW_HASH, last_login=NOW)
             await assert_raises(InvalidLink, stores.users.find_reset_user(link.uid, link.hashed, NOW + MINUTE))
             await assert_raises(
@@ -531,7 +531,7 @@ class UserRepoContract(AccountStoresContract):
                 user.id, user.password_hash, NEW_HASH, except_session_id=here[0].id, now=NOW
             )
             assert sorted(ended or ()) == sorted(session.id for session, _ in others)
-            assert [session.id for session in await stores.sessions.list_page(user.id)] == [here[0].id]
+            assert [session.id for session in await stores.sessions.list_for_user(user.id)] == [here[0].id]
             await assert_raises(InvalidLink, stores.users.find_reset_user(link.uid, link.hashed, NOW))
             changed = await stores.users.find(user.id)
             assert changed is not None

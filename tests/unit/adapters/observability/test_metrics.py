@@ -29,7 +29,7 @@ from movie_core.discovery.event_recorder import EventRecorder
 from movie_core.discovery.recommendations import ModelInfo
 from movie_core.errors import StoreUnavailable
 from movie_core.provenance import CacheStatus
-from movie_core.search.retry_policy import BreakerState, Snapshot
+from movie_core.search.retry_policy import BreakerState, CircuitBreakerSnapshot
 from movie_core.testing import NOW
 
 SECRET = "a token for metrics alone"
@@ -61,8 +61,8 @@ class Source:
     def __init__(self) -> None:
         self.outcomes = Counter({"success": 7, "timeout": 2})
 
-    def state(self) -> Snapshot:
-        return Snapshot(BreakerState.OPEN, 12.5, 50, "timeout")
+    def state(self) -> CircuitBreakerSnapshot:
+        return CircuitBreakerSnapshot(BreakerState.OPEN, 12.5, 50, "timeout")
 
 
 def backlog_of(outbox: Outbox, recommender: Recommender | None = None) -> BacklogGauges:

@@ -129,7 +129,7 @@ def test_a_time_without_utc_offset_is_rejected() -> None:
 
 def test_an_exported_event_is_in_utc_and_without_empty_fields() -> None:
     event = Event(EventKind.CLICK, NOW.astimezone(timezone(timedelta(hours=2))), "u", "7", position=3)
-    assert event.told() == {
+    assert event.exported() == {
         "type": "click",
         "at": "2026-11-24T09:00:00Z",
         "movie_id": "7",

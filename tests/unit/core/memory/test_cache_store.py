@@ -40,21 +40,21 @@ VALUE_SIZE = 1000 - ENTRY_BYTES - 1
 async def test_the_least_recently_used_entry_is_evicted_at_the_size_limit() -> None:
     store = bounded_store(10)
     for key in "abcdefghij":
-        assert store.keep(key, make_entry(VALUE_SIZE))
+        assert store.put(key, make_entry(VALUE_SIZE))
     assert store.peek("a") is not None
     assert await store.read("b") is not None
-    assert store.keep("c", make_entry(VALUE_SIZE))
+    assert store.put("c", make_entry(VALUE_SIZE))
     for key in "klm":
-        assert store.keep(key, make_entry(VALUE_SIZE))
+        assert store.put(key, make_entry(VALUE_SIZE))
     assert [key for key in "abcdefghijklm" if store.peek(key) is not None] == list("abcghijklm")
     assert await store.stats() == CacheStats(10, 10 * (VALUE_SIZE + 1))
 
 
 async def test_a_frequently_read_entry_is_not_evicted() -> None:
     store = MemoryCacheStore(1_000_000, clock=lambda: 0.0)
-    store.keep("hot", make_entry(1000))
+    store.put("hot", make_entry(1000))
     for number in range(20_000):
-        store.keep(str(number), make_entry(number % 500))
+        store.put(str(number), make_entry(number % 500))
         assert store.peek("hot") is not None
     stats = await store.stats()
     assert 900_000 < stats.bytes + stats.entries * ENTRY_BYTES <= 1_000_000
@@ -62,10 +62,10 @@ async def test_a_frequently_read_entry_is_not_evicted() -> None:
 
 async def test_an_entry_larger_than_a_tenth_of_the_limit_is_rejected_and_deletes_the_previous_one() -> None:
     store = bounded_store(10)
-    assert store.keep("a", make_entry(VALUE_SIZE))
-    assert not store.keep("b", make_entry(VALUE_SIZE + 1))
+    assert store.put("a", make_entry(VALUE_SIZE))
+    assert not store.put("b", make_entry(VALUE_SIZE + 1))
     assert store.peek("a") is not None
-    assert not store.keep("a", make_entry(VALUE_SIZE + 1, fence=2))
+    assert not store.put("a", make_entry(VALUE_SIZE + 1, fence=2))
     assert store.peek("a") is None
     assert await store.stats() == CacheStats(0, 0)
 
@@ -76,7 +76,7 @@ async def test_the_byte_count_stays_exact_after_random_writes() -> None:
     for number in range(5000):
         now[0] += rng.random()
         until = now[0] + rng.choice((-1, 1, 60))
-        store.keep(rng.choice("abcdefghijklmnop"), make_entry(rng.randrange(2000), fence=number, until=until))
+        store.put(rng.choice("abcdefghijklmnop"), make_entry(rng.randrange(2000), fence=number, until=until))
         await store.read(rng.choice("abcdefghijklmnop"))
     remaining = [entry for key in "abcdefghijklmnop" if (entry := store.peek(key)) is not None]
     assert await store.stats() == CacheStats(len(remaining), sum(1 + len(entry.value) for entry in remaining))
@@ -86,7 +86,7 @@ async def test_peek_returns_an_entry_past_its_stale_until() -> None:
     now = [0.0]
     store = MemoryCacheStore(clock=lambda: now[0])
     entry = make_entry(1)
-    store.keep("a", entry)
+    store.put("a", entry)
     now[0] = 100.0
     assert store.peek("a") is entry
     assert await store.read("a") is None
@@ -95,8 +95,8 @@ async def test_peek_returns_an_entry_past_its_stale_until() -> None:
 async def test_forget_deletes_all_entries_and_starts_a_new_generation() -> None:
     store = MemoryCacheStore(clock=lambda: 0.0)
     generation = await store.generation()
-    store.keep("a", make_entry(1))
-    assert store.forget() == 1
+    store.put("a", make_entry(1))
+    assert store.clear_now() == 1
     assert store.peek("a") is None
     assert await store.generation() != generation
 
