@@ -441,7 +441,7 @@ async def test_the_stand_in_survives_malformed_requests_and_disconnects() -> Non
 
 
 def test_the_stand_in_ends_with_0_on_sigterm() -> None:
-    program = "import asyncio; from movie_standin.server import serve_upstream; asyncio.run(serve_upstream((), port=0))"
+    program = "import asyncio; from movie_standin.server import serve_standin; asyncio.run(serve_standin((), port=0))"
     with subprocess.Popen([sys.executable, "-c", program], stdout=subprocess.PIPE, text=True) as process:
         assert process.stdout is not None
         line = process.stdout.readline()

@@ -265,7 +265,7 @@ def test_a_worker_waits_for_a_database_without_tables(
     work: Callable[[], Program], environ: dict[str, str], sink: SlowSink, register: Register
 ) -> None:
     worker = work()
-    worker.wait_for("until the database is back")
+    worker.wait_for("email delivery is suspended")
     asyncio.run(prepare_schema(Settings.load(environ, dotenv=None)))
     register("anna")
     assert wait_until(lambda: bool(sink.mails), 10) < 7
