@@ -17,7 +17,7 @@ from movie_adapters.catalogue.postgres import PostgresMovieCatalogue
 from movie_adapters.catalogue.sqlite import SqliteCatalogueFile
 from movie_adapters.recommender.ease_model import EaseModel, Profile, RatingColumns
 from movie_adapters.sql.engine import create_engine, migrate
-from movie_core.discovery.personal_ranking import ORDERED, personal_order
+from movie_core.discovery.personal_ranking import MAX_REORDERED, personal_order
 from movie_core.paging import Window
 from movie_core.search.movies import Movie, MovieQuery
 
@@ -111,16 +111,16 @@ class Recommendations:
 
 
 class PersonalOrder(Recommendations):
-    """Personal order: affinities reorder the first `ORDERED` results of a search; the others keep their order."""
+    """Personal order: affinities reorder the first `MAX_REORDERED` results of a search; the others keep their order."""
 
     def rerank(
         self, user: int, history: Sequence[tuple[int, float, int]], query: str, results: Sequence[tuple[int, float]]
     ) -> list[int]:
         movies = [self._films[str(movie)] for movie, _ in results]
-        head = movies[:ORDERED]
+        head = movies[:MAX_REORDERED]
         affinities = self._model.affinities(self._profile(history), [movie.id for movie in head])
         rated = frozenset(str(movie) for movie, _, _ in history)
-        return [int(movie.id) for movie in (*personal_order(query, head, affinities, rated), *movies[ORDERED:])]
+        return [int(movie.id) for movie in (*personal_order(query, head, affinities, rated), *movies[MAX_REORDERED:])]
 
 
 def _film(item: Mapping[str, Any]) -> Movie:

@@ -45,7 +45,7 @@ MAX_BODY = 64 * 1024
 """Maximum bytes of a request body."""
 
 
-class SearchProvider(Provider):
+class SearchAccessProvider(Provider):
     """Provides what the search handler and `CachedSearchMiddleware` share."""
 
     scope = Scope.APP
@@ -66,7 +66,12 @@ def create_app(settings: Settings, *overrides: Provider, peers: Path | None = No
     `peers` is a folder that the processes of one server share, so that each of them reports the metrics of all."""
     requests = RequestCounts()
     container = create_container(
-        settings, LitestarProvider(), CallerProvider(), SearchProvider(), MetricsProvider(requests, peers), *overrides
+        settings,
+        LitestarProvider(),
+        CallerProvider(),
+        SearchAccessProvider(),
+        MetricsProvider(requests, peers),
+        *overrides,
     )
     notice = source_attribution(settings)
     openapi = document(

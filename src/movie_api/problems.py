@@ -153,7 +153,7 @@ PROBLEMS: dict[str, ProblemType] = {
     "own_account": ProblemType(
         409,
         "Own account",
-        "Staff can't deactivate their own account or remove their own staff rights, which could leave no staff. "
+        "Staff users cannot deactivate themselves or revoke their own staff rights, as no staff user might remain. "
         "Another member of staff or the command line can.",
     ),
     "mail_not_dead": ProblemType(

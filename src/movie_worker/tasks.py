@@ -27,7 +27,7 @@ async def purge(maintenance: FromDishka[Maintenance]) -> int:
 
 @inject(patch_module=True)
 async def train(maintenance: FromDishka[Maintenance]) -> bool:
-    """Trains the recommendation model if there are new ratings. Returns whether it did."""
+    """Trains the recommendation model if ratings or movies have changed. Returns whether it did."""
     return await maintenance.train()
 
 

@@ -137,8 +137,8 @@ class RedisTrendStore:
             return None
         return Epoch(_time(since), claimed is not None, filled is not None, newest and _time(newest))
 
-    async def start_epoch(self, since: datetime, instead_of: datetime | None) -> bool:
-        present = "" if instead_of is None else _micros(instead_of)
+    async def start_epoch(self, since: datetime, expected: datetime | None) -> bool:
+        present = "" if expected is None else _micros(expected)
         bucket_keys = [key for window in TrendWindow for key in self._bucket_keys(window, since)]
         return bool(await self._client.run(_START, [*self._keys, *bucket_keys], _micros(since), present))
 

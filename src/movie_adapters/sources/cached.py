@@ -43,7 +43,7 @@ BLOCK_SIZE_TTL = 600.0
 _log = logging.getLogger(__name__)
 
 Fetch = Callable[[], Awaitable[MoviePage]]
-CachedEntry = tuple[CacheEntry, CacheStatus]
+EntryWithStatus = tuple[CacheEntry, CacheStatus]
 
 
 class _LocalLease(Lease):
@@ -114,7 +114,7 @@ class CachedMovieSource(MovieSourceDecorator):
         self._default_block_size = block_size
         self._block_sizes: OrderedDict[Hashable, tuple[int, float]] = OrderedDict()
         """By query: the reduced block size, and until when it applies."""
-        self._lookups: SingleFlight[CachedEntry] = SingleFlight()
+        self._lookups: SingleFlight[EntryWithStatus] = SingleFlight()
         self._refreshes: SingleFlight[None] = SingleFlight()
         self._generation: str | None = None
         self._has_read_generation = False
@@ -218,11 +218,11 @@ class CachedMovieSource(MovieSourceDecorator):
             status = _combine(status, block_status)
         return blocks, status
 
-    async def _block(self, query: MovieQuery, window: Window) -> CachedEntry:
+    async def _block(self, query: MovieQuery, window: Window) -> EntryWithStatus:
         key = self._key("search", query.parameters(), window.offset, window.limit)
         return await self._entry(key, functools.partial(self._inner.search, query, window))
 
-    async def _entry(self, key: str, fetch: Fetch) -> CachedEntry:
+    async def _entry(self, key: str, fetch: Fetch) -> EntryWithStatus:
         entry = self._memory.peek(key)
         status = None if entry is None else entry.status(self._clock())
         if entry is None or status is None:
@@ -239,7 +239,7 @@ class CachedMovieSource(MovieSourceDecorator):
         parts = (self._namespace, self.name, *parts)
         return hashlib.blake2b(_encoder.encode(parts), digest_size=20).hexdigest()
 
-    async def _look_up(self, key: str, fetch: Fetch) -> CachedEntry:
+    async def _look_up(self, key: str, fetch: Fetch) -> EntryWithStatus:
         """Return the store's entry, else fetch it from the source."""
         cached = await self._read_store(key)
         if cached is not None:
@@ -256,7 +256,7 @@ class CachedMovieSource(MovieSourceDecorator):
                 raise
             raise SourceUnavailable("the movie source did not answer in time") from None
 
-    async def _read_store(self, key: str) -> CachedEntry | None:
+    async def _read_store(self, key: str) -> EntryWithStatus | None:
         entry = await self._read(key)
         status = None if entry is None else entry.status(self._clock())
         if entry is None or status is None:

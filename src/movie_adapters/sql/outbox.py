@@ -1,6 +1,7 @@
 """The transactional outbox in a SQL database.
 
-An email is queued without recipient and links (`made_at` is NULL), prepared (all three are set), leased and sent.
+A queued email has no recipient, links or `made_at` (the time of preparation). Preparing it sets all three; then it is
+leased and sent.
 Its links expire `MailRules.link_ttl` after it was last leased, that is, after the last attempt to send it.
 """
 

@@ -167,9 +167,9 @@ class SqlSessionStore:
         async with transaction(self._engine, read_only=True) as connection:
             return bool(await connection.scalar(select(exists().where(sessions.c.id == session_id))))
 
-    async def ended_since(self, at: datetime) -> Sequence[str]:
+    async def ended_since(self, since: datetime) -> Sequence[str]:
         async with transaction(self._engine, read_only=True) as connection:
-            ended = await connection.scalars(select(ended_sessions.c.id).where(ended_sessions.c.ended_at >= at))
+            ended = await connection.scalars(select(ended_sessions.c.id).where(ended_sessions.c.ended_at >= since))
             return ended.all()
 
 

@@ -112,15 +112,15 @@ class SqlTrendStore:
         newest = None if row.newest is None else time_of(row.newest)
         return Epoch(time_of(row.life), row.is_claimed, row.is_filled, newest)
 
-    async def start_epoch(self, since: datetime, instead_of: datetime | None) -> bool:
+    async def start_epoch(self, since: datetime, expected: datetime | None) -> bool:
         row = {"source": self._source, "life": micros_of(since), **_INITIAL_STATE}
         async with transaction(self._engine) as connection:
-            if instead_of is None:
+            if expected is None:
                 started = await connection.execute(
                     upsert(connection, trend_epochs).values(row).on_conflict_do_nothing()
                 )
             else:
-                is_current = (trend_epochs.c.source == self._source) & (trend_epochs.c.life == micros_of(instead_of))
+                is_current = (trend_epochs.c.source == self._source) & (trend_epochs.c.life == micros_of(expected))
                 started = await connection.execute(update(trend_epochs).where(is_current).values(row))
         if not started.rowcount:
             return False

@@ -13,7 +13,7 @@ from movie_api.problems import AnyRequest
 from movie_api.responses import NO_STORE, PRIVATE, json_response, timestamp
 from movie_api.routes.movies import SEARCH_PATH, movie_fields
 from movie_core.accounts.services import Caller
-from movie_core.discovery.services import Discovery, SuggestedMovies
+from movie_core.discovery.services import Discovery, RecommendedMovies
 from movie_core.discovery.trending import WEIGHTS, InteractionKind, TrendWindow
 from movie_core.errors import InvalidParameter
 
@@ -29,7 +29,7 @@ async def recommend_movies(
     window = request_window(request)
     page = await discovery.recommendations(caller.user_id, window)
     return page_response(
-        request, RECOMMENDATIONS, window, page.total, _suggested(page), NO_STORE, meta={"tier": page.tier}
+        request, RECOMMENDATIONS, window, page.total, _recommended_movies(page), NO_STORE, meta={"tier": page.tier}
     )
 
 
@@ -40,7 +40,7 @@ async def similar_movies(
     window = request_window(request)
     page = await discovery.similar(movie_id, window)
     path = request.scope["raw_path"].decode("ascii").rstrip("/") + "/"
-    return page_response(request, path, window, page.total, _suggested(page), PRIVATE)
+    return page_response(request, path, window, page.total, _recommended_movies(page), PRIVATE)
 
 
 @get(TRENDING, guards=[require_search_access])
@@ -66,7 +66,7 @@ async def trending_movies(request: AnyRequest, discovery: FromDishka[Discovery])
     return json_response({"items": items, "meta": meta}, headers=PRIVATE)
 
 
-def _suggested(page: SuggestedMovies) -> list[dict[str, Any]]:
+def _recommended_movies(page: RecommendedMovies) -> list[dict[str, Any]]:
     return [movie_fields(item.movie) | {"score": item.score, "reasons": item.reasons} for item in page.items]
 
 

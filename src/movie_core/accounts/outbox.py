@@ -54,7 +54,8 @@ USER_KINDS = frozenset(
 )
 """Kinds that only users get. They are sent before the others, so that registrations by strangers do not delay them."""
 NOTICES = USER_KINDS - {MailKind.PASSWORD_RESET}
-"""Kinds that notify users of a change of their account. No limit applies to them, as strangers could exhaust it."""
+"""Kinds that notify users of a change of their account. No rate limit applies:
+strangers could exhaust it and so suppress the notice."""
 ACTIVATION_KINDS = frozenset((MailKind.ACTIVATION, MailKind.ACTIVATION_RENEWAL))
 
 SUBJECTS = {

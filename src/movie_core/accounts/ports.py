@@ -49,8 +49,8 @@ class UserRepo(Protocol):
 
     @abstractmethod
     async def find_activation_link(self, uid: str, token_hash: str, now: datetime) -> ActivationLink:
-        """8. Returns the effect that the link would have or has had. Raises `InvalidLink` unless the link is valid or
-        was used. Changes nothing.
+        """8. Returns the registration that the link activates, or that it was used. Raises `InvalidLink` unless the
+        link is valid or was used. Changes nothing.
         """
 
     @abstractmethod

@@ -7,7 +7,7 @@ from collections.abc import Collection, Mapping, Sequence
 from movie_core.search.movies import Movie
 from movie_core.text import title_words
 
-ORDERED = 100
+MAX_REORDERED = 100
 """Number of results, the first by relevance, that are reordered."""
 ORDER_SECONDS = 600
 """Lifetime of a stored order. Its pages stay consistent when the user rates movies in between."""

@@ -80,16 +80,16 @@ class EventStore(PersonalData, Protocol):
     @abstractmethod
     async def purge(self, before: date) -> int:
         """7. Deletes the events and interactions of earlier days and returns the number of deleted events. Events of
-        these days that arrive later are not stored. `Analytics` reports the same figures as before, except
-        `QueryCount.users`, for another `analytics.KEPT`.
+        these days that arrive later are not stored. For a further `analytics.FIGURES_RETENTION`, `Analytics` reports
+        the same figures as before, except `QueryCount.users`.
         """
 
 
 class Analytics(Protocol):
     """Reports computed from events. Every method raises `StoreUnavailable` if the store is unavailable.
 
-    An event with `times` n counts n times. Erased or unrecorded events count nowhere. An exception: searches of purged
-    days still count as queries, without users.
+    An event with `times` n counts n times. Erased or unrecorded events count nowhere. Exception: searches of purged
+    days still count in `top_searches`, but not their users.
     """
 
     @abstractmethod

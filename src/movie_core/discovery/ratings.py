@@ -29,7 +29,7 @@ def check_rating(rating: float) -> float:
 
 @dataclass(frozen=True, slots=True)
 class Rating:
-    """A user's rating of a movie, with title and year which remain if the movie leaves the catalogue."""
+    """A user's rating of a movie, with a copy of title and year, for when the movie is no longer in the catalogue."""
 
     movie_id: str
     title: str

@@ -76,7 +76,7 @@ class ModelInfo:
 
 
 @dataclass(frozen=True, slots=True)
-class SuggestedMovie:
+class RecommendedMovie:
     """A recommended movie."""
 
     movie: Movie

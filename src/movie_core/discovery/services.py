@@ -9,7 +9,7 @@ from urllib.parse import urlencode
 from movie_core.clock import utc_now
 from movie_core.discovery.event_recorder import EventRecorder
 from movie_core.discovery.events import MAX_AGE, Event
-from movie_core.discovery.personal_ranking import ORDERED, personal_order
+from movie_core.discovery.personal_ranking import MAX_REORDERED, personal_order
 from movie_core.discovery.ratings import (
     ImportResult,
     ImportRow,
@@ -21,7 +21,7 @@ from movie_core.discovery.ratings import (
     Rejection,
     check_rating,
 )
-from movie_core.discovery.recommendations import RecommendationPage, SuggestedMovie, Tier
+from movie_core.discovery.recommendations import RecommendationPage, RecommendedMovie, Tier
 from movie_core.discovery.trending import MAX_TREND, Trend, Trending, TrendWindow
 from movie_core.discovery.trending_service import TrendingService
 from movie_core.errors import MovieNotFound, RatingNotFound
@@ -35,11 +35,11 @@ MAX_KNOWN_IDS = 100_000
 
 
 @dataclass(frozen=True, slots=True)
-class SuggestedMovies:
+class RecommendedMovies:
     """One page of recommendations or of similar movies, best first. `total` counts all pages."""
 
     total: int
-    items: tuple[SuggestedMovie, ...]
+    items: tuple[RecommendedMovie, ...]
     tier: Tier
 
 
@@ -143,25 +143,25 @@ class Discovery:
 
     # --- recommendations and personal order
 
-    async def recommendations(self, user_id: str, window: Window) -> SuggestedMovies:
+    async def recommendations(self, user_id: str, window: Window) -> RecommendedMovies:
         """Returns recommendations from all current ratings of the user. Raises `PageOutOfRange`."""
         history = await self._ratings.history(user_id)
         return await self._with_movies(await self._recommender.recommend(history, window, self._clock()), window)
 
-    async def similar(self, movie_id: str, window: Window) -> SuggestedMovies:
+    async def similar(self, movie_id: str, window: Window) -> RecommendedMovies:
         """Returns movies similar to this one. Raises `MovieNotFound`, `PageOutOfRange`."""
         return await self._with_movies(await self._recommender.similar(await self._movie(movie_id), window), window)
 
-    async def _with_movies(self, page: RecommendationPage, window: Window) -> SuggestedMovies:
+    async def _with_movies(self, page: RecommendationPage, window: Window) -> RecommendedMovies:
         if page.total:
             window.check(page.total)
         movies = await self._movies.get_many([item.movie_id for item in page.items])
         items = tuple(
-            SuggestedMovie(movies[item.movie_id], item.score, item.reasons)
+            RecommendedMovie(movies[item.movie_id], item.score, item.reasons)
             for item in page.items
             if item.movie_id in movies  # it may have been deleted since the model was trained
         )
-        return SuggestedMovies(page.total, items, page.tier)
+        return RecommendedMovies(page.total, items, page.tier)
 
     async def search(
         self, query: MovieQuery, window: Window, user_id: str | None = None, *, exclude_rated: bool = False
@@ -175,22 +175,22 @@ class Discovery:
         if user_id is None or query.order is not Order.PERSONAL:
             return await self._movie_search.search(query, window)
         plain = replace(query, order=Order.RELEVANCE)
-        if window.offset >= ORDERED:
+        if window.offset >= MAX_REORDERED:
             return await self._movie_search.search(plain, window)
-        head = await self._movie_search.search(plain, Window(0, ORDERED))
+        head = await self._movie_search.search(plain, Window(0, MAX_REORDERED))
         window.check(head.total)
         key = urlencode([*query.parameters(), *[("exclude", "rated")] * exclude_rated])
         ordered = await self._ordered(user_id, key, query.text, head.items)
         # Positions of skipped items stay empty, so that the other positions keep their numbers.
-        positions = [position for position in range(ORDERED) if position not in head.skipped]
+        positions = [position for position in range(MAX_REORDERED) if position not in head.skipped]
         items = [
             movie
             for position, movie in zip(positions, ordered, strict=False)
             if window.offset <= position < window.offset + window.limit
         ]
-        beyond = window.offset + window.limit - ORDERED
-        if beyond > 0 and head.total > ORDERED:
-            items += (await self._movie_search.search(plain, Window(ORDERED, beyond))).items
+        beyond = window.offset + window.limit - MAX_REORDERED
+        if beyond > 0 and head.total > MAX_REORDERED:
+            items += (await self._movie_search.search(plain, Window(MAX_REORDERED, beyond))).items
         return replace(head, items=tuple(items), skipped=())
 
     async def _ordered(self, user_id: str, key: str, text: str, movies: Sequence[Movie]) -> list[Movie]:

@@ -27,7 +27,7 @@ FALLBACK_TTL = 1.0
 class MovieSearch:
     """Search, details, suggestions and genres over one source.
 
-    `seen` stores the movies of search results. It replaces details, suggestions and genres where the source lacks the
+    `seen` stores the movies of search results. It provides details, suggestions and genres where the source lacks the
     capability, and search results and details while the source is unavailable. A source that stores its movies itself
     needs none.
     """

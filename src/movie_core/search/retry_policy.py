@@ -149,7 +149,7 @@ class CircuitBreaker:
 
     @property
     def is_outage_confirmed(self) -> bool:
-        """Whether there are too many consecutive failures to be chance."""
+        """Whether so many consecutive calls have failed that it cannot be chance."""
         return self._failures >= self._retry_policy.failures_to_open
 
     def snapshot(self) -> CircuitBreakerSnapshot:
