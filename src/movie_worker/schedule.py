@@ -12,7 +12,7 @@ from movie_core.errors import Unavailable
 from movie_core.outage_log import OutageLog
 from movie_worker.shutdown import stop_on_signals, wait_for_stop
 
-REDIS_CHECK_INTERVAL = 2.0
+RETRY_INTERVAL = 2.0
 """Seconds until the next attempt while Redis is unavailable."""
 SCHEDULE_INTERVAL = 15.0
 """Seconds between two ticks of the scheduler. Each also makes a worker look for tasks left by a killed worker."""
@@ -46,7 +46,7 @@ async def _run_scheduler(settings: Settings, announce: Callable[[], None]) -> in
             outage.recovered()
         except Unavailable as error:
             outage.failed(error.detail)
-            wait = REDIS_CHECK_INTERVAL
+            wait = RETRY_INTERVAL
         await wait_for_stop(stop, wait)
     await queue.close()
     return 0

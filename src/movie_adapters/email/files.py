@@ -5,7 +5,6 @@ import hashlib
 import os
 import re
 import secrets
-import unicodedata
 from collections.abc import Callable
 from datetime import UTC
 from pathlib import Path
@@ -13,7 +12,7 @@ from pathlib import Path
 from movie_adapters.email.messages import build_message, split_mailbox
 from movie_adapters.private_files import make_private_folder
 from movie_core.accounts.outbox import MailRejected, MailUnavailable, OutgoingEmail
-from movie_core.accounts.users import Address
+from movie_core.accounts.users import Address, address_key
 from movie_core.ports import Mailer
 
 MAX_FILES = 1000
@@ -21,10 +20,9 @@ MAX_FILES = 1000
 _EMAIL_FILE = re.compile(r"\.?\d{8}T\d{6}Z-[0-9a-f]{16}-.+\.(eml|tmp)", re.ASCII)
 
 
-def address_key(spelling: str) -> str:
-    """Compute `Address.key` from `Address.spelling`. Raises `ValueError` for a text that is not an address."""
-    local, domain = split_mailbox(spelling)
-    return f"{unicodedata.normalize('NFC', local.casefold())}@{domain}"
+def key_of(spelling: str) -> str:
+    """Returns the `Address.key` of an `Address.spelling`. Raises `ValueError` for a text that is not an address."""
+    return address_key(*split_mailbox(spelling))
 
 
 class FileMailer(Mailer):
@@ -39,7 +37,7 @@ class FileMailer(Mailer):
     async def send(self, email: OutgoingEmail) -> None:
         try:
             message = build_message(email, self._sender).as_bytes()
-            digest = _digest(address_key(email.recipient))
+            digest = _digest(key_of(email.recipient))
         except ValueError as error:
             raise MailRejected(str(error), is_final=True) from None
         name = f"{email.created_at.astimezone(UTC):%Y%m%dT%H%M%SZ}-{digest}-{email.mail_id}"

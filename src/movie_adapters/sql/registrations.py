@@ -21,7 +21,7 @@ def pending_registrations(address_key: str) -> Select[Any]:
 
 
 def are_identical(rows: Sequence[Any]) -> bool:
-    """Whether registrations of one address are all the same: mailbox, username and password hash."""
+    """Whether all registrations of an address have the same mailbox, username and password hash."""
     return len({(Address(row.email, row.email_key).mailbox, row.username_key, row.password_hash) for row in rows}) == 1
 
 

@@ -3,7 +3,7 @@
 import re
 import unicodedata
 
-from movie_core.accounts.users import MAX_ADDRESS, MAX_USERNAME, Address, Username
+from movie_core.accounts.users import MAX_ADDRESS, MAX_USERNAME, Address, Username, address_key
 from movie_core.errors import InvalidEmail, InvalidUsername
 from movie_core.ports import AddressSyntax, UsernameSyntax
 from movie_core.text import NFC_MAX_RATIO
@@ -52,7 +52,7 @@ def parse_address(text: str, syntax: AddressSyntax, *, field: str = "email") -> 
         local, domain = syntax.split(text)
     except InvalidEmail as error:
         raise InvalidEmail(error.detail, field=field) from None
-    return Address(text, f"{unicodedata.normalize('NFC', local.casefold())}@{domain.lower()}")
+    return Address(text, address_key(local, domain))
 
 
 def parse_username(text: str, syntax: UsernameSyntax) -> Username:

@@ -1,5 +1,6 @@
 """Users and pending registrations, and the keys that make addresses and usernames unique."""
 
+import unicodedata
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from enum import StrEnum
@@ -22,6 +23,11 @@ REPEAT = timedelta(seconds=10)
 """An identical registration within this time counts as a repeat of the same request."""
 
 _ASCII_CASE = str.maketrans("ABCDEFGHIJKLMNOPQRSTUVWXYZ", "abcdefghijklmnopqrstuvwxyz")
+
+
+def address_key(local: str, domain: str) -> str:
+    """Returns the `Address.key` of a local part and a domain in IDNA."""
+    return f"{unicodedata.normalize('NFC', local.casefold())}@{domain.lower()}"
 
 
 @dataclass(frozen=True, slots=True)

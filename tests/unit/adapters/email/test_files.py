@@ -11,7 +11,7 @@ from tempfile import TemporaryDirectory
 import pytest
 
 from movie_adapters.email import files as file_mail
-from movie_adapters.email.files import FileMailer, address_key
+from movie_adapters.email.files import FileMailer, key_of
 from movie_adapters.email.syntax import EmailValidatorSyntax
 from movie_core.accounts.identifiers import parse_address
 from movie_core.accounts.outbox import MailKind, MailRejected, MailUnavailable, OutgoingEmail
@@ -124,7 +124,7 @@ async def test_erasing_without_any_sent_email_does_nothing(mailer, folder):
 )
 def test_address_key_equals_the_key_of_the_parsed_address(spelling):
     address = parse_address(spelling, EmailValidatorSyntax())
-    assert address_key(address.spelling) == address.key
+    assert key_of(address.spelling) == address.key
 
 
 async def test_links_are_announced_one_per_line(folder):
