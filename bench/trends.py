@@ -68,7 +68,7 @@ async def _measure(open_stores: OpenStores, count: int) -> tuple[float, dict[Tre
     age = HALF_LIVES * timedelta(seconds=TrendWindow.DAY.half_life)
     filled = make_interactions(count // 2, now, age=age, movies=MOVIES)
     added = [
-        replace(interaction, kept_at=now)
+        replace(interaction, stored_at=now)
         for interaction in make_interactions(count // 2, now, age=MAX_AGE, movies=MOVIES, seed=6)
     ]
     interactions = filled + added

@@ -102,7 +102,7 @@ def _told(found: PackageMetadata) -> Iterator[str]:
         yield " OR ".join(SPELLED.get(one, one) for one in named)
 
 
-def is_good(licence: str) -> bool:
+def is_allowed(licence: str) -> bool:
     """Whether all licences of an AND expression, or one alternative of an OR expression, are allowed."""
     return any(set(re.split(r" AND ", choice)) <= ALLOWED for choice in re.sub(r"[()]", "", licence).split(" OR "))
 
@@ -114,5 +114,5 @@ def page() -> str:
 
 if __name__ == "__main__":
     PAGE.write_text(page())
-    bad = [name for name in sorted(needed()) if not is_good(licence_of(name))]
+    bad = [name for name in sorted(needed()) if not is_allowed(licence_of(name))]
     sys.exit(f"licence not allowed: {', '.join(bad)}" if bad else 0)

@@ -7,10 +7,8 @@ from collections.abc import Awaitable, Callable, Mapping
 from dishka import FromDishka
 from dishka.integrations.taskiq import inject
 
-from movie_adapters.settings.settings import Settings
-from movie_adapters.wiring.preparation import prepare_database
 from movie_core.operations.maintenance import Maintenance
-from movie_core.ports import DeliveryNotifier, MovieCatalogue
+from movie_core.ports import DeliveryNotifier
 
 
 @inject(patch_module=True)
@@ -31,16 +29,9 @@ async def train(maintenance: FromDishka[Maintenance]) -> bool:
     return await maintenance.train()
 
 
-@inject(patch_module=True)
-async def prepare_catalogue(settings: FromDishka[Settings], catalogue: FromDishka[MovieCatalogue]) -> bool:
-    """Migrates the database and loads the bundled films if needed. Returns whether films were loaded."""
-    return await prepare_database(settings, catalogue)
-
-
 TASKS: Mapping[str, Callable[..., Awaitable[object]]] = {
     "deliver_mail": deliver_mail,
     "purge": purge,
     "train": train,
-    "prepare_catalogue": prepare_catalogue,
 }
 """All tasks by their names in queue messages, of which `movie_adapters.redis.task_queue` has constants."""

@@ -52,10 +52,10 @@ async def test_models_of_different_sources_are_separate(kind: str, request: pyte
     try:
         one, other = SqlModelStore(engine, "one"), SqlModelStore(engine, "other")
         await one.save(ModelInfo(NOW, 1, 2, 3), "of one", b"1" * (2 * CHUNK_BYTES))
-        assert await other.present() is None
+        assert await other.current() is None
         assert await other.body(NOW) is None
         await other.save(ModelInfo(NOW, 4, 5, 6), "of the other", b"2")
-        assert await one.present() == (ModelInfo(NOW, 1, 2, 3), "of one")
+        assert await one.current() == (ModelInfo(NOW, 1, 2, 3), "of one")
         assert await one.body(NOW) == b"1" * (2 * CHUNK_BYTES)
     finally:
         await engine.dispose()
@@ -66,7 +66,7 @@ async def test_an_unavailable_database_is_reported(tmp_path: Path) -> None:
     engine = create_engine(f"sqlite+aiosqlite:///{tmp_path}/nowhere/movies.db")
     store = SqlModelStore(engine, "catalogue")
     with pytest.raises(StoreUnavailable):
-        await store.present()
+        await store.current()
     with pytest.raises(StoreUnavailable):
         await store.body(NOW)
     with pytest.raises(StoreUnavailable):

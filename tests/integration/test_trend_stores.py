@@ -156,8 +156,8 @@ async def user_of(engine: AsyncEngine, name: str = "ada") -> str:
     return (await create_user(stores, f"{name}@example.com", name))[0].id
 
 
-def views(*movie_ids: str, at: datetime = NOW, kept_at: datetime = NOW) -> list[Interaction]:
-    return [Interaction(movie_id, InteractionKind.VIEW, 1.0, at, kept_at) for movie_id in movie_ids]
+def views(*movie_ids: str, at: datetime = NOW, stored_at: datetime = NOW) -> list[Interaction]:
+    return [Interaction(movie_id, InteractionKind.VIEW, 1.0, at, stored_at) for movie_id in movie_ids]
 
 
 async def rows(engine: AsyncEngine, table: Table) -> int:
@@ -230,7 +230,7 @@ async def test_sql_deletes_weak_movies_old_counts_and_earlier_epochs(engine: Asy
     assert await rows(engine, trend_strengths) == 2 * 50
     for day in (1, 7):
         later = NOW + timedelta(days=day)
-        await store.add(views("1", at=later, kept_at=later))
+        await store.add(views("1", at=later, stored_at=later))
         assert await rows(engine, trend_counts) == (200 + 2 if day == 1 else 1 + 2)
     assert await store.start_epoch(NOW + timedelta(days=8), NOW)
     assert await rows(engine, trend_counts) == await rows(engine, trend_strengths) == 0

@@ -1,7 +1,7 @@
 import tomllib
 
 import pytest
-from scripts.licences import PAGE, is_good, licence_of, needed, page
+from scripts.licences import PAGE, is_allowed, licence_of, needed, page
 from tests.support.documents import ROOT
 
 
@@ -12,17 +12,17 @@ def test_every_installed_package_is_listed_with_its_licence() -> None:
 
 
 def test_every_licence_allows_commercial_use() -> None:
-    assert {name: licence for name in needed() if not is_good(licence := licence_of(name))} == {}
+    assert {name: licence for name in needed() if not is_allowed(licence := licence_of(name))} == {}
 
 
 @pytest.mark.parametrize("licence", ["CC-BY-NC-4.0", "MIT AND CC-BY-NC-4.0", "Proprietary", ""])
 def test_a_licence_that_may_forbid_commercial_use_is_reported(licence: str) -> None:
-    assert not is_good(licence)
+    assert not is_allowed(licence)
 
 
 @pytest.mark.parametrize("licence", ["MIT", "BSD-3-Clause AND MIT", "MIT OR CC-BY-NC-4.0", "(MIT OR GPL-3.0-only)"])
 def test_one_allowed_alternative_of_a_licence_expression_suffices(licence: str) -> None:
-    assert is_good(licence)
+    assert is_allowed(licence)
 
 
 def test_a_package_without_a_known_licence_is_rejected() -> None:

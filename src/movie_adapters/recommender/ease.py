@@ -87,7 +87,7 @@ class EaseRecommender:
     # --- training
 
     async def train(self, progress: Progress = lambda _step, _fraction: None) -> ModelInfo:
-        stored, version = await self._models.present(), await self._version()
+        stored, version = await self._models.current(), await self._version()
         made_at = self._clock()
         # A training that starts after the end of another one must produce a later model, even if clocks differ.
         if stored is not None:
@@ -144,11 +144,11 @@ class EaseRecommender:
         return sorted(list(films.values())[:MAX_MODEL_MOVIES], key=lambda movie: movie.id)
 
     async def model(self) -> ModelInfo | None:
-        stored = await self._models.present()
+        stored = await self._models.current()
         return None if stored is None else stored[0]
 
     async def is_outdated(self) -> bool:
-        stored = await self._models.present()
+        stored = await self._models.current()
         return stored is None or stored[1] != await self._version()
 
     async def _version(self) -> str:
@@ -222,7 +222,7 @@ class EaseRecommender:
         self._checked_at = self._monotonic()
 
     async def _load_newer(self) -> None:
-        stored = await self._models.present()
+        stored = await self._models.current()
         made_at = None if stored is None else stored[0].made_at
         if made_at is None or made_at in (self._unreadable, None if self._loaded is None else self._loaded.made_at):
             return

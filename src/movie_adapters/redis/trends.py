@@ -152,11 +152,11 @@ class RedisTrendStore:
         return True
 
     async def add(self, interactions: Sequence[Interaction]) -> None:
-        for kept_at, group in groupby(sorted(interactions, key=_kept_at), _kept_at):
-            totals = Totals(kept_at)
+        for stored_at, group in groupby(sorted(interactions, key=_stored_at), _stored_at):
+            totals = Totals(stored_at)
             totals.add(group)
             for batch in totals.batches(BATCH, len(interactions)):
-                await self._merge(batch, kept_at, "add", _micros(kept_at), 0)
+                await self._merge(batch, stored_at, "add", _micros(stored_at), 0)
 
     async def top(self, window: TrendWindow, limit: int, now: datetime) -> Sequence[Trend] | None:
         keys = [*self._keys, *self._bucket_keys(window, now)]
@@ -201,8 +201,8 @@ def _seconds_left(window: TrendWindow, bucket: int, now: datetime) -> int:
     return (bucket + window.buckets + 1) * window.bucket_seconds - int(now.timestamp())
 
 
-def _kept_at(interaction: Interaction) -> datetime:
-    return interaction.kept_at
+def _stored_at(interaction: Interaction) -> datetime:
+    return interaction.stored_at
 
 
 def _bytes(movie_id: str) -> bytes:

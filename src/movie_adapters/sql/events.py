@@ -297,7 +297,7 @@ class SqlEventStore:
             "kind": kind,
             "weight": interaction.weight,
             "at": micros_of(interaction.at),
-            "kept_at": micros_of(interaction.kept_at),
+            "kept_at": micros_of(interaction.stored_at),
         }
 
     async def count(self, day: date, counts: Mapping[str, int]) -> None:

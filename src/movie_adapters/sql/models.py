@@ -63,7 +63,7 @@ class SqlModelStore:
                 await connection.execute(insert(model_parts).values(chunk))
         return True
 
-    async def present(self) -> tuple[ModelInfo, str] | None:
+    async def current(self) -> tuple[ModelInfo, str] | None:
         async with transaction(self._engine, read_only=True) as connection:
             row = (await connection.execute(select(models).where(models.c.source == self._source))).one_or_none()
         return None if row is None else (ModelInfo(row.made_at, row.ratings, row.users, row.movies), row.version)

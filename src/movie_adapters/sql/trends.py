@@ -156,11 +156,11 @@ class SqlTrendStore:
                 current = [
                     interaction
                     for interaction in batch
-                    if row is not None and micros_of(interaction.kept_at) >= row.life
+                    if row is not None and micros_of(interaction.stored_at) >= row.life
                 ]
                 if row is None or not current:
                     continue
-                totals = Totals(max(interaction.kept_at for interaction in current))
+                totals = Totals(max(interaction.stored_at for interaction in current))
                 totals.add(current)
                 for totals_batch in totals.batches(2 * BATCH, 2 * BATCH):
                     await self._merge(connection, row.life, totals_batch)

@@ -65,7 +65,7 @@ class EventStore(PersonalData, Protocol):
         """3. Stores all events or none, except those of users who are deleted, inactive, or have disabled recording.
         4. Returns the interactions (views, clicks, ratings) among the events: the first of its user, movie, kind and
            UTC day, in the order of `events`, exactly once under concurrent calls. Events without a user never count.
-           `kept_at` of each is `now`.
+           `stored_at` of each is `now`.
         """
 
     @abstractmethod
@@ -233,7 +233,7 @@ class ModelStore(Protocol):
         """
 
     @abstractmethod
-    async def present(self) -> tuple[ModelInfo, str] | None:
+    async def current(self) -> tuple[ModelInfo, str] | None:
         """2. Returns the info and the version of the current model; None before the first."""
 
     @abstractmethod

@@ -99,7 +99,7 @@ class Interaction:
     kind: InteractionKind
     weight: float
     at: datetime
-    kept_at: datetime
+    stored_at: datetime
     """When it was stored: `now` of `EventStore.append`."""
 
 
@@ -186,7 +186,7 @@ class Epoch:
     is_filled: bool = False
     """Whether the rebuild is complete."""
     newest: datetime | None = None
-    """The latest `kept_at` of the interactions added by `TrendStore.add`."""
+    """The latest `stored_at` of the interactions added by `TrendStore.add`."""
 
 
 @dataclass(frozen=True, slots=True)

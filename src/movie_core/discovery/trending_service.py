@@ -29,7 +29,7 @@ _log = logging.getLogger(__name__)
 class TrendingService:
     """Trends over a store that may be unavailable or lose all data; then it is rebuilt from the events.
 
-    Every interaction counts exactly once: its `kept_at` decides whether it is added by `add` or by the rebuild, with
+    Every interaction counts exactly once: its `stored_at` decides whether it is added by `add` or by the rebuild, with
     any number of concurrent processes, provided that their clocks differ by less than `EPOCH_LEAD`. Interactions of a
     process that is killed between storing and adding them count after the next rebuild.
     """
@@ -42,13 +42,13 @@ class TrendingService:
         self._uncertain_until: datetime | None = None
         """Interactions stored up to this time may or may not have been added; None if all were added."""
         self._newest = LANDMARK
-        """The latest `kept_at` of the added interactions."""
+        """The latest `stored_at` of the added interactions."""
         self._rebuilding = asyncio.Lock()
 
     async def add(self, interactions: Sequence[Interaction]) -> None:
         """Adds interactions to the store. Never raises: interactions that cannot be added are added by the next
         rebuild."""
-        newest = max((interaction.kept_at for interaction in interactions), default=LANDMARK)
+        newest = max((interaction.stored_at for interaction in interactions), default=LANDMARK)
         if self._uncertain_until is not None:
             self._uncertain_until = max(self._uncertain_until, newest)
             return
@@ -106,7 +106,7 @@ class TrendingService:
         async for interactions in self._events.interactions():
             for start in range(0, len(interactions), REBUILD_BATCH):
                 batch = interactions[start : start + REBUILD_BATCH]
-                totals.add(interaction for interaction in batch if interaction.kept_at < since)
+                totals.add(interaction for interaction in batch if interaction.stored_at < since)
                 await asyncio.sleep(0)
         return totals
 

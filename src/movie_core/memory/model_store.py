@@ -17,7 +17,7 @@ class MemoryModelStore:
         self._saved = info, version, body
         return True
 
-    async def present(self) -> tuple[ModelInfo, str] | None:
+    async def current(self) -> tuple[ModelInfo, str] | None:
         return None if self._saved is None else self._saved[:2]
 
     async def body(self, made_at: datetime) -> bytes | None:

@@ -56,9 +56,9 @@ class MemoryTrendStore:
         if self._epoch is None:
             return
         since = self._epoch.since
-        current = [interaction for interaction in interactions if interaction.kept_at >= since]
+        current = [interaction for interaction in interactions if interaction.stored_at >= since]
         if current:
-            totals = Totals(max(interaction.kept_at for interaction in current))
+            totals = Totals(max(interaction.stored_at for interaction in current))
             totals.add(current)
             self._merge(totals)
             self._epoch = replace(self._epoch, newest=max(totals.now, self._epoch.newest or totals.now))

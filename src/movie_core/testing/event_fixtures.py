@@ -44,7 +44,7 @@ async def all_interactions(store: EventStore) -> list[Interaction]:
 
 
 def make_interaction(movie_id: str, kind: InteractionKind, weight: float, at: datetime) -> Interaction:
-    return Interaction(movie_id, kind, weight, at, kept_at=NOW)
+    return Interaction(movie_id, kind, weight, at, stored_at=NOW)
 
 
 def search_event(user_id: str | None, query: str, at: datetime, *, found: bool = True, times: int = 1) -> Event:

@@ -21,11 +21,11 @@ class ModelStoreContract:
     @clause
     async def test_1_and_2_the_last_saved_model_is_the_current_one(self) -> None:
         async with self.open() as models:
-            assert await models.present() is None
+            assert await models.current() is None
             for number in range(3):
                 info = ModelInfo(NOW + timedelta(microseconds=number), 100_000 + number, 600, 9_000)
                 assert await models.save(info, f"version {number}", bytes([number]) * 1000)
-                assert await models.present() == (info, f"version {number}")
+                assert await models.current() == (info, f"version {number}")
                 assert await models.body(info.made_at) == bytes([number]) * 1000
 
     @clause
@@ -41,7 +41,7 @@ class ModelStoreContract:
             later = ModelInfo(NOW + timedelta(microseconds=1), 2, 2, 2)
             assert await models.save(later, "later", b"later" * 500_000)
             assert not await models.save(ModelInfo(NOW, 1, 1, 1), "earlier", b"earlier")
-            assert await models.present() == (later, "later")
+            assert await models.current() == (later, "later")
             assert await models.body(later.made_at) == b"later" * 500_000
             assert await models.body(NOW) is None
 
@@ -69,6 +69,6 @@ class ModelStoreContract:
             await asyncio.gather(
                 *(models.save(ModelInfo(at, 1, 1, 1), str(body[:1]), body) for at, body in bodies.items())
             )
-            found = await models.present()
+            found = await models.current()
             assert found == (ModelInfo(max(bodies), 1, 1, 1), str(bodies[max(bodies)][:1]))
             assert await models.body(max(bodies)) == bodies[max(bodies)]

@@ -74,8 +74,8 @@ def totals_of(interactions: Iterable[Interaction], now: datetime) -> Totals:
     return totals
 
 
-def make_view(movie_id: str, at: datetime, kept_at: datetime | None = None) -> Interaction:
-    return Interaction(movie_id, InteractionKind.VIEW, 1.0, at, kept_at or at)
+def make_view(movie_id: str, at: datetime, stored_at: datetime | None = None) -> Interaction:
+    return Interaction(movie_id, InteractionKind.VIEW, 1.0, at, stored_at or at)
 
 
 async def finish_rebuild(store: TrendStore, interactions: Iterable[Interaction] = (), since: datetime = NOW) -> None:
@@ -208,8 +208,8 @@ class TrendStoreContract:
             interactions = make_interactions(self.interactions, now, age=20 * DAY)
             since = now - 2 * DAY
             assert await store.start_epoch(since, None)
-            added = [interaction for interaction in interactions if interaction.kept_at >= since]
-            filled = [interaction for interaction in interactions if interaction.kept_at < since]
+            added = [interaction for interaction in interactions if interaction.stored_at >= since]
+            filled = [interaction for interaction in interactions if interaction.stored_at < since]
             third = len(added) // 3
             await asyncio.gather(*(store.add(added[n : min(n + 50, third)]) for n in range(0, third, 50)))
             assert await store.claim_rebuild(since)

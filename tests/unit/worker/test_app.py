@@ -86,18 +86,6 @@ def test_every_task_is_registered_with_the_broker() -> None:
     assert set(broker.get_all_tasks()) == set(TASKS)
 
 
-async def test_the_bundled_films_are_loaded_once(tmp_path) -> None:
-    memory = InMemory()
-    settings = Settings.load({"MOVIE_DATA_DIR": str(tmp_path)}, dotenv=None)
-    broker = create_broker(settings, memory)
-    await broker.startup()
-    for was_loaded in (True, False):
-        result = await run_task(broker, "prepare_catalogue")
-        assert (result.is_err, result.return_value) == (False, was_loaded)
-    assert await memory.movies.count() > 40_000
-    await broker.shutdown()
-
-
 async def test_deliver_mail_wakes_the_delivery_loop() -> None:
     memory = InMemory()
     broker = create_broker(Settings.load({}, dotenv=None), memory)

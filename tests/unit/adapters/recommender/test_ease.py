@@ -43,11 +43,11 @@ class Models(MemoryModelStore):
         self.is_waiting = asyncio.Event()
         self.saved: list[ModelInfo] = []
 
-    async def present(self) -> tuple[ModelInfo, str] | None:
+    async def current(self) -> tuple[ModelInfo, str] | None:
         self.checks += 1
         if self.is_unavailable:
             raise StoreUnavailable("down")
-        return await super().present()
+        return await super().current()
 
     async def save(self, info: ModelInfo, version: str, body: bytes) -> bool:
         if self.gate is not None:

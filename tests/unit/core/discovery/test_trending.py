@@ -44,8 +44,8 @@ SECOND = timedelta(seconds=1)
 strengths = st.floats(-20_000, 20_000)
 
 
-def make_view(movie_id: str, at: datetime = NOW, kept_at: datetime | None = None) -> Interaction:
-    return Interaction(movie_id, InteractionKind.VIEW, 1.0, at, kept_at or at)
+def make_view(movie_id: str, at: datetime = NOW, stored_at: datetime | None = None) -> Interaction:
+    return Interaction(movie_id, InteractionKind.VIEW, 1.0, at, stored_at or at)
 
 
 # --- arithmetic
