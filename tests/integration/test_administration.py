@@ -24,7 +24,7 @@ def test_staff_manages_users_and_emails(deployment: Deployment, run: Run) -> Non
     assert client.patch(worker_url, json={"is_active": False}, headers=staff).json()["is_active"] is False
     assert client.get(ME, headers=bearer(worker)).status_code == 401
     for other in deployment.others:
-        wait_until(lambda other=other: other.get(ME, headers=bearer(worker)).status_code == 401, 1)  # type: ignore[misc]
+        wait_until(lambda other=other: other.get(ME, headers=bearer(worker)).status_code == 401)  # type: ignore[misc]
     rejected = client.post(AUTH + "jwt/token/refresh/", json={"refresh": worker["refresh"]})
     assert rejected.status_code == 401
     assert deployment.log_in("worker@example.com").status_code == 401

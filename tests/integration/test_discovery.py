@@ -134,7 +134,7 @@ def test_a_rating_affects_the_next_recommendations_and_their_reasons(deployment:
         pages = [newcomer.get(RECOMMENDATIONS) for _ in range(2)]
         return all(page["meta"]["tier"] == "personal" and page["items"][0]["id"] in westerns for page in pages)
 
-    wait_until(all_processes_use_the_model, seconds=70)  # processes check for a newer model every 20 s
+    wait_until(all_processes_use_the_model)  # processes check for a newer model every 20 s
     answer = newcomer.get(RECOMMENDATIONS)
     assert answer["meta"] == {"tier": "personal"}
     best = answer["items"][0]
@@ -157,7 +157,7 @@ def test_a_rating_affects_the_next_recommendations_and_their_reasons(deployment:
 def test_a_single_process_trains_the_model(serve: Serve) -> None:
     program, client = serve()
     movie = client.get(MOVIES, params={"query": "casablanca", "limit": 1}).json()["items"][0]["id"]
-    wait_until(lambda: client.get(f"{MOVIES}{movie}/similar/").json()["total"] > 0, seconds=60)
+    wait_until(lambda: client.get(f"{MOVIES}{movie}/similar/").json()["total"] > 0)
     assert program.stop() == 0
     assert "Traceback" not in program.output()
 
@@ -228,7 +228,7 @@ def test_views_count_once_a_day_and_trends_are_the_same_for_all_users(deployment
         ann.get(MOVIES, query=title, limit=1)["items"][0]["id"] for title in ("casablanca", "wizard of oz")
     )
     # The trend store is initialised some seconds after the start of the first process.
-    wait_until(lambda: ann.get(MOVIES + "trending/")["meta"]["state"] == "live", seconds=60)
+    wait_until(lambda: ann.get(MOVIES + "trending/")["meta"]["state"] == "live")
     view = {"type": "view", "movie_id": first}
     for _ in range(10):
         assert ann.send_events(*[view] * 100) == {"accepted": 100, "rejected": []}
@@ -268,7 +268,7 @@ def test_trends_are_rebuilt_after_redis_lost_its_data(deployment: Deployment) ->
         return str(ann.get(MOVIES + "trending/")["meta"]["state"])
 
     ann.send_events({"type": "click", "movie_id": movie})
-    wait_until(lambda: trends() == [(movie, 1)], seconds=60)
+    wait_until(lambda: trends() == [(movie, 1)])
     assert state() == "live"
     with Redis.from_url(deployment.environ["MOVIE_REDIS_URL"]) as redis:
         redis.flushall()

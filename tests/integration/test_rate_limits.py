@@ -3,14 +3,12 @@
 import asyncio
 import random
 import secrets
-import time
 from collections.abc import AsyncIterator, Iterator
 from contextlib import AsyncExitStack, asynccontextmanager
 
 import pytest
 from redis.asyncio import Redis
-from tests.support.deployment import redis_fault
-from tests.support.pace import slowness
+from tests.support.deployment import PATIENCE, redis_fault
 from tests.support.servers import OwnServer, own_redis
 
 from movie_adapters.redis.client import RedisClient
@@ -91,17 +89,15 @@ def server() -> Iterator[OwnServer]:
         yield server
 
 
-async def test_a_frozen_redis_costs_one_short_wait_and_limits_hold_until_it_is_back(server: OwnServer) -> None:
+async def test_limits_hold_while_redis_is_frozen_and_after_its_recovery(server: OwnServer) -> None:
     client = RedisClient(server.url, probe_interval=0.05)
     limiter, rate = SharedRateLimiter(client), Rate(3, 3600)
     try:
         assert [(await limiter.hit("login", "ada", rate))[0] for _ in range(2)] == [True, True]
         with redis_fault(server, "frozen"):
-            began = time.monotonic()
             answers = [await limiter.hit("login", "ada", rate) for _ in range(20)]
-            assert time.monotonic() - began < slowness()
             assert [is_allowed for is_allowed, _ in answers].count(True) == 3
-        async with asyncio.timeout(5):
+        async with asyncio.timeout(PATIENCE):
             while client.is_unavailable:  # noqa: ASYNC110  (there is no event to wait for)
                 await asyncio.sleep(0.01)
         # A command to the frozen Redis may count later, but no other call gets its response.
@@ -113,20 +109,15 @@ async def test_a_frozen_redis_costs_one_short_wait_and_limits_hold_until_it_is_b
         await client.close()
 
 
-async def test_a_burst_at_a_frozen_redis_waits_for_one_timeout(server: OwnServer) -> None:
-    durations = []
-    for _ in range(3):  # the shortest run counts, as other programs may cause delays
-        client = RedisClient(server.url)
-        try:
-            limiter = SharedRateLimiter(client)
-            with redis_fault(server, "frozen"):
-                began = time.monotonic()
-                answers = await asyncio.gather(*(limiter.hit("login", "ada", Rate(5, 60)) for _ in range(200)))
-                durations.append(time.monotonic() - began)
-            assert [is_allowed for is_allowed, _ in answers].count(True) == 5
-        finally:
-            await client.close()
-    assert min(durations) < 1
+async def test_the_process_counts_a_burst_while_redis_is_frozen(server: OwnServer) -> None:
+    client = RedisClient(server.url)
+    try:
+        limiter = SharedRateLimiter(client)
+        with redis_fault(server, "frozen"):
+            answers = await asyncio.gather(*(limiter.hit("login", "ada", Rate(5, 60)) for _ in range(200)))
+        assert [is_allowed for is_allowed, _ in answers].count(True) == 5
+    finally:
+        await client.close()
 
 
 async def test_without_a_writable_redis_the_process_counts(server: OwnServer) -> None:

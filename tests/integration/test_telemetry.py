@@ -5,16 +5,14 @@ import contextlib
 import json
 import re
 import socket
-import time
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
-from typing import Any
 
 import httpx
 import pytest
 from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceRequest
 from prometheus_client.parser import text_string_to_metric_families
-from tests.support.deployment import AUTH, LIMITS_OFF, ME, Program, Start
+from tests.support.deployment import AUTH, LIMITS_OFF, ME, Program, Start, eventually
 from tests.support.servers import free_port
 from tests.support.smtp_sink import SmtpSink
 from tests.support.tmdb_standin import TOKEN, TmdbStandin, failure, made_up_movies
@@ -62,11 +60,11 @@ async def collector() -> AsyncIterator[tuple[Collector, str]]:
         server.close()
 
 
-async def until(holds: Any, seconds: float = 15) -> None:
-    deadline = time.monotonic() + seconds
-    while not holds():
-        assert time.monotonic() < deadline, "timeout"
-        await asyncio.sleep(0.05)
+async def until(holds: Callable[[], bool]) -> None:
+    async def is_true() -> bool:
+        return holds()
+
+    await eventually(is_true)
 
 
 async def started(program: Program, pattern: str) -> None:

@@ -6,7 +6,6 @@ import socket
 import ssl
 import struct
 import sys
-import time
 import warnings
 from collections.abc import Iterator
 from pathlib import Path
@@ -14,7 +13,7 @@ from pathlib import Path
 import httpx
 import pytest
 import trustme
-from tests.support.deployment import running
+from tests.support.deployment import running, wait_until
 from tests.support.documents import ROOT
 from tests.support.servers import free_port
 
@@ -42,10 +41,7 @@ def proxy(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[int, int]]
     }
     caddy = [Path(sys.executable).with_name("caddy"), "run", "--config", ROOT / "deploy/caddy/Caddyfile"]
     with running([*caddy, "--adapter", "caddyfile"], folder, **environ):
-        deadline = time.monotonic() + 60
-        while not handshake(https, ssl.TLSVersion.TLSv1_3):
-            assert time.monotonic() < deadline, (folder / "caddy.log").read_text()
-            time.sleep(0.2)
+        wait_until(lambda: bool(handshake(https, ssl.TLSVersion.TLSv1_3)))
         yield http, https
 
 

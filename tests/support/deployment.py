@@ -11,7 +11,7 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Awaitable, Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -22,7 +22,9 @@ from tests.support.servers import OwnServer, free_port
 
 from movie_standin.server import StandInServer
 
-START_SECONDS = 60
+PATIENCE = 60.0
+"""Seconds after which a test stops waiting for a program, a response or a condition. It only ends tests that would
+hang: unit tests with virtual time assert how long an operation takes, and `make bench` measures it."""
 
 
 @contextlib.contextmanager
@@ -81,7 +83,7 @@ class Program:
 
     def wait_for(self, pattern: str) -> re.Match[str]:
         """Waits until the output matches a pattern. Returns the match."""
-        deadline = time.monotonic() + START_SECONDS
+        deadline = time.monotonic() + PATIENCE
         while (match := re.search(pattern, self.output())) is None:
             assert self.process.poll() is None, f"the program exited with {self.process.returncode}: {self.output()}"
             assert time.monotonic() < deadline, self.output()
@@ -92,7 +94,7 @@ class Program:
         if self.process.poll() is None:
             self.process.send_signal(number)
         try:
-            return self.process.wait(25)
+            return self.process.wait(PATIENCE)
         finally:
             self.process.kill()
             self._output.close()
@@ -154,11 +156,19 @@ class Deployment:
         return dict(answer.json())
 
 
-def wait_until(condition: Callable[[], bool], seconds: float = 15) -> None:
-    deadline = time.monotonic() + seconds
+def wait_until(condition: Callable[[], bool]) -> None:
+    """Waits until a condition is true. Fails after `PATIENCE`."""
+    deadline = time.monotonic() + PATIENCE
     while not condition():
-        assert time.monotonic() < deadline, "the condition did not become true in time"
-        time.sleep(0.05)
+        assert time.monotonic() < deadline, "the condition did not become true"
+        time.sleep(0.02)
+
+
+async def eventually(condition: Callable[[], Awaitable[bool]]) -> None:
+    """Waits until an asynchronous condition is true. Fails after `PATIENCE`."""
+    async with asyncio.timeout(PATIENCE):
+        while not await condition():  # noqa: ASYNC110  (there is no event for what other processes do)
+            await asyncio.sleep(0.02)
 
 
 def bearer(tokens: dict[str, Any]) -> dict[str, str]:
@@ -208,7 +218,7 @@ class Fleet:
             env=clean_environment(**self.environ | environ),
             capture_output=True,
             text=True,
-            timeout=60,
+            timeout=PATIENCE,
             check=False,
         )
 
@@ -222,7 +232,7 @@ class Scene:
         self.token = token
         headers = {} if token is None else {"Authorization": f"Bearer {token}"}
         self.clients = [
-            httpx.AsyncClient(base_url=f"http://127.0.0.1:{port}", headers=headers, timeout=15, trust_env=False)
+            httpx.AsyncClient(base_url=f"http://127.0.0.1:{port}", headers=headers, timeout=PATIENCE, trust_env=False)
             for port in fleet.ports
         ]
 
@@ -238,14 +248,13 @@ class Scene:
 
     async def complete(self) -> None:
         """Waits until every circuit breaker is closed, which takes five successful calls after an outage."""
-        deadline = time.monotonic() + 20
-        for at in range(len(self.clients)):
-            good = 0
-            while good < 6:
-                assert time.monotonic() < deadline, "the circuit breaker did not close"
-                good = good + 1 if state(await self.search(self.cold(), at)) == "live" else 0
-                if not good:
-                    await asyncio.sleep(0.05)
+        async with asyncio.timeout(PATIENCE):
+            for at in range(len(self.clients)):
+                good = 0
+                while good < 6:
+                    good = good + 1 if state(await self.search(self.cold(), at)) == "live" else 0
+                    if not good:
+                        await asyncio.sleep(0.05)
         self.upstream.forget()
 
     async def close(self) -> None:
