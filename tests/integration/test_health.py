@@ -12,12 +12,6 @@ import pytest
 from tests.support.deployment import PATIENCE, Program, eventually
 from tests.support.servers import OwnServer, free_port, own_postgres, own_redis
 
-DETECTION_SECONDS = 5.0
-"""Seconds until readiness reports an outage or a recovery."""
-MARGIN = 5.0
-"""Seconds that a busy machine may add."""
-LIVENESS_SECONDS = 0.5
-"""Maximum seconds for a liveness probe, a generous limit: it usually takes a millisecond."""
 SEARCH = "/api/v1/movies/?query=casablanca"
 PARTS = ("database", "redis", "cache", "source")
 
