@@ -18,7 +18,7 @@ import httpx
 import pytest
 from bench.http_server import Stall, Target, send, stall, steady, stop_under_load
 from redis import Redis
-from tests.support.deployment import START_SECONDS, Program, Serve, Start, clean_environment, third_party
+from tests.support.deployment import PATIENCE, Program, Serve, Start, clean_environment, third_party
 from tests.support.framing import ODD, SMUGGLED, answers_to_odd_requests
 from tests.support.servers import free_port, postgres_server, redis_server
 
@@ -98,7 +98,7 @@ class FaultyServer:
 def faulty_server(tmp_path: Path) -> Iterator[FaultyServer]:
     server = FaultyServer(tmp_path)
     try:
-        deadline = time.monotonic() + START_SECONDS
+        deadline = time.monotonic() + PATIENCE
         while True:
             assert server.process.poll() is None, server.log.read_text()
             assert time.monotonic() < deadline
