@@ -147,6 +147,7 @@ async def test_the_number_of_statements_does_not_depend_on_the_number_of_ratings
         assert len(await stores.ratings.history(ada.id)) == MAX_RATINGS
         erased = await count(stores.ratings.erase(ada.id))
         assert await stores.ratings.history(ada.id) == []
+        await stores.ratings.put(ada.id, rows[:1], NOW)
         assert full == await count(stores.ratings.history(ada.id))
         assert erased == await count(stores.ratings.erase(ada.id))
 
