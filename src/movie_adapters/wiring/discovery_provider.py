@@ -5,7 +5,7 @@ from datetime import timedelta
 
 from dishka import Provider, Scope, provide
 
-from movie_adapters.observability.metrics import BacklogGauges
+from movie_adapters.observability.backlog import BacklogGauges
 from movie_adapters.settings.settings import EMBEDDED_SOURCE, Settings
 from movie_adapters.wiring.connections import Database, SharedRedis, UpstreamSource
 from movie_core.discovery.event_recorder import EventRecorder
