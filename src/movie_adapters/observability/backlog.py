@@ -2,12 +2,12 @@
 
 import asyncio
 import contextlib
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime
 
 from movie_core.accounts.outbox import MailState, OutboxStats
-from movie_core.clock import utc_now
+from movie_core.clock import Clock, utc_now
 from movie_core.discovery.recommendations import ModelInfo
 from movie_core.ports import Outbox, Recommender
 from movie_core.single_flight import SingleFlight
@@ -31,7 +31,7 @@ class Backlog:
 class BacklogGauges:
     """Values from the database: at most one query at a time (single-flight), cached for `BACKLOG_TTL` seconds."""
 
-    def __init__(self, outbox: Outbox, recommender: Recommender, *, clock: Callable[[], datetime] = utc_now) -> None:
+    def __init__(self, outbox: Outbox, recommender: Recommender, *, clock: Clock = utc_now) -> None:
         self._outbox = outbox
         self._recommender = recommender
         self._clock = clock

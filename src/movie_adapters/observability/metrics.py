@@ -17,7 +17,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from importlib.metadata import version
 from pathlib import Path
-from typing import Literal, Protocol
+from typing import Literal, Protocol, TypeVar
 
 from prometheus_client import CollectorRegistry, Counter, Histogram, ProcessCollector, generate_latest
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily
@@ -34,6 +34,7 @@ BOUNDS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0
 PEER_TIMEOUT = 0.9
 """Seconds that a scrape waits for the metrics of another process."""
 _SOCKET = ".metrics"
+_Labels = TypeVar("_Labels", bound=tuple[str, ...])
 METHODS = frozenset(("GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"))
 NO_ROUTE = "none"
 """Value of the label `route` if no route matched, or if the request was rejected before routing."""
@@ -264,7 +265,7 @@ class _Registry(CollectorRegistry):
             yield family
 
 
-def _family(name: str, values: Mapping[tuple[str, ...], float]) -> Family:
+def _family(name: str, values: Mapping[_Labels, float]) -> Family:
     """A counter or gauge with a value for each tuple of label values."""
     metric = _METRIC_BY_NAME[name]
     make = CounterMetricFamily if metric.kind == "counter" else GaugeMetricFamily

@@ -2,7 +2,6 @@
 
 import json
 import re
-from collections.abc import Callable
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
@@ -11,7 +10,7 @@ from jwt.utils import base64url_decode
 
 from movie_core.accounts.keyring import Keyring
 from movie_core.accounts.sessions import AccessClaims
-from movie_core.clock import utc_now
+from movie_core.clock import Clock, utc_now
 from movie_core.errors import InvalidToken
 from movie_core.ports import AccessTokens
 
@@ -49,7 +48,7 @@ class _UniqueMembersJwt(jwt.PyJWT):
 class JwtAccessTokens(AccessTokens):
     """`AccessTokens` that accepts only the configured keys and issuer, and never fetches keys."""
 
-    def __init__(self, keys: Keyring, *, issuer: str, clock: Callable[[], datetime] = utc_now) -> None:
+    def __init__(self, keys: Keyring, *, issuer: str, clock: Clock = utc_now) -> None:
         self._kid, self._secret = next(iter(keys.by_id.items()))
         self._secret_by_kid = keys.by_id
         self._issuer = issuer
