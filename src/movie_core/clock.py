@@ -1,6 +1,13 @@
 """The current time and its JSON format."""
 
 from datetime import UTC, datetime
+from typing import Protocol
+
+
+class Clock(Protocol):
+    """Returns the current time, with a time zone. A named type, so that it can be injected."""
+
+    def __call__(self) -> datetime: ...
 
 
 def utc_now() -> datetime:

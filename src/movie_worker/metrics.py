@@ -10,7 +10,8 @@ from typing import Any
 from dishka import Provider, Scope, provide
 from taskiq import TaskiqMessage, TaskiqMiddleware, TaskiqResult
 
-from movie_adapters.observability.metrics import BacklogGauges, Metrics, TaskCounts, is_scrape_authorized
+from movie_adapters.observability.backlog import BacklogGauges
+from movie_adapters.observability.metrics import Metrics, TaskCounts, is_scrape_authorized
 from movie_adapters.settings.settings import SettingError, Settings
 
 MAX_HEAD = 8 * 1024

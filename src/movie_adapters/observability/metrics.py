@@ -1,46 +1,40 @@
-"""Metrics of a process in the Prometheus text format, with a registry separate from the global one.
+"""Metrics of a process in the Prometheus text format, with a registry of its own.
 
-Frequent events are counted in plain numbers: `prometheus_client` takes 40 ms to import and is loaded at the first
-scrape. No label has a value that a client can choose. `METRICS` is the only list of metrics; tests compare
+Requests and tasks are counted by `prometheus_client`; a collector reads what other components count when it is
+scraped. No label has a value that a client can choose. `METRICS` is the only list of metrics; tests compare
 documentation, alerts and dashboard with it.
+
+Importing `prometheus_client` takes 20 to 35 ms, so only the API and the worker import this module, not the wiring.
 """
 
 import asyncio
+import collections
 import contextlib
 import hmac
 import os
 import platform
-from bisect import bisect_left
-from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from datetime import datetime
 from importlib.metadata import version
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal, Protocol
+from typing import Literal, Protocol, TypeVar
 
-from movie_core.accounts.outbox import OutboxStats
-from movie_core.clock import utc_now
+from prometheus_client import CollectorRegistry, Counter, Histogram, ProcessCollector, generate_latest
+from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily
+from prometheus_client.core import Metric as Family
+from prometheus_client.exposition import CONTENT_TYPE_LATEST
+
+from movie_adapters.observability.backlog import Backlog, BacklogGauges
 from movie_core.discovery.event_recorder import EventRecorder
-from movie_core.discovery.recommendations import ModelInfo
-from movie_core.ports import Outbox, Recommender
 from movie_core.provenance import CacheStatus
 from movie_core.search.retry_policy import BreakerState, CircuitBreakerSnapshot
-from movie_core.single_flight import SingleFlight
-
-if TYPE_CHECKING:
-    from prometheus_client.core import Metric as Family
 
 BOUNDS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0)
 """Upper bounds of the buckets of every histogram, in seconds."""
-BACKLOG_TTL = 5.0
-"""Seconds for which values from the database are cached, so that frequent scrapes do not load it."""
-BACKLOG_TIMEOUT = 0.7
-"""Seconds that a scrape waits for the database; after that the database is reported as unavailable."""
 PEER_TIMEOUT = 0.9
 """Seconds that a scrape waits for the metrics of another process."""
 _SOCKET = ".metrics"
-_QUERY = "backlog"
+_Labels = TypeVar("_Labels", bound=tuple[str, ...])
 METHODS = frozenset(("GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"))
 NO_ROUTE = "none"
 """Value of the label `route` if no route matched, or if the request was rejected before routing."""
@@ -121,10 +115,7 @@ METRICS = (
     Metric("process_start_time_seconds", "gauge", (), "start time of the process, in seconds since 1970"),
 )
 
-Sample = tuple[str, tuple[str, ...], float]
-"""Name of a counter or gauge, values of its labels, value."""
-HistogramSample = tuple[str, tuple[str, ...], Sequence[float], float]
-"""Name of a histogram, values of its labels, observations in each bucket, sum of all observations in seconds."""
+_METRIC_BY_NAME = {metric.name: metric for metric in METRICS}
 
 
 class ScrapeSettings(Protocol):
@@ -146,107 +137,58 @@ def is_scrape_authorized(settings: ScrapeSettings, authorization: Sequence[str])
     return expected is not None and hmac.compare_digest(received, expected)
 
 
-class _Durations:
-    """Observations of one histogram for one set of labels."""
-
-    __slots__ = ("buckets", "seconds")
-
-    def __init__(self) -> None:
-        self.buckets = [0] * (len(BOUNDS) + 1)
-        self.seconds = 0.0
-
-    def observe(self, seconds: float) -> None:
-        self.buckets[bisect_left(BOUNDS, seconds)] += 1
-        self.seconds += seconds
+def _histogram(name: str) -> Histogram:
+    metric = _METRIC_BY_NAME[name]
+    return Histogram(metric.name, metric.meaning, metric.labels, buckets=BOUNDS, registry=None)
 
 
 class RequestCounts:
     """Number and duration of requests."""
 
     def __init__(self) -> None:
-        self._durations: dict[tuple[str | None, str, int], _Durations] = {}
+        self.durations = _histogram("movie_request_duration_seconds")
+        self._observe: dict[tuple[str | None, str, int], Callable[[float], None]] = {}
+        """By route, method and status class, because `labels` takes longer than `observe`."""
 
     def count(self, route: str | None, method: str, status: int, seconds: float) -> None:
         """`route` is the template of an existing route."""
         key = (route, method, status // 100)
-        durations = self._durations.get(key)
-        if durations is None:
-            if method not in METHODS:  # a client may send any method; each would become another time series
-                key = (route, "other", status // 100)
-            durations = self._durations.setdefault(key, _Durations())
-        durations.observe(seconds)
-
-    def samples(self) -> Iterator[HistogramSample]:
-        for (route, method, status), durations in list(self._durations.items()):
-            labels = (route or NO_ROUTE, method, f"{status}xx" if status else "none")
-            yield "movie_request_duration_seconds", labels, durations.buckets, durations.seconds
+        observe = self._observe.get(key)
+        if observe is None:
+            is_known = method in METHODS  # a client may send any method; each would become another time series
+            status_class = f"{key[2]}xx" if key[2] else "none"
+            observe = self.durations.labels(route or NO_ROUTE, method if is_known else "other", status_class).observe
+            if is_known:
+                self._observe[key] = observe
+        observe(seconds)
 
 
 class TaskCounts:
     """Outcomes and durations of tasks, by task name."""
 
     def __init__(self, names: Iterable[str]) -> None:
-        self.outcomes = Counter({(name, outcome): 0 for name in names for outcome in ("succeeded", "failed")})
-        self._durations = {name: _Durations() for name, _ in self.outcomes}
+        metric = _METRIC_BY_NAME["movie_tasks_total"]
+        self.outcomes = Counter(metric.name, metric.meaning, metric.labels, registry=None)
+        self.durations = _histogram("movie_task_duration_seconds")
+        self._names = frozenset(names)
+        for name in sorted(self._names):  # so that each is exported before its first task
+            self.durations.labels(name)
+            for outcome in ("succeeded", "failed"):
+                self.outcomes.labels(name, outcome)
 
     def count(self, name: str, seconds: float, *, is_failed: bool) -> None:
         """Tasks with an unknown name are not counted."""
-        if name in self._durations:
-            self.outcomes[name, "failed" if is_failed else "succeeded"] += 1
-            self._durations[name].observe(seconds)
-
-    def samples(self) -> Iterator[HistogramSample]:
-        for name, durations in self._durations.items():
-            yield "movie_task_duration_seconds", (name,), durations.buckets, durations.seconds
+        if name in self._names:
+            self.outcomes.labels(name, "failed" if is_failed else "succeeded").inc()
+            self.durations.labels(name).observe(seconds)
 
 
 class SourceMetrics(Protocol):
     """Metrics of a movie source with retries and a circuit breaker."""
 
-    outcomes: Counter[str]
+    outcomes: collections.Counter[str]
 
     def state(self) -> CircuitBreakerSnapshot: ...
-
-
-class BacklogGauges:
-    """Values from the database: at most one query at a time (single-flight), cached for `BACKLOG_TTL` seconds."""
-
-    def __init__(self, outbox: Outbox, recommender: Recommender, *, clock: Callable[[], datetime] = utc_now) -> None:
-        self._outbox = outbox
-        self._recommender = recommender
-        self._clock = clock
-        self._queries: SingleFlight[tuple[OutboxStats, ModelInfo | None]] = SingleFlight()
-
-    async def read(self) -> tuple[OutboxStats, ModelInfo | None] | None:
-        """None if the database is unavailable or slow. A failure is cached like a result."""
-        # On a timeout the query continues in the background: drivers do not handle cancellation well.
-        try:
-            async with asyncio.timeout(BACKLOG_TIMEOUT):
-                return await self._queries.join(_QUERY, self._query, ttl=BACKLOG_TTL)
-        except Exception:  # noqa: BLE001  (a failed query must not fail the scrape)
-            return None
-
-    async def _query(self) -> tuple[OutboxStats, ModelInfo | None]:
-        return await self._outbox.stats(self._clock()), await self._recommender.model()
-
-    async def close(self) -> None:
-        """Wait for a running query; the timeout of the database limits it to seconds."""
-        if _QUERY in self._queries:
-            with contextlib.suppress(Exception):
-                await self._queries.join(_QUERY, self._query)
-
-    def samples(self, backlog: tuple[OutboxStats, ModelInfo | None] | None) -> Iterator[Sample]:
-        yield "movie_dependency_up", ("database",), float(backlog is not None)
-        if backlog is None:
-            return
-        stats, model = backlog
-        now = self._clock()
-        for state, count in stats.counts.items():
-            yield "movie_mails", (state.value,), count
-        age = 0.0 if stats.oldest_pending_since is None else (now - stats.oldest_pending_since).total_seconds()
-        yield "movie_oldest_pending_mail_seconds", (), max(0.0, age)
-        if model is not None:
-            yield "movie_model_age_seconds", (), max(0.0, (now - model.made_at).total_seconds())
 
 
 class Metrics:
@@ -265,75 +207,72 @@ class Metrics:
     ) -> None:
         """`redis` has, for each Redis in use, a function that returns whether it is unavailable."""
         self._backlog = backlog
-        self._source_name = source_name
-        self._requests = requests
+        self._last_backlog: Backlog | None = None
         self._recorder = recorder
         self._source = source
         self._redis = redis or {}
-        self._tasks = tasks
+        self._build = (version("movie-search-backend"), platform.python_version(), source_name)
+        self._registry = _Registry()
+        if requests is not None:
+            self._registry.register(requests.durations)
+        self._registry.register(self)
+        if tasks is not None:
+            self._registry.register(tasks.outcomes)
+            self._registry.register(tasks.durations)
+        ProcessCollector(registry=self._registry)
 
     async def text(self) -> tuple[bytes, str]:
         """All metrics and their media type; takes less than a second even if dependencies are unavailable."""
-        backlog = await self._backlog.read()
-        samples = [*self._samples(), *self._backlog.samples(backlog)]
-        histograms = [] if self._requests is None else [*self._requests.samples()]
-        if self._tasks is not None:
-            histograms += self._tasks.samples()
+        self._last_backlog = await self._backlog.read()
         # Rendering hundreds of routes and buckets takes milliseconds, during which requests should not wait.
-        return await asyncio.to_thread(_render, samples, histograms)
+        return await asyncio.to_thread(generate_latest, self._registry), CONTENT_TYPE_LATEST
 
-    def _samples(self) -> Iterator[Sample]:
+    def collect(self) -> Iterator[Family]:
+        """The metrics of components that count by themselves, as the registry requests them."""
+        backlog, dependencies = self._last_backlog, {("database",): float(self._last_backlog is not None)}
         if self._recorder is not None:
-            for status in CacheStatus:
-                yield "movie_searches_total", (status.value,), self._recorder.searches_by_status[status.value]
-            yield "movie_events_pending", (), self._recorder.pending
-            yield "movie_events_dropped_total", (), self._recorder.dropped
+            searches = self._recorder.searches_by_status
+            yield _family("movie_searches_total", {(status.value,): searches[status.value] for status in CacheStatus})
+            yield _family("movie_events_pending", {(): self._recorder.pending})
+            yield _family("movie_events_dropped_total", {(): self._recorder.dropped})
         if self._source is not None:
-            for outcome, count in ({"success": 0} | self._source.outcomes).items():
-                yield "movie_source_attempts_total", (outcome,), count
+            outcomes = {"success": 0} | self._source.outcomes
+            yield _family("movie_source_attempts_total", {(outcome,): count for outcome, count in outcomes.items()})
             breaker = self._source.state()
-            for state in BreakerState:
-                yield "movie_circuit_breaker_state", (state.value,), float(state is breaker.state)
-            yield "movie_circuit_breaker_state_seconds", (), breaker.seconds
+            states = {(state.value,): float(state is breaker.state) for state in BreakerState}
+            yield _family("movie_circuit_breaker_state", states)
+            yield _family("movie_circuit_breaker_state_seconds", {(): breaker.seconds})
         for dependency, is_unavailable in self._redis.items():
-            yield "movie_dependency_up", (dependency,), float(not is_unavailable())
-        if self._tasks is not None:
-            for task_and_outcome, count in self._tasks.outcomes.items():
-                yield "movie_tasks_total", task_and_outcome, count
-        yield "movie_build_info", (version("movie-search-backend"), platform.python_version(), self._source_name), 1.0
+            dependencies[dependency,] = float(not is_unavailable())
+        yield _family("movie_dependency_up", dependencies)
+        if backlog is not None:
+            yield _family("movie_mails", {(state.value,): count for state, count in backlog.mails.items()})
+            yield _family("movie_oldest_pending_mail_seconds", {(): backlog.oldest_pending_mail_seconds})
+            if backlog.model_age_seconds is not None:
+                yield _family("movie_model_age_seconds", {(): backlog.model_age_seconds})
+        yield _family("movie_build_info", {self._build: 1.0})
 
 
-def _render(samples: Sequence[Sample], histograms: Sequence[HistogramSample]) -> tuple[bytes, str]:
-    from prometheus_client import CollectorRegistry, ProcessCollector, generate_latest
-    from prometheus_client.exposition import CONTENT_TYPE_LATEST
+class _Registry(CollectorRegistry):
+    """A registry without the creation time of each counter and histogram, a series that nothing queries.
 
-    registry = CollectorRegistry(auto_describe=False)
-    registry.register(_FamilyCollector(list(_families(samples, histograms))))
-    ProcessCollector(registry=registry)
-    return generate_latest(registry), CONTENT_TYPE_LATEST
+    `disable_created_metrics` of the library would switch them off for the whole process.
+    """
 
-
-def _families(samples: Sequence[Sample], histograms: Sequence[HistogramSample]) -> "Iterator[Family]":
-    from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, HistogramMetricFamily
-
-    values: dict[str, list[tuple[tuple[str, ...], float]]] = {}
-    for name, labels, value in samples:
-        values.setdefault(name, []).append((labels, value))
-    observations: dict[str, list[tuple[tuple[str, ...], Sequence[float], float]]] = {}
-    for name, labels, buckets, seconds in histograms:
-        observations.setdefault(name, []).append((labels, buckets, seconds))
-    for metric in METRICS:
-        if metric.name in observations:
-            histogram = HistogramMetricFamily(metric.name, metric.meaning, labels=metric.labels)
-            for labels, buckets, seconds in observations[metric.name]:
-                histogram.add_metric(labels, _cumulative(buckets), seconds)
-            yield histogram
-        elif metric.name in values:
-            make = CounterMetricFamily if metric.kind == "counter" else GaugeMetricFamily
-            family = make(metric.name, metric.meaning, labels=metric.labels)
-            for labels, value in values[metric.name]:
-                family.add_metric(labels, value)
+    def collect(self) -> Iterator[Family]:
+        for family in super().collect():
+            family.samples = [sample for sample in family.samples if not sample.name.endswith("_created")]
             yield family
+
+
+def _family(name: str, values: Mapping[_Labels, float]) -> Family:
+    """A counter or gauge with a value for each tuple of label values."""
+    metric = _METRIC_BY_NAME[name]
+    make = CounterMetricFamily if metric.kind == "counter" else GaugeMetricFamily
+    family = make(metric.name, metric.meaning, labels=metric.labels)
+    for labels, value in values.items():
+        family.add_metric(labels, value)
+    return family
 
 
 class MetricsPeers:
@@ -404,23 +343,3 @@ def _merge(texts: Mapping[str, bytes]) -> bytes:
             elif line:
                 lines.append(line.replace(" ", f"{{{label}}} ", 1))
     return "".join(f"{line}\n" for lines in families.values() for line in lines).encode()
-
-
-class _FamilyCollector:
-    """A `prometheus_client` collector of finished metric families."""
-
-    def __init__(self, families: "Sequence[Family]") -> None:
-        self._families = families
-
-    def collect(self) -> "Iterable[Family]":
-        return self._families
-
-
-def _cumulative(buckets: Sequence[float]) -> list[tuple[str, float]]:
-    """Upper bounds and cumulative counts, as the text format requires."""
-    cumulative: list[tuple[str, float]] = []
-    total = 0.0
-    for bound, count in zip((*map(str, BOUNDS), "+Inf"), buckets, strict=True):
-        total += count
-        cumulative.append((bound, total))
-    return cumulative

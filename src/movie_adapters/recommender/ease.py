@@ -12,7 +12,7 @@ from datetime import datetime, timedelta
 from types import ModuleType
 from typing import TYPE_CHECKING
 
-from movie_core.clock import utc_now
+from movie_core.clock import Clock, utc_now
 from movie_core.discovery.ratings import Rating
 from movie_core.discovery.recommendations import (
     MAX_MODEL_MOVIES,
@@ -61,7 +61,7 @@ class EaseRecommender:
         catalogue: MovieCatalogue,
         models: ModelStore,
         *,
-        clock: Callable[[], datetime] = utc_now,
+        clock: Clock = utc_now,
         monotonic: Callable[[], float] = time.monotonic,
     ) -> None:
         self._ratings = ratings

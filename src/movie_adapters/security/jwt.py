@@ -1,20 +1,21 @@
 """Access tokens as JSON Web Tokens signed with HS256; validation is stricter than the standard requires."""
 
-import base64
 import json
 import re
-from collections.abc import Callable
 from datetime import UTC, datetime
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import jwt
-from jwt.algorithms import HMACAlgorithm
+from jwt.utils import base64url_decode
 
 from movie_core.accounts.keyring import Keyring
 from movie_core.accounts.sessions import AccessClaims
-from movie_core.clock import utc_now
+from movie_core.clock import Clock, utc_now
 from movie_core.errors import InvalidToken
 from movie_core.ports import AccessTokens
+
+if TYPE_CHECKING:
+    from jwt.types import Options
 
 AUDIENCE = "movie-api"
 ALGORITHM = "HS256"
@@ -25,25 +26,34 @@ MAX_CLOCK_SKEW = 5
 MAX_LIFETIME = 366 * 86400
 """Seconds between `iat` and `exp`."""
 
-_COMPACT = re.compile(r"([A-Za-z0-9_-]+)\.([A-Za-z0-9_-]+)\.([A-Za-z0-9_-]+)")
+# PyJWT reads the system clock, extends `exp` by its leeway and accepts times that are strings, so `_read_claims` checks
+# the times.
+_OPTIONS: "Options" = {
+    "require": ["iss", "aud", "sub", "sid", "jti", "iat", "exp", "typ"],
+    "strict_aud": True,
+    "verify_exp": False,
+    "verify_iat": False,
+    "verify_nbf": False,
+}
 _ID = re.compile(r"[0-9a-f]{32}")
+
+
+class _UniqueMembersJwt(jwt.PyJWT):
+    """PyJWT that rejects duplicate claims instead of using the last."""
+
+    def _decode_payload(self, decoded: dict[str, Any]) -> dict[str, Any]:
+        return _parse_object(decoded["payload"])
 
 
 class JwtAccessTokens(AccessTokens):
     """`AccessTokens` that accepts only the configured keys and issuer, and never fetches keys."""
 
-    def __init__(self, keys: Keyring, *, issuer: str, clock: Callable[[], datetime] = utc_now) -> None:
+    def __init__(self, keys: Keyring, *, issuer: str, clock: Clock = utc_now) -> None:
         self._kid, self._secret = next(iter(keys.by_id.items()))
+        self._secret_by_kid = keys.by_id
         self._issuer = issuer
         self._clock = clock
-        self._hmac = HMACAlgorithm(HMACAlgorithm.SHA256)
-        self._secret_by_kid = {
-            kid: secret if isinstance(secret, bytes) else secret.encode() for kid, secret in keys.by_id.items()
-        }
-        self._kid_by_header = {
-            jwt.encode({}, key, ALGORITHM, {"kid": kid}).partition(".")[0]: kid for kid, key in keys.by_id.items()
-        }
-        """Key ids by the encoded header that `issue` writes: avoids decoding the header of every token."""
+        self._jwt = _UniqueMembersJwt(_OPTIONS)
 
     def issue(self, access: AccessClaims) -> str:
         claims = {
@@ -66,34 +76,29 @@ class JwtAccessTokens(AccessTokens):
             raise InvalidToken("the token is not valid") from None
 
     def _read(self, token: str) -> AccessClaims:
-        compact = _COMPACT.fullmatch(token) if len(token) <= MAX_TOKEN else None
-        if compact is None:
-            raise ValueError("not in JWS compact serialization")
-        header, payload, signature = compact.groups()
-        kid = self._kid_by_header.get(header) or self._kid_of(header)
-        # `jwt.decode` takes several times as long: it also handles headers and keys that were rejected above.
-        if not self._hmac.verify(f"{header}.{payload}".encode(), self._secret_by_kid[kid], _decode(signature)):
-            raise ValueError("invalid signature")
-        return self._parse_claims(_parse_object(_decode(payload)))
+        if len(token) > MAX_TOKEN or "=" in token:
+            raise ValueError("too long, or padded base64url")
+        secret = self._secret_of(token.partition(".")[0])
+        claims = self._jwt.decode(token, secret, [ALGORITHM], audience=AUDIENCE, issuer=self._issuer)
+        return self._read_claims(claims)
 
-    def _kid_of(self, header: str) -> str:
-        """Return the key id of a header that is encoded differently from ours, as by another library."""
-        members = _parse_object(_decode(header))
-        kid = members.pop("kid", None)
+    def _secret_of(self, header: str) -> bytes:
+        """Return the secret that the header's `kid` names. `decode` checks its `alg` and encoding."""
+        members = _parse_object(base64url_decode(header))
         # Any other header parameter might change the meaning of the token.
-        if members not in ({"alg": ALGORITHM}, {"alg": ALGORITHM, "typ": "JWT"}) or not isinstance(kid, str):
+        if not members.keys() <= {"alg", "kid", "typ"} or members.get("typ", "JWT") != "JWT":
             raise ValueError("unsupported header")
-        if kid not in self._secret_by_kid:
+        kid = members.get("kid")
+        if not isinstance(kid, str) or kid not in self._secret_by_kid:
             raise ValueError("unknown kid")
-        return kid
+        return self._secret_by_kid[kid]
 
-    def _parse_claims(self, claims: dict[str, Any]) -> AccessClaims:
-        get = claims.get
-        if (get("iss"), get("aud"), get("typ")) != (self._issuer, AUDIENCE, "access"):
-            raise ValueError("wrong iss, aud or typ")
-        user_id, session_id, token_id = _check_id(get("sub")), _check_id(get("sid")), _check_id(get("jti"))
-        issued_at, expires_at = get("iat"), get("exp")
-        not_before = get("nbf") if "nbf" in claims else issued_at
+    def _read_claims(self, claims: dict[str, Any]) -> AccessClaims:
+        if claims["typ"] != "access":
+            raise ValueError("not an access token")
+        user_id, session_id, token_id = _check_id(claims["sub"]), _check_id(claims["sid"]), _check_id(claims["jti"])
+        issued_at, expires_at = claims["iat"], claims["exp"]
+        not_before = claims.get("nbf", issued_at)
         # Not isinstance: bool is a subclass of int.
         if not type(not_before) is type(issued_at) is type(expires_at) is int:
             raise ValueError("iat, nbf or exp is not an integer")
@@ -117,15 +122,6 @@ def _check_id(value: object) -> str:
     if not isinstance(value, str) or not _ID.fullmatch(value):
         raise ValueError("not an id")
     return value
-
-
-def _decode(segment: str) -> bytes:
-    """Decode a base64url segment. Raises `ValueError` unless it is the canonical encoding."""
-    text = segment.encode()
-    decoded = base64.urlsafe_b64decode(text + b"=" * (-len(text) % 4))
-    if base64.urlsafe_b64encode(decoded).rstrip(b"=") != text:
-        raise ValueError("not canonical base64url")
-    return decoded
 
 
 def _parse_object(text: bytes) -> dict[str, Any]:

@@ -24,8 +24,8 @@ from movie_core.search.retry_policy import (
     BreakerState,
     CircuitBreaker,
     CircuitBreakerSnapshot,
-    Clock,
     LatencyTracker,
+    MonotonicClock,
     RetryPolicy,
 )
 
@@ -56,7 +56,7 @@ class ResilientMovieSource(MovieSourceDecorator):
         inner: MovieSource,
         retry_policy: RetryPolicy | None = None,
         *,
-        clock: Clock = time.monotonic,
+        clock: MonotonicClock = time.monotonic,
         chance: Callable[[], float] = random.random,
     ) -> None:
         """`clock` returns monotonic seconds; `chance` returns random numbers from 0 to 1 for the jitter."""

@@ -2,7 +2,7 @@
 
 import hashlib
 import json
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from datetime import datetime, timedelta
 from typing import Any
 
@@ -11,7 +11,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
 from movie_adapters.sql.engine import metadata
 from movie_adapters.sql.tables import text_column, time_column, transaction, users
-from movie_core.clock import iso_time, utc_now
+from movie_core.clock import Clock, iso_time, utc_now
 from movie_core.discovery.personal_ranking import MAX_ORDERS, ORDER_SECONDS
 
 PURGE_BATCH = 100
@@ -34,7 +34,7 @@ _KEY = list(personal_orders.primary_key.columns)
 class SqlPersonalOrderStore:
     """A `PersonalOrderStore` of one movie source, in a table created by `engine.migrate`."""
 
-    def __init__(self, engine: AsyncEngine, source: str, clock: Callable[[], datetime] = utc_now) -> None:
+    def __init__(self, engine: AsyncEngine, source: str, clock: Clock = utc_now) -> None:
         self._engine = engine
         self._source = source
         self._clock = clock

@@ -9,6 +9,7 @@ from dishka import Provider, Scope, from_context, provide
 
 from movie_adapters.observability.tracing import Tracing
 from movie_adapters.settings.settings import Settings
+from movie_core.clock import Clock, utc_now
 from movie_core.ports import CacheStore, MovieSource
 
 if TYPE_CHECKING:
@@ -72,10 +73,14 @@ def _outage_check(client: "RedisClient") -> Callable[[], bool]:
 
 
 class ConnectionProvider(Provider):
-    """Settings, tracing, and the connections to database and Redis."""
+    """Settings, clock, tracing, and the connections to database and Redis."""
 
     scope = Scope.APP
     settings = from_context(Settings)
+
+    @provide
+    def clock(self) -> Clock:
+        return utc_now
 
     @provide
     async def tracing(self, settings: Settings) -> AsyncIterator[Tracing]:

@@ -5,8 +5,8 @@ from datetime import timedelta
 
 from dishka import Provider, Scope, provide
 
-from movie_adapters.observability.metrics import BacklogGauges
-from movie_adapters.settings.settings import EMBEDDED_SOURCE, Settings
+from movie_adapters.observability.backlog import BacklogGauges
+from movie_adapters.settings.settings import Settings
 from movie_adapters.wiring.connections import Database, SharedRedis, UpstreamSource
 from movie_core.discovery.event_recorder import EventRecorder
 from movie_core.discovery.services import Discovery
@@ -22,17 +22,17 @@ from movie_core.ports import (
     PersonalOrderStore,
     RatingStore,
     Recommender,
-    SeenMovies,
     TrendStore,
     UserRepo,
 )
-from movie_core.search.movie_search import MovieSearch
 
 
 class DiscoveryProvider(Provider):
     """Ratings, events, recommendations and trends for the movies of the configured source, and maintenance."""
 
     scope = Scope.APP
+    trends = provide(TrendingService)
+    discovery = provide(Discovery)
 
     @provide
     def ratings(self, settings: Settings, database: Database) -> RatingStore:
@@ -61,10 +61,6 @@ class DiscoveryProvider(Provider):
         from movie_adapters.redis.trends import RedisTrendStore
 
         return RedisTrendStore(redis.client, settings.source)
-
-    @provide
-    def trends(self, store: TrendStore, events: EventStore) -> TrendingService:
-        return TrendingService(store, events)
 
     @provide
     def recorder(
@@ -97,30 +93,6 @@ class DiscoveryProvider(Provider):
         recommender = EaseRecommender(ratings, catalogue, models)
         yield recommender
         await recommender.close()
-
-    @provide
-    def discovery(
-        self,
-        settings: Settings,
-        movie_search: MovieSearch,
-        catalogue: MovieCatalogue,
-        ratings: RatingStore,
-        recommender: Recommender,
-        orders: PersonalOrderStore,
-        trends: TrendingService,
-        recorder: EventRecorder,
-        seen: SeenMovies,
-    ) -> Discovery:
-        return Discovery(
-            movie_search,
-            catalogue,
-            ratings,
-            recommender,
-            orders,
-            trends,
-            recorder,
-            seen=None if settings.source == EMBEDDED_SOURCE else seen,
-        )
 
     @provide
     async def backlog(self, outbox: Outbox, recommender: Recommender) -> AsyncIterator[BacklogGauges]:

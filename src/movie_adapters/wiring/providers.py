@@ -8,8 +8,7 @@ need. The scope of all providers is the process: each object is created once, at
 import logging
 from collections.abc import AsyncIterator
 
-from dishka import AsyncContainer, Provider, Scope, make_async_container, provide
-from dishka.entities.validation_settings import ValidationSettings
+from dishka import STRICT_VALIDATION, AsyncContainer, Provider, Scope, make_async_container, provide
 
 from movie_adapters.observability.tracing import Tracing
 from movie_adapters.settings.settings import EMBEDDED_SOURCE, Settings
@@ -34,6 +33,8 @@ class SearchProvider(Provider):
     """Movie source, catalogue, cache and readiness probe."""
 
     scope = Scope.APP
+    invalidation = provide(CacheInvalidation)
+    movie_search = provide(MovieSearch)
 
     @provide
     async def catalogue(self, settings: Settings, database: Database) -> AsyncIterator[MovieCatalogue]:
@@ -82,10 +83,6 @@ class SearchProvider(Provider):
         await http.close()
 
     @provide
-    def invalidation(self) -> CacheInvalidation:
-        return CacheInvalidation()
-
-    @provide
     async def source(
         self,
         settings: Settings,
@@ -119,8 +116,9 @@ class SearchProvider(Provider):
         await seen.close()
 
     @provide
-    def movie_search(self, settings: Settings, source: MovieSource, seen: SeenMovies) -> MovieSearch:
-        return MovieSearch(source, None if settings.source == EMBEDDED_SOURCE else seen)
+    def seen_unless_embedded(self, settings: Settings, seen: SeenMovies) -> SeenMovies | None:
+        """None for the embedded catalogue, which contains its movies already."""
+        return None if settings.source == EMBEDDED_SOURCE else seen
 
     @provide
     async def readiness(
@@ -148,7 +146,6 @@ def create_container(settings: Settings, *overrides: Provider) -> AsyncContainer
     """The container of a process. Later providers override earlier ones and must declare it with `override=True`."""
     for name in ("httpx", "httpcore"):  # they log complete URLs, including the API key of a source
         logging.getLogger(name).setLevel(logging.WARNING)
-    strict = ValidationSettings(nothing_overridden=True, implicit_override=True, nothing_decorated=True)
     return make_async_container(
         ConnectionProvider(),
         SearchProvider(),
@@ -156,7 +153,7 @@ def create_container(settings: Settings, *overrides: Provider) -> AsyncContainer
         DiscoveryProvider(),
         *overrides,
         context={Settings: settings},
-        validation_settings=strict,
+        validation_settings=STRICT_VALIDATION,
     )
 
 

@@ -8,8 +8,8 @@ from dishka import FromDishka, Provider, Scope, provide
 from litestar import Request, Response, get
 from litestar.exceptions import NotFoundException
 
+from movie_adapters.observability.backlog import BacklogGauges
 from movie_adapters.observability.metrics import (
-    BacklogGauges,
     Metrics,
     MetricsPeers,
     RequestCounts,

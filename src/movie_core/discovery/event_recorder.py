@@ -7,7 +7,7 @@ from collections.abc import Callable, Sequence
 from datetime import datetime
 from itertools import islice
 
-from movie_core.clock import utc_now
+from movie_core.clock import Clock, utc_now
 from movie_core.discovery.events import Event, EventKind
 from movie_core.discovery.trending import utc_day
 from movie_core.discovery.trending_service import TrendingService
@@ -44,7 +44,7 @@ class EventRecorder:
         trends: TrendingService | None = None,
         *,
         calls: Callable[[], tuple[int, int]] = lambda: (0, 0),
-        clock: Callable[[], datetime] = utc_now,
+        clock: Clock = utc_now,
     ) -> None:
         """`calls` returns how many calls of the movie source this process has made so far, and how many of them
         failed."""

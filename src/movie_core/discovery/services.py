@@ -1,12 +1,11 @@
 """The discovery service: ratings, imports, recommendations, personal order, trends and events."""
 
 import asyncio
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from datetime import datetime
 from urllib.parse import urlencode
 
-from movie_core.clock import utc_now
+from movie_core.clock import Clock, utc_now
 from movie_core.discovery.event_recorder import EventRecorder
 from movie_core.discovery.events import MAX_AGE, Event
 from movie_core.discovery.personal_ranking import MAX_REORDERED, personal_order
@@ -68,7 +67,7 @@ class Discovery:
         recorder: EventRecorder,
         *,
         seen: SeenMovies | None = None,
-        clock: Callable[[], datetime] = utc_now,
+        clock: Clock = utc_now,
     ) -> None:
         """`movies` are the movies stored under the name of the search's source. `seen` writes to them if the source
         does not store its movies itself."""

@@ -2,10 +2,10 @@
 
 import asyncio
 import logging
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from datetime import datetime, timedelta
 
-from movie_core.clock import utc_now
+from movie_core.clock import Clock, utc_now
 from movie_core.discovery.trending import (
     CACHE_TTL,
     EPOCH_LEAD,
@@ -34,7 +34,7 @@ class TrendingService:
     process that is killed between storing and adding them count after the next rebuild.
     """
 
-    def __init__(self, store: TrendStore, events: EventStore, clock: Callable[[], datetime] = utc_now) -> None:
+    def __init__(self, store: TrendStore, events: EventStore, clock: Clock = utc_now) -> None:
         self._store = store
         self._events = events
         self._clock = clock

@@ -1,15 +1,15 @@
 """A whole deployment in memory: every port, and the services over them."""
 
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from dataclasses import dataclass
-from datetime import datetime, timedelta
+from datetime import timedelta
 
 from movie_core.accounts.keyring import Keyring
 from movie_core.accounts.outbox import MailRules
 from movie_core.accounts.outbox_dispatcher import OutboxDispatcher
 from movie_core.accounts.services import AccountRules, Accounts
 from movie_core.accounts.session_registry import SessionRegistry
-from movie_core.clock import utc_now
+from movie_core.clock import Clock, utc_now
 from movie_core.discovery.event_recorder import EventRecorder
 from movie_core.discovery.services import Discovery
 from movie_core.discovery.trending_service import TrendingService
@@ -43,7 +43,7 @@ _EXAMPLE_KEY = "an example that is 32 bytes or longer"
 class Deployment:
     """Every port in memory and the services over them, as `deployment` wires them."""
 
-    clock: Callable[[], datetime]
+    clock: Clock
     keys: Keyring
     mail_rules: MailRules
 
@@ -98,7 +98,7 @@ class Deployment:
 def deployment(
     movies: Iterable[Movie] = (),
     *,
-    clock: Callable[[], datetime] = utc_now,
+    clock: Clock = utc_now,
     secret: str = _EXAMPLE_KEY,
     mail_rules: MailRules | None = None,
     account_rules: AccountRules | None = None,

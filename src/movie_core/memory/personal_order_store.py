@@ -1,11 +1,11 @@
 """The `PersonalOrderStore` port in memory."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any
 
-from movie_core.clock import iso_time, utc_now
+from movie_core.clock import Clock, iso_time, utc_now
 from movie_core.discovery.personal_ranking import MAX_ORDERS, ORDER_SECONDS
 
 
@@ -18,7 +18,7 @@ class _StoredOrder:
 class MemoryPersonalOrderStore:
     """A `PersonalOrderStore` for one process."""
 
-    def __init__(self, clock: Callable[[], datetime] = utc_now) -> None:
+    def __init__(self, clock: Clock = utc_now) -> None:
         self._clock = clock
         self._orders: dict[str, dict[str, _StoredOrder]] = {}
 

@@ -1,10 +1,10 @@
 """The `Recommender` port in memory: item-based collaborative filtering."""
 
 import math
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from datetime import datetime
 
-from movie_core.clock import utc_now
+from movie_core.clock import Clock, utc_now
 from movie_core.discovery.ratings import LIKED, Rating
 from movie_core.discovery.recommendations import (
     MAX_MODEL_MOVIES,
@@ -33,9 +33,7 @@ class MemoryRecommender:
     the history of similarity times (rating - `NEUTRAL`). Ties are broken by the number of users who liked the movie.
     """
 
-    def __init__(
-        self, ratings: RatingStore, catalogue: MovieCatalogue, clock: Callable[[], datetime] = utc_now
-    ) -> None:
+    def __init__(self, ratings: RatingStore, catalogue: MovieCatalogue, clock: Clock = utc_now) -> None:
         self._ratings = ratings
         self._catalogue = catalogue
         self._clock = clock

@@ -7,12 +7,12 @@ import json
 import math
 import re
 import secrets
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from datetime import UTC, datetime
 
 from movie_core.accounts.keyring import Keyring
 from movie_core.accounts.sessions import AccessClaims
-from movie_core.clock import utc_now
+from movie_core.clock import Clock, utc_now
 from movie_core.errors import InvalidToken
 
 
@@ -38,7 +38,7 @@ class MemoryPasswordHasher:
 class MemoryAccessTokens:
     """`AccessTokens` as JSON with an HMAC, in a format of their own that other adapters reject."""
 
-    def __init__(self, keyring: Keyring, clock: Callable[[], datetime] = utc_now) -> None:
+    def __init__(self, keyring: Keyring, clock: Clock = utc_now) -> None:
         self._secrets = tuple(keyring.by_id.values())
         self._clock = clock
 

@@ -4,14 +4,13 @@ The entry is written after the action and before the response. If the audit log 
 done and `StoreUnavailable` is raised; repeating the action is harmless and is logged if there is still something to do.
 """
 
-from collections.abc import Callable, Sequence
-from datetime import datetime
+from collections.abc import Sequence
 from typing import TypeVar
 
 from movie_core.accounts.outbox import Mail, MailState
 from movie_core.accounts.services import Accounts
 from movie_core.accounts.users import User, UserState
-from movie_core.clock import utc_now
+from movie_core.clock import Clock, utc_now
 from movie_core.errors import MailNotDead, MailNotFound, OwnAccount, StoreUnavailable, UserNotFound
 from movie_core.operations.audit import Action, AuditEntry
 from movie_core.paging import Window
@@ -34,7 +33,7 @@ class Administration:
         outbox: Outbox,
         notifier: DeliveryNotifier,
         audit_log: AuditLog,
-        clock: Callable[[], datetime] = utc_now,
+        clock: Clock = utc_now,
     ) -> None:
         self._accounts = accounts
         self._users = users

@@ -1,9 +1,8 @@
 """Periodic maintenance: deletes expired data and retrains the recommender."""
 
-from collections.abc import Callable
-from datetime import datetime, timedelta
+from datetime import timedelta
 
-from movie_core.clock import utc_now
+from movie_core.clock import Clock, utc_now
 from movie_core.discovery.trending import utc_day
 from movie_core.operations import audit
 from movie_core.ports import AuditLog, EventStore, Recommender, UserRepo
@@ -20,7 +19,7 @@ class Maintenance:
         audit_log: AuditLog,
         *,
         events_keep: timedelta,
-        clock: Callable[[], datetime] = utc_now,
+        clock: Clock = utc_now,
     ) -> None:
         """`events_keep` is the retention of events, rounded up to whole UTC days."""
         self._users = users

@@ -9,7 +9,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from enum import Enum, StrEnum
 
-Clock = Callable[[], float]
+MonotonicClock = Callable[[], float]
 FAILURE_MAX_AGE = 1.5
 """Seconds after which a failure says nothing about the current state of the source."""
 
@@ -128,7 +128,7 @@ class CircuitBreaker:
     nothing, so it has nothing to release either.
     """
 
-    def __init__(self, retry_policy: RetryPolicy, clock: Clock = time.monotonic) -> None:
+    def __init__(self, retry_policy: RetryPolicy, clock: MonotonicClock = time.monotonic) -> None:
         self._retry_policy = retry_policy
         self._clock = clock
         self._state = BreakerState.CLOSED
@@ -244,7 +244,7 @@ class LatencyTracker:
     MIN_HEDGE_DELAY = 0.15
     """Seconds: a quicker call never counts as hanging."""
 
-    def __init__(self, clock: Clock = time.monotonic) -> None:
+    def __init__(self, clock: MonotonicClock = time.monotonic) -> None:
         self._clock = clock
         self._samples: deque[tuple[float, float]] = deque(maxlen=self.MIN_SAMPLES)
         self._hangs: deque[float] = deque(maxlen=self.MIN_HANGS)

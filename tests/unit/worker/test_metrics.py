@@ -5,6 +5,7 @@ from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 
 import pytest
+from prometheus_client import CollectorRegistry
 from taskiq import InMemoryBroker
 
 from movie_adapters.observability.metrics import TaskCounts
@@ -96,10 +97,21 @@ async def test_tasks_are_counted_by_outcome() -> None:
     for task in (*tasks, tasks[0]):
         await (await task.kiq()).wait_result(timeout=5)
     await broker.shutdown()
-    assert counts.outcomes == {
+    registry = CollectorRegistry()
+    registry.register(counts.outcomes)
+    registry.register(counts.durations)
+    numbers = {
+        (task, outcome): registry.get_sample_value("movie_tasks_total", {"task": task, "outcome": outcome})
+        for task in ("good", "bad", "new")
+        for outcome in ("succeeded", "failed")
+    }
+    assert numbers == {
         ("good", "succeeded"): 2,
         ("good", "failed"): 0,
         ("bad", "succeeded"): 0,
         ("bad", "failed"): 1,
+        ("new", "succeeded"): None,
+        ("new", "failed"): None,
     }
-    assert [labels for _, labels, _, _ in counts.samples()] == [("good",), ("bad",)]
+    assert registry.get_sample_value("movie_task_duration_seconds_count", {"task": "good"}) == 2
+    assert registry.get_sample_value("movie_task_duration_seconds_count", {"task": "new"}) is None

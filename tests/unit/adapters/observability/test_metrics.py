@@ -1,22 +1,19 @@
 """Metrics of a process, with components in memory."""
 
 import asyncio
-import logging
 import platform
 from collections import Counter
-from datetime import datetime, timedelta
 from importlib.metadata import version
 from pathlib import Path
 
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
-from tests.support.skipping_loop import SkippingLoop
+from tests.support.backlog import Outbox, Recommender, backlog_of
 
 from movie_adapters.observability import metrics as module
 from movie_adapters.observability.metrics import (
     BOUNDS,
     METRICS,
-    BacklogGauges,
     Metrics,
     MetricsPeers,
     RequestCounts,
@@ -24,37 +21,11 @@ from movie_adapters.observability.metrics import (
     is_scrape_authorized,
 )
 from movie_adapters.settings.settings import Settings
-from movie_core.accounts.outbox import MailState, OutboxStats
 from movie_core.discovery.event_recorder import EventRecorder
-from movie_core.discovery.recommendations import ModelInfo
-from movie_core.errors import StoreUnavailable
 from movie_core.provenance import CacheStatus
 from movie_core.search.retry_policy import BreakerState, CircuitBreakerSnapshot
-from movie_core.testing import NOW
 
 SECRET = "a token for metrics alone"
-
-
-class Outbox:
-    def __init__(self) -> None:
-        self.queries = 0
-        self.is_unavailable = False
-        self.gate = asyncio.Event()
-        self.gate.set()
-
-    async def stats(self, now: datetime) -> OutboxStats:
-        self.queries += 1
-        await self.gate.wait()
-        if self.is_unavailable:
-            raise StoreUnavailable("no database")
-        return OutboxStats({MailState.PENDING: 2, MailState.SENT: 5, MailState.DEAD: 1}, NOW - timedelta(seconds=90))
-
-
-class Recommender:
-    made: ModelInfo | None = ModelInfo(NOW - timedelta(hours=1), 10, 2, 5)
-
-    async def model(self) -> ModelInfo | None:
-        return self.made
 
 
 class Source:
@@ -63,10 +34,6 @@ class Source:
 
     def state(self) -> CircuitBreakerSnapshot:
         return CircuitBreakerSnapshot(BreakerState.OPEN, 12.5, 50, "timeout")
-
-
-def backlog_of(outbox: Outbox, recommender: Recommender | None = None) -> BacklogGauges:
-    return BacklogGauges(outbox, recommender or Recommender(), clock=lambda: NOW)  # type: ignore[arg-type]
 
 
 def full_metrics(outbox: Outbox) -> Metrics:
@@ -150,22 +117,6 @@ async def test_request_durations_are_counted_in_cumulative_buckets() -> None:
     assert values["movie_request_duration_seconds_sum"][("GET", "/a", "2xx")] == pytest.approx(60.3022)
 
 
-def test_database_values_are_cached() -> None:
-    async def scrapes() -> None:
-        outbox = Outbox()
-        backlog = backlog_of(outbox)
-        await asyncio.gather(*(backlog.read() for _ in range(20)))
-        await asyncio.sleep(module.BACKLOG_TTL - 0.1)
-        await backlog.read()
-        assert outbox.queries == 1
-        await asyncio.sleep(0.2)
-        await backlog.read()
-        assert outbox.queries == 2
-
-    with asyncio.Runner(loop_factory=SkippingLoop) as runner:
-        runner.run(scrapes())
-
-
 async def test_an_unavailable_database_is_reported_and_does_not_fail_the_scrape() -> None:
     outbox = Outbox()
     outbox.is_unavailable = True
@@ -173,29 +124,6 @@ async def test_an_unavailable_database_is_reported_and_does_not_fail_the_scrape(
     assert values["movie_dependency_up"][("database",)] == 0
     assert "movie_mails" not in values
     assert "movie_searches_total" in values
-
-
-@pytest.fixture
-def short_wait(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(module, "BACKLOG_TIMEOUT", 0.01)
-    monkeypatch.setattr(module, "BACKLOG_TTL", 0.01)
-
-
-@pytest.mark.usefixtures("short_wait")
-async def test_a_hanging_database_delays_no_scrape_and_gets_no_second_query(
-    caplog: pytest.LogCaptureFixture,
-) -> None:
-    outbox = Outbox()
-    outbox.gate.clear()
-    backlog = backlog_of(outbox)
-    assert await backlog.read() is None
-    await asyncio.sleep(0.05)
-    assert await backlog.read() is None
-    assert outbox.queries == 1
-    outbox.gate.set()
-    assert await backlog.read() is not None
-    await backlog.close()
-    assert not [record for record in caplog.records if record.levelno >= logging.WARNING]
 
 
 async def test_the_model_age_is_omitted_before_the_first_model() -> None:

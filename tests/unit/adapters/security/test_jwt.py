@@ -195,6 +195,49 @@ def test_every_forged_token_is_rejected_with_the_same_error() -> None:
     assert seen > 250
 
 
+def tokens_that_pyjwt_accepts() -> Iterator[tuple[str, str]]:
+    """For each check of our own, a token that only this check rejects."""
+    yield "too long", forge(claims=claims_of(more="x" * 4096))
+    yield "padded", forge() + "="
+    yield "header with other parameters", forge(HEADER | {"jku": "https://evil.example/keys"})
+    yield "header typ", forge(HEADER | {"typ": "at+jwt"})
+    yield "duplicate header parameter", forge(b'{"alg":"none",' + json.dumps(HEADER).encode()[1:])
+    yield "another kid", forge(HEADER | {"kid": kid_of("o" * 32)})
+    yield "duplicate claim", forge(claims=b'{"sub":"' + b"f" * 32 + b'",' + json.dumps(claims_of()).encode()[1:])
+    yield "UTF-16", forge(claims=json.dumps(claims_of()).encode("utf-16"))
+    yield "typ", forge(claims=claims_of(typ="refresh"))
+    for name in ("sub", "sid", "jti"):
+        yield f"{name} is no id", forge(claims=claims_of(**{name: "../admin"}))
+    for name in ("iat", "exp", "nbf"):
+        for odd in (str(AT + 60), AT + 60.5, True):
+            yield f"{name} {odd!r}", forge(claims=claims_of(**{name: odd}))
+    yield "exp plus leeway", forge(claims=claims_of(iat=AT - 900, exp=AT))
+    yield "valid for too long", forge(claims=claims_of(exp=AT + YEAR + 1))
+
+
+@pytest.mark.parametrize("token", [pytest.param(token, id=wrong) for wrong, token in tokens_that_pyjwt_accepts()])
+def test_every_check_of_our_own_is_one_that_pyjwt_lacks(token: str) -> None:
+    required: list[str] = list(claims_of())
+    assert jwt.decode(
+        token,
+        SECRET,
+        ["HS256"],
+        audience="movie-api",
+        issuer=ISSUER,
+        leeway=10**10,  # so that the system clock does not matter
+        options={"require": required, "strict_aud": True},
+    )
+    with pytest.raises(InvalidToken):
+        tokens_with().read(token)
+
+
+def test_times_are_compared_with_the_given_clock_unlike_in_pyjwt() -> None:
+    token = forge(claims=claims_of(iat=0, exp=60))
+    with pytest.raises(jwt.ExpiredSignatureError):
+        jwt.decode(token, SECRET, ["HS256"], audience="movie-api", issuer=ISSUER)
+    assert tokens_with(now=datetime(1970, 1, 1, tzinfo=UTC)).read(token)
+
+
 @pytest.mark.parametrize(
     "changes",
     [

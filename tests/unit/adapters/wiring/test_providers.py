@@ -1,11 +1,22 @@
-"""Selection of Redis clients by the settings."""
+"""Selection of Redis clients by the settings, and validation of the container."""
 
+import re
 from pathlib import Path
+
+import pytest
+from dishka import Provider, Scope, provide
+from dishka.exceptions import ImplicitOverrideDetectedError, NothingOverriddenError
+from tests.support.documents import ROOT
 
 from movie_adapters.settings.settings import Settings
 from movie_adapters.wiring.connections import SharedRedis
 from movie_adapters.wiring.providers import create_container
+from movie_core.clock import Clock
+from movie_core.discovery.trending_service import TrendingService
 from movie_core.operations.health import Readiness
+from movie_core.testing import NOW
+
+SRC = ROOT / "src"
 
 
 async def shared(**environ: str) -> tuple[SharedRedis, list[str]]:
@@ -46,3 +57,50 @@ async def test_the_cache_redis_alone_is_not_the_broker(tmp_path: Path) -> None:
     redis, _ = await shared(MOVIE_DATA_DIR=str(tmp_path), MOVIE_CACHE_REDIS_URL=f"unix://{tmp_path}/cache")
     assert redis.client is None
     assert redis.cache_store() is not None
+
+
+class FixedClock(Provider):
+    scope = Scope.APP
+
+    @provide(override=True)
+    def clock(self) -> Clock:
+        return lambda: NOW
+
+
+class SecondClock(Provider):
+    scope = Scope.APP
+
+    @provide
+    def clock(self) -> Clock:
+        return lambda: NOW
+
+
+class AnotherType(Provider):
+    scope = Scope.APP
+
+    @provide(override=True)
+    def number(self) -> int:
+        return 1
+
+
+async def test_services_get_the_provided_clock(tmp_path: Path) -> None:
+    container = create_container(Settings.load({"MOVIE_DATA_DIR": str(tmp_path)}, dotenv=None), FixedClock())
+    try:
+        assert (await container.get(TrendingService))._clock() == NOW
+    finally:
+        await container.close()
+
+
+@pytest.mark.parametrize(
+    ("provider", "error"), [(SecondClock(), ImplicitOverrideDetectedError), (AnotherType(), NothingOverriddenError)]
+)
+def test_overrides_must_be_declared_and_override_something(provider: Provider, error: type[Exception]) -> None:
+    with pytest.raises(error):
+        create_container(Settings.load({}, dotenv=None), provider)
+
+
+def test_no_provider_decorates_because_an_override_would_drop_the_decorator() -> None:
+    """Strict validation does not detect that. Decorated ports are composed by hand in their factory."""
+    providers = [text for path in SRC.rglob("*.py") if "from dishka import" in (text := path.read_text())]
+    assert len(providers) > 5
+    assert not [text for text in providers if re.search(r"\bdecorate\b", text)]
