@@ -1,11 +1,15 @@
-"""Selection of Redis clients by the settings."""
+"""Adapters that the container selects by the settings."""
 
 from pathlib import Path
+
+import pytest
 
 from movie_adapters.settings.settings import Settings
 from movie_adapters.wiring.connections import SharedRedis
 from movie_adapters.wiring.providers import create_container
+from movie_core.errors import InvalidEmail
 from movie_core.operations.health import Readiness
+from movie_core.ports import AddressSyntax
 
 
 async def shared(**environ: str) -> tuple[SharedRedis, list[str]]:
@@ -46,3 +50,24 @@ async def test_the_cache_redis_alone_is_not_the_broker(tmp_path: Path) -> None:
     redis, _ = await shared(MOVIE_DATA_DIR=str(tmp_path), MOVIE_CACHE_REDIS_URL=f"unix://{tmp_path}/cache")
     assert redis.client is None
     assert redis.cache_store() is not None
+
+
+async def test_special_use_domains_are_rejected_in_production_only(tmp_path: Path) -> None:
+    production = {
+        "MOVIE_ENV": "production",
+        "MOVIE_PUBLIC_URL": "https://movies.example.com",
+        "MOVIE_DATABASE_URL": "postgresql+asyncpg://movies@db.example.com/movies",
+        "MOVIE_REDIS_URL": "redis://redis.example.com/0",
+        "MOVIE_SECRET_KEY": "0123456789-0123456789-0123456789",
+        "MOVIE_SMTP_URL": "smtps://smtp.example.com",
+    }
+    for environ in ({}, production):
+        container = create_container(Settings.load({"MOVIE_DATA_DIR": str(tmp_path)} | environ, dotenv=None))
+        syntax = await container.get(AddressSyntax)
+        await container.close()
+        assert syntax.split("ann@example.com") == ("ann", "example.com")
+        if environ:
+            with pytest.raises(InvalidEmail, match="special use"):
+                syntax.split("ann@corp.local")
+        else:
+            assert syntax.split("ann@corp.local") == ("ann", "corp.local")

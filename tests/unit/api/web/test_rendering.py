@@ -71,6 +71,13 @@ def test_a_missing_value_is_an_error(environment: Environment, name: str) -> Non
             environment.get_template(name).render(context(names - {missing}, HARMLESS))
 
 
+def test_no_template_disables_escaping(environment: Environment) -> None:
+    assert environment.loader is not None
+    for name in environment.list_templates():
+        source, _, _ = environment.loader.get_source(environment, name)
+        assert not [word for word in ("safe", "autoescape", "Markup") if word in source], name
+
+
 def test_text_between_backticks_is_code(environment: Environment) -> None:
     problem_type = ProblemType(400, "Title", "`a<b` must be `c`, not d.")
     page = environment.get_template("error.html").render(code="x", problem_type=problem_type)
