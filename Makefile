@@ -75,13 +75,15 @@ coverage: setup ## Report lines not covered by the unit tests
 	@$(BIN)/coverage combine --quiet
 	@$(BIN)/coverage report
 
-wheel: setup ## Build the wheel and check that movie_core works without dependencies
+wheel: setup ## Build the wheel; check that it has every file, and that movie_core works without dependencies
 	@rm -rf dist && $(UV) build --wheel --quiet --out-dir dist
 	@$(UV) venv --quiet --clear --python $(PYTHON) dist/venv
 	@$(UV) pip install --quiet --python dist/venv/bin/python --no-deps dist/*.whl
 	@cd dist && venv/bin/python -W error -c 'import sys; before = set(sys.modules); import doctest, movie_core, movie_core.testing; \
 	  sys.exit(doctest.testmod(movie_core).failed or bool(third := {name.partition(".")[0] for name in sys.modules} \
 	  - sys.stdlib_module_names - before - {"movie_core"}) and f"loaded: {third}")'
+	@cd src && find . -type f ! -name '*.pyc' | while read -r file; do test -f ../dist/venv/lib/python3*/site-packages/"$$file" \
+	  || { echo "wheel: $$file is missing" >&2; exit 1; }; done
 
 bench: setup ## Run the benchmarks and compare with their goals (DATA=path for search quality, BENCH_OPTIONS='--only … --full')
 	@$(BIN)/python -m bench $(if $(DATA),--data $(DATA)) $(BENCH_OPTIONS)

@@ -36,6 +36,7 @@ from movie_api.routes.sessions import SESSION_ROUTES
 from movie_api.routes.users import USER_ROUTES
 from movie_api.web.dashboard import dashboard_router
 from movie_api.web.pages import error_page, pages_router
+from movie_api.web.rendering import template_config
 from movie_core.accounts.services import Accounts
 from movie_core.discovery.event_recorder import EventRecorder
 from movie_core.operations.rate_limits import RateLimits
@@ -131,6 +132,7 @@ def create_app(settings: Settings, *overrides: Provider, peers: Path | None = No
         request_max_body_size=MAX_BODY,
         state=State({"settings": settings, "is_draining": False}),
         openapi_config=None,
+        template_config=template_config(),
         logging_config=None,
         debug=False,  # overrides LITESTAR_DEBUG
     )

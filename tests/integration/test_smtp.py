@@ -103,6 +103,16 @@ async def unavailable(mailer: SmtpMailer) -> str:
     return caught.value.detail
 
 
+async def test_email_from_and_to_special_use_domains_is_sent(sink):
+    mailer = SmtpMailer(f"smtp://127.0.0.1:{sink.port}", "films@corp.local")
+    for recipient in ("ann@corp.local", "ann@mail.test", "root@localhost"):
+        await mailer.send(replace(EMAIL, recipient=recipient))
+    await mailer.close()
+    assert [(mail.sender, mail.recipients) for mail in sink.mails] == [
+        ("films@corp.local", (recipient,)) for recipient in ("ann@corp.local", "ann@mail.test", "root@localhost")
+    ]
+
+
 @pytest.mark.parametrize(("tls", "form"), [("starttls", "smtp://{}?tls=starttls"), ("implicit", "smtps://{}")])
 async def test_an_email_is_sent_encrypted_after_authentication(authority, tls, form):
     form = form.replace("{}", USERINFO + "@{}")

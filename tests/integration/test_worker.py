@@ -25,7 +25,7 @@ from movie_core.clock import utc_now
 from movie_core.ports import UserRepo
 
 SECRET = "of these tests and long enough for anybody"
-Register = Callable[[str], None]
+Register = Callable[..., None]
 
 
 class RedisProcess:
@@ -118,14 +118,14 @@ def schema(environ: dict[str, str]) -> None:
 def register(environ: dict[str, str]) -> Register:
     """Stores a registration and its email in the outbox, without a delivery notification."""
 
-    async def store(name: str) -> None:
+    async def store(name: str, domain: str) -> None:
         container = create_container(Settings.load(environ, dotenv=None))
-        address = f"{name}@example.org"
+        address = f"{name}@{domain}"
         registration = Registration(new_id(), Address(address, address), Username(name, name), "hash", utc_now())
         await (await container.get(UserRepo)).register(registration, utc_now())
         await container.close()
 
-    return lambda name: asyncio.run(store(name))
+    return lambda name, domain="example.org": asyncio.run(store(name, domain))
 
 
 @pytest.fixture
@@ -198,6 +198,17 @@ def test_a_notified_email_is_sent_immediately(
         register(name)
         put(redis)
         assert wait_until(lambda name=name: f"{name}@example.org" in recipients(sink), 2) < 1
+
+
+@pytest.mark.usefixtures("schema")
+def test_email_from_and_to_special_use_domains_is_delivered(
+    work: Callable[[], Program], environ: dict[str, str], sink: SlowSink, register: Register
+) -> None:
+    environ["MOVIE_MAIL_FROM"] = "films@corp.local"
+    register("anna", "corp.local")
+    work()
+    wait_until(lambda: bool(sink.mails), 10)
+    assert (sink.mails[0].sender, recipients(sink)) == ("films@corp.local", ["anna@corp.local"])
 
 
 @pytest.mark.usefixtures("schema")

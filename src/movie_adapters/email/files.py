@@ -9,7 +9,8 @@ from collections.abc import Callable
 from datetime import UTC
 from pathlib import Path
 
-from movie_adapters.email.messages import build_message, split_mailbox
+from movie_adapters.email.messages import build_message
+from movie_adapters.email.syntax import split_mailbox
 from movie_adapters.private_files import make_private_folder
 from movie_core.accounts.outbox import MailRejected, MailUnavailable, OutgoingEmail
 from movie_core.accounts.users import Address, address_key

@@ -6,7 +6,8 @@ from contextlib import suppress
 
 from aiosmtplib import SMTP, SMTPAuthenticationError, SMTPException, SMTPResponseException
 
-from movie_adapters.email.messages import build_message, needs_utf8, split_mailbox
+from movie_adapters.email.messages import build_message, needs_utf8
+from movie_adapters.email.syntax import split_mailbox
 from movie_adapters.smtp_url import Tls, parse_smtp_url
 from movie_core.accounts import outbox
 from movie_core.accounts.outbox import MailRejected, MailUnavailable, OutgoingEmail

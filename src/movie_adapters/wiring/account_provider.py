@@ -112,10 +112,10 @@ class AccountProvider(Provider):
         return JwtAccessTokens(keyring, issuer=settings.public_url)
 
     @provide
-    def syntax(self) -> AddressSyntax:
+    def syntax(self, settings: Settings) -> AddressSyntax:
         from movie_adapters.email.syntax import EmailValidatorSyntax
 
-        return EmailValidatorSyntax()
+        return EmailValidatorSyntax(accept_special_use=settings.env != "production")
 
     @provide
     def username_syntax(self) -> UsernameSyntax:

@@ -194,7 +194,7 @@ async def reset_by_form(
     token: FromPath[str],
     accounts: FromDishka[Accounts],
     limits: FromDishka[RateLimits],
-) -> Response[str]:
+) -> Response[bytes]:
     form = await read_form(request, ("password",))
     set_quota(request, await limits.link(uid, client_networks(request)))
     try:

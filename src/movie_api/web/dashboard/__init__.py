@@ -1,28 +1,27 @@
 """`/dashboard`: the reports of `analytics/` as charts and tables.
 
-The page, style sheet and script are static files in this folder, the same for everyone. Staff log in on the page, and
-its script requests the reports.
+Page, style sheet and script are the same for everyone. Staff log in on the page, and its script requests the reports.
 """
 
 from pathlib import Path
 
 from litestar import Response, get
+from litestar.response import Template
 from litestar.router import Router
 
-from movie_api.web.pages import html_response
+from movie_api.web.pages import PAGE_POLICY
+from movie_api.web.rendering import html_page
 
 _FILES = Path(__file__).parent
 
 
 def dashboard_router() -> Router:
     """Reads the files once, at startup."""
-    page, style, script = (
-        (_FILES / name).read_text(encoding="utf-8") for name in ("index.html", "style.css", "app.js")
-    )
+    style, script = ((_FILES / name).read_text(encoding="utf-8") for name in ("style.css", "app.js"))
 
     @get("/dashboard")
-    async def dashboard() -> Response[str]:
-        response = html_response(page)
+    async def dashboard() -> Template:
+        response = html_page("dashboard.html", PAGE_POLICY)
         response.headers["x-robots-tag"] = "noindex"
         response.headers["cache-control"] = "no-cache"
         return response

@@ -2,10 +2,13 @@ from datetime import UTC, datetime
 from email import message_from_bytes
 from email.message import EmailMessage
 from email.policy import SMTPUTF8
+from pathlib import Path
 
 import pytest
+from tests.support.html import Html
 
-from movie_adapters.email.messages import build_message, needs_utf8, split_mailbox
+from movie_adapters.email import messages
+from movie_adapters.email.messages import build_message, needs_utf8
 from movie_core.accounts.outbox import ACTIVATION_KINDS, SUBJECTS, MailKind, OutgoingEmail
 
 SENDER = "noreply@movies.example.com"
@@ -24,7 +27,7 @@ def parse_built(email: OutgoingEmail, sender: str = SENDER) -> EmailMessage:
 def part(message: EmailMessage, subtype: str) -> str:
     body = message.get_body((subtype,))
     assert body is not None
-    return str(body.get_content())
+    return str(body.get_content()).replace("\r\n", "\n")
 
 
 def test_headers_are_derived_from_the_email():
@@ -53,6 +56,44 @@ def test_the_raw_message_is_ascii_without_long_lines():
     assert max(map(len, raw.split(b"\r\n"))) < 998
 
 
+def test_the_text_of_an_activation_email():
+    assert part(parse_built(make_email(URL)), "plain") == (
+        "Hello,\n\n"
+        "Someone, probably you, registered this email address. To activate the account, open the link and enter the "
+        "password that was chosen at registration, or choose a new one.\n\n"
+        f"{URL}\n\n"
+        "If you did not register, ignore this email: no account will be created.\n\n"
+        "-- \nMovie Search\n"
+    )
+
+
+def test_the_text_of_an_email_without_links():
+    assert part(parse_built(make_email(kind=MailKind.TEST)), "plain") == (
+        "Hello,\n\nThis is a test message. Email delivery works.\n\n-- \nMovie Search\n"
+    )
+
+
+@pytest.mark.parametrize("kind", MailKind)
+def test_text_and_html_have_the_same_paragraphs(kind):
+    """The wording is plain text in one template; the HTML layout escapes it."""
+    has_link = kind in (*ACTIVATION_KINDS, MailKind.PASSWORD_RESET)
+    for count in range(1, 4) if kind in ACTIVATION_KINDS else [int(has_link)]:
+        message = parse_built(make_email(*[URL] * count, kind=kind))
+        greeting, *paragraphs, _ = part(message, "plain").split("\n\n")
+        texts = Html(part(message, "html")).texts
+        assert greeting in texts
+        assert [text for text in texts if text in paragraphs and text != URL] == [
+            text for text in paragraphs if text != URL
+        ]
+
+
+def test_every_kind_has_a_template():
+    folder = Path(messages.__file__).parent / "templates"
+    assert {path.name for path in folder.iterdir()} == {"layout.txt", "layout.html"} | {
+        f"{kind.value}.txt" for kind in MailKind
+    }
+
+
 @pytest.mark.parametrize("subtype", ["plain", "html"])
 def test_several_links_keep_their_order(subtype):
     text = part(parse_built(make_email(URL + "1/", URL + "2/", URL + "3/")), subtype)
@@ -76,6 +117,14 @@ def test_links_are_html_escaped():
     assert "&lt;b&gt;&amp;amp" in html
     assert "<img" not in html
     assert "<b>" not in html
+
+
+@pytest.mark.parametrize("kind", [*sorted(ACTIVATION_KINDS), MailKind.PASSWORD_RESET])
+def test_no_value_changes_the_structure_of_the_html(kind):
+    html = part(parse_built(make_email("\"><script>x</script><a href='{{ 7 * 7 }}' onload=\"", kind=kind)), "html")
+    harmless = part(parse_built(make_email(URL, kind=kind)), "html")
+    assert Html(html).structure == Html(harmless).structure
+    assert "{{ 7 * 7 }}" in html
 
 
 def test_html_loads_no_remote_content():
@@ -124,7 +173,3 @@ def test_an_unusual_local_part_is_unchanged(local):
 def test_an_address_that_is_not_one_plain_mailbox_is_rejected(address):
     with pytest.raises(ValueError, match="not one plain mailbox"):
         build_message(make_email(URL, to=address), SENDER)
-
-
-def test_a_domain_is_converted_to_lower_case_ascii():
-    assert split_mailbox("Ann@BÜCHER.Example") == ("Ann", "xn--bcher-kva.example")

@@ -16,7 +16,7 @@ from movie_adapters.sources.resilient import ResilientMovieSource
 from movie_core.errors import FilterUnsupported, MovieNotFound, SourceUnavailable, StoreUnavailable
 from movie_core.paging import Window
 from movie_core.search.movies import Capability, FoundMovie, Genre, Movie, MoviePage, MovieQuery, Order
-from movie_core.search.retry_policy import BreakerState, RetryPolicy
+from movie_core.search.retry_policy import BreakerState, Clock, RetryPolicy
 
 T = TypeVar("T")
 PAGE = MoviePage(1, (Movie(id="1", title="One"),), "scripted")
@@ -87,8 +87,10 @@ class Scripted:
         return await self._answer((Genre("Drama", 1),))
 
 
-def resilient(inner: Scripted, retry_policy: RetryPolicy | None = None, seed: int = 7) -> ResilientMovieSource:
-    return ResilientMovieSource(inner, retry_policy, clock=now, chance=random.Random(seed).random)
+def resilient(
+    inner: Scripted, retry_policy: RetryPolicy | None = None, seed: int = 7, clock: Clock = now
+) -> ResilientMovieSource:
+    return ResilientMovieSource(inner, retry_policy, clock=clock, chance=random.Random(seed).random)
 
 
 def search(source: ResilientMovieSource) -> Awaitable[MoviePage]:
@@ -132,6 +134,21 @@ def test_only_the_injected_clock_is_used(monkeypatch: pytest.MonkeyPatch) -> Non
 
     monkeypatch.setattr(time, "monotonic", lambda: float(next(hours)))
     assert run(scene) == 6
+
+
+def test_the_deadline_is_that_of_the_injected_clock() -> None:
+    async def scene(speed: float) -> tuple[int, float]:
+        inner = Scripted(then=lambda: status(500))
+        source = resilient(inner, RetryPolicy(seconds_to_open=1000), clock=lambda: speed * now())
+        with pytest.raises(SourceFault):
+            await search(source)
+        return len(inner.calls), now()
+
+    calls, ended = run(lambda: scene(1))
+    fast_calls, fast_ended = run(lambda: scene(10))
+    stopped_calls, _ = run(lambda: scene(0))
+    assert fast_calls < calls == stopped_calls == RetryPolicy().max_attempts
+    assert fast_ended < 0.3 + RetryPolicy().max_backoff < ended
 
 
 @pytest.mark.parametrize("method", ["search", "get", "suggest", "genres"])

@@ -1,4 +1,4 @@
-"""Selection of Redis clients by the settings, and validation of the container."""
+"""Adapters that the container selects by the settings, and validation of the container."""
 
 import re
 from pathlib import Path
@@ -13,7 +13,9 @@ from movie_adapters.wiring.connections import SharedRedis
 from movie_adapters.wiring.providers import create_container
 from movie_core.clock import Clock
 from movie_core.discovery.trending_service import TrendingService
+from movie_core.errors import InvalidEmail
 from movie_core.operations.health import Readiness
+from movie_core.ports import AddressSyntax
 from movie_core.testing import NOW
 
 SRC = ROOT / "src"
@@ -104,3 +106,24 @@ def test_no_provider_decorates_because_an_override_would_drop_the_decorator() ->
     providers = [text for path in SRC.rglob("*.py") if "from dishka import" in (text := path.read_text())]
     assert len(providers) > 5
     assert not [text for text in providers if re.search(r"\bdecorate\b", text)]
+
+
+async def test_special_use_domains_are_rejected_in_production_only(tmp_path: Path) -> None:
+    production = {
+        "MOVIE_ENV": "production",
+        "MOVIE_PUBLIC_URL": "https://movies.example.com",
+        "MOVIE_DATABASE_URL": "postgresql+asyncpg://movies@db.example.com/movies",
+        "MOVIE_REDIS_URL": "redis://redis.example.com/0",
+        "MOVIE_SECRET_KEY": "0123456789-0123456789-0123456789",
+        "MOVIE_SMTP_URL": "smtps://smtp.example.com",
+    }
+    for environ in ({}, production):
+        container = create_container(Settings.load({"MOVIE_DATA_DIR": str(tmp_path)} | environ, dotenv=None))
+        syntax = await container.get(AddressSyntax)
+        await container.close()
+        assert syntax.split("ann@example.com") == ("ann", "example.com")
+        if environ:
+            with pytest.raises(InvalidEmail, match="special use"):
+                syntax.split("ann@corp.local")
+        else:
+            assert syntax.split("ann@corp.local") == ("ann", "corp.local")

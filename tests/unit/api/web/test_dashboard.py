@@ -1,11 +1,9 @@
 import re
-from pathlib import Path
 
 import httpx
 import pytest
 from tests.support.api import Page
 
-import movie_api
 from movie_api.openapi import PATHS
 
 POLICY = {
@@ -96,11 +94,6 @@ async def test_the_style_supports_dark_mode_and_reduced_motion(api: httpx.AsyncC
     assert "color-scheme: light dark" in style
     assert set(re.findall(r"(?:transition|animation)\b", style.partition("@media (prefers-reduced-motion")[0])) == set()
     assert "http" not in style
-
-
-async def test_the_files_are_in_the_package() -> None:
-    folder = Path(movie_api.__file__).parent / "web" / "dashboard"
-    assert {"index.html", "style.css", "app.js"} <= {path.name for path in folder.iterdir()}
 
 
 async def test_the_logout_button_is_visible_while_logged_in(page: Page, script: str) -> None:
