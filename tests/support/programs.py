@@ -1,4 +1,4 @@
-"""Runs `movie-search` and creates accounts, for the fuzzer, the scanners and the generated clients. Uses the standard library only."""
+"""Runs `movie-search` and creates accounts, for `fuzz`, `scan` and `clients`. Uses the standard library only."""
 
 import email
 import email.policy
