@@ -25,7 +25,8 @@ from clients.linters import ROOT, LintResult, lint_with_redocly, lint_with_spect
 
 SOURCES = ROOT / "clients"
 BUILD = ROOT / "dist" / "clients"
-NODE_MODULES = ROOT / ".npm-clients" / "node_modules"
+PROJECT = ROOT / ".npm-clients"
+"""The npm project: @hey-api/openapi-ts reads the tsconfig.json beside the folder in which it is installed."""
 PAGE = "docs/clients.md"
 DOCUMENTED_URL = "http://127.0.0.1:8000"
 PROMPT = "link in the email: "
@@ -108,16 +109,14 @@ def make_python_client(server: Server) -> None:
 
 
 def make_typescript_clients(server: Server) -> None:
-    folder = BUILD / "typescript"
-    shutil.rmtree(folder, ignore_errors=True)
-    folder.mkdir(parents=True)
-    (folder / "node_modules").symlink_to(NODE_MODULES)
-    for source in (SOURCES / "package.json", SOURCES / "tsconfig.json", *SOURCES.glob("*.ts")):
-        shutil.copy(source, folder)
+    for generated in ("hey-api", "build"):
+        shutil.rmtree(PROJECT / generated, ignore_errors=True)
+    for source in (SOURCES / "tsconfig.json", *SOURCES.glob("*.ts")):
+        shutil.copy(source, PROJECT)
     for command in server.commands("typescript clients"):
-        run(command, folder)
+        run(command, PROJECT)
     for command in server.commands("typescript journeys"):
-        run_journey(command, folder, server)
+        run_journey(command, PROJECT, server)
 
 
 def lint(server: Server) -> None:

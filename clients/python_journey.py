@@ -54,8 +54,10 @@ def main(url: str, username: str) -> None:
     print("rated", rating.movie_id, rating.rating)
 
     recommended = succeeded(recommend_movies.sync(client=user_client, limit=3))
-    assert recommended.meta.tier == "personal"
-    print("recommended", *(f"{item.title} ({item.reasons[0].title})" for item in recommended.items), sep="\n  ")
+    assert recommended.items
+    print(f"recommended ({recommended.meta.tier}):")
+    for item in recommended.items:
+        print(" ", item.title, "because of", [reason.title for reason in item.reasons])
 
     print(succeeded(log_out.sync(client=user_client)).message)
     response = search_movies.sync_detailed(client=user_client)
