@@ -1,4 +1,4 @@
-"""The output of the linters is parsed correctly, and the remedy for openapi-python-client does what its comment says."""
+"""The output of the linters is parsed correctly, and the hook for openapi-python-client repairs a generated class."""
 
 import json
 import os
