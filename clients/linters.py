@@ -37,8 +37,8 @@ def read_spectral(results: Iterable[dict[str, Any]]) -> list[LintResult]:
 
 
 def lint_with_redocly(document: Path) -> list[LintResult]:
-    command = (REDOCLY, "lint", document, "--config", ROOT / "clients" / "redocly.yaml", "--format", "json")
-    command += ("--max-problems", "10000")
+    config = ROOT / "clients" / "redocly.yaml"
+    command = (REDOCLY, "lint", document, "--config", config, "--format", "json", "--max-problems", "10000")
     ran = subprocess.run(command, cwd=document.parent, capture_output=True, text=True, check=False)
     try:
         return read_redocly(json.loads(ran.stdout))
