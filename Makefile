@@ -19,7 +19,7 @@ export UV_PYTHON_DOWNLOADS := never
 export UV_SYSTEM_CERTS := true
 
 .DEFAULT_GOAL := help
-.PHONY: setup run test check check-code coverage wheel bench fuzz audit sbom licences lock secrets image try-compose help check-alerts
+.PHONY: setup run test check check-code coverage wheel bench fuzz clients audit sbom licences lock secrets image try-compose help check-alerts
 .PHONY: scan-bandit scan-sqlmap scan-slow scan-wapiti scan-spectral scan-atheris
 
 .venv-tools/uv-$(UV_VERSION):
@@ -35,7 +35,7 @@ export UV_SYSTEM_CERTS := true
 
 setup: .venv/.synced ## Create .venv with all dependencies from the lock file
 
-.venv-fuzz/.synced .venv-audit/.synced .venv-scan/.synced: .venv-%/.synced: pyproject.toml uv.lock .venv-tools/uv-$(UV_VERSION)
+.venv-fuzz/.synced .venv-audit/.synced .venv-scan/.synced .venv-clients/.synced: .venv-%/.synced: pyproject.toml uv.lock .venv-tools/uv-$(UV_VERSION)
 	@UV_PROJECT_ENVIRONMENT=$(@D) $(UV) sync --locked --only-group $* --quiet --python $(PYTHON)
 	@touch $@
 
@@ -51,7 +51,9 @@ setup: .venv/.synced ## Create .venv with all dependencies from the lock file
 	@touch $@
 
 .npm-scan/.synced: scan/spectral/package.json scan/spectral/package-lock.json scan/spectral/ruleset.yaml
-	@command -v npm >/dev/null || { echo 'scan: npm not found: install Node.js and npm (Debian packages nodejs and npm)' >&2; exit 1; }
+.npm-clients/.synced: clients/package.json clients/package-lock.json
+.npm-scan/.synced .npm-clients/.synced:
+	@command -v npm >/dev/null || { echo 'npm not found: install Node.js and npm (Debian packages nodejs and npm)' >&2; exit 1; }
 	@mkdir -p $(@D) && cp $^ $(@D) && cd $(@D) && npm ci --ignore-scripts --no-audit --no-fund --silent
 	@touch $@
 
@@ -90,6 +92,9 @@ bench: setup ## Run the benchmarks and compare with their goals (DATA=path for s
 
 fuzz: setup .venv-fuzz/.synced ## Fuzz the API with valid and invalid requests generated from its OpenAPI document (FUZZ_CASES=… FUZZ_SEED=…)
 	@$(BIN)/python -m fuzz --cases $(FUZZ_CASES) $(if $(FUZZ_SEED),--seed $(FUZZ_SEED))
+
+clients: setup .venv-clients/.synced .npm-clients/.synced .npm-scan/.synced ## Generate, compile and run clients from the OpenAPI document, and lint it; requires Node.js and npm
+	@$(BIN)/python -m clients
 
 scan-bandit: setup .venv-scan/.synced ## Static security scan of the source code with Bandit
 	@$(BIN)/python -m scan bandit

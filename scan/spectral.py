@@ -82,10 +82,10 @@ def read_results(results: Iterable[dict[str, Any]], document: dict[str, Any]) ->
     return list(found.values())
 
 
-def spectral(document: Path) -> list[dict[str, Any]]:
+def spectral(document: Path, rules: Path = FOLDER / "ruleset.yaml") -> list[dict[str, Any]]:
     """Run Spectral and return its results."""
     program = tool("spectral", PROGRAM, "make .npm-scan/.synced, which needs Node.js and npm")
-    command = (program, "lint", document, "--ruleset", FOLDER / "ruleset.yaml", "--format", "json", "--quiet")
+    command = (program, "lint", document, "--ruleset", rules, "--format", "json", "--quiet")
     ran = subprocess.run(command, cwd=FOLDER, capture_output=True, text=True, check=False)
     try:
         results: list[dict[str, Any]] = json.loads(ran.stdout)

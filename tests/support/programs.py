@@ -1,4 +1,4 @@
-"""Runs `movie-search` and creates accounts, for the fuzzer and the scanners. Uses the standard library only."""
+"""Runs `movie-search` and creates accounts, for `fuzz`, `scan` and `clients`. Uses the standard library only."""
 
 import email
 import email.policy
@@ -91,7 +91,7 @@ def signed_up(url: str, folder: Path) -> tuple[str, dict[str, Any]]:
     status, body = ask(f"{url}{AUTHENTICATION}register/", "POST", account)
     if status >= 400:
         raise RuntimeError(f"registration failed: {body!r}")
-    status, body = ask(_link_to(address, folder), "POST")
+    status, body = ask(activation_link(address, folder), "POST")
     if status >= 400:
         raise RuntimeError(f"activation failed: {body!r}")
     pair: dict[str, Any] = json.loads(body)
@@ -104,7 +104,7 @@ def make_staff(address: str, folder: Path, environ: dict[str, str], program: Pat
     subprocess.run(command, cwd=folder, env=environ, check=True, capture_output=True, timeout=60)
 
 
-def _link_to(address: str, folder: Path) -> str:
+def activation_link(address: str, folder: Path) -> str:
     """Returns the link in the first email to an address."""
     address_hash = hashlib.sha256(address.encode()).hexdigest()[:16]
     end = time.monotonic() + MAIL_SECONDS

@@ -1,0 +1,1 @@
+"""Clients generated from the OpenAPI document, the configuration of their generators, and an example of each."""
