@@ -63,9 +63,10 @@ def serve(
 
     # Preparation runs in a child process while this one imports the framework: the first start is a second faster, and
     # the memory used for loading is released.
+    context: BaseContext = multiprocessing.get_context()
     if "fork" in multiprocessing.get_all_start_methods():
-        multiprocessing.set_start_method("fork")
-    preparation = multiprocessing.Process(target=_prepare_and_exit, args=(settings,), daemon=True)
+        context = multiprocessing.get_context("fork")
+    preparation = context.Process(target=_prepare_and_exit, args=(settings,), daemon=True)  # type: ignore[attr-defined]
     preparation.start()
     from movie_api.server.protocol import serve_many, serve_one
 
@@ -83,21 +84,21 @@ def serve(
 
 
 @app.command(group=PROCESSES)
-def worker() -> None:
+async def worker() -> None:
     """Deliver email and run queued tasks until SIGTERM or SIGINT; requires MOVIE_REDIS_URL."""
     settings = _load_queue_settings()
     from movie_worker.app import run_worker
 
-    _check_exit_code(run_worker(settings, lambda: _announce_worker(settings)))
+    _check_exit_code(await run_worker(settings, lambda: _announce_worker(settings)))
 
 
 @app.command(group=PROCESSES)
-def scheduler() -> None:
+async def scheduler() -> None:
     """Queue periodic tasks until SIGTERM or SIGINT; requires MOVIE_REDIS_URL. One instance is enough."""
     settings = _load_queue_settings()
     from movie_worker.schedule import run_scheduler
 
-    _check_exit_code(run_scheduler(settings, lambda: announce(settings.log_format, "scheduler started")))
+    _check_exit_code(await run_scheduler(settings, lambda: announce(settings.log_format, "scheduler started")))
 
 
 def _load_queue_settings() -> Settings:

@@ -12,16 +12,12 @@ from movie_core.ports import MovieCatalogue, RatingStore, Recommender
 
 
 @recommend_app.command
-def train() -> None:
+async def train() -> None:
     """Train the recommendation model on all ratings. Running processes load the new model within a minute."""
-
-    async def run() -> None:
-        async with open_migrated_container() as container:
-            with show_steps() as progress:
-                model = await (await container.get(Recommender)).train(progress)
-        print_done(f"trained on ratings: {model.ratings}, users: {model.users}; movies in the model: {model.movies}")
-
-    asyncio.run(run())
+    async with open_migrated_container() as container:
+        with show_steps() as progress:
+            model = await (await container.get(Recommender)).train(progress)
+    print_done(f"trained on ratings: {model.ratings}, users: {model.users}; movies in the model: {model.movies}")
 
 
 @recommend_app.command

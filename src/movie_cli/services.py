@@ -1,9 +1,7 @@
 """Access of commands to the services of the core."""
 
-import asyncio
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
-from typing import TypeVar
 
 from dishka import AsyncContainer
 
@@ -14,8 +12,6 @@ from movie_cli.output import show_progress
 from movie_core.accounts.services import Accounts
 from movie_core.operations.administration import Administration
 from movie_core.ports import MovieCatalogue
-
-T = TypeVar("T")
 
 
 @asynccontextmanager
@@ -42,21 +38,15 @@ async def open_migrated_container() -> AsyncIterator[AsyncContainer]:
         yield container
 
 
-def with_accounts(work: Callable[[Accounts], Awaitable[T]]) -> T:
-    """Runs `work` with the accounts service."""
-
-    async def run() -> T:
-        async with open_migrated_container() as container:
-            return await work(await container.get(Accounts))
-
-    return asyncio.run(run())
+@asynccontextmanager
+async def open_accounts() -> AsyncIterator[Accounts]:
+    """Opens the accounts service after migrating the database schema."""
+    async with open_migrated_container() as container:
+        yield await container.get(Accounts)
 
 
-def with_administration(work: Callable[[Administration], Awaitable[T]]) -> T:
-    """Runs `work` with the administration service, which records changes in the audit log."""
-
-    async def run() -> T:
-        async with open_migrated_container() as container:
-            return await work(await container.get(Administration))
-
-    return asyncio.run(run())
+@asynccontextmanager
+async def open_administration() -> AsyncIterator[Administration]:
+    """Opens the administration service, which records changes in the audit log, after migrating the schema."""
+    async with open_migrated_container() as container:
+        yield await container.get(Administration)

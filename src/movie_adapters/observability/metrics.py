@@ -44,6 +44,8 @@ _QUERY = "backlog"
 METHODS = frozenset(("GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"))
 NO_ROUTE = "none"
 """Value of the label `route` if no route matched, or if the request was rejected before routing."""
+NO_TASK = "none"
+"""Value of the label `task` of queue entries that name no known task."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -105,7 +107,12 @@ METRICS = (
         "age of the oldest email that is due and not sent; 0 if there is none",
     ),
     Metric("movie_model_age_seconds", "gauge", (), "age of the recommendation model; missing before the first"),
-    Metric("movie_tasks_total", "counter", ("task", "outcome"), "tasks run by a worker: `succeeded` or `failed`"),
+    Metric(
+        "movie_tasks_total",
+        "counter",
+        ("task", "outcome"),
+        "tasks run by a worker: `succeeded` or `failed`; `malformed`: discarded queue entries (task `none`)",
+    ),
     Metric("movie_task_duration_seconds", "histogram", ("task",), "duration of tasks"),
     Metric(
         "movie_build_info",
@@ -188,12 +195,17 @@ class TaskCounts:
     def __init__(self, names: Iterable[str]) -> None:
         self.outcomes = Counter({(name, outcome): 0 for name in names for outcome in ("succeeded", "failed")})
         self._durations = {name: _Durations() for name, _ in self.outcomes}
+        self.outcomes[NO_TASK, "malformed"] = 0
 
     def count(self, name: str, seconds: float, *, is_failed: bool) -> None:
         """Tasks with an unknown name are not counted."""
         if name in self._durations:
             self.outcomes[name, "failed" if is_failed else "succeeded"] += 1
             self._durations[name].observe(seconds)
+
+    def count_malformed(self) -> None:
+        """Counts a queue entry that names no known task."""
+        self.outcomes[NO_TASK, "malformed"] += 1
 
     def samples(self) -> Iterator[HistogramSample]:
         for name, durations in self._durations.items():
