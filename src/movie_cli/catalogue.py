@@ -45,9 +45,7 @@ async def import_file(file: Path, *, replace: Annotated[bool, Parameter(negative
                         progress(movie_file.bytes_read, movie_file.bytes_total)
                     yield movie
 
-            result = await catalogue.load(
-                counted_movies(), replace=replace, edition="imported" if replace else None
-            )
+            result = await catalogue.load(counted_movies(), replace=replace, edition="imported" if replace else None)
         count = await catalogue.count()
     out.print(
         f"{result.added} added, {result.updated} updated, {result.unchanged} unchanged, {result.removed} removed; "

@@ -13,11 +13,11 @@ from typing import TYPE_CHECKING, Annotated
 from cyclopts import Parameter
 from cyclopts.validators import Number
 
-from movie_adapters.observability.logs import announce, configure_logging
+from movie_adapters.observability.logs import announce
 from movie_adapters.settings.settings import Settings
 from movie_cli.app import PROCESSES, app
 from movie_cli.output import CommandError, UsageError, exit_code_of, print_message
-from movie_cli.services import open_container, prepare_search
+from movie_cli.services import configure_process, open_container, prepare_search
 from movie_core.errors import StoreUnavailable
 
 if TYPE_CHECKING:
@@ -63,10 +63,9 @@ def serve(
 
     # Preparation runs in a child process while this one imports the framework: the first start is a second faster, and
     # the memory used for loading is released.
-    context: BaseContext = multiprocessing.get_context()
-    if "fork" in multiprocessing.get_all_start_methods():
-        context = multiprocessing.get_context("fork")
-    preparation = context.Process(target=_prepare_and_exit, args=(settings,), daemon=True)  # type: ignore[attr-defined]
+    can_fork = "fork" in multiprocessing.get_all_start_methods()
+    new_process = multiprocessing.get_context("fork").Process if can_fork else multiprocessing.Process
+    preparation = new_process(target=_prepare_and_exit, args=(settings,), daemon=True)
     preparation.start()
     from movie_api.server.protocol import serve_many, serve_one
 
@@ -107,7 +106,7 @@ def _load_queue_settings() -> Settings:
     settings = Settings.load()
     if settings.redis_url is None:
         raise UsageError("MOVIE_REDIS_URL must be set; without it, `serve` does this work itself")
-    configure_logging(settings.log_format)
+    configure_process(settings)
     return settings
 
 
@@ -162,5 +161,5 @@ def served_app(settings: Settings, peers: Path | None = None) -> "Litestar":
     """Returns the application of one server process; processes with the same `peers` directory share their metrics."""
     from movie_api.app import create_app
 
-    configure_logging(settings.log_format)
+    configure_process(settings)
     return create_app(settings, peers=peers)

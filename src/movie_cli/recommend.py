@@ -30,6 +30,7 @@ def evaluate(file: Path | None = None, /) -> None:
         Ratings in the MovieLens format, userId,movieId,rating,timestamp; years and genres are read from a movies.csv in
         the same directory. Default: the ratings in the database.
     """
+    # Not a coroutine, because the evaluation is a long computation: Ctrl-C would only cancel the coroutine at its end.
     from movie_adapters.recommender.evaluation import PROTOCOL_DESCRIPTIONS, TooFewRatings
     from movie_adapters.recommender.evaluation import evaluate as evaluate_file
 

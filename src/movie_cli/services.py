@@ -5,7 +5,8 @@ from contextlib import asynccontextmanager
 
 from dishka import AsyncContainer
 
-from movie_adapters.settings.settings import Settings
+from movie_adapters.observability.logs import configure_logging
+from movie_adapters.settings.settings import EMBEDDED_SOURCE, Settings
 from movie_adapters.wiring.preparation import prepare_database, prepare_schema
 from movie_adapters.wiring.providers import create_container
 from movie_cli.output import show_progress
@@ -14,8 +15,23 @@ from movie_core.operations.administration import Administration
 from movie_core.ports import MovieCatalogue
 
 
+def configure_process(settings: Settings) -> None:
+    """Configures logging of a process that runs until it is stopped, and the libraries that it uses."""
+    configure_logging(settings.log_format)
+    _configure_retries(settings)
+
+
+def _configure_retries(settings: Settings) -> None:
+    if settings.source != EMBEDDED_SOURCE:
+        import stamina
+
+        stamina.instrumentation.set_on_retry_hooks(())  # a source that fails often would flood the log
+
+
 @asynccontextmanager
 async def open_container(settings: Settings) -> AsyncIterator[AsyncContainer]:
+    """Opens the container of a command."""
+    _configure_retries(settings)
     container = create_container(settings)
     try:
         yield container

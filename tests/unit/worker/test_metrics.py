@@ -101,5 +101,6 @@ async def test_tasks_are_counted_by_outcome() -> None:
         ("good", "failed"): 0,
         ("bad", "succeeded"): 0,
         ("bad", "failed"): 1,
+        ("none", "malformed"): 0,
     }
     assert [labels for _, labels, _, _ in counts.samples()] == [("good",), ("bad",)]
