@@ -1,7 +1,6 @@
 """Worker and scheduler processes during outages of their servers: stopped, frozen, without data, and recovered."""
 
 import asyncio
-import re
 import signal
 import threading
 import time
@@ -11,6 +10,7 @@ from typing import Any
 import httpx
 import pytest
 from aiosmtpd.smtp import SMTP, Envelope, Session
+from prometheus_client.parser import text_string_to_metric_families
 from redis import Redis
 from tests.support.deployment import Program, Start
 from tests.support.servers import OwnServer, free_port, own_redis
@@ -312,13 +312,13 @@ def test_malformed_entries_are_acknowledged_and_counted(
     worker = start("worker", **environ, MOVIE_METRICS_LISTEN=address)
     wait_until(redis.is_consumed, 30)
     metrics = httpx.get(f"http://{address}/metrics", trust_env=False).text
+    samples = [sample for family in text_string_to_metric_families(metrics) for sample in family.samples]
     counts = {
-        (task, outcome): float(count)
-        for task, outcome, count in re.findall(
-            r'^movie_tasks_total\{task="(\w+)",outcome="(\w+)"\} (\S+)', metrics, re.MULTILINE
-        )
+        (sample.labels["task"], sample.labels["outcome"]): sample.value
+        for sample in samples
+        if sample.name == "movie_tasks_total"
     }
-    assert (counts["none", "malformed"], counts[DELIVER_MAIL, "succeeded"]) == (71, 8), metrics
+    assert (counts["none", "malformed"], counts[DELIVER_MAIL, "succeeded"]) == (71, 8)
     messages = [line for line in worker.output().splitlines() if "malformed" in line]
     assert len(messages) <= 2, "one when they begin, one when they end"
     assert max(map(len, worker.output().splitlines())) < 400
