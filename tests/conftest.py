@@ -9,6 +9,8 @@ import os
 import pytest
 from hypothesis import settings
 
+os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")  # like `movie-search`
+
 pytest.register_assert_rewrite("tests.support")
 
 settings.register_profile("repeatable", derandomize=True, deadline=None)

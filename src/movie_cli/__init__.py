@@ -5,6 +5,7 @@ line on stderr that names the option or variable.
 """
 
 import logging
+import os
 import sys
 from typing import NoReturn
 
@@ -14,6 +15,8 @@ try:
     from movie_cli.output import exit_code_of
 except ModuleNotFoundError as missing:
     sys.exit(f"movie-search: {missing.name} is not installed; install movie-search-backend[all]")
+except KeyboardInterrupt:  # the imports take longer than many commands
+    sys.exit(130)
 
 __all__ = [
     "app",
@@ -32,5 +35,7 @@ __all__ = [
 
 def main() -> NoReturn:
     """Runs the command named by the arguments."""
+    # One BLAS thread pool per computation would make concurrent requests wait for each other. Read when numpy loads.
+    os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
     logging.getLogger().addHandler(logging.NullHandler())  # errors are printed; `serve` configures logging itself
     sys.exit(exit_code_of(lambda: app(exit_on_error=False, print_error=False, result_action="return_value")))

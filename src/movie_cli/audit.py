@@ -7,12 +7,12 @@ from cyclopts.validators import Number
 
 from movie_cli.app import audit_app
 from movie_cli.output import format_time, print_lines
-from movie_cli.services import with_administration
+from movie_cli.services import open_administration
 from movie_core.paging import MAX_LIMIT, MAX_OFFSET, Window
 
 
 @audit_app.command(name="list")
-def list_audit(
+async def list_audit(
     *,
     limit: Annotated[int, Parameter(validator=Number(gte=1, lte=MAX_LIMIT))] = 20,
     offset: Annotated[int, Parameter(validator=Number(gte=0, lte=MAX_OFFSET))] = 0,
@@ -27,7 +27,8 @@ def list_audit(
     offset
         Number of entries to skip, 0 to 10000.
     """
-    _, entries = with_administration(lambda administration: administration.list_audit(Window(offset, limit)))
+    async with open_administration() as administration:
+        _, entries = await administration.list_audit(Window(offset, limit))
     print_lines(
         ("time", "actor", "action", "target"),
         [

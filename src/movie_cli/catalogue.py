@@ -1,6 +1,5 @@
 """The commands `catalogue import` and `catalogue info`."""
 
-import asyncio
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Annotated
@@ -19,7 +18,7 @@ from movie_core.search.movies import Movie
 
 
 @catalogue_app.command(name="import")
-def import_file(file: Path, *, replace: Annotated[bool, Parameter(negative=())] = False) -> None:
+async def import_file(file: Path, *, replace: Annotated[bool, Parameter(negative=())] = False) -> None:
     """Import movies from a file: new ones are added, existing ones updated.
 
     Parameters
@@ -30,61 +29,51 @@ def import_file(file: Path, *, replace: Annotated[bool, Parameter(negative=())] 
     replace
         Delete the movies that are not in the file.
     """
+    settings = Settings.load()
+    movie_file = MovieFile(file)
+    async with open_container(settings) as container:
+        catalogue = await container.get(MovieCatalogue)
+        if replace:
+            await prepare_schema(settings)
+        else:
+            await prepare_search(settings, container)
+        with show_progress(f"importing {file.name}") as progress:
 
-    async def run() -> None:
-        settings = Settings.load()
-        movie_file = MovieFile(file)
-        async with open_container(settings) as container:
-            catalogue = await container.get(MovieCatalogue)
-            if replace:
-                await prepare_schema(settings)
-            else:
-                await prepare_search(settings, container)
-            with show_progress(f"importing {file.name}") as progress:
+            def counted_movies() -> Iterator[Movie]:
+                for number, movie in enumerate(movie_file, 1):
+                    if number % 1000 == 0:
+                        progress(movie_file.bytes_read, movie_file.bytes_total)
+                    yield movie
 
-                def counted_movies() -> Iterator[Movie]:
-                    for number, movie in enumerate(movie_file, 1):
-                        if number % 1000 == 0:
-                            progress(movie_file.bytes_read, movie_file.bytes_total)
-                        yield movie
-
-                result = await catalogue.load(
-                    counted_movies(), replace=replace, edition="imported" if replace else None
-                )
-            count = await catalogue.count()
-        out.print(
-            f"{result.added} added, {result.updated} updated, {result.unchanged} unchanged, {result.removed} removed; "
-            f"{movie_file.reasons.total()} rows rejected, {movie_file.skipped.total()} skipped; "
-            f"{count} movies in total",
-            highlight=False,
-        )
-        for rejected in movie_file.rejected:
-            err.print(f"row {rejected.row}: {rejected.code}: {rejected.detail}", highlight=False, markup=False)
-        if movie_file.reasons.total() > len(movie_file.rejected):
-            err.print("rejected in total: " + ", ".join(f"{n} {code}" for code, n in movie_file.reasons.most_common()))
-
-    asyncio.run(run())
+            result = await catalogue.load(counted_movies(), replace=replace, edition="imported" if replace else None)
+        count = await catalogue.count()
+    out.print(
+        f"{result.added} added, {result.updated} updated, {result.unchanged} unchanged, {result.removed} removed; "
+        f"{movie_file.reasons.total()} rows rejected, {movie_file.skipped.total()} skipped; "
+        f"{count} movies in total",
+        highlight=False,
+    )
+    for rejected in movie_file.rejected:
+        err.print(f"row {rejected.row}: {rejected.code}: {rejected.detail}", highlight=False, markup=False)
+    if movie_file.reasons.total() > len(movie_file.rejected):
+        err.print("rejected in total: " + ", ".join(f"{n} {code}" for code, n in movie_file.reasons.most_common()))
 
 
 @catalogue_app.command
-def info() -> None:
+async def info() -> None:
     """Show the number of movies in the catalogue, its edition and its most frequent genres."""
-
-    async def run() -> None:
-        settings = Settings.load()
-        async with open_container(settings) as container:
-            await prepare_search(settings, container)
-            catalogue = await container.get(MovieCatalogue)
-            count, edition, genres = await catalogue.count(), await catalogue.edition(), await catalogue.genres()
-        table = Table(box=None, pad_edge=False, show_header=False)
-        most = sorted(genres, key=lambda genre: -genre.movies)[:5]
-        for name, value in (
-            ("source", settings.source),
-            ("movies", str(count)),
-            ("edition", edition or "none"),
-            ("genres", f"{len(genres)}, most frequent: " + ", ".join(genre.name for genre in most) if most else "none"),
-        ):
-            table.add_row(name, value)
-        out.print(table)
-
-    asyncio.run(run())
+    settings = Settings.load()
+    async with open_container(settings) as container:
+        await prepare_search(settings, container)
+        catalogue = await container.get(MovieCatalogue)
+        count, edition, genres = await catalogue.count(), await catalogue.edition(), await catalogue.genres()
+    table = Table(box=None, pad_edge=False, show_header=False)
+    most = sorted(genres, key=lambda genre: -genre.movies)[:5]
+    for name, value in (
+        ("source", settings.source),
+        ("movies", str(count)),
+        ("edition", edition or "none"),
+        ("genres", f"{len(genres)}, most frequent: " + ", ".join(genre.name for genre in most) if most else "none"),
+    ):
+        table.add_row(name, value)
+    out.print(table)

@@ -1,6 +1,5 @@
 """The commands `mail list`, `mail retry` and `mail test`."""
 
-import asyncio
 from typing import Annotated
 
 from cyclopts import Parameter
@@ -9,7 +8,7 @@ from cyclopts.validators import Number
 from movie_adapters.settings.settings import Settings
 from movie_cli.app import mail_app
 from movie_cli.output import CommandError, UsageError, format_time, print_done, print_lines
-from movie_cli.services import open_container, open_migrated_container, with_administration
+from movie_cli.services import open_administration, open_container, open_migrated_container
 from movie_core.accounts.identifiers import parse_address
 from movie_core.accounts.keyring import new_id
 from movie_core.accounts.outbox import MailKind, MailRejected, MailState, MailUnavailable, OutgoingEmail
@@ -20,7 +19,7 @@ from movie_core.ports import AddressSyntax, Mailer, Outbox
 
 
 @mail_app.command(name="list")
-def list_mails(
+async def list_mails(
     *,
     state: MailState | None = None,
     limit: Annotated[int, Parameter(validator=Number(gte=1, lte=MAX_LIMIT))] = 20,
@@ -34,31 +33,27 @@ def list_mails(
     limit
         Number of emails, 1 to 100.
     """
-
-    async def run() -> None:
-        async with open_migrated_container() as container:
-            _, mails = await (await container.get(Outbox)).list_page(Window(limit=limit), state)
-        print_lines(
-            ("id", "state", "attempts", "recipient", "kind", "created", "last error"),
-            [
-                (
-                    mail.id,
-                    mail.state.value,
-                    str(mail.attempts),
-                    mail.recipient,
-                    mail.kind.value,
-                    format_time(mail.created_at),
-                    mail.last_error,
-                )
-                for mail in mails
-            ],
-        )
-
-    asyncio.run(run())
+    async with open_migrated_container() as container:
+        _, mails = await (await container.get(Outbox)).list_page(Window(limit=limit), state)
+    print_lines(
+        ("id", "state", "attempts", "recipient", "kind", "created", "last error"),
+        [
+            (
+                mail.id,
+                mail.state.value,
+                str(mail.attempts),
+                mail.recipient,
+                mail.kind.value,
+                format_time(mail.created_at),
+                mail.last_error,
+            )
+            for mail in mails
+        ],
+    )
 
 
 @mail_app.command
-def retry(*ids: str, all: Annotated[bool, Parameter(negative=())] = False) -> None:
+async def retry(*ids: str, all: Annotated[bool, Parameter(negative=())] = False) -> None:
     """Queue dead emails for another delivery attempt; `serve` or the worker sends them within seconds.
 
     Parameters
@@ -73,7 +68,8 @@ def retry(*ids: str, all: Annotated[bool, Parameter(negative=())] = False) -> No
     requested = sorted(set(ids))
     # An argument may contain bytes that are not valid text.
     mail_ids = None if all else [mail_id for mail_id in requested if mail_id.isascii()]
-    queued = len(with_administration(lambda administration: administration.retry_mails(COMMAND_LINE, mail_ids)))
+    async with open_administration() as administration:
+        queued = len(await administration.retry_mails(COMMAND_LINE, mail_ids))
     if queued < len(requested):
         raise CommandError(
             f"emails queued for retry: {queued} of {len(requested)}; the others are not dead or not found"
@@ -82,7 +78,7 @@ def retry(*ids: str, all: Annotated[bool, Parameter(negative=())] = False) -> No
 
 
 @mail_app.command
-def test(email: str, /) -> None:
+async def test(email: str, /) -> None:
     """Send a test email immediately, and report the result.
 
     Parameters
@@ -90,18 +86,15 @@ def test(email: str, /) -> None:
     email
         Address of the recipient.
     """
-
-    async def run() -> str:
-        settings = Settings.load()
-        async with open_container(settings) as container:
-            address = parse_address(email, await container.get(AddressSyntax))
-            message = OutgoingEmail(new_id(), MailKind.TEST, address.spelling, utc_now(), ())
-            try:
-                await (await container.get(Mailer)).send(message)
-            except (MailRejected, MailUnavailable) as error:
-                raise CommandError(f"the test email was not sent: {error.detail}") from None
-        if settings.smtp_url is None:
-            return f"MOVIE_SMTP_URL is not set: the test email is stored in {settings.data_dir / 'mail'}"
-        return f"the mail server has accepted a test email to {email}"
-
-    print_done(asyncio.run(run()))
+    settings = Settings.load()
+    async with open_container(settings) as container:
+        address = parse_address(email, await container.get(AddressSyntax))
+        message = OutgoingEmail(new_id(), MailKind.TEST, address.spelling, utc_now(), ())
+        try:
+            await (await container.get(Mailer)).send(message)
+        except (MailRejected, MailUnavailable) as error:
+            raise CommandError(f"the test email was not sent: {error.detail}") from None
+    if settings.smtp_url is None:
+        print_done(f"MOVIE_SMTP_URL is not set: the test email is stored in {settings.data_dir / 'mail'}")
+    else:
+        print_done(f"the mail server has accepted a test email to {email}")

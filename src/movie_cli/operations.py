@@ -1,8 +1,7 @@
 """The commands `migrate`, `config`, `doctor`, `cache …` and `tasks …`."""
 
-import asyncio
-from collections.abc import Awaitable, Callable
-from contextlib import suppress
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager, suppress
 
 from dishka import AsyncContainer
 from rich.table import Table
@@ -13,7 +12,7 @@ from movie_adapters.wiring.connections import SharedRedis
 from movie_adapters.wiring.preparation import prepare_schema
 from movie_cli.app import OPERATIONS, app, cache_app, tasks_app
 from movie_cli.output import CommandError, out, print_done, print_lines
-from movie_cli.services import T, open_container, prepare_search
+from movie_cli.services import open_container, prepare_search
 from movie_core.errors import StoreUnavailable
 from movie_core.operations.administration import Administration
 from movie_core.operations.audit import COMMAND_LINE
@@ -22,53 +21,46 @@ from movie_core.ports import CacheStore
 
 
 @app.command(group=OPERATIONS)
-def migrate() -> None:
+async def migrate() -> None:
     """Migrate the database schema; with the embedded source, also load the bundled films."""
-
-    async def run() -> None:
-        settings = Settings.load()
-        async with open_container(settings) as container:
-            await prepare_search(settings, container)
-        out.print("the database schema is up to date")
-
-    asyncio.run(run())
+    settings = Settings.load()
+    async with open_container(settings) as container:
+        await prepare_search(settings, container)
+    out.print("the database schema is up to date")
 
 
-def _with_cache(work: Callable[[CacheStore, AsyncContainer], Awaitable[T]]) -> T:
-    async def run() -> T:
-        async with open_container(Settings.load()) as container:
-            cache = (await container.get(SharedRedis)).cache_store()
-            if cache is None:
-                raise CommandError(
-                    "without MOVIE_REDIS_URL or MOVIE_CACHE_REDIS_URL each process has its own cache, which this "
-                    "command cannot access; restart the process to flush it"
-                )
-            return await work(cache, container)
-
-    return asyncio.run(run())
+@asynccontextmanager
+async def _open_cache() -> AsyncIterator[tuple[CacheStore, AsyncContainer]]:
+    async with open_container(Settings.load()) as container:
+        cache = (await container.get(SharedRedis)).cache_store()
+        if cache is None:
+            raise CommandError(
+                "without MOVIE_REDIS_URL or MOVIE_CACHE_REDIS_URL each process has its own cache, which this "
+                "command cannot access; restart the process to flush it"
+            )
+        yield cache, container
 
 
 @cache_app.command(name="stats")
-def cache_stats() -> None:
+async def cache_stats() -> None:
     """Show the number of cache entries in Redis and their memory usage in KiB."""
-    stats = _with_cache(lambda cache, _: cache.stats())
+    async with _open_cache() as (cache, _):
+        stats = await cache.stats()
     print_lines(("entries", "KiB"), [(str(stats.entries), str(-(-stats.bytes // 1024)))])
 
 
 @cache_app.command(name="flush")
-def flush_cache() -> None:
+async def flush_cache() -> None:
     """Delete all cache entries in Redis; running processes flush their own caches within two seconds."""
-
-    async def flush(cache: CacheStore, container: AsyncContainer) -> int:
+    async with _open_cache() as (cache, container):
         with suppress(StoreUnavailable):  # flushing works without the database; the missing audit entry is reported
             await prepare_schema(await container.get(Settings))
-        return await (await container.get(Administration)).flush_cache(COMMAND_LINE, cache)
-
-    print_done(f"cache entries deleted: {_with_cache(flush)}")
+        deleted = await (await container.get(Administration)).flush_cache(COMMAND_LINE, cache)
+    print_done(f"cache entries deleted: {deleted}")
 
 
 @tasks_app.command(name="list")
-def list_tasks() -> None:
+async def list_tasks() -> None:
     """List queued and running tasks, oldest first: id, task, state, seconds since it was queued, number of
     deliveries."""
     settings = Settings.load()
@@ -76,27 +68,18 @@ def list_tasks() -> None:
         raise CommandError("without MOVIE_REDIS_URL there is no task queue; `serve` does the work itself")
     from movie_adapters.redis.task_queue import TaskQueue
 
-    async def run(url: str) -> None:
-        queue = TaskQueue(url, settings.key_prefix)
-        try:
-            tasks = await queue.list_tasks()
-        finally:
-            await queue.close()
-        print_lines(
-            ("id", "task", "state", "age s", "deliveries"),
-            [
-                (
-                    task.id,
-                    task.name,
-                    "taken" if task.deliveries else "queued",
-                    f"{task.age:.0f}",
-                    str(task.deliveries),
-                )
-                for task in tasks
-            ],
-        )
-
-    asyncio.run(run(settings.redis_url))
+    queue = TaskQueue(settings.redis_url, settings.key_prefix)
+    try:
+        tasks = await queue.list_tasks()
+    finally:
+        await queue.close()
+    print_lines(
+        ("id", "task", "state", "age s", "deliveries"),
+        [
+            (task.id, task.name, "taken" if task.deliveries else "queued", f"{task.age:.0f}", str(task.deliveries))
+            for task in tasks
+        ],
+    )
 
 
 @app.command(group=OPERATIONS)
@@ -111,22 +94,18 @@ def config() -> None:
 
 
 @app.command(group=OPERATIONS)
-def doctor() -> None:
+async def doctor() -> None:
     """Check every dependency, and print the remedy for each one that is unavailable."""
-
-    async def run() -> bool:
-        settings = Settings.load()
-        async with open_container(settings) as container:
-            with suppress(StoreUnavailable):  # reported below, with the remedy
-                await prepare_search(settings, container)
-            results = await (await container.get(Readiness)).results()
-        for result in results:
-            state = Text("ok    ", "green") if result.is_reachable else Text("failed", "red")
-            out.print(state, end="  ")
-            out.print(f"{result.dependency.name}: {result.detail}", highlight=False)
-            if not result.is_reachable:
-                out.print(f"        {result.dependency.advice}", highlight=False)
-        return all(result.is_reachable for result in results)
-
-    if not asyncio.run(run()):
+    settings = Settings.load()
+    async with open_container(settings) as container:
+        with suppress(StoreUnavailable):  # reported below, with the remedy
+            await prepare_search(settings, container)
+        results = await (await container.get(Readiness)).results()
+    for result in results:
+        state = Text("ok    ", "green") if result.is_reachable else Text("failed", "red")
+        out.print(state, end="  ")
+        out.print(f"{result.dependency.name}: {result.detail}", highlight=False)
+        if not result.is_reachable:
+            out.print(f"        {result.dependency.advice}", highlight=False)
+    if not all(result.is_reachable for result in results):
         raise CommandError("not every dependency is available")

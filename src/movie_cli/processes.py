@@ -13,11 +13,11 @@ from typing import TYPE_CHECKING, Annotated
 from cyclopts import Parameter
 from cyclopts.validators import Number
 
-from movie_adapters.observability.logs import announce, configure_logging
+from movie_adapters.observability.logs import announce
 from movie_adapters.settings.settings import Settings
 from movie_cli.app import PROCESSES, app
 from movie_cli.output import CommandError, UsageError, exit_code_of, print_message
-from movie_cli.services import open_container, prepare_search
+from movie_cli.services import configure_process, open_container, prepare_search
 from movie_core.errors import StoreUnavailable
 
 if TYPE_CHECKING:
@@ -63,9 +63,9 @@ def serve(
 
     # Preparation runs in a child process while this one imports the framework: the first start is a second faster, and
     # the memory used for loading is released.
-    if "fork" in multiprocessing.get_all_start_methods():
-        multiprocessing.set_start_method("fork")
-    preparation = multiprocessing.Process(target=_prepare_and_exit, args=(settings,), daemon=True)
+    can_fork = "fork" in multiprocessing.get_all_start_methods()
+    new_process = multiprocessing.get_context("fork").Process if can_fork else multiprocessing.Process
+    preparation = new_process(target=_prepare_and_exit, args=(settings,), daemon=True)
     preparation.start()
     from movie_api.server.protocol import serve_many, serve_one
 
@@ -83,21 +83,21 @@ def serve(
 
 
 @app.command(group=PROCESSES)
-def worker() -> None:
+async def worker() -> None:
     """Deliver email and run queued tasks until SIGTERM or SIGINT; requires MOVIE_REDIS_URL."""
     settings = _load_queue_settings()
     from movie_worker.app import run_worker
 
-    _check_exit_code(run_worker(settings, lambda: _announce_worker(settings)))
+    _check_exit_code(await run_worker(settings, lambda: _announce_worker(settings)))
 
 
 @app.command(group=PROCESSES)
-def scheduler() -> None:
+async def scheduler() -> None:
     """Queue periodic tasks until SIGTERM or SIGINT; requires MOVIE_REDIS_URL. One instance is enough."""
     settings = _load_queue_settings()
     from movie_worker.schedule import run_scheduler
 
-    _check_exit_code(run_scheduler(settings, lambda: announce(settings.log_format, "scheduler started")))
+    _check_exit_code(await run_scheduler(settings, lambda: announce(settings.log_format, "scheduler started")))
 
 
 def _load_queue_settings() -> Settings:
@@ -106,7 +106,7 @@ def _load_queue_settings() -> Settings:
     settings = Settings.load()
     if settings.redis_url is None:
         raise UsageError("MOVIE_REDIS_URL must be set; without it, `serve` does this work itself")
-    configure_logging(settings.log_format)
+    configure_process(settings)
     return settings
 
 
@@ -161,5 +161,5 @@ def served_app(settings: Settings, peers: Path | None = None) -> "Litestar":
     """Returns the application of one server process; processes with the same `peers` directory share their metrics."""
     from movie_api.app import create_app
 
-    configure_logging(settings.log_format)
+    configure_process(settings)
     return create_app(settings, peers=peers)

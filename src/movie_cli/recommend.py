@@ -12,16 +12,12 @@ from movie_core.ports import MovieCatalogue, RatingStore, Recommender
 
 
 @recommend_app.command
-def train() -> None:
+async def train() -> None:
     """Train the recommendation model on all ratings. Running processes load the new model within a minute."""
-
-    async def run() -> None:
-        async with open_migrated_container() as container:
-            with show_steps() as progress:
-                model = await (await container.get(Recommender)).train(progress)
-        print_done(f"trained on ratings: {model.ratings}, users: {model.users}; movies in the model: {model.movies}")
-
-    asyncio.run(run())
+    async with open_migrated_container() as container:
+        with show_steps() as progress:
+            model = await (await container.get(Recommender)).train(progress)
+    print_done(f"trained on ratings: {model.ratings}, users: {model.users}; movies in the model: {model.movies}")
 
 
 @recommend_app.command
@@ -34,6 +30,7 @@ def evaluate(file: Path | None = None, /) -> None:
         Ratings in the MovieLens format, userId,movieId,rating,timestamp; years and genres are read from a movies.csv in
         the same directory. Default: the ratings in the database.
     """
+    # Not a coroutine, because the evaluation is a long computation: Ctrl-C would only cancel the coroutine at its end.
     from movie_adapters.recommender.evaluation import PROTOCOL_DESCRIPTIONS, TooFewRatings
     from movie_adapters.recommender.evaluation import evaluate as evaluate_file
 

@@ -1,6 +1,5 @@
 """The command `search`."""
 
-import asyncio
 import sys
 from typing import Annotated
 
@@ -18,7 +17,7 @@ from movie_core.search.movies import MovieQuery
 
 
 @app.command(group=MOVIES)
-def search(
+async def search(
     query: str,
     *,
     limit: Annotated[int, Parameter(validator=Number(gte=1, lte=100))] = 10,
@@ -49,33 +48,29 @@ def search(
     """
     movie_query = MovieQuery.parse(query, year=year, genre=genre, order=order)
     window = Window(offset, limit)
-
-    async def run() -> None:
-        settings = Settings.load()
-        async with open_container(settings) as container:
-            await prepare_search(settings, container)
-            page = await (await container.get(MovieSearch)).search(movie_query, window)
-        if json:
-            from movie_api.routes.movies import (  # imports the whole framework, which a table does not need
-                SearchRequest,
-                render_page,
-            )
-
-            sys.stdout.write(
-                render_page(page, SearchRequest(movie_query, window), settings.public_url).body.decode() + "\n"
-            )
-            return
-        table = Table(box=None, pad_edge=False, header_style="bold")
-        for heading in ("title", "year", "genres", "directors", "id"):
-            table.add_column(heading, overflow="fold", justify="right" if heading == "year" else "left")
-        for movie in page.items:
-            year_shown = "" if movie.year is None else str(movie.year)
-            table.add_row(movie.title, year_shown, ", ".join(movie.genres), ", ".join(movie.directors), movie.id)
-        out.print(table)
-        out.print(
-            f"{offset + 1} to {offset + len(page.items)} of {page.total}, from {page.source}",
-            style="dim",
-            highlight=False,
+    settings = Settings.load()
+    async with open_container(settings) as container:
+        await prepare_search(settings, container)
+        page = await (await container.get(MovieSearch)).search(movie_query, window)
+    if json:
+        from movie_api.routes.movies import (  # imports the whole framework, which a table does not need
+            SearchRequest,
+            render_page,
         )
 
-    asyncio.run(run())
+        sys.stdout.write(
+            render_page(page, SearchRequest(movie_query, window), settings.public_url).body.decode() + "\n"
+        )
+        return
+    table = Table(box=None, pad_edge=False, header_style="bold")
+    for heading in ("title", "year", "genres", "directors", "id"):
+        table.add_column(heading, overflow="fold", justify="right" if heading == "year" else "left")
+    for movie in page.items:
+        year_shown = "" if movie.year is None else str(movie.year)
+        table.add_row(movie.title, year_shown, ", ".join(movie.genres), ", ".join(movie.directors), movie.id)
+    out.print(table)
+    out.print(
+        f"{offset + 1} to {offset + len(page.items)} of {page.total}, from {page.source}",
+        style="dim",
+        highlight=False,
+    )

@@ -1,13 +1,12 @@
 """Access of commands to the services of the core."""
 
-import asyncio
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
-from typing import TypeVar
 
 from dishka import AsyncContainer
 
-from movie_adapters.settings.settings import Settings
+from movie_adapters.observability.logs import configure_logging
+from movie_adapters.settings.settings import EMBEDDED_SOURCE, Settings
 from movie_adapters.wiring.preparation import prepare_database, prepare_schema
 from movie_adapters.wiring.providers import create_container
 from movie_cli.output import show_progress
@@ -15,11 +14,24 @@ from movie_core.accounts.services import Accounts
 from movie_core.operations.administration import Administration
 from movie_core.ports import MovieCatalogue
 
-T = TypeVar("T")
+
+def configure_process(settings: Settings) -> None:
+    """Configures logging of a process that runs until it is stopped, and the libraries that it uses."""
+    configure_logging(settings.log_format)
+    _configure_retries(settings)
+
+
+def _configure_retries(settings: Settings) -> None:
+    if settings.source != EMBEDDED_SOURCE:
+        import stamina
+
+        stamina.instrumentation.set_on_retry_hooks(())  # a source that fails often would flood the log
 
 
 @asynccontextmanager
 async def open_container(settings: Settings) -> AsyncIterator[AsyncContainer]:
+    """Opens the container of a command."""
+    _configure_retries(settings)
     container = create_container(settings)
     try:
         yield container
@@ -42,21 +54,15 @@ async def open_migrated_container() -> AsyncIterator[AsyncContainer]:
         yield container
 
 
-def with_accounts(work: Callable[[Accounts], Awaitable[T]]) -> T:
-    """Runs `work` with the accounts service."""
-
-    async def run() -> T:
-        async with open_migrated_container() as container:
-            return await work(await container.get(Accounts))
-
-    return asyncio.run(run())
+@asynccontextmanager
+async def open_accounts() -> AsyncIterator[Accounts]:
+    """Opens the accounts service after migrating the database schema."""
+    async with open_migrated_container() as container:
+        yield await container.get(Accounts)
 
 
-def with_administration(work: Callable[[Administration], Awaitable[T]]) -> T:
-    """Runs `work` with the administration service, which records changes in the audit log."""
-
-    async def run() -> T:
-        async with open_migrated_container() as container:
-            return await work(await container.get(Administration))
-
-    return asyncio.run(run())
+@asynccontextmanager
+async def open_administration() -> AsyncIterator[Administration]:
+    """Opens the administration service, which records changes in the audit log, after migrating the schema."""
+    async with open_migrated_container() as container:
+        yield await container.get(Administration)

@@ -1,6 +1,5 @@
 """The command `upstream`."""
 
-import asyncio
 from typing import Annotated
 
 from cyclopts import Parameter
@@ -11,7 +10,7 @@ from movie_cli.output import UsageError
 
 
 @app.command(group=PROCESSES)
-def upstream(
+async def upstream(
     *,
     host: str = "127.0.0.1",
     port: Annotated[int, Parameter(validator=Number(gte=0, lte=65_535))] = 9000,
@@ -57,4 +56,4 @@ def upstream(
         behaviour = Behaviour().changed(changes)
     except ValueError as error:
         raise UsageError(f"--faults: {error}") from None
-    asyncio.run(serve_standin(bundled_films(), behaviour, host=host, port=port))
+    await serve_standin(bundled_films(), behaviour, host=host, port=port)

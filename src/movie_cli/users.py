@@ -8,8 +8,7 @@ from cyclopts import Parameter
 
 from movie_cli.app import sessions_app, users_app
 from movie_cli.output import CommandError, UsageError, format_time, plain, print_done, print_lines, print_message
-from movie_cli.services import with_accounts, with_administration
-from movie_core.accounts.services import Accounts
+from movie_cli.services import open_accounts, open_administration
 from movie_core.errors import UserNotFound
 from movie_core.operations.audit import COMMAND_LINE
 from movie_core.paging import MAX_LIMIT, MAX_OFFSET, Window
@@ -17,7 +16,7 @@ from movie_core.ports import UserSummary
 
 
 @users_app.command(name="list")
-def list_users(email: str | None = None, /) -> None:
+async def list_users(email: str | None = None, /) -> None:
     """List accounts and pending registrations, newest first: address, username, state, staff, creation time, last
     login.
 
@@ -26,19 +25,16 @@ def list_users(email: str | None = None, /) -> None:
     email
         Only accounts and registrations of this address.
     """
-
-    async def work(accounts: Accounts) -> list[UserSummary]:
-        # A registration made meanwhile shifts later rows, some of them to the next page; the keys remove duplicates.
-        users: dict[str, UserSummary] = {}
+    # A registration made meanwhile shifts later rows, some of them to the next page; the keys remove duplicates.
+    users: dict[str, UserSummary] = {}
+    async with open_accounts() as accounts:
         for offset in range(0, MAX_OFFSET + 1, MAX_LIMIT):
             _, page = await accounts.list_users(Window(offset, MAX_LIMIT), email)
             users |= {user.id: user for user in page}
             if len(page) < MAX_LIMIT:
-                return list(users.values())
-        print_message(f"only the newest {len(users)} are shown; specify an address to see others")
-        return list(users.values())
-
-    users = with_accounts(work)
+                break
+        else:
+            print_message(f"only the newest {len(users)} are shown; specify an address to see others")
     if email is not None and not users:
         raise UserNotFound("no account or registration has this address")
     print_lines(
@@ -52,13 +48,13 @@ def list_users(email: str | None = None, /) -> None:
                 format_time(user.created_at),
                 format_time(user.last_login),
             )
-            for user in users
+            for user in users.values()
         ],
     )
 
 
 @users_app.command
-def activate(email: str, /) -> None:
+async def activate(email: str, /) -> None:
     """Activate the newest pending registration of an address, or a deactivated account.
 
     Parameters
@@ -66,12 +62,13 @@ def activate(email: str, /) -> None:
     email
         Address of the account or registration.
     """
-    with_administration(lambda administration: administration.set_active(COMMAND_LINE, email, True))
+    async with open_administration() as administration:
+        await administration.set_active(COMMAND_LINE, email, True)
     print_done(f"{email} is active")
 
 
 @users_app.command
-def deactivate(email: str, /) -> None:
+async def deactivate(email: str, /) -> None:
     """Deactivate an account and end its sessions.
 
     Parameters
@@ -79,12 +76,13 @@ def deactivate(email: str, /) -> None:
     email
         Address of the account.
     """
-    with_administration(lambda administration: administration.set_active(COMMAND_LINE, email, False))
+    async with open_administration() as administration:
+        await administration.set_active(COMMAND_LINE, email, False)
     print_done(f"{email} is inactive")
 
 
 @users_app.command
-def staff(email: str, /, *, remove: Annotated[bool, Parameter(negative=())] = False) -> None:
+async def staff(email: str, /, *, remove: Annotated[bool, Parameter(negative=())] = False) -> None:
     """Grant an account staff rights, or revoke them.
 
     Parameters
@@ -94,12 +92,13 @@ def staff(email: str, /, *, remove: Annotated[bool, Parameter(negative=())] = Fa
     remove
         Revoke the rights.
     """
-    with_administration(lambda administration: administration.set_staff(COMMAND_LINE, email, not remove))
+    async with open_administration() as administration:
+        await administration.set_staff(COMMAND_LINE, email, not remove)
     print_done(f"{email} is {'no longer staff' if remove else 'staff'}")
 
 
 @users_app.command
-def export(email: str, /) -> None:
+async def export(email: str, /) -> None:
     """Export everything stored about an address, as JSON.
 
     Parameters
@@ -107,12 +106,13 @@ def export(email: str, /) -> None:
     email
         Address of the account or registration.
     """
-    stored = with_accounts(lambda accounts: accounts.export_address(email))
+    async with open_accounts() as accounts:
+        stored = await accounts.export_address(email)
     sys.stdout.write(json.dumps(stored, indent=2, ensure_ascii=False) + "\n")
 
 
 @users_app.command
-def erase(email: str, /, *, yes: Annotated[bool, Parameter(negative=())] = False) -> None:
+async def erase(email: str, /, *, yes: Annotated[bool, Parameter(negative=())] = False) -> None:
     """Permanently delete everything stored about an address: account, registrations, sessions and emails.
 
     Parameters
@@ -129,12 +129,13 @@ def erase(email: str, /, *, yes: Annotated[bool, Parameter(negative=())] = False
         sys.stderr.flush()
         if sys.stdin.readline().strip().lower() not in ("y", "yes"):
             raise CommandError("nothing was deleted")
-    with_administration(lambda administration: administration.erase(COMMAND_LINE, email))
+    async with open_administration() as administration:
+        await administration.erase(COMMAND_LINE, email)
     print_done(f"{email} is erased")
 
 
 @sessions_app.command(name="list")
-def list_sessions(email: str, /) -> None:
+async def list_sessions(email: str, /) -> None:
     """List the sessions of an account, most recently used first: id, device, start, last use.
 
     Parameters
@@ -142,7 +143,8 @@ def list_sessions(email: str, /) -> None:
     email
         Address of the account.
     """
-    sessions = with_accounts(lambda accounts: accounts.list_sessions_of(email))
+    async with open_accounts() as accounts:
+        sessions = await accounts.list_sessions_of(email)
     print_lines(
         ("id", "device", "started", "last used"),
         [
@@ -153,7 +155,7 @@ def list_sessions(email: str, /) -> None:
 
 
 @sessions_app.command(name="end")
-def end_sessions(email: str, /) -> None:
+async def end_sessions(email: str, /) -> None:
     """End all sessions of an account.
 
     Parameters
@@ -161,5 +163,6 @@ def end_sessions(email: str, /) -> None:
     email
         Address of the account.
     """
-    ended = with_administration(lambda administration: administration.end_sessions(COMMAND_LINE, email))
+    async with open_administration() as administration:
+        ended = await administration.end_sessions(COMMAND_LINE, email)
     print_done(f"sessions ended: {ended}")

@@ -1,4 +1,4 @@
-"""The composition root of the worker, `create_broker(settings, *overrides)`, and the loops of worker and scheduler.
+"""The composition root of the worker, `create_broker(settings, *overrides)`, and the worker.
 
 Email is delivered from the outbox in the database, by a loop that does not depend on Redis; a queued task only starts
 the delivery sooner.
@@ -15,28 +15,22 @@ from dishka import AsyncContainer, Provider, Scope, provide
 from dishka.integrations.taskiq import TaskiqProvider, setup_dishka
 from taskiq import AsyncBroker, InMemoryBroker, TaskiqEvents, TaskiqState
 from taskiq.receiver import Receiver
-from taskiq_redis import RedisStreamBroker
 
 from movie_adapters.observability.metrics import Metrics, TaskCounts
 from movie_adapters.observability.tracing import Tracing
-from movie_adapters.redis.task_queue import MAX_ENTRIES, TaskQueue, stream_of
+from movie_adapters.redis.task_broker import TaskBroker
 from movie_adapters.settings.settings import Settings
 from movie_adapters.wiring.background import run_email_delivery
 from movie_adapters.wiring.event_notifier import EventNotifier
 from movie_adapters.wiring.providers import create_container
 from movie_core.accounts.outbox import SEND_SECONDS
 from movie_core.accounts.outbox_dispatcher import OutboxDispatcher
-from movie_core.outage_log import OutageLog
 from movie_core.ports import DeliveryNotifier
 from movie_worker.metrics import MetricsProvider, TaskCountingMiddleware, serve_metrics
-from movie_worker.shutdown import stop_on_signals, wait_for_stop
+from movie_worker.shutdown import stop_on_signals
 from movie_worker.tasks import TASKS
 
-IDLE_TIMEOUT = 600_000
-"""Milliseconds after which an unacknowledged task is delivered again; tasks must end long before."""
 MAX_CONCURRENT_TASKS = 10
-REDIS_CHECK_INTERVAL = 2.0
-"""Seconds between health checks of Redis, and between attempts to reconnect."""
 SHUTDOWN_TIMEOUT = SEND_SECONDS + 1
 """Graceful shutdown: seconds that running tasks and the current email have to finish."""
 
@@ -70,17 +64,7 @@ def _create_container(settings: Settings, task_counts: TaskCounts, *overrides: P
 def _create_broker(settings: Settings, container: AsyncContainer, task_counts: TaskCounts) -> AsyncBroker:
     broker: AsyncBroker = InMemoryBroker()
     if settings.redis_url is not None:
-        # With a socket timeout, a blocking read suppresses the cancellation that should end the worker. A new consumer
-        # group (id 0) starts with the entries that the stream already has.
-        broker = RedisStreamBroker(
-            settings.redis_url,
-            queue_name=stream_of(settings.key_prefix),
-            consumer_id="0",
-            socket_timeout=None,
-            maxlen=MAX_ENTRIES,
-            idle_timeout=IDLE_TIMEOUT,
-            unacknowledged_lock_timeout=30,
-        )
+        broker = TaskBroker(settings.redis_url, settings.key_prefix, on_malformed=task_counts.count_malformed)
     broker = broker.with_middlewares(TaskCountingMiddleware(task_counts))
     if settings.tasks_url is not None:
         from movie_worker.task_dashboard import TaskDashboardReporter
@@ -106,29 +90,24 @@ def _traced(name: str, task: Callable[..., Awaitable[object]], container: AsyncC
     return traced
 
 
-def run_worker(settings: Settings, announce: Callable[[], None]) -> int:
+async def run_worker(settings: Settings, announce: Callable[[], None]) -> int:
     """Delivers email and runs tasks until SIGTERM or SIGINT. Returns the exit code.
 
     Requires `MOVIE_REDIS_URL`. Redis and the database may be unavailable for any length of time.
     """
-    return asyncio.run(_run_worker(settings, announce))
-
-
-async def _run_worker(settings: Settings, announce: Callable[[], None]) -> int:
-    logging.getLogger("taskiq").setLevel(logging.WARNING)  # it logs every task
     stop = stop_on_signals()
     task_counts = TaskCounts(TASKS)
     container = _create_container(settings, task_counts)
     broker = _create_broker(settings, container, task_counts)
     broker.is_worker_process = True
-    queue = TaskQueue(settings.redis_url or "", settings.key_prefix)
+    receiver = Receiver(broker, max_async_tasks=MAX_CONCURRENT_TASKS, wait_tasks_timeout=SHUTDOWN_TIMEOUT)
     notifier = await container.get(DeliveryNotifier)
     assert isinstance(notifier, EventNotifier)  # noqa: S101  (provided by _InProcessNotifierProvider)
     dispatcher = await container.get(OutboxDispatcher)
     metrics_server = await serve_metrics(settings, (await container.get(Metrics)).text)
     stopped = asyncio.create_task(stop.wait())
     delivery = asyncio.create_task(run_email_delivery(dispatcher, notifier, finish_seconds=SHUTDOWN_TIMEOUT))
-    consumer = asyncio.create_task(_consume_tasks(broker, queue, stop))
+    consumer = asyncio.create_task(receiver.listen(stop))
     announce()
     await asyncio.wait([stopped, delivery, consumer], return_when=asyncio.FIRST_COMPLETED)
     code = 0 if stop.is_set() else 1
@@ -142,49 +121,4 @@ async def _run_worker(settings: Settings, announce: Callable[[], None]) -> int:
     with contextlib.suppress(TimeoutError):
         async with asyncio.timeout(2):
             await broker.shutdown()
-            await queue.close()
     return code
-
-
-async def _consume_tasks(broker: AsyncBroker, queue: TaskQueue, stop: asyncio.Event) -> None:
-    """Runs tasks from the queue until `stop`. Reconnects after an outage of Redis, also if Redis has lost its data."""
-    outage = OutageLog(
-        _log,
-        unavailable="Redis unavailable, not consuming tasks; mail delivery continues: %s",
-        recovered="Redis available again, consuming tasks",
-    )
-    while not stop.is_set():
-        try:
-            await queue.ping()
-            async with asyncio.timeout(REDIS_CHECK_INTERVAL):
-                await broker.startup()  # creates the consumer group if it is missing
-            outage.recovered()
-            await _consume_until_outage(broker, queue, stop)
-        except Exception as error:  # noqa: BLE001  (the libraries raise many types of errors if Redis is unavailable)
-            outage.failed(_reason(error))
-            await wait_for_stop(stop, REDIS_CHECK_INTERVAL)
-
-
-async def _consume_until_outage(broker: AsyncBroker, queue: TaskQueue, stop: asyncio.Event) -> None:
-    """Runs tasks until `stop`. Raises if Redis becomes unavailable, also if it freezes, which the blocking read alone
-    would never detect."""
-    receiver = Receiver(
-        broker, run_startup=False, max_async_tasks=MAX_CONCURRENT_TASKS, wait_tasks_timeout=SHUTDOWN_TIMEOUT
-    )
-    finish = asyncio.Event()
-    listener = asyncio.create_task(receiver.listen(finish))
-    stopped = asyncio.create_task(stop.wait())
-    try:
-        while not (listener.done() or stopped.done()):
-            await queue.ping()
-            await asyncio.wait([listener, stopped], timeout=REDIS_CHECK_INTERVAL, return_when=asyncio.FIRST_COMPLETED)
-    finally:
-        finish.set()
-        stopped.cancel()
-        await listener
-
-
-def _reason(error: BaseException) -> str:
-    while isinstance(error, BaseExceptionGroup):
-        error = error.exceptions[0]
-    return getattr(error, "detail", None) or f"{type(error).__name__}: {error}"

@@ -1,19 +1,12 @@
 """Graceful shutdown of the worker and the scheduler."""
 
 import asyncio
-import contextlib
 import os
 import signal
 import threading
 
 FORCED_EXIT_TIMEOUT = 15.0
 """Seconds after SIGTERM or SIGINT at which the process exits even if something hangs."""
-
-
-async def wait_for_stop(stop: asyncio.Event, seconds: float) -> None:
-    with contextlib.suppress(TimeoutError):
-        async with asyncio.timeout(seconds):
-            await stop.wait()
 
 
 def stop_on_signals() -> asyncio.Event:

@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 from dishka import AsyncContainer
 from redis import Redis
-from tests.support.deployment import Run, Serve, Start, lines
+from tests.support.deployment import Run, Serve, Start, lines, wait_until
 
 from movie_adapters.redis.client import PREFIX
 from movie_adapters.redis.task_queue import TaskQueue, stream_of
@@ -296,6 +296,23 @@ def test_worker_and_scheduler_stop_with_exit_code_0(start: Start, redis_url: str
     program.wait_for(f"movie-search: {message}")
     assert program.stop() == 0
     assert "Traceback" not in program.output()
+
+
+@pytest.mark.parametrize("library", ["msgspec", "numpy"], ids=["while importing", "while training"])
+def test_an_interrupted_training_prints_nothing(start: Start, library: str) -> None:
+    program = start("recommend", "train")
+    program.wait_for_library(library)
+    assert (program.interrupt(), program.output()) == (130, "")
+
+
+@pytest.mark.parametrize("delay", [0, 0.5, 1])
+def test_an_interrupted_server_prints_no_traceback_of_its_training_process(serve: Serve, delay: float) -> None:
+    program, _ = serve()
+    wait_until(lambda: any("spawn_main" in command for command in program.subprocesses()))
+    time.sleep(delay)
+    assert program.interrupt() == 0
+    assert "Traceback" not in program.output()
+    assert "training failed" not in program.output()
 
 
 def test_every_command_has_help(run: Run) -> None:

@@ -7,15 +7,26 @@ import time
 from collections.abc import Callable, Iterator
 from typing import Any
 
+import httpx
 import pytest
 from aiosmtpd.smtp import SMTP, Envelope, Session
+from prometheus_client.parser import text_string_to_metric_families
 from redis import Redis
 from tests.support.deployment import Program, Start
-from tests.support.servers import OwnServer, own_redis
+from tests.support.servers import OwnServer, free_port, own_redis
 from tests.support.smtp_sink import SmtpSink
 
 from movie_adapters.redis.client import PREFIX
-from movie_adapters.redis.task_queue import DELIVER_MAIL, PURGE, TRAIN, TaskNotifier, TaskQueue, stream_of
+from movie_adapters.redis.task_queue import (
+    DELIVER_MAIL,
+    GROUP,
+    PURGE,
+    TRAIN,
+    TaskNotifier,
+    TaskQueue,
+    entry,
+    stream_of,
+)
 from movie_adapters.settings.settings import Settings
 from movie_adapters.wiring.preparation import prepare_schema
 from movie_adapters.wiring.providers import create_container
@@ -270,6 +281,74 @@ def test_a_worker_stops_while_redis_is_frozen(work: Callable[[], Program], redis
     wait_until(redis.is_consumed, 5)
     redis.signal(signal.SIGSTOP)
     assert seconds_to_stop(worker) < 6
+
+
+@pytest.mark.usefixtures("schema")
+def test_a_worker_interrupted_during_a_training_prints_no_traceback(
+    work: Callable[[], Program], redis: RedisProcess
+) -> None:
+    worker = work()
+    put(redis, TRAIN)
+    worker.wait_for_library("numpy")
+    assert worker.interrupt() == 0
+    assert "Traceback" not in worker.output()
+
+
+MALFORMED: list[dict[bytes, bytes]] = [
+    {b"other": b"no task"},
+    {b"data": b""},
+    {b"data": b"\xff\x00"},
+    {b"data": b"[" * 10_000},
+    {b"data": b'{"task_name": "purge"}'},
+    {b"data": entry("unknown")},
+    {b"data": entry(PURGE).replace(b'"labels": {}', b'"labels": {"ack_type": "never"}')},
+    {
+        b"data": entry(PURGE)
+        .replace(b'"labels_types": null', b'"labels_types": {"a": 99}')
+        .replace(b": {}", b': {"a": 1}')
+    },
+]
+
+
+@pytest.mark.usefixtures("schema")
+def test_malformed_entries_are_acknowledged_and_counted(
+    start: Start, environ: dict[str, str], redis: RedisProcess
+) -> None:
+    with Redis.from_url(redis.url) as client:
+        for number in range(71):
+            client.xadd(stream_of(PREFIX), MALFORMED[number % len(MALFORMED)])  # type: ignore[arg-type]
+            if number % 10 == 0:
+                client.xadd(stream_of(PREFIX), {b"data": entry(DELIVER_MAIL)})
+    address = f"127.0.0.1:{free_port()}"
+    worker = start("worker", **environ, MOVIE_METRICS_LISTEN=address)
+    wait_until(redis.is_consumed, 30)
+    metrics = httpx.get(f"http://{address}/metrics", trust_env=False).text
+    samples = [sample for family in text_string_to_metric_families(metrics) for sample in family.samples]
+    counts = {
+        (sample.labels["task"], sample.labels["outcome"]): sample.value
+        for sample in samples
+        if sample.name == "movie_tasks_total"
+    }
+    assert (counts["none", "malformed"], counts[DELIVER_MAIL, "succeeded"]) == (71, 8)
+    messages = [line for line in worker.output().splitlines() if "malformed" in line]
+    assert len(messages) <= 2, "one when they begin, one when they end"
+    assert max(map(len, worker.output().splitlines())) < 400
+    assert "Traceback" not in worker.output()
+
+
+@pytest.mark.usefixtures("schema")
+def test_an_idle_worker_takes_over_a_task_of_a_killed_one(work: Callable[[], Program], redis: RedisProcess) -> None:
+    work()
+    put(redis)
+    wait_until(redis.is_consumed, 10)
+    stream = stream_of(PREFIX)
+    with Redis.from_url(redis.url) as client:
+        pipeline = client.pipeline()  # in one transaction, so that the worker does not receive the entry first
+        pipeline.xadd(stream, {b"data": entry(PURGE)}, id="9999999999999-0")
+        pipeline.xreadgroup(GROUP, "a killed worker", {stream: ">"})
+        pipeline.xclaim(stream, GROUP, "a killed worker", 0, ["9999999999999-0"], idle=700_000)
+        pipeline.execute()
+    wait_until(redis.is_consumed, 10)
 
 
 def test_a_worker_waits_for_a_database_without_tables(

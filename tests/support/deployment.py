@@ -76,6 +76,7 @@ class Program:
             env=clean_environment(**environ),
             stdout=self._output,
             stderr=subprocess.STDOUT,
+            start_new_session=True,
         )
 
     def output(self) -> str:
@@ -89,6 +90,24 @@ class Program:
             assert time.monotonic() < deadline, self.output()
             time.sleep(0.02)
         return match
+
+    def wait_for_library(self, name: str) -> None:
+        """Waits until the process has loaded a compiled library, which shows what it is doing."""
+        deadline = time.monotonic() + PATIENCE
+        while name not in Path(f"/proc/{self.process.pid}/maps").read_text():
+            assert self.process.poll() is None, f"the program exited with {self.process.returncode}: {self.output()}"
+            assert time.monotonic() < deadline, self.output()
+            time.sleep(0.002)
+
+    def subprocesses(self) -> list[str]:
+        """Returns the command lines of the subprocesses."""
+        ids = Path(f"/proc/{self.process.pid}/task/{self.process.pid}/children").read_text().split()
+        return [Path(f"/proc/{child}/cmdline").read_text() for child in ids]
+
+    def interrupt(self) -> int:
+        """Sends SIGINT to the process and its subprocesses, like Ctrl-C. Returns the exit code."""
+        os.killpg(self.process.pid, signal.SIGINT)
+        return self.process.wait(25)
 
     def stop(self, number: signal.Signals = signal.SIGTERM) -> int:
         if self.process.poll() is None:

@@ -51,6 +51,7 @@ CLIENT_USERS = {
     "httpx": {"movie_adapters/sources/http.py", "movie_adapters/sources/tmdb.py", "movie_worker/task_dashboard.py"},
     "redis": {
         "movie_adapters/redis/client.py",
+        "movie_adapters/redis/task_broker.py",
         "movie_adapters/redis/task_queue.py",
         "movie_adapters/wiring/health_checks.py",
         "movie_adapters/wiring/providers.py",

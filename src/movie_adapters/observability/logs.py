@@ -13,8 +13,13 @@ from typing import Any, TextIO
 
 import msgspec
 
-_QUIET = {"httpcore": logging.WARNING, "httpx": logging.WARNING, "uvicorn.error": logging.CRITICAL + 1}
-"""Minimum levels of loggers that duplicate lines of our own; some of them log complete URLs."""
+_QUIET = {
+    "httpcore": logging.WARNING,
+    "httpx": logging.WARNING,
+    "taskiq": logging.WARNING,
+    "uvicorn.error": logging.CRITICAL + 1,
+}
+"""Minimum levels of loggers that duplicate lines of our own or log each task; some of them log complete URLs."""
 
 REQUESTS = "movie_api.access"
 """Name of the access logger: one line per request."""

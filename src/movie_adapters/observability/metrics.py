@@ -38,6 +38,8 @@ _Labels = TypeVar("_Labels", bound=tuple[str, ...])
 METHODS = frozenset(("GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"))
 NO_ROUTE = "none"
 """Value of the label `route` if no route matched, or if the request was rejected before routing."""
+NO_TASK = "none"
+"""Value of the label `task` of queue entries that name no known task."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,7 +101,12 @@ METRICS = (
         "age of the oldest email that is due and not sent; 0 if there is none",
     ),
     Metric("movie_model_age_seconds", "gauge", (), "age of the recommendation model; missing before the first"),
-    Metric("movie_tasks_total", "counter", ("task", "outcome"), "tasks run by a worker: `succeeded` or `failed`"),
+    Metric(
+        "movie_tasks_total",
+        "counter",
+        ("task", "outcome"),
+        "tasks run by a worker: `succeeded` or `failed`; `malformed`: discarded queue entries (task `none`)",
+    ),
     Metric("movie_task_duration_seconds", "histogram", ("task",), "duration of tasks"),
     Metric(
         "movie_build_info",
@@ -175,12 +182,17 @@ class TaskCounts:
             self.durations.labels(name)
             for outcome in ("succeeded", "failed"):
                 self.outcomes.labels(name, outcome)
+        self.outcomes.labels(NO_TASK, "malformed")
 
     def count(self, name: str, seconds: float, *, is_failed: bool) -> None:
         """Tasks with an unknown name are not counted."""
         if name in self._names:
             self.outcomes.labels(name, "failed" if is_failed else "succeeded").inc()
             self.durations.labels(name).observe(seconds)
+
+    def count_malformed(self) -> None:
+        """Counts a queue entry that names no known task."""
+        self.outcomes.labels(NO_TASK, "malformed").inc()
 
 
 class SourceMetrics(Protocol):

@@ -3,7 +3,7 @@
 import asyncio
 import contextlib
 import logging
-import os
+import threading
 import time
 from array import array
 from collections.abc import Callable, Collection, Mapping, Sequence
@@ -105,8 +105,11 @@ class EaseRecommender:
         progress("ratings", 1.0)
         films = await self._select_movies(movie_numbers, movies, progress)
         loop = asyncio.get_running_loop()
+        cancelled = threading.Event()
 
         def report(step: str, fraction: float) -> None:
+            if cancelled.is_set():
+                raise asyncio.CancelledError  # a thread can only end itself, and the process would wait for it
             loop.call_soon_threadsafe(progress, step, fraction)
 
         def fit() -> tuple["EaseModel", bytes]:
@@ -116,7 +119,11 @@ class EaseRecommender:
             # Serialising rounds the factors: loaded from the bytes, so that all processes return the same results.
             return ease_model.EaseModel.load(body), body
 
-        model, body = await asyncio.to_thread(fit)
+        try:
+            model, body = await asyncio.to_thread(fit)
+        except asyncio.CancelledError:
+            cancelled.set()
+            raise
         info = ModelInfo(made_at, len(ratings), len(user_numbers), len(films))
         if await self._models.save(info, version, body):
             self._loaded = _Loaded(made_at, model)
@@ -242,8 +249,6 @@ def _load(body: bytes) -> "EaseModel":
 
 
 def _ease_model() -> ModuleType:
-    # One BLAS thread pool per computation would make concurrent requests wait for each other. Read when numpy loads.
-    os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
     from movie_adapters.recommender import ease_model
 
     return ease_model

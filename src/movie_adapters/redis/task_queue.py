@@ -1,6 +1,7 @@
 """The worker's task queue in a Redis stream, and the delivery notifier that uses it.
 
-Entries have the format of taskiq. taskiq itself is imported by the worker only: the import takes some 0.3 s.
+Entries have the format of taskiq, which only the worker and the scheduler import (`task_broker`): it takes 0.3 s of
+processor time and 11 MiB.
 """
 
 import asyncio
@@ -33,7 +34,7 @@ TRAIN = "train"
 SEND_SECONDS = 1.0
 """Timeout of each step of sending: connect, write, wait for the response."""
 RETRY_INTERVAL = 2.0
-"""Seconds without another attempt after a failed notification."""
+"""Seconds without another attempt while Redis is unavailable."""
 
 _log = logging.getLogger(__name__)
 
@@ -41,6 +42,15 @@ _log = logging.getLogger(__name__)
 def stream_of(prefix: str) -> str:
     """The key of the stream, for a deployment's key prefix."""
     return f"{prefix}tasks"
+
+
+def connection_options() -> dict[str, Any]:
+    """Options of connections that fail within seconds, without another attempt, if Redis is unavailable or frozen."""
+    return {
+        "socket_timeout": SEND_SECONDS,
+        "socket_connect_timeout": SEND_SECONDS,
+        "retry": Retry(NoBackoff(), 0),
+    }
 
 
 def entry(task_name: str) -> bytes:
@@ -64,31 +74,20 @@ class QueuedTask:
 
 
 class TaskQueue:
-    """Sends tasks to the worker. Uses its own connections, with timeouts: the worker's connections block without limit.
+    """Sends tasks to the worker, and lists them.
 
     Every method raises `Unavailable` within seconds when Redis is unavailable, frozen or full.
     """
 
     def __init__(self, redis_url: str, prefix: str = PREFIX) -> None:
         self._stream = stream_of(prefix)
-        self._redis = Redis.from_url(
-            redis_url,
-            socket_timeout=SEND_SECONDS,
-            socket_connect_timeout=SEND_SECONDS,
-            retry=Retry(NoBackoff(), 0),
-        )
+        self._redis = Redis.from_url(redis_url, **connection_options())
 
     async def put(self, task_name: str) -> None:
         try:
             await self._redis.xadd(self._stream, {b"data": entry(task_name)}, maxlen=MAX_ENTRIES, approximate=True)
         except (RedisError, OSError) as error:
             raise Unavailable(f"Redis unavailable, cannot queue tasks: {type(error).__name__}") from error
-
-    async def ping(self) -> None:
-        try:
-            await self._redis.ping()
-        except (RedisError, OSError) as error:
-            raise Unavailable(f"Redis unavailable: {type(error).__name__}") from error
 
     async def list_tasks(self) -> list[QueuedTask]:
         """The tasks that are queued or not acknowledged, oldest first."""

@@ -5,7 +5,6 @@ where they are selected: SQLAlchemy, httpx and redis cost startup time and memor
 need. The scope of all providers is the process: each object is created once, at first use.
 """
 
-import logging
 from collections.abc import AsyncIterator
 
 from dishka import STRICT_VALIDATION, AsyncContainer, Provider, Scope, make_async_container, provide
@@ -57,14 +56,11 @@ class SearchProvider(Provider):
         if settings.source == EMBEDDED_SOURCE:
             yield UpstreamSource(catalogue)
             return
-        import stamina
-
         from movie_adapters.sources.http import SourceHttp
         from movie_adapters.sources.resilient import ResilientMovieSource
         from movie_adapters.sources.third_party import ThirdPartyMovieSource
         from movie_adapters.sources.tmdb import TmdbMovieSource, tmdb_http
 
-        stamina.instrumentation.set_on_retry_hooks(())  # a source that fails often would flood the log
         timeout, retry_status = settings.source_timeout, settings.source_retry_status
         inner: MovieSource
         if settings.source == "tmdb":
@@ -144,8 +140,6 @@ class SearchProvider(Provider):
 
 def create_container(settings: Settings, *overrides: Provider) -> AsyncContainer:
     """The container of a process. Later providers override earlier ones and must declare it with `override=True`."""
-    for name in ("httpx", "httpcore"):  # they log complete URLs, including the API key of a source
-        logging.getLogger(name).setLevel(logging.WARNING)
     return make_async_container(
         ConnectionProvider(),
         SearchProvider(),

@@ -6,11 +6,16 @@ import logging
 import multiprocessing
 import os
 import signal
+import sys
+from collections.abc import Iterator
+from multiprocessing import resource_tracker
 
 from movie_adapters.settings.settings import Settings
 from movie_adapters.wiring.providers import create_container
 from movie_core.errors import StoreUnavailable
 from movie_core.ports import Recommender
+
+STOP_SIGNALS = (signal.SIGINT, signal.SIGTERM)
 
 _log = logging.getLogger(__name__)
 
@@ -18,7 +23,8 @@ _log = logging.getLogger(__name__)
 async def train_in_subprocess(settings: Settings) -> None:
     """Train in a subprocess, so that requests do not wait and the memory for training is released afterwards."""
     process = multiprocessing.get_context("spawn").Process(target=_train, args=(settings,), daemon=True)
-    process.start()
+    with _stop_signals_blocked():
+        process.start()
     try:
         await asyncio.to_thread(process.join)
     finally:
@@ -27,8 +33,23 @@ async def train_in_subprocess(settings: Settings) -> None:
         _log.error("training failed with exit code %s", process.exitcode)
 
 
+@contextlib.contextmanager
+def _stop_signals_blocked() -> Iterator[None]:
+    """Block the signals that stop a process group. A subprocess inherits that, and imports for a second before it can
+    ignore them: a traceback of `KeyboardInterrupt` would be printed. This process gets them at the end of the block."""
+    if sys.platform == "win32":
+        yield
+        return
+    resource_tracker.ensure_running()  # otherwise starting the process would start it, which unblocks the signals
+    previous = signal.pthread_sigmask(signal.SIG_BLOCK, STOP_SIGNALS)
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, previous)
+
+
 def _train(settings: Settings) -> None:
-    for number in (signal.SIGINT, signal.SIGTERM):
+    for number in STOP_SIGNALS:
         signal.signal(number, signal.SIG_IGN)  # sent to the whole process group; the parent process ends this one
     with contextlib.suppress(OSError):
         os.nice(10)

@@ -1,12 +1,14 @@
 """The worker's composition root with an in-process broker."""
 
+import json
 from datetime import datetime, timedelta
 
 import pytest
 from dishka import Provider, Scope, provide
 from taskiq import AsyncBroker, InMemoryBroker, TaskiqResult
-from taskiq_redis import RedisStreamBroker
+from taskiq.formatters.json_formatter import JSONFormatter
 
+from movie_adapters.redis.task_broker import READ_BLOCK, TaskBroker
 from movie_adapters.redis.task_queue import DELIVER_MAIL, PURGE, TRAIN, entry, stream_of
 from movie_adapters.settings.settings import Settings
 from movie_core import MemoryMovieCatalogue
@@ -113,11 +115,11 @@ async def test_train_skips_ratings_already_learned() -> None:
     await broker.shutdown()
 
 
-async def test_the_redis_broker_reads_the_task_stream_without_a_socket_timeout() -> None:
+async def test_the_redis_broker_waits_longer_for_a_response_than_a_read_takes() -> None:
     broker = create_broker(Settings.load({"MOVIE_REDIS_URL": "redis://redis.invalid/0"}, dotenv=None), InMemory())
-    assert isinstance(broker, RedisStreamBroker)
+    assert isinstance(broker, TaskBroker)
     assert broker.queue_name == stream_of("movie:")
-    assert broker.connection_pool.connection_kwargs["socket_timeout"] is None
+    assert broker.connection_pool.connection_kwargs["socket_timeout"] >= 2 * READ_BLOCK
 
 
 @pytest.mark.parametrize("name", [DELIVER_MAIL, PURGE, TRAIN])
@@ -127,3 +129,4 @@ def test_a_queue_entry_is_parsed_as_its_task(name: str) -> None:
     assert (message.task_name, message.args, message.kwargs) == (name, [], {})
     assert name in TASKS
     assert entry(name) != entry(name), "each entry has its own id"
+    assert json.loads(JSONFormatter().dumps(message).message) == json.loads(entry(name)) | {"task_id": message.task_id}

@@ -113,5 +113,6 @@ async def test_tasks_are_counted_by_outcome() -> None:
         ("new", "succeeded"): None,
         ("new", "failed"): None,
     }
+    assert registry.get_sample_value("movie_tasks_total", {"task": "none", "outcome": "malformed"}) == 0
     assert registry.get_sample_value("movie_task_duration_seconds_count", {"task": "good"}) == 2
     assert registry.get_sample_value("movie_task_duration_seconds_count", {"task": "new"}) is None
