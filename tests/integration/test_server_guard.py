@@ -1,4 +1,4 @@
-"""The server and the edge middleware, tested over real connections to running processes."""
+"""The server and the middleware, tested over real connections to running processes."""
 
 import asyncio
 import contextlib
@@ -66,7 +66,7 @@ def make(port):
     configure_logging("json")
     environ = {"MOVIE_SECRET_KEY": SECRET, "MOVIE_PUBLIC_SEARCH": "true"}
     app = create_app(Settings.load(environ, dotenv=None, port=port), InMemory(Source(SAMPLE)))
-    app.register(stream)
+    app.litestar.register(stream)
     return app
 
 sock = socket.create_server(("127.0.0.1", int(sys.argv[1])))

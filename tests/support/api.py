@@ -9,8 +9,8 @@ from typing import Any
 
 import httpx
 from dishka import Provider, Scope, provide
-from litestar import Litestar
 
+from movie_api.app import Application
 from movie_core.accounts.keyring import Keyring
 from movie_core.accounts.outbox import MailRules, OutgoingEmail
 from movie_core.accounts.outbox_dispatcher import OutboxDispatcher
@@ -181,10 +181,10 @@ class InMemory(Provider):
 class Api(httpx.AsyncClient):
     """A client of the API with access to the emails it sent."""
 
-    def __init__(self, app: Litestar, memory: InMemory, client: tuple[str, int] = ("192.0.2.1", 1234)) -> None:
+    def __init__(self, app: Application, memory: InMemory, client: tuple[str, int] = ("192.0.2.1", 1234)) -> None:
         transport: Any = httpx.ASGITransport(app=app, client=client)  # type: ignore[arg-type]
         super().__init__(transport=transport, base_url="http://127.0.0.1:8000")
-        self.app = app
+        self.application, self.app = app, app.litestar
         self.memory = memory
 
     async def emails(self) -> list[OutgoingEmail]:
@@ -212,7 +212,7 @@ class Api(httpx.AsyncClient):
 
     def from_address(self, client: str) -> "Api":
         """Another client of the same API, from another address."""
-        return Api(self.app, self.memory, (client, 1234))
+        return Api(self.application, self.memory, (client, 1234))
 
 
 def bearer(token: str) -> dict[str, str]:
