@@ -78,7 +78,9 @@ class RequestHead:
             else:
                 self.is_simple = False
                 if name == b"transfer-encoding":
-                    self.transfer_encoding = b", ".join(filter(None, (self.transfer_encoding, value)))
+                    self.transfer_encoding = (
+                        value if self.transfer_encoding is None else self.transfer_encoding + b", " + value
+                    )
         self.size = size
         is_valid = ids == 1 and _REQUEST_ID.fullmatch(sent_id)
         self.request_id = sent_id.decode() if is_valid else f"{getrandbits(128):032x}"
