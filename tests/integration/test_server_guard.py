@@ -282,6 +282,41 @@ async def test_request_smuggling_is_rejected(serve: Serve) -> None:
     assert SMUGGLED not in output
 
 
+CODINGS = {
+    "gzip": 501,
+    "identity": 501,
+    "xchunked": 501,
+    "chunked, chunked": 501,
+    "gzip, chunked": 501,
+    "chunked;a=b": 501,
+    '"chunked"': 501,
+    "chunked\r\nTransfer-Encoding: chunked": 501,
+    "chunked\r\nTransfer-Encoding: identity": 501,
+    "gzip\r\nTransfer-Encoding: chunked": 501,
+    "chunked\r\nContent-Length: 5": 400,
+    "gzip\r\nContent-Length: 5": 400,
+    "\x0bchunked": 400,  # not a valid header line
+}
+"""Values of `Transfer-Encoding`, some with another header line, and the status of the response."""
+
+
+async def test_only_chunked_is_a_supported_transfer_coding(serve: Serve) -> None:
+    program, api = serve(MOVIE_LIMIT_LOGIN="off", MOVIE_LOG_FORMAT="json")
+    target = Target.parse(str(api.base_url))
+    head = f"POST {LOGIN} HTTP/1.1\r\nHost: {target.authority}\r\nContent-Type: application/json\r\n"
+    next_request = f"GET /health/live HTTP/1.1\r\nHost: {target.authority}\r\n\r\n"
+    for coding, status in CODINGS.items():
+        data = f"{head}Transfer-Encoding: {coding}\r\n\r\n0\r\n\r\n{next_request}".encode()
+        result = await send(target, data)
+        assert (result.statuses, result.closed) == ([status], True), coding
+        code = json.loads(result.answers[0].body)["code"]
+        assert code == ("unsupported_transfer_encoding" if status == 501 else "bad_request"), coding
+    for coding in ("chunked", "CHUNKED", "\tchunked\t"):
+        result = await send(target, f"{head}Transfer-Encoding: {coding}\r\n\r\n2\r\n{{}}\r\n0\r\n\r\n".encode())
+        assert json.loads(result.answers[0].body)["code"] == "invalid_body", coding
+    assert "Traceback" not in program.output()
+
+
 def workers_of(program: Program) -> list[int]:
     """The process ids of the workers."""
     children = Path(f"/proc/{program.process.pid}/task/{program.process.pid}/children").read_text().split()
