@@ -1,7 +1,7 @@
 """The context of a request: what layers, guards and routes know about it, in one object on its scope."""
 
 import re
-from collections.abc import Awaitable, Iterable, Sequence
+from collections.abc import Awaitable, Sequence
 from random import getrandbits
 from typing import Protocol
 
@@ -83,7 +83,7 @@ class RequestHead:
                     )
         self.size = size
         is_valid = ids == 1 and _REQUEST_ID.fullmatch(sent_id)
-        self.request_id = sent_id.decode() if is_valid else f"{getrandbits(128):032x}"
+        self.request_id = sent_id.decode() if is_valid else getrandbits(128).to_bytes(16, "big").hex()
 
 
 class Response(Protocol):
@@ -93,7 +93,7 @@ class Response(Protocol):
     def is_started(self) -> bool: ...
     @property
     def is_complete(self) -> bool: ...
-    def send_complete(self, status: int, headers: Iterable[tuple[bytes, bytes]], body: bytes) -> Awaitable[None]:
+    def send_complete(self, status: int, headers: Sequence[tuple[bytes, bytes]], body: bytes) -> Awaitable[None]:
         """Send a whole response at once, unless one has started."""
         ...
 
@@ -113,7 +113,7 @@ class RequestContext:
         "status",
     )
 
-    def __init__(self, head: RequestHead, *, public_url: str, client: str) -> None:
+    def __init__(self, head: RequestHead, public_url: str, client: str) -> None:
         self.head = head
         self.request_id = head.request_id
         self.public_url = public_url
@@ -143,12 +143,14 @@ class RequestContexts:
     def of(self, scope: HTTPScope) -> RequestContext:
         """Put the context of a request on its scope, unless it is there, and return it."""
         state = scope.setdefault("state", {})
-        context: RequestContext | None = state.get("context")
-        if context is None:
-            head = RequestHead(list(scope["headers"]))
-            peer = (scope.get("client") or ("", 0))[0]
-            client = self._proxies.client_of(peer, head.forwarded) if head.forwarded else peer
-            context = state["context"] = RequestContext(head, public_url=self.public_url, client=client)
+        if "context" in state:
+            return context_of(scope)
+        head = RequestHead(list(scope["headers"]))
+        address = scope.get("client")
+        client = "" if address is None else address[0]
+        if head.forwarded:
+            client = self._proxies.client_of(client, head.forwarded)
+        context = state["context"] = RequestContext(head, self.public_url, client)
         return context
 
 

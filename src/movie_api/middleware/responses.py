@@ -2,7 +2,7 @@
 
 import math
 import re
-from collections.abc import Awaitable, Iterable, Sequence
+from collections.abc import Awaitable, Sequence
 from functools import lru_cache
 
 from litestar.types import HTTPResponseStartEvent, HTTPScope, Message, Receive, Send
@@ -62,7 +62,7 @@ class ResponseSender:
         self.is_started = False
         self.is_complete = False
 
-    async def send_complete(self, status: int, headers: Iterable[Header], body: bytes) -> None:
+    async def send_complete(self, status: int, headers: Sequence[Header], body: bytes) -> None:
         self.is_started = self.is_complete = True
         self._context.status = status
         await self._send({"type": "http.response.start", "status": status, "headers": self._completed(headers)})
@@ -76,12 +76,12 @@ class ResponseSender:
         if self._start is not None and not self.is_started:
             self.is_started = True
             status = self._context.status = self._start["status"]
-            headers = self._completed(self._start["headers"])
+            headers = self._completed(list(self._start["headers"]))
             await self._send({"type": "http.response.start", "status": status, "headers": headers})
         await self._send(message)
         self.is_complete = not message.get("more_body", False)
 
-    def _completed(self, headers: Iterable[Header]) -> list[Header]:
+    def _completed(self, headers: Sequence[Header]) -> list[Header]:
         """A new list, because the given one may be cached."""
         context, path = self._context, self._path
         completed = [*headers, (b"x-request-id", context.request_id.encode()), *self._common]
@@ -90,18 +90,12 @@ class ResponseSender:
         is_private, is_link = _path_rules_cached(path) if len(path) <= _MAX_CACHED_PATH else _path_rules(path)
         if is_private:
             completed.append(_NO_STORE)
-        _add_default(completed, _DEFAULT_POLICY)
-        if is_link:
-            _add_default(completed, _NO_REFERRER)
+        names = [name for name, _ in headers]
+        if _DEFAULT_POLICY[0] not in names:
+            completed.append(_DEFAULT_POLICY)
+        if is_link and _NO_REFERRER[0] not in names:
+            completed.append(_NO_REFERRER)
         return completed
-
-
-def _add_default(headers: list[Header], default: Header) -> None:
-    """Add a header that the response does not have."""
-    for name, _ in headers:
-        if name == default[0]:
-            return
-    headers.append(default)
 
 
 def _path_rules(path: str) -> tuple[bool, bool]:
