@@ -12,6 +12,7 @@ from dishka.integrations.litestar import DishkaRouter, LitestarProvider, setup_d
 from litestar import Litestar
 from litestar.config.cors import CORSConfig
 from litestar.datastructures import State
+from litestar.enums import ScopeType
 from litestar.types import HTTPScope, LifeSpanScope, WebSocketScope
 
 from movie_adapters.observability.logs import request_log
@@ -111,7 +112,7 @@ class Application:
         self._handle = compose(litestar, self.layers)
 
     async def __call__(self, scope: HTTPScope | WebSocketScope | LifeSpanScope, receive: Any, send: Any) -> None:
-        if scope["type"] == "http":
+        if scope["type"] == ScopeType.HTTP:
             self.contexts.of(scope)
             await self._handle(scope, receive, send)
         else:  # lifespan events; websockets are not supported
