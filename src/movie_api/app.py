@@ -13,7 +13,6 @@ from litestar import Litestar
 from litestar.config.cors import CORSConfig
 from litestar.datastructures import State
 from litestar.enums import ScopeType
-from litestar.types import HTTPScope, LifeSpanScope, WebSocketScope
 
 from movie_adapters.observability.logs import request_log
 from movie_adapters.observability.metrics import MetricsPeers, RequestCounts
@@ -111,7 +110,7 @@ class Application:
         self.contexts = contexts
         self._handle = compose(litestar, self.layers)
 
-    async def __call__(self, scope: HTTPScope | WebSocketScope | LifeSpanScope, receive: Any, send: Any) -> None:
+    async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
         if scope["type"] == ScopeType.HTTP:
             self.contexts.of(scope)
             await self._handle(scope, receive, send)
