@@ -211,6 +211,9 @@ class HttpProtocol(HttpToolsProtocol):
         if len(self.url) > MAX_TARGET:
             self.reject("uri_too_long")
         else:
+            # The parser rejects a coding after `chunked` itself, before the head is complete.
+            if "Invalid `Transfer-Encoding`" in str(sys.exc_info()[1]):
+                self.is_coding_unsupported = all(name != b"content-length" for name, _ in self.headers)
             self.reject("unsupported_transfer_encoding" if self.is_coding_unsupported else "bad_request")
 
     def reject(self, code: str) -> None:
