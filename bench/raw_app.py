@@ -10,22 +10,24 @@ import argparse
 import json
 import socket
 from pathlib import Path
-from types import SimpleNamespace
-from typing import Any, cast
-
-from litestar import Litestar
+from typing import Any
 
 from movie_adapters.settings.settings import Settings
+from movie_api.context import RequestContexts
 from movie_api.server.protocol import serve_one
 
 
 class RawApp:
-    """Sends the same response to every request; `state` has the attributes that the server reads."""
+    """Sends the same response to every request."""
 
     def __init__(self, headers: list[tuple[bytes, bytes]], body: bytes) -> None:
-        self.state = SimpleNamespace(settings=Settings.load(), is_draining=False)
+        self.settings = Settings.load()
+        self.contexts = RequestContexts(self.settings.public_url)
         self._start = {"type": "http.response.start", "status": 200, "headers": headers}
         self._body = {"type": "http.response.body", "body": body, "more_body": False}
+
+    def begin_draining(self) -> None:
+        pass
 
     async def __call__(self, scope: dict[str, Any], receive: Any, send: Any) -> None:
         if scope["type"] == "lifespan":
@@ -45,7 +47,7 @@ def main() -> None:
     answer = json.loads(arguments.answer.read_text(encoding="utf-8"))
     app = RawApp([(name.encode(), value.encode()) for name, value in answer["headers"]], answer["body"].encode())
     listener = socket.create_server(("127.0.0.1", arguments.port), backlog=2048)
-    raise SystemExit(serve_one(lambda: cast("Litestar", app), listener, lambda: None))
+    raise SystemExit(serve_one(lambda: app, listener, lambda: None))
 
 
 if __name__ == "__main__":

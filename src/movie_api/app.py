@@ -1,16 +1,18 @@
 """The composition root of the API: `create_app(settings, *overrides)`."""
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
+from functools import partial
 from importlib.metadata import version
 from pathlib import Path
+from typing import Any
 
-from dishka import Provider, Scope, provide
+from dishka import AsyncContainer, Provider, Scope, provide
 from dishka.integrations.litestar import DishkaRouter, LitestarProvider, setup_dishka
-from litestar import Litestar, Router
+from litestar import Litestar
 from litestar.config.cors import CORSConfig
 from litestar.datastructures import State
-from litestar.routes import HTTPRoute
+from litestar.enums import ScopeType
 
 from movie_adapters.observability.logs import request_log
 from movie_adapters.observability.metrics import MetricsPeers, RequestCounts
@@ -19,8 +21,16 @@ from movie_adapters.settings.settings import Settings
 from movie_adapters.wiring.background import run_background_work
 from movie_adapters.wiring.providers import create_container, source_attribution
 from movie_api.auth import AccessControl, CallerProvider
-from movie_api.middleware.edge import EdgeMiddleware
-from movie_api.middleware.response_cache import CachedSearchMiddleware
+from movie_api.context import RequestContexts, context_of
+from movie_api.middleware import Layer, compose
+from movie_api.middleware.access_log import AccessLog, log_request
+from movie_api.middleware.head_requests import HeadRequests
+from movie_api.middleware.hosts import TrustedHosts
+from movie_api.middleware.last_resort import LastResort
+from movie_api.middleware.limits import SizeLimits
+from movie_api.middleware.response_cache import CachedSearch
+from movie_api.middleware.responses import Responses
+from movie_api.middleware.transfer_encoding import TransferEncoding
 from movie_api.openapi import document
 from movie_api.problems import handle_error
 from movie_api.routes.accounts import ACCOUNT_ROUTES
@@ -38,7 +48,6 @@ from movie_api.web.dashboard import dashboard_router
 from movie_api.web.pages import error_page, pages_router
 from movie_api.web.rendering import template_config
 from movie_core.accounts.services import Accounts
-from movie_core.discovery.event_recorder import EventRecorder
 from movie_core.operations.rate_limits import RateLimits
 from movie_core.search.caching import RESPONSE_CACHE_FRACTION, CacheInvalidation
 
@@ -46,34 +55,104 @@ MAX_BODY = 64 * 1024
 """Maximum bytes of a request body."""
 
 
-class SearchAccessProvider(Provider):
-    """Provides what the search handler and `CachedSearchMiddleware` share."""
+class ApplicationProvider(Provider):
+    """Provides what the layers and the handlers share. The layers exist before the container can resolve anything, so
+    their collaborators are created by `create_app`."""
 
     scope = Scope.APP
+
+    def __init__(self, response_cache: ResponseCache, tracing: Tracing) -> None:
+        super().__init__()
+        self._response_cache = response_cache
+        self._tracing = tracing
 
     @provide
     def access(self, settings: Settings, accounts: Accounts, limits: RateLimits) -> AccessControl:
         return AccessControl(accounts, limits, is_public=settings.public_search)
 
     @provide
-    def response_cache(self, settings: Settings, invalidation: CacheInvalidation) -> ResponseCache:
-        cache = ResponseCache(settings.cache_bytes // RESPONSE_CACHE_FRACTION)
-        invalidation.subscribe(cache.clear)
-        return cache
+    def response_cache(self) -> ResponseCache:
+        return self._response_cache
+
+    @provide(override=True)
+    def invalidation(self) -> CacheInvalidation:
+        return CacheInvalidation(self._response_cache.clear)
+
+    @provide(override=True)
+    async def tracing(self) -> AsyncIterator[Tracing]:
+        yield self._tracing
+        await self._tracing.close()
 
 
-def create_app(settings: Settings, *overrides: Provider, peers: Path | None = None) -> Litestar:
+class ApiRouter(DishkaRouter):
+    """Registers several handlers of one path with a complete `Allow`.
+
+    Litestar generates an OPTIONS handler when the first handler of a path is registered, and keeps it when others
+    follow, although it lists the methods of the first one only. Without that handler it generates another one.
+    """
+
+    @property
+    def route_handler_method_map(self) -> dict[str, Any]:
+        return {
+            path: {method: handler for method, handler in handlers.items() if method != "OPTIONS"}
+            for path, handlers in super().route_handler_method_map.items()
+        }
+
+
+class Application:
+    """The ASGI application: `litestar` in `layers`, of which the first is outermost."""
+
+    def __init__(
+        self, litestar: Litestar, layers: Sequence[Layer], *, settings: Settings, contexts: RequestContexts
+    ) -> None:
+        self.litestar = litestar
+        self.layers = tuple(layers)
+        self.settings = settings
+        self.contexts = contexts
+        self._handle = compose(litestar, self.layers)
+
+    async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
+        if scope["type"] == ScopeType.HTTP:
+            self.contexts.of(scope)
+            await self._handle(scope, receive, send)
+        else:  # lifespan events; websockets are not supported
+            await self.litestar(scope, receive, send)
+
+    def begin_draining(self) -> None:
+        """Report from now on that this process is not ready."""
+        self.litestar.state.is_draining = True
+
+
+def create_app(settings: Settings, *overrides: Provider, peers: Path | None = None) -> Application:
     """Create the ASGI application. `overrides` are providers that replace some of `movie_adapters.wiring.providers`.
     `peers` is a folder that the processes of one server share, so that each of them reports the metrics of all."""
     requests = RequestCounts()
+    response_cache = ResponseCache(settings.cache_bytes // RESPONSE_CACHE_FRACTION)
+    tracing = Tracing.for_collector(settings.otlp_url)
     container = create_container(
         settings,
         LitestarProvider(),
         CallerProvider(),
-        SearchAccessProvider(),
+        ApplicationProvider(response_cache, tracing),
         MetricsProvider(requests, peers),
         *overrides,
     )
+    contexts = RequestContexts(settings.public_url, settings.trusted_proxies)
+    layers: list[Layer] = [
+        partial(AccessLog, log=request_log() or log_request, count=requests.count),
+        HeadRequests,
+        partial(Responses, public_url=settings.public_url),
+        LastResort,
+        SizeLimits,
+        TransferEncoding,
+        partial(TrustedHosts, allowed_hosts=settings.allowed_hosts),
+        partial(CachedSearch, response_cache=response_cache),
+        partial(tracing.app, request_id=lambda scope: context_of(scope).request_id),
+    ]
+    return Application(_create_litestar(settings, container), layers, settings=settings, contexts=contexts)
+
+
+def _create_litestar(settings: Settings, container: AsyncContainer) -> Litestar:
     notice = source_attribution(settings)
     openapi = document(
         settings.public_url,
@@ -85,36 +164,28 @@ def create_app(settings: Settings, *overrides: Provider, peers: Path | None = No
     @asynccontextmanager
     async def lifespan(_: Litestar) -> AsyncIterator[None]:
         await container.get(MetricsPeers)
-        edge.wrap_app((await container.get(Tracing)).app)
         async with run_background_work(container):
-            cached_search.enable(
-                await container.get(AccessControl),
-                await container.get(ResponseCache),
-                await container.get(EventRecorder),
-            )
             yield
         await container.close()
 
-    routes = _without_options_handlers(
-        DishkaRouter(
-            "/",
-            route_handlers=[
-                *MOVIE_ROUTES,
-                *RATING_ROUTES,
-                *RECOMMENDATION_ROUTES,
-                *EVENT_ROUTES,
-                *ACCOUNT_ROUTES,
-                *SESSION_ROUTES,
-                *USER_ROUTES,
-                *ANALYTICS_ROUTES,
-                *ADMIN_ROUTES,
-                *HEALTH_ROUTES,
-                error_page,
-                show_metrics,
-            ],
-        )
+    routes = ApiRouter(
+        "/",
+        route_handlers=[
+            *MOVIE_ROUTES,
+            *RATING_ROUTES,
+            *RECOMMENDATION_ROUTES,
+            *EVENT_ROUTES,
+            *ACCOUNT_ROUTES,
+            *SESSION_ROUTES,
+            *USER_ROUTES,
+            *ANALYTICS_ROUTES,
+            *ADMIN_ROUTES,
+            *HEALTH_ROUTES,
+            error_page,
+            show_metrics,
+        ],
     )
-    app = Litestar(
+    litestar = Litestar(
         route_handlers=[
             routes,
             pages_router(
@@ -136,26 +207,5 @@ def create_app(settings: Settings, *overrides: Provider, peers: Path | None = No
         logging_config=None,
         debug=False,  # overrides LITESTAR_DEBUG
     )
-    setup_dishka(container, app)
-    cached_search = CachedSearchMiddleware()
-    app.asgi_handler = edge = EdgeMiddleware(
-        app.asgi_handler,
-        find_cached=cached_search,
-        log=request_log(),
-        count=requests.count,
-        public_url=settings.public_url,
-        allowed_hosts=settings.allowed_hosts,
-        trusted_proxies=settings.trusted_proxies,
-    )
-    return app
-
-
-def _without_options_handlers(router: Router) -> Router:
-    """Removes the generated OPTIONS handlers, which cover only the first handler of a path; Litestar then generates one
-    that lists the methods of all of them."""
-    for route in router.routes:
-        if isinstance(route, HTTPRoute):
-            route.route_handlers = [
-                handler for handler in route.route_handlers if "OPTIONS" not in handler.http_methods
-            ]
-    return router
+    setup_dishka(container, litestar)
+    return litestar

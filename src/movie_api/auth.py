@@ -1,17 +1,18 @@
 """Authentication, authorization and rate limits of requests: the guards of the routes.
 
-After a guard has run, `caller` in the state of the request's scope is the authenticated user, or None.
+After a guard has run, `caller` of the `RequestContext` is the authenticated user, or None.
 """
 
 import re
 from typing import Any
 
-from dishka import Provider, Scope, provide
+from dishka import AsyncContainer, Provider, Scope, provide
 from litestar import Request
 from litestar.connection import ASGIConnection
 from litestar.handlers import BaseRouteHandler
-from litestar.types import Guard, HTTPScope, WebSocketScope
+from litestar.types import Guard
 
+from movie_api.context import RequestContext, context_of
 from movie_api.problems import AnyRequest
 from movie_core.accounts.services import Accounts, Caller
 from movie_core.errors import Denied, InvalidToken, NotAllowed, NotAuthenticated, RateLimited
@@ -30,7 +31,7 @@ class CallerProvider(Provider):
     @provide
     async def caller(self, request: Request, accounts: Accounts) -> Caller:  # type: ignore[type-arg]  # dishka's key
         caller = await authenticate(request, accounts)
-        request.scope["state"]["caller"] = caller  # for the access log
+        context_of(request.scope).caller = caller  # for the access log
         return caller
 
 
@@ -58,26 +59,24 @@ class AccessControl:
         self._limits = limits
         self._is_public = is_public
 
-    def try_admit(self, scope: HTTPScope, authorization: bytes | None) -> bool:
+    def try_admit(self, context: RequestContext) -> bool:
         """Admit and count a search without I/O. If that is not possible, returns False and counts nothing; call `admit`
         then."""
-        caller = None
+        caller, authorization = None, context.head.authorization
         if authorization is not None or not self._is_public:
             if authorization is None or not authorization.startswith(b"Bearer "):
                 return False
             caller = self._accounts.authenticate_cached(authorization[7:].decode("latin-1"))
             if caller is None:
                 return False
-        scope["state"]["caller"] = caller
+        context.caller = caller
         if self._limits.search is None:
             return True
         try:
-            quota = self._limits.search.spend(_rate_limit_key(scope, caller))
+            context.quota = self._limits.search.spend(_rate_limit_key(context))
         except RateLimited:
             return False
-        if quota is not None:
-            scope["state"]["quota"] = quota
-        return quota is not None
+        return context.quota is not None
 
     async def admit(
         self, connection: AnyConnection, limit: LeasedLimit | UserLimit | None, *, requires_user: bool = False
@@ -87,27 +86,33 @@ class AccessControl:
         If search is public, an invalid token is ignored, unless the route `requires_user`. A `UserLimit` is for such
         routes only.
         """
-        caller: Caller | None = None
+        context = context_of(connection.scope)
+        context.caller = None
         try:
-            caller = await connection.state.dishka_container.get(Caller)
+            context.caller = await container_of(connection).get(Caller)
         except Denied:
             if requires_user or not self._is_public:
                 raise
-        state = connection.scope["state"]
-        state["caller"] = caller
-        if isinstance(limit, UserLimit) and caller is not None:
-            state["quota"] = await limit.hit(caller.user_id, networks_of(state["client"]))
+        if isinstance(limit, UserLimit) and context.caller is not None:
+            context.quota = await limit.hit(context.caller.user_id, networks_of(context.client))
         elif isinstance(limit, LeasedLimit):
-            state["quota"] = await limit.hit(_rate_limit_key(connection.scope, caller))
+            context.quota = await limit.hit(_rate_limit_key(context))
 
 
-def _rate_limit_key(scope: HTTPScope | WebSocketScope, caller: Caller | None) -> str:
-    return f"network:{network_of(scope['state']['client'])}" if caller is None else f"user:{caller.user_id}"
+def container_of(connection: AnyConnection) -> AsyncContainer:
+    """The container of the request, for guards: dishka injects only into handlers."""
+    container: AsyncContainer = connection.state.dishka_container
+    return container
+
+
+def _rate_limit_key(context: RequestContext) -> str:
+    caller = context.caller
+    return f"network:{network_of(context.client)}" if caller is None else f"user:{caller.user_id}"
 
 
 def _guard(limit: str, *, requires_user: bool = False) -> Guard:
     async def admit(connection: AnyConnection, _: BaseRouteHandler) -> None:
-        container = connection.state.dishka_container
+        container = container_of(connection)
         access, limits = await container.get(AccessControl), await container.get(RateLimits)
         await access.admit(connection, getattr(limits, limit), requires_user=requires_user)
 
@@ -132,7 +137,7 @@ require_exporter = _guard("exports", requires_user=True)
 
 async def require_staff(connection: AnyConnection, _: BaseRouteHandler) -> None:
     """Requires a token of a staff user; reads the user from the database, so that revoked rights end immediately."""
-    container = connection.state.dishka_container
+    container = container_of(connection)
     caller = await container.get(Caller)
     user = await (await container.get(Accounts)).profile(caller)
     if not user.is_staff:

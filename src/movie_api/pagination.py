@@ -5,6 +5,7 @@ from typing import Any
 
 from litestar import Response
 
+from movie_api.context import context_of
 from movie_api.parameters import parse_parameters
 from movie_api.problems import AnyRequest
 from movie_api.responses import json_response
@@ -30,7 +31,7 @@ def page_response(
     **extra: Any,
 ) -> Response[bytes]:
     """A page of a list; its links repeat `parameters`, and `extra` are further members of the JSON object."""
-    links = PageLinks.of(request.scope["state"]["public_url"] + path, window, total, parameters)
+    links = PageLinks.of(context_of(request.scope).public_url + path, window, total, parameters)
     content = {"total": total, "items": items, "page_info": links.info(window, total), **extra}
     return json_response(content, headers={**headers, "link": links.header()})
 

@@ -2,7 +2,7 @@
 
 import logging
 import math
-from collections.abc import Mapping
+from collections.abc import Awaitable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -10,6 +10,7 @@ import msgspec
 from litestar import Request, Response
 from litestar.exceptions import HTTPException
 
+from movie_api.context import RequestContext, context_of
 from movie_core.errors import Invalid, InvalidLink, MovieError, RateLimited, Unavailable
 
 AnyRequest = Request[Any, Any, Any]
@@ -185,6 +186,11 @@ PROBLEMS: dict[str, ProblemType] = {
         "Internal error",
         "An unexpected error, which is a bug. The log has its stack trace under the `request_id` of the response.",
     ),
+    "unsupported_transfer_encoding": ProblemType(
+        501,
+        "Unsupported transfer encoding",
+        "The only supported `Transfer-Encoding` is `chunked`, given once and alone. The connection is closed.",
+    ),
     "source_unavailable": ProblemType(
         503,
         "Movie source unavailable",
@@ -254,7 +260,7 @@ def describe(
     headers = {"content-type": MEDIA_TYPE}
     if status == 401:
         headers["www-authenticate"] = f'Bearer error="{code}"' if code == "invalid_token" else "Bearer"
-    if status == 413:
+    if status in (413, 501):
         headers["connection"] = "close"  # otherwise the server would read the rest of the unused body
     if status in (429, 503):
         headers["retry-after"] = str(max(1, math.ceil(retry_after)))
@@ -267,9 +273,17 @@ def problem(public_url: str, request_id: str, code: str, detail: str = "") -> tu
     return body.status, headers, msgspec.json.encode(body)
 
 
+def send_problem(context: RequestContext, code: str, detail: str = "") -> Awaitable[None]:
+    """Send the response to a request that a layer rejects."""
+    status, headers, body = problem(context.public_url, context.request_id, code, detail)
+    pairs = [(name.encode(), value.encode()) for name, value in headers.items()]
+    pairs.append((b"content-length", b"%d" % len(body)))
+    return context.response.send_complete(status, pairs, body)
+
+
 def describe_error(request: AnyRequest, error: Exception) -> tuple[dict[str, str], Problem]:
     """Headers and document of the problem that an exception maps to; logs an unexpected exception."""
-    state = request.scope["state"]
+    context = context_of(request.scope)
     arguments: dict[str, Any] = {}
     extra: dict[str, str] = {}
     match error:
@@ -277,7 +291,7 @@ def describe_error(request: AnyRequest, error: Exception) -> tuple[dict[str, str
             code, arguments = error.code, {"detail": LINK_DETAIL}
         case RateLimited():
             code, arguments = error.code, {"detail": error.detail, "retry_after": error.quota.reset}
-            state["quota"] = error.quota
+            context.quota = error.quota
         case Unavailable():
             code, arguments = error.code, {"detail": error.detail, "retry_after": error.retry_after}
         case MovieError():
@@ -288,9 +302,9 @@ def describe_error(request: AnyRequest, error: Exception) -> tuple[dict[str, str
         case HTTPException() if error.status_code < 500:
             code = "bad_request"
         case _:
-            _log.error("request %s failed", state["request_id"], exc_info=error)
+            _log.error("request %s failed", context.request_id, exc_info=error)
             code = "internal_error"
-    headers, body = describe(state["public_url"], state["request_id"], code, **arguments)
+    headers, body = describe(context.public_url, context.request_id, code, **arguments)
     return headers | extra, body
 
 

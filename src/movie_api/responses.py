@@ -11,7 +11,7 @@ from movie_core.clock import iso_time
 
 PRIVATE: Mapping[str, str] = {"cache-control": "private"}
 NO_STORE: Mapping[str, str] = {"cache-control": "no-store"}
-"""For responses with personal data. The edge middleware adds it to all routes below `authentication/`, `users/` and
+"""For responses with personal data. The middleware adds it to all routes below `authentication/`, `users/` and
 `admin/`."""
 
 

@@ -21,7 +21,7 @@ from movie_cli.services import configure_process, open_container, prepare_search
 from movie_core.errors import StoreUnavailable
 
 if TYPE_CHECKING:
-    from litestar import Litestar
+    from movie_api.app import Application
 
 
 @app.command(group=PROCESSES)
@@ -157,7 +157,7 @@ def _bind(host: str, port: int) -> socket.socket:
     return sock
 
 
-def served_app(settings: Settings, peers: Path | None = None) -> "Litestar":
+def served_app(settings: Settings, peers: Path | None = None) -> "Application":
     """Returns the application of one server process; processes with the same `peers` directory share their metrics."""
     from movie_api.app import create_app
 

@@ -9,8 +9,10 @@ from typing import Any
 
 import httpx
 from dishka import Provider, Scope, provide
-from litestar import Litestar
 
+from movie_api.app import Application
+from movie_api.context import RequestContexts
+from movie_api.middleware import Layer, compose
 from movie_core.accounts.keyring import Keyring
 from movie_core.accounts.outbox import MailRules, OutgoingEmail
 from movie_core.accounts.outbox_dispatcher import OutboxDispatcher
@@ -63,6 +65,7 @@ from movie_core.ports import (
 )
 from movie_core.testing import SAMPLE
 
+PUBLIC_URL = "http://127.0.0.1:8000"
 AUTHENTICATION = "/api/v1/authentication/"
 ME = "/api/v1/users/me/"
 ANN = {"email": "ann@example.com", "username": "ann", "password": "velvet harbour quill tundra"}
@@ -181,10 +184,22 @@ class InMemory(Provider):
 class Api(httpx.AsyncClient):
     """A client of the API with access to the emails it sent."""
 
-    def __init__(self, app: Litestar, memory: InMemory, client: tuple[str, int] = ("192.0.2.1", 1234)) -> None:
-        transport: Any = httpx.ASGITransport(app=app, client=client)  # type: ignore[arg-type]
+    def __init__(
+        self,
+        app: Application,
+        memory: InMemory,
+        client: tuple[str, int] = ("192.0.2.1", 1234),
+        handler: Any = None,
+    ) -> None:
+        """`handler` replaces the application's own handling of HTTP requests."""
+
+        async def handle(scope: Any, receive: Any, send: Any) -> None:
+            app.contexts.of(scope)
+            await handler(scope, receive, send)
+
+        transport: Any = httpx.ASGITransport(app if handler is None else handle, client=client)
         super().__init__(transport=transport, base_url="http://127.0.0.1:8000")
-        self.app = app
+        self.application, self.app = app, app.litestar
         self.memory = memory
 
     async def emails(self) -> list[OutgoingEmail]:
@@ -210,9 +225,24 @@ class Api(httpx.AsyncClient):
         assert answer.status_code == 200, answer.text
         return bearer(answer.json()["access"])
 
+    def through(self, handler: Any) -> "Api":
+        """A client of another chain of layers around the same application."""
+        return Api(self.application, self.memory, handler=handler)
+
     def from_address(self, client: str) -> "Api":
         """Another client of the same API, from another address."""
-        return Api(self.app, self.memory, (client, 1234))
+        return Api(self.application, self.memory, (client, 1234))
+
+
+def with_layers(app: Any, *layers: Layer) -> Any:
+    """An ASGI application in some layers of the middleware, with the request context on the scope."""
+    contexts, handle = RequestContexts(PUBLIC_URL), compose(app, layers)
+
+    async def composed(scope: Any, receive: Any, send: Any) -> None:
+        contexts.of(scope)
+        await handle(scope, receive, send)
+
+    return composed
 
 
 def bearer(token: str) -> dict[str, str]:

@@ -13,7 +13,8 @@ from movie_adapters.email.syntax import EmailValidatorSyntax
 from movie_adapters.security.jwt import JwtAccessTokens
 from movie_adapters.security.password_strength import ZxcvbnPasswordStrength
 from movie_adapters.security.username_syntax import UnicodeUsernameSyntax
-from movie_api.middleware.edge import MAX_HEADER_BYTES, MAX_TARGET, RequestHead
+from movie_api.context import RequestHead
+from movie_api.middleware.limits import MAX_HEADER_BYTES, MAX_TARGET
 from movie_api.request_body import _parse as parse_json
 from movie_api.routes.analytics import prefers_csv
 from movie_api.routes.movies import matches_etag, parse_search

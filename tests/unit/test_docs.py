@@ -71,7 +71,7 @@ def test_the_adapter_guide_passes_its_contract_and_is_wired(tmp_path: Path, monk
     assert len(clauses) > 10
     for clause in clauses:
         getattr(suite, clause)()
-    assert importlib.import_module("my_movies").app().routes
+    assert importlib.import_module("my_movies").app().litestar.routes
 
 
 def test_the_faults_of_the_stand_in_are_those_of_the_code() -> None:

@@ -38,7 +38,7 @@ MAY_USE_RANDOM = {
     "movie_adapters/sources/cached.py",  # jitter
     "movie_adapters/sources/resilient.py",  # jitter
     "movie_standin/server.py",  # simulated failures
-    "movie_api/middleware/edge.py",  # request ids
+    "movie_api/context.py",  # request ids
     "movie_core/testing/analytics.py",
     "movie_core/testing/cache_store.py",
     "movie_core/testing/event_store.py",

@@ -67,8 +67,9 @@ class Tracing:
         if self._provider is not None:
             await asyncio.to_thread(self._provider.shutdown)
 
-    def app(self, inner: App) -> App:
-        """Wrap an ASGI application: one span for each HTTP request, named by its route template."""
+    def app(self, inner: App, *, request_id: Callable[[Any], str]) -> App:
+        """Wrap an ASGI application: one span for each HTTP request, named by its route template. `request_id` takes
+        the scope of a request."""
         if self._tracer is None:
             return inner
         from opentelemetry.trace import SpanKind
@@ -83,7 +84,7 @@ class Tracing:
             headers = {name.decode("latin-1"): value.decode("latin-1") for name, value in scope["headers"]}
             with self._span(scope["method"], SpanKind.SERVER, context=propagator.extract(headers)) as span:
                 span.set_attribute("http.request.method", scope["method"])
-                span.set_attribute("movie.request_id", scope["state"]["request_id"])
+                span.set_attribute("movie.request_id", request_id(scope))
 
                 async def send_traced(message: Any) -> None:
                     if message["type"] == "http.response.start":

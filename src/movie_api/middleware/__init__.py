@@ -1,1 +1,27 @@
-"""ASGI middleware around all routes."""
+"""The layers around the application, each a plain ASGI class for HTTP requests; `create_app` has their list.
+
+A layer that only inspects the head of a request returns the awaitable of the next layer instead of awaiting it: that
+saves a coroutine per request.
+"""
+
+from collections.abc import Awaitable, Callable, Sequence
+from types import FunctionType, MethodType
+
+from litestar.types import HTTPScope, Receive, Send
+
+HttpApp = Callable[[HTTPScope, Receive, Send], Awaitable[None]]
+"""An ASGI application for scopes of type `http`, with the `RequestContext` on the scope."""
+Layer = Callable[[HttpApp], HttpApp]
+"""Takes the application to wrap."""
+
+
+def compose(app: HttpApp, layers: Sequence[Layer]) -> HttpApp:
+    """Wrap an application in layers, of which the first is outermost."""
+    for layer in reversed(layers):
+        app = _callable(layer(_callable(app)))
+    return app
+
+
+def _callable(app: HttpApp) -> HttpApp:
+    """A function or bound method: calling one takes a third of the time of calling an instance."""
+    return app if type(app) in (FunctionType, MethodType) else MethodType(type(app).__call__, app)

@@ -1,50 +1,48 @@
 """Serves recent search responses from memory, before the framework handles the request.
 
 A response is served if the access token was verified before, the raw query string is in the `ResponseCache`, and the
-rate limit can be counted without I/O. All other requests are passed on to the handler: this middleware rejects
-nothing and renders nothing.
+rate limit can be counted without I/O. All other requests are passed on to the handler: this layer rejects nothing and
+renders nothing.
 """
 
 import time
+from collections.abc import Awaitable
 
-from litestar.types import HTTPScope
+from litestar.types import HTTPScope, Receive, Send
 
-from movie_api.auth import AccessControl
-from movie_api.middleware.edge import RequestHead
-from movie_api.routes.movies import SEARCH_PATH, ResponseCache, matches_etag
-from movie_core.discovery.event_recorder import EventRecorder
+from movie_api.context import RequestContext, context_of
+from movie_api.middleware import HttpApp
+from movie_api.routes.movies import SEARCH_PATH, CachedResponse, ResponseCache, matches_etag
 
 _ROUTE = SEARCH_PATH.rstrip("/")
 """The path template of the handler, as the framework spells it."""
 _PATHS = frozenset((SEARCH_PATH, _ROUTE))
 
 
-class CachedSearchMiddleware:
-    """Finds cached responses for the edge middleware; finds none until `enable` is called."""
+class CachedSearch:
+    """Sends the responses that the search handler has put into the cache."""
 
-    def __init__(self) -> None:
-        self._access: AccessControl | None = None
-        self._response_cache: ResponseCache | None = None
-        self._recorder: EventRecorder | None = None
+    def __init__(self, app: HttpApp, *, response_cache: ResponseCache) -> None:
+        self._app = app
+        self._response_cache = response_cache
 
-    def enable(self, access: AccessControl, response_cache: ResponseCache, recorder: EventRecorder) -> None:
-        self._access, self._response_cache, self._recorder = access, response_cache, recorder
+    def __call__(self, scope: HTTPScope, receive: Receive, send: Send) -> Awaitable[None]:
+        if scope["path"] in _PATHS and scope["method"] == "GET":
+            context, now = context_of(scope), time.time()
+            response = self._response_cache.get(scope["query_string"], now) if context.head.is_simple else None
+            # The access check is last, because it counts the search.
+            if response is not None and response.access.try_admit(context):
+                scope["path_template"] = _ROUTE
+                return _send(context, response, now)
+        return self._app(scope, receive, send)
 
-    def __call__(self, scope: HTTPScope, head: RequestHead) -> tuple[int, list[tuple[bytes, bytes]], bytes] | None:
-        """Status, headers and body of a cached response, or None."""
-        if scope["path"] not in _PATHS or not head.is_simple or scope["method"] not in {"GET", "HEAD"}:
-            return None
-        if self._response_cache is None or self._access is None or self._recorder is None:
-            return None
-        now = time.time()
-        response = self._response_cache.get(scope["query_string"], now)
-        # The access check is last, because it counts the search.
-        if response is None or not self._access.try_admit(scope, head.authorization):
-            return None
-        scope["path_template"] = _ROUTE
-        caller, search, page = scope["state"]["caller"], response.request, response.page
-        user_id = None if caller is None else caller.user_id
-        self._recorder.record_search(user_id, search.query.text, page.state, is_first=not search.window.offset)
-        if head.if_none_match is not None and matches_etag(head.if_none_match.decode("latin-1"), page.etag):
-            return 304, response.headers(now, with_body=False), b""
-        return 200, response.headers(now), page.body
+
+def _send(context: RequestContext, response: CachedResponse, now: float) -> Awaitable[None]:
+    search, page, etags = response.request, response.page, context.head.if_none_match
+    user_id = None if context.caller is None else context.caller.user_id
+    response.recorder.record_search(user_id, search.query.text, page.state, is_first=not search.window.offset)
+    status, body = 200, page.body
+    if etags is not None and matches_etag(etags.decode("latin-1"), page.etag):
+        status, body = 304, b""
+    headers = response.headers(now, with_body=status == 200)
+    return context.response.send_complete(status, headers, body)

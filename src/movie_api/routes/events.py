@@ -11,6 +11,7 @@ from movie_api.auth import require_event_access
 from movie_api.problems import AnyRequest
 from movie_api.request_body import read_rows, value_or_none
 from movie_api.responses import PRIVATE, json_response
+from movie_core.accounts.services import Caller
 from movie_core.clock import utc_now
 from movie_core.discovery.events import MAX_EVENTS, check_event
 from movie_core.discovery.services import Discovery
@@ -28,9 +29,11 @@ class EventRequest(msgspec.Struct, forbid_unknown_fields=True):
 
 
 @post(EVENTS, guards=[require_event_access])
-async def record_events(request: AnyRequest, discovery: FromDishka[Discovery]) -> Response[bytes]:
+async def record_events(
+    request: AnyRequest, caller: FromDishka[Caller], discovery: FromDishka[Discovery]
+) -> Response[bytes]:
     rows = await read_rows(request, EventRequest, least=1, most=MAX_EVENTS)
-    user_id, now = request.scope["state"]["caller"].user_id, utc_now()
+    user_id, now = caller.user_id, utc_now()
     events = []
     for number, row in enumerate(rows, 1):
         query, position, at = value_or_none(row.query), value_or_none(row.position), value_or_none(row.at)

@@ -1,7 +1,7 @@
 """`/api/v1/movies/…` and `/api/v1/genres/`: parse the request, call the service, render the response.
 
-`parse_search` and `render_page` turn a query string into the bytes of a response; `CachedSearchMiddleware` sends such
-bytes again. The routes of a movie's rating are in `ratings`.
+`parse_search` and `render_page` turn a query string into the bytes of a response; `CachedSearch` sends such bytes
+again. The routes of a movie's rating are in `ratings`.
 """
 
 import hashlib
@@ -17,7 +17,8 @@ from dishka import FromDishka
 from litestar import Response, get
 from litestar.params import FromPath
 
-from movie_api.auth import require_search_access, require_suggest_access
+from movie_api.auth import AccessControl, container_of, require_search_access, require_suggest_access
+from movie_api.context import context_of
 from movie_api.parameters import parse_parameters
 from movie_api.problems import AnyRequest
 from movie_api.responses import PRIVATE, json_response, timestamp
@@ -151,14 +152,25 @@ def matches_etag(if_none_match: str | None, etag: str) -> bool:
 
 
 class CachedResponse:
-    """A response that may be sent again until `expires_at` (seconds since the Unix epoch)."""
+    """A response that may be sent again until `expires_at` (seconds since the Unix epoch), with the services that a
+    search needs besides it: the layer that sends it runs before dependency injection."""
 
-    __slots__ = ("_headers", "_second", "expires_at", "page", "request", "size")
+    __slots__ = ("_headers", "_second", "access", "expires_at", "page", "recorder", "request", "size")
 
-    def __init__(self, request: SearchRequest, page: RenderedPage, expires_at: float, query_string: bytes) -> None:
+    def __init__(
+        self,
+        request: SearchRequest,
+        page: RenderedPage,
+        expires_at: float,
+        query_string: bytes,
+        access: AccessControl,
+        recorder: EventRecorder,
+    ) -> None:
         self.request = request
         self.page = page
         self.expires_at = expires_at
+        self.access = access
+        self.recorder = recorder
         self.size = len(query_string) + len(page.body) + len(page.link) + ENTRY_OVERHEAD
         self._second = -1
         self._headers: list[tuple[bytes, bytes]] = []
@@ -193,7 +205,15 @@ class ResponseCache:
         self._responses.move_to_end(query_string)
         return response
 
-    def put(self, query_string: bytes, request: SearchRequest, page: RenderedPage, now: float) -> None:
+    def put(
+        self,
+        query_string: bytes,
+        request: SearchRequest,
+        page: RenderedPage,
+        now: float,
+        access: AccessControl,
+        recorder: EventRecorder,
+    ) -> None:
         if page.state is CacheStatus.FRESH and page.fresh_until is not None:
             expires_at = page.fresh_until
         elif page.state is CacheStatus.LIVE and page.fresh_until is not None:
@@ -201,7 +221,8 @@ class ResponseCache:
         else:
             expires_at = now + MICRO_TTL
         self._remove(query_string)
-        response = self._responses[query_string] = CachedResponse(request, page, expires_at, query_string)
+        response = CachedResponse(request, page, expires_at, query_string, access, recorder)
+        self._responses[query_string] = response
         self._bytes += response.size
         while self._bytes > self._max_bytes:
             self._remove(next(iter(self._responses)))
@@ -219,28 +240,34 @@ class ResponseCache:
 @get(SEARCH_PATH, guards=[require_search_access])
 async def search_movies(
     request: AnyRequest,
+    movie_search: FromDishka[MovieSearch],
     discovery: FromDishka[Discovery],
+    access: FromDishka[AccessControl],
     recorder: FromDishka[EventRecorder],
     response_cache: FromDishka[ResponseCache],
 ) -> Response[bytes]:
     search = parse_search(request.scope["query_string"])
     query, window = search.query, search.window
-    caller = request.scope["state"]["caller"]
+    context = context_of(request.scope)
+    caller = context.caller
     if caller is None and search.is_personal:
-        caller = await request.state.dishka_container.get(Caller)  # raises the error of the token
+        caller = await container_of(request).get(Caller)  # raises the error of the token
     user_id = None if caller is None else caller.user_id
     try:
-        page = await discovery.search(query, window, user_id, exclude_rated=search.exclude_rated)
+        if search.is_personal:
+            page = await discovery.search(query, window, user_id, exclude_rated=search.exclude_rated)
+        else:
+            page = await movie_search.search(query, window)
     except MovieNotFound as error:
         recorder.record_search(
             user_id, query.text, error.cache_status or CacheStatus.LIVE, is_first=not window.offset, found=False
         )
         raise
     recorder.record_search(user_id, query.text, page.cache_status, is_first=not window.offset)
-    rendered = render_page(page, search, request.scope["state"]["public_url"])
+    rendered = render_page(page, search, context.public_url)
     now = time.time()
     if not search.is_personal:
-        response_cache.put(request.scope["query_string"], search, rendered, now)
+        response_cache.put(request.scope["query_string"], search, rendered, now, access, recorder)
     headers = rendered.headers(now)
     if matches_etag(request.headers.get("if-none-match"), rendered.etag):
         return Response(b"", status_code=304, headers=headers)

@@ -10,6 +10,7 @@ from litestar import Response, delete, get, post
 from litestar.params import FromPath
 
 from movie_api.auth import require_writer
+from movie_api.context import context_of
 from movie_api.problems import AnyRequest
 from movie_api.request_body import read_body, read_json
 from movie_api.responses import json_response, message_response, no_content, timestamp
@@ -49,7 +50,7 @@ def device_of(request: AnyRequest) -> str:
 
 def client_networks(request: AnyRequest) -> tuple[str, ...]:
     """The networks of the client, narrowest first, against which attempts are counted."""
-    return networks_of(request.scope["state"]["client"])
+    return networks_of(context_of(request.scope).client)
 
 
 async def count_login(request: AnyRequest, address_key: str, accounts: Accounts, limits: RateLimits) -> LoginAttempt:
@@ -77,7 +78,7 @@ async def refund_unless_wrong(limits: RateLimits, attempt: LoginAttempt) -> Asyn
 
 def set_quota(request: AnyRequest, quota: Quota | None) -> None:
     """Add the `RateLimit` headers to the response, also if it is an error."""
-    request.scope["state"]["quota"] = quota
+    context_of(request.scope).quota = quota
 
 
 @post([AUTHENTICATION + "login/", AUTHENTICATION + "jwt/token/"])

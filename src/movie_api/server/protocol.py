@@ -6,6 +6,7 @@ All code that depends on uvicorn is in this module.
 
 import asyncio
 import contextlib
+import functools
 import gc
 import logging
 import multiprocessing
@@ -14,17 +15,20 @@ import socket
 import sys
 import time
 import uuid
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from http import HTTPStatus
 from multiprocessing.connection import wait as wait_for_any
 from types import FrameType
-from typing import Any, Final, cast
+from typing import Any, Final, Protocol, cast
 
 import uvicorn
-from litestar import Litestar
+from litestar.types import HTTPScope
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol, RequestResponseCycle
 
-from movie_api.middleware.edge import MAX_TARGET, transport_security
+from movie_api.context import RequestContexts
+from movie_api.middleware.limits import MAX_TARGET
+from movie_api.middleware.responses import transport_security
+from movie_api.middleware.transfer_encoding import is_supported
 from movie_api.problems import problem
 from movie_api.server.connections import Connections, capacity
 
@@ -39,8 +43,31 @@ DRAIN_SECONDS: Final = 0.5  # seconds in which an idle connection may still send
 SHUTDOWN_TIMEOUT: Final = 15  # seconds for requests in progress to complete
 MIN_BYTES: Final = 16 * 1024
 SEND_BUFFER: Final = 256 * 1024  # bytes of the kernel's buffer for a slow client; by default it grows to 4 MiB
-MAX_HEAD_BYTES: Final = 64 * 1024  # the server rejects more; the limits of the edge middleware are far lower
+MAX_HEAD_BYTES: Final = 64 * 1024  # the server rejects more; the limits of the middleware are far lower
 WARNING_INTERVAL: Final = 60.0  # minimum seconds between two warnings about closed connections
+
+
+class ServerSettings(Protocol):
+    """The settings of a server."""
+
+    @property
+    def connections_per_network(self) -> int: ...
+    @property
+    def trusted_proxies(self) -> tuple[str, ...]: ...
+
+
+class ServedApplication(Protocol):
+    """An ASGI application that this server can run."""
+
+    @property
+    def settings(self) -> ServerSettings: ...
+    @property
+    def contexts(self) -> RequestContexts: ...
+    def begin_draining(self) -> None:
+        """Called when the server is told to stop."""
+        ...
+
+    def __call__(self, scope: Any, receive: Any, send: Any) -> Awaitable[None]: ...
 
 
 class _Transport:
@@ -77,11 +104,14 @@ class _Transport:
 class HttpProtocol(HttpToolsProtocol):
     """One connection, with timeouts, a limit of the request head and exactly one response per request."""
 
+    def __init__(self, *, contexts: RequestContexts, connections: Connections, **arguments: Any) -> None:
+        """`arguments` are those of uvicorn."""
+        super().__init__(**arguments)
+        self.contexts = contexts
+        self.open_connections = connections
+
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         self.inner = cast("asyncio.Transport", transport)
-        state = cast("Litestar", self.config.app).state
-        self.public_url: str = state.settings.public_url
-        self.open_connections: Connections = state.connections
         self.is_closing = False  # input is discarded until the connection is closed
         self.ignores_input = False  # no more input is parsed, but a response may be pending
         self.is_draining = False
@@ -94,6 +124,7 @@ class HttpProtocol(HttpToolsProtocol):
         self.deadline = self.loop.time() + HEAD_TIMEOUT
         self.write_deadline = 0.0
         self.url = b""
+        self.is_coding_unsupported = False
         super().connection_made(cast("asyncio.Transport", _Transport(self.inner, self)))
         if not self.open_connections.add(self, self.client[0] if self.client else ""):
             self.inner.abort()
@@ -134,8 +165,9 @@ class HttpProtocol(HttpToolsProtocol):
     def on_headers_complete(self) -> None:
         if len(self.url) > 0xFFFF:
             raise ValueError("the URL parser accepts at most 65,535 bytes")
-        if self.parser.get_http_version() == "1.0" and any(name == b"transfer-encoding" for name, _ in self.headers):
-            raise ValueError("HTTP/1.0 has no transfer codings")
+        codings = [value for name, value in self.headers if name == b"transfer-encoding"]
+        if codings:
+            self._check_coding(codings)
         if self.url[:1] not in b"/*" and not self._same_authority():
             raise ValueError("the request target and the Host header name different hosts")
         self.is_in_head = False
@@ -144,6 +176,15 @@ class HttpProtocol(HttpToolsProtocol):
         super().on_headers_complete()
         if self.is_draining:
             self.cycle.keep_alive = False
+
+    def _check_coding(self, codings: list[bytes]) -> None:
+        if any(name == b"content-length" for name, _ in self.headers):
+            raise ValueError("a request has either a transfer coding or a length")
+        if len(codings) > 1 or not is_supported(codings[0]):
+            self.is_coding_unsupported = True
+            raise ValueError("the only supported transfer coding is chunked")
+        if self.parser.get_http_version() == "1.0":
+            raise ValueError("HTTP/1.0 has no transfer codings")
 
     def _same_authority(self) -> bool:
         authority = self.url.partition(b"://")[2].partition(b"/")[0].partition(b"?")[0]
@@ -170,7 +211,10 @@ class HttpProtocol(HttpToolsProtocol):
         if len(self.url) > MAX_TARGET:
             self.reject("uri_too_long")
         else:
-            self.reject("bad_request")
+            # The parser rejects a coding after `chunked` itself, before the head is complete.
+            if "Invalid `Transfer-Encoding`" in str(sys.exc_info()[1]):
+                self.is_coding_unsupported = all(name != b"content-length" for name, _ in self.headers)
+            self.reject("unsupported_transfer_encoding" if self.is_coding_unsupported else "bad_request")
 
     def reject(self, code: str) -> None:
         """Send a problem document, unless the request has a response already, and close the connection."""
@@ -185,20 +229,21 @@ class HttpProtocol(HttpToolsProtocol):
             busy.disconnected = True
             busy.message_event.set()
         if busy is not None or not is_in_body:  # otherwise the request has had its response
-            state = {} if busy is None else busy.scope["state"]
-            request_id = state.get("request_id") or uuid.uuid4().hex
-            status, headers, body = problem(self.public_url, request_id, code)
+            context = None if busy is None else self.contexts.of(cast("HTTPScope", busy.scope))
+            request_id = uuid.uuid4().hex if context is None else context.request_id
+            public_url = self.contexts.public_url
+            status, headers, body = problem(public_url, request_id, code)
             head = b"HTTP/1.1 %d %s\r\n" % (status, HTTPStatus(status).phrase.encode())
-            for name, value in (*self.server_state.default_headers, *transport_security(self.public_url)):
+            for name, value in (*self.server_state.default_headers, *transport_security(public_url)):
                 head += name + b": " + value + b"\r\n"
             headers |= {"x-request-id": request_id, "content-length": str(len(body)), "connection": "close"}
             for text, value_text in headers.items():
                 head += f"{text}: {value_text}\r\n".encode()
             self.inner.write(head + b"\r\n" + body)
-            if busy is None:
+            if context is None:
                 _access.info("malformed request rejected: %d %s", status, code, extra={"request_id": request_id})
             else:
-                state["rejected_status"] = status  # for the access log of the edge middleware
+                context.rejected_status = status  # for the access log
         self.close_gracefully(linger=True)
 
     def close_gracefully(self, *, linger: bool = False) -> None:
@@ -260,9 +305,15 @@ class HttpServer(uvicorn.Server):
     """A server with graceful shutdown and exit code 0, which calls `on_stop` first; also enforces the timeouts."""
 
     def __init__(
-        self, config: uvicorn.Config, *, on_started: Callable[[], object], on_stop: Callable[[], None]
+        self,
+        config: uvicorn.Config,
+        connections: Connections,
+        *,
+        on_started: Callable[[], object],
+        on_stop: Callable[[], None],
     ) -> None:
         super().__init__(config)
+        self.open_connections = connections
         self.on_started = on_started
         self.on_stop = on_stop
         self.watcher: asyncio.Task[None] | None = None
@@ -287,7 +338,7 @@ class HttpServer(uvicorn.Server):
     async def watch(self) -> None:
         loop = asyncio.get_running_loop()
         parent = multiprocessing.parent_process()
-        connections: Connections = cast("Litestar", self.config.app).state.connections
+        connections = self.open_connections
         reported, next_report = 0, 0.0
         while True:
             await asyncio.sleep(1)
@@ -324,21 +375,19 @@ class HttpServer(uvicorn.Server):
             self.watcher.cancel()
 
     def _protocol(self) -> asyncio.Protocol:
-        return HttpProtocol(config=self.config, server_state=self.server_state, app_state=self.lifespan.state)
+        create: Callable[..., asyncio.Protocol] = self.config.http_protocol_class
+        return create(config=self.config, server_state=self.server_state, app_state=self.lifespan.state)
 
 
-def serve_one(make_app: Callable[[], Litestar], sock: socket.socket, on_started: Callable[[], object]) -> int:
+def serve_one(make_app: Callable[[], ServedApplication], sock: socket.socket, on_started: Callable[[], object]) -> int:
     """Run the server in this process until SIGTERM or SIGINT; returns the exit code."""
     app = make_app()
-    settings = app.state.settings
-    app.state.connections = Connections(capacity(), settings.connections_per_network, settings.trusted_proxies)
-
-    def begin_draining() -> None:
-        app.state.is_draining = True
-
+    settings = app.settings
+    connections = Connections(capacity(), settings.connections_per_network, settings.trusted_proxies)
+    protocol = functools.partial(HttpProtocol, contexts=app.contexts, connections=connections)
     config = uvicorn.Config(
         app,
-        http=HttpProtocol,
+        http=cast("type[asyncio.Protocol]", protocol),
         ws="none",
         lifespan="on",
         log_config=None,
@@ -350,7 +399,7 @@ def serve_one(make_app: Callable[[], Litestar], sock: socket.socket, on_started:
         interface="asgi3",
     )
     sock.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, SEND_BUFFER)  # inherited by the connections
-    server = HttpServer(config, on_started=on_started, on_stop=begin_draining)
+    server = HttpServer(config, connections, on_started=on_started, on_stop=app.begin_draining)
     try:
         server.run(sockets=[sock])
     except SystemExit as stopped:
@@ -359,12 +408,12 @@ def serve_one(make_app: Callable[[], Litestar], sock: socket.socket, on_started:
     return 0
 
 
-def _run_worker(make_app: Callable[[], Litestar], sock: socket.socket, ready: Any) -> None:
+def _run_worker(make_app: Callable[[], ServedApplication], sock: socket.socket, ready: Any) -> None:
     sys.exit(serve_one(make_app, sock, ready.release))
 
 
 def serve_many(
-    make_app: Callable[[], Litestar], sock: socket.socket, workers: int, on_started: Callable[[], object]
+    make_app: Callable[[], ServedApplication], sock: socket.socket, workers: int, on_started: Callable[[], object]
 ) -> int:
     """Run several worker processes that share one listening socket, so that a crash loses no queued connection.
 

@@ -84,11 +84,8 @@ def blocks_of(window: Window, size: int) -> Sequence[Window]:
 class CacheInvalidation:
     """Notifies holders of cached copies when the cache is flushed."""
 
-    def __init__(self) -> None:
-        self._subscribers: list[Callable[[], None]] = []
-
-    def subscribe(self, on_flush: Callable[[], None]) -> None:
-        self._subscribers.append(on_flush)
+    def __init__(self, *subscribers: Callable[[], None]) -> None:
+        self._subscribers = subscribers
 
     def publish(self) -> None:
         for on_flush in self._subscribers:

@@ -7,11 +7,7 @@ import httpx
 import pytest
 from tests.support.api import ANN, OpenApi, assert_as_documented
 
-from movie_api.auth import AccessControl
-from movie_api.middleware.edge import EdgeMiddleware
-from movie_api.middleware.response_cache import CachedSearchMiddleware
-from movie_api.routes.movies import ResponseCache
-from movie_core.discovery.event_recorder import EventRecorder
+from movie_api.middleware import compose
 
 MOVIES = "/api/v1/movies/"
 SUGGEST = "/api/v1/movies/suggest/"
@@ -148,21 +144,14 @@ async def test_responses_conform_to_the_document(open_api: OpenApi) -> None:
 
 async def test_the_cached_search_middleware_counts_searches(open_api: OpenApi) -> None:
     async with open_api(MOVIE_LIMIT_SEARCH="600/minute") as api:
-        edge = api.app.asgi_handler
-        assert isinstance(edge, EdgeMiddleware)
-        assert isinstance(edge._find_cached, CachedSearchMiddleware)
-        middleware, routes, routed = edge._find_cached, edge._app, 0
-        container = api.app.state.dishka_container
-        middleware.enable(
-            await container.get(AccessControl), await container.get(ResponseCache), await container.get(EventRecorder)
-        )
+        routed = 0
 
         async def count_and_route(*call: Any) -> None:
             nonlocal routed
             routed += 1
-            await routes(*call)
+            await api.app(*call)
 
-        edge._app = count_and_route
-        counts = [remaining(await api.get(f"{MOVIES}?query=river")) for _ in range(100)]
+        counted = api.through(compose(count_and_route, api.application.layers))
+        counts = [remaining(await counted.get(f"{MOVIES}?query=river")) for _ in range(100)]
         assert counts == list(range(599, 499, -1))
         assert routed < 50, "most of them need neither routing nor a call to the rate limiter"

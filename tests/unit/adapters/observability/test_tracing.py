@@ -51,8 +51,11 @@ def scope_of(path: str, headers: list[tuple[bytes, bytes]] | None = None) -> dic
         "query_string": CANARY.encode(),
         "headers": headers or [],
         "client": ("192.0.2.7", 1),
-        "state": {"request_id": "r-1"},
     }
+
+
+def request_id(_scope: Any) -> str:
+    return "r-1"
 
 
 async def request(app: Any, scope: dict[str, Any]) -> None:
@@ -80,7 +83,7 @@ async def test_a_request_span_has_the_route_as_its_name_and_its_calls_as_childre
         scope["path_template"] = "/movies/{movie_id}"
         await send_message({"type": "http.response.start", "status": 200, "headers": []})
 
-    await request(tracing.app(routes), scope_of(f"/movies/{CANARY}"))
+    await request(tracing.app(routes, request_id=request_id), scope_of(f"/movies/{CANARY}"))
     await engine.dispose()
     spans = traced.spans
     names = {"GET /movies/{movie_id}", "source search", "redis GET", "SELECT sqlite_master"}
@@ -104,7 +107,7 @@ async def test_a_request_continues_the_trace_of_its_traceparent_header(traced: T
         pass
 
     parent = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"
-    await request(traced.tracing.app(routes), scope_of("/", [(b"traceparent", parent.encode())]))
+    await request(traced.tracing.app(routes, request_id=request_id), scope_of("/", [(b"traceparent", parent.encode())]))
     (span,) = traced.spans.values()
     assert span.context is not None
     assert f"{span.context.trace_id:032x}" == parent.split("-")[1]
@@ -128,7 +131,7 @@ async def test_error_spans_have_the_kind_of_the_error_and_not_its_message(traced
         raise ValueError(CANARY)
 
     with pytest.raises(ValueError):
-        await request(tracing.app(routes), scope_of("/"))
+        await request(tracing.app(routes, request_id=request_id), scope_of("/"))
     await engine.dispose()
     kinds = {name: (span.attributes or {}).get("error.type") for name, span in traced.spans.items()}
     assert kinds["source search"] == "timeout"
@@ -165,7 +168,7 @@ async def test_without_a_collector_every_object_is_returned_unchanged() -> None:
         pass
 
     assert tracing.source(source) is source
-    assert tracing.app(app) is app
+    assert tracing.app(app, request_id=request_id) is app
     assert tracing.redis(app) is app
     with tracing.task("train"):
         pass

@@ -536,8 +536,7 @@ def test_clearing_the_store_reaches_every_process() -> None:
     async def scene() -> None:
         inner, store = Counted(), MemoryCacheStore(clock=now)
         flushes: list[bool] = []
-        invalidation = CacheInvalidation()
-        invalidation.subscribe(lambda: flushes.append(True))
+        invalidation = CacheInvalidation(lambda: flushes.append(True))
         source = cached(inner, store=store, invalidation=invalidation)
         await source.check_generation()
         await source.search(RIVER, Window())

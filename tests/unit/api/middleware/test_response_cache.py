@@ -1,4 +1,4 @@
-"""The same searches with and without `CachedSearchMiddleware`, over a cached source, with a manual clock."""
+"""The same searches with and without the layer `CachedSearch`, over a cached source, with a manual clock."""
 
 import itertools
 from collections.abc import AsyncIterator
@@ -10,12 +10,10 @@ import pytest
 from tests.support.api import AUTHENTICATION, Api, OpenApi, bearer
 
 from movie_adapters.sources.cached import CachedMovieSource
-from movie_api import auth
-from movie_api.middleware import response_cache
-from movie_api.middleware.edge import EdgeMiddleware
+from movie_api.middleware import compose, response_cache
+from movie_api.middleware.response_cache import CachedSearch
 from movie_api.routes import movies
 from movie_core import MemoryMovieCatalogue, MoviePage, MovieQuery, SourceUnavailable, Window
-from movie_core.discovery.event_recorder import EventRecorder
 from movie_core.memory import MemoryCacheStore
 from movie_core.search.caching import CachePolicy
 from movie_core.testing import SAMPLE
@@ -60,22 +58,19 @@ def inner() -> Source:
 
 
 class Deployments:
-    """Two equal deployments, one with the cached-search middleware; counts its requests that reach the framework."""
+    """Two equal deployments, one without the layer `CachedSearch`; counts requests of the other that reach Litestar."""
 
     def __init__(self, cached: Api, uncached: Api) -> None:
-        self.cached, self.uncached = cached, uncached
         self.routed = 0
-        edge = cached.app.asgi_handler
-        assert isinstance(edge, EdgeMiddleware)
-        middleware, routes = edge._find_cached, edge._app
-        assert isinstance(middleware, response_cache.CachedSearchMiddleware)
-        self.middleware = middleware
 
         async def count_and_route(*call: Any) -> None:
             self.routed += 1
-            await routes(*call)
+            await cached.app(*call)
 
-        edge._app = count_and_route
+        layers = [layer for layer in uncached.application.layers if getattr(layer, "func", None) is not CachedSearch]
+        assert len(layers) == len(uncached.application.layers) - 1
+        self.cached = cached.through(compose(count_and_route, cached.application.layers))
+        self.uncached = uncached.through(compose(uncached.app, layers))
 
     async def ask(self, path: str, headers: Any = (), method: str = "GET") -> tuple[httpx.Response, bool]:
         """The response, which both must send, and whether it came from the middleware."""
@@ -108,10 +103,7 @@ def open_deployments(open_api: OpenApi, inner: Source, clock: Clock) -> Any:
                     chance=lambda: 0.0,
                 )
                 apis.append(await stack.enter_async_context(open_api(source, **environ)))
-            deployments, container = Deployments(*apis), apis[0].app.state.dishka_container
-            access, cache = await container.get(auth.AccessControl), await container.get(movies.ResponseCache)
-            deployments.middleware.enable(access, cache, await container.get(EventRecorder))
-            yield deployments
+            yield Deployments(*apis)
 
     return opened
 

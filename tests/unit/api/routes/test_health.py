@@ -36,7 +36,7 @@ async def test_an_unavailable_dependency_is_reported(
 
 async def test_a_process_that_shuts_down_is_not_ready() -> None:
     app = create_app(Settings.load({"MOVIE_SECRET_KEY": SECRET}, dotenv=None), InMemory())
-    app.state.is_draining = True
+    app.begin_draining()
     transport = httpx.ASGITransport(app=app)  # type: ignore[arg-type]
     async with httpx.AsyncClient(transport=transport, base_url="http://127.0.0.1:8000") as client:
         response = await client.get("/health/ready")

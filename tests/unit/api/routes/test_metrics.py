@@ -6,9 +6,7 @@ import pytest
 from prometheus_client.parser import text_string_to_metric_families
 from tests.support.api import AUTHENTICATION, Api, OpenApi, bearer
 
-from movie_api import auth
-from movie_api.middleware.edge import EdgeMiddleware
-from movie_api.middleware.response_cache import CachedSearchMiddleware
+from movie_api.middleware import compose
 from movie_api.routes import movies
 from movie_core.discovery.event_recorder import EventRecorder
 
@@ -72,26 +70,17 @@ async def test_the_cached_search_middleware_counts_as_the_handler_does(
 ) -> None:
     monkeypatch.setattr(movies, "MICRO_TTL", 60)
     async with open_api(MOVIE_LIMIT_SEARCH="off") as api:
-        edge, container = api.app.asgi_handler, api.app.state.dishka_container
-        assert isinstance(edge, EdgeMiddleware)
-        middleware = edge._find_cached
-        assert isinstance(middleware, CachedSearchMiddleware)
-        access, cache = await container.get(auth.AccessControl), await container.get(movies.ResponseCache)
-        middleware.enable(access, cache, await container.get(EventRecorder))
         for _ in range(3):
             assert (await api.get("/api/v1/movies/?query=river")).status_code == 200
         counts = await request_counts(api)
         assert counts == {("/api/v1/movies", "GET", "2xx"): 3}
-        routed = edge._app
 
         async def unreachable(*_: object) -> None:
             raise AssertionError("the request reached the framework")
 
-        edge._app = unreachable  # type: ignore[assignment]
-        await api.get("/api/v1/movies/?query=river")
-        edge._app = routed
+        await api.through(compose(unreachable, api.application.layers)).get("/api/v1/movies/?query=river")
         assert (await request_counts(api))["/api/v1/movies", "GET", "2xx"] == 4
-        assert (await container.get(EventRecorder)).searches_by_status == {"live": 4}
+        assert (await api.app.state.dishka_container.get(EventRecorder)).searches_by_status == {"live": 4}
 
 
 async def test_in_production_metrics_require_the_token(open_api: OpenApi) -> None:

@@ -62,7 +62,7 @@ def test_the_document_lists_every_route() -> None:
     undocumented |= {"/.well-known/security.txt", "/dashboard", "/dashboard/style.css", "/dashboard/app.js"}
     routes = {
         re.sub(r"\{(\w+):\w+\}", r"{\1}", route.path): {method.lower() for method in route.methods} - {"options"}
-        for route in app.routes
+        for route in app.litestar.routes
         if isinstance(route, HTTPRoute) and not route.path.startswith("/docs/assets") and route.path not in undocumented
     }
     assert routes == {path.rstrip("/"): set(operations) for path, operations in PATHS.items()}
@@ -70,7 +70,7 @@ def test_the_document_lists_every_route() -> None:
 
 def test_debug_mode_can_not_be_enabled_by_the_environment(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("LITESTAR_DEBUG", "1")
-    assert not create_app(Settings.load({"MOVIE_SECRET_KEY": SECRET}, dotenv=None), InMemory()).debug
+    assert not create_app(Settings.load({"MOVIE_SECRET_KEY": SECRET}, dotenv=None), InMemory()).litestar.debug
 
 
 async def test_every_operation_declares_whether_it_requires_a_token(api: Api) -> None:

@@ -1,0 +1,159 @@
+"""The context of a request: what layers, guards and routes know about it, in one object on its scope."""
+
+import re
+from collections.abc import Awaitable, Sequence
+from random import getrandbits
+from typing import Protocol
+
+from litestar.types import HTTPScope, Scope
+
+from movie_api.middleware.proxy import TrustedProxies
+from movie_core.accounts.services import Caller
+from movie_core.quotas import Quota
+
+MAX_HEADERS = 100
+"""Header lines that are read; `SizeLimits` rejects a request with more."""
+
+_REQUEST_ID = re.compile(rb"[A-Za-z0-9._-]{1,64}")
+_RELEVANT_HEADERS = frozenset(
+    (
+        b"host",
+        b"authorization",
+        b"if-none-match",
+        b"x-request-id",
+        b"x-forwarded-for",
+        b"transfer-encoding",
+        b"origin",
+        b"content-length",
+        b"expect",
+    )
+)
+"""Headers that `RequestHead` reads. A request with one of the last four is not simple (see `RequestHead.is_simple`)."""
+
+
+class RequestHead:
+    """The headers that the layers need, read in one pass over the header lines."""
+
+    __slots__ = (
+        "authorization",
+        "forwarded",
+        "host",
+        "hosts",
+        "if_none_match",
+        "is_simple",
+        "lines",
+        "request_id",
+        "size",
+        "transfer_encoding",
+    )
+
+    def __init__(self, headers: Sequence[tuple[bytes, bytes]]) -> None:
+        self.lines = len(headers)
+        self.host = self.forwarded = sent_id = b""
+        self.authorization: bytes | None = None
+        self.if_none_match: bytes | None = None
+        self.transfer_encoding: bytes | None = None
+        """All `Transfer-Encoding` lines, joined like one list."""
+        self.is_simple = True
+        """False for a request with a body, an `Origin`, or a repeated `Authorization` or `If-None-Match`."""
+        self.hosts = ids = size = 0
+        for name, value in headers if self.lines <= MAX_HEADERS else headers[:MAX_HEADERS]:
+            size += len(name) + len(value) + 4
+            if name not in _RELEVANT_HEADERS:
+                continue
+            if name == b"host":
+                self.hosts += 1
+                self.host = value
+            elif name == b"authorization":
+                self.is_simple = self.is_simple and self.authorization is None
+                self.authorization = value
+            elif name == b"if-none-match":
+                self.is_simple = self.is_simple and self.if_none_match is None
+                self.if_none_match = value
+            elif name == b"x-request-id":
+                ids += 1
+                sent_id = value
+            elif name == b"x-forwarded-for":
+                self.forwarded += b"," + value
+            else:
+                self.is_simple = False
+                if name == b"transfer-encoding":
+                    self.transfer_encoding = (
+                        value if self.transfer_encoding is None else self.transfer_encoding + b", " + value
+                    )
+        self.size = size
+        is_valid = ids == 1 and _REQUEST_ID.fullmatch(sent_id)
+        self.request_id = sent_id.decode() if is_valid else getrandbits(128).to_bytes(16, "big").hex()
+
+
+class Response(Protocol):
+    """The response to a request."""
+
+    @property
+    def is_started(self) -> bool: ...
+    @property
+    def is_complete(self) -> bool: ...
+    def send_complete(self, status: int, headers: Sequence[tuple[bytes, bytes]], body: bytes) -> Awaitable[None]:
+        """Send a whole response at once, unless one has started."""
+        ...
+
+
+class RequestContext:
+    """What is known about a request. The first group is fixed; the second is set while the request is handled."""
+
+    __slots__ = (
+        "caller",
+        "client",
+        "head",
+        "public_url",
+        "quota",
+        "rejected_status",
+        "request_id",
+        "response",
+        "status",
+    )
+
+    def __init__(self, head: RequestHead, public_url: str, client: str) -> None:
+        self.head = head
+        self.request_id = head.request_id
+        self.public_url = public_url
+        """The base of all links (`MOVIE_PUBLIC_URL`)."""
+        self.client = client
+        """The client's address, as `TrustedProxies.client_of` returns it."""
+
+        self.response: Response
+        """Set by the layer `Responses`."""
+        self.caller: Caller | None = None
+        """The authenticated user; set by the guard of a route."""
+        self.quota: Quota | None = None
+        """The rate limit that counted the request, for the `RateLimit` headers."""
+        self.status = 0
+        """The status of the response; 0 until it is sent."""
+        self.rejected_status = 0
+        """The status that the server sent itself because the body was malformed or stalled, else 0."""
+
+
+class RequestContexts:
+    """Creates the context of each request."""
+
+    def __init__(self, public_url: str, trusted_proxies: Sequence[str] = ()) -> None:
+        self.public_url = public_url
+        self._proxies = TrustedProxies(trusted_proxies)
+
+    def of(self, scope: HTTPScope) -> RequestContext:
+        """Put the context of a request on its scope, unless it is there, and return it."""
+        state = scope.setdefault("state", {})
+        if "context" in state:
+            return context_of(scope)
+        head = RequestHead(list(scope["headers"]))
+        address = scope.get("client")
+        client = "" if address is None else address[0]
+        if head.forwarded:
+            client = self._proxies.client_of(client, head.forwarded)
+        context = state["context"] = RequestContext(head, self.public_url, client)
+        return context
+
+
+def context_of(scope: Scope) -> RequestContext:
+    context: RequestContext = scope["state"]["context"]
+    return context

@@ -1,0 +1,118 @@
+"""What every response gets: the headers for security, the request id, and the rate limit that counted the request."""
+
+import math
+import re
+from collections.abc import Awaitable, Sequence
+from functools import lru_cache
+
+from litestar.types import HTTPResponseStartEvent, HTTPScope, Message, Receive, Send
+
+from movie_api.context import RequestContext, context_of
+from movie_api.middleware import HttpApp
+from movie_core.quotas import Quota
+
+Header = tuple[bytes, bytes]
+
+LINK_PATH = re.compile(r"(.*?/(?:verify-email|password/+reset)/+[^/]+/+).+", re.DOTALL)
+"""Paths of mailed links, which have a token after a user's id."""
+# Slashes repeat, because the router treats several as one.
+_NO_STORE_PATH = re.compile(r"/+api/+v1/+(?:authentication|users|admin)(?:/|$)")
+"""Paths whose responses must not be stored by any cache."""
+_MAX_CACHED_PATH = 100
+"""Maximum characters of a path whose rules are cached."""
+
+_NOSNIFF = (b"x-content-type-options", b"nosniff")
+_NO_STORE = (b"cache-control", b"no-store")
+_NO_REFERRER = (b"referrer-policy", b"no-referrer")
+_DEFAULT_POLICY = (b"content-security-policy", b"default-src 'none'; base-uri 'none'; frame-ancestors 'none'")
+"""The Content-Security-Policy of responses without one; the pages set their own."""
+
+
+def transport_security(public_url: str) -> tuple[Header, ...]:
+    """`Strict-Transport-Security` for one year if the public URL is https, else no header."""
+    header = (b"strict-transport-security", b"max-age=31536000; includeSubDomains")
+    return (header,) if public_url.startswith("https://") else ()
+
+
+class Responses:
+    """Completes the headers of each response, and tracks how much of it was sent."""
+
+    def __init__(self, app: HttpApp, *, public_url: str) -> None:
+        self._app = app
+        self._common = (_NOSNIFF, *transport_security(public_url))
+
+    def __call__(self, scope: HTTPScope, receive: Receive, send: Send) -> Awaitable[None]:
+        context = context_of(scope)
+        response = context.response = ResponseSender(send, scope["path"], context, self._common)
+        return self._app(scope, receive, response.send)
+
+
+class ResponseSender:
+    """Sends the response to one request; `send` is the `send` callable of the application."""
+
+    __slots__ = ("_common", "_context", "_path", "_send", "_start", "is_complete", "is_started")
+
+    def __init__(self, send: Send, path: str, context: RequestContext, common: Sequence[Header]) -> None:
+        """`common` are the headers that every response has."""
+        self._send = send
+        self._path = path
+        self._context = context
+        self._common = common
+        self._start: HTTPResponseStartEvent | None = None
+        self.is_started = False
+        self.is_complete = False
+
+    async def send_complete(self, status: int, headers: Sequence[Header], body: bytes) -> None:
+        self.is_started = self.is_complete = True
+        self._context.status = status
+        await self._send({"type": "http.response.start", "status": status, "headers": self._completed(headers)})
+        await self._send({"type": "http.response.body", "body": body, "more_body": False})
+
+    async def send(self, message: Message) -> None:
+        if message["type"] == "http.response.start":
+            # Sent with the first part of the body, so that an error before that still gets a problem document.
+            self._start = message
+            return
+        if self._start is not None and not self.is_started:
+            self.is_started = True
+            status = self._context.status = self._start["status"]
+            headers = self._completed(list(self._start["headers"]))
+            await self._send({"type": "http.response.start", "status": status, "headers": headers})
+        await self._send(message)
+        self.is_complete = not message.get("more_body", False)
+
+    def _completed(self, headers: Sequence[Header]) -> list[Header]:
+        """A new list, because the given one may be cached."""
+        context, path = self._context, self._path
+        completed = [*headers, (b"x-request-id", context.request_id.encode()), *self._common]
+        if context.quota is not None:
+            completed += _quota_headers(context.quota)
+        is_private, is_link = _path_rules_cached(path) if len(path) <= _MAX_CACHED_PATH else _path_rules(path)
+        if is_private:
+            completed.append(_NO_STORE)
+        names = [name for name, _ in headers]
+        if _DEFAULT_POLICY[0] not in names:
+            completed.append(_DEFAULT_POLICY)
+        if is_link and _NO_REFERRER[0] not in names:
+            completed.append(_NO_REFERRER)
+        return completed
+
+
+def _path_rules(path: str) -> tuple[bool, bool]:
+    """Whether responses must not be stored, and whether the path is a mailed link."""
+    return _NO_STORE_PATH.match(path) is not None, LINK_PATH.match(path) is not None
+
+
+_path_rules_cached = lru_cache(maxsize=256)(_path_rules)
+
+
+def _quota_headers(quota: Quota) -> list[Header]:
+    """`RateLimit` and `RateLimit-Policy` as in the IETF draft."""
+    rate = quota.rate
+    state = f'"{quota.name}";r={quota.remaining};t={max(0, math.ceil(quota.reset))}'
+    return [(b"ratelimit", state.encode()), _policy_header(quota.name, rate.amount, rate.seconds)]
+
+
+@lru_cache(maxsize=16)
+def _policy_header(name: str, amount: int, seconds: int) -> Header:
+    return b"ratelimit-policy", f'"{name}";q={amount};w={seconds}'.encode()

@@ -1,0 +1,28 @@
+"""The one transfer coding that this service implements."""
+
+from collections.abc import Awaitable
+
+from litestar.types import HTTPScope, Receive, Send
+
+from movie_api.context import context_of
+from movie_api.middleware import HttpApp
+from movie_api.problems import send_problem
+
+
+def is_supported(transfer_encoding: bytes) -> bool:
+    """Whether the value of `Transfer-Encoding` is exactly `chunked`, which is case-insensitive (RFC 9112, 7)."""
+    return transfer_encoding.strip(b" \t").lower() == b"chunked"
+
+
+class TransferEncoding:
+    """Rejects other codings than `chunked`, for servers that do not: a proxy may delimit such a body differently."""
+
+    def __init__(self, app: HttpApp) -> None:
+        self._app = app
+
+    def __call__(self, scope: HTTPScope, receive: Receive, send: Send) -> Awaitable[None]:
+        context = context_of(scope)
+        value = context.head.transfer_encoding
+        if value is not None and not is_supported(value):
+            return send_problem(context, "unsupported_transfer_encoding")
+        return self._app(scope, receive, send)
