@@ -23,7 +23,7 @@ from movie_adapters.wiring.providers import create_container
 from movie_core.accounts.keyring import new_id
 from movie_core.accounts.outbox import MailState
 from movie_core.accounts.services import Accounts
-from movie_core.accounts.users import Address, Registration, Username
+from movie_core.accounts.users import Address, PendingRegistration, Username
 from movie_core.clock import utc_now
 from movie_core.discovery.ratings import NewRating
 from movie_core.ports import Outbox, RatingStore, UserRepo
@@ -122,7 +122,7 @@ def test_users_are_listed_beyond_one_page(run: Run, folder: Path) -> None:
             for address in addresses:
                 name = address.partition("@")[0]
                 await users.register(
-                    Registration(new_id(), Address(address, address), Username(name, name), "a hash", utc_now()),
+                    PendingRegistration(new_id(), Address(address, address), Username(name, name), "a hash", utc_now()),
                     utc_now(),
                 )
 
@@ -355,7 +355,7 @@ def test_without_a_file_the_stored_ratings_are_evaluated(run: Run, folder: Path)
                 name = f"rater{number}"
                 address = Address(f"{name}@example.org", f"{name}@example.org")
                 await users.register(
-                    Registration(new_id(), address, Username(name, name), "hash", utc_now()), utc_now()
+                    PendingRegistration(new_id(), address, Username(name, name), "hash", utc_now()), utc_now()
                 )
                 await users.set_active(address.key, True, utc_now())
                 account = await users.find_by_address(address.key)

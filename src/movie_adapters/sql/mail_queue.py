@@ -2,7 +2,6 @@
 
 import json
 from collections.abc import Sequence
-from dataclasses import asdict
 from datetime import datetime, timedelta
 from typing import Any
 
@@ -11,7 +10,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 
 from movie_adapters.sql.tables import mails
 from movie_core.accounts.keyring import new_id
-from movie_core.accounts.outbox import NOTICES, EmailLink, MailKind, MailState, NewLink, Purpose
+from movie_core.accounts.outbox import NOTICES, EmailLink, MailKind, MailState, Purpose
 from movie_core.quotas import Rate
 
 
@@ -67,11 +66,9 @@ def recent_mails(address_key: str, limit: Rate, now: datetime) -> Select[Any]:
     )
 
 
-def link_row(
-    link: EmailLink | NewLink, purpose: Purpose, address_key: str, mail_id: str, expires_at: datetime
-) -> dict[str, Any]:
+def link_row(link: EmailLink, purpose: Purpose, address_key: str, mail_id: str, expires_at: datetime) -> dict[str, Any]:
     return {
-        "hashed": link.hashed,
+        "hashed": link.token_hash,
         "uid": link.uid,
         "purpose": purpose.value,
         "address_key": address_key,
@@ -81,5 +78,10 @@ def link_row(
 
 
 def links_json(email_links: Sequence[EmailLink]) -> str:
-    # The previous version of the application requires the key `username`.
-    return json.dumps([asdict(link) | {"username": ""} for link in email_links])
+    return json.dumps(
+        [
+            # The previous version of the application requires the key `username`.
+            {"uid": link.uid, "hashed": link.token_hash, "sealed": link.encrypted_token, "username": ""}
+            for link in email_links
+        ]
+    )

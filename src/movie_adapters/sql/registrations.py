@@ -11,7 +11,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 from movie_adapters.sql.tables import links, mails, registrations, users
 from movie_adapters.sql.user_rows import user_from_row, username_columns
 from movie_core.accounts.outbox import ACTIVATION_KINDS, Purpose
-from movie_core.accounts.users import MAX_PENDING, Address, Registration, User, Username
+from movie_core.accounts.users import MAX_PENDING, Address, PendingRegistration, User, Username
 from movie_core.errors import UsernameTaken
 
 
@@ -25,7 +25,7 @@ def are_identical(rows: Sequence[Any]) -> bool:
     return len({(Address(row.email, row.email_key).mailbox, row.username_key, row.password_hash) for row in rows}) == 1
 
 
-def delete_excess_registrations(registration: Registration) -> Delete:
+def delete_excess_registrations(registration: PendingRegistration) -> Delete:
     """Delete the registrations of the address that exceed `MAX_PENDING` once a new one is added.
 
     Orders them by their rank within their network, newest first, then by age. So the network with the most

@@ -53,8 +53,8 @@ from movie_adapters.sql.tables import (
 )
 from movie_adapters.sql.user_rows import registration_from_row, summary_from_row, user_from_row, username_columns
 from movie_core.accounts.keyring import Keyring
-from movie_core.accounts.outbox import EmailLink, MailKind, MailRules, MailState, NewLink, Purpose
-from movie_core.accounts.users import REPEAT, Address, Registration, User, Username, UserState
+from movie_core.accounts.outbox import EmailLink, MailKind, MailRules, MailState, Purpose
+from movie_core.accounts.users import REPEAT, Address, PendingRegistration, User, Username, UserState
 from movie_core.clock import iso_time
 from movie_core.errors import InvalidLink, PasswordRequired, UserNotFound
 from movie_core.paging import Window
@@ -79,7 +79,7 @@ class SqlUserRepo:
         self._keys = keys
         self._syntax = syntax
 
-    async def register(self, registration: Registration, now: datetime) -> None:
+    async def register(self, registration: PendingRegistration, now: datetime) -> None:
         # Timing: the statements are the same for a taken and a free address, to prevent user enumeration.
         address, username = registration.address, registration.username
         async with transaction(self._engine) as connection:
@@ -110,17 +110,17 @@ class SqlUserRepo:
             if allowed_at > now:
                 await queue_mail(connection, mail)
                 return
-            link = NewLink.make(registration.id, self._keys)
+            link = EmailLink.create(registration.id, self._keys)
             expires_at = self._rules.link_expiry(now)
             await connection.execute(
                 insert(links).values(link_row(link, Purpose.ACTIVATE, address.key, mail["id"], expires_at))
             )
             # The token of a decoy is never sent.
-            email_links = [] if owner is not None else [EmailLink(link.uid, link.hashed, link.sealed)]
+            email_links = [] if owner is not None else [link]
             prepared = {"recipient": owner or address.spelling, "made_at": now, "links": links_json(email_links)}
             await connection.execute(insert(mails).values(mail | prepared))
 
-    def _registration_context(self, registration: Registration, now: datetime) -> Any:
+    def _registration_context(self, registration: PendingRegistration, now: datetime) -> Any:
         """Select all stored data on which `register` depends, in one statement: rows of (kind, text, time).
 
         Kinds: `owner` (email of the user with this address), `username` (it is taken or confusable), `repeat` (email of

@@ -11,7 +11,7 @@ from movie_core.accounts.users import (
     ActivationLink,
     ActivationResult,
     Address,
-    Registration,
+    PendingRegistration,
     User,
     Username,
     UserState,
@@ -29,7 +29,7 @@ class UserRepo(Protocol):
     """
 
     @abstractmethod
-    async def register(self, registration: Registration, now: datetime) -> None:
+    async def register(self, registration: PendingRegistration, now: datetime) -> None:
         """3. Stores the registration and its email with one new link, in one transaction; other registrations of the
         address are unaffected. If a user has the address, stores an `ADDRESS_TAKEN` email to that user instead, does
         the same work, and leaves no other trace of the registration.

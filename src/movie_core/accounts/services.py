@@ -17,7 +17,7 @@ from movie_core.accounts.outbox import MailKind
 from movie_core.accounts.passwords import check_password, is_hashable, normalise_password
 from movie_core.accounts.session_registry import SessionRegistry
 from movie_core.accounts.sessions import MAX_DEVICE, AccessClaims, Session
-from movie_core.accounts.users import Address, Registration, User
+from movie_core.accounts.users import Address, PendingRegistration, User
 from movie_core.clock import utc_now
 from movie_core.errors import (
     Invalid,
@@ -131,7 +131,9 @@ class Accounts:
 
     # --- registration and activation
 
-    async def register(self, email: str, username: str, password: str, *, requested_from: str = "") -> Registration:
+    async def register(
+        self, email: str, username: str, password: str, *, requested_from: str = ""
+    ) -> PendingRegistration:
         """Stores a registration and queues an email with its activation link. If the address belongs to a user, the
         result is the same and that user gets an email instead. `requested_from` is the client's widest network (see
         `rate_limits.networks_of`), against whose rate limit the email counts.
@@ -165,7 +167,7 @@ class Accounts:
         salt = self._keyring.salt(address.mailbox, name.key)
         password_hash = await self._hasher.hash(password, salt=salt, queue=address.key)
         now = self._clock()
-        registration = Registration(new_id(), address, name, password_hash, now, requested_from)
+        registration = PendingRegistration(new_id(), address, name, password_hash, now, requested_from)
         await self._users.register(registration, now)
         await self._notifier.notify()
         return registration
@@ -507,7 +509,7 @@ class Accounts:
         password = normalise_password(password)
         return await self._hasher.verify(password, password_hash if is_hashable(password) else None, queue=address_key)
 
-    async def _hash_new_password(self, user: User | Registration, password: str, field: str = "password") -> str:
+    async def _hash_new_password(self, user: User | PendingRegistration, password: str, field: str = "password") -> str:
         password = normalise_password(password)
         check_password(
             password,

@@ -54,6 +54,6 @@ class Reuse(Enum):
     """Two clients hold the token; the session ends."""
 
 
-def classify_reuse(now: datetime, spent_at: datetime, *, successor_is_unused: bool) -> Reuse:
-    """Classifies the reuse of a refresh token that was first used at `spent_at`."""
-    return Reuse.REPEAT if successor_is_unused and now - spent_at <= GRACE else Reuse.THEFT
+def classify_reuse(now: datetime, used_at: datetime, *, successor_is_unused: bool) -> Reuse:
+    """Classifies the reuse of a refresh token that was first used at `used_at`."""
+    return Reuse.REPEAT if successor_is_unused and now - used_at <= GRACE else Reuse.THEFT

@@ -64,15 +64,15 @@ class MemorySessionStore:
             if end <= now:
                 return None
             expires_at = min(expires_at, end)
-        if token.spent_at is None or token.successor is None:
-            token.spent_at, token.successor = now, successors[0]
+        if token.used_at is None or token.successor is None:
+            token.used_at, token.successor = now, successors[0]
             database.refresh_tokens[successors[0]] = RefreshTokenRow(token.session_id, expires_at)
             session = replace(database.sessions[token.session_id], last_used_at=now)
             database.sessions[session.id] = session
             return RotationResult(session, 0)
         successor = database.refresh_tokens.get(token.successor)
-        is_unused = successor is not None and successor.spent_at is None
-        if classify_reuse(now, token.spent_at, successor_is_unused=is_unused) is Reuse.THEFT:
+        is_unused = successor is not None and successor.used_at is None
+        if classify_reuse(now, token.used_at, successor_is_unused=is_unused) is Reuse.THEFT:
             database.end_sessions([token.session_id], now)
             return None
         if token.successor not in successors:  # derived from a secret that is no longer set

@@ -9,7 +9,7 @@ from typing import Any
 
 from movie_core.accounts.outbox import MailKind, MailState, Purpose
 from movie_core.accounts.users import MAX_PENDING as MAX_REGISTRATIONS
-from movie_core.accounts.users import REPEAT, Registration, User, Username, UserState
+from movie_core.accounts.users import REPEAT, PendingRegistration, User, Username, UserState
 from movie_core.clock import iso_time
 from movie_core.errors import InvalidLink, PasswordRequired, UserNotFound
 from movie_core.memory.database import LinkRow, MemoryDatabase
@@ -23,7 +23,7 @@ class MemoryUserRepo:
     def __init__(self, database: MemoryDatabase) -> None:
         self._database = database
 
-    async def register(self, registration: Registration, now: datetime) -> None:
+    async def register(self, registration: PendingRegistration, now: datetime) -> None:
         database, address = self._database, registration.address
         database.check_username(registration.username)
         earlier = [other for other in database.registrations if other.address.key == address.key]
@@ -65,10 +65,10 @@ class MemoryUserRepo:
         user = self._database.activate(registration, now, used=token_hash, password_hash=password_hash)
         return ActivationResult(user, is_new=True)
 
-    def _registration(self, uid: str) -> Registration:
+    def _registration(self, uid: str) -> PendingRegistration:
         return next(registration for registration in self._database.registrations if registration.id == uid)
 
-    def _is_only(self, registration: Registration) -> bool:
+    def _is_only(self, registration: PendingRegistration) -> bool:
         pending = self._database.pending_registrations(registration.address.key)
         return len({_identity(other) for other in pending}) == 1
 
@@ -255,7 +255,7 @@ class MemoryUserRepo:
         database.refresh_tokens = {
             hashed: token for hashed, token in database.refresh_tokens.items() if token.expires_at > now
         }
-        active_ids = {token.session_id for token in database.refresh_tokens.values() if token.spent_at is None}
+        active_ids = {token.session_id for token in database.refresh_tokens.values() if token.used_at is None}
         database.sessions = {
             session_id: session for session_id, session in database.sessions.items() if session_id in active_ids
         }
@@ -276,7 +276,7 @@ class MemoryUserRepo:
             for hashed, link in database.links.items()
             if link.expires_at >= oldest or hashed in pending_hashes
         }
-        linked = {link.new.uid for link in database.links.values()}
+        linked = {stored.link.uid for stored in database.links.values()}
         for registration in list(database.registrations):
             is_expired = registration.created_at + database.link_ttl < oldest
             if is_expired and registration.id not in linked and registration.address.key not in delayed:
@@ -297,18 +297,18 @@ class MemoryUserRepo:
             + len(database.ended_sessions)
         )
 
-    def _delete_registration(self, registration: Registration) -> None:
+    def _delete_registration(self, registration: PendingRegistration) -> None:
         database = self._database
         database.registrations.remove(registration)
         database.decoy_ids.discard(registration.id)
-        database.links = {hashed: link for hashed, link in database.links.items() if link.new.uid != registration.id}
+        database.links = {hashed: one for hashed, one in database.links.items() if one.link.uid != registration.id}
 
     def _valid_link(self, purpose: Purpose, uid: str, token_hash: str, now: datetime) -> LinkRow:
         link = self._database.links.get(token_hash)
         if (
             link is None
             or link.purpose is not purpose
-            or link.new.uid != uid
+            or link.link.uid != uid
             or (link.expires_at <= now and not link.is_used)
         ):
             raise InvalidLink("the link is invalid or has expired")
@@ -322,12 +322,12 @@ class MemoryUserRepo:
         return self._database.end_sessions((session.id for session in sessions if session.id != except_session_id), now)
 
 
-def _identity(registration: Registration) -> tuple[str, str, str]:
+def _identity(registration: PendingRegistration) -> tuple[str, str, str]:
     """Equal for two registrations that differ only in time, network and spelling."""
     return registration.address.mailbox, registration.username.key, registration.password_hash
 
 
-def _over_limit(registrations: list[Registration]) -> list[Registration]:
+def _over_limit(registrations: list[PendingRegistration]) -> list[PendingRegistration]:
     """The registrations of one address beyond `MAX_REGISTRATIONS`: the oldest ones of the networks with the most."""
     newest_first = sorted(registrations, key=lambda registration: registration.created_at, reverse=True)
     counts: Counter[str] = Counter()

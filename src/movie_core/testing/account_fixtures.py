@@ -15,7 +15,7 @@ from movie_core.accounts.outbox import (
     MailState,
 )
 from movie_core.accounts.sessions import Session
-from movie_core.accounts.users import Address, Registration, User, Username
+from movie_core.accounts.users import Address, PendingRegistration, User, Username
 from movie_core.paging import Window
 from movie_core.ports import (
     Outbox,
@@ -57,9 +57,9 @@ def make_registration(
     password_hash: str | None = None,
     at: datetime = NOW,
     requested_from: str = "",
-) -> Registration:
+) -> PendingRegistration:
     """A registration with a new id, and with a new password unless `password_hash` is given."""
-    return Registration(
+    return PendingRegistration(
         id=new_id(),
         address=make_address(spelling),
         username=Username(username, username.casefold(), skeleton),
@@ -90,9 +90,9 @@ async def create_user(
 
 async def activate(stores: AccountStores, link: EmailLink, now: datetime) -> User:
     """Activate the registration of a link with its own password."""
-    registration = (await stores.users.find_activation_link(link.uid, link.hashed, now)).registration
+    registration = (await stores.users.find_activation_link(link.uid, link.token_hash, now)).registration
     assert registration is not None
-    result = await stores.users.activate(link.uid, link.hashed, now, password_hash=registration.password_hash)
+    result = await stores.users.activate(link.uid, link.token_hash, now, password_hash=registration.password_hash)
     return result.user
 
 
@@ -138,7 +138,7 @@ async def list_mail(stores: AccountStores, window: Window, state: MailState | No
 
 async def can_activate(stores: AccountStores, link: EmailLink, now: datetime) -> bool:
     """Whether a link can activate a registration: False if it was used. Raises `InvalidLink` if it is not valid."""
-    return (await stores.users.find_activation_link(link.uid, link.hashed, now)).registration is not None
+    return (await stores.users.find_activation_link(link.uid, link.token_hash, now)).registration is not None
 
 
 async def is_used(stores: AccountStores, link: EmailLink, now: datetime) -> bool:

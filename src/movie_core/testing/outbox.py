@@ -107,7 +107,7 @@ class OutboxContract(AccountStoresContract):
             assert not await deliver_due_mail(stores, NOW + 3 * MINUTE)
             (pending,) = await list_mail(stores, Window(), MailState.PENDING)
             assert (pending.recipient, pending.due_at) == ("", NOW + HOUR)
-            assert await stores.users.find_reset_user(links[1].uid, links[1].hashed, NOW + 3 * MINUTE) == user
+            assert await stores.users.find_reset_user(links[1].uid, links[1].token_hash, NOW + 3 * MINUTE) == user
             (mail,) = await deliver_due_mail(stores, NOW + HOUR)
             assert mail.kind is MailKind.PASSWORD_RESET
 
@@ -190,12 +190,12 @@ class OutboxContract(AccountStoresContract):
             renewed = {link.uid for link in mail.links}
             for link in before.values():
                 if link.uid in renewed:
-                    await assert_raises(InvalidLink, stores.users.find_activation_link(link.uid, link.hashed, at))
+                    await assert_raises(InvalidLink, stores.users.find_activation_link(link.uid, link.token_hash, at))
                 else:
                     assert await can_activate(stores, link, at)
             for link in mail.links:
                 assert await can_activate(stores, link, at)
-                token = stores.keys.decrypt_token(link.sealed, link.hashed)
+                token = stores.keys.decrypt_token(link.encrypted_token, link.token_hash)
                 assert token is not None
 
     @clause
@@ -204,11 +204,11 @@ class OutboxContract(AccountStoresContract):
             await stores.users.register(make_registration(), NOW)
             (old,) = (await due_links(stores, NOW)).values()
             late = NOW + LINK_TTL + HOUR
-            await assert_raises(InvalidLink, stores.users.activate(old.uid, old.hashed, late))
+            await assert_raises(InvalidLink, stores.users.activate(old.uid, old.token_hash, late))
             await stores.users.request_mail(MailKind.ACTIVATION_RENEWAL, "ada@example.com", late)
             (new,) = (await due_links(stores, late)).values()
             assert new.uid == old.uid
-            assert (await stores.users.activate(new.uid, new.hashed, late)).is_new
+            assert (await stores.users.activate(new.uid, new.token_hash, late)).is_new
 
     @clause
     async def test_2_a_delayed_activation_email_ends_no_other_links(self) -> None:
@@ -297,7 +297,7 @@ class OutboxContract(AccountStoresContract):
             user, _ = await create_user(stores)
             links = [await request_reset_link(stores, user, NOW) for _ in range(2)]
             for link in links:
-                assert await stores.users.find_reset_user(link.uid, link.hashed, NOW) == user
+                assert await stores.users.find_reset_user(link.uid, link.token_hash, NOW) == user
 
     @clause
     async def test_2_emails_without_a_recipient_are_deleted(self) -> None:
@@ -408,7 +408,7 @@ class OutboxContract(AccountStoresContract):
             (link,) = (await due_links(stores, late)).values()
             assert await can_activate(stores, link, late + LINK_TTL - MINUTE)
             await assert_raises(
-                InvalidLink, stores.users.find_activation_link(link.uid, link.hashed, late + LINK_TTL + MINUTE)
+                InvalidLink, stores.users.find_activation_link(link.uid, link.token_hash, late + LINK_TTL + MINUTE)
             )
 
     @clause
@@ -489,7 +489,7 @@ class OutboxContract(AccountStoresContract):
             for mail in again:
                 assert (mail.attempts, mail.state) == (0, MailState.PENDING)
                 (link,) = mail.links
-                assert stores.keys.decrypt_token(link.sealed, link.hashed) is not None
+                assert stores.keys.decrypt_token(link.encrypted_token, link.token_hash) is not None
                 assert await can_activate(stores, link, late)
 
     @clause

@@ -91,7 +91,7 @@ class SessionStoreContract(AccountStoresContract):
         async with self.open(UNLIMITED) as stores:
             user, _ = await create_user(stores)
             link = await request_reset_link(stores, user, NOW)
-            await stores.users.reset_password(link.uid, link.hashed, NEW_HASH, NOW)
+            await stores.users.reset_password(link.uid, link.token_hash, NEW_HASH, NOW)
             await self._refused(stores, user.id, user.password_hash, new_password_hash="$made-up$rehashed")  # noqa: S106
             await stores.users.change_password(user.id, NEW_HASH, "$made-up$3", except_session_id="", now=NOW)
             await self._refused(stores, user.id, NEW_HASH)
@@ -110,7 +110,7 @@ class SessionStoreContract(AccountStoresContract):
                 await stores.sessions.start(session, random_hashes(1)[0], NOW + DAY, password_hash=user.password_hash)
 
             starts = [start() for _ in range(20)]
-            reset = stores.users.reset_password(link.uid, link.hashed, NEW_HASH, NOW)
+            reset = stores.users.reset_password(link.uid, link.token_hash, NEW_HASH, NOW)
             results = await asyncio.gather(*starts[:10], reset, *starts[10:], return_exceptions=True)
             assert all(
                 result is None or isinstance(result, InvalidCredentials)
@@ -332,7 +332,7 @@ class SessionStoreContract(AccountStoresContract):
             )
             ids.append((await log_in(stores, user, NOW))[0].id)
             link = await request_reset_link(stores, user, NOW)
-            await stores.users.reset_password(link.uid, link.hashed, "$made-up$3", NOW + HOUR)
+            await stores.users.reset_password(link.uid, link.token_hash, "$made-up$3", NOW + HOUR)
             ids.append((await log_in(stores, user, NOW))[0].id)
             await stores.users.set_active(user.address.key, False, NOW + HOUR)
             await stores.users.set_active(user.address.key, True, NOW + HOUR)

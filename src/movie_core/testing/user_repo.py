@@ -62,7 +62,8 @@ class UserRepoContract(AccountStoresContract):
             links = await due_links(stores, NOW)
             assert len(links) == 9
             results = await asyncio.gather(
-                *(stores.users.activate(link.uid, link.hashed, NOW) for link in links.values()), return_exceptions=True
+                *(stores.users.activate(link.uid, link.token_hash, NOW) for link in links.values()),
+                return_exceptions=True,
             )
             assert sum(isinstance(result, ActivationResult) for result in results) == 1
             assert sum(isinstance(result, UsernameTaken) for result in results) == 8
@@ -78,7 +79,10 @@ class UserRepoContract(AccountStoresContract):
             links = await due_links(stores, NOW)
             assert len(links) == 9
             results = await asyncio.gather(
-                *(stores.users.activate(link.uid, link.hashed, NOW, password_hash=NEW_HASH) for link in links.values()),
+                *(
+                    stores.users.activate(link.uid, link.token_hash, NOW, password_hash=NEW_HASH)
+                    for link in links.values()
+                ),
                 return_exceptions=True,
             )
             assert sum(isinstance(result, ActivationResult) for result in results) == 1
@@ -111,9 +115,9 @@ class UserRepoContract(AccountStoresContract):
             )
             (link,) = mail.links
             assert link.uid == registration.id
-            token = stores.keys.decrypt_token(link.sealed, link.hashed)
+            token = stores.keys.decrypt_token(link.encrypted_token, link.token_hash)
             assert token is not None
-            assert token_hash(token) == link.hashed
+            assert token_hash(token) == link.token_hash
 
     @clause
     async def test_3_another_registration_leaves_earlier_links_valid(self) -> None:
@@ -175,7 +179,7 @@ class UserRepoContract(AccountStoresContract):
             assert user.username == registration.username
             again = make_registration("eve@example.com", "PAYPAI", skeleton="paypal")
             await assert_raises(UsernameTaken, stores.users.register(again, NOW))
-            await assert_raises(UsernameTaken, stores.users.activate(pending_link.uid, pending_link.hashed, NOW))
+            await assert_raises(UsernameTaken, stores.users.activate(pending_link.uid, pending_link.token_hash, NOW))
             other, _ = await create_user(stores, "dan@example.com", "Dan")
             alike = Username("PayPaI", "paypai", "paypal")
             await assert_raises(UsernameTaken, stores.users.change_profile(other.id, username=alike))
@@ -305,7 +309,7 @@ class UserRepoContract(AccountStoresContract):
             for _ in range(3):
                 assert await can_activate(stores, link, NOW)
             assert await stores.users.find_by_address("ada@example.com") is None
-            await stores.users.activate(link.uid, link.hashed, NOW)
+            await stores.users.activate(link.uid, link.token_hash, NOW)
             assert await is_used(stores, link, NOW)
 
     @clause
@@ -314,19 +318,19 @@ class UserRepoContract(AccountStoresContract):
             registration = make_registration(requested_from="192.0.2.0/24")
             await stores.users.register(registration, NOW)
             (link,) = (await due_links(stores, NOW)).values()
-            assert await stores.users.find_activation_link(link.uid, link.hashed, NOW) == ActivationLink(
+            assert await stores.users.find_activation_link(link.uid, link.token_hash, NOW) == ActivationLink(
                 registration, is_only=True
             )
             later = NOW + REPEAT + MINUTE
             again = replace(registration, id=new_id(), address=make_address("ADA@Example.com"), created_at=later)
             await stores.users.register(again, later)
-            assert (await stores.users.find_activation_link(link.uid, link.hashed, later)).is_only
+            assert (await stores.users.find_activation_link(link.uid, link.token_hash, later)).is_only
             for other in (
                 make_registration(),
                 make_registration(username="Eve", password_hash=registration.password_hash),
             ):
                 await stores.users.register(other, later)
-                assert not (await stores.users.find_activation_link(link.uid, link.hashed, later)).is_only
+                assert not (await stores.users.find_activation_link(link.uid, link.token_hash, later)).is_only
 
     @clause
     async def test_9_the_user_has_the_data_of_the_registration(self) -> None:
@@ -334,7 +338,7 @@ class UserRepoContract(AccountStoresContract):
             registration = make_registration("Ada@example.com", "Ada L")
             await stores.users.register(registration, NOW)
             (link,) = (await due_links(stores, NOW)).values()
-            activated = await stores.users.activate(link.uid, link.hashed, NOW + HOUR)
+            activated = await stores.users.activate(link.uid, link.token_hash, NOW + HOUR)
             assert activated.is_new
             user = activated.user
             assert user == User(
@@ -360,11 +364,11 @@ class UserRepoContract(AccountStoresContract):
                 await stores.users.register(registration, NOW)
             links = await due_links(stores, NOW)
             user = await activate(stores, links[used.id], NOW)
-            again = await stores.users.activate(used.id, links[used.id].hashed, NOW + HOUR)
+            again = await stores.users.activate(used.id, links[used.id].token_hash, NOW + HOUR)
             assert (again.user, again.is_new) == (user, False)
             assert await is_used(stores, links[used.id], NOW + HOUR)
             for call in (stores.users.find_activation_link, stores.users.activate):
-                await assert_raises(InvalidLink, call(other.id, links[other.id].hashed, NOW))
+                await assert_raises(InvalidLink, call(other.id, links[other.id].token_hash, NOW))
             assert await usernames_at(stores, user.address.key) == ["Ada"]
 
     @clause
@@ -374,9 +378,9 @@ class UserRepoContract(AccountStoresContract):
             for registration in (foreign, own):
                 await stores.users.register(registration, NOW)
             link = (await due_links(stores, NOW))[foreign.id]
-            await assert_raises(PasswordRequired, stores.users.activate(link.uid, link.hashed, NOW))
+            await assert_raises(PasswordRequired, stores.users.activate(link.uid, link.token_hash, NOW))
             assert await stores.users.find_by_address("ada@example.com") is None
-            result = await stores.users.activate(link.uid, link.hashed, NOW, password_hash=NEW_HASH)
+            result = await stores.users.activate(link.uid, link.token_hash, NOW, password_hash=NEW_HASH)
             assert (result.user.id, result.user.password_hash) == (foreign.id, NEW_HASH)
             assert await stores.users.find(foreign.id) == result.user
 
@@ -385,7 +389,7 @@ class UserRepoContract(AccountStoresContract):
         async with self.open(UNLIMITED) as stores:
             await stores.users.register(make_registration(), NOW)
             (link,) = (await due_links(stores, NOW)).values()
-            results = await asyncio.gather(*(stores.users.activate(link.uid, link.hashed, NOW) for _ in range(20)))
+            results = await asyncio.gather(*(stores.users.activate(link.uid, link.token_hash, NOW) for _ in range(20)))
             assert [result.is_new for result in results].count(True) == 1
             assert len({result.user.id for result in results}) == 1
 
@@ -395,7 +399,7 @@ class UserRepoContract(AccountStoresContract):
             await stores.users.register(make_registration(), NOW)
             (link,) = (await due_links(stores, NOW)).values()
             await stores.users.request_mail(MailKind.ACTIVATION_RENEWAL, "ada@example.com", NOW + MINUTE)
-            await stores.users.activate(link.uid, link.hashed, NOW + MINUTE)
+            await stores.users.activate(link.uid, link.token_hash, NOW + MINUTE)
             assert not await list_mail(stores, Window(), MailState.PENDING)
 
     @clause
@@ -408,17 +412,17 @@ class UserRepoContract(AccountStoresContract):
                 await stores.users.register(registration, NOW)
             links = await due_links(stores, NOW)
             for call in (stores.users.find_activation_link, stores.users.activate):
-                await assert_raises(InvalidLink, call(first.id, links[other.id].hashed, NOW))
+                await assert_raises(InvalidLink, call(first.id, links[other.id].token_hash, NOW))
                 await assert_raises(InvalidLink, call(first.id, random_hashes(1)[0], NOW))
-                await assert_raises(InvalidLink, call(reset.uid, reset.hashed, NOW))
-                await assert_raises(InvalidLink, call(first.id, links[first.id].hashed, NOW + LINK_TTL + MINUTE))
+                await assert_raises(InvalidLink, call(reset.uid, reset.token_hash, NOW))
+                await assert_raises(InvalidLink, call(first.id, links[first.id].token_hash, NOW + LINK_TTL + MINUTE))
             resets: tuple[Callable[[str, str, datetime], Awaitable[object]], ...] = (
                 stores.users.find_reset_user,
                 self._reset(stores),
             )
             for reset_by in resets:
-                await assert_raises(InvalidLink, reset_by(first.id, links[first.id].hashed, NOW))
-                await assert_raises(InvalidLink, reset_by(used.uid, used.hashed, NOW))
+                await assert_raises(InvalidLink, reset_by(first.id, links[first.id].token_hash, NOW))
+                await assert_raises(InvalidLink, reset_by(used.uid, used.token_hash, NOW))
             assert await can_activate(stores, links[first.id], NOW + LINK_TTL - MINUTE)
 
     @clause
@@ -434,7 +438,7 @@ class UserRepoContract(AccountStoresContract):
             )
             for odd in ODD_STRINGS:
                 for call in calls:
-                    await assert_raises(InvalidLink, call(odd, link.hashed, NOW))
+                    await assert_raises(InvalidLink, call(odd, link.token_hash, NOW))
                     await assert_raises(InvalidLink, call(link.uid, odd, NOW))
                     await assert_raises(InvalidLink, call(odd, odd, NOW))
 
@@ -445,10 +449,10 @@ class UserRepoContract(AccountStoresContract):
             await stores.users.register(registration, NOW)
             (link,) = (await due_links(stores, NOW)).values()
             rival, _ = await create_user(stores, "ada@example.com", "ADA")
-            await assert_raises(UsernameTaken, stores.users.activate(link.uid, link.hashed, NOW))
+            await assert_raises(UsernameTaken, stores.users.activate(link.uid, link.token_hash, NOW))
             assert await stores.users.find_by_address("bob@example.com") is None
             await stores.users.change_profile(rival.id, username=Username("Eve", "eve"))
-            assert (await stores.users.activate(link.uid, link.hashed, NOW)).is_new
+            assert (await stores.users.activate(link.uid, link.token_hash, NOW)).is_new
 
     @clause
     async def test_11_reading_a_reset_link_returns_its_user_and_changes_nothing(self) -> None:
@@ -457,10 +461,12 @@ class UserRepoContract(AccountStoresContract):
             link = await request_reset_link(stores, user, NOW)
             assert link.uid == user.id
             for _ in range(2):
-                assert await stores.users.find_reset_user(link.uid, link.hashed, NOW) == user
+                assert await stores.users.find_reset_user(link.uid, link.token_hash, NOW) == user
             late = NOW + LINK_TTL + MINUTE
-            await assert_raises(InvalidLink, stores.users.find_reset_user(link.uid, link.hashed, late))
-            await assert_raises(InvalidLink, stores.users.reset_password(link.uid, link.hashed, "$made-up$late", late))
+            await assert_raises(InvalidLink, stores.users.find_reset_user(link.uid, link.token_hash, late))
+            await assert_raises(
+                InvalidLink, stores.users.reset_password(link.uid, link.token_hash, "$made-up$late", late)
+            )
             assert await stores.users.find(user.id) == user
 
     @clause
@@ -471,14 +477,14 @@ class UserRepoContract(AccountStoresContract):
             link = await request_reset_link(stores, user, NOW)
             own = [(await log_in(stores, user, NOW))[0].id for _ in range(3)]
             other, _ = await log_in(stores, bystander, NOW)
-            ended = await stores.users.reset_password(link.uid, link.hashed, NEW_HASH, NOW + MINUTE)
+            ended = await stores.users.reset_password(link.uid, link.token_hash, NEW_HASH, NOW + MINUTE)
             assert sorted(ended) == sorted(own)
             assert not await stores.sessions.list_for_user(user.id)
             assert [session.id for session in await stores.sessions.list_for_user(bystander.id)] == [other.id]
             assert await stores.users.find(user.id) == replace(user, password_hash=NEW_HASH, last_login=NOW)
-            await assert_raises(InvalidLink, stores.users.find_reset_user(link.uid, link.hashed, NOW + MINUTE))
+            await assert_raises(InvalidLink, stores.users.find_reset_user(link.uid, link.token_hash, NOW + MINUTE))
             await assert_raises(
-                InvalidLink, stores.users.reset_password(link.uid, link.hashed, "$made-up$2", NOW + MINUTE)
+                InvalidLink, stores.users.reset_password(link.uid, link.token_hash, "$made-up$2", NOW + MINUTE)
             )
             (notice,) = await deliver_due_mail(stores, NOW + MINUTE)
             assert (notice.kind, notice.recipient) == (MailKind.PASSWORD_CHANGED, user.address.spelling)
@@ -490,9 +496,9 @@ class UserRepoContract(AccountStoresContract):
             user, _ = await create_user(stores)
             links = [await request_reset_link(stores, user, NOW + n * MINUTE) for n in range(3)]
             later = NOW + HOUR
-            await stores.users.reset_password(links[1].uid, links[1].hashed, NEW_HASH, later)
+            await stores.users.reset_password(links[1].uid, links[1].token_hash, NEW_HASH, later)
             for link in links:
-                await assert_raises(InvalidLink, stores.users.find_reset_user(link.uid, link.hashed, later))
+                await assert_raises(InvalidLink, stores.users.find_reset_user(link.uid, link.token_hash, later))
 
     @clause
     async def test_12_of_concurrent_uses_of_a_reset_link_one_succeeds(self) -> None:
@@ -501,7 +507,8 @@ class UserRepoContract(AccountStoresContract):
             link = await request_reset_link(stores, user, NOW)
             new = [f"$made-up${n}" for n in range(10)]
             results = await asyncio.gather(
-                *(stores.users.reset_password(link.uid, link.hashed, one, NOW) for one in new), return_exceptions=True
+                *(stores.users.reset_password(link.uid, link.token_hash, one, NOW) for one in new),
+                return_exceptions=True,
             )
             assert sum(isinstance(result, InvalidLink) for result in results) == 9
             winner = next(n for n, result in enumerate(results) if not isinstance(result, BaseException))
@@ -532,7 +539,7 @@ class UserRepoContract(AccountStoresContract):
             )
             assert sorted(ended or ()) == sorted(session.id for session, _ in others)
             assert [session.id for session in await stores.sessions.list_for_user(user.id)] == [here[0].id]
-            await assert_raises(InvalidLink, stores.users.find_reset_user(link.uid, link.hashed, NOW))
+            await assert_raises(InvalidLink, stores.users.find_reset_user(link.uid, link.token_hash, NOW))
             changed = await stores.users.find(user.id)
             assert changed is not None
             assert changed.password_hash == NEW_HASH
@@ -625,7 +632,7 @@ class UserRepoContract(AccountStoresContract):
             assert user is not None
             assert (user.id, user.address, user.is_active) == (newer.id, newer.address, True)
             assert await usernames_at(stores, "ada@example.com") == ["Newer"]
-            await assert_raises(InvalidLink, stores.users.activate(older.id, links[older.id].hashed, NOW + HOUR))
+            await assert_raises(InvalidLink, stores.users.activate(older.id, links[older.id].token_hash, NOW + HOUR))
 
     @clause
     async def test_17_activation_of_an_unknown_address_or_taken_username_fails(self) -> None:
@@ -755,8 +762,12 @@ class UserRepoContract(AccountStoresContract):
             assert len(other["mails"]) == 1
             (claimed,) = await stores.outbox.claim("dispatcher", NOW, 1, MAIL_LEASE)
             text = json.dumps([export, other], allow_nan=False)
-            secrets = [user.password_hash, pending.password_hash, refresh_hash, link.hashed, reset.hashed]
-            secrets += [secret for issued in (link, reset, *claimed.links) for secret in (issued.hashed, issued.sealed)]
+            secrets = [user.password_hash, pending.password_hash, refresh_hash, link.token_hash, reset.token_hash]
+            secrets += [
+                secret
+                for issued in (link, reset, *claimed.links)
+                for secret in (issued.token_hash, issued.encrypted_token)
+            ]
             assert not [secret for secret in secrets if secret in text]
 
     @clause
@@ -789,8 +800,8 @@ class UserRepoContract(AccountStoresContract):
             assert not await stores.sessions.is_live(session.id)
             assert session.id in await stores.sessions.ended_since(NOW)
             assert await stores.sessions.rotate(refresh_hash, random_hashes(1), NOW, NOW + DAY) is None
-            await assert_raises(InvalidLink, stores.users.find_activation_link(link.uid, link.hashed, NOW))
-            await assert_raises(InvalidLink, stores.users.find_reset_user(reset.uid, reset.hashed, NOW))
+            await assert_raises(InvalidLink, stores.users.find_activation_link(link.uid, link.token_hash, NOW))
+            await assert_raises(InvalidLink, stores.users.find_reset_user(reset.uid, reset.token_hash, NOW))
             assert not await stores.outbox.complete("dispatcher", replace(leased, state=MailState.SENT, sent_at=NOW))
             (notice,) = await deliver_due_mail(stores, NOW + HOUR)
             assert (notice.kind, notice.recipient) == (MailKind.ACCOUNT_ERASED, user.address.spelling)
@@ -809,7 +820,7 @@ class UserRepoContract(AccountStoresContract):
             assert list(await stores.users.erase("ada@example.com", NOW)) == []
             assert not await list_users(stores, Window())
             assert not await list_mail(stores, Window())
-            await assert_raises(InvalidLink, stores.users.activate(link.uid, link.hashed, NOW))
+            await assert_raises(InvalidLink, stores.users.activate(link.uid, link.token_hash, NOW))
             for odd in ODD_STRINGS:
                 assert list(await stores.users.erase(odd, NOW)) == []
 
@@ -842,7 +853,7 @@ class UserRepoContract(AccountStoresContract):
             assert await stores.users.purge(late) > 0
             assert await stores.users.purge(late) == 0
             assert {summary.username.shown for summary in await list_users(stores, Window())} == {"Ada", "stuck"}
-            await assert_raises(InvalidLink, stores.users.find_activation_link(used.uid, used.hashed, late))
+            await assert_raises(InvalidLink, stores.users.find_activation_link(used.uid, used.token_hash, late))
             (mail,) = await deliver_due_mail(stores, NOW + 60 * DAY)
             assert await can_activate(stores, mail.links[0], NOW + 60 * DAY)
 

@@ -22,7 +22,7 @@ from movie_core.accounts.outbox import (
     link_url,
 )
 from movie_core.accounts.outbox_dispatcher import OutboxDispatcher
-from movie_core.accounts.users import Address, Registration, Username
+from movie_core.accounts.users import Address, PendingRegistration, Username
 from movie_core.memory import MemoryDatabase, MemoryMailer, MemoryOutbox, MemoryUserRepo
 from movie_core.paging import Window
 
@@ -45,7 +45,7 @@ class Deployment:
 
     async def register(self, name: str) -> None:
         address = Address(f"{name}@example.org", f"{name}@example.org")
-        await self.users.register(Registration(name, address, Username(name, name), "hash", self.now), self.now)
+        await self.users.register(PendingRegistration(name, address, Username(name, name), "hash", self.now), self.now)
 
     async def mails(self) -> list[Mail]:
         return list((await self.outbox.list_page(Window(limit=100)))[1])
