@@ -36,7 +36,7 @@ from movie_api.routes.sessions import SESSION_ROUTES
 from movie_api.routes.users import USER_ROUTES
 from movie_api.web.dashboard import dashboard_router
 from movie_api.web.pages import error_page, pages_router
-from movie_core.accounts.services import Accounts
+from movie_core.accounts.session_tokens import SessionTokens
 from movie_core.discovery.event_recorder import EventRecorder
 from movie_core.operations.rate_limits import RateLimits
 from movie_core.search.caching import RESPONSE_CACHE_FRACTION, CacheInvalidation
@@ -51,8 +51,8 @@ class SearchAccessProvider(Provider):
     scope = Scope.APP
 
     @provide
-    def access(self, settings: Settings, accounts: Accounts, limits: RateLimits) -> AccessControl:
-        return AccessControl(accounts, limits, is_public=settings.public_search)
+    def access(self, settings: Settings, tokens: SessionTokens, limits: RateLimits) -> AccessControl:
+        return AccessControl(tokens, limits, is_public=settings.public_search)
 
     @provide
     def response_cache(self, settings: Settings, invalidation: CacheInvalidation) -> ResponseCache:

@@ -11,10 +11,10 @@ from movie_adapters.settings.settings import Settings
 from movie_adapters.wiring.preparation import prepare_database, prepare_schema
 from movie_adapters.wiring.providers import create_container
 from movie_cli.output import show_progress
-from movie_core.accounts.services import Accounts
 from movie_core.operations.administration import Administration
 from movie_core.ports import MovieCatalogue
 
+S = TypeVar("S")
 T = TypeVar("T")
 
 
@@ -42,21 +42,16 @@ async def open_migrated_container() -> AsyncIterator[AsyncContainer]:
         yield container
 
 
-def with_accounts(work: Callable[[Accounts], Awaitable[T]]) -> T:
-    """Runs `work` with the accounts service."""
+def with_service(service: type[S], work: Callable[[S], Awaitable[T]]) -> T:
+    """Runs `work` with a service of the core."""
 
     async def run() -> T:
         async with open_migrated_container() as container:
-            return await work(await container.get(Accounts))
+            return await work(await container.get(service))
 
     return asyncio.run(run())
 
 
 def with_administration(work: Callable[[Administration], Awaitable[T]]) -> T:
     """Runs `work` with the administration service, which records changes in the audit log."""
-
-    async def run() -> T:
-        async with open_migrated_container() as container:
-            return await work(await container.get(Administration))
-
-    return asyncio.run(run())
+    return with_service(Administration, work)

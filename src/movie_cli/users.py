@@ -8,8 +8,9 @@ from cyclopts import Parameter
 
 from movie_cli.app import sessions_app, users_app
 from movie_cli.output import CommandError, UsageError, format_time, plain, print_done, print_lines, print_message
-from movie_cli.services import with_accounts, with_administration
-from movie_core.accounts.services import Accounts
+from movie_cli.services import with_administration, with_service
+from movie_core.accounts.profiles import Profiles
+from movie_core.accounts.user_management import UserManagement
 from movie_core.errors import UserNotFound
 from movie_core.operations.audit import COMMAND_LINE
 from movie_core.paging import MAX_LIMIT, MAX_OFFSET, Window
@@ -27,18 +28,18 @@ def list_users(email: str | None = None, /) -> None:
         Only accounts and registrations of this address.
     """
 
-    async def work(accounts: Accounts) -> list[UserSummary]:
+    async def work(management: UserManagement) -> list[UserSummary]:
         # A registration made meanwhile shifts later rows, some of them to the next page; the keys remove duplicates.
         users: dict[str, UserSummary] = {}
         for offset in range(0, MAX_OFFSET + 1, MAX_LIMIT):
-            _, page = await accounts.list_users(Window(offset, MAX_LIMIT), email)
+            _, page = await management.list_users(Window(offset, MAX_LIMIT), email)
             users |= {user.id: user for user in page}
             if len(page) < MAX_LIMIT:
                 return list(users.values())
         print_message(f"only the newest {len(users)} are shown; specify an address to see others")
         return list(users.values())
 
-    users = with_accounts(work)
+    users = with_service(UserManagement, work)
     if email is not None and not users:
         raise UserNotFound("no account or registration has this address")
     print_lines(
@@ -107,7 +108,7 @@ def export(email: str, /) -> None:
     email
         Address of the account or registration.
     """
-    stored = with_accounts(lambda accounts: accounts.export_address(email))
+    stored = with_service(Profiles, lambda profiles: profiles.export_address(email))
     sys.stdout.write(json.dumps(stored, indent=2, ensure_ascii=False) + "\n")
 
 
@@ -142,7 +143,7 @@ def list_sessions(email: str, /) -> None:
     email
         Address of the account.
     """
-    sessions = with_accounts(lambda accounts: accounts.list_sessions_of(email))
+    sessions = with_service(UserManagement, lambda management: management.list_sessions(email))
     print_lines(
         ("id", "device", "started", "last used"),
         [

@@ -21,8 +21,9 @@ from movie_adapters.settings.settings import Settings
 from movie_adapters.wiring.preparation import prepare_schema
 from movie_adapters.wiring.providers import create_container
 from movie_core.accounts.keyring import new_id
+from movie_core.accounts.login import Login
 from movie_core.accounts.outbox import MailState
-from movie_core.accounts.services import Accounts
+from movie_core.accounts.registration import Registration
 from movie_core.accounts.users import Address, PendingRegistration, Username
 from movie_core.clock import utc_now
 from movie_core.discovery.ratings import NewRating
@@ -48,7 +49,7 @@ def anna(folder: Path) -> None:
 
     async def register() -> None:
         async with container_of(folder) as container:
-            await (await container.get(Accounts)).register(ANNA, "Anna K", PASSWORD)
+            await (await container.get(Registration)).register(ANNA, "Anna K", PASSWORD)
 
     asyncio.run(register())
 
@@ -56,7 +57,7 @@ def anna(folder: Path) -> None:
 def log_in(folder: Path) -> None:
     async def run() -> None:
         async with container_of(folder) as container:
-            await (await container.get(Accounts)).log_in(ANNA, PASSWORD, "a test\twith a tab")
+            await (await container.get(Login)).log_in(ANNA, PASSWORD, "a test\twith a tab")
 
     asyncio.run(run())
 

@@ -18,4 +18,4 @@ def sql_account_stores(engine: AsyncEngine, rules: MailRules, keys: Keyring) -> 
 
 
 def memory_account_stores(deployment: Deployment) -> AccountStores:
-    return AccountStores(deployment.users, deployment.sessions, deployment.outbox, deployment.keys)
+    return AccountStores(deployment.user_repo, deployment.session_repo, deployment.outbox, deployment.keys)

@@ -14,7 +14,7 @@ from litestar import Litestar
 from movie_core.accounts.keyring import Keyring
 from movie_core.accounts.outbox import MailRules, OutgoingEmail
 from movie_core.accounts.outbox_dispatcher import OutboxDispatcher
-from movie_core.accounts.services import Accounts
+from movie_core.accounts.user_management import UserManagement
 from movie_core.memory import (
     MemoryAccessTokens,
     MemoryAuditLog,
@@ -256,15 +256,15 @@ def assert_as_documented(served: dict[str, Any], response: httpx.Response, path:
         )
 
 
-async def accounts_of(api: Api) -> Accounts:
-    accounts: Accounts = await api.app.state.dishka_container.get(Accounts)
-    return accounts
+async def management_of(api: Api) -> UserManagement:
+    management: UserManagement = await api.app.state.dishka_container.get(UserManagement)
+    return management
 
 
 async def staff(api: Api) -> dict[str, str]:
     """Register Ann as staff; returns her `Authorization` header."""
     header = await api.activated()
-    await (await accounts_of(api)).set_staff(ANN["email"], True)
+    await (await management_of(api)).set_staff(ANN["email"], True)
     return header
 
 

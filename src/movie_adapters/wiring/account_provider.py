@@ -12,11 +12,21 @@ from dishka import Provider, Scope, provide
 from movie_adapters.settings.settings import Settings
 from movie_adapters.wiring.connections import Database, SharedRedis
 from movie_adapters.wiring.secret_file import load_or_create_secret
+from movie_core.accounts.account_data import AccountData
+from movie_core.accounts.credentials import Credentials
+from movie_core.accounts.identifiers import IdentifierParser
 from movie_core.accounts.keyring import Keyring
+from movie_core.accounts.login import Login
 from movie_core.accounts.outbox import MailRules
 from movie_core.accounts.outbox_dispatcher import OutboxDispatcher
-from movie_core.accounts.services import AccountRules, Accounts
+from movie_core.accounts.passwords import Passwords
+from movie_core.accounts.profiles import Profiles
+from movie_core.accounts.registration import Registration
+from movie_core.accounts.rules import AccountRules
 from movie_core.accounts.session_registry import SessionRegistry
+from movie_core.accounts.session_service import Sessions
+from movie_core.accounts.session_tokens import SessionTokens
+from movie_core.accounts.user_management import UserManagement
 from movie_core.operations.administration import Administration
 from movie_core.operations.rate_limits import RateLimits
 from movie_core.ports import (
@@ -164,40 +174,107 @@ class AccountProvider(Provider):
         )
 
     @provide
-    def accounts(
+    def identifiers(self, address_syntax: AddressSyntax, username_syntax: UsernameSyntax) -> IdentifierParser:
+        return IdentifierParser(address_syntax, username_syntax)
+
+    @provide
+    def credentials(
         self,
         users: UserRepo,
-        sessions: SessionStore,
-        registry: SessionRegistry,
         hasher: PasswordHasher,
-        tokens: AccessTokens,
-        syntax: AddressSyntax,
-        username_syntax: UsernameSyntax,
         strength: PasswordStrength,
-        mailer: Mailer,
-        notifier: DeliveryNotifier,
         keyring: Keyring,
         rules: AccountRules,
+    ) -> Credentials:
+        return Credentials(users, hasher, strength, keyring, rules)
+
+    @provide
+    def session_tokens(
+        self,
+        sessions: SessionStore,
+        registry: SessionRegistry,
+        tokens: AccessTokens,
+        keyring: Keyring,
+        rules: AccountRules,
+    ) -> SessionTokens:
+        return SessionTokens(sessions, registry, tokens, keyring, rules)
+
+    @provide
+    def session_service(
+        self, sessions: SessionStore, registry: SessionRegistry, notifier: DeliveryNotifier, rules: AccountRules
+    ) -> Sessions:
+        return Sessions(sessions, registry, notifier, rules)
+
+    @provide
+    def registration(
+        self,
+        registrations: UserRepo,
+        credentials: Credentials,
+        identifiers: IdentifierParser,
+        tokens: SessionTokens,
+        notifier: DeliveryNotifier,
+    ) -> Registration:
+        return Registration(registrations, credentials, identifiers, tokens, notifier)
+
+    @provide
+    def login(
+        self,
+        users: UserRepo,
+        networks: SessionStore,
+        credentials: Credentials,
+        identifiers: IdentifierParser,
+        tokens: SessionTokens,
+        sessions: Sessions,
+    ) -> Login:
+        return Login(users, networks, credentials, identifiers, tokens, sessions)
+
+    @provide
+    def passwords(
+        self,
+        resets: UserRepo,
+        credentials: Credentials,
+        identifiers: IdentifierParser,
+        registry: SessionRegistry,
+        notifier: DeliveryNotifier,
+    ) -> Passwords:
+        return Passwords(resets, credentials, identifiers, registry, notifier)
+
+    @provide
+    def account_data(
+        self,
+        repo: UserRepo,
+        mailer: Mailer,
+        registry: SessionRegistry,
+        notifier: DeliveryNotifier,
         ratings: RatingStore,
         events: EventStore,
         orders: PersonalOrderStore,
         audit_log: AuditLog,
-    ) -> Accounts:
-        return Accounts(
-            users,
-            sessions,
-            registry,
-            hasher,
-            tokens,
-            syntax,
-            username_syntax,
-            strength,
-            mailer,
-            notifier,
-            keyring,
-            rules,
-            personal=(ratings, events, orders, audit_log),
-        )
+    ) -> AccountData:
+        return AccountData(repo, (ratings, events, orders, audit_log), mailer, registry, notifier)
+
+    @provide
+    def profiles(
+        self,
+        users: UserRepo,
+        directory: UserRepo,
+        credentials: Credentials,
+        identifiers: IdentifierParser,
+        sessions: Sessions,
+        data: AccountData,
+    ) -> Profiles:
+        return Profiles(users, directory, credentials, identifiers, sessions, data)
+
+    @provide
+    def user_management(
+        self,
+        users: UserRepo,
+        directory: UserRepo,
+        identifiers: IdentifierParser,
+        sessions: Sessions,
+        registry: SessionRegistry,
+    ) -> UserManagement:
+        return UserManagement(users, directory, identifiers, sessions, registry)
 
     @provide
     def audit_log(self, database: Database) -> AuditLog:
@@ -207,9 +284,14 @@ class AccountProvider(Provider):
 
     @provide
     def administration(
-        self, accounts: Accounts, users: UserRepo, outbox: Outbox, notifier: DeliveryNotifier, audit_log: AuditLog
+        self,
+        users: UserManagement,
+        profiles: Profiles,
+        outbox: Outbox,
+        notifier: DeliveryNotifier,
+        audit_log: AuditLog,
     ) -> Administration:
-        return Administration(accounts, users, outbox, notifier, audit_log)
+        return Administration(users, profiles, outbox, notifier, audit_log)
 
     @provide
     def dispatcher(self, settings: Settings, outbox: Outbox, mailer: Mailer, keyring: Keyring) -> OutboxDispatcher:

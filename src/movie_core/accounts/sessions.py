@@ -1,4 +1,4 @@
-"""Sessions, the claims of access tokens, and the classification of reused refresh tokens."""
+"""Sessions, their tokens, and the classification of reused refresh tokens."""
 
 from dataclasses import dataclass
 from datetime import datetime, timedelta
@@ -34,6 +34,24 @@ class Session:
     device: str
     created_at: datetime
     last_used_at: datetime
+
+
+@dataclass(frozen=True, slots=True)
+class TokenPair:
+    """The tokens of a session: a signed access token and an opaque refresh token."""
+
+    access: str
+    refresh: str
+
+
+@dataclass(frozen=True, slots=True)
+class Caller:
+    """The authenticated user and session of a request."""
+
+    user_id: str
+    session_id: str
+    expires_at: datetime
+    """Expiry of the access token; UTC."""
 
 
 @dataclass(frozen=True, slots=True)

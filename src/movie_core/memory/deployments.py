@@ -4,11 +4,21 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
+from movie_core.accounts.account_data import AccountData
+from movie_core.accounts.credentials import Credentials
+from movie_core.accounts.identifiers import IdentifierParser
 from movie_core.accounts.keyring import Keyring
+from movie_core.accounts.login import Login
 from movie_core.accounts.outbox import MailRules
 from movie_core.accounts.outbox_dispatcher import OutboxDispatcher
-from movie_core.accounts.services import AccountRules, Accounts
+from movie_core.accounts.passwords import Passwords
+from movie_core.accounts.profiles import Profiles
+from movie_core.accounts.registration import Registration
+from movie_core.accounts.rules import AccountRules
 from movie_core.accounts.session_registry import SessionRegistry
+from movie_core.accounts.session_service import Sessions
+from movie_core.accounts.session_tokens import SessionTokens
+from movie_core.accounts.user_management import UserManagement
 from movie_core.clock import utc_now
 from movie_core.discovery.event_recorder import EventRecorder
 from movie_core.discovery.services import Discovery
@@ -58,8 +68,8 @@ class Deployment:
 
     # Accounts
     database: MemoryDatabase
-    users: MemoryUserRepo
-    sessions: MemorySessionStore
+    user_repo: MemoryUserRepo
+    session_repo: MemorySessionStore
     outbox: MemoryOutbox
     mailer: MemoryMailer
     notifier: MemoryDeliveryNotifier
@@ -69,7 +79,13 @@ class Deployment:
     username_syntax: PlainUsernameSyntax
     password_strength: PlainPasswordStrength
     registry: SessionRegistry
-    accounts: Accounts
+    registration: Registration
+    login: Login
+    passwords: Passwords
+    profiles: Profiles
+    sessions: Sessions
+    session_tokens: SessionTokens
+    user_management: UserManagement
     dispatcher: OutboxDispatcher
 
     # Discovery
@@ -116,12 +132,12 @@ def deployment(
     >>> from movie_core import Movie, MovieQuery, Window, memory
     >>> world = memory.deployment([Movie(id="603", title="The Matrix", year=1999)])
     >>> async def example() -> list[str]:
-    ...     await world.accounts.register("ann@example.com", "ann", "copper lantern walks home")
+    ...     await world.registration.register("ann@example.com", "ann", "copper lantern walks home")
     ...     await world.dispatcher.deliver_due()
     ...     [link] = world.mailer.emails[0].links
     ...     uid, token = link.rstrip("/").split("/")[-2:]
-    ...     tokens = await world.accounts.activate(uid, token, device="a phone")
-    ...     caller = await world.accounts.authenticate(tokens.access)
+    ...     tokens = await world.registration.activate(uid, token, device="a phone")
+    ...     caller = await world.session_tokens.authenticate(tokens.access)
     ...     page = await world.movie_search.search(MovieQuery("matrix"), Window())
     ...     await world.discovery.rate(caller.user_id, page.items[0].id, 9.5)
     ...     return [rating.title for rating in await world.ratings.history(caller.user_id)]
@@ -142,7 +158,7 @@ def deployment(
     movie_search = MovieSearch(source or catalogue, seen)
 
     database = MemoryDatabase(mail_rules, keyring)
-    users, sessions, outbox = MemoryUserRepo(database), MemorySessionStore(database), MemoryOutbox(database)
+    user_repo, session_repo, outbox = MemoryUserRepo(database), MemorySessionStore(database), MemoryOutbox(database)
     ratings, events, audit_log = MemoryRatingStore(database), MemoryEventStore(database), MemoryAuditLog(database)
     orders = MemoryPersonalOrderStore(clock)
 
@@ -150,23 +166,18 @@ def deployment(
     tokens = MemoryAccessTokens(keyring, clock)
     address_syntax, username_syntax = PlainAddressSyntax(), PlainUsernameSyntax()
     password_strength = PlainPasswordStrength()
-    registry = SessionRegistry(sessions, clock)
-    accounts = Accounts(
-        users,
-        sessions,
-        registry,
-        hasher,
-        tokens,
-        address_syntax,
-        username_syntax,
-        password_strength,
-        mailer,
-        notifier,
-        keyring,
-        account_rules,
-        clock,
-        personal=(ratings, events, orders, audit_log),
-    )
+    registry = SessionRegistry(session_repo, clock)
+    identifiers = IdentifierParser(address_syntax, username_syntax)
+    credentials = Credentials(user_repo, hasher, password_strength, keyring, account_rules)
+    session_tokens = SessionTokens(session_repo, registry, tokens, keyring, account_rules, clock)
+    sessions = Sessions(session_repo, registry, notifier, account_rules, clock)
+    registration = Registration(user_repo, credentials, identifiers, session_tokens, notifier, clock)
+    login = Login(user_repo, session_repo, credentials, identifiers, session_tokens, sessions)
+    passwords = Passwords(user_repo, credentials, identifiers, registry, notifier, clock)
+    personal = (ratings, events, orders, audit_log)
+    account_data = AccountData(user_repo, personal, mailer, registry, notifier, clock)
+    profiles = Profiles(user_repo, user_repo, credentials, identifiers, sessions, account_data)
+    user_management = UserManagement(user_repo, user_repo, identifiers, sessions, registry, clock)
     dispatcher = OutboxDispatcher(outbox, mailer, keyring, public_url=public_url, owner="memory", clock=clock)
 
     trend_store = MemoryTrendStore()
@@ -187,8 +198,8 @@ def deployment(
         cache_store=MemoryCacheStore(clock=timestamp),
         movie_search=movie_search,
         database=database,
-        users=users,
-        sessions=sessions,
+        user_repo=user_repo,
+        session_repo=session_repo,
         outbox=outbox,
         mailer=mailer,
         notifier=notifier,
@@ -198,7 +209,13 @@ def deployment(
         username_syntax=username_syntax,
         password_strength=password_strength,
         registry=registry,
-        accounts=accounts,
+        registration=registration,
+        login=login,
+        passwords=passwords,
+        profiles=profiles,
+        sessions=sessions,
+        session_tokens=session_tokens,
+        user_management=user_management,
         dispatcher=dispatcher,
         ratings=ratings,
         events=events,
@@ -211,6 +228,6 @@ def deployment(
         discovery=discovery,
         rate_limiter=MemoryRateLimiter(timestamp),
         audit_log=audit_log,
-        administration=Administration(accounts, users, outbox, notifier, audit_log, clock),
-        maintenance=Maintenance(users, events, recommender, audit_log, events_keep=timedelta(days=90), clock=clock),
+        administration=Administration(user_management, profiles, outbox, notifier, audit_log, clock),
+        maintenance=Maintenance(user_repo, events, recommender, audit_log, events_keep=timedelta(days=90), clock=clock),
     )

@@ -46,7 +46,7 @@ class _Dataset:
     def __init__(self) -> None:
         world = deployment(_MOVIES, mail_rules=UNLIMITED)
         self.ratings, self.movies = world.ratings, world.catalogue
-        self._stores = AccountStores(world.users, world.sessions, world.outbox, world.keys)
+        self._stores = AccountStores(world.user_repo, world.session_repo, world.outbox, world.keys)
         self.users: list[str] = []
 
     async def rate_all(self) -> None:

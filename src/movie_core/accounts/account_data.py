@@ -1,0 +1,48 @@
+"""Export and erasure of all data about a user, over every store."""
+
+from collections.abc import Callable, Sequence
+from datetime import datetime
+from typing import Any
+
+from movie_core.accounts.session_registry import SessionRegistry
+from movie_core.accounts.users import Address
+from movie_core.clock import utc_now
+from movie_core.ports import DeliveryNotifier, Mailer, PersonalData, UserRepo
+
+
+class AccountData:
+    """All data about an address and its user. Every method raises `StoreUnavailable` if a store is unavailable."""
+
+    def __init__(
+        self,
+        repo: UserRepo,
+        personal: Sequence[PersonalData],
+        mailer: Mailer,
+        registry: SessionRegistry,
+        notifier: DeliveryNotifier,
+        clock: Callable[[], datetime] = utc_now,
+    ) -> None:
+        """`personal` are the other stores of data about users; their data is exported and erased with the user."""
+        self._repo = repo
+        self._personal = tuple(personal)
+        self._mailer = mailer
+        self._registry = registry
+        self._notifier = notifier
+        self._clock = clock
+
+    async def export(self, address: Address) -> dict[str, Any]:
+        """Returns all data stored about an address."""
+        stored = await self._repo.export(address.key)
+        if stored["account"] is not None:
+            for store in self._personal:
+                stored |= await store.export(stored["account"]["id"])
+        return stored
+
+    async def erase(self, address: Address, user_id: str | None) -> None:
+        """Deletes all data about an address. `user_id` is that of its user, if there is one."""
+        if user_id is not None:
+            for store in self._personal:  # before the user: if a store is unavailable, the user can retry
+                await store.erase(user_id)
+        self._registry.mark_ended(await self._repo.erase(address.key, self._clock()))
+        await self._mailer.erase(address)
+        await self._notifier.notify()  # only now, so that the mailer does not delete the notice of the erasure
