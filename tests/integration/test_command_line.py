@@ -27,7 +27,7 @@ from movie_core.accounts.registration import Registration
 from movie_core.accounts.users import Address, PendingRegistration, Username
 from movie_core.clock import utc_now
 from movie_core.discovery.ratings import NewRating
-from movie_core.ports import Outbox, RatingStore, UserRepo
+from movie_core.ports import Outbox, RatingStore, RegistrationRepo, UserRepo
 
 ANNA, PASSWORD = "Anna@example.org", "seven lanterns over Trieste"
 
@@ -119,10 +119,10 @@ def test_users_are_listed_beyond_one_page(run: Run, folder: Path) -> None:
 
     async def fill() -> None:
         async with container_of(folder) as container:
-            users = await container.get(UserRepo)
+            registrations = await container.get(RegistrationRepo)
             for address in addresses:
                 name = address.partition("@")[0]
-                await users.register(
+                await registrations.register(
                     PendingRegistration(new_id(), Address(address, address), Username(name, name), "a hash", utc_now()),
                     utc_now(),
                 )
@@ -352,10 +352,11 @@ def test_without_a_file_the_stored_ratings_are_evaluated(run: Run, folder: Path)
     async def rate() -> None:
         async with container_of(folder) as container:
             users, ratings = await container.get(UserRepo), await container.get(RatingStore)
+            registrations = await container.get(RegistrationRepo)
             for number in range(60):
                 name = f"rater{number}"
                 address = Address(f"{name}@example.org", f"{name}@example.org")
-                await users.register(
+                await registrations.register(
                     PendingRegistration(new_id(), address, Username(name, name), "hash", utc_now()), utc_now()
                 )
                 await users.set_active(address.key, True, utc_now())

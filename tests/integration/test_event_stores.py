@@ -178,7 +178,7 @@ async def test_figures_of_purged_days_are_deleted_with_the_user(engine: AsyncEng
     ada, _ = await create_user(stores.accounts, at=NOW)
     await stores.events.append([click(ada.id, "1", 3), click(ada.id, "1")], NOW)
     await stores.events.purge(TODAY)
-    await stores.accounts.users.erase(ada.address.key, NOW)
+    await stores.accounts.data.erase(ada.address.key, NOW)
     async with engine.connect() as connection:
         for table in ("events", "deeds", "user_days"):
             assert await connection.scalar(select(func.count()).select_from(metadata.tables[table])) == 0
@@ -214,7 +214,7 @@ async def test_users_can_be_erased_during_a_purge(engine: AsyncEngine, monkeypat
     await asyncio.gather(
         stores.events.purge(TODAY),
         *(stores.events.erase(one.id) for one in users[:4]),
-        *(stores.accounts.users.erase(one.address.key, NOW) for one in users[2:8]),
+        *(stores.accounts.data.erase(one.address.key, NOW) for one in users[2:8]),
     )
     assert await stores.analytics.summary(DAYS) == Summary(0, 4, 0, 4 * 90, 0)
     for one in users[:8]:

@@ -206,7 +206,7 @@ async def test_a_user_erased_while_rating_leaves_no_ratings(url: str) -> None:
             await stores.ratings.put(user_id, [NewRating(str(n), "A Film", None, 5.0) for n in range(200)], NOW)
 
         rating = [rate(user.id) for user in users for _ in range(3)]
-        erasing = [stores.accounts.users.erase(user.address.key, NOW) for user in users]
+        erasing = [stores.accounts.data.erase(user.address.key, NOW) for user in users]
         await asyncio.gather(*rating, *erasing, return_exceptions=True)
         async with transaction(engine, read_only=True) as connection:
             left = await connection.exec_driver_sql("SELECT count(*) FROM ratings")

@@ -22,7 +22,7 @@ from movie_adapters.wiring.providers import create_container
 from movie_core.accounts.keyring import new_id
 from movie_core.accounts.users import Address, PendingRegistration, Username
 from movie_core.clock import utc_now
-from movie_core.ports import UserRepo
+from movie_core.ports import RegistrationRepo
 
 SECRET = "of these tests and long enough for anybody"
 Register = Callable[[str], None]
@@ -122,7 +122,7 @@ def register(environ: dict[str, str]) -> Register:
         container = create_container(Settings.load(environ, dotenv=None))
         address = f"{name}@example.org"
         registration = PendingRegistration(new_id(), Address(address, address), Username(name, name), "hash", utc_now())
-        await (await container.get(UserRepo)).register(registration, utc_now())
+        await (await container.get(RegistrationRepo)).register(registration, utc_now())
         await container.close()
 
     return lambda name: asyncio.run(store(name))

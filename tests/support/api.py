@@ -17,6 +17,7 @@ from movie_core.accounts.outbox_dispatcher import OutboxDispatcher
 from movie_core.accounts.user_management import UserManagement
 from movie_core.memory import (
     MemoryAccessTokens,
+    MemoryAccountDataRepo,
     MemoryAuditLog,
     MemoryDatabase,
     MemoryDeliveryNotifier,
@@ -25,13 +26,16 @@ from movie_core.memory import (
     MemoryMovieCatalogue,
     MemoryOutbox,
     MemoryPasswordHasher,
+    MemoryPasswordResetRepo,
     MemoryPersonalOrderStore,
     MemoryRateLimiter,
     MemoryRatingStore,
     MemoryRecommender,
+    MemoryRegistrationRepo,
     MemorySeenMovies,
-    MemorySessionStore,
+    MemorySessionRepo,
     MemoryTrendStore,
+    MemoryUserDirectory,
     MemoryUserRepo,
     PlainAddressSyntax,
     PlainPasswordStrength,
@@ -40,6 +44,7 @@ from movie_core.memory import (
 from movie_core.operations.health import Readiness
 from movie_core.ports import (
     AccessTokens,
+    AccountDataRepo,
     AddressSyntax,
     Analytics,
     AuditLog,
@@ -50,14 +55,17 @@ from movie_core.ports import (
     MovieSource,
     Outbox,
     PasswordHasher,
+    PasswordResetRepo,
     PasswordStrength,
     PersonalOrderStore,
     RateLimiter,
     RatingStore,
     Recommender,
+    RegistrationRepo,
     SeenMovies,
-    SessionStore,
+    SessionRepo,
     TrendStore,
+    UserDirectory,
     UsernameSyntax,
     UserRepo,
 )
@@ -106,8 +114,24 @@ class InMemory(Provider):
         return MemoryUserRepo(database)
 
     @provide(override=True)
-    def sessions(self, database: MemoryDatabase) -> SessionStore:
-        return MemorySessionStore(database)
+    def directory(self, database: MemoryDatabase) -> UserDirectory:
+        return MemoryUserDirectory(database)
+
+    @provide(override=True)
+    def registrations(self, database: MemoryDatabase) -> RegistrationRepo:
+        return MemoryRegistrationRepo(database)
+
+    @provide(override=True)
+    def password_resets(self, database: MemoryDatabase) -> PasswordResetRepo:
+        return MemoryPasswordResetRepo(database)
+
+    @provide(override=True)
+    def account_data(self, database: MemoryDatabase) -> AccountDataRepo:
+        return MemoryAccountDataRepo(database)
+
+    @provide(override=True)
+    def sessions(self, database: MemoryDatabase) -> SessionRepo:
+        return MemorySessionRepo(database)
 
     @provide(override=True)
     def outbox(self, database: MemoryDatabase) -> Outbox:

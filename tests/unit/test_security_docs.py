@@ -18,13 +18,14 @@ from movie_adapters.email import files as file_mail
 from movie_adapters.security import password_strength
 from movie_adapters.security.argon2 import Argon2PasswordHasher
 from movie_adapters.settings.settings import Settings, reference
+from movie_adapters.sql import account_data as sql_account_data
 from movie_adapters.sql import audit as sql_audit
 from movie_adapters.sql import events as sql_events
 from movie_adapters.sql import models as sql_models
 from movie_adapters.sql import personal_orders as sql_orders
 from movie_adapters.sql import ratings as sql_ratings
+from movie_adapters.sql import tables as sql_tables
 from movie_adapters.sql import trends as sql_trends
-from movie_adapters.sql import users as sql_users
 from movie_adapters.sql.engine import metadata
 from movie_api.openapi import PATHS, SCHEMAS
 from movie_core.accounts import password_rules, sessions
@@ -294,7 +295,7 @@ def movie_tables() -> set[str]:
 
 def test_every_table_has_a_level_of_protection() -> None:
     assert all(
-        (sql_audit, sql_events, sql_models, sql_orders, sql_ratings, sql_trends, sql_users)
+        (sql_audit, sql_events, sql_models, sql_orders, sql_ratings, sql_tables, sql_trends)
     )  # these modules define all tables
     rows = table(POLICIES, "Data", 1)
     places = Counter(one for row in rows for one in quoted(row["where"]))
@@ -313,10 +314,10 @@ def test_every_protection_level_is_described() -> None:
     assert all(row["protection"] for row in rows)
     retention = {row["data"]: row["deleted after"] for row in table(POLICIES, "Data", 1)}
     days = {
-        "emails": sql_users.SENT_MAIL_RETENTION,
-        "hashes of tokens": sql_users.LINK_RETENTION,
-        "accounts and registrations": sql_users.LINK_RETENTION,
-        "ended sessions": sql_users.ENDED_SESSION_RETENTION,
+        "emails": sql_account_data.SENT_MAIL_RETENTION,
+        "hashes of tokens": sql_account_data.LINK_RETENTION,
+        "accounts and registrations": sql_account_data.LINK_RETENTION,
+        "ended sessions": sql_account_data.ENDED_SESSION_RETENTION,
         "audit log": audit.RETENTION,
         "events and interactions": analytics.FIGURES_RETENTION,
         "figures by day": analytics.FIGURES_RETENTION,

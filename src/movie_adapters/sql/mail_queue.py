@@ -6,9 +6,9 @@ from datetime import datetime, timedelta
 from typing import Any
 
 from sqlalchemy import Select, delete, insert, select
-from sqlalchemy.ext.asyncio import AsyncConnection
+from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
-from movie_adapters.sql.tables import mails
+from movie_adapters.sql.tables import acquire_address_lock, mails, transaction
 from movie_core.accounts.keyring import new_id
 from movie_core.accounts.outbox import NOTICES, EmailLink, MailKind, MailState, Purpose
 from movie_core.quotas import Rate
@@ -42,6 +42,15 @@ async def queue_mail(connection: AsyncConnection, row: dict[str, Any]) -> None:
         same &= mails.c[name] == row[name]
     await connection.execute(delete(mails).where(same))
     await connection.execute(insert(mails).values(row))
+
+
+async def request_mail(
+    engine: AsyncEngine, kind: MailKind, address_key: str, now: datetime, requested_from: str
+) -> None:
+    """Queue an email that is due now, in a transaction of its own."""
+    async with transaction(engine) as connection:
+        await acquire_address_lock(connection, address_key)
+        await queue_mail(connection, mail_row(kind, address_key, now, now, requested_from))
 
 
 async def queue_notice(connection: AsyncConnection, kind: MailKind, address_key: str, now: datetime) -> None:

@@ -31,6 +31,7 @@ from movie_core.operations.administration import Administration
 from movie_core.operations.rate_limits import RateLimits
 from movie_core.ports import (
     AccessTokens,
+    AccountDataRepo,
     AddressSyntax,
     AuditLog,
     DeliveryNotifier,
@@ -38,11 +39,14 @@ from movie_core.ports import (
     Mailer,
     Outbox,
     PasswordHasher,
+    PasswordResetRepo,
     PasswordStrength,
     PersonalOrderStore,
     RateLimiter,
     RatingStore,
-    SessionStore,
+    RegistrationRepo,
+    SessionRepo,
+    UserDirectory,
     UsernameSyntax,
     UserRepo,
 )
@@ -62,16 +66,40 @@ class AccountProvider(Provider):
         return MailRules(link_ttl=timedelta(seconds=settings.link_ttl), limit=settings.limit_mail)
 
     @provide
-    def users(self, database: Database, rules: MailRules, keyring: Keyring, syntax: UsernameSyntax) -> UserRepo:
+    def users(self, database: Database) -> UserRepo:
         from movie_adapters.sql.users import SqlUserRepo
 
-        return SqlUserRepo(database.engine, rules, keyring, syntax)
+        return SqlUserRepo(database.engine)
 
     @provide
-    def sessions(self, database: Database) -> SessionStore:
-        from movie_adapters.sql.sessions import SqlSessionStore
+    def directory(self, database: Database) -> UserDirectory:
+        from movie_adapters.sql.user_directory import SqlUserDirectory
 
-        return SqlSessionStore(database.engine)
+        return SqlUserDirectory(database.engine)
+
+    @provide
+    def registrations(self, database: Database, rules: MailRules, keyring: Keyring) -> RegistrationRepo:
+        from movie_adapters.sql.registrations import SqlRegistrationRepo
+
+        return SqlRegistrationRepo(database.engine, rules, keyring)
+
+    @provide
+    def password_resets(self, database: Database) -> PasswordResetRepo:
+        from movie_adapters.sql.password_resets import SqlPasswordResetRepo
+
+        return SqlPasswordResetRepo(database.engine)
+
+    @provide
+    def account_data_repo(self, database: Database, rules: MailRules, syntax: UsernameSyntax) -> AccountDataRepo:
+        from movie_adapters.sql.account_data import SqlAccountDataRepo
+
+        return SqlAccountDataRepo(database.engine, rules, syntax)
+
+    @provide
+    def sessions(self, database: Database) -> SessionRepo:
+        from movie_adapters.sql.sessions import SqlSessionRepo
+
+        return SqlSessionRepo(database.engine)
 
     @provide
     def outbox(self, database: Database, rules: MailRules, keyring: Keyring) -> Outbox:
@@ -160,7 +188,7 @@ class AccountProvider(Provider):
         )
 
     @provide
-    def registry(self, sessions: SessionStore) -> SessionRegistry:
+    def registry(self, sessions: SessionRepo) -> SessionRegistry:
         return SessionRegistry(sessions)
 
     @provide
@@ -191,7 +219,7 @@ class AccountProvider(Provider):
     @provide
     def session_tokens(
         self,
-        sessions: SessionStore,
+        sessions: SessionRepo,
         registry: SessionRegistry,
         tokens: AccessTokens,
         keyring: Keyring,
@@ -201,14 +229,14 @@ class AccountProvider(Provider):
 
     @provide
     def session_service(
-        self, sessions: SessionStore, registry: SessionRegistry, notifier: DeliveryNotifier, rules: AccountRules
+        self, sessions: SessionRepo, registry: SessionRegistry, notifier: DeliveryNotifier, rules: AccountRules
     ) -> Sessions:
         return Sessions(sessions, registry, notifier, rules)
 
     @provide
     def registration(
         self,
-        registrations: UserRepo,
+        registrations: RegistrationRepo,
         credentials: Credentials,
         identifiers: IdentifierParser,
         tokens: SessionTokens,
@@ -220,18 +248,17 @@ class AccountProvider(Provider):
     def login(
         self,
         users: UserRepo,
-        networks: SessionStore,
         credentials: Credentials,
         identifiers: IdentifierParser,
         tokens: SessionTokens,
         sessions: Sessions,
     ) -> Login:
-        return Login(users, networks, credentials, identifiers, tokens, sessions)
+        return Login(users, credentials, identifiers, tokens, sessions)
 
     @provide
     def passwords(
         self,
-        resets: UserRepo,
+        resets: PasswordResetRepo,
         credentials: Credentials,
         identifiers: IdentifierParser,
         registry: SessionRegistry,
@@ -242,7 +269,7 @@ class AccountProvider(Provider):
     @provide
     def account_data(
         self,
-        repo: UserRepo,
+        repo: AccountDataRepo,
         mailer: Mailer,
         registry: SessionRegistry,
         notifier: DeliveryNotifier,
@@ -257,7 +284,7 @@ class AccountProvider(Provider):
     def profiles(
         self,
         users: UserRepo,
-        directory: UserRepo,
+        directory: UserDirectory,
         credentials: Credentials,
         identifiers: IdentifierParser,
         sessions: Sessions,
@@ -269,7 +296,7 @@ class AccountProvider(Provider):
     def user_management(
         self,
         users: UserRepo,
-        directory: UserRepo,
+        directory: UserDirectory,
         identifiers: IdentifierParser,
         sessions: Sessions,
         registry: SessionRegistry,

@@ -13,6 +13,7 @@ from movie_core.discovery.services import Discovery
 from movie_core.discovery.trending_service import TrendingService
 from movie_core.operations.maintenance import Maintenance
 from movie_core.ports import (
+    AccountDataRepo,
     Analytics,
     AuditLog,
     EventStore,
@@ -24,7 +25,6 @@ from movie_core.ports import (
     Recommender,
     SeenMovies,
     TrendStore,
-    UserRepo,
 )
 from movie_core.search.movie_search import MovieSearch
 
@@ -132,9 +132,11 @@ class DiscoveryProvider(Provider):
     def maintenance(
         self,
         settings: Settings,
-        users: UserRepo,
+        accounts: AccountDataRepo,
         events: EventStore,
         recommender: Recommender,
         audit_log: AuditLog,
     ) -> Maintenance:
-        return Maintenance(users, events, recommender, audit_log, events_keep=timedelta(seconds=settings.events_keep))
+        return Maintenance(
+            accounts, events, recommender, audit_log, events_keep=timedelta(seconds=settings.events_keep)
+        )

@@ -60,7 +60,7 @@ async def count_login(request: AnyRequest, address_key: str, login: Login, limit
     """Count a login attempt, before the password is checked; raises `RateLimited`."""
     networks = client_networks(request)
     await limits.login_work(networks)
-    attempt = await limits.login(address_key, networks, await login.networks_of(address_key))
+    attempt = await limits.login(address_key, networks, await login.login_networks(address_key))
     set_quota(request, attempt.quota)
     return attempt
 

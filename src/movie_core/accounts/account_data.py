@@ -7,7 +7,7 @@ from typing import Any
 from movie_core.accounts.session_registry import SessionRegistry
 from movie_core.accounts.users import Address
 from movie_core.clock import utc_now
-from movie_core.ports import DeliveryNotifier, Mailer, PersonalData, UserRepo
+from movie_core.ports import AccountDataRepo, DeliveryNotifier, Mailer, PersonalData
 
 
 class AccountData:
@@ -15,7 +15,7 @@ class AccountData:
 
     def __init__(
         self,
-        repo: UserRepo,
+        repo: AccountDataRepo,
         personal: Sequence[PersonalData],
         mailer: Mailer,
         registry: SessionRegistry,

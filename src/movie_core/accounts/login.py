@@ -9,7 +9,7 @@ from movie_core.accounts.session_service import Sessions
 from movie_core.accounts.session_tokens import SessionTokens
 from movie_core.accounts.sessions import Caller, TokenPair
 from movie_core.errors import InvalidCredentials, InvalidEmail, InvalidPassword
-from movie_core.ports import SessionStore, UserRepo
+from movie_core.ports import UserRepo
 
 _NO_ADDRESS = "\x00"
 """Prefix of the key of a malformed address: no user has it, and the lookup costs the same."""
@@ -27,14 +27,12 @@ class Login:
     def __init__(
         self,
         users: UserRepo,
-        networks: SessionStore,
         credentials: Credentials,
         identifiers: IdentifierParser,
         tokens: SessionTokens,
         sessions: Sessions,
     ) -> None:
         self._users = users
-        self._networks = networks
         self._credentials = credentials
         self._identifiers = identifiers
         self._tokens = tokens
@@ -47,9 +45,9 @@ class Login:
         except InvalidEmail:
             return _NO_ADDRESS + email[:1024].casefold()
 
-    async def networks_of(self, address_key: str) -> Sequence[str]:
+    async def login_networks(self, address_key: str) -> Sequence[str]:
         """Returns the networks from which the user has logged in; none without a user, after the same work."""
-        return await self._networks.networks(address_key)
+        return await self._users.login_networks(address_key)
 
     async def log_in(self, email: str, password: str, device: str, *, network: str = "") -> TokenPair:
         """Starts a session. Raises `InvalidCredentials`, at the same cost for every cause. `network` is the narrowest

@@ -7,12 +7,11 @@ from datetime import datetime
 from movie_core.accounts.credentials import Credentials
 from movie_core.accounts.identifiers import IdentifierParser
 from movie_core.accounts.keyring import token_hash
-from movie_core.accounts.outbox import MailKind
 from movie_core.accounts.session_registry import SessionRegistry
 from movie_core.accounts.sessions import Caller
 from movie_core.clock import utc_now
 from movie_core.errors import InvalidPassword
-from movie_core.ports import DeliveryNotifier, UserRepo
+from movie_core.ports import DeliveryNotifier, PasswordResetRepo
 
 _log = logging.getLogger(__name__)
 
@@ -26,7 +25,7 @@ class Passwords:
 
     def __init__(
         self,
-        resets: UserRepo,
+        resets: PasswordResetRepo,
         credentials: Credentials,
         identifiers: IdentifierParser,
         registry: SessionRegistry,
@@ -43,9 +42,8 @@ class Passwords:
     async def request_reset(self, email: str, *, requested_from: str = "") -> None:
         """Queues an email with a password reset link, if a user has this address; raises `InvalidEmail`. The work is
         the same if there is no user."""
-        await self._resets.request_mail(
-            MailKind.PASSWORD_RESET, self._identifiers.address(email).key, self._clock(), requested_from=requested_from
-        )
+        key = self._identifiers.address(email).key
+        await self._resets.request_reset(key, self._clock(), requested_from=requested_from)
         await self._notifier.notify()
 
     async def check_reset_link(self, uid: str, token: str) -> None:

@@ -10,7 +10,7 @@ from movie_core.accounts.sessions import Caller
 from movie_core.accounts.users import User
 from movie_core.errors import UserNotFound
 from movie_core.paging import Window
-from movie_core.ports import UserRepo
+from movie_core.ports import UserDirectory, UserRepo
 
 
 class Profiles:
@@ -19,7 +19,7 @@ class Profiles:
     def __init__(
         self,
         users: UserRepo,
-        directory: UserRepo,
+        directory: UserDirectory,
         credentials: Credentials,
         identifiers: IdentifierParser,
         sessions: Sessions,

@@ -11,13 +11,12 @@ from datetime import datetime
 from movie_core.accounts.credentials import Credentials
 from movie_core.accounts.identifiers import IdentifierParser
 from movie_core.accounts.keyring import new_id, token_hash
-from movie_core.accounts.outbox import MailKind
 from movie_core.accounts.session_tokens import SessionTokens
 from movie_core.accounts.sessions import TokenPair
 from movie_core.accounts.users import PendingRegistration
 from movie_core.clock import utc_now
 from movie_core.errors import Invalid, InvalidPassword, PasswordRequired
-from movie_core.ports import DeliveryNotifier, UserRepo
+from movie_core.ports import DeliveryNotifier, RegistrationRepo
 
 _log = logging.getLogger(__name__)
 
@@ -31,7 +30,7 @@ class Registration:
 
     def __init__(
         self,
-        registrations: UserRepo,
+        registrations: RegistrationRepo,
         credentials: Credentials,
         identifiers: IdentifierParser,
         tokens: SessionTokens,
@@ -83,12 +82,8 @@ class Registration:
     async def resend_activation(self, email: str, *, requested_from: str = "") -> None:
         """Queues an email with new links for the pending registrations of this address, if there are any; raises
         `InvalidEmail`."""
-        await self._registrations.request_mail(
-            MailKind.ACTIVATION_RENEWAL,
-            self._identifiers.address(email).key,
-            self._clock(),
-            requested_from=requested_from,
-        )
+        key = self._identifiers.address(email).key
+        await self._registrations.request_activation(key, self._clock(), requested_from=requested_from)
         await self._notifier.notify()
 
     async def is_activated(self, uid: str, token: str) -> bool:

@@ -8,7 +8,7 @@ from movie_core.accounts.session_registry import SessionRegistry
 from movie_core.accounts.sessions import Caller, Session
 from movie_core.clock import utc_now
 from movie_core.errors import ReauthenticationRequired, SessionNotFound
-from movie_core.ports import DeliveryNotifier, SessionStore
+from movie_core.ports import DeliveryNotifier, SessionRepo
 
 
 class Sessions:
@@ -19,7 +19,7 @@ class Sessions:
 
     def __init__(
         self,
-        sessions: SessionStore,
+        sessions: SessionRepo,
         registry: SessionRegistry,
         notifier: DeliveryNotifier,
         rules: AccountRules,

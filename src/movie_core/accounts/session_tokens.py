@@ -11,7 +11,7 @@ from movie_core.accounts.sessions import MAX_DEVICE, AccessClaims, Caller, Sessi
 from movie_core.accounts.users import User
 from movie_core.clock import utc_now
 from movie_core.errors import InvalidToken
-from movie_core.ports import AccessTokens, SessionStore
+from movie_core.ports import AccessTokens, SessionRepo
 
 MAX_CALLERS = 10_000
 """Verified tokens that are cached, about 1 kB each."""
@@ -24,7 +24,7 @@ class SessionTokens:
 
     def __init__(
         self,
-        sessions: SessionStore,
+        sessions: SessionRepo,
         registry: SessionRegistry,
         tokens: AccessTokens,
         keyring: Keyring,

@@ -11,7 +11,7 @@ from movie_core.accounts.users import User, UserState, UserSummary
 from movie_core.clock import utc_now
 from movie_core.errors import UserNotFound
 from movie_core.paging import Window
-from movie_core.ports import UserRepo
+from movie_core.ports import UserDirectory, UserRepo
 
 
 class UserManagement:
@@ -22,7 +22,7 @@ class UserManagement:
     def __init__(
         self,
         users: UserRepo,
-        directory: UserRepo,
+        directory: UserDirectory,
         identifiers: IdentifierParser,
         sessions: Sessions,
         registry: SessionRegistry,

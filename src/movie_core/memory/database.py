@@ -18,7 +18,7 @@ from movie_core.accounts.outbox import (
 )
 from movie_core.accounts.sessions import Session
 from movie_core.accounts.users import Address, PendingRegistration, User, Username
-from movie_core.errors import UsernameTaken
+from movie_core.errors import InvalidLink, UsernameTaken
 from movie_core.operations.rate_limits import widest_network_of
 
 
@@ -63,7 +63,7 @@ class RefreshTokenRow:
 
 
 class MemoryDatabase:
-    """The database of `MemoryUserRepo`, `MemorySessionStore`, `MemoryOutbox` and the stores of personal data.
+    """The database of the repositories of accounts, `MemoryOutbox` and the stores of personal data.
 
     The methods of the adapters do not await anything, so each is one transaction for all tasks of the event loop.
     """
@@ -127,6 +127,24 @@ class MemoryDatabase:
         for kind in ACTIVATION_KINDS:
             self.drop_delayed(kind, key)
         return user
+
+    def delete_registration(self, registration: PendingRegistration) -> None:
+        """Delete a registration and its links."""
+        self.registrations.remove(registration)
+        self.decoy_ids.discard(registration.id)
+        self.links = {hashed: one for hashed, one in self.links.items() if one.link.uid != registration.id}
+
+    def valid_link(self, purpose: Purpose, uid: str, token_hash: str, now: datetime) -> LinkRow:
+        """A link that is valid or was used. Raises `InvalidLink`."""
+        row = self.links.get(token_hash)
+        if (
+            row is None
+            or row.purpose is not purpose
+            or row.link.uid != uid
+            or (row.expires_at <= now and not row.is_used)
+        ):
+            raise InvalidLink("the link is invalid or has expired")
+        return row
 
     def end_sessions(self, session_ids: Iterable[str], now: datetime) -> list[str]:
         ids = list(session_ids)

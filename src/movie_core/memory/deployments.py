@@ -23,6 +23,7 @@ from movie_core.clock import utc_now
 from movie_core.discovery.event_recorder import EventRecorder
 from movie_core.discovery.services import Discovery
 from movie_core.discovery.trending_service import TrendingService
+from movie_core.memory.account_data_repo import MemoryAccountDataRepo
 from movie_core.memory.audit_log import MemoryAuditLog
 from movie_core.memory.cache_store import MemoryCacheStore
 from movie_core.memory.database import MemoryDatabase
@@ -31,14 +32,17 @@ from movie_core.memory.mailer import MemoryDeliveryNotifier, MemoryMailer
 from movie_core.memory.model_store import MemoryModelStore
 from movie_core.memory.movies import MemoryMovieCatalogue, MemorySeenMovies
 from movie_core.memory.outbox import MemoryOutbox
+from movie_core.memory.password_reset_repo import MemoryPasswordResetRepo
 from movie_core.memory.personal_order_store import MemoryPersonalOrderStore
 from movie_core.memory.rate_limiter import MemoryRateLimiter
 from movie_core.memory.rating_store import MemoryRatingStore
 from movie_core.memory.recommender import MemoryRecommender
+from movie_core.memory.registration_repo import MemoryRegistrationRepo
 from movie_core.memory.security import MemoryAccessTokens, MemoryPasswordHasher, PlainPasswordStrength
-from movie_core.memory.session_store import MemorySessionStore
+from movie_core.memory.session_repo import MemorySessionRepo
 from movie_core.memory.syntax import PlainAddressSyntax, PlainUsernameSyntax
 from movie_core.memory.trend_store import MemoryTrendStore
+from movie_core.memory.user_directory import MemoryUserDirectory
 from movie_core.memory.user_repo import MemoryUserRepo
 from movie_core.operations.administration import Administration
 from movie_core.operations.maintenance import Maintenance
@@ -69,7 +73,11 @@ class Deployment:
     # Accounts
     database: MemoryDatabase
     user_repo: MemoryUserRepo
-    session_repo: MemorySessionStore
+    user_directory: MemoryUserDirectory
+    registration_repo: MemoryRegistrationRepo
+    password_reset_repo: MemoryPasswordResetRepo
+    session_repo: MemorySessionRepo
+    account_data_repo: MemoryAccountDataRepo
     outbox: MemoryOutbox
     mailer: MemoryMailer
     notifier: MemoryDeliveryNotifier
@@ -158,7 +166,15 @@ def deployment(
     movie_search = MovieSearch(source or catalogue, seen)
 
     database = MemoryDatabase(mail_rules, keyring)
-    user_repo, session_repo, outbox = MemoryUserRepo(database), MemorySessionStore(database), MemoryOutbox(database)
+    user_repo, user_directory, registration_repo, password_reset_repo, session_repo, account_data_repo = (
+        MemoryUserRepo(database),
+        MemoryUserDirectory(database),
+        MemoryRegistrationRepo(database),
+        MemoryPasswordResetRepo(database),
+        MemorySessionRepo(database),
+        MemoryAccountDataRepo(database),
+    )
+    outbox = MemoryOutbox(database)
     ratings, events, audit_log = MemoryRatingStore(database), MemoryEventStore(database), MemoryAuditLog(database)
     orders = MemoryPersonalOrderStore(clock)
 
@@ -171,13 +187,13 @@ def deployment(
     credentials = Credentials(user_repo, hasher, password_strength, keyring, account_rules)
     session_tokens = SessionTokens(session_repo, registry, tokens, keyring, account_rules, clock)
     sessions = Sessions(session_repo, registry, notifier, account_rules, clock)
-    registration = Registration(user_repo, credentials, identifiers, session_tokens, notifier, clock)
-    login = Login(user_repo, session_repo, credentials, identifiers, session_tokens, sessions)
-    passwords = Passwords(user_repo, credentials, identifiers, registry, notifier, clock)
+    registration = Registration(registration_repo, credentials, identifiers, session_tokens, notifier, clock)
+    login = Login(user_repo, credentials, identifiers, session_tokens, sessions)
+    passwords = Passwords(password_reset_repo, credentials, identifiers, registry, notifier, clock)
     personal = (ratings, events, orders, audit_log)
-    account_data = AccountData(user_repo, personal, mailer, registry, notifier, clock)
-    profiles = Profiles(user_repo, user_repo, credentials, identifiers, sessions, account_data)
-    user_management = UserManagement(user_repo, user_repo, identifiers, sessions, registry, clock)
+    account_data = AccountData(account_data_repo, personal, mailer, registry, notifier, clock)
+    profiles = Profiles(user_repo, user_directory, credentials, identifiers, sessions, account_data)
+    user_management = UserManagement(user_repo, user_directory, identifiers, sessions, registry, clock)
     dispatcher = OutboxDispatcher(outbox, mailer, keyring, public_url=public_url, owner="memory", clock=clock)
 
     trend_store = MemoryTrendStore()
@@ -199,6 +215,10 @@ def deployment(
         movie_search=movie_search,
         database=database,
         user_repo=user_repo,
+        user_directory=user_directory,
+        registration_repo=registration_repo,
+        password_reset_repo=password_reset_repo,
+        account_data_repo=account_data_repo,
         session_repo=session_repo,
         outbox=outbox,
         mailer=mailer,
@@ -229,5 +249,7 @@ def deployment(
         rate_limiter=MemoryRateLimiter(timestamp),
         audit_log=audit_log,
         administration=Administration(user_management, profiles, outbox, notifier, audit_log, clock),
-        maintenance=Maintenance(user_repo, events, recommender, audit_log, events_keep=timedelta(days=90), clock=clock),
+        maintenance=Maintenance(
+            account_data_repo, events, recommender, audit_log, events_keep=timedelta(days=90), clock=clock
+        ),
     )

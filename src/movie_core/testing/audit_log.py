@@ -73,9 +73,9 @@ class AuditLogContract:
             bob, _ = await create_user(stores.accounts, "bob@example.com", "Bob")
             entry = AuditEntry(NOW, ada.id, Action.STAFF_GRANTED, bob.id)
             await stores.log.append([entry])
-            await stores.accounts.users.erase(ada.address.key, NOW)
+            await stores.accounts.data.erase(ada.address.key, NOW)
             assert await _all(stores.log) == [replace(entry, actor="")]
-            await stores.accounts.users.erase(bob.address.key, NOW)
+            await stores.accounts.data.erase(bob.address.key, NOW)
             assert await _all(stores.log) == [replace(entry, actor="", account_id=None)]
 
     @clause
@@ -106,7 +106,7 @@ class AuditLogContract:
                 subject_id = users[number].id
                 await stores.log.append([AuditEntry(NOW, users[-number].id, Action.USER_ACTIVATED, subject_id)])
 
-            erasing = [stores.accounts.users.erase(entry.address.key, NOW) for entry in users]
+            erasing = [stores.accounts.data.erase(entry.address.key, NOW) for entry in users]
             await asyncio.gather(*(work for n in range(10) for work in (append(n), erasing[n], append(n))))
             assert {(entry.actor, entry.account_id) for entry in await _all(stores.log)} == {("", None)}
             assert len(await _all(stores.log)) == 20

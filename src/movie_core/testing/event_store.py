@@ -82,7 +82,7 @@ class EventStoreContract(EventStoresContract):
             for at in (NOW, NOW - DAY):
                 await stores.events.append([search_event(ada.id, "q", at), view_event(ada.id, "1", at)], NOW)
             await stores.events.purge(TODAY)
-            await stores.accounts.users.erase(ada.address.key, NOW)
+            await stores.accounts.data.erase(ada.address.key, NOW)
             assert not any((await stores.events.export(ada.id)).values())
             assert await all_interactions(stores.events) == []
             assert await stores.analytics.summary(Days(TODAY - DAY, TODAY)) == Summary(0, 0, 0, 0, 0)
@@ -92,7 +92,7 @@ class EventStoreContract(EventStoresContract):
         async with self.open() as stores:
             names = ("ada", "gone", "inactive", "silent")
             ada, gone, inactive, silent = [await new_user(stores, name) for name in names]
-            await stores.accounts.users.erase(gone.address.key, NOW)
+            await stores.accounts.data.erase(gone.address.key, NOW)
             await stores.accounts.users.set_active(inactive.address.key, False, NOW)
             await stores.accounts.users.change_profile(silent.id, record_events=False)
             all_ids = [ada.id, gone.id, inactive.id, silent.id, "nobody"]
@@ -123,7 +123,7 @@ class EventStoreContract(EventStoresContract):
 
             await asyncio.gather(
                 *(record(number) for number in range(8)),
-                *(stores.accounts.users.erase(user.address.key, NOW) for user in going),
+                *(stores.accounts.data.erase(user.address.key, NOW) for user in going),
             )
             assert len(await all_interactions(stores.events)) == 20
             assert len((await stores.events.export(stays.id))["events"]) == 8 * 20

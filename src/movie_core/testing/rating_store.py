@@ -160,7 +160,7 @@ class RatingStoreContract:
             for unknown_id in ("0" * 31 + "1", *ODD_STRINGS):
                 await assert_raises(UserNotFound, stores.ratings.put(unknown_id, [_new()], NOW))
                 assert await stores.ratings.list_page(unknown_id, Window()) == (0, [])
-            await stores.accounts.users.erase(ada.address.key, NOW)
+            await stores.accounts.data.erase(ada.address.key, NOW)
             await assert_raises(UserNotFound, stores.ratings.put(ada.id, [_new()], NOW))
             assert await stores.ratings.history(ada.id) == []
             assert await stores.ratings.get(ada.id, "m1") is None

@@ -5,7 +5,6 @@ from dataclasses import replace
 from datetime import datetime, timedelta
 
 import pytest
-from tests.support.account_stores import memory_account_stores
 
 from movie_core import Movie, MovieQuery, Window, memory
 from movie_core.discovery.event_recorder import MAX_PENDING
@@ -23,7 +22,7 @@ from movie_core.errors import (
     SourceUnavailable,
 )
 from movie_core.search.movies import Capability, FoundMovie, MoviePage, Order
-from movie_core.testing import NOW, create_user
+from movie_core.testing import NOW, create_user, memory_account_stores
 
 RIVERS = [Movie(id=str(n), title=f"River {n:03}", year=1900 + n % 100, popularity=1000.0 - n) for n in range(250)]
 EXACT = Movie(id="exact", title="River", year=1951, popularity=5000.0)

@@ -1,4 +1,4 @@
-"""The `SessionStore` port in memory."""
+"""The `SessionRepo` port in memory."""
 
 from collections.abc import Sequence
 from dataclasses import replace
@@ -11,8 +11,8 @@ from movie_core.memory.database import MemoryDatabase, RefreshTokenRow
 from movie_core.ports import RotationResult
 
 
-class MemorySessionStore:
-    """A `SessionStore` over a `MemoryDatabase`."""
+class MemorySessionRepo:
+    """A `SessionRepo` over a `MemoryDatabase`."""
 
     def __init__(self, database: MemoryDatabase) -> None:
         self._database = database
@@ -109,13 +109,6 @@ class MemorySessionStore:
     async def find_owner(self, refresh_hash: str) -> str | None:
         token = self._database.refresh_tokens.get(refresh_hash)
         return None if token is None else self._database.sessions[token.session_id].user_id
-
-    async def networks(self, address_key: str) -> Sequence[str]:
-        user = self._database.find_by_address(address_key)
-        return [] if user is None else list(reversed(self._database.login_networks.get(user.id, {})))
-
-    async def is_live(self, session_id: str) -> bool:
-        return session_id in self._database.sessions
 
     async def ended_since(self, since: datetime) -> Sequence[str]:
         return [session_id for session_id, ended_at in self._database.ended_sessions.items() if ended_at >= since]
