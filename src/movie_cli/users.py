@@ -6,6 +6,7 @@ from typing import Annotated
 
 from cyclopts import Parameter
 
+from movie_api.user_export import render_export
 from movie_cli.app import sessions_app, users_app
 from movie_cli.output import CommandError, UsageError, format_time, plain, print_done, print_lines, print_message
 from movie_cli.services import with_administration, with_service
@@ -109,7 +110,7 @@ def export(email: str, /) -> None:
         Address of the account or registration.
     """
     stored = with_service(Profiles, lambda profiles: profiles.export_address(email))
-    sys.stdout.write(json.dumps(stored, indent=2, ensure_ascii=False) + "\n")
+    sys.stdout.write(json.dumps(render_export(stored), indent=2, ensure_ascii=False) + "\n")
 
 
 @users_app.command

@@ -1,11 +1,14 @@
 """Export, erasure and retention of the data of accounts in a SQL database."""
 
 from collections.abc import Sequence
+from dataclasses import fields, replace
 from datetime import datetime, timedelta
 from typing import Any
 
 from sqlalchemy import (
+    Column,
     ColumnElement,
+    Table,
     delete,
     exists,
     insert,
@@ -33,8 +36,15 @@ from movie_adapters.sql.tables import (
     transaction,
     users,
 )
+from movie_core.accounts.exports import (
+    AccountExport,
+    ExportedAccount,
+    ExportedMail,
+    ExportedRegistration,
+    ExportedSession,
+    LoginNetwork,
+)
 from movie_core.accounts.outbox import MailKind, MailRules, MailState
-from movie_core.clock import iso_time
 from movie_core.ports import UsernameSyntax
 
 LINK_RETENTION = timedelta(days=7)
@@ -53,26 +63,24 @@ class SqlAccountDataRepo:
         self._rules = rules
         self._syntax = syntax
 
-    async def export(self, address_key: str) -> dict[str, Any]:
-        shared = ("id", "email", "username", "created_at")
-        user_columns = ("is_active", "is_staff", "record_events", "last_login")
-        mail_columns = ("id", "kind", "recipient", "state", "attempts", "last_error", "created_at", "due_at", "sent_at")
-        own_sessions = select(sessions).join_from(sessions, users).where(users.c.email_key == address_key)
-        own_networks = select(login_networks).join_from(login_networks, users).where(users.c.email_key == address_key)
-        queries = {
-            "account": (select(users).where(users.c.email_key == address_key), shared + user_columns),
-            "registrations": (pending_registrations(address_key), shared),
-            "sessions": (own_sessions, ("id", "device", "created_at", "last_used_at", "expires_at")),
-            "login_networks": (own_networks, ("network", "last_used_at")),
-            "mails": (select(mails).where(mails.c.address_key == address_key), mail_columns),
-        }
-        export: dict[str, Any] = {}
+    async def export(self, address_key: str) -> AccountExport:
+        own_user = select(*_columns(users, ExportedAccount)).where(users.c.email_key == address_key)
+        own_registrations = pending_registrations(address_key).with_only_columns(
+            *_columns(registrations, ExportedRegistration)
+        )
+        own_sessions = select(*_columns(sessions, ExportedSession)).join_from(sessions, users)
+        own_networks = select(*_columns(login_networks, LoginNetwork)).join_from(login_networks, users)
+        own_mails = select(*_columns(mails, ExportedMail)).where(mails.c.address_key == address_key)
+        of_user = users.c.email_key == address_key
         async with transaction(self._engine, read_only=True) as connection:
-            for section, (query, names) in queries.items():
-                rows = await connection.execute(query)
-                export[section] = [{name: _as_json(getattr(row, name)) for name in names} for row in rows]
-        export["account"] = export["account"][0] if export["account"] else None
-        return export
+            user = (await connection.execute(own_user)).one_or_none()
+            return AccountExport(
+                account=None if user is None else ExportedAccount(*user),
+                registrations=[ExportedRegistration(*row) for row in await connection.execute(own_registrations)],
+                sessions=[ExportedSession(*row) for row in await connection.execute(own_sessions.where(of_user))],
+                login_networks=[LoginNetwork(*row) for row in await connection.execute(own_networks.where(of_user))],
+                mails=[_mail(row) for row in await connection.execute(own_mails)],
+            )
 
     async def erase(self, address_key: str, now: datetime) -> Sequence[str]:
         async with transaction(self._engine) as connection:
@@ -166,5 +174,11 @@ class SqlAccountDataRepo:
         return deleted
 
 
-def _as_json(value: Any) -> Any:
-    return iso_time(value) if isinstance(value, datetime) else value
+def _columns(table: Table, record: type[Any]) -> list[Column[Any]]:
+    """The columns of a table that have the names of the fields of a dataclass, in their order."""
+    return [table.c[field.name] for field in fields(record)]
+
+
+def _mail(row: Any) -> ExportedMail:
+    mail = ExportedMail(*row)
+    return replace(mail, kind=MailKind(mail.kind), state=MailState(mail.state))

@@ -10,6 +10,7 @@ from movie_api.auth import require_exporter, require_writer
 from movie_api.problems import AnyRequest
 from movie_api.request_body import read_json, value_or_none
 from movie_api.responses import json_response, no_content, timestamp
+from movie_api.user_export import render_export
 from movie_core.accounts.profiles import Profiles
 from movie_core.accounts.sessions import Caller
 from movie_core.accounts.users import User
@@ -46,7 +47,7 @@ async def delete_profile(caller: FromDishka[Caller], profiles: FromDishka[Profil
 
 @get(ME + "export/", guards=[require_exporter])
 async def export_profile(caller: FromDishka[Caller], profiles: FromDishka[Profiles]) -> Response[bytes]:
-    return json_response(await profiles.export(caller))
+    return json_response(render_export(await profiles.export(caller)))
 
 
 def _profile(user: User) -> dict[str, Any]:

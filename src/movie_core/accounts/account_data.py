@@ -2,8 +2,8 @@
 
 from collections.abc import Callable, Sequence
 from datetime import datetime
-from typing import Any
 
+from movie_core.accounts.exports import UserExport
 from movie_core.accounts.session_registry import SessionRegistry
 from movie_core.accounts.users import Address
 from movie_core.clock import utc_now
@@ -16,7 +16,7 @@ class AccountData:
     def __init__(
         self,
         repo: AccountDataRepo,
-        personal: Sequence[PersonalData],
+        personal: Sequence[PersonalData[object]],
         mailer: Mailer,
         registry: SessionRegistry,
         notifier: DeliveryNotifier,
@@ -30,13 +30,12 @@ class AccountData:
         self._notifier = notifier
         self._clock = clock
 
-    async def export(self, address: Address) -> dict[str, Any]:
+    async def export(self, address: Address) -> UserExport:
         """Returns all data stored about an address."""
         stored = await self._repo.export(address.key)
-        if stored["account"] is not None:
-            for store in self._personal:
-                stored |= await store.export(stored["account"]["id"])
-        return stored
+        if stored.account is None:
+            return UserExport(stored)
+        return UserExport(stored, tuple([await store.export(stored.account.id) for store in self._personal]))
 
     async def erase(self, address: Address, user_id: str | None) -> None:
         """Deletes all data about an address. `user_id` is that of its user, if there is one."""

@@ -3,8 +3,9 @@
 from abc import abstractmethod
 from collections.abc import Sequence
 from datetime import datetime, timedelta
-from typing import Any, Protocol
+from typing import Protocol
 
+from movie_core.accounts.exports import AccountExport
 from movie_core.accounts.outbox import Mail, MailState, OutboxStats, OutgoingEmail
 from movie_core.accounts.sessions import AccessClaims, RotationResult, Session
 from movie_core.accounts.users import (
@@ -155,10 +156,8 @@ class AccountDataRepo(Protocol):
     """Export, erasure and retention of the data of accounts."""
 
     @abstractmethod
-    async def export(self, address_key: str) -> dict[str, Any]:
-        """1. Returns all data stored about an address in JSON-compatible types, except hashes and encrypted tokens:
-        `account` (None without one), `registrations`, `sessions`, `login_networks`, `mails`.
-        """
+    async def export(self, address_key: str) -> AccountExport:
+        """1. Returns all data stored about an address, except hashes and encrypted tokens."""
 
     @abstractmethod
     async def erase(self, address_key: str, now: datetime) -> Sequence[str]:

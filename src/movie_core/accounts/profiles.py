@@ -1,9 +1,8 @@
 """The profiles service: a user's own data, its export and its erasure."""
 
-from typing import Any
-
 from movie_core.accounts.account_data import AccountData
 from movie_core.accounts.credentials import Credentials
+from movie_core.accounts.exports import UserExport
 from movie_core.accounts.identifiers import IdentifierParser
 from movie_core.accounts.session_service import Sessions
 from movie_core.accounts.sessions import Caller
@@ -44,7 +43,7 @@ class Profiles:
             await self._sessions.require_recent_login(caller)
         return await self._users.change_profile(caller.user_id, username=name, record_events=record_events)
 
-    async def export(self, caller: Caller) -> dict[str, Any]:
+    async def export(self, caller: Caller) -> UserExport:
         """Returns all data stored about the caller."""
         return await self._data.export((await self.get(caller)).address)
 
@@ -56,10 +55,10 @@ class Profiles:
 
     # --- by staff, also for an address with pending registrations only; both raise `InvalidEmail` and `UserNotFound`
 
-    async def export_address(self, email: str) -> dict[str, Any]:
+    async def export_address(self, email: str) -> UserExport:
         """Returns all data stored about an address."""
         stored = await self._data.export(self._identifiers.address(email))
-        if stored["account"] is None and not stored["registrations"]:
+        if stored.account.account is None and not stored.account.registrations:
             raise _unknown_address()
         return stored
 

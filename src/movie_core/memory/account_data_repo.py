@@ -2,10 +2,16 @@
 
 from collections.abc import Sequence
 from datetime import datetime, timedelta
-from typing import Any
 
+from movie_core.accounts.exports import (
+    AccountExport,
+    ExportedAccount,
+    ExportedMail,
+    ExportedRegistration,
+    ExportedSession,
+    LoginNetwork,
+)
 from movie_core.accounts.outbox import MailKind, MailState
-from movie_core.clock import iso_time
 from movie_core.memory.database import MemoryDatabase
 
 
@@ -15,58 +21,49 @@ class MemoryAccountDataRepo:
     def __init__(self, database: MemoryDatabase) -> None:
         self._database = database
 
-    async def export(self, address_key: str) -> dict[str, Any]:
+    async def export(self, address_key: str) -> AccountExport:
         database = self._database
         user = database.find_by_address(address_key)
-        return {
-            "account": user
-            and {
-                "id": user.id,
-                "email": user.address.spelling,
-                "username": user.username.shown,
-                "is_active": user.is_active,
-                "is_staff": user.is_staff,
-                "record_events": user.record_events,
-                "created_at": iso_time(user.created_at),
-                "last_login": user.last_login and iso_time(user.last_login),
-            },
-            "registrations": [
-                {
-                    "id": registration.id,
-                    "email": registration.address.spelling,
-                    "username": registration.username.shown,
-                    "created_at": iso_time(registration.created_at),
-                }
-                for registration in database.pending_registrations(address_key)
+        networks = database.login_networks.get(user.id, {}) if user else {}
+        return AccountExport(
+            account=user
+            and ExportedAccount(
+                id=user.id,
+                email=user.address.spelling,
+                username=user.username.shown,
+                created_at=user.created_at,
+                is_active=user.is_active,
+                is_staff=user.is_staff,
+                record_events=user.record_events,
+                last_login=user.last_login,
+            ),
+            registrations=[
+                ExportedRegistration(one.id, one.address.spelling, one.username.shown, one.created_at)
+                for one in database.pending_registrations(address_key)
             ],
-            "sessions": [
-                {
-                    "id": session.id,
-                    "device": session.device,
-                    "created_at": iso_time(session.created_at),
-                    "last_used_at": iso_time(session.last_used_at),
-                }
-                for session in (database.list_sessions_of(user.id) if user else ())
+            sessions=[
+                ExportedSession(
+                    one.id, one.device, one.created_at, one.last_used_at, database.session_expires_at(one.id)
+                )
+                for one in (database.list_sessions_of(user.id) if user else ())
             ],
-            "login_networks": [
-                {"network": network, "last_used_at": iso_time(at)}
-                for network, at in (database.login_networks.get(user.id, {}) if user else {}).items()
-            ],
-            "mails": [
-                {
-                    "id": row.mail.id,
-                    "kind": row.mail.kind.value,
-                    "to": row.mail.recipient,
-                    "state": row.mail.state.value,
-                    "attempts": row.mail.attempts,
-                    "last_error": row.mail.last_error,
-                    "created_at": iso_time(row.mail.created_at),
-                    "sent_at": row.mail.sent_at and iso_time(row.mail.sent_at),
-                }
+            login_networks=[LoginNetwork(network, at) for network, at in networks.items()],
+            mails=[
+                ExportedMail(
+                    id=row.mail.id,
+                    kind=row.mail.kind,
+                    recipient=row.mail.recipient,
+                    state=row.mail.state,
+                    attempts=row.mail.attempts,
+                    last_error=row.mail.last_error,
+                    created_at=row.mail.created_at,
+                    due_at=row.mail.due_at,
+                    sent_at=row.mail.sent_at,
+                )
                 for row in database.outbox
                 if row.address_key == address_key
             ],
-        }
+        )
 
     async def erase(self, address_key: str, now: datetime) -> Sequence[str]:
         database = self._database

@@ -161,6 +161,10 @@ class MemoryDatabase:
         sessions = [session for session in reversed(self.sessions.values()) if session.user_id == user_id]
         return sorted(sessions, key=lambda session: session.last_used_at, reverse=True)
 
+    def session_expires_at(self, session_id: str) -> datetime:
+        """When the newest refresh token of a session expires."""
+        return max(token.expires_at for token in self.refresh_tokens.values() if token.session_id == session_id)
+
     def delete_reset_links(self, user_id: str) -> None:
         self.links = {
             hashed: stored

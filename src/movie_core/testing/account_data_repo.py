@@ -1,8 +1,8 @@
 """Contract of the `AccountDataRepo` port."""
 
-import json
 from dataclasses import replace
 
+from movie_core.accounts.exports import ExportedAccount, ExportedRegistration, ExportedSession, LoginNetwork
 from movie_core.accounts.outbox import (
     MailKind,
     MailState,
@@ -30,6 +30,7 @@ from movie_core.testing.account_fixtures import (
     request_reset_link,
     usernames_at,
 )
+from movie_core.testing.rating_store import is_empty
 from movie_core.testing.shared import DAY, HOUR, MINUTE, NOW, ODD_STRINGS, assert_raises, clause
 
 
@@ -40,25 +41,35 @@ class AccountDataRepoContract(AccountStoresContract):
     async def test_1_an_export_contains_all_data_except_secrets(self) -> None:
         async with self.open(UNLIMITED) as stores:
             user, link = await create_user(stores)
-            _, refresh_hash = await log_in(stores, user, NOW, device="Ada's phone", network="192.0.2.1")
+            session, refresh_hash = await log_in(stores, user, NOW, device="Ada's phone", network="192.0.2.1")
             reset = await request_reset_link(stores, user, NOW)
             await request_mail(stores, MailKind.PASSWORD_RESET, user.address.key, NOW)
             pending = make_registration("bob@example.com", "Bob")
             await stores.registrations.register(pending, NOW)
             export = await stores.data.export(user.address.key)
-            assert set(export) == {"account", "registrations", "sessions", "login_networks", "mails"}
-            assert export["account"]["id"] == user.id
-            assert export["account"]["email"] == user.address.spelling
-            assert export["account"]["username"] == "Ada"
-            assert [session["device"] for session in export["sessions"]] == ["Ada's phone"]
-            assert [one["network"] for one in export["login_networks"]] == ["192.0.2.1"]
-            assert len(export["mails"]) == 3
+            assert export.account == ExportedAccount(
+                id=user.id,
+                email=user.address.spelling,
+                username="Ada",
+                created_at=NOW,
+                is_active=True,
+                is_staff=False,
+                record_events=True,
+                last_login=NOW,
+            )
+            assert list(export.sessions) == [ExportedSession(session.id, "Ada's phone", NOW, NOW, NOW + 5 * DAY)]
+            assert list(export.login_networks) == [LoginNetwork("192.0.2.1", NOW)]
+            assert sorted((mail.kind, mail.state, mail.recipient) for mail in export.mails) == [
+                (MailKind.ACTIVATION, MailState.SENT, user.address.spelling),
+                (MailKind.PASSWORD_RESET, MailState.PENDING, ""),
+                (MailKind.PASSWORD_RESET, MailState.SENT, user.address.spelling),
+            ]
             other = await stores.data.export("bob@example.com")
-            assert (other["account"], other["sessions"]) == (None, [])
-            assert [one["username"] for one in other["registrations"]] == ["Bob"]
-            assert len(other["mails"]) == 1
+            assert (other.account, list(other.sessions)) == (None, [])
+            assert list(other.registrations) == [ExportedRegistration(pending.id, "bob@example.com", "Bob", NOW)]
+            assert len(other.mails) == 1
             (claimed,) = await stores.outbox.claim("dispatcher", NOW, 1, MAIL_LEASE)
-            text = json.dumps([export, other], allow_nan=False)
+            text = str([export, other])
             secrets = [user.password_hash, pending.password_hash, refresh_hash, link.token_hash, reset.token_hash]
             secrets += [
                 secret
@@ -71,9 +82,7 @@ class AccountDataRepoContract(AccountStoresContract):
     async def test_1_the_export_of_an_unknown_address_is_empty(self) -> None:
         async with self.open(UNLIMITED) as stores:
             for odd in ODD_STRINGS:
-                export = await stores.data.export(odd)
-                assert set(export) == {"account", "registrations", "sessions", "login_networks", "mails"}
-                assert not any(export.values())
+                assert is_empty(await stores.data.export(odd))
 
     @clause
     async def test_2_erasing_an_address_deletes_all_its_data(self) -> None:
@@ -92,8 +101,8 @@ class AccountDataRepoContract(AccountStoresContract):
             assert list(await stores.data.erase(user.address.key, NOW)) == [session.id]
             assert await stores.users.find(user.id) is None
             export = await stores.data.export(user.address.key)
-            assert [export[part] for part in ("account", "registrations", "sessions")] == [None, [], []]
-            assert [mail["kind"] for mail in export["mails"]] == [MailKind.ACCOUNT_ERASED]
+            assert (export.account, list(export.registrations), list(export.sessions)) == (None, [], [])
+            assert [mail.kind for mail in export.mails] == [MailKind.ACCOUNT_ERASED]
             assert not await stores.sessions.find(session.id)
             assert session.id in await stores.sessions.ended_since(NOW)
             assert await stores.sessions.rotate(refresh_hash, random_hashes(1), NOW, NOW + DAY) is None
@@ -102,7 +111,7 @@ class AccountDataRepoContract(AccountStoresContract):
             assert not await stores.outbox.complete("dispatcher", replace(leased, state=MailState.SENT, sent_at=NOW))
             (notice,) = await deliver_due_mail(stores, NOW + HOUR)
             assert (notice.kind, notice.recipient) == (MailKind.ACCOUNT_ERASED, user.address.spelling)
-            assert (await stores.data.export(user.address.key))["mails"] == []
+            assert not (await stores.data.export(user.address.key)).mails
             assert list(await stores.data.erase(user.address.key, NOW)) == []
             assert not await deliver_due_mail(stores, NOW + HOUR)
             assert [summary.id for summary in await list_users(stores, Window())] == [bystander.id]
@@ -162,7 +171,7 @@ class AccountDataRepoContract(AccountStoresContract):
             assert len(await list_mail(stores, Window(), MailState.SENT)) == 1
             assert await stores.data.purge(NOW + 30 * DAY + MINUTE) > 0
             assert not await list_mail(stores, Window())
-            assert (await stores.data.export(user.address.key))["mails"] == []
+            assert not (await stores.data.export(user.address.key)).mails
 
     @clause
     async def test_3_records_of_ended_sessions_are_purged_after_a_day(self) -> None:

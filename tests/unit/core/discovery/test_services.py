@@ -345,7 +345,7 @@ async def test_a_text_that_looks_like_a_filter_has_a_separate_order() -> None:
         MovieQuery.parse("river", year="1999", order="personal"),
     ):
         assert await all_pages(deployment, ann, query, 10) == ["1"]
-    assert len((await deployment.orders.export(ann))["orders"]) == 2
+    assert len((await deployment.orders.export(ann)).orders) == 2
 
 
 async def test_a_personal_order_follows_changes_of_the_source() -> None:
