@@ -6,7 +6,7 @@ by clients are rejected, and events recorded by the service are dropped; both ar
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from datetime import date, datetime, timedelta
+from datetime import UTC, date, datetime, timedelta
 from enum import StrEnum
 
 from movie_core.errors import InvalidEvent, InvalidQuery
@@ -57,7 +57,7 @@ class Event:
         return ExportedEvent(
             source=source,
             type=self.kind,
-            at=self.at,
+            at=self.at.astimezone(UTC),
             movie_id=self.movie_id,
             query=self.query,
             position=self.position,

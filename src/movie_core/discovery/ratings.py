@@ -90,7 +90,8 @@ class RatingExport:
 
 def exported(source: str, rating: Rating) -> ExportedRating:
     """Returns a rating for the export of its user."""
-    return ExportedRating(source, rating.movie_id, rating.title, rating.year, rating.rating, rating.rated_at)
+    rated_at = rating.rated_at.astimezone(UTC)
+    return ExportedRating(source, rating.movie_id, rating.title, rating.year, rating.rating, rated_at)
 
 
 @dataclass(frozen=True, slots=True)

@@ -26,8 +26,9 @@ class MemoryAccountDataRepo:
         user = database.find_by_address(address_key)
         networks = database.login_networks.get(user.id, {}) if user else {}
         return AccountExport(
-            account=user
-            and ExportedAccount(
+            account=None
+            if user is None
+            else ExportedAccount(
                 id=user.id,
                 email=user.address.spelling,
                 username=user.username.shown,
