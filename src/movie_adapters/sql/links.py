@@ -7,9 +7,9 @@ from movie_adapters.sql.tables import acquire_address_lock, links
 from movie_core.errors import InvalidLink
 
 
-async def lock_link(connection: AsyncConnection, hashed: str) -> None:
+async def lock_link(connection: AsyncConnection, token_hash: str) -> None:
     """Lock the address of a link, valid or not."""
-    address_key = await connection.scalar(select(links.c.address_key).where(links.c.hashed == hashed))
+    address_key = await connection.scalar(select(links.c.address_key).where(links.c.hashed == token_hash))
     if address_key is not None:
         await acquire_address_lock(connection, address_key)
 

@@ -34,14 +34,14 @@ class SqlPasswordResetRepo:
     async def request_reset(self, address_key: str, now: datetime, *, requested_from: str = "") -> None:
         await request_mail(self._engine, MailKind.PASSWORD_RESET, address_key, now, requested_from)
 
-    async def find_reset_user(self, uid: str, hashed: str, now: datetime) -> User:
+    async def find_reset_user(self, uid: str, token_hash: str, now: datetime) -> User:
         async with transaction(self._engine, read_only=True) as connection:
-            return await _find_reset_user(connection, uid, hashed, now)
+            return await _find_reset_user(connection, uid, token_hash, now)
 
-    async def reset_password(self, uid: str, hashed: str, password_hash: str, now: datetime) -> Sequence[str]:
+    async def reset_password(self, uid: str, token_hash: str, password_hash: str, now: datetime) -> Sequence[str]:
         async with transaction(self._engine) as connection:
-            await lock_link(connection, hashed)
-            user = await _find_reset_user(connection, uid, hashed, now)
+            await lock_link(connection, token_hash)
+            user = await _find_reset_user(connection, uid, token_hash, now)
             await connection.execute(update(users).where(users.c.id == user.id).values(password_hash=password_hash))
             await _delete_reset_links(connection, user.id)
             await queue_notice(connection, MailKind.PASSWORD_CHANGED, user.address.key, now)
@@ -62,8 +62,8 @@ class SqlPasswordResetRepo:
             return await end_sessions(connection, others, now)
 
 
-async def _find_reset_user(connection: AsyncConnection, uid: str, hashed: str, now: datetime) -> User:
-    is_valid = (links.c.hashed == hashed) & (links.c.purpose == Purpose.RESET.value) & (links.c.expires_at > now)
+async def _find_reset_user(connection: AsyncConnection, uid: str, token_hash: str, now: datetime) -> User:
+    is_valid = (links.c.hashed == token_hash) & (links.c.purpose == Purpose.RESET.value) & (links.c.expires_at > now)
     result = await connection.execute(
         select(users)
         .join_from(users, links, links.c.uid == users.c.id)

@@ -127,9 +127,9 @@ class SqlRegistrationRepo:
     async def request_activation(self, address_key: str, now: datetime, *, requested_from: str = "") -> None:
         await request_mail(self._engine, MailKind.ACTIVATION_RENEWAL, address_key, now, requested_from)
 
-    async def find_activation_link(self, uid: str, hashed: str, now: datetime) -> ActivationLink:
+    async def find_activation_link(self, uid: str, token_hash: str, now: datetime) -> ActivationLink:
         async with transaction(self._engine, read_only=True) as connection:
-            link = await _activation_link(connection, uid, hashed, now)
+            link = await _activation_link(connection, uid, token_hash, now)
             if link.used_at is not None:
                 return ActivationLink(None, is_only=False)
             rows = (await connection.execute(pending_registrations(link.address_key))).all()
@@ -139,11 +139,11 @@ class SqlRegistrationRepo:
             return ActivationLink(registration_from_row(row), is_only=are_identical(rows))
 
     async def activate(
-        self, uid: str, hashed: str, now: datetime, *, password_hash: str | None = None
+        self, uid: str, token_hash: str, now: datetime, *, password_hash: str | None = None
     ) -> ActivationResult:
         async with transaction(self._engine) as connection:
-            await lock_link(connection, hashed)
-            link = await _activation_link(connection, uid, hashed, now)
+            await lock_link(connection, token_hash)
+            link = await _activation_link(connection, uid, token_hash, now)
             if link.used_at is not None:
                 return ActivationResult(await _get_user(connection, uid), is_new=False)
             if password_hash is None:
@@ -151,18 +151,18 @@ class SqlRegistrationRepo:
                 if not are_identical(rows):
                     raise PasswordRequired("this address has several pending registrations")
             user = await activate_registration(
-                connection, uid, link.address_key, now, used_link=hashed, password_hash=password_hash
+                connection, uid, link.address_key, now, used_link=token_hash, password_hash=password_hash
             )
             return ActivationResult(user, is_new=True)
 
 
-async def _activation_link(connection: AsyncConnection, uid: str, hashed: str, now: datetime) -> Any:
+async def _activation_link(connection: AsyncConnection, uid: str, token_hash: str, now: datetime) -> Any:
     """Read an activation link that is valid or was used. Raises `InvalidLink`."""
     result = await connection.execute(
         select(links, registrations.c.id.label("registration_id"), users.c.id.label("user_id"))
         .join_from(links, registrations, (registrations.c.id == links.c.uid) & ~registrations.c.is_decoy, isouter=True)
         .join(users, users.c.id == links.c.uid, isouter=True)
-        .where(links.c.hashed == hashed, links.c.uid == uid, links.c.purpose == Purpose.ACTIVATE.value)
+        .where(links.c.hashed == token_hash, links.c.uid == uid, links.c.purpose == Purpose.ACTIVATE.value)
     )
     row = result.one_or_none()
     was_used = row is not None and row.used_at is not None and row.user_id is not None
