@@ -47,7 +47,7 @@ from movie_api.routes.users import USER_ROUTES
 from movie_api.web.dashboard import dashboard_router
 from movie_api.web.pages import error_page, pages_router
 from movie_api.web.rendering import template_config
-from movie_core.accounts.services import Accounts
+from movie_core.accounts.session_tokens import SessionTokens
 from movie_core.operations.rate_limits import RateLimits
 from movie_core.search.caching import RESPONSE_CACHE_FRACTION, CacheInvalidation
 
@@ -67,8 +67,8 @@ class ApplicationProvider(Provider):
         self._tracing = tracing
 
     @provide
-    def access(self, settings: Settings, accounts: Accounts, limits: RateLimits) -> AccessControl:
-        return AccessControl(accounts, limits, is_public=settings.public_search)
+    def access(self, settings: Settings, tokens: SessionTokens, limits: RateLimits) -> AccessControl:
+        return AccessControl(tokens, limits, is_public=settings.public_search)
 
     @provide
     def response_cache(self) -> ResponseCache:

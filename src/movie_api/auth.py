@@ -14,7 +14,9 @@ from litestar.types import Guard
 
 from movie_api.context import RequestContext, context_of
 from movie_api.problems import AnyRequest
-from movie_core.accounts.services import Accounts, Caller
+from movie_core.accounts.profiles import Profiles
+from movie_core.accounts.session_tokens import SessionTokens
+from movie_core.accounts.sessions import Caller
 from movie_core.errors import Denied, InvalidToken, NotAllowed, NotAuthenticated, RateLimited
 from movie_core.operations.rate_limits import LeasedLimit, RateLimits, UserLimit, network_of, networks_of
 
@@ -29,13 +31,13 @@ class CallerProvider(Provider):
     scope = Scope.REQUEST
 
     @provide
-    async def caller(self, request: Request, accounts: Accounts) -> Caller:  # type: ignore[type-arg]  # dishka's key
-        caller = await authenticate(request, accounts)
+    async def caller(self, request: Request, tokens: SessionTokens) -> Caller:  # type: ignore[type-arg]  # dishka's key
+        caller = await authenticate(request, tokens)
         context_of(request.scope).caller = caller  # for the access log
         return caller
 
 
-async def authenticate(request: AnyRequest, accounts: Accounts) -> Caller:
+async def authenticate(request: AnyRequest, tokens: SessionTokens) -> Caller:
     """The user of the access token in the `Authorization` header; raises `NotAuthenticated` without the header, and
     `InvalidToken`."""
     headers = request.headers.getall("authorization", [])
@@ -44,7 +46,7 @@ async def authenticate(request: AnyRequest, accounts: Accounts) -> Caller:
     match = _BEARER.fullmatch(headers[0])
     if len(headers) > 1 or match is None:
         raise InvalidToken("send exactly one header `Authorization: Bearer <token>`")
-    return await accounts.authenticate(match[1])
+    return await tokens.authenticate(match[1])
 
 
 class AccessControl:
@@ -54,8 +56,8 @@ class AccessControl:
     counted by network.
     """
 
-    def __init__(self, accounts: Accounts, limits: RateLimits, *, is_public: bool) -> None:
-        self._accounts = accounts
+    def __init__(self, tokens: SessionTokens, limits: RateLimits, *, is_public: bool) -> None:
+        self._tokens = tokens
         self._limits = limits
         self._is_public = is_public
 
@@ -66,7 +68,7 @@ class AccessControl:
         if authorization is not None or not self._is_public:
             if authorization is None or not authorization.startswith(b"Bearer "):
                 return False
-            caller = self._accounts.authenticate_cached(authorization[7:].decode("latin-1"))
+            caller = self._tokens.authenticate_cached(authorization[7:].decode("latin-1"))
             if caller is None:
                 return False
         context.caller = caller
@@ -139,6 +141,6 @@ async def require_staff(connection: AnyConnection, _: BaseRouteHandler) -> None:
     """Requires a token of a staff user; reads the user from the database, so that revoked rights end immediately."""
     container = container_of(connection)
     caller = await container.get(Caller)
-    user = await (await container.get(Accounts)).profile(caller)
+    user = await (await container.get(Profiles)).get(caller)
     if not user.is_staff:
         raise NotAllowed("this route is for staff only")

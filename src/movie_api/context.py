@@ -8,7 +8,7 @@ from typing import Protocol
 from litestar.types import HTTPScope, Scope
 
 from movie_api.middleware.proxy import TrustedProxies
-from movie_core.accounts.services import Caller
+from movie_core.accounts.sessions import Caller
 from movie_core.quotas import Quota
 
 MAX_HEADERS = 100

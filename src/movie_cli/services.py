@@ -1,7 +1,8 @@
 """Access of commands to the services of the core."""
 
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from typing import TypeVar
 
 from dishka import AsyncContainer
 
@@ -10,9 +11,10 @@ from movie_adapters.settings.settings import EMBEDDED_SOURCE, Settings
 from movie_adapters.wiring.preparation import prepare_database, prepare_schema
 from movie_adapters.wiring.providers import create_container
 from movie_cli.output import show_progress
-from movie_core.accounts.services import Accounts
 from movie_core.operations.administration import Administration
 from movie_core.ports import MovieCatalogue
+
+S = TypeVar("S")
 
 
 def configure_process(settings: Settings) -> None:
@@ -55,14 +57,12 @@ async def open_migrated_container() -> AsyncIterator[AsyncContainer]:
 
 
 @asynccontextmanager
-async def open_accounts() -> AsyncIterator[Accounts]:
-    """Opens the accounts service after migrating the database schema."""
+async def open_service(service: type[S]) -> AsyncIterator[S]:
+    """Opens a service of the core after migrating the database schema."""
     async with open_migrated_container() as container:
-        yield await container.get(Accounts)
+        yield await container.get(service)
 
 
-@asynccontextmanager
-async def open_administration() -> AsyncIterator[Administration]:
+def open_administration() -> AbstractAsyncContextManager[Administration]:
     """Opens the administration service, which records changes in the audit log, after migrating the schema."""
-    async with open_migrated_container() as container:
-        yield await container.get(Administration)
+    return open_service(Administration)

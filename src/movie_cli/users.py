@@ -6,9 +6,12 @@ from typing import Annotated
 
 from cyclopts import Parameter
 
+from movie_api.user_export import render_export
 from movie_cli.app import sessions_app, users_app
 from movie_cli.output import CommandError, UsageError, format_time, plain, print_done, print_lines, print_message
-from movie_cli.services import open_accounts, open_administration
+from movie_cli.services import open_administration, open_service
+from movie_core.accounts.profiles import Profiles
+from movie_core.accounts.user_management import UserManagement
 from movie_core.errors import UserNotFound
 from movie_core.operations.audit import COMMAND_LINE
 from movie_core.paging import MAX_LIMIT, MAX_OFFSET, Window
@@ -27,9 +30,9 @@ async def list_users(email: str | None = None, /) -> None:
     """
     # A registration made meanwhile shifts later rows, some of them to the next page; the keys remove duplicates.
     users: dict[str, UserSummary] = {}
-    async with open_accounts() as accounts:
+    async with open_service(UserManagement) as management:
         for offset in range(0, MAX_OFFSET + 1, MAX_LIMIT):
-            _, page = await accounts.list_users(Window(offset, MAX_LIMIT), email)
+            _, page = await management.list_users(Window(offset, MAX_LIMIT), email)
             users |= {user.id: user for user in page}
             if len(page) < MAX_LIMIT:
                 break
@@ -106,9 +109,9 @@ async def export(email: str, /) -> None:
     email
         Address of the account or registration.
     """
-    async with open_accounts() as accounts:
-        stored = await accounts.export_address(email)
-    sys.stdout.write(json.dumps(stored, indent=2, ensure_ascii=False) + "\n")
+    async with open_service(Profiles) as profiles:
+        stored = await profiles.export_address(email)
+    sys.stdout.write(json.dumps(render_export(stored), indent=2, ensure_ascii=False) + "\n")
 
 
 @users_app.command
@@ -143,8 +146,8 @@ async def list_sessions(email: str, /) -> None:
     email
         Address of the account.
     """
-    async with open_accounts() as accounts:
-        sessions = await accounts.list_sessions_of(email)
+    async with open_service(UserManagement) as management:
+        sessions = await management.list_sessions(email)
     print_lines(
         ("id", "device", "started", "last used"),
         [

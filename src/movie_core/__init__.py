@@ -28,57 +28,40 @@ a stable `code`:
 ...     print(error.code)
 movie_not_found
 
-Accounts. `Accounts` needs a database, a mailer and password hashing. `movie_core.memory` implements all of these ports
-in memory; a deployment uses the adapters of `movie_adapters`. The `Keyring` holds the secret that signs tokens:
+Accounts. `Registration`, `Login`, `Passwords`, `Profiles`, `Sessions` and `SessionTokens` need a database, a mailer and
+password hashing. `memory.deployment` builds all services over ports in memory; a deployment with a database uses the
+adapters of `movie_adapters`:
 
->>> from datetime import timedelta
->>> from movie_core import AccountRules, Accounts, Keyring, MailRules, OutboxDispatcher, SessionRegistry
 >>> from movie_core import memory
->>> keyring = Keyring(["a secret of at least thirty-two bytes"])
->>> database = memory.MemoryDatabase(MailRules(link_ttl=timedelta(hours=24), limit=None), keyring)
->>> users, sessions = memory.MemoryUserRepo(database), memory.MemorySessionStore(database)
->>> mailer = memory.MemoryMailer()
->>> accounts = Accounts(
-...     users, sessions, SessionRegistry(sessions), memory.MemoryPasswordHasher(), memory.MemoryAccessTokens(keyring),
-...     memory.PlainAddressSyntax(), memory.PlainUsernameSyntax(), memory.PlainPasswordStrength(), mailer,
-...     memory.MemoryDeliveryNotifier(), keyring,
-...     AccountRules(password_min=8, access_ttl=timedelta(minutes=15), refresh_ttl=timedelta(days=5)),
-... )
->>> dispatcher = OutboxDispatcher(
-...     memory.MemoryOutbox(database), mailer, keyring, public_url="https://movies.example.com", owner="doctest"
-... )
+>>> deployment = memory.deployment([
+...     Movie(id="603", title="The Matrix", year=1999, genres=("Action", "Science Fiction")),
+...     Movie(id="604", title="The Matrix Reloaded", year=2003, genres=("Action",)),
+...     Movie(id="129", title="Spirited Away", year=2001, genres=("Animation",)),
+... ])
 
-Registration stores the user and an activation email in the outbox. `OutboxDispatcher` sends the email, and the link in
-it activates the user and logs in. `authenticate` verifies the access token of a request:
+Registration stores a pending registration and an activation email in the outbox. `OutboxDispatcher` sends it, and the
+link in it activates the user and logs in. `authenticate` verifies the access token of a request:
 
 >>> async def sign_up(name: str) -> str:
-...     await accounts.register(f"{name}@example.com", name, "copper lantern walks home")
-...     await dispatcher.deliver_due()
-...     [link] = mailer.emails[-1].links  # https://movies.example.com/api/v1/…/{uid}/{token}/
+...     await deployment.registration.register(f"{name}@example.com", name, "copper lantern walks home")
+...     await deployment.dispatcher.deliver_due()
+...     [link] = deployment.mailer.emails[-1].links  # https://movies.example.com/api/v1/…/{uid}/{token}/
 ...     uid, token = link.rstrip("/").split("/")[-2:]
-...     tokens = await accounts.activate(uid, token, device="a terminal")
-...     caller = await accounts.authenticate(tokens.access)
+...     tokens = await deployment.registration.activate(uid, token, device="a terminal")
+...     caller = await deployment.session_tokens.authenticate(tokens.access)
 ...     return caller.user_id
 >>> ann, bob = asyncio.run(sign_up("ann")), asyncio.run(sign_up("bob"))
->>> asyncio.run(users.find(ann)).username.shown
+>>> asyncio.run(deployment.user_repo.find(ann)).username.shown
 'ann'
 
 Recommendations. `Discovery` stores ratings and recommends movies liked by users with similar ratings. A reason is a
 movie of the user's own ratings that led to the recommendation:
 
->>> from movie_core import Discovery, EventRecorder, TrendingService
->>> ratings, events = memory.MemoryRatingStore(database), memory.MemoryEventStore(database)
->>> recommender = memory.MemoryRecommender(ratings, catalogue)
->>> trends = TrendingService(memory.MemoryTrendStore(), events)
->>> discovery = Discovery(
-...     movie_search, catalogue, ratings, recommender, memory.MemoryPersonalOrderStore(), trends,
-...     EventRecorder(events, trends),
-... )
 >>> async def recommend() -> list[tuple[str, list[str]]]:
 ...     for user_id, movie_id in ((bob, "603"), (bob, "604"), (ann, "603")):
-...         await discovery.rate(user_id, movie_id, 9.5)
-...     await recommender.train()
-...     page = await discovery.recommendations(ann, Window())
+...         await deployment.discovery.rate(user_id, movie_id, 9.5)
+...     await deployment.recommender.train()
+...     page = await deployment.discovery.recommendations(ann, Window())
 ...     return [(item.movie.title, [reason.title for reason in item.reasons]) for item in page.items]
 >>> asyncio.run(recommend())
 [('The Matrix Reloaded', ['The Matrix']), ('Spirited Away', [])]
@@ -87,11 +70,16 @@ To search another source, implement the methods of `MovieSource` and test the cl
 `movie_core.testing.MovieSourceContract`.
 """
 
-from movie_core.accounts.keyring import Keyring
+from movie_core.accounts.login import Login
 from movie_core.accounts.outbox import MailRules
 from movie_core.accounts.outbox_dispatcher import OutboxDispatcher
-from movie_core.accounts.services import AccountRules, Accounts, Caller, TokenPair
-from movie_core.accounts.session_registry import SessionRegistry
+from movie_core.accounts.passwords import Passwords
+from movie_core.accounts.profiles import Profiles
+from movie_core.accounts.registration import Registration
+from movie_core.accounts.rules import AccountRules
+from movie_core.accounts.session_service import Sessions
+from movie_core.accounts.session_tokens import SessionTokens
+from movie_core.accounts.sessions import Caller, TokenPair
 from movie_core.accounts.users import User
 from movie_core.discovery.event_recorder import EventRecorder
 from movie_core.discovery.services import Discovery
@@ -116,7 +104,6 @@ from movie_core.search.movies import Capability, FoundMovie, Genre, Movie, Movie
 
 __all__ = [
     "AccountRules",
-    "Accounts",
     "Caller",
     "Capability",
     "Conflict",
@@ -127,7 +114,7 @@ __all__ = [
     "FoundMovie",
     "Genre",
     "Invalid",
-    "Keyring",
+    "Login",
     "MailRules",
     "Mailer",
     "MemoryMovieCatalogue",
@@ -141,7 +128,11 @@ __all__ = [
     "NotFound",
     "Order",
     "OutboxDispatcher",
-    "SessionRegistry",
+    "Passwords",
+    "Profiles",
+    "Registration",
+    "SessionTokens",
+    "Sessions",
     "SourceUnavailable",
     "StoreUnavailable",
     "TokenPair",

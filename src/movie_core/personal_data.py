@@ -1,17 +1,19 @@
 """The port shared by every store of data about users: export and erasure."""
 
 from abc import abstractmethod
-from collections.abc import Mapping
-from typing import Any, Protocol
+from typing import Protocol, TypeVar
+
+Export_co = TypeVar("Export_co", covariant=True)
+"""The dataclass that a store exports; its fields are sequences of records."""
 
 
-class PersonalData(Protocol):
+class PersonalData(Protocol[Export_co]):
     """A store of data about users, apart from their user records."""
 
     @abstractmethod
-    async def export(self, user_id: str) -> Mapping[str, Any]:
-        """1. Returns all data about the user in JSON-compatible types, under keys that no other store uses; an empty
-        mapping for an unknown user.
+    async def export(self, user_id: str) -> Export_co:
+        """1. Returns all data about the user, in fields whose names no other store uses; all are empty for an unknown
+        user.
         """
 
     @abstractmethod

@@ -8,13 +8,17 @@ the suite against the implementation.
 
 from movie_core.accounts.ports import (
     AccessTokens,
+    AccountDataRepo,
     AddressSyntax,
     DeliveryNotifier,
     Mailer,
     Outbox,
     PasswordHasher,
+    PasswordResetRepo,
     PasswordStrength,
-    SessionStore,
+    RegistrationRepo,
+    SessionRepo,
+    UserDirectory,
     UsernameSyntax,
     UserRepo,
 )
@@ -42,7 +46,11 @@ __all__ = [  # noqa: RUF022  (the main ports first, then by area)
     "SeenMovies",
     "CacheStore",
     # accounts
-    "SessionStore",
+    "RegistrationRepo",
+    "PasswordResetRepo",
+    "SessionRepo",
+    "UserDirectory",
+    "AccountDataRepo",
     "Outbox",
     "DeliveryNotifier",
     "PasswordHasher",
@@ -63,7 +71,7 @@ __all__ = [  # noqa: RUF022  (the main ports first, then by area)
     "AuditLog",
     # every store of data about users
     "PersonalData",
-    # results of methods of `UserRepo` and `SessionStore`
+    # results of methods of the repositories of accounts
     "ActivationLink",
     "ActivationResult",
     "RotationResult",

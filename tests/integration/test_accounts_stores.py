@@ -1,4 +1,4 @@
-"""Contract tests of the user repository, session store and outbox on SQLite and PostgreSQL, and of transactions."""
+"""Contract tests of the repositories of accounts and the outbox on SQLite and PostgreSQL, and of transactions."""
 
 import asyncio
 import sqlite3
@@ -17,16 +17,20 @@ from movie_adapters.sql import audit as sql_audit
 from movie_adapters.sql import tables as sql_tables
 from movie_adapters.sql.engine import create_engine, metadata, migrate
 from movie_adapters.sql.outbox import SqlOutbox
-from movie_adapters.sql.sessions import SqlSessionStore
+from movie_adapters.sql.sessions import SqlSessionRepo
 from movie_adapters.sql.tables import transaction, users
 from movie_core.accounts.keyring import Keyring
 from movie_core.accounts.outbox import MailRules
 from movie_core.errors import MovieNotFound, StoreUnavailable
 from movie_core.testing import (
     NOW,
+    AccountDataRepoContract,
     AccountStores,
     OutboxContract,
-    SessionStoreContract,
+    PasswordResetRepoContract,
+    RegistrationRepoContract,
+    SessionRepoContract,
+    UserDirectoryContract,
     UserRepoContract,
     make_registration,
 )
@@ -74,12 +78,32 @@ class OnPostgres(OpenStores):
 
 
 @pytest.mark.usefixtures("long_database_timeouts")
-class TestUsersOnSqlite(OnSqlite, UserRepoContract):
+class TestUserRepoOnSqlite(OnSqlite, UserRepoContract):
     pass
 
 
 @pytest.mark.usefixtures("long_database_timeouts")
-class TestSessionsOnSqlite(OnSqlite, SessionStoreContract):
+class TestUserDirectoryOnSqlite(OnSqlite, UserDirectoryContract):
+    pass
+
+
+@pytest.mark.usefixtures("long_database_timeouts")
+class TestRegistrationRepoOnSqlite(OnSqlite, RegistrationRepoContract):
+    pass
+
+
+@pytest.mark.usefixtures("long_database_timeouts")
+class TestPasswordResetRepoOnSqlite(OnSqlite, PasswordResetRepoContract):
+    pass
+
+
+@pytest.mark.usefixtures("long_database_timeouts")
+class TestSessionRepoOnSqlite(OnSqlite, SessionRepoContract):
+    pass
+
+
+@pytest.mark.usefixtures("long_database_timeouts")
+class TestAccountDataRepoOnSqlite(OnSqlite, AccountDataRepoContract):
     pass
 
 
@@ -89,12 +113,32 @@ class TestOutboxOnSqlite(OnSqlite, OutboxContract):
 
 
 @pytest.mark.usefixtures("long_database_timeouts")
-class TestUsersOnPostgres(OnPostgres, UserRepoContract):
+class TestUserRepoOnPostgres(OnPostgres, UserRepoContract):
     pass
 
 
 @pytest.mark.usefixtures("long_database_timeouts")
-class TestSessionsOnPostgres(OnPostgres, SessionStoreContract):
+class TestUserDirectoryOnPostgres(OnPostgres, UserDirectoryContract):
+    pass
+
+
+@pytest.mark.usefixtures("long_database_timeouts")
+class TestRegistrationRepoOnPostgres(OnPostgres, RegistrationRepoContract):
+    pass
+
+
+@pytest.mark.usefixtures("long_database_timeouts")
+class TestPasswordResetRepoOnPostgres(OnPostgres, PasswordResetRepoContract):
+    pass
+
+
+@pytest.mark.usefixtures("long_database_timeouts")
+class TestSessionRepoOnPostgres(OnPostgres, SessionRepoContract):
+    pass
+
+
+@pytest.mark.usefixtures("long_database_timeouts")
+class TestAccountDataRepoOnPostgres(OnPostgres, AccountDataRepoContract):
     pass
 
 
@@ -173,7 +217,7 @@ async def test_the_migration_can_be_downgraded(tmp_path: Path) -> None:
 
 
 async def test_a_transaction_is_rolled_back_if_its_block_raises(engine: AsyncEngine) -> None:
-    sessions = SqlSessionStore(engine)
+    sessions = SqlSessionRepo(engine)
 
     async def fail() -> None:
         async with transaction(engine) as connection:
@@ -217,7 +261,7 @@ async def test_a_cancelled_transaction_is_rolled_back(engine: AsyncEngine) -> No
     task.cancel()
     with pytest.raises(asyncio.CancelledError):
         await task
-    sessions = SqlSessionStore(engine)
+    sessions = SqlSessionRepo(engine)
     assert "cancelled" not in await sessions.ended_since(NOW)
     await sessions.end("nobody", NOW)
 
@@ -235,8 +279,8 @@ async def test_reading_does_not_wait_for_a_writer(sqlite_url: str) -> None:
 
 async def test_connections_closed_by_the_server_are_replaced(postgres_url: str) -> None:
     engine = create_engine(postgres_url)
-    sessions = SqlSessionStore(engine)
-    assert not await sessions.is_live("x")
+    sessions = SqlSessionRepo(engine)
+    assert not await sessions.find("x")
     other = create_engine(postgres_url)
     async with other.connect() as connection:
         await connection.execute(
@@ -247,7 +291,7 @@ async def test_connections_closed_by_the_server_are_replaced(postgres_url: str) 
         )
     await other.dispose()
     await asyncio.sleep(0.1)
-    assert not await sessions.is_live("x")
+    assert not await sessions.find("x")
     await engine.dispose()
 
 
@@ -255,8 +299,8 @@ async def test_a_database_without_tables_is_reported_as_unavailable(tmp_path: Pa
     engine = create_engine(f"sqlite+aiosqlite:///{tmp_path}/none.db")
     keys, rules = Keyring(["k" * 32]), MailRules(NOW - NOW, None)
     for call in (
-        sql_account_stores(engine, rules, keys).users.register(make_registration(), NOW),
-        SqlSessionStore(engine).is_live("x"),
+        sql_account_stores(engine, rules, keys).registrations.register(make_registration(), NOW),
+        SqlSessionRepo(engine).find("x"),
         SqlOutbox(engine, rules, keys).claim("post", NOW, 1, NOW - NOW),
     ):
         with pytest.raises(StoreUnavailable):

@@ -72,7 +72,7 @@ async def test_users_that_refer_to_each_other_can_be_erased_concurrently(url: st
             await stores.log.append([AuditEntry(NOW, one, Action.STAFF_GRANTED, other) for one, other in pairs])
         await asyncio.gather(
             *(stores.log.erase(user.id) for user in users[::2]),
-            *(stores.accounts.users.erase(user.address.key, NOW) for user in users),
+            *(stores.accounts.data.erase(user.address.key, NOW) for user in users),
         )
         _, entries = await stores.log.list_page(Window(limit=100))
         assert {(entry.actor, entry.account_id) for entry in entries} == {("", None)}

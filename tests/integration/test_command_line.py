@@ -21,12 +21,13 @@ from movie_adapters.settings.settings import Settings
 from movie_adapters.wiring.preparation import prepare_schema
 from movie_adapters.wiring.providers import create_container
 from movie_core.accounts.keyring import new_id
+from movie_core.accounts.login import Login
 from movie_core.accounts.outbox import MailState
-from movie_core.accounts.services import Accounts
-from movie_core.accounts.users import Address, Registration, Username
+from movie_core.accounts.registration import Registration
+from movie_core.accounts.users import Address, PendingRegistration, Username
 from movie_core.clock import utc_now
 from movie_core.discovery.ratings import NewRating
-from movie_core.ports import Outbox, RatingStore, UserRepo
+from movie_core.ports import Outbox, RatingStore, RegistrationRepo, UserRepo
 
 ANNA, PASSWORD = "Anna@example.org", "seven lanterns over Trieste"
 
@@ -48,7 +49,7 @@ def anna(folder: Path) -> None:
 
     async def register() -> None:
         async with container_of(folder) as container:
-            await (await container.get(Accounts)).register(ANNA, "Anna K", PASSWORD)
+            await (await container.get(Registration)).register(ANNA, "Anna K", PASSWORD)
 
     asyncio.run(register())
 
@@ -56,7 +57,7 @@ def anna(folder: Path) -> None:
 def log_in(folder: Path) -> None:
     async def run() -> None:
         async with container_of(folder) as container:
-            await (await container.get(Accounts)).log_in(ANNA, PASSWORD, "a test\twith a tab")
+            await (await container.get(Login)).log_in(ANNA, PASSWORD, "a test\twith a tab")
 
     asyncio.run(run())
 
@@ -118,11 +119,11 @@ def test_users_are_listed_beyond_one_page(run: Run, folder: Path) -> None:
 
     async def fill() -> None:
         async with container_of(folder) as container:
-            users = await container.get(UserRepo)
+            registrations = await container.get(RegistrationRepo)
             for address in addresses:
                 name = address.partition("@")[0]
-                await users.register(
-                    Registration(new_id(), Address(address, address), Username(name, name), "a hash", utc_now()),
+                await registrations.register(
+                    PendingRegistration(new_id(), Address(address, address), Username(name, name), "a hash", utc_now()),
                     utc_now(),
                 )
 
@@ -368,11 +369,12 @@ def test_without_a_file_the_stored_ratings_are_evaluated(run: Run, folder: Path)
     async def rate() -> None:
         async with container_of(folder) as container:
             users, ratings = await container.get(UserRepo), await container.get(RatingStore)
+            registrations = await container.get(RegistrationRepo)
             for number in range(60):
                 name = f"rater{number}"
                 address = Address(f"{name}@example.org", f"{name}@example.org")
-                await users.register(
-                    Registration(new_id(), address, Username(name, name), "hash", utc_now()), utc_now()
+                await registrations.register(
+                    PendingRegistration(new_id(), address, Username(name, name), "hash", utc_now()), utc_now()
                 )
                 await users.set_active(address.key, True, utc_now())
                 account = await users.find_by_address(address.key)

@@ -189,7 +189,7 @@ async def test_orders_of_different_sources_are_separate_but_erased_together(engi
     assert await one.save(ada, "river", ["1"]) == ["1"]
     assert await other.save(ada, "river", ["2"]) == ["2"]
     assert await one.find(ada, "river") == ["1"]
-    exported = [(order["source"], order["movie_ids"]) for order in (await one.export(ada))["orders"]]
+    exported = [(order.source, order.movie_ids) for order in (await one.export(ada)).orders]
     assert exported == [
         ("catalogue", ["1"]),
         ("third_party", ["2"]),

@@ -31,9 +31,9 @@ from movie_adapters.settings.settings import Settings
 from movie_adapters.wiring.preparation import prepare_schema
 from movie_adapters.wiring.providers import create_container
 from movie_core.accounts.keyring import new_id
-from movie_core.accounts.users import Address, Registration, Username
+from movie_core.accounts.users import Address, PendingRegistration, Username
 from movie_core.clock import utc_now
-from movie_core.ports import UserRepo
+from movie_core.ports import RegistrationRepo
 
 SECRET = "of these tests and long enough for anybody"
 Register = Callable[..., None]
@@ -132,8 +132,8 @@ def register(environ: dict[str, str]) -> Register:
     async def store(name: str, domain: str) -> None:
         container = create_container(Settings.load(environ, dotenv=None))
         address = f"{name}@{domain}"
-        registration = Registration(new_id(), Address(address, address), Username(name, name), "hash", utc_now())
-        await (await container.get(UserRepo)).register(registration, utc_now())
+        registration = PendingRegistration(new_id(), Address(address, address), Username(name, name), "hash", utc_now())
+        await (await container.get(RegistrationRepo)).register(registration, utc_now())
         await container.close()
 
     return lambda name, domain="example.org": asyncio.run(store(name, domain))

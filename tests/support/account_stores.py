@@ -1,21 +1,28 @@
-"""`AccountStores` over one SQL database or over a deployment in memory, as the contract suites take them."""
+"""`AccountStores` over one SQL database, as the contract suites take them."""
 
 from sqlalchemy.ext.asyncio import AsyncEngine
 
 from movie_adapters.security.username_syntax import UnicodeUsernameSyntax
+from movie_adapters.sql.account_data import SqlAccountDataRepo
 from movie_adapters.sql.outbox import SqlOutbox
-from movie_adapters.sql.sessions import SqlSessionStore
+from movie_adapters.sql.password_resets import SqlPasswordResetRepo
+from movie_adapters.sql.registrations import SqlRegistrationRepo
+from movie_adapters.sql.sessions import SqlSessionRepo
+from movie_adapters.sql.user_directory import SqlUserDirectory
 from movie_adapters.sql.users import SqlUserRepo
 from movie_core.accounts.keyring import Keyring
 from movie_core.accounts.outbox import MailRules
-from movie_core.memory import Deployment
 from movie_core.testing import AccountStores
 
 
 def sql_account_stores(engine: AsyncEngine, rules: MailRules, keys: Keyring) -> AccountStores:
-    users = SqlUserRepo(engine, rules, keys, UnicodeUsernameSyntax())
-    return AccountStores(users, SqlSessionStore(engine), SqlOutbox(engine, rules, keys), keys)
-
-
-def memory_account_stores(deployment: Deployment) -> AccountStores:
-    return AccountStores(deployment.users, deployment.sessions, deployment.outbox, deployment.keys)
+    return AccountStores(
+        users=SqlUserRepo(engine),
+        directory=SqlUserDirectory(engine),
+        registrations=SqlRegistrationRepo(engine, rules, keys),
+        password_resets=SqlPasswordResetRepo(engine),
+        sessions=SqlSessionRepo(engine),
+        data=SqlAccountDataRepo(engine, rules, UnicodeUsernameSyntax()),
+        outbox=SqlOutbox(engine, rules, keys),
+        keys=keys,
+    )

@@ -16,9 +16,10 @@ from movie_api.middleware import Layer, compose
 from movie_core.accounts.keyring import Keyring
 from movie_core.accounts.outbox import MailRules, OutgoingEmail
 from movie_core.accounts.outbox_dispatcher import OutboxDispatcher
-from movie_core.accounts.services import Accounts
+from movie_core.accounts.user_management import UserManagement
 from movie_core.memory import (
     MemoryAccessTokens,
+    MemoryAccountDataRepo,
     MemoryAuditLog,
     MemoryDatabase,
     MemoryDeliveryNotifier,
@@ -27,13 +28,16 @@ from movie_core.memory import (
     MemoryMovieCatalogue,
     MemoryOutbox,
     MemoryPasswordHasher,
+    MemoryPasswordResetRepo,
     MemoryPersonalOrderStore,
     MemoryRateLimiter,
     MemoryRatingStore,
     MemoryRecommender,
+    MemoryRegistrationRepo,
     MemorySeenMovies,
-    MemorySessionStore,
+    MemorySessionRepo,
     MemoryTrendStore,
+    MemoryUserDirectory,
     MemoryUserRepo,
     PlainAddressSyntax,
     PlainPasswordStrength,
@@ -42,6 +46,7 @@ from movie_core.memory import (
 from movie_core.operations.health import Readiness
 from movie_core.ports import (
     AccessTokens,
+    AccountDataRepo,
     AddressSyntax,
     Analytics,
     AuditLog,
@@ -52,14 +57,17 @@ from movie_core.ports import (
     MovieSource,
     Outbox,
     PasswordHasher,
+    PasswordResetRepo,
     PasswordStrength,
     PersonalOrderStore,
     RateLimiter,
     RatingStore,
     Recommender,
+    RegistrationRepo,
     SeenMovies,
-    SessionStore,
+    SessionRepo,
     TrendStore,
+    UserDirectory,
     UsernameSyntax,
     UserRepo,
 )
@@ -109,8 +117,24 @@ class InMemory(Provider):
         return MemoryUserRepo(database)
 
     @provide(override=True)
-    def sessions(self, database: MemoryDatabase) -> SessionStore:
-        return MemorySessionStore(database)
+    def directory(self, database: MemoryDatabase) -> UserDirectory:
+        return MemoryUserDirectory(database)
+
+    @provide(override=True)
+    def registrations(self, database: MemoryDatabase) -> RegistrationRepo:
+        return MemoryRegistrationRepo(database)
+
+    @provide(override=True)
+    def password_resets(self, database: MemoryDatabase) -> PasswordResetRepo:
+        return MemoryPasswordResetRepo(database)
+
+    @provide(override=True)
+    def account_data(self, database: MemoryDatabase) -> AccountDataRepo:
+        return MemoryAccountDataRepo(database)
+
+    @provide(override=True)
+    def sessions(self, database: MemoryDatabase) -> SessionRepo:
+        return MemorySessionRepo(database)
 
     @provide(override=True)
     def outbox(self, database: MemoryDatabase) -> Outbox:
@@ -286,15 +310,15 @@ def assert_as_documented(served: dict[str, Any], response: httpx.Response, path:
         )
 
 
-async def accounts_of(api: Api) -> Accounts:
-    accounts: Accounts = await api.app.state.dishka_container.get(Accounts)
-    return accounts
+async def management_of(api: Api) -> UserManagement:
+    management: UserManagement = await api.app.state.dishka_container.get(UserManagement)
+    return management
 
 
 async def staff(api: Api) -> dict[str, str]:
     """Register Ann as staff; returns her `Authorization` header."""
     header = await api.activated()
-    await (await accounts_of(api)).set_staff(ANN["email"], True)
+    await (await management_of(api)).set_staff(ANN["email"], True)
     return header
 
 

@@ -20,7 +20,7 @@ from movie_api.routes.analytics import prefers_csv
 from movie_api.routes.movies import matches_etag, parse_search
 from movie_core.accounts.identifiers import parse_address, parse_username
 from movie_core.accounts.keyring import Keyring
-from movie_core.accounts.passwords import check_password, normalise_password
+from movie_core.accounts.password_rules import check_password, normalise_password
 from movie_core.accounts.users import Address, Username
 from movie_core.discovery.analytics import Days
 from movie_core.discovery.events import check_event

@@ -1,6 +1,6 @@
 """The audit log in a SQL database."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from datetime import datetime
 from typing import Any
 
@@ -9,7 +9,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
 from movie_adapters.sql.engine import metadata
 from movie_adapters.sql.tables import text_column, time_column, transaction, users
-from movie_core.operations.audit import COMMAND_LINE, Action, AuditEntry, exported
+from movie_core.operations.audit import COMMAND_LINE, Action, AuditEntry, AuditExport, exported
 from movie_core.paging import Window
 
 BATCH = 500
@@ -71,11 +71,11 @@ class SqlAuditLog:
             deleted += count
         return deleted
 
-    async def export(self, user_id: str) -> Mapping[str, Any]:
+    async def export(self, user_id: str) -> AuditExport:
         own = or_(audit.c.actor_id == user_id, audit.c.account_id == user_id)
         async with transaction(self._engine, read_only=True) as connection:
             rows = await connection.execute(select(audit).where(own).order_by(audit.c.at, audit.c.id))
-            return {"audit": [exported(_entry(row), user_id) for row in rows]}
+            return AuditExport([exported(_entry(row), user_id) for row in rows])
 
     async def erase(self, user_id: str) -> None:
         async with transaction(self._engine) as connection:

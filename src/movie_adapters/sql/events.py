@@ -44,10 +44,9 @@ from movie_adapters.sql.tables import (
     upsert,
     users,
 )
-from movie_core.clock import iso_time
 from movie_core.discovery.analytics import CLICK_WINDOW, FIGURES_RETENTION
 from movie_core.discovery.event_recorder import BATCH
-from movie_core.discovery.events import Event, EventKind
+from movie_core.discovery.events import Event, EventExport, EventKind, ExportedEvent, ExportedEventDay
 from movie_core.discovery.trending import Interaction, InteractionKind, utc_day, weight_of
 
 LONG_SECONDS = 15.0
@@ -322,17 +321,17 @@ class SqlEventStore:
 
     # --- personal data of all sources
 
-    async def export(self, user_id: str) -> Mapping[str, Any]:
+    async def export(self, user_id: str) -> EventExport:
         figures = select(user_days).where(user_days.c.user_id == user_id).order_by(user_days.c.day)
         own = select(_events).where(_events.c.user_id == user_id).order_by(_events.c.at, _events.c.id)
         async with transaction(self._engine, read_only=True, seconds=LONG_SECONDS) as connection:
             # In chunks: converting hundreds of thousands at once would block the event loop for seconds.
-            exported: list[dict[str, Any]] = []
+            exported: list[ExportedEvent] = []
             for chunk in (await connection.execute(own)).partitions(ROWS_PER_STATEMENT):
-                exported += [{"source": row.source, **_event(row).exported()} for row in chunk]
+                exported += [_event(row).exported(row.source) for row in chunk]
                 await asyncio.sleep(0)
-            days = [_day_as_json(row) for row in await connection.execute(figures)]
-        return {"events": exported, "event_days": days}
+            days = [_exported_day(row) for row in await connection.execute(figures)]
+        return EventExport(exported, days)
 
     async def erase(self, user_id: str) -> None:
         # Events first: as long as there are any, a purge may add their figures to `user_days`.
@@ -483,11 +482,22 @@ def _event(row: Any) -> Event:
     )
 
 
-def _day_as_json(row: Any) -> dict[str, Any]:
-    """Convert a row of `user_days` to JSON."""
-    values: dict[str, Any] = {"source": row.source, "day": date.fromordinal(row.day).isoformat()}
-    for name in _FIGURE_NAMES:
-        value = getattr(row, name)
-        is_time = name in {"first_search", "first_click", "click_after_search", "last_rating"}
-        values[name] = iso_time(time_of(value)) if is_time and value is not None else value
-    return values
+def _exported_day(row: Any) -> ExportedEventDay:
+    def time_or_none(micros: int | None) -> datetime | None:
+        return None if micros is None else time_of(micros)
+
+    return ExportedEventDay(
+        source=row.source,
+        day=date.fromordinal(row.day),
+        searches=row.searches,
+        zero_results=row.zero_results,
+        clicked_searches=row.clicked_searches,
+        clicks=row.clicks,
+        placed_clicks=row.placed_clicks,
+        positions=row.positions,
+        ratings=row.ratings,
+        first_search=time_or_none(row.first_search),
+        first_click=time_or_none(row.first_click),
+        click_after_search=time_or_none(row.click_after_search),
+        last_rating=time_or_none(row.last_rating),
+    )

@@ -2,16 +2,15 @@
 
 import json
 from collections.abc import Sequence
-from dataclasses import asdict
 from datetime import datetime, timedelta
 from typing import Any
 
 from sqlalchemy import Select, delete, insert, select
-from sqlalchemy.ext.asyncio import AsyncConnection
+from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
-from movie_adapters.sql.tables import mails
+from movie_adapters.sql.tables import acquire_address_lock, mails, transaction
 from movie_core.accounts.keyring import new_id
-from movie_core.accounts.outbox import NOTICES, EmailLink, MailKind, MailState, NewLink, Purpose
+from movie_core.accounts.outbox import NOTICES, EmailLink, MailKind, MailState, Purpose
 from movie_core.quotas import Rate
 
 
@@ -45,6 +44,15 @@ async def queue_mail(connection: AsyncConnection, row: dict[str, Any]) -> None:
     await connection.execute(insert(mails).values(row))
 
 
+async def request_mail(
+    engine: AsyncEngine, kind: MailKind, address_key: str, now: datetime, requested_from: str
+) -> None:
+    """Queue an email that is due now, in a transaction of its own."""
+    async with transaction(engine) as connection:
+        await acquire_address_lock(connection, address_key)
+        await queue_mail(connection, mail_row(kind, address_key, now, now, requested_from))
+
+
 async def queue_notice(connection: AsyncConnection, kind: MailKind, address_key: str, now: datetime) -> None:
     """Queue a security notice to the user of an address. The caller holds the address lock."""
     await queue_mail(connection, mail_row(kind, address_key, now, now))
@@ -67,11 +75,9 @@ def recent_mails(address_key: str, limit: Rate, now: datetime) -> Select[Any]:
     )
 
 
-def link_row(
-    link: EmailLink | NewLink, purpose: Purpose, address_key: str, mail_id: str, expires_at: datetime
-) -> dict[str, Any]:
+def link_row(link: EmailLink, purpose: Purpose, address_key: str, mail_id: str, expires_at: datetime) -> dict[str, Any]:
     return {
-        "hashed": link.hashed,
+        "hashed": link.token_hash,
         "uid": link.uid,
         "purpose": purpose.value,
         "address_key": address_key,
@@ -81,5 +87,10 @@ def link_row(
 
 
 def links_json(email_links: Sequence[EmailLink]) -> str:
-    # The previous version of the application requires the key `username`.
-    return json.dumps([asdict(link) | {"username": ""} for link in email_links])
+    return json.dumps(
+        [
+            # The previous version of the application requires the key `username`.
+            {"uid": link.uid, "hashed": link.token_hash, "sealed": link.encrypted_token, "username": ""}
+            for link in email_links
+        ]
+    )

@@ -7,7 +7,6 @@ Its links expire `MailRules.link_ttl` after it was last leased, that is, after t
 
 import json
 from collections.abc import Sequence
-from dataclasses import asdict
 from datetime import datetime, timedelta
 from typing import Any
 
@@ -37,7 +36,6 @@ from movie_core.accounts.outbox import (
     MailKind,
     MailRules,
     MailState,
-    NewLink,
     OutboxStats,
     Purpose,
 )
@@ -230,7 +228,7 @@ class SqlOutbox:
                 if allowed_at > now:
                     await connection.execute(insert(mails).values(row | {"served": json.dumps(served)}))
                     return
-                new_links = [EmailLink(**asdict(NewLink.make(uid, self._keys))) for uid in uids]
+                new_links = [EmailLink.create(uid, self._keys) for uid in uids]
                 row |= {"recipient": recipient, "made_at": now, "links": links_json(new_links)}
                 await connection.execute(insert(mails).values(row))
                 if new_links:

@@ -2,17 +2,16 @@
 
 import hashlib
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from datetime import datetime, timedelta
-from typing import Any
 
 from sqlalchemy import ForeignKey, PrimaryKeyConstraint, Table, delete, insert, select, tuple_
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
 from movie_adapters.sql.engine import metadata
 from movie_adapters.sql.tables import text_column, time_column, transaction, users
-from movie_core.clock import Clock, iso_time, utc_now
-from movie_core.discovery.personal_ranking import MAX_ORDERS, ORDER_SECONDS
+from movie_core.clock import Clock, utc_now
+from movie_core.discovery.personal_ranking import MAX_ORDERS, ORDER_SECONDS, ExportedOrder, OrderExport
 
 PURGE_BATCH = 100
 """Expired orders that are deleted when a new one is saved."""
@@ -57,17 +56,12 @@ class SqlPersonalOrderStore:
             await connection.execute(insert(personal_orders).values(**row, body=body))
         return movie_ids
 
-    async def export(self, user_id: str) -> Mapping[str, Any]:
+    async def export(self, user_id: str) -> OrderExport:
         query = select(personal_orders).where(personal_orders.c.user_id == user_id).order_by(personal_orders.c.kept_at)
         async with transaction(self._engine, read_only=True) as connection:
             rows = (await connection.execute(query)).all()
         orders = [(json.loads(row.body), row) for row in rows]
-        return {
-            "orders": [
-                {"source": row.source, "key": key, "movie_ids": movie_ids, "kept_at": iso_time(row.kept_at)}
-                for (key, movie_ids), row in orders
-            ]
-        }
+        return OrderExport([ExportedOrder(row.source, key, movie_ids, row.kept_at) for (key, movie_ids), row in orders])
 
     async def erase(self, user_id: str) -> None:
         async with transaction(self._engine) as connection:

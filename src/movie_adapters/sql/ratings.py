@@ -1,7 +1,7 @@
 """Ratings in a SQL database."""
 
 import asyncio
-from collections.abc import AsyncIterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import asdict
 from datetime import datetime
@@ -12,7 +12,15 @@ from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
 from movie_adapters.sql.engine import metadata
 from movie_adapters.sql.tables import WRITE_SECONDS, text_column, time_column, transaction, upsert, users
-from movie_core.discovery.ratings import MAX_RATINGS, NewRating, Rating, RatingChange, apply_rating, exported
+from movie_core.discovery.ratings import (
+    MAX_RATINGS,
+    NewRating,
+    Rating,
+    RatingChange,
+    RatingExport,
+    apply_rating,
+    exported,
+)
 from movie_core.errors import StoreUnavailable, TooManyRatings, UserNotFound
 from movie_core.paging import Window
 
@@ -137,7 +145,7 @@ class SqlRatingStore:
         async with transaction(self._engine, read_only=True) as connection:
             return str(await connection.scalar(changes) or 0)
 
-    async def export(self, user_id: str) -> Mapping[str, Any]:
+    async def export(self, user_id: str) -> RatingExport:
         """Includes the ratings of all sources."""
         query = (
             select(ratings.c.source, *_RATING)
@@ -146,7 +154,7 @@ class SqlRatingStore:
         )
         async with transaction(self._engine, read_only=True) as connection:
             rows = (await connection.execute(query)).all()
-        return {"ratings": [exported(row[0], _rating(row[1:])) for row in rows]}
+        return RatingExport([exported(row[0], _rating(row[1:])) for row in rows])
 
     async def erase(self, user_id: str) -> None:
         """Deletes the ratings of all sources."""

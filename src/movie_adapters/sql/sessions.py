@@ -6,7 +6,7 @@ from dataclasses import replace
 from datetime import datetime, timedelta
 from typing import Any
 
-from sqlalchemy import delete, exists, func, insert, select, update
+from sqlalchemy import delete, func, insert, select, update
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
 from movie_adapters.sql.mail_queue import queue_notice
@@ -29,8 +29,8 @@ from movie_core.ports import RotationResult
 _log = logging.getLogger(__name__)
 
 
-class SqlSessionStore:
-    """A `SessionStore` in tables created by `engine.migrate`. The caller disposes of the engine."""
+class SqlSessionRepo:
+    """A `SessionRepo` in tables created by `engine.migrate`. The caller disposes of the engine."""
 
     def __init__(self, engine: AsyncEngine) -> None:
         self._engine = engine
@@ -157,15 +157,6 @@ class SqlSessionStore:
         async with transaction(self._engine, read_only=True) as connection:
             owner: str | None = await connection.scalar(query)
             return owner
-
-    async def networks(self, address_key: str) -> Sequence[str]:
-        own = select(login_networks.c.network).join(users).where(users.c.email_key == address_key)
-        async with transaction(self._engine, read_only=True) as connection:
-            return (await connection.scalars(own.order_by(login_networks.c.last_used_at.desc()))).all()
-
-    async def is_live(self, session_id: str) -> bool:
-        async with transaction(self._engine, read_only=True) as connection:
-            return bool(await connection.scalar(select(exists().where(sessions.c.id == session_id))))
 
     async def ended_since(self, since: datetime) -> Sequence[str]:
         async with transaction(self._engine, read_only=True) as connection:

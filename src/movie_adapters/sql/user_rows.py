@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from movie_core.accounts.users import Address, Registration, User, Username
+from movie_core.accounts.users import Address, PendingRegistration, User, Username
 from movie_core.ports import UserSummary
 
 
@@ -20,8 +20,8 @@ def user_from_row(row: Any) -> User:
     )
 
 
-def registration_from_row(row: Any) -> Registration:
-    return Registration(
+def registration_from_row(row: Any) -> PendingRegistration:
+    return PendingRegistration(
         id=row.id,
         address=Address(row.email, row.email_key),
         username=Username(row.username, row.username_key, row.username_skeleton),

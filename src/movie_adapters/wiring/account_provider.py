@@ -12,15 +12,26 @@ from dishka import Provider, Scope, provide
 from movie_adapters.settings.settings import Settings
 from movie_adapters.wiring.connections import Database, SharedRedis
 from movie_adapters.wiring.secret_file import load_or_create_secret
+from movie_core.accounts.account_data import AccountData
+from movie_core.accounts.credentials import Credentials
+from movie_core.accounts.identifiers import IdentifierParser
 from movie_core.accounts.keyring import Keyring
+from movie_core.accounts.login import Login
 from movie_core.accounts.outbox import MailRules
 from movie_core.accounts.outbox_dispatcher import OutboxDispatcher
-from movie_core.accounts.services import AccountRules, Accounts
+from movie_core.accounts.passwords import Passwords
+from movie_core.accounts.profiles import Profiles
+from movie_core.accounts.registration import Registration
+from movie_core.accounts.rules import AccountRules
 from movie_core.accounts.session_registry import SessionRegistry
+from movie_core.accounts.session_service import Sessions
+from movie_core.accounts.session_tokens import SessionTokens
+from movie_core.accounts.user_management import UserManagement
 from movie_core.operations.administration import Administration
 from movie_core.operations.rate_limits import RateLimits
 from movie_core.ports import (
     AccessTokens,
+    AccountDataRepo,
     AddressSyntax,
     AuditLog,
     DeliveryNotifier,
@@ -28,11 +39,14 @@ from movie_core.ports import (
     Mailer,
     Outbox,
     PasswordHasher,
+    PasswordResetRepo,
     PasswordStrength,
     PersonalOrderStore,
     RateLimiter,
     RatingStore,
-    SessionStore,
+    RegistrationRepo,
+    SessionRepo,
+    UserDirectory,
     UsernameSyntax,
     UserRepo,
 )
@@ -52,16 +66,40 @@ class AccountProvider(Provider):
         return MailRules(link_ttl=timedelta(seconds=settings.link_ttl), limit=settings.limit_mail)
 
     @provide
-    def users(self, database: Database, rules: MailRules, keyring: Keyring, syntax: UsernameSyntax) -> UserRepo:
+    def users(self, database: Database) -> UserRepo:
         from movie_adapters.sql.users import SqlUserRepo
 
-        return SqlUserRepo(database.engine, rules, keyring, syntax)
+        return SqlUserRepo(database.engine)
 
     @provide
-    def sessions(self, database: Database) -> SessionStore:
-        from movie_adapters.sql.sessions import SqlSessionStore
+    def directory(self, database: Database) -> UserDirectory:
+        from movie_adapters.sql.user_directory import SqlUserDirectory
 
-        return SqlSessionStore(database.engine)
+        return SqlUserDirectory(database.engine)
+
+    @provide
+    def registrations(self, database: Database, rules: MailRules, keyring: Keyring) -> RegistrationRepo:
+        from movie_adapters.sql.registrations import SqlRegistrationRepo
+
+        return SqlRegistrationRepo(database.engine, rules, keyring)
+
+    @provide
+    def password_resets(self, database: Database) -> PasswordResetRepo:
+        from movie_adapters.sql.password_resets import SqlPasswordResetRepo
+
+        return SqlPasswordResetRepo(database.engine)
+
+    @provide
+    def account_data_repo(self, database: Database, rules: MailRules, syntax: UsernameSyntax) -> AccountDataRepo:
+        from movie_adapters.sql.account_data import SqlAccountDataRepo
+
+        return SqlAccountDataRepo(database.engine, rules, syntax)
+
+    @provide
+    def sessions(self, database: Database) -> SessionRepo:
+        from movie_adapters.sql.sessions import SqlSessionRepo
+
+        return SqlSessionRepo(database.engine)
 
     @provide
     def outbox(self, database: Database, rules: MailRules, keyring: Keyring) -> Outbox:
@@ -150,7 +188,7 @@ class AccountProvider(Provider):
         )
 
     @provide
-    def registry(self, sessions: SessionStore) -> SessionRegistry:
+    def registry(self, sessions: SessionRepo) -> SessionRegistry:
         return SessionRegistry(sessions)
 
     @provide
@@ -164,40 +202,106 @@ class AccountProvider(Provider):
         )
 
     @provide
-    def accounts(
+    def identifiers(self, address_syntax: AddressSyntax, username_syntax: UsernameSyntax) -> IdentifierParser:
+        return IdentifierParser(address_syntax, username_syntax)
+
+    @provide
+    def credentials(
         self,
         users: UserRepo,
-        sessions: SessionStore,
-        registry: SessionRegistry,
         hasher: PasswordHasher,
-        tokens: AccessTokens,
-        syntax: AddressSyntax,
-        username_syntax: UsernameSyntax,
         strength: PasswordStrength,
-        mailer: Mailer,
-        notifier: DeliveryNotifier,
         keyring: Keyring,
         rules: AccountRules,
+    ) -> Credentials:
+        return Credentials(users, hasher, strength, keyring, rules)
+
+    @provide
+    def session_tokens(
+        self,
+        sessions: SessionRepo,
+        registry: SessionRegistry,
+        tokens: AccessTokens,
+        keyring: Keyring,
+        rules: AccountRules,
+    ) -> SessionTokens:
+        return SessionTokens(sessions, registry, tokens, keyring, rules)
+
+    @provide
+    def session_service(
+        self, sessions: SessionRepo, registry: SessionRegistry, notifier: DeliveryNotifier, rules: AccountRules
+    ) -> Sessions:
+        return Sessions(sessions, registry, notifier, rules)
+
+    @provide
+    def registration(
+        self,
+        registrations: RegistrationRepo,
+        credentials: Credentials,
+        identifiers: IdentifierParser,
+        tokens: SessionTokens,
+        notifier: DeliveryNotifier,
+    ) -> Registration:
+        return Registration(registrations, credentials, identifiers, tokens, notifier)
+
+    @provide
+    def login(
+        self,
+        users: UserRepo,
+        credentials: Credentials,
+        identifiers: IdentifierParser,
+        tokens: SessionTokens,
+        sessions: Sessions,
+    ) -> Login:
+        return Login(users, credentials, identifiers, tokens, sessions)
+
+    @provide
+    def passwords(
+        self,
+        resets: PasswordResetRepo,
+        credentials: Credentials,
+        identifiers: IdentifierParser,
+        registry: SessionRegistry,
+        notifier: DeliveryNotifier,
+    ) -> Passwords:
+        return Passwords(resets, credentials, identifiers, registry, notifier)
+
+    @provide
+    def account_data(
+        self,
+        repo: AccountDataRepo,
+        mailer: Mailer,
+        registry: SessionRegistry,
+        notifier: DeliveryNotifier,
         ratings: RatingStore,
         events: EventStore,
         orders: PersonalOrderStore,
         audit_log: AuditLog,
-    ) -> Accounts:
-        return Accounts(
-            users,
-            sessions,
-            registry,
-            hasher,
-            tokens,
-            syntax,
-            username_syntax,
-            strength,
-            mailer,
-            notifier,
-            keyring,
-            rules,
-            personal=(ratings, events, orders, audit_log),
-        )
+    ) -> AccountData:
+        return AccountData(repo, (ratings, events, orders, audit_log), mailer, registry, notifier)
+
+    @provide
+    def profiles(
+        self,
+        users: UserRepo,
+        directory: UserDirectory,
+        credentials: Credentials,
+        identifiers: IdentifierParser,
+        sessions: Sessions,
+        data: AccountData,
+    ) -> Profiles:
+        return Profiles(users, directory, credentials, identifiers, sessions, data)
+
+    @provide
+    def user_management(
+        self,
+        users: UserRepo,
+        directory: UserDirectory,
+        identifiers: IdentifierParser,
+        sessions: Sessions,
+        registry: SessionRegistry,
+    ) -> UserManagement:
+        return UserManagement(users, directory, identifiers, sessions, registry)
 
     @provide
     def audit_log(self, database: Database) -> AuditLog:
@@ -207,9 +311,14 @@ class AccountProvider(Provider):
 
     @provide
     def administration(
-        self, accounts: Accounts, users: UserRepo, outbox: Outbox, notifier: DeliveryNotifier, audit_log: AuditLog
+        self,
+        users: UserManagement,
+        profiles: Profiles,
+        outbox: Outbox,
+        notifier: DeliveryNotifier,
+        audit_log: AuditLog,
     ) -> Administration:
-        return Administration(accounts, users, outbox, notifier, audit_log)
+        return Administration(users, profiles, outbox, notifier, audit_log)
 
     @provide
     def dispatcher(self, settings: Settings, outbox: Outbox, mailer: Mailer, keyring: Keyring) -> OutboxDispatcher:

@@ -11,8 +11,9 @@ from movie_adapters.settings.settings import Settings
 from movie_adapters.sources.cached import CachedMovieSource
 from movie_adapters.wiring.event_notifier import EventNotifier
 from movie_adapters.wiring.training import train_in_subprocess
+from movie_core.accounts.login import Login
 from movie_core.accounts.outbox_dispatcher import OutboxDispatcher
-from movie_core.accounts.services import Accounts
+from movie_core.accounts.profiles import Profiles
 from movie_core.accounts.session_registry import SessionRegistry
 from movie_core.discovery.event_recorder import EventRecorder
 from movie_core.discovery.trending_service import TrendingService
@@ -98,7 +99,8 @@ async def run_background_work(container: AsyncContainer) -> AsyncIterator[None]:
     """Run the background work of an API process: read ended sessions, write events, rebuild trends, and detect a
     flush of the shared cache. Without Redis there is no worker, so email delivery and maintenance run here too."""
     settings = await container.get(Settings)
-    await container.get(Accounts)  # so that the first request does not wait for imports
+    for service in (Login, Profiles):  # so that the first request does not wait for imports
+        await container.get(service)
     registry, source = await container.get(SessionRegistry), await container.get(MovieSource)
     recorder, trends = await container.get(EventRecorder), await container.get(TrendingService)
     jobs: list[tuple[Callable[[], Awaitable[object]], float]] = [

@@ -13,6 +13,7 @@ from movie_core.discovery.services import Discovery
 from movie_core.discovery.trending_service import TrendingService
 from movie_core.operations.maintenance import Maintenance
 from movie_core.ports import (
+    AccountDataRepo,
     Analytics,
     AuditLog,
     EventStore,
@@ -23,7 +24,6 @@ from movie_core.ports import (
     RatingStore,
     Recommender,
     TrendStore,
-    UserRepo,
 )
 
 
@@ -104,9 +104,11 @@ class DiscoveryProvider(Provider):
     def maintenance(
         self,
         settings: Settings,
-        users: UserRepo,
+        accounts: AccountDataRepo,
         events: EventStore,
         recommender: Recommender,
         audit_log: AuditLog,
     ) -> Maintenance:
-        return Maintenance(users, events, recommender, audit_log, events_keep=timedelta(seconds=settings.events_keep))
+        return Maintenance(
+            accounts, events, recommender, audit_log, events_keep=timedelta(seconds=settings.events_keep)
+        )

@@ -21,7 +21,11 @@ from movie_api.routes.sessions import (
 )
 from movie_api.web import account_pages
 from movie_api.web.account_pages import handle_link_error, wants_html
-from movie_core.accounts.services import Accounts, Caller
+from movie_core.accounts.login import Login
+from movie_core.accounts.passwords import Passwords
+from movie_core.accounts.profiles import Profiles
+from movie_core.accounts.registration import Registration
+from movie_core.accounts.sessions import Caller
 from movie_core.errors import InvalidBody, InvalidLink, InvalidPassword, WeakPassword
 from movie_core.operations.rate_limits import RateLimits
 
@@ -70,23 +74,23 @@ def _link(uid: str, token: str) -> tuple[str, str]:
 
 @post(AUTHENTICATION + "register/")
 async def register(
-    request: AnyRequest, accounts: FromDishka[Accounts], limits: FromDishka[RateLimits]
+    request: AnyRequest, registrations: FromDishka[Registration], limits: FromDishka[RateLimits]
 ) -> Response[bytes]:
     await read_body(request)
     # Counted before the body is parsed: invalid requests count too.
     networks = client_networks(request)
     set_quota(request, await limits.register(networks))
     body = await read_json(request, RegistrationRequest)
-    registration = await accounts.register(body.email, body.username, body.password, requested_from=networks[-1])
+    registration = await registrations.register(body.email, body.username, body.password, requested_from=networks[-1])
     content = {"email": registration.address.spelling, "username": registration.username.shown}
     return json_response(content, status_code=201)
 
 
 @get(ACTIVATION_LINK, exception_handlers={Exception: handle_link_error})
 async def show_activation(
-    request: AnyRequest, uid: FromPath[str], token: FromPath[str], accounts: FromDishka[Accounts]
+    request: AnyRequest, uid: FromPath[str], token: FromPath[str], registration: FromDishka[Registration]
 ) -> Response[Any]:
-    is_activated = await accounts.is_activated(*_link(uid, token))
+    is_activated = await registration.is_activated(*_link(uid, token))
     if wants_html(request):
         if is_activated:
             return account_pages.already_activated()
@@ -105,7 +109,7 @@ async def activate(
     request: AnyRequest,
     uid: FromPath[str],
     token: FromPath[str],
-    accounts: FromDishka[Accounts],
+    registration: FromDishka[Registration],
     limits: FromDishka[RateLimits],
 ) -> Response[Any]:
     networks = client_networks(request)
@@ -121,17 +125,17 @@ async def activate(
         raise InvalidBody("send password or new_password, not both", field="new_password")
     set_quota(request, await limits.link(uid, networks))
     if not wants_html(request):
-        pair = await accounts.activate(*_link(uid, token), device_of(request), **passwords, network=networks[0])
+        pair = await registration.activate(*_link(uid, token), device_of(request), **passwords, network=networks[0])
         if pair is None:
             return _already_verified()
         return message_response("Email verified successfully", access=pair.access, refresh=pair.refresh)
     rejection = ""
     try:
-        if await accounts.is_activated(*_link(uid, token)):
+        if await registration.is_activated(*_link(uid, token)):
             return account_pages.already_activated()
         # The owner of the address may not have registered it, so the page never activates without a password.
         if passwords:
-            await accounts.activate(*_link(uid, token), None, **passwords)
+            await registration.activate(*_link(uid, token), None, **passwords)
             return account_pages.activated()
         rejection = "enter the password of your registration, or a new one"
     except InvalidPassword:
@@ -144,12 +148,12 @@ async def activate(
 
 @post(AUTHENTICATION + "verify-email/resend/")
 async def resend(
-    request: AnyRequest, accounts: FromDishka[Accounts], limits: FromDishka[RateLimits]
+    request: AnyRequest, registration: FromDishka[Registration], limits: FromDishka[RateLimits]
 ) -> Response[bytes]:
     await read_body(request)
     networks = client_networks(request)
     await limits.mail(networks)  # no RateLimit headers, so that responses do not disclose whether the address is known
-    await accounts.resend_activation((await read_json(request, AddressRequest)).email, requested_from=networks[-1])
+    await registration.resend_activation((await read_json(request, AddressRequest)).email, requested_from=networks[-1])
     return message_response(_EMAIL_SENT, status_code=202)
 
 
@@ -158,30 +162,30 @@ async def resend(
 
 @post(AUTHENTICATION + "password/forgot/")
 async def forgot_password(
-    request: AnyRequest, accounts: FromDishka[Accounts], limits: FromDishka[RateLimits]
+    request: AnyRequest, passwords: FromDishka[Passwords], limits: FromDishka[RateLimits]
 ) -> Response[bytes]:
     await read_body(request)
     networks = client_networks(request)
     await limits.mail(networks)  # no RateLimit headers, so that responses do not disclose whether the address is known
-    await accounts.forgot_password((await read_json(request, AddressRequest)).email, requested_from=networks[-1])
+    await passwords.request_reset((await read_json(request, AddressRequest)).email, requested_from=networks[-1])
     return message_response(_EMAIL_SENT, status_code=202)
 
 
 @post(AUTHENTICATION + "password/reset/")
 async def reset_password(
-    request: AnyRequest, accounts: FromDishka[Accounts], limits: FromDishka[RateLimits]
+    request: AnyRequest, passwords: FromDishka[Passwords], limits: FromDishka[RateLimits]
 ) -> Response[None]:
     body = await read_json(request, PasswordResetRequest)
     set_quota(request, await limits.link(body.uid, client_networks(request)))
-    await accounts.reset_password(*_link(body.uid, body.token), body.password)
+    await passwords.reset(*_link(body.uid, body.token), body.password)
     return no_content()
 
 
 @get(RESET_LINK, exception_handlers={Exception: handle_link_error})
 async def show_reset(
-    request: AnyRequest, uid: FromPath[str], token: FromPath[str], accounts: FromDishka[Accounts]
+    request: AnyRequest, uid: FromPath[str], token: FromPath[str], passwords: FromDishka[Passwords]
 ) -> Response[Any]:
-    await accounts.check_reset_link(*_link(uid, token))
+    await passwords.check_reset_link(*_link(uid, token))
     if wants_html(request):
         return account_pages.password_form(request.app.state.settings.password_min)
     return message_response("POST uid, token and password to password/reset/ to set a new password")
@@ -192,13 +196,13 @@ async def reset_by_form(
     request: AnyRequest,
     uid: FromPath[str],
     token: FromPath[str],
-    accounts: FromDishka[Accounts],
+    passwords: FromDishka[Passwords],
     limits: FromDishka[RateLimits],
 ) -> Response[bytes]:
     form = await read_form(request, ("password",))
     set_quota(request, await limits.link(uid, client_networks(request)))
     try:
-        await accounts.reset_password(*_link(uid, token), form["password"])
+        await passwords.reset(*_link(uid, token), form["password"])
     except WeakPassword as error:
         return account_pages.password_form(request.app.state.settings.password_min, error.detail)
     return account_pages.password_changed()
@@ -206,13 +210,18 @@ async def reset_by_form(
 
 @post(AUTHENTICATION + "password/change/")
 async def change_password(
-    request: AnyRequest, caller: FromDishka[Caller], accounts: FromDishka[Accounts], limits: FromDishka[RateLimits]
+    request: AnyRequest,
+    caller: FromDishka[Caller],
+    profiles: FromDishka[Profiles],
+    login: FromDishka[Login],
+    passwords: FromDishka[Passwords],
+    limits: FromDishka[RateLimits],
 ) -> Response[None]:
     body = await read_json(request, PasswordChangeRequest)
-    user = await accounts.profile(caller)
-    attempt = await count_login(request, user.address.key, accounts, limits)
+    user = await profiles.get(caller)
+    attempt = await count_login(request, user.address.key, login, limits)
     async with refund_unless_wrong(limits, attempt):
-        await accounts.change_password(caller, body.old_password, body.new_password)
+        await passwords.change(caller, body.old_password, body.new_password)
     return no_content()
 
 

@@ -15,7 +15,7 @@ from movie_api.problems import AnyRequest
 from movie_api.request_body import read_empty, read_json, value_or_none
 from movie_api.responses import json_response, timestamp
 from movie_core.accounts.outbox import SUBJECTS, Mail, MailState
-from movie_core.accounts.services import Caller
+from movie_core.accounts.sessions import Caller
 from movie_core.accounts.users import MAX_ADDRESS, UserState
 from movie_core.errors import InvalidParameter
 from movie_core.operations.administration import Administration

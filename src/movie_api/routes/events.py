@@ -11,7 +11,7 @@ from movie_api.auth import require_event_access
 from movie_api.problems import AnyRequest
 from movie_api.request_body import read_rows, value_or_none
 from movie_api.responses import PRIVATE, json_response
-from movie_core.accounts.services import Caller
+from movie_core.accounts.sessions import Caller
 from movie_core.clock import utc_now
 from movie_core.discovery.events import MAX_EVENTS, check_event
 from movie_core.discovery.services import Discovery

@@ -22,7 +22,7 @@ from movie_api.context import context_of
 from movie_api.parameters import parse_parameters
 from movie_api.problems import AnyRequest
 from movie_api.responses import PRIVATE, json_response, timestamp
-from movie_core.accounts.services import Caller
+from movie_core.accounts.sessions import Caller
 from movie_core.discovery.event_recorder import EventRecorder
 from movie_core.discovery.services import Discovery
 from movie_core.errors import Invalid, InvalidOffsetOrLimit, InvalidParameter, InvalidQuery, MovieNotFound

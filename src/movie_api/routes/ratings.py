@@ -17,7 +17,7 @@ from movie_api.request_body import CSV, media_type_of, read_file, read_json, rea
 from movie_api.responses import NO_STORE, json_response, no_content, timestamp
 from movie_api.routes.movies import SEARCH_PATH, movie_fields
 from movie_api.routes.users import ME
-from movie_core.accounts.services import Caller
+from movie_core.accounts.sessions import Caller
 from movie_core.discovery.rating_files import parse_ratings
 from movie_core.discovery.ratings import MAX_IMPORT, ImportRow, MovieIdentity, Rating, Rejection, check_rating
 from movie_core.discovery.services import Discovery

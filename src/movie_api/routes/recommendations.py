@@ -12,7 +12,7 @@ from movie_api.parameters import parse_parameters
 from movie_api.problems import AnyRequest
 from movie_api.responses import NO_STORE, PRIVATE, json_response, timestamp
 from movie_api.routes.movies import SEARCH_PATH, movie_fields
-from movie_core.accounts.services import Caller
+from movie_core.accounts.sessions import Caller
 from movie_core.discovery.services import Discovery, RecommendedMovies
 from movie_core.discovery.trending import WEIGHTS, InteractionKind, TrendWindow
 from movie_core.errors import InvalidParameter

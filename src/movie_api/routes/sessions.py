@@ -14,7 +14,11 @@ from movie_api.context import context_of
 from movie_api.problems import AnyRequest
 from movie_api.request_body import read_body, read_json
 from movie_api.responses import json_response, message_response, no_content, timestamp
-from movie_core.accounts.services import Accounts, Caller, TokenPair
+from movie_core.accounts.login import Login
+from movie_core.accounts.profiles import Profiles
+from movie_core.accounts.session_service import Sessions
+from movie_core.accounts.session_tokens import SessionTokens
+from movie_core.accounts.sessions import Caller, TokenPair
 from movie_core.errors import InvalidCredentials, InvalidPassword, SessionNotFound
 from movie_core.operations.rate_limits import LoginAttempt, RateLimits, networks_of
 from movie_core.quotas import Quota
@@ -53,11 +57,11 @@ def client_networks(request: AnyRequest) -> tuple[str, ...]:
     return networks_of(context_of(request.scope).client)
 
 
-async def count_login(request: AnyRequest, address_key: str, accounts: Accounts, limits: RateLimits) -> LoginAttempt:
+async def count_login(request: AnyRequest, address_key: str, login: Login, limits: RateLimits) -> LoginAttempt:
     """Count a login attempt, before the password is checked; raises `RateLimited`."""
     networks = client_networks(request)
     await limits.login_work(networks)
-    attempt = await limits.login(address_key, networks, await accounts.networks_of(address_key))
+    attempt = await limits.login(address_key, networks, await login.login_networks(address_key))
     set_quota(request, attempt.quota)
     return attempt
 
@@ -82,25 +86,27 @@ def set_quota(request: AnyRequest, quota: Quota | None) -> None:
 
 
 @post([AUTHENTICATION + "login/", AUTHENTICATION + "jwt/token/"])
-async def log_in(
-    request: AnyRequest, accounts: FromDishka[Accounts], limits: FromDishka[RateLimits]
-) -> Response[bytes]:
+async def log_in(request: AnyRequest, login: FromDishka[Login], limits: FromDishka[RateLimits]) -> Response[bytes]:
     body = await read_json(request, LoginRequest)
-    attempt = await count_login(request, accounts.address_key(body.email), accounts, limits)
+    attempt = await count_login(request, login.address_key(body.email), login, limits)
     async with refund_unless_wrong(limits, attempt):
-        pair = await accounts.log_in(body.email, body.password, device_of(request), network=client_networks(request)[0])
+        pair = await login.log_in(body.email, body.password, device_of(request), network=client_networks(request)[0])
     return json_response(_tokens(pair))
 
 
 @post(AUTHENTICATION + "reauthenticate/")
 async def reauthenticate(
-    request: AnyRequest, caller: FromDishka[Caller], accounts: FromDishka[Accounts], limits: FromDishka[RateLimits]
+    request: AnyRequest,
+    caller: FromDishka[Caller],
+    profiles: FromDishka[Profiles],
+    login: FromDishka[Login],
+    limits: FromDishka[RateLimits],
 ) -> Response[bytes]:
     body = await read_json(request, ReauthenticationRequest)
-    user = await accounts.profile(caller)
-    attempt = await count_login(request, user.address.key, accounts, limits)
+    user = await profiles.get(caller)
+    attempt = await count_login(request, user.address.key, login, limits)
     async with refund_unless_wrong(limits, attempt):
-        pair = await accounts.reauthenticate(
+        pair = await login.reauthenticate(
             caller, body.password, device_of(request), network=client_networks(request)[0]
         )
     return json_response(_tokens(pair))
@@ -108,26 +114,25 @@ async def reauthenticate(
 
 @post(AUTHENTICATION + "jwt/token/refresh/")
 async def refresh(
-    request: AnyRequest, accounts: FromDishka[Accounts], limits: FromDishka[RateLimits]
+    request: AnyRequest, tokens: FromDishka[SessionTokens], limits: FromDishka[RateLimits]
 ) -> Response[bytes]:
     await read_body(request)
     set_quota(request, await limits.refresh_work(client_networks(request)))
     body = await read_json(request, RefreshRequest)
-    owner = await accounts.find_owner(body.refresh)
+    owner = await tokens.find_owner(body.refresh)
     if owner is not None:
         await limits.refresh(owner)
-    return json_response(_tokens(await accounts.refresh(body.refresh)))
+    return json_response(_tokens(await tokens.refresh(body.refresh)))
 
 
 @post(AUTHENTICATION + "logout/")
-async def log_out(caller: FromDishka[Caller], accounts: FromDishka[Accounts]) -> Response[bytes]:
-    with contextlib.suppress(SessionNotFound):  # ended by another request at the same time
-        await accounts.log_out(caller)
+async def log_out(caller: FromDishka[Caller], sessions: FromDishka[Sessions]) -> Response[bytes]:
+    await sessions.log_out(caller)
     return message_response("Logged out successfully.")
 
 
 @get(SESSIONS)
-async def list_sessions(caller: FromDishka[Caller], accounts: FromDishka[Accounts]) -> Response[bytes]:
+async def list_sessions(caller: FromDishka[Caller], sessions: FromDishka[Sessions]) -> Response[bytes]:
     items = [
         {
             "id": session.id,
@@ -136,24 +141,24 @@ async def list_sessions(caller: FromDishka[Caller], accounts: FromDishka[Account
             "last_used_at": timestamp(session.last_used_at),
             "current": session.id == caller.session_id,
         }
-        for session in await accounts.list_sessions(caller)
+        for session in await sessions.list_for_user(caller.user_id)
     ]
     return json_response({"items": items})
 
 
 @delete(SESSIONS, guards=[require_writer])
-async def end_other_sessions(caller: FromDishka[Caller], accounts: FromDishka[Accounts]) -> Response[None]:
-    await accounts.end_other_sessions(caller)
+async def end_other_sessions(caller: FromDishka[Caller], sessions: FromDishka[Sessions]) -> Response[None]:
+    await sessions.end_others(caller)
     return no_content()
 
 
 @delete(SESSIONS + "{session_id:str}/", guards=[require_writer])
 async def end_session(
-    session_id: FromPath[str], caller: FromDishka[Caller], accounts: FromDishka[Accounts]
+    session_id: FromPath[str], caller: FromDishka[Caller], sessions: FromDishka[Sessions]
 ) -> Response[None]:
     if not ID_OR_TOKEN.fullmatch(session_id):
         raise SessionNotFound("session not found")
-    await accounts.end_session(caller, session_id)
+    await sessions.end(caller, session_id)
     return no_content()
 
 

@@ -85,6 +85,22 @@ def parse_username(text: str, syntax: UsernameSyntax) -> Username:
     return Username(shown, unicodedata.normalize("NFC", shown.casefold()), syntax.skeleton(shown))
 
 
+class IdentifierParser:
+    """`parse_address` and `parse_username` with the syntax rules of a deployment."""
+
+    def __init__(self, address_syntax: AddressSyntax, username_syntax: UsernameSyntax) -> None:
+        self._address_syntax = address_syntax
+        self._username_syntax = username_syntax
+
+    def address(self, text: str) -> Address:
+        """Raises `InvalidEmail`."""
+        return parse_address(text, self._address_syntax)
+
+    def username(self, text: str) -> Username:
+        """Raises `InvalidUsername`."""
+        return parse_username(text, self._username_syntax)
+
+
 def _looks_like_link(word: str) -> bool:
     *labels, last = unicodedata.normalize("NFKC", word).casefold().strip("._-").split(".")
     is_country = len(last) == 2 and last.isascii() and last.isalpha()

@@ -113,26 +113,19 @@ class MailRules:
 
 
 @dataclass(frozen=True, slots=True)
-class NewLink:
-    """A new link. The token itself is stored only encrypted (`sealed`)."""
+class EmailLink:
+    """A link of an email. Its token is stored as a hash, and encrypted until the email is sent."""
 
     uid: str
-    hashed: str
-    sealed: str
+    """The id of the registration or user that the link is for."""
+    token_hash: str
+    encrypted_token: str
 
     @classmethod
-    def make(cls, uid: str, keyring: Keyring) -> "NewLink":
+    def create(cls, uid: str, keyring: Keyring) -> "EmailLink":
+        """Creates a link with a new token."""
         token = new_token()
         return cls(uid, token_hash(token), keyring.encrypt_token(token))
-
-
-@dataclass(frozen=True, slots=True)
-class EmailLink:
-    """One link of an email: its `uid`, the hash of its token, and the encrypted token (`sealed`)."""
-
-    uid: str
-    hashed: str
-    sealed: str
 
 
 @dataclass(frozen=True, slots=True)

@@ -90,7 +90,7 @@ class OutboxDispatcher:
         """Tries to send one email; False if no server is reachable."""
         links = []
         for link in mail.links:
-            token = self._keyring.decrypt_token(link.sealed, link.hashed)
+            token = self._keyring.decrypt_token(link.encrypted_token, link.token_hash)
             if token is None:
                 rejection = MailRejected("its links were encrypted with a secret that is no longer set", is_final=True)
                 await self._outbox.complete(self._owner, after_rejection(mail, rejection, self._clock()))

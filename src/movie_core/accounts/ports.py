@@ -3,15 +3,16 @@
 from abc import abstractmethod
 from collections.abc import Sequence
 from datetime import datetime, timedelta
-from typing import Any, Protocol
+from typing import Protocol
 
-from movie_core.accounts.outbox import Mail, MailKind, MailState, OutboxStats, OutgoingEmail
+from movie_core.accounts.exports import AccountExport
+from movie_core.accounts.outbox import Mail, MailState, OutboxStats, OutgoingEmail
 from movie_core.accounts.sessions import AccessClaims, RotationResult, Session
 from movie_core.accounts.users import (
     ActivationLink,
     ActivationResult,
     Address,
-    Registration,
+    PendingRegistration,
     User,
     Username,
     UserState,
@@ -21,35 +22,90 @@ from movie_core.paging import Window
 
 
 class UserRepo(Protocol):
-    """A repository of users and pending registrations. Every method is one transaction.
-
-    1. Addresses are unique among users, and so are usernames, each compared by key, also under concurrent calls.
-       Registrations reserve neither. Every method raises `StoreUnavailable` within seconds if the store is unavailable.
-    2. Methods that end sessions return the ids of these sessions.
+    """A repository of users. Every method is one transaction and raises `StoreUnavailable` within seconds if the store
+    is unavailable; the same holds for the other repositories of accounts. Methods that end sessions return the ids of
+    these sessions.
     """
 
     @abstractmethod
-    async def register(self, registration: Registration, now: datetime) -> None:
-        """3. Stores the registration and its email with one new link, in one transaction; other registrations of the
+    async def find(self, user_id: str) -> User | None:
+        """1. Returns the user with this id, active or not."""
+
+    @abstractmethod
+    async def find_by_address(self, address_key: str) -> User | None:
+        """2. Returns the user with this address, active or not."""
+
+    @abstractmethod
+    async def login_networks(self, address_key: str) -> Sequence[str]:
+        """3. Returns the networks from which the user with this address has logged in, most recent first. The work is
+        the same if there is no such user.
+        """
+
+    @abstractmethod
+    async def change_profile(
+        self, user_id: str, *, username: Username | None = None, record_events: bool | None = None
+    ) -> User:
+        """4. Changes the given fields. Raises `UsernameTaken` if another user has the username or one with the same
+        skeleton, and `UserNotFound`."""
+
+    @abstractmethod
+    async def set_active(self, address_key: str, is_active: bool, now: datetime) -> Sequence[str]:
+        """5. True activates the user; a pending address is activated from its newest registration, as its link would.
+        False deactivates the user and ends all sessions; raises `UserNotFound` for a pending address. Raises
+        `UserNotFound` and `UsernameTaken`.
+        """
+
+    @abstractmethod
+    async def set_staff(self, address_key: str, is_staff: bool) -> None:
+        """6. Grants or revokes staff rights. Raises `UserNotFound`, also for a pending address."""
+
+
+class UserDirectory(Protocol):
+    """The list of users and pending registrations, for staff."""
+
+    @abstractmethod
+    async def list_users(
+        self, window: Window, address_key: str | None = None, *, search: str = "", state: UserState | None = None
+    ) -> tuple[int, Sequence[UserSummary]]:
+        """1. Returns the number of users and pending registrations, and those in the window: newest first, then by id.
+        `address_key` and `state`, if given, filter them. `search` is a case-insensitive substring of the address or
+        username without wildcards.
+        """
+
+    @abstractmethod
+    async def find_summary(self, user_id: str) -> UserSummary | None:
+        """2. Returns the user or pending registration with this id. Any string is accepted."""
+
+
+class RegistrationRepo(Protocol):
+    """A repository of pending registrations.
+
+    1. Addresses are unique among users, and so are usernames, each compared by key, also under concurrent calls.
+       Registrations reserve neither.
+    """
+
+    @abstractmethod
+    async def register(self, registration: PendingRegistration, now: datetime) -> None:
+        """2. Stores the registration and its email with one new link, in one transaction; other registrations of the
         address are unaffected. If a user has the address, stores an `ADDRESS_TAKEN` email to that user instead, does
         the same work, and leaves no other trace of the registration.
-        4. Raises `UsernameTaken` if a user has the username or one with the same skeleton, whatever the address.
-        5. Does nothing if a registration with the same mailbox, username and password hash is at most `users.REPEAT`
+        3. Raises `UsernameTaken` if a user has the username or one with the same skeleton, whatever the address.
+        4. Does nothing if a registration with the same mailbox, username and password hash is at most `users.REPEAT`
            old.
-        6. An email beyond the limit of its address is delayed (see `Outbox`). An address has at most
+        5. An email beyond the limit of its address is delayed (see `Outbox`). An address has at most
            `users.MAX_PENDING` registrations: a further one deletes the oldest of the network that has most of them.
         """
 
     @abstractmethod
-    async def request_mail(self, kind: MailKind, address_key: str, now: datetime, *, requested_from: str = "") -> None:
-        """7. Stores a request for an email of this kind to an address, due now. It replaces a pending request of the
-        same kind, address and network. Does not check whether the address belongs to a user, so that the work is the
-        same; the outbox checks that later.
+    async def request_activation(self, address_key: str, now: datetime, *, requested_from: str = "") -> None:
+        """6. Stores a request for an `ACTIVATION_RENEWAL` email to an address, due now. It replaces a pending request
+        for the same address and network. Does not check whether the address has registrations, so that the work is
+        the same; the outbox checks that later.
         """
 
     @abstractmethod
     async def find_activation_link(self, uid: str, token_hash: str, now: datetime) -> ActivationLink:
-        """8. Returns the registration that the link activates, or that it was used. Raises `InvalidLink` unless the
+        """7. Returns the registration that the link activates, or that it was used. Raises `InvalidLink` unless the
         link is valid or was used. Changes nothing.
         """
 
@@ -57,110 +113,68 @@ class UserRepo(Protocol):
     async def activate(
         self, uid: str, token_hash: str, now: datetime, *, password_hash: str | None = None
     ) -> ActivationResult:
-        """9. Creates the user from the link's registration, with the registration's id and this password hash. All
+        """8. Creates the user from the link's registration, with the registration's id and this password hash. All
         registrations of the address and their links are deleted, except this link; using it again returns `is_new`
         False. Without `password_hash` that of the registration is used if the link `is_only`; otherwise raises
         `PasswordRequired`.
-        10. Raises `InvalidLink` for a link that is unknown, expired, superseded, or of another uid or purpose, and
-            `UsernameTaken` if a user has got the username, or one with the same skeleton, since. Then nothing changes.
+        9. Raises `InvalidLink` for a link that is unknown, expired, superseded, or of another uid or purpose, and
+           `UsernameTaken` if a user has got the username, or one with the same skeleton, since. Then nothing changes.
+        """
+
+
+class PasswordResetRepo(Protocol):
+    """A repository of the changes of passwords: by a reset link, or by the current password. Both end all reset links
+    and store a `PASSWORD_CHANGED` email. They return the ids of the ended sessions.
+    """
+
+    @abstractmethod
+    async def request_reset(self, address_key: str, now: datetime, *, requested_from: str = "") -> None:
+        """1. Stores a request for a `PASSWORD_RESET` email to an address, due now. It replaces a pending request for
+        the same address and network. Does not check whether the address belongs to a user, so that the work is the
+        same; the outbox checks that later.
         """
 
     @abstractmethod
     async def find_reset_user(self, uid: str, token_hash: str, now: datetime) -> User:
-        """11. Returns the user whose password the link resets. Raises `InvalidLink`. Changes nothing."""
+        """2. Returns the user whose password the link resets. Raises `InvalidLink` for a link that is unknown, expired,
+        or of another uid or purpose, and for an inactive user. Changes nothing."""
 
     @abstractmethod
     async def reset_password(self, uid: str, token_hash: str, password_hash: str, now: datetime) -> Sequence[str]:
-        """12. Sets the password, ends all reset links and all sessions of the user, and stores a `PASSWORD_CHANGED`
-        email. Raises `InvalidLink`."""
-
-    @abstractmethod
-    async def find(self, user_id: str) -> User | None:
-        """13. Returns the user with this id, active or not."""
-
-    @abstractmethod
-    async def find_by_address(self, address_key: str) -> User | None:
-        """14. Returns the user with this address, active or not."""
+        """3. Sets the password and ends all sessions of the user. Raises `InvalidLink`."""
 
     @abstractmethod
     async def change_password(
         self, user_id: str, old_hash: str, new_hash: str, *, except_session_id: str, now: datetime
     ) -> Sequence[str] | None:
-        """15. Replaces the password by compare-and-swap: returns None, changing nothing, unless `old_hash` is the
-        stored hash. Ends all reset links and all sessions but `except_session_id`, and stores a `PASSWORD_CHANGED`
-        email.
+        """4. Replaces the password by compare-and-swap: returns None, changing nothing, unless `old_hash` is the stored
+        hash. Ends all sessions but `except_session_id`.
         """
 
-    @abstractmethod
-    async def change_profile(
-        self, user_id: str, *, username: Username | None = None, record_events: bool | None = None
-    ) -> User:
-        """16. Changes the given fields. Raises `UsernameTaken` under the conditions of clause 4, and `UserNotFound`."""
+
+class AccountDataRepo(Protocol):
+    """Export, erasure and retention of the data of accounts."""
 
     @abstractmethod
-    async def set_active(self, address_key: str, is_active: bool, now: datetime) -> Sequence[str]:
-        """17. True activates the user; a pending address is activated from its newest registration, as its link would.
-        False deactivates the user and ends all sessions; raises `UserNotFound` for a pending address. Raises
-        `UserNotFound` and `UsernameTaken`.
-        """
-
-    @abstractmethod
-    async def set_staff(self, address_key: str, is_staff: bool) -> None:
-        """18. Grants or revokes staff rights. Raises `UserNotFound`, also for a pending address."""
-
-    @abstractmethod
-    async def list_users(
-        self, window: Window, address_key: str | None = None, *, search: str = "", state: UserState | None = None
-    ) -> tuple[int, Sequence[UserSummary]]:
-        """19. Returns the number of users and pending registrations, and those in the window: newest first, then by id.
-        `address_key` and `state`, if given, filter them. `search` is a case-insensitive substring of the address or
-        username without wildcards.
-        """
-
-    @abstractmethod
-    async def export(self, address_key: str) -> dict[str, Any]:
-        """20. Returns all data stored about an address in JSON-compatible types, except hashes and encrypted tokens:
-        `account` (None without one), `registrations`, `sessions`, `mails`.
-        """
+    async def export(self, address_key: str) -> AccountExport:
+        """1. Returns all data stored about an address, except hashes and encrypted tokens."""
 
     @abstractmethod
     async def erase(self, address_key: str, now: datetime) -> Sequence[str]:
-        """21. Deletes all data about the address: user, registrations, links, sessions, emails in any state. If a user
-        was deleted, one `ACCOUNT_ERASED` email is stored until it is sent.
+        """2. Deletes all data about the address: user, registrations, links, sessions, emails in any state. If a user
+        was deleted, one `ACCOUNT_ERASED` email is stored until it is sent. Returns the ids of the ended sessions.
         """
 
     @abstractmethod
     async def purge(self, now: datetime) -> int:
-        """22. Deletes expired data and returns the number of deleted records: sessions whose refresh token has expired
+        """3. Deletes expired data and returns the number of deleted records: sessions whose refresh token has expired
         and used refresh tokens that have expired; records of ended sessions after a day; registrations and links 7 days
         after the link has ended, unless they have a pending email; sent emails after 30 days.
         """
 
-    @abstractmethod
-    async def find_summary(self, user_id: str) -> UserSummary | None:
-        """23. Returns the user or pending registration with this id. Any string is accepted."""
 
-
-class Mailer(Protocol):
-    """A sender of email."""
-
-    @abstractmethod
-    async def send(self, email: OutgoingEmail) -> None:
-        """1. Returns once the server has accepted the message. Raises `outbox.MailRejected` if the server rejects this
-        message (temporarily or permanently) and `outbox.MailUnavailable` if it would accept no message, within
-        `outbox.SEND_SECONDS`. Sending again sends an identical message: same Message-ID, same text. No text in a
-        message can add a header or a recipient.
-        """
-
-    @abstractmethod
-    async def erase(self, address: Address) -> None:
-        """2. Deletes the messages to this address that this mailer stores, if it stores any."""
-
-
-class SessionStore(Protocol):
-    """A store of sessions and of hashes of their refresh tokens. Every method raises `StoreUnavailable` if the store is
-    unavailable.
-    """
+class SessionRepo(Protocol):
+    """A repository of sessions and of hashes of their refresh tokens."""
 
     @abstractmethod
     async def start(
@@ -219,26 +233,32 @@ class SessionStore(Protocol):
         """
 
     @abstractmethod
-    async def is_live(self, session_id: str) -> bool:
-        """9. Returns False for an ended or unknown session. Any string is accepted."""
+    async def find(self, session_id: str) -> Session | None:
+        """9. Returns None for an ended or unknown session. Any string is accepted."""
 
     @abstractmethod
     async def ended_since(self, since: datetime) -> Sequence[str]:
         """10. Returns every session that ended at or after `since`, for any reason; available for a day."""
 
     @abstractmethod
-    async def find(self, session_id: str) -> Session | None:
-        """11. Returns None for an ended or unknown session. Any string is accepted."""
-
-    @abstractmethod
     async def find_owner(self, refresh_hash: str) -> str | None:
-        """12. Returns the id of the user of a refresh token, used or not; None for an unknown token."""
+        """11. Returns the id of the user of a refresh token, used or not; None for an unknown token."""
+
+
+class Mailer(Protocol):
+    """A sender of email."""
 
     @abstractmethod
-    async def networks(self, address_key: str) -> Sequence[str]:
-        """13. Returns the networks from which the user with this address has logged in, most recent first. The work is
-        the same if there is no such user.
+    async def send(self, email: OutgoingEmail) -> None:
+        """1. Returns once the server has accepted the message. Raises `outbox.MailRejected` if the server rejects this
+        message (temporarily or permanently) and `outbox.MailUnavailable` if it would accept no message, within
+        `outbox.SEND_SECONDS`. Sending again sends an identical message: same Message-ID, same text. No text in a
+        message can add a header or a recipient.
         """
+
+    @abstractmethod
+    async def erase(self, address: Address) -> None:
+        """2. Deletes the messages to this address that this mailer stores, if it stores any."""
 
 
 class Outbox(Protocol):

@@ -8,7 +8,7 @@ from datetime import datetime, timedelta
 from movie_core.clock import utc_now
 from movie_core.errors import InvalidToken, StoreUnavailable
 from movie_core.outage_log import OutageLog
-from movie_core.ports import SessionStore
+from movie_core.ports import SessionRepo
 
 OVERLAP = timedelta(seconds=60)
 """Overlap of consecutive polls; longer than any transaction and than the difference between clocks."""
@@ -25,7 +25,7 @@ class SessionRegistry:
     of their unexpired token.
     """
 
-    def __init__(self, store: SessionStore, clock: Callable[[], datetime] = utc_now) -> None:
+    def __init__(self, store: SessionRepo, clock: Callable[[], datetime] = utc_now) -> None:
         self._store = store
         self._clock = clock
         self._live: OrderedDict[str, None] = OrderedDict()
@@ -53,7 +53,7 @@ class SessionRegistry:
             return
         if session_id not in self._ended and not self._outage.is_unavailable:
             try:
-                is_live = await self._store.is_live(session_id)
+                is_live = await self._store.find(session_id) is not None
             except StoreUnavailable as error:
                 self._outage.failed(error.detail)  # until the next successful poll
             else:

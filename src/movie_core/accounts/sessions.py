@@ -1,4 +1,4 @@
-"""Sessions, the claims of access tokens, and the classification of reused refresh tokens."""
+"""Sessions, their tokens, and the classification of reused refresh tokens."""
 
 from dataclasses import dataclass
 from datetime import datetime, timedelta
@@ -37,6 +37,24 @@ class Session:
 
 
 @dataclass(frozen=True, slots=True)
+class TokenPair:
+    """The tokens of a session: a signed access token and an opaque refresh token."""
+
+    access: str
+    refresh: str
+
+
+@dataclass(frozen=True, slots=True)
+class Caller:
+    """The authenticated user and session of a request."""
+
+    user_id: str
+    session_id: str
+    expires_at: datetime
+    """Expiry of the access token; UTC."""
+
+
+@dataclass(frozen=True, slots=True)
 class RotationResult:
     """Result of exchanging a refresh token."""
 
@@ -54,6 +72,6 @@ class Reuse(Enum):
     """Two clients hold the token; the session ends."""
 
 
-def classify_reuse(now: datetime, spent_at: datetime, *, successor_is_unused: bool) -> Reuse:
-    """Classifies the reuse of a refresh token that was first used at `spent_at`."""
-    return Reuse.REPEAT if successor_is_unused and now - spent_at <= GRACE else Reuse.THEFT
+def classify_reuse(now: datetime, used_at: datetime, *, successor_is_unused: bool) -> Reuse:
+    """Classifies the reuse of a refresh token that was first used at `used_at`."""
+    return Reuse.REPEAT if successor_is_unused and now - used_at <= GRACE else Reuse.THEFT

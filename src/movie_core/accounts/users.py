@@ -74,7 +74,7 @@ class User:
 
 
 @dataclass(frozen=True, slots=True)
-class Registration:
+class PendingRegistration:
     """A pending registration. The registrant may not own the address. Its id becomes the id of the user."""
 
     id: str
@@ -117,7 +117,7 @@ class UserState(StrEnum):
 class ActivationLink:
     """A valid activation link, or one that has activated its user."""
 
-    registration: Registration | None
+    registration: PendingRegistration | None
     """The registration that the link activates; None if the link was used already."""
     is_only: bool
     """Whether all pending registrations of the address have the same mailbox, username and password hash; then the link

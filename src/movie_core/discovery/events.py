@@ -4,12 +4,11 @@ A request only appends to a bounded buffer in memory; a periodic `flush` writes 
 by clients are rejected, and events recorded by the service are dropped; both are counted.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass
-from datetime import datetime, timedelta
+from datetime import UTC, date, datetime, timedelta
 from enum import StrEnum
-from typing import Any
 
-from movie_core.clock import iso_time
 from movie_core.errors import InvalidEvent, InvalidQuery
 from movie_core.paging import MAX_LIMIT, MAX_OFFSET
 from movie_core.text import normalise_query
@@ -53,13 +52,61 @@ class Event:
     times: int = 1
     """Number of equal events merged between two flushes."""
 
-    def exported(self) -> dict[str, Any]:
-        """Returns the event for the user's export in JSON-compatible types, under the names of the API, without empty
-        fields."""
-        names = ("movie_id", "query", "position", "rating", "found", "times")
-        values = {name: getattr(self, name) for name in names}
-        present = {name: value for name, value in values.items() if value is not None}
-        return {"type": self.kind.value, "at": iso_time(self.at)} | present
+    def exported(self, source: str) -> "ExportedEvent":
+        """Returns the event for the export of its user. `source` is that of the movie id."""
+        return ExportedEvent(
+            source=source,
+            type=self.kind,
+            at=self.at.astimezone(UTC),
+            movie_id=self.movie_id,
+            query=self.query,
+            position=self.position,
+            rating=self.rating,
+            found=self.found,
+            times=self.times,
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class ExportedEvent:
+    """An event as exported to its user, under the names of the API; see `Event`."""
+
+    source: str
+    type: EventKind
+    at: datetime
+    movie_id: str | None
+    query: str | None
+    position: int | None
+    rating: float | None
+    found: bool | None
+    times: int
+
+
+@dataclass(frozen=True, slots=True)
+class ExportedEventDay:
+    """The figures of a day (UTC) that remain of a user's purged events."""
+
+    source: str
+    day: date
+    searches: int
+    zero_results: int
+    clicked_searches: int
+    clicks: int
+    placed_clicks: int
+    positions: int
+    ratings: int
+    first_search: datetime | None
+    first_click: datetime | None
+    click_after_search: datetime | None
+    last_rating: datetime | None
+
+
+@dataclass(frozen=True, slots=True)
+class EventExport:
+    """All data of a user in an `EventStore`."""
+
+    events: Sequence[ExportedEvent]
+    event_days: Sequence[ExportedEventDay] = ()
 
 
 def check_event(

@@ -3,6 +3,8 @@
 import math
 import re
 from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime
 
 from movie_core.search.movies import Movie
 from movie_core.text import title_words
@@ -20,6 +22,25 @@ HALF_TRUSTED = 5
 """Number of ratings at which affinity has half of `WEIGHT`."""
 
 _YEAR_LAST = re.compile(r"\W+(\d{4})\W*$")
+
+
+@dataclass(frozen=True, slots=True)
+class ExportedOrder:
+    """A stored order, with the source of the movie ids."""
+
+    source: str
+    key: str
+    """The search; see `PersonalOrderStore`."""
+    movie_ids: Sequence[str]
+    kept_at: datetime
+    """When it was stored."""
+
+
+@dataclass(frozen=True, slots=True)
+class OrderExport:
+    """All data of a user in a `PersonalOrderStore`."""
+
+    orders: Sequence[ExportedOrder]
 
 
 def personal_order(

@@ -6,8 +6,9 @@ from datetime import date, datetime
 from typing import Protocol
 
 from movie_core.discovery.analytics import Clicks, Cohort, Days, Funnel, QueryCount, SourceDay, Summary
-from movie_core.discovery.events import Event
-from movie_core.discovery.ratings import NewRating, Rating, RatingChange
+from movie_core.discovery.events import Event, EventExport
+from movie_core.discovery.personal_ranking import OrderExport
+from movie_core.discovery.ratings import NewRating, Rating, RatingChange, RatingExport
 from movie_core.discovery.recommendations import ModelInfo, Progress, RecommendationPage
 from movie_core.discovery.trending import Epoch, Interaction, Totals, Trend, TrendWindow
 from movie_core.paging import Window
@@ -15,7 +16,7 @@ from movie_core.personal_data import PersonalData
 from movie_core.search.movies import Movie
 
 
-class RatingStore(PersonalData, Protocol):
+class RatingStore(PersonalData[RatingExport], Protocol):
     """A store of users' ratings of the movies of one source. Every method raises `StoreUnavailable` if the store is
     unavailable.
     """
@@ -55,7 +56,7 @@ class RatingStore(PersonalData, Protocol):
         """11. Returns a value that changes with every change of any rating, including deletions."""
 
 
-class EventStore(PersonalData, Protocol):
+class EventStore(PersonalData[EventExport], Protocol):
     """A store of users' actions and of the interactions that count towards trends. Every method raises
     `StoreUnavailable` if the store is unavailable.
     """
@@ -164,7 +165,7 @@ class TrendStore(Protocol):
         """
 
 
-class PersonalOrderStore(PersonalData, Protocol):
+class PersonalOrderStore(PersonalData[OrderExport], Protocol):
     """A store of personal orders of search results; a stored order makes consecutive pages consistent.
 
     Every method raises `StoreUnavailable` if the store is unavailable.

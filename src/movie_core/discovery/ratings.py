@@ -1,11 +1,9 @@
 """Ratings: scale, a user's ratings, and matching of imported rows with movies."""
 
-from collections.abc import Iterable
-from dataclasses import asdict, dataclass
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
 from datetime import UTC, datetime
-from typing import Any
 
-from movie_core.clock import iso_time
 from movie_core.errors import InvalidRating
 from movie_core.search.movies import Movie
 from movie_core.text import normalise_title
@@ -71,9 +69,29 @@ def apply_rating(ratings: dict[str, Rating], new: NewRating, now: datetime) -> R
     return RatingChange(old, is_change)
 
 
-def exported(source: str, rating: Rating) -> dict[str, Any]:
-    """A rating as JSON values, with the source of the movie id."""
-    return {"source": source, **asdict(rating), "rated_at": iso_time(rating.rated_at)}
+@dataclass(frozen=True, slots=True)
+class ExportedRating:
+    """A rating, with the source of the movie id."""
+
+    source: str
+    movie_id: str
+    title: str
+    year: int | None
+    rating: float
+    rated_at: datetime
+
+
+@dataclass(frozen=True, slots=True)
+class RatingExport:
+    """All data of a user in a `RatingStore`."""
+
+    ratings: Sequence[ExportedRating]
+
+
+def exported(source: str, rating: Rating) -> ExportedRating:
+    """Returns a rating for the export of its user."""
+    rated_at = rating.rated_at.astimezone(UTC)
+    return ExportedRating(source, rating.movie_id, rating.title, rating.year, rating.rating, rated_at)
 
 
 @dataclass(frozen=True, slots=True)

@@ -3,6 +3,7 @@
 `deployment` wires all of them with the services into a whole `Deployment`.
 """
 
+from movie_core.memory.account_data_repo import MemoryAccountDataRepo
 from movie_core.memory.audit_log import MemoryAuditLog
 from movie_core.memory.cache_store import ENTRY_BYTES, MemoryCacheStore
 from movie_core.memory.database import MemoryDatabase
@@ -12,14 +13,17 @@ from movie_core.memory.mailer import MemoryDeliveryNotifier, MemoryMailer
 from movie_core.memory.model_store import MemoryModelStore
 from movie_core.memory.movies import MAX_PENDING, MemoryMovieCatalogue, MemorySeenMovies
 from movie_core.memory.outbox import MemoryOutbox
+from movie_core.memory.password_reset_repo import MemoryPasswordResetRepo
 from movie_core.memory.personal_order_store import MemoryPersonalOrderStore
 from movie_core.memory.rate_limiter import MemoryRateLimiter
 from movie_core.memory.rating_store import MemoryRatingStore
 from movie_core.memory.recommender import MemoryRecommender
+from movie_core.memory.registration_repo import MemoryRegistrationRepo
 from movie_core.memory.security import MemoryAccessTokens, MemoryPasswordHasher, PlainPasswordStrength
-from movie_core.memory.session_store import MemorySessionStore
+from movie_core.memory.session_repo import MemorySessionRepo
 from movie_core.memory.syntax import PlainAddressSyntax, PlainUsernameSyntax
 from movie_core.memory.trend_store import MemoryTrendStore
+from movie_core.memory.user_directory import MemoryUserDirectory
 from movie_core.memory.user_repo import MemoryUserRepo
 
 __all__ = [
@@ -27,6 +31,7 @@ __all__ = [
     "MAX_PENDING",
     "Deployment",
     "MemoryAccessTokens",
+    "MemoryAccountDataRepo",
     "MemoryAuditLog",
     "MemoryCacheStore",
     "MemoryDatabase",
@@ -37,13 +42,16 @@ __all__ = [
     "MemoryMovieCatalogue",
     "MemoryOutbox",
     "MemoryPasswordHasher",
+    "MemoryPasswordResetRepo",
     "MemoryPersonalOrderStore",
     "MemoryRateLimiter",
     "MemoryRatingStore",
     "MemoryRecommender",
+    "MemoryRegistrationRepo",
     "MemorySeenMovies",
-    "MemorySessionStore",
+    "MemorySessionRepo",
     "MemoryTrendStore",
+    "MemoryUserDirectory",
     "MemoryUserRepo",
     "PlainAddressSyntax",
     "PlainPasswordStrength",

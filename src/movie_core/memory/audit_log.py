@@ -1,12 +1,11 @@
 """The `AuditLog` port in memory."""
 
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import replace
 from datetime import datetime
-from typing import Any
 
 from movie_core.memory.database import MemoryDatabase
-from movie_core.operations.audit import COMMAND_LINE, AuditEntry, exported
+from movie_core.operations.audit import COMMAND_LINE, AuditEntry, AuditExport, exported
 from movie_core.paging import Window
 
 
@@ -30,14 +29,12 @@ class MemoryAuditLog:
         self._entries = [entry for entry in self._entries if entry.at >= before]
         return count - len(self._entries)
 
-    async def export(self, user_id: str) -> Mapping[str, Any]:
+    async def export(self, user_id: str) -> AuditExport:
         entries = self._visible() if user_id in self._database.users else []
         user_entries = [entry for entry in entries if user_id in (entry.actor, entry.account_id)]
-        return {
-            "audit": [
-                exported(entry, user_id) for entry in sorted(user_entries, key=lambda entry: (entry.at, entry.id))
-            ]
-        }
+        return AuditExport(
+            [exported(entry, user_id) for entry in sorted(user_entries, key=lambda entry: (entry.at, entry.id))]
+        )
 
     async def erase(self, user_id: str) -> None:
         self._entries = self._redacted(set(self._database.users) - {user_id})

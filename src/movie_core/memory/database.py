@@ -14,12 +14,11 @@ from movie_core.accounts.outbox import (
     MailKind,
     MailRules,
     MailState,
-    NewLink,
     Purpose,
 )
 from movie_core.accounts.sessions import Session
-from movie_core.accounts.users import Address, Registration, User, Username
-from movie_core.errors import UsernameTaken
+from movie_core.accounts.users import Address, PendingRegistration, User, Username
+from movie_core.errors import InvalidLink, UsernameTaken
 from movie_core.operations.rate_limits import widest_network_of
 
 
@@ -27,7 +26,7 @@ from movie_core.operations.rate_limits import widest_network_of
 class LinkRow:
     """A valid link, or the one that activated its user."""
 
-    new: NewLink
+    link: EmailLink
     purpose: Purpose
     address_key: str
     expires_at: datetime
@@ -59,12 +58,12 @@ class RefreshTokenRow:
 
     session_id: str
     expires_at: datetime
-    spent_at: datetime | None = None
+    used_at: datetime | None = None
     successor: str | None = None
 
 
 class MemoryDatabase:
-    """The database of `MemoryUserRepo`, `MemorySessionStore`, `MemoryOutbox` and the stores of personal data.
+    """The database of the repositories of accounts, `MemoryOutbox` and the stores of personal data.
 
     The methods of the adapters do not await anything, so each is one transaction for all tasks of the event loop.
     """
@@ -73,7 +72,7 @@ class MemoryDatabase:
         self._rules = rules
         self._keyring = keyring
         self.users: dict[str, User] = {}
-        self.registrations: list[Registration] = []
+        self.registrations: list[PendingRegistration] = []
         self.decoy_ids: set[str] = set()
         """Ids of registrations for an address that already belonged to a user."""
         self.links: dict[str, LinkRow] = {}
@@ -87,7 +86,7 @@ class MemoryDatabase:
     def find_by_address(self, address_key: str) -> User | None:
         return next((user for user in self.users.values() if user.address.key == address_key), None)
 
-    def pending_registrations(self, address_key: str) -> list[Registration]:
+    def pending_registrations(self, address_key: str) -> list[PendingRegistration]:
         """The registrations that can become a user (not decoys), newest first."""
         pending = [
             registration
@@ -105,7 +104,7 @@ class MemoryDatabase:
             raise UsernameTaken("the username is taken", field="username")
 
     def activate(
-        self, registration: Registration, now: datetime, *, used: str | None, password_hash: str | None = None
+        self, registration: PendingRegistration, now: datetime, *, used: str | None, password_hash: str | None = None
     ) -> User:
         """Create the user of a registration; delete the other registrations and links of the address."""
         self.check_username(registration.username)
@@ -129,6 +128,24 @@ class MemoryDatabase:
             self.drop_delayed(kind, key)
         return user
 
+    def delete_registration(self, registration: PendingRegistration) -> None:
+        """Delete a registration and its links."""
+        self.registrations.remove(registration)
+        self.decoy_ids.discard(registration.id)
+        self.links = {hashed: one for hashed, one in self.links.items() if one.link.uid != registration.id}
+
+    def valid_link(self, purpose: Purpose, uid: str, token_hash: str, now: datetime) -> LinkRow:
+        """A link that is valid or was used. Raises `InvalidLink`."""
+        row = self.links.get(token_hash)
+        if (
+            row is None
+            or row.purpose is not purpose
+            or row.link.uid != uid
+            or (row.expires_at <= now and not row.is_used)
+        ):
+            raise InvalidLink("the link is invalid or has expired")
+        return row
+
     def end_sessions(self, session_ids: Iterable[str], now: datetime) -> list[str]:
         ids = list(session_ids)
         for session_id in ids:
@@ -144,11 +161,15 @@ class MemoryDatabase:
         sessions = [session for session in reversed(self.sessions.values()) if session.user_id == user_id]
         return sorted(sessions, key=lambda session: session.last_used_at, reverse=True)
 
+    def session_expires_at(self, session_id: str) -> datetime:
+        """When the newest refresh token of a session expires."""
+        return max(token.expires_at for token in self.refresh_tokens.values() if token.session_id == session_id)
+
     def delete_reset_links(self, user_id: str) -> None:
         self.links = {
-            hashed: link
-            for hashed, link in self.links.items()
-            if link.purpose is not Purpose.RESET or link.new.uid != user_id
+            hashed: stored
+            for hashed, stored in self.links.items()
+            if stored.purpose is not Purpose.RESET or stored.link.uid != user_id
         }
 
     # --- the outbox
@@ -190,9 +211,9 @@ class MemoryDatabase:
         return row
 
     def add_link(self, row: OutboxRow, purpose: Purpose, uid: str, now: datetime) -> None:
-        new = NewLink.make(uid, self._keyring)
-        self.links[new.hashed] = LinkRow(new, purpose, row.address_key, self._rules.link_expiry(now))
-        row.hashes += (new.hashed,)
+        link = EmailLink.create(uid, self._keyring)
+        self.links[link.token_hash] = LinkRow(link, purpose, row.address_key, self._rules.link_expiry(now))
+        row.hashes += (link.token_hash,)
 
     def has_no_recipient(self, row: OutboxRow) -> bool:
         """Whether the address of a delayed email has neither a registration nor an active user."""
@@ -208,11 +229,11 @@ class MemoryDatabase:
         """
         key, kind = row.address_key, row.mail.kind
         user = self.find_by_address(key)
-        groups: list[list[Registration]]
+        groups: list[list[PendingRegistration]]
         if kind in ACTIVATION_KINDS:
             pending = [] if user else self.pending_registrations(key)
             if kind is MailKind.ACTIVATION:
-                linked = {link.new.uid for link in self.links.values()}
+                linked = {stored.link.uid for stored in self.links.values()}
                 pending = [
                     registration
                     for registration in pending
@@ -236,25 +257,22 @@ class MemoryDatabase:
             if kind is MailKind.PASSWORD_RESET and user:
                 self.add_link(prepared, Purpose.RESET, user.id, now)
             renewed = {registration.id for registration in group}
-            self.links = {hashed: link for hashed, link in self.links.items() if link.new.uid not in renewed}
+            self.links = {hashed: one for hashed, one in self.links.items() if one.link.uid not in renewed}
             for registration in group:
                 self.add_link(prepared, Purpose.ACTIVATE, registration.id, now)
         self.outbox.remove(row)
 
     @staticmethod
-    def _by_mailbox(pending: list[Registration], mailbox: str | None) -> list[list[Registration]]:
-        groups: dict[str, list[Registration]] = {}
+    def _by_mailbox(pending: list[PendingRegistration], mailbox: str | None) -> list[list[PendingRegistration]]:
+        groups: dict[str, list[PendingRegistration]] = {}
         for registration in pending:
             groups.setdefault(registration.address.mailbox, []).append(registration)
         return [group[:MAX_LINKS] for name, group in groups.items() if mailbox in (None, name)]
 
     def with_links(self, row: OutboxRow) -> Mail:
         """The email with those of its links that are still valid."""
-        links = (self.links[hashed] for hashed in row.hashes if hashed in self.links)
-        return replace(
-            row.mail,
-            links=tuple(EmailLink(link.new.uid, link.new.hashed, link.new.sealed) for link in links),
-        )
+        links = (self.links[hashed].link for hashed in row.hashes if hashed in self.links)
+        return replace(row.mail, links=tuple(links))
 
     def extend_links(self, row: OutboxRow, now: datetime) -> None:
         """Restart the validity of the links of an email: they expire `link_ttl` from now."""

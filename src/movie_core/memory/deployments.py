@@ -4,15 +4,26 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from datetime import timedelta
 
+from movie_core.accounts.account_data import AccountData
+from movie_core.accounts.credentials import Credentials
+from movie_core.accounts.identifiers import IdentifierParser
 from movie_core.accounts.keyring import Keyring
+from movie_core.accounts.login import Login
 from movie_core.accounts.outbox import MailRules
 from movie_core.accounts.outbox_dispatcher import OutboxDispatcher
-from movie_core.accounts.services import AccountRules, Accounts
+from movie_core.accounts.passwords import Passwords
+from movie_core.accounts.profiles import Profiles
+from movie_core.accounts.registration import Registration
+from movie_core.accounts.rules import AccountRules
 from movie_core.accounts.session_registry import SessionRegistry
+from movie_core.accounts.session_service import Sessions
+from movie_core.accounts.session_tokens import SessionTokens
+from movie_core.accounts.user_management import UserManagement
 from movie_core.clock import Clock, utc_now
 from movie_core.discovery.event_recorder import EventRecorder
 from movie_core.discovery.services import Discovery
 from movie_core.discovery.trending_service import TrendingService
+from movie_core.memory.account_data_repo import MemoryAccountDataRepo
 from movie_core.memory.audit_log import MemoryAuditLog
 from movie_core.memory.cache_store import MemoryCacheStore
 from movie_core.memory.database import MemoryDatabase
@@ -21,14 +32,17 @@ from movie_core.memory.mailer import MemoryDeliveryNotifier, MemoryMailer
 from movie_core.memory.model_store import MemoryModelStore
 from movie_core.memory.movies import MemoryMovieCatalogue, MemorySeenMovies
 from movie_core.memory.outbox import MemoryOutbox
+from movie_core.memory.password_reset_repo import MemoryPasswordResetRepo
 from movie_core.memory.personal_order_store import MemoryPersonalOrderStore
 from movie_core.memory.rate_limiter import MemoryRateLimiter
 from movie_core.memory.rating_store import MemoryRatingStore
 from movie_core.memory.recommender import MemoryRecommender
+from movie_core.memory.registration_repo import MemoryRegistrationRepo
 from movie_core.memory.security import MemoryAccessTokens, MemoryPasswordHasher, PlainPasswordStrength
-from movie_core.memory.session_store import MemorySessionStore
+from movie_core.memory.session_repo import MemorySessionRepo
 from movie_core.memory.syntax import PlainAddressSyntax, PlainUsernameSyntax
 from movie_core.memory.trend_store import MemoryTrendStore
+from movie_core.memory.user_directory import MemoryUserDirectory
 from movie_core.memory.user_repo import MemoryUserRepo
 from movie_core.operations.administration import Administration
 from movie_core.operations.maintenance import Maintenance
@@ -58,8 +72,12 @@ class Deployment:
 
     # Accounts
     database: MemoryDatabase
-    users: MemoryUserRepo
-    sessions: MemorySessionStore
+    user_repo: MemoryUserRepo
+    user_directory: MemoryUserDirectory
+    registration_repo: MemoryRegistrationRepo
+    password_reset_repo: MemoryPasswordResetRepo
+    session_repo: MemorySessionRepo
+    account_data_repo: MemoryAccountDataRepo
     outbox: MemoryOutbox
     mailer: MemoryMailer
     notifier: MemoryDeliveryNotifier
@@ -69,7 +87,13 @@ class Deployment:
     username_syntax: PlainUsernameSyntax
     password_strength: PlainPasswordStrength
     registry: SessionRegistry
-    accounts: Accounts
+    registration: Registration
+    login: Login
+    passwords: Passwords
+    profiles: Profiles
+    sessions: Sessions
+    session_tokens: SessionTokens
+    user_management: UserManagement
     dispatcher: OutboxDispatcher
 
     # Discovery
@@ -116,12 +140,12 @@ def deployment(
     >>> from movie_core import Movie, MovieQuery, Window, memory
     >>> world = memory.deployment([Movie(id="603", title="The Matrix", year=1999)])
     >>> async def example() -> list[str]:
-    ...     await world.accounts.register("ann@example.com", "ann", "copper lantern walks home")
+    ...     await world.registration.register("ann@example.com", "ann", "copper lantern walks home")
     ...     await world.dispatcher.deliver_due()
     ...     [link] = world.mailer.emails[0].links
     ...     uid, token = link.rstrip("/").split("/")[-2:]
-    ...     tokens = await world.accounts.activate(uid, token, device="a phone")
-    ...     caller = await world.accounts.authenticate(tokens.access)
+    ...     tokens = await world.registration.activate(uid, token, device="a phone")
+    ...     caller = await world.session_tokens.authenticate(tokens.access)
     ...     page = await world.movie_search.search(MovieQuery("matrix"), Window())
     ...     await world.discovery.rate(caller.user_id, page.items[0].id, 9.5)
     ...     return [rating.title for rating in await world.ratings.history(caller.user_id)]
@@ -142,7 +166,15 @@ def deployment(
     movie_search = MovieSearch(source or catalogue, seen)
 
     database = MemoryDatabase(mail_rules, keyring)
-    users, sessions, outbox = MemoryUserRepo(database), MemorySessionStore(database), MemoryOutbox(database)
+    user_repo, user_directory, registration_repo, password_reset_repo, session_repo, account_data_repo = (
+        MemoryUserRepo(database),
+        MemoryUserDirectory(database),
+        MemoryRegistrationRepo(database),
+        MemoryPasswordResetRepo(database),
+        MemorySessionRepo(database),
+        MemoryAccountDataRepo(database),
+    )
+    outbox = MemoryOutbox(database)
     ratings, events, audit_log = MemoryRatingStore(database), MemoryEventStore(database), MemoryAuditLog(database)
     orders = MemoryPersonalOrderStore(clock)
 
@@ -150,23 +182,18 @@ def deployment(
     tokens = MemoryAccessTokens(keyring, clock)
     address_syntax, username_syntax = PlainAddressSyntax(), PlainUsernameSyntax()
     password_strength = PlainPasswordStrength()
-    registry = SessionRegistry(sessions, clock)
-    accounts = Accounts(
-        users,
-        sessions,
-        registry,
-        hasher,
-        tokens,
-        address_syntax,
-        username_syntax,
-        password_strength,
-        mailer,
-        notifier,
-        keyring,
-        account_rules,
-        clock,
-        personal=(ratings, events, orders, audit_log),
-    )
+    registry = SessionRegistry(session_repo, clock)
+    identifiers = IdentifierParser(address_syntax, username_syntax)
+    credentials = Credentials(user_repo, hasher, password_strength, keyring, account_rules)
+    session_tokens = SessionTokens(session_repo, registry, tokens, keyring, account_rules, clock)
+    sessions = Sessions(session_repo, registry, notifier, account_rules, clock)
+    registration = Registration(registration_repo, credentials, identifiers, session_tokens, notifier, clock)
+    login = Login(user_repo, credentials, identifiers, session_tokens, sessions)
+    passwords = Passwords(password_reset_repo, credentials, identifiers, registry, notifier, clock)
+    personal = (ratings, events, orders, audit_log)
+    account_data = AccountData(account_data_repo, personal, mailer, registry, notifier, clock)
+    profiles = Profiles(user_repo, user_directory, credentials, identifiers, sessions, account_data)
+    user_management = UserManagement(user_repo, user_directory, identifiers, sessions, registry, clock)
     dispatcher = OutboxDispatcher(outbox, mailer, keyring, public_url=public_url, owner="memory", clock=clock)
 
     trend_store = MemoryTrendStore()
@@ -187,8 +214,12 @@ def deployment(
         cache_store=MemoryCacheStore(clock=timestamp),
         movie_search=movie_search,
         database=database,
-        users=users,
-        sessions=sessions,
+        user_repo=user_repo,
+        user_directory=user_directory,
+        registration_repo=registration_repo,
+        password_reset_repo=password_reset_repo,
+        account_data_repo=account_data_repo,
+        session_repo=session_repo,
         outbox=outbox,
         mailer=mailer,
         notifier=notifier,
@@ -198,7 +229,13 @@ def deployment(
         username_syntax=username_syntax,
         password_strength=password_strength,
         registry=registry,
-        accounts=accounts,
+        registration=registration,
+        login=login,
+        passwords=passwords,
+        profiles=profiles,
+        sessions=sessions,
+        session_tokens=session_tokens,
+        user_management=user_management,
         dispatcher=dispatcher,
         ratings=ratings,
         events=events,
@@ -211,6 +248,8 @@ def deployment(
         discovery=discovery,
         rate_limiter=MemoryRateLimiter(timestamp),
         audit_log=audit_log,
-        administration=Administration(accounts, users, outbox, notifier, audit_log, clock),
-        maintenance=Maintenance(users, events, recommender, audit_log, events_keep=timedelta(days=90), clock=clock),
+        administration=Administration(user_management, profiles, outbox, notifier, audit_log, clock),
+        maintenance=Maintenance(
+            account_data_repo, events, recommender, audit_log, events_keep=timedelta(days=90), clock=clock
+        ),
     )

@@ -4,7 +4,6 @@ from collections import Counter, defaultdict
 from collections.abc import AsyncIterator, Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from datetime import date, datetime, timedelta
-from typing import Any
 
 from movie_core.discovery.analytics import (
     CLICK_WINDOW,
@@ -18,7 +17,7 @@ from movie_core.discovery.analytics import (
     SourceDay,
     Summary,
 )
-from movie_core.discovery.events import Event, EventKind
+from movie_core.discovery.events import Event, EventExport, EventKind
 from movie_core.discovery.trending import Interaction, InteractionKind, utc_day, weight_of
 from movie_core.memory.database import MemoryDatabase
 
@@ -39,9 +38,9 @@ class MemoryEventStore:
         self._interactions: dict[tuple[str, str, InteractionKind, date], Interaction] = {}
         self._source: dict[date, SourceDay] = {}
 
-    async def export(self, user_id: str) -> Mapping[str, Any]:
+    async def export(self, user_id: str) -> EventExport:
         user_events = [event for event in self._events if event.user_id == user_id and user_id in self._database.users]
-        return {"events": [event.exported() for event in sorted(user_events, key=lambda event: event.at)]}
+        return EventExport([event.exported("catalogue") for event in sorted(user_events, key=lambda event: event.at)])
 
     async def erase(self, user_id: str) -> None:
         self._events = [event for event in self._events if event.user_id != user_id]

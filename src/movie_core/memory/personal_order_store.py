@@ -1,12 +1,11 @@
 """The `PersonalOrderStore` port in memory."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
-from typing import Any
 
-from movie_core.clock import Clock, iso_time, utc_now
-from movie_core.discovery.personal_ranking import MAX_ORDERS, ORDER_SECONDS
+from movie_core.clock import Clock, utc_now
+from movie_core.discovery.personal_ranking import MAX_ORDERS, ORDER_SECONDS, ExportedOrder, OrderExport
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,13 +32,13 @@ class MemoryPersonalOrderStore:
             del orders[next(iter(orders))]
         return stored.movie_ids
 
-    async def export(self, user_id: str) -> Mapping[str, Any]:
-        return {
-            "orders": [
-                {"key": key, "movie_ids": list(order.movie_ids), "kept_at": iso_time(order.stored_at)}
+    async def export(self, user_id: str) -> OrderExport:
+        return OrderExport(
+            [
+                ExportedOrder("catalogue", key, list(order.movie_ids), order.stored_at)
                 for key, order in self._unexpired(user_id).items()
             ]
-        }
+        )
 
     async def erase(self, user_id: str) -> None:
         self._orders.pop(user_id, None)

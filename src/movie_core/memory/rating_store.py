@@ -1,10 +1,17 @@
 """The `RatingStore` port in memory."""
 
-from collections.abc import AsyncIterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Sequence
 from datetime import datetime
-from typing import Any
 
-from movie_core.discovery.ratings import MAX_RATINGS, NewRating, Rating, RatingChange, apply_rating, exported
+from movie_core.discovery.ratings import (
+    MAX_RATINGS,
+    NewRating,
+    Rating,
+    RatingChange,
+    RatingExport,
+    apply_rating,
+    exported,
+)
 from movie_core.errors import TooManyRatings, UserNotFound
 from movie_core.memory.database import MemoryDatabase
 from movie_core.paging import Window
@@ -58,8 +65,8 @@ class MemoryRatingStore:
     async def version(self) -> str:
         return str(self._changes)
 
-    async def export(self, user_id: str) -> Mapping[str, Any]:
-        return {"ratings": [exported(self._source, rating) for rating in await self.history(user_id)]}
+    async def export(self, user_id: str) -> RatingExport:
+        return RatingExport([exported(self._source, rating) for rating in await self.history(user_id)])
 
     async def erase(self, user_id: str) -> None:
         self._changes += bool(self._ratings.pop(user_id, None))

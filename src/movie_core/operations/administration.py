@@ -8,13 +8,14 @@ from collections.abc import Sequence
 from typing import TypeVar
 
 from movie_core.accounts.outbox import Mail, MailState
-from movie_core.accounts.services import Accounts
+from movie_core.accounts.profiles import Profiles
+from movie_core.accounts.user_management import UserManagement
 from movie_core.accounts.users import User, UserState
 from movie_core.clock import Clock, utc_now
 from movie_core.errors import MailNotDead, MailNotFound, OwnAccount, StoreUnavailable, UserNotFound
 from movie_core.operations.audit import Action, AuditEntry
 from movie_core.paging import Window
-from movie_core.ports import AuditLog, CacheStore, DeliveryNotifier, Outbox, UserRepo, UserSummary
+from movie_core.ports import AuditLog, CacheStore, DeliveryNotifier, Outbox, UserSummary
 
 Items = TypeVar("Items")
 
@@ -28,15 +29,15 @@ class Administration:
 
     def __init__(
         self,
-        accounts: Accounts,
-        users: UserRepo,
+        users: UserManagement,
+        profiles: Profiles,
         outbox: Outbox,
         notifier: DeliveryNotifier,
         audit_log: AuditLog,
         clock: Clock = utc_now,
     ) -> None:
-        self._accounts = accounts
         self._users = users
+        self._profiles = profiles
         self._outbox = outbox
         self._notifier = notifier
         self._audit_log = audit_log
@@ -74,26 +75,26 @@ class Administration:
         return changed
 
     async def set_active(self, actor: str, email: str, is_active: bool) -> User:
-        """Like `Accounts.set_active`."""
-        user = await self._accounts.set_active(email, is_active)
+        """Like `UserManagement.set_active`."""
+        user = await self._users.set_active(email, is_active)
         await self._log_action(actor, Action.USER_ACTIVATED if is_active else Action.USER_DEACTIVATED, user)
         return user
 
     async def set_staff(self, actor: str, email: str, is_staff: bool) -> None:
         """Grants or revokes staff rights."""
-        user = await self._accounts.set_staff(email, is_staff)
+        user = await self._users.set_staff(email, is_staff)
         await self._log_action(actor, Action.STAFF_GRANTED if is_staff else Action.STAFF_REVOKED, user)
 
     async def end_sessions(self, actor: str, email: str) -> int:
         """Ends all sessions of a user and returns their number."""
-        user = await self._accounts.find_user(email)
-        ended = await self._accounts.end_all_sessions(user)
+        user = await self._users.find_user(email)
+        ended = await self._users.end_sessions(user)
         await self._log_action(actor, Action.SESSIONS_ENDED, user)
         return ended
 
     async def erase(self, actor: str, email: str) -> None:
-        """Like `Accounts.erase_address`. The log entry does not identify the erased user."""
-        await self._accounts.erase_address(email)
+        """Like `Profiles.erase_address`. The log entry does not identify the erased user."""
+        await self._profiles.erase_address(email)
         await self._log_action(actor, Action.USER_ERASED)
 
     # --- emails

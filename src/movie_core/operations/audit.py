@@ -1,11 +1,11 @@
 """Audit log entries: time, actor, action, affected user or email. They contain no address and no secret."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from enum import StrEnum
 
 from movie_core.accounts.keyring import new_id
-from movie_core.clock import iso_time
 
 RETENTION = timedelta(days=400)
 """Retention of entries: a year, and time to investigate."""
@@ -41,11 +41,23 @@ class AuditEntry:
     id: str = field(default_factory=new_id)
 
 
-def exported(entry: AuditEntry, account_id: str) -> dict[str, object]:
-    """Returns an entry for the export of a user, without the ids of other users."""
-    return {
-        "action": entry.action.value,
-        "at": iso_time(entry.at),
-        "by_this_account": entry.actor == account_id,
-        "about_this_account": entry.account_id == account_id,
-    }
+@dataclass(frozen=True, slots=True)
+class ExportedAuditEntry:
+    """An entry as exported to a user, without the ids of other users."""
+
+    action: Action
+    at: datetime
+    by_this_account: bool
+    about_this_account: bool
+
+
+@dataclass(frozen=True, slots=True)
+class AuditExport:
+    """All data of a user in an `AuditLog`."""
+
+    audit: Sequence[ExportedAuditEntry]
+
+
+def exported(entry: AuditEntry, account_id: str) -> ExportedAuditEntry:
+    """Returns an entry for the export of a user."""
+    return ExportedAuditEntry(entry.action, entry.at, entry.actor == account_id, entry.account_id == account_id)

@@ -5,7 +5,7 @@ from datetime import timedelta
 from movie_core.clock import Clock, utc_now
 from movie_core.discovery.trending import utc_day
 from movie_core.operations import audit
-from movie_core.ports import AuditLog, EventStore, Recommender, UserRepo
+from movie_core.ports import AccountDataRepo, AuditLog, EventStore, Recommender
 
 
 class Maintenance:
@@ -13,7 +13,7 @@ class Maintenance:
 
     def __init__(
         self,
-        users: UserRepo,
+        accounts: AccountDataRepo,
         events: EventStore,
         recommender: Recommender,
         audit_log: AuditLog,
@@ -22,7 +22,7 @@ class Maintenance:
         clock: Clock = utc_now,
     ) -> None:
         """`events_keep` is the retention of events, rounded up to whole UTC days."""
-        self._users = users
+        self._accounts = accounts
         self._events = events
         self._recommender = recommender
         self._audit_log = audit_log
@@ -32,7 +32,7 @@ class Maintenance:
     async def purge(self) -> int:
         """Deletes expired data of users, events and the audit log; returns the number of deleted records."""
         now = self._clock()
-        removed = await self._users.purge(now) + await self._events.purge(utc_day(now - self._events_keep))
+        removed = await self._accounts.purge(now) + await self._events.purge(utc_day(now - self._events_keep))
         return removed + await self._audit_log.purge(now - audit.RETENTION)
 
     async def is_training_due(self) -> bool:

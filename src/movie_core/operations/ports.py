@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from datetime import datetime
 from typing import Protocol
 
-from movie_core.operations.audit import AuditEntry
+from movie_core.operations.audit import AuditEntry, AuditExport
 from movie_core.paging import Window
 from movie_core.personal_data import PersonalData
 from movie_core.quotas import Permits, Quota, Rate
@@ -39,7 +39,7 @@ class RateLimiter(Protocol):
         """5. Removes the newest hit of the key, if there is one. Never raises."""
 
 
-class AuditLog(PersonalData, Protocol):
+class AuditLog(PersonalData[AuditExport], Protocol):
     """A log of the actions of staff. Every method raises `StoreUnavailable` if the store is unavailable.
 
     `erase` removes the user's id from entries and leaves the entries in place. Deleting the user by any other means has

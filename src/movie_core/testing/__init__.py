@@ -21,7 +21,11 @@ docstring of the port (see `movie_core.ports`).
 | `SeenMovies` | `SeenMoviesContract` |
 | `CacheStore` | `CacheStoreContract` |
 | `UserRepo` | `UserRepoContract` |
-| `SessionStore` | `SessionStoreContract` |
+| `UserDirectory` | `UserDirectoryContract` |
+| `RegistrationRepo` | `RegistrationRepoContract` |
+| `PasswordResetRepo` | `PasswordResetRepoContract` |
+| `SessionRepo` | `SessionRepoContract` |
+| `AccountDataRepo` | `AccountDataRepoContract` |
 | `Outbox` | `OutboxContract` |
 | `Mailer` | `MailerContract` |
 | `DeliveryNotifier` | `DeliveryNotifierContract` |
@@ -43,6 +47,7 @@ docstring of the port (see `movie_core.ports`).
 """
 
 from movie_core.testing.access_tokens import AccessTokensContract
+from movie_core.testing.account_data_repo import AccountDataRepoContract
 from movie_core.testing.account_fixtures import (
     LIMITED,
     LINK_TTL,
@@ -53,6 +58,7 @@ from movie_core.testing.account_fixtures import (
     log_in,
     make_address,
     make_registration,
+    memory_account_stores,
     request_reset_link,
 )
 from movie_core.testing.address_syntax import AddressSyntaxContract
@@ -68,13 +74,15 @@ from movie_core.testing.movie_catalogue import MovieCatalogueContract
 from movie_core.testing.movie_source import MovieSourceContract
 from movie_core.testing.outbox import OutboxContract
 from movie_core.testing.password_hasher import PasswordHasherContract
+from movie_core.testing.password_reset_repo import PasswordResetRepoContract
 from movie_core.testing.password_strength import PasswordStrengthContract
 from movie_core.testing.personal_order_store import OrderStores, PersonalOrderStoreContract
 from movie_core.testing.rate_limiter import RateLimiterContract
 from movie_core.testing.rating_store import RatingStoreContract, RatingStores, check_personal_data
 from movie_core.testing.recommender import RecommenderContract
+from movie_core.testing.registration_repo import RegistrationRepoContract
 from movie_core.testing.seen_movies import SeenMoviesContract
-from movie_core.testing.session_store import SessionStoreContract
+from movie_core.testing.session_repo import SessionRepoContract
 from movie_core.testing.shared import NOW, ODD_STRINGS, SAMPLE, assert_raises, clause, collect_pages
 from movie_core.testing.trend_store import (
     PRECISION,
@@ -83,6 +91,7 @@ from movie_core.testing.trend_store import (
     expected_trends,
     make_interactions,
 )
+from movie_core.testing.user_directory import UserDirectoryContract
 from movie_core.testing.user_repo import UserRepoContract
 from movie_core.testing.username_syntax import UsernameSyntaxContract
 
@@ -95,6 +104,7 @@ __all__ = [
     "SAMPLE",
     "UNLIMITED",
     "AccessTokensContract",
+    "AccountDataRepoContract",
     "AccountStores",
     "AddressSyntaxContract",
     "AnalyticsContract",
@@ -112,15 +122,18 @@ __all__ = [
     "OrderStores",
     "OutboxContract",
     "PasswordHasherContract",
+    "PasswordResetRepoContract",
     "PasswordStrengthContract",
     "PersonalOrderStoreContract",
     "RateLimiterContract",
     "RatingStoreContract",
     "RatingStores",
     "RecommenderContract",
+    "RegistrationRepoContract",
     "SeenMoviesContract",
-    "SessionStoreContract",
+    "SessionRepoContract",
     "TrendStoreContract",
+    "UserDirectoryContract",
     "UserRepoContract",
     "UsernameSyntaxContract",
     "assert_raises",
@@ -135,5 +148,6 @@ __all__ = [
     "make_address",
     "make_interactions",
     "make_registration",
+    "memory_account_stores",
     "request_reset_link",
 ]

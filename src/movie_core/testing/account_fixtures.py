@@ -1,4 +1,4 @@
-"""Test data and helpers for the contracts of the user repository, the session store and the outbox."""
+"""Test data and helpers for the contracts of the account repositories and the outbox."""
 
 from collections.abc import Iterable, Sequence
 from contextlib import AbstractAsyncContextManager
@@ -15,11 +15,16 @@ from movie_core.accounts.outbox import (
     MailState,
 )
 from movie_core.accounts.sessions import Session
-from movie_core.accounts.users import Address, Registration, User, Username
+from movie_core.accounts.users import Address, PendingRegistration, User, Username
+from movie_core.memory import Deployment
 from movie_core.paging import Window
 from movie_core.ports import (
+    AccountDataRepo,
     Outbox,
-    SessionStore,
+    PasswordResetRepo,
+    RegistrationRepo,
+    SessionRepo,
+    UserDirectory,
     UserRepo,
     UserSummary,
 )
@@ -35,12 +40,30 @@ MAIL_LEASE = timedelta(seconds=20)
 
 @dataclass(frozen=True, slots=True)
 class AccountStores:
-    """The three account stores over one database, and the keys that encrypt their tokens."""
+    """The account stores over one database, and the keys that encrypt their tokens."""
 
     users: UserRepo
-    sessions: SessionStore
+    directory: UserDirectory
+    registrations: RegistrationRepo
+    password_resets: PasswordResetRepo
+    sessions: SessionRepo
+    data: AccountDataRepo
     outbox: Outbox
     keys: Keyring
+
+
+def memory_account_stores(deployment: Deployment) -> AccountStores:
+    """The account stores of a deployment in memory."""
+    return AccountStores(
+        users=deployment.user_repo,
+        directory=deployment.user_directory,
+        registrations=deployment.registration_repo,
+        password_resets=deployment.password_reset_repo,
+        sessions=deployment.session_repo,
+        data=deployment.account_data_repo,
+        outbox=deployment.outbox,
+        keys=deployment.keys,
+    )
 
 
 def make_address(spelling: str) -> Address:
@@ -57,9 +80,9 @@ def make_registration(
     password_hash: str | None = None,
     at: datetime = NOW,
     requested_from: str = "",
-) -> Registration:
+) -> PendingRegistration:
     """A registration with a new id, and with a new password unless `password_hash` is given."""
-    return Registration(
+    return PendingRegistration(
         id=new_id(),
         address=make_address(spelling),
         username=Username(username, username.casefold(), skeleton),
@@ -83,22 +106,35 @@ async def create_user(
 ) -> tuple[User, EmailLink]:
     """Register and activate a user. Returns the user and the activation link."""
     registration = make_registration(spelling, username, at=at)
-    await stores.users.register(registration, at)
+    await stores.registrations.register(registration, at)
     link = (await due_links(stores, at))[registration.id]
     return await activate(stores, link, at), link
 
 
 async def activate(stores: AccountStores, link: EmailLink, now: datetime) -> User:
     """Activate the registration of a link with its own password."""
-    registration = (await stores.users.find_activation_link(link.uid, link.hashed, now)).registration
+    registration = (await stores.registrations.find_activation_link(link.uid, link.token_hash, now)).registration
     assert registration is not None
-    result = await stores.users.activate(link.uid, link.hashed, now, password_hash=registration.password_hash)
+    result = await stores.registrations.activate(
+        link.uid, link.token_hash, now, password_hash=registration.password_hash
+    )
     return result.user
+
+
+async def request_mail(
+    stores: AccountStores, kind: MailKind, address_key: str, now: datetime, *, requested_from: str = ""
+) -> None:
+    """Request an `ACTIVATION_RENEWAL` or `PASSWORD_RESET` email."""
+    request = {
+        MailKind.ACTIVATION_RENEWAL: stores.registrations.request_activation,
+        MailKind.PASSWORD_RESET: stores.password_resets.request_reset,
+    }[kind]
+    await request(address_key, now, requested_from=requested_from)
 
 
 async def request_reset_link(stores: AccountStores, user: User, now: datetime) -> EmailLink:
     """Request a password reset and return its link."""
-    await stores.users.request_mail(MailKind.PASSWORD_RESET, user.address.key, now)
+    await stores.password_resets.request_reset(user.address.key, now)
     (link,) = (link for mail in await deliver_due_mail(stores, now) for link in mail.links)
     return link
 
@@ -127,7 +163,7 @@ async def due_links(stores: AccountStores, now: datetime) -> dict[str, EmailLink
 
 
 async def list_users(stores: AccountStores, window: Window, *args: str, **filters: Any) -> Sequence[UserSummary]:
-    _, users = await stores.users.list_users(window, *args, **filters)
+    _, users = await stores.directory.list_users(window, *args, **filters)
     return users
 
 
@@ -138,7 +174,7 @@ async def list_mail(stores: AccountStores, window: Window, state: MailState | No
 
 async def can_activate(stores: AccountStores, link: EmailLink, now: datetime) -> bool:
     """Whether a link can activate a registration: False if it was used. Raises `InvalidLink` if it is not valid."""
-    return (await stores.users.find_activation_link(link.uid, link.hashed, now)).registration is not None
+    return (await stores.registrations.find_activation_link(link.uid, link.token_hash, now)).registration is not None
 
 
 async def is_used(stores: AccountStores, link: EmailLink, now: datetime) -> bool:
@@ -156,7 +192,7 @@ async def usernames_at(stores: AccountStores, address_key: str) -> list[str]:
 
 
 class AccountStoresContract:
-    """Base class of the contracts of the three account stores."""
+    """Base class of the contracts of the account stores."""
 
     def open(self, rules: MailRules) -> AbstractAsyncContextManager[AccountStores]:
         """Stores over one empty database."""

@@ -150,7 +150,7 @@ class AnalyticsContract(EventStoresContract):
             ada, eve, bob = [await new_user(stores, name, sunday) for name in ("ada", "eve", "bob")]
             late = await new_user(stores, "late", sunday + 10 * DAY)
             await new_user(stores, "before", sunday - DAY)
-            await stores.accounts.users.erase(bob.address.key, NOW)
+            await stores.accounts.data.erase(bob.address.key, NOW)
             events = [
                 *(search_event(ada.id, "q", sunday + n * MINUTE) for n in range(3)),
                 *(search_event(eve.id, "q", sunday + 8 * DAY), click_event(eve.id, "q", sunday)),
@@ -177,7 +177,7 @@ async def _compare_all(stores: EventStores, rng: random.Random) -> None:
     span = 26
     users = [await new_user(stores, f"user{n}", start + n * 2 * DAY) for n in range(9)]
     gone, inactive, silent, erased = users[5:]
-    await stores.accounts.users.erase(gone.address.key, NOW)
+    await stores.accounts.data.erase(gone.address.key, NOW)
     await stores.accounts.users.set_active(inactive.address.key, False, NOW)
     await stores.accounts.users.change_profile(silent.id, record_events=False)
     database = MemoryDatabase(UNLIMITED, stores.accounts.keys)

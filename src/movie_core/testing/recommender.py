@@ -18,7 +18,7 @@ from movie_core.memory import deployment
 from movie_core.paging import Window
 from movie_core.ports import MovieCatalogue, RatingStore, Recommender
 from movie_core.search.movies import Movie
-from movie_core.testing.account_fixtures import UNLIMITED, AccountStores, create_user
+from movie_core.testing.account_fixtures import UNLIMITED, create_user, memory_account_stores
 from movie_core.testing.shared import NOW, ODD_STRINGS, clause
 
 _MOVIES = tuple(
@@ -46,7 +46,7 @@ class _Dataset:
     def __init__(self) -> None:
         world = deployment(_MOVIES, mail_rules=UNLIMITED)
         self.ratings, self.movies = world.ratings, world.catalogue
-        self._stores = AccountStores(world.users, world.sessions, world.outbox, world.keys)
+        self._stores = memory_account_stores(world)
         self.users: list[str] = []
 
     async def rate_all(self) -> None:

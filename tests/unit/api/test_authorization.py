@@ -3,7 +3,7 @@
 import re
 
 import httpx
-from tests.support.api import ANN, Api, OpenApi, accounts_of
+from tests.support.api import ANN, Api, OpenApi, management_of
 from tests.support.security_documents import POLICIES, quoted, table
 
 from movie_api.openapi import PATHS
@@ -42,7 +42,7 @@ async def test_routes_are_open_to_the_callers_of_the_policy(open_api: OpenApi) -
         forged = await request_all(api, {"authorization": "Bearer forged"})
         ann = await api.activated()
         user = await request_all(api, ann)
-        await (await accounts_of(api)).set_staff(ANN["email"], True)
+        await (await management_of(api)).set_staff(ANN["email"], True)
         staff = await request_all(api, ann)
     async with open_api(MOVIE_PUBLIC_SEARCH="true", **LIMITS_OFF) as api:
         public = await request_all(api)

@@ -16,21 +16,29 @@ from movie_core.accounts.keyring import Keyring
 from movie_core.accounts.outbox import MailRules
 from movie_core.clock import utc_now
 from movie_core.memory import (
+    MemoryAccountDataRepo,
     MemoryAuditLog,
     MemoryDatabase,
     MemoryDeliveryNotifier,
     MemoryEventStore,
     MemoryRatingStore,
     MemoryRecommender,
-    MemoryUserRepo,
 )
-from movie_core.ports import AuditLog, DeliveryNotifier, EventStore, MovieCatalogue, RatingStore, Recommender, UserRepo
+from movie_core.ports import (
+    AccountDataRepo,
+    AuditLog,
+    DeliveryNotifier,
+    EventStore,
+    MovieCatalogue,
+    RatingStore,
+    Recommender,
+)
 from movie_worker.app import create_broker
 from movie_worker.tasks import TASKS
 
 
-class PurgingUserRepo(MemoryUserRepo):
-    """A user store in which `purge` always deletes three records."""
+class PurgingAccountDataRepo(MemoryAccountDataRepo):
+    """A repository in which `purge` always deletes three records."""
 
     async def purge(self, now: datetime) -> int:
         self.purged_at = now
@@ -44,7 +52,7 @@ class InMemory(Provider):
         super().__init__()
         self.movies = MemoryMovieCatalogue()
         self.database = MemoryDatabase(MailRules(timedelta(hours=1), None), Keyring(("x" * 32,)))
-        self.user_repo = PurgingUserRepo(self.database)
+        self.account_data_repo = PurgingAccountDataRepo(self.database)
         self.notifier = MemoryDeliveryNotifier()
 
     @provide(override=True)
@@ -52,8 +60,8 @@ class InMemory(Provider):
         return self.movies
 
     @provide(override=True)
-    def users(self) -> UserRepo:
-        return self.user_repo
+    def account_data(self) -> AccountDataRepo:
+        return self.account_data_repo
 
     @provide(override=True)
     def ratings(self) -> RatingStore:
@@ -103,7 +111,7 @@ async def test_purge_uses_the_current_time() -> None:
     await broker.startup()
     result = await run_task(broker, PURGE)
     assert (result.is_err, result.return_value) == (False, 3)
-    assert abs(memory.user_repo.purged_at - utc_now()) < timedelta(minutes=1)
+    assert abs(memory.account_data_repo.purged_at - utc_now()) < timedelta(minutes=1)
     await broker.shutdown()
 
 

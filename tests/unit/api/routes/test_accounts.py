@@ -1,4 +1,5 @@
 import asyncio
+import itertools
 import logging
 
 import pytest
@@ -57,16 +58,17 @@ async def test_a_taken_address_gets_the_same_response_as_a_new_one(api: Api) -> 
     assert (comparable(again)[0], set(comparable(again)[1])) == (first[0], set(first[1]))
 
 
-async def test_all_errors_of_a_registration_are_reported(api: Api) -> None:
-    body = assert_problem(
-        await api.post(REGISTER, json={"email": "no address", "username": "a\nb", "password": "x"}),
-        400,
-        "invalid_email",
-    )
-    assert [(row["field"], row["code"]) for row in body["errors"]] == [  # type: ignore[attr-defined]
-        ("email", "invalid_email"),
-        ("username", "invalid_username"),
-    ]
+async def test_all_invalid_fields_of_a_registration_are_reported(api: Api) -> None:
+    invalid = {
+        "email": ("no address", "invalid_email"),
+        "username": ("a\nb", "invalid_username"),
+        "password": ("x", "weak_password"),
+    }
+    for fields in (*itertools.combinations(invalid, 2), tuple(invalid)):
+        changed = {field: invalid[field][0] for field in fields}
+        codes = [(field, invalid[field][1]) for field in fields]
+        body = assert_problem(await api.post(REGISTER, json=ANN | changed), 400, codes[0][1])
+        assert [(row["field"], row["code"]) for row in body["errors"]] == codes  # type: ignore[attr-defined]
     body = assert_problem(await api.post(REGISTER, json=ANN | {"password": "12345678"}), 400, "weak_password")
     assert "12345678" not in str(body)
 

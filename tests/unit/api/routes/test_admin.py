@@ -10,9 +10,9 @@ from tests.support.api import (
     AUTHENTICATION,
     ME,
     Api,
-    accounts_of,
     assert_as_documented,
     assert_problem,
+    management_of,
     staff,
     user_id_of,
 )
@@ -71,10 +71,10 @@ async def test_administration_is_for_staff_only_and_never_cached(api: Api, metho
     assert_problem(await ask({}), 401, "not_authenticated")
     assert_problem(await ask({"authorization": "Bearer x"}), 401, "invalid_token")
     assert_problem(await ask(ann), 403, "not_allowed")
-    accounts = await accounts_of(api)
-    await accounts.set_staff(ANN["email"], True)
+    management = await management_of(api)
+    await management.set_staff(ANN["email"], True)
     assert (await ask(ann)).status_code in (200, 404)
-    await accounts.set_staff(ANN["email"], False)
+    await management.set_staff(ANN["email"], False)
     assert_problem(await ask(ann), 403, "not_allowed")
 
 
@@ -100,7 +100,7 @@ async def test_users_are_listed_with_only_the_documented_fields(api: Api) -> Non
 async def test_users_are_found_by_state_and_search(api: Api) -> None:
     header = await staff(api)
     await api.activated(**BOB)
-    await (await accounts_of(api)).set_active(BOB["email"], False)
+    await (await management_of(api)).set_active(BOB["email"], False)
     await api.registered(email="eve_100%@example.com", username="eve")
 
     async def usernames(query: str) -> list[str]:

@@ -6,7 +6,7 @@ from typing import Any
 
 import httpx
 import pytest
-from tests.support.api import ANN, Api, accounts_of, assert_as_documented, assert_problem, staff, user_id_of
+from tests.support.api import ANN, Api, assert_as_documented, assert_problem, management_of, staff, user_id_of
 
 from movie_api.openapi import PATHS
 from movie_api.routes.analytics import prefers_csv
@@ -72,7 +72,7 @@ async def test_reports_are_for_staff_only(api: Api, route: str) -> None:
     header = await api.activated()
     for response in (await api.get(url, headers=header), await api.get(f"{url}?from=x", headers=header | CSV)):
         assert_problem(response, 403, "not_allowed")
-    await (await accounts_of(api)).set_staff(ANN["email"], True)
+    await (await management_of(api)).set_staff(ANN["email"], True)
     for path in (url, url.rstrip("/")):
         assert (await api.get(path, headers=header)).status_code == 200
 
@@ -80,9 +80,9 @@ async def test_reports_are_for_staff_only(api: Api, route: str) -> None:
 async def test_revoked_rights_are_effective_at_once(api: Api) -> None:
     header = await staff(api)
     assert (await api.get(f"{ANALYTICS}summary/", headers=header)).status_code == 200
-    await (await accounts_of(api)).set_staff(ANN["email"], False)
+    await (await management_of(api)).set_staff(ANN["email"], False)
     assert_problem(await api.get(f"{ANALYTICS}summary/", headers=header), 403, "not_allowed")
-    await (await accounts_of(api)).set_staff(ANN["email"], True)
+    await (await management_of(api)).set_staff(ANN["email"], True)
     assert (await api.get(f"{ANALYTICS}summary/", headers=header)).status_code == 200
     # Changed by another process: this one does not know yet that the sessions have ended.
     users = await api.app.state.dishka_container.get(UserRepo)

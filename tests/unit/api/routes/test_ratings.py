@@ -5,6 +5,8 @@ from typing import Any
 import pytest
 from tests.support.api import ME, Api, OpenApi
 
+from movie_api.user_export import render_export
+from movie_core.accounts.exports import AccountExport, UserExport
 from movie_core.discovery.event_recorder import EventRecorder
 from movie_core.ports import EventStore
 
@@ -237,7 +239,8 @@ async def stored_events(api: Api) -> list[dict[str, Any]]:
     container = api.app.state.dishka_container
     await (await container.get(EventRecorder)).flush()
     user = (await api.get(ME, headers=await _login(api))).json()["id"]
-    return list((await (await container.get(EventStore)).export(user))["events"])
+    stored = await (await container.get(EventStore)).export(user)
+    return list(render_export(UserExport(AccountExport(None), (stored,)))["events"])
 
 
 async def _login(api: Api) -> dict[str, str]:
@@ -330,4 +333,4 @@ async def test_stored_data_of_a_user_is_exported_and_erased(api: Api) -> None:
     user = stored["account"]["id"]
     assert (await api.delete(ME, headers=ann)).status_code == 204
     events = await api.app.state.dishka_container.get(EventStore)
-    assert await events.export(user) == {"events": []}
+    assert (await events.export(user)).events == []

@@ -21,7 +21,7 @@ from tests.support.api import (
     logged_in,
 )
 
-from movie_core.accounts.services import Accounts
+from movie_core.accounts.login import Login
 from movie_core.errors import StoreUnavailable
 
 
@@ -70,7 +70,7 @@ async def test_only_wrong_passwords_count_for_an_account(open_api: OpenApi, monk
             raise StoreUnavailable("the database is unavailable")
 
         with monkeypatch.context() as failing:
-            failing.setattr(Accounts, "log_in", fail)
+            failing.setattr(Login, "log_in", fail)
             for _ in range(5):
                 assert_problem(await api.post(LOGIN, json=CREDENTIALS), 503, "store_unavailable")
         for _ in range(5):

@@ -22,8 +22,8 @@ from movie_core.accounts.outbox import (
     link_url,
 )
 from movie_core.accounts.outbox_dispatcher import OutboxDispatcher
-from movie_core.accounts.users import Address, Registration, Username
-from movie_core.memory import MemoryDatabase, MemoryMailer, MemoryOutbox, MemoryUserRepo
+from movie_core.accounts.users import Address, PendingRegistration, Username
+from movie_core.memory import MemoryDatabase, MemoryMailer, MemoryOutbox, MemoryRegistrationRepo
 from movie_core.paging import Window
 
 KEYS = Keyring(("a secret of this test that is long enough",))
@@ -35,7 +35,11 @@ class Deployment:
     def __init__(self, keys: Keyring = KEYS) -> None:
         self.now = datetime(2030, 1, 1, tzinfo=UTC)
         database = MemoryDatabase(MailRules(timedelta(hours=24), None), KEYS)
-        self.users, self.outbox, self.mailer = MemoryUserRepo(database), MemoryOutbox(database), MemoryMailer()
+        self.registrations, self.outbox, self.mailer = (
+            MemoryRegistrationRepo(database),
+            MemoryOutbox(database),
+            MemoryMailer(),
+        )
         self.dispatcher = self.another_dispatcher("first", keys)
 
     def another_dispatcher(self, owner: str, keys: Keyring = KEYS) -> OutboxDispatcher:
@@ -45,7 +49,9 @@ class Deployment:
 
     async def register(self, name: str) -> None:
         address = Address(f"{name}@example.org", f"{name}@example.org")
-        await self.users.register(Registration(name, address, Username(name, name), "hash", self.now), self.now)
+        await self.registrations.register(
+            PendingRegistration(name, address, Username(name, name), "hash", self.now), self.now
+        )
 
     async def mails(self) -> list[Mail]:
         return list((await self.outbox.list_page(Window(limit=100)))[1])
@@ -84,7 +90,7 @@ async def test_an_email_is_sent_once_with_a_valid_link() -> None:
     [url] = email.links
     start, _, token = url.rstrip("/").rpartition("/")
     assert start == "https://x.test/api/v1/authentication/verify-email/anna"
-    assert (await deployment.users.activate("anna", token_hash(token), deployment.now)).is_new
+    assert (await deployment.registrations.activate("anna", token_hash(token), deployment.now)).is_new
 
 
 def test_reset_and_activation_links_have_different_paths() -> None:

@@ -3,7 +3,7 @@ from datetime import UTC, datetime, timedelta
 import pytest
 
 from movie_core.accounts.session_registry import SessionRegistry
-from movie_core.accounts.sessions import GRACE, Reuse, classify_reuse
+from movie_core.accounts.sessions import GRACE, Reuse, Session, classify_reuse
 from movie_core.errors import InvalidToken, StoreUnavailable
 
 NOW = datetime(2026, 11, 1, tzinfo=UTC)
@@ -18,11 +18,11 @@ class Store:
         self.is_unavailable = False
         self.lookups = 0
 
-    async def is_live(self, session_id: str) -> bool:
+    async def find(self, session_id: str) -> Session | None:
         self.lookups += 1
         if self.is_unavailable:
             raise StoreUnavailable("unavailable")
-        return session_id in self.live
+        return Session(session_id, "user", "device", NOW, NOW) if session_id in self.live else None
 
     async def ended_since(self, since: datetime) -> list[str]:
         if self.is_unavailable:

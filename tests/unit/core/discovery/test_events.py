@@ -127,15 +127,11 @@ def test_a_time_without_utc_offset_is_rejected() -> None:
     assert caught.value.field == "at"
 
 
-def test_an_exported_event_is_in_utc_and_without_empty_fields() -> None:
+def test_an_exported_event_is_in_utc() -> None:
     event = Event(EventKind.CLICK, NOW.astimezone(timezone(timedelta(hours=2))), "u", "7", position=3)
-    assert event.exported() == {
-        "type": "click",
-        "at": "2026-11-24T09:00:00Z",
-        "movie_id": "7",
-        "position": 3,
-        "times": 1,
-    }
+    exported = event.exported("catalogue")
+    assert (exported.at, exported.at.utcoffset()) == (NOW, timedelta(0))
+    assert (exported.type, exported.movie_id, exported.position) == (EventKind.CLICK, "7", 3)
 
 
 # --- the recorder

@@ -5,7 +5,6 @@ from dataclasses import replace
 from datetime import datetime, timedelta
 
 import pytest
-from tests.support.account_stores import memory_account_stores
 
 from movie_core import Movie, MovieQuery, Window, memory
 from movie_core.discovery.event_recorder import MAX_PENDING
@@ -23,7 +22,7 @@ from movie_core.errors import (
     SourceUnavailable,
 )
 from movie_core.search.movies import Capability, FoundMovie, MoviePage, Order
-from movie_core.testing import NOW, create_user
+from movie_core.testing import NOW, create_user, memory_account_stores
 
 RIVERS = [Movie(id=str(n), title=f"River {n:03}", year=1900 + n % 100, popularity=1000.0 - n) for n in range(250)]
 EXACT = Movie(id="exact", title="River", year=1951, popularity=5000.0)
@@ -346,7 +345,7 @@ async def test_a_text_that_looks_like_a_filter_has_a_separate_order() -> None:
         MovieQuery.parse("river", year="1999", order="personal"),
     ):
         assert await all_pages(deployment, ann, query, 10) == ["1"]
-    assert len((await deployment.orders.export(ann))["orders"]) == 2
+    assert len((await deployment.orders.export(ann)).orders) == 2
 
 
 async def test_a_personal_order_follows_changes_of_the_source() -> None:

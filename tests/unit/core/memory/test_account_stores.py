@@ -1,13 +1,21 @@
-"""The user repository, the session store and the outbox in memory follow the contracts of their ports."""
+"""The repositories of accounts and the outbox in memory follow the contracts of their ports."""
 
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
-from tests.support.account_stores import memory_account_stores
-
 from movie_core import memory
 from movie_core.accounts.outbox import MailRules
-from movie_core.testing import AccountStores, OutboxContract, SessionStoreContract, UserRepoContract
+from movie_core.testing import (
+    AccountDataRepoContract,
+    AccountStores,
+    OutboxContract,
+    PasswordResetRepoContract,
+    RegistrationRepoContract,
+    SessionRepoContract,
+    UserDirectoryContract,
+    UserRepoContract,
+    memory_account_stores,
+)
 
 
 class InMemory:
@@ -20,7 +28,23 @@ class TestMemoryUserRepo(InMemory, UserRepoContract):
     pass
 
 
-class TestMemorySessionStore(InMemory, SessionStoreContract):
+class TestMemoryUserDirectory(InMemory, UserDirectoryContract):
+    pass
+
+
+class TestMemoryRegistrationRepo(InMemory, RegistrationRepoContract):
+    pass
+
+
+class TestMemoryPasswordResetRepo(InMemory, PasswordResetRepoContract):
+    pass
+
+
+class TestMemorySessionRepo(InMemory, SessionRepoContract):
+    pass
+
+
+class TestMemoryAccountDataRepo(InMemory, AccountDataRepoContract):
     pass
 
 

@@ -4,10 +4,8 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from datetime import datetime, timedelta
 
-from tests.support.account_stores import memory_account_stores
-
 from movie_core import memory
-from movie_core.testing import NOW, UNLIMITED, OrderStores, PersonalOrderStoreContract
+from movie_core.testing import NOW, UNLIMITED, OrderStores, PersonalOrderStoreContract, memory_account_stores
 
 
 class TestMemoryPersonalOrderStore(PersonalOrderStoreContract):

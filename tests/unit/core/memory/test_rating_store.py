@@ -3,10 +3,8 @@
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
-from tests.support.account_stores import memory_account_stores
-
 from movie_core import memory
-from movie_core.testing import UNLIMITED, RatingStoreContract, RatingStores
+from movie_core.testing import UNLIMITED, RatingStoreContract, RatingStores, memory_account_stores
 
 
 class TestMemoryRatingStore(RatingStoreContract):

@@ -34,7 +34,12 @@ class Deployment:
     def __init__(self) -> None:
         self.now = NOW
         deployment = memory.deployment(clock=self.clock)
-        self.accounts, self.administration = deployment.accounts, deployment.administration
+        self.administration, self.users = deployment.administration, deployment.user_management
+        self.registration, self.login, self.tokens = (
+            deployment.registration,
+            deployment.login,
+            deployment.session_tokens,
+        )
         self.outbox, self.log, self.notifier = deployment.outbox, deployment.audit_log, deployment.notifier
 
     def clock(self) -> datetime:
@@ -42,15 +47,15 @@ class Deployment:
 
     async def join(self, email: str = ANN) -> User:
         """Adds a user without an action of staff."""
-        await self.accounts.register(email, email.partition("@")[0], PASSWORD)
-        return await self.accounts.set_active(email, True)
+        await self.registration.register(email, email.partition("@")[0], PASSWORD)
+        return await self.users.set_active(email, True)
 
     async def entries(self) -> Sequence[AuditEntry]:
         return (await self.administration.list_audit(Window(limit=100)))[1]
 
     async def dead_mails(self, *names: str) -> list[str]:
         for name in names:
-            await self.accounts.register(f"{name}@example.com", name, PASSWORD)
+            await self.registration.register(f"{name}@example.com", name, PASSWORD)
         claimed = await self.outbox.claim("test", self.now, 20, timedelta(seconds=20))
         for mail in claimed:
             await self.outbox.complete("test", replace(mail, state=MailState.DEAD))
@@ -98,23 +103,23 @@ async def test_a_failed_action_is_not_logged() -> None:
 async def test_ending_sessions_returns_their_number_and_revokes_their_tokens() -> None:
     deployment = Deployment()
     await deployment.join()
-    tokens = [await deployment.accounts.log_in(ANN, PASSWORD, "a device") for _ in range(2)]
+    tokens = [await deployment.login.log_in(ANN, PASSWORD, "a device") for _ in range(2)]
     for pair in tokens:
-        await deployment.accounts.authenticate(pair.access)
+        await deployment.tokens.authenticate(pair.access)
     assert await deployment.administration.end_sessions(COMMAND_LINE, ANN) == 2
     for pair in tokens:
         with pytest.raises(InvalidToken):
-            await deployment.accounts.authenticate(pair.access)
+            await deployment.tokens.authenticate(pair.access)
 
 
 async def test_deactivating_a_user_revokes_tokens_immediately() -> None:
     deployment = Deployment()
     ann, boss = await deployment.join(), await deployment.join(BOB)
-    pair = await deployment.accounts.log_in(ANN, PASSWORD, "a device")
-    await deployment.accounts.authenticate(pair.access)
+    pair = await deployment.login.log_in(ANN, PASSWORD, "a device")
+    await deployment.tokens.authenticate(pair.access)
     assert (await deployment.administration.change(boss.id, ann.id, is_active=False)).is_active is False
     with pytest.raises(InvalidToken):
-        await deployment.accounts.authenticate(pair.access)
+        await deployment.tokens.authenticate(pair.access)
 
 
 async def test_an_erasure_is_logged_without_the_erased_user() -> None:
@@ -197,7 +202,7 @@ async def test_an_unavailable_audit_log_is_reported_after_the_change(monkeypatch
         StoreUnavailable, match="the change was made but could not be written to the audit log: it is unavailable"
     ):
         await deployment.administration.set_staff(COMMAND_LINE, ANN, True)
-    assert (await deployment.accounts.find_user(ANN)).is_staff
+    assert (await deployment.users.find_user(ANN)).is_staff
     assert ann.is_staff is False
 
 

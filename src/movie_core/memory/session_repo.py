@@ -1,4 +1,4 @@
-"""The `SessionStore` port in memory."""
+"""The `SessionRepo` port in memory."""
 
 from collections.abc import Sequence
 from dataclasses import replace
@@ -11,8 +11,8 @@ from movie_core.memory.database import MemoryDatabase, RefreshTokenRow
 from movie_core.ports import RotationResult
 
 
-class MemorySessionStore:
-    """A `SessionStore` over a `MemoryDatabase`."""
+class MemorySessionRepo:
+    """A `SessionRepo` over a `MemoryDatabase`."""
 
     def __init__(self, database: MemoryDatabase) -> None:
         self._database = database
@@ -64,15 +64,15 @@ class MemorySessionStore:
             if end <= now:
                 return None
             expires_at = min(expires_at, end)
-        if token.spent_at is None or token.successor is None:
-            token.spent_at, token.successor = now, successors[0]
+        if token.used_at is None or token.successor is None:
+            token.used_at, token.successor = now, successors[0]
             database.refresh_tokens[successors[0]] = RefreshTokenRow(token.session_id, expires_at)
             session = replace(database.sessions[token.session_id], last_used_at=now)
             database.sessions[session.id] = session
             return RotationResult(session, 0)
         successor = database.refresh_tokens.get(token.successor)
-        is_unused = successor is not None and successor.spent_at is None
-        if classify_reuse(now, token.spent_at, successor_is_unused=is_unused) is Reuse.THEFT:
+        is_unused = successor is not None and successor.used_at is None
+        if classify_reuse(now, token.used_at, successor_is_unused=is_unused) is Reuse.THEFT:
             database.end_sessions([token.session_id], now)
             return None
         if token.successor not in successors:  # derived from a secret that is no longer set
@@ -109,13 +109,6 @@ class MemorySessionStore:
     async def find_owner(self, refresh_hash: str) -> str | None:
         token = self._database.refresh_tokens.get(refresh_hash)
         return None if token is None else self._database.sessions[token.session_id].user_id
-
-    async def networks(self, address_key: str) -> Sequence[str]:
-        user = self._database.find_by_address(address_key)
-        return [] if user is None else list(reversed(self._database.login_networks.get(user.id, {})))
-
-    async def is_live(self, session_id: str) -> bool:
-        return session_id in self._database.sessions
 
     async def ended_since(self, since: datetime) -> Sequence[str]:
         return [session_id for session_id, ended_at in self._database.ended_sessions.items() if ended_at >= since]

@@ -1,4 +1,4 @@
-"""Contract of the `SessionStore` port."""
+"""Contract of the `SessionRepo` port."""
 
 import asyncio
 from dataclasses import replace
@@ -8,7 +8,7 @@ from movie_core.accounts.keyring import new_id
 from movie_core.accounts.outbox import (
     MailKind,
 )
-from movie_core.accounts.sessions import GRACE, MAX_NETWORKS, MAX_SESSIONS, Session
+from movie_core.accounts.sessions import GRACE, MAX_SESSIONS, Session
 from movie_core.errors import (
     InvalidCredentials,
 )
@@ -31,8 +31,8 @@ from movie_core.testing.account_fixtures import (
 from movie_core.testing.shared import DAY, HOUR, MINUTE, NOW, ODD_STRINGS, assert_raises, clause
 
 
-class SessionStoreContract(AccountStoresContract):
-    """Contract of every `SessionStore`. The numbers in test names are the clauses of the port."""
+class SessionRepoContract(AccountStoresContract):
+    """Contract of every `SessionRepo`. The numbers in test names are the clauses of the port."""
 
     @clause
     async def test_1_a_login_stores_session_and_last_login(self) -> None:
@@ -42,7 +42,7 @@ class SessionStoreContract(AccountStoresContract):
             start = stores.sessions.start(session, random_hashes(1)[0], NOW + DAY, password_hash=user.password_hash)
             assert list(await start) == []
             assert list(await stores.sessions.list_for_user(user.id)) == [session]
-            assert await stores.sessions.is_live(session.id)
+            assert await stores.sessions.find(session.id)
             assert await stores.users.find(user.id) == replace(user, last_login=NOW + HOUR)
             (summary,) = await list_users(stores, Window())
             assert summary.last_login == NOW + HOUR
@@ -91,9 +91,9 @@ class SessionStoreContract(AccountStoresContract):
         async with self.open(UNLIMITED) as stores:
             user, _ = await create_user(stores)
             link = await request_reset_link(stores, user, NOW)
-            await stores.users.reset_password(link.uid, link.hashed, NEW_HASH, NOW)
+            await stores.password_resets.reset_password(link.uid, link.token_hash, NEW_HASH, NOW)
             await self._refused(stores, user.id, user.password_hash, new_password_hash="$made-up$rehashed")  # noqa: S106
-            await stores.users.change_password(user.id, NEW_HASH, "$made-up$3", except_session_id="", now=NOW)
+            await stores.password_resets.change_password(user.id, NEW_HASH, "$made-up$3", except_session_id="", now=NOW)
             await self._refused(stores, user.id, NEW_HASH)
             found = await stores.users.find(user.id)
             assert found is not None
@@ -110,7 +110,7 @@ class SessionStoreContract(AccountStoresContract):
                 await stores.sessions.start(session, random_hashes(1)[0], NOW + DAY, password_hash=user.password_hash)
 
             starts = [start() for _ in range(20)]
-            reset = stores.users.reset_password(link.uid, link.hashed, NEW_HASH, NOW)
+            reset = stores.password_resets.reset_password(link.uid, link.token_hash, NEW_HASH, NOW)
             results = await asyncio.gather(*starts[:10], reset, *starts[10:], return_exceptions=True)
             assert all(
                 result is None or isinstance(result, InvalidCredentials)
@@ -134,7 +134,7 @@ class SessionStoreContract(AccountStoresContract):
             network="192.0.2.1",
         )
         await assert_raises(InvalidCredentials, start)
-        assert not await stores.sessions.is_live(session.id)
+        assert not await stores.sessions.find(session.id)
 
     @clause
     async def test_4_each_refresh_token_is_exchanged_for_the_next(self) -> None:
@@ -183,7 +183,7 @@ class SessionStoreContract(AccountStoresContract):
             }
             assert all(results)
             assert len(chosen) == 1
-            assert await stores.sessions.is_live(session.id)
+            assert await stores.sessions.find(session.id)
             assert await stores.sessions.rotate(next(iter(chosen)), random_hashes(1), NOW, NOW + DAY) is not None
             for loser in hashes:
                 if loser not in chosen:
@@ -200,7 +200,7 @@ class SessionStoreContract(AccountStoresContract):
                 again = await stores.sessions.rotate(current, offer, NOW + GRACE, NOW + DAY)
                 assert again is not None
                 assert (again.session.id, again.successor) == (session.id, position)
-            assert await stores.sessions.is_live(session.id)
+            assert await stores.sessions.find(session.id)
 
     @clause
     async def test_5_a_reuse_after_the_grace_period_ends_the_session(self) -> None:
@@ -212,8 +212,8 @@ class SessionStoreContract(AccountStoresContract):
             await stores.sessions.rotate(current, successors, NOW, NOW + DAY)
             late = NOW + GRACE + timedelta(seconds=1)
             assert await stores.sessions.rotate(current, successors, late, NOW + DAY) is None
-            assert not await stores.sessions.is_live(session.id)
-            assert await stores.sessions.is_live(other.id)
+            assert not await stores.sessions.find(session.id)
+            assert await stores.sessions.find(other.id)
             assert list(await stores.sessions.ended_since(late)) == [session.id]
             assert await stores.sessions.rotate(successors[0], random_hashes(1), late, NOW + DAY) is None
 
@@ -226,7 +226,7 @@ class SessionStoreContract(AccountStoresContract):
             await stores.sessions.rotate(current, successors, NOW, NOW + DAY)
             await stores.sessions.rotate(successors[0], third, NOW, NOW + DAY)
             assert await stores.sessions.rotate(current, successors, NOW, NOW + DAY) is None
-            assert not await stores.sessions.is_live(session.id)
+            assert not await stores.sessions.find(session.id)
             assert await stores.sessions.rotate(third[0], random_hashes(1), NOW, NOW + DAY) is None
 
     @clause
@@ -270,7 +270,7 @@ class SessionStoreContract(AccountStoresContract):
             assert sorted(await end(user.id, NOW, except_session_id=ids[4])) == sorted(ids[1:4])
             assert [session.id for session in await stores.sessions.list_for_user(user.id)] == [ids[4]]
             assert list(await end(user.id, NOW)) == [ids[4]]
-            assert await stores.sessions.is_live(other.id)
+            assert await stores.sessions.find(other.id)
             for _, refresh_hash in started:
                 assert await stores.sessions.rotate(refresh_hash, random_hashes(1), NOW, NOW + DAY) is None
 
@@ -303,11 +303,11 @@ class SessionStoreContract(AccountStoresContract):
         async with self.open(UNLIMITED) as stores:
             user, _ = await create_user(stores)
             session, _ = await log_in(stores, user, NOW)
-            assert await stores.sessions.is_live(session.id)
+            assert await stores.sessions.find(session.id)
             for odd in (*ODD_STRINGS, new_id()):
-                assert not await stores.sessions.is_live(odd)
+                assert not await stores.sessions.find(odd)
             await stores.sessions.end(user.id, NOW)
-            assert not await stores.sessions.is_live(session.id)
+            assert not await stores.sessions.find(session.id)
 
     @clause
     async def test_10_ended_sessions_are_listed_by_the_time_of_their_end(self) -> None:
@@ -327,21 +327,21 @@ class SessionStoreContract(AccountStoresContract):
         async with self.open(UNLIMITED) as stores:
             user, _ = await create_user(stores)
             ids = [(await log_in(stores, user, NOW))[0].id]
-            await stores.users.change_password(
+            await stores.password_resets.change_password(
                 user.id, user.password_hash, NEW_HASH, except_session_id=new_id(), now=NOW + HOUR
             )
             ids.append((await log_in(stores, user, NOW))[0].id)
             link = await request_reset_link(stores, user, NOW)
-            await stores.users.reset_password(link.uid, link.hashed, "$made-up$3", NOW + HOUR)
+            await stores.password_resets.reset_password(link.uid, link.token_hash, "$made-up$3", NOW + HOUR)
             ids.append((await log_in(stores, user, NOW))[0].id)
             await stores.users.set_active(user.address.key, False, NOW + HOUR)
             await stores.users.set_active(user.address.key, True, NOW + HOUR)
             ids.append((await log_in(stores, user, NOW))[0].id)
-            await stores.users.erase(user.address.key, NOW + HOUR)
+            await stores.data.erase(user.address.key, NOW + HOUR)
             assert sorted(await stores.sessions.ended_since(NOW + HOUR)) == sorted(ids)
 
     @clause
-    async def test_11_and_12_a_session_is_found_by_id_and_its_owner_by_refresh_token(self) -> None:
+    async def test_9_and_11_a_session_is_found_by_id_and_its_owner_by_refresh_token(self) -> None:
         async with self.open(UNLIMITED) as stores:
             user, _ = await create_user(stores)
             session, first = await log_in(stores, user, NOW)
@@ -356,21 +356,3 @@ class SessionStoreContract(AccountStoresContract):
             await stores.sessions.end(user.id, NOW)
             assert await stores.sessions.find(session.id) is None
             assert await stores.sessions.find_owner(second) is None
-
-    @clause
-    async def test_13_login_networks_of_a_user_are_stored(self) -> None:
-        async with self.open(UNLIMITED) as stores:
-            user, _ = await create_user(stores)
-            key = user.address.key
-            await log_in(stores, user, NOW)
-            assert list(await stores.sessions.networks(key)) == []
-            names = [f"192.0.2.{n}" for n in range(MAX_NETWORKS + 2)]
-            for n, name in enumerate(names):
-                await log_in(stores, user, NOW + n * MINUTE, network=name)
-            await log_in(stores, user, NOW + HOUR, network=names[2])
-            expected = [names[2], *(name for name in reversed(names[2:]) if name != names[2])]
-            assert list(await stores.sessions.networks(key)) == expected
-            for odd in (*ODD_STRINGS, "nobody@example.com"):
-                assert list(await stores.sessions.networks(odd)) == []
-            await stores.users.erase(key, NOW)
-            assert list(await stores.sessions.networks(key)) == []
