@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
-from tests.support.skipping_loop import SkippingLoop
+from tests.support.virtual_time import VirtualTimeLoop
 
 from movie_adapters.observability import metrics as module
 from movie_adapters.observability.metrics import (
@@ -162,7 +162,7 @@ def test_database_values_are_cached() -> None:
         await backlog.read()
         assert outbox.queries == 2
 
-    with asyncio.Runner(loop_factory=SkippingLoop) as runner:
+    with asyncio.Runner(loop_factory=VirtualTimeLoop) as runner:
         runner.run(scrapes())
 
 
