@@ -46,9 +46,7 @@ class VirtualTimeLoop(asyncio.SelectorEventLoop):
         self.now += timeout
         return True
 
-    def run_in_executor(
-        self, executor: Executor | None, func: Callable[..., T], *args: Any
-    ) -> "asyncio.Future[T]":
+    def run_in_executor(self, executor: Executor | None, func: Callable[..., T], *args: Any) -> "asyncio.Future[T]":
         future = super().run_in_executor(executor, func, *args)
         self._thread_jobs += 1
         future.add_done_callback(self._thread_job_ended)
@@ -94,6 +92,13 @@ async def settle() -> None:
     loop = asyncio.get_running_loop()
     assert isinstance(loop, VirtualTimeLoop)
     await loop.wait_until_idle()
+
+
+def stall(seconds: float) -> None:
+    """Let virtual time pass while no task runs, as in a process that gets no CPU time."""
+    loop = asyncio.get_running_loop()
+    assert isinstance(loop, VirtualTimeLoop)
+    loop.now += seconds
 
 
 @asynccontextmanager
