@@ -73,7 +73,7 @@ class _VirtualTimeSelector(selectors.DefaultSelector):
     def register(self, fileobj: Any, events: int, data: Any = None) -> selectors.SelectorKey:
         # The first one wakes up the loop for results of threads.
         if len(self.get_map()):
-            raise RuntimeError("virtual time cannot wait for sockets: mark the test with `pytest.mark.real_time`")
+            raise RuntimeError("virtual time cannot wait for sockets: see `REAL_TIME` in tests/unit/conftest.py")
         return super().register(fileobj, events, data)
 
     def select(self, timeout: float | None = None) -> list[tuple[selectors.SelectorKey, int]]:

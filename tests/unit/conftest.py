@@ -1,16 +1,27 @@
-"""Fixtures of all unit tests. Async tests run in virtual time, unless they are marked with `real_time`."""
+"""Fixtures of all unit tests. Async tests run in virtual time, except those of the modules in `REAL_TIME`."""
 
 import asyncio
 from collections.abc import AsyncIterator, Callable
+from pathlib import Path
 
 import pytest
 from tests.support.virtual_time import VirtualTimeLoop
+
+UNIT = Path(__file__).parent
+REAL_TIME = {
+    "adapters/observability/test_metrics.py": "processes scrape each other through sockets",
+    "adapters/observability/test_tracing.py": "SQLite is called in a thread that the loop does not know",
+    "adapters/security/test_argon2.py": "hashes are computed in threads that the loop does not know",
+    "worker/test_metrics.py": "metrics are served through a socket",
+    "worker/test_task_dashboard.py": "reports are sent through a socket",
+}
+"""Modules that need an ordinary event loop, with the reason."""
 
 
 def pytest_asyncio_loop_factories(
     config: pytest.Config, item: pytest.Item
 ) -> dict[str, Callable[[], asyncio.AbstractEventLoop]]:
-    if item.get_closest_marker("real_time"):
+    if item.path.relative_to(UNIT).as_posix() in REAL_TIME:
         return {"real time": asyncio.new_event_loop}
     return {"virtual time": VirtualTimeLoop}
 

@@ -51,9 +51,9 @@ class Server:
 
 
 @asynccontextmanager
-async def client_and_server(*, timeout: float = CALL_TIMEOUT) -> AsyncIterator[tuple[RedisClient, Server]]:
+async def client_and_server(*, call_timeout: float = CALL_TIMEOUT) -> AsyncIterator[tuple[RedisClient, Server]]:
     server = Server()
-    client = RedisClient("redis://nowhere.invalid", timeout=timeout, wrap_send=lambda _: server)
+    client = RedisClient("redis://nowhere.invalid", timeout=call_timeout, wrap_send=lambda _: server)
     try:
         yield client, server
     finally:
@@ -158,7 +158,7 @@ async def test_calls_that_wait_for_a_connection_fail_when_redis_becomes_unavaila
 
 
 async def test_waiting_for_a_connection_has_a_timeout() -> None:
-    async with client_and_server(timeout=10 * QUEUE_SECONDS) as (client, server):
+    async with client_and_server(call_timeout=10 * QUEUE_SECONDS) as (client, server):
         server.is_frozen = True
         stuck = [asyncio.create_task(client.call("GET", n)) for n in range(CONNECTIONS)]
         await settle()
