@@ -5,17 +5,9 @@ from collections.abc import AsyncIterator, Callable
 from pathlib import Path
 
 import pytest
-from tests.support.virtual_time import VirtualTimeLoop
+from tests.support.virtual_time import REAL_TIME, VirtualTimeLoop
 
 UNIT = Path(__file__).parent
-REAL_TIME = {
-    "adapters/observability/test_metrics.py": "processes scrape each other through sockets",
-    "adapters/observability/test_tracing.py": "SQLite is called in a thread that the loop does not know",
-    "adapters/security/test_argon2.py": "hashes are computed in threads that the loop does not know",
-    "worker/test_metrics.py": "metrics are served through a socket",
-    "worker/test_task_dashboard.py": "reports are sent through a socket",
-}
-"""Modules that need an ordinary event loop, with the reason."""
 
 
 def pytest_asyncio_loop_factories(

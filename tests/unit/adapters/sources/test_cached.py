@@ -267,12 +267,12 @@ async def test_browsing_pages_of_ten_is_one_call_in_five_and_page_sizes_share_th
     assert len(inner.calls) == 10
 
 
-@given(st.integers(0, 520), st.integers(1, 100), st.sampled_from([50, 20]))
+@given(st.integers(0, 140), st.integers(1, 100), st.sampled_from([50, 20]))
 async def test_a_window_is_equal_to_that_of_the_source(offset: int, limit: int, block: int) -> None:
-    inner = Counted(seconds=0.0)
-    page = await cached(inner, block_size=block).search(RIVER, Window(offset, limit))
-    assert page.items == MANY[offset : offset + limit]
-    assert page.total == 500
+    movies = MANY[:120]
+    page = await cached(Counted(movies, seconds=0.0), block_size=block).search(RIVER, Window(offset, limit))
+    assert page.items == movies[offset : offset + limit]
+    assert page.total == 120
 
 
 @given(st.integers(0, MAX_OFFSET), st.integers(1, 100), st.sampled_from(BLOCK_SIZES))
