@@ -16,7 +16,7 @@ from tests.support.deployment import PATIENCE, eventually, redis_fault
 from tests.support.servers import OwnServer, own_redis
 
 from movie_adapters.redis.cache import FORMAT, RedisCacheStore
-from movie_adapters.redis.client import CALL_TIMEOUT, CONNECTIONS, PROBE_INTERVAL, RedisClient
+from movie_adapters.redis.client import CALL_TIMEOUT, CONNECTIONS, PROBE_INTERVAL, QUEUE_SECONDS, RedisClient
 from movie_core.errors import StoreUnavailable
 from movie_core.search.caching import CacheEntry, CacheStats, Lease
 from movie_core.testing import CacheStoreContract
@@ -27,9 +27,13 @@ LONG_TIMEOUT = 10.0
 
 @asynccontextmanager
 async def client_to(
-    redis_url: str, *, call_timeout: float = LONG_TIMEOUT, probe_interval: float = 0.1
+    redis_url: str,
+    *,
+    call_timeout: float = LONG_TIMEOUT,
+    probe_interval: float = 0.1,
+    queue_timeout: float = QUEUE_SECONDS,
 ) -> AsyncIterator[RedisClient]:
-    client = RedisClient(redis_url, timeout=call_timeout, probe_interval=probe_interval)
+    client = RedisClient(redis_url, timeout=call_timeout, probe_interval=probe_interval, queue_timeout=queue_timeout)
     try:
         yield client
     finally:
@@ -205,16 +209,12 @@ async def test_after_2000_cancelled_calls_every_response_belongs_to_its_command(
         assert len(client._client.connection_pool._available_connections) <= CONNECTIONS
 
 
-async def test_a_client_connects_on_first_use_and_has_few_connections(
-    redis_url: str, redis: Redis, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr("movie_adapters.redis.client.QUEUE_SECONDS", 60)  # on a busy machine 200 calls take long
-
+async def test_a_client_connects_on_first_use_and_has_few_connections(redis_url: str, redis: Redis) -> None:
     async def others() -> int:
         return len(await redis.client_list()) - 1
 
     before = await others()
-    async with client_to(redis_url) as client:
+    async with client_to(redis_url, queue_timeout=60) as client:  # on a busy machine 200 calls take long
         assert await others() == before
         await asyncio.gather(*(client.call("ECHO", number) for number in range(200)))
         assert before < await others() <= before + CONNECTIONS

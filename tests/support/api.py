@@ -10,39 +10,15 @@ from typing import Any
 import httpx
 from dishka import Provider, Scope, provide
 
+from movie_adapters.settings.settings import Settings
 from movie_api.app import Application
 from movie_api.context import RequestContexts
 from movie_api.middleware import Layer, compose
-from movie_core.accounts.keyring import Keyring
+from movie_core import memory
 from movie_core.accounts.outbox import MailRules, OutgoingEmail
 from movie_core.accounts.outbox_dispatcher import OutboxDispatcher
 from movie_core.accounts.user_management import UserManagement
-from movie_core.memory import (
-    MemoryAccessTokens,
-    MemoryAccountDataRepo,
-    MemoryAuditLog,
-    MemoryDatabase,
-    MemoryDeliveryNotifier,
-    MemoryEventStore,
-    MemoryMailer,
-    MemoryMovieCatalogue,
-    MemoryOutbox,
-    MemoryPasswordHasher,
-    MemoryPasswordResetRepo,
-    MemoryPersonalOrderStore,
-    MemoryRateLimiter,
-    MemoryRatingStore,
-    MemoryRecommender,
-    MemoryRegistrationRepo,
-    MemorySeenMovies,
-    MemorySessionRepo,
-    MemoryTrendStore,
-    MemoryUserDirectory,
-    MemoryUserRepo,
-    PlainAddressSyntax,
-    PlainPasswordStrength,
-    PlainUsernameSyntax,
-)
+from movie_core.memory import Deployment, MemoryMailer, MemorySeenMovies
 from movie_core.operations.health import Readiness
 from movie_core.ports import (
     AccessTokens,
@@ -80,129 +56,68 @@ ANN = {"email": "ann@example.com", "username": "ann", "password": "velvet harbou
 SECRET = "a secret of thirty-two bytes or more"
 
 
+PORTS: dict[type, str] = {
+    MovieCatalogue: "catalogue",
+    UserRepo: "user_repo",
+    UserDirectory: "user_directory",
+    RegistrationRepo: "registration_repo",
+    PasswordResetRepo: "password_reset_repo",
+    SessionRepo: "session_repo",
+    AccountDataRepo: "account_data_repo",
+    Outbox: "outbox",
+    Mailer: "mailer",
+    DeliveryNotifier: "notifier",
+    PasswordHasher: "hasher",
+    AccessTokens: "tokens",
+    AddressSyntax: "address_syntax",
+    UsernameSyntax: "username_syntax",
+    PasswordStrength: "password_strength",
+    RateLimiter: "rate_limiter",
+    RatingStore: "ratings",
+    EventStore: "events",
+    Analytics: "analytics",
+    TrendStore: "trend_store",
+    PersonalOrderStore: "orders",
+    AuditLog: "audit_log",
+    Recommender: "recommender",
+    MovieSource: "source",
+}
+"""Each port with the name of its adapter in a `Deployment`."""
+
+
+def adapter(name: str) -> Callable[[Deployment], object]:
+    def get(deployment: Deployment) -> object:
+        return getattr(deployment, name)
+
+    return get
+
+
 class InMemory(Provider):
-    """Replaces every adapter that does I/O."""
+    """Replaces every adapter that does I/O by that of a deployment in memory."""
 
     scope = Scope.APP
 
     def __init__(self, source: MovieSource | None = None, readiness: Readiness | None = None) -> None:
         super().__init__()
-        self._movies = MemoryMovieCatalogue(SAMPLE)
-        self._source = source or self._movies
+        self._source = source
         self._readiness = readiness or Readiness([])
         self.mailer = MemoryMailer()
+        for port, name in PORTS.items():
+            self.provide(adapter(name), provides=port, override=True)
+
+    @provide
+    def deployment(self, settings: Settings, rules: MailRules) -> Deployment:
+        deployment = memory.deployment(SAMPLE, source=self._source, secret=settings.secret_key[0], mail_rules=rules)
+        self.mailer = deployment.mailer
+        return deployment
 
     @provide(override=True)
-    def catalogue(self) -> MovieCatalogue:
-        return self._movies
-
-    @provide(override=True)
-    def source(self) -> MovieSource:
-        return self._source
-
-    @provide(override=True)
-    def seen(self) -> SeenMovies:
-        return MemorySeenMovies(self._movies)
+    def seen(self, deployment: Deployment) -> SeenMovies:
+        return deployment.seen or MemorySeenMovies(deployment.catalogue)
 
     @provide(override=True)
     def readiness(self) -> Readiness:
         return self._readiness
-
-    @provide
-    def database(self, rules: MailRules, keys: Keyring) -> MemoryDatabase:
-        return MemoryDatabase(rules, keys)
-
-    @provide(override=True)
-    def users(self, database: MemoryDatabase) -> UserRepo:
-        return MemoryUserRepo(database)
-
-    @provide(override=True)
-    def directory(self, database: MemoryDatabase) -> UserDirectory:
-        return MemoryUserDirectory(database)
-
-    @provide(override=True)
-    def registrations(self, database: MemoryDatabase) -> RegistrationRepo:
-        return MemoryRegistrationRepo(database)
-
-    @provide(override=True)
-    def password_resets(self, database: MemoryDatabase) -> PasswordResetRepo:
-        return MemoryPasswordResetRepo(database)
-
-    @provide(override=True)
-    def account_data(self, database: MemoryDatabase) -> AccountDataRepo:
-        return MemoryAccountDataRepo(database)
-
-    @provide(override=True)
-    def sessions(self, database: MemoryDatabase) -> SessionRepo:
-        return MemorySessionRepo(database)
-
-    @provide(override=True)
-    def outbox(self, database: MemoryDatabase) -> Outbox:
-        return MemoryOutbox(database)
-
-    @provide(override=True)
-    def emails(self) -> Mailer:
-        return self.mailer
-
-    @provide(override=True)
-    def notifier(self) -> DeliveryNotifier:
-        return MemoryDeliveryNotifier()
-
-    @provide(override=True)
-    def hasher(self) -> PasswordHasher:
-        return MemoryPasswordHasher()
-
-    @provide(override=True)
-    def tokens(self, keys: Keyring) -> AccessTokens:
-        return MemoryAccessTokens(keys)
-
-    @provide(override=True)
-    def syntax(self) -> AddressSyntax:
-        return PlainAddressSyntax()
-
-    @provide(override=True)
-    def username_syntax(self) -> UsernameSyntax:
-        return PlainUsernameSyntax()
-
-    @provide(override=True)
-    def strength(self) -> PasswordStrength:
-        return PlainPasswordStrength()
-
-    @provide(override=True)
-    def rate_limiter(self) -> RateLimiter:
-        return MemoryRateLimiter()
-
-    @provide(override=True)
-    def ratings(self, database: MemoryDatabase) -> RatingStore:
-        return MemoryRatingStore(database)
-
-    @provide
-    def memory_events(self, database: MemoryDatabase) -> MemoryEventStore:
-        return MemoryEventStore(database)
-
-    @provide(override=True)
-    def events(self, events: MemoryEventStore) -> EventStore:
-        return events
-
-    @provide(override=True)
-    def analytics(self, events: MemoryEventStore) -> Analytics:
-        return events
-
-    @provide(override=True)
-    def trend_store(self) -> TrendStore:
-        return MemoryTrendStore()
-
-    @provide(override=True)
-    def orders(self) -> PersonalOrderStore:
-        return MemoryPersonalOrderStore()
-
-    @provide(override=True)
-    def audit_log(self, database: MemoryDatabase) -> AuditLog:
-        return MemoryAuditLog(database)
-
-    @provide(override=True)
-    def recommender(self, ratings: RatingStore, catalogue: MovieCatalogue) -> Recommender:
-        return MemoryRecommender(ratings, catalogue)
 
 
 class Api(httpx.AsyncClient):

@@ -52,12 +52,12 @@ class WeightedLruCache(Generic[K, V]):
 class RevisionCache:
     """Cached reads of one revision of a catalogue."""
 
-    def __init__(self, revision: int) -> None:
+    def __init__(self, revision: int, *, max_terms: int = MAX_TERMS) -> None:
         self.revision = revision
         self.top_popularity: tuple[float | None] | None = None
         """Popularity of the most popular movie; None before it was read."""
         self.counts: WeightedLruCache[str, int] = WeightedLruCache(MAX_COUNTS)
-        self.terms: WeightedLruCache[tuple[str, ...], TermCounts] = WeightedLruCache(MAX_TERMS)
+        self.terms: WeightedLruCache[tuple[str, ...], TermCounts] = WeightedLruCache(max_terms)
 
     def put_terms(self, key: tuple[str, ...], terms: TermCounts) -> TermCounts:
         self.terms.put(key, terms, len(terms[0]) + LIST_WEIGHT)

@@ -61,13 +61,16 @@ class RedisClient:
         prefix: str = PREFIX,
         timeout: float = CALL_TIMEOUT,
         probe_interval: float = PROBE_INTERVAL,
+        queue_timeout: float = QUEUE_SECONDS,
         wrap_send: Callable[[Send], Send] = lambda send: send,
     ) -> None:
-        """`url` begins with redis://, rediss:// or unix://. `probe_interval` is in seconds. `wrap_send` may wrap
-        the function that sends a command. Callers must prepend `prefix` to their keys."""
+        """`url` begins with redis://, rediss:// or unix://. `probe_interval` is in seconds, and so is
+        `queue_timeout`, the time to wait for a free connection. `wrap_send` may wrap the function that sends a command.
+        Callers must prepend `prefix` to their keys."""
         self.prefix = prefix
         self._timeout = timeout
         self._probe_interval = probe_interval
+        self._queue_timeout = queue_timeout
         # redis-py's own timeouts are off: they would mistake a busy process for an unavailable Redis.
         # Protocol 2 without driver info: a connection needs no round trip before its first command.
         self._client = Redis.from_url(
@@ -147,7 +150,7 @@ class RedisClient:
         waiting = asyncio.ensure_future(self._free_connections.acquire())
         try:
             for _ in range(_SLICES):
-                await asyncio.wait({waiting}, timeout=QUEUE_SECONDS / _SLICES)
+                await asyncio.wait({waiting}, timeout=self._queue_timeout / _SLICES)
                 if waiting.done():
                     return
         except asyncio.CancelledError:

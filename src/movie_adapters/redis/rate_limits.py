@@ -100,9 +100,17 @@ class SharedRateLimiter(RateLimiter):
     While Redis is unavailable, frozen, full or read-only, each process counts for itself, from zero.
     """
 
-    def __init__(self, client: "RedisClient | None", *, clock: Callable[[], float] = time.monotonic) -> None:
+    def __init__(
+        self,
+        client: "RedisClient | None",
+        *,
+        clock: Callable[[], float] = time.monotonic,
+        max_keys: int = MAX_KEYS,
+        max_counts: int = MAX_COUNTS,
+    ) -> None:
+        """`max_keys` and `max_counts` limit the memory of this process, of hits and of leases each."""
         self._client = client
-        self._local = _LocalWindows(clock)
+        self._local = _LocalWindows(clock, max_keys, max_counts)
 
     async def hit(self, name: str, key: str, rate: Rate) -> tuple[bool, Quota]:
         full_key = _full_key(name, key)
@@ -166,10 +174,10 @@ def _full_key(name: str, key: str) -> str:
 class _LocalWindows:
     """Sliding windows of this process, in bounded memory."""
 
-    def __init__(self, clock: Callable[[], float]) -> None:
+    def __init__(self, clock: Callable[[], float], max_keys: int, max_counts: int) -> None:
         self._clock = clock
-        self._hits: _LeastRecentlyUsed[HitWindow] = _LeastRecentlyUsed()
-        self._leases: _LeastRecentlyUsed[PermitWindow] = _LeastRecentlyUsed()
+        self._hits: _LeastRecentlyUsed[HitWindow] = _LeastRecentlyUsed(max_keys, max_counts)
+        self._leases: _LeastRecentlyUsed[PermitWindow] = _LeastRecentlyUsed(max_keys, max_counts)
 
     def hit(self, key: str, rate: Rate) -> tuple[bool, int, float]:
         with self._hits.window((key, rate), HitWindow(rate)) as window:
@@ -187,9 +195,11 @@ class _LocalWindows:
 
 
 class _LeastRecentlyUsed(Generic[W]):
-    """Windows by key; the least recently used ones are evicted beyond `MAX_KEYS` or `MAX_COUNTS`."""
+    """Windows by key; the least recently used ones are evicted beyond `max_keys` or `max_counts`."""
 
-    def __init__(self) -> None:
+    def __init__(self, max_keys: int, max_counts: int) -> None:
+        self._max_keys = max_keys
+        self._max_counts = max_counts
         self._windows: OrderedDict[tuple[str, Rate], W] = OrderedDict()
         self._counts = 0
 
@@ -204,5 +214,5 @@ class _LeastRecentlyUsed(Generic[W]):
         before = len(window)
         yield window
         self._counts += len(window) - before
-        while len(self._windows) > MAX_KEYS or (self._counts > MAX_COUNTS and len(self._windows) > 1):
+        while len(self._windows) > self._max_keys or (self._counts > self._max_counts and len(self._windows) > 1):
             self._counts -= len(self._windows.popitem(last=False)[1])

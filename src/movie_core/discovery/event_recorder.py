@@ -45,15 +45,19 @@ class EventRecorder:
         *,
         calls: Callable[[], tuple[int, int]] = lambda: (0, 0),
         clock: Clock = utc_now,
+        max_pending: int = MAX_PENDING,
+        max_recent: int = MAX_RECENT,
     ) -> None:
         """`calls` returns how many calls of the movie source this process has made so far, and how many of them
-        failed."""
+        failed. `max_pending` and `max_recent` are numbers of events."""
         self._store = store
         self._trends = trends
         self._calls = calls
         self._written_calls = (0, 0)
         self._written_statuses: Counter[str] = Counter()
         self._clock = clock
+        self._max_pending = max_pending
+        self._max_recent = max_recent
         self._pending: deque[Event] = deque()
         self._recent: dict[tuple[object, ...], datetime] = {}
         """Time of the last equal event of a client, oldest first."""
@@ -111,7 +115,7 @@ class EventRecorder:
         for key, at in latest.items():
             self._recent.pop(key, None)
             self._recent[key] = at
-        while len(self._recent) > MAX_RECENT:
+        while len(self._recent) > self._max_recent:
             del self._recent[next(iter(self._recent))]
         for event in new:
             if event.kind is EventKind.CLICK and event.query is not None:
@@ -129,7 +133,7 @@ class EventRecorder:
     def _has_room(self, count: int) -> bool:
         if self._store is None:
             return False
-        has_room = self.pending + count <= MAX_PENDING
+        has_room = self.pending + count <= self._max_pending
         self.dropped += 0 if has_room else count
         return has_room
 

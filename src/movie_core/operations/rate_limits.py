@@ -152,13 +152,21 @@ class LeasedLimit:
     """
 
     def __init__(
-        self, limiter: "RateLimiter", name: str, rate: Rate, clock: Callable[[], float] = time.monotonic
+        self,
+        limiter: "RateLimiter",
+        name: str,
+        rate: Rate,
+        clock: Callable[[], float] = time.monotonic,
+        *,
+        max_keys: int = MAX_KEYS,
     ) -> None:
-        """`clock` returns seconds and is never set back."""
+        """`clock` returns seconds and is never set back. Of more than `max_keys` keys, the least recently renewed one
+        is dropped, with its permits."""
         self._limiter = limiter
         self._name = name
         self._rate = rate
         self._clock = clock
+        self._max_keys = max_keys
         self._max_permits = max(1, rate.amount // LEASE_DIVISOR)
         self._seconds = min(rate.seconds / LEASE_DIVISOR, MAX_LEASE_SECONDS)
         self._leases: OrderedDict[str, _HeldLease] = OrderedDict()
@@ -192,7 +200,7 @@ class LeasedLimit:
         """Count one, and lease permits for the next ones."""
         lease = self._leases.setdefault(key, _HeldLease())
         self._leases.move_to_end(key)
-        if len(self._leases) > MAX_KEYS:
+        if len(self._leases) > self._max_keys:
             self._leases.popitem(last=False)
         # The time before the call, so that no permit is used later than the limiter assumes.
         started_at = self._clock()

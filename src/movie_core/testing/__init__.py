@@ -11,8 +11,9 @@ Subclass the contract and implement `open`:
             await catalogue.close()
 
 Any runner that collects the `test_*` methods of classes works (pytest does). Each test opens the adapter in an event
-loop of its own and has a timeout of 60 seconds. The number in the name of a test is the number of the clause in the
-docstring of the port (see `movie_core.ports`).
+loop of its own and has a timeout of 60 seconds. A clause that needs a capability which the adapter does not have raises
+`unittest.SkipTest`; runners report it as skipped, with the reason. The number in the name of a test is the number of
+the clause in the docstring of the port (see `movie_core.ports`).
 
 | Port | Contract |
 |---|---|

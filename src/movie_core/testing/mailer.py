@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass, replace
+from unittest import SkipTest
 
 from movie_core.accounts.keyring import new_id
 from movie_core.accounts.outbox import (
@@ -83,7 +84,7 @@ class MailerContract:
     @clause
     async def test_1_rejections_and_outages_are_distinguished(self) -> None:
         if not self.can_fail:
-            return
+            raise SkipTest("no server can reject the messages of this mailer")
         for failure in (MailRejected("550 no", is_final=True), MailRejected("450 later", is_final=False)):
             async with self.open(failure) as mailer:
                 try:
@@ -101,8 +102,9 @@ class MailerContract:
             await mailer.send(self._email())
             await mailer.send(replace(self._email(), recipient="bob@example.com"))
             await mailer.erase(make_address("ada@example.com"))
-            if self.stores_messages:
-                assert [email.recipients for email in await self.delivered(mailer)] == [("bob@example.com",)]
+            if not self.stores_messages:
+                raise SkipTest("the mailer stores no messages: erasing only must not fail")
+            assert [email.recipients for email in await self.delivered(mailer)] == [("bob@example.com",)]
 
     @staticmethod
     def _email() -> OutgoingEmail:

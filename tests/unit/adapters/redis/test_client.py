@@ -3,8 +3,7 @@
 import asyncio
 import gc
 import logging
-import time
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from typing import Any
 
@@ -17,13 +16,13 @@ from redis.exceptions import (
     ReadOnlyError,
     ResponseError,
 )
+from tests.support.virtual_time import settle, stall, takes
 
-from movie_adapters.redis import client as redis_client
-from movie_adapters.redis.client import CONNECTIONS, RedisClient
+from movie_adapters.redis.client import CALL_TIMEOUT, CONNECTIONS, PROBE_INTERVAL, QUEUE_SECONDS, RedisClient
 from movie_core.errors import StoreUnavailable
 
-LONG_TIMEOUT = 10.0
-"""Timeout in seconds, so that a busy machine does not look like an outage of Redis."""
+ROUND_TRIP = 0.001
+"""Seconds in which the server responds."""
 
 
 class Server:
@@ -42,7 +41,7 @@ class Server:
         else:
             self.commands.append(command)
         try:
-            await asyncio.sleep(3600 if self.is_frozen else 0)
+            await asyncio.sleep(3600 if self.is_frozen else ROUND_TRIP)
         except asyncio.CancelledError:
             self.cancelled += 1
             raise
@@ -52,24 +51,13 @@ class Server:
 
 
 @asynccontextmanager
-async def client_and_server(
-    *, call_timeout: float = LONG_TIMEOUT, probe_interval: float = 0.01
-) -> AsyncIterator[tuple[RedisClient, Server]]:
-    client, server = (
-        RedisClient("redis://nowhere.invalid", timeout=call_timeout, probe_interval=probe_interval),
-        Server(),
-    )
-    client._send = server
+async def client_and_server(*, call_timeout: float = CALL_TIMEOUT) -> AsyncIterator[tuple[RedisClient, Server]]:
+    server = Server()
+    client = RedisClient("redis://nowhere.invalid", timeout=call_timeout, wrap_send=lambda _: server)
     try:
         yield client, server
     finally:
         await client.close()
-
-
-async def until(condition: Callable[[], bool]) -> None:
-    async with asyncio.timeout(10):
-        while not condition():  # noqa: ASYNC110  (there is no event to wait for)
-            await asyncio.sleep(0.001)
 
 
 async def test_a_result_is_returned() -> None:
@@ -112,22 +100,25 @@ async def test_after_a_failure_redis_is_not_called_until_a_write_succeeds(
             with pytest.raises(StoreUnavailable):
                 await client.call("GET", "a")
         assert len(server.commands) == 1
-        await until(lambda: server.probes == 3)
-        assert client.is_unavailable
+        await asyncio.sleep(3.5 * PROBE_INTERVAL)
+        assert (server.probes, client.is_unavailable) == (3, True)
         server.failure = None
-        await until(lambda: not client.is_unavailable)
+        await asyncio.sleep(PROBE_INTERVAL)
+        assert (server.probes, client.is_unavailable) == (4, False)
         assert await client.call("GET", "b") == ("GET", "b")
         assert [record.levelno for record in caplog.records] == [logging.WARNING, logging.INFO]
 
 
 async def test_no_call_waits_for_a_probe() -> None:
-    async with client_and_server(call_timeout=0.1, probe_interval=0.0) as (client, server):
+    async with client_and_server() as (client, server):
         server.is_frozen = True
         with pytest.raises(StoreUnavailable):
             await client.call("GET", "a")
-        await until(lambda: server.probes > 0)
-        with pytest.raises(StoreUnavailable):
-            client.call("GET", "a").send(None)  # the first step of the call
+        await asyncio.sleep(1.01 * PROBE_INTERVAL)
+        assert server.probes == 1
+        async with takes(0.0):
+            with pytest.raises(StoreUnavailable):
+                await client.call("GET", "a")
         assert len(server.commands) == 1
 
 
@@ -140,41 +131,41 @@ async def test_an_error_of_a_single_command_is_no_outage() -> None:
 
 
 async def test_a_command_to_a_frozen_redis_is_cancelled_after_the_timeout() -> None:
-    async with client_and_server(call_timeout=0.05, probe_interval=60) as (client, server):
+    async with client_and_server() as (client, server):
         server.is_frozen = True
-        began = time.monotonic()
-        with pytest.raises(StoreUnavailable):
-            await client.call("GET", "a")
-        assert 0.04 < time.monotonic() - began < 1
+        async with takes(CALL_TIMEOUT):
+            with pytest.raises(StoreUnavailable):
+                await client.call("GET", "a")
         assert server.cancelled == 1
         assert client.is_unavailable
 
 
 async def test_a_stalled_process_does_not_treat_redis_as_unavailable() -> None:
-    async with client_and_server(call_timeout=0.05) as (client, _):
+    async with client_and_server() as (client, _):
         call = asyncio.create_task(client.call("GET", "a"))
-        await asyncio.sleep(0)
-        time.sleep(0.2)  # noqa: ASYNC251  (the stall that is meant)
+        await settle()
+        stall(4 * CALL_TIMEOUT)
         assert await call == ("GET", "a")
         assert not client.is_unavailable
 
 
 async def test_calls_that_wait_for_a_connection_fail_when_redis_becomes_unavailable() -> None:
-    async with client_and_server(probe_interval=60) as (client, server):
+    async with client_and_server() as (client, server):
         server.failure = ConnectionError()
         outcomes = await asyncio.gather(*(client.call("GET", n) for n in range(200)), return_exceptions=True)
         assert {type(outcome) for outcome in outcomes} == {StoreUnavailable}
         assert len(server.commands) == CONNECTIONS
 
 
-async def test_waiting_for_a_connection_has_a_timeout(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(redis_client, "QUEUE_SECONDS", 0.02)
-    async with client_and_server() as (client, server):
+async def test_waiting_for_a_connection_has_a_timeout() -> None:
+    async with client_and_server(call_timeout=10 * QUEUE_SECONDS) as (client, server):
         server.is_frozen = True
         stuck = [asyncio.create_task(client.call("GET", n)) for n in range(CONNECTIONS)]
-        await until(lambda: len(server.commands) == CONNECTIONS)
-        with pytest.raises(StoreUnavailable, match="too many"):
-            await client.call("GET", "one more")
+        await settle()
+        assert len(server.commands) == CONNECTIONS
+        async with takes(QUEUE_SECONDS):
+            with pytest.raises(StoreUnavailable, match="too many"):
+                await client.call("GET", "one more")
         assert not client.is_unavailable
         await client.close()
         await asyncio.gather(*stuck, return_exceptions=True)
@@ -184,7 +175,7 @@ async def test_the_command_of_a_cancelled_call_completes_and_frees_its_connectio
     async with client_and_server() as (client, server):
         for _ in range(50):
             calls = [asyncio.create_task(client.call("GET", n)) for n in range(2 * CONNECTIONS)]
-            await asyncio.sleep(0)
+            await settle()
             for call in calls:
                 call.cancel()
             outcomes = await asyncio.gather(*calls, return_exceptions=True)
@@ -196,14 +187,13 @@ async def test_the_command_of_a_cancelled_call_completes_and_frees_its_connectio
 async def test_asyncio_does_not_report_the_error_of_a_cancelled_call(
     caplog: pytest.LogCaptureFixture,
 ) -> None:
-    async with client_and_server(probe_interval=60) as (client, server):
+    async with client_and_server() as (client, server):
         server.failure = ConnectionError()
         call = asyncio.create_task(client.call("GET", "a"))
-        await asyncio.sleep(0)
+        await settle()
         call.cancel()
         await asyncio.gather(call, return_exceptions=True)
-        for _ in range(5):
-            await asyncio.sleep(0)
+        await asyncio.sleep(2 * ROUND_TRIP)
         gc.collect()
         assert client.is_unavailable, "the failure was not recorded"
         assert [record.levelno for record in caplog.records] == [logging.WARNING]
@@ -213,7 +203,7 @@ async def test_closing_cancels_running_calls_and_rejects_later_ones() -> None:
     async with client_and_server() as (client, server):
         server.is_frozen = True
         call = asyncio.create_task(client.call("GET", "a"))
-        await until(lambda: bool(server.commands))
+        await settle()
         await client.close()
         with pytest.raises(StoreUnavailable):
             await call

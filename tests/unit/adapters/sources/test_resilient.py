@@ -9,7 +9,7 @@ from typing import Any, TypeVar
 
 import pytest
 import stamina
-from tests.support.skipping_loop import SkippingLoop
+from tests.support.virtual_time import VirtualTimeLoop
 
 from movie_adapters.sources.http import SourceFault
 from movie_adapters.sources.resilient import ResilientMovieSource
@@ -29,7 +29,7 @@ def run(scene: Callable[[], Awaitable[T]]) -> T:
         assert not left, "a task was left behind"
         return answer
 
-    with asyncio.Runner(loop_factory=SkippingLoop) as runner:
+    with asyncio.Runner(loop_factory=VirtualTimeLoop) as runner:
         return runner.run(act())
 
 

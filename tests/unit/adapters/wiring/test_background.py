@@ -3,25 +3,13 @@
 import asyncio
 import logging
 from collections.abc import Awaitable, Callable
-from typing import TypeVar
 
 import pytest
-from tests.support.skipping_loop import SkippingLoop
 
 from movie_adapters.wiring.background import FINISH_SECONDS, RETRY_INTERVAL, run_email_delivery, run_in_process
 from movie_adapters.wiring.event_notifier import EventNotifier
 from movie_core.errors import StoreUnavailable
 from movie_core.periodic import run_periodically
-
-T = TypeVar("T")
-
-
-def run(work: Awaitable[T]) -> T:
-    async def awaited() -> T:
-        return await work
-
-    with asyncio.Runner(loop_factory=SkippingLoop) as runner:
-        return runner.run(awaited())
 
 
 def now() -> float:
@@ -70,150 +58,116 @@ async def stop(task: "asyncio.Task[None]") -> None:
         await task
 
 
-def test_email_is_delivered_at_start_when_notified_and_every_five_seconds() -> None:
+async def test_email_is_delivered_at_start_when_notified_and_every_five_seconds() -> None:
     dispatcher, notifier = Dispatcher(), EventNotifier()
-
-    async def work() -> None:
-        task = asyncio.create_task(run_email_delivery(dispatcher, notifier))
-        await asyncio.sleep(11)
-        await notifier.notify()
-        await notifier.notify()
-        await asyncio.sleep(6)
-        await stop(task)
-
-    run(work())
+    task = asyncio.create_task(run_email_delivery(dispatcher, notifier))
+    await asyncio.sleep(11)
+    await notifier.notify()
+    await notifier.notify()
+    await asyncio.sleep(6)
+    await stop(task)
     assert dispatcher.calls == [0, 5, 10, 11, 16]
 
 
-def test_a_notification_during_a_delivery_starts_another_one() -> None:
+async def test_a_notification_during_a_delivery_starts_another_one() -> None:
     dispatcher, notifier = Dispatcher(), EventNotifier()
 
     async def slow(_is_stopping: Callable[[], bool]) -> None:
         await asyncio.sleep(2)
 
-    async def work() -> None:
-        dispatcher.work = slow
-        task = asyncio.create_task(run_email_delivery(dispatcher, notifier))
-        await asyncio.sleep(1)
-        await notifier.notify()
-        await asyncio.sleep(2)
-        await stop(task)
-
-    run(work())
+    dispatcher.work = slow
+    task = asyncio.create_task(run_email_delivery(dispatcher, notifier))
+    await asyncio.sleep(1)
+    await notifier.notify()
+    await asyncio.sleep(2)
+    await stop(task)
     assert dispatcher.calls == [0, 2]
 
 
 @pytest.mark.parametrize("failure", [StoreUnavailable("gone"), RuntimeError("a bug")])
-def test_delivery_continues_after_an_error(failure: Exception) -> None:
+async def test_delivery_continues_after_an_error(failure: Exception) -> None:
     dispatcher = Dispatcher()
-
-    async def work() -> None:
-        dispatcher.failure = failure
-        task = asyncio.create_task(run_email_delivery(dispatcher, EventNotifier()))
-        await asyncio.sleep(11)
-        await stop(task)
-
-    run(work())
+    dispatcher.failure = failure
+    task = asyncio.create_task(run_email_delivery(dispatcher, EventNotifier()))
+    await asyncio.sleep(11)
+    await stop(task)
     assert dispatcher.calls == [0, 5, 10]
 
 
-def test_each_outage_of_the_database_is_logged_once(caplog: pytest.LogCaptureFixture) -> None:
+async def test_each_outage_of_the_database_is_logged_once(caplog: pytest.LogCaptureFixture) -> None:
     dispatcher = Dispatcher()
-
-    async def work() -> None:
+    with caplog.at_level(logging.WARNING, "movie_adapters.wiring.background"):
         task = asyncio.create_task(run_email_delivery(dispatcher, EventNotifier()))
         for failure in (StoreUnavailable("gone"), None, StoreUnavailable("gone"), None):
             dispatcher.failure = failure
             await asyncio.sleep(20)
         await stop(task)
-
-    with caplog.at_level(logging.WARNING, "movie_adapters.wiring.background"):
-        run(work())
     assert [record.message for record in caplog.records] == [
         "database unavailable, email delivery is suspended: gone"
     ] * 2
 
 
-def test_an_email_in_progress_is_finished_after_a_cancellation() -> None:
+async def test_an_email_in_progress_is_finished_after_a_cancellation() -> None:
     dispatcher, finished = Dispatcher(), []
 
     async def send(is_stopping: Callable[[], bool]) -> None:
         await asyncio.sleep(2)
         finished.append((now(), is_stopping()))
 
-    async def work() -> float:
-        dispatcher.work = send
-        task = asyncio.create_task(run_email_delivery(dispatcher, EventNotifier()))
-        await asyncio.sleep(1)
-        await stop(task)
-        return now()
-
-    assert run(work()) == 2
+    dispatcher.work = send
+    task = asyncio.create_task(run_email_delivery(dispatcher, EventNotifier()))
+    await asyncio.sleep(1)
+    await stop(task)
+    assert now() == 2
     assert finished == [(2, True)]
 
 
-def test_a_hanging_email_does_not_delay_shutdown_beyond_its_limit() -> None:
+async def test_a_hanging_email_does_not_delay_shutdown_beyond_its_limit() -> None:
     dispatcher = Dispatcher()
 
     async def hang(_is_stopping: Callable[[], bool]) -> None:
         await asyncio.sleep(1000)
 
-    async def work() -> float:
-        dispatcher.work = hang
-        task = asyncio.create_task(run_email_delivery(dispatcher, EventNotifier()))
-        await asyncio.sleep(1)
-        await stop(task)
-        return now()
-
-    assert run(work()) == 1 + FINISH_SECONDS
+    dispatcher.work = hang
+    task = asyncio.create_task(run_email_delivery(dispatcher, EventNotifier()))
+    await asyncio.sleep(1)
+    await stop(task)
+    assert now() == 1 + FINISH_SECONDS
 
 
-def test_a_cancellation_that_coincides_with_a_notification_is_not_lost() -> None:
-    async def work() -> None:
-        notifier = EventNotifier()
-        task = asyncio.create_task(run_email_delivery(Dispatcher(), notifier))
-        await asyncio.sleep(1)
-        await notifier.notify()
-        await stop(task)
-
-    run(work())
+async def test_a_cancellation_that_coincides_with_a_notification_is_not_lost() -> None:
+    notifier = EventNotifier()
+    task = asyncio.create_task(run_email_delivery(Dispatcher(), notifier))
+    await asyncio.sleep(1)
+    await notifier.notify()
+    await stop(task)
 
 
-def test_maintenance_runs_at_start_and_periodically() -> None:
+async def test_maintenance_runs_at_start_and_periodically() -> None:
     maintenance = Work()
-
-    async def work() -> None:
-        task = asyncio.create_task(run_periodically(maintenance.purge, 3600, retry_interval=RETRY_INTERVAL))
-        await asyncio.sleep(2 * 3600 + 1)
-        await stop(task)
-
-    run(work())
+    task = asyncio.create_task(run_periodically(maintenance.purge, 3600, retry_interval=RETRY_INTERVAL))
+    await asyncio.sleep(2 * 3600 + 1)
+    await stop(task)
     assert maintenance.purged == [0, 3600, 7200]
 
 
 @pytest.mark.parametrize(("failure", "interval"), [(StoreUnavailable("gone"), 60), (RuntimeError("a bug"), 3600)])
-def test_maintenance_is_retried_after_a_minute_if_the_store_is_unavailable(failure: Exception, interval: int) -> None:
+async def test_maintenance_is_retried_after_a_minute_if_the_store_is_unavailable(
+    failure: Exception, interval: int
+) -> None:
     maintenance = Work()
-
-    async def work() -> None:
-        maintenance.failure = failure
-        task = asyncio.create_task(run_periodically(maintenance.purge, 3600, retry_interval=RETRY_INTERVAL))
-        await asyncio.sleep(interval + 1)
-        maintenance.failure = None
-        await asyncio.sleep(3600)
-        await stop(task)
-
-    run(work())
+    maintenance.failure = failure
+    task = asyncio.create_task(run_periodically(maintenance.purge, 3600, retry_interval=RETRY_INTERVAL))
+    await asyncio.sleep(interval + 1)
+    maintenance.failure = None
+    await asyncio.sleep(3600)
+    await stop(task)
     assert maintenance.purged == [0, interval, 2 * interval]
 
 
-def test_delivery_and_maintenance_run_and_end_together() -> None:
+async def test_delivery_and_maintenance_run_and_end_together() -> None:
     dispatcher, maintenance = Dispatcher(), Work()
-
-    async def work() -> None:
-        task = asyncio.create_task(run_in_process(dispatcher, maintenance.purge, maintenance.train, EventNotifier()))
-        await asyncio.sleep(601)
-        await stop(task)
-
-    run(work())
+    task = asyncio.create_task(run_in_process(dispatcher, maintenance.purge, maintenance.train, EventNotifier()))
+    await asyncio.sleep(601)
+    await stop(task)
     assert (dispatcher.calls[0], maintenance.purged, maintenance.trained) == (0, [0], [0, 600])

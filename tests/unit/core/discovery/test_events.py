@@ -10,8 +10,8 @@ from datetime import date, datetime, timedelta, timezone
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from tests.support.virtual_time import settle
 
-from movie_core.discovery import event_recorder
 from movie_core.discovery.event_recorder import BATCH, EventRecorder
 from movie_core.discovery.events import CLIENT_EVENT_KINDS, MAX_POSITION, Event, EventKind, check_event
 from movie_core.discovery.trending import Interaction, InteractionKind
@@ -171,9 +171,8 @@ async def test_equal_events_within_the_deduplication_interval_are_one_event() ->
     assert len(store.stored) == 3 + len(others)
 
 
-async def test_the_memory_of_the_deduplication_is_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(event_recorder, "MAX_RECENT", 10)
-    recorder = recorder_of(Store())
+async def test_the_memory_of_the_deduplication_is_bounded() -> None:
+    recorder = recorder_of(Store(), max_recent=10)
     recorder.record_client_events(views(100))
     assert len(recorder._recent) == 10
     recorder.record_client_events(views(1, 99))
@@ -280,12 +279,9 @@ async def test_events_that_cannot_be_written_are_written_once_later(caplog: pyte
     assert len(trends.added) == 2 * BATCH + 6
 
 
-async def test_a_full_buffer_rejects_client_events_and_drops_others(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    monkeypatch.setattr(event_recorder, "MAX_PENDING", 10)
+async def test_a_full_buffer_rejects_client_events_and_drops_others() -> None:
     store = Store()
-    recorder = recorder_of(store)
+    recorder = recorder_of(store, max_pending=10)
     recorder.record_client_events(views(7))
     recorder.record_search("u", "q", CacheStatus.LIVE)
     with pytest.raises(Busy) as caught:
@@ -310,8 +306,7 @@ async def test_events_recorded_during_a_flush_are_left_to_the_next() -> None:
     recorder.record_client_events(views(1))
     store.gate.clear()
     flush = asyncio.create_task(recorder.flush())
-    await asyncio.sleep(0)
-    await asyncio.sleep(0)
+    await settle()
     recorder.record_client_events(views(1, 1))
     store.gate.set()
     await flush
@@ -335,8 +330,7 @@ async def test_a_cancelled_flush_loses_and_duplicates_nothing() -> None:
     recorder.record_search("u", "q", CacheStatus.LIVE)
     store.gate.clear()
     flush = asyncio.create_task(recorder.flush())
-    await asyncio.sleep(0)
-    await asyncio.sleep(0)
+    await settle()
     flush.cancel()
     with pytest.raises(asyncio.CancelledError):
         await flush
@@ -349,27 +343,24 @@ async def test_a_cancelled_flush_loses_and_duplicates_nothing() -> None:
 
 
 async def test_a_disabled_recorder_accepts_everything_and_stores_nothing() -> None:
-    recorder = recorder_of(None)
+    recorder = recorder_of(None, max_pending=10)
     recorder.record_search("u", "q", CacheStatus.LIVE)
     recorder.record_rating("u", "1", 5.0)
-    recorder.record_client_events(views(100_000))
+    recorder.record_client_events(views(100))
     await recorder.flush()
     assert recorder.dropped == 0
 
 
 @given(st.lists(st.tuples(st.integers(0, 40), st.booleans()), max_size=30))
-def test_every_event_is_written_once_in_order_despite_failures(steps: list[tuple[int, bool]]) -> None:
-    async def run() -> None:
-        store = Store()
-        recorder = recorder_of(store)
-        given = 0
-        for count, is_unavailable in steps:
-            recorder.record_client_events(views(count, given))
-            given += count
-            store.is_unavailable = is_unavailable
-            await recorder.flush()
-        store.is_unavailable = False
+async def test_every_event_is_written_once_in_order_despite_failures(steps: list[tuple[int, bool]]) -> None:
+    store = Store()
+    recorder = recorder_of(store)
+    given = 0
+    for count, is_unavailable in steps:
+        recorder.record_client_events(views(count, given))
+        given += count
+        store.is_unavailable = is_unavailable
         await recorder.flush()
-        assert store.stored == views(given)
-
-    asyncio.run(run())
+    store.is_unavailable = False
+    await recorder.flush()
+    assert store.stored == views(given)

@@ -1,16 +1,16 @@
 """The discovery service over in-memory ports."""
 
 from collections.abc import Collection, Iterable, Mapping, Sequence
-from dataclasses import replace
 from datetime import datetime, timedelta
 
 import pytest
 
 from movie_core import Movie, MovieQuery, Window, memory
-from movie_core.discovery.event_recorder import MAX_PENDING
+from movie_core.discovery.event_recorder import EventRecorder
 from movie_core.discovery.events import Event, EventKind
 from movie_core.discovery.ratings import ImportRow, MovieIdentity, Rating, Rejection
 from movie_core.discovery.recommendations import Recommendation, RecommendationPage, Tier
+from movie_core.discovery.services import Discovery
 from movie_core.discovery.trending import TrendWindow
 from movie_core.errors import (
     Busy,
@@ -412,19 +412,17 @@ async def test_events_of_unknown_movies_are_rejected_individually() -> None:
 
 async def test_a_full_buffer_rejects_all_events_and_counts_them() -> None:
     deployment = Deployment()
-    ann = await deployment.ann()
-
-    def full(number: int) -> list[Event]:
-        return [view(ann, "1", NOW - timedelta(minutes=100 * (number % 60) + n)) for n in range(100)]
-
-    def others(number: int) -> list[Event]:
-        return [replace(event, position=1 + number // 60) for event in full(number)]
-
-    for number in range(MAX_PENDING // 100):
-        await deployment.discovery.submit_events(others(number))
+    ann, ports = await deployment.ann(), deployment.deployment
+    recorder = EventRecorder(ports.events, ports.trends, clock=deployment.clock, max_pending=250)
+    discovery = Discovery(
+        ports.movie_search, ports.catalogue, ports.ratings, ports.recommender, ports.orders, ports.trends, recorder
+    )
+    batches = [[view(ann, "1", NOW - timedelta(minutes=100 * number + n)) for n in range(100)] for number in range(3)]
+    for batch in batches[:2]:
+        await discovery.submit_events(batch)
     with pytest.raises(Busy):
-        await deployment.discovery.submit_events(others(MAX_PENDING))
-    assert deployment.recorder.dropped == 100
+        await discovery.submit_events(batches[2])
+    assert (recorder.pending, recorder.dropped) == (200, 100)
 
 
 async def test_trends_contain_movies_with_their_scores() -> None:

@@ -22,7 +22,7 @@ class TestMemoryCacheStore(CacheStoreContract):
 
     async def pass_time(self, seconds: float) -> None:
         self.time += seconds + 0.0005
-        await asyncio.sleep(0)
+        await asyncio.sleep(0)  # concurrent writers take turns
 
 
 def make_entry(size: int, *, fence: int = 1, until: float = 100.0) -> CacheEntry:

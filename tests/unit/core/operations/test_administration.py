@@ -19,6 +19,7 @@ from movie_core.errors import (
     StoreUnavailable,
     UserNotFound,
 )
+from movie_core.operations.administration import Administration
 from movie_core.operations.audit import COMMAND_LINE, Action, AuditEntry
 from movie_core.paging import Window
 from movie_core.search.caching import CacheEntry
@@ -33,7 +34,7 @@ class Deployment:
 
     def __init__(self) -> None:
         self.now = NOW
-        deployment = memory.deployment(clock=self.clock)
+        self.ports = deployment = memory.deployment(clock=self.clock)
         self.administration, self.users = deployment.administration, deployment.user_management
         self.registration, self.login, self.tokens = (
             deployment.registration,
@@ -190,18 +191,21 @@ async def test_a_flush_returns_the_number_of_entries_and_is_logged() -> None:
     assert [one.action for one in await deployment.entries()] == [Action.CACHE_FLUSHED]
 
 
-async def test_an_unavailable_audit_log_is_reported_after_the_change(monkeypatch: pytest.MonkeyPatch) -> None:
-    deployment = Deployment()
-    ann = await deployment.join()
-
-    async def fail(_: object) -> None:
+class UnavailableAuditLog(memory.MemoryAuditLog):
+    async def append(self, entry: AuditEntry) -> None:
         raise StoreUnavailable("it is unavailable")
 
-    monkeypatch.setattr(deployment.log, "append", fail)
+
+async def test_an_unavailable_audit_log_is_reported_after_the_change() -> None:
+    deployment = Deployment()
+    ann = await deployment.join()
+    ports = deployment.ports
+    log = UnavailableAuditLog(ports.database)
+    administration = Administration(ports.accounts, ports.users, ports.outbox, ports.notifier, log, deployment.clock)
     with pytest.raises(
         StoreUnavailable, match="the change was made but could not be written to the audit log: it is unavailable"
     ):
-        await deployment.administration.set_staff(COMMAND_LINE, ANN, True)
+        await administration.set_staff(COMMAND_LINE, ANN, True)
     assert (await deployment.users.find_user(ANN)).is_staff
     assert ann.is_staff is False
 

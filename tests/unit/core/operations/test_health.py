@@ -1,5 +1,7 @@
 import asyncio
 
+from tests.support.virtual_time import settle
+
 from movie_core.errors import Unavailable
 from movie_core.operations.health import CACHE_SECONDS, Dependency, Readiness, Status
 
@@ -13,7 +15,7 @@ class CountedDependency:
 
     async def check(self) -> str:
         self.calls += 1
-        await asyncio.sleep(0)
+        await asyncio.sleep(0.001)
         if self.is_unavailable:
             raise Unavailable("unavailable")
         return "fine"
@@ -46,6 +48,6 @@ async def test_a_cancelled_caller_does_not_cancel_the_round_for_others() -> None
     readiness = Readiness([source.dependency], clock=lambda: 0.0)
     leaving = asyncio.create_task(readiness.status())
     staying = asyncio.create_task(readiness.status())
-    await asyncio.sleep(0)
+    await settle()
     leaving.cancel()
     assert (await staying)[0] is Status.READY

@@ -8,6 +8,7 @@ from datetime import UTC, datetime, timedelta
 import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
+from tests.support.virtual_time import settle
 
 from movie_core.errors import RateLimited
 from movie_core.memory import MemoryRateLimiter
@@ -342,6 +343,10 @@ async def test_a_disabled_limit_counts_nothing() -> None:
 # --- leased permits
 
 
+ROUND_TRIP = 0.001
+"""Seconds in which the limiter responds."""
+
+
 class Clock:
     def __init__(self) -> None:
         self.now = 1000.0
@@ -364,7 +369,7 @@ class Counting(MemoryRateLimiter):
         self, name: str, key: str, rate: Rate, *, prefetch: int, seconds: float, returned: Permits | None
     ) -> tuple[bool, Quota, Permits]:
         self.asked.append(1 + prefetch)
-        await asyncio.sleep(0)
+        await asyncio.sleep(ROUND_TRIP)
         self.clock.now += self.latency
         self.answered_at = self.clock.now
         answer = await super().lease(name, key, rate, prefetch=prefetch, seconds=seconds, returned=returned)
@@ -458,7 +463,7 @@ async def test_a_cancelled_caller_does_not_cancel_the_others() -> None:
     clock = Clock()
     limit = LeasedLimit(Counting(clock), "search", Rate(600, 60), clock)
     tasks = [asyncio.create_task(passes(limit)) for _ in range(3)]
-    await asyncio.sleep(0)
+    await settle()
     tasks[0].cancel()
     assert await asyncio.gather(*tasks[1:]) == [True, True]
 
@@ -500,10 +505,9 @@ async def test_permits_returned_by_another_process_are_used_within_a_second() ->
     assert [await passes(other) for _ in range(29)] == [True] * 28 + [False]
 
 
-async def test_keys_beyond_the_maximum_are_dropped(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(limits, "MAX_KEYS", 100)
+async def test_keys_beyond_the_maximum_are_dropped() -> None:
     clock = Clock()
-    limit = LeasedLimit(Counting(clock), "search", Rate(600, 60), clock)
+    limit = LeasedLimit(Counting(clock), "search", Rate(600, 60), clock, max_keys=100)
     for n in range(1000):
         await limit.hit(str(n))
     assert len(limit._leases) == 100
@@ -533,7 +537,7 @@ moves = st.lists(
 # One process uses its permits late, another takes the rest; then both return when the first may have expired.
 @example(200, 60, [(0, 0.0, 0.08), (1, 0.0, 1.0), (0, 0.045, 0.07), (1, 0.96, 1.0)], 0.0)
 @given(st.sampled_from((1, 3, 45, 100, 200)), st.sampled_from((1, 60)), moves, st.sampled_from((0.0, 0.001, 0.02)))
-def test_in_no_window_more_pass_in_all_processes_than_the_rate(
+async def test_in_no_window_more_pass_in_all_processes_than_the_rate(
     amount: int, seconds: int, moves: list[tuple[int, float, float]], latency: float
 ) -> None:
     """Process, pause in windows and burst in limits of each step."""
@@ -542,42 +546,34 @@ def test_in_no_window_more_pass_in_all_processes_than_the_rate(
     limiter.latency = latency * seconds
     processes = [LeasedLimit(limiter, "search", rate, clock) for _ in range(3)]
     passed = deque[float]()
-
-    async def requests() -> None:
-        for process, gap, burst in moves:
-            clock.now += gap * seconds
-            for _ in range(math.ceil(burst * amount)):
-                calls = len(limiter.asked)
-                quota = None
-                with contextlib.suppress(RateLimited):
-                    quota = await processes[process].hit("ada")
-                if quota is None:
-                    continue
-                assert 0 <= quota.remaining < amount
-                # A hit counted by a call happens when the limiter gets the call.
-                now = clock.now if len(limiter.asked) == calls else limiter.answered_at
-                while passed and passed[0] <= now - seconds:
-                    passed.popleft()
-                passed.append(now)
-                assert len(passed) <= amount
-        window = limiter._leases["search", "ada", rate]
-        assert len(window) <= 3 * limits.SLOTS
-
-    asyncio.run(requests())
+    for process, gap, burst in moves:
+        clock.now += gap * seconds
+        for _ in range(math.ceil(burst * amount)):
+            calls = len(limiter.asked)
+            quota = None
+            with contextlib.suppress(RateLimited):
+                quota = await processes[process].hit("ada")
+            if quota is None:
+                continue
+            assert 0 <= quota.remaining < amount
+            # A hit counted by a call happens when the limiter gets the call.
+            now = clock.now if len(limiter.asked) == calls else limiter.answered_at
+            while passed and passed[0] <= now - seconds:
+                passed.popleft()
+            passed.append(now)
+            assert len(passed) <= amount
+    window = limiter._leases["search", "ada", rate]
+    assert len(window) <= 3 * limits.SLOTS
 
 
 @given(
     st.sampled_from((Rate(600, 60), Rate(1200, 60), Rate(10, 60), Rate(40, 60), Rate(100, 1), Rate(30, 3600))),
     st.floats(0, 1),
 )
-def test_a_steady_client_below_the_limit_is_never_rejected(rate: Rate, start: float) -> None:
+async def test_a_steady_client_below_the_limit_is_never_rejected(rate: Rate, start: float) -> None:
     clock = Clock()
     clock.now += start * rate.seconds
     limit = LeasedLimit(Counting(clock), "search", rate, clock)
-
-    async def requests() -> None:
-        for n in range(3 * rate.amount):
-            assert await passes(limit), n
-            clock.now += rate.seconds / rate.amount / 0.9
-
-    asyncio.run(requests())
+    for n in range(3 * rate.amount):
+        assert await passes(limit), n
+        clock.now += rate.seconds / rate.amount / 0.9

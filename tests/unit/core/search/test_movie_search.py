@@ -2,6 +2,7 @@ import asyncio
 from collections.abc import Sequence
 
 import pytest
+from tests.support.virtual_time import settle
 
 from movie_core import (
     Capability,
@@ -100,7 +101,7 @@ async def test_movies_of_the_latest_results_have_details_in_every_process() -> N
     other = MovieSearch(source, MemorySeenMovies(seen.movies))
     await movie_search.search(MovieQuery("glass"), Window())
     looking = asyncio.create_task(other.get("201"))
-    await asyncio.sleep(0.05)
+    await settle()
     assert (await movie_search.get("201")).movie.title == "The Glass Orrery"
     assert (await looking).movie.title == "The Glass Orrery"
 
@@ -151,7 +152,7 @@ async def test_equal_searches_while_the_source_is_unavailable_search_the_stored_
 
     async def counted(query: MovieQuery, window: Window) -> MoviePage:
         searches.append(query)
-        await asyncio.sleep(0)
+        await asyncio.sleep(0.001)
         return await search(query, window)
 
     seen.movies.search = counted  # type: ignore[method-assign]
