@@ -41,6 +41,21 @@ from movie_core.discovery.event_recorder import EventRecorder
 from movie_core.operations.rate_limits import RateLimits
 from movie_core.search.caching import RESPONSE_CACHE_FRACTION, CacheInvalidation
 
+API_HANDLERS = (
+    *MOVIE_ROUTES,
+    *RATING_ROUTES,
+    *RECOMMENDATION_ROUTES,
+    *EVENT_ROUTES,
+    *ACCOUNT_ROUTES,
+    *SESSION_ROUTES,
+    *USER_ROUTES,
+    *ANALYTICS_ROUTES,
+    *ADMIN_ROUTES,
+    *HEALTH_ROUTES,
+    error_page,
+    show_metrics,
+)
+"""The handlers of the documented operations."""
 MAX_BODY = 64 * 1024
 """Maximum bytes of a request body."""
 
@@ -75,6 +90,7 @@ def create_app(settings: Settings, *overrides: Provider, peers: Path | None = No
     )
     notice = source_attribution(settings)
     openapi = document(
+        API_HANDLERS,
         settings.public_url,
         version=version("movie-search-backend"),
         public_search=settings.public_search,
@@ -94,25 +110,7 @@ def create_app(settings: Settings, *overrides: Provider, peers: Path | None = No
             yield
         await container.close()
 
-    routes = _without_options_handlers(
-        DishkaRouter(
-            "/",
-            route_handlers=[
-                *MOVIE_ROUTES,
-                *RATING_ROUTES,
-                *RECOMMENDATION_ROUTES,
-                *EVENT_ROUTES,
-                *ACCOUNT_ROUTES,
-                *SESSION_ROUTES,
-                *USER_ROUTES,
-                *ANALYTICS_ROUTES,
-                *ADMIN_ROUTES,
-                *HEALTH_ROUTES,
-                error_page,
-                show_metrics,
-            ],
-        )
-    )
+    routes = _without_options_handlers(DishkaRouter("/", route_handlers=API_HANDLERS))
     app = Litestar(
         route_handlers=[
             routes,

@@ -2,7 +2,7 @@
 
 import json
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager
 from html.parser import HTMLParser
 from typing import Any
@@ -61,6 +61,7 @@ from movie_core.ports import (
     UsernameSyntax,
     UserRepo,
 )
+from movie_core.search.movies import Movie
 from movie_core.testing import SAMPLE
 
 AUTHENTICATION = "/api/v1/authentication/"
@@ -74,9 +75,14 @@ class InMemory(Provider):
 
     scope = Scope.APP
 
-    def __init__(self, source: MovieSource | None = None, readiness: Readiness | None = None) -> None:
+    def __init__(
+        self,
+        source: MovieSource | None = None,
+        readiness: Readiness | None = None,
+        movies: Sequence[Movie] = SAMPLE,
+    ) -> None:
         super().__init__()
-        self._movies = MemoryMovieCatalogue(SAMPLE)
+        self._movies = MemoryMovieCatalogue(movies)
         self._source = source or self._movies
         self._readiness = readiness or Readiness([])
         self.mailer = MemoryMailer()
@@ -237,7 +243,7 @@ def assert_problem(response: httpx.Response, status: int, code: str) -> dict[str
 
 
 def assert_as_documented(served: dict[str, Any], response: httpx.Response, path: str) -> None:
-    from jsonschema import Draft202012Validator  # comes with openapi-spec-validator
+    from jsonschema import Draft202012Validator  # type: ignore[import-untyped]  # comes with openapi-spec-validator
 
     operation = served["paths"][path][response.request.method.lower()]
     documented = operation["responses"][str(response.status_code)]

@@ -14,6 +14,7 @@ from litestar.params import FromPath
 from litestar.router import Router
 from swagger_ui_bundle import swagger_ui_path
 
+from movie_api.operations import HTML, Access, Operation
 from movie_api.problems import PROBLEMS
 from movie_core.clock import iso_time
 
@@ -91,7 +92,18 @@ def html_response(content: str, policy: str = _PAGE_POLICY, *, status_code: int 
     return Response(content, status_code=status_code, media_type="text/html", headers=headers)
 
 
-@get("/errors/{code:str}")
+@get(
+    "/errors/{code:str}",
+    operation=Operation(
+        id="explainError",
+        tag="operation",
+        summary="What an error code means",
+        description="Returns a page for people. The `type` of every problem document is the URL of such a page.",
+        access=Access.ANYONE,
+        response={HTML: str},
+        errors=("not_found",),
+    ),
+)
 async def error_page(code: FromPath[str]) -> Response[str]:
     problem_type = PROBLEMS.get(code)
     if problem_type is None:

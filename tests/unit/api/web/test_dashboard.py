@@ -4,9 +4,9 @@ from pathlib import Path
 import httpx
 import pytest
 from tests.support.api import Page
+from tests.support.openapi import PATHS
 
 import movie_api
-from movie_api.openapi import PATHS
 
 POLICY = {
     "default-src": "'none'",
