@@ -26,15 +26,19 @@ _NO_STORE_PATHS = ("/api/v1/authentication/", "/api/v1/users/", "/api/v1/admin/"
 """Prefixes of the paths to whose responses the edge middleware adds `Cache-Control: no-store`."""
 
 
+_ID = "2a442d6caae2ca70426376f2c785c70f"
+_TOKEN = "uU_YmlWYfqyeJzqdOD2TlDwwr8zHD4S7GJ6pAZqkUa0"  # noqa: S105 - a documented example
+
+
 class PathParameters(msgspec.Struct):
     """The parameters in paths; each name has one meaning in all paths."""
 
     movie_id: Annotated[str, documented("The id of a movie in a search result.", minLength=1, examples=["tt0133093"])]
-    uid: Annotated[str, documented("From the mailed link.")]
-    token: Annotated[str, documented("From the mailed link.")]
-    session_id: Annotated[str, documented("From `sessions/`.")]
-    person_id: Annotated[str, documented("From the list of users.", minLength=1)]
-    mail_id: Annotated[str, documented("From the list of emails.", minLength=1)]
+    uid: Annotated[str, documented("From the mailed link.", examples=[_ID])]
+    token: Annotated[str, documented("From the mailed link.", examples=[_TOKEN])]
+    session_id: Annotated[str, documented("From `sessions/`.", examples=[_ID])]
+    person_id: Annotated[str, documented("From the list of users.", minLength=1, examples=[_ID])]
+    mail_id: Annotated[str, documented("From the list of emails.", minLength=1, examples=[_ID])]
     code: Annotated[str, documented("The `code` of a problem document.", enum=sorted(PROBLEMS))]
 
 
