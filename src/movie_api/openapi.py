@@ -114,6 +114,7 @@ def document(
             "title": "Movie Search",
             "version": version,
             "description": description,
+            "contact": {"name": "Movie Search", "url": public_url},
             "license": {"name": "MIT", "identifier": "MIT"},
         },
         "servers": [{"url": public_url}],
@@ -283,6 +284,7 @@ def _components(type_: Any) -> tuple[Json, dict[str, Json]]:
     structs = {name: component for name, component in components.items() if "enum" not in component}
     for struct in structs.values():
         del struct["title"]  # it repeats the name
+        struct.setdefault("additionalProperties", True)
         struct["properties"] = {name: _simplified(property_, enums) for name, property_ in struct["properties"].items()}
     return schema, structs
 

@@ -76,7 +76,7 @@ class Activation(JsonObject):
     """At most one of the two; neither is required if the address has a single pending registration."""
 
     SCHEMA: ClassVar[dict[str, Any]] = {
-        "not": {"required": ["password", "new_password"]},
+        "maxProperties": 1,
         "examples": [{"password": PASSWORD_EXAMPLE}],
     }
 

@@ -47,6 +47,7 @@ class Export(msgspec.Struct):
     mails: list[StoredRecord]
     ratings: list[StoredRecord] | msgspec.UnsetType = msgspec.UNSET
     events: list[StoredRecord] | msgspec.UnsetType = msgspec.UNSET
+    orders: list[StoredRecord] | msgspec.UnsetType = msgspec.UNSET
     audit: list[StoredRecord] | msgspec.UnsetType = msgspec.UNSET
 
 
