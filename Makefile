@@ -19,7 +19,7 @@ export UV_PYTHON_DOWNLOADS := never
 export UV_SYSTEM_CERTS := true
 
 .DEFAULT_GOAL := help
-.PHONY: setup run test check check-code coverage wheel bench fuzz clients audit sbom licences lock secrets image try-compose help check-alerts
+.PHONY: setup run test check check-code coverage wheel bench fuzz clients audit sbom licences examples lock secrets image try-compose help check-alerts
 .PHONY: scan-bandit scan-sqlmap scan-slow scan-wapiti scan-spectral scan-atheris
 
 .venv-tools/uv-$(UV_VERSION):
@@ -125,6 +125,9 @@ sbom: setup ## Write dist/sbom.json, a CycloneDX software bill of materials (SBO
 
 licences: setup ## Regenerate docs/licences.md from the installed packages
 	@$(BIN)/python scripts/licences.py
+
+examples: setup ## Regenerate the examples of the OpenAPI document from responses
+	@$(BIN)/python -m scripts.openapi_examples
 
 check-alerts: ## Validate the alert rules and run their tests (PROMTOOL=…; Debian package prometheus)
 	@$(PROMTOOL) check config deploy/prometheus/prometheus.yml

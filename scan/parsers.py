@@ -169,9 +169,9 @@ def read_body(data: bytes) -> None:
                 raise AssertionError(f"{depth_of(value)} levels are accepted")
             msgspec.json.encode(value)
         elif kind == "rating":
-            _result(bodies.read_optional_json(request, ratings.RatingRequest))
+            _result(bodies.read_optional_json(request, ratings.NewRating))
         elif kind == "rows":
-            _result(bodies.read_rows(request, ratings.RatingImportRow, least=1, most=100))
+            _result(bodies.read_rows(request, ratings.RatingRow, least=1, most=100))
         else:
             _result(bodies.read_form(request, ("password", "new"), optional=("new",)))
     except errors.Invalid as error:

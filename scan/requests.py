@@ -114,13 +114,20 @@ def _bodies(
         if media_type == "text/csv":
             yield media_type, CSV, tuple(CSV.partition("\n")[0].split(","))
             continue
-        schema = content["schema"]
-        if "$ref" in schema:
-            schema = document["components"]["schemas"][schema["$ref"].rpartition("/")[2]]
+        schema = _resolved(document, content["schema"])
         is_list = schema["type"] == "array"
-        fields = {name: samples[name] for name in (schema["items"] if is_list else schema).get("properties", {})}
+        properties = (_resolved(document, schema["items"]) if is_list else schema).get("properties", {})
+        fields = {name: samples[name] for name in properties}
         alone = EITHER.get(operation["operationId"], {}).get(media_type, ())
         for skipped in alone[::-1] or ("",):
             sent = {name: value for name, value in fields.items() if name != skipped}
             body = json.dumps([sent] if is_list else sent) if media_type == "application/json" else urlencode(sent)
             yield media_type, body, tuple(sent)
+
+
+def _resolved(document: dict[str, Any], schema: dict[str, Any]) -> dict[str, Any]:
+    """The schema itself, or the one to which it refers."""
+    if "$ref" not in schema:
+        return schema
+    referred: dict[str, Any] = document["components"]["schemas"][schema["$ref"].rpartition("/")[2]]
+    return referred

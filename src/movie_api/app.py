@@ -51,6 +51,21 @@ from movie_core.accounts.session_tokens import SessionTokens
 from movie_core.operations.rate_limits import RateLimits
 from movie_core.search.caching import RESPONSE_CACHE_FRACTION, CacheInvalidation
 
+API_HANDLERS = (
+    *MOVIE_ROUTES,
+    *RATING_ROUTES,
+    *RECOMMENDATION_ROUTES,
+    *EVENT_ROUTES,
+    *ACCOUNT_ROUTES,
+    *SESSION_ROUTES,
+    *USER_ROUTES,
+    *ANALYTICS_ROUTES,
+    *ADMIN_ROUTES,
+    *HEALTH_ROUTES,
+    error_page,
+    show_metrics,
+)
+"""The handlers of the documented operations."""
 MAX_BODY = 64 * 1024
 """Maximum bytes of a request body."""
 
@@ -155,6 +170,7 @@ def create_app(settings: Settings, *overrides: Provider, peers: Path | None = No
 def _create_litestar(settings: Settings, container: AsyncContainer) -> Litestar:
     notice = source_attribution(settings)
     openapi = document(
+        API_HANDLERS,
         settings.public_url,
         version=version("movie-search-backend"),
         public_search=settings.public_search,
@@ -168,23 +184,7 @@ def _create_litestar(settings: Settings, container: AsyncContainer) -> Litestar:
             yield
         await container.close()
 
-    routes = ApiRouter(
-        "/",
-        route_handlers=[
-            *MOVIE_ROUTES,
-            *RATING_ROUTES,
-            *RECOMMENDATION_ROUTES,
-            *EVENT_ROUTES,
-            *ACCOUNT_ROUTES,
-            *SESSION_ROUTES,
-            *USER_ROUTES,
-            *ANALYTICS_ROUTES,
-            *ADMIN_ROUTES,
-            *HEALTH_ROUTES,
-            error_page,
-            show_metrics,
-        ],
-    )
+    routes = ApiRouter("/", route_handlers=API_HANDLERS)
     litestar = Litestar(
         route_handlers=[
             routes,

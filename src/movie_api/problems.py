@@ -4,13 +4,14 @@ import logging
 import math
 from collections.abc import Awaitable, Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Annotated, Any
 
 import msgspec
 from litestar import Request, Response
 from litestar.exceptions import HTTPException
 
 from movie_api.context import RequestContext, context_of
+from movie_api.schemas import JsonObject, documented
 from movie_core.errors import Invalid, InvalidLink, MovieError, RateLimited, Unavailable
 
 AnyRequest = Request[Any, Any, Any]
@@ -214,8 +215,7 @@ _CODE_OF_STATUS = {
 }
 
 
-@dataclass(frozen=True, slots=True)
-class FieldProblem:
+class FieldProblem(JsonObject):
     """The error of one parameter or field."""
 
     field: str
@@ -223,17 +223,16 @@ class FieldProblem:
     detail: str
 
 
-@dataclass(frozen=True, slots=True)
-class Problem:
+class Problem(JsonObject):
     """A problem document (RFC 9457)."""
 
-    type: str
+    type: Annotated[str, documented(format="uri")]
     title: str
-    status: int
+    status: Annotated[int, documented(minimum=400, maximum=599)]
     detail: str
-    code: str
+    code: Annotated[str, documented("Stable. Later versions may add codes.", examples=sorted(PROBLEMS))]
     request_id: str
-    errors: tuple[FieldProblem, ...] = ()
+    errors: tuple[FieldProblem, ...]
 
 
 def describe(

@@ -21,10 +21,6 @@ def json_response(content: Any, *, status_code: int = 200, headers: Mapping[str,
     return Response(body, status_code=status_code, headers=dict(headers or {}), media_type="application/json")
 
 
-def message_response(text: str, *, status_code: int = 200, **extra: str) -> Response[bytes]:
-    return json_response({"message": text, **extra}, status_code=status_code)
-
-
 def no_content(headers: Mapping[str, str] | None = None) -> Response[None]:
     return Response(None, status_code=204, headers=dict(headers or {}))
 

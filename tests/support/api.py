@@ -2,7 +2,7 @@
 
 import json
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager
 from html.parser import HTMLParser
 from typing import Any
@@ -47,6 +47,7 @@ from movie_core.ports import (
     UsernameSyntax,
     UserRepo,
 )
+from movie_core.search.movies import Movie
 from movie_core.testing import SAMPLE
 
 PUBLIC_URL = "http://127.0.0.1:8000"
@@ -97,8 +98,14 @@ class InMemory(Provider):
 
     scope = Scope.APP
 
-    def __init__(self, source: MovieSource | None = None, readiness: Readiness | None = None) -> None:
+    def __init__(
+        self,
+        source: MovieSource | None = None,
+        readiness: Readiness | None = None,
+        movies: Sequence[Movie] = SAMPLE,
+    ) -> None:
         super().__init__()
+        self._movies = movies
         self._source = source
         self._readiness = readiness or Readiness([])
         self.mailer = MemoryMailer()
@@ -107,7 +114,9 @@ class InMemory(Provider):
 
     @provide
     def deployment(self, settings: Settings, rules: MailRules) -> Deployment:
-        deployment = memory.deployment(SAMPLE, source=self._source, secret=settings.secret_key[0], mail_rules=rules)
+        deployment = memory.deployment(
+            self._movies, source=self._source, secret=settings.secret_key[0], mail_rules=rules
+        )
         self.mailer = deployment.mailer
         return deployment
 
@@ -206,7 +215,7 @@ def assert_problem(response: httpx.Response, status: int, code: str) -> dict[str
 
 
 def assert_as_documented(served: dict[str, Any], response: httpx.Response, path: str) -> None:
-    from jsonschema import Draft202012Validator  # comes with openapi-spec-validator
+    from jsonschema import Draft202012Validator  # type: ignore[import-untyped]  # comes with openapi-spec-validator
 
     operation = served["paths"][path][response.request.method.lower()]
     documented = operation["responses"][str(response.status_code)]

@@ -8,9 +8,9 @@ from pathlib import Path
 
 import pytest
 from tests.support.documents import ROOT, example, table, write_adapter_guide
+from tests.support.openapi import PATHS, SCHEMAS
 
 from movie_adapters.settings.settings import reference
-from movie_api.openapi import PATHS, SCHEMAS
 from movie_api.problems import PROBLEMS
 from movie_standin.faults import RESPONSE_KINDS
 

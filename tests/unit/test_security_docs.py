@@ -11,6 +11,7 @@ from typing import Any
 
 import pytest
 from tests.support.documents import ROOT
+from tests.support.openapi import PATHS, SCHEMAS
 from tests.support.security_documents import POLICIES, Table, quoted, section, table, tables
 from tests.support.source_code import called, importers, nodes
 
@@ -27,7 +28,6 @@ from movie_adapters.sql import ratings as sql_ratings
 from movie_adapters.sql import tables as sql_tables
 from movie_adapters.sql import trends as sql_trends
 from movie_adapters.sql.engine import metadata
-from movie_api.openapi import PATHS, SCHEMAS
 from movie_core.accounts import password_rules, sessions
 from movie_core.discovery import analytics
 from movie_core.operations import audit

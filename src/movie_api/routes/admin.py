@@ -1,7 +1,7 @@
 """`/api/v1/admin/…`, for staff: users, emails and the audit log."""
 
 import unicodedata
-from typing import Any, TypeVar
+from typing import Annotated, TypeVar
 
 import msgspec
 from dishka import FromDishka
@@ -9,17 +9,29 @@ from litestar import Response, get, patch, post
 from litestar.params import FromPath
 
 from movie_api.auth import require_staff, require_writer
-from movie_api.pagination import PAGING_PARAMETERS, page_response, parse_window
+from movie_api.operations import PAGE_ERRORS, STORE_ERRORS, Access, Operation
+from movie_api.pagination import (
+    PAGING_PARAMETERS,
+    Limit,
+    Offset,
+    Page,
+    PageParameters,
+    page_response,
+    parse_window,
+)
 from movie_api.parameters import parse_parameters
 from movie_api.problems import AnyRequest
 from movie_api.request_body import read_empty, read_json, value_or_none
 from movie_api.responses import json_response, timestamp
+from movie_api.schemas import NO_CONTROLS, Count, JsonObject, OptionalTimestamp, Timestamp, documented
 from movie_core.accounts.outbox import SUBJECTS, Mail, MailState
 from movie_core.accounts.sessions import Caller
 from movie_core.accounts.users import MAX_ADDRESS, UserState
 from movie_core.errors import InvalidParameter
 from movie_core.operations.administration import Administration
-from movie_core.operations.audit import AuditEntry
+from movie_core.operations.audit import COMMAND_LINE, Action
+from movie_core.operations.audit import AuditEntry as CoreAuditEntry
+from movie_core.paging import DEFAULT_LIMIT
 from movie_core.ports import UserSummary
 
 ADMIN = "/api/v1/admin/"
@@ -30,12 +42,110 @@ AUDIT = ADMIN + "audit/"
 State = TypeVar("State", UserState, MailState)
 
 
-class UserUpdateRequest(msgspec.Struct):
+class UserParameters(msgspec.Struct):
+    """The parameters of the list of users."""
+
+    search: (
+        Annotated[
+            str,
+            documented(
+                "Part of the email address or username; case-insensitive.", maxLength=MAX_ADDRESS, pattern=NO_CONTROLS
+            ),
+        ]
+        | msgspec.UnsetType
+    ) = msgspec.UNSET
+    state: Annotated[
+        UserState,
+        documented(
+            "`account`: all users. `staff`: staff, active or not. `pending`: registrations that are not activated."
+        ),
+    ] = UserState.ACCOUNT
+    offset: Offset = 0
+    limit: Limit = DEFAULT_LIMIT
+
+
+class Person(JsonObject):
+    """A user, or a pending registration."""
+
+    id: str
+    email: str
+    username: str
+    is_active: Annotated[bool, documented("Also false for pending registrations.")]
+    is_staff: bool
+    created_at: Timestamp
+    last_login: OptionalTimestamp
+
+
+class People(Page[Person]):
+    """A page of users."""
+
+
+class PersonChange(JsonObject):
+    """New values; omitted fields keep theirs."""
+
     is_active: bool | msgspec.UnsetType = msgspec.UNSET
     is_staff: bool | msgspec.UnsetType = msgspec.UNSET
 
 
-@get(USERS, guards=[require_staff])
+class MailParameters(msgspec.Struct):
+    """The parameters of the list of emails."""
+
+    state: Annotated[MailState, documented("Only emails in this state.")] | msgspec.UnsetType = msgspec.UNSET
+    offset: Offset = 0
+    limit: Limit = DEFAULT_LIMIT
+
+
+class KeptMail(JsonObject):
+    """An email of the outbox."""
+
+    id: str
+    to: Annotated[str, documented("Empty until the email is prepared, which a rate limit may delay.")]
+    subject: str
+    state: Annotated[MailState, documented("`dead`: no longer retried.")]
+    attempts: Count
+    last_error: Annotated[str, documented("The last response of the mail server; empty if there was none.")]
+    created_at: Timestamp
+    sent_at: OptionalTimestamp
+
+
+class KeptMails(Page[KeptMail]):
+    """A page of emails."""
+
+
+class Nothing(JsonObject):
+    """An object without members."""
+
+
+class AuditEntry(JsonObject):
+    """An action of staff."""
+
+    id: str
+    at: Timestamp
+    actor: Annotated[str, documented(f"The id of a user, or `{COMMAND_LINE}`; empty if that user was erased.")]
+    action: Action
+    account_id: Annotated[str | None, documented("The affected user, unless erased since.")]
+    mail_id: Annotated[str | None, documented("The affected email.")]
+
+
+class AuditEntries(Page[AuditEntry]):
+    """A page of the audit log."""
+
+
+@get(
+    USERS,
+    guards=[require_staff],
+    operation=Operation(
+        id="listUsers",
+        tag="administration",
+        summary="Users or pending registrations, newest first",
+        description="Returns one page of the users whose email address or username contains `search`.",
+        access=Access.STAFF,
+        parameters=UserParameters,
+        response=People,
+        headers=("Link",),
+        errors=("invalid_parameter", *PAGE_ERRORS, *STORE_ERRORS),
+    ),
+)
 async def list_users(request: AnyRequest, administration: FromDishka[Administration]) -> Response[bytes]:
     parameters = _parameters(request, "search", "state")
     state = _parse_state(UserState, parameters.get("state", UserState.ACCOUNT))
@@ -47,17 +157,36 @@ async def list_users(request: AnyRequest, administration: FromDishka[Administrat
     window = parse_window(parameters)
     total, users = await administration.list_users(window, search, state)
     filters = [(name, parameters[name]) for name in ("search", "state") if name in parameters]
-    return page_response(request, USERS, window, total, [_user(user) for user in users], {}, filters)
+    return page_response(People, request, USERS, window, total, [_user(user) for user in users], {}, filters)
 
 
-@patch(USERS + "{person_id:str}/", guards=[require_staff, require_writer])
+@patch(
+    USERS + "{person_id:str}/",
+    guards=[require_staff, require_writer],
+    operation=Operation(
+        id="changeUser",
+        tag="administration",
+        summary=(
+            "Activate (also the newest registration of a pending address) or deactivate a user; change staff rights"
+        ),
+        description=(
+            "Changes the given fields and records each change in the audit log. Deactivation ends all sessions of the "
+            "user. Staff cannot deactivate themselves or give up their own rights."
+        ),
+        access=Access.STAFF,
+        is_limited=True,
+        request=PersonChange,
+        response=Person,
+        errors=("user_not_found", "username_taken", "own_account", *STORE_ERRORS),
+    ),
+)
 async def change_user(
     request: AnyRequest,
     person_id: FromPath[str],
     caller: FromDishka[Caller],
     administration: FromDishka[Administration],
 ) -> Response[bytes]:
-    body = await read_json(request, UserUpdateRequest)
+    body = await read_json(request, PersonChange)
     user = await administration.change(
         caller.user_id,
         person_id,
@@ -67,17 +196,46 @@ async def change_user(
     return json_response(_user(user))
 
 
-@get(MAILS, guards=[require_staff])
+@get(
+    MAILS,
+    guards=[require_staff],
+    operation=Operation(
+        id="listMails",
+        tag="administration",
+        summary="Emails, newest first",
+        description="Returns one page of the emails that are pending, were sent recently, or are no longer retried.",
+        access=Access.STAFF,
+        parameters=MailParameters,
+        response=KeptMails,
+        headers=("Link",),
+        errors=("invalid_parameter", *PAGE_ERRORS, *STORE_ERRORS),
+    ),
+)
 async def list_mails(request: AnyRequest, administration: FromDishka[Administration]) -> Response[bytes]:
     parameters = _parameters(request, "state")
     state = _parse_state(MailState, parameters["state"]) if "state" in parameters else None
     window = parse_window(parameters)
     total, mails = await administration.list_mails(window, state)
     filters = [("state", state.value)] if state is not None else []
-    return page_response(request, MAILS, window, total, [_mail(mail) for mail in mails], {}, filters)
+    return page_response(KeptMails, request, MAILS, window, total, [_mail(mail) for mail in mails], {}, filters)
 
 
-@post(MAILS + "{mail_id:str}/retry/", guards=[require_staff, require_writer])
+@post(
+    MAILS + "{mail_id:str}/retry/",
+    guards=[require_staff, require_writer],
+    operation=Operation(
+        id="retryMail",
+        tag="administration",
+        summary="Retry a dead email",
+        description="Makes an email that is no longer retried pending again, and records it in the audit log.",
+        access=Access.STAFF,
+        is_limited=True,
+        request=Nothing,
+        is_body_required=False,
+        response=KeptMail,
+        errors=("mail_not_found", "mail_not_dead", *STORE_ERRORS),
+    ),
+)
 async def retry_mail(
     request: AnyRequest, mail_id: FromPath[str], caller: FromDishka[Caller], administration: FromDishka[Administration]
 ) -> Response[bytes]:
@@ -85,11 +243,25 @@ async def retry_mail(
     return json_response(_mail(await administration.retry_one(caller.user_id, mail_id)))
 
 
-@get(AUDIT, guards=[require_staff])
+@get(
+    AUDIT,
+    guards=[require_staff],
+    operation=Operation(
+        id="listAudit",
+        tag="administration",
+        summary="Audit log, newest first",
+        description="Returns one page of the changes made by staff and on the command line.",
+        access=Access.STAFF,
+        parameters=PageParameters,
+        response=AuditEntries,
+        headers=("Link",),
+        errors=(*PAGE_ERRORS, *STORE_ERRORS),
+    ),
+)
 async def list_audit(request: AnyRequest, administration: FromDishka[Administration]) -> Response[bytes]:
     window = parse_window(_parameters(request))
     total, entries = await administration.list_audit(window)
-    return page_response(request, AUDIT, window, total, [_entry(entry) for entry in entries], {})
+    return page_response(AuditEntries, request, AUDIT, window, total, [_entry(entry) for entry in entries], {})
 
 
 def _parameters(request: AnyRequest, *names: str) -> dict[str, str]:
@@ -104,40 +276,33 @@ def _parse_state(states: type[State], text: str) -> State:
         raise InvalidParameter(f"state must be one of {', '.join(states)}", field="state") from None
 
 
-def _user(user: UserSummary) -> dict[str, Any]:
-    return {
-        "id": user.id,
-        "email": user.address.spelling,
-        "username": user.username.shown,
-        "is_active": user.is_active,
-        "is_staff": user.is_staff,
-        "created_at": timestamp(user.created_at),
-        "last_login": None if user.last_login is None else timestamp(user.last_login),
-    }
+def _user(user: UserSummary) -> Person:
+    return Person(
+        id=user.id,
+        email=user.address.spelling,
+        username=user.username.shown,
+        is_active=user.is_active,
+        is_staff=user.is_staff,
+        created_at=timestamp(user.created_at),
+        last_login=None if user.last_login is None else timestamp(user.last_login),
+    )
 
 
-def _mail(mail: Mail) -> dict[str, Any]:
-    return {
-        "id": mail.id,
-        "to": mail.recipient,
-        "subject": SUBJECTS[mail.kind],
-        "state": mail.state,
-        "attempts": mail.attempts,
-        "last_error": mail.last_error,
-        "created_at": timestamp(mail.created_at),
-        "sent_at": None if mail.sent_at is None else timestamp(mail.sent_at),
-    }
+def _mail(mail: Mail) -> KeptMail:
+    return KeptMail(
+        id=mail.id,
+        to=mail.recipient,
+        subject=SUBJECTS[mail.kind],
+        state=mail.state,
+        attempts=mail.attempts,
+        last_error=mail.last_error,
+        created_at=timestamp(mail.created_at),
+        sent_at=None if mail.sent_at is None else timestamp(mail.sent_at),
+    )
 
 
-def _entry(entry: AuditEntry) -> dict[str, Any]:
-    return {
-        "id": entry.id,
-        "at": timestamp(entry.at),
-        "actor": entry.actor,
-        "action": entry.action,
-        "account_id": entry.account_id,
-        "mail_id": entry.mail_id,
-    }
+def _entry(entry: CoreAuditEntry) -> AuditEntry:
+    return AuditEntry.of(entry, at=timestamp(entry.at))
 
 
 ADMIN_ROUTES = (list_users, change_user, list_mails, retry_mail, list_audit)

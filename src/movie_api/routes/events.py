@@ -8,31 +8,74 @@ from dishka import FromDishka
 from litestar import Response, post
 
 from movie_api.auth import require_event_access
+from movie_api.operations import SOURCE_ERRORS, Operation
 from movie_api.problems import AnyRequest
 from movie_api.request_body import read_rows, value_or_none
 from movie_api.responses import PRIVATE, json_response
+from movie_api.routes.ratings import Imported
+from movie_api.schemas import NO_CONTROLS, JsonObject, documented
 from movie_core.accounts.sessions import Caller
 from movie_core.clock import utc_now
-from movie_core.discovery.events import MAX_EVENTS, check_event
+from movie_core.discovery.events import CLIENT_EVENT_KINDS, MAX_EVENTS, MAX_POSITION, check_event
 from movie_core.discovery.services import Discovery
 from movie_core.errors import Invalid, InvalidEvent
+from movie_core.text import MAX_QUERY
 
 EVENTS = "/api/v1/events/"
 
 
-class EventRequest(msgspec.Struct, forbid_unknown_fields=True):
-    type: str
+class Event(JsonObject):
+    """An interaction of the user with a movie."""
+
+    type: Annotated[str, documented(enum=sorted(CLIENT_EVENT_KINDS))]
     movie_id: str
-    query: str | msgspec.UnsetType = msgspec.UNSET
-    position: int | msgspec.UnsetType = msgspec.UNSET
-    at: Annotated[datetime, msgspec.Meta(tz=True)] | msgspec.UnsetType = msgspec.UNSET
+    query: (
+        Annotated[
+            str,
+            documented("The query of the search that showed the movie.", maxLength=MAX_QUERY, pattern=NO_CONTROLS),
+        ]
+        | msgspec.UnsetType
+    ) = msgspec.UNSET
+    position: (
+        Annotated[
+            int,
+            documented("Position among all matches of that search, from 1.", minimum=1, maximum=MAX_POSITION),
+        ]
+        | msgspec.UnsetType
+    ) = msgspec.UNSET
+    at: (
+        Annotated[datetime, msgspec.Meta(tz=True, description="Defaults to now; a future time becomes now.")]
+        | msgspec.UnsetType
+    ) = msgspec.UNSET
 
 
-@post(EVENTS, guards=[require_event_access])
+Events = Annotated[list[Event], msgspec.Meta(title="Events", extra_json_schema={"minItems": 1, "maxItems": MAX_EVENTS})]
+
+
+@post(
+    EVENTS,
+    guards=[require_event_access],
+    operation=Operation(
+        id="tellEvents",
+        tag="ratings",
+        summary="Record impressions, clicks and views of the user",
+        description=(
+            "Queues what the user saw and did, for trending movies and reports. Searches and ratings are recorded "
+            "without it. A malformed event rejects the whole list; an event that is too old or of an unknown movie "
+            "is a rejected row. Nothing is stored for users who have switched `record_events` off."
+        ),
+        is_limited=True,
+        request=Events,
+        response=Imported,
+        status=202,
+        headers=("Cache-Control",),
+        errors=("invalid_event", "too_many_rows", "busy", *SOURCE_ERRORS),
+    ),
+)
 async def record_events(
     request: AnyRequest, caller: FromDishka[Caller], discovery: FromDishka[Discovery]
 ) -> Response[bytes]:
-    rows = await read_rows(request, EventRequest, least=1, most=MAX_EVENTS)
+    rows = await read_rows(request, Event, least=1, most=MAX_EVENTS)
     user_id, now = caller.user_id, utc_now()
     events = []
     for number, row in enumerate(rows, 1):
@@ -41,7 +84,8 @@ async def record_events(
             events.append(check_event(row.type, user_id, row.movie_id, query, position, at, now))
         except Invalid as error:
             raise InvalidEvent(f"row {number}: {error.detail}", field=f"{number}.{error.field}") from None
-    return json_response(await discovery.submit_events(events), status_code=202, headers=PRIVATE)
+    result = await discovery.submit_events(events)
+    return json_response(Imported.of_result(result), status_code=202, headers=PRIVATE)
 
 
 EVENT_ROUTES = (record_events,)

@@ -18,6 +18,7 @@ from movie_adapters.observability.metrics import (
 )
 from movie_adapters.settings.settings import Settings
 from movie_adapters.wiring.connections import SharedRedis, UpstreamSource
+from movie_api.operations import Access, Operation
 from movie_core.discovery.event_recorder import EventRecorder
 
 METRICS_PATH = "/metrics"
@@ -60,7 +61,22 @@ class MetricsProvider(Provider):
         peers.close()
 
 
-@get(METRICS_PATH)
+@get(
+    METRICS_PATH,
+    operation=Operation(
+        id="showMetrics",
+        tag="operation",
+        summary="Prometheus metrics; in production only with the metrics token",
+        description=(
+            "Returns the metrics of all processes of this server in the text format of Prometheus. With "
+            "`MOVIE_METRICS_TOKEN`, it requires that token as a bearer token; without, it answers only outside "
+            "production."
+        ),
+        access=Access.ANYONE,
+        response={"text/plain": str},
+        errors=("not_found",),
+    ),
+)
 async def show_metrics(
     request: Request[Any, Any, Any], settings: FromDishka[Settings], peers: FromDishka[MetricsPeers]
 ) -> Response[bytes]:

@@ -9,8 +9,9 @@ import math
 import time
 from collections import OrderedDict
 from collections.abc import Mapping
-from dataclasses import dataclass, fields
-from typing import Any
+from dataclasses import dataclass
+from operator import attrgetter
+from typing import Annotated, Any, Self
 
 import msgspec
 from dishka import FromDishka
@@ -19,18 +20,23 @@ from litestar.params import FromPath
 
 from movie_api.auth import AccessControl, container_of, require_search_access, require_suggest_access
 from movie_api.context import context_of
+from movie_api.operations import SOURCE_ERRORS, Access, Operation, OtherResponse
+from movie_api.pagination import Limit, Offset, PageInfo
 from movie_api.parameters import parse_parameters
 from movie_api.problems import AnyRequest
 from movie_api.responses import PRIVATE, json_response, timestamp
+from movie_api.schemas import NO_CONTROLS, JsonObject, Timestamp, documented
 from movie_core.accounts.sessions import Caller
 from movie_core.discovery.event_recorder import EventRecorder
 from movie_core.discovery.services import Discovery
 from movie_core.errors import Invalid, InvalidOffsetOrLimit, InvalidParameter, InvalidQuery, MovieNotFound
-from movie_core.paging import PageLinks, Window
+from movie_core.paging import DEFAULT_LIMIT, MAX_LIMIT, PageLinks, Window
 from movie_core.provenance import CacheStatus
-from movie_core.search.movie_search import MovieSearch
-from movie_core.search.movies import FoundMovie, Movie, MoviePage, MovieQuery, Order
-from movie_core.text import normalise_query
+from movie_core.search.movie_search import MAX_SUGGESTIONS, MovieSearch
+from movie_core.search.movies import MAX_GENRE, FoundMovie, MovieQuery, Order
+from movie_core.search.movies import Movie as CoreMovie
+from movie_core.search.movies import MoviePage as CoreMoviePage
+from movie_core.text import MAX_QUERY, normalise_query
 
 SEARCH_PATH = "/api/v1/movies/"
 EXCLUDE_RATED = "rated"
@@ -48,16 +54,149 @@ _SEARCH_PARAMETERS: Mapping[str, type[Invalid]] = {
     "order": InvalidParameter,
     "exclude": InvalidParameter,
 }
-_MOVIE_FIELDS = tuple(field.name for field in fields(Movie) if field.name != "alt_titles")
 
 
-@dataclass(frozen=True, slots=True)
-class Meta:
+class SuggestParameters(msgspec.Struct):
+    """The parameters of a suggestion."""
+
+    query: Annotated[
+        str,
+        documented(
+            f"Search text; empty or omitted: all movies. At most {MAX_QUERY} characters after NFC and collapsing of "
+            "spaces, no control characters.",
+            maxLength=MAX_QUERY,
+            pattern=NO_CONTROLS,
+            examples=["matrix"],
+        ),
+    ] = ""
+
+
+class SearchParameters(SuggestParameters):
+    """The parameters of a search."""
+
+    offset: Offset = 0
+    limit: Limit = DEFAULT_LIMIT
+    year: (
+        Annotated[str, documented("A year or an inclusive range of years.", pattern=r"^[0-9]{4}(\.\.[0-9]{4})?$")]
+        | msgspec.UnsetType
+    ) = msgspec.UNSET
+    genre: (
+        Annotated[
+            str,
+            documented(
+                "A genre as listed by `/api/v1/genres/`; case-insensitive.",
+                minLength=1,
+                maxLength=MAX_GENRE,
+                pattern=NO_CONTROLS,
+            ),
+        ]
+        | msgspec.UnsetType
+    ) = msgspec.UNSET
+    order: Annotated[
+        Order,
+        documented(
+            "`relevance`: best match first. `popularity`: most popular first. `year`: newest first. `personal` "
+            "(requires authentication): the first 100 matches by the user's preferences."
+        ),
+    ] = Order.RELEVANCE
+    exclude: (
+        Annotated[
+            str,
+            documented("Omits movies that the user has rated; requires authentication.", enum=[EXCLUDE_RATED]),
+        ]
+        | msgspec.UnsetType
+    ) = msgspec.UNSET
+
+
+class ConditionalHeaders(msgspec.Struct, rename={"if_none_match": "If-None-Match"}):
+    """The request headers of a conditional search."""
+
+    if_none_match: Annotated[str, documented("ETags of responses that the client has stored.")] | msgspec.UnsetType = (
+        msgspec.UNSET
+    )
+
+
+class Movie(JsonObject, omit_defaults=True):
+    """A movie. Unknown fields are left out."""
+
+    id: Annotated[str, documented("Opaque; assigned by the source.", examples=["tt0133093"])]
+    title: Annotated[str, documented(examples=["The Matrix"])]
+    year: int | None = None
+    genres: tuple[str, ...] = ()
+    original_title: str | None = None
+    overview: str | None = None
+    runtime_minutes: int | None = None
+    directors: tuple[str, ...] = ()
+    cast: tuple[str, ...] = ()
+    countries: tuple[str, ...] = ()
+    poster_url: Annotated[str | None, documented(format="uri")] = None
+    imdb_id: str | None = None
+    tmdb_id: str | None = None
+    popularity: Annotated[float | None, documented("On the source's own scale; greater means more popular.")] = None
+
+    @classmethod
+    def of(cls, source: CoreMovie, **fields: Any) -> Self:  # type: ignore[override]  # of movies only
+        return cls(*_movie_values(source), **fields)
+
+
+_movie_values = attrgetter(*Movie.__struct_fields__)
+
+
+class Meta(JsonObject):
     """The source of a response."""
 
-    source: str
-    state: str
-    fetched_at: str
+    source: Annotated[str, documented(enum=["third_party", "tmdb", "catalogue", "local"])]
+    state: Annotated[
+        CacheStatus,
+        documented(
+            "`live`: just fetched from the source. `fresh`: from the cache. `stale`: from the cache, past its "
+            "freshness, as it is being refreshed or the source is failing. `fallback`: from the local catalogue, as "
+            "the source is unavailable."
+        ),
+    ]
+    fetched_at: Timestamp
+
+
+class MovieDetails(Movie, kw_only=True):
+    """A movie and its source."""
+
+    meta: Meta
+
+
+class MoviePage(JsonObject):
+    """A page of matches."""
+
+    total: Annotated[int, documented("Number of all matches, as counted by the source.", minimum=1)]
+    items: Annotated[list[Movie], documented(minItems=1, maxItems=MAX_LIMIT)]
+    page_info: PageInfo
+    meta: Meta
+
+
+class Suggestion(JsonObject, omit_defaults=True):
+    """A suggested movie."""
+
+    id: str
+    title: str
+    year: int | None = None
+
+
+class Suggestions(JsonObject):
+    """Suggested movies, best match first."""
+
+    items: Annotated[list[Suggestion], documented(maxItems=MAX_SUGGESTIONS)]
+
+
+class Genre(JsonObject):
+    """A genre and the number of movies that have it."""
+
+    name: str
+    movies: Annotated[int, documented(minimum=1)]
+
+
+class Genres(JsonObject):
+    """All genres of the source."""
+
+    items: list[Genre]
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,13 +233,8 @@ def parse_search(query_string: bytes) -> SearchRequest:
     return SearchRequest(query, window, "exclude" in parameters)
 
 
-def movie_fields(movie: Movie) -> dict[str, Any]:
-    """The fields of a movie in a response; unknown ones are omitted."""
-    return {name: value for name in _MOVIE_FIELDS if (value := getattr(movie, name)) is not None and value != ()}
-
-
-def _meta(page: MoviePage | FoundMovie) -> Meta:
-    return Meta(page.source, page.cache_status.value, timestamp(page.fetched_at))
+def _meta(page: CoreMoviePage | FoundMovie) -> Meta:
+    return Meta(page.source, page.cache_status, timestamp(page.fetched_at))
 
 
 @dataclass(frozen=True, slots=True)
@@ -131,13 +265,13 @@ class RenderedPage:
         return headers
 
 
-def render_page(page: MoviePage, request: SearchRequest, public_url: str) -> RenderedPage:
+def render_page(page: CoreMoviePage, request: SearchRequest, public_url: str) -> RenderedPage:
     links = PageLinks.of(public_url + SEARCH_PATH, request.window, page.total, request.parameters())
-    items = msgspec.json.encode([movie_fields(movie) for movie in page.items])
-    info = msgspec.json.encode(links.info(request.window, page.total))
-    content = b'{"total":%d,"items":%b,"page_info":%b' % (page.total, items, info)
-    body = b'%b,"meta":%b}' % (content, msgspec.json.encode(_meta(page)))
-    # Computed from items, total and links only, because state and age of the same content may differ.
+    info = PageInfo.of_links(links, request.window, page.total)
+    items = [Movie(*_movie_values(movie)) for movie in page.items]
+    body = msgspec.json.encode(MoviePage(page.total, items, info, _meta(page)))
+    # Computed from items, total and links only, because `meta` of the same content may differ.
+    content = body[: body.rindex(b',"meta":')]
     etag = f'W/"{hashlib.blake2b(content, digest_size=12).hexdigest()}"'
     fresh_until = None if page.fresh_until is None else page.fresh_until.timestamp()
     return RenderedPage(body, links.header(), etag, page.cache_status, page.fetched_at.timestamp(), fresh_until)
@@ -237,7 +371,36 @@ class ResponseCache:
             self._bytes -= response.size
 
 
-@get(SEARCH_PATH, guards=[require_search_access])
+@get(
+    SEARCH_PATH,
+    guards=[require_search_access],
+    operation=Operation(
+        id="searchMovies",
+        tag="movies",
+        summary="Search movies",
+        description=(
+            "Returns one page of the movies that match `query` and the filters. Titles match despite typos, missing "
+            "accents, prefixes and reordered words. `Link` and `page_info` have the links to other pages; following "
+            "`next` visits each match once. No match is an error, `movie_not_found`."
+        ),
+        access=Access.SEARCHERS,
+        is_limited=True,
+        parameters=SearchParameters,
+        request_headers=ConditionalHeaders,
+        response=MoviePage,
+        headers=("Link", "ETag", "Cache-Control", "Cache-Status", "Age"),
+        errors=(
+            *("invalid_offset_or_limit", "invalid_query", "invalid_parameter", "filter_unsupported"),
+            *("page_out_of_range", "movie_not_found", *SOURCE_ERRORS),
+        ),
+        other_responses={
+            304: OtherResponse(
+                description="Not modified: the ETag matches `If-None-Match`.",
+                headers=("Link", "ETag", "Cache-Control", "Cache-Status", "Age"),
+            )
+        },
+    ),
+)
 async def search_movies(
     request: AnyRequest,
     movie_search: FromDishka[MovieSearch],
@@ -274,26 +437,72 @@ async def search_movies(
     return json_response(rendered.body, headers=headers)
 
 
-@get("/api/v1/movies/suggest/", guards=[require_suggest_access])
+@get(
+    "/api/v1/movies/suggest/",
+    guards=[require_suggest_access],
+    operation=Operation(
+        id="suggestMovies",
+        tag="movies",
+        summary="Suggest titles for a partial query",
+        description=(
+            f"Returns at most {MAX_SUGGESTIONS} movies whose title continues `query`, for completion while a user "
+            "types. It has a rate limit of its own, and no match is an empty list."
+        ),
+        access=Access.SEARCHERS,
+        is_limited=True,
+        parameters=SuggestParameters,
+        response=Suggestions,
+        headers=("Cache-Control",),
+        errors=("invalid_query", *SOURCE_ERRORS),
+    ),
+)
 async def suggest_movies(request: AnyRequest, movie_search: FromDishka[MovieSearch]) -> Response[bytes]:
     parameters = parse_parameters(request.scope["query_string"], _SEARCH_PARAMETERS)
     movies = await movie_search.suggest(normalise_query(parameters.get("query", "")))
-    items = [
-        {"id": movie.id, "title": movie.title} | ({} if movie.year is None else {"year": movie.year})
-        for movie in movies
-    ]
-    return json_response({"items": items}, headers=PRIVATE)
+    items = [Suggestion(movie.id, movie.title, movie.year) for movie in movies]
+    return json_response(Suggestions(items), headers=PRIVATE)
 
 
-@get("/api/v1/movies/{movie_id:str}/", guards=[require_search_access])
+@get(
+    "/api/v1/movies/{movie_id:str}/",
+    guards=[require_search_access],
+    operation=Operation(
+        id="getMovie",
+        tag="movies",
+        summary="Details of a movie",
+        description=(
+            "Returns everything known about a movie, from the source or, if the source has no details, from what "
+            "searches have shown. `meta` states which."
+        ),
+        access=Access.SEARCHERS,
+        is_limited=True,
+        response=MovieDetails,
+        headers=("Cache-Control",),
+        errors=("movie_not_found", *SOURCE_ERRORS),
+    ),
+)
 async def movie_details(movie_id: FromPath[str], movie_search: FromDishka[MovieSearch]) -> Response[bytes]:
     details = await movie_search.get(movie_id)
-    return json_response(movie_fields(details.movie) | {"meta": _meta(details)}, headers=PRIVATE)
+    return json_response(MovieDetails.of(details.movie, meta=_meta(details)), headers=PRIVATE)
 
 
-@get("/api/v1/genres/", guards=[require_search_access])
+@get(
+    "/api/v1/genres/",
+    guards=[require_search_access],
+    operation=Operation(
+        id="listGenres",
+        tag="movies",
+        summary="Genres, with their number of movies",
+        description="Returns the genres of the source, for the parameter `genre` of a search.",
+        access=Access.SEARCHERS,
+        is_limited=True,
+        response=Genres,
+        headers=("Cache-Control",),
+        errors=SOURCE_ERRORS,
+    ),
+)
 async def list_genres(movie_search: FromDishka[MovieSearch]) -> Response[bytes]:
-    return json_response({"items": await movie_search.genres()}, headers=PRIVATE)
+    return json_response(Genres([Genre.of(genre) for genre in await movie_search.genres()]), headers=PRIVATE)
 
 
 MOVIE_ROUTES = (search_movies, suggest_movies, movie_details, list_genres)

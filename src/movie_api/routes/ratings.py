@@ -11,15 +11,25 @@ from litestar import Response, delete, get, put
 from litestar.params import FromPath
 
 from movie_api.auth import require_importer, require_user, require_writer
-from movie_api.pagination import page_response, request_window
+from movie_api.operations import PAGE_ERRORS, SOURCE_ERRORS, Operation
+from movie_api.pagination import Page, PageParameters, page_response, request_window
 from movie_api.problems import AnyRequest
-from movie_api.request_body import CSV, media_type_of, read_file, read_json, read_rows
+from movie_api.request_body import CSV, JSON, media_type_of, read_file, read_json, read_rows
 from movie_api.responses import NO_STORE, json_response, no_content, timestamp
-from movie_api.routes.movies import SEARCH_PATH, movie_fields
+from movie_api.routes.movies import SEARCH_PATH, Movie
 from movie_api.routes.users import ME
+from movie_api.schemas import JsonObject, Score, Timestamp, documented
 from movie_core.accounts.sessions import Caller
 from movie_core.discovery.rating_files import parse_ratings
-from movie_core.discovery.ratings import MAX_IMPORT, ImportRow, MovieIdentity, Rating, Rejection, check_rating
+from movie_core.discovery.ratings import (
+    MAX_IMPORT,
+    ImportResult,
+    ImportRow,
+    MovieIdentity,
+    Rejection,
+    check_rating,
+)
+from movie_core.discovery.ratings import Rating as CoreRating
 from movie_core.discovery.services import Discovery
 from movie_core.errors import InvalidRating
 
@@ -30,32 +40,126 @@ MAX_IMPORT_BODY = 2 * 1024 * 1024
 """Bytes of the body of an import."""
 
 
-class RatingRequest(msgspec.Struct):
+class NewRating(JsonObject):
+    """A rating to store."""
+
+    rating: Score
+
+
+class Rating(JsonObject):
+    """The rating that a user gave a movie."""
+
+    movie_id: str
+    rating: Score
+    rated_at: Timestamp
+
+
+class RatedMovie(Movie, kw_only=True):
+    """A movie that the user has rated."""
+
     rating: float
+    rated_at: Timestamp
 
 
-class RatingImportRow(msgspec.Struct, forbid_unknown_fields=True):
+class RatedMovies(Page[RatedMovie]):
+    """A page of rated movies."""
+
+
+class RatingRow(JsonObject):
+    """A rating to import."""
+
     movie_id: str
     rating: float
     rated_at: Annotated[datetime, msgspec.Meta(tz=True)] | msgspec.UnsetType = msgspec.UNSET
 
 
-@put(RATING, guards=[require_writer])
+RatingImport = Annotated[
+    list[RatingRow], msgspec.Meta(title="RatingImport", extra_json_schema={"maxItems": MAX_IMPORT})
+]
+RatingFile = Annotated[
+    str,
+    documented(
+        examples=["Date,Name,Year,Letterboxd URI,Rating\n2024-03-03,Casablanca,1942,https://boxd.it/2b0k,4.5\n"]
+    ),
+]
+
+
+class RejectedRow(JsonObject):
+    """A row that was not stored, with the reason."""
+
+    row: Annotated[int, documented("Counted from 1, without the header row.", minimum=1)]
+    code: str
+    detail: str
+
+
+class Imported(JsonObject):
+    """The result of storing a list of rows."""
+
+    accepted: Annotated[int, documented("Number of accepted rows.", minimum=0)]
+    rejected: list[RejectedRow]
+
+    @classmethod
+    def of_result(cls, result: ImportResult) -> "Imported":
+        return cls(result.accepted, [RejectedRow.of(row) for row in result.rejected])
+
+
+@put(
+    RATING,
+    guards=[require_writer],
+    operation=Operation(
+        id="rateMovie",
+        tag="ratings",
+        summary="Rate a movie from a search result",
+        description=(
+            "Stores the user's rating of a movie, from 0.5 to 10 in steps of 0.5, and replaces an earlier one. It "
+            "changes recommendations and `order=personal` at once."
+        ),
+        is_limited=True,
+        request=NewRating,
+        response=Rating,
+        headers=("Cache-Control",),
+        errors=("invalid_rating", "movie_not_found", "too_many_ratings", *SOURCE_ERRORS),
+    ),
+)
 async def rate_movie(
     request: AnyRequest, movie_id: FromPath[str], caller: FromDishka[Caller], discovery: FromDishka[Discovery]
 ) -> Response[bytes]:
-    body = await read_json(request, RatingRequest)
+    body = await read_json(request, NewRating)
     return _rating_response(await discovery.rate(caller.user_id, movie_id, body.rating))
 
 
-@get(RATING)
+@get(
+    RATING,
+    operation=Operation(
+        id="getRating",
+        tag="ratings",
+        summary="The rating that the user gave the movie",
+        description="Returns the rating and its time; `rating_not_found` if the user has not rated the movie.",
+        response=Rating,
+        headers=("Cache-Control",),
+        errors=("rating_not_found", *SOURCE_ERRORS),
+    ),
+)
 async def show_rating(
     movie_id: FromPath[str], caller: FromDishka[Caller], discovery: FromDishka[Discovery]
 ) -> Response[bytes]:
     return _rating_response(await discovery.get_rating(caller.user_id, movie_id))
 
 
-@delete(RATING, guards=[require_writer])
+@delete(
+    RATING,
+    guards=[require_writer],
+    operation=Operation(
+        id="removeRating",
+        tag="ratings",
+        summary="Delete a rating",
+        description="Deletes the user's rating of a movie. Succeeds also if there is none, so it can be repeated.",
+        is_limited=True,
+        status=204,
+        headers=("Cache-Control",),
+        errors=SOURCE_ERRORS,
+    ),
+)
 async def remove_rating(
     movie_id: FromPath[str], caller: FromDishka[Caller], discovery: FromDishka[Discovery]
 ) -> Response[None]:
@@ -63,30 +167,60 @@ async def remove_rating(
     return no_content(NO_STORE)
 
 
-@get(RATINGS, guards=[require_user])
+@get(
+    RATINGS,
+    guards=[require_user],
+    operation=Operation(
+        id="listRatings",
+        tag="ratings",
+        summary="The movies that the user has rated, newest rating first",
+        description="Returns one page of the rated movies with the user's ratings. Without ratings, `total` is 0.",
+        is_limited=True,
+        parameters=PageParameters,
+        response=RatedMovies,
+        headers=("Link",),
+        errors=(*PAGE_ERRORS, *SOURCE_ERRORS),
+    ),
+)
 async def list_ratings(
     request: AnyRequest, caller: FromDishka[Caller], discovery: FromDishka[Discovery]
 ) -> Response[bytes]:
     window = request_window(request)
     rated = await discovery.list_ratings(caller.user_id, window)
-    items = [
-        movie_fields(item.movie) | {"rating": item.rating, "rated_at": timestamp(item.rated_at)} for item in rated.items
-    ]
-    return page_response(request, RATINGS, window, rated.total, items, {})
+    items = [RatedMovie.of(item.movie, rating=item.rating, rated_at=timestamp(item.rated_at)) for item in rated.items]
+    return page_response(RatedMovies, request, RATINGS, window, rated.total, items, {})
 
 
-@put(RATINGS, guards=[require_importer], request_max_body_size=MAX_IMPORT_BODY)
+@put(
+    RATINGS,
+    guards=[require_importer],
+    request_max_body_size=MAX_IMPORT_BODY,
+    operation=Operation(
+        id="importRatings",
+        tag="ratings",
+        summary=(f"Import up to {MAX_IMPORT} ratings, as JSON or as a file exported by IMDb, Letterboxd or MovieLens"),
+        description=(
+            "Stores many ratings at once. JSON rows name a movie by its id; rows of a file are matched by IMDb or TMDB "
+            "id, then by title and year. Five-star scales are doubled. Rows that cannot be stored are listed with the "
+            "reason; all others are stored."
+        ),
+        is_limited=True,
+        request={JSON: RatingImport, CSV: RatingFile},
+        response=Imported,
+        errors=("too_many_rows", "several_users", "too_many_ratings", *SOURCE_ERRORS),
+    ),
+)
 async def import_ratings(
     request: AnyRequest, caller: FromDishka[Caller], discovery: FromDishka[Discovery]
 ) -> Response[bytes]:
     if media_type_of(request) == CSV:
         rows, rejected = await asyncio.to_thread(parse_ratings, await read_file(request, CSV))
     else:
-        rows, rejected = _validate(await read_rows(request, RatingImportRow, least=0, most=MAX_IMPORT))
-    return json_response(await discovery.import_ratings(caller.user_id, rows, rejected))
+        rows, rejected = _validate(await read_rows(request, RatingRow, least=0, most=MAX_IMPORT))
+    return json_response(Imported.of_result(await discovery.import_ratings(caller.user_id, rows, rejected)))
 
 
-def _validate(rows: Iterable[RatingImportRow]) -> tuple[list[ImportRow], list[Rejection]]:
+def _validate(rows: Iterable[RatingRow]) -> tuple[list[ImportRow], list[Rejection]]:
     accepted, rejected = [], []
     for number, row in enumerate(rows, 1):
         try:
@@ -103,8 +237,8 @@ def _validate(rows: Iterable[RatingImportRow]) -> tuple[list[ImportRow], list[Re
     return accepted, rejected
 
 
-def _rating_response(rating: Rating) -> Response[bytes]:
-    content = {"movie_id": rating.movie_id, "rating": rating.rating, "rated_at": timestamp(rating.rated_at)}
+def _rating_response(rating: CoreRating) -> Response[bytes]:
+    content = Rating(rating.movie_id, rating.rating, timestamp(rating.rated_at))
     return json_response(content, headers=NO_STORE)
 
 

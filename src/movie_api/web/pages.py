@@ -14,6 +14,7 @@ from litestar.response import Template
 from litestar.router import Router
 from swagger_ui_bundle import swagger_ui_path
 
+from movie_api.operations import HTML, Access, Operation
 from movie_api.problems import PROBLEMS
 from movie_api.web.rendering import html_page
 from movie_core.clock import iso_time
@@ -28,7 +29,18 @@ SECURITY_TXT_LIFETIME = timedelta(days=180)
 PAGE_POLICY = _POLICY + "style-src 'self'; base-uri 'none'; form-action 'none'"
 
 
-@get("/errors/{code:str}")
+@get(
+    "/errors/{code:str}",
+    operation=Operation(
+        id="explainError",
+        tag="operation",
+        summary="What an error code means",
+        description="Returns a page for people. The `type` of every problem document is the URL of such a page.",
+        access=Access.ANYONE,
+        response={HTML: str},
+        errors=("not_found",),
+    ),
+)
 async def error_page(code: FromPath[str]) -> Template:
     problem_type = PROBLEMS.get(code)
     if problem_type is None:

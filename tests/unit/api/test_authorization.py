@@ -4,9 +4,8 @@ import re
 
 import httpx
 from tests.support.api import ANN, Api, OpenApi, management_of
+from tests.support.openapi import PATHS
 from tests.support.security_documents import POLICIES, quoted, table
-
-from movie_api.openapi import PATHS
 
 LIMITS_OFF = {"MOVIE_LIMIT_LOGIN": "off", "MOVIE_LIMIT_REGISTER": "off", "MOVIE_LIMIT_EVENTS": "off"}
 PRODUCTION = {

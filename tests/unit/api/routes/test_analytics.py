@@ -7,8 +7,8 @@ from typing import Any
 import httpx
 import pytest
 from tests.support.api import ANN, Api, assert_as_documented, assert_problem, management_of, staff, user_id_of
+from tests.support.openapi import PATHS
 
-from movie_api.openapi import PATHS
 from movie_api.routes.analytics import prefers_csv
 from movie_core.discovery.analytics import Days
 from movie_core.discovery.events import Event, EventKind

@@ -3,8 +3,7 @@ import re
 import httpx
 import pytest
 from tests.support.api import Page
-
-from movie_api.openapi import PATHS
+from tests.support.openapi import PATHS
 
 POLICY = {
     "default-src": "'none'",

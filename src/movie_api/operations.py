@@ -1,0 +1,77 @@
+"""What a handler declares for the OpenAPI document: `@get(path, operation=Operation(…))`."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from enum import Enum, auto
+from typing import Any, Self
+
+import msgspec
+
+from movie_api.request_body import JSON
+
+HTML = "text/html"
+
+PAGE_ERRORS = ("invalid_offset_or_limit", "page_out_of_range")
+STORE_ERRORS = ("store_unavailable",)
+"""Of operations that use the database."""
+SOURCE_ERRORS = ("source_unavailable", *STORE_ERRORS)
+"""Of operations that use the movie source too."""
+
+
+class Access(Enum):
+    """The callers of an operation."""
+
+    ANYONE = auto()
+    SEARCHERS = auto()
+    """Users; anyone if search is public."""
+    USERS = auto()
+    STAFF = auto()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class OtherResponse:
+    """A response of an operation that is neither its success nor a problem document."""
+
+    description: str
+    headers: tuple[str, ...]
+    content: type[msgspec.Struct] | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Operation:
+    """An operation, apart from its method and path and from what follows from the other fields: the errors of every
+    operation, of its body and of its access; the headers of rate limits."""
+
+    id: str
+    tag: str
+    summary: str
+    description: str
+    access: Access = Access.USERS
+    is_limited: bool = False
+    """Whether it is rate-limited, so that responses have `RateLimit` headers."""
+    parameters: type[msgspec.Struct] | None = None
+    """Query parameters."""
+    request_headers: type[msgspec.Struct] | None = None
+    request: Any = None
+    """The type of the JSON body, or types by media type."""
+    is_body_required: bool = True
+    response: Any = None
+    """The type of the JSON body of a success, or types by media type; None if it has no body."""
+    status: int = 200
+    headers: tuple[str, ...] = ()
+    """Headers of a success."""
+    errors: tuple[str, ...] = ()
+    """Error codes."""
+    has_error_pages: bool = False
+    """Whether errors are HTML pages for browsers."""
+    other_responses: Mapping[int, OtherResponse] = field(default_factory=dict)
+
+    def __deepcopy__(self, _: object) -> Self:
+        return self  # immutable; Litestar copies handlers, and types with `msgspec.Meta` cannot be copied
+
+
+def content_types(body: Any) -> dict[str, Any]:
+    """The types of a request or response body by media type."""
+    if isinstance(body, dict):
+        return body
+    return {} if body is None else {JSON: body}
