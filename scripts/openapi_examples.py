@@ -16,7 +16,7 @@ from typing import Any
 
 import httpx
 import msgspec
-from dishka import provide
+from dishka import Provider, Scope, provide
 from tests.support.api import ANN, AUTHENTICATION, ME, MOVIES, OTHER_PASSWORD, SECRET, Api, InMemory, bearer
 
 from movie_adapters.security.jwt import JwtAccessTokens
@@ -202,8 +202,10 @@ class Journey:
         await self._ask("explainError", "GET", "/errors/movie_not_found")
 
 
-class Deployment(InMemory):
-    """With access tokens as JWTs."""
+class JwtProvider(Provider):
+    """Replaces the access tokens in memory by JWTs."""
+
+    scope = Scope.APP
 
     @provide(override=True)
     def tokens(self, keys: Keyring) -> AccessTokens:
@@ -218,8 +220,8 @@ async def collect() -> Examples:
     """The bodies of the responses by operation id and media type."""
     settings = Settings.load({"MOVIE_SECRET_KEY": SECRET, "MOVIE_PUBLIC_URL": PUBLIC_URL}, dotenv=None)
     readiness = Readiness([Dependency(name, _connected, "") for name in ("database", "redis")])
-    memory = Deployment(readiness=readiness, movies=films())
-    async with Api(create_app(settings, memory), memory) as api:
+    memory = InMemory(readiness=readiness, movies=films())
+    async with Api(create_app(settings, memory, JwtProvider()), memory) as api:
         return await Journey(api).run()
 
 

@@ -49,6 +49,7 @@ class Export(msgspec.Struct):
     mails: list[StoredRecord]
     ratings: list[StoredRecord] | msgspec.UnsetType = msgspec.UNSET
     events: list[StoredRecord] | msgspec.UnsetType = msgspec.UNSET
+    event_days: list[StoredRecord] | msgspec.UnsetType = msgspec.UNSET
     orders: list[StoredRecord] | msgspec.UnsetType = msgspec.UNSET
     audit: list[StoredRecord] | msgspec.UnsetType = msgspec.UNSET
 

@@ -12,9 +12,9 @@ from movie_adapters.settings.settings import Settings
 from movie_core.accounts.keyring import Keyring, new_id
 from movie_core.accounts.outbox import MailRules, MailState
 from movie_core.accounts.outbox_dispatcher import OutboxDispatcher
-from movie_core.accounts.users import Address, Registration, Username
+from movie_core.accounts.users import Address, PendingRegistration, Username
 from movie_core.clock import utc_now
-from movie_core.memory import MemoryDatabase, MemoryOutbox, MemoryUserRepo
+from movie_core.memory import MemoryDatabase, MemoryOutbox, MemoryRegistrationRepo
 from movie_core.paging import Window
 from movie_core.ports import Mailer, Outbox
 from movie_worker.app import create_broker
@@ -41,8 +41,8 @@ async def test_email_from_and_to_special_use_domains_is_delivered(tmp_path: Path
     )
     database = MemoryDatabase(MailRules(timedelta(hours=1), None), Keyring(settings.secret_key))
     address = Address("ann@corp.local", "ann@corp.local")
-    registration = Registration(new_id(), address, Username("ann", "ann"), "hash", utc_now())
-    await MemoryUserRepo(database).register(registration, utc_now())
+    registration = PendingRegistration(new_id(), address, Username("ann", "ann"), "hash", utc_now())
+    await MemoryRegistrationRepo(database).register(registration, utc_now())
     broker = create_broker(settings, InMemoryOutbox(database))
 
     @broker.task

@@ -16,7 +16,7 @@ from movie_adapters.sources.resilient import ResilientMovieSource
 from movie_core.errors import FilterUnsupported, MovieNotFound, SourceUnavailable, StoreUnavailable
 from movie_core.paging import Window
 from movie_core.search.movies import Capability, FoundMovie, Genre, Movie, MoviePage, MovieQuery, Order
-from movie_core.search.retry_policy import BreakerState, Clock, RetryPolicy
+from movie_core.search.retry_policy import BreakerState, MonotonicClock, RetryPolicy
 
 T = TypeVar("T")
 PAGE = MoviePage(1, (Movie(id="1", title="One"),), "scripted")
@@ -88,7 +88,7 @@ class Scripted:
 
 
 def resilient(
-    inner: Scripted, retry_policy: RetryPolicy | None = None, seed: int = 7, clock: Clock = now
+    inner: Scripted, retry_policy: RetryPolicy | None = None, seed: int = 7, clock: MonotonicClock = now
 ) -> ResilientMovieSource:
     return ResilientMovieSource(inner, retry_policy, clock=clock, chance=random.Random(seed).random)
 

@@ -201,7 +201,9 @@ async def test_an_unavailable_audit_log_is_reported_after_the_change() -> None:
     ann = await deployment.join()
     ports = deployment.ports
     log = UnavailableAuditLog(ports.database)
-    administration = Administration(ports.accounts, ports.users, ports.outbox, ports.notifier, log, deployment.clock)
+    administration = Administration(
+        ports.user_management, ports.profiles, ports.outbox, ports.notifier, log, deployment.clock
+    )
     with pytest.raises(
         StoreUnavailable, match="the change was made but could not be written to the audit log: it is unavailable"
     ):
