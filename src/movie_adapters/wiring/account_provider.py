@@ -7,7 +7,7 @@ import sys
 from collections.abc import AsyncIterator
 from datetime import timedelta
 
-from dishka import Provider, Scope, provide
+from dishka import Provider, Scope, provide, provide_all
 
 from movie_adapters.settings.settings import Settings
 from movie_adapters.wiring.connections import Database, SharedRedis
@@ -56,6 +56,19 @@ class AccountProvider(Provider):
     """Users, sessions, emails, rate limits and administration."""
 
     scope = Scope.APP
+    services = provide_all(
+        SessionRegistry,
+        IdentifierParser,
+        Credentials,
+        SessionTokens,
+        Sessions,
+        Registration,
+        Login,
+        Passwords,
+        Profiles,
+        UserManagement,
+        Administration,
+    )
 
     @provide
     def keyring(self, settings: Settings) -> Keyring:
@@ -188,10 +201,6 @@ class AccountProvider(Provider):
         )
 
     @provide
-    def registry(self, sessions: SessionRepo) -> SessionRegistry:
-        return SessionRegistry(sessions)
-
-    @provide
     def account_rules(self, settings: Settings) -> AccountRules:
         return AccountRules(
             password_min=settings.password_min,
@@ -200,71 +209,6 @@ class AccountProvider(Provider):
             session_ttl=timedelta(seconds=settings.session_ttl),
             reauthenticate_after=timedelta(seconds=settings.reauthenticate_after),
         )
-
-    @provide
-    def identifiers(self, address_syntax: AddressSyntax, username_syntax: UsernameSyntax) -> IdentifierParser:
-        return IdentifierParser(address_syntax, username_syntax)
-
-    @provide
-    def credentials(
-        self,
-        users: UserRepo,
-        hasher: PasswordHasher,
-        strength: PasswordStrength,
-        keyring: Keyring,
-        rules: AccountRules,
-    ) -> Credentials:
-        return Credentials(users, hasher, strength, keyring, rules)
-
-    @provide
-    def session_tokens(
-        self,
-        sessions: SessionRepo,
-        registry: SessionRegistry,
-        tokens: AccessTokens,
-        keyring: Keyring,
-        rules: AccountRules,
-    ) -> SessionTokens:
-        return SessionTokens(sessions, registry, tokens, keyring, rules)
-
-    @provide
-    def session_service(
-        self, sessions: SessionRepo, registry: SessionRegistry, notifier: DeliveryNotifier, rules: AccountRules
-    ) -> Sessions:
-        return Sessions(sessions, registry, notifier, rules)
-
-    @provide
-    def registration(
-        self,
-        registrations: RegistrationRepo,
-        credentials: Credentials,
-        identifiers: IdentifierParser,
-        tokens: SessionTokens,
-        notifier: DeliveryNotifier,
-    ) -> Registration:
-        return Registration(registrations, credentials, identifiers, tokens, notifier)
-
-    @provide
-    def login(
-        self,
-        users: UserRepo,
-        credentials: Credentials,
-        identifiers: IdentifierParser,
-        tokens: SessionTokens,
-        sessions: Sessions,
-    ) -> Login:
-        return Login(users, credentials, identifiers, tokens, sessions)
-
-    @provide
-    def passwords(
-        self,
-        resets: PasswordResetRepo,
-        credentials: Credentials,
-        identifiers: IdentifierParser,
-        registry: SessionRegistry,
-        notifier: DeliveryNotifier,
-    ) -> Passwords:
-        return Passwords(resets, credentials, identifiers, registry, notifier)
 
     @provide
     def account_data(
@@ -281,44 +225,10 @@ class AccountProvider(Provider):
         return AccountData(repo, (ratings, events, orders, audit_log), mailer, registry, notifier)
 
     @provide
-    def profiles(
-        self,
-        users: UserRepo,
-        directory: UserDirectory,
-        credentials: Credentials,
-        identifiers: IdentifierParser,
-        sessions: Sessions,
-        data: AccountData,
-    ) -> Profiles:
-        return Profiles(users, directory, credentials, identifiers, sessions, data)
-
-    @provide
-    def user_management(
-        self,
-        users: UserRepo,
-        directory: UserDirectory,
-        identifiers: IdentifierParser,
-        sessions: Sessions,
-        registry: SessionRegistry,
-    ) -> UserManagement:
-        return UserManagement(users, directory, identifiers, sessions, registry)
-
-    @provide
     def audit_log(self, database: Database) -> AuditLog:
         from movie_adapters.sql.audit import SqlAuditLog
 
         return SqlAuditLog(database.engine)
-
-    @provide
-    def administration(
-        self,
-        users: UserManagement,
-        profiles: Profiles,
-        outbox: Outbox,
-        notifier: DeliveryNotifier,
-        audit_log: AuditLog,
-    ) -> Administration:
-        return Administration(users, profiles, outbox, notifier, audit_log)
 
     @provide
     def dispatcher(self, settings: Settings, outbox: Outbox, mailer: Mailer, keyring: Keyring) -> OutboxDispatcher:

@@ -1,12 +1,11 @@
 """Export and erasure of all data about a user, over every store."""
 
-from collections.abc import Callable, Sequence
-from datetime import datetime
+from collections.abc import Sequence
 
 from movie_core.accounts.exports import UserExport
 from movie_core.accounts.session_registry import SessionRegistry
 from movie_core.accounts.users import Address
-from movie_core.clock import utc_now
+from movie_core.clock import Clock, utc_now
 from movie_core.ports import AccountDataRepo, DeliveryNotifier, Mailer, PersonalData
 
 
@@ -20,7 +19,7 @@ class AccountData:
         mailer: Mailer,
         registry: SessionRegistry,
         notifier: DeliveryNotifier,
-        clock: Callable[[], datetime] = utc_now,
+        clock: Clock = utc_now,
     ) -> None:
         """`personal` are the other stores of data about users; their data is exported and erased with the user."""
         self._repo = repo

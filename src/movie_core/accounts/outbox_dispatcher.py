@@ -20,7 +20,7 @@ from movie_core.accounts.outbox import (
     after_rejection,
     link_url,
 )
-from movie_core.clock import utc_now
+from movie_core.clock import Clock, utc_now
 from movie_core.ports import Mailer, Outbox
 
 _log = logging.getLogger(__name__)
@@ -37,7 +37,7 @@ class OutboxDispatcher:
         *,
         public_url: str,
         owner: str,
-        clock: Callable[[], datetime] = utc_now,
+        clock: Clock = utc_now,
     ) -> None:
         """`owner` identifies this process in leases; no two running processes share it."""
         self._outbox = outbox

@@ -1,15 +1,14 @@
 """The passwords service: reset by a mailed link, and change by the current password."""
 
 import logging
-from collections.abc import Callable, Sequence
-from datetime import datetime
+from collections.abc import Sequence
 
 from movie_core.accounts.credentials import Credentials
 from movie_core.accounts.identifiers import IdentifierParser
 from movie_core.accounts.keyring import token_hash
 from movie_core.accounts.session_registry import SessionRegistry
 from movie_core.accounts.sessions import Caller
-from movie_core.clock import utc_now
+from movie_core.clock import Clock, utc_now
 from movie_core.errors import InvalidPassword
 from movie_core.ports import DeliveryNotifier, PasswordResetRepo
 
@@ -30,7 +29,7 @@ class Passwords:
         identifiers: IdentifierParser,
         registry: SessionRegistry,
         notifier: DeliveryNotifier,
-        clock: Callable[[], datetime] = utc_now,
+        clock: Clock = utc_now,
     ) -> None:
         self._resets = resets
         self._credentials = credentials

@@ -5,8 +5,6 @@ either case.
 """
 
 import logging
-from collections.abc import Callable
-from datetime import datetime
 
 from movie_core.accounts.credentials import Credentials
 from movie_core.accounts.identifiers import IdentifierParser
@@ -14,7 +12,7 @@ from movie_core.accounts.keyring import new_id, token_hash
 from movie_core.accounts.session_tokens import SessionTokens
 from movie_core.accounts.sessions import TokenPair
 from movie_core.accounts.users import PendingRegistration
-from movie_core.clock import utc_now
+from movie_core.clock import Clock, utc_now
 from movie_core.errors import Invalid, InvalidPassword, PasswordRequired
 from movie_core.ports import DeliveryNotifier, RegistrationRepo
 
@@ -35,7 +33,7 @@ class Registration:
         identifiers: IdentifierParser,
         tokens: SessionTokens,
         notifier: DeliveryNotifier,
-        clock: Callable[[], datetime] = utc_now,
+        clock: Clock = utc_now,
     ) -> None:
         self._registrations = registrations
         self._credentials = credentials

@@ -2,10 +2,10 @@
 
 import logging
 from collections import OrderedDict
-from collections.abc import Callable, Sequence
-from datetime import datetime, timedelta
+from collections.abc import Sequence
+from datetime import timedelta
 
-from movie_core.clock import utc_now
+from movie_core.clock import Clock, utc_now
 from movie_core.errors import InvalidToken, StoreUnavailable
 from movie_core.outage_log import OutageLog
 from movie_core.ports import SessionRepo
@@ -25,8 +25,8 @@ class SessionRegistry:
     of their unexpired token.
     """
 
-    def __init__(self, store: SessionRepo, clock: Callable[[], datetime] = utc_now) -> None:
-        self._store = store
+    def __init__(self, sessions: SessionRepo, clock: Clock = utc_now) -> None:
+        self._sessions = sessions
         self._clock = clock
         self._live: OrderedDict[str, None] = OrderedDict()
         self._ended: OrderedDict[str, None] = OrderedDict()
@@ -53,7 +53,7 @@ class SessionRegistry:
             return
         if session_id not in self._ended and not self._outage.is_unavailable:
             try:
-                is_live = await self._store.find(session_id) is not None
+                is_live = await self._sessions.find(session_id) is not None
             except StoreUnavailable as error:
                 self._outage.failed(error.detail)  # until the next successful poll
             else:
@@ -66,7 +66,7 @@ class SessionRegistry:
         """Reads the sessions that have ended since the last poll. Never raises `StoreUnavailable`."""
         started_at = self._clock()
         try:
-            ended = await self._store.ended_since(self._since - OVERLAP)
+            ended = await self._sessions.ended_since(self._since - OVERLAP)
         except StoreUnavailable as error:
             self._outage.failed(error.detail)
             return

@@ -1,12 +1,11 @@
 """The sessions service: lists and ends sessions, and requires a recent login."""
 
-from collections.abc import Callable, Sequence
-from datetime import datetime
+from collections.abc import Sequence
 
 from movie_core.accounts.rules import AccountRules
 from movie_core.accounts.session_registry import SessionRegistry
 from movie_core.accounts.sessions import Caller, Session
-from movie_core.clock import utc_now
+from movie_core.clock import Clock, utc_now
 from movie_core.errors import ReauthenticationRequired, SessionNotFound
 from movie_core.ports import DeliveryNotifier, SessionRepo
 
@@ -23,7 +22,7 @@ class Sessions:
         registry: SessionRegistry,
         notifier: DeliveryNotifier,
         rules: AccountRules,
-        clock: Callable[[], datetime] = utc_now,
+        clock: Clock = utc_now,
     ) -> None:
         self._sessions = sessions
         self._registry = registry

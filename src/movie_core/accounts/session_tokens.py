@@ -1,7 +1,6 @@
 """The tokens of sessions: issued at login, exchanged at refresh, verified at each request."""
 
 from collections import OrderedDict
-from collections.abc import Callable
 from datetime import datetime
 
 from movie_core.accounts.keyring import Keyring, new_id, new_token, token_hash
@@ -9,7 +8,7 @@ from movie_core.accounts.rules import AccountRules
 from movie_core.accounts.session_registry import SessionRegistry
 from movie_core.accounts.sessions import MAX_DEVICE, AccessClaims, Caller, Session, TokenPair
 from movie_core.accounts.users import User
-from movie_core.clock import utc_now
+from movie_core.clock import Clock, utc_now
 from movie_core.errors import InvalidToken
 from movie_core.ports import AccessTokens, SessionRepo
 
@@ -29,7 +28,7 @@ class SessionTokens:
         tokens: AccessTokens,
         keyring: Keyring,
         rules: AccountRules,
-        clock: Callable[[], datetime] = utc_now,
+        clock: Clock = utc_now,
     ) -> None:
         self._sessions = sessions
         self._registry = registry

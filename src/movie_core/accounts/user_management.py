@@ -1,14 +1,13 @@
 """The user management service: lists, activates and deactivates users, grants and revokes staff rights."""
 
-from collections.abc import Callable, Sequence
-from datetime import datetime
+from collections.abc import Sequence
 
 from movie_core.accounts.identifiers import IdentifierParser
 from movie_core.accounts.session_registry import SessionRegistry
 from movie_core.accounts.session_service import Sessions
 from movie_core.accounts.sessions import Session
 from movie_core.accounts.users import User, UserState, UserSummary
-from movie_core.clock import utc_now
+from movie_core.clock import Clock, utc_now
 from movie_core.errors import UserNotFound
 from movie_core.paging import Window
 from movie_core.ports import UserDirectory, UserRepo
@@ -26,7 +25,7 @@ class UserManagement:
         identifiers: IdentifierParser,
         sessions: Sessions,
         registry: SessionRegistry,
-        clock: Callable[[], datetime] = utc_now,
+        clock: Clock = utc_now,
     ) -> None:
         self._users = users
         self._directory = directory
