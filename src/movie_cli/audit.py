@@ -7,7 +7,8 @@ from cyclopts.validators import Number
 
 from movie_cli.app import audit_app
 from movie_cli.output import format_time, print_lines
-from movie_cli.services import open_administration
+from movie_cli.services import open_service
+from movie_core.operations.administration import AuditRecorder
 from movie_core.paging import MAX_LIMIT, MAX_OFFSET, Window
 
 
@@ -27,8 +28,8 @@ async def list_audit(
     offset
         Number of entries to skip, 0 to 10000.
     """
-    async with open_administration() as administration:
-        _, entries = await administration.list_audit(Window(offset, limit))
+    async with open_service(AuditRecorder) as recorder:
+        _, entries = await recorder.list_page(Window(offset, limit))
     print_lines(
         ("time", "actor", "action", "target"),
         [

@@ -8,14 +8,15 @@ from cyclopts.validators import Number
 from movie_adapters.settings.settings import Settings
 from movie_cli.app import mail_app
 from movie_cli.output import CommandError, UsageError, format_time, print_done, print_lines
-from movie_cli.services import open_administration, open_container, open_migrated_container
-from movie_core.accounts.identifiers import parse_address
+from movie_cli.services import open_container, open_migrated_container, open_service
+from movie_core.accounts.identifiers import IdentifierParser
 from movie_core.accounts.keyring import new_id
 from movie_core.accounts.outbox import MailKind, MailRejected, MailState, MailUnavailable, OutgoingEmail
 from movie_core.clock import utc_now
+from movie_core.operations.administration import MailAdministration
 from movie_core.operations.audit import COMMAND_LINE
 from movie_core.paging import MAX_LIMIT, Window
-from movie_core.ports import AddressSyntax, Mailer, Outbox
+from movie_core.ports import Mailer, Outbox
 
 
 @mail_app.command(name="list")
@@ -68,8 +69,8 @@ async def retry(*ids: str, all: Annotated[bool, Parameter(negative=())] = False)
     requested = sorted(set(ids))
     # An argument may contain bytes that are not valid text.
     mail_ids = None if all else [mail_id for mail_id in requested if mail_id.isascii()]
-    async with open_administration() as administration:
-        queued = len(await administration.retry_mails(COMMAND_LINE, mail_ids))
+    async with open_service(MailAdministration) as administration:
+        queued = len(await administration.retry(COMMAND_LINE, mail_ids))
     if queued < len(requested):
         raise CommandError(
             f"emails queued for retry: {queued} of {len(requested)}; the others are not dead or not found"
@@ -88,7 +89,7 @@ async def test(email: str, /) -> None:
     """
     settings = Settings.load()
     async with open_container(settings) as container:
-        address = parse_address(email, await container.get(AddressSyntax))
+        address = (await container.get(IdentifierParser)).address(email)
         message = OutgoingEmail(new_id(), MailKind.TEST, address.spelling, utc_now(), ())
         try:
             await (await container.get(Mailer)).send(message)

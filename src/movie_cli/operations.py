@@ -14,7 +14,7 @@ from movie_cli.app import OPERATIONS, app, cache_app, tasks_app
 from movie_cli.output import CommandError, out, print_done, print_lines
 from movie_cli.services import open_container, prepare_search
 from movie_core.errors import StoreUnavailable
-from movie_core.operations.administration import Administration
+from movie_core.operations.administration import AuditRecorder, flush_cache
 from movie_core.operations.audit import COMMAND_LINE
 from movie_core.operations.health import Readiness
 from movie_core.ports import CacheStore
@@ -50,12 +50,12 @@ async def cache_stats() -> None:
 
 
 @cache_app.command(name="flush")
-async def flush_cache() -> None:
+async def cache_flush() -> None:
     """Delete all cache entries in Redis; running processes flush their own caches within two seconds."""
     async with _open_cache() as (cache, container):
         with suppress(StoreUnavailable):  # flushing works without the database; the missing audit entry is reported
             await prepare_schema(await container.get(Settings))
-        deleted = await (await container.get(Administration)).flush_cache(COMMAND_LINE, cache)
+        deleted = await flush_cache(COMMAND_LINE, cache, await container.get(AuditRecorder))
     print_done(f"cache entries deleted: {deleted}")
 
 

@@ -1,7 +1,7 @@
 """Access of commands to the services of the core."""
 
 from collections.abc import AsyncIterator
-from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from contextlib import asynccontextmanager
 from typing import TypeVar
 
 from dishka import AsyncContainer
@@ -11,7 +11,6 @@ from movie_adapters.settings.settings import EMBEDDED_SOURCE, Settings
 from movie_adapters.wiring.preparation import prepare_database, prepare_schema
 from movie_adapters.wiring.providers import create_container
 from movie_cli.output import show_progress
-from movie_core.operations.administration import Administration
 from movie_core.ports import MovieCatalogue
 
 S = TypeVar("S")
@@ -61,8 +60,3 @@ async def open_service(service: type[S]) -> AsyncIterator[S]:
     """Opens a service of the core after migrating the database schema."""
     async with open_migrated_container() as container:
         yield await container.get(service)
-
-
-def open_administration() -> AbstractAsyncContextManager[Administration]:
-    """Opens the administration service, which records changes in the audit log, after migrating the schema."""
-    return open_service(Administration)

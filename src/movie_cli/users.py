@@ -9,13 +9,14 @@ from cyclopts import Parameter
 from movie_api.user_export import render_export
 from movie_cli.app import sessions_app, users_app
 from movie_cli.output import CommandError, UsageError, format_time, plain, print_done, print_lines, print_message
-from movie_cli.services import open_administration, open_service
+from movie_cli.services import open_service
 from movie_core.accounts.profiles import Profiles
 from movie_core.accounts.user_management import UserManagement
+from movie_core.accounts.users import UserSummary
 from movie_core.errors import UserNotFound
+from movie_core.operations.administration import UserAdministration
 from movie_core.operations.audit import COMMAND_LINE
 from movie_core.paging import MAX_LIMIT, MAX_OFFSET, Window
-from movie_core.ports import UserSummary
 
 
 @users_app.command(name="list")
@@ -65,7 +66,7 @@ async def activate(email: str, /) -> None:
     email
         Address of the account or registration.
     """
-    async with open_administration() as administration:
+    async with open_service(UserAdministration) as administration:
         await administration.set_active(COMMAND_LINE, email, True)
     print_done(f"{email} is active")
 
@@ -79,7 +80,7 @@ async def deactivate(email: str, /) -> None:
     email
         Address of the account.
     """
-    async with open_administration() as administration:
+    async with open_service(UserAdministration) as administration:
         await administration.set_active(COMMAND_LINE, email, False)
     print_done(f"{email} is inactive")
 
@@ -95,7 +96,7 @@ async def staff(email: str, /, *, remove: Annotated[bool, Parameter(negative=())
     remove
         Revoke the rights.
     """
-    async with open_administration() as administration:
+    async with open_service(UserAdministration) as administration:
         await administration.set_staff(COMMAND_LINE, email, not remove)
     print_done(f"{email} is {'no longer staff' if remove else 'staff'}")
 
@@ -132,7 +133,7 @@ async def erase(email: str, /, *, yes: Annotated[bool, Parameter(negative=())] =
         sys.stderr.flush()
         if sys.stdin.readline().strip().lower() not in ("y", "yes"):
             raise CommandError("nothing was deleted")
-    async with open_administration() as administration:
+    async with open_service(UserAdministration) as administration:
         await administration.erase(COMMAND_LINE, email)
     print_done(f"{email} is erased")
 
@@ -166,6 +167,6 @@ async def end_sessions(email: str, /) -> None:
     email
         Address of the account.
     """
-    async with open_administration() as administration:
+    async with open_service(UserAdministration) as administration:
         ended = await administration.end_sessions(COMMAND_LINE, email)
     print_done(f"sessions ended: {ended}")

@@ -27,7 +27,7 @@ from movie_core.accounts.session_registry import SessionRegistry
 from movie_core.accounts.session_service import Sessions
 from movie_core.accounts.session_tokens import SessionTokens
 from movie_core.accounts.user_management import UserManagement
-from movie_core.operations.administration import Administration
+from movie_core.operations.administration import AuditRecorder, MailAdministration, UserAdministration
 from movie_core.operations.rate_limits import RateLimits
 from movie_core.ports import (
     AccessTokens,
@@ -67,7 +67,9 @@ class AccountProvider(Provider):
         Passwords,
         Profiles,
         UserManagement,
-        Administration,
+        AuditRecorder,
+        UserAdministration,
+        MailAdministration,
     )
 
     @provide

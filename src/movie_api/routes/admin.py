@@ -26,13 +26,12 @@ from movie_api.responses import json_response, timestamp
 from movie_api.schemas import NO_CONTROLS, Count, JsonObject, OptionalTimestamp, Timestamp, documented
 from movie_core.accounts.outbox import SUBJECTS, Mail, MailState
 from movie_core.accounts.sessions import Caller
-from movie_core.accounts.users import MAX_ADDRESS, UserState
+from movie_core.accounts.users import MAX_ADDRESS, UserState, UserSummary
 from movie_core.errors import InvalidParameter
-from movie_core.operations.administration import Administration
+from movie_core.operations.administration import AuditRecorder, MailAdministration, UserAdministration
 from movie_core.operations.audit import COMMAND_LINE, Action
 from movie_core.operations.audit import AuditEntry as CoreAuditEntry
 from movie_core.paging import DEFAULT_LIMIT
-from movie_core.ports import UserSummary
 
 ADMIN = "/api/v1/admin/"
 USERS = ADMIN + "users/"
@@ -146,7 +145,7 @@ class AuditEntries(Page[AuditEntry]):
         errors=("invalid_parameter", *PAGE_ERRORS, *STORE_ERRORS),
     ),
 )
-async def list_users(request: AnyRequest, administration: FromDishka[Administration]) -> Response[bytes]:
+async def list_users(request: AnyRequest, administration: FromDishka[UserAdministration]) -> Response[bytes]:
     parameters = _parameters(request, "search", "state")
     state = _parse_state(UserState, parameters.get("state", UserState.ACCOUNT))
     search = parameters.get("search", "")
@@ -184,7 +183,7 @@ async def change_user(
     request: AnyRequest,
     person_id: FromPath[str],
     caller: FromDishka[Caller],
-    administration: FromDishka[Administration],
+    administration: FromDishka[UserAdministration],
 ) -> Response[bytes]:
     body = await read_json(request, PersonChange)
     user = await administration.change(
@@ -211,7 +210,7 @@ async def change_user(
         errors=("invalid_parameter", *PAGE_ERRORS, *STORE_ERRORS),
     ),
 )
-async def list_mails(request: AnyRequest, administration: FromDishka[Administration]) -> Response[bytes]:
+async def list_mails(request: AnyRequest, administration: FromDishka[MailAdministration]) -> Response[bytes]:
     parameters = _parameters(request, "state")
     state = _parse_state(MailState, parameters["state"]) if "state" in parameters else None
     window = parse_window(parameters)
@@ -237,7 +236,10 @@ async def list_mails(request: AnyRequest, administration: FromDishka[Administrat
     ),
 )
 async def retry_mail(
-    request: AnyRequest, mail_id: FromPath[str], caller: FromDishka[Caller], administration: FromDishka[Administration]
+    request: AnyRequest,
+    mail_id: FromPath[str],
+    caller: FromDishka[Caller],
+    administration: FromDishka[MailAdministration],
 ) -> Response[bytes]:
     await read_empty(request)
     return json_response(_mail(await administration.retry_one(caller.user_id, mail_id)))
@@ -258,9 +260,9 @@ async def retry_mail(
         errors=(*PAGE_ERRORS, *STORE_ERRORS),
     ),
 )
-async def list_audit(request: AnyRequest, administration: FromDishka[Administration]) -> Response[bytes]:
+async def list_audit(request: AnyRequest, recorder: FromDishka[AuditRecorder]) -> Response[bytes]:
     window = parse_window(_parameters(request))
-    total, entries = await administration.list_audit(window)
+    total, entries = await recorder.list_page(window)
     return page_response(AuditEntries, request, AUDIT, window, total, [_entry(entry) for entry in entries], {})
 
 

@@ -44,7 +44,7 @@ from movie_core.memory.syntax import PlainAddressSyntax, PlainUsernameSyntax
 from movie_core.memory.trend_store import MemoryTrendStore
 from movie_core.memory.user_directory import MemoryUserDirectory
 from movie_core.memory.user_repo import MemoryUserRepo
-from movie_core.operations.administration import Administration
+from movie_core.operations.administration import AuditRecorder, MailAdministration, UserAdministration
 from movie_core.operations.maintenance import Maintenance
 from movie_core.ports import MovieSource, Recommender
 from movie_core.search.movie_search import MovieSearch
@@ -110,7 +110,9 @@ class Deployment:
     # Operations
     rate_limiter: MemoryRateLimiter
     audit_log: MemoryAuditLog
-    administration: Administration
+    audit_recorder: AuditRecorder
+    user_administration: UserAdministration
+    mail_administration: MailAdministration
     maintenance: Maintenance
 
     @property
@@ -166,16 +168,12 @@ def deployment(
     movie_search = MovieSearch(source or catalogue, seen)
 
     database = MemoryDatabase(mail_rules, keyring)
-    user_repo, user_directory, registration_repo, password_reset_repo, session_repo, account_data_repo = (
-        MemoryUserRepo(database),
-        MemoryUserDirectory(database),
-        MemoryRegistrationRepo(database),
-        MemoryPasswordResetRepo(database),
-        MemorySessionRepo(database),
-        MemoryAccountDataRepo(database),
-    )
+    user_repo, user_directory = MemoryUserRepo(database), MemoryUserDirectory(database)
+    registration_repo, password_reset_repo = MemoryRegistrationRepo(database), MemoryPasswordResetRepo(database)
+    session_repo, account_data_repo = MemorySessionRepo(database), MemoryAccountDataRepo(database)
     outbox = MemoryOutbox(database)
     ratings, events, audit_log = MemoryRatingStore(database), MemoryEventStore(database), MemoryAuditLog(database)
+    audit_recorder = AuditRecorder(audit_log, clock)
     orders = MemoryPersonalOrderStore(clock)
 
     mailer, notifier, hasher = MemoryMailer(), MemoryDeliveryNotifier(), MemoryPasswordHasher()
@@ -248,7 +246,9 @@ def deployment(
         discovery=discovery,
         rate_limiter=MemoryRateLimiter(timestamp),
         audit_log=audit_log,
-        administration=Administration(user_management, profiles, outbox, notifier, audit_log, clock),
+        audit_recorder=audit_recorder,
+        user_administration=UserAdministration(user_management, profiles, audit_recorder),
+        mail_administration=MailAdministration(outbox, notifier, audit_recorder, clock),
         maintenance=Maintenance(
             account_data_repo, events, recommender, audit_log, events_keep=timedelta(days=90), clock=clock
         ),

@@ -1,7 +1,10 @@
-"""The administration service: actions of staff on users, emails and the cache, each written to the audit log.
+"""Administration: actions of staff and operators on users, emails and the cache, each written to the audit log.
 
 The entry is written after the action and before the response. If the audit log is unavailable then, the action remains
 done and `StoreUnavailable` is raised; repeating the action is harmless and is logged if there is still something to do.
+
+In every method and function, `actor` is the id of the acting user or `audit.COMMAND_LINE`. Lists raise `PageOutOfRange`
+for a page past the end, except for an empty list. All of them raise `StoreUnavailable` if a store is unavailable.
 """
 
 from collections.abc import Sequence
@@ -10,44 +13,57 @@ from typing import TypeVar
 from movie_core.accounts.outbox import Mail, MailState
 from movie_core.accounts.profiles import Profiles
 from movie_core.accounts.user_management import UserManagement
-from movie_core.accounts.users import User, UserState
+from movie_core.accounts.users import User, UserState, UserSummary
 from movie_core.clock import Clock, utc_now
 from movie_core.errors import MailNotDead, MailNotFound, OwnAccount, StoreUnavailable, UserNotFound
 from movie_core.operations.audit import Action, AuditEntry
 from movie_core.paging import Window
-from movie_core.ports import AuditLog, CacheStore, DeliveryNotifier, Outbox, UserSummary
+from movie_core.ports import AuditLog, CacheStore, DeliveryNotifier, Outbox
 
 Items = TypeVar("Items")
 
 
-class Administration:
-    """Actions of staff.
+class AuditRecorder:
+    """Writes actions to the audit log, and lists them."""
 
-    Every method raises `StoreUnavailable` if a store is unavailable. `actor` is the id of the acting user or
-    `audit.COMMAND_LINE`. Lists raise `PageOutOfRange` for a page past the end, except for an empty list.
-    """
-
-    def __init__(
-        self,
-        users: UserManagement,
-        profiles: Profiles,
-        outbox: Outbox,
-        notifier: DeliveryNotifier,
-        audit_log: AuditLog,
-        clock: Clock = utc_now,
-    ) -> None:
-        self._users = users
-        self._profiles = profiles
-        self._outbox = outbox
-        self._notifier = notifier
+    def __init__(self, audit_log: AuditLog, clock: Clock = utc_now) -> None:
         self._audit_log = audit_log
         self._clock = clock
 
-    # --- users; methods with an `email` parameter raise `InvalidEmail` and `UserNotFound`
+    async def record(self, actor: str, action: Action, *, user_id: str | None = None) -> None:
+        """Records an action that was carried out, on this user if given."""
+        await self._append([AuditEntry(self._clock(), actor, action, user_id)])
+
+    async def record_mails(self, actor: str, action: Action, mail_ids: Sequence[str]) -> None:
+        """Records an action that was carried out on each of these emails."""
+        now = self._clock()
+        await self._append([AuditEntry(now, actor, action, mail_id=mail_id) for mail_id in mail_ids])
+
+    async def list_page(self, window: Window) -> tuple[int, Sequence[AuditEntry]]:
+        """Returns the number of entries and those in the window, newest first."""
+        return _in_range(window, await self._audit_log.list_page(window))
+
+    async def _append(self, entries: Sequence[AuditEntry]) -> None:
+        try:
+            await self._audit_log.append(entries)
+        except StoreUnavailable as error:
+            raise StoreUnavailable(
+                f"the change was made but could not be written to the audit log: {error.detail}"
+            ) from error
+
+
+class UserAdministration:
+    """Administration of users and pending registrations. Methods with an `email` parameter raise `InvalidEmail` and
+    `UserNotFound`."""
+
+    def __init__(self, users: UserManagement, profiles: Profiles, recorder: AuditRecorder) -> None:
+        self._users = users
+        self._profiles = profiles
+        self._recorder = recorder
 
     async def list_users(self, window: Window, search: str, state: UserState) -> tuple[int, Sequence[UserSummary]]:
-        """Returns users and pending registrations in this state whose address or username contains `search`, newest
-        first."""
+        """Returns the number of users and pending registrations in this state whose address or username contains
+        `search`, and those in the window, newest first."""
         return _in_range(window, await self._users.list_users(window, search=search.strip(), state=state))
 
     async def change(
@@ -75,47 +91,57 @@ class Administration:
         return changed
 
     async def set_active(self, actor: str, email: str, is_active: bool) -> User:
-        """Like `UserManagement.set_active`."""
+        """Activates or deactivates a user, as `UserManagement.set_active` does."""
         user = await self._users.set_active(email, is_active)
-        await self._log_action(actor, Action.USER_ACTIVATED if is_active else Action.USER_DEACTIVATED, user)
+        action = Action.USER_ACTIVATED if is_active else Action.USER_DEACTIVATED
+        await self._recorder.record(actor, action, user_id=user.id)
         return user
 
     async def set_staff(self, actor: str, email: str, is_staff: bool) -> None:
         """Grants or revokes staff rights."""
         user = await self._users.set_staff(email, is_staff)
-        await self._log_action(actor, Action.STAFF_GRANTED if is_staff else Action.STAFF_REVOKED, user)
+        action = Action.STAFF_GRANTED if is_staff else Action.STAFF_REVOKED
+        await self._recorder.record(actor, action, user_id=user.id)
 
     async def end_sessions(self, actor: str, email: str) -> int:
         """Ends all sessions of a user and returns their number."""
         user = await self._users.find_user(email)
         ended = await self._users.end_sessions(user)
-        await self._log_action(actor, Action.SESSIONS_ENDED, user)
+        await self._recorder.record(actor, Action.SESSIONS_ENDED, user_id=user.id)
         return ended
 
     async def erase(self, actor: str, email: str) -> None:
-        """Like `Profiles.erase_address`. The log entry does not identify the erased user."""
+        """Deletes all data about an address. The log entry does not identify the erased user."""
         await self._profiles.erase_address(email)
-        await self._log_action(actor, Action.USER_ERASED)
+        await self._recorder.record(actor, Action.USER_ERASED)
 
-    # --- emails
+
+class MailAdministration:
+    """Administration of the emails of the outbox."""
+
+    def __init__(
+        self, outbox: Outbox, notifier: DeliveryNotifier, recorder: AuditRecorder, clock: Clock = utc_now
+    ) -> None:
+        self._outbox = outbox
+        self._notifier = notifier
+        self._recorder = recorder
+        self._clock = clock
 
     async def list_mails(self, window: Window, state: MailState | None) -> tuple[int, Sequence[Mail]]:
-        """Returns the emails of the outbox, newest first, without links; `state` filters them."""
+        """Returns the number of emails and those in the window, newest first, without links; `state` filters them."""
         return _in_range(window, await self._outbox.list_page(window, state))
 
-    async def retry_mails(self, actor: str, mail_ids: Sequence[str] | None) -> Sequence[str]:
+    async def retry(self, actor: str, mail_ids: Sequence[str] | None) -> Sequence[str]:
         """Retries dead emails, all of them for None. Returns the ids of those that were dead."""
-        now = self._clock()
-        retried = await self._outbox.retry(mail_ids, now)
+        retried = await self._outbox.retry(mail_ids, self._clock())
         if retried:
             await self._notifier.notify()
-            entries = [AuditEntry(now, actor, Action.MAIL_RETRIED, mail_id=mail_id) for mail_id in retried]
-            await self._append(entries)
+            await self._recorder.record_mails(actor, Action.MAIL_RETRIED, retried)
         return retried
 
     async def retry_one(self, actor: str, mail_id: str) -> Mail:
         """Retries a dead email. Raises `MailNotFound` and `MailNotDead`."""
-        retried = await self.retry_mails(actor, [mail_id])
+        retried = await self.retry(actor, [mail_id])
         mail = await self._outbox.find(mail_id)
         if mail is None:
             raise MailNotFound("there is no email with this id; it may have been deleted")
@@ -123,29 +149,12 @@ class Administration:
             raise MailNotDead(f"the email is {mail.state.value}; only a dead one can be retried")
         return mail
 
-    # --- cache and audit log
 
-    async def flush_cache(self, actor: str, cache: CacheStore) -> int:
-        """Deletes all cache entries and returns their number."""
-        deleted = await cache.clear()
-        await self._log_action(actor, Action.CACHE_FLUSHED)
-        return deleted
-
-    async def list_audit(self, window: Window) -> tuple[int, Sequence[AuditEntry]]:
-        """Returns the entries of the audit log, newest first."""
-        return _in_range(window, await self._audit_log.list_page(window))
-
-    async def _log_action(self, actor: str, action: Action, user: User | None = None) -> None:
-        user_id = None if user is None else user.id
-        await self._append([AuditEntry(self._clock(), actor, action, user_id)])
-
-    async def _append(self, entries: Sequence[AuditEntry]) -> None:
-        try:
-            await self._audit_log.append(entries)
-        except StoreUnavailable as error:
-            raise StoreUnavailable(
-                f"the change was made but could not be written to the audit log: {error.detail}"
-            ) from error
+async def flush_cache(actor: str, cache: CacheStore, recorder: AuditRecorder) -> int:
+    """Deletes all cache entries and returns their number."""
+    deleted = await cache.clear()
+    await recorder.record(actor, Action.CACHE_FLUSHED)
+    return deleted
 
 
 def _in_range(window: Window, page: tuple[int, Items]) -> tuple[int, Items]:

@@ -19,7 +19,7 @@ from movie_core.errors import (
     StoreUnavailable,
     UserNotFound,
 )
-from movie_core.operations.administration import Administration
+from movie_core.operations.administration import AuditRecorder, UserAdministration, flush_cache
 from movie_core.operations.audit import COMMAND_LINE, Action, AuditEntry
 from movie_core.paging import Window
 from movie_core.search.caching import CacheEntry
@@ -35,7 +35,8 @@ class Deployment:
     def __init__(self) -> None:
         self.now = NOW
         self.ports = deployment = memory.deployment(clock=self.clock)
-        self.administration, self.users = deployment.administration, deployment.user_management
+        self.administration, self.users = deployment.user_administration, deployment.user_management
+        self.mails, self.recorder = deployment.mail_administration, deployment.audit_recorder
         self.registration, self.login, self.tokens = (
             deployment.registration,
             deployment.login,
@@ -52,7 +53,7 @@ class Deployment:
         return await self.users.set_active(email, True)
 
     async def entries(self) -> Sequence[AuditEntry]:
-        return (await self.administration.list_audit(Window(limit=100)))[1]
+        return (await self.recorder.list_page(Window(limit=100)))[1]
 
     async def dead_mails(self, *names: str) -> list[str]:
         for name in names:
@@ -161,22 +162,22 @@ async def test_dead_emails_are_retried_immediately_and_each_retry_is_logged() ->
     deployment = Deployment()
     mail_ids = await deployment.dead_mails("cleo", "dora")
     rings = deployment.notifier.notifications
-    assert sorted(await deployment.administration.retry_mails(COMMAND_LINE, None)) == sorted(mail_ids)
+    assert sorted(await deployment.mails.retry(COMMAND_LINE, None)) == sorted(mail_ids)
     assert deployment.notifier.notifications == rings + 1
     assert sorted(one.mail_id or "" for one in await deployment.entries()) == sorted(mail_ids)
     assert {one.action for one in await deployment.entries()} == {Action.MAIL_RETRIED}
-    assert not await deployment.administration.retry_mails(COMMAND_LINE, None)
+    assert not await deployment.mails.retry(COMMAND_LINE, None)
     assert (deployment.notifier.notifications, len(await deployment.entries())) == (rings + 1, 2)
 
 
 async def test_retrying_one_email_requires_that_it_is_dead() -> None:
     deployment = Deployment()
     [mail_id] = await deployment.dead_mails("cleo")
-    assert (await deployment.administration.retry_one("somebody", mail_id)).state is MailState.PENDING
+    assert (await deployment.mails.retry_one("somebody", mail_id)).state is MailState.PENDING
     with pytest.raises(MailNotDead):
-        await deployment.administration.retry_one("somebody", mail_id)
+        await deployment.mails.retry_one("somebody", mail_id)
     with pytest.raises(MailNotFound):
-        await deployment.administration.retry_one("somebody", "another")
+        await deployment.mails.retry_one("somebody", "another")
     assert len(await deployment.entries()) == 1
 
 
@@ -187,7 +188,7 @@ async def test_a_flush_returns_the_number_of_entries_and_is_logged() -> None:
     assert lease is not None
     entry = CacheEntry(b"{}", 0.0, 1e12, 1e12, lease.fence)
     assert await entries.write("a", entry)
-    assert await deployment.administration.flush_cache(COMMAND_LINE, entries) == 1
+    assert await flush_cache(COMMAND_LINE, entries, deployment.recorder) == 1
     assert [one.action for one in await deployment.entries()] == [Action.CACHE_FLUSHED]
 
 
@@ -200,10 +201,8 @@ async def test_an_unavailable_audit_log_is_reported_after_the_change() -> None:
     deployment = Deployment()
     ann = await deployment.join()
     ports = deployment.ports
-    log = UnavailableAuditLog(ports.database)
-    administration = Administration(
-        ports.user_management, ports.profiles, ports.outbox, ports.notifier, log, deployment.clock
-    )
+    recorder = AuditRecorder(UnavailableAuditLog(ports.database), deployment.clock)
+    administration = UserAdministration(ports.user_management, ports.profiles, recorder)
     with pytest.raises(
         StoreUnavailable, match="the change was made but could not be written to the audit log: it is unavailable"
     ):
@@ -217,8 +216,8 @@ async def test_a_page_past_the_end_is_rejected_except_for_an_empty_list() -> Non
     past = Window(5, 10)
     for empty in (
         deployment.administration.list_users(past, "", UserState.ACCOUNT),
-        deployment.administration.list_mails(past, None),
-        deployment.administration.list_audit(past),
+        deployment.mails.list_mails(past, None),
+        deployment.recorder.list_page(past),
     ):
         assert await empty == (0, [])
     await deployment.join()
@@ -226,8 +225,8 @@ async def test_a_page_past_the_end_is_rejected_except_for_an_empty_list() -> Non
     await deployment.administration.set_staff(COMMAND_LINE, ANN, True)
     for full in (
         deployment.administration.list_users(past, " ANN ", UserState.ACCOUNT),
-        deployment.administration.list_mails(past, MailState.DEAD),
-        deployment.administration.list_audit(past),
+        deployment.mails.list_mails(past, MailState.DEAD),
+        deployment.recorder.list_page(past),
     ):
         with pytest.raises(PageOutOfRange):
             await full
