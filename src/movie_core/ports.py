@@ -22,8 +22,6 @@ from movie_core.accounts.ports import (
     UsernameSyntax,
     UserRepo,
 )
-from movie_core.accounts.sessions import RotationResult
-from movie_core.accounts.users import ActivationLink, ActivationResult, UserSummary
 from movie_core.discovery.ports import (
     Analytics,
     EventStore,
@@ -71,9 +69,4 @@ __all__ = [  # noqa: RUF022  (the main ports first, then by area)
     "AuditLog",
     # every store of data about users
     "PersonalData",
-    # results of methods of the repositories of accounts
-    "ActivationLink",
-    "ActivationResult",
-    "RotationResult",
-    "UserSummary",
 ]

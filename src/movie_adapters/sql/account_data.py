@@ -5,24 +5,13 @@ from dataclasses import fields, replace
 from datetime import datetime, timedelta
 from typing import Any
 
-from sqlalchemy import (
-    Column,
-    ColumnElement,
-    Table,
-    delete,
-    exists,
-    insert,
-    select,
-    update,
-)
+from sqlalchemy import Column, ColumnElement, Table, delete, exists, insert, select, update
 from sqlalchemy.exc import IntegrityError
 from sqlalchemy.ext.asyncio import AsyncEngine
 
 from movie_adapters.sql.audit import anonymise_entries
 from movie_adapters.sql.mail_queue import mail_row
-from movie_adapters.sql.registrations import (
-    pending_registrations,
-)
+from movie_adapters.sql.registrations import pending_registrations
 from movie_adapters.sql.tables import (
     acquire_address_lock,
     end_sessions,

@@ -3,23 +3,12 @@
 from collections.abc import Sequence
 from datetime import datetime
 
-from sqlalchemy import (
-    delete,
-    select,
-    update,
-)
+from sqlalchemy import delete, select, update
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
 from movie_adapters.sql.links import invalid_link, lock_link
 from movie_adapters.sql.mail_queue import queue_notice, request_mail
-from movie_adapters.sql.tables import (
-    acquire_user_lock,
-    end_sessions,
-    links,
-    sessions,
-    transaction,
-    users,
-)
+from movie_adapters.sql.tables import acquire_user_lock, end_sessions, links, sessions, transaction, users
 from movie_adapters.sql.user_rows import user_from_row
 from movie_core.accounts.outbox import MailKind, Purpose
 from movie_core.accounts.users import User

@@ -37,9 +37,17 @@ from movie_adapters.sql.tables import (
 from movie_adapters.sql.user_rows import registration_from_row, user_from_row, username_columns
 from movie_core.accounts.keyring import Keyring
 from movie_core.accounts.outbox import ACTIVATION_KINDS, EmailLink, MailKind, MailRules, Purpose
-from movie_core.accounts.users import MAX_PENDING, REPEAT, Address, PendingRegistration, User, Username
+from movie_core.accounts.users import (
+    MAX_PENDING,
+    REPEAT,
+    ActivationLink,
+    ActivationResult,
+    Address,
+    PendingRegistration,
+    User,
+    Username,
+)
 from movie_core.errors import PasswordRequired, UsernameTaken
-from movie_core.ports import ActivationLink, ActivationResult
 
 _NO_TIME = literal(None, UtcTime()).label("time")
 

@@ -22,9 +22,8 @@ from movie_adapters.sql.tables import (
     users,
 )
 from movie_core.accounts.outbox import MailKind
-from movie_core.accounts.sessions import MAX_NETWORKS, MAX_SESSIONS, Reuse, Session, classify_reuse
+from movie_core.accounts.sessions import MAX_NETWORKS, MAX_SESSIONS, Reuse, RotationResult, Session, classify_reuse
 from movie_core.errors import InvalidCredentials
-from movie_core.ports import RotationResult
 
 _log = logging.getLogger(__name__)
 

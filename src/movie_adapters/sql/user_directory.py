@@ -4,29 +4,13 @@ import unicodedata
 from collections.abc import Callable, Sequence
 from typing import Any
 
-from sqlalchemy import (
-    ColumnElement,
-    CompoundSelect,
-    Table,
-    false,
-    func,
-    null,
-    or_,
-    select,
-    true,
-    union_all,
-)
+from sqlalchemy import ColumnElement, CompoundSelect, Table, false, func, null, or_, select, true, union_all
 from sqlalchemy.ext.asyncio import AsyncEngine
 
-from movie_adapters.sql.tables import (
-    registrations,
-    transaction,
-    users,
-)
+from movie_adapters.sql.tables import registrations, transaction, users
 from movie_adapters.sql.user_rows import summary_from_row
-from movie_core.accounts.users import UserState
+from movie_core.accounts.users import UserState, UserSummary
 from movie_core.paging import Window
-from movie_core.ports import UserSummary
 
 LIST_SECONDS = 5.0
 """Timeout of listing users: a search scans every row, a million in about a second."""

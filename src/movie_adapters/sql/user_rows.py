@@ -2,8 +2,7 @@
 
 from typing import Any
 
-from movie_core.accounts.users import Address, PendingRegistration, User, Username
-from movie_core.ports import UserSummary
+from movie_core.accounts.users import Address, PendingRegistration, User, Username, UserSummary
 
 
 def user_from_row(row: Any) -> User:

@@ -4,19 +4,11 @@ from collections.abc import Sequence
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import (
-    ColumnElement,
-    select,
-    update,
-)
+from sqlalchemy import ColumnElement, select, update
 from sqlalchemy.exc import IntegrityError
 from sqlalchemy.ext.asyncio import AsyncEngine
 
-from movie_adapters.sql.registrations import (
-    activate_registration,
-    pending_registrations,
-    username_taken,
-)
+from movie_adapters.sql.registrations import activate_registration, pending_registrations, username_taken
 from movie_adapters.sql.tables import (
     acquire_address_lock,
     end_sessions,

@@ -27,6 +27,7 @@ from movie_core.accounts.session_registry import SessionRegistry
 from movie_core.accounts.session_service import Sessions
 from movie_core.accounts.session_tokens import SessionTokens
 from movie_core.accounts.user_management import UserManagement
+from movie_core.clock import Clock
 from movie_core.operations.administration import AuditRecorder, MailAdministration, UserAdministration
 from movie_core.operations.rate_limits import RateLimits
 from movie_core.ports import (
@@ -159,10 +160,10 @@ class AccountProvider(Provider):
         await hasher.close()
 
     @provide
-    def tokens(self, settings: Settings, keyring: Keyring) -> AccessTokens:
+    def tokens(self, settings: Settings, keyring: Keyring, clock: Clock) -> AccessTokens:
         from movie_adapters.security.jwt import JwtAccessTokens
 
-        return JwtAccessTokens(keyring, issuer=settings.public_url)
+        return JwtAccessTokens(keyring, issuer=settings.public_url, clock=clock)
 
     @provide
     def syntax(self, settings: Settings) -> AddressSyntax:
@@ -223,8 +224,9 @@ class AccountProvider(Provider):
         events: EventStore,
         orders: PersonalOrderStore,
         audit_log: AuditLog,
+        clock: Clock,
     ) -> AccountData:
-        return AccountData(repo, (ratings, events, orders, audit_log), mailer, registry, notifier)
+        return AccountData(repo, (ratings, events, orders, audit_log), mailer, registry, notifier, clock)
 
     @provide
     def audit_log(self, database: Database) -> AuditLog:
@@ -233,9 +235,11 @@ class AccountProvider(Provider):
         return SqlAuditLog(database.engine)
 
     @provide
-    def dispatcher(self, settings: Settings, outbox: Outbox, mailer: Mailer, keyring: Keyring) -> OutboxDispatcher:
+    def dispatcher(
+        self, settings: Settings, outbox: Outbox, mailer: Mailer, keyring: Keyring, clock: Clock
+    ) -> OutboxDispatcher:
         owner = f"{socket.gethostname()[:40]}-{os.getpid()}-{secrets.token_hex(4)}"
-        return OutboxDispatcher(outbox, mailer, keyring, public_url=settings.public_url, owner=owner)
+        return OutboxDispatcher(outbox, mailer, keyring, public_url=settings.public_url, owner=owner, clock=clock)
 
 
 def _print_link(line: str) -> None:

@@ -80,6 +80,7 @@ class ConnectionProvider(Provider):
 
     @provide
     def clock(self) -> Clock:
+        """The clock of everything in the process that compares or stores times of day."""
         return utc_now
 
     @provide

@@ -8,6 +8,7 @@ from dishka import Provider, Scope, provide
 from movie_adapters.observability.backlog import BacklogGauges
 from movie_adapters.settings.settings import Settings
 from movie_adapters.wiring.connections import Database, SharedRedis, UpstreamSource
+from movie_core.clock import Clock
 from movie_core.discovery.event_recorder import EventRecorder
 from movie_core.discovery.services import Discovery
 from movie_core.discovery.trending_service import TrendingService
@@ -64,19 +65,19 @@ class DiscoveryProvider(Provider):
 
     @provide
     def recorder(
-        self, settings: Settings, events: EventStore, trends: TrendingService, upstream: UpstreamSource
+        self, settings: Settings, events: EventStore, trends: TrendingService, upstream: UpstreamSource, clock: Clock
     ) -> EventRecorder:
         def source_calls() -> tuple[int, int]:
             outcomes = getattr(upstream.movie_source, "outcomes", None)
             return (0, 0) if outcomes is None else (outcomes.total(), outcomes.total() - outcomes["success"])
 
-        return EventRecorder(events if settings.events else None, trends, calls=source_calls)
+        return EventRecorder(events if settings.events else None, trends, calls=source_calls, clock=clock)
 
     @provide
-    def orders(self, settings: Settings, database: Database) -> PersonalOrderStore:
+    def orders(self, settings: Settings, database: Database, clock: Clock) -> PersonalOrderStore:
         from movie_adapters.sql.personal_orders import SqlPersonalOrderStore
 
-        return SqlPersonalOrderStore(database.engine, settings.source)
+        return SqlPersonalOrderStore(database.engine, settings.source, clock)
 
     @provide
     def models(self, settings: Settings, database: Database) -> ModelStore:
@@ -86,17 +87,17 @@ class DiscoveryProvider(Provider):
 
     @provide
     async def recommender(
-        self, ratings: RatingStore, catalogue: MovieCatalogue, models: ModelStore
+        self, ratings: RatingStore, catalogue: MovieCatalogue, models: ModelStore, clock: Clock
     ) -> AsyncIterator[Recommender]:
         from movie_adapters.recommender.ease import EaseRecommender
 
-        recommender = EaseRecommender(ratings, catalogue, models)
+        recommender = EaseRecommender(ratings, catalogue, models, clock=clock)
         yield recommender
         await recommender.close()
 
     @provide
-    async def backlog(self, outbox: Outbox, recommender: Recommender) -> AsyncIterator[BacklogGauges]:
-        backlog = BacklogGauges(outbox, recommender)
+    async def backlog(self, outbox: Outbox, recommender: Recommender, clock: Clock) -> AsyncIterator[BacklogGauges]:
+        backlog = BacklogGauges(outbox, recommender, clock=clock)
         yield backlog
         await backlog.close()
 
@@ -108,7 +109,7 @@ class DiscoveryProvider(Provider):
         events: EventStore,
         recommender: Recommender,
         audit_log: AuditLog,
+        clock: Clock,
     ) -> Maintenance:
-        return Maintenance(
-            accounts, events, recommender, audit_log, events_keep=timedelta(seconds=settings.events_keep)
-        )
+        events_keep = timedelta(seconds=settings.events_keep)
+        return Maintenance(accounts, events, recommender, audit_log, events_keep=events_keep, clock=clock)

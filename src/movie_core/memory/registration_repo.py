@@ -5,10 +5,9 @@ from datetime import datetime
 
 from movie_core.accounts.outbox import MailKind, Purpose
 from movie_core.accounts.users import MAX_PENDING as MAX_REGISTRATIONS
-from movie_core.accounts.users import REPEAT, PendingRegistration
+from movie_core.accounts.users import REPEAT, ActivationLink, ActivationResult, PendingRegistration
 from movie_core.errors import PasswordRequired
 from movie_core.memory.database import MemoryDatabase
-from movie_core.ports import ActivationLink, ActivationResult
 
 
 class MemoryRegistrationRepo:

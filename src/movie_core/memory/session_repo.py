@@ -5,10 +5,9 @@ from dataclasses import replace
 from datetime import datetime, timedelta
 
 from movie_core.accounts.outbox import MailKind
-from movie_core.accounts.sessions import MAX_NETWORKS, MAX_SESSIONS, Reuse, Session, classify_reuse
+from movie_core.accounts.sessions import MAX_NETWORKS, MAX_SESSIONS, Reuse, RotationResult, Session, classify_reuse
 from movie_core.errors import InvalidCredentials
 from movie_core.memory.database import MemoryDatabase, RefreshTokenRow
-from movie_core.ports import RotationResult
 
 
 class MemorySessionRepo:

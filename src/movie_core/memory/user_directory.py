@@ -3,10 +3,9 @@
 import unicodedata
 from collections.abc import Sequence
 
-from movie_core.accounts.users import UserState
+from movie_core.accounts.users import UserState, UserSummary
 from movie_core.memory.database import MemoryDatabase
 from movie_core.paging import Window
-from movie_core.ports import UserSummary
 
 
 class MemoryUserDirectory:

@@ -7,12 +7,8 @@ from datetime import timedelta
 from movie_core.accounts.keyring import Keyring, new_id
 from movie_core.accounts.sessions import AccessClaims
 from movie_core.clock import utc_now
-from movie_core.errors import (
-    InvalidToken,
-)
-from movie_core.ports import (
-    AccessTokens,
-)
+from movie_core.errors import InvalidToken
+from movie_core.ports import AccessTokens
 from movie_core.testing.shared import ODD_STRINGS, clause
 
 

@@ -3,13 +3,8 @@
 from dataclasses import replace
 
 from movie_core.accounts.exports import ExportedAccount, ExportedRegistration, ExportedSession, LoginNetwork
-from movie_core.accounts.outbox import (
-    MailKind,
-    MailState,
-)
-from movie_core.errors import (
-    InvalidLink,
-)
+from movie_core.accounts.outbox import MailKind, MailState
+from movie_core.errors import InvalidLink
 from movie_core.paging import Window
 from movie_core.testing.account_fixtures import (
     LINK_TTL,

@@ -7,15 +7,9 @@ from datetime import datetime, timedelta
 from typing import Any
 
 from movie_core.accounts.keyring import Keyring, new_id, new_token, token_hash
-from movie_core.accounts.outbox import (
-    EmailLink,
-    Mail,
-    MailKind,
-    MailRules,
-    MailState,
-)
+from movie_core.accounts.outbox import EmailLink, Mail, MailKind, MailRules, MailState
 from movie_core.accounts.sessions import Session
-from movie_core.accounts.users import Address, PendingRegistration, User, Username
+from movie_core.accounts.users import Address, PendingRegistration, User, Username, UserSummary
 from movie_core.memory import Deployment
 from movie_core.paging import Window
 from movie_core.ports import (
@@ -26,7 +20,6 @@ from movie_core.ports import (
     SessionRepo,
     UserDirectory,
     UserRepo,
-    UserSummary,
 )
 from movie_core.quotas import Rate
 from movie_core.testing.shared import NOW

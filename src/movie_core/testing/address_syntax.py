@@ -2,12 +2,8 @@
 
 from contextlib import AbstractAsyncContextManager
 
-from movie_core.errors import (
-    InvalidEmail,
-)
-from movie_core.ports import (
-    AddressSyntax,
-)
+from movie_core.errors import InvalidEmail
+from movie_core.ports import AddressSyntax
 from movie_core.testing.shared import clause
 
 

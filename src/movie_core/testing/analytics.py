@@ -5,16 +5,7 @@ from collections.abc import Sequence
 from datetime import UTC, date, datetime
 
 from movie_core.accounts.keyring import new_id
-from movie_core.discovery.analytics import (
-    CLICK_WINDOW,
-    MAX_QUERIES,
-    Clicks,
-    Cohort,
-    Days,
-    Funnel,
-    QueryCount,
-    Summary,
-)
+from movie_core.discovery.analytics import CLICK_WINDOW, MAX_QUERIES, Clicks, Cohort, Days, Funnel, QueryCount, Summary
 from movie_core.discovery.events import Event, EventKind
 from movie_core.memory.database import MemoryDatabase
 from movie_core.memory.event_store import MemoryEventStore

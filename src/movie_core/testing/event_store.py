@@ -6,14 +6,7 @@ from collections import Counter
 from collections.abc import Sequence
 from dataclasses import replace
 
-from movie_core.discovery.analytics import (
-    FIGURES_RETENTION,
-    Days,
-    Funnel,
-    QueryCount,
-    SourceDay,
-    Summary,
-)
+from movie_core.discovery.analytics import FIGURES_RETENTION, Days, Funnel, QueryCount, SourceDay, Summary
 from movie_core.discovery.event_recorder import BATCH
 from movie_core.discovery.events import Event, EventKind
 from movie_core.discovery.trending import Interaction, InteractionKind

@@ -6,15 +6,8 @@ from dataclasses import dataclass, replace
 from unittest import SkipTest
 
 from movie_core.accounts.keyring import new_id
-from movie_core.accounts.outbox import (
-    MailKind,
-    MailRejected,
-    MailUnavailable,
-    OutgoingEmail,
-)
-from movie_core.ports import (
-    Mailer,
-)
+from movie_core.accounts.outbox import MailKind, MailRejected, MailUnavailable, OutgoingEmail
+from movie_core.ports import Mailer
 from movie_core.testing.account_fixtures import make_address
 from movie_core.testing.shared import NOW, assert_raises, clause
 

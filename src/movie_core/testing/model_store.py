@@ -4,9 +4,7 @@ import asyncio
 from contextlib import AbstractAsyncContextManager
 from datetime import timedelta
 
-from movie_core.discovery.recommendations import (
-    ModelInfo,
-)
+from movie_core.discovery.recommendations import ModelInfo
 from movie_core.ports import ModelStore
 from movie_core.testing.shared import NOW, clause
 

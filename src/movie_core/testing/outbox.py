@@ -5,16 +5,8 @@ from dataclasses import replace
 from datetime import datetime, timedelta
 
 from movie_core.accounts.keyring import new_id
-from movie_core.accounts.outbox import (
-    ALL_NETWORKS_FACTOR,
-    MAX_LINKS,
-    MailKind,
-    MailRules,
-    MailState,
-)
-from movie_core.errors import (
-    InvalidLink,
-)
+from movie_core.accounts.outbox import ALL_NETWORKS_FACTOR, MAX_LINKS, MailKind, MailRules, MailState
+from movie_core.errors import InvalidLink
 from movie_core.paging import Window
 from movie_core.quotas import Rate
 from movie_core.testing.account_fixtures import (

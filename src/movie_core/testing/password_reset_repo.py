@@ -6,13 +6,8 @@ from dataclasses import replace
 from datetime import datetime
 
 from movie_core.accounts.keyring import new_id
-from movie_core.accounts.outbox import (
-    MailKind,
-    MailState,
-)
-from movie_core.errors import (
-    InvalidLink,
-)
+from movie_core.accounts.outbox import MailKind, MailState
+from movie_core.errors import InvalidLink
 from movie_core.paging import Window
 from movie_core.testing.account_fixtures import (
     LIMITED,

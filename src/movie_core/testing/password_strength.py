@@ -3,9 +3,7 @@
 import time
 from contextlib import AbstractAsyncContextManager
 
-from movie_core.ports import (
-    PasswordStrength,
-)
+from movie_core.ports import PasswordStrength
 from movie_core.testing.shared import clause
 
 

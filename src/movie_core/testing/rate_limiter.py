@@ -3,9 +3,7 @@
 import asyncio
 from contextlib import AbstractAsyncContextManager
 
-from movie_core.ports import (
-    RateLimiter,
-)
+from movie_core.ports import RateLimiter
 from movie_core.quotas import Permits, Rate
 from movie_core.testing.shared import clause
 

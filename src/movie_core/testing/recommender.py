@@ -6,13 +6,7 @@ from dataclasses import replace
 from datetime import timedelta
 
 from movie_core.discovery.ratings import NewRating, Rating
-from movie_core.discovery.recommendations import (
-    MAX_REASONS,
-    MAX_RECOMMENDED,
-    ReasonKind,
-    Recommendation,
-    Tier,
-)
+from movie_core.discovery.recommendations import MAX_REASONS, MAX_RECOMMENDED, ReasonKind, Recommendation, Tier
 from movie_core.memory import deployment
 from movie_core.paging import Window
 from movie_core.ports import MovieCatalogue, RatingStore, Recommender

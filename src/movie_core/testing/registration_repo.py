@@ -6,23 +6,10 @@ from dataclasses import replace
 from datetime import datetime, timedelta
 
 from movie_core.accounts.keyring import new_id, token_hash
-from movie_core.accounts.outbox import (
-    MAX_LINKS,
-    MailKind,
-    MailState,
-)
-from movie_core.accounts.users import MAX_PENDING, REPEAT, User, Username
-from movie_core.errors import (
-    InvalidLink,
-    PasswordRequired,
-    UsernameTaken,
-)
+from movie_core.accounts.outbox import MAX_LINKS, MailKind, MailState
+from movie_core.accounts.users import MAX_PENDING, REPEAT, ActivationLink, ActivationResult, User, Username, UserSummary
+from movie_core.errors import InvalidLink, PasswordRequired, UsernameTaken
 from movie_core.paging import Window
-from movie_core.ports import (
-    ActivationLink,
-    ActivationResult,
-    UserSummary,
-)
 from movie_core.testing.account_fixtures import (
     LIMITED,
     LINK_TTL,

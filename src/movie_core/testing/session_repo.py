@@ -5,17 +5,10 @@ from dataclasses import replace
 from datetime import timedelta
 
 from movie_core.accounts.keyring import new_id
-from movie_core.accounts.outbox import (
-    MailKind,
-)
-from movie_core.accounts.sessions import GRACE, MAX_SESSIONS, Session
-from movie_core.errors import (
-    InvalidCredentials,
-)
+from movie_core.accounts.outbox import MailKind
+from movie_core.accounts.sessions import GRACE, MAX_SESSIONS, RotationResult, Session
+from movie_core.errors import InvalidCredentials
 from movie_core.paging import Window
-from movie_core.ports import (
-    RotationResult,
-)
 from movie_core.testing.account_fixtures import (
     NEW_HASH,
     UNLIMITED,

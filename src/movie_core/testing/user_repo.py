@@ -4,16 +4,10 @@ import asyncio
 from dataclasses import replace
 
 from movie_core.accounts.keyring import new_id
-from movie_core.accounts.outbox import (
-    MailKind,
-)
+from movie_core.accounts.outbox import MailKind
 from movie_core.accounts.sessions import MAX_NETWORKS
 from movie_core.accounts.users import User, Username
-from movie_core.errors import (
-    InvalidLink,
-    UsernameTaken,
-    UserNotFound,
-)
+from movie_core.errors import InvalidLink, UsernameTaken, UserNotFound
 from movie_core.testing.account_fixtures import (
     UNLIMITED,
     AccountStoresContract,

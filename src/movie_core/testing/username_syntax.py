@@ -2,9 +2,7 @@
 
 from contextlib import AbstractAsyncContextManager
 
-from movie_core.ports import (
-    UsernameSyntax,
-)
+from movie_core.ports import UsernameSyntax
 from movie_core.testing.shared import ODD_STRINGS, clause
 
 
