@@ -17,11 +17,11 @@ BUNDLED_FILMS = 40_097
 
 
 def bundled_path() -> Path:
-    """The file of the bundled films; `movie_adapters.catalogue.files.read_movies` can read it too."""
+    """The file of the bundled films; `movie_adapters.catalogue.files.MovieFile` can read it too."""
     return Path(str(files("movie_adapters.catalogue") / "films.jsonl.gz"))
 
 
 def bundled_films() -> Iterator[Movie]:
     """The bundled films, `BUNDLED_FILMS` of them, always in the same order."""
-    decode = msgspec.json.Decoder(Movie).decode  # takes half the time of `read_movies`, which validates its input
+    decode = msgspec.json.Decoder(Movie).decode  # takes half the time of `MovieFile`, which validates its input
     yield from map(decode, gzip.decompress(bundled_path().read_bytes()).splitlines())

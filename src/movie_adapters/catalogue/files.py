@@ -262,8 +262,3 @@ class MovieFile:
                 movie_id = f"{base}-{number}"
         self._ids.add(movie_id)
         return movie_id
-
-
-def read_movies(path: Path, *, keep: int = KEPT_REJECTIONS) -> MovieFile:
-    """Open a file of movies in any accepted format; raises `InvalidParameter` for any other file. See `MovieFile`."""
-    return MovieFile(path, keep=keep)

@@ -172,9 +172,7 @@ class EaseRecommender:
         minute = max(now.replace(second=0, microsecond=0), loaded.made_at)
         return await asyncio.to_thread(_recommend, loaded.model, history, window, minute)
 
-    async def affinities(
-        self, history: Sequence[Rating], movie_ids: Collection[str], now: datetime
-    ) -> Mapping[str, float]:
+    async def affinities(self, history: Sequence[Rating], movie_ids: Collection[str]) -> Mapping[str, float]:
         loaded = await self._current()
         if loaded is None:
             return {}

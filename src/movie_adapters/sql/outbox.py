@@ -95,7 +95,7 @@ class SqlOutbox:
             )
             return bool(result.rowcount)
 
-    async def release(self, owner: str, mail_ids: Sequence[str], now: datetime) -> None:
+    async def release(self, owner: str, mail_ids: Sequence[str]) -> None:
         async with transaction(self._engine) as connection:
             await connection.execute(
                 update(mails)

@@ -81,7 +81,7 @@ class OutboxDispatcher:
             for index, mail in enumerate(claimed):
                 is_late = self._clock() + timedelta(seconds=SEND_SECONDS + 1) > lease_end
                 if is_late or is_stopping() or not await self._deliver(mail):
-                    await self._outbox.release(self._owner, [mail.id for mail in claimed[index:]], self._clock())
+                    await self._outbox.release(self._owner, [mail.id for mail in claimed[index:]])
                     break
                 completed += 1
         return completed

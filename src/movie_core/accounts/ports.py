@@ -293,7 +293,7 @@ class Outbox(Protocol):
         """
 
     @abstractmethod
-    async def release(self, owner: str, mail_ids: Sequence[str], now: datetime) -> None:
+    async def release(self, owner: str, mail_ids: Sequence[str]) -> None:
         """5. Ends leases that the owner still holds, as if the emails had not been claimed."""
 
     @abstractmethod

@@ -211,9 +211,7 @@ class Recommender(Protocol):
         """
 
     @abstractmethod
-    async def affinities(
-        self, history: Sequence[Rating], movie_ids: Collection[str], now: datetime
-    ) -> Mapping[str, float]:
+    async def affinities(self, history: Sequence[Rating], movie_ids: Collection[str]) -> Mapping[str, float]:
         """7. Returns the user's affinity to each movie, as shown by the history; movies unknown to the model are left
         out. Greater is stronger, on a scale of the recommender's own where 0 is neutral."""
 

@@ -197,7 +197,7 @@ class Discovery:
         ids = await self._orders.find(user_id, key)
         if ids is None:
             history = await self._ratings.history(user_id)
-            affinities = await self._recommender.affinities(history, [movie.id for movie in movies], self._clock())
+            affinities = await self._recommender.affinities(history, [movie.id for movie in movies])
             rated = frozenset(rating.movie_id for rating in history)
             ordered = personal_order(text, movies, affinities, rated)
             ids = await self._orders.save(user_id, key, [movie.id for movie in ordered])

@@ -62,7 +62,7 @@ class MemoryOutbox:
             self._database.outbox.remove(row)
         return True
 
-    async def release(self, owner: str, mail_ids: Sequence[str], now: datetime) -> None:
+    async def release(self, owner: str, mail_ids: Sequence[str]) -> None:
         for row in self._database.outbox:
             if row.owner == owner and row.mail.id in mail_ids:
                 row.owner = row.leased_until = None

@@ -88,9 +88,7 @@ class MemoryRecommender:
         )
         return RecommendationPage(len(ranked), items, Tier.PERSONAL if history and self._model else Tier.POPULAR)
 
-    async def affinities(
-        self, history: Sequence[Rating], movie_ids: Collection[str], now: datetime
-    ) -> Mapping[str, float]:
+    async def affinities(self, history: Sequence[Rating], movie_ids: Collection[str]) -> Mapping[str, float]:
         if self._model is None:
             return {}
         return {movie_id: self._affinity(history, movie_id) for movie_id in movie_ids if movie_id in self._movies}

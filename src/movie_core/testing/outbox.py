@@ -442,9 +442,9 @@ class OutboxContract(AccountStoresContract):
                 await stores.registrations.register(make_registration(username=f"Ada {n}"), NOW)
             claimed = await stores.outbox.claim("dispatcher", NOW, 10, MAIL_LEASE)
             ids = [mail.id for mail in claimed]
-            await stores.outbox.release("other", ids, NOW)
-            await stores.outbox.release("dispatcher", [*ODD_STRINGS, ids[0]], NOW)
-            await stores.outbox.release("dispatcher", [], NOW)
+            await stores.outbox.release("other", ids)
+            await stores.outbox.release("dispatcher", [*ODD_STRINGS, ids[0]])
+            await stores.outbox.release("dispatcher", [])
             assert [mail.id for mail in await stores.outbox.claim("next", NOW, 10, MAIL_LEASE)] == [ids[0]]
             assert not await stores.outbox.complete("dispatcher", replace(claimed[0], state=MailState.DEAD))
             assert await stores.outbox.complete("dispatcher", replace(claimed[1], state=MailState.DEAD))

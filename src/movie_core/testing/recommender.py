@@ -117,7 +117,7 @@ class RecommenderContract:
             await recommender.train()
             found = await _all_recommendations(recommender, [_rating("w3", 9.0), _rating("w4", 9.0)])
             assert "w3" not in {item.movie_id for item in found}
-            assert await recommender.affinities([_rating("w3", 9.0)], ["w3"], NOW) == {}
+            assert await recommender.affinities([_rating("w3", 9.0)], ["w3"]) == {}
 
     @clause
     async def test_3_a_model_is_outdated_once_ratings_or_movies_have_changed(self) -> None:
@@ -227,14 +227,14 @@ class RecommenderContract:
         async with self.open(dataset.ratings, dataset.movies) as recommender:
             history = [_rating(f"w{number}", 9.0, day=number) for number in range(4)]
             ids = [movie.id for movie in _MOVIES]
-            assert await recommender.affinities(history, ids, NOW) == {}
+            assert await recommender.affinities(history, ids) == {}
             await recommender.train()
-            affinities = await recommender.affinities(history, [*ids, *ODD_STRINGS], NOW)
+            affinities = await recommender.affinities(history, [*ids, *ODD_STRINGS])
             assert set(affinities) == set(ids)
             western, musical = ([affinities[movie_id] for movie_id in ids if movie_id[0] == group] for group in "wm")
             assert min(western) > max(musical)
-            assert await recommender.affinities(history, [], NOW) == {}
-            assert set(await recommender.affinities([], ids, NOW)) == set(ids)
+            assert await recommender.affinities(history, []) == {}
+            assert set(await recommender.affinities([], ids)) == set(ids)
 
     @clause
     async def test_8_similar_movies_are_liked_by_the_same_users(self) -> None:

@@ -13,7 +13,7 @@ from movie_adapters.catalogue.bundled import (
     bundled_films,
     bundled_path,
 )
-from movie_adapters.catalogue.files import read_movies
+from movie_adapters.catalogue.files import MovieFile
 from movie_core.search.movies import Movie
 
 
@@ -28,7 +28,7 @@ def test_number_and_edition_match_the_file(films: list[Movie]) -> None:
 
 
 def test_no_row_is_rejected_and_ids_are_distinct(films: list[Movie]) -> None:
-    file = read_movies(bundled_path())
+    file = MovieFile(bundled_path())
     assert list(file) == films
     assert file.rows == len(films)
     assert not file.reasons

@@ -15,7 +15,7 @@ from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
 from movie_adapters.catalogue.bundled import BUNDLED_FILMS
-from movie_adapters.catalogue.files import MovieFile, read_movies
+from movie_adapters.catalogue.files import MovieFile
 from movie_adapters.catalogue.ids import generate_id
 from movie_adapters.catalogue.streams import MAX_LINE
 from movie_core.errors import InvalidParameter
@@ -38,14 +38,14 @@ def write(tmp_path: Path) -> Write:
 
 
 def read(path: Path) -> list[Movie]:
-    file = read_movies(path)
+    file = MovieFile(path)
     movies = list(file)
     assert not file.reasons, file.rejected
     return movies
 
 
 def rejects(path: Path) -> list[tuple[int, str]]:
-    file = read_movies(path)
+    file = MovieFile(path)
     list(file)
     return [(rejected.row, rejected.code) for rejected in file.rejected]
 
@@ -144,7 +144,7 @@ RATINGS = "tconst\taverageRating\tnumVotes\ntt10900005\t5.0\t17\ntt0900001\t7.1\
 
 
 def test_shorts_and_adult_titles_of_imdb_are_skipped(write: Write) -> None:
-    file = read_movies(write(BASICS, "title.basics.tsv"))
+    file = MovieFile(write(BASICS, "title.basics.tsv"))
     lamp, quoted, later = list(file)
     assert lamp == Movie(
         id="tt0900001",
@@ -163,7 +163,7 @@ def test_shorts_and_adult_titles_of_imdb_are_skipped(write: Write) -> None:
 @pytest.mark.parametrize("is_packed", [False, True])
 def test_popularity_comes_from_the_imdb_ratings_in_the_same_folder(write: Write, is_packed: bool) -> None:
     write(gzip.compress(RATINGS.encode()) if is_packed else RATINGS, f"title.ratings.tsv{'.gz' if is_packed else ''}")
-    file = read_movies(write(gzip.compress(BASICS.encode()), "title.basics.tsv.gz"))
+    file = MovieFile(write(gzip.compress(BASICS.encode()), "title.basics.tsv.gz"))
     assert [movie.popularity for movie in file] == [4321.0, None, 17.0]
     assert file.bytes_read == file.bytes_total
 
@@ -204,7 +204,7 @@ def test_movielens_titles_are_split_into_title_year_and_alternative_titles(write
 def test_movielens_links_and_ratings_in_the_same_folder_are_used(write: Write) -> None:
     write("movieId,imdbId,tmdbId\n901,0900001,55\n902,,\n", "links.csv")
     write("userId,movieId,rating,timestamp\n1,901,4.0,964982703\n2,901,3.5,964982704\n2,904,3.5,9\n", "ratings.csv")
-    file = read_movies(write(MOVIELENS))
+    file = MovieFile(write(MOVIELENS))
     lamp, nothing, _, babylon = list(file)
     assert (lamp.id, lamp.imdb_id, lamp.tmdb_id, lamp.popularity) == ("901", "tt0900001", "55", 2.0)
     assert (nothing.imdb_id, nothing.tmdb_id, nothing.popularity) == (None, None, 0.0)
@@ -215,7 +215,7 @@ def test_movielens_links_and_ratings_in_the_same_folder_are_used(write: Write) -
 def test_a_companion_file_without_its_columns_is_an_error(write: Write) -> None:
     write("a,b\n1,2\n", "links.csv")
     with pytest.raises(InvalidParameter, match=r"links\.csv lacks"):
-        list(read_movies(write(MOVIELENS)))
+        list(MovieFile(write(MOVIELENS)))
 
 
 # Values
@@ -313,7 +313,7 @@ def test_invalid_rows_are_counted_by_reason_and_valid_rows_are_read(write: Write
         b"10," + b"y" * (2 * MAX_LINE) + b",1999",
         b"11,Good Too,2000",
     ]
-    file = read_movies(write(b"id,title,year\n" + b"\n\n".join(rows) + b"\n"))
+    file = MovieFile(write(b"id,title,year\n" + b"\n\n".join(rows) + b"\n"))
     assert [movie.title for movie in file] == ["Good", "Good Too"]
     assert [(rejected.row, rejected.code) for rejected in file.rejected] == [
         (2, "no_title"),
@@ -332,7 +332,7 @@ def test_invalid_rows_are_counted_by_reason_and_valid_rows_are_read(write: Write
 
 
 def test_only_the_first_rejected_rows_are_stored_but_all_are_counted(write: Write) -> None:
-    file = read_movies(write("title,year\n" + "A,soon\n" * 100), keep=3)
+    file = MovieFile(write("title,year\n" + "A,soon\n" * 100), keep=3)
     assert list(file) == []
     assert [rejected.row for rejected in file.rejected] == [1, 2, 3]
     assert file.reasons == {"invalid_year": 100}
@@ -340,14 +340,14 @@ def test_only_the_first_rejected_rows_are_stored_but_all_are_counted(write: Writ
 
 def test_an_unclosed_quote_rejects_only_its_own_row(write: Write) -> None:
     rows = "".join(f"Film {number},1999\n" for number in range(500))
-    file = read_movies(write(f'title,year\nFirst,1998\n"Open,1999\n{rows}'))
+    file = MovieFile(write(f'title,year\nFirst,1998\n"Open,1999\n{rows}'))
     assert [movie.title for movie in file] == ["First", *(f"Film {number}" for number in range(500))]
     assert [(rejected.row, rejected.code) for rejected in file.rejected] == [(2, "unclosed_quote")]
 
 
 @pytest.mark.parametrize("line", ["not json", "[1]", '{"title": ', '{"title": "A"} x', "[" * 100_000, "1" * 5_000])
 def test_a_line_that_is_not_a_json_object_is_rejected(write: Write, line: str) -> None:
-    file = read_movies(write(f'{{"title": "A"}}\n{line}\n{{"title": "B"}}\n', "m.jsonl"))
+    file = MovieFile(write(f'{{"title": "A"}}\n{line}\n{{"title": "B"}}\n', "m.jsonl"))
     assert [movie.title for movie in file] == ["A", "B"]
     assert [(rejected.row, rejected.code) for rejected in file.rejected] == [(2, "bad_json")]
 
@@ -390,7 +390,7 @@ def test_an_unsupported_file_is_rejected_with_one_sentence(
     write: Write, content: bytes, name: str, reason: str
 ) -> None:
     with pytest.raises(InvalidParameter) as caught:
-        read_movies(write(content, name))
+        MovieFile(write(content, name))
     assert reason in caught.value.detail
     assert name in caught.value.detail
     assert caught.value.field == "FILE"
@@ -399,17 +399,17 @@ def test_an_unsupported_file_is_rejected_with_one_sentence(
 
 def test_a_missing_file_and_a_directory_are_rejected(tmp_path: Path) -> None:
     with pytest.raises(InvalidParameter, match="does not exist"):
-        read_movies(tmp_path / "missing.csv")
+        MovieFile(tmp_path / "missing.csv")
     with pytest.raises(InvalidParameter, match="is not a file"):
-        read_movies(tmp_path)
+        MovieFile(tmp_path)
     with pytest.raises(InvalidParameter, match="can't be read"):
-        read_movies(tmp_path / ("x" * 5_000))
+        MovieFile(tmp_path / ("x" * 5_000))
 
 
 @pytest.mark.parametrize("pack", [gzip.compress, lzma.compress])
 def test_a_truncated_compressed_file_is_rejected_at_its_end(write: Write, pack: Callable[[bytes], bytes]) -> None:
     rows = "".join(f"Film {number * 7919 % 100_003},1999\n" for number in range(20_000))
-    file = read_movies(write(pack(f"title,year\n{rows}".encode())[:-2_000], "m.csv"))
+    file = MovieFile(write(pack(f"title,year\n{rows}".encode())[:-2_000], "m.csv"))
     with pytest.raises(InvalidParameter, match="truncated or damaged"):
         for _ in file:
             pass
@@ -431,7 +431,7 @@ def test_a_huge_line_and_a_gzip_bomb_are_not_loaded_into_memory(write: Write) ->
     try:
         # The header line is short; the NUL bytes of the gzip bomb are not text.
         with pytest.raises(InvalidParameter, match="is not text"):
-            read_movies(path)
+            MovieFile(path)
         content = io.BytesIO()
         with gzip.open(content, "wb", compresslevel=1) as packed:
             packed.write(b"title\nA\n" + b"x" * (1 << 26) + b"\nB\n")
@@ -439,7 +439,7 @@ def test_a_huge_line_and_a_gzip_bomb_are_not_loaded_into_memory(write: Write) ->
         del content
         tracemalloc.reset_peak()
         before = tracemalloc.get_traced_memory()[0]
-        file = read_movies(path)
+        file = MovieFile(path)
         assert [movie.title for movie in file] == ["A", "B"]
         assert tracemalloc.get_traced_memory()[1] - before < 8 * (1 << 20)
     finally:
@@ -448,14 +448,14 @@ def test_a_huge_line_and_a_gzip_bomb_are_not_loaded_into_memory(write: Write) ->
 
 
 def test_progress_is_reported_in_bytes(write: Write) -> None:
-    file = read_movies(write("title\n" + "".join(f"Film {number}\n" for number in range(50_000))))
+    file = MovieFile(write("title\n" + "".join(f"Film {number}\n" for number in range(50_000))))
     seen = [file.bytes_read for _ in file]
     assert seen == sorted(seen)
     assert 0 < seen[0] < seen[-1] <= file.bytes_total == file.bytes_read
 
 
 def test_a_file_can_be_read_again(write: Write) -> None:
-    file = read_movies(write("id,title\n1,A\n1,B\n"))
+    file = MovieFile(write("id,title\n1,A\n1,B\n"))
     assert list(file) == list(file)
     assert (file.rows, file.movies, len(file.rejected)) == (2, 1, 1)
 
@@ -497,7 +497,7 @@ def test_any_bytes_are_read_or_rejected(tmp_path: Path, body: bytes, header: byt
     path = tmp_path / "movies"
     path.write_bytes(header + body)
     try:
-        file: MovieFile = read_movies(path)
+        file = MovieFile(path)
         movies = list(file)
     except InvalidParameter:
         return

@@ -45,9 +45,7 @@ class FixedRecommender:
         )
         return RecommendationPage(len(ids), items, Tier.PERSONAL if history else Tier.POPULAR)
 
-    async def affinities(
-        self, history: Sequence[Rating], movie_ids: Collection[str], now: datetime
-    ) -> Mapping[str, float]:
+    async def affinities(self, history: Sequence[Rating], movie_ids: Collection[str]) -> Mapping[str, float]:
         self.histories.append([rating.movie_id for rating in history])
         return {one: self.scores[one] for one in movie_ids if one in self.scores}
 
