@@ -15,14 +15,14 @@ from movie_core.accounts.outbox import MailRules
 from movie_core.testing import AccountStores
 
 
-def sql_account_stores(engine: AsyncEngine, rules: MailRules, keys: Keyring) -> AccountStores:
+def sql_account_stores(engine: AsyncEngine, rules: MailRules, keyring: Keyring) -> AccountStores:
     return AccountStores(
         users=SqlUserRepo(engine),
         directory=SqlUserDirectory(engine),
-        registrations=SqlRegistrationRepo(engine, rules, keys),
+        registrations=SqlRegistrationRepo(engine, rules, keyring),
         password_resets=SqlPasswordResetRepo(engine),
         sessions=SqlSessionRepo(engine),
         data=SqlAccountDataRepo(engine, rules, UnicodeUsernameSyntax()),
-        outbox=SqlOutbox(engine, rules, keys),
-        keys=keys,
+        outbox=SqlOutbox(engine, rules, keyring),
+        keyring=keyring,
     )

@@ -48,8 +48,8 @@ def split_mailbox(address: str) -> tuple[str, str]:
 def _validate(text: str, *, accept_special_use: bool, globally_deliverable: bool = True) -> tuple[str, str]:
     """Returns local part and lower-case ASCII domain, or raises `ValueError`.
 
-    The library rejects special-use domains, and the only way to change that is a list for the whole process. So it
-    validates the address with a neutral top-level domain of the same length.
+    The library rejects special-use domains, and only a list of the whole process can change that. Therefore a
+    special-use top-level domain is replaced by a neutral one of the same length before the library validates.
     """
     label = _special_use_label(text) if accept_special_use else None
     neutral = "x" * len(label or "")

@@ -1,4 +1,4 @@
-"""What a process has to do and how old its model is, read from the database for metrics."""
+"""Metrics that only the database has: emails by state, and the age of the recommendation model."""
 
 import asyncio
 import contextlib

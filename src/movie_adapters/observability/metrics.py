@@ -1,7 +1,7 @@
 """Metrics of a process in the Prometheus text format, with a registry of its own.
 
-Requests and tasks are counted by `prometheus_client`; a collector reads what other components count when it is
-scraped. No label has a value that a client can choose. `METRICS` is the only list of metrics; tests compare
+`prometheus_client` counts requests and tasks. At each scrape a collector reads the counts of components that do not
+import it. No label has a value that a client can choose. `METRICS` is the only list of metrics; tests compare
 documentation, alerts and dashboard with it.
 
 Importing `prometheus_client` takes 20 to 35 ms, so only the API and the worker import this module, not the wiring.

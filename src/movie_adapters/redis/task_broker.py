@@ -58,11 +58,11 @@ class TaskBroker(RedisStreamBroker):
         )
 
     async def startup(self) -> None:
-        """Unlike that of the base class, this does not require Redis; `listen` creates the consumer group."""
+        """Does not require Redis, unlike the base class: `listen` creates the consumer group."""
         await super(RedisStreamBroker, self).startup()
 
     async def listen(self) -> AsyncGenerator[AckableMessage, None]:
-        """Yield well-formed entries for ever; reconnects after an outage, also if Redis has lost its data."""
+        """Yield well-formed entries for ever; reconnect after an outage, even if Redis has lost its data."""
         has_group = False
         while True:
             try:

@@ -91,7 +91,7 @@ class SqlAccountDataRepo:
             return ended
 
     async def purge(self, now: datetime) -> int:
-        """See `UserRepo.purge`. Uses transactions of `BATCH` rows, so that other transactions do not wait."""
+        """Deletes `BATCH` rows per transaction, so that other transactions do not wait; see the port."""
         link_end = now - LINK_RETENTION
         is_pending = mails.c.state == MailState.PENDING.value
         has_link = exists().where(links.c.uid == registrations.c.id, links.c.expires_at > link_end)
@@ -115,9 +115,9 @@ class SqlAccountDataRepo:
         return deleted
 
     async def _add_skeletons(self) -> None:
-        """Backfill the skeletons of usernames that an earlier version stored.
+        """Backfill the skeletons of usernames that an earlier version stored without one.
 
-        If several are confusable, one gets the skeleton, and each of the others a value that no new username can have.
+        Of several confusable usernames one gets the skeleton, and each other a value that no new username can have.
         """
         missing = users.c.username_skeleton.is_(None)
         count = BATCH

@@ -1,4 +1,4 @@
-"""Rows of queued emails and their links, as the stores of users, sessions and emails write them."""
+"""Rows of queued emails and their links, which the repositories of accounts and the outbox write."""
 
 import json
 from collections.abc import Sequence

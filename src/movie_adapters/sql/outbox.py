@@ -59,10 +59,10 @@ _HAS_RECIPIENT = or_(
 class SqlOutbox:
     """An `Outbox` in tables created by `engine.migrate`. The caller disposes of the engine."""
 
-    def __init__(self, engine: AsyncEngine, rules: MailRules, keys: Keyring) -> None:
+    def __init__(self, engine: AsyncEngine, rules: MailRules, keyring: Keyring) -> None:
         self._engine = engine
         self._rules = rules
-        self._keys = keys
+        self._keyring = keyring
 
     async def claim(self, owner: str, now: datetime, limit: int, lease: timedelta) -> Sequence[Mail]:
         await self._delete_undeliverable(now)
@@ -228,7 +228,7 @@ class SqlOutbox:
                 if allowed_at > now:
                     await connection.execute(insert(mails).values(row | {"served": json.dumps(served)}))
                     return
-                new_links = [EmailLink.create(uid, self._keys) for uid in uids]
+                new_links = [EmailLink.create(uid, self._keyring) for uid in uids]
                 row |= {"recipient": recipient, "made_at": now, "links": links_json(new_links)}
                 await connection.execute(insert(mails).values(row))
                 if new_links:

@@ -1,4 +1,4 @@
-"""Resets and changes of passwords in a SQL database."""
+"""Password resets and password changes in a SQL database."""
 
 from collections.abc import Sequence
 from datetime import datetime

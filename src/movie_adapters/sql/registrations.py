@@ -55,10 +55,10 @@ _NO_TIME = literal(None, UtcTime()).label("time")
 class SqlRegistrationRepo:
     """A `RegistrationRepo` in tables created by `engine.migrate`. The caller disposes of the engine."""
 
-    def __init__(self, engine: AsyncEngine, rules: MailRules, keys: Keyring) -> None:
+    def __init__(self, engine: AsyncEngine, rules: MailRules, keyring: Keyring) -> None:
         self._engine = engine
         self._rules = rules
-        self._keys = keys
+        self._keyring = keyring
 
     async def register(self, registration: PendingRegistration, now: datetime) -> None:
         # Timing: the statements are the same for a taken and a free address, to prevent user enumeration.
@@ -91,7 +91,7 @@ class SqlRegistrationRepo:
             if allowed_at > now:
                 await queue_mail(connection, mail)
                 return
-            link = EmailLink.create(registration.id, self._keys)
+            link = EmailLink.create(registration.id, self._keyring)
             expires_at = self._rules.link_expiry(now)
             await connection.execute(
                 insert(links).values(link_row(link, Purpose.ACTIVATE, address.key, mail["id"], expires_at))
@@ -255,7 +255,7 @@ async def activate_registration(
 
 
 def username_conflicts(username: Username) -> list[ColumnElement[bool]]:
-    """Conditions of which a user with the same or a confusable username meets at least one."""
+    """Conditions, of which a user whose username is the same or confusable meets at least one."""
     same = [users.c.username_key == username.key]
     return same if username.skeleton is None else [*same, users.c.username_skeleton == username.skeleton]
 

@@ -84,7 +84,7 @@ async def run_in_process(
     train: Callable[[], Awaitable[object]],
     notifier: EventNotifier,
 ) -> None:
-    """Do the work of worker and scheduler in a deployment without them: email delivery, purges and training.
+    """Deliver email, purge and train in this process, for deployments without worker and scheduler.
 
     Runs until cancelled, and then for at most `FINISH_SECONDS`.
     """

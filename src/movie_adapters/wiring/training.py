@@ -35,12 +35,12 @@ async def train_in_subprocess(settings: Settings) -> None:
 
 @contextlib.contextmanager
 def _stop_signals_blocked() -> Iterator[None]:
-    """Block the signals that stop a process group. A subprocess inherits that, and imports for a second before it can
-    ignore them: a traceback of `KeyboardInterrupt` would be printed. This process gets them at the end of the block."""
+    """Block SIGINT and SIGTERM while a subprocess is started, which inherits this. Otherwise Ctrl-C during its imports,
+    which take a second, would print a traceback of `KeyboardInterrupt`. This process gets the signals afterwards."""
     if sys.platform == "win32":
         yield
         return
-    resource_tracker.ensure_running()  # otherwise starting the process would start it, which unblocks the signals
+    resource_tracker.ensure_running()  # otherwise `Process.start` does it, which unblocks the signals
     previous = signal.pthread_sigmask(signal.SIG_BLOCK, STOP_SIGNALS)
     try:
         yield
@@ -50,7 +50,7 @@ def _stop_signals_blocked() -> Iterator[None]:
 
 def _train(settings: Settings) -> None:
     for number in STOP_SIGNALS:
-        signal.signal(number, signal.SIG_IGN)  # sent to the whole process group; the parent process ends this one
+        signal.signal(number, signal.SIG_IGN)  # Ctrl-C reaches the whole process group; the parent kills this process
     with contextlib.suppress(OSError):
         os.nice(10)
 

@@ -39,8 +39,8 @@ class AccountData:
     async def erase(self, address: Address, user_id: str | None) -> None:
         """Deletes all data about an address. `user_id` is that of its user, if there is one."""
         if user_id is not None:
-            for store in self._personal:  # before the user: if a store is unavailable, the user can retry
+            for store in self._personal:  # first: if a store is unavailable, the user still exists and can retry
                 await store.erase(user_id)
         self._registry.mark_ended(await self._repo.erase(address.key, self._clock()))
         await self._mailer.erase(address)
-        await self._notifier.notify()  # only now, so that the mailer does not delete the notice of the erasure
+        await self._notifier.notify()  # last, so that `Mailer.erase` does not delete the notice of the erasure

@@ -10,7 +10,10 @@ from movie_core.ports import PasswordHasher, PasswordStrength, UserRepo
 
 
 class Credentials:
-    """Verifies and hashes passwords in any Unicode form. Raises `Busy` if too many passwords wait for hashing."""
+    """Finds the user of a request; checks, hashes and verifies passwords, normalised to NFC.
+
+    Methods that hash or verify raise `Busy` if too many passwords wait for hashing.
+    """
 
     def __init__(
         self,
@@ -34,8 +37,8 @@ class Credentials:
         return user
 
     async def verify(self, password: str, password_hash: str | None, address_key: str) -> bool:
-        """Returns whether the hash belongs to the password. None, for a user that does not exist, costs the same work
-        and returns False."""
+        """Returns whether the hash belongs to the password. Pass None if there is no user: the work is the same, and
+        the result False."""
         password = normalise_password(password)
         return await self._hasher.verify(password, password_hash if is_hashable(password) else None, queue=address_key)
 
@@ -59,13 +62,13 @@ class Credentials:
         return await self._hasher.hash(normalise_password(password), queue=user.address.key)
 
     async def hash_registration(self, password: str, address: Address, username: Username) -> str:
-        """Hashes the password of a registration, which `check` has accepted. Mailbox and username determine the salt,
-        so that the store recognises a repeated registration."""
+        """Hashes the password of a registration; call `check` first. The salt is derived from mailbox and username, so
+        that `RegistrationRepo.register` recognises a repeated registration by its hash."""
         salt = self._keyring.salt(address.mailbox, username.key)
         return await self._hasher.hash(normalise_password(password), salt=salt, queue=address.key)
 
     async def rehash(self, password: str, user: User) -> str | None:
-        """Returns a hash of the user's verified password that replaces the stored one; None if that is not outdated."""
+        """Returns a new hash of the user's verified password; None if the stored hash is not outdated."""
         if not self._hasher.is_outdated(user.password_hash):
             return None
         return await self._hasher.hash(normalise_password(password), queue=user.address.key)

@@ -1,4 +1,4 @@
-"""Password rules."""
+"""Password rules: length, similarity to address and username, and strength."""
 
 import re
 from difflib import SequenceMatcher
@@ -31,9 +31,8 @@ def check_password(
     username: Username | None,
     field: str = "password",
 ) -> None:
-    """Raises `WeakPassword` for the first violated rule. `password` is normalised; `min_length` is in characters.
-    `address` and `username` are those of the user, None if they are invalid; the password is not compared with them
-    then."""
+    """Raises `WeakPassword` for the first violated rule. `password` is normalised; `min_length` is in characters. The
+    password is compared with the user's address and username; None, for an invalid one, skips that comparison."""
     if utf8_size(password) > MAX_PASSWORD:
         raise WeakPassword(f"a password must have at most {MAX_PASSWORD} bytes", field=field)
     if len(password) < min_length:

@@ -45,14 +45,14 @@ class UserRepo(Protocol):
     async def change_profile(
         self, user_id: str, *, username: Username | None = None, record_events: bool | None = None
     ) -> User:
-        """4. Changes the given fields. Raises `UsernameTaken` if another user has the username or one with the same
-        skeleton, and `UserNotFound`."""
+        """4. Changes the given fields. Raises `UserNotFound`, and `UsernameTaken` if another user has the username or
+        one with the same skeleton."""
 
     @abstractmethod
     async def set_active(self, address_key: str, is_active: bool, now: datetime) -> Sequence[str]:
-        """5. True activates the user; a pending address is activated from its newest registration, as its link would.
-        False deactivates the user and ends all sessions; raises `UserNotFound` for a pending address. Raises
-        `UserNotFound` and `UsernameTaken`.
+        """5. True activates the user, or the newest registration of a pending address, as its link would. False
+        deactivates the user and ends all sessions. Raises `UserNotFound`, also for deactivating a pending address, and
+        `UsernameTaken`.
         """
 
     @abstractmethod
@@ -105,8 +105,8 @@ class RegistrationRepo(Protocol):
 
     @abstractmethod
     async def find_activation_link(self, uid: str, token_hash: str, now: datetime) -> ActivationLink:
-        """7. Returns the registration that the link activates, or that it was used. Raises `InvalidLink` unless the
-        link is valid or was used. Changes nothing.
+        """7. Returns the registration of a valid link, and none for a link that was used. Raises `InvalidLink` for any
+        other link. Changes nothing.
         """
 
     @abstractmethod
@@ -123,8 +123,8 @@ class RegistrationRepo(Protocol):
 
 
 class PasswordResetRepo(Protocol):
-    """A repository of the changes of passwords: by a reset link, or by the current password. Both end all reset links
-    and store a `PASSWORD_CHANGED` email. They return the ids of the ended sessions.
+    """A repository for resetting passwords by a mailed link, and changing them by the current password. Either deletes
+    all reset links of the user, stores a `PASSWORD_CHANGED` email, and returns the ids of the ended sessions.
     """
 
     @abstractmethod

@@ -53,7 +53,7 @@ class Profiles:
         await self._sessions.require_recent_login(caller)
         await self._data.erase(user.address, user.id)
 
-    # --- by staff, also for an address with pending registrations only; both raise `InvalidEmail` and `UserNotFound`
+    # --- for staff: also for an address that has only pending registrations. Raise `InvalidEmail` and `UserNotFound`.
 
     async def export_address(self, email: str) -> UserExport:
         """Returns all data stored about an address."""

@@ -1,7 +1,7 @@
 """The registration service: registration and activation.
 
-It does not reveal whether an address belongs to a user (user enumeration): the response and its cost are the same in
-either case.
+It does not reveal whether an address belongs to a user (user enumeration): result and work are the same in either
+case.
 """
 
 import logging
@@ -85,8 +85,8 @@ class Registration:
         await self._notifier.notify()
 
     async def is_activated(self, uid: str, token: str) -> bool:
-        """Returns whether an activation link was used already; raises `InvalidLink` unless it is valid or was used.
-        Changes nothing."""
+        """Returns True for an activation link that was used, False for one that is valid; raises `InvalidLink` for any
+        other. Changes nothing."""
         link = await self._registrations.find_activation_link(uid, token_hash(token), self._clock())
         return link.registration is None
 
@@ -100,15 +100,15 @@ class Registration:
         new_password: str | None = None,
         network: str = "",
     ) -> TokenPair | None:
-        """Activates a user by an activation link and logs in the device. Returns None without a device and for a link
-        that was used before.
+        """Activates a user by an activation link and starts a session for the device. Starts no session, and returns
+        None, without a device and for a link that was used before.
 
         The link proves access to the mailbox, but not that the same person registered. Therefore `password` must be
         that of the registration, or `new_password` replaces it. Neither is needed if the registration is the only one
         pending.
 
         Raises `InvalidLink`, `InvalidPassword`, `WeakPassword`, `PasswordRequired`, and `UsernameTaken` if another user
-        has got the username since.
+        has taken the username since.
         """
         link_hash = token_hash(token)
         link = await self._registrations.find_activation_link(uid, link_hash, self._clock())

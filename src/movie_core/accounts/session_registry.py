@@ -20,9 +20,9 @@ _log = logging.getLogger(__name__)
 class SessionRegistry:
     """Checks sessions without a query per request.
 
-    A session is looked up once. After that, `poll`, which must be called a few times per second, reads which sessions
-    have ended. While the store is unavailable, cached results remain valid, and unknown sessions are accepted because
-    of their unexpired token.
+    A session is looked up once. From then on `poll`, to be called a few times per second, reads which sessions have
+    ended. While the store is unavailable, cached results stay valid, and sessions that are not cached are accepted, as
+    their tokens are unexpired.
     """
 
     def __init__(self, sessions: SessionRepo, clock: Clock = utc_now) -> None:
@@ -44,7 +44,7 @@ class SessionRegistry:
             self._add(self._ended, session_id)
 
     def is_live(self, session_id: str) -> bool:
-        """Returns whether the session is cached as live; False also if `check` must query the store."""
+        """Returns whether the session is cached as live; False if it has ended, or if `check` must query the store."""
         return session_id in self._live
 
     async def check(self, session_id: str) -> None:
@@ -57,7 +57,7 @@ class SessionRegistry:
             except StoreUnavailable as error:
                 self._outage.failed(error.detail)  # until the next successful poll
             else:
-                # `mark_ended` may have been called during the query; it is newer than the reply of the store.
+                # `mark_ended` may have been called during the query; it is newer than the result of the query.
                 self._add(self._live if is_live and session_id not in self._ended else self._ended, session_id)
         if session_id in self._ended:
             raise InvalidToken("the session has ended")

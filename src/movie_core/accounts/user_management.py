@@ -14,8 +14,10 @@ from movie_core.ports import UserDirectory, UserRepo
 
 
 class UserManagement:
-    """Management of users by staff. Every method raises `StoreUnavailable` if the store is unavailable; methods with an
-    `email` parameter raise `InvalidEmail` and, except for lists of users, `UserNotFound`.
+    """Management of users, without authorisation and audit log (see `administration.UserAdministration`).
+
+    Every method raises `StoreUnavailable` if the store is unavailable. Methods with an `email` parameter raise
+    `InvalidEmail` and, except for `list_users`, `UserNotFound`.
     """
 
     def __init__(

@@ -76,8 +76,8 @@ class MemoryAccountDataRepo:
             database.login_networks.pop(user.id, None)
         for registration in list(database.registrations):
             if registration.address.key == address_key:
-                self._database.delete_registration(registration)
-        database.links = {hashed: link for hashed, link in database.links.items() if link.address_key != address_key}
+                database.delete_registration(registration)
+        database.links = {hashed: row for hashed, row in database.links.items() if row.address_key != address_key}
         database.outbox = [row for row in database.outbox if row.address_key != address_key]
         if user is not None:
             database.add_email(MailKind.ACCOUNT_ERASED, user.address, now)
@@ -110,11 +110,11 @@ class MemoryAccountDataRepo:
             for hashed, link in database.links.items()
             if link.expires_at >= oldest or hashed in pending_hashes
         }
-        linked = {stored.link.uid for stored in database.links.values()}
+        linked = {row.link.uid for row in database.links.values()}
         for registration in list(database.registrations):
             is_expired = registration.created_at + database.link_ttl < oldest
             if is_expired and registration.id not in linked and registration.address.key not in delayed:
-                self._database.delete_registration(registration)
+                database.delete_registration(registration)
         database.outbox = [
             row for row in database.outbox if row.mail.sent_at is None or now - row.mail.sent_at <= timedelta(days=30)
         ]

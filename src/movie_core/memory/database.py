@@ -104,9 +104,15 @@ class MemoryDatabase:
             raise UsernameTaken("the username is taken", field="username")
 
     def activate(
-        self, registration: PendingRegistration, now: datetime, *, used: str | None, password_hash: str | None = None
+        self,
+        registration: PendingRegistration,
+        now: datetime,
+        *,
+        used_link: str | None,
+        password_hash: str | None = None,
     ) -> User:
-        """Create the user of a registration; delete the other registrations and links of the address."""
+        """Create the user of a registration; delete all registrations of the address, and all its links but
+        `used_link`, the hash of the activation link."""
         self.check_username(registration.username)
         user = User(
             id=registration.id,
@@ -121,9 +127,11 @@ class MemoryDatabase:
         self.users[user.id] = user
         key = user.address.key
         self.registrations = [other for other in self.registrations if other.address.key != key]
-        self.links = {hashed: link for hashed, link in self.links.items() if link.address_key != key or hashed == used}
-        if used is not None:
-            self.links[used].is_used = True
+        self.links = {
+            hashed: row for hashed, row in self.links.items() if row.address_key != key or hashed == used_link
+        }
+        if used_link is not None:
+            self.links[used_link].is_used = True
         for kind in ACTIVATION_KINDS:
             self.drop_delayed(kind, key)
         return user
@@ -132,7 +140,7 @@ class MemoryDatabase:
         """Delete a registration and its links."""
         self.registrations.remove(registration)
         self.decoy_ids.discard(registration.id)
-        self.links = {hashed: one for hashed, one in self.links.items() if one.link.uid != registration.id}
+        self.links = {hashed: row for hashed, row in self.links.items() if row.link.uid != registration.id}
 
     def valid_link(self, purpose: Purpose, uid: str, token_hash: str, now: datetime) -> LinkRow:
         """A link that is valid or was used. Raises `InvalidLink`."""
@@ -167,9 +175,9 @@ class MemoryDatabase:
 
     def delete_reset_links(self, user_id: str) -> None:
         self.links = {
-            hashed: stored
-            for hashed, stored in self.links.items()
-            if stored.purpose is not Purpose.RESET or stored.link.uid != user_id
+            hashed: row
+            for hashed, row in self.links.items()
+            if row.purpose is not Purpose.RESET or row.link.uid != user_id
         }
 
     # --- the outbox
@@ -233,7 +241,7 @@ class MemoryDatabase:
         if kind in ACTIVATION_KINDS:
             pending = [] if user else self.pending_registrations(key)
             if kind is MailKind.ACTIVATION:
-                linked = {stored.link.uid for stored in self.links.values()}
+                linked = {link_row.link.uid for link_row in self.links.values()}
                 pending = [
                     registration
                     for registration in pending
@@ -257,7 +265,7 @@ class MemoryDatabase:
             if kind is MailKind.PASSWORD_RESET and user:
                 self.add_link(prepared, Purpose.RESET, user.id, now)
             renewed = {registration.id for registration in group}
-            self.links = {hashed: one for hashed, one in self.links.items() if one.link.uid not in renewed}
+            self.links = {hashed: other for hashed, other in self.links.items() if other.link.uid not in renewed}
             for registration in group:
                 self.add_link(prepared, Purpose.ACTIVATE, registration.id, now)
         self.outbox.remove(row)

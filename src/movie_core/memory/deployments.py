@@ -58,7 +58,7 @@ class Deployment:
     """Every port in memory and the services over them, as `deployment` wires them."""
 
     clock: Clock
-    keys: Keyring
+    keyring: Keyring
     mail_rules: MailRules
 
     # Search
@@ -204,7 +204,7 @@ def deployment(
 
     return Deployment(
         clock=clock,
-        keys=keyring,
+        keyring=keyring,
         mail_rules=mail_rules,
         catalogue=catalogue,
         source=source or catalogue,

@@ -4,8 +4,7 @@ from collections import Counter
 from datetime import datetime
 
 from movie_core.accounts.outbox import MailKind, Purpose
-from movie_core.accounts.users import MAX_PENDING as MAX_REGISTRATIONS
-from movie_core.accounts.users import REPEAT, ActivationLink, ActivationResult, PendingRegistration
+from movie_core.accounts.users import MAX_PENDING, REPEAT, ActivationLink, ActivationResult, PendingRegistration
 from movie_core.errors import PasswordRequired
 from movie_core.memory.database import MemoryDatabase
 
@@ -26,8 +25,8 @@ class MemoryRegistrationRepo:
         database.registrations.append(registration)
         if user is not None:
             database.decoy_ids.add(registration.id)
-        for surplus in _over_limit([*earlier, registration]):
-            self._database.delete_registration(surplus)
+        for excess in _over_limit([*earlier, registration]):
+            database.delete_registration(excess)
         kind = MailKind.ACTIVATION if user is None else MailKind.ADDRESS_TAKEN
         due_at = database.next_allowed_at(address.key, now, registration.requested_from)
         if due_at > now:
@@ -55,7 +54,7 @@ class MemoryRegistrationRepo:
         registration = self._registration(uid)
         if password_hash is None and not self._is_only(registration):
             raise PasswordRequired("this address has several pending registrations")
-        user = self._database.activate(registration, now, used=token_hash, password_hash=password_hash)
+        user = self._database.activate(registration, now, used_link=token_hash, password_hash=password_hash)
         return ActivationResult(user, is_new=True)
 
     def _registration(self, uid: str) -> PendingRegistration:
@@ -72,7 +71,7 @@ def _identity(registration: PendingRegistration) -> tuple[str, str, str]:
 
 
 def _over_limit(registrations: list[PendingRegistration]) -> list[PendingRegistration]:
-    """The registrations of one address beyond `MAX_REGISTRATIONS`: the oldest ones of the networks with the most."""
+    """The registrations of one address beyond `MAX_PENDING`: the oldest ones of the networks with the most."""
     newest_first = sorted(registrations, key=lambda registration: registration.created_at, reverse=True)
     counts: Counter[str] = Counter()
     ranked = []
@@ -80,4 +79,4 @@ def _over_limit(registrations: list[PendingRegistration]) -> list[PendingRegistr
         ranked.append((counts[registration.requested_from], registration))
         counts[registration.requested_from] += 1
     ranked.sort(key=lambda pair: pair[0])
-    return [registration for _, registration in ranked[MAX_REGISTRATIONS:]]
+    return [registration for _, registration in ranked[MAX_PENDING:]]

@@ -33,8 +33,8 @@ class MemorySessionRepo:
         database.users[user.id] = replace(
             user, password_hash=new_password_hash or password_hash, last_login=session.created_at
         )
-        surplus = [session.id for session in database.list_sessions_of(user.id)[MAX_SESSIONS - 1 :]]
-        database.end_sessions(surplus, session.created_at)
+        excess = [session.id for session in database.list_sessions_of(user.id)[MAX_SESSIONS - 1 :]]
+        database.end_sessions(excess, session.created_at)
         database.sessions[session.id] = session
         database.refresh_tokens[refresh_hash] = RefreshTokenRow(session.id, expires_at)
         if network:
@@ -43,7 +43,7 @@ class MemorySessionRepo:
             networks[network] = session.created_at
             while len(networks) > MAX_NETWORKS:
                 del networks[next(iter(networks))]
-        return surplus
+        return excess
 
     async def rotate(
         self,

@@ -33,7 +33,7 @@ MAIL_LEASE = timedelta(seconds=20)
 
 @dataclass(frozen=True, slots=True)
 class AccountStores:
-    """The account stores over one database, and the keys that encrypt their tokens."""
+    """The repositories of accounts and the outbox over one database, and the keyring that encrypts their tokens."""
 
     users: UserRepo
     directory: UserDirectory
@@ -42,7 +42,7 @@ class AccountStores:
     sessions: SessionRepo
     data: AccountDataRepo
     outbox: Outbox
-    keys: Keyring
+    keyring: Keyring
 
 
 def memory_account_stores(deployment: Deployment) -> AccountStores:
@@ -55,7 +55,7 @@ def memory_account_stores(deployment: Deployment) -> AccountStores:
         sessions=deployment.session_repo,
         data=deployment.account_data_repo,
         outbox=deployment.outbox,
-        keys=deployment.keys,
+        keyring=deployment.keyring,
     )
 
 

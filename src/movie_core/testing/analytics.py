@@ -171,7 +171,7 @@ async def _compare_all(stores: EventStores, rng: random.Random) -> None:
     await stores.accounts.data.erase(gone.address.key, NOW)
     await stores.accounts.users.set_active(inactive.address.key, False, NOW)
     await stores.accounts.users.change_profile(silent.id, record_events=False)
-    database = MemoryDatabase(UNLIMITED, stores.accounts.keys)
+    database = MemoryDatabase(UNLIMITED, stores.accounts.keyring)
     database.users = {
         user.id: user for known in users if (user := await stores.accounts.users.find(known.id)) is not None
     }

@@ -193,7 +193,7 @@ class OutboxContract(AccountStoresContract):
                     assert await can_activate(stores, link, at)
             for link in mail.links:
                 assert await can_activate(stores, link, at)
-                token = stores.keys.decrypt_token(link.encrypted_token, link.token_hash)
+                token = stores.keyring.decrypt_token(link.encrypted_token, link.token_hash)
                 assert token is not None
 
     @clause
@@ -490,7 +490,7 @@ class OutboxContract(AccountStoresContract):
             for mail in again:
                 assert (mail.attempts, mail.state) == (0, MailState.PENDING)
                 (link,) = mail.links
-                assert stores.keys.decrypt_token(link.encrypted_token, link.token_hash) is not None
+                assert stores.keyring.decrypt_token(link.encrypted_token, link.token_hash) is not None
                 assert await can_activate(stores, link, late)
 
     @clause

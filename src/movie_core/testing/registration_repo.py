@@ -99,7 +99,7 @@ class RegistrationRepoContract(AccountStoresContract):
             )
             (link,) = mail.links
             assert link.uid == registration.id
-            token = stores.keys.decrypt_token(link.encrypted_token, link.token_hash)
+            token = stores.keyring.decrypt_token(link.encrypted_token, link.token_hash)
             assert token is not None
             assert token_hash(token) == link.token_hash
 
