@@ -43,7 +43,7 @@ class MemoryUserRepo:
         user = self._database.find_by_address(address_key)
         pending = self._database.pending_registrations(address_key)
         if user is None and is_active and pending:
-            user = self._database.activate(pending[0], now, used=None)
+            user = self._database.activate(pending[0], now, used_link=None)
         if user is None:
             raise UserNotFound("no user with this email address")
         self._database.users[user.id] = replace(user, is_active=is_active)
