@@ -71,19 +71,15 @@ To search another source, implement the methods of `MovieSource` and test the cl
 """
 
 from movie_core.accounts.login import Login
-from movie_core.accounts.outbox import MailRules
 from movie_core.accounts.outbox_dispatcher import OutboxDispatcher
 from movie_core.accounts.passwords import Passwords
 from movie_core.accounts.profiles import Profiles
 from movie_core.accounts.registration import Registration
-from movie_core.accounts.rules import AccountRules
 from movie_core.accounts.session_service import Sessions
 from movie_core.accounts.session_tokens import SessionTokens
 from movie_core.accounts.sessions import Caller, TokenPair
 from movie_core.accounts.users import User
-from movie_core.discovery.event_recorder import EventRecorder
 from movie_core.discovery.services import Discovery
-from movie_core.discovery.trending_service import TrendingService
 from movie_core.errors import (
     Conflict,
     Denied,
@@ -103,19 +99,16 @@ from movie_core.search.movie_search import MovieSearch
 from movie_core.search.movies import Capability, FoundMovie, Genre, Movie, MoviePage, MovieQuery, Order, Years
 
 __all__ = [
-    "AccountRules",
     "Caller",
     "Capability",
     "Conflict",
     "Denied",
     "Discovery",
-    "EventRecorder",
     "FilterUnsupported",
     "FoundMovie",
     "Genre",
     "Invalid",
     "Login",
-    "MailRules",
     "Mailer",
     "MemoryMovieCatalogue",
     "Movie",
@@ -136,7 +129,6 @@ __all__ = [
     "SourceUnavailable",
     "StoreUnavailable",
     "TokenPair",
-    "TrendingService",
     "Unavailable",
     "User",
     "UserRepo",
