@@ -17,22 +17,24 @@ S = TypeVar("S")
 
 
 def configure_process(settings: Settings) -> None:
-    """Configures logging of a process that runs until it is stopped, and the libraries that it uses."""
+    """Configures logging and libraries for a process that runs until it is stopped. Only programs call this: the
+    settings of libraries apply to the whole process."""
     configure_logging(settings.log_format)
-    _configure_retries(settings)
+    _disable_retry_log(settings)
 
 
-def _configure_retries(settings: Settings) -> None:
+def _disable_retry_log(settings: Settings) -> None:
+    """Disables stamina's log of each retry, with which a source that fails often would flood the log."""
     if settings.source != EMBEDDED_SOURCE:
-        import stamina
+        import stamina  # not in `main`, as importing it takes longer than many commands
 
-        stamina.instrumentation.set_on_retry_hooks(())  # a source that fails often would flood the log
+        stamina.instrumentation.set_on_retry_hooks(())
 
 
 @asynccontextmanager
 async def open_container(settings: Settings) -> AsyncIterator[AsyncContainer]:
     """Opens the container of a command."""
-    _configure_retries(settings)
+    _disable_retry_log(settings)
     container = create_container(settings)
     try:
         yield container

@@ -5,6 +5,8 @@ case.
 """
 
 import logging
+from collections.abc import Iterator
+from contextlib import contextmanager
 
 from movie_core.accounts.credentials import Credentials
 from movie_core.accounts.identifiers import IdentifierParser
@@ -54,18 +56,12 @@ class Registration:
         """
         errors: list[Invalid] = []
         address = name = None
-        try:
+        with _collect(errors):
             address = self._identifiers.address(email)
-        except Invalid as error:
-            errors.append(error)
-        try:
+        with _collect(errors):
             name = self._identifiers.username(username)
-        except Invalid as error:
-            errors.append(error)
-        try:
+        with _collect(errors):
             self._credentials.check(password, address, name)
-        except Invalid as error:
-            errors.append(error)
         if address is None or name is None or errors:
             first, *others = errors
             first.others = tuple(others)
@@ -136,3 +132,12 @@ class Registration:
         if not activated.is_new or device is None:
             return None
         return await self._tokens.start(activated.user, device, network=network)
+
+
+@contextmanager
+def _collect(errors: list[Invalid]) -> Iterator[None]:
+    """Appends an `Invalid` error of the block to `errors`, and continues after the block."""
+    try:
+        yield
+    except Invalid as error:
+        errors.append(error)
