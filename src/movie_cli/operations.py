@@ -61,8 +61,8 @@ async def cache_flush() -> None:
 
 @tasks_app.command(name="list")
 async def list_tasks() -> None:
-    """List queued and running tasks, oldest first: id, task, state, seconds since it was queued, number of
-    deliveries."""
+    """List tasks that are queued, or delivered to a worker and not finished, oldest first: id, task, state, seconds since
+    it was queued, number of deliveries."""
     settings = Settings.load()
     if settings.redis_url is None:
         raise CommandError("without MOVIE_REDIS_URL there is no task queue; `serve` does the work itself")
@@ -76,7 +76,7 @@ async def list_tasks() -> None:
     print_lines(
         ("id", "task", "state", "age s", "deliveries"),
         [
-            (task.id, task.name, "taken" if task.deliveries else "queued", f"{task.age:.0f}", str(task.deliveries))
+            (task.id, task.name, "delivered" if task.deliveries else "queued", f"{task.age:.0f}", str(task.deliveries))
             for task in tasks
         ],
     )

@@ -38,7 +38,7 @@ from movie_core.errors import InvalidParameter
 from movie_core.search.movies import MAX_ID, Movie
 from movie_core.text import normalise_imdb_id
 
-KEPT_REJECTIONS = 20
+MAX_REJECTED = 20
 """Rejected rows stored with their details by default."""
 
 _TITLE_TYPES = frozenset({"movie", "Movie", "tvMovie", "TV Movie"})
@@ -66,7 +66,7 @@ class RejectedRow:
     `unclosed_quote`, `bad_utf8`, `bad_json` or `line_too_long`.
     """
     detail: str
-    """One sentence for people."""
+    """One sentence in plain English."""
 
 
 class MovieFile:
@@ -76,19 +76,19 @@ class MovieFile:
     Iteration raises it if the file is damaged further on. During iteration, the counters cover the rows read so far.
     """
 
-    def __init__(self, path: Path, *, keep: int = KEPT_REJECTIONS) -> None:
+    def __init__(self, path: Path, *, max_rejected: int = MAX_REJECTED) -> None:
         self.path = path
         self.rows = 0
         """Data rows read."""
         self.movies = 0
         """Valid movies."""
         self.rejected: list[RejectedRow] = []
-        """The first `keep` rejected rows."""
+        """The first `max_rejected` rejected rows."""
         self.reasons: Counter[str] = Counter()
         """Numbers of rejected rows by code."""
         self.skipped: Counter[str] = Counter()
         """Numbers of skipped rows, which are not rejected: not movies (`title_type`), or for adults only (`adult`)."""
-        self._keep = keep
+        self._max_rejected = max_rejected
         self._opener = FileOpener()
         self._ids: set[str] = set()
         self._suffixes: dict[str, int] = {}
@@ -126,7 +126,7 @@ class MovieFile:
                         continue
                 except RowError as error:
                     self.reasons[error.code] += 1
-                    if len(self.rejected) < self._keep:
+                    if len(self.rejected) < self._max_rejected:
                         self.rejected.append(RejectedRow(self.rows, error.code, error.detail))
                 else:
                     self.movies += 1

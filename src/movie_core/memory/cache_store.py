@@ -18,12 +18,12 @@ Measured on CPython 3.11 with 100,000 entries and rounded up.
 class MemoryCacheStore:
     """A `CacheStore` for one process: an LRU cache of at most `max_bytes`.
 
-    Also the in-process layer above a store that processes share, which uses the synchronous methods `peek`, `keep` and
-    `forget`.
+    It also serves as the in-process cache above a store that processes share, by the synchronous methods `peek`, `put` and
+    `clear_now`.
     """
 
     _SWEEP = 1000
-    """Number of leases at which expired ones are deleted first, at least."""
+    """Minimum number of leases at which expired ones are deleted."""
 
     def __init__(self, max_bytes: int | None = None, clock: Callable[[], float] = time.time) -> None:
         self._max_bytes = math.inf if max_bytes is None else max_bytes

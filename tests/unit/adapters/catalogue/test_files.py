@@ -332,7 +332,7 @@ def test_invalid_rows_are_counted_by_reason_and_valid_rows_are_read(write: Write
 
 
 def test_only_the_first_rejected_rows_are_stored_but_all_are_counted(write: Write) -> None:
-    file = MovieFile(write("title,year\n" + "A,soon\n" * 100), keep=3)
+    file = MovieFile(write("title,year\n" + "A,soon\n" * 100), max_rejected=3)
     assert list(file) == []
     assert [rejected.row for rejected in file.rejected] == [1, 2, 3]
     assert file.reasons == {"invalid_year": 100}
