@@ -61,8 +61,8 @@ async def cache_flush() -> None:
 
 @tasks_app.command(name="list")
 async def list_tasks() -> None:
-    """List tasks that are queued, or delivered to a worker and not finished, oldest first: id, task, state, seconds since
-    it was queued, number of deliveries."""
+    """List queued tasks, and delivered ones that are not finished, oldest first: id, task, state, seconds since it was
+    queued, number of deliveries."""
     settings = Settings.load()
     if settings.redis_url is None:
         raise CommandError("without MOVIE_REDIS_URL there is no task queue; `serve` does the work itself")

@@ -18,7 +18,7 @@ Measured on CPython 3.11 with 100,000 entries and rounded up.
 class MemoryCacheStore:
     """A `CacheStore` for one process: an LRU cache of at most `max_bytes`.
 
-    It also serves as the in-process cache above a store that processes share, by the synchronous methods `peek`, `put` and
+    Also the in-process cache above a store that processes share, which uses the synchronous methods `peek`, `put` and
     `clear_now`.
     """
 
