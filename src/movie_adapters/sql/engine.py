@@ -116,10 +116,7 @@ def _migrate_sqlite(url: str) -> None:
     check_sqlite()
     make_private_folder(path.parent)
     make_private_file(path)
-    for suffix in (
-        "-wal",
-        "-shm",
-    ):  # SQLite gives them the mode of the main file; an earlier version did not restrict it
+    for suffix in ("-wal", "-shm"):  # an earlier version did not restrict the main file, whose mode SQLite gives them
         restrict_to_owner(path.with_name(path.name + suffix))
     if path.stat().st_size:
         with sqlite3.connect(path, timeout=BUSY_SECONDS) as connection:

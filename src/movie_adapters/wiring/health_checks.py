@@ -18,7 +18,7 @@ def database_dependency(catalogue: MovieCatalogue, *, is_required: bool) -> Depe
             raise Unavailable("contains no movies")
         return f"{count} movies"
 
-    advice = "start the server in MOVIE_DATABASE_URL, then run `movie-search migrate`"
+    advice = "start the database server of MOVIE_DATABASE_URL, then run `movie-search migrate`"
     return Dependency("database", check, advice, is_required=is_required)
 
 
@@ -43,4 +43,4 @@ def redis_dependency(name: str, ping: Callable[[], object]) -> Dependency:
         return "reachable"
 
     variable = {"redis": "MOVIE_REDIS_URL", "cache": "MOVIE_CACHE_REDIS_URL"}[name]
-    return Dependency(name, check, f"start the server in {variable}, or unset it")
+    return Dependency(name, check, f"start the Redis server of {variable}, or unset the variable")
