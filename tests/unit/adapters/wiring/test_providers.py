@@ -2,6 +2,7 @@
 
 import re
 from pathlib import Path
+from typing import Any
 
 import pytest
 from dishka import Provider, Scope, provide
@@ -11,11 +12,20 @@ from tests.support.documents import ROOT
 from movie_adapters.settings.settings import Settings
 from movie_adapters.wiring.connections import SharedRedis
 from movie_adapters.wiring.providers import create_container
+from movie_core.accounts.account_data import AccountData
+from movie_core.accounts.outbox_dispatcher import OutboxDispatcher
+from movie_core.accounts.passwords import Passwords
+from movie_core.accounts.registration import Registration
+from movie_core.accounts.session_registry import SessionRegistry
+from movie_core.accounts.session_tokens import SessionTokens
 from movie_core.clock import Clock
+from movie_core.discovery.event_recorder import EventRecorder
 from movie_core.discovery.trending_service import TrendingService
 from movie_core.errors import InvalidEmail
+from movie_core.operations.administration import MailAdministration
 from movie_core.operations.health import Readiness
-from movie_core.ports import AddressSyntax
+from movie_core.operations.maintenance import Maintenance
+from movie_core.ports import AccessTokens, AddressSyntax, Recommender
 from movie_core.testing import NOW
 
 SRC = ROOT / "src"
@@ -85,10 +95,27 @@ class AnotherType(Provider):
         return 1
 
 
+WITH_CLOCK = (
+    AccessTokens,
+    AccountData,
+    EventRecorder,
+    MailAdministration,
+    Maintenance,
+    OutboxDispatcher,
+    Passwords,
+    Recommender,
+    Registration,
+    SessionRegistry,
+    SessionTokens,
+    TrendingService,
+)
+
+
 async def test_services_get_the_provided_clock(tmp_path: Path) -> None:
     container = create_container(Settings.load({"MOVIE_DATA_DIR": str(tmp_path)}, dotenv=None), FixedClock())
     try:
-        assert (await container.get(TrendingService))._clock() == NOW
+        services: list[Any] = [await container.get(service) for service in WITH_CLOCK]
+        assert [service._clock() for service in services] == [NOW] * len(WITH_CLOCK)
     finally:
         await container.close()
 
