@@ -30,7 +30,7 @@ from urllib.parse import unquote
 import msgspec
 
 from movie_adapters.catalogue.bundled import BUNDLED_EDITION, BUNDLED_FILMS, BUNDLED_NAME, bundled_path
-from movie_adapters.catalogue.files import read_movies
+from movie_adapters.catalogue.files import MovieFile
 from movie_core.search.movies import Movie
 
 COLUMNS = ("imdb_id", "title", "year", "genres", "director", "cast", "runtime", "country", "popularity")
@@ -465,7 +465,7 @@ def lines(films: Iterable[Film]) -> bytes:
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder, "films.tsv")
         path.write_text(table(films), encoding="utf-8", newline="")
-        read = read_movies(path)
+        read = MovieFile(path)
         encoded = b"".join(msgspec.json.encode(known_fields(movie)) + b"\n" for movie in read)
     if read.reasons:
         sys.exit(f"the import would reject {read.rejected}")
