@@ -22,7 +22,7 @@ from movie_api.pagination import (
 from movie_api.parameters import parse_parameters
 from movie_api.problems import AnyRequest
 from movie_api.request_body import read_empty, read_json, value_or_none
-from movie_api.responses import json_response, timestamp
+from movie_api.responses import json_response, optional_timestamp, timestamp
 from movie_api.schemas import NO_CONTROLS, Count, JsonObject, OptionalTimestamp, Timestamp, documented
 from movie_core.accounts.outbox import SUBJECTS, Mail, MailState
 from movie_core.accounts.sessions import Caller
@@ -30,7 +30,6 @@ from movie_core.accounts.users import MAX_ADDRESS, UserState
 from movie_core.errors import InvalidParameter
 from movie_core.operations.administration import Administration
 from movie_core.operations.audit import COMMAND_LINE, Action
-from movie_core.operations.audit import AuditEntry as CoreAuditEntry
 from movie_core.paging import DEFAULT_LIMIT
 from movie_core.ports import UserSummary
 
@@ -64,7 +63,7 @@ class UserParameters(msgspec.Struct):
     limit: Limit = DEFAULT_LIMIT
 
 
-class Person(JsonObject):
+class User(JsonObject):
     """A user, or a pending registration."""
 
     id: str
@@ -76,11 +75,11 @@ class Person(JsonObject):
     last_login: OptionalTimestamp
 
 
-class People(Page[Person]):
+class Users(Page[User]):
     """A page of users."""
 
 
-class PersonChange(JsonObject):
+class UserChange(JsonObject):
     """New values; omitted fields keep theirs."""
 
     is_active: bool | msgspec.UnsetType = msgspec.UNSET
@@ -95,7 +94,7 @@ class MailParameters(msgspec.Struct):
     limit: Limit = DEFAULT_LIMIT
 
 
-class KeptMail(JsonObject):
+class Email(JsonObject):
     """An email of the outbox."""
 
     id: str
@@ -108,11 +107,11 @@ class KeptMail(JsonObject):
     sent_at: OptionalTimestamp
 
 
-class KeptMails(Page[KeptMail]):
+class Emails(Page[Email]):
     """A page of emails."""
 
 
-class Nothing(JsonObject):
+class EmptyObject(JsonObject):
     """An object without members."""
 
 
@@ -141,7 +140,7 @@ class AuditEntries(Page[AuditEntry]):
         description="Returns one page of the users whose email address or username contains `search`.",
         access=Access.STAFF,
         parameters=UserParameters,
-        response=People,
+        response=Users,
         headers=("Link",),
         errors=("invalid_parameter", *PAGE_ERRORS, *STORE_ERRORS),
     ),
@@ -157,11 +156,11 @@ async def list_users(request: AnyRequest, administration: FromDishka[Administrat
     window = parse_window(parameters)
     total, users = await administration.list_users(window, search, state)
     filters = [(name, parameters[name]) for name in ("search", "state") if name in parameters]
-    return page_response(People, request, USERS, window, total, [_user(user) for user in users], {}, filters)
+    return page_response(Users, request, USERS, window, total, [_user(user) for user in users], {}, filters)
 
 
 @patch(
-    USERS + "{person_id:str}/",
+    USERS + "{user_id:str}/",
     guards=[require_staff, require_writer],
     operation=Operation(
         id="changeUser",
@@ -175,21 +174,21 @@ async def list_users(request: AnyRequest, administration: FromDishka[Administrat
         ),
         access=Access.STAFF,
         is_limited=True,
-        request=PersonChange,
-        response=Person,
+        request=UserChange,
+        response=User,
         errors=("user_not_found", "username_taken", "own_account", *STORE_ERRORS),
     ),
 )
 async def change_user(
     request: AnyRequest,
-    person_id: FromPath[str],
+    user_id: FromPath[str],
     caller: FromDishka[Caller],
     administration: FromDishka[Administration],
 ) -> Response[bytes]:
-    body = await read_json(request, PersonChange)
+    body = await read_json(request, UserChange)
     user = await administration.change(
         caller.user_id,
-        person_id,
+        user_id,
         is_active=value_or_none(body.is_active),
         is_staff=value_or_none(body.is_staff),
     )
@@ -206,7 +205,7 @@ async def change_user(
         description="Returns one page of the emails that are pending, were sent recently, or are no longer retried.",
         access=Access.STAFF,
         parameters=MailParameters,
-        response=KeptMails,
+        response=Emails,
         headers=("Link",),
         errors=("invalid_parameter", *PAGE_ERRORS, *STORE_ERRORS),
     ),
@@ -217,7 +216,7 @@ async def list_mails(request: AnyRequest, administration: FromDishka[Administrat
     window = parse_window(parameters)
     total, mails = await administration.list_mails(window, state)
     filters = [("state", state.value)] if state is not None else []
-    return page_response(KeptMails, request, MAILS, window, total, [_mail(mail) for mail in mails], {}, filters)
+    return page_response(Emails, request, MAILS, window, total, [_mail(mail) for mail in mails], {}, filters)
 
 
 @post(
@@ -230,9 +229,9 @@ async def list_mails(request: AnyRequest, administration: FromDishka[Administrat
         description="Makes an email that is no longer retried pending again, and records it in the audit log.",
         access=Access.STAFF,
         is_limited=True,
-        request=Nothing,
+        request=EmptyObject,
         is_body_required=False,
-        response=KeptMail,
+        response=Email,
         errors=("mail_not_found", "mail_not_dead", *STORE_ERRORS),
     ),
 )
@@ -261,7 +260,8 @@ async def retry_mail(
 async def list_audit(request: AnyRequest, administration: FromDishka[Administration]) -> Response[bytes]:
     window = parse_window(_parameters(request))
     total, entries = await administration.list_audit(window)
-    return page_response(AuditEntries, request, AUDIT, window, total, [_entry(entry) for entry in entries], {})
+    items = [AuditEntry.of(entry, at=timestamp(entry.at)) for entry in entries]
+    return page_response(AuditEntries, request, AUDIT, window, total, items, {})
 
 
 def _parameters(request: AnyRequest, *names: str) -> dict[str, str]:
@@ -276,20 +276,20 @@ def _parse_state(states: type[State], text: str) -> State:
         raise InvalidParameter(f"state must be one of {', '.join(states)}", field="state") from None
 
 
-def _user(user: UserSummary) -> Person:
-    return Person(
+def _user(user: UserSummary) -> User:
+    return User(
         id=user.id,
         email=user.address.spelling,
         username=user.username.shown,
         is_active=user.is_active,
         is_staff=user.is_staff,
         created_at=timestamp(user.created_at),
-        last_login=None if user.last_login is None else timestamp(user.last_login),
+        last_login=optional_timestamp(user.last_login),
     )
 
 
-def _mail(mail: Mail) -> KeptMail:
-    return KeptMail(
+def _mail(mail: Mail) -> Email:
+    return Email(
         id=mail.id,
         to=mail.recipient,
         subject=SUBJECTS[mail.kind],
@@ -297,12 +297,8 @@ def _mail(mail: Mail) -> KeptMail:
         attempts=mail.attempts,
         last_error=mail.last_error,
         created_at=timestamp(mail.created_at),
-        sent_at=None if mail.sent_at is None else timestamp(mail.sent_at),
+        sent_at=optional_timestamp(mail.sent_at),
     )
-
-
-def _entry(entry: CoreAuditEntry) -> AuditEntry:
-    return AuditEntry.of(entry, at=timestamp(entry.at))
 
 
 ADMIN_ROUTES = (list_users, change_user, list_mails, retry_mail, list_audit)
