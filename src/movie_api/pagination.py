@@ -11,11 +11,7 @@ from movie_api.parameters import parse_parameters
 from movie_api.problems import AnyRequest
 from movie_api.responses import json_response
 from movie_api.schemas import Count, JsonObject, documented
-from movie_core.errors import Invalid, InvalidOffsetOrLimit
 from movie_core.paging import DEFAULT_LIMIT, MAX_LIMIT, MAX_OFFSET, PageLinks, Window
-
-PAGING_PARAMETERS: Mapping[str, type[Invalid]] = {"offset": InvalidOffsetOrLimit, "limit": InvalidOffsetOrLimit}
-"""The parameters of every list, for `movie_api.parameters.parse_parameters`."""
 
 Item = TypeVar("Item")
 
@@ -74,4 +70,4 @@ def page_response(
 
 def request_window(request: AnyRequest) -> Window:
     """The window of a request whose only parameters are `offset` and `limit`."""
-    return parse_window(parse_parameters(request.scope["query_string"], PAGING_PARAMETERS))
+    return parse_window(parse_parameters(request.scope["query_string"], PageParameters))

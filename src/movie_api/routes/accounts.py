@@ -280,9 +280,10 @@ async def activate(
 async def _read_passwords(request: AnyRequest) -> dict[str, str]:
     """`password` or `new_password`, from JSON or the form; neither if both are omitted."""
     if is_form(request):
-        form = await read_form(request, ("password", "new"), optional=("password", "new"))
-        password = form.get("password")
-        return {"new_password" if "new" in form else "password": password} if password else {}
+        form = await read_form(request, ActivationForm)
+        password = value_or_none(form.password)
+        is_new = value_or_none(form.new) is not None
+        return {"new_password" if is_new else "password": password} if password else {}
     body = await read_optional_json(request, Activation)
     fields = {"password": value_or_none(body.password), "new_password": value_or_none(body.new_password)}
     passwords = {name: value for name, value in fields.items() if value is not None}
@@ -437,10 +438,10 @@ async def reset_by_form(
     limits: FromDishka[RateLimits],
     rules: FromDishka[AccountRules],
 ) -> Template:
-    form = await read_form(request, ("password",))
+    form = await read_form(request, PasswordForm)
     set_quota(request, await limits.link(uid, client_networks(request)))
     try:
-        await passwords.reset(*_link(uid, token), form["password"])
+        await passwords.reset(*_link(uid, token), form.password)
     except WeakPassword as error:
         return account_pages.password_form(rules.password_min, error.detail)
     return account_pages.password_changed()

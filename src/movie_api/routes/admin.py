@@ -11,17 +11,17 @@ from litestar.params import FromPath
 from movie_api.auth import require_staff, require_writer
 from movie_api.operations import PAGE_ERRORS, STORE_ERRORS, Access, Operation
 from movie_api.pagination import (
-    PAGING_PARAMETERS,
     Limit,
     Offset,
     Page,
     PageParameters,
     page_response,
     parse_window,
+    request_window,
 )
 from movie_api.parameters import parse_parameters
 from movie_api.problems import AnyRequest
-from movie_api.request_body import read_empty, read_json, value_or_none
+from movie_api.request_body import read_json, read_optional_json, value_or_none
 from movie_api.responses import json_response, optional_timestamp, timestamp
 from movie_api.schemas import NO_CONTROLS, Count, JsonObject, OptionalTimestamp, Timestamp, documented
 from movie_core.accounts.outbox import SUBJECTS, Mail, MailState
@@ -146,7 +146,7 @@ class AuditEntries(Page[AuditEntry]):
     ),
 )
 async def list_users(request: AnyRequest, administration: FromDishka[Administration]) -> Response[bytes]:
-    parameters = _parameters(request, "search", "state")
+    parameters = parse_parameters(request.scope["query_string"], UserParameters)
     state = _parse_state(UserState, parameters.get("state", UserState.ACCOUNT))
     search = parameters.get("search", "")
     if len(search) > MAX_ADDRESS or any(unicodedata.category(character) == "Cc" for character in search):
@@ -211,7 +211,7 @@ async def change_user(
     ),
 )
 async def list_mails(request: AnyRequest, administration: FromDishka[Administration]) -> Response[bytes]:
-    parameters = _parameters(request, "state")
+    parameters = parse_parameters(request.scope["query_string"], MailParameters)
     state = _parse_state(MailState, parameters["state"]) if "state" in parameters else None
     window = parse_window(parameters)
     total, mails = await administration.list_mails(window, state)
@@ -238,7 +238,7 @@ async def list_mails(request: AnyRequest, administration: FromDishka[Administrat
 async def retry_mail(
     request: AnyRequest, mail_id: FromPath[str], caller: FromDishka[Caller], administration: FromDishka[Administration]
 ) -> Response[bytes]:
-    await read_empty(request)
+    await read_optional_json(request, EmptyObject)
     return json_response(_mail(await administration.retry_one(caller.user_id, mail_id)))
 
 
@@ -258,15 +258,10 @@ async def retry_mail(
     ),
 )
 async def list_audit(request: AnyRequest, administration: FromDishka[Administration]) -> Response[bytes]:
-    window = parse_window(_parameters(request))
+    window = request_window(request)
     total, entries = await administration.list_audit(window)
     items = [AuditEntry.of(entry, at=timestamp(entry.at)) for entry in entries]
     return page_response(AuditEntries, request, AUDIT, window, total, items, {})
-
-
-def _parameters(request: AnyRequest, *names: str) -> dict[str, str]:
-    known = {**PAGING_PARAMETERS, **dict.fromkeys(names, InvalidParameter)}
-    return parse_parameters(request.scope["query_string"], known)
 
 
 def _parse_state(states: type[State], text: str) -> State:

@@ -22,12 +22,10 @@ from movie_api.responses import json_response
 from movie_api.schemas import Count, JsonObject, documented
 from movie_core.clock import utc_now
 from movie_core.discovery.analytics import DEFAULT_DAYS, MAX_DAYS, MAX_QUERIES, Days
-from movie_core.errors import InvalidParameter
 from movie_core.ports import Analytics
 
 ANALYTICS = "/api/v1/analytics/"
 
-_PARAMETERS = {"from": InvalidParameter, "to": InvalidParameter}
 _FORMULA = re.compile(
     r"^(?=[\t\r])"
     r"|(^|[\s:;,|\"'\u3001\uff0c\uff1a\uff1b])([\s\u200b\ufeff]*)"
@@ -172,7 +170,7 @@ async def _report(
     Without a `row_type`, the result has the fields of `report_type`; otherwise it is a list of rows with the fields of
     `row_type`, the items of the report. These fields are the columns of CSV. `name` begins the name of the CSV file.
     """
-    parameters = parse_parameters(request.scope["query_string"], _PARAMETERS)
+    parameters = parse_parameters(request.scope["query_string"], DaysParameters)
     days = Days.parse(parameters.get("from"), parameters.get("to"), utc_now().date())
     result = await query(days)
     meta = DaysMeta(days.first, days.last)

@@ -11,7 +11,6 @@ from litestar.params import FromPath
 from movie_api.auth import require_search_access, require_user
 from movie_api.operations import PAGE_ERRORS, SOURCE_ERRORS, Access, Operation
 from movie_api.pagination import (
-    PAGING_PARAMETERS,
     Limit,
     Offset,
     Page,
@@ -203,7 +202,7 @@ async def similar_movies(
     ),
 )
 async def trending_movies(request: AnyRequest, discovery: FromDishka[Discovery]) -> Response[bytes]:
-    parameters = parse_parameters(request.scope["query_string"], {**PAGING_PARAMETERS, "window": InvalidParameter})
+    parameters = parse_parameters(request.scope["query_string"], TrendingParameters)
     try:
         window = TrendWindow(parameters.get("window", TrendWindow.DAY))
     except ValueError:
