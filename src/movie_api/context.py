@@ -87,7 +87,7 @@ class RequestHead:
 
 
 class Response(Protocol):
-    """The response to a request, as far as it was sent (`ResponseSender`)."""
+    """The response to a request, as layers use it; implemented by `ResponseSender`."""
 
     @property
     def is_started(self) -> bool: ...

@@ -31,7 +31,7 @@ def log_request(request_id: str, message: str, user_id: str | None) -> None:
 class AccessLog:
     """Logs and counts each request, also if it fails or is cancelled."""
 
-    def __init__(self, app: HttpApp, *, log: RequestLog = log_request, count: RequestCount) -> None:
+    def __init__(self, app: HttpApp, *, log: RequestLog, count: RequestCount) -> None:
         self._app = app
         self._log = log
         self._count = count
