@@ -24,7 +24,7 @@ with atheris.instrument_imports(include=["movie_core", "movie_adapters", "movie_
     from movie_adapters.catalogue.terms import index_entry
     from movie_adapters.security import jwt as jwt_tokens
     from movie_api import request_body as bodies
-    from movie_api.routes import movies, ratings
+    from movie_api.routes import accounts, movies, ratings
     from movie_core import errors, paging
     from movie_core.accounts import keyring as keys
     from movie_core.accounts import sessions
@@ -173,7 +173,7 @@ def read_body(data: bytes) -> None:
         elif kind == "rows":
             _result(bodies.read_rows(request, ratings.RatingRow, least=1, most=100))
         else:
-            _result(bodies.read_form(request, ("password", "new"), optional=("new",)))
+            _result(bodies.read_form(request, accounts.ActivationForm))
     except errors.Invalid as error:
         check_error(error)
 

@@ -150,7 +150,7 @@ class Journey:
         await self._fill_trends()
         click = {"type": "click", "movie_id": CASABLANCA, "query": "casablanca", "position": 1}
         old = click | {"at": "2026-01-01T00:00:00Z"}
-        await self._ask("tellEvents", "POST", "/api/v1/events/", json=[click, old], headers=ann)
+        await self._ask("recordEvents", "POST", "/api/v1/events/", json=[click, old], headers=ann)
         await (await self._get(EventRecorder)).flush()
         await self._ask("listTrendingMovies", "GET", f"{MOVIES}trending/", params=limit, headers=ann)
         await self._ask("exportProfile", "GET", f"{ME}export/", headers=ann)

@@ -11,7 +11,6 @@ from dishka import AsyncContainer, Provider, Scope, provide
 from dishka.integrations.litestar import DishkaRouter, LitestarProvider, setup_dishka
 from litestar import Litestar
 from litestar.config.cors import CORSConfig
-from litestar.datastructures import State
 from litestar.enums import ScopeType
 
 from movie_adapters.observability.logs import request_log
@@ -37,7 +36,7 @@ from movie_api.routes.accounts import ACCOUNT_ROUTES
 from movie_api.routes.admin import ADMIN_ROUTES
 from movie_api.routes.analytics import ANALYTICS_ROUTES
 from movie_api.routes.events import EVENT_ROUTES
-from movie_api.routes.health import HEALTH_ROUTES
+from movie_api.routes.health import HEALTH_ROUTES, Draining
 from movie_api.routes.metrics import MetricsProvider, show_metrics
 from movie_api.routes.movies import MOVIE_ROUTES, ResponseCache
 from movie_api.routes.ratings import RATING_ROUTES
@@ -71,15 +70,20 @@ MAX_BODY = 64 * 1024
 
 
 class ApplicationProvider(Provider):
-    """Provides what the layers and the handlers share. The layers exist before the container can resolve anything, so
-    their collaborators are created by `create_app`."""
+    """Provides the objects that the application and its layers share with the handlers. `create_app` creates them,
+    because the container can resolve nothing before startup."""
 
     scope = Scope.APP
 
-    def __init__(self, response_cache: ResponseCache, tracing: Tracing) -> None:
+    def __init__(self, response_cache: ResponseCache, tracing: Tracing, draining: Draining) -> None:
         super().__init__()
         self._response_cache = response_cache
         self._tracing = tracing
+        self._draining = draining
+
+    @provide
+    def draining(self) -> Draining:
+        return self._draining
 
     @provide
     def access(self, settings: Settings, tokens: SessionTokens, limits: RateLimits) -> AccessControl:
@@ -102,8 +106,8 @@ class ApplicationProvider(Provider):
 class ApiRouter(DishkaRouter):
     """Registers several handlers of one path with a complete `Allow`.
 
-    Litestar generates an OPTIONS handler when the first handler of a path is registered, and keeps it when others
-    follow, although it lists the methods of the first one only. Without that handler it generates another one.
+    Litestar generates an OPTIONS handler with the first handler of a path. It keeps that handler when others are
+    registered, so `Allow` lists the methods of the first only. If it is hidden, Litestar generates a new one each time.
     """
 
     @property
@@ -118,12 +122,19 @@ class Application:
     """The ASGI application: `litestar` in `layers`, of which the first is outermost."""
 
     def __init__(
-        self, litestar: Litestar, layers: Sequence[Layer], *, settings: Settings, contexts: RequestContexts
+        self,
+        litestar: Litestar,
+        layers: Sequence[Layer],
+        *,
+        settings: Settings,
+        contexts: RequestContexts,
+        draining: Draining,
     ) -> None:
         self.litestar = litestar
         self.layers = tuple(layers)
         self.settings = settings
         self.contexts = contexts
+        self._draining = draining
         self._handle = compose(litestar, self.layers)
 
     async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
@@ -135,7 +146,7 @@ class Application:
 
     def begin_draining(self) -> None:
         """Report from now on that this process is not ready."""
-        self.litestar.state.is_draining = True
+        self._draining.has_begun = True
 
 
 def create_app(settings: Settings, *overrides: Provider, peers: Path | None = None) -> Application:
@@ -144,11 +155,12 @@ def create_app(settings: Settings, *overrides: Provider, peers: Path | None = No
     requests = RequestCounts()
     response_cache = ResponseCache(settings.cache_bytes // RESPONSE_CACHE_FRACTION)
     tracing = Tracing.for_collector(settings.otlp_url)
+    draining = Draining()
     container = create_container(
         settings,
         LitestarProvider(),
         CallerProvider(),
-        ApplicationProvider(response_cache, tracing),
+        ApplicationProvider(response_cache, tracing, draining),
         MetricsProvider(requests, peers),
         *overrides,
     )
@@ -164,7 +176,8 @@ def create_app(settings: Settings, *overrides: Provider, peers: Path | None = No
         partial(CachedSearch, response_cache=response_cache),
         partial(tracing.app, request_id=lambda scope: context_of(scope).request_id),
     ]
-    return Application(_create_litestar(settings, container), layers, settings=settings, contexts=contexts)
+    litestar = _create_litestar(settings, container)
+    return Application(litestar, layers, settings=settings, contexts=contexts, draining=draining)
 
 
 def _create_litestar(settings: Settings, container: AsyncContainer) -> Litestar:
@@ -201,7 +214,6 @@ def _create_litestar(settings: Settings, container: AsyncContainer) -> Litestar:
         exception_handlers={Exception: handle_error},
         cors_config=CORSConfig(allow_origins=list(settings.cors_origins)) if settings.cors_origins else None,
         request_max_body_size=MAX_BODY,
-        state=State({"settings": settings, "is_draining": False}),
         openapi_config=None,
         template_config=template_config(),
         logging_config=None,

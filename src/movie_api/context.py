@@ -1,4 +1,4 @@
-"""The context of a request: what layers, guards and routes know about it, in one object on its scope."""
+"""The context of a request: one object on its ASGI scope, read and completed by layers, guards and handlers."""
 
 import re
 from collections.abc import Awaitable, Sequence
@@ -53,7 +53,7 @@ class RequestHead:
         self.authorization: bytes | None = None
         self.if_none_match: bytes | None = None
         self.transfer_encoding: bytes | None = None
-        """All `Transfer-Encoding` lines, joined like one list."""
+        """The values of all `Transfer-Encoding` lines, joined by commas."""
         self.is_simple = True
         """False for a request with a body, an `Origin`, or a repeated `Authorization` or `If-None-Match`."""
         self.hosts = ids = size = 0
@@ -87,19 +87,20 @@ class RequestHead:
 
 
 class Response(Protocol):
-    """The response to a request."""
+    """The response to a request, as layers use it; implemented by `ResponseSender`."""
 
     @property
     def is_started(self) -> bool: ...
     @property
     def is_complete(self) -> bool: ...
     def send_complete(self, status: int, headers: Sequence[tuple[bytes, bytes]], body: bytes) -> Awaitable[None]:
-        """Send a whole response at once, unless one has started."""
+        """Send a whole response; none may have started."""
         ...
 
 
 class RequestContext:
-    """What is known about a request. The first group is fixed; the second is set while the request is handled."""
+    """The attributes of a request. `head`, `request_id`, `public_url` and `client` are fixed; the others are set while
+    the request is handled."""
 
     __slots__ = (
         "caller",
@@ -130,7 +131,7 @@ class RequestContext:
         self.status = 0
         """The status of the response; 0 until it is sent."""
         self.rejected_status = 0
-        """The status that the server sent itself because the body was malformed or stalled, else 0."""
+        """The status with which the server rejected a malformed or stalled body, else 0."""
 
 
 class RequestContexts:
@@ -141,7 +142,7 @@ class RequestContexts:
         self._proxies = TrustedProxies(trusted_proxies)
 
     def of(self, scope: HTTPScope) -> RequestContext:
-        """Put the context of a request on its scope, unless it is there, and return it."""
+        """The context on the scope of a request; created if there is none."""
         state = scope.setdefault("state", {})
         if "context" in state:
             return context_of(scope)

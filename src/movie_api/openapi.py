@@ -1,7 +1,7 @@
-"""Assembles the OpenAPI 3.1 document, once at startup, from the handlers: their paths and methods, the `Operation` that
-each declares, and the types of requests and responses.
+"""Assembles the OpenAPI 3.1 document at startup: from the paths and methods of the handlers, the `Operation` of each,
+and the types of requests and responses.
 
-Litestar can derive a document too, but it drops parameters that handlers parse from the raw query string, as these do.
+Litestar's own generator omits parameters that handlers parse from the raw query string, which all of them do here.
 """
 
 import json
@@ -14,6 +14,7 @@ from typing import Annotated, Any
 import msgspec
 from litestar.handlers import HTTPRouteHandler
 
+from movie_api.middleware.responses import is_never_stored
 from movie_api.operations import HTML, Access, Operation, content_types
 from movie_api.problems import MEDIA_TYPE, PROBLEMS, Problem
 from movie_api.schemas import documented
@@ -22,22 +23,18 @@ Json = dict[str, Any]
 
 _REFERENCE = "#/components/schemas/{name}"
 _BEARER: Json = {"bearer": []}
-_NO_STORE_PATHS = ("/api/v1/authentication/", "/api/v1/users/", "/api/v1/admin/")
-"""Prefixes of the paths to whose responses the edge middleware adds `Cache-Control: no-store`."""
-
-
 _ID = "2a442d6caae2ca70426376f2c785c70f"
 _TOKEN = "uU_YmlWYfqyeJzqdOD2TlDwwr8zHD4S7GJ6pAZqkUa0"  # noqa: S105 - a documented example
 
 
 class PathParameters(msgspec.Struct):
-    """The parameters in paths; each name has one meaning in all paths."""
+    """The parameters in paths. A name has the same meaning in every path."""
 
     movie_id: Annotated[str, documented("The id of a movie in a search result.", minLength=1, examples=["tt0133093"])]
     uid: Annotated[str, documented("From the mailed link.", examples=[_ID])]
     token: Annotated[str, documented("From the mailed link.", examples=[_TOKEN])]
     session_id: Annotated[str, documented("From `sessions/`.", examples=[_ID])]
-    person_id: Annotated[str, documented("From the list of users.", minLength=1, examples=[_ID])]
+    user_id: Annotated[str, documented("From the list of users.", minLength=1, examples=[_ID])]
     mail_id: Annotated[str, documented("From the list of emails.", minLength=1, examples=[_ID])]
     code: Annotated[str, documented("The `code` of a problem document.", enum=sorted(PROBLEMS))]
 
@@ -80,10 +77,10 @@ _HEADERS_OF_STATUS = {
     429: ("Retry-After", *_LIMIT_HEADERS),
     503: ("Retry-After",),
 }
-_EDGE_STATUSES = (405, 414, 431)
-"""Statuses of responses that are sent before the rate limit is counted, so they have no `RateLimit` headers."""
+_UNCOUNTED_STATUSES = (405, 414, 431)
+"""Statuses of responses without `RateLimit` headers, as they are sent before the request is counted."""
 _BODY_ERRORS = ("invalid_body", "content_too_large", "unsupported_media_type", "request_timeout")
-_EDGE_ERRORS = ("invalid_host", "method_not_allowed", "uri_too_long", "headers_too_large", "internal_error")
+_COMMON_ERRORS = ("invalid_host", "method_not_allowed", "uri_too_long", "headers_too_large", "internal_error")
 _SECURITY: Mapping[Access, Json] = {
     Access.ANYONE: {"security": []},
     Access.SEARCHERS: {},  # as in the whole document
@@ -135,7 +132,7 @@ def document(
     }
 
 
-@cache  # the applications of one process, as in tests, have the same handlers
+@cache  # tests create many applications with the same handlers
 def _assemble(handlers: tuple[HTTPRouteHandler, ...]) -> tuple[Json, Json]:
     """The paths and schemas of the document."""
     assembler = _Assembler()
@@ -145,7 +142,7 @@ def _assemble(handlers: tuple[HTTPRouteHandler, ...]) -> tuple[Json, Json]:
 
 
 class _Assembler:
-    """The paths of the handlers added so far, and the schemas to which they refer."""
+    """Collects the paths of handlers, and the schemas to which they refer."""
 
     def __init__(self) -> None:
         self.paths: dict[str, Json] = {}
@@ -158,11 +155,11 @@ class _Assembler:
         (path,), (method,) = handler.paths, handler.http_methods
         path = re.sub(r"\{(\w+):\w+\}", r"{\1}", path)
         if path.startswith("/api/"):
-            path += "/"  # the documented spelling, which the framework strips
+            path += "/"  # Litestar strips it
         self.paths.setdefault(path, {})[method.lower()] = self._operation(operation, path)
 
     def _operation(self, operation: Operation, path: str) -> Json:
-        always = ("X-Request-ID", *(("Cache-Control",) if path.startswith(_NO_STORE_PATHS) else ()))
+        always = ("X-Request-ID", *(("Cache-Control",) if is_never_stored(path) else ()))
         request = self._content(content_types(operation.request))
         return {
             "operationId": operation.id,
@@ -204,12 +201,12 @@ class _Assembler:
             *(() if operation.request is None else _BODY_ERRORS),
             *_ACCESS_ERRORS[operation.access],
             *(("rate_limited",) if operation.is_limited else ()),
-            *_EDGE_ERRORS,
+            *_COMMON_ERRORS,
         )
         by_status: dict[int, list[str]] = {}
         for code in codes:
             by_status.setdefault(PROBLEMS[code].status, []).append(code)
-        uncounted = _EDGE_STATUSES if operation.access is Access.ANYONE else (401, *_EDGE_STATUSES)
+        uncounted = _UNCOUNTED_STATUSES if operation.access is Access.ANYONE else (401, *_UNCOUNTED_STATUSES)
         content = self._content({MEDIA_TYPE: Problem} | ({HTML: str} if operation.has_error_pages else {}))
         return {
             str(status): {
@@ -290,7 +287,7 @@ def _components(type_: Any) -> tuple[Json, dict[str, Json]]:
 
 
 def _simplified(schema: Json, enums: Mapping[str, Json]) -> Json:
-    """The schema of a property with enums in place; `null` is a type where it is sent, and absent where it is not."""
+    """The schema of a property, with enums inline. `null` is one of its types only if it can be in a response."""
     if schema.get("$ref") in enums:
         schema |= enums[schema.pop("$ref")]
     match schema:

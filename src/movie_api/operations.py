@@ -1,4 +1,4 @@
-"""What a handler declares for the OpenAPI document: `@get(path, operation=Operation(…))`."""
+"""Operations of the OpenAPI document, declared at their handlers: `@get(path, operation=Operation(…))`."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -13,9 +13,9 @@ HTML = "text/html"
 
 PAGE_ERRORS = ("invalid_offset_or_limit", "page_out_of_range")
 STORE_ERRORS = ("store_unavailable",)
-"""Of operations that use the database."""
+"""Codes of operations that use the database."""
 SOURCE_ERRORS = ("source_unavailable", *STORE_ERRORS)
-"""Of operations that use the movie source too."""
+"""Codes of operations that use the movie source and the database."""
 
 
 class Access(Enum):
@@ -23,14 +23,14 @@ class Access(Enum):
 
     ANYONE = auto()
     SEARCHERS = auto()
-    """Users; anyone if search is public."""
+    """Users, or anyone if search is public."""
     USERS = auto()
     STAFF = auto()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class OtherResponse:
-    """A response of an operation that is neither its success nor a problem document."""
+    """A response that is neither the success of an operation nor a problem document."""
 
     description: str
     headers: tuple[str, ...]
@@ -39,8 +39,8 @@ class OtherResponse:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Operation:
-    """An operation, apart from its method and path and from what follows from the other fields: the errors of every
-    operation, of its body and of its access; the headers of rate limits."""
+    """An operation. `openapi.document` takes its method and path from the handler, and adds the errors that its body
+    and its access imply, those of every operation, and the headers of rate limits."""
 
     id: str
     tag: str
@@ -48,7 +48,7 @@ class Operation:
     description: str
     access: Access = Access.USERS
     is_limited: bool = False
-    """Whether it is rate-limited, so that responses have `RateLimit` headers."""
+    """Whether responses have `RateLimit` headers."""
     parameters: type[msgspec.Struct] | None = None
     """Query parameters."""
     request_headers: type[msgspec.Struct] | None = None

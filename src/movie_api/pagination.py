@@ -11,14 +11,9 @@ from movie_api.parameters import parse_parameters
 from movie_api.problems import AnyRequest
 from movie_api.responses import json_response
 from movie_api.schemas import Count, JsonObject, documented
-from movie_core.errors import Invalid, InvalidOffsetOrLimit
 from movie_core.paging import DEFAULT_LIMIT, MAX_LIMIT, MAX_OFFSET, PageLinks, Window
 
-PAGING_PARAMETERS: Mapping[str, type[Invalid]] = {"offset": InvalidOffsetOrLimit, "limit": InvalidOffsetOrLimit}
-"""The parameters of every list, for `movie_api.parameters.parse_parameters`."""
-
 Item = TypeVar("Item")
-
 
 Offset = Annotated[int, documented("Number of matches to skip.", minimum=0, maximum=MAX_OFFSET)]
 Limit = Annotated[int, documented("Maximum number of matches on a page.", minimum=1, maximum=MAX_LIMIT)]
@@ -67,12 +62,12 @@ def page_response(
     parameters: Sequence[tuple[str, str]] = (),
     **extra: Any,
 ) -> Response[bytes]:
-    """A page of a list; its links repeat `parameters`, and `extra` are further fields of `page_type`."""
+    """A page of the list at `path`. Its links repeat `parameters`; `extra` are further fields of `page_type`."""
     links = PageLinks.of(context_of(request.scope).public_url + path, window, total, parameters)
     content = page_type(total=total, items=items, page_info=PageInfo.of_links(links, window, total), **extra)
     return json_response(content, headers={**headers, "link": links.header()})
 
 
 def request_window(request: AnyRequest) -> Window:
-    """Returns the window that the parameters `offset` and `limit` of a request state, where it takes no others."""
-    return parse_window(parse_parameters(request.scope["query_string"], PAGING_PARAMETERS))
+    """The window of a request whose only parameters are `offset` and `limit`."""
+    return parse_window(parse_parameters(request.scope["query_string"], PageParameters))

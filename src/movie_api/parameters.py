@@ -4,27 +4,35 @@ import re
 from collections.abc import Mapping
 from urllib.parse import unquote_to_bytes
 
-from movie_core.errors import Invalid
+import msgspec
+
+from movie_core.errors import Invalid, InvalidOffsetOrLimit, InvalidParameter, InvalidQuery
 
 _BROKEN_ESCAPE = re.compile(rb"%(?![0-9A-Fa-f]{2})")
+_ERRORS: Mapping[str, type[Invalid]] = {
+    "offset": InvalidOffsetOrLimit,
+    "limit": InvalidOffsetOrLimit,
+    "query": InvalidQuery,
+}
+"""The errors of parameters that have an error code of their own."""
 
 
-def parse_parameters(query_string: bytes, known: Mapping[str, type[Invalid]]) -> dict[str, str]:
-    """Decode the `known` parameters strictly; raises the error type of a parameter that is malformed or repeated.
-    Unknown parameters are ignored."""
+def parse_parameters(query_string: bytes, struct: type[msgspec.Struct]) -> dict[str, str]:
+    """Decode the parameters that are fields of `struct`; others are ignored. Raises `InvalidParameter`, or the error of
+    the parameter, if one is malformed or repeated."""
+    known = struct.__struct_encode_fields__
     parameters: dict[str, str] = {}
     for pair in query_string.split(b"&"):
         raw_name, _, raw_value = pair.partition(b"=")
         name = _decoded(raw_name)
-        error = known.get(name or "")
-        if error is None:
+        if name is None or name not in known:
             continue
         value = _decoded(raw_value)
         if value is None:
-            raise error(f"{name} must be percent-encoded UTF-8", field=name)
+            raise _ERRORS.get(name, InvalidParameter)(f"{name} must be percent-encoded UTF-8", field=name)
         if name in parameters:
-            raise error(f"{name} must be given once", field=name)
-        parameters[str(name)] = value
+            raise _ERRORS.get(name, InvalidParameter)(f"{name} must be given once", field=name)
+        parameters[name] = value
     return parameters
 
 

@@ -267,7 +267,7 @@ def describe(
 
 
 def problem(public_url: str, request_id: str, code: str, detail: str = "") -> tuple[int, dict[str, str], bytes]:
-    """Status, headers and encoded body of a problem that is detected outside the routes."""
+    """Status, headers and encoded body of a problem that a layer or the server detects."""
     headers, body = describe(public_url, request_id, code, detail)
     return body.status, headers, msgspec.json.encode(body)
 

@@ -4,7 +4,6 @@ import asyncio
 import contextlib
 import json
 import re
-from collections.abc import Collection
 from typing import Any, NoReturn, TypeVar
 from urllib.parse import parse_qsl
 
@@ -102,13 +101,8 @@ async def read_optional_json(request: AnyRequest, struct: type[T]) -> T:
     return _convert(_require_object(_parse(body)) if body else {}, struct)
 
 
-async def read_empty(request: AnyRequest) -> None:
-    """For a route without parameters in the body: no body, or an object without fields."""
-    await read_optional_json(request, msgspec.Struct)
-
-
-async def read_form(request: AnyRequest, fields: Collection[str], *, optional: Collection[str] = ()) -> dict[str, str]:
-    """Parse a form that a browser sends, with these fields, some of them optional; raises `InvalidBody`."""
+async def read_form(request: AnyRequest, struct: type[T]) -> T:
+    """Parse a form that a browser sends, with the fields of `struct`; raises `InvalidBody` like `read_json`."""
     _require_type(request, FORM)
     body = await read_body(request)
     try:
@@ -120,8 +114,7 @@ async def read_form(request: AnyRequest, fields: Collection[str], *, optional: C
     form = dict(pairs)
     if len(form) < len(pairs):
         raise InvalidBody("a field of the form is repeated")
-    _check_fields(form, fields, [name for name in fields if name not in optional])
-    return form
+    return _convert(form, struct)
 
 
 def is_form(request: AnyRequest) -> bool:
@@ -187,29 +180,21 @@ def _reject_constant(_: str) -> NoReturn:
 
 
 def _convert(body: dict[str, Any], struct: type[T]) -> T:
-    fields = {field.name: field for field in msgspec.structs.fields(struct)}
+    """Raises one error for all invalid, missing and unknown fields together."""
     errors: list[Invalid] = []
+    fields = {field.name: field for field in msgspec.structs.fields(struct)}
     for name, field in fields.items():
         if name in body:
             try:
                 msgspec.convert(body[name], field.type)
             except msgspec.ValidationError as error:
                 errors.append(InvalidBody(f"{name}: {error}", field=name))
-    _check_fields(body, fields, [name for name, field in fields.items() if field.required], errors)
-    return msgspec.convert(body, struct)
-
-
-def _check_fields(
-    names: Collection[str], known: Collection[str], required: Collection[str], errors: Collection[Invalid] = ()
-) -> None:
-    """Raises one error for `errors`, missing fields and unknown fields together."""
-    unknown = [name[:MAX_REPORTED_NAME] for name in names if name not in known]
-    errors = [
-        *errors,
-        *(InvalidBody(f"{name} is required", field=name) for name in required if name not in names),
-        *(InvalidBody(f"{name} is not a field of this body", field=name) for name in unknown[:MAX_REPORTED_FIELDS]),
-    ]
+    missing = [name for name, field in fields.items() if field.required and name not in body]
+    errors += (InvalidBody(f"{name} is required", field=name) for name in missing)
+    unknown = [name[:MAX_REPORTED_NAME] for name in body if name not in fields]
+    errors += (InvalidBody(f"{name} is not a field of this body", field=name) for name in unknown[:MAX_REPORTED_FIELDS])
     if errors:
         first, *others = errors
         first.others = tuple(others)
         raise first
+    return msgspec.convert(body, struct)

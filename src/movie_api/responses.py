@@ -11,8 +11,7 @@ from movie_core.clock import iso_time
 
 PRIVATE: Mapping[str, str] = {"cache-control": "private"}
 NO_STORE: Mapping[str, str] = {"cache-control": "no-store"}
-"""For responses with personal data. The middleware adds it to all routes below `authentication/`, `users/` and
-`admin/`."""
+"""For personal data. The layer `Responses` adds it to all responses below `authentication/`, `users/` and `admin/`."""
 
 
 def json_response(content: Any, *, status_code: int = 200, headers: Mapping[str, str] | None = None) -> Response[bytes]:
@@ -28,3 +27,7 @@ def no_content(headers: Mapping[str, str] | None = None) -> Response[None]:
 def timestamp(at: datetime) -> str:
     """A time in whole seconds, ISO 8601 in UTC with `Z`."""
     return iso_time(at.replace(microsecond=0))
+
+
+def optional_timestamp(at: datetime | None) -> str | None:
+    return None if at is None else timestamp(at)

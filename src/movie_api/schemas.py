@@ -1,7 +1,8 @@
-"""The base of the structs that define requests and responses, and the types of fields that several of them share.
+"""The base class of the structs of requests and responses, and types of fields that several structs share.
 
-The OpenAPI document is generated from these types. Constraints of requests are documented here, and enforced by the
-core, whose errors name the field and the reason.
+The OpenAPI document is generated from the structs. A struct has the name of its schema; a class of the core with the
+same name is imported as `Core…`. Constraints of requests are only documented here: the core enforces them, with errors
+that state the field and the reason.
 """
 
 from typing import Annotated, Any, Self
@@ -23,13 +24,13 @@ def documented(description: str | None = None, /, **keywords: Any) -> msgspec.Me
 class JsonObject(msgspec.Struct, forbid_unknown_fields=True):
     """A JSON object of a request or response without other members than its fields.
 
-    In a response, fields with a default belong to a struct with `omit_defaults` and are left out when unknown. A class
-    attribute `SCHEMA` has further keywords of its JSON Schema, whose values may be types.
+    A struct of a response has `omit_defaults` if some of its fields are left out when unknown. The class attribute
+    `SCHEMA` adds keywords to its JSON Schema; their values may be types.
     """
 
     @classmethod
     def of(cls, source: object, **fields: Any) -> Self:
-        """The object with these `fields`, and all others from attributes of `source` with the same names."""
+        """The object with these `fields`; all others are copied from the attributes of `source` with the same names."""
         copied = {name: getattr(source, name) for name in cls.__struct_fields__ if name not in fields}
         return cls(**copied, **fields)
 
@@ -65,4 +66,4 @@ CurrentPassword = Annotated[str, documented(**_PASSWORD)]
 
 
 class StoredRecord(msgspec.Struct):
-    """A record as it is stored: its fields by name."""
+    """A stored record: its fields by name."""

@@ -1,12 +1,12 @@
 """The commands `users …` and `sessions …`."""
 
-import json
 import sys
 from typing import Annotated
 
+import msgspec
 from cyclopts import Parameter
 
-from movie_api.user_export import render_export
+from movie_api.user_export import encode_export
 from movie_cli.app import sessions_app, users_app
 from movie_cli.output import CommandError, UsageError, format_time, plain, print_done, print_lines, print_message
 from movie_cli.services import open_service
@@ -112,7 +112,7 @@ async def export(email: str, /) -> None:
     """
     async with open_service(Profiles) as profiles:
         stored = await profiles.export_address(email)
-    sys.stdout.write(json.dumps(render_export(stored), indent=2, ensure_ascii=False) + "\n")
+    sys.stdout.write(msgspec.json.format(await encode_export(stored), indent=2).decode() + "\n")
 
 
 @users_app.command

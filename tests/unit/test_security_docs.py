@@ -244,7 +244,7 @@ def test_the_rules_of_sessions_are_those_of_the_code() -> None:
 
 
 def test_the_fields_are_those_of_the_schemas() -> None:
-    written = {"Profile": "ProfileChange", "Person": "PersonChange", "Rating": "NewRating"}
+    written = {"Profile": "ProfileChange", "User": "UserChange", "Rating": "NewRating"}
     for row in table(POLICIES, "Authorization", 1):
         schema = row["schema"].strip("`")
         assert quoted(row["reads"]) == list(SCHEMAS[schema]["properties"])

@@ -1,6 +1,6 @@
-"""The layers around the application, each a plain ASGI class for HTTP requests; `create_app` has their list.
+"""Layers around the application: plain ASGI classes for HTTP requests, listed in `create_app`.
 
-A layer that only inspects the head of a request returns the awaitable of the next layer instead of awaiting it: that
+A layer that only inspects the head of a request returns the awaitable of the next layer instead of awaiting it, which
 saves a coroutine per request.
 """
 

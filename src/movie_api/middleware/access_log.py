@@ -1,4 +1,4 @@
-"""One line of the access log, and the metrics of each request."""
+"""The access log and the metrics of requests."""
 
 import logging
 import time
@@ -24,14 +24,14 @@ RequestCount = Callable[[str | None, str, int, float], None]
 
 
 def log_request(request_id: str, message: str, user_id: str | None) -> None:
-    """Log a request to the access logger."""
+    """Write a line of the access log with the standard library's logger."""
     _access.info("%s", message, extra={"request_id": request_id, "user_id": user_id})
 
 
 class AccessLog:
-    """Logs and counts each request, whatever becomes of it."""
+    """Logs and counts each request, also if it fails or is cancelled."""
 
-    def __init__(self, app: HttpApp, *, log: RequestLog = log_request, count: RequestCount) -> None:
+    def __init__(self, app: HttpApp, *, log: RequestLog, count: RequestCount) -> None:
         self._app = app
         self._log = log
         self._count = count

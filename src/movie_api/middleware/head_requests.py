@@ -1,4 +1,4 @@
-"""HEAD for every route with GET: the routes declare GET only."""
+"""HEAD requests. The routes declare GET only."""
 
 from collections.abc import Awaitable
 from typing import cast
@@ -31,7 +31,7 @@ class HeadRequests:
         def send_head(message: Message) -> Awaitable[None]:
             return send({**message, "body": b""} if message["type"] == "http.response.body" else message)
 
-        # The server uses the original scope.
+        # A copy, because the server reads the method from its own scope.
         inner = cast("HTTPScope", {**scope, "method": "GET"})
         try:
             await self._app(inner, receive, send_head)

@@ -1,4 +1,4 @@
-"""The hosts that requests may name."""
+"""The `Host` header of requests."""
 
 import re
 from collections.abc import Awaitable, Sequence

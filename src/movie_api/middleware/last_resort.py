@@ -1,4 +1,4 @@
-"""A problem document for every error that nothing else handles."""
+"""The response to unhandled errors."""
 
 import asyncio
 import logging
@@ -13,7 +13,7 @@ _log = logging.getLogger(__name__)
 
 
 class LastResort:
-    """Responds to every unhandled error, and aborts the connection after an incomplete response."""
+    """Sends a problem document for an unhandled error, or aborts the connection if a response has started."""
 
     def __init__(self, app: HttpApp) -> None:
         self._app = app

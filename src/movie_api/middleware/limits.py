@@ -1,4 +1,4 @@
-"""Limits of the request head."""
+"""Size limits of the request head."""
 
 from collections.abc import Awaitable
 

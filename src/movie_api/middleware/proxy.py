@@ -19,9 +19,9 @@ class TrustedProxies:
     def client_of(self, peer: str, forwarded: bytes) -> str:
         """The address of the client of a connection from `peer` with this value of `X-Forwarded-For`.
 
-        Each proxy appends the address of its own client. Addresses are read from the last one back to the first, as
-        long as the address that appended them is a trusted proxy. An entry without a valid address ends that, because
-        only the proxy before it is known then; empty entries are skipped.
+        Each proxy appends the address of its own client, so entries are read from the last to the first, while the
+        address found so far is a trusted proxy. An entry without a valid address ends the search, and the last valid
+        address counts as the client; empty entries are skipped.
         """
         client = peer
         if not self._networks:

@@ -1,4 +1,4 @@
-"""What every response gets: the headers for security, the request id, and the rate limit that counted the request."""
+"""The headers that every response has: security headers, request id and rate limit."""
 
 import math
 import re
@@ -48,7 +48,8 @@ class Responses:
 
 
 class ResponseSender:
-    """Sends the response to one request; `send` is the `send` callable of the application."""
+    """Sends the response to one request. The application calls `send`, and layers that reject a request call
+    `send_complete`."""
 
     __slots__ = ("_common", "_context", "_path", "_send", "_start", "is_complete", "is_started")
 
@@ -87,8 +88,8 @@ class ResponseSender:
         completed = [*headers, (b"x-request-id", context.request_id.encode()), *self._common]
         if context.quota is not None:
             completed += _quota_headers(context.quota)
-        is_private, is_link = _path_rules_cached(path) if len(path) <= _MAX_CACHED_PATH else _path_rules(path)
-        if is_private:
+        never_stored, is_link = _path_rules_cached(path) if len(path) <= _MAX_CACHED_PATH else _path_rules(path)
+        if never_stored:
             completed.append(_NO_STORE)
         names = [name for name, _ in headers]
         if _DEFAULT_POLICY[0] not in names:
@@ -98,9 +99,14 @@ class ResponseSender:
         return completed
 
 
+def is_never_stored(path: str) -> bool:
+    """Whether responses of this path have `Cache-Control: no-store`."""
+    return _NO_STORE_PATH.match(path) is not None
+
+
 def _path_rules(path: str) -> tuple[bool, bool]:
     """Whether responses must not be stored, and whether the path is a mailed link."""
-    return _NO_STORE_PATH.match(path) is not None, LINK_PATH.match(path) is not None
+    return is_never_stored(path), LINK_PATH.match(path) is not None
 
 
 _path_rules_cached = lru_cache(maxsize=256)(_path_rules)

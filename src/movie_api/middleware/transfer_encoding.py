@@ -1,4 +1,4 @@
-"""The one transfer coding that this service implements."""
+"""The `Transfer-Encoding` of requests."""
 
 from collections.abc import Awaitable
 
@@ -10,12 +10,13 @@ from movie_api.problems import send_problem
 
 
 def is_supported(transfer_encoding: bytes) -> bool:
-    """Whether the value of `Transfer-Encoding` is exactly `chunked`, which is case-insensitive (RFC 9112, 7)."""
+    """Whether the value is exactly `chunked`, ignoring case (RFC 9112, 7)."""
     return transfer_encoding.strip(b" \t").lower() == b"chunked"
 
 
 class TransferEncoding:
-    """Rejects other codings than `chunked`, for servers that do not: a proxy may delimit such a body differently."""
+    """Rejects codings other than `chunked`, because a proxy may delimit such a body differently (request smuggling).
+    Our own server rejects them too; this layer is for other servers."""
 
     def __init__(self, app: HttpApp) -> None:
         self._app = app

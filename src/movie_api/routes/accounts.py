@@ -6,6 +6,7 @@ import msgspec
 from dishka import FromDishka
 from litestar import Response, get, post
 from litestar.params import FromPath
+from litestar.response import Template
 
 from movie_api.operations import HTML, STORE_ERRORS, Access, Operation
 from movie_api.problems import AnyRequest
@@ -45,6 +46,7 @@ from movie_core.accounts.login import Login
 from movie_core.accounts.passwords import Passwords
 from movie_core.accounts.profiles import Profiles
 from movie_core.accounts.registration import Registration
+from movie_core.accounts.rules import AccountRules
 from movie_core.accounts.sessions import Caller
 from movie_core.errors import InvalidBody, InvalidLink, InvalidPassword, WeakPassword
 from movie_core.operations.rate_limits import RateLimits
@@ -64,7 +66,7 @@ class NewAccount(JsonObject):
 
 
 class Registered(JsonObject):
-    """The address and username of a registration, as they were understood."""
+    """The normalised address and username of a registration."""
 
     email: str
     username: str
@@ -77,7 +79,8 @@ class Address(JsonObject):
 
 
 class Activation(JsonObject):
-    """At most one of the two; neither is required if the address has a single pending registration."""
+    """The password of a registration, or a new one. Neither is required if the address has a single pending
+    registration."""
 
     SCHEMA: ClassVar[dict[str, Any]] = {
         "maxProperties": 1,
@@ -101,7 +104,7 @@ class ActivationForm(JsonObject):
 
 
 class ActivationLink(JsonObject, omit_defaults=True):
-    """What an activation link does."""
+    """A message about an activation link."""
 
     message: str
     code: Annotated[
@@ -142,9 +145,18 @@ class PasswordChange(JsonObject):
 
 
 def _link(uid: str, token: str) -> tuple[str, str]:
+    """The parts of a mailed link; raises `InvalidLink`."""
     if not ID_OR_TOKEN.fullmatch(uid) or not ID_OR_TOKEN.fullmatch(token):
         raise InvalidLink("the link is malformed")
     return uid, token
+
+
+async def _read_address(request: AnyRequest, limits: RateLimits) -> tuple[str, str]:
+    """Count a request for an email, and return the address and the client's widest network."""
+    await read_body(request)
+    networks = client_networks(request)
+    await limits.mail(networks)  # no RateLimit headers, so that responses do not disclose whether the address is known
+    return (await read_json(request, Address)).email, networks[-1]
 
 
 # --- registration and activation
@@ -187,10 +199,10 @@ async def register(
     operation=Operation(
         id="showActivation",
         tag="accounts",
-        summary="Show what the activation link does, without any change; an HTML page if `Accept` has `text/html`",
+        summary="Check an activation link without using it",
         description=(
-            "Checks a mailed link. It changes nothing, so that a mail scanner that follows links cannot use it up; "
-            "`POST` to the same URL activates the account."
+            "Returns what `POST` to the same URL would do, or an HTML form if `Accept` has `text/html`. It changes "
+            "nothing, so that a mail scanner that follows links cannot use it up."
         ),
         access=Access.ANYONE,
         response={JSON: ActivationLink, HTML: str},
@@ -199,13 +211,17 @@ async def register(
     ),
 )
 async def show_activation(
-    request: AnyRequest, uid: FromPath[str], token: FromPath[str], registration: FromDishka[Registration]
+    request: AnyRequest,
+    uid: FromPath[str],
+    token: FromPath[str],
+    registration: FromDishka[Registration],
+    rules: FromDishka[AccountRules],
 ) -> Response[Any]:
     is_activated = await registration.is_activated(*_link(uid, token))
     if wants_html(request):
         if is_activated:
             return account_pages.already_activated()
-        return account_pages.activation_form(request.app.state.settings.password_min)
+        return account_pages.activation_form(rules.password_min)
     if is_activated:
         return _already_verified()
     text = 'POST {"password": "…"} or {"new_password": "…"} to this URL to activate the account'
@@ -225,9 +241,9 @@ def _already_verified() -> Response[bytes]:
         tag="accounts",
         summary="Activate the account; a JSON client is logged in",
         description=(
-            "Uses the mailed link. `password` selects the registration whose password it is, `new_password` replaces "
-            "it; without either, the address must have a single pending registration. A link that was used before "
-            "returns `already_verified` and no tokens. The form of the HTML page gets a page and no tokens."
+            "Uses the mailed link. `password` is the password of the registration, `new_password` a new one that "
+            "replaces it; without either, the address must have a single pending registration. A link that was used "
+            "before returns `already_verified` and no tokens. A form returns an HTML page and no tokens."
         ),
         access=Access.ANYONE,
         is_limited=True,
@@ -247,39 +263,52 @@ async def activate(
     token: FromPath[str],
     registration: FromDishka[Registration],
     limits: FromDishka[RateLimits],
+    rules: FromDishka[AccountRules],
 ) -> Response[Any]:
     networks = client_networks(request)
+    passwords = await _read_passwords(request)
+    set_quota(request, await limits.link(uid, networks))
+    link = _link(uid, token)
+    if wants_html(request):
+        return await _activate_by_form(registration, link, passwords, rules.password_min)
+    pair = await registration.activate(*link, device_of(request), **passwords, network=networks[0])
+    if pair is None:
+        return _already_verified()
+    return json_response(Activated("Email verified successfully", access=pair.access, refresh=pair.refresh))
+
+
+async def _read_passwords(request: AnyRequest) -> dict[str, str]:
+    """`password` or `new_password`, from JSON or the form; neither if both are omitted."""
     if is_form(request):
-        form = await read_form(request, ("password", "new"), optional=("password", "new"))
-        password = form.get("password")
-        passwords = {"new_password" if "new" in form else "password": password} if password else {}
-    else:
-        body = await read_optional_json(request, Activation)
-        fields = {"password": value_or_none(body.password), "new_password": value_or_none(body.new_password)}
-        passwords = {name: value for name, value in fields.items() if value is not None}
+        form = await read_form(request, ActivationForm)
+        password = value_or_none(form.password)
+        is_new = value_or_none(form.new) is not None
+        return {"new_password" if is_new else "password": password} if password else {}
+    body = await read_optional_json(request, Activation)
+    fields = {"password": value_or_none(body.password), "new_password": value_or_none(body.new_password)}
+    passwords = {name: value for name, value in fields.items() if value is not None}
     if len(passwords) > 1:
         raise InvalidBody("send password or new_password, not both", field="new_password")
-    set_quota(request, await limits.link(uid, networks))
-    if not wants_html(request):
-        pair = await registration.activate(*_link(uid, token), device_of(request), **passwords, network=networks[0])
-        if pair is None:
-            return _already_verified()
-        return json_response(Activated("Email verified successfully", access=pair.access, refresh=pair.refresh))
-    rejection = ""
-    try:
-        if await registration.is_activated(*_link(uid, token)):
-            return account_pages.already_activated()
-        # The owner of the address may not have registered it, so the page never activates without a password.
-        if passwords:
-            await registration.activate(*_link(uid, token), None, **passwords)
+    return passwords
+
+
+async def _activate_by_form(
+    registration: Registration, link: tuple[str, str], passwords: dict[str, str], password_min: int
+) -> Template:
+    """Activate without login; a rejected password returns the form again."""
+    if await registration.is_activated(*link):
+        return account_pages.already_activated()
+    # The owner of the address may not have registered it, so the page never activates without a password.
+    rejection = "enter the password of your registration, or a new one"
+    if passwords:
+        try:
+            await registration.activate(*link, None, **passwords)
             return account_pages.activated()
-        rejection = "enter the password of your registration, or a new one"
-    except InvalidPassword:
-        rejection = "this is not the password of this registration; to set a new one, tick the box"
-    except WeakPassword as error:
-        rejection = error.detail
-    minimum = request.app.state.settings.password_min
-    return account_pages.activation_form(minimum, rejection, is_new="new_password" in passwords)
+        except InvalidPassword:
+            rejection = "this is not the password of this registration; to set a new one, tick the box"
+        except WeakPassword as error:
+            rejection = error.detail
+    return account_pages.activation_form(password_min, rejection, is_new="new_password" in passwords)
 
 
 @post(
@@ -302,10 +331,8 @@ async def activate(
 async def resend(
     request: AnyRequest, registration: FromDishka[Registration], limits: FromDishka[RateLimits]
 ) -> Response[bytes]:
-    await read_body(request)
-    networks = client_networks(request)
-    await limits.mail(networks)  # no RateLimit headers, so that responses do not disclose whether the address is known
-    await registration.resend_activation((await read_json(request, Address)).email, requested_from=networks[-1])
+    email, network = await _read_address(request, limits)
+    await registration.resend_activation(email, requested_from=network)
     return json_response(Message(_EMAIL_SENT), status_code=202)
 
 
@@ -329,10 +356,8 @@ async def resend(
 async def forgot_password(
     request: AnyRequest, passwords: FromDishka[Passwords], limits: FromDishka[RateLimits]
 ) -> Response[bytes]:
-    await read_body(request)
-    networks = client_networks(request)
-    await limits.mail(networks)  # no RateLimit headers, so that responses do not disclose whether the address is known
-    await passwords.request_reset((await read_json(request, Address)).email, requested_from=networks[-1])
+    email, network = await _read_address(request, limits)
+    await passwords.request_reset(email, requested_from=network)
     return json_response(Message(_EMAIL_SENT), status_code=202)
 
 
@@ -365,9 +390,10 @@ async def reset_password(
     operation=Operation(
         id="showReset",
         tag="accounts",
-        summary="Show what the reset link does, without any change; an HTML form if `Accept` has `text/html`",
+        summary="Check a reset link without using it",
         description=(
-            "Checks a mailed link. It changes nothing, so that a mail scanner that follows links cannot use it up."
+            "Returns how to set a new password, or an HTML form if `Accept` has `text/html`. It changes nothing, so "
+            "that a mail scanner that follows links cannot use it up."
         ),
         access=Access.ANYONE,
         response={JSON: Message, HTML: str},
@@ -376,11 +402,15 @@ async def reset_password(
     ),
 )
 async def show_reset(
-    request: AnyRequest, uid: FromPath[str], token: FromPath[str], passwords: FromDishka[Passwords]
+    request: AnyRequest,
+    uid: FromPath[str],
+    token: FromPath[str],
+    passwords: FromDishka[Passwords],
+    rules: FromDishka[AccountRules],
 ) -> Response[Any]:
     await passwords.check_reset_link(*_link(uid, token))
     if wants_html(request):
-        return account_pages.password_form(request.app.state.settings.password_min)
+        return account_pages.password_form(rules.password_min)
     return json_response(Message("POST uid, token and password to password/reset/ to set a new password"))
 
 
@@ -406,13 +436,14 @@ async def reset_by_form(
     token: FromPath[str],
     passwords: FromDishka[Passwords],
     limits: FromDishka[RateLimits],
-) -> Response[bytes]:
-    form = await read_form(request, ("password",))
+    rules: FromDishka[AccountRules],
+) -> Template:
+    form = await read_form(request, PasswordForm)
     set_quota(request, await limits.link(uid, client_networks(request)))
     try:
-        await passwords.reset(*_link(uid, token), form["password"])
+        await passwords.reset(*_link(uid, token), form.password)
     except WeakPassword as error:
-        return account_pages.password_form(request.app.state.settings.password_min, error.detail)
+        return account_pages.password_form(rules.password_min, error.detail)
     return account_pages.password_changed()
 
 

@@ -11,18 +11,18 @@ from litestar.params import FromPath
 from movie_api.auth import require_staff, require_writer
 from movie_api.operations import PAGE_ERRORS, STORE_ERRORS, Access, Operation
 from movie_api.pagination import (
-    PAGING_PARAMETERS,
     Limit,
     Offset,
     Page,
     PageParameters,
     page_response,
     parse_window,
+    request_window,
 )
 from movie_api.parameters import parse_parameters
 from movie_api.problems import AnyRequest
-from movie_api.request_body import read_empty, read_json, value_or_none
-from movie_api.responses import json_response, timestamp
+from movie_api.request_body import read_json, read_optional_json, value_or_none
+from movie_api.responses import json_response, optional_timestamp, timestamp
 from movie_api.schemas import NO_CONTROLS, Count, JsonObject, OptionalTimestamp, Timestamp, documented
 from movie_core.accounts.outbox import SUBJECTS, Mail, MailState
 from movie_core.accounts.sessions import Caller
@@ -30,7 +30,6 @@ from movie_core.accounts.users import MAX_ADDRESS, UserState, UserSummary
 from movie_core.errors import InvalidParameter
 from movie_core.operations.administration import AuditRecorder, MailAdministration, UserAdministration
 from movie_core.operations.audit import COMMAND_LINE, Action
-from movie_core.operations.audit import AuditEntry as CoreAuditEntry
 from movie_core.paging import DEFAULT_LIMIT
 
 ADMIN = "/api/v1/admin/"
@@ -63,7 +62,7 @@ class UserParameters(msgspec.Struct):
     limit: Limit = DEFAULT_LIMIT
 
 
-class Person(JsonObject):
+class User(JsonObject):
     """A user, or a pending registration."""
 
     id: str
@@ -75,11 +74,11 @@ class Person(JsonObject):
     last_login: OptionalTimestamp
 
 
-class People(Page[Person]):
+class Users(Page[User]):
     """A page of users."""
 
 
-class PersonChange(JsonObject):
+class UserChange(JsonObject):
     """New values; omitted fields keep theirs."""
 
     is_active: bool | msgspec.UnsetType = msgspec.UNSET
@@ -94,7 +93,7 @@ class MailParameters(msgspec.Struct):
     limit: Limit = DEFAULT_LIMIT
 
 
-class KeptMail(JsonObject):
+class Email(JsonObject):
     """An email of the outbox."""
 
     id: str
@@ -107,11 +106,11 @@ class KeptMail(JsonObject):
     sent_at: OptionalTimestamp
 
 
-class KeptMails(Page[KeptMail]):
+class Emails(Page[Email]):
     """A page of emails."""
 
 
-class Nothing(JsonObject):
+class EmptyObject(JsonObject):
     """An object without members."""
 
 
@@ -140,13 +139,13 @@ class AuditEntries(Page[AuditEntry]):
         description="Returns one page of the users whose email address or username contains `search`.",
         access=Access.STAFF,
         parameters=UserParameters,
-        response=People,
+        response=Users,
         headers=("Link",),
         errors=("invalid_parameter", *PAGE_ERRORS, *STORE_ERRORS),
     ),
 )
 async def list_users(request: AnyRequest, administration: FromDishka[UserAdministration]) -> Response[bytes]:
-    parameters = _parameters(request, "search", "state")
+    parameters = parse_parameters(request.scope["query_string"], UserParameters)
     state = _parse_state(UserState, parameters.get("state", UserState.ACCOUNT))
     search = parameters.get("search", "")
     if len(search) > MAX_ADDRESS or any(unicodedata.category(character) == "Cc" for character in search):
@@ -156,11 +155,11 @@ async def list_users(request: AnyRequest, administration: FromDishka[UserAdminis
     window = parse_window(parameters)
     total, users = await administration.list_users(window, search, state)
     filters = [(name, parameters[name]) for name in ("search", "state") if name in parameters]
-    return page_response(People, request, USERS, window, total, [_user(user) for user in users], {}, filters)
+    return page_response(Users, request, USERS, window, total, [_user(user) for user in users], {}, filters)
 
 
 @patch(
-    USERS + "{person_id:str}/",
+    USERS + "{user_id:str}/",
     guards=[require_staff, require_writer],
     operation=Operation(
         id="changeUser",
@@ -174,21 +173,21 @@ async def list_users(request: AnyRequest, administration: FromDishka[UserAdminis
         ),
         access=Access.STAFF,
         is_limited=True,
-        request=PersonChange,
-        response=Person,
+        request=UserChange,
+        response=User,
         errors=("user_not_found", "username_taken", "own_account", *STORE_ERRORS),
     ),
 )
 async def change_user(
     request: AnyRequest,
-    person_id: FromPath[str],
+    user_id: FromPath[str],
     caller: FromDishka[Caller],
     administration: FromDishka[UserAdministration],
 ) -> Response[bytes]:
-    body = await read_json(request, PersonChange)
+    body = await read_json(request, UserChange)
     user = await administration.change(
         caller.user_id,
-        person_id,
+        user_id,
         is_active=value_or_none(body.is_active),
         is_staff=value_or_none(body.is_staff),
     )
@@ -205,18 +204,18 @@ async def change_user(
         description="Returns one page of the emails that are pending, were sent recently, or are no longer retried.",
         access=Access.STAFF,
         parameters=MailParameters,
-        response=KeptMails,
+        response=Emails,
         headers=("Link",),
         errors=("invalid_parameter", *PAGE_ERRORS, *STORE_ERRORS),
     ),
 )
 async def list_mails(request: AnyRequest, administration: FromDishka[MailAdministration]) -> Response[bytes]:
-    parameters = _parameters(request, "state")
+    parameters = parse_parameters(request.scope["query_string"], MailParameters)
     state = _parse_state(MailState, parameters["state"]) if "state" in parameters else None
     window = parse_window(parameters)
     total, mails = await administration.list_mails(window, state)
     filters = [("state", state.value)] if state is not None else []
-    return page_response(KeptMails, request, MAILS, window, total, [_mail(mail) for mail in mails], {}, filters)
+    return page_response(Emails, request, MAILS, window, total, [_mail(mail) for mail in mails], {}, filters)
 
 
 @post(
@@ -229,9 +228,9 @@ async def list_mails(request: AnyRequest, administration: FromDishka[MailAdminis
         description="Makes an email that is no longer retried pending again, and records it in the audit log.",
         access=Access.STAFF,
         is_limited=True,
-        request=Nothing,
+        request=EmptyObject,
         is_body_required=False,
-        response=KeptMail,
+        response=Email,
         errors=("mail_not_found", "mail_not_dead", *STORE_ERRORS),
     ),
 )
@@ -241,7 +240,7 @@ async def retry_mail(
     caller: FromDishka[Caller],
     administration: FromDishka[MailAdministration],
 ) -> Response[bytes]:
-    await read_empty(request)
+    await read_optional_json(request, EmptyObject)
     return json_response(_mail(await administration.retry_one(caller.user_id, mail_id)))
 
 
@@ -261,14 +260,10 @@ async def retry_mail(
     ),
 )
 async def list_audit(request: AnyRequest, recorder: FromDishka[AuditRecorder]) -> Response[bytes]:
-    window = parse_window(_parameters(request))
+    window = request_window(request)
     total, entries = await recorder.list_page(window)
-    return page_response(AuditEntries, request, AUDIT, window, total, [_entry(entry) for entry in entries], {})
-
-
-def _parameters(request: AnyRequest, *names: str) -> dict[str, str]:
-    known = {**PAGING_PARAMETERS, **dict.fromkeys(names, InvalidParameter)}
-    return parse_parameters(request.scope["query_string"], known)
+    items = [AuditEntry.of(entry, at=timestamp(entry.at)) for entry in entries]
+    return page_response(AuditEntries, request, AUDIT, window, total, items, {})
 
 
 def _parse_state(states: type[State], text: str) -> State:
@@ -278,20 +273,20 @@ def _parse_state(states: type[State], text: str) -> State:
         raise InvalidParameter(f"state must be one of {', '.join(states)}", field="state") from None
 
 
-def _user(user: UserSummary) -> Person:
-    return Person(
+def _user(user: UserSummary) -> User:
+    return User(
         id=user.id,
         email=user.address.spelling,
         username=user.username.shown,
         is_active=user.is_active,
         is_staff=user.is_staff,
         created_at=timestamp(user.created_at),
-        last_login=None if user.last_login is None else timestamp(user.last_login),
+        last_login=optional_timestamp(user.last_login),
     )
 
 
-def _mail(mail: Mail) -> KeptMail:
-    return KeptMail(
+def _mail(mail: Mail) -> Email:
+    return Email(
         id=mail.id,
         to=mail.recipient,
         subject=SUBJECTS[mail.kind],
@@ -299,12 +294,8 @@ def _mail(mail: Mail) -> KeptMail:
         attempts=mail.attempts,
         last_error=mail.last_error,
         created_at=timestamp(mail.created_at),
-        sent_at=None if mail.sent_at is None else timestamp(mail.sent_at),
+        sent_at=optional_timestamp(mail.sent_at),
     )
-
-
-def _entry(entry: CoreAuditEntry) -> AuditEntry:
-    return AuditEntry.of(entry, at=timestamp(entry.at))
 
 
 ADMIN_ROUTES = (list_users, change_user, list_mails, retry_mail, list_audit)

@@ -2,7 +2,7 @@
 
 import csv
 import re
-from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Sequence
 from datetime import date
 from functools import partial
 from io import StringIO
@@ -12,6 +12,7 @@ import msgspec
 from dishka import FromDishka
 from litestar import Response, get
 
+from movie_api.accept import parse_accept, preference
 from movie_api.auth import require_staff
 from movie_api.operations import STORE_ERRORS, Access, Operation
 from movie_api.parameters import parse_parameters
@@ -21,12 +22,10 @@ from movie_api.responses import json_response
 from movie_api.schemas import Count, JsonObject, documented
 from movie_core.clock import utc_now
 from movie_core.discovery.analytics import DEFAULT_DAYS, MAX_DAYS, MAX_QUERIES, Days
-from movie_core.errors import InvalidParameter
 from movie_core.ports import Analytics
 
 ANALYTICS = "/api/v1/analytics/"
 
-_PARAMETERS = {"from": InvalidParameter, "to": InvalidParameter}
 _FORMULA = re.compile(
     r"^(?=[\t\r])"
     r"|(^|[\s:;,|\"'\u3001\uff0c\uff1a\uff1b])([\s\u200b\ufeff]*)"
@@ -34,9 +33,6 @@ _FORMULA = re.compile(
 )
 """The start of a spreadsheet formula, including full-width signs: at the start of a cell, or after a character at which
 some spreadsheets split cells. Queries are untrusted text (CSV injection)."""
-MAX_RANGES = 64
-"""Maximum number of media ranges of `Accept` that are parsed; further ones are ignored."""
-_QUALITY = re.compile(r"[01](?:\.[0-9]{0,3})?")
 
 
 class DaysParameters(msgspec.Struct, rename={"first": "from", "last": "to"}):
@@ -157,21 +153,9 @@ class SourceDays(JsonObject):
 
 
 def prefers_csv(accepted: Iterable[str]) -> bool:
-    """Whether these values of `Accept` prefer CSV to JSON, which is the default (RFC 9110, 12.5.1)."""
-    ranges: dict[str, float] = {}
-    for element in ",".join(accepted).split(",", MAX_RANGES)[:MAX_RANGES]:
-        media_range, *parameters = (part.strip().lower() for part in element.split(";"))
-        quality = next((parameter[2:].strip() for parameter in parameters if parameter.startswith("q=")), "1")
-        ranges[media_range] = min(1.0, float(quality)) if _QUALITY.fullmatch(quality) else 0.0
-    return _preference(ranges, "text/csv") > _preference(ranges, "application/json")
-
-
-def _preference(ranges: Mapping[str, float], media_type: str) -> tuple[float, int]:
-    """The quality of a media type, from its most specific range, and the specificity of that range."""
-    candidates = ("*/*", f"{media_type.partition('/')[0]}/*", media_type)
-    specificity = max((index for index, candidate in enumerate(candidates) if candidate in ranges), default=0)
-    quality = ranges.get(candidates[specificity], 0.0)
-    return quality, specificity if quality else 0
+    """Whether these values of `Accept` prefer CSV to JSON, which is the default."""
+    ranges = parse_accept(accepted)
+    return preference(ranges, CSV) > preference(ranges, JSON)
 
 
 async def _report(
@@ -181,9 +165,12 @@ async def _report(
     query: Callable[[Days], Awaitable[Any]],
     row_type: type[JsonObject] | None = None,
 ) -> Response[bytes]:
-    """`query` returns the fields of a `report_type`, or of its items, each a `row_type`. These fields are the columns
-    of CSV, and `name` is used for the name of its file."""
-    parameters = parse_parameters(request.scope["query_string"], _PARAMETERS)
+    """Respond with the result of `query` as JSON or CSV.
+
+    Without a `row_type`, the result has the fields of `report_type`; otherwise it is a list of rows with the fields of
+    `row_type`, the items of the report. These fields are the columns of CSV. `name` begins the name of the CSV file.
+    """
+    parameters = parse_parameters(request.scope["query_string"], DaysParameters)
     days = Days.parse(parameters.get("from"), parameters.get("to"), utc_now().date())
     result = await query(days)
     meta = DaysMeta(days.first, days.last)
@@ -225,7 +212,7 @@ def _operation(id: str, summary: str, description: str, report_type: type[JsonOb
         id=id,
         tag="analytics",
         summary=summary,
-        description=(f"{description} In CSV the same names are columns, and the values of a list are joined by `|`."),
+        description=f"{description} The columns of CSV have the same names; the values of a list are joined by `|`.",
         access=Access.STAFF,
         parameters=DaysParameters,
         response={JSON: report_type, CSV: str},

@@ -1,4 +1,4 @@
-"""`/api/v1/events/`: events sent by clients. Searches and ratings are recorded automatically."""
+"""`/api/v1/events/`: events that clients send. Searches and ratings are recorded by their own routes."""
 
 from datetime import datetime
 from typing import Annotated
@@ -12,7 +12,7 @@ from movie_api.operations import SOURCE_ERRORS, Operation
 from movie_api.problems import AnyRequest
 from movie_api.request_body import read_rows, value_or_none
 from movie_api.responses import PRIVATE, json_response
-from movie_api.routes.ratings import Imported
+from movie_api.routes.ratings import BatchResult
 from movie_api.schemas import NO_CONTROLS, JsonObject, documented
 from movie_core.accounts.sessions import Caller
 from movie_core.clock import utc_now
@@ -56,17 +56,17 @@ Events = Annotated[list[Event], msgspec.Meta(title="Events", extra_json_schema={
     EVENTS,
     guards=[require_event_access],
     operation=Operation(
-        id="tellEvents",
+        id="recordEvents",
         tag="ratings",
         summary="Record impressions, clicks and views of the user",
         description=(
-            "Queues what the user saw and did, for trending movies and reports. Searches and ratings are recorded "
-            "without it. A malformed event rejects the whole list; an event that is too old or of an unknown movie "
-            "is a rejected row. Nothing is stored for users who have switched `record_events` off."
+            "Queues events for trending movies and reports. Searches and ratings are recorded automatically. A "
+            "malformed event rejects the whole list; an event that is too old, or of an unknown movie, is a rejected "
+            "row. No event is stored for a user whose `record_events` is off."
         ),
         is_limited=True,
         request=Events,
-        response=Imported,
+        response=BatchResult,
         status=202,
         headers=("Cache-Control",),
         errors=("invalid_event", "too_many_rows", "busy", *SOURCE_ERRORS),
@@ -85,7 +85,7 @@ async def record_events(
         except Invalid as error:
             raise InvalidEvent(f"row {number}: {error.detail}", field=f"{number}.{error.field}") from None
     result = await discovery.submit_events(events)
-    return json_response(Imported.of_result(result), status_code=202, headers=PRIVATE)
+    return json_response(BatchResult.of_result(result), status_code=202, headers=PRIVATE)
 
 
 EVENT_ROUTES = (record_events,)

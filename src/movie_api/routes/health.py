@@ -7,27 +7,35 @@ from dishka import FromDishka
 from litestar import Response, get
 
 from movie_api.operations import Access, Operation, OtherResponse
-from movie_api.problems import AnyRequest
 from movie_api.responses import NO_STORE, json_response
 from movie_api.schemas import JsonObject, documented
 from movie_core.operations.health import Readiness, Status
 
 
+class Draining:
+    """Whether this process is shutting down: it completes its requests, and reports that it is not ready for others."""
+
+    __slots__ = ("has_begun",)
+
+    def __init__(self) -> None:
+        self.has_begun = False
+
+
 class Live(JsonObject):
-    """The process runs."""
+    """The result of the liveness probe."""
 
     status: Annotated[str, documented(const="live")]
 
 
 class DependencyHealth(msgspec.Struct):
-    """The state of a dependency. Later versions may add members."""
+    """The state of a dependency. Later versions may add fields."""
 
     status: Annotated[str, documented(enum=["up", "down"])]
     detail: str
 
 
 class Health(msgspec.Struct):
-    """Besides `status`, one member for each dependency of the process. Later versions may add dependencies."""
+    """The readiness of the process, and one member for each dependency. Later versions may add dependencies."""
 
     SCHEMA: ClassVar[dict[str, Any]] = {"additionalProperties": DependencyHealth}
 
@@ -40,7 +48,7 @@ class Health(msgspec.Struct):
         id="isLive",
         tag="operation",
         summary="Liveness probe; checks no dependency",
-        description="Answers as long as the process handles requests; an orchestrator restarts one that does not.",
+        description="Succeeds while the process handles requests; an orchestrator restarts a process that fails it.",
         access=Access.ANYONE,
         response=Live,
     ),
@@ -57,7 +65,7 @@ async def show_liveness() -> Response[bytes]:
         summary="Readiness probe, with the status of every dependency",
         description=(
             "States whether the process can serve requests: `ready`, `degraded` if it serves without a dependency that "
-            "is down, or `unavailable`. A load balancer sends no requests to a process that answers 503."
+            "is down, or `unavailable`. A load balancer sends no requests to a process that returns 503."
         ),
         access=Access.ANYONE,
         response=Health,
@@ -70,9 +78,9 @@ async def show_liveness() -> Response[bytes]:
         },
     ),
 )
-async def show_readiness(request: AnyRequest, readiness: FromDishka[Readiness]) -> Response[bytes]:
+async def show_readiness(readiness: FromDishka[Readiness], draining: FromDishka[Draining]) -> Response[bytes]:
     status, results = await readiness.status()
-    if request.app.state.is_draining:
+    if draining.has_begun:
         status = Status.UNAVAILABLE
     dependencies = {
         result.dependency.name: DependencyHealth("up" if result.is_reachable else "down", result.detail)

@@ -2,10 +2,10 @@
 
 from collections.abc import AsyncIterator
 from pathlib import Path
-from typing import Any, cast
+from typing import cast
 
 from dishka import FromDishka, Provider, Scope, provide
-from litestar import Request, Response, get
+from litestar import Response, get
 from litestar.exceptions import NotFoundException
 
 from movie_adapters.observability.backlog import BacklogGauges
@@ -19,6 +19,7 @@ from movie_adapters.observability.metrics import (
 from movie_adapters.settings.settings import Settings
 from movie_adapters.wiring.connections import SharedRedis, UpstreamSource
 from movie_api.operations import Access, Operation
+from movie_api.problems import AnyRequest
 from movie_core.discovery.event_recorder import EventRecorder
 
 METRICS_PATH = "/metrics"
@@ -69,8 +70,8 @@ class MetricsProvider(Provider):
         summary="Prometheus metrics; in production only with the metrics token",
         description=(
             "Returns the metrics of all processes of this server in the text format of Prometheus. With "
-            "`MOVIE_METRICS_TOKEN`, it requires that token as a bearer token; without, it answers only outside "
-            "production."
+            "`MOVIE_METRICS_TOKEN`, it requires that token as a bearer token; without it, production returns "
+            "`not_found`."
         ),
         access=Access.ANYONE,
         response={"text/plain": str},
@@ -78,7 +79,7 @@ class MetricsProvider(Provider):
     ),
 )
 async def show_metrics(
-    request: Request[Any, Any, Any], settings: FromDishka[Settings], peers: FromDishka[MetricsPeers]
+    request: AnyRequest, settings: FromDishka[Settings], peers: FromDishka[MetricsPeers]
 ) -> Response[bytes]:
     if not is_scrape_authorized(settings, request.headers.getall("authorization", [])):
         raise NotFoundException

@@ -8,7 +8,6 @@ import hashlib
 import math
 import time
 from collections import OrderedDict
-from collections.abc import Mapping
 from dataclasses import dataclass
 from operator import attrgetter
 from typing import Annotated, Any, Self
@@ -29,7 +28,7 @@ from movie_api.schemas import NO_CONTROLS, JsonObject, Timestamp, documented
 from movie_core.accounts.sessions import Caller
 from movie_core.discovery.event_recorder import EventRecorder
 from movie_core.discovery.services import Discovery
-from movie_core.errors import Invalid, InvalidOffsetOrLimit, InvalidParameter, InvalidQuery, MovieNotFound
+from movie_core.errors import InvalidParameter, MovieNotFound
 from movie_core.paging import DEFAULT_LIMIT, MAX_LIMIT, PageLinks, Window
 from movie_core.provenance import CacheStatus
 from movie_core.search.movie_search import MAX_SUGGESTIONS, MovieSearch
@@ -45,15 +44,6 @@ MICRO_TTL = 0.5
 """Seconds for which a response that is not fresh from the cache is reused for the same query string."""
 ENTRY_OVERHEAD = 800
 """Bytes of memory that an entry of the response cache uses in addition to its content."""
-_SEARCH_PARAMETERS: Mapping[str, type[Invalid]] = {
-    "offset": InvalidOffsetOrLimit,
-    "limit": InvalidOffsetOrLimit,
-    "query": InvalidQuery,
-    "year": InvalidParameter,
-    "genre": InvalidParameter,
-    "order": InvalidParameter,
-    "exclude": InvalidParameter,
-}
 
 
 class SuggestParameters(msgspec.Struct):
@@ -220,7 +210,7 @@ class SearchRequest:
 
 def parse_search(query_string: bytes) -> SearchRequest:
     """Parse the query string of a search; raises an error of the `Invalid` family."""
-    parameters = parse_parameters(query_string, _SEARCH_PARAMETERS)
+    parameters = parse_parameters(query_string, SearchParameters)
     if parameters.get("exclude", EXCLUDE_RATED) != EXCLUDE_RATED:
         raise InvalidParameter(f"exclude must be {EXCLUDE_RATED}", field="exclude")
     window = Window.parse(parameters.get("offset"), parameters.get("limit"))
@@ -457,7 +447,7 @@ async def search_movies(
     ),
 )
 async def suggest_movies(request: AnyRequest, movie_search: FromDishka[MovieSearch]) -> Response[bytes]:
-    parameters = parse_parameters(request.scope["query_string"], _SEARCH_PARAMETERS)
+    parameters = parse_parameters(request.scope["query_string"], SuggestParameters)
     movies = await movie_search.suggest(normalise_query(parameters.get("query", "")))
     items = [Suggestion(movie.id, movie.title, movie.year) for movie in movies]
     return json_response(Suggestions(items), headers=PRIVATE)

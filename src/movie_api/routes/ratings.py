@@ -92,14 +92,14 @@ class RejectedRow(JsonObject):
     detail: str
 
 
-class Imported(JsonObject):
+class BatchResult(JsonObject):
     """The result of storing a list of rows."""
 
     accepted: Annotated[int, documented("Number of accepted rows.", minimum=0)]
     rejected: list[RejectedRow]
 
     @classmethod
-    def of_result(cls, result: ImportResult) -> "Imported":
+    def of_result(cls, result: ImportResult) -> "BatchResult":
         return cls(result.accepted, [RejectedRow.of(row) for row in result.rejected])
 
 
@@ -153,7 +153,7 @@ async def show_rating(
         id="removeRating",
         tag="ratings",
         summary="Delete a rating",
-        description="Deletes the user's rating of a movie. Succeeds also if there is none, so it can be repeated.",
+        description="Deletes the user's rating of a movie. It is idempotent: it succeeds also if there is none.",
         is_limited=True,
         status=204,
         headers=("Cache-Control",),
@@ -206,7 +206,7 @@ async def list_ratings(
         ),
         is_limited=True,
         request={JSON: RatingImport, CSV: RatingFile},
-        response=Imported,
+        response=BatchResult,
         errors=("too_many_rows", "several_users", "too_many_ratings", *SOURCE_ERRORS),
     ),
 )
@@ -217,7 +217,7 @@ async def import_ratings(
         rows, rejected = await asyncio.to_thread(parse_ratings, await read_file(request, CSV))
     else:
         rows, rejected = _validate(await read_rows(request, RatingRow, least=0, most=MAX_IMPORT))
-    return json_response(Imported.of_result(await discovery.import_ratings(caller.user_id, rows, rejected)))
+    return json_response(BatchResult.of_result(await discovery.import_ratings(caller.user_id, rows, rejected)))
 
 
 def _validate(rows: Iterable[RatingRow]) -> tuple[list[ImportRow], list[Rejection]]:

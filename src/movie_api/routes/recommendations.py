@@ -11,7 +11,6 @@ from litestar.params import FromPath
 from movie_api.auth import require_search_access, require_user
 from movie_api.operations import PAGE_ERRORS, SOURCE_ERRORS, Access, Operation
 from movie_api.pagination import (
-    PAGING_PARAMETERS,
     Limit,
     Offset,
     Page,
@@ -38,14 +37,14 @@ TRENDING = SEARCH_PATH + "trending/"
 
 
 class Reason(JsonObject):
-    """A movie that is a reason for a recommendation."""
+    """A reason for a recommendation."""
 
     kind: ReasonKind
     movie_id: str
     title: str
 
 
-class SuggestedMovie(Movie, kw_only=True):
+class RecommendedMovie(Movie, kw_only=True):
     """A recommended or similar movie."""
 
     score: Annotated[float, documented("Comparable within this list only.")]
@@ -60,13 +59,13 @@ class RecommendationsMeta(JsonObject):
     ]
 
 
-class Recommendations(Page[SuggestedMovie]):
+class Recommendations(Page[RecommendedMovie]):
     """A page of recommended movies."""
 
     meta: RecommendationsMeta
 
 
-class SimilarMovies(Page[SuggestedMovie]):
+class SimilarMovies(Page[RecommendedMovie]):
     """A page of similar movies."""
 
 
@@ -113,7 +112,7 @@ class TrendingMeta(JsonObject):
     state: Annotated[
         str,
         documented(
-            "`stale`: the result of `as_of`, as the store is unavailable or being rebuilt.", enum=["live", "stale"]
+            "`stale`: computed at `as_of`, because the store is unavailable or being rebuilt.", enum=["live", "stale"]
         ),
     ]
     as_of: Timestamp
@@ -151,7 +150,7 @@ async def recommend_movies(
     page = await discovery.recommendations(caller.user_id, window)
     meta = RecommendationsMeta(page.tier)
     return page_response(
-        Recommendations, request, RECOMMENDATIONS, window, page.total, _suggested_movies(page), NO_STORE, meta=meta
+        Recommendations, request, RECOMMENDATIONS, window, page.total, _recommended_movies(page), NO_STORE, meta=meta
     )
 
 
@@ -180,7 +179,7 @@ async def similar_movies(
     window = request_window(request)
     page = await discovery.similar(movie_id, window)
     path = request.scope["raw_path"].decode("ascii").rstrip("/") + "/"
-    return page_response(SimilarMovies, request, path, window, page.total, _suggested_movies(page), PRIVATE)
+    return page_response(SimilarMovies, request, path, window, page.total, _recommended_movies(page), PRIVATE)
 
 
 @get(
@@ -203,7 +202,7 @@ async def similar_movies(
     ),
 )
 async def trending_movies(request: AnyRequest, discovery: FromDishka[Discovery]) -> Response[bytes]:
-    parameters = parse_parameters(request.scope["query_string"], {**PAGING_PARAMETERS, "window": InvalidParameter})
+    parameters = parse_parameters(request.scope["query_string"], TrendingParameters)
     try:
         window = TrendWindow(parameters.get("window", TrendWindow.DAY))
     except ValueError:
@@ -224,9 +223,9 @@ def _counts(counts: Mapping[InteractionKind, int]) -> InteractionCounts:
     return InteractionCounts(**{kind.value: counts.get(kind, 0) for kind in InteractionKind})
 
 
-def _suggested_movies(page: RecommendedMovies) -> list[SuggestedMovie]:
+def _recommended_movies(page: RecommendedMovies) -> list[RecommendedMovie]:
     return [
-        SuggestedMovie.of(item.movie, score=item.score, reasons=[Reason.of(reason) for reason in item.reasons])
+        RecommendedMovie.of(item.movie, score=item.score, reasons=[Reason.of(reason) for reason in item.reasons])
         for item in page.items
     ]
 

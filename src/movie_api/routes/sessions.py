@@ -41,7 +41,7 @@ class Credentials(JsonObject):
     password: CurrentPassword
 
 
-class GivenPassword(JsonObject):
+class Reauthentication(JsonObject):
     """The password of the user."""
 
     password: CurrentPassword
@@ -61,7 +61,7 @@ class TokenPair(JsonObject):
 
 
 class Message(JsonObject):
-    """One sentence for people."""
+    """A message for people."""
 
     message: str
 
@@ -157,13 +157,13 @@ create_token = post(
     operation=Operation(
         id="reauthenticate",
         tag="accounts",
-        summary="Confirm the password; replaces the session by a new one, which counts as a recent login",
+        summary="Confirm the password, which counts as a recent login",
         description=(
-            "Returns tokens of a new session and ends the session of the request. Operations that answer "
+            "Returns tokens of a new session and ends the session of the request. Operations that returned "
             "`reauthentication_required` accept the new access token."
         ),
         is_limited=True,
-        request=GivenPassword,
+        request=Reauthentication,
         response=TokenPair,
         errors=("invalid_password", "busy", *STORE_ERRORS),
     ),
@@ -175,7 +175,7 @@ async def reauthenticate(
     login: FromDishka[Login],
     limits: FromDishka[RateLimits],
 ) -> Response[bytes]:
-    body = await read_json(request, GivenPassword)
+    body = await read_json(request, Reauthentication)
     user = await profiles.get(caller)
     attempt = await count_login(request, user.address.key, login, limits)
     async with refund_unless_wrong(limits, attempt):

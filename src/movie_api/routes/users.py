@@ -10,9 +10,9 @@ from movie_api.auth import require_exporter, require_writer
 from movie_api.operations import STORE_ERRORS, Operation
 from movie_api.problems import AnyRequest
 from movie_api.request_body import read_json, value_or_none
-from movie_api.responses import json_response, no_content, timestamp
+from movie_api.responses import json_response, no_content, optional_timestamp, timestamp
 from movie_api.schemas import JsonObject, OptionalTimestamp, StoredRecord, Timestamp, Username, documented
-from movie_api.user_export import render_export
+from movie_api.user_export import encode_export
 from movie_core.accounts.profiles import Profiles
 from movie_core.accounts.sessions import Caller
 from movie_core.accounts.users import User
@@ -134,7 +134,7 @@ async def delete_profile(caller: FromDishka[Caller], profiles: FromDishka[Profil
     ),
 )
 async def export_profile(caller: FromDishka[Caller], profiles: FromDishka[Profiles]) -> Response[bytes]:
-    return json_response(render_export(await profiles.export(caller)))
+    return json_response(await encode_export(await profiles.export(caller)))
 
 
 def _profile(user: User) -> Profile:
@@ -145,7 +145,7 @@ def _profile(user: User) -> Profile:
         is_staff=user.is_staff,
         record_events=user.record_events,
         created_at=timestamp(user.created_at),
-        last_login=None if user.last_login is None else timestamp(user.last_login),
+        last_login=optional_timestamp(user.last_login),
     )
 
 

@@ -5,6 +5,8 @@ from typing import Any
 from litestar import Response
 from litestar.response import Template
 
+from movie_api.accept import parse_accept
+from movie_api.operations import HTML
 from movie_api.problems import AnyRequest, describe_error, problem_response
 from movie_api.request_body import is_form
 from movie_api.web.rendering import html_page
@@ -14,14 +16,10 @@ _POLICY = "default-src 'none'; style-src 'self'; form-action 'self'; base-uri 'n
 
 
 def wants_html(request: AnyRequest) -> bool:
-    """Whether the client is a browser: it has `text/html` in `Accept`, or sends a form. All others are JSON clients."""
+    """Whether the client is a browser, which lists `text/html` in `Accept` or sends a form; others get JSON."""
     if request.method == "POST" and is_form(request):
         return True
-    for element in ",".join(request.headers.getall("accept", [])).split(","):
-        media_type, *parameters = (part.strip().lower() for part in element.split(";"))
-        if media_type == "text/html":
-            return not any(value.replace(" ", "") in ("q=0", "q=0.0", "q=0.00", "q=0.000") for value in parameters)
-    return False
+    return parse_accept(request.headers.getall("accept", [])).get(HTML, 0.0) > 0
 
 
 def activation_form(min_length: int, error: str = "", *, is_new: bool = False) -> Template:

@@ -345,7 +345,7 @@ async def test_responses_of_administration_conform_to_the_document(api: Api) -> 
     header = await staff(api)
     served = (await api.get("/openapi.json")).json()
     bob_id = await user_id_of(api, await api.activated(**BOB))
-    user, retry = f"{USERS}{{person_id}}/", f"{MAILS}{{mail_id}}/retry/"
+    user, retry = f"{USERS}{{user_id}}/", f"{MAILS}{{mail_id}}/retry/"
     mail_id = await dead_mail(api)
     for path, method, url, sent in (
         (USERS, "GET", f"{USERS}?limit=1", {}),

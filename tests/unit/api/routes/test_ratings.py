@@ -1,11 +1,12 @@
 """The routes of ratings, recommendations, trending movies and events: validation and responses."""
 
+import json
 from typing import Any
 
 import pytest
 from tests.support.api import ME, Api, OpenApi
 
-from movie_api.user_export import render_export
+from movie_api.user_export import encode_export
 from movie_core.accounts.exports import AccountExport, UserExport
 from movie_core.discovery.event_recorder import EventRecorder
 from movie_core.ports import EventStore
@@ -240,7 +241,7 @@ async def stored_events(api: Api) -> list[dict[str, Any]]:
     await (await container.get(EventRecorder)).flush()
     user = (await api.get(ME, headers=await _login(api))).json()["id"]
     stored = await (await container.get(EventStore)).export(user)
-    return list(render_export(UserExport(AccountExport(None), (stored,)))["events"])
+    return list(json.loads(await encode_export(UserExport(AccountExport(None), (stored,))))["events"])
 
 
 async def _login(api: Api) -> dict[str, str]:
