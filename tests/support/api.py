@@ -18,6 +18,7 @@ from movie_core import memory
 from movie_core.accounts.outbox import MailRules, OutgoingEmail
 from movie_core.accounts.outbox_dispatcher import OutboxDispatcher
 from movie_core.accounts.user_management import UserManagement
+from movie_core.clock import Clock, utc_now
 from movie_core.memory import Deployment, MemoryMailer, MemorySeenMovies
 from movie_core.operations.health import Readiness
 from movie_core.ports import (
@@ -103,8 +104,10 @@ class InMemory(Provider):
         source: MovieSource | None = None,
         readiness: Readiness | None = None,
         movies: Sequence[Movie] = SAMPLE,
+        clock: Clock = utc_now,
     ) -> None:
         super().__init__()
+        self._clock = clock
         self._movies = movies
         self._source = source
         self._readiness = readiness or Readiness([])
@@ -115,10 +118,18 @@ class InMemory(Provider):
     @provide
     def deployment(self, settings: Settings, rules: MailRules) -> Deployment:
         deployment = memory.deployment(
-            self._movies, source=self._source, secret=settings.secret_key[0], mail_rules=rules
+            self._movies,
+            clock=self._clock,
+            source=self._source,
+            secret=settings.secret_key[0],
+            mail_rules=rules,
         )
         self.mailer = deployment.mailer
         return deployment
+
+    @provide(override=True)
+    def clock(self) -> Clock:
+        return self._clock
 
     @provide(override=True)
     def seen(self, deployment: Deployment) -> SeenMovies:

@@ -8,6 +8,7 @@ from tests.support.api import SECRET, Api, InMemory, OpenApi
 
 from movie_adapters.settings.settings import Settings
 from movie_api.app import create_app
+from movie_core.clock import Clock, utc_now
 from movie_core.operations.health import Readiness
 from movie_core.ports import (
     MovieSource,
@@ -20,10 +21,13 @@ def open_api() -> OpenApi:
 
     @asynccontextmanager
     async def opened(
-        source: MovieSource | None = None, readiness: Readiness | None = None, **environ: str
+        source: MovieSource | None = None,
+        readiness: Readiness | None = None,
+        clock: Clock = utc_now,
+        **environ: str,
     ) -> AsyncIterator[Api]:
         environ = {"MOVIE_SECRET_KEY": SECRET, "MOVIE_PUBLIC_SEARCH": "true"} | environ
-        memory = InMemory(source, readiness)
+        memory = InMemory(source, readiness, clock=clock)
         async with Api(create_app(Settings.load(environ, dotenv=None), memory), memory) as client:
             yield client
 

@@ -1,5 +1,5 @@
 import re
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime
 from typing import Any
 
 import httpx
@@ -165,15 +165,16 @@ async def test_the_docs_load_nothing_external(api: httpx.AsyncClient) -> None:
 
 async def test_security_txt_has_the_contact(open_api: OpenApi) -> None:
     path = "/.well-known/security.txt"
-    async with open_api(MOVIE_SECURITY_CONTACT="mailto:security@example.com", MOVIE_PUBLIC_URL="https://m.test") as api:
+    environ = {"MOVIE_SECURITY_CONTACT": "mailto:security@example.com", "MOVIE_PUBLIC_URL": "https://m.test"}
+    async with open_api(clock=lambda: datetime(2026, 11, 10, 12, tzinfo=UTC), **environ) as api:
         response = await api.get(path, headers={"host": "m.test"})
         assert (response.status_code, response.headers["content-type"]) == (200, "text/plain; charset=utf-8")
-        fields = dict(line.split(": ", 1) for line in response.text.splitlines())
-        assert fields.keys() == {"Contact", "Expires", "Preferred-Languages", "Canonical"}
-        assert fields["Contact"] == "mailto:security@example.com"
-        assert fields["Canonical"] == f"https://m.test{path}"
-        remaining = datetime.fromisoformat(fields["Expires"]) - datetime.now(UTC)
-        assert timedelta(days=30) < remaining < timedelta(days=365)
+        assert dict(line.split(": ", 1) for line in response.text.splitlines()) == {
+            "Contact": "mailto:security@example.com",
+            "Expires": "2027-05-09T00:00:00Z",  # at midnight, 180 days later
+            "Preferred-Languages": "en",
+            "Canonical": f"https://m.test{path}",
+        }
     async with open_api() as api:
         assert_problem(await api.get(path), 404, "not_found")
 
