@@ -4,8 +4,13 @@ from typing import Any
 
 import httpx
 import pytest
+from jsonschema import Draft202012Validator  # type: ignore[import-untyped]  # comes with openapi-spec-validator
+from jsonschema_specifications import REGISTRY as SPECIFICATIONS
 from litestar.routes import HTTPRoute
 from openapi_spec_validator import OpenAPIV31SpecValidator
+from openapi_spec_validator.schemas import schema_v31
+from openapi_spec_validator.validation.exceptions import OpenAPIValidationError
+from referencing.jsonschema import DRAFT202012
 from tests.support.api import (
     ANN,
     AUTHENTICATION,
@@ -52,8 +57,29 @@ def test_an_error_code_has_exactly_one_status() -> None:
                     assert {PROBLEMS[code].status for code in codes} == {int(status)}, (method, path)
 
 
+class Validator(OpenAPIV31SpecValidator):
+    """Four times faster: the default one searches its schemas again for each of thousands of references."""
+
+    _resource = DRAFT202012.create_resource(dict(schema_v31))
+    schema_validator = Draft202012Validator(_resource.contents, registry=(_resource @ SPECIFICATIONS).crawl())
+
+
 def test_the_document_is_valid_openapi_3_1() -> None:
-    OpenAPIV31SpecValidator(DOCUMENT).validate()  # type: ignore[arg-type]
+    Validator(DOCUMENT).validate()  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize(
+    "response",
+    [
+        {},
+        {"description": "x", "headers": {"X": {"schema": {"type": 5}, "required": 5}}},
+        {"description": "x", "content": {"text/plain": {"schema": {"type": 5}}}},
+    ],
+)
+def test_the_validator_rejects_an_invalid_document(response: dict[str, Any]) -> None:
+    document = {"openapi": "3.1.0", "info": {"title": "x", "version": "1"}}
+    with pytest.raises(OpenAPIValidationError):
+        Validator(document | {"paths": {"/": {"get": {"responses": {"200": response}}}}}).validate()  # type: ignore[arg-type]
 
 
 def test_the_document_lists_every_route() -> None:
