@@ -20,7 +20,7 @@ _unused_routes: dict[frozenset[tuple[str, str]], list[Litestar]] = {}
 application at a time."""
 
 
-@pytest.fixture
+@pytest.fixture(scope="session")
 def open_api() -> OpenApi:
     """Opens a client of the API; takes settings and replacements by keyword."""
 
