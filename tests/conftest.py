@@ -13,6 +13,8 @@ os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")  # like `movie-search`
 
 pytest.register_assert_rewrite("tests.support")
 
+gc.disable()  # until all tests are collected: nearly all objects created until then live on
+
 settings.register_profile("repeatable", derandomize=True, deadline=None)
 settings.register_profile("explore", max_examples=1000, deadline=None)
 settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "repeatable"))
@@ -22,3 +24,4 @@ def pytest_collection_finish() -> None:
     """Excludes thousands of collected tests from garbage collection, which would take about 0.1 s each time."""
     gc.collect()
     gc.freeze()
+    gc.enable()

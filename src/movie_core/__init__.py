@@ -8,12 +8,12 @@ Search. `MovieSearch` works with any `MovieSource`; `MemoryMovieCatalogue` is on
 
 >>> import asyncio
 >>> from movie_core import MemoryMovieCatalogue, Movie, MovieQuery, MovieSearch, Window
->>> catalogue = MemoryMovieCatalogue([
+>>> movies = [
 ...     Movie(id="603", title="The Matrix", year=1999, genres=("Action", "Science Fiction")),
 ...     Movie(id="604", title="The Matrix Reloaded", year=2003, genres=("Action",)),
 ...     Movie(id="129", title="Spirited Away", year=2001, genres=("Animation",)),
-... ])
->>> movie_search = MovieSearch(catalogue)
+... ]
+>>> movie_search = MovieSearch(MemoryMovieCatalogue(movies))
 >>> page = asyncio.run(movie_search.search(MovieQuery("the matrix"), Window(offset=0, limit=10)))
 >>> page.total, [movie.title for movie in page.items]
 (2, ['The Matrix', 'The Matrix Reloaded'])
@@ -33,11 +33,7 @@ password hashing. `memory.deployment` builds all services over ports in memory; 
 adapters of `movie_adapters`:
 
 >>> from movie_core import memory
->>> deployment = memory.deployment([
-...     Movie(id="603", title="The Matrix", year=1999, genres=("Action", "Science Fiction")),
-...     Movie(id="604", title="The Matrix Reloaded", year=2003, genres=("Action",)),
-...     Movie(id="129", title="Spirited Away", year=2001, genres=("Animation",)),
-... ])
+>>> deployment = memory.deployment(movies)
 
 Registration stores a pending registration and an activation email in the outbox. `OutboxDispatcher` sends it, and the
 link in it activates the user and logs in. `authenticate` verifies the access token of a request:

@@ -50,7 +50,9 @@ class TaskCountingMiddleware(TaskiqMiddleware):
         self._counts.count(message.task_name, result.execution_time, is_failed=result.is_err)
 
 
-async def serve_metrics(settings: Settings, text: Callable[[], Awaitable[Body]]) -> asyncio.Server | None:
+async def serve_metrics(
+    settings: Settings, text: Callable[[], Awaitable[Body]], *, request_timeout: float = REQUEST_TIMEOUT
+) -> asyncio.Server | None:
     """Serves `GET /metrics` at the bind address `MOVIE_METRICS_LISTEN`, one request per connection, until the returned
     server is closed. Returns None if the setting is unset; raises `SettingError` if the address cannot be bound."""
     if settings.metrics_listen is None:
@@ -62,7 +64,7 @@ async def serve_metrics(settings: Settings, text: Callable[[], Awaitable[Body]])
         with contextlib.closing(writer), contextlib.suppress(OSError, TimeoutError, ValueError, EOFError):
             if slots.locked():
                 return
-            async with slots, asyncio.timeout(REQUEST_TIMEOUT):
+            async with slots, asyncio.timeout(request_timeout):
                 head = (await reader.readuntil(b"\r\n\r\n")).decode("latin-1").split("\r\n")
                 writer.write(await _response(settings, head, text))
                 await writer.drain()

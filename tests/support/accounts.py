@@ -12,7 +12,7 @@ ANN = "ann@example.com"
 
 class AccountDeployment:
     def __init__(self) -> None:
-        self.now = datetime.now(UTC).replace(microsecond=0)
+        self.now = datetime(2026, 11, 1, tzinfo=UTC)
         deployment = memory.deployment(clock=self.clock, mail_rules=MailRules(timedelta(hours=24), None))
         self.registration, self.login, self.passwords = deployment.registration, deployment.login, deployment.passwords
         self.profiles, self.management = deployment.profiles, deployment.user_management

@@ -18,6 +18,7 @@ from movie_core import memory
 from movie_core.accounts.outbox import MailRules, OutgoingEmail
 from movie_core.accounts.outbox_dispatcher import OutboxDispatcher
 from movie_core.accounts.user_management import UserManagement
+from movie_core.clock import Clock, utc_now
 from movie_core.memory import Deployment, MemoryMailer, MemorySeenMovies
 from movie_core.operations.health import Readiness
 from movie_core.ports import (
@@ -103,8 +104,11 @@ class InMemory(Provider):
         source: MovieSource | None = None,
         readiness: Readiness | None = None,
         movies: Sequence[Movie] = SAMPLE,
+        clock: Clock = utc_now,
     ) -> None:
+        """`clock` is that of the routes. The services read the system clock."""
         super().__init__()
+        self._clock = clock
         self._movies = movies
         self._source = source
         self._readiness = readiness or Readiness([])
@@ -119,6 +123,10 @@ class InMemory(Provider):
         )
         self.mailer = deployment.mailer
         return deployment
+
+    @provide(override=True)
+    def clock(self) -> Clock:
+        return self._clock
 
     @provide(override=True)
     def seen(self, deployment: Deployment) -> SeenMovies:

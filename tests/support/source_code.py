@@ -1,34 +1,47 @@
-"""The syntax trees of all source files."""
+"""The syntax trees of all source files, parsed for the first test that needs them."""
 
 import ast
+from collections.abc import Sequence
+from functools import cache
 from pathlib import Path
 from typing import Any, TypeVar
 
 SRC = Path(__file__).parents[2] / "src"
-TREES = {str(path.relative_to(SRC)): ast.parse(path.read_text(encoding="utf-8")) for path in SRC.rglob("*.py")}
-"""The syntax tree of each module, by path."""
 
 Node = TypeVar("Node", bound=ast.AST)
 
-NODES: dict[type[ast.AST], list[tuple[str, Any]]] = {}
-"""All syntax nodes by type, each with the path of its module; collected once."""
 
-for _path, _tree in TREES.items():
-    for _node in ast.walk(_tree):
-        NODES.setdefault(type(_node), []).append((_path, _node))
-
-
-def nodes(kind: type[Node]) -> list[tuple[str, Node]]:
-    return NODES[kind]
+@cache
+def trees() -> dict[str, ast.Module]:
+    """The syntax tree of each module, by path."""
+    return {str(path.relative_to(SRC)): ast.parse(path.read_text(encoding="utf-8")) for path in SRC.rglob("*.py")}
 
 
-IMPORTED = [(path, alias.name) for path, node in nodes(ast.Import) for alias in node.names]
-IMPORTED += [(path, node.module or "") for path, node in nodes(ast.ImportFrom)]
-"""All imports: path of the module and full imported name."""
+@cache
+def _nodes_by_type() -> dict[type[ast.AST], list[tuple[str, Any]]]:
+    by_type: dict[type[ast.AST], list[tuple[str, Any]]] = {}
+    for path, tree in trees().items():
+        for node in ast.walk(tree):
+            by_type.setdefault(type(node), []).append((path, node))
+    return by_type
+
+
+def nodes(kind: type[Node]) -> Sequence[tuple[str, Node]]:
+    """All syntax nodes of a type, each with the path of its module."""
+    return _nodes_by_type()[kind]
+
+
+@cache
+def imported() -> Sequence[tuple[str, str]]:
+    """All imports: path of the module and full imported name."""
+    return [
+        *((path, alias.name) for path, node in nodes(ast.Import) for alias in node.names),
+        *((path, node.module or "") for path, node in nodes(ast.ImportFrom)),
+    ]
 
 
 def importers(package: str) -> set[str]:
-    return {path for path, name in IMPORTED if name.partition(".")[0] == package}
+    return {path for path, name in imported() if name.partition(".")[0] == package}
 
 
 def called(node: ast.Call) -> tuple[str, str]:

@@ -19,22 +19,6 @@ ALLOWED = {
 }
 """Uses that are meant, with the reason."""
 
-UNCHECKED = {
-    "adapters/email/test_files.py",
-    "adapters/observability/test_logs.py",
-    "adapters/observability/test_metrics.py",
-    "adapters/recommender/test_ease_model.py",
-    "adapters/recommender/test_evaluation.py",
-    "adapters/security/test_argon2.py",
-    "api/middleware/test_last_resort.py",
-    "api/routes/test_analytics.py",
-    "api/routes/test_metrics.py",
-    "api/web/test_pages.py",
-    "worker/test_metrics.py",
-    "worker/test_schedule.py",
-}
-"""Files that do not follow the rules yet. To be emptied."""
-
 
 def violations(tree: ast.AST, *, is_virtual: bool = True) -> Iterator[str]:
     for node in ast.walk(tree):
@@ -55,16 +39,16 @@ def violations(tree: ast.AST, *, is_virtual: bool = True) -> Iterator[str]:
             yield "monkeypatch.setattr of a constant"  # make it an argument of the constructor
 
 
-@pytest.mark.parametrize("name", sorted(FILES.keys() - UNCHECKED))
+@pytest.mark.parametrize("name", sorted(FILES))
 def test_a_unit_test_depends_on_no_clock_and_on_no_patched_constant(name: str) -> None:
     found = set(violations(ast.parse(FILES[name].read_text(encoding="utf-8")), is_virtual=name not in REAL_TIME))
     assert {what for what in found if (name, what) not in ALLOWED} == set()
 
 
-def test_only_files_that_need_it_are_unchecked() -> None:
-    assert UNCHECKED | REAL_TIME.keys() <= FILES.keys()
-    for name in UNCHECKED:
-        assert set(violations(ast.parse(FILES[name].read_text(encoding="utf-8")), is_virtual=name not in REAL_TIME))
+def test_every_exception_is_of_a_file_that_exists() -> None:
+    assert REAL_TIME.keys() <= FILES.keys()
+    for name, what in ALLOWED:
+        assert what in set(violations(ast.parse(FILES[name].read_text(encoding="utf-8"))))
 
 
 @pytest.mark.parametrize(

@@ -4,7 +4,7 @@ import ast
 import re
 
 import pytest
-from tests.support.source_code import IMPORTED, SRC, TREES, called, importers, nodes
+from tests.support.source_code import SRC, called, imported, importers, nodes, trees
 
 FORBIDDEN = {
     "other programs": {"subprocess", "pty", "pexpect"},
@@ -160,14 +160,14 @@ def test_secrets_are_compared_in_constant_time() -> None:
 
 def test_cryptography_comes_from_known_libraries() -> None:
     known = CRYPTOGRAPHY | {"nacl", "bcrypt", "passlib", "cryptography", "OpenSSL", "authlib", "jose", "scrypt"}
-    assert {name.partition(".")[0] for _, name in IMPORTED} & known == CRYPTOGRAPHY
+    assert {name.partition(".")[0] for _, name in imported()} & known == CRYPTOGRAPHY
 
 
 def test_network_connections_are_opened_only_in_listed_modules() -> None:
     for package, modules in CLIENT_USERS.items():
         assert importers(package) == modules
     assert {package for package in OTHER_CLIENTS if importers(package)} == set()
-    assert {path for path, name in IMPORTED if name in ("urllib.request", "http.client")} == set()
+    assert {path for path, name in imported() if name in ("urllib.request", "http.client")} == set()
     connecting_calls = {"create_connection", "open_connection", "open_unix_connection"}
     assert {path for path, node in nodes(ast.Call) if called(node)[1] in connecting_calls} <= {
         "movie_adapters/observability/metrics.py"
@@ -175,7 +175,7 @@ def test_network_connections_are_opened_only_in_listed_modules() -> None:
 
 
 def test_certificate_verification_is_never_disabled() -> None:
-    for path, tree in TREES.items():
+    for path, tree in trees().items():
         text = ast.unparse(tree)
         for word in ("CERT_NONE", "_create_unverified_context", "verify=False", "check_hostname = False"):
             assert word not in text, (path, word)
@@ -183,6 +183,6 @@ def test_certificate_verification_is_never_disabled() -> None:
 
 def test_logs_are_written_only_to_stderr() -> None:
     handlers = re.compile(r"\b(?:\w*FileHandler|SysLogHandler|SocketHandler|DatagramHandler|HTTPHandler|SMTPHandler)\b")
-    assert [path for path, tree in TREES.items() if handlers.search(ast.unparse(tree))] == []
+    assert [path for path, tree in trees().items() if handlers.search(ast.unparse(tree))] == []
     configured = {path for path, node in nodes(ast.Call) if called(node) == ("logging", "basicConfig")}
     assert configured == {"movie_adapters/observability/logs.py"}

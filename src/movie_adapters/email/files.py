@@ -29,9 +29,12 @@ def key_of(spelling: str) -> str:
 class FileMailer(Mailer):
     """`Mailer` that writes each email to an `.eml` file of mode 0600. File names sort by creation time."""
 
-    def __init__(self, folder: Path, sender: str, announce: Callable[[str], None] | None) -> None:
+    def __init__(
+        self, folder: Path, sender: str, announce: Callable[[str], None] | None, *, max_files: int = MAX_FILES
+    ) -> None:
         """The folder is created on first use. `announce` is called with one line for each email or link in it."""
         self._folder = folder
+        self._max_files = max_files
         self._sender = sender
         self._announce = announce
 
@@ -70,7 +73,7 @@ class FileMailer(Mailer):
             temporary.unlink(missing_ok=True)
             raise
         files = (path for path in self._folder.iterdir() if _EMAIL_FILE.fullmatch(path.name))
-        for path in sorted(files, key=lambda path: path.name.lstrip("."))[:-MAX_FILES]:
+        for path in sorted(files, key=lambda path: path.name.lstrip("."))[: -self._max_files]:
             path.unlink(missing_ok=True)
 
     def _delete(self, digest: str) -> None:

@@ -294,9 +294,10 @@ class MetricsPeers:
     is scraped returns the metrics of all, with the label `process`. Without a folder a process has no peers.
     """
 
-    def __init__(self, folder: Path | None, metrics: Metrics) -> None:
+    def __init__(self, folder: Path | None, metrics: Metrics, *, peer_timeout: float = PEER_TIMEOUT) -> None:
         self._socket_path = None if folder is None else folder / f"{os.getpid()}{_SOCKET}"
         self._metrics = metrics
+        self._peer_timeout = peer_timeout
         self._server: asyncio.Server | None = None
 
     async def open(self) -> None:
@@ -315,7 +316,7 @@ class MetricsPeers:
         if self._socket_path is None:
             return await self._metrics.text()
         peers = [path for path in self._socket_path.parent.glob(f"*{_SOCKET}") if path != self._socket_path]
-        requests = asyncio.gather(*map(_read_peer, peers))
+        requests = asyncio.gather(*(_read_peer(path, self._peer_timeout) for path in peers))
         (own_text, media_type), peer_texts = await self._metrics.text(), await requests
         texts = {self._socket_path.stem: own_text}
         texts |= {path.stem: text for path, text in zip(peers, peer_texts, strict=True)}
@@ -327,10 +328,10 @@ class MetricsPeers:
             self._socket_path.unlink(missing_ok=True)
 
 
-async def _read_peer(path: Path) -> bytes:
+async def _read_peer(path: Path, max_seconds: float) -> bytes:
     """The metrics of another process; empty if it is busy or was killed."""
     try:
-        async with asyncio.timeout(PEER_TIMEOUT):
+        async with asyncio.timeout(max_seconds):
             reader, writer = await asyncio.open_unix_connection(str(path))
             with contextlib.closing(writer):
                 return await reader.read()

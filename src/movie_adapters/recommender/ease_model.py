@@ -176,7 +176,14 @@ class EaseModel:
 
     @classmethod
     def fit(
-        cls, films: Sequence[Movie], data: RatingColumns, made_at: datetime, progress: Progress = lambda _s, _f: None
+        cls,
+        films: Sequence[Movie],
+        data: RatingColumns,
+        made_at: datetime,
+        progress: Progress = lambda _s, _f: None,
+        *,
+        max_exact_side: int = MAX_EXACT_SIDE,
+        block_size: int = BLOCK_SIZE,
     ) -> "EaseModel":
         """Train on ratings whose movies are indices of `films`, which are sorted by id."""
         count = len(films)
@@ -190,7 +197,15 @@ class EaseModel:
         positive = np.bincount(columns[data.ratings[used] > NEUTRAL], minlength=len(factor_movies))
         scales = (np.maximum(positive, 1.0) ** -COLUMN_POWER).astype(np.float32)
         values = _centred(data.ratings[used]) * scales[columns]
-        squares, factors = _decompose(users, columns, values, len(factor_movies), progress)
+        squares, factors = _decompose(
+            users,
+            columns,
+            values,
+            len(factor_movies),
+            progress,
+            max_exact_side=max_exact_side,
+            block_size=block_size,
+        )
         gains = (squares / (squares + LAMBDA)).astype(np.float32)
         progress("popularity", 0.0)
         ends = np.minimum((data.times[liked] // WEEK + 1) * WEEK, made_at.timestamp())
@@ -499,7 +514,14 @@ def _genre_pairs(films: Sequence[Movie]) -> tuple[list[str], NDArray[np.int32]]:
 
 
 def _decompose(
-    users: Ints, columns: Ints, values: Floats, width: int, progress: Progress
+    users: Ints,
+    columns: Ints,
+    values: Floats,
+    width: int,
+    progress: Progress,
+    *,
+    max_exact_side: int,
+    block_size: int,
 ) -> tuple[NDArray[np.float64], Floats]:
     """The largest squared singular values of X, at most `RANK`, and their right singular vectors."""
     raters, rows = np.unique(users, return_inverse=True)
@@ -507,13 +529,13 @@ def _decompose(
     progress("factors", 0.0)
     if not width or not height:
         return np.zeros(0), np.zeros((width, 0), np.float32)
-    if height < width and height <= MAX_EXACT_SIDE:
+    if height < width and height <= max_exact_side:
         # X' has the same squared singular values, and its left singular vectors are the right ones of X.
-        squares, vectors = _eigen(_Blocks(columns, rows, values, (width, height)).gram())
-        scaled = (vectors / np.sqrt(squares)).astype(np.float32)
-        return squares, _Blocks(columns, rows, values, (width, height)).times(scaled)
-    blocks = _Blocks(rows, columns, values, (height, width))
-    if width <= MAX_EXACT_SIDE:
+        transposed = _Blocks(columns, rows, values, (width, height), block_size)
+        squares, vectors = _eigen(transposed.gram())
+        return squares, transposed.times((vectors / np.sqrt(squares)).astype(np.float32))
+    blocks = _Blocks(rows, columns, values, (height, width), block_size)
+    if width <= max_exact_side:
         squares, vectors = _eigen(blocks.gram())
         return squares, vectors.astype(np.float32)
     # Halko, Martinsson, Tropp, "Finding structure with randomness", 2011: algorithms 4.4 and 5.3.
@@ -534,16 +556,17 @@ def _eigen(gram: NDArray[np.float64]) -> tuple[NDArray[np.float64], NDArray[np.f
 
 
 class _Blocks:
-    """A sparse matrix, converted to dense blocks of rows."""
+    """A sparse matrix, converted to dense blocks of rows with at most `block_size` numbers."""
 
-    def __init__(self, rows: Ints, columns: Ints, values: Floats, shape: tuple[int, int]) -> None:
+    def __init__(self, rows: Ints, columns: Ints, values: Floats, shape: tuple[int, int], block_size: int) -> None:
         order = np.argsort(rows, kind="stable")
         self._rows, self._columns, self._values = rows[order], columns[order], values[order]
         self._shape = shape
+        self._block_size = block_size
 
     def __iter__(self) -> Any:
         height, width = self._shape
-        step = max(1, BLOCK_SIZE // width)
+        step = max(1, self._block_size // width)
         for start in range(0, height, step):
             first, last = np.searchsorted(self._rows, (start, start + step))
             block = np.zeros((min(step, height - start), width), np.float32)

@@ -78,7 +78,9 @@ class Evaluation:
     rows: tuple[EvaluationRow, ...]
 
 
-def evaluate(path: Path, progress: Progress = lambda _step, _fraction: None) -> Evaluation:
+def evaluate(
+    path: Path, progress: Progress = lambda _step, _fraction: None, *, max_users: int = MAX_USERS
+) -> Evaluation:
     """Evaluate on a file in the MovieLens format `userId,movieId,rating,timestamp`.
 
     Years and genres are read from a `movies.csv` in the same directory, if there is one. Raises `TooFewRatings`, and
@@ -96,7 +98,7 @@ def evaluate(path: Path, progress: Progress = lambda _step, _fraction: None) -> 
     rows: list[EvaluationRow] = []
     steps = len(PROTOCOLS) * len(methods)
     for protocol in PROTOCOLS:
-        training, requests = _split(data, protocol)
+        training, requests = _split(data, protocol, max_users)
         for name, method in methods.items():
             progress(f"{protocol}: {name}", len(rows) / steps)
             rows.append(_measure(protocol, name, method(), films, training, requests))
@@ -218,7 +220,7 @@ def _films(path: Path, ids: Sequence[str]) -> Iterator[tuple[str, Movie | None]]
         yield movie_id, films.get(movie_id)
 
 
-def _split(data: RatingColumns, protocol: str) -> tuple[RatingColumns, list[Request]]:
+def _split(data: RatingColumns, protocol: str, max_users: int) -> tuple[RatingColumns, list[Request]]:
     starts = np.flatnonzero(np.diff(data.users, prepend=-1))
     ends = np.append(starts[1:], len(data.users))
     rng = np.random.default_rng(SEED)
@@ -235,8 +237,8 @@ def _split(data: RatingColumns, protocol: str) -> tuple[RatingColumns, list[Requ
         relevant = frozenset(data.movies[cut:end][data.ratings[cut:end] >= LIKED].tolist())
         if relevant:
             requests.append(Request(data.movies[start:cut], data.ratings[start:cut], data.times[cut - 1], relevant))
-    if len(requests) > MAX_USERS:
-        requests = [requests[index] for index in sorted(rng.choice(len(requests), MAX_USERS, replace=False).tolist())]
+    if len(requests) > max_users:
+        requests = [requests[index] for index in sorted(rng.choice(len(requests), max_users, replace=False).tolist())]
     return data.select(is_training), requests
 
 

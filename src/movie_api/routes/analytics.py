@@ -20,7 +20,7 @@ from movie_api.problems import AnyRequest
 from movie_api.request_body import CSV, JSON
 from movie_api.responses import json_response
 from movie_api.schemas import Count, JsonObject, documented
-from movie_core.clock import utc_now
+from movie_core.clock import Clock
 from movie_core.discovery.analytics import DEFAULT_DAYS, MAX_DAYS, MAX_QUERIES, Days
 from movie_core.ports import Analytics
 
@@ -160,6 +160,7 @@ def prefers_csv(accepted: Iterable[str]) -> bool:
 
 async def _report(
     request: AnyRequest,
+    clock: Clock,
     name: str,
     report_type: type[JsonObject],
     query: Callable[[Days], Awaitable[Any]],
@@ -171,7 +172,7 @@ async def _report(
     `row_type`, the items of the report. These fields are the columns of CSV. `name` begins the name of the CSV file.
     """
     parameters = parse_parameters(request.scope["query_string"], DaysParameters)
-    days = Days.parse(parameters.get("from"), parameters.get("to"), utc_now().date())
+    days = Days.parse(parameters.get("from"), parameters.get("to"), clock().date())
     result = await query(days)
     meta = DaysMeta(days.first, days.last)
     if row_type is None:
@@ -231,8 +232,8 @@ def _operation(id: str, summary: str, description: str, report_type: type[JsonOb
         Summary,
     ),
 )
-async def summary(request: AnyRequest, analytics: FromDishka[Analytics]) -> Response[bytes]:
-    return await _report(request, "summary", Summary, analytics.summary)
+async def summary(request: AnyRequest, analytics: FromDishka[Analytics], clock: FromDishka[Clock]) -> Response[bytes]:
+    return await _report(request, clock, "summary", Summary, analytics.summary)
 
 
 @get(
@@ -245,8 +246,10 @@ async def summary(request: AnyRequest, analytics: FromDishka[Analytics]) -> Resp
         QueryCounts,
     ),
 )
-async def top_searches(request: AnyRequest, analytics: FromDishka[Analytics]) -> Response[bytes]:
-    return await _report(request, "searches-top", QueryCounts, analytics.top_searches, QueryCount)
+async def top_searches(
+    request: AnyRequest, analytics: FromDishka[Analytics], clock: FromDishka[Clock]
+) -> Response[bytes]:
+    return await _report(request, clock, "searches-top", QueryCounts, analytics.top_searches, QueryCount)
 
 
 @get(
@@ -259,9 +262,11 @@ async def top_searches(request: AnyRequest, analytics: FromDishka[Analytics]) ->
         QueryCounts,
     ),
 )
-async def zero_result_searches(request: AnyRequest, analytics: FromDishka[Analytics]) -> Response[bytes]:
+async def zero_result_searches(
+    request: AnyRequest, analytics: FromDishka[Analytics], clock: FromDishka[Clock]
+) -> Response[bytes]:
     query = partial(analytics.top_searches, zero_results=True)
-    return await _report(request, "searches-zero-results", QueryCounts, query, QueryCount)
+    return await _report(request, clock, "searches-zero-results", QueryCounts, query, QueryCount)
 
 
 @get(
@@ -274,8 +279,8 @@ async def zero_result_searches(request: AnyRequest, analytics: FromDishka[Analyt
         Clicks,
     ),
 )
-async def clicks(request: AnyRequest, analytics: FromDishka[Analytics]) -> Response[bytes]:
-    return await _report(request, "clicks", Clicks, analytics.clicks)
+async def clicks(request: AnyRequest, analytics: FromDishka[Analytics], clock: FromDishka[Clock]) -> Response[bytes]:
+    return await _report(request, clock, "clicks", Clicks, analytics.clicks)
 
 
 @get(
@@ -288,8 +293,8 @@ async def clicks(request: AnyRequest, analytics: FromDishka[Analytics]) -> Respo
         Funnel,
     ),
 )
-async def funnel(request: AnyRequest, analytics: FromDishka[Analytics]) -> Response[bytes]:
-    return await _report(request, "funnel", Funnel, analytics.funnel)
+async def funnel(request: AnyRequest, analytics: FromDishka[Analytics], clock: FromDishka[Clock]) -> Response[bytes]:
+    return await _report(request, clock, "funnel", Funnel, analytics.funnel)
 
 
 @get(
@@ -302,8 +307,8 @@ async def funnel(request: AnyRequest, analytics: FromDishka[Analytics]) -> Respo
         Retention,
     ),
 )
-async def retention(request: AnyRequest, analytics: FromDishka[Analytics]) -> Response[bytes]:
-    return await _report(request, "retention", Retention, analytics.retention, Cohort)
+async def retention(request: AnyRequest, analytics: FromDishka[Analytics], clock: FromDishka[Clock]) -> Response[bytes]:
+    return await _report(request, clock, "retention", Retention, analytics.retention, Cohort)
 
 
 @get(
@@ -316,8 +321,8 @@ async def retention(request: AnyRequest, analytics: FromDishka[Analytics]) -> Re
         SourceDays,
     ),
 )
-async def source(request: AnyRequest, analytics: FromDishka[Analytics]) -> Response[bytes]:
-    return await _report(request, "source", SourceDays, analytics.source, SourceDay)
+async def source(request: AnyRequest, analytics: FromDishka[Analytics], clock: FromDishka[Clock]) -> Response[bytes]:
+    return await _report(request, clock, "source", SourceDays, analytics.source, SourceDay)
 
 
 ANALYTICS_ROUTES = (summary, top_searches, zero_result_searches, clicks, funnel, retention, source)

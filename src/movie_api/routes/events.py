@@ -15,7 +15,7 @@ from movie_api.responses import PRIVATE, json_response
 from movie_api.routes.ratings import BatchResult
 from movie_api.schemas import NO_CONTROLS, JsonObject, documented
 from movie_core.accounts.sessions import Caller
-from movie_core.clock import utc_now
+from movie_core.clock import Clock
 from movie_core.discovery.events import CLIENT_EVENT_KINDS, MAX_EVENTS, MAX_POSITION, check_event
 from movie_core.discovery.services import Discovery
 from movie_core.errors import Invalid, InvalidEvent
@@ -73,10 +73,10 @@ Events = Annotated[list[Event], msgspec.Meta(title="Events", extra_json_schema={
     ),
 )
 async def record_events(
-    request: AnyRequest, caller: FromDishka[Caller], discovery: FromDishka[Discovery]
+    request: AnyRequest, caller: FromDishka[Caller], discovery: FromDishka[Discovery], clock: FromDishka[Clock]
 ) -> Response[bytes]:
     rows = await read_rows(request, Event, least=1, most=MAX_EVENTS)
-    user_id, now = caller.user_id, utc_now()
+    user_id, now = caller.user_id, clock()
     events = []
     for number, row in enumerate(rows, 1):
         query, position, at = value_or_none(row.query), value_or_none(row.position), value_or_none(row.at)

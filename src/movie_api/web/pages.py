@@ -1,12 +1,14 @@
 """HTML pages: the start page, `/docs` and `/errors/{code}`; also `/openapi.json` and `security.txt`."""
 
 import asyncio
-from datetime import UTC, datetime, timedelta
+from datetime import timedelta
 from functools import cache
 from pathlib import Path
 from typing import Any
 
 import msgspec
+from dishka import FromDishka
+from dishka.integrations.litestar import inject
 from litestar import Response, get
 from litestar.exceptions import NotFoundException
 from litestar.params import FromPath
@@ -17,7 +19,7 @@ from swagger_ui_bundle import swagger_ui_path
 from movie_api.operations import HTML, Access, Operation
 from movie_api.problems import PROBLEMS
 from movie_api.web.rendering import html_page
-from movie_core.clock import iso_time
+from movie_core.clock import Clock, iso_time
 
 _ASSETS = {"swagger-ui.css": "text/css", "swagger-ui-bundle.js": "text/javascript"}
 """The files of Swagger UI that the page loads, with their media types; the others, such as HTML, are not served."""
@@ -93,10 +95,11 @@ def pages_router(
         return Response(content, media_type=_ASSETS[name], headers={"cache-control": "public, max-age=3600"})
 
     @get("/.well-known/security.txt")
-    async def security_txt() -> Response[str]:
+    @inject
+    async def security_txt(clock: FromDishka[Clock]) -> Response[str]:
         if security_contact is None:
             raise NotFoundException
-        expires = datetime.now(UTC).replace(hour=0, minute=0, second=0, microsecond=0) + SECURITY_TXT_LIFETIME
+        expires = clock().replace(hour=0, minute=0, second=0, microsecond=0) + SECURITY_TXT_LIFETIME
         lines = (
             f"Contact: {security_contact}",
             f"Expires: {iso_time(expires)}",

@@ -1,29 +1,22 @@
 """The worker's composition root with an in-process broker."""
 
 import json
-from datetime import datetime, timedelta
+from datetime import timedelta
 
 import pytest
 from dishka import Provider, Scope, provide
 from taskiq import AsyncBroker, InMemoryBroker, TaskiqResult
 from taskiq.formatters.json_formatter import JSONFormatter
+from tests.support.api import PORTS, adapter
 
 from movie_adapters.redis.task_broker import READ_BLOCK, TaskBroker
 from movie_adapters.redis.task_queue import DELIVER_MAIL, PURGE, TRAIN, entry, stream_of
 from movie_adapters.settings.settings import Settings
-from movie_core import MemoryMovieCatalogue
-from movie_core.accounts.keyring import Keyring
-from movie_core.accounts.outbox import MailRules
+from movie_core import memory
 from movie_core.clock import utc_now
-from movie_core.memory import (
-    MemoryAccountDataRepo,
-    MemoryAuditLog,
-    MemoryDatabase,
-    MemoryDeliveryNotifier,
-    MemoryEventStore,
-    MemoryRatingStore,
-    MemoryRecommender,
-)
+from movie_core.memory import Deployment
+from movie_core.operations.audit import COMMAND_LINE, RETENTION, Action, AuditEntry
+from movie_core.paging import Window
 from movie_core.ports import (
     AccountDataRepo,
     AuditLog,
@@ -37,51 +30,23 @@ from movie_worker.app import create_broker
 from movie_worker.tasks import TASKS
 
 
-class PurgingAccountDataRepo(MemoryAccountDataRepo):
-    """A repository in which `purge` always deletes three records."""
-
-    async def purge(self, now: datetime) -> int:
-        self.purged_at = now
-        return 3
-
-
 class InMemory(Provider):
+    """Replaces the adapters that tasks use by those of a deployment in memory."""
+
     scope = Scope.APP
 
     def __init__(self) -> None:
         super().__init__()
-        self.movies = MemoryMovieCatalogue()
-        self.database = MemoryDatabase(MailRules(timedelta(hours=1), None), Keyring(("x" * 32,)))
-        self.account_data_repo = PurgingAccountDataRepo(self.database)
-        self.notifier = MemoryDeliveryNotifier()
+        self.world = memory.deployment()
+        for port in (
+            *(AccountDataRepo, AuditLog, DeliveryNotifier, EventStore),
+            *(MovieCatalogue, RatingStore, Recommender),
+        ):
+            self.provide(adapter(PORTS[port]), provides=port, override=True)
 
-    @provide(override=True)
-    def catalogue(self) -> MovieCatalogue:
-        return self.movies
-
-    @provide(override=True)
-    def account_data(self) -> AccountDataRepo:
-        return self.account_data_repo
-
-    @provide(override=True)
-    def ratings(self) -> RatingStore:
-        return MemoryRatingStore(self.database)
-
-    @provide(override=True)
-    def events(self) -> EventStore:
-        return MemoryEventStore(self.database)
-
-    @provide(override=True)
-    def recommender(self, ratings: RatingStore) -> Recommender:
-        return MemoryRecommender(ratings, self.movies)
-
-    @provide(override=True)
-    def notifier(self) -> DeliveryNotifier:
-        return self.notifier
-
-    @provide(override=True)
-    def audit_log(self) -> AuditLog:
-        return MemoryAuditLog(self.database)
+    @provide
+    def deployment(self) -> Deployment:
+        return self.world
 
 
 async def run_task(broker: AsyncBroker, name: str) -> "TaskiqResult[object]":
@@ -97,21 +62,27 @@ def test_every_task_is_registered_with_the_broker() -> None:
 
 
 async def test_deliver_mail_wakes_the_delivery_loop() -> None:
-    memory = InMemory()
-    broker = create_broker(Settings.load({}, dotenv=None), memory)
+    in_memory = InMemory()
+    broker = create_broker(Settings.load({}, dotenv=None), in_memory)
     await broker.startup()
     assert not (await run_task(broker, DELIVER_MAIL)).is_err
-    assert memory.notifier.notifications == 1
+    assert in_memory.world.notifier.notifications == 1
     await broker.shutdown()
 
 
-async def test_purge_uses_the_current_time() -> None:
-    memory = InMemory()
-    broker = create_broker(Settings.load({}, dotenv=None), memory)
+async def test_purge_deletes_what_has_expired_by_now() -> None:
+    in_memory = InMemory()
+    broker = create_broker(Settings.load({}, dotenv=None), in_memory)
     await broker.startup()
+    minute = timedelta(minutes=1)
+    expires_at = utc_now() - RETENTION
+    expired, kept = (
+        AuditEntry(at, COMMAND_LINE, Action.CACHE_FLUSHED, None) for at in (expires_at - minute, expires_at + minute)
+    )
+    await in_memory.world.audit_log.append([expired, kept])
     result = await run_task(broker, PURGE)
-    assert (result.is_err, result.return_value) == (False, 3)
-    assert abs(memory.account_data_repo.purged_at - utc_now()) < timedelta(minutes=1)
+    assert (result.is_err, result.return_value) == (False, 1)
+    assert await in_memory.world.audit_log.list_page(Window()) == (1, [kept])
     await broker.shutdown()
 
 

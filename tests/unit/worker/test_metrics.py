@@ -4,14 +4,12 @@ import asyncio
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 
-import pytest
 from prometheus_client import CollectorRegistry
 from taskiq import InMemoryBroker
 
 from movie_adapters.observability.metrics import TaskCounts
 from movie_adapters.settings.settings import Settings
-from movie_worker import metrics as module
-from movie_worker.metrics import TaskCountingMiddleware, serve_metrics
+from movie_worker.metrics import REQUEST_TIMEOUT, TaskCountingMiddleware, serve_metrics
 
 TOKEN = "only-for-metrics-of-tests"
 
@@ -21,11 +19,13 @@ async def text() -> tuple[bytes, str]:
 
 
 @asynccontextmanager
-async def serving(**environ: str) -> AsyncIterator[Callable[[bytes], "asyncio.Future[bytes]"]]:
+async def serving(
+    request_timeout: float = REQUEST_TIMEOUT, **environ: str
+) -> AsyncIterator[Callable[[bytes], "asyncio.Future[bytes]"]]:
     """Yields a function that sends bytes to the metrics port and returns the response."""
     settings = Settings.load({"MOVIE_METRICS_LISTEN": "127.0.0.1:1", **environ}, dotenv=None)
     object.__setattr__(settings, "metrics_listen", "127.0.0.1:0")
-    server = await serve_metrics(settings, text)
+    server = await serve_metrics(settings, text, request_timeout=request_timeout)
     assert server is not None
     port = server.sockets[0].getsockname()[1]
 
@@ -71,9 +71,8 @@ async def test_production_requires_the_metrics_token() -> None:
         assert (await send(b"GET /metrics HTTP/1.1\r\n\r\n")).startswith(b"HTTP/1.1 404 ")
 
 
-async def test_oversized_and_stalled_requests_are_closed(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(module, "REQUEST_TIMEOUT", 0.05)
-    async with serving() as send:
+async def test_oversized_and_stalled_requests_are_closed() -> None:
+    async with serving(request_timeout=0.05) as send:
         assert await send(b"GET /metrics HTTP/1.1\r\nX: " + b"x" * 100_000) == b""
         assert await asyncio.wait_for(send(b"GET /metr"), 5) == b""
         assert (await send(b"GET /metrics HTTP/1.1\r\n\r\n")).startswith(b"HTTP/1.1 200 ")

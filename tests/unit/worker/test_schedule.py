@@ -8,7 +8,7 @@ from taskiq.cli.scheduler.run import SchedulerLoop
 from taskiq.message import BrokerMessage
 from taskiq.schedule_sources import LabelScheduleSource
 
-from movie_adapters.redis.task_queue import DELIVER_MAIL, PURGE, TRAIN
+from movie_adapters.redis.task_queue import DELIVER_MAIL, PURGE, RETRY_INTERVAL, TRAIN
 from movie_adapters.settings.settings import Settings
 from movie_worker import schedule as module
 from movie_worker.schedule import INTERVALS, create_scheduler
@@ -33,7 +33,6 @@ class Queue:
 def queue(monkeypatch: pytest.MonkeyPatch) -> Queue:
     queue = Queue()
     monkeypatch.setattr(module.TaskBroker, "kick", lambda _, message: queue.kick(message))
-    monkeypatch.setattr(module, "RETRY_INTERVAL", 0.01)
     return queue
 
 
@@ -45,7 +44,7 @@ async def test_every_task_has_a_schedule_and_is_due_at_the_start() -> None:
     tasks = await source.get_schedules()
     assert {task.task_name: task.interval for task in tasks} == INTERVALS
     loop = SchedulerLoop(scheduler)
-    start = datetime.now(UTC)
+    start = datetime(2026, 11, 10, 12, tzinfo=UTC)
     assert all(loop._is_schedule_ready_to_send(task, start) for task in tasks)
     due = [task.task_name for task in tasks if loop._is_schedule_ready_to_send(task, start + timedelta(seconds=15))]
     assert due == [DELIVER_MAIL]
@@ -60,7 +59,7 @@ async def test_tasks_due_during_an_outage_are_queued_once_after_it(
     await source.startup()
     queue.is_unavailable = True
     sends = [asyncio.create_task(scheduler.on_ready(source, task)) for task in await source.get_schedules()]
-    await asyncio.sleep(0.1)
+    await asyncio.sleep(3 * RETRY_INTERVAL)
     assert queue.names == []
     queue.is_unavailable = False
     await asyncio.gather(*sends)

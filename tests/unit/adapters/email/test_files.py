@@ -74,15 +74,15 @@ async def test_the_same_email_sent_twice_is_one_file(mailer, folder):
     assert len(names(folder)) == 1
 
 
-async def test_the_oldest_files_beyond_the_limit_are_deleted(mailer, folder, monkeypatch):
-    monkeypatch.setattr(file_mail, "MAX_FILES", 3)
+async def test_the_oldest_files_beyond_the_limit_are_deleted(folder):
+    mailer = FileMailer(folder, SENDER, None, max_files=3)
     for number in (2, 0, 1, 3, 4):
         await mailer.send(replace(EMAIL, created_at=CREATED + timedelta(seconds=number)))
     assert [name[:16] for name in names(folder)] == ["20260203T040508Z", "20260203T040509Z", "20260203T040510Z"]
 
 
-async def test_files_of_other_programs_are_not_deleted(mailer, folder, monkeypatch):
-    monkeypatch.setattr(file_mail, "MAX_FILES", 1)
+async def test_files_of_other_programs_are_not_deleted(folder):
+    mailer = FileMailer(folder, SENDER, None, max_files=1)
     folder.mkdir(parents=True)
     (folder / "0-mine.eml").touch()
     for number in range(3):

@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from tests.support.virtual_time import VirtualTimeLoop
 
 from movie_adapters.observability.logs import (
     MAX_WRITE,
@@ -245,11 +246,11 @@ def test_lines_after_the_end_of_an_event_loop_are_flushed_by_the_next_one(writes
     async def say() -> None:
         log.info("before it ends")
 
-    asyncio.run(say())
-
     async def say_again() -> None:
         log.info("afterwards")
         await asyncio.sleep(2 * WAIT_SECONDS)
 
-    asyncio.run(say_again())
+    for main in (say, say_again):
+        with asyncio.Runner(loop_factory=VirtualTimeLoop) as runner:
+            runner.run(main())
     assert [line.split()[-1] for line in "".join(writes).splitlines()] == ["ends", "afterwards"]

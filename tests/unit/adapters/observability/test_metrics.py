@@ -195,8 +195,7 @@ async def test_a_scrape_returns_the_metrics_of_all_processes_on_the_port(
     peers[1].close()
 
 
-async def test_a_hanging_peer_is_omitted(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(module, "PEER_TIMEOUT", 0.05)
+async def test_a_hanging_peer_is_omitted(tmp_path: Path) -> None:
     connected = asyncio.Event()
 
     async def hang(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
@@ -205,7 +204,7 @@ async def test_a_hanging_peer_is_omitted(tmp_path: Path, monkeypatch: pytest.Mon
         writer.close()
 
     server = await asyncio.start_unix_server(hang, str(tmp_path / "9.metrics"))
-    peer = MetricsPeers(tmp_path, Metrics(backlog_of(Outbox()), source_name="catalogue"))
+    peer = MetricsPeers(tmp_path, Metrics(backlog_of(Outbox()), source_name="catalogue"), peer_timeout=0.05)
     assert len((await scrape(peer))["movie_dependency_up"]) == 1
     assert connected.is_set()
     server.close()

@@ -8,7 +8,6 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
-from movie_adapters.recommender import ease_model
 from movie_adapters.recommender.ease_model import (
     COLUMN_POWER,
     LAMBDA,
@@ -142,12 +141,12 @@ def test_the_model_contains_nothing_of_a_single_user() -> None:
 
 
 @pytest.mark.parametrize(("users", "films"), [(12, 40), (90, 40)])
-def test_all_decompositions_give_the_same_scores(users: int, films: int, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_all_decompositions_give_the_same_scores(users: int, films: int) -> None:
     data = audience(users)
-    monkeypatch.setattr(ease_model, "BLOCK_SIZE", 100)
-    scores = dict(_top(EaseModel.fit(FILMS, data, MADE)))
-    monkeypatch.setattr(ease_model, "MAX_EXACT_SIDE", 5)  # both exceed the limit: subspace iteration
-    assert dict(_top(EaseModel.fit(FILMS, data, MADE))) == pytest.approx(scores, abs=1e-3)
+    exact = EaseModel.fit(FILMS, data, MADE, block_size=100)
+    # Both sides exceed the limit: subspace iteration.
+    iterated = EaseModel.fit(FILMS, data, MADE, block_size=100, max_exact_side=5)
+    assert dict(_top(iterated)) == pytest.approx(dict(_top(exact)), abs=1e-3)
 
 
 def _top(model: EaseModel) -> list[tuple[int, float]]:

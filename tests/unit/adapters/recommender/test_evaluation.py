@@ -6,7 +6,6 @@ from pathlib import Path
 
 import pytest
 
-from movie_adapters.recommender import evaluation as recommender_evaluation
 from movie_adapters.recommender.evaluation import (
     MIN_USERS,
     PROTOCOLS,
@@ -88,9 +87,8 @@ def test_results_do_not_depend_on_the_order_of_rows(tmp_path: Path) -> None:
     assert figures(text) == figures(HEADER + "".join(lines))
 
 
-def test_many_users_are_sampled(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(recommender_evaluation, "MAX_USERS", 30)
-    rows = evaluate(written(tmp_path, two_groups())).rows
+def test_many_users_are_sampled(tmp_path: Path) -> None:
+    rows = evaluate(written(tmp_path, two_groups()), max_users=30).rows
     assert {row.protocol: row.users for row in rows} == {"temporal": 30, "history": 24, "newuser": 23}
 
 

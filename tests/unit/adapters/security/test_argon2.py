@@ -2,8 +2,9 @@ import asyncio
 import os
 import sys
 import threading
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Coroutine
 from contextlib import asynccontextmanager
+from typing import Any, TypeVar
 
 import pytest
 from argon2.exceptions import VerificationError, VerifyMismatchError
@@ -11,6 +12,8 @@ from argon2.exceptions import VerificationError, VerifyMismatchError
 from movie_adapters.security.argon2 import NICENESS, Argon2PasswordHasher
 from movie_core.errors import Busy
 from movie_core.testing import PasswordHasherContract
+
+T = TypeVar("T")
 
 WEAK = "$argon2id$v=19$m=8,t=1,p=1$c29tZXNhbHRzb21lc2FsdA$pzfyCjALHEvMGgMuqk+3cKlBEp0Mo7kAFVEbAiXPbN4"
 
@@ -100,8 +103,7 @@ async def test_every_verification_computes_one_hash_and_the_dummy_is_created_onc
 async def test_calls_beyond_the_capacity_are_rejected_and_later_ones_succeed() -> None:
     async with open_hasher(max_waiting=2) as hasher:
         release = _block(hasher)
-        waiting = [asyncio.create_task(hasher.hash("secret")) for _ in range(2)]
-        await asyncio.sleep(0)
+        waiting = [await _queued(hasher.hash("secret")) for _ in range(2)]
         with pytest.raises(Busy) as caught:
             await hasher.verify("secret", None)
         assert caught.value.retry_after >= 1
@@ -114,8 +116,7 @@ async def test_cancelled_callers_release_their_capacity() -> None:
     async with open_hasher(max_waiting=2) as hasher:
         release = _block(hasher)
         for _ in range(5):
-            waiting = [asyncio.create_task(hasher.hash("secret")) for _ in range(2)]
-            await asyncio.sleep(0)
+            waiting = [await _queued(hasher.hash("secret")) for _ in range(2)]
             for task in waiting:
                 task.cancel()
             assert all(
@@ -162,6 +163,19 @@ def _block(hasher: Argon2PasswordHasher) -> threading.Event:
     return release
 
 
+async def _queued(call: Coroutine[Any, Any, T]) -> "asyncio.Task[T]":
+    """Start a call of a hasher; returns when it is in the queue."""
+    started = asyncio.Event()
+
+    async def run() -> T:
+        started.set()
+        return await call  # without a pause before the hasher's own
+
+    task = asyncio.create_task(run())
+    await started.wait()
+    return task
+
+
 async def test_queues_are_served_round_robin_and_none_uses_the_whole_capacity() -> None:
     async with open_hasher(max_waiting=20) as hasher:
         release = _block(hasher)
@@ -171,12 +185,10 @@ async def test_queues_are_served_round_robin_and_none_uses_the_whole_capacity() 
             await hasher.verify("secret", None, queue=queue)
             done.append(queue)
 
-        waiting = [asyncio.create_task(check("attacked")) for _ in range(10)]
-        await asyncio.sleep(0)
+        waiting = [await _queued(check("attacked")) for _ in range(10)]
         with pytest.raises(Busy):
             await hasher.verify("secret", None, queue="attacked")
-        waiting += [asyncio.create_task(check(queue)) for queue in ("other", "another")]
-        await asyncio.sleep(0)
+        waiting += [await _queued(check(queue)) for queue in ("other", "another")]
         release.set()
         await asyncio.gather(*waiting)
         assert sorted(done[:3]) == ["another", "attacked", "other"]

@@ -9,6 +9,7 @@ import pytest
 from dishka import Provider, Scope, provide
 from litestar.types import Message, Receive, Send
 from tests.support.api import MOVIES, PUBLIC_URL, SECRET, InMemory, assert_problem, with_layers
+from tests.support.virtual_time import settle
 
 from movie_adapters.settings.settings import Settings
 from movie_api.app import create_app
@@ -107,7 +108,7 @@ async def test_a_request_cancelled_by_shutdown_gets_503_with_retry_after() -> No
 
     scope = {"type": "http", "method": "GET", "path": "/", "query_string": b"", "headers": []}
     running = asyncio.create_task(layered(app)(scope, None, send))
-    await asyncio.sleep(0)
+    await settle()
     running.cancel()
     with pytest.raises(asyncio.CancelledError):
         await running

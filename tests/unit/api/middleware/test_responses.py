@@ -1,8 +1,12 @@
+import asyncio
 import re
+from collections.abc import Sequence
 
 import httpx
+import pytest
 from litestar.routes import HTTPRoute
 from tests.support.api import MOVIES, Api, OpenApi
+from tests.support.virtual_time import VirtualTimeLoop
 
 
 async def test_hsts_is_sent_if_the_public_url_is_https(open_api: OpenApi) -> None:
@@ -37,7 +41,15 @@ async def all_responses(api: Api) -> list[httpx.Response]:
     routes = [route for route in api.app.routes if isinstance(route, HTTPRoute)]
     paths = {re.sub(r"\{\w+:\w+\}", "0", route.path) for route in routes}
     paths |= {f"{path}/" for path in paths if path != "/"}
-    paths |= {"/nothing", "/docs/assets/", "/docs/assets/swagger-ui.css", "/errors/busy", "/errors/", "/.git/"}
+    paths |= {
+        "/nothing",
+        "/docs/assets/",
+        "/docs/assets/swagger-ui.css",
+        "/errors/busy",
+        "/errors/",
+        "/dashboard/assets/",
+        "/.git/",
+    }
     paths |= {link, link.replace("verify-email", "password/reset"), f"{MOVIES}201/"}
     preflight = [
         (method, path, {"accept": "text/html"} if path == link or method == "GET" else {})
@@ -51,7 +63,19 @@ async def all_responses(api: Api) -> list[httpx.Response]:
     return responses
 
 
-def pages(responses: list[httpx.Response]) -> list[httpx.Response]:
+@pytest.fixture(scope="module")
+def responses(open_api: OpenApi) -> Sequence[httpx.Response]:
+    """`all_responses`, which are hundreds, once for all tests of them."""
+
+    async def request() -> Sequence[httpx.Response]:
+        async with open_api(MOVIE_LIMIT_LOGIN="off", MOVIE_LIMIT_REGISTER="off", MOVIE_LIMIT_EVENTS="off") as api:
+            return await all_responses(api)
+
+    with asyncio.Runner(loop_factory=VirtualTimeLoop) as runner:
+        return runner.run(request())
+
+
+def pages(responses: Sequence[httpx.Response]) -> list[httpx.Response]:
     selected = [one for one in responses if one.headers.get("content-type", "").startswith("text/html")]
     assert len(selected) > 12
     return selected
@@ -61,10 +85,8 @@ def describe_response(response: httpx.Response) -> str:
     return f"{response.request.method} {response.request.url} {response.status_code}"
 
 
-async def test_no_response_can_be_sniffed_as_another_type(open_api: OpenApi) -> None:
+def test_no_response_can_be_sniffed_as_another_type(responses: Sequence[httpx.Response]) -> None:
     """`nosniff` is set, and every text type declares UTF-8; JSON is always UTF-8."""
-    async with open_api(MOVIE_LIMIT_LOGIN="off", MOVIE_LIMIT_REGISTER="off", MOVIE_LIMIT_EVENTS="off") as api:
-        responses = await all_responses(api)
     assert {200, 204, 400, 401, 404, 405, 414} <= {response.status_code for response in responses}
     for response in responses:
         assert response.headers.get_list("x-content-type-options") == ["nosniff"], describe_response(response)
@@ -74,10 +96,8 @@ async def test_no_response_can_be_sniffed_as_another_type(open_api: OpenApi) -> 
             assert media_type.endswith("; charset=utf-8"), describe_response(response)
 
 
-async def test_pages_load_nothing_external_and_send_no_referrer(open_api: OpenApi) -> None:
-    async with open_api(MOVIE_LIMIT_LOGIN="off", MOVIE_LIMIT_REGISTER="off", MOVIE_LIMIT_EVENTS="off") as api:
-        selected = pages(await all_responses(api))
-    for page in selected:
+def test_pages_load_nothing_external_and_send_no_referrer(responses: Sequence[httpx.Response]) -> None:
+    for page in pages(responses):
         policy = dict(part.strip().split(" ", 1) for part in page.headers["content-security-policy"].split(";"))
         assert (policy["default-src"], policy["base-uri"]) == ("'none'", "'none'"), describe_response(
             page
@@ -88,11 +108,10 @@ async def test_pages_load_nothing_external_and_send_no_referrer(open_api: OpenAp
         assert not re.search(r"<(?:object|embed|applet|iframe|frame)\b", page.text), describe_response(page)
 
 
-async def test_no_response_can_be_framed(open_api: OpenApi) -> None:
-    async with open_api(MOVIE_LIMIT_LOGIN="off", MOVIE_LIMIT_REGISTER="off", MOVIE_LIMIT_EVENTS="off") as api:
-        for response in await all_responses(api):
-            (policy,) = response.headers.get_list("content-security-policy")
-            assert "frame-ancestors 'none'" in policy, describe_response(response)
+def test_no_response_can_be_framed(responses: Sequence[httpx.Response]) -> None:
+    for response in responses:
+        (policy,) = response.headers.get_list("content-security-policy")
+        assert "frame-ancestors 'none'" in policy, describe_response(response)
 
 
 async def test_no_response_under_a_mailed_link_sends_a_referrer(api: Api) -> None:
@@ -104,20 +123,18 @@ async def test_no_response_under_a_mailed_link_sends_a_referrer(api: Api) -> Non
                 assert response.headers.get_list("referrer-policy") == ["no-referrer"], describe_response(response)
 
 
-async def test_no_response_redirects_sets_a_cookie_or_lists_a_folder(open_api: OpenApi) -> None:
-    async with open_api(MOVIE_LIMIT_LOGIN="off", MOVIE_LIMIT_REGISTER="off", MOVIE_LIMIT_EVENTS="off") as api:
-        responses = await all_responses(api)
-        folders = [await api.get(path) for path in ("/docs/assets/", "/errors/", "/dashboard/assets/", "/.git/")]
+def test_no_response_redirects_sets_a_cookie_or_lists_a_folder(responses: Sequence[httpx.Response]) -> None:
+    folders = {"/docs/assets/", "/errors/", "/dashboard/assets/", "/.git/"}
+    listed = {response.url.path: response.status_code for response in responses if response.request.method == "GET"}
     for response in responses:
         assert not 300 <= response.status_code < 400, describe_response(response)
         assert not {"location", "refresh", "set-cookie"} & set(response.headers), describe_response(response)
         assert 'http-equiv="refresh"' not in response.text, describe_response(response)
-    assert [response.status_code for response in folders] == [404] * 4
+    assert {listed[path] for path in folders} == {404}
 
 
-async def test_trace_is_not_supported(open_api: OpenApi) -> None:
-    async with open_api(MOVIE_LIMIT_LOGIN="off", MOVIE_LIMIT_REGISTER="off", MOVIE_LIMIT_EVENTS="off") as api:
-        traced = [response for response in await all_responses(api) if response.request.method == "TRACE"]
+def test_trace_is_not_supported(responses: Sequence[httpx.Response]) -> None:
+    traced = [response for response in responses if response.request.method == "TRACE"]
     assert len(traced) > 40
     for response in traced:
         assert response.status_code in (404, 405), describe_response(response)

@@ -6,7 +6,16 @@ from typing import Any
 
 import httpx
 import pytest
-from tests.support.api import ANN, Api, assert_as_documented, assert_problem, management_of, staff, user_id_of
+from tests.support.api import (
+    ANN,
+    Api,
+    OpenApi,
+    assert_as_documented,
+    assert_problem,
+    management_of,
+    staff,
+    user_id_of,
+)
 from tests.support.openapi import PATHS
 
 from movie_api.routes.analytics import prefers_csv
@@ -258,23 +267,20 @@ def test_csv_is_sent_only_if_preferred(accept: str, is_csv: bool) -> None:
     assert prefers_csv(accept.split(",")) is is_csv
 
 
-async def test_the_default_range_is_the_last_thirty_days(api: Api) -> None:
-    header = await staff(api)
+async def test_the_default_range_is_the_last_thirty_days(open_api: OpenApi) -> None:
+    async with open_api(clock=lambda: NOON) as api:
+        header = await staff(api)
 
-    async def meta(**params: str) -> dict[str, str]:
-        response = await api.get(f"{ANALYTICS}summary/", params=params, headers=header)
-        assert response.status_code == 200, response.text
-        fetch: dict[str, str] = response.json()["meta"]
-        return fetch
+        async def meta(**params: str) -> dict[str, str]:
+            response = await api.get(f"{ANALYTICS}summary/", params=params, headers=header)
+            assert response.status_code == 200, response.text
+            fetch: dict[str, str] = response.json()["meta"]
+            return fetch
 
-    today = datetime.now(UTC).date()
-    assert await meta() in (
-        {"from": f"{last - timedelta(days=29)}", "to": f"{last}"} for last in (today, datetime.now(UTC).date())
-    )
-    assert await meta(to="2026-03-01") == {"from": "2026-01-31", "to": "2026-03-01"}
-    yesterday = f"{today - timedelta(days=1)}"
-    assert (await meta(**{"from": yesterday}))["from"] == yesterday
-    assert await meta(**NOVEMBER, offset="x", fromm="y") == NOVEMBER
+        assert await meta() == {"from": "2026-10-12", "to": "2026-11-10"}
+        assert await meta(to="2026-03-01") == {"from": "2026-01-31", "to": "2026-03-01"}
+        assert await meta(**{"from": "2026-11-09"}) == {"from": "2026-11-09", "to": "2026-11-10"}
+        assert await meta(**NOVEMBER, offset="x", fromm="y") == NOVEMBER
 
 
 async def test_both_days_are_included(api: Api) -> None:

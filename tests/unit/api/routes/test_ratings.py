@@ -20,12 +20,17 @@ EVENTS = "/api/v1/events/"
 JSON = {"content-type": "application/json"}
 
 
-@pytest.mark.parametrize("body", ["0", "10.5", "5.3", '"5"', "null", "NaN", "true", "1e400", "[]", "-1", "0.0"])
-async def test_a_rating_off_the_scale_is_rejected(api: Api, body: str) -> None:
+@pytest.mark.parametrize(
+    ("body", "code"),
+    [
+        *((number, "invalid_rating") for number in ("0", "10.5", "5.3", "-1", "0.0", "1e400")),
+        *((value, "invalid_body") for value in ('"5"', "null", "NaN", "true", "[]")),
+    ],
+)
+async def test_a_rating_off_the_scale_is_rejected(api: Api, body: str, code: str) -> None:
     ann = await api.activated()
     response = await api.put(RATING, content=f'{{"rating": {body}}}', headers=ann | JSON)
-    assert response.status_code == 400
-    assert response.json()["code"] in {"invalid_rating", "invalid_body"}
+    assert (response.status_code, response.json()["code"]) == (400, code)
     assert (await api.get(RATING, headers=ann)).status_code == 404
 
 
@@ -35,7 +40,7 @@ async def test_an_unknown_movie_cannot_be_rated(api: Api, movie_id: str) -> None
     for _ in range(3):
         response = await api.put(f"{MOVIES}{movie_id}/rating/", json={"rating": 5}, headers=ann)
         assert response.status_code == 404, response.text
-    assert (await api.delete(f"{MOVIES}{movie_id}/rating/", headers=ann)).status_code in {204, 404}
+    assert (await api.delete(f"{MOVIES}{movie_id}/rating/", headers=ann)).status_code == 204
 
 
 async def test_rating_is_idempotent(api: Api) -> None:

@@ -1,11 +1,16 @@
 import re
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime
 from typing import Any
 
 import httpx
 import pytest
+from jsonschema import Draft202012Validator  # type: ignore[import-untyped]  # comes with openapi-spec-validator
+from jsonschema_specifications import REGISTRY as SPECIFICATIONS
 from litestar.routes import HTTPRoute
 from openapi_spec_validator import OpenAPIV31SpecValidator
+from openapi_spec_validator.schemas import schema_v31
+from openapi_spec_validator.validation.exceptions import OpenAPIValidationError
+from referencing.jsonschema import DRAFT202012
 from tests.support.api import (
     ANN,
     AUTHENTICATION,
@@ -52,8 +57,29 @@ def test_an_error_code_has_exactly_one_status() -> None:
                     assert {PROBLEMS[code].status for code in codes} == {int(status)}, (method, path)
 
 
+class Validator(OpenAPIV31SpecValidator):
+    """Four times faster: the default one searches its schemas again for each of thousands of references."""
+
+    _resource = DRAFT202012.create_resource(dict(schema_v31))
+    schema_validator = Draft202012Validator(_resource.contents, registry=(_resource @ SPECIFICATIONS).crawl())
+
+
 def test_the_document_is_valid_openapi_3_1() -> None:
-    OpenAPIV31SpecValidator(DOCUMENT).validate()  # type: ignore[arg-type]
+    Validator(DOCUMENT).validate()  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize(
+    "response",
+    [
+        {},
+        {"description": "x", "headers": {"X": {"schema": {"type": 5}, "required": 5}}},
+        {"description": "x", "content": {"text/plain": {"schema": {"type": 5}}}},
+    ],
+)
+def test_the_validator_rejects_an_invalid_document(response: dict[str, Any]) -> None:
+    document = {"openapi": "3.1.0", "info": {"title": "x", "version": "1"}}
+    with pytest.raises(OpenAPIValidationError):
+        Validator(document | {"paths": {"/": {"get": {"responses": {"200": response}}}}}).validate()  # type: ignore[arg-type]
 
 
 def test_the_document_lists_every_route() -> None:
@@ -165,15 +191,16 @@ async def test_the_docs_load_nothing_external(api: httpx.AsyncClient) -> None:
 
 async def test_security_txt_has_the_contact(open_api: OpenApi) -> None:
     path = "/.well-known/security.txt"
-    async with open_api(MOVIE_SECURITY_CONTACT="mailto:security@example.com", MOVIE_PUBLIC_URL="https://m.test") as api:
+    environ = {"MOVIE_SECURITY_CONTACT": "mailto:security@example.com", "MOVIE_PUBLIC_URL": "https://m.test"}
+    async with open_api(clock=lambda: datetime(2026, 11, 10, 12, tzinfo=UTC), **environ) as api:
         response = await api.get(path, headers={"host": "m.test"})
         assert (response.status_code, response.headers["content-type"]) == (200, "text/plain; charset=utf-8")
-        fields = dict(line.split(": ", 1) for line in response.text.splitlines())
-        assert fields.keys() == {"Contact", "Expires", "Preferred-Languages", "Canonical"}
-        assert fields["Contact"] == "mailto:security@example.com"
-        assert fields["Canonical"] == f"https://m.test{path}"
-        remaining = datetime.fromisoformat(fields["Expires"]) - datetime.now(UTC)
-        assert timedelta(days=30) < remaining < timedelta(days=365)
+        assert dict(line.split(": ", 1) for line in response.text.splitlines()) == {
+            "Contact": "mailto:security@example.com",
+            "Expires": "2027-05-09T00:00:00Z",  # at midnight, 180 days later
+            "Preferred-Languages": "en",
+            "Canonical": f"https://m.test{path}",
+        }
     async with open_api() as api:
         assert_problem(await api.get(path), 404, "not_found")
 
