@@ -1,9 +1,8 @@
-"""Spectral and Redocly on the OpenAPI document. Warnings are counted, errors are listed."""
+"""Spectral and Redocly on the OpenAPI document."""
 
 import json
 import subprocess
-from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -16,9 +15,8 @@ REDOCLY = ROOT / ".npm-clients" / "node_modules" / ".bin" / "redocly"
 
 @dataclass(frozen=True, slots=True)
 class LintResult:
-    """A violation of a rule."""
+    """A violation of a rule: an error or a warning."""
 
-    is_error: bool
     rule: str
     place: str
     """Path within the document."""
@@ -30,10 +28,7 @@ def lint_with_spectral(document: Path) -> list[LintResult]:
 
 
 def read_spectral(results: Iterable[dict[str, Any]]) -> list[LintResult]:
-    return [
-        LintResult(one["severity"] == 0, one["code"], "/".join(map(str, one["path"])), one["message"])
-        for one in results
-    ]
+    return [LintResult(one["code"], "/".join(map(str, one["path"])), one["message"]) for one in results]
 
 
 def lint_with_redocly(document: Path) -> list[LintResult]:
@@ -48,15 +43,11 @@ def lint_with_redocly(document: Path) -> list[LintResult]:
 
 def read_redocly(report: dict[str, Any]) -> list[LintResult]:
     return [
-        LintResult(one["severity"] == "error", one["ruleId"], one["location"][0].get("pointer", ""), one["message"])
-        for one in report["problems"]
+        LintResult(one["ruleId"], one["location"][0].get("pointer", ""), one["message"]) for one in report["problems"]
     ]
 
 
-def summary(linter: str, results: Iterable[LintResult]) -> str:
-    """One line with the number of errors, and of warnings by rule; then a line for each error."""
-    errors = [one for one in results if one.is_error]
-    warnings = Counter(one.rule for one in results if not one.is_error)
-    counts = ", ".join(f"{count} x {rule}" for rule, count in warnings.items()) or "none"
-    lines = [f"{linter}: {len(errors)} errors; warnings: {counts}"]
-    return "\n".join(lines + [f"{linter}: {one.rule} at {one.place}: {one.text}" for one in errors])
+def summary(linter: str, results: Collection[LintResult]) -> str:
+    """One line with the number of violations; then a line for each."""
+    lines = (f"{linter}: {one.rule} at {one.place}: {one.text}" for one in results)
+    return "\n".join((f"{linter}: {len(results)} errors and warnings", *lines))

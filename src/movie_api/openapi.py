@@ -172,7 +172,7 @@ class _Assembler:
                 *self._parameters(operation.request_headers, "header"),
             ],
             **({"requestBody": {"required": operation.is_body_required, "content": request}} if request else {}),
-            "responses": {**self._successes(operation, always), **self._problems(operation, always)},
+            "responses": {**self._successes(operation, always), **self._problems(operation, always, path)},
             **_SECURITY[operation.access],
         }
 
@@ -194,17 +194,19 @@ class _Assembler:
         }
         return {str(operation.status): success, **others}
 
-    def _problems(self, operation: Operation, always: tuple[str, ...]) -> Json:
+    def _problems(self, operation: Operation, always: tuple[str, ...], path: str) -> Json:
         """The error responses, including those that every operation has."""
         codes = (
             *operation.errors,
+            # A slash in a parameter makes another path, even if it is percent-encoded.
+            *(("not_found",) if "{" in path else ()),
             *(() if operation.request is None else _BODY_ERRORS),
             *_ACCESS_ERRORS[operation.access],
             *(("rate_limited",) if operation.is_limited else ()),
             *_COMMON_ERRORS,
         )
         by_status: dict[int, list[str]] = {}
-        for code in codes:
+        for code in dict.fromkeys(codes):
             by_status.setdefault(PROBLEMS[code].status, []).append(code)
         uncounted = _UNCOUNTED_STATUSES if operation.access is Access.ANYONE else (401, *_UNCOUNTED_STATUSES)
         content = self._content({MEDIA_TYPE: Problem} | ({HTML: str} if operation.has_error_pages else {}))

@@ -121,7 +121,7 @@ def _name(fields: Mapping[bytes, bytes]) -> str:
     """The name of the task in an entry; empty where the entry has another format."""
     try:
         return str(json.loads(fields[b"data"])["task_name"])
-    except (KeyError, TypeError, ValueError):
+    except (KeyError, TypeError, ValueError, RecursionError):
         return ""
 
 

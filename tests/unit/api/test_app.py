@@ -14,6 +14,7 @@ async def test_a_path_that_does_not_exist_is_a_problem_document(api: httpx.Async
         "/%FF",
         "/docs/assets/../../etc/passwd",
         "/docs/assets/no.js",
+        "/api/v1/authentication/password/reset/a%2Fb/c/",
     ):
         assert_problem(await api.get(path), 404, "not_found")
 

@@ -76,6 +76,20 @@ async def test_the_examples_have_the_structure_of_real_responses() -> None:
     assert structure(stored) == structure(await collect()), "run `make examples`"
 
 
+def test_paths_with_parameters_document_that_a_slash_in_one_makes_another_path() -> None:
+    for path, methods in PATHS.items():
+        for operation in methods.values():
+            not_found = operation["responses"].get("404", {}).get("description", "")
+            assert ("{" not in path) or "`not_found`" in not_found, path
+
+
+def test_no_response_lists_an_error_code_twice() -> None:
+    for name, operation in OPERATIONS.items():
+        for response in operation["responses"].values():
+            codes = response["description"].split(", ")
+            assert len(codes) == len(set(codes)), name
+
+
 def test_the_items_of_every_list_have_a_name() -> None:
     for name, schema in SCHEMAS.items():
         for array in arrays(schema):
