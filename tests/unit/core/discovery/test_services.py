@@ -462,3 +462,24 @@ async def test_trends_contain_movies_with_their_scores() -> None:
     assert not found.trending.is_stale
     one = await deployment.discovery.trending(TrendWindow.DAY, Window(0, 1))
     assert [movie.id for movie, _ in one.items] == ["5"]
+
+
+async def test_without_any_movie_recommendations_are_empty_at_any_offset() -> None:
+    deployment = Deployment(scores={})
+    found = await deployment.discovery.recommendations(await deployment.ann(), Window(10, 10))
+    assert (found.total, found.items) == (0, ())
+
+
+async def test_an_imported_row_that_identifies_no_movie_is_rejected() -> None:
+    deployment = Deployment()
+    result = await deployment.discovery.import_ratings(await deployment.ann(), [ImportRow(1, MovieIdentity(), 8.0)])
+    assert result.accepted == 0
+    assert result.rejected == (Rejection(1, "unknown_movie", "the row identifies no movie"),)
+
+
+async def test_events_of_movies_that_a_search_has_just_shown_are_accepted() -> None:
+    deployment = Deployment((), source=ThirdParty())
+    await deployment.discovery.search(MovieQuery("river"), Window())
+    assert (await deployment.discovery.submit_events([view("ann", EXACT.id)])).accepted == 1
+    result = await deployment.discovery.submit_events([view("ann", "0"), view("ann", "nothing")])
+    assert (result.accepted, [one.row for one in result.rejected]) == (1, [2])
