@@ -108,13 +108,11 @@ def test_an_unaligned_offset_has_a_previous_page(offset: int, limit: int) -> Non
 
 
 @pytest.mark.parametrize(
-    ("offset", "limit", "field"),
-    [(-1, 10, "offset"), (MAX_OFFSET + 1, 10, "offset"), (0, 0, "limit"), (0, MAX_LIMIT + 1, "limit")],
+    ("offset", "limit", "window"),
+    [(None, None, Window(0, 10)), ("20", None, Window(20, 10)), (None, "5", Window(0, 5)), ("1", "2", Window(1, 2))],
 )
-def test_a_window_out_of_bounds_is_rejected(offset: int, limit: int, field: str) -> None:
-    with pytest.raises(InvalidOffsetOrLimit) as caught:
-        Window(offset, limit)
-    assert caught.value.field == field
+def test_missing_parameters_have_defaults(offset: str | None, limit: str | None, window: Window) -> None:
+    assert Window.parse(offset, limit) == window
 
 
 def test_a_page_has_its_number_and_links() -> None:

@@ -472,7 +472,8 @@ async def test_without_any_movie_recommendations_are_empty_at_any_offset() -> No
 
 async def test_an_imported_row_that_identifies_no_movie_is_rejected() -> None:
     deployment = Deployment()
-    result = await deployment.discovery.import_ratings(await deployment.ann(), [ImportRow(1, MovieIdentity(), 8.0)])
+    rows = [ImportRow(1, MovieIdentity(), 8.0, None)]
+    result = await deployment.discovery.import_ratings(await deployment.ann(), rows)
     assert result.accepted == 0
     assert result.rejected == (Rejection(1, "unknown_movie", "the row identifies no movie"),)
 
