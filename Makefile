@@ -19,7 +19,7 @@ export UV_PYTHON_DOWNLOADS := never
 export UV_SYSTEM_CERTS := true
 
 .DEFAULT_GOAL := help
-.PHONY: setup run test check check-code coverage wheel bench fuzz clients audit sbom licences examples lock secrets image try-compose help check-alerts
+.PHONY: setup run test check check-code wheel bench fuzz clients audit sbom licences examples lock secrets image try-compose help check-alerts
 .PHONY: scan-bandit scan-sqlmap scan-slow scan-wapiti scan-spectral scan-atheris
 
 .venv-tools/uv-$(UV_VERSION):
@@ -60,8 +60,16 @@ setup: .venv/.synced ## Create .venv with all dependencies from the lock file
 run: setup ## Serve at http://127.0.0.1:8000 with SQLite and the embedded catalogue (PORT=…)
 	@exec $(BIN)/movie-search serve --port $(PORT)
 
-test: setup ## Run all tests; starts its own PostgreSQL and Valkey
+test: setup ## Run all tests; starts its own PostgreSQL and Valkey (COVERAGE=1 measures and checks branch coverage)
+ifdef COVERAGE
+	@$(BIN)/coverage erase
+	@$(BIN)/coverage run -m pytest -n auto --dist worksteal
+	@$(BIN)/coverage combine --quiet
+	@$(BIN)/coverage report
+	@$(BIN)/coverage report --include='src/movie_core/*' --fail-under=100
+else
 	@$(BIN)/pytest -n auto --dist worksteal
+endif
 
 check: test check-code ## Run all tests, lint, type checks and import rules
 
@@ -71,11 +79,6 @@ check-code: setup # Lint, type checks and import rules only
 	@$(BIN)/mypy
 	@$(BIN)/lint-imports
 	@$(BIN)/deptry src
-
-coverage: setup ## Report lines not covered by the unit tests
-	@$(BIN)/coverage run -m pytest -p no:xdist tests/unit src/movie_core
-	@$(BIN)/coverage combine --quiet
-	@$(BIN)/coverage report
 
 wheel: setup ## Build the wheel; check that it has every file, and that movie_core works without dependencies
 	@rm -rf dist && $(UV) build --wheel --quiet --out-dir dist

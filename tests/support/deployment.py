@@ -55,7 +55,7 @@ def redis_fault(redis: OwnServer, kind: str) -> Iterator[None]:
 def clean_environment(**environ: str) -> dict[str, str]:
     """Returns the environment that a program needs, without the `MOVIE_*` settings of the caller."""
     inherited = {
-        name: os.environ[name] for name in ("PATH", "HOME", "LANG", "COVERAGE_PROCESS_START") if name in os.environ
+        name: os.environ[name] for name in ("PATH", "HOME", "LANG", "COVERAGE_PROCESS_CONFIG") if name in os.environ
     }
     return inherited | {"PYTHONUNBUFFERED": "1", "NO_COLOR": "1", "COLUMNS": "120"} | environ
 

@@ -223,13 +223,6 @@ class MemoryDatabase:
         self.links[link.token_hash] = LinkRow(link, purpose, row.address_key, self._rules.link_expiry(now))
         row.hashes += (link.token_hash,)
 
-    def has_no_recipient(self, row: OutboxRow) -> bool:
-        """Whether the address of a delayed email has neither a registration nor an active user."""
-        if row.mail.kind in ACTIVATION_KINDS:
-            return not self.pending_registrations(row.address_key)
-        user = self.find_by_address(row.address_key)
-        return user is None or not user.is_active
-
     def prepare(self, row: OutboxRow, now: datetime) -> None:
         """Replace a delayed email by one email per mailbox, or delay it further while the rate limit allows none.
 
@@ -250,7 +243,7 @@ class MemoryDatabase:
             pending.sort(key=lambda registration: registration.requested_from != row.requested_from)
             groups = self._by_mailbox(pending, row.mailbox)
         else:
-            groups = [] if self.has_no_recipient(row) else [[]]
+            groups = [[]] if user is not None and user.is_active else []
         for position, group in enumerate(groups):
             due_at = now if kind in NOTICES else self.next_allowed_at(key, now, row.requested_from)
             if due_at > now:

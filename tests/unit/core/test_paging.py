@@ -5,7 +5,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from movie_core.errors import InvalidOffsetOrLimit, PageOutOfRange
-from movie_core.paging import MAX_LIMIT, MAX_OFFSET, PageLinks, Window, parse_number
+from movie_core.paging import MAX_LIMIT, MAX_OFFSET, PageInfo, PageLinks, Window, parse_number
 
 windows = st.builds(Window, st.integers(0, MAX_OFFSET), st.integers(1, MAX_LIMIT))
 totals = st.integers(0, 3 * MAX_OFFSET)
@@ -105,3 +105,18 @@ def test_the_first_page_has_no_previous_and_the_last_no_next() -> None:
 def test_an_unaligned_offset_has_a_previous_page(offset: int, limit: int) -> None:
     links = PageLinks.of("http://x.test/", Window(offset, limit), 1000)
     assert links.previous == f"http://x.test/?offset={max(0, offset - limit)}&limit={limit}"
+
+
+@pytest.mark.parametrize(
+    ("offset", "limit", "window"),
+    [(None, None, Window(0, 10)), ("20", None, Window(20, 10)), (None, "5", Window(0, 5)), ("1", "2", Window(1, 2))],
+)
+def test_missing_parameters_have_defaults(offset: str | None, limit: str | None, window: Window) -> None:
+    assert Window.parse(offset, limit) == window
+
+
+def test_a_page_has_its_number_and_links() -> None:
+    window = Window(10, 10)
+    links = PageLinks.of("http://h/movies/", window, 25, [("query", "a b")])
+    first, last = (f"http://h/movies/?offset={offset}&limit=10&query=a%20b" for offset in (0, 20))
+    assert links.info(window, 25) == PageInfo(current_page=2, total_pages=3, previous=first, next=last)

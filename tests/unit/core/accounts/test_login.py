@@ -10,6 +10,7 @@ from tests.support.accounts import ANN, PASSWORD, AccountDeployment
 
 from movie_core.errors import (
     InvalidCredentials,
+    InvalidPassword,
     InvalidToken,
 )
 
@@ -109,3 +110,30 @@ async def test_a_password_does_not_expire() -> None:
     await deployment.join()
     deployment.now += timedelta(days=3650)
     await deployment.login.log_in(ANN, PASSWORD, "d")
+
+
+async def test_the_networks_of_logins_are_remembered_by_address() -> None:
+    deployment = AccountDeployment()
+    await deployment.join()
+    for network in ("192.0.2.1", "192.0.2.2"):
+        await deployment.login.log_in(ANN, PASSWORD, "d", network=network)
+    networks = await deployment.login.login_networks(deployment.login.address_key("ANN@Example.com"))
+    assert sorted(networks) == ["192.0.2.1", "192.0.2.2"]
+    assert await deployment.login.login_networks(deployment.login.address_key("no address")) == []
+
+
+async def test_a_reauthentication_in_progress_fails_after_a_password_change() -> None:
+    deployment = AccountDeployment()
+    tokens = await deployment.join()
+    caller = await deployment.tokens.authenticate(tokens.access)
+    verify = deployment.hasher.verify
+
+    async def slow(password: str, password_hash: str | None, *, queue: str = "") -> bool:
+        deployment.hasher.verify = verify  # type: ignore[method-assign]
+        await deployment.passwords.change(caller, PASSWORD, "amber kites over quarry")
+        return await verify(password, password_hash)
+
+    deployment.hasher.verify = slow  # type: ignore[method-assign]
+    with pytest.raises(InvalidPassword):
+        await deployment.login.reauthenticate(caller, PASSWORD, "d")
+    assert [session.id for session in await deployment.sessions.list_for_user(caller.user_id)] == [caller.session_id]

@@ -31,3 +31,19 @@ async def test_a_password_reset_ends_all_sessions_and_a_password_change_the_othe
         await deployment.tokens.authenticate(one.access)
     with pytest.raises(InvalidLink):
         await deployment.passwords.check_reset_link(*reset)
+
+
+async def test_of_two_concurrent_password_changes_one_succeeds() -> None:
+    deployment = AccountDeployment()
+    caller = await deployment.tokens.authenticate((await deployment.join()).access)
+    hash_password = deployment.hasher.hash
+
+    async def slow(password: str, *, salt: bytes | None = None, queue: str = "") -> str:
+        deployment.hasher.hash = hash_password  # type: ignore[method-assign]
+        await deployment.passwords.change(caller, PASSWORD, "amber kites over quarry")
+        return await hash_password(password, salt=salt, queue=queue)
+
+    deployment.hasher.hash = slow  # type: ignore[method-assign]
+    with pytest.raises(InvalidPassword):
+        await deployment.passwords.change(caller, PASSWORD, "violet harbour under snow")
+    await deployment.login.log_in(ANN, "amber kites over quarry", "d")

@@ -104,3 +104,28 @@ async def test_a_taken_address_is_reported_only_to_its_user() -> None:
     count = len(deployment.mailer.emails)
     await deployment.dispatcher.deliver_due()
     assert len(deployment.mailer.emails) == count
+
+
+async def test_a_used_link_activates_nothing_and_starts_no_session() -> None:
+    deployment = AccountDeployment()
+    await deployment.registration.register(ANN, "ann", PASSWORD)
+    [link] = await deployment.links()
+    assert await deployment.registration.activate(*link, "a device") is not None
+    assert await deployment.registration.activate(*link, "a device") is None
+
+
+async def test_of_two_concurrent_activations_the_first_decides() -> None:
+    deployment = AccountDeployment()
+    await deployment.registration.register(ANN, "ann", PASSWORD)
+    [link] = await deployment.links()
+    hash_password = deployment.hasher.hash
+
+    async def slow(password: str, *, salt: bytes | None = None, queue: str = "") -> str:
+        deployment.hasher.hash = hash_password  # type: ignore[method-assign]
+        assert await deployment.registration.activate(*link, "a device") is not None
+        return await hash_password(password, salt=salt, queue=queue)
+
+    deployment.hasher.hash = slow  # type: ignore[method-assign]
+    new_password = "amber kites over quarry"
+    assert await deployment.registration.activate(*link, "a device", new_password=new_password) is None
+    await deployment.login.log_in(ANN, PASSWORD, "d")

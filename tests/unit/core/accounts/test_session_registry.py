@@ -4,7 +4,7 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
-from movie_core.accounts.session_registry import SessionRegistry
+from movie_core.accounts.session_registry import MAX_CACHED, SessionRegistry
 from movie_core.accounts.sessions import Session
 from movie_core.errors import InvalidToken, StoreUnavailable
 
@@ -92,4 +92,16 @@ async def test_an_unavailable_store_is_not_queried_for_every_request() -> None:
     registry = registry_of(store)
     for number in range(50):
         await registry.check(str(number))
+    assert store.lookups == 1
+
+
+async def test_the_number_of_cached_sessions_is_bounded() -> None:
+    store = Store()
+    registry = registry_of(store)
+    registry.mark_ended([str(number) for number in range(MAX_CACHED + 1)])
+    with pytest.raises(InvalidToken):
+        await registry.check("1")
+    assert store.lookups == 0
+    with pytest.raises(InvalidToken):
+        await registry.check("0")  # dropped, so the store decides
     assert store.lookups == 1

@@ -5,10 +5,13 @@ from datetime import timedelta
 import pytest
 from tests.support.accounts import ANN, PASSWORD, AccountDeployment
 
-from movie_core.accounts.sessions import GRACE
+from movie_core import memory
+from movie_core.accounts.session_tokens import MAX_CALLERS
+from movie_core.accounts.sessions import GRACE, AccessClaims
 from movie_core.errors import (
     InvalidToken,
 )
+from movie_core.testing import NOW
 
 
 async def test_reuse_of_a_refresh_token_repeats_within_the_grace_period_and_later_ends_the_session() -> None:
@@ -63,3 +66,31 @@ async def test_an_unused_session_expires() -> None:
         await deployment.tokens.refresh(tokens.refresh)
     with pytest.raises(InvalidToken):
         await deployment.tokens.authenticate(tokens.access)
+
+
+async def test_a_token_is_verified_without_a_query_once_its_session_is_cached() -> None:
+    deployment = AccountDeployment()
+    tokens = await deployment.join()
+    assert deployment.tokens.authenticate_cached("no token") is None
+    assert deployment.tokens.authenticate_cached(tokens.access) is None
+    caller = await deployment.tokens.authenticate(tokens.access)
+    assert deployment.tokens.authenticate_cached(tokens.access) == caller
+    await deployment.sessions.log_out(caller)
+    assert deployment.tokens.authenticate_cached(tokens.access) is None
+
+
+async def test_the_number_of_cached_tokens_is_bounded() -> None:
+    deployment = memory.deployment(clock=lambda: NOW)
+    for number in range(MAX_CALLERS + 1):
+        claims = AccessClaims("user", "session", str(number), NOW, NOW + timedelta(minutes=15))
+        deployment.session_tokens.authenticate_cached(deployment.tokens.issue(claims))
+    assert len(deployment.session_tokens._callers) == MAX_CALLERS
+
+
+async def test_the_owner_of_a_refresh_token_is_found_while_its_session_lasts() -> None:
+    deployment = AccountDeployment()
+    tokens = await deployment.join()
+    caller = await deployment.tokens.authenticate(tokens.access)
+    assert await deployment.tokens.find_owner(tokens.refresh) == caller.user_id
+    await deployment.sessions.log_out(caller)
+    assert await deployment.tokens.find_owner(tokens.refresh) is None

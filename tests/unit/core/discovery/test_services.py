@@ -10,7 +10,7 @@ from movie_core.discovery.event_recorder import EventRecorder
 from movie_core.discovery.events import Event, EventKind
 from movie_core.discovery.ratings import ImportRow, MovieIdentity, Rating, Rejection
 from movie_core.discovery.recommendations import Recommendation, RecommendationPage, Tier
-from movie_core.discovery.services import Discovery
+from movie_core.discovery.services import MAX_KNOWN_IDS, Discovery
 from movie_core.discovery.trending import TrendWindow
 from movie_core.errors import (
     Busy,
@@ -408,6 +408,29 @@ async def test_events_of_unknown_movies_are_rejected_individually() -> None:
     assert [event.movie_id for event in await deployment.recorded()] == ["1"]
 
 
+async def test_the_number_of_cached_movie_ids_is_bounded() -> None:
+    lookups: list[int] = []
+
+    class Catalogue(memory.MemoryMovieCatalogue):
+        """Has a movie for any id."""
+
+        async def get_many(self, movie_ids: Collection[str]) -> Mapping[str, Movie]:
+            lookups.append(len(movie_ids))
+            return dict.fromkeys(movie_ids, OTHER)
+
+    ports = Deployment().deployment
+    discovery = Discovery(
+        ports.movie_search, Catalogue(), ports.ratings, ports.recommender, ports.orders, ports.trends, ports.recorder
+    )
+    await discovery.submit_events([view("ann", "first")])
+    await discovery.submit_events([view("ann", "first")])
+    assert lookups == [1]
+    too_old = NOW - timedelta(days=8)  # not recorded, but the movies are looked up
+    await discovery.submit_events([view("ann", str(number), too_old) for number in range(MAX_KNOWN_IDS)])
+    await discovery.submit_events([view("ann", "first")])
+    assert lookups == [1, MAX_KNOWN_IDS, 1]
+
+
 async def test_a_full_buffer_rejects_all_events_and_counts_them() -> None:
     deployment = Deployment()
     ann, ports = await deployment.ann(), deployment.deployment
@@ -437,3 +460,25 @@ async def test_trends_contain_movies_with_their_scores() -> None:
     assert not found.trending.is_stale
     one = await deployment.discovery.trending(TrendWindow.DAY, Window(0, 1))
     assert [movie.id for movie, _ in one.items] == ["5"]
+
+
+async def test_without_any_movie_recommendations_are_empty_at_any_offset() -> None:
+    deployment = Deployment(scores={})
+    found = await deployment.discovery.recommendations(await deployment.ann(), Window(10, 10))
+    assert (found.total, found.items) == (0, ())
+
+
+async def test_an_imported_row_that_identifies_no_movie_is_rejected() -> None:
+    deployment = Deployment()
+    rows = [ImportRow(1, MovieIdentity(), 8.0, None)]
+    result = await deployment.discovery.import_ratings(await deployment.ann(), rows)
+    assert result.accepted == 0
+    assert result.rejected == (Rejection(1, "unknown_movie", "the row identifies no movie"),)
+
+
+async def test_events_of_movies_that_a_search_has_just_shown_are_accepted() -> None:
+    deployment = Deployment((), source=ThirdParty())
+    await deployment.discovery.search(MovieQuery("river"), Window())
+    assert (await deployment.discovery.submit_events([view("ann", EXACT.id)])).accepted == 1
+    result = await deployment.discovery.submit_events([view("ann", "0"), view("ann", "nothing")])
+    assert (result.accepted, [one.row for one in result.rejected]) == (1, [2])

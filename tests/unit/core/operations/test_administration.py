@@ -230,3 +230,31 @@ async def test_a_page_past_the_end_is_rejected_except_for_an_empty_list() -> Non
     ):
         with pytest.raises(PageOutOfRange):
             await full
+
+
+async def test_a_change_of_an_unknown_user_is_rejected() -> None:
+    with pytest.raises(UserNotFound):
+        await Deployment().administration.change(COMMAND_LINE, "nobody", is_active=True)
+
+
+async def test_a_change_sets_staff_rights() -> None:
+    deployment = Deployment()
+    user = await deployment.join()
+    changed = await deployment.administration.change(COMMAND_LINE, user.id, is_staff=True)
+    assert (changed.id, changed.is_staff) == (user.id, True)
+    assert [entry.action for entry in await deployment.entries()] == [Action.STAFF_GRANTED]
+
+
+async def test_a_change_reports_that_the_user_was_deleted_meanwhile() -> None:
+    deployment = Deployment()
+    user = await deployment.join()
+    set_staff = deployment.users.set_staff
+
+    async def set_and_erase(email: str, is_staff: bool) -> User:
+        changed = await set_staff(email, is_staff)
+        await deployment.ports.profiles.erase_address(email)
+        return changed
+
+    deployment.users.set_staff = set_and_erase  # type: ignore[method-assign]
+    with pytest.raises(UserNotFound, match="was deleted"):
+        await deployment.administration.change(COMMAND_LINE, user.id, is_staff=True)

@@ -3,7 +3,7 @@ import asyncio
 from tests.support.virtual_time import settle
 
 from movie_core.errors import Unavailable
-from movie_core.operations.health import CACHE_SECONDS, Dependency, Readiness, Status
+from movie_core.operations.health import CACHE_SECONDS, CHECK_SECONDS, Dependency, Readiness, Status
 
 
 class CountedDependency:
@@ -51,3 +51,12 @@ async def test_a_cancelled_caller_does_not_cancel_the_round_for_others() -> None
     await settle()
     leaving.cancel()
     assert (await staying)[0] is Status.READY
+
+
+async def test_a_dependency_that_does_not_respond_in_time_is_unreachable() -> None:
+    async def hang() -> str:
+        await asyncio.sleep(2 * CHECK_SECONDS)
+        raise AssertionError("unreachable")
+
+    status, [result] = await Readiness([Dependency("database", hang, "start it")]).status()
+    assert (status, result.is_reachable, result.detail) == (Status.DEGRADED, False, "no response within 4 s")

@@ -15,6 +15,7 @@ from movie_core.memory import MemoryRateLimiter
 from movie_core.operations import rate_limits as limits
 from movie_core.operations.rate_limits import (
     SINGLE_FACTOR_MULTIPLIER,
+    HitWindow,
     LeasedLimit,
     LoginAttempt,
     PermitWindow,
@@ -577,3 +578,9 @@ async def test_a_steady_client_below_the_limit_is_never_rejected(rate: Rate, sta
     for n in range(3 * rate.amount):
         assert await passes(limit), n
         clock.now += rate.seconds / rate.amount / 0.9
+
+
+def test_a_refund_without_a_hit_changes_nothing() -> None:
+    window = HitWindow(Rate(1, 60))
+    window.refund()
+    assert [window.hit(0.0)[0] for _ in range(2)] == [True, False]

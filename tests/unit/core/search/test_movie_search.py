@@ -189,3 +189,13 @@ async def test_a_suggestion_requires_a_valid_text() -> None:
     assert len(await movie_search.suggest("river")) == 10
     with pytest.raises(InvalidQuery):
         await movie_search.suggest("a\x00")
+
+
+async def test_without_stored_movies_the_error_of_the_source_is_raised() -> None:
+    source = PlainSource(SAMPLE)
+    source.capabilities, source.is_unavailable = frozenset({Capability.DETAILS}), True
+    movie_search = MovieSearch(source)
+    with pytest.raises(SourceUnavailable):
+        await movie_search.search(MovieQuery("river"), Window())
+    with pytest.raises(SourceUnavailable):
+        await movie_search.get("201")

@@ -90,3 +90,9 @@ def test_a_query_has_its_required_capabilities_and_parameters() -> None:
     )
     assert MovieQuery.parse().parameters() == ()
     assert MovieQuery.parse().required_capabilities == frozenset()
+
+
+@pytest.mark.parametrize("length", [MAX_QUERY + 1, 4 * MAX_QUERY, 4 * MAX_QUERY + 1, 16 * MAX_QUERY + 1])
+def test_a_long_query_is_rejected_whatever_its_length(length: int) -> None:
+    with pytest.raises(InvalidQuery, match="at most 200 characters"):
+        normalise_query("a" * length)

@@ -244,3 +244,9 @@ def test_hanging_calls_among_quick_ones_are_detected(clock: ManualClock) -> None
     assert latency.hedge_delay() == pytest.approx(0.15)
     clock.now += 5.1
     assert latency.hedge_delay() is None, "the samples are too old"
+
+
+def test_a_closed_breaker_allows_every_request(breaker: CircuitBreaker, clock: ManualClock) -> None:
+    fail(breaker, clock, 10)
+    assert breaker.state is BreakerState.CLOSED
+    assert [breaker.admit() for _ in range(3)] == [Admission.ALLOWED] * 3
