@@ -1,15 +1,18 @@
 """Real servers, one of each kind per test run, and programs started like by a user."""
 
 import contextlib
+import fcntl
+import os
 import shutil
 import socket
+import sqlite3
 import subprocess
-import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import httpx
 import pytest
+import tests.support.deployment
 from redis import Redis
 from tests.support.deployment import (
     LIMITS_OFF,
@@ -17,7 +20,7 @@ from tests.support.deployment import (
     Program,
     Serve,
     Start,
-    clean_environment,
+    run_program,
 )
 from tests.support.servers import free_port, postgres_database, postgres_server, redis_server
 
@@ -103,11 +106,17 @@ def long_database_timeouts(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.fixture(scope="session")
 def prepared(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A data directory with the bundled films."""
-    folder = tmp_path_factory.mktemp("prepared")
-    program = Program(("migrate",), folder, {})
-    program.process.wait(60)
-    assert program.stop() == 0, program.output()
+    """A data directory with the bundled films and a model, so that servers do not begin with a training."""
+    workers_folder = tmp_path_factory.getbasetemp()
+    folder = (workers_folder.parent if "PYTEST_XDIST_WORKER" in os.environ else workers_folder) / "prepared"
+    folder.mkdir(exist_ok=True)
+    with (folder / "lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)  # the first worker of the test run prepares it for all
+        if not (folder / "is_complete").exists():
+            for command in (("migrate",), ("recommend", "train")):
+                done = run_program(command, folder, {})
+                assert done.returncode == 0, done.stderr
+            (folder / "is_complete").touch()
     return folder / "var"
 
 
@@ -116,6 +125,20 @@ def folder(tmp_path: Path, prepared: Path) -> Path:
     """A working directory with the bundled films in `var`; delete `var` for a first start."""
     shutil.copytree(prepared, tmp_path / "var")
     return tmp_path
+
+
+@pytest.fixture
+def untrained(folder: Path) -> None:
+    """Deletes the model, so that a server begins with a training."""
+    with contextlib.closing(sqlite3.connect(folder / "var" / "movies.db")) as database, database:
+        database.execute("DELETE FROM models")
+        database.execute("DELETE FROM model_parts")
+
+
+@pytest.fixture
+def console_script(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Programs of the test are started by the installed script, as a user starts them."""
+    monkeypatch.setattr(tests.support.deployment, "IS_FORKING", False)
 
 
 @pytest.fixture
@@ -151,15 +174,7 @@ def run(folder: Path) -> Callable[..., subprocess.CompletedProcess[str]]:
     """Runs `movie-search` to completion."""
 
     def done(*arguments: str, **environ: str) -> subprocess.CompletedProcess[str]:
-        return subprocess.run(
-            [Path(sys.executable).with_name("movie-search"), *arguments],
-            cwd=folder,
-            env=clean_environment(**environ),
-            capture_output=True,
-            text=True,
-            timeout=60,
-            check=False,
-        )
+        return run_program(arguments, folder, environ)
 
     return done
 

@@ -299,6 +299,7 @@ def test_worker_and_scheduler_stop_with_exit_code_0(start: Start, redis_url: str
     assert "Traceback" not in program.output()
 
 
+@pytest.mark.usefixtures("console_script")
 @pytest.mark.parametrize("library", ["msgspec", "numpy"], ids=["while importing", "while training"])
 def test_an_interrupted_training_prints_nothing(start: Start, library: str) -> None:
     program = start("recommend", "train")
@@ -306,6 +307,7 @@ def test_an_interrupted_training_prints_nothing(start: Start, library: str) -> N
     assert (program.interrupt(), program.output()) == (130, "")
 
 
+@pytest.mark.usefixtures("untrained")
 @pytest.mark.parametrize("delay", [0, 0.5, 1])
 def test_an_interrupted_server_prints_no_traceback_of_its_training_process(serve: Serve, delay: float) -> None:
     program, _ = serve()

@@ -1,4 +1,4 @@
-"""End-to-end tests of the running program, started as a user starts it."""
+"""End-to-end tests of the running program; some start it as a user does."""
 
 import json
 import re
@@ -22,6 +22,7 @@ from tests.support.servers import free_port
 MOVIES = "/api/v1/movies/"
 
 
+@pytest.mark.usefixtures("console_script")
 def test_the_first_five_minutes(serve: Serve, folder: Path) -> None:
     shutil.rmtree(folder / "var")
     program, api = serve()
@@ -49,12 +50,14 @@ def test_the_first_five_minutes(serve: Serve, folder: Path) -> None:
     assert program.stop() == 0
 
 
+@pytest.mark.usefixtures("console_script")
 def test_a_second_start_needs_no_preparation(serve: Serve) -> None:
     program, api = serve()
     assert "the bundled films are loaded" not in program.output()
     assert api.get(MOVIES, params={"query": "metropolis"}).json()["items"][0]["year"] == 1927
 
 
+@pytest.mark.usefixtures("console_script")
 def test_the_examples_of_the_readme_run(start: Start, folder: Path) -> None:
     """With the port of the README replaced by a free one."""
     port = str(free_port())
@@ -222,6 +225,7 @@ async def test_malformed_requests_and_limits(serve: Serve) -> None:
     assert "Traceback" not in program.output()
 
 
+@pytest.mark.usefixtures("console_script")
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
 def test_a_signal_stops_the_server_with_exit_code_0_after_the_request_in_progress(
     start: Start, serve: Serve, number: signal.Signals
@@ -237,6 +241,7 @@ def test_a_signal_stops_the_server_with_exit_code_0_after_the_request_in_progres
     assert [response.status_code for response in responses] == [200]
 
 
+@pytest.mark.usefixtures("console_script")
 def test_several_workers_share_a_port(serve: Serve, redis_url: str) -> None:
     program, api = serve("--workers", "2", MOVIE_REDIS_URL=redis_url)
     for _ in range(20):
@@ -246,6 +251,7 @@ def test_several_workers_share_a_port(serve: Serve, redis_url: str) -> None:
     assert program.stop() == 0
 
 
+@pytest.mark.usefixtures("console_script")
 def test_workers_stop_with_their_parent_process_even_if_it_is_killed(serve: Serve, redis_url: str) -> None:
     program, api = serve("--workers", "2", MOVIE_REDIS_URL=redis_url)
     assert api.get("/health/live").status_code == 200
@@ -277,6 +283,7 @@ def test_json_logs_have_one_object_per_line_without_queries(serve: Serve) -> Non
 Run = Callable[..., "subprocess.CompletedProcess[str]"]
 
 
+@pytest.mark.usefixtures("console_script")
 def test_search_on_the_command_line(run: Run) -> None:
     printed = run("search", "wizard of oz", "--limit", "2")
     assert (printed.returncode, "The Wizard of Oz" in printed.stdout, printed.stderr) == (0, True, "")
