@@ -22,7 +22,7 @@ from tests.support.deployment import (
     Start,
     run_program,
 )
-from tests.support.servers import free_port, postgres_database, postgres_server, redis_server
+from tests.support.servers import free_port, own_postgres, postgres_database, postgres_server, redis_server
 
 from movie_adapters.catalogue import postgres as postgres_movies
 from movie_adapters.sql import engine as sql_database
@@ -38,20 +38,45 @@ def postgres() -> Iterator[str]:
         yield url
 
 
+@contextlib.contextmanager
+def prepared_once(tmp_path_factory: pytest.TempPathFactory, name: str) -> Iterator[tuple[Path, bool]]:
+    """Yields a folder that all workers of a test run share, and whether the caller must fill it while others wait."""
+    base = tmp_path_factory.getbasetemp()
+    folder = (base.parent if "PYTEST_XDIST_WORKER" in os.environ else base) / name
+    folder.mkdir(exist_ok=True)
+    with (folder / "lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        yield folder, not (folder / "is_complete").exists()
+        (folder / "is_complete").touch()
+
+
 @pytest.fixture(scope="session")
-def films(postgres: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
-    """The name of a PostgreSQL database with the bundled films, to be copied."""
-    with postgres_database(postgres) as url:
-        program = Program(("migrate",), tmp_path_factory.mktemp("films"), {"MOVIE_DATABASE_URL": url})
-        program.process.wait(120)
-        assert program.stop() == 0, program.output()
-        yield url.partition("?")[0].rpartition("/")[2]
+def films(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[str, str]]:
+    """The URL of a PostgreSQL server and the name of its database with the bundled films, to be copied."""
+
+    def load(url: str) -> None:
+        done = run_program(("migrate",), tmp_path_factory.mktemp("films"), {"MOVIE_DATABASE_URL": url})
+        assert done.returncode == 0, done.stderr
+
+    if "TEST_DATABASE_URL" in os.environ:
+        with postgres_server() as server, postgres_database(server) as url:
+            load(url)
+            yield server, url.partition("?")[0].rpartition("/")[2]
+        return
+    with prepared_once(tmp_path_factory, "postgres") as (folder, is_first):
+        if is_first:
+            with own_postgres() as filled:
+                load(filled.url)
+                filled.stop()
+                shutil.copytree(Path(filled.url.partition("?host=")[2]) / "data", folder / "data")
+    with own_postgres(copied=folder / "data") as copy:
+        yield copy.url, "postgres"
 
 
 @pytest.fixture
-def database_url(postgres: str, films: str) -> Iterator[str]:
+def database_url(films: tuple[str, str]) -> Iterator[str]:
     """The URL of a PostgreSQL database with the bundled films."""
-    with postgres_database(postgres, films) as url:
+    with postgres_database(*films) as url:
         yield url
 
 
@@ -107,16 +132,10 @@ def long_database_timeouts(monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.fixture(scope="session")
 def prepared(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A data directory with the bundled films and a model, so that servers do not begin with a training."""
-    workers_folder = tmp_path_factory.getbasetemp()
-    folder = (workers_folder.parent if "PYTEST_XDIST_WORKER" in os.environ else workers_folder) / "prepared"
-    folder.mkdir(exist_ok=True)
-    with (folder / "lock").open("w") as lock:
-        fcntl.flock(lock, fcntl.LOCK_EX)  # the first worker of the test run prepares it for all
-        if not (folder / "is_complete").exists():
-            for command in (("migrate",), ("recommend", "train")):
-                done = run_program(command, folder, {})
-                assert done.returncode == 0, done.stderr
-            (folder / "is_complete").touch()
+    with prepared_once(tmp_path_factory, "prepared") as (folder, is_first):
+        for command in (("migrate",), ("recommend", "train")) if is_first else ():
+            done = run_program(command, folder, {})
+            assert done.returncode == 0, done.stderr
     return folder / "var"
 
 

@@ -7,14 +7,13 @@ import signal
 import subprocess
 import sys
 import threading
-from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import httpx
 import pytest
 from bench.http_server import FRAMING, HOSTS, LIMITS, ODD, Target, pipeline, run_cases
-from tests.support.deployment import Serve, Start, third_party, wait_until
+from tests.support.deployment import Run, Serve, Start, third_party, wait_until
 from tests.support.documents import ROOT, example, write_adapter_guide
 from tests.support.programs import environment
 from tests.support.servers import free_port
@@ -23,7 +22,7 @@ MOVIES = "/api/v1/movies/"
 
 
 @pytest.mark.usefixtures("console_script")
-def test_the_first_five_minutes(serve: Serve, folder: Path) -> None:
+def test_the_first_five_minutes(serve: Serve, run: Run, folder: Path) -> None:
     shutil.rmtree(folder / "var")
     program, api = serve()
     assert "the bundled films are loaded" in program.output()
@@ -47,6 +46,7 @@ def test_the_first_five_minutes(serve: Serve, folder: Path) -> None:
     assert all("Western" in item["genres"] and 1950 <= item["year"] <= 1959 for item in western["items"])
     assert api.get("/health/ready").json()["status"] == "ready"
     assert api.get("/docs").status_code == 200
+    assert run("users", "list").stdout == "", "there is no default account"
     assert program.stop() == 0
 
 
@@ -278,9 +278,6 @@ def test_json_logs_have_one_object_per_line_without_queries(serve: Serve) -> Non
     assert [one["request_id"] for one in output][:1] == ["journey-1"]
     assert len(output) == 2
     assert "canary" not in program.output()
-
-
-Run = Callable[..., "subprocess.CompletedProcess[str]"]
 
 
 @pytest.mark.usefixtures("console_script")
