@@ -205,10 +205,10 @@ class CatalogueSearch:
         queries += [MovieQuery(order=order) for order in _ORDERS]
         queries += [replace(query, years=Years(1991, 1994)) for query in queries[::3]]
         async with self.open(movies) as catalogue:
+            found = {query: [movie.id for movie in await collect_pages(catalogue, query, 100)] for query in queries}
             for share in (0.01, 0.4, 0.97):
                 without = frozenset(movie.id for movie in movies if chance.random() < share) | {"none", "\x00"}
-                for query in queries:
-                    every = [movie.id for movie in await collect_pages(catalogue, query, 100)]
+                for query, every in found.items():
                     left = [movie_id for movie_id in every if movie_id not in without]
                     excluding = replace(query, exclude_ids=without)
                     for limit in (100, 41):

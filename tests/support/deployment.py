@@ -64,7 +64,7 @@ def clean_environment(**environ: str) -> dict[str, str]:
 
 MOVIE_SEARCH = Path(sys.executable).with_name("movie-search")
 
-IS_FORKING = hasattr(os, "fork")
+IS_FORKING = sys.platform == "linux"
 """Whether programs are forks of a process that has imported them. Tests of the start itself patch this."""
 _fork_server = ForkServer(clean_environment())
 
