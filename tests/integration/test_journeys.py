@@ -13,7 +13,7 @@ from pathlib import Path
 import httpx
 import pytest
 from bench.http_server import FRAMING, HOSTS, LIMITS, ODD, Target, pipeline, run_cases
-from tests.support.deployment import Run, Serve, Start, third_party, wait_until
+from tests.support.deployment import PATIENCE, Run, Serve, Start, third_party, wait_until
 from tests.support.documents import ROOT, example, write_adapter_guide
 from tests.support.programs import environment
 from tests.support.servers import free_port
@@ -67,7 +67,7 @@ def test_the_examples_of_the_readme_run(start: Start, folder: Path) -> None:
     def shell(text: str) -> str:
         text = text.replace(":8000", f":{port}").replace(".venv/bin/", f"{Path(sys.executable).parent}/")
         completed = subprocess.run(
-            ["bash", "-c", text], cwd=folder, capture_output=True, text=True, timeout=60, check=False
+            ["bash", "-c", text], cwd=folder, capture_output=True, text=True, timeout=PATIENCE, check=False
         )
         assert completed.returncode == 0, completed.stderr
         return completed.stdout
@@ -101,7 +101,7 @@ def test_the_examples_of_the_readme_run(start: Start, folder: Path) -> None:
     script.write_text(example("README.md", "python api").replace(":8000", f":{port}"))
     environ = {"ACCESS": tokens["access"], "PATH": ""}
     printed = subprocess.run(
-        [sys.executable, script], capture_output=True, text=True, timeout=60, check=True, env=environ
+        [sys.executable, script], capture_output=True, text=True, timeout=PATIENCE, check=True, env=environ
     )
     assert printed.stdout == "The Matrix\n"
 
@@ -115,7 +115,7 @@ def test_the_steps_of_the_adapter_guide_run(tmp_path: Path) -> None:
         text = example("docs/adapters.md", name).replace(":8000", f":{port}")
         text = text.replace(".venv/bin/", f"{Path(sys.executable).parent}/")
         completed = subprocess.run(
-            ["bash", "-ec", text], cwd=tmp_path, env=environ | variables, capture_output=True, text=True, timeout=60,
+            ["bash", "-ec", text], cwd=tmp_path, env=environ | variables, capture_output=True, text=True, timeout=PATIENCE,
             check=False,
         )  # fmt: skip
         assert completed.returncode == 0, completed.stdout + completed.stderr
@@ -140,7 +140,7 @@ def test_the_steps_of_the_adapter_guide_run(tmp_path: Path) -> None:
         responses = step("search", ACCESS=access)
     finally:
         server.terminate()
-        server.wait(30)
+        server.wait(PATIENCE)
     found, end = json.JSONDecoder().raw_decode(responses)
     assert [item["title"] for item in found["items"]] == ["The Third Man", "The Third Miracle", "Third Star"]
     assert found["meta"]["source"] == "third_party"

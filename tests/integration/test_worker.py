@@ -14,7 +14,7 @@ import pytest
 from aiosmtpd.smtp import SMTP, Envelope, Session
 from prometheus_client.parser import text_string_to_metric_families
 from redis import Redis
-from tests.support.deployment import Program, Start, eventually, wait_until
+from tests.support.deployment import PATIENCE, Program, Start, eventually, wait_until
 from tests.support.servers import OwnServer, free_port, own_redis
 from tests.support.smtp_sink import SmtpSink
 
@@ -96,9 +96,9 @@ def sink() -> Iterator[SlowSink]:
     thread = threading.Thread(target=loop.run_forever)
     thread.start()
     sink = SlowSink()
-    asyncio.run_coroutine_threadsafe(sink.listen(), loop).result(5)
+    asyncio.run_coroutine_threadsafe(sink.listen(), loop).result(PATIENCE)
     yield sink
-    asyncio.run_coroutine_threadsafe(sink.stop(), loop).result(5)
+    asyncio.run_coroutine_threadsafe(sink.stop(), loop).result(PATIENCE)
     loop.call_soon_threadsafe(loop.stop)
     thread.join()
     loop.close()

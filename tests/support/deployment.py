@@ -122,7 +122,7 @@ class Program:
     def interrupt(self) -> int:
         """Sends SIGINT to the process and its subprocesses, like Ctrl-C. Returns the exit code."""
         os.killpg(self.process.pid, signal.SIGINT)
-        return self.process.wait(25)
+        return self.process.wait(PATIENCE)
 
     def stop(self, number: signal.Signals = signal.SIGTERM) -> int:
         if self.process.poll() is None:
@@ -331,7 +331,7 @@ def running(arguments: list[str | Path], folder: Path, **environ: str) -> Iterat
             yield
         finally:
             process.send_signal(signal.SIGTERM)
-            process.wait(20)
+            process.wait(PATIENCE)
 
 
 def third_party(start: Start, *arguments: str) -> tuple[Program, str]:
