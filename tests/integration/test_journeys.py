@@ -115,9 +115,14 @@ def test_the_steps_of_the_adapter_guide_run(tmp_path: Path) -> None:
         text = example("docs/adapters.md", name).replace(":8000", f":{port}")
         text = text.replace(".venv/bin/", f"{Path(sys.executable).parent}/")
         completed = subprocess.run(
-            ["bash", "-ec", text], cwd=tmp_path, env=environ | variables, capture_output=True, text=True, timeout=PATIENCE,
+            ["bash", "-ec", text],
+            cwd=tmp_path,
+            env=environ | variables,
+            capture_output=True,
+            text=True,
+            timeout=PATIENCE,
             check=False,
-        )  # fmt: skip
+        )
         assert completed.returncode == 0, completed.stdout + completed.stderr
         return completed.stdout
 
