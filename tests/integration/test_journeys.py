@@ -193,8 +193,8 @@ def test_an_outage_of_the_source_is_reported_and_its_recovery_detected(start: St
     wait_until(lambda: api.get("/health/ready").json()["status"] == "ready")  # the readiness result is cached
 
 
-def test_the_catalogue_on_postgresql(serve: Serve, empty_database_url: str) -> None:
-    _, api = serve(MOVIE_DATABASE_URL=empty_database_url)
+def test_the_catalogue_on_postgresql(serve: Serve, database_url: str) -> None:
+    _, api = serve(MOVIE_DATABASE_URL=database_url)
     assert api.get(MOVIES, params={"query": "teh matirx"}).json()["items"][0]["title"] == "The Matrix"
     assert api.get("/health/ready").json() == {
         "status": "ready",
