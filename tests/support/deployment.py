@@ -64,8 +64,9 @@ def clean_environment(**environ: str) -> dict[str, str]:
 
 MOVIE_SEARCH = Path(sys.executable).with_name("movie-search")
 
-IS_FORKING = sys.platform == "linux"
-"""Whether programs are forks of a process that has imported them. Tests of the start itself patch this."""
+IS_FORKING = sys.platform == "linux" and "COVERAGE_PROCESS_START" not in os.environ
+"""Whether programs are forks of a process that has imported them. Tests of the start itself patch this; coverage is
+measured from the start of an interpreter."""
 _fork_server = ForkServer(clean_environment())
 
 
