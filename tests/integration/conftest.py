@@ -16,6 +16,7 @@ import tests.support.deployment
 from redis import Redis
 from tests.support.deployment import (
     LIMITS_OFF,
+    PATIENCE,
     Deployment,
     Program,
     Serve,
@@ -38,6 +39,10 @@ def postgres() -> Iterator[str]:
         yield url
 
 
+PREPARATION_TIMEOUT = 10 * PATIENCE
+"""Seconds for loading 40,000 films, which takes long on a busy machine. It only ends tests that would hang."""
+
+
 @contextlib.contextmanager
 def prepared_once(tmp_path_factory: pytest.TempPathFactory, name: str) -> Iterator[tuple[Path, bool]]:
     """Yields a folder that all workers of a test run share, and whether the caller must fill it while others wait."""
@@ -55,7 +60,8 @@ def films(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[str, str]]
     """The URL of a PostgreSQL server and the name of its database with the bundled films, to be copied."""
 
     def load(url: str) -> None:
-        done = run_program(("migrate",), tmp_path_factory.mktemp("films"), {"MOVIE_DATABASE_URL": url})
+        environ = {"MOVIE_DATABASE_URL": url}
+        done = run_program(("migrate",), tmp_path_factory.mktemp("films"), environ, PREPARATION_TIMEOUT)
         assert done.returncode == 0, done.stderr
 
     if "TEST_DATABASE_URL" in os.environ:
@@ -134,7 +140,7 @@ def prepared(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A data directory with the bundled films and a model, so that servers do not begin with a training."""
     with prepared_once(tmp_path_factory, "prepared") as (folder, is_first):
         for command in (("migrate",), ("recommend", "train")) if is_first else ():
-            done = run_program(command, folder, {})
+            done = run_program(command, folder, {}, PREPARATION_TIMEOUT)
             assert done.returncode == 0, done.stderr
     return folder / "var"
 

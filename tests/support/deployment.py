@@ -134,7 +134,9 @@ class Program:
             self.process.kill()
 
 
-def run_program(arguments: tuple[str, ...], folder: Path, environ: dict[str, str]) -> subprocess.CompletedProcess[str]:
+def run_program(
+    arguments: tuple[str, ...], folder: Path, environ: dict[str, str], timeout: float = PATIENCE
+) -> subprocess.CompletedProcess[str]:
     """Runs `movie-search` to completion."""
     environ = clean_environment(**environ)
     with tempfile.TemporaryDirectory() as outputs:
@@ -142,14 +144,14 @@ def run_program(arguments: tuple[str, ...], folder: Path, environ: dict[str, str
         if IS_FORKING:
             process = _fork_server.fork([str(MOVIE_SEARCH), *arguments], folder, environ, stdout, stderr)
             try:
-                code = process.wait(PATIENCE)
+                code = process.wait(timeout)
             finally:
                 process.kill()
         else:
             with stdout.open("wb") as out, stderr.open("wb") as err:
                 command = [MOVIE_SEARCH, *arguments]
                 code = subprocess.run(
-                    command, cwd=folder, env=environ, stdout=out, stderr=err, timeout=PATIENCE, check=False
+                    command, cwd=folder, env=environ, stdout=out, stderr=err, timeout=timeout, check=False
                 ).returncode
         return subprocess.CompletedProcess(arguments, code, stdout.read_text(), stderr.read_text())
 
