@@ -16,9 +16,18 @@ from typing import Any
 
 import httpx
 import pytest
-from bench.http_server import Stall, Target, send, stall, steady, stop_under_load
+from bench.http_server import Load, Stall, Target, send, stall, steady, stop_under_load
 from redis import Redis
-from tests.support.deployment import PATIENCE, Program, Serve, Start, clean_environment, third_party, wait_until
+from tests.support.deployment import (
+    PATIENCE,
+    Program,
+    Serve,
+    Start,
+    clean_environment,
+    eventually,
+    third_party,
+    wait_until,
+)
 from tests.support.framing import ODD, SMUGGLED, answers_to_odd_requests
 from tests.support.servers import free_port, postgres_server, processor_seconds, redis_server
 
@@ -321,15 +330,28 @@ def workers_of(program: Program) -> list[int]:
 async def test_restarting_two_workers_under_load_loses_no_request(serve: Serve, redis_url: str) -> None:
     program, api = serve("--workers", "2", MOVIE_REDIS_URL=redis_url, MOVIE_LIMIT_SEARCH="off")
     target = Target.parse(str(api.base_url))
-    workers = workers_of(program)
-    assert len(workers) == 2
-    for number, worker in enumerate(workers):
-        asyncio.get_running_loop().call_later(0.5 + 2 * number, os.kill, worker, signal.SIGTERM)
+
+    async def restart_workers() -> None:
+        async with httpx.AsyncClient(base_url=api.base_url, timeout=PATIENCE, trust_env=False) as client:
+            for worker in workers_of(program):
+                os.kill(worker, signal.SIGTERM)
+
+                async def is_replaced(worker: int = worker) -> bool:
+                    metrics = (await client.get("/metrics")).text
+                    return (
+                        len(serving := set(re.findall(r'process="(\d+)"', metrics))) == 2 and str(worker) not in serving
+                    )
+
+                await eventually(is_replaced)
+
     path = f"{MOVIES}?query=casablanca"
-    loads = await asyncio.gather(*(steady(target, rate=50, seconds=5, path=path) for _ in range(6)))
-    assert [(load.ok, load.failed, load.refused) for load in loads] == [(250, 0, 0)] * 6
+    restarting, loads = asyncio.create_task(restart_workers()), list[Load]()
+    while not restarting.done():
+        loads += await asyncio.gather(*(steady(target, rate=20, seconds=1, path=path) for _ in range(3)))
+    await restarting
+    assert {(load.ok, load.failed, load.refused) for load in loads} == {(20, 0, 0)}
     assert program.stop() == 0
-    assert len(re.findall(rf"^\S+ INFO    GET {MOVIES} 200 \S+ ms$", program.output(), re.MULTILINE)) == 6 * 250
+    assert len(re.findall(rf"^\S+ INFO    GET {MOVIES} 200 \S+ ms$", program.output(), re.MULTILINE)) == 20 * len(loads)
 
 
 async def test_shutdown_under_load_loses_no_request(serve: Serve) -> None:
