@@ -1,25 +1,29 @@
 """Real servers, one of each kind per test run, and programs started like by a user."""
 
 import contextlib
+import fcntl
+import os
 import shutil
 import socket
+import sqlite3
 import subprocess
-import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import httpx
 import pytest
+import tests.support.deployment
 from redis import Redis
 from tests.support.deployment import (
     LIMITS_OFF,
+    PATIENCE,
     Deployment,
     Program,
     Serve,
     Start,
-    clean_environment,
+    run_program,
 )
-from tests.support.servers import free_port, postgres_database, postgres_server, redis_server
+from tests.support.servers import free_port, own_postgres, postgres_database, postgres_server, redis_server
 
 from movie_adapters.catalogue import postgres as postgres_movies
 from movie_adapters.sql import engine as sql_database
@@ -35,20 +39,50 @@ def postgres() -> Iterator[str]:
         yield url
 
 
+PREPARATION_TIMEOUT = 10 * PATIENCE
+"""Seconds for loading 40,000 films, which takes long on a busy machine. It only ends tests that would hang."""
+
+
+@contextlib.contextmanager
+def prepared_once(tmp_path_factory: pytest.TempPathFactory, name: str) -> Iterator[tuple[Path, bool]]:
+    """Yields a folder that all workers of a test run share, and whether the caller must fill it while others wait."""
+    base = tmp_path_factory.getbasetemp()
+    folder = (base.parent if "PYTEST_XDIST_WORKER" in os.environ else base) / name
+    folder.mkdir(exist_ok=True)
+    with (folder / "lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        yield folder, not (folder / "is_complete").exists()
+        (folder / "is_complete").touch()
+
+
 @pytest.fixture(scope="session")
-def films(postgres: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
-    """The name of a PostgreSQL database with the bundled films, to be copied."""
-    with postgres_database(postgres) as url:
-        program = Program(("migrate",), tmp_path_factory.mktemp("films"), {"MOVIE_DATABASE_URL": url})
-        program.process.wait(120)
-        assert program.stop() == 0, program.output()
-        yield url.partition("?")[0].rpartition("/")[2]
+def films(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[str, str]]:
+    """The URL of a PostgreSQL server and the name of its database with the bundled films, to be copied."""
+
+    def load(url: str) -> None:
+        environ = {"MOVIE_DATABASE_URL": url}
+        done = run_program(("migrate",), tmp_path_factory.mktemp("films"), environ, PREPARATION_TIMEOUT)
+        assert done.returncode == 0, done.stderr
+
+    if "TEST_DATABASE_URL" in os.environ:
+        with postgres_server() as server, postgres_database(server) as url:
+            load(url)
+            yield server, url.partition("?")[0].rpartition("/")[2]
+        return
+    with prepared_once(tmp_path_factory, "postgres") as (folder, is_first):
+        if is_first:
+            with own_postgres() as filled:
+                load(filled.url)
+                filled.stop()
+                shutil.copytree(Path(filled.url.partition("?host=")[2]) / "data", folder / "data")
+    with own_postgres(copied=folder / "data") as copy:
+        yield copy.url, "postgres"
 
 
 @pytest.fixture
-def database_url(postgres: str, films: str) -> Iterator[str]:
+def database_url(films: tuple[str, str]) -> Iterator[str]:
     """The URL of a PostgreSQL database with the bundled films."""
-    with postgres_database(postgres, films) as url:
+    with postgres_database(*films) as url:
         yield url
 
 
@@ -103,11 +137,11 @@ def long_database_timeouts(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.fixture(scope="session")
 def prepared(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A data directory with the bundled films."""
-    folder = tmp_path_factory.mktemp("prepared")
-    program = Program(("migrate",), folder, {})
-    program.process.wait(60)
-    assert program.stop() == 0, program.output()
+    """A data directory with the bundled films and a model, so that servers do not begin with a training."""
+    with prepared_once(tmp_path_factory, "prepared") as (folder, is_first):
+        for command in (("migrate",), ("recommend", "train")) if is_first else ():
+            done = run_program(command, folder, {}, PREPARATION_TIMEOUT)
+            assert done.returncode == 0, done.stderr
     return folder / "var"
 
 
@@ -116,6 +150,20 @@ def folder(tmp_path: Path, prepared: Path) -> Path:
     """A working directory with the bundled films in `var`; delete `var` for a first start."""
     shutil.copytree(prepared, tmp_path / "var")
     return tmp_path
+
+
+@pytest.fixture
+def untrained(folder: Path) -> None:
+    """Deletes the model, so that a server begins with a training."""
+    with contextlib.closing(sqlite3.connect(folder / "var" / "movies.db")) as database, database:
+        database.execute("DELETE FROM models")
+        database.execute("DELETE FROM model_parts")
+
+
+@pytest.fixture
+def console_script(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Programs of the test are started by the installed script, as a user starts them."""
+    monkeypatch.setattr(tests.support.deployment, "IS_FORKING", False)
 
 
 @pytest.fixture
@@ -151,15 +199,7 @@ def run(folder: Path) -> Callable[..., subprocess.CompletedProcess[str]]:
     """Runs `movie-search` to completion."""
 
     def done(*arguments: str, **environ: str) -> subprocess.CompletedProcess[str]:
-        return subprocess.run(
-            [Path(sys.executable).with_name("movie-search"), *arguments],
-            cwd=folder,
-            env=clean_environment(**environ),
-            capture_output=True,
-            text=True,
-            timeout=60,
-            check=False,
-        )
+        return run_program(arguments, folder, environ)
 
     return done
 

@@ -249,10 +249,7 @@ def test_changes_take_effect_in_a_running_server(serve: Serve, run: Run) -> None
     profile = "/api/v1/users/me/"
     assert api.get(profile, headers=mine).status_code == 200
     lines(run("users", "deactivate", ANNA))
-    deadline = time.monotonic() + 1.5
-    while api.get(profile, headers=mine).status_code != 401:
-        assert time.monotonic() < deadline
-        time.sleep(0.05)
+    wait_until(lambda: api.get(profile, headers=mine).status_code == 401)
 
 
 @pytest.mark.parametrize(
@@ -299,6 +296,7 @@ def test_worker_and_scheduler_stop_with_exit_code_0(start: Start, redis_url: str
     assert "Traceback" not in program.output()
 
 
+@pytest.mark.usefixtures("console_script")
 @pytest.mark.parametrize("library", ["msgspec", "numpy"], ids=["while importing", "while training"])
 def test_an_interrupted_training_prints_nothing(start: Start, library: str) -> None:
     program = start("recommend", "train")
@@ -306,6 +304,7 @@ def test_an_interrupted_training_prints_nothing(start: Start, library: str) -> N
     assert (program.interrupt(), program.output()) == (130, "")
 
 
+@pytest.mark.usefixtures("untrained")
 @pytest.mark.parametrize("delay", [0, 0.5, 1])
 def test_an_interrupted_server_prints_no_traceback_of_its_training_process(serve: Serve, delay: float) -> None:
     program, _ = serve()

@@ -154,6 +154,7 @@ def test_a_rating_affects_the_next_recommendations_and_their_reasons(deployment:
     assert similar["items"][0]["reasons"]
 
 
+@pytest.mark.usefixtures("untrained")
 def test_a_single_process_trains_the_model(serve: Serve) -> None:
     program, client = serve()
     movie = client.get(MOVIES, params={"query": "casablanca", "limit": 1}).json()["items"][0]["id"]
@@ -272,9 +273,7 @@ def test_trends_are_rebuilt_after_redis_lost_its_data(deployment: Deployment) ->
     assert state() == "live"
     with Redis.from_url(deployment.environ["MOVIE_REDIS_URL"]) as redis:
         redis.flushall()
-    wait_until(
-        lambda: ann.get(MOVIES + "trending/")["meta"]["state"] == "live" and trends() == [(movie, 1)], seconds=60
-    )
+    wait_until(lambda: ann.get(MOVIES + "trending/")["meta"]["state"] == "live" and trends() == [(movie, 1)])
 
 
 def test_only_staff_can_read_analytics(deployment: Deployment, run: Run) -> None:

@@ -79,7 +79,7 @@ def deployment(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Deployment]
         films = folder / "films.csv"
         films.write_text("id,title,year\n1,Casablanca,1942\n")
         loading = Program(("catalogue", "import", str(films), "--replace"), folder, environ)
-        loading.process.wait(60)
+        loading.process.wait(PATIENCE)
         assert loading.stop() == 0, loading.output()
         programs = {}
         for name in ("third_party", "catalogue"):

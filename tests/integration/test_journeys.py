@@ -1,4 +1,4 @@
-"""End-to-end tests of the running program, started as a user starts it."""
+"""End-to-end tests of the running program; some start it as a user does."""
 
 import json
 import re
@@ -7,14 +7,13 @@ import signal
 import subprocess
 import sys
 import threading
-from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import httpx
 import pytest
 from bench.http_server import FRAMING, HOSTS, LIMITS, ODD, Target, pipeline, run_cases
-from tests.support.deployment import Serve, Start, third_party, wait_until
+from tests.support.deployment import PATIENCE, Run, Serve, Start, third_party, wait_until
 from tests.support.documents import ROOT, example, write_adapter_guide
 from tests.support.programs import environment
 from tests.support.servers import free_port
@@ -22,7 +21,8 @@ from tests.support.servers import free_port
 MOVIES = "/api/v1/movies/"
 
 
-def test_the_first_five_minutes(serve: Serve, folder: Path) -> None:
+@pytest.mark.usefixtures("console_script")
+def test_the_first_five_minutes(serve: Serve, run: Run, folder: Path) -> None:
     shutil.rmtree(folder / "var")
     program, api = serve()
     assert "the bundled films are loaded" in program.output()
@@ -46,15 +46,18 @@ def test_the_first_five_minutes(serve: Serve, folder: Path) -> None:
     assert all("Western" in item["genres"] and 1950 <= item["year"] <= 1959 for item in western["items"])
     assert api.get("/health/ready").json()["status"] == "ready"
     assert api.get("/docs").status_code == 200
+    assert run("users", "list").stdout == "", "there is no default account"
     assert program.stop() == 0
 
 
+@pytest.mark.usefixtures("console_script")
 def test_a_second_start_needs_no_preparation(serve: Serve) -> None:
     program, api = serve()
     assert "the bundled films are loaded" not in program.output()
     assert api.get(MOVIES, params={"query": "metropolis"}).json()["items"][0]["year"] == 1927
 
 
+@pytest.mark.usefixtures("console_script")
 def test_the_examples_of_the_readme_run(start: Start, folder: Path) -> None:
     """With the port of the README replaced by a free one."""
     port = str(free_port())
@@ -64,7 +67,7 @@ def test_the_examples_of_the_readme_run(start: Start, folder: Path) -> None:
     def shell(text: str) -> str:
         text = text.replace(":8000", f":{port}").replace(".venv/bin/", f"{Path(sys.executable).parent}/")
         completed = subprocess.run(
-            ["bash", "-c", text], cwd=folder, capture_output=True, text=True, timeout=60, check=False
+            ["bash", "-c", text], cwd=folder, capture_output=True, text=True, timeout=PATIENCE, check=False
         )
         assert completed.returncode == 0, completed.stderr
         return completed.stdout
@@ -98,7 +101,7 @@ def test_the_examples_of_the_readme_run(start: Start, folder: Path) -> None:
     script.write_text(example("README.md", "python api").replace(":8000", f":{port}"))
     environ = {"ACCESS": tokens["access"], "PATH": ""}
     printed = subprocess.run(
-        [sys.executable, script], capture_output=True, text=True, timeout=60, check=True, env=environ
+        [sys.executable, script], capture_output=True, text=True, timeout=PATIENCE, check=True, env=environ
     )
     assert printed.stdout == "The Matrix\n"
 
@@ -112,9 +115,14 @@ def test_the_steps_of_the_adapter_guide_run(tmp_path: Path) -> None:
         text = example("docs/adapters.md", name).replace(":8000", f":{port}")
         text = text.replace(".venv/bin/", f"{Path(sys.executable).parent}/")
         completed = subprocess.run(
-            ["bash", "-ec", text], cwd=tmp_path, env=environ | variables, capture_output=True, text=True, timeout=60,
+            ["bash", "-ec", text],
+            cwd=tmp_path,
+            env=environ | variables,
+            capture_output=True,
+            text=True,
+            timeout=PATIENCE,
             check=False,
-        )  # fmt: skip
+        )
         assert completed.returncode == 0, completed.stdout + completed.stderr
         return completed.stdout
 
@@ -137,7 +145,7 @@ def test_the_steps_of_the_adapter_guide_run(tmp_path: Path) -> None:
         responses = step("search", ACCESS=access)
     finally:
         server.terminate()
-        server.wait(30)
+        server.wait(PATIENCE)
     found, end = json.JSONDecoder().raw_decode(responses)
     assert [item["title"] for item in found["items"]] == ["The Third Man", "The Third Miracle", "Third Star"]
     assert found["meta"]["source"] == "third_party"
@@ -185,8 +193,8 @@ def test_an_outage_of_the_source_is_reported_and_its_recovery_detected(start: St
     wait_until(lambda: api.get("/health/ready").json()["status"] == "ready")  # the readiness result is cached
 
 
-def test_the_catalogue_on_postgresql(serve: Serve, empty_database_url: str) -> None:
-    _, api = serve(MOVIE_DATABASE_URL=empty_database_url)
+def test_the_catalogue_on_postgresql(serve: Serve, database_url: str) -> None:
+    _, api = serve(MOVIE_DATABASE_URL=database_url)
     assert api.get(MOVIES, params={"query": "teh matirx"}).json()["items"][0]["title"] == "The Matrix"
     assert api.get("/health/ready").json() == {
         "status": "ready",
@@ -222,6 +230,7 @@ async def test_malformed_requests_and_limits(serve: Serve) -> None:
     assert "Traceback" not in program.output()
 
 
+@pytest.mark.usefixtures("console_script")
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
 def test_a_signal_stops_the_server_with_exit_code_0_after_the_request_in_progress(
     start: Start, serve: Serve, number: signal.Signals
@@ -237,6 +246,7 @@ def test_a_signal_stops_the_server_with_exit_code_0_after_the_request_in_progres
     assert [response.status_code for response in responses] == [200]
 
 
+@pytest.mark.usefixtures("console_script")
 def test_several_workers_share_a_port(serve: Serve, redis_url: str) -> None:
     program, api = serve("--workers", "2", MOVIE_REDIS_URL=redis_url)
     for _ in range(20):
@@ -246,6 +256,7 @@ def test_several_workers_share_a_port(serve: Serve, redis_url: str) -> None:
     assert program.stop() == 0
 
 
+@pytest.mark.usefixtures("console_script")
 def test_workers_stop_with_their_parent_process_even_if_it_is_killed(serve: Serve, redis_url: str) -> None:
     program, api = serve("--workers", "2", MOVIE_REDIS_URL=redis_url)
     assert api.get("/health/live").status_code == 200
@@ -274,9 +285,7 @@ def test_json_logs_have_one_object_per_line_without_queries(serve: Serve) -> Non
     assert "canary" not in program.output()
 
 
-Run = Callable[..., "subprocess.CompletedProcess[str]"]
-
-
+@pytest.mark.usefixtures("console_script")
 def test_search_on_the_command_line(run: Run) -> None:
     printed = run("search", "wizard of oz", "--limit", "2")
     assert (printed.returncode, "The Wizard of Oz" in printed.stdout, printed.stderr) == (0, True, "")

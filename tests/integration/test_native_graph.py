@@ -15,7 +15,7 @@ import pytest
 from bench.http_server import Target, send
 from deploy.compose.compose_journey import journey, mailpit, search, wait_for
 from redis import Redis
-from tests.support.deployment import Program, running
+from tests.support.deployment import PATIENCE, Program, running
 from tests.support.documents import ROOT
 from tests.support.framing import ODD, SMUGGLED, answers_to_odd_requests
 from tests.support.servers import OwnServer, free_port, own_postgres, own_redis, postgres_database
@@ -71,8 +71,8 @@ def graph(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Graph]:
         caddy = [Path(sys.executable).with_name("caddy"), "run", "--config", ROOT / "deploy/caddy/Caddyfile"]
         stack.enter_context(running([*caddy, "--adapter", "caddyfile"], folder, **proxy))
         migration = Program(("migrate",), folder, environ)
-        migration.process.wait(60)
-        assert migration.stop() == 0, migration.log()
+        migration.process.wait(PATIENCE)
+        assert migration.stop() == 0, migration.output()
         for command in (("upstream", "--port", source), ("worker",), ("scheduler",)):
             stack.callback(Program(command, folder, environ).stop)
         graph = Graph(
@@ -87,7 +87,7 @@ def graph(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Graph]:
 
 @pytest.fixture(scope="module")
 def client(graph: Graph) -> Iterator[httpx.Client]:
-    with httpx.Client(base_url=graph.url, timeout=15, trust_env=False) as client:
+    with httpx.Client(base_url=graph.url, timeout=PATIENCE, trust_env=False) as client:
         yield client
 
 

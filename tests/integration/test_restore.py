@@ -14,7 +14,7 @@ import asyncpg
 import httpx
 import pytest
 import yaml
-from tests.support.deployment import AUTH, LIMITS_OFF, Deployment, Program, bearer, wait_until
+from tests.support.deployment import AUTH, LIMITS_OFF, PATIENCE, Deployment, Program, bearer, run_program, wait_until
 from tests.support.servers import (
     free_port,
     own_postgres,
@@ -66,7 +66,11 @@ def test_a_restored_database_is_complete_but_revives_no_token_and_sends_no_old_e
             api.wait_for("serving")
             return api
 
-        with httpx.Client(base_url=environ["MOVIE_PUBLIC_URL"], timeout=10, trust_env=False) as client:
+        films = tmp_path / "films.csv"
+        films.write_text("id,title,year\ntt0034583,Casablanca,1942\n")
+        done = run_program(("catalogue", "import", str(films), "--replace"), tmp_path, environ)
+        assert done.returncode == 0, done.stderr
+        with httpx.Client(base_url=environ["MOVIE_PUBLIC_URL"], timeout=PATIENCE, trust_env=False) as client:
             deployment = Deployment(client, tmp_path, environ)
             api, worker = serve(), Program(("worker",), tmp_path, environ)
             worker.wait_for("worker started")

@@ -3,7 +3,6 @@ import json
 import re
 import ssl
 import sys
-import time
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import replace
@@ -13,6 +12,7 @@ from pathlib import Path
 import pytest
 import trustme
 from tests.support import smtp_sink
+from tests.support.deployment import PATIENCE
 from tests.support.smtp_sink import SmtpSink
 
 from movie_adapters.email import smtp as smtp_mail
@@ -224,9 +224,7 @@ async def test_a_lost_reply_leads_to_a_retry_with_the_same_message_id(sink, mail
 async def test_sending_times_out_if_the_server_does_not_reply(sink, mailer, monkeypatch):
     monkeypatch.setattr(mails, "SEND_SECONDS", 0.3)
     sink.after_data = "hang"
-    began = time.monotonic()
     error = await rejection(mailer)
-    assert time.monotonic() - began < 2
     assert not error.is_final
     assert error.detail == "no reply to the message was received"
     sink.after_data = "answer"
@@ -247,7 +245,7 @@ async def test_connecting_times_out_without_a_greeting(monkeypatch):
     async with server:
         mailer = SmtpMailer(f"smtp://127.0.0.1:{server.sockets[0].getsockname()[1]}", SENDER)
         assert await unavailable(mailer) == "timeout (connecting)"
-        async with asyncio.timeout(2):
+        async with asyncio.timeout(PATIENCE):
             await ended.wait()
 
 
@@ -256,7 +254,7 @@ async def test_a_connection_is_not_reused_after_a_cancelled_send(sink, mailer):
     received = asyncio.Event()
     sink.on_mail = lambda _: received.set()
     sending = asyncio.create_task(mailer.send(EMAIL))
-    async with asyncio.timeout(5):
+    async with asyncio.timeout(PATIENCE):
         await received.wait()
     sending.cancel()
     with pytest.raises(asyncio.CancelledError):

@@ -12,7 +12,7 @@ import httpx
 import pytest
 from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceRequest
 from prometheus_client.parser import text_string_to_metric_families
-from tests.support.deployment import AUTH, LIMITS_OFF, ME, Program, Start, eventually
+from tests.support.deployment import AUTH, LIMITS_OFF, ME, PATIENCE, Program, Start, eventually
 from tests.support.servers import free_port
 from tests.support.smtp_sink import SmtpSink
 from tests.support.tmdb_standin import TOKEN, TmdbStandin, failure, made_up_movies
@@ -93,7 +93,7 @@ async def test_a_whole_journey_leaves_no_secret_in_logs_metrics_or_traces(
         TmdbStandin(made_up_movies(40)) as source,
         SmtpSink(login=("ann", SMTP_PASSWORD)) as sink,
         collector() as (spans, collector_url),
-        httpx.AsyncClient(base_url=url, timeout=15, trust_env=False, headers={"x-forwarded-for": CALLER}) as api,
+        httpx.AsyncClient(base_url=url, timeout=PATIENCE, trust_env=False, headers={"x-forwarded-for": CALLER}) as api,
     ):
         environ = {
             **LIMITS_OFF,

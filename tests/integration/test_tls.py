@@ -13,7 +13,7 @@ from pathlib import Path
 import httpx
 import pytest
 import trustme
-from tests.support.deployment import running, wait_until
+from tests.support.deployment import PATIENCE, running, wait_until
 from tests.support.documents import ROOT
 from tests.support.servers import free_port
 
@@ -59,7 +59,7 @@ def handshake(
         context.minimum_version, context.maximum_version = lowest, highest or lowest
     with (
         contextlib.suppress(OSError),
-        socket.create_connection(("127.0.0.1", port), timeout=5) as plain,
+        socket.create_connection(("127.0.0.1", port), timeout=PATIENCE) as plain,
         context.wrap_socket(plain, server_hostname="localhost") as encrypted,
     ):
         return f"{encrypted.version()} {(encrypted.cipher() or ('',))[0]}"
@@ -131,7 +131,7 @@ async def test_nothing_is_sent_to_a_source_with_an_invalid_certificate(
         with monkeypatch.context() as patched:
             if is_known:
                 patched.setattr(ssl, "create_default_context", trusting)
-            source = SourceHttp(f"https://127.0.0.1:{port}", timeout=5, retry_status=StatusSet.parse("5xx"))
+            source = SourceHttp(f"https://127.0.0.1:{port}", timeout=PATIENCE, retry_status=StatusSet.parse("5xx"))
         if name == "127.0.0.1" and is_known:
             assert await source.get("movies/") == {}
         else:
@@ -146,7 +146,7 @@ async def test_nothing_is_sent_to_redis_with_an_invalid_certificate(tmp_path: Pa
     authority = trustme.CA()
     (authority if is_known else trustme.CA()).cert_pem.write_to_path(tmp_path / "ca.pem")
     async with encrypted_server(authority, "127.0.0.1") as (port, requests):
-        client = RedisClient(f"rediss://127.0.0.1:{port}/0?ssl_ca_certs={tmp_path / 'ca.pem'}", timeout=5)
+        client = RedisClient(f"rediss://127.0.0.1:{port}/0?ssl_ca_certs={tmp_path / 'ca.pem'}", timeout=PATIENCE)
         if is_known:
             assert await client.call("PING") in (b"PONG", True)
         else:
@@ -186,7 +186,7 @@ async def sent_after_handshake(authority: trustme.CA, url_options: str, host: st
             async with engine.connect():
                 pass
         await engine.dispose()
-        return bytes(await asyncio.wait_for(message, 5))
+        return bytes(await asyncio.wait_for(message, PATIENCE))
 
 
 async def test_nothing_is_sent_to_postgresql_with_an_invalid_certificate(

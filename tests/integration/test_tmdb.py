@@ -5,6 +5,7 @@ from contextlib import asynccontextmanager
 from typing import Any
 
 import pytest
+from tests.support.deployment import PATIENCE
 from tests.support.tmdb_standin import KEY, TOKEN, Answer, TmdbStandin, failure, made_up_movies
 
 from movie_adapters.sources.http import SourceFault
@@ -21,7 +22,7 @@ RETRY = StatusSet.parse("408,425,429,5xx")
 
 @asynccontextmanager
 async def over(standin: TmdbStandin, token: str = TOKEN) -> AsyncIterator[TmdbMovieSource]:
-    http = tmdb_http(token, timeout=5, retry_status=RETRY, base_url=standin.url)
+    http = tmdb_http(token, timeout=PATIENCE, retry_status=RETRY, base_url=standin.url)
     try:
         yield TmdbMovieSource(http)
     finally:

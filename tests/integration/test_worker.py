@@ -1,18 +1,20 @@
 """Worker and scheduler processes during outages of their servers: stopped, frozen, without data, and recovered."""
 
 import asyncio
+import itertools
 import signal
 import threading
 import time
 from collections.abc import Callable, Iterator
 from typing import Any
 
+import asyncpg
 import httpx
 import pytest
 from aiosmtpd.smtp import SMTP, Envelope, Session
 from prometheus_client.parser import text_string_to_metric_families
 from redis import Redis
-from tests.support.deployment import Program, Start
+from tests.support.deployment import PATIENCE, Program, Start, eventually, wait_until
 from tests.support.servers import OwnServer, free_port, own_redis
 from tests.support.smtp_sink import SmtpSink
 
@@ -28,6 +30,7 @@ from movie_adapters.redis.task_queue import (
     stream_of,
 )
 from movie_adapters.settings.settings import Settings
+from movie_adapters.wiring.background import DELIVERY_INTERVAL
 from movie_adapters.wiring.preparation import prepare_schema
 from movie_adapters.wiring.providers import create_container
 from movie_core.accounts.keyring import new_id
@@ -78,15 +81,6 @@ class SlowSink(SmtpSink):
         return await super().handle_DATA(server, session, envelope)
 
 
-def wait_until(condition: Callable[[], bool], seconds: float) -> float:
-    """Waits for a condition. Returns the seconds."""
-    began = time.monotonic()
-    while not condition():
-        assert time.monotonic() - began < seconds, "the condition did not become true in time"
-        time.sleep(0.02)
-    return time.monotonic() - began
-
-
 @pytest.fixture
 def redis() -> Iterator[RedisProcess]:
     with own_redis() as server:
@@ -102,9 +96,9 @@ def sink() -> Iterator[SlowSink]:
     thread = threading.Thread(target=loop.run_forever)
     thread.start()
     sink = SlowSink()
-    asyncio.run_coroutine_threadsafe(sink.listen(), loop).result(5)
+    asyncio.run_coroutine_threadsafe(sink.listen(), loop).result(PATIENCE)
     yield sink
-    asyncio.run_coroutine_threadsafe(sink.stop(), loop).result(5)
+    asyncio.run_coroutine_threadsafe(sink.stop(), loop).result(PATIENCE)
     loop.call_soon_threadsafe(loop.stop)
     thread.join()
     loop.close()
@@ -162,39 +156,51 @@ def recipients(sink: SmtpSink) -> list[str]:
     return [recipient for mail in sink.mails for recipient in mail.recipients]
 
 
-def seconds_to_stop(program: Program, number: signal.Signals = signal.SIGTERM) -> float:
-    began = time.monotonic()
-    assert program.stop(number) == 0, program.output()
-    return time.monotonic() - began
+def leased_emails(environ: dict[str, str]) -> int:
+    """Returns the number of emails with a lease, also an expired one."""
+
+    async def count() -> int:
+        connection = await asyncpg.connect(environ["MOVIE_DATABASE_URL"].replace("+asyncpg", ""))
+        try:
+            return int(await connection.fetchval("SELECT count(*) FROM mails WHERE leased_until IS NOT NULL"))
+        finally:
+            await connection.close()
+
+    return asyncio.run(count())
 
 
 @pytest.mark.usefixtures("schema")
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
-def test_an_idle_worker_stops_immediately(
+def test_an_idle_worker_stops_with_exit_code_0(
     work: Callable[[], Program], redis: RedisProcess, number: signal.Signals
 ) -> None:
     worker = work()
     put(redis)
-    wait_until(redis.is_consumed, 5)
-    assert seconds_to_stop(worker, number) < 3
+    wait_until(redis.is_consumed)
+    assert worker.stop(number) == 0
     assert "Traceback" not in worker.output()
 
 
 @pytest.mark.usefixtures("schema")
 def test_a_stopped_worker_finishes_the_current_email_only(
-    work: Callable[[], Program], redis: RedisProcess, sink: SlowSink, register: Register
+    work: Callable[[], Program],
+    redis: RedisProcess,
+    sink: SlowSink,
+    register: Register,
+    environ: dict[str, str],
 ) -> None:
     sink.delay = 2
     for name in ("anna", "bert"):
         register(name)
     first = work()
-    wait_until(lambda: sink.has_received, 5)
+    wait_until(lambda: sink.has_received)
     put(redis)
-    assert seconds_to_stop(first) < 5
+    assert first.stop() == 0
     assert recipients(sink) == ["anna@example.org"]
+    assert leased_emails(environ) == 0, "its lease was not released"
     sink.delay = 0
     work()
-    assert wait_until(lambda: len(sink.mails) == 2, 5) < 4, "its lease was not released"
+    wait_until(lambda: len(sink.mails) == 2)
     assert recipients(sink) == ["anna@example.org", "bert@example.org"]
 
 
@@ -204,11 +210,16 @@ def test_a_notified_email_is_sent_immediately(
 ) -> None:
     work()
     put(redis)
-    wait_until(redis.is_consumed, 5)
-    for name in ("anna", "bert", "carl"):
-        register(name)
+    wait_until(redis.is_consumed)
+    times: list[float] = []
+    for number in range(10):  # on a busy machine, some take long
+        register(f"user{number}")
         put(redis)
-        assert wait_until(lambda name=name: f"{name}@example.org" in recipients(sink), 2) < 1
+        wait_until(lambda number=number: len(sink.mails) == number + 1)  # type: ignore[misc]
+        times.append(time.monotonic())
+        if any(later - earlier < DELIVERY_INTERVAL - 1 for earlier, later in itertools.pairwise(times)):
+            return
+    raise AssertionError("emails are delivered at regular intervals only")
 
 
 @pytest.mark.usefixtures("schema")
@@ -218,23 +229,23 @@ def test_email_from_and_to_special_use_domains_is_delivered(
     environ["MOVIE_MAIL_FROM"] = "films@corp.local"
     register("anna", "corp.local")
     work()
-    wait_until(lambda: bool(sink.mails), 10)
+    wait_until(lambda: bool(sink.mails))
     assert (sink.mails[0].sender, recipients(sink)) == ("films@corp.local", ["anna@corp.local"])
 
 
 @pytest.mark.usefixtures("schema")
 def test_another_worker_sends_the_email_of_a_killed_worker(
-    work: Callable[[], Program], sink: SlowSink, register: Register
+    work: Callable[[], Program], sink: SlowSink, register: Register, environ: dict[str, str]
 ) -> None:
     sink.delay = 60
     register("anna")
     killed = work()
-    wait_until(lambda: sink.has_received, 5)
+    wait_until(lambda: sink.has_received)
     killed.stop(signal.SIGKILL)
     sink.delay = 0
+    assert (sink.mails, leased_emails(environ)) == ([], 1)
     work()
-    assert sink.mails == []
-    assert wait_until(lambda: bool(sink.mails), 40) < 30
+    wait_until(lambda: bool(sink.mails))
     assert recipients(sink) == ["anna@example.org"]
 
 
@@ -245,21 +256,21 @@ def test_mail_is_delivered_without_redis_and_tasks_resume_after_recovery(
 ) -> None:
     worker = work()
     put(redis)
-    wait_until(redis.is_consumed, 5)
+    wait_until(redis.is_consumed)
     if fault == "restart":
         redis.kill()
     else:
         redis.signal(signal.SIGSTOP)
     worker.wait_for("not consuming tasks; mail delivery continues")
     register("anna")
-    assert wait_until(lambda: bool(sink.mails), 10) < 7
+    wait_until(lambda: bool(sink.mails))
     if fault == "restart":
         redis.start()
     else:
         redis.signal(signal.SIGCONT)
     put(redis)
-    assert wait_until(redis.is_consumed, 10) < 7
-    assert seconds_to_stop(worker) < 3
+    wait_until(redis.is_consumed)
+    assert worker.stop() == 0
     assert worker.output().count("not consuming tasks") == 1
 
 
@@ -267,20 +278,20 @@ def test_mail_is_delivered_without_redis_and_tasks_resume_after_recovery(
 def test_tasks_are_consumed_after_redis_has_lost_its_data(work: Callable[[], Program], redis: RedisProcess) -> None:
     work()
     put(redis)
-    wait_until(redis.is_consumed, 5)
+    wait_until(redis.is_consumed)
     with Redis.from_url(redis.url) as client:
         client.flushall()
     put(redis)
-    assert wait_until(redis.is_consumed, 10) < 7
+    wait_until(redis.is_consumed)
 
 
 @pytest.mark.usefixtures("schema")
 def test_a_worker_stops_while_redis_is_frozen(work: Callable[[], Program], redis: RedisProcess) -> None:
     worker = work()
     put(redis)
-    wait_until(redis.is_consumed, 5)
+    wait_until(redis.is_consumed)
     redis.signal(signal.SIGSTOP)
-    assert seconds_to_stop(worker) < 6
+    assert worker.stop() == 0
 
 
 @pytest.mark.usefixtures("schema")
@@ -321,7 +332,7 @@ def test_malformed_entries_are_acknowledged_and_counted(
                 client.xadd(stream_of(PREFIX), {b"data": entry(DELIVER_MAIL)})
     address = f"127.0.0.1:{free_port()}"
     worker = start("worker", **environ, MOVIE_METRICS_LISTEN=address)
-    wait_until(redis.is_consumed, 30)
+    wait_until(redis.is_consumed)
     metrics = httpx.get(f"http://{address}/metrics", trust_env=False).text
     samples = [sample for family in text_string_to_metric_families(metrics) for sample in family.samples]
     counts = {
@@ -340,7 +351,7 @@ def test_malformed_entries_are_acknowledged_and_counted(
 def test_an_idle_worker_takes_over_a_task_of_a_killed_one(work: Callable[[], Program], redis: RedisProcess) -> None:
     work()
     put(redis)
-    wait_until(redis.is_consumed, 10)
+    wait_until(redis.is_consumed)
     stream = stream_of(PREFIX)
     with Redis.from_url(redis.url) as client:
         pipeline = client.pipeline()  # in one transaction, so that the worker does not receive the entry first
@@ -348,7 +359,7 @@ def test_an_idle_worker_takes_over_a_task_of_a_killed_one(work: Callable[[], Pro
         pipeline.xreadgroup(GROUP, "a killed worker", {stream: ">"})
         pipeline.xclaim(stream, GROUP, "a killed worker", 0, ["9999999999999-0"], idle=700_000)
         pipeline.execute()
-    wait_until(redis.is_consumed, 10)
+    wait_until(redis.is_consumed)
 
 
 def test_a_worker_waits_for_a_database_without_tables(
@@ -358,7 +369,7 @@ def test_a_worker_waits_for_a_database_without_tables(
     worker.wait_for("email delivery is suspended")
     asyncio.run(prepare_schema(Settings.load(environ, dotenv=None)))
     register("anna")
-    assert wait_until(lambda: bool(sink.mails), 10) < 7
+    wait_until(lambda: bool(sink.mails))
 
 
 def test_a_scheduler_queues_due_tasks_once_redis_is_available(
@@ -368,32 +379,34 @@ def test_a_scheduler_queues_due_tasks_once_redis_is_available(
     scheduler = start("scheduler", **environ)
     scheduler.wait_for("cannot queue tasks")
     redis.start()
-    wait_until(lambda: len(redis.entries()) == 3, 6)
+    wait_until(lambda: len(redis.entries()) == 3)
     due = (DELIVER_MAIL, PURGE, TRAIN)
     assert all(f'"{name}"' in entry.decode() for name, entry in zip(due, redis.entries(), strict=True))
-    assert seconds_to_stop(scheduler) < 2
+    assert scheduler.stop() == 0
 
 
 def test_a_notification_never_waits_for_redis(redis: RedisProcess) -> None:
-    async def notify_repeatedly(notifier: TaskNotifier, times: int) -> float:
-        longest = 0.0
-        for _ in range(times):
-            began = time.monotonic()
-            await notifier.notify()
-            longest = max(longest, time.monotonic() - began)
+    async def notify_repeatedly(notifier: TaskNotifier) -> None:
+        for _ in range(20):
+            with pytest.raises(StopIteration):  # it ends without waiting for anything
+                notifier.notify().send(None)  # type: ignore[attr-defined]
             await asyncio.sleep(0)
-        return longest
 
     async def run() -> None:
         notifier = TaskNotifier(redis.url)
-        assert await notify_repeatedly(notifier, 20) < 0.1
+        await notify_repeatedly(notifier)
+
+        async def is_sent() -> bool:
+            return bool(redis.entries())
+
+        await eventually(is_sent)
         await asyncio.sleep(0.5)
-        assert 1 <= len(redis.entries()) <= 3, "notifications were not combined"
+        assert len(redis.entries()) <= 3, "notifications were not combined"
         before = len(redis.entries())
         redis.signal(signal.SIGSTOP)
-        assert await notify_repeatedly(notifier, 20) < 0.1
+        await notify_repeatedly(notifier)
         await asyncio.sleep(1.3)
-        assert await notify_repeatedly(notifier, 20) < 0.1
+        await notify_repeatedly(notifier)
         redis.signal(signal.SIGCONT)
         await asyncio.sleep(2.2)
         while_quiet = len(redis.entries())

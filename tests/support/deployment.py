@@ -10,6 +10,7 @@ import re
 import signal
 import subprocess
 import sys
+import tempfile
 import time
 from collections.abc import Awaitable, Callable, Iterator
 from dataclasses import dataclass, field
@@ -18,6 +19,7 @@ from typing import Any
 
 import httpx
 from redis import Redis
+from tests.support.fork_server import ForkedProcess, ForkServer
 from tests.support.servers import OwnServer, free_port
 
 from movie_standin.server import StandInServer
@@ -60,6 +62,14 @@ def clean_environment(**environ: str) -> dict[str, str]:
     return inherited | {"PYTHONUNBUFFERED": "1", "NO_COLOR": "1", "COLUMNS": "120"} | environ
 
 
+MOVIE_SEARCH = Path(sys.executable).with_name("movie-search")
+
+IS_FORKING = sys.platform == "linux" and "COVERAGE_PROCESS_START" not in os.environ
+"""Whether programs are forks of a process that has imported them. Tests of the start itself patch this; coverage is
+measured from the start of an interpreter."""
+_fork_server = ForkServer(clean_environment())
+
+
 class Program:
     """A running `movie-search`."""
 
@@ -68,16 +78,22 @@ class Program:
     ) -> None:
         """`descriptors` limits open files and connections; None inherits the limit."""
         self.log = folder / f"{arguments[0]}-{time.monotonic_ns()}.log"
-        self._output = self.log.open("wb")
+        environ = clean_environment(**environ)
+        self.process: ForkedProcess | subprocess.Popen[bytes]
+        if IS_FORKING and descriptors is None:
+            self.log.touch()
+            self.process = _fork_server.fork([str(MOVIE_SEARCH), *arguments], folder, environ, self.log)
+            return
         limited = [] if descriptors is None else ["sh", "-c", f'ulimit -n {descriptors}; exec "$0" "$@"']
-        self.process = subprocess.Popen(
-            [*limited, Path(sys.executable).with_name("movie-search"), *arguments],
-            cwd=folder,
-            env=clean_environment(**environ),
-            stdout=self._output,
-            stderr=subprocess.STDOUT,
-            start_new_session=True,
-        )
+        with self.log.open("wb") as output:
+            self.process = subprocess.Popen(
+                [*limited, MOVIE_SEARCH, *arguments],
+                cwd=folder,
+                env=environ,
+                stdout=output,
+                stderr=subprocess.STDOUT,
+                start_new_session=True,
+            )
 
     def output(self) -> str:
         return self.log.read_text()
@@ -107,7 +123,7 @@ class Program:
     def interrupt(self) -> int:
         """Sends SIGINT to the process and its subprocesses, like Ctrl-C. Returns the exit code."""
         os.killpg(self.process.pid, signal.SIGINT)
-        return self.process.wait(25)
+        return self.process.wait(PATIENCE)
 
     def stop(self, number: signal.Signals = signal.SIGTERM) -> int:
         if self.process.poll() is None:
@@ -116,7 +132,28 @@ class Program:
             return self.process.wait(PATIENCE)
         finally:
             self.process.kill()
-            self._output.close()
+
+
+def run_program(
+    arguments: tuple[str, ...], folder: Path, environ: dict[str, str], timeout: float = PATIENCE
+) -> subprocess.CompletedProcess[str]:
+    """Runs `movie-search` to completion."""
+    environ = clean_environment(**environ)
+    with tempfile.TemporaryDirectory() as outputs:
+        stdout, stderr = Path(outputs, "stdout"), Path(outputs, "stderr")
+        if IS_FORKING:
+            process = _fork_server.fork([str(MOVIE_SEARCH), *arguments], folder, environ, stdout, stderr)
+            try:
+                code = process.wait(timeout)
+            finally:
+                process.kill()
+        else:
+            with stdout.open("wb") as out, stderr.open("wb") as err:
+                command = [MOVIE_SEARCH, *arguments]
+                code = subprocess.run(
+                    command, cwd=folder, env=environ, stdout=out, stderr=err, timeout=timeout, check=False
+                ).returncode
+        return subprocess.CompletedProcess(arguments, code, stdout.read_text(), stderr.read_text())
 
 
 Start = Callable[..., Program]
@@ -231,15 +268,7 @@ class Fleet:
 
     def run(self, *arguments: str, **environ: str) -> subprocess.CompletedProcess[str]:
         """Runs `movie-search` to completion with the settings of these processes."""
-        return subprocess.run(
-            [Path(sys.executable).with_name("movie-search"), *arguments],
-            cwd=self._folder,
-            env=clean_environment(**self.environ | environ),
-            capture_output=True,
-            text=True,
-            timeout=PATIENCE,
-            check=False,
-        )
+        return run_program(arguments, self._folder, self.environ | environ)
 
 
 class Scene:
@@ -305,7 +334,7 @@ def running(arguments: list[str | Path], folder: Path, **environ: str) -> Iterat
             yield
         finally:
             process.send_signal(signal.SIGTERM)
-            process.wait(20)
+            process.wait(PATIENCE)
 
 
 def third_party(start: Start, *arguments: str) -> tuple[Program, str]:

@@ -122,13 +122,20 @@ class OwnServer:
 
 
 @contextmanager
-def own_postgres(*more: str) -> Iterator[OwnServer]:
-    """Starts PostgreSQL with the data directory `data` beside its socket; `more` are settings like `name=value`."""
+def own_postgres(*more: str, copied: Path | None = None) -> Iterator[OwnServer]:
+    """Starts PostgreSQL with the data directory `data` beside its socket: an empty one, or a copy of another one.
+    `more` are settings like `name=value`."""
     with _folder("pg-") as folder:
         programs = postgres_programs(folder)
         data, log = folder / "data", folder / "log"
-        options = ("-U", "postgres", "-A", "trust", "-E", "UTF8", "--no-locale", "--no-sync")
-        run_as_server((programs / "initdb", "-D", data, *options))
+        if copied is None:
+            options = ("-U", "postgres", "-A", "trust", "-E", "UTF8", "--no-locale", "--no-sync")
+            run_as_server((programs / "initdb", "-D", data, *options))
+        else:
+            shutil.copytree(copied, data)
+            if os.geteuid() == 0:
+                for path in (data, *data.rglob("*")):
+                    shutil.chown(path, _UNPRIVILEGED)
         quick = ("fsync=off", "full_page_writes=off", "synchronous_commit=off", "max_connections=60")
         settings = [part for setting in ("listen_addresses=", *quick, *more) for part in ("-c", setting)]
         command: tuple[str | Path, ...] = (programs / "postgres", "-D", data, "-k", folder, *settings)
