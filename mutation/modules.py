@@ -1,0 +1,57 @@
+"""The mutated modules and the tests that must fail for their mutants."""
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True, slots=True)
+class Module:
+    """A module with its tests. Paths are relative to the root of the repository."""
+
+    path: str
+    tests: tuple[str, ...]
+    definitions: tuple[str, ...] = ()
+    """The top-level functions and classes that are mutated; empty: the whole module."""
+
+    @property
+    def name(self) -> str:
+        return self.path.removeprefix("src/").removesuffix(".py")
+
+
+def _core(name: str, *more_tests: str) -> Module:
+    folder, _, file = f"tests/unit/core/{name}".rpartition("/")
+    path = f"src/movie_core/{name}.py"
+    return Module(path, (f"{folder}/test_{file}.py", "tests/unit/core/test_values.py", path, *more_tests))
+
+
+RESPONSE_CACHE_TESTS = ("tests/unit/api/routes/test_movies.py", "tests/unit/api/middleware/test_response_cache.py")
+GROUPS = {
+    "core rules": (
+        _core("paging"),
+        _core("quotas"),
+        _core("text"),
+        _core("single_flight"),
+        _core("search/caching"),
+        _core("search/retry_policy"),
+        _core("accounts/identifiers"),
+        _core("accounts/password_rules"),
+        _core("accounts/sessions"),
+        _core("accounts/outbox"),
+        _core("operations/rate_limits"),
+        _core("discovery/events"),
+        _core("discovery/personal_ranking"),
+        _core("discovery/ratings"),
+        _core("discovery/trending"),
+    ),
+    "tokens": (
+        _core("accounts/keyring"),
+        Module("src/movie_adapters/security/jwt.py", ("tests/unit/adapters/security/test_jwt.py",)),
+    ),
+    "response cache": (
+        Module(
+            "src/movie_api/routes/movies.py",
+            RESPONSE_CACHE_TESTS,
+            ("RenderedPage", "render_page", "matches_etag", "CachedResponse", "ResponseCache", "MICRO_TTL"),
+        ),
+        Module("src/movie_api/middleware/response_cache.py", RESPONSE_CACHE_TESTS),
+    ),
+}
