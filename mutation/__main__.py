@@ -124,7 +124,6 @@ def test_module(module: Module, folder: Path, sample: int | None, seed: int) -> 
                 raise MutationError(f"{module.name}: the tests fail without a mutant")
             request = {
                 "module": module.path,
-                "definitions": module.definitions,
                 "sample": sample,
                 "seed": f"{seed} {module.name}",
                 "socket": str(path),

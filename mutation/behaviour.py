@@ -2,7 +2,6 @@
 
 import ast
 import warnings
-from collections.abc import Sequence
 
 
 class _Normaliser(ast.NodeTransformer):
@@ -51,22 +50,3 @@ def behaviour(source: str) -> str | None:
     except (SyntaxError, SyntaxWarning, ValueError):
         return None
     return ast.dump(_Normaliser().visit(ast.parse(source)))
-
-
-def lines_of(source: str, definitions: Sequence[str]) -> set[int]:
-    """The lines of the module, or of some of its definitions."""
-    if not definitions:
-        return set(range(1, source.count("\n") + 2))
-    lines = set[int]()
-    missing = set(definitions)
-    for node in ast.parse(source).body:
-        names = [node.name] if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef) else []
-        if isinstance(node, ast.Assign):
-            names = [target.id for target in node.targets if isinstance(target, ast.Name)]
-        if missing & {*names}:
-            missing -= {*names}
-            first = min([node.lineno, *(decorator.lineno for decorator in getattr(node, "decorator_list", ()))])
-            lines |= set(range(first, (node.end_lineno or first) + 1))
-    if missing:
-        raise LookupError(f"no definition of {', '.join(sorted(missing))}")
-    return lines

@@ -9,8 +9,6 @@ class Module:
 
     path: str
     tests: tuple[str, ...]
-    definitions: tuple[str, ...] = ()
-    """The top-level functions and classes that are mutated; empty: the whole module."""
 
     @property
     def name(self) -> str:
@@ -23,12 +21,11 @@ def _core(name: str, *more_tests: str) -> Module:
     return Module(path, (f"{folder}/test_{file}.py", "tests/unit/core/test_values.py", path, *more_tests))
 
 
-RESPONSE_CACHE_TESTS = ("tests/unit/api/routes/test_movies.py", "tests/unit/api/middleware/test_response_cache.py")
 GROUPS = {
     "core rules": (
         _core("paging"),
-        _core("quotas"),
-        _core("text"),
+        _core("quotas", "tests/unit/core/operations/test_rate_limits.py"),
+        _core("text", "tests/unit/core/search/test_movies.py"),
         _core("single_flight"),
         _core("search/caching"),
         _core("search/retry_policy"),
@@ -47,11 +44,7 @@ GROUPS = {
         Module("src/movie_adapters/security/jwt.py", ("tests/unit/adapters/security/test_jwt.py",)),
     ),
     "response cache": (
-        Module(
-            "src/movie_api/routes/movies.py",
-            RESPONSE_CACHE_TESTS,
-            ("RenderedPage", "render_page", "matches_etag", "CachedResponse", "ResponseCache", "MICRO_TTL"),
-        ),
-        Module("src/movie_api/middleware/response_cache.py", RESPONSE_CACHE_TESTS),
+        Module("src/movie_api/response_cache.py", ("tests/unit/api/test_response_cache.py",)),
+        Module("src/movie_api/middleware/response_cache.py", ("tests/unit/api/middleware/test_response_cache.py",)),
     ),
 }

@@ -1,7 +1,7 @@
 """One session of cosmic-ray: chooses mutants of a module, runs its tests on each, and prints the results.
 
 `python -m mutation.session REQUEST` runs in `.venv-mutation`, in a copy of the source tree. `REQUEST` is a `Request` in
-JSON. Each line of output is a `Result` in JSON; the last one is the number of mutants from which the sample was taken,
+JSON. Each line of output is a `Result` in JSON; the last one has the number of mutants from which the sample was taken,
 and that of the excluded ones.
 """
 
@@ -20,7 +20,7 @@ from cosmic_ray.plugins import get_operator
 from cosmic_ray.work_db import WorkDB, use_db
 from cosmic_ray.work_item import MutationSpec, WorkerOutcome, WorkResult
 
-from mutation.behaviour import behaviour, lines_of
+from mutation.behaviour import behaviour
 
 TEST_SECONDS = 3600
 """Not the timeout of a test run, which the test server has; only if that hangs."""
@@ -29,7 +29,6 @@ TEST_SECONDS = 3600
 @dataclass(frozen=True, slots=True)
 class Request:
     module: str
-    definitions: list[str]
     sample: int | None
     """Maximum number of mutants; None: all."""
     seed: str
@@ -47,15 +46,14 @@ class Result:
 
 
 def select(database: WorkDB, request: Request) -> tuple[int, int]:
-    """Skip all mutants but those of the sample. Returns the number of mutants in the chosen lines, and how many of the
-    drawn ones were excluded because they do not compile or do not change the behaviour."""
+    """Skip all mutants but those of the sample. Returns the number of mutants, and how many of the drawn ones were
+    excluded because they do not compile or do not change the behaviour."""
     source = Path(request.module).read_text()
-    lines, original = lines_of(source, request.definitions), behaviour(source)
+    original = behaviour(source)
     items = sorted(database.work_items, key=lambda item: (_spec(item).operator_name, _spec(item).occurrence))
-    candidates = [item for item in items if _spec(item).start_pos[0] in lines]
-    random.Random(request.seed).shuffle(candidates)
+    random.Random(request.seed).shuffle(items)
     chosen, excluded = set[str](), 0
-    for item in candidates:
+    for item in items:
         if request.sample is not None and len(chosen) == request.sample:
             break
         spec = _spec(item)
@@ -66,7 +64,7 @@ def select(database: WorkDB, request: Request) -> tuple[int, int]:
             chosen.add(item.job_id)
     skipped = [item.job_id for item in items if item.job_id not in chosen]
     database.set_multiple_results(skipped, WorkResult(worker_outcome=WorkerOutcome.SKIPPED))
-    return len(candidates), excluded
+    return len(items), excluded
 
 
 def _spec(item: Any) -> MutationSpec:

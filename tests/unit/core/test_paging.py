@@ -105,3 +105,10 @@ def test_the_first_page_has_no_previous_and_the_last_no_next() -> None:
 def test_an_unaligned_offset_has_a_previous_page(offset: int, limit: int) -> None:
     links = PageLinks.of("http://x.test/", Window(offset, limit), 1000)
     assert links.previous == f"http://x.test/?offset={max(0, offset - limit)}&limit={limit}"
+
+
+def test_missing_parameters_have_defaults() -> None:
+    assert Window.parse() == Window(0, 10)
+    assert Window.parse(offset="20") == Window(20, 10)
+    assert Window.parse(limit="7") == Window(0, 7)
+    assert Window.parse("9", "1") == Window(9, 1)

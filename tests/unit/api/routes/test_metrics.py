@@ -6,8 +6,8 @@ import pytest
 from prometheus_client.parser import text_string_to_metric_families
 from tests.support.api import AUTHENTICATION, Api, OpenApi, bearer
 
+from movie_api import response_cache
 from movie_api.middleware import compose
-from movie_api.routes import movies
 from movie_core.discovery.event_recorder import EventRecorder
 
 PRODUCTION = {
@@ -68,7 +68,7 @@ async def test_requests_are_counted_by_route_and_not_by_path(api: Api) -> None:
 async def test_the_cached_search_middleware_counts_as_the_handler_does(
     open_api: OpenApi, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(movies, "MICRO_TTL", 60)
+    monkeypatch.setattr(response_cache, "MICRO_TTL", 60)
     async with open_api(MOVIE_LIMIT_SEARCH="off") as api:
         for _ in range(3):
             assert (await api.get("/api/v1/movies/?query=river")).status_code == 200
