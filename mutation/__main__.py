@@ -18,6 +18,7 @@ import shutil
 import subprocess
 import sys
 import tempfile
+import textwrap
 import time
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass
@@ -184,7 +185,8 @@ def main() -> int:
             score = test_module(modules[name], folder, arguments.mutants, arguments.seed)
         finally:
             copies.put(folder)
-        print(score, flush=True)
+        details = (f"  {one.place} {one.operator}\n{textwrap.indent(one.change, '    ')}" for one in score.survivors)
+        print(score, *details, sep="\n", flush=True)
         return score
 
     with tempfile.TemporaryDirectory(prefix="mutation-") as folder, ThreadPoolExecutor(arguments.processes) as pool:
@@ -196,8 +198,6 @@ def main() -> int:
             print(f"mutation: {error}", file=sys.stderr)
             return 1
     result = total("total", list(scores.values()))
-    for survivor in result.survivors:
-        print(f"\nSURVIVED {survivor.place} {survivor.operator}", survivor.change, sep="\n")
     print("", HEADER, sep="\n")
     for name, group in GROUPS.items():
         print(total(name, [scores[module.name] for module in group if module.name in scores]))

@@ -1,5 +1,7 @@
 """When cached responses are fresh, stale and expired, and the blocks in which a source is queried."""
 
+from itertools import pairwise
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -43,7 +45,7 @@ def test_an_empty_result_expires_early_and_is_never_stale(fresh: float, seconds:
 @given(st.integers(0, MAX_OFFSET), st.integers(1, MAX_LIMIT), st.sampled_from(BLOCK_SIZES))
 def test_blocks_cover_the_window_without_gaps_and_without_a_needless_one(offset: int, limit: int, size: int) -> None:
     blocks = blocks_of(Window(offset, limit), size)
-    for before, after in zip(blocks, blocks[1:], strict=False):
+    for before, after in pairwise(blocks):
         assert before.offset + before.limit == after.offset
     assert blocks[0].offset <= offset < blocks[0].offset + blocks[0].limit
     assert blocks[-1].offset < offset + limit <= blocks[-1].offset + blocks[-1].limit
