@@ -18,7 +18,7 @@ from cosmic_ray.config import ConfigDict
 from cosmic_ray.mutating import mutate_code
 from cosmic_ray.plugins import get_operator
 from cosmic_ray.work_db import WorkDB, use_db
-from cosmic_ray.work_item import MutationSpec, WorkerOutcome, WorkResult
+from cosmic_ray.work_item import MutationSpec, WorkerOutcome
 
 from mutation.behaviour import behaviour
 
@@ -46,13 +46,13 @@ class Result:
 
 
 def select(database: WorkDB, request: Request) -> tuple[int, int]:
-    """Skip all mutants but those of the sample. Returns the number of mutants, and how many of the drawn ones were
+    """Remove all mutants but those of the sample. Returns the number of mutants, and how many of the drawn ones were
     excluded because they do not compile or do not change the behaviour."""
     source = Path(request.module).read_text()
     original = behaviour(source)
     items = sorted(database.work_items, key=lambda item: (_spec(item).operator_name, _spec(item).occurrence))
     random.Random(request.seed).shuffle(items)
-    chosen, excluded = set[str](), 0
+    chosen, excluded = list[Any](), 0
     for item in items:
         if request.sample is not None and len(chosen) == request.sample:
             break
@@ -61,9 +61,9 @@ def select(database: WorkDB, request: Request) -> tuple[int, int]:
         if mutant is None or behaviour(mutant) in {None, original}:
             excluded += 1
         else:
-            chosen.add(item.job_id)
-    skipped = [item.job_id for item in items if item.job_id not in chosen]
-    database.set_multiple_results(skipped, WorkResult(worker_outcome=WorkerOutcome.SKIPPED))
+            chosen.append(item)
+    database.clear()
+    database.add_work_items(chosen)
     return len(items), excluded
 
 
@@ -74,8 +74,6 @@ def _spec(item: Any) -> MutationSpec:
 def results(database: WorkDB) -> list[Result]:
     found = []
     for item, result in database.completed_work_items:
-        if result.worker_outcome is WorkerOutcome.SKIPPED:
-            continue
         if result.worker_outcome is not WorkerOutcome.NORMAL:
             raise RuntimeError(f"cosmic-ray could not test a mutant: {result.output}")
         changes = [line for line in (result.diff or "").splitlines() if line[:1] in "+-" and line[:3] not in _HEADERS]
