@@ -27,9 +27,9 @@ TIMEOUT = 124
 PLUGINS = (pytest_asyncio.plugin, _hypothesis_pytestplugin)
 """The others are not loaded (`PYTEST_DISABLE_PLUGIN_AUTOLOAD`)."""
 MIN_SECONDS = 10
-TIMEOUT_FACTOR = 10
+TIMEOUT_FACTOR = 5
 """A run that takes longer than this multiple of the first one, and than `MIN_SECONDS`, is a timeout."""
-OPTIONS = ("-x", "-q", "-p", "no:cacheprovider", "-p", "no:xdist", "--no-header", "--no-summary")
+OPTIONS = ("-x", "-q", "-p", "no:cacheprovider", "-p", "no:xdist", "--no-header", "--tb", "short")
 
 
 def run_tests(tests: list[str], seconds: int = 0, modules: Path | None = None) -> int:
@@ -67,14 +67,12 @@ def main(path: Path, tests: list[str]) -> None:
     """Serve until the process is killed; exit with pytest's output if the tests fail without a mutant."""
     ready, log, modules = os.dup(1), path.with_name("pytest.log"), path.with_name("modules.json")
     os.dup2(os.open(log, os.O_CREAT | os.O_WRONLY | os.O_TRUNC, 0o600), 1)
+    began = time.monotonic()
     if run_tests(tests, modules=modules):
         sys.exit(log.read_text())
+    seconds = max(MIN_SECONDS, round(TIMEOUT_FACTOR * (time.monotonic() - began)))
     import_libraries(json.loads(modules.read_text()))
     gc.freeze()
-    began = time.monotonic()
-    if run_tests(tests):
-        sys.exit(log.read_text())
-    seconds = max(MIN_SECONDS, round(TIMEOUT_FACTOR * (time.monotonic() - began)))
     os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
     os.dup2(1, 2)
     with socket.socket(socket.AF_UNIX) as listener:
