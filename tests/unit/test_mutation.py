@@ -66,3 +66,9 @@ def test_the_mutated_modules_and_their_tests_exist(module: Module) -> None:
     for path in (module.path, *(test for test in module.tests if test.startswith("tests/"))):
         file, _, test = path.partition("::")
         assert f"def {test}" in (ROOT / file).read_text(), path
+
+
+def test_the_make_target_is_documented_and_its_environment_is_locked() -> None:
+    assert "mutation: setup .venv-mutation/.synced ## " in (ROOT / "Makefile").read_text()
+    assert "`make mutation`" in (ROOT / "CONTRIBUTING.md").read_text()
+    assert 'name = "cosmic-ray"' in (ROOT / "uv.lock").read_text()
