@@ -65,6 +65,7 @@ def test_blocks_cover_the_window_without_gaps_and_without_a_needless_one(offset:
         (Window(10_000, 1), 50, [(10_000, 100)]),
         (Window(9_990, 5), 30, [(9_990, 100)]),  # no whole block of 30 fits below 10,000
         (Window(9_989, 1), 30, [(9_960, 30)]),
+        (Window(9_961, 1), 60, [(9_960, 100)]),
     ],
 )
 def test_blocks_are_aligned(window: Window, size: int, blocks: list[tuple[int, int]]) -> None:
