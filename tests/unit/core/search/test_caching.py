@@ -77,3 +77,9 @@ def test_a_flush_notifies_every_subscriber() -> None:
     CacheInvalidation(lambda: notified.append("responses"), lambda: notified.append("entries")).publish()
     assert notified == ["responses", "entries"]
     CacheInvalidation().publish()
+
+
+@pytest.mark.parametrize("size", BLOCK_SIZES)
+def test_whole_blocks_fill_every_page_up_to_the_maximum_offset(size: int) -> None:
+    assert MAX_OFFSET % size == 0
+    assert MAX_LIMIT % size == 0

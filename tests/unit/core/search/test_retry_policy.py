@@ -387,3 +387,12 @@ def test_two_hanging_calls_are_too_few_and_old_ones_do_not_count(clock: ManualCl
     latency.hung()
     latency.hung()
     assert latency.hedge_delay() == pytest.approx(0.25)
+
+
+def test_a_call_quicker_than_fifteen_hundredths_never_counts_as_hanging(clock: ManualClock) -> None:
+    latency = LatencyTracker(clock)
+    for _ in range(3):
+        latency.hung()
+    for _ in range(50):
+        latency.succeeded(0.01)
+    assert latency.hedge_delay() == pytest.approx(0.15)
