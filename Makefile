@@ -11,6 +11,8 @@ BENCH_OPTIONS ?=
 FUZZ_CASES ?= 100000
 FUZZ_SEED ?=
 ATHERIS_RUNS ?= 10000000
+MUTANTS ?= 40
+MUTATION_SEED ?= 1
 SQLMAP_LEVEL ?= 2
 SLOWHTTPTEST ?= slowhttptest
 
@@ -19,7 +21,7 @@ export UV_PYTHON_DOWNLOADS := never
 export UV_SYSTEM_CERTS := true
 
 .DEFAULT_GOAL := help
-.PHONY: setup run test check check-code wheel bench fuzz clients audit sbom licences examples lock secrets image try-compose help check-alerts
+.PHONY: setup run test check check-code wheel bench fuzz mutation clients audit sbom licences examples lock secrets image try-compose help check-alerts
 .PHONY: scan-bandit scan-sqlmap scan-slow scan-wapiti scan-spectral scan-atheris
 
 .venv-tools/uv-$(UV_VERSION):
@@ -35,7 +37,7 @@ export UV_SYSTEM_CERTS := true
 
 setup: .venv/.synced ## Create .venv with all dependencies from the lock file
 
-.venv-fuzz/.synced .venv-audit/.synced .venv-scan/.synced .venv-clients/.synced: .venv-%/.synced: pyproject.toml uv.lock .venv-tools/uv-$(UV_VERSION)
+.venv-fuzz/.synced .venv-audit/.synced .venv-scan/.synced .venv-clients/.synced .venv-mutation/.synced: .venv-%/.synced: pyproject.toml uv.lock .venv-tools/uv-$(UV_VERSION)
 	@UV_PROJECT_ENVIRONMENT=$(@D) $(UV) sync --locked --only-group $* --quiet --python $(PYTHON)
 	@touch $@
 
@@ -95,6 +97,9 @@ bench: setup ## Run the benchmarks and compare with their goals (DATA=path for s
 
 fuzz: setup .venv-fuzz/.synced ## Fuzz the API with valid and invalid requests generated from its OpenAPI document (FUZZ_CASES=… FUZZ_SEED=…)
 	@$(BIN)/python -m fuzz --cases $(FUZZ_CASES) $(if $(FUZZ_SEED),--seed $(FUZZ_SEED))
+
+mutation: setup .venv-mutation/.synced ## Mutation testing with cosmic-ray: at least 85 % of the mutants must fail a unit test (MUTANTS=… per module, or all; MUTATION_SEED=…)
+	@$(BIN)/python -m mutation --mutants $(MUTANTS) --seed $(MUTATION_SEED)
 
 clients: setup .venv-clients/.synced .npm-clients/.synced .npm-scan/.synced ## Generate, compile and run clients from the OpenAPI document, and lint it; requires Node.js and npm
 	@$(BIN)/python -m clients

@@ -7,7 +7,7 @@ import gc
 import os
 
 import pytest
-from hypothesis import settings
+from hypothesis import Phase, settings
 
 os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")  # like `movie-search`
 
@@ -16,6 +16,8 @@ pytest.register_assert_rewrite("tests.support")
 gc.disable()  # until all tests are collected: nearly all objects created until then live on
 
 settings.register_profile("repeatable", derandomize=True, deadline=None)
+# For `make mutation`: most mutants fail a property, and its smallest counterexample is of no interest.
+settings.register_profile("mutation", derandomize=True, deadline=None, phases=[Phase.explicit, Phase.generate])
 settings.register_profile("explore", max_examples=1000, deadline=None)
 settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "repeatable"))
 

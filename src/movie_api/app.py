@@ -32,13 +32,14 @@ from movie_api.middleware.responses import Responses
 from movie_api.middleware.transfer_encoding import TransferEncoding
 from movie_api.openapi import document
 from movie_api.problems import handle_error
+from movie_api.response_cache import ResponseCache
 from movie_api.routes.accounts import ACCOUNT_ROUTES
 from movie_api.routes.admin import ADMIN_ROUTES
 from movie_api.routes.analytics import ANALYTICS_ROUTES
 from movie_api.routes.events import EVENT_ROUTES
 from movie_api.routes.health import HEALTH_ROUTES, Draining
 from movie_api.routes.metrics import MetricsProvider, show_metrics
-from movie_api.routes.movies import MOVIE_ROUTES, ResponseCache
+from movie_api.routes.movies import MOVIE_ROUTES
 from movie_api.routes.ratings import RATING_ROUTES
 from movie_api.routes.recommendations import RECOMMENDATION_ROUTES
 from movie_api.routes.sessions import SESSION_ROUTES

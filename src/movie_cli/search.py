@@ -53,10 +53,9 @@ async def search(
         await prepare_search(settings, container)
         page = await (await container.get(MovieSearch)).search(movie_query, window)
     if json:
-        from movie_api.routes.movies import (  # imports the whole framework, which a table does not need
-            SearchRequest,
-            render_page,
-        )
+        # These import the whole framework, which a table does not need.
+        from movie_api.response_cache import SearchRequest
+        from movie_api.routes.movies import render_page
 
         sys.stdout.write(
             render_page(page, SearchRequest(movie_query, window), settings.public_url).body.decode() + "\n"

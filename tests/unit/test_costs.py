@@ -15,8 +15,9 @@ from movie_adapters.security.username_syntax import UnicodeUsernameSyntax
 from movie_api.context import RequestHead
 from movie_api.middleware.limits import MAX_HEADER_BYTES, MAX_TARGET
 from movie_api.request_body import _parse as parse_json
+from movie_api.response_cache import matches_etag
 from movie_api.routes.analytics import prefers_csv
-from movie_api.routes.movies import matches_etag, parse_search
+from movie_api.routes.movies import parse_search
 from movie_core.accounts.identifiers import parse_address, parse_username
 from movie_core.accounts.keyring import Keyring
 from movie_core.accounts.password_rules import check_password, normalise_password

@@ -12,7 +12,8 @@ from litestar.types import HTTPScope, Receive, Send
 
 from movie_api.context import RequestContext, context_of
 from movie_api.middleware import HttpApp
-from movie_api.routes.movies import SEARCH_PATH, CachedResponse, ResponseCache, matches_etag
+from movie_api.response_cache import CachedResponse, ResponseCache, matches_etag
+from movie_api.routes.movies import SEARCH_PATH
 
 _ROUTE = SEARCH_PATH.rstrip("/")
 """The path template of the handler, as the framework spells it."""

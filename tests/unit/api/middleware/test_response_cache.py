@@ -1,22 +1,26 @@
 """The same searches with and without the layer `CachedSearch`, over a cached source, with a manual clock."""
 
 import itertools
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
-from typing import Any
+from typing import Any, cast
 
 import httpx
 import pytest
 from tests.support.api import AUTHENTICATION, Api, OpenApi, bearer
 
 from movie_adapters.sources.cached import CachedMovieSource
+from movie_api.context import RequestContext, RequestHead
 from movie_api.middleware import compose, response_cache
 from movie_api.middleware.response_cache import CachedSearch
+from movie_api.response_cache import RenderedPage, ResponseCache, SearchRequest
 from movie_api.routes import movies
 from movie_core import MemoryMovieCatalogue, MoviePage, MovieQuery, SourceUnavailable, Window
+from movie_core.accounts.sessions import Caller
 from movie_core.memory import MemoryCacheStore
+from movie_core.provenance import CacheStatus
 from movie_core.search.caching import CachePolicy
-from movie_core.testing import SAMPLE
+from movie_core.testing import NOW, SAMPLE
 
 MOVIES = "/api/v1/movies/"
 VARYING_HEADERS = {"x-request-id", "date", "ratelimit"}
@@ -236,3 +240,118 @@ async def test_the_rate_limit_applies_to_middleware_and_handler(open_deployments
         assert [response.headers["ratelimit"].split(";")[1] for response, _ in results[:40]] == [
             f"r={left}" for left in range(39, -1, -1)
         ]
+
+
+# --- the layer alone
+
+
+class Search:
+    """Sends one request through the layer, over a cache with one response to `?query=river`."""
+
+    def __init__(self, now: float, *, offset: int = 0, is_admitted: bool = True) -> None:
+        self.page = RenderedPage(b'{"total":1}', "<x>", 'W/"1"', CacheStatus.FRESH, now - 5, now + 30)
+        self.cache = ResponseCache(100_000)
+        request = SearchRequest(MovieQuery("river"), Window(offset))
+        self.cache.put(b"query=river", request, self.page, now, cast(Any, self), cast(Any, self))
+        self.is_admitted = is_admitted
+        self.admissions = 0
+        self.is_passed_on = False
+        self.sent: list[tuple[int, list[tuple[bytes, bytes]], bytes]] = []
+        self.recorded: list[tuple[str | None, str, CacheStatus, bool]] = []
+
+    def try_admit(self, _context: RequestContext) -> bool:
+        self.admissions += 1
+        return self.is_admitted
+
+    def record_search(self, user_id: str | None, query: str, state: CacheStatus, *, is_first: bool) -> None:
+        self.recorded.append((user_id, query, state, is_first))
+
+    async def send_complete(self, status: int, headers: Sequence[tuple[bytes, bytes]], body: bytes) -> None:
+        self.sent.append((status, [*headers], body))
+
+    async def pass_on(self, *_call: Any) -> None:
+        self.is_passed_on = True
+
+    async def ask(
+        self,
+        path: str = MOVIES,
+        *,
+        method: str = "GET",
+        query_string: bytes = b"query=river",
+        headers: Sequence[tuple[bytes, bytes]] = (),
+        user_id: str | None = None,
+    ) -> dict[str, Any]:
+        context = RequestContext(RequestHead(headers), "http://movies.test", "127.0.0.1")
+        context.response = cast(Any, self)
+        context.caller = None if user_id is None else Caller(user_id, "s", NOW)
+        scope: dict[str, Any] = {"path": path, "method": method, "query_string": query_string}
+        scope["state"] = {"context": context}
+        layer = CachedSearch(self.pass_on, response_cache=self.cache)
+        await layer(cast(Any, scope), cast(Any, None), cast(Any, None))
+        assert self.is_passed_on == (not self.sent)
+        return scope
+
+
+@pytest.mark.parametrize("path", [MOVIES, MOVIES[:-1]])
+async def test_the_layer_sends_the_stored_response_and_counts_it_for_its_route(clock: Clock, path: str) -> None:
+    search = Search(clock.now)
+    scope = await search.ask(path)
+    [(status, headers, body)] = search.sent
+    assert (status, body, search.admissions) == (200, b'{"total":1}', 1)
+    assert dict(headers)[b"etag"] == b'W/"1"'
+    assert dict(headers)[b"content-length"] == b"11"
+    assert dict(headers)[b"age"] == b"5"
+    assert scope["path_template"] == "/api/v1/movies"
+
+
+@pytest.mark.parametrize(
+    "request_",
+    [
+        {"path": f"{MOVIES}201/"},
+        {"path": "/api/v1/genres/"},
+        {"method": "HEAD"},
+        {"method": "POST"},
+        {"query_string": b"query=River"},
+        {"headers": [(b"origin", b"https://example.com")]},
+        {"headers": [(b"if-none-match", b"*"), (b"if-none-match", b"*")]},
+    ],
+)
+async def test_the_layer_passes_on_every_other_request_without_counting_it(
+    clock: Clock, request_: dict[str, Any]
+) -> None:
+    search = Search(clock.now)
+    scope = await search.ask(**request_)
+    assert (search.is_passed_on, search.admissions, search.recorded) == (True, 0, [])
+    assert "path_template" not in scope
+
+
+async def test_the_layer_passes_on_an_expired_response_and_a_request_without_access(clock: Clock) -> None:
+    search = Search(clock.now, is_admitted=False)
+    await search.ask()
+    assert (search.is_passed_on, search.admissions, search.recorded) == (True, 1, [])
+    search = Search(clock.now)
+    clock.now += 30
+    await search.ask()
+    assert (search.is_passed_on, search.admissions) == (True, 0)
+
+
+@pytest.mark.parametrize(("etags", "status"), [(b'"1"', 304), (b"*", 304), (b'"2"', 200), (b'"\xff"', 200)])
+async def test_the_layer_answers_a_matching_etag_without_body_and_length(
+    clock: Clock, etags: bytes, status: int
+) -> None:
+    search = Search(clock.now)
+    await search.ask(headers=[(b"if-none-match", etags)])
+    [(sent_status, headers, body)] = search.sent
+    assert (sent_status, body) == (status, b'{"total":1}' if status == 200 else b"")
+    assert (b"content-length" in dict(headers)) == (b"content-type" in dict(headers)) == (status == 200)
+    assert dict(headers)[b"etag"] == b'W/"1"'
+
+
+@pytest.mark.parametrize(("offset", "is_first"), [(0, True), (10, False)])
+@pytest.mark.parametrize("user_id", [None, "anna"])
+async def test_the_layer_records_the_search_of_its_user(
+    clock: Clock, offset: int, is_first: bool, user_id: str | None
+) -> None:
+    search = Search(clock.now, offset=offset)
+    await search.ask(user_id=user_id)
+    assert search.recorded == [(user_id, "river", CacheStatus.FRESH, is_first)]

@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from movie_core.accounts.identifiers import parse_address, parse_username
+from movie_core.accounts.identifiers import IdentifierParser, compose, parse_address, parse_username, utf8_size
 from movie_core.accounts.users import MAX_ADDRESS, MAX_USERNAME, Address, Username
 from movie_core.errors import InvalidEmail, InvalidUsername
 from movie_core.memory import PlainAddressSyntax, PlainUsernameSyntax
@@ -78,6 +78,38 @@ def test_an_address_that_is_not_a_plain_mailbox_is_rejected(text: str) -> None:
     with pytest.raises(InvalidEmail) as caught:
         parse_address(text, PlainAddressSyntax(), field="address")
     assert caught.value.field == "address"
+
+
+class AnyAddressSyntax:
+    """Accepts every text with an @; rejects others with a detail of its own."""
+
+    def split(self, text: str) -> tuple[str, str]:
+        local, at, domain = text.partition("@")
+        if not at:
+            raise InvalidEmail("no @ here", field="other")
+        return local, domain
+
+
+@pytest.mark.parametrize(
+    "character", [*'"(),:;<>[]\\', " ", "\u2003", "\x85", "\x7f", "\u200e", "\ue000", "\udfff", "\u0378"]
+)
+def test_punctuation_spaces_and_invisible_characters_are_rejected_whatever_the_syntax(character: str) -> None:
+    with pytest.raises(InvalidEmail, match="one plain mailbox") as caught:
+        parse_address(f"ada{character}b@example.com", AnyAddressSyntax())
+    assert caught.value.field == "email"
+    assert parse_address("ada!b@example.com", AnyAddressSyntax()).spelling == "ada!b@example.com"
+
+
+def test_the_detail_of_the_syntax_is_reported_for_the_field_of_the_caller() -> None:
+    with pytest.raises(InvalidEmail, match="no @ here") as caught:
+        parse_address("ada", AnyAddressSyntax(), field="new_email")
+    assert caught.value.field == "new_email"
+
+
+def test_only_spaces_around_an_address_are_ignored() -> None:
+    assert address_of("  ada@example.com  ") == address_of("ada@example.com")
+    with pytest.raises(InvalidEmail):
+        address_of("\u3000ada@example.com")
 
 
 def test_the_length_of_an_address_is_in_bytes() -> None:
@@ -169,3 +201,27 @@ def test_any_text_is_a_username_or_rejected_and_parsing_is_idempotent(text: str)
         return
     assert 1 <= len(username.shown) <= MAX_USERNAME
     assert name_of(username.shown) == username
+
+
+@pytest.mark.parametrize("text", ["a\u0300", "\u0915\u094d\u0937", "\u0e01\u0e33", "a\u0903"])
+def test_combining_marks_after_a_letter_are_part_of_a_username(text: str) -> None:
+    assert name_of(text).shown == unicodedata.normalize("NFC", text)
+
+
+@pytest.mark.parametrize("text", ["\u0903a", "a\u20dd", "\u2160", "\u00b2", "a\u02c2", "\u2167x"])
+def test_other_marks_numbers_and_symbols_are_no_part_of_a_username(text: str) -> None:
+    with pytest.raises(InvalidUsername):
+        name_of(text)
+
+
+def test_the_parser_of_a_deployment_uses_its_syntax() -> None:
+    parser = IdentifierParser(AnyAddressSyntax(), PlainUsernameSyntax())
+    assert parser.address("ada@localhost").spelling == "ada@localhost"
+    assert parser.username("Ada") == name_of("Ada")
+
+
+def test_a_text_is_composed_only_if_it_may_fit_its_limit_then() -> None:
+    decomposed = "e\u0301" * 10  # 30 bytes, 20 in NFC
+    assert compose(decomposed, 8) == "é" * 10
+    assert compose(decomposed, 7) == decomposed
+    assert (utf8_size("é"), utf8_size("\ud800"), utf8_size("")) == (2, 3, 0)

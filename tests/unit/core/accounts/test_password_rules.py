@@ -121,3 +121,36 @@ def test_the_rules_that_need_no_address_or_username_apply_without_them() -> None
     with pytest.raises(WeakPassword, match="easily guessed"):
         check_password("violet harbour", strength, min_length=8, address=None, username=None)
     assert "movie" in strength.guesses
+
+
+@pytest.mark.parametrize(("name", "is_compared"), [("ev", False), ("eve", True), ("EVE", True)])
+def test_a_name_of_two_letters_is_not_compared_with_the_password(name: str, is_compared: bool) -> None:
+    def check_own_name() -> None:
+        username = Username(name, name.casefold())
+        check_password(name, Fixed(), min_length=2, address=None, username=username, field="new_password")
+
+    if is_compared:
+        with pytest.raises(WeakPassword, match="similar to your name") as caught:
+            check_own_name()
+        assert caught.value.field == "new_password"
+    else:
+        check_own_name()
+
+
+@pytest.mark.parametrize(
+    ("password", "is_similar"), [("countessa", True), ("countess-12", True), ("countess of blessington", False)]
+)
+def test_similarity_is_the_share_of_common_characters(password: str, is_similar: bool) -> None:
+    if is_similar:
+        with pytest.raises(WeakPassword, match="similar to your name"):
+            check(password)
+    else:
+        check(password)
+
+
+def test_the_parts_of_the_domain_are_guesses_and_the_name_is_one() -> None:
+    strength = Fixed()
+    check("violet harbour skates", strength)
+    assert {"mail", "example", "com", "Countess"} <= set(strength.guesses)
+    check_password("violet harbour", strength, min_length=8, address=ADDRESS, username=None)
+    assert "Countess" not in strength.guesses

@@ -172,6 +172,49 @@ def test_totals_are_split_into_batches_of_the_strongest_movies() -> None:
     assert (nothing.strengths, nothing.counts, nothing.is_last) == ([], [], True)
 
 
+def test_the_counts_of_a_trend_cover_the_current_bucket_and_those_before_it() -> None:
+    for window in TrendWindow:
+        bucket = timedelta(seconds=window.bucket_seconds)
+        start = datetime.fromtimestamp(window.bucket(NOW) * window.bucket_seconds, UTC)
+        totals = Totals(NOW)
+        oldest = start - (window.buckets - 1) * bucket
+        totals.add([make_view("1", at) for at in (NOW, start, start - SECOND / 10, oldest, oldest - SECOND / 10)])
+        numbers = {number: count for (number, _, _), count in totals.counts[window].items()}
+        now = window.bucket(NOW)
+        assert numbers == {now: 2, now - 1: 1, now - window.buckets + 1: 1}
+
+
+def test_interactions_are_counted_by_kind() -> None:
+    totals = Totals(NOW)
+    totals.add(Interaction("1", kind, 1.0, NOW, NOW) for kind in (*InteractionKind, InteractionKind.CLICK))
+    assert totals.counts[TrendWindow.DAY] == {
+        (TrendWindow.DAY.bucket(NOW), "1", kind): 2 if kind is InteractionKind.CLICK else 1 for kind in InteractionKind
+    }
+
+
+def test_batches_have_all_counts_even_if_there_are_more_of_them_than_of_strengths() -> None:
+    totals = Totals(NOW)
+    totals.add(make_view("1", NOW - number * HOUR) for number in range(24))
+    batches = list(totals.batches(10, 60))
+    # Two windows with one strength each; 24 hours, and the two days in which they are.
+    assert [(len(batch.strengths), len(batch.counts), batch.is_last) for batch in batches] == [
+        (2, 10, False),
+        (0, 10, False),
+        (0, 6, True),
+    ]
+    assert sum(count for batch in batches for window, *_, count in batch.counts if window is TrendWindow.DAY) == 24
+
+
+def test_the_strongest_come_first_and_equal_ones_by_id() -> None:
+    assert strongest({"b": 1.0, "a": 1.0, "c": 2.0, "d": 0.5}, 3) == [("c", 2.0), ("a", 1.0), ("b", 1.0)]
+    assert strongest({}, 3) == []
+
+
+def test_only_ratings_count_as_liked() -> None:
+    assert weight_of(InteractionKind.CLICK, 9.0) == weight_of(InteractionKind.CLICK)
+    assert weight_of(InteractionKind.RATING) == weight_of(InteractionKind.RATING, 1.0)
+
+
 # --- an unreliable store
 
 

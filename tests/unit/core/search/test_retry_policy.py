@@ -250,3 +250,155 @@ def test_a_closed_breaker_allows_every_request(breaker: CircuitBreaker, clock: M
     fail(breaker, clock, 10)
     assert breaker.state is BreakerState.CLOSED
     assert [breaker.admit() for _ in range(3)] == [Admission.ALLOWED] * 3
+
+
+@pytest.mark.parametrize(
+    ("text", "shown"),
+    [
+        ("400-499", "4xx"),
+        ("4xx", "4xx"),
+        ("400-498", "400-498"),
+        ("401-500", "401-500"),
+        ("400-599", "400-599"),
+        ("400-400", "400"),
+        ("100-199,599", "1xx,599"),
+    ],
+)
+def test_a_status_set_is_written_in_its_shortest_form(text: str, shown: str) -> None:
+    assert str(StatusSet.parse(text)) == shown
+
+
+def test_backoff_is_uniform_up_to_a_ceiling_that_grows_by_a_quarter() -> None:
+    retry_policy = RetryPolicy(min_backoff=0.1, max_backoff=0.3)
+    assert [retry_policy.backoff(failures, 1.0) for failures in (1, 2, 3)] == pytest.approx([0.2, 0.25, 0.3])
+    assert [retry_policy.backoff(2, chance) for chance in (0.0, 0.5)] == pytest.approx([0.1, 0.175])
+    assert RetryPolicy(min_backoff=0.5, max_backoff=0.2).backoff(3, 1.0) == 0.5
+
+
+def test_the_first_probe_is_allowed_a_fifth_of_a_second_after_opening(
+    breaker: CircuitBreaker, clock: ManualClock
+) -> None:
+    for _ in range(50):
+        breaker.failed("status")
+    clock.now += 0.19
+    assert breaker.admit() is Admission.REJECTED
+    clock.now += 0.02
+    assert breaker.admit() is Admission.PROBE
+    assert breaker.admit() is Admission.REJECTED
+    clock.now += 0.21
+    assert breaker.admit() is Admission.PROBE
+
+
+@pytest.mark.parametrize(("age", "admission"), [(1.49, Admission.PROBE), (1.51, Admission.TRIAL)])
+def test_a_failure_says_nothing_after_one_and_a_half_seconds(
+    breaker: CircuitBreaker, clock: ManualClock, age: float, admission: Admission
+) -> None:
+    for _ in range(50):
+        breaker.failed("status")
+    clock.now += age
+    assert breaker.admit() is admission
+
+
+def test_after_a_trial_the_next_requests_are_probes_until_it_is_old_too(
+    breaker: CircuitBreaker, clock: ManualClock
+) -> None:
+    for _ in range(50):
+        breaker.failed("status")
+    clock.now += 2
+    admissions = []
+    for _ in range(9):
+        admissions.append(breaker.admit())
+        clock.now += 0.21
+    assert admissions == [Admission.TRIAL, *[Admission.PROBE] * 7, Admission.TRIAL]
+
+
+@pytest.mark.parametrize(("gap", "state"), [(1.69, BreakerState.OPEN), (1.71, BreakerState.CLOSED)])
+def test_failures_count_as_one_outage_if_no_gap_exceeds_a_second_and_a_timeout(
+    breaker: CircuitBreaker, clock: ManualClock, gap: float, state: BreakerState
+) -> None:
+    breaker.failed("status")
+    clock.now += gap
+    breaker.failed("status")
+    assert breaker.state is state
+
+
+def test_an_outage_is_confirmed_by_fifty_failures_and_refuted_by_a_success(breaker: CircuitBreaker) -> None:
+    for _ in range(49):
+        breaker.failed("status")
+    assert not breaker.is_outage_confirmed
+    breaker.failed("status")
+    assert breaker.is_outage_confirmed
+    breaker.succeeded()
+    assert not breaker.is_outage_confirmed
+    assert breaker.snapshot().failures == 0
+
+
+def test_the_budget_of_retries_is_bounded_and_starts_empty(clock: ManualClock) -> None:
+    breaker = CircuitBreaker(RetryPolicy(retry_ratio=1.0, failures_to_open=3), clock)
+    for _ in range(2):
+        for _ in range(3):
+            breaker.failed("status")
+        breaker.succeeded()
+        assert breaker.state is BreakerState.HALF_OPEN
+        assert breaker.retry() == 0  # by time
+        wait = breaker.retry()
+        assert wait == pytest.approx(0.1)
+        for _ in range(10):
+            breaker.admit()
+        assert [breaker.retry() == 0 for _ in range(4)] == [True, True, True, False]
+        for _ in range(2):
+            breaker.admit()
+        clock.now += 0.2
+
+
+def test_four_successes_close_again_only_with_a_fifth_after_reopening(clock: ManualClock) -> None:
+    breaker = CircuitBreaker(RetryPolicy(failures_to_open=2), clock)
+    for _ in range(2):
+        breaker.failed("status")
+        breaker.failed("status")
+        for _ in range(4):
+            breaker.succeeded()
+        assert breaker.state is BreakerState.HALF_OPEN
+    breaker.succeeded()
+    assert breaker.state is BreakerState.CLOSED
+
+
+@pytest.mark.parametrize(("slow", "delay"), [(5, 1.0), (4, 0.25)])
+def test_the_hedge_delay_is_two_and_a_half_times_the_90th_percentile(
+    clock: ManualClock, slow: int, delay: float
+) -> None:
+    latency = LatencyTracker(clock)
+    for _ in range(3):
+        latency.hung()
+    for number in range(50):
+        latency.succeeded(0.4 if number < slow else 0.1)
+    assert latency.hedge_delay() == pytest.approx(delay)
+
+
+def test_two_hanging_calls_are_too_few_and_old_ones_do_not_count(clock: ManualClock) -> None:
+    latency = LatencyTracker(clock)
+    for _ in range(50):
+        latency.succeeded(0.1)
+    latency.hung()
+    latency.hung()
+    assert latency.hedge_delay() is None
+    clock.now += 5
+    latency.hung()
+    assert latency.hedge_delay() == pytest.approx(0.25)
+    clock.now += 0.01
+    assert latency.hedge_delay() is None, "the first sample and the first hanging call are older than the window"
+    for _ in range(50):
+        latency.succeeded(0.1)
+    assert latency.hedge_delay() is None, "two of the hanging calls are still too old"
+    latency.hung()
+    latency.hung()
+    assert latency.hedge_delay() == pytest.approx(0.25)
+
+
+def test_a_call_quicker_than_fifteen_hundredths_never_counts_as_hanging(clock: ManualClock) -> None:
+    latency = LatencyTracker(clock)
+    for _ in range(3):
+        latency.hung()
+    for _ in range(50):
+        latency.succeeded(0.01)
+    assert latency.hedge_delay() == pytest.approx(0.15)
