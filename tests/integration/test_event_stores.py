@@ -204,6 +204,7 @@ async def test_concurrent_purges_and_appends_count_each_event_once(engine: Async
     assert (await stores.analytics.summary(old)).clicks == stored
 
 
+@pytest.mark.usefixtures("long_database_timeouts")
 async def test_users_can_be_erased_during_a_purge(engine: AsyncEngine, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(sql_events, "BATCH", 40)
     stores = stores_of(engine)

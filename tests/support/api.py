@@ -106,7 +106,7 @@ class InMemory(Provider):
         movies: Sequence[Movie] = SAMPLE,
         clock: Clock = utc_now,
     ) -> None:
-        """`clock` is that of the routes. The services read the system clock."""
+        """`clock` is that of routes and services."""
         super().__init__()
         self._clock = clock
         self._movies = movies
@@ -119,7 +119,7 @@ class InMemory(Provider):
     @provide
     def deployment(self, settings: Settings, rules: MailRules) -> Deployment:
         deployment = memory.deployment(
-            self._movies, source=self._source, secret=settings.secret_key[0], mail_rules=rules
+            self._movies, source=self._source, secret=settings.secret_key[0], mail_rules=rules, clock=self._clock
         )
         self.mailer = deployment.mailer
         return deployment

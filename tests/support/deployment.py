@@ -62,11 +62,15 @@ def clean_environment(**environ: str) -> dict[str, str]:
     return inherited | {"PYTHONUNBUFFERED": "1", "NO_COLOR": "1", "COLUMNS": "120"} | environ
 
 
+def _handle_interrupts() -> None:
+    """Undoes that a shell lets the programs that it starts in the background ignore SIGINT."""
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
+
+
 MOVIE_SEARCH = Path(sys.executable).with_name("movie-search")
 
-IS_FORKING = sys.platform == "linux" and "COVERAGE_PROCESS_START" not in os.environ
-"""Whether programs are forks of a process that has imported them. Tests of the start itself patch this; coverage is
-measured from the start of an interpreter."""
+IS_FORKING = sys.platform == "linux"
+"""Whether programs are forks of a process that has imported them. Tests of the start itself patch this."""
 _fork_server = ForkServer(clean_environment())
 
 
@@ -93,6 +97,7 @@ class Program:
                 stdout=output,
                 stderr=subprocess.STDOUT,
                 start_new_session=True,
+                preexec_fn=_handle_interrupts,
             )
 
     def output(self) -> str:

@@ -133,6 +133,7 @@ def _serve() -> dict[str, Any] | None:
 
 def _become(request: dict[str, Any]) -> None:
     os.setsid()
+    signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell lets programs in the background ignore it
     os.chdir(request["folder"])
     os.environ.clear()
     os.environ.update(request["environ"])

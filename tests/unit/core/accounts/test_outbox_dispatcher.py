@@ -35,12 +35,12 @@ class Deployment:
             deployment.outbox,
             deployment.mailer,
         )
-        self.keys = keys or deployment.keys
+        self.keyring = keys or deployment.keyring
         self.dispatcher = self.another_dispatcher("first")
 
     def another_dispatcher(self, owner: str) -> OutboxDispatcher:
         return OutboxDispatcher(
-            self.outbox, self.mailer, self.keys, public_url="https://x.test", owner=owner, clock=lambda: self.now
+            self.outbox, self.mailer, self.keyring, public_url="https://x.test", owner=owner, clock=lambda: self.now
         )
 
     async def register(self, name: str) -> None:
