@@ -46,9 +46,8 @@ class TestOnPostgres(OpenModels, ModelStoreContract):
         self.url = postgres_url
 
 
-@pytest.mark.parametrize("kind", ["sqlite", "postgres"])
-async def test_models_of_different_sources_are_separate(kind: str, request: pytest.FixtureRequest) -> None:
-    engine = create_engine(request.getfixturevalue(f"{kind}_url"))
+async def test_models_of_different_sources_are_separate(url: str) -> None:
+    engine = create_engine(url)
     try:
         one, other = SqlModelStore(engine, "one"), SqlModelStore(engine, "other")
         await one.save(ModelInfo(NOW, 1, 2, 3), "of one", b"1" * (2 * CHUNK_BYTES))

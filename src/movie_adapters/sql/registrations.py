@@ -142,8 +142,9 @@ class SqlRegistrationRepo:
                 return ActivationLink(None, is_only=False)
             rows = (await connection.execute(pending_registrations(link.address_key))).all()
             row = next((row for row in rows if row.id == uid), None)
-            if row is None:  # activated by a concurrent request
-                raise invalid_link()
+            if row is None:  # a concurrent request has used the link since, or ended it
+                await _activation_link(connection, uid, token_hash, now)
+                return ActivationLink(None, is_only=False)
             return ActivationLink(registration_from_row(row), is_only=are_identical(rows))
 
     async def activate(
