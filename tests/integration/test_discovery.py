@@ -158,7 +158,7 @@ def test_a_rating_affects_the_next_recommendations_and_their_reasons(deployment:
 def test_a_single_process_trains_the_model(serve: Serve) -> None:
     program, client = serve()
     movie = client.get(MOVIES, params={"query": "casablanca", "limit": 1}).json()["items"][0]["id"]
-    wait_until(lambda: client.get(f"{MOVIES}{movie}/similar/").json().get("total", 0) > 0)
+    wait_until(lambda: client.get(f"{MOVIES}{movie}/similar/").json()["total"] > 0)
     assert program.stop() == 0
     assert "Traceback" not in program.output()
 

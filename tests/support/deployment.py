@@ -219,17 +219,20 @@ class Deployment:
 
 def wait_until(condition: Callable[[], bool]) -> None:
     """Waits until a condition is true. Fails after `PATIENCE`."""
-    deadline = time.monotonic() + PATIENCE
+    deadline, interval = time.monotonic() + PATIENCE, 0.02
     while not condition():
         assert time.monotonic() < deadline, "the condition did not become true"
-        time.sleep(0.02)
+        time.sleep(interval)
+        interval = min(0.5, 1.5 * interval)  # rate limits apply to conditions that send requests
 
 
 async def eventually(condition: Callable[[], Awaitable[bool]]) -> None:
     """Waits until an asynchronous condition is true. Fails after `PATIENCE`."""
     async with asyncio.timeout(PATIENCE):
-        while not await condition():  # noqa: ASYNC110  (there is no event for what other processes do)
-            await asyncio.sleep(0.02)
+        interval = 0.02
+        while not await condition():
+            await asyncio.sleep(interval)
+            interval = min(0.2, 1.5 * interval)
 
 
 def bearer(tokens: dict[str, Any]) -> dict[str, str]:
