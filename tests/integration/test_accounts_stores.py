@@ -13,6 +13,7 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 from tests.support.account_stores import sql_account_stores
 
 from movie_adapters.sql import audit as sql_audit
+from movie_adapters.sql import registrations as sql_registrations
 from movie_adapters.sql import tables as sql_tables
 from movie_adapters.sql.engine import create_engine, metadata, migrate
 from movie_adapters.sql.outbox import SqlOutbox
@@ -33,6 +34,7 @@ from movie_core.testing import (
     UserRepoContract,
     make_registration,
 )
+from movie_core.testing.account_fixtures import UNLIMITED, due_links
 
 TABLES = (
     "users",
@@ -303,3 +305,29 @@ async def test_a_database_without_tables_is_reported_as_unavailable(tmp_path: Pa
         with pytest.raises(StoreUnavailable):
             await call
     await engine.dispose()
+
+
+@pytest.mark.usefixtures("long_database_timeouts")
+@pytest.mark.parametrize("stores", [OnSqlite, OnPostgres], ids=["sqlite", "postgres"])
+async def test_an_activation_link_that_is_used_while_it_is_read_stays_usable(
+    stores: type[OpenStores], sqlite_url: str, postgres_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """On PostgreSQL each statement of a transaction sees what others have committed before it."""
+    opened = stores()
+    opened.url = sqlite_url if stores is OnSqlite else postgres_url
+    async with opened.open(UNLIMITED) as accounts:
+        registration = make_registration()
+        await accounts.registrations.register(registration, NOW)
+        link = (await due_links(accounts, NOW))[registration.id]
+        read = sql_registrations._activation_link
+
+        async def read_and_activate(*arguments: Any) -> Any:
+            row = await read(*arguments)
+            monkeypatch.setattr(sql_registrations, "_activation_link", read)
+            assert (await accounts.registrations.activate(link.uid, link.token_hash, NOW)).is_new
+            return row
+
+        monkeypatch.setattr(sql_registrations, "_activation_link", read_and_activate)
+        found = await accounts.registrations.find_activation_link(link.uid, link.token_hash, NOW)
+        assert (found.registration is None) is (stores is OnPostgres)
+        assert not (await accounts.registrations.activate(link.uid, link.token_hash, NOW)).is_new
