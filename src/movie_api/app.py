@@ -28,7 +28,7 @@ from movie_api.middleware.hosts import TrustedHosts
 from movie_api.middleware.last_resort import LastResort
 from movie_api.middleware.limits import SizeLimits
 from movie_api.middleware.response_cache import CachedSearch
-from movie_api.middleware.responses import Responses
+from movie_api.middleware.response_headers import ResponseHeaders
 from movie_api.middleware.transfer_encoding import TransferEncoding
 from movie_api.openapi import document
 from movie_api.problems import handle_error
@@ -172,7 +172,7 @@ def create_app(
     layers: list[Layer] = [
         partial(AccessLog, log=request_log() or log_request, count=requests.count),
         HeadRequests,
-        partial(Responses, public_url=settings.public_url),
+        partial(ResponseHeaders, public_url=settings.public_url),
         LastResort,
         SizeLimits,
         TransferEncoding,

@@ -123,7 +123,7 @@ class RequestContext:
         """The client's address, as `TrustedProxies.client_of` returns it."""
 
         self.response: Response
-        """Set by the layer `Responses`."""
+        """Set by the layer `ResponseHeaders`."""
         self.caller: Caller | None = None
         """The authenticated user; set by the guard of a route."""
         self.quota: Quota | None = None

@@ -14,7 +14,7 @@ from typing import Annotated, Any
 import msgspec
 from litestar.handlers import HTTPRouteHandler
 
-from movie_api.middleware.responses import is_never_stored
+from movie_api.middleware.response_headers import is_never_stored
 from movie_api.operations import HTML, Access, Operation, content_types
 from movie_api.problems import MEDIA_TYPE, PROBLEMS, Problem
 from movie_api.schemas import documented

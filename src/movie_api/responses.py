@@ -11,7 +11,8 @@ from movie_core.clock import iso_time
 
 PRIVATE: Mapping[str, str] = {"cache-control": "private"}
 NO_STORE: Mapping[str, str] = {"cache-control": "no-store"}
-"""For personal data. The layer `Responses` adds it to all responses below `authentication/`, `users/` and `admin/`."""
+"""For personal data. The layer `ResponseHeaders` adds it to all responses below `authentication/`, `users/` and
+`admin/`."""
 
 
 def json_response(content: Any, *, status_code: int = 200, headers: Mapping[str, str] | None = None) -> Response[bytes]:

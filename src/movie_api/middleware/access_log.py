@@ -10,7 +10,7 @@ from litestar.types import HTTPScope, Receive, Send
 from movie_api.context import context_of
 from movie_api.middleware import HttpApp
 from movie_api.middleware.limits import MAX_TARGET
-from movie_api.middleware.responses import LINK_PATH
+from movie_api.middleware.response_headers import LINK_PATH
 
 MAX_CACHED_PATH = 100
 """Maximum bytes of a path whose escaped form for the log is cached."""

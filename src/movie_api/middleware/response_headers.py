@@ -34,7 +34,7 @@ def transport_security(public_url: str) -> tuple[Header, ...]:
     return (header,) if public_url.startswith("https://") else ()
 
 
-class Responses:
+class ResponseHeaders:
     """Completes the headers of each response, and tracks how much of it was sent."""
 
     def __init__(self, app: HttpApp, *, public_url: str) -> None:

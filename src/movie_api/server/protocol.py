@@ -27,7 +27,7 @@ from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol, RequestResp
 
 from movie_api.context import RequestContexts
 from movie_api.middleware.limits import MAX_TARGET
-from movie_api.middleware.responses import transport_security
+from movie_api.middleware.response_headers import transport_security
 from movie_api.middleware.transfer_encoding import is_supported
 from movie_api.problems import problem
 from movie_api.server.connections import Connections, capacity
@@ -64,7 +64,7 @@ class ServedApplication(Protocol):
     @property
     def contexts(self) -> RequestContexts: ...
     def begin_draining(self) -> None:
-        """Called when the server is told to stop."""
+        """Called when graceful shutdown begins."""
         ...
 
     def __call__(self, scope: Any, receive: Any, send: Any) -> Awaitable[None]: ...
