@@ -11,7 +11,6 @@ from dishka import AsyncContainer, Provider, Scope, provide
 from dishka.integrations.litestar import DishkaRouter, LitestarProvider, setup_dishka
 from litestar import Litestar
 from litestar.config.cors import CORSConfig
-from litestar.enums import ScopeType
 
 from movie_adapters.observability.logs import request_log
 from movie_adapters.observability.metrics import MetricsPeers, RequestCounts
@@ -139,7 +138,7 @@ class Application:
         self._handle = compose(litestar, self.layers)
 
     async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
-        if scope["type"] == ScopeType.HTTP:
+        if scope["type"] == "http":
             self.contexts.of(scope)
             await self._handle(scope, receive, send)
         else:  # lifespan events; websockets are not supported
@@ -175,9 +174,9 @@ def create_app(
         partial(ResponseHeaders, public_url=settings.public_url),
         LastResort,
         SizeLimits,
-        TransferEncoding,
         partial(TrustedHosts, allowed_hosts=settings.allowed_hosts),
         partial(CachedSearch, response_cache=response_cache),
+        TransferEncoding,  # `CachedSearch` serves no request that has one
         partial(tracing.app, request_id=lambda scope: context_of(scope).request_id),
     ]
     litestar = litestar or create_litestar(settings)

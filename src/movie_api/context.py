@@ -1,9 +1,8 @@
 """The context of a request: one object on its ASGI scope, read and completed by layers, guards and handlers."""
 
 import re
-from collections.abc import Awaitable, Sequence
+from collections.abc import Sequence
 from random import getrandbits
-from typing import Protocol
 
 from litestar.types import HTTPScope, Scope
 
@@ -86,31 +85,22 @@ class RequestHead:
         self.request_id = sent_id.decode() if is_valid else getrandbits(128).to_bytes(16, "big").hex()
 
 
-class Response(Protocol):
-    """The response to a request, as layers use it; implemented by `ResponseSender`."""
-
-    @property
-    def is_started(self) -> bool: ...
-    @property
-    def is_complete(self) -> bool: ...
-    def send_complete(self, status: int, headers: Sequence[tuple[bytes, bytes]], body: bytes) -> Awaitable[None]:
-        """Send a whole response; none may have started."""
-        ...
-
-
 class RequestContext:
     """The attributes of a request. `head`, `request_id`, `public_url` and `client` are fixed; the others are set while
-    the request is handled."""
+    the request is handled.
+
+    It refers to nothing that leads back to the scope, such as `send`: only the garbage collector could free the cycle.
+    """
 
     __slots__ = (
         "caller",
         "client",
         "head",
+        "is_complete",
         "public_url",
         "quota",
         "rejected_status",
         "request_id",
-        "response",
         "status",
     )
 
@@ -122,14 +112,14 @@ class RequestContext:
         self.client = client
         """The client's address, as `TrustedProxies.client_of` returns it."""
 
-        self.response: Response
-        """Set by the layer `ResponseHeaders`."""
         self.caller: Caller | None = None
         """The authenticated user; set by the guard of a route."""
         self.quota: Quota | None = None
         """The rate limit that counted the request, for the `RateLimit` headers."""
         self.status = 0
-        """The status of the response; 0 until it is sent."""
+        """The status of the response; 0 until its first part is sent."""
+        self.is_complete = False
+        """Whether the whole response was sent."""
         self.rejected_status = 0
         """The status with which the server rejected a malformed or stalled body, else 0."""
 
@@ -146,7 +136,8 @@ class RequestContexts:
         state = scope.setdefault("state", {})
         if "context" in state:
             return context_of(scope)
-        head = RequestHead(list(scope["headers"]))
+        headers = scope["headers"]
+        head = RequestHead(headers if isinstance(headers, list) else list(headers))
         address = scope.get("client")
         client = "" if address is None else address[0]
         if head.forwarded:

@@ -9,8 +9,10 @@ from typing import Annotated, Any
 import msgspec
 from litestar import Request, Response
 from litestar.exceptions import HTTPException
+from litestar.types import Send
 
 from movie_api.context import RequestContext, context_of
+from movie_api.middleware import send_response
 from movie_api.schemas import JsonObject, documented
 from movie_core.errors import Invalid, InvalidLink, MovieError, RateLimited, Unavailable
 
@@ -272,12 +274,12 @@ def problem(public_url: str, request_id: str, code: str, detail: str = "") -> tu
     return body.status, headers, msgspec.json.encode(body)
 
 
-def send_problem(context: RequestContext, code: str, detail: str = "") -> Awaitable[None]:
+def send_problem(send: Send, context: RequestContext, code: str, detail: str = "") -> Awaitable[None]:
     """Send the response to a request that a layer rejects."""
     status, headers, body = problem(context.public_url, context.request_id, code, detail)
     pairs = [(name.encode(), value.encode()) for name, value in headers.items()]
     pairs.append((b"content-length", b"%d" % len(body)))
-    return context.response.send_complete(status, pairs, body)
+    return send_response(send, status, pairs, body)
 
 
 def describe_error(request: AnyRequest, error: Exception) -> tuple[dict[str, str], Problem]:

@@ -145,7 +145,7 @@ def _json_line(_logger: object, _method: str, event: MutableMapping[str, Any]) -
     line = Line(time=_utc_time(int(time.time() * 1000)), **event)
     try:
         text = _encode(line).decode()
-        if text.isascii() and text.isprintable():
+        if text.isascii() and "\x7f" not in text:  # JSON escapes the other control characters of ASCII
             return text
     except UnicodeEncodeError:  # a lone surrogate
         pass

@@ -1,6 +1,6 @@
 """Metrics of a process in the Prometheus text format, with a registry of its own.
 
-`prometheus_client` counts requests and tasks. At each scrape a collector reads the counts of components that do not
+`prometheus_client` counts tasks. At each scrape collectors read the counts of requests and of components that do not
 import it. No label has a value that a client can choose. `METRICS` is the only list of metrics; tests compare
 documentation, alerts and dashboard with it.
 
@@ -11,8 +11,10 @@ import asyncio
 import collections
 import contextlib
 import hmac
+import itertools
 import os
 import platform
+from bisect import bisect_left
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from importlib.metadata import version
@@ -20,9 +22,10 @@ from pathlib import Path
 from typing import Literal, Protocol, TypeVar
 
 from prometheus_client import CollectorRegistry, Counter, Histogram, ProcessCollector, generate_latest
-from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily
+from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, HistogramMetricFamily
 from prometheus_client.core import Metric as Family
 from prometheus_client.exposition import CONTENT_TYPE_LATEST
+from prometheus_client.registry import Collector
 
 from movie_adapters.observability.backlog import Backlog, BacklogGauges
 from movie_core.discovery.event_recorder import EventRecorder
@@ -144,30 +147,49 @@ def is_scrape_authorized(settings: ScrapeSettings, authorization: Sequence[str])
     return expected is not None and hmac.compare_digest(received, expected)
 
 
-def _histogram(name: str) -> Histogram:
-    metric = _METRIC_BY_NAME[name]
-    return Histogram(metric.name, metric.meaning, metric.labels, buckets=BOUNDS, registry=None)
+class _Durations:
+    """Observations of one time series."""
 
-
-class RequestCounts:
-    """Number and duration of requests."""
+    __slots__ = ("buckets", "total")
 
     def __init__(self) -> None:
-        self.durations = _histogram("movie_request_duration_seconds")
-        self._observe: dict[tuple[str | None, str, int], Callable[[float], None]] = {}
-        """By route, method and status class, because `labels` takes longer than `observe`."""
+        self.buckets = [0] * (len(BOUNDS) + 1)
+        """Number of observations up to each bound, without those up to the bound before; the last has no bound."""
+        self.total = 0.0
+        """Seconds."""
+
+
+class RequestCounts(Collector):
+    """Number and duration of requests.
+
+    Not a `Histogram` of the library: its `observe` takes 1.3 µs, this class 0.4 µs, and a cached search 60 µs.
+    """
+
+    def __init__(self) -> None:
+        self._series: dict[tuple[str | None, str, int], _Durations] = {}
+        """By route, method and first digit of the status."""
 
     def count(self, route: str | None, method: str, status: int, seconds: float) -> None:
         """`route` is the template of an existing route."""
         key = (route, method, status // 100)
-        observe = self._observe.get(key)
-        if observe is None:
-            is_known = method in METHODS  # a client may send any method; each would become another time series
-            status_class = f"{key[2]}xx" if key[2] else "none"
-            observe = self.durations.labels(route or NO_ROUTE, method if is_known else "other", status_class).observe
-            if is_known:
-                self._observe[key] = observe
-        observe(seconds)
+        durations = self._series.get(key)
+        if durations is None:
+            if method not in METHODS:  # a client may send any method; each would become another time series
+                key = (route, "other", status // 100)
+            durations = self._series.setdefault(key, _Durations())
+        durations.buckets[bisect_left(BOUNDS, seconds)] += 1
+        durations.total += seconds
+
+    def collect(self) -> Iterator[Family]:
+        """The histogram, as the registry requests it."""
+        metric = _METRIC_BY_NAME["movie_request_duration_seconds"]
+        family = HistogramMetricFamily(metric.name, metric.meaning, labels=metric.labels)
+        bounds = [*map(str, BOUNDS), "+Inf"]
+        for (route, method, status), durations in list(self._series.items()):
+            labels = (route or NO_ROUTE, method, f"{status}xx" if status else "none")
+            cumulative = itertools.accumulate(durations.buckets)
+            family.add_metric(labels, list(zip(bounds, cumulative, strict=True)), durations.total)
+        yield family
 
 
 class TaskCounts:
@@ -176,7 +198,8 @@ class TaskCounts:
     def __init__(self, names: Iterable[str]) -> None:
         metric = _METRIC_BY_NAME["movie_tasks_total"]
         self.outcomes = Counter(metric.name, metric.meaning, metric.labels, registry=None)
-        self.durations = _histogram("movie_task_duration_seconds")
+        metric = _METRIC_BY_NAME["movie_task_duration_seconds"]
+        self.durations = Histogram(metric.name, metric.meaning, metric.labels, buckets=BOUNDS, registry=None)
         self._names = frozenset(names)
         for name in sorted(self._names):  # so that each is exported before its first task
             self.durations.labels(name)
@@ -226,7 +249,7 @@ class Metrics:
         self._build = (version("movie-search-backend"), platform.python_version(), source_name)
         self._registry = _Registry()
         if requests is not None:
-            self._registry.register(requests.durations)
+            self._registry.register(requests)
         self._registry.register(self)
         if tasks is not None:
             self._registry.register(tasks.outcomes)

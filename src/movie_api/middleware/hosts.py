@@ -31,7 +31,7 @@ class TrustedHosts:
         if head.hosts != 1 or head.host not in self._accepted:
             detail = self._rejection(scope["path"], head)
             if detail is not None:
-                return send_problem(context, "invalid_host", detail)
+                return send_problem(send, context, "invalid_host", detail)
         return self._app(scope, receive, send)
 
     def _rejection(self, path: str, head: RequestHead) -> str | None:

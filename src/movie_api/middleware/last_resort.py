@@ -22,15 +22,15 @@ class LastResort:
         context = context_of(scope)
         try:
             await self._app(scope, receive, send)
-            if not context.response.is_started:
-                await _fail(context, RuntimeError("the application sent no response"))
+            if not context.status:
+                await _fail(send, context, RuntimeError("the application sent no response"))
         except GeneratorExit:  # the event loop is closed, nothing can be sent
             raise
         except BaseException as error:  # noqa: BLE001  (the client gets a response to every error)
-            await _fail(context, error)
+            await _fail(send, context, error)
 
 
-async def _fail(context: RequestContext, error: BaseException) -> None:
+async def _fail(send: Send, context: RequestContext, error: BaseException) -> None:
     """Respond to an unhandled error, unless a response has started; raises if the response is incomplete or the
     request was cancelled."""
     task = asyncio.current_task()
@@ -40,8 +40,8 @@ async def _fail(context: RequestContext, error: BaseException) -> None:
         _log.warning("request %s cancelled by shutdown", context.request_id)
     else:
         _log.error("request %s failed", context.request_id, exc_info=error)
-    if not context.response.is_started:
-        await send_problem(context, "busy" if is_cancelled else "internal_error")
+    if not context.status:
+        await send_problem(send, context, "busy" if is_cancelled else "internal_error")
     # The server then aborts the connection, so that the client detects the incomplete response.
-    if is_cancelled or not context.response.is_complete:
+    if is_cancelled or not context.is_complete:
         raise error

@@ -24,7 +24,7 @@ class SizeLimits:
         context = context_of(scope)
         path = scope.get("raw_path") or scope["path"].encode("utf-8", "surrogateescape")
         if len(path) + 1 + len(scope["query_string"]) > MAX_TARGET:
-            return send_problem(context, "uri_too_long")
+            return send_problem(send, context, "uri_too_long")
         if context.head.lines > MAX_HEADERS or context.head.size > MAX_HEADER_BYTES:
-            return send_problem(context, "headers_too_large")
+            return send_problem(send, context, "headers_too_large")
         return self._app(scope, receive, send)

@@ -11,7 +11,7 @@ from collections.abc import Awaitable
 from litestar.types import HTTPScope, Receive, Send
 
 from movie_api.context import RequestContext, context_of
-from movie_api.middleware import HttpApp
+from movie_api.middleware import HttpApp, send_response
 from movie_api.response_cache import CachedResponse, ResponseCache, matches_etag
 from movie_api.routes.movies import SEARCH_PATH
 
@@ -34,11 +34,11 @@ class CachedSearch:
             # The access check is last, because it counts the search.
             if response is not None and response.access.try_admit(context):
                 scope["path_template"] = _ROUTE
-                return _send(context, response, now)
+                return _send(send, context, response, now)
         return self._app(scope, receive, send)
 
 
-def _send(context: RequestContext, response: CachedResponse, now: float) -> Awaitable[None]:
+def _send(send: Send, context: RequestContext, response: CachedResponse, now: float) -> Awaitable[None]:
     search, page, etags = response.request, response.page, context.head.if_none_match
     user_id = None if context.caller is None else context.caller.user_id
     response.recorder.record_search(user_id, search.query.text, page.state, is_first=not search.window.offset)
@@ -46,4 +46,4 @@ def _send(context: RequestContext, response: CachedResponse, now: float) -> Awai
     if etags is not None and matches_etag(etags.decode("latin-1"), page.etag):
         status, body = 304, b""
     headers = response.headers(now, with_body=status == 200)
-    return context.response.send_complete(status, headers, body)
+    return send_response(send, status, headers, body)

@@ -2,7 +2,7 @@
 
 import math
 import re
-from collections.abc import Awaitable, Sequence
+from collections.abc import Awaitable, Generator, Iterable, Sequence
 from functools import lru_cache
 
 from litestar.types import HTTPResponseStartEvent, HTTPScope, Message, Receive, Send
@@ -42,16 +42,25 @@ class ResponseHeaders:
         self._common = (_NOSNIFF, *transport_security(public_url))
 
     def __call__(self, scope: HTTPScope, receive: Receive, send: Send) -> Awaitable[None]:
-        context = context_of(scope)
-        response = context.response = ResponseSender(send, scope["path"], context, self._common)
-        return self._app(scope, receive, response.send)
+        sender = _ResponseSender(send, scope["path"], context_of(scope), self._common)
+        return self._app(scope, receive, sender.send)
 
 
-class ResponseSender:
-    """Sends the response to one request. The application calls `send`, and layers that reject a request call
-    `send_complete`."""
+class _Done:
+    """The result of `send` for a message that is not sent yet: costs less than a coroutine."""
 
-    __slots__ = ("_common", "_context", "_path", "_send", "_start", "is_complete", "is_started")
+    def __await__(self) -> Generator[None, None, None]:
+        return
+        yield
+
+
+_DONE = _Done()
+
+
+class _ResponseSender:
+    """Sends the response to one request."""
+
+    __slots__ = ("_common", "_context", "_path", "_send", "_start")
 
     def __init__(self, send: Send, path: str, context: RequestContext, common: Sequence[Header]) -> None:
         """`common` are the headers that every response has."""
@@ -60,29 +69,23 @@ class ResponseSender:
         self._context = context
         self._common = common
         self._start: HTTPResponseStartEvent | None = None
-        self.is_started = False
-        self.is_complete = False
 
-    async def send_complete(self, status: int, headers: Sequence[Header], body: bytes) -> None:
-        self.is_started = self.is_complete = True
-        self._context.status = status
-        await self._send({"type": "http.response.start", "status": status, "headers": self._completed(headers)})
-        await self._send({"type": "http.response.body", "body": body, "more_body": False})
-
-    async def send(self, message: Message) -> None:
+    def send(self, message: Message) -> Awaitable[None]:
         if message["type"] == "http.response.start":
             # Sent with the first part of the body, so that an error before that still gets a problem document.
             self._start = message
-            return
-        if self._start is not None and not self.is_started:
-            self.is_started = True
+            return _DONE
+        return self._send_part(message)
+
+    async def _send_part(self, message: Message) -> None:
+        if self._start is not None and not self._context.status:
             status = self._context.status = self._start["status"]
-            headers = self._completed(list(self._start["headers"]))
+            headers = self._completed(self._start["headers"])
             await self._send({"type": "http.response.start", "status": status, "headers": headers})
         await self._send(message)
-        self.is_complete = not message.get("more_body", False)
+        self._context.is_complete = not message.get("more_body", False)
 
-    def _completed(self, headers: Sequence[Header]) -> list[Header]:
+    def _completed(self, headers: Iterable[Header]) -> list[Header]:
         """A new list, because the given one may be cached."""
         context, path = self._context, self._path
         completed = [*headers, (b"x-request-id", context.request_id.encode()), *self._common]
@@ -91,7 +94,7 @@ class ResponseSender:
         never_stored, is_link = _path_rules_cached(path) if len(path) <= _MAX_CACHED_PATH else _path_rules(path)
         if never_stored:
             completed.append(_NO_STORE)
-        names = [name for name, _ in headers]
+        names = {name for name, _ in headers}
         if _DEFAULT_POLICY[0] not in names:
             completed.append(_DEFAULT_POLICY)
         if is_link and _NO_REFERRER[0] not in names:

@@ -25,5 +25,5 @@ class TransferEncoding:
         context = context_of(scope)
         value = context.head.transfer_encoding
         if value is not None and not is_supported(value):
-            return send_problem(context, "unsupported_transfer_encoding")
+            return send_problem(send, context, "unsupported_transfer_encoding")
         return self._app(scope, receive, send)

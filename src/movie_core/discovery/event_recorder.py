@@ -84,7 +84,7 @@ class EventRecorder:
         self, user_id: str | None, query: str, state: CacheStatus, *, is_first: bool = True, found: bool = True
     ) -> None:
         """Records a served search. Only updates counters, as the cached search middleware calls it on its fast path."""
-        self.searches_by_status[state.value] += 1
+        self.searches_by_status[state] += 1
         if is_first and self._store is not None:
             key = (user_id, query, found)
             pending = self._searches.get(key)

@@ -266,8 +266,11 @@ class Search:
     def record_search(self, user_id: str | None, query: str, state: CacheStatus, *, is_first: bool) -> None:
         self.recorded.append((user_id, query, state, is_first))
 
-    async def send_complete(self, status: int, headers: Sequence[tuple[bytes, bytes]], body: bytes) -> None:
-        self.sent.append((status, [*headers], body))
+    async def send(self, message: Any) -> None:
+        if message["type"] == "http.response.start":
+            self.start = message
+        else:
+            self.sent.append((self.start["status"], [*self.start["headers"]], message["body"]))
 
     async def pass_on(self, *_call: Any) -> None:
         self.is_passed_on = True
@@ -282,12 +285,11 @@ class Search:
         user_id: str | None = None,
     ) -> dict[str, Any]:
         context = RequestContext(RequestHead(headers), "http://movies.test", "127.0.0.1")
-        context.response = cast(Any, self)
         context.caller = None if user_id is None else Caller(user_id, "s", NOW)
         scope: dict[str, Any] = {"path": path, "method": method, "query_string": query_string}
         scope["state"] = {"context": context}
         layer = CachedSearch(self.pass_on, response_cache=self.cache)
-        await layer(cast(Any, scope), cast(Any, None), cast(Any, None))
+        await layer(cast(Any, scope), cast(Any, None), self.send)
         assert self.is_passed_on == (not self.sent)
         return scope
 
