@@ -29,7 +29,21 @@ PLUGINS = (pytest_asyncio.plugin, _hypothesis_pytestplugin)
 MIN_SECONDS = 10
 TIMEOUT_FACTOR = 5
 """A run that takes longer than this multiple of the first one, and than `MIN_SECONDS`, is a timeout."""
-OPTIONS = ("-x", "-q", "-p", "no:cacheprovider", "-p", "no:xdist", "--no-header", "--tb", "short")
+ADDOPTS = "--doctest-modules --import-mode=importlib"
+"""Instead of those in `pyproject.toml`, which load plugins by name."""
+OPTIONS = (
+    "-o",
+    f"addopts={ADDOPTS}",
+    "-x",
+    "-q",
+    "-p",
+    "no:cacheprovider",
+    "-p",
+    "no:xdist",
+    "--no-header",
+    "--tb",
+    "short",
+)
 
 
 def run_tests(tests: list[str], seconds: int = 0, modules: Path | None = None) -> int:

@@ -584,3 +584,8 @@ def test_a_refund_without_a_hit_changes_nothing() -> None:
     window = HitWindow(Rate(1, 60))
     window.refund()
     assert [window.hit(0.0)[0] for _ in range(2)] == [True, False]
+
+
+def test_the_reset_of_a_window_is_the_time_until_its_oldest_hit_expires() -> None:
+    window = HitWindow(Rate(2, 60))
+    assert [window.hit(now) for now in (100.0, 110.0, 130.0)] == [(True, 1, 60.0), (True, 0, 50.0), (False, 0, 30.0)]
