@@ -552,7 +552,8 @@ def known_fields(movie: Movie) -> dict[str, Any]:
 
 
 def json_id(line: bytes) -> str:
-    return msgspec.json.decode(line, type=dict[str, Any])["id"]
+    movie_id: str = msgspec.json.decode(line)["id"]
+    return movie_id
 
 
 def main(arguments: Sequence[str]) -> None:

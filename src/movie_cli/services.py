@@ -11,7 +11,7 @@ from movie_adapters.settings.settings import EMBEDDED_SOURCE, Settings
 from movie_adapters.wiring.preparation import prepare_database, prepare_schema
 from movie_adapters.wiring.providers import create_container
 from movie_cli.output import show_progress
-from movie_core.ports import MovieCatalogue
+from movie_core.ports import MovieCatalogue, RatingStore
 
 S = TypeVar("S")
 
@@ -45,7 +45,8 @@ async def open_container(settings: Settings) -> AsyncIterator[AsyncContainer]:
 async def prepare_search(settings: Settings, container: AsyncContainer) -> bool:
     """Migrates the database and loads the bundled films if needed. Returns whether movies were loaded."""
     with show_progress("loading the bundled films") as progress:
-        return await prepare_database(settings, await container.get(MovieCatalogue), progress)
+        catalogue, ratings = await container.get(MovieCatalogue), await container.get(RatingStore)
+        return await prepare_database(settings, catalogue, ratings, progress)
 
 
 @asynccontextmanager

@@ -55,6 +55,12 @@ class RatingStore(PersonalData[RatingExport], Protocol):
     async def version(self) -> str:
         """11. Returns a value that changes with every change of any rating, including deletions."""
 
+    @abstractmethod
+    async def move(self, movie_ids: Mapping[str, str]) -> int:
+        """12. Moves the ratings of movies to others, by the ids of the former, and returns how many there were. Of two
+        ratings of one user the newest remains.
+        """
+
 
 class EventStore(PersonalData[EventExport], Protocol):
     """A store of users' actions and of the interactions that count towards trends. Every method raises

@@ -42,9 +42,7 @@ class ListMerger:
         """The titles by which stored movies must be looked up, besides those found `by_ids`."""
         index = _Index(by_ids)
         movies = [
-            listed.movie
-            for listed in batch
-            if not listed.has_own_id and not index.imdb.get(listed.movie.imdb_id or "")
+            listed.movie for listed in batch if not listed.has_own_id and not index.imdb.get(listed.movie.imdb_id or "")
         ]
         return list(dict.fromkeys(title for movie in movies for title in _titles(movie)))
 
@@ -190,7 +188,8 @@ def _differ(value: object, other: object) -> bool:
 def _is_unchanged(movie: Movie, stored: Movie) -> bool:
     """Whether nothing known of the movie differs from the stored one with the same generated id."""
     names = ("year", "imdb_id", "tmdb_id", "directors", "cast", "overview")
-    return _same_title(movie, stored) and not any(_differ(getattr(movie, name), getattr(stored, name)) for name in names)
+    is_known_to_differ = any(_differ(getattr(movie, name), getattr(stored, name)) for name in names)
+    return _same_title(movie, stored) and not is_known_to_differ
 
 
 @dataclass(frozen=True, slots=True)
@@ -255,8 +254,8 @@ def popularity_scale(
     """The function from the popularities of a list to those of a catalogue; None if their scales are the same.
 
     `pairs` are the popularities, in the list and in the catalogue, of the movies that are in both; `highest` and
-    `highest_stored` are the greatest of each. Movies are aligned by rank: the most popular of the pairs in the list gets
-    the greatest popularity of the pairs in the catalogue, and so on; other movies are interpolated.
+    `highest_stored` are the greatest of each. Movies are aligned by rank: the most popular one of the pairs in the list
+    gets the greatest popularity of the pairs in the catalogue, and so on; other movies are interpolated.
     """
     if highest <= 0 or highest_stored <= 0:
         return None
