@@ -1,7 +1,7 @@
 """Preparation at startup: migrations, and the bundled films."""
 
 import asyncio
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 
 from movie_adapters.private_files import make_private_folder
 from movie_adapters.settings.settings import EMBEDDED_SOURCE, SettingError, Settings
@@ -52,15 +52,29 @@ async def prepare_database(
                 progress(done, BUNDLED_FILMS)
             yield film
 
-    if edition is None:
-        await catalogue.load(films_with_progress(), edition=BUNDLED_EDITION)
-        return True
-    moved = {**MOVED_IDS, **await _find_moved_ids(catalogue, list(bundled_films()))}
-    await catalogue.load(films_with_progress())
+    await load_edition(catalogue, ratings, films_with_progress, BUNDLED_EDITION, MOVED_IDS)
+    return True
+
+
+async def load_edition(
+    catalogue: MovieCatalogue,
+    ratings: RatingStore,
+    films: Callable[[], Iterable[Movie]],
+    edition: str,
+    moved_ids: Mapping[str, str],
+) -> None:
+    """Load an edition of films, of which an earlier one may be stored.
+
+    The ratings of films whose ids have changed, those of `moved_ids` and others that are found, move to the new ids.
+    """
+    if await catalogue.edition() is None:
+        await catalogue.load(films(), edition=edition)
+        return
+    moved = {**moved_ids, **await _find_moved_ids(catalogue, list(films()))}
+    await catalogue.load(films())
     await ratings.move(moved)
     await catalogue.remove(list(moved))
-    await catalogue.load((), edition=BUNDLED_EDITION)  # last, so that an interrupted update is repeated
-    return True
+    await catalogue.load((), edition=edition)  # last, so that an interrupted update is repeated
 
 
 async def _find_moved_ids(catalogue: MovieCatalogue, films: Sequence[Movie]) -> dict[str, str]:
