@@ -8,11 +8,10 @@ from cyclopts import Parameter
 from rich.table import Table
 
 from movie_adapters.catalogue.files import MovieFile
-from movie_adapters.settings.settings import Settings
 from movie_adapters.wiring.preparation import prepare_schema
 from movie_cli.app import catalogue_app
 from movie_cli.output import err, out, show_progress
-from movie_cli.services import open_container, prepare_search
+from movie_cli.services import load_settings, open_container, prepare_search
 from movie_core.ports import MovieCatalogue
 from movie_core.search.catalogue_import import import_movies
 from movie_core.search.movies import ListedMovie
@@ -37,7 +36,7 @@ async def import_file(
     adult
         Include titles for adults only.
     """
-    settings = Settings.load()
+    settings = load_settings()
     movie_file = MovieFile(file, adult=adult)
     async with open_container(settings) as container:
         catalogue = await container.get(MovieCatalogue)
@@ -78,7 +77,7 @@ class _ListWithProgress:
 @catalogue_app.command
 async def info() -> None:
     """Show the number of movies in the catalogue, its edition and its most frequent genres."""
-    settings = Settings.load()
+    settings = load_settings()
     async with open_container(settings) as container:
         await prepare_search(settings, container)
         catalogue = await container.get(MovieCatalogue)

@@ -5,10 +5,9 @@ from typing import Annotated
 from cyclopts import Parameter
 from cyclopts.validators import Number
 
-from movie_adapters.settings.settings import Settings
 from movie_cli.app import mail_app
 from movie_cli.output import CommandError, UsageError, format_time, print_done, print_lines
-from movie_cli.services import open_container, open_migrated_container, open_service
+from movie_cli.services import load_settings, open_container, open_migrated_container, open_service
 from movie_core.accounts.identifiers import IdentifierParser
 from movie_core.accounts.keyring import new_id
 from movie_core.accounts.outbox import MailKind, MailRejected, MailState, MailUnavailable, OutgoingEmail
@@ -87,7 +86,7 @@ async def test(email: str, /) -> None:
     email
         Address of the recipient.
     """
-    settings = Settings.load()
+    settings = load_settings()
     async with open_container(settings) as container:
         address = (await container.get(IdentifierParser)).address(email)
         message = OutgoingEmail(new_id(), MailKind.TEST, address.spelling, utc_now(), ())

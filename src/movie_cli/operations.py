@@ -12,7 +12,7 @@ from movie_adapters.wiring.connections import SharedRedis
 from movie_adapters.wiring.preparation import prepare_schema
 from movie_cli.app import OPERATIONS, app, cache_app, tasks_app
 from movie_cli.output import CommandError, out, print_done, print_lines
-from movie_cli.services import open_container, prepare_search
+from movie_cli.services import load_settings, open_container, prepare_search
 from movie_core.errors import StoreUnavailable
 from movie_core.operations.administration import AuditRecorder, flush_cache
 from movie_core.operations.audit import COMMAND_LINE
@@ -23,7 +23,7 @@ from movie_core.ports import CacheStore
 @app.command(group=OPERATIONS)
 async def migrate() -> None:
     """Migrate the database schema; with the embedded source, also load the bundled films."""
-    settings = Settings.load()
+    settings = load_settings()
     async with open_container(settings) as container:
         await prepare_search(settings, container)
     out.print("the database schema is up to date")
@@ -31,7 +31,7 @@ async def migrate() -> None:
 
 @asynccontextmanager
 async def _open_cache() -> AsyncIterator[tuple[CacheStore, AsyncContainer]]:
-    async with open_container(Settings.load()) as container:
+    async with open_container(load_settings()) as container:
         cache = (await container.get(SharedRedis)).cache_store()
         if cache is None:
             raise CommandError(
@@ -63,7 +63,7 @@ async def cache_flush() -> None:
 async def list_tasks() -> None:
     """List queued tasks, and delivered ones that are not finished, oldest first: id, task, state, seconds since it was
     queued, number of deliveries."""
-    settings = Settings.load()
+    settings = load_settings()
     if settings.redis_url is None:
         raise CommandError("without MOVIE_REDIS_URL there is no task queue; `serve` does the work itself")
     from movie_adapters.redis.task_queue import TaskQueue
@@ -88,7 +88,7 @@ def config() -> None:
     table = Table(box=None, pad_edge=False, header_style="bold")
     for heading in ("setting", "value", "origin"):
         table.add_column(heading, overflow="fold")
-    for row in Settings.load().explain():
+    for row in load_settings().explain():
         table.add_row(*row)
     out.print(table)
 
@@ -96,7 +96,7 @@ def config() -> None:
 @app.command(group=OPERATIONS)
 async def doctor() -> None:
     """Check every dependency, and print the remedy for each one that is unavailable."""
-    settings = Settings.load()
+    settings = load_settings()
     async with open_container(settings) as container:
         with suppress(StoreUnavailable):  # reported below, with the remedy
             await prepare_search(settings, container)

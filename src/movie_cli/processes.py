@@ -17,7 +17,7 @@ from movie_adapters.observability.logs import announce
 from movie_adapters.settings.settings import Settings
 from movie_cli.app import PROCESSES, app
 from movie_cli.output import CommandError, UsageError, exit_code_of, print_message
-from movie_cli.services import configure_process, open_container, prepare_search
+from movie_cli.services import configure_process, load_settings, open_container, prepare_search
 from movie_core.errors import StoreUnavailable
 
 if TYPE_CHECKING:
@@ -43,7 +43,9 @@ def serve(
         Number of processes; more than one requires MOVIE_REDIS_URL.
     """
     signal.signal(signal.SIGTERM, lambda _number, _frame: sys.exit(0))  # until the server installs its own handlers
-    settings = Settings.load(port=port)
+    settings = load_settings(port=port)
+    if workers > 1 and settings.env == "single":
+        raise UsageError("--workers: MOVIE_ENV=single is for one process")
     if workers > 1 and settings.redis_url is None:
         raise UsageError("--workers: more than one process requires MOVIE_REDIS_URL")
     try:
@@ -103,7 +105,7 @@ async def scheduler() -> None:
 def _load_queue_settings() -> Settings:
     """Loads the settings of the worker or scheduler and configures logging."""
     signal.signal(signal.SIGTERM, lambda _number, _frame: sys.exit(0))  # until the process installs its own handlers
-    settings = Settings.load()
+    settings = load_settings()
     if settings.redis_url is None:
         raise UsageError("MOVIE_REDIS_URL must be set; without it, `serve` does this work itself")
     configure_process(settings)

@@ -7,10 +7,9 @@ from cyclopts import Parameter
 from cyclopts.validators import Number
 from rich.table import Table
 
-from movie_adapters.settings.settings import Settings
 from movie_cli.app import MOVIES, app
 from movie_cli.output import out
-from movie_cli.services import open_container, prepare_search
+from movie_cli.services import load_settings, open_container, prepare_search
 from movie_core.paging import Window
 from movie_core.search.movie_search import MovieSearch
 from movie_core.search.movies import MovieQuery
@@ -48,7 +47,7 @@ async def search(
     """
     movie_query = MovieQuery.parse(query, year=year, genre=genre, order=order)
     window = Window(offset, limit)
-    settings = Settings.load()
+    settings = load_settings()
     async with open_container(settings) as container:
         await prepare_search(settings, container)
         page = await (await container.get(MovieSearch)).search(movie_query, window)

@@ -6,14 +6,22 @@ from typing import TypeVar
 
 from dishka import AsyncContainer
 
-from movie_adapters.observability.logs import configure_logging
+from movie_adapters.observability.logs import announce, configure_logging
 from movie_adapters.settings.settings import EMBEDDED_SOURCE, Settings
 from movie_adapters.wiring.preparation import prepare_database, prepare_schema
 from movie_adapters.wiring.providers import create_container
-from movie_cli.output import show_progress
+from movie_cli.output import plain, show_progress
 from movie_core.ports import MovieCatalogue, RatingStore
 
 S = TypeVar("S")
+
+
+def load_settings(*, port: int = 8000) -> Settings:
+    """Loads the settings, and warns about variables that look like misspelled ones. Raises `SettingError`."""
+    settings = Settings.load(port=port)
+    for name, closest in settings.unknown.items():
+        announce(settings.log_format, f"{plain(name)} is not a setting and is ignored; the closest one is {closest}")
+    return settings
 
 
 def configure_process(settings: Settings) -> None:
@@ -52,7 +60,7 @@ async def prepare_search(settings: Settings, container: AsyncContainer) -> bool:
 @asynccontextmanager
 async def open_migrated_container() -> AsyncIterator[AsyncContainer]:
     """Opens a container after migrating the database schema."""
-    settings = Settings.load()
+    settings = load_settings()
     await prepare_schema(settings)
     async with open_container(settings) as container:
         yield container
