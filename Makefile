@@ -33,7 +33,7 @@ export UV_SYSTEM_CERTS := true
 
 .venv/.synced: pyproject.toml uv.lock .venv-tools/uv-$(UV_VERSION)
 	@echo 'setup: installing the dependencies into .venv; the first time takes about a minute'
-	@$(UV) sync --locked --all-extras --compile-bytecode $(if $(CI),--quiet) --python $(PYTHON)
+	@$(UV) sync --locked --all-extras --compile-bytecode --quiet --python $(PYTHON)
 	@echo 'setup: compiling the source code'
 	@$(BIN)/python -m compileall -q src
 	@touch $@

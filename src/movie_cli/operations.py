@@ -11,12 +11,12 @@ from movie_adapters.settings.settings import Settings
 from movie_adapters.wiring.connections import SharedRedis
 from movie_adapters.wiring.preparation import prepare_schema
 from movie_cli.app import OPERATIONS, app, cache_app, tasks_app
-from movie_cli.output import CommandError, out, print_done, print_lines
+from movie_cli.diagnosis import all_checks
+from movie_cli.output import CommandError, JsonOption, out, print_done, print_lines
 from movie_cli.services import load_settings, open_container, prepare_search
 from movie_core.errors import StoreUnavailable
 from movie_core.operations.administration import AuditRecorder, flush_cache
 from movie_core.operations.audit import COMMAND_LINE
-from movie_core.operations.health import Readiness
 from movie_core.ports import CacheStore
 
 
@@ -42,11 +42,17 @@ async def _open_cache() -> AsyncIterator[tuple[CacheStore, AsyncContainer]]:
 
 
 @cache_app.command(name="stats")
-async def cache_stats() -> None:
-    """Show the number of cache entries in Redis and their memory usage in KiB."""
+async def cache_stats(*, as_json: JsonOption = False) -> None:
+    """Show the number of cache entries in Redis and their memory usage in KiB.
+
+    Parameters
+    ----------
+    as_json
+        Print JSON, for scripts.
+    """
     async with _open_cache() as (cache, _):
         stats = await cache.stats()
-    print_lines(("entries", "KiB"), [(str(stats.entries), str(-(-stats.bytes // 1024)))])
+    print_lines(("entries", "KiB"), [(str(stats.entries), str(-(-stats.bytes // 1024)))], as_json=as_json)
 
 
 @cache_app.command(name="flush")
@@ -60,9 +66,15 @@ async def cache_flush() -> None:
 
 
 @tasks_app.command(name="list")
-async def list_tasks() -> None:
+async def list_tasks(*, as_json: JsonOption = False) -> None:
     """List queued tasks, and delivered ones that are not finished, oldest first: id, task, state, seconds since it was
-    queued, number of deliveries."""
+    queued, number of deliveries.
+
+    Parameters
+    ----------
+    as_json
+        Print JSON, for scripts.
+    """
     settings = load_settings()
     if settings.redis_url is None:
         raise CommandError("without MOVIE_REDIS_URL there is no task queue; `serve` does the work itself")
@@ -79,6 +91,7 @@ async def list_tasks() -> None:
             (task.id, task.name, "delivered" if task.deliveries else "queued", f"{task.age:.0f}", str(task.deliveries))
             for task in tasks
         ],
+        as_json=as_json,
     )
 
 
@@ -95,17 +108,17 @@ def config() -> None:
 
 @app.command(group=OPERATIONS)
 async def doctor() -> None:
-    """Check every dependency, and print the remedy for each one that is unavailable."""
+    """Check database, Redis, source, SMTP, data directory and clock, and print the remedy for each failure."""
     settings = load_settings()
     async with open_container(settings) as container:
         with suppress(StoreUnavailable):  # reported below, with the remedy
             await prepare_search(settings, container)
-        results = await (await container.get(Readiness)).results()
+        results = await (await all_checks(settings, container)).results()
     for result in results:
         state = Text("ok    ", "green") if result.is_reachable else Text("failed", "red")
+        remedy = "" if result.is_reachable else f"; {result.dependency.advice}"
         out.print(state, end="  ")
-        out.print(f"{result.dependency.name}: {result.detail}", highlight=False)
-        if not result.is_reachable:
-            out.print(f"        {result.dependency.advice}", highlight=False)
+        out.print(f"{result.dependency.name}: {result.detail}{remedy}", highlight=False, soft_wrap=True)
     if not all(result.is_reachable for result in results):
-        raise CommandError("not every dependency is available")
+        failed = ", ".join(result.dependency.name for result in results if not result.is_reachable)
+        raise CommandError(f"failed: {failed}")

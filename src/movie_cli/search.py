@@ -8,7 +8,7 @@ from cyclopts.validators import Number
 from rich.table import Table
 
 from movie_cli.app import MOVIES, app
-from movie_cli.output import out
+from movie_cli.output import out, print_json, print_lines
 from movie_cli.services import load_settings, open_container, prepare_search
 from movie_core.paging import Window
 from movie_core.search.movie_search import MovieSearch
@@ -26,7 +26,8 @@ async def search(
     order: str | None = None,
     json: Annotated[bool, Parameter(negative=())] = False,
 ) -> None:
-    """Search movies and print one page of results.
+    """Search movies and print one page of results: a table or, in a pipe, one line per movie with tabs between title,
+    year, genres, directors and id.
 
     Parameters
     ----------
@@ -56,12 +57,21 @@ async def search(
         from movie_api.response_cache import SearchRequest
         from movie_api.routes.movies import render_page
 
-        sys.stdout.write(
-            render_page(page, SearchRequest(movie_query, window), settings.public_url).body.decode() + "\n"
+        print_json(render_page(page, SearchRequest(movie_query, window), settings.public_url).body.decode())
+        return
+    headings = ("title", "year", "genres", "directors", "id")
+    if not sys.stdout.isatty():
+        print_lines(
+            headings,
+            [
+                (movie.title, str(movie.year or ""), ", ".join(movie.genres), ", ".join(movie.directors), movie.id)
+                for movie in page.items
+            ],
+            is_headed=False,
         )
         return
     table = Table(box=None, pad_edge=False, header_style="bold")
-    for heading in ("title", "year", "genres", "directors", "id"):
+    for heading in headings:
         table.add_column(heading, overflow="fold", justify="right" if heading == "year" else "left")
     for movie in page.items:
         year_shown = "" if movie.year is None else str(movie.year)

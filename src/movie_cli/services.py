@@ -4,7 +4,7 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from typing import TypeVar
 
-from dishka import AsyncContainer
+from dishka import AsyncContainer, Provider
 
 from movie_adapters.observability.logs import announce, configure_logging
 from movie_adapters.settings.settings import EMBEDDED_SOURCE, Settings
@@ -40,10 +40,10 @@ def _disable_retry_log(settings: Settings) -> None:
 
 
 @asynccontextmanager
-async def open_container(settings: Settings) -> AsyncIterator[AsyncContainer]:
+async def open_container(settings: Settings, *overrides: Provider) -> AsyncIterator[AsyncContainer]:
     """Opens the container of a command."""
     _disable_retry_log(settings)
-    container = create_container(settings)
+    container = create_container(settings, *overrides)
     try:
         yield container
     finally:
