@@ -26,12 +26,15 @@ export UV_SYSTEM_CERTS := true
 
 .venv-tools/uv-$(UV_VERSION):
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Python 3.11 or newer is required; select it with PYTHON=…")'
+	@echo 'setup: installing uv $(UV_VERSION) into .venv-tools'
 	@$(PYTHON) -m venv --clear .venv-tools
 	@.venv-tools/bin/python -m pip install --quiet --disable-pip-version-check uv==$(UV_VERSION)
 	@touch $@
 
 .venv/.synced: pyproject.toml uv.lock .venv-tools/uv-$(UV_VERSION)
+	@echo 'setup: installing the dependencies into .venv; the first time takes about a minute'
 	@$(UV) sync --locked --all-extras --compile-bytecode --quiet --python $(PYTHON)
+	@echo 'setup: compiling the source code'
 	@$(BIN)/python -m compileall -q src
 	@touch $@
 
@@ -60,6 +63,7 @@ setup: .venv/.synced ## Create .venv with all dependencies from the lock file
 	@touch $@
 
 run: setup ## Serve at http://127.0.0.1:8000 with SQLite and the embedded catalogue (PORT=…)
+	@echo 'starting the server at http://127.0.0.1:$(PORT); the first start loads the bundled films, which takes some seconds'
 	@exec $(BIN)/movie-search serve --port $(PORT)
 
 test: setup ## Run all tests; starts its own PostgreSQL and Valkey (COVERAGE=1 measures and checks branch coverage)

@@ -3,7 +3,8 @@
     python scripts/build_films.py DATA_DIR [OUT]
 
 `DATA_DIR` contains `catalogue_wikipedia.tsv.gz` and `catalogue_wikidata.tsv.gz`. The build is reproducible: the same
-input gives the same bytes. Afterwards copy the printed edition and count to `movie_adapters.catalogue.bundled`.
+input gives the same bytes. Afterwards copy the printed edition and count to `movie_adapters.catalogue.bundled`, and add
+ids that have disappeared to `MOVED_IDS`, so that ratings move to the present ids.
 """
 
 import csv
@@ -29,9 +30,17 @@ from urllib.parse import unquote
 
 import msgspec
 
-from movie_adapters.catalogue.bundled import BUNDLED_EDITION, BUNDLED_FILMS, BUNDLED_NAME, bundled_path
+from movie_adapters.catalogue.bundled import (
+    BUNDLED_EDITION,
+    BUNDLED_FILMS,
+    BUNDLED_NAME,
+    MOVED_IDS,
+    bundled_films,
+    bundled_path,
+)
 from movie_adapters.catalogue.files import MovieFile
 from movie_core.search.movies import Movie
+from movie_core.text import article_first, title_words
 
 COLUMNS = ("imdb_id", "title", "year", "genres", "director", "cast", "runtime", "country", "popularity")
 MAX_CAST = 8
@@ -39,6 +48,17 @@ MAX_RUNTIME = 900
 """Minutes. Longer entries are series, or errors in the data."""
 LAST_LIST = 2023
 """The list of this year was retrieved during the year, so some of its entries were only planned."""
+
+MAX_RELEASE_YEARS = 5
+"""Years between the first release of a film and a later one under whose year it is listed again."""
+REPEATED = {
+    ("A Tale of Two Mice", 1945, 1945),
+    ("Happily Ever After", 1989, 1993),
+    ("Prelude to War", 1942, 1943),
+    ("Stop! Look! and Laugh!", 1960, 1961),
+    ("The Three Caballeros", 1944, 1945),
+}
+"""Title and years of films that are listed twice without people in common."""
 
 _GENRE_WORDS = {
     "Action": "action superhero vigilante",
@@ -166,7 +186,7 @@ def tidy(text: str) -> str:
 def clean_title(text: str, page: str = "") -> str:
     if _STYLE.search(text) and page:
         text = _PAGE_NOTE.sub("", page)
-    return tidy(_FILM_NOTE.sub("", _NOTE.sub("", _STYLE.sub("", text))))
+    return article_first(tidy(_FILM_NOTE.sub("", _NOTE.sub("", _STYLE.sub("", text)))))
 
 
 def clean_genres(text: str) -> tuple[str, ...]:
@@ -432,6 +452,60 @@ def with_popularity(films: Sequence[Film]) -> list[Film]:
     return result
 
 
+def without_duplicates(films: Iterable[Film]) -> list[Film]:
+    """Merge the films that are still listed twice: under two spellings of the title, with and without people, or under
+    the years of several releases.
+
+    After `with_popularity`, whose estimates count films and so would change for other films.
+    """
+    by_title: dict[str, list[Film]] = defaultdict(list)
+    for film in sorted(films, key=lambda film: (film.year, film.imdb_id == "")):
+        others = by_title["".join(title_words(film.title))]
+        for at, other in enumerate(others):
+            if is_duplicate(other, film):
+                others[at] = without_duplicate(other, film)
+                break
+        else:
+            others.append(film)
+    return [film for others in by_title.values() for film in others]
+
+
+def is_duplicate(first: Film, later: Film) -> bool:
+    """Whether two films of the same title, apart from an English article, are one film."""
+    apart = later.year - first.year
+    if (later.title, first.year, later.year) in REPEATED:
+        return True
+    if apart > MAX_RELEASE_YEARS or (first.imdb_id and later.imdb_id):
+        return False
+    shared = people(first) & people(later)
+    if apart > 2:
+        return len(shared) >= 2 and fold(first.title) == fold(later.title)
+    if apart:
+        return bool(shared)
+    # People of different roles can't be compared: one list has the directors, the other one the cast.
+    is_comparable = (first.directors and later.directors) or (first.cast and later.cast)
+    return bool(shared) or (not is_comparable and fold(first.title) == fold(later.title))
+
+
+def people(film: Film) -> set[str]:
+    return {fold(name) for name in (*film.directors, *film.cast)}
+
+
+def without_duplicate(first: Film, later: Film) -> Film:
+    better, worse = (later, first) if later.imdb_id or not (first.imdb_id or first.cast) else (first, later)
+    cast = {fold(name): name for name in (*better.cast, *worse.cast)}
+    return replace(
+        better,
+        year=first.year,
+        genres=tuple(sorted({*first.genres, *later.genres})),
+        directors=better.directors or worse.directors,
+        cast=tuple(cast.values())[:MAX_CAST],
+        runtime=better.runtime or worse.runtime,
+        country=better.country or worse.country,
+        popularity=max(first.popularity, later.popularity),
+    )
+
+
 def table(films: Iterable[Film]) -> str:
     """The films as TSV, in the format of `catalogue import`."""
     out = io.StringIO()
@@ -455,7 +529,7 @@ def table(films: Iterable[Film]) -> str:
 def build(data: Path) -> tuple[list[Film], bytes]:
     listed = without_repeats(from_wikipedia(read(data / "catalogue_wikipedia.tsv.gz")))
     known = list(from_wikidata(read(data / "catalogue_wikidata.tsv.gz")))
-    films = with_popularity(merge(listed, known))
+    films = without_duplicates(with_popularity(merge(listed, known)))
     films.sort(key=lambda film: (film.year, fold(film.title), film.title, film.imdb_id, film.cast, film.genres))
     return films, lines(films)
 
@@ -477,18 +551,27 @@ def known_fields(movie: Movie) -> dict[str, Any]:
     return {name: value for name, value in named if value is not None and value != ()}
 
 
+def json_id(line: bytes) -> str:
+    movie_id: str = msgspec.json.decode(line)["id"]
+    return movie_id
+
+
 def main(arguments: Sequence[str]) -> None:
     if len(arguments) not in {1, 2}:
         sys.exit(__doc__)
     films, content = build(Path(arguments[0]))
     path = Path(arguments[1]) if len(arguments) == 2 else bundled_path()
+    previous = {film.id for film in bundled_films()}
     packed = gzip.compress(content, 9, mtime=0)
     path.write_bytes(packed)
     edition = f"{BUNDLED_NAME}-{zlib.crc32(content):08x}"
+    moved = previous - {json_id(line) for line in content.splitlines()} - MOVED_IDS.keys()
     print(f"{len(films)} films ({sum(film.sources == 2 for film in films)} in both sources), {len(packed)} bytes")
     print(f"BUNDLED_EDITION ends in {edition.removeprefix(BUNDLED_NAME)}, BUNDLED_FILMS = {len(films)}")
     if (edition, len(films)) != (BUNDLED_EDITION, BUNDLED_FILMS):
         print("update both values in movie_adapters/catalogue/bundled.py: they differ")
+    if moved:
+        print(f"add these ids to MOVED_IDS there, each with the present id of its film: {sorted(moved)}")
 
 
 if __name__ == "__main__":

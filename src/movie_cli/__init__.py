@@ -12,7 +12,7 @@ from typing import NoReturn
 try:
     from movie_cli import audit, catalogue, mail, operations, processes, recommend, search, upstream, users
     from movie_cli.app import app
-    from movie_cli.output import exit_code_of
+    from movie_cli.output import accept_any_locale, exit_code_of
 except ModuleNotFoundError as missing:
     sys.exit(f"movie-search: {missing.name} is not installed; install movie-search-backend[all]")
 except KeyboardInterrupt:  # the imports take longer than many commands
@@ -35,6 +35,7 @@ __all__ = [
 
 def main() -> NoReturn:
     """Runs the command named by the arguments."""
+    accept_any_locale()
     # One BLAS thread pool per computation would make concurrent requests wait for each other. Read when numpy loads.
     os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
     logging.getLogger().addHandler(logging.NullHandler())  # errors are printed; `serve` configures logging itself

@@ -11,6 +11,7 @@ app = App(
     version_flags=["--version"],
     help_format="plaintext",
 )
+app.register_install_completion_command()
 MOVIES = Group.create_ordered("Movies")
 PROCESSES = Group.create_ordered("Processes")
 ACCOUNTS = Group.create_ordered("Accounts and email")

@@ -1,6 +1,6 @@
 """The commands `catalogue import` and `catalogue info`."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Annotated
 
@@ -8,17 +8,22 @@ from cyclopts import Parameter
 from rich.table import Table
 
 from movie_adapters.catalogue.files import MovieFile
-from movie_adapters.settings.settings import Settings
 from movie_adapters.wiring.preparation import prepare_schema
 from movie_cli.app import catalogue_app
 from movie_cli.output import err, out, show_progress
-from movie_cli.services import open_container, prepare_search
+from movie_cli.services import load_settings, open_container, prepare_search
 from movie_core.ports import MovieCatalogue
-from movie_core.search.movies import Movie
+from movie_core.search.catalogue_import import import_movies
+from movie_core.search.movies import ListedMovie
 
 
 @catalogue_app.command(name="import")
-async def import_file(file: Path, *, replace: Annotated[bool, Parameter(negative=())] = False) -> None:
+async def import_file(
+    file: Path,
+    *,
+    replace: Annotated[bool, Parameter(negative=())] = False,
+    adult: Annotated[bool, Parameter(negative=())] = False,
+) -> None:
     """Import movies from a file: new ones are added, existing ones updated.
 
     Parameters
@@ -28,9 +33,11 @@ async def import_file(file: Path, *, replace: Annotated[bool, Parameter(negative
         files (title.ratings.tsv, links.csv) are read from the same directory.
     replace
         Delete the movies that are not in the file.
+    adult
+        Include titles for adults only.
     """
-    settings = Settings.load()
-    movie_file = MovieFile(file)
+    settings = load_settings()
+    movie_file = MovieFile(file, adult=adult)
     async with open_container(settings) as container:
         catalogue = await container.get(MovieCatalogue)
         if replace:
@@ -38,14 +45,8 @@ async def import_file(file: Path, *, replace: Annotated[bool, Parameter(negative
         else:
             await prepare_search(settings, container)
         with show_progress(f"importing {file.name}") as progress:
-
-            def counted_movies() -> Iterator[Movie]:
-                for number, movie in enumerate(movie_file, 1):
-                    if number % 1000 == 0:
-                        progress(movie_file.bytes_read, movie_file.bytes_total)
-                    yield movie
-
-            result = await catalogue.load(counted_movies(), replace=replace, edition="imported" if replace else None)
+            listed = _ListWithProgress(movie_file, progress)
+            result = await import_movies(catalogue, listed, replace=replace, edition="imported" if replace else None)
         count = await catalogue.count()
     out.print(
         f"{result.added} added, {result.updated} updated, {result.unchanged} unchanged, {result.removed} removed; "
@@ -59,10 +60,24 @@ async def import_file(file: Path, *, replace: Annotated[bool, Parameter(negative
         err.print("rejected in total: " + ", ".join(f"{n} {code}" for code, n in movie_file.reasons.most_common()))
 
 
+class _ListWithProgress:
+    """The movies of a file, which reports its progress while they are iterated."""
+
+    def __init__(self, file: MovieFile, progress: Callable[[int, int], None]) -> None:
+        self._file = file
+        self._progress = progress
+
+    def __iter__(self) -> Iterator[ListedMovie]:
+        for number, listed in enumerate(self._file.listed(), 1):
+            if number % 1000 == 0:
+                self._progress(self._file.bytes_read, self._file.bytes_total)
+            yield listed
+
+
 @catalogue_app.command
 async def info() -> None:
     """Show the number of movies in the catalogue, its edition and its most frequent genres."""
-    settings = Settings.load()
+    settings = load_settings()
     async with open_container(settings) as container:
         await prepare_search(settings, container)
         catalogue = await container.get(MovieCatalogue)

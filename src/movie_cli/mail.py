@@ -5,10 +5,9 @@ from typing import Annotated
 from cyclopts import Parameter
 from cyclopts.validators import Number
 
-from movie_adapters.settings.settings import Settings
 from movie_cli.app import mail_app
-from movie_cli.output import CommandError, UsageError, format_time, print_done, print_lines
-from movie_cli.services import open_container, open_migrated_container, open_service
+from movie_cli.output import CommandError, JsonOption, UsageError, format_time, print_done, print_lines
+from movie_cli.services import load_settings, open_container, open_migrated_container, open_service
 from movie_core.accounts.identifiers import IdentifierParser
 from movie_core.accounts.keyring import new_id
 from movie_core.accounts.outbox import MailKind, MailRejected, MailState, MailUnavailable, OutgoingEmail
@@ -24,6 +23,7 @@ async def list_mails(
     *,
     state: MailState | None = None,
     limit: Annotated[int, Parameter(validator=Number(gte=1, lte=MAX_LIMIT))] = 20,
+    as_json: JsonOption = False,
 ) -> None:
     """List outgoing emails, newest first: id, state, attempts, recipient, kind, creation time, last error.
 
@@ -33,6 +33,8 @@ async def list_mails(
         Only emails in this state; dead ones are no longer retried.
     limit
         Number of emails, 1 to 100.
+    as_json
+        Print JSON, for scripts.
     """
     async with open_migrated_container() as container:
         _, mails = await (await container.get(Outbox)).list_page(Window(limit=limit), state)
@@ -50,6 +52,7 @@ async def list_mails(
             )
             for mail in mails
         ],
+        as_json=as_json,
     )
 
 
@@ -87,7 +90,7 @@ async def test(email: str, /) -> None:
     email
         Address of the recipient.
     """
-    settings = Settings.load()
+    settings = load_settings()
     async with open_container(settings) as container:
         address = (await container.get(IdentifierParser)).address(email)
         message = OutgoingEmail(new_id(), MailKind.TEST, address.spelling, utc_now(), ())

@@ -1,12 +1,15 @@
 """Output of commands: tables, progress bars and errors."""
 
+import io
+import json
 import os
 import sys
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from datetime import datetime
+from typing import Annotated
 
-from cyclopts import CycloptsError
+from cyclopts import CycloptsError, Parameter
 from rich.cells import cell_len, set_cell_size
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeElapsedColumn
@@ -14,10 +17,14 @@ from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, T
 from movie_adapters.observability.logs import announce
 from movie_adapters.settings.settings import SettingError
 from movie_core.discovery.recommendations import Progress as StepProgress
-from movie_core.errors import Invalid, MovieError
+from movie_core.errors import Conflict, Invalid, InvalidEmail, MovieError, NotFound
 
 out = Console(markup=False, emoji=False)  # titles contain brackets and colons
 err = Console(stderr=True)
+
+
+JsonOption = Annotated[bool, Parameter(name="--json", negative=())]
+"""The option of lists that prints JSON."""
 
 
 class UsageError(Exception):
@@ -62,9 +69,16 @@ def print_message(line: str) -> None:
     announce("console", line)
 
 
-def print_lines(headings: Sequence[str], rows: Sequence[Sequence[str]], *, is_headed: bool = False) -> None:
-    """Prints one line per row, never wrapped: aligned columns with headings on a terminal, otherwise tab-separated
-    values, with the headings only if `is_headed`."""
+def print_lines(
+    headings: Sequence[str], rows: Sequence[Sequence[str]], *, as_json: bool = False, is_headed: bool = True
+) -> None:
+    """Prints the headings and one line per row, never wrapped: aligned columns on a terminal, otherwise tab-separated
+    values, without the headings unless `is_headed`. `as_json`: an array of objects instead, whose keys are the headings
+    with `_` for blanks."""
+    if as_json:
+        keys = [heading.replace(" ", "_") for heading in headings]
+        print_json(json.dumps([dict(zip(keys, row, strict=True)) for row in rows], indent=2))
+        return
     cells = [[plain(cell) or "-" for cell in row] for row in rows]
     if sys.stdout.isatty():
         cells = [list(headings), *cells]
@@ -73,6 +87,34 @@ def print_lines(headings: Sequence[str], rows: Sequence[Sequence[str]], *, is_he
     else:
         lines = ["\t".join(row) for row in ([list(headings)] if is_headed else []) + cells]
     sys.stdout.writelines(f"{line}\n" for line in lines)
+
+
+def print_json(text: str) -> None:
+    """Prints JSON. Characters that the encoding of stdout lacks are escaped as JSON requires it."""
+    if (sys.stdout.encoding or "").lower().replace("-", "") != "utf8" and not text.isascii():
+        text = json.dumps(json.loads(text), indent=2)
+    sys.stdout.write(text + "\n")
+
+
+def accept_any_locale() -> None:
+    """Makes output independent of the locale: characters that its encoding lacks are escaped. Arguments that the locale
+    could not decode are read as UTF-8."""
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")
+    sys.argv[1:] = [os.fsencode(argument).decode("utf-8", "surrogateescape") for argument in sys.argv[1:]]
+
+
+@contextmanager
+def naming(name: str) -> Iterator[None]:
+    """Errors within name the object that they are about."""
+    try:
+        yield
+    except (NotFound, Conflict, InvalidEmail) as error:
+        message = f"{plain(name)}: {error.detail}"
+        if isinstance(error, Invalid):
+            raise UsageError(f"EMAIL: {message}") from None
+        raise CommandError(message) from None
 
 
 def print_done(line: str) -> None:

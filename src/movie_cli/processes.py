@@ -2,6 +2,7 @@
 
 import asyncio
 import functools
+import importlib
 import multiprocessing
 import signal
 import socket
@@ -12,12 +13,13 @@ from typing import TYPE_CHECKING, Annotated
 
 from cyclopts import Parameter
 from cyclopts.validators import Number
+from dishka import Provider
 
 from movie_adapters.observability.logs import announce
 from movie_adapters.settings.settings import Settings
 from movie_cli.app import PROCESSES, app
 from movie_cli.output import CommandError, UsageError, exit_code_of, print_message
-from movie_cli.services import configure_process, open_container, prepare_search
+from movie_cli.services import configure_process, load_settings, open_container, prepare_search
 from movie_core.errors import StoreUnavailable
 
 if TYPE_CHECKING:
@@ -30,6 +32,7 @@ def serve(
     host: str = "127.0.0.1",
     port: Annotated[int, Parameter(validator=Number(gte=1, lte=65_535))] = 8000,
     workers: Annotated[int, Parameter(validator=Number(gte=1, lte=64))] = 1,
+    provider: str | None = None,
 ) -> None:
     """Serve the API until SIGTERM or SIGINT.
 
@@ -41,11 +44,16 @@ def serve(
         Port to listen on.
     workers
         Number of processes; more than one requires MOVIE_REDIS_URL.
+    provider
+        A dishka provider, as module:Class, that replaces adapters (docs/adapters.md).
     """
     signal.signal(signal.SIGTERM, lambda _number, _frame: sys.exit(0))  # until the server installs its own handlers
-    settings = Settings.load(port=port)
+    settings = load_settings(port=port)
+    if workers > 1 and settings.env == "single":
+        raise UsageError("--workers: MOVIE_ENV=single is for one process")
     if workers > 1 and settings.redis_url is None:
         raise UsageError("--workers: more than one process requires MOVIE_REDIS_URL")
+    _load_providers(provider)
     try:
         listener = _bind(host, port)
     except OSError as error:
@@ -65,7 +73,7 @@ def serve(
     # the memory used for loading is released.
     can_fork = "fork" in multiprocessing.get_all_start_methods()
     new_process = multiprocessing.get_context("fork").Process if can_fork else multiprocessing.Process
-    preparation = new_process(target=_prepare_and_exit, args=(settings,), daemon=True)
+    preparation = new_process(target=_prepare_and_exit, args=(settings, provider), daemon=True)
     preparation.start()
     from movie_api.server.protocol import serve_many, serve_one
 
@@ -73,10 +81,10 @@ def serve(
     if preparation.exitcode:
         sys.exit(preparation.exitcode)
     if workers == 1:
-        code = serve_one(functools.partial(served_app, settings), listener, announce_server)
+        code = serve_one(functools.partial(served_app, settings, None, provider), listener, announce_server)
     else:
         with TemporaryDirectory(prefix="movie-search-") as peers:
-            app_factory = functools.partial(served_app, settings, Path(peers))
+            app_factory = functools.partial(served_app, settings, Path(peers), provider)
             code = serve_many(app_factory, listener, workers, announce_server)
     if code:
         raise CommandError("the server stopped because a process failed; see its log")
@@ -103,7 +111,7 @@ async def scheduler() -> None:
 def _load_queue_settings() -> Settings:
     """Loads the settings of the worker or scheduler and configures logging."""
     signal.signal(signal.SIGTERM, lambda _number, _frame: sys.exit(0))  # until the process installs its own handlers
-    settings = Settings.load()
+    settings = load_settings()
     if settings.redis_url is None:
         raise UsageError("MOVIE_REDIS_URL must be set; without it, `serve` does this work itself")
     configure_process(settings)
@@ -126,11 +134,26 @@ def _announce_mail_folder(settings: Settings) -> None:
         print_message(f"MOVIE_SMTP_URL is not set: emails are stored in {folder} and their links are printed here")
 
 
-def _prepare_and_exit(settings: Settings) -> None:
+def _load_providers(name: str | None) -> list[Provider]:
+    """The provider of this name, in a list that is empty without one. Raises `UsageError`."""
+    if name is None:
+        return []
+    module, _, attribute = name.partition(":")
+    sys.path.insert(0, "")  # the working directory
+    try:
+        found = getattr(importlib.import_module(module), attribute)
+    except (ImportError, AttributeError, ValueError) as error:
+        raise UsageError(f"--provider: {name}: {error}") from None
+    if not (isinstance(found, type) and issubclass(found, Provider)):
+        raise UsageError(f"--provider: {name} is not a subclass of dishka.Provider")
+    return [found()]
+
+
+def _prepare_and_exit(settings: Settings, provider: str | None) -> None:
     """Entry point of the preparation process. Prints its own errors and exits with their exit code."""
 
     async def run() -> None:
-        async with open_container(settings) as container:
+        async with open_container(settings, *_load_providers(provider)) as container:
             try:
                 if await prepare_search(settings, container):
                     announce(settings.log_format, "the bundled films are loaded")
@@ -157,9 +180,9 @@ def _bind(host: str, port: int) -> socket.socket:
     return sock
 
 
-def served_app(settings: Settings, peers: Path | None = None) -> "Application":
+def served_app(settings: Settings, peers: Path | None = None, provider: str | None = None) -> "Application":
     """Returns the application of one server process; processes with the same `peers` directory share their metrics."""
     from movie_api.app import create_app
 
     configure_process(settings)
-    return create_app(settings, peers=peers)
+    return create_app(settings, *_load_providers(provider), peers=peers)

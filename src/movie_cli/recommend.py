@@ -59,7 +59,6 @@ def evaluate(file: Path | None = None, /) -> None:
             )
             for row in evaluation.rows
         ],
-        is_headed=True,
     )
 
 

@@ -7,10 +7,9 @@ from cyclopts import Parameter
 from cyclopts.validators import Number
 from rich.table import Table
 
-from movie_adapters.settings.settings import Settings
 from movie_cli.app import MOVIES, app
-from movie_cli.output import out
-from movie_cli.services import open_container, prepare_search
+from movie_cli.output import out, print_json, print_lines
+from movie_cli.services import load_settings, open_container, prepare_search
 from movie_core.paging import Window
 from movie_core.search.movie_search import MovieSearch
 from movie_core.search.movies import MovieQuery
@@ -27,7 +26,8 @@ async def search(
     order: str | None = None,
     json: Annotated[bool, Parameter(negative=())] = False,
 ) -> None:
-    """Search movies and print one page of results.
+    """Search movies and print one page of results: a table or, in a pipe, one line per movie with tabs between title,
+    year, genres, directors and id.
 
     Parameters
     ----------
@@ -48,7 +48,7 @@ async def search(
     """
     movie_query = MovieQuery.parse(query, year=year, genre=genre, order=order)
     window = Window(offset, limit)
-    settings = Settings.load()
+    settings = load_settings()
     async with open_container(settings) as container:
         await prepare_search(settings, container)
         page = await (await container.get(MovieSearch)).search(movie_query, window)
@@ -57,12 +57,21 @@ async def search(
         from movie_api.response_cache import SearchRequest
         from movie_api.routes.movies import render_page
 
-        sys.stdout.write(
-            render_page(page, SearchRequest(movie_query, window), settings.public_url).body.decode() + "\n"
+        print_json(render_page(page, SearchRequest(movie_query, window), settings.public_url).body.decode())
+        return
+    headings = ("title", "year", "genres", "directors", "id")
+    if not sys.stdout.isatty():
+        print_lines(
+            headings,
+            [
+                (movie.title, str(movie.year or ""), ", ".join(movie.genres), ", ".join(movie.directors), movie.id)
+                for movie in page.items
+            ],
+            is_headed=False,
         )
         return
     table = Table(box=None, pad_edge=False, header_style="bold")
-    for heading in ("title", "year", "genres", "directors", "id"):
+    for heading in headings:
         table.add_column(heading, overflow="fold", justify="right" if heading == "year" else "left")
     for movie in page.items:
         year_shown = "" if movie.year is None else str(movie.year)

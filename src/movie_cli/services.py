@@ -4,16 +4,24 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from typing import TypeVar
 
-from dishka import AsyncContainer
+from dishka import AsyncContainer, Provider
 
-from movie_adapters.observability.logs import configure_logging
+from movie_adapters.observability.logs import announce, configure_logging
 from movie_adapters.settings.settings import EMBEDDED_SOURCE, Settings
 from movie_adapters.wiring.preparation import prepare_database, prepare_schema
 from movie_adapters.wiring.providers import create_container
-from movie_cli.output import show_progress
-from movie_core.ports import MovieCatalogue
+from movie_cli.output import plain, show_progress
+from movie_core.ports import MovieCatalogue, RatingStore
 
 S = TypeVar("S")
+
+
+def load_settings(*, port: int = 8000) -> Settings:
+    """Loads the settings, and warns about variables that look like misspelled ones. Raises `SettingError`."""
+    settings = Settings.load(port=port)
+    for name, closest in settings.unknown.items():
+        announce(settings.log_format, f"{plain(name)} is not a setting and is ignored; the closest one is {closest}")
+    return settings
 
 
 def configure_process(settings: Settings) -> None:
@@ -32,10 +40,10 @@ def _disable_retry_log(settings: Settings) -> None:
 
 
 @asynccontextmanager
-async def open_container(settings: Settings) -> AsyncIterator[AsyncContainer]:
+async def open_container(settings: Settings, *overrides: Provider) -> AsyncIterator[AsyncContainer]:
     """Opens the container of a command."""
     _disable_retry_log(settings)
-    container = create_container(settings)
+    container = create_container(settings, *overrides)
     try:
         yield container
     finally:
@@ -45,13 +53,14 @@ async def open_container(settings: Settings) -> AsyncIterator[AsyncContainer]:
 async def prepare_search(settings: Settings, container: AsyncContainer) -> bool:
     """Migrates the database and loads the bundled films if needed. Returns whether movies were loaded."""
     with show_progress("loading the bundled films") as progress:
-        return await prepare_database(settings, await container.get(MovieCatalogue), progress)
+        catalogue, ratings = await container.get(MovieCatalogue), await container.get(RatingStore)
+        return await prepare_database(settings, catalogue, ratings, progress)
 
 
 @asynccontextmanager
 async def open_migrated_container() -> AsyncIterator[AsyncContainer]:
     """Opens a container after migrating the database schema."""
-    settings = Settings.load()
+    settings = load_settings()
     await prepare_schema(settings)
     async with open_container(settings) as container:
         yield container

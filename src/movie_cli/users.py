@@ -1,6 +1,7 @@
 """The commands `users …` and `sessions …`."""
 
 import sys
+from getpass import getpass
 from typing import Annotated
 
 import msgspec
@@ -8,9 +9,21 @@ from cyclopts import Parameter
 
 from movie_api.user_export import encode_export
 from movie_cli.app import sessions_app, users_app
-from movie_cli.output import CommandError, UsageError, format_time, plain, print_done, print_lines, print_message
-from movie_cli.services import open_service
+from movie_cli.output import (
+    CommandError,
+    JsonOption,
+    UsageError,
+    format_time,
+    naming,
+    plain,
+    print_done,
+    print_json,
+    print_lines,
+    print_message,
+)
+from movie_cli.services import open_migrated_container, open_service
 from movie_core.accounts.profiles import Profiles
+from movie_core.accounts.registration import Registration
 from movie_core.accounts.user_management import UserManagement
 from movie_core.accounts.users import UserSummary
 from movie_core.errors import UserNotFound
@@ -20,27 +33,31 @@ from movie_core.paging import MAX_LIMIT, MAX_OFFSET, Window
 
 
 @users_app.command(name="list")
-async def list_users(email: str | None = None, /) -> None:
+async def list_users(email: str = "", /, *, as_json: JsonOption = False) -> None:
     """List accounts and pending registrations, newest first: address, username, state, staff, creation time, last
     login.
 
     Parameters
     ----------
     email
-        Only accounts and registrations of this address.
+        Only accounts and registrations whose address or username contains this text.
+    as_json
+        Print JSON, for scripts.
     """
+    if any("\ud800" <= character <= "\udfff" or character == "\0" for character in email):
+        raise UsageError("EMAIL: must be text")
     # A registration made meanwhile shifts later rows, some of them to the next page; the keys remove duplicates.
     users: dict[str, UserSummary] = {}
     async with open_service(UserManagement) as management:
         for offset in range(0, MAX_OFFSET + 1, MAX_LIMIT):
-            _, page = await management.list_users(Window(offset, MAX_LIMIT), email)
+            _, page = await management.list_users(Window(offset, MAX_LIMIT), search=email.strip())
             users |= {user.id: user for user in page}
             if len(page) < MAX_LIMIT:
                 break
         else:
             print_message(f"only the newest {len(users)} are shown; specify an address to see others")
-    if email is not None and not users:
-        raise UserNotFound("no account or registration has this address")
+    if email and not users:
+        raise CommandError(f"{plain(email)}: no account or registration has an address or username with this text")
     print_lines(
         ("address", "username", "state", "staff", "created", "last login"),
         [
@@ -54,7 +71,54 @@ async def list_users(email: str | None = None, /) -> None:
             )
             for user in users.values()
         ],
+        as_json=as_json,
     )
+
+
+@users_app.command
+async def create(
+    email: str,
+    username: str,
+    /,
+    *,
+    staff: Annotated[bool, Parameter(negative=())] = False,
+    password_stdin: Annotated[bool, Parameter(negative=())] = False,
+) -> None:
+    """Create an active account. Asks for the password twice.
+
+    Parameters
+    ----------
+    email
+        Address of the account.
+    username
+        Username of the account.
+    staff
+        Grant the account staff rights.
+    password_stdin
+        Read the password from the first line of stdin; required if stdin is not a terminal.
+    """
+    if password_stdin:
+        password = sys.stdin.readline().removesuffix("\n").removesuffix("\r")
+    elif not sys.stdin.isatty():
+        raise UsageError("--password-stdin: required if stdin is not a terminal")
+    else:
+        password = getpass("Password: ")
+        if getpass("Password again: ") != password:
+            raise CommandError("the passwords differ")
+    async with open_migrated_container() as container:
+        management, registration = await container.get(UserManagement), await container.get(Registration)
+        administration = await container.get(UserAdministration)
+        with naming(email):
+            try:
+                await management.find_user(email)
+            except UserNotFound:
+                await registration.register(email, username, password)
+                await administration.set_active(COMMAND_LINE, email, True)
+            else:
+                raise CommandError(f"{plain(email)}: an account has this address")
+            if staff:
+                await administration.set_staff(COMMAND_LINE, email, True)
+    print_done(f"{email} is active{' and staff' if staff else ''}")
 
 
 @users_app.command
@@ -66,8 +130,9 @@ async def activate(email: str, /) -> None:
     email
         Address of the account or registration.
     """
-    async with open_service(UserAdministration) as administration:
-        await administration.set_active(COMMAND_LINE, email, True)
+    with naming(email):
+        async with open_service(UserAdministration) as administration:
+            await administration.set_active(COMMAND_LINE, email, True)
     print_done(f"{email} is active")
 
 
@@ -80,8 +145,9 @@ async def deactivate(email: str, /) -> None:
     email
         Address of the account.
     """
-    async with open_service(UserAdministration) as administration:
-        await administration.set_active(COMMAND_LINE, email, False)
+    with naming(email):
+        async with open_service(UserAdministration) as administration:
+            await administration.set_active(COMMAND_LINE, email, False)
     print_done(f"{email} is inactive")
 
 
@@ -96,8 +162,9 @@ async def staff(email: str, /, *, remove: Annotated[bool, Parameter(negative=())
     remove
         Revoke the rights.
     """
-    async with open_service(UserAdministration) as administration:
-        await administration.set_staff(COMMAND_LINE, email, not remove)
+    with naming(email):
+        async with open_service(UserAdministration) as administration:
+            await administration.set_staff(COMMAND_LINE, email, not remove)
     print_done(f"{email} is {'no longer staff' if remove else 'staff'}")
 
 
@@ -110,9 +177,10 @@ async def export(email: str, /) -> None:
     email
         Address of the account or registration.
     """
-    async with open_service(Profiles) as profiles:
-        stored = await profiles.export_address(email)
-    sys.stdout.write(msgspec.json.format(await encode_export(stored), indent=2).decode() + "\n")
+    with naming(email):
+        async with open_service(Profiles) as profiles:
+            stored = await profiles.export_address(email)
+    print_json(msgspec.json.format(await encode_export(stored), indent=2).decode())
 
 
 @users_app.command
@@ -133,28 +201,33 @@ async def erase(email: str, /, *, yes: Annotated[bool, Parameter(negative=())] =
         sys.stderr.flush()
         if sys.stdin.readline().strip().lower() not in ("y", "yes"):
             raise CommandError("nothing was deleted")
-    async with open_service(UserAdministration) as administration:
-        await administration.erase(COMMAND_LINE, email)
+    with naming(email):
+        async with open_service(UserAdministration) as administration:
+            await administration.erase(COMMAND_LINE, email)
     print_done(f"{email} is erased")
 
 
 @sessions_app.command(name="list")
-async def list_sessions(email: str, /) -> None:
+async def list_sessions(email: str, /, *, as_json: JsonOption = False) -> None:
     """List the sessions of an account, most recently used first: id, device, start, last use.
 
     Parameters
     ----------
     email
         Address of the account.
+    as_json
+        Print JSON, for scripts.
     """
-    async with open_service(UserManagement) as management:
-        sessions = await management.list_sessions(email)
+    with naming(email):
+        async with open_service(UserManagement) as management:
+            sessions = await management.list_sessions(email)
     print_lines(
         ("id", "device", "started", "last used"),
         [
             (session.id, session.device, format_time(session.created_at), format_time(session.last_used_at))
             for session in sessions
         ],
+        as_json=as_json,
     )
 
 
@@ -167,6 +240,7 @@ async def end_sessions(email: str, /) -> None:
     email
         Address of the account.
     """
-    async with open_service(UserAdministration) as administration:
-        ended = await administration.end_sessions(COMMAND_LINE, email)
+    with naming(email):
+        async with open_service(UserAdministration) as administration:
+            ended = await administration.end_sessions(COMMAND_LINE, email)
     print_done(f"sessions ended: {ended}")

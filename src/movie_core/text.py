@@ -175,9 +175,11 @@ def title_words(title: str) -> list[str]:
 
 def normalise_imdb_id(text: str) -> str | None:
     """An IMDb id as `tt` and at least seven digits, from one with or without `tt`; None if the text is not an IMDb id.
+    0 is not one.
 
-    >>> normalise_imdb_id("133093"), normalise_imdb_id("nm0000206")
-    ('tt0133093', None)
+    >>> normalise_imdb_id("133093"), normalise_imdb_id("nm0000206"), normalise_imdb_id("0000000")
+    ('tt0133093', None, None)
     """
     match = _IMDB_ID.fullmatch(text.strip())
-    return None if match is None else f"tt{match[1].lstrip('0'):0>7}"
+    number = "" if match is None else match[1].lstrip("0")
+    return f"tt{number:0>7}" if number else None

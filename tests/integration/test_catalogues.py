@@ -274,7 +274,41 @@ def _tier(title: str, typed: str) -> int:
 
 
 @pytest.mark.usefixtures("long_database_timeouts")
-class TestSqliteMovies(CatalogueSearch, MovieCatalogueContract):
+# The overview
+
+
+class OverviewSearch:
+    """Words of the overview are found where no title or person has them."""
+
+    def open(self, movies: Sequence[Movie]) -> AbstractAsyncContextManager[MovieCatalogue]:
+        raise NotImplementedError
+
+    def test_an_overview_is_found_by_its_words(self) -> None:
+        films = (
+            replace(FILMS[0], overview="A keeper's daughter hides a stolen comet in the lighthouse."),
+            replace(FILMS[3], overview="Wolves follow the comet, 3f."),
+            *FILMS[4:],
+        )
+
+        async def run() -> None:
+            async with self.open(films) as catalogue:
+
+                async def found(text: str) -> list[str]:
+                    return [movie.id for movie in (await catalogue.search(MovieQuery(text), Window())).items]
+
+                assert await found("stolen comet lighthouse") == ["1"]
+                assert await found("the comet's light") == []
+                assert await found("comet") == ["1", "4"]
+                assert await found("comet ligh") == ["1"]
+                assert await found("wolves") == ["4", "5", "6"], "titles come first"
+                assert await found("?") == []
+                await catalogue.load([replace(films[0], overview="Changed."), *films[1:]])
+                assert await found("comet") == ["4"]
+
+        asyncio.run(run())
+
+
+class TestSqliteMovies(OverviewSearch, CatalogueSearch, MovieCatalogueContract):
     @pytest.fixture(autouse=True)
     def _file(self, sqlite_path: Path) -> None:
         self.path = sqlite_path
@@ -296,7 +330,7 @@ class TestSqliteMovies(CatalogueSearch, MovieCatalogueContract):
 
 
 @pytest.mark.usefixtures("long_database_timeouts")
-class TestPostgresMovies(CatalogueSearch, MovieCatalogueContract):
+class TestPostgresMovies(OverviewSearch, CatalogueSearch, MovieCatalogueContract):
     @pytest.fixture(autouse=True)
     def _database(self, postgres_url: str) -> None:
         self.url = postgres_url

@@ -327,9 +327,9 @@ Run = Callable[..., "subprocess.CompletedProcess[str]"]
 
 
 def lines(done: "subprocess.CompletedProcess[str]") -> list[list[str]]:
-    """Returns the cells of each printed line of a successful command."""
+    """Returns the cells of each line that a successful command has printed below the headings."""
     assert (done.returncode, done.stderr) == (0, "")
-    return [line.split("\t") for line in done.stdout.splitlines()]
+    return [line.split("\t") for line in done.stdout.splitlines()][1:]
 
 
 @contextlib.contextmanager

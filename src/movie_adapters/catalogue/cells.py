@@ -1,8 +1,11 @@
 """Values of single cells of a movie file: cleaned, limited in size, or rejected."""
 
+import ast
+import json
 import math
 import re
 import unicodedata
+from contextlib import suppress
 from functools import lru_cache
 
 MAX_TITLE = 500
@@ -50,8 +53,11 @@ def parse_title(text: str) -> str:
 
 
 def parse_names(text: str, *, commas: bool = False, limit: int = MAX_NAME) -> tuple[str, ...]:
-    """The distinct items of a list separated by bars or, if it has none and `commas` is true, by commas."""
+    """The distinct items of a list separated by bars or, if it has none and `commas` is true, by commas; or the names
+    in a cell that contains JSON."""
     text = clean(text)
+    if text[:1] in {"[", "{"} and (in_json := parse_json_names(text)) is not None:
+        return tuple(dict.fromkeys(name for name in map(clean, in_json) if 0 < len(name) <= limit))[:MAX_NAMES]
     separator = "|" if "|" in text or not commas else ","
     if separator not in text:
         return (text,) if 0 < len(text) <= limit else ()
@@ -60,6 +66,26 @@ def parse_names(text: str, *, commas: bool = False, limit: int = MAX_NAME) -> tu
     if len(text) > limit or "" in names:
         return tuple(name for name in names if 0 < len(name) <= limit)[:MAX_NAMES]
     return tuple(names)[:MAX_NAMES]
+
+
+def parse_json_names(text: str) -> list[str] | None:
+    """The names in a JSON array of strings or of objects with a `name`, or in one object; also as Python writes them,
+    with single quotes. None for any other text, such as the title `[REC]`.
+
+    >>> parse_json_names("[{'id': 28, 'name': 'Action'}]"), parse_json_names("[REC]")
+    (['Action'], None)
+    """
+    value: object = None
+    for parse in (json.loads, ast.literal_eval):
+        with suppress(ValueError, SyntaxError, RecursionError, MemoryError):
+            value = parse(text)
+            break
+    if not isinstance(value, list | dict):
+        return None
+    items = value if isinstance(value, list) else [value]
+    names = [item.get("name") if isinstance(item, dict) else item for item in items]
+    texts = [name for name in names if isinstance(name, str)]
+    return texts if texts or not items else None
 
 
 @lru_cache(maxsize=10_000)
@@ -97,8 +123,14 @@ def parse_popularity(text: str) -> float | None:
 
 
 def parse_tmdb_id(text: str) -> str | None:
+    """None if the cell is not a number, or 0."""
     number = text.strip().removesuffix(".0")
-    return number if number.isascii() and number.isdecimal() and len(number) <= 10 else None
+    is_number = number.isascii() and number.isdecimal() and len(number) <= 10
+    return (number.lstrip("0") or None) if is_number else None
+
+
+def parse_flag(text: str) -> bool:
+    return text.strip().lower() in {"1", "1.0", "true", "t", "yes", "y"}
 
 
 def parse_runtime(text: str) -> int | None:

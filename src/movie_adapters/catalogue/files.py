@@ -27,15 +27,17 @@ from movie_adapters.catalogue.companions import (
 from movie_adapters.catalogue.ids import generate_id
 from movie_adapters.catalogue.records import (
     FIELDS,
+    ID,
     comma_separated,
     find_columns,
-    json_values,
+    json_record,
+    movie_fields,
     normalise_column,
     tab_separated,
 )
 from movie_adapters.catalogue.streams import MAX_LINE, FileOpener, read_lines
 from movie_core.errors import InvalidParameter
-from movie_core.search.movies import MAX_ID, Movie
+from movie_core.search.movies import MAX_ID, ListedMovie, Movie
 from movie_core.text import normalise_imdb_id
 
 MAX_REJECTED = 20
@@ -76,7 +78,8 @@ class MovieFile:
     Iteration raises it if the file is damaged further on. During iteration, the counters cover the rows read so far.
     """
 
-    def __init__(self, path: Path, *, max_rejected: int = MAX_REJECTED) -> None:
+    def __init__(self, path: Path, *, max_rejected: int = MAX_REJECTED, adult: bool = False) -> None:
+        """`adult`: include titles for adults only."""
         self.path = path
         self.rows = 0
         """Data rows read."""
@@ -89,17 +92,26 @@ class MovieFile:
         self.skipped: Counter[str] = Counter()
         """Numbers of skipped rows, which are not rejected: not movies (`title_type`), or for adults only (`adult`)."""
         self._max_rejected = max_rejected
+        self._includes_adult = adult
         self._opener = FileOpener()
         self._ids: set[str] = set()
+        self._imdb_ids: set[str] = set()
         self._suffixes: dict[str, int] = {}
         self._header, self._delimiter = self._detect_format()
         self._columns = find_columns(self._header)
+        self._is_imdb = "tconst" in self._header or "const" in self._header
+        self._is_movielens = {"movieid", "title", "genres"} <= set(self._header) and "year" not in self._columns
+        if self._is_imdb and "description" in self._header:  # the remarks of the person who made the list
+            self._columns.pop("overview", None)
+        is_tmdb = {"belongstocollection", "voteaverage", "originallanguage"} <= set(self._header)
+        self._has_own_ids = not (self._is_imdb or self._is_movielens or is_tmdb)
+        if is_tmdb and "tmdb_id" not in self._columns:
+            self._columns["tmdb_id"] = self._columns.get("id", len(self._header))
         self._pick: Callable[[list[str]], Sequence[str]] = itemgetter(
             *(self._columns.get(field, len(self._header)) for field in FIELDS)
         )
-        self._is_imdb = "tconst" in self._header or "const" in self._header
-        self._is_movielens = {"movieid", "title", "genres"} <= set(self._header) and "year" not in self._columns
         self._companions = self._find_companions()
+        self._fields = self._find_fields()
         self.bytes_total = sum(companion.stat().st_size for companion in (path, *self._companions.values()))
         """Size on disk of the file and its companions."""
 
@@ -109,29 +121,34 @@ class MovieFile:
         return self._opener.bytes_read
 
     def __iter__(self) -> Iterator[Movie]:
+        return (listed.movie for listed in self.listed())
+
+    def listed(self) -> Iterator[ListedMovie]:
+        """The movies with the fields that the file has, for an import into a catalogue."""
         self.rows = self.movies = 0
         self.rejected, self.reasons, self.skipped = [], Counter(), Counter()
-        self._ids, self._suffixes = set(), {}
+        self._ids, self._imdb_ids, self._suffixes = set(), set(), {}
         self._opener.reset()
         complete = self._completion()
         with self._opener.open(self.path) as stream:
             for row in self._rows(stream):
                 self.rows += 1
                 try:
-                    values = self._values(row)
+                    values, fields = self._values(row)
                     if complete is not None:
                         values = complete(values)
                     movie = self._movie(values)
                     if movie is None:
                         continue
+                    has_own_id = self._has_own_ids and bool(values[ID].strip())
                 except RowError as error:
                     self.reasons[error.code] += 1
                     if len(self.rejected) < self._max_rejected:
                         self.rejected.append(RejectedRow(self.rows, error.code, error.detail))
                 else:
                     self.movies += 1
-                    yield movie
-        self._ids, self._suffixes = set(), {}
+                    yield ListedMovie(movie, fields, has_own_id)
+        self._ids, self._imdb_ids, self._suffixes = set(), set(), {}
 
     # --- format
 
@@ -180,6 +197,17 @@ class MovieFile:
             return imdb_companions(self.path)
         return movielens_companions(self.path) if self._is_movielens else {}
 
+    def _find_fields(self) -> frozenset[str]:
+        """The fields of movies that the columns of the file and its companions provide."""
+        columns = set(self._columns)
+        if self._is_movielens:
+            columns |= {"year", "alt_titles"}
+        if "links" in self._companions:
+            columns |= {"imdb_id", "tmdb_id"}
+        if "ratings" in self._companions:
+            columns.add("popularity")
+        return movie_fields(columns)
+
     def _completion(self) -> Completion | None:
         if self._is_movielens:
             return movielens_completion(self._opener, self._companions)
@@ -196,29 +224,30 @@ class MovieFile:
         next(lines, None)  # the header
         yield from tab_separated(lines) if self._delimiter == "\t" else comma_separated(lines, self._delimiter)
 
-    def _values(self, row: list[str] | str | RowError) -> Sequence[str]:
-        """The values of a row in the order of `FIELDS`, empty if missing."""
+    def _values(self, row: list[str] | str | RowError) -> tuple[Sequence[str], frozenset[str]]:
+        """The values of a row in the order of `FIELDS`, empty if missing, and the fields of movies that it has."""
         if isinstance(row, list):
             if len(row) != len(self._header):
                 raise RowError("wrong_columns", f"the row has {len(row)} columns, the header {len(self._header)}")
             if _NULL in row:
                 row = ["" if cell == _NULL else cell for cell in row]
             row.append("")  # the value of fields without a column
-            return self._pick(row)
+            return self._pick(row), self._fields
         if isinstance(row, str):
-            return json_values(row)
+            values, columns = json_record(row)
+            return values, movie_fields(columns)
         raise row
 
     def _movie(self, values: Sequence[str]) -> Movie | None:
         """The movie of a row; None for a row that is skipped."""
         (
             row_id, title, year, genres, alt_titles, popularity, imdb, tmdb, directors, cast,
-            original, overview, runtime, countries, poster, title_type, is_adult,
+            original, overview, runtime, countries, poster, title_type, is_adult, list_uri,
         ) = values  # fmt: skip
         if title_type and title_type not in _TITLE_TYPES:
             self.skipped["title_type"] += 1
             return None
-        if is_adult == "1":
+        if is_adult and not self._includes_adult and cells.parse_flag(is_adult):
             self.skipped["adult"] += 1
             return None
         title = cells.parse_title(title)
@@ -229,8 +258,9 @@ class MovieFile:
         imdb_id = normalise_imdb_id(imdb) if imdb else None
         parsed_popularity = cells.parse_popularity(popularity) if popularity else None
         original = cells.clean(original) if original else ""
+        movie_id = self._id(row_id, imdb_id, title, release_year, director_names or cast_names, list_uri)
         return Movie(
-            id=self._id(row_id, imdb_id, title, release_year, director_names or cast_names),
+            id=movie_id,
             title=title,
             year=release_year,
             genres=cells.parse_genres(genres) if genres else (),
@@ -247,16 +277,28 @@ class MovieFile:
             alt_titles=cells.parse_names(alt_titles, limit=MAX_TITLE) if alt_titles else (),
         )
 
-    def _id(self, row_id: str, imdb_id: str | None, title: str, year: int | None, people: tuple[str, ...]) -> str:
+    def _id(
+        self,
+        row_id: str,
+        imdb_id: str | None,
+        title: str,
+        year: int | None,
+        people: tuple[str, ...],
+        list_uri: str,
+    ) -> str:
         """The id of the row, the IMDb id, or a generated id, which is unique within the file."""
         movie_id = row_id.strip() or imdb_id
+        if imdb_id is not None and imdb_id != movie_id:
+            if imdb_id in self._imdb_ids:
+                raise RowError("repeated_id", f"an earlier row has the IMDb id {imdb_id}")
+            self._imdb_ids.add(imdb_id)
         if movie_id:
             if len(movie_id) > MAX_ID or not movie_id.isprintable():
                 raise RowError("invalid_id", f"an id must have at most {MAX_ID} characters and no control characters")
             if movie_id in self._ids:
                 raise RowError("repeated_id", f"an earlier row has the id {movie_id}")
         else:
-            movie_id = base = generate_id(title, year, people[0] if people else None)
+            movie_id = base = generate_id(title, year, people[0] if people else None, list_uri)
             while movie_id in self._ids:
                 number = self._suffixes[base] = self._suffixes.get(base, 1) + 1
                 movie_id = f"{base}-{number}"

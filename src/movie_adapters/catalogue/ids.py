@@ -8,8 +8,10 @@ from functools import lru_cache
 _NO_WORD = re.compile(r"[^a-z0-9]+")
 
 
-def generate_id(title: str, year: int | None, person: str | None) -> str:
+def generate_id(title: str, year: int | None, person: str | None, uri: str = "") -> str:
     """Generate an id from title, year and first director or cast member: deterministic, readable, ASCII only.
+
+    `uri` distinguishes movies of one title and year in a list that names no people.
 
     >>> generate_id("Amélie", 2001, "Audrey Tautou")
     'amelie-2001-audrey-tautou'
@@ -17,7 +19,9 @@ def generate_id(title: str, year: int | None, person: str | None) -> str:
     slug = _slug(title, 60)
     if year is not None:
         slug = f"{slug}-{year}"
-    return f"{slug}-{_person_slug(person)}" if person else slug
+    if person:
+        return f"{slug}-{_person_slug(person)}"
+    return f"{slug}-{_checksum(uri.strip())}" if uri.strip() else slug
 
 
 def _slug(text: str, limit: int) -> str:

@@ -18,13 +18,35 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 
 from movie_adapters.catalogue import lookups, ranking
 from movie_adapters.catalogue.lookups import AllOf, AnyOf, Candidate, Expression, RankedPage, Steps, Term, TermCounts
-from movie_adapters.catalogue.rows import COLUMNS, PendingChanges, batches, match_movies, movie_of, row_of, storable
+from movie_adapters.catalogue.rows import (
+    COLUMNS,
+    PendingChanges,
+    batches,
+    list_batches,
+    listed_ids,
+    match_movies,
+    movie_of,
+    row_of,
+    storable,
+    term_batches,
+)
 from movie_adapters.catalogue.terms import movie_rank, rank_range
 from movie_adapters.catalogue.vocabulary import LAST, RevisionCache, prefix_ranges, suffix_range
 from movie_core.discovery.ratings import MovieIdentity
 from movie_core.errors import MovieNotFound, StoreUnavailable
 from movie_core.paging import Window
-from movie_core.search.movies import Capability, FoundMovie, Genre, LoadResult, Movie, MoviePage, MovieQuery, Order
+from movie_core.search.merging import ListMerger
+from movie_core.search.movies import (
+    Capability,
+    FoundMovie,
+    Genre,
+    ListedMovie,
+    LoadResult,
+    Movie,
+    MoviePage,
+    MovieQuery,
+    Order,
+)
 
 BATCH = 5000
 """Movies that a load writes in one transaction."""
@@ -123,10 +145,47 @@ class PostgresMovieCatalogue:
 
     async def load(self, movies: Iterable[Movie], *, replace: bool = False, edition: str | None = None) -> LoadResult:
         """Implement `MovieCatalogue.load`: `movies` is iterated in a thread, and written in batches of `BATCH`."""
+        pending = batches(movies, BATCH)
+
+        async def next_batch() -> list[Movie] | None:
+            return await asyncio.to_thread(lambda: next(pending, None))
+
+        return await self._load(next_batch, replace=replace, edition=edition)
+
+    async def import_list(
+        self, listed: Iterable[ListedMovie], *, replace: bool = False, edition: str | None = None
+    ) -> LoadResult:
+        """Implement `MovieCatalogue.import_list`, like `load`."""
+        merger, pending = ListMerger(clear=replace), list_batches(listed, BATCH)
+
+        async def next_batch() -> list[Movie] | None:
+            batch = await asyncio.to_thread(lambda: next(pending, None))
+            if batch is None:
+                return None
+            stored = await self._get_many(*listed_ids(batch))
+            for terms in term_batches(merger.titles(batch, stored)):
+                stored += await self._with_terms(terms)
+            return await asyncio.to_thread(merger.merge, batch, stored)
+
+        return await self._load(next_batch, replace=replace, edition=edition)
+
+    async def remove(self, movie_ids: Collection[str]) -> int:
+        async with self._transaction() as connection:
+            number, _ = await self._own_number(connection)
+            rows = await connection.fetch(
+                f"SELECT {COLUMNS}, rank FROM movies WHERE catalogue = $1 AND id = ANY($2::text[])",
+                number,
+                storable(movie_ids),
+            )
+            await self._remove(connection, number, rows)
+        return len(rows)
+
+    async def _load(
+        self, next_batch: Callable[[], Awaitable[list[Movie] | None]], *, replace: bool, edition: str | None
+    ) -> LoadResult:
         total = Counter[str]()
         loaded: set[str] = set()
-        pending = batches(movies, BATCH)
-        while batch := await asyncio.to_thread(lambda: next(pending, None)):
+        while batch := await next_batch():
             if replace:
                 loaded.update(movie.id for movie in batch)
             async with self._transaction() as connection:
@@ -178,12 +237,16 @@ class PostgresMovieCatalogue:
             async with self._transaction() as connection:
                 number, _ = await self._own_number(connection)
                 rows = await connection.fetch(f"SELECT {COLUMNS}, rank FROM movies WHERE rank = ANY($1)", ranks)
-                changes = PendingChanges()
-                for *row, rank in rows:
-                    changes.remove(rank, movie_of(row))
-                await self._apply(connection, number, changes, -len(rows))
+                await self._remove(connection, number, rows)
             removed += len(rows)
         return removed
+
+    async def _remove(self, connection: Any, number: int, rows: Sequence[Any]) -> None:
+        """Delete movies, given their columns and ranks."""
+        changes = PendingChanges()
+        for *row, rank in rows:
+            changes.remove(rank, movie_of(row))
+        await self._apply(connection, number, changes, -len(rows))
 
     async def _apply(self, connection: Any, number: int, changes: PendingChanges, added: int) -> None:
         execute = connection.execute

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 from movie_adapters.catalogue.canonical_words import STOP_WORDS, canonical_words
 from movie_adapters.catalogue.lookups import AllOf, AnyOf, Expression, Term, all_of, any_of
-from movie_adapters.catalogue.terms import title_key, year_term
+from movie_adapters.catalogue.terms import overview_term, title_key, year_term
 from movie_core.search.movies import Years
 from movie_core.text import split_words
 
@@ -79,6 +79,10 @@ class Interpretation:
         terms = _terms(self.significant_words)
         names = [name if (name := _person_term(term)) in existing else None for term in terms]
         return all_of(*(any_of(*pair) for pair in zip(terms, names, strict=True))) if any(names) else None
+
+    def in_overview(self) -> Expression:
+        """Movies with every significant word in the overview, the last one as a prefix."""
+        return AllOf(tuple(Term(overview_term(term.text), term.prefix) for term in _terms(self.significant_words)))
 
     def near_year(self) -> Expression | None:
         """Movies of the year or of an adjacent one, because release dates differ by country; None without a year."""

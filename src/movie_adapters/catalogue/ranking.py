@@ -5,9 +5,9 @@ names. `search` yields the lookups to execute (`FindCandidates`, `CountMatches`,
 results.
 
 A match belongs to the first tier that contains it: exact title, n-th film of a series, title prefix, all words in any
-order, words of people's names; if all of these are empty, fuzzy matches. Within a tier, the `HEAD` most popular movies
-are ordered by similarity and popularity, the others by popularity alone. Deep pages therefore cost as little as the
-first, and the order is the same for every page of a query.
+order, words of people's names; if all of these are empty, all words in the overview; otherwise fuzzy matches. Within a
+tier, the `HEAD` most popular movies are ordered by similarity and popularity, the others by popularity alone. Deep
+pages therefore cost as little as the first, and the order is the same for every page of a query.
 """
 
 import re
@@ -189,6 +189,8 @@ def _exact_tiers(scorer: Scorer, filters: Expression | None) -> Generator[Lookup
         if dated:
             people = any_of(people, all_of(dated.has_people(names), dated.near_year()))
         yield from add(people, scorer.popularity)
+    if not tiers:
+        yield from add(typed.in_overview(), scorer.popularity)
     return tiers
 
 

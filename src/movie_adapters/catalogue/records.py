@@ -24,13 +24,15 @@ NAMES = {
     "original_title": ("originaltitle",),
     "overview": ("overview", "plot", "description"),
     "runtime_minutes": ("runtime", "runtimeminutes", "runtimemin", "runtimemins", "runningtimemin", "duration"),
-    "countries": ("country", "countries"),
+    "countries": ("country", "countries", "productioncountries"),
     "poster_url": ("posterurl", "poster"),
     "title_type": ("titletype",),
-    "is_adult": ("isadult",),
+    "is_adult": ("isadult", "adult"),
+    "list_uri": ("letterboxduri",),
 }
 """Normalised column names by field, in order of preference."""
 FIELDS = tuple(NAMES)
+_FILE_ONLY = frozenset(("id", "title_type", "is_adult", "list_uri"))
 ID, TITLE, YEAR, GENRES, ALT_TITLES, POPULARITY, IMDB_ID, TMDB_ID = range(8)
 """Positions in `FIELDS` of the values that companion files or the format of a file change."""
 
@@ -99,8 +101,13 @@ def comma_separated(lines: Iterator[str | RowError], delimiter: str) -> Iterator
                 pending.extendleft(reversed(taken[1:]))
 
 
-def json_values(line: str) -> list[str]:
-    """The values of a JSON object in the order of `FIELDS`, as the text of cells."""
+def movie_fields(columns: Iterable[str]) -> frozenset[str]:
+    """The fields of `Movie`, other than its id, among the keys of `NAMES`."""
+    return frozenset(columns) - _FILE_ONLY
+
+
+def json_record(line: str) -> tuple[list[str], dict[str, int]]:
+    """The values of a JSON object in the order of `FIELDS`, as the text of cells, and the fields that it has."""
     try:
         data = json.loads(line)
     except (ValueError, RecursionError):
@@ -108,7 +115,8 @@ def json_values(line: str) -> list[str]:
     if not isinstance(data, dict):
         raise RowError("bad_json", "the line is not a JSON object")
     values = {normalise_column(key): value for key, value in data.items()}
-    return [next(filter(None, (_json_text(values.get(name)) for name in names)), "") for names in NAMES.values()]
+    texts = [next(filter(None, (_json_text(values.get(name)) for name in names)), "") for names in NAMES.values()]
+    return texts, find_columns(list(values))
 
 
 def _json_text(value: object) -> str:

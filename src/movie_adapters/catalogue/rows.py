@@ -12,7 +12,7 @@ import msgspec
 
 from movie_adapters.catalogue.terms import IndexEntry, index_entry, is_word, title_terms
 from movie_core.discovery.ratings import MovieIdentity, MovieIndex
-from movie_core.search.movies import Movie
+from movie_core.search.movies import ListedMovie, Movie
 
 MATCH_BATCH = 200
 """Rows matched together: some milliseconds of work."""
@@ -73,6 +73,28 @@ async def match_movies(
                 index.add(movie)
         movies += map(index.find, batch)
     return movies
+
+
+def list_batches(listed: Iterable[ListedMovie], size: int) -> Iterator[list[ListedMovie]]:
+    iterator = iter(listed)
+    while batch := list(islice(iterator, size)):
+        yield batch
+
+
+def listed_ids(batch: Sequence[ListedMovie]) -> tuple[list[str], list[str], list[str]]:
+    """The ids, IMDb ids and TMDB ids by which the stored movies of a batch are looked up."""
+    movies = [listed.movie for listed in batch]
+    return (
+        storable(movie.id for movie in movies),
+        storable(movie.imdb_id for movie in movies),
+        storable(movie.tmdb_id for movie in movies),
+    )
+
+
+def term_batches(titles: Sequence[str]) -> Iterator[list[str]]:
+    """Terms that find the movies with these titles, in lists for one lookup each."""
+    for start in range(0, len(titles), MATCH_BATCH):
+        yield title_terms(titles[start : start + MATCH_BATCH])
 
 
 class PendingChanges:

@@ -13,18 +13,41 @@ from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, S
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass
+from itertools import chain
 from pathlib import Path
 from typing import Any, TypeVar
 
 from movie_adapters.catalogue import lookups, ranking
 from movie_adapters.catalogue.lookups import AllOf, AnyOf, Candidate, Expression, RankedPage, Steps, Term, TermCounts
-from movie_adapters.catalogue.rows import COLUMNS, PendingChanges, batches, match_movies, movie_of, row_of, storable
+from movie_adapters.catalogue.rows import (
+    COLUMNS,
+    PendingChanges,
+    batches,
+    list_batches,
+    listed_ids,
+    match_movies,
+    movie_of,
+    row_of,
+    storable,
+    term_batches,
+)
 from movie_adapters.catalogue.terms import movie_rank, rank_range
 from movie_adapters.catalogue.vocabulary import LAST, RevisionCache, prefix_ranges, suffix_range
 from movie_core.discovery.ratings import MovieIdentity
 from movie_core.errors import MovieNotFound, StoreUnavailable
 from movie_core.paging import Window
-from movie_core.search.movies import Capability, FoundMovie, Genre, LoadResult, Movie, MoviePage, MovieQuery, Order
+from movie_core.search.merging import ListMerger
+from movie_core.search.movies import (
+    Capability,
+    FoundMovie,
+    Genre,
+    ListedMovie,
+    LoadResult,
+    Movie,
+    MoviePage,
+    MovieQuery,
+    Order,
+)
 
 BATCH = 10_000
 """Movies that a load writes in one transaction: about a second, during which other writers wait."""
@@ -78,6 +101,18 @@ class SqliteMovieCatalogue:
             self._writer, lambda: self._file.load(movies, replace=replace, edition=edition)
         )
         return await work
+
+    async def import_list(
+        self, listed: Iterable[ListedMovie], *, replace: bool = False, edition: str | None = None
+    ) -> LoadResult:
+        """Implement `MovieCatalogue.import_list`, like `load`."""
+        work = asyncio.get_running_loop().run_in_executor(
+            self._writer, lambda: self._file.import_list(listed, replace=replace, edition=edition)
+        )
+        return await work
+
+    async def remove(self, movie_ids: Collection[str]) -> int:
+        return await asyncio.get_running_loop().run_in_executor(self._writer, lambda: self._file.remove(movie_ids))
 
     async def count(self) -> int:
         return await self._read(self._file.count)
@@ -250,6 +285,33 @@ class SqliteCatalogueFile:
     # --- writing
 
     def load(self, movies: Iterable[Movie], *, replace: bool = False, edition: str | None = None) -> LoadResult:
+        return self._load(batches(movies, BATCH if self.count() else FIRST_BATCH), replace=replace, edition=edition)
+
+    def import_list(
+        self, listed: Iterable[ListedMovie], *, replace: bool = False, edition: str | None = None
+    ) -> LoadResult:
+        merger = ListMerger(clear=replace)
+
+        def merged() -> Iterator[list[Movie]]:
+            # Each batch is merged when the earlier ones have been written.
+            for batch in list_batches(listed, BATCH if self.count() else FIRST_BATCH):
+                by_ids = self.get_many(*listed_ids(batch))
+                by_titles = map(self.with_terms, term_batches(merger.titles(batch, by_ids)))
+                yield merger.merge(batch, chain(by_ids, chain.from_iterable(by_titles)))
+
+        return self._load(merged(), replace=replace, edition=edition)
+
+    def remove(self, movie_ids: Iterable[str]) -> int:
+        with self._transaction("BEGIN IMMEDIATE") as connection:
+            number = self._own_number(connection)
+            rows = connection.execute(
+                f"SELECT rank, {COLUMNS} FROM movies WHERE catalogue = ? AND id IN (SELECT value FROM json_each(?))",
+                (number, json.dumps(storable(movie_ids))),
+            ).fetchall()
+            self._remove(connection, number, rows)
+            return len(rows)
+
+    def _load(self, movies: Iterator[list[Movie]], *, replace: bool, edition: str | None) -> LoadResult:
         total = Counter[str]()
         if replace:
             with self._errors():
@@ -259,7 +321,7 @@ class SqliteCatalogueFile:
         with self._errors():
             # One checkpoint after each batch instead of one per thousand pages.
             self._connection().execute("PRAGMA wal_autocheckpoint = 0")
-        for batch in batches(movies, BATCH if self.count() else FIRST_BATCH):
+        for batch in movies:
             with self._transaction("BEGIN IMMEDIATE") as connection:
                 connection.execute(
                     "INSERT INTO movie_index (movie_index, rank) VALUES ('hashsize', ?)", (INDEX_MEMORY,)
@@ -332,12 +394,16 @@ class SqliteCatalogueFile:
                 ).fetchall()
                 if not rows:
                     return removed
-                changes = PendingChanges()
-                for rank, *row in rows:
-                    changes.remove(rank, movie_of(row))
-                self._apply(connection, number, changes, -len(rows))
+                self._remove(connection, number, rows)
             removed += len(rows)
             after = rows[-1][0] + 1
+
+    def _remove(self, connection: sqlite3.Connection, number: int, rows: Sequence[tuple[Any, ...]]) -> None:
+        """Delete movies, given their ranks and columns."""
+        changes = PendingChanges()
+        for rank, *row in rows:
+            changes.remove(rank, movie_of(row))
+        self._apply(connection, number, changes, -len(rows))
 
     def _apply(self, connection: sqlite3.Connection, number: int, changes: PendingChanges, added: int) -> None:
         execute, many = connection.execute, connection.executemany

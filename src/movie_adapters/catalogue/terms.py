@@ -26,7 +26,7 @@ class IndexEntry:
     spelling if that differs from its words."""
     terms: tuple[str, ...]
     """Distinct terms: the words of titles; `=` and a title key; `@` and a word of a person's name; `#` and the year;
-    `%` and a genre."""
+    `%` and a genre; `__` and a word of the overview."""
 
 
 def index_entry(movie: Movie) -> IndexEntry:
@@ -57,6 +57,8 @@ def index_entry(movie: Movie) -> IndexEntry:
     if movie.year is not None:
         terms.append(year_term(movie.year))
     terms += map(genre_term, movie.genres)
+    if movie.overview:
+        terms += [overview_term(word) for word in split_words(movie.overview) if word not in STOP_WORDS]
     return IndexEntry("\n".join(names), tuple(dict.fromkeys(terms)))
 
 
@@ -74,6 +76,10 @@ def title_terms(titles: Iterable[str]) -> list[str]:
     """Terms that find every movie with one of these titles by `movie_core.text.normalise_title`, and few others."""
     spellings = (spelling for title in titles for spelling in title_spellings(title))
     return list(dict.fromkeys(title_key(split_words(spelling)) for spelling in spellings))
+
+
+def overview_term(word: str) -> str:
+    return "__" + word
 
 
 def year_term(year: int) -> str:

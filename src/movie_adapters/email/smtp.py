@@ -49,6 +49,15 @@ class SmtpMailer(Mailer):
         except (SMTPException, OSError) as error:
             raise attempt.classify(error) from None
 
+    async def check(self) -> None:
+        """Connect and authenticate without sending an email. Raises `MailUnavailable`."""
+        attempt = _Attempt(self._sender, self._sender, b"", is_utf8=False)
+        try:
+            async with asyncio.timeout(outbox.SEND_SECONDS), self._lock:
+                await self._open_connection()
+        except (SMTPException, OSError) as error:
+            raise MailUnavailable(attempt.classify(error).detail) from None
+
     async def erase(self, address: Address) -> None:
         """Does nothing: this mailer stores no emails."""
 

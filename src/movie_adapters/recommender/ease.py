@@ -38,7 +38,7 @@ RELOAD_INTERVAL = 20.0
 """Seconds between checks for a newer model."""
 LOOKUP_BATCH = 500
 """Movies per lookup in the catalogue."""
-_RELOAD = "reload"
+_RELOAD, _CONTENT = "reload", "content"
 
 _log = logging.getLogger(__name__)
 
@@ -52,7 +52,8 @@ class _Loaded:
 class EaseRecommender:
     """A `Recommender` whose model is in a `ModelStore`. Computation runs in threads and does not block the event loop.
 
-    The loaded model is used while a newer one is loaded in the background.
+    The loaded model is used while a newer one is loaded in the background. Before the first training, a model without
+    ratings is built from the catalogue; it knows content and popularity only.
     """
 
     def __init__(
@@ -72,6 +73,10 @@ class EaseRecommender:
         self._loaded: _Loaded | None = None
         self._checked_at: float | None = None
         self._reloads: SingleFlight[None] = SingleFlight()
+        self._content: _Loaded | None = None
+        """The model without ratings."""
+        self._content_version = ""
+        self._content_checked_at = 0.0
         self._unreadable: datetime | None = None
         """`made_at` of a stored model that cannot be loaded; loading it is not retried."""
 
@@ -80,9 +85,10 @@ class EaseRecommender:
 
         It is not cancelled, because the thread of a database driver does not handle that well when its loop ends.
         """
-        if _RELOAD in self._reloads:
-            with contextlib.suppress(StoreUnavailable):
-                await self._reloads.join(_RELOAD, self._reload)
+        for key, work in ((_RELOAD, self._reload), (_CONTENT, self._build_content)):
+            if key in self._reloads:
+                with contextlib.suppress(StoreUnavailable):
+                    await self._reloads.join(key, work)
 
     # --- training
 
@@ -159,29 +165,29 @@ class EaseRecommender:
         return stored is None or stored[1] != await self._version()
 
     async def _version(self) -> str:
-        ratings, count = await self._ratings.version(), await self._catalogue.count()
-        return f"{ratings} {count} {await self._catalogue.edition()}"
+        return f"{await self._ratings.version()} {await self._catalogue_version()}"
+
+    async def _catalogue_version(self) -> str:
+        return f"{await self._catalogue.count()} {await self._catalogue.edition()}"
 
     # --- predictions
 
     async def recommend(self, history: Sequence[Rating], window: Window, now: datetime) -> RecommendationPage:
         loaded = await self._current()
-        # A model that was trained on an empty catalogue contains no movies.
-        if loaded is None or not loaded.model.ids:
+        # A model of an empty catalogue contains no movies.
+        if not loaded.model.ids:
             return await self._most_popular(history, window, now)
         minute = max(now.replace(second=0, microsecond=0), loaded.made_at)
         return await asyncio.to_thread(_recommend, loaded.model, history, window, minute)
 
     async def affinities(self, history: Sequence[Rating], movie_ids: Collection[str]) -> Mapping[str, float]:
         loaded = await self._current()
-        if loaded is None:
-            return {}
         model = loaded.model
         return await asyncio.to_thread(lambda: model.affinities(model.profile(_pairs(history)), movie_ids))
 
     async def similar(self, movie: Movie, window: Window) -> RecommendationPage:
         loaded = await self._current()
-        if loaded is None:
+        if not loaded.model.ids:
             return RecommendationPage(0, (), Tier.PERSONAL)
         similar = await asyncio.to_thread(loaded.model.similar, movie, MAX_RECOMMENDED)
         items = tuple(
@@ -208,14 +214,38 @@ class EaseRecommender:
 
     # --- the current model
 
-    async def _current(self) -> _Loaded | None:
-        """The loaded model, if there is one. Only the very first check for a model is awaited."""
+    async def _current(self) -> _Loaded:
+        """The loaded model or, before the first training, the one without ratings. Only the very first check for a
+        model is awaited, and the first model without ratings."""
         is_first = self._checked_at is None
         if is_first:
             await self._reloads.join(_RELOAD, self._reload)
         elif self._monotonic() - (self._checked_at or 0.0) >= RELOAD_INTERVAL:
             self._reloads.start(_RELOAD, self._reload)
-        return self._loaded
+        if self._loaded is not None:
+            return self._loaded
+        content = self._content
+        while content is None:
+            await self._reloads.join(_CONTENT, self._build_content)
+            content = self._content or self._loaded
+        if self._monotonic() - self._content_checked_at >= RELOAD_INTERVAL:
+            self._reloads.start(_CONTENT, self._build_content)
+        return content
+
+    async def _build_content(self) -> None:
+        """Build the model without ratings, unless the catalogue has not changed since."""
+        try:
+            version = await self._catalogue_version()
+            if self._content is None or version != self._content_version:
+                films = await self._catalogue.most_popular(MAX_MODEL_MOVIES)
+                made_at = self._clock()
+                self._content = _Loaded(made_at, await asyncio.to_thread(_content_model, films, made_at))
+                self._content_version = version
+        except StoreUnavailable:
+            if self._content is None:
+                raise
+            # The present one remains in use.
+        self._content_checked_at = self._monotonic()
 
     async def _reload(self) -> None:
         try:
@@ -236,6 +266,7 @@ class EaseRecommender:
             return
         try:
             self._loaded = _Loaded(made_at, await asyncio.to_thread(_load, body))
+            self._content = None
         except (ValueError, KeyError, IndexError, TypeError) as error:
             self._unreadable = made_at
             _log.warning("the stored model cannot be loaded: %s; create another with `recommend train`", error)
@@ -243,6 +274,13 @@ class EaseRecommender:
 
 def _load(body: bytes) -> "EaseModel":
     model: EaseModel = _ease_model().EaseModel.load(body)
+    return model
+
+
+def _content_model(films: Sequence[Movie], made_at: datetime) -> "EaseModel":
+    ease_model = _ease_model()
+    by_id = sorted(films, key=lambda movie: movie.id)
+    model: EaseModel = ease_model.EaseModel.fit(by_id, ease_model.rating_columns((), (), (), (), (), by_id), made_at)
     return model
 
 

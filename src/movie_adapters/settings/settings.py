@@ -4,8 +4,9 @@ The fields of `Settings` are the only list of settings; tests compare the tables
 """
 
 import os
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, fields
+from difflib import get_close_matches
 from pathlib import Path
 from typing import Any, Literal
 from urllib.parse import urlsplit
@@ -25,11 +26,15 @@ SOURCES = (EMBEDDED_SOURCE, "third_party", "tmdb")
 LOOPBACK_HOSTS = ("localhost", "127.0.0.1", "[::1]")
 
 
-class SettingError(Exception):
-    """An invalid setting. The message has its name and the expected form, never its value."""
+Problem = tuple[str, str]
+"""The name of an invalid setting, and the expected form; never its value."""
 
-    def __init__(self, name: str, expected: str) -> None:
-        super().__init__(f"{name}: {expected}")
+
+class SettingError(Exception):
+    """One or several invalid settings. The message has the name and the expected form of each, never its value."""
+
+    def __init__(self, name: str, expected: str, *others: Problem) -> None:
+        super().__init__("; ".join(f"{name}: {expected}" for name, expected in ((name, expected), *others)))
         self.name = name
 
 
@@ -56,7 +61,7 @@ def _default_limit(rate: Rate) -> Callable[[Mapping[str, Any]], Rate | None]:
 
 
 def _default_log_format(values: Mapping[str, Any]) -> str:
-    return "json" if values["env"] == "production" else "console"
+    return "console" if values["env"] == "local" else "json"
 
 
 def _setting(
@@ -86,8 +91,9 @@ class Settings:
 
     env: str = _setting(
         "local",
-        parsers.choice("local", "production"),
-        "environment: `local`, or `production`, which refuses to start with unsafe settings",
+        parsers.choice("local", "production", "single"),
+        "environment: `local`; `production`, which refuses to start with unsafe settings; `single`, production on one "
+        "machine with SQLite and one process",
     )
     data_dir: Path = _setting(
         "./var", Path, "directory of the SQLite database, the generated secret key and the local mailbox"
@@ -288,6 +294,8 @@ class Settings:
         "base URL of an OpenTelemetry collector (OTLP over HTTP), such as `http://127.0.0.1:4318`; requires the extra "
         "`otel`",
     )
+    unknown: Mapping[str, str] = field(default_factory=dict, kw_only=True, compare=False)
+    """Variables that look like settings but are none, and the setting with the closest name."""
     origins: Mapping[str, str] = field(default_factory=dict, kw_only=True, compare=False)
     """Origin of each setting, by its variable: `default`, `environment` or `.env`."""
 
@@ -300,6 +308,7 @@ class Settings:
         file = _read(dotenv) if dotenv is not None and dotenv.is_file() else {}
         values: dict[str, Any] = {"port": port}
         origins = {}
+        problems: list[Problem] = []
         for setting in _setting_fields():
             name = variable(setting.name)
             candidates = (("environment", environ.get(name)), (".env", file.get(name)))
@@ -307,41 +316,46 @@ class Settings:
             try:
                 values[setting.name] = _value(setting.metadata, text, values)
             except ValueError as error:
-                raise SettingError(name, str(error)) from None
+                problems.append((name, str(error)))
+                values[setting.name] = _value(setting.metadata, None, values)
             origins[name] = origin
         del values["port"]
-        settings = cls(**values, origins=origins)
-        settings._check()
+        settings = cls(**values, origins=origins, unknown=_unknown({*environ, *file}))
+        invalid = {name for name, _ in problems}
+        problems += [problem for problem in settings._problems() if problem[0] not in invalid]
+        if problems:
+            (name, expected), *others = problems
+            raise SettingError(name, expected, *others)
         return settings
 
-    def _check(self) -> None:
-        """Check the rules that concern several settings."""
+    def _problems(self) -> Iterator[Problem]:
+        """Violations of the rules that concern several settings."""
         if not self.allowed_hosts:
-            raise SettingError("MOVIE_ALLOWED_HOSTS", "must contain a host")
+            yield "MOVIE_ALLOWED_HOSTS", "must contain a host"
         if self.source == "third_party" and self.source_url is None:
-            raise SettingError("MOVIE_SOURCE_URL", "must be set when MOVIE_SOURCE is third_party")
+            yield "MOVIE_SOURCE_URL", "must be set when MOVIE_SOURCE is third_party"
         if self.source == "tmdb" and self.source_token is None:
-            raise SettingError("MOVIE_SOURCE_TOKEN", "must be set when MOVIE_SOURCE is tmdb")
-        if self.env != "production":
+            yield "MOVIE_SOURCE_TOKEN", "must be set when MOVIE_SOURCE is tmdb"
+        if self.env == "local":
             return
         if not self.public_url.startswith("https://"):
-            raise SettingError("MOVIE_PUBLIC_URL", "must be an https URL in production")
-        if not self.database_url.startswith("postgresql"):
-            raise SettingError("MOVIE_DATABASE_URL", "must be PostgreSQL in production")
-        if self.redis_url is None:
-            raise SettingError("MOVIE_REDIS_URL", "must be set in production")
+            yield "MOVIE_PUBLIC_URL", "must be an https URL in production"
+        if self.env == "production":
+            if not self.database_url.startswith("postgresql"):
+                yield "MOVIE_DATABASE_URL", "must be PostgreSQL in production"
+            if self.redis_url is None:
+                yield "MOVIE_REDIS_URL", "must be set in production"
         if not self.secret_key:
-            raise SettingError("MOVIE_SECRET_KEY", "must be set in production")
-        for secret in self.secret_key:
-            if len(set(secret)) == 1 or any(word in secret.lower() for word in ("changeme", "change-me", "example")):
-                raise SettingError("MOVIE_SECRET_KEY", "must be random in production, not an example")
+            yield "MOVIE_SECRET_KEY", "must be set in production"
+        elif any(_is_example(secret) for secret in self.secret_key):
+            yield "MOVIE_SECRET_KEY", "must be random in production, not an example"
         if self.source_token is not None and (self.source_url or "").startswith("http://"):
-            raise SettingError("MOVIE_SOURCE_URL", "must be an https URL in production if MOVIE_SOURCE_TOKEN is set")
+            yield "MOVIE_SOURCE_URL", "must be an https URL in production if MOVIE_SOURCE_TOKEN is set"
         if self.smtp_url is None or not parse_smtp_url(self.smtp_url).is_encrypted:
-            raise SettingError("MOVIE_SMTP_URL", "must be set in production, with tls=starttls or smtps://")
+            yield "MOVIE_SMTP_URL", "must be set in production, with tls=starttls or smtps://"
         for name, values in (("MOVIE_ALLOWED_HOSTS", self.allowed_hosts), ("MOVIE_CORS_ORIGINS", self.cors_origins)):
             if "*" in values:
-                raise SettingError(name, "must not contain * in production")
+                yield name, "must not contain * in production"
 
     def explain(self) -> list[tuple[str, str, str]]:
         """(variable, value with secrets redacted, origin) of every setting."""
@@ -381,6 +395,16 @@ class Settings:
         """The file of an SQLite database; None for PostgreSQL."""
         prefix = "sqlite+aiosqlite:///"
         return Path(self.database_url.removeprefix(prefix)) if self.database_url.startswith(prefix) else None
+
+
+def _is_example(secret: str) -> bool:
+    return len(set(secret)) == 1 or any(word in secret.lower() for word in ("changeme", "change-me", "example"))
+
+
+def _unknown(names: Iterable[str]) -> dict[str, str]:
+    settings = [variable(setting.name) for setting in _setting_fields()]
+    unknown = sorted(name for name in names if name.startswith(PREFIX) and name not in settings)
+    return {name: next(iter(get_close_matches(name, settings, 1, 0.0)), "") for name in unknown}
 
 
 def _read(dotenv: Path) -> dict[str, str | None]:

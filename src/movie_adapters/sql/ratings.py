@@ -1,13 +1,27 @@
 """Ratings in a SQL database."""
 
 import asyncio
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import asdict
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import BigInteger, Column, ColumnElement, Double, ForeignKey, Integer, Row, Table, delete, func, select
+from sqlalchemy import (
+    BigInteger,
+    Column,
+    ColumnElement,
+    Double,
+    ForeignKey,
+    Integer,
+    Row,
+    Table,
+    delete,
+    exists,
+    func,
+    select,
+    update,
+)
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
 from movie_adapters.sql.engine import metadata
@@ -144,6 +158,28 @@ class SqlRatingStore:
         changes = select(rating_versions.c.changes).where(rating_versions.c.source == self._source)
         async with transaction(self._engine, read_only=True) as connection:
             return str(await connection.scalar(changes) or 0)
+
+    async def move(self, movie_ids: Mapping[str, str]) -> int:
+        moved = 0
+        async with self._write_transaction() as connection:
+            for old_id, movie_id in movie_ids.items():
+                is_old, is_new = (
+                    (ratings.c.source == self._source) & (ratings.c.movie_id == rated) for rated in (old_id, movie_id)
+                )
+                count = await connection.scalar(select(func.count()).where(is_old)) or 0
+                if not count:
+                    continue
+                moved += count
+                other = ratings.alias()
+                by_same_user = (other.c.source == self._source) & (other.c.user_id == ratings.c.user_id)
+                newer = by_same_user & (other.c.movie_id == movie_id) & (other.c.rated_at >= ratings.c.rated_at)
+                await connection.execute(delete(ratings).where(is_old, exists().where(newer)))
+                older = by_same_user & (other.c.movie_id == old_id)
+                await connection.execute(delete(ratings).where(is_new, exists().where(older)))
+                await connection.execute(update(ratings).where(is_old).values(movie_id=movie_id))
+            if moved:
+                await _increment_version(connection, self._source)
+        return moved
 
     async def export(self, user_id: str) -> RatingExport:
         """Includes the ratings of all sources."""

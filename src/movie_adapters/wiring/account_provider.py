@@ -169,7 +169,7 @@ class AccountProvider(Provider):
     def syntax(self, settings: Settings) -> AddressSyntax:
         from movie_adapters.email.syntax import EmailValidatorSyntax
 
-        return EmailValidatorSyntax(accept_special_use=settings.env != "production")
+        return EmailValidatorSyntax(accept_special_use=settings.env == "local")
 
     @provide
     def username_syntax(self) -> UsernameSyntax:

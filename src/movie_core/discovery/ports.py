@@ -55,6 +55,12 @@ class RatingStore(PersonalData[RatingExport], Protocol):
     async def version(self) -> str:
         """11. Returns a value that changes with every change of any rating, including deletions."""
 
+    @abstractmethod
+    async def move(self, movie_ids: Mapping[str, str]) -> int:
+        """12. Moves the ratings of movies to others, by the ids of the former, and returns how many there were. Of two
+        ratings of one user the newest remains.
+        """
+
 
 class EventStore(PersonalData[EventExport], Protocol):
     """A store of users' actions and of the interactions that count towards trends. Every method raises
@@ -205,8 +211,8 @@ class Recommender(Protocol):
     async def recommend(self, history: Sequence[Rating], window: Window, now: datetime) -> RecommendationPage:
         """4. Returns recommendations, best first, without duplicates and without movies of the history. The order is
         total and the same for the same model, history and minute, independent of the window.
-        5. Each rating of the history counts immediately, without training. With an empty history, and before the first
-           model, returns popular movies; `tier` states which.
+        5. Each rating of the history counts immediately, without training. With an empty history, returns popular
+           movies; `tier` states which. Before the first model, movies are compared by their content.
         6. A reason is a movie of the history whose rating raises the score.
         """
 
@@ -217,7 +223,8 @@ class Recommender(Protocol):
 
     @abstractmethod
     async def similar(self, movie: Movie, window: Window) -> RecommendationPage:
-        """8. Returns movies similar to this one, best first, without the movie itself; none before the first model."""
+        """8. Returns movies similar to this one, best first, without the movie itself; before the first model, those
+        with similar content."""
 
 
 class ModelStore(Protocol):

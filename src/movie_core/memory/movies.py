@@ -5,7 +5,18 @@ from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from movie_core.discovery.ratings import MovieIdentity, MovieIndex
 from movie_core.errors import MovieNotFound
 from movie_core.paging import Window
-from movie_core.search.movies import Capability, FoundMovie, Genre, LoadResult, Movie, MoviePage, MovieQuery, Order
+from movie_core.search.merging import ListMerger
+from movie_core.search.movies import (
+    Capability,
+    FoundMovie,
+    Genre,
+    ListedMovie,
+    LoadResult,
+    Movie,
+    MoviePage,
+    MovieQuery,
+    Order,
+)
 from movie_core.text import split_words
 
 MAX_PENDING = 10_000
@@ -55,6 +66,15 @@ class MemoryMovieCatalogue:
         self._movies = loaded if replace else self._movies | loaded
         self._edition = edition or self._edition
         return LoadResult(added, len(loaded) - added - unchanged, unchanged, removed)
+
+    async def import_list(
+        self, listed: Iterable[ListedMovie], *, replace: bool = False, edition: str | None = None
+    ) -> LoadResult:
+        movies = ListMerger(clear=replace).merge(list(listed), self._movies.values())
+        return await self.load(movies, replace=replace, edition=edition)
+
+    async def remove(self, movie_ids: Collection[str]) -> int:
+        return sum(self._movies.pop(movie_id, None) is not None for movie_id in movie_ids)
 
     async def count(self) -> int:
         return len(self._movies)

@@ -1,6 +1,7 @@
 """The `RatingStore` port in memory."""
 
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Mapping, Sequence
+from dataclasses import replace
 from datetime import datetime
 
 from movie_core.discovery.ratings import (
@@ -64,6 +65,19 @@ class MemoryRatingStore:
 
     async def version(self) -> str:
         return str(self._changes)
+
+    async def move(self, movie_ids: Mapping[str, str]) -> int:
+        moved = 0
+        for user_ratings in self._ratings.values():
+            for old_id, movie_id in movie_ids.items():
+                old = user_ratings.pop(old_id, None)
+                if old is not None:
+                    moved += 1
+                    present = user_ratings.get(movie_id)
+                    if present is None or present.rated_at < old.rated_at:
+                        user_ratings[movie_id] = replace(old, movie_id=movie_id)
+        self._changes += moved
+        return moved
 
     async def export(self, user_id: str) -> RatingExport:
         return RatingExport([exported(self._source, rating) for rating in await self.history(user_id)])

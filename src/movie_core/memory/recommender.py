@@ -31,6 +31,7 @@ class MemoryRecommender:
 
     The similarity of two movies is the cosine of the sets of users who liked them. The score of a movie is the sum over
     the history of similarity times (rating - `NEUTRAL`). Ties are broken by the number of users who liked the movie.
+    Before the first training, the similarity of two movies is the fraction of their genres that they share.
     """
 
     def __init__(self, ratings: RatingStore, catalogue: MovieCatalogue, clock: Clock = utc_now) -> None:
@@ -71,9 +72,7 @@ class MemoryRecommender:
         return self._model is None or self._model[1] != await self._version()
 
     async def recommend(self, history: Sequence[Rating], window: Window, now: datetime) -> RecommendationPage:
-        movies: Collection[str] = self._movies
-        if self._model is None:
-            movies = [movie.id for movie in await self._catalogue.most_popular(MAX_RECOMMENDED + len(history))]
+        movies = await self._known_movies()
         rated = {rating.movie_id for rating in history}
         ranks = {movie_id: rank for rank, movie_id in enumerate(movies)}
         scores = {
@@ -86,28 +85,32 @@ class MemoryRecommender:
             Recommendation(movie_id, scores[movie_id], self._reasons(history, movie_id))
             for movie_id in ranked[window.offset : window.offset + window.limit]
         )
-        return RecommendationPage(len(ranked), items, Tier.PERSONAL if history and self._model else Tier.POPULAR)
+        return RecommendationPage(len(ranked), items, Tier.PERSONAL if history else Tier.POPULAR)
 
     async def affinities(self, history: Sequence[Rating], movie_ids: Collection[str]) -> Mapping[str, float]:
-        if self._model is None:
-            return {}
-        return {movie_id: self._affinity(history, movie_id) for movie_id in movie_ids if movie_id in self._movies}
+        movies = await self._known_movies()
+        return {movie_id: self._affinity(history, movie_id) for movie_id in movie_ids if movie_id in movies}
 
     async def similar(self, movie: Movie, window: Window) -> RecommendationPage:
-        similarities = (
-            {} if self._model is None else {other: self._similarity(movie.id, other) for other in self._movies}
-        )
+        similarities = {other: self._similarity(movie.id, other) for other in await self._known_movies()}
         ranks = {movie_id: rank for rank, movie_id in enumerate(similarities)}
         ranked = sorted(
             (other for other in similarities if similarities[other] > 0 and other != movie.id),
             key=lambda other: (-similarities[other], ranks[other]),
         )[:MAX_RECOMMENDED]
-        reason = Reason(ReasonKind.LIKED_TOGETHER, movie.id, movie.title)
+        kind = ReasonKind.ALIKE if self._model is None else ReasonKind.LIKED_TOGETHER
+        reason = Reason(kind, movie.id, movie.title)
         items = tuple(
             Recommendation(other, similarities[other], (reason,))
             for other in ranked[window.offset : window.offset + window.limit]
         )
         return RecommendationPage(len(ranked), items, Tier.PERSONAL)
+
+    async def _known_movies(self) -> Mapping[str, Movie]:
+        """The movies of the model or, before the first training, of the catalogue."""
+        if self._model is None:
+            self._movies = {movie.id: movie for movie in await self._catalogue.most_popular(MAX_MODEL_MOVIES)}
+        return self._movies
 
     def _reasons(self, history: Sequence[Rating], movie_id: str) -> tuple[Reason, ...]:
         terms = [(self._term(rating, movie_id), rating) for rating in history if rating.rating > NEUTRAL]
@@ -121,6 +124,11 @@ class MemoryRecommender:
         return (rating.rating - NEUTRAL) * self._similarity(rating.movie_id, movie_id)
 
     def _similarity(self, movie_id: str, other_id: str) -> float:
+        if self._model is None:
+            genres, other_genres = (
+                set(self._movies[one].genres) if one in self._movies else set() for one in (movie_id, other_id)
+            )
+            return len(genres & other_genres) / len(genres | other_genres) if genres and other_genres else 0.0
         likers, others = self._likers.get(movie_id), self._likers.get(other_id)
         return len(likers & others) / math.sqrt(len(likers) * len(others)) if likers and others else 0.0
 

@@ -44,6 +44,18 @@ class Movie:
     """Other titles that a search matches; not part of responses."""
 
 
+@dataclass(frozen=True, slots=True)
+class ListedMovie:
+    """A movie of a list that is imported into a catalogue."""
+
+    movie: Movie
+    fields: frozenset[str]
+    """The fields of `Movie` that the list has. The others are unknown and do not change a stored movie."""
+    has_own_id: bool = True
+    """Whether the id was chosen for this catalogue. False for a generated id and for that of another provider: the
+    stored movie with the same title, year and people is the same movie."""
+
+
 class Order(StrEnum):
     """Order of matches. Sources break ties, so that the order is total."""
 

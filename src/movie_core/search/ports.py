@@ -7,7 +7,16 @@ from typing import Protocol
 from movie_core.discovery.ratings import MovieIdentity
 from movie_core.paging import Window
 from movie_core.search.caching import CacheEntry, CacheStats, Lease
-from movie_core.search.movies import Capability, FoundMovie, Genre, LoadResult, Movie, MoviePage, MovieQuery
+from movie_core.search.movies import (
+    Capability,
+    FoundMovie,
+    Genre,
+    ListedMovie,
+    LoadResult,
+    Movie,
+    MoviePage,
+    MovieQuery,
+)
 
 
 class MovieSource(Protocol):
@@ -98,6 +107,19 @@ class MovieCatalogue(MovieSource, Protocol):
         title has exactly that year, a movie matches whose year differs by one, or where the year is missing on either
         side.
         """
+
+    @abstractmethod
+    async def import_list(
+        self, listed: Iterable[ListedMovie], *, replace: bool = False, edition: str | None = None
+    ) -> LoadResult:
+        """20. Adds the movies of a list, or updates the stored movies that they are by the rules of
+        `merging.ListMerger`, which keep their ids. A field that a listed movie lacks does not change. Clauses 11 to 14
+        apply; `replace` removes the movies that are not in the list, and clears the fields that are empty in it.
+        """
+
+    @abstractmethod
+    async def remove(self, movie_ids: Collection[str]) -> int:
+        """21. Deletes the movies with these ids, and returns how many existed. Any strings are accepted."""
 
 
 class SeenMovies(Protocol):

@@ -7,11 +7,15 @@ from dataclasses import replace
 from movie_core.discovery.ratings import MovieIdentity
 from movie_core.paging import Window
 from movie_core.ports import MovieCatalogue
-from movie_core.search.movies import Capability, LoadResult, Movie, MovieQuery, Order, Years
+from movie_core.search.movies import Capability, ListedMovie, LoadResult, Movie, MovieQuery, Order, Years
 from movie_core.testing.movie_source import MovieSourceContract
 from movie_core.testing.shared import ODD_STRINGS, RIVER_IDS, SAMPLE, clause, collect_pages
 
 _UNKNOWN_IDS = frozenset((*ODD_STRINGS, *(str(number) for number in range(10_000, 30_000))))
+
+
+def _listed(movie: Movie, *fields: str, has_own_id: bool = False) -> ListedMovie:
+    return ListedMovie(movie, frozenset(("title", *fields)), has_own_id)
 
 
 class MovieCatalogueContract(MovieSourceContract):
@@ -289,3 +293,123 @@ class MovieCatalogueContract(MovieSourceContract):
             assert [match and match.id for match in found] == [
                 None if number % 2 else movie.id for number in range(200) for movie in SAMPLE[:25]
             ]
+
+    @clause
+    async def test_20_a_known_imdb_id_identifies_the_movie_whatever_else_differs(self) -> None:
+        stored = Movie(
+            id="m1", title="Marble", year=1990, cast=("A. Actor",), countries=("Peru",), imdb_id="tt0000001"
+        )
+        async with self.open((stored, *SAMPLE)) as catalogue:
+            row = Movie(id="9", title="Der Marmor", year=2004, genres=("War",), imdb_id="tt0000001", tmdb_id="7")
+            listed = _listed(row, "year", "genres", "imdb_id", "tmdb_id", has_own_id=True)
+            assert await catalogue.import_list([listed]) == LoadResult(updated=1)
+            assert await catalogue.import_list([listed]) == LoadResult(unchanged=1)
+            merged = replace(row, id="m1", cast=stored.cast, countries=stored.countries)
+            assert (await catalogue.get("m1")).movie == merged
+            assert (await catalogue.search(MovieQuery("der marmor"), Window())).items == (merged,)
+            assert (await catalogue.search(MovieQuery("marble"), Window())).total == 0
+            assert await catalogue.count() == 1 + len(SAMPLE)
+
+    @clause
+    async def test_20_fields_that_a_list_lacks_or_leaves_empty_do_not_change(self) -> None:
+        stored = Movie(id="m1", title="Marble", year=1990, overview="Stone.", genres=("War",), popularity=3.0)
+        async with self.open((stored,)) as catalogue:
+            row = _listed(Movie(id="m1", title="Marble"), "year", "overview", "genres", has_own_id=True)
+            assert await catalogue.import_list([row]) == LoadResult(unchanged=1)
+            assert await catalogue.import_list([row], replace=True) == LoadResult(updated=1)
+            assert (await catalogue.get("m1")).movie == Movie(id="m1", title="Marble", popularity=3.0)
+
+    @clause
+    async def test_20_a_generated_id_survives_corrections(self) -> None:
+        await self._check_corrections(replaces=False)
+
+    @clause
+    async def test_20_a_generated_id_survives_corrections_that_replace_the_catalogue(self) -> None:
+        await self._check_corrections(replaces=True)
+
+    async def _check_corrections(self, *, replaces: bool) -> None:
+        first = Movie(id="marble-1948-joe-cotten", title="Marble", year=1948, cast=("Joe Cotten",))
+        async with self.open(SAMPLE) as catalogue:
+            await catalogue.import_list([_listed(first, "year", "cast")], replace=replaces)
+            second = replace(first, id="marble-1949-c-reid", year=1949, directors=("C. Reid",))
+            listed = _listed(second, "year", "cast", "directors")
+            assert (await catalogue.import_list([listed], replace=replaces)).added == 0
+            assert (await catalogue.get(first.id)).movie == replace(second, id=first.id)
+            third = replace(second, id="marble-1949-joe-cotton", cast=("Joe Cotton",), imdb_id="tt0000009")
+            listed = _listed(third, "cast", "imdb_id")
+            assert (await catalogue.import_list([listed], replace=replaces)).added == 0
+            assert await catalogue.count() == (1 if replaces else 1 + len(SAMPLE))
+            assert (await catalogue.get(first.id)).movie.imdb_id == "tt0000009"
+
+    @clause
+    async def test_20_movies_of_the_same_name_keep_their_ids_in_any_order(self) -> None:
+        horror = Movie(id="night-2020", title="Night", year=2020, overview="A hotel.")
+        short = Movie(id="night-2020-2", title="Night", year=2020, overview="A short.")
+        async with self.open(SAMPLE) as catalogue:
+            await catalogue.import_list([_listed(movie, "year", "overview") for movie in (horror, short)])
+            swapped = (replace(short, id=horror.id), replace(horror, id=short.id))
+            for rows in (swapped, swapped[:1], swapped[1:]):
+                result = await catalogue.import_list([_listed(movie, "year", "overview") for movie in rows])
+                assert (result.added, result.updated) == (0, 0)
+            assert [(await catalogue.get(movie.id)).movie for movie in (horror, short)] == [horror, short]
+            other = Movie(id="night-2020", title="Night", year=2020, directors=("N. Body",), overview="Another.")
+            assert (await catalogue.import_list([_listed(other, "year", "directors", "overview")])).added == 1
+            assert (await catalogue.get(horror.id)).movie == horror
+
+    @clause
+    async def test_20_a_movie_of_another_provider_is_the_stored_one_of_its_title_and_year(self) -> None:
+        stored = (
+            Movie(id="a", title="The Marble", year=1990, cast=("A. Actor",)),
+            Movie(id="b", title="Granite", year=1934, directors=("A. Hitch",)),
+            Movie(id="c", title="Slate", year=1990, imdb_id="tt0000003"),
+            Movie(id="d", title="Dusk", year=1990),
+            Movie(id="e", title="Dusk", year=1990),
+            Movie(id="f", title="Chalk", year=1990),
+            Movie(id="g", title="Flint", year=1991),
+            Movie(id="h", title="Basalt", year=2022, directors=("R. Zee",)),
+        )
+        async with self.open(stored) as catalogue:
+            rows = [
+                Movie(id="1", title="Marble, The", year=1990, imdb_id="tt0000011"),
+                Movie(id="2", title="Granite", year=1956, directors=("A. Hitch",), imdb_id="tt0000012"),
+                Movie(id="3", title="Slate", year=1990, imdb_id="tt0000013"),
+                Movie(id="4", title="Dusk", year=1990, imdb_id="tt0000014"),
+                Movie(id="5", title="Chalk", year=1991, imdb_id="tt0000015"),
+                Movie(id="6", title="Flint", year=1993, imdb_id="tt0000016"),
+                Movie(id="7", title="Basalt", year=2022, directors=("G. Bull",), imdb_id="tt0000017"),
+            ]
+            listed = [_listed(movie, "year", "directors", "imdb_id") for movie in rows]
+            assert await catalogue.import_list(listed) == LoadResult(added=5, updated=2)
+            assert await catalogue.import_list(listed) == LoadResult(unchanged=7)
+            for number, movie_id in enumerate(("a", "2", "3", "4", "f", "6", "7"), 11):
+                (found,) = await catalogue.match([MovieIdentity(imdb_id=f"tt00000{number}")])
+                assert found is not None, number
+                assert found.id == movie_id, number
+
+    @clause
+    async def test_20_ids_of_different_providers_do_not_mix(self) -> None:
+        async with self.open((Movie(id="862", title="Marble", imdb_id="tt0000001"),)) as catalogue:
+            row = Movie(id="862", title="Granite", imdb_id="tt0000002")
+            await catalogue.import_list([_listed(row, "imdb_id", has_own_id=True)])
+            assert (await catalogue.get("862")).movie.title == "Marble"
+            assert (await catalogue.get("tt0000002")).movie.title == "Granite"
+            corrected = Movie(id="862", title="Marble", imdb_id="tt0000009")
+            await catalogue.import_list([_listed(corrected, "imdb_id", has_own_id=True)])
+            assert (await catalogue.get("862")).movie == corrected
+
+    @clause
+    async def test_20_replace_and_edition_are_those_of_load(self) -> None:
+        async with self.open(SAMPLE) as catalogue:
+            listed = [_listed(movie, "year", has_own_id=True) for movie in SAMPLE[:3]]
+            result = await catalogue.import_list(listed, replace=True, edition="mine")
+            assert result == LoadResult(unchanged=3, removed=len(SAMPLE) - 3)
+            assert (await catalogue.edition(), await catalogue.count()) == ("mine", 3)
+
+    @clause
+    async def test_21_movies_are_removed_by_id(self) -> None:
+        async with self.open(SAMPLE) as catalogue:
+            assert await catalogue.remove((*ODD_STRINGS, SAMPLE[0].id, "201", "999999")) == 2
+            assert await catalogue.remove((SAMPLE[0].id,)) == 0
+            assert await catalogue.count() == len(SAMPLE) - 2
+            assert (await catalogue.search(MovieQuery("glass orrery"), Window())).total == 0
+            assert await catalogue.remove(()) == 0

@@ -242,3 +242,23 @@ class RatingStoreContract:
             ):
                 await no_change()
                 assert await stores.ratings.version() == versions[-1]
+
+    @clause
+    async def test_12_ratings_move_to_another_movie_and_the_newest_remains(self) -> None:
+        async with self.open() as stores:
+            ada, _ = await create_user(stores.accounts)
+            bob, _ = await create_user(stores.accounts, "bob@example.com", "Bob")
+            await stores.ratings.put(ada.id, [_new(1, 3.0, at=2), _new(2, 9.0, at=5), _new(3, 1.0, at=1)], NOW)
+            await stores.ratings.put(bob.id, [_new(1, 4.0, at=9), _new(2, 5.0, at=2), _new(4, 2.0, at=8)], NOW)
+            before = await stores.ratings.version()
+            assert await stores.ratings.move({"m1": "m2", "m4": "new", "m77": "m3"}) == 3
+            assert await stores.ratings.version() != before
+            for user, expected in (
+                (ada, {"m2": (3.0, NOW - 2 * DAY), "m3": (1.0, NOW - DAY)}),
+                (bob, {"m2": (5.0, NOW - 2 * DAY), "new": (2.0, NOW - 8 * DAY)}),
+            ):
+                history = await stores.ratings.history(user.id)
+                assert {rating.movie_id: (rating.rating, rating.rated_at) for rating in history} == expected
+            before = await stores.ratings.version()
+            assert await stores.ratings.move({"m1": "m2"}) == 0
+            assert await stores.ratings.version() == before

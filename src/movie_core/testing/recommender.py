@@ -189,16 +189,24 @@ class RecommenderContract:
         dataset = _Dataset()
         await dataset.rate_all()
         async with self.open(dataset.ratings, dataset.movies) as recommender:
-            for history in ([], [_rating("w0", 9.0)]):
-                found = await recommender.recommend(history, Window(0, 4), NOW)
-                assert found.tier is Tier.POPULAR
-                assert {item.movie_id for item in found.items} <= {"w0", "m0", "w1", "m1", "w2", "m2"}
+            found = await recommender.recommend([], Window(0, 4), NOW)
+            assert found.tier is Tier.POPULAR
+            assert {item.movie_id for item in found.items} <= {"w0", "m0", "w1", "m1", "w2", "m2"}
             await recommender.train()
             found = await recommender.recommend([], Window(0, 24), NOW)
             assert found.tier is Tier.POPULAR
             assert "n" not in _groups(found.items)
             assert not any(item.reasons for item in found.items)
             assert (await recommender.recommend([_rating("w0", 9.0)], Window(), NOW)).tier is Tier.PERSONAL
+
+    @clause
+    async def test_5_before_the_first_model_recommendations_are_of_similar_content(self) -> None:
+        dataset = _Dataset()
+        async with self.open(dataset.ratings, dataset.movies) as recommender:
+            for group in "wm":
+                found = await recommender.recommend([_rating(f"{group}5", 9.0)], Window(0, 5), NOW)
+                assert (found.tier, _groups(found.items)) == (Tier.PERSONAL, 5 * group)
+            await dataset.movies.load((), replace=True)
 
     @clause
     async def test_6_without_a_reason_the_score_would_be_lower(self) -> None:
@@ -227,12 +235,14 @@ class RecommenderContract:
         async with self.open(dataset.ratings, dataset.movies) as recommender:
             history = [_rating(f"w{number}", 9.0, day=number) for number in range(4)]
             ids = [movie.id for movie in _MOVIES]
-            assert await recommender.affinities(history, ids) == {}
-            await recommender.train()
-            affinities = await recommender.affinities(history, [*ids, *ODD_STRINGS])
-            assert set(affinities) == set(ids)
-            western, musical = ([affinities[movie_id] for movie_id in ids if movie_id[0] == group] for group in "wm")
-            assert min(western) > max(musical)
+            for _ in range(2):  # by content, then with a model
+                affinities = await recommender.affinities(history, [*ids, *ODD_STRINGS])
+                assert set(affinities) == set(ids)
+                western, musical = (
+                    [affinities[movie_id] for movie_id in ids if movie_id[0] == group] for group in "wm"
+                )
+                assert min(western) > max(musical)
+                await recommender.train()
             assert await recommender.affinities(history, []) == {}
             assert set(await recommender.affinities([], ids)) == set(ids)
 
@@ -242,8 +252,10 @@ class RecommenderContract:
         await dataset.rate_all()
         async with self.open(dataset.ratings, dataset.movies) as recommender:
             movie = next(movie for movie in _MOVIES if movie.id == "w5")
-            before = await recommender.similar(movie, Window())
-            assert (before.total, before.items) == (0, ())
+            before = await recommender.similar(movie, Window(0, 5))
+            assert _groups(before.items) == "wwwww"
+            assert "w5" not in {item.movie_id for item in before.items}
+            assert {reason.kind for item in before.items for reason in item.reasons} == {ReasonKind.ALIKE}
             await recommender.train()
             expected = await recommender.similar(movie, Window(0, 100))
             ids = [item.movie_id for item in expected.items]

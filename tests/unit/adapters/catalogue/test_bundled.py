@@ -1,6 +1,7 @@
 """The bundled films: complete, clean, and with plausible popularity."""
 
 import gzip
+import itertools
 import zlib
 from collections import Counter
 
@@ -10,11 +11,13 @@ from movie_adapters.catalogue.bundled import (
     BUNDLED_EDITION,
     BUNDLED_FILMS,
     BUNDLED_NAME,
+    MOVED_IDS,
     bundled_films,
     bundled_path,
 )
 from movie_adapters.catalogue.files import MovieFile
 from movie_core.search.movies import Movie
+from movie_core.text import article_first, fold, normalise_title, title_words
 
 
 @pytest.fixture(scope="module")
@@ -86,3 +89,56 @@ def test_a_film_in_both_sources_is_merged(films: list[Movie]) -> None:
     assert (film.id, film.year) == ("tt0468569", 2008)
     assert film.directors == ("Christopher Nolan",)
     assert "Christian Bale" in film.cast
+
+
+def _people(film: Movie) -> set[str]:
+    return {fold(name) for name in (*film.directors, *film.cast)}
+
+
+def test_no_film_is_listed_twice(films: list[Movie]) -> None:
+    by_title: dict[str, list[Movie]] = {}
+    for film in films:
+        by_title.setdefault("".join(title_words(film.title)), []).append(film)
+    twice = []
+    for same_title in by_title.values():
+        for first, second in itertools.combinations(same_title, 2):
+            apart = abs((first.year or 0) - (second.year or 0))
+            shared = len(_people(first) & _people(second))
+            is_comparable = bool((first.cast and second.cast) or (first.directors and second.directors))
+            is_same_spelling = normalise_title(first.title) == normalise_title(second.title)
+            if (
+                (shared and apart <= 2)
+                or (shared > 1 and apart <= 5 and is_same_spelling)
+                or (not apart and not is_comparable and is_same_spelling)
+            ):
+                twice.append((first.id, second.id))
+    assert twice == []
+
+
+def test_no_imdb_id_is_repeated_and_no_article_stands_at_the_end_of_a_title(films: list[Movie]) -> None:
+    imdb_ids = [film.imdb_id for film in films if film.imdb_id]
+    assert len(set(imdb_ids)) == len(imdb_ids)
+    assert [film.title for film in films if article_first(film.title) != film.title] == []
+
+
+def test_the_goonies_are_one_film_with_the_facts_of_both_lists(films: list[Movie]) -> None:
+    (film,) = [film for film in films if "Goonies" in film.title]
+    assert (film.id, film.title, film.year, film.directors) == ("tt0089218", "The Goonies", 1985, ("Richard Donner",))
+    assert "Sean Astin" in film.cast
+
+
+def test_remakes_and_sequels_with_the_same_title_are_separate_films(films: list[Movie]) -> None:
+    for title, years in {
+        "The Unholy Three": {1925, 1930},
+        "Beauty and the Beast": {1991, 1992},
+        "Dead Heat": {1987, 1988},
+        "The Green Goddess": {1923, 1930},
+    }.items():
+        assert years <= {film.year for film in films if film.title == title}, title
+
+
+def test_moved_ids_belong_to_no_film_and_lead_to_one(films: list[Movie]) -> None:
+    ids = {film.id for film in films}
+    assert len(MOVED_IDS) >= 20
+    assert not ids & MOVED_IDS.keys()
+    assert ids >= set(MOVED_IDS.values())

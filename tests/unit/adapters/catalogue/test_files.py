@@ -505,3 +505,117 @@ def test_any_bytes_are_read_or_rejected(tmp_path: Path, body: bytes, header: byt
     for movie in movies:
         assert movie.title.strip()
         assert normalise_query(movie.title[:200]) is not None
+
+
+# Fields and identity of an import
+
+
+def listed(path: Path, *, adult: bool = False) -> list[tuple[str, set[str], bool]]:
+    file = MovieFile(path, adult=adult)
+    entries = [(entry.movie.id, set(entry.fields), entry.has_own_id) for entry in file.listed()]
+    assert not file.reasons, file.rejected
+    return entries
+
+
+def test_the_fields_of_a_list_are_its_columns(write: Write) -> None:
+    (entry,) = listed(write("id,title,year,runtime,country,unknown\nm1,A,,90,Peru,x\n"))
+    assert entry == ("m1", {"title", "year", "runtime_minutes", "countries"}, True)
+    (generated,) = listed(write("id,title\n,A\n"))
+    assert generated == ("a", {"title"}, False)
+
+
+def test_the_fields_of_json_lines_are_those_of_each_line(write: Write) -> None:
+    first, second = listed(write('{"id": 1, "title": "A", "year": null}\n{"title": "B", "plot": "C"}\n', "m.jsonl"))
+    assert first == ("1", {"title", "year"}, True)
+    assert second == ("b", {"title", "overview"}, False)
+
+
+def test_companion_files_add_fields_and_the_ids_of_other_providers_are_not_own_ones(write: Write) -> None:
+    assert listed(write(MOVIELENS))[0] == ("901", {"title", "year", "alt_titles", "genres"}, False)
+    write("movieId,imdbId,tmdbId\n901,0900001,55\n902,0,0\n", "links.csv")
+    write("userId,movieId,rating,timestamp\n1,901,4.0,964982703\n", "ratings.csv")
+    fields = {"title", "year", "alt_titles", "genres", "imdb_id", "tmdb_id", "popularity"}
+    assert listed(write(MOVIELENS))[0] == ("901", fields, False)
+    imdb = listed(write(BASICS, "title.basics.tsv"))[0]
+    assert imdb == ("tt0900001", {"title", "original_title", "year", "runtime_minutes", "genres", "imdb_id"}, False)
+
+
+@pytest.mark.parametrize("cell", ["0", "0.0", "", "0000000", "tt0000000", "00"])
+def test_zero_and_empty_are_not_ids(write: Write, cell: str) -> None:
+    assert read(write(f"id,title,imdb_id,tmdb_id\nz1,A,{cell},{cell}\n")) == [Movie(id="z1", title="A")]
+
+
+def test_an_imdb_id_of_an_earlier_row_is_a_repeated_id(write: Write) -> None:
+    assert rejects(write("id,title,imdb_id\n1,A,tt0900001\n2,B,900001\n3,C,\n4,D,\n")) == [(2, "repeated_id")]
+
+
+@pytest.mark.parametrize(
+    ("cell", "names"),
+    [
+        ("[{'id': 28, 'name': 'Action'}, {'id': 18, 'name': 'Drama'}]", ("Action", "Drama")),
+        ('[{"id": 28, "name": "Action"}]', ("Action",)),
+        ('["Action", "Drama", "Action"]', ("Action", "Drama")),
+        ("['Action', \"Children's\"]", ("Action", "Children's")),
+        ('{"id": 28, "name": "Action"}', ("Action",)),
+        ("[]", ()),
+        ("[REC]", ("[REC]",)),
+        ("[1]", ("[1]",)),
+        ("[{'name': 'Action'", ("[{'name': 'Action'",)),
+        ("[" * 150, ("[" * 150,)),
+    ],
+)
+def test_json_in_cells_is_parsed(write: Write, cell: str, names: tuple[str, ...]) -> None:
+    quoted = cell.replace('"', '""')
+    (movie,) = read(write(f'title,genres,cast,country\nA,"{quoted}","{quoted}","{quoted}"\n'))
+    assert (movie.genres, movie.cast, movie.countries) == (names, names, names)
+
+
+TMDB = (
+    "adult,belongs_to_collection,genres,id,imdb_id,original_language,original_title,overview,popularity,"
+    "production_countries,release_date,runtime,title,vote_average\n"
+    "False,,\"[{'id': 16, 'name': 'Animation'}]\",7001,tt0900001,de,Die Lampe,A lamp.,21.9,"
+    "\"[{'iso_3166_1': 'DE', 'name': 'Germany'}]\",1999-10-30,81.0,The Lamp,7.7\n"
+    "True,,[],7002,tt0900002,en,Adults,x,0.5,[],1999-10-30,81.0,Adults,7.7\n"
+)
+
+
+def test_a_data_set_of_tmdb_is_read(write: Write) -> None:
+    file = MovieFile(write(TMDB))
+    (lamp,) = file
+    assert lamp == Movie(
+        id="7001",
+        title="The Lamp",
+        original_title="Die Lampe",
+        year=1999,
+        genres=("Animation",),
+        countries=("Germany",),
+        overview="A lamp.",
+        popularity=21.9,
+        runtime_minutes=81,
+        imdb_id="tt0900001",
+        tmdb_id="7001",
+    )
+    assert (file.skipped, file.reasons) == ({"adult": 1}, {})
+    assert [movie_id for movie_id, _, is_own in listed(write(TMDB), adult=True) if not is_own] == ["7001", "7002"]
+
+
+@pytest.mark.parametrize("cell", ["1", "True", "true", "TRUE", "1.0", "yes"])
+def test_titles_for_adults_are_skipped_unless_requested(write: Write, cell: str) -> None:
+    path = write(f"title,adult\nA,{cell}\nB,False\nC,0\nD,\n")
+    assert [movie.title for movie in read(path)] == ["B", "C", "D"]
+    assert [movie.title for movie in MovieFile(path, adult=True)] == ["A", "B", "C", "D"]
+    json_lines = write('{"title": "A", "adult": true}\n{"title": "B", "adult": false}\n', "m.jsonl")
+    assert [movie.title for movie in read(json_lines)] == ["B"]
+
+
+def test_remarks_in_a_list_of_imdb_are_not_overviews(write: Write) -> None:
+    (lamp,) = read(write("Position,Const,Description,Title\n1,tt0900001,seen twice,The Lamp\n"))
+    assert lamp.overview is None
+
+
+def test_films_of_the_same_name_in_a_list_of_letterboxd_have_ids_that_depend_on_the_film(write: Write) -> None:
+    rows = [f"2024-01-0{day},The Night,2020,https://boxd.it/{uri},\n" for day, uri in enumerate(("aa", "bb", "aA"), 1)]
+    header = "Date,Name,Year,Letterboxd URI,Description\n"
+    ids = [movie.id for movie in read(write(header + "".join(rows)))]
+    assert len(set(ids)) == 3
+    assert [movie.id for movie in read(write(header + "".join(reversed(rows))))] == ids[::-1]

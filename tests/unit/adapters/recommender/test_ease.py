@@ -99,9 +99,9 @@ async def similar(world: World) -> int:
 async def test_every_process_uses_a_new_model_within_a_minute() -> None:
     world = World()
     assert await world.total() == 5
-    assert await similar(world) == 0
+    assert await similar(world) == 4
     await world.train(7)
-    assert await similar(world) == 0
+    assert await similar(world) == 4
     world.seconds += RELOAD_INTERVAL
     assert RELOAD_INTERVAL < 60
     await world.total()
@@ -220,6 +220,35 @@ async def test_unreleased_movies_are_not_recommended() -> None:
         world.seconds += RELOAD_INTERVAL
         await world.total()
         await world.finish_reload()
+
+
+async def test_before_the_first_training_the_content_of_new_movies_counts_too() -> None:
+    world = World()
+    assert await similar(world) == 4
+    await world.catalogue.load(FILMS[:7])
+    assert await similar(world) == 4
+    world.seconds += RELOAD_INTERVAL
+    await similar(world)
+    await world.finish_reload()
+    assert await similar(world) == 6
+    assert await world.reader.model() is None
+
+
+async def test_concurrent_first_requests_build_one_model_from_the_content() -> None:
+    world = World()
+    found = await asyncio.gather(*(world.reader.similar(FILMS[0], Window()) for _ in range(20)))
+    assert {page.total for page in found} == {4}
+    rating = Rating("0", "Film 0", 1990, 9.0, NOW)
+    page = await world.reader.recommend([rating], Window(), NOW)
+    assert {reason.movie_id for item in page.items for reason in item.reasons} <= {"0"}
+    assert page.total == 4
+
+
+async def test_an_empty_catalogue_has_no_similar_movies() -> None:
+    world = World()
+    await world.catalogue.load((), replace=True)
+    assert await similar(world) == 0
+    assert await world.reader.affinities([], ["0"]) == {}
 
 
 async def test_similar_movies_have_reasons() -> None:

@@ -209,6 +209,74 @@ def test_production_rejects_unsafe_settings(name: str, value: str) -> None:
         load(**(PRODUCTION | {name: value}))
 
 
+SINGLE = {name: value for name, value in PRODUCTION.items() if name not in {"MOVIE_DATABASE_URL", "MOVIE_REDIS_URL"}}
+SINGLE["MOVIE_ENV"] = "single"
+
+
+def test_production_on_one_machine_needs_neither_postgresql_nor_redis() -> None:
+    settings = load(**SINGLE)
+    assert settings.sqlite_path is not None
+    assert (settings.log_format, settings.allowed_hosts) == ("json", ("movies.example.com",))
+    assert not settings.shows_links
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("MOVIE_PUBLIC_URL", "http://movies.example.com"),
+        ("MOVIE_SECRET_KEY", ""),
+        ("MOVIE_SECRET_KEY", "a" * 64),
+        ("MOVIE_SMTP_URL", ""),
+        ("MOVIE_SMTP_URL", "smtp://movies:secret@smtp.example.com:25"),
+        ("MOVIE_ALLOWED_HOSTS", "*"),
+        ("MOVIE_CORS_ORIGINS", "*"),
+    ],
+)
+def test_production_on_one_machine_is_as_strict_otherwise(name: str, value: str) -> None:
+    with pytest.raises(SettingError, match=name):
+        load(**(SINGLE | {name: value}))
+
+
+def test_all_problems_are_reported_at_once_and_no_value_is_shown() -> None:
+    environ = {
+        "MOVIE_ENV": "production",
+        "MOVIE_SECRET_KEY": "k" * 40,
+        "MOVIE_CACHE_FRESH": "canary",
+        "MOVIE_EVENTS": "canary",
+        "MOVIE_CORS_ORIGINS": "*",
+    }
+    with pytest.raises(SettingError) as caught:
+        load(**environ)
+    names = [
+        "PUBLIC_URL",
+        "DATABASE_URL",
+        "REDIS_URL",
+        "SECRET_KEY",
+        "SMTP_URL",
+        "CACHE_FRESH",
+        "EVENTS",
+        "CORS_ORIGINS",
+    ]
+    for name in names:
+        assert str(caught.value).count(f"MOVIE_{name}: ") == 1, name
+    assert "canary" not in str(caught.value)
+    assert "\n" not in str(caught.value)
+
+
+def test_an_invalid_value_is_reported_once_although_it_violates_a_rule_too() -> None:
+    with pytest.raises(SettingError) as caught:
+        load(**(PRODUCTION | {"MOVIE_PUBLIC_URL": "movies"}))
+    assert str(caught.value).count("MOVIE_PUBLIC_URL") == 1
+
+
+def test_unknown_variables_are_listed_with_the_closest_setting(tmp_path: Path) -> None:
+    dotenv = tmp_path / ".env"
+    dotenv.write_text("MOVIE_SMPT_URL=smtp://h\nOTHER=1\n")
+    settings = Settings.load({"MOVIE_PUBLIC_SERACH": "true", "MOVIEX": "1", "MOVIE_ENV": "local"}, dotenv=dotenv)
+    assert settings.unknown == {"MOVIE_PUBLIC_SERACH": "MOVIE_PUBLIC_SEARCH", "MOVIE_SMPT_URL": "MOVIE_SMTP_URL"}
+    assert settings.public_search is False
+
+
 def test_production_rejects_a_source_token_with_a_plain_http_url() -> None:
     environ = PRODUCTION | {"MOVIE_SOURCE_TOKEN": "canary", "MOVIE_SOURCE_URL": "http://third-party.example.com"}
     with pytest.raises(SettingError, match="MOVIE_SOURCE_URL"):
