@@ -25,9 +25,8 @@ from movie_core.accounts.users import Address, Username
 from movie_core.discovery.analytics import Days
 from movie_core.discovery.events import check_event
 from movie_core.discovery.rating_files import parse_ratings
-from movie_core.discovery.ratings import normalise_title
 from movie_core.errors import Denied, Invalid, TooManyRows
-from movie_core.text import normalise_query
+from movie_core.text import normalise_query, normalise_title
 
 BODY = 64 * 1024
 MAX_GROWTH = 8

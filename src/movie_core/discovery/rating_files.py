@@ -7,7 +7,8 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import UTC, date, datetime, time
 
-from movie_core.discovery.ratings import HIGHEST, MAX_IMPORT, ImportRow, MovieIdentity, Rejection
+from movie_core.discovery.movie_matching import MovieIdentity
+from movie_core.discovery.ratings import HIGHEST, MAX_IMPORT, ImportRow, Rejection
 from movie_core.errors import InvalidBody, SeveralUsers, TooManyRows
 from movie_core.text import normalise_imdb_id
 

@@ -4,7 +4,7 @@ from collections.abc import Iterable, Sequence
 from contextlib import AbstractAsyncContextManager
 from dataclasses import replace
 
-from movie_core.discovery.ratings import MovieIdentity
+from movie_core.discovery.movie_matching import MatchedBy, MismatchReason, MovieIdentity, MovieMatch
 from movie_core.paging import Window
 from movie_core.ports import MovieCatalogue
 from movie_core.search.movies import Capability, LoadResult, Movie, MovieQuery, Order, Years
@@ -188,20 +188,29 @@ class MovieCatalogueContract(MovieSourceContract):
         first = Movie(id="1", title="Marble", year=1990, imdb_id="tt0000001", tmdb_id="11")
         second = Movie(id="2", title="Granite", year=1991, imdb_id="tt0000002", tmdb_id="12")
         third, fourth = (Movie(id=movie_id, title="Slate", imdb_id="tt0000003") for movie_id in "34")
-        async with self.open((first, second, third, fourth)) as catalogue:
+        fifth = Movie(id="5", title="Chalk", year=1992, imdb_id="tt0000000", tmdb_id="0")
+        async with self.open((first, second, third, fourth, fifth)) as catalogue:
             expected = {
-                MovieIdentity(movie_id="1", imdb_id="tt0000002"): first,
-                MovieIdentity(movie_id="77", imdb_id="tt0000002", tmdb_id="11"): second,
-                MovieIdentity(imdb_id="tt0000077", tmdb_id="11", title="Granite", year=1991): first,
-                MovieIdentity(imdb_id="tt0000001", title="Granite", year=1991): first,
-                MovieIdentity(imdb_id="tt0000077", tmdb_id="77", title="Granite", year=1991): second,
-                MovieIdentity(imdb_id="tt0000003", title="Granite", year=1991): None,
-                MovieIdentity(imdb_id="tt0000077"): None,
-                MovieIdentity(tmdb_id="tt0000001"): None,
-                MovieIdentity(imdb_id="", tmdb_id="", movie_id="", title="", year=None): None,
-                MovieIdentity(): None,
+                MovieIdentity(movie_id="1"): "1 by movie_id",
+                MovieIdentity(movie_id="1", title="MARBLE", year=1991): "1 by movie_id",
+                MovieIdentity(movie_id="1", title="Granite", year=1991): "2 by title_year",
+                MovieIdentity(movie_id="1", imdb_id="tt0000002"): "2 by imdb_id",
+                MovieIdentity(movie_id="77", imdb_id="tt0000002", tmdb_id="12"): "2 by imdb_id",
+                MovieIdentity(imdb_id="tt0000001", title="Granite", year=1991): "1 by imdb_id",
+                MovieIdentity(tmdb_id="11", title="Granite", year=1991): "1 by tmdb_id",
+                MovieIdentity(imdb_id="tt0000003", title="Granite", year=1991): "3 by imdb_id",
+                MovieIdentity(title="Slate", year=1950): "3 by near_year",
+                MovieIdentity(imdb_id="tt0000077", title="Chalk", year=1992): "5 by title_year",
+                MovieIdentity(imdb_id="tt0000077", tmdb_id="11", title="Marble", year=1990): MismatchReason.OTHER_ID,
+                MovieIdentity(imdb_id="tt0000001", tmdb_id="12"): MismatchReason.UNKNOWN,
+                MovieIdentity(imdb_id="tt0000000", tmdb_id="0"): MismatchReason.UNKNOWN,
+                MovieIdentity(imdb_id="tt0000077"): MismatchReason.UNKNOWN,
+                MovieIdentity(tmdb_id="tt0000001"): MismatchReason.UNKNOWN,
+                MovieIdentity(imdb_id="", tmdb_id="", movie_id="", title="", year=None): MismatchReason.UNKNOWN,
+                MovieIdentity(): MismatchReason.UNKNOWN,
             }
-            assert await catalogue.match(list(expected)) == list(expected.values())
+            found = dict(zip(expected, await _match(catalogue, *expected), strict=True))
+            assert found == expected
             assert not await catalogue.match(())
 
     @clause
@@ -229,12 +238,16 @@ class MovieCatalogueContract(MovieSourceContract):
                 "!!!": "4",
                 "!!": None,
                 "千と千尋": "5",
-                "Glass Orrery, The": None,
             }.items():
-                (found,) = await catalogue.match([MovieIdentity(title=title, year=1990)])
-                assert (found.id if found else None) == movie_id, title
+                found = f"{movie_id} by title_year" if movie_id else MismatchReason.UNKNOWN
+                for identity in (
+                    MovieIdentity(title=title, year=1990),
+                    MovieIdentity(title="X", original_title=title, year=1990),
+                    MovieIdentity(title="X", alt_titles=("Y", title), year=1990),
+                ):
+                    assert await _match(catalogue, identity) == [found], title
             odd = [MovieIdentity(movie_id=text, imdb_id=text, tmdb_id=text, title=text) for text in ODD_STRINGS]
-            assert await catalogue.match(odd) == [None] * len(odd)
+            assert set(await _match(catalogue, *odd)) == {MismatchReason.UNKNOWN}
 
     @clause
     async def test_19_the_year_distinguishes_movies_with_the_same_title(self) -> None:
@@ -254,38 +267,51 @@ class MovieCatalogueContract(MovieSourceContract):
         }
         movies = [Movie(id=movie_id, title=title, year=year) for movie_id, (title, year) in years.items()]
         async with self.open(movies) as catalogue:
-            for (title, year), movie_id in {
-                ("Dusk", 1950): "1",
-                ("Dusk", 1951): "2",
-                ("Dusk", 1952): "2",
-                ("Dusk", 1949): "1",
-                ("Dusk", 1979): "3",
-                ("Dusk", 1982): None,
-                ("Dusk", None): None,
-                ("Noon", 1900): "4",
-                ("Noon", None): "4",
-                ("Dawn", None): "5",
-                ("Dawn", 1999): "5",
-                ("Dawn", 1998): None,
-                ("Eve", 1990): None,
-                ("Eve", 1991): "8",
-                ("Eve", 1992): "8",
-                ("Night", 2000): "10",
-                ("Night", 2001): None,
-                ("Night", 1950): "9",
+            for (title, year), found in {
+                ("Dusk", 1950): "1 by title_year",
+                ("Dusk", 1951): "2 by title_year",
+                ("Dusk", 1952): "2 by near_year",
+                ("Dusk", 1949): "1 by near_year",
+                ("Dusk", 1979): "3 by near_year",
+                ("Dusk", 1982): MismatchReason.OTHER_YEAR,
+                ("Dusk", None): MismatchReason.AMBIGUOUS,
+                ("Noon", 1900): "4 by near_year",
+                ("Noon", None): "4 by near_year",
+                ("Dawn", None): "5 by near_year",
+                ("Dawn", 1999): "5 by near_year",
+                ("Dawn", 1998): MismatchReason.OTHER_YEAR,
+                ("Eve", 1990): MismatchReason.AMBIGUOUS,
+                ("Eve", 1991): "8 by title_year",
+                ("Eve", 1992): "8 by near_year",
+                ("Night", 2000): "10 by title_year",
+                ("Night", 2001): MismatchReason.AMBIGUOUS,
+                ("Night", 1950): "9 by near_year",
             }.items():
-                (found,) = await catalogue.match([MovieIdentity(title=title, year=year)])
-                assert (found.id if found else None) == movie_id, (title, year)
+                assert await _match(catalogue, MovieIdentity(title=title, year=year)) == [found], (title, year)
 
     @clause
     async def test_19_many_identities_are_matched_in_order(self) -> None:
         async with self.open(SAMPLE) as catalogue:
             identities = [
-                MovieIdentity(title=f"{movie.title} {number}" if number % 2 else movie.title, year=movie.year)
+                MovieIdentity(
+                    title=f"{movie.title} {number}" if number % 2 else movie.title,
+                    original_title=f"Original Title {number}",
+                    alt_titles=(f"Other Title {number}", f"The Third Title {number}"),
+                    year=movie.year,
+                )
                 for number in range(200)
                 for movie in SAMPLE[:25]
             ]
-            found = await catalogue.match(identities)
-            assert [match and match.id for match in found] == [
-                None if number % 2 else movie.id for number in range(200) for movie in SAMPLE[:25]
+            assert await _match(catalogue, *identities) == [
+                MismatchReason.UNKNOWN if number % 2 else f"{movie.id} by {MatchedBy.TITLE_YEAR}"
+                for number in range(200)
+                for movie in SAMPLE[:25]
             ]
+
+
+async def _match(catalogue: MovieCatalogue, *identities: MovieIdentity) -> list[str]:
+    """The id of each match and what identified it, or the reason why there is none."""
+    return [
+        f"{match.movie.id} by {match.by}" if isinstance(match, MovieMatch) else match.reason
+        for match in await catalogue.match(identities)
+    ]

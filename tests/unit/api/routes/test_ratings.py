@@ -149,15 +149,44 @@ async def test_an_import_is_limited_to_two_mebibytes(api: Api) -> None:
     ann = await api.activated()
     row = '{"movie_id": "101", "rating": 8}'
     body = "[" + row + " " * (2 * 1024 * 1024 - len(row) - 2) + "]"
-    assert (await api.put(RATINGS, content=body, headers=ann | JSON)).json() == {"accepted": 1, "rejected": []}
+    assert (await api.put(RATINGS, content=body, headers=ann | JSON)).json()["accepted"] == 1
     assert (await api.put(RATINGS, content=body + " ", headers=ann | JSON)).status_code == 413
+
+
+async def test_near_matches_are_listed(api: Api) -> None:
+    file = "Date,Name,Year,Letterboxd URI,Rating\n,Bay River,1950,u,4.5\n"
+    response = await api.put(RATINGS, content=file, headers=await api.activated() | {"content-type": "text/csv"})
+    assert response.json()["matched_by"]["near_year"] == 1
+    assert response.json()["near_matches"] == [
+        {"row": 1, "title": "Bay River", "year": 1950}
+        | {"movie_id": "101", "movie_title": "Bay River", "movie_year": 1951}
+    ]
+
+
+async def test_an_import_keeps_newer_ratings_unless_it_overwrites(api: Api) -> None:
+    ann = await api.activated()
+    await api.put(RATING, json={"rating": 9}, headers=ann)
+    rows = [{"movie_id": "101", "rating": 3, "rated_at": "2014-05-01T00:00:00Z"}]
+    for query, rating, superseded in (("", 9, [1]), ("?overwrite=false", 9, [1]), ("?overwrite=true", 3, [])):
+        response = await api.put(RATINGS + query, json=rows, headers=ann)
+        assert (response.json()["accepted"], response.json()["superseded"]) == (1, superseded)
+        assert (await api.get(RATING, headers=ann)).json()["rating"] == rating
+    for query in ("?overwrite=1", "?overwrite=", "?overwrite=true&overwrite=true"):
+        response = await api.put(RATINGS + query, json=rows, headers=ann)
+        assert (response.status_code, response.json()["code"]) == (400, "invalid_parameter")
 
 
 async def test_a_file_is_parsed_by_its_media_type(api: Api) -> None:
     ann = await api.activated()
     file = "Date,Name,Year,Letterboxd URI,Rating\r\n2024-03-03,Bay River,1951,https://x,4.5\r\n"
     response = await api.put(RATINGS, content=file, headers=ann | {"content-type": "text/csv; charset=utf-8"})
-    assert response.json() == {"accepted": 1, "rejected": []}
+    assert response.json() == {
+        "accepted": 1,
+        "rejected": [],
+        "superseded": [],
+        "matched_by": {"imdb_id": 0, "tmdb_id": 0, "title_year": 1, "near_year": 0},
+        "near_matches": [],
+    }
     assert (await api.get(RATING, headers=ann)).json() == {
         "movie_id": "101",
         "rating": 9.0,

@@ -8,9 +8,11 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 from tests.support.pace import cpu_growth
 
+from movie_core.discovery.movie_matching import MovieIdentity
 from movie_core.discovery.rating_files import MAX_TITLE, parse_ratings
-from movie_core.discovery.ratings import MAX_IMPORT, ImportRow, MovieIdentity, Rejection, check_rating, normalise_title
+from movie_core.discovery.ratings import MAX_IMPORT, ImportRow, Rejection, check_rating
 from movie_core.errors import InvalidBody, SeveralUsers, TooManyRows
+from movie_core.text import normalise_title
 
 IMDB = """\
 Const,Your Rating,Date Rated,Title,Original Title,URL,Title Type,IMDb Rating,Runtime (mins),Year,Genres,Num Votes,Release Date,Directors
