@@ -14,7 +14,7 @@ from movie_adapters.security.password_strength import ZxcvbnPasswordStrength
 from movie_adapters.security.username_syntax import UnicodeUsernameSyntax
 from movie_api.context import RequestHead
 from movie_api.middleware.limits import MAX_HEADER_BYTES, MAX_TARGET
-from movie_api.request_body import _parse as parse_json
+from movie_api.request_body import parse_json
 from movie_api.response_cache import matches_etag
 from movie_api.routes.analytics import prefers_csv
 from movie_api.routes.movies import parse_search

@@ -1,8 +1,8 @@
 """Routes of ratings."""
 
 import asyncio
-from collections.abc import Iterable
-from datetime import UTC, datetime
+import codecs
+from datetime import datetime
 from typing import Annotated
 
 import msgspec
@@ -15,25 +15,26 @@ from movie_api.operations import PAGE_ERRORS, SOURCE_ERRORS, Operation
 from movie_api.pagination import Page, PageParameters, page_response, request_window
 from movie_api.parameters import parse_parameters
 from movie_api.problems import AnyRequest
-from movie_api.request_body import CSV, JSON, media_type_of, read_file, read_json, read_rows
+from movie_api.request_body import CSV, JSON, ZIP, media_type_of, parse_json, read_file, read_json
 from movie_api.responses import NO_STORE, json_response, no_content, timestamp
 from movie_api.routes.movies import SEARCH_PATH, Movie
 from movie_api.routes.users import ME
 from movie_api.schemas import Count, JsonObject, Score, Timestamp, documented
 from movie_core.accounts.sessions import Caller
-from movie_core.discovery.movie_matching import MatchedBy, MovieIdentity
+from movie_core.discovery.movie_matching import MatchedBy
 from movie_core.discovery.rating_files import parse_ratings
+from movie_core.discovery.rating_json import is_json, parse_json_ratings
 from movie_core.discovery.ratings import (
     MAX_IMPORT,
     ImportRow,
     Rejection,
-    check_rating,
 )
 from movie_core.discovery.ratings import BatchResult as CoreBatchResult
 from movie_core.discovery.ratings import ImportResult as CoreImportResult
 from movie_core.discovery.ratings import Rating as CoreRating
 from movie_core.discovery.services import Discovery
-from movie_core.errors import InvalidParameter, InvalidRating
+from movie_core.discovery.tables import unpack
+from movie_core.errors import InvalidParameter
 
 RATING = SEARCH_PATH + "{movie_id:str}/rating/"
 RATINGS = ME + "ratings/"
@@ -68,15 +69,28 @@ class RatedMovies(Page[RatedMovie]):
 
 
 class RatingRow(JsonObject):
-    """A rating to import."""
+    """A rating to import. Rows of the user's export have all fields."""
 
     movie_id: str
     rating: float
     rated_at: Annotated[datetime, msgspec.Meta(tz=True)] | msgspec.UnsetType = msgspec.UNSET
+    source: Annotated[
+        str | None, documented("The movie source whose id `movie_id` is; the one in use if it is omitted.")
+    ] = None
+    title: Annotated[str | None, documented("If given, it must be that of the movie with this id.")] = None
+    year: int | None = None
 
 
 RatingImport = Annotated[
-    list[RatingRow], msgspec.Meta(title="RatingImport", extra_json_schema={"maxItems": MAX_IMPORT})
+    list[RatingRow],
+    msgspec.Meta(
+        title="RatingImport",
+        # Other items are rejected rows, not a rejected body.
+        extra_json_schema={
+            "maxItems": MAX_IMPORT,
+            "items": {"anyOf": [{"$ref": "#/components/schemas/RatingRow"}, {}]},
+        },
+    ),
 ]
 RatingFile = Annotated[
     str,
@@ -84,6 +98,17 @@ RatingFile = Annotated[
         examples=["Date,Name,Year,Letterboxd URI,Rating\n2024-03-03,Casablanca,1942,https://boxd.it/2b0k,4.5\n"]
     ),
 ]
+RatingArchive = Annotated[str, documented("A ZIP file with one file `ratings.csv`.", format="binary")]
+
+IMPORT_TYPES = {
+    JSON: RatingImport,
+    **dict.fromkeys(
+        (CSV, "text/tab-separated-values", "text/plain", "application/csv", "application/vnd.ms-excel"), RatingFile
+    ),
+    **dict.fromkeys((ZIP, "application/x-zip-compressed"), RatingArchive),
+}
+"""The media types that browsers and programs state for these files. Only JSON is trusted: all others are recognised by
+their content."""
 
 
 RowNumber = Annotated[int, documented("Counted from 1, without the header row.", minimum=1)]
@@ -258,29 +283,40 @@ async def list_ratings(
     operation=Operation(
         id="importRatings",
         tag="ratings",
-        summary=(f"Import up to {MAX_IMPORT} ratings, as JSON or as a file exported by IMDb, Letterboxd or MovieLens"),
+        summary=f"Import up to {MAX_IMPORT} ratings, as JSON or as a file that another service exports",
         description=(
-            "Stores many ratings at once. JSON rows name a movie by its id; rows of a file are matched by IMDb or TMDB "
-            "id, then by title and year. Five-star scales are doubled. Rows that cannot be stored are listed with the "
-            "reason; all others are stored, except ratings that are older than the stored one."
+            "Stores many ratings at once: rows of this service, its export of a user (`/users/me/export/`), or a file "
+            "of IMDb, Letterboxd, MovieLens, SIMKL, TMDB or Trakt as CSV, JSON or ZIP. Rows of files are matched by "
+            "IMDb or TMDB id, then by title and year, and never with a movie that has another id. Five-star scales are "
+            "doubled. Rows that cannot be stored are listed with the reason; all others are stored, except ratings "
+            "that are older than the stored one."
         ),
         is_limited=True,
         parameters=ImportParameters,
-        request={JSON: RatingImport, CSV: RatingFile},
+        request=IMPORT_TYPES,
         response=ImportResult,
-        errors=("invalid_parameter", "too_many_rows", "several_users", "too_many_ratings", *SOURCE_ERRORS),
+        errors=(
+            *("invalid_parameter", "too_many_rows", "unclosed_quote", "several_users", "too_many_ratings"),
+            *SOURCE_ERRORS,
+        ),
     ),
 )
 async def import_ratings(
     request: AnyRequest, caller: FromDishka[Caller], discovery: FromDishka[Discovery]
 ) -> Response[bytes]:
     overwrite = _is_overwrite(request)
-    if media_type_of(request) == CSV:
-        rows, rejected = await asyncio.to_thread(parse_ratings, await read_file(request, CSV))
-    else:
-        rows, rejected = _validate(await read_rows(request, RatingRow, least=0, most=MAX_IMPORT))
+    body = await read_file(request, IMPORT_TYPES)
+    rows, rejected = await asyncio.to_thread(_parse, body, media_type_of(request))
     result = await discovery.import_ratings(caller.user_id, rows, rejected, overwrite=overwrite)
     return json_response(ImportResult.of_import(result))
+
+
+def _parse(body: bytes, media_type: str) -> tuple[list[ImportRow], list[Rejection]]:
+    if media_type != JSON:
+        body = unpack(body)
+        if not is_json(body):
+            return parse_ratings(body)
+    return parse_json_ratings(parse_json(body.removeprefix(codecs.BOM_UTF8)))
 
 
 def _is_overwrite(request: AnyRequest) -> bool:
@@ -288,23 +324,6 @@ def _is_overwrite(request: AnyRequest) -> bool:
     if value not in {"true", "false"}:
         raise InvalidParameter("overwrite must be true or false", field="overwrite")
     return value == "true"
-
-
-def _validate(rows: Iterable[RatingRow]) -> tuple[list[ImportRow], list[Rejection]]:
-    accepted, rejected = [], []
-    for number, row in enumerate(rows, 1):
-        try:
-            rating = check_rating(row.rating)
-        except InvalidRating as error:
-            rejected.append(Rejection(number, error.code, error.detail))
-            continue
-        try:
-            at = None if isinstance(row.rated_at, msgspec.UnsetType) else row.rated_at.astimezone(UTC)
-        except OverflowError:
-            rejected.append(Rejection(number, "invalid_row", "rated_at is before the year 1 in UTC"))
-            continue
-        accepted.append(ImportRow(number, MovieIdentity(movie_id=row.movie_id), rating, at))
-    return accepted, rejected
 
 
 def _rating_response(rating: CoreRating) -> Response[bytes]:
