@@ -75,22 +75,17 @@ class RatingRow(JsonObject):
     rating: float
     rated_at: Annotated[datetime, msgspec.Meta(tz=True)] | msgspec.UnsetType = msgspec.UNSET
     source: Annotated[
-        str | None, documented("The movie source whose id `movie_id` is; the one in use if it is omitted.")
-    ] = None
-    title: Annotated[str | None, documented("If given, it must be that of the movie with this id.")] = None
-    year: int | None = None
+        str | None | msgspec.UnsetType,
+        documented("The movie source whose id `movie_id` is; the one in use if it is omitted."),
+    ] = msgspec.UNSET
+    title: Annotated[
+        str | None | msgspec.UnsetType, documented("If given, it must be that of the movie with this id.")
+    ] = msgspec.UNSET
+    year: int | None | msgspec.UnsetType = msgspec.UNSET
 
 
 RatingImport = Annotated[
-    list[RatingRow],
-    msgspec.Meta(
-        title="RatingImport",
-        # Other items are rejected rows, not a rejected body.
-        extra_json_schema={
-            "maxItems": MAX_IMPORT,
-            "items": {"anyOf": [{"$ref": "#/components/schemas/RatingRow"}, {}]},
-        },
-    ),
+    list[RatingRow], msgspec.Meta(title="RatingImport", extra_json_schema={"maxItems": MAX_IMPORT})
 ]
 RatingFile = Annotated[
     str,

@@ -108,7 +108,7 @@ def read_table(
     `UnclosedQuote` for an unclosed quote, and for a file that ends within a row.
     """
     stream = io.StringIO(text.removeprefix("\N{BYTE ORDER MARK}"), newline="")
-    separators = SEPARATORS
+    separators: tuple[str, ...] = SEPARATORS
     for number, line in enumerate(stream, 1):
         if (declared := _SEPARATOR_LINE.fullmatch(line.strip("\r\n \N{BYTE ORDER MARK}"))) is not None:
             separators = (declared[1],)

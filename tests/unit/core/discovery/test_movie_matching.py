@@ -1,7 +1,7 @@
 """Imported rows match their movies and no others."""
 
 import unicodedata
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 
 import pytest
@@ -186,12 +186,11 @@ def test_rows_of_different_years_are_not_about_the_same_movie() -> None:
 def test_rows_with_different_ids_are_not_about_the_same_movie(year: int) -> None:
     row = MovieIdentity(title="Plain", year=year)
     by = "title_year" if year == 2003 else "near_year"
-    for first, second in (
-        ({"imdb_id": "tt0000001"}, {"imdb_id": "tt0000002"}),
-        ({"tmdb_id": "1"}, {"tmdb_id": "2"}),
-        ({"page": "https://boxd.it/a"}, {"page": "https://boxd.it/b"}),
+    for one, other in (
+        (replace(row, imdb_id="tt0000001"), replace(row, imdb_id="tt0000002")),
+        (replace(row, tmdb_id="1"), replace(row, tmdb_id="2")),
+        (replace(row, page="https://boxd.it/a"), replace(row, page="https://boxd.it/b")),
     ):
-        one, other = replace(row, **first), replace(row, **second)
         assert matched([PLAIN], one, other, row) == ["CONFLICT"] * 3
         assert matched([PLAIN], one, row, one) == [f"3 by {by}"] * 3
 
@@ -251,19 +250,14 @@ def varied(draw: st.DrawFn, title: str) -> str:
     article, _, rest = title.partition(" ")
     if article.lower() in {word for words in ARTICLES.values() for word in words} and rest and draw(st.booleans()):
         title = f"{rest}, {article}"
-    title = draw(st.sampled_from([str, str.lower, str.upper, str.title]))(title)
+    cases: list[Callable[[str], str]] = [str, str.lower, str.upper, str.title]
+    title = draw(st.sampled_from(cases))(title)
     if draw(st.booleans()):
         title = "".join(c for c in unicodedata.normalize("NFD", title) if not "\u0300" <= c <= "\u036f")
-    if draw(st.booleans()):
-        marks = st.sampled_from(
-            [" ", "-", ": ", "!", "'", "\N{RIGHT SINGLE QUOTATION MARK}", "\N{EN DASH}", " \N{BULLET} "]
-        )
-        title = (
-            draw(marks).join(title.split(" "))
-            if ", " not in title
-            else title + draw(st.sampled_from(["!", "?", "…", "."]))
-        )
-    return title
+    if ", " in title:
+        return title + draw(st.sampled_from(["", "!", "?", "…", "."]))
+    marks = ["-", ": ", "!", "'", "\N{RIGHT SINGLE QUOTATION MARK}", "\N{EN DASH}", " \N{BULLET} "]
+    return draw(st.sampled_from([" ", *marks])).join(title.split(" "))
 
 
 @st.composite

@@ -4,6 +4,7 @@ import csv
 import io
 from datetime import UTC, datetime
 from functools import partial
+from typing import Any
 
 import pytest
 from hypothesis import example, given
@@ -231,7 +232,7 @@ def test_a_title_in_parentheses_is_another_title() -> None:
 
 # --- other services, programs and encodings
 
-THE_MATRIX = {"title": "The Matrix", "year": 1999}
+THE_MATRIX: dict[str, Any] = {"title": "The Matrix", "year": 1999}
 TEN_COLUMNS = "Const,Your Rating,Date Rated,Title,Year\n"
 
 

@@ -23,7 +23,7 @@ def codes(document: Any) -> dict[int, str]:
 
 
 def test_rows_of_this_service() -> None:
-    rows = [
+    rows: list[dict[str, Any]] = [
         {"movie_id": "101", "rating": 8},
         {"movie_id": "102", "rating": 0.5, "rated_at": "2020-01-01T12:00:00+02:00"},
         {
