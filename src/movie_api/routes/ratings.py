@@ -75,13 +75,13 @@ class RatingRow(JsonObject):
     rating: float
     rated_at: Annotated[datetime, msgspec.Meta(tz=True)] | msgspec.UnsetType = msgspec.UNSET
     source: Annotated[
-        str | None | msgspec.UnsetType,
+        str | msgspec.UnsetType | None,
         documented("The movie source whose id `movie_id` is; the one in use if it is omitted."),
     ] = msgspec.UNSET
     title: Annotated[
-        str | None | msgspec.UnsetType, documented("If given, it must be that of the movie with this id.")
+        str | msgspec.UnsetType | None, documented("If given, it must be that of the movie with this id.")
     ] = msgspec.UNSET
-    year: int | None | msgspec.UnsetType = msgspec.UNSET
+    year: int | msgspec.UnsetType | None = msgspec.UNSET
 
 
 RatingImport = Annotated[
