@@ -7,8 +7,9 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from enum import StrEnum
 
+from movie_core.canonical_words import numbered_key
 from movie_core.search.movies import Movie
-from movie_core.text import normalise_title
+from movie_core.text import MAX_TITLE, article_first, normalise_title, split_words
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -98,6 +99,7 @@ class MovieIndex:
         self._imdb: dict[str, list[Movie]] = {}
         self._tmdb: dict[str, list[Movie]] = {}
         self._titles: dict[str, list[Movie]] = {}
+        self._numbered: dict[str, list[Movie]] = {}
         for movie in movies:
             self.add(movie)
 
@@ -111,6 +113,8 @@ class MovieIndex:
                 index.setdefault(external_id, []).append(movie)
         for key in _title_keys(movie):
             self._titles.setdefault(key, []).append(movie)
+        for key in _numbered_keys((movie.title, movie.original_title or movie.title, *movie.alt_titles)):
+            self._numbered.setdefault(key, []).append(movie)
 
     def match(self, identity: MovieIdentity) -> MovieMatch | Mismatch:
         """The match by the rules of `MovieCatalogue.match`."""
@@ -131,18 +135,22 @@ class MovieIndex:
         return None
 
     def _match_by_title(self, identity: MovieIdentity) -> MovieMatch | Mismatch:
-        keys = map(normalise_title, identity.titles)
-        same_title = {movie.id: movie for key in keys for movie in self._titles.get(key, ())}
-        movies = [movie for movie in same_title.values() if not _has_other_id(movie, identity)]
-        if not movies:
-            return Mismatch(MismatchReason.OTHER_ID if same_title else MismatchReason.UNKNOWN)
-        exact = [movie for movie in movies if movie.year is not None and movie.year == identity.year]
+        same_title = _found(self._titles, map(normalise_title, identity.titles))
+        movies = [movie for movie in same_title if not _has_other_id(movie, identity)]
+        exact = [movie for movie in movies if _is_exact(movie, identity)]
         if len(exact) > 1:  # a main title takes precedence over the alternative title of another movie
             exact = [movie for movie in exact if _has_main_titles(movie, identity)] or exact
         if exact:
             return _only(exact, MatchedBy.TITLE_YEAR)
-        near = [movie for movie in movies if _is_near(movie.year, identity.year)]
-        return _only(near, MatchedBy.NEAR_YEAR) if near else Mismatch(MismatchReason.OTHER_YEAR)
+        if near := [movie for movie in movies if _is_near(movie.year, identity.year)]:
+            return _only(near, MatchedBy.NEAR_YEAR)
+        if any(_is_near(movie.year, identity.year) for movie in same_title):
+            return Mismatch(MismatchReason.OTHER_ID)
+        same_number = _found(self._numbered, _numbered_keys(identity.titles))
+        numbered = [one for one in same_number if _is_exact(one, identity) and not _has_other_id(one, identity)]
+        if numbered:
+            return _only(numbered, MatchedBy.TITLE_YEAR)
+        return Mismatch(MismatchReason.OTHER_YEAR if same_title else MismatchReason.UNKNOWN)
 
 
 def reconcile(
@@ -221,6 +229,20 @@ def _has_other_id(movie: Movie, identity: MovieIdentity) -> bool:
 def _title_keys(movie: Movie) -> dict[str, None]:
     titles = (movie.title, movie.original_title or movie.title, *movie.alt_titles)
     return dict.fromkeys(map(normalise_title, titles))
+
+
+def _numbered_keys(titles: Iterable[str]) -> list[str]:
+    keys = (numbered_key(split_words(article_first(title[:MAX_TITLE]))) for title in dict.fromkeys(titles))
+    return [key for key in keys if key is not None]
+
+
+def _found(index: dict[str, list[Movie]], keys: Iterable[str]) -> list[Movie]:
+    """The distinct movies with one of these keys."""
+    return list({movie.id: movie for key in keys for movie in index.get(key, ())}.values())
+
+
+def _is_exact(movie: Movie, identity: MovieIdentity) -> bool:
+    return movie.year is not None and movie.year == identity.year
 
 
 def _is_of_title(movie: Movie, identity: MovieIdentity) -> bool:

@@ -222,9 +222,16 @@ class MovieCatalogueContract(MovieSourceContract):
             Movie(id="3", title="Spider-Crab & Son's Tale", year=1990),
             Movie(id="4", title="!!!", year=1990),
             Movie(id="5", title="千と千尋", year=1990),
+            Movie(id="6", title="The Quarry: Part II", year=1990),
+            Movie(id="7", title="Slate, Volume One", year=1990),
         )
         async with self.open(movies) as catalogue:
             for title, movie_id in {
+                "The Quarry 2": "6",
+                "Quarry: Part Two, The": "6",
+                "Quarry 2": None,
+                "Slate, Vol. 1": "7",
+                "Slate 2": None,
                 "Marble, Cut, The": "1",
                 "the marble cut": "1",
                 "THE MARBLE: CUT!": "1",

@@ -20,7 +20,7 @@ FILMS = (
     Movie(id="whiplash", title="Whiplash", year=2014),
     Movie(id="lion-king", title="The Lion King", year=1994),
     Movie(id="tt6105098", title="The Lion King", year=2019, imdb_id="tt6105098"),
-    Movie(id="kill-bill", title="Kill Bill: Vol. 1", year=2003),
+    Movie(id="kill-bill", title="Kill Bill: Volume 1", year=2003),
     Movie(id="tt29623480", title="The Wild Robot", year=2024, imdb_id="tt29623480"),
     Movie(id="tt0983946", title="Fantasy Island", year=2020, imdb_id="tt0983946"),
     Movie(id="tt8633478", title="Run", year=2020, imdb_id="tt8633478"),

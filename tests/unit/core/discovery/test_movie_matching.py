@@ -60,6 +60,9 @@ def test_another_id_excludes_a_movie() -> None:
         (MovieIdentity(imdb_id="tt0000009", tmdb_id="9", title="Plain", year=2003), "3 by title_year"),
     ):
         assert matched([HEAT, ALIEN, PLAIN], identity) == [expected]
+    later = replace(HEAT, id="4", imdb_id=None, tmdb_id=None, year=2005)
+    other = MovieIdentity(imdb_id="tt0000009", title="Heat", year=1995)
+    assert matched([HEAT, later], other, replace(other, year=2000)) == ["OTHER_ID", "OTHER_YEAR"]
     twin = replace(PLAIN, id="4", imdb_id="tt0000004")
     assert matched([PLAIN, twin], MovieIdentity(imdb_id="tt0000009", title="Plain", year=2003)) == ["3 by title_year"]
 
@@ -133,6 +136,27 @@ def test_a_main_title_takes_precedence_over_an_alternative_one() -> None:
     assert matched(movies, MovieIdentity(title="Run", original_title="Jagd", year=2020)) == ["AMBIGUOUS"]
     assert matched([jagd, lauf], MovieIdentity(title="Run", year=2020)) == ["AMBIGUOUS"]
     assert matched(movies, MovieIdentity(title="Run", year=2021)) == ["AMBIGUOUS"]
+
+
+def test_a_number_may_be_written_in_another_way() -> None:
+    bill = Movie(id="1", title="Kill Bill: Volume 1", year=2003, imdb_id="tt0266697")
+    later = replace(bill, id="2", title="Kill Bill: Volume 2", year=2004, imdb_id=None)
+    for title, year, expected in (
+        ("Kill Bill: Vol. 1", 2003, "1 by title_year"),
+        ("Kill Bill I", 2003, "1 by title_year"),
+        ("Kill Bill: Vol. 2", 2004, "2 by title_year"),
+        ("Kill Bill: Vol. 2", 2003, "UNKNOWN"),
+        ("Kill Bill: Vol. 1", 2004, "UNKNOWN"),
+        ("Kill Bill: Vol. 1", None, "UNKNOWN"),
+        ("Kill Bill: Volume 2", 2003, "2 by near_year"),
+    ):
+        assert matched([bill, later], MovieIdentity(title=title, year=year)) == [expected]
+    other = MovieIdentity(title="Kill Bill: Vol. 1", year=2003, imdb_id="tt0000009")
+    assert matched([bill, later], other) == ["UNKNOWN"]
+    exact = Movie(id="3", title="Kill Bill: Vol. 1", year=2003)
+    assert matched([bill, exact], MovieIdentity(title="Kill Bill, Vol. 1", year=2003)) == ["3 by title_year"]
+    three = Movie(id="4", title="3", year=2010)
+    assert matched([three], MovieIdentity(title="Three", year=2010)) == ["UNKNOWN"]
 
 
 @pytest.mark.parametrize(
