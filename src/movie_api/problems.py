@@ -104,6 +104,11 @@ PROBLEMS: dict[str, ProblemType] = {
     "too_many_rows": ProblemType(
         400, "Too many rows", "The list has too many rows, so none was stored; the detail states the limit."
     ),
+    "unclosed_quote": ProblemType(
+        400,
+        "Unclosed quote",
+        "The file has an unclosed quote or is truncated, so none of it was stored; the detail names the line.",
+    ),
     "several_users": ProblemType(
         400,
         "Ratings of several users",

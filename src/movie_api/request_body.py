@@ -4,6 +4,7 @@ import asyncio
 import contextlib
 import json
 import re
+from collections.abc import Collection
 from typing import Any, NoReturn, TypeVar
 from urllib.parse import parse_qsl
 
@@ -27,6 +28,7 @@ THREAD_THRESHOLD = 64 * 1024
 
 JSON = "application/json"
 CSV = "text/csv"
+ZIP = "application/zip"
 FORM = "application/x-www-form-urlencoded"
 
 # The closing quote is optional and the quantifier possessive, so that an unterminated string takes linear time too.
@@ -50,7 +52,7 @@ async def read_json(request: AnyRequest, struct: type[T]) -> T:
     """Parse a JSON object with the fields of `struct`; raises `InvalidBody`, whose `others` are the errors of all other
     fields."""
     _require_type(request, JSON)
-    return _convert(_require_object(_parse(await read_body(request))), struct)
+    return _convert(_require_object(parse_json(await read_body(request))), struct)
 
 
 async def read_rows(request: AnyRequest, struct: type[T], *, least: int, most: int) -> list[T]:
@@ -64,7 +66,7 @@ async def read_rows(request: AnyRequest, struct: type[T], *, least: int, most: i
 
 
 def _parse_rows(body: bytes, struct: type[T], least: int, most: int) -> list[T]:
-    rows = _parse(body)
+    rows = parse_json(body)
     if not isinstance(rows, list) or len(rows) < least:
         raise InvalidBody("the body must be a JSON array" + (f" of {least} to {most} objects" if least else ""))
     if len(rows) > most:
@@ -87,9 +89,14 @@ def media_type_of(request: AnyRequest) -> str:
     return request.headers.get("content-type", "").partition(";")[0].strip().lower()
 
 
-async def read_file(request: AnyRequest, media_type: str) -> bytes:
-    """The raw body, whose `Content-Type` must be this media type, in UTF-8."""
-    _require_type(request, media_type)
+async def read_file(request: AnyRequest, media_types: Collection[str]) -> bytes:
+    """The raw body of a file, whose `Content-Type` must be one of these, with any parameters except for JSON."""
+    media_type = media_type_of(request)
+    if len(request.headers.getall("content-type", [])) != 1 or media_type not in media_types:
+        raise HTTPException(status_code=415)
+    if media_type == JSON:
+        _require_type(request, JSON)
+    _require_no_coding(request)
     return await read_body(request)
 
 
@@ -98,7 +105,7 @@ async def read_optional_json(request: AnyRequest, struct: type[T]) -> T:
     body = await read_body(request)
     if body or "content-type" in request.headers:
         _require_type(request, JSON)
-    return _convert(_require_object(_parse(body)) if body else {}, struct)
+    return _convert(_require_object(parse_json(body)) if body else {}, struct)
 
 
 async def read_form(request: AnyRequest, struct: type[T]) -> T:
@@ -132,11 +139,16 @@ def _require_type(request: AnyRequest, media_type: str) -> None:
     pattern = re.escape(media_type) + r'\s*(?:;\s*charset=("?)utf-8\1\s*)?;?\s*'
     if len(headers) != 1 or not re.fullmatch(pattern, headers[0].strip(), re.IGNORECASE):
         raise HTTPException(status_code=415)
+    _require_no_coding(request)
+
+
+def _require_no_coding(request: AnyRequest) -> None:
     if request.headers.get("content-encoding", "identity").lower() != "identity":
         raise HTTPException(status_code=415)
 
 
-def _parse(body: bytes) -> Any:
+def parse_json(body: bytes) -> Any:
+    """Decode JSON in UTF-8 without repeated names or deep nesting. Raises `InvalidBody`."""
     try:
         text = body.decode()
     except UnicodeDecodeError:

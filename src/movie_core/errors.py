@@ -159,6 +159,12 @@ class TooManyRows(Invalid):
     code = "too_many_rows"
 
 
+class UnclosedQuote(Invalid):
+    """The file has a quote that is not closed, or is truncated; none of it was stored."""
+
+    code = "unclosed_quote"
+
+
 class SeveralUsers(Invalid):
     """The file contains ratings of more than one user."""
 

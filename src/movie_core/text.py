@@ -64,6 +64,7 @@ _APOSTROPHE = "['\N{RIGHT SINGLE QUOTATION MARK}]"
 _ALL_ARTICLES = frozenset(word for words in ARTICLES.values() for word in words)
 _ARTICLE = "|".join(sorted(word.replace("'", _APOSTROPHE) for word in _ALL_ARTICLES))
 _ARTICLE_FIRST = re.compile(rf"(?:(l{_APOSTROPHE})|({_ARTICLE})\s)\s*(.+)", re.IGNORECASE | re.DOTALL)
+_END_MARKS = ".!?\N{HORIZONTAL ELLIPSIS} "
 _IMDB_ID = re.compile(r"(?:tt)?(\d{1,10})", re.ASCII)
 
 
@@ -125,16 +126,18 @@ def split_words(text: str) -> list[str]:
 
 
 def article_first(title: str) -> str:
-    """Move an article at the end of a title to its front.
+    """Move an article at the end of a title to its front; punctuation after it stays at the end.
 
-    >>> article_first("Strada, La"), article_first("Avventura, L'"), article_first("Heat")
-    ('La Strada', "L'Avventura", 'Heat')
+    >>> article_first("Strada, La"), article_first("Avventura, L'"), article_first("Heat"), article_first("Sting, The!")
+    ('La Strada', "L'Avventura", 'Heat', 'The Sting!')
     """
     title = title.strip()
-    rest, _, article = (part.strip() for part in title.rpartition(","))
+    rest, _, end = (part.strip() for part in title.rpartition(","))
+    article = end.rstrip(_END_MARKS)
     plain = article.lower().replace("\N{RIGHT SINGLE QUOTATION MARK}", "'")
     if not rest or plain not in _ALL_ARTICLES:
         return title
+    rest += end[len(article) :]
     return f"{article}{rest}" if plain.endswith("'") else f"{article} {rest}"
 
 

@@ -118,7 +118,7 @@ def test_a_rating_affects_the_next_recommendations_and_their_reasons(deployment:
     for number, user in enumerate(users[:4]):
         rows = [{"movie_id": one, "rating": 9} for one in (westerns if number < 3 else horror)]
         answer = user.ask("PUT", ME + "ratings/", json=rows)
-        assert answer.json() == {"accepted": len(rows), "rejected": []}
+        assert (answer.json()["accepted"], answer.json()["rejected"]) == (len(rows), [])
 
     newcomer = users[4]
     before = newcomer.get(RECOMMENDATIONS)
@@ -220,6 +220,10 @@ def test_exports_of_imdb_and_letterboxd_are_imported(deployment: Deployment) -> 
     done = put(LETTERBOXD)
     assert done["accepted"] == 1
     assert [one["row"] for one in done["rejected"]] == [2]
+    assert [one["rating"] for one in ann.get(ME + "ratings/")["items"]] == [9]
+
+    done = put(LETTERBOXD.replace("2024-03-03", "2014-03-03").replace(",4.5", ",1"))
+    assert (done["accepted"], done["superseded"]) == (1, [1])
     assert [one["rating"] for one in ann.get(ME + "ratings/")["items"]] == [9]
 
 

@@ -14,7 +14,7 @@ from movie_adapters.security.password_strength import ZxcvbnPasswordStrength
 from movie_adapters.security.username_syntax import UnicodeUsernameSyntax
 from movie_api.context import RequestHead
 from movie_api.middleware.limits import MAX_HEADER_BYTES, MAX_TARGET
-from movie_api.request_body import _parse as parse_json
+from movie_api.request_body import parse_json
 from movie_api.response_cache import matches_etag
 from movie_api.routes.analytics import prefers_csv
 from movie_api.routes.movies import parse_search
@@ -25,9 +25,8 @@ from movie_core.accounts.users import Address, Username
 from movie_core.discovery.analytics import Days
 from movie_core.discovery.events import check_event
 from movie_core.discovery.rating_files import parse_ratings
-from movie_core.discovery.ratings import normalise_title
 from movie_core.errors import Denied, Invalid, TooManyRows
-from movie_core.text import normalise_query
+from movie_core.text import normalise_query, normalise_title
 
 BODY = 64 * 1024
 MAX_GROWTH = 8

@@ -7,7 +7,6 @@ from typing import Any
 from rapidfuzz import process
 from rapidfuzz.distance import OSA
 
-from movie_adapters.catalogue.canonical_words import NUMBER_WORDS, STOP_WORDS, numbers_as_digits
 from movie_adapters.catalogue.lookups import (
     AllOf,
     AnyOf,
@@ -24,6 +23,7 @@ from movie_adapters.catalogue.lookups import (
 )
 from movie_adapters.catalogue.scoring import Scorer
 from movie_adapters.catalogue.terms import MAX_KEY, is_word, title_key
+from movie_core.canonical_words import NUMBER_WORDS, STOP_WORDS, numbers_as_digits
 
 MAX_CANDIDATES = 120
 """Candidates of one lookup."""

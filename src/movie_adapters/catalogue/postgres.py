@@ -32,7 +32,7 @@ from movie_adapters.catalogue.rows import (
 )
 from movie_adapters.catalogue.terms import movie_rank, rank_range
 from movie_adapters.catalogue.vocabulary import LAST, RevisionCache, prefix_ranges, suffix_range
-from movie_core.discovery.ratings import MovieIdentity
+from movie_core.discovery.movie_matching import Mismatch, MovieIdentity, MovieMatch
 from movie_core.errors import MovieNotFound, StoreUnavailable
 from movie_core.paging import Window
 from movie_core.search.merging import ListMerger
@@ -138,7 +138,7 @@ class PostgresMovieCatalogue:
         )
         return [movie_of(row) for row in rows]
 
-    async def match(self, wanted: Sequence[MovieIdentity]) -> Sequence[Movie | None]:
+    async def match(self, wanted: Sequence[MovieIdentity]) -> Sequence[MovieMatch | Mismatch]:
         return await match_movies(wanted, self._get_many, self._with_terms)
 
     # --- writing

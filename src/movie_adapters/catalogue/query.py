@@ -4,9 +4,9 @@ import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from movie_adapters.catalogue.canonical_words import STOP_WORDS, canonical_words
 from movie_adapters.catalogue.lookups import AllOf, AnyOf, Expression, Term, all_of, any_of
 from movie_adapters.catalogue.terms import overview_term, title_key, year_term
+from movie_core.canonical_words import STOP_WORDS, canonical_words
 from movie_core.search.movies import Years
 from movie_core.text import split_words
 

@@ -15,7 +15,6 @@ from collections.abc import Generator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from movie_adapters.catalogue.canonical_words import STOP_WORDS
 from movie_adapters.catalogue.fuzzy import fuzzy_search
 from movie_adapters.catalogue.lookups import (
     AllOf,
@@ -39,6 +38,7 @@ from movie_adapters.catalogue.lookups import (
 from movie_adapters.catalogue.query import year_range
 from movie_adapters.catalogue.scoring import Score, Scorer
 from movie_adapters.catalogue.terms import genre_term, title_key, year_term
+from movie_core.canonical_words import STOP_WORDS
 from movie_core.search.movies import MovieQuery, Order
 
 HEAD = 120

@@ -11,7 +11,7 @@ from typing import Any
 import msgspec
 
 from movie_adapters.catalogue.terms import IndexEntry, index_entry, is_word, title_terms
-from movie_core.discovery.ratings import MovieIdentity, MovieIndex
+from movie_core.discovery.movie_matching import Mismatch, MovieIdentity, MovieIndex, MovieMatch
 from movie_core.search.movies import ListedMovie, Movie
 
 MATCH_BATCH = 200
@@ -54,10 +54,10 @@ async def match_movies(
     identities: Sequence[MovieIdentity],
     by_ids: Callable[[list[str], list[str], list[str]], Awaitable[Iterable[Movie]]],
     by_terms: Callable[[list[str]], Awaitable[Iterable[Movie]]],
-) -> list[Movie | None]:
+) -> list[MovieMatch | Mismatch]:
     """Implement `MovieCatalogue.match`. `by_ids` finds movies by our ids, IMDb ids and TMDB ids; `by_terms` finds those
     with any of the terms."""
-    movies: list[Movie | None] = []
+    matches: list[MovieMatch | Mismatch] = []
     for start in range(0, len(identities), MATCH_BATCH):
         batch = identities[start : start + MATCH_BATCH]
         index = MovieIndex(
@@ -67,12 +67,12 @@ async def match_movies(
                 storable(identity.tmdb_id for identity in batch),
             )
         )
-        titles = {identity.title for identity in batch if identity.title and not index.by_id(identity)}
+        titles = {title for one in batch if one.titles and not index.match_by_id(one) for title in one.titles}
         if titles:
             for movie in await by_terms(title_terms(titles)):
                 index.add(movie)
-        movies += map(index.find, batch)
-    return movies
+        matches += map(index.match, batch)
+    return matches
 
 
 def list_batches(listed: Iterable[ListedMovie], size: int) -> Iterator[list[ListedMovie]]:

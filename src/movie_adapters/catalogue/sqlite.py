@@ -33,7 +33,7 @@ from movie_adapters.catalogue.rows import (
 )
 from movie_adapters.catalogue.terms import movie_rank, rank_range
 from movie_adapters.catalogue.vocabulary import LAST, RevisionCache, prefix_ranges, suffix_range
-from movie_core.discovery.ratings import MovieIdentity
+from movie_core.discovery.movie_matching import Mismatch, MovieIdentity, MovieMatch
 from movie_core.errors import MovieNotFound, StoreUnavailable
 from movie_core.paging import Window
 from movie_core.search.merging import ListMerger
@@ -126,7 +126,7 @@ class SqliteMovieCatalogue:
     async def most_popular(self, limit: int) -> Sequence[Movie]:
         return await self._read(lambda: self._file.most_popular(limit))
 
-    async def match(self, wanted: Sequence[MovieIdentity]) -> Sequence[Movie | None]:
+    async def match(self, wanted: Sequence[MovieIdentity]) -> Sequence[MovieMatch | Mismatch]:
         return await match_movies(
             wanted,
             lambda *ids: self._read(lambda: self._file.get_many(*ids)),

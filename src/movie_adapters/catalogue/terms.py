@@ -7,7 +7,7 @@ import struct
 from collections.abc import Iterable
 from dataclasses import dataclass
 
-from movie_adapters.catalogue.canonical_words import STOP_WORDS, canonical_words, numbers_as_digits
+from movie_core.canonical_words import STOP_WORDS, canonical_words, has_number, numbers_as_digits
 from movie_core.search.movies import Movie
 from movie_core.text import OPTIONAL_ARTICLES, fold, split_folded, split_words, title_spellings
 
@@ -73,9 +73,16 @@ def title_key(words: Iterable[str]) -> str:
 
 
 def title_terms(titles: Iterable[str]) -> list[str]:
-    """Terms that find every movie with one of these titles by `movie_core.text.normalise_title`, and few others."""
-    spellings = (spelling for title in titles for spelling in title_spellings(title))
-    return list(dict.fromkeys(title_key(split_words(spelling)) for spelling in spellings))
+    """Terms that find every movie with one of these titles by `movie_core.text.normalise_title`, or with one that
+    differs in the spelling of its number, and few others."""
+    terms: list[str] = []
+    for spelling in dict.fromkeys(spelling for title in titles for spelling in title_spellings(title)):
+        words = split_words(spelling)
+        terms.append(title_key(words))
+        if has_number(words):
+            without_articles = [word for word in numbers_as_digits(words) if word not in OPTIONAL_ARTICLES]
+            terms += title_key(canonical_words(words)), title_key(without_articles or words)
+    return list(dict.fromkeys(terms))
 
 
 def overview_term(word: str) -> str:

@@ -81,7 +81,9 @@ class SqlRatingStore:
         self._source = source
         self._write_slots = asyncio.Semaphore(MAX_WRITERS)
 
-    async def put(self, user_id: str, new_ratings: Sequence[NewRating], now: datetime) -> Sequence[RatingChange]:
+    async def put(
+        self, user_id: str, new_ratings: Sequence[NewRating], now: datetime, *, keep_newer: bool = False
+    ) -> Sequence[RatingChange]:
         async with self._write_transaction() as connection:
             if not await _lock_user_row(connection, user_id):
                 raise UserNotFound("no such user")
@@ -91,7 +93,7 @@ class SqlRatingStore:
                 condition &= ratings.c.movie_id.in_(movie_ids)
             before = {rating.movie_id: rating for rating in await _read(connection, condition)}
             after = dict(before)
-            changes = [apply_rating(after, new, now) for new in new_ratings]
+            changes = [apply_rating(after, new, now, keep_newer=keep_newer) for new in new_ratings]
             if len(after) > len(before):
                 count = await connection.scalar(select(func.count()).where(self._is_of(user_id))) or 0
                 if count + len(after) - len(before) > MAX_RATINGS:

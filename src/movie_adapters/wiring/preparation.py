@@ -5,7 +5,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 
 from movie_adapters.private_files import make_private_folder
 from movie_adapters.settings.settings import EMBEDDED_SOURCE, SettingError, Settings
-from movie_core.discovery.ratings import MovieIdentity
+from movie_core.discovery.movie_matching import MatchedBy, MovieIdentity, MovieMatch
 from movie_core.ports import MovieCatalogue, RatingStore
 from movie_core.search.movies import Movie
 
@@ -86,9 +86,7 @@ async def _find_moved_ids(catalogue: MovieCatalogue, films: Sequence[Movie]) -> 
         [MovieIdentity(imdb_id=film.imdb_id, title=film.title, year=film.year) for film in new]
     )
     return {
-        movie.id: film.id
-        for film, movie in zip(new, former, strict=True)
-        if movie is not None
-        and movie.id not in ids
-        and (movie.year == film.year or (film.imdb_id and movie.imdb_id == film.imdb_id))
+        match.movie.id: film.id
+        for film, match in zip(new, former, strict=True)
+        if isinstance(match, MovieMatch) and match.movie.id not in ids and match.by is not MatchedBy.NEAR_YEAR
     }

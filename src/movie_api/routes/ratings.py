@@ -1,8 +1,8 @@
 """Routes of ratings."""
 
 import asyncio
-from collections.abc import Iterable
-from datetime import UTC, datetime
+import codecs
+from datetime import datetime
 from typing import Annotated
 
 import msgspec
@@ -13,25 +13,28 @@ from litestar.params import FromPath
 from movie_api.auth import require_importer, require_user, require_writer
 from movie_api.operations import PAGE_ERRORS, SOURCE_ERRORS, Operation
 from movie_api.pagination import Page, PageParameters, page_response, request_window
+from movie_api.parameters import parse_parameters
 from movie_api.problems import AnyRequest
-from movie_api.request_body import CSV, JSON, media_type_of, read_file, read_json, read_rows
+from movie_api.request_body import CSV, JSON, ZIP, media_type_of, parse_json, read_file, read_json
 from movie_api.responses import NO_STORE, json_response, no_content, timestamp
 from movie_api.routes.movies import SEARCH_PATH, Movie
 from movie_api.routes.users import ME
-from movie_api.schemas import JsonObject, Score, Timestamp, documented
+from movie_api.schemas import Count, JsonObject, Score, Timestamp, documented
 from movie_core.accounts.sessions import Caller
+from movie_core.discovery.movie_matching import MatchedBy
 from movie_core.discovery.rating_files import parse_ratings
+from movie_core.discovery.rating_json import is_json, parse_json_ratings
 from movie_core.discovery.ratings import (
     MAX_IMPORT,
-    ImportResult,
     ImportRow,
-    MovieIdentity,
     Rejection,
-    check_rating,
 )
+from movie_core.discovery.ratings import BatchResult as CoreBatchResult
+from movie_core.discovery.ratings import ImportResult as CoreImportResult
 from movie_core.discovery.ratings import Rating as CoreRating
 from movie_core.discovery.services import Discovery
-from movie_core.errors import InvalidRating
+from movie_core.discovery.tables import unpack
+from movie_core.errors import InvalidParameter
 
 RATING = SEARCH_PATH + "{movie_id:str}/rating/"
 RATINGS = ME + "ratings/"
@@ -66,11 +69,19 @@ class RatedMovies(Page[RatedMovie]):
 
 
 class RatingRow(JsonObject):
-    """A rating to import."""
+    """A rating to import. Rows of the user's export have all fields."""
 
     movie_id: str
     rating: float
     rated_at: Annotated[datetime, msgspec.Meta(tz=True)] | msgspec.UnsetType = msgspec.UNSET
+    source: Annotated[
+        str | msgspec.UnsetType | None,
+        documented("The movie source whose id `movie_id` is; the one in use if it is omitted."),
+    ] = msgspec.UNSET
+    title: Annotated[
+        str | msgspec.UnsetType | None, documented("If given, it must be that of the movie with this id.")
+    ] = msgspec.UNSET
+    year: int | msgspec.UnsetType | None = msgspec.UNSET
 
 
 RatingImport = Annotated[
@@ -82,12 +93,26 @@ RatingFile = Annotated[
         examples=["Date,Name,Year,Letterboxd URI,Rating\n2024-03-03,Casablanca,1942,https://boxd.it/2b0k,4.5\n"]
     ),
 ]
+RatingArchive = Annotated[str, documented("A ZIP file with one file `ratings.csv`.", format="binary")]
+
+IMPORT_TYPES = {
+    JSON: RatingImport,
+    **dict.fromkeys(
+        (CSV, "text/tab-separated-values", "text/plain", "application/csv", "application/vnd.ms-excel"), RatingFile
+    ),
+    **dict.fromkeys((ZIP, "application/x-zip-compressed"), RatingArchive),
+}
+"""The media types that browsers and programs state for these files. Only JSON is trusted: all others are recognised by
+their content."""
+
+
+RowNumber = Annotated[int, documented("Counted from 1, without the header row.", minimum=1)]
 
 
 class RejectedRow(JsonObject):
     """A row that was not stored, with the reason."""
 
-    row: Annotated[int, documented("Counted from 1, without the header row.", minimum=1)]
+    row: RowNumber
     code: str
     detail: str
 
@@ -99,8 +124,63 @@ class BatchResult(JsonObject):
     rejected: list[RejectedRow]
 
     @classmethod
-    def of_result(cls, result: ImportResult) -> "BatchResult":
+    def of_result(cls, result: CoreBatchResult) -> "BatchResult":
         return cls(result.accepted, [RejectedRow.of(row) for row in result.rejected])
+
+
+class ImportParameters(msgspec.Struct):
+    """Query parameters of an import."""
+
+    overwrite: Annotated[
+        bool, documented("Replace stored ratings that are newer than those of the file.", default=False)
+    ] = False
+
+
+class MatchCounts(JsonObject):
+    """Numbers of accepted rows by what identified their movie, other than an id of this service."""
+
+    imdb_id: Count
+    tmdb_id: Count
+    title_year: Annotated[int, documented("The title, with exactly the year.", minimum=0)]
+    near_year: Annotated[
+        int, documented("The title, with a year that differs by one or is missing on either side.", minimum=0)
+    ]
+
+
+class NearMatch(JsonObject):
+    """An accepted row whose year is not exactly that of its movie."""
+
+    row: RowNumber
+    title: str | None
+    year: int | None
+    movie_id: str
+    movie_title: str
+    movie_year: int | None
+
+
+class ImportResult(BatchResult):
+    """The result of an import."""
+
+    superseded: Annotated[
+        list[RowNumber], documented("Accepted rows that are not stored, because a newer rating of the movie exists.")
+    ]
+    matched_by: MatchCounts
+    near_matches: Annotated[list[NearMatch], documented("The rows that `near_year` counts.")]
+
+    @classmethod
+    def of_import(cls, result: CoreImportResult) -> "ImportResult":
+        return cls(
+            accepted=result.accepted,
+            rejected=[RejectedRow.of(row) for row in result.rejected],
+            superseded=list(result.superseded),
+            matched_by=MatchCounts(
+                **{name: result.matched_by.get(MatchedBy(name), 0) for name in MatchCounts.__struct_fields__}
+            ),
+            near_matches=[
+                NearMatch.of(near, movie_id=near.movie.id, movie_title=near.movie.title, movie_year=near.movie.year)
+                for near in result.near_matches
+            ],
+        )
 
 
 @put(
@@ -198,43 +278,47 @@ async def list_ratings(
     operation=Operation(
         id="importRatings",
         tag="ratings",
-        summary=(f"Import up to {MAX_IMPORT} ratings, as JSON or as a file exported by IMDb, Letterboxd or MovieLens"),
+        summary=f"Import up to {MAX_IMPORT} ratings, as JSON or as a file that another service exports",
         description=(
-            "Stores many ratings at once. JSON rows name a movie by its id; rows of a file are matched by IMDb or TMDB "
-            "id, then by title and year. Five-star scales are doubled. Rows that cannot be stored are listed with the "
-            "reason; all others are stored."
+            "Stores many ratings at once: rows of this service, its export of a user (`/users/me/export/`), or a file "
+            "of IMDb, Letterboxd, MovieLens, SIMKL, TMDB or Trakt as CSV, JSON or ZIP. Rows of files are matched by "
+            "IMDb or TMDB id, then by title and year, and never with a movie that has another id. Five-star scales are "
+            "doubled. Rows that cannot be stored are listed with the reason; all others are stored, except ratings "
+            "that are older than the stored one."
         ),
         is_limited=True,
-        request={JSON: RatingImport, CSV: RatingFile},
-        response=BatchResult,
-        errors=("too_many_rows", "several_users", "too_many_ratings", *SOURCE_ERRORS),
+        parameters=ImportParameters,
+        request=IMPORT_TYPES,
+        response=ImportResult,
+        errors=(
+            *("invalid_parameter", "too_many_rows", "unclosed_quote", "several_users", "too_many_ratings"),
+            *SOURCE_ERRORS,
+        ),
     ),
 )
 async def import_ratings(
     request: AnyRequest, caller: FromDishka[Caller], discovery: FromDishka[Discovery]
 ) -> Response[bytes]:
-    if media_type_of(request) == CSV:
-        rows, rejected = await asyncio.to_thread(parse_ratings, await read_file(request, CSV))
-    else:
-        rows, rejected = _validate(await read_rows(request, RatingRow, least=0, most=MAX_IMPORT))
-    return json_response(BatchResult.of_result(await discovery.import_ratings(caller.user_id, rows, rejected)))
+    overwrite = _is_overwrite(request)
+    body = await read_file(request, IMPORT_TYPES)
+    rows, rejected = await asyncio.to_thread(_parse, body, media_type_of(request))
+    result = await discovery.import_ratings(caller.user_id, rows, rejected, overwrite=overwrite)
+    return json_response(ImportResult.of_import(result))
 
 
-def _validate(rows: Iterable[RatingRow]) -> tuple[list[ImportRow], list[Rejection]]:
-    accepted, rejected = [], []
-    for number, row in enumerate(rows, 1):
-        try:
-            rating = check_rating(row.rating)
-        except InvalidRating as error:
-            rejected.append(Rejection(number, error.code, error.detail))
-            continue
-        try:
-            at = None if isinstance(row.rated_at, msgspec.UnsetType) else row.rated_at.astimezone(UTC)
-        except OverflowError:
-            rejected.append(Rejection(number, "invalid_row", "rated_at is before the year 1 in UTC"))
-            continue
-        accepted.append(ImportRow(number, MovieIdentity(movie_id=row.movie_id), rating, at))
-    return accepted, rejected
+def _parse(body: bytes, media_type: str) -> tuple[list[ImportRow], list[Rejection]]:
+    if media_type != JSON:
+        body = unpack(body)
+        if not is_json(body):
+            return parse_ratings(body)
+    return parse_json_ratings(parse_json(body.removeprefix(codecs.BOM_UTF8)))
+
+
+def _is_overwrite(request: AnyRequest) -> bool:
+    value = parse_parameters(request.scope["query_string"], ImportParameters).get("overwrite", "false")
+    if value not in {"true", "false"}:
+        raise InvalidParameter("overwrite must be true or false", field="overwrite")
+    return value == "true"
 
 
 def _rating_response(rating: CoreRating) -> Response[bytes]:

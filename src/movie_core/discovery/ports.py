@@ -22,10 +22,12 @@ class RatingStore(PersonalData[RatingExport], Protocol):
     """
 
     @abstractmethod
-    async def put(self, user_id: str, ratings: Sequence[NewRating], now: datetime) -> Sequence[RatingChange]:
+    async def put(
+        self, user_id: str, ratings: Sequence[NewRating], now: datetime, *, keep_newer: bool = False
+    ) -> Sequence[RatingChange]:
         """3. Stores all ratings in the given order or, if it raises, none, and returns one result per rating. A user
         has one rating per movie; the last one counts, also under concurrent calls and if `ratings` contains a movie
-        twice.
+        twice. `keep_newer`: a stored rating stays if its time is after that of the new one.
         4. Nothing changes if the rating has no `rated_at` and equals the stored one.
         5. Raises `TooManyRatings` if the user would have more than `ratings.MAX_RATINGS`, and `UserNotFound`.
         """

@@ -1,12 +1,12 @@
-"""Ratings: scale, a user's ratings, and matching of imported rows with movies."""
+"""Ratings: scale, a user's ratings, and imports."""
 
-from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
 
+from movie_core.discovery.movie_matching import MatchedBy, MovieIdentity
 from movie_core.errors import InvalidRating
 from movie_core.search.movies import Movie
-from movie_core.text import normalise_title
 
 LOWEST = 0.5
 HIGHEST = 10.0
@@ -58,9 +58,13 @@ class RatingChange:
     """False if the stored rating already had this value."""
 
 
-def apply_rating(ratings: dict[str, Rating], new: NewRating, now: datetime) -> RatingChange:
+def apply_rating(
+    ratings: dict[str, Rating], new: NewRating, now: datetime, *, keep_newer: bool = False
+) -> RatingChange:
     """Add a rating to a user's ratings by movie id (`ratings`, changed in place), by the rules of `RatingStore.put`."""
     old = ratings.get(new.movie_id)
+    if old is not None and keep_newer and old.rated_at > (new.rated_at or now):
+        return RatingChange(old, is_change=False)
     is_change = old is None or old.rating != new.rating
     if old is None or is_change or new.rated_at is not None:
         old = ratings[new.movie_id] = Rating(
@@ -111,62 +115,6 @@ class RatedMovies:
     items: tuple[RatedMovie, ...]
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class MovieIdentity:
-    """Identification of a movie in an imported row; every field is optional."""
-
-    movie_id: str | None = None
-    """Id in our catalogue."""
-    imdb_id: str | None = None
-    """`tt` and at least seven digits."""
-    tmdb_id: str | None = None
-    title: str | None = None
-    year: int | None = None
-
-
-class MovieIndex:
-    """Index of movies by id, IMDb id, TMDB id and normalised title."""
-
-    def __init__(self, movies: Iterable[Movie] = ()) -> None:
-        self._ids: dict[str, Movie] = {}
-        self._imdb: dict[str, list[Movie]] = {}
-        self._tmdb: dict[str, list[Movie]] = {}
-        self._titles: dict[str, list[Movie]] = {}
-        for movie in movies:
-            self.add(movie)
-
-    def add(self, movie: Movie) -> None:
-        """Add a movie; a no-op if its id is indexed already."""
-        if movie.id in self._ids:
-            return
-        self._ids[movie.id] = movie
-        for index, external_id in ((self._imdb, movie.imdb_id), (self._tmdb, movie.tmdb_id)):
-            if external_id:
-                index.setdefault(external_id, []).append(movie)
-        titles = (movie.title, movie.original_title or movie.title, *movie.alt_titles)
-        for key in dict.fromkeys(map(normalise_title, titles)):
-            self._titles.setdefault(key, []).append(movie)
-
-    def by_id(self, identity: MovieIdentity) -> list[Movie]:
-        """The movies with the first of our id, IMDb id and TMDB id that is given and known."""
-        if identity.movie_id in self._ids:
-            return [self._ids[identity.movie_id]]
-        return self._imdb.get(identity.imdb_id or "") or self._tmdb.get(identity.tmdb_id or "") or []
-
-    def find(self, identity: MovieIdentity) -> Movie | None:
-        """The matching movie by the rules of `MovieCatalogue.match`; None without a match or with several."""
-        matches = self.by_id(identity)
-        if not matches and identity.title:
-            same_title = self._titles.get(normalise_title(identity.title), [])
-            matches = [movie for movie in same_title if movie.year is not None and movie.year == identity.year]
-            matches = matches or [movie for movie in same_title if _is_near(movie.year, identity.year)]
-        return matches[0] if len(matches) == 1 else None
-
-
-def _is_near(year: int | None, other: int | None) -> bool:
-    return year is None or other is None or abs(year - other) <= 1
-
-
 @dataclass(frozen=True, slots=True)
 class ImportRow:
     """A valid row of an import."""
@@ -186,12 +134,36 @@ class Rejection:
     row: int
     code: str
     detail: str
+    identity: MovieIdentity | None = field(default=None, compare=False)
+    """The movie of the row, if it is known: a movie without a usable rating is not that of another row either."""
 
 
 @dataclass(frozen=True, slots=True)
-class ImportResult:
-    """Result of an import."""
+class BatchResult:
+    """Result of storing a list of rows."""
 
     accepted: int
     rejected: tuple[Rejection, ...]
+    """In order of rows."""
+
+
+@dataclass(frozen=True, slots=True)
+class NearMatch:
+    """An accepted row whose year is not exactly that of the movie."""
+
+    row: int
+    title: str | None
+    year: int | None
+    movie: Movie
+
+
+@dataclass(frozen=True, slots=True)
+class ImportResult(BatchResult):
+    """Result of an import of ratings."""
+
+    superseded: tuple[int, ...] = ()
+    """Accepted rows that are not stored, because another row or the stored rating is newer."""
+    matched_by: Mapping[MatchedBy, int] = field(default_factory=dict)
+    """Numbers of accepted rows."""
+    near_matches: tuple[NearMatch, ...] = ()
     """In order of rows."""

@@ -8,11 +8,13 @@ from urllib.parse import urlencode
 from movie_core.clock import Clock, utc_now
 from movie_core.discovery.event_recorder import EventRecorder
 from movie_core.discovery.events import MAX_AGE, Event
+from movie_core.discovery.movie_matching import MatchedBy, Mismatch, MismatchReason, MovieIdentity, reconcile
 from movie_core.discovery.personal_ranking import MAX_REORDERED, personal_order
 from movie_core.discovery.ratings import (
+    BatchResult,
     ImportResult,
     ImportRow,
-    MovieIdentity,
+    NearMatch,
     NewRating,
     RatedMovie,
     RatedMovies,
@@ -118,27 +120,60 @@ class Discovery:
         return RatedMovies(total, items)
 
     async def import_ratings(
-        self, user_id: str, rows: Sequence[ImportRow], rejected: Sequence[Rejection] = ()
+        self,
+        user_id: str,
+        rows: Sequence[ImportRow],
+        rejected: Sequence[Rejection] = (),
+        *,
+        overwrite: bool = False,
     ) -> ImportResult:
-        """Stores the ratings of a file for the movies that its rows match; of several rows for one movie the last one
-        counts. `rejected` are the rows that the parser has rejected. Raises `TooManyRatings` and then stores nothing.
+        """Stores the ratings of a file for the movies that its rows match. `rejected` are the rows that the parser has
+        rejected. Raises `TooManyRatings` and then stores nothing.
+
+        The newest rating of a movie counts; of equally new ones, the last row. A row without a time is rated now. A
+        newer stored rating stays, unless `overwrite`.
         """
         now = self._clock()
-        all_rejected = list(rejected)
-        accepted: list[NewRating] = []
-        movies = await self._movies.match([row.identity for row in rows]) if rows else ()
-        for row, movie in zip(rows, movies, strict=True):
-            if movie is None:
-                all_rejected.append(Rejection(row.row, "unknown_movie", self._no_match_detail(row.identity)))
+        identities = [self._without_foreign_id(row.identity) for row in rows]
+        identities += [row.identity for row in rejected if row.identity is not None]
+        matches = reconcile(identities, await self._movies.match(identities)) if rows else ()
+        all_rejected, near_matches = list(rejected), []
+        matched_by: dict[MatchedBy, int] = {}
+        superseded: list[int] = []
+        newest: dict[str, tuple[int, NewRating]] = {}
+        for row, match in zip(rows, matches, strict=False):
+            if isinstance(match, Mismatch):
+                detail = self._mismatch_detail(row.identity, match.reason)
+                all_rejected.append(Rejection(row.row, "unknown_movie", detail))
                 continue
+            movie = match.movie
+            matched_by[match.by] = matched_by.get(match.by, 0) + 1
+            if match.by is MatchedBy.NEAR_YEAR:
+                near_matches.append(NearMatch(row.row, row.identity.title, row.identity.year, movie))
             at = None if row.rated_at is None else min(row.rated_at, now)
-            accepted.append(NewRating(movie.id, movie.title, movie.year, row.rating, at))
-        for result in await self._ratings.put(user_id, accepted, now) if accepted else ():
-            # Old ratings do not show what is trending now.
-            if result.is_change and result.rating.rated_at >= now - MAX_AGE:
-                rating = result.rating
+            new = row.row, NewRating(movie.id, movie.title, movie.year, row.rating, at)
+            old = newest.get(movie.id, new)
+            if (old[1].rated_at or now) <= (at or now):
+                newest[movie.id] = new
+                superseded += () if old is new else (old[0],)
+            else:
+                superseded.append(row.row)
+        ratings = [new for _, new in newest.values()]
+        changes = await self._ratings.put(user_id, ratings, now, keep_newer=not overwrite) if ratings else ()
+        for (number, stored), change in zip(newest.values(), changes, strict=True):
+            rating = change.rating
+            if rating.rated_at > (stored.rated_at or now):
+                superseded.append(number)
+            # Old ratings do not show what is trending now, nor do those of unknown age.
+            elif change.is_change and stored.rated_at is not None and rating.rated_at >= now - MAX_AGE:
                 self._recorder.record_rating(user_id, rating.movie_id, rating.rating, rating.rated_at)
-        return ImportResult(len(accepted), tuple(sorted(all_rejected, key=lambda rejection: rejection.row)))
+        return ImportResult(
+            accepted=sum(matched_by.values()),
+            rejected=tuple(sorted(all_rejected, key=lambda rejection: rejection.row)),
+            superseded=tuple(sorted(superseded)),
+            matched_by=matched_by,
+            near_matches=tuple(near_matches),
+        )
 
     # --- recommendations and personal order
 
@@ -214,7 +249,7 @@ class Discovery:
         items = [(movies[trend.movie_id], trend) for trend in trending.items if trend.movie_id in movies]
         return TrendingMovies(trending, tuple(items[page.offset : page.offset + page.limit]))
 
-    async def submit_events(self, events: Sequence[Event]) -> ImportResult:
+    async def submit_events(self, events: Sequence[Event]) -> BatchResult:
         """Queues the events of a client for recording; rejected rows count from 1. Raises `Busy` and then records
         nothing."""
         oldest = self._clock() - MAX_AGE
@@ -233,7 +268,7 @@ class Discovery:
             else:
                 accepted.append(event)
         self._recorder.record_client_events(accepted)
-        return ImportResult(len(accepted), tuple(rejected))
+        return BatchResult(len(accepted), tuple(rejected))
 
     def _cache_ids(self, movies: dict[str, Movie]) -> None:
         self._known_ids.update(dict.fromkeys(movies))
@@ -249,12 +284,18 @@ class Discovery:
         movies = await self._movies.get_many([movie_id])
         return movies[movie_id] if movies else (await self._movie_search.get(movie_id)).movie
 
-    def _no_match_detail(self, identity: MovieIdentity) -> str:
+    def _without_foreign_id(self, identity: MovieIdentity) -> MovieIdentity:
+        """The identity without the movie id of another source."""
+        is_ours = identity.source is None or identity.source == self._movies.name
+        return identity if is_ours else replace(identity, movie_id=None)
+
+    def _mismatch_detail(self, identity: MovieIdentity, reason: MismatchReason) -> str:
         reference = identity.title or identity.imdb_id or identity.tmdb_id or identity.movie_id
         if not reference:
             return "the row identifies no movie"
-        place = "in the catalogue" if self._seen is None else "in earlier search results"
-        return f"no movie, or more than one, {place} matches {reference[:100]!r}"
+        year = "" if identity.year is None else f" ({identity.year})"
+        place = " in earlier search results" if reason is MismatchReason.UNKNOWN and self._seen is not None else ""
+        return f"{reason}{place}: {reference[:100]!r}{year}"
 
     async def _stored_movies(self, movie_ids: Sequence[str]) -> dict[str, Movie]:
         """Returns the stored movies; waits for movies that recent searches have shown but not yet written."""

@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 
-from movie_core.discovery.ratings import MovieIdentity, MovieIndex
+from movie_core.discovery.movie_matching import Mismatch, MovieIdentity, MovieIndex, MovieMatch
 from movie_core.errors import MovieNotFound
 from movie_core.paging import Window
 from movie_core.search.merging import ListMerger
@@ -88,9 +88,9 @@ class MemoryMovieCatalogue:
     async def most_popular(self, limit: int) -> Sequence[Movie]:
         return sorted(self._movies.values(), key=_by_popularity)[:limit]
 
-    async def match(self, identities: Sequence[MovieIdentity]) -> Sequence[Movie | None]:
+    async def match(self, identities: Sequence[MovieIdentity]) -> Sequence[MovieMatch | Mismatch]:
         index = MovieIndex(self._movies.values())
-        return [index.find(identity) for identity in identities]
+        return list(map(index.match, identities))
 
     @staticmethod
     def _tier(query: MovieQuery, movie: Movie) -> int | None:

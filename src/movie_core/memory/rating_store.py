@@ -30,11 +30,13 @@ class MemoryRatingStore:
         self._ratings: dict[str, dict[str, Rating]] = {}
         self._changes = 0
 
-    async def put(self, user_id: str, ratings: Sequence[NewRating], now: datetime) -> Sequence[RatingChange]:
+    async def put(
+        self, user_id: str, ratings: Sequence[NewRating], now: datetime, *, keep_newer: bool = False
+    ) -> Sequence[RatingChange]:
         if user_id not in self._database.users:
             raise UserNotFound("no such user")
         user_ratings = dict(self._ratings_of(user_id))
-        changes = [apply_rating(user_ratings, rating, now) for rating in ratings]
+        changes = [apply_rating(user_ratings, rating, now, keep_newer=keep_newer) for rating in ratings]
         if len(user_ratings) > MAX_RATINGS:
             raise TooManyRatings(f"a user can have at most {MAX_RATINGS} ratings")
         self._changes += user_ratings != self._ratings_of(user_id)

@@ -4,7 +4,7 @@ from collections.abc import Iterable, Iterator
 from dataclasses import replace as change
 from itertools import islice
 
-from movie_core.discovery.ratings import MovieIdentity
+from movie_core.discovery.movie_matching import MovieIdentity, MovieMatch
 from movie_core.search.merging import popularity_scale
 from movie_core.search.movies import ListedMovie, LoadResult
 from movie_core.search.ports import MovieCatalogue
@@ -27,9 +27,9 @@ async def import_movies(
     sample = [entry for entry in islice(listed, SAMPLE) if entry.movie.popularity is not None]
     stored = await catalogue.match([_identity(entry) for entry in sample])
     popularities = [
-        (entry.movie.popularity or 0.0, movie.popularity)
-        for entry, movie in zip(sample, stored, strict=True)
-        if movie is not None and movie.popularity is not None
+        (entry.movie.popularity or 0.0, match.movie.popularity)
+        for entry, match in zip(sample, stored, strict=True)
+        if isinstance(match, MovieMatch) and match.movie.popularity is not None
     ]
     highest = max((entry.movie.popularity or 0.0 for entry in sample), default=0.0)
     align = popularity_scale(popularities, highest, highest_stored)

@@ -4,7 +4,7 @@ from abc import abstractmethod
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from typing import Protocol
 
-from movie_core.discovery.ratings import MovieIdentity
+from movie_core.discovery.movie_matching import Mismatch, MovieIdentity, MovieMatch
 from movie_core.paging import Window
 from movie_core.search.caching import CacheEntry, CacheStats, Lease
 from movie_core.search.movies import (
@@ -99,13 +99,17 @@ class MovieCatalogue(MovieSource, Protocol):
         """18. Returns at most `limit` movies, most popular first, those of unknown popularity last."""
 
     @abstractmethod
-    async def match(self, identities: Sequence[MovieIdentity]) -> Sequence[Movie | None]:
-        """19. Returns the matching movie for each identity, in the same order; None if no movie matches or several
-        could. The first of these that is given and known decides: our own id; the IMDb id; the TMDB id; the title
-        together with the year. Titles are compared without regard to case, accents and punctuation (`Matrix, The`
-        equals `The Matrix`), against the title, the original title and the alternative titles. If no movie with the
-        title has exactly that year, a movie matches whose year differs by one, or where the year is missing on either
-        side.
+    async def match(self, identities: Sequence[MovieIdentity]) -> Sequence[MovieMatch | Mismatch]:
+        """19. Returns the matching movie for each identity, in the same order, or the reason why there is none.
+
+        The first of these that identifies a movie decides: our own id; the IMDb id; the TMDB id; a title with exactly
+        the year; a title with a year that differs by one, or that is missing on either side. Several movies that match
+        equally are no match, unless they have the same IMDb id. A movie with another IMDb or TMDB id never matches, nor
+        does our own id if the identity has titles or a year of another movie.
+
+        Titles are equal by `movie_core.text.normalise_title`, which ignores case, accents, punctuation and the position
+        of the article. Each title of the identity is compared with the title, the original title and the alternative
+        titles; where several movies of the year have it, only those with this main title count.
         """
 
     @abstractmethod

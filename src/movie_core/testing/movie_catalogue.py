@@ -4,7 +4,7 @@ from collections.abc import Iterable, Sequence
 from contextlib import AbstractAsyncContextManager
 from dataclasses import replace
 
-from movie_core.discovery.ratings import MovieIdentity
+from movie_core.discovery.movie_matching import MatchedBy, MismatchReason, MovieIdentity, MovieMatch
 from movie_core.paging import Window
 from movie_core.ports import MovieCatalogue
 from movie_core.search.movies import Capability, ListedMovie, LoadResult, Movie, MovieQuery, Order, Years
@@ -192,20 +192,29 @@ class MovieCatalogueContract(MovieSourceContract):
         first = Movie(id="1", title="Marble", year=1990, imdb_id="tt0000001", tmdb_id="11")
         second = Movie(id="2", title="Granite", year=1991, imdb_id="tt0000002", tmdb_id="12")
         third, fourth = (Movie(id=movie_id, title="Slate", imdb_id="tt0000003") for movie_id in "34")
-        async with self.open((first, second, third, fourth)) as catalogue:
+        fifth = Movie(id="5", title="Chalk", year=1992, imdb_id="tt0000000", tmdb_id="0")
+        async with self.open((first, second, third, fourth, fifth)) as catalogue:
             expected = {
-                MovieIdentity(movie_id="1", imdb_id="tt0000002"): first,
-                MovieIdentity(movie_id="77", imdb_id="tt0000002", tmdb_id="11"): second,
-                MovieIdentity(imdb_id="tt0000077", tmdb_id="11", title="Granite", year=1991): first,
-                MovieIdentity(imdb_id="tt0000001", title="Granite", year=1991): first,
-                MovieIdentity(imdb_id="tt0000077", tmdb_id="77", title="Granite", year=1991): second,
-                MovieIdentity(imdb_id="tt0000003", title="Granite", year=1991): None,
-                MovieIdentity(imdb_id="tt0000077"): None,
-                MovieIdentity(tmdb_id="tt0000001"): None,
-                MovieIdentity(imdb_id="", tmdb_id="", movie_id="", title="", year=None): None,
-                MovieIdentity(): None,
+                MovieIdentity(movie_id="1"): "1 by movie_id",
+                MovieIdentity(movie_id="1", title="MARBLE", year=1991): "1 by movie_id",
+                MovieIdentity(movie_id="1", title="Granite", year=1991): "2 by title_year",
+                MovieIdentity(movie_id="1", imdb_id="tt0000002"): "2 by imdb_id",
+                MovieIdentity(movie_id="77", imdb_id="tt0000002", tmdb_id="12"): "2 by imdb_id",
+                MovieIdentity(imdb_id="tt0000001", title="Granite", year=1991): "1 by imdb_id",
+                MovieIdentity(tmdb_id="11", title="Granite", year=1991): "1 by tmdb_id",
+                MovieIdentity(imdb_id="tt0000003", title="Granite", year=1991): "3 by imdb_id",
+                MovieIdentity(title="Slate", year=1950): "3 by near_year",
+                MovieIdentity(imdb_id="tt0000077", title="Chalk", year=1992): "5 by title_year",
+                MovieIdentity(imdb_id="tt0000077", tmdb_id="11", title="Marble", year=1990): MismatchReason.OTHER_ID,
+                MovieIdentity(imdb_id="tt0000001", tmdb_id="12"): MismatchReason.UNKNOWN,
+                MovieIdentity(imdb_id="tt0000000", tmdb_id="0"): MismatchReason.UNKNOWN,
+                MovieIdentity(imdb_id="tt0000077"): MismatchReason.UNKNOWN,
+                MovieIdentity(tmdb_id="tt0000001"): MismatchReason.UNKNOWN,
+                MovieIdentity(imdb_id="", tmdb_id="", movie_id="", title="", year=None): MismatchReason.UNKNOWN,
+                MovieIdentity(): MismatchReason.UNKNOWN,
             }
-            assert await catalogue.match(list(expected)) == list(expected.values())
+            found = dict(zip(expected, await _match(catalogue, *expected), strict=True))
+            assert found == expected
             assert not await catalogue.match(())
 
     @clause
@@ -217,9 +226,16 @@ class MovieCatalogueContract(MovieSourceContract):
             Movie(id="3", title="Spider-Crab & Son's Tale", year=1990),
             Movie(id="4", title="!!!", year=1990),
             Movie(id="5", title="千と千尋", year=1990),
+            Movie(id="6", title="The Quarry: Part II", year=1990),
+            Movie(id="7", title="Slate, Volume One", year=1990),
         )
         async with self.open(movies) as catalogue:
             for title, movie_id in {
+                "The Quarry 2": "6",
+                "Quarry: Part Two, The": "6",
+                "Quarry 2": None,
+                "Slate, Vol. 1": "7",
+                "Slate 2": None,
                 "Marble, Cut, The": "1",
                 "the marble cut": "1",
                 "THE MARBLE: CUT!": "1",
@@ -233,12 +249,16 @@ class MovieCatalogueContract(MovieSourceContract):
                 "!!!": "4",
                 "!!": None,
                 "千と千尋": "5",
-                "Glass Orrery, The": None,
             }.items():
-                (found,) = await catalogue.match([MovieIdentity(title=title, year=1990)])
-                assert (found.id if found else None) == movie_id, title
+                found = f"{movie_id} by title_year" if movie_id else MismatchReason.UNKNOWN
+                for identity in (
+                    MovieIdentity(title=title, year=1990),
+                    MovieIdentity(title="X", original_title=title, year=1990),
+                    MovieIdentity(title="X", alt_titles=("Y", title), year=1990),
+                ):
+                    assert await _match(catalogue, identity) == [found], title
             odd = [MovieIdentity(movie_id=text, imdb_id=text, tmdb_id=text, title=text) for text in ODD_STRINGS]
-            assert await catalogue.match(odd) == [None] * len(odd)
+            assert set(await _match(catalogue, *odd)) == {MismatchReason.UNKNOWN}
 
     @clause
     async def test_19_the_year_distinguishes_movies_with_the_same_title(self) -> None:
@@ -258,47 +278,50 @@ class MovieCatalogueContract(MovieSourceContract):
         }
         movies = [Movie(id=movie_id, title=title, year=year) for movie_id, (title, year) in years.items()]
         async with self.open(movies) as catalogue:
-            for (title, year), movie_id in {
-                ("Dusk", 1950): "1",
-                ("Dusk", 1951): "2",
-                ("Dusk", 1952): "2",
-                ("Dusk", 1949): "1",
-                ("Dusk", 1979): "3",
-                ("Dusk", 1982): None,
-                ("Dusk", None): None,
-                ("Noon", 1900): "4",
-                ("Noon", None): "4",
-                ("Dawn", None): "5",
-                ("Dawn", 1999): "5",
-                ("Dawn", 1998): None,
-                ("Eve", 1990): None,
-                ("Eve", 1991): "8",
-                ("Eve", 1992): "8",
-                ("Night", 2000): "10",
-                ("Night", 2001): None,
-                ("Night", 1950): "9",
+            for (title, year), found in {
+                ("Dusk", 1950): "1 by title_year",
+                ("Dusk", 1951): "2 by title_year",
+                ("Dusk", 1952): "2 by near_year",
+                ("Dusk", 1949): "1 by near_year",
+                ("Dusk", 1979): "3 by near_year",
+                ("Dusk", 1982): MismatchReason.OTHER_YEAR,
+                ("Dusk", None): MismatchReason.AMBIGUOUS,
+                ("Noon", 1900): "4 by near_year",
+                ("Noon", None): "4 by near_year",
+                ("Dawn", None): "5 by near_year",
+                ("Dawn", 1999): "5 by near_year",
+                ("Dawn", 1998): MismatchReason.OTHER_YEAR,
+                ("Eve", 1990): MismatchReason.AMBIGUOUS,
+                ("Eve", 1991): "8 by title_year",
+                ("Eve", 1992): "8 by near_year",
+                ("Night", 2000): "10 by title_year",
+                ("Night", 2001): MismatchReason.AMBIGUOUS,
+                ("Night", 1950): "9 by near_year",
             }.items():
-                (found,) = await catalogue.match([MovieIdentity(title=title, year=year)])
-                assert (found.id if found else None) == movie_id, (title, year)
+                assert await _match(catalogue, MovieIdentity(title=title, year=year)) == [found], (title, year)
 
     @clause
     async def test_19_many_identities_are_matched_in_order(self) -> None:
         async with self.open(SAMPLE) as catalogue:
             identities = [
-                MovieIdentity(title=f"{movie.title} {number}" if number % 2 else movie.title, year=movie.year)
+                MovieIdentity(
+                    title=f"{movie.title} {number}" if number % 2 else movie.title,
+                    original_title=f"Original Title {number}",
+                    alt_titles=(f"Other Title {number}", f"The Third Title {number}"),
+                    year=movie.year,
+                )
                 for number in range(200)
                 for movie in SAMPLE[:25]
             ]
-            found = await catalogue.match(identities)
-            assert [match and match.id for match in found] == [
-                None if number % 2 else movie.id for number in range(200) for movie in SAMPLE[:25]
+            assert await _match(catalogue, *identities) == [
+                MismatchReason.UNKNOWN if number % 2 else f"{movie.id} by {MatchedBy.TITLE_YEAR}"
+                for number in range(200)
+                for movie in SAMPLE[:25]
             ]
 
     @clause
     async def test_20_a_known_imdb_id_identifies_the_movie_whatever_else_differs(self) -> None:
-        stored = Movie(
-            id="m1", title="Marble", year=1990, cast=("A. Actor",), countries=("Peru",), imdb_id="tt0000001"
-        )
+        stored = Movie(id="m1", title="Marble", year=1990, cast=("A. Actor",), countries=("Peru",), imdb_id="tt0000001")
         async with self.open((stored, *SAMPLE)) as catalogue:
             row = Movie(id="9", title="Der Marmor", year=2004, genres=("War",), imdb_id="tt0000001", tmdb_id="7")
             listed = _listed(row, "year", "genres", "imdb_id", "tmdb_id", has_own_id=True)
@@ -382,9 +405,8 @@ class MovieCatalogueContract(MovieSourceContract):
             assert await catalogue.import_list(listed) == LoadResult(added=5, updated=2)
             assert await catalogue.import_list(listed) == LoadResult(unchanged=7)
             for number, movie_id in enumerate(("a", "2", "3", "4", "f", "6", "7"), 11):
-                (found,) = await catalogue.match([MovieIdentity(imdb_id=f"tt00000{number}")])
-                assert found is not None, number
-                assert found.id == movie_id, number
+                matches = await _match(catalogue, MovieIdentity(imdb_id=f"tt00000{number}"))
+                assert matches == [f"{movie_id} by {MatchedBy.IMDB_ID}"]
 
     @clause
     async def test_20_ids_of_different_providers_do_not_mix(self) -> None:
@@ -413,3 +435,11 @@ class MovieCatalogueContract(MovieSourceContract):
             assert await catalogue.count() == len(SAMPLE) - 2
             assert (await catalogue.search(MovieQuery("glass orrery"), Window())).total == 0
             assert await catalogue.remove(()) == 0
+
+
+async def _match(catalogue: MovieCatalogue, *identities: MovieIdentity) -> list[str]:
+    """The id of each match and what identified it, or the reason why there is none."""
+    return [
+        f"{match.movie.id} by {match.by}" if isinstance(match, MovieMatch) else match.reason
+        for match in await catalogue.match(identities)
+    ]

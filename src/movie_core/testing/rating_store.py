@@ -113,6 +113,24 @@ class RatingStoreContract:
             assert await stores.ratings.get(ada.id, "m2") == later[0].rating
 
     @clause
+    async def test_3_a_newer_stored_rating_stays_if_it_is_to_be_kept(self) -> None:
+        async with self.open() as stores:
+            ada, _ = await create_user(stores.accounts)
+            stored = [_new(1, 4.0, at=2), _new(2, 5.0, at=2), _new(3, 6.0), _new(4, 7.0, at=2)]
+            await stores.ratings.put(ada.id, stored, NOW)
+            before = await stores.ratings.version()
+            older = [_new(1, 8.0, at=3), replace(_new(3, 8.0), rated_at=NOW - timedelta(microseconds=1))]
+            changes = await stores.ratings.put(ada.id, older, NOW + DAY, keep_newer=True)
+            assert changes == [RatingChange(_rating(new), is_change=False) for new in (stored[0], stored[2])]
+            assert await stores.ratings.version() == before
+            newer = [_new(1, 9.0, at=1), _new(2, 9.0, at=2), _new(4, 9.0)]
+            changes = await stores.ratings.put(ada.id, newer, NOW, keep_newer=True)
+            assert changes == [RatingChange(_rating(new), is_change=True) for new in newer]
+            assert await stores.ratings.put(ada.id, older, NOW) == [
+                RatingChange(_rating(new), is_change=True) for new in older
+            ]
+
+    @clause
     async def test_3_concurrent_ratings_of_a_movie_leave_one(self) -> None:
         async with self.open() as stores:
             ada, _ = await create_user(stores.accounts)

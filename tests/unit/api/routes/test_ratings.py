@@ -1,11 +1,14 @@
 """The routes of ratings, recommendations, trending movies and events: validation and responses."""
 
+import io
 import json
+import zipfile
 from typing import Any
 
 import pytest
 from tests.support.api import ME, Api, OpenApi
 
+from movie_api.routes.ratings import IMPORT_TYPES
 from movie_api.user_export import encode_export
 from movie_core.accounts.exports import AccountExport, UserExport
 from movie_core.discovery.event_recorder import EventRecorder
@@ -127,12 +130,7 @@ async def test_an_import_reports_every_rejected_row(api: Api) -> None:
     ("body", "code"),
     [
         ("{}", "invalid_body"),
-        ("[1]", "invalid_body"),
-        ('[{"movie_id": "101"}]', "invalid_body"),
-        ('[{"movie_id": "101", "rating": "8"}]', "invalid_body"),
-        ('[{"movie_id": "101", "rating": 8, "stars": 4}]', "invalid_body"),
-        ('[{"movie_id": "101", "rating": 8, "rated_at": "yesterday"}]', "invalid_body"),
-        ('[{"movie_id": "101", "rating": 8, "rated_at": "2024-05-01T10:00:00"}]', "invalid_body"),
+        ("1", "invalid_body"),
         ('[{"movie_id": "101", "movie_id": "102", "rating": 8}]', "invalid_body"),
         ("[" * 100 + "]" * 100, "invalid_body"),
         ("[" + ",".join(['{"movie_id": "101", "rating": 8}'] * 5001) + "]", "too_many_rows"),
@@ -145,30 +143,120 @@ async def test_an_invalid_import_stores_nothing(api: Api, body: str, code: str) 
     assert (await api.get(RATINGS, headers=ann)).json()["total"] == 0
 
 
+@pytest.mark.parametrize(
+    "row",
+    [
+        "1",
+        '{"movie_id": "101"}',
+        '{"rating": 8}',
+        '{"movie_id": 101, "rating": 8}',
+        '{"movie_id": "101", "rating": "8"}',
+        '{"movie_id": "101", "rating": 8, "stars": 4}',
+        '{"movie_id": "101", "rating": 8, "rated_at": "yesterday"}',
+        '{"movie_id": "101", "rating": 8, "rated_at": "2024-05-01T10:00:00"}',
+    ],
+)
+async def test_a_json_row_that_is_not_a_rating_is_a_rejected_row(api: Api, row: str) -> None:
+    ann = await api.activated()
+    body = f'[{row}, {{"movie_id": "102", "rating": 8}}]'
+    result = (await api.put(RATINGS, content=body, headers=ann | JSON)).json()
+    assert (result["accepted"], [(one["row"], one["code"]) for one in result["rejected"]]) == (1, [(1, "invalid_row")])
+    assert (await api.get(RATINGS, headers=ann)).json()["total"] == 1
+
+
 async def test_an_import_is_limited_to_two_mebibytes(api: Api) -> None:
     ann = await api.activated()
     row = '{"movie_id": "101", "rating": 8}'
     body = "[" + row + " " * (2 * 1024 * 1024 - len(row) - 2) + "]"
-    assert (await api.put(RATINGS, content=body, headers=ann | JSON)).json() == {"accepted": 1, "rejected": []}
+    assert (await api.put(RATINGS, content=body, headers=ann | JSON)).json()["accepted"] == 1
     assert (await api.put(RATINGS, content=body + " ", headers=ann | JSON)).status_code == 413
+
+
+async def test_near_matches_are_listed(api: Api) -> None:
+    file = "Date,Name,Year,Letterboxd URI,Rating\n,Bay River,1950,u,4.5\n"
+    response = await api.put(RATINGS, content=file, headers=await api.activated() | {"content-type": "text/csv"})
+    assert response.json()["matched_by"]["near_year"] == 1
+    assert response.json()["near_matches"] == [
+        {"row": 1, "title": "Bay River", "year": 1950}
+        | {"movie_id": "101", "movie_title": "Bay River", "movie_year": 1951}
+    ]
+
+
+async def test_an_import_keeps_newer_ratings_unless_it_overwrites(api: Api) -> None:
+    ann = await api.activated()
+    await api.put(RATING, json={"rating": 9}, headers=ann)
+    rows = [{"movie_id": "101", "rating": 3, "rated_at": "2014-05-01T00:00:00Z"}]
+    for query, rating, superseded in (("", 9, [1]), ("?overwrite=false", 9, [1]), ("?overwrite=true", 3, [])):
+        response = await api.put(RATINGS + query, json=rows, headers=ann)
+        assert (response.json()["accepted"], response.json()["superseded"]) == (1, superseded)
+        assert (await api.get(RATING, headers=ann)).json()["rating"] == rating
+    for query in ("?overwrite=1", "?overwrite=", "?overwrite=true&overwrite=true"):
+        response = await api.put(RATINGS + query, json=rows, headers=ann)
+        assert (response.status_code, response.json()["code"]) == (400, "invalid_parameter")
 
 
 async def test_a_file_is_parsed_by_its_media_type(api: Api) -> None:
     ann = await api.activated()
     file = "Date,Name,Year,Letterboxd URI,Rating\r\n2024-03-03,Bay River,1951,https://x,4.5\r\n"
     response = await api.put(RATINGS, content=file, headers=ann | {"content-type": "text/csv; charset=utf-8"})
-    assert response.json() == {"accepted": 1, "rejected": []}
+    assert response.json() == {
+        "accepted": 1,
+        "rejected": [],
+        "superseded": [],
+        "matched_by": {"imdb_id": 0, "tmdb_id": 0, "title_year": 1, "near_year": 0},
+        "near_matches": [],
+    }
     assert (await api.get(RATING, headers=ann)).json() == {
         "movie_id": "101",
         "rating": 9.0,
         "rated_at": "2024-03-03T00:00:00Z",
     }
-    for wrong in ("application/xml", "text/csv; charset=utf-16"):
+    for accepted in IMPORT_TYPES.keys() - {"application/json"}:
+        for parameters in ("", "; charset=utf-16", ";header=present; charset=windows-1252"):
+            again = await api.put(RATINGS, content=file, headers=ann | {"content-type": accepted + parameters})
+            assert again.json() == response.json()
+    for wrong in ("application/xml", "", "application/json; charset=utf-16", "multipart/form-data"):
         refused = await api.put(RATINGS, content=file, headers=ann | {"content-type": wrong})
         assert refused.status_code == 415
     several = "userId,movieId,rating,timestamp\n1,1,4.0,964982703\n2,1,4.0,964982703\n"
     response = await api.put(RATINGS, content=several, headers=ann | {"content-type": "text/csv"})
     assert (response.status_code, response.json()["code"]) == (400, "several_users")
+
+
+async def test_the_content_decides_between_tables_json_and_archives(api: Api) -> None:
+    ann = await api.activated()
+    table = "Date,Name,Year,Letterboxd URI,Rating\n2024-03-03,Bay River,1951,u,4.5\n"
+    rows = '[{"rated_at": "2024-03-03T10:00:00.000Z", "rating": 9, "movie": {"title": "Bay River", "year": 1951}}]'
+    for name, text in (("ratings.csv", table), ("ratings-movies.json", rows), ("export.json", "\ufeff " + rows)):
+        archive = io.BytesIO()
+        with zipfile.ZipFile(archive, "w", zipfile.ZIP_DEFLATED) as file:
+            file.writestr(name, text)
+        for body in (text.encode(), archive.getvalue()):
+            response = await api.put(RATINGS, content=body, headers=ann | {"content-type": "text/csv"})
+            assert response.json()["accepted"] == 1, response.text
+    assert (await api.put(RATINGS, content="\ufeff" + rows, headers=ann | JSON)).json()["accepted"] == 1
+
+
+async def test_an_unclosed_quote_is_named_and_nothing_is_stored(api: Api) -> None:
+    ann = await api.activated() | {"content-type": "text/csv"}
+    file = 'Date,Name,Year,Letterboxd URI,Rating,Review\n,Bay River,1951,u,4.5,ok\n,Elm River,1954,v,4,"an open\n'
+    response = await api.put(RATINGS, content=file, headers=ann)
+    assert (response.status_code, response.json()["code"]) == (400, "unclosed_quote")
+    assert "line 3" in response.json()["detail"]
+    assert (await api.get(RATINGS, headers=ann)).json()["total"] == 0
+
+
+async def test_the_export_of_a_user_can_be_imported(api: Api) -> None:
+    ann = await api.activated()
+    for movie_id, rating in (("101", 7.5), ("203", 3)):
+        await api.put(f"{MOVIES}{movie_id}/rating/", json={"rating": rating}, headers=ann)
+    export = (await api.get(ME + "export/", headers=ann)).json()
+    bob = await api.activated(email="bob@example.com", username="bob")
+    for body in (export, export["ratings"]):
+        result = (await api.put(RATINGS, json=body, headers=bob)).json()
+        assert (result["accepted"], result["rejected"]) == (2, [])
+    stored = [(await api.get(RATINGS, headers=user)).json()["items"] for user in (ann, bob)]
+    assert stored[0] == stored[1]
 
 
 # --- recommendations, similar and trending movies

@@ -1,16 +1,21 @@
 """Rating exports of other services: parsed row by row, or rejected with a reason."""
 
+import csv
+import io
 from datetime import UTC, datetime
 from functools import partial
+from typing import Any
 
 import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 from tests.support.pace import cpu_growth
 
+from movie_core.discovery.movie_matching import MovieIdentity
 from movie_core.discovery.rating_files import MAX_TITLE, parse_ratings
-from movie_core.discovery.ratings import MAX_IMPORT, ImportRow, MovieIdentity, Rejection, check_rating, normalise_title
-from movie_core.errors import InvalidBody, SeveralUsers, TooManyRows
+from movie_core.discovery.ratings import MAX_IMPORT, ImportRow, Rejection, check_rating
+from movie_core.errors import InvalidBody, SeveralUsers, TooManyRows, UnclosedQuote
+from movie_core.text import normalise_title
 
 IMDB = """\
 Const,Your Rating,Date Rated,Title,Original Title,URL,Title Type,IMDb Rating,Runtime (mins),Year,Genres,Num Votes,Release Date,Directors
@@ -53,7 +58,7 @@ def codes(text: str) -> dict[int, str]:
 def test_an_export_of_imdb() -> None:
     rows, rejected = parse_ratings(IMDB.encode())
     assert rows == [
-        row(1, 9.0, (2024, 2, 29), imdb_id="tt0133093", title="The Matrix", year=1999),
+        row(1, 9.0, (2024, 2, 29), imdb_id="tt0133093", title="The Matrix", original_title="The Matrix", year=1999),
         row(2, 6.0, (2022, 1, 5), imdb_id="tt10872600", title='Spider-Man: No "Way" Home', year=2021),
     ]
     assert rejected == [Rejection(3, "invalid_rating", "the row has no rating")]
@@ -70,11 +75,13 @@ def test_an_older_export_of_imdb_has_fewer_columns() -> None:
 def test_an_export_of_letterboxd() -> None:
     rows, rejected = parse_ratings(LETTERBOXD.encode())
     assert rows == [
-        row(1, 9.0, (2023, 7, 21), title="Crouching Tiger, Hidden Dragon", year=2000),
-        row(2, 1.0, (2023, 7, 22), title="Barbie", year=2023),
-        row(3, 10.0, (2023, 7, 22), title="Night Train", year=1959),
+        row(1, 9.0, (2023, 7, 21), title="Crouching Tiger, Hidden Dragon", year=2000, page="https://boxd.it/2b0k"),
+        row(2, 1.0, (2023, 7, 22), title="Barbie", year=2023, page="https://boxd.it/bCLK"),
+        row(3, 10.0, (2023, 7, 22), title="Night Train", year=1959, page="https://boxd.it/1abc"),
     ]
-    assert rejected == [Rejection(4, "invalid_row", "'2023-13-22' is not a valid date or time")]
+    assert rejected == [
+        Rejection(4, "invalid_row", "'2023-13-22' is not a valid date or time, or has more than one reading")
+    ]
 
 
 def test_an_export_of_the_movielens_site() -> None:
@@ -82,7 +89,14 @@ def test_an_export_of_the_movielens_site() -> None:
     assert rows == [
         row(1, 10.0, imdb_id="tt0133093", tmdb_id="603", title="Matrix, The", year=1999),
         row(2, 1.0, imdb_id="tt0114709", tmdb_id="862", title="Toy Story", year=1995),
-        row(3, 7.0, tmdb_id="902", title="City of Lost Children, The", year=1995),
+        row(
+            3,
+            7.0,
+            tmdb_id="902",
+            title="City of Lost Children, The (Cité des enfants perdus, La)",
+            alt_titles=("City of Lost Children, The", "Cité des enfants perdus, La"),
+            year=1995,
+        ),
         row(4, 4.0, title="Misérables, Les", year=1995),
     ]
     assert [(one.row, one.code) for one in rejected] == [(5, "unknown_movie")]
@@ -159,13 +173,16 @@ def test_rejected_rows_are_reported_with_their_numbers() -> None:
         b"",
         b"\n\n",
         b"\xff\xfe",
-        IMDB.encode("utf-16"),
-        b"Const,Your Rating\ntt0133093,9,\xe9\n",
+        b"\xef\xbb\xbf\xff",
+        b"Const,Your Rating\n\x81",
+        b"sep=;\nConst,Your Rating\ntt0133093,9\n",
+        b"sep=;",
+        b'"' + b"x" * 200_000,
         b"title,year\nHeat,1995\n",
         b"Date,Name,Year,Letterboxd URI\n2020-01-01,Heat,1995,u\n",
         b"tt0133093,9\n",
         b'{"movie_id": "1"}',
-        b'Const,Your Rating\n"' + b"x" * 200_000,
+        b"Const,Your Rating\n" + b"x" * 200_000,
     ],
 )
 def test_a_file_of_another_format_is_rejected(body: bytes) -> None:
@@ -192,18 +209,160 @@ def test_the_cost_of_a_title_is_linear_in_its_length(part: str) -> None:
     assert cpu_growth(partial(read, 100), partial(read, 400)) < 8
 
 
-def test_alternative_titles_in_parentheses_are_removed() -> None:
+def test_a_title_in_parentheses_is_another_title() -> None:
     for title, expected in {
-        "Seven (a.k.a. Se7en) (1995)": ("Seven", 1995),
-        "(500) Days of Summer (2009)": ("(500) Days of Summer", 2009),
-        "(A)": ("(A)", None),
-        "A (B (C))": ("A (B (C))", None),
-        "Office, The (2001-)": ("Office, The", 2001),
-        "2012 (2009)": ("2012", 2009),
-        "M*A*S*H (MASH) (1970) ": ("M*A*S*H", 1970),
+        "Seven (a.k.a. Se7en) (1995)": ("Seven (a.k.a. Se7en)", ("Seven", "Se7en"), 1995),
+        "(500) Days of Summer (2009)": ("(500) Days of Summer", (), 2009),
+        "Birdman: Or (The Virtue) (2014)": ("Birdman: Or (The Virtue)", ("Birdman: Or", "The Virtue"), 2014),
+        "A (B) (C)": ("A (B) (C)", ("A", "B", "C"), None),
+        "Che (Part Two) (2008)": ("Che (Part Two)", (), 2008),
+        "Che (II) (2008)": ("Che (II)", (), 2008),
+        "Che (Guerrilla) (Part 2) (2008)": ("Che (Guerrilla) (Part 2)", (), 2008),
+        "(A)": ("(A)", (), None),
+        "A (B (C))": ("A (B (C))", (), None),
+        "A ()": ("A ()", ("A",), None),
+        "Office, The (2001-)": ("Office, The", (), 2001),
+        "2012 (2009)": ("2012", (), 2009),
+        "M*A*S*H (MASH) (1970) ": ("M*A*S*H (MASH)", ("M*A*S*H", "MASH"), 1970),
+        "A (B) (C) (D) (E) (F)": ("A (B) (C) (D) (E) (F)", ("A", "B", "C", "D"), None),
     }.items():
         ((only,), _) = parse_ratings(f'{MOVIELENS.splitlines()[0]}\n1,,,5,3,"{title}"\n'.encode())
-        assert (only.identity.title, only.identity.year) == expected
+        assert (only.identity.title, only.identity.alt_titles, only.identity.year) == expected
+
+
+# --- other services, programs and encodings
+
+THE_MATRIX: dict[str, Any] = {"title": "The Matrix", "year": 1999}
+TEN_COLUMNS = "Const,Your Rating,Date Rated,Title,Year\n"
+
+
+@pytest.mark.parametrize(
+    ("file", "expected"),
+    [
+        (
+            '"position","const","created","modified","description","Title","Title type","Directors","You rated",'
+            '"IMDb Rating","Runtime (mins)","Year","Genres","Num. Votes","Release Date (month/day/year)","URL"\n'
+            '"1","tt0133093","Fri Mar  4 00:00:00 2016","","","The Matrix","Feature Film","Lana Wachowski","9","8.7",'
+            '"136","1999","action, sci_fi","1","1999-03-31","http://www.imdb.com/title/tt0133093/"\n',
+            row(1, 9.0, (2016, 3, 4), imdb_id="tt0133093", **THE_MATRIX),
+        ),
+        (
+            "Position,Const,Created,Modified,Description,Title,URL,Title Type,IMDb Rating,Runtime (mins),Year,Genres,"
+            "Num Votes,Release Date,Directors,Your Rating,Date Rated\n"
+            "1,tt0133093,2017-11-20,2017-11-20,,The Matrix,u,movie,8.7,136,1999,Action,1,1999-03-31,x,9,2016-03-04\n",
+            row(1, 9.0, (2016, 3, 4), imdb_id="tt0133093", **THE_MATRIX),
+        ),
+        (
+            "Const,Your Rating,Date Added,Title,URL,Title Type,Year\n"
+            "tt0133093,9,2016-03-04,The Matrix,u,tvMovie,1999\n",
+            row(1, 9.0, (2016, 3, 4), imdb_id="tt0133093", **THE_MATRIX),
+        ),
+        (
+            "LetterboxdURI,tmdbID,imdbID,Title,Year,Directors,Rating,Rating10,WatchedDate,Rewatch,Tags,Review\n"
+            ",603,tt0133093,The Matrix,1999,Lana Wachowski,4.5,9,2016-03-04,false,,\n",
+            row(1, 9.0, (2016, 3, 4), imdb_id="tt0133093", tmdb_id="603", **THE_MATRIX),
+        ),
+        (
+            "Title,Year,Rating10\nThe Matrix,1999,9\n",
+            row(1, 9.0, **THE_MATRIX),
+        ),
+        (
+            "imdbID,Title,Year,Rating\n0133093,The Matrix,1999,4.5\n",
+            row(1, 9.0, imdb_id="tt0133093", **THE_MATRIX),
+        ),
+        (
+            "Date,Name,Year,Letterboxd URI,Rating,Rewatch,Tags,Watched Date\n"
+            "2016-03-04,The Matrix,1999,https://boxd.it/x,4.5,,,2016-03-03\n",
+            row(1, 9.0, (2016, 3, 4), **THE_MATRIX),
+        ),
+        (
+            "SIMKL_ID,Title,Type,Year,Watchlist,LastEpWatched,WatchedDate,Rating,Memo,TVDB,TMDB,IMDB\n"
+            "1,The Matrix,movie,1999,completed,,2016-03-04,9,,,603,tt0133093\n",
+            row(1, 9.0, (2016, 3, 4), imdb_id="tt0133093", tmdb_id="603", **THE_MATRIX),
+        ),
+        (
+            '"TMDb ID","IMDb ID","Type","Name","Release Date","Season Number","Episode Number","Rating","Your Rating",'
+            '"Date Rated"\n603,tt0133093,movie,"The Matrix",1999-03-30T00:00:00Z,,,8.2,8.5,2016-03-04T00:00:00Z\n',
+            row(1, 8.5, (2016, 3, 4), imdb_id="tt0133093", tmdb_id="603", **THE_MATRIX),
+        ),
+        (
+            "rated_at,type,title,year,trakt_rating,rating,trakt_id,imdb_id,tmdb_id\n"
+            "2016-03-04T00:00:00.000Z,movie,The Matrix,1999,8.7,9,481,tt0133093,603\n",
+            row(1, 9.0, (2016, 3, 4), imdb_id="tt0133093", tmdb_id="603", **THE_MATRIX),
+        ),
+    ],
+    ids=lambda one: one[:40] if isinstance(one, str) else "",
+)
+def test_an_export_of_another_service_or_edition(file: str, expected: ImportRow) -> None:
+    assert parse_ratings(file.encode()) == ([expected], [])
+
+
+@pytest.mark.parametrize(
+    "type_", ["TV Series", "tvSeries", "TV Mini Series", "Mini-Series", "Video Game", "tv", "anime"]
+)
+def test_a_row_about_no_film_is_rejected(type_: str) -> None:
+    text = f"Const,Your Rating,Title,Title Type,Year\ntt0000001,eleven,Run,{type_},2010-2015\n"
+    assert codes(text) == {1: "not_a_movie"}
+    assert codes(f"SIMKL_ID,Title,Type,Rating\n1,Run,{type_},9\n") == {1: "not_a_movie"}
+
+
+@pytest.mark.parametrize(
+    "type_", ["", "Movie", "movie", "TV Movie", "tvMovie", "Short", "Video", "Documentary", "Film"]
+)
+def test_a_row_about_a_film_of_any_kind_is_used(type_: str) -> None:
+    assert codes(f"Const,Your Rating,Title,Title Type\ntt0000001,9,Run,{type_}\n") == {}
+
+
+def test_ratings_from_one_to_ten_are_not_taken_for_stars() -> None:
+    head = "imdbID,Title,Year,Rating\n"
+    with pytest.raises(InvalidBody, match="Rating10"):
+        parse_ratings(f"{head}tt0133093,The Matrix,1999,4\ntt0078748,Alien,1979,8\n".encode())
+    assert codes(f"{head}tt0133093,The Matrix,1999,4\ntt0078748,Alien,1979,x\n") == {2: "invalid_rating"}
+    assert codes("Title,Rating,Rating10\nAlien,,8\nHeat,4,\nJaws,,11\n") == {3: "invalid_rating"}
+
+
+@pytest.mark.parametrize(
+    "encoding", ["utf-8", "utf-8-sig", "utf-16", "utf-16-le", "utf-16-be", "cp1252", "utf-8-sig twice"]
+)
+@pytest.mark.parametrize("separator", [",", ";", "\t"])
+def test_spreadsheets_write_other_encodings_and_separators(encoding: str, separator: str) -> None:
+    lines = [["Const", "Your Rating", "Date Rated", "Title", "Year", "IMDb Rating"]]
+    lines.append(["tt0211915", "9", "04.03.2016", "Am\u00e9lie", "2001", '"8,3"'])
+    text = "\r\n".join(map(separator.join, lines)) + "\r\n"
+    mark, encoding = ("\N{BYTE ORDER MARK}", "utf-8-sig") if "twice" in encoding else ("", encoding)
+    expected = [row(1, 9.0, (2016, 3, 4), imdb_id="tt0211915", title="Am\u00e9lie", year=2001)]
+    for head in ("", f"sep={separator}\r\n", f'"SEP={separator}"{separator * 5}\r\n', "\r\n", f"{separator * 5}\r\n"):
+        assert parse_ratings((mark + head + text).encode(encoding)) == (expected, []), head
+
+
+def test_spreadsheets_write_decimal_commas() -> None:
+    text = "Date;Name;Year;Letterboxd URI;Rating\n2016-03-04;Heat;1995,0;u;4,5\n"
+    assert parse_ratings(text.encode())[0] == [row(1, 9.0, (2016, 3, 4), title="Heat", year=1995, page="u")]
+
+
+def test_days_and_months_are_told_apart_by_their_column() -> None:
+    rows = "tt0133093,9,3/4/2016,The Matrix,1999\n", "tt0078748,8,3/24/2016,Alien,1979\n"
+    assert [one.rated_at for one in parse_ratings((TEN_COLUMNS + rows[0] + rows[1]).encode())[0]] == [
+        datetime(2016, 3, 4, tzinfo=UTC),
+        datetime(2016, 3, 24, tzinfo=UTC),
+    ]
+    assert codes(TEN_COLUMNS + rows[0]) == {1: "invalid_row"}
+
+
+def test_a_row_with_an_unusable_rating_still_names_its_movie() -> None:
+    text = TEN_COLUMNS + "tt0133093,,2016-03-04,The Matrix,1999\ntt0078748,8,never,Alien,1979\nx,9,2016-03-04,,\n"
+    rejected = parse_ratings(text.encode())[1]
+    assert [one.identity and one.identity.imdb_id for one in rejected] == ["tt0133093", "tt0078748", None]
+
+
+@given(st.sampled_from([IMDB, LETTERBOXD, MOVIELENS, DATA_SET]), st.data())
+def test_columns_may_be_in_any_order(file: str, data: st.DataObject) -> None:
+    header, first = (next(csv.reader([line])) for line in file.splitlines()[:2])
+    order = data.draw(st.permutations(range(len(header))))
+    output = io.StringIO()
+    csv.writer(output).writerows([[cells[position] for position in order] for cells in (header, first)])
+    original = f"{file.splitlines()[0]}\n{file.splitlines()[1]}\n"
+    assert parse_ratings(output.getvalue().encode()) == parse_ratings(original.encode())
 
 
 HEADERS = [text.splitlines()[0] for text in (IMDB, LETTERBOXD, MOVIELENS, DATA_SET)]
@@ -223,12 +382,12 @@ def test_any_file_is_parsed_or_rejected(header: str, rows: list[list[str]], tail
     text = "\n".join([header, *(",".join(cells) for cells in rows)]) + "\n"
     try:
         read, rejected = parse_ratings(text.encode("utf-8", "replace") + tail)
-    except (InvalidBody, SeveralUsers):
+    except (InvalidBody, SeveralUsers, UnclosedQuote):
         return
     numbers = sorted([one.row for one in read] + [one.row for one in rejected])
     assert numbers == list(range(1, len(numbers) + 1))
-    assert all(check_rating(one.rating) >= 1 for one in read)
-    assert all(one.identity.imdb_id or one.identity.tmdb_id or one.identity.title for one in read)
+    assert all(check_rating(one.rating) for one in read)
+    assert all(one.identity.imdb_id or one.identity.tmdb_id or one.identity.titles for one in read)
     assert all(len(one.detail) <= 200 for one in rejected)
 
 
@@ -236,5 +395,5 @@ def test_any_file_is_parsed_or_rejected(header: str, rows: list[list[str]], tail
 def test_any_bytes_are_parsed_or_rejected(body: bytes) -> None:
     try:
         parse_ratings(body)
-    except InvalidBody:
+    except (InvalidBody, UnclosedQuote):
         return

@@ -8,7 +8,8 @@ import pytest
 from movie_core import Movie, MovieQuery, Window, memory
 from movie_core.discovery.event_recorder import EventRecorder
 from movie_core.discovery.events import Event, EventKind
-from movie_core.discovery.ratings import ImportRow, MovieIdentity, Rating, Rejection
+from movie_core.discovery.movie_matching import MatchedBy, MovieIdentity
+from movie_core.discovery.ratings import ImportRow, NearMatch, Rating, Rejection
 from movie_core.discovery.recommendations import Recommendation, RecommendationPage, Tier
 from movie_core.discovery.services import MAX_KNOWN_IDS, Discovery
 from movie_core.discovery.trending import TrendWindow
@@ -228,8 +229,78 @@ async def test_an_import_reports_every_rejected_row() -> None:
         (4, "unknown_movie"),
         (5, "unknown_movie"),
     ]
+    assert [one.detail for one in result.rejected[1:]] == [
+        "the movie of this title is of another year: 'River 007' (1950)",
+        "no movie matches: 'nothing'",
+    ]
+    assert result.matched_by == {MatchedBy.IMDB_ID: 1, MatchedBy.TITLE_YEAR: 1, MatchedBy.MOVIE_ID: 1}
+    assert (result.superseded, result.near_matches) == ((1,), ())
     assert (await deployment.discovery.get_rating(ann, "lake")).rating == 3.5
     assert (await deployment.discovery.get_rating(ann, "7")).rating == 7
+
+
+async def test_an_import_lists_the_matches_of_a_near_year() -> None:
+    deployment = Deployment()
+    ann = await deployment.ann()
+    result = await deployment.discovery.import_ratings(ann, [row(7, title="River 007", year=1908)])
+    assert result.near_matches == (NearMatch(7, "River 007", 1908, RIVERS[7]),)
+    exact = MovieIdentity(title="River 007", year=1907)
+    for rows, rejected in (
+        ([row(1, title="River 007", year=1908), ImportRow(2, exact, 3.0, None)], []),
+        ([row(1, title="River 007", year=1908)], [Rejection(2, "invalid_rating", "no rating", exact)]),
+    ):
+        result = await deployment.discovery.import_ratings(ann, rows, rejected)
+        assert (result.near_matches, result.rejected[0].code) == ((), "unknown_movie")
+        assert "another row" in result.rejected[0].detail
+
+
+async def test_of_several_rows_about_a_movie_the_newest_counts() -> None:
+    deployment = Deployment()
+    ann = await deployment.ann()
+    day = timedelta(days=1)
+    for ages, newest in (((3, 9), 1), ((9, 3), 2), ((3, 3), 2), ((0, None), 2), ((None, 0), 2), ((None, 1), 1)):
+        rows = [
+            row(number, float(number), None if age is None else NOW - age * day, movie_id="1")
+            for number, age in enumerate(ages, 1)
+        ]
+        result = await deployment.discovery.import_ratings(ann, rows, overwrite=True)
+        assert (result.accepted, result.superseded) == (2, (3 - newest,)), ages
+        assert (await deployment.discovery.get_rating(ann, "1")).rating == newest, ages
+
+
+async def test_an_import_keeps_newer_ratings_unless_it_overwrites() -> None:
+    deployment = Deployment()
+    ann = await deployment.ann()
+    await deployment.discovery.rate(ann, "1", 9)
+    old = [row(1, 2.0, NOW - timedelta(days=400), movie_id="1"), row(2, 3.0, movie_id="2")]
+    result = await deployment.discovery.import_ratings(ann, old)
+    assert (result.accepted, result.superseded) == (2, (1,))
+    assert [(await deployment.discovery.get_rating(ann, movie)).rating for movie in "12"] == [9, 3]
+    assert [event.movie_id for event in await deployment.recorded()] == ["1"]
+    assert (await deployment.discovery.import_ratings(ann, old, overwrite=True)).superseded == ()
+    assert (await deployment.discovery.get_rating(ann, "1")).rating == 2
+    undated = [row(1, 4.0, movie_id="1")]
+    deployment.now += timedelta(days=1)
+    assert (await deployment.discovery.import_ratings(ann, undated)).superseded == ()
+    assert (await deployment.discovery.get_rating(ann, "1")).rated_at == deployment.now
+    deployment.now += timedelta(days=1)
+    await deployment.discovery.import_ratings(ann, undated)
+    assert (await deployment.discovery.get_rating(ann, "1")).rated_at == deployment.now - timedelta(days=1)
+
+
+async def test_movie_ids_of_another_source_are_not_used() -> None:
+    deployment = Deployment()
+    ann = await deployment.ann()
+    result = await deployment.discovery.import_ratings(
+        ann,
+        [
+            row(1, source="tmdb", movie_id="lake", title="River 007", year=1907),
+            row(2, source="catalogue", movie_id="8", title="River 008", year=1908),
+            row(3, source="tmdb", movie_id="lake"),
+        ],
+    )
+    assert [one.row for one in result.rejected] == [3]
+    assert {one.movie_id for one in await deployment.ratings.history(ann)} == {"7", "8"}
 
 
 async def test_an_import_records_only_recent_ratings_as_events() -> None:
@@ -239,7 +310,7 @@ async def test_an_import_records_only_recent_ratings_as_events() -> None:
     await deployment.discovery.import_ratings(
         ann, [row(1, at=NOW - 8 * day, movie_id="1"), row(2, at=NOW - 2 * day, movie_id="2"), row(3, movie_id="3")]
     )
-    assert {(event.movie_id, event.at) for event in await deployment.recorded()} == {("2", NOW - 2 * day), ("3", NOW)}
+    assert [(event.movie_id, event.at) for event in await deployment.recorded()] == [("2", NOW - 2 * day)]
 
 
 async def test_imported_ratings_from_the_future_are_dated_now() -> None:

@@ -121,3 +121,23 @@ def _parse_below_hundred(words: Sequence[str], at: int) -> tuple[int, int]:
         unit = _UNITS.get(words[at + 1], 0) if at + 1 < len(words) else 0
         return (_TENS[word] + unit, 2) if 0 < unit < 10 else (_TENS[word], 1)
     return 0, 0
+
+
+def has_number(words: Sequence[str]) -> bool:
+    """Whether a number is among the words, in digits or spelled out."""
+    return not NUMBER_WORDS.isdisjoint(words) or any(character.isdecimal() for word in words for character in word)
+
+
+def numbered_key(words: Sequence[str]) -> str | None:
+    """A key that is equal for titles that differ only in how their number is written (`Vol. 1`, `Volume One`, `I`).
+    Articles are part of it. None for a title without a number, or of a number alone: `Three` and `3` are two films.
+
+    >>> numbered_key(["kill", "bill", "vol", "1"]), numbered_key(["part", "one"]), numbered_key(["heat"])
+    ('killbill1', None, None)
+    """
+    if not has_number(words):
+        return None
+    words = numbers_as_digits(words)
+    pairs = zip(words, (*words[1:], ""), strict=True)
+    kept = [word for word, next_word in pairs if not (word in _SERIES_WORDS and next_word.isdecimal())]
+    return "".join(kept) if len(kept) > 1 and any(map(str.isdecimal, kept)) else None

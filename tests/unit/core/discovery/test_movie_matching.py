@@ -1,0 +1,324 @@
+"""Imported rows match their movies and no others."""
+
+import unicodedata
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from movie_core.discovery.movie_matching import (
+    MatchedBy,
+    Mismatch,
+    MismatchReason,
+    MovieIdentity,
+    MovieIndex,
+    MovieMatch,
+    reconcile,
+)
+from movie_core.search.movies import Movie
+from movie_core.text import ARTICLES, normalise_title
+
+HEAT = Movie(id="1", title="Heat", original_title="Hitze", year=1995, imdb_id="tt0113277", tmdb_id="949")
+ALIEN = Movie(id="2", title="Alien", year=1979, imdb_id="tt0078748", tmdb_id="348")
+PLAIN = Movie(id="3", title="Plain", year=2003)
+"""A movie without external ids."""
+
+
+def matched(movies: Sequence[Movie], *rows: MovieIdentity) -> list[str]:
+    """Of each row of a file, the id of the movie and what identified it, or the reason why none matches."""
+    index = MovieIndex(movies)
+    return [
+        f"{match.movie.id} by {match.by}" if isinstance(match, MovieMatch) else match.reason.name
+        for match in reconcile(rows, [index.match(row) for row in rows])
+    ]
+
+
+def test_a_movie_is_identified_by_the_first_id_that_is_known() -> None:
+    for identity, expected in (
+        (MovieIdentity(movie_id="1", title="Heat", year=1995), "1 by movie_id"),
+        (MovieIdentity(movie_id="9", imdb_id="tt0078748", title="Heat", year=1995), "2 by imdb_id"),
+        (MovieIdentity(tmdb_id="949", title="Alien"), "1 by tmdb_id"),
+        (MovieIdentity(title="HITZE", year=1995), "1 by title_year"),
+        (MovieIdentity(title="alien", year=1980), "2 by near_year"),
+        (MovieIdentity(title="alien"), "2 by near_year"),
+        (MovieIdentity(movie_id="9"), "UNKNOWN"),
+        (MovieIdentity(), "UNKNOWN"),
+    ):
+        assert matched([HEAT, ALIEN], identity) == [expected]
+    assert matched([], MovieIdentity(title="Heat")) == ["UNKNOWN"]
+
+
+def test_another_id_excludes_a_movie() -> None:
+    for identity, expected in (
+        (MovieIdentity(imdb_id="tt0000009", title="Heat", year=1995), "OTHER_ID"),
+        (MovieIdentity(tmdb_id="9", title="Heat", year=1995), "OTHER_ID"),
+        (MovieIdentity(imdb_id="tt0000009", tmdb_id="949"), "UNKNOWN"),
+        (MovieIdentity(imdb_id="tt0113277", tmdb_id="348"), "UNKNOWN"),
+        (MovieIdentity(movie_id="1", imdb_id="tt0078748"), "2 by imdb_id"),
+        (MovieIdentity(imdb_id="tt0000009", tmdb_id="9", title="Plain", year=2003), "3 by title_year"),
+    ):
+        assert matched([HEAT, ALIEN, PLAIN], identity) == [expected]
+    later = replace(HEAT, id="4", imdb_id=None, tmdb_id=None, year=2005)
+    other = MovieIdentity(imdb_id="tt0000009", title="Heat", year=1995)
+    assert matched([HEAT, later], other, replace(other, year=2000)) == ["OTHER_ID", "OTHER_YEAR"]
+    twin = replace(PLAIN, id="4", imdb_id="tt0000004")
+    assert matched([PLAIN, twin], MovieIdentity(imdb_id="tt0000009", title="Plain", year=2003)) == ["3 by title_year"]
+
+
+@pytest.mark.parametrize("nothing", ["", "0", "00", "tt0000000", "tt0"])
+def test_empty_and_zero_are_not_ids(nothing: str) -> None:
+    movie = replace(PLAIN, imdb_id=nothing, tmdb_id=nothing)
+    none = MovieIdentity(imdb_id=nothing, tmdb_id=nothing)
+    assert none == MovieIdentity()
+    assert matched([movie], none) == ["UNKNOWN"]
+    assert matched([movie], replace(none, title="Other", year=2010)) == ["UNKNOWN"]
+    assert matched([movie], MovieIdentity(imdb_id="tt1", tmdb_id="1", title="Plain", year=2003)) == ["3 by title_year"]
+    assert matched([HEAT], replace(none, title="Heat", year=1995)) == ["1 by title_year"]
+
+
+def test_the_id_of_a_movie_with_another_title_or_year_is_that_of_another_catalogue() -> None:
+    reused = Movie(id="1", title="Alien", year=2019)
+    for movies, expected in (([reused], "OTHER_YEAR"), ([reused, ALIEN], "2 by title_year"), ([HEAT], "UNKNOWN")):
+        assert matched(movies, MovieIdentity(movie_id="1", title="Alien", year=1979)) == [expected]
+    assert matched([reused], MovieIdentity(movie_id="1", title="ALIEN", year=2018)) == ["1 by movie_id"]
+    assert matched([reused], MovieIdentity(movie_id="1", title="alien")) == ["1 by movie_id"]
+
+
+def test_movies_with_the_same_imdb_id_count_as_one() -> None:
+    again = replace(HEAT, id="0", title="Heat (1995)", popularity=5.0)
+    for identity, by in (
+        (MovieIdentity(imdb_id="tt0113277"), "imdb_id"),
+        (MovieIdentity(tmdb_id="949"), "tmdb_id"),
+        (MovieIdentity(title="Hitze", year=1995), "title_year"),
+        (MovieIdentity(title="Hitze", year=1994), "near_year"),
+    ):
+        assert matched([HEAT, again], identity) == [f"0 by {by}"]
+        assert matched([replace(again, popularity=None), replace(HEAT, popularity=0.0)], identity) == [f"1 by {by}"]
+    rows = MovieIdentity(title="Heat", year=1995), MovieIdentity(imdb_id="tt0113277")
+    assert matched([HEAT, again], *rows) == ["0 by title_year", "0 by imdb_id"]
+
+
+def test_an_id_of_two_different_movies_identifies_neither() -> None:
+    movies = [replace(PLAIN, tmdb_id="7"), replace(ALIEN, tmdb_id="7")]
+    assert matched(movies, MovieIdentity(tmdb_id="7", title="Plain", year=2003)) == ["AMBIGUOUS"]
+    assert matched(movies, MovieIdentity(tmdb_id="7", imdb_id="tt0000009")) == ["3 by tmdb_id"]
+
+
+@pytest.mark.parametrize("title", ["Strada, La", "la strada", "STRADA,LA", "Lunga Strada, La"])
+def test_a_title_matches_with_its_article_at_either_end(title: str) -> None:
+    movie = Movie(id="1", title="La Strada", alt_titles=("La lunga strada",), year=1954)
+    assert matched([movie], MovieIdentity(title=title, year=1954)) == ["1 by title_year"]
+    assert matched([movie], MovieIdentity(title="Strada", year=1954)) == ["UNKNOWN"]
+
+
+def test_any_title_of_the_row_equals_any_title_of_the_movie() -> None:
+    movie = Movie(id="1", title="The Wild Robot", original_title="Robot salvaje", alt_titles=("Roz",), year=2024)
+    for title in ("Wild Robot, The", "robot Salvaje", "ROZ"):
+        for identity in (
+            MovieIdentity(title=title, year=2024),
+            MovieIdentity(title="Den vilda roboten", original_title=title, year=2024),
+            MovieIdentity(title="Den vilda roboten", original_title="X", alt_titles=("Y", title), year=2024),
+        ):
+            assert matched([movie], identity) == ["1 by title_year"]
+
+
+def test_a_main_title_takes_precedence_over_an_alternative_one() -> None:
+    run = Movie(id="1", title="Run", year=2020)
+    lauf = Movie(id="2", title="Lauf", original_title="Run", year=2020)
+    jagd = Movie(id="3", title="Jagd", alt_titles=("Run",), year=2020)
+    movies = [jagd, lauf, run]
+    assert matched(movies, MovieIdentity(title="run", year=2020)) == ["1 by title_year"]
+    assert matched(movies, MovieIdentity(title="Run", original_title="Run", year=2020)) == ["1 by title_year"]
+    assert matched(movies, MovieIdentity(title="Lauf", original_title="Run", year=2020)) == ["2 by title_year"]
+    assert matched(movies, MovieIdentity(title="Jagd", original_title="Run", year=2020)) == ["AMBIGUOUS"]
+    assert matched(movies, MovieIdentity(title="Run", original_title="Jagd", year=2020)) == ["AMBIGUOUS"]
+    assert matched([jagd, lauf], MovieIdentity(title="Run", year=2020)) == ["AMBIGUOUS"]
+    assert matched(movies, MovieIdentity(title="Run", year=2021)) == ["AMBIGUOUS"]
+
+
+def test_a_number_may_be_written_in_another_way() -> None:
+    bill = Movie(id="1", title="Kill Bill: Volume 1", year=2003, imdb_id="tt0266697")
+    later = replace(bill, id="2", title="Kill Bill: Volume 2", year=2004, imdb_id=None)
+    for title, year, expected in (
+        ("Kill Bill: Vol. 1", 2003, "1 by title_year"),
+        ("Kill Bill I", 2003, "1 by title_year"),
+        ("Kill Bill: Vol. 2", 2004, "2 by title_year"),
+        ("Kill Bill: Vol. 2", 2003, "UNKNOWN"),
+        ("Kill Bill: Vol. 1", 2004, "UNKNOWN"),
+        ("Kill Bill: Vol. 1", None, "UNKNOWN"),
+        ("Kill Bill: Volume 2", 2003, "2 by near_year"),
+    ):
+        assert matched([bill, later], MovieIdentity(title=title, year=year)) == [expected]
+    other = MovieIdentity(title="Kill Bill: Vol. 1", year=2003, imdb_id="tt0000009")
+    assert matched([bill, later], other) == ["UNKNOWN"]
+    exact = Movie(id="3", title="Kill Bill: Vol. 1", year=2003)
+    assert matched([bill, exact], MovieIdentity(title="Kill Bill, Vol. 1", year=2003)) == ["3 by title_year"]
+    three = Movie(id="4", title="3", year=2010)
+    assert matched([three], MovieIdentity(title="Three", year=2010)) == ["UNKNOWN"]
+
+
+@pytest.mark.parametrize(
+    ("year", "expected"),
+    [
+        (1995, "1 by title_year"),
+        *((year, "1 by near_year") for year in (1994, 1996, None)),
+        *((year, "OTHER_YEAR") for year in (1993, 1997)),
+    ],
+)
+def test_a_title_matches_within_a_year(year: int | None, expected: str) -> None:
+    assert matched([HEAT], MovieIdentity(title="Heat", year=year)) == [expected]
+
+
+def test_an_exact_year_takes_precedence_and_a_near_one_must_be_the_only_one() -> None:
+    plain, next_year = PLAIN, replace(PLAIN, id="4", year=2004)
+    later, undated = replace(PLAIN, id="5", year=2005), replace(PLAIN, id="6", year=None)
+    for movies, year, expected in (
+        ((plain, next_year), 2004, "4 by title_year"),
+        ((plain, next_year), 2005, "4 by near_year"),
+        ((plain, next_year), None, "AMBIGUOUS"),
+        ((plain, later), 2004, "AMBIGUOUS"),
+        ((plain, undated), 2003, "3 by title_year"),
+        ((plain, undated), 2004, "AMBIGUOUS"),
+        ((plain, undated), 1950, "6 by near_year"),
+        ((undated,), None, "6 by near_year"),
+        ((plain, replace(plain, id="7")), 2003, "AMBIGUOUS"),
+    ):
+        assert matched(movies, MovieIdentity(title="Plain", year=year)) == [expected], (movies, year)
+
+
+def test_a_movie_that_a_row_matches_exactly_is_not_that_of_a_near_year() -> None:
+    near = MovieIdentity(title="Heat", year=1996)
+    for exact, by in (
+        (MovieIdentity(title="Heat", year=1995), "title_year"),
+        (MovieIdentity(imdb_id="tt0113277", title="Heat", year=1996), "imdb_id"),
+        (MovieIdentity(movie_id="1"), "movie_id"),
+    ):
+        assert matched([HEAT], near, exact, near) == ["OTHER_ROW", f"1 by {by}", "OTHER_ROW"]
+    assert matched([HEAT], near, near) == ["1 by near_year", "1 by near_year"]
+
+
+def test_rows_of_different_years_are_not_about_the_same_movie() -> None:
+    rows = [MovieIdentity(title="Heat", year=year) for year in (1994, 1996, None)]
+    assert matched([HEAT], *rows) == ["CONFLICT"] * 3
+    assert matched([HEAT], rows[0], rows[2]) == ["CONFLICT"] * 2
+    assert matched([HEAT], rows[2]) == ["1 by near_year"]
+
+
+@pytest.mark.parametrize("year", [2003, 2004])
+def test_rows_with_different_ids_are_not_about_the_same_movie(year: int) -> None:
+    row = MovieIdentity(title="Plain", year=year)
+    by = "title_year" if year == 2003 else "near_year"
+    for one, other in (
+        (replace(row, imdb_id="tt0000001"), replace(row, imdb_id="tt0000002")),
+        (replace(row, tmdb_id="1"), replace(row, tmdb_id="2")),
+        (replace(row, page="https://boxd.it/a"), replace(row, page="https://boxd.it/b")),
+    ):
+        assert matched([PLAIN], one, other, row) == ["CONFLICT"] * 3
+        assert matched([PLAIN], one, row, one) == [f"3 by {by}"] * 3
+
+
+def test_a_row_identified_by_an_id_prevails_over_one_with_another_id() -> None:
+    movie = replace(PLAIN, imdb_id="tt0000001")
+    by_id = MovieIdentity(imdb_id="tt0000001", tmdb_id="1", title="Plain", year=2003)
+    by_title = MovieIdentity(tmdb_id="2", title="Plain", year=2003)
+    assert matched([movie], by_title, by_id) == ["CONFLICT", "3 by imdb_id"]
+
+
+def test_adding_a_movie_twice_has_no_effect() -> None:
+    index = MovieIndex([HEAT])
+    index.add(replace(HEAT, title="Changed"))
+    assert index.match(MovieIdentity(title="heat", year=1995)) == MovieMatch(HEAT, MatchedBy.TITLE_YEAR)
+    assert index.match(MovieIdentity(title="changed", year=1995)) == Mismatch(MismatchReason.UNKNOWN)
+    assert index.match_by_id(MovieIdentity(title="Heat", year=1995)) is None
+
+
+# --- any catalogue, and any file made of its movies
+
+LETTERS = st.characters(codec="utf-8", categories=["Ll", "Lu", "Lo", "Nd"])
+WORDS = st.one_of(
+    st.sampled_from(["Heat", "Léon", "Ødipus", "Straße", "千と千尋", "2001"]), st.text(LETTERS, min_size=1, max_size=6)
+)
+TITLES = st.builds(
+    lambda article, words: " ".join(filter(None, [article, *words])),
+    st.sampled_from(["", "", "The", "A", "La", "L'", "Der"]),
+    st.lists(WORDS, min_size=1, max_size=3),
+)
+MOVIES = st.lists(
+    st.builds(
+        Movie,
+        id=st.uuids().map(str),
+        title=TITLES,
+        year=st.integers(1990, 1994),
+        original_title=st.none() | TITLES,
+        alt_titles=st.lists(TITLES, max_size=2).map(tuple),
+        imdb_id=st.none() | st.integers(1, 30).map(lambda number: f"tt{number:07}"),
+        tmdb_id=st.none() | st.integers(0, 30).map(str),
+    ),
+    min_size=1,
+    max_size=5,
+    unique_by=(
+        lambda movie: movie.id,
+        lambda movie: (normalise_title(movie.title), movie.year),
+        lambda movie: movie.imdb_id or movie.id,
+        lambda movie: movie.id if movie.tmdb_id in (None, "0") else movie.tmdb_id,
+    ),
+)
+"""Movies of few years, so that titles are shared. Two have neither an id nor both title and year in common."""
+
+
+@st.composite
+def varied(draw: st.DrawFn, title: str) -> str:
+    """A title as another service spells it."""
+    article, _, rest = title.partition(" ")
+    if article.lower() in {word for words in ARTICLES.values() for word in words} and rest and draw(st.booleans()):
+        title = f"{rest}, {article}"
+    cases: list[Callable[[str], str]] = [str, str.lower, str.upper, str.title]
+    title = draw(st.sampled_from(cases))(title)
+    if draw(st.booleans()):
+        title = "".join(c for c in unicodedata.normalize("NFD", title) if not "\u0300" <= c <= "\u036f")
+    if ", " in title:
+        return title + draw(st.sampled_from(["", "!", "?", "…", "."]))
+    marks = ["-", ": ", "!", "'", "\N{RIGHT SINGLE QUOTATION MARK}", "\N{EN DASH}", " \N{BULLET} "]
+    return draw(st.sampled_from([" ", *marks])).join(title.split(" "))
+
+
+@st.composite
+def files(draw: st.DrawFn) -> tuple[list[Movie], list[MovieIdentity]]:
+    """Movies, and one row about each in random order, with or without its ids."""
+    movies = draw(st.permutations(draw(MOVIES)))
+    rows = [
+        MovieIdentity(
+            title=draw(varied(movie.title)),
+            original_title=draw(st.sampled_from([None, movie.original_title])),
+            year=movie.year,
+            imdb_id=draw(st.sampled_from([None, movie.imdb_id])),
+            tmdb_id=draw(st.sampled_from([None, "0", movie.tmdb_id])),
+        )
+        for movie in movies
+    ]
+    return movies, rows
+
+
+@given(files())
+def test_every_row_about_a_movie_of_the_catalogue_matches_it(file: tuple[list[Movie], list[MovieIdentity]]) -> None:
+    movies, rows = file
+    assert [match.partition(" ")[0] for match in matched(movies, *rows)] == [movie.id for movie in movies]
+
+
+@given(files())
+def test_no_row_about_another_movie_matches(file: tuple[list[Movie], list[MovieIdentity]]) -> None:
+    (missing, *movies), rows = file
+    about = {normalise_title(title) for title in rows[0].titles}
+    namesakes = [
+        movie
+        for movie in movies
+        if about & {normalise_title(one) for one in (movie.title, movie.original_title or "", *movie.alt_titles)}
+        and abs((movie.year or 0) - (missing.year or 0)) <= 1
+    ]
+    first, *others = matched(movies, *rows)
+    # Without ids, the movie of the same name and about the same year may be meant.
+    if all(rows[0].imdb_id and movie.imdb_id for movie in namesakes):
+        assert first in MismatchReason.__members__
+    assert all(match.partition(" ")[0] == movie.id for match, movie in zip(others, movies, strict=True))
