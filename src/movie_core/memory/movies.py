@@ -6,7 +6,7 @@ from movie_core.discovery.ratings import MovieIdentity, MovieIndex
 from movie_core.errors import MovieNotFound
 from movie_core.paging import Window
 from movie_core.search.movies import Capability, FoundMovie, Genre, LoadResult, Movie, MoviePage, MovieQuery, Order
-from movie_core.text import split_words
+from movie_core.text import external_id, split_words
 
 MAX_PENDING = 10_000
 """Maximum number of movies that `MemorySeenMovies` buffers between two writes."""
@@ -15,7 +15,8 @@ MAX_PENDING = 10_000
 class MemoryMovieCatalogue:
     """A `MovieCatalogue` over a dict.
 
-    A title matches if it contains every word of the query; the last word of the query may be a prefix.
+    A title matches if it contains every word of the query; the last word of the query may be a prefix. An id or URL
+    of IMDb or TMDB matches the movie with that id.
     """
 
     capabilities = frozenset(Capability)
@@ -81,6 +82,9 @@ class MemoryMovieCatalogue:
             return None
         if not query.text:
             return 0
+        if identified := external_id(query.text):
+            field, value = identified
+            return 0 if getattr(movie, field) == value else None
         query_words = split_words(query.text)
         tiers = []
         for title in (movie.title, *movie.alt_titles):
