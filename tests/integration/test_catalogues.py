@@ -51,7 +51,7 @@ FILMS = (
     _film(6, "Harbour of Wolves: Last Light", 2005, 100.0),
     _film(7, "Night-Heron", 2010, 80.0),
     _film(8, "Fräulein Österreich", 1961, 10.0, alt_titles=("Miss Austria",)),
-    _film(9, "Twelve Quiet Rooms", 1957, 40.0),
+    _film(9, "Twelve Quiet Rooms", 1957, 40.0, directors=("J.K. Moss",), cast=("Sun-hee O'Connor",)),
     _film(10, "Quiet", 2003, 5.0),
     _film(11, "Quiet Is the River", 2003, 70.0),
     _film(12, "A Very Quiet Place Indeed", 2018, 300.0),
@@ -111,6 +111,11 @@ EXPECTED_FIRST = {
     "ingrid vale": 1,
     "ingird vale": 1,
     "vale lantern": 1,
+    "jk moss": 9,
+    "j.k. moss": 9,
+    "J. K. Moss 1957": 9,
+    "sunhee oconnor": 9,
+    "sun-hee o’connor": 9,
 }
 
 

@@ -49,10 +49,10 @@ class Scorer:
 
     def prefix(self, candidate: Candidate) -> float:
         """Score within the tiers of title prefixes: titles that start with the whole query first, the more so if they
-        have its last word as a whole word."""
+        have the last of several words as a whole word."""
         titles = candidate.titles()
         is_whole = any(words.startswith(self._words) or form.startswith(self._canonical) for words, form in titles)
-        has_last = any(
+        has_last = " " in self._words and any(
             f"{words} ".startswith(f"{self._words} ") or f"{form} ".startswith(f"{self._canonical} ")
             for words, form in titles
         )

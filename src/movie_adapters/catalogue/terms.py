@@ -62,8 +62,9 @@ def index_entry(movie: Movie) -> IndexEntry:
             if initials := leading_initials(title):
                 terms.append(initials)
     if movie.directors or movie.cast:
-        people = fold(" ".join((*movie.directors, *movie.cast)))
-        terms += ["@" + word for word in split_folded(people)]
+        people = (*movie.directors, *movie.cast)
+        terms += ["@" + word for word in split_folded(fold(" ".join(people)))]
+        terms += ["@" + word for name in people if not name.replace(" ", "").isalnum() for word in _joined_names(name)]
     if movie.year is not None:
         terms.append(year_term(movie.year))
     terms += map(genre_term, movie.genres)
@@ -123,6 +124,14 @@ def _titles(movie: Movie) -> list[str]:
     if not (movie.original_title or movie.alt_titles):
         return [movie.title]
     return list(dict.fromkeys((movie.title, *filter(None, (movie.original_title, *movie.alt_titles)))))
+
+
+def _joined_names(name: str) -> list[str]:
+    """Parts of a person's name joined by punctuation as one word (`joonho` for `Joon-ho`), and leading initials (`jj` for
+    `J. J.`)."""
+    groups = map(split_folded, fold(name).split())
+    joined = ["".join(words) for words in groups if len(words) > 1]
+    return [word[:MAX_KEY] for word in (*joined, leading_initials(name)) if word]
 
 
 def _inner_parts(word: str) -> list[str]:
