@@ -127,8 +127,8 @@ def _titles(movie: Movie) -> list[str]:
 
 
 def _joined_names(name: str) -> list[str]:
-    """Parts of a person's name joined by punctuation as one word (`joonho` for `Joon-ho`), and leading initials (`jj` for
-    `J. J.`)."""
+    """Parts of a person's name joined by punctuation as one word (`joonho` for `Joon-ho`), and leading initials (`jj`
+    for `J. J.`)."""
     groups = map(split_folded, fold(name).split())
     joined = ["".join(words) for words in groups if len(words) > 1]
     return [word[:MAX_KEY] for word in (*joined, leading_initials(name)) if word]
