@@ -121,6 +121,7 @@ class _Catalogue:
     sequence: int
     revision: int
     edition: str | None
+    index_version: int
 
 
 class SqliteCatalogueFile:
@@ -291,26 +292,29 @@ class SqliteCatalogueFile:
         return LoadResult(**total)
 
     def _update_index(self) -> None:
-        """Index the movies again if an earlier version of this program has indexed them.
-
-        All catalogues of the file together, in one transaction: entries of an earlier version cannot be deleted one by
-        one, because FTS5 needs their terms for that. Searches see the earlier index meanwhile.
-        """
-        is_outdated = "SELECT EXISTS (SELECT 1 FROM catalogues WHERE index_version < ?)"
+        """Index the movies again if an earlier version of this program has indexed them."""
         with self._transaction("BEGIN") as connection:
-            if not connection.execute(is_outdated, (INDEX_VERSION,)).fetchone()[0]:
-                return
-        with self._transaction("BEGIN IMMEDIATE") as connection:
-            connection.execute("INSERT INTO movie_index (movie_index) VALUES ('delete-all')")
-            connection.execute("DELETE FROM movie_words")
-            for (number,) in connection.execute("SELECT number FROM catalogues ORDER BY number").fetchall():
-                self._index_again(connection, number)
-            connection.execute(
-                "UPDATE catalogues SET revision = revision + 1, index_version = max(index_version, ?)", (INDEX_VERSION,)
-            )
+            catalogue = self._catalogue(connection)
+        if catalogue is not None and catalogue.index_version < INDEX_VERSION:
+            with self._transaction("BEGIN IMMEDIATE") as connection:
+                self._own_number(connection)
+
+    def _index_again(self, connection: sqlite3.Connection) -> None:
+        """Index the movies of all catalogues again. Searches see the earlier index until the transaction ends.
+
+        All in one transaction, because single entries of an earlier version cannot be deleted: FTS5 needs their terms
+        for that.
+        """
+        connection.execute("INSERT INTO movie_index (movie_index) VALUES ('delete-all')")
+        connection.execute("DELETE FROM movie_words")
+        for (number,) in connection.execute("SELECT number FROM catalogues ORDER BY number").fetchall():
+            self._index_catalogue(connection, number)
+        connection.execute(
+            "UPDATE catalogues SET revision = revision + 1, index_version = max(index_version, ?)", (INDEX_VERSION,)
+        )
 
     @staticmethod
-    def _index_again(connection: sqlite3.Connection, number: int) -> None:
+    def _index_catalogue(connection: sqlite3.Connection, number: int) -> None:
         words = Counter[str]()
         after, last = rank_range(number)
         while True:
@@ -414,14 +418,18 @@ class SqliteCatalogueFile:
 
     def _catalogue(self, connection: sqlite3.Connection) -> _Catalogue | None:
         row = connection.execute(
-            "SELECT number, movies, sequence, revision, edition FROM catalogues WHERE source = ?", (self._source,)
+            "SELECT number, movies, sequence, revision, edition, index_version FROM catalogues WHERE source = ?",
+            (self._source,),
         ).fetchone()
         return None if row is None else _Catalogue(*row)
 
     def _own_number(self, connection: sqlite3.Connection) -> int:
-        """The number of the catalogue, assigned by the first write."""
+        """The number of the catalogue, assigned by the first write. Every write calls this first, because it needs an
+        index of this version of the program."""
         catalogue = self._catalogue(connection)
         if catalogue is not None:
+            if catalogue.index_version < INDEX_VERSION:
+                self._index_again(connection)
             return catalogue.number
         insert = "INSERT INTO catalogues (source, index_version) VALUES (?, ?) RETURNING number"
         number: int = connection.execute(insert, (self._source, INDEX_VERSION)).fetchone()[0]
