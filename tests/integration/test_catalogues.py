@@ -14,6 +14,7 @@ import pytest
 from sqlalchemy import Connection, text
 from tests.support.pace import cpu_seconds, slowness
 
+from movie_adapters.catalogue.bundled import bundled_films
 from movie_adapters.catalogue.postgres import PostgresMovieCatalogue
 from movie_adapters.catalogue.rows import COLUMNS, row_of
 from movie_adapters.catalogue.sqlite import SqliteCatalogueFile, SqliteMovieCatalogue
@@ -546,6 +547,34 @@ async def test_searches_continue_while_another_process_writes(sqlite_path: Path)
     other.execute("ROLLBACK")
     other.close()
     await catalogue.close()
+
+
+def test_queries_over_the_bundled_films(sqlite_path: Path) -> None:
+    file = SqliteCatalogueFile(sqlite_path, "catalogue")
+    file.load(bundled_films())
+
+    def ask(typed: str) -> tuple[Movie, ...]:
+        return file.search(MovieQuery(typed), Window(0, 100))[1]
+
+    for typed, title in {
+        "A.I.": "A.I. Artificial Intelligence",
+        "AI": "A.I. Artificial Intelligence",
+        "et": "E.T. the Extra-Terrestrial",
+        "E.T.": "E.T. the Extra-Terrestrial",
+        "wick": "John Wick",
+        "the god": "The Godfather",
+    }.items():
+        assert ask(typed)[0].title == title, typed
+    for typed, name in {"kubrick 1968": "Kubrick", "spielberg 1993": "Spielberg", "bogart 1942": "Bogart"}.items():
+        found = ask(typed)
+        assert found, typed
+        assert all(name in " ".join((*movie.directors, *movie.cast)) for movie in found), typed
+    assert all(abs((movie.year or 0) - 1942) <= 1 for movie in ask("bogart 1942"))
+    assert {movie.id for movie in ask("bogart 1942")} == {movie.id for movie in ask("1942 bogart")}
+    assert all("animal" in movie.title.lower() for movie in ask("Nocturnal Animals 2016"))
+    (casablanca,) = ask("https://www.imdb.com/title/tt0034583/")
+    assert (casablanca.title, casablanca.year) == ("Casablanca", 1942)
+    file.close()
 
 
 def test_no_query_is_slow(sqlite_path: Path) -> None:
