@@ -189,7 +189,8 @@ class PostgresMovieCatalogue:
         if number is None:
             return
         async with self._transaction(REINDEX_SECONDS) as connection:
-            if await connection.fetchval(f"{is_outdated} FOR UPDATE", self.name, INDEX_VERSION) is None:
+            await self._own_number(connection)  # locks the row
+            if await connection.fetchval(is_outdated, self.name, INDEX_VERSION) is None:
                 return  # another process has done it
             words = Counter[str]()
             after, last = rank_range(number)
@@ -470,12 +471,13 @@ class _LookupExecutor:
         return [Candidate(*row) for row in rows]
 
     async def _find_identified(self, lookup: lookups.FindIdentified) -> list[Candidate]:
+        column = _EXTERNAL_IDS[lookup.field]
         condition = "" if lookup.filters is None else "WHERE terms @@ $3::text::tsquery"
         values = () if lookup.filters is None else (_match(lookup.filters),)
         # Materialised, so that the filters are not looked up in the index.
         rows = await self._fetch(
             "WITH found AS MATERIALIZED (SELECT rank, names, year, popularity, terms FROM movies "
-            f"WHERE catalogue = $1 AND {_EXTERNAL_IDS[lookup.field]} = $2) "
+            f"WHERE catalogue = $1 AND {column} = $2) "
             f"SELECT rank, names, year, popularity FROM found {condition} ORDER BY rank",
             self._catalogue,
             lookup.external_id,

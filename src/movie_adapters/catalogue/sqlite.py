@@ -518,6 +518,7 @@ class _LookupExecutor:
         return [Candidate(*row) for row in rows]
 
     def _find_identified(self, lookup: lookups.FindIdentified) -> list[Candidate]:
+        column = _EXTERNAL_IDS[lookup.field]
         condition: str = ""
         values: tuple[str, ...] = ()
         if lookup.filters is not None:
@@ -525,7 +526,7 @@ class _LookupExecutor:
             values = (_match(lookup.filters),)
         rows = self._execute(
             "SELECT rank, names, year, popularity FROM movies WHERE catalogue = ? "
-            f"AND {_EXTERNAL_IDS[lookup.field]} = ? {condition}ORDER BY rank",
+            f"AND {column} = ? {condition}ORDER BY rank",
             (self._catalogue.number, lookup.external_id, *values),
         )
         return [Candidate(*row) for row in rows]
