@@ -231,6 +231,10 @@ class CatalogueSearch:
         async with self.open(movies) as catalogue:
             found = {typed: await self._titles(catalogue, typed) for typed in expected}
             assert found == expected
+            for typed, years in (("quist 1968", Years(1961, 1961)), ("lantern 1968", Years(1990, 1990))):
+                assert (await catalogue.search(MovieQuery(typed, years=years), Window())).total == 0, typed
+            other = MovieQuery("quist 1985", years=Years(1961, 1961))
+            assert [movie.title for movie in (await catalogue.search(other, Window())).items] == ["Amber Gate"]
             quist = MovieQuery("quist 1968", order=Order.YEAR)
             assert [movie.year for movie in (await catalogue.search(quist, Window())).items] == [1969, 1968]
 

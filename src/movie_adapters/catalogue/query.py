@@ -11,6 +11,8 @@ from movie_core.text import split_years
 
 MAX_WORDS = 12
 """Words of a query that are looked up; further words affect only the order."""
+MAX_YEARS = 3
+"""Years of a query of which each may be the release year."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,7 +36,7 @@ class Interpretation:
     @classmethod
     def with_year(cls, text: str) -> "list[Interpretation]":
         """The interpretations of a year in the text as the release year, the most probable first."""
-        return [cls.of(rest, year) for rest, year in split_years(text)]
+        return [cls.of(rest, year) for rest, year in split_years(text)[:MAX_YEARS]]
 
     @property
     def words(self) -> tuple[str, ...]:

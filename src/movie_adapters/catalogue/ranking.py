@@ -9,9 +9,8 @@ query, all words in any order, words of people's names; if all of these are empt
 the beginning of a word, but for a query of one word there are tiers of whole words before those of beginnings. A year
 in the query is a word of the title or the release year; it is ignored only if no movie matches all parts of the query.
 
-Within a tier, the `HEAD` most popular movies
-are ordered by similarity and popularity, the others by popularity alone. Deep pages therefore cost as little as the
-first, and the order is the same for every page of a query.
+Within a tier, the `HEAD` most popular movies are ordered by similarity and popularity, the others by popularity alone.
+Deep pages therefore cost as little as the first, and the order is the same for every page of a query.
 """
 
 import re
@@ -49,8 +48,6 @@ from movie_core.text import external_id
 
 HEAD = 120
 """Number of movies of a tier that are ordered by similarity."""
-MAX_DATED = 3
-"""Number of years of a query, of which each may be the release year."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,11 +83,14 @@ def search(query: MovieQuery, limit: int, offset: int = 0, excluded: frozenset[i
         return _loaded_page(candidates, query.order, excluded, limit, offset)
     dated = yield from _dated(query.text)
     scorer = Scorer(query.text, (yield TopPopularity()), dated)
-    tiers = yield from _exact_tiers(scorer, filters)
+    tiers: list[_Tier] = []
+    for find_tiers in (_exact_tiers, _other_years_tiers):
+        tiers = tiers or (yield from find_tiers(scorer, filters))
+        # If the query has matches without the filters, its year is not wrong and its words are not misspelled.
+        if not tiers and filters and (yield from find_tiers(scorer, None)):
+            return RankedPage(0, [])
     if not tiers:
-        # If the query has matches without the filters, it is not misspelled.
-        is_correctly_spelled = bool(filters and (yield from _exact_tiers(scorer, None)))
-        fuzzy = [] if is_correctly_spelled else (yield from fuzzy_search(scorer, filters))
+        fuzzy = yield from fuzzy_search(scorer, filters)
         return _loaded_page(fuzzy, query.order, excluded, limit, offset)
     if excluded:
         tiers = yield from _without_excluded(tiers, excluded)
@@ -146,33 +146,42 @@ def _in_order(candidates: list[Candidate], order: Order) -> list[Candidate]:
     return candidates
 
 
-def _exact_tiers(scorer: Scorer, filters: Expression | None) -> Generator[Lookup, Any, list[_Tier]]:
-    """The non-empty tiers that match the words as typed, without corrections."""
-    typed, dated = scorer.typed, scorer.dated
-    tiers: list[_Tier] = []
-    earlier: list[Expression] = []
-    tried: set[Expression] = set()
-    seen: set[int] = set()
+class _TierList:
+    """The non-empty tiers of a query, each without the matches of the earlier ones."""
 
-    def add(expression: Expression | None, score: Score) -> Generator[Lookup, Any, None]:
-        filtered = all_of(expression, filters)
-        if expression is None or filtered is None or expression in tried:
+    def __init__(self, scorer: Scorer, filters: Expression | None) -> None:
+        self.tiers: list[_Tier] = []
+        self._scorer = scorer
+        self._filters = filters
+        self._earlier: list[Expression] = []
+        self._tried: set[Expression] = set()
+        self._seen: set[int] = set()
+
+    def add(self, expression: Expression | None, score: Score) -> Generator[Lookup, Any, None]:
+        filtered = all_of(expression, self._filters)
+        if expression is None or filtered is None or expression in self._tried:
             return
-        tried.add(expression)
+        self._tried.add(expression)
         # Matches of earlier tiers are removed here if all of them have been loaded, and by the store otherwise.
-        is_complete = all(tier.total == len(tier.head) for tier in tiers)
+        is_complete = all(tier.total == len(tier.head) for tier in self.tiers)
         candidates: list[Candidate] = (yield FindCandidates(filtered, HEAD)) if is_complete else []
-        if earlier and (not is_complete or len(candidates) == HEAD):
-            filtered = Difference(filtered, AnyOf(tuple(earlier)))
+        if self._earlier and (not is_complete or len(candidates) == HEAD):
+            filtered = Difference(filtered, AnyOf(tuple(self._earlier)))
             candidates = yield FindCandidates(filtered, HEAD)
         total = (yield CountMatches(filtered)) if len(candidates) == HEAD else None
-        candidates = [candidate for candidate in candidates if candidate.rank not in seen]
+        candidates = [candidate for candidate in candidates if candidate.rank not in self._seen]
         if candidates:
-            seen.update(candidate.rank for candidate in candidates)
-            earlier.append(expression)
-            head = [candidate.rank for candidate in scorer.sorted(candidates, score)]
-            tiers.append(_Tier(filtered, total or len(head), head))
+            self._seen.update(candidate.rank for candidate in candidates)
+            self._earlier.append(expression)
+            head = [candidate.rank for candidate in self._scorer.sorted(candidates, score)]
+            self.tiers.append(_Tier(filtered, total or len(head), head))
 
+
+def _exact_tiers(scorer: Scorer, filters: Expression | None) -> Generator[Lookup, Any, list[_Tier]]:
+    """The non-empty tiers that match all parts of the query as typed, without corrections."""
+    typed, dated = scorer.typed, scorer.dated
+    tier_list = _TierList(scorer, filters)
+    tiers, add = tier_list.tiers, tier_list.add
     if dated:
         # Few titles contain the year; one lookup then saves those of the tiers with it.
         in_title = (*(typed.starts_with(form) for form in typed.forms), typed.has_words())
@@ -216,18 +225,25 @@ def _exact_tiers(scorer: Scorer, filters: Expression | None) -> Generator[Lookup
     yield from add(named, scorer.person)
     if nth:
         yield from add(typed.starts_with(typed.canonical[:-1]), scorer.words)  # the other films of the series
-    if dated and not tiers:
-        yield from add(any_of(*(dated.equals(form) for form in dated.forms)), scorer.near_year)
-        yield from add(any_of(_starts(dated), dated.has_words()), scorer.words)
-        yield from add(dated.has_people(existing), scorer.near_year)
     return tiers
+
+
+def _other_years_tiers(scorer: Scorer, filters: Expression | None) -> Generator[Lookup, Any, list[_Tier]]:
+    """The non-empty tiers that match all parts of the query except the year."""
+    tier_list = _TierList(scorer, filters)
+    if dated := scorer.dated:
+        existing: frozenset[Term] = yield ExistingTerms(dated.person_terms())
+        yield from tier_list.add(any_of(*map(dated.equals, dated.forms)), scorer.near_year)
+        yield from tier_list.add(any_of(_starts(dated), dated.has_words()), scorer.words)
+        yield from tier_list.add(dated.has_people(existing), scorer.near_year)
+    return tier_list.tiers
 
 
 def _dated(text: str) -> Generator[Lookup, Any, Interpretation | None]:
     """The interpretation of a year in the text as the release year; of several, the first one that is exact."""
     interpretations = Interpretation.with_year(text)
     if len(interpretations) > 1:
-        for dated in interpretations[:MAX_DATED]:
+        for dated in interpretations:
             exact = dated.equals_near_year()
             if exact and (yield FindCandidates(exact, 1)):
                 return dated
