@@ -1,13 +1,14 @@
-"""The canonical form of the words of a title: the search's layer on top of `movie_core.text`.
+"""The canonical form of the words of a title, and the keys by which a query is an exact title.
 
 Titles that differ in numerals (`Rocky II`, `Rocky Two`), stop words or series words have equal canonical words. The
-index stores them, so changing this form requires rebuilding stored catalogues.
+index of a catalogue stores words and keys, so a change of either requires a new
+`movie_adapters.catalogue.terms.INDEX_VERSION`.
 """
 
 import re
 from collections.abc import Sequence
 
-from movie_core.text import OPTIONAL_ARTICLES
+from movie_core.text import OPTIONAL_ARTICLES, article_first, fold, split_folded, split_words
 
 STOP_WORDS = OPTIONAL_ARTICLES | {"of", "and"}
 """Words that are not looked up."""
@@ -48,15 +49,17 @@ _SCALES = {"hundred": 100, "thousand": 1000}
 NUMBER_WORDS = frozenset((*_ROMAN, *_UNITS, *_TENS))
 """Roman numerals and spelled-out numbers."""
 _CHANGED_WORDS = NUMBER_WORDS | STOP_WORDS | _SERIES_WORDS
+_INITIALS = re.compile(r"(?:(?:the|an|a)\s+)?([^\W\d_](?:[.*·/-]\s?[^\W\d_])+)(?![^\W_])[.*]?")
 
 
 def canonical_words(words: Sequence[str]) -> list[str]:
-    """Numbers as digits, without stop words and without series words before a number; if nothing remains, all words.
+    """Numbers as digits, without stop words and without series words before a number; if nothing remains, and for
+    initials (`A.I.`), all words.
 
     >>> canonical_words(["the", "godfather", "part", "iii"])
     ['godfather', '3']
     """
-    if _CHANGED_WORDS.isdisjoint(words) and "".join(words).isalpha():
+    if (_CHANGED_WORDS.isdisjoint(words) and "".join(words).isalpha()) or _are_initials(words):
         return list(words)
     words = numbers_as_digits(words)
     if _SERIES_WORDS.isdisjoint(words):
@@ -67,6 +70,67 @@ def canonical_words(words: Sequence[str]) -> list[str]:
         for word, next_word in zip(words, next_words, strict=True)
         if word not in STOP_WORDS and not (word in _SERIES_WORDS and next_word.isdecimal())
     ] or list(words)
+
+
+def canonical_title(words: Sequence[str]) -> list[str]:
+    """The canonical words of a title, which are at least as selective as the title: a single word remains only of a
+    title of one word beside its article."""
+    canonical = canonical_words(words)
+    if len(canonical) == 1 and len(words) > 1 + (words[0] in OPTIONAL_ARTICLES):
+        return [word for word in numbers_as_digits(words) if word not in OPTIONAL_ARTICLES] or list(words)
+    return canonical
+
+
+def title_forms(title: str) -> list[tuple[str, ...]]:
+    """The forms of a title that are exact matches, each as its words: as written, canonical, without a leading English
+    article, with a final article in front, and the initials with which it starts (`et` for `E.T. the Extra-…`)."""
+    forms: list[Sequence[str]] = []
+    for words in _spellings(title):
+        canonical = canonical_title(words)
+        forms += words, canonical
+        if canonical != words and words[0] in OPTIONAL_ARTICLES and len(words) > 1:
+            forms.append(words[1:])
+    if initials := leading_initials(title):
+        forms.append((initials,))
+    return list(dict.fromkeys(map(tuple, forms)))
+
+
+def query_forms(text: str) -> list[tuple[str, ...]]:
+    """The forms of a query of which one equals a form of a title that it matches exactly, compared without spaces.
+
+    >>> query_forms("Strada, La"), query_forms("A.I.")
+    ([('strada', 'la'), ('la', 'strada')], [('ai',)])
+    """
+    if match := _INITIALS.fullmatch(fold(text).strip()):
+        return [("".join(split_folded(match[1])),)]
+    forms = (form for words in _spellings(text) for form in (words, canonical_words(words)))
+    return list(dict.fromkeys(map(tuple, forms)))
+
+
+def exact_keys(forms: Sequence[Sequence[str]]) -> frozenset[str]:
+    """The forms without spaces: `Spider-Man` and `spiderman` are equal."""
+    return frozenset(map("".join, forms))
+
+
+def leading_initials(title: str) -> str:
+    """The initials at the start of a title, after an English article, as one word; empty if there are none.
+
+    >>> leading_initials("A.I. Artificial Intelligence"), leading_initials("I, Robot")
+    ('ai', '')
+    """
+    match = _INITIALS.match(fold(title).strip())
+    return "".join(split_folded(match[1])) if match else ""
+
+
+def _are_initials(words: Sequence[str]) -> bool:
+    return len(words) > 1 and all(len(word) == 1 and word.isalpha() for word in words)
+
+
+def _spellings(title: str) -> list[list[str]]:
+    words = split_words(title)
+    if "," not in title or (moved := split_words(article_first(title))) == words:
+        return [words]
+    return [words, moved]
 
 
 def numbers_as_digits(words: Sequence[str]) -> Sequence[str]:

@@ -1,8 +1,9 @@
-"""Normalisation of text: queries, titles, articles and IMDb ids. Every comparison of titles uses this module."""
+"""Normalisation of text: queries, titles, articles, years and ids. Every comparison of titles uses this module."""
 
 import re
 import unicodedata
 from types import MappingProxyType
+from typing import Literal
 
 from movie_core.errors import InvalidQuery
 
@@ -34,8 +35,12 @@ OPTIONAL_ARTICLES = frozenset(ARTICLES["English"])
 """Leading articles that may be omitted: `matrix` is an exact title match for `The Matrix`. Only the English ones,
 because those of other languages are words of English titles: `Die Hard`, `I, Robot`, `As Good as It Gets`."""
 
+# Quotation marks, primes and modifier letters that resemble them: Unicode has the okina of `Kaua\u02bbi` as a letter.
 _APOSTROPHES = dict.fromkeys(
-    map(ord, "'`\N{LEFT SINGLE QUOTATION MARK}\N{RIGHT SINGLE QUOTATION MARK}\N{ACUTE ACCENT}\N{PRIME}")
+    map(
+        ord,
+        "'`\u00b4\u02b9\u02bb\u02bc\u02bd\u02be\u02bf\u02c8\u055a\u05f3\u2018\u2019\u201a\u201b\u2032\u2035\ua78b\ua78c",
+    )
 )
 _LETTERS = str.maketrans(
     {
@@ -51,13 +56,19 @@ _LETTERS = str.maketrans(
             "ħ": "h",
             "ŋ": "n",
         },
-        **{"½": " half ", "¼": " quarter ", "¹": " 1 ", "²": " 2 ", "³": " 3 ", "&": " and "},
+        **{"½": " half ", "¼": " quarter ", "&": " and ", "\N{MULTIPLICATION SIGN}": " x ", "™": " ", "℠": " "},
+        **{superscript: f" {digit} " for digit, superscript in enumerate("⁰¹²³⁴⁵⁶⁷⁸⁹")},
+        **{"ي": "ی", "ى": "ی", "ك": "ک", "\N{ARABIC TATWEEL}": None},
     }
 )
-_SYMBOLS = re.compile("['`&,]|1/2")
-_HALF = re.compile(r"(?<!\d)1/2(?!\d)")
+_SYMBOLS = re.compile("['`&,]|1[/\u2044][24]")
+_FRACTION = re.compile(r"(?<!\d)1[/\u2044]([24])(?!\d)")
+_FRACTION_WORDS = {"2": " half", "4": " quarter"}
 _THOUSANDS = re.compile(r"(?<=\d),(?=\d{3}(?!\d))")
 _MARKS = re.compile("[\u0300-\u036f]+")
+_IGNORED = frozenset(("Mn", "Mc", "Me", "Cf"))
+"""Unicode categories that make no difference: combining marks, variation selectors, and invisible characters such as
+the soft hyphen."""
 _WORD = re.compile(r"[^\W_]{1,60}")  # a longer word becomes several: stores limit the length of a term
 
 _APOSTROPHE = "['\N{RIGHT SINGLE QUOTATION MARK}]"
@@ -66,6 +77,15 @@ _ARTICLE = "|".join(sorted(word.replace("'", _APOSTROPHE) for word in _ALL_ARTIC
 _ARTICLE_FIRST = re.compile(rf"(?:(l{_APOSTROPHE})|({_ARTICLE})\s)\s*(.+)", re.IGNORECASE | re.DOTALL)
 _END_MARKS = ".!?\N{HORIZONTAL ELLIPSIS} "
 _IMDB_ID = re.compile(r"(?:tt)?(\d{1,10})", re.ASCII)
+_IMDB_URL = re.compile(
+    r"(?:https?://)?(?:[a-z]+\.)?imdb\.com/(?:[a-z-]{2,7}/)?title/(tt\d{1,10})(?:[/?#\s].*)?", re.ASCII | re.IGNORECASE
+)
+_TMDB_URL = re.compile(
+    r"(?:https?://)?(?:www\.)?(?:themoviedb|tmdb)\.org/movie/0*([1-9]\d{0,9})(?!\d).*", re.ASCII | re.IGNORECASE
+)
+_YEAR = re.compile(r"(?<![^\W_])(?:18[89]|19[0-9]|20[0-9])[0-9](?![^\W_])")
+_YEAR_SEPARATORS = " ,;:()[]-\N{EN DASH}\N{EM DASH}"
+_FULL_WIDTH = {ord(character) + 0xFEE0: character for character in "0123456789(),:;[]"}
 
 
 def normalise_query(text: str) -> str:
@@ -88,8 +108,9 @@ def normalise_query(text: str) -> str:
 
 
 def fold(text: str) -> str:
-    """Fold to lower case without accents and apostrophes, with full-width and other compatibility characters replaced
-    by plain ones and with symbols that are read as words (`&`, `½`) spelled out. Other punctuation is preserved.
+    """Fold to lower case without accents, apostrophes and invisible characters, with full-width and typographic
+    characters replaced by plain ones and with symbols that are read as words (`&`, `½`) spelled out. Other punctuation
+    is preserved.
 
     >>> fold("Léon & Łódź: 8½")
     'leon  and  lodz: 8 half '
@@ -101,10 +122,10 @@ def fold(text: str) -> str:
         text = unicodedata.normalize("NFKD", unicodedata.normalize("NFKD", text).casefold())
         text = _MARKS.sub("", text)
         if not text.isascii():
-            text = "".join(c for c in text if unicodedata.category(c)[0] != "M").translate(_LETTERS)
+            text = "".join(c for c in text if unicodedata.category(c) not in _IGNORED).translate(_LETTERS)
     if _SYMBOLS.search(text):
         text = text.translate(_APOSTROPHES).replace("&", " and ")
-        text = _THOUSANDS.sub("", _HALF.sub(" half", text))
+        text = _THOUSANDS.sub("", _FRACTION.sub(lambda match: _FRACTION_WORDS[match[1]], text))
     return text
 
 
@@ -117,12 +138,17 @@ def split_folded(folded: str) -> list[str]:
 
 def split_words(text: str) -> list[str]:
     """Split a text into folded words. Never empty: a text without letters and digits becomes one word that encodes the
-    code points of its first `MAX_SYMBOLS` characters.
+    code points of its first `MAX_SYMBOLS` characters, folded if anything of them remains.
 
-    >>> split_words("Schindler's List"), split_words("?!")
-    (['schindlers', 'list'], ['_3f_21'])
+    >>> split_words("Schindler's List"), split_words("?!"), split_words("…") == split_words("...")
+    (['schindlers', 'list'], ['_3f_21'], True)
     """
-    return split_folded(fold(text)) or ["".join(f"_{ord(c):x}" for c in text[:MAX_SYMBOLS] if not c.isspace()) or "_"]
+    folded = fold(text)
+    return split_folded(folded) or [_symbols(folded) or _symbols(text) or "_"]
+
+
+def _symbols(text: str) -> str:
+    return "".join(f"_{ord(c):x}" for c in text[:MAX_SYMBOLS] if not c.isspace())
 
 
 def article_first(title: str) -> str:
@@ -186,3 +212,34 @@ def normalise_imdb_id(text: str) -> str | None:
     match = _IMDB_ID.fullmatch(text.strip())
     number = "" if match is None else match[1].lstrip("0")
     return f"tt{number:0>7}" if number else None
+
+
+def external_id(text: str) -> tuple[Literal["imdb_id", "tmdb_id"], str] | None:
+    """The id in a text that is an IMDb id, or the URL of a movie at IMDb or TMDB; None for any other text.
+
+    >>> external_id("https://m.imdb.com/title/tt0133093/?ref_=fn"), external_id("themoviedb.org/movie/603-the-matrix")
+    (('imdb_id', 'tt0133093'), ('tmdb_id', '603'))
+    """
+    text = text.strip()
+    if match := _IMDB_URL.fullmatch(text):
+        text = match[1]
+    if text[:2].lower() == "tt" and (imdb_id := normalise_imdb_id(text.lower())):
+        return "imdb_id", imdb_id
+    match = _TMDB_URL.fullmatch(text)
+    return None if match is None else ("tmdb_id", match[1])
+
+
+def split_years(text: str) -> list[tuple[str, int]]:
+    """The text without a year that may be meant as the release year, and that year, for each year in the text: the last
+    word first, then the first word, then others. Empty for a year alone.
+
+    >>> split_years("Matrix, The (1999)"), split_years("1942 bogart"), split_years("1917")
+    ([('Matrix, The', 1999)], [('bogart', 1942)], [])
+    """
+    text = text.translate(_FULL_WIDTH)
+    splits = [
+        (text[: match.start()].rstrip(_YEAR_SEPARATORS), text[match.end() :].lstrip(_YEAR_SEPARATORS), int(match[0]))
+        for match in _YEAR.finditer(text)
+    ]
+    splits.sort(key=lambda split: (bool(split[1]), bool(split[0])))
+    return [(f"{before} {after}".strip(), year) for before, after, year in splits if before or after]

@@ -113,7 +113,14 @@ def fuzzy_search(scorer: Scorer, filters: Expression | None) -> Generator[Lookup
                 parts.append(AnyOf((Term("@" + word, prefix=word == words[-1]), *map(Term, names))))
             if filters is not None:
                 parts.append(filters)
-            of_people: list[Candidate] = yield FindCandidates(AllOf(tuple(parts)), MAX_CANDIDATES)
+            of_people: list[Candidate] = []
+            if (near_year := interpretation.near_year()) is not None:
+                of_people = yield FindCandidates(AllOf((*parts, near_year)), MAX_CANDIDATES)
+                if of_people:  # matches of all parts of the query
+                    ordered = [candidate for candidate in ordered if interpretation.is_near(candidate.year)]
+            if not of_people:
+                of_people = yield FindCandidates(AllOf(tuple(parts)), MAX_CANDIDATES)
+            of_people = scorer.sorted(of_people, scorer.person)
             ordered += [candidate for candidate in of_people if candidate.rank not in results]
     return ordered
 

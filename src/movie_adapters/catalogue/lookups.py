@@ -6,7 +6,7 @@ SQLite and PostgreSQL execute the lookups.
 
 from collections.abc import Generator
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Literal
 
 from movie_core.search.movies import Order
 
@@ -93,6 +93,15 @@ class FindCandidates:
 
 
 @dataclass(frozen=True, slots=True)
+class FindIdentified:
+    """Finds the movies with an id of another site. Result: a list of `Candidate`s, ordered by rank."""
+
+    field: Literal["imdb_id", "tmdb_id"]
+    external_id: str
+    filters: Expression | None
+
+
+@dataclass(frozen=True, slots=True)
 class CountMatches:
     """Counts the matches, or all movies if `expression` is None. Result: an int."""
 
@@ -155,6 +164,7 @@ TermCounts = tuple[list[str], list[int]]
 
 Lookup = (
     FindCandidates
+    | FindIdentified
     | CountMatches
     | CountExcluded
     | ListRanks

@@ -21,6 +21,7 @@ from movie_adapters.catalogue.lookups import AllOf, AnyOf, Candidate, Expression
 from movie_adapters.catalogue.rows import (
     COLUMNS,
     PendingChanges,
+    Reindexed,
     batches,
     list_batches,
     listed_ids,
@@ -30,7 +31,7 @@ from movie_adapters.catalogue.rows import (
     storable,
     term_batches,
 )
-from movie_adapters.catalogue.terms import movie_rank, rank_range
+from movie_adapters.catalogue.terms import INDEX_VERSION, movie_rank, rank_range
 from movie_adapters.catalogue.vocabulary import LAST, RevisionCache, prefix_ranges, suffix_range
 from movie_core.discovery.movie_matching import Mismatch, MovieIdentity, MovieMatch
 from movie_core.errors import MovieNotFound, StoreUnavailable
@@ -57,9 +58,12 @@ READ_SECONDS = 1.0
 """Timeout of a read, including the connection."""
 WRITE_SECONDS = 60.0
 """Timeout of one transaction of a load."""
+REINDEX_SECONDS = 1800.0
+"""Timeout of the transaction that indexes a whole catalogue again: some minutes for a million movies."""
 
 _IMDB_ID, _TMDB_ID = (f"(details::json ->> '{name}')" for name in ("imdb_id", "tmdb_id"))
 """The expressions that are indexed."""
+_EXTERNAL_IDS = {"imdb_id": _IMDB_ID, "tmdb_id": _TMDB_ID}
 _T = TypeVar("_T")
 # The driver raises `InternalClientError` on a connection that the server is about to close.
 _CONNECTION_ERRORS = (asyncpg.PostgresConnectionError, asyncpg.InterfaceError, asyncpg.InternalClientError, OSError)
@@ -183,6 +187,7 @@ class PostgresMovieCatalogue:
     async def _load(
         self, next_batch: Callable[[], Awaitable[list[Movie] | None]], *, replace: bool, edition: str | None
     ) -> LoadResult:
+        await self._update_index()
         total = Counter[str]()
         loaded: set[str] = set()
         while batch := await next_batch():
@@ -226,6 +231,49 @@ class PostgresMovieCatalogue:
             await self._apply(connection, number, changes, added)
             await connection.execute("UPDATE catalogues SET sequence = $1 WHERE number = $2", last, number)
         return {"added": added, "updated": updated, "unchanged": len(movies) - added - updated}
+
+    async def _update_index(self) -> None:
+        """Index the movies again if an earlier version of this program has indexed them. Searches see the earlier index
+        meanwhile; other loads wait."""
+        is_outdated = "SELECT number FROM catalogues WHERE source = $1 AND index_version < $2"
+        number = await self._read(lambda connection: connection.fetchval(is_outdated, self.name, INDEX_VERSION))
+        if number is None:
+            return
+        async with self._transaction(REINDEX_SECONDS) as connection:
+            await self._own_number(connection)  # locks the row
+            if await connection.fetchval(is_outdated, self.name, INDEX_VERSION) is None:
+                return  # another process has done it
+            words = Counter[str]()
+            after, last = rank_range(number)
+            while rows := await connection.fetch(
+                f"SELECT {COLUMNS}, rank FROM movies WHERE rank BETWEEN $1 AND $2 ORDER BY rank LIMIT $3",
+                after,
+                last,
+                BATCH,
+            ):
+                reindexed = await asyncio.to_thread(_index_again, rows)
+                await connection.execute(
+                    "UPDATE movies SET names = new.names, terms = array_to_tsvector(string_to_array(new.terms, ' ')) "
+                    "FROM unnest($1::bigint[], $2::text[], $3::text[]) AS new (rank, names, terms) "
+                    "WHERE movies.rank = new.rank",
+                    [rank for rank, _ in reindexed.indexed],
+                    [names for names, _ in reindexed.names],
+                    [terms for _, terms in reindexed.indexed],
+                )
+                words += reindexed.words
+                after = rows[-1]["rank"] + 1
+            await connection.execute("DELETE FROM movie_words WHERE catalogue = $1", number)
+            await connection.execute(
+                "INSERT INTO movie_words (catalogue, term, movies) SELECT $1, * FROM unnest($2::text[], $3::int[])",
+                number,
+                list(words),
+                list(words.values()),
+            )
+            await connection.execute(
+                "UPDATE catalogues SET revision = revision + 1, index_version = $1 WHERE number = $2",
+                INDEX_VERSION,
+                number,
+            )
 
     async def _remove_others(self, loaded: set[str]) -> int:
         async with self._transaction() as connection:
@@ -292,9 +340,10 @@ class PostgresMovieCatalogue:
             # The lock prevents the first writers of two sources from assigning the same number.
             await connection.execute("LOCK TABLE catalogues IN SHARE ROW EXCLUSIVE MODE")
             await connection.execute(
-                "INSERT INTO catalogues (number, source) SELECT coalesce(max(number), 0) + 1, $1 FROM catalogues "
-                "ON CONFLICT (source) DO NOTHING",
+                "INSERT INTO catalogues (number, source, index_version) "
+                "SELECT coalesce(max(number), 0) + 1, $1, $2 FROM catalogues ON CONFLICT (source) DO NOTHING",
                 self.name,
+                INDEX_VERSION,
             )
             row = await connection.fetchrow(select, self.name)
         return row["number"], row["sequence"]
@@ -375,8 +424,8 @@ class PostgresMovieCatalogue:
             return await work(connection)
 
     @asynccontextmanager
-    async def _transaction(self) -> AsyncIterator[Any]:
-        async with self._connection(WRITE_SECONDS) as connection, connection.transaction():
+    async def _transaction(self, seconds: float = WRITE_SECONDS) -> AsyncIterator[Any]:
+        async with self._connection(seconds) as connection, connection.transaction():
             yield connection
 
     @asynccontextmanager
@@ -398,6 +447,13 @@ class PostgresMovieCatalogue:
                 "PostgreSQL is unavailable: %s", type(error).__name__, exc_info=_log.isEnabledFor(logging.DEBUG)
             )
             raise StoreUnavailable("the database is unavailable") from error
+
+
+def _index_again(rows: Iterable[Any]) -> Reindexed:
+    reindexed = Reindexed()
+    for *row, rank in rows:
+        reindexed.add(rank, movie_of(row))
+    return reindexed
 
 
 async def _run(steps: Steps, executor: "_LookupExecutor") -> RankedPage:
@@ -435,6 +491,8 @@ class _LookupExecutor:
         match lookup:
             case lookups.FindCandidates():
                 return await self._find(lookup)
+            case lookups.FindIdentified():
+                return await self._find_identified(lookup)
             case lookups.CountMatches():
                 return await self._count(lookup.expression)
             case lookups.CountExcluded():
@@ -463,6 +521,21 @@ class _LookupExecutor:
             _match(lookup.expression),
             lookup.limit,
             lookup.offset,
+            *values,
+        )
+        return [Candidate(*row) for row in rows]
+
+    async def _find_identified(self, lookup: lookups.FindIdentified) -> list[Candidate]:
+        column = _EXTERNAL_IDS[lookup.field]
+        condition = "" if lookup.filters is None else "WHERE terms @@ $3::text::tsquery"
+        values = () if lookup.filters is None else (_match(lookup.filters),)
+        # Materialised, so that the filters are not looked up in the index.
+        rows = await self._fetch(
+            "WITH found AS MATERIALIZED (SELECT rank, names, year, popularity, terms FROM movies "
+            f"WHERE catalogue = $1 AND {column} = $2) "
+            f"SELECT rank, names, year, popularity FROM found {condition} ORDER BY rank",
+            self._catalogue,
+            lookup.external_id,
             *values,
         )
         return [Candidate(*row) for row in rows]

@@ -1,48 +1,47 @@
 """Interpretations of a query, and the expressions that each of them looks up."""
 
-import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 
 from movie_adapters.catalogue.lookups import AllOf, AnyOf, Expression, Term, all_of, any_of
-from movie_adapters.catalogue.terms import overview_term, title_key, year_term
-from movie_core.canonical_words import STOP_WORDS, canonical_words
+from movie_adapters.catalogue.terms import UNSPACED, overview_term, title_key, year_term
+from movie_core.canonical_words import STOP_WORDS, canonical_words, query_forms
 from movie_core.search.movies import Years
-from movie_core.text import split_words
+from movie_core.text import split_years
 
 MAX_WORDS = 12
 """Words of a query that are looked up; further words affect only the order."""
-
-_YEAR = re.compile(r"(?:18[89]|19\d|20\d)\d")
+MAX_YEARS = 3
+"""Years of a query of which each may be the release year."""
 
 
 @dataclass(frozen=True, slots=True)
 class Interpretation:
     """One interpretation of a query."""
 
-    words: tuple[str, ...]
+    forms: tuple[tuple[str, ...], ...]
+    """Words of the titles that match exactly: as typed first; see `movie_core.canonical_words.query_forms`."""
     canonical: tuple[str, ...]
+    spelling: str
+    """The case-folded text."""
     year: int | None = None
-    """A year that was removed from the words."""
+    """A year that was removed from the text."""
 
     @classmethod
-    def of(cls, text: str) -> "Interpretation":
+    def of(cls, text: str, year: int | None = None) -> "Interpretation":
         """The text as typed."""
-        words = split_words(text)
-        return cls(tuple(words), tuple(canonical_words(words)))
+        forms = query_forms(text)
+        return cls(tuple(forms), tuple(canonical_words(forms[0])), " ".join(text.casefold().split()), year)
 
-    def without_year(self) -> "Interpretation | None":
-        """The interpretation of a leading or trailing year as the release year; None if there is none."""
-        if len(self.words) > 1:
-            for year, words in ((self.words[-1], self.words[:-1]), (self.words[0], self.words[1:])):
-                if _YEAR.fullmatch(year):
-                    return Interpretation(words, tuple(canonical_words(words)), int(year))
-        return None
+    @classmethod
+    def with_year(cls, text: str) -> "list[Interpretation]":
+        """The interpretations of a year in the text as the release year, the most probable first."""
+        return [cls.of(rest, year) for rest, year in split_years(text)[:MAX_YEARS]]
 
     @property
-    def forms(self) -> tuple[tuple[str, ...], ...]:
-        """The words as typed and, if different, the canonical words."""
-        return (self.words,) if self.words == self.canonical else (self.words, self.canonical)
+    def words(self) -> tuple[str, ...]:
+        """The words as typed."""
+        return self.forms[0]
 
     @property
     def significant_words(self) -> tuple[str, ...]:
@@ -53,30 +52,32 @@ class Interpretation:
         """Titles equal to these words."""
         return Term(title_key(form))
 
-    def starts_with(self, form: Sequence[str]) -> Expression:
-        """Titles that start with these words. Title keys contain no spaces, so the words are required as terms too:
-        `momento` must not match `Moment of Truth`."""
-        terms = [Term(word) for word in form[:-1][:MAX_WORDS] if word not in STOP_WORDS]
-        if len(form) == 1 and not any(stop_word.startswith(form[0]) for stop_word in STOP_WORDS):
-            terms = [Term(form[0], prefix=True)]
+    def starts_with(self, form: Sequence[str], *, whole: bool = False) -> Expression:
+        """Titles that start with these words, the last one as a prefix unless `whole`. Title keys contain no spaces, so
+        the words are required as terms too: `momento` must not match `Moment of Truth`."""
+        words = form[:-1][:MAX_WORDS]
+        if whole or (len(form) == 1 and not any(stop_word.startswith(form[0]) for stop_word in STOP_WORDS)):
+            words = form[:MAX_WORDS]
+        is_prefix = len(form) == 1 and not whole
+        terms = [_term(word, prefix=is_prefix) for word in words if word not in STOP_WORDS]
         return AllOf((Term(title_key(form), prefix=True), *terms))
 
-    def has_words(self) -> Expression:
-        """Titles with every word in any order, the last one as a prefix."""
+    def has_words(self, *, whole: bool = False) -> Expression:
+        """Titles with every word in any order, the last one as a prefix unless `whole`."""
         significant = self.significant_words
         forms = (self.canonical,) if significant == self.canonical else (significant, self.canonical)
-        return AnyOf(tuple(AllOf(tuple(_terms(form))) for form in forms))
+        return AnyOf(tuple(AllOf(tuple(_terms(form, whole=whole))) for form in forms))
 
-    def person_terms(self) -> tuple[Term, ...]:
+    def person_terms(self, *, whole: bool = False) -> tuple[Term, ...]:
         """The significant words as words of people's names."""
-        return tuple(map(_person_term, _terms(self.significant_words)))
+        return tuple(map(_person_term, _terms(self.significant_words, whole=whole)))
 
-    def has_people(self, existing: frozenset[Term]) -> Expression | None:
+    def has_people(self, existing: frozenset[Term], *, whole: bool = False) -> Expression | None:
         """Movies with every word in a title or a person's name, at least one of them in a name; None without names.
 
         `existing` are those of `person_terms` that occur in the vocabulary.
         """
-        terms = _terms(self.significant_words)
+        terms = _terms(self.significant_words, whole=whole)
         names = [name if (name := _person_term(term)) in existing else None for term in terms]
         return all_of(*(any_of(*pair) for pair in zip(terms, names, strict=True))) if any(names) else None
 
@@ -84,9 +85,17 @@ class Interpretation:
         """Movies with every significant word in the overview, the last one as a prefix."""
         return AllOf(tuple(Term(overview_term(term.text), term.prefix) for term in _terms(self.significant_words)))
 
+    def equals_near_year(self) -> Expression | None:
+        """Titles equal to one of the forms, of about the year."""
+        return all_of(any_of(*map(self.equals, self.forms)), self.near_year())
+
     def near_year(self) -> Expression | None:
         """Movies of the year or of an adjacent one, because release dates differ by country; None without a year."""
         return None if self.year is None else any_of(*(Term(year_term(self.year + by)) for by in (0, -1, 1)))
+
+    def is_near(self, year: int | None) -> bool:
+        """Whether `near_year` matches a movie of this year."""
+        return self.year is not None and year is not None and abs(self.year - year) <= 1
 
 
 def year_range(years: Years) -> Expression:
@@ -101,14 +110,19 @@ def year_range(years: Years) -> Expression:
     return AnyOf(tuple(terms))
 
 
-def _terms(words: Sequence[str]) -> list[Term]:
-    """Terms for the words, the last one a prefix.
+def _terms(words: Sequence[str], *, whole: bool = False) -> list[Term]:
+    """Terms for the words, the last one a prefix unless `whole`.
 
     A single letter is looked up as a whole word: as a prefix it would match half of all titles.
     """
     words = words[:MAX_WORDS]
-    is_prefix = len(words) > 1 or len(words[0]) > 1
-    return [*map(Term, words[:-1]), Term(words[-1], is_prefix)]
+    is_prefix = not whole and (len(words) > 1 or len(words[0]) > 1)
+    return [*map(_term, words[:-1]), _term(words[-1], prefix=is_prefix)]
+
+
+def _term(word: str, *, prefix: bool = False) -> Term:
+    """A word of a script without spaces may be any part of a title, so it is a prefix of one of its inner parts."""
+    return Term(word, prefix or UNSPACED.search(word) is not None)
 
 
 def _person_term(term: Term) -> Term:

@@ -4,10 +4,14 @@ A store saves the `index_entry` of each movie, sorted by `movie_rank`, and a voc
 names. `search` yields the lookups to execute (`FindCandidates`, `CountMatches`, `SimilarTerms`, …) and receives their
 results.
 
-A match belongs to the first tier that contains it: exact title, n-th film of a series, title prefix, all words in any
-order, words of people's names; if all of these are empty, all words in the overview; otherwise fuzzy matches. Within a
-tier, the `HEAD` most popular movies are ordered by similarity and popularity, the others by popularity alone. Deep
-pages therefore cost as little as the first, and the order is the same for every page of a query.
+A match belongs to the first tier that contains it: exact title, n-th film of a series, title that starts with the
+query, all words in any order, words of people's names; if all of these are empty, all words in the overview; otherwise
+fuzzy matches. The last word may be the beginning of a word, but for a query of one word there are tiers of whole words
+before those of beginnings. A year in the query is a word of the title or the release year; it is ignored only if no
+movie matches all parts of the query.
+
+Within a tier, the `HEAD` most popular movies are ordered by similarity and popularity, the others by popularity alone.
+Deep pages therefore cost as little as the first, and the order is the same for every page of a query.
 """
 
 import re
@@ -26,6 +30,7 @@ from movie_adapters.catalogue.lookups import (
     ExistingTerms,
     Expression,
     FindCandidates,
+    FindIdentified,
     ListRanks,
     Lookup,
     RankedPage,
@@ -35,11 +40,12 @@ from movie_adapters.catalogue.lookups import (
     all_of,
     any_of,
 )
-from movie_adapters.catalogue.query import year_range
+from movie_adapters.catalogue.query import Interpretation, year_range
 from movie_adapters.catalogue.scoring import Score, Scorer
-from movie_adapters.catalogue.terms import genre_term, title_key, year_term
+from movie_adapters.catalogue.terms import genre_term, is_word, title_key, year_term
 from movie_core.canonical_words import STOP_WORDS
 from movie_core.search.movies import MovieQuery, Order
+from movie_core.text import external_id
 
 HEAD = 120
 """Number of movies of a tier that are ordered by similarity."""
@@ -73,14 +79,20 @@ def search(query: MovieQuery, limit: int, offset: int = 0, excluded: frozenset[i
         order = Order.POPULARITY if query.order is Order.RELEVANCE else query.order
         ranks = (yield ListRanks(filters, order, limit, offset, excluding)) if offset < total else []
         return RankedPage(total, ranks)
-    scorer = Scorer(query.text, (yield TopPopularity()))
-    tiers = yield from _exact_tiers(scorer, filters)
+    if identified := external_id(query.text):
+        candidates: list[Candidate] = yield FindIdentified(*identified, filters)
+        return _loaded_page(candidates, query.order, excluded, limit, offset)
+    dated = yield from _dated(query.text)
+    scorer = Scorer(query.text, (yield TopPopularity()), dated)
+    tiers: list[_Tier] = []
+    for find_tiers in (_exact_tiers, _other_years_tiers, _overview_tiers):
+        tiers = tiers or (yield from find_tiers(scorer, filters))
+        # If the query has matches without the filters, its year is not wrong and its words are not misspelled.
+        if not tiers and filters and (yield from find_tiers(scorer, None)):
+            return RankedPage(0, [])
     if not tiers:
-        # If the query has matches without the filters, it is not misspelled.
-        is_correctly_spelled = bool(filters and (yield from _exact_tiers(scorer, None)))
-        fuzzy = [] if is_correctly_spelled else (yield from fuzzy_search(scorer, filters))
-        fuzzy = _in_order([candidate for candidate in fuzzy if candidate.rank not in excluded], query.order)
-        return RankedPage(len(fuzzy), [candidate.rank for candidate in fuzzy[offset : offset + limit]])
+        fuzzy = yield from fuzzy_search(scorer, filters)
+        return _loaded_page(fuzzy, query.order, excluded, limit, offset)
     if excluded:
         tiers = yield from _without_excluded(tiers, excluded)
     total = sum(tier.total for tier in tiers)
@@ -119,6 +131,14 @@ def _without_excluded(tiers: Sequence[_Tier], excluded: frozenset[int]) -> Gener
     return remaining
 
 
+def _loaded_page(
+    candidates: Sequence[Candidate], order: Order, excluded: frozenset[int], limit: int, offset: int
+) -> RankedPage:
+    """A page of matches that have all been loaded."""
+    remaining = _in_order([candidate for candidate in candidates if candidate.rank not in excluded], order)
+    return RankedPage(len(remaining), [candidate.rank for candidate in remaining[offset : offset + limit]])
+
+
 def _in_order(candidates: list[Candidate], order: Order) -> list[Candidate]:
     if order is Order.YEAR:
         return sorted(candidates, key=lambda movie: (movie.year is None, -(movie.year or 0), movie.rank))
@@ -127,31 +147,42 @@ def _in_order(candidates: list[Candidate], order: Order) -> list[Candidate]:
     return candidates
 
 
-def _exact_tiers(scorer: Scorer, filters: Expression | None) -> Generator[Lookup, Any, list[_Tier]]:
-    """The non-empty tiers that match the words as typed, without corrections."""
-    typed, dated = scorer.typed, scorer.dated
-    tiers: list[_Tier] = []
-    earlier: list[Expression] = []
-    seen: set[int] = set()
+class _TierList:
+    """The non-empty tiers of a query, each without the matches of the earlier ones."""
 
-    def add(expression: Expression | None, score: Score) -> Generator[Lookup, Any, None]:
-        filtered = all_of(expression, filters)
-        if expression is None or filtered is None or expression in earlier:
+    def __init__(self, scorer: Scorer, filters: Expression | None) -> None:
+        self.tiers: list[_Tier] = []
+        self._scorer = scorer
+        self._filters = filters
+        self._earlier: list[Expression] = []
+        self._tried: set[Expression] = set()
+        self._seen: set[int] = set()
+
+    def add(self, expression: Expression | None, score: Score) -> Generator[Lookup, Any, None]:
+        filtered = all_of(expression, self._filters)
+        if expression is None or filtered is None or expression in self._tried:
             return
+        self._tried.add(expression)
         # Matches of earlier tiers are removed here if all of them have been loaded, and by the store otherwise.
-        is_complete = all(tier.total == len(tier.head) for tier in tiers)
+        is_complete = all(tier.total == len(tier.head) for tier in self.tiers)
         candidates: list[Candidate] = (yield FindCandidates(filtered, HEAD)) if is_complete else []
-        if earlier and (not is_complete or len(candidates) == HEAD):
-            filtered = Difference(filtered, AnyOf(tuple(earlier)))
+        if self._earlier and (not is_complete or len(candidates) == HEAD):
+            filtered = Difference(filtered, AnyOf(tuple(self._earlier)))
             candidates = yield FindCandidates(filtered, HEAD)
         total = (yield CountMatches(filtered)) if len(candidates) == HEAD else None
-        candidates = [candidate for candidate in candidates if candidate.rank not in seen]
+        candidates = [candidate for candidate in candidates if candidate.rank not in self._seen]
         if candidates:
-            seen.update(candidate.rank for candidate in candidates)
-            earlier.append(expression)
-            head = [candidate.rank for candidate in scorer.sorted(candidates, score)]
-            tiers.append(_Tier(filtered, total or len(head), head))
+            self._seen.update(candidate.rank for candidate in candidates)
+            self._earlier.append(expression)
+            head = [candidate.rank for candidate in self._scorer.sorted(candidates, score)]
+            self.tiers.append(_Tier(filtered, total or len(head), head))
 
+
+def _exact_tiers(scorer: Scorer, filters: Expression | None) -> Generator[Lookup, Any, list[_Tier]]:
+    """The non-empty tiers that match all parts of the query as typed, without corrections."""
+    typed, dated = scorer.typed, scorer.dated
+    tier_list = _TierList(scorer, filters)
+    tiers, add = tier_list.tiers, tier_list.add
     if dated:
         # Few titles contain the year; one lookup then saves those of the tiers with it.
         in_title = (*(typed.starts_with(form) for form in typed.forms), typed.has_words())
@@ -166,32 +197,69 @@ def _exact_tiers(scorer: Scorer, filters: Expression | None) -> Generator[Lookup
         for form in typed.forms:
             yield from add(typed.equals(form), scorer.exact)
     if dated:
-        same_title = any_of(*(dated.equals(form) for form in dated.forms))
-        yield from add(all_of(same_title, dated.near_year()), scorer.exact)
+        yield from add(dated.equals_near_year(), scorer.exact)
     nth = None if tiers else (yield from _nth_of_series(scorer))
     yield from add(nth, scorer.exact)
+    people = typed.person_terms() + (dated.person_terms() if dated else ())
+    if len(typed.words) == 1:
+        (word,) = typed.words
+        whole = typed.person_terms(whole=True)
+        existing: frozenset[Term] = yield ExistingTerms((*people, *whole, Term(word)))
+        if Term(word) in existing or not is_word(word):  # the vocabulary lacks short words and numbers
+            yield from add(typed.starts_with(typed.words, whole=True), scorer.prefix)
+            yield from add(typed.has_words(whole=True), scorer.words)
+        yield from add(typed.has_people(existing, whole=True), scorer.person)
+    else:
+        existing = yield ExistingTerms(people)
     if matches_typed:
         for form in typed.forms:
             yield from add(typed.starts_with(form), scorer.prefix)
     if dated:
-        title_prefix = any_of(*(dated.starts_with(form) for form in dated.forms))
-        yield from add(all_of(title_prefix, dated.near_year()), scorer.prefix)
+        yield from add(all_of(_starts(dated), dated.near_year()), scorer.prefix)
     if matches_typed:
         yield from add(typed.has_words(), scorer.words)
     if dated:
         yield from add(all_of(dated.has_words(), dated.near_year()), scorer.words)
-        yield from add(any_of(*(dated.starts_with(form) for form in dated.forms), dated.has_words()), scorer.words)
+    named = typed.has_people(existing)
+    if dated and (named_near := dated.has_people(existing)):
+        named = any_of(named, all_of(named_near, dated.near_year()))
+    yield from add(named, scorer.person)
     if nth:
         yield from add(typed.starts_with(typed.canonical[:-1]), scorer.words)  # the other films of the series
-    names: frozenset[Term] = yield ExistingTerms(typed.person_terms())
-    if names:
-        people = typed.has_people(names)
-        if dated:
-            people = any_of(people, all_of(dated.has_people(names), dated.near_year()))
-        yield from add(people, scorer.popularity)
-    if not tiers:
-        yield from add(typed.in_overview(), scorer.popularity)
     return tiers
+
+
+def _other_years_tiers(scorer: Scorer, filters: Expression | None) -> Generator[Lookup, Any, list[_Tier]]:
+    """The non-empty tiers that match all parts of the query except the year."""
+    tier_list = _TierList(scorer, filters)
+    if dated := scorer.dated:
+        existing: frozenset[Term] = yield ExistingTerms(dated.person_terms())
+        yield from tier_list.add(any_of(*map(dated.equals, dated.forms)), scorer.near_year)
+        yield from tier_list.add(any_of(_starts(dated), dated.has_words()), scorer.words)
+        yield from tier_list.add(dated.has_people(existing), scorer.near_year)
+    return tier_list.tiers
+
+
+def _overview_tiers(scorer: Scorer, filters: Expression | None) -> Generator[Lookup, Any, list[_Tier]]:
+    """The tier of movies with all words of the query in the overview."""
+    tier_list = _TierList(scorer, filters)
+    yield from tier_list.add(scorer.typed.in_overview(), scorer.popularity)
+    return tier_list.tiers
+
+
+def _dated(text: str) -> Generator[Lookup, Any, Interpretation | None]:
+    """The interpretation of a year in the text as the release year; of several, the first one that is exact."""
+    interpretations = Interpretation.with_year(text)
+    if len(interpretations) > 1:
+        for dated in interpretations:
+            exact = dated.equals_near_year()
+            if exact and (yield FindCandidates(exact, 1)):
+                return dated
+    return interpretations[0] if interpretations else None
+
+
+def _starts(interpretation: Interpretation) -> Expression | None:
+    return any_of(*(interpretation.starts_with(form) for form in interpretation.forms))
 
 
 def _nth_of_series(scorer: Scorer) -> Generator[Lookup, Any, Expression | None]:

@@ -154,6 +154,24 @@ class PendingChanges:
         self._genres[change < 0].extend(dict.fromkeys(movie.genres))
 
 
+class Reindexed:
+    """New index entries of stored movies."""
+
+    def __init__(self) -> None:
+        self.names: list[tuple[str, int]] = []
+        """Names and rank of each movie."""
+        self.indexed: list[tuple[int, str]] = []
+        """Rank and terms of each movie."""
+        self.words = Counter[str]()
+        """Number of movies per word of the vocabulary."""
+
+    def add(self, rank: int, movie: Movie) -> None:
+        entry = index_entry(movie)
+        self.names.append((entry.names, rank))
+        self.indexed.append((rank, " ".join(entry.terms)))
+        self.words.update(filter(is_word, entry.terms))
+
+
 def _net_changes(lists: tuple[list[str], list[str]]) -> dict[str, int]:
     net = Counter(lists[0])
     net.subtract(lists[1])

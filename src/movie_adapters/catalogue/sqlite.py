@@ -22,6 +22,7 @@ from movie_adapters.catalogue.lookups import AllOf, AnyOf, Candidate, Expression
 from movie_adapters.catalogue.rows import (
     COLUMNS,
     PendingChanges,
+    Reindexed,
     batches,
     list_batches,
     listed_ids,
@@ -31,7 +32,7 @@ from movie_adapters.catalogue.rows import (
     storable,
     term_batches,
 )
-from movie_adapters.catalogue.terms import movie_rank, rank_range
+from movie_adapters.catalogue.terms import INDEX_VERSION, movie_rank, rank_range
 from movie_adapters.catalogue.vocabulary import LAST, RevisionCache, prefix_ranges, suffix_range
 from movie_core.discovery.movie_matching import Mismatch, MovieIdentity, MovieMatch
 from movie_core.errors import MovieNotFound, StoreUnavailable
@@ -62,6 +63,7 @@ READERS = 2
 
 _IMDB_ID, _TMDB_ID = (f"json_extract(details, '$.{name}')" for name in ("imdb_id", "tmdb_id"))
 """The expressions that are indexed."""
+_EXTERNAL_IDS = {"imdb_id": _IMDB_ID, "tmdb_id": _TMDB_ID}
 _T = TypeVar("_T")
 
 
@@ -146,6 +148,7 @@ class _Catalogue:
     sequence: int
     revision: int
     edition: str | None
+    index_version: int
 
 
 class SqliteCatalogueFile:
@@ -313,6 +316,7 @@ class SqliteCatalogueFile:
 
     def _load(self, movies: Iterator[list[Movie]], *, replace: bool, edition: str | None) -> LoadResult:
         total = Counter[str]()
+        self._update_index()
         if replace:
             with self._errors():
                 self._connection().executescript(
@@ -340,6 +344,51 @@ class SqliteCatalogueFile:
                 number = self._own_number(connection)
                 connection.execute("UPDATE catalogues SET edition = ? WHERE number = ?", (edition, number))
         return LoadResult(**total)
+
+    def _update_index(self) -> None:
+        """Index the movies again if an earlier version of this program has indexed them."""
+        with self._transaction("BEGIN") as connection:
+            catalogue = self._catalogue(connection)
+        if catalogue is not None and catalogue.index_version < INDEX_VERSION:
+            with self._transaction("BEGIN IMMEDIATE") as connection:
+                self._own_number(connection)
+
+    def _index_again(self, connection: sqlite3.Connection) -> None:
+        """Index the movies of all catalogues again. Searches see the earlier index until the transaction ends.
+
+        All in one transaction, because single entries of an earlier version cannot be deleted: FTS5 needs their terms
+        for that.
+        """
+        connection.execute("INSERT INTO movie_index (movie_index) VALUES ('delete-all')")
+        connection.execute("DELETE FROM movie_words")
+        for (number,) in connection.execute("SELECT number FROM catalogues ORDER BY number").fetchall():
+            self._index_catalogue(connection, number)
+        connection.execute(
+            "UPDATE catalogues SET revision = revision + 1, index_version = max(index_version, ?)", (INDEX_VERSION,)
+        )
+
+    @staticmethod
+    def _index_catalogue(connection: sqlite3.Connection, number: int) -> None:
+        words = Counter[str]()
+        after, last = rank_range(number)
+        while True:
+            rows = connection.execute(
+                f"SELECT rank, {COLUMNS} FROM movies WHERE rank BETWEEN ? AND ? ORDER BY rank LIMIT ?",
+                (after, last, BATCH),
+            ).fetchall()
+            if not rows:
+                break
+            reindexed = Reindexed()
+            for rank, *row in rows:
+                reindexed.add(rank, movie_of(row))
+            connection.executemany("UPDATE movies SET names = ? WHERE rank = ?", reindexed.names)
+            connection.executemany("INSERT INTO movie_index (rowid, terms) VALUES (?, ?)", reindexed.indexed)
+            words += reindexed.words
+            after = rows[-1][0] + 1
+        connection.executemany(
+            "INSERT INTO movie_words (catalogue, term, movies) VALUES (?, ?, ?)",
+            sorted((number, term, movies) for term, movies in words.items()),
+        )
 
     def _merge_segments(self) -> None:
         """Merge the index segments of a large load in small transactions, which speeds up searches."""
@@ -427,17 +476,21 @@ class SqliteCatalogueFile:
 
     def _catalogue(self, connection: sqlite3.Connection) -> _Catalogue | None:
         row = connection.execute(
-            "SELECT number, movies, sequence, revision, edition FROM catalogues WHERE source = ?", (self._source,)
+            "SELECT number, movies, sequence, revision, edition, index_version FROM catalogues WHERE source = ?",
+            (self._source,),
         ).fetchone()
         return None if row is None else _Catalogue(*row)
 
     def _own_number(self, connection: sqlite3.Connection) -> int:
-        """The number of the catalogue, assigned by the first write."""
+        """The number of the catalogue, assigned by the first write. Every write calls this first, because it needs an
+        index of this version of the program."""
         catalogue = self._catalogue(connection)
         if catalogue is not None:
+            if catalogue.index_version < INDEX_VERSION:
+                self._index_again(connection)
             return catalogue.number
-        insert = "INSERT INTO catalogues (source) VALUES (?) RETURNING number"
-        number: int = connection.execute(insert, (self._source,)).fetchone()[0]
+        insert = "INSERT INTO catalogues (source, index_version) VALUES (?, ?) RETURNING number"
+        number: int = connection.execute(insert, (self._source, INDEX_VERSION)).fetchone()[0]
         return number
 
     def _connection(self) -> sqlite3.Connection:
@@ -494,6 +547,8 @@ class _LookupExecutor:
         match lookup:
             case lookups.FindCandidates():
                 return self._find(lookup)
+            case lookups.FindIdentified():
+                return self._find_identified(lookup)
             case lookups.CountMatches():
                 return self._count(lookup.expression)
             case lookups.CountExcluded():
@@ -517,6 +572,20 @@ class _LookupExecutor:
             f"WHERE movie_index MATCH ? AND movie_index.rowid BETWEEN ? AND ? {condition}"
             "ORDER BY movie_index.rowid LIMIT ? OFFSET ?",
             (_match(lookup.expression), *self._range, *values, lookup.limit, lookup.offset),
+        )
+        return [Candidate(*row) for row in rows]
+
+    def _find_identified(self, lookup: lookups.FindIdentified) -> list[Candidate]:
+        column = _EXTERNAL_IDS[lookup.field]
+        condition: str = ""
+        values: tuple[str, ...] = ()
+        if lookup.filters is not None:
+            condition = "AND EXISTS (SELECT 1 FROM movie_index WHERE movie_index MATCH ? AND rowid = movies.rank) "
+            values = (_match(lookup.filters),)
+        rows = self._execute(
+            "SELECT rank, names, year, popularity FROM movies WHERE catalogue = ? "
+            f"AND {column} = ? {condition}ORDER BY rank",
+            (self._catalogue.number, lookup.external_id, *values),
         )
         return [Candidate(*row) for row in rows]
 

@@ -7,12 +7,32 @@ import struct
 from collections.abc import Iterable
 from dataclasses import dataclass
 
-from movie_core.canonical_words import STOP_WORDS, canonical_words, has_number, numbers_as_digits
+from movie_core.canonical_words import (
+    STOP_WORDS,
+    canonical_title,
+    canonical_words,
+    has_number,
+    leading_initials,
+    numbers_as_digits,
+    title_forms,
+)
 from movie_core.search.movies import Movie
 from movie_core.text import OPTIONAL_ARTICLES, fold, split_folded, split_words, title_spellings
 
+INDEX_VERSION = 1
+"""Version of the index entries. Catalogues that another version has indexed are indexed again before they are changed;
+increase it with every change of the terms or names of existing movies."""
 MAX_KEY = 60
 """Characters of a title key."""
+
+UNSPACED = re.compile(
+    "[\u0e00-\u0fff\u1000-\u109f\u1100-\u11ff\u1780-\u17ff\u3005-\u3007\u3040-\u312f\u31f0-\u31ff\u3400-\u4dbf\u4e00-\u9fff"
+    "\U00020000-\U0003ffff]"
+)
+"""A character of a script that is written without spaces, or, for Hangul, often typed without them. `fold` decomposes
+Hangul syllables and half-width kana."""
+_LATER_JAMO = re.compile("[\u1160-\u11ff]")
+"""A vowel or final consonant of a Hangul syllable."""
 
 _POSSESSIVE = re.compile(r"(\w{2,})['\N{RIGHT SINGLE QUOTATION MARK}]s\b")
 
@@ -35,25 +55,24 @@ def index_entry(movie: Movie) -> IndexEntry:
     terms: list[str] = []
     for title in _titles(movie):
         words = split_words(title)
-        canonical = canonical_words(words)
-        if len(canonical) == 1 and len(words) > 1 + (words[0] in OPTIONAL_ARTICLES):
-            # A single remaining word is not selective enough: drop articles only.
-            canonical = [word for word in numbers_as_digits(words) if word not in OPTIONAL_ARTICLES] or words
+        canonical = canonical_title(words)
         text = " ".join(words)
-        terms.append(title_key(words))
-        terms += canonical
         spelling = " ".join(title.casefold().split())
         names.append(f"{text}\t{' '.join(canonical)}\t{'' if spelling == text else spelling}")
+        terms += map(title_key, title_forms(title))
+        terms += canonical
         if canonical != words:
-            terms.append(title_key(canonical))
             terms += [word for word in words if word not in STOP_WORDS]
-            if words[0] in OPTIONAL_ARTICLES:
-                terms.append(title_key(words[1:] or words))
+        if not text.isascii():
+            terms += [inner for word in words for inner in _inner_parts(word)]
         if not title.replace(" ", "").isalnum():
             terms += _compounds(title)
+            if initials := leading_initials(title):
+                terms.append(initials)
     if movie.directors or movie.cast:
-        people = fold(" ".join((*movie.directors, *movie.cast)))
-        terms += ["@" + word for word in split_folded(people)]
+        people = (*movie.directors, *movie.cast)
+        terms += ["@" + word for word in split_folded(fold(" ".join(people)))]
+        terms += ["@" + word for name in people if not name.replace(" ", "").isalnum() for word in _joined_names(name)]
     if movie.year is not None:
         terms.append(year_term(movie.year))
     terms += map(genre_term, movie.genres)
@@ -126,6 +145,21 @@ def _titles(movie: Movie) -> list[str]:
     if not (movie.original_title or movie.alt_titles):
         return [movie.title]
     return list(dict.fromkeys((movie.title, *filter(None, (movie.original_title, *movie.alt_titles)))))
+
+
+def _joined_names(name: str) -> list[str]:
+    """Parts of a person's name joined by punctuation as one word (`joonho` for `Joon-ho`), and leading initials (`jj`
+    for `J. J.`)."""
+    groups = map(split_folded, fold(name).split())
+    joined = ["".join(words) for words in groups if len(words) > 1]
+    return [word[:MAX_KEY] for word in (*joined, leading_initials(name)) if word]
+
+
+def _inner_parts(word: str) -> list[str]:
+    """The endings of a word that start inside it with a character of a script without spaces, so that prefixes of them
+    are all substrings."""
+    starts = (match.start() for match in UNSPACED.finditer(word, 1))
+    return [word[start:] for start in starts if not _LATER_JAMO.match(word[start])]
 
 
 def _compounds(title: str) -> list[str]:

@@ -31,13 +31,14 @@ async def prepare_database(
     ratings: RatingStore,
     progress: Callable[[int, int], None] = lambda _done, _total: None,
 ) -> bool:
-    """Run pending migrations and load the bundled films; returns True if films were loaded.
+    """Run pending migrations, update the title index and load the bundled films; returns True if films were loaded.
 
     If ids of films differ from those of the edition that is stored, their ratings move to the present ids. `progress`
     is called with the number of loaded films and their total. Films that were imported in place of the bundled ones are
     not replaced. Raises `StoreUnavailable`, and `SettingError` if the data directory cannot be created.
     """
     await prepare_schema(settings)
+    await catalogue.load(())  # indexes the movies again if an earlier version has indexed them
     if settings.source != EMBEDDED_SOURCE:
         return False
     from movie_adapters.catalogue.bundled import BUNDLED_EDITION, BUNDLED_FILMS, BUNDLED_NAME, MOVED_IDS, bundled_films

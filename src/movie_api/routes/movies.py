@@ -45,7 +45,7 @@ class SuggestParameters(msgspec.Struct):
         str,
         documented(
             f"Search text; empty or omitted: all movies. At most {MAX_QUERY} characters after NFC and collapsing of "
-            "spaces, no control characters.",
+            "spaces, no control characters. A catalogue also finds a movie by its IMDb id or its URL at IMDb or TMDB.",
             maxLength=MAX_QUERY,
             pattern=NO_CONTROLS,
             examples=["matrix"],

@@ -1,13 +1,14 @@
 """Personal order: search results ordered by relevance and by one user's affinities."""
 
+import functools
 import math
-import re
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 
+from movie_core.canonical_words import exact_keys, query_forms, title_forms
 from movie_core.search.movies import Movie
-from movie_core.text import title_words
+from movie_core.text import split_years
 
 MAX_REORDERED = 100
 """Number of results, the first by relevance, that are reordered."""
@@ -20,8 +21,6 @@ WEIGHT = 2.0
 """Weight of affinity relative to relevance, in the limit of many ratings."""
 HALF_TRUSTED = 5
 """Number of ratings at which affinity has half of `WEIGHT`."""
-
-_YEAR_LAST = re.compile(r"\W+(\d{4})\W*$")
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,14 +67,21 @@ def personal_order(
 
 
 def is_exact(text: str, movie: Movie) -> bool:
-    """Whether the text equals a title of the movie by `movie_core.text.title_words`; the movie's year may follow."""
+    """Whether the text is exactly a title of the movie, as a search of a catalogue decides it: by the forms of
+    `movie_core.canonical_words`, where the text may contain the year of the movie or an adjacent one."""
     if not text:
         return False
-    titles = [title_words(title) for title in (movie.title, movie.original_title, *movie.alt_titles) if title]
-    if title_words(text) in titles:
-        return True
-    dated = _YEAR_LAST.search(text)
-    return dated is not None and int(dated[1]) == movie.year and title_words(text[: dated.start()]) in titles
+    typed, dated = _parsed(text)
+    keys = typed.union(*(keys for keys, year in dated if movie.year is not None and abs(year - movie.year) <= 1))
+    titles = (movie.title, movie.original_title, *movie.alt_titles)
+    return any(not keys.isdisjoint(exact_keys(title_forms(title))) for title in titles if title)
+
+
+@functools.lru_cache(maxsize=16)
+def _parsed(text: str) -> tuple[frozenset[str], list[tuple[frozenset[str], int]]]:
+    """The keys of the text, and the keys without each year in it together with that year."""
+    dated = [(exact_keys(query_forms(rest)), year) for rest, year in split_years(text)]
+    return exact_keys(query_forms(text)), dated
 
 
 def _standard_scores(values: Sequence[float]) -> list[float]:

@@ -17,7 +17,7 @@ from movie_core.search.movies import (
     MovieQuery,
     Order,
 )
-from movie_core.text import split_words
+from movie_core.text import external_id, split_words
 
 MAX_PENDING = 10_000
 """Maximum number of movies that `MemorySeenMovies` buffers between two writes."""
@@ -26,7 +26,8 @@ MAX_PENDING = 10_000
 class MemoryMovieCatalogue:
     """A `MovieCatalogue` over a dict.
 
-    A title matches if it contains every word of the query; the last word of the query may be a prefix.
+    A title matches if it contains every word of the query; the last word of the query may be a prefix. An id or URL
+    of IMDb or TMDB matches the movie with that id.
     """
 
     capabilities = frozenset(Capability)
@@ -101,6 +102,9 @@ class MemoryMovieCatalogue:
             return None
         if not query.text:
             return 0
+        if identified := external_id(query.text):
+            field, value = identified
+            return 0 if getattr(movie, field) == value else None
         query_words = split_words(query.text)
         tiers = []
         for title in (movie.title, *movie.alt_titles):

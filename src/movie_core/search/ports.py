@@ -73,7 +73,8 @@ class MovieCatalogue(MovieSource, Protocol):
 
     @abstractmethod
     async def load(self, movies: Iterable[Movie], *, replace: bool = False, edition: str | None = None) -> LoadResult:
-        """Adds movies, or updates those whose id exists.
+        """Adds movies, or updates those whose id exists. Also updates an index that an earlier version has built, even
+        without movies.
 
         11. Loading the same movies again changes nothing. Of several movies with one id, the last one counts.
         12. `replace` removes the movies that `movies` lacks, and only after all of `movies` was read: if the iterable

@@ -11,6 +11,20 @@ from movie_core.search.movies import Capability, ListedMovie, LoadResult, Movie,
 from movie_core.testing.movie_source import MovieSourceContract
 from movie_core.testing.shared import ODD_STRINGS, RIVER_IDS, SAMPLE, clause, collect_pages
 
+_SPELLINGS = {
+    "...": ("\u2026", "\uff0e\uff0e\uff0e", ". . ."),
+    "?": ("\uff1f",),
+    "$": ("\uff04",),
+    "Kaua\u02bbi \u02bbO\u02bbo": ("kauai oo", "Kaua\u02bci \u02bcO\u02bco", "Kaua'i 'O'o"),
+    "Crab\u2011Man": ("crab-man", "Crab\u2013Man", "\uff23\uff52\uff41\uff42\uff0d\uff2d\uff41\uff4e"),
+    "Ocean\u2019s Lamp": ("Ocean's Lamp", "oceans lamp"),
+    "Glass\u00b2": ("glass 2", "[Glass]\u00b2"),
+    "\u00c6ther\ufb01re": ("aetherfire", "AETHERFIRE"),
+    "\u2764\ufe0f": ("\u2764",),
+    "\u0401\u043b\u043a\u0438": ("\u0435\u043b\u043a\u0438",),
+    "\u0645\u06cc\u200c\u062f": ("\u0645\u06cc\u062f", "\u0645\u064a\u062f"),
+}
+"""Titles and other spellings of each: full-width, typographic and invisible characters, symbols, accents."""
 _UNKNOWN_IDS = frozenset((*ODD_STRINGS, *(str(number) for number in range(10_000, 30_000))))
 
 
@@ -47,6 +61,51 @@ class MovieCatalogueContract(MovieSourceContract):
         async with self.open((*SAMPLE, other)) as catalogue:
             for text, movie_id in (("CAFE MUNCHHAUSEN", "202"), ("café munchhausen", "202"), ("genie du lac", "900")):
                 assert (await catalogue.search(MovieQuery(text), Window())).items[0].id == movie_id, text
+
+    @clause
+    async def test_full_width_and_typographic_characters_equal_plain_ones(self) -> None:
+        async with self.open([Movie(id=title, title=title) for title in _SPELLINGS]) as catalogue:
+            for title, spellings in _SPELLINGS.items():
+                for text in (title, *spellings):
+                    found = (await catalogue.search(MovieQuery(text), Window())).items
+                    assert [movie.title for movie in found[:1]] == [title], text
+
+    @clause
+    async def test_an_id_or_url_of_imdb_or_tmdb_finds_the_movie(self) -> None:
+        movies = (
+            *SAMPLE,
+            Movie(id="1", title="Marble", year=1990, imdb_id="tt0000001", tmdb_id="11"),
+            Movie(id="2", title="Granite", year=1991, genres=("Drama",), imdb_id="tt12345678", tmdb_id="1"),
+        )
+        queries = {
+            "tt0000001": "1",
+            "TT0000001": "1",
+            "tt1": "1",
+            "tt12345678": "2",
+            "https://www.imdb.com/title/tt12345678/": "2",
+            "http://m.imdb.com/title/tt12345678?ref_=nv_sr_1": "2",
+            "imdb.com/de/title/tt12345678/fullcredits#cast": "2",
+            "https://www.themoviedb.org/movie/1": "2",
+            "https://www.themoviedb.org/movie/11-marble?language=pt-BR": "1",
+            "themoviedb.org/movie/11/cast": "1",
+            "tt7654321": None,
+            "https://www.imdb.com/title/tt7654321/": None,
+            "https://www.themoviedb.org/movie/111": None,
+        }
+        async with self.open(movies) as catalogue:
+            for text, movie_id in queries.items():
+                page = await catalogue.search(MovieQuery(text), Window())
+                assert [movie.id for movie in page.items] == ([movie_id] if movie_id else []), text
+                assert page.total == len(page.items)
+            for query in (
+                MovieQuery("tt12345678", years=Years(1990, 1990)),
+                MovieQuery("tt12345678", genre="Western"),
+                MovieQuery("tt12345678", exclude_ids=frozenset(("2",))),
+            ):
+                assert (await catalogue.search(query, Window())).total == 0, query
+            filtered = MovieQuery("tt12345678", years=Years(1991, 1991), genre="drama", order=Order.YEAR)
+            assert [movie.id for movie in (await catalogue.search(filtered, Window())).items] == ["2"]
+            assert [movie.id for movie in await catalogue.suggest("tt0000001", 5)] == ["1"]
 
     @clause
     async def test_a_movie_is_returned_as_loaded(self) -> None:

@@ -1,8 +1,17 @@
-"""Canonical words: spellings of one title are equal, different titles stay different."""
+"""Canonical words and exact titles: spellings of one title are equal, different titles stay different."""
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
-from movie_core.canonical_words import canonical_words, numbered_key
+from movie_core.canonical_words import (
+    canonical_words,
+    exact_keys,
+    leading_initials,
+    numbered_key,
+    query_forms,
+    title_forms,
+)
 from movie_core.text import split_words
 
 
@@ -66,3 +75,75 @@ def test_titles_that_differ_only_in_how_their_number_is_written_have_one_key() -
 @pytest.mark.parametrize("title", ["Three", "3", "Part One", "Heat", "Volume", "Se7en", "!!!"])
 def test_a_number_alone_and_a_title_without_one_have_no_such_key(title: str) -> None:
     assert numbered_key(split_words(title)) is None
+
+
+@pytest.mark.parametrize(
+    ("title", "initials"),
+    [
+        ("A.I. Artificial Intelligence", "ai"),
+        ("E.T. the Extra-Terrestrial", "et"),
+        ("E. T. the Extra-Terrestrial", "et"),
+        ("The F.B.I. Story", "fbi"),
+        ("D.E.B.S.", "debs"),
+        ("M*A*S*H", "mash"),
+        ("V/H/S/2", "vhs"),
+        ("J. R. R. Tolkien", "jrr"),
+        ("L.A. Confidential", "la"),
+        ("I, Robot", ""),
+        ("X-Men", ""),
+        ("T-Rex", ""),
+        ("J. Edgar", ""),
+        ("A Boy", ""),
+        ("K-9", ""),
+        ("Episode I. A New Start", ""),
+        ("", ""),
+        ("!!!", ""),
+    ],
+)
+def test_initials_at_the_start_of_a_title_are_one_word(title: str, initials: str) -> None:
+    assert leading_initials(title) == initials
+
+
+@pytest.mark.parametrize(
+    ("text", "title"),
+    [
+        ("A.I.", "A.I. Artificial Intelligence"),
+        ("A.I", "A.I. Artificial Intelligence"),
+        ("ai", "A.I. Artificial Intelligence"),
+        ("AI", "A.I."),
+        ("e t", "E.T. the Extra-Terrestrial"),
+        ("the f.b.i.", "The F.B.I. Story"),
+        ("Ｍ＊Ａ＊Ｓ＊Ｈ", "MASH"),
+        ("Strada, La", "La Strada"),
+        ("la strada", "Strada, La"),
+        ("Matrix, The", "The Matrix"),
+        ("matrix", "Matrix, The"),
+        ("Godfather Part II, The", "The Godfather 2"),
+        ("spiderman", "Spider-Man"),
+        ("of mice", "Of Mice"),
+    ],
+)
+def test_a_query_is_exactly_a_title(text: str, title: str) -> None:
+    assert exact_keys(query_forms(text)) & exact_keys(title_forms(title))
+
+
+@pytest.mark.parametrize(
+    ("text", "title"),
+    [
+        ("A.I.", "The One"),
+        ("A.I.", "1"),
+        ("one", "A.I."),
+        ("strada", "La Strada"),
+        ("x", "X-Men"),
+        ("et", "Et in Arcadia"),
+        ("ab", "A B Testing"),
+    ],
+)
+def test_a_query_is_not_exactly_another_title(text: str, title: str) -> None:
+    assert not exact_keys(query_forms(text)) & exact_keys(title_forms(title))
+
+
+@given(st.text("abIVX1 .,*&'-éThe", max_size=20))
+def test_every_title_is_exactly_itself(title: str) -> None:
+    assert exact_keys(query_forms(title)) & exact_keys(title_forms(title))
+    assert exact_keys(query_forms(title.upper())) & exact_keys(title_forms(title))

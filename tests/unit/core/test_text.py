@@ -8,10 +8,12 @@ from movie_core.text import (
     ARTICLES,
     MAX_SYMBOLS,
     article_first,
+    external_id,
     fold,
     normalise_imdb_id,
     normalise_title,
     split_words,
+    split_years,
     title_spellings,
     title_words,
 )
@@ -46,6 +48,21 @@ from movie_core.text import (
         ("x" * 130, ["x" * 60, "x" * 60, "x" * 10]),
         ("!?", ["_21_3f"]),
         ("? ! ", ["_3f_21"]),
+        ("？！", ["_3f_21"]),
+        ("…", ["_2e_2e_2e"]),
+        (". . .", ["_2e_2e_2e"]),
+        ("❤\ufe0f", ["_2764"]),
+        ("\ufe0f", ["_fe0f"]),
+        ("Kaua\u02bbi \u02bbO\u02bco", ["kauai", "oo"]),
+        ("Spider\u2011Man", ["spider", "man"]),
+        ("Ghost\u00adlight™", ["ghostlight"]),
+        ("Hunter \N{MULTIPLICATION SIGN} Hunter", ["hunter", "x", "hunter"]),
+        ("Lamp⁴", ["lamp", "4"]),
+        ("¼ Mile", ["quarter", "mile"]),
+        ("1/4 Mile", ["quarter", "mile"]),
+        ("11/4", ["11", "4"]),
+        ("می\u200cشود", ["میشود"]),
+        ("علي", ["علی"]),
         ("", ["_"]),
         (" ", ["_"]),
     ],
@@ -186,3 +203,61 @@ def test_folding_words_again_changes_nothing(text: str) -> None:
 )
 def test_imdb_ids_have_one_form(text: str, expected: str | None) -> None:
     assert normalise_imdb_id(text) == expected
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("tt0133093", ("imdb_id", "tt0133093")),
+        (" TT133093 ", ("imdb_id", "tt0133093")),
+        ("https://www.imdb.com/title/tt0133093/", ("imdb_id", "tt0133093")),
+        ("HTTPS://WWW.IMDB.COM/title/tt0133093/?ref_=fn_al_tt_1", ("imdb_id", "tt0133093")),
+        ("http://m.imdb.com/title/tt0133093#cast", ("imdb_id", "tt0133093")),
+        ("imdb.com/pt-br/title/tt0133093/reviews", ("imdb_id", "tt0133093")),
+        ("https://www.imdb.com/title/tt0133093/ The Matrix", ("imdb_id", "tt0133093")),
+        ("https://www.themoviedb.org/movie/603-the-matrix?language=de", ("tmdb_id", "603")),
+        ("themoviedb.org/movie/603", ("tmdb_id", "603")),
+        ("https://tmdb.org/movie/0603/", ("tmdb_id", "603")),
+        ("https://www.themoviedb.org/tv/1396", None),
+        ("https://www.themoviedb.org/movie/0", None),
+        ("https://www.imdb.com/name/nm0000206/", None),
+        ("https://notimdb.com/title/tt0133093/", None),
+        ("https://example.com/?u=imdb.com/title/tt0133093", None),
+        ("tt0133093 matrix", None),
+        ("tt12345678901", None),
+        ("tt3d", None),
+        ("tt", None),
+        ("0133093", None),
+        ("", None),
+    ],
+)
+def test_ids_and_urls_of_other_sites_are_recognised(text: str, expected: tuple[str, str] | None) -> None:
+    assert external_id(text) == expected
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("kubrick 1968", [("kubrick", 1968)]),
+        ("1968 kubrick", [("kubrick", 1968)]),
+        ("kubrick 1968 odyssey", [("kubrick odyssey", 1968)]),
+        ("Strada, La (1954)", [("Strada, La", 1954)]),
+        ("[1954] La Strada", [("La Strada", 1954)]),
+        ("heat - 1995", [("heat", 1995)]),
+        ("Heat（１９９５）", [("Heat", 1995)]),
+        ("2001: a space odyssey", [("a space odyssey", 2001)]),
+        ("2001 1968", [("2001", 1968), ("1968", 2001)]),
+        ("2001 odyssey 1968 kubrick", [("odyssey 1968 kubrick", 2001), ("2001 odyssey kubrick", 1968)]),
+        ("... 2020", [("...", 2020)]),
+        ("8½ 1963", [("8½", 1963)]),
+        ("1968", []),
+        ("(1968)", []),
+        ("heat95", []),
+        ("x1995 1995y", []),
+        ("é1995", []),
+        ("heat 2100", []),
+        ("", []),
+    ],
+)
+def test_years_are_split_from_a_query(text: str, expected: list[tuple[str, int]]) -> None:
+    assert split_years(text) == expected

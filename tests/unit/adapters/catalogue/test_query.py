@@ -30,11 +30,11 @@ def test_a_range_of_years_matches_exactly_its_years(a: int, b: int) -> None:
 
 def test_a_year_at_either_end_may_be_the_release_year() -> None:
     for text in ("heather 1994", "1994 heather", "Heather (1994)"):
-        dated = Interpretation.of(text).without_year()
-        assert dated is not None
+        (dated,) = Interpretation.with_year(text)
         assert (dated.words, dated.year) == (("heather",), 1994)
-    assert Interpretation.of("1994").without_year() is None
-    assert Interpretation.of("heather 94").without_year() is None
+    assert Interpretation.with_year("1994") == []
+    assert Interpretation.with_year("heather 94") == []
+    assert [dated.year for dated in Interpretation.with_year("1984 1994")] == [1994, 1984]
 
 
 def test_the_last_word_is_a_prefix() -> None:

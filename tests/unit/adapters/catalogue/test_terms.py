@@ -1,6 +1,7 @@
 """Index terms and ranks."""
 
 import math
+import unicodedata
 from itertools import pairwise
 
 import pytest
@@ -49,6 +50,18 @@ def test_an_entry_has_words_title_keys_people_year_and_genres() -> None:
     assert {"=thespidercrabii", "=spidercrabii", "=spidercrab2", "=krabbe"} <= terms
     assert {"@ann", "@ost", "@bo", "@lee", "#1999", "%sci_2dfi"} <= terms
     assert "the" not in terms
+
+
+def test_joined_names_initials_and_inner_parts_have_terms() -> None:
+    movie = Movie(
+        id="1", title="A.I. 千と千", alt_titles=("Lamp, Das", "기생충"), cast=("Bo Joon-ho", "J. J. Øst", "O'Lee")
+    )
+    terms = set(index_entry(movie).terms)
+    assert {"@joon", "@ho", "@joonho", "@j", "@jj", "@ost", "@olee"} <= terms
+    assert {"ai", "=ai", "千と千", "と千", "千", "=lampdas", "=daslamp"} <= terms
+    korean = unicodedata.normalize("NFKD", "기생충")
+    assert {korean, korean[2:], korean[5:]} <= terms
+    assert not {korean[1:], korean[3:], korean[4:]} & terms
 
 
 def test_the_vocabulary_has_no_numbers_title_keys_years_or_genres() -> None:

@@ -79,6 +79,18 @@ def test_rated_movies_keep_their_positions() -> None:
         ("heat - 1995", "Heat"),
         ("ＨＥＡＴ", "Heat"),
         ("!!!", "!!!"),
+        ("…", "..."),
+        ("spiderman", "Spider-Man"),
+        ("rocky two", "Rocky II"),
+        ("godfather 3", "The Godfather: Part III"),
+        ("A.I.", "A.I. Artificial Intelligence"),
+        ("ai", "A.I. Artificial Intelligence"),
+        ("et 1995", "E.T. the Extra-Terrestrial"),
+        ("1995 heat", "Heat"),
+        ("heat 1996", "Heat"),
+        ("1984 1995", "1984"),
+        ("1995 1984", "1984"),
+        ("heat 1995", "Heat 1995"),
     ],
 )
 def test_spelling_variants_are_exact_matches(text: str, title: str) -> None:
@@ -89,10 +101,21 @@ def test_spelling_variants_are_exact_matches(text: str, title: str) -> None:
 
 @pytest.mark.parametrize(
     ("text", "title"),
-    [("", "!"), ("mat", "The Matrix"), ("heat 1996", "Heat"), ("alien", "Aliens"), ("hard", "Die Hard")],
+    [
+        ("", "!"),
+        ("mat", "The Matrix"),
+        ("heat 1997", "Heat"),
+        ("alien", "Aliens"),
+        ("hard", "Die Hard"),
+        ("ir", "I, Robot"),
+    ],
 )
 def test_other_titles_are_not_exact_matches(text: str, title: str) -> None:
     assert not is_exact(text, Movie(id="1", title=title, year=1995))
+
+
+def test_a_year_matches_no_movie_of_unknown_year() -> None:
+    assert not is_exact("heat 1995", Movie(id="1", title="Heat"))
 
 
 @given(
