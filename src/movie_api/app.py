@@ -18,7 +18,7 @@ from movie_adapters.observability.tracing import Tracing
 from movie_adapters.settings.settings import Settings
 from movie_adapters.wiring.background import run_background_work
 from movie_adapters.wiring.providers import create_container, source_attribution
-from movie_api.auth import AccessControl, CallerProvider
+from movie_api.auth import AccessControl, CallerProvider, container_of
 from movie_api.context import RequestContexts, context_of
 from movie_api.middleware import Layer, compose
 from movie_api.middleware.access_log import AccessLog, log_request
@@ -30,7 +30,9 @@ from movie_api.middleware.response_cache import CachedSearch
 from movie_api.middleware.response_headers import ResponseHeaders
 from movie_api.middleware.transfer_encoding import TransferEncoding
 from movie_api.openapi import document
-from movie_api.problems import handle_error
+from movie_api.operations import Access, Operation
+from movie_api.parameters import check_names
+from movie_api.problems import AnyRequest, handle_error
 from movie_api.response_cache import ResponseCache
 from movie_api.routes.accounts import ACCOUNT_ROUTES
 from movie_api.routes.admin import ADMIN_ROUTES
@@ -47,10 +49,12 @@ from movie_api.web.dashboard import dashboard_router
 from movie_api.web.pages import error_page, pages_router
 from movie_api.web.rendering import template_config
 from movie_core.accounts.session_tokens import SessionTokens
+from movie_core.accounts.sessions import Caller
+from movie_core.errors import UnknownParameter
 from movie_core.operations.rate_limits import RateLimits
 from movie_core.search.caching import RESPONSE_CACHE_FRACTION, CacheInvalidation
 
-API_HANDLERS = (
+VERSIONED_HANDLERS = (
     *MOVIE_ROUTES,
     *RATING_ROUTES,
     *RECOMMENDATION_ROUTES,
@@ -60,10 +64,9 @@ API_HANDLERS = (
     *USER_ROUTES,
     *ANALYTICS_ROUTES,
     *ADMIN_ROUTES,
-    *HEALTH_ROUTES,
-    error_page,
-    show_metrics,
 )
+"""The handlers of the operations below `/api/v1/`, which reject unknown query parameters."""
+API_HANDLERS = (*VERSIONED_HANDLERS, *HEALTH_ROUTES, error_page, show_metrics)
 """The handlers of the documented operations."""
 MAX_BODY = 64 * 1024
 """Maximum bytes of a request body."""
@@ -184,6 +187,19 @@ def create_app(
     return Application(litestar, layers, settings=settings, contexts=contexts, draining=draining)
 
 
+async def check_parameter_names(request: AnyRequest) -> None:
+    """Reject unknown query parameters; called after the guards of a handler, which count the request."""
+    query_string = request.scope["query_string"]
+    operation: Operation | None = request.route_handler.opt.get("operation")
+    if query_string and operation is not None:  # the generated handlers of OPTIONS have none
+        try:
+            check_names(query_string, operation.parameter_names)
+        except UnknownParameter:
+            if operation.access is Access.USERS:  # some handlers have no guard and authenticate the caller themselves
+                await container_of(request).get(Caller)
+            raise
+
+
 def create_litestar(settings: Settings) -> Litestar:
     """Create the routes. Their handlers get dependencies from the container that `setup_dishka` adds."""
     notice = source_attribution(settings)
@@ -203,10 +219,11 @@ def create_litestar(settings: Settings) -> Litestar:
             yield
         await container.close()
 
-    routes = ApiRouter("/", route_handlers=API_HANDLERS)
+    unversioned = API_HANDLERS[len(VERSIONED_HANDLERS) :]
     return Litestar(
         route_handlers=[
-            routes,
+            ApiRouter("/", route_handlers=VERSIONED_HANDLERS, before_request=check_parameter_names),
+            ApiRouter("/", route_handlers=unversioned),
             pages_router(
                 openapi,
                 notice,

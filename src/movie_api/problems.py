@@ -53,6 +53,12 @@ PROBLEMS: dict[str, ProblemType] = {
         "Invalid parameter",
         "A parameter is malformed, repeated, or not supported by this deployment; `errors` names it.",
     ),
+    "unknown_parameter": ProblemType(
+        400,
+        "Unknown parameter",
+        "The operation has no query parameter of this name; the detail states the closest one. `_` and names that "
+        "begin with `utm_` are ignored.",
+    ),
     "filter_unsupported": ProblemType(
         400,
         "Filter not supported by the source",

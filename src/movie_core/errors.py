@@ -70,6 +70,12 @@ class InvalidParameter(Invalid):
     code = "invalid_parameter"
 
 
+class UnknownParameter(Invalid):
+    """The operation has no parameter of this name."""
+
+    code = "unknown_parameter"
+
+
 class FilterUnsupported(Invalid):
     """The movie source does not support this filter or order."""
 

@@ -107,8 +107,8 @@ async def test_200_characters_are_valid(api: httpx.AsyncClient, query: str) -> N
     assert_problem(await api.get(MOVIES, params={"query": query}), 404, "movie_not_found")
 
 
-async def test_unknown_parameters_are_ignored_and_not_kept_in_links(api: httpx.AsyncClient) -> None:
-    body = (await api.get(f"{MOVIES}?foo=1&foo=%FF&query=river&utm=%zz")).json()
+async def test_ignored_parameters_are_not_kept_in_links(api: httpx.AsyncClient) -> None:
+    body = (await api.get(f"{MOVIES}?_=1&_=%FF&query=river&utm_source=%zz")).json()
     assert parse_qs(urlsplit(body["page_info"]["next"]).query) == {
         "offset": ["10"],
         "limit": ["10"],
