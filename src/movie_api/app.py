@@ -10,7 +10,6 @@ from typing import Any
 from dishka import AsyncContainer, Provider, Scope, provide
 from dishka.integrations.litestar import DishkaRouter, LitestarProvider, setup_dishka
 from litestar import Litestar
-from litestar.config.cors import CORSConfig
 
 from movie_adapters.observability.logs import request_log
 from movie_adapters.observability.metrics import MetricsPeers, RequestCounts
@@ -22,6 +21,7 @@ from movie_api.auth import AccessControl, CallerProvider, container_of
 from movie_api.context import RequestContexts, context_of
 from movie_api.middleware import Layer, compose
 from movie_api.middleware.access_log import AccessLog, log_request
+from movie_api.middleware.cors import CorsPolicy, Preflights
 from movie_api.middleware.head_requests import HeadRequests
 from movie_api.middleware.hosts import TrustedHosts
 from movie_api.middleware.last_resort import LastResort
@@ -40,7 +40,7 @@ from movie_api.routes.analytics import ANALYTICS_ROUTES
 from movie_api.routes.events import EVENT_ROUTES
 from movie_api.routes.health import HEALTH_ROUTES, Draining
 from movie_api.routes.metrics import MetricsProvider, show_metrics
-from movie_api.routes.movies import MOVIE_ROUTES
+from movie_api.routes.movies import MOVIE_ROUTES, EmptySearch
 from movie_api.routes.ratings import RATING_ROUTES
 from movie_api.routes.recommendations import RECOMMENDATION_ROUTES
 from movie_api.routes.sessions import SESSION_ROUTES
@@ -91,6 +91,10 @@ class ApplicationProvider(Provider):
     @provide
     def access(self, settings: Settings, tokens: SessionTokens, limits: RateLimits) -> AccessControl:
         return AccessControl(tokens, limits, is_public=settings.public_search)
+
+    @provide
+    def empty_search(self, settings: Settings) -> EmptySearch:
+        return EmptySearch(settings.empty_search)
 
     @provide
     def response_cache(self) -> ResponseCache:
@@ -170,15 +174,17 @@ def create_app(
         MetricsProvider(requests, peers),
         *overrides,
     )
+    cors = CorsPolicy(settings.cors_origins)
     contexts = RequestContexts(settings.public_url, settings.trusted_proxies)
     layers: list[Layer] = [
         partial(AccessLog, log=request_log() or log_request, count=requests.count),
         HeadRequests,
-        partial(ResponseHeaders, public_url=settings.public_url),
+        partial(ResponseHeaders, public_url=settings.public_url, cors=cors),
         LastResort,
         SizeLimits,
         partial(TrustedHosts, allowed_hosts=settings.allowed_hosts),
         partial(CachedSearch, response_cache=response_cache),
+        partial(Preflights, policy=cors),
         TransferEncoding,  # `CachedSearch` serves no request that has one
         partial(tracing.app, request_id=lambda scope: context_of(scope).request_id),
     ]
@@ -235,7 +241,6 @@ def create_litestar(settings: Settings) -> Litestar:
         ],
         lifespan=[lifespan],
         exception_handlers={Exception: handle_error},
-        cors_config=CORSConfig(allow_origins=list(settings.cors_origins)) if settings.cors_origins else None,
         request_max_body_size=MAX_BODY,
         openapi_config=None,
         template_config=template_config(),

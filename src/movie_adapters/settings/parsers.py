@@ -171,13 +171,19 @@ def host(text: str) -> str:
 
 
 def origin(text: str) -> str:
+    """An origin as browsers send it: scheme and host in lower case, without the default port of the scheme."""
+    if text == "*":
+        return text
     try:
-        is_origin = text == "*" or (web_url(text) == text and not urlsplit(text).path)
+        parts = urlsplit(web_url(text).lower())
+        is_origin = text.count("/") == 2
     except ValueError:
-        is_origin = False
+        parts, is_origin = urlsplit(""), False
     if not is_origin:
-        raise ValueError("must be origins such as https://app.example.com, separated by commas")
-    return text
+        reason = "; an origin has no path, not even a slash at its end" if text.count("/") > 2 else ""
+        raise ValueError(f"must be origins such as https://app.example.com, separated by commas{reason}")
+    default_port = {"http": ":80", "https": ":443"}[parts.scheme]
+    return f"{parts.scheme}://{parts.netloc.removesuffix(default_port)}"
 
 
 def network(text: str) -> str:

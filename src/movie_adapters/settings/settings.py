@@ -185,6 +185,11 @@ class Settings:
     )
     link_ttl: float = _setting("24h", parsers.duration, "lifetime of a link in an email")
     public_search: bool = _setting("false", parsers.boolean, "allow searches without authentication")
+    empty_search: str = _setting(
+        "404",
+        parsers.choice("404", "200"),
+        "status of a search without matches: `404` with suggestions, or `200` with an empty page",
+    )
     limit_search: Rate | None = _setting(
         "600/minute",
         Rate.parse,

@@ -81,6 +81,7 @@ def test_the_environment_overrides_the_file_and_empty_means_unset(tmp_path: Path
         ("MOVIE_CORS_ORIGINS", "x.test"),
         ("MOVIE_CORS_ORIGINS", "https://x.test/"),
         ("MOVIE_CORS_ORIGINS", "https://x.test/app"),
+        ("MOVIE_CORS_ORIGINS", "https://x.test//"),
         ("MOVIE_CORS_ORIGINS", "https://x.test:99999"),
         ("MOVIE_CORS_ORIGINS", "https://[::1"),
         ("MOVIE_DATABASE_URL", "postgresql://x.test/db"),
@@ -138,6 +139,17 @@ def test_an_invalid_value_is_rejected_with_its_name_and_without_the_value(name: 
 )
 def test_unusual_but_valid_values_are_accepted(name: str, value: str) -> None:
     load(**{name: value})
+
+
+@pytest.mark.parametrize("origin", ["https://x.test/", "https://x.test/app", "https://x.test//", "http://[::1]:3000/"])
+def test_an_origin_with_a_slash_is_rejected_for_that_reason(origin: str) -> None:
+    with pytest.raises(SettingError, match="an origin has no path, not even a slash at its end"):
+        load(MOVIE_CORS_ORIGINS=f"https://y.test,{origin}")
+
+
+def test_origins_are_compared_as_browsers_send_them() -> None:
+    origins = load(MOVIE_CORS_ORIGINS="https://App.Example.com:443, HTTP://x.test:80,http://y.test:443").cors_origins
+    assert origins == ("https://app.example.com", "http://x.test", "http://y.test:443")
 
 
 def test_a_malformed_file_is_rejected_with_its_line_number(tmp_path: Path) -> None:
