@@ -21,6 +21,7 @@ from movie_adapters.catalogue.lookups import AllOf, AnyOf, Candidate, Expression
 from movie_adapters.catalogue.rows import COLUMNS, PendingChanges, batches, match_movies, movie_of, row_of, storable
 from movie_adapters.catalogue.terms import movie_rank, rank_range
 from movie_adapters.catalogue.vocabulary import LAST, RevisionCache, prefix_ranges, suffix_range
+from movie_adapters.sql.engine import uses_transaction_pooler
 from movie_core.discovery.ratings import MovieIdentity
 from movie_core.errors import MovieNotFound, StoreUnavailable
 from movie_core.paging import Window
@@ -305,11 +306,15 @@ class PostgresMovieCatalogue:
             by_rank = {rank: row for *row, rank in rows}
             return page.total, tuple(movie_of(by_rank[rank]) for rank in page.ranks)
 
-        return await self._read(run)
+        async with self._connection(READ_SECONDS) as connection:
+            return await run(connection)
 
     async def _read(self, work: Callable[[Any], Awaitable[_T]]) -> _T:
         async with self._connection(READ_SECONDS) as connection:
-            return await work(connection)
+            if not uses_transaction_pooler(self._engine):
+                return await work(connection)
+            async with connection.transaction(readonly=True):
+                return await work(connection)
 
     @asynccontextmanager
     async def _transaction(self) -> AsyncIterator[Any]:
@@ -320,7 +325,7 @@ class PostgresMovieCatalogue:
     async def _connection(self, seconds: float) -> AsyncIterator[Any]:
         """A connection of asyncpg, untyped because the package has no complete type information."""
         try:
-            async with asyncio.timeout(seconds), self._engine.connect() as connection:
+            async with self._engine.connect() as connection, asyncio.timeout(seconds):
                 raw = await connection.get_raw_connection()
                 try:
                     yield raw.driver_connection

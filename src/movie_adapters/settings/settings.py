@@ -99,6 +99,14 @@ class Settings:
         shown="SQLite in the data dir",
         secret="password",  # noqa: S106  (the kind of secret)
     )
+    database_pooler: str | None = _setting(
+        None,
+        parsers.pooler,
+        "`transaction` for PostgreSQL behind PgBouncer or a similar pooler in transaction mode",
+    )
+    database_connect_timeout: float = _setting(
+        "3s", parsers.duration, "timeout of connecting to PostgreSQL; longer than a suspended database needs to start"
+    )
     redis_url: str | None = _setting(
         None,
         parsers.redis_url,
