@@ -21,6 +21,7 @@ from movie_api.auth import AccessControl, CallerProvider, container_of
 from movie_api.context import RequestContexts, context_of
 from movie_api.middleware import Layer, compose
 from movie_api.middleware.access_log import AccessLog, log_request
+from movie_api.middleware.base_path import BasePath, base_path_of
 from movie_api.middleware.cors import CorsPolicy, Preflights
 from movie_api.middleware.head_requests import HeadRequests
 from movie_api.middleware.hosts import TrustedHosts
@@ -143,9 +144,11 @@ class Application:
         self.contexts = contexts
         self._draining = draining
         self._handle = compose(litestar, self.layers)
+        self._base_path = BasePath(settings.public_url, (route.path for route in litestar.routes))
 
     async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
         if scope["type"] == "http":
+            self._base_path.remove_from(scope)
             self.contexts.of(scope)
             await self._handle(scope, receive, send)
         else:  # lifespan events; websockets are not supported
@@ -243,7 +246,7 @@ def create_litestar(settings: Settings) -> Litestar:
         exception_handlers={Exception: handle_error},
         request_max_body_size=MAX_BODY,
         openapi_config=None,
-        template_config=template_config(),
+        template_config=template_config(base_path=base_path_of(settings.public_url), app_url=settings.app_url),
         logging_config=None,
         debug=False,  # overrides LITESTAR_DEBUG
     )

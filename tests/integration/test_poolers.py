@@ -82,11 +82,12 @@ async def test_concurrent_transactions_share_the_connections_of_a_pooler(pooler_
     engine = create_engine(pooler_url, transaction_pooler=True)
 
     async def work(number: int) -> list[int]:
-        found = []
+        found: list[int] = []
         for round_number in range(5):
             async with transaction(engine, read_only=bool(round_number % 2)) as connection:
                 for value in (number, number + 1):
-                    found.append((await connection.execute(text("SELECT :value + 0"), {"value": value})).scalar_one())
+                    rows = await connection.scalars(text("SELECT :value + 0"), {"value": value})
+                    found += rows
         return found
 
     results = await asyncio.gather(*(work(number) for number in range(CLIENTS)))

@@ -111,6 +111,19 @@ def web_url(text: str) -> str:
     return text.rstrip("/")
 
 
+def app_url(text: str) -> str:
+    """A path of this service, or an absolute URL with any path, query and fragment."""
+    address = text.partition("#")[0].partition("?")[0]
+    is_path = re.fullmatch(r"/(?!/)[!#-;=?-\[\]_a-z~]*", text) is not None
+    try:
+        is_url = bool(_URL_CHARACTERS.fullmatch(text) and web_url(address))
+    except ValueError:
+        is_url = False
+    if not is_path and not is_url:
+        raise ValueError("must be an absolute http or https URL without user, or a path that begins with one slash")
+    return text
+
+
 def database_url(text: str) -> str:
     """A URL for SQLAlchemy. PostgreSQL's own form is accepted too: its schemes, `sslmode`, and `@` in the password."""
     if re.match(r"sqlite\+aiosqlite:///[^?]+$", text):

@@ -162,6 +162,11 @@ class Settings:
         "base URL of all links to this service",
         shown="`http://127.0.0.1:8000` (the served port, locally)",
     )
+    app_url: str = _setting(
+        "/",
+        parsers.app_url,
+        "where account pages send users next: the URL of an application, or a path of this service",
+    )
     secret_key: tuple[str, ...] = _setting(
         "",
         lambda text: parsers.secrets(text) if text else (),
