@@ -21,13 +21,13 @@ _RELEVANT_HEADERS = frozenset(
         b"if-none-match",
         b"x-request-id",
         b"x-forwarded-for",
-        b"transfer-encoding",
         b"origin",
+        b"transfer-encoding",
         b"content-length",
         b"expect",
     )
 )
-"""Headers that `RequestHead` reads. A request with one of the last four is not simple (see `RequestHead.is_simple`)."""
+"""Headers that `RequestHead` reads. A request with one of the last three is not simple (`RequestHead.is_simple`)."""
 
 
 class RequestHead:
@@ -41,6 +41,7 @@ class RequestHead:
         "if_none_match",
         "is_simple",
         "lines",
+        "origin",
         "request_id",
         "size",
         "transfer_encoding",
@@ -51,10 +52,12 @@ class RequestHead:
         self.host = self.forwarded = sent_id = b""
         self.authorization: bytes | None = None
         self.if_none_match: bytes | None = None
+        self.origin: bytes | None = None
+        """The values of all `Origin` lines, joined by commas."""
         self.transfer_encoding: bytes | None = None
         """The values of all `Transfer-Encoding` lines, joined by commas."""
         self.is_simple = True
-        """False for a request with a body, an `Origin`, or a repeated `Authorization` or `If-None-Match`."""
+        """False for a request with a body, or a repeated `Authorization` or `If-None-Match`."""
         self.hosts = ids = size = 0
         for name, value in headers if self.lines <= MAX_HEADERS else headers[:MAX_HEADERS]:
             size += len(name) + len(value) + 4
@@ -74,6 +77,8 @@ class RequestHead:
                 sent_id = value
             elif name == b"x-forwarded-for":
                 self.forwarded += b"," + value
+            elif name == b"origin":
+                self.origin = value if self.origin is None else self.origin + b", " + value
             else:
                 self.is_simple = False
                 if name == b"transfer-encoding":

@@ -200,6 +200,7 @@ class _Assembler:
             *operation.errors,
             # A slash in a parameter makes another path, even if it is percent-encoded.
             *(("not_found",) if "{" in path else ()),
+            *(("unknown_parameter",) if path.startswith("/api/v1/") else ()),
             *(() if operation.request is None else _BODY_ERRORS),
             *_ACCESS_ERRORS[operation.access],
             *(("rate_limited",) if operation.is_limited else ()),

@@ -66,6 +66,11 @@ class Operation:
     """Whether errors are HTML pages for browsers."""
     other_responses: Mapping[int, OtherResponse] = field(default_factory=dict)
 
+    @property
+    def parameter_names(self) -> tuple[str, ...]:
+        """The names of the query parameters."""
+        return () if self.parameters is None else self.parameters.__struct_encode_fields__
+
     def __deepcopy__(self, _: object) -> Self:
         return self  # immutable; Litestar copies handlers, and types with `msgspec.Meta` cannot be copied
 

@@ -2,7 +2,7 @@
 
 import logging
 import math
-from collections.abc import Awaitable, Mapping
+from collections.abc import Awaitable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Annotated, Any
 
@@ -15,6 +15,7 @@ from movie_api.context import RequestContext, context_of
 from movie_api.middleware import send_response
 from movie_api.schemas import JsonObject, documented
 from movie_core.errors import Invalid, InvalidLink, MovieError, RateLimited, Unavailable
+from movie_core.search.movies import NoMatch
 
 AnyRequest = Request[Any, Any, Any]
 
@@ -52,6 +53,12 @@ PROBLEMS: dict[str, ProblemType] = {
         400,
         "Invalid parameter",
         "A parameter is malformed, repeated, or not supported by this deployment; `errors` names it.",
+    ),
+    "unknown_parameter": ProblemType(
+        400,
+        "Unknown parameter",
+        "The operation has no query parameter of this name; the detail states the closest one. `_` and names that "
+        "begin with `utm_` are ignored.",
     ),
     "filter_unsupported": ProblemType(
         400,
@@ -138,6 +145,12 @@ PROBLEMS: dict[str, ProblemType] = {
         "and repeat the request with the new access token.",
     ),
     "not_allowed": ProblemType(403, "Not allowed", "The token is valid, but this route is for staff only."),
+    "origin_not_allowed": ProblemType(
+        403,
+        "Origin not allowed",
+        "The origin of the page that sent the request is not one of `MOVIE_CORS_ORIGINS`, so its scripts cannot use "
+        "the API.",
+    ),
     "movie_not_found": ProblemType(404, "Movie not found", "No movie matches the query or has this id."),
     "rating_not_found": ProblemType(404, "Rating not found", "You have not rated this movie."),
     "user_not_found": ProblemType(404, "User not found", "The user does not exist or was deleted."),
@@ -230,7 +243,7 @@ class FieldProblem(JsonObject):
     detail: str
 
 
-class Problem(JsonObject):
+class Problem(JsonObject, omit_defaults=True):
     """A problem document (RFC 9457)."""
 
     type: Annotated[str, documented(format="uri")]
@@ -240,6 +253,10 @@ class Problem(JsonObject):
     code: Annotated[str, documented("Stable. Later versions may add codes.", examples=sorted(PROBLEMS))]
     request_id: str
     errors: tuple[FieldProblem, ...]
+    suggestions: Annotated[
+        tuple[str, ...],
+        documented("For a search without matches: titles that resemble the query. Left out if there are none."),
+    ] = ()
 
 
 def describe(
@@ -249,6 +266,7 @@ def describe(
     detail: str = "",
     *,
     errors: tuple[FieldProblem, ...] = (),
+    suggestions: Sequence[str] = (),
     retry_after: float = 1.0,
 ) -> tuple[dict[str, str], Problem]:
     """Headers and document of a problem; `retry_after` (seconds) is sent with 429 and 503 only."""
@@ -262,6 +280,7 @@ def describe(
         code=code,
         request_id=request_id,
         errors=errors,
+        suggestions=tuple(text[:MAX_ECHO] for text in suggestions),
     )
     headers = {"content-type": MEDIA_TYPE}
     if status == 401:
@@ -300,6 +319,8 @@ def describe_error(request: AnyRequest, error: Exception) -> tuple[dict[str, str
             context.quota = error.quota
         case Unavailable():
             code, arguments = error.code, {"detail": error.detail, "retry_after": error.retry_after}
+        case NoMatch():
+            code, arguments = error.code, {"detail": error.detail, "suggestions": error.suggestions}
         case MovieError():
             code, arguments = error.code, {"detail": error.detail, "errors": _field_problems(error)}
         case HTTPException() if error.status_code in _CODE_OF_STATUS:

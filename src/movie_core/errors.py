@@ -14,7 +14,6 @@ that it covers every leaf class.
 
 from typing import ClassVar
 
-from movie_core.provenance import CacheStatus
 from movie_core.quotas import Quota
 
 
@@ -70,6 +69,12 @@ class InvalidParameter(Invalid):
     code = "invalid_parameter"
 
 
+class UnknownParameter(Invalid):
+    """The operation has no parameter of this name."""
+
+    code = "unknown_parameter"
+
+
 class FilterUnsupported(Invalid):
     """The movie source does not support this filter or order."""
 
@@ -96,11 +101,6 @@ class InvalidToken(Denied):
 
 class MovieNotFound(NotFound):
     code = "movie_not_found"
-
-    def __init__(self, detail: str, *, cache_status: CacheStatus | None = None) -> None:
-        super().__init__(detail)
-        self.cache_status = cache_status
-        """For a search: the cache status of the empty result."""
 
 
 class SourceUnavailable(Unavailable):

@@ -69,9 +69,9 @@ class Window:
 
     def last_offset(self, total: int) -> int:
         """Returns the greatest offset reached by `next`: at most `MAX_OFFSET`, below `total`, and a multiple of
-        `limit` away from `offset`."""
+        `limit` away from `offset`; 0 for an empty list."""
         top = max(0, min(MAX_OFFSET, total - 1))
-        return top - (top - self.offset) % self.limit
+        return max(0, top - (top - self.offset) % self.limit)
 
 
 @dataclass(frozen=True, slots=True)

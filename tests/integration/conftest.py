@@ -127,6 +127,7 @@ def long_database_timeouts(monkeypatch: pytest.MonkeyPatch) -> None:
     """Multiplies database timeouts by ten, for tests of stored data on busy machines."""
     for module, name in (
         (sql_database, "CONNECT_SECONDS"),
+        (sql_database, "POOL_SECONDS"),
         (sql_tables, "READ_SECONDS"),
         (sql_tables, "WRITE_SECONDS"),
         (sql_ratings, "WRITE_SECONDS"),

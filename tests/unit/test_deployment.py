@@ -23,7 +23,7 @@ from movie_core.operations.health import CHECK_SECONDS
 
 ROOT = Path(__file__).parents[2]
 SETTINGS = {name for name, _, _ in reference()}
-REQUIRED_SECRETS = re.compile(r"\$\{(SECRET_KEY|\w+_PASSWORD)(:\?[^}]*)?\}")
+REQUIRED_SECRETS = re.compile(r"\$\{(MOVIE_SECRET_KEY|\w+_PASSWORD)(:\?[^}]*)?\}")
 
 
 class Loader(yaml.CSafeLoader):
@@ -122,7 +122,7 @@ def test_production_weakens_no_restriction_and_publishes_only_the_proxy() -> Non
     assert (
         "ports: !override [" in (ROOT / "deploy/compose/production.yaml").read_text()
     )  # otherwise the ports of compose.yaml remain
-    assert {"upstream", "mailpit"} == {name for name, one in production.items() if one.get("profiles")}
+    assert {name for name, one in production.items() if one.get("profiles")} == {"mailpit"}
 
 
 def test_every_long_running_service_has_a_health_check() -> None:
@@ -155,10 +155,12 @@ def test_the_api_trusts_only_the_network_of_the_proxy() -> None:
 
 def test_service_dependencies_exist_and_need_no_profile() -> None:
     for name, one in SERVICES.items():
-        for dependency in one.get("depends_on", {}):
+        for dependency, condition in one.get("depends_on", {}).items():
+            if condition.get("required") is False:
+                continue
             assert set(SERVICES[dependency].get("profiles", [])) <= set(one.get("profiles", [])), (name, dependency)
     assert {name for name, one in SERVICES.items() if "profiles" not in one} == {
-        "proxy", "api", "worker", "scheduler", "migrate", "postgres", "queue", "cache", "upstream", "mailpit"
+        "proxy", "api", "worker", "scheduler", "migrate", "postgres", "queue", "cache", "mailpit"
     }  # fmt: skip
 
 
@@ -200,11 +202,39 @@ def test_make_secrets_creates_every_secret_that_compose_requires(tmp_path: Path)
     assert len(set(re.findall(r"=([0-9a-f]{64})$", content, re.MULTILINE))) == len(NAMES) - 1
 
 
+def test_make_secrets_copies_settings_to_their_present_names(tmp_path: Path) -> None:
+    file = tmp_path / ".env"
+    file.write_text("SECRET_KEY=mine\nSOURCE_URL=http://old\nMOVIE_SOURCE_URL=http://new\nMAIL_FROM=a@example.com\n")
+    assert {"MOVIE_SECRET_KEY", "MOVIE_MAIL_FROM"} < set(add_secrets(file))
+    lines = file.read_text().splitlines()
+    assert {"MOVIE_SECRET_KEY=mine", "MOVIE_SOURCE_URL=http://new", "MOVIE_MAIL_FROM=a@example.com"} < set(lines)
+    assert len([line for line in lines if line.startswith("MOVIE_SOURCE_URL=")]) == 1
+    assert add_secrets(file) == []
+
+
+def test_compose_passes_what_front_ends_and_operators_set() -> None:
+    environ = SERVICES["api"]["environment"]
+    limits = {name for name in SETTINGS if name.startswith("MOVIE_LIMIT_")}
+    for name in {"MOVIE_CORS_ORIGINS", "MOVIE_PUBLIC_SEARCH", "MOVIE_EMPTY_SEARCH", "MOVIE_APP_URL", *limits}:
+        assert environ[name] == f"${{{name}:-}}"
+    assert len(limits) > 5
+
+
+def test_a_setting_has_the_same_name_in_every_file_of_compose() -> None:
+    for path in ("compose.yaml", "deploy/compose/production.yaml"):
+        for name in re.findall(r"\$\{(\w+)", (ROOT / path).read_text()):
+            assert f"MOVIE_{name}" not in SETTINGS, name
+
+
 def test_compose_sets_only_valid_settings() -> None:
     environ = SERVICES["api"]["environment"]
     settings = Settings.load(substituted(environ), dotenv=None)
     assert set(environ) <= SETTINGS
-    assert settings.source == "third_party"
+    assert settings.source == "catalogue"
+    assert (
+        Settings.load(substituted(environ, MOVIE_SOURCE_URL="http://upstream:9000"), dotenv=None).source
+        == "third_party"
+    )
     assert settings.redis_url != settings.cache_redis_url
     for name, one in SERVICES.items():
         if is_own_image(one) and "environment" in one:
@@ -213,8 +243,8 @@ def test_compose_sets_only_valid_settings() -> None:
 
 def test_the_production_file_passes_the_settings_checks() -> None:
     base = SERVICES["api"]["environment"] | read("deploy/compose/production.yaml")["services"]["api"]["environment"]
-    given = {"DOMAIN": "movies.example.org", "SMTP_URL": "smtps://u:p@mail.example.org", "SOURCE": "catalogue"}
-    given["MAIL_FROM"] = "movies@example.org"
+    given = {"DOMAIN": "movies.example.org", "MOVIE_SMTP_URL": "smtps://u:p@mail.example.org"}
+    given["MOVIE_MAIL_FROM"] = "movies@example.org"
     settings = Settings.load(substituted(base, **given), dotenv=None)
     assert (settings.env, settings.allowed_hosts) == ("production", ("movies.example.org",))
 

@@ -33,6 +33,7 @@ from movie_adapters.catalogue.rows import (
 )
 from movie_adapters.catalogue.terms import INDEX_VERSION, movie_rank, rank_range
 from movie_adapters.catalogue.vocabulary import LAST, RevisionCache, prefix_ranges, suffix_range
+from movie_adapters.sql.engine import uses_transaction_pooler
 from movie_core.discovery.movie_matching import Mismatch, MovieIdentity, MovieMatch
 from movie_core.errors import MovieNotFound, StoreUnavailable
 from movie_core.paging import Window
@@ -417,11 +418,15 @@ class PostgresMovieCatalogue:
             by_rank = {rank: row for *row, rank in rows}
             return page.total, tuple(movie_of(by_rank[rank]) for rank in page.ranks)
 
-        return await self._read(run)
+        async with self._connection(READ_SECONDS) as connection:
+            return await run(connection)
 
     async def _read(self, work: Callable[[Any], Awaitable[_T]]) -> _T:
         async with self._connection(READ_SECONDS) as connection:
-            return await work(connection)
+            if not uses_transaction_pooler(self._engine):
+                return await work(connection)
+            async with connection.transaction(readonly=True):
+                return await work(connection)
 
     @asynccontextmanager
     async def _transaction(self, seconds: float = WRITE_SECONDS) -> AsyncIterator[Any]:
@@ -432,7 +437,7 @@ class PostgresMovieCatalogue:
     async def _connection(self, seconds: float) -> AsyncIterator[Any]:
         """A connection of asyncpg, untyped because the package has no complete type information."""
         try:
-            async with asyncio.timeout(seconds), self._engine.connect() as connection:
+            async with self._engine.connect() as connection, asyncio.timeout(seconds):
                 raw = await connection.get_raw_connection()
                 try:
                     yield raw.driver_connection

@@ -6,7 +6,8 @@ contains the text, which may be a secret.
 
 import ipaddress
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
 from urllib.parse import parse_qsl, urlsplit
 
 from movie_adapters.smtp_url import parse_smtp_url
@@ -20,11 +21,13 @@ _DURATION = re.compile(r"([0-9]+(?:\.[0-9]+)?)(ms|s|m|h|d)", re.ASCII)
 _HOST = re.compile(r"\*|\[[0-9a-f:]+\]|[a-z0-9]([a-z0-9.-]*[a-z0-9])?", re.ASCII)
 _URL_CHARACTERS = re.compile(r"[!#-;=?-\[\]_a-z~]+", re.ASCII)
 _DATABASE_OPTIONS = (
-    "host", "port", "user", "password", "passfile", "ssl", "target_session_attrs", "prepared_statement_cache_size"
+    "host", "port", "user", "password", "passfile", "ssl", "sslmode", "target_session_attrs",
+    "prepared_statement_cache_size",
 )  # fmt: skip
-_REDIS_OPTIONS = (
-    "db", "username", "password", "ssl_ca_certs", "ssl_cert_reqs", "ssl_certfile", "ssl_keyfile", "ssl_check_hostname"
-)  # fmt: skip
+_SSL_MODES = ("disable", "allow", "prefer", "require", "verify-ca", "verify-full")
+_REDIS_TLS_OPTIONS = ("ssl_ca_certs", "ssl_cert_reqs", "ssl_certfile", "ssl_keyfile", "ssl_check_hostname")
+_REDIS_OPTIONS = ("db", "username", "password", *_REDIS_TLS_OPTIONS)
+_CERTIFICATE_CHECKS = ("none", "optional", "required")
 # A password may contain any character, also without percent-encoding: before the host it ends at the last @.
 _PASSWORD_OPTION = re.compile(r"(?<=[?&]password=).*?(?=&\w+=|$)", re.DOTALL)
 _PASSWORD_BEFORE_HOST = re.compile(r"(?<=://)([^:]*):.*(?=@)", re.DOTALL)
@@ -108,26 +111,82 @@ def web_url(text: str) -> str:
     return text.rstrip("/")
 
 
-def database_url(text: str) -> str:
-    if not re.match(r"(sqlite\+aiosqlite:///[^?]+$|postgresql\+asyncpg://.)", text):
-        raise ValueError("must begin with sqlite+aiosqlite:/// and a file, or with postgresql+asyncpg://")
-    if text.startswith("postgresql"):
-        before, at, server = text.partition("@")
-        options = _check_server(f"//{server if at else before.partition('//')[2]}", _DATABASE_OPTIONS)
-        for name in ("port", "prepared_statement_cache_size"):
-            if not re.fullmatch(r"[0-9]{1,9}", options.get(name, "0")):
-                raise ValueError(f"must have a number as its option {name}")
+def app_url(text: str) -> str:
+    """A path of this service, or an absolute URL with any path, query and fragment."""
+    address = text.partition("#")[0].partition("?")[0]
+    is_path = re.fullmatch(r"/(?!/)[!#-;=?-\[\]_a-z~]*", text) is not None
+    try:
+        is_url = bool(_URL_CHARACTERS.fullmatch(text) and web_url(address))
+    except ValueError:
+        is_url = False
+    if not is_path and not is_url:
+        raise ValueError("must be an absolute http or https URL without user, or a path that begins with one slash")
     return text
+
+
+def database_url(text: str) -> str:
+    """A URL for SQLAlchemy. PostgreSQL's own form is accepted too: its schemes, `sslmode`, and `@` in the password."""
+    if re.match(r"sqlite\+aiosqlite:///[^?]+$", text):
+        return text
+    match = re.match(r"postgres(?:ql)?(?:\+asyncpg)?://(.+)", text, re.DOTALL)
+    if match is None:
+        raise ValueError("must begin with sqlite+aiosqlite:/// and a file, or with postgresql+asyncpg://")
+    user, at, server = _split_user(match[1])
+    options = _check_server(f"//{server}", _DATABASE_OPTIONS)
+    for name in ("port", "prepared_statement_cache_size"):
+        if not re.fullmatch(r"[0-9]{1,9}", options.get(name, "0")):
+            raise ValueError(f"must have a number as its option {name}")
+    if {"ssl", "sslmode"} <= set(options):
+        raise ValueError("may have the option ssl or sslmode, not both")
+    mode = options.get("ssl", options.get("sslmode", "prefer"))
+    if mode not in _SSL_MODES:
+        raise ValueError(f"must have one of these as its option sslmode: {', '.join(_SSL_MODES)}")
+    server = re.sub(r"(?<=[?&])sslmode=", "ssl=", server)
+    return f"postgresql+asyncpg://{user.replace('@', '%40')}{at}{server}"
+
+
+def _split_user(rest: str) -> tuple[str, str, str]:
+    """User and password, `@`, and the rest of a URL; a password ends at the last `@` before the path."""
+    for at in re.finditer("@", rest):
+        if "@" not in re.split("[/?]", rest[at.end() :], maxsplit=1)[0]:
+            return rest[: at.start()], "@", rest[at.end() :]
+    return "", "", rest
 
 
 def redis_url(text: str) -> str:
     if not re.match(r"(rediss?|unix)://.", text):
         raise ValueError("must begin with redis://, rediss:// or unix://")
-    number = _check_server(text, _REDIS_OPTIONS).get("db", "")
+    options = _check_server(text, _REDIS_OPTIONS)
+    number = options.get("db", "")
     path = "" if text.startswith("unix") else urlsplit(text).path
     if not re.fullmatch(r"[0-9]*/?[0-9]*", number + path):
         raise ValueError("must have the number of a database, as redis://127.0.0.1:6379/0 or unix:///socket?db=0")
-    return text
+    given = [name for name in _REDIS_TLS_OPTIONS if name in options]
+    if given and not text.startswith("rediss"):
+        raise ValueError(f"must begin with rediss:// to have the option {given[0]}")
+    return _checked_tls(text, options)
+
+
+def _checked_tls(url: str, options: Mapping[str, str]) -> str:
+    """The URL with its TLS options as redis-py reads them. It ignores some values that it does not know, and raises
+    errors for others only when it connects."""
+    for name in ("ssl_ca_certs", "ssl_certfile", "ssl_keyfile"):
+        if name in options and not Path(options[name]).is_file():
+            raise ValueError(f"must have an existing file as its option {name}")
+    if ("ssl_keyfile" in options) > ("ssl_certfile" in options):
+        raise ValueError("must have the option ssl_certfile with ssl_keyfile")
+    checks = options.get("ssl_cert_reqs", "required").lower().removeprefix("cert_")
+    if checks not in _CERTIFICATE_CHECKS:
+        raise ValueError(f"must have one of these as its option ssl_cert_reqs: {', '.join(_CERTIFICATE_CHECKS)}")
+    checks_name = options.get("ssl_check_hostname", "true").lower()
+    if checks_name not in ("true", "false"):
+        raise ValueError("must have true or false as its option ssl_check_hostname")
+    if checks == "none" and checks_name == "true" and "ssl_check_hostname" in options:
+        raise ValueError("cannot check the host name (ssl_check_hostname) of a certificate that is not checked")
+    url = re.sub(r"(?<=[?&]ssl_cert_reqs=)[^&]*", checks, url)
+    url = re.sub(r"(?<=[?&]ssl_check_hostname=)[^&]*", checks_name, url)
+    # Python rejects the combination of no certificate check and the host name check, which is redis-py's default.
+    return f"{url}&ssl_check_hostname=false" if checks == "none" and "ssl_check_hostname" not in options else url
 
 
 def _check_server(url: str, options: Sequence[str]) -> dict[str, str]:
@@ -171,13 +230,19 @@ def host(text: str) -> str:
 
 
 def origin(text: str) -> str:
+    """An origin as browsers send it: scheme and host in lower case, without the default port of the scheme."""
+    if text == "*":
+        return text
     try:
-        is_origin = text == "*" or (web_url(text) == text and not urlsplit(text).path)
+        parts = urlsplit(web_url(text).lower())
+        is_origin = text.count("/") == 2
     except ValueError:
-        is_origin = False
+        parts, is_origin = urlsplit(""), False
     if not is_origin:
-        raise ValueError("must be origins such as https://app.example.com, separated by commas")
-    return text
+        reason = "; an origin has no path, not even a slash at its end" if text.count("/") > 2 else ""
+        raise ValueError(f"must be origins such as https://app.example.com, separated by commas{reason}")
+    default_port = {"http": ":80", "https": ":443"}[parts.scheme]
+    return f"{parts.scheme}://{parts.netloc.removesuffix(default_port)}"
 
 
 def network(text: str) -> str:
@@ -222,6 +287,12 @@ def password_length(text: str) -> int:
     if not re.fullmatch(r"[0-9]{1,3}", text) or not 8 <= int(text) <= 128:
         raise ValueError("must be a number of characters from 8 to 128")
     return int(text)
+
+
+def pooler(text: str) -> str:
+    if text != "transaction":
+        raise ValueError("must be transaction, or unset for direct connections and session pooling")
+    return text
 
 
 def positive_number(text: str) -> int:

@@ -105,6 +105,14 @@ class Settings:
         shown="SQLite in the data dir",
         secret="password",  # noqa: S106  (the kind of secret)
     )
+    database_pooler: str | None = _setting(
+        None,
+        parsers.pooler,
+        "`transaction` for PostgreSQL behind PgBouncer or a similar pooler in transaction mode",
+    )
+    database_connect_timeout: float = _setting(
+        "3s", parsers.duration, "timeout of connecting to PostgreSQL; longer than a suspended database needs to start"
+    )
     redis_url: str | None = _setting(
         None,
         parsers.redis_url,
@@ -160,6 +168,11 @@ class Settings:
         "base URL of all links to this service",
         shown="`http://127.0.0.1:8000` (the served port, locally)",
     )
+    app_url: str = _setting(
+        "/",
+        parsers.app_url,
+        "where account pages send users next: the URL of an application, or a path of this service",
+    )
     secret_key: tuple[str, ...] = _setting(
         "",
         lambda text: parsers.secrets(text) if text else (),
@@ -191,6 +204,11 @@ class Settings:
     )
     link_ttl: float = _setting("24h", parsers.duration, "lifetime of a link in an email")
     public_search: bool = _setting("false", parsers.boolean, "allow searches without authentication")
+    empty_search: str = _setting(
+        "404",
+        parsers.choice("404", "200"),
+        "status of a search without matches: `404` with suggestions, or `200` with an empty page",
+    )
     limit_search: Rate | None = _setting(
         "600/minute",
         Rate.parse,

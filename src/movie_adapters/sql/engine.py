@@ -15,14 +15,18 @@ from sqlalchemy.ext.asyncio import AsyncEngine, create_async_engine
 from movie_adapters.private_files import make_private_file, make_private_folder, restrict_to_owner
 from movie_core.errors import StoreUnavailable
 
-CONNECT_SECONDS = 1.0
-"""Timeout for getting a connection, new or from the pool."""
+CONNECT_SECONDS = 3.0
+"""Default timeout of connecting to PostgreSQL."""
+POOL_SECONDS = 1.0
+"""Maximum time to wait for a connection of the pool while all of them are in use."""
 BUSY_SECONDS = 5.0
 """SQLite busy timeout: how long a writer waits for another one."""
 LOCK_SECONDS = 0.5
 """PostgreSQL lock timeout of a migration. Other transactions on the table queue behind it meanwhile."""
 MIGRATE_SECONDS = 60.0
 """How long a migration is retried, with a pause of one second, while other transactions hold a lock for longer."""
+CONNECT_ATTEMPTS = 3
+"""Attempts to connect for a migration: the first may have woken a suspended database up."""
 
 metadata = MetaData(
     naming_convention={
@@ -37,35 +41,51 @@ metadata = MetaData(
 _MIGRATIONS = Path(__file__).parent / "migrations"
 _MIGRATION_LOCK = 0x6D6F766965  # key of the advisory lock, an arbitrary number: "movie"
 _LOCK_CONFLICTS = frozenset({"55P03", "40P01"})  # SQLSTATE lock_not_available, deadlock_detected
+_TRANSACTION_POOLER = "transaction_pooler"
 _log = logging.getLogger(__name__)
 
 
-def create_engine(url: str) -> AsyncEngine:
+def create_engine(url: str, *, connect_timeout: float | None = None, transaction_pooler: bool = False) -> AsyncEngine:
     """Create an engine for `sqlite+aiosqlite:///path` or `postgresql+asyncpg://…`.
 
+    `transaction_pooler` is for PostgreSQL behind a pooler that may run each transaction on another connection: no
+    prepared statement outlives its transaction, no statement runs outside of one (`uses_transaction_pooler`), and the
+    session has no settings.
     On SQLite each transaction starts with `BEGIN IMMEDIATE`, so that rows it has read do not change before it writes;
     with the execution option `read_only=True` it does not wait for writers. On PostgreSQL, connecting fails after
-    `CONNECT_SECONDS`.
+    `connect_timeout` seconds (`CONNECT_SECONDS` by default).
     """
     if make_url(url).get_backend_name() == "sqlite":
         engine = create_async_engine(url, connect_args={"timeout": BUSY_SECONDS})
         event.listen(engine.sync_engine, "connect", _configure_sqlite)
         event.listen(engine.sync_engine, "begin", _begin_on_sqlite)
         return engine
+    timeout = CONNECT_SECONDS if connect_timeout is None else connect_timeout
+    server_settings = {"application_name": "movie-search"}
+    connect_args: dict[str, Any] = {"timeout": timeout, "server_settings": server_settings}
+    if transaction_pooler:
+        # An unnamed statement exists until the next one, so the server connections keep none.
+        caches: dict[str, Any] = {"statement_cache_size": 0, "prepared_statement_cache_size": 0}
+        connect_args |= caches | {"prepared_statement_name_func": lambda: ""}
+    else:
+        server_settings["jit"] = "off"  # poolers reject parameters that they do not know
     engine = create_async_engine(
         url,
         pool_size=10,
         max_overflow=10,
-        pool_timeout=CONNECT_SECONDS,
+        pool_timeout=min(timeout, POOL_SECONDS),
         pool_recycle=1800,
         pool_use_lifo=True,
-        connect_args={
-            "timeout": CONNECT_SECONDS,
-            "server_settings": {"application_name": "movie-search", "jit": "off"},
-        },
+        connect_args=connect_args,
+        execution_options={_TRANSACTION_POOLER: transaction_pooler},
     )
     event.listen(engine.sync_engine, "checkout", _reject_closed_connection)
     return engine
+
+
+def uses_transaction_pooler(engine: AsyncEngine) -> bool:
+    """Whether each statement must run in a transaction, because a pooler may run the next one elsewhere."""
+    return bool(engine.get_execution_options().get(_TRANSACTION_POOLER))
 
 
 def _reject_closed_connection(connection: Any, _record: object, _proxy: object) -> None:
@@ -95,7 +115,7 @@ def newest_revision() -> str:
     return max(path.name[:4] for path in (_MIGRATIONS / "versions").glob("[0-9][0-9][0-9][0-9]_*.py"))
 
 
-def migrate(url: str) -> None:
+def migrate(url: str, *, connect_timeout: float | None = None, transaction_pooler: bool = False) -> None:
     """Migrate the database to the head revision; fast if it is up to date.
 
     Blocks, and must not be called in a thread that runs an event loop. A schema of a later version stays unchanged, as
@@ -106,7 +126,8 @@ def migrate(url: str) -> None:
         if make_url(url).get_backend_name() == "sqlite":
             _migrate_sqlite(url)
         else:
-            asyncio.run(_migrate_postgres(url))
+            engine = create_engine(url, connect_timeout=connect_timeout, transaction_pooler=transaction_pooler)
+            asyncio.run(_migrate_postgres(engine))
     except (SQLAlchemyError, sqlite3.Error, OSError, TimeoutError) as error:
         raise StoreUnavailable(f"the database migration failed: {_error_type(error)}") from error
 
@@ -128,8 +149,8 @@ def _migrate_sqlite(url: str) -> None:
     asyncio.run(_migrate(create_engine(url)))
 
 
-async def _migrate_postgres(url: str) -> None:
-    engine = create_engine(url)
+async def _migrate_postgres(engine: AsyncEngine) -> None:
+    attempts = CONNECT_ATTEMPTS
     deadline = time.monotonic() + MIGRATE_SECONDS
     while True:
         try:
@@ -138,6 +159,12 @@ async def _migrate_postgres(url: str) -> None:
             if getattr(error.orig, "sqlstate", None) not in _LOCK_CONFLICTS or time.monotonic() > deadline:
                 raise
             _log.info("tables are locked by other transactions, retrying the migration")
+            await asyncio.sleep(1)
+        except (OSError, TimeoutError) as error:
+            attempts -= 1
+            if not attempts:
+                raise
+            _log.info("the database does not respond, retrying: %s", type(error).__name__)
             await asyncio.sleep(1)
         else:
             return

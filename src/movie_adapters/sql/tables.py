@@ -31,7 +31,7 @@ from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.exc import SQLAlchemyError
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
-from movie_adapters.sql.engine import metadata
+from movie_adapters.sql.engine import metadata, uses_transaction_pooler
 from movie_core.errors import StoreUnavailable
 
 READ_SECONDS = 1.0
@@ -224,16 +224,16 @@ async def transaction(
 
     The timeout is `READ_SECONDS`, `WRITE_SECONDS` or the given `seconds`. A read-only transaction on PostgreSQL has no
     snapshot: each statement may see newer data. Raises `StoreUnavailable` for a database error, an exhausted pool or a
-    timeout.
+    timeout. Connecting has a timeout of its own.
     """
     if seconds is None:
         seconds = READ_SECONDS if read_only else WRITE_SECONDS
     try:
-        async with asyncio.timeout(seconds):
-            if engine.dialect.name == "postgresql":
-                async with _postgres_transaction(engine, seconds, read_only) as connection:
-                    yield connection
-            else:
+        if engine.dialect.name == "postgresql":
+            async with _postgres_transaction(engine, seconds, read_only) as connection:
+                yield connection
+        else:
+            async with asyncio.timeout(seconds):
                 async with _sqlite_transaction(engine, read_only) as connection:
                     yield connection
     except (SQLAlchemyError, OSError, TimeoutError) as error:
@@ -260,16 +260,15 @@ async def _exclusive_writer(engine: AsyncEngine) -> AsyncIterator[AsyncConnectio
 async def _postgres_transaction(engine: AsyncEngine, seconds: float, read_only: bool) -> AsyncIterator[AsyncConnection]:
     from asyncpg import InternalClientError  # imported here, as SQLite does not need asyncpg
 
-    loop = asyncio.get_running_loop()
-    start = loop.time()
-    async with engine.connect() as connection:
+    # Connecting has a timeout of its own, because a suspended database takes longer to start than a statement may.
+    async with engine.connect() as connection, asyncio.timeout(seconds):
         driver_connection = (await connection.get_raw_connection()).driver_connection
         assert driver_connection is not None  # noqa: S101
         # Shortly before the timeout the connection is terminated, so that pending statements fail. On cancellation
         # SQLAlchemy would instead close it gracefully, and wait for a server that may be unresponsive.
-        watchdog = loop.call_at(start + seconds - 0.05, driver_connection.terminate)
+        watchdog = asyncio.get_running_loop().call_later(seconds - 0.05, driver_connection.terminate)
         try:
-            if read_only:
+            if read_only and not uses_transaction_pooler(engine):
                 await connection.execution_options(isolation_level="AUTOCOMMIT")
             async with connection.begin():
                 yield connection

@@ -21,15 +21,20 @@ if TYPE_CHECKING:
 class Database:
     """The database of the process. The engine is created, and SQLAlchemy imported, at first use."""
 
-    def __init__(self, url: str, tracing: Tracing) -> None:
-        self._url = url
+    def __init__(self, settings: Settings, tracing: Tracing) -> None:
+        self._settings = settings
         self._tracing = tracing
 
     @cached_property
     def engine(self) -> "AsyncEngine":
         from movie_adapters.sql.engine import create_engine
 
-        engine = create_engine(self._url)
+        settings = self._settings
+        engine = create_engine(
+            settings.database_url,
+            connect_timeout=settings.database_connect_timeout,
+            transaction_pooler=settings.database_pooler is not None,
+        )
         self._tracing.instrument(engine)
         return engine
 
@@ -91,7 +96,7 @@ class ConnectionProvider(Provider):
 
     @provide
     async def database(self, settings: Settings, tracing: Tracing) -> AsyncIterator[Database]:
-        database = Database(settings.database_url, tracing)
+        database = Database(settings, tracing)
         yield database
         await database.close()
 

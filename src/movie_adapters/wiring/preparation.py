@@ -22,7 +22,12 @@ async def prepare_schema(settings: Settings) -> None:
             raise SettingError("MOVIE_DATA_DIR", f"cannot be created: {error.strerror}") from None
     from movie_adapters.sql.engine import migrate
 
-    await asyncio.to_thread(migrate, settings.database_url)
+    await asyncio.to_thread(
+        migrate,
+        settings.database_url,
+        connect_timeout=settings.database_connect_timeout,
+        transaction_pooler=settings.database_pooler is not None,
+    )
 
 
 async def prepare_database(

@@ -9,6 +9,7 @@ from litestar.types import HTTPResponseStartEvent, HTTPScope, Message, Receive, 
 
 from movie_api.context import RequestContext, context_of
 from movie_api.middleware import HttpApp
+from movie_api.middleware.cors import CorsPolicy
 from movie_core.quotas import Quota
 
 Header = tuple[bytes, bytes]
@@ -23,6 +24,8 @@ _MAX_CACHED_PATH = 100
 
 _NOSNIFF = (b"x-content-type-options", b"nosniff")
 _NO_STORE = (b"cache-control", b"no-store")
+_PRIVATE = (b"cache-control", b"private")
+"""For errors, some of which shared caches may store by default (RFC 9110, 15.1), though they depend on the user."""
 _NO_REFERRER = (b"referrer-policy", b"no-referrer")
 _DEFAULT_POLICY = (b"content-security-policy", b"default-src 'none'; base-uri 'none'; frame-ancestors 'none'")
 """The Content-Security-Policy of responses without one; the pages set their own."""
@@ -37,12 +40,17 @@ def transport_security(public_url: str) -> tuple[Header, ...]:
 class ResponseHeaders:
     """Completes the headers of each response, and tracks how much of it was sent."""
 
-    def __init__(self, app: HttpApp, *, public_url: str) -> None:
+    def __init__(self, app: HttpApp, *, public_url: str, cors: CorsPolicy) -> None:
         self._app = app
-        self._common = (_NOSNIFF, *transport_security(public_url))
+        self._cors = cors
+        self._common = (_NOSNIFF, *transport_security(public_url), *cors.common_headers)
 
     def __call__(self, scope: HTTPScope, receive: Receive, send: Send) -> Awaitable[None]:
-        sender = _ResponseSender(send, scope["path"], context_of(scope), self._common)
+        context = context_of(scope)
+        origin, common = context.head.origin, self._common
+        if origin is not None:
+            common = (*common, *self._cors.headers(origin))
+        sender = _ResponseSender(send, scope["path"], context, common)
         return self._app(scope, receive, sender.send)
 
 
@@ -80,12 +88,12 @@ class _ResponseSender:
     async def _send_part(self, message: Message) -> None:
         if self._start is not None and not self._context.status:
             status = self._context.status = self._start["status"]
-            headers = self._completed(self._start["headers"])
+            headers = self._completed(status, self._start["headers"])
             await self._send({"type": "http.response.start", "status": status, "headers": headers})
         await self._send(message)
         self._context.is_complete = not message.get("more_body", False)
 
-    def _completed(self, headers: Iterable[Header]) -> list[Header]:
+    def _completed(self, status: int, headers: Iterable[Header]) -> list[Header]:
         """A new list, because the given one may be cached."""
         context, path = self._context, self._path
         completed = [*headers, (b"x-request-id", context.request_id.encode()), *self._common]
@@ -95,6 +103,8 @@ class _ResponseSender:
         if never_stored:
             completed.append(_NO_STORE)
         names = {name for name, _ in headers}
+        if status >= 400 and not never_stored and _PRIVATE[0] not in names:
+            completed.append(_PRIVATE)
         if _DEFAULT_POLICY[0] not in names:
             completed.append(_DEFAULT_POLICY)
         if is_link and _NO_REFERRER[0] not in names:

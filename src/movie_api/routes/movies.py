@@ -6,6 +6,8 @@ again. The routes of a movie's rating are in `ratings`.
 
 import hashlib
 import time
+from dataclasses import replace
+from enum import Enum
 from operator import attrgetter
 from typing import Annotated, Any, Self
 
@@ -26,11 +28,11 @@ from movie_api.schemas import NO_CONTROLS, JsonObject, Timestamp, documented
 from movie_core.accounts.sessions import Caller
 from movie_core.discovery.event_recorder import EventRecorder
 from movie_core.discovery.services import Discovery
-from movie_core.errors import InvalidParameter, MovieNotFound
+from movie_core.errors import InvalidParameter
 from movie_core.paging import DEFAULT_LIMIT, MAX_LIMIT, PageLinks, Window
 from movie_core.provenance import CacheStatus
 from movie_core.search.movie_search import MAX_SUGGESTIONS, MovieSearch
-from movie_core.search.movies import MAX_GENRE, FoundMovie, MovieQuery, Order
+from movie_core.search.movies import MAX_GENRE, FoundMovie, MovieQuery, NoMatch, Order
 from movie_core.search.movies import Movie as CoreMovie
 from movie_core.search.movies import MoviePage as CoreMoviePage
 from movie_core.text import MAX_QUERY, normalise_query
@@ -148,8 +150,8 @@ class MovieDetails(Movie, kw_only=True):
 class MoviePage(JsonObject):
     """A page of matches."""
 
-    total: Annotated[int, documented("Number of all matches, as counted by the source.", minimum=1)]
-    items: Annotated[list[Movie], documented(minItems=1, maxItems=MAX_LIMIT)]
+    total: Annotated[int, documented("Number of all matches, as counted by the source.", minimum=0)]
+    items: Annotated[list[Movie], documented(maxItems=MAX_LIMIT)]
     page_info: PageInfo
     meta: Meta
 
@@ -179,6 +181,13 @@ class Genres(JsonObject):
     """All genres of the source."""
 
     items: list[Genre]
+
+
+class EmptySearch(Enum):
+    """The response to a search without matches (`MOVIE_EMPTY_SEARCH`)."""
+
+    NOT_FOUND = "404"
+    EMPTY_PAGE = "200"
 
 
 def parse_search(query_string: bytes) -> SearchRequest:
@@ -222,7 +231,8 @@ def render_page(page: CoreMoviePage, request: SearchRequest, public_url: str) ->
         description=(
             "Returns one page of the movies that match `query` and the filters. Titles match despite typos, missing "
             "accents, prefixes and reordered words. `Link` and `page_info` have the links to other pages; following "
-            "`next` visits each match once. No match is an error, `movie_not_found`."
+            "`next` visits each match once. No match is an error, `movie_not_found`, with `suggestions` if titles "
+            "resemble the query; with the setting `MOVIE_EMPTY_SEARCH=200` it is an empty page."
         ),
         access=Access.SEARCHERS,
         is_limited=True,
@@ -249,11 +259,12 @@ async def search_movies(
     access: FromDishka[AccessControl],
     recorder: FromDishka[EventRecorder],
     response_cache: FromDishka[ResponseCache],
+    empty_search: FromDishka[EmptySearch],
 ) -> Response[bytes]:
     search = parse_search(request.scope["query_string"])
     query, window = search.query, search.window
     context = context_of(request.scope)
-    caller = context.caller
+    caller, public_url = context.caller, context.public_url
     if caller is None and search.is_personal:
         caller = await container_of(request).get(Caller)  # raises the error of the token
     user_id = None if caller is None else caller.user_id
@@ -262,20 +273,25 @@ async def search_movies(
             page = await discovery.search(query, window, user_id, exclude_rated=search.exclude_rated)
         else:
             page = await movie_search.search(query, window)
-    except MovieNotFound as error:
-        recorder.record_search(
-            user_id, query.text, error.cache_status or CacheStatus.LIVE, is_first=not window.offset, found=False
-        )
-        raise
+    except NoMatch as error:
+        page = error.page
+        recorder.record_search(user_id, query.text, page.cache_status, is_first=not window.offset, found=False)
+        if empty_search is EmptySearch.NOT_FOUND:
+            error.suggestions = await movie_search.closest_titles(query)
+            raise
+        return _page_response(request, render_page(page, replace(search, window=Window(0, window.limit)), public_url))
     recorder.record_search(user_id, query.text, page.cache_status, is_first=not window.offset)
-    rendered = render_page(page, search, context.public_url)
-    now = time.time()
+    rendered = render_page(page, search, public_url)
     if not search.is_personal:
-        response_cache.put(request.scope["query_string"], search, rendered, now, access, recorder)
-    headers = rendered.headers(now)
-    if matches_etag(request.headers.get("if-none-match"), rendered.etag):
+        response_cache.put(request.scope["query_string"], search, rendered, time.time(), access, recorder)
+    return _page_response(request, rendered)
+
+
+def _page_response(request: AnyRequest, page: RenderedPage) -> Response[bytes]:
+    headers = page.headers(time.time())
+    if matches_etag(request.headers.get("if-none-match"), page.etag):
         return Response(b"", status_code=304, headers=headers)
-    return json_response(rendered.body, headers=headers)
+    return json_response(page.body, headers=headers)
 
 
 @get(

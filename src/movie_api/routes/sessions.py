@@ -192,7 +192,7 @@ async def reauthenticate(
         tag="accounts",
         summary="Exchange a refresh token for new tokens",
         description=(
-            "Replaces the refresh token. A repeat within 10 seconds returns the same successor, so a lost response "
+            "Replaces the refresh token. A repeat within 60 seconds returns the same successor, so a lost response "
             "can be requested again; a later reuse ends the session."
         ),
         access=Access.ANYONE,

@@ -12,8 +12,12 @@ from litestar.template import TemplateConfig
 _TEMPLATES = Path(__file__).parent / "templates"
 
 
-def template_config() -> TemplateConfig[JinjaTemplateEngine]:
-    """The configuration of Litestar's template engine: values are escaped, and an undefined one is an error."""
+def template_config(*, base_path: str = "", app_url: str = "/") -> TemplateConfig[JinjaTemplateEngine]:
+    """The configuration of Litestar's template engine: values are escaped, and an undefined one is an error.
+
+    `base_path` is the path of the public URL, with which the links of every page begin. `app_url` is where account
+    pages send users next.
+    """
     environment = Environment(
         loader=FileSystemLoader(_TEMPLATES),
         autoescape=True,
@@ -22,6 +26,7 @@ def template_config() -> TemplateConfig[JinjaTemplateEngine]:
         keep_trailing_newline=True,
         auto_reload=False,
     )
+    environment.globals |= {"base_path": base_path, "app_url": base_path + app_url if app_url[0] == "/" else app_url}
     return TemplateConfig(instance=JinjaTemplateEngine.from_environment(environment))
 
 

@@ -4,7 +4,7 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from enum import Enum
 
-GRACE = timedelta(seconds=10)
+GRACE = timedelta(seconds=60)
 """Time within which a used refresh token still returns the same successor, as the response may have been lost."""
 MAX_SESSIONS = 100
 """Sessions of one user; a further login ends the least recently used one."""

@@ -4,12 +4,13 @@ import asyncio
 from collections.abc import Iterable, Sequence
 from contextlib import suppress
 from dataclasses import replace
+from difflib import SequenceMatcher
 
 from movie_core.errors import FilterUnsupported, MovieNotFound, SourceUnavailable, StoreUnavailable
 from movie_core.paging import Window
 from movie_core.ports import MovieSource, SeenMovies
 from movie_core.provenance import CacheStatus
-from movie_core.search.movies import Capability, FoundMovie, Genre, Movie, MoviePage, MovieQuery, Order
+from movie_core.search.movies import Capability, FoundMovie, Genre, Movie, MoviePage, MovieQuery, NoMatch, Order
 from movie_core.single_flight import SingleFlight
 from movie_core.text import normalise_query
 
@@ -22,6 +23,19 @@ FALLBACK_TIMEOUT = 0.1
 """Timeout in seconds of a fallback search; short, as the deadline of the request has passed by then."""
 FALLBACK_TTL = 1.0
 """Seconds for which equal requests share the result of a fallback search; the stored movies hardly change meanwhile."""
+
+MAX_TITLES = 5
+"""Maximum number of titles that are suggested for a search without matches."""
+TITLES_PER_WORD = 2
+"""Titles that are suggested for one word of such a search."""
+MAX_WORDS = 3
+"""Words of such a search for which titles are suggested, the longest ones."""
+MIN_WORD = 4
+"""Characters of the shortest of these words."""
+MIN_SIMILARITY = 0.7
+"""Similarity to a word of the title, from 0 to 1."""
+TITLES_TIMEOUT = 0.15
+"""Timeout in seconds of these suggestions; short, as the search may have used up the deadline of the request."""
 
 
 class MovieSearch:
@@ -40,7 +54,7 @@ class MovieSearch:
     async def search(self, query: MovieQuery, window: Window) -> MoviePage:
         """Return one page of matches.
 
-        Raises `MovieNotFound` where nothing matches, `PageOutOfRange` for a window past the end, `FilterUnsupported`,
+        Raises `NoMatch`, `PageOutOfRange` for a window past the end, `FilterUnsupported`,
         `SourceUnavailable` or `StoreUnavailable`.
         """
         if query.order is Order.PERSONAL:
@@ -51,7 +65,7 @@ class MovieSearch:
         except SourceUnavailable as error:
             return await self._search_seen(query, window, error)
         if page.total == 0:
-            raise MovieNotFound("no movie matches", cache_status=page.cache_status)
+            raise NoMatch(page)
         window.check(page.total)
         if self._seen is not None and page.cache_status is CacheStatus.LIVE:
             self._seen.remember(page.items)
@@ -114,6 +128,30 @@ class MovieSearch:
         source = self._source if Capability.SUGGEST in self._source.capabilities else self._require_seen().movies
         return await source.suggest(text, MAX_SUGGESTIONS) if text else ()
 
+    async def closest_titles(self, query: MovieQuery) -> Sequence[str]:
+        """Return at most `MAX_TITLES` titles that resemble a query without matches, best first; never raises an error
+        of a source or store.
+
+        They match the whole text without the filters or, if nothing does, one of its longest words. Stored movies are
+        preferred, because a source that has to be asked over the network has found nothing.
+        """
+        if self._seen is not None:
+            source: MovieSource = self._seen.movies
+        elif Capability.SUGGEST in self._source.capabilities:
+            source = self._source
+        else:
+            return ()
+        titles: dict[str, None] = {}
+        with suppress(TimeoutError, SourceUnavailable, StoreUnavailable):
+            async with asyncio.timeout(TITLES_TIMEOUT):
+                if query.text:
+                    titles |= dict.fromkeys(movie.title for movie in await source.suggest(query.text, MAX_TITLES + 1))
+                words = sorted(dict.fromkeys(query.text.casefold().split()), key=len, reverse=True)
+                for word in words[:MAX_WORDS] if not titles and len(words) > 1 else ():
+                    similar = [movie.title for movie in await source.suggest(word, MAX_TITLES)]
+                    titles |= dict.fromkeys([title for title in similar if _resembles(word, title)][:TITLES_PER_WORD])
+        return [title for title in titles if title.casefold() != query.text.casefold()][:MAX_TITLES]
+
     async def genres(self) -> Sequence[Genre]:
         """Return all genres, ordered by name."""
         source = self._source if Capability.GENRES in self._source.capabilities else self._require_seen().movies
@@ -123,3 +161,10 @@ class MovieSearch:
         if self._seen is None:
             raise MovieNotFound("the source supports only search, and no movies are stored")
         return self._seen
+
+
+def _resembles(word: str, title: str) -> bool:
+    """Whether a word of the title is spelled like `word`; a source also finds persons and distant spellings."""
+    return len(word) >= MIN_WORD and any(
+        SequenceMatcher(None, word, part).ratio() >= MIN_SIMILARITY for part in title.casefold().split()
+    )

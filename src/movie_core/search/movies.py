@@ -1,12 +1,13 @@
 """Movies, queries for them, and result pages."""
 
 import re
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from enum import StrEnum
 
 from movie_core.clock import utc_now
-from movie_core.errors import InvalidParameter, InvalidQuery
+from movie_core.errors import InvalidParameter, InvalidQuery, MovieNotFound
 from movie_core.provenance import CacheStatus
 from movie_core.text import normalise_query
 
@@ -189,6 +190,17 @@ class MoviePage:
     """For a cached page: when it becomes or became stale."""
     skipped: tuple[int, ...] = ()
     """Positions on this page, from 0, whose item is unusable and missing from `items`."""
+
+
+class NoMatch(MovieNotFound):
+    """A search has no matches."""
+
+    def __init__(self, page: MoviePage) -> None:
+        """Takes the empty page."""
+        super().__init__("no movie matches")
+        self.page = page
+        self.suggestions: Sequence[str] = ()
+        """Texts to search for instead, best first."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -54,6 +54,7 @@ async def test_cors_is_off_unless_origins_are_set(open_api: OpenApi) -> None:
                 await api.options(MOVIES, headers={"origin": origin} | PREFLIGHT),
             ):
                 assert not [name for name in response.headers if name.startswith("access-control-")], origin
+                assert "vary" not in response.headers
 
 
 async def test_an_allowed_origin_may_send_a_token_and_read_errors(open_api: OpenApi) -> None:
@@ -66,7 +67,78 @@ async def test_an_allowed_origin_may_send_a_token_and_read_errors(open_api: Open
         for response in (preflight, rejected):
             assert response.headers["access-control-allow-origin"] == ORIGIN
             assert "origin" in response.headers["vary"].lower()
-            assert "access-control-allow-credentials" not in response.headers
+            assert response.headers["access-control-allow-credentials"] == "true"
+
+
+async def test_scripts_of_an_allowed_origin_may_read_the_headers_of_every_response(open_api: OpenApi) -> None:
+    exposed = "Link, ETag, Age, Cache-Status, RateLimit, RateLimit-Policy, Retry-After, X-Request-ID, Location"
+    async with open_api(MOVIE_CORS_ORIGINS=ORIGIN, MOVIE_ALLOWED_HOSTS="127.0.0.1") as api:
+        for response in (
+            await api.get(MOVIES, headers={"origin": ORIGIN}),
+            await api.get(f"{MOVIES}?query=zzqxj", headers={"origin": ORIGIN}),
+            await api.get(f"{MOVIES}?q=1", headers={"origin": ORIGIN}),
+            await api.get("/nothing", headers={"origin": ORIGIN}),
+            await api.get(MOVIES, headers={"origin": ORIGIN, "x-long": "a" * 17_000}),
+            await api.get(MOVIES, headers={"origin": ORIGIN, "host": "other.test"}),
+            await api.put(MOVIES, headers={"origin": ORIGIN}),
+            await api.get("/openapi.json", headers={"origin": ORIGIN}),
+        ):
+            assert response.headers["access-control-expose-headers"] == exposed, response.url
+            assert response.headers["access-control-allow-origin"] == ORIGIN, response.url
+
+
+async def test_a_cache_does_not_reuse_a_response_for_another_origin(open_api: OpenApi) -> None:
+    async with open_api(MOVIE_CORS_ORIGINS=ORIGIN) as api:
+        for headers in ({}, {"origin": ORIGIN}, {"origin": "https://evil.test"}):
+            for path in (MOVIES, "/openapi.json", "/nothing"):
+                assert "Origin" in (await api.get(path, headers=headers)).headers.get_list("vary"), path
+    async with open_api(MOVIE_CORS_ORIGINS="*") as api:
+        response = await api.get(MOVIES, headers={"origin": ORIGIN})
+        assert response.headers["access-control-allow-origin"] == "*"
+        assert "access-control-allow-credentials" not in response.headers
+        assert "vary" not in response.headers
+
+
+@pytest.mark.parametrize("origins", ["", ORIGIN])
+async def test_a_preflight_of_another_origin_is_rejected_with_a_problem_document(
+    open_api: OpenApi, origins: str
+) -> None:
+    async with open_api(MOVIE_CORS_ORIGINS=origins) as api:
+        for path in (MOVIES, "/nothing", "/api/v1/users/me/"):
+            response = await api.options(path, headers={"origin": "https://evil.test"} | PREFLIGHT)
+            assert "MOVIE_CORS_ORIGINS" in str(assert_problem(response, 403, "origin_not_allowed")["detail"])
+            assert not [name for name in response.headers if name.startswith("access-control-")]
+
+
+async def test_a_preflight_names_the_requested_headers(open_api: OpenApi) -> None:
+    async with open_api(MOVIE_CORS_ORIGINS=ORIGIN) as api:
+        for requested, allowed in (
+            ("authorization,content-type,if-none-match,traceparent",) * 2,
+            ("authorization, x-requested-with",) * 2,
+            ("", "authorization, content-type"),
+            ("a b", "authorization, content-type"),
+            ("x-a,\tx-b", "x-a,\tx-b"),
+            ("x-a\x00", "authorization, content-type"),
+        ):
+            headers = {"origin": ORIGIN} | PREFLIGHT | {"access-control-request-headers": requested}
+            response = await api.options(MOVIES, headers=headers)
+            assert response.headers["access-control-allow-headers"] == allowed
+            assert (response.status_code, response.content) == (204, b"")
+            assert "PATCH" in response.headers["access-control-allow-methods"]
+            assert int(response.headers["access-control-max-age"]) > 0
+
+
+async def test_a_preflight_to_another_host_is_rejected_for_its_host(open_api: OpenApi) -> None:
+    async with open_api(MOVIE_CORS_ORIGINS=ORIGIN) as api:
+        response = await api.options(MOVIES, headers={"origin": ORIGIN, "host": "evil.test"} | PREFLIGHT)
+        assert_problem(response, 400, "invalid_host")
+
+
+async def test_an_options_request_without_preflight_headers_lists_the_methods(open_api: OpenApi) -> None:
+    async with open_api(MOVIE_CORS_ORIGINS=ORIGIN) as api:
+        for headers in ({}, {"origin": ORIGIN}, {"origin": "https://evil.test"}):
+            response = await api.options(MOVIES, headers=headers)
+            assert (response.status_code, response.headers["allow"]) == (204, "GET, OPTIONS, HEAD")
 
 
 @pytest.mark.parametrize("origin", OTHER_ORIGINS)

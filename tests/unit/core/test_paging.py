@@ -120,3 +120,10 @@ def test_a_page_has_its_number_and_links() -> None:
     links = PageLinks.of("http://h/movies/", window, 25, [("query", "a b")])
     first, last = (f"http://h/movies/?offset={offset}&limit=10&query=a%20b" for offset in (0, 20))
     assert links.info(window, 25) == PageInfo(current_page=2, total_pages=3, previous=first, next=last)
+
+
+@pytest.mark.parametrize("offset", [0, 3, 7, 10, 10_000])
+def test_the_links_of_an_empty_list_have_no_negative_offset(offset: int) -> None:
+    links = PageLinks.of("https://x.test/", Window(offset), 0)
+    assert links.last == links.first == "https://x.test/?offset=0&limit=10"
+    assert links.next is None

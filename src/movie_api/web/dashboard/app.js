@@ -1,7 +1,7 @@
 // The dashboard: logs in, requests the reports of `analytics/`, draws charts. Data of the API is inserted as text, never
 // as HTML, because queries are untrusted. The tokens are stored in `session` only.
 
-const API = "/api/v1/";
+const API = new URL("../api/v1/", import.meta.url).href; // the public URL may have a path
 const REQUEST_TIMEOUT = 20_000; // milliseconds
 const DAY = 86_400_000; // milliseconds
 const INITIAL_ROWS = 10; // rows of a list until the user requests all

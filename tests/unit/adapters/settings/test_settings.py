@@ -1,8 +1,10 @@
 """Parsing, defaults and checks of settings."""
 
+import ssl
 from pathlib import Path
 
 import pytest
+from redis.asyncio import Redis
 
 from movie_adapters.settings.parsers import redact_url
 from movie_adapters.settings.settings import SettingError, Settings, reference
@@ -81,13 +83,31 @@ def test_the_environment_overrides_the_file_and_empty_means_unset(tmp_path: Path
         ("MOVIE_CORS_ORIGINS", "x.test"),
         ("MOVIE_CORS_ORIGINS", "https://x.test/"),
         ("MOVIE_CORS_ORIGINS", "https://x.test/app"),
+        ("MOVIE_CORS_ORIGINS", "https://x.test//"),
         ("MOVIE_CORS_ORIGINS", "https://x.test:99999"),
         ("MOVIE_CORS_ORIGINS", "https://[::1"),
-        ("MOVIE_DATABASE_URL", "postgresql://x.test/db"),
         ("MOVIE_DATABASE_URL", "sqlite+aiosqlite://"),
         ("MOVIE_DATABASE_URL", "sqlite+aiosqlite:///x.db?mode=ro"),
         ("MOVIE_DATABASE_URL", "postgresql+asyncpg://u:secret@x.test:port/db"),
-        ("MOVIE_DATABASE_URL", "postgresql+asyncpg://u:secret@x.test/db?sslmode=require"),
+        ("MOVIE_DATABASE_URL", "postgresql+asyncpg://u:secret@x.test/db?sslmode=require&ssl=require"),
+        ("MOVIE_DATABASE_URL", "postgresql+asyncpg://u:secret@x.test/db?sslmode=secret"),
+        ("MOVIE_DATABASE_URL", "postgres://"),
+        ("MOVIE_DATABASE_URL", "mysql://u:secret@x.test/db"),
+        ("MOVIE_DATABASE_POOLER", "session"),
+        ("MOVIE_APP_URL", "app"),
+        ("MOVIE_APP_URL", "//evil.test"),
+        ("MOVIE_APP_URL", "javascript:alert(1)"),
+        ("MOVIE_APP_URL", "https://u:secret@x.test/"),
+        ("MOVIE_APP_URL", 'https://x.test/"'),
+        ("MOVIE_DATABASE_CONNECT_TIMEOUT", "3"),
+        ("MOVIE_REDIS_URL", "redis://:secret@x.test/0?ssl_cert_reqs=none"),
+        ("MOVIE_REDIS_URL", "rediss://:secret@x.test/0?ssl_cert_reqs=secret"),
+        ("MOVIE_REDIS_URL", "rediss://:secret@x.test/0?ssl_cert_reqs="),
+        ("MOVIE_REDIS_URL", "rediss://:secret@x.test/0?ssl_check_hostname=secret"),
+        ("MOVIE_REDIS_URL", "rediss://:secret@x.test/0?ssl_cert_reqs=none&ssl_check_hostname=true"),
+        ("MOVIE_REDIS_URL", "rediss://:secret@x.test/0?ssl_ca_certs=/nowhere/secret.pem"),
+        ("MOVIE_REDIS_URL", f"rediss://:secret@x.test/0?ssl_keyfile={__file__}"),
+        ("MOVIE_CACHE_REDIS_URL", "rediss://:secret@x.test/0?ssl_cert_reqs=maybe"),
         ("MOVIE_DATABASE_URL", "postgresql+asyncpg://u:secret@/db?host=x.test&port=secret"),
         ("MOVIE_REDIS_URL", "http://x.test"),
         ("MOVIE_REDIS_URL", "redis://:secret@x.test:99999/0"),
@@ -133,11 +153,69 @@ def test_an_invalid_value_is_rejected_with_its_name_and_without_the_value(name: 
         ("MOVIE_REDIS_URL", "unix:///run/redis/socket?db=3"),
         ("MOVIE_CORS_ORIGINS", "https://x.test,http://[::1]:3000,*"),
         ("MOVIE_PUBLIC_URL", "https://x.test:8443/movies"),
+        ("MOVIE_APP_URL", "https://x.test/#/login?from=mail"),
+        ("MOVIE_APP_URL", "/app/login?from=mail"),
         ("MOVIE_SOURCE_URL", "http://source_1:9000/v1;x=%C3%A4/"),
     ],
 )
 def test_unusual_but_valid_values_are_accepted(name: str, value: str) -> None:
     load(**{name: value})
+
+
+@pytest.mark.parametrize("origin", ["https://x.test/", "https://x.test/app", "https://x.test//", "http://[::1]:3000/"])
+def test_an_origin_with_a_slash_is_rejected_for_that_reason(origin: str) -> None:
+    with pytest.raises(SettingError, match="an origin has no path, not even a slash at its end"):
+        load(MOVIE_CORS_ORIGINS=f"https://y.test,{origin}")
+
+
+def test_origins_are_compared_as_browsers_send_them() -> None:
+    origins = load(MOVIE_CORS_ORIGINS="https://App.Example.com:443, HTTP://x.test:80,http://y.test:443").cors_origins
+    assert origins == ("https://app.example.com", "http://x.test", "http://y.test:443")
+
+
+@pytest.mark.parametrize(
+    ("url", "stored"),
+    [
+        ("postgres://u:p@x.test/db", "postgresql+asyncpg://u:p@x.test/db"),
+        ("postgresql://u:p@x.test/db?sslmode=require", "postgresql+asyncpg://u:p@x.test/db?ssl=require"),
+        ("postgresql+asyncpg://u:p@x.test/db?ssl=verify-full", "postgresql+asyncpg://u:p@x.test/db?ssl=verify-full"),
+        ("postgres://u@x.test/db?port=1&sslmode=disable", "postgresql+asyncpg://u@x.test/db?port=1&ssl=disable"),
+        ("postgres://u:p@ss@x.test/db", "postgresql+asyncpg://u:p%40ss@x.test/db"),
+        ("postgres://u:@@@x.test/db?user=a@b", "postgresql+asyncpg://u:%40%40@x.test/db?user=a@b"),
+        ("postgres://u:p%40ss@x.test/db", "postgresql+asyncpg://u:p%40ss@x.test/db"),
+        ("postgresql:///db?host=/run/postgresql", "postgresql+asyncpg:///db?host=/run/postgresql"),
+    ],
+)
+def test_the_forms_of_a_postgresql_url_are_those_of_other_programs(url: str, stored: str) -> None:
+    assert load(MOVIE_DATABASE_URL=url).database_url == stored
+
+
+def test_no_part_of_a_password_with_an_at_sign_is_shown() -> None:
+    for url in ("postgres://u:p@ss@x.test/db", "postgresql+asyncpg://u:p@ss@x.test:5432/db?ssl=require"):
+        shown = {name: value for name, value, _ in load(MOVIE_DATABASE_URL=url).explain()}["MOVIE_DATABASE_URL"]
+        assert shown.startswith("postgresql+asyncpg://u:***@x.test"), shown
+
+
+@pytest.mark.parametrize(
+    ("options", "checks", "checks_name"),
+    [
+        ("", ssl.CERT_REQUIRED, True),
+        ("?ssl_cert_reqs=CERT_NONE", ssl.CERT_NONE, False),
+        ("?ssl_cert_reqs=none", ssl.CERT_NONE, False),
+        ("?ssl_cert_reqs=NONE&ssl_check_hostname=False", ssl.CERT_NONE, False),
+        ("?ssl_cert_reqs=CERT_OPTIONAL", ssl.CERT_OPTIONAL, True),
+        ("?ssl_cert_reqs=CERT_REQUIRED&db=3", ssl.CERT_REQUIRED, True),
+        ("?ssl_check_hostname=FALSE", ssl.CERT_REQUIRED, False),
+        ("?ssl_check_hostname=True", ssl.CERT_REQUIRED, True),
+    ],
+)
+async def test_the_tls_options_of_redis_are_honoured(options: str, checks: ssl.VerifyMode, checks_name: bool) -> None:
+    url = load(MOVIE_REDIS_URL=f"rediss://x.test:6379/{options}").redis_url
+    assert url is not None
+    client = Redis.from_url(url)
+    context = client.connection_pool.make_connection().ssl_context.get()
+    assert (context.verify_mode, context.check_hostname) == (checks, checks_name)
+    await client.aclose()
 
 
 def test_a_malformed_file_is_rejected_with_its_line_number(tmp_path: Path) -> None:

@@ -13,6 +13,7 @@ from tests.support.virtual_time import settle
 
 from movie_adapters.settings.settings import Settings
 from movie_api.app import create_app
+from movie_api.middleware.cors import CorsPolicy
 from movie_api.middleware.last_resort import LastResort
 from movie_api.middleware.response_headers import ResponseHeaders
 from movie_core.discovery.services import Discovery
@@ -44,7 +45,7 @@ ERRORS = [
 
 def layered(app: Any) -> Any:
     """The application in the layers that complete its responses."""
-    return with_layers(app, partial(ResponseHeaders, public_url=PUBLIC_URL), LastResort)
+    return with_layers(app, partial(ResponseHeaders, public_url=PUBLIC_URL, cors=CorsPolicy()), LastResort)
 
 
 def client_of(*messages: Message | BaseException) -> httpx.AsyncClient:

@@ -12,6 +12,7 @@ from tests.support.api import MOVIES, Api, OpenApi, with_layers
 from tests.support.virtual_time import VirtualTimeLoop
 
 from movie_api.middleware import send_response
+from movie_api.middleware.cors import CorsPolicy
 from movie_api.middleware.last_resort import LastResort
 from movie_api.middleware.limits import SizeLimits
 from movie_api.middleware.response_headers import ResponseHeaders
@@ -155,7 +156,7 @@ async def test_a_request_leaves_no_reference_cycle() -> None:
     async def app(scope: HTTPScope, receive: Receive, send: Send) -> None:
         await send_response(send, 204, [], b"")
 
-    layers = with_layers(app, partial(ResponseHeaders, public_url=""), LastResort, SizeLimits)
+    layers = with_layers(app, partial(ResponseHeaders, public_url="", cors=CorsPolicy()), LastResort, SizeLimits)
 
     async def send(_scope: object, _message: object) -> None:
         pass

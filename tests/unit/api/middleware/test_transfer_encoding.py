@@ -6,6 +6,7 @@ from litestar.types import Receive, Send
 from tests.support.api import LOGIN, Api, assert_problem, with_layers
 
 from movie_api.context import RequestHead
+from movie_api.middleware.cors import CorsPolicy
 from movie_api.middleware.response_headers import ResponseHeaders
 from movie_api.middleware.transfer_encoding import TransferEncoding
 
@@ -16,7 +17,7 @@ async def test_chunked_is_supported(value: str) -> None:
         await send({"type": "http.response.start", "status": 204, "headers": []})
         await send({"type": "http.response.body", "body": b"", "more_body": False})
 
-    layered = with_layers(app, lambda inner: ResponseHeaders(inner, public_url=""), TransferEncoding)
+    layered = with_layers(app, lambda inner: ResponseHeaders(inner, public_url="", cors=CorsPolicy()), TransferEncoding)
     async with httpx.AsyncClient(transport=httpx.ASGITransport(layered), base_url="http://127.0.0.1") as client:
         assert (await client.post("/", headers={"transfer-encoding": value})).status_code == 204
 

@@ -280,7 +280,7 @@ async def test_the_default_range_is_the_last_thirty_days(open_api: OpenApi) -> N
         assert await meta() == {"from": "2026-10-12", "to": "2026-11-10"}
         assert await meta(to="2026-03-01") == {"from": "2026-01-31", "to": "2026-03-01"}
         assert await meta(**{"from": "2026-11-09"}) == {"from": "2026-11-09", "to": "2026-11-10"}
-        assert await meta(**NOVEMBER, offset="x", fromm="y") == NOVEMBER
+        assert await meta(**NOVEMBER, _="x", utm_source="y") == NOVEMBER
 
 
 async def test_both_days_are_included(api: Api) -> None:

@@ -4,10 +4,11 @@ from urllib.parse import parse_qs, urlsplit
 
 import httpx
 import pytest
-from tests.support.api import MOVIES, OpenApi, assert_problem
+from tests.support.api import MOVIES, PUBLIC_URL, OpenApi, assert_problem, staff
 
 from movie_api.routes.movies import parse_search
 from movie_core import MemoryMovieCatalogue, Movie, MoviePage, MovieQuery, SourceUnavailable, StoreUnavailable, Window
+from movie_core.discovery.event_recorder import EventRecorder
 
 
 class FailingSource(MemoryMovieCatalogue):
@@ -107,13 +108,57 @@ async def test_200_characters_are_valid(api: httpx.AsyncClient, query: str) -> N
     assert_problem(await api.get(MOVIES, params={"query": query}), 404, "movie_not_found")
 
 
-async def test_unknown_parameters_are_ignored_and_not_kept_in_links(api: httpx.AsyncClient) -> None:
-    body = (await api.get(f"{MOVIES}?foo=1&foo=%FF&query=river&utm=%zz")).json()
+async def test_ignored_parameters_are_not_kept_in_links(api: httpx.AsyncClient) -> None:
+    body = (await api.get(f"{MOVIES}?_=1&_=%FF&query=river&utm_source=%zz")).json()
     assert parse_qs(urlsplit(body["page_info"]["next"]).query) == {
         "offset": ["10"],
         "limit": ["10"],
         "query": ["river"],
     }
+
+
+async def test_a_search_without_matches_suggests_titles(api: httpx.AsyncClient) -> None:
+    response = await api.get(MOVIES, params={"query": "orrery online free"})
+    assert (response.status_code, response.headers["content-type"]) == (404, "application/problem+json")
+    assert response.json()["suggestions"] == ["The Glass Orrery"]
+    assert response.headers.get_list("cache-control") == ["private"]
+    assert "suggestions" not in (await api.get(MOVIES, params={"query": "zzqxj"})).json()
+    assert "suggestions" not in (await api.get(f"{MOVIES}no-such-id/")).json()
+
+
+async def test_errors_are_not_stored_by_shared_caches(api: httpx.AsyncClient) -> None:
+    for path in (f"{MOVIES}?query=zzqxj", f"{MOVIES}no-such-id/", "/api/v1/nothing/", f"{MOVIES}?limit=0"):
+        assert (await api.get(path)).headers.get_list("cache-control") == ["private"], path
+    assert (await api.get("/api/v1/users/me/")).headers.get_list("cache-control") == ["no-store"]
+
+
+@pytest.mark.parametrize("offset", ["", "&offset=0", "&offset=7", "&offset=500"])
+async def test_a_search_without_matches_can_be_an_empty_page(open_api: OpenApi, offset: str) -> None:
+    async with open_api(MOVIE_EMPTY_SEARCH="200") as api:
+        for _ in range(2):
+            response = await api.get(f"{MOVIES}?query=zzqxj{offset}")
+            body = response.json()
+            assert (response.status_code, body["total"], body["items"]) == (200, 0, [])
+            assert body["page_info"] == {"current_page": 1, "total_pages": 0, "previous": None, "next": None}
+            assert body["meta"]["source"] == "catalogue"
+            first = f"{PUBLIC_URL}{MOVIES}?offset=0&limit=10&query=zzqxj"
+            assert response.headers["link"] == f'<{first}>; rel="first", <{first}>; rel="last"'
+            assert response.headers["cache-control"] == "private"
+        etag = {"if-none-match": response.headers["etag"]}
+        assert (await api.get(f"{MOVIES}?query=zzqxj{offset}", headers=etag)).status_code == 304
+        assert_problem(await api.get(f"{MOVIES}?query=river&offset=100"), 400, "page_out_of_range")
+        assert_problem(await api.get(f"{MOVIES}no-such-id/"), 404, "movie_not_found")
+
+
+@pytest.mark.parametrize("status", ["404", "200"])
+async def test_every_search_without_matches_is_recorded_as_such(open_api: OpenApi, status: str) -> None:
+    async with open_api(MOVIE_EMPTY_SEARCH=status) as api:
+        header = await staff(api)
+        for _ in range(3):
+            assert (await api.get(f"{MOVIES}?query=zzqxj", headers=header)).status_code == int(status)
+        await (await api.app.state.dishka_container.get(EventRecorder)).flush()
+        report = await api.get("/api/v1/analytics/searches/zero-results/", headers=header)
+        assert [(item["query"], item["count"]) for item in report.json()["items"]] == [("zzqxj", 3)]
 
 
 @pytest.mark.parametrize("accept", ["application/xml", "text/html", "*/*"])

@@ -23,6 +23,7 @@ from movie_core import (
 from movie_core.errors import InvalidQuery, PageOutOfRange
 from movie_core.memory import MemorySeenMovies
 from movie_core.provenance import CacheStatus
+from movie_core.search.movies import NoMatch
 from movie_core.testing import SAMPLE
 
 
@@ -67,6 +68,62 @@ async def test_no_match_is_not_found_whatever_the_offset() -> None:
     for offset in (0, 500):
         with pytest.raises(MovieNotFound):
             await movie_search.search(MovieQuery("zzqxj"), Window(offset))
+
+
+async def test_no_match_has_the_empty_page() -> None:
+    with pytest.raises(NoMatch) as error:
+        await MovieSearch(MemoryMovieCatalogue(SAMPLE)).search(MovieQuery("zzqxj"), Window())
+    assert (error.value.page.total, error.value.page.source) == (0, "catalogue")
+    assert error.value.code == MovieNotFound.code
+
+
+@pytest.mark.parametrize(
+    ("query", "titles"),
+    [
+        (MovieQuery.parse("glass", year="1850"), ["The Glass Orrery"]),
+        (MovieQuery.parse("the glass orrery", year="1850"), []),  # the text itself is no alternative
+        (MovieQuery("orrery online free"), ["The Glass Orrery"]),
+        (MovieQuery("orrery zzqxjzzqxj"), ["The Glass Orrery"]),
+        (MovieQuery("zzqxj"), []),
+        (MovieQuery("zzqxj jqxzz"), []),
+        (MovieQuery.parse(year="1850"), []),
+        (MovieQuery("a b c"), []),
+    ],
+)
+async def test_the_closest_titles_match_without_filters_or_one_word(query: MovieQuery, titles: list[str]) -> None:
+    assert list(await MovieSearch(MemoryMovieCatalogue(SAMPLE)).closest_titles(query)) == titles
+
+
+async def test_at_most_five_titles_are_suggested_each_once() -> None:
+    movies = [Movie(id=str(number), title=f"River {number // 2}") for number in range(20)]
+    titles = await MovieSearch(MemoryMovieCatalogue(movies)).closest_titles(MovieQuery.parse("river", year="1850"))
+    assert len(set(titles)) == len(titles) <= 5
+
+
+async def test_no_title_is_suggested_for_a_word_that_matches_something_else() -> None:
+    movies = [Movie(id="1", title="Priscilla", directors=("Sofia Coppola",), alt_titles=("Coppola",))]
+    assert not await MovieSearch(MemoryMovieCatalogue(movies)).closest_titles(MovieQuery("coppola zzqxj"))
+
+
+async def test_the_closest_titles_are_stored_ones_if_movies_are_stored() -> None:
+    source, seen, movie_search = plain()
+    source.is_unavailable = True
+    assert not await movie_search.closest_titles(MovieQuery("glass"))
+    await seen.movies.load(SAMPLE)
+    assert await movie_search.closest_titles(MovieQuery("glass")) == ["The Glass Orrery"]
+
+
+async def test_a_source_without_suggestions_and_stored_movies_has_no_closest_titles() -> None:
+    assert await MovieSearch(PlainSource(SAMPLE)).closest_titles(MovieQuery("glass")) == ()
+
+
+@pytest.mark.parametrize("error", [StoreUnavailable("away"), SourceUnavailable("away"), TimeoutError()])
+async def test_a_failing_store_has_no_closest_titles(error: Exception) -> None:
+    class Failing(MemoryMovieCatalogue):
+        async def suggest(self, text: str, limit: int) -> Sequence[Movie]:
+            raise error
+
+    assert await MovieSearch(Failing(SAMPLE)).closest_titles(MovieQuery("glass orrery")) == []
 
 
 async def test_a_page_past_the_end_is_rejected() -> None:
