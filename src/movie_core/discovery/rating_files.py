@@ -22,7 +22,7 @@ MAX_QUOTED = 40
 _RATING = re.compile(r"[0-9]{1,2}(?:[.,][0-9]{1,3})?")
 _YEAR = re.compile(r"([0-9]{4})(?:[.,]0)?")
 _YEAR_OF_DATE = re.compile(r"(?<![0-9])[0-9]{4}(?![0-9])")
-_TMDB_ID = re.compile(r"([0-9]{1,10})(?:\.0)?")
+_NUMBER = re.compile(r"([0-9]{1,10})(?:[.,]0)?")
 _YEAR_IN_PARENTHESES = re.compile(r"\(([0-9]{4})(?:[-\N{EN DASH}][0-9]{0,4})?\)")
 _PART = re.compile(r"(?:part|vol|volume|chapter|episode|season)\b.*|[ivx0-9]+", re.IGNORECASE)
 """Text in parentheses that distinguishes movies of the same title."""
@@ -218,9 +218,15 @@ def check_type(text: str) -> None:
 
 
 def tmdb_id_of(text: str) -> str | None:
-    """The TMDB id, without a fraction of zero; None if the text is not one."""
-    match = _TMDB_ID.fullmatch(text)
+    """The TMDB id, without the fraction of zero that spreadsheets add; None if the text is not one."""
+    match = _NUMBER.fullmatch(text)
     return None if match is None else str(int(match[1]))
+
+
+def imdb_id_of(text: str) -> str | None:
+    """The IMDb id, with or without `tt`, also if a spreadsheet has taken it for a number; None if it is not one."""
+    match = _NUMBER.fullmatch(text)
+    return normalise_imdb_id(text if match is None else match[1])
 
 
 def checked_title(text: str) -> str | None:
@@ -274,7 +280,7 @@ def _identity(layout: _Layout, cells: dict[str, str]) -> MovieIdentity:
     if year and not number:
         raise RowError("invalid_row", f"{quoted(year)} is not a year")
     return MovieIdentity(
-        imdb_id=normalise_imdb_id(_first(cells, layout.imdb_id)),
+        imdb_id=imdb_id_of(_first(cells, layout.imdb_id)),
         tmdb_id=tmdb_id_of(_first(cells, layout.tmdb_id)),
         title=title,
         original_title=checked_title(cells.get(layout.original_title, "")),

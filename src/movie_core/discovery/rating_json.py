@@ -6,11 +6,10 @@ from datetime import UTC, datetime
 from typing import Any
 
 from movie_core.discovery.movie_matching import MovieIdentity
-from movie_core.discovery.rating_files import RowError, Scale, check_type, checked_title, quoted, tmdb_id_of
+from movie_core.discovery.rating_files import RowError, Scale, check_type, checked_title, imdb_id_of, quoted, tmdb_id_of
 from movie_core.discovery.ratings import MAX_IMPORT, MAX_RATINGS, ImportRow, Rejection, check_rating
 from movie_core.discovery.spreadsheet_dates import DateColumn
 from movie_core.errors import InvalidBody, InvalidRating, TooManyRows
-from movie_core.text import normalise_imdb_id
 
 MAX_NUMBER = 20
 """Characters of a number in JSON that are read."""
@@ -136,7 +135,7 @@ def _identity(film: dict[str, Any]) -> MovieIdentity:
     if not isinstance(ids, dict):
         raise RowError("invalid_row", "ids must be an object")
     identity = MovieIdentity(
-        imdb_id=normalise_imdb_id(str(ids.get("imdb", ""))),
+        imdb_id=imdb_id_of(str(ids.get("imdb", ""))),
         tmdb_id=tmdb_id_of(str(ids.get("tmdb", ""))),
         title=checked_title(_text(film, "title")),
         original_title=checked_title(_text(film, "original_title")),

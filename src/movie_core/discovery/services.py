@@ -134,8 +134,9 @@ class Discovery:
         newer stored rating stays, unless `overwrite`.
         """
         now = self._clock()
-        identities = [self._without_foreign_id(row.identity) for row in rows]
+        identities = [row.identity for row in rows]
         identities += [row.identity for row in rejected if row.identity is not None]
+        identities = list(map(self._without_foreign_id, identities))
         matches = reconcile(identities, await self._movies.match(identities)) if rows else ()
         all_rejected, near_matches = list(rejected), []
         matched_by: dict[MatchedBy, int] = {}

@@ -29,7 +29,6 @@ def canonical(text: str) -> str:
         ("Kill Bill: Vol. 1", "kill bill 1"),
         ("Forty-Two Days", "42 days"),
         ("One Hundred and One Nights", "101 nights"),
-        ("Room Two Hundred", "room 200"),
         ("20,000 Fathoms", "twenty thousand fathoms"),
         ("The 13th Hour", "thirteenth hour"),
         ("8½", "8 and a half"),

@@ -54,7 +54,8 @@ class Ann:
     async def put(self, file: str | bytes, query: str = "", media_type: str = "text/csv") -> dict[str, Any]:
         headers = self._header | {"content-type": media_type}
         response = await self.api.put(RATINGS + query, content=file, headers=headers)
-        return {"status": response.status_code} | response.json()
+        result: dict[str, Any] = response.json()
+        return {"status": response.status_code} | result
 
     async def ratings(self) -> dict[str, tuple[float, str]]:
         """The stored ratings with their days, by movie id."""

@@ -340,6 +340,16 @@ def test_spreadsheets_write_decimal_commas() -> None:
     assert parse_ratings(text.encode())[0] == [row(1, 9.0, (2016, 3, 4), title="Heat", year=1995, page="u")]
 
 
+def test_spreadsheets_take_ids_for_numbers() -> None:
+    rows = '5,34583,289.0,4,3,"Casablanca (1942)"\n5,"34583,0",0,4,3,"Casablanca (1942)"\n5,x,1.5,4,3,Heat (1995)\n'
+    identities = [one.identity for one in parse_ratings((MOVIELENS.splitlines()[0] + "\n" + rows).encode())[0]]
+    assert [(one.imdb_id, one.tmdb_id) for one in identities] == [
+        ("tt0034583", "289"),
+        ("tt0034583", None),
+        (None, None),
+    ]
+
+
 def test_days_and_months_are_told_apart_by_their_column() -> None:
     rows = "tt0133093,9,3/4/2016,The Matrix,1999\n", "tt0078748,8,3/24/2016,Alien,1979\n"
     assert [one.rated_at for one in parse_ratings((TEN_COLUMNS + rows[0] + rows[1]).encode())[0]] == [
