@@ -6,7 +6,7 @@ from cyclopts import Parameter
 from cyclopts.validators import Number
 
 from movie_cli.app import mail_app
-from movie_cli.output import CommandError, JsonOption, UsageError, format_time, print_done, print_lines
+from movie_cli.output import CommandError, JsonOption, UsageError, format_time, plain, print_done, print_lines
 from movie_cli.services import load_settings, open_container, open_migrated_container, open_service
 from movie_core.accounts.identifiers import IdentifierParser
 from movie_core.accounts.keyring import new_id
@@ -73,12 +73,13 @@ async def retry(*ids: str, all: Annotated[bool, Parameter(negative=())] = False)
     # An argument may contain bytes that are not valid text.
     mail_ids = None if all else [mail_id for mail_id in requested if mail_id.isascii()]
     async with open_service(MailAdministration) as administration:
-        queued = len(await administration.retry(COMMAND_LINE, mail_ids))
-    if queued < len(requested):
+        queued = await administration.retry(COMMAND_LINE, mail_ids)
+    if others := sorted(set(requested) - set(queued)):
+        names = ", ".join(map(plain, others))
         raise CommandError(
-            f"emails queued for retry: {queued} of {len(requested)}; the others are not dead or not found"
+            f"emails queued for retry: {len(queued)} of {len(requested)}; not dead or not found: {names}"
         )
-    print_done(f"emails queued for retry: {queued}")
+    print_done(f"emails queued for retry: {len(queued)}")
 
 
 @mail_app.command

@@ -26,7 +26,6 @@ from movie_core.accounts.profiles import Profiles
 from movie_core.accounts.registration import Registration
 from movie_core.accounts.user_management import UserManagement
 from movie_core.accounts.users import UserSummary
-from movie_core.errors import UserNotFound
 from movie_core.operations.administration import UserAdministration
 from movie_core.operations.audit import COMMAND_LINE
 from movie_core.paging import MAX_LIMIT, MAX_OFFSET, Window
@@ -106,16 +105,11 @@ async def create(
         if getpass("Password again: ") != password:
             raise CommandError("the passwords differ")
     async with open_migrated_container() as container:
-        management, registration = await container.get(UserManagement), await container.get(Registration)
-        administration = await container.get(UserAdministration)
+        registration, administration = await container.get(Registration), await container.get(UserAdministration)
         with naming(email):
-            try:
-                await management.find_user(email)
-            except UserNotFound:
-                await registration.register(email, username, password)
-                await administration.set_active(COMMAND_LINE, email, True)
-            else:
+            if await registration.create_user(email, username, password) is None:
                 raise CommandError(f"{plain(email)}: an account has this address")
+            await administration.set_active(COMMAND_LINE, email, True)  # writes the audit log
             if staff:
                 await administration.set_staff(COMMAND_LINE, email, True)
     print_done(f"{email} is active{' and staff' if staff else ''}")

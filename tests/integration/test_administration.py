@@ -1,7 +1,7 @@
 """Administration on running processes: a change on one is effective on all, and every change is audited."""
 
 import httpx
-from tests.support.deployment import AUTH, ME, Deployment, Run, bearer, lines, wait_until
+from tests.support.deployment import AUTH, ME, Deployment, Run, bearer, lines, listed, wait_until
 
 USERS, MAILS, AUDIT = "/api/v1/admin/users/", "/api/v1/admin/mail/", "/api/v1/admin/audit/"
 
@@ -51,11 +51,11 @@ def test_staff_manages_users_and_emails(deployment: Deployment, run: Run) -> Non
         (boss_id, "user_deactivated", users[0]["id"]),
         ("command line", "staff_granted", boss_id),
     ]
-    assert [cells[1:] for cells in lines(run("audit", "list", **environ))] == [
+    assert [cells[1:] for cells in listed(run("audit", "list", **environ))] == [
         [one["actor"], one["action"], one["account_id"]] for one in entries
     ]
     assert client.delete(ME, headers=staff).status_code == 204
-    entries_after_erasure = lines(run("audit", "list", **environ))
+    entries_after_erasure = listed(run("audit", "list", **environ))
     assert [cells[1:3] for cells in entries_after_erasure] == [
         ["-", "user_activated"],
         ["-", "user_activated"],

@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+import subprocess
 import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -13,7 +14,7 @@ from pathlib import Path
 import pytest
 from dishka import AsyncContainer
 from redis import Redis
-from tests.support.deployment import Run, Serve, Start, lines, wait_until
+from tests.support.deployment import MOVIE_SEARCH, Run, Serve, Start, clean_environment, lines, listed, wait_until
 
 from movie_adapters.redis.client import PREFIX
 from movie_adapters.redis.task_queue import TaskQueue, stream_of
@@ -54,6 +55,22 @@ def anna(folder: Path) -> None:
     asyncio.run(register())
 
 
+def program(
+    folder: Path, *arguments: str, stdin: str = "", encoding: str = "utf-8", **environ: str
+) -> "subprocess.CompletedProcess[str]":
+    """Runs `movie-search` in an interpreter of its own, with one line on stdin and an encoding for its output."""
+    return subprocess.run(
+        [MOVIE_SEARCH, *arguments],
+        cwd=folder,
+        env=clean_environment(**environ),
+        input=f"{stdin}\n",
+        capture_output=True,
+        encoding=encoding,
+        timeout=60,
+        check=False,
+    )
+
+
 def log_in(folder: Path) -> None:
     async def run() -> None:
         async with container_of(folder) as container:
@@ -82,35 +99,35 @@ def test_the_version_is_that_of_the_distribution(run: Run) -> None:
 
 @pytest.mark.usefixtures("anna")
 def test_an_account_from_registration_to_erasure(run: Run, folder: Path) -> None:
-    assert [cells[:4] for cells in lines(run("users", "list"))] == [[ANNA, "Anna K", "pending", "-"]]
+    assert [cells[:4] for cells in listed(run("users", "list"))] == [[ANNA, "Anna K", "pending", "-"]]
     assert lines(run("users", "activate", "anna@EXAMPLE.org")) == [["anna@EXAMPLE.org is active"]]
     log_in(folder)
-    [(address, _, state, staff, created, last_login)] = lines(run("users", "list", ANNA))
+    [(address, _, state, staff, created, last_login)] = listed(run("users", "list", ANNA))
     assert (address, state, staff) == (ANNA, "active", "-")
     assert created <= last_login
     assert last_login.endswith("Z")
 
     lines(run("users", "staff", ANNA))
-    assert lines(run("users", "list"))[0][3] == "staff"
+    assert listed(run("users", "list"))[0][3] == "staff"
     lines(run("users", "staff", ANNA, "--remove"))
-    assert lines(run("users", "list"))[0][3] == "-"
+    assert listed(run("users", "list"))[0][3] == "-"
 
-    [session] = lines(run("sessions", "list", ANNA))
+    [session] = listed(run("sessions", "list", ANNA))
     assert session[1] == "a test with a tab"
     assert lines(run("sessions", "end", ANNA)) == [["sessions ended: 1"]]
-    assert lines(run("sessions", "list", ANNA)) == []
+    assert listed(run("sessions", "list", ANNA)) == []
 
     lines(run("users", "deactivate", ANNA))
-    assert lines(run("users", "list"))[0][2] == "inactive"
+    assert listed(run("users", "list"))[0][2] == "inactive"
 
     stored = json.loads(run("users", "export", ANNA).stdout)
     assert ANNA in json.dumps(stored["account"])
     assert "$argon2" not in json.dumps(stored)
 
     lines(run("users", "erase", ANNA, "--yes"))
-    assert lines(run("users", "list")) == []
+    assert listed(run("users", "list")) == []
     gone = run("users", "list", ANNA)
-    error = "movie-search: no account or registration has this address\n"
+    error = f"movie-search: {ANNA}: no account or registration has an address or username with this text\n"
     assert (gone.returncode, gone.stdout, gone.stderr) == (1, "", error)
 
 
@@ -128,27 +145,27 @@ def test_users_are_listed_beyond_one_page(run: Run, folder: Path) -> None:
                 )
 
     asyncio.run(fill())
-    assert sorted(cells[0] for cells in lines(run("users", "list"))) == sorted(addresses)
+    assert sorted(cells[0] for cells in listed(run("users", "list"))) == sorted(addresses)
 
 
 @pytest.mark.usefixtures("anna")
 def test_erasing_an_account_requires_confirmation(run: Run) -> None:
     refused = run("users", "erase", ANNA)
     assert (refused.returncode, refused.stderr.count("\n"), "--yes" in refused.stderr) == (2, 1, True)
-    assert len(lines(run("users", "list"))) == 1
+    assert len(listed(run("users", "list"))) == 1
 
 
 @pytest.mark.usefixtures("anna")
 def test_mails_are_listed_and_dead_ones_retried(run: Run, folder: Path) -> None:
-    assert [cells[1:3] for cells in lines(run("mail", "list"))] == [["pending", "0"]]
+    assert [cells[1:3] for cells in listed(run("mail", "list"))] == [["pending", "0"]]
     [mail_id] = mark_all_mails_dead(folder)
-    [cells] = lines(run("mail", "list", "--state", "dead"))
+    [cells] = listed(run("mail", "list", "--state", "dead"))
     assert cells[:5] == [mail_id, "dead", "8", ANNA, "activation"]
     assert cells[6] == "550 no ?[31m such user"
-    assert lines(run("mail", "list", "--state", "pending")) == []
+    assert listed(run("mail", "list", "--state", "pending")) == []
 
     assert lines(run("mail", "retry", mail_id)) == [["emails queued for retry: 1"]]
-    assert lines(run("mail", "list", "--state", "pending"))[0][:3] == [mail_id, "pending", "0"]
+    assert listed(run("mail", "list", "--state", "pending"))[0][:3] == [mail_id, "pending", "0"]
     again = run("mail", "retry", mail_id, "nothing", "\udcff")
     assert (again.returncode, again.stderr.count("\n")) == (1, 1)
     assert "0 of 3" in again.stderr
@@ -160,7 +177,7 @@ def test_mails_are_listed_and_dead_ones_retried(run: Run, folder: Path) -> None:
 
 @pytest.mark.usefixtures("anna")
 def test_changes_are_in_the_audit_log(run: Run, folder: Path) -> None:
-    assert lines(run("audit", "list")) == []
+    assert listed(run("audit", "list")) == []
     for command in (
         ("users", "activate", ANNA),
         ("users", "staff", ANNA),
@@ -171,15 +188,15 @@ def test_changes_are_in_the_audit_log(run: Run, folder: Path) -> None:
         lines(run(*command))
     account_id = json.loads(run("users", "export", ANNA).stdout)["account"]["id"]
     done = ["user_deactivated", "sessions_ended", "staff_revoked", "staff_granted", "user_activated"]
-    output = lines(run("audit", "list"))
+    output = listed(run("audit", "list"))
     assert [cells[1:] for cells in output] == [["command line", action, account_id] for action in done]
     assert all(cells[0].endswith("Z") for cells in output)
-    assert lines(run("audit", "list", "--limit", "2", "--offset", "1")) == output[1:3]
+    assert listed(run("audit", "list", "--limit", "2", "--offset", "1")) == output[1:3]
     past = run("audit", "list", "--offset", "5")
     assert (past.returncode, past.stderr.count("\n"), "--offset" in past.stderr) == (2, 1, True)
 
     lines(run("users", "erase", ANNA, "--yes"))
-    assert [cells[1:] for cells in lines(run("audit", "list"))] == [
+    assert [cells[1:] for cells in listed(run("audit", "list"))] == [
         ["command line", action, "-"] for action in ["user_erased", *done]
     ]
 
@@ -190,13 +207,13 @@ def test_a_retried_mail_is_in_the_audit_log_and_failures_are_not(run: Run, folde
     [mail_id] = mark_all_mails_dead(folder)
     lines(run("mail", "retry", "--all"))
     assert run("mail", "retry", mail_id).returncode == 1
-    assert [cells[1:] for cells in lines(run("audit", "list"))] == [["command line", "mail_retried", mail_id]]
+    assert [cells[1:] for cells in listed(run("audit", "list"))] == [["command line", "mail_retried", mail_id]]
 
 
 def test_a_flushed_cache_is_in_the_audit_log(run: Run, redis_url: str) -> None:
     flushed = run("cache", "flush", MOVIE_REDIS_URL=redis_url)
     assert (flushed.returncode, flushed.stdout.startswith("cache entries deleted:")) == (0, True), flushed.stderr
-    assert [cells[1:] for cells in lines(run("audit", "list"))] == [["command line", "cache_flushed", "-"]]
+    assert [cells[1:] for cells in listed(run("audit", "list"))] == [["command line", "cache_flushed", "-"]]
     database_url = "postgresql+asyncpg://nobody@127.0.0.1:9/none"
     unknown = run("cache", "flush", MOVIE_REDIS_URL=redis_url, MOVIE_DATABASE_URL=database_url)
     assert (unknown.returncode, unknown.stdout) == (1, "")
@@ -211,7 +228,7 @@ def test_tasks_are_listed_where_there_is_a_queue(run: Run, redis_url: str) -> No
     assert "there is no task queue" in none.stderr
     with Redis.from_url(redis_url) as redis:
         redis.delete(stream_of(PREFIX))
-    assert lines(run("tasks", "list", MOVIE_REDIS_URL=redis_url)) == []
+    assert listed(run("tasks", "list", MOVIE_REDIS_URL=redis_url)) == []
 
     async def put() -> None:
         queue = TaskQueue(redis_url)
@@ -219,7 +236,7 @@ def test_tasks_are_listed_where_there_is_a_queue(run: Run, redis_url: str) -> No
         await queue.close()
 
     asyncio.run(put())
-    [(entry_id, name, state, age, handed_out)] = lines(run("tasks", "list", MOVIE_REDIS_URL=redis_url))
+    [(entry_id, name, state, age, handed_out)] = listed(run("tasks", "list", MOVIE_REDIS_URL=redis_url))
     assert (name, state, handed_out, int(age) < 30, "-" in entry_id) == ("purge", "queued", "0", True, True)
     unavailable = run("tasks", "list", MOVIE_REDIS_URL="redis://127.0.0.1:9/0")
     assert (unavailable.returncode, unavailable.stdout, unavailable.stderr.count("\n")) == (1, "", 1)
@@ -231,7 +248,7 @@ def test_a_test_mail_is_sent_immediately(run: Run, folder: Path) -> None:
     assert (sent.returncode, "var/mail" in sent.stdout) == (0, True)
     [mail] = (folder / "var" / "mail").glob("*.eml")
     assert f"To: {ANNA}" in mail.read_text()
-    assert lines(run("mail", "list")) == []
+    assert listed(run("mail", "list")) == []
     unavailable = run("mail", "test", ANNA, MOVIE_SMTP_URL="smtp://127.0.0.1:9?tls=none")
     assert (unavailable.returncode, unavailable.stdout, unavailable.stderr.count("\n")) == (1, "", 1)
     assert "the test email was not sent" in unavailable.stderr
@@ -388,3 +405,72 @@ def test_without_a_file_the_stored_ratings_are_evaluated(run: Run, folder: Path)
     trained = run("recommend", "train")
     assert trained.returncode == 0, trained.stderr
     assert "ratings: 720, users: 60" in trained.stdout
+
+
+def test_an_account_is_created_without_an_email(run: Run, folder: Path) -> None:
+    created = program(folder, "users", "create", ANNA, "Anna K", "--staff", "--password-stdin", stdin=PASSWORD)
+    assert (created.returncode, created.stdout) == (0, f"{ANNA} is active and staff\n")
+    assert listed(run("users", "list", "anna@ex"))[0][:4] == [ANNA, "Anna K", "active", "staff"]
+    assert listed(run("mail", "list")) == []
+    log_in(folder)
+    again = program(folder, "users", "create", ANNA, "Other", "--password-stdin", stdin=PASSWORD)
+    assert (again.returncode, again.stderr) == (1, f"movie-search: {ANNA}: an account has this address\n")
+    for arguments, password, error in (
+        (("bob@example.org", "Bob"), "short", "password"),
+        (("bob@example.org", "anna k"), PASSWORD, "bob@example.org: "),
+        (("nonsense", "Bob"), PASSWORD, "nonsense"),
+    ):
+        refused = program(folder, "users", "create", *arguments, "--password-stdin", stdin=password)
+        assert refused.returncode in {1, 2}
+        assert refused.stderr.count("\n") == 1
+        assert error in refused.stderr
+    assert "--password-stdin" in program(folder, "users", "create", "bob@example.org", "Bob").stderr
+
+
+@pytest.mark.usefixtures("anna")
+def test_lists_are_printed_as_json(run: Run) -> None:
+    (user,) = json.loads(run("users", "list", "--json").stdout)
+    assert (user["address"], user["state"], user["last_login"]) == (ANNA, "pending", "")
+    (mail,) = json.loads(run("mail", "list", "--json").stdout)
+    assert (mail["recipient"], mail["last_error"]) == (ANNA, "")
+    assert json.loads(run("audit", "list", "--json").stdout) == []
+
+
+def test_output_does_not_depend_on_the_locale(run: Run, folder: Path) -> None:
+    films = "id,title,year\nm1,Café №1 🎬,1999\nm2,C#,2001\n"
+    (folder / "films.csv").write_text(films, encoding="utf-8")
+    lines(run("catalogue", "import", "films.csv", "--replace"))
+    expected = {"UTF-8": "Café №1 🎬", "cp1252": "Café \\u21161 \\U0001f3ac", "ascii": "Caf\\xe9 \\u21161 \\U0001f3ac"}
+    for encoding, title in expected.items():
+        environ = {"PYTHONIOENCODING": encoding, "LC_ALL": "C", "PYTHONUTF8": "0", "PYTHONCOERCECLOCALE": "0"}
+        for query in ("cafe", "Café №1"):
+            found = program(folder, "search", query, encoding=encoding, **environ)
+            assert (found.returncode, found.stderr) == (0, "")
+            assert found.stdout.split("\t") == [title, "1999", "-", "-", "m1\n"]
+        page = json.loads(program(folder, "search", "cafe", "--json", encoding=encoding, **environ).stdout)
+        assert page["items"][0]["title"] == "Café №1 🎬"
+
+
+def test_a_misspelt_setting_gives_one_warning(run: Run) -> None:
+    done = run("users", "list", MOVIE_PUBLIC_SERACH="true")
+    assert (done.returncode, done.stderr.count("\n")) == (0, 1)
+    assert "MOVIE_PUBLIC_SERACH" in done.stderr
+    assert "MOVIE_PUBLIC_SEARCH" in done.stderr
+
+
+def test_doctor_has_one_line_per_check(run: Run) -> None:
+    done = run("doctor")
+    assert done.returncode == 0
+    names = [line.removeprefix("ok").strip().partition(":")[0] for line in done.stdout.splitlines()]
+    assert names == ["database", "redis", "source", "smtp", "data directory", "clock"]
+    failed = run("doctor", MOVIE_SMTP_URL="smtp://a:canary@127.0.0.1:9?tls=starttls")
+    assert failed.returncode == 1
+    assert "MOVIE_SMTP_URL" in failed.stdout
+    assert "canary" not in failed.stdout
+    assert failed.stderr == "movie-search: failed: smtp\n"
+
+
+@pytest.mark.parametrize("name", ["nonsense", "json:loads", "no_such_module:X", "json:missing", ":X"])
+def test_a_provider_that_cannot_be_loaded_is_a_usage_error(run: Run, name: str) -> None:
+    done = run("serve", "--provider", name)
+    assert (done.returncode, done.stderr.count("\n"), "--provider" in done.stderr) == (2, 1, True)

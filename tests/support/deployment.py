@@ -327,9 +327,16 @@ Run = Callable[..., "subprocess.CompletedProcess[str]"]
 
 
 def lines(done: "subprocess.CompletedProcess[str]") -> list[list[str]]:
-    """Returns the cells of each line that a successful command has printed below the headings."""
+    """Returns the cells of each printed line of a successful command."""
     assert (done.returncode, done.stderr) == (0, "")
-    return [line.split("\t") for line in done.stdout.splitlines()][1:]
+    return [line.split("\t") for line in done.stdout.splitlines()]
+
+
+def listed(done: "subprocess.CompletedProcess[str]") -> list[list[str]]:
+    """Returns the cells of each line of a list, without the headings."""
+    headings, *rows = lines(done)
+    assert len(headings) > 1
+    return rows
 
 
 @contextlib.contextmanager

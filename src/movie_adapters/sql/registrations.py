@@ -62,7 +62,7 @@ class SqlRegistrationRepo:
 
     async def register(self, registration: PendingRegistration, now: datetime) -> None:
         # Timing: the statements are the same for a taken and a free address, to prevent user enumeration.
-        address, username = registration.address, registration.username
+        address = registration.address
         async with transaction(self._engine) as connection:
             await acquire_address_lock(connection, address.key)
             rows = (await connection.execute(self._registration_context(registration, now))).all()
@@ -75,16 +75,7 @@ class SqlRegistrationRepo:
             earlier = [(at, network or "") for kind, network, at in rows if kind == "mail"]
             allowed_at = self._rules.free_at(now, earlier, registration.requested_from)
             await connection.execute(delete_excess_registrations(registration))
-            row = {
-                "id": registration.id,
-                "email": address.spelling,
-                "email_key": address.key,
-                **username_columns(username),
-                "password_hash": registration.password_hash,
-                "created_at": registration.created_at,
-                "is_decoy": owner is not None,
-                "requested_from": registration.requested_from,
-            }
+            row = _registration_row(registration, is_decoy=owner is not None)
             await connection.execute(insert(registrations).values(row))
             kind = MailKind.ACTIVATION if owner is None else MailKind.ADDRESS_TAKEN
             mail = mail_row(kind, address.key, now, allowed_at, registration.requested_from)
@@ -100,6 +91,15 @@ class SqlRegistrationRepo:
             email_links = [] if owner is not None else [link]
             prepared = {"recipient": owner or address.spelling, "made_at": now, "links": links_json(email_links)}
             await connection.execute(insert(mails).values(mail | prepared))
+
+    async def create_user(self, registration: PendingRegistration, now: datetime) -> User | None:
+        key = registration.address.key
+        async with transaction(self._engine) as connection:
+            await acquire_address_lock(connection, key)
+            if await connection.scalar(select(exists().where(users.c.email_key == key))):
+                return None
+            await connection.execute(insert(registrations).values(_registration_row(registration, is_decoy=False)))
+            return await activate_registration(connection, registration.id, key, now, used_link=None)
 
     def _registration_context(self, registration: PendingRegistration, now: datetime) -> Any:
         """Select all stored data on which `register` depends, in one statement: rows of (kind, text, time).
@@ -209,6 +209,19 @@ def delete_excess_registrations(registration: PendingRegistration) -> Delete:
     ranked = select(registrations.c.id, rank.label("rank"), registrations.c.created_at).where(same_address).subquery()
     retained = select(ranked.c.id).order_by(ranked.c.rank, ranked.c.created_at.desc()).limit(MAX_PENDING - 1)
     return delete(registrations).where(same_address, registrations.c.id.not_in(retained))
+
+
+def _registration_row(registration: PendingRegistration, *, is_decoy: bool) -> dict[str, Any]:
+    return {
+        "id": registration.id,
+        "email": registration.address.spelling,
+        "email_key": registration.address.key,
+        **username_columns(registration.username),
+        "password_hash": registration.password_hash,
+        "created_at": registration.created_at,
+        "is_decoy": is_decoy,
+        "requested_from": registration.requested_from,
+    }
 
 
 async def activate_registration(

@@ -121,6 +121,12 @@ class RegistrationRepo(Protocol):
            `UsernameTaken` if a user has got the username, or one with the same skeleton, since. Then nothing changes.
         """
 
+    @abstractmethod
+    async def create_user(self, registration: PendingRegistration, now: datetime) -> User | None:
+        """10. Creates an active user from a registration that is not stored, without an email, and deletes the
+        registrations of the address; None, changing nothing, if a user has the address. Raises `UsernameTaken`.
+        """
+
 
 class PasswordResetRepo(Protocol):
     """A repository for resetting passwords by a mailed link, and changing them by the current password. Either deletes

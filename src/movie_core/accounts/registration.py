@@ -13,7 +13,7 @@ from movie_core.accounts.identifiers import IdentifierParser
 from movie_core.accounts.keyring import new_id, token_hash
 from movie_core.accounts.session_tokens import SessionTokens
 from movie_core.accounts.sessions import TokenPair
-from movie_core.accounts.users import PendingRegistration
+from movie_core.accounts.users import PendingRegistration, User
 from movie_core.clock import Clock, utc_now
 from movie_core.errors import Invalid, InvalidPassword, PasswordRequired
 from movie_core.ports import DeliveryNotifier, RegistrationRepo
@@ -54,6 +54,20 @@ class Registration:
         Raises the `Invalid` error of the first invalid field, with those of the other fields in `others`, and
         `UsernameTaken`.
         """
+        registration = await self._new_registration(email, username, password, requested_from)
+        await self._registrations.register(registration, registration.created_at)
+        await self._notifier.notify()
+        return registration
+
+    async def create_user(self, email: str, username: str, password: str) -> User | None:
+        """Creates an active user without an email, by the same rules and with the same errors; None if the address
+        belongs to a user."""
+        registration = await self._new_registration(email, username, password, "")
+        return await self._registrations.create_user(registration, registration.created_at)
+
+    async def _new_registration(
+        self, email: str, username: str, password: str, requested_from: str
+    ) -> PendingRegistration:
         errors: list[Invalid] = []
         address = name = None
         with _collect(errors):
@@ -67,11 +81,7 @@ class Registration:
             first.others = tuple(others)
             raise first
         password_hash = await self._credentials.hash_registration(password, address, name)
-        now = self._clock()
-        registration = PendingRegistration(new_id(), address, name, password_hash, now, requested_from)
-        await self._registrations.register(registration, now)
-        await self._notifier.notify()
-        return registration
+        return PendingRegistration(new_id(), address, name, password_hash, self._clock(), requested_from)
 
     async def resend_activation(self, email: str, *, requested_from: str = "") -> None:
         """Queues an email with new links for the pending registrations of this address, if there are any; raises

@@ -4,7 +4,7 @@ from collections import Counter
 from datetime import datetime
 
 from movie_core.accounts.outbox import MailKind, Purpose
-from movie_core.accounts.users import MAX_PENDING, REPEAT, ActivationLink, ActivationResult, PendingRegistration
+from movie_core.accounts.users import MAX_PENDING, REPEAT, ActivationLink, ActivationResult, PendingRegistration, User
 from movie_core.errors import PasswordRequired
 from movie_core.memory.database import MemoryDatabase
 
@@ -56,6 +56,13 @@ class MemoryRegistrationRepo:
             raise PasswordRequired("this address has several pending registrations")
         user = self._database.activate(registration, now, used_link=token_hash, password_hash=password_hash)
         return ActivationResult(user, is_new=True)
+
+    async def create_user(self, registration: PendingRegistration, now: datetime) -> User | None:
+        if self._database.find_by_address(registration.address.key) is not None:
+            return None
+        self._database.check_username(registration.username)
+        self._database.registrations.append(registration)
+        return self._database.activate(registration, now, used_link=None)
 
     def _registration(self, uid: str) -> PendingRegistration:
         return next(registration for registration in self._database.registrations if registration.id == uid)

@@ -144,6 +144,8 @@ class _Index:
         self.imdb: dict[str, dict[str, Movie]] = defaultdict(dict)
         self.tmdb: dict[str, dict[str, Movie]] = defaultdict(dict)
         self._titles: dict[str, dict[str, Movie]] = defaultdict(dict)
+        self._untitled: list[Movie] = []
+        """Movies that are not in `_titles` yet: most lists need no look-up by title."""
         for movie in movies:
             self.add(movie)
 
@@ -154,8 +156,7 @@ class _Index:
             self.imdb[movie.imdb_id][movie.id] = movie
         if movie.tmdb_id:
             self.tmdb[movie.tmdb_id][movie.id] = movie
-        for title in _titles(movie):
-            self._titles[normalise_title(title)][movie.id] = movie
+        self._untitled.append(movie)
 
     def imdb_holder(self, movie: Movie) -> Movie | None:
         """The movie with the same IMDb id; of several, the one that also has the same id, or the first."""
@@ -163,6 +164,10 @@ class _Index:
         return holders.get(movie.id) or (holders[min(holders)] if holders else None)
 
     def same_title(self, movie: Movie) -> list[Movie]:
+        for added in self._untitled:
+            for title in _titles(added):
+                self._titles[normalise_title(title)][added.id] = added
+        self._untitled.clear()
         found: dict[str, Movie] = {}
         for title in _titles(movie):
             found |= self._titles.get(normalise_title(title), {})

@@ -413,3 +413,21 @@ class RegistrationRepoContract(AccountStoresContract):
             assert await stores.users.find_by_address("bob@example.com") is None
             await stores.users.change_profile(rival.id, username=Username("Eve", "eve"))
             assert (await stores.registrations.activate(link.uid, link.token_hash, NOW)).is_new
+
+    @clause
+    async def test_10_a_user_is_created_without_an_email(self) -> None:
+        async with self.open(UNLIMITED) as stores:
+            await stores.registrations.register(make_registration("ada@example.com", "Other"), NOW)
+            (link,) = (await due_links(stores, NOW)).values()
+            before = await list_mail(stores, Window())
+            registration = make_registration("ada@example.com", "Ada")
+            user = await stores.registrations.create_user(registration, NOW)
+            assert user is not None
+            assert (user.id, user.is_active, user.is_staff) == (registration.id, True, False)
+            assert await stores.users.find_by_address(registration.address.key) == user
+            assert await list_mail(stores, Window()) == before
+            await assert_raises(InvalidLink, stores.registrations.activate(link.uid, link.token_hash, NOW))
+            assert await stores.registrations.create_user(make_registration("ada@example.com", "Eve"), NOW) is None
+            rival = make_registration("bob@example.com", "ADA")
+            await assert_raises(UsernameTaken, stores.registrations.create_user(rival, NOW))
+            assert await usernames_at(stores, "bob@example.com") == []

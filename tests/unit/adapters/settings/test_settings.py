@@ -335,7 +335,7 @@ def test_all_problems_are_reported_at_once_and_no_value_is_shown() -> None:
         "EVENTS",
         "CORS_ORIGINS",
     ]
-    for name in names:
+    for name in [*names, "CORS_ORIGINS"]:
         assert str(caught.value).count(f"MOVIE_{name}: ") == 1, name
     assert "canary" not in str(caught.value)
     assert "\n" not in str(caught.value)

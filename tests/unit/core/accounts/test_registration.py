@@ -129,3 +129,17 @@ async def test_of_two_concurrent_activations_the_first_decides() -> None:
     new_password = "amber kites over quarry"
     assert await deployment.registration.activate(*link, "a device", new_password=new_password) is None
     await deployment.login.log_in(ANN, PASSWORD, "d")
+
+
+async def test_an_operator_creates_a_user_without_an_email() -> None:
+    deployment = AccountDeployment()
+    user = await deployment.registration.create_user(ANN, "ann", PASSWORD)
+    assert user is not None
+    assert user.is_active
+    assert deployment.notifier.notifications == 0
+    await deployment.login.log_in(ANN, PASSWORD, "d")
+    assert await deployment.registration.create_user(ANN, "other", PASSWORD) is None
+    with pytest.raises(UsernameTaken):
+        await deployment.registration.create_user("bob@example.com", "Ann", PASSWORD)
+    with pytest.raises(WeakPassword):
+        await deployment.registration.create_user("bob@example.com", "bob", "short")
