@@ -58,7 +58,7 @@ def read_query(data: bytes) -> None:
     if (first.query, first.exclude_rated) != (asked.query, asked.exclude_rated):
         raise AssertionError(f"{asked} became {first}")
     typed = Interpretation.of(asked.query.text)
-    for interpretation in filter(None, (typed, typed.without_year())):
+    for interpretation in (typed, *Interpretation.with_year(asked.query.text)):
         if not interpretation.words or not interpretation.canonical:
             raise AssertionError(f"no word in {interpretation}")
         interpretation.has_words()

@@ -40,7 +40,7 @@ from movie_adapters.catalogue.bundled import (
 )
 from movie_adapters.catalogue.files import MovieFile
 from movie_core.search.movies import Movie
-from movie_core.text import article_first, title_words
+from movie_core.text import article_first, normalise_title, title_words
 
 COLUMNS = ("imdb_id", "title", "year", "genres", "director", "cast", "runtime", "country", "popularity")
 MAX_CAST = 8
@@ -479,12 +479,12 @@ def is_duplicate(first: Film, later: Film) -> bool:
         return False
     shared = people(first) & people(later)
     if apart > 2:
-        return len(shared) >= 2 and fold(first.title) == fold(later.title)
+        return len(shared) >= 2 and normalise_title(first.title) == normalise_title(later.title)
     if apart:
         return bool(shared)
     # People of different roles can't be compared: one list has the directors, the other one the cast.
     is_comparable = (first.directors and later.directors) or (first.cast and later.cast)
-    return bool(shared) or (not is_comparable and fold(first.title) == fold(later.title))
+    return bool(shared) or (not is_comparable and normalise_title(first.title) == normalise_title(later.title))
 
 
 def people(film: Film) -> set[str]:

@@ -161,7 +161,8 @@ def article_first(title: str) -> str:
     rest, _, end = (part.strip() for part in title.rpartition(","))
     article = end.rstrip(_END_MARKS)
     plain = article.lower().replace("\N{RIGHT SINGLE QUOTATION MARK}", "'")
-    if not rest or plain not in _ALL_ARTICLES:
+    # `Die, Monster, Die!` begins with the word that would be its article.
+    if not rest or plain not in _ALL_ARTICLES or rest.lower().startswith(f"{plain},"):
         return title
     rest += end[len(article) :]
     return f"{article}{rest}" if plain.endswith("'") else f"{article} {rest}"

@@ -11,9 +11,9 @@ import msgspec
 from movie_core.search.movies import Movie
 
 BUNDLED_NAME = "bundled-films"
-BUNDLED_EDITION = f"{BUNDLED_NAME}-75d9a161"
+BUNDLED_EDITION = f"{BUNDLED_NAME}-3c2d5040"
 """Name, and CRC-32 of the uncompressed file; printed by `scripts/build_films.py`."""
-BUNDLED_FILMS = 40_078
+BUNDLED_FILMS = 40_077
 """Number of bundled films."""
 
 MOVED_IDS: Mapping[str, str] = MappingProxyType(
@@ -26,6 +26,7 @@ MOVED_IDS: Mapping[str, str] = MappingProxyType(
         "circle-of-power-1983-yvette-mimieux": "circle-of-power-1981-yvette-mimieux",
         "darkness-2004-anna-paquin": "darkness-2002-anna-paquin",
         "falcon-and-the-snowman-the-1985-timothy-hutton": "the-falcon-and-the-snowman-1985-timothy-hutton",
+        "finding-ohana-c5d593ce-2021-kea-peahu": "tt10332588",
         "goonies-the-1985-sean-astin": "tt0089218",
         "happily-ever-after-1993-irene-cara": "happily-ever-after-1989-irene-cara",
         "last-dragon-the-1985-taimak": "the-last-dragon-1985-taimak",
