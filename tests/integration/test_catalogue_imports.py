@@ -2,7 +2,7 @@
 
 import asyncio
 import csv
-from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Sequence
 from contextlib import asynccontextmanager
 from pathlib import Path
 
@@ -30,8 +30,8 @@ class _File:
     def __init__(self, path: Path, *, adult: bool = False) -> None:
         self.file = MovieFile(path, adult=adult)
 
-    def __iter__(self) -> AsyncIterator[ListedMovie]:
-        return self.file.listed()  # type: ignore[return-value]
+    def __iter__(self) -> Iterator[ListedMovie]:
+        return self.file.listed()
 
 
 Run = Callable[[Callable[[MovieCatalogue], Awaitable[None]]], None]
@@ -81,7 +81,7 @@ Write = Callable[..., Path]
 
 
 async def _import(catalogue: MovieCatalogue, path: Path, *, replace: bool = False) -> LoadResult:
-    return await import_movies(catalogue, _File(path), replace=replace)  # type: ignore[arg-type]
+    return await import_movies(catalogue, _File(path), replace=replace)
 
 
 async def _titled(catalogue: MovieCatalogue, title: str) -> list[Movie]:
@@ -216,6 +216,6 @@ def test_a_data_set_of_tmdb_updates_the_film_with_the_imdb_id(run: Run, write: W
         assert (film.id, film.genres, film.countries) == ("toy-story-1995-tim-allen", ("Animation",), ("Moon",))
         assert (await catalogue.search(MovieQuery("toys alive"), Window())).items == (film,)
         assert await _titled(catalogue, "Adult Film") == []
-        assert (await import_movies(catalogue, _File(path, adult=True))).added == 1  # type: ignore[arg-type]
+        assert (await import_movies(catalogue, _File(path, adult=True))).added == 1
 
     run(test)

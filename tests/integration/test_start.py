@@ -127,4 +127,5 @@ def test_a_first_start_creates_no_account(
         environ["MOVIE_DATABASE_URL"] = request.getfixturevalue("empty_database_url")
     serve(**environ)
     listed = run("users", "list", **environ)
-    assert (listed.returncode, listed.stdout, listed.stderr) == (0, "", "")
+    headings = "address\tusername\tstate\tstaff\tcreated\tlast login\n"
+    assert (listed.returncode, listed.stdout, listed.stderr) == (0, headings, "")

@@ -175,7 +175,8 @@ class EaseRecommender:
     async def recommend(self, history: Sequence[Rating], window: Window, now: datetime) -> RecommendationPage:
         loaded = await self._current()
         # A model of an empty catalogue contains no movies.
-        if not loaded.model.ids:
+        is_unknown = loaded is not self._loaded and not loaded.model.has_content(rating.movie_id for rating in history)
+        if not loaded.model.ids or is_unknown:
             return await self._most_popular(history, window, now)
         minute = max(now.replace(second=0, microsecond=0), loaded.made_at)
         return await asyncio.to_thread(_recommend, loaded.model, history, window, minute)

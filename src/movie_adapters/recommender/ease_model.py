@@ -15,7 +15,7 @@ scaled to a mean square of 1 over the movies that have factors, which makes them
 
 import json
 import struct
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
@@ -341,6 +341,11 @@ class EaseModel:
         latent, contents = self._profile_vectors(profile, profile.weights())
         values = self._predictions(latent, movies) + CONTENT_WEIGHT * self._content_similarities(contents, movies)
         return dict(zip(wanted, np.round(values[0].astype(float), 6).tolist(), strict=True))
+
+    def has_content(self, movie_ids: Iterable[str]) -> bool:
+        """Whether genres or years distinguish one of these movies from others."""
+        movies = [self.index[movie_id] for movie_id in movie_ids if movie_id in self.index]
+        return bool(self._content[movies].any())
 
     def similar(self, movie: Movie, limit: int = MAX_RECOMMENDED) -> SimilarMovies:
         """Movies similar to this one, which need not be in the model, with the kinds of similarity."""

@@ -12,7 +12,7 @@ import pytest
 from movie_adapters.recommender.ease import RELOAD_INTERVAL, EaseRecommender
 from movie_core import memory
 from movie_core.discovery.ratings import Rating
-from movie_core.discovery.recommendations import ModelInfo, ReasonKind
+from movie_core.discovery.recommendations import ModelInfo, ReasonKind, Tier
 from movie_core.errors import StoreUnavailable
 from movie_core.memory import MemoryModelStore
 from movie_core.paging import Window
@@ -242,6 +242,12 @@ async def test_concurrent_first_requests_build_one_model_from_the_content() -> N
     page = await world.reader.recommend([rating], Window(), NOW)
     assert {reason.movie_id for item in page.items for reason in item.reasons} <= {"0"}
     assert page.total == 4
+
+
+async def test_popular_movies_are_recommended_where_content_distinguishes_none() -> None:
+    world = World()
+    page = await world.reader.recommend([Rating("0", "Film 0", 1990, 9.0, NOW)], Window(), NOW)
+    assert (page.tier, [item.movie_id for item in page.items]) == (Tier.POPULAR, ["4", "3", "2", "1"])
 
 
 async def test_an_empty_catalogue_has_no_similar_movies() -> None:
