@@ -94,7 +94,9 @@ def test_the_examples_of_the_readme_run(start: Start, folder: Path) -> None:
     (folder / "ratings.csv").write_text(
         "Date,Name,Year,Letterboxd URI,Rating\n2024-03-03,Casablanca,1942,https://x,4.5\n"
     )
-    assert json.loads(shell(access + example("docs/ratings.md", "import"))) == {"accepted": 1, "rejected": []}
+    imported = json.loads(shell(access + example("docs/ratings.md", "import")))
+    assert (imported["accepted"], imported["rejected"], imported["superseded"]) == (1, [], [1])
+    assert imported["matched_by"]["title_year"] == 1
     assert json.loads(shell(access + example("docs/analytics.md", "record events"))) == {"accepted": 1, "rejected": []}
     assert "Wizard of Oz" in shell(example("README.md", "cli"))
     script = folder / "example.py"
@@ -200,7 +202,7 @@ def test_the_catalogue_on_postgresql(serve: Serve, database_url: str) -> None:
     assert api.get(MOVIES, params={"query": "teh matirx"}).json()["items"][0]["title"] == "The Matrix"
     assert api.get("/health/ready").json() == {
         "status": "ready",
-        "database": {"status": "up", "detail": "40078 movies"},
+        "database": {"status": "up", "detail": "40077 movies"},
     }
 
 
@@ -359,7 +361,7 @@ def test_config_and_doctor(run: Run, start: Start) -> None:
     assert "canary" not in output.stdout
     assert re.search(r"MOVIE_SOURCE\s+tmdb\s+environment", output.stdout)
     healthy = run("doctor")
-    assert (healthy.returncode, "40078 movies" in healthy.stdout) == (0, True)
+    assert (healthy.returncode, "40077 movies" in healthy.stdout) == (0, True)
     unhealthy = run("doctor", MOVIE_SOURCE_URL="http://127.0.0.1:9", MOVIE_REDIS_URL="redis://127.0.0.1:9")
     assert unhealthy.returncode == 1
     assert "MOVIE_SOURCE_URL" in unhealthy.stdout

@@ -28,7 +28,7 @@ UNREADABLE = [
     ("MOVIE_SOURCE", "imdb"),
     ("MOVIE_DATABASE_URL", "mysql://movies:canary@db.invalid/movies"),
     ("MOVIE_DATABASE_URL", "postgresql+asyncpg://movies:canary@db.invalid:port/movies"),
-    ("MOVIE_DATABASE_URL", "postgresql+asyncpg://movies:canary@db.invalid/movies?sslmode=require"),
+    ("MOVIE_DATABASE_URL", "postgresql+asyncpg://movies:canary@db.invalid/movies?sslmode=sometimes"),
     ("MOVIE_REDIS_URL", "redis://:canary@redis.invalid:99999/0"),
     ("MOVIE_REDIS_URL", "redis://:canary@redis.invalid/movies"),
     ("MOVIE_CACHE_REDIS_URL", "http://:canary@redis.invalid"),

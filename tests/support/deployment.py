@@ -294,7 +294,7 @@ class Scene:
 
     def cold(self) -> str:
         """Returns a new query that matches one movie."""
-        return f"river {next(self.fleet.numbers):04}"
+        return f"river {next(self.fleet.numbers):05}"  # no year
 
     async def search(
         self, query: str, at: int = 0, *, headers: dict[str, str] | None = None, **parameters: int
