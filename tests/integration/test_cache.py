@@ -20,7 +20,7 @@ from movie_core.search.movies import Movie
 from movie_standin.faults import Behaviour
 from movie_standin.server import StandInServer, running_standin
 
-MOVIES = [Movie(id=str(n), title=f"River {n:04}") for n in range(1, 4001)]
+MOVIES = [Movie(id=str(n), title=f"River {n:05}") for n in range(1, 4001)]
 GOOD = Behaviour(fail_rate=0, latency_ms=0)
 SLOW = Behaviour(fail_rate=0, latency_ms=500)
 LONG_TIMEOUT = "2500ms"

@@ -17,7 +17,7 @@ from movie_core.search.movies import Movie
 from movie_standin.faults import Behaviour
 from movie_standin.server import StandInServer, running_standin
 
-MOVIES = [Movie(id=str(n), title=f"River {n:04}") for n in range(1, 5001)]
+MOVIES = [Movie(id=str(n), title=f"River {n:05}") for n in range(1, 5001)]
 AUTH = "/api/v1/authentication/"
 ME = "/api/v1/users/me/"
 LOGIN = {"email": "ann@example.com", "password": "copper lantern walks home"}
