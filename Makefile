@@ -5,6 +5,8 @@ UV := .venv-tools/bin/uv
 BIN := .venv/bin
 # Folder with evaluation data and protocols for `make bench`; measurements without data are skipped and reported.
 DATA ?=
+# Processes that run tests: one per core, because most tests are limited by the processor.
+WORKERS ?= auto
 PORT ?= 8000
 PROMTOOL ?= promtool
 BENCH_OPTIONS ?=
@@ -62,15 +64,15 @@ setup: .venv/.synced ## Create .venv with all dependencies from the lock file
 run: setup ## Serve at http://127.0.0.1:8000 with SQLite and the embedded catalogue (PORT=…)
 	@exec $(BIN)/movie-search serve --port $(PORT)
 
-test: setup ## Run all tests; starts its own PostgreSQL and Valkey (COVERAGE=1 measures and checks branch coverage)
+test: setup ## Run all tests; starts its own PostgreSQL and Valkey (COVERAGE=1 measures and checks branch coverage; WORKERS=…)
 ifdef COVERAGE
 	@$(BIN)/coverage erase
-	@$(BIN)/coverage run -m pytest -n auto --dist worksteal
+	@$(BIN)/coverage run -m pytest -n $(WORKERS) --dist worksteal
 	@$(BIN)/coverage combine --quiet
 	@$(BIN)/coverage report
 	@$(BIN)/coverage report --include='src/movie_core/*' --fail-under=100
 else
-	@$(BIN)/pytest -n auto --dist worksteal
+	@$(BIN)/pytest -n $(WORKERS) --dist worksteal
 endif
 
 check: test check-code ## Run all tests, lint, type checks and import rules
