@@ -23,7 +23,7 @@ export UV_PYTHON_DOWNLOADS := never
 export UV_SYSTEM_CERTS := true
 
 .DEFAULT_GOAL := help
-.PHONY: setup run test check check-code wheel bench fuzz mutation clients audit sbom licences examples lock secrets image try-compose help check-alerts
+.PHONY: setup run test core-coverage check check-code wheel bench fuzz mutation clients audit sbom licences examples lock secrets image try-compose help check-alerts
 .PHONY: scan-bandit scan-sqlmap scan-slow scan-wapiti scan-spectral scan-atheris
 
 .venv-tools/uv-$(UV_VERSION):
@@ -74,6 +74,12 @@ ifdef COVERAGE
 else
 	@$(BIN)/pytest -n $(WORKERS) --dist worksteal
 endif
+
+core-coverage: setup ## Check that the tests of the core alone reach each of its lines and branches
+	@$(BIN)/coverage erase
+	@$(BIN)/coverage run -m pytest -n $(WORKERS) tests/unit/core src/movie_core
+	@$(BIN)/coverage combine --quiet
+	@$(BIN)/coverage report --include='src/movie_core/*' --fail-under=100
 
 check: test check-code ## Run all tests, lint, type checks and import rules
 
