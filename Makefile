@@ -5,7 +5,7 @@ UV := .venv-tools/bin/uv
 BIN := .venv/bin
 # Folder with evaluation data and protocols for `make bench`; measurements without data are skipped and reported.
 DATA ?=
-# Processes that run tests: one per core, because most tests are limited by the processor.
+# Processes that run tests: one per core.
 WORKERS ?= auto
 PORT ?= 8000
 PROMTOOL ?= promtool

@@ -7,6 +7,7 @@ import os
 import re
 import signal
 import socket
+import statistics
 import subprocess
 import sys
 import time
@@ -264,7 +265,7 @@ OVER_THE_LIMITS: dict[str, tuple[str, str, dict[str, Any], int, str]] = {
 
 
 def test_requests_just_over_a_limit_are_rejected_at_once(serve: Serve) -> None:
-    """Within 20 ms of CPU time. The best of ten counts, because the process does other work too."""
+    """Within 20 ms of CPU time. The median counts, because the process does other work too."""
     program, api = serve(MOVIE_LIMIT_LOGIN="off")
     for name, (method, path, sent, status, code) in OVER_THE_LIMITS.items():
         costs = []
@@ -274,7 +275,7 @@ def test_requests_just_over_a_limit_are_rejected_at_once(serve: Serve) -> None:
             response = api.request(method, path, **sent | {"headers": headers})
             assert (response.status_code, response.json()["code"]) == (status, code), name
             costs.append(processor_seconds([program.process.pid]) - before)
-        assert min(costs) <= 0.02, name
+        assert statistics.median(costs) <= 0.02, name
 
 
 async def test_request_smuggling_is_rejected(serve: Serve) -> None:

@@ -2,7 +2,7 @@
 
 import math
 import re
-from collections.abc import Awaitable, Generator, Iterable, Sequence
+from collections.abc import Awaitable, Generator, Sequence
 from functools import lru_cache
 
 from litestar.types import HTTPResponseStartEvent, HTTPScope, Message, Receive, Send
@@ -88,28 +88,29 @@ class _ResponseSender:
     async def _send_part(self, message: Message) -> None:
         if self._start is not None and not self._context.status:
             status = self._context.status = self._start["status"]
-            headers = self._completed(status, self._start["headers"])
+            # A new list: the one of the message may be an iterator, or cached.
+            headers = self._completed(status, list(self._start["headers"]))
             await self._send({"type": "http.response.start", "status": status, "headers": headers})
         await self._send(message)
         self._context.is_complete = not message.get("more_body", False)
 
-    def _completed(self, status: int, headers: Iterable[Header]) -> list[Header]:
-        """A new list, because the given one may be cached."""
+    def _completed(self, status: int, headers: list[Header]) -> list[Header]:
+        """Add what is missing to `headers`."""
         context, path = self._context, self._path
-        completed = [*headers, (b"x-request-id", context.request_id.encode()), *self._common]
+        names = {name for name, _ in headers}
+        headers += ((b"x-request-id", context.request_id.encode()), *self._common)
         if context.quota is not None:
-            completed += _quota_headers(context.quota)
+            headers += _quota_headers(context.quota)
         never_stored, is_link = _path_rules_cached(path) if len(path) <= _MAX_CACHED_PATH else _path_rules(path)
         if never_stored:
-            completed.append(_NO_STORE)
-        names = {name for name, _ in headers}
-        if status >= 400 and not never_stored and _PRIVATE[0] not in names:
-            completed.append(_PRIVATE)
+            headers.append(_NO_STORE)
+        elif status >= 400 and _PRIVATE[0] not in names:
+            headers.append(_PRIVATE)
         if _DEFAULT_POLICY[0] not in names:
-            completed.append(_DEFAULT_POLICY)
+            headers.append(_DEFAULT_POLICY)
         if is_link and _NO_REFERRER[0] not in names:
-            completed.append(_NO_REFERRER)
-        return completed
+            headers.append(_NO_REFERRER)
+        return headers
 
 
 def is_never_stored(path: str) -> bool:
