@@ -55,7 +55,7 @@ async def emptied(url: str) -> AsyncIterator[AsyncEngine]:
 @asynccontextmanager
 async def redis_client(redis_url: str, call_timeout: float = 10.0) -> AsyncIterator[RedisClient]:
     """A client with a long timeout: on a busy machine Redis must not appear unavailable."""
-    client = RedisClient(redis_url, timeout=call_timeout)
+    client = RedisClient(redis_url, timeout=call_timeout, queue_timeout=60)
     try:
         yield client
     finally:
