@@ -43,7 +43,7 @@ async def import_file(file: Path, /) -> None:
         store, catalogue = await container.get(TrainingRatingStore), await container.get(MovieCatalogue)
         now = (await container.get(Clock))()
         with show_progress("") as progress:
-            rows = _RowsWithProgress(training_file, progress)
+            rows = RowsWithProgress(training_file, progress)
             try:
                 result = await import_training_ratings(store, catalogue, rows, training_file.identities, now)
             except asyncio.CancelledError:
@@ -59,7 +59,7 @@ async def import_file(file: Path, /) -> None:
         print_done(f"{count}: {reason}")
 
 
-class _RowsWithProgress:
+class RowsWithProgress:
     """The rows of a file, which report their progress whenever they are iterated."""
 
     def __init__(self, file: TrainingFile, progress: Callable[..., None]) -> None:

@@ -70,7 +70,7 @@ def recommended(environ: dict[str, str]) -> Sequence[Recommendation]:
 
     async def recommend() -> Sequence[Recommendation]:
         async with opened(environ) as container:
-            recommender = await container.get(Recommender)
+            recommender: Recommender = await container.get(Recommender)
             history = [Rating("film-4", "The E Affair", 1999, 9.0, utc_now())]
             return (await recommender.recommend(history, Window(0, 10), utc_now())).items
 
@@ -104,7 +104,8 @@ def stored(environ: dict[str, str]) -> tuple[list[TrainingRating], str, str]:
 def is_outdated(environ: dict[str, str]) -> bool:
     async def ask() -> bool:
         async with opened(environ) as container:
-            return await (await container.get(Recommender)).is_outdated()
+            recommender: Recommender = await container.get(Recommender)
+            return await recommender.is_outdated()
 
     return asyncio.run(ask())
 

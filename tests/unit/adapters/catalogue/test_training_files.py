@@ -134,10 +134,23 @@ def test_companions_identify_the_movies(write: Write) -> None:
     }
 
 
+@pytest.mark.parametrize("name", ["links.csv", "movies.csv.gz"])
+def test_one_companion_is_sufficient(write: Write, tmp_path: Path, name: str) -> None:
+    (tmp_path / "links.csv").unlink()
+    if name == "links.csv":
+        write("movieId,imdbId,tmdbId\n1,0114709,862\n", name)
+        expected = MovieIdentity(imdb_id="tt0114709", tmdb_id="862")
+    else:
+        write(gzip.compress(b"movieId,title,genres\n1,Toy Story (1995),Comedy\n"), name)
+        expected = MovieIdentity(title="Toy Story", year=1995)
+    assert TrainingFile(write(HEADER)).identities(["1"]) == {"1": expected}
+
+
 @pytest.mark.parametrize(
     ("content", "message"),
     [
         ("", "must be a table with the columns"),
+        ("userId,movieId\rrating,timestamp\n", "must be a table with the columns"),
         ("userId,movieId,rating\n1,2,3\n", "must be a table with the columns"),
         (b"PK\x03\x04\xff", "must be a table with the columns"),
         ('"' + "x" * 200_000, "must be a table with the columns"),

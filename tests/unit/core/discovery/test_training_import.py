@@ -126,11 +126,12 @@ async def test_the_limit_is_never_exceeded() -> None:
         assert result.unused == {BEYOND_LIMIT: 20 - result.ratings}
 
 
-async def test_all_ratings_up_to_the_limit_are_imported() -> None:
-    world = World([rating(f"user {number}", "1") for number in range(BATCH + 1)])
-    result = await world.run(max_ratings=BATCH + 1)
+@pytest.mark.parametrize("count", [BATCH, BATCH + 1])
+async def test_all_ratings_up_to_the_limit_are_imported(count: int) -> None:
+    world = World([rating(f"user {number}", "1") for number in range(count)])
+    result = await world.run(max_ratings=count)
     assert result is not None
-    assert (result.ratings, result.users, result.unused) == (BATCH + 1, BATCH + 1, {})
+    assert (result.ratings, result.users, result.unused) == (count, count, {})
 
 
 async def test_times_are_shifted_so_that_the_newest_rating_is_of_now() -> None:
