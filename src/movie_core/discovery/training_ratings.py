@@ -7,7 +7,7 @@ from typing import NamedTuple
 from movie_core.discovery.movie_matching import MatchedBy
 
 MAX_TRAINING_RATINGS = 2_000_000
-"""Maximum number of imported ratings. Training on so many takes half a gigabyte."""
+"""Maximum number of imported ratings. Training on so many takes 0.6 GB."""
 
 
 class TrainingRating(NamedTuple):
