@@ -24,7 +24,9 @@ audit_app = App(
 )
 tasks_app = App(name="tasks", help="Show the task queue in Redis.", group=OPERATIONS)
 cache_app = App(name="cache", help="Manage the search cache that all processes share in Redis.", group=OPERATIONS)
-recommend_app = App(name="recommend", help="Train and evaluate the recommendation model.", group=MOVIES)
+recommend_app = App(
+    name="recommend", help="Import ratings, and train and evaluate the recommendation model.", group=MOVIES
+)
 mail_app = App(
     name="mail", help="Manage outgoing email: the outbox with pending, sent and dead messages.", group=ACCOUNTS
 )

@@ -29,6 +29,7 @@ from movie_core.discovery.ports import (
     PersonalOrderStore,
     RatingStore,
     Recommender,
+    TrainingRatingStore,
     TrendStore,
 )
 from movie_core.operations.ports import AuditLog, RateLimiter
@@ -58,6 +59,7 @@ __all__ = [  # noqa: RUF022  (the main ports first, then by area)
     "UsernameSyntax",
     # discovery
     "RatingStore",
+    "TrainingRatingStore",
     "EventStore",
     "Analytics",
     "TrendStore",

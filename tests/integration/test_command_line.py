@@ -339,7 +339,7 @@ def test_every_command_has_help(run: Run) -> None:
         "mail": ("list", "retry", "test"),
         "audit": ("list",),
         "tasks": ("list",),
-        "recommend": ("train", "evaluate"),
+        "recommend": ("train", "import", "evaluate"),
     }.items():
         output = run(group, "--help").stdout
         assert all(command in output for command in commands)

@@ -13,7 +13,7 @@ from movie_adapters.sql.engine import create_engine
 from movie_adapters.sql.models import CHUNK_BYTES, SqlModelStore, model_parts, models
 from movie_core.discovery.recommendations import ModelInfo
 from movie_core.errors import StoreUnavailable
-from movie_core.ports import MovieCatalogue, RatingStore
+from movie_core.ports import MovieCatalogue, RatingStore, TrainingRatingStore
 from movie_core.testing import NOW, ModelStoreContract, RecommenderContract
 
 
@@ -84,12 +84,14 @@ class TestEaseRecommenderOverSql(RecommenderContract):
         self.url = sqlite_url
 
     @asynccontextmanager
-    async def open(self, ratings: RatingStore, movies: MovieCatalogue) -> AsyncIterator[EaseRecommender]:
+    async def open(
+        self, ratings: RatingStore, imported: TrainingRatingStore, movies: MovieCatalogue
+    ) -> AsyncIterator[EaseRecommender]:
         engine = create_engine(self.url)
         async with engine.begin() as connection:
             for table in (model_parts, models):
                 await connection.execute(table.delete())
-        recommender = EaseRecommender(ratings, movies, SqlModelStore(engine, "catalogue"), clock=lambda: NOW)
+        recommender = EaseRecommender(ratings, imported, movies, SqlModelStore(engine, "catalogue"), clock=lambda: NOW)
         try:
             yield recommender
         finally:

@@ -26,6 +26,7 @@ from movie_adapters.sql import models as sql_models
 from movie_adapters.sql import personal_orders as sql_orders
 from movie_adapters.sql import ratings as sql_ratings
 from movie_adapters.sql import tables as sql_tables
+from movie_adapters.sql import training_ratings as sql_training
 from movie_adapters.sql import trends as sql_trends
 from movie_adapters.sql.engine import metadata
 from movie_core.accounts import password_rules, sessions
@@ -295,7 +296,7 @@ def movie_tables() -> set[str]:
 
 def test_every_table_has_a_level_of_protection() -> None:
     assert all(
-        (sql_audit, sql_events, sql_models, sql_orders, sql_ratings, sql_tables, sql_trends)
+        (sql_audit, sql_events, sql_models, sql_orders, sql_ratings, sql_tables, sql_training, sql_trends)
     )  # these modules define all tables
     rows = table(POLICIES, "Data", 1)
     places = Counter(one for row in rows for one in quoted(row["where"]))

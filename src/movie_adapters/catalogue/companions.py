@@ -41,6 +41,11 @@ def movielens_companions(path: Path) -> dict[str, Path]:
     return _existing(path, {"links": "links.csv", "ratings": "ratings.csv"})
 
 
+def training_companions(path: Path) -> dict[str, Path]:
+    """The files of links and movies next to MovieLens' ratings."""
+    return _existing(path, {"links": "links.csv", "movies": "movies.csv"})
+
+
 def _existing(path: Path, names: Mapping[str, str]) -> dict[str, Path]:
     """The files that exist, compressed or not."""
     companions = {}

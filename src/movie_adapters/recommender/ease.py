@@ -27,7 +27,7 @@ from movie_core.discovery.recommendations import (
 )
 from movie_core.errors import StoreUnavailable
 from movie_core.paging import Window
-from movie_core.ports import ModelStore, MovieCatalogue, RatingStore
+from movie_core.ports import ModelStore, MovieCatalogue, RatingStore, TrainingRatingStore
 from movie_core.search.movies import Movie
 from movie_core.single_flight import SingleFlight
 
@@ -59,6 +59,7 @@ class EaseRecommender:
     def __init__(
         self,
         ratings: RatingStore,
+        training_ratings: TrainingRatingStore,
         catalogue: MovieCatalogue,
         models: ModelStore,
         *,
@@ -66,6 +67,7 @@ class EaseRecommender:
         monotonic: Callable[[], float] = time.monotonic,
     ) -> None:
         self._ratings = ratings
+        self._training_ratings = training_ratings
         self._catalogue = catalogue
         self._models = models
         self._clock = clock
@@ -108,6 +110,13 @@ class EaseRecommender:
                 movies.append(movie_numbers.setdefault(rating.movie_id, len(movie_numbers)))
                 ratings.append(rating.rating)
                 times.append(rating.rated_at.timestamp())
+        imported_numbers: dict[int, int] = {}
+        async for imported in self._training_ratings.iter_all():
+            for user, movie_id, value, rated_at in imported:
+                users.append(len(user_numbers) + imported_numbers.setdefault(user, len(imported_numbers)))
+                movies.append(movie_numbers.setdefault(movie_id, len(movie_numbers)))
+                ratings.append(value)
+                times.append(rated_at)
         progress("ratings", 1.0)
         films = await self._select_movies(movie_numbers, movies, progress)
         loop = asyncio.get_running_loop()
@@ -130,7 +139,7 @@ class EaseRecommender:
         except asyncio.CancelledError:
             cancelled.set()
             raise
-        info = ModelInfo(made_at, len(ratings), len(user_numbers), len(films))
+        info = ModelInfo(made_at, len(ratings), len(user_numbers) + len(imported_numbers), len(films))
         if await self._models.save(info, version, body):
             self._loaded = _Loaded(made_at, model)
             self._checked_at = self._monotonic()
@@ -165,7 +174,8 @@ class EaseRecommender:
         return stored is None or stored[1] != await self._version()
 
     async def _version(self) -> str:
-        return f"{await self._ratings.version()} {await self._catalogue_version()}"
+        ratings, imported = await self._ratings.version(), await self._training_ratings.version()
+        return f"{ratings} {imported} {await self._catalogue_version()}"
 
     async def _catalogue_version(self) -> str:
         return f"{await self._catalogue.count()} {await self._catalogue.edition()}"

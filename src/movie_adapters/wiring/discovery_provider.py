@@ -24,6 +24,7 @@ from movie_core.ports import (
     PersonalOrderStore,
     RatingStore,
     Recommender,
+    TrainingRatingStore,
     TrendStore,
 )
 
@@ -40,6 +41,12 @@ class DiscoveryProvider(Provider):
         from movie_adapters.sql.ratings import SqlRatingStore
 
         return SqlRatingStore(database.engine, settings.source)
+
+    @provide
+    def training_ratings(self, settings: Settings, database: Database) -> TrainingRatingStore:
+        from movie_adapters.sql.training_ratings import SqlTrainingRatingStore
+
+        return SqlTrainingRatingStore(database.engine, settings.source)
 
     @provide
     def events(self, settings: Settings, database: Database) -> EventStore:
@@ -87,11 +94,16 @@ class DiscoveryProvider(Provider):
 
     @provide
     async def recommender(
-        self, ratings: RatingStore, catalogue: MovieCatalogue, models: ModelStore, clock: Clock
+        self,
+        ratings: RatingStore,
+        training_ratings: TrainingRatingStore,
+        catalogue: MovieCatalogue,
+        models: ModelStore,
+        clock: Clock,
     ) -> AsyncIterator[Recommender]:
         from movie_adapters.recommender.ease import EaseRecommender
 
-        recommender = EaseRecommender(ratings, catalogue, models, clock=clock)
+        recommender = EaseRecommender(ratings, training_ratings, catalogue, models, clock=clock)
         yield recommender
         await recommender.close()
 

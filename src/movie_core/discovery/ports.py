@@ -1,7 +1,7 @@
 """Ports of discovery: ratings, events, analytics, trends, personal orders and the recommender."""
 
 from abc import abstractmethod
-from collections.abc import AsyncIterator, Collection, Mapping, Sequence
+from collections.abc import AsyncIterator, Collection, Iterable, Mapping, Sequence
 from datetime import date, datetime
 from typing import Protocol
 
@@ -10,6 +10,7 @@ from movie_core.discovery.events import Event, EventExport
 from movie_core.discovery.personal_ranking import OrderExport
 from movie_core.discovery.ratings import NewRating, Rating, RatingChange, RatingExport
 from movie_core.discovery.recommendations import ModelInfo, Progress, RecommendationPage
+from movie_core.discovery.training_ratings import TrainingRating
 from movie_core.discovery.trending import Epoch, Interaction, Totals, Trend, TrendWindow
 from movie_core.paging import Window
 from movie_core.personal_data import PersonalData
@@ -62,6 +63,29 @@ class RatingStore(PersonalData[RatingExport], Protocol):
         """12. Moves the ratings of movies to others, by the ids of the former, and returns how many there were. Of two
         ratings of one user the newest remains.
         """
+
+
+class TrainingRatingStore(Protocol):
+    """A store of imported ratings of the movies of one source, by people without accounts. Every method raises
+    `StoreUnavailable` if the store is unavailable.
+    """
+
+    @abstractmethod
+    async def replace(self, batches: Iterable[Sequence[TrainingRating]]) -> int | None:
+        """1. Replaces all ratings by those of the batches, and returns their number. A person has one rating per movie:
+        the newest, of several with the same time the last. `batches` is iterated once, in a thread.
+        2. The other methods return the previous ratings until all batches are stored; if it raises, nothing changes.
+        3. None, changing nothing, if another call of `replace` has started in the meantime.
+        """
+
+    @abstractmethod
+    def iter_all(self) -> AsyncIterator[Sequence[TrainingRating]]:
+        """4. Yields every rating once, in batches of bounded size and in no particular order. If the ratings are
+        replaced during the iteration, some may be missing."""
+
+    @abstractmethod
+    async def version(self) -> str:
+        """5. Returns a value that changes whenever the ratings are replaced."""
 
 
 class EventStore(PersonalData[EventExport], Protocol):
@@ -192,7 +216,8 @@ class PersonalOrderStore(PersonalData[OrderExport], Protocol):
 
 
 class Recommender(Protocol):
-    """A recommender that is trained on all ratings and recommends from the current ratings of one user.
+    """A recommender that is trained on all ratings, those of users and imported ones, and recommends from the current
+    ratings of one user.
 
     Every method raises `StoreUnavailable` if a required store is unavailable.
     """

@@ -273,7 +273,7 @@ def _identity(layout: _Layout, cells: dict[str, str]) -> MovieIdentity:
     title, alt_titles = checked_title(cells.get(layout.title, "")), tuple[str, ...]()
     year = _first(cells, layout.year)
     if title is not None and not layout.year:
-        title, alt_titles, year = _split_title(title)
+        title, alt_titles, year = split_title(title)
     elif not year and (in_date := _YEAR_OF_DATE.search(cells.get(layout.release_date, ""))):
         year = in_date[0]
     number = _YEAR.fullmatch(year)
@@ -290,7 +290,7 @@ def _identity(layout: _Layout, cells: dict[str, str]) -> MovieIdentity:
     )
 
 
-def _split_title(text: str) -> tuple[str, tuple[str, ...], str]:
+def split_title(text: str) -> tuple[str, tuple[str, ...], str]:
     """The title, alternative titles and year of `City of Lost Children, The (Cité des enfants perdus, La) (1995)`."""
     # No regular expression search: a crafted file could make it very slow.
     year = ""

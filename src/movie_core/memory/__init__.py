@@ -22,6 +22,7 @@ from movie_core.memory.registration_repo import MemoryRegistrationRepo
 from movie_core.memory.security import MemoryAccessTokens, MemoryPasswordHasher, PlainPasswordStrength
 from movie_core.memory.session_repo import MemorySessionRepo
 from movie_core.memory.syntax import PlainAddressSyntax, PlainUsernameSyntax
+from movie_core.memory.training_rating_store import MemoryTrainingRatingStore
 from movie_core.memory.trend_store import MemoryTrendStore
 from movie_core.memory.user_directory import MemoryUserDirectory
 from movie_core.memory.user_repo import MemoryUserRepo
@@ -50,6 +51,7 @@ __all__ = [
     "MemoryRegistrationRepo",
     "MemorySeenMovies",
     "MemorySessionRepo",
+    "MemoryTrainingRatingStore",
     "MemoryTrendStore",
     "MemoryUserDirectory",
     "MemoryUserRepo",

@@ -41,6 +41,7 @@ from movie_core.memory.registration_repo import MemoryRegistrationRepo
 from movie_core.memory.security import MemoryAccessTokens, MemoryPasswordHasher, PlainPasswordStrength
 from movie_core.memory.session_repo import MemorySessionRepo
 from movie_core.memory.syntax import PlainAddressSyntax, PlainUsernameSyntax
+from movie_core.memory.training_rating_store import MemoryTrainingRatingStore
 from movie_core.memory.trend_store import MemoryTrendStore
 from movie_core.memory.user_directory import MemoryUserDirectory
 from movie_core.memory.user_repo import MemoryUserRepo
@@ -98,6 +99,7 @@ class Deployment:
 
     # Discovery
     ratings: MemoryRatingStore
+    training_ratings: MemoryTrainingRatingStore
     events: MemoryEventStore
     trend_store: MemoryTrendStore
     orders: MemoryPersonalOrderStore
@@ -197,7 +199,8 @@ def deployment(
     trend_store = MemoryTrendStore()
     trends = TrendingService(trend_store, events, clock)
     recorder = EventRecorder(events, trends, clock=clock)
-    recommender = recommender or MemoryRecommender(ratings, catalogue, clock)
+    training_ratings = MemoryTrainingRatingStore()
+    recommender = recommender or MemoryRecommender(ratings, training_ratings, catalogue, clock)
     discovery = Discovery(
         movie_search, catalogue, ratings, recommender, orders, trends, recorder, seen=seen, clock=clock
     )
@@ -236,6 +239,7 @@ def deployment(
         user_management=user_management,
         dispatcher=dispatcher,
         ratings=ratings,
+        training_ratings=training_ratings,
         events=events,
         trend_store=trend_store,
         orders=orders,

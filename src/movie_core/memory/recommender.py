@@ -19,7 +19,7 @@ from movie_core.discovery.recommendations import (
     Tier,
 )
 from movie_core.paging import Window
-from movie_core.ports import MovieCatalogue, RatingStore
+from movie_core.ports import MovieCatalogue, RatingStore, TrainingRatingStore
 from movie_core.search.movies import Movie
 
 NEUTRAL = 5.0
@@ -34,24 +34,36 @@ class MemoryRecommender:
     Before the first training, the similarity of two movies is the fraction of their genres that they share.
     """
 
-    def __init__(self, ratings: RatingStore, catalogue: MovieCatalogue, clock: Clock = utc_now) -> None:
+    def __init__(
+        self,
+        ratings: RatingStore,
+        training_ratings: TrainingRatingStore,
+        catalogue: MovieCatalogue,
+        clock: Clock = utc_now,
+    ) -> None:
         self._ratings = ratings
+        self._training_ratings = training_ratings
         self._catalogue = catalogue
         self._clock = clock
         self._model: tuple[ModelInfo, str] | None = None
         self._movies: dict[str, Movie] = {}
         """The movies of the model, most liked first."""
-        self._likers: dict[str, set[str]] = {}
+        self._likers: dict[str, set[str | int]] = {}
 
     async def train(self, progress: Progress = lambda _step, _part: None) -> ModelInfo:
         made_at, version = self._clock(), await self._version()
         progress("ratings", 0.0)
-        pairs = [pair async for batch in self._ratings.iter_all() for pair in batch]
-        likers: dict[str, set[str]] = {}
-        for user_id, rating in pairs:
-            movie_likers = likers.setdefault(rating.movie_id, set())
-            if rating.rating >= LIKED:
-                movie_likers.add(user_id)
+        rows: list[tuple[str | int, str, float]] = [
+            (user_id, rating.movie_id, rating.rating)
+            async for batch in self._ratings.iter_all()
+            for user_id, rating in batch
+        ]
+        rows += [row[:3] async for imported in self._training_ratings.iter_all() for row in imported]
+        likers: dict[str, set[str | int]] = {}
+        for user, movie_id, rating in rows:
+            movie_likers = likers.setdefault(movie_id, set())
+            if rating >= LIKED:
+                movie_likers.add(user)
         progress("movies", 0.5)
         rated = await self._catalogue.get_many(likers)
         movies = [
@@ -60,7 +72,7 @@ class MemoryRecommender:
         movies += [movie for movie in await self._catalogue.most_popular(MAX_MODEL_MOVIES) if movie.id not in rated]
         self._movies = {movie.id: movie for movie in movies[:MAX_MODEL_MOVIES]}
         self._likers = likers
-        info = ModelInfo(made_at, len(pairs), len({user_id for user_id, _ in pairs}), len(self._movies))
+        info = ModelInfo(made_at, len(rows), len({user for user, _, _ in rows}), len(self._movies))
         self._model = info, version
         progress("movies", 1.0)
         return info
@@ -133,4 +145,5 @@ class MemoryRecommender:
         return len(likers & others) / math.sqrt(len(likers) * len(others)) if likers and others else 0.0
 
     async def _version(self) -> str:
-        return f"{await self._ratings.version()} {await self._catalogue.count()} {await self._catalogue.edition()}"
+        ratings, imported = await self._ratings.version(), await self._training_ratings.version()
+        return f"{ratings} {imported} {await self._catalogue.count()} {await self._catalogue.edition()}"

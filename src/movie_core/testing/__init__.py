@@ -38,6 +38,7 @@ the clause in the docstring of the port (see `movie_core.ports`).
 | `RateLimiter` | `RateLimiterContract` |
 | `AuditLog` | `AuditLogContract` |
 | `RatingStore` | `RatingStoreContract` |
+| `TrainingRatingStore` | `TrainingRatingStoreContract` |
 | `EventStore` | `EventStoreContract` |
 | `Analytics` | `AnalyticsContract` |
 | `TrendStore` | `TrendStoreContract` |
@@ -85,6 +86,7 @@ from movie_core.testing.registration_repo import RegistrationRepoContract
 from movie_core.testing.seen_movies import SeenMoviesContract
 from movie_core.testing.session_repo import SessionRepoContract
 from movie_core.testing.shared import NOW, ODD_STRINGS, SAMPLE, assert_raises, clause, collect_pages
+from movie_core.testing.training_rating_store import TrainingRatingStoreContract
 from movie_core.testing.trend_store import (
     PRECISION,
     TrendStoreContract,
@@ -133,6 +135,7 @@ __all__ = [
     "RegistrationRepoContract",
     "SeenMoviesContract",
     "SessionRepoContract",
+    "TrainingRatingStoreContract",
     "TrendStoreContract",
     "UserDirectoryContract",
     "UserRepoContract",

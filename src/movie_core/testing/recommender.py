@@ -7,9 +7,10 @@ from datetime import timedelta
 
 from movie_core.discovery.ratings import NewRating, Rating
 from movie_core.discovery.recommendations import MAX_REASONS, MAX_RECOMMENDED, ReasonKind, Recommendation, Tier
+from movie_core.discovery.training_ratings import TrainingRating
 from movie_core.memory import deployment
 from movie_core.paging import Window
-from movie_core.ports import MovieCatalogue, RatingStore, Recommender
+from movie_core.ports import MovieCatalogue, RatingStore, Recommender, TrainingRatingStore
 from movie_core.search.movies import Movie
 from movie_core.testing.account_fixtures import UNLIMITED, create_user, memory_account_stores
 from movie_core.testing.shared import NOW, ODD_STRINGS, clause
@@ -34,11 +35,12 @@ def _rating(movie_id: str, rating: float, *, day: int = 1) -> Rating:
 
 
 class _Dataset:
-    """A rating store and a catalogue; `rate_all` adds twelve users with ratings."""
+    """The stores of a recommender; `rate_all` adds twelve users with ratings."""
 
     def __init__(self) -> None:
         world = deployment(_MOVIES, mail_rules=UNLIMITED)
-        self.ratings, self.movies = world.ratings, world.catalogue
+        self.ratings, self.imported, self.movies = world.ratings, world.training_ratings, world.catalogue
+        self.stores = self.ratings, self.imported, self.movies
         self._stores = memory_account_stores(world)
         self.users: list[str] = []
 
@@ -79,7 +81,9 @@ def _groups(items: Sequence[Recommendation]) -> str:
 class RecommenderContract:
     """Contract of every `Recommender`. The numbers in test names are the clauses of the port."""
 
-    def open(self, ratings: RatingStore, movies: MovieCatalogue) -> AbstractAsyncContextManager[Recommender]:
+    def open(
+        self, ratings: RatingStore, imported: TrainingRatingStore, movies: MovieCatalogue
+    ) -> AbstractAsyncContextManager[Recommender]:
         """The recommender under test, without a model, over these stores."""
         raise NotImplementedError
 
@@ -87,7 +91,7 @@ class RecommenderContract:
     async def test_1_and_2_a_model_reports_its_training_data(self) -> None:
         dataset = _Dataset()
         await dataset.rate_all()
-        async with self.open(dataset.ratings, dataset.movies) as recommender:
+        async with self.open(*dataset.stores) as recommender:
             assert await recommender.model() is None
             steps: list[tuple[str, float]] = []
             model = await recommender.train(lambda step, part: steps.append((step, part)))
@@ -102,18 +106,41 @@ class RecommenderContract:
         for movies in ((), _MOVIES):
             dataset = _Dataset()
             await dataset.movies.load(movies, replace=True)
-            async with self.open(dataset.ratings, dataset.movies) as recommender:
+            async with self.open(*dataset.stores) as recommender:
                 model = await recommender.train()
                 assert (model.ratings, model.users, model.movies) == (0, 0, len(movies))
                 assert len(await _all_recommendations(recommender, [])) == len(movies)
                 assert len(await _all_recommendations(recommender, [_rating("w0", 9.0)])) == max(0, len(movies) - 1)
 
     @clause
+    async def test_1_a_model_is_trained_on_imported_ratings_too(self) -> None:
+        dataset = _Dataset()
+        await dataset.rate_all()
+        count = len([item async for batch in dataset.ratings.iter_all() for item in batch])
+        imported = [
+            TrainingRating(user, movie_id, 9.0 if (movie_id == "m11") == bool(user % 2) else 2.0, int(NOW.timestamp()))
+            for user in range(30)
+            for movie_id in ("n1", "w11", "m11", "gone")
+        ]
+        history, others = [_rating("n1", 9.5)], ("w11", "m11")
+        async with self.open(*dataset.stores) as recommender:
+            await recommender.train()
+            before = await recommender.affinities(history, others)
+            await dataset.imported.replace([imported])
+            model = await recommender.train()
+            assert (model.ratings, model.users, model.movies) == (count + len(imported), 12 + 30, len(_MOVIES))
+            after = await recommender.affinities(history, others)
+            assert before["w11"] == before["m11"] < after["w11"]
+            assert after["m11"] < after["w11"]
+            of_users = await recommender.affinities([_rating("m4", 9.0)], ("m5", "w5"))
+            assert of_users["w5"] < of_users["m5"]
+
+    @clause
     async def test_1_ratings_of_deleted_movies_are_ignored(self) -> None:
         dataset = _Dataset()
         await dataset.rate_all()
         await dataset.movies.load([movie for movie in _MOVIES if movie.id != "w3"], replace=True)
-        async with self.open(dataset.ratings, dataset.movies) as recommender:
+        async with self.open(*dataset.stores) as recommender:
             await recommender.train()
             found = await _all_recommendations(recommender, [_rating("w3", 9.0), _rating("w4", 9.0)])
             assert "w3" not in {item.movie_id for item in found}
@@ -123,11 +150,15 @@ class RecommenderContract:
     async def test_3_a_model_is_outdated_once_ratings_or_movies_have_changed(self) -> None:
         dataset = _Dataset()
         await dataset.rate_all()
-        async with self.open(dataset.ratings, dataset.movies) as recommender:
+        async with self.open(*dataset.stores) as recommender:
             assert await recommender.is_outdated()
             await recommender.train()
             assert not await recommender.is_outdated()
             await dataset.ratings.remove(dataset.users[0], "m1")
+            assert await recommender.is_outdated()
+            await recommender.train()
+            assert not await recommender.is_outdated()
+            await dataset.imported.replace([[TrainingRating(1, "m1", 9.0, 0)]])
             assert await recommender.is_outdated()
             await recommender.train()
             assert not await recommender.is_outdated()
@@ -138,7 +169,7 @@ class RecommenderContract:
     async def test_4_pages_are_consistent_without_duplicates_or_rated_movies(self) -> None:
         dataset = _Dataset()
         await dataset.rate_all()
-        async with self.open(dataset.ratings, dataset.movies) as recommender:
+        async with self.open(*dataset.stores) as recommender:
             for _ in range(2):  # without a model, then with one
                 for history in ([], [_rating("w0", 9.0), _rating("m5", 2.0)]):
                     expected = await _all_recommendations(recommender, history)
@@ -160,7 +191,7 @@ class RecommenderContract:
     async def test_4_the_length_of_the_list_is_limited(self) -> None:
         dataset = _Dataset()
         await dataset.movies.load([Movie(id=f"x{number:04}", title=f"X {number}") for number in range(600)])
-        async with self.open(dataset.ratings, dataset.movies) as recommender:
+        async with self.open(*dataset.stores) as recommender:
             for _ in range(2):
                 assert len(await _all_recommendations(recommender, [])) == MAX_RECOMMENDED
                 assert len(await _all_recommendations(recommender, [_rating("w0", 9.0)])) == MAX_RECOMMENDED
@@ -170,7 +201,7 @@ class RecommenderContract:
     async def test_5_a_new_rating_takes_effect_immediately(self) -> None:
         dataset = _Dataset()
         await dataset.rate_all()
-        async with self.open(dataset.ratings, dataset.movies) as recommender:
+        async with self.open(*dataset.stores) as recommender:
             await recommender.train()
             likes = [_rating(f"w{number}", 9.0, day=number) for number in range(4)]
             assert _groups((await _all_recommendations(recommender, likes))[:6]) == "wwwwww"
@@ -188,7 +219,7 @@ class RecommenderContract:
     async def test_5_popular_movies_are_recommended_without_a_history_or_a_model(self) -> None:
         dataset = _Dataset()
         await dataset.rate_all()
-        async with self.open(dataset.ratings, dataset.movies) as recommender:
+        async with self.open(*dataset.stores) as recommender:
             found = await recommender.recommend([], Window(0, 4), NOW)
             assert found.tier is Tier.POPULAR
             assert {item.movie_id for item in found.items} <= {"w0", "m0", "w1", "m1", "w2", "m2"}
@@ -202,7 +233,7 @@ class RecommenderContract:
     @clause
     async def test_5_before_the_first_model_recommendations_are_of_similar_content(self) -> None:
         dataset = _Dataset()
-        async with self.open(dataset.ratings, dataset.movies) as recommender:
+        async with self.open(*dataset.stores) as recommender:
             for group in "wm":
                 found = await recommender.recommend([_rating(f"{group}5", 9.0)], Window(0, 5), NOW)
                 assert (found.tier, _groups(found.items)) == (Tier.PERSONAL, 5 * group)
@@ -212,7 +243,7 @@ class RecommenderContract:
     async def test_6_without_a_reason_the_score_would_be_lower(self) -> None:
         dataset = _Dataset()
         await dataset.rate_all()
-        async with self.open(dataset.ratings, dataset.movies) as recommender:
+        async with self.open(*dataset.stores) as recommender:
             await recommender.train()
             history = [_rating(f"w{number}", 9.5 - number, day=number) for number in range(8)]
             history += [_rating(f"m{number}", 2.0 + 3 * number, day=20 + number) for number in range(3)]
@@ -232,7 +263,7 @@ class RecommenderContract:
     async def test_7_affinities_rank_liked_movies_above_disliked_ones(self) -> None:
         dataset = _Dataset()
         await dataset.rate_all()
-        async with self.open(dataset.ratings, dataset.movies) as recommender:
+        async with self.open(*dataset.stores) as recommender:
             history = [_rating(f"w{number}", 9.0, day=number) for number in range(4)]
             ids = [movie.id for movie in _MOVIES]
             for _ in range(2):  # by content, then with a model
@@ -250,7 +281,7 @@ class RecommenderContract:
     async def test_8_similar_movies_are_liked_by_the_same_users(self) -> None:
         dataset = _Dataset()
         await dataset.rate_all()
-        async with self.open(dataset.ratings, dataset.movies) as recommender:
+        async with self.open(*dataset.stores) as recommender:
             movie = next(movie for movie in _MOVIES if movie.id == "w5")
             before = await recommender.similar(movie, Window(0, 5))
             assert _groups(before.items) == "wwwww"

@@ -16,7 +16,7 @@ from movie_core.discovery.recommendations import ModelInfo, ReasonKind, Tier
 from movie_core.errors import StoreUnavailable
 from movie_core.memory import MemoryModelStore
 from movie_core.paging import Window
-from movie_core.ports import MovieCatalogue, RatingStore
+from movie_core.ports import MovieCatalogue, RatingStore, TrainingRatingStore
 from movie_core.search.movies import Movie
 from movie_core.testing import NOW, RecommenderContract
 
@@ -25,8 +25,10 @@ FILMS = [Movie(id=str(n), title=f"Film {n}", year=1990 + n, genres=("Drama",), p
 
 class TestEaseRecommender(RecommenderContract):
     @asynccontextmanager
-    async def open(self, ratings: RatingStore, movies: MovieCatalogue) -> AsyncIterator[EaseRecommender]:
-        recommender = EaseRecommender(ratings, movies, MemoryModelStore(), clock=lambda: NOW)
+    async def open(
+        self, ratings: RatingStore, imported: TrainingRatingStore, movies: MovieCatalogue
+    ) -> AsyncIterator[EaseRecommender]:
+        recommender = EaseRecommender(ratings, imported, movies, MemoryModelStore(), clock=lambda: NOW)
         yield recommender
         await recommender.close()
 
@@ -74,7 +76,12 @@ class World:
         self.seconds = 0.0
         self.trainer, self.reader = (
             EaseRecommender(
-                deployment.ratings, self.catalogue, self.models, clock=lambda: self.now, monotonic=lambda: self.seconds
+                deployment.ratings,
+                deployment.training_ratings,
+                self.catalogue,
+                self.models,
+                clock=lambda: self.now,
+                monotonic=lambda: self.seconds,
             )
             for _ in range(2)
         )
