@@ -124,7 +124,7 @@ def redis_url() -> Iterator[str]:
 
 @pytest.fixture
 def long_database_timeouts(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Multiplies database timeouts by ten, for tests of stored data on busy machines."""
+    """Makes database timeouts far longer, for tests of stored data on busy machines."""
     for module, name in (
         (sql_database, "CONNECT_SECONDS"),
         (sql_database, "POOL_SECONDS"),
@@ -133,7 +133,7 @@ def long_database_timeouts(monkeypatch: pytest.MonkeyPatch) -> None:
         (sql_ratings, "WRITE_SECONDS"),
         (postgres_movies, "READ_SECONDS"),
     ):
-        monkeypatch.setattr(module, name, 10 * getattr(module, name))
+        monkeypatch.setattr(module, name, 60 * getattr(module, name))
 
 
 @pytest.fixture(scope="session")

@@ -27,6 +27,8 @@ from movie_core.errors import StoreUnavailable
 from movie_core.testing import NOW, UNLIMITED, AnalyticsContract, EventStoreContract, EventStores, create_user
 from movie_core.testing.rating_store import is_empty
 
+pytestmark = pytest.mark.usefixtures("long_database_timeouts")
+
 TABLES = ("events", "deeds", "user_days", "query_days", "source_days", "purges")
 TODAY = NOW.date()
 
@@ -71,22 +73,18 @@ class OnPostgres(OpenStores):
         self.url = postgres_url
 
 
-@pytest.mark.usefixtures("long_database_timeouts")
 class TestEventsOnSqlite(OnSqlite, EventStoreContract):
     pass
 
 
-@pytest.mark.usefixtures("long_database_timeouts")
 class TestAnalyticsOnSqlite(OnSqlite, AnalyticsContract):
     pass
 
 
-@pytest.mark.usefixtures("long_database_timeouts")
 class TestEventsOnPostgres(OnPostgres, EventStoreContract):
     pass
 
 
-@pytest.mark.usefixtures("long_database_timeouts")
 class TestAnalyticsOnPostgres(OnPostgres, AnalyticsContract):
     pass
 
@@ -204,7 +202,6 @@ async def test_concurrent_purges_and_appends_count_each_event_once(engine: Async
     assert (await stores.analytics.summary(old)).clicks == stored
 
 
-@pytest.mark.usefixtures("long_database_timeouts")
 async def test_users_can_be_erased_during_a_purge(engine: AsyncEngine, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(sql_events, "BATCH", 40)
     stores = stores_of(engine)

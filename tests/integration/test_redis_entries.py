@@ -280,7 +280,7 @@ async def test_concurrent_calls_to_a_frozen_redis_all_fail(server: OwnServer) ->
 async def test_calls_cancelled_while_redis_hangs_leave_no_tasks_and_connections(
     server: OwnServer, caplog: pytest.LogCaptureFixture
 ) -> None:
-    async with client_to(server.url, call_timeout=0.5, probe_interval=0.05) as client:
+    async with client_to(server.url, call_timeout=0.5, probe_interval=0.05, queue_timeout=60) as client:
         store = RedisCacheStore(client)
         assert await store.write("a", an_entry())
         with redis_fault(server, "frozen"):

@@ -24,7 +24,7 @@ from tests.support.servers import OwnServer, free_port
 
 from movie_standin.server import StandInServer
 
-PATIENCE = 60.0
+PATIENCE = 180.0
 """Seconds after which a test stops waiting for a program, a response or a condition. It only ends tests that would
 hang: unit tests with virtual time assert how long an operation takes, and `make bench` measures it."""
 
