@@ -190,7 +190,7 @@ def serve(start: Start) -> Iterator[Serve]:
                 "serve", "--port", str(free_port()), *arguments, **{"MOVIE_PUBLIC_SEARCH": "true"} | environ
             )
             url = program.wait_for(r"serving \w+ at (http://\S+),")[1]
-            return program, clients.enter_context(httpx.Client(base_url=url, timeout=60, trust_env=False))
+            return program, clients.enter_context(httpx.Client(base_url=url, timeout=180, trust_env=False))
 
         yield served
 
@@ -228,7 +228,7 @@ def deployment(request: pytest.FixtureRequest, serve: Serve, start: Start, folde
     for program in programs:
         program.wait_for("serving catalogue")
     start("worker", **environ).wait_for("worker started")
-    clients = [httpx.Client(base_url=f"http://127.0.0.1:{port}", timeout=60, trust_env=False) for port in ports]
+    clients = [httpx.Client(base_url=f"http://127.0.0.1:{port}", timeout=180, trust_env=False) for port in ports]
     yield Deployment(clients[0], folder, environ, clients[1:])
     for client in clients:
         client.close()

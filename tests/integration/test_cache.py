@@ -377,7 +377,8 @@ async def test_memory_is_bounded_and_used_entries_stay(tmp_path: Path) -> None:
                 hot += await ask([text[:4]])
             assert mebibytes(pid) - before < 12
             assert all(b"cache-status: movies; hit" in answer.head for answer in hot[1:])
-            assert 1 + 2400 <= upstream.total_calls <= 2500, "hedged requests of a busy machine aside, no call is repeated"
+            # At least: a busy machine may cause hedged requests.
+            assert 1 + 2400 <= upstream.total_calls <= 2500
         finally:
             fleet.end()
 

@@ -66,7 +66,7 @@ def program(
         input=f"{stdin}\n",
         capture_output=True,
         encoding=encoding,
-        timeout=60,
+        timeout=180,
         check=False,
     )
 

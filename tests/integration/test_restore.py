@@ -43,7 +43,7 @@ def tool(tmp_path_factory: pytest.TempPathFactory) -> Callable[..., None]:
     programs = postgres_programs(tmp_path_factory.mktemp("programs"))
 
     def run(name: str, *arguments: str | Path) -> None:
-        done = subprocess.run([programs / name, *arguments], check=False, capture_output=True, text=True, timeout=60)
+        done = subprocess.run([programs / name, *arguments], check=False, capture_output=True, text=True, timeout=180)
         assert done.returncode == 0, done.stderr
 
     return run

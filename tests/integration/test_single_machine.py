@@ -12,7 +12,7 @@ FILES = Path(__file__).parents[2] / "deploy" / "single"
 
 
 def script(name: str, *arguments: str | Path) -> str:
-    done = subprocess.run(["sh", FILES / name, *arguments], capture_output=True, text=True, timeout=60, check=False)
+    done = subprocess.run(["sh", FILES / name, *arguments], capture_output=True, text=True, timeout=180, check=False)
     assert (done.returncode, done.stderr) == (0, "")
     return done.stdout.strip()
 

@@ -101,7 +101,7 @@ def signed_up(url: str, folder: Path) -> tuple[str, dict[str, Any]]:
 def make_staff(address: str, folder: Path, environ: dict[str, str], program: Path = PROGRAM) -> None:
     """Grants staff rights with the command line and the settings of the server."""
     command = (program, "users", "staff", address)
-    subprocess.run(command, cwd=folder, env=environ, check=True, capture_output=True, timeout=60)
+    subprocess.run(command, cwd=folder, env=environ, check=True, capture_output=True, timeout=180)
 
 
 def activation_link(address: str, folder: Path) -> str:
