@@ -205,6 +205,58 @@ def test_rows_of_different_years_are_not_about_the_same_movie() -> None:
     assert matched([HEAT], rows[2]) == ["1 by near_year"]
 
 
+def test_the_spelling_decides_between_movies_whose_titles_differ_in_blanks_or_punctuation() -> None:
+    pairs = [("Night Life", "Nightlife"), ("Savage", "Savage!"), ("L\u00e9on", "Leon"), ("The Rapist", "Therapist")]
+    for one, other in pairs:
+        movies = [Movie(id="1", title=one, year=1989), Movie(id="2", title=other, year=1989)]
+        rows = [MovieIdentity(title=title, year=1989) for title in (one.lower(), other.upper())]
+        assert matched(movies, *rows) == ["1 by title_year", "2 by title_year"]
+    assert matched(movies, MovieIdentity(title="Rapist, The", year=1989)) == ["1 by title_year"]
+    assert matched(movies, MovieIdentity(title="Thera-pist", year=1989)) == ["AMBIGUOUS"]
+    assert matched(movies, MovieIdentity(title="The Rapist", year=1990)) == ["AMBIGUOUS"]
+
+
+@pytest.mark.parametrize("year", [2022, 2021])
+def test_another_director_or_a_very_different_runtime_excludes_a_movie(year: int) -> None:
+    zemeckis = Movie(id="1", title="Pinocchio", year=2022, directors=("Robert Zemeckis",), runtime_minutes=105)
+    row = MovieIdentity(title="Pinocchio", year=year)
+    found = "1 by title_year" if year == 2022 else "1 by near_year"
+    for directors, runtime, expected in (
+        (("Guillermo del Toro", "Mark Gustafson"), None, "OTHER_FILM"),
+        (("Robert Smith",), None, "OTHER_FILM"),
+        ((), 35, "OTHER_FILM"),
+        ((), 400, "OTHER_FILM"),
+        (("Mark Gustafson", "R. Zemeckis"), 117, found),
+        (("Zemeckis, Robert",), None, found),
+        (("Robert Zemekis",), 93, found),
+        (("\u30ed\u30d0\u30fc\u30c8",), None, found),
+        ((), 0, found),
+        ((), 50, found),
+    ):
+        other = replace(row, directors=directors, runtime_minutes=runtime)
+        assert matched([zemeckis], other) == [expected], (directors, runtime)
+    by_id = replace(row, imdb_id="tt4593060", directors=("Nobody Else",))
+    assert matched([replace(zemeckis, imdb_id="tt4593060")], by_id) == ["1 by imdb_id"]
+    assert matched([replace(zemeckis, directors=(), runtime_minutes=None)], replace(row, directors=("X",))) == [found]
+    toro = replace(zemeckis, id="2", directors=("Guillermo del Toro",), runtime_minutes=None)
+    assert matched([zemeckis, toro], replace(row, directors=("Del Toro, G.",))) == [found.replace("1", "2", 1)]
+    bill = Movie(id="1", title="Kill Bill: Volume 1", year=2003, directors=("Quentin Tarantino",))
+    vol = MovieIdentity(title="Kill Bill: Vol. 1", year=2003, directors=("Somebody Else",))
+    assert matched([bill], vol) == ["UNKNOWN"]
+
+
+def test_a_single_name_may_be_any_part_of_another() -> None:
+    movie = Movie(id="1", title="Run", year=2020, directors=("Madonna",))
+    for name, expected in (("Madonna Ciccone", "1 by title_year"), ("McG", "OTHER_FILM")):
+        assert matched([movie], MovieIdentity(title="Run", year=2020, directors=(name,))) == [expected]
+
+
+def test_rows_with_different_directors_are_not_about_the_same_movie() -> None:
+    rows = [MovieIdentity(title="Plain", year=2003, directors=(name,)) for name in ("Ann Ray", "Bo Fox")]
+    assert matched([PLAIN], *rows) == ["CONFLICT"] * 2
+    assert matched([PLAIN], rows[0], MovieIdentity(title="Plain", year=2003), rows[0]) == ["3 by title_year"] * 3
+
+
 @pytest.mark.parametrize("year", [2003, 2004])
 def test_rows_with_different_ids_are_not_about_the_same_movie(year: int) -> None:
     row = MovieIdentity(title="Plain", year=year)
