@@ -251,21 +251,25 @@ def _is_other_film(movie: Movie, identity: MovieIdentity) -> bool:
 
 
 def _are_other_people(names: Sequence[str], others: Sequence[str]) -> bool:
-    """Whether nobody can be in both lists, which are not empty. A name may be in another order or spelling, but not in
-    another script."""
+    """Whether nobody can be in both lists, which are not empty. A name may be in another order or spelling; initials,
+    pseudonyms of one word and other scripts cannot be compared."""
     pairs = [(split_words(name), split_words(other)) for name in names for other in others]
-    is_comparable = bool(pairs) and all("".join((*one, *other)).isascii() for one, other in pairs)
-    return is_comparable and not any(_may_be_same_name(one, other) for one, other in pairs)
+    return bool(pairs) and all(
+        _is_full_name(one) and _is_full_name(other) and not _may_be_same_name(one, other) for one, other in pairs
+    )
+
+
+def _is_full_name(words: Sequence[str]) -> bool:
+    return len(words) > 1 and max(map(len, words)) > 2 and "".join(words).isascii()
 
 
 def _may_be_same_name(words: Sequence[str], others: Sequence[str]) -> bool:
     """Whether the names share a word, other than both first names."""
-    both_first = len(words) > 1 and len(others) > 1
     return any(
         word == other or SequenceMatcher(None, word, other).ratio() >= SAME_WORD
         for number, word in enumerate(words)
         for other_number, other in enumerate(others)
-        if not (both_first and number == other_number == 0)
+        if number or other_number
     )
 
 
