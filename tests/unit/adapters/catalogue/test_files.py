@@ -355,7 +355,8 @@ def test_series_in_lists_of_other_services_are_skipped(write: Write) -> None:
 def test_columns_of_well_known_data_sets_are_found(write: Write) -> None:
     (lamp,) = read(
         write(
-            'Series_Title,Released_Year,Runtime,Genre,Overview,Director,No_of_Votes\nThe Lamp,1999,81 min,Drama,A lamp.,Ann Ray,"1,234"\n'
+            "Series_Title,Released_Year,Runtime,Genre,Overview,Director,No_of_Votes\n"
+            'The Lamp,1999,81 min,Drama,A lamp.,Ann Ray,"1,234"\n'
         )
     )
     assert lamp == Movie(
@@ -370,7 +371,8 @@ def test_columns_of_well_known_data_sets_are_found(write: Write) -> None:
     )
     (series,) = read(
         write(
-            'show_id,type,title,director,cast,release_year,duration,listed_in,description\ns1,Movie,The Lamp,Ann Ray,"Bo Fox, Cy Lee",1999,81 min,Drama,A lamp.\n'
+            "show_id,type,title,director,cast,release_year,duration,listed_in,description\n"
+            's1,Movie,The Lamp,Ann Ray,"Bo Fox, Cy Lee",1999,81 min,Drama,A lamp.\n'
         )
     )
     assert series == replace(lamp, popularity=None, cast=("Bo Fox", "Cy Lee"))
