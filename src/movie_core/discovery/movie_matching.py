@@ -5,7 +5,6 @@ A row matches a movie only if nothing contradicts it: a rating of the wrong movi
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
-from difflib import SequenceMatcher
 from enum import StrEnum
 
 from movie_core.canonical_words import numbered_key
@@ -14,8 +13,8 @@ from movie_core.text import MAX_TITLE, article_first, normalise_title, split_wor
 
 SHORTER = 3
 """Factor between the runtimes of different movies; cuts of one movie differ less."""
-SAME_WORD = 0.85
-"""Similarity of two spellings of a word of a name."""
+SAME_LETTERS = 4
+"""First letters that two spellings of a word of a name have in common."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -264,9 +263,9 @@ def _is_full_name(words: Sequence[str]) -> bool:
 
 
 def _may_be_same_name(words: Sequence[str], others: Sequence[str]) -> bool:
-    """Whether the names share a word, other than both first names."""
+    """Whether the names share a word or its beginning, other than that of both first names."""
     return any(
-        word == other or SequenceMatcher(None, word, other).ratio() >= SAME_WORD
+        word == other or (len(word) > SAME_LETTERS and word[:SAME_LETTERS] == other[:SAME_LETTERS])
         for number, word in enumerate(words)
         for other_number, other in enumerate(others)
         if number or other_number

@@ -314,7 +314,7 @@ def _identity(layout: _Layout, cells: dict[str, str]) -> MovieIdentity:
     if title is not None and layout.year and title.endswith(")"):
         title, alt_titles, number = _without_year(title, number)
     runtime = _MINUTES.fullmatch(cells.get(layout.runtime, ""))
-    directors = map(str.strip, cells.get(layout.directors, "").split(",", MAX_DIRECTORS))
+    directors = map(str.strip, cells.get(layout.directors, "").split(",", MAX_DIRECTORS)[:MAX_DIRECTORS])
     return MovieIdentity(
         imdb_id=normalise_imdb_id(_first(cells, layout.imdb_id)) or normalise_imdb_id(cells.get(layout.url, "")),
         tmdb_id=normalise_tmdb_id(_first(cells, layout.tmdb_id)),

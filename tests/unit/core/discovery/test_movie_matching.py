@@ -2,10 +2,12 @@
 
 from collections.abc import Sequence
 from dataclasses import replace
+from functools import partial
 
 import pytest
 from hypothesis import given
 from tests.support.catalogues import files
+from tests.support.pace import cpu_growth
 
 from movie_core.discovery.movie_matching import (
     MatchedBy,
@@ -243,6 +245,17 @@ def test_another_director_or_a_very_different_runtime_excludes_a_movie(year: int
     bill = Movie(id="1", title="Kill Bill: Volume 1", year=2003, directors=("Quentin Tarantino",))
     vol = MovieIdentity(title="Kill Bill: Vol. 1", year=2003, directors=("Somebody Else",))
     assert matched([bill], vol) == ["UNKNOWN"]
+
+
+def test_comparing_directors_takes_time_linear_in_their_length() -> None:
+    index = MovieIndex([Movie(id="1", title="Run", year=2020, directors=("Joseph Nichol", "Ann Ray"))])
+
+    def match(words: int) -> None:
+        row = MovieIdentity(title="Run", year=2020, directors=(" ".join(f"joe{number}" for number in range(words)),))
+        for _ in range(20):
+            index.match(row)
+
+    assert cpu_growth(partial(match, 500), partial(match, 2_000)) < 8
 
 
 @pytest.mark.parametrize("name", ["McG", "QT", "Q. T.", "x", "?", "\u9ed2\u6fa4 \u660e"])
