@@ -9,12 +9,14 @@ from typing import Any
 import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
+from tests.support.catalogues import files
 from tests.support.pace import cpu_growth
 
-from movie_core.discovery.movie_matching import MovieIdentity
+from movie_core.discovery.movie_matching import MovieIdentity, MovieIndex, MovieMatch, reconcile
 from movie_core.discovery.rating_files import MAX_TITLE, parse_ratings
 from movie_core.discovery.ratings import MAX_IMPORT, ImportRow, Rejection, check_rating
 from movie_core.errors import InvalidBody, SeveralUsers, TooManyRows, UnclosedQuote
+from movie_core.search.movies import Movie
 from movie_core.text import normalise_title
 
 IMDB = """\
@@ -474,6 +476,30 @@ def test_columns_may_be_in_any_order(file: str, data: st.DataObject) -> None:
     csv.writer(output).writerows([[cells[position] for position in order] for cells in (header, first)])
     original = f"{file.splitlines()[0]}\n{file.splitlines()[1]}\n"
     assert parse_ratings(output.getvalue().encode()) == parse_ratings(original.encode())
+
+
+@given(
+    files(),
+    st.sampled_from(["utf-8", "utf-8-sig", "utf-16", "utf-16-le"]),
+    st.sampled_from([",", ";", "\t"]),
+    st.sampled_from(["\n", "\r\n", "\r"]),
+    st.sampled_from([csv.QUOTE_MINIMAL, csv.QUOTE_ALL]),
+)
+def test_every_row_of_any_file_about_movies_of_the_catalogue_is_matched(
+    file: tuple[list[Movie], list[MovieIdentity]], encoding: str, separator: str, end: str, quoting: Any
+) -> None:
+    movies, identities = file
+    output = io.StringIO()
+    writer = csv.writer(output, delimiter=separator, lineterminator=end, quoting=quoting)
+    writer.writerow(["Const", "Your Rating", "Title", "Original Title", "Year", "Title Type"])
+    for identity in identities:
+        titles = identity.title, identity.original_title or ""
+        writer.writerow([identity.imdb_id or "", "8", *titles, f"{identity.year}.0", "Movie"])
+    rows, rejected = parse_ratings(output.getvalue().encode(encoding))
+    index = MovieIndex(movies)
+    matches = reconcile([row.identity for row in rows], [index.match(row.identity) for row in rows])
+    assert [match.movie.id for match in matches if isinstance(match, MovieMatch)] == [movie.id for movie in movies]
+    assert rejected == []
 
 
 HEADERS = [text.splitlines()[0] for text in (IMDB, LETTERBOXD, MOVIELENS, DATA_SET)]

@@ -205,6 +205,8 @@ def test_lines_that_a_spreadsheet_took_for_single_cells_are_split_again() -> Non
     expected = [["1", "2", "3"], ["4", "5, x", "6"], ["7", "8", "9"]]
     assert table(f"a,b,c\n{rows}") == table(f'"a,b,c"\n{rows}') == expected
     assert table('a,b,c\n"1,\n2"\n') == [["1,\n2"]]
+    only = read_table('a\n"1,2"\n', lambda names: names == ["a"] or None)[2]
+    assert list(only) == [["1,2"]]
 
 
 def test_padding_at_the_end_is_ignored() -> None:
