@@ -6,6 +6,7 @@ size.
 """
 
 import csv
+import re
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import suppress
@@ -54,6 +55,8 @@ _OTHER_TYPES = frozenset(
     )
 )
 """Types of other works, for files whose column `Type` may have any meaning."""
+_SEPARATOR_LINE = re.compile(rb'"?sep=[,;\t]"?[,;\t]*', re.IGNORECASE)
+"""The first line by which some programs tell spreadsheets the separator."""
 _NULLS = frozenset((r"\N", "NaN", "nan", "NaT", "None", "none", "NULL", "Null", "null", "<NA>", "N/A", "n/a", "NA"))
 """How programs write that there is no value."""
 _OTHER_FORMATS = {
@@ -177,7 +180,11 @@ class MovieFile:
         for magic, name in _OTHER_FORMATS.items():
             if head.startswith(magic):
                 raise self._error(f"is {name}; {_EXPECTED}")
-        first = next((line for line in head.split(b"\n") if line.strip()), b"")
+        lines = (line for line in head.split(b"\n") if line.strip())
+        first = next(lines, b"")
+        self._has_separator_line = _SEPARATOR_LINE.fullmatch(first.strip()) is not None
+        if self._has_separator_line:
+            first = next(lines, b"")
         # A few NUL characters in titles are removed later.
         if b"\x00" in first or head.count(b"\x00") > len(head) // 100:
             raise self._error(f"is not text; {_EXPECTED}")
@@ -233,7 +240,8 @@ class MovieFile:
         if self._delimiter == "{":
             yield from lines
             return
-        next(lines, None)  # the header
+        for _ in range(1 + self._has_separator_line):  # the header
+            next(lines, None)
         yield from tab_separated(lines) if self._delimiter == "\t" else comma_separated(lines, self._delimiter)
 
     def _values(self, row: list[str] | str | RowError) -> tuple[Sequence[str], frozenset[str]]:

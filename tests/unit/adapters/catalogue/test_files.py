@@ -334,6 +334,13 @@ def test_full_names_may_be_separated_by_commas(write: Write, cell: str, names: t
     assert movie.alt_titles == ("The Good, the Bad and the Ugly",)
 
 
+@pytest.mark.parametrize("first", ["sep=;", '"SEP=;"', "sep=;\r", "\n\nsep=;"])
+def test_a_first_line_may_state_the_separator(write: Write, first: str) -> None:
+    assert [movie.title for movie in read(write(f"{first}\ntitle;year\nA, B;1999\n"))] == ["A, B"]
+    with pytest.raises(InvalidParameter, match="is empty"):
+        MovieFile(write(f"{first}\n"))
+
+
 def test_empty_cells_beyond_the_header_are_ignored(write: Write) -> None:
     assert [movie.title for movie in read(write("title,year\nA,1999,, \nB,2000\n"))] == ["A", "B"]
 
