@@ -38,13 +38,20 @@ _MONTH_NAMES = (
     "jan feb mrz apr maj jun jul aug sep okt nov dec",
     "jan feb mrt apr maj jun jul aug sep okt nov dec",
 )
-_MONTHS: dict[str, frozenset[int]] = {}
+
+
+def _months_by_name() -> dict[str, frozenset[int]]:
+    months: dict[str, frozenset[int]] = {}
+    for names in _MONTH_NAMES:
+        for number, name in enumerate(names.split(), 1):
+            folded = fold(name)
+            for end in range(3, len(folded) + 1):
+                months[folded[:end]] = months.get(folded[:end], frozenset()) | {number}
+    return months
+
+
+_MONTHS = _months_by_name()
 """The months by names and abbreviations of at least three letters, folded."""
-for _names in _MONTH_NAMES:
-    for _number, _name in enumerate(_names.split(), 1):
-        for _end in range(3, len(_name) + 1):
-            _key = fold(_name)[:_end]
-            _MONTHS[_key] = _MONTHS.get(_key, frozenset()) | {_number}
 _AMBIGUOUS = {4: ("dmy", "mdy"), 2: ("dmy", "mdy", "ymd")}
 """The possible orders of day, month and year by the number of digits of the last part."""
 _FIXED = "fixed"
