@@ -76,7 +76,9 @@ _ALL_ARTICLES = frozenset(word for words in ARTICLES.values() for word in words)
 _ARTICLE = "|".join(sorted(word.replace("'", _APOSTROPHE) for word in _ALL_ARTICLES))
 _ARTICLE_FIRST = re.compile(rf"(?:(l{_APOSTROPHE})|({_ARTICLE})\s)\s*(.+)", re.IGNORECASE | re.DOTALL)
 _END_MARKS = ".!?\N{HORIZONTAL ELLIPSIS} "
-_IMDB_ID = re.compile(r"(?:tt)?(\d{1,10})", re.ASCII)
+_IMDB_ID = re.compile(r"(?:tt\s?)?(\d{1,10})(?:[.,]0+)?", re.ASCII | re.IGNORECASE)
+_TMDB_ID = re.compile(r"(\d{1,10})(?:[.,]0+)?", re.ASCII)
+_AROUND_IDS = " \t\r\n\u00a0\"'/"
 _IMDB_URL = re.compile(
     r"(?:https?://)?(?:[a-z]+\.)?imdb\.com/(?:[a-z-]{2,7}/)?title/(tt\d{1,10})(?:[/?#\s].*)?", re.ASCII | re.IGNORECASE
 )
@@ -204,15 +206,29 @@ def title_words(title: str) -> list[str]:
 
 
 def normalise_imdb_id(text: str) -> str | None:
-    """An IMDb id as `tt` and at least seven digits, from one with or without `tt`; None if the text is not an IMDb id.
-    0 is not one.
+    """An IMDb id as `tt` and at least seven digits, from the forms in which files have it: with or without `tt`, with
+    the fraction of zero or the apostrophe that spreadsheets add, or as a URL. None if the text is not an IMDb id; 0 is
+    not one.
 
     >>> normalise_imdb_id("133093"), normalise_imdb_id("nm0000206"), normalise_imdb_id("0000000")
     ('tt0133093', None, None)
     """
-    match = _IMDB_ID.fullmatch(text.strip())
+    text = text.strip(_AROUND_IDS)
+    url = _IMDB_URL.fullmatch(text)
+    match = _IMDB_ID.fullmatch(text if url is None else url[1])
     number = "" if match is None else match[1].lstrip("0")
     return f"tt{number:0>7}" if number else None
+
+
+def normalise_tmdb_id(text: str) -> str | None:
+    """A TMDB id without leading zeros, from the forms in which files have it, as for `normalise_imdb_id`.
+
+    >>> normalise_tmdb_id("603.0"), normalise_tmdb_id("https://www.themoviedb.org/movie/603-the-matrix")
+    ('603', '603')
+    """
+    text = text.strip(_AROUND_IDS)
+    match = _TMDB_ID.fullmatch(text) or _TMDB_URL.fullmatch(text)
+    return (match[1].lstrip("0") or None) if match else None
 
 
 def external_id(text: str) -> tuple[Literal["imdb_id", "tmdb_id"], str] | None:
@@ -224,7 +240,7 @@ def external_id(text: str) -> tuple[Literal["imdb_id", "tmdb_id"], str] | None:
     text = text.strip()
     if match := _IMDB_URL.fullmatch(text):
         text = match[1]
-    if text[:2].lower() == "tt" and (imdb_id := normalise_imdb_id(text.lower())):
+    if text[:2].lower() == "tt" and text.isalnum() and (imdb_id := normalise_imdb_id(text)):
         return "imdb_id", imdb_id
     match = _TMDB_URL.fullmatch(text)
     return None if match is None else ("tmdb_id", match[1])

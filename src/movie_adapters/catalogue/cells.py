@@ -21,7 +21,19 @@ FIRST_YEAR = 1870
 LAST_YEAR = 2100
 
 _YEAR = re.compile(r"(?<!\d)\d{4}(?!\d)", re.ASCII)
-_RUNTIME = re.compile(r"(\d{1,4})(?:\.0*)?(?: ?min(?:utes|s)?\.?)?", re.ASCII)
+_RUNTIME = re.compile(
+    r"(?:PT)?(?:(\d{1,2}) ?h(?:ours?|rs?)?\.?)? ?(?:(\d{1,4})(?:\.\d*)? ?(?:m(?:in(?:ute)?s?)?\.?)?)?",
+    re.ASCII | re.IGNORECASE,
+)
+_CLOCK = re.compile(r"(\d{1,2}):(\d{2})(?::\d{2})?", re.ASCII)
+_THOUSANDS = re.compile(r"(?<=\d)[,.'\s](?=\d{3}(?:\D|$))")
+_POPULARITY = re.compile(r"(\d+(?:\.\d+)?) ?([KM])", re.ASCII | re.IGNORECASE)
+_MULTIPLES = {"k": 1_000, "m": 1_000_000}
+_TRUE = frozenset(("1", "1.0", "true", "t", "yes", "y", "wahr", "vrai", "verdadero", "verdadeiro", "vero", "waar"))
+"""Also as spreadsheets in other languages write it."""
+_JSON_NAME = re.compile(r"""["']name["']\s*:\s*(?:'((?:[^'\\]|\\.)*)'|"((?:[^"\\]|\\.)*)")""")
+_QUOTES_WITHOUT_COMMA = re.compile(r"(['\"])\s+(['\"])")
+_SEPARATORS = ("|", ";", ",", " / ")
 
 
 class RowError(Exception):
@@ -52,13 +64,21 @@ def parse_title(text: str) -> str:
     return title
 
 
+def parse_people(text: str, *, commas: bool = False) -> tuple[str, ...]:
+    """Like `parse_names`; a list may also be separated by commas if all its items are full names."""
+    is_list = "|" not in text and text[:1] not in {"[", "{"} and are_full_names(text.split(", "))
+    return parse_names(text, commas=commas or is_list)
+
+
 def parse_names(text: str, *, commas: bool = False, limit: int = MAX_NAME) -> tuple[str, ...]:
-    """The distinct items of a list separated by bars or, if it has none and `commas` is true, by commas; or the names
-    in a cell that contains JSON."""
+    """The distinct items of a list separated by bars or, if it has none and `commas` is true, by semicolons, commas or
+    slashes between blanks; or the names in a cell that contains JSON."""
     text = clean(text)
     if text[:1] in {"[", "{"} and (in_json := parse_json_names(text)) is not None:
         return tuple(dict.fromkeys(name for name in map(clean, in_json) if 0 < len(name) <= limit))[:MAX_NAMES]
-    separator = "|" if "|" in text or not commas else ","
+    if commas and "," in text and text[0] == "[" and text[-1] == "]":
+        text = text[1:-1]
+    separator = next((one for one in _SEPARATORS if one in text), "|") if commas else "|"
     if separator not in text:
         return (text,) if 0 < len(text) <= limit else ()
     has_blanks = f" {separator}" in text or f"{separator} " in text
@@ -70,22 +90,31 @@ def parse_names(text: str, *, commas: bool = False, limit: int = MAX_NAME) -> tu
 
 def parse_json_names(text: str) -> list[str] | None:
     """The names in a JSON array of strings or of objects with a `name`, or in one object; also as Python writes them,
-    with single quotes. None for any other text, such as the title `[REC]`.
+    with single quotes, and from damaged JSON with objects. None for any other text, such as the title `[REC]`.
 
     >>> parse_json_names("[{'id': 28, 'name': 'Action'}]"), parse_json_names("[REC]")
     (['Action'], None)
     """
     value: object = None
-    for parse in (json.loads, ast.literal_eval):
+    for parse, form in ((json.loads, text), (ast.literal_eval, _QUOTES_WITHOUT_COMMA.sub(r"\1, \2", text))):
         with suppress(ValueError, SyntaxError, RecursionError, MemoryError):
-            value = parse(text)
+            value = parse(form)
             break
-    if not isinstance(value, list | dict):
-        return None
-    items = value if isinstance(value, list) else [value]
-    names = [item.get("name") if isinstance(item, dict) else item for item in items]
-    texts = [name for name in names if isinstance(name, str)]
-    return texts if texts or not items else None
+    if isinstance(value, dict) and "name" not in value:
+        value = list(value.values())  # names by id
+    if isinstance(value, list | dict):
+        items = value if isinstance(value, list) else [value]
+        names = [item.get("name") if isinstance(item, dict) else item for item in items]
+        texts = [name for name in names if isinstance(name, str)]
+        return texts if texts or all(item is None or isinstance(item, dict) for item in items) else None
+    if "".join(text[:2].split()) in {"[{", "{'", '{"'}:  # truncated, or with a value such as nan
+        return [single or double for single, double in _JSON_NAME.findall(text)]
+    return None
+
+
+def are_full_names(names: list[str]) -> bool:
+    """Whether all of several names have several words, unlike the suffix in `Sammy Davis, Jr.`"""
+    return len(names) > 1 and all(" " in name.strip() for name in names)
 
 
 @lru_cache(maxsize=10_000)
@@ -94,9 +123,9 @@ def parse_genres(text: str) -> tuple[str, ...]:
 
 
 def parse_year(text: str) -> int | None:
-    """The only number of four digits in `1999`, `1999.0`, `1999-03-31` or `Mar 31 1999`; None for an empty cell."""
+    """The only number of four digits in `1999`, `1999.0`, `1999-03-31` or `Mar 31 1999`; None if it is empty or 0."""
     text = text.strip()
-    if not text:
+    if not text.strip("0."):
         return None
     if len(text) != 4 or not (text.isascii() and text.isdecimal()):
         numbers = _YEAR.findall(text) if len(text) <= 40 else []
@@ -110,33 +139,37 @@ def parse_year(text: str) -> int | None:
 
 
 def parse_popularity(text: str) -> float | None:
-    """A number from 0 to `MAX_POPULARITY`; None for an empty cell."""
+    """A number from 0 to `MAX_POPULARITY`, also as `1,234` or `1.2K`; None for an empty cell."""
     try:
         number = float(text)
     except ValueError:
-        if not text.strip():
+        text = text.strip()
+        if not text:
             return None
-        number = math.nan
+        number = _parse_grouped(text)
     if not 0 <= number <= MAX_POPULARITY:
         raise RowError("invalid_popularity", f"{_quoted(text)} is not a number of at least 0")
     return number
 
 
-def parse_tmdb_id(text: str) -> str | None:
-    """None if the cell is not a number, or 0."""
-    number = text.strip().removesuffix(".0")
-    is_number = number.isascii() and number.isdecimal() and len(number) <= 10
-    return (number.lstrip("0") or None) if is_number else None
+def _parse_grouped(text: str) -> float:
+    """A number with separators of thousands, a decimal comma or a multiple; NaN for any other text."""
+    if match := _POPULARITY.fullmatch(text):
+        return float(match[1]) * _MULTIPLES[match[2].lower()]
+    with suppress(ValueError):
+        return float(_THOUSANDS.sub("", text).replace(",", "."))
+    return math.nan
 
 
 def parse_flag(text: str) -> bool:
-    return text.strip().lower() in {"1", "1.0", "true", "t", "yes", "y"}
+    return text.strip(" '\"").casefold() in _TRUE
 
 
 def parse_runtime(text: str) -> int | None:
-    """Minutes; None if the cell is not a number of minutes."""
-    match = _RUNTIME.fullmatch(text.strip())
-    return int(match[1]) or None if match else None
+    """Minutes, from `136`, `136 min`, `2h 16m` or `2:16`; None for any other text."""
+    text = text.strip()
+    match = _CLOCK.fullmatch(text) or _RUNTIME.fullmatch(text)
+    return 60 * int(match[1] or 0) + int(match[2] or 0) or None if match else None
 
 
 def parse_url(text: str) -> str | None:

@@ -6,6 +6,7 @@ size.
 """
 
 import csv
+import re
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import suppress
@@ -28,6 +29,7 @@ from movie_adapters.catalogue.ids import generate_id
 from movie_adapters.catalogue.records import (
     FIELDS,
     ID,
+    TITLE,
     comma_separated,
     find_columns,
     json_record,
@@ -38,13 +40,25 @@ from movie_adapters.catalogue.records import (
 from movie_adapters.catalogue.streams import MAX_LINE, FileOpener, read_lines
 from movie_core.errors import InvalidParameter
 from movie_core.search.movies import MAX_ID, ListedMovie, Movie
-from movie_core.text import normalise_imdb_id
+from movie_core.text import normalise_imdb_id, normalise_tmdb_id
 
 MAX_REJECTED = 20
 """Rejected rows stored with their details by default."""
 
-_TITLE_TYPES = frozenset({"movie", "Movie", "tvMovie", "TV Movie"})
-_NULL = r"\N"
+_TITLE_TYPES = frozenset(("movie", "tvmovie", "film", "featurefilm", "feature", "documentary"))
+"""Types of films, normalised like the names of columns."""
+_OTHER_TYPES = frozenset(
+    (
+        *("tvshow", "tv", "tvseries", "tvminiseries", "miniseries", "series", "show", "season", "tvseason", "episode"),
+        *("tvepisode", "videogame", "game", "short", "tvshort", "musicvideo"),
+        *("video", "tvspecial", "tvpilot", "podcastseries", "podcastepisode"),
+    )
+)
+"""Types of other works, for files whose column `Type` may have any meaning."""
+_SEPARATOR_LINE = re.compile(rb'"?sep=[,;\t]"?[,;\t]*', re.IGNORECASE)
+"""The first line by which some programs tell spreadsheets the separator."""
+_NULLS = frozenset((r"\N", "NaN", "nan", "NaT", "None", "none", "NULL", "Null", "null", "<NA>", "N/A", "n/a", "NA"))
+"""How programs write that there is no value."""
 _OTHER_FORMATS = {
     b"PK\x03\x04": "a zip archive or an Excel workbook",
     b"BZh": "compressed with bzip2",
@@ -99,11 +113,12 @@ class MovieFile:
         self._suffixes: dict[str, int] = {}
         self._header, self._delimiter = self._detect_format()
         self._columns = find_columns(self._header)
-        self._is_imdb = "tconst" in self._header or "const" in self._header
+        self._is_imdb = not {"tconst", "const", "imdbtitleid"}.isdisjoint(self._header)
         self._is_movielens = {"movieid", "title", "genres"} <= set(self._header) and "year" not in self._columns
         if self._is_imdb and "description" in self._header:  # the remarks of the person who made the list
             self._columns.pop("overview", None)
-        is_tmdb = {"belongstocollection", "voteaverage", "originallanguage"} <= set(self._header)
+        is_tmdb = {"id", "voteaverage", "originallanguage"} <= set(self._header)
+        self._has_title_types = "titletype" in self._header
         self._has_own_ids = not (self._is_imdb or self._is_movielens or is_tmdb)
         if is_tmdb and "tmdb_id" not in self._columns:
             self._columns["tmdb_id"] = self._columns.get("id", len(self._header))
@@ -165,7 +180,11 @@ class MovieFile:
         for magic, name in _OTHER_FORMATS.items():
             if head.startswith(magic):
                 raise self._error(f"is {name}; {_EXPECTED}")
-        first = next((line for line in head.split(b"\n") if line.strip()), b"")
+        lines = (line for line in head.split(b"\n") if line.strip())
+        first = next(lines, b"")
+        self._has_separator_line = _SEPARATOR_LINE.fullmatch(first.strip()) is not None
+        if self._has_separator_line:
+            first = next(lines, b"")
         # A few NUL characters in titles are removed later.
         if b"\x00" in first or head.count(b"\x00") > len(head) // 100:
             raise self._error(f"is not text; {_EXPECTED}")
@@ -221,20 +240,26 @@ class MovieFile:
         if self._delimiter == "{":
             yield from lines
             return
-        next(lines, None)  # the header
+        for _ in range(1 + self._has_separator_line):  # the header
+            next(lines, None)
         yield from tab_separated(lines) if self._delimiter == "\t" else comma_separated(lines, self._delimiter)
 
     def _values(self, row: list[str] | str | RowError) -> tuple[Sequence[str], frozenset[str]]:
         """The values of a row in the order of `FIELDS`, empty if missing, and the fields of movies that it has."""
         if isinstance(row, list):
+            while len(row) > len(self._header) and not row[-1].strip():
+                row.pop()
             if len(row) != len(self._header):
                 raise RowError("wrong_columns", f"the row has {len(row)} columns, the header {len(self._header)}")
-            if _NULL in row:
-                row = ["" if cell == _NULL else cell for cell in row]
+            if not _NULLS.isdisjoint(row):
+                title = self._columns["title"]  # films may be called `None` or `NaN`
+                row = ["" if cell in _NULLS and column != title else cell for column, cell in enumerate(row)]
             row.append("")  # the value of fields without a column
             return self._pick(row), self._fields
         if isinstance(row, str):
             values, columns = json_record(row)
+            if not _NULLS.isdisjoint(values):
+                values = ["" if value in _NULLS and field != TITLE else value for field, value in enumerate(values)]
             return values, movie_fields(columns)
         raise row
 
@@ -244,7 +269,7 @@ class MovieFile:
             row_id, title, year, genres, alt_titles, popularity, imdb, tmdb, directors, cast,
             original, overview, runtime, countries, poster, title_type, is_adult, list_uri,
         ) = values  # fmt: skip
-        if title_type and title_type not in _TITLE_TYPES:
+        if title_type and not self._is_film(normalise_column(title_type)):
             self.skipped["title_type"] += 1
             return None
         if is_adult and not self._includes_adult and cells.parse_flag(is_adult):
@@ -252,8 +277,8 @@ class MovieFile:
             return None
         title = cells.parse_title(title)
         commas = self._is_imdb  # IMDb separates names by commas; no name there contains one
-        director_names = cells.parse_names(directors, commas=commas) if directors else ()
-        cast_names = cells.parse_names(cast, commas=commas) if cast else ()
+        director_names = cells.parse_people(directors, commas=commas) if directors else ()
+        cast_names = cells.parse_people(cast, commas=commas) if cast else ()
         release_year = cells.parse_year(year) if year else None
         imdb_id = normalise_imdb_id(imdb) if imdb else None
         parsed_popularity = cells.parse_popularity(popularity) if popularity else None
@@ -272,10 +297,13 @@ class MovieFile:
             countries=cells.parse_names(countries, commas=commas) if countries else (),
             poster_url=cells.parse_url(poster) if poster else None,
             imdb_id=imdb_id,
-            tmdb_id=cells.parse_tmdb_id(tmdb) if tmdb else None,
+            tmdb_id=normalise_tmdb_id(tmdb) if tmdb else None,
             popularity=parsed_popularity,
             alt_titles=cells.parse_names(alt_titles, limit=MAX_TITLE) if alt_titles else (),
         )
+
+    def _is_film(self, title_type: str) -> bool:
+        return title_type in _TITLE_TYPES if self._has_title_types else title_type not in _OTHER_TYPES
 
     def _id(
         self,

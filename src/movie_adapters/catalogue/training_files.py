@@ -17,9 +17,10 @@ from movie_adapters.catalogue.records import comma_separated, normalise_column, 
 from movie_adapters.catalogue.streams import FileOpener, read_lines
 from movie_core.discovery.movie_matching import MovieIdentity
 from movie_core.discovery.rating_files import RowError as ImportRowError
-from movie_core.discovery.rating_files import Scale, checked_title, imdb_id_of, split_title, tmdb_id_of
+from movie_core.discovery.rating_files import Scale, checked_title, split_title
 from movie_core.discovery.training_ratings import FileRating
 from movie_core.errors import InvalidParameter
+from movie_core.text import normalise_imdb_id, normalise_tmdb_id
 
 WRONG_COLUMNS = "the number of cells is not that of the header"
 INCOMPLETE = "the user or the movie is missing"
@@ -105,10 +106,10 @@ class TrainingFile:
     def identities(self, movies: Collection[str]) -> Mapping[str, MovieIdentity]:
         """What the file and its companions state about these movies; without those that they do not identify."""
         if self._layout is not _MOVIELENS:
-            found = {movie: MovieIdentity(imdb_id=imdb_id_of(movie)) for movie in movies}
+            found = {movie: MovieIdentity(imdb_id=normalise_imdb_id(movie)) for movie in movies}
             return {movie: identity for movie, identity in found.items() if identity.imdb_id}
         links = {
-            movie: (imdb_id_of(imdb_id), tmdb_id_of(tmdb_id))
+            movie: (normalise_imdb_id(imdb_id), normalise_tmdb_id(tmdb_id))
             for movie, imdb_id, tmdb_id in self._companion("links", "movieid", "imdbid", "tmdbid")
             if movie in movies
         }

@@ -33,7 +33,7 @@ from movie_core.discovery.ratings import BatchResult as CoreBatchResult
 from movie_core.discovery.ratings import ImportResult as CoreImportResult
 from movie_core.discovery.ratings import Rating as CoreRating
 from movie_core.discovery.services import Discovery
-from movie_core.discovery.tables import unpack
+from movie_core.discovery.tables import decode, unpack
 from movie_core.errors import InvalidParameter
 
 RATING = SEARCH_PATH + "{movie_id:str}/rating/"
@@ -311,6 +311,7 @@ def _parse(body: bytes, media_type: str) -> tuple[list[ImportRow], list[Rejectio
         body = unpack(body)
         if not is_json(body):
             return parse_ratings(body)
+        body = decode(body).encode()
     return parse_json_ratings(parse_json(body.removeprefix(codecs.BOM_UTF8)))
 
 

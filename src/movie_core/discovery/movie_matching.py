@@ -11,6 +11,11 @@ from movie_core.canonical_words import numbered_key
 from movie_core.search.movies import Movie
 from movie_core.text import MAX_TITLE, article_first, normalise_title, split_words
 
+SHORTER = 3
+"""Factor between the runtimes of different movies; cuts of one movie differ less."""
+SAME_LETTERS = 4
+"""First letters that two spellings of a word of a name have in common."""
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class MovieIdentity:
@@ -31,6 +36,9 @@ class MovieIdentity:
     page: str | None = None
     """Address of the movie at the service that exported the row. It matches no movie, but rows with different
     addresses are about different movies."""
+    directors: tuple[str, ...] = ()
+    runtime_minutes: int | None = None
+    """Directors and runtime identify no movie, but exclude others of the same title."""
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "imdb_id", known_id(self.imdb_id))
@@ -71,6 +79,7 @@ class MismatchReason(StrEnum):
     UNKNOWN = "no movie matches"
     AMBIGUOUS = "more than one movie matches"
     OTHER_ID = "the movie of this title has another IMDb or TMDB id"
+    OTHER_FILM = "the movie of this title has another director or a very different runtime"
     OTHER_YEAR = "the movie of this title is of another year"
     OTHER_ROW = "the only movie of about this year is that of another row"
     CONFLICT = "rows about different movies match the same movie"
@@ -136,18 +145,25 @@ class MovieIndex:
 
     def _match_by_title(self, identity: MovieIdentity) -> MovieMatch | Mismatch:
         same_title = _found(self._titles, map(normalise_title, identity.titles))
-        movies = [movie for movie in same_title if not _has_other_id(movie, identity)]
+        same_id = [movie for movie in same_title if not _has_other_id(movie, identity)]
+        movies = [movie for movie in same_id if not _is_other_film(movie, identity)]
         exact = [movie for movie in movies if _is_exact(movie, identity)]
         if len(exact) > 1:  # a main title takes precedence over the alternative title of another movie
-            exact = [movie for movie in exact if _has_main_titles(movie, identity)] or exact
+            by_main_title = [movie for movie in exact if _has_main_titles(movie, identity)]
+            exact = [movie for movie in by_main_title if _has_same_spelling(movie, identity)] or by_main_title or exact
         if exact:
             return _only(exact, MatchedBy.TITLE_YEAR)
         if near := [movie for movie in movies if _is_near(movie.year, identity.year)]:
             return _only(near, MatchedBy.NEAR_YEAR)
-        if any(_is_near(movie.year, identity.year) for movie in same_title):
-            return Mismatch(MismatchReason.OTHER_ID)
+        for others, reason in ((same_id, MismatchReason.OTHER_FILM), (same_title, MismatchReason.OTHER_ID)):
+            if any(_is_near(movie.year, identity.year) for movie in others):
+                return Mismatch(reason)
         same_number = _found(self._numbered, _numbered_keys(identity.titles))
-        numbered = [one for one in same_number if _is_exact(one, identity) and not _has_other_id(one, identity)]
+        numbered = [
+            one
+            for one in same_number
+            if _is_exact(one, identity) and not _has_other_id(one, identity) and not _is_other_film(one, identity)
+        ]
         if numbered:
             return _only(numbered, MatchedBy.TITLE_YEAR)
         return Mismatch(MismatchReason.OTHER_YEAR if same_title else MismatchReason.UNKNOWN)
@@ -159,8 +175,8 @@ def reconcile(
     """Withdraw the matches that other rows of the file contradict.
 
     1. A movie that a row matches exactly is not the movie of a row with a near year.
-    2. Rows that differ in a near year, an id or a page are about different movies. If they match one movie by title,
-       at most one of them is right: that which an id identifies, otherwise none is used.
+    2. Rows that differ in a near year, an id, a page or the director are about different movies. If they match one
+       movie by title, at most one of them is right: that which an id identifies, otherwise none is used.
     3. Movies with the same IMDb id count as one: their rows get the same movie.
     """
     rows_by_movie: dict[str, dict[int, MovieMatch]] = {}
@@ -189,13 +205,14 @@ def _withdraw(result: list[MovieMatch | Mismatch], numbers: Iterable[int], reaso
 
 
 def _are_different(identities: Sequence[MovieIdentity]) -> bool:
-    """Whether ids or pages show that the rows are about different movies."""
+    """Whether ids, pages or directors show that the rows are about different movies."""
     ids = (
         {identity.imdb_id for identity in identities},
         {identity.tmdb_id for identity in identities},
         {identity.page for identity in identities},
     )
-    return any(len(values - {None}) > 1 for values in ids)
+    first, *others = dict.fromkeys(identity.directors for identity in identities if identity.directors) or [()]
+    return any(len(values - {None}) > 1 for values in ids) or any(_are_other_people(first, names) for names in others)
 
 
 def _only(movies: Sequence[Movie], by: MatchedBy) -> MovieMatch | Mismatch:
@@ -223,6 +240,35 @@ def _has_other_id(movie: Movie, identity: MovieIdentity) -> bool:
             (identity.imdb_id, known_id(movie.imdb_id)),
             (identity.tmdb_id, known_id(movie.tmdb_id)),
         )
+    )
+
+
+def _is_other_film(movie: Movie, identity: MovieIdentity) -> bool:
+    """Whether the director, or a runtime as different as that of a short and a feature, excludes the movie."""
+    shorter, longer = sorted((movie.runtime_minutes or 0, identity.runtime_minutes or 0))
+    return 0 < SHORTER * shorter <= longer or _are_other_people(movie.directors, identity.directors)
+
+
+def _are_other_people(names: Sequence[str], others: Sequence[str]) -> bool:
+    """Whether nobody can be in both lists, which are not empty. A name may be in another order or spelling; initials,
+    pseudonyms of one word and other scripts cannot be compared."""
+    pairs = [(split_words(name), split_words(other)) for name in names for other in others]
+    return bool(pairs) and all(
+        _is_full_name(one) and _is_full_name(other) and not _may_be_same_name(one, other) for one, other in pairs
+    )
+
+
+def _is_full_name(words: Sequence[str]) -> bool:
+    return len(words) > 1 and max(map(len, words)) > 2 and "".join(words).isascii()
+
+
+def _may_be_same_name(words: Sequence[str], others: Sequence[str]) -> bool:
+    """Whether the names share a word or its beginning, other than that of both first names."""
+    return any(
+        word == other or (len(word) > SAME_LETTERS and word[:SAME_LETTERS] == other[:SAME_LETTERS])
+        for number, word in enumerate(words)
+        for other_number, other in enumerate(others)
+        if number or other_number
     )
 
 
@@ -256,6 +302,12 @@ def _has_main_titles(movie: Movie, identity: MovieIdentity) -> bool:
     if identity.original_title:
         pairs.append((movie.original_title or movie.title, identity.original_title))
     return all(normalise_title(one) == normalise_title(other) for one, other in pairs)
+
+
+def _has_same_spelling(movie: Movie, identity: MovieIdentity) -> bool:
+    """Whether the titles differ only in case: `Nightlife` and `Night Life` may be different movies of one year."""
+    spellings = (article_first(title).casefold() for title in (movie.title, identity.title or ""))
+    return next(spellings) == next(spellings)
 
 
 def _is_near(year: int | None, other: int | None) -> bool:

@@ -8,9 +8,9 @@ from enum import Enum
 from movie_core.discovery.movie_matching import MovieIdentity
 from movie_core.discovery.ratings import MAX_IMPORT, ImportRow, Rejection
 from movie_core.discovery.spreadsheet_dates import DateColumn
-from movie_core.discovery.tables import decode, read_table
+from movie_core.discovery.tables import decode, plain_cell, read_table
 from movie_core.errors import InvalidBody, SeveralUsers, TooManyRows
-from movie_core.text import normalise_imdb_id
+from movie_core.text import normalise_imdb_id, normalise_tmdb_id
 
 MAX_TITLE = 1000
 """Maximum characters of a title."""
@@ -19,10 +19,16 @@ MAX_ALTERNATIVES = 4
 MAX_QUOTED = 40
 """Characters of a cell that a rejection quotes."""
 
-_RATING = re.compile(r"[0-9]{1,2}(?:[.,][0-9]{1,3})?")
-_YEAR = re.compile(r"([0-9]{4})(?:[.,]0)?")
-_YEAR_OF_DATE = re.compile(r"(?<![0-9])[0-9]{4}(?![0-9])")
-_NUMBER = re.compile(r"([0-9]{1,10})(?:[.,]0)?")
+MAX_DIRECTORS = 10
+"""Directors of a row that are compared."""
+
+NULLS = frozenset(("", "-", "n/a", "na", "nan", "nat", "none", "null", "<na>", r"\n", "?", "????"))
+"""How programs write that there is no value, case-folded."""
+_NUMBER = r"(?:[0-9]{1,3}(?:[.,][0-9]{0,3})?|[0-9]?\N{VULGAR FRACTION ONE HALF})"
+_RATING = re.compile(rf"({_NUMBER})(?: ?/ ?(5|10)(?:[.,]0)?)?")
+_STARS = re.compile("([\N{BLACK STAR}\N{WHITE MEDIUM STAR}*]{0,10}\N{VULGAR FRACTION ONE HALF}?)([\N{WHITE STAR}]*)")
+_YEAR = re.compile(r"(?<![0-9])[0-9]{4}(?![0-9])")
+_MINUTES = re.compile(r"([0-9]{1,4})(?:[.,]0)?")
 _YEAR_IN_PARENTHESES = re.compile(r"\(([0-9]{4})(?:[-\N{EN DASH}][0-9]{0,4})?\)")
 _PART = re.compile(r"(?:part|vol|volume|chapter|episode|season)\b.*|[ivx0-9]+", re.IGNORECASE)
 """Text in parentheses that distinguishes movies of the same title."""
@@ -46,18 +52,31 @@ class Scale(Enum):
 
     @staticmethod
     def is_above_stars(text: str) -> bool:
-        """Whether the rating is of more than five."""
-        return bool(_RATING.fullmatch(text)) and float(text.replace(",", ".")) > 5
+        """Whether the rating is of more than five, without stating its scale."""
+        match = _RATING.fullmatch(text)
+        return match is not None and not match[2] and _number(match[1]) > 5
 
     def parse(self, text: str) -> float:
-        """The rating from 0.5 to 10. Raises `RowError`."""
+        """The rating from 0.5 to 10. A text such as `4/5` or, for stars, `★★★★` states its own scale. Raises
+        `RowError`."""
         factor, step, description = self.value
-        if not text:
+        if text.casefold() in NULLS:
             raise RowError("invalid_rating", "the row has no rating")
-        rating = factor * float(text.replace(",", ".")) if _RATING.fullmatch(text) else 0.0
+        rating = 0.0
+        if match := _RATING.fullmatch(text):
+            rating = _number(match[1]) * (10 / int(match[2]) if match[2] else factor)
+        elif self is Scale.STARS and (match := _STARS.fullmatch(text)) and len(text) <= 5:
+            rating = factor * (len(match[1]) - 0.5 * match[1].endswith(_HALF))
         if not step <= rating <= 10 or rating % step:
             raise RowError("invalid_rating", f"{quoted(text)} is not {description}")
         return rating
+
+
+_HALF = "\N{VULGAR FRACTION ONE HALF}"
+
+
+def _number(text: str) -> float:
+    return float(text.replace(",", ".").replace(_HALF, ".5"))
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,6 +101,10 @@ class _Layout:
     """Empty if the year follows the title in parentheses, as alternative titles do."""
     release_date: str = ""
     type: tuple[str, ...] = ()
+    url: str = ""
+    """A column with the address of the movie at IMDb, read if there is no id."""
+    directors: str = ""
+    runtime: str = ""
     rated_on: tuple[str, ...] = ()
     timestamp: str = ""
     user_id: str = ""
@@ -91,11 +114,15 @@ class _Layout:
 _LAYOUTS = (
     *(
         _Layout(
-            frozenset(("const", rating)),
+            frozenset((rating,)),
+            any_of=frozenset(("const", "url")),
             rating=rating,
             imdb_id=("const",),
             original_title="original title",
             type=("title type",),
+            url="url",
+            directors="directors",
+            runtime="runtime (mins)",
             rated_on=("date rated", "date added", "created"),
         )
         for rating in ("your rating", "you rated")
@@ -145,6 +172,14 @@ _LAYOUTS = (
         for more in (("rewatch",), ())
     ),
     _Layout(
+        frozenset(("name", "year", "rating")),
+        any_of=frozenset(("date", "watched date", "url")),
+        scale=Scale.STARS,
+        has_unstated_scale=True,
+        title="name",
+        rated_on=("date",),
+    ),
+    _Layout(
         frozenset(("rated_at", "rating")),
         any_of=frozenset(("title", "imdb_id", "imdb", "tmdb_id", "tmdb")),
         imdb_id=("imdb_id", "imdb"),
@@ -162,10 +197,15 @@ _LAYOUTS = (
             imdb_id=("imdbid",),
             tmdb_id=("tmdbid",),
             rated_on=("watcheddate",),
+            directors="directors",
         )
         for column, title in (("rating10", ("title",)), ("rating", ()))
     ),
 )
+_WITHOUT_RATINGS = frozenset(
+    ("const", "tconst", "letterboxd uri", "letterboxduri", "simkl_id", "tmdb id", "movieid", "movie_id")
+)
+"""Columns by which lists of the same services are recognised."""
 
 
 def parse_ratings(body: bytes) -> tuple[list[ImportRow], list[Rejection]]:
@@ -180,7 +220,7 @@ def parse_ratings(body: bytes) -> tuple[list[ImportRow], list[Rejection]]:
     for values in lines:
         if len(table) == MAX_IMPORT:
             raise TooManyRows(f"a file must have at most {MAX_IMPORT} rows")
-        cells = {name: value.strip() for name, value in zip(names, values, strict=False) if name}
+        cells = {name: plain_cell(value) for name, value in zip(names, values, strict=False) if name}
         user_id = cells.get(layout.user_id) or owner
         owner = owner or user_id
         if user_id != owner:
@@ -217,18 +257,6 @@ def check_type(text: str) -> None:
         raise RowError("not_a_movie", f"{quoted(text)} is not a type of film")
 
 
-def tmdb_id_of(text: str) -> str | None:
-    """The TMDB id, without the fraction of zero that spreadsheets add; None if the text is not one."""
-    match = _NUMBER.fullmatch(text)
-    return None if match is None else str(int(match[1]))
-
-
-def imdb_id_of(text: str) -> str | None:
-    """The IMDb id, with or without `tt`, also if a spreadsheet has taken it for a number; None if it is not one."""
-    match = _NUMBER.fullmatch(text)
-    return normalise_imdb_id(text if match is None else match[1])
-
-
 def checked_title(text: str) -> str | None:
     """The title with single spaces; None if there is none. Raises `RowError` if it is too long."""
     title = " ".join(text.split())
@@ -243,8 +271,14 @@ def quoted(text: str) -> str:
 
 
 def _layout_of(names: list[str]) -> _Layout | None:
+    """Raises `InvalidBody` for a list of movies without ratings."""
     present = frozenset(names)
-    return next((one for one in _LAYOUTS if one.columns <= present and (not one.any_of or one.any_of & present)), None)
+    for layout in _LAYOUTS:
+        if layout.columns <= present and (not layout.any_of or layout.any_of & present):
+            return layout
+    if present & _WITHOUT_RATINGS:
+        raise InvalidBody("the file is a list of movies without your ratings: it has no column of a supported export")
+    return None
 
 
 def _first(cells: dict[str, str], names: tuple[str, ...]) -> str:
@@ -274,20 +308,43 @@ def _identity(layout: _Layout, cells: dict[str, str]) -> MovieIdentity:
     year = _first(cells, layout.year)
     if title is not None and not layout.year:
         title, alt_titles, year = split_title(title)
-    elif not year and (in_date := _YEAR_OF_DATE.search(cells.get(layout.release_date, ""))):
-        year = in_date[0]
-    number = _YEAR.fullmatch(year)
-    if year and not number:
-        raise RowError("invalid_row", f"{quoted(year)} is not a year")
+    number = parse_year(year)
+    if number is None and layout.release_date:
+        number = parse_year(cells.get(layout.release_date, ""))
+    if title is not None and layout.year and title.endswith(")"):
+        title, alt_titles, number = _without_year(title, number)
+    runtime = _MINUTES.fullmatch(cells.get(layout.runtime, ""))
+    directors = map(str.strip, cells.get(layout.directors, "").split(",", MAX_DIRECTORS)[:MAX_DIRECTORS])
     return MovieIdentity(
-        imdb_id=imdb_id_of(_first(cells, layout.imdb_id)),
-        tmdb_id=tmdb_id_of(_first(cells, layout.tmdb_id)),
+        imdb_id=normalise_imdb_id(_first(cells, layout.imdb_id)) or normalise_imdb_id(cells.get(layout.url, "")),
+        tmdb_id=normalise_tmdb_id(_first(cells, layout.tmdb_id)),
         title=title,
         original_title=checked_title(cells.get(layout.original_title, "")),
         alt_titles=alt_titles,
-        year=int(number[1]) if number else None,
+        year=number,
         page=cells.get(layout.page) or None,
+        directors=tuple(filter(None, directors)),
+        runtime_minutes=int(runtime[1]) if runtime else None,
     )
+
+
+def parse_year(text: str) -> int | None:
+    """The only number of four digits, such as in a date; None if there is no year. Raises `RowError`."""
+    if text.casefold() in NULLS or not text.strip("0.,"):
+        return None
+    numbers = _YEAR.findall(text) if len(text) <= MAX_QUOTED else []
+    if len(numbers) != 1:
+        raise RowError("invalid_row", f"{quoted(text)} is not a year")
+    return int(numbers[0]) or None
+
+
+def _without_year(title: str, year: int | None) -> tuple[str, tuple[str, ...], int | None]:
+    """The title without the year in parentheses at its end, the whole as an alternative title, and the year."""
+    start = title.rfind("(")
+    match = _YEAR_IN_PARENTHESES.fullmatch(title, start) if start > 0 else None
+    if match is None or year not in (None, int(match[1])):
+        return title, (), year
+    return title[:start].rstrip(), (title,), int(match[1])
 
 
 def split_title(text: str) -> tuple[str, tuple[str, ...], str]:
@@ -316,7 +373,7 @@ def _rating(layout: _Layout, cells: dict[str, str]) -> float:
 
 
 def _date(dates: DateColumn, text: str) -> datetime | None:
-    if not text:
+    if text.casefold() in NULLS or not text.strip("0-/.: "):
         return None
     try:
         return dates.read(text)

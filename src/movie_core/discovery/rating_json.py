@@ -6,13 +6,16 @@ from datetime import UTC, datetime
 from typing import Any
 
 from movie_core.discovery.movie_matching import MovieIdentity
-from movie_core.discovery.rating_files import RowError, Scale, check_type, checked_title, imdb_id_of, quoted, tmdb_id_of
+from movie_core.discovery.rating_files import RowError, Scale, check_type, checked_title, parse_year, quoted
 from movie_core.discovery.ratings import MAX_IMPORT, MAX_RATINGS, ImportRow, Rejection, check_rating
 from movie_core.discovery.spreadsheet_dates import DateColumn
 from movie_core.errors import InvalidBody, InvalidRating, TooManyRows
+from movie_core.text import normalise_imdb_id, normalise_tmdb_id
 
 MAX_NUMBER = 20
 """Characters of a number in JSON that are read."""
+_BEFORE_JSON = codecs.BOM_UTF8 + codecs.BOM_UTF16 + b"\0 \t\r\n"
+"""Bytes of byte order marks and of white space in UTF-8 and UTF-16."""
 _LISTS = ("movies", "shows", "anime", "seasons", "episodes")
 """The lists in exports of Trakt and SIMKL."""
 _OTHER_WORKS = ("show", "season", "episode")
@@ -22,7 +25,7 @@ _FIELDS = frozenset(("movie_id", "rating", "rated_at", "source", "title", "year"
 
 def is_json(body: bytes) -> bool:
     """Whether a file is JSON and not a table, by its first character."""
-    return body.removeprefix(codecs.BOM_UTF8).lstrip().startswith((b"[", b"{"))
+    return body.lstrip(_BEFORE_JSON).startswith((b"[", b"{"))
 
 
 def parse_json_ratings(document: Any) -> tuple[list[ImportRow], list[Rejection]]:
@@ -118,12 +121,12 @@ def _film(row: dict[str, Any]) -> dict[str, Any] | None:
     """The film of a row of Trakt or SIMKL; None for a row of this service."""
     if row.get("anime_type") == "movie":
         film = row.get("show", row.get("movie"))
-    elif any(name in row for name in _OTHER_WORKS):
+    elif any(row.get(name) is not None for name in _OTHER_WORKS):
         raise RowError("not_a_movie", "the row is about a series, a season or an episode")
-    elif "movie" not in row:
+    elif "movie" not in row and "ids" not in row:
         return None
     else:
-        film = row["movie"]
+        film = row.get("movie", row)
         check_type(_text(row, "type"))
     if not isinstance(film, dict):
         raise RowError("invalid_row", "the movie must be an object")
@@ -135,11 +138,11 @@ def _identity(film: dict[str, Any]) -> MovieIdentity:
     if not isinstance(ids, dict):
         raise RowError("invalid_row", "ids must be an object")
     identity = MovieIdentity(
-        imdb_id=imdb_id_of(str(ids.get("imdb", ""))),
-        tmdb_id=tmdb_id_of(str(ids.get("tmdb", ""))),
+        imdb_id=normalise_imdb_id(str(ids.get("imdb", ""))),
+        tmdb_id=normalise_tmdb_id(str(ids.get("tmdb", ""))),
         title=checked_title(_text(film, "title")),
         original_title=checked_title(_text(film, "original_title")),
-        year=_year(film),
+        year=parse_year(str(film.get("year") or "")),
     )
     if not (identity.imdb_id or identity.tmdb_id or identity.titles):
         raise RowError("unknown_movie", "the row identifies no movie by id or title")

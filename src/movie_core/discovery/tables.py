@@ -6,6 +6,7 @@ import re
 import zipfile
 import zlib
 from collections.abc import Callable, Iterator
+from itertools import islice
 from pathlib import PurePosixPath
 from typing import TypeVar
 
@@ -14,6 +15,8 @@ from movie_core.errors import InvalidBody, UnclosedQuote
 MAX_UNPACKED = 2 * 1024 * 1024
 """Maximum bytes of a file in an archive."""
 SEPARATORS = (",", ";", "\t")
+MAX_CAPTION = 10
+"""Lines before the names of the columns, blank ones included."""
 
 _ARCHIVE_FILES = ("ratings.csv", "ratings-movies.json", "ratings_movies.json", "ratings.json")
 """The files of an archive that have ratings, the first that exists."""
@@ -25,6 +28,8 @@ _DAMAGED = (zipfile.BadZipFile, zlib.error, EOFError, OSError, OverflowError, Ru
 _ENCODING_BY_MARK = {b"\xef\xbb\xbf": "utf-8", b"\xff\xfe": "utf-16-le", b"\xfe\xff": "utf-16-be"}
 _SEPARATOR_LINE = re.compile(r'"?sep=([,;\t])"?[,;\t]*', re.IGNORECASE)
 _LINE_ENDS = ("\n", "\r")
+_PADDING = "\0\x1a"
+"""Characters at the end of a file that old programs add."""
 
 Layout = TypeVar("Layout")
 
@@ -69,7 +74,8 @@ def _ratings_member(members: list[zipfile.ZipInfo]) -> zipfile.ZipInfo:
 
 
 def decode(body: bytes) -> str:
-    """Decode UTF-8 and UTF-16, with or without byte order mark, and Windows-1252.
+    """Decode UTF-8 and UTF-16, with or without byte order mark, and Windows-1252, which may differ by line: programs
+    append to files in their own encoding.
 
     Raises `InvalidBody` for other encodings, and `UnclosedQuote` if the body ends within a character.
     """
@@ -86,7 +92,14 @@ def decode(body: bytes) -> str:
         # A file in which other characters are valid UTF-8 is no Windows-1252.
         if error.reason == "unexpected end of data" and not body[: error.start].isascii():
             raise _truncated(body.count(b"\n") + 1) from None
-    return _decode(body, "cp1252")
+    return "".join(map(_decode_line, body.splitlines(keepends=True)))
+
+
+def _decode_line(line: bytes) -> str:
+    try:
+        return line.decode()
+    except UnicodeDecodeError:
+        return _decode(line, "cp1252")
 
 
 def _decode(body: bytes, encoding: str) -> str:
@@ -104,32 +117,56 @@ def read_table(
     """The layout of a table, the names of its columns, stripped and case-folded, and its rows; blank lines are omitted.
 
     `layout_of` returns the layout for the names of columns, None for unknown ones; it decides which separator is used,
-    unless a first line such as `sep=;` states it. Raises `InvalidBody` for an unknown layout. Reading the rows raises
-    `UnclosedQuote` for an unclosed quote, and for a file that ends within a row.
+    unless a first line such as `sep=;` states it, and whether `_` in names stands for a blank. The names may follow
+    after a caption. Raises `InvalidBody` for an unknown layout. Reading the rows raises `UnclosedQuote` for an unclosed
+    quote, and for a file that ends within a row.
     """
-    stream = io.StringIO(text.removeprefix("\N{BYTE ORDER MARK}"), newline="")
+    stream = io.StringIO(text.removeprefix("\N{BYTE ORDER MARK}").rstrip(_PADDING), newline="")
     separators: tuple[str, ...] = SEPARATORS
-    for number, line in enumerate(stream, 1):
+    for number, line in enumerate(islice(stream, MAX_CAPTION), 1):
         if (declared := _SEPARATOR_LINE.fullmatch(line.strip("\r\n \N{BYTE ORDER MARK}"))) is not None:
             separators = (declared[1],)
-        elif line.strip(" \t\r\n,;"):
-            for separator in separators:
-                names = _names(line, separator)
-                if (layout := layout_of(names)) is not None:
-                    return layout, names, _rows(stream, separator, number, names)
+            continue
+        for separator in separators:
+            names = _names(line, separator)
+            for variant in (names, [name.replace("_", " ") for name in names]):
+                if (layout := layout_of(variant)) is not None:
+                    return layout, variant, _rows(stream, separator, number, variant)
+        if sum(map(bool, _names(line, separators[0]))) > 1:
             break
     raise InvalidBody("the first line must contain the column names of a supported export of ratings")
 
 
 def _names(line: str, separator: str) -> list[str]:
     try:
-        cells = next(csv.reader([line], delimiter=separator), [])
+        cells = _split_again(next(csv.reader([line], delimiter=separator), []), separator)
     except csv.Error:
         return []
-    names = [" ".join(name.split()).casefold() for name in cells]
+    names = [" ".join(plain_cell(name).split()).casefold() for name in cells]
     while names and not names[-1]:
         names.pop()
     return names
+
+
+def plain_cell(text: str) -> str:
+    """A cell without blanks around it, and without the formula by which programs keep spreadsheets from taking a text
+    for a number.
+
+    >>> plain_cell(' ="0133093"')
+    '0133093'
+    """
+    text = text.strip()
+    return text[2:-1].strip() if len(text) > 2 and text.startswith('="') and text.endswith('"') else text
+
+
+def _split_again(cells: list[str], separator: str) -> list[str]:
+    """The cells of a line that a spreadsheet with another separator took for a single cell, and quoted."""
+    if len(cells) != 1 or separator not in cells[0]:
+        return cells
+    try:
+        return next(csv.reader(cells, delimiter=separator))
+    except csv.Error:
+        return cells
 
 
 def _rows(stream: io.StringIO, separator: str, header_line: int, names: list[str]) -> Iterator[list[str]]:
@@ -153,6 +190,8 @@ def _rows(stream: io.StringIO, separator: str, header_line: int, names: list[str
             cells = _without_strict_quotes(error, record, separator, first_line)
         if not any(map(str.strip, cells)):
             continue
+        if len(names) > 1:
+            cells = _split_again(cells, separator)
         if len(cells) < len(names):
             # Spreadsheets omit empty cells at the end of rows, of all of them.
             if not is_short and not record[-1].endswith(_LINE_ENDS):

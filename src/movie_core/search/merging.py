@@ -9,7 +9,7 @@ from itertools import pairwise
 from statistics import median
 
 from movie_core.search.movies import MAX_ID, ListedMovie, Movie
-from movie_core.text import fold, normalise_title
+from movie_core.text import fold, normalise_title, split_folded
 
 MAX_RELEASE_YEARS = 2
 """Years between the releases of one movie in different countries. A greater difference is another movie."""
@@ -29,7 +29,8 @@ class ListMerger:
     A listed movie is the stored movie with the same IMDb id, whatever else differs; otherwise the one with its own id,
     then the one with the same TMDB id. A movie without an id of its own is also the stored one with the same title, a
     close year and a common director or cast member, unless their IMDb or TMDB ids differ; without people on either
-    side, the year must be equal or the title unique.
+    side, the year must be equal or the title unique. An IMDb id is taken for corrected if the only stored movie of the
+    title has the same year and people, and its id is no longer in the list.
     """
 
     def __init__(self, *, clear: bool = False) -> None:
@@ -111,8 +112,9 @@ class ListMerger:
             if same_id is not None and same_id.id not in taken and _is_unchanged(listed.movie, same_id):
                 matches[id(listed)] = same_id
                 taken.add(same_id.id)
+        listed_ids = {listed.movie.imdb_id for listed in rows}
         # Movies with people or an overview in common first, so that they are not taken by others of the same title.
-        for accepts in (_is_certain, _is_probable):
+        for accepts in (_is_certain, _is_probable, _has_corrected_id):
             rest = [listed for listed in rows if id(listed) not in matches]
             namesakes = Counter(normalise_title(listed.movie.title) for listed in rest)
             pairs: list[tuple[int, int, str]] = []
@@ -123,7 +125,10 @@ class ListMerger:
                 scores = {
                     other.id: comparison.score
                     for other in candidates
-                    if (comparison := _compare(movie, other)) is not None and accepts(comparison, is_alone)
+                    if (comparison := _compare(movie, other)) is not None
+                    and comparison.other_imdb_id == (accepts is _has_corrected_id)
+                    and not (comparison.other_imdb_id and other.imdb_id in listed_ids)
+                    and accepts(comparison, is_alone)
                 }
                 best = max(scores.values(), default=0)
                 is_ambiguous = bool(movie.imdb_id or movie.tmdb_id) and list(scores.values()).count(best) > 1
@@ -207,6 +212,7 @@ class _Comparison:
     same_overview: bool
     other_overview: bool
     same_id: bool
+    other_imdb_id: bool
 
     @property
     def score(self) -> int:
@@ -216,7 +222,7 @@ class _Comparison:
 
 def _compare(movie: Movie, stored: Movie) -> _Comparison | None:
     """None for different movies."""
-    if _differ(movie.imdb_id, stored.imdb_id) or _differ(movie.tmdb_id, stored.tmdb_id):
+    if _differ(movie.tmdb_id, stored.tmdb_id):
         return None
     is_comparable = (movie.directors and stored.directors) or (movie.cast and stored.cast)
     shares_people = _share_a_name((*movie.directors, *movie.cast), (*stored.directors, *stored.cast))
@@ -225,7 +231,14 @@ def _compare(movie: Movie, stored: Movie) -> _Comparison | None:
         return None
     same_overview = bool(movie.overview) and movie.overview == stored.overview
     other_overview = _differ(movie.overview, stored.overview)
-    return _Comparison(years_apart, shares_people, same_overview, other_overview, movie.id == stored.id)
+    return _Comparison(
+        years_apart,
+        shares_people,
+        same_overview,
+        other_overview,
+        same_id=movie.id == stored.id,
+        other_imdb_id=_differ(movie.imdb_id, stored.imdb_id),
+    )
 
 
 def _is_certain(comparison: _Comparison, _is_alone: bool) -> bool:
@@ -239,12 +252,24 @@ def _is_probable(comparison: _Comparison, is_alone: bool) -> bool:
     return is_alone or not comparison.other_overview
 
 
+def _has_corrected_id(comparison: _Comparison, is_alone: bool) -> bool:
+    """Whether a movie with another IMDb id is the only one of its title, of the same year and with the same people."""
+    return is_alone and comparison.shares_people and comparison.years_apart == 0
+
+
 def _share_a_name(names: Sequence[str], others: Sequence[str]) -> bool:
-    """Whether a person is in both, possibly in another spelling."""
+    """Whether a person is in both, possibly in another spelling or order of words, or with additional words."""
     folded, other_folded = set(map(fold, names)), set(map(fold, others))
     return not folded.isdisjoint(other_folded) or any(
-        SequenceMatcher(None, name, other).ratio() >= SAME_NAME for name in folded for other in other_folded
+        _is_part_of(*sorted((set(split_folded(name)), set(split_folded(other))), key=len))
+        or SequenceMatcher(None, name, other).ratio() >= SAME_NAME
+        for name in folded
+        for other in other_folded
     )
+
+
+def _is_part_of(words: set[str], others: set[str]) -> bool:
+    return len(words) > 1 and words <= others
 
 
 def _checksum(movie: Movie) -> str:

@@ -12,6 +12,7 @@ from movie_core.text import (
     fold,
     normalise_imdb_id,
     normalise_title,
+    normalise_tmdb_id,
     split_words,
     split_years,
     title_spellings,
@@ -199,6 +200,17 @@ def test_folding_words_again_changes_nothing(text: str) -> None:
         ("", None),
         ("tt12345678901", None),
         ("١٢٣", None),
+        ("TT0133093", "tt0133093"),
+        ("tt 0133093", "tt0133093"),
+        ("'0133093", "tt0133093"),
+        ("133093.0", "tt0133093"),
+        ("133093,00", "tt0133093"),
+        ("133093.5", None),
+        ("1.33E+05", None),
+        ("https://www.imdb.com/title/tt0133093/?ref_=x", "tt0133093"),
+        ("https://www.imdb.com/name/nm0000206/", None),
+        ("tt0133093/", "tt0133093"),
+        ("0.0", None),
     ],
 )
 def test_imdb_ids_have_one_form(text: str, expected: str | None) -> None:
@@ -208,6 +220,22 @@ def test_imdb_ids_have_one_form(text: str, expected: str | None) -> None:
 @pytest.mark.parametrize(
     ("text", "expected"),
     [
+        *((text, "603") for text in ("603", " 0603 ", "603.0", "603,00", "'603", "https://themoviedb.org/movie/603-x")),
+        *(
+            (text, None)
+            for text in ("", "0", "0.0", "603.5", "6.03E+02", "x", "https://www.themoviedb.org/tv/603", "٦")
+        ),
+    ],
+)
+def test_tmdb_ids_have_one_form(text: str, expected: str | None) -> None:
+    assert normalise_tmdb_id(text) == expected
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("tt 0133093", None),
+        ("tt0133093.0", None),
         ("tt0133093", ("imdb_id", "tt0133093")),
         (" TT133093 ", ("imdb_id", "tt0133093")),
         ("https://www.imdb.com/title/tt0133093/", ("imdb_id", "tt0133093")),

@@ -28,8 +28,8 @@ def _values() -> Iterator[type]:
 
 
 def _has_fields(value: type) -> bool:
-    """Whether a class declares fields and leaves its constructor to `dataclass`."""
-    is_value = not (getattr(value, "_is_protocol", False) or issubclass(value, enum.Enum | Exception))
+    """Whether a class declares fields and leaves its constructor to `dataclass`. Named tuples cannot be changed."""
+    is_value = not (getattr(value, "_is_protocol", False) or issubclass(value, enum.Enum | Exception | tuple))
     is_made = "__init__" in vars(value) and "__dataclass_fields__" not in vars(value)
     return is_value and not is_made and bool(vars(value).get("__annotations__"))
 

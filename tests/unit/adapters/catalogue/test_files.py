@@ -8,6 +8,7 @@ import lzma
 import re
 import tracemalloc
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -223,7 +224,16 @@ def test_a_companion_file_without_its_columns_is_an_error(write: Write) -> None:
 
 @pytest.mark.parametrize(
     ("cell", "year"),
-    [("1999", 1999), (" 1999 ", 1999), ("1999.0", 1999), ("1999-03-31", 1999), ("Mar 31 1999", 1999), ("", None)],
+    [
+        ("0", None),
+        ("0.0", None),
+        ("1999", 1999),
+        (" 1999 ", 1999),
+        ("1999.0", 1999),
+        ("1999-03-31", 1999),
+        ("Mar 31 1999", 1999),
+        ("", None),
+    ],
 )
 def test_a_year_may_be_part_of_a_date(write: Write, cell: str, year: int | None) -> None:
     assert [movie.year for movie in read(write(f"title,year\nA,{cell}\n"))] == [year]
@@ -234,9 +244,148 @@ def test_an_invalid_year_is_rejected(write: Write, cell: str) -> None:
     assert rejects(write(f"title,year\nA,{cell}\n")) == [(1, "invalid_year")]
 
 
-@pytest.mark.parametrize("cell", ["many", "-1", "nan", "inf", "1e300"])
+@pytest.mark.parametrize("cell", ["many", "-1", "inf", "1e300", "$5", "85%", "1.2.3"])
 def test_an_invalid_popularity_is_rejected(write: Write, cell: str) -> None:
     assert rejects(write(f"title,popularity\nA,{cell}\n")) == [(1, "invalid_popularity")]
+
+
+@pytest.mark.parametrize(
+    ("cell", "popularity"),
+    [
+        *(
+            ("1,234,567", 1_234_567),
+            ("1.234.567", 1_234_567),
+            ("1 234", 1_234),
+            ("1\u00a0234", 1_234),
+            ("1'234", 1_234),
+        ),
+        *(("21,9", 21.9), ("1.2K", 1_200), ("2.1 M", 2_100_000), ("1e5", 100_000), (" ", None)),
+    ],
+)
+def test_popularities_are_written_in_many_ways(write: Write, cell: str, popularity: float | None) -> None:
+    assert [movie.popularity for movie in read(write(f'title,popularity\nA,"{cell}"\n'))] == [popularity]
+
+
+@pytest.mark.parametrize(
+    ("cell", "minutes"),
+    [
+        *((text, 136) for text in ("136", "136.0", "136.5", "136 min", "136m", "136 Minutes", "136 mins.", "2h 16m")),
+        *(
+            (text, 136)
+            for text in ("2h16", "2 h 16 min", "2:16", "02:16:00", "PT2H16M", "2 hours 16 minutes", "2hrs 16")
+        ),
+        *(("1h", 60), ("0h 45m", 45), ("PT45M", 45)),
+        *((text, None) for text in ("", "0", "0 min", "h", "PT", "2 Seasons", "long", "-")),
+    ],
+)
+def test_runtimes_are_written_in_many_ways(write: Write, cell: str, minutes: int | None) -> None:
+    assert [movie.runtime_minutes for movie in read(write(f"title,runtime\nA,{cell}\n"))] == [minutes]
+
+
+@pytest.mark.parametrize("nothing", ["", r"\N", "NaN", "nan", "None", "null", "NULL", "<NA>", "N/A", "NA", "NaT"])
+def test_programs_write_in_many_ways_that_there_is_no_value(write: Write, nothing: str) -> None:
+    columns = "id,year,genres,popularity,imdb_id,tmdb_id,director,cast,original_title,overview,runtime,country,adult"
+    path = write(f"title,{columns}\nA{f',{nothing}' * 13}\n")
+    assert read(path) == [Movie(id="a", title="A")]
+    values = "".join(f', "{name}": {json.dumps(nothing)}' for name in columns.split(","))
+    assert read(write(f'{{"title": "A"{values}}}\n', "m.jsonl")) == [Movie(id="a", title="A")]
+
+
+@pytest.mark.parametrize("title", ["None", "NaN", "NULL", "N/A", "NA"])
+def test_a_film_may_be_called_like_no_value(write: Write, title: str) -> None:
+    assert [movie.title for movie in read(write(f"title,year\n{title},NaN\n"))] == [title]
+    assert [movie.title for movie in read(write(f'{{"title": "{title}"}}\n', "m.jsonl"))] == [title]
+
+
+@pytest.mark.parametrize(
+    "cell", ["TT0900001", "tt 0900001", "900001.0", "https://www.imdb.com/title/tt0900001/", "'0900001"]
+)
+def test_an_imdb_id_has_one_form(write: Write, cell: str) -> None:
+    for name in ("imdb_id", "movie_imdb_link", "imdb_title_id"):
+        assert [movie.imdb_id for movie in read(write(f"title,{name}\nA,{cell}\n"))] == ["tt0900001"]
+
+
+@pytest.mark.parametrize("cell", ["55", "55.0", "55.00", "https://www.themoviedb.org/movie/55-a"])
+def test_a_tmdb_id_has_one_form(write: Write, cell: str) -> None:
+    assert [movie.tmdb_id for movie in read(write(f"title,tmdb_id\nA,{cell}\n"))] == ["55"]
+
+
+@pytest.mark.parametrize(
+    "cell", ["Action|Film Noir", "Action;Film Noir", "Action, Film Noir", "Action / Film Noir", "[Action, Film Noir]"]
+)
+def test_genres_are_separated_in_many_ways(write: Write, cell: str) -> None:
+    assert [movie.genres for movie in read(write(f'title,genres\nA,"{cell}"\n'))] == [("Action", "Film Noir")]
+
+
+@pytest.mark.parametrize(
+    ("cell", "names"),
+    [
+        ("Ann Ray, Bo Fox", ("Ann Ray", "Bo Fox")),
+        ("Ann Ray, Bo Fox Senior, Cy Lee", ("Ann Ray", "Bo Fox Senior", "Cy Lee")),
+        ("Sammy Davis, Jr.", ("Sammy Davis, Jr.",)),
+        ("Kurosawa, Akira", ("Kurosawa, Akira",)),
+        ("Ann Ray, Jr.|Bo Fox", ("Ann Ray, Jr.", "Bo Fox")),
+    ],
+)
+def test_full_names_may_be_separated_by_commas(write: Write, cell: str, names: tuple[str, ...]) -> None:
+    path = write(f'title,director,cast,alt_titles\nA,"{cell}","{cell}","The Good, the Bad and the Ugly"\n')
+    (movie,) = read(path)
+    assert (movie.directors, movie.cast) == (names, names)
+    assert movie.alt_titles == ("The Good, the Bad and the Ugly",)
+
+
+@pytest.mark.parametrize("first", ["sep=;", '"SEP=;"', "sep=;\r", "\n\nsep=;"])
+def test_a_first_line_may_state_the_separator(write: Write, first: str) -> None:
+    assert [movie.title for movie in read(write(f"{first}\ntitle;year\nA, B;1999\n"))] == ["A, B"]
+    with pytest.raises(InvalidParameter, match="is empty"):
+        MovieFile(write(f"{first}\n"))
+
+
+def test_empty_cells_beyond_the_header_are_ignored(write: Write) -> None:
+    assert [movie.title for movie in read(write("title,year\nA,1999,, \nB,2000\n"))] == ["A", "B"]
+
+
+def test_series_in_lists_of_other_services_are_skipped(write: Write) -> None:
+    rows = "".join(
+        f"{type_},{title}\n"
+        for type_, title in zip(("Movie", "TV Show", "tv", "Drama", "", "episode"), "ABCDEF", strict=True)
+    )
+    file = MovieFile(write(f"type,title\n{rows}"))
+    assert [movie.title for movie in file] == ["A", "D", "E"]
+    assert file.skipped == {"title_type": 3}
+    assert [movie.title for movie in read(write("Title Type,title\nFeature Film,A\nDocumentary,B\nother,C\n"))] == [
+        "A",
+        "B",
+    ]
+
+
+def test_columns_of_well_known_data_sets_are_found(write: Write) -> None:
+    (lamp,) = read(
+        write(
+            "Series_Title,Released_Year,Runtime,Genre,Overview,Director,No_of_Votes\n"
+            'The Lamp,1999,81 min,Drama,A lamp.,Ann Ray,"1,234"\n'
+        )
+    )
+    assert lamp == Movie(
+        id="the-lamp-1999-ann-ray",
+        title="The Lamp",
+        year=1999,
+        runtime_minutes=81,
+        genres=("Drama",),
+        overview="A lamp.",
+        directors=("Ann Ray",),
+        popularity=1234.0,
+    )
+    (series,) = read(
+        write(
+            "show_id,type,title,director,cast,release_year,duration,listed_in,description\n"
+            's1,Movie,The Lamp,Ann Ray,"Bo Fox, Cy Lee",1999,81 min,Drama,A lamp.\n'
+        )
+    )
+    assert series == replace(lamp, popularity=None, cast=("Bo Fox", "Cy Lee"))
+    shorter = "genres,id,original_language,original_title,overview,popularity,release_date,title,vote_average\n"
+    (entry,) = MovieFile(write(f"{shorter}[],7001,de,Die Lampe,x,1,1999-10-30,The Lamp,7.7\n")).listed()
+    assert (entry.movie.tmdb_id, entry.has_own_id) == ("7001", False)
 
 
 def test_invalid_optional_values_are_ignored(write: Write) -> None:
@@ -560,7 +709,14 @@ def test_an_imdb_id_of_an_earlier_row_is_a_repeated_id(write: Write) -> None:
         ("[]", ()),
         ("[REC]", ("[REC]",)),
         ("[1]", ("[1]",)),
-        ("[{'name': 'Action'", ("[{'name': 'Action'",)),
+        ("[{'name': 'Action'}, {'id': 12, 'na", ("Action",)),
+        ("[{'id': nan, 'name': 'Action'}, {'name': null}]", ("Action",)),
+        ('[{"name": null}, {"name": "Drama"}]', ("Drama",)),
+        ("[{'id': 28, 'name': None}]", ()),
+        ("[None]", ()),
+        ("[{'id': 28", ()),
+        ('{"/m/1": "Drama", "/m/2": "Action"}', ("Drama", "Action")),
+        ("['Action' 'Drama']", ("Action", "Drama")),
         ("[" * 150, ("[" * 150,)),
     ],
 )
@@ -599,7 +755,7 @@ def test_a_data_set_of_tmdb_is_read(write: Write) -> None:
     assert [movie_id for movie_id, _, is_own in listed(write(TMDB), adult=True) if not is_own] == ["7001", "7002"]
 
 
-@pytest.mark.parametrize("cell", ["1", "True", "true", "TRUE", "1.0", "yes"])
+@pytest.mark.parametrize("cell", ["1", "True", "true", "TRUE", "1.0", "yes", "'true'", "WAHR", "VRAI"])
 def test_titles_for_adults_are_skipped_unless_requested(write: Write, cell: str) -> None:
     path = write(f"title,adult\nA,{cell}\nB,False\nC,0\nD,\n")
     assert [movie.title for movie in read(path)] == ["B", "C", "D"]

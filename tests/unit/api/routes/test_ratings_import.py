@@ -210,6 +210,13 @@ TABLES = {
         b'[{"rated_at": "2020-01-01T10:00:00.000Z", "rating": 9, "type": "movie", "movie": {"title": "The Matrix", '
         b'"year": 1999, "ids": {"trakt": 481, "slug": "the-matrix-1999", "imdb": "tt0133093", "tmdb": 603}}}]'
     ),
+    "spreadsheet that took lines for cells": (
+        b"Table 1\r\nDate,Name,Year,Letterboxd URI,Rating,Review\r\n"
+        b'"2020-01-01,The Matrix,1999,https://boxd.it/x,""4,5"",""good, really"""\r\n'
+    ),
+    "Trakt in UTF-16": (
+        '[{"rated_at": "2020-01-01T10:00:00Z", "rating": 9, "title": "The Matrix", "year": "1999", "ids": {}}]'
+    ).encode("utf-16"),
 }
 
 
@@ -220,6 +227,13 @@ async def test_files_of_other_programs_are_read(ann: Ann, name: str) -> None:
         result = await ann.put(TABLES[name], media_type=media_type)
         assert (result["accepted"], result["rejected"]) == (1, [])
     assert await ann.ratings() == MATRIX
+
+
+async def test_an_id_written_as_a_url_contradicts_the_film_of_the_same_title(ann: Ann) -> None:
+    url = "https://www.imdb.com/title/tt9900005/"
+    result = await ann.put(IMDB + imdb_row(url, 9, "Pinocchio", 2022) + imdb_row("TT4593060", 8, "Other", 2022))
+    assert [row["row"] for row in result["rejected"]] == [1]
+    assert result["matched_by"]["imdb_id"] == 1
 
 
 async def test_the_archive_of_letterboxd_is_read(ann: Ann) -> None:

@@ -2,10 +2,12 @@
 
 from collections.abc import Sequence
 from dataclasses import replace
+from functools import partial
 
 import pytest
 from hypothesis import given
 from tests.support.catalogues import files
+from tests.support.pace import cpu_growth
 
 from movie_core.discovery.movie_matching import (
     MatchedBy,
@@ -203,6 +205,72 @@ def test_rows_of_different_years_are_not_about_the_same_movie() -> None:
     assert matched([HEAT], *rows) == ["CONFLICT"] * 3
     assert matched([HEAT], rows[0], rows[2]) == ["CONFLICT"] * 2
     assert matched([HEAT], rows[2]) == ["1 by near_year"]
+
+
+def test_the_spelling_decides_between_movies_whose_titles_differ_in_blanks_or_punctuation() -> None:
+    pairs = [("Night Life", "Nightlife"), ("Savage", "Savage!"), ("L\u00e9on", "Leon"), ("The Rapist", "Therapist")]
+    for one, other in pairs:
+        movies = [Movie(id="1", title=one, year=1989), Movie(id="2", title=other, year=1989)]
+        rows = [MovieIdentity(title=title, year=1989) for title in (one.lower(), other.upper())]
+        assert matched(movies, *rows) == ["1 by title_year", "2 by title_year"]
+    assert matched(movies, MovieIdentity(title="Rapist, The", year=1989)) == ["1 by title_year"]
+    assert matched(movies, MovieIdentity(title="Thera-pist", year=1989)) == ["AMBIGUOUS"]
+    assert matched(movies, MovieIdentity(title="The Rapist", year=1990)) == ["AMBIGUOUS"]
+
+
+@pytest.mark.parametrize("year", [2022, 2021])
+def test_another_director_or_a_very_different_runtime_excludes_a_movie(year: int) -> None:
+    zemeckis = Movie(id="1", title="Pinocchio", year=2022, directors=("Robert Zemeckis",), runtime_minutes=105)
+    row = MovieIdentity(title="Pinocchio", year=year)
+    found = "1 by title_year" if year == 2022 else "1 by near_year"
+    for directors, runtime, expected in (
+        (("Guillermo del Toro", "Mark Gustafson"), None, "OTHER_FILM"),
+        (("Robert Smith",), None, "OTHER_FILM"),
+        ((), 35, "OTHER_FILM"),
+        ((), 400, "OTHER_FILM"),
+        (("Mark Gustafson", "R. Zemeckis"), 117, found),
+        (("Zemeckis, Robert",), None, found),
+        (("Robert Zemekis",), 93, found),
+        (("\u30ed\u30d0\u30fc\u30c8",), None, found),
+        ((), 0, found),
+        ((), 50, found),
+    ):
+        other = replace(row, directors=directors, runtime_minutes=runtime)
+        assert matched([zemeckis], other) == [expected], (directors, runtime)
+    by_id = replace(row, imdb_id="tt4593060", directors=("Nobody Else",))
+    assert matched([replace(zemeckis, imdb_id="tt4593060")], by_id) == ["1 by imdb_id"]
+    assert matched([replace(zemeckis, directors=(), runtime_minutes=None)], replace(row, directors=("X",))) == [found]
+    toro = replace(zemeckis, id="2", directors=("Guillermo del Toro",), runtime_minutes=None)
+    assert matched([zemeckis, toro], replace(row, directors=("Del Toro, G.",))) == [found.replace("1", "2", 1)]
+    bill = Movie(id="1", title="Kill Bill: Volume 1", year=2003, directors=("Quentin Tarantino",))
+    vol = MovieIdentity(title="Kill Bill: Vol. 1", year=2003, directors=("Somebody Else",))
+    assert matched([bill], vol) == ["UNKNOWN"]
+
+
+def test_comparing_directors_takes_time_linear_in_their_length() -> None:
+    index = MovieIndex([Movie(id="1", title="Run", year=2020, directors=("Joseph Nichol", "Ann Ray"))])
+
+    def match(words: int) -> None:
+        row = MovieIdentity(title="Run", year=2020, directors=(" ".join(f"joe{number}" for number in range(words)),))
+        for _ in range(20):
+            index.match(row)
+
+    assert cpu_growth(partial(match, 500), partial(match, 2_000)) < 8
+
+
+@pytest.mark.parametrize("name", ["McG", "QT", "Q. T.", "x", "?", "\u9ed2\u6fa4 \u660e"])
+def test_initials_pseudonyms_and_other_scripts_exclude_no_movie(name: str) -> None:
+    movie = Movie(id="1", title="Run", year=2020, directors=("Joseph Nichol",))
+    assert matched([movie], MovieIdentity(title="Run", year=2020, directors=(name,))) == ["1 by title_year"]
+    assert matched([replace(movie, directors=(name,))], MovieIdentity(title="Run", directors=("Ann Ray",))) == [
+        "1 by near_year"
+    ]
+
+
+def test_rows_with_different_directors_are_not_about_the_same_movie() -> None:
+    rows = [MovieIdentity(title="Plain", year=2003, directors=(name,)) for name in ("Ann Ray", "Bo Fox")]
+    assert matched([PLAIN], *rows) == ["CONFLICT"] * 2
+    assert matched([PLAIN], rows[0], MovieIdentity(title="Plain", year=2003), rows[0]) == ["3 by title_year"] * 3
 
 
 @pytest.mark.parametrize("year", [2003, 2004])

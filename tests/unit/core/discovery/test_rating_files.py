@@ -9,12 +9,14 @@ from typing import Any
 import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
+from tests.support.catalogues import files
 from tests.support.pace import cpu_growth
 
-from movie_core.discovery.movie_matching import MovieIdentity
+from movie_core.discovery.movie_matching import MovieIdentity, MovieIndex, MovieMatch, reconcile
 from movie_core.discovery.rating_files import MAX_TITLE, parse_ratings
 from movie_core.discovery.ratings import MAX_IMPORT, ImportRow, Rejection, check_rating
 from movie_core.errors import InvalidBody, SeveralUsers, TooManyRows, UnclosedQuote
+from movie_core.search.movies import Movie
 from movie_core.text import normalise_title
 
 IMDB = """\
@@ -58,8 +60,27 @@ def codes(text: str) -> dict[int, str]:
 def test_an_export_of_imdb() -> None:
     rows, rejected = parse_ratings(IMDB.encode())
     assert rows == [
-        row(1, 9.0, (2024, 2, 29), imdb_id="tt0133093", title="The Matrix", original_title="The Matrix", year=1999),
-        row(2, 6.0, (2022, 1, 5), imdb_id="tt10872600", title='Spider-Man: No "Way" Home', year=2021),
+        row(
+            1,
+            9.0,
+            (2024, 2, 29),
+            imdb_id="tt0133093",
+            title="The Matrix",
+            original_title="The Matrix",
+            year=1999,
+            directors=("Lana Wachowski", "Lilly Wachowski"),
+            runtime_minutes=136,
+        ),
+        row(
+            2,
+            6.0,
+            (2022, 1, 5),
+            imdb_id="tt10872600",
+            title='Spider-Man: No "Way" Home',
+            year=2021,
+            directors=("Jon Watts",),
+            runtime_minutes=148,
+        ),
     ]
     assert rejected == [Rejection(3, "invalid_rating", "the row has no rating")]
 
@@ -233,6 +254,7 @@ def test_a_title_in_parentheses_is_another_title() -> None:
 # --- other services, programs and encodings
 
 THE_MATRIX: dict[str, Any] = {"title": "The Matrix", "year": 1999}
+LANA = ("Lana Wachowski",)
 TEN_COLUMNS = "Const,Your Rating,Date Rated,Title,Year\n"
 
 
@@ -244,13 +266,14 @@ TEN_COLUMNS = "Const,Your Rating,Date Rated,Title,Year\n"
             '"IMDb Rating","Runtime (mins)","Year","Genres","Num. Votes","Release Date (month/day/year)","URL"\n'
             '"1","tt0133093","Fri Mar  4 00:00:00 2016","","","The Matrix","Feature Film","Lana Wachowski","9","8.7",'
             '"136","1999","action, sci_fi","1","1999-03-31","http://www.imdb.com/title/tt0133093/"\n',
-            row(1, 9.0, (2016, 3, 4), imdb_id="tt0133093", **THE_MATRIX),
+            row(1, 9.0, (2016, 3, 4), imdb_id="tt0133093", directors=LANA, runtime_minutes=136, **THE_MATRIX),
         ),
         (
             "Position,Const,Created,Modified,Description,Title,URL,Title Type,IMDb Rating,Runtime (mins),Year,Genres,"
             "Num Votes,Release Date,Directors,Your Rating,Date Rated\n"
-            "1,tt0133093,2017-11-20,2017-11-20,,The Matrix,u,movie,8.7,136,1999,Action,1,1999-03-31,x,9,2016-03-04\n",
-            row(1, 9.0, (2016, 3, 4), imdb_id="tt0133093", **THE_MATRIX),
+            "1,tt0133093,2017-11-20,2017-11-20,,The Matrix,u,movie,8.7,136,1999,Action,1,1999-03-31,"
+            "Lana Wachowski,9,2016-03-04\n",
+            row(1, 9.0, (2016, 3, 4), imdb_id="tt0133093", directors=LANA, runtime_minutes=136, **THE_MATRIX),
         ),
         (
             "Const,Your Rating,Date Added,Title,URL,Title Type,Year\n"
@@ -260,7 +283,7 @@ TEN_COLUMNS = "Const,Your Rating,Date Rated,Title,Year\n"
         (
             "LetterboxdURI,tmdbID,imdbID,Title,Year,Directors,Rating,Rating10,WatchedDate,Rewatch,Tags,Review\n"
             ",603,tt0133093,The Matrix,1999,Lana Wachowski,4.5,9,2016-03-04,false,,\n",
-            row(1, 9.0, (2016, 3, 4), imdb_id="tt0133093", tmdb_id="603", **THE_MATRIX),
+            row(1, 9.0, (2016, 3, 4), imdb_id="tt0133093", tmdb_id="603", directors=LANA, **THE_MATRIX),
         ),
         (
             "Title,Year,Rating10\nThe Matrix,1999,9\n",
@@ -322,6 +345,86 @@ def test_ratings_from_one_to_ten_are_not_taken_for_stars() -> None:
 
 
 @pytest.mark.parametrize(
+    ("text", "ten", "stars"),
+    [
+        *(("9/10", 9, 9), ("9 / 10", 9, 9), ("10/10", 10, 10), ("4.5/5", 9, 9), ("4,5/5", 9, 9), ("4/5.0", 8, 8)),
+        *(("8.0", 8, None), ("8,00", 8, None), ("8.", 8, None), ("08", 8, None), ("4.0", 4, 8), ("4,5", None, 9)),
+        *(("4\u00bd", None, 9), ("\u00bd", None, 1), ("5\u00bd", None, None)),
+        *(
+            ("\u2605" * 4 + "\u00bd", None, 9),
+            ("\u2605", None, 2),
+            ("\u2605" * 4 + "\u2606", None, 8),
+            ("***", None, 6),
+        ),
+        *((stars, None, None) for stars in ("\u2605" * 6, "\u2605" * 5 + "\u00bd", "\u2606" * 5, "\u2606\u2605")),
+        *((other, None, None) for other in ("8/7", "11/10", "4.25/5", "/10", "8/", "0/5", "85%", "8 stars", "1e1")),
+    ],
+)
+def test_ratings_are_written_in_many_ways(text: str, ten: float | None, stars: float | None) -> None:
+    for header, expected in ((TEN_COLUMNS, ten), ("Letterboxd URI,Rating,Date,Name,Year\n", stars)):
+        rows, rejected = parse_ratings(f'{header}tt0133093,"{text}",,The Matrix,1999\n'.encode())
+        assert [row.rating for row in rows] == ([] if expected is None else [expected]), header
+        assert [one.code for one in rejected] == (["invalid_rating"] if expected is None else [])
+
+
+@pytest.mark.parametrize("nothing", ["", "-", "N/A", "NaN", "None", "null", r"\N", "<NA>", "????"])
+def test_programs_write_in_many_ways_that_there_is_no_value(nothing: str) -> None:
+    ((found,), ()) = parse_ratings(f"{TEN_COLUMNS}{nothing},9,{nothing},Alien,{nothing}\n".encode())
+    assert found == row(1, 9.0, title="Alien")
+    ((), (rejected,)) = parse_ratings(f"{TEN_COLUMNS}tt0133093,{nothing},,Alien,1979\n".encode())
+    assert rejected.detail == "the row has no rating"
+    assert parse_ratings(f"{TEN_COLUMNS}x,9,0000-00-00,Alien,0\n".encode())[0] == [found]
+
+
+@pytest.mark.parametrize(
+    "year", ["1999.0", "1999,00", "1999-03-31", "(1999)", "1999\u2013", "31.03.1999", "'1999", "c. 1999"]
+)
+def test_a_year_may_be_part_of_other_text(year: str) -> None:
+    assert parse_ratings(f'{TEN_COLUMNS}x,9,,The Matrix,"{year}"\n'.encode()) == ([row(1, 9.0, **THE_MATRIX)], [])
+
+
+@pytest.mark.parametrize("year", ["99", "1999-2003", "soon", "19990331", "1999" + " " * 40 + "x"])
+def test_other_text_is_not_a_year(year: str) -> None:
+    assert codes(f"{TEN_COLUMNS}x,9,,The Matrix,{year}\n") == {1: "invalid_row"}
+
+
+def test_the_year_may_follow_the_title_in_parentheses() -> None:
+    head = "rated_at,title,rating"
+    found = [row(1, 9.0, title="The Matrix", alt_titles=("The Matrix (1999)",), year=1999)]
+    assert parse_ratings(f"{head}\n,The Matrix (1999),9\n".encode())[0] == found
+    assert parse_ratings(f"{head},year\n,The Matrix (1999),9,1999\n".encode())[0] == found
+    for title, year in (("Alien (1979)", "2003"), ("(1999)", ""), ("Run (II)", "2020")):
+        (other,) = parse_ratings(f"{head},year\n,{title},9,{year}\n".encode())[0]
+        assert (other.identity.title, other.identity.alt_titles) == (title, ())
+
+
+def test_an_imdb_id_may_be_a_url_or_stand_in_the_column_of_urls() -> None:
+    url = "https://www.imdb.com/title/tt0133093/"
+    for text in (
+        f"{TEN_COLUMNS}{url},9,,,\n",
+        f"Const,URL,Your Rating\n,{url},9\n",
+        f"URL,You rated\n{url},9\n",
+        f"your_rating,url\n9,{url}\n",
+        'Const,Your Rating\n="tt0133093","=""9"""\n',
+    ):
+        assert parse_ratings(text.encode()) == ([row(1, 9.0, imdb_id="tt0133093")], []), text
+
+
+def test_a_list_without_ratings_is_rejected_with_this_reason() -> None:
+    for header in ("Date,Name,Year,Letterboxd URI", "Position,Const,Title", "movieId,title,genres"):
+        with pytest.raises(InvalidBody, match="without your ratings"):
+            parse_ratings(f"{header}\n1,2,3,4\n".encode())
+
+
+def test_a_letterboxd_file_without_addresses_has_stars() -> None:
+    head = "Date,Name,Year,Rating\n2016-03-04,"
+    assert parse_ratings(f"{head}The Matrix,1999,4.5\n".encode())[0] == [row(1, 9.0, (2016, 3, 4), **THE_MATRIX)]
+    with pytest.raises(InvalidBody, match="Rating10"):
+        parse_ratings(f"{head}The Matrix,1999,9\n".encode())
+    assert codes(f"{head}The Matrix,1999,9/10\n") == {}
+
+
+@pytest.mark.parametrize(
     "encoding", ["utf-8", "utf-8-sig", "utf-16", "utf-16-le", "utf-16-be", "cp1252", "utf-8-sig twice"]
 )
 @pytest.mark.parametrize("separator", [",", ";", "\t"])
@@ -373,6 +476,30 @@ def test_columns_may_be_in_any_order(file: str, data: st.DataObject) -> None:
     csv.writer(output).writerows([[cells[position] for position in order] for cells in (header, first)])
     original = f"{file.splitlines()[0]}\n{file.splitlines()[1]}\n"
     assert parse_ratings(output.getvalue().encode()) == parse_ratings(original.encode())
+
+
+@given(
+    files(),
+    st.sampled_from(["utf-8", "utf-8-sig", "utf-16", "utf-16-le"]),
+    st.sampled_from([",", ";", "\t"]),
+    st.sampled_from(["\n", "\r\n", "\r"]),
+    st.sampled_from([csv.QUOTE_MINIMAL, csv.QUOTE_ALL]),
+)
+def test_every_row_of_any_file_about_movies_of_the_catalogue_is_matched(
+    file: tuple[list[Movie], list[MovieIdentity]], encoding: str, separator: str, end: str, quoting: Any
+) -> None:
+    movies, identities = file
+    output = io.StringIO()
+    writer = csv.writer(output, delimiter=separator, lineterminator=end, quoting=quoting)
+    writer.writerow(["Const", "Your Rating", "Title", "Original Title", "Year", "Title Type"])
+    for identity in identities:
+        titles = identity.title, identity.original_title or ""
+        writer.writerow([identity.imdb_id or "", "8", *titles, f"{identity.year}.0", "Movie"])
+    rows, rejected = parse_ratings(output.getvalue().encode(encoding))
+    index = MovieIndex(movies)
+    matches = reconcile([row.identity for row in rows], [index.match(row.identity) for row in rows])
+    assert [match.movie.id for match in matches if isinstance(match, MovieMatch)] == [movie.id for movie in movies]
+    assert rejected == []
 
 
 HEADERS = [text.splitlines()[0] for text in (IMDB, LETTERBOXD, MOVIELENS, DATA_SET)]

@@ -98,6 +98,21 @@ def test_exports_of_trakt() -> None:
     assert codes({"shows": [show], "movies": [row], "seasons": None}) == {2: "not_a_movie"}
 
 
+def test_a_film_may_be_the_row_itself_and_its_numbers_text() -> None:
+    film = {
+        "title": "The Matrix",
+        "year": "1999",
+        "ids": {"imdb": "https://www.imdb.com/title/tt0133093/", "tmdb": 603.0},
+    }
+    for row in (
+        film | {"rating": "9", "rated_at": "2020-01-01T10:00:00.000Z"},
+        {"rating": 9, "rated_at": "2020-01-01T10:00:00Z", "type": None, "movie": film, "show": None, "episode": None},
+        {"rating": "9/10", "rated_at": "2020-01-01 10:00", "movie": film | {"year": 1999.0}},
+    ):
+        for document in ([row], {"movies": [row]}):
+            assert parse_json_ratings(document) == ([ImportRow(1, IDENTITY, 9.0, DAY)], [])
+
+
 def test_exports_of_simkl() -> None:
     movie = {
         "last_watched_at": "2020-01-01T10:00:00Z",
@@ -132,7 +147,7 @@ def test_the_number_of_rows_is_limited() -> None:
 
 
 def test_json_is_recognised_by_its_first_character() -> None:
-    assert all(map(is_json, (b"[]", b" \r\n{", b"\xef\xbb\xbf\n[")))
+    assert all(map(is_json, (b"[]", b" \r\n{", b"\xef\xbb\xbf\n[", "{".encode("utf-16"), "\n[".encode("utf-16-be"))))
     assert not any(map(is_json, (b"", b"Const,Your Rating", b'"TMDb ID"')))
 
 

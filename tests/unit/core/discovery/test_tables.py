@@ -117,6 +117,19 @@ def test_the_encoding_is_recognised(encoding: str, text: str) -> None:
     assert decode(text.encode(encoding)) == text
 
 
+def test_lines_may_be_in_different_encodings() -> None:
+    text = "title\nAm\u00e9lie\r\nL\u00e9on\n"
+    assert (
+        decode(
+            b"".join(
+                line.encode(code)
+                for line, code in zip(text.splitlines(True), ("utf-8", "cp1252", "utf-8"), strict=True)
+            )
+        )
+        == text
+    )
+
+
 def test_a_file_that_ends_within_a_character_is_truncated() -> None:
     text = "title\nAm\u00e9lie\nL\u00e9on"
     for body in (text.encode()[:-3], text.encode("utf-16")[:-1], text.encode("utf-8-sig")[:-3]):
@@ -176,6 +189,33 @@ def test_a_file_that_ends_within_a_row_is_truncated(rows: str) -> None:
 def test_programs_may_omit_empty_cells_of_all_rows() -> None:
     assert table("a,b,c,\n1,2\n3,4,5\n6,7") == [["1", "2"], ["3", "4", "5"], ["6", "7"]]
     assert table("a,b,c,,\n1,2,3") == [["1", "2", "3"]]
+
+
+def test_a_caption_may_precede_the_names_of_columns() -> None:
+    for caption in ("Table 1\n", "Table 1,,\n\n", "\n\n\n"):
+        assert table(f"{caption}a,b,c\n1,2,3\n") == [["1", "2", "3"]]
+    with pytest.raises(InvalidBody):
+        table("1,2,3\na,b,c\n1,2,3\n")
+    with pytest.raises(InvalidBody):
+        table("x\n" * 10 + "a,b,c\n1,2,3\n")
+
+
+def test_lines_that_a_spreadsheet_took_for_single_cells_are_split_again() -> None:
+    rows = '1,2,3\n"4,""5, x"",6"\n"7,8,9"\n'
+    expected = [["1", "2", "3"], ["4", "5, x", "6"], ["7", "8", "9"]]
+    assert table(f"a,b,c\n{rows}") == table(f'"a,b,c"\n{rows}') == expected
+    assert table('a,b,c\n"1,\n2"\n') == [["1,\n2"]]
+    only = read_table('a\n"1,2"\n', lambda names: names == ["a"] or None)[2]
+    assert list(only) == [["1,2"]]
+
+
+def test_padding_at_the_end_is_ignored() -> None:
+    assert table("a,b,c\n1,2,3\n\x1a") == table("a,b,c\n1,2,3\n\0\0") == [["1", "2", "3"]]
+
+
+def test_a_blank_in_a_name_may_be_an_underscore() -> None:
+    layout, names, rows = read_table("my_name,b_c\n1,2\n", lambda names: "x" if "my name" in names else None)
+    assert (layout, names, list(rows)) == ("x", ["my name", "b c"], [["1", "2"]])
 
 
 @pytest.mark.parametrize("text", ["", "\n\n", "a,b\n", "x" * 200_000, "sep=;\na,b,c\n1,2,3\n", "sep=;", "\n" + "x" * 9])

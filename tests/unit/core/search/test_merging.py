@@ -1,5 +1,7 @@
 """Scales of popularity, and details of merging that the contract of `MovieCatalogue` does not show."""
 
+from dataclasses import replace
+
 import pytest
 
 from movie_core.search.merging import ListMerger, popularity_scale
@@ -81,6 +83,32 @@ def test_a_tmdb_id_identifies_a_movie_unless_the_imdb_ids_differ() -> None:
     assert merge([listed(Movie(id="x", title="Marmor", tmdb_id="7"))], stored) == ["m1"]
     assert merge([listed(Movie(id="x", title="Marble", tmdb_id="7", imdb_id="tt0000002"))], stored) == ["x"]
     assert merge([listed(Movie(id="x", title="Marble", tmdb_id="8"))], stored) == ["x"]
+
+
+@pytest.mark.parametrize("name", ["Sir Carol Reed", "Reed, Carol", "Carol Read", "CAROL REED"])
+def test_a_person_may_be_written_in_another_way(name: str) -> None:
+    stored = [Movie(id="m1", title="Marble", year=1949, directors=("Carol Reed",))]
+    assert merge([listed(Movie(id="x", title="Marble", year=1950, directors=(name,)))], stored) == ["m1"]
+    for other in ("Donna Reed", "Reed", "Carol"):
+        assert merge([listed(Movie(id="x", title="Marble", year=1950, directors=(other,)))], stored) == ["x"]
+
+
+def test_a_corrected_imdb_id_is_that_of_the_same_movie() -> None:
+    stored = Movie(id="tt0000001", title="Marble", year=1949, imdb_id="tt0000001", directors=("Carol Reed",))
+    corrected = Movie(id="tt0000002", title="Marble", year=1949, imdb_id="tt0000002", directors=("Carol Reed",))
+    assert merge([listed(corrected, "imdb_id")], [stored]) == ["tt0000001"]
+    unchanged = listed(stored, "imdb_id", "directors")
+    assert merge([unchanged, listed(corrected, "imdb_id")], [stored]) == ["tt0000001", "tt0000002"]
+    for other in (
+        replace(corrected, year=1950),
+        replace(corrected, year=None),
+        replace(corrected, directors=()),
+        replace(corrected, directors=("Ann Ray",)),
+        replace(corrected, title="Marbles"),
+    ):
+        assert merge([listed(other, "imdb_id")], [stored]) == ["tt0000002"], other
+    twin = replace(stored, id="m2", imdb_id="tt0000003")
+    assert merge([listed(corrected, "imdb_id")], [stored, twin]) == ["tt0000002"]
 
 
 def test_rows_with_one_imdb_id_are_one_movie() -> None:
