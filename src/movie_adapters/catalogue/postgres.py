@@ -23,6 +23,7 @@ from movie_adapters.catalogue.rows import (
     PendingChanges,
     Reindexed,
     batches,
+    candidate_of,
     list_batches,
     listed_ids,
     match_movies,
@@ -519,7 +520,7 @@ class _LookupExecutor:
         rows = await self._fetch(
             "WITH found AS MATERIALIZED "
             f"(SELECT rank FROM movies WHERE terms @@ $2::text::tsquery AND catalogue = $1 {condition}) "
-            "SELECT rank, names, year, popularity "
+            f"SELECT rank, names, year, popularity{', details' if lookup.with_people else ''} "
             "FROM (SELECT rank FROM found ORDER BY rank LIMIT $3 OFFSET $4) AS page JOIN movies USING (rank) "
             "ORDER BY rank",
             self._catalogue,
@@ -528,7 +529,7 @@ class _LookupExecutor:
             lookup.offset,
             *values,
         )
-        return [Candidate(*row) for row in rows]
+        return [candidate_of(*row) for row in rows]
 
     async def _find_identified(self, lookup: lookups.FindIdentified) -> list[Candidate]:
         column = _EXTERNAL_IDS[lookup.field]
