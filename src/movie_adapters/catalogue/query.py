@@ -17,8 +17,9 @@ MAX_YEARS = 3
 MAX_JOINED = 4
 """Pairs of words of a query that may be one word of a name."""
 
-_REQUEST = re.compile(r"\b(?:movies?|films?|starring|featuring|directed|directors?|actors?|actress)\b", re.IGNORECASE)
-_REQUEST_PHRASE = re.compile(rf"{_REQUEST.pattern}|\b(?:by|with|from|of|in)\b", re.IGNORECASE)
+_REQUEST_WORDS = r"\b(?:movies?|films?|starring|featuring|directed|directors?|actors?|actress)\b"
+_REQUEST = re.compile(_REQUEST_WORDS, re.IGNORECASE)
+_REQUEST_PHRASE = re.compile(rf"{_REQUEST_WORDS}|\b(?:by|with|from|of|in)\b", re.IGNORECASE)
 
 
 @dataclass(frozen=True, slots=True)

@@ -567,8 +567,9 @@ class _LookupExecutor:
 
     def _find(self, lookup: lookups.FindCandidates) -> list[Candidate]:
         condition, values = self._exclusion(lookup, "movie_index.rowid")
+        column = "details" if lookup.with_people else "NULL"
         rows = self._execute(
-            f"SELECT movies.rank, names, year, popularity{', details' if lookup.with_people else ''} "
+            f"SELECT movies.rank, names, year, popularity, {column} "
             "FROM movie_index JOIN movies ON movies.rank = movie_index.rowid "
             f"WHERE movie_index MATCH ? AND movie_index.rowid BETWEEN ? AND ? {condition}"
             "ORDER BY movie_index.rowid LIMIT ? OFFSET ?",
