@@ -148,6 +148,6 @@ def exit_code_of(work: Callable[[], object]) -> int:
 
 def print_error(code: int, error: Exception) -> int:
     field = error.field if isinstance(error, Invalid) else None
-    prefix = "" if field in (None, "query") else "EMAIL: " if field == "email" else f"--{field}: "
+    prefix = "" if field in (None, "query", "password") else "EMAIL: " if field == "email" else f"--{field}: "
     print_message(f"{prefix}{plain(str(error))}")
     return code

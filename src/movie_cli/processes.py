@@ -17,6 +17,7 @@ from dishka import Provider
 
 from movie_adapters.observability.logs import announce
 from movie_adapters.settings.settings import Settings
+from movie_adapters.wiring.preparation import check_database_host
 from movie_cli.app import PROCESSES, app
 from movie_cli.output import CommandError, UsageError, exit_code_of, print_message
 from movie_cli.services import configure_process, load_settings, open_container, prepare_search
@@ -114,6 +115,7 @@ def _load_queue_settings() -> Settings:
     settings = load_settings()
     if settings.redis_url is None:
         raise UsageError("MOVIE_REDIS_URL must be set; without it, `serve` does this work itself")
+    check_database_host(settings)
     configure_process(settings)
     return settings
 

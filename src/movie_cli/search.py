@@ -8,11 +8,11 @@ from cyclopts.validators import Number
 from rich.table import Table
 
 from movie_cli.app import MOVIES, app
-from movie_cli.output import out, print_json, print_lines
+from movie_cli.output import UsageError, naming, out, print_json, print_lines
 from movie_cli.services import load_settings, open_container, prepare_search
 from movie_core.paging import Window
 from movie_core.search.movie_search import MovieSearch
-from movie_core.search.movies import MovieQuery
+from movie_core.search.movies import MovieQuery, Order
 
 
 @app.command(group=MOVIES)
@@ -46,12 +46,17 @@ async def search(
     json
         Print the JSON response of the API, for scripts.
     """
+    orders = [one.value for one in Order if one is not Order.PERSONAL]  # which needs a user
+    if order is not None and order not in orders:
+        raise UsageError(f"--order: must be {', '.join(orders[:-1])} or {orders[-1]}")
     movie_query = MovieQuery.parse(query, year=year, genre=genre, order=order)
     window = Window(offset, limit)
     settings = load_settings()
     async with open_container(settings) as container:
         await prepare_search(settings, container)
-        page = await (await container.get(MovieSearch)).search(movie_query, window)
+        movie_search = await container.get(MovieSearch)
+        with naming(movie_query.text or "all movies"):
+            page = await movie_search.search(movie_query, window)
     if json:
         # These import the whole framework, which a table does not need.
         from movie_api.response_cache import SearchRequest

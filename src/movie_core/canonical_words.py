@@ -6,15 +6,77 @@ index of a catalogue stores words and keys, so a change of either requires a new
 """
 
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from types import MappingProxyType
 
 from movie_core.text import OPTIONAL_ARTICLES, article_first, fold, split_folded, split_words
 
 STOP_WORDS = OPTIONAL_ARTICLES | {"of", "and"}
 """Words that are not looked up."""
 
-_SERIES_WORDS = frozenset(("part", "episode", "vol", "volume", "chapter"))
+SERIES_WORDS = frozenset(("part", "pt", "episode", "ep", "vol", "volume", "chapter"))
 """Words without information beyond that of the number that follows."""
+ABBREVIATIONS: Mapping[str, str] = MappingProxyType(
+    {
+        "bros": "brothers",
+        "capt": "captain",
+        "dr": "doctor",
+        "ft": "fort",
+        "inc": "incorporated",
+        "jr": "junior",
+        "lt": "lieutenant",
+        "mr": "mister",
+        "mrs": "missus",
+        "mt": "mount",
+        "prof": "professor",
+        "sgt": "sergeant",
+        "sr": "senior",
+        "st": "saint",
+        "vs": "versus",
+        "xmas": "christmas",
+    }
+)
+"""Abbreviations, and the words that people type for them or instead of them."""
+_AMERICAN_SPELLINGS = {
+    "aeroplane": "airplane",
+    "armour": "armor",
+    "behaviour": "behavior",
+    "calibre": "caliber",
+    "catalogue": "catalog",
+    "centre": "center",
+    "colour": "color",
+    "colours": "colors",
+    "defence": "defense",
+    "dialogue": "dialog",
+    "favour": "favor",
+    "favourite": "favorite",
+    "flavour": "flavor",
+    "gaol": "jail",
+    "grey": "gray",
+    "harbour": "harbor",
+    "honour": "honor",
+    "honours": "honors",
+    "humour": "humor",
+    "jewellery": "jewelry",
+    "judgement": "judgment",
+    "labour": "labor",
+    "licence": "license",
+    "neighbour": "neighbor",
+    "neighbours": "neighbors",
+    "offence": "offense",
+    "parlour": "parlor",
+    "programme": "program",
+    "pyjamas": "pajamas",
+    "rumour": "rumor",
+    "sabre": "saber",
+    "saviour": "savior",
+    "sceptre": "scepter",
+    "spectre": "specter",
+    "theatre": "theater",
+    "traveller": "traveler",
+    "travellers": "travelers",
+}
+_EQUIVALENT = {**ABBREVIATIONS, **_AMERICAN_SPELLINGS}
 _ORDINAL = re.compile(r"(\d+)(?:st|nd|rd|th)")
 _ROMAN = {
     tens + ones: str(10 * (tens == "x") + number)
@@ -48,28 +110,31 @@ _TENS = {
 _SCALES = {"hundred": 100, "thousand": 1000}
 NUMBER_WORDS = frozenset((*_ROMAN, *_UNITS, *_TENS))
 """Roman numerals and spelled-out numbers."""
-_CHANGED_WORDS = NUMBER_WORDS | STOP_WORDS | _SERIES_WORDS
+_CHANGED_WORDS = NUMBER_WORDS | STOP_WORDS | SERIES_WORDS | _EQUIVALENT.keys()
 _INITIALS = re.compile(r"(?:(?:the|an|a)\s+)?([^\W\d_](?:[.*·/-]\s?[^\W\d_])+)(?![^\W_])[.*]?")
 
 
 def canonical_words(words: Sequence[str]) -> list[str]:
-    """Numbers as digits, without stop words and without series words before a number; if nothing remains, and for
-    initials (`A.I.`), all words.
+    """Numbers as digits, abbreviations spelled out and words in American spelling, without stop words and without
+    series words before a number, unless only that number would remain; if nothing remains, and for initials (`A.I.`),
+    all words.
 
-    >>> canonical_words(["the", "godfather", "part", "iii"])
-    ['godfather', '3']
+    >>> canonical_words(["the", "godfather", "part", "iii"]), canonical_words(["part", "iii"])
+    (['godfather', '3'], ['part', '3'])
     """
     if (_CHANGED_WORDS.isdisjoint(words) and "".join(words).isalpha()) or _are_initials(words):
         return list(words)
-    words = numbers_as_digits(words)
-    if _SERIES_WORDS.isdisjoint(words):
-        return [word for word in words if word not in STOP_WORDS] or list(words)
-    next_words = (*words[1:], "")
-    return [
+    words = [_EQUIVALENT.get(word, word) for word in numbers_as_digits(words)]
+    significant = [word for word in words if word not in STOP_WORDS] or words
+    if SERIES_WORDS.isdisjoint(significant):
+        return significant
+    next_words = (*significant[1:], "")
+    kept = [
         word
-        for word, next_word in zip(words, next_words, strict=True)
-        if word not in STOP_WORDS and not (word in _SERIES_WORDS and next_word.isdecimal())
-    ] or list(words)
+        for word, next_word in zip(significant, next_words, strict=True)
+        if not (word in SERIES_WORDS and next_word.isdecimal())
+    ]
+    return kept if len(kept) > 1 or not kept[0].isdecimal() else significant
 
 
 def canonical_title(words: Sequence[str]) -> list[str]:
@@ -203,5 +268,5 @@ def numbered_key(words: Sequence[str]) -> str | None:
         return None
     words = numbers_as_digits(words)
     pairs = zip(words, (*words[1:], ""), strict=True)
-    kept = [word for word, next_word in pairs if not (word in _SERIES_WORDS and next_word.isdecimal())]
+    kept = [word for word, next_word in pairs if not (word in SERIES_WORDS and next_word.isdecimal())]
     return "".join(kept) if len(kept) > 1 and any(map(str.isdecimal, kept)) else None

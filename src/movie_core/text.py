@@ -79,12 +79,18 @@ _END_MARKS = ".!?\N{HORIZONTAL ELLIPSIS} "
 _IMDB_ID = re.compile(r"(?:tt\s?)?(\d{1,10})(?:[.,]0+)?", re.ASCII | re.IGNORECASE)
 _TMDB_ID = re.compile(r"(\d{1,10})(?:[.,]0+)?", re.ASCII)
 _AROUND_IDS = " \t\r\n\u00a0\"'/"
+_URL_START = r"(?:^|(?<=[\s<(\[\"'\u201c\u2018]))(?:https?:)?(?://)?(?:[a-z]+\.)?"
+_URL_PATH = r"(?::\d{1,5})?/+(?:[a-z\d-]{1,7}/+)?"
 _IMDB_URL = re.compile(
-    r"(?:https?://)?(?:[a-z]+\.)?imdb\.com/(?:[a-z-]{2,7}/)?title/(tt\d{1,10})(?:[/?#\s].*)?", re.ASCII | re.IGNORECASE
+    rf"{_URL_START}imdb\.com{_URL_PATH}title(?:/+tt|/*\?(?:tt)?)(\d{{1,10}})(?![^\W_])", re.ASCII | re.IGNORECASE
 )
 _TMDB_URL = re.compile(
-    r"(?:https?://)?(?:www\.)?(?:themoviedb|tmdb)\.org/movie/0*([1-9]\d{0,9})(?!\d).*", re.ASCII | re.IGNORECASE
+    rf"{_URL_START}(?:themoviedb|tmdb)\.org{_URL_PATH}movie/+(\d{{1,10}})(?!\d)", re.ASCII | re.IGNORECASE
 )
+_NAMED_IMDB_ID = re.compile(
+    r"(?:(?:imdb(?:[ _-]?id)?[ :=#/]+)(?:tt)?|tt)(\d{1,10})(?:[/?#]\S*)?", re.ASCII | re.IGNORECASE
+)
+_NAMED_TMDB_ID = re.compile(r"tmdb(?:[ _-]?id)?[ :=#/]+(\d{1,10})/?", re.ASCII | re.IGNORECASE)
 _YEAR = re.compile(r"(?<![^\W_])(?:18[89]|19[0-9]|20[0-9])[0-9](?![^\W_])")
 _YEAR_SEPARATORS = " ,;:()[]-\N{EN DASH}\N{EM DASH}"
 _FULL_WIDTH = {ord(character) + 0xFEE0: character for character in "0123456789(),:;[]"}
@@ -194,17 +200,6 @@ def normalise_title(title: str) -> str:
     return "".join(split_words(article_first(title[:MAX_TITLE])))
 
 
-def title_words(title: str) -> list[str]:
-    """The folded words with the article in front, without a leading one of `OPTIONAL_ARTICLES`: equal for two titles of
-    which one is an exact match for the other.
-
-    >>> title_words("Strada, La") == title_words("la strada"), title_words("The Matrix") == title_words("matrix")
-    (True, True)
-    """
-    words = split_words(article_first(title[:MAX_TITLE]))
-    return words[1:] if len(words) > 1 and words[0] in OPTIONAL_ARTICLES else words
-
-
 def normalise_imdb_id(text: str) -> str | None:
     """An IMDb id as `tt` and at least seven digits, from the forms in which files have it: with or without `tt`, with
     the fraction of zero or the apostrophe that spreadsheets add, or as a URL. None if the text is not an IMDb id; 0 is
@@ -214,8 +209,7 @@ def normalise_imdb_id(text: str) -> str | None:
     ('tt0133093', None, None)
     """
     text = text.strip(_AROUND_IDS)
-    url = _IMDB_URL.fullmatch(text)
-    match = _IMDB_ID.fullmatch(text if url is None else url[1])
+    match = _IMDB_ID.fullmatch(text) or _IMDB_URL.search(text)
     number = "" if match is None else match[1].lstrip("0")
     return f"tt{number:0>7}" if number else None
 
@@ -227,23 +221,27 @@ def normalise_tmdb_id(text: str) -> str | None:
     ('603', '603')
     """
     text = text.strip(_AROUND_IDS)
-    match = _TMDB_ID.fullmatch(text) or _TMDB_URL.fullmatch(text)
+    match = _TMDB_ID.fullmatch(text) or _TMDB_URL.search(text)
     return (match[1].lstrip("0") or None) if match else None
 
 
 def external_id(text: str) -> tuple[Literal["imdb_id", "tmdb_id"], str] | None:
-    """The id in a text that is an IMDb id, or the URL of a movie at IMDb or TMDB; None for any other text.
+    """The id in a text that is an IMDb id, a TMDB id that is named as one, or contains the URL of a movie at IMDb or
+    TMDB; None for any other text.
 
-    >>> external_id("https://m.imdb.com/title/tt0133093/?ref_=fn"), external_id("themoviedb.org/movie/603-the-matrix")
+    >>> external_id("https://m.imdb.com/title/tt0133093/?ref_=fn"), external_id("The Matrix: themoviedb.org/movie/603")
     (('imdb_id', 'tt0133093'), ('tmdb_id', '603'))
     """
+    if not text.isascii():
+        text = unicodedata.normalize("NFKC", text)
     text = text.strip()
-    if match := _IMDB_URL.fullmatch(text):
-        text = match[1]
-    if text[:2].lower() == "tt" and text.isalnum() and (imdb_id := normalise_imdb_id(text)):
-        return "imdb_id", imdb_id
-    match = _TMDB_URL.fullmatch(text)
-    return None if match is None else ("tmdb_id", match[1])
+    if match := _NAMED_IMDB_ID.fullmatch(text) or _IMDB_URL.search(text):
+        imdb_id = normalise_imdb_id(match[1])
+        return None if imdb_id is None else ("imdb_id", imdb_id)
+    if match := _NAMED_TMDB_ID.fullmatch(text) or _TMDB_URL.search(text):
+        tmdb_id = match[1].lstrip("0")
+        return ("tmdb_id", tmdb_id) if tmdb_id else None
+    return None
 
 
 def split_years(text: str) -> list[tuple[str, int]]:

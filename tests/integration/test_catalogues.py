@@ -290,6 +290,174 @@ class CatalogueSearch:
             for typed in ("Das Lamp", "Lamp, Das", "das lamp 1981"):
                 assert (await self._titles(catalogue, typed))[:1] == ["Lamp, Das"], typed
 
+    async def _first_titles(self, movies: Sequence[Movie], expected: dict[str, str]) -> None:
+        """Check the first title for each query."""
+        async with self.open(movies) as catalogue:
+            first = {typed: "".join((await self._titles(catalogue, typed))[:1]) for typed in expected}
+            assert first == expected
+
+    async def test_abbreviations_and_spellings_of_two_countries_are_the_same_title(self) -> None:
+        titles = (
+            "Dr. Larkspur or the Long Way",
+            "Mister Olsen",
+            "Mr. & Mrs. Fenn",
+            "Fenn vs. Olsen",
+            "St. Orla's Fire",
+        )
+        titles += ("Lanterns, Inc.", "Lantern in the Closet", "The Colour of Theatre", "Doctor Moss", "The Pawn Bros.")
+        movies = [_film(number, title, 1960 + number) for number, title in enumerate(titles)]
+        expected = {
+            "doctor larkspur": "Dr. Larkspur or the Long Way",
+            "doctor larkspur or the long w": "Dr. Larkspur or the Long Way",
+            "dr moss": "Doctor Moss",
+            "mr olsen": "Mister Olsen",
+            "mister and missus fenn": "Mr. & Mrs. Fenn",
+            "fenn versus olsen": "Fenn vs. Olsen",
+            "saint orlas fire": "St. Orla's Fire",
+            "lanterns incorporated": "Lanterns, Inc.",
+            "lantern inc": "Lanterns, Inc.",
+            "color of theater": "The Colour of Theatre",
+            "pawn brothers": "The Pawn Bros.",
+        }
+        await self._first_titles(movies, expected)
+
+    async def test_a_number_finds_that_film_of_a_series(self) -> None:
+        movies = (
+            _film(1, "Larkspur", 1977, 40.0),
+            _film(2, "Larkspur II", 1979, 90.0),
+            _film(3, "Larkspur III", 1982, 80.0),
+            _film(4, "Ada Fenn and the Stone", 2001, 25.0),
+            _film(5, "Ada Fenn and the Chamber", 2002, 30.0),
+            _film(6, "Ada Fenn 20th Anniversary", 2022, 99.0),
+            _film(7, "The One", 2001, 99.0),
+            _film(8, "Marble: Episode I", 1999, 1.0),
+            _film(9, "Part-Time Work", 1990, 50.0),
+            _film(10, "Marble: The Long Way Home", 1983, 90.0),
+            _film(12, "The X-Stones", 1998, 90.0),
+            _film(13, "10 Quiet Rooms", 1999, 80.0),
+        )
+        expected = {
+            "larkspur 1": "Larkspur",
+            "larkspur 2": "Larkspur II",
+            "larkspur iii": "Larkspur III",
+            "ada fenn 1": "Ada Fenn and the Stone",
+            "ada fenn 2": "Ada Fenn and the Chamber",
+            "ada fenn 20": "Ada Fenn 20th Anniversary",
+            "episode 1": "Marble: Episode I",
+            "10": "10 Quiet Rooms",
+        }
+        await self._first_titles(movies, expected)
+
+    async def test_a_name_is_the_name_of_one_person(self) -> None:
+        movies = (
+            _film(1, "Amber", 1990, 300.0, cast=("Robert Quist", "Orla de Young")),
+            _film(2, "Birch", 1991, 200.0, directors=("Orla Fenn",), cast=("Tomas Quist",)),
+            _film(3, "Cedar", 1992, 1.0, directors=("Orla Quist",)),
+            _film(4, "Dusk", 1993, 50.0, cast=("Robert De Brandt", "Sammy Fenn Jr.")),
+            _film(5, "Elm", 1994, 40.0, cast=("Leo DiVale", "Peter O'Moss")),
+            _film(6, "Fern", 1995, 30.0, directors=("Wong Kar-lee",), cast=("J. J. Vale",)),
+            _film(7, "The Vale Story", 1996, 90.0),
+        )
+        expected = {
+            "orla quist": "Cedar",
+            "quist orla": "Cedar",
+            "orla quis": "Cedar",
+            "robert young": "Amber",
+            "debrandt": "Dusk",
+            "robert debrandt": "Dusk",
+            "de brandt": "Dusk",
+            "leo di vale": "Elm",
+            "leo di vale 1994": "Elm",
+            "leo di vale 1970": "Elm",
+            "o moss": "Elm",
+            "peter o moss": "Elm",
+            "sammy fenn junior": "Dusk",
+            "sammy fenn jr": "Dusk",
+            "kar lee wong": "Fern",
+            "jj vale": "Fern",
+            "j j vale": "Fern",
+        }
+        await self._first_titles(movies, expected)
+
+    async def test_a_misspelt_name_ranks_above_titles_that_are_less_similar(self) -> None:
+        movies = (
+            _film(1, "Larken Quits", 1990, 90.0),
+            _film(2, "Catherine the Great Fern", 1995, 90.0),
+            _film(3, "Harbour", 1960, 10.0, cast=("Katharine Fernbury",)),
+            _film(4, "Lantern", 1961, 5.0, directors=("Martin Larkenquist",)),
+            _film(5, "Larkspur Island", 2001, 1.0),
+            _film(6, "Dune", 2002, 50.0, cast=("Larkspor",)),
+        )
+        expected = {
+            "katherine fernbery": "Harbour",
+            "larkenqist": "Lantern",
+            "larkspur isle": "Larkspur Island",
+        }
+        await self._first_titles(movies, expected)
+
+    async def test_words_that_describe_the_request_are_optional(self) -> None:
+        movies = (
+            _film(1, "Larkspur", 1990, 50.0, directors=("Orla Quist",)),
+            _film(2, "Raise the Larkspur", 1995, 90.0),
+            _film(3, "The Lantern Movie", 2004, 10.0),
+            _film(4, "Lantern", 1999, 90.0),
+            _film(5, "Birch", 1968, 5.0, cast=("Orla Quist",)),
+        )
+        expected = {
+            "larkspur movie": "Larkspur",
+            "the film Larkspur": "Larkspur",
+            "larkspur film 1990": "Larkspur",
+            "lantern movie": "The Lantern Movie",
+            "films by orla quist": "Larkspur",
+            "Orla Quist movies": "Larkspur",
+            "movies with orla quist from 1968": "Birch",
+            "directed by quist": "Larkspur",
+            "film by orla qist": "Larkspur",
+        }
+        await self._first_titles(movies, expected)
+
+    async def test_a_title_within_a_query_is_found(self) -> None:
+        movies = (
+            _film(1, "Raiders of the Copper Lantern", 1981, 20.0),
+            _film(2, "Ada Fenn and the Kingdom of Copper", 2008, 60.0),
+            _film(3, "Ada Fenn and the Last Lantern", 1989, 60.0),
+            _film(4, "The Herons", 1963, 40.0),
+            _film(5, "Watch the Heronry", 1950, 90.0),
+        )
+        expected = {
+            "ada fenn and the raiders of the copper lantern": "Raiders of the Copper Lantern",
+            "larkenquist the herons": "The Herons",
+        }
+        await self._first_titles(movies, expected)
+
+    async def test_an_elided_article_may_be_omitted(self) -> None:
+        movies = [
+            _film(number, title, 1960) for number, title in enumerate(("L'avventura", "L\u2019Âge d'or", "Avventure"))
+        ]
+        expected = {"avventura": "L'avventura", "l'avventura": "L'avventura", "age d'or": "L\u2019Âge d'or"}
+        await self._first_titles(movies, expected | {"l avventura": "L'avventura"})
+
+    async def test_a_title_of_signs_with_a_year_is_not_a_title_of_that_year(self) -> None:
+        movies = (_film(1, "$", 1971), _film(2, "1971", 2007, 90.0), _film(3, "...", 2007), _film(4, "\u2764", 1971))
+        expected = {
+            "$ 1971": "$",
+            "1971 $": "$",
+            "1971": "1971",
+            "1971 2007": "1971",
+            "... (2007)": "...",
+            "\u2764 1971": "\u2764",
+        }
+        await self._first_titles(movies, expected)
+
+    async def test_a_stop_word_alone_finds_titles_that_start_with_it(self) -> None:
+        movies = (
+            _film(1, "The Quiet", 1960, 1.0),
+            _film(2, "Lantern", 1961, 90.0, cast=("Larry the Fenn", "A. An Of")),
+            _film(3, "Of Stone", 1962, 1.0),
+            _film(4, "And Then", 1963, 1.0),
+        )
+        await self._first_titles(movies, {"the": "The Quiet", "of": "Of Stone", "and": "And Then"})
+
     async def test_an_index_of_an_earlier_version_is_updated_by_the_next_load(self) -> None:
         async with self.open(FILMS) as catalogue:
             await self.discard_index()

@@ -303,7 +303,8 @@ def test_search_on_the_command_line(run: Run) -> None:
 @pytest.mark.parametrize(
     ("arguments", "environ", "code", "message"),
     [
-        (("search", "zzqxj wvvqk"), {}, 1, "no movie matches"),
+        (("search", "zzqxj wvvqk"), {}, 1, "zzqxj wvvqk: no movie matches"),
+        (("search", "a", "--order", "personal"), {}, 2, "--order: must be relevance, popularity or year"),
         (("search", "a" * 201), {}, 2, "200 characters"),
         (("search", "casablanca", "--limit", "0"), {}, 2, "--limit"),
         (("search", "casablanca", "--offset", "99"), {}, 2, "--offset"),
@@ -317,6 +318,12 @@ def test_search_on_the_command_line(run: Run) -> None:
         (("serve",), {"MOVIE_ENV": "production"}, 2, "MOVIE_PUBLIC_URL"),
         (("search", "a"), {"MOVIE_SOURCE_DEADLINE": "soon"}, 2, "MOVIE_SOURCE_DEADLINE"),
         (("search", "a"), {"MOVIE_SOURCE_URL": "http://127.0.0.1:9"}, 1, "source"),
+        (
+            ("users", "list"),
+            {"MOVIE_DATABASE_URL": "postgresql+asyncpg://u@db.invalid/movies"},
+            2,
+            "MOVIE_DATABASE_URL: the host db.invalid cannot be resolved",
+        ),
         (("search", "a"), {"MOVIE_DATA_DIR": "/proc/nowhere"}, 2, "MOVIE_DATA_DIR"),
         (("catalogue", "import", "missing.csv"), {}, 2, "missing.csv"),
         (("upstream", "--faults", "bogus"), {}, 2, "--faults"),

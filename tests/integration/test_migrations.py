@@ -1,6 +1,8 @@
 """Migrations, also while other transactions use the tables, and on the schema of a later version."""
 
 import asyncio
+import socket
+import threading
 from pathlib import Path
 
 import pytest
@@ -10,7 +12,7 @@ from tests.support.servers import postgres_database, upgrade_to
 
 from movie_adapters.sql import engine as sql_engine
 from movie_adapters.sql import migrations
-from movie_adapters.sql.engine import create_engine, migrate, newest_revision
+from movie_adapters.sql.engine import HostNotFound, check_host, create_engine, migrate, newest_revision
 from movie_core.errors import StoreUnavailable
 
 
@@ -98,3 +100,37 @@ def test_a_migration_fails_if_a_table_stays_locked(empty_database_url: str, monk
 
     asyncio.run(run())
     assert asyncio.run(_revision(empty_database_url)) == BEFORE
+
+
+def test_a_host_that_cannot_be_resolved_is_reported_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    def fail(*_args: object, **_options: object) -> None:
+        raise socket.gaierror(socket.EAI_NONAME, "Name or service not known")
+
+    monkeypatch.setattr(socket, "getaddrinfo", fail)
+    with pytest.raises(HostNotFound, match=r"the host db\.invalid cannot be resolved: name or service not known"):
+        migrate("postgresql+asyncpg://u:canary@db.invalid/movies")
+
+
+def test_an_unresponsive_name_server_does_not_delay_the_error(monkeypatch: pytest.MonkeyPatch) -> None:
+    is_over = threading.Event()
+    monkeypatch.setattr(socket, "getaddrinfo", lambda *_args, **_options: is_over.wait(60))
+    try:
+        with pytest.raises(HostNotFound, match="the name server does not respond"):
+            check_host("postgresql+asyncpg://u:canary@db.invalid/movies", timeout=0.01)
+    finally:
+        is_over.set()
+
+
+def test_a_server_that_refuses_connections_is_named_without_the_password() -> None:
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        port = server.getsockname()[1]
+    with pytest.raises(StoreUnavailable) as caught:
+        migrate(f"postgresql+asyncpg://u:canary@127.0.0.1:{port}/movies")
+    assert f"the database server at 127.0.0.1:{port} refuses connections" in caught.value.detail
+    assert "correct MOVIE_DATABASE_URL" in caught.value.detail
+    assert "canary" not in caught.value.detail
+
+
+def test_a_missing_unix_socket_is_named(tmp_path: Path) -> None:
+    with pytest.raises(StoreUnavailable, match=f"the database server at {tmp_path} does not respond"):
+        migrate(f"postgresql+asyncpg://postgres@/movies?host={tmp_path}")

@@ -101,9 +101,7 @@ def fuzzy_search(scorer: Scorer, filters: Expression | None) -> Generator[Lookup
             paired = sorted(sorted(long, key=lambda index: -len(words[index]))[:_PAIRED_WORDS])
             pairs = [AllOf((choices[a], choices[b])) for a in paired for b in paired if a < b]
             yield from collect(any_of(*pairs))
-    ordered = [
-        candidate for _, candidate in sorted(results.values(), key=lambda pair: (-scorer.fuzzy(*pair), pair[1].rank))
-    ]
+    scored = [(scorer.fuzzy(similarity, candidate), candidate) for similarity, candidate in results.values()]
     if not is_confident():
         people: dict[str, list[TermCounts]] = yield SimilarTerms(tuple("@" + word for word in correctable))
         if any(terms for vocabularies in people.values() for terms, _ in vocabularies):
@@ -115,14 +113,17 @@ def fuzzy_search(scorer: Scorer, filters: Expression | None) -> Generator[Lookup
                 parts.append(filters)
             of_people: list[Candidate] = []
             if (near_year := interpretation.near_year()) is not None:
-                of_people = yield FindCandidates(AllOf((*parts, near_year)), MAX_CANDIDATES)
+                of_people = yield FindCandidates(AllOf((*parts, near_year)), MAX_CANDIDATES, with_people=True)
                 if of_people:  # matches of all parts of the query
-                    ordered = [candidate for candidate in ordered if interpretation.is_near(candidate.year)]
+                    scored = [pair for pair in scored if interpretation.is_near(pair[1].year)]
             if not of_people:
-                of_people = yield FindCandidates(AllOf(tuple(parts)), MAX_CANDIDATES)
-            of_people = scorer.sorted(of_people, scorer.person)
-            ordered += [candidate for candidate in of_people if candidate.rank not in results]
-    return ordered
+                of_people = yield FindCandidates(AllOf(tuple(parts)), MAX_CANDIDATES, with_people=True)
+            scored += [
+                (scorer.fuzzy_person(scorer.name_similarity(candidate), candidate), candidate)
+                for candidate in of_people
+                if candidate.rank not in results
+            ]
+    return [candidate for _, candidate in sorted(scored, key=lambda pair: (-pair[0], pair[1].rank))]
 
 
 def _respaced(

@@ -66,6 +66,8 @@ class Candidate:
     """As in `IndexEntry`."""
     year: int | None
     popularity: float | None
+    people: tuple[str, ...] = ()
+    """Names of directors and cast, if the lookup requested them."""
 
     def titles(self) -> list[tuple[str, str]]:
         """Words and canonical words of each title."""
@@ -90,6 +92,8 @@ class FindCandidates:
     offset: int = 0
     excluding: bool = False
     """Whether to omit the movies that the query excludes."""
+    with_people: bool = False
+    """Whether to read the names of the candidates' people."""
 
 
 @dataclass(frozen=True, slots=True)

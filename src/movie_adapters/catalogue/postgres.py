@@ -23,6 +23,7 @@ from movie_adapters.catalogue.rows import (
     PendingChanges,
     Reindexed,
     batches,
+    candidate_of,
     list_batches,
     listed_ids,
     match_movies,
@@ -515,11 +516,12 @@ class _LookupExecutor:
 
     async def _find(self, lookup: lookups.FindCandidates) -> list[Candidate]:
         condition, values = self._exclusion(lookup, 5)
+        column = "details" if lookup.with_people else "NULL"
         # Materialised, because the planner might scan the ranks and test every movie for a rare term.
         rows = await self._fetch(
             "WITH found AS MATERIALIZED "
             f"(SELECT rank FROM movies WHERE terms @@ $2::text::tsquery AND catalogue = $1 {condition}) "
-            "SELECT rank, names, year, popularity "
+            f"SELECT rank, names, year, popularity, {column} "
             "FROM (SELECT rank FROM found ORDER BY rank LIMIT $3 OFFSET $4) AS page JOIN movies USING (rank) "
             "ORDER BY rank",
             self._catalogue,
@@ -528,7 +530,7 @@ class _LookupExecutor:
             lookup.offset,
             *values,
         )
-        return [Candidate(*row) for row in rows]
+        return [candidate_of(*row) for row in rows]
 
     async def _find_identified(self, lookup: lookups.FindIdentified) -> list[Candidate]:
         column = _EXTERNAL_IDS[lookup.field]

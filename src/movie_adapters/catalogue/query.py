@@ -1,5 +1,6 @@
 """Interpretations of a query, and the expressions that each of them looks up."""
 
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -13,6 +14,12 @@ MAX_WORDS = 12
 """Words of a query that are looked up; further words affect only the order."""
 MAX_YEARS = 3
 """Years of a query of which each may be the release year."""
+MAX_JOINED = 4
+"""Pairs of words of a query that may be one word of a name."""
+
+_REQUEST_WORDS = r"\b(?:movies?|films?|starring|featuring|directed|directors?|actors?|actress)\b"
+_REQUEST = re.compile(_REQUEST_WORDS, re.IGNORECASE)
+_REQUEST_PHRASE = re.compile(rf"{_REQUEST_WORDS}|\b(?:by|with|from|of|in)\b", re.IGNORECASE)
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,6 +55,13 @@ class Interpretation:
         """The words as typed without stop words; all words if there are no others."""
         return tuple(word for word in self.words if word not in STOP_WORDS) or self.words
 
+    def joined_names(self) -> list["Interpretation"]:
+        """The interpretations in which a short word and the next one are one word of a name: `di caprio`."""
+        words = self.significant_words[:MAX_WORDS]
+        starts = [at for at, word in enumerate(words[:-1]) if len(word) <= 3][:MAX_JOINED]
+        joined = (" ".join((*words[:at], words[at] + words[at + 1], *words[at + 2 :])) for at in starts)
+        return [Interpretation.of(text, self.year) for text in joined]
+
     def equals(self, form: Sequence[str]) -> Expression:
         """Titles equal to these words."""
         return Term(title_key(form))
@@ -55,11 +69,12 @@ class Interpretation:
     def starts_with(self, form: Sequence[str], *, whole: bool = False) -> Expression:
         """Titles that start with these words, the last one as a prefix unless `whole`. Title keys contain no spaces, so
         the words are required as terms too: `momento` must not match `Moment of Truth`."""
-        words = form[:-1][:MAX_WORDS]
-        if whole or (len(form) == 1 and not any(stop_word.startswith(form[0]) for stop_word in STOP_WORDS)):
-            words = form[:MAX_WORDS]
-        is_prefix = len(form) == 1 and not whole
-        terms = [_term(word, prefix=is_prefix) for word in words if word not in STOP_WORDS]
+        terms = [_term(word) for word in form[:-1][:MAX_WORDS] if word not in STOP_WORDS]
+        last = form[-1]
+        # Stop words have no terms, and a single letter after other words would match too many to be worth a lookup.
+        is_stop_word = last in STOP_WORDS if whole else any(stop_word.startswith(last) for stop_word in STOP_WORDS)
+        if not is_stop_word and (len(form) == 1 or len(last) > 1):
+            terms.append(_term(last, prefix=not whole))
         return AllOf((Term(title_key(form), prefix=True), *terms))
 
     def has_words(self, *, whole: bool = False) -> Expression:
@@ -96,6 +111,14 @@ class Interpretation:
     def is_near(self, year: int | None) -> bool:
         """Whether `near_year` matches a movie of this year."""
         return self.year is not None and year is not None and abs(self.year - year) <= 1
+
+
+def without_request(text: str) -> str:
+    """The query without words that describe it: `Tom Hanks` for `movies with Tom Hanks`; unchanged if it has none or no
+    others."""
+    if not _REQUEST.search(text):
+        return text
+    return " ".join(_REQUEST_PHRASE.sub(" ", text).split()) or text
 
 
 def year_range(years: Years) -> Expression:

@@ -15,7 +15,7 @@ Deep pages therefore cost as little as the first, and the order is the same for 
 """
 
 import re
-from collections.abc import Generator, Sequence
+from collections.abc import Callable, Generator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -40,15 +40,17 @@ from movie_adapters.catalogue.lookups import (
     all_of,
     any_of,
 )
-from movie_adapters.catalogue.query import Interpretation, year_range
+from movie_adapters.catalogue.query import Interpretation, without_request, year_range
 from movie_adapters.catalogue.scoring import Score, Scorer
 from movie_adapters.catalogue.terms import genre_term, is_word, title_key, year_term
-from movie_core.canonical_words import STOP_WORDS
+from movie_core.canonical_words import SERIES_WORDS, STOP_WORDS
 from movie_core.search.movies import MovieQuery, Order
 from movie_core.text import external_id
 
 HEAD = 120
 """Number of movies of a tier that are ordered by similarity."""
+
+_FindTiers = Callable[[Scorer, Expression | None], Generator[Lookup, Any, "list[_Tier]"]]
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,16 +84,24 @@ def search(query: MovieQuery, limit: int, offset: int = 0, excluded: frozenset[i
     if identified := external_id(query.text):
         candidates: list[Candidate] = yield FindIdentified(*identified, filters)
         return _loaded_page(candidates, query.order, excluded, limit, offset)
-    dated = yield from _dated(query.text)
-    scorer = Scorer(query.text, (yield TopPopularity()), dated)
+    top_popularity = yield TopPopularity()
+    scorer = Scorer(query.text, top_popularity, (yield from _dated(query.text)))
+    steps: list[tuple[_FindTiers, Scorer]] = [(_exact_tiers, scorer), (_joined_names_tiers, scorer)]
+    scorers = [scorer]
+    if (request := without_request(query.text)) != query.text:
+        scorers.append(Scorer(request, top_popularity, (yield from _dated(request))))
+        steps.append((_exact_tiers, scorers[1]))
+    steps += (_other_years_tiers, scorer), (_overview_tiers, scorer)
     tiers: list[_Tier] = []
-    for find_tiers in (_exact_tiers, _other_years_tiers, _overview_tiers):
-        tiers = tiers or (yield from find_tiers(scorer, filters))
+    for find_tiers, of_scorer in steps:
+        tiers = tiers or (yield from find_tiers(of_scorer, filters))
         # If the query has matches without the filters, its year is not wrong and its words are not misspelled.
-        if not tiers and filters and (yield from find_tiers(scorer, None)):
+        if not tiers and filters and (yield from find_tiers(of_scorer, None)):
             return RankedPage(0, [])
     if not tiers:
-        fuzzy = yield from fuzzy_search(scorer, filters)
+        fuzzy: list[Candidate] = []
+        for of_scorer in scorers:
+            fuzzy = fuzzy or (yield from fuzzy_search(of_scorer, filters))
         return _loaded_page(fuzzy, query.order, excluded, limit, offset)
     if excluded:
         tiers = yield from _without_excluded(tiers, excluded)
@@ -158,17 +168,21 @@ class _TierList:
         self._tried: set[Expression] = set()
         self._seen: set[int] = set()
 
-    def add(self, expression: Expression | None, score: Score) -> Generator[Lookup, Any, None]:
+    def add(
+        self, expression: Expression | None, score: Score, *, with_people: bool = False
+    ) -> Generator[Lookup, Any, None]:
         filtered = all_of(expression, self._filters)
         if expression is None or filtered is None or expression in self._tried:
             return
         self._tried.add(expression)
         # Matches of earlier tiers are removed here if all of them have been loaded, and by the store otherwise.
         is_complete = all(tier.total == len(tier.head) for tier in self.tiers)
-        candidates: list[Candidate] = (yield FindCandidates(filtered, HEAD)) if is_complete else []
+        candidates: list[Candidate] = []
+        if is_complete:
+            candidates = yield FindCandidates(filtered, HEAD, with_people=with_people)
         if self._earlier and (not is_complete or len(candidates) == HEAD):
             filtered = Difference(filtered, AnyOf(tuple(self._earlier)))
-            candidates = yield FindCandidates(filtered, HEAD)
+            candidates = yield FindCandidates(filtered, HEAD, with_people=with_people)
         total = (yield CountMatches(filtered)) if len(candidates) == HEAD else None
         candidates = [candidate for candidate in candidates if candidate.rank not in self._seen]
         if candidates:
@@ -189,6 +203,8 @@ def _exact_tiers(scorer: Scorer, filters: Expression | None) -> Generator[Lookup
         matches_typed = bool((yield FindCandidates(AnyOf(in_title), 1)))
     else:
         matches_typed = True
+    if dated and dated.words[0].startswith("_"):  # without letters and digits: "$ 1971" is not the title "1971"
+        yield from add(dated.equals_near_year(), scorer.exact)
     if matches_typed:
         # "three a" may be incomplete; "blue lagoon the" is not, but no title starts with it.
         if len(typed.words) > 1 and typed.words[-1] in STOP_WORDS:
@@ -208,7 +224,8 @@ def _exact_tiers(scorer: Scorer, filters: Expression | None) -> Generator[Lookup
         if Term(word) in existing or not is_word(word):  # the vocabulary lacks short words and numbers
             yield from add(typed.starts_with(typed.words, whole=True), scorer.prefix)
             yield from add(typed.has_words(whole=True), scorer.words)
-        yield from add(typed.has_people(existing, whole=True), scorer.person)
+        if word not in STOP_WORDS:
+            yield from add(typed.has_people(existing, whole=True), scorer.person)
     else:
         existing = yield ExistingTerms(people)
     if matches_typed:
@@ -223,10 +240,25 @@ def _exact_tiers(scorer: Scorer, filters: Expression | None) -> Generator[Lookup
     named = typed.has_people(existing)
     if dated and (named_near := dated.has_people(existing)):
         named = any_of(named, all_of(named_near, dated.near_year()))
-    yield from add(named, scorer.person)
+    yield from add(named, scorer.person, with_people=True)
     if nth:
         yield from add(typed.starts_with(typed.canonical[:-1]), scorer.words)  # the other films of the series
     return tiers
+
+
+def _joined_names_tiers(scorer: Scorer, filters: Expression | None) -> Generator[Lookup, Any, list[_Tier]]:
+    """The tier of people's names that the query splits into words: `di caprio` for `DiCaprio`."""
+    tier_list = _TierList(scorer, filters)
+    interpretations = (scorer.dated or scorer.typed).joined_names()
+    if interpretations:
+        terms = dict.fromkeys(term for one in interpretations for term in one.person_terms())
+        existing: frozenset[Term] = yield ExistingTerms(tuple(terms))
+        for near in (True, False) if scorer.dated else (False,):
+            named = any_of(*(one.has_people(existing) for one in interpretations))
+            if named and not tier_list.tiers:
+                near_year = interpretations[0].near_year() if near else None
+                yield from tier_list.add(all_of(named, near_year), scorer.person, with_people=True)
+    return tier_list.tiers
 
 
 def _other_years_tiers(scorer: Scorer, filters: Expression | None) -> Generator[Lookup, Any, list[_Tier]]:
@@ -265,18 +297,18 @@ def _starts(interpretation: Interpretation) -> Expression | None:
 def _nth_of_series(scorer: Scorer) -> Generator[Lookup, Any, Expression | None]:
     """The n-th film of a series by year, for `bourne 2`; None if a title of similar popularity has the number.
 
-    A series consists of the films whose titles start with the words before the number, and that have at least a quarter
+    A series consists of the films whose titles start with the words before the number, and that have at least a fifth
     of the popularity of the most popular of them. It starts with the film of exactly that title, if there is one;
     earlier films belong to another series.
     """
     *base, number = scorer.typed.canonical
-    if not base or not number.isdecimal() or not 2 <= int(number[:3]) <= 20:
+    if not base or base[0] in SERIES_WORDS or not number.isdecimal() or not 1 <= int(number[:3]) <= 20:
         return None
     stem = " ".join(base)
     candidates: list[Candidate] = yield FindCandidates(Term(title_key(base), prefix=True), HEAD)
     series = [film for film in candidates if any(_starts_with(canonical, stem) for _, canonical in film.titles())]
     top = max((film.popularity or 0.0 for film in series), default=0.0)
-    series = [film for film in series if (film.popularity or 0.0) >= top / 4 and film.year is not None]
+    series = [film for film in series if (film.popularity or 0.0) >= top / 5 and film.year is not None]
     series.sort(key=lambda film: (film.year or 0, film.rank))
     firsts = [at for at, film in enumerate(series) if any(canonical == stem for _, canonical in film.titles())]
     if firsts:
@@ -286,7 +318,8 @@ def _nth_of_series(scorer: Scorer) -> Generator[Lookup, Any, Expression | None]:
     nth = series[int(number) - 1]
     if any(re.match(rf"{re.escape(stem)} (?!{number}\b)\d", canonical) for _, canonical in nth.titles()):
         return None
-    numbered: list[Candidate] = yield FindCandidates(Term(title_key(scorer.typed.canonical), prefix=True), 1)
+    with_number = AllOf((Term(title_key(scorer.typed.canonical), prefix=True), Term(number)))
+    numbered: list[Candidate] = yield FindCandidates(with_number, 1)
     if numbered and (numbered[0].popularity or 0.0) >= (nth.popularity or 0.0) / 10:
         return None
     return AllOf((Term(title_key(nth.titles()[0][0].split())), Term(year_term(nth.year or 0))))

@@ -10,6 +10,7 @@ from typing import Any
 
 import msgspec
 
+from movie_adapters.catalogue.lookups import Candidate
 from movie_adapters.catalogue.terms import IndexEntry, index_entry, is_word, title_terms
 from movie_core.discovery.movie_matching import Mismatch, MovieIdentity, MovieIndex, MovieMatch
 from movie_core.search.movies import ListedMovie, Movie
@@ -43,6 +44,24 @@ def movie_of(row: Sequence[Any]) -> Movie:
     for name in _LISTS & values.keys():
         values[name] = tuple(values[name])
     return Movie(id=movie_id, title=title, year=year, popularity=popularity, **values)
+
+
+class _People(msgspec.Struct):
+    directors: tuple[str, ...] = ()
+    cast: tuple[str, ...] = ()
+
+
+_people_of = msgspec.json.Decoder(_People).decode
+
+
+def candidate_of(
+    rank: int, names: str, year: int | None, popularity: float | None, details: str | None = None
+) -> Candidate:
+    """A candidate, with its people if the lookup requested them."""
+    if details is None:
+        return Candidate(rank, names, year, popularity)
+    people = _people_of(details)
+    return Candidate(rank, names, year, popularity, (*people.directors, *people.cast))
 
 
 def storable(texts: Iterable[str | None]) -> list[str]:

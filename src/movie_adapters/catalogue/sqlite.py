@@ -24,6 +24,7 @@ from movie_adapters.catalogue.rows import (
     PendingChanges,
     Reindexed,
     batches,
+    candidate_of,
     list_batches,
     listed_ids,
     match_movies,
@@ -566,14 +567,15 @@ class _LookupExecutor:
 
     def _find(self, lookup: lookups.FindCandidates) -> list[Candidate]:
         condition, values = self._exclusion(lookup, "movie_index.rowid")
+        column = "details" if lookup.with_people else "NULL"
         rows = self._execute(
-            "SELECT movies.rank, names, year, popularity "
+            f"SELECT movies.rank, names, year, popularity, {column} "
             "FROM movie_index JOIN movies ON movies.rank = movie_index.rowid "
             f"WHERE movie_index MATCH ? AND movie_index.rowid BETWEEN ? AND ? {condition}"
             "ORDER BY movie_index.rowid LIMIT ? OFFSET ?",
             (_match(lookup.expression), *self._range, *values, lookup.limit, lookup.offset),
         )
-        return [Candidate(*row) for row in rows]
+        return [candidate_of(*row) for row in rows]
 
     def _find_identified(self, lookup: lookups.FindIdentified) -> list[Candidate]:
         column = _EXTERNAL_IDS[lookup.field]

@@ -8,6 +8,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 
 from movie_core.canonical_words import (
+    ABBREVIATIONS,
     STOP_WORDS,
     canonical_title,
     canonical_words,
@@ -19,7 +20,7 @@ from movie_core.canonical_words import (
 from movie_core.search.movies import Movie
 from movie_core.text import OPTIONAL_ARTICLES, fold, split_folded, split_words, title_spellings
 
-INDEX_VERSION = 1
+INDEX_VERSION = 2
 """Version of the index entries. Catalogues that another version has indexed are indexed again before they are changed;
 increase it with every change of the terms or names of existing movies."""
 MAX_KEY = 60
@@ -35,6 +36,16 @@ _LATER_JAMO = re.compile("[\u1160-\u11ff]")
 """A vowel or final consonant of a Hangul syllable."""
 
 _POSSESSIVE = re.compile(r"(\w{2,})['\N{RIGHT SINGLE QUOTATION MARK}]s\b")
+_ELISION = re.compile(
+    r"(?<!\w)(?:[cdjlmnst]|qu|un|(?:d|n|s)?[ae]ll|dall)['\N{RIGHT SINGLE QUOTATION MARK}](\w{2,})", re.IGNORECASE
+)
+_PARTICLES = frozenset(
+    (
+        *("al", "da", "dal", "das", "de", "del", "della", "den", "der", "des", "di", "do", "dos", "du", "el", "la"),
+        *("le", "lo", "mac", "mc", "san", "st", "ten", "ter", "van", "von"),
+    )
+)
+"""Parts of family names that are written apart or joined with the next word."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,9 +81,7 @@ def index_entry(movie: Movie) -> IndexEntry:
             if initials := leading_initials(title):
                 terms.append(initials)
     if movie.directors or movie.cast:
-        people = (*movie.directors, *movie.cast)
-        terms += ["@" + word for word in split_folded(fold(" ".join(people)))]
-        terms += ["@" + word for name in people if not name.replace(" ", "").isalnum() for word in _joined_names(name)]
+        terms += ["@" + word for name in (*movie.directors, *movie.cast) for word in name_words(name)]
     if movie.year is not None:
         terms.append(year_term(movie.year))
     terms += map(genre_term, movie.genres)
@@ -147,12 +156,24 @@ def _titles(movie: Movie) -> list[str]:
     return list(dict.fromkeys((movie.title, *filter(None, (movie.original_title, *movie.alt_titles)))))
 
 
-def _joined_names(name: str) -> list[str]:
-    """Parts of a person's name joined by punctuation as one word (`joonho` for `Joon-ho`), and leading initials (`jj`
-    for `J. J.`)."""
-    groups = map(split_folded, fold(name).split())
-    joined = ["".join(words) for words in groups if len(words) > 1]
-    return [word[:MAX_KEY] for word in (*joined, leading_initials(name)) if word]
+@functools.lru_cache(maxsize=50_000)
+def name_words(name: str) -> tuple[str, ...]:
+    """The words by which a person is found: those of the name, parts joined by punctuation as one word (`joonho` for
+    `Joon-ho`), leading initials (`jj` for `J. J.`), particles joined with the next word (`deniro`), and abbreviations
+    spelled out (`junior`)."""
+    folded = fold(name)
+    words = split_folded(folded)
+    further = [ABBREVIATIONS[word] for word in words if word in ABBREVIATIONS]
+    if not _PARTICLES.isdisjoint(words):
+        for at, word in enumerate(words[:-1]):
+            if word in _PARTICLES:
+                further.append(word + words[at + 1])
+                if words[at + 1] in _PARTICLES:
+                    further.append("".join(words[at : at + 3]))
+    if not name.replace(" ", "").isalnum():
+        further += ["".join(parts) for parts in map(split_folded, folded.split()) if len(parts) > 1]
+        further.append(leading_initials(name))
+    return tuple(dict.fromkeys((*words, *(word[:MAX_KEY] for word in further if word))))
 
 
 def _inner_parts(word: str) -> list[str]:
@@ -163,9 +184,9 @@ def _inner_parts(word: str) -> list[str]:
 
 
 def _compounds(title: str) -> list[str]:
-    """Words joined by punctuation as one word (`spiderman` for `Spider-Man`), and possessives without `s` (`bean` for
-    `Bean's`)."""
+    """Words joined by punctuation as one word (`spiderman` for `Spider-Man`), possessives without `s` (`bean` for
+    `Bean's`), and words without an elided article (`avventura` for `L'avventura`)."""
     groups = map(split_folded, fold(title).split())
-    owners = (split_folded(fold(owner)) for owner in _POSSESSIVE.findall(title))
-    compounds = [*("".join(words) for words in groups if len(words) > 1), *(owner[0] for owner in owners if owner)]
+    parts = (split_folded(fold(part)) for part in (*_POSSESSIVE.findall(title), *_ELISION.findall(title)))
+    compounds = [*("".join(words) for words in groups if len(words) > 1), *(words[0] for words in parts if words)]
     return [word[:MAX_KEY] for word in compounds]

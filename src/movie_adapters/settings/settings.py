@@ -358,6 +358,8 @@ class Settings:
             return
         if not self.public_url.startswith("https://"):
             yield "MOVIE_PUBLIC_URL", "must be an https URL in production"
+        if self.app_url.startswith("http://"):
+            yield "MOVIE_APP_URL", "must be an https URL in production, or a path of this service"
         if self.env == "production":
             if not self.database_url.startswith("postgresql"):
                 yield "MOVIE_DATABASE_URL", "must be PostgreSQL in production"

@@ -2,7 +2,9 @@
 
 import asyncio
 import logging
+import socket
 import sqlite3
+import threading
 import time
 from pathlib import Path
 from typing import Any
@@ -27,6 +29,11 @@ MIGRATE_SECONDS = 60.0
 """How long a migration is retried, with a pause of one second, while other transactions hold a lock for longer."""
 CONNECT_ATTEMPTS = 3
 """Attempts to connect for a migration: the first may have woken a suspended database up."""
+
+
+class HostNotFound(StoreUnavailable):
+    """The host of a database URL cannot be resolved; unlike an outage, this is most probably a wrong setting."""
+
 
 metadata = MetaData(
     naming_convention={
@@ -120,16 +127,63 @@ def migrate(url: str, *, connect_timeout: float | None = None, transaction_poole
 
     Blocks, and must not be called in a thread that runs an event loop. A schema of a later version stays unchanged, as
     migrations are compatible with the previous version of the application. Processes that start at the same time
-    migrate one after another. Raises `StoreUnavailable`.
+    migrate one after another. Raises `HostNotFound`, and `StoreUnavailable` for every other failure, after at most
+    `CONNECT_ATTEMPTS` attempts to connect.
     """
+    check_host(url, timeout=CONNECT_SECONDS if connect_timeout is None else connect_timeout)
     try:
         if make_url(url).get_backend_name() == "sqlite":
             _migrate_sqlite(url)
         else:
             engine = create_engine(url, connect_timeout=connect_timeout, transaction_pooler=transaction_pooler)
             asyncio.run(_migrate_postgres(engine))
-    except (SQLAlchemyError, sqlite3.Error, OSError, TimeoutError) as error:
+    except (OSError, TimeoutError) as error:
+        if make_url(url).get_backend_name() == "sqlite":
+            raise StoreUnavailable(f"the database migration failed: {_error_type(error)}") from error
+        reason = "refuses connections" if isinstance(error, ConnectionRefusedError) else "does not respond"
+        raise StoreUnavailable(
+            f"the database server at {_address(url)} {reason} ({type(error).__name__}); "
+            "start it, or correct MOVIE_DATABASE_URL"
+        ) from error
+    except (SQLAlchemyError, sqlite3.Error) as error:
         raise StoreUnavailable(f"the database migration failed: {_error_type(error)}") from error
+
+
+def check_host(url: str, *, timeout: float) -> None:
+    """Raise `HostNotFound` if the host of the URL cannot be resolved within `timeout` seconds.
+
+    The resolver of the operating system waits for unresponsive name servers for up to a minute, and cannot be
+    interrupted. It runs in a daemon thread, because a thread of an event loop's executor would delay the exit of the
+    process until it returns.
+    """
+    host = make_url(url).host
+    if host is None or "," in host:
+        return
+    results: list[str] = []
+
+    def resolve() -> None:
+        try:
+            socket.getaddrinfo(host, None, type=socket.SOCK_STREAM)
+        except OSError as error:
+            results.append(error.strerror or type(error).__name__)
+        else:
+            results.append("")
+
+    thread = threading.Thread(target=resolve, name="resolve-database-host", daemon=True)
+    thread.start()
+    thread.join(timeout)
+    reason = results[0] if results else "the name server does not respond"
+    if reason:
+        raise HostNotFound(f"the host {host} cannot be resolved: {reason[0].lower()}{reason[1:]}")
+
+
+def _address(url: str) -> str:
+    """Host and port of the URL, or the directory of its Unix socket."""
+    parsed = make_url(url)
+    socket_directory = parsed.query.get("host")
+    if parsed.host is None and isinstance(socket_directory, str):
+        return socket_directory
+    return f"{parsed.host or 'localhost'}:{parsed.port or 5432}"
 
 
 def _migrate_sqlite(url: str) -> None:
@@ -164,7 +218,7 @@ async def _migrate_postgres(engine: AsyncEngine) -> None:
             attempts -= 1
             if not attempts:
                 raise
-            _log.info("the database does not respond, retrying: %s", type(error).__name__)
+            _log.warning("the database does not respond, retrying: %s", type(error).__name__)
             await asyncio.sleep(1)
         else:
             return

@@ -13,21 +13,35 @@ from movie_core.search.movies import Movie
 async def prepare_schema(settings: Settings) -> None:
     """Run pending migrations.
 
-    Raises `StoreUnavailable`, and `SettingError` if the data directory cannot be created.
+    Raises `StoreUnavailable`, and `SettingError` if the data directory cannot be created or the host of the database
+    cannot be resolved.
     """
     if settings.sqlite_path is not None:
         try:
             make_private_folder(settings.sqlite_path.parent)
         except OSError as error:
             raise SettingError("MOVIE_DATA_DIR", f"cannot be created: {error.strerror}") from None
-    from movie_adapters.sql.engine import migrate
+    from movie_adapters.sql.engine import HostNotFound, migrate
 
-    await asyncio.to_thread(
-        migrate,
-        settings.database_url,
-        connect_timeout=settings.database_connect_timeout,
-        transaction_pooler=settings.database_pooler is not None,
-    )
+    try:
+        await asyncio.to_thread(
+            migrate,
+            settings.database_url,
+            connect_timeout=settings.database_connect_timeout,
+            transaction_pooler=settings.database_pooler is not None,
+        )
+    except HostNotFound as error:
+        raise SettingError("MOVIE_DATABASE_URL", error.detail) from None
+
+
+def check_database_host(settings: Settings) -> None:
+    """Raise `SettingError` if the host of the database cannot be resolved, for processes that do not run migrations."""
+    from movie_adapters.sql.engine import HostNotFound, check_host
+
+    try:
+        check_host(settings.database_url, timeout=settings.database_connect_timeout)
+    except HostNotFound as error:
+        raise SettingError("MOVIE_DATABASE_URL", error.detail) from None
 
 
 async def prepare_database(

@@ -38,6 +38,15 @@ def canonical(text: str) -> str:
         ("Smith's Luck", "smiths luck"),
         ("Straße", "strasse"),
         ("Ærøskøbing", "aeroskobing"),
+        ("Dr. Strangelove", "doctor strangelove"),
+        ("Mr. & Mrs. Smith", "mister and missus smith"),
+        ("Kramer vs. Kramer", "kramer versus kramer"),
+        ("St. Elmo's Fire", "saint elmos fire"),
+        ("Monsters, Inc.", "monsters incorporated"),
+        ("The Super Mario Bros. Movie", "super mario brothers movie"),
+        ("The Color of Theater", "colour of theatre"),
+        ("Dune: Part Two", "dune pt. 2"),
+        ("Star Trek: Episode IV", "star trek ep 4"),
     ],
 )
 def test_spellings_of_one_title_have_one_canonical_form(one: str, other: str) -> None:
@@ -54,6 +63,10 @@ def test_spellings_of_one_title_have_one_canonical_form(one: str, other: str) ->
         ("Mixed Civic", "mixed civic"),
         ("Twenty", "20"),
         ("Hundred Days", "hundred days"),
+        ("Part Two", "part 2"),
+        ("The Episode I", "episode 1"),
+        ("Volume", "volume"),
+        ("The First", "1"),
     ],
 )
 def test_significant_words_are_preserved(text: str, expected: str) -> None:

@@ -17,7 +17,7 @@ from movie_adapters.catalogue.bundled import (
 )
 from movie_adapters.catalogue.files import MovieFile
 from movie_core.search.movies import Movie
-from movie_core.text import article_first, fold, normalise_title, title_words
+from movie_core.text import OPTIONAL_ARTICLES, article_first, fold, normalise_title, split_words
 
 
 @pytest.fixture(scope="module")
@@ -98,7 +98,8 @@ def _people(film: Movie) -> set[str]:
 def test_no_film_is_listed_twice(films: list[Movie]) -> None:
     by_title: dict[str, list[Movie]] = {}
     for film in films:
-        by_title.setdefault("".join(title_words(film.title)), []).append(film)
+        words = split_words(article_first(film.title))
+        by_title.setdefault("".join(words[words[0] in OPTIONAL_ARTICLES :]), []).append(film)
     twice = []
     for same_title in by_title.values():
         for first, second in itertools.combinations(same_title, 2):

@@ -16,7 +16,13 @@ from movie_core.search.movies import MovieQuery
 
 def test_the_number_of_lookups_is_bounded_for_every_query() -> None:
     results: dict[type, object] = {ExistingTerms: frozenset(), FindCandidates: [], SimilarTerms: {}, PrefixTerms: []}
-    for text in ("a " * 100, "word" * 50, " ".join(f"w{n}ord" for n in range(40))[:200], "1999 2000 2001"):
+    for text in (
+        "a " * 100,
+        "word" * 50,
+        " ".join(f"w{n}ord" for n in range(40))[:200],
+        "1999 2000 2001",
+        "di ca films " * 16,
+    ):
         steps = search(MovieQuery(text), 10)
         lookups = 0
         page = None

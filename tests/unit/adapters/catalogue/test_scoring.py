@@ -1,6 +1,7 @@
 """Scores of candidates."""
 
 import math
+from dataclasses import replace
 
 import pytest
 
@@ -27,6 +28,20 @@ def test_similarity_is_100_for_the_title_and_falls_with_each_error() -> None:
     assert similarities[0] == 100
     assert similarities == sorted(similarities, reverse=True)
     assert similarities[2] > 80 > similarities[3]
+
+
+def test_canonical_words_are_compared_if_only_the_query_differs_from_its_words() -> None:
+    assert scorer("silver iv").similarity(candidate("Silver")) == scorer("silver 4").similarity(candidate("Silver"))
+
+
+def test_words_in_one_name_score_higher_than_words_in_several() -> None:
+    one, several = (
+        replace(candidate("Heather"), people=people) for people in (("Orla Quist", "Bo Lee"), ("Orla Lee", "Bo Quist"))
+    )
+    for text in ("orla quist", "quist orla", "heather orla quist", "orla qui 1990"):
+        assert scorer(text).person(one) > scorer(text).person(several) + 5
+    assert scorer("quist").person(one) == scorer("quist").person(several)
+    assert scorer("orla qvist").name_similarity(one) > scorer("orla qvist").name_similarity(candidate("Orla")) > 0
 
 
 def test_the_same_spelling_comes_before_a_more_popular_variant() -> None:

@@ -54,10 +54,14 @@ def test_an_entry_has_words_title_keys_people_year_and_genres() -> None:
 
 def test_joined_names_initials_and_inner_parts_have_terms() -> None:
     movie = Movie(
-        id="1", title="A.I. 千と千", alt_titles=("Lamp, Das", "기생충"), cast=("Bo Joon-ho", "J. J. Øst", "O'Lee")
+        id="1",
+        title="A.I. 千と千",
+        alt_titles=("Lamp, Das", "기생충"),
+        cast=("Bo Joon-ho", "J. J. Øst", "O'Lee", "Ann de la Cruz Jr."),
     )
     terms = set(index_entry(movie).terms)
     assert {"@joon", "@ho", "@joonho", "@j", "@jj", "@ost", "@olee"} <= terms
+    assert {"@cruz", "@delacruz", "@lacruz", "@jr", "@junior"} <= terms
     assert {"ai", "=ai", "千と千", "と千", "千", "=lampdas", "=daslamp"} <= terms
     korean = unicodedata.normalize("NFKD", "기생충")
     assert {korean, korean[2:], korean[5:]} <= terms

@@ -341,6 +341,15 @@ def test_all_problems_are_reported_at_once_and_no_value_is_shown() -> None:
     assert "\n" not in str(caught.value)
 
 
+def test_production_rejects_an_application_at_a_plain_http_url() -> None:
+    for environ in (PRODUCTION, SINGLE):
+        with pytest.raises(SettingError, match="MOVIE_APP_URL: must be an https URL in production"):
+            load(**(environ | {"MOVIE_APP_URL": "http://app.example.org/start"}))
+        for url in ("https://app.example.org/start", "/app/"):
+            assert load(**(environ | {"MOVIE_APP_URL": url})).app_url == url
+    assert load(MOVIE_APP_URL="http://127.0.0.1:5173/").app_url == "http://127.0.0.1:5173/"
+
+
 def test_an_invalid_value_is_reported_once_although_it_violates_a_rule_too() -> None:
     with pytest.raises(SettingError) as caught:
         load(**(PRODUCTION | {"MOVIE_PUBLIC_URL": "movies"}))

@@ -1,8 +1,12 @@
-"""What moves to the ids of a new edition of the bundled films."""
+"""What moves to the ids of a new edition of the bundled films, and databases whose host is unknown."""
 
+import socket
 from dataclasses import replace
 
-from movie_adapters.wiring.preparation import load_edition
+import pytest
+
+from movie_adapters.settings.settings import SettingError, Settings
+from movie_adapters.wiring.preparation import check_database_host, load_edition, prepare_schema
 from movie_core import memory
 from movie_core.discovery.ratings import NewRating
 from movie_core.memory import MemoryMovieCatalogue
@@ -43,3 +47,26 @@ async def test_the_first_edition_is_loaded_as_it_is() -> None:
     catalogue = MemoryMovieCatalogue()
     await load_edition(catalogue, memory.deployment().ratings, lambda: FILMS, "first", {"dropped": "slate-1992"})
     assert (await catalogue.edition(), await catalogue.count()) == ("first", 3)
+
+
+def test_a_database_host_that_cannot_be_resolved_is_an_invalid_setting(monkeypatch: pytest.MonkeyPatch) -> None:
+    def fail(*_args: object, **_options: object) -> None:
+        raise socket.gaierror(socket.EAI_NONAME, "Name or service not known")
+
+    monkeypatch.setattr(socket, "getaddrinfo", fail)
+    environ = {"MOVIE_DATABASE_URL": "postgresql+asyncpg://u:canary@db.invalid/movies"}
+    settings = Settings.load(environ, dotenv=None)
+    with pytest.raises(SettingError, match=r"MOVIE_DATABASE_URL: the host db\.invalid cannot be resolved") as caught:
+        check_database_host(settings)
+    assert "canary" not in str(caught.value)
+    check_database_host(Settings.load({}, dotenv=None))
+
+
+async def test_a_migration_reports_the_host_as_an_invalid_setting(monkeypatch: pytest.MonkeyPatch) -> None:
+    def fail(*_args: object, **_options: object) -> None:
+        raise socket.gaierror(socket.EAI_NONAME, "Name or service not known")
+
+    monkeypatch.setattr(socket, "getaddrinfo", fail)
+    settings = Settings.load({"MOVIE_DATABASE_URL": "postgresql+asyncpg://u@db.invalid/movies"}, dotenv=None)
+    with pytest.raises(SettingError, match=r"the host db\.invalid cannot be resolved"):
+        await prepare_schema(settings)
