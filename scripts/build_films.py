@@ -40,7 +40,7 @@ from movie_adapters.catalogue.bundled import (
 )
 from movie_adapters.catalogue.files import MovieFile
 from movie_core.search.movies import Movie
-from movie_core.text import article_first, normalise_title, title_words
+from movie_core.text import OPTIONAL_ARTICLES, article_first, normalise_title, split_words
 
 COLUMNS = ("imdb_id", "title", "year", "genres", "director", "cast", "runtime", "country", "popularity")
 MAX_CAST = 8
@@ -460,7 +460,7 @@ def without_duplicates(films: Iterable[Film]) -> list[Film]:
     """
     by_title: dict[str, list[Film]] = defaultdict(list)
     for film in sorted(films, key=lambda film: (film.year, film.imdb_id == "")):
-        others = by_title["".join(title_words(film.title))]
+        others = by_title[title_key(film.title)]
         for at, other in enumerate(others):
             if is_duplicate(other, film):
                 others[at] = without_duplicate(other, film)
@@ -468,6 +468,12 @@ def without_duplicates(films: Iterable[Film]) -> list[Film]:
         else:
             others.append(film)
     return [film for others in by_title.values() for film in others]
+
+
+def title_key(title: str) -> str:
+    """Equal for two titles that differ in case, accents, punctuation or an English article only."""
+    words = split_words(article_first(title))
+    return "".join(words[1:] if len(words) > 1 and words[0] in OPTIONAL_ARTICLES else words)
 
 
 def is_duplicate(first: Film, later: Film) -> bool:
