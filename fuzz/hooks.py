@@ -38,6 +38,11 @@ REFUSED: dict[str, set[str]] = {
 """Error codes of a 400 response, by operation id or tag, that are expected for requests valid against their schema,
 because a schema can't express the reason: an unknown link, an easily guessed password."""
 
+schemathesis.serializer.alias(
+    ["text/csv", "text/tab-separated-values", "application/csv", "application/vnd.ms-excel"], "text/plain"
+)
+schemathesis.serializer.alias(["application/zip", "application/x-zip-compressed"], "application/octet-stream")
+
 
 class Caller:
     """A user that is registered, activated and logged in on demand, when no valid token exists."""
