@@ -28,7 +28,7 @@ MAX_TITLES = 5
 """Maximum number of titles that are suggested for a search without matches."""
 TITLES_PER_WORD = 2
 """Titles that are suggested for one word of such a search."""
-MAX_WORDS = 3
+MAX_WORDS = 2
 """Words of such a search for which titles are suggested, the longest ones."""
 MIN_WORD = 4
 """Characters of the shortest of these words."""
@@ -144,7 +144,8 @@ class MovieSearch:
         titles: dict[str, None] = {}
         with suppress(TimeoutError, SourceUnavailable, StoreUnavailable):
             async with asyncio.timeout(TITLES_TIMEOUT):
-                if query.text:
+                has_filters = bool(query.years or query.genre or query.exclude_ids)
+                if query.text and (has_filters or self._seen is not None):  # otherwise the search would be repeated
                     titles |= dict.fromkeys(movie.title for movie in await source.suggest(query.text, MAX_TITLES + 1))
                 words = sorted(dict.fromkeys(query.text.casefold().split()), key=len, reverse=True)
                 for word in words[:MAX_WORDS] if not titles and len(words) > 1 else ():
