@@ -235,7 +235,7 @@ def queries() -> dict[str, list[str]]:
     }
 
 
-def test_a_nonsense_query_costs_postgresql_at_most_five_times_a_title(serve: Serve, database_url: str) -> None:
+def test_a_nonsense_query_costs_postgresql_at_most_ten_times_a_title(serve: Serve, database_url: str) -> None:
     _, client = serve(MOVIE_DATABASE_URL=database_url, MOVIE_LIMIT_SEARCH="off")
 
     async def backends() -> list[int]:
@@ -272,7 +272,8 @@ def test_a_nonsense_query_costs_postgresql_at_most_five_times_a_title(serve: Ser
                 break
         assert before.keys() <= after.keys()
         costs[kind] = sum(seconds - before.get(pid, 0.0) for pid, seconds in after.items()) / len(texts)
-    assert {kind: cost for kind, cost in costs.items() if cost > 5 * costs["titles"]} == {}, costs
+    # About four times for the search; one without matches also looks for suggestions, by one word at a time.
+    assert {kind: cost for kind, cost in costs.items() if cost > 10 * costs["titles"]} == {}, costs
 
 
 def test_files_are_not_readable_by_other_users_of_the_machine(serve: Serve, folder: Path) -> None:

@@ -38,9 +38,16 @@ RETRIED = {"reset", "reset_body", "close", "html", "cut_json", "short_body", "cu
 class Scene:
     """A stand-in of the third party, and the source that calls it."""
 
-    def __init__(self, upstream: StandInServer, retry_policy: RetryPolicy | None = None, base_path: str = "") -> None:
+    def __init__(
+        self,
+        upstream: StandInServer,
+        retry_policy: RetryPolicy | None = None,
+        base_path: str = "",
+        *,
+        timeout: float = 0.7,
+    ) -> None:
         self.upstream = upstream
-        self.http = SourceHttp(upstream.url + base_path, timeout=0.7, retry_status=STATUSES)
+        self.http = SourceHttp(upstream.url + base_path, timeout=timeout, retry_status=STATUSES)
         self.plain = ThirdPartyMovieSource(self.http)
         self.resilient = ResilientMovieSource(self.plain, retry_policy)
 
@@ -236,7 +243,7 @@ async def test_aborted_requests_leave_usable_connections() -> None:
     rng = random.Random(4)
     faults = ("ok", "hang", "500", "reset_body", "drip", "short_body")
     async with running_standin(SAMPLE, Behaviour(fail_rate=1, faults=faults, latency_ms=3, seed=4)) as upstream:
-        scene = Scene(upstream)
+        scene = Scene(upstream, timeout=30)  # the requests of `leave_early` end before; others may be slow
 
         async def leave_early() -> None:
             with contextlib.suppress(TimeoutError, SourceUnavailable):
