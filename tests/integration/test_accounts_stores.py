@@ -11,6 +11,7 @@ import pytest
 from sqlalchemy import Connection, inspect, select, text
 from sqlalchemy.ext.asyncio import AsyncEngine
 from tests.support.account_stores import sql_account_stores
+from tests.support.schema import migrated_and_declared
 
 from movie_adapters.sql import audit as sql_audit
 from movie_adapters.sql import registrations as sql_registrations
@@ -176,23 +177,9 @@ def _shape(connection: Connection) -> dict[str, Any]:
     }
 
 
-def _declared(connection: Connection) -> dict[str, Any]:
-    if connection.dialect.name == "postgresql":
-        connection.execute(text("CREATE SCHEMA declared"))
-        connection.execute(text("SET search_path TO declared"))
-    metadata.create_all(connection)
-    return _shape(connection)
-
-
-async def test_the_migration_creates_the_declared_tables(engine: AsyncEngine, tmp_path: Path) -> None:
-    is_sqlite = engine.dialect.name == "sqlite"
-    other = create_engine(f"sqlite+aiosqlite:///{tmp_path}/declared.db") if is_sqlite else engine
-    async with engine.connect() as connection:
-        migrated = await connection.run_sync(_shape)
-    async with other.connect() as connection:
-        assert migrated == await connection.run_sync(_declared)
-        await connection.rollback()
-    await other.dispose()
+async def test_the_migration_creates_the_declared_tables(url: str, tmp_path: Path) -> None:
+    migrated, declared = await migrated_and_declared(url, tmp_path, _shape)
+    assert migrated == declared
 
 
 async def test_the_migration_can_be_downgraded(tmp_path: Path) -> None:

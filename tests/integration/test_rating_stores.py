@@ -11,6 +11,7 @@ import pytest
 from sqlalchemy import Connection, event, inspect
 from sqlalchemy.ext.asyncio import AsyncEngine
 from tests.support.account_stores import sql_account_stores
+from tests.support.schema import migrated_and_declared
 
 from movie_adapters.sql.engine import create_engine, metadata
 from movie_adapters.sql.ratings import SqlRatingStore
@@ -166,22 +167,8 @@ def _shape(connection: Connection) -> dict[str, Any]:
 
 
 async def test_the_migration_creates_the_declared_tables(url: str, tmp_path: Path) -> None:
-    def declared(connection: Connection) -> dict[str, Any]:
-        if connection.dialect.name == "postgresql":
-            connection.exec_driver_sql("CREATE SCHEMA declared")
-            connection.exec_driver_sql("SET search_path TO declared")
-        metadata.create_all(connection)
-        return _shape(connection)
-
-    engine = create_engine(url)
-    other = create_engine(f"sqlite+aiosqlite:///{tmp_path}/other.db") if engine.dialect.name == "sqlite" else engine
-    async with engine.connect() as connection:
-        migrated = await connection.run_sync(_shape)
-    async with other.connect() as connection:
-        assert migrated == await connection.run_sync(declared)
-        await connection.rollback()
-    await engine.dispose()
-    await other.dispose()
+    migrated, declared = await migrated_and_declared(url, tmp_path, _shape)
+    assert migrated == declared
 
 
 async def test_a_database_without_tables_is_reported_as_unavailable(tmp_path: Path) -> None:
